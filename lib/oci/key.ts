@@ -1,0 +1,15 @@
+import type { Digest } from './digest.ts'
+
+/**
+ * What a topic is made from: a digest, or `registry/repository:tag`. The two cannot be confused, since a digest holds
+ * no slash and a tag's key always does.
+ */
+export type Key = string & { readonly __brand: 'Key' }
+
+export function digestKey(digest: Digest): Key {
+  return digest as string as Key
+}
+
+export function tagKey(name: { readonly registry: string; readonly repository: string; readonly tag: string }): Key {
+  return `${name.registry}/${name.repository}:${name.tag}` as Key
+}

@@ -1,0 +1,48 @@
+import type { Descriptor } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { Key } from '../oci/key.ts'
+import type { ByteRange } from '../oci/range.ts'
+import type { TaggedReference } from '../oci/reference.ts'
+
+/**
+ * Content as bytes, exactly `length` of them. A file where possible, since every runtime has a faster way for those;
+ * a stream otherwise. Who gets a stream must read it to its end or cancel it.
+ */
+export type Body =
+  | { readonly kind: 'file'; readonly path: string; readonly start: number; readonly length: number }
+  | { readonly kind: 'stream'; readonly stream: ReadableStream<Uint8Array>; readonly length: number }
+
+/** Keys that are held from now on, and keys that are no longer. A key is never in both. */
+export interface ContentChange {
+  readonly added: readonly Key[]
+  readonly removed: readonly Key[]
+}
+
+/**
+ * What this node has. Misses are `undefined`; a store that cannot be asked throws. `describe` and `open` agree with what
+ * is really there at that moment, whatever `watch` has told so far.
+ */
+export interface ContentStore {
+  /** The digest of a tag that this node knows. */
+  resolve(reference: TaggedReference, signal: AbortSignal): Promise<Digest | undefined>
+
+  /** Size and media type of the digest, if held. */
+  describe(digest: Digest, signal: AbortSignal): Promise<Descriptor | undefined>
+
+  /**
+   * The bytes of the digest, or those of `range`, which must lie within its size; `undefined` if the content is not
+   * (or no longer) held.
+   */
+  open(digest: Digest, range: ByteRange | undefined, signal: AbortSignal): Promise<Body | undefined>
+
+  /**
+   * What is held now (the first change, possibly empty), then what changes, for as long as it takes. Ends when the signal
+   * aborts, without throwing; survives a store that goes away and comes back.
+   */
+  watch(signal: AbortSignal): AsyncIterable<ContentChange>
+
+  /** Whether the store can be asked at this moment; the reason in words if not. */
+  readonly health: { readonly ok: true } | { readonly ok: false; readonly reason: string }
+
+  close(): Promise<void>
+}

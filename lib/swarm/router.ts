@@ -1,0 +1,37 @@
+import type { Key } from '../oci/key.ts'
+
+/** Another mirror that announced a key: its swarm identity, and the address of its peer door. */
+export interface Peer {
+  /** The Hyperswarm public key, in hex. */
+  readonly id: string
+  /** IPv4 address. */
+  readonly host: string
+  /** TCP port of the peer door, which is also the UDP port of the swarm. */
+  readonly port: number
+}
+
+/** Who has what. One implementation on Hyperswarm, one in memory for tests, one suite for both. */
+export interface Router {
+  /** Whether lookups work: the node has joined, or has found itself to be the first. */
+  readonly ready: boolean
+
+  /** How many other nodes of the swarm this node knows; 0 means that it is alone. */
+  readonly neighbours: number
+
+  /**
+   * Peers that announced the key, each once, the closest answers first, this node left out. Ends when everybody asked has
+   * answered or the signal aborts; neither throws.
+   */
+  lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer>
+
+  /** Adds to the set of keys that this node keeps announced. */
+  advertise(keys: Iterable<Key>): void
+
+  /** Takes keys out of that set, and the announcements back. */
+  withdraw(keys: Iterable<Key>): void
+
+  /** Waits until every advertise and withdraw so far has reached the swarm, or the signal aborts (then it throws). */
+  settled(signal: AbortSignal): Promise<void>
+
+  close(): Promise<void>
+}
