@@ -3,3 +3,82 @@ export interface ByteRange {
   readonly start: number
   readonly end: number
 }
+
+/** What a Range header asks for. */
+export type RequestedRange =
+  | { readonly kind: 'whole' }
+  | { readonly kind: 'part'; readonly range: ByteRange }
+  | { readonly kind: 'unsatisfiable' }
+
+/** What a Content-Range header says: a part of content of `size` bytes (not always told), or that there is no such part. */
+export type ContentRange =
+  | { readonly kind: 'part'; readonly range: ByteRange; readonly size: number | undefined }
+  | { readonly kind: 'unsatisfied'; readonly size: number }
+
+const WHOLE: RequestedRange = { kind: 'whole' }
+const UNSATISFIABLE: RequestedRange = { kind: 'unsatisfiable' }
+
+/**
+ * Reads a Range header for content of `size` bytes (RFC 9110, section 14). Whatever a server may ignore is `whole`: no
+ * header, another unit, a malformed value, and several ranges (nobody who pulls images asks for them). An end beyond the
+ * content is cut to it. Of empty content, `bytes=0-` and any suffix are `whole` too: they ask for all there is, and
+ * containerd 2.1.0 to 2.1.2 send `bytes=0-` with every request.
+ */
+export function parseRange(header: string | null, size: number): RequestedRange {
+  const set = /^[ \t]*bytes=(.*)$/i.exec(header ?? '')?.[1]
+  if (set === undefined) return WHOLE
+  // A list may have empty elements, which count for nothing (RFC 9110, section 5.6.1.2).
+  const specs = set
+    .split(',')
+    .map((spec) => spec.replace(/^[ \t]+|[ \t]+$/g, ''))
+    .filter((spec) => spec !== '')
+  const spec = specs.length === 1 ? /^([0-9]*)-([0-9]*)$/.exec(specs[0] ?? '') : null
+  if (spec === null) return WHOLE
+  const [, first = '', last = ''] = spec
+  if (first === '') return last === '' ? WHOLE : suffixRange(Number(last), size)
+  const start = Number(first)
+  const end = last === '' ? Number.POSITIVE_INFINITY : Number(last)
+  if (end < start) return WHOLE
+  if (size === 0 && start === 0) return WHOLE
+  if (start >= size) return UNSATISFIABLE
+  return { kind: 'part', range: { start, end: Math.min(end, size - 1) } }
+}
+
+/** The last `length` bytes; all of them if there are fewer. */
+function suffixRange(length: number, size: number): RequestedRange {
+  if (length === 0) return UNSATISFIABLE
+  if (size === 0) return WHOLE
+  return { kind: 'part', range: { start: Math.max(0, size - length), end: size - 1 } }
+}
+
+/** How many bytes the range holds. */
+export function lengthOf(range: ByteRange): number {
+  return range.end - range.start + 1
+}
+
+/** The Content-Range of a 206 answer with the given part of content of `size` bytes. */
+export function formatContentRange(range: ByteRange, size: number): string {
+  return `bytes ${range.start}-${range.end}/${size}`
+}
+
+/** The Content-Range of a 416 answer about content of `size` bytes. */
+export function formatUnsatisfiedRange(size: number): string {
+  return `bytes */${size}`
+}
+
+/**
+ * Reads a Content-Range header of a 206 or 416 answer; `undefined` if there is none that makes sense (another unit, an
+ * end before the start or beyond the size, numbers that lose precision).
+ */
+export function parseContentRange(header: string | null): ContentRange | undefined {
+  const match = /^[ \t]*bytes (?:([0-9]+)-([0-9]+)|\*)\/([0-9]+|\*)[ \t]*$/i.exec(header ?? '')
+  if (match === null) return undefined
+  const [, first, last, total = '*'] = match
+  const size = total === '*' ? undefined : Number(total)
+  if (size !== undefined && !Number.isSafeInteger(size)) return undefined
+  if (first === undefined || last === undefined) return size === undefined ? undefined : { kind: 'unsatisfied', size }
+  const range = { start: Number(first), end: Number(last) }
+  if (!Number.isSafeInteger(range.end) || range.end < range.start) return undefined
+  if (size !== undefined && range.end >= size) return undefined
+  return { kind: 'part', range, size }
+}

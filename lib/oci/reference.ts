@@ -1,4 +1,5 @@
-import type { Digest } from './digest.ts'
+import { type Digest, isDigest, parseDigest } from './digest.ts'
+import { OciError, TAG_INVALID } from './error.ts'
 
 /** An image's name in full: `registry` with its port, `repository`, and a tag, a digest, or both. */
 export interface Reference {
@@ -13,4 +14,207 @@ export interface TaggedReference {
   readonly registry: string
   readonly repository: string
   readonly tag: string
+}
+
+/** Longest repository, in characters: the limit of distribution/reference, which containerd and Docker share. */
+export const REPOSITORY_LIMIT = 255
+
+/** Longest tag, in characters (distribution-spec 1.1, "Pulling manifests"). */
+export const TAG_LIMIT = 128
+
+/** Longest host name, in characters without the port (RFC 1035, section 2.3.4, as text). */
+export const HOST_LIMIT = 253
+
+/** The registry of a name that names none. */
+export const DEFAULT_REGISTRY = 'docker.io'
+
+/** The tag of a name that has neither tag nor digest. */
+export const DEFAULT_TAG = 'latest'
+
+/** Names by which Docker Hub was known: distribution/reference turns the second into the first. */
+const HUB_ALIAS = 'index.docker.io'
+
+/** Where Docker Hub keeps repositories of one component. */
+const HUB_LIBRARY = 'library'
+
+const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/
+const IPV6_IN_BRACKETS = /^\[[0-9a-f:.]{2,45}\]$/
+const REPOSITORY_COMPONENT = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/
+const TAG = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/
+
+/** The identifier of an image or a container: 64 hex digits, never a repository (distribution/reference). */
+const BARE_ID = /^[0-9a-f]{64}$/
+
+/** Longest text echoed back in an error. */
+const ECHO_LIMIT = 80
+
+/**
+ * Reads a name as people write it. `alpine` is `docker.io/library/alpine:latest`: the registry is docker.io unless the
+ * first component has a dot, a colon or is `localhost`; Docker Hub's repositories of one component are in `library`; the
+ * tag is `latest` only if neither tag nor digest is given, since a digest alone already says which image is meant.
+ * Bare digests and identifiers (`sha256:...`, 64 hex digits) name no repository and are refused.
+ *
+ * @throws {OciError} NAME_INVALID, the code of TAG_INVALID, or DIGEST_INVALID
+ */
+export function parseReference(text: string): Reference {
+  const { registry, repository, tag, digest } = split(text)
+  const named = locate(registry ?? DEFAULT_REGISTRY, repository)
+  if (tag === undefined && digest === undefined) return { ...named, tag: DEFAULT_TAG }
+  return { ...named, ...(tag === undefined ? {} : { tag }), ...(digest === undefined ? {} : { digest }) }
+}
+
+/**
+ * Reads a name that must be complete by itself, as containerd keeps them: with a registry, and with a tag or a digest.
+ * Nothing is added, so that a bare `latest` or `alpine:3.20` is never taken for an image of Docker Hub.
+ *
+ * @throws {OciError} as {@link parseReference}, and NAME_INVALID if registry or tag and digest are missing
+ */
+export function parseFullReference(text: string): Reference {
+  const { registry, tag, digest } = split(text)
+  if (registry === undefined) {
+    throw invalidName('reference', text, 'no registry: its first component has no dot, no colon and is not localhost')
+  }
+  if (tag === undefined && digest === undefined) throw invalidName('reference', text, 'neither tag nor digest')
+  return parseReference(text)
+}
+
+/** The name in full, such that {@link parseReference} gives the reference back. */
+export function formatReference(reference: Reference): string {
+  const tag = reference.tag === undefined ? '' : `:${reference.tag}`
+  const digest = reference.digest === undefined ? '' : `@${reference.digest}`
+  return `${reference.registry}/${reference.repository}${tag}${digest}`
+}
+
+/**
+ * Reads a registry: a host name, an IPv4 address or an IPv6 address in brackets, with an optional port; in lower case
+ * afterwards. `index.docker.io` is docker.io.
+ *
+ * @throws {OciError} NAME_INVALID
+ */
+export function parseRegistry(text: string): string {
+  const registry = text.toLowerCase()
+  const { host, port } = splitPort(registry)
+  if (port !== undefined && !isPort(port)) {
+    throw invalidName('registry', text, `port ${show(port)} is not a number from 1 to 65535`)
+  }
+  if (host.startsWith('[')) {
+    if (!IPV6_IN_BRACKETS.test(host)) throw invalidName('registry', text, 'not an IPv6 address in brackets')
+    return registry
+  }
+  if (host.length > HOST_LIMIT) {
+    throw invalidName('registry', text, `host of ${host.length} characters, at most ${HOST_LIMIT}`)
+  }
+  for (const label of host.split('.')) {
+    if (!HOST_LABEL.test(label)) throw invalidName('registry', text, `${show(label)} is not a label of a host name`)
+  }
+  return registry === HUB_ALIAS ? DEFAULT_REGISTRY : registry
+}
+
+/**
+ * Reads a repository: components of lower-case letters and digits, inside of which a dot, one or two underscores or
+ * hyphens may stand between letters and digits, joined by slashes; {@link REPOSITORY_LIMIT} characters at most.
+ *
+ * @throws {OciError} NAME_INVALID
+ */
+export function parseRepository(name: string): string {
+  if (name.length > REPOSITORY_LIMIT) {
+    throw invalidName('repository', name, `${name.length} characters, at most ${REPOSITORY_LIMIT}`)
+  }
+  let at = 0
+  for (const component of name.split('/')) {
+    if (component === '') throw invalidName('repository', name, `empty component at character ${at}`)
+    if (!REPOSITORY_COMPONENT.test(component)) {
+      throw invalidName('repository', name, `component ${show(component)} at character ${at}`)
+    }
+    at += component.length + 1
+  }
+  return name
+}
+
+/**
+ * Reads a tag: a letter, a digit or an underscore, then those, dots and hyphens; {@link TAG_LIMIT} characters at most.
+ *
+ * @throws {OciError} with the code of TAG_INVALID
+ */
+export function parseTag(text: string): string {
+  if (TAG.test(text) && text.length <= TAG_LIMIT) return text
+  const problem =
+    text.length > TAG_LIMIT
+      ? `${text.length} characters`
+      : text === ''
+        ? 'it is empty'
+        : `character ${show(text.charAt(badTagCharacter(text)))} at ${badTagCharacter(text)}`
+  throw new OciError(
+    TAG_INVALID,
+    `invalid tag ${show(text)}: ${problem}; accepted are 1 to ${TAG_LIMIT} of A-Z a-z 0-9 _ . -, not starting with . or -`,
+  )
+}
+
+/** Whether the first component of a name is a registry: it has a dot or a colon, or is `localhost`. */
+export function isRegistryComponent(component: string): boolean {
+  return component.includes('.') || component.includes(':') || component.toLowerCase() === 'localhost'
+}
+
+/**
+ * Registry and repository, both checked, with Docker Hub's `library/` put before a repository of one component.
+ *
+ * @throws {OciError} NAME_INVALID
+ */
+export function locate(registry: string, repository: string): { registry: string; repository: string } {
+  const host = parseRegistry(registry)
+  const inLibrary = host === DEFAULT_REGISTRY && repository !== '' && !repository.includes('/')
+  return { registry: host, repository: parseRepository(inLibrary ? `${HUB_LIBRARY}/${repository}` : repository) }
+}
+
+interface Parts {
+  readonly registry: string | undefined
+  readonly repository: string
+  readonly tag: string | undefined
+  readonly digest: Digest | undefined
+}
+
+/** Cuts a name into its parts; tag and digest are checked, registry and repository are not. */
+function split(text: string): Parts {
+  if (isDigest(text) || BARE_ID.test(text)) {
+    throw invalidName('reference', text, 'an identifier, which names no repository')
+  }
+  const at = text.indexOf('@')
+  const name = at < 0 ? text : text.slice(0, at)
+  const digest = at < 0 ? undefined : parseDigest(text.slice(at + 1))
+  const colon = name.indexOf(':', name.lastIndexOf('/') + 1)
+  const path = colon < 0 ? name : name.slice(0, colon)
+  const tag = colon < 0 ? undefined : parseTag(name.slice(colon + 1))
+  const slash = path.indexOf('/')
+  const first = path.slice(0, Math.max(slash, 0))
+  if (!isRegistryComponent(first)) return { registry: undefined, repository: path, tag, digest }
+  return { registry: first, repository: path.slice(slash + 1), tag, digest }
+}
+
+/** The port is what follows the last colon outside of brackets. */
+function splitPort(registry: string): { host: string; port: string | undefined } {
+  const colon = registry.indexOf(':', registry.lastIndexOf(']') + 1)
+  if (colon < 0) return { host: registry, port: undefined }
+  return { host: registry.slice(0, colon), port: registry.slice(colon + 1) }
+}
+
+function isPort(text: string): boolean {
+  return /^[0-9]{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= 65535
+}
+
+function badTagCharacter(text: string): number {
+  return /^[.-]/.test(text) ? 0 : text.search(/[^A-Za-z0-9._-]/)
+}
+
+const ACCEPTED = {
+  registry: 'a host name, an IPv4 address or an IPv6 address in brackets, with an optional port',
+  repository: `components of a-z 0-9 with single . or _, __ or hyphens between them, joined by /, at most ${REPOSITORY_LIMIT} characters`,
+  reference: '[registry/]repository[:tag][@digest]',
+} as const
+
+function invalidName(what: keyof typeof ACCEPTED, text: string, problem: string): OciError {
+  return new OciError('NAME_INVALID', `invalid ${what} ${show(text)}: ${problem}; accepted: ${ACCEPTED[what]}`)
+}
+
+function show(text: string): string {
+  return JSON.stringify(text.length > ECHO_LIMIT ? `${text.slice(0, ECHO_LIMIT)}...` : text)
 }

@@ -1,0 +1,103 @@
+import type { Descriptor } from './descriptor.ts'
+import { type Digest, parseDigest } from './digest.ts'
+import { OciError } from './error.ts'
+import {
+  isIndexMediaType,
+  isManifestMediaType,
+  MANIFEST_SIZE_LIMIT,
+  OCI_ARTIFACT_MANIFEST,
+  OCI_INDEX,
+  OCI_MANIFEST,
+} from './media-type.ts'
+
+type JsonObject = Readonly<Record<string, unknown>>
+
+/**
+ * The media type of a manifest or index, from its bytes alone: what it says of itself if that is known and fits its
+ * shape, else OCI's type for its shape (Docker's always say it). `undefined` for anything else, in particular for a
+ * document that could be read both as a manifest and as an index (CVE-2021-41190).
+ */
+export function sniffManifest(bytes: Uint8Array): string | undefined {
+  const document = bytes.length > MANIFEST_SIZE_LIMIT ? undefined : parseObject(bytes)
+  if (document === undefined) return undefined
+  const own = document.mediaType
+  if (own === OCI_ARTIFACT_MANIFEST) return isShapeOf(document, own) ? own : undefined
+  if (document.schemaVersion !== 2) return undefined
+  const shape = Array.isArray(document.manifests) ? OCI_INDEX : isObject(document.config) ? OCI_MANIFEST : undefined
+  if (shape === undefined || !isShapeOf(document, shape)) return undefined
+  if (typeof own !== 'string' || !isManifestMediaType(own)) return shape
+  return isIndexMediaType(own) === isIndexMediaType(shape) ? own : undefined
+}
+
+/**
+ * What a manifest or index is made of, in its order: config and layers, or manifests, or an artifact's blobs. A `subject`
+ * is not among them: it is what the manifest speaks about, not a part of it, and pulling the one does not pull the other.
+ *
+ * @throws {OciError} MANIFEST_INVALID for what is not a document of that media type, and for a child without a
+ *   media type, with a digest that is none, or a size that is not a whole number of bytes; the message names the child
+ */
+export function childrenOf(bytes: Uint8Array, mediaType: string): Descriptor[] {
+  if (!isManifestMediaType(mediaType)) throw invalid(`${mediaType} is not the media type of a manifest or index`)
+  if (bytes.length > MANIFEST_SIZE_LIMIT) throw invalid(`${bytes.length} bytes, at most ${MANIFEST_SIZE_LIMIT}`)
+  const document = parseObject(bytes)
+  if (document === undefined) throw invalid('not a JSON object')
+  if (!isShapeOf(document, mediaType)) throw invalid(`not the shape of ${mediaType}`)
+  if (isIndexMediaType(mediaType)) return listOf(document, 'manifests')
+  if (mediaType === OCI_ARTIFACT_MANIFEST) return listOf(document, 'blobs')
+  return [parseDescriptor(document.config, 'config'), ...listOf(document, 'layers')]
+}
+
+/**
+ * Reads a descriptor as it stands in a manifest. Unknown fields are fine.
+ *
+ * @param where the descriptor's place, for the message: `layers[2]`
+ * @throws {OciError} MANIFEST_INVALID
+ */
+export function parseDescriptor(value: unknown, where: string): Descriptor {
+  if (!isObject(value)) throw invalid(`${where} is not a descriptor`)
+  const { mediaType, digest, size } = value
+  if (typeof mediaType !== 'string' || mediaType === '') throw invalid(`${where}.mediaType is not a media type`)
+  if (typeof digest !== 'string') throw invalid(`${where}.digest is not a digest`)
+  if (!Number.isSafeInteger(size) || (size as number) < 0) throw invalid(`${where}.size is not a number of bytes`)
+  return { mediaType, digest: checkDigest(digest, where), size: size as number }
+}
+
+function checkDigest(text: string, where: string): Digest {
+  try {
+    return parseDigest(text)
+  } catch (cause) {
+    throw invalid(`${where}.digest: ${cause instanceof Error ? cause.message : String(cause)}`, cause)
+  }
+}
+
+/** A missing or null list is an empty one: Go writes an empty slice as null. */
+function listOf(document: JsonObject, field: string): Descriptor[] {
+  const list = document[field] ?? []
+  if (!Array.isArray(list)) throw invalid(`${field} is not a list`)
+  return list.map((child: unknown, index) => parseDescriptor(child, `${field}[${index}]`))
+}
+
+/** Whether the document has the parts of its media type and none of the other kind's. */
+function isShapeOf(document: JsonObject, mediaType: string): boolean {
+  const has = (field: string) => document[field] !== undefined && document[field] !== null
+  if (isIndexMediaType(mediaType)) return !has('config') && !has('layers')
+  if (mediaType === OCI_ARTIFACT_MANIFEST) return !has('config') && !has('layers') && !has('manifests')
+  return has('config') && !has('manifests')
+}
+
+function parseObject(bytes: Uint8Array): JsonObject | undefined {
+  try {
+    const value: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    return isObject(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function invalid(problem: string, cause?: unknown): OciError {
+  return new OciError('MANIFEST_INVALID', `invalid manifest: ${problem}`, { cause })
+}

@@ -1,0 +1,39 @@
+/** The media types that a mirror must tell apart: what the manifests endpoint serves, and what the blobs endpoint does. */
+
+export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
+export const OCI_INDEX = 'application/vnd.oci.image.index.v1+json'
+export const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json'
+export const DOCKER_MANIFEST_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json'
+
+/** The artifact manifest of the image-spec's 1.1 release candidates, withdrawn since; old ORAS pushed it. */
+export const OCI_ARTIFACT_MANIFEST = 'application/vnd.oci.artifact.manifest.v1+json'
+
+export const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json'
+export const OCI_LAYER = 'application/vnd.oci.image.layer.v1.tar'
+export const DOCKER_CONFIG = 'application/vnd.docker.container.image.v1+json'
+export const DOCKER_LAYER = 'application/vnd.docker.image.rootfs.diff.tar'
+
+/** What is served as a blob whose type nobody told. */
+export const OCTET_STREAM = 'application/octet-stream'
+
+/**
+ * Largest manifest that is read, in bytes. The distribution-spec ("Pushing manifests") has registries and clients expect
+ * at least 4 megabytes, and registries refuse more.
+ */
+export const MANIFEST_SIZE_LIMIT = 4 * 1024 * 1024
+
+const INDEXES: ReadonlySet<string> = new Set([OCI_INDEX, DOCKER_MANIFEST_LIST])
+const MANIFESTS: ReadonlySet<string> = new Set([...INDEXES, OCI_MANIFEST, DOCKER_MANIFEST, OCI_ARTIFACT_MANIFEST])
+
+/**
+ * Whether content of this type is served by the manifests endpoint: manifests and indexes of OCI and Docker. Docker's
+ * schema 1 is not supported: containerd stopped pulling it with 2.0 and never keeps it, it converts.
+ */
+export function isManifestMediaType(mediaType: string): boolean {
+  return MANIFESTS.has(mediaType)
+}
+
+/** Whether content of this type lists manifests. */
+export function isIndexMediaType(mediaType: string): boolean {
+  return INDEXES.has(mediaType)
+}

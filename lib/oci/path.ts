@@ -1,0 +1,108 @@
+import { type Digest, parseDigest } from './digest.ts'
+import { OciError } from './error.ts'
+import { DEFAULT_REGISTRY, isRegistryComponent, locate, parseTag } from './reference.ts'
+
+/**
+ * What a request of the registry API is about. `other` are the endpoints that exist and that a mirror has nothing for:
+ * the door answers them with UNSUPPORTED, 404 for what reads and 405 for what writes.
+ */
+export type RequestTarget =
+  | { readonly kind: 'base' }
+  | ManifestTarget
+  | BlobTarget
+  | { readonly kind: 'other'; readonly endpoint: OtherEndpoint }
+
+export interface ManifestTarget {
+  readonly kind: 'manifest'
+  readonly registry: string
+  readonly repository: string
+  readonly reference: { readonly tag: string } | { readonly digest: Digest }
+}
+
+export interface BlobTarget {
+  readonly kind: 'blob'
+  readonly registry: string
+  readonly repository: string
+  readonly digest: Digest
+}
+
+/** `catalog` is Docker's, the others are the distribution-spec's; `uploads` stands for every step of a push of a blob. */
+export type OtherEndpoint = 'tags' | 'catalog' | 'referrers' | 'uploads'
+
+/** What no registry, repository, tag or digest has, before any of them is looked at closely. */
+const FOREIGN = /[^A-Za-z0-9._:/[\]-]/
+
+/**
+ * Reads the path of a request, as it stands on the request line: undecoded and without the query. No name, tag or
+ * digest needs a percent-encoded character, so a path with one is refused instead of decoded: `%2e`, `%2f`, `%5c` and
+ * `%00` cannot become anything. Empty components and `..` are refused with the grammar of repositories.
+ *
+ * @param ns the query's `ns`: the registry that containerd means. Without it, a first component with a dot, a colon or
+ *   `localhost` is the registry and not part of the repository; else the registry is docker.io.
+ * @throws {OciError} a 4xx: NAME_INVALID, the code of TAG_INVALID, DIGEST_INVALID, or UNSUPPORTED (404) for a path that
+ *   is no endpoint
+ */
+export function parseRequestPath(pathname: string, ns: string | undefined): RequestTarget {
+  if (pathname === '/v2' || pathname === '/v2/') return { kind: 'base' }
+  const at = pathname.search(FOREIGN)
+  if (at >= 0) {
+    const character = JSON.stringify(pathname.charAt(at))
+    throw new OciError(
+      'NAME_INVALID',
+      `invalid path: character ${character} at ${at}; accepted are A-Z a-z 0-9 . _ - : [ ] and /, without percent-encoding`,
+    )
+  }
+  if (!pathname.startsWith('/v2/')) throw noEndpoint()
+  const parts = pathname.slice('/v2/'.length).split('/')
+  if (parts.length === 1 && parts[0] === '_catalog') return { kind: 'other', endpoint: 'catalog' }
+  const endpoint = findEndpoint(parts)
+  const { registry, repository } = locateParts(parts.slice(0, endpoint.at), ns)
+  switch (endpoint.kind) {
+    case 'manifests': {
+      const text = endpoint.argument
+      const reference = text.includes(':') ? { digest: parseDigest(text) } : { tag: parseTag(text) }
+      return { kind: 'manifest', registry, repository, reference }
+    }
+    case 'blobs':
+      return { kind: 'blob', registry, repository, digest: parseDigest(endpoint.argument) }
+    case 'referrers':
+      parseDigest(endpoint.argument)
+      return { kind: 'other', endpoint: 'referrers' }
+    default:
+      return { kind: 'other', endpoint: endpoint.kind }
+  }
+}
+
+interface Endpoint {
+  readonly kind: 'manifests' | 'blobs' | 'referrers' | 'tags' | 'uploads'
+  /** Index of the endpoint's first component, where the name ends. */
+  readonly at: number
+  readonly argument: string
+}
+
+/** Finds the endpoint from the end, since `manifests`, `blobs`, `tags` and the like are also fine as parts of a repository. */
+function findEndpoint(parts: readonly string[]): Endpoint {
+  const last = parts.length - 1
+  const argument = parts[last] ?? ''
+  const verb = parts[last - 1]
+  if (verb === 'uploads' && parts[last - 2] === 'blobs') return { kind: 'uploads', at: last - 2, argument }
+  if (verb === 'blobs' && argument === 'uploads') return { kind: 'uploads', at: last - 1, argument }
+  if (verb === 'tags' && argument === 'list') return { kind: 'tags', at: last - 1, argument }
+  if (verb === 'manifests' || verb === 'blobs' || verb === 'referrers') return { kind: verb, at: last - 1, argument }
+  throw noEndpoint()
+}
+
+function locateParts(parts: readonly string[], ns: string | undefined): { registry: string; repository: string } {
+  if (ns !== undefined) return locate(ns, parts.join('/'))
+  const [first = '', ...rest] = parts
+  if (isRegistryComponent(first)) return locate(first, rest.join('/'))
+  return locate(DEFAULT_REGISTRY, parts.join('/'))
+}
+
+function noEndpoint(): OciError {
+  return new OciError(
+    'UNSUPPORTED',
+    'no such endpoint; a mirror has /v2/, /v2/<name>/manifests/<tag or digest> and /v2/<name>/blobs/<digest>',
+    { status: 404 },
+  )
+}
