@@ -1,0 +1,71 @@
+import { Code, ConnectError } from '@connectrpc/connect'
+
+/** What went wrong, for programs; the words of containerd are in the message, the transport's error is the cause. */
+export type ContainerdErrorCode =
+  | 'not-found'
+  | 'unavailable'
+  | 'timeout'
+  | 'closed'
+  | 'denied'
+  | 'unsupported'
+  | 'unexpected'
+
+/** A call to containerd that did not give what it promises. */
+export class ContainerdError extends Error {
+  override readonly name = 'ContainerdError'
+  readonly code: ContainerdErrorCode
+
+  constructor(code: ContainerdErrorCode, message: string, options: { cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+  }
+}
+
+/** How gRPC's status codes read here. Codes that containerd does not use for these calls stay `unexpected`. */
+const CODES: ReadonlyMap<Code, ContainerdErrorCode> = new Map([
+  [Code.NotFound, 'not-found'],
+  [Code.Unavailable, 'unavailable'],
+  [Code.DeadlineExceeded, 'timeout'],
+  [Code.PermissionDenied, 'denied'],
+  [Code.Unimplemented, 'unsupported'],
+])
+
+/** System errors of a Unix socket that nobody answers on: not there, nobody listens, or the other end went away. */
+const GONE = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOTSOCK'])
+
+/** System errors of a socket that this user may not use. */
+const FORBIDDEN = new Set(['EACCES', 'EPERM'])
+
+/**
+ * Names what a call threw. An error that is already a {@link ContainerdError} is passed through.
+ *
+ * @param call the call's name, for the message
+ */
+export function containerdError(call: string, error: unknown): ContainerdError {
+  if (error instanceof ContainerdError) return error
+  const known = causes(error)
+  const own = known.find((cause) => cause instanceof ContainerdError)
+  if (own instanceof ContainerdError) return own
+  const system = known
+    .map((cause) => ('code' in cause ? cause.code : undefined))
+    .filter((code) => typeof code === 'string')
+  const text = error instanceof ConnectError ? error.rawMessage : String(error)
+  return new ContainerdError(codeOf(error, system), `containerd ${call}: ${text}`, { cause: error })
+}
+
+function codeOf(error: unknown, system: readonly string[]): ContainerdErrorCode {
+  if (system.some((code) => FORBIDDEN.has(code))) return 'denied'
+  if (system.some((code) => GONE.has(code) || code.startsWith('ERR_HTTP2_'))) return 'unavailable'
+  if (!(error instanceof ConnectError)) return 'unexpected'
+  // A stream that is cut when containerd dies is reported as aborted or cancelled: the caller's own cancellation never
+  // gets here, since it ends with the signal's reason.
+  if (error.code === Code.Aborted || error.code === Code.Canceled) return 'unavailable'
+  return CODES.get(error.code) ?? 'unexpected'
+}
+
+/** The error and what caused it, outermost first, each once. */
+function causes(error: unknown): Error[] {
+  const found: Error[] = []
+  for (let next = error; next instanceof Error && !found.includes(next); next = next.cause) found.push(next)
+  return found
+}

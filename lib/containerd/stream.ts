@@ -1,0 +1,71 @@
+import { ContainerdError, containerdError } from './error.ts'
+
+/** A server stream that has begun: it runs until it is read to its end, left, or its signal aborts. */
+export interface ServerStream<T> extends AsyncIterable<T> {
+  /** Ends the call. Who iterates needs no cancel: leaving the loop does it. */
+  cancel(): void
+}
+
+/**
+ * Begins a server-streaming call at once and reads it with a bound. connect's own iterables neither start a call's
+ * reading before the first `next` nor cancel it when a loop is left; this one does both.
+ *
+ * @param call the call's name, for errors
+ * @param begin starts the call, which must end with the signal it is given
+ * @param limits `signal` ends the call with its reason; `stallTimeout` is the longest wait for one message in
+ *   milliseconds, `undefined` where silence is normal. Time that the reader takes does not count.
+ * @throws {ContainerdError} while iterating: `timeout` for a stall, else what containerd said.
+ */
+export function openStream<T>(
+  call: string,
+  begin: (signal: AbortSignal) => AsyncIterable<T>,
+  limits: { readonly signal: AbortSignal; readonly stallTimeout: number | undefined },
+): ServerStream<T> {
+  const { signal, stallTimeout } = limits
+  const controller = new AbortController()
+  const cancel = () => {
+    signal.removeEventListener('abort', cancel)
+    controller.abort()
+  }
+  signal.addEventListener('abort', cancel)
+  if (signal.aborted) cancel()
+
+  const messages = begin(controller.signal)[Symbol.asyncIterator]()
+  const next = () => bounded(call, messages.next(), stallTimeout)
+  // The first failure waits here for the reader, so it must not count as unhandled meanwhile.
+  let first: Promise<IteratorResult<T>> | undefined = next()
+  first.catch(() => undefined)
+
+  async function* read(): AsyncGenerator<T, void, undefined> {
+    try {
+      for (;;) {
+        const result = await (first ?? next())
+        first = undefined
+        if (result.done === true) return
+        yield result.value
+      }
+    } catch (error) {
+      signal.throwIfAborted()
+      throw containerdError(call, error)
+    } finally {
+      cancel()
+    }
+  }
+  return { [Symbol.asyncIterator]: read, cancel }
+}
+
+async function bounded<T>(call: string, promise: Promise<T>, timeout: number | undefined): Promise<T> {
+  if (timeout === undefined) return promise
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(
+      () => reject(new ContainerdError('timeout', `containerd ${call}: no message for ${timeout} ms`)),
+      timeout,
+    )
+  })
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
