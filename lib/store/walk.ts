@@ -1,0 +1,128 @@
+import { createHash } from 'node:crypto'
+import type { Descriptor } from '../oci/descriptor.ts'
+import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts'
+import { childrenOf } from '../oci/manifest.ts'
+import { isManifestMediaType, MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
+
+/** How deep indexes may nest. Registries and builders write one index above manifests, rarely two. */
+export const WALK_DEPTH_LIMIT = 8
+
+/** How many descriptors below one target are looked at. A manifest of 4 MiB can name some 40 000. */
+export const WALK_WIDTH_LIMIT = 100_000
+
+/** Where the walk asks what is there. Misses are `undefined`; what cannot be asked throws, which ends the walk. */
+export interface WalkSource {
+  /** Size of the content in bytes, if it is held. */
+  describe(digest: Digest, signal: AbortSignal): Promise<number | undefined>
+  /** The whole content, which is at most {@link MANIFEST_SIZE_LIMIT} bytes long, if it is held. */
+  read(digest: Digest, signal: AbortSignal): Promise<Uint8Array | undefined>
+}
+
+/** Why something that a manifest names, or the manifest itself, is left out. */
+export interface WalkProblem {
+  readonly descriptor: Descriptor
+  readonly problem: string
+}
+
+export interface WalkOptions {
+  readonly signal: AbortSignal
+  /** Told of everything that is wrong; that a child is not there is not wrong. */
+  readonly onProblem?: (problem: WalkProblem) => void
+  readonly depthLimit?: number
+  readonly widthLimit?: number
+}
+
+/**
+ * Walks from images' targets down to everything that is really held, each piece with the media type that its parent
+ * gives it, parents before children. Presence is asked for each digest and inferred from nothing.
+ *
+ * Left out are content of another size than its descriptor says, and manifests whose bytes are not those of their digest.
+ * A manifest that cannot be read as one is yielded (its bytes are what its digest says) but not followed.
+ *
+ * A digest comes once, with one exception: what one parent calls a blob and a later one a manifest comes again with the
+ * media type of the manifest. The last one counts.
+ *
+ * @throws what the source throws, and the signal's reason when it aborts
+ */
+export async function* walkHeld(
+  targets: Iterable<Descriptor>,
+  source: WalkSource,
+  options: WalkOptions,
+): AsyncGenerator<Descriptor, void, undefined> {
+  const { signal, onProblem = () => undefined } = options
+  const { depthLimit = WALK_DEPTH_LIMIT, widthLimit = WALK_WIDTH_LIMIT } = options
+  const sizes = new Map<Digest, Promise<number | undefined>>()
+  const done = new Map<Digest, 'blob' | 'manifest'>()
+
+  for (const target of targets) {
+    const queue = [{ descriptor: target, depth: 0 }]
+    // An index and not shift(), which moves the rest of a wide queue each time.
+    for (let next = 0; next < queue.length; next++) {
+      signal.throwIfAborted()
+      const { descriptor, depth } = queue[next] as (typeof queue)[number]
+      const kind = isManifestMediaType(descriptor.mediaType) ? 'manifest' : 'blob'
+      const before = done.get(descriptor.digest)
+      if (before === kind || before === 'manifest') continue
+
+      const size = await remember(sizes, descriptor.digest, () => source.describe(descriptor.digest, signal))
+      if (size === undefined) continue
+      if (size !== descriptor.size) {
+        onProblem({ descriptor, problem: `${size} bytes are held, the descriptor says ${descriptor.size}` })
+        continue
+      }
+      if (kind === 'blob') {
+        done.set(descriptor.digest, kind)
+        yield descriptor
+        continue
+      }
+      const read = await readManifest(descriptor, source, signal)
+      if (read === undefined) continue
+      if (read.problem !== undefined) onProblem({ descriptor, problem: read.problem })
+      done.set(descriptor.digest, kind)
+      if (!read.intact) continue
+      yield descriptor
+
+      if (read.children.length === 0) continue
+      if (depth >= depthLimit) {
+        onProblem({ descriptor, problem: `nested deeper than ${depthLimit}, not followed` })
+      } else if (queue.length + read.children.length > widthLimit) {
+        onProblem({ descriptor, problem: `more than ${widthLimit} descriptors below one image, not followed` })
+      } else {
+        for (const child of read.children) queue.push({ descriptor: child, depth: depth + 1 })
+      }
+    }
+  }
+}
+
+interface ReadManifest {
+  /** Whether the bytes are those of the digest. */
+  readonly intact: boolean
+  readonly children: readonly Descriptor[]
+  readonly problem: string | undefined
+}
+
+async function readManifest(
+  descriptor: Descriptor,
+  source: WalkSource,
+  signal: AbortSignal,
+): Promise<ReadManifest | undefined> {
+  const failed = (intact: boolean, problem: string) => ({ intact, children: [], problem })
+  if (descriptor.size > MANIFEST_SIZE_LIMIT) {
+    return failed(false, `a manifest of ${descriptor.size} bytes, at most ${MANIFEST_SIZE_LIMIT}`)
+  }
+  const bytes = await source.read(descriptor.digest, signal)
+  if (bytes === undefined) return undefined
+  const hex = createHash(algorithmOf(descriptor.digest)).update(bytes).digest('hex')
+  if (hex !== hexOf(descriptor.digest)) return failed(false, 'the bytes are not those of the digest')
+  try {
+    return { intact: true, children: childrenOf(bytes, descriptor.mediaType), problem: undefined }
+  } catch (error) {
+    return failed(true, error instanceof Error ? error.message : String(error))
+  }
+}
+
+function remember<K, V>(known: Map<K, V>, key: K, make: () => V): V {
+  const value = known.get(key) ?? make()
+  known.set(key, value)
+  return value
+}
