@@ -1,0 +1,158 @@
+import { createHash } from 'node:crypto'
+import type { Descriptor } from './descriptor.ts'
+import { type Digest, parseDigest } from './digest.ts'
+import {
+  DOCKER_CONFIG,
+  DOCKER_LAYER,
+  DOCKER_MANIFEST,
+  DOCKER_MANIFEST_LIST,
+  OCI_CONFIG,
+  OCI_INDEX,
+  OCI_LAYER,
+  OCI_MANIFEST,
+} from './media-type.ts'
+
+/** A piece of content with its bytes. */
+export interface Content {
+  readonly descriptor: Descriptor
+  readonly bytes: Uint8Array
+}
+
+/** An image in memory: its top (manifest or index), and everything below it once, top first. */
+export interface Image {
+  readonly target: Descriptor
+  readonly contents: readonly Content[]
+  readonly platform?: Platform
+}
+
+export interface Platform {
+  readonly os: string
+  readonly architecture: string
+  readonly variant?: string
+}
+
+export interface ImageOptions {
+  /** How many layers, each with one file. Default 3. */
+  readonly layers?: number
+  /** Bytes of the file in each layer. Default 4096. */
+  readonly layerSize?: number
+  /** Images of equal options are equal to the last byte; another seed makes everything different. Default 1. */
+  readonly seed?: number
+  /** Default linux/amd64. */
+  readonly platform?: Platform
+  /** Whose media types to use. Default `oci`. */
+  readonly types?: 'oci' | 'docker'
+}
+
+const MEDIA_TYPES = {
+  oci: { manifest: OCI_MANIFEST, index: OCI_INDEX, config: OCI_CONFIG, layer: OCI_LAYER },
+  docker: { manifest: DOCKER_MANIFEST, index: DOCKER_MANIFEST_LIST, config: DOCKER_CONFIG, layer: DOCKER_LAYER },
+} as const
+
+/**
+ * Makes a small image that unpacks: every layer is a tar archive with one file of bytes that do not compress. The same
+ * options make the same bytes on every machine and runtime. For demonstrations and tests; it is all in memory.
+ */
+export function makeImage(options: ImageOptions = {}): Image {
+  const { layers = 3, layerSize = 4096, seed = 1, types = 'oci' } = options
+  const { platform = { os: 'linux', architecture: 'amd64' } } = options
+  const mediaTypes = MEDIA_TYPES[types]
+  const layerContents = Array.from({ length: layers }, (_, index) =>
+    contentOf(mediaTypes.layer, tarOf(`layer-${index}.bin`, randomBytes(layerSize, seed * 1000 + index))),
+  )
+  const config = contentOf(
+    mediaTypes.config,
+    json({
+      created: '1970-01-01T00:00:00Z',
+      ...platform,
+      config: { Labels: { 'org.opencontainers.image.title': `swarmirror image ${seed}` } },
+      rootfs: { type: 'layers', diff_ids: layerContents.map((layer) => layer.descriptor.digest) },
+      history: layerContents.map((_, index) => ({ created: '1970-01-01T00:00:00Z', created_by: `layer ${index}` })),
+    }),
+  )
+  const manifest = contentOf(
+    mediaTypes.manifest,
+    json({
+      schemaVersion: 2,
+      mediaType: mediaTypes.manifest,
+      config: config.descriptor,
+      layers: layerContents.map((layer) => layer.descriptor),
+    }),
+  )
+  return { target: manifest.descriptor, contents: unique([manifest, config, ...layerContents]), platform }
+}
+
+/** Makes an index above images, in their order. */
+export function makeIndex(images: readonly Image[], types: 'oci' | 'docker' = 'oci'): Image {
+  const mediaType = MEDIA_TYPES[types].index
+  const manifests = images.map(({ target, platform }) => ({
+    ...target,
+    ...(platform === undefined ? {} : { platform }),
+  }))
+  const index = contentOf(mediaType, json({ schemaVersion: 2, mediaType, manifests }))
+  return { target: index.descriptor, contents: unique([index, ...images.flatMap((image) => image.contents)]) }
+}
+
+/** Bytes with the descriptor that belongs to them. */
+export function contentOf(mediaType: string, bytes: Uint8Array): Content {
+  return { descriptor: { mediaType, digest: digestOf(bytes), size: bytes.length }, bytes }
+}
+
+/** The sha256 digest of bytes. */
+export function digestOf(bytes: Uint8Array): Digest {
+  return parseDigest(`sha256:${createHash('sha256').update(bytes).digest('hex')}`)
+}
+
+function unique(contents: readonly Content[]): Content[] {
+  return [...new Map(contents.map((content) => [content.descriptor.digest, content])).values()]
+}
+
+function json(value: unknown): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(value))
+}
+
+/** Bytes that look random and are the same for the same seed: mulberry32, 32 bits a step. */
+function randomBytes(length: number, seed: number): Uint8Array {
+  const bytes = new Uint8Array(length)
+  let state = seed >>> 0
+  for (let at = 0; at < length; at += 4) {
+    state = (state + 0x6d2b79f5) >>> 0
+    let word = Math.imul(state ^ (state >>> 15), state | 1)
+    word ^= word + Math.imul(word ^ (word >>> 7), word | 61)
+    word = (word ^ (word >>> 14)) >>> 0
+    for (let byte = at; byte < at + 4 && byte < length; byte++) bytes[byte] = word >>> ((byte - at) * 8)
+  }
+  return bytes
+}
+
+/** tar's unit, in bytes: headers and files are padded to it, and two empty ones end the archive (POSIX ustar). */
+const TAR_BLOCK = 512
+
+/** A tar archive with one file, owned by root and from 1970. */
+function tarOf(name: string, data: Uint8Array): Uint8Array {
+  const header = new Uint8Array(TAR_BLOCK)
+  const put = (offset: number, text: string) => header.set(new TextEncoder().encode(text), offset)
+  const octal = (value: number, width: number) => `${value.toString(8).padStart(width - 1, '0')}\0`
+  put(0, name)
+  put(100, octal(0o644, 8))
+  put(108, octal(0, 8))
+  put(116, octal(0, 8))
+  put(124, octal(data.length, 12))
+  put(136, octal(0, 12))
+  put(148, ' '.repeat(8))
+  put(156, '0')
+  put(257, 'ustar\u000000')
+  // The checksum is the sum of the header's bytes with spaces in its own place.
+  put(
+    148,
+    `${header
+      .reduce((sum, byte) => sum + byte, 0)
+      .toString(8)
+      .padStart(6, '0')}\0 `,
+  )
+  const padded = Math.ceil(data.length / TAR_BLOCK) * TAR_BLOCK
+  const archive = new Uint8Array(TAR_BLOCK + padded + 2 * TAR_BLOCK)
+  archive.set(header, 0)
+  archive.set(data, TAR_BLOCK)
+  return archive
+}
