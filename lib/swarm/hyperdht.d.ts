@@ -1,0 +1,69 @@
+// What lib/swarm/hyperswarm.ts uses of packages that ship no types.
+
+declare module 'hyperdht' {
+  import type { EventEmitter } from 'node:events'
+  import type { Readable } from 'node:stream'
+
+  export interface Address {
+    readonly host: string
+    readonly port: number
+  }
+  export interface KeyPair {
+    readonly publicKey: Uint8Array
+    readonly secretKey: Uint8Array
+  }
+  export interface LookupReply {
+    readonly from: Address
+    readonly peers: readonly { readonly publicKey: Uint8Array; readonly relayAddresses: readonly Address[] }[]
+  }
+  export interface Query<T> extends Readable, AsyncIterable<T> {
+    finished(): Promise<void>
+    readonly closestNodes: readonly Address[]
+  }
+  export interface QueryOptions {
+    readonly nodes?: readonly Address[]
+  }
+  export interface Options {
+    readonly host?: string
+    readonly bootstrap?: readonly Address[]
+    readonly nodes?: readonly Address[]
+    readonly keyPair?: KeyPair
+    readonly maxSize?: number
+    readonly maxAge?: number
+    readonly maxWindow?: number
+    readonly udx?: unknown
+  }
+  export default class HyperDHT extends EventEmitter {
+    static bootstrapper(port: number, host: string, options?: Options): HyperDHT
+    static keyPair(seed?: Uint8Array): KeyPair
+    bootstrapNodes: readonly Address[]
+    readonly destroyed: boolean
+    fullyBootstrapped(): Promise<void>
+    address(): Address | null
+    toArray(options?: { limit?: number }): Address[]
+    ping(to: Address, options?: { retry?: boolean }): Promise<unknown>
+    findNode(target: Uint8Array, options?: QueryOptions): Query<unknown>
+    lookup(topic: Uint8Array, options?: QueryOptions): Query<LookupReply>
+    announce(
+      topic: Uint8Array,
+      keyPair: KeyPair,
+      relays: readonly Address[],
+      options?: QueryOptions,
+    ): Query<LookupReply>
+    unannounce(topic: Uint8Array, keyPair: KeyPair, options?: QueryOptions): Promise<void>
+    destroy(options?: { force?: boolean }): Promise<void>
+  }
+}
+
+declare module 'hyperswarm' {
+  import type { EventEmitter } from 'node:events'
+  import type HyperDHT from 'hyperdht'
+  import type { KeyPair } from 'hyperdht'
+
+  export default class Hyperswarm extends EventEmitter {
+    constructor(options: { dht: HyperDHT; keyPair: KeyPair; firewall: (publicKey: Uint8Array) => boolean })
+    readonly dht: HyperDHT
+    readonly keyPair: KeyPair
+    destroy(options?: { force?: boolean }): Promise<void>
+  }
+}

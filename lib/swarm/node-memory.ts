@@ -1,0 +1,89 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { isIPv4 } from 'node:net'
+import { join } from 'node:path'
+import * as v from 'valibot'
+import type { Logger } from '../observe/log.ts'
+import type { NodeAddress } from './bootstrap.ts'
+
+const IDENTITY_FILE = 'identity.json'
+const NODES_FILE = 'nodes.json'
+/** Nodes that are kept for the next start: many more than need to be alive to find the swarm again. */
+const MOST_NODES = 200
+
+const Identity = v.object({ seed: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)) })
+const Port = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535))
+const Nodes = v.array(v.object({ host: v.pipe(v.string(), v.check(isIPv4)), port: Port }))
+
+/**
+ * What a node remembers between starts, in a directory of its own: the seed of its swarm identity, and the nodes that it
+ * knew last. Files are replaced in one step; a damaged one is reported, put aside and made anew.
+ */
+export class NodeMemory {
+  readonly seed: Uint8Array
+  readonly #dir: string
+  readonly #log: Logger
+  #nodes: readonly NodeAddress[]
+  #writing: Promise<void> = Promise.resolve()
+
+  private constructor(dir: string, log: Logger, seed: Uint8Array, nodes: readonly NodeAddress[]) {
+    this.#dir = dir
+    this.#log = log
+    this.seed = seed
+    this.#nodes = nodes
+  }
+
+  /** @throws the system's error if the directory cannot be made or written */
+  static async open(dir: string, log: Logger): Promise<NodeMemory> {
+    await mkdir(dir, { recursive: true, mode: 0o700 })
+    const identity = await readDocument(join(dir, IDENTITY_FILE), Identity, log)
+    const nodes = await readDocument(join(dir, NODES_FILE), Nodes, log)
+    const seed = identity === undefined ? randomBytes(32) : Buffer.from(identity.seed, 'hex')
+    if (identity === undefined) await writeDocument(join(dir, IDENTITY_FILE), { seed: seed.toString('hex') })
+    return new NodeMemory(dir, log, new Uint8Array(seed), nodes ?? [])
+  }
+
+  /** The nodes known last. */
+  get nodes(): readonly NodeAddress[] {
+    return this.#nodes
+  }
+
+  /** Keeps the nodes for the next start. A failure to write is logged: the mirror works without. */
+  remember(nodes: readonly NodeAddress[]): void {
+    const kept = nodes.slice(0, MOST_NODES).map(({ host, port }) => ({ host, port }))
+    if (JSON.stringify(kept) === JSON.stringify(this.#nodes)) return
+    this.#nodes = kept
+    this.#writing = this.#writing
+      .then(() => writeDocument(join(this.#dir, NODES_FILE), kept))
+      .catch((error) => this.#log.warn('cannot write the known nodes', { dir: this.#dir, error }))
+  }
+
+  /** Waits until what was remembered is on disk. */
+  async close(): Promise<void> {
+    await this.#writing
+  }
+}
+
+async function readDocument<T>(path: string, schema: v.GenericSchema<unknown, T>, log: Logger): Promise<T | undefined> {
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+  try {
+    return v.parse(schema, JSON.parse(text))
+  } catch (error) {
+    const aside = `${path}.damaged`
+    await rename(path, aside)
+    log.error('damaged file replaced', { path, aside, error })
+    return undefined
+  }
+}
+
+async function writeDocument(path: string, document: unknown): Promise<void> {
+  const temporary = `${path}.new`
+  await writeFile(temporary, `${JSON.stringify(document)}\n`, { mode: 0o600, flush: true })
+  await rename(temporary, path)
+}
