@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { createCluster, requestsFor, testCluster, until } from './harness/index.ts'
+import { sweep } from './harness/run.ts'
+
+const cluster = await testCluster({ nodes: [{ name: 'a', start: ['containerd'] }], registry: true })
+const a = cluster.node('a')
+const { registry } = cluster
+
+/** Asks upstream from node A, and gives up after a second. */
+const askUpstream = async () => {
+  const asked = await a.tryExec('curl', ['--silent', '--max-time', '1', `${registry.url}/v2/`])
+  return asked.code
+}
+const CURL_TIMED_OUT = 28
+const CURL_REFUSED = 7
+
+test('Namespace.cutOff: nothing passes until heal', async () => {
+  assert.equal(await askUpstream(), 0)
+  await a.network.cutOff()
+  assert.equal(await askUpstream(), CURL_TIMED_OUT)
+  await a.network.heal()
+  assert.equal(await askUpstream(), 0)
+})
+
+test('Namespace.loseIncoming: the given share is lost', async () => {
+  await a.network.loseIncoming(100)
+  assert.equal(await askUpstream(), CURL_TIMED_OUT)
+  await a.network.loseIncoming(0)
+  assert.equal(await askUpstream(), 0)
+  await a.network.heal()
+})
+
+for (const direction of ['in', 'out'] as const) {
+  test(`Namespace.shape: ${direction} is bounded until unshape`, async () => {
+    const size = 3_000_000
+    const image = await registry.push(
+      await cluster.makeImage({ seed: direction, layers: [size] }),
+      `shape/${direction}:v1`,
+    )
+    const url = `${registry.url}/v2/shape/${direction}/blobs/${image.own.layers[0]?.digest}`
+    const seconds = async () =>
+      Number(await a.exec('curl', ['--silent', '--output', '/dev/null', '--write-out', '%{time_total}', url]))
+    // What A receives is what the registry's host sends.
+    const network = direction === 'in' ? a.network : registry.network
+    await network.shape(direction, size)
+    assert.ok((await seconds()) > 0.8, 'expected about a second at this rate')
+    await network.unshape(direction)
+    assert.ok((await seconds()) < 0.5, 'expected no bound any more')
+  })
+}
+
+test('Daemon: stop, start, kill, pause and resume do what they say', async () => {
+  await registry.daemon.pause()
+  assert.equal(await askUpstream(), CURL_TIMED_OUT)
+  await registry.daemon.resume()
+  await until('the registry to answer', async () => (await askUpstream()) === 0)
+  await registry.daemon.kill()
+  assert.equal(await registry.daemon.exited, 'SIGKILL')
+  assert.equal(await askUpstream(), CURL_REFUSED)
+  await registry.daemon.start()
+  assert.equal(await askUpstream(), 0)
+  await a.containerd.restart()
+  assert.equal(await a.containerd.stop(), 0)
+  await assert.rejects(() => a.containerd.stop(), /containerd does not run/)
+  await a.containerd.start()
+})
+
+test('Daemon.start: says why when it ends instead of getting ready', async () => {
+  await a.containerd.stop()
+  const options = { nodes: [{ name: 'a', containerdConfig: () => 'version = "broken' }] }
+  await assert.rejects(() => createCluster(options), /containerd ended with 1:[^]*failed to load TOML/)
+  await a.containerd.start()
+})
+
+test('Registry.requestsDuring: tells what was asked, and nothing else', async () => {
+  const image = await registry.push(await cluster.makeImage({ seed: 'log', layers: [1000] }), 'team/log:v1')
+  const asked = await registry.requestsDuring(() => a.pull(image.reference))
+  assert.deepEqual([...new Set(asked.map(({ client }) => client))], [a.address])
+  assert.deepEqual(asked.map(({ method, target }) => `${method} ${target.split('?')[0]}`).slice(0, 2), [
+    'HEAD /v2/team/log/manifests/v1',
+    `GET /v2/team/log/manifests/${image.target.digest}`,
+  ])
+  assert.equal(requestsFor(image.digests, asked).length, image.digests.length)
+  assert.deepEqual(await registry.requestsDuring(async () => undefined), [])
+})
+
+test('Node.wrongFiles: names the files that are not as they were made', async () => {
+  const image = await registry.push(await cluster.makeImage({ seed: 'right', layers: [5000, 70_000] }), 'team/files:v1')
+  const other = await cluster.makeImage({ seed: 'other', layers: [5000, 70_000] })
+  await a.pull(image.reference)
+  assert.deepEqual(await a.wrongFiles(image.reference, image), [])
+  assert.deepEqual(
+    (await a.wrongFiles(image.reference, other)).map((line) => line.split(':')[0]),
+    ['layer-0/name', 'layer-0/data', 'layer-1/name', 'layer-1/data'],
+  )
+})
+
+/** Starts a process that makes a cluster and then waits for its end. */
+async function startOther(): Promise<{ child: ChildProcess; prefix: string }> {
+  const script = join(await a.makeDirectory(`other-${Math.random().toString(36).slice(2)}`), 'other.ts')
+  const harness = join(import.meta.dirname, 'harness', 'cluster.ts')
+  const lines = [
+    `import { createCluster } from ${JSON.stringify(harness)}`,
+    `const cluster = await createCluster({ nodes: [{ name: 'x', start: ['containerd'] }] })`,
+    `process.stdout.write('made')`,
+    `setInterval(() => cluster, 1000)`,
+  ]
+  await writeFile(script, lines.join('\n'))
+  const child = spawn(process.execPath, [script], { stdio: ['ignore', 'pipe', 'inherit'] })
+  children.push(child)
+  assert.ok(child.stdout)
+  const [said] = await once(child.stdout, 'data')
+  assert.equal(String(said), 'made')
+  return { child, prefix: `swe2e-${child.pid}-` }
+}
+const children: ChildProcess[] = []
+after(() => {
+  for (const child of children) child.kill('SIGKILL')
+})
+
+/** Whether a namespace of that cluster, or a process in one, is there. */
+async function isThere(prefix: string): Promise<boolean> {
+  const names = (await a.exec('ip', ['netns', 'list'])).split('\n')
+  const mounted = await a.exec('cat', ['/proc/self/mountinfo'])
+  return names.some((name) => name.startsWith(prefix)) || mounted.includes(prefix)
+}
+
+test('createCluster: a Ctrl-C leaves nothing behind', async () => {
+  const { child, prefix } = await startOther()
+  assert.equal(await isThere(prefix), true)
+  child.kill('SIGINT')
+  const [, signal] = await once(child, 'exit')
+  assert.equal(signal, 'SIGINT')
+  assert.equal(await isThere(prefix), false)
+})
+
+test('sweep: removes what a killed process has left, and nothing of a living one', async () => {
+  const living = await startOther()
+  const killed = await startOther()
+  killed.child.kill('SIGKILL')
+  await once(killed.child, 'exit')
+  assert.equal(await isThere(killed.prefix), true)
+  const swept = sweep()
+  assert.ok(
+    swept.some((id) => id.startsWith(killed.prefix)),
+    `swept ${swept}`,
+  )
+  assert.equal(await isThere(killed.prefix), false)
+  assert.equal(await isThere(living.prefix), true)
+  assert.equal(await askUpstream(), 0)
+})

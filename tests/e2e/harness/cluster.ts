@@ -1,0 +1,181 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { runSync } from './command.ts'
+import { type ContainerdConfig, type ContainerdPaths, chooseSnapshotter } from './containerd.ts'
+import type { Daemon } from './daemon.ts'
+import { type Image, type ImageOptions, makeImage } from './image.ts'
+import { defaultFlags, defaultRuntime, type MirrorFlags, peerAddress, REGISTRY_DOOR, type Runtime } from './mirror.ts'
+import { createNetwork } from './network.ts'
+import { createNode, type Node } from './node.ts'
+import { REGISTRY_NAME, Registry } from './registry.ts'
+import { createRun, type Run, sweep } from './run.ts'
+
+/** What the harness runs, all from Debian. */
+const TOOLS = ['ip', 'nft', 'tc', 'containerd', 'ctr', 'runc', 'docker-registry', 'skopeo', 'curl', 'unshare', 'umount']
+
+/** How many of a log's last lines are shown when a test fails. */
+const SHOWN_LINES = 60
+
+export interface NodeOptions {
+  /** 1 to 12 lower-case letters and digits. */
+  readonly name: string
+  /** Runs the mirror; by default what the environment variable E2E_RUNTIME says, or Node. */
+  readonly runtime?: Runtime
+  /** What is started with the cluster; both by default. The rest can be started later. */
+  readonly start?: readonly ('containerd' | 'mirror')[]
+  /** Flags of the mirror, over those that the harness sets. */
+  readonly flags?: MirrorFlags
+  /** Writes the config.toml, instead of the harness. */
+  readonly containerdConfig?: ContainerdConfig
+}
+
+export interface ClusterOptions {
+  /** A name alone is a node with all defaults. */
+  readonly nodes: readonly (string | NodeOptions)[]
+  /** Whether there is an upstream registry. */
+  readonly registry?: boolean
+  /** The registries whose hosts.toml points to the mirror first and to the upstream registry second. */
+  readonly mirrored?: readonly string[]
+}
+
+/** Nodes, and an upstream registry, on one bridge. */
+export class Cluster {
+  readonly nodes: readonly Node[]
+  readonly #registry: Registry | undefined
+  readonly #run: Run
+  #images = 0
+
+  constructor(run: Run, nodes: readonly Node[], registry: Registry | undefined) {
+    this.#run = run
+    this.nodes = nodes
+    this.#registry = registry
+  }
+
+  /** @throws {Error} when there is no node of that name */
+  node(name: string): Node {
+    const node = this.nodes.find((node) => node.name === name)
+    if (node === undefined) throw new Error(`no node ${name} in this cluster`)
+    return node
+  }
+
+  /** @throws {Error} when the cluster was made without one */
+  get registry(): Registry {
+    if (this.#registry === undefined) throw new Error('this cluster has no registry')
+    return this.#registry
+  }
+
+  /** Makes an image among the cluster's files. */
+  makeImage(options: ImageOptions): Promise<Image> {
+    this.#images += 1
+    return makeImage(join(this.#run.directory, `image-${this.#images}`), options)
+  }
+
+  /** The last lines of every daemon's logs, for a person who looks into a failure. */
+  logs(): string {
+    const described: [string, Daemon][] = this.nodes.flatMap((node) => [
+      [`${node.name}: mirror on ${node.runtime}`, node.mirror] as [string, Daemon],
+      [`${node.name}: containerd`, node.containerd] as [string, Daemon],
+    ])
+    if (this.#registry !== undefined) described.push(['registry', this.#registry.daemon])
+    return described.flatMap(([title, daemon]) => daemon.logFiles.map((file) => lastLines(title, file))).join('')
+  }
+
+  /** Ends everything and removes every trace: processes, namespaces, links, files. */
+  async close(): Promise<void> {
+    for (const node of this.nodes) node.close()
+    this.#run.destroy()
+  }
+}
+
+/**
+ * Makes a cluster and waits until everything in it is ready. What an earlier, killed test process left is removed first.
+ *
+ * @throws {Error} when not root, when a tool is missing, or when a part does not become ready; nothing is left then
+ */
+export async function createCluster(options: ClusterOptions): Promise<Cluster> {
+  assertPossible()
+  sweep()
+  const run = createRun()
+  try {
+    return await build(run, options)
+  } catch (error) {
+    run.destroy()
+    throw error
+  }
+}
+
+async function build(
+  run: Run,
+  { nodes, registry = false, mirrored = [REGISTRY_NAME] }: ClusterOptions,
+): Promise<Cluster> {
+  const network = await createNetwork(run)
+  const snapshotter = await chooseSnapshotter(run.directory)
+  const upstream = registry ? await createUpstream(run, await network.add('registry')) : undefined
+  const swarmKey = randomBytes(32).toString('hex')
+  const wanted = nodes.map((node) => (typeof node === 'string' ? { name: node } : node))
+  const hosts: { options: NodeOptions; namespace: Awaited<ReturnType<typeof network.add>> }[] = []
+  for (const options of wanted) hosts.push({ options, namespace: await network.add(options.name) })
+  const bootstrap = hosts.map(({ namespace }) => peerAddress(namespace)).join(',')
+
+  const created = await Promise.all(
+    hosts.map(({ options, namespace }) =>
+      createNode(namespace, {
+        name: options.name,
+        directory: join(run.directory, options.name),
+        runtime: options.runtime ?? defaultRuntime(),
+        snapshotter,
+        ...(options.containerdConfig === undefined ? {} : { containerdConfig: options.containerdConfig }),
+        flags: (paths: ContainerdPaths) => ({
+          ...defaultFlags(namespace, swarmKey),
+          bootstrap,
+          store: 'containerd',
+          'containerd-socket': paths.socket,
+          'containerd-config': paths.config,
+          'certs-dir': paths.certs,
+          ...options.flags,
+        }),
+      }),
+    ),
+  )
+  const server = upstream?.url
+  if (server !== undefined) {
+    const hosts = { server, hosts: [{ url: REGISTRY_DOOR }] }
+    for (const node of created) for (const name of mirrored) await node.writeHosts(name, hosts)
+  }
+  const starting = (part: 'containerd' | 'mirror') =>
+    created.filter((_, index) => wanted[index]?.start?.includes(part) ?? true).map((node) => node[part].start())
+  await Promise.all([upstream?.daemon.start(), ...starting('containerd')])
+  await Promise.all(starting('mirror'))
+  return new Cluster(run, created, upstream)
+}
+
+async function createUpstream(
+  run: Run,
+  namespace: Awaited<ReturnType<Awaited<ReturnType<typeof createNetwork>>['add']>>,
+) {
+  const directory = join(run.directory, 'registry')
+  await mkdir(directory)
+  return new Registry(namespace, { directory, logDirectory: directory })
+}
+
+function assertPossible(): void {
+  if (process.getuid?.() !== 0) throw new Error('the end-to-end harness makes network namespaces: it needs root')
+  const missing = TOOLS.filter((tool) => !runSync('sh', ['-c', 'command -v "$0"', tool]).ok)
+  if (missing.length > 0)
+    throw new Error(`the end-to-end harness needs these commands, which are missing: ${missing.join(', ')}`)
+}
+
+function lastLines(title: string, file: string): string {
+  try {
+    const lines = readFileSync(file, 'utf8').trimEnd().split('\n').filter(Boolean)
+    const shown = lines.slice(-SHOWN_LINES)
+    return shown.length === 0
+      ? ''
+      : `--- ${title}, ${file}, last ${shown.length} of ${lines.length} lines\n${shown.join('\n')}\n`
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
+    throw error
+  }
+}

@@ -1,0 +1,87 @@
+import { randomUUID } from 'node:crypto'
+import { readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Namespace } from './namespace.ts'
+
+/** Longest time that a request may take, in seconds, unless the caller says otherwise. */
+const MAX_SECONDS = 30
+
+export interface CurlOptions {
+  readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  readonly headers?: Readonly<Record<string, string>>
+  /** Throws the body away, for large ones. */
+  readonly discard?: boolean
+  readonly maxSeconds?: number
+}
+
+export interface CurlResult {
+  /** curl's own: 0 is a complete answer, 18 a body cut by FIN, 56 one cut by RST, 28 `maxSeconds` being over. */
+  readonly exitCode: number
+  /** curl's words for an exit code other than 0. */
+  readonly error: string
+  /** 0 if there was no answer. */
+  readonly status: number
+  readonly headers: Headers
+  /** Empty when discarded. */
+  readonly body: Buffer
+  /** Bytes of the body that arrived, discarded or not. */
+  readonly size: number
+  /** From the start to the first byte of the answer, in milliseconds. */
+  readonly firstByteMs: number
+  readonly totalMs: number
+}
+
+/** Asks from inside a namespace. A failed transfer is a result, not an error. */
+export async function curl(
+  namespace: Namespace,
+  directory: string,
+  url: string,
+  options: CurlOptions = {},
+): Promise<CurlResult> {
+  const { method = 'GET', headers = {}, discard = false, maxSeconds = MAX_SECONDS } = options
+  const file = join(directory, `curl-${randomUUID()}`)
+  const args = ['--silent', '--show-error', '--path-as-is', '--globoff', '--max-time', String(maxSeconds)]
+  args.push('--dump-header', `${file}.headers`, '--output', discard ? '/dev/null' : `${file}.body`)
+  args.push(...(method === 'HEAD' ? ['--head'] : ['--request', method]), '--write-out', '%{json}')
+  args.push(...Object.entries(headers).flatMap(([name, value]) => ['--header', `${name}: ${value}`]))
+  try {
+    const { stdout } = await namespace.tryExec('curl', [...args, url], { timeoutMs: (maxSeconds + 10) * 1000 })
+    const written = JSON.parse(stdout)
+    return {
+      exitCode: written.exitcode,
+      error: written.errormsg ?? '',
+      status: written.http_code,
+      headers: parseHeaders((await readOrEmpty(`${file}.headers`)).toString('latin1')),
+      // For HEAD, curl writes the headers where a body would be.
+      body: discard || method === 'HEAD' ? Buffer.alloc(0) : await readOrEmpty(`${file}.body`),
+      size: method === 'HEAD' ? 0 : written.size_download,
+      firstByteMs: written.time_starttransfer * 1000,
+      totalMs: written.time_total * 1000,
+    }
+  } finally {
+    await Promise.all([rm(`${file}.headers`, { force: true }), rm(`${file}.body`, { force: true })])
+  }
+}
+
+/** The headers of the last answer: those before it are interim ones. */
+function parseHeaders(text: string): Headers {
+  const last = text.trimEnd().split('\r\n\r\n').at(-1) ?? ''
+  const fields = last
+    .split('\r\n')
+    .slice(1)
+    .map((line) => {
+      const colon = line.indexOf(':')
+      return [line.slice(0, colon), line.slice(colon + 1).trim()] as [string, string]
+    })
+  return new Headers(fields)
+}
+
+/** curl makes no file when there was nothing to write. */
+async function readOrEmpty(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return Buffer.alloc(0)
+    throw error
+  }
+}

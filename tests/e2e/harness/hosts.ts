@@ -1,0 +1,30 @@
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+/** One `[host."URL"]` table of a hosts.toml. */
+export interface HostEntry {
+  readonly url: string
+  readonly capabilities?: readonly ('pull' | 'resolve' | 'push')[]
+}
+
+/** What containerd asks for a registry, in this order, and `server` last. */
+export interface Hosts {
+  readonly server: string
+  readonly hosts: readonly HostEntry[]
+}
+
+/** Writes `<certs>/<registry>/hosts.toml`. containerd reads it anew for every pull. */
+export async function writeHosts(certs: string, registry: string, { server, hosts }: Hosts): Promise<void> {
+  // JSON strings and arrays of strings are TOML ones as well.
+  const tables = hosts.map(
+    ({ url, capabilities = ['pull', 'resolve'] }) =>
+      `[host.${JSON.stringify(url)}]\n  capabilities = ${JSON.stringify(capabilities)}\n`,
+  )
+  await mkdir(join(certs, registry), { recursive: true })
+  await writeFile(join(certs, registry, 'hosts.toml'), [`server = ${JSON.stringify(server)}\n`, ...tables].join('\n'))
+}
+
+/** Removes what {@link writeHosts} wrote: containerd then asks the registry itself. */
+export async function removeHosts(certs: string, registry: string): Promise<void> {
+  await rm(join(certs, registry), { recursive: true, force: true })
+}

@@ -1,0 +1,52 @@
+/**
+ * The end-to-end harness: clusters of real containerds and mirrors in network namespaces, for tests and benchmarks.
+ *
+ * ```ts
+ * const cluster = await testCluster({ nodes: ['a', 'b', { name: 'c', runtime: 'bun' }], registry: true })
+ * const [a, b, c] = [cluster.node('a'), cluster.node('b'), cluster.node('c')]
+ *
+ * test('pull: B has it from A', async () => {
+ *   const image = await cluster.registry.push(await cluster.makeImage({ seed: 'app', layers: [1 << 20] }), 'team/app:v1')
+ *   await a.pull(image.reference)
+ *   const asked = await cluster.registry.requestsDuring(() => b.pull(image.reference))
+ *   assert.deepEqual(requestsFor(image.digests, asked), [])
+ *   assert.deepEqual(await b.wrongFiles(image.reference, image), [])
+ * })
+ * ```
+ *
+ * **What a cluster is.** Hosts on one bridge, each a network namespace with loopback, an address in 10.87.0.0/24 and nothing
+ * else; the bridge is in a namespace of its own, so the machine's network does not change. Every {@link Node} has a
+ * containerd (`node.containerd`) and a mirror (`node.mirror`), both {@link Daemon}s: `start`, `stop` (SIGTERM, tells the exit
+ * code), `kill` (SIGKILL), `pause` and `resume` (SIGSTOP, SIGCONT), `restart`, `output`. The {@link Registry} is the upstream: the
+ * images are `registry.test/...`, `registry.daemon.stop()` takes it away, `registry.requestsDuring()` tells what it was asked.
+ * Every node's hosts.toml points to its mirror first and to the upstream second; `node.writeHosts()` changes that.
+ *
+ * **Faults.** `node.network.cutOff()`, `loseIncoming(percent)` and `heal()` by nftables, `shape('out', bytesPerSecond)` by tc.
+ *
+ * **Looking.** `node.pull`, `ctrPull`, `images`, `content`, `wrongFiles`, `curl`, `admin`, `exec`; `logLines(node.mirror)`. Wait for
+ * conditions with {@link until}, which is bounded; never sleep.
+ *
+ * **Clean-up.** `cluster.close()` ends all processes and removes namespaces and files. The same happens when the process
+ * exits in any other way, Ctrl-C included. What a SIGKILLed process leaves is removed by the next cluster on the machine: names
+ * carry the owner's pid and start time. Only processes inside of the cluster's own namespaces are ever killed.
+ *
+ * **Runtimes.** The mirrors run on Node, or on what E2E_RUNTIME (`node`, `deno`, `bun`) or the node's `runtime` says. The
+ * harness itself runs on Node 24.
+ *
+ * **Needs** root, and Debian's containerd, runc, docker-registry, skopeo, oras, curl, iproute2, nftables.
+ *
+ * {@link createCluster} is the same without `node:test`.
+ */
+export type { UpstreamRequest } from './access-log.ts'
+export { type Cluster, type ClusterOptions, createCluster, type NodeOptions } from './cluster.ts'
+export { type ContainerdConfig, type ContainerdPaths, defaultContainerdConfig } from './containerd.ts'
+export type { CurlOptions, CurlResult } from './curl.ts'
+export type { Daemon, Exit } from './daemon.ts'
+export type { Hosts } from './hosts.ts'
+export { blobPath, type Image, type ImageOptions, type PlatformManifest } from './image.ts'
+export { defaultRuntime, logLines, type MirrorFlags, REGISTRY_DOOR, type Runtime } from './mirror.ts'
+export type { Namespace } from './namespace.ts'
+export type { Node } from './node.ts'
+export { type PushedImage, REGISTRY_NAME, type Registry, requestsFor } from './registry.ts'
+export { testCluster } from './test.ts'
+export { until } from './wait.ts'

@@ -1,0 +1,88 @@
+import { arch } from 'node:os'
+import { join } from 'node:path'
+import { Daemon } from './daemon.ts'
+import type { Namespace } from './namespace.ts'
+
+/** The project's root directory. */
+const PROJECT = join(import.meta.dirname, '..', '..', '..')
+
+/** The doors of every mirror: each is alone in its namespace, so all use the default ports. */
+export const REGISTRY_DOOR = 'http://127.0.0.1:5000'
+export const ADMIN_DOOR = 'http://127.0.0.1:5002'
+const PEER_PORT = 5001
+
+/**
+ * How long a miss may look for peers. Above the default of 100 ms, since these tests are about what is found and all nodes
+ * share two cores; below containerd's patience by far.
+ */
+const LOOKUP_TIMEOUT = '2000ms'
+
+/** How each runtime starts a TypeScript file, from the pinned packages. */
+const RUNTIMES = {
+  node: { command: join(PROJECT, 'node_modules', '.bin', 'node'), args: [] },
+  deno: { command: join(PROJECT, 'node_modules', '.bin', 'deno'), args: ['run', '--allow-all', '--no-check'] },
+  bun: { command: join(PROJECT, 'node_modules', '.bin', 'bun'), args: ['run'] },
+} as const
+
+export type Runtime = keyof typeof RUNTIMES
+
+/** The runtime named by the environment variable E2E_RUNTIME, or Node. */
+export function defaultRuntime(): Runtime {
+  const name = process.env.E2E_RUNTIME ?? 'node'
+  if (!Object.hasOwn(RUNTIMES, name)) {
+    throw new Error(`E2E_RUNTIME=${name}: expected one of ${Object.keys(RUNTIMES).join(', ')}`)
+  }
+  return name as Runtime
+}
+
+/** Flags of the mirror by name without the dashes; `undefined` leaves one out that the harness would set. */
+export type MirrorFlags = Readonly<Record<string, string | undefined>>
+
+/** The port of the peer door and the swarm on a node. */
+export function peerAddress(namespace: Namespace): string {
+  return `${namespace.address}:${PEER_PORT}`
+}
+
+/** The flags that every mirror of a cluster gets. */
+export function defaultFlags(namespace: Namespace, swarmKey: string): MirrorFlags {
+  return {
+    listen: new URL(REGISTRY_DOOR).host,
+    'admin-listen': new URL(ADMIN_DOOR).host,
+    'peer-listen': peerAddress(namespace),
+    'advertise-host': namespace.address,
+    'swarm-key': swarmKey,
+    'lookup-timeout': LOOKUP_TIMEOUT,
+    'log-level': 'debug',
+  }
+}
+
+/** Makes (and does not start) a mirror. It is ready when it says so in its log. */
+export function createMirror(
+  namespace: Namespace,
+  options: { readonly logDirectory: string; readonly runtime: Runtime; readonly flags: () => MirrorFlags },
+): Daemon {
+  const { command, args } = RUNTIMES[options.runtime]
+  return new Daemon({
+    name: 'mirror',
+    namespace,
+    logDirectory: options.logDirectory,
+    command,
+    args: () => [...args, join(PROJECT, 'main.ts'), 'serve', ...toArguments(options.flags())],
+    ready: (daemon) => logLines(daemon).some(({ event }) => event === 'ready'),
+  })
+}
+
+/** What a mirror has logged since its last start, line by line. A line that is not yet complete is left out. */
+export function logLines(mirror: Daemon): { event?: unknown; [field: string]: unknown }[] {
+  const lines = mirror.output('stderr').split('\n').slice(0, -1)
+  return lines.flatMap((line) => (line.startsWith('{') ? [JSON.parse(line)] : []))
+}
+
+function toArguments(flags: MirrorFlags): string[] {
+  return Object.entries(flags).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]))
+}
+
+/** The OCI platform of this machine, such as `linux/amd64`. */
+export function hostPlatform(): string {
+  return `linux/${{ x64: 'amd64', arm64: 'arm64' }[arch() as 'x64' | 'arm64'] ?? arch()}`
+}

@@ -1,0 +1,85 @@
+import { type CommandOptions, type CommandResult, run, tryRun } from './command.ts'
+
+/** Least bucket of a shaped link, in bytes: one full-size segment of a veth link must fit. */
+const LEAST_BURST = 64 << 10
+
+/** How long a packet may wait in a shaped link before it is dropped, in milliseconds: what a busy switch buffers. */
+const SHAPED_LATENCY_MS = 50
+
+/** The nftables table that holds all faults of a namespace. */
+const FAULTS = 'inet faults'
+
+/** A host's network: its namespace, and the faults that can be put on it. */
+export class Namespace {
+  /** The name that `ip netns` knows. */
+  readonly name: string
+  /** Its IPv4 address on the bridge. */
+  readonly address: string
+  readonly #bridge: string
+  readonly #port: string
+
+  /** @param place the namespace of the bridge, and the name of this host's port there */
+  constructor(place: { name: string; address: string; bridge: string; port: string }) {
+    this.name = place.name
+    this.address = place.address
+    this.#bridge = place.bridge
+    this.#port = place.port
+  }
+
+  /** The command line that runs a command in here. The process keeps the pid that it is spawned with. */
+  wrap(command: string, args: readonly string[]): [command: string, args: string[]] {
+    return ['ip', ['netns', 'exec', this.name, command, ...args]]
+  }
+
+  /** Runs a command in here to its end, whatever its exit code. */
+  tryExec(command: string, args: readonly string[], options?: CommandOptions): Promise<CommandResult> {
+    return tryRun(...this.wrap(command, args), options)
+  }
+
+  /** Runs a command in here that must succeed, and returns its standard output. */
+  exec(command: string, args: readonly string[], options?: CommandOptions): Promise<string> {
+    return run(...this.wrap(command, args), options)
+  }
+
+  /** Drops every packet from and to other hosts, silently: what a pulled cable looks like. */
+  async cutOff(): Promise<void> {
+    await this.#setFaults('drop')
+  }
+
+  /** Drops this share of the packets from other hosts, at random. */
+  async loseIncoming(percent: number): Promise<void> {
+    if (!Number.isInteger(percent) || percent < 0 || percent > 100) throw new RangeError(`${percent} percent`)
+    await this.#setFaults(`numgen random mod 100 < ${percent} drop`, 'accept')
+  }
+
+  /** Ends {@link cutOff} and {@link loseIncoming}. */
+  async heal(): Promise<void> {
+    await this.exec('nft', ['--file', '-'], { input: `table ${FAULTS}\ndelete table ${FAULTS}\n` })
+  }
+
+  /** Bounds how fast this host sends (`out`) or is sent to (`in`), in bytes per second. */
+  async shape(direction: 'in' | 'out', bytesPerSecond: number): Promise<void> {
+    const burst = Math.max(LEAST_BURST, Math.ceil(bytesPerSecond / 100))
+    const rate = ['rate', `${bytesPerSecond * 8}bit`, 'burst', `${burst}b`, 'latency', `${SHAPED_LATENCY_MS}ms`]
+    await run('tc', [...this.#end(direction, 'replace'), 'tbf', ...rate])
+  }
+
+  /** Ends {@link shape} in that direction. */
+  async unshape(direction: 'in' | 'out'): Promise<void> {
+    await run('tc', this.#end(direction, 'delete'))
+  }
+
+  async #setFaults(incoming: string, outgoing = incoming): Promise<void> {
+    const chain = (hook: 'input' | 'output', interfaceKey: string, rule: string) =>
+      `  chain ${hook} { type filter hook ${hook} priority 0; ${interfaceKey} "lo" accept; ${rule}; }`
+    const chains = [chain('input', 'iif', incoming), chain('output', 'oif', outgoing)]
+    const input = [`table ${FAULTS}`, `delete table ${FAULTS}`, `table ${FAULTS} {`, ...chains, '}', ''].join('\n')
+    await this.exec('nft', ['--file', '-'], { input })
+  }
+
+  /** A link is shaped where it sends: on the host for `out`, on the bridge's port for `in`. */
+  #end(direction: 'in' | 'out', action: string): string[] {
+    const [namespace, device] = direction === 'out' ? [this.name, 'eth0'] : [this.#bridge, this.#port]
+    return ['-netns', namespace, 'qdisc', action, 'dev', device, 'root']
+  }
+}

@@ -1,0 +1,186 @@
+import { createHash } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Digest } from '../../../lib/oci/digest.ts'
+import { type CriClient, type CriImage, createCriClient, type PullOptions } from '../../fixtures/cri.ts'
+import type { CommandResult } from './command.ts'
+import { type ContainerdConfig, type ContainerdPaths, createContainerd, type Snapshotter } from './containerd.ts'
+import { type CurlOptions, type CurlResult, curl } from './curl.ts'
+import type { Daemon } from './daemon.ts'
+import { type Hosts, removeHosts, writeHosts } from './hosts.ts'
+import type { Image } from './image.ts'
+import { ADMIN_DOOR, createMirror, type MirrorFlags, REGISTRY_DOOR, type Runtime } from './mirror.ts'
+import type { Namespace } from './namespace.ts'
+
+/** The containerd namespace that CRI uses, and all of a node's tools with it. */
+const NAMESPACE = 'k8s.io'
+
+export interface NodeDependencies {
+  readonly name: string
+  readonly network: Namespace
+  readonly containerd: Daemon
+  readonly paths: ContainerdPaths
+  readonly mirror: Daemon
+  readonly runtime: Runtime
+  readonly directory: string
+  readonly snapshotter: Snapshotter
+}
+
+/** A node of a cluster: a network namespace with a containerd and a mirror, and the tools that a person would use there. */
+export class Node {
+  readonly name: string
+  readonly network: Namespace
+  readonly containerd: Daemon
+  readonly mirror: Daemon
+  readonly runtime: Runtime
+  readonly paths: ContainerdPaths
+  readonly cri: CriClient
+  readonly #directory: string
+  readonly #snapshotter: Snapshotter
+
+  constructor(dependencies: NodeDependencies) {
+    this.name = dependencies.name
+    this.network = dependencies.network
+    this.containerd = dependencies.containerd
+    this.mirror = dependencies.mirror
+    this.runtime = dependencies.runtime
+    this.paths = dependencies.paths
+    this.cri = createCriClient(dependencies.paths.socket)
+    this.#directory = dependencies.directory
+    this.#snapshotter = dependencies.snapshotter
+  }
+
+  /** Its address on the bridge. */
+  get address(): string {
+    return this.network.address
+  }
+
+  /** Pulls as the kubelet does: CRI PullImage. Returns the image's id. */
+  pull(reference: string, options?: PullOptions): Promise<string> {
+    return this.cri.pullImage(reference, options)
+  }
+
+  /** Pulls as a person does: `ctr images pull --hosts-dir`. */
+  async ctrPull(reference: string): Promise<void> {
+    const options = ['--hosts-dir', this.paths.certs, '--snapshotter', this.#snapshotter]
+    await this.ctr('images', 'pull', ...options, reference)
+  }
+
+  /** Runs `ctr` against this node's containerd, and returns its standard output. */
+  ctr(...args: string[]): Promise<string> {
+    return this.exec('ctr', ['--address', this.paths.socket, '--namespace', NAMESPACE, ...args])
+  }
+
+  images(): Promise<CriImage[]> {
+    return this.cri.listImages()
+  }
+
+  /** Removes the image as the kubelet does: with all of its names, and its content as far as no other image needs it. */
+  async removeImage(reference: string): Promise<void> {
+    await this.cri.removeImage(reference)
+  }
+
+  /** The digests in containerd's content store. */
+  async content(): Promise<Digest[]> {
+    const listed = await this.ctr('content', 'list', '--quiet')
+    return listed.split('\n').filter(Boolean) as Digest[]
+  }
+
+  /**
+   * Mounts the image's unpacked layers, and hashes the files there.
+   *
+   * @returns the files of the image's layers whose content is not what the image was made of; empty if all is right
+   */
+  async wrongFiles(reference: string, image: Image): Promise<string[]> {
+    const mountPoint = join(
+      this.#directory,
+      `mount-${createHash('sha256').update(reference).digest('hex').slice(0, 8)}`,
+    )
+    await mkdir(mountPoint, { recursive: true })
+    const files = image.own.layers.flatMap(({ files }) => files)
+    // In the mount namespace that `ip netns exec` makes: the mount goes with the shell.
+    const script = [
+      'set -e',
+      'ctr --address "$1" --namespace "$2" images mount --snapshotter "$3" "$4" "$5" >&2',
+      'cd "$5" && sha256sum --check --quiet - || true',
+      'cd / && umount "$5"',
+      'ctr --address "$1" --namespace "$2" snapshots --snapshotter "$3" remove "$5"',
+    ].join('\n')
+    const input = files.map(({ path, sha256 }) => `${sha256}  ${path}\n`).join('')
+    const values = [this.paths.socket, NAMESPACE, this.#snapshotter, reference, mountPoint]
+    const checked = await this.exec('sh', ['-c', script, 'sh', ...values], { input })
+    return checked.split('\n').filter(Boolean)
+  }
+
+  /** Asks the registry door. */
+  curl(path: string, options?: CurlOptions): Promise<CurlResult> {
+    return curl(this.network, this.#directory, `${REGISTRY_DOOR}${path}`, options)
+  }
+
+  /** Asks the admin door. */
+  admin(path: string, options?: CurlOptions): Promise<CurlResult> {
+    return curl(this.network, this.#directory, `${ADMIN_DOOR}${path}`, options)
+  }
+
+  /** Whether the mirror says that it is ready. */
+  async isReady(): Promise<boolean> {
+    return (await this.admin('/readyz')).status === 200
+  }
+
+  /** Runs a command in the node's network that must succeed, and returns its standard output. */
+  exec(command: string, args: readonly string[], options?: Parameters<Namespace['exec']>[2]): Promise<string> {
+    return this.network.exec(command, args, options)
+  }
+
+  /** Runs a command in the node's network, whatever its exit code. */
+  tryExec(command: string, args: readonly string[]): Promise<CommandResult> {
+    return this.network.tryExec(command, args)
+  }
+
+  /** Makes an empty directory among the node's files. */
+  async makeDirectory(name: string): Promise<string> {
+    const path = join(this.#directory, name)
+    await mkdir(path)
+    return path
+  }
+
+  /** Says where this node's containerd asks for a registry. */
+  writeHosts(registry: string, hosts: Hosts): Promise<void> {
+    return writeHosts(this.paths.certs, registry, hosts)
+  }
+
+  /** Ends {@link writeHosts}. */
+  removeHosts(registry: string): Promise<void> {
+    return removeHosts(this.paths.certs, registry)
+  }
+
+  /** Ends what this object holds; the daemons end with the cluster. */
+  close(): void {
+    this.cri.close()
+  }
+}
+
+/** Makes a node in a namespace, and starts nothing. */
+export async function createNode(
+  network: Namespace,
+  options: {
+    readonly name: string
+    readonly directory: string
+    readonly runtime: Runtime
+    readonly snapshotter: Snapshotter
+    readonly containerdConfig?: ContainerdConfig
+    /** Asked for at every start of the mirror. */
+    readonly flags: (paths: ContainerdPaths) => MirrorFlags
+  },
+): Promise<Node> {
+  const { name, directory, runtime, snapshotter, containerdConfig, flags } = options
+  await mkdir(directory, { recursive: true, mode: 0o711 })
+  const { daemon, paths } = await createContainerd(network, {
+    directory,
+    logDirectory: directory,
+    snapshotter,
+    ...(containerdConfig === undefined ? {} : { config: containerdConfig }),
+  })
+  const mirror = createMirror(network, { logDirectory: directory, runtime, flags: () => flags(paths) })
+  return new Node({ name, network, containerd: daemon, paths, mirror, runtime, directory, snapshotter })
+}

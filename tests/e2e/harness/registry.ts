@@ -1,0 +1,110 @@
+import { randomUUID } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Digest } from '../../../lib/oci/digest.ts'
+import { parseAccessLog, type UpstreamRequest } from './access-log.ts'
+import { Daemon } from './daemon.ts'
+import type { Image } from './image.ts'
+import type { Namespace } from './namespace.ts'
+import { until } from './wait.ts'
+
+/** The registry's name in references. Nothing resolves it: every node's hosts.toml says where it is. */
+export const REGISTRY_NAME = 'registry.test'
+
+const PORT = 5000
+
+/** An image that the registry has under a name. */
+export interface PushedImage extends Image {
+  readonly repository: string
+  readonly tag: string
+  /** As a pod would name it, such as `registry.test/team/app:v1`. */
+  readonly reference: string
+  /** The same image by digest, such as `registry.test/team/app@sha256:...`. */
+  readonly digestReference: string
+}
+
+/** The upstream: a docker-registry on file storage, on a host of its own, whose access log tells who asked for what. */
+export class Registry {
+  readonly daemon: Daemon
+  readonly network: Namespace
+  /** Where nodes reach it. */
+  readonly url: string
+
+  constructor(namespace: Namespace, options: { directory: string; logDirectory: string }) {
+    this.network = namespace
+    this.url = `http://${namespace.address}:${PORT}`
+    const config = join(options.directory, 'config.json')
+    // JSON is YAML, too.
+    writeFileSync(
+      config,
+      JSON.stringify({
+        version: '0.1',
+        log: { level: 'info' },
+        storage: { filesystem: { rootdirectory: join(options.directory, 'storage') }, delete: { enabled: true } },
+        http: { addr: `0.0.0.0:${PORT}` },
+      }),
+    )
+    this.daemon = new Daemon({
+      name: 'registry',
+      namespace,
+      logDirectory: options.logDirectory,
+      command: 'docker-registry',
+      args: () => ['serve', config],
+      ready: async () => (await this.#ask('/v2/')) === '200',
+    })
+  }
+
+  /**
+   * Stores the image with all of its platforms.
+   *
+   * @param name repository and tag, such as `team/app:v1`
+   */
+  async push(image: Image, name: string): Promise<PushedImage> {
+    const [repository = '', tag = 'latest'] = name.split(':')
+    const destination = `docker://127.0.0.1:${PORT}/${repository}:${tag}`
+    const options = ['--insecure-policy', 'copy', '--all', '--preserve-digests', '--dest-tls-verify=false']
+    await this.network.exec('skopeo', [...options, `oci:${image.layout}:image`, destination])
+    const reference = `${REGISTRY_NAME}/${repository}:${tag}`
+    const digestReference = `${REGISTRY_NAME}/${repository}@${image.target.digest}`
+    return { ...image, repository, tag, reference, digestReference }
+  }
+
+  /** What the registry was asked while `work` was done, in the order of its answers. */
+  async requestsDuring(work: () => Promise<unknown>): Promise<UpstreamRequest[]> {
+    const before = (await this.#requestsUntilNow()).length
+    await work()
+    return (await this.#requestsUntilNow()).slice(before)
+  }
+
+  /** The log after a request of our own has appeared in it: whatever was answered before is then in it, too. */
+  async #requestsUntilNow(): Promise<UpstreamRequest[]> {
+    const fence = `/v2/?fence=${randomUUID()}`
+    await this.#ask(fence)
+    return await until("the registry's access log to be complete", () => {
+      const requests = parseAccessLog(this.daemon.output('stdout'))
+      return requests.some(({ target }) => target === fence)
+        ? requests.filter(({ target }) => !target.startsWith('/v2/?fence='))
+        : undefined
+    })
+  }
+
+  /** Asks with GET, and returns the status. */
+  #ask(path: string): Promise<string> {
+    const options = [
+      '--silent',
+      '--show-error',
+      '--max-time',
+      '5',
+      '--output',
+      '/dev/null',
+      '--write-out',
+      '%{http_code}',
+    ]
+    return this.network.exec('curl', [...options, `http://127.0.0.1:${PORT}${path}`])
+  }
+}
+
+/** Those of the requests that ask for one of the digests. */
+export function requestsFor(digests: readonly Digest[], requests: readonly UpstreamRequest[]): UpstreamRequest[] {
+  return requests.filter(({ target }) => digests.some((digest) => decodeURIComponent(target).includes(digest)))
+}
