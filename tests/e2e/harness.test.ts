@@ -73,7 +73,7 @@ test('Daemon: stop, start, kill, pause and resume do what they say', async () =>
 test('Daemon.start: says why when it ends instead of getting ready', async () => {
   await a.containerd.stop()
   const options = { nodes: [{ name: 'a', containerdConfig: () => 'version = "broken' }] }
-  await assert.rejects(() => createCluster(options), /containerd ended with 1:[^]*failed to load TOML/)
+  await assert.rejects(() => createCluster(options), /containerd ended with 1:[\s\S]*failed to load TOML/)
   await a.containerd.start()
 })
 
@@ -119,8 +119,12 @@ async function startOther(): Promise<{ child: ChildProcess; prefix: string }> {
   return { child, prefix: `swe2e-${child.pid}-` }
 }
 const children: ChildProcess[] = []
-after(() => {
-  for (const child of children) child.kill('SIGKILL')
+after(async () => {
+  for (const child of children.filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null)) {
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+  }
+  sweep()
 })
 
 /** Whether a namespace of that cluster, or a process in one, is there. */

@@ -40,6 +40,9 @@ export interface ClusterOptions {
   readonly mirrored?: readonly string[]
 }
 
+/** Sizes of log files, in bytes. */
+export type LogMarks = ReadonlyMap<string, number>
+
 /** Nodes, and an upstream registry, on one bridge. */
 export class Cluster {
   readonly nodes: readonly Node[]
@@ -72,14 +75,27 @@ export class Cluster {
     return makeImage(join(this.#run.directory, `image-${this.#images}`), options)
   }
 
-  /** The last lines of every daemon's logs, for a person who looks into a failure. */
-  logs(): string {
-    const described: [string, Daemon][] = this.nodes.flatMap((node) => [
-      [`${node.name}: mirror on ${node.runtime}`, node.mirror] as [string, Daemon],
-      [`${node.name}: containerd`, node.containerd] as [string, Daemon],
+  /** Remembers where the logs end now, for {@link logs}. */
+  markLogs(): LogMarks {
+    return new Map(
+      this.#daemons().flatMap(([, daemon]) => daemon.logFiles.map((file) => [file, readOrEmpty(file).length])),
+    )
+  }
+
+  /** The last lines of every daemon's logs (since the marks), for a person who looks into a failure. */
+  logs(since: LogMarks = new Map()): string {
+    const described = this.#daemons().flatMap(([title, daemon]) =>
+      daemon.logFiles.map((file) => [title, file] as const),
+    )
+    return described.map(([title, file]) => lastLines(title, file, since.get(file) ?? 0)).join('')
+  }
+
+  #daemons(): [title: string, daemon: Daemon][] {
+    const daemons: [string, Daemon][] = this.nodes.flatMap((node): [string, Daemon][] => [
+      [`mirror of ${node.name} on ${node.runtime}`, node.mirror],
+      [`containerd of ${node.name}`, node.containerd],
     ])
-    if (this.#registry !== undefined) described.push(['registry', this.#registry.daemon])
-    return described.flatMap(([title, daemon]) => daemon.logFiles.map((file) => lastLines(title, file))).join('')
+    return this.#registry === undefined ? daemons : [...daemons, ['registry', this.#registry.daemon]]
   }
 
   /** Ends everything and removes every trace: processes, namespaces, links, files. */
@@ -167,15 +183,18 @@ function assertPossible(): void {
     throw new Error(`the end-to-end harness needs these commands, which are missing: ${missing.join(', ')}`)
 }
 
-function lastLines(title: string, file: string): string {
+function lastLines(title: string, file: string, start: number): string {
+  const lines = readOrEmpty(file).subarray(start).toString().split('\n').filter(Boolean)
+  const shown = lines.slice(-SHOWN_LINES)
+  return shown.length === 0 ? '' : `--- ${title}, last ${shown.length} of ${lines.length} lines\n${shown.join('\n')}\n`
+}
+
+/** A daemon that was never started has no log. */
+function readOrEmpty(file: string): Buffer {
   try {
-    const lines = readFileSync(file, 'utf8').trimEnd().split('\n').filter(Boolean)
-    const shown = lines.slice(-SHOWN_LINES)
-    return shown.length === 0
-      ? ''
-      : `--- ${title}, ${file}, last ${shown.length} of ${lines.length} lines\n${shown.join('\n')}\n`
+    return readFileSync(file)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return Buffer.alloc(0)
     throw error
   }
 }

@@ -49,7 +49,8 @@ export class Namespace {
   /** Drops this share of the packets from other hosts, at random. */
   async loseIncoming(percent: number): Promise<void> {
     if (!Number.isInteger(percent) || percent < 0 || percent > 100) throw new RangeError(`${percent} percent`)
-    await this.#setFaults(`numgen random mod 100 < ${percent} drop`, 'accept')
+    // nftables refuses a comparison that is always true.
+    await this.#setFaults(percent === 100 ? 'drop' : `numgen random mod 100 < ${percent} drop`, 'accept')
   }
 
   /** Ends {@link cutOff} and {@link loseIncoming}. */

@@ -39,7 +39,7 @@ export class Registry {
       config,
       JSON.stringify({
         version: '0.1',
-        log: { level: 'info' },
+        log: { level: 'warn' },
         storage: { filesystem: { rootdirectory: join(options.directory, 'storage') }, delete: { enabled: true } },
         http: { addr: `0.0.0.0:${PORT}` },
       }),

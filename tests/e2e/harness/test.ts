@@ -1,14 +1,18 @@
-import { after, afterEach } from 'node:test'
-import { type Cluster, type ClusterOptions, createCluster } from './cluster.ts'
+import { after, afterEach, beforeEach } from 'node:test'
+import { type Cluster, type ClusterOptions, createCluster, type LogMarks } from './cluster.ts'
 
 /**
  * Makes a cluster for the test file that calls it (with top-level await): it is closed after the file's last test, and when
- * a test fails, the daemons' logs are printed.
+ * a test fails, what the daemons logged during it is printed.
  */
 export async function testCluster(options: ClusterOptions): Promise<Cluster> {
   const cluster = await createCluster(options)
+  let marks: LogMarks = new Map()
+  beforeEach(() => {
+    marks = cluster.markLogs()
+  })
   afterEach((context) => {
-    if ('passed' in context && !context.passed) console.error(`${context.name} failed\n${cluster.logs()}`)
+    if ('passed' in context && !context.passed) console.error(`${context.name} failed\n${cluster.logs(marks)}`)
   })
   after(() => cluster.close())
   return cluster
