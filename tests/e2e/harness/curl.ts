@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { readFile, rm } from 'node:fs/promises'
+import { readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Namespace } from './namespace.ts'
 
@@ -31,15 +31,29 @@ export interface CurlResult {
   readonly totalMs: number
 }
 
+/** A request whose answer is still arriving. */
+export interface RunningCurl {
+  /** How many bytes of the body have arrived so far. Not known for a discarded one. */
+  received(): Promise<number>
+  readonly result: Promise<CurlResult>
+}
+
 /** Asks from inside a namespace. A failed transfer is a result, not an error. */
-export async function curl(
+export function startCurl(
   namespace: Namespace,
   directory: string,
   url: string,
   options: CurlOptions = {},
-): Promise<CurlResult> {
-  const { method = 'GET', headers = {}, discard = false, maxSeconds = MAX_SECONDS } = options
+): RunningCurl {
   const file = join(directory, `curl-${randomUUID()}`)
+  return {
+    received: async () => (await stat(`${file}.body`)).size,
+    result: runCurl(namespace, file, url, options),
+  }
+}
+
+async function runCurl(namespace: Namespace, file: string, url: string, options: CurlOptions): Promise<CurlResult> {
+  const { method = 'GET', headers = {}, discard = false, maxSeconds = MAX_SECONDS } = options
   const args = ['--silent', '--show-error', '--path-as-is', '--globoff', '--max-time', String(maxSeconds)]
   args.push('--dump-header', `${file}.headers`, '--output', discard ? '/dev/null' : `${file}.body`)
   args.push(...(method === 'HEAD' ? ['--head'] : ['--request', method]), '--write-out', '%{json}')

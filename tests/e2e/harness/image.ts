@@ -93,7 +93,13 @@ async function makeManifest(directory: string, options: ImageOptions, platform: 
     schemaVersion: 2,
     mediaType: MEDIA_TYPE.manifest,
     config,
-    layers: layers.map(({ mediaType, digest, size }) => ({ mediaType, digest, size })),
+    layers: layers.map(({ mediaType, digest, size }, index) => ({
+      mediaType,
+      digest,
+      size,
+      // Makes `oras pull` write the layer as a file.
+      annotations: { 'org.opencontainers.image.title': layerFileName(index) },
+    })),
   })
   return { platform, manifest, config, layers }
 }
@@ -115,11 +121,11 @@ async function makeLayer(
   await pipeline(tap(tar(), hashes.tar), createGzip({ level: 0 }), createWriteStream(temporary))
   for await (const chunk of createReadStream(temporary)) hashes.gzip.update(chunk)
   const digest = parseDigest(`sha256:${hashes.gzip.digest('hex')}`)
-  await rename(temporary, blobPath(directory, digest))
+  await rename(temporary, blobFile(directory, digest))
   return {
     mediaType: MEDIA_TYPE.layer,
     digest,
-    size: (await stat(blobPath(directory, digest))).size,
+    size: (await stat(blobFile(directory, digest))).size,
     diffId: parseDigest(`sha256:${hashes.tar.digest('hex')}`),
     files: [
       { path: `${folder}/name`, sha256: createHash('sha256').update(name).digest('hex') },
@@ -128,8 +134,13 @@ async function makeLayer(
   }
 }
 
+/** The name under which `oras pull` writes a layer. */
+export function layerFileName(index: number): string {
+  return `layer-${index}.tar.gz`
+}
+
 /** The path of a blob in a layout. */
-export function blobPath(layout: string, digest: Digest): string {
+export function blobFile(layout: string, digest: Digest): string {
   return join(layout, 'blobs', 'sha256', hexOf(digest))
 }
 
@@ -154,7 +165,7 @@ async function* tap(
 async function writeJson(directory: string, mediaType: string, content: unknown): Promise<Descriptor> {
   const bytes = Buffer.from(JSON.stringify(content))
   const digest = parseDigest(`sha256:${createHash('sha256').update(bytes).digest('hex')}`)
-  await writeFile(blobPath(directory, digest), bytes)
+  await writeFile(blobFile(directory, digest), bytes)
   return { mediaType, digest, size: bytes.length }
 }
 

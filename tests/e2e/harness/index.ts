@@ -23,7 +23,8 @@
  *
  * **Faults.** `node.network.cutOff()`, `loseIncoming(percent)` and `heal()` by nftables, `shape('out', bytesPerSecond)` by tc.
  *
- * **Looking.** `node.pull`, `ctrPull`, `images`, `content`, `wrongFiles`, `curl`, `admin`, `exec`; `logLines(node.mirror)`. Wait for
+ * **Looking.** `node.pull`, `ctrPull`, `images`, `content`, `wrongFiles`, `curl`, `admin`, `exec`; `logLines(node.mirror)`. An
+ * announcement takes a moment: `untilOffered(image)` and `untilGone(image)` wait for it at a node's door. Wait for other
  * conditions with {@link until}, which is bounded; never sleep.
  *
  * **Clean-up.** `cluster.close()` ends all processes and removes namespaces and files. The same happens when the process
@@ -40,13 +41,13 @@
 export type { UpstreamRequest } from './access-log.ts'
 export { type Cluster, type ClusterOptions, createCluster, type NodeOptions } from './cluster.ts'
 export { type ContainerdConfig, type ContainerdPaths, defaultContainerdConfig } from './containerd.ts'
-export type { CurlOptions, CurlResult } from './curl.ts'
+export type { CurlOptions, CurlResult, RunningCurl } from './curl.ts'
 export type { Daemon, Exit } from './daemon.ts'
 export type { Hosts } from './hosts.ts'
-export { blobPath, type Image, type ImageOptions, type PlatformManifest } from './image.ts'
+export { blobFile, type Image, type ImageOptions, layerFileName, type PlatformManifest } from './image.ts'
 export { defaultRuntime, logLines, type MirrorFlags, REGISTRY_DOOR, type Runtime } from './mirror.ts'
 export type { Namespace } from './namespace.ts'
 export type { Node } from './node.ts'
-export { type PushedImage, REGISTRY_NAME, type Registry, requestsFor } from './registry.ts'
+export { blobPath, manifestPath, type PushedImage, REGISTRY_NAME, type Registry, requestsFor } from './registry.ts'
 export { testCluster } from './test.ts'
 export { until } from './wait.ts'

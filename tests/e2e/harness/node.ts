@@ -5,12 +5,14 @@ import type { Digest } from '../../../lib/oci/digest.ts'
 import { type CriClient, type CriImage, createCriClient, type PullOptions } from '../../fixtures/cri.ts'
 import type { CommandResult } from './command.ts'
 import { type ContainerdConfig, type ContainerdPaths, createContainerd, type Snapshotter } from './containerd.ts'
-import { type CurlOptions, type CurlResult, curl } from './curl.ts'
+import { type CurlOptions, type CurlResult, type RunningCurl, startCurl } from './curl.ts'
 import type { Daemon } from './daemon.ts'
 import { type Hosts, removeHosts, writeHosts } from './hosts.ts'
 import type { Image } from './image.ts'
 import { ADMIN_DOOR, createMirror, type MirrorFlags, REGISTRY_DOOR, type Runtime } from './mirror.ts'
 import type { Namespace } from './namespace.ts'
+import { type PushedImage, pathsOf } from './registry.ts'
+import { until } from './wait.ts'
 
 /** The containerd namespace that CRI uses, and all of a node's tools with it. */
 const NAMESPACE = 'k8s.io'
@@ -114,12 +116,36 @@ export class Node {
 
   /** Asks the registry door. */
   curl(path: string, options?: CurlOptions): Promise<CurlResult> {
-    return curl(this.network, this.#directory, `${REGISTRY_DOOR}${path}`, options)
+    return this.startCurl(path, options).result
+  }
+
+  /** Asks the registry door, and lets the test look on while the answer arrives. */
+  startCurl(path: string, options?: CurlOptions): RunningCurl {
+    return startCurl(this.network, this.#directory, `${REGISTRY_DOOR}${path}`, options)
+  }
+
+  /** What the registry door answers to HEAD for the image's tag and every digest that a pull needs. */
+  async statuses(image: PushedImage): Promise<number[]> {
+    const answers = []
+    for (const path of pathsOf(image)) answers.push(await this.curl(path, { method: 'HEAD' }))
+    return answers.map(({ status }) => status)
+  }
+
+  /** Waits until the whole image can be had through the registry door. */
+  async untilOffered(image: PushedImage): Promise<void> {
+    const offered = async () => (await this.statuses(image)).every((status) => status === 200)
+    await until(`${image.reference} to be offered at the door of ${this.name}`, offered)
+  }
+
+  /** Waits until nothing of the image can be had through the registry door. */
+  async untilGone(image: PushedImage, options?: { timeoutMs: number }): Promise<void> {
+    const gone = async () => (await this.statuses(image)).every((status) => status === 404)
+    await until(`${image.reference} to be gone from the door of ${this.name}`, gone, options)
   }
 
   /** Asks the admin door. */
   admin(path: string, options?: CurlOptions): Promise<CurlResult> {
-    return curl(this.network, this.#directory, `${ADMIN_DOOR}${path}`, options)
+    return startCurl(this.network, this.#directory, `${ADMIN_DOOR}${path}`, options).result
   }
 
   /** Whether the mirror says that it is ready. */

@@ -104,6 +104,24 @@ export class Registry {
   }
 }
 
+/** The path of a manifest of an image's repository, as containerd asks a mirror for it. */
+export function manifestPath(image: PushedImage, reference: string = image.target.digest): string {
+  return `/v2/${image.repository}/manifests/${reference}?ns=${REGISTRY_NAME}`
+}
+
+/** The path of a blob of an image's repository, as containerd asks a mirror for it. */
+export function blobPath(image: PushedImage, digest: string): string {
+  return `/v2/${image.repository}/blobs/${digest}?ns=${REGISTRY_NAME}`
+}
+
+/** Everything that a pull of the image by tag asks for. */
+export function pathsOf(image: PushedImage): string[] {
+  const { manifest, config, layers } = image.own
+  const manifests = new Set([image.tag, image.target.digest, manifest.digest])
+  const blobs = [config, ...layers].map(({ digest }) => digest)
+  return [...[...manifests].map((name) => manifestPath(image, name)), ...blobs.map((digest) => blobPath(image, digest))]
+}
+
 /** Those of the requests that ask for one of the digests. */
 export function requestsFor(digests: readonly Digest[], requests: readonly UpstreamRequest[]): UpstreamRequest[] {
   return requests.filter(({ target }) => digests.some((digest) => decodeURIComponent(target).includes(digest)))

@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { blobFile, blobPath, layerFileName, manifestPath, testCluster } from './harness/index.ts'
+
+const cluster = await testCluster({ nodes: ['a', 'b'], registry: true })
+const { registry } = cluster
+const [a, b] = [cluster.node('a'), cluster.node('b')]
+
+const image = await registry.push(
+  await cluster.makeImage({ seed: 'clients', layers: [70_000, 1 << 20] }),
+  'team/app:v1',
+)
+const [layer] = image.own.layers
+assert.ok(layer)
+const content = await readFile(blobFile(image.layout, layer.digest))
+const manifest = await readFile(blobFile(image.layout, image.target.digest))
+await a.pull(image.reference)
+await b.untilOffered(image)
+await registry.daemon.stop()
+
+/** As a client without `ns` names the image at a mirror's door. */
+const AT_DOOR = `127.0.0.1:5000/${image.reference}`
+const sha256 = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
+
+for (const [node, source] of [
+  [a, 'local'],
+  [b, 'peer'],
+] as const) {
+  const blob = blobPath(image, layer.digest)
+
+  describe(`clients: through a door whose content is ${source}`, () => {
+    test('skopeo copies the whole image', async () => {
+      const directory = await node.makeDirectory('skopeo')
+      const options = ['--insecure-policy', 'copy', '--src-tls-verify=false', '--preserve-digests']
+      await node.exec('skopeo', [...options, `docker://${AT_DOOR}`, `oci:${directory}:copy`])
+      const index = JSON.parse(await readFile(join(directory, 'index.json'), 'utf8'))
+      assert.equal(index.manifests[0].digest, image.target.digest)
+      for (const digest of image.digests) assert.equal(sha256(await readFile(blobFile(directory, digest))), digest)
+    })
+
+    test('oras pulls the layers', async () => {
+      const directory = await node.makeDirectory('oras')
+      await node.exec('oras', ['pull', '--plain-http', '--no-tty', '--output', directory, AT_DOOR])
+      for (const [index, { digest }] of image.own.layers.entries()) {
+        assert.equal(sha256(await readFile(join(directory, layerFileName(index)))), digest)
+      }
+    })
+
+    test('curl gets a blob with every header that a client may rely on', async () => {
+      const got = await node.curl(blob)
+      assert.equal(got.exitCode, 0)
+      assert.equal(got.status, 200)
+      assert.equal(sha256(got.body), layer.digest)
+      assert.equal(got.headers.get('content-length'), String(layer.size))
+      assert.equal(got.headers.get('docker-content-digest'), layer.digest)
+      assert.equal(got.headers.get('etag'), `"${layer.digest}"`)
+      assert.equal(got.headers.get('accept-ranges'), 'bytes')
+      assert.equal(got.headers.get('x-swarmirror-source'), source)
+    })
+
+    test('curl gets the manifest by tag and by digest, and HEAD says the same', async () => {
+      for (const path of [manifestPath(image, image.tag), manifestPath(image)]) {
+        const got = await node.curl(path)
+        const head = await node.curl(path, { method: 'HEAD' })
+        assert.equal(got.status, 200)
+        assert.deepEqual(got.body, manifest)
+        assert.equal(head.status, 200)
+        for (const name of ['content-type', 'content-length', 'docker-content-digest', 'etag', 'x-swarmirror-source']) {
+          assert.equal(head.headers.get(name), got.headers.get(name), name)
+        }
+        assert.equal(head.headers.get('content-type'), image.target.mediaType)
+        assert.equal(head.headers.get('content-length'), String(manifest.length))
+        assert.equal(head.headers.get('docker-content-digest'), image.target.digest)
+      }
+    })
+
+    const { size } = layer
+    for (const [range, start, end] of [
+      ['bytes=0-0', 0, 0],
+      ['bytes=100-4099', 100, 4099],
+      [`bytes=${size - 10}-`, size - 10, size - 1],
+      ['bytes=-7', size - 7, size - 1],
+      [`bytes=5-${size * 2}`, 5, size - 1],
+    ] as const) {
+      test(`curl gets the part ${range}`, async () => {
+        const got = await node.curl(blob, { headers: { range } })
+        assert.equal(got.status, 206)
+        assert.equal(got.headers.get('content-range'), `bytes ${start}-${end}/${size}`)
+        assert.equal(got.headers.get('content-length'), String(end - start + 1))
+        assert.deepEqual(got.body, content.subarray(start, end + 1))
+      })
+    }
+
+    test('curl gets the whole for several parts, and for a part of other content', async () => {
+      const others: Record<string, string>[] = [
+        { range: 'bytes=0-1,5-6' },
+        { range: 'bytes=0-1', 'if-range': '"sha256:other"' },
+      ]
+      for (const headers of others) {
+        const got = await node.curl(blob, { headers })
+        assert.equal(got.status, 200)
+        assert.equal(sha256(got.body), layer.digest)
+      }
+    })
+
+    test('curl gets 416 for a part beyond the end', async () => {
+      const got = await node.curl(blob, { headers: { range: `bytes=${size}-` } })
+      assert.equal(got.status, 416)
+      assert.equal(got.headers.get('content-range'), `bytes */${size}`)
+    })
+
+    test('curl never gets an encoded body', async () => {
+      for (const path of [blob, manifestPath(image)]) {
+        const got = await node.curl(path, { headers: { 'accept-encoding': 'zstd, gzip, deflate, br' } })
+        assert.equal(got.status, 200)
+        assert.equal(got.headers.get('content-encoding'), null)
+      }
+    })
+
+    test('curl gets errors in the form of the distribution-spec', async () => {
+      const absent = `sha256:${'0'.repeat(64)}`
+      const cases = [
+        ['GET', blobPath(image, absent), 404, 'BLOB_UNKNOWN'],
+        ['GET', manifestPath(image, absent), 404, 'MANIFEST_UNKNOWN'],
+        ['GET', manifestPath(image, 'no-such-tag'), 404, 'MANIFEST_UNKNOWN'],
+        ['GET', blobPath(image, image.target.digest), 404, 'BLOB_UNKNOWN'],
+        ['GET', manifestPath(image, layer.digest), 404, 'MANIFEST_UNKNOWN'],
+        ['GET', blobPath(image, 'sha256:short'), 400, 'DIGEST_INVALID'],
+        ['GET', '/v2/UPPER/manifests/v1', 400, 'NAME_INVALID'],
+        ['GET', '/v2/team/../../etc/manifests/v1', 400, 'NAME_INVALID'],
+        ['GET', '/v2/team%2fapp/manifests/v1', 400, 'NAME_INVALID'],
+        ['PUT', manifestPath(image, 'v2'), 405, 'UNSUPPORTED'],
+        ['DELETE', blob, 405, 'UNSUPPORTED'],
+        ['POST', '/v2/team/app/blobs/uploads/', 405, 'UNSUPPORTED'],
+      ] as const
+      for (const [method, path, status, code] of cases) {
+        const got = await node.curl(path, { method })
+        assert.equal(got.status, status, `${method} ${path}`)
+        assert.equal(JSON.parse(got.body.toString()).errors[0].code, code, `${method} ${path}`)
+        assert.match(got.headers.get('content-type') ?? '', /^application\/json/)
+      }
+    })
+
+    test('curl gets the base endpoint', async () => {
+      assert.equal((await node.curl('/v2/')).status, 200)
+    })
+  })
+}

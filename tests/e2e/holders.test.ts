@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { logLines, type Node, type PushedImage, testCluster, until } from './harness/index.ts'
+
+const cluster = await testCluster({ nodes: ['a', 'b', 'c'], registry: true })
+const { registry } = cluster
+const [a, b, c] = [cluster.node('a'), cluster.node('b'), cluster.node('c')]
+
+const push = async (name: string) =>
+  await registry.push(await cluster.makeImage({ seed: name, layers: [50_000, 1 << 20] }), `${name}:v1`)
+
+/** Pulls on one node, without upstream, what another one has. */
+async function assertPulls(node: Node, image: PushedImage): Promise<void> {
+  await node.untilOffered(image)
+  await registry.daemon.stop()
+  await node.pull(image.reference)
+  assert.deepEqual(await node.wrongFiles(image.reference, image), [])
+  await registry.daemon.start()
+}
+
+/** "Within seconds": one order of magnitude above what it takes, for a busy machine. */
+const SOON = { timeoutMs: 10_000 }
+
+test('holders: an image that all of them removed is soon offered by nobody', async () => {
+  const image = await push('team/removed')
+  await a.pull(image.reference)
+  await b.untilOffered(image)
+  await b.pull(image.reference)
+  await a.removeImage(image.reference)
+  await b.removeImage(image.reference)
+  for (const node of cluster.nodes) {
+    await node.untilGone(image, SOON)
+    assert.deepEqual(
+      (await node.content()).filter((digest) => image.digests.includes(digest)),
+      [],
+    )
+  }
+  await a.pull(image.reference)
+  await c.untilOffered(image)
+})
+
+test('holders: one of two that removed it leaves the other one', async () => {
+  const image = await push('team/kept')
+  await a.pull(image.reference)
+  await b.untilOffered(image)
+  await b.pull(image.reference)
+  await a.removeImage(image.reference)
+  await assertPulls(c, image)
+})
+
+for (const how of ['stop', 'kill'] as const) {
+  test(`holders: a mirror recovers when its containerd was restarted (${how})`, async () => {
+    const before = await push(`team/before-${how}`)
+    const after = await push(`team/after-${how}`)
+    await b.pull(before.reference)
+    await c.untilOffered(before)
+    const { pid } = b.mirror
+
+    await b.containerd[how]()
+    await until('the mirror of B to say that it is not ready', async () => !(await b.isReady()))
+    const { status, body } = await b.admin('/readyz')
+    assert.equal(status, 503)
+    assert.match(body.toString(), /containerd/)
+    assert.equal((await b.admin('/livez')).status, 200)
+
+    await b.containerd.start()
+    await until('the mirror of B to be ready again', () => b.isReady())
+    await assertPulls(c, before)
+    // And what happens from now on is seen as well.
+    await b.pull(after.reference)
+    await assertPulls(c, after)
+    await b.removeImage(after.reference)
+    await c.removeImage(after.reference)
+    await a.untilGone(after, SOON)
+    assert.equal(b.mirror.pid, pid, 'the mirror was not restarted')
+  })
+}
+
+test('holders: a mirror that starts before its containerd becomes ready with it', async () => {
+  const image = await push('team/late')
+  await b.pull(image.reference)
+  await b.mirror.stop()
+  await b.containerd.stop()
+  b.mirror.spawn()
+  await until('the mirror of B to listen', () => logLines(b.mirror).some(({ event }) => event === 'listening'))
+  assert.equal(await b.isReady(), false)
+  await b.containerd.start()
+  await b.mirror.ready()
+  await assertPulls(c, image)
+})

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { blobPath, logLines, manifestPath, requestsFor, testCluster } from './harness/index.ts'
+import { hostPlatform } from './harness/mirror.ts'
+
+const cluster = await testCluster({ nodes: ['a', 'b'], registry: true })
+const { registry } = cluster
+const [a, b] = [cluster.node('a'), cluster.node('b')]
+
+const platforms = [...new Set([hostPlatform(), 'linux/amd64', 'linux/arm64', 'linux/s390x'])]
+const image = await registry.push(
+  await cluster.makeImage({ seed: 'platforms', layers: [10_000, 1 << 20], platforms }),
+  'team/platforms:v1',
+)
+const foreign = image.platforms.filter(({ platform }) => platform !== hostPlatform())
+const absent = foreign.flatMap(({ manifest, config, layers }) => [
+  manifestPath(image, manifest.digest),
+  ...[config, ...layers].map(({ digest }) => blobPath(image, digest)),
+])
+
+test('platforms: an index is pulled from a node that holds one of its platforms', async () => {
+  assert.equal(platforms.length, 3)
+  await a.pull(image.reference)
+  await b.untilOffered(image)
+  const asked = await registry.requestsDuring(() => b.pull(image.reference))
+  assert.deepEqual(requestsFor(image.digests, asked), [])
+  assert.deepEqual(await b.wrongFiles(image.reference, image), [])
+})
+
+test('platforms: what the nodes do not hold is not served', async () => {
+  for (const node of cluster.nodes) {
+    for (const path of absent) {
+      const { status, body } = await node.curl(path)
+      assert.equal(status, 404, path)
+      const [error] = JSON.parse(body.toString()).errors
+      assert.equal(error.code, path.includes('/manifests/') ? 'MANIFEST_UNKNOWN' : 'BLOB_UNKNOWN')
+    }
+  }
+})
+
+test('platforms: what the nodes do not hold is not announced', async () => {
+  // A lookup that found somebody who then did not have it would be logged.
+  for (const path of absent) assert.equal((await b.curl(path)).status, 404)
+  const disappointed = logLines(b.mirror).filter(({ event }) => event === 'peer has it not' || event === 'peer failed')
+  assert.deepEqual(
+    disappointed.filter(({ key }) => absent.some((path) => path.includes(String(key).replace(/^.*@/, '')))),
+    [],
+  )
+})

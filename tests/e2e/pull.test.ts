@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { type Node, type PushedImage, requestsFor, testCluster } from './harness/index.ts'
+
+const cluster = await testCluster({ nodes: ['a', 'b', 'c'], registry: true })
+const { registry } = cluster
+const [a, b, c] = [cluster.node('a'), cluster.node('b'), cluster.node('c')]
+
+const push = async (name: string, layers: number[]) =>
+  await registry.push(await cluster.makeImage({ seed: name, layers }), `${name}:v1`)
+const first = await push('team/first', [1_000, 3 << 20, 5 << 20])
+const second = await push('team/second', [2 << 20])
+const third = await push('team/third', [2 << 20, 100])
+
+/** Asserts that the node has the image, by its CRI and by the content of its unpacked files. */
+async function assertUsable(node: Node, image: PushedImage, reference = image.reference): Promise<void> {
+  const listed = (await node.images()).find(({ tags, digests }) => [...tags, ...digests].includes(reference))
+  assert.ok(listed, `${reference} is not among the images of ${node.name}`)
+  const compressed = [image.own.manifest, image.own.config, ...image.own.layers].reduce(
+    (sum, { size }) => sum + size,
+    0,
+  )
+  assert.ok(listed.size >= compressed - image.own.manifest.size, `CRI says ${listed.size} of ${compressed} bytes`)
+  assert.deepEqual(await node.wrongFiles(reference, image), [])
+}
+
+test('pull: what no node has comes from upstream', async () => {
+  const asked = await registry.requestsDuring(() => a.pull(first.reference))
+  const missing = first.digests.filter((digest) => requestsFor([digest], asked).length === 0)
+  assert.deepEqual(missing, [], 'digests that upstream was not asked for')
+  await assertUsable(a, first)
+})
+
+test('pull: what another node has is not asked from upstream', async () => {
+  await b.untilOffered(first)
+  const asked = await registry.requestsDuring(() => b.pull(first.reference))
+  assert.deepEqual(requestsFor(first.digests, asked), [])
+  await assertUsable(b, first)
+})
+
+test('pull: without upstream, by tag and by digest, with CRI and with ctr', async () => {
+  await a.pull(second.reference)
+  await b.ctrPull(third.reference)
+  for (const image of [first, second, third]) await c.untilOffered(image)
+  await registry.daemon.stop()
+
+  await c.pull(first.reference)
+  await assertUsable(c, first)
+  await c.pull(second.digestReference)
+  await assertUsable(c, second, second.digestReference)
+  await c.ctrPull(third.reference)
+  await assertUsable(c, third)
+  await b.ctrPull(second.digestReference)
+  await assertUsable(b, second, second.digestReference)
+
+  await registry.daemon.start()
+})
+
+test('pull: without upstream and without a holder it fails, soon', async () => {
+  const unknown = await push('team/unknown', [1000])
+  await registry.daemon.stop()
+  await assert.rejects(() => a.pull(unknown.reference, { timeoutMs: 30_000 }), /connection refused/)
+  await registry.daemon.start()
+  await a.pull(unknown.reference)
+  await assertUsable(a, unknown)
+})
+
+test('pull: all nodes at once', async () => {
+  const image = await push('team/crowd', [4 << 20, 4 << 20])
+  await Promise.all(cluster.nodes.map((node) => node.pull(image.reference)))
+  for (const node of cluster.nodes) await assertUsable(node, image)
+})

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { blobPath, type Node, type PushedImage, testCluster, until } from './harness/index.ts'
+
+const cluster = await testCluster({ nodes: ['a', 'b', 'c'], registry: true })
+const { registry } = cluster
+const [a, b, c] = [cluster.node('a'), cluster.node('b'), cluster.node('c')]
+
+const LAYER = 8_000_000
+/** In bytes per second: the layer takes some seconds. */
+const SLOW = 2_000_000
+/** How much of the layer has arrived when something happens: enough to be in the middle of it. */
+const MIDDLE = 1_000_000
+
+/** curl's exit code for a body that ended early with FIN. RST would be 56. */
+const PARTIAL_FILE = 18
+
+const push = async (name: string) =>
+  await registry.push(await cluster.makeImage({ seed: name, layers: [LAYER] }), `${name}:v1`)
+
+/** Lets B alone hold the image, and C be in the middle of getting its layer from there, slowly. */
+async function inTheMiddle(image: PushedImage): Promise<ReturnType<Node['startCurl']>> {
+  await b.pull(image.reference)
+  await c.untilOffered(image)
+  await b.network.shape('out', SLOW)
+  const [layer] = image.own.layers
+  const transfer = c.startCurl(blobPath(image, layer?.digest ?? ''))
+  await until('the transfer to be in its middle', async () => (await transfer.received()) > MIDDLE)
+  return transfer
+}
+
+test('stop: SIGTERM withdraws, finishes the running transfer, and ends with 0', async () => {
+  const image = await push('team/stop')
+  const transfer = await inTheMiddle(image)
+  const stopped = b.mirror.stop()
+  await until('the mirror of B to say that it is not ready', async () => !(await b.isReady()))
+  await a.untilGone(image, { timeoutMs: 10_000 })
+  const result = await transfer.result
+  assert.deepEqual([result.exitCode, result.status, result.size], [0, 200, image.own.layers[0]?.size])
+  assert.equal(await stopped, 0)
+  await b.network.unshape('out')
+  await b.mirror.start()
+  await a.untilOffered(image)
+})
+
+test('stop: a mirror without work ends with 0 after SIGTERM', async () => {
+  assert.equal(await a.mirror.stop(), 0)
+  await a.mirror.start()
+})
+
+test('stop: a peer that is killed in mid-body ends the transfer with FIN', async () => {
+  const image = await push('team/killed')
+  const transfer = await inTheMiddle(image)
+  await b.mirror.kill()
+  const result = await transfer.result
+  assert.equal(result.exitCode, PARTIAL_FILE, result.error)
+  assert.ok(result.size >= MIDDLE && result.size < LAYER, `${result.size} bytes`)
+  await b.network.unshape('out')
+  await b.mirror.start()
+})
+
+test('stop: a pull whose peer is killed in mid-body goes on upstream at the offset', async () => {
+  const image = await push('team/resumed')
+  await b.pull(image.reference)
+  await c.untilOffered(image)
+  await b.network.shape('out', SLOW)
+  const [layer] = image.own.layers
+  const asked = await registry.requestsDuring(async () => {
+    const pulled = c.pull(image.reference)
+    await until('the pull to be in the middle of the layer', async () => {
+      const ingests = (await c.ctr('content', 'active')).split('\n')
+      return ingests.some((line) => line.includes('layer-') && Number.parseFloat(line.split('\t')[1] ?? '') > 1)
+    })
+    await b.mirror.kill()
+    await pulled
+  })
+  await b.network.unshape('out')
+  assert.deepEqual(await c.wrongFiles(image.reference, image), [])
+  const upstream = asked.filter(({ target }) => target.includes(layer?.digest ?? 'none'))
+  assert.deepEqual(
+    upstream.map(({ status }) => status),
+    [206],
+  )
+  assert.ok((upstream[0]?.bytes ?? 0) < LAYER - MIDDLE, `${upstream[0]?.bytes} bytes from upstream`)
+  await b.mirror.start()
+})
