@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Digest } from '../../../lib/oci/digest.ts'
 import { type CriClient, type CriImage, createCriClient, type PullOptions } from '../../fixtures/cri.ts'
@@ -86,6 +86,16 @@ export class Node {
   async content(): Promise<Digest[]> {
     const listed = await this.ctr('content', 'list', '--quiet')
     return listed.split('\n').filter(Boolean) as Digest[]
+  }
+
+  /** How many bytes of a blob containerd has received in a download that is still running; 0 if there is none. */
+  async ingested(digest: Digest): Promise<number> {
+    const ingests = join(this.paths.root, 'io.containerd.content.v1.content', 'ingest')
+    for (const name of await readdir(ingests)) {
+      const reference = await unlessGone(readFile(join(ingests, name, 'ref'), 'utf8'))
+      if (reference?.endsWith(digest)) return (await unlessGone(stat(join(ingests, name, 'data'))))?.size ?? 0
+    }
+    return 0
   }
 
   /**
@@ -183,6 +193,16 @@ export class Node {
   /** Ends what this object holds; the daemons end with the cluster. */
   close(): void {
     this.cri.close()
+  }
+}
+
+/** A download may end while its files are looked at. */
+async function unlessGone<T>(looked: Promise<T>): Promise<T | undefined> {
+  try {
+    return await looked
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
   }
 }
 
