@@ -39,8 +39,8 @@ const MAX_RECORDS = 262_144
 const GROWTH = 1.5
 
 /**
- * Joins the swarm: binds its UDP port, finds the other nodes, and gives the router once lookups work. A node that finds no
- * other one is the first, or alone for now: it is ready all the same, and goes on looking.
+ * Joins the swarm: binds its UDP port and gives the router, which becomes ready once it has looked for the other nodes. A
+ * node that finds none is the first, or alone for now: it is ready all the same, and goes on looking.
  *
  * Only the given bootstrap nodes are ever asked; the public ones of Hyperswarm are not.
  *
@@ -62,7 +62,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
   })
   try {
     await dht.fullyBootstrapped()
-    return await HyperswarmRouter.start(dht, keyPair, dependencies, options)
+    return new HyperswarmRouter(dht, keyPair, dependencies, options)
   } catch (error) {
     await dht.destroy({ force: true })
     throw error
@@ -70,7 +70,6 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
 }
 
 class HyperswarmRouter implements Router {
-  readonly ready = true
   readonly #log: Logger
   readonly #memory: NodeMemory | undefined
   readonly #resolve: ResolveName
@@ -83,6 +82,7 @@ class HyperswarmRouter implements Router {
   /** How many neighbours there were when everything was last announced. */
   #announcedTo = 0
   #alone = true
+  #ready = false
   #closed = false
 
   constructor(
@@ -103,27 +103,17 @@ class HyperswarmRouter implements Router {
       log,
       options.announcer,
     )
-    this.#timer = setInterval(() => {
+    const check = () => {
       this.#checking ??= this.#check().finally(() => {
         this.#checking = undefined
       })
-    }, options.checkInterval ?? CHECK_INTERVAL)
+    }
+    this.#timer = setInterval(check, options.checkInterval ?? CHECK_INTERVAL)
+    check()
   }
 
-  /** Makes the router and looks for other nodes once, so that lookups work from the beginning. */
-  static async start(
-    dht: HyperDHT,
-    keyPair: KeyPair,
-    dependencies: SwarmDependencies,
-    options: SwarmOptions,
-  ): Promise<Router> {
-    const router = new HyperswarmRouter(dht, keyPair, dependencies, options)
-    await router.#findOthers()
-    const { neighbours } = router
-    router.#announcedTo = neighbours
-    router.#alone = neighbours === 0
-    router.#log.info('swarm joined', { id: router.#ownId, ...options.self, neighbours, alone: router.#alone })
-    return router
+  get ready(): boolean {
+    return this.#ready
   }
 
   get neighbours(): number {
@@ -217,10 +207,15 @@ class HyperswarmRouter implements Router {
       if (this.neighbours === 0) await this.#findOthers()
       const { neighbours } = this
       if (neighbours > 0) this.#memory?.remember(this.#swarm.dht.toArray())
-      if (this.#alone !== (neighbours === 0)) {
-        this.#alone = neighbours === 0
-        this.#log.info(this.#alone ? 'alone in the swarm' : 'no longer alone in the swarm', { neighbours })
+      const alone = neighbours === 0
+      if (!this.#ready) {
+        this.#ready = true
+        this.#announcedTo = neighbours
+        this.#log.info('swarm joined', { id: this.#ownId, ...this.#options.self, neighbours, alone })
+      } else if (this.#alone !== alone) {
+        this.#log.info(alone ? 'alone in the swarm' : 'no longer alone in the swarm', { neighbours })
       }
+      this.#alone = alone
       if (neighbours > this.#announcedTo * GROWTH) {
         this.#announcedTo = neighbours
         this.#announcer.refreshAll()

@@ -1,0 +1,127 @@
+import { createHash } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Descriptor } from '../oci/descriptor.ts'
+import { makeImage } from '../oci/image.ts'
+import { childrenOf } from '../oci/manifest.ts'
+import { isManifestMediaType } from '../oci/media-type.ts'
+import { ConfigurationError } from '../settings.ts'
+import { writeLayout } from '../store/layout-writer.ts'
+import type { Command, CommandContext } from './command.ts'
+import { type MirrorProcess, startMirrorProcess } from './mirror-process.ts'
+
+const REGISTRY = 'registry.example'
+const REPOSITORY = 'demo/app'
+const TAG = '1'
+const LAYERS = 4
+/** Bytes of a layer: large enough to take a moment, small enough for any machine. */
+const LAYER_SIZE = 4 * 1024 * 1024
+/** Milliseconds that each step of the demo may take. */
+const STEP_TIMEOUT = 20_000
+
+/** Shows the mirror's work on this machine, without containerd: one mirror pulls from another what only that one has. */
+export const demo: Command = {
+  name: 'demo',
+  summary: 'start two mirrors on this machine and pull an image from one through the other',
+  async run(context) {
+    if (context.args.length > 0) {
+      throw new ConfigurationError([`demo: unexpected argument ${JSON.stringify(context.args[0])}`])
+    }
+    await using parts = new AsyncDisposableStack()
+    const dir = await mkdtemp(join(tmpdir(), 'swarmirror-demo-'))
+    parts.defer(() => rm(dir, { recursive: true, force: true }))
+    await show(context, dir, parts)
+  },
+}
+
+async function show({ print, stop, self, environment }: CommandContext, dir: string, parts: AsyncDisposableStack) {
+  const step = stepper(print)
+  const full = join(dir, 'full')
+  const empty = join(dir, 'empty')
+  const image = makeImage({ layers: LAYERS, layerSize: LAYER_SIZE })
+  await writeLayout(full, [{ image, names: [`${REGISTRY}/${REPOSITORY}:${TAG}`] }])
+  await writeLayout(empty, [])
+  step(
+    `made ${REGISTRY}/${REPOSITORY}:${TAG} with ${LAYERS} layers of ${LAYER_SIZE / 2 ** 20} MiB in an OCI image layout`,
+  )
+
+  const start = async (name: string, layout: string, bootstrap?: string): Promise<MirrorProcess> => {
+    const flags = ['--store', `oci-layout:${layout}`, '--lookup-timeout', '1s']
+    for (const door of ['--listen', '--peer-listen', '--admin-listen']) flags.push(door, '127.0.0.1:0')
+    if (bootstrap !== undefined) flags.push('--bootstrap', bootstrap)
+    const signal = AbortSignal.any([stop, AbortSignal.timeout(STEP_TIMEOUT)])
+    const mirror = await startMirrorProcess(self, flags, environment, signal)
+    parts.defer(() => mirror.kill())
+    step(`started mirror ${name} (${mirror.registry}) on ${name === 'A' ? 'that layout' : 'an empty one'}`)
+    return mirror
+  }
+  const a = await start('A', full)
+  const b = await start('B', empty, a.peer)
+
+  const signal = AbortSignal.any([stop, AbortSignal.timeout(STEP_TIMEOUT)])
+  const pulled = await pull(`http://${b.registry}/v2/${REPOSITORY}`, signal, step)
+  step(`pulled ${pulled.count} pieces, ${mebibytes(pulled.bytes)} in all, through B; every digest is right`)
+  for (const mirror of [a, b]) {
+    const code = await mirror.stop(AbortSignal.any([stop, AbortSignal.timeout(STEP_TIMEOUT)]))
+    if (code !== 0) throw new Error(`a mirror ended with exit code ${code} instead of 0`)
+  }
+  step('stopped both mirrors')
+}
+
+/** Prints what happened with the milliseconds since the step before. */
+function stepper(print: (text: string) => void): (text: string) => void {
+  let last = performance.now()
+  return (text) => {
+    const now = performance.now()
+    print(`${`${(now - last).toFixed(0)} ms`.padStart(9)}  ${text}\n`)
+    last = now
+  }
+}
+
+/** Pulls everything from the tag down, as containerd would, and verifies it. */
+async function pull(base: string, signal: AbortSignal, step: (text: string) => void) {
+  const tag = `${base}/manifests/${TAG}?ns=${REGISTRY}`
+  // A has only just announced its image: until B's lookup finds it, the answer is a 404.
+  while (!(await fetch(tag, { method: 'HEAD', signal })).ok) await delay(20, undefined, { signal })
+  step('B finds the tag at A')
+  let count = 0
+  let bytes = 0
+  const get = async (descriptor: Descriptor | undefined): Promise<void> => {
+    const manifest = descriptor === undefined || isManifestMediaType(descriptor.mediaType)
+    const url =
+      descriptor === undefined ? tag : `${base}/${manifest ? 'manifests' : 'blobs'}/${descriptor.digest}?ns=${REGISTRY}`
+    const response = await fetch(url, { signal })
+    const digest = descriptor?.digest ?? response.headers.get('docker-content-digest') ?? ''
+    if (!response.ok) throw new Error(`${url}: status ${response.status}: ${await response.text()}`)
+    const body = await hashed(response, digest.startsWith('sha512:') ? 'sha512' : 'sha256', manifest)
+    if (body.digest !== digest) throw new Error(`${url}: got ${body.digest}`)
+    count++
+    bytes += body.size
+    const mediaType = response.headers.get('content-type') ?? ''
+    step(
+      `${digest.slice(0, 19)} ${mebibytes(body.size).padStart(9)} from ${response.headers.get('x-swarmirror-source')}: ${mediaType}`,
+    )
+    for (const child of manifest ? childrenOf(body.bytes, mediaType) : []) await get(child)
+  }
+  await get(undefined)
+  return { count, bytes }
+}
+
+/** Reads a body to its end; keeps its bytes only if they are wanted. */
+async function hashed(response: Response, algorithm: string, keep: boolean) {
+  const hash = createHash(algorithm)
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of response.body ?? []) {
+    hash.update(chunk)
+    size += chunk.byteLength
+    if (keep) chunks.push(chunk)
+  }
+  return { digest: `${algorithm}:${hash.digest('hex')}`, size, bytes: Buffer.concat(chunks) }
+}
+
+function mebibytes(bytes: number): string {
+  return bytes < 2 ** 20 ? `${(bytes / 1024).toFixed(1)} KiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`
+}

@@ -1,0 +1,48 @@
+import type { Descriptor } from '../oci/descriptor.ts'
+import type { OciError } from '../oci/error.ts'
+import { etagOf } from '../oci/etag.ts'
+import { type ByteRange, formatContentRange, formatUnsatisfiedRange, lengthOf } from '../oci/range.ts'
+
+/** Where the content of an answer came from: this node, or another one. */
+export type Source = 'local' | 'peer'
+
+export const SOURCE_HEADER = 'X-Swarmirror-Source'
+
+/** Status and headers of an answer with the whole content, or with a part of it. */
+export function contentHead(
+  descriptor: Descriptor,
+  range: ByteRange | undefined,
+  source: Source,
+): { readonly status: number; readonly headers: Record<string, string> } {
+  const length = range === undefined ? descriptor.size : lengthOf(range)
+  return {
+    status: range === undefined ? 200 : 206,
+    headers: {
+      'Content-Type': descriptor.mediaType,
+      'Content-Length': String(length),
+      'Docker-Content-Digest': descriptor.digest,
+      ETag: etagOf(descriptor.digest),
+      'Accept-Ranges': 'bytes',
+      ...(range === undefined ? {} : { 'Content-Range': formatContentRange(range, descriptor.size) }),
+      [SOURCE_HEADER]: source,
+    },
+  }
+}
+
+/** An error in the form of the distribution-spec. */
+export function errorAnswer(error: OciError, headers: Record<string, string> = {}): Response {
+  const body = JSON.stringify(error)
+  const length = String(Buffer.byteLength(body))
+  return new Response(body, {
+    status: error.status,
+    headers: { 'Content-Type': 'application/json', 'Content-Length': length, ...headers },
+  })
+}
+
+/** RFC 9110's answer to a Range of which no byte exists. */
+export function unsatisfiableAnswer(size: number): Response {
+  return new Response(null, {
+    status: 416,
+    headers: { 'Content-Range': formatUnsatisfiedRange(size), 'Content-Length': '0' },
+  })
+}

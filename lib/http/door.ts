@@ -1,0 +1,71 @@
+import { Hono } from 'hono'
+import type { Logger } from '../observe/log.ts'
+import { OciError } from '../oci/error.ts'
+import { type BlobTarget, type ManifestTarget, parseRequestPath } from '../oci/path.ts'
+import type { Policy } from '../oci/policy.ts'
+import { errorAnswer } from './answer.ts'
+
+export interface DoorDependencies {
+  readonly policy: Policy
+  readonly log: Logger
+}
+
+/** Finds the content of a request that passed the policy; `undefined` is a miss. */
+export type Answerer = (target: ManifestTarget | BlobTarget, request: Request) => Promise<Response | undefined>
+
+/**
+ * The pull half of the OCI distribution-spec 1.1 as a Hono app, without saying where content comes from: paths, methods,
+ * the policy, and errors in the form of the spec. The registry door and the peer door differ only in their answerer.
+ */
+export function createDoor(name: string, { policy, log }: DoorDependencies, answer: Answerer): Hono {
+  const app = new Hono()
+  app.on(['GET', 'HEAD'], '*', async (c) => {
+    const request = c.req.raw
+    const url = new URL(request.url)
+    const target = parseRequestPath(url.pathname, url.searchParams.get('ns') ?? undefined)
+    if (target.kind === 'base') return baseAnswer()
+    if (target.kind === 'other') throw unsupported(`this mirror does not have the ${target.endpoint} endpoint`, 404)
+    const response = admits(policy, target) ? await answer(target, request) : undefined
+    if (response === undefined) throw unknown(target)
+    return response
+  })
+  app.all('*', (c) => {
+    throw unsupported(`${c.req.method} is not supported: a mirror is read-only`, 405)
+  })
+  app.onError((error, c) => {
+    if (error instanceof OciError) return errorAnswer(error, error.status === 405 ? { Allow: 'GET, HEAD' } : {})
+    const request = { door: name, method: c.req.method, path: c.req.path }
+    if (c.req.raw.signal.aborted) log.debug('client went away', request)
+    else log.error('request failed', { ...request, error })
+    return errorAnswer(new OciError('UNKNOWN', 'internal error; the log of this mirror has the cause'))
+  })
+  return app
+}
+
+function admits(policy: Policy, { registry, repository, ...target }: ManifestTarget | BlobTarget): boolean {
+  if (target.kind === 'blob' || 'digest' in target.reference) return policy.admitsRegistry(registry)
+  return policy.resolvesTags && policy.admitsImage({ registry, repository, tag: target.reference.tag })
+}
+
+function baseAnswer(): Response {
+  return new Response('{}', {
+    headers: {
+      'Content-Type': 'application/json',
+      'Content-Length': '2',
+      'Docker-Distribution-Api-Version': 'registry/2.0',
+    },
+  })
+}
+
+function unknown({ registry, repository, ...target }: ManifestTarget | BlobTarget): OciError {
+  const name = `${registry}/${repository}`
+  if (target.kind === 'blob') {
+    return new OciError('BLOB_UNKNOWN', `blob ${target.digest} of ${name} is not known here`, { detail: { name } })
+  }
+  const reference = 'tag' in target.reference ? target.reference.tag : target.reference.digest
+  return new OciError('MANIFEST_UNKNOWN', `manifest ${reference} of ${name} is not known here`, { detail: { name } })
+}
+
+function unsupported(message: string, status: number): OciError {
+  return new OciError('UNSUPPORTED', message, { status })
+}

@@ -1,0 +1,47 @@
+import { etagOf, matchesIfNoneMatch, matchesIfRange } from '../oci/etag.ts'
+import { isManifestMediaType } from '../oci/media-type.ts'
+import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
+import { type ByteRange, parseRange } from '../oci/range.ts'
+import { fileResponse } from '../runtime/file-response.ts'
+import type { ContentStore } from '../store/store.ts'
+import { contentHead, unsatisfiableAnswer } from './answer.ts'
+
+/**
+ * Answers with what this node has; `undefined` if it has not. Manifests are served under `manifests` and everything else
+ * under `blobs`, never the other way round.
+ */
+export async function answerLocally(
+  store: ContentStore,
+  target: ManifestTarget | BlobTarget,
+  request: Request,
+): Promise<Response | undefined> {
+  const { signal } = request
+  const digest = await digestOf(store, target, signal)
+  if (digest === undefined) return undefined
+  const descriptor = await store.describe(digest, signal)
+  if (descriptor === undefined) return undefined
+  if (isManifestMediaType(descriptor.mediaType) !== (target.kind === 'manifest')) return undefined
+
+  // containerd takes a 304 to a HEAD for a failed pull, and nobody else needs one.
+  if (request.method !== 'HEAD' && matchesIfNoneMatch(request.headers.get('if-none-match'), digest)) {
+    return new Response(null, { status: 304, headers: { ETag: etagOf(digest) } })
+  }
+  let range: ByteRange | undefined
+  if (target.kind === 'blob' && matchesIfRange(request.headers.get('if-range'), digest)) {
+    const requested = parseRange(request.headers.get('range'), descriptor.size)
+    if (requested.kind === 'unsatisfiable') return unsatisfiableAnswer(descriptor.size)
+    if (requested.kind === 'part') range = requested.range
+  }
+  const head = contentHead(descriptor, range, 'local')
+  if (request.method === 'HEAD') return new Response(null, head)
+  const body = await store.open(digest, range, signal)
+  if (body === undefined) return undefined
+  return body.kind === 'file' ? fileResponse(body, head) : new Response(body.stream, head)
+}
+
+async function digestOf(store: ContentStore, target: ManifestTarget | BlobTarget, signal: AbortSignal) {
+  if (target.kind === 'blob') return target.digest
+  if ('digest' in target.reference) return target.reference.digest
+  const { registry, repository } = target
+  return await store.resolve({ registry, repository, tag: target.reference.tag }, signal)
+}

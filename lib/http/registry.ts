@@ -1,0 +1,41 @@
+import type { Hono } from 'hono'
+import { matchesIfRange } from '../oci/etag.ts'
+import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
+import type { ContentStore } from '../store/store.ts'
+import type { PeerContent } from '../transfer/peer-content.ts'
+import { contentHead, unsatisfiableAnswer } from './answer.ts'
+import { createDoor, type DoorDependencies } from './door.ts'
+import { answerLocally } from './local.ts'
+
+export interface RegistryDoorDependencies extends DoorDependencies {
+  readonly store: ContentStore
+  readonly peers: PeerContent
+}
+
+/** The door for containerd on this node: what the node has, or else what a peer has. */
+export function createRegistryDoor({ store, peers, ...rest }: RegistryDoorDependencies): Hono {
+  return createDoor(
+    'registry',
+    rest,
+    async (target, request) =>
+      (await answerLocally(store, target, request)) ?? (await answerFromPeer(peers, target, request)),
+  )
+}
+
+async function answerFromPeer(
+  peers: PeerContent,
+  target: ManifestTarget | BlobTarget,
+  request: Request,
+): Promise<Response | undefined> {
+  const method = request.method === 'HEAD' ? 'HEAD' : 'GET'
+  const found = await peers.fetch({ target, method, range: rangeOf(target, request) }, request.signal)
+  if (found === undefined) return undefined
+  if (found.kind === 'unsatisfiable') return unsatisfiableAnswer(found.size)
+  return new Response(found.body, contentHead(found.descriptor, found.range, 'peer'))
+}
+
+/** The Range header, unless it does not count: for a manifest, or with an If-Range of other content. */
+function rangeOf(target: ManifestTarget | BlobTarget, request: Request): string | undefined {
+  if (target.kind === 'manifest' || !matchesIfRange(request.headers.get('if-range'), target.digest)) return undefined
+  return request.headers.get('range') ?? undefined
+}

@@ -1,0 +1,276 @@
+import { networkInterfaces } from 'node:os'
+import { createContainerdClient } from './containerd/client.ts'
+import { createAdminDoor, type Readiness } from './http/admin.ts'
+import { createPeerDoor } from './http/peer.ts'
+import { createRegistryDoor } from './http/registry.ts'
+import type { Logger } from './observe/log.ts'
+import type { Key } from './oci/key.ts'
+import { createPolicy, type Policy } from './oci/policy.ts'
+import { type Handler, type Listener, listen } from './runtime/listen.ts'
+import { type Address, ConfigurationError, type Settings } from './settings.ts'
+import { createContainerdStore } from './store/containerd.ts'
+import { LayoutError, openLayoutStore } from './store/layout.ts'
+import type { ContentStore } from './store/store.ts'
+import { joinSwarm } from './swarm/hyperswarm.ts'
+import { NodeMemory } from './swarm/node-memory.ts'
+import type { Router } from './swarm/router.ts'
+import { LOOPBACK_SWARM_KEY } from './swarm/topic.ts'
+import { PeerClient } from './transfer/peer-client.ts'
+import { createPeerContent } from './transfer/peer-content.ts'
+
+/** A mirror that runs: its doors, and how to end it. */
+export interface Mirror {
+  readonly registry: Address
+  readonly peer: Address
+  readonly admin: Address
+  /** Whether it does its work at this moment. */
+  readiness(): Readiness
+  /** Ends it: not ready, everything withdrawn from the swarm, running transfers drained, all closed. */
+  close(): Promise<void>
+}
+
+export interface MirrorOptions {
+  /** Milliseconds that running transfers get to finish when the mirror is closed. */
+  readonly drainTimeout?: number
+  /** Milliseconds that withdrawing everything from the swarm may take when the mirror is closed. */
+  readonly withdrawTimeout?: number
+}
+
+/** Together below the 30 s that Kubernetes gives a pod to stop by default. */
+const DRAIN_TIMEOUT = 20_000
+const WITHDRAW_TIMEOUT = 5_000
+/** How often another port is tried, where any will do but it must be free for TCP and for UDP at once. */
+const PORT_ATTEMPTS = 20
+
+/**
+ * Builds a mirror from its settings and starts it. If a part cannot start, those before it are closed again.
+ *
+ * @throws {ConfigurationError} when the settings cannot work on this machine: an address that is taken, a broken layout
+ */
+export async function startMirror(settings: Settings, log: Logger, options: MirrorOptions = {}): Promise<Mirror> {
+  const parts = new AsyncDisposableStack()
+  try {
+    return await start(settings, log, options, parts)
+  } catch (error) {
+    await parts.disposeAsync()
+    throw error
+  }
+}
+
+/** Every part is put on `parts` as soon as it is there; they are closed in the opposite order. */
+async function start(
+  settings: Settings,
+  log: Logger,
+  { drainTimeout = DRAIN_TIMEOUT, withdrawTimeout = WITHDRAW_TIMEOUT }: MirrorOptions,
+  parts: AsyncDisposableStack,
+): Promise<Mirror> {
+  const policy = createPolicy({
+    registries: settings.registries,
+    exclude: settings.exclude,
+    resolvesTags: settings.tags === 'cached',
+  })
+  const store = await openStore(settings, policy, log)
+  parts.defer(() => store.close())
+  const dataDir = settings['data-dir']
+  const memory = dataDir === undefined ? undefined : await NodeMemory.open(dataDir, log)
+  parts.defer(async () => memory?.close())
+  const peerDoor = createPeerDoor({ store, policy, log })
+  const { listener: peer, router } = await openPeerPort(settings, peerDoor.fetch, memory, log)
+  parts.defer(() => cut(peer))
+  parts.defer(() => router.close())
+  const client = new PeerClient()
+  parts.defer(() => client.close())
+  const peers = createPeerContent({ router, client, log }, { lookupTimeout: settings['lookup-timeout'] })
+  const registryDoor = createRegistryDoor({ store, peers, policy, log })
+  const registry = await openDoor('listen', settings.listen, registryDoor.fetch, log)
+  parts.defer(() => cut(registry))
+
+  let stopping = false
+  const publisher = publish(store, router, policy, log)
+  parts.defer(() => publisher.close())
+  const readiness = (): Readiness => {
+    const reasons: string[] = []
+    if (stopping) reasons.push('stopping')
+    if (!store.health.ok) reasons.push(store.health.reason)
+    else if (publisher.problem !== undefined) reasons.push(publisher.problem)
+    if (!router.ready) reasons.push('the swarm is not joined yet')
+    return reasons.length === 0 ? { ready: true } : { ready: false, reasons }
+  }
+  const adminDoor = createAdminDoor({ readiness })
+  const admin = await openDoor('admin-listen', settings['admin-listen'], adminDoor.fetch, log)
+  parts.defer(() => cut(admin))
+  log.info('listening', { registry: shown(registry), peer: shown(peer), admin: shown(admin) })
+
+  const close = async () => {
+    stopping = true
+    log.info('stopping')
+    await publisher.close()
+    await withdrawAll(router, publisher.held, AbortSignal.timeout(withdrawTimeout), log)
+    const drain = AbortSignal.timeout(drainTimeout)
+    const left = await Promise.all([registry.close(drain), peer.close(drain)])
+    log.info('drained', { cut: left[0] + left[1] })
+    await parts.disposeAsync()
+    log.info('stopped')
+  }
+  let closing: Promise<void> | undefined
+  return {
+    registry,
+    peer,
+    admin,
+    readiness,
+    close() {
+      closing ??= close()
+      return closing
+    },
+  }
+}
+
+async function openStore(settings: Settings, policy: Policy, log: Logger): Promise<ContentStore> {
+  const { store } = settings
+  const options = { admits: policy.admitsImage }
+  if (store.kind === 'oci-layout') {
+    try {
+      return await openLayoutStore(store.dir, { log, ...options })
+    } catch (error) {
+      if (error instanceof LayoutError)
+        throw new ConfigurationError([`--store oci-layout:${store.dir}: ${error.message}`])
+      throw error
+    }
+  }
+  const target = { socket: settings['containerd-socket'], namespace: settings['containerd-namespace'] }
+  const contentRoot = settings['containerd-content']
+  return createContainerdStore(
+    { client: createContainerdClient(target), log },
+    { ...options, ...(contentRoot === undefined ? {} : { contentRoot }) },
+  )
+}
+
+/** Keeps announced what the store holds, from its first word on. */
+function publish(store: ContentStore, router: Router, policy: Policy, log: Logger) {
+  const held = new Set<Key>()
+  const stop = new AbortController()
+  let problem: string | undefined = 'the store has not told yet what it holds'
+  const follow = async () => {
+    for await (const { added, removed } of store.watch(stop.signal)) {
+      // A tag's key holds a slash, a digest's does not (see oci/key.ts).
+      const announced = policy.resolvesTags ? added : added.filter((key) => !key.includes('/'))
+      for (const key of removed) held.delete(key)
+      for (const key of announced) held.add(key)
+      router.withdraw(removed)
+      router.advertise(announced)
+      log.info('content held', { keys: held.size, added: added.length, removed: removed.length })
+      problem = undefined
+    }
+  }
+  const done = follow().catch((error) => {
+    problem = 'what the store holds is no longer followed'
+    log.error(problem, { error })
+  })
+  return {
+    held: held as ReadonlySet<Key>,
+    /** Why the swarm may not be told what is held, in words. */
+    get problem() {
+      return problem
+    },
+    async close() {
+      stop.abort()
+      await done
+    },
+  }
+}
+
+async function withdrawAll(router: Router, held: ReadonlySet<Key>, signal: AbortSignal, log: Logger): Promise<void> {
+  router.withdraw(held)
+  try {
+    await router.settled(signal)
+  } catch (error) {
+    log.warn('not everything was withdrawn from the swarm; the rest expires there', { error })
+  }
+}
+
+/** Opens the peer door over TCP and the swarm over UDP on one port number. */
+async function openPeerPort(
+  settings: Settings,
+  handler: Handler,
+  memory: NodeMemory | undefined,
+  log: Logger,
+): Promise<{ listener: Listener; router: Router }> {
+  const { host, port } = settings['peer-listen']
+  const advertised = settings['advertise-host'] ?? ownAddress(host)
+  for (let attempt = 1; ; attempt++) {
+    const listener = await openDoor('peer-listen', { host, port }, handler, log)
+    try {
+      const router = await joinSwarm(
+        { log, memory },
+        {
+          bindHost: host,
+          self: { host: advertised, port: listener.port },
+          bootstrap: settings.bootstrap ?? [],
+          swarmKey: settings['swarm-key'] ?? LOOPBACK_SWARM_KEY,
+        },
+      )
+      return { listener, router }
+    } catch (error) {
+      await cut(listener)
+      const taken = addressProblem(error)
+      if (taken === undefined) throw error
+      // The number was free for TCP but not for UDP: any other will do.
+      if (port === 0 && attempt < PORT_ATTEMPTS) continue
+      throw new ConfigurationError([`--peer-listen ${host}:${listener.port} (UDP): ${taken}`])
+    }
+  }
+}
+
+/** The address by which other nodes reach a socket on `host`: itself, or the first non-internal one of the machine. */
+function ownAddress(host: string): string {
+  if (host !== '0.0.0.0') return host
+  for (const addresses of Object.values(networkInterfaces())) {
+    for (const { family, internal, address } of addresses ?? []) {
+      if (family === 'IPv4' && !internal) return address
+    }
+  }
+  throw new ConfigurationError([
+    '--advertise-host: this machine has no non-internal IPv4 address, so one must be given',
+  ])
+}
+
+async function openDoor(
+  name: 'listen' | 'peer-listen' | 'admin-listen',
+  { host, port }: Address,
+  handler: Handler,
+  log: Logger,
+): Promise<Listener> {
+  try {
+    return await listen(handler, {
+      host,
+      port,
+      onError: (error, request) => log.error('answer broke off', { door: name, ...request, error }),
+    })
+  } catch (error) {
+    const problem = addressProblem(error)
+    throw problem === undefined ? error : new ConfigurationError([`--${name} ${host}:${port}: ${problem}`])
+  }
+}
+
+/** What is wrong with an address, if that is what the system's error says. */
+function addressProblem(error: unknown): string | undefined {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case 'EADDRINUSE':
+      return 'the address is in use'
+    case 'EADDRNOTAVAIL':
+      return 'this machine has no such address'
+    case 'EACCES':
+    case 'EPERM':
+      return 'not permitted to use this address'
+    default:
+      return undefined
+  }
+}
+
+async function cut(listener: Listener): Promise<void> {
+  await listener.close(AbortSignal.abort())
+}
+
+function shown({ host, port }: Address): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}

@@ -1,0 +1,15 @@
+import process from 'node:process'
+import { runCommand } from './lib/commands/index.ts'
+import { selfCommand } from './lib/runtime/self.ts'
+
+const stop = new AbortController()
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort())
+
+process.exitCode = await runCommand({
+  args: process.argv.slice(2),
+  environment: process.env,
+  print: (text) => process.stdout.write(text),
+  report: (text) => process.stderr.write(text),
+  stop: stop.signal,
+  self: selfCommand(process.argv[1] ?? ''),
+})
