@@ -130,7 +130,7 @@ for (const [node, source] of [
         ['GET', manifestPath(image, layer.digest), 404, 'MANIFEST_UNKNOWN'],
         ['GET', blobPath(image, 'sha256:short'), 400, 'DIGEST_INVALID'],
         ['GET', '/v2/UPPER/manifests/v1', 400, 'NAME_INVALID'],
-        ['GET', '/v2/team/../../etc/manifests/v1', 400, 'NAME_INVALID'],
+        ['GET', '/v2/team/../../etc/manifests/v1', 404, 'UNSUPPORTED'],
         ['GET', '/v2/team%2fapp/manifests/v1', 400, 'NAME_INVALID'],
         ['PUT', manifestPath(image, 'v2'), 405, 'UNSUPPORTED'],
         ['DELETE', blob, 405, 'UNSUPPORTED'],

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { digestKey } from '../../lib/oci/key.ts'
 import { logLines, type Node, type PushedImage, testCluster, until } from './harness/index.ts'
 
 const cluster = await testCluster({ nodes: ['a', 'b', 'c'], registry: true })
@@ -26,6 +27,10 @@ test('holders: an image that all of them removed is soon offered by nobody', asy
   await a.pull(image.reference)
   await b.untilOffered(image)
   await b.pull(image.reference)
+  const keys = image.digests.map(digestKey)
+  await until('both to announce it', async () =>
+    Object.values(await cluster.announcers(keys)).every((names) => names.join() === 'a,b'),
+  )
   await a.removeImage(image.reference)
   await b.removeImage(image.reference)
   for (const node of cluster.nodes) {

@@ -2,11 +2,21 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Key } from '../../../lib/oci/key.ts'
 import { runSync } from './command.ts'
 import { type ContainerdConfig, type ContainerdPaths, chooseSnapshotter } from './containerd.ts'
 import type { Daemon } from './daemon.ts'
 import { type Image, type ImageOptions, makeImage } from './image.ts'
-import { defaultFlags, defaultRuntime, type MirrorFlags, peerAddress, REGISTRY_DOOR, type Runtime } from './mirror.ts'
+import { lookup } from './lookup.ts'
+import {
+  defaultFlags,
+  defaultRuntime,
+  type MirrorFlags,
+  PEER_PORT,
+  peerAddress,
+  REGISTRY_DOOR,
+  type Runtime,
+} from './mirror.ts'
 import { createNetwork } from './network.ts'
 import { createNode, type Node } from './node.ts'
 import { REGISTRY_NAME, Registry } from './registry.ts'
@@ -46,12 +56,15 @@ export type LogMarks = ReadonlyMap<string, number>
 /** Nodes, and an upstream registry, on one bridge. */
 export class Cluster {
   readonly nodes: readonly Node[]
+  /** In hex. */
+  readonly swarmKey: string
   readonly #registry: Registry | undefined
   readonly #run: Run
   #images = 0
 
-  constructor(run: Run, nodes: readonly Node[], registry: Registry | undefined) {
+  constructor(run: Run, swarmKey: string, nodes: readonly Node[], registry: Registry | undefined) {
     this.#run = run
+    this.swarmKey = swarmKey
     this.nodes = nodes
     this.#registry = registry
   }
@@ -67,6 +80,18 @@ export class Cluster {
   get registry(): Registry {
     if (this.#registry === undefined) throw new Error('this cluster has no registry')
     return this.#registry
+  }
+
+  /** Asks the DHT, from a node's network, which nodes announce the keys. Returns their names by key. */
+  async announcers(keys: readonly Key[]): Promise<Record<Key, string[]>> {
+    const [from] = this.nodes
+    if (from === undefined) throw new Error('no node to ask from')
+    const doors = new Map(this.nodes.map(({ name, network }) => [peerAddress(network), name]))
+    const nodes = this.nodes.map(({ address }) => ({ host: address, port: PEER_PORT }))
+    const found = await lookup(from.network, { swarmKey: this.swarmKey, nodes, keys })
+    return Object.fromEntries(
+      Object.entries(found).map(([key, addresses]) => [key, addresses.map((address) => doors.get(address) ?? address)]),
+    )
   }
 
   /** Makes an image among the cluster's files. */
@@ -164,7 +189,7 @@ async function build(
     created.filter((_, index) => wanted[index]?.start?.includes(part) ?? true).map((node) => node[part].start())
   await Promise.all([upstream?.daemon.start(), ...starting('containerd')])
   await Promise.all(starting('mirror'))
-  return new Cluster(run, created, upstream)
+  return new Cluster(run, swarmKey, created, upstream)
 }
 
 async function createUpstream(

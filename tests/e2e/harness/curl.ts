@@ -52,6 +52,16 @@ export function startCurl(
   }
 }
 
+/** Asks for each of the URLs with HEAD, all with one process. A URL that does not answer has status 0. */
+export async function headStatuses(namespace: Namespace, urls: readonly string[]): Promise<number[]> {
+  const args = ['--silent', '--head', '--max-time', String(MAX_SECONDS), '--write-out', '%{http_code}\\n']
+  const { stdout } = await namespace.tryExec('curl', [
+    ...args,
+    ...urls.flatMap((url) => ['--output', '/dev/null', url]),
+  ])
+  return stdout.trimEnd().split('\n').map(Number)
+}
+
 async function runCurl(namespace: Namespace, file: string, url: string, options: CurlOptions): Promise<CurlResult> {
   const { method = 'GET', headers = {}, discard = false, maxSeconds = MAX_SECONDS } = options
   const args = ['--silent', '--show-error', '--path-as-is', '--globoff', '--max-time', String(maxSeconds)]

@@ -9,7 +9,7 @@ const PROJECT = join(import.meta.dirname, '..', '..', '..')
 /** The doors of every mirror: each is alone in its namespace, so all use the default ports. */
 export const REGISTRY_DOOR = 'http://127.0.0.1:5000'
 export const ADMIN_DOOR = 'http://127.0.0.1:5002'
-const PEER_PORT = 5001
+export const PEER_PORT = 5001
 
 /**
  * How long a miss may look for peers. Above the default of 100 ms, since these tests are about what is found and all nodes
@@ -38,7 +38,7 @@ export function defaultRuntime(): Runtime {
 /** Flags of the mirror by name without the dashes; `undefined` leaves one out that the harness would set. */
 export type MirrorFlags = Readonly<Record<string, string | undefined>>
 
-/** The port of the peer door and the swarm on a node. */
+/** Where a node's peer door and swarm are. */
 export function peerAddress(namespace: Namespace): string {
   return `${namespace.address}:${PEER_PORT}`
 }

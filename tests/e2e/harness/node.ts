@@ -5,7 +5,7 @@ import type { Digest } from '../../../lib/oci/digest.ts'
 import { type CriClient, type CriImage, createCriClient, type PullOptions } from '../../fixtures/cri.ts'
 import type { CommandResult } from './command.ts'
 import { type ContainerdConfig, type ContainerdPaths, createContainerd, type Snapshotter } from './containerd.ts'
-import { type CurlOptions, type CurlResult, type RunningCurl, startCurl } from './curl.ts'
+import { type CurlOptions, type CurlResult, headStatuses, type RunningCurl, startCurl } from './curl.ts'
 import type { Daemon } from './daemon.ts'
 import { type Hosts, removeHosts, writeHosts } from './hosts.ts'
 import type { Image } from './image.ts'
@@ -135,10 +135,11 @@ export class Node {
   }
 
   /** What the registry door answers to HEAD for the image's tag and every digest that a pull needs. */
-  async statuses(image: PushedImage): Promise<number[]> {
-    const answers = []
-    for (const path of pathsOf(image)) answers.push(await this.curl(path, { method: 'HEAD' }))
-    return answers.map(({ status }) => status)
+  statuses(image: PushedImage): Promise<number[]> {
+    return headStatuses(
+      this.network,
+      pathsOf(image).map((path) => `${REGISTRY_DOOR}${path}`),
+    )
   }
 
   /** Waits until the whole image can be had through the registry door. */
