@@ -1,0 +1,95 @@
+/** What a part holds to cancel its timer. */
+export type TimerHandle = unknown
+
+/**
+ * Time as the protocol sees it. Injected, so that tests run on a virtual one.
+ */
+export interface Clock {
+  /** Monotonic time in milliseconds, with fractions. */
+  now(): number
+  /** Calls back once, after at least `delay` milliseconds. `background` timers do not keep the process alive. */
+  setTimer(callback: () => void, delay: number, background?: boolean): TimerHandle
+  clearTimer(timer: TimerHandle): void
+  /** Calls back at the end of this turn of the event loop, when what the sockets had to read has been handled. */
+  defer(callback: () => void): void
+}
+
+/** The runtime's own time. */
+export function createSystemClock(): Clock {
+  return {
+    now: () => performance.now(),
+    setTimer(callback, delay, background = false) {
+      const timer = setTimeout(callback, delay)
+      if (background) timer.unref()
+      return timer
+    },
+    clearTimer: (timer) => clearTimeout(timer as NodeJS.Timeout),
+    defer: (callback) => {
+      setImmediate(callback)
+    },
+  }
+}
+
+/**
+ * One timer whose deadline moves often. Putting the deadline off costs nothing: the running timer is left alone and, when it
+ * fires early, sleeps on.
+ */
+export class Alarm {
+  readonly #clock: Clock
+  readonly #ring: () => void
+  readonly #background: boolean
+  readonly #onTimer: () => void
+  #timer: TimerHandle | undefined
+  #due = Number.POSITIVE_INFINITY
+  #deadline = Number.POSITIVE_INFINITY
+
+  constructor(clock: Clock, ring: () => void, background = false) {
+    this.#clock = clock
+    this.#ring = ring
+    this.#background = background
+    this.#onTimer = () => this.#fire()
+  }
+
+  /** When it will ring; infinity if it is off. */
+  get deadline(): number {
+    return this.#deadline
+  }
+
+  /** Rings at `deadline` (time of the clock, in milliseconds) and at no other time that was set before. */
+  set(deadline: number): void {
+    this.#deadline = deadline
+    if (deadline === Number.POSITIVE_INFINITY || this.#due <= deadline) return
+    if (this.#timer !== undefined) this.#clock.clearTimer(this.#timer)
+    this.#arm()
+  }
+
+  /** Does not ring, but keeps the timer for the next {@link set}: for alarms that go on and off all the time. */
+  silence(): void {
+    this.#deadline = Number.POSITIVE_INFINITY
+  }
+
+  /** Stops it and gives the timer back. */
+  close(): void {
+    this.#deadline = Number.POSITIVE_INFINITY
+    this.#due = Number.POSITIVE_INFINITY
+    if (this.#timer !== undefined) this.#clock.clearTimer(this.#timer)
+    this.#timer = undefined
+  }
+
+  #arm(): void {
+    this.#due = this.#deadline
+    this.#timer = this.#clock.setTimer(this.#onTimer, Math.max(0, this.#deadline - this.#clock.now()), this.#background)
+  }
+
+  #fire(): void {
+    this.#timer = undefined
+    this.#due = Number.POSITIVE_INFINITY
+    if (this.#deadline === Number.POSITIVE_INFINITY) return
+    if (this.#clock.now() < this.#deadline) {
+      this.#arm()
+      return
+    }
+    this.#deadline = Number.POSITIVE_INFINITY
+    this.#ring()
+  }
+}

@@ -1,0 +1,7 @@
+export type { Backend, BindOptions, DatagramEvents, DatagramSocket } from './backend.ts'
+export type { Clock, TimerHandle } from './clock.ts'
+export { UdxError, type UdxErrorCode } from './error.ts'
+export type { NetworkInterface, NetworkInterfaces } from './network-interfaces.ts'
+export type { SocketAddress, SocketOptions, UDXSocket } from './socket.ts'
+export type { Firewall, StreamOptions, UDXStream } from './stream.ts'
+export { UDX, type UDXOptions } from './udx.ts'

@@ -1,0 +1,358 @@
+import { Alarm, type Clock } from './clock.ts'
+import { Congestion } from './congestion.ts'
+import { MtuSearch } from './mtu.ts'
+import { OutgoingPacket, PacketList, PacketTable } from './outgoing.ts'
+import { Pacer } from './pacer.ts'
+import {
+  FLAG_DATA,
+  FLAG_END,
+  FLAG_SACK,
+  HEADER_SIZE,
+  type Header,
+  readSacks,
+  refreshHeader,
+  rewriteId,
+} from './packet.ts'
+import { ProbeTimer } from './probe-timer.ts'
+import { RateSampler } from './rate.ts'
+import { LossDetection } from './recovery.ts'
+import type { Route } from './route.ts'
+import { RoundTrip } from './rtt.ts'
+import { SendQueue } from './send-queue.ts'
+import { seqAdd, seqBefore, seqDiff } from './seq.ts'
+
+/** Window that is assumed before the peer has named one, in bytes (that of the addon). */
+const INITIAL_RWND = 4 * 1024 * 1024
+
+/** Transmissions to a packet's original address before the current one is tried: the old path may be gone for good. */
+const TRIES_ON_OLD_ROUTE = 3
+
+/** What the sender needs from the connection around it. */
+export interface SenderHost {
+  /** A buffer for a packet of `size` bytes, with the header for the current route in it. */
+  compose(size: number, flags: number, dataOffset: number, seq: number): Buffer
+  /** Window and ack that packets carry now. */
+  readonly advertised: { readonly rwnd: number; readonly ack: number }
+  transmit(bytes: Buffer, route: Route): void
+  /** Asks for an acknowledgement, which also tells the window. */
+  heartbeat(): void
+  /** There may be something to send: calls {@link Sender.pump} soon. */
+  wake(): void
+  /** The peer has not answered for too long. */
+  timeout(): void
+}
+
+/** The sending side of a stream: cuts the bytes into packets, sends them when it may, and again when they are lost. */
+export class Sender {
+  readonly #host: SenderHost
+  readonly #queue = new SendQueue()
+  readonly #table = new PacketTable()
+  readonly #flight = new PacketList()
+  readonly #lost = new PacketList()
+  readonly #pacer = new Pacer()
+  readonly #rate = new RateSampler()
+  readonly #mtu = new MtuSearch()
+  readonly #probe: ProbeTimer
+  readonly #paceAlarm: Alarm
+  readonly #reorderAlarm: Alarm
+  readonly #lose = (packet: OutgoingPacket) => this.#onLost(packet)
+  #loss: LossDetection
+  #congestion = new Congestion()
+  readonly rtt = new RoundTrip()
+  #route: Route | undefined
+  /** Lowest number that is not acknowledged, and the next that is given. */
+  #unacked = 0
+  #next = 0
+  #sacked = 0
+  #rwnd = INITIAL_RWND
+  #windowSeq = 0
+  #windowAck = 0
+  #written = 0
+  #end: 'open' | 'wanted' | 'sent' = 'open'
+  #retransmits = 0
+  /** Something has been acknowledged since the last pump. */
+  #progress = false
+
+  constructor(host: SenderHost, clock: Clock) {
+    this.#host = host
+    this.#loss = new LossDetection(this.rtt)
+    this.#probe = new ProbeTimer(clock, this.rtt, {
+      probe: (now) => this.#sendProbe(now),
+      stall: () => this.#congestion.onStall(),
+      giveUp: () => host.timeout(),
+    })
+    this.#paceAlarm = new Alarm(clock, () => host.wake())
+    this.#reorderAlarm = new Alarm(clock, () => this.#detectLoss(clock.now()))
+  }
+
+  /** Number of the next packet. */
+  get next(): number {
+    return this.#next
+  }
+
+  /** Bytes that no packet carries yet. */
+  get backlog(): number {
+    return this.#queue.bytes
+  }
+
+  get inFlight(): number {
+    return this.#flight.bytes
+  }
+
+  get congestion(): Congestion {
+    return this.#congestion
+  }
+
+  get mtu(): number {
+    return this.#mtu.mtu
+  }
+
+  get retransmits(): number {
+    return this.#retransmits
+  }
+
+  /** Whether everything, the end included, has been acknowledged. */
+  get finished(): boolean {
+    return this.#end === 'sent' && this.#unacked === this.#next
+  }
+
+  /** Whether everything that has been sent is acknowledged. */
+  get idle(): boolean {
+    return this.#unacked === this.#next
+  }
+
+  /** Bytes written so far, and how many of them are acknowledged without a gap. */
+  get written(): number {
+    return this.#written
+  }
+
+  get acknowledged(): number {
+    if (this.#unacked === this.#next) return this.#written - this.#queue.bytes
+    return this.#table.get(this.#unacked)?.streamOffset ?? 0
+  }
+
+  /** The number to start with. To be called before the first packet. */
+  startAt(seq: number): void {
+    this.#next = seq >>> 0
+    this.#unacked = this.#next
+    this.#windowAck = this.#next
+  }
+
+  /** Where to send from now on. A change of path forgets what was learnt about the old one (RFC 9000, section 9.4). */
+  setRoute(route: Route): void {
+    const changed = this.#route !== undefined
+    this.#route = route
+    if (!changed) return
+    this.rtt.reset()
+    this.#mtu.reset()
+    this.#loss = new LossDetection(this.rtt)
+    this.#congestion = new Congestion()
+  }
+
+  write(bytes: Uint8Array): void {
+    this.#queue.push(bytes)
+    this.#written += bytes.length
+  }
+
+  /** Nothing more will be written. */
+  end(): void {
+    this.#end = 'wanted'
+  }
+
+  /** Handles the acknowledgement in a packet. @returns whether it is one that can be true. */
+  onPacket(header: Readonly<Header>, packet: Buffer, now: number): boolean {
+    const { ack } = header
+    if (seqBefore(this.#next, ack)) return false
+    this.#updateWindow(header)
+    const advances = seqDiff(ack, this.#unacked) > 0
+    if (!advances && (header.flags & FLAG_SACK) === 0) return true
+    const before = this.#table.count
+    if ((header.flags & FLAG_SACK) !== 0) {
+      readSacks(packet, header, (start, end) => {
+        if (seqBefore(this.#next, end)) return
+        for (
+          let seq = seqBefore(start, this.#unacked) ? this.#unacked : start;
+          seqBefore(seq, end);
+          seq = seqAdd(seq, 1)
+        ) {
+          if (this.#acknowledge(seq, now)) this.#sacked++
+        }
+      })
+    }
+    while (seqBefore(this.#unacked, ack)) {
+      if (!this.#acknowledge(this.#unacked, now)) this.#sacked--
+      this.#unacked = seqAdd(this.#unacked, 1)
+    }
+    if (this.#table.count !== before) this.#onProgress(now)
+    return true
+  }
+
+  /** Sends what may be sent now. */
+  pump(now: number): void {
+    const route = this.#route
+    if (route === undefined) return
+    const rate = this.#congestion.pacingRate
+    const window = this.#congestion.window
+    let allowance = this.#pacer.available(now, rate)
+    let blocked = false
+    let restart = this.#progress
+    this.#progress = false
+    while (this.#flight.length === 0 || this.#flight.bytes < window) {
+      const again = this.#lost.first
+      if (again === undefined && this.#queue.bytes === 0 && this.#end !== 'wanted') {
+        this.#rate.onAppLimited(this.#flight.bytes)
+        break
+      }
+      if (again === undefined && !this.#fitsWindow()) {
+        blocked = true
+        break
+      }
+      if (allowance <= 0) {
+        this.#paceAlarm.set(this.#pacer.readyAt(now, rate))
+        break
+      }
+      const size = again === undefined ? this.#sendNew(route, now) : this.#sendAgain(again, now)
+      this.#pacer.spend(size)
+      restart = true
+      allowance -= size
+    }
+    if (this.#flight.length > 0 || blocked) this.#probe.wait(now, restart)
+    else this.#probe.rest()
+  }
+
+  /** A packet of the peer has come: it lives, though it may have no room. */
+  onHeard(): void {
+    if (this.#flight.length === 0) this.#probe.onHeard()
+  }
+
+  /** Stops all timers and lets go of all packets. */
+  close(): void {
+    this.#probe.close()
+    this.#paceAlarm.close()
+    this.#reorderAlarm.close()
+    this.#table.clear()
+    this.#queue.clear()
+    this.#route = undefined
+  }
+
+  #fitsWindow(): boolean {
+    if (this.#queue.bytes === 0) return true
+    const payload = Math.min(this.#queue.bytes, this.#payload())
+    return this.#flight.bytes + this.#lost.bytes + payload <= this.#rwnd
+  }
+
+  #payload(): number {
+    return this.#mtu.payload(this.#route?.family ?? 4)
+  }
+
+  #sendNew(route: Route, now: number): number {
+    const most = this.#payload()
+    const payload = Math.min(most, this.#queue.bytes)
+    // Only a full packet is padded: a small one would prove nothing.
+    const padding = payload === most ? this.#mtu.padding : 0
+    const isLast = this.#end === 'wanted' && payload === this.#queue.bytes
+    const flags = (payload > 0 ? FLAG_DATA : 0) | (isLast ? FLAG_END : 0)
+    const seq = this.#next
+    const bytes = this.#host.compose(HEADER_SIZE + padding + payload, flags, padding, seq)
+    if (padding > 0) {
+      bytes.fill(0, HEADER_SIZE, HEADER_SIZE + padding)
+      this.#mtu.onProbeSent()
+    }
+    const offset = this.#written - this.#queue.bytes
+    this.#queue.take(bytes, HEADER_SIZE + padding, payload)
+    if (isLast) this.#end = 'sent'
+    const packet = new OutgoingPacket(seq, bytes, route, offset, padding)
+    this.#next = seqAdd(seq, 1)
+    this.#table.add(packet, this.#unacked)
+    this.#transmit(packet, route, now)
+    return bytes.length
+  }
+
+  #sendAgain(packet: OutgoingPacket, now: number): number {
+    packet.list?.remove(packet)
+    if (packet.padding > 0) this.#unpad(packet)
+    const { rwnd, ack } = this.#host.advertised
+    refreshHeader(packet.bytes, rwnd, ack)
+    let { route } = packet
+    if (this.#route !== undefined && packet.transmissions >= TRIES_ON_OLD_ROUTE) route = this.#route
+    rewriteId(packet.bytes, route.remoteId)
+    this.#retransmits++
+    this.#transmit(packet, route, now)
+    return packet.size
+  }
+
+  #transmit(packet: OutgoingPacket, route: Route, now: number): void {
+    this.#rate.onSent(packet, now, this.#flight.length === 0)
+    packet.transmissions++
+    packet.sentAt = now
+    this.#flight.append(packet)
+    this.#host.transmit(packet.bytes, route)
+  }
+
+  /** Makes an ordinary packet of a probe, in a buffer of its own: the old one may still be on its way out. */
+  #unpad(packet: OutgoingPacket): void {
+    const payload = HEADER_SIZE + packet.padding
+    const bytes = Buffer.allocUnsafeSlow(packet.bytes.length - packet.padding)
+    packet.bytes.copy(bytes, 0, 0, HEADER_SIZE)
+    packet.bytes.copy(bytes, HEADER_SIZE, payload)
+    bytes[3] = 0
+    packet.bytes = bytes
+    packet.padding = 0
+  }
+
+  #acknowledge(seq: number, now: number): boolean {
+    const packet = this.#table.get(seq)
+    if (packet === undefined) return false
+    this.#table.remove(packet)
+    packet.list?.remove(packet)
+    this.#rate.onAcked(packet)
+    this.#loss.onDelivered(packet, now)
+    this.#mtu.start()
+    if (packet.padding > 0 && packet.route === this.#route) this.#mtu.onProbeAcked(packet.padding)
+    return true
+  }
+
+  #onProgress(now: number): void {
+    const sample = this.#rate.take(now, Math.min(this.#congestion.minRtt, 1e9))
+    if (sample.rtt > 0) this.rtt.sample(sample.rtt)
+    this.#probe.onProgress()
+    this.#progress = true
+    this.#detectLoss(now)
+    this.#congestion.onAcked(sample, this.#flight.bytes, now)
+    this.#host.wake()
+  }
+
+  #detectLoss(now: number): void {
+    this.#reorderAlarm.set(this.#loss.detect(this.#flight, this.#sacked, now, this.#lose))
+    if (this.#lost.length > 0) this.#host.wake()
+  }
+
+  #onLost(packet: OutgoingPacket): void {
+    if (packet.padding > 0) {
+      // Lost for its size, most likely: says nothing of the path's load.
+      if (packet.route === this.#route) this.#mtu.onProbeLost()
+    } else this.#congestion.onLost(packet.size, this.#flight.bytes)
+    this.#flight.remove(packet)
+    this.#lost.append(packet)
+  }
+
+  /** Nothing has come back for too long: sends the oldest packet again, and a new one if there is any (RFC 9002, 6.2.4). */
+  #sendProbe(now: number): void {
+    const oldest = this.#flight.first
+    if (oldest !== undefined) this.#sendAgain(oldest, now)
+    if (this.#route !== undefined && this.#queue.bytes > 0 && this.#fitsWindow()) this.#sendNew(this.#route, now)
+    else if (oldest === undefined) this.#host.heartbeat()
+    this.#host.wake()
+  }
+
+  #updateWindow(header: Readonly<Header>): void {
+    if (seqBefore(header.ack, this.#unacked)) return
+    // The newest packet counts, whatever overtook it (RFC 9293, section 3.10.7.4: SND.WL1 and SND.WL2).
+    const newer = seqDiff(header.seq, this.#windowSeq)
+    if (newer < 0 || (newer === 0 && seqBefore(header.ack, this.#windowAck))) return
+    if (header.rwnd > this.#rwnd) this.#host.wake()
+    this.#rwnd = header.rwnd
+    this.#windowSeq = header.seq
+    this.#windowAck = header.ack
+  }
+}
