@@ -1,0 +1,143 @@
+import type { ContainerdClient, ContentInfo } from '../containerd/client.ts'
+import type { Topic } from '../containerd/event.ts'
+import type { Logger } from '../observe/log.ts'
+import type { Digest } from '../oci/digest.ts'
+import { sniffManifest } from '../oci/manifest.ts'
+import { MANIFEST_SIZE_LIMIT, OCTET_STREAM } from '../oci/media-type.ts'
+import { lengthOf } from '../oci/range.ts'
+import { formatReference } from '../oci/reference.ts'
+import { createContentFiles } from './containerd-files.ts'
+import { createObserver, type ObserverOptions } from './containerd-observer.ts'
+import { createSnapshots, readWhole } from './containerd-snapshot.ts'
+import { exactStream } from './exact-stream.ts'
+import type { ContentStore } from './store.ts'
+import { createContentFeed } from './store-feed.ts'
+import { assertWithin } from './store-range.ts'
+
+/** What may change what is held. Content is told of since 2.1 (created), and unless the garbage collection removed it. */
+const TOPICS: readonly Topic[] = [
+  '/images/create',
+  '/images/update',
+  '/images/delete',
+  '/content/create',
+  '/content/delete',
+]
+
+/** How many media types found by looking at the bytes are kept: layers of pulls in progress, a few dozen bytes each. */
+const SNIFFED_LIMIT = 4096
+
+export interface ContainerdStoreOptions extends ObserverOptions {
+  /** containerd's content root as this process sees it; asked from containerd if `undefined`. */
+  readonly contentRoot?: string | undefined
+}
+
+/**
+ * The content of one containerd namespace. Whether something is held is asked from containerd each time, in its
+ * namespace, so that an isolated one (`content_sharing_policy`) keeps what is its own although the files are shared;
+ * the bytes come from its files where this process can read them.
+ *
+ * Observing starts at once and goes on until {@link ContentStore.close}, through restarts of containerd: while it is
+ * away, the watchers keep what they were told last. The client stays open, it is the caller's.
+ */
+export function createContainerdStore(
+  { client, log }: { readonly client: ContainerdClient; readonly log: Logger },
+  options: ContainerdStoreOptions = {},
+): ContentStore {
+  const feed = createContentFeed()
+  const files = createContentFiles(log)
+  const snapshots = createSnapshots(client, ({ descriptor, problem }) =>
+    log.warn('containerd content left out', { digest: descriptor.digest, mediaType: descriptor.mediaType, problem }),
+  )
+  const sniffed = new Map<Digest, string>()
+  const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
+  let mediaTypes: ReadonlyMap<Digest, string> = new Map()
+
+  let root = options.contentRoot
+
+  const observer = createObserver(
+    {
+      log,
+      async subscribe(signal) {
+        const events = await client.subscribe(TOPICS, signal)
+        // Asked again after each restart, which may have moved it.
+        root = options.contentRoot ?? (await client.contentPlacement(signal)).root
+        return events
+      },
+      async reconcile(signal) {
+        await files.check(root)
+        const snapshot = await snapshots.take(signal)
+        mediaTypes = snapshot.mediaTypes
+        feed.replace(snapshot.keys)
+        answer()
+        return snapshot.changed
+      },
+    },
+    options,
+  )
+
+  /** For content that no image names (yet): it may be a manifest that is being pulled. */
+  async function sniff({ digest, size }: ContentInfo, signal: AbortSignal): Promise<string | undefined> {
+    const known = sniffed.get(digest)
+    if (known !== undefined || size > MANIFEST_SIZE_LIMIT) return known ?? OCTET_STREAM
+    const bytes = await readWhole(client, digest, size, signal)
+    if (bytes === undefined) return undefined
+    const mediaType = sniffManifest(bytes) ?? OCTET_STREAM
+    const [oldest] = sniffed.keys()
+    if (oldest !== undefined && sniffed.size >= SNIFFED_LIMIT) sniffed.delete(oldest)
+    sniffed.set(digest, mediaType)
+    return mediaType
+  }
+
+  return {
+    get health() {
+      return observer.health
+    },
+
+    async resolve(reference, signal) {
+      const image = await client.image(formatReference(reference), signal)
+      if (image === undefined) return undefined
+      return (await client.contentInfo(image.target.digest, signal))?.digest
+    },
+
+    async describe(digest, signal) {
+      const info = await client.contentInfo(digest, signal)
+      if (info === undefined) return undefined
+      const mediaType = mediaTypes.get(digest) ?? (await sniff(info, signal))
+      return mediaType === undefined ? undefined : { mediaType, digest, size: info.size }
+    },
+
+    async open(digest, range, signal) {
+      const info = await client.contentInfo(digest, signal)
+      if (info === undefined) return undefined
+      if (range !== undefined) assertWithin(range, info.size)
+      const [start, length] = range === undefined ? [0, info.size] : [range.start, lengthOf(range)]
+      const path = await files.find(digest, info.size)
+      if (path !== undefined) return { kind: 'file', path, start, length }
+      const read = (signal: AbortSignal) => client.readContent(digest, { offset: start, size: length }, signal)
+      return { kind: 'stream', stream: exactStream(read, length, signal), length }
+    },
+
+    async *watch(signal) {
+      if (await settled(answered, signal)) yield* feed.watch(signal)
+    },
+
+    async close() {
+      await observer.close()
+      feed.close()
+      answer()
+    },
+  }
+}
+
+/** True when the promise is fulfilled, false when the signal aborts before. */
+function settled(promise: Promise<void>, signal: AbortSignal): Promise<boolean> {
+  if (signal.aborted) return Promise.resolve(false)
+  return new Promise((resolve) => {
+    const abort = () => resolve(false)
+    signal.addEventListener('abort', abort)
+    void promise.then(() => {
+      signal.removeEventListener('abort', abort)
+      resolve(true)
+    })
+  })
+}
