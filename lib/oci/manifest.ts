@@ -20,13 +20,10 @@ type JsonObject = Readonly<Record<string, unknown>>
 export function sniffManifest(bytes: Uint8Array): string | undefined {
   const document = bytes.length > MANIFEST_SIZE_LIMIT ? undefined : parseObject(bytes)
   if (document === undefined) return undefined
-  const own = document.mediaType
-  if (own === OCI_ARTIFACT_MANIFEST) return isShapeOf(document, own) ? own : undefined
-  if (document.schemaVersion !== 2) return undefined
-  const shape = Array.isArray(document.manifests) ? OCI_INDEX : isObject(document.config) ? OCI_MANIFEST : undefined
-  if (shape === undefined || !isShapeOf(document, shape)) return undefined
-  if (typeof own !== 'string' || !isManifestMediaType(own)) return shape
-  return isIndexMediaType(own) === isIndexMediaType(shape) ? own : undefined
+  const own = ownMediaType(document)
+  if (document.schemaVersion !== 2 && own !== OCI_ARTIFACT_MANIFEST) return undefined
+  const mediaType = own ?? (Array.isArray(document.manifests) ? OCI_INDEX : OCI_MANIFEST)
+  return isShapeOf(document, mediaType) ? mediaType : undefined
 }
 
 /**
@@ -77,12 +74,30 @@ function listOf(document: JsonObject, field: string): Descriptor[] {
   return list.map((child: unknown, index) => parseDescriptor(child, `${field}[${index}]`))
 }
 
-/** Whether the document has the parts of its media type and none of the other kind's. */
+/** Whether the document has the parts of its media type, none of the other kinds', and does not say it is of those. */
 function isShapeOf(document: JsonObject, mediaType: string): boolean {
+  const own = ownMediaType(document)
+  if (own !== undefined && kindOf(own) !== kindOf(mediaType)) return false
   const has = (field: string) => document[field] !== undefined && document[field] !== null
-  if (isIndexMediaType(mediaType)) return !has('config') && !has('layers')
-  if (mediaType === OCI_ARTIFACT_MANIFEST) return !has('config') && !has('layers') && !has('manifests')
-  return has('config') && !has('manifests')
+  switch (kindOf(mediaType)) {
+    case 'index':
+      return document.manifests !== undefined && !has('config') && !has('layers')
+    case 'artifact':
+      return !has('config') && !has('layers') && !has('manifests')
+    default:
+      return has('config') && !has('manifests')
+  }
+}
+
+function kindOf(mediaType: string): 'index' | 'artifact' | 'manifest' {
+  if (isIndexMediaType(mediaType)) return 'index'
+  return mediaType === OCI_ARTIFACT_MANIFEST ? 'artifact' : 'manifest'
+}
+
+/** What the document says of itself, if that is one of the types that are known. */
+function ownMediaType(document: JsonObject): string | undefined {
+  const { mediaType } = document
+  return typeof mediaType === 'string' && isManifestMediaType(mediaType) ? mediaType : undefined
 }
 
 function parseObject(bytes: Uint8Array): JsonObject | undefined {
