@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline'
 
 /** A mirror that runs as a process of its own. */
 export interface MirrorProcess {
+  readonly pid: number
   /** Addresses of its doors, as `host:port`. */
   readonly registry: string
   readonly peer: string
@@ -43,7 +44,7 @@ export async function startMirrorProcess(
       deadline.removeEventListener('abort', late)
       return code
     }
-    return { ...doors, stop, kill }
+    return { ...doors, pid: child.pid ?? 0, stop, kill }
   } catch (error) {
     await kill()
     throw error

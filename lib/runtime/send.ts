@@ -32,13 +32,18 @@ export async function send(response: Response, incoming: IncomingMessage, outgoi
   }
   let sent = 0
   try {
+    // One chunk is on its way while the next one is read; the chunk after that waits for the first to have left.
+    let leaving = Promise.resolve(true)
     for (let next: IteratorResult<Uint8Array> = first; !next.done; next = await body.next()) {
       const rest = length === undefined ? Number.POSITIVE_INFINITY : length - sent
       const chunk = next.value.byteLength <= rest ? next.value : next.value.subarray(0, rest)
       sent += chunk.byteLength
-      if (!(await write(outgoing, chunk))) return
+      const left = leaving
+      leaving = write(outgoing, chunk)
+      if (!(await left)) return
       if (chunk !== next.value) throw new BodyError(`the body is longer than the ${length} bytes declared`)
     }
+    if (!(await leaving)) return
   } catch (cause) {
     if (outgoing.destroyed) return
     throw await breakOff(outgoing, `${sent} of ${length ?? 'unknown'} bytes`, cause)
@@ -51,7 +56,7 @@ export async function send(response: Response, incoming: IncomingMessage, outgoi
 
 function bodyOf(response: Response): AsyncIterator<Uint8Array> | undefined {
   const part = filePartOf(response)
-  if (part !== undefined) return readPart(part)[Symbol.asyncIterator]()
+  if (part !== undefined) return readPart(part)
   return response.body?.[Symbol.asyncIterator]()
 }
 
@@ -62,20 +67,16 @@ function headersOf(response: Response): Record<string, string | string[]> {
   return headers
 }
 
-/** Writes with back-pressure. False when the client went away. */
-async function write(outgoing: ServerResponse, chunk: Uint8Array): Promise<boolean> {
-  if (outgoing.destroyed) return false
-  if (outgoing.write(chunk)) return true
-  return await new Promise((resolve) => {
-    const settle = (open: boolean) => {
-      outgoing.off('drain', drained)
+/** Resolves when the system has taken the chunk, so that its memory can be used again: false if the client went away. */
+function write(outgoing: ServerResponse, chunk: Uint8Array): Promise<boolean> {
+  if (outgoing.destroyed) return Promise.resolve(false)
+  return new Promise((resolve) => {
+    const closed = () => resolve(false)
+    outgoing.once('close', closed)
+    outgoing.write(chunk, (error) => {
       outgoing.off('close', closed)
-      resolve(open)
-    }
-    const drained = () => settle(true)
-    const closed = () => settle(false)
-    outgoing.on('drain', drained)
-    outgoing.on('close', closed)
+      resolve(error === undefined || error === null)
+    })
   })
 }
 

@@ -1,0 +1,93 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { createConnection, createServer } from 'node:net'
+import { join } from 'node:path'
+import process from 'node:process'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type MirrorProcess, startMirrorProcess } from '../../lib/commands/mirror-process.ts'
+
+const ROOT = join(import.meta.dirname, '..', '..')
+const BIN = join(ROOT, 'node_modules', '.bin')
+const MAIN = join(ROOT, 'main.ts')
+
+/** How each runtime runs main.ts. */
+export const RUNTIMES = {
+  node: [join(BIN, 'node'), MAIN],
+  deno: [join(BIN, 'deno'), 'run', '--allow-all', MAIN],
+  bun: [join(BIN, 'bun'), MAIN],
+} as const
+
+export type RuntimeName = keyof typeof RUNTIMES
+
+/** Milliseconds that a server may take to start. */
+const START_TIMEOUT = 60_000
+
+/** Starts a mirror on an OCI image layout, on loopback ports of its own. */
+export async function startLayoutMirror(
+  runtime: RuntimeName,
+  layout: string,
+  flags: readonly string[] = [],
+): Promise<MirrorProcess> {
+  const doors = ['--listen', '--peer-listen', '--admin-listen'].flatMap((door) => [door, '127.0.0.1:0'])
+  const all = ['--store', `oci-layout:${layout}`, '--log-level', 'info', ...doors, ...flags]
+  return await startMirrorProcess(RUNTIMES[runtime], all, process.env, AbortSignal.timeout(START_TIMEOUT))
+}
+
+export interface Nginx {
+  readonly url: string
+  /** The one worker, which does the work. */
+  readonly pid: number
+  stop(): Promise<void>
+}
+
+/** Starts nginx with one worker on a directory of files, with sendfile: the peer that file servers are measured by. */
+export async function startNginx(dir: string, files: string): Promise<Nginx> {
+  await mkdir(dir, { recursive: true })
+  const port = await freePort()
+  const configuration = join(dir, 'nginx.conf')
+  await writeFile(
+    configuration,
+    `worker_processes 1; daemon off; user root; pid ${dir}/pid; error_log ${dir}/error.log;
+events {}
+http { access_log off; sendfile on; tcp_nopush on; server { listen 127.0.0.1:${port}; root ${files}; } }
+`,
+  )
+  const child: ChildProcess = spawn('nginx', ['-c', configuration], { stdio: 'inherit' })
+  await untilListening(port)
+  const worker = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim()
+  return {
+    url: `http://127.0.0.1:${port}`,
+    pid: Number(worker),
+    async stop() {
+      child.kill('SIGTERM')
+      await once(child, 'exit')
+    },
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  if (address === null || typeof address === 'string') throw new Error('the server has no port')
+  return address.port
+}
+
+async function untilListening(port: number): Promise<void> {
+  const signal = AbortSignal.timeout(START_TIMEOUT)
+  for (;;) {
+    const socket = createConnection(port, '127.0.0.1')
+    try {
+      await once(socket, 'connect', { signal })
+      return
+    } catch (error) {
+      if (signal.aborted) throw error
+      await delay(20)
+    } finally {
+      socket.destroy()
+    }
+  }
+}

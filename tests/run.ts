@@ -1,0 +1,55 @@
+/**
+ * Runs the tests and says how they went on each runtime:
+ *
+ *   node tests/run.ts [node|deno|bun ...]   what runs on any machine without root; all three runtimes by default
+ *   node tests/run.ts e2e [FILE ...]        what needs root, network namespaces and containerd; driven by Node
+ */
+import { spawn } from 'node:child_process'
+import { globSync } from 'node:fs'
+import { join } from 'node:path'
+import process from 'node:process'
+
+const ROOT = join(import.meta.dirname, '..')
+const BIN = join(ROOT, 'node_modules', '.bin')
+
+/** One suite, unmodified, under each runtime's own runner of `node:test`. */
+const RUNNERS: Readonly<Record<string, (files: readonly string[]) => readonly [string, ...string[]]>> = {
+  node: (files) => ['node', '--test', ...files],
+  deno: (files) => ['deno', 'test', '--allow-all', '--no-check', '--quiet', ...files],
+  bun: (files) => ['bun', 'test', '--timeout', '60000', ...files.map((file) => `./${file}`)],
+}
+
+function filesOf(pattern: string, without: readonly string[] = []): string[] {
+  return globSync(pattern, { cwd: ROOT })
+    .filter((file) => !without.some((folder) => file.startsWith(`tests/${folder}/`)))
+    .sort()
+}
+
+async function run([command, ...args]: readonly [string, ...string[]]): Promise<boolean> {
+  const child = spawn(join(BIN, command), args, { cwd: ROOT, stdio: 'inherit' })
+  return await new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('exit', (code) => resolve(code === 0))
+  })
+}
+
+const [first, ...rest] = process.argv.slice(2)
+const results: { name: string; passed: boolean }[] = []
+if (first === 'e2e') {
+  const files = rest.length > 0 ? rest : filesOf('tests/e2e/**/*.test.ts')
+  // One file at a time: each has a cluster of its own, and two cores.
+  results.push({ name: 'e2e', passed: await run(['node', '--test', '--test-concurrency=1', ...files]) })
+} else {
+  const names = first === undefined ? Object.keys(RUNNERS) : [first, ...rest]
+  const files = filesOf('tests/**/*.test.ts', ['e2e', 'bench'])
+  for (const name of names) {
+    const runner = RUNNERS[name]
+    if (runner === undefined)
+      throw new Error(`unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, or e2e`)
+    console.log(`\n== tests on ${name}: ${files.length} files`)
+    results.push({ name, passed: await run(runner(files)) })
+  }
+}
+console.log('')
+for (const { name, passed } of results) console.log(`== ${name}: ${passed ? 'passed' : 'FAILED'}`)
+if (results.some(({ passed }) => !passed)) process.exitCode = 1
