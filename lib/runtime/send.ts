@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { filePartOf, readPart } from './file-response.ts'
 
 /** A body that did not have the length that its response declared, or that could not be read to its end. */
@@ -14,50 +15,129 @@ export class BodyError extends Error {
  * connection hangs it (measured with containerd 1.7.24 and 2.2.0). What @hono/node-server does with such bodies differs
  * between runtimes and ends in a hang on some, which is why this is not left to it.
  *
+ * A body that is not read to its end is cancelled, at once when the client goes away, also while it waits for its source.
+ *
  * @throws {BodyError} for a body that broke off; the connection is already being ended then. A client that went away is
  *   not an error.
  */
 export async function send(response: Response, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
-  const declared = response.headers.get('content-length')
-  const length = declared === null ? undefined : Number(declared)
-  const body = incoming.method === 'HEAD' ? undefined : bodyOf(response)
-  if (incoming.method === 'HEAD') await response.body?.cancel()
-  // The first chunk is read before the head is written, so that content that is not there (any more) can still be a 5xx.
-  const first = await body?.next()
-  outgoing.writeHead(response.status, headersOf(response))
-  if (body === undefined || first === undefined || first.done) {
-    if (body !== undefined && length !== undefined && length > 0) throw await breakOff(outgoing, `0 of ${length} bytes`)
+  if (incoming.method === 'HEAD' || response.body === null) {
+    await response.body?.cancel()
+    outgoing.writeHead(response.status, headersOf(response))
     outgoing.end()
     return
   }
+  const source = sourceOf(response, response.body)
+  // What a source says to being given up changes nothing any more.
+  const abandon = () => source.cancel().catch(() => undefined)
+  const client = new Client(incoming, outgoing, abandon)
+  try {
+    await sendBody(response, source, outgoing, client)
+  } finally {
+    client.release()
+    await abandon()
+  }
+}
+
+async function sendBody(response: Response, source: Source, outgoing: ServerResponse, client: Client): Promise<void> {
+  const declared = response.headers.get('content-length')
+  const length = declared === null ? Number.POSITIVE_INFINITY : Number(declared)
+  // The first chunk is read before the head is written, so that content that is not there (any more) can still be a 5xx.
+  let chunk = await unlessGone(source.next(), client)
+  if (client.gone) return
+  outgoing.writeHead(response.status, headersOf(response))
   let sent = 0
   try {
-    // One chunk is on its way while the next one is read; the chunk after that waits for the first to have left.
-    let leaving = Promise.resolve(true)
-    for (let next: IteratorResult<Uint8Array> = first; !next.done; next = await body.next()) {
-      const rest = length === undefined ? Number.POSITIVE_INFINITY : length - sent
-      const chunk = next.value.byteLength <= rest ? next.value : next.value.subarray(0, rest)
-      sent += chunk.byteLength
-      const left = leaving
-      leaving = write(outgoing, chunk)
-      if (!(await left)) return
-      if (chunk !== next.value) throw new BodyError(`the body is longer than the ${length} bytes declared`)
+    while (chunk !== undefined) {
+      const good = chunk.subarray(0, Math.min(chunk.byteLength, length - sent))
+      sent += good.byteLength
+      await client.write(good)
+      if (good.byteLength < chunk.byteLength) throw new Error(`more than the ${length} bytes declared`)
+      chunk = client.gone ? undefined : await source.next()
     }
-    if (!(await leaving)) return
+    if (declared !== null && sent < length && !client.gone) throw new Error('the source ended')
   } catch (cause) {
-    if (outgoing.destroyed) return
-    throw await breakOff(outgoing, `${sent} of ${length ?? 'unknown'} bytes`, cause)
-  } finally {
-    await body.return?.()
+    if (client.gone) return
+    outgoing.socket?.destroySoon()
+    throw new BodyError(`the body broke off after ${sent} of ${declared ?? 'unknown'} bytes`, { cause })
   }
-  if (length !== undefined && sent < length) throw await breakOff(outgoing, `${sent} of ${length} bytes`)
   outgoing.end()
 }
 
-function bodyOf(response: Response): AsyncIterator<Uint8Array> | undefined {
+/** Bytes that are pulled one chunk at a time; `undefined` after the last. */
+interface Source {
+  next(): Promise<Uint8Array | undefined>
+  /** Ends it, also while a `next` is under way. */
+  cancel(): Promise<void>
+}
+
+function sourceOf(response: Response, body: ReadableStream<Uint8Array>): Source {
   const part = filePartOf(response)
-  if (part !== undefined) return readPart(part)
-  return response.body?.[Symbol.asyncIterator]()
+  if (part === undefined) {
+    const reader = body.getReader()
+    return { next: async () => (await reader.read()).value, cancel: () => reader.cancel() }
+  }
+  const file = readPart(part)
+  const chunks = file[Symbol.asyncIterator]() as AsyncIterator<Uint8Array, undefined>
+  return {
+    next: async () => (await chunks.next()).value,
+    async cancel() {
+      file.destroy()
+    },
+  }
+}
+
+/** The client's side of an exchange: whether it is still there, and whether it has taken what was written. */
+class Client {
+  /** Whether it has left before the end of the response. */
+  gone = false
+  readonly #outgoing: ServerResponse
+  readonly #socket: Socket
+  readonly #onLeave: () => void
+  #wake: (() => void) | undefined
+
+  constructor(incoming: IncomingMessage, outgoing: ServerResponse, onLeave: () => void) {
+    this.#outgoing = outgoing
+    // A pipelined response has no connection of its own yet, but its request does.
+    this.#socket = incoming.socket
+    this.#onLeave = onLeave
+    outgoing.on('drain', this.#drained)
+    outgoing.on('close', this.#left)
+    this.#socket.on('close', this.#left)
+    if (outgoing.destroyed || this.#socket.destroyed) this.#left()
+  }
+
+  /** Writes with back-pressure. Resolves as well when the client leaves. */
+  async write(chunk: Uint8Array): Promise<void> {
+    if (this.gone || this.#outgoing.write(chunk)) return
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve
+    })
+  }
+
+  release(): void {
+    this.#outgoing.off('drain', this.#drained)
+    this.#outgoing.off('close', this.#left)
+    this.#socket.off('close', this.#left)
+  }
+
+  readonly #drained = (): void => this.#wake?.()
+
+  readonly #left = (): void => {
+    this.gone = true
+    this.#wake?.()
+    this.#onLeave()
+  }
+}
+
+/** The promise's value; `undefined` if it fails because the client has left. */
+async function unlessGone<T>(promise: Promise<T>, client: Client): Promise<T | undefined> {
+  try {
+    return await promise
+  } catch (error) {
+    if (client.gone) return undefined
+    throw error
+  }
 }
 
 function headersOf(response: Response): Record<string, string | string[]> {
@@ -65,23 +145,4 @@ function headersOf(response: Response): Record<string, string | string[]> {
   const cookies = response.headers.getSetCookie()
   if (cookies.length > 0) headers['set-cookie'] = cookies
   return headers
-}
-
-/** Resolves when the system has taken the chunk, so that its memory can be used again: false if the client went away. */
-function write(outgoing: ServerResponse, chunk: Uint8Array): Promise<boolean> {
-  if (outgoing.destroyed) return Promise.resolve(false)
-  return new Promise((resolve) => {
-    const closed = () => resolve(false)
-    outgoing.once('close', closed)
-    outgoing.write(chunk, (error) => {
-      outgoing.off('close', closed)
-      resolve(error === undefined || error === null)
-    })
-  })
-}
-
-/** Ends the connection with FIN once the bytes written so far have left, and gives the error that says why. */
-async function breakOff(outgoing: ServerResponse, progress: string, cause?: unknown): Promise<BodyError> {
-  outgoing.socket?.destroySoon()
-  return new BodyError(`the body broke off after ${progress}`, { cause })
 }

@@ -2,6 +2,8 @@ import HyperDHT, { type KeyPair, type Query } from 'hyperdht'
 import Hyperswarm from 'hyperswarm'
 import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
+import { runtimeName } from '../runtime/name.ts'
+import { UDX } from '../udx/index.ts'
 import { Announcer, type AnnouncerOptions } from './announcer.ts'
 import { type BootstrapEntry, type NodeAddress, type ResolveName, resolveBootstrap, resolveName } from './bootstrap.ts'
 import type { NodeMemory } from './node-memory.ts'
@@ -59,6 +61,8 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     keyPair,
     maxSize: MAX_RECORDS,
     maxWindow: MAX_WINDOW,
+    // The addon that hyperdht brings needs libuv, which only Node has; elsewhere it would end the process.
+    ...(runtimeName === 'node' ? {} : { udx: new UDX() }),
   })
   try {
     await dht.fullyBootstrapped()
