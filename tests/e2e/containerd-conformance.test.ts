@@ -1,0 +1,50 @@
+import { after } from 'node:test'
+import { createContainerdClient } from '../../lib/containerd/client.ts'
+import { silentLogger } from '../../lib/observe/log.ts'
+import { digestKey, type Key } from '../../lib/oci/key.ts'
+import { createContainerdStore } from '../../lib/store/containerd.ts'
+import { storeConformance } from '../conformance/store.ts'
+import { importImage, removeImage, startContainerd } from '../fixtures/containerd.ts'
+import { waitFor } from '../fixtures/wait.ts'
+
+const containerd = await startContainerd()
+after(() => containerd.close())
+
+/** A namespace for each test: they see nothing of each other. */
+let namespaces = 0
+
+for (const [name, contentRoot] of [
+  ['containerd store (files)', undefined],
+  ['containerd store (socket)', '/var/empty/not-there'],
+] as const) {
+  storeConformance(name, async () => {
+    const namespace = `conformance-${namespaces++}`
+    const client = createContainerdClient({ socket: containerd.socket, namespace })
+    const store = createContainerdStore({ client, log: silentLogger }, { contentRoot })
+    const told = new Set<Key>()
+    const watching = new AbortController()
+    const watched = (async () => {
+      for await (const { added, removed } of store.watch(watching.signal)) {
+        for (const key of removed) told.delete(key)
+        for (const key of added) told.add(key)
+      }
+    })()
+    return {
+      store,
+      async put(image, imageName) {
+        await importImage(containerd, namespace, image, imageName)
+        // containerd answers for single digests at once; media types and the tag's key come with the walk that its
+        // event sets off.
+        const keys = [imageName as Key, ...image.contents.map(({ descriptor }) => digestKey(descriptor.digest))]
+        await waitFor(`${imageName} is told`, () => keys.every((key) => told.has(key)))
+      },
+      remove: (image) => removeImage(containerd, namespace, image),
+      async close() {
+        watching.abort()
+        await watched
+        await store.close()
+        client.close()
+      },
+    }
+  })
+}
