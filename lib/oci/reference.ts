@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net'
 import { type Digest, isDigest, parseDigest } from './digest.ts'
 import { OciError, TAG_INVALID } from './error.ts'
 
@@ -38,7 +39,7 @@ const HUB_ALIAS = 'index.docker.io'
 const HUB_LIBRARY = 'library'
 
 const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/
-const IPV6_IN_BRACKETS = /^\[[0-9a-f:.]{2,45}\]$/
+const IN_BRACKETS = /^\[([0-9a-f:.]+)\]$/
 const REPOSITORY_COMPONENT = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/
 
@@ -98,7 +99,8 @@ export function parseRegistry(text: string): string {
     throw invalidName('registry', text, `port ${show(port)} is not a number from 1 to 65535`)
   }
   if (host.startsWith('[')) {
-    if (!IPV6_IN_BRACKETS.test(host)) throw invalidName('registry', text, 'not an IPv6 address in brackets')
+    if (!isIPv6(IN_BRACKETS.exec(host)?.[1] ?? ''))
+      throw invalidName('registry', text, 'not an IPv6 address in brackets')
     return registry
   }
   if (host.length > HOST_LIMIT) {

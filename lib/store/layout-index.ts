@@ -2,6 +2,7 @@ import { realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
+import { OciError } from '../oci/error.ts'
 import { type Key, tagKey } from '../oci/key.ts'
 import { parseDescriptor } from '../oci/manifest.ts'
 import { parseFullReference } from '../oci/reference.ts'
@@ -130,7 +131,8 @@ function fullTag(name: string, digest: Digest): Key | undefined {
   try {
     const { registry, repository, tag, digest: pinned = digest } = parseFullReference(name)
     return tag === undefined || pinned !== digest ? undefined : tagKey({ registry, repository, tag })
-  } catch {
-    return undefined
+  } catch (error) {
+    if (error instanceof OciError) return undefined
+    throw error
   }
 }

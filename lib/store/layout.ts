@@ -79,6 +79,8 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   let health: ContentStore['health'] = { ok: true }
   let failures = 0
   let running: Promise<void> = Promise.resolve()
+  let isRunning = false
+  let runAgain = false
   let timer: ReturnType<typeof setTimeout> | undefined
   let firstEvent: number | undefined
 
@@ -157,11 +159,13 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
 
   function reread(): void {
     firstEvent = undefined
-    running = running.then(rereadNow)
+    // However slow the reading and however many the events, one reading at a time and one more after it are enough.
+    runAgain = isRunning
+    if (!isRunning) running = rereadNow()
   }
 
   async function rereadNow(): Promise<void> {
-    if (closing.signal.aborted) return
+    isRunning = true
     try {
       state = await read()
       publish()
@@ -169,12 +173,13 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
       health = { ok: true }
       failures = 0
     } catch (error) {
-      if (closing.signal.aborted) return
-      failures++
-      if (failures >= FAILURES_THAT_COUNT) fail(error)
+      if (!closing.signal.aborted && ++failures >= FAILURES_THAT_COUNT) fail(error)
     }
-    // An event during the reading has set a shorter time already.
-    if (firstEvent === undefined) schedule(failures > 0 && failures < FAILURES_THAT_COUNT ? settleTime : rereadInterval)
+    isRunning = false
+    const isSoon = runAgain || (failures > 0 && failures < FAILURES_THAT_COUNT)
+    runAgain = false
+    // An event during the reading has set a time already.
+    if (firstEvent === undefined) schedule(isSoon ? settleTime : rereadInterval)
   }
 
   function fail(error: unknown): void {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
-import { readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { appendFile, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { silentLogger } from '../../lib/observe/log.ts'
 import type { Key } from '../../lib/oci/key.ts'
 import { openLayoutStore } from '../../lib/store/layout.ts'
-import { makeImage, withTemporaryDirectory, writeLayout } from '../fixtures/image.ts'
+import { digestOf, makeImage, withTemporaryDirectory, writeLayout } from '../fixtures/image.ts'
 import { blobPath, NAME, never, tagged, withLayoutStore } from '../fixtures/layout.ts'
 import { createLogRecorder } from '../fixtures/log.ts'
 import { waitFor } from '../fixtures/wait.ts'
@@ -73,6 +73,31 @@ test('layout store sees changes by events alone', async () => {
       await gone
     },
     { rereadInterval: 600_000 },
+  )
+})
+
+test('layout store sees changes although events do not cease', async () => {
+  const image = makeImage()
+  await withLayoutStore(
+    (dir) => writeLayout(dir, []),
+    async (store, dir) => {
+      const writing = new AbortController()
+      const writer = (async () => {
+        // A copy in place, as it looks from outside; the pause between its events is far below the settle time.
+        for (let at = 0; !writing.signal.aborted; at++) {
+          await appendFile(blobPath(dir, digestOf(new Uint8Array())), String(at))
+          await new Promise((resolve) => setTimeout(resolve, 5))
+        }
+      })()
+      try {
+        await writeLayout(dir, [{ image, names: [NAME] }])
+        await waitFor('the image', () => store.resolve(tagged(NAME), never))
+      } finally {
+        writing.abort()
+        await writer
+      }
+    },
+    { rereadInterval: 600_000, settleTime: 5_000, settleLimit: 200 },
   )
 })
 
