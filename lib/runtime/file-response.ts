@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 
 /** A part of a file, as the body of a response. */
 export interface FilePart {
@@ -57,9 +57,23 @@ export async function* readPart({ path, start, length }: FilePart): AsyncGenerat
     // The second one is made only if one chunk was not enough.
     const buffer = buffers[turn] ?? Buffer.allocUnsafeSlow(size)
     buffers[turn] = buffer
-    const { bytesRead } = await file.read(buffer, 0, Math.min(size, length - done), start + done)
-    if (bytesRead === 0) return
-    done += bytesRead
-    yield buffer.subarray(0, bytesRead)
+    const filled = await fill(file, buffer, Math.min(size, length - done), start + done)
+    if (filled === 0) return
+    done += filled
+    yield buffer.subarray(0, filled)
   }
+}
+
+/**
+ * Reads as much as was asked for unless the file ends, whatever a single read gives: only the last chunk is a short one.
+ * A writer that was told to wait after a long chunk is done with it; of short ones it could keep several.
+ */
+async function fill(file: FileHandle, buffer: Uint8Array, length: number, position: number): Promise<number> {
+  let filled = 0
+  while (filled < length) {
+    const { bytesRead } = await file.read(buffer, filled, length - filled, position + filled)
+    if (bytesRead === 0) break
+    filled += bytesRead
+  }
+  return filled
 }

@@ -38,20 +38,28 @@ const MAX_HEADER_SIZE = 16 * 1024
  * @throws the system's error (EADDRINUSE, EACCES, EADDRNOTAVAIL) if the address cannot be bound
  */
 export async function listen(handler: Handler, options: ListenOptions): Promise<Listener> {
-  const exchanges = new Set<ServerResponse>()
+  const exchanges = new Set<Exchange>()
   const sockets = new Set<Socket>()
   let closing = false
 
   const answer = async (request: Request, incoming: IncomingMessage, outgoing: ServerResponse): Promise<Response> => {
-    exchanges.add(outgoing)
-    outgoing.once('close', () => exchanges.delete(outgoing))
+    const exchange = { socket: incoming.socket, done: Promise.withResolvers<void>() }
+    const over = () => {
+      exchanges.delete(exchange)
+      exchange.done.resolve()
+      incoming.socket.off('close', over)
+    }
+    exchanges.add(exchange)
+    outgoing.once('close', over)
+    // A pipelined response that is still waiting for its turn does not hear of the end of its connection.
+    incoming.socket.once('close', over)
     if (closing) outgoing.setHeader('connection', 'close')
     try {
-      await send(await handler(request), incoming, outgoing)
+      const verbatim = pathOf(incoming.url ?? '') === new URL(request.url).pathname
+      await send(verbatim ? await handler(request) : badRequest(), incoming, outgoing)
     } catch (error) {
       options.onError(error, { method: incoming.method ?? '', url: incoming.url ?? '' })
-      if (!outgoing.headersSent) outgoing.writeHead(500, { 'content-type': 'text/plain; charset=utf-8' })
-      if (!outgoing.writableEnded && !outgoing.socket?.writableEnded) outgoing.end()
+      fail(outgoing)
     }
     return RESPONSE_ALREADY_SENT
   }
@@ -84,7 +92,8 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
     async close(drain) {
       closing = true
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      for (const socket of sockets) if (!isBusy(socket, exchanges)) socket.destroySoon()
+      const busy = new Set([...exchanges].map(({ socket }) => socket))
+      for (const socket of sockets) if (!busy.has(socket)) socket.destroySoon()
       await untilEmpty(exchanges, drain)
       const cut = exchanges.size
       for (const socket of sockets) socket.destroySoon()
@@ -106,16 +115,44 @@ async function bind(server: Server, options: ListenOptions): Promise<AddressInfo
   })
 }
 
-function isBusy(socket: Socket, exchanges: ReadonlySet<ServerResponse>): boolean {
-  for (const exchange of exchanges) if (exchange.socket === socket) return true
-  return false
+/** The path of a request target as it was sent. */
+function pathOf(target: string): string {
+  return target.split(/[?#]/, 1)[0] ?? ''
+}
+
+/**
+ * The answer to a path that a URL parser would turn into another one (dot segments, also percent-encoded, backslashes,
+ * characters that must be encoded): what a handler sees must be what the client sent.
+ */
+function badRequest(): Response {
+  const text = 'bad request: the path is not in its normal form\n'
+  const headers = { 'content-type': 'text/plain; charset=utf-8', 'content-length': String(text.length) }
+  return new Response(text, { status: 400, headers })
+}
+
+/** Ends an exchange that failed: with a 500 if nothing was said yet, else with the end of its connection. */
+function fail(outgoing: ServerResponse): void {
+  if (outgoing.headersSent) return outgoing.socket?.destroySoon()
+  const text = 'internal error; the log of this mirror has the cause\n'
+  outgoing.writeHead(500, { 'content-type': 'text/plain; charset=utf-8', 'content-length': text.length })
+  outgoing.end(text)
+}
+
+/** A request and its response, until the response has been sent or the connection has ended. */
+interface Exchange {
+  readonly socket: Socket
+  readonly done: PromiseWithResolvers<void>
 }
 
 /** Waits until the set is empty or the signal aborts. Exchanges leave the set as their responses close. */
 async function untilEmpty(exchanges: ReadonlySet<ServerResponse>, signal: AbortSignal): Promise<void> {
-  const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+  const { promise: aborted, resolve } = Promise.withResolvers<void>()
+  const abort = () => resolve()
+  signal.addEventListener('abort', abort, { once: true })
   while (exchanges.size > 0 && !signal.aborted) {
     const closes = [...exchanges].map((exchange) => new Promise<void>((resolve) => exchange.once('close', resolve)))
     await Promise.race([Promise.all(closes), aborted])
   }
+  // On Deno a time-out signal that somebody listens to keeps the process until it is over.
+  signal.removeEventListener('abort', abort)
 }

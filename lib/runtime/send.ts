@@ -77,12 +77,11 @@ function sourceOf(response: Response, body: ReadableStream<Uint8Array>): Source 
     const reader = body.getReader()
     return { next: async () => (await reader.read()).value, cancel: () => reader.cancel() }
   }
-  const file = readPart(part)
-  const chunks = file[Symbol.asyncIterator]() as AsyncIterator<Uint8Array, undefined>
+  const chunks = readPart(part)
   return {
-    next: async () => (await chunks.next()).value,
+    next: async () => (await chunks.next()).value ?? undefined,
     async cancel() {
-      file.destroy()
+      await chunks.return()
     },
   }
 }
