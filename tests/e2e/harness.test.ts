@@ -35,6 +35,15 @@ test('Namespace.loseIncoming: the given share is lost', async () => {
   await a.network.heal()
 })
 
+test('Namespace.setNames: a name resolves to all of its addresses, from now on', async () => {
+  const resolve = async () => (await a.tryExec('getent', ['ahostsv4', 'swarm.test'])).stdout.match(/^\S+(?= +STREAM)/gm)
+  assert.equal(await resolve(), null)
+  await a.network.setNames({ 'swarm.test': ['10.87.0.77', '10.87.0.78'] })
+  assert.deepEqual(await resolve(), ['10.87.0.77', '10.87.0.78'])
+  await a.network.setNames({})
+  assert.equal(await resolve(), null)
+})
+
 for (const direction of ['in', 'out'] as const) {
   test(`Namespace.shape: ${direction} is bounded until unshape`, async () => {
     const size = 3_000_000
@@ -66,15 +75,18 @@ test('Daemon: stop, start, kill, pause and resume do what they say', async () =>
   assert.equal(await askUpstream(), 0)
   await a.containerd.restart()
   assert.equal(await a.containerd.stop(), 0)
-  await assert.rejects(() => a.containerd.stop(), /containerd does not run/)
+  await assert.rejects(() => a.containerd.stop(), /containerd of a does not run/)
   await a.containerd.start()
 })
 
-test('Daemon.start: says why when it ends instead of getting ready', async () => {
-  await a.containerd.stop()
+test('createCluster: says why a part does not get ready, and leaves nothing behind', async () => {
+  const own = `swe2e-${process.pid}-`
+  const count = async () =>
+    (await a.exec('ip', ['netns', 'list'])).split('\n').filter((name) => name.startsWith(own)).length
+  const before = await count()
   const options = { nodes: [{ name: 'a', containerdConfig: () => 'version = "broken' }] }
-  await assert.rejects(() => createCluster(options), /containerd ended with 1:[\s\S]*failed to load TOML/)
-  await a.containerd.start()
+  await assert.rejects(() => createCluster(options), /containerd of a ended with 1:[\s\S]*failed to load TOML/)
+  assert.equal(await count(), before)
 })
 
 test('Registry.requestsDuring: tells what was asked, and nothing else', async () => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type Node, type PushedImage, requestsFor, testCluster } from './harness/index.ts'
+import { type Node, type PushedImage, REGISTRY_NAME, requestsFor, testCluster, until } from './harness/index.ts'
 
-const cluster = await testCluster({ nodes: ['a', 'b', 'c'], registry: true })
+const cluster = await testCluster({ nodes: ['a', 'b', 'c'], registry: true, mirrored: [REGISTRY_NAME, 'docker.io'] })
 const { registry } = cluster
 const [a, b, c] = [cluster.node('a'), cluster.node('b'), cluster.node('c')]
 
@@ -53,6 +53,19 @@ test('pull: without upstream, by tag and by digest, with CRI and with ctr', asyn
   await b.ctrPull(second.digestReference)
   await assertUsable(b, second, second.digestReference)
 
+  await registry.daemon.start()
+})
+
+test('pull: an image of Docker Hub, by its short name', async () => {
+  const image = { ...(await push('library/hub', [100_000])), reference: 'docker.io/library/hub:v1' }
+  await a.pull('hub:v1')
+  await until(
+    'C to be offered the tag',
+    async () => (await c.curl('/v2/library/hub/manifests/v1?ns=docker.io')).status === 200,
+  )
+  await registry.daemon.stop()
+  await c.pull('hub:v1')
+  await assertUsable(c, image)
   await registry.daemon.start()
 })
 

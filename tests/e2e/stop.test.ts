@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { digestKey } from '../../lib/oci/key.ts'
 import { blobPath, type Node, type PushedImage, testCluster, until } from './harness/index.ts'
 
 const cluster = await testCluster({ nodes: ['a', 'b', 'c'], registry: true })
 const { registry } = cluster
 const [a, b, c] = [cluster.node('a'), cluster.node('b'), cluster.node('c')]
 
-const LAYER = 8_000_000
+const LAYER = 12_000_000
 /** In bytes per second: the layer takes some seconds. */
 const SLOW = 2_000_000
 /** How much of the layer has arrived when something happens: enough to be in the middle of it. */
@@ -35,6 +36,8 @@ test('stop: SIGTERM withdraws, finishes the running transfer, and ends with 0', 
   const stopped = b.mirror.stop()
   await until('the mirror of B to say that it is not ready', async () => !(await b.isReady()))
   await a.untilGone(image, { timeoutMs: 10_000 })
+  assert.deepEqual(Object.values(await cluster.announcers(image.digests.map(digestKey))).flat(), [])
+  assert.ok((await transfer.received()) < LAYER, 'expected the transfer to be still running')
   const result = await transfer.result
   assert.deepEqual([result.exitCode, result.status, result.size], [0, 200, image.own.layers[0]?.size])
   assert.equal(await stopped, 0)

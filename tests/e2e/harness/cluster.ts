@@ -102,25 +102,18 @@ export class Cluster {
 
   /** Remembers where the logs end now, for {@link logs}. */
   markLogs(): LogMarks {
-    return new Map(
-      this.#daemons().flatMap(([, daemon]) => daemon.logFiles.map((file) => [file, readOrEmpty(file).length])),
-    )
+    return new Map(this.#daemons().flatMap((daemon) => daemon.logFiles.map((file) => [file, readOrEmpty(file).length])))
   }
 
   /** The last lines of every daemon's logs (since the marks), for a person who looks into a failure. */
   logs(since: LogMarks = new Map()): string {
-    const described = this.#daemons().flatMap(([title, daemon]) =>
-      daemon.logFiles.map((file) => [title, file] as const),
-    )
+    const described = this.#daemons().flatMap((daemon) => daemon.logFiles.map((file) => [daemon.title, file] as const))
     return described.map(([title, file]) => lastLines(title, file, since.get(file) ?? 0)).join('')
   }
 
-  #daemons(): [title: string, daemon: Daemon][] {
-    const daemons: [string, Daemon][] = this.nodes.flatMap((node): [string, Daemon][] => [
-      [`mirror of ${node.name} on ${node.runtime}`, node.mirror],
-      [`containerd of ${node.name}`, node.containerd],
-    ])
-    return this.#registry === undefined ? daemons : [...daemons, ['registry', this.#registry.daemon]]
+  #daemons(): Daemon[] {
+    const daemons = this.nodes.flatMap(({ mirror, containerd }) => [mirror, containerd])
+    return this.#registry === undefined ? daemons : [...daemons, this.#registry.daemon]
   }
 
   /** Ends everything and removes every trace: processes, namespaces, links, files. */

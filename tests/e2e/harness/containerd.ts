@@ -55,6 +55,8 @@ disabled_plugins = [
 export async function createContainerd(
   namespace: Namespace,
   options: {
+    /** The node's name. */
+    readonly node: string
     readonly directory: string
     readonly logDirectory: string
     readonly snapshotter: Snapshotter
@@ -75,6 +77,7 @@ export async function createContainerd(
   writeFileSync(paths.config, config(paths, snapshotter))
   const daemon = new Daemon({
     name: 'containerd',
+    title: `containerd of ${options.node}`,
     namespace,
     logDirectory,
     command: 'containerd',

@@ -15,6 +15,8 @@ const TAIL = 4_000
 export interface DaemonOptions {
   /** Names the log files. */
   readonly name: string
+  /** Says to a person which one it is. */
+  readonly title: string
   readonly namespace: Namespace
   /** Where `<name>.stdout` and `<name>.stderr` are written; restarts append to them. */
   readonly logDirectory: string
@@ -30,7 +32,7 @@ export type Exit = number | NodeJS.Signals
 
 /** A long-running process in a namespace that can be started, stopped, killed and paused as often as a test likes. */
 export class Daemon {
-  readonly name: string
+  readonly title: string
   readonly #options: DaemonOptions
   readonly #logs: Record<'stdout' | 'stderr', string>
   #child: ChildProcess | undefined
@@ -39,7 +41,7 @@ export class Daemon {
 
   constructor(options: DaemonOptions) {
     this.#options = options
-    this.name = options.name
+    this.title = options.title
     this.#logs = {
       stdout: join(options.logDirectory, `${options.name}.stdout`),
       stderr: join(options.logDirectory, `${options.name}.stderr`),
@@ -54,7 +56,7 @@ export class Daemon {
   /** @throws {Error} when it does not run */
   get pid(): number {
     const pid = this.running ? this.#child?.pid : undefined
-    if (pid === undefined) throw new Error(`${this.name} does not run`)
+    if (pid === undefined) throw new Error(`${this.title} does not run`)
     return pid
   }
 
@@ -71,7 +73,7 @@ export class Daemon {
 
   /** Starts it without waiting. */
   spawn(): void {
-    if (this.running) throw new Error(`${this.name} runs already`)
+    if (this.running) throw new Error(`${this.title} runs already`)
     const { namespace, command, args } = this.#options
     const stdout = openSync(this.#logs.stdout, 'a')
     const stderr = openSync(this.#logs.stderr, 'a')
@@ -95,9 +97,9 @@ export class Daemon {
 
   /** Waits until it is ready. */
   async ready(): Promise<void> {
-    await until(`${this.name} to be ready`, async () => {
+    await until(`${this.title} to be ready`, async () => {
       if (!this.running)
-        throw new Hopeless(`${this.name} ended with ${await this.#exited}:\n${this.output('stderr', TAIL)}`)
+        throw new Hopeless(`${this.title} ended with ${await this.#exited}:\n${this.output('stderr', TAIL)}`)
       return await this.#options.ready(this)
     }).catch((error: unknown) => {
       throw error instanceof Hopeless ? error : new Error(`${error}:\n${this.output('stderr', TAIL)}`, { cause: error })
@@ -107,7 +109,7 @@ export class Daemon {
   /** Asks it to end (SIGTERM), waits until it has, and says how. */
   async stop(): Promise<Exit> {
     process.kill(this.pid, 'SIGTERM')
-    await until(`${this.name} to end after SIGTERM`, () => !this.running, { timeoutMs: STOP_TIMEOUT_MS })
+    await until(`${this.title} to end after SIGTERM`, () => !this.running, { timeoutMs: STOP_TIMEOUT_MS })
     return this.#exited
   }
 
@@ -127,14 +129,14 @@ export class Daemon {
   async pause(): Promise<void> {
     const { pid } = this
     process.kill(pid, 'SIGSTOP')
-    await until(`${this.name} to be frozen`, () => stateOf(pid) === 'T')
+    await until(`${this.title} to be frozen`, () => stateOf(pid) === 'T')
   }
 
   /** Ends {@link pause}. */
   async resume(): Promise<void> {
     const { pid } = this
     process.kill(pid, 'SIGCONT')
-    await until(`${this.name} to go on`, () => stateOf(pid) !== 'T')
+    await until(`${this.title} to go on`, () => stateOf(pid) !== 'T')
   }
 
   /** What it has written since its last start, or the last `tail` characters of that. */

@@ -59,11 +59,19 @@ export function defaultFlags(namespace: Namespace, swarmKey: string): MirrorFlag
 /** Makes (and does not start) a mirror. It is ready when it says so in its log. */
 export function createMirror(
   namespace: Namespace,
-  options: { readonly logDirectory: string; readonly runtime: Runtime; readonly flags: () => MirrorFlags },
+  options: {
+    /** The node's name. */
+    readonly node: string
+    readonly logDirectory: string
+    readonly runtime: Runtime
+    /** Asked for at every start. */
+    readonly flags: () => MirrorFlags
+  },
 ): Daemon {
   const { command, args } = RUNTIMES[options.runtime]
   return new Daemon({
     name: 'mirror',
+    title: `the mirror of ${options.node} on ${options.runtime}`,
     namespace,
     logDirectory: options.logDirectory,
     command,

@@ -1,4 +1,7 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { type CommandOptions, type CommandResult, run, tryRun } from './command.ts'
+import { namespaceFiles } from './run.ts'
 
 /** Least bucket of a shaped link, in bytes: one full-size segment of a veth link must fit. */
 const LEAST_BURST = 64 << 10
@@ -39,6 +42,16 @@ export class Namespace {
   /** Runs a command in here that must succeed, and returns its standard output. */
   exec(command: string, args: readonly string[], options?: CommandOptions): Promise<string> {
     return run(...this.wrap(command, args), options)
+  }
+
+  /**
+   * Says what host names resolve to in here, at once and for everything that runs already. A name may have several
+   * addresses, as that of a headless service has.
+   */
+  async setNames(names: Readonly<Record<string, readonly string[]>>): Promise<void> {
+    const lines = Object.entries(names).flatMap(([name, addresses]) => addresses.map((address) => `${address} ${name}`))
+    // Written in place: processes have this very file mounted over their /etc/hosts.
+    await writeFile(join(namespaceFiles(this.name), 'hosts'), ['127.0.0.1 localhost', ...lines, ''].join('\n'))
   }
 
   /** Drops every packet from and to other hosts, silently: what a pulled cable looks like. */

@@ -1,6 +1,7 @@
+import { mkdir } from 'node:fs/promises'
 import { run } from './command.ts'
 import { Namespace } from './namespace.ts'
-import type { Run } from './run.ts'
+import { namespaceFiles, type Run } from './run.ts'
 
 /** The subnet of every cluster. It exists in the cluster's namespaces only, so that clusters do not see each other. */
 const SUBNET = '10.87.0'
@@ -39,7 +40,10 @@ export async function createNetwork(owner: Run): Promise<Network> {
       await ip(bridge, `link add name ${name} type veth peer name eth0 netns ${namespace}`)
       await ip(bridge, `link set dev ${name} master br0`, `link set dev ${name} up`)
       await ip(namespace, 'link set dev lo up', `address add ${address}/24 dev eth0`, 'link set dev eth0 up')
-      return new Namespace({ name: namespace, address, bridge, port: name })
+      await mkdir(namespaceFiles(namespace), { recursive: true })
+      const host = new Namespace({ name: namespace, address, bridge, port: name })
+      await host.setNames({})
+      return host
     },
   }
 }

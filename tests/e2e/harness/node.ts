@@ -223,11 +223,12 @@ export async function createNode(
   const { name, directory, runtime, snapshotter, containerdConfig, flags } = options
   await mkdir(directory, { recursive: true, mode: 0o711 })
   const { daemon, paths } = await createContainerd(network, {
+    node: name,
     directory,
     logDirectory: directory,
     snapshotter,
     ...(containerdConfig === undefined ? {} : { config: containerdConfig }),
   })
-  const mirror = createMirror(network, { logDirectory: directory, runtime, flags: () => flags(paths) })
+  const mirror = createMirror(network, { node: name, logDirectory: directory, runtime, flags: () => flags(paths) })
   return new Node({ name, network, containerd: daemon, paths, mirror, runtime, directory, snapshotter })
 }

@@ -46,6 +46,7 @@ export class Registry {
     )
     this.daemon = new Daemon({
       name: 'registry',
+      title: 'the registry',
       namespace,
       logDirectory: options.logDirectory,
       command: 'docker-registry',

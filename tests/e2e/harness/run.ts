@@ -9,6 +9,12 @@ const PREFIX = 'swe2e'
 /** Where the files of all runs are. Short, since a Unix socket's path has at most 107 bytes. */
 const BASE = join(tmpdir(), PREFIX)
 
+/** Where `ip netns` keeps its namespaces. */
+const NAMESPACES = '/run/netns'
+
+/** Where `ip netns exec` looks for files to put over those of /etc: below a directory of the namespace's name. */
+const NAMESPACE_FILES = '/etc/netns'
+
 /** How often the processes of a namespace are killed and looked for again before that counts as a failure. */
 const KILL_ROUNDS = 100
 
@@ -55,7 +61,7 @@ export function createRun(): Run {
 
 /** Destroys the runs whose owner is no longer alive, and returns their ids. */
 export function sweep(): string[] {
-  const names = [...namespaces(), ...directories()]
+  const names = [NAMESPACES, NAMESPACE_FILES, BASE].flatMap(named)
   const ids = new Set(names.flatMap((name) => name.match(/^swe2e-\d+-\d+-\d+/)?.[0] ?? []))
   const dead = [...ids].filter((id) => {
     const [, pid, startTime] = id.split('-')
@@ -72,10 +78,13 @@ export function sweep(): string[] {
  */
 function destroy(id: string): void {
   const problems: string[] = []
-  for (const name of namespaces().filter((name) => name.startsWith(`${id}-`))) {
+  for (const name of named(NAMESPACES).filter((name) => name.startsWith(`${id}-`))) {
     if (!killAllIn(name)) problems.push(`processes in ${name} do not end: ${pidsIn(name).join(', ')}`)
     const removed = runSync('ip', ['netns', 'delete', name])
     if (!removed.ok) problems.push(removed.stderr)
+  }
+  for (const name of named(NAMESPACE_FILES).filter((name) => name.startsWith(`${id}-`))) {
+    rmSync(namespaceFiles(name), { recursive: true, force: true })
   }
   const directory = join(BASE, id)
   for (const mount of mountsBelow(directory)) {
@@ -109,18 +118,19 @@ function pidsIn(namespace: string): number[] {
   return listed.filter((pid) => stateOf(pid) !== undefined && stateOf(pid) !== 'Z')
 }
 
-function namespaces(): string[] {
+/** The directory whose files replace those of /etc in a namespace. */
+export function namespaceFiles(namespace: string): string {
+  return join(NAMESPACE_FILES, namespace)
+}
+
+/** What the harness has made in a directory, in any run. */
+function named(directory: string): string[] {
   try {
-    return readdirSync('/run/netns').filter((name) => name.startsWith(`${PREFIX}-`))
+    return readdirSync(directory).filter((name) => name.startsWith(`${PREFIX}-`))
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
     throw error
   }
-}
-
-function directories(): string[] {
-  mkdirSync(BASE, { recursive: true, mode: 0o711 })
-  return readdirSync(BASE)
 }
 
 /** Mount points below a directory, the innermost first. */
