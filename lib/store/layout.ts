@@ -80,7 +80,6 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   let failures = 0
   let running: Promise<void> = Promise.resolve()
   let isRunning = false
-  let runAgain = false
   let timer: ReturnType<typeof setTimeout> | undefined
   let firstEvent: number | undefined
 
@@ -157,11 +156,11 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     if (!closing.signal.aborted) timer = setTimeout(reread, delay)
   }
 
+  /** However slow the reading and however many the events, there is one reading at a time and one more after it. */
   function reread(): void {
+    if (isRunning) return
     firstEvent = undefined
-    // However slow the reading and however many the events, one reading at a time and one more after it are enough.
-    runAgain = isRunning
-    if (!isRunning) running = rereadNow()
+    running = rereadNow()
   }
 
   async function rereadNow(): Promise<void> {
@@ -176,10 +175,9 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
       if (!closing.signal.aborted && ++failures >= FAILURES_THAT_COUNT) fail(error)
     }
     isRunning = false
-    const isSoon = runAgain || (failures > 0 && failures < FAILURES_THAT_COUNT)
-    runAgain = false
-    // An event during the reading has set a time already.
-    if (firstEvent === undefined) schedule(isSoon ? settleTime : rereadInterval)
+    const isFirstFailure = failures > 0 && failures < FAILURES_THAT_COUNT
+    // An event during the reading may be of something that it had passed already.
+    schedule(isFirstFailure || firstEvent !== undefined ? settleTime : rereadInterval)
   }
 
   function fail(error: unknown): void {

@@ -96,6 +96,14 @@ for (const [pathname, ns, status] of [
   })
 }
 
+test('parseRequestPath says which character a path may not have', () => {
+  assert.throws(
+    () => parseRequestPath('/v2/a%2Fb/manifests/x', undefined),
+    /character "%" at 5; .* without percent-encoding/,
+  )
+  assert.throws(() => parseRequestPath('/v2/a/manifests/x\0', undefined), /character "\\u0000" at 17/)
+})
+
 test('parseRequestPath finds again what a client asks for, with ns and with the registry in the path', () => {
   fc.assert(
     fc.property(arbitrary.reference, ({ registry, repository, tag, digest }) => {

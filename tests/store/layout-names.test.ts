@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { tagKey } from '../../lib/oci/key.ts'
 import { makeImage, REF_NAME, writeLayout } from '../fixtures/image.ts'
-import { heldKeys, NAME, never, tagged, withLayoutStore } from '../fixtures/layout.ts'
+import { blobPath, heldKeys, NAME, never, tagged, withLayoutStore } from '../fixtures/layout.ts'
 import { createLogRecorder } from '../fixtures/log.ts'
 import { waitFor } from '../fixtures/wait.ts'
 
@@ -75,4 +75,28 @@ test('layout store serves no name that two images share', async () => {
     },
     { log },
   )
+})
+
+test('layout store neither tells nor resolves a name whose image is not there', async () => {
+  const image = makeImage()
+  const prepare = async (dir: string) => {
+    await writeLayout(dir, [{ image, names: [NAME] }])
+    await rm(blobPath(dir, image.target.digest))
+  }
+  await withLayoutStore(prepare, async (store) => {
+    assert.deepEqual(await heldKeys(store), [])
+    assert.equal(await store.resolve(tagged(NAME), never), undefined)
+  })
+})
+
+test('layout store resolves a name with tag and digest only if the digest is that of the entry', async () => {
+  const [one, two] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
+  const prepare = (dir: string) =>
+    writeLayout(dir, [
+      { image: one, names: [`ghcr.io/a:right@${one.target.digest}`, `ghcr.io/a:wrong@${two.target.digest}`] },
+    ])
+  await withLayoutStore(prepare, async (store) => {
+    assert.equal(await store.resolve(tagged('ghcr.io/a:right'), never), one.target.digest)
+    assert.equal(await store.resolve(tagged('ghcr.io/a:wrong'), never), undefined)
+  })
 })
