@@ -3,7 +3,7 @@ import { runCommand } from './lib/commands/index.ts'
 import { selfCommand } from './lib/runtime/self.ts'
 
 const stop = new AbortController()
-for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort())
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())
 
 process.exitCode = await runCommand({
   args: process.argv.slice(2),

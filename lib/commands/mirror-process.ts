@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import process from 'node:process'
 import { createInterface } from 'node:readline'
 
 /** A mirror that runs as a process of its own. */
@@ -29,6 +30,8 @@ export async function startMirrorProcess(
   // Settings of the caller's environment are for its own mirror, not for this one.
   const env = Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith('SWARMIRROR_')))
   const child = spawn(program, [...args, 'serve', ...flags], { env, stdio: ['ignore', 'ignore', 'pipe'] })
+  const { pid } = child
+  if (pid === undefined) throw new Error(`${program} cannot be started`)
   const exited = once(child, 'exit').then(([code]) => code as number | null)
   const kill = async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
@@ -39,12 +42,13 @@ export async function startMirrorProcess(
     const stop = async (deadline: AbortSignal) => {
       const late = () => child.kill('SIGKILL')
       deadline.addEventListener('abort', late, { once: true })
-      child.kill('SIGTERM')
+      // By its id: after child.kill(), Deno reports that signal as the way it ended, whatever its exit code was.
+      process.kill(pid, 'SIGTERM')
       const code = await exited
       deadline.removeEventListener('abort', late)
       return code
     }
-    return { ...doors, pid: child.pid ?? 0, stop, kill }
+    return { ...doors, pid, stop, kill }
   } catch (error) {
     await kill()
     throw error
