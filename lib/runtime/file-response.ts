@@ -27,7 +27,7 @@ export function fileResponse(part: FilePart, init: ResponseInit): Response {
         chunks ??= readPart(part)
         const { done, value } = await chunks.next()
         if (done) controller.close()
-        else controller.enqueue(value.slice())
+        else controller.enqueue(new Uint8Array(value))
       },
       async cancel() {
         await chunks?.return()

@@ -68,7 +68,8 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
       const { incoming, outgoing } = env as HttpBindings
       return answer(request, incoming, outgoing)
     },
-    { overrideGlobalObjects: false },
+    // What node:http lets through but no URL can be made of; a handler that fails is dealt with above.
+    { overrideGlobalObjects: false, errorHandler: () => badRequest() },
   )
 
   const server = createServer(
@@ -125,14 +126,17 @@ function pathOf(target: string): string {
  * characters that must be encoded): what a handler sees must be what the client sent.
  */
 function badRequest(): Response {
-  const text = 'bad request: the path is not in its normal form\n'
+  const text = 'bad request: the path or the Host header is not in its normal form\n'
   const headers = { 'content-type': 'text/plain; charset=utf-8', 'content-length': String(text.length) }
   return new Response(text, { status: 400, headers })
 }
 
 /** Ends an exchange that failed: with a 500 if nothing was said yet, else with the end of its connection. */
 function fail(outgoing: ServerResponse): void {
-  if (outgoing.headersSent) return outgoing.socket?.destroySoon()
+  if (outgoing.headersSent) {
+    outgoing.socket?.destroySoon()
+    return
+  }
   const text = 'internal error; the log of this mirror has the cause\n'
   outgoing.writeHead(500, { 'content-type': 'text/plain; charset=utf-8', 'content-length': text.length })
   outgoing.end(text)
@@ -145,12 +149,12 @@ interface Exchange {
 }
 
 /** Waits until the set is empty or the signal aborts. Exchanges leave the set as their responses close. */
-async function untilEmpty(exchanges: ReadonlySet<ServerResponse>, signal: AbortSignal): Promise<void> {
+async function untilEmpty(exchanges: ReadonlySet<Exchange>, signal: AbortSignal): Promise<void> {
   const { promise: aborted, resolve } = Promise.withResolvers<void>()
   const abort = () => resolve()
   signal.addEventListener('abort', abort, { once: true })
   while (exchanges.size > 0 && !signal.aborted) {
-    const closes = [...exchanges].map((exchange) => new Promise<void>((resolve) => exchange.once('close', resolve)))
+    const closes = [...exchanges].map(({ done }) => done.promise)
     await Promise.race([Promise.all(closes), aborted])
   }
   // On Deno a time-out signal that somebody listens to keeps the process until it is over.
