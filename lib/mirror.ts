@@ -127,7 +127,7 @@ async function start(
 
 async function openStore(settings: Settings, policy: Policy, log: Logger): Promise<ContentStore> {
   const { store } = settings
-  const options = { admits: policy.admitsImage }
+  const options = { admits: policy.admits }
   if (store.kind === 'oci-layout') {
     try {
       return await openLayoutStore(store.dir, { log, ...options })

@@ -43,8 +43,8 @@ export function createDoor(name: string, { policy, log }: DoorDependencies, answ
 }
 
 function admits(policy: Policy, { registry, repository, ...target }: ManifestTarget | BlobTarget): boolean {
-  if (target.kind === 'blob' || 'digest' in target.reference) return policy.admitsRegistry(registry)
-  return policy.resolvesTags && policy.admitsImage({ registry, repository, tag: target.reference.tag })
+  if (target.kind === 'blob' || 'digest' in target.reference) return policy.admits({ registry, repository })
+  return policy.resolvesTags && policy.admits({ registry, repository, tag: target.reference.tag })
 }
 
 function baseAnswer(): Response {

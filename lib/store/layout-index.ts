@@ -5,7 +5,8 @@ import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/error.ts'
 import { type Key, tagKey } from '../oci/key.ts'
 import { parseDescriptor } from '../oci/manifest.ts'
-import { parseFullReference } from '../oci/reference.ts'
+import type { Policy } from '../oci/policy.ts'
+import { parseFullReference, type TaggedReference } from '../oci/reference.ts'
 import { isMissing, readFileUpTo } from './layout-files.ts'
 
 /** Largest index.json that is read, in bytes: some 100 000 entries, so that a wrong file cannot fill the memory. */
@@ -109,6 +110,23 @@ export interface LayoutNames {
   readonly ambiguous: readonly Key[]
 }
 
+/**
+ * Leaves out the names that the policy does not admit, and entries that have no other full name. An entry that never had
+ * one cannot be told apart and stays.
+ */
+export function admittedEntries(entries: readonly LayoutEntry[], admits: Policy['admits']): LayoutEntry[] {
+  return entries.flatMap((entry) => {
+    const { descriptor } = entry
+    const refused = entry.names.filter((name) => {
+      const tag = fullTag(name, descriptor.digest)
+      return tag !== undefined && !admits(tag)
+    })
+    if (refused.length === 0) return [entry]
+    const names = entry.names.filter((name) => !refused.includes(name))
+    return names.some((name) => fullTag(name, descriptor.digest) !== undefined) ? [{ descriptor, names }] : []
+  })
+}
+
 /** Finds the tags in the annotations of entries. A name counts only with registry, repository and tag. */
 export function namesIn(entries: readonly LayoutEntry[]): LayoutNames {
   const tags = new Map<Key, Digest>()
@@ -116,9 +134,9 @@ export function namesIn(entries: readonly LayoutEntry[]): LayoutNames {
   const unnamed: LayoutEntry[] = []
   for (const entry of entries) {
     const { digest } = entry.descriptor
-    const keys = entry.names.map((name) => fullTag(name, digest)).filter((key) => key !== undefined)
-    if (keys.length === 0) unnamed.push(entry)
-    for (const key of keys) {
+    const references = entry.names.map((name) => fullTag(name, digest)).filter((tag) => tag !== undefined)
+    if (references.length === 0) unnamed.push(entry)
+    for (const key of references.map(tagKey)) {
       if ((tags.get(key) ?? digest) !== digest) ambiguous.add(key)
       tags.set(key, digest)
     }
@@ -127,10 +145,10 @@ export function namesIn(entries: readonly LayoutEntry[]): LayoutNames {
   return { tags, unnamed, ambiguous: [...ambiguous] }
 }
 
-function fullTag(name: string, digest: Digest): Key | undefined {
+function fullTag(name: string, digest: Digest): TaggedReference | undefined {
   try {
     const { registry, repository, tag, digest: pinned = digest } = parseFullReference(name)
-    return tag === undefined || pinned !== digest ? undefined : tagKey({ registry, repository, tag })
+    return tag === undefined || pinned !== digest ? undefined : { registry, repository, tag }
   } catch (error) {
     if (error instanceof OciError) return undefined
     throw error

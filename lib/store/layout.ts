@@ -4,9 +4,10 @@ import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { digestKey, type Key, tagKey } from '../oci/key.ts'
 import { MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
+import type { Policy } from '../oci/policy.ts'
 import { lengthOf } from '../oci/range.ts'
 import { locateBlob, readFileUpTo } from './layout-files.ts'
-import { type LayoutEntry, namesIn, readLayout } from './layout-index.ts'
+import { admittedEntries, type LayoutEntry, namesIn, readLayout } from './layout-index.ts'
 import { createDirectoryWatcher } from './layout-watch.ts'
 import type { ContentStore } from './store.ts'
 import { createContentFeed } from './store-feed.ts'
@@ -17,6 +18,8 @@ export { LayoutError } from './layout-index.ts'
 
 export interface LayoutOptions {
   readonly log: Logger
+  /** Which images are held; all if missing. */
+  readonly admits?: Policy['admits']
   /** Milliseconds between two readings of a layout in which nothing seems to happen. */
   readonly rereadInterval?: number
   /** Milliseconds without an event after which the layout is read again. */
@@ -63,7 +66,7 @@ interface State {
  * @throws {LayoutError} if the directory is not an OCI image layout; what the file system throws if it cannot be read
  */
 export async function openLayoutStore(dir: string, options: LayoutOptions): Promise<ContentStore> {
-  const { log, rereadInterval = REREAD_INTERVAL } = options
+  const { log, admits = () => true, rereadInterval = REREAD_INTERVAL } = options
   const { settleTime = SETTLE_TIME, settleLimit = SETTLE_LIMIT } = options
   const feed = createContentFeed()
   const closing = new AbortController()
@@ -96,7 +99,8 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   /** Watches first and reads then, so that no change falls in between. */
   async function read(): Promise<State> {
     await watcher.cover(['.', 'blobs', 'blobs/sha256', 'blobs/sha512'].map((path) => join(dir, path)))
-    const { root, entries } = await readLayout(dir)
+    const { root, entries: all } = await readLayout(dir)
+    const entries = admittedEntries(all, admits)
     const held = new Map<Digest, Descriptor>()
     const source = {
       describe: (digest: Digest) => sizeOf(root, digest),
