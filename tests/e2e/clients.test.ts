@@ -130,7 +130,6 @@ for (const [node, source] of [
         ['GET', manifestPath(image, layer.digest), 404, 'MANIFEST_UNKNOWN'],
         ['GET', blobPath(image, 'sha256:short'), 400, 'DIGEST_INVALID'],
         ['GET', '/v2/UPPER/manifests/v1', 400, 'NAME_INVALID'],
-        ['GET', '/v2/team/../../etc/manifests/v1', 404, 'UNSUPPORTED'],
         ['GET', '/v2/team%2fapp/manifests/v1', 400, 'NAME_INVALID'],
         ['PUT', manifestPath(image, 'v2'), 405, 'UNSUPPORTED'],
         ['DELETE', blob, 405, 'UNSUPPORTED'],
@@ -141,6 +140,23 @@ for (const [node, source] of [
         assert.equal(got.status, status, `${method} ${path}`)
         assert.equal(JSON.parse(got.body.toString()).errors[0].code, code, `${method} ${path}`)
         assert.match(got.headers.get('content-type') ?? '', /^application\/json/)
+      }
+    })
+
+    test('curl gets a 4xx for hostile paths', async () => {
+      const paths = [
+        '/../../etc/passwd',
+        '/v2/team/../../etc/manifests/v1',
+        '/v2/team/%2e%2e/app/manifests/v1',
+        '/v2/team/app/manifests/..%2f..%2fetc%2fpasswd',
+        `/v2/team/app/blobs/sha256:${'../'.repeat(21)}x`,
+        `/v2/${'a/'.repeat(500)}app/manifests/v1`,
+        '/v2/team/app/manifests/v1%00',
+        `/v2/team/app/manifests/v1?ns=${encodeURIComponent('../../etc')}`,
+      ]
+      for (const path of paths) {
+        const { status } = await node.curl(path)
+        assert.ok(status >= 400 && status < 500, `${status} for ${path}`)
       }
     })
 

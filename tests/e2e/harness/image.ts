@@ -118,8 +118,8 @@ async function makeLayer(
     yield endOfArchive
   }
   // Noise does not compress: level 0 only frames it, which keeps a layer of 1 GB cheap.
-  await pipeline(tap(tar(), hashes.tar), createGzip({ level: 0 }), createWriteStream(temporary))
-  for await (const chunk of createReadStream(temporary)) hashes.gzip.update(chunk)
+  await pipeline(tap(tar(), hashes.tar), createGzip({ level: 0, chunkSize: CHUNK }), createWriteStream(temporary))
+  for await (const chunk of createReadStream(temporary, { highWaterMark: CHUNK })) hashes.gzip.update(chunk)
   const digest = parseDigest(`sha256:${hashes.gzip.digest('hex')}`)
   await rename(temporary, blobFile(directory, digest))
   return {
