@@ -7,6 +7,7 @@ import type { Logger } from './observe/log.ts'
 import type { Key } from './oci/key.ts'
 import { createPolicy, type Policy } from './oci/policy.ts'
 import { type Handler, type Listener, listen } from './runtime/listen.ts'
+import { listenFast } from './runtime/listen-fast.ts'
 import { type Address, ConfigurationError, type Settings } from './settings.ts'
 import { createContainerdStore } from './store/containerd.ts'
 import { LayoutError, openLayoutStore } from './store/layout.ts'
@@ -240,8 +241,10 @@ async function openDoor(
   handler: Handler,
   log: Logger,
 ): Promise<Listener> {
+  // containerd needs a broken body to end in its own way; the mirrors that come to the peer door resume by themselves.
+  const open = name === 'peer-listen' ? listenFast : listen
   try {
-    return await listen(handler, {
+    return await open(handler, {
       host,
       port,
       onError: (error, request) => log.error('answer broke off', { door: name, ...request, error }),

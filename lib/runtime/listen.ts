@@ -27,7 +27,7 @@ export interface Listener {
 /** A request's head must be complete within this time, in milliseconds: nobody holds a connection by saying nothing. */
 const HEADERS_TIMEOUT = 10_000
 /** How long an idle connection is kept for the next request, in milliseconds. */
-const KEEP_ALIVE_TIMEOUT = 30_000
+export const KEEP_ALIVE_TIMEOUT = 30_000
 /** Longest request head in bytes. A repository, a digest and `ns` need under 1 KiB; beyond this node:http answers 431. */
 const MAX_HEADER_SIZE = 16 * 1024
 

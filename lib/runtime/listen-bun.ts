@@ -1,0 +1,80 @@
+import { filePartOf } from './file-response.ts'
+import { type Handler, KEEP_ALIVE_TIMEOUT, type Listener, type ListenOptions } from './listen.ts'
+
+/** The part of Bun's server that is used here. */
+interface BunServer {
+  readonly hostname: string
+  readonly port: number
+  readonly pendingRequests: number
+  stop(closeActiveConnections?: boolean): Promise<void>
+}
+
+declare const Bun: {
+  serve(options: {
+    readonly hostname: string
+    readonly port: number
+    /** Seconds. */
+    readonly idleTimeout: number
+    readonly development: false
+    readonly fetch: (request: Request) => Promise<Response>
+    readonly error: (error: Error) => Response
+  }): BunServer
+  file(path: string): { slice(start: number, end: number): Blob }
+}
+
+/** Milliseconds between looks at whether the last exchange is over: Bun tells how many there are, but not when they end. */
+const DRAIN_POLL = 20
+
+/**
+ * Serves a handler with `Bun.serve`, which hands files to the kernel (sendfile). A body that breaks off ends with RST
+ * there, so this is for doors whose clients resume by themselves.
+ *
+ * @throws the system's error if the address cannot be bound
+ */
+export async function listenOnBun(handler: Handler, { host, port, onError }: ListenOptions): Promise<Listener> {
+  const server = Bun.serve({
+    hostname: host,
+    port,
+    idleTimeout: KEEP_ALIVE_TIMEOUT / 1000,
+    development: false,
+    async fetch(request) {
+      try {
+        return withFile(await handler(request))
+      } catch (error) {
+        onError(error, { method: request.method, url: request.url })
+        return internalError()
+      }
+    },
+    // What goes wrong after the handler, as a file that is no longer there; Bun does not say for which request.
+    error(error) {
+      onError(error, { method: '', url: '' })
+      return internalError()
+    },
+  })
+  return {
+    host: server.hostname,
+    port: server.port,
+    async close(drain) {
+      const stopped = server.stop()
+      while (server.pendingRequests > 0 && !drain.aborted)
+        await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL))
+      const cut = server.pendingRequests
+      // Also ends idle connections, for which stop() alone would wait.
+      await server.stop(true)
+      await stopped
+      return cut
+    },
+  }
+}
+
+function internalError(): Response {
+  return new Response('internal error; the log of this mirror has the cause\n', { status: 500 })
+}
+
+/** Replaces the body of a file response by Bun's own way of reading that part of the file. */
+function withFile(response: Response): Response {
+  const part = filePartOf(response)
+  if (part === undefined) return response
+  const { status, headers } = response
+  return new Response(Bun.file(part.path).slice(part.start, part.start + part.length), { status, headers })
+}
