@@ -127,6 +127,7 @@ export class PeerClient {
       message.destroy()
       return
     }
+    if (message.closed) return
     const timer = setTimeout(() => message.destroy(), this.#idleTimeout)
     message.once('close', () => clearTimeout(timer))
     // A connection that breaks while its body is thrown away is of no interest to anybody.

@@ -4,16 +4,15 @@ import { parseDigest } from '../oci/digest.ts'
 import { digestKey, type Key, tagKey } from '../oci/key.ts'
 import { isManifestMediaType } from '../oci/media-type.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
-import { type ByteRange, lengthOf, parseContentRange } from '../oci/range.ts'
+import { type ByteRange, lengthOf, parseContentRange, parseRange } from '../oci/range.ts'
 import type { Peer, Router } from '../swarm/router.ts'
 import { eagerly } from './eagerly.ts'
-import type { PeerClient, PeerReply } from './peer-client.ts'
-import { PeerError } from './peer-client.ts'
+import { type PeerClient, PeerError, type PeerReply } from './peer-client.ts'
 
 export interface PeerRequest {
   readonly target: ManifestTarget | BlobTarget
   readonly method: 'GET' | 'HEAD'
-  /** The value of a Range header, for a blob. */
+  /** The value of a Range header, for GET of a blob. */
   readonly range?: string | undefined
 }
 
@@ -61,7 +60,7 @@ export function createPeerContent(
       const lookup = AbortSignal.any([signal, stop.signal, AbortSignal.timeout(lookupTimeout)])
       let asked = 0
       try {
-        for await (const peer of eagerly(router.lookup(key, lookup))) {
+        for await (const peer of eagerly(router.lookup(key, lookup), lookup)) {
           try {
             const answer = await ask(client, peer, request, signal)
             if (answer !== undefined) return answer
@@ -95,13 +94,14 @@ function pathOf(target: ManifestTarget | BlobTarget): string {
 async function ask(
   client: PeerClient,
   peer: Peer,
-  { target, method, range }: PeerRequest,
+  request: PeerRequest,
   signal: AbortSignal,
 ): Promise<PeerAnswer | undefined> {
+  const { target, method, range } = request
   const headers = range === undefined ? {} : { range }
   const reply = await client.call(peer, { method, path: pathOf(target), headers }, signal)
   try {
-    const answer = read(reply, target, method)
+    const answer = read(reply, request)
     if (answer?.kind !== 'content' || answer.body === null) await reply.body.cancel()
     return answer
   } catch (error) {
@@ -110,15 +110,17 @@ async function ask(
   }
 }
 
-/** Takes an answer only if it is whole and about what was asked for: anything else is the peer's failure. */
-function read(
-  { status, headers, body }: PeerReply,
-  target: ManifestTarget | BlobTarget,
-  method: 'GET' | 'HEAD',
-): PeerAnswer | undefined {
+/** Takes an answer only if it is whole and exactly what was asked for: anything else is the peer's failure. */
+function read({ status, headers, body }: PeerReply, { target, method, range }: PeerRequest): PeerAnswer | undefined {
   if (status === 404) return undefined
-  const contentRange = parseContentRange(headers.get('content-range'))
-  if (status === 416 && contentRange?.kind === 'unsatisfied') return { kind: 'unsatisfiable', size: contentRange.size }
+  const requested = (size: number) => parseRange(range ?? null, size)
+  const told = parseContentRange(headers.get('content-range'))
+  if (status === 416) {
+    if (told?.kind === 'unsatisfied' && requested(told.size).kind === 'unsatisfiable') {
+      return { kind: 'unsatisfiable', size: told.size }
+    }
+    throw new PeerError('status 416 for a range that exists, or without the size')
+  }
   if (status !== 200 && status !== 206) throw new PeerError(`status ${status}`)
 
   const digest = parseDigest(headers.get('docker-content-digest') ?? '')
@@ -126,13 +128,23 @@ function read(
   if (digest !== asked) throw new PeerError(`answered with ${digest} for ${asked}`)
   const mediaType = headers.get('content-type') ?? ''
   if (isManifestMediaType(mediaType) !== (target.kind === 'manifest')) throw new PeerError(`media type ${mediaType}`)
+  const encoding = headers.get('content-encoding')
+  if (encoding !== null) throw new PeerError(`content-encoded as ${encoding}`)
   const length = Number(headers.get('content-length') ?? Number.NaN)
   if (!Number.isSafeInteger(length) || length < 0) throw new PeerError('no content length')
 
   const answer = { kind: 'content', body: method === 'HEAD' ? null : body } as const
-  if (status === 200) return { ...answer, descriptor: { mediaType, digest, size: length }, range: undefined }
-  if (contentRange?.kind !== 'part' || contentRange.size === undefined || lengthOf(contentRange.range) !== length) {
+  if (status === 200) {
+    if (requested(length).kind !== 'whole') throw new PeerError('the whole instead of the range that was asked for')
+    return { ...answer, descriptor: { mediaType, digest, size: length }, range: undefined }
+  }
+  if (told?.kind !== 'part' || told.size === undefined || lengthOf(told.range) !== length) {
     throw new PeerError('a part without the range that it is')
   }
-  return { ...answer, descriptor: { mediaType, digest, size: contentRange.size }, range: contentRange.range }
+  const { size, range: part } = told
+  const wanted = requested(size)
+  if (wanted.kind !== 'part' || wanted.range.start !== part.start || wanted.range.end !== part.end) {
+    throw new PeerError(`bytes ${part.start}-${part.end} of ${size} instead of ${range ?? 'the whole'}`)
+  }
+  return { ...answer, descriptor: { mediaType, digest, size }, range: part }
 }
