@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict'
+import type { ServerResponse } from 'node:http'
+import { test } from 'node:test'
+import { PeerClient, PeerError, type PeerReply } from '../../lib/transfer/peer-client.ts'
+import { type CountingPeer, startHttpPeer, startRawPeer } from '../fixtures/http-peer.ts'
+import { never } from '../fixtures/layout.ts'
+import { waitFor, within } from '../fixtures/wait.ts'
+
+const CALL = { method: 'GET', path: '/v2/?ns=x', headers: {} } as const
+
+/** Runs `use` with a client and a peer that answers as told. */
+async function withPeer(
+  answer: (outgoing: ServerResponse, method: string) => void,
+  use: (client: PeerClient, peer: CountingPeer) => Promise<void>,
+): Promise<void> {
+  const peer = await startHttpPeer((incoming, outgoing) => answer(outgoing, incoming.method ?? ''))
+  const client = new PeerClient({ headTimeout: 500, idleTimeout: 300 })
+  try {
+    await use(client, peer)
+  } finally {
+    client.close()
+    await peer.close()
+  }
+}
+
+async function textOf({ body }: PeerReply): Promise<string> {
+  return await new Response(body).text()
+}
+
+test('PeerClient call sends method, path and headers, and gives status, headers and body', async () => {
+  const peer = await startHttpPeer(({ method, url, headers }, outgoing) => {
+    outgoing.writeHead(203, { 'x-multiple': ['a', 'b'] })
+    outgoing.end(`${method} ${url} ${headers.range} ${headers['accept-encoding']}`)
+  })
+  const client = new PeerClient()
+  const reply = await client.call(
+    peer.peer,
+    { method: 'GET', path: '/v2/a?ns=b', headers: { range: 'bytes=1-' } },
+    never,
+  )
+  assert.equal(reply.status, 203)
+  assert.equal(reply.headers.get('x-multiple'), 'a, b')
+  // Nothing is asked to be encoded: a digest is that of the bytes as they are.
+  assert.equal(await textOf(reply), 'GET /v2/a?ns=b bytes=1- undefined')
+  client.close()
+  await peer.close()
+})
+
+test('PeerClient uses a connection again after bodies that were read, cancelled while short, or not there', async () => {
+  const answer = (outgoing: ServerResponse, method: string) => {
+    outgoing.setHeader('content-length', '5')
+    outgoing.end(method === 'HEAD' ? undefined : 'hello')
+  }
+  await withPeer(answer, async (client, peer) => {
+    for (let round = 0; round < 3; round++) {
+      assert.equal(await textOf(await client.call(peer.peer, CALL, never)), 'hello')
+      await (await client.call(peer.peer, CALL, never)).body.cancel()
+      await (await client.call(peer.peer, { ...CALL, method: 'HEAD' }, never)).body.cancel()
+    }
+    // Nine calls, and a second connection for those that came while the first was still being emptied.
+    assert.ok(peer.accepted <= 2, `${peer.accepted} connections`)
+  })
+})
+
+test('PeerClient ends the connection of a long body that is cancelled', async () => {
+  const answer = (outgoing: ServerResponse) => {
+    outgoing.setHeader('content-length', '100000000')
+    outgoing.write('x')
+  }
+  await withPeer(answer, async (client, peer) => {
+    const reply = await client.call(peer.peer, CALL, never)
+    await reply.body.cancel()
+    await waitFor('the connection is closed', () => peer.open === 0)
+  })
+})
+
+test('PeerClient ends the connection of a short body that is cancelled and does not come', async () => {
+  const answer = (outgoing: ServerResponse) => {
+    outgoing.setHeader('content-length', '10')
+    outgoing.write('x')
+  }
+  await withPeer(answer, async (client, peer) => {
+    const reply = await client.call(peer.peer, CALL, never)
+    await reply.body.cancel()
+    await waitFor('the connection is closed', () => peer.open === 0)
+  })
+})
+
+test('PeerClient gives a body as slowly as it comes, if it comes within the time, and waits for a slow reader', async () => {
+  const answer = (outgoing: ServerResponse) => {
+    outgoing.setHeader('content-length', '5')
+    let sent = 0
+    const timer = setInterval(() => {
+      outgoing.write('x')
+      if (++sent === 5) {
+        clearInterval(timer)
+        outgoing.end()
+      }
+    }, 100)
+  }
+  await withPeer(answer, async (client, peer) => {
+    const reader = (await client.call(peer.peer, CALL, never)).body.getReader()
+    let received = 0
+    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+      received += next.value.length
+      // Longer than the time for which the body may be silent: that of the reader does not count.
+      if (received === 1) await new Promise((resolve) => setTimeout(resolve, 400))
+    }
+    assert.equal(received, 5)
+  })
+})
+
+test('PeerClient does not read a body further than it is read from it', async () => {
+  let written = 0
+  const chunk = Buffer.alloc(256 * 1024)
+  const answer = (outgoing: ServerResponse) => {
+    outgoing.writeHead(200, { 'content-length': String(1024 ** 3) })
+    const more = () => {
+      while (!outgoing.destroyed) {
+        written += chunk.length
+        if (!outgoing.write(chunk)) break
+      }
+      if (!outgoing.destroyed) outgoing.once('drain', more)
+    }
+    more()
+  }
+  await withPeer(answer, async (client, peer) => {
+    const { body } = await client.call(peer.peer, CALL, never)
+    let last = -1
+    await waitFor('the peer stands still', async () => {
+      const before = last
+      last = written
+      await new Promise((resolve) => setTimeout(resolve, 200))
+      return before === last && written === last
+    })
+    assert.ok(written < 64 * 1024 * 1024, `${written} bytes were taken for a body that nobody reads`)
+    await body.cancel()
+  })
+})
+
+test('PeerClient call fails with the peer in words, and within its time', async () => {
+  const peer = await startRawPeer((socket) => socket.resume())
+  const client = new PeerClient({ headTimeout: 50 })
+  const failed = within('the failure', client.call(peer.peer, CALL, never), 2_000)
+  await assert.rejects(failed, (error) => {
+    assert.ok(error instanceof PeerError)
+    assert.equal(error.message, `127.0.0.1:${peer.peer.port}: no answer within 50 ms`)
+    return true
+  })
+  await waitFor('the connection is closed', () => peer.open === 0)
+  client.close()
+  await peer.close()
+})
+
+test('PeerClient call fails at once for a signal that is aborted already', async () => {
+  await withPeer(
+    (outgoing) => outgoing.end(),
+    async (client, peer) => {
+      await assert.rejects(client.call(peer.peer, CALL, AbortSignal.abort()), /cancelled/)
+      await waitFor('no connection', () => peer.open === 0)
+    },
+  )
+})
+
+test('PeerClient close ends all connections, idle and in use', async () => {
+  const answer = (outgoing: ServerResponse) => {
+    outgoing.setHeader('content-length', '10')
+    outgoing.write('x')
+  }
+  await withPeer(answer, async (client, peer) => {
+    const { body } = await client.call(peer.peer, CALL, never)
+    assert.equal(peer.open, 1)
+    client.close()
+    await assert.rejects(within('the end of the body', new Response(body).text(), 2_000), (error) => {
+      assert.doesNotMatch(String(error), /still not/)
+      return true
+    })
+    await waitFor('the connections are closed', () => peer.open === 0)
+  })
+})
