@@ -1,28 +1,17 @@
 import { Alarm, type Clock } from './clock.ts'
 import { Congestion } from './congestion.ts'
 import { MtuSearch } from './mtu.ts'
-import { OutgoingPacket, PacketList, PacketTable } from './outgoing.ts'
+import { OutgoingPacket } from './outgoing.ts'
 import { Pacer } from './pacer.ts'
-import {
-  FLAG_DATA,
-  FLAG_END,
-  FLAG_SACK,
-  HEADER_SIZE,
-  type Header,
-  readSacks,
-  refreshHeader,
-  rewriteId,
-} from './packet.ts'
+import { FLAG_DATA, FLAG_END, FLAG_SACK, HEADER_SIZE, type Header, refreshHeader, rewriteId } from './packet.ts'
 import { ProbeTimer } from './probe-timer.ts'
 import { RateSampler } from './rate.ts'
 import { LossDetection } from './recovery.ts'
 import type { Route } from './route.ts'
 import { RoundTrip } from './rtt.ts'
+import { Scoreboard } from './scoreboard.ts'
 import { SendQueue } from './send-queue.ts'
-import { seqAdd, seqBefore, seqDiff } from './seq.ts'
-
-/** Window that is assumed before the peer has named one, in bytes (that of the addon). */
-const INITIAL_RWND = 4 * 1024 * 1024
+import { SendWindow } from './send-window.ts'
 
 /** Transmissions to a packet's original address before the current one is tried: the old path may be gone for good. */
 const TRIES_ON_OLD_ROUTE = 3
@@ -46,9 +35,8 @@ export interface SenderHost {
 export class Sender {
   readonly #host: SenderHost
   readonly #queue = new SendQueue()
-  readonly #table = new PacketTable()
-  readonly #flight = new PacketList()
-  readonly #lost = new PacketList()
+  readonly #board = new Scoreboard()
+  readonly #window = new SendWindow()
   readonly #pacer = new Pacer()
   readonly #rate = new RateSampler()
   readonly #mtu = new MtuSearch()
@@ -56,20 +44,17 @@ export class Sender {
   readonly #paceAlarm: Alarm
   readonly #reorderAlarm: Alarm
   readonly #lose = (packet: OutgoingPacket) => this.#onLost(packet)
+  readonly #deliver = (packet: OutgoingPacket) => this.#onDelivered(packet)
   #loss: LossDetection
   #congestion = new Congestion()
   readonly rtt = new RoundTrip()
   #route: Route | undefined
-  /** Lowest number that is not acknowledged, and the next that is given. */
-  #unacked = 0
-  #next = 0
-  #sacked = 0
-  #rwnd = INITIAL_RWND
-  #windowSeq = 0
-  #windowAck = 0
   #written = 0
   #end: 'open' | 'wanted' | 'sent' = 'open'
   #retransmits = 0
+  /** For {@link onPacket}: its time, and how many packets it has acknowledged. */
+  #now = 0
+  #delivered = 0
   /** Something has been acknowledged since the last pump. */
   #progress = false
 
@@ -87,7 +72,7 @@ export class Sender {
 
   /** Number of the next packet. */
   get next(): number {
-    return this.#next
+    return this.#board.next
   }
 
   /** Bytes that no packet carries yet. */
@@ -96,7 +81,7 @@ export class Sender {
   }
 
   get inFlight(): number {
-    return this.#flight.bytes
+    return this.#board.flight.bytes
   }
 
   get congestion(): Congestion {
@@ -113,12 +98,12 @@ export class Sender {
 
   /** Whether everything, the end included, has been acknowledged. */
   get finished(): boolean {
-    return this.#end === 'sent' && this.#unacked === this.#next
+    return this.#end === 'sent' && this.#board.idle
   }
 
   /** Whether everything that has been sent is acknowledged. */
   get idle(): boolean {
-    return this.#unacked === this.#next
+    return this.#board.idle
   }
 
   /** Bytes written so far, and how many of them are acknowledged without a gap. */
@@ -127,15 +112,13 @@ export class Sender {
   }
 
   get acknowledged(): number {
-    if (this.#unacked === this.#next) return this.#written - this.#queue.bytes
-    return this.#table.get(this.#unacked)?.streamOffset ?? 0
+    return this.#board.oldest?.streamOffset ?? this.#written - this.#queue.bytes
   }
 
   /** The number to start with. To be called before the first packet. */
   startAt(seq: number): void {
-    this.#next = seq >>> 0
-    this.#unacked = this.#next
-    this.#windowAck = this.#next
+    this.#board.startAt(seq)
+    this.#window.startAt(seq)
   }
 
   /** Where to send from now on. A change of path forgets what was learnt about the old one (RFC 9000, section 9.4). */
@@ -161,29 +144,13 @@ export class Sender {
 
   /** Handles the acknowledgement in a packet. @returns whether it is one that can be true. */
   onPacket(header: Readonly<Header>, packet: Buffer, now: number): boolean {
-    const { ack } = header
-    if (seqBefore(this.#next, ack)) return false
-    this.#updateWindow(header)
-    const advances = seqDiff(ack, this.#unacked) > 0
-    if (!advances && (header.flags & FLAG_SACK) === 0) return true
-    const before = this.#table.count
-    if ((header.flags & FLAG_SACK) !== 0) {
-      readSacks(packet, header, (start, end) => {
-        if (seqBefore(this.#next, end)) return
-        for (
-          let seq = seqBefore(start, this.#unacked) ? this.#unacked : start;
-          seqBefore(seq, end);
-          seq = seqAdd(seq, 1)
-        ) {
-          if (this.#acknowledge(seq, now)) this.#sacked++
-        }
-      })
-    }
-    while (seqBefore(this.#unacked, ack)) {
-      if (!this.#acknowledge(this.#unacked, now)) this.#sacked--
-      this.#unacked = seqAdd(this.#unacked, 1)
-    }
-    if (this.#table.count !== before) this.#onProgress(now)
+    const { ack, flags } = header
+    if (!this.#board.admits(ack)) return false
+    if (!this.#board.isOld(ack) && this.#window.update(header)) this.#host.wake()
+    this.#now = now
+    this.#delivered = 0
+    if ((flags & FLAG_SACK) !== 0 || !this.#board.idle) this.#board.acknowledge(header, packet, this.#deliver)
+    if (this.#delivered > 0) this.#onProgress(now)
     return true
   }
 
@@ -197,10 +164,10 @@ export class Sender {
     let blocked = false
     let restart = this.#progress
     this.#progress = false
-    while (this.#flight.length === 0 || this.#flight.bytes < window) {
-      const again = this.#lost.first
+    while (this.#board.flight.length === 0 || this.#board.flight.bytes < window) {
+      const again = this.#board.lost.first
       if (again === undefined && this.#queue.bytes === 0 && this.#end !== 'wanted') {
-        this.#rate.onAppLimited(this.#flight.bytes)
+        this.#rate.onAppLimited(this.#board.flight.bytes)
         break
       }
       if (again === undefined && !this.#fitsWindow()) {
@@ -216,13 +183,13 @@ export class Sender {
       restart = true
       allowance -= size
     }
-    if (this.#flight.length > 0 || blocked) this.#probe.wait(now, restart)
+    if (this.#board.flight.length > 0 || blocked) this.#probe.wait(now, restart)
     else this.#probe.rest()
   }
 
   /** A packet of the peer has come: it lives, though it may have no room. */
   onHeard(): void {
-    if (this.#flight.length === 0) this.#probe.onHeard()
+    if (this.#board.flight.length === 0) this.#probe.onHeard()
   }
 
   /** Stops all timers and lets go of all packets. */
@@ -230,7 +197,7 @@ export class Sender {
     this.#probe.close()
     this.#paceAlarm.close()
     this.#reorderAlarm.close()
-    this.#table.clear()
+    this.#board.clear()
     this.#queue.clear()
     this.#route = undefined
   }
@@ -238,7 +205,7 @@ export class Sender {
   #fitsWindow(): boolean {
     if (this.#queue.bytes === 0) return true
     const payload = Math.min(this.#queue.bytes, this.#payload())
-    return this.#flight.bytes + this.#lost.bytes + payload <= this.#rwnd
+    return this.#board.outstanding + payload <= this.#window.size
   }
 
   #payload(): number {
@@ -252,7 +219,7 @@ export class Sender {
     const padding = payload === most ? this.#mtu.padding : 0
     const isLast = this.#end === 'wanted' && payload === this.#queue.bytes
     const flags = (payload > 0 ? FLAG_DATA : 0) | (isLast ? FLAG_END : 0)
-    const seq = this.#next
+    const seq = this.#board.next
     const bytes = this.#host.compose(HEADER_SIZE + padding + payload, flags, padding, seq)
     if (padding > 0) {
       bytes.fill(0, HEADER_SIZE, HEADER_SIZE + padding)
@@ -262,14 +229,12 @@ export class Sender {
     this.#queue.take(bytes, HEADER_SIZE + padding, payload)
     if (isLast) this.#end = 'sent'
     const packet = new OutgoingPacket(seq, bytes, route, offset, padding)
-    this.#next = seqAdd(seq, 1)
-    this.#table.add(packet, this.#unacked)
+    this.#board.add(packet)
     this.#transmit(packet, route, now)
     return bytes.length
   }
 
   #sendAgain(packet: OutgoingPacket, now: number): number {
-    packet.list?.remove(packet)
     if (packet.padding > 0) this.#unpad(packet)
     const { rwnd, ack } = this.#host.advertised
     refreshHeader(packet.bytes, rwnd, ack)
@@ -282,10 +247,10 @@ export class Sender {
   }
 
   #transmit(packet: OutgoingPacket, route: Route, now: number): void {
-    this.#rate.onSent(packet, now, this.#flight.length === 0)
+    this.#rate.onSent(packet, now, this.#board.flight.length === 0)
     packet.transmissions++
     packet.sentAt = now
-    this.#flight.append(packet)
+    this.#board.fly(packet)
     this.#host.transmit(packet.bytes, route)
   }
 
@@ -300,16 +265,12 @@ export class Sender {
     packet.padding = 0
   }
 
-  #acknowledge(seq: number, now: number): boolean {
-    const packet = this.#table.get(seq)
-    if (packet === undefined) return false
-    this.#table.remove(packet)
-    packet.list?.remove(packet)
+  #onDelivered(packet: OutgoingPacket): void {
+    this.#delivered++
     this.#rate.onAcked(packet)
-    this.#loss.onDelivered(packet, now)
+    this.#loss.onDelivered(packet, this.#now)
     this.#mtu.start()
     if (packet.padding > 0 && packet.route === this.#route) this.#mtu.onProbeAcked(packet.padding)
-    return true
   }
 
   #onProgress(now: number): void {
@@ -318,41 +279,29 @@ export class Sender {
     this.#probe.onProgress()
     this.#progress = true
     this.#detectLoss(now)
-    this.#congestion.onAcked(sample, this.#flight.bytes, now)
+    this.#congestion.onAcked(sample, this.#board.flight.bytes, now)
     this.#host.wake()
   }
 
   #detectLoss(now: number): void {
-    this.#reorderAlarm.set(this.#loss.detect(this.#flight, this.#sacked, now, this.#lose))
-    if (this.#lost.length > 0) this.#host.wake()
+    this.#reorderAlarm.set(this.#loss.detect(this.#board.flight, this.#board.sacked, now, this.#lose))
+    if (this.#board.lost.length > 0) this.#host.wake()
   }
 
   #onLost(packet: OutgoingPacket): void {
     if (packet.padding > 0) {
       // Lost for its size, most likely: says nothing of the path's load.
       if (packet.route === this.#route) this.#mtu.onProbeLost()
-    } else this.#congestion.onLost(packet.size, this.#flight.bytes)
-    this.#flight.remove(packet)
-    this.#lost.append(packet)
+    } else this.#congestion.onLost(packet.size, this.#board.flight.bytes)
+    this.#board.lose(packet)
   }
 
   /** Nothing has come back for too long: sends the oldest packet again, and a new one if there is any (RFC 9002, 6.2.4). */
   #sendProbe(now: number): void {
-    const oldest = this.#flight.first
+    const oldest = this.#board.flight.first
     if (oldest !== undefined) this.#sendAgain(oldest, now)
     if (this.#route !== undefined && this.#queue.bytes > 0 && this.#fitsWindow()) this.#sendNew(this.#route, now)
     else if (oldest === undefined) this.#host.heartbeat()
     this.#host.wake()
-  }
-
-  #updateWindow(header: Readonly<Header>): void {
-    if (seqBefore(header.ack, this.#unacked)) return
-    // The newest packet counts, whatever overtook it (RFC 9293, section 3.10.7.4: SND.WL1 and SND.WL2).
-    const newer = seqDiff(header.seq, this.#windowSeq)
-    if (newer < 0 || (newer === 0 && seqBefore(header.ack, this.#windowAck))) return
-    if (header.rwnd > this.#rwnd) this.#host.wake()
-    this.#rwnd = header.rwnd
-    this.#windowSeq = header.seq
-    this.#windowAck = header.ack
   }
 }

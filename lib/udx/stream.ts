@@ -1,6 +1,7 @@
 import { Duplex, type DuplexEvents, Writable } from 'streamx'
 import { Connection } from './connection.ts'
 import { UdxError } from './error.ts'
+import { Flushes } from './flushes.ts'
 import { type Family, requireFamily, requirePort } from './ip.ts'
 import { FLAG_DESTROY, type Header, rewriteId } from './packet.ts'
 import type { Route } from './route.ts'
@@ -38,11 +39,6 @@ export interface StreamEvents extends DuplexEvents {
 
 type Done = (error: Error | null) => void
 
-interface Flush {
-  readonly offset: number
-  readonly resolve: (flushed: boolean) => void
-}
-
 /** A UDX stream: reliable bytes in both directions, each of which ends by itself. */
 export class UDXStream extends Duplex<StreamEvents> {
   readonly udx: UDX
@@ -59,7 +55,7 @@ export class UDXStream extends Duplex<StreamEvents> {
   #writeDone: Done | undefined
   #destroyDone: Done | undefined
   #closeError: UdxError | undefined
-  #flushes: Flush[] = []
+  readonly #flushes = new Flushes()
 
   constructor(udx: UDX, id: number, options: StreamOptions = {}) {
     super({ mapWritable: toBytes, eagerOpen: true })
@@ -201,9 +197,7 @@ export class UDXStream extends Duplex<StreamEvents> {
     if ((await Writable.drained(this)) === false || this.destroying) return false
     const { sender } = this.#connection
     if (sender.acknowledged >= sender.written) return true
-    return new Promise((resolve) => {
-      this.#flushes.push({ offset: sender.written, resolve })
-    })
+    return this.#flushes.add(sender.written)
   }
 
   toJSON(): Record<string, unknown> {
@@ -298,9 +292,7 @@ export class UDXStream extends Duplex<StreamEvents> {
   #onProgress(): void {
     const { sender } = this.#connection
     if (this.#writeDone !== undefined && sender.backlog <= HIGH_WATER_MARK) this.#continueWrite()
-    while (this.#flushes.length > 0 && (this.#flushes[0] as Flush).offset <= sender.acknowledged) {
-      this.#flushes.shift()?.resolve(true)
-    }
+    if (this.#flushes.waiting) this.#flushes.onAcknowledged(sender.acknowledged)
   }
 
   #onRemoteChanged(): void {
@@ -322,8 +314,7 @@ export class UDXStream extends Duplex<StreamEvents> {
     }
     if (this.#relay !== undefined) this.#relay.#relayed.delete(this)
     for (const relayed of this.#relayed) relayed.destroy()
-    for (const flush of this.#flushes) flush.resolve(false)
-    this.#flushes = []
+    this.#flushes.close()
     this.#changing?.reject(new Error('Stream is closed'))
     this.#changing = undefined
     this.#previousSocket?.removeStream(this)
