@@ -28,22 +28,25 @@ export function openStream<T>(
     controller.abort()
   }
   signal.addEventListener('abort', cancel)
-  if (signal.aborted) cancel()
 
-  const messages = begin(controller.signal)[Symbol.asyncIterator]()
-  const next = () => bounded(call, messages.next(), stallTimeout)
-  // The first failure waits here for the reader, so it must not count as unhandled meanwhile.
-  let first: Promise<IteratorResult<T>> | undefined = next()
-  first.catch(() => undefined)
+  let messages: AsyncIterator<T> | undefined
+  let first: Promise<IteratorResult<T>> | undefined
+  if (!signal.aborted) {
+    messages = begin(controller.signal)[Symbol.asyncIterator]()
+    first = bounded(call, messages.next(), stallTimeout)
+    // The first failure waits here for the reader, so it must not count as unhandled meanwhile.
+    first.catch(() => undefined)
+  }
 
   async function* read(): AsyncGenerator<T, void, undefined> {
     try {
-      for (;;) {
-        const result = await (first ?? next())
+      while (messages !== undefined && !signal.aborted) {
+        const result = await (first ?? bounded(call, messages.next(), stallTimeout))
         first = undefined
         if (result.done === true) return
         yield result.value
       }
+      signal.throwIfAborted()
     } catch (error) {
       signal.throwIfAborted()
       throw containerdError(call, error)

@@ -40,7 +40,8 @@ export function createContainerdTransport(
   const { callTimeout = CALL_TIMEOUT } = options
   let closed = false
   const session = new Http2SessionManager(AUTHORITY, undefined, { createConnection: () => connect(target.socket) })
-  const inNamespace: Interceptor = (next) => (request) => {
+  // Async, so that a refusal is a rejection: connect stops a call's deadline for those only.
+  const inNamespace: Interceptor = (next) => async (request) => {
     if (closed) throw new ContainerdError('closed', 'the connection to containerd is closed')
     request.header.set(NAMESPACE_HEADER, target.namespace)
     return next(request)

@@ -47,7 +47,8 @@ export function createContentFiles(log: Logger): ContentFiles {
 async function problemOf(root: string | undefined): Promise<string | undefined> {
   if (root === undefined) return 'containerd does not say where its content is'
   try {
-    await access(join(root, 'blobs'), constants.R_OK | constants.X_OK)
+    // Made by containerd when it starts; `blobs` comes with the first blob.
+    await access(join(root, 'ingest'), constants.R_OK | constants.X_OK)
     return undefined
   } catch (error) {
     return error instanceof Error ? error.message : String(error)

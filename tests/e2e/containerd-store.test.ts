@@ -1,0 +1,353 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { createContainerdClient } from '../../lib/containerd/client.ts'
+import { digestKey, type Key } from '../../lib/oci/key.ts'
+import { MANIFEST_SIZE_LIMIT, OCTET_STREAM } from '../../lib/oci/media-type.ts'
+import { type ContainerdStoreOptions, createContainerdStore } from '../../lib/store/containerd.ts'
+import type { ContentStore } from '../../lib/store/store.ts'
+import { readBody } from '../fixtures/body.ts'
+import { importImage, ingest, removeImage, startContainerd } from '../fixtures/containerd.ts'
+import { contentOf, type Image, makeImage, makeIndex } from '../fixtures/image.ts'
+import { createLogRecorder, type LogLine } from '../fixtures/log.ts'
+import { waitFor, within } from '../fixtures/wait.ts'
+
+const containerd = await startContainerd({ sharing: 'isolated' })
+after(() => containerd.close())
+
+const never = new AbortController().signal
+const NAME = 'registry.example:5000/team/app:1.2'
+const REFERENCE = { registry: 'registry.example:5000', repository: 'team/app', tag: '1.2' }
+
+/** What the reconcile must not be needed for: a test that passes has passed by events. */
+const HOUR = 3_600_000
+
+interface Watched {
+  readonly store: ContentStore
+  readonly held: ReadonlySet<Key>
+  readonly changes: readonly { added: readonly Key[]; removed: readonly Key[] }[]
+  readonly lines: readonly LogLine[]
+}
+
+async function withStore(
+  namespace: string,
+  use: (watched: Watched) => Promise<void>,
+  options: ContainerdStoreOptions = {},
+): Promise<void> {
+  const client = createContainerdClient({ socket: containerd.socket, namespace }, { callTimeout: 1000 })
+  const { log, lines } = createLogRecorder()
+  const store = createContainerdStore({ client, log }, { reconcileInterval: HOUR, ...options })
+  const held = new Set<Key>()
+  const changes: { added: readonly Key[]; removed: readonly Key[] }[] = []
+  const watching = (async () => {
+    for await (const change of store.watch(never)) {
+      changes.push(change)
+      for (const key of change.removed) held.delete(key)
+      for (const key of change.added) held.add(key)
+    }
+  })()
+  try {
+    await use({ store, held, changes, lines })
+  } finally {
+    await store.close()
+    client.close()
+    await watching
+  }
+}
+
+function keysOf(image: Image): Key[] {
+  return image.contents.map(({ descriptor }) => digestKey(descriptor.digest))
+}
+
+function holdsAll(held: ReadonlySet<Key>, keys: readonly Key[]): boolean {
+  return keys.every((key) => held.has(key))
+}
+
+function eventsIn(lines: readonly LogLine[], text: string): LogLine[] {
+  return lines.filter(({ event }) => event.includes(text))
+}
+
+test('containerd store serves files where it can read them, and says so once', async () => {
+  const image = makeImage({ seed: 20 })
+  await importImage(containerd, 'files', image, NAME)
+  await withStore(
+    'files',
+    async ({ store, held, lines }) => {
+      await waitFor('the image is held', () => holdsAll(held, keysOf(image)))
+      for (const { descriptor, bytes } of image.contents) {
+        const body = (await store.open(descriptor.digest, undefined, never)) ?? assert.fail('not held')
+        assert.equal(body.kind, 'file')
+        assert.deepEqual(Buffer.from(await readBody(body)), Buffer.from(bytes))
+      }
+      await importImage(containerd, 'files', makeImage({ seed: 21 }), `${NAME}-other`)
+      await waitFor('another change', () => held.has(`${NAME}-other` as Key))
+      assert.deepEqual(
+        eventsIn(lines, 'content is read').map(({ event, fields }) => [event, fields]),
+        [['containerd content is read from files', { root: containerd.contentRoot }]],
+      )
+    },
+    { settleDelays: [10, 10, 10] },
+  )
+})
+
+test('containerd store serves through the socket where there are no files, and says why', async () => {
+  const image = makeImage({ seed: 22 })
+  await importImage(containerd, 'socket', image, NAME)
+  await withStore(
+    'socket',
+    async ({ store, held, lines }) => {
+      await waitFor('the image is held', () => holdsAll(held, keysOf(image)))
+      const body = await store.open(image.target.digest, undefined, never)
+      assert.equal(body?.kind, 'stream')
+      await body.stream.cancel()
+      const told = eventsIn(lines, 'content is read')
+      assert.deepEqual(
+        told.map(({ level, event }) => [level, event]),
+        [['warn', 'containerd content is read through the socket']],
+      )
+      assert.match(String(told[0]?.fields.reason), /ENOENT/)
+    },
+    { contentRoot: '/var/empty/not-there' },
+  )
+})
+
+test('containerd store does not serve what is on disk for another, isolated namespace', async () => {
+  const image = makeImage({ seed: 23 })
+  await importImage(containerd, 'owner', image, NAME)
+  await withStore('stranger', async ({ store, changes }) => {
+    await waitFor('the first change', () => changes.length > 0)
+    for (const { descriptor } of image.contents) {
+      assert.equal(await store.describe(descriptor.digest, never), undefined)
+      assert.equal(await store.open(descriptor.digest, undefined, never), undefined)
+    }
+    assert.equal(await store.resolve(REFERENCE, never), undefined)
+    assert.deepEqual(changes, [{ added: [], removed: [] }])
+  })
+})
+
+test('containerd store advertises of an index only the platform that is held', async () => {
+  const [amd, arm] = [
+    makeImage({ seed: 24 }),
+    makeImage({ seed: 25, platform: { os: 'linux', architecture: 'arm64' } }),
+  ]
+  const index = makeIndex([amd, arm])
+  const absent = new Set(keysOf(arm))
+  const partial = {
+    ...index,
+    contents: index.contents.filter(({ descriptor }) => !absent.has(digestKey(descriptor.digest))),
+  }
+  await withStore('platforms', async ({ store, held }) => {
+    await importImage(containerd, 'platforms', partial, NAME)
+    await waitFor('the index is held', () => holdsAll(held, [...keysOf(partial), NAME as Key]))
+    assert.equal(held.size, partial.contents.length + 1)
+    for (const { descriptor } of arm.contents) assert.equal(await store.describe(descriptor.digest, never), undefined)
+  })
+})
+
+test('containerd store advertises tags and no other names that CRI makes', async () => {
+  const image = makeImage({ seed: 26 })
+  // In this namespace CRI adds `sha256:<config>` by itself.
+  await withStore('k8s.io', async ({ held }) => {
+    await importImage(containerd, 'k8s.io', image, NAME)
+    await containerd.ctr('k8s.io', [
+      'images',
+      'tag',
+      NAME,
+      `registry.example:5000/team/app@${image.target.digest}`,
+      'bare:1',
+    ])
+    await waitFor('the name that CRI makes', async () =>
+      (await containerd.ctr('k8s.io', ['images', 'ls', '-q'])).includes('\nsha256:'),
+    )
+    await waitFor('the image is held', () => holdsAll(held, [...keysOf(image), NAME as Key]))
+    assert.deepEqual(new Set(held), new Set([...keysOf(image), NAME as Key]))
+    await removeImage(containerd, 'k8s.io', image)
+    await waitFor('nothing is held', () => held.size === 0)
+  })
+})
+
+test('containerd store withdraws a removed image within seconds, and keeps what another image shares', async () => {
+  const [one, two] = [makeImage({ seed: 27 }), makeImage({ seed: 28 })]
+  // An index over both shares everything with each of them.
+  const both = makeIndex([one, two])
+  await withStore('removal', async ({ store, held }) => {
+    await importImage(containerd, 'removal', one, NAME)
+    await importImage(containerd, 'removal', both, `${NAME}-both`)
+    await waitFor('both are held', () => holdsAll(held, [...keysOf(both), NAME as Key, `${NAME}-both` as Key]))
+    await removeImage(containerd, 'removal', both)
+    await waitFor('the index is withdrawn', () => !held.has(digestKey(both.target.digest)), 5_000)
+    assert.deepEqual(new Set(held), new Set([...keysOf(one), NAME as Key]))
+    for (const { descriptor } of two.contents) {
+      await waitFor(
+        'containerd has collected it',
+        async () => (await store.describe(descriptor.digest, never)) === undefined,
+        5_000,
+      )
+    }
+    for (const { descriptor } of one.contents)
+      assert.deepEqual(await store.describe(descriptor.digest, never), descriptor)
+  })
+})
+
+test('containerd store notices content that goes without an event', async () => {
+  const image = makeImage({ seed: 29 })
+  const layer = image.contents.at(-1)?.descriptor ?? assert.fail()
+  await importImage(containerd, 'silent', image, NAME)
+  await withStore(
+    'silent',
+    async ({ held }) => {
+      await waitFor('the image is held', () => holdsAll(held, keysOf(image)))
+      // As discard_unpacked_layers does: the label that keeps the layer goes, and the garbage collection takes it.
+      await containerd.ctr('silent', ['content', 'label', image.target.digest, 'containerd.io/gc.ref.content.l.2='])
+      await containerd.ctr('silent', ['leases', 'create', '--id', 'stir'])
+      await containerd.ctr('silent', ['leases', 'delete', '--sync', 'stir'])
+      await waitFor('the layer is withdrawn', () => !held.has(digestKey(layer.digest)))
+      assert.equal(held.size, image.contents.length)
+    },
+    { reconcileInterval: 100, settleDelays: [] },
+  )
+})
+
+test('containerd store serves content that no image names yet, with the media type of what it looks like', async () => {
+  const image = makeImage({ seed: 30 })
+  const [manifest, config] = image.contents
+  assert.ok(manifest && config)
+  const huge = contentOf(OCTET_STREAM, new Uint8Array(MANIFEST_SIZE_LIMIT + 1).fill(0x20))
+  // Without a lease the garbage collection may take them at once.
+  for (const content of [manifest, config, huge]) await ingest(containerd, 'pulling', content)
+  await withStore('pulling', async ({ store, held, changes }) => {
+    assert.deepEqual(await store.describe(manifest.descriptor.digest, never), manifest.descriptor)
+    assert.deepEqual(await store.describe(config.descriptor.digest, never), {
+      ...config.descriptor,
+      mediaType: OCTET_STREAM,
+    })
+    assert.deepEqual(await store.describe(huge.descriptor.digest, never), huge.descriptor)
+    await waitFor('the first change', () => changes.length > 0)
+    assert.equal(held.size, 0)
+  })
+})
+
+test('containerd store recovers by itself after kill -9, and keeps what it told meanwhile', async () => {
+  const [before, later] = [makeImage({ seed: 31 }), makeImage({ seed: 32 })]
+  await importImage(containerd, 'restart', before, NAME)
+  await withStore('restart', async ({ store, held, changes, lines }) => {
+    await waitFor('the image is held', () => holdsAll(held, keysOf(before)))
+    assert.deepEqual(store.health, { ok: true })
+    await containerd.kill()
+    try {
+      await waitFor('the loss is noticed', () => !store.health.ok)
+      const told = changes.length
+      await assert.rejects(store.describe(before.target.digest, never), {
+        name: 'ContainerdError',
+        code: 'unavailable',
+      })
+      await waitFor('several attempts', () => eventsIn(lines, 'still lost').length > 1)
+      assert.equal(changes.length, told)
+    } finally {
+      await containerd.start()
+    }
+    await waitFor('containerd is found again', () => store.health.ok)
+    assert.deepEqual(await store.describe(before.target.digest, never), before.target)
+    await importImage(containerd, 'restart', later, `${NAME}-later`)
+    await waitFor('events arrive again', () => holdsAll(held, [...keysOf(before), ...keysOf(later)]))
+    assert.ok(changes.every(({ removed }) => removed.length === 0))
+    assert.equal(eventsIn(lines, 'containerd lost').length, 1)
+  })
+})
+
+test('containerd store started before containerd waits for it, and close does not wait', async () => {
+  await containerd.stop()
+  try {
+    await withStore('early', async ({ store, changes }) => {
+      await waitFor('the reason', () => !store.health.ok && store.health.reason.includes('ENOENT'))
+      assert.deepEqual(changes, [])
+      await containerd.start()
+      await waitFor('the first change', () => changes.length === 1)
+      assert.deepEqual(store.health, { ok: true })
+      await containerd.stop()
+      await waitFor('the loss', () => !store.health.ok)
+      await within('the end', store.close(), 1_000)
+    })
+  } finally {
+    await containerd.start()
+  }
+})
+
+test('containerd store says that containerd does not answer when it stands still, and recovers', async () => {
+  await withStore(
+    'frozen',
+    async ({ store }) => {
+      await waitFor('the start', () => store.health.ok)
+      containerd.freeze()
+      try {
+        await waitFor('the silence is noticed', () => !store.health.ok)
+        await assert.rejects(store.describe(makeImage().target.digest, never), { code: 'timeout' })
+      } finally {
+        containerd.thaw()
+      }
+      await waitFor('containerd is found again', () => store.health.ok)
+    },
+    { reconcileInterval: 100, settleDelays: [] },
+  )
+})
+
+test('containerd store ends a stream whose signal aborts or whose reader leaves', async () => {
+  const large = contentOf(OCTET_STREAM, new Uint8Array(20_000_000).fill(9))
+  await ingest(containerd, 'streams', large)
+  await withStore(
+    'streams',
+    async ({ store }) => {
+      const reason = new Error('enough')
+      const controller = new AbortController()
+      const body = await store.open(large.descriptor.digest, { start: 1, end: 15_000_000 }, controller.signal)
+      assert.equal(body?.kind, 'stream')
+      const reader = body.stream.getReader()
+      assert.ok(((await reader.read()).value?.length ?? 0) > 0)
+      controller.abort(reason)
+      await assert.rejects(
+        within(
+          'the end',
+          (async () => {
+            while (!(await reader.read()).done);
+          })(),
+        ),
+        reason,
+      )
+
+      const other = await store.open(large.descriptor.digest, undefined, never)
+      assert.equal(other?.kind, 'stream')
+      const leaving = other.stream.getReader()
+      await leaving.read()
+      await within('the cancellation', leaving.cancel())
+      assert.equal((await store.describe(large.descriptor.digest, never))?.size, large.bytes.length)
+    },
+    { contentRoot: '/var/empty/not-there' },
+  )
+})
+
+for (const [runtime, ...args] of [['node'], ['deno', 'run', '--allow-all', '--no-check'], ['bun']] as const) {
+  test(`containerd store and client leave nothing open on ${runtime}: the process ends by itself`, async () => {
+    const large = contentOf(OCTET_STREAM, new Uint8Array(20_000_000).fill(8))
+    await ingest(containerd, 'k8s.io', large)
+    const root = join(import.meta.dirname, '..', '..')
+    const script = join(root, 'tests', 'fixtures', 'containerd-child.ts')
+    const child = spawn(join(root, 'node_modules', '.bin', runtime ?? ''), [
+      ...args,
+      script,
+      containerd.socket,
+      large.descriptor.digest,
+    ])
+    const output: Buffer[] = []
+    child.stdout.on('data', (chunk: Buffer) => output.push(chunk))
+    child.stderr.on('data', (chunk: Buffer) => output.push(chunk))
+    try {
+      const code = await within('the end of the process', new Promise((resolve) => child.on('close', resolve)))
+      const text = Buffer.concat(output).toString()
+      assert.equal(code, 0, text)
+      assert.deepEqual(JSON.parse(text), { read: true, watchEnded: true, health: true })
+    } finally {
+      child.kill('SIGKILL')
+    }
+  })
+}
