@@ -58,9 +58,9 @@ export class UDXStream extends Duplex<StreamEvents> {
   readonly #flushes = new Flushes()
 
   constructor(udx: UDX, id: number, options: StreamOptions = {}) {
-    super({ mapWritable: toBytes, eagerOpen: true })
     const { streams, linger } = udx.context
     if (streams.has(id)) throw new Error(`stream id ${id} is taken`)
+    super({ mapWritable: toBytes, eagerOpen: true })
     linger.forget(id)
     streams.set(id, this)
     this.udx = udx

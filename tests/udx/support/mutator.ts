@@ -16,7 +16,10 @@ const STALE_AFTER = 8_192
  * is right, and one that says DESTROY ends the stream. So these break what a receiver can check: the header, the length, the
  * id, numbers that are long past or far ahead, acknowledgements of what was never sent, SACK ranges outside of the flight.
  */
-export function createMutator(seed: number, limit: number): { readonly count: number; tap: (bytes: Buffer, send: (bytes: Buffer) => void) => void } {
+export function createMutator(
+  seed: number,
+  limit: number,
+): { readonly count: number; tap: (bytes: Buffer, send: (bytes: Buffer) => void) => void } {
   const random = createRandom(seed)
   const below = (n: number) => Math.floor(random() * n)
   const header = createHeader()
@@ -30,7 +33,10 @@ export function createMutator(seed: number, limit: number): { readonly count: nu
     (packet) => withNumber(packet, 4, far(packet.readUInt32LE(4))),
     (packet) => {
       // Acknowledges what was never sent, and carries ranges of it.
-      const broken = Buffer.concat([packet.subarray(0, HEADER_SIZE), Buffer.from(Array.from({ length: below(600) }, () => below(256)))])
+      const broken = Buffer.concat([
+        packet.subarray(0, HEADER_SIZE),
+        Buffer.from(Array.from({ length: below(600) }, () => below(256))),
+      ])
       broken[2] = FLAG_SACK
       broken[3] = 0
       for (let at = HEADER_SIZE; at + 8 <= broken.length; at += 8) {
@@ -57,7 +63,8 @@ export function createMutator(seed: number, limit: number): { readonly count: nu
     count: 0,
     tap(bytes: Buffer, send: (bytes: Buffer) => void) {
       if (state.count >= limit || !readHeader(bytes, header)) return
-      if ((header.flags & FLAGS_NUMBERED) !== 0 && header.seq < 64 && old.length < 64 && bytes.length > HEADER_SIZE) old.push(Buffer.from(bytes))
+      if ((header.flags & FLAGS_NUMBERED) !== 0 && header.seq < 64 && old.length < 64 && bytes.length > HEADER_SIZE)
+        old.push(Buffer.from(bytes))
       const usable = mutations.length - (old.length > 0 && header.seq > STALE_AFTER ? 0 : 1)
       for (let i = 0; i < 4 && state.count < limit; i++) {
         const mutate = mutations[below(usable)] as (packet: Buffer) => Buffer

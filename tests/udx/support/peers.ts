@@ -45,7 +45,9 @@ export class Peer {
       })
     })
     if (this.process.stdout === null) throw new Error('no stdout')
-    createInterface({ input: this.process.stdout }).on('line', (line) => this.#waiting.shift()?.(JSON.parse(line) as Answer))
+    createInterface({ input: this.process.stdout }).on('line', (line) =>
+      this.#waiting.shift()?.(JSON.parse(line) as Answer),
+    )
   }
 
   /** Starts a peer and waits until it has joined. */

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import { runtimeBackend } from '../../../lib/udx/backend-runtime.ts'
 import { UDX } from '../../../lib/udx/index.ts'
 import { createFaultyBackend } from './faulty-backend.ts'
-import { addon, type AnySocket, type Dht, HyperDHT, type NoiseStream } from './hyperdht.ts'
+import { type AnySocket, addon, type Dht, HyperDHT, type NoiseStream } from './hyperdht.ts'
 import { createMutator } from './mutator.ts'
 
 /** What a worker can be told. Keys and topics are in hex, times in milliseconds. */
@@ -78,7 +78,12 @@ function waitFor(stream: NoiseStream, event: string, resolve: () => void, reject
 const failures = new WeakMap<NoiseStream, Error>()
 
 /** Reads messages: the first is the request or the answer, the others are bytes. */
-function read(stream: NoiseStream): { bytes: number; digest: () => string; first: Promise<string>; end: Promise<void> } {
+function read(stream: NoiseStream): {
+  bytes: number
+  digest: () => string
+  first: Promise<string>
+  end: Promise<void>
+} {
   const hash = createHash('sha256')
   let onFirst: ((text: string) => void) | undefined
   const state = {
@@ -118,7 +123,12 @@ async function serve(stream: NoiseStream): Promise<void> {
   stream.end()
 }
 
-async function transfer(publicKey: Uint8Array, direction: 'up' | 'down', bytes: number, move: boolean): Promise<Partial<Answer>> {
+async function transfer(
+  publicKey: Uint8Array,
+  direction: 'up' | 'down',
+  bytes: number,
+  move: boolean,
+): Promise<Partial<Answer>> {
   if (dht === undefined) throw new Error('not started')
   const stream = dht.connect(publicKey)
   const closed = new Promise<void>((resolve) => {
@@ -135,7 +145,10 @@ async function transfer(publicKey: Uint8Array, direction: 'up' | 'down', bytes: 
   if (direction === 'up') {
     const digest = await sendBytes(stream, bytes)
     stream.end()
-    const answer = JSON.parse(await Promise.race([input.first, input.end.then(() => '{}')])) as { digest?: string; bytes?: number }
+    const answer = JSON.parse(await Promise.race([input.first, input.end.then(() => '{}')])) as {
+      digest?: string
+      bytes?: number
+    }
     if (answer.digest !== digest || answer.bytes !== bytes) throw new Error('the bytes have changed')
   } else {
     await input.end
@@ -185,8 +198,15 @@ async function start(command: Extract<Command, { do: 'start' }>): Promise<Partia
     udx = new UDX({ backend: createFaultyBackend(runtimeBackend, faults) }) as unknown as { createSocket(): AnySocket }
   }
   const options = { udx, host: HOST }
-  if (command.bootstrap === undefined) dht = HyperDHT.bootstrapper(await freePort(), HOST, { ...options, bootstrap: [] })
-  else dht = new HyperDHT({ ...options, ephemeral: false, firewalled: false, bootstrap: [{ host: HOST, port: command.bootstrap }] })
+  if (command.bootstrap === undefined)
+    dht = HyperDHT.bootstrapper(await freePort(), HOST, { ...options, bootstrap: [] })
+  else
+    dht = new HyperDHT({
+      ...options,
+      ephemeral: false,
+      firewalled: false,
+      bootstrap: [{ host: HOST, port: command.bootstrap }],
+    })
   await dht.fullyBootstrapped()
   return { port: dht.address().port }
 }
@@ -206,7 +226,8 @@ async function execute(command: Command): Promise<Partial<Answer>> {
     case 'announce': {
       const cpu = process.cpuUsage()
       const begin = performance.now()
-      for (const topic of command.topics) await dht.announce(Buffer.from(topic, 'hex'), dht.defaultKeyPair, []).finished()
+      for (const topic of command.topics)
+        await dht.announce(Buffer.from(topic, 'hex'), dht.defaultKeyPair, []).finished()
       const used = process.cpuUsage(cpu)
       return { ms: performance.now() - begin, cpu: (used.user + used.system) / 1000 }
     }
@@ -230,7 +251,9 @@ async function execute(command: Command): Promise<Partial<Answer>> {
     case 'parallel': {
       const key = Buffer.from(command.publicKey, 'hex')
       const begin = performance.now()
-      const all = Array.from({ length: command.streams }, (_, i) => transfer(key, i % 2 ? 'up' : 'down', command.bytes, false))
+      const all = Array.from({ length: command.streams }, (_, i) =>
+        transfer(key, i % 2 ? 'up' : 'down', command.bytes, false),
+      )
       await Promise.all(all)
       return { found: all.length, ms: performance.now() - begin }
     }
