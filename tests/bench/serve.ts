@@ -1,7 +1,8 @@
 /**
- * Serving local content beside nginx, and the first byte of a miss that one of 20 peers can fill:
+ * Serving and proxying a blob of 1 GiB beside nginx, memory, and the first byte of a miss that one of 20 peers can fill, on
+ * each runtime named or on all three:
  *
- *   node tests/bench/serve.ts [node|deno|bun]
+ *   node tests/bench/serve.ts [node] [deno] [bun]
  */
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -17,7 +18,7 @@ import type { Digest } from '../../lib/oci/digest.ts'
 import { contentOf, makeImage } from '../../lib/oci/image.ts'
 import { OCI_CONFIG, OCI_LAYER, OCI_MANIFEST } from '../../lib/oci/media-type.ts'
 import { writeLayout } from '../../lib/store/layout-writer.ts'
-import { cpuSeconds, median, printTable, quantile, watchMemory } from './figures.ts'
+import { cpuSeconds, median, printTable, quantile, residentMebibytes, watchMemory } from './figures.ts'
 import { RUNTIMES, type RuntimeName, startLayoutMirror, startNginx } from './servers.ts'
 
 const SIZE = 2 ** 30
@@ -25,61 +26,84 @@ const ROUNDS = 5
 const PEERS = 20
 const LAYERS_PER_PEER = 25
 
-const runtime = (process.argv[2] ?? 'node') as RuntimeName
-if (!Object.hasOwn(RUNTIMES, runtime))
-  throw new Error(`unknown runtime ${runtime}; accepted are ${Object.keys(RUNTIMES).join(', ')}`)
+const names = process.argv.slice(2)
+const runtimes = (names.length > 0 ? names : Object.keys(RUNTIMES)) as RuntimeName[]
+const unknown = runtimes.find((name) => !Object.hasOwn(RUNTIMES, name))
+if (unknown !== undefined)
+  throw new Error(`unknown runtime ${unknown}; accepted are ${Object.keys(RUNTIMES).join(', ')}`)
 await using parts = new AsyncDisposableStack()
 const dir = await mkdtemp(join(tmpdir(), 'swarmirror-bench-'))
 parts.defer(() => rm(dir, { recursive: true, force: true }))
 
 await benchServing()
-await benchMisses()
+for (const runtime of runtimes) await benchMisses(runtime)
 
-/** One file of 1 GiB, over loopback, by curl: the mirror's registry door and nginx in turns. */
+/** What is measured: a server, and where it has the blob. */
+interface Subject {
+  readonly name: string
+  readonly pid: number
+  readonly url: string
+  readonly rates: number[]
+  readonly cpu: number[]
+  readonly idle: number
+  growth: number
+}
+
+function subject(name: string, pid: number, url: string): Subject {
+  return { name, pid, url, rates: [], cpu: [], idle: residentMebibytes(pid), growth: 0 }
+}
+
+/** One file of 1 GiB, over loopback, by curl: nginx and each door of the mirrors in turns. */
 async function benchServing(): Promise<void> {
   await using servers = new AsyncDisposableStack()
   const layout = join(dir, 'big')
   const digest = await writeBigLayout(layout)
+  const empty = join(dir, 'none')
+  await writeLayout(empty, [])
   const files = join(dir, 'files')
   await mkdir(files)
   await link(join(layout, 'blobs', 'sha256', digest.slice('sha256:'.length)), join(files, 'blob'))
   const nginx = await startNginx(join(dir, 'nginx'), files)
   servers.defer(() => nginx.stop())
-  const mirror = await startLayoutMirror(runtime, layout)
-  servers.defer(() => mirror.kill())
-
-  const subjects = [
-    { name: 'nginx', pid: nginx.pid, url: `${nginx.url}/blob` },
-    {
-      name: `mirror on ${runtime}`,
-      pid: mirror.pid,
-      url: `http://${mirror.registry}/v2/bench/big/blobs/${digest}?ns=bench.example`,
-    },
-  ].map((subject) => ({ ...subject, rates: [] as number[], cpu: [] as number[], growth: [] as number[] }))
+  const subjects = [subject('nginx, from a file', nginx.pid, `${nginx.url}/blob`)]
+  const path = `/v2/bench/big/blobs/${digest}?ns=bench.example`
+  for (const runtime of runtimes) {
+    const holder = await startLayoutMirror(runtime, layout)
+    servers.defer(() => holder.kill())
+    const asker = await startLayoutMirror(runtime, empty, ['--bootstrap', holder.peer, '--lookup-timeout', '1s'])
+    servers.defer(() => asker.kill())
+    subjects.push(
+      subject(`${runtime}, from a file, registry door`, holder.pid, `http://${holder.registry}${path}`),
+      subject(`${runtime}, from a file, peer door`, holder.pid, `http://${holder.peer}${path}`),
+      subject(`${runtime}, from a peer, registry door`, asker.pid, `http://${asker.registry}${path}`),
+    )
+  }
   for (let round = 0; round <= ROUNDS; round++) {
-    for (const subject of subjects) {
-      const memory = watchMemory(subject.pid)
-      const before = cpuSeconds(subject.pid)
-      const seconds = await download(subject.url)
+    for (const one of subjects) {
+      const memory = watchMemory(one.pid)
+      const before = cpuSeconds(one.pid)
+      const seconds = await download(one.url)
       const { growth } = memory.stop()
-      // The first round warms up the page cache and the compilers.
+      one.growth = Math.max(one.growth, growth)
+      // The first round warms up the page cache and the compilers; only its memory counts.
       if (round === 0) continue
-      subject.rates.push(SIZE / 1e9 / seconds)
-      subject.cpu.push((cpuSeconds(subject.pid) - before) / (SIZE / 1e9))
-      subject.growth.push(growth)
+      one.rates.push(SIZE / 1e9 / seconds)
+      one.cpu.push((cpuSeconds(one.pid) - before) / (SIZE / 1e9))
     }
   }
   const [reference] = subjects
-  console.log(`\nServing a local blob of 1 GiB over loopback, median of ${ROUNDS} rounds in turns:\n`)
+  const ratio = (own: readonly number[], other: readonly number[] = []) => (median(own) / median(other)).toFixed(2)
+  console.log(`\nA blob of 1 GiB over loopback, median of ${ROUNDS} rounds in turns:\n`)
   printTable(
-    ['server', 'GB/s', 'of nginx', 'CPU s/GB', 'of nginx', 'memory growth MiB (most)'],
-    subjects.map(({ name, rates, cpu, growth }) => [
+    ['server', 'GB/s', 'of nginx', 'CPU s/GB', 'of nginx', 'idle MiB', 'growth MiB (most)'],
+    subjects.map(({ name, rates, cpu, idle, growth }) => [
       name,
       median(rates).toFixed(2),
-      (median(rates) / median(reference?.rates ?? [])).toFixed(2),
+      ratio(rates, reference?.rates),
       median(cpu).toFixed(2),
-      (median(cpu) / median(reference?.cpu ?? [])).toFixed(2),
-      Math.max(...growth).toFixed(1),
+      ratio(cpu, reference?.cpu),
+      idle.toFixed(0),
+      growth.toFixed(1),
     ]),
   )
 }
@@ -122,7 +146,7 @@ async function download(url: string): Promise<number> {
 }
 
 /** A mirror that has nothing asks for blobs of which each is at one of PEERS others. */
-async function benchMisses(): Promise<void> {
+async function benchMisses(runtime: RuntimeName): Promise<void> {
   await using mirrors = new AsyncDisposableStack()
   const digests: Digest[] = []
   let bootstrap: string | undefined
@@ -134,7 +158,7 @@ async function benchMisses(): Promise<void> {
   }
   for (let peer = 0; peer < PEERS; peer++) {
     const image = makeImage({ layers: LAYERS_PER_PEER, layerSize: 1024, seed: peer + 1 })
-    const layout = join(dir, `peer-${peer}`)
+    const layout = join(dir, `${runtime}-${peer}`)
     await writeLayout(layout, [{ image, names: [`bench.example/bench/peer-${peer}:1`] }])
     await start(layout)
     digests.push(
@@ -143,8 +167,7 @@ async function benchMisses(): Promise<void> {
         .map(({ descriptor }) => descriptor.digest),
     )
   }
-  const empty = join(dir, 'empty')
-  await writeLayout(empty, [])
+  const empty = join(dir, 'none')
   const asker = await start(empty)
   const agent = new Agent({ keepAlive: true })
   mirrors.defer(() => agent.destroy())
