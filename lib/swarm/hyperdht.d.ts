@@ -22,6 +22,8 @@ declare module 'hyperdht' {
   }
   export interface QueryOptions {
     readonly nodes?: readonly Address[]
+    /** How often a request that was not answered is sent again. */
+    readonly retries?: number
   }
   export interface Options {
     readonly host?: string

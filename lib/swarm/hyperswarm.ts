@@ -190,7 +190,8 @@ class HyperswarmRouter implements Router {
 
   async #unannounce(key: Key): Promise<void> {
     const { dht, keyPair } = this.#swarm
-    await dht.unannounce(this.#topic(key), keyPair, this.#includingSelf())
+    // A node that just died must not hold up the stop of this one; what it stored went with it.
+    await dht.unannounce(this.#topic(key), keyPair, { ...this.#includingSelf(), retries: 1 })
   }
 
   #topic(key: Key): Uint8Array {
