@@ -1,6 +1,8 @@
 import type { Descriptor } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
 import type { OciError } from '../oci/error.ts'
-import { etagOf } from '../oci/etag.ts'
+import { etagOf, matchesIfNoneMatch, matchesIfRange } from '../oci/etag.ts'
+import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
 import { type ByteRange, formatContentRange, formatUnsatisfiedRange, lengthOf } from '../oci/range.ts'
 
 /** Where the content of an answer came from: this node, or another one. */
@@ -45,4 +47,23 @@ export function unsatisfiableAnswer(size: number): Response {
     status: 416,
     headers: { 'Content-Range': formatUnsatisfiedRange(size), 'Content-Length': '0' },
   })
+}
+
+/**
+ * The 304 that is due if the client has the content already. Only for GET: containerd takes a 304 to a HEAD for a failed
+ * pull, and nobody else needs one.
+ */
+export function notModifiedAnswer(request: Request, digest: Digest): Response | undefined {
+  if (request.method === 'HEAD' || !matchesIfNoneMatch(request.headers.get('if-none-match'), digest)) return undefined
+  return new Response(null, { status: 304, headers: { ETag: etagOf(digest) } })
+}
+
+/**
+ * The Range header, unless it does not count: for a manifest, with an If-Range of other content, and for HEAD (RFC 9110,
+ * section 14.2: a server must ignore it for every method but GET).
+ */
+export function rangeHeaderOf(target: ManifestTarget | BlobTarget, request: Request): string | undefined {
+  if (target.kind === 'manifest' || request.method === 'HEAD') return undefined
+  if (!matchesIfRange(request.headers.get('if-range'), target.digest)) return undefined
+  return request.headers.get('range') ?? undefined
 }

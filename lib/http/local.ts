@@ -1,10 +1,9 @@
-import { etagOf, matchesIfNoneMatch, matchesIfRange } from '../oci/etag.ts'
 import { isManifestMediaType } from '../oci/media-type.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
-import { type ByteRange, parseRange } from '../oci/range.ts'
+import { parseRange } from '../oci/range.ts'
 import { fileResponse } from '../runtime/file-response.ts'
 import type { ContentStore } from '../store/store.ts'
-import { contentHead, unsatisfiableAnswer } from './answer.ts'
+import { contentHead, notModifiedAnswer, rangeHeaderOf, unsatisfiableAnswer } from './answer.ts'
 
 /**
  * Answers with what this node has; `undefined` if it has not. Manifests are served under `manifests` and everything else
@@ -22,16 +21,11 @@ export async function answerLocally(
   if (descriptor === undefined) return undefined
   if (isManifestMediaType(descriptor.mediaType) !== (target.kind === 'manifest')) return undefined
 
-  // containerd takes a 304 to a HEAD for a failed pull, and nobody else needs one.
-  if (request.method !== 'HEAD' && matchesIfNoneMatch(request.headers.get('if-none-match'), digest)) {
-    return new Response(null, { status: 304, headers: { ETag: etagOf(digest) } })
-  }
-  let range: ByteRange | undefined
-  if (target.kind === 'blob' && matchesIfRange(request.headers.get('if-range'), digest)) {
-    const requested = parseRange(request.headers.get('range'), descriptor.size)
-    if (requested.kind === 'unsatisfiable') return unsatisfiableAnswer(descriptor.size)
-    if (requested.kind === 'part') range = requested.range
-  }
+  const unmodified = notModifiedAnswer(request, digest)
+  if (unmodified !== undefined) return unmodified
+  const requested = parseRange(rangeHeaderOf(target, request) ?? null, descriptor.size)
+  if (requested.kind === 'unsatisfiable') return unsatisfiableAnswer(descriptor.size)
+  const range = requested.kind === 'part' ? requested.range : undefined
   const head = contentHead(descriptor, range, 'local')
   if (request.method === 'HEAD') return new Response(null, head)
   const body = await store.open(digest, range, signal)

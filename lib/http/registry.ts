@@ -1,9 +1,8 @@
 import type { Hono } from 'hono'
-import { matchesIfRange } from '../oci/etag.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { PeerContent } from '../transfer/peer-content.ts'
-import { contentHead, unsatisfiableAnswer } from './answer.ts'
+import { contentHead, notModifiedAnswer, rangeHeaderOf, unsatisfiableAnswer } from './answer.ts'
 import { createDoor, type DoorDependencies } from './door.ts'
 import { answerLocally } from './local.ts'
 
@@ -28,14 +27,13 @@ async function answerFromPeer(
   request: Request,
 ): Promise<Response | undefined> {
   const method = request.method === 'HEAD' ? 'HEAD' : 'GET'
-  const found = await peers.fetch({ target, method, range: rangeOf(target, request) }, request.signal)
+  const found = await peers.fetch({ target, method, range: rangeHeaderOf(target, request) }, request.signal)
   if (found === undefined) return undefined
   if (found.kind === 'unsatisfiable') return unsatisfiableAnswer(found.size)
+  const unmodified = notModifiedAnswer(request, found.descriptor.digest)
+  if (unmodified !== undefined) {
+    await found.body?.cancel()
+    return unmodified
+  }
   return new Response(found.body, contentHead(found.descriptor, found.range, 'peer'))
-}
-
-/** The Range header, unless it does not count: for a manifest, or with an If-Range of other content. */
-function rangeOf(target: ManifestTarget | BlobTarget, request: Request): string | undefined {
-  if (target.kind === 'manifest' || !matchesIfRange(request.headers.get('if-range'), target.digest)) return undefined
-  return request.headers.get('range') ?? undefined
 }
