@@ -40,6 +40,11 @@ test('holders: an image that all of them removed is soon offered by nobody', asy
       [],
     )
   }
+  await until(
+    'all announcements to be taken back',
+    async () => Object.values(await cluster.announcers(keys)).every((names) => names.length === 0),
+    SOON,
+  )
   await a.pull(image.reference)
   await c.untilOffered(image)
 })
