@@ -203,7 +203,7 @@ test('calls fail in time at a socket where nobody speaks gRPC', async () => {
   })
 })
 
-test('a socket that is not there or not allowed is told apart', async () => {
+test('calls fail as unavailable at a socket that is not there', async () => {
   await withTemporaryDirectory(async (directory) => {
     const client = createContainerdClient({ socket: join(directory, 'none.sock'), namespace: 'one' })
     await assert.rejects(client.version(never), failsWith('unavailable'))
