@@ -1,17 +1,19 @@
-import { isIPv4, isIPv6 } from 'node:net'
-import { parseArgs } from 'node:util'
+import { isIPv4 } from 'node:net'
 import * as v from 'valibot'
 import { LOG_LEVELS } from './observe/log.ts'
-import { parseRegistry } from './oci/reference.ts'
-import type { BootstrapEntry } from './swarm/bootstrap.ts'
+import {
+  type Address,
+  isSwarmKey,
+  readAddress,
+  readBootstrap,
+  readDuration,
+  readExpressions,
+  readRegistries,
+  readStore,
+  readSwarmKey,
+} from './setting-values.ts'
 
-/** Where a door listens. Port 0 is any free port. */
-export interface Address {
-  readonly host: string
-  readonly port: number
-}
-
-export type StoreSetting = { readonly kind: 'containerd' } | { readonly kind: 'oci-layout'; readonly dir: string }
+export type { Address, StoreSetting } from './setting-values.ts'
 
 /** Turns the text of a setting into its value; a {@link Problem} says what was wrong and what is accepted. */
 const reading = <T>(read: (text: string) => T) =>
@@ -27,7 +29,7 @@ const reading = <T>(read: (text: string) => T) =>
     }),
   )
 
-const address = reading((text) => readAddress(text))
+const address = reading(readAddress)
 const ipv4Address = reading((text) => {
   const read = readAddress(text)
   if (!isIPv4(read.host)) throw new Error('expected an IPv4 address: Hyperswarm encodes addresses as IPv4')
@@ -120,13 +122,13 @@ export const SETTINGS = {
     default: undefined,
     shownDefault: 'all',
     meaning: 'comma list of registries (`docker.io,registry.example:5000`): only these are mirrored',
-    schema: reading((list) => new Set(split(list).map(parseRegistry)) as ReadonlySet<string>),
+    schema: reading(readRegistries),
   },
   exclude: {
     default: undefined,
     shownDefault: 'none',
     meaning: 'comma list of regular expressions on `registry/repository:tag`: matches are neither served nor announced',
-    schema: reading((list) => split(list).map(readRegExp) as readonly RegExp[]),
+    schema: reading(readExpressions),
   },
   tags: {
     default: 'cached',
@@ -229,8 +231,9 @@ export function readSettings({ flags, environment, readFile }: SettingSources): 
       problems.push(`${keyFile.origin} ${JSON.stringify(keyFile.text)}: ${(error as Error).message}`)
     }
   }
-  if (problems.length === 0) problems.push(...contradictions(settings as Settings))
-  if (problems.length > 0) throw new ConfigurationError(problems)
+  const keyGiven = keyFile !== undefined || given['swarm-key'] !== undefined
+  problems.push(...contradictions(settings as Partial<Settings>, keyGiven))
+  if (problems.length > 0) throw new ConfigurationError(tellable(problems, [...flags, ...Object.values(environment)]))
   return settings as Settings
 }
 
@@ -257,38 +260,71 @@ function readEnvironment(environment: SettingSources['environment']): GivenSetti
   return given
 }
 
+/** Reads `--name value` and `--name=value`. A value that follows does not begin with `--`: that is the next flag. */
 function readFlags(flags: readonly string[], problems: string[]): GivenSettings {
   const given: GivenSettings = {}
-  const options = Object.fromEntries(Object.keys(SETTINGS).map((name) => [name, { type: 'string' as const }]))
-  const { tokens } = parseArgs({ args: [...flags], options, strict: false, tokens: true })
-  for (const token of tokens) {
-    if (token.kind === 'positional') problems.push(`unexpected argument ${JSON.stringify(token.value)}`)
-    if (token.kind !== 'option') continue
-    const flag = token.rawName
-    if (!Object.hasOwn(SETTINGS, token.name)) problems.push(`unknown flag ${flag}; see --help`)
-    else if (token.value === undefined || (!token.inlineValue && token.value.startsWith('--'))) {
-      problems.push(`${flag}: expected a value`)
-    } else if (Object.hasOwn(given, token.name)) problems.push(`${flag}: given more than once`)
-    else given[token.name as SettingName] = { text: token.value, origin: flag }
+  for (let at = 0; at < flags.length; at++) {
+    const flag = flags[at] ?? ''
+    if (!flag.startsWith('-')) {
+      problems.push(`unexpected argument ${JSON.stringify(flag)}`)
+      continue
+    }
+    const [, origin = flag, inline] = /^([^=]*)=(.*)$/s.exec(flag) ?? []
+    const name = origin.slice(2)
+    if (!origin.startsWith('--') || !isSettingName(name)) {
+      problems.push(`unknown flag ${origin}; see --help`)
+      continue
+    }
+    const next = flags[at + 1]
+    const following = next?.startsWith('--') ? undefined : next
+    if (inline === undefined && following !== undefined) at++
+    const text = inline ?? following
+    if (text === undefined) problems.push(`${origin}: expected a value`)
+    else if (given[name] !== undefined) problems.push(`${origin}: given more than once`)
+    else given[name] = { text, origin }
   }
   return given
 }
 
-function contradictions(settings: Settings): string[] {
+function isSettingName(name: string): name is SettingName {
+  return Object.hasOwn(SETTINGS, name)
+}
+
+/**
+ * Makes of each problem one line that may be logged: without control characters, and without a swarm key that was given
+ * in a wrong place.
+ */
+function tellable(problems: readonly string[], given: readonly (string | undefined)[]): string[] {
+  const secrets = given
+    .flatMap((text = '') => [text, text.replace(/^-+/, ''), text.slice(text.indexOf('=') + 1)])
+    .filter(isSwarmKey)
+    .map((secret) => new RegExp(secret, 'gi'))
+  return problems.map((problem) => {
+    const safe = secrets.reduce((text, secret) => text.replace(secret, '(swarm key)'), problem)
+    return safe.replace(
+      /[\p{Cc}\u2028\u2029]/gu,
+      (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    )
+  })
+}
+
+/** What is wrong between settings, as far as they could be read. */
+function contradictions(settings: Partial<Settings>, keyGiven: boolean): string[] {
   const problems: string[] = []
-  const doors = ['listen', 'peer-listen', 'admin-listen'] as const
-  const open = doors.filter((door) => !isLoopback(settings[door].host))
-  if (open.length > 0 && settings['swarm-key'] === undefined) {
-    const names = open.map((door) => `--${door}`).join(', ')
+  const doors = (['listen', 'peer-listen', 'admin-listen'] as const).flatMap((name) => {
+    const address = settings[name]
+    return address === undefined ? [] : [{ flag: `--${name}`, address }]
+  })
+  const open = doors.filter(({ address }) => !isLoopback(address.host))
+  if (open.length > 0 && !keyGiven) {
+    const flags = open.map(({ flag }) => flag).join(', ')
     problems.push(
-      `${names}: a door beyond loopback needs a swarm key; give --swarm-key or --swarm-key-file (\`key\` prints a fresh one)`,
+      `${flags}: a door beyond loopback needs a swarm key; give --swarm-key or --swarm-key-file (\`key\` prints a fresh one)`,
     )
   }
-  for (const [index, door] of doors.entries()) {
+  for (const [index, { flag, address }] of doors.entries()) {
     for (const other of doors.slice(index + 1)) {
-      if (collide(settings[door], settings[other])) {
-        problems.push(`--${door} and --${other}: both on port ${settings[door].port}`)
-      }
+      if (collide(address, other.address)) problems.push(`${flag} and ${other.flag}: both on port ${address.port}`)
     }
   }
   return problems
@@ -297,67 +333,4 @@ function contradictions(settings: Settings): string[] {
 function collide(a: Address, b: Address): boolean {
   const everywhere = (host: string) => host === '0.0.0.0' || host === '::'
   return a.port !== 0 && a.port === b.port && (a.host === b.host || everywhere(a.host) || everywhere(b.host))
-}
-
-function split(list: string): string[] {
-  return list
-    .split(',')
-    .map((item) => item.trim())
-    .filter((item) => item !== '')
-}
-
-function readPort(digits: string | undefined, least: number): number {
-  const port = /^\d{1,5}$/.test(digits ?? '') ? Number(digits) : Number.NaN
-  if (!(port >= least && port <= 65_535)) throw new Error(`expected a port from ${least} to 65535 after the last colon`)
-  return port
-}
-
-function readAddress(text: string): Address {
-  const colon = text.lastIndexOf(':')
-  const host = text.slice(0, Math.max(colon, 0)).replace(/^\[(.*)\]$/, '$1')
-  const bracketed = text.startsWith('[')
-  const known = bracketed ? isIPv6(host) : isIPv4(host) || host === 'localhost'
-  if (!known) throw new Error('expected IPv4:port, [IPv6]:port or localhost:port')
-  return { host, port: readPort(text.slice(colon + 1), 0) }
-}
-
-function readBootstrap(list: string): readonly BootstrapEntry[] {
-  return split(list).map((item) => {
-    const parts = item.split(':')
-    const kind = parts[0] === 'dns' ? 'dns' : 'host'
-    const [host, port, ...rest] = kind === 'dns' ? parts.slice(1) : parts
-    if (host === undefined || host === '' || rest.length > 0 || !/^[A-Za-z0-9._-]+$/.test(host)) {
-      throw new Error(`expected host:port or dns:name:port in ${JSON.stringify(item)}`)
-    }
-    return { kind, host, port: readPort(port, 1) }
-  })
-}
-
-/** Reads 32 bytes from 64 hexadecimal digits, or from base64url with or without padding. */
-function readSwarmKey(text: string): Uint8Array {
-  if (/^[0-9a-fA-F]{64}$/.test(text)) return new Uint8Array(Buffer.from(text, 'hex'))
-  if (/^[A-Za-z0-9_-]{43}=?$/.test(text)) return new Uint8Array(Buffer.from(text, 'base64url'))
-  throw new Error('expected 32 bytes as 64 hexadecimal digits or 43 characters of base64url (`key` prints a fresh one)')
-}
-
-function readStore(text: string): StoreSetting {
-  if (text === 'containerd') return { kind: 'containerd' }
-  const dir = /^oci-layout:(.+)$/s.exec(text)?.[1]
-  if (dir === undefined) throw new Error('expected `containerd` or `oci-layout:DIR`')
-  return { kind: 'oci-layout', dir }
-}
-
-function readRegExp(source: string): RegExp {
-  return new RegExp(source)
-}
-
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 }
-
-/** Reads a duration into milliseconds. */
-function readDuration(text: string): number {
-  const [, amount, unit] = /^(\d+(?:\.\d+)?)(ms|s|m)$/.exec(text) ?? []
-  const factor = UNITS[unit ?? '']
-  if (amount === undefined || factor === undefined)
-    throw new Error('expected a number with `ms`, `s` or `m`, as in 100ms')
-  return Number(amount) * factor
 }
