@@ -13,10 +13,8 @@ const push = async (name: string) =>
 /** Pulls on one node, without upstream, what another one has. */
 async function assertPulls(node: Node, image: PushedImage): Promise<void> {
   await node.untilOffered(image)
-  await registry.daemon.stop()
-  await node.pull(image.reference)
+  await registry.whileDown(() => node.pull(image.reference))
   assert.deepEqual(await node.wrongFiles(image.reference, image), [])
-  await registry.daemon.start()
 }
 
 /** "Within seconds": one order of magnitude above what it takes, for a busy machine. */

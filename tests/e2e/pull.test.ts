@@ -42,18 +42,16 @@ test('pull: without upstream, by tag and by digest, with CRI and with ctr', asyn
   await a.pull(second.reference)
   await b.ctrPull(third.reference)
   for (const image of [first, second, third]) await c.untilOffered(image)
-  await registry.daemon.stop()
-
-  await c.pull(first.reference)
-  await assertUsable(c, first)
-  await c.pull(second.digestReference)
-  await assertUsable(c, second, second.digestReference)
-  await c.ctrPull(third.reference)
-  await assertUsable(c, third)
-  await b.ctrPull(second.digestReference)
-  await assertUsable(b, second, second.digestReference)
-
-  await registry.daemon.start()
+  await registry.whileDown(async () => {
+    await c.pull(first.reference)
+    await assertUsable(c, first)
+    await c.pull(second.digestReference)
+    await assertUsable(c, second, second.digestReference)
+    await c.ctrPull(third.reference)
+    await assertUsable(c, third)
+    await b.ctrPull(second.digestReference)
+    await assertUsable(b, second, second.digestReference)
+  })
 })
 
 test('pull: an image of Docker Hub, by its short name', async () => {
@@ -63,17 +61,15 @@ test('pull: an image of Docker Hub, by its short name', async () => {
     'C to be offered the tag',
     async () => (await c.curl('/v2/library/hub/manifests/v1?ns=docker.io')).status === 200,
   )
-  await registry.daemon.stop()
-  await c.pull('hub:v1')
+  await registry.whileDown(() => c.pull('hub:v1'))
   await assertUsable(c, image)
-  await registry.daemon.start()
 })
 
 test('pull: without upstream and without a holder it fails, soon', async () => {
   const unknown = await push('team/unknown', [1000])
-  await registry.daemon.stop()
-  await assert.rejects(() => a.pull(unknown.reference, { timeoutMs: 30_000 }), /connection refused/)
-  await registry.daemon.start()
+  await registry.whileDown(() =>
+    assert.rejects(() => a.pull(unknown.reference, { timeoutMs: 30_000 }), /connection refused/),
+  )
   await a.pull(unknown.reference)
   await assertUsable(a, unknown)
 })

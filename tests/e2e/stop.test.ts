@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { afterEach, test } from 'node:test'
 import { digestKey } from '../../lib/oci/key.ts'
 import { blobPath, type Node, type PushedImage, testCluster, until } from './harness/index.ts'
 
@@ -18,6 +18,13 @@ const PARTIAL_FILE = 18
 
 const push = async (name: string) =>
   await registry.push(await cluster.makeImage({ seed: name, layers: [LAYER] }), `${name}:v1`)
+
+/** Every test begins with a B that serves at full speed. */
+afterEach(async () => {
+  await b.network.unshape('out')
+  if (b.mirror.running) await b.mirror.kill()
+  await b.mirror.start()
+})
 
 /** Lets B alone hold the image, and C be in the middle of getting its layer from there, slowly. */
 async function inTheMiddle(image: PushedImage): Promise<ReturnType<Node['startCurl']>> {
@@ -41,7 +48,6 @@ test('stop: SIGTERM withdraws, finishes the running transfer, and ends with 0', 
   const result = await transfer.result
   assert.deepEqual([result.exitCode, result.status, result.size], [0, 200, image.own.layers[0]?.size])
   assert.equal(await stopped, 0)
-  await b.network.unshape('out')
   await b.mirror.start()
   await a.untilOffered(image)
 })
@@ -58,8 +64,6 @@ test('stop: a peer that is killed in mid-body ends the transfer with FIN', async
   const result = await transfer.result
   assert.equal(result.exitCode, PARTIAL_FILE, result.error)
   assert.ok(result.size >= MIDDLE && result.size < LAYER, `${result.size} bytes`)
-  await b.network.unshape('out')
-  await b.mirror.start()
 })
 
 test('stop: a pull whose peer is killed in mid-body goes on upstream at the offset', async () => {
@@ -75,7 +79,6 @@ test('stop: a pull whose peer is killed in mid-body goes on upstream at the offs
     await b.mirror.kill()
     await pulled
   })
-  await b.network.unshape('out')
   assert.deepEqual(await c.wrongFiles(image.reference, image), [])
   const upstream = asked.filter(({ target }) => target.includes(layer.digest))
   assert.deepEqual(
@@ -83,5 +86,4 @@ test('stop: a pull whose peer is killed in mid-body goes on upstream at the offs
     [206],
   )
   assert.ok((upstream[0]?.bytes ?? 0) < LAYER - MIDDLE, `${upstream[0]?.bytes} bytes from upstream`)
-  await b.mirror.start()
 })

@@ -18,7 +18,7 @@
  * else; the bridge is in a namespace of its own, so the machine's network does not change. Every {@link Node} has a
  * containerd (`node.containerd`) and a mirror (`node.mirror`), both {@link Daemon}s: `start`, `stop` (SIGTERM, tells the exit
  * code), `kill` (SIGKILL), `pause` and `resume` (SIGSTOP, SIGCONT), `restart`, `output`. The {@link Registry} is the upstream: the
- * images are `registry.test/...`, `registry.daemon.stop()` takes it away, `registry.requestsDuring()` tells what it was asked.
+ * images are `registry.test/...`, `registry.whileDown()` takes it away, `registry.requestsDuring()` tells what it was asked.
  * Every node's hosts.toml points to its mirror first and to the upstream second; `node.writeHosts()` changes that.
  *
  * **Faults.** `node.network.cutOff()`, `loseIncoming(percent)` and `heal()` by nftables, `shape('out', bytesPerSecond)` by tc;

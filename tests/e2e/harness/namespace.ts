@@ -75,12 +75,12 @@ export class Namespace {
   async shape(direction: 'in' | 'out', bytesPerSecond: number): Promise<void> {
     const burst = Math.max(LEAST_BURST, Math.ceil(bytesPerSecond / 100))
     const rate = ['rate', `${bytesPerSecond * 8}bit`, 'burst', `${burst}b`, 'latency', `${SHAPED_LATENCY_MS}ms`]
-    await run('tc', [...this.#end(direction, 'replace'), 'tbf', ...rate])
+    await run('tc', [...this.#end(direction), 'tbf', ...rate])
   }
 
-  /** Ends {@link shape} in that direction. */
+  /** Ends {@link shape} in that direction, if there was one. */
   async unshape(direction: 'in' | 'out'): Promise<void> {
-    await run('tc', this.#end(direction, 'delete'))
+    await run('tc', [...this.#end(direction), 'noqueue'])
   }
 
   async #setFaults(incoming: string, outgoing = incoming): Promise<void> {
@@ -92,8 +92,8 @@ export class Namespace {
   }
 
   /** A link is shaped where it sends: on the host for `out`, on the bridge's port for `in`. */
-  #end(direction: 'in' | 'out', action: string): string[] {
+  #end(direction: 'in' | 'out'): string[] {
     const [namespace, device] = direction === 'out' ? [this.name, 'eth0'] : [this.#bridge, this.#port]
-    return ['-netns', namespace, 'qdisc', action, 'dev', device, 'root']
+    return ['-netns', namespace, 'qdisc', 'replace', 'dev', device, 'root']
   }
 }

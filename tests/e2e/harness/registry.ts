@@ -70,6 +70,16 @@ export class Registry {
     return { ...image, repository, tag, reference, digestReference }
   }
 
+  /** Stops the registry for as long as `work` takes. */
+  async whileDown<T>(work: () => Promise<T>): Promise<T> {
+    await this.daemon.stop()
+    try {
+      return await work()
+    } finally {
+      await this.daemon.start()
+    }
+  }
+
   /** What the registry was asked while `work` was done, in the order of its answers. */
   async requestsDuring(work: () => Promise<unknown>): Promise<UpstreamRequest[]> {
     const before = (await this.#requestsUntilNow()).length
