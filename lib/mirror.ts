@@ -70,7 +70,7 @@ async function start(
     exclude: settings.exclude,
     resolvesTags: settings.tags === 'cached',
   })
-  const store = await openStore(settings, policy, log)
+  const store = await openStore(settings, policy, log, parts)
   parts.defer(() => store.close())
   const dataDir = settings['data-dir']
   const memory = dataDir === undefined ? undefined : await NodeMemory.open(dataDir, log)
@@ -126,7 +126,12 @@ async function start(
   }
 }
 
-async function openStore(settings: Settings, policy: Policy, log: Logger): Promise<ContentStore> {
+async function openStore(
+  settings: Settings,
+  policy: Policy,
+  log: Logger,
+  parts: AsyncDisposableStack,
+): Promise<ContentStore> {
   const { store } = settings
   const options = { admits: policy.admits }
   if (store.kind === 'oci-layout') {
@@ -139,11 +144,9 @@ async function openStore(settings: Settings, policy: Policy, log: Logger): Promi
     }
   }
   const target = { socket: settings['containerd-socket'], namespace: settings['containerd-namespace'] }
-  const contentRoot = settings['containerd-content']
-  return createContainerdStore(
-    { client: createContainerdClient(target), log },
-    { ...options, ...(contentRoot === undefined ? {} : { contentRoot }) },
-  )
+  const client = createContainerdClient(target)
+  parts.defer(() => client.close())
+  return createContainerdStore({ client, log }, { ...options, contentRoot: settings['containerd-content'] })
 }
 
 /** Keeps announced what the store holds, from its first word on. */

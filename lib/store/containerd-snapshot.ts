@@ -2,7 +2,9 @@ import type { ContainerdClient, Image } from '../containerd/client.ts'
 import { ContainerdError } from '../containerd/error.ts'
 import type { Digest } from '../oci/digest.ts'
 import { digestKey, type Key, tagKey } from '../oci/key.ts'
+import type { Policy } from '../oci/policy.ts'
 import { formatReference, parseFullReference, type TaggedReference } from '../oci/reference.ts'
+import { admittedNames } from './admission.ts'
 import { type WalkProblem, walkHeld } from './walk.ts'
 
 /** Most bytes of manifests kept between two snapshots: some 2000 images with an index of several platforms each. */
@@ -14,6 +16,8 @@ export interface Snapshot {
   readonly keys: ReadonlySet<Key>
   /** What the images say of their content. */
   readonly mediaTypes: ReadonlyMap<Digest, string>
+  /** Digests that are there, but only for images that the policy does not admit. */
+  readonly withheld: ReadonlySet<Digest>
   /** Whether anything may differ from the snapshot before. */
   readonly changed: boolean
 }
@@ -28,10 +32,12 @@ export interface Snapshots {
 }
 
 /**
+ * @param admits which images count; the others are walked only to know what to withhold
  * @param onProblem told once of each thing that is wrong, for as long as it stays so
  */
 export function createSnapshots(
   client: Pick<ContainerdClient, 'images' | 'listContent' | 'readContent'>,
+  admits: Policy['admits'],
   onProblem: (problem: WalkProblem) => void,
 ): Snapshots {
   let last: { snapshot: Snapshot; images: readonly Image[]; sizes: ReadonlyMap<Digest, number> } | undefined
@@ -60,14 +66,21 @@ export function createSnapshots(
       if (!told.has(text) && !problems.has(text)) onProblem(found)
       problems.add(text)
     }
-    const mediaTypes = new Map<Digest, string>()
-    const targets = images.map(({ target }) => target)
-    for await (const { digest, mediaType } of walkHeld(targets, source, { signal, onProblem: noteProblem })) {
-      mediaTypes.set(digest, mediaType)
+    const reach = async (from: readonly Image[]) => {
+      const mediaTypes = new Map<Digest, string>()
+      const targets = from.map(({ target }) => target)
+      for await (const { digest, mediaType } of walkHeld(targets, source, { signal, onProblem: noteProblem })) {
+        mediaTypes.set(digest, mediaType)
+      }
+      return mediaTypes
     }
+    const { admitted, refused } = sortOut(images, admits)
+    const mediaTypes = await reach(admitted)
+    const withheld = new Set((await reach(refused)).keys())
+    for (const digest of mediaTypes.keys()) withheld.delete(digest)
     manifests = kept
     told = problems
-    return mediaTypes
+    return { keys: keysOf(admitted, mediaTypes), mediaTypes, withheld }
   }
 
   return {
@@ -78,8 +91,7 @@ export function createSnapshots(
       if (last !== undefined && sameImages(last.images, images) && sameSizes(last.sizes, sizes)) {
         return { ...last.snapshot, changed: false }
       }
-      const mediaTypes = await walk(images, sizes, signal)
-      const snapshot = { keys: keysOf(images, mediaTypes), mediaTypes, changed: true }
+      const snapshot = { ...(await walk(images, sizes, signal)), changed: true }
       last = { snapshot, images, sizes }
       return snapshot
     },
@@ -127,6 +139,21 @@ export async function readWhole(
     throw error
   }
   return bytes.subarray(0, at)
+}
+
+/** Splits images by the policy, which looks at all names of a target together. */
+function sortOut(images: readonly Image[], admits: Policy['admits']): { admitted: Image[]; refused: Image[] } {
+  const admitted: Image[] = []
+  const refused: Image[] = []
+  for (const named of Map.groupBy(images, ({ target }) => target.digest).values()) {
+    const names = admittedNames(
+      named.map(({ name }) => name),
+      admits,
+    )
+    if (names === undefined) refused.push(...named)
+    else admitted.push(...named.filter(({ name }) => names.includes(name)))
+  }
+  return { admitted, refused }
 }
 
 function keysOf(images: readonly Image[], held: ReadonlyMap<Digest, string>): Set<Key> {

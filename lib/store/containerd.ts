@@ -4,6 +4,7 @@ import type { Logger } from '../observe/log.ts'
 import type { Digest } from '../oci/digest.ts'
 import { sniffManifest } from '../oci/manifest.ts'
 import { MANIFEST_SIZE_LIMIT, OCTET_STREAM } from '../oci/media-type.ts'
+import type { Policy } from '../oci/policy.ts'
 import { lengthOf } from '../oci/range.ts'
 import { formatReference } from '../oci/reference.ts'
 import { createContentFiles } from './containerd-files.ts'
@@ -29,6 +30,8 @@ const SNIFFED_LIMIT = 4096
 export interface ContainerdStoreOptions extends ObserverOptions {
   /** containerd's content root as this process sees it; asked from containerd if `undefined`. */
   readonly contentRoot?: string | undefined
+  /** Which images are held; all if missing. */
+  readonly admits?: Policy['admits']
 }
 
 /**
@@ -45,12 +48,13 @@ export function createContainerdStore(
 ): ContentStore {
   const feed = createContentFeed()
   const files = createContentFiles(log)
-  const snapshots = createSnapshots(client, ({ descriptor, problem }) =>
+  const snapshots = createSnapshots(client, options.admits ?? (() => true), ({ descriptor, problem }) =>
     log.warn('containerd content left out', { digest: descriptor.digest, mediaType: descriptor.mediaType, problem }),
   )
   const sniffed = new Map<Digest, string>()
   const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
   let mediaTypes: ReadonlyMap<Digest, string> = new Map()
+  let withheld: ReadonlySet<Digest> = new Set()
 
   let root = options.contentRoot
 
@@ -67,6 +71,7 @@ export function createContainerdStore(
         await files.check(root)
         const snapshot = await snapshots.take(signal)
         mediaTypes = snapshot.mediaTypes
+        withheld = snapshot.withheld
         feed.replace(snapshot.keys)
         answer()
         return snapshot.changed
@@ -74,6 +79,10 @@ export function createContainerdStore(
     },
     options,
   )
+
+  async function infoOf(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
+    return withheld.has(digest) ? undefined : await client.contentInfo(digest, signal)
+  }
 
   /** For content that no image names (yet): it may be a manifest that is being pulled. */
   async function sniff({ digest, size }: ContentInfo, signal: AbortSignal): Promise<string | undefined> {
@@ -96,18 +105,18 @@ export function createContainerdStore(
     async resolve(reference, signal) {
       const image = await client.image(formatReference(reference), signal)
       if (image === undefined) return undefined
-      return (await client.contentInfo(image.target.digest, signal))?.digest
+      return (await infoOf(image.target.digest, signal))?.digest
     },
 
     async describe(digest, signal) {
-      const info = await client.contentInfo(digest, signal)
+      const info = await infoOf(digest, signal)
       if (info === undefined) return undefined
       const mediaType = mediaTypes.get(digest) ?? (await sniff(info, signal))
       return mediaType === undefined ? undefined : { mediaType, digest, size: info.size }
     },
 
     async open(digest, range, signal) {
-      const info = await client.contentInfo(digest, signal)
+      const info = await infoOf(digest, signal)
       if (info === undefined) return undefined
       if (range !== undefined) assertWithin(range, info.size)
       const [start, length] = range === undefined ? [0, info.size] : [range.start, lengthOf(range)]

@@ -7,6 +7,7 @@ import { type Key, tagKey } from '../oci/key.ts'
 import { parseDescriptor } from '../oci/manifest.ts'
 import type { Policy } from '../oci/policy.ts'
 import { parseFullReference, type TaggedReference } from '../oci/reference.ts'
+import { admittedNames } from './admission.ts'
 import { isMissing, readFileUpTo } from './layout-files.ts'
 
 /** Largest index.json that is read, in bytes: some 100 000 entries, so that a wrong file cannot fill the memory. */
@@ -110,20 +111,11 @@ export interface LayoutNames {
   readonly ambiguous: readonly Key[]
 }
 
-/**
- * Leaves out the names that the policy does not admit, and entries that have no other full name. An entry that never had
- * one cannot be told apart and stays.
- */
+/** Leaves out the names that the policy does not admit, and the entries that it does not admit by any name. */
 export function admittedEntries(entries: readonly LayoutEntry[], admits: Policy['admits']): LayoutEntry[] {
-  return entries.flatMap((entry) => {
-    const { descriptor } = entry
-    const refused = entry.names.filter((name) => {
-      const tag = fullTag(name, descriptor.digest)
-      return tag !== undefined && !admits(tag)
-    })
-    if (refused.length === 0) return [entry]
-    const names = entry.names.filter((name) => !refused.includes(name))
-    return names.some((name) => fullTag(name, descriptor.digest) !== undefined) ? [{ descriptor, names }] : []
+  return entries.flatMap(({ descriptor, names: all }) => {
+    const names = admittedNames(all, admits)
+    return names === undefined ? [] : [{ descriptor, names }]
   })
 }
 

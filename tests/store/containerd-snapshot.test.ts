@@ -56,7 +56,7 @@ test('snapshots hold what is reachable and there, with the media types of the ma
   const image = makeImage({ types: 'docker' })
   namespace.add(image, NAME)
   namespace.add(makeImage({ seed: 2 }))
-  const snapshot = await createSnapshots(namespace, noProblem).take(never)
+  const snapshot = await createSnapshots(namespace, () => true, noProblem).take(never)
   assertKeys(snapshot.keys, keysOf(image), [NAME])
   assert.deepEqual(
     snapshot.mediaTypes,
@@ -70,7 +70,7 @@ test('snapshots keep a layer that two images share until the last of them goes',
   const both = makeIndex([one, two])
   namespace.add(one, NAME)
   namespace.add(both, 'docker.io/library/both:1')
-  const snapshots = createSnapshots(namespace, noProblem)
+  const snapshots = createSnapshots(namespace, () => true, noProblem)
   assertKeys((await snapshots.take(never)).keys, keysOf(both), [NAME, 'docker.io/library/both:1'])
   namespace.removeImage('docker.io/library/both:1')
   assertKeys((await snapshots.take(never)).keys, keysOf(one), [NAME])
@@ -83,7 +83,7 @@ test('snapshots leave out a tag whose target is not there, and content that went
   const image = makeImage()
   const layer = image.contents.at(-1)?.descriptor.digest ?? assert.fail()
   namespace.add(image, NAME)
-  const snapshots = createSnapshots(namespace, noProblem)
+  const snapshots = createSnapshots(namespace, () => true, noProblem)
   namespace.removeContent(layer)
   const without = keysOf(image).filter((key) => key !== digestKey(layer))
   assertKeys((await snapshots.take(never)).keys, without, [NAME])
@@ -95,7 +95,7 @@ test('snapshots of the same lists read nothing, and say that nothing changed', a
   const namespace = makeNamespace()
   const image = makeImage()
   namespace.add(image, NAME)
-  const snapshots = createSnapshots(namespace, noProblem)
+  const snapshots = createSnapshots(namespace, () => true, noProblem)
   assert.equal((await snapshots.take(never)).changed, true)
   const again = await snapshots.take(never)
   assert.equal(again.changed, false)
@@ -107,7 +107,7 @@ test('snapshots read a manifest once, also when other images come and go', async
   const namespace = makeNamespace()
   const [one, two] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
   namespace.add(one, NAME)
-  const snapshots = createSnapshots(namespace, noProblem)
+  const snapshots = createSnapshots(namespace, () => true, noProblem)
   await snapshots.take(never)
   namespace.add(two, `${NAME}-two`)
   assert.equal((await snapshots.take(never)).changed, true)
@@ -119,7 +119,7 @@ test('snapshots survive a manifest that is collected between the list and the re
   const image = makeImage()
   namespace.add(image, NAME)
   namespace.state.unreadable.add(image.target.digest)
-  const snapshot = await createSnapshots(namespace, noProblem).take(never)
+  const snapshot = await createSnapshots(namespace, () => true, noProblem).take(never)
   assertKeys(snapshot.keys)
 })
 
@@ -129,7 +129,11 @@ test('snapshots tell of the same problem once', async () => {
   const broken = contentOf(image.target.mediaType, new TextEncoder().encode('{'))
   namespace.add({ target: broken.descriptor, contents: [broken] }, 'docker.io/library/broken:1')
   const problems: string[] = []
-  const snapshots = createSnapshots(namespace, ({ problem }) => problems.push(problem))
+  const snapshots = createSnapshots(
+    namespace,
+    () => true,
+    ({ problem }) => problems.push(problem),
+  )
   await snapshots.take(never)
   namespace.add(image, NAME)
   await snapshots.take(never)
@@ -187,4 +191,18 @@ test('readWhole puts pieces together, and is undefined for what is gone', async 
     },
   }
   await assert.rejects(readWhole(broken, digest, size, never), { code: 'unavailable' })
+})
+
+test('snapshots withhold what only refused images reach', async () => {
+  const namespace = makeNamespace()
+  const [open, secret] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
+  const shared = makeIndex([open])
+  namespace.add(open, NAME)
+  namespace.add(shared, 'docker.io/secret/shared:1')
+  namespace.add(secret, 'docker.io/secret/app:1', `docker.io/secret/app@${secret.target.digest}`)
+  const admits = ({ repository }: { readonly repository: string }) => !repository.startsWith('secret/')
+  const { keys, withheld } = await createSnapshots(namespace, admits, noProblem).take(never)
+  assertKeys(keys, keysOf(open), [NAME])
+  const expected = [shared.target.digest, ...secret.contents.map(({ descriptor }) => descriptor.digest)]
+  assert.deepEqual([...withheld].sort(), expected.sort())
 })

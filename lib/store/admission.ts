@@ -1,0 +1,29 @@
+import { OciError } from '../oci/error.ts'
+import type { ImageName, Policy } from '../oci/policy.ts'
+import { parseFullReference } from '../oci/reference.ts'
+
+/**
+ * Applies the policy to everything that one piece of content is called. Tags decide if there are any, since the other
+ * names that a runtime keeps beside a tag (`repository@digest`, `sha256:...`) are the same image again; without a tag the
+ * repositories decide; without those, an image of no registry.
+ *
+ * @returns the names that may be used, tags that are not admitted left out; `undefined` if the content is not admitted
+ */
+export function admittedNames(names: readonly string[], admits: Policy['admits']): readonly string[] | undefined {
+  const parsed = names.map((name) => ({ name, image: imageOf(name) }))
+  const tagged = parsed.filter(({ image }) => image?.tag !== undefined)
+  const known = tagged.length > 0 ? tagged : parsed.filter(({ image }) => image !== undefined)
+  const deciding = known.length > 0 ? known.map(({ image }) => image) : [{ registry: '', repository: '' }]
+  if (!deciding.some((image) => image !== undefined && admits(image))) return undefined
+  return parsed.filter(({ image }) => image?.tag === undefined || admits(image)).map(({ name }) => name)
+}
+
+/** The image that a name in full means; `undefined` for free text, which both containerd and layouts allow. */
+function imageOf(name: string): ImageName | undefined {
+  try {
+    return parseFullReference(name)
+  } catch (error) {
+    if (error instanceof OciError) return undefined
+    throw error
+  }
+}
