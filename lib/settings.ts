@@ -127,7 +127,8 @@ export const SETTINGS = {
   exclude: {
     default: undefined,
     shownDefault: 'none',
-    meaning: 'comma list of regular expressions on `registry/repository:tag`: matches are neither served nor announced',
+    meaning:
+      'comma list of regular expressions on `registry/repository:tag`, with nothing after the colon for an image without a tag; matches are neither served nor announced',
     schema: reading(readExpressions),
   },
   tags: {
