@@ -157,11 +157,13 @@ export class Announcer {
     }
   }
 
+  /** The next key to work on; never one that is under way, whose end decides what it needs after that. */
   #take(): Key | undefined {
     for (const queue of [this.#urgent, this.#refresh]) {
       for (const key of queue) {
-        queue.delete(key)
-        return key
+        this.#urgent.delete(key)
+        this.#refresh.delete(key)
+        if (this.#entries.get(key)?.busy === false) return key
       }
     }
     return undefined
@@ -176,7 +178,7 @@ export class Announcer {
       await (wanted ? this.#swarm.announce(key) : this.#swarm.unannounce(key))
       this.#succeeded(key, entry, wanted)
     } catch (error) {
-      this.#failed(key, entry, error)
+      this.#failed(key, entry, wanted, error)
     } finally {
       entry.busy = false
     }
@@ -197,13 +199,18 @@ export class Announcer {
     entry.due = performance.now() + this.#options.refreshPeriod * (1 - Math.random() * JITTER)
   }
 
-  #failed(key: Key, entry: Entry, error: unknown): void {
+  #failed(key: Key, entry: Entry, announced: boolean, error: unknown): void {
     if (this.#closed) return
-    const [first, most] = this.#options.retryDelay
-    entry.due = performance.now() + Math.min(first * 2 ** entry.failures, most)
-    entry.failures++
     entry.done = false
-    this.#log.warn('announcement failed', { key, withdraw: !entry.wanted, failures: entry.failures, error })
+    const changed = entry.wanted !== announced
+    // What is wanted by now has not failed yet.
+    if (changed) this.#urgent.add(key)
+    else {
+      const [first, most] = this.#options.retryDelay
+      entry.due = performance.now() + Math.min(first * 2 ** entry.failures, most)
+      entry.failures++
+    }
+    this.#log.warn('announcement failed', { key, withdraw: !announced, failures: entry.failures, error })
   }
 
   #wake(): void {

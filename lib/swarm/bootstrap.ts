@@ -22,31 +22,51 @@ export type ResolveName = (name: string) => Promise<readonly string[]>
 export const resolveName: ResolveName = async (name) =>
   (await lookup(name, { family: 4, all: true })).map((found) => found.address)
 
+export interface BootstrapDependencies {
+  readonly log: Logger
+  readonly resolve?: ResolveName | undefined
+}
+
 /**
  * The addresses behind a bootstrap list, each once, without `self`. A name that cannot be resolved is logged and left out,
  * since it may resolve later: in a cluster the record of a headless service appears with its first pod.
+ *
+ * @param signal ends the waiting for names that do not resolve in time; they are left out
  */
 export async function resolveBootstrap(
+  { log, resolve = resolveName }: BootstrapDependencies,
   entries: readonly BootstrapEntry[],
   self: NodeAddress,
-  log: Logger,
-  resolve: ResolveName = resolveName,
+  signal: AbortSignal,
 ): Promise<readonly NodeAddress[]> {
+  const resolveOrNone = async (name: string): Promise<readonly string[]> => {
+    try {
+      return await unlessAborted(resolve(name), signal)
+    } catch (error) {
+      log.warn('bootstrap name does not resolve', { name, error })
+      return []
+    }
+  }
   const found = new Map<string, NodeAddress>()
-  for (const { kind, host, port } of entries) {
-    const addresses = isIPv4(host) ? [host] : await resolveOrNone(host, log, resolve)
-    for (const address of kind === 'dns' ? addresses : addresses.slice(0, 1)) {
-      if (address !== self.host || port !== self.port) found.set(`${address}:${port}`, { host: address, port })
+  const resolved = entries.map(async ({ host }) => (isIPv4(host) ? [host] : await resolveOrNone(host)))
+  for (const [index, addresses] of (await Promise.all(resolved)).entries()) {
+    const { kind, port } = entries[index] as BootstrapEntry
+    for (const host of kind === 'dns' ? addresses : addresses.slice(0, 1)) {
+      if (host !== self.host || port !== self.port) found.set(`${host}:${port}`, { host, port })
     }
   }
   return [...found.values()]
 }
 
-async function resolveOrNone(name: string, log: Logger, resolve: ResolveName): Promise<readonly string[]> {
+/** The promise's value; rejects with the signal's reason if that aborts first. The system's resolver cannot be stopped. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>()
+  const abort = () => reject(signal.reason)
+  if (signal.aborted) abort()
+  else signal.addEventListener('abort', abort, { once: true })
   try {
-    return await resolve(name)
-  } catch (error) {
-    log.warn('bootstrap name does not resolve', { name, error })
-    return []
+    return await Promise.race([promise, aborted])
+  } finally {
+    signal.removeEventListener('abort', abort)
   }
 }

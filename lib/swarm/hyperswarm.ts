@@ -5,7 +5,7 @@ import type { Key } from '../oci/key.ts'
 import { runtimeName } from '../runtime/name.ts'
 import { UDX } from '../udx/index.ts'
 import { Announcer, type AnnouncerOptions } from './announcer.ts'
-import { type BootstrapEntry, type NodeAddress, type ResolveName, resolveBootstrap, resolveName } from './bootstrap.ts'
+import { type BootstrapEntry, type NodeAddress, type ResolveName, resolveBootstrap } from './bootstrap.ts'
 import type { NodeMemory } from './node-memory.ts'
 import type { Peer, Router } from './router.ts'
 import { topicOf } from './topic.ts'
@@ -37,6 +37,8 @@ const CHECK_INTERVAL = 3_000
 const MAX_WINDOW = 1_000
 /** Records that a node stores for others before it drops old ones silently: 100 bytes each. */
 const MAX_RECORDS = 262_144
+/** Milliseconds for the names of bootstrap nodes to resolve, before the swarm is looked for without them. */
+const RESOLVE_TIMEOUT = 5_000
 /** Growth of the swarm after which topics have new closest nodes often enough to announce everything again. */
 const GROWTH = 1.5
 
@@ -76,7 +78,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
 class HyperswarmRouter implements Router {
   readonly #log: Logger
   readonly #memory: NodeMemory | undefined
-  readonly #resolve: ResolveName
+  readonly #resolve: ResolveName | undefined
   readonly #options: SwarmOptions
   readonly #swarm: Hyperswarm
   readonly #announcer: Announcer
@@ -87,14 +89,9 @@ class HyperswarmRouter implements Router {
   #announcedTo = 0
   #alone = true
   #ready = false
-  #closed = false
+  readonly #closing = new AbortController()
 
-  constructor(
-    dht: HyperDHT,
-    keyPair: KeyPair,
-    { log, memory, resolve = resolveName }: SwarmDependencies,
-    options: SwarmOptions,
-  ) {
+  constructor(dht: HyperDHT, keyPair: KeyPair, { log, memory, resolve }: SwarmDependencies, options: SwarmOptions) {
     this.#log = log
     this.#memory = memory
     this.#resolve = resolve
@@ -118,6 +115,10 @@ class HyperswarmRouter implements Router {
 
   get ready(): boolean {
     return this.#ready
+  }
+
+  get #closed(): boolean {
+    return this.#closing.signal.aborted
   }
 
   get neighbours(): number {
@@ -163,7 +164,7 @@ class HyperswarmRouter implements Router {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#memory?.remember(this.#swarm.dht.toArray())
-    this.#closed = true
+    this.#closing.abort()
     clearInterval(this.#timer)
     this.#announcer.close()
     await this.#swarm.destroy({ force: true })
@@ -174,7 +175,9 @@ class HyperswarmRouter implements Router {
   async #findOthers(): Promise<void> {
     const { dht } = this.#swarm
     const { bootstrap, self } = this.#options
-    const resolved = await resolveBootstrap(bootstrap, self, this.#log, this.#resolve)
+    const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(RESOLVE_TIMEOUT)])
+    const resolved = await resolveBootstrap({ log: this.#log, resolve: this.#resolve }, bootstrap, self, signal)
+    if (this.#closed) return
     const candidates = [...resolved, ...(this.#memory?.nodes ?? [])]
     const answers = await Promise.allSettled(candidates.map((node) => dht.ping(node, { retry: false })))
     if (this.#closed || !answers.some((answer) => answer.status === 'fulfilled')) return
@@ -211,7 +214,7 @@ class HyperswarmRouter implements Router {
     try {
       if (this.neighbours === 0) await this.#findOthers()
       const { neighbours } = this
-      if (neighbours > 0) this.#memory?.remember(this.#swarm.dht.toArray())
+      this.#memory?.remember(this.#swarm.dht.toArray())
       const alone = neighbours === 0
       if (!this.#ready) {
         this.#ready = true

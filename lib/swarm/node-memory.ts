@@ -48,13 +48,21 @@ export class NodeMemory {
     return this.#nodes
   }
 
-  /** Keeps the nodes for the next start. A failure to write is logged: the mirror works without. */
+  /**
+   * Keeps the nodes for the next start, before those that were known earlier: a node that finds nobody forgets nobody. The
+   * file is written only if a node is new. A failure to write is logged: the mirror works without.
+   */
   remember(nodes: readonly NodeAddress[]): void {
-    const kept = nodes.slice(0, MOST_NODES).map(({ host, port }) => ({ host, port }))
-    if (JSON.stringify(kept) === JSON.stringify(this.#nodes)) return
-    this.#nodes = kept
+    const present = new Map(nodes.map(({ host, port }) => [`${host}:${port}`, { host, port }]))
+    const earlier = new Map(this.#nodes.map((node) => [`${node.host}:${node.port}`, node]))
+    const stayed = [...earlier].filter(([name]) => present.has(name))
+    const left = [...earlier].filter(([name]) => !present.has(name))
+    // In a swarm of more nodes than are kept, those that stay come first: or others would be kept at every call.
+    const kept = [...new Map([...stayed, ...present, ...left])].slice(0, MOST_NODES)
+    if (kept.every(([name]) => earlier.has(name))) return
+    this.#nodes = kept.map(([, node]) => node)
     this.#writing = this.#writing
-      .then(() => writeDocument(join(this.#dir, NODES_FILE), kept))
+      .then(() => writeDocument(join(this.#dir, NODES_FILE), this.#nodes))
       .catch((error) => this.#log.warn('cannot write the known nodes', { dir: this.#dir, error }))
   }
 
