@@ -47,9 +47,13 @@ export class Linger {
     if (this.#departed.delete(id) && this.#departed.size === 0) this.#alarm.close()
   }
 
-  /** The socket is about to close. */
-  forgetRoutesOf(socket: Route['socket']): void {
-    for (const [id, { route }] of this.#departed) if (route.socket === socket) this.forget(id)
+  /** The socket is about to close: says the last word of its streams once more, since nobody will answer from now on. */
+  takeLeave(socket: Route['socket']): void {
+    for (const [id, departed] of this.#departed) {
+      if (departed.route.socket !== socket) continue
+      this.#answer(departed, departed.kind === 'destroyed' ? FLAG_DESTROY : 0, departed.seq)
+      this.forget(id)
+    }
   }
 
   /** Answers a packet for a stream that is closed. @returns whether there was one. */

@@ -6,9 +6,18 @@ import { seqBefore } from './seq.ts'
 const DUP_THRESHOLD = 3
 
 /**
+ * How long packets that were sent before a probe may still be acknowledged after the probe, in milliseconds: a peer that has
+ * only been busy has all of them in its socket's buffer, and takes no longer than this to get through it.
+ */
+const CATCH_UP_TIME = 8
+
+/**
  * RACK loss detection (RFC 8985): a packet is lost when one that was sent later has been delivered and the reordering window
- * has passed since. It counts time, not packets, so it sees lost retransmissions too. There is no DSACK in UDX; an
- * acknowledgement that comes sooner after a retransmission than any round trip is for the original, and tells the same.
+ * has passed since. It counts time, not packets, so it sees lost retransmissions too.
+ *
+ * An acknowledgement that comes sooner after a retransmission than the shortest round trip may be for the original. The RFC
+ * ignores it (section 6.2, step 2). Where the first round trips were long, because a peer was busy accepting many streams, that
+ * leaves a lost flight to be repaired by one probe per packet; so here it counts, but {@link CATCH_UP_TIME} later.
  */
 export class LossDetection {
   readonly #rtt: RoundTrip
@@ -16,6 +25,9 @@ export class LossDetection {
   #sentAt = Number.NEGATIVE_INFINITY
   #seq = 0
   #latest = 0
+  /** Send time of the last retransmission whose acknowledgement may be for the original, and when that came. */
+  #doubtfulSentAt = Number.NEGATIVE_INFINITY
+  #doubtfulAt = 0
   /** Highest number that has been delivered. */
   #highest: number | undefined
   #reordering = false
@@ -35,7 +47,8 @@ export class LossDetection {
     if (packet.transmissions === 1) {
       if (this.#highest !== undefined && seqBefore(packet.seq, this.#highest)) this.#reordering = true
     } else if (rtt < this.#rtt.minimum) {
-      this.#reordering = true
+      this.#doubtfulSentAt = packet.sentAt
+      this.#doubtfulAt = now
       return
     }
     if (this.#highest === undefined || seqBefore(this.#highest, packet.seq)) this.#highest = packet.seq
@@ -55,9 +68,11 @@ export class LossDetection {
   detect(flight: PacketList, sacked: number, now: number, lose: (packet: OutgoingPacket) => void): number {
     const patience = this.#latest + this.#window(sacked)
     let packet = flight.first
-    while (packet !== undefined && this.#overtaken(packet)) {
+    while (packet !== undefined) {
       const next: OutgoingPacket | undefined = packet.next
-      const deadline = packet.sentAt + patience
+      const certain = this.#overtaken(packet)
+      if (!certain && packet.sentAt >= this.#doubtfulSentAt) break
+      const deadline = certain ? packet.sentAt + patience : this.#doubtfulAt + CATCH_UP_TIME
       if (deadline > now) return deadline
       lose(packet)
       packet = next

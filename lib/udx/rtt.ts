@@ -2,7 +2,7 @@
  * Round-trip time and what follows from it, in milliseconds. The smoothing is that of RFC 6298, section 2.
  */
 
-/** Before the first sample (RFC 9002, section 6.2.2: kInitialRtt is 333 ms; a probe then goes after about a second). */
+/** Before the first sample : that of RFC 9002, section 6.2.2. A probe goes after one of it, not three, since a needless one costs a packet. */
 const INITIAL_RTT = 333
 
 /** Resolution of the timers of the three runtimes. */
@@ -45,7 +45,7 @@ export class RoundTrip {
 
   /** How long to wait for an acknowledgement before probing (RFC 9002, section 6.2.1). */
   get probeTimeout(): number {
-    if (this.smoothed === 0) return INITIAL_RTT * 3
+    if (this.smoothed === 0) return INITIAL_RTT
     return this.smoothed + Math.max(4 * this.variation, GRANULARITY) + ACK_DELAY
   }
 }

@@ -182,7 +182,7 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask {
   /** @returns whether it is closed, or about to be. */
   #closeIfIdle(): boolean {
     if (this.#closed || this.#closing === undefined || this.busy) return this.#closed
-    this.udx.context.linger.forgetRoutesOf(this)
+    this.udx.context.linger.takeLeave(this)
     this.#datagrams?.flush()
     this.#closed = true
     this.udx.context.sockets.delete(this)

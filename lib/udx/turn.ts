@@ -15,8 +15,8 @@ export interface TurnTask {
 export class Turn {
   readonly #clock: Clock
   readonly #onEnd = () => this.#end()
-  #streams: TurnTask[] = []
-  #sockets: TurnTask[] = []
+  readonly #streams: TurnTask[] = []
+  readonly #sockets: TurnTask[] = []
   #deferred = false
 
   constructor(clock: Clock) {
@@ -46,17 +46,24 @@ export class Turn {
   #end(): void {
     this.#deferred = false
     const now = this.#clock.now()
-    const streams = this.#streams
-    this.#streams = []
-    for (const stream of streams) {
-      stream.queued = false
-      stream.run(now)
+    try {
+      runAll(this.#streams, now)
+    } finally {
+      try {
+        runAll(this.#sockets, now)
+      } finally {
+        // Left over only if a handler of the user has thrown: that must not stop the others.
+        if (this.#streams.length > 0 || this.#sockets.length > 0) this.#defer()
+      }
     }
-    const sockets = this.#sockets
-    this.#sockets = []
-    for (const socket of sockets) {
-      socket.queued = false
-      socket.run(now)
-    }
+  }
+}
+
+/** Runs the tasks that are in the list at this moment. */
+function runAll(tasks: TurnTask[], now: number): void {
+  for (let left = tasks.length; left > 0; left--) {
+    const task = tasks.shift() as TurnTask
+    task.queued = false
+    task.run(now)
   }
 }

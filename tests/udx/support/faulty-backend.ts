@@ -3,8 +3,8 @@ import { createRandom } from './random.ts'
 
 /** What a {@link createFaultyBackend} does to datagrams. */
 export interface Faults {
-  /** Share of the datagrams that are dropped, of those that leave as of those that arrive. */
-  readonly loss: number
+  /** Share of the datagrams that are dropped, of those that leave as of those that arrive. May change. */
+  loss: number
   readonly seed: number
   /** Called with every datagram that leaves; may send more by itself. */
   readonly tap?: (bytes: Buffer, send: (bytes: Buffer) => void) => void
@@ -13,7 +13,7 @@ export interface Faults {
 /** The given datagram sockets behind a bad network. */
 export function createFaultyBackend(inner: Backend, faults: Faults): Backend {
   const random = createRandom(faults.seed)
-  const drops = () => faults.loss > 0 && random() < faults.loss
+  const drops = (): boolean => faults.loss > 0 && random() < faults.loss
   return {
     bind(options, events) {
       const socket = inner.bind(options, {

@@ -9,7 +9,7 @@ import {
 import { createRandom } from './random.ts'
 
 /** How many packets are passed over before a numbered one is used: by then its number is long acknowledged. */
-const STALE_AFTER = 8_192
+const STALE_AFTER = 1_024
 
 /**
  * Makes broken packets of real ones, to be sent beside them. UDX does not authenticate: a packet with the right id and numbers

@@ -33,6 +33,7 @@ export class Peer {
   readonly process: ChildProcess
   readonly exited: Promise<number | null>
   #waiting: ((answer: Answer) => void)[] = []
+  #killed = false
 
   constructor(kind: Kind) {
     this.kind = kind
@@ -73,8 +74,16 @@ export class Peer {
     })
   }
 
+  /** Ends the process without giving it a chance to say so. */
+  async kill(): Promise<void> {
+    this.#killed = true
+    this.process.kill('SIGKILL')
+    await this.exited
+  }
+
   /** Lets the peer close everything; its process has to end by itself within the time (ms). @returns whether it did. */
   async stop(patience = 8_000): Promise<boolean> {
+    if (this.#killed) return true
     await this.try({ do: 'stop' })
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<false>((resolve) => {

@@ -3,13 +3,15 @@ import { createHash } from 'node:crypto'
 import { createInterface } from 'node:readline'
 import { runtimeBackend } from '../../../lib/udx/backend-runtime.ts'
 import { UDX } from '../../../lib/udx/index.ts'
-import { createFaultyBackend } from './faulty-backend.ts'
+import { createFaultyBackend, type Faults } from './faulty-backend.ts'
 import { type AnySocket, addon, type Dht, HyperDHT, type NoiseStream } from './hyperdht.ts'
 import { createMutator } from './mutator.ts'
 
 /** What a worker can be told. Keys and topics are in hex, times in milliseconds. */
 export type Command =
   | { do: 'start'; implementation: 'addon' | 'lib'; loss?: number; seed?: number; mutate?: number; bootstrap?: number }
+  /** Changes the share of datagrams that are dropped, in both directions. Only over lib/udx. */
+  | { do: 'lose'; share: number }
   | { do: 'listen' }
   | { do: 'announce'; topics: string[] }
   | { do: 'lookup'; topics: string[] }
@@ -38,6 +40,7 @@ const PATTERN = Buffer.alloc(CHUNK, 'a block of bytes that is the same at both e
 let dht: Dht | undefined
 let udx: { createSocket(): AnySocket } | undefined
 let stopped = false
+let faults: Faults | undefined
 let mutated: () => number = () => 0
 const spareSockets: AnySocket[] = []
 
@@ -194,7 +197,7 @@ async function start(command: Extract<Command, { do: 'start' }>): Promise<Partia
   else {
     const mutator = createMutator(command.seed ?? 1, command.mutate ?? 0)
     mutated = () => mutator.count
-    const faults = { loss: command.loss ?? 0, seed: command.seed ?? 1, ...(command.mutate ? { tap: mutator.tap } : {}) }
+    faults = { loss: command.loss ?? 0, seed: command.seed ?? 1, ...(command.mutate ? { tap: mutator.tap } : {}) }
     udx = new UDX({ backend: createFaultyBackend(runtimeBackend, faults) }) as unknown as { createSocket(): AnySocket }
   }
   const options = { udx, host: HOST }
@@ -215,6 +218,11 @@ async function execute(command: Command): Promise<Partial<Answer>> {
   if (command.do === 'start') return start(command)
   if (dht === undefined) return fail()
   switch (command.do) {
+    case 'lose': {
+      if (faults === undefined) throw new Error('the addon loses nothing')
+      faults.loss = command.share
+      return {}
+    }
     case 'listen': {
       const server = dht.createServer((stream) => {
         stream.on('error', () => undefined)
