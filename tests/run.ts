@@ -2,7 +2,8 @@
  * Runs the tests and says how they went on each runtime:
  *
  *   node tests/run.ts [node|deno|bun ...]   what runs on any machine without root; all three runtimes by default
- *   node tests/run.ts e2e [FILE ...]        what needs root, network namespaces and containerd; driven by Node
+ *   node tests/run.ts e2e [FILE ...]        what needs root, network namespaces and containerd; driven by Node. Without
+ *                                           files: all with mirrors on Node, pulls and stops with mirrors on Deno and Bun too
  */
 import { spawn } from 'node:child_process'
 import { globSync } from 'node:fs'
@@ -19,14 +20,18 @@ const RUNNERS: Readonly<Record<string, (files: readonly string[]) => readonly [s
   bun: (files) => ['bun', 'test', '--timeout', '60000', ...files.map((file) => `./${file}`)],
 }
 
+/** What must be seen with mirrors on every runtime; the rest of e2e does not depend on it. */
+const ON_EACH_RUNTIME = ['tests/e2e/pull.test.ts', 'tests/e2e/stop.test.ts']
+
 function filesOf(pattern: string, without: readonly string[] = []): string[] {
   return globSync(pattern, { cwd: ROOT })
     .filter((file) => !without.some((folder) => file.startsWith(`tests/${folder}/`)))
     .sort()
 }
 
-async function run([command, ...args]: readonly [string, ...string[]]): Promise<boolean> {
-  const child = spawn(join(BIN, command), args, { cwd: ROOT, stdio: 'inherit' })
+async function run([command, ...args]: readonly [string, ...string[]], environment = {}): Promise<boolean> {
+  const env = { ...process.env, ...environment }
+  const child = spawn(join(BIN, command), args, { cwd: ROOT, stdio: 'inherit', env })
   return await new Promise((resolve, reject) => {
     child.once('error', reject)
     child.once('exit', (code) => resolve(code === 0))
@@ -36,9 +41,18 @@ async function run([command, ...args]: readonly [string, ...string[]]): Promise<
 const [first, ...rest] = process.argv.slice(2)
 const results: { name: string; passed: boolean }[] = []
 if (first === 'e2e') {
-  const files = rest.length > 0 ? rest : filesOf('tests/e2e/**/*.test.ts')
   // One file at a time: each has a cluster of its own, and two cores.
-  results.push({ name: 'e2e', passed: await run(['node', '--test', '--test-concurrency=1', ...files]) })
+  const e2e = async (name: string, files: readonly string[], environment = {}) => {
+    console.log(`\n== ${name}: ${files.length} files`)
+    const passed = await run(['node', '--test', '--test-concurrency=1', ...files], environment)
+    results.push({ name, passed })
+  }
+  if (rest.length > 0) await e2e('e2e', rest)
+  else {
+    await e2e('e2e, mirrors on node', filesOf('tests/e2e/**/*.test.ts'))
+    for (const runtime of ['deno', 'bun'])
+      await e2e(`e2e, mirrors on ${runtime}`, ON_EACH_RUNTIME, { E2E_RUNTIME: runtime })
+  }
 } else {
   const names = first === undefined ? Object.keys(RUNNERS) : [first, ...rest]
   const files = filesOf('tests/**/*.test.ts', ['e2e', 'bench'])
