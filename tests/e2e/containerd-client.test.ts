@@ -172,7 +172,7 @@ test('calls fail in time when containerd stands still, and work again when it go
     'one',
     async (client) => {
       await client.version(never)
-      containerd.freeze()
+      await containerd.freeze()
       try {
         await assert.rejects(client.version(never), failsWith('timeout'))
         await assert.rejects(client.subscribe(['/images/create'], never), failsWith('timeout'))

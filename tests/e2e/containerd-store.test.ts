@@ -279,7 +279,7 @@ test('containerd store says that containerd does not answer when it stands still
     'frozen',
     async ({ store }) => {
       await waitFor('the start', () => store.health.ok)
-      containerd.freeze()
+      await containerd.freeze()
       try {
         await waitFor('the silence is noticed', () => !store.health.ok)
         await assert.rejects(store.describe(makeImage().target.digest, never), { code: 'timeout' })
