@@ -40,6 +40,7 @@ declare module 'hyperdht' {
     static keyPair(seed?: Uint8Array): KeyPair
     bootstrapNodes: readonly Address[]
     readonly destroyed: boolean
+    readonly io: { readonly networkInterfaces: { destroy(): Promise<void> } }
     fullyBootstrapped(): Promise<void>
     address(): Address | null
     toArray(options?: { limit?: number }): Address[]

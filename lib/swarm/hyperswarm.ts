@@ -70,7 +70,9 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     await dht.fullyBootstrapped()
     return new HyperswarmRouter(dht, keyPair, dependencies, options)
   } catch (error) {
-    await dht.destroy({ force: true })
+    // A node whose port could not be bound cannot be destroyed: that waits for the binding and fails as it did. What is
+    // left then would keep the process from ending.
+    await dht.destroy({ force: true }).catch(() => dht.io.networkInterfaces.destroy())
     throw error
   }
 }

@@ -23,12 +23,12 @@ class MemoryRouter implements Router {
   }
 
   get neighbours(): number {
-    return this.#members.size - 1
+    return this.#members.has(this) ? this.#members.size - 1 : 0
   }
 
   async *lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
     for (const [router, keys] of this.#members) {
-      if (signal.aborted) return
+      if (signal.aborted || !this.#members.has(this)) return
       if (router !== this && keys.has(key)) yield router.self
     }
   }
