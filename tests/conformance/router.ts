@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Key } from '../../lib/oci/key.ts'
+import type { Peer, Router } from '../../lib/swarm/router.ts'
+import { waitFor, within } from '../fixtures/wait.ts'
+
+/** A router under test, and the peer that the others must find. */
+export interface RouterMember {
+  readonly router: Router
+  readonly address: { readonly host: string; readonly port: number }
+}
+
+/** A swarm that routers join one by one; closed once, also after a failure. */
+export interface RouterFixture {
+  join(): Promise<RouterMember>
+  close(): Promise<void>
+}
+
+const key = (name: string): Key => `registry.example/team/${name}:1` as Key
+const never = new AbortController().signal
+/** Longest time of a single lookup, in milliseconds: it lasts that long where a node does not answer any more. */
+const LOOKUP = 1_000
+
+/**
+ * The suite that every Router must pass.
+ *
+ * @param name the router's, with which the tests' names start
+ * @param makeFixture called for each test
+ */
+export function routerConformance(name: string, makeFixture: () => Promise<RouterFixture>): void {
+  function check(what: string, members: number, body: (...members: RouterMember[]) => Promise<void>): void {
+    test(`${name}: ${what}`, async () => {
+      const fixture = await makeFixture()
+      try {
+        const joined: RouterMember[] = []
+        for (let count = 0; count < members; count++) joined.push(await fixture.join())
+        for (const { router } of joined) await waitFor('ready', () => router.ready)
+        await waitFor('all know each other', () => joined.every(({ router }) => router.neighbours >= members - 1))
+        await body(...joined)
+      } finally {
+        await within('the end of the fixture', fixture.close())
+      }
+    })
+  }
+
+  check('a node that is alone is ready, finds nobody and can announce', 1, async (alone) => {
+    assert.equal(alone.router.neighbours, 0)
+    assert.deepEqual(await found(alone, key('a')), [])
+    alone.router.advertise([key('a')])
+    await settled(alone)
+    assert.deepEqual(await found(alone, key('a')), [])
+  })
+
+  check(
+    'lookup finds those who advertise a key, each once and with its address, and nobody else',
+    4,
+    async (a, b, c, d) => {
+      a.router.advertise([key('one'), key('both')])
+      b.router.advertise([key('both')])
+      await Promise.all([settled(a), settled(b)])
+      for (const asker of [c, d]) {
+        assert.deepEqual(await found(asker, key('one')), addressesOf(a))
+        assert.deepEqual(await found(asker, key('both')), addressesOf(a, b))
+        assert.deepEqual(await found(asker, key('none')), [])
+      }
+      const ids = await collect(c.router.lookup(key('both'), AbortSignal.timeout(LOOKUP)))
+      assert.equal(new Set(ids.map(({ id }) => id)).size, 2)
+    },
+  )
+
+  check('lookup leaves the node itself out', 2, async (a, b) => {
+    a.router.advertise([key('a')])
+    b.router.advertise([key('a')])
+    await Promise.all([settled(a), settled(b)])
+    assert.deepEqual(await found(a, key('a')), addressesOf(b))
+    assert.deepEqual(await found(b, key('a')), addressesOf(a))
+  })
+
+  check('withdraw takes the announcement back, of that key and that node only', 3, async (a, b, c) => {
+    a.router.advertise([key('kept'), key('gone')])
+    b.router.advertise([key('gone')])
+    await Promise.all([settled(a), settled(b)])
+    assert.deepEqual(await found(c, key('gone')), addressesOf(a, b))
+    a.router.withdraw([key('gone'), key('never advertised')])
+    await settled(a)
+    assert.deepEqual(await found(c, key('gone')), addressesOf(b))
+    assert.deepEqual(await found(c, key('kept')), addressesOf(a))
+    a.router.advertise([key('gone')])
+    await settled(a)
+    assert.deepEqual(await found(c, key('gone')), addressesOf(a, b))
+  })
+
+  check('advertise and withdraw in one breath leave nothing behind', 2, async (a, b) => {
+    a.router.advertise([key('x')])
+    a.router.withdraw([key('x')])
+    a.router.withdraw([key('y')])
+    a.router.advertise([key('y')])
+    await settled(a)
+    assert.deepEqual(await found(b, key('x')), [])
+    assert.deepEqual(await found(b, key('y')), addressesOf(a))
+  })
+
+  check('advertise takes many keys at once', 2, async (a, b) => {
+    const names = Array.from({ length: 60 }, (_, index) => key(`many-${index}`))
+    a.router.advertise(names)
+    a.router.advertise(names.slice(0, 5))
+    await settled(a)
+    for (const name of names) assert.deepEqual(await found(b, name), addressesOf(a))
+  })
+
+  check('lookup gives nothing for a signal that is aborted already, and may be left early', 2, async (a, b) => {
+    a.router.advertise([key('a')])
+    await settled(a)
+    assert.deepEqual(await collect(b.router.lookup(key('a'), AbortSignal.abort())), [])
+    for await (const peer of b.router.lookup(key('a'), never)) {
+      assert.deepEqual({ host: peer.host, port: peer.port }, a.address)
+      break
+    }
+    assert.deepEqual(await found(b, key('a')), addressesOf(a))
+  })
+
+  check('settled throws the reason of its signal, or has nothing to wait for', 1, async (a) => {
+    await within('settled', a.router.settled(never))
+    const settling = a.router.settled(AbortSignal.abort(new Error('too late')))
+    // Whoever has nothing under way may also be settled already.
+    await settling.catch((error) => assert.match(String(error), /too late/))
+  })
+
+  check(
+    'close ends a node: others do not find it for long, nor wait for it, and it does nothing more',
+    3,
+    async (a, b, c) => {
+      a.router.advertise([key('a')])
+      b.router.advertise([key('b')])
+      await Promise.all([settled(a), settled(b)])
+      a.router.withdraw([key('a')])
+      await settled(a)
+      await within('close', a.router.close())
+      await within('the second close', a.router.close())
+      assert.deepEqual(await collect(a.router.lookup(key('b'), never)), [])
+      a.router.advertise([key('late')])
+      assert.deepEqual(await found(c, key('a')), [])
+      assert.deepEqual(await found(c, key('late')), [])
+      assert.deepEqual(await found(c, key('b')), addressesOf(b))
+    },
+  )
+}
+
+async function settled({ router }: RouterMember): Promise<void> {
+  await router.settled(AbortSignal.timeout(15_000))
+}
+
+async function collect(peers: AsyncIterable<Peer>): Promise<Peer[]> {
+  const collected: Peer[] = []
+  for await (const peer of peers) collected.push(peer)
+  return collected
+}
+
+/** The addresses that a lookup finds, in a fixed order; each as often as it was given. */
+async function found({ router }: RouterMember, name: Key): Promise<string[]> {
+  const peers = await within('the end of the lookup', collect(router.lookup(name, AbortSignal.timeout(LOOKUP))))
+  return peers.map(({ host, port }) => `${host}:${port}`).sort()
+}
+
+function addressesOf(...members: readonly RouterMember[]): string[] {
+  return members.map(({ address }) => `${address.host}:${address.port}`).sort()
+}
