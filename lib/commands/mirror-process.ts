@@ -3,13 +3,19 @@ import { once } from 'node:events'
 import process from 'node:process'
 import { createInterface } from 'node:readline'
 
-/** A mirror that runs as a process of its own. */
-export interface MirrorProcess {
-  readonly pid: number
-  /** Addresses of its doors, as `host:port`. */
+/** Lines that are kept of what a mirror said, to be told if it does not become ready. */
+const MOST_LINES = 100
+
+/** Addresses of a mirror's doors, as `host:port`. */
+interface Doors {
   readonly registry: string
   readonly peer: string
   readonly admin: string
+}
+
+/** A mirror that runs as a process of its own. */
+export interface MirrorProcess extends Doors {
+  readonly pid: number
   /** Asks it to end and gives its exit code; kills it when the signal aborts first. */
   stop(signal: AbortSignal): Promise<number | null>
   /** Ends it at once, if it still runs. */
@@ -19,6 +25,7 @@ export interface MirrorProcess {
 /**
  * Starts this program as a mirror and waits until it is ready.
  *
+ * @param onLine told of every line of its log, as long as it runs
  * @throws when it ends before that, with what it said; when the signal aborts first
  */
 export async function startMirrorProcess(
@@ -26,24 +33,29 @@ export async function startMirrorProcess(
   flags: readonly string[],
   environment: Readonly<Record<string, string | undefined>>,
   signal: AbortSignal,
+  onLine: (line: string) => void = () => undefined,
 ): Promise<MirrorProcess> {
   // Settings of the caller's environment are for its own mirror, not for this one.
   const env = Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith('SWARMIRROR_')))
   const child = spawn(program, [...args, 'serve', ...flags], { env, stdio: ['ignore', 'ignore', 'pipe'] })
-  const { pid } = child
-  if (pid === undefined) throw new Error(`${program} cannot be started`)
   const exited = once(child, 'exit').then(([code]) => code as number | null)
+  const { pid } = child
+  // A program that cannot be started has no id, and never exits: what was awaited fails with the reason.
+  if (pid === undefined)
+    throw new Error(`${program} cannot be started`, { cause: await exited.catch((error) => error) })
+  const running = () => child.exitCode === null && child.signalCode === null
   const kill = async () => {
-    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+    if (running()) child.kill('SIGKILL')
     await exited
   }
   try {
-    const doors = await untilReady(child, signal)
+    const doors = await untilReady(child, signal, onLine)
     const stop = async (deadline: AbortSignal) => {
       const late = () => child.kill('SIGKILL')
-      deadline.addEventListener('abort', late, { once: true })
+      if (deadline.aborted) late()
+      else deadline.addEventListener('abort', late, { once: true })
       // By its id: after child.kill(), Deno reports that signal as the way it ended, whatever its exit code was.
-      process.kill(pid, 'SIGTERM')
+      if (running()) process.kill(pid, 'SIGTERM')
       const code = await exited
       deadline.removeEventListener('abort', late)
       return code
@@ -55,37 +67,41 @@ export async function startMirrorProcess(
   }
 }
 
-async function untilReady(child: ChildProcess, signal: AbortSignal) {
-  const said: string[] = []
-  let doors: { registry: string; peer: string; admin: string } | undefined
+async function untilReady(child: ChildProcess, signal: AbortSignal, onLine: (line: string) => void) {
   if (child.stderr === null) throw new Error('the standard error of the mirror is not a pipe')
+  const said: string[] = []
+  let doors: Doors | undefined
+  const ready = Promise.withResolvers<Doors>()
+  // Read to its end, also when nobody cares any more: or its pipe would fill and the mirror would stand still.
   const lines = createInterface({ input: child.stderr })
-  const aborted = () => lines.close()
-  signal.addEventListener('abort', aborted, { once: true })
+  lines.on('line', (line) => {
+    onLine(line)
+    const entry = readEntry(line)
+    if (entry?.event === 'listening') doors = { registry: entry.registry, peer: entry.peer, admin: entry.admin }
+    if (entry?.event === 'ready' && doors !== undefined) ready.resolve(doors)
+    if (said.length < MOST_LINES) said.push(line)
+  })
+  lines.once('close', () => ready.reject(new Error(`a mirror ended before it was ready:\n${said.join('\n')}`)))
+  const aborted = () => ready.reject(signal.reason)
+  if (signal.aborted) aborted()
+  else signal.addEventListener('abort', aborted, { once: true })
   try {
-    for await (const line of lines) {
-      said.push(line)
-      const entry = readEntry(line)
-      if (entry?.event === 'listening') doors = { registry: entry.registry, peer: entry.peer, admin: entry.admin }
-      if (entry?.event === 'ready' && doors !== undefined) return doors
-    }
+    return await ready.promise
   } finally {
     signal.removeEventListener('abort', aborted)
-    // What it logs from now on is read and dropped, or its pipe would fill.
-    child.stderr.resume()
   }
-  signal.throwIfAborted()
-  throw new Error(`a mirror ended before it was ready:\n${said.join('\n')}`)
 }
 
-interface Entry {
+interface Entry extends Doors {
   readonly event: string
-  readonly registry: string
-  readonly peer: string
-  readonly admin: string
 }
 
 /** A line of the log; what a runtime writes beside it is not one. */
 function readEntry(line: string): Entry | undefined {
-  return line.startsWith('{') ? (JSON.parse(line) as Entry) : undefined
+  try {
+    const entry: unknown = JSON.parse(line)
+    return typeof entry === 'object' && entry !== null && 'event' in entry ? (entry as Entry) : undefined
+  } catch {
+    return undefined
+  }
 }
