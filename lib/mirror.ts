@@ -72,8 +72,7 @@ async function start(
   })
   const store = await openStore(settings, policy, log, parts)
   parts.defer(() => store.close())
-  const dataDir = settings['data-dir']
-  const memory = dataDir === undefined ? undefined : await NodeMemory.open(dataDir, log)
+  const memory = await openMemory(settings['data-dir'], log)
   parts.defer(async () => memory?.close())
   const peerDoor = createPeerDoor({ store, policy, log })
   const { listener: peer, router } = await openPeerPort(settings, peerDoor.fetch, memory, log)
@@ -147,6 +146,15 @@ async function openStore(
   const client = createContainerdClient(target)
   parts.defer(() => client.close())
   return createContainerdStore({ client, log }, { ...options, contentRoot: settings['containerd-content'] })
+}
+
+async function openMemory(dir: string | undefined, log: Logger): Promise<NodeMemory | undefined> {
+  if (dir === undefined) return undefined
+  try {
+    return await NodeMemory.open(dir, log)
+  } catch (error) {
+    throw new ConfigurationError([`--data-dir ${dir}: ${(error as Error).message}`])
+  }
 }
 
 /** Keeps announced what the store holds, from its first word on. */
