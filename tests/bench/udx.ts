@@ -1,67 +1,92 @@
 // UDX on three runtimes beside the addon, all in one run: `node tests/bench/udx.ts [megabytes] [rounds]`. Peers are processes of their
 // own on loopback; CPU and the machine's load vary, so read the ratios. Loss drops that share of what a lossy end sends and receives.
 import { type Kind, Peer } from '../udx/support/peers.ts'
-import { median } from './figures.ts'
+import { median, printTable } from './figures.ts'
 
 const MB = 1024 * 1024
 const megabytes = Number(process.argv[2] ?? 64)
 const rounds = Number(process.argv[3] ?? 3)
 const TOPICS = 300
 
-/** Client, server, loss at each, and the least ratio that is expected: to addon <-> addon, or to the same pair without loss. */
-interface Row {
-  readonly client: Kind
-  readonly server: Kind
-  readonly loss: readonly [number, number]
-  readonly expected: number
-}
-
-const clean = (client: Kind, server: Kind, expected: number): Row => ({ client, server, loss: [0, 0], expected })
-const ROWS: readonly Row[] = [
-  clean('addon', 'addon', 1),
-  clean('bun', 'addon', 0.8),
-  clean('bun', 'bun', 0.8),
-  clean('deno', 'addon', 0.35),
-  clean('deno', 'deno', 0.35),
-  clean('node', 'addon', 0.6),
-  clean('node', 'node', 0.6),
-  clean('bun', 'deno', 0.35),
-  ...(['bun', 'deno', 'node'] as const).flatMap((kind) => [
-    { client: kind, server: 'addon' as const, loss: [0.01, 0] as const, expected: 0.8 },
-    { client: kind, server: 'addon' as const, loss: [0.05, 0] as const, expected: 0.6 },
-    { client: kind, server: kind, loss: [0.05, 0.05] as const, expected: 0.3 },
-  ]),
-  { client: 'bun', server: 'deno', loss: [0.05, 0.05], expected: 0.3 },
+/** Client and server, and the least ratio that is expected of them to the addon with itself. */
+const PAIRS: readonly (readonly [Kind, Kind, number])[] = [
+  ['bun', 'addon', 0.8],
+  ['bun', 'bun', 0.8],
+  ['deno', 'addon', 0.35],
+  ['deno', 'deno', 0.35],
+  ['node', 'addon', 0.6],
+  ['node', 'node', 0.6],
+  ['bun', 'deno', 0.35],
 ]
 
-interface Figures {
-  up: number
-  down: number
-  cpu: number
+/** Shares lost at both ends (the addon loses nothing), and the least ratio to the same pair without loss. */
+const LOSSES = [
+  { share: 0.01, both: false, expected: 0.8 },
+  { share: 0.05, both: false, expected: 0.6 },
+  { share: 0.05, both: true, expected: 0.3 },
+] as const
+
+/** A client and a server that are connected again and again. */
+class Pair {
+  readonly client: Peer
+  readonly server: Peer
+  readonly #publicKey: string
+
+  constructor(client: Peer, server: Peer, publicKey: string) {
+    this.client = client
+    this.server = server
+    this.#publicKey = publicKey
+  }
+
+  static async start(bootstrap: number, client: Kind, server: Kind): Promise<Pair> {
+    const [a, b] = await Promise.all([
+      Peer.start(client, { bootstrap, seed: 1 }),
+      Peer.start(server, { bootstrap, seed: 2 }),
+    ])
+    const { publicKey = '' } = await b.do({ do: 'listen' })
+    const pair = new Pair(a, b, publicKey)
+    // Once to warm up: compilers and buffers.
+    for (let i = 0; i < 2; i++) await pair.transfer(8 * MB)
+    return pair
+  }
+
+  /** Carries the bytes up, then down. @returns rates in MB/s and the client's CPU in ms per MB. */
+  async transfer(bytes: number): Promise<{ up: number; down: number; cpu: number }> {
+    const run = (direction: 'up' | 'down') =>
+      this.client.do({ do: 'transfer', publicKey: this.#publicKey, direction, bytes })
+    const [up, down] = [await run('up'), await run('down')]
+    const rate = (ms = Number.NaN) => bytes / 1e3 / ms
+    return { up: rate(up.ms), down: rate(down.ms), cpu: ((up.cpu ?? 0) + (down.cpu ?? 0)) / (2 * (bytes / MB)) }
+  }
+
+  /** Lets the client, and the server if asked, lose a share of what it sends and receives. */
+  async lose(share: number, both: boolean): Promise<void> {
+    await this.client.do({ do: 'lose', share })
+    if (this.server.kind !== 'addon') await this.server.do({ do: 'lose', share: both ? share : 0 })
+  }
+
+  stop(): Promise<boolean[]> {
+    return Promise.all([this.client.stop(20_000), this.server.stop(20_000)])
+  }
 }
 
-/** Rates in MB/s, and the client's CPU per megabyte in ms. */
-async function measure(bootstrap: number, { client, server, loss }: Row): Promise<Figures> {
-  const a = await Peer.start(client, { bootstrap, loss: loss[0], seed: 1 })
-  const b = await Peer.start(server, { bootstrap, loss: loss[1], seed: 2 })
-  try {
-    const { publicKey = '' } = await b.do({ do: 'listen' })
-    // Once to warm up: compilers and buffers.
-    await a.do({ do: 'transfer', publicKey, direction: 'up', bytes: 4 * MB })
-    await a.do({ do: 'transfer', publicKey, direction: 'down', bytes: 4 * MB })
-    const rate: Record<'up' | 'down', number[]> = { up: [], down: [] }
-    let cpu = 0
-    for (let round = 0; round < rounds; round++) {
-      for (const direction of ['up', 'down'] as const) {
-        const answer = await a.do({ do: 'transfer', publicKey, direction, bytes: megabytes * MB })
-        rate[direction].push((megabytes * MB) / 1e3 / (answer.ms ?? 0))
-        cpu += answer.cpu ?? 0
-      }
-    }
-    return { up: median(rate.up), down: median(rate.down), cpu: cpu / (2 * rounds * megabytes) }
-  } finally {
-    await Promise.all([a.stop(20_000), b.stop(20_000)])
+type Rates = Awaited<ReturnType<Pair['transfer']>>
+
+const mean = ({ up, down }: Rates) => (up + down) / 2
+
+/** Runs two transfers in turn, so that the load of the machine falls on both, and compares them. */
+async function compare(
+  first: () => Promise<Rates>,
+  second: () => Promise<Rates>,
+): Promise<{ rates: Rates; ratio: number }> {
+  const [one, two]: [Rates[], Rates[]] = [[], []]
+  for (let round = 0; round < rounds; round++) {
+    one.push(await first())
+    two.push(await second())
   }
+  const of = (key: keyof Rates) => median(two.map((rates) => rates[key]))
+  const ratio = median(two.map(mean)) / median(one.map(mean))
+  return { rates: { up: of('up'), down: of('down'), cpu: of('cpu') }, ratio }
 }
 
 /** Lookups per second, CPU per lookup and per announce in ms. */
@@ -85,30 +110,55 @@ async function measureDht(bootstrap: number, kind: Kind): Promise<{ rate: number
 }
 
 const bootstrapper = await Peer.start('addon')
-console.log(`${megabytes} MB over a Noise stream, median of ${rounds}; ratio of the mean of both directions`)
-console.log('pair              loss      up MB/s  down MB/s  CPU ms/MB  ratio  expected')
-const cleanRates = new Map<string, number>()
-for (const row of ROWS) {
-  const { up, down, cpu } = await measure(bootstrapper.port, row)
-  const pair = `${row.client} > ${row.server}`
-  const isClean = row.loss[0] === 0 && row.loss[1] === 0
-  const mean = (up + down) / 2
-  if (isClean) cleanRates.set(pair, mean)
-  const base = cleanRates.get(isClean ? 'addon > addon' : pair) ?? Number.NaN
-  const loss = row.loss.map((share) => `${share * 100}%`).join('/')
-  const cells = [
-    up.toFixed(1).padStart(8),
-    down.toFixed(1).padStart(10),
-    cpu.toFixed(1).padStart(10),
-    (mean / base).toFixed(2).padStart(6),
-  ]
-  console.log(`${pair.padEnd(17)} ${loss.padEnd(8)} ${cells.join(' ')}  ${row.expected}`)
+const bytes = megabytes * MB
+const addon = await Pair.start(bootstrapper.port, 'addon', 'addon')
+const rows: string[][] = []
+const row = (pair: string, loss: string, { up, down, cpu }: Rates, ratio: number, expected: number) => {
+  rows.push([pair, loss, up.toFixed(1), down.toFixed(1), cpu.toFixed(1), ratio.toFixed(2), `${expected}`])
 }
-console.log('\npeer    lookups/s  CPU ms/lookup  CPU ms/announce')
+const reference = await addon.transfer(bytes)
+row('addon, addon', 'none', reference, 1, 1)
+for (const [client, server, expected] of PAIRS) {
+  const pair = await Pair.start(bootstrapper.port, client, server)
+  const clean = await compare(
+    () => addon.transfer(bytes),
+    () => pair.transfer(bytes),
+  )
+  row(`${client}, ${server}`, 'none', clean.rates, clean.ratio, expected)
+  for (const { share, both, expected: least } of LOSSES) {
+    if (both && server === 'addon') continue
+    const lossy = await compare(
+      async () => {
+        await pair.lose(0, both)
+        return pair.transfer(bytes)
+      },
+      async () => {
+        await pair.lose(share, both)
+        return pair.transfer(bytes)
+      },
+    )
+    row(
+      `${client}, ${server}`,
+      `${share * 100}% at ${both ? 'both ends' : 'the client'}`,
+      lossy.rates,
+      lossy.ratio,
+      least,
+    )
+  }
+  await pair.lose(0, false)
+  await pair.stop()
+}
+await addon.stop()
+console.log(
+  `${megabytes} MB over a Noise stream, medians of ${rounds}; without loss the ratio is to the addon with itself, else to the same pair without`,
+)
+printTable(['client, server', 'loss', 'up MB/s', 'down MB/s', 'client CPU ms/MB', 'ratio', 'expected'], rows)
+
+const dhtRows: string[][] = []
 for (const kind of ['addon', 'bun', 'deno', 'node'] as const) {
   const { rate, lookup, announce } = await measureDht(bootstrapper.port, kind)
-  console.log(
-    `${kind.padEnd(6)} ${rate.toFixed(0).padStart(10)} ${lookup.toFixed(2).padStart(14)} ${announce.toFixed(2).padStart(16)}`,
-  )
+  dhtRows.push([kind, rate.toFixed(0), lookup.toFixed(2), announce.toFixed(2)])
 }
+console.log('')
+printTable(['peer', 'lookups/s', 'CPU ms/lookup', 'CPU ms/announce'], dhtRows)
 await bootstrapper.stop()

@@ -25,6 +25,8 @@ export interface StartOptions {
   readonly mutate?: number
   /** Port of the bootstrapper on 127.0.0.1; without it the peer is one. */
   readonly bootstrap?: number
+  /** Name of the network namespace to run in. */
+  readonly namespace?: string
 }
 
 /** A peer in a process of its own. */
@@ -35,10 +37,12 @@ export class Peer {
   #waiting: ((answer: Answer) => void)[] = []
   #killed = false
 
-  constructor(kind: Kind) {
+  constructor(kind: Kind, namespace?: string) {
     this.kind = kind
-    const [command, ...args] = COMMANDS[kind]
-    this.process = spawn(`${BIN}${command}`, args, { stdio: ['pipe', 'pipe', 'inherit'] })
+    const [runtime, ...args] = COMMANDS[kind]
+    const inside = namespace === undefined ? [] : ['ip', 'netns', 'exec', namespace]
+    const [command, ...rest] = [...inside, `${BIN}${runtime}`, ...args] as [string, ...string[]]
+    this.process = spawn(command, rest, { stdio: ['pipe', 'pipe', 'inherit'] })
     this.exited = new Promise((resolve) => {
       this.process.once('exit', (code) => {
         for (const answer of this.#waiting.splice(0)) answer({ ok: false, error: `the process ended with ${code}` })
@@ -52,8 +56,11 @@ export class Peer {
   }
 
   /** Starts a peer and waits until it has joined. */
-  static async start(kind: Kind, options: StartOptions = {}): Promise<Peer & { readonly port: number }> {
-    const peer = new Peer(kind)
+  static async start(
+    kind: Kind,
+    { namespace, ...options }: StartOptions = {},
+  ): Promise<Peer & { readonly port: number }> {
+    const peer = new Peer(kind, namespace)
     const implementation = kind === 'addon' ? 'addon' : 'lib'
     const { port = 0 } = await peer.do({ do: 'start', implementation, ...options })
     return Object.assign(peer, { port })

@@ -1,0 +1,96 @@
+// UDX under loss that a real packet filter makes: peers in a network namespace of their own, whose loopback drops datagrams. Root only.
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { after, before, test } from 'node:test'
+import { type Kind, onNode, Peer } from '../udx/support/peers.ts'
+
+const MB = 1024 * 1024
+const NAMESPACE = `udx-loss-${process.pid}`
+const isRoot = process.getuid?.() === 0
+const skip = !onNode
+  ? 'starts all three runtimes itself, so it runs once, on Node'
+  : !isRoot && 'needs root: namespaces'
+
+const run = (...[command, ...args]: [string, ...string[]]) =>
+  execFileSync(command, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+const nft = (...args: string[]) => run('ip', 'netns', 'exec', NAMESPACE, 'nft', ...args)
+
+/** Drops this share of all datagrams, in percent, as they leave and again as they arrive: what two bad ends do. */
+function drop(percent: number): void {
+  nft('flush', 'ruleset')
+  nft('add', 'table', 'inet', 'loss')
+  for (const hook of ['output', 'input']) {
+    nft('add', 'chain', 'inet', 'loss', hook, `{ type filter hook ${hook} priority 0; }`)
+    nft(
+      'add',
+      'rule',
+      'inet',
+      'loss',
+      hook,
+      'meta l4proto udp',
+      `numgen random mod 100 < ${percent}`,
+      'counter',
+      'drop',
+    )
+  }
+}
+
+/** Datagrams that the filter has dropped so far. */
+function dropped(): number {
+  const counters = nft('list', 'ruleset')
+    .toString()
+    .matchAll(/counter packets (\d+)/g)
+  return [...counters].reduce((sum, [, packets]) => sum + Number(packets), 0)
+}
+
+before(() => {
+  if (skip) return
+  run('ip', 'netns', 'add', NAMESPACE)
+  run('ip', '-n', NAMESPACE, 'link', 'set', 'lo', 'up')
+})
+
+after(() => {
+  if (!skip) run('ip', 'netns', 'del', NAMESPACE)
+})
+
+const PAIRS = [
+  ['bun', 'addon'],
+  ['deno', 'addon'],
+  ['node', 'addon'],
+  ['bun', 'bun'],
+  ['deno', 'deno'],
+  ['bun', 'deno'],
+] as const
+
+for (const [client, server] of PAIRS as readonly (readonly [Kind, Kind])[]) {
+  test(`udx of ${client} with ${server} carries 16 MB each way through a filter that drops 1% and 5% at both ends`, {
+    skip,
+  }, async () => {
+    drop(0)
+    const peers: Peer[] = []
+    try {
+      const bootstrapper = await Peer.start('addon', { namespace: NAMESPACE })
+      peers.push(bootstrapper)
+      const options = { namespace: NAMESPACE, bootstrap: bootstrapper.port }
+      const [a, b] = [await Peer.start(client, options), await Peer.start(server, options)]
+      peers.push(a, b)
+      const { publicKey = '' } = await b.do({ do: 'listen' })
+      for (const percent of [1, 5]) {
+        drop(percent)
+        for (const direction of ['up', 'down'] as const) {
+          // The worker compares the digests of what was sent and of what has come.
+          const { ms = 0 } = await a.do({ do: 'transfer', publicKey, direction, bytes: 16 * MB })
+          console.log(
+            `${client} ${direction} ${server}, ${percent}% at both ends: ${((16 * MB) / 1e3 / ms).toFixed(1)} MB/s`,
+          )
+        }
+        assert.ok(dropped() > 100, 'the filter was in the way')
+      }
+      drop(0)
+      const ended = await Promise.all(peers.map((peer) => peer.stop()))
+      assert.ok(ended.every(Boolean), `ended by themselves after stop: ${ended}`)
+    } finally {
+      for (const peer of peers) peer.process.kill('SIGKILL')
+    }
+  })
+}
