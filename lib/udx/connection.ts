@@ -1,4 +1,4 @@
-import type { Clock } from './clock.ts'
+import { Alarm, type Clock } from './clock.ts'
 import { UdxError } from './error.ts'
 import {
   FLAG_DESTROY,
@@ -25,6 +25,9 @@ const ACK_EVERY = 32
 
 /** Window growth worth telling a sender that may be waiting for it, in bytes (silly window avoidance, RFC 9293, 3.8.6.2.2). */
 const WINDOW_STEP = RECEIVE_CAPACITY / 4
+
+/** How long a connection that is to be destroyed while it ends may still wait for the peer's acknowledgement, in ms. */
+export const HURRY_TIME = 1_000
 
 /** What a connection needs from the instance that it belongs to. */
 export interface ConnectionContext {
@@ -65,12 +68,14 @@ export class Connection implements TurnTask {
   #advertised = RECEIVE_CAPACITY
   /** Number from which on packets have gone to the new remote; undefined if it is not changing. */
   #changeSeq: number | undefined
+  readonly #hurry: Alarm
   #closed = false
 
   constructor(context: ConnectionContext, events: ConnectionEvents) {
     this.#context = context
     this.#events = events
     this.receiver = new Receiver(events)
+    this.#hurry = new Alarm(context.clock, () => this.#close(undefined))
     const connection = this
     this.sender = new Sender(
       {
@@ -181,6 +186,15 @@ export class Connection implements TurnTask {
     this.#close(undefined)
   }
 
+  /**
+   * Both sides have ended, and only the peer's acknowledgement of that is missing: does not wait for it much longer. An addon
+   * that has closed never answers again.
+   */
+  hurry(): void {
+    if (this.#closed || this.#hurry.deadline !== Number.POSITIVE_INFINITY) return
+    this.#hurry.set(this.#context.clock.now() + HURRY_TIME)
+  }
+
   /** Ends it as if the peer had reset it: a relay has seen the peer do so. */
   reset(): void {
     this.#close(new UdxError('ECONNRESET'))
@@ -189,6 +203,7 @@ export class Connection implements TurnTask {
   #close(error: UdxError | undefined): void {
     if (this.#closed) return
     this.#closed = true
+    this.#hurry.close()
     this.sender.close()
     this.receiver.close()
     this.#events.close(error)

@@ -232,6 +232,12 @@ export class UDXStream extends Duplex<StreamEvents> {
     else this.#connection.onPacket(header, packet, this.udx.context.clock.now())
   }
 
+  /** Ends the stream at once, and the peer's with ECONNRESET; or, if both have ended, does not wait much longer for the peer. */
+  override destroy(error?: Error | null): void {
+    if (this.destroying) this.#connection.hurry()
+    super.destroy(error)
+  }
+
   override _read(done: Done): void {
     this.#connection.resume()
     done(null)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { HURRY_TIME } from '../../lib/udx/connection.ts'
 import { LINGER_TIME } from '../../lib/udx/linger.ts'
 import { FLAG_DATA, FLAG_DESTROY, FLAG_END, FLAG_HEARTBEAT, FLAG_SACK, HEADER_SIZE } from '../../lib/udx/packet.ts'
 import { GIVE_UP_TIME } from '../../lib/udx/probe-timer.ts'
@@ -151,6 +152,26 @@ test('stream answers after its end when the last acknowledgement was lost', asyn
   assert.equal(b.log.error, undefined)
   assert.ok(dropped >= 3)
   await closeAll(simulation, ends)
+})
+
+test('stream that is destroyed while it waits for the last acknowledgement does not wait much longer', async () => {
+  const simulation = new Simulation()
+  const ends = connectPair(simulation)
+  const [a, b] = ends
+  a.stream.end(undefined)
+  await simulation.until(() => b.log.ended)
+  // The peer has closed and never answers again, as the addon does.
+  simulation.filter = (_packet, from) => from !== portOf(a)
+  b.stream.end(undefined)
+  await simulation.until(() => a.log.closed)
+  await simulation.for(100)
+  assert.equal(b.log.closed, false)
+  b.stream.destroy()
+  await simulation.until(() => b.log.closed, HURRY_TIME + 1)
+  assert.equal(b.log.error, undefined)
+  await closeAll(simulation, ends)
+  await simulation.for(LINGER_TIME)
+  assert.deepEqual(simulation.open, { timers: 0, sockets: 0 })
 })
 
 test('stream forgets that it has ended after a while', async () => {
