@@ -1,4 +1,5 @@
 import { filePartOf } from './file-response.ts'
+import { LENGTH_HEADER } from './length-header.ts'
 import { type Handler, KEEP_ALIVE_TIMEOUT, type Listener, type ListenOptions } from './listen.ts'
 
 /** The part of Bun's server that is used here. */
@@ -39,7 +40,7 @@ export async function listenOnBun(handler: Handler, { host, port, onError }: Lis
     development: false,
     async fetch(request) {
       try {
-        return withFile(await handler(request))
+        return bunResponse(await handler(request))
       } catch (error) {
         onError(error, { method: request.method, url: request.url })
         return internalError()
@@ -71,10 +72,17 @@ function internalError(): Response {
   return new Response('internal error; the log of this mirror has the cause\n', { status: 500 })
 }
 
-/** Replaces the body of a file response by Bun's own way of reading that part of the file. */
-function withFile(response: Response): Response {
+/**
+ * Replaces the body of a file response by Bun's own way of reading that part of the file. For any other stream Bun sends no
+ * Content-Length, whatever the headers say, so that is told by a header of another name.
+ */
+function bunResponse(response: Response): Response {
+  const { status, headers, body } = response
   const part = filePartOf(response)
-  if (part === undefined) return response
-  const { status, headers } = response
-  return new Response(Bun.file(part.path).slice(part.start, part.start + part.length), { status, headers })
+  if (part !== undefined) {
+    return new Response(Bun.file(part.path).slice(part.start, part.start + part.length), { status, headers })
+  }
+  const length = headers.get('content-length')
+  if (body !== null && length !== null) headers.set(LENGTH_HEADER, length)
+  return response
 }

@@ -5,6 +5,7 @@ import { digestKey, type Key, tagKey } from '../oci/key.ts'
 import { isManifestMediaType } from '../oci/media-type.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
 import { type ByteRange, lengthOf, parseContentRange, parseRange } from '../oci/range.ts'
+import { LENGTH_HEADER } from '../runtime/length-header.ts'
 import type { Peer, Router } from '../swarm/router.ts'
 import { eagerly } from './eagerly.ts'
 import { type PeerClient, PeerError, type PeerReply } from './peer-client.ts'
@@ -130,7 +131,7 @@ function read({ status, headers, body }: PeerReply, { target, method, range }: P
   if (isManifestMediaType(mediaType) !== (target.kind === 'manifest')) throw new PeerError(`media type ${mediaType}`)
   const encoding = headers.get('content-encoding')
   if (encoding !== null) throw new PeerError(`content-encoded as ${encoding}`)
-  const length = Number(headers.get('content-length') ?? Number.NaN)
+  const length = Number(headers.get('content-length') ?? headers.get(LENGTH_HEADER) ?? Number.NaN)
   if (!Number.isSafeInteger(length) || length < 0) throw new PeerError('no content length')
 
   const answer = { kind: 'content', body: method === 'HEAD' ? null : body } as const
