@@ -1,4 +1,4 @@
-import { Duplex, type DuplexEvents, Writable } from 'streamx'
+import { Writable } from 'streamx'
 import { Connection } from './connection.ts'
 import { UdxError } from './error.ts'
 import { Flushes } from './flushes.ts'
@@ -6,6 +6,7 @@ import { type Family, requireFamily, requirePort } from './ip.ts'
 import { FLAG_DESTROY, type Header, rewriteId } from './packet.ts'
 import type { Route } from './route.ts'
 import type { UDXSocket } from './socket.ts'
+import { StreamState } from './stream-state.ts'
 import type { UDX } from './udx.ts'
 
 /** Bytes that a writer may be ahead of the network before it is held back (that of the addon). */
@@ -30,23 +31,16 @@ export interface ConnectOptions {
   readonly ack?: number
 }
 
-export interface StreamEvents extends DuplexEvents {
-  connect: []
-  /** An unordered, unreliable message. */
-  message: [bytes: Buffer]
-  'remote-changed': []
-}
-
 type Done = (error: Error | null) => void
 
 /** A UDX stream: reliable bytes in both directions, each of which ends by itself. */
-export class UDXStream extends Duplex<StreamEvents> {
+export class UDXStream extends StreamState {
   readonly udx: UDX
   /** By which the peer addresses this end. */
   readonly id: number
   /** For the owner's use. */
   userData: unknown = null
-  readonly #connection: Connection
+  protected readonly connection: Connection
   readonly #firewall: Firewall | undefined
   #previousSocket: UDXSocket | undefined
   #changing: { resolve: () => void; reject: (error: Error) => void } | undefined
@@ -66,7 +60,7 @@ export class UDXStream extends Duplex<StreamEvents> {
     this.udx = udx
     this.id = id
     this.#firewall = options.firewall
-    this.#connection = new Connection(udx.context, {
+    this.connection = new Connection(udx.context, {
       data: (bytes) => this.push(bytes),
       end: () => this.push(null),
       message: (bytes) => this.emit('message', bytes),
@@ -74,81 +68,16 @@ export class UDXStream extends Duplex<StreamEvents> {
       remoteChanged: () => this.#onRemoteChanged(),
       close: (error) => this.#onClose(error),
     })
-    if (options.seq !== undefined) this.#connection.sender.startAt(options.seq)
-  }
-
-  get #route(): Route | undefined {
-    return this.#connection.closed ? undefined : this.#connection.route
-  }
-
-  get socket(): UDXSocket | null {
-    return this.#route?.socket ?? null
-  }
-
-  get connected(): boolean {
-    return this.#route !== undefined
-  }
-
-  get remoteId(): number {
-    return this.#connection.route?.remoteId ?? 0
-  }
-
-  get remoteHost(): string | null {
-    return this.#connection.route?.host ?? null
-  }
-
-  get remoteFamily(): Family | 0 {
-    return this.#connection.route?.family ?? 0
-  }
-
-  get remotePort(): number {
-    return this.#connection.route?.port ?? 0
-  }
-
-  get localHost(): string | null {
-    return this.socket?.address()?.host ?? null
-  }
-
-  get localFamily(): Family | 0 {
-    return this.socket?.address()?.family ?? 0
-  }
-
-  get localPort(): number {
-    return this.socket?.address()?.port ?? 0
-  }
-
-  /** Largest packet in bytes, IP and UDP headers included. */
-  get mtu(): number {
-    return this.#connection.sender.mtu
-  }
-
-  /** Smoothed round-trip time in milliseconds. */
-  get rtt(): number {
-    return Math.round(this.#connection.sender.rtt.smoothed)
-  }
-
-  /** Bytes that may be in flight. */
-  get cwnd(): number {
-    return this.#connection.sender.congestion.window
-  }
-
-  /** Bytes in flight. */
-  get inflight(): number {
-    return this.#connection.sender.inFlight
-  }
-
-  /** Packets that were sent again. */
-  get retransmits(): number {
-    return this.#connection.sender.retransmits
+    if (options.seq !== undefined) this.connection.sender.startAt(options.seq)
   }
 
   /** Connects to the stream `remoteId` at an address. Packets of the peer may have arrived before. @throws if connected. */
   connect(socket: UDXSocket, remoteId: number, port: number, host = '127.0.0.1', options: ConnectOptions = {}): void {
-    if (this.#connection.closed || this.destroying) return
+    if (this.connection.closed || this.destroying) return
     if (this.connected) throw new Error('Already connected')
     const route = toRoute(socket, remoteId, port, host)
-    if (options.ack !== undefined) this.#connection.receiver.startAt(options.ack)
-    this.#connection.connect(route)
+    if (options.ack !== undefined) this.connection.receiver.startAt(options.ack)
+    this.connection.connect(route)
     socket.addStream(this)
     this.emit('connect')
   }
@@ -168,78 +97,57 @@ export class UDXStream extends Duplex<StreamEvents> {
       this.#changing = { resolve, reject }
     })
     socket.addStream(this)
-    this.#connection.changeRoute(route)
+    this.connection.changeRoute(route)
     return changed
   }
 
   /** From now on packets that come for this stream go to the remote of `destination`, as they are. */
   relayTo(destination: UDXStream): void {
-    if (this.#connection.closed || this.#relay !== undefined || destination.#connection.closed) return
+    if (this.connection.closed || this.#relay !== undefined || destination.connection.closed) return
     this.#relay = destination
     destination.#relayed.add(this)
   }
 
   /** Sends an unordered, unreliable message. @returns whether the system took it. */
   send(bytes: Uint8Array): Promise<boolean> {
-    const route = this.#route
+    const route = this.route
     if (route === undefined) return Promise.resolve(false)
-    return route.socket.send(this.#connection.sendMessage(bytes), route.port, route.host)
+    return route.socket.send(this.connection.sendMessage(bytes), route.port, route.host)
   }
 
   /** Sends an unordered, unreliable message if that is possible. */
   trySend(bytes: Uint8Array): void {
-    const route = this.#route
-    route?.socket.transmit(this.#connection.sendMessage(bytes), route.port, route.host)
+    const route = this.route
+    route?.socket.transmit(this.connection.sendMessage(bytes), route.port, route.host)
   }
 
   /** Resolves with true once the peer has acknowledged all that has been written, with false if it never will. */
   async flush(): Promise<boolean> {
     if ((await Writable.drained(this)) === false || this.destroying) return false
-    const { sender } = this.#connection
+    const { sender } = this.connection
     if (sender.acknowledged >= sender.written) return true
     return this.#flushes.add(sender.written)
   }
 
-  toJSON(): Record<string, unknown> {
-    const { id, connected, destroying, destroyed, remoteId, remoteHost, remoteFamily, remotePort } = this
-    const { mtu, rtt, cwnd, inflight } = this
-    const socket = this.socket?.toJSON() ?? null
-    return {
-      id,
-      connected,
-      destroying,
-      destroyed,
-      remoteId,
-      remoteHost,
-      remoteFamily,
-      remotePort,
-      mtu,
-      rtt,
-      cwnd,
-      inflight,
-      socket,
-    }
-  }
-
   /** For the instance: a packet for this stream has come in on `socket`. */
   receive(socket: UDXSocket, header: Header, packet: Buffer, port: number, host: string): void {
-    if (this.#connection.closed) return
-    if (this.#route?.socket !== socket) {
+    if (this.connection.closed) return
+    if (this.route?.socket !== socket) {
       if (port < 1 || this.#firewall === undefined) return
       if (this.#firewall(socket, port, host, host.includes(':') ? 6 : 4)) return
     }
     if (this.#relay !== undefined) this.#forward(this.#relay, header, packet)
-    else this.#connection.onPacket(header, packet, this.udx.context.clock.now())
+    else this.connection.onPacket(header, packet, this.udx.context.clock.now())
   }
 
   /** Ends the stream at once, and the peer's with ECONNRESET; or, if both have ended, does not wait much longer for the peer. */
   override destroy(error?: Error | null): void {
-    if (this.destroying) this.#connection.hurry()
+    if (this.destroying) this.connection.hurry()
     super.destroy(error)
   }
 
   override _read(done: Done): void {
-    this.#connection.resume()
+    this.connection.resume()
     done(null)
   }
 
@@ -248,9 +156,9 @@ export class UDXStream extends Duplex<StreamEvents> {
       done(new UdxError('ENOTCONN'))
       return
     }
-    const { sender } = this.#connection
+    const { sender } = this.connection
     for (const bytes of batch) sender.write(bytes as Uint8Array)
-    this.#connection.wake()
+    this.connection.wake()
     if (sender.backlog <= HIGH_WATER_MARK) done(null)
     else this.#writeDone = done
   }
@@ -260,33 +168,33 @@ export class UDXStream extends Duplex<StreamEvents> {
       done(new UdxError('ENOTCONN'))
       return
     }
-    this.#connection.sender.end()
-    this.#connection.wake()
+    this.connection.sender.end()
+    this.connection.wake()
     done(null)
   }
 
   override _predestroy(): void {
-    this.#connection.destroy(this.#relay !== undefined)
+    this.connection.destroy(this.#relay !== undefined)
     this.#continueWrite()
   }
 
   override _destroy(done: Done): void {
-    if (this.#connection.closed) done(this.#closeError ?? null)
+    if (this.connection.closed) done(this.#closeError ?? null)
     else if (this.connected) this.#destroyDone = done
     else {
-      this.#connection.destroy(true)
+      this.connection.destroy(true)
       done(null)
     }
   }
 
   #forward(relay: UDXStream, header: Header, packet: Buffer): void {
-    const route = relay.#route
+    const route = relay.route
     if (route !== undefined) {
       const copy = Buffer.from(packet)
       rewriteId(copy, route.remoteId)
       route.socket.transmit(copy, route.port, route.host)
     }
-    if ((header.flags & FLAG_DESTROY) !== 0) this.#connection.reset()
+    if ((header.flags & FLAG_DESTROY) !== 0) this.connection.reset()
   }
 
   #continueWrite(): void {
@@ -296,7 +204,7 @@ export class UDXStream extends Duplex<StreamEvents> {
   }
 
   #onProgress(): void {
-    const { sender } = this.#connection
+    const { sender } = this.connection
     if (this.#writeDone !== undefined && sender.backlog <= HIGH_WATER_MARK) this.#continueWrite()
     if (this.#flushes.waiting) this.#flushes.onAcknowledged(sender.acknowledged)
   }
@@ -313,7 +221,7 @@ export class UDXStream extends Duplex<StreamEvents> {
 
   #onClose(error: UdxError | undefined): void {
     const { streams, linger } = this.udx.context
-    const { route, sender, receiver } = this.#connection
+    const { route, sender, receiver } = this.connection
     streams.delete(this.id)
     if (route !== undefined && error === undefined && this.#relay === undefined) {
       linger.add(this.id, route, receiver.ended && sender.finished ? 'ended' : 'destroyed', sender.next, receiver.ack)

@@ -8,6 +8,7 @@ import { onNode } from './support/peers.ts'
 const BIN = fileURLToPath(new URL('../../node_modules/.bin/', import.meta.url))
 const SCRIPT = fileURLToPath(new URL('./support/exit-worker.ts', import.meta.url))
 const skip = onNode ? false : 'starts all three runtimes itself, so it runs once, on Node'
+if (skip) console.log(`exit: skipped: ${skip}`)
 
 /** Milliseconds that a process may take from its last word to its end. */
 const PATIENCE = 3_000

@@ -10,6 +10,7 @@ const full = process.env.UDX_FULL === '1'
 const SIZE = (full ? 64 : 4) * MB
 const LOSSY_SIZE = (full ? 64 : 2) * MB
 const skip = onNode ? false : 'starts all three runtimes itself, so it runs once, on Node'
+if (skip) console.log(`interop: skipped: ${skip}`)
 
 /** Client and server of each pair. */
 const PAIRS: readonly (readonly [Kind, Kind])[] = [
