@@ -1,0 +1,47 @@
+/**
+ * Adds to package-lock.json the optional packages of other platforms that a registry with only some of them (404 for the
+ * rest) leaves out, without which `npm ci` refuses the lock file: `npm run lock` after each change of dependencies.
+ * Their version is what the package that wants them says, their platform is in their name; they have no integrity,
+ * and are never downloaded where the platform is another one.
+ */
+import { readFileSync, writeFileSync } from 'node:fs'
+
+interface Entry {
+  version?: string
+  dev?: boolean
+  optional?: boolean
+  cpu?: string[]
+  os?: string[]
+  libc?: string[]
+  engines?: Record<string, string>
+  optionalDependencies?: Record<string, string>
+}
+
+const FILE = new URL('../package-lock.json', import.meta.url)
+const PLATFORMS = ['aix', 'android', 'darwin', 'freebsd', 'linux', 'netbsd', 'openbsd', 'openharmony', 'sunos', 'win32']
+/** What packages call a processor, and what npm calls it. */
+const PROCESSORS: Readonly<Record<string, string>> = { aarch64: 'arm64', armv7: 'arm' }
+
+const lock = JSON.parse(readFileSync(FILE, 'utf8')) as { packages: Record<string, Entry> }
+const { packages } = lock
+for (const wanting of Object.values(packages)) {
+  for (const [name, version] of Object.entries(wanting.optionalDependencies ?? {})) {
+    if (packages[`node_modules/${name}`] !== undefined) continue
+    const words = (name.split('/')[1] ?? name).split('-')
+    const os = words.find((word) => PLATFORMS.includes(word)) ?? (words.includes('windows') ? 'win32' : undefined)
+    const cpu = words[words.findIndex((word) => PLATFORMS.includes(word) || word === 'windows') + 1]
+    if (os === undefined || cpu === undefined) throw new Error(`the platform of ${name} is not in its name`)
+    const libc = words.includes('musl') ? { libc: ['musl'] } : words.includes('glibc') ? { libc: ['glibc'] } : {}
+    const dev = wanting.dev === true ? { dev: true } : {}
+    packages[`node_modules/${name}`] = {
+      version,
+      cpu: [PROCESSORS[cpu] ?? cpu],
+      ...dev,
+      ...libc,
+      optional: true,
+      os: [os],
+    }
+  }
+}
+lock.packages = Object.fromEntries(Object.entries(packages).sort(([a], [b]) => (a < b ? -1 : 1)))
+writeFileSync(FILE, `${JSON.stringify(lock, undefined, 2)}\n`)
