@@ -1,10 +1,14 @@
 import { Alarm, type Clock } from './clock.ts'
 import { FLAG_DESTROY, FLAGS_NUMBERED, HEADER_SIZE, type Header, writeHeader } from './packet.ts'
+import { GIVE_UP_TIME } from './probe-timer.ts'
 import type { Route } from './route.ts'
 import { seqAdd, seqBefore } from './seq.ts'
 
-/** How long a closed stream is remembered in milliseconds: a peer that lost the last packet asks again within that. */
-export const LINGER_TIME = 4_000
+/**
+ * How long a closed stream is remembered in milliseconds: as long as a peer that lost the last packet goes on asking. Under loss
+ * of a fifth each way, a few seconds were seen to be too short.
+ */
+export const LINGER_TIME = GIVE_UP_TIME + 2_000
 /** Most closed streams that are remembered. */
 const MAX_LINGERING = 4_096
 

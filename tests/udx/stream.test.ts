@@ -41,7 +41,7 @@ test('stream carries bytes over any path: loss, duplication, reordering, delay, 
       fc.record({
         delay: fc.integer({ min: 0, max: 100 }),
         jitter: fc.integer({ min: 0, max: 30 }),
-        loss: fc.double({ min: 0, max: 0.25, noNaN: true }),
+        loss: fc.double({ min: 0, max: 0.2, noNaN: true }),
         duplication: fc.double({ min: 0, max: 0.2, noNaN: true }),
         bandwidth: fc.integer({ min: 200, max: 20_000 }),
         queue: fc.integer({ min: 20_000, max: 200_000 }),
