@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict'
+import { createSocket } from 'node:dgram'
+import { readdir } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { test } from 'node:test'
+import { withTemporaryDirectory } from '../fixtures/image.ts'
+import { LOOPBACK, problemsOf, withImageLayout } from '../fixtures/mirror.ts'
+import { MAIN, runProgram } from '../fixtures/process.ts'
+import { freePort } from '../fixtures/swarm.ts'
+
+test('main.ts ends with 78 and all problems of the settings, one line each', async () => {
+  const { code, stdout, stderr } = await runProgram(MAIN, ['--tags', 'on', '--nonsense', 'stray'], {
+    environment: { SWARMIRROR_LOG_LEVEL: 'loud' },
+  })
+  assert.equal(code, 78)
+  assert.equal(stdout, '')
+  assert.deepEqual(stderr.trimEnd().split('\n'), [
+    'unknown flag --nonsense; see --help',
+    'unexpected argument "stray"',
+    '--tags "on": expected `cached` or `off`',
+    'SWARMIRROR_LOG_LEVEL "loud": expected one of debug, info, warn, error',
+    '--peer-listen: a door beyond loopback needs a swarm key; give --swarm-key or --swarm-key-file (`key` prints a fresh one)',
+  ])
+})
+
+test('main.ts ends with 78 when the port of --peer-listen is in use for UDP alone', async () => {
+  await withImageLayout(async (layout) => {
+    const port = await freePort()
+    const socket = createSocket('udp4')
+    await new Promise<void>((resolve) => socket.bind({ port, address: '127.0.0.1' }, resolve))
+    const flags = LOOPBACK.map((value, index) =>
+      LOOPBACK[index - 1] === '--peer-listen' ? `127.0.0.1:${port}` : value,
+    )
+    const { code, stderr } = await runProgram(MAIN, ['--store', `oci-layout:${layout}`, ...flags])
+    socket.close()
+    assert.equal(code, 78)
+    assert.deepEqual(problemsOf(stderr), [`--peer-listen 127.0.0.1:${port} (UDP): the address is in use`])
+  })
+})
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  test(`main.ts ends with 0 after ${signal}, having said when it listened, was ready and stopped`, async () => {
+    await withImageLayout(async (layout) => {
+      const { code, stdout, stderr } = await runProgram(MAIN, ['--store', `oci-layout:${layout}`, ...LOOPBACK], {
+        onStart: (child) => {
+          child.stderr?.on('data', (text: string) => {
+            if (text.includes('"event":"ready"')) process.kill(child.pid ?? 0, signal)
+          })
+        },
+      })
+      assert.equal(code, 0)
+      assert.equal(stdout, '')
+      const told = stderr
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as { event: string; registry?: string })
+      const events = told.map(({ event }) => event)
+      assert.ok(events.indexOf('listening') >= 0 && events.indexOf('listening') < events.indexOf('ready'))
+      assert.deepEqual(events.slice(-3), ['stopping', 'drained', 'stopped'])
+      assert.match(told.find(({ event }) => event === 'listening')?.registry ?? '', /^127\.0\.0\.1:\d+$/)
+    })
+  })
+}
+
+test('main.ts demo pulls everything, ends by itself with 0 and leaves nothing behind', async () => {
+  await withTemporaryDirectory(async (dir) => {
+    const before = await readdir(tmpdir())
+    const { code, stdout, stderr } = await runProgram(MAIN, ['demo'], {
+      environment: { TMPDIR: dir, SWARMIRROR_LOG_LEVEL: 'nonsense', SWARMIRROR_LISTEN: 'nonsense' },
+    })
+    assert.equal(stderr, '')
+    assert.match(stdout, /pulled 6 pieces, 16\.0 MiB in all, through B; every digest is right/)
+    assert.equal(code, 0)
+    assert.deepEqual(await readdir(dir), [])
+    const added = (await readdir(tmpdir())).filter((name) => !before.includes(name) && name.includes('swarmirror-demo'))
+    assert.deepEqual(added, [])
+  })
+})
+
+test('main.ts demo cleans up when it is asked to stop in the middle', async () => {
+  await withTemporaryDirectory(async (dir) => {
+    const { code, stdout } = await runProgram(MAIN, ['demo'], {
+      environment: { TMPDIR: dir },
+      onStart: (child) => child.stdout?.once('data', () => process.kill(child.pid ?? 0, 'SIGTERM')),
+    })
+    assert.doesNotMatch(stdout, /stopped both mirrors/)
+    assert.equal(code, 1)
+    assert.deepEqual(await readdir(dir), [])
+  })
+})
