@@ -17,6 +17,7 @@ declare const Bun: {
     /** Seconds. */
     readonly idleTimeout: number
     readonly development: false
+    readonly reusePort: false
     readonly fetch: (request: Request) => Promise<Response>
     readonly error: (error: Error) => Response
   }): BunServer
@@ -38,9 +39,11 @@ export async function listenOnBun(handler: Handler, { host, port, onError }: Lis
     port,
     idleTimeout: KEEP_ALIVE_TIMEOUT / 1000,
     development: false,
+    // If this is not said, a second server of one process gets the same port.
+    reusePort: false,
     async fetch(request) {
       try {
-        return bunResponse(await handler(request))
+        return bunResponse(request, await handler(request))
       } catch (error) {
         onError(error, { method: request.method, url: request.url })
         return internalError()
@@ -73,13 +76,14 @@ function internalError(): Response {
 }
 
 /**
- * Replaces the body of a file response by Bun's own way of reading that part of the file. For any other stream Bun sends no
- * Content-Length, whatever the headers say, so that is told by a header of another name.
+ * Replaces the body of a file response by Bun's own way of reading that part of the file; but not for a 200 to a request
+ * with a Range, which Bun would apply where the handler has not. For any other stream Bun sends no Content-Length, whatever
+ * the headers say, so that is told by a header of another name.
  */
-function bunResponse(response: Response): Response {
+function bunResponse(request: Request, response: Response): Response {
   const { status, headers, body } = response
   const part = filePartOf(response)
-  if (part !== undefined) {
+  if (part !== undefined && (status !== 200 || !request.headers.has('range'))) {
     return new Response(Bun.file(part.path).slice(part.start, part.start + part.length), { status, headers })
   }
   const length = headers.get('content-length')
