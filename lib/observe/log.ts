@@ -26,7 +26,7 @@ export function createLogger(
   const at = (own: LogLevel) => {
     if (LOG_LEVELS.indexOf(own) < least) return () => undefined
     return (event: string, fields: LogFields = {}) =>
-      write(`${JSON.stringify({ time: now().toISOString(), level: own, event, ...fields }, plain)}\n`)
+      write(`${JSON.stringify({ time: now().toISOString(), level: own, event, ...fields }, plain())}\n`)
   }
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
@@ -34,11 +34,22 @@ export function createLogger(
 /** A logger for parts whose log nobody reads. */
 export const silentLogger: Logger = createLogger(() => undefined, 'error')
 
-/** Makes what JSON cannot say sayable: errors with their causes, bigints. */
-function plain(_key: string, value: unknown): unknown {
-  if (typeof value === 'bigint') return value.toString()
-  if (!(value instanceof Error)) return value
-  const code = 'code' in value && value.code !== undefined ? { code: value.code } : {}
-  const cause = value.cause === undefined ? {} : { cause: value.cause }
-  return { name: value.name, message: value.message, ...code, ...cause }
+/**
+ * Makes what JSON cannot say sayable: errors with their causes, also those that have a JSON form of their own for others;
+ * bigints; what contains itself.
+ */
+function plain(): (this: unknown, key: string, value: unknown) => unknown {
+  const seen = new Set<Error>()
+  return function (key, value) {
+    if (typeof value === 'bigint') return value.toString()
+    // By now an error with a toJSON of its own has become that.
+    const error = (this as Record<string, unknown>)[key]
+    if (!(error instanceof Error)) return value
+    if (seen.has(error)) return `${error.name} as above`
+    seen.add(error)
+    const code = 'code' in error && error.code !== undefined ? { code: error.code } : {}
+    const cause = error.cause === undefined ? {} : { cause: error.cause }
+    const errors = error instanceof AggregateError ? { errors: error.errors } : {}
+    return { name: error.name, message: error.message, ...code, ...cause, ...errors }
+  }
 }
