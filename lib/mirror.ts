@@ -272,6 +272,8 @@ function addressProblem(error: unknown): string | undefined {
     case 'EADDRINUSE':
       return 'the address is in use'
     case 'EADDRNOTAVAIL':
+    // What node:http of Deno 2.9 makes of it.
+    case 'EINVAL':
       return 'this machine has no such address'
     case 'EACCES':
     case 'EPERM':
