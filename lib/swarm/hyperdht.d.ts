@@ -61,11 +61,17 @@ declare module 'hyperswarm' {
   import type { EventEmitter } from 'node:events'
   import type HyperDHT from 'hyperdht'
   import type { KeyPair } from 'hyperdht'
+  import type { SwarmConnection } from './membership.ts'
 
   export default class Hyperswarm extends EventEmitter {
-    constructor(options: { dht: HyperDHT; keyPair: KeyPair; firewall: (publicKey: Uint8Array) => boolean })
+    constructor(options: { dht: HyperDHT; keyPair: KeyPair; maxPeers?: number })
     readonly dht: HyperDHT
     readonly keyPair: KeyPair
+    on(event: 'connection', listener: (connection: SwarmConnection) => void): this
+    listen(): Promise<void>
+    /** Connects to that key, and again when the connection ends, until told to leave it. */
+    joinPeer(publicKey: Uint8Array): void
+    leavePeer(publicKey: Uint8Array): void
     destroy(options?: { force?: boolean }): Promise<void>
   }
 }
