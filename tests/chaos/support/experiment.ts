@@ -42,13 +42,13 @@ export interface Experiment {
   /** Whose download is watched, and how many bytes of it must have come before the fault; without it there is none. */
   readonly when?: { readonly digest: Digest; readonly bytes: number }
   readonly fault?: () => Promise<void>
-  /** How often the pull may be tried, as the kubelet would. 1 unless given. */
-  readonly tries?: number
+  /** Given if the pull may fail and be tried once more, as the kubelet does: what the second try waits for. */
+  readonly retry?: () => Promise<void>
 }
 
 /** Pulls the image at the asker, lets the fault happen in the middle, and says how it went. The content is not verified here. */
 export async function pullUnder(cluster: Cluster, experiment: Experiment): Promise<Outcome> {
-  const { what, asker, image, when, fault, tries = 1 } = experiment
+  const { what, asker, image, when, fault, retry } = experiment
   const errors: string[] = []
   let ms = 0
   let came = 0
@@ -67,8 +67,8 @@ export async function pullUnder(cluster: Cluster, experiment: Experiment): Promi
       const error = await within(`${what}: the end of the pull`, pulled, PULL_BOUND)
       if (error === undefined) break
       errors.push(error)
-      if (errors.length >= tries) throw new Error(`${what}: ${errors.join('; ')}`)
-      await untilCollected(asker, image)
+      if (retry === undefined || errors.length > 1) throw new Error(`${what}: ${errors.join('; ')}`)
+      await retry()
       pulled = pullOnce(asker, image)
     }
     ms = performance.now() - start
@@ -100,9 +100,14 @@ export async function untilHeldBy(
   await asker.untilOffered(image)
 }
 
-/** Removes the image at a node, and waits until its blobs are gone and no longer announced. */
+/**
+ * Removes the image at a node, with what an interrupted pull has left (a killed containerd keeps it for a day), and waits
+ * until its blobs are gone and no longer announced.
+ */
 export async function forget(cluster: Cluster, node: Node, image: PushedImage): Promise<void> {
   await node.removeImage(image.reference)
+  const leases = (await node.ctr('leases', 'list', '--quiet')).split('\n').filter(Boolean)
+  for (const lease of leases) await node.ctr('leases', 'delete', '--sync', lease)
   await until(`${node.name} to have forgotten ${image.reference}`, async () => {
     const present = await Promise.all(image.digests.map((digest) => exists(node.contentFile(digest))))
     if (present.some(Boolean)) return false
