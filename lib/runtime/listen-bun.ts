@@ -1,4 +1,5 @@
 import { filePartOf } from './file-response.ts'
+import { LENGTH_HEADER } from './length-header.ts'
 import { type Admission, type Handler, KEEP_ALIVE_TIMEOUT, type Listener, type ListenOptions } from './listen.ts'
 
 /** The part of Bun's server that is used here. */
@@ -90,10 +91,17 @@ function internalError(): Response {
   return new Response('internal error; the log of this mirror has the cause\n', { status: 500 })
 }
 
-/** Replaces the body of a file response by Bun's own way of reading that part of the file. */
+/**
+ * Replaces the body of a file response by Bun's own way of reading that part of the file. Of any other, which may be a
+ * stream, the length is told in a header of ours.
+ */
 function withFile(response: Response): Response {
   const part = filePartOf(response)
-  if (part === undefined) return response
+  if (part === undefined) {
+    const length = response.headers.get('content-length')
+    if (length !== null) response.headers.set(LENGTH_HEADER, length)
+    return response
+  }
   const { status, headers } = response
   return new Response(Bun.file(part.path).slice(part.start, part.start + part.length), { status, headers })
 }
