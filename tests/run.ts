@@ -3,6 +3,7 @@
  *
  *   node tests/run.ts [node|deno|bun ...]   what runs on any machine without root; all three runtimes by default
  *   node tests/run.ts e2e [FILE ...]        what needs root, network namespaces and containerd; driven by Node
+ *   node tests/run.ts chaos [FILE ...]      pulls while nodes die, fall silent and break, and a soak; as e2e, and tcpdump
  */
 import { spawn } from 'node:child_process'
 import { globSync } from 'node:fs'
@@ -35,17 +36,17 @@ async function run([command, ...args]: readonly [string, ...string[]]): Promise<
 
 const [first, ...rest] = process.argv.slice(2)
 const results: { name: string; passed: boolean }[] = []
-if (first === 'e2e') {
-  const files = rest.length > 0 ? rest : filesOf('tests/e2e/**/*.test.ts')
+if (first === 'e2e' || first === 'chaos') {
+  const files = rest.length > 0 ? rest : filesOf(`tests/${first}/**/*.test.ts`)
   // One file at a time: each has a cluster of its own, and two cores.
-  results.push({ name: 'e2e', passed: await run(['node', '--test', '--test-concurrency=1', ...files]) })
+  results.push({ name: first, passed: await run(['node', '--test', '--test-concurrency=1', ...files]) })
 } else {
   const names = first === undefined ? Object.keys(RUNNERS) : [first, ...rest]
-  const files = filesOf('tests/**/*.test.ts', ['e2e', 'bench'])
+  const files = filesOf('tests/**/*.test.ts', ['e2e', 'chaos', 'bench'])
   for (const name of names) {
     const runner = RUNNERS[name]
     if (runner === undefined)
-      throw new Error(`unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, or e2e`)
+      throw new Error(`unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, or e2e, or chaos`)
     console.log(`\n== tests on ${name}: ${files.length} files`)
     results.push({ name, passed: await run(runner(files)) })
   }

@@ -68,12 +68,22 @@ async function captured(work: () => Promise<void>): Promise<Flow[][]> {
   return await Promise.all(captures.map((capture) => capture.stop()))
 }
 
-/** Checks that each door has ended a connection by FIN, and none by RST. */
+/**
+ * Checks that each door has ended a connection by FIN, and none by RST after the first byte of an answer. (A connection that
+ * the kernel had taken for a mirror that was gone before it saw the request is refused by RST: the next host is asked then.)
+ */
 function assertEndedByFin(flows: readonly Flow[][]): void {
-  for (const [index, ends] of flows.map((flows) => flows.map(({ end }) => end)).entries()) {
+  for (const [index, ends] of flows.map((flows) => flows.filter(({ sent }) => sent > 0)).entries()) {
     const { runtime } = askers[index] ?? assert.fail('no asker')
-    assert.ok(ends.includes('FIN'), `${runtime}: expected an end by FIN: ${ends}`)
-    assert.ok(!ends.includes('RST'), `${runtime}: ended by RST: ${ends}`)
+    assert.ok(
+      ends.some(({ end }) => end === 'FIN'),
+      `${runtime}: expected an end by FIN`,
+    )
+    assert.deepEqual(
+      ends.filter(({ end }) => end === 'RST'),
+      [],
+      `${runtime}: ended by RST`,
+    )
   }
 }
 

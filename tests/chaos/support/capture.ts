@@ -9,12 +9,17 @@ export interface Flow {
   readonly client: number
   /** What the port's side ended its part with; nothing if it has not. A RST that follows a FIN is a RST. */
   readonly end: 'FIN' | 'RST' | undefined
+  /** How many bytes the port's side had sent by then. */
+  readonly sent: number
   /** Whether the client has sent RST: it has gone away by itself. */
   readonly clientReset: boolean
 }
 
-/** A packet with SYN, FIN or RST, as tcpdump prints it: `127.0.0.1.5000 > 127.0.0.1.41234: Flags [S.]`. */
-const PACKET = /IP 127\.0\.0\.1\.(\d+) > 127\.0\.0\.1\.(\d+): Flags \[([^\]]+)\]/g
+/**
+ * A packet with SYN, FIN or RST, as tcpdump prints it: `127.0.0.1.5000 > 127.0.0.1.41234: Flags [F.], seq 411`. The sequence
+ * number counts from the SYN, which counts as one itself.
+ */
+const PACKET = /IP 127\.0\.0\.1\.(\d+) > 127\.0\.0\.1\.(\d+): Flags \[([^\]]+)\], seq (\d+)/g
 
 /** Ports for connections that show that a capture is complete: below those that Linux gives out by itself. */
 const FENCE_PORT = 20_000
@@ -53,13 +58,14 @@ export class Capture {
   /** The connections that were accepted since the beginning, in their order. */
   flows(): Flow[] {
     const flows: { -readonly [Name in keyof Flow]: Flow[Name] }[] = []
-    for (const [, from = '', to = '', flags = ''] of this.#printed.matchAll(PACKET)) {
+    for (const [, from = '', to = '', flags = '', sequence] of this.#printed.matchAll(PACKET)) {
       const ours = Number(from) === this.#port
       const client = Number(ours ? to : from)
       // Without an answered SYN there is no connection: it was refused, which is done by RST as well.
-      if (ours && flags.includes('S')) flows.push({ client, end: undefined, clientReset: false })
+      if (ours && flags.includes('S')) flows.push({ client, end: undefined, sent: 0, clientReset: false })
       const flow = flows.findLast((flow) => flow.client === client)
       if (flow === undefined) continue
+      if (ours && /[FR]/.test(flags)) flow.sent = Number(sequence) - 1
       if (flags.includes('R') && ours) flow.end = 'RST'
       else if (flags.includes('R')) flow.clientReset = true
       else if (flags.includes('F') && ours) flow.end ??= 'FIN'
