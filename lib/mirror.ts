@@ -99,7 +99,7 @@ async function start(
   )
   parts.defer(() => cut(peer))
   parts.defer(() => router.close())
-  const client = new PeerClient()
+  const client = new PeerClient({ tls })
   parts.defer(() => client.close())
   const peers = createPeerContent(
     { router, client, credentials, health, metrics, log },

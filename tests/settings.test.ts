@@ -61,6 +61,9 @@ test('readSettings gives the defaults when nothing else is needed', () => {
     'peer-transfer': 'plain',
     'max-transfers': 64,
     'max-upload-rate': undefined,
+    'parallel-peers': 3,
+    'stall-timeout': 2_000,
+    verify: 'on',
     'data-dir': undefined,
     'log-level': 'info',
   })
@@ -210,6 +213,29 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
       ['1e2ms', /expected a number with/],
     ],
   },
+  'parallel-peers': {
+    accepted: [
+      ['1', 1],
+      ['16', 16],
+    ],
+    refused: [
+      ['0', /expected at least 1/],
+      ['17', /expected at most 16/],
+      ['two', /expected a whole number/],
+    ],
+  },
+  'stall-timeout': {
+    accepted: [
+      ['100ms', 100],
+      ['1m', 60_000],
+    ],
+    refused: [
+      ['99ms', /expected at least 100ms/],
+      ['61s', /expected at most 1m/],
+      ['2', /expected a number with/],
+    ],
+  },
+  verify: { accepted: [['off', 'off']], refused: [['no', /expected `on` or `off`/]] },
   'peer-transfer': { accepted: [['tls', 'tls']], refused: [['TLS', /expected `plain` or `tls`/]] },
   'max-transfers': {
     accepted: [
