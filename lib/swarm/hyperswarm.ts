@@ -1,4 +1,4 @@
-import HyperDHT, { type KeyPair, type Query } from 'hyperdht'
+import HyperDHT, { type Query } from 'hyperdht'
 import Hyperswarm from 'hyperswarm'
 import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
@@ -6,13 +6,12 @@ import { runtimeName } from '../runtime/name.ts'
 import { UDX } from '../udx/index.ts'
 import { Announcer, type AnnouncerOptions } from './announcer.ts'
 import { type BootstrapEntry, type NodeAddress, type ResolveName, resolveBootstrap, resolveName } from './bootstrap.ts'
+import { Directory, type KeyPair } from './directory.ts'
 import { Meeting, type MeetingOptions } from './meeting.ts'
 import { type Liveness, MAX_MEMBERS, Membership, type MembershipOptions } from './membership.ts'
-import { merge } from './merge.ts'
 import type { NodeMemory } from './node-memory.ts'
 import type { Peer, Router } from './router.ts'
-import { AnnouncementSeal } from './seal.ts'
-import { MEMBERS, topicOf } from './topic.ts'
+import { MEMBERS } from './topic.ts'
 
 export interface SwarmDependencies {
   readonly log: Logger
@@ -91,7 +90,7 @@ class HyperswarmRouter implements Router {
   readonly #options: SwarmOptions
   readonly #swarm: Hyperswarm
   readonly #announcer: Announcer
-  readonly #seals: readonly AnnouncementSeal[]
+  readonly #directory: Directory
   readonly #membership: Membership
   readonly #meeting: Meeting
   readonly #timer: ReturnType<typeof setInterval>
@@ -115,7 +114,7 @@ class HyperswarmRouter implements Router {
     this.#options = options
     this.#swarm = new Hyperswarm({ dht, keyPair, maxPeers: MAX_MEMBERS })
     this.#ownId = Buffer.from(keyPair.publicKey).toString('hex')
-    this.#seals = options.swarmKeys.map((key) => new AnnouncementSeal(key))
+    this.#directory = new Directory({ table: dht, keyPair, log }, options.swarmKeys, options.self)
     this.#membership = new Membership(
       options.swarmKeys,
       {
@@ -141,11 +140,7 @@ class HyperswarmRouter implements Router {
       options.meeting,
     )
     this.#swarm.on('connection', (connection) => this.#membership.take(connection))
-    this.#announcer = new Announcer(
-      { announce: (key) => this.#announce(key), unannounce: (key) => this.#unannounce(key) },
-      log,
-      options.announcer,
-    )
+    this.#announcer = new Announcer(this.#directory, log, options.announcer)
     const check = () => {
       this.#checking ??= this.#check().finally(() => {
         this.#checking = undefined
@@ -165,13 +160,7 @@ class HyperswarmRouter implements Router {
 
   async *lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
     if (signal.aborted || this.#closed) return
-    const seen = new Set([this.#ownId])
-    const finds = this.#options.swarmKeys.map((swarmKey, index) => this.#find(key, swarmKey, index, signal))
-    for await (const peer of finds.length === 1 && finds[0] !== undefined ? finds[0] : merge(finds)) {
-      if (seen.has(peer.id)) continue
-      seen.add(peer.id)
-      yield peer
-    }
+    yield* this.#directory.find(key, signal)
   }
 
   advertise(keys: Iterable<Key>): void {
@@ -190,6 +179,7 @@ class HyperswarmRouter implements Router {
     if (this.#closed) return
     this.#memory?.remember(this.#swarm.dht.toArray())
     this.#closed = true
+    this.#directory.close()
     clearInterval(this.#timer)
     this.#announcer.close()
     this.#meeting.close()
@@ -200,27 +190,6 @@ class HyperswarmRouter implements Router {
     await this.#checking
   }
 
-  /** The members that announced the key under one of the swarm keys. */
-  async *#find(key: Key, swarmKey: Uint8Array, index: number, signal: AbortSignal): AsyncIterable<Peer> {
-    const topic = topicOf(swarmKey, key)
-    const query = this.#swarm.dht.lookup(topic, this.#includingSelf())
-    const stop = () => query.destroy()
-    signal.addEventListener('abort', stop, { once: true })
-    try {
-      for await (const reply of query) {
-        for (const { publicKey, relayAddresses } of reply.peers) {
-          const door = this.#seals[index]?.open(topic, publicKey, relayAddresses)
-          if (door !== undefined) yield { id: Buffer.from(publicKey).toString('hex'), host: door.host, port: door.port }
-        }
-      }
-    } catch (error) {
-      if (!signal.aborted && !this.#closed) this.#log.warn('lookup failed', { key, error })
-    } finally {
-      signal.removeEventListener('abort', stop)
-      query.destroy()
-    }
-  }
-
   /** Takes back that this node is a member, as far as that is quick. */
   async #leave(): Promise<void> {
     if (!this.#ready) return
@@ -229,7 +198,7 @@ class HyperswarmRouter implements Router {
       timer = setTimeout(resolve, LEAVE_TIMEOUT)
     })
     // What is not taken back expires by itself.
-    await Promise.race([this.#unannounce(MEMBERS).catch(() => undefined), late])
+    await Promise.race([this.#directory.unannounce(MEMBERS).catch(() => undefined), late])
     clearTimeout(timer)
   }
 
@@ -243,32 +212,6 @@ class HyperswarmRouter implements Router {
     if (this.#closed || !answers.some((answer) => answer.status === 'fulfilled')) return
     // The answers put those nodes into the table; a search for any target fills the rest of it.
     await finished(dht.findNode(this.#swarm.keyPair.publicKey))
-  }
-
-  async #announce(key: Key): Promise<void> {
-    const { dht, keyPair } = this.#swarm
-    const topic = this.#topic(key)
-    // The node relays for itself, and its relay address tells a looker-up where the peer door is: one lookup, no more.
-    const addresses = this.#seals[0]?.seal(topic, keyPair.publicKey, this.#options.self) ?? []
-    await finished(dht.announce(topic, keyPair, addresses, this.#includingSelf()))
-  }
-
-  async #unannounce(key: Key): Promise<void> {
-    const { dht, keyPair } = this.#swarm
-    // A node that just died must not hold up the stop of this one; what it stored went with it.
-    await dht.unannounce(this.#topic(key), keyPair, { ...this.#includingSelf(), retries: 1 })
-  }
-
-  #topic(key: Key): Uint8Array {
-    return topicOf(this.#options.swarmKeys[0], key)
-  }
-
-  /**
-   * A DHT node never asks itself, so of two nodes neither would find what the other one stores for it, and a node that is
-   * alone could announce nothing. Every query therefore asks this node too.
-   */
-  #includingSelf(): { nodes: NodeAddress[] } {
-    return { nodes: [this.#options.self] }
   }
 
   /** Looks for other nodes while there are none, and announces everything again when the swarm has grown. */

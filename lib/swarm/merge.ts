@@ -1,23 +1,18 @@
-/** The items of all sources as they come, in no order between sources. Leaving early ends all of them. */
+/** The items of all sources as they come, in no order between sources. Who leaves early ends the sources himself. */
 export async function* merge<T>(sources: readonly AsyncIterable<T>[]): AsyncIterable<T> {
-  const iterators = new Set(sources.map((source) => source[Symbol.asyncIterator]()))
   const step = async (iterator: AsyncIterator<T>) => ({ iterator, result: await iterator.next() })
-  const steps = new Map([...iterators].map((iterator) => [iterator, step(iterator)]))
+  const iterators = sources.map((source) => source[Symbol.asyncIterator]())
+  const steps = new Map(iterators.map((iterator) => [iterator, step(iterator)]))
   try {
     while (steps.size > 0) {
       const { iterator, result } = await Promise.race(steps.values())
-      if (result.done) {
-        steps.delete(iterator)
-        continue
-      }
-      steps.set(iterator, step(iterator))
+      steps.delete(iterator)
+      if (result.done) continue
       yield result.value
+      steps.set(iterator, step(iterator))
     }
   } finally {
-    // Who is still asked for its next item may answer never; it is told to end, but not waited for.
-    for (const [iterator, pending] of steps) {
-      pending.catch(() => undefined)
-      iterator.return?.().catch(() => undefined)
-    }
+    // Whoever is still asked for its next item may fail when it is ended, which nobody wants to hear of.
+    for (const pending of steps.values()) pending.catch(() => undefined)
   }
 }
