@@ -3,10 +3,12 @@ import { createContainerdClient } from './containerd/client.ts'
 import { createAdminDoor, type Readiness } from './http/admin.ts'
 import { createPeerDoor } from './http/peer.ts'
 import { createRegistryDoor } from './http/registry.ts'
+import { createUploadRate } from './http/upload-rate.ts'
 import type { Logger } from './observe/log.ts'
+import { createMetrics } from './observe/metrics.ts'
 import type { Key } from './oci/key.ts'
 import { createPolicy, type Policy } from './oci/policy.ts'
-import { type Handler, type Listener, listen } from './runtime/listen.ts'
+import { type Handler, type Listener, listen, type MutualTls } from './runtime/listen.ts'
 import { listenFast } from './runtime/listen-fast.ts'
 import { type Address, ConfigurationError, type Settings } from './settings.ts'
 import { createContainerdStore } from './store/containerd.ts'
@@ -16,8 +18,11 @@ import { joinSwarm } from './swarm/hyperswarm.ts'
 import { NodeMemory } from './swarm/node-memory.ts'
 import type { Router } from './swarm/router.ts'
 import { LOOPBACK_SWARM_KEY } from './swarm/topic.ts'
+import { createCredentials } from './transfer/credentials.ts'
 import { PeerClient } from './transfer/peer-client.ts'
 import { createPeerContent } from './transfer/peer-content.ts'
+import { PeerHealth } from './transfer/peer-health.ts'
+import { createTlsIdentity } from './transfer/tls.ts'
 
 /** A mirror that runs: its doors, and how to end it. */
 export interface Mirror {
@@ -74,14 +79,37 @@ async function start(
   parts.defer(() => store.close())
   const memory = await openMemory(settings['data-dir'], log)
   parts.defer(async () => memory?.close())
-  const peerDoor = createPeerDoor({ store, policy, log })
-  const { listener: peer, router } = await openPeerPort(settings, peerDoor.fetch, memory, log)
+  const health = new PeerHealth()
+  const metrics = createMetrics({ peersAside: () => health.aside })
+  const swarmKeys = settings['swarm-key'] ?? ([LOOPBACK_SWARM_KEY] as const)
+  const credentials = createCredentials(swarmKeys)
+  const tls = settings['peer-transfer'] === 'tls' ? createTlsIdentity(swarmKeys) : undefined
+  const rate = settings['max-upload-rate']
+  const uploadRate = rate === undefined ? undefined : createUploadRate(rate)
+  const peerDoor = createPeerDoor(
+    { store, policy, log, capabilities: credentials, uploadRate },
+    { maxTransfers: settings['max-transfers'] },
+  )
+  const { listener: peer, router } = await openPeerPort(
+    settings,
+    { handler: peerDoor.fetch, swarmKeys, tls },
+    memory,
+    log,
+  )
   parts.defer(() => cut(peer))
   parts.defer(() => router.close())
-  const client = new PeerClient()
+  const client = new PeerClient({ tls })
   parts.defer(() => client.close())
-  const peers = createPeerContent({ router, client, log }, { lookupTimeout: settings['lookup-timeout'] })
-  const registryDoor = createRegistryDoor({ store, peers, policy, log })
+  const peers = createPeerContent(
+    { router, client, credentials, health, metrics, log },
+    {
+      lookupTimeout: settings['lookup-timeout'],
+      parallelPeers: settings['parallel-peers'],
+      stallTimeout: settings['stall-timeout'],
+      verify: settings.verify === 'on',
+    },
+  )
+  const registryDoor = createRegistryDoor({ store, peers, policy, metrics, log })
   const registry = await openDoor('listen', settings.listen, registryDoor.fetch, log)
   parts.defer(() => cut(registry))
 
@@ -96,7 +124,7 @@ async function start(
     if (!router.ready) reasons.push('the swarm is not joined yet')
     return reasons.length === 0 ? { ready: true } : { ready: false, reasons }
   }
-  const adminDoor = createAdminDoor({ readiness })
+  const adminDoor = createAdminDoor({ readiness, metrics })
   const admin = await openDoor('admin-listen', settings['admin-listen'], adminDoor.fetch, log)
   parts.defer(() => cut(admin))
   log.info('listening', { registry: shown(registry), peer: shown(peer), admin: shown(admin) })
@@ -203,14 +231,18 @@ async function withdrawAll(router: Router, held: ReadonlySet<Key>, signal: Abort
 /** Opens the peer door over TCP and the swarm over UDP on one port number. */
 async function openPeerPort(
   settings: Settings,
-  handler: Handler,
+  {
+    handler,
+    swarmKeys,
+    tls,
+  }: { handler: Handler; swarmKeys: readonly [Uint8Array, ...Uint8Array[]]; tls: MutualTls | undefined },
   memory: NodeMemory | undefined,
   log: Logger,
 ): Promise<{ listener: Listener; router: Router }> {
   const { host, port } = settings['peer-listen']
   const advertised = settings['advertise-host'] ?? ownAddress(host)
   for (let attempt = 1; ; attempt++) {
-    const listener = await openDoor('peer-listen', { host, port }, handler, log)
+    const listener = await openDoor('peer-listen', { host, port }, handler, log, tls)
     try {
       const router = await joinSwarm(
         { log, memory },
@@ -218,7 +250,7 @@ async function openPeerPort(
           bindHost: host,
           self: { host: advertised, port: listener.port },
           bootstrap: settings.bootstrap ?? [],
-          swarmKey: settings['swarm-key'] ?? LOOPBACK_SWARM_KEY,
+          swarmKeys,
         },
       )
       return { listener, router }
@@ -251,6 +283,7 @@ async function openDoor(
   { host, port }: Address,
   handler: Handler,
   log: Logger,
+  tls?: MutualTls,
 ): Promise<Listener> {
   // containerd needs a broken body to end in its own way; the mirrors that come to the peer door resume by themselves.
   const open = name === 'peer-listen' ? listenFast : listen
@@ -258,6 +291,7 @@ async function openDoor(
     return await open(handler, {
       host,
       port,
+      tls,
       onError: (error, request) => log.error('answer broke off', { door: name, ...request, error }),
     })
   } catch (error) {

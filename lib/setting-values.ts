@@ -57,10 +57,25 @@ export function isSwarmKey(text: string): boolean {
 }
 
 /** Reads 32 bytes from 64 hexadecimal digits, or from base64url with or without padding. */
-export function readSwarmKey(text: string): Uint8Array {
+function readSwarmKey(text: string): Uint8Array {
   if (KEY_IN_HEX.test(text)) return new Uint8Array(Buffer.from(text, 'hex'))
   if (KEY_IN_BASE64URL.test(text)) return new Uint8Array(Buffer.from(text, 'base64url'))
   throw new Error('expected 32 bytes as 64 hexadecimal digits or 43 characters of base64url (`key` prints a fresh one)')
+}
+
+/** More would be more than a rotation needs: the key before and the key after it. */
+const MOST_KEYS = 2
+
+/** Reads one or two swarm keys, with a comma or a line feed between them. */
+export function readSwarmKeys(text: string): readonly [Uint8Array, ...Uint8Array[]] {
+  const [first, ...rest] = splitKeys(text).map(readSwarmKey)
+  if (first === undefined || rest.length >= MOST_KEYS) throw new Error('expected one swarm key or two')
+  return [first, ...rest]
+}
+
+/** The parts of a text that could each be a swarm key. */
+export function splitKeys(text: string): string[] {
+  return text.split(/[,\s]+/).filter((part) => part !== '')
 }
 
 /** Reads `containerd` or `oci-layout:DIR`. */
@@ -97,4 +112,22 @@ export function readRegistries(list: string): ReadonlySet<string> {
 /** Reads a comma list of regular expressions. */
 export function readExpressions(list: string): readonly RegExp[] {
   return split(list).map(readRegExp)
+}
+
+const MULTIPLES: Readonly<Record<string, number>> = { '': 1, k: 1e3, M: 1e6, G: 1e9 }
+
+/** Reads a number of bytes a second, with `k`, `M` or `G` for its decimal multiples. */
+export function readRate(text: string): number {
+  const [, amount, multiple] = /^(\d+(?:\.\d+)?)([kMG]?)$/.exec(text) ?? []
+  const factor = MULTIPLES[multiple ?? '-']
+  if (amount === undefined || factor === undefined) {
+    throw new Error('expected bytes per second with `k`, `M` or `G`, as in 20M')
+  }
+  return Math.round(Number(amount) * factor)
+}
+
+/** Reads a whole number of decimal digits. */
+export function readCount(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new Error('expected a whole number')
+  return Number(text)
 }

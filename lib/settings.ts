@@ -6,11 +6,14 @@ import {
   isSwarmKey,
   readAddress,
   readBootstrap,
+  readCount,
   readDuration,
   readExpressions,
+  readRate,
   readRegistries,
   readStore,
-  readSwarmKey,
+  readSwarmKeys,
+  splitKeys,
 } from './setting-values.ts'
 
 export type { Address, StoreSetting } from './setting-values.ts'
@@ -78,12 +81,12 @@ export const SETTINGS = {
   'swarm-key': {
     default: undefined,
     meaning:
-      '32 bytes in base64url or hex, the same on every node (`key` prints one); required unless every door is on loopback',
-    schema: reading(readSwarmKey),
+      '32 bytes in base64url or hex, the same on every node (`key` prints one), or two of them with a comma between: the first is used, both are accepted; required unless every door is on loopback',
+    schema: reading(readSwarmKeys),
   },
   'swarm-key-file': {
     default: undefined,
-    meaning: 'file that holds the swarm key',
+    meaning: 'file that holds the swarm key, or two, with a comma or on a line each',
     schema: text,
   },
   store: {
@@ -144,6 +147,45 @@ export const SETTINGS = {
       v.minValue(1, 'expected at least 1ms'),
       v.maxValue(60_000, 'expected at most 1m'),
     ),
+  },
+  'peer-transfer': {
+    default: 'plain',
+    meaning: '`plain`: HTTP between nodes; `tls`: TLS 1.3 with certificates from the swarm key, the same on every node',
+    schema: v.picklist(['plain', 'tls'], 'expected `plain` or `tls`'),
+  },
+  'max-transfers': {
+    default: '64',
+    meaning: 'requests of other nodes that are answered at a time; one more gets a 503 and goes to another node',
+    schema: v.pipe(
+      reading(readCount),
+      v.minValue(1, 'expected at least 1'),
+      v.maxValue(10_000, 'expected at most 10000'),
+    ),
+  },
+  'max-upload-rate': {
+    default: undefined,
+    shownDefault: 'none',
+    meaning: 'bytes per second that other nodes get in all (`k`, `M` or `G` for decimal multiples, as in 20M)',
+    schema: v.pipe(reading(readRate), v.minValue(1_000, 'expected at least 1k')),
+  },
+  'parallel-peers': {
+    default: '3',
+    meaning: 'how many peers a miss asks at the same time at most: the next one each time that those before are slow',
+    schema: v.pipe(reading(readCount), v.minValue(1, 'expected at least 1'), v.maxValue(16, 'expected at most 16')),
+  },
+  'stall-timeout': {
+    default: '2s',
+    meaning: 'how long a peer may give no byte in the middle of a blob before another one goes on (`ms`, `s` or `m`)',
+    schema: v.pipe(
+      reading(readDuration),
+      v.minValue(100, 'expected at least 100ms'),
+      v.maxValue(60_000, 'expected at most 1m'),
+    ),
+  },
+  verify: {
+    default: 'on',
+    meaning: '`on`: the bytes of peers are checked against their digest as they pass; `off`: those of manifests only',
+    schema: v.picklist(['on', 'off'], 'expected `on` or `off`'),
   },
   'data-dir': {
     default: undefined,
@@ -298,6 +340,7 @@ function isSettingName(name: string): name is SettingName {
 function tellable(problems: readonly string[], given: readonly (string | undefined)[]): string[] {
   const secrets = given
     .flatMap((text = '') => [text, text.replace(/^-+/, ''), text.slice(text.indexOf('=') + 1)])
+    .flatMap(splitKeys)
     .filter(isSwarmKey)
     .map((secret) => new RegExp(secret, 'gi'))
   return problems.map((problem) => {

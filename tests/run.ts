@@ -4,6 +4,7 @@
  *   node tests/run.ts [node|deno|bun ...]   what runs on any machine without root; all three runtimes by default
  *   node tests/run.ts e2e [FILE ...]        what needs root, network namespaces and containerd; driven by Node. Without
  *                                           files: all with mirrors on Node, pulls and stops with mirrors on Deno and Bun too
+ *   node tests/run.ts chaos [FILE ...]      pulls while nodes die, fall silent and break, and a soak; as e2e, and tcpdump
  */
 import { spawn } from 'node:child_process'
 import { globSync } from 'node:fs'
@@ -40,14 +41,15 @@ async function run([command, ...args]: readonly [string, ...string[]], environme
 
 const [first, ...rest] = process.argv.slice(2)
 const results: { name: string; passed: boolean }[] = []
-if (first === 'e2e') {
+if (first === 'e2e' || first === 'chaos') {
   // One file at a time: each has a cluster of its own, and two cores.
   const e2e = async (name: string, files: readonly string[], environment = {}) => {
     console.log(`\n== ${name}: ${files.length} files`)
     const passed = await run(['node', '--test', '--test-concurrency=1', ...files], environment)
     results.push({ name, passed })
   }
-  if (rest.length > 0) await e2e('e2e', rest)
+  if (rest.length > 0) await e2e(first, rest)
+  else if (first === 'chaos') await e2e('chaos', filesOf('tests/chaos/**/*.test.ts'))
   else {
     await e2e('e2e, mirrors on node', filesOf('tests/e2e/**/*.test.ts'))
     for (const runtime of ['deno', 'bun'])
@@ -55,11 +57,11 @@ if (first === 'e2e') {
   }
 } else {
   const names = first === undefined ? Object.keys(RUNNERS) : [first, ...rest]
-  const files = filesOf('tests/**/*.test.ts', ['e2e', 'bench'])
+  const files = filesOf('tests/**/*.test.ts', ['e2e', 'chaos', 'bench'])
   for (const name of names) {
     const runner = RUNNERS[name]
     if (runner === undefined)
-      throw new Error(`unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, or e2e`)
+      throw new Error(`unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, e2e or chaos`)
     console.log(`\n== tests on ${name}: ${files.length} files`)
     results.push({ name, passed: await run(runner(files)) })
   }

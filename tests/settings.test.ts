@@ -16,6 +16,8 @@ import { withTemporaryDirectory } from './fixtures/image.ts'
 
 const HEX = '0123456789abcdef'.repeat(4)
 const KEY = Buffer.from(HEX, 'hex')
+/** Another swarm key: 32 zeros. */
+const OTHER = '0'.repeat(64)
 const BASE64URL = KEY.toString('base64url')
 const NAMES = Object.keys(SETTINGS) as SettingName[]
 /** Doors on loopback, so that no swarm key is needed. */
@@ -56,6 +58,12 @@ test('readSettings gives the defaults when nothing else is needed', () => {
     exclude: undefined,
     tags: 'cached',
     'lookup-timeout': 100,
+    'peer-transfer': 'plain',
+    'max-transfers': 64,
+    'max-upload-rate': undefined,
+    'parallel-peers': 3,
+    'stall-timeout': 2_000,
+    verify: 'on',
     'data-dir': undefined,
     'log-level': 'info',
   })
@@ -124,10 +132,12 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
   },
   'swarm-key': {
     accepted: [
-      [HEX, new Uint8Array(KEY)],
-      [HEX.toUpperCase(), new Uint8Array(KEY)],
-      [BASE64URL, new Uint8Array(KEY)],
-      [`${BASE64URL}=`, new Uint8Array(KEY)],
+      [HEX, [new Uint8Array(KEY)]],
+      [HEX.toUpperCase(), [new Uint8Array(KEY)]],
+      [BASE64URL, [new Uint8Array(KEY)]],
+      [`${BASE64URL}=`, [new Uint8Array(KEY)]],
+      [`${HEX},${OTHER}`, [new Uint8Array(KEY), new Uint8Array(32)]],
+      [` ${OTHER}\n${BASE64URL}\n`, [new Uint8Array(32), new Uint8Array(KEY)]],
     ],
     refused: [
       [HEX.slice(1), /expected 32 bytes/],
@@ -135,6 +145,9 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
       [BASE64URL.slice(1), /expected 32 bytes/],
       [`${BASE64URL}==`, /expected 32 bytes/],
       ['+'.repeat(43), /expected 32 bytes/],
+      [`${HEX}${OTHER}`, /expected 32 bytes/],
+      [`${HEX},${OTHER},${HEX}`, /expected one swarm key or two/],
+      [',', /expected one swarm key or two/],
     ],
   },
   'swarm-key-file': { accepted: [], refused: [['', /expected a text that is not empty/]] },
@@ -198,6 +211,59 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
       ['-1s', /expected a number with/],
       ['1h', /expected a number with/],
       ['1e2ms', /expected a number with/],
+    ],
+  },
+  'parallel-peers': {
+    accepted: [
+      ['1', 1],
+      ['16', 16],
+    ],
+    refused: [
+      ['0', /expected at least 1/],
+      ['17', /expected at most 16/],
+      ['two', /expected a whole number/],
+    ],
+  },
+  'stall-timeout': {
+    accepted: [
+      ['100ms', 100],
+      ['1m', 60_000],
+    ],
+    refused: [
+      ['99ms', /expected at least 100ms/],
+      ['61s', /expected at most 1m/],
+      ['2', /expected a number with/],
+    ],
+  },
+  verify: { accepted: [['off', 'off']], refused: [['no', /expected `on` or `off`/]] },
+  'peer-transfer': { accepted: [['tls', 'tls']], refused: [['TLS', /expected `plain` or `tls`/]] },
+  'max-transfers': {
+    accepted: [
+      ['1', 1],
+      ['10000', 10_000],
+    ],
+    refused: [
+      ['0', /expected at least 1/],
+      ['10001', /expected at most 10000/],
+      ['1.5', /expected a whole number/],
+      ['-1', /expected a whole number/],
+      ['', /expected a whole number/],
+    ],
+  },
+  'max-upload-rate': {
+    accepted: [
+      ['1000', 1_000],
+      ['1k', 1_000],
+      ['1.5M', 1_500_000],
+      ['2G', 2_000_000_000],
+    ],
+    refused: [
+      ['0', /expected at least 1k/],
+      ['999', /expected at least 1k/],
+      ['1K', /expected bytes per second/],
+      ['1Mi', /expected bytes per second/],
+      ['-1k', /expected bytes per second/],
+      ['1M/s', /expected bytes per second/],
     ],
   },
   'data-dir': { accepted: [['/data', '/data']], refused: [['data', /expected an absolute path/]] },
@@ -307,7 +373,7 @@ test('readSettings demands a swarm key for every door beyond loopback, and names
   ] satisfies [string[], string][]) {
     assert.ok(problemsOf(flags)[0]?.startsWith(`${doors}: a door beyond loopback`), doors)
   }
-  assert.deepEqual(read(['--swarm-key', HEX])['swarm-key'], new Uint8Array(KEY))
+  assert.deepEqual(read(['--swarm-key', HEX])['swarm-key'], [new Uint8Array(KEY)])
   for (const host of ['127.0.0.1', '127.9.9.9']) read(['--peer-listen', `${host}:1`])
   for (const host of ['[::1]', 'localhost']) read([...LOOPBACK, '--listen', `${host}:1`])
 })
@@ -332,9 +398,11 @@ test('readSettings reads the swarm key from a file, with white space around it',
     const path = join(dir, 'key')
     await writeFile(path, `  ${BASE64URL}\r\n\n`)
     for (const settings of [read(['--swarm-key-file', path]), read([], { SWARMIRROR_SWARM_KEY_FILE: path })]) {
-      assert.deepEqual(settings['swarm-key'], new Uint8Array(KEY))
+      assert.deepEqual(settings['swarm-key'], [new Uint8Array(KEY)])
     }
-    await writeFile(path, `${HEX} ${HEX}\n`)
+    await writeFile(path, `${OTHER}\n${HEX}\n`)
+    assert.deepEqual(read(['--swarm-key-file', path])['swarm-key'], [new Uint8Array(32), new Uint8Array(KEY)])
+    await writeFile(path, `${HEX}${HEX}\n`)
     assert.deepEqual(problemsOf(['--swarm-key-file', path]), [
       '--swarm-key-file: expected 32 bytes as 64 hexadecimal digits or 43 characters of base64url (`key` prints a fresh one)',
     ])
@@ -405,6 +473,7 @@ test('readSettings never tells a swarm key, wherever it was put', () => {
       anyName.map((name) => [`--${name}`, key]),
       anyName.map((name) => [`--${name}=${key}`]),
       fc.constantFrom([key], [`-${key}`], [`--${key}`], [`-k=${key}`], ['--swarm-key', key, key]),
+      fc.constantFrom([`${OTHER},${key}`], ['--listen', `${key}, ${OTHER}`], [`--listen=${key}\n${key}`]),
     )
   const given = aKey.chain((key) =>
     fc.tuple(

@@ -1,6 +1,6 @@
 import { filePartOf } from './file-response.ts'
 import { LENGTH_HEADER } from './length-header.ts'
-import { type Handler, KEEP_ALIVE_TIMEOUT, type Listener, type ListenOptions } from './listen.ts'
+import { type Admission, type Handler, KEEP_ALIVE_TIMEOUT, type Listener, type ListenOptions } from './listen.ts'
 
 /** The part of Bun's server that is used here. */
 interface BunServer {
@@ -18,12 +18,22 @@ declare const Bun: {
     readonly idleTimeout: number
     readonly development: false
     readonly reusePort: false
-    readonly fetch: (request: Request) => Promise<Response>
+    readonly tls?: {
+      readonly ca: readonly string[]
+      readonly cert: string
+      readonly key: string
+      readonly requestCert: true
+      readonly rejectUnauthorized: true
+      readonly minVersion: number
+    }
+    readonly fetch: (request: Request) => Response | Promise<Response>
     readonly error: (error: Error) => Response
   }): BunServer
   file(path: string): { slice(start: number, end: number): Blob }
 }
 
+/** TLS 1.3 as it is on the wire (RFC 8446, section 4.2.1), which is how Bun takes it. */
+const TLS_1_3 = 0x0304
 /** Milliseconds between looks at whether the last exchange is over: Bun tells how many there are, but not when they end. */
 const DRAIN_POLL = 20
 
@@ -33,7 +43,14 @@ const DRAIN_POLL = 20
  *
  * @throws the system's error if the address cannot be bound
  */
-export async function listenOnBun(handler: Handler, { host, port, onError }: ListenOptions): Promise<Listener> {
+export async function listenOnBun(handler: Handler, { host, port, tls, onError }: ListenOptions): Promise<Listener> {
+  const failed = (error: unknown, { method, url }: Request) => {
+    onError(error, { method, url })
+    return internalError()
+  }
+  // What is answered without waiting is over before the next request is looked at, so all that are pending, but for the
+  // one that asks, have a place or are about to ask for one.
+  const admission: Admission = { take: (most) => server.pendingRequests <= most }
   const server = Bun.serve({
     hostname: host,
     port,
@@ -41,12 +58,14 @@ export async function listenOnBun(handler: Handler, { host, port, onError }: Lis
     development: false,
     // If this is not said, a second server of one process gets the same port.
     reusePort: false,
-    async fetch(request) {
+    ...(tls === undefined ? {} : { tls: { ...tls, requestCert: true, rejectUnauthorized: true, minVersion: TLS_1_3 } }),
+    fetch(request) {
       try {
-        return bunResponse(request, await handler(request))
+        const response = handler(request, admission)
+        if (response instanceof Response) return bunResponse(request, response)
+        return response.then((late) => bunResponse(request, late)).catch((error) => failed(error, request))
       } catch (error) {
-        onError(error, { method: request.method, url: request.url })
-        return internalError()
+        return failed(error, request)
       }
     },
     // What goes wrong after the handler, as a file that is no longer there; Bun does not say for which request.

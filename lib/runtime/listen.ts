@@ -1,15 +1,36 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import { getRequestListener, type HttpBindings } from '@hono/node-server'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { send } from './send.ts'
 
-export type Handler = (request: Request) => Response | Promise<Response>
+/** Bounds how many exchanges run at a time. */
+export interface Admission {
+  /**
+   * Takes a place for this exchange, until its response has been sent or its client has left; gives false, and takes none,
+   * if `most` others have one.
+   */
+  take(most: number): boolean
+}
+
+export type Handler = (request: Request, admission: Admission) => Response | Promise<Response>
+
+/** A server's certificate and key, and the authorities of which one must have signed the client's; all in PEM. */
+export interface MutualTls {
+  readonly ca: readonly string[]
+  readonly cert: string
+  readonly key: string
+}
 
 export interface ListenOptions {
   readonly host: string
   /** 0 takes any free port. */
   readonly port: number
+  /** Speaks TLS 1.3, and only with clients that have a certificate; plain TCP if missing. */
+  readonly tls?: MutualTls | undefined
+  /** Connections that are open at a time, before new ones end the oldest that are idle. */
+  readonly maxConnections?: number
   /** Told of every failure that the client could not be told of in full: a handler that threw, a body that broke off. */
   readonly onError: (error: unknown, request: { readonly method: string; readonly url: string }) => void
 }
@@ -28,6 +49,10 @@ export interface Listener {
 const HEADERS_TIMEOUT = 10_000
 /** How long an idle connection is kept for the next request, in milliseconds. */
 export const KEEP_ALIVE_TIMEOUT = 30_000
+/** A TLS handshake must be complete within this time, in milliseconds. */
+const HANDSHAKE_TIMEOUT = 5_000
+/** A few for each of a thousand nodes; an idle one costs about 10 KiB. */
+const MAX_CONNECTIONS = 4_096
 /** Longest request head in bytes. A repository, a digest and `ns` need under 1 KiB; beyond this node:http answers 431. */
 const MAX_HEADER_SIZE = 16 * 1024
 
@@ -39,13 +64,26 @@ const MAX_HEADER_SIZE = 16 * 1024
  */
 export async function listen(handler: Handler, options: ListenOptions): Promise<Listener> {
   const exchanges = new Set<Exchange>()
-  const sockets = new Set<Socket>()
+  /** By {@link nameOf}: under TLS, an exchange has another object for the connection than the server that accepted it. */
+  const sockets = new Map<string, Socket>()
+  const busy = () => new Set([...exchanges].map(({ connection }) => connection))
+  let admitted = 0
   let closing = false
 
   const answer = async (request: Request, incoming: IncomingMessage, outgoing: ServerResponse): Promise<Response> => {
-    const exchange = { socket: incoming.socket, done: Promise.withResolvers<void>() }
+    const exchange = { connection: nameOf(incoming.socket), done: Promise.withResolvers<void>() }
+    let places = 0
+    const admission: Admission = {
+      take(most) {
+        if (places === 0 && admitted < most && exchanges.has(exchange)) {
+          places = 1
+          admitted++
+        }
+        return places === 1
+      },
+    }
     const over = () => {
-      exchanges.delete(exchange)
+      if (exchanges.delete(exchange)) admitted -= places
       exchange.done.resolve()
       incoming.socket.off('close', over)
     }
@@ -56,7 +94,7 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
     if (closing) outgoing.setHeader('connection', 'close')
     try {
       const verbatim = pathOf(incoming.url ?? '') === new URL(request.url).pathname
-      await send(verbatim ? await handler(request) : badRequest(), incoming, outgoing)
+      await send(verbatim ? await handler(request, admission) : badRequest(), incoming, outgoing)
     } catch (error) {
       options.onError(error, { method: incoming.method ?? '', url: incoming.url ?? '' })
       fail(outgoing)
@@ -72,18 +110,13 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
     { overrideGlobalObjects: false, errorHandler: () => badRequest() },
   )
 
-  const server = createServer(
-    {
-      headersTimeout: HEADERS_TIMEOUT,
-      keepAliveTimeout: KEEP_ALIVE_TIMEOUT,
-      maxHeaderSize: MAX_HEADER_SIZE,
-      noDelay: true,
-    },
-    listener,
-  )
-  server.on('connection', (socket) => {
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
+  const server = makeServer(options.tls, listener)
+  const { maxConnections = MAX_CONNECTIONS } = options
+  server.on('connection', (socket: Socket) => {
+    const name = nameOf(socket)
+    sockets.set(name, socket)
+    socket.once('close', () => sockets.delete(name))
+    if (sockets.size > maxConnections) endOldest(sockets, busy())
   })
   const { address, port } = await bind(server, options)
 
@@ -93,16 +126,53 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
     async close(drain) {
       closing = true
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      const busy = new Set([...exchanges].map(({ socket }) => socket))
-      for (const socket of sockets) if (!busy.has(socket)) socket.destroySoon()
+      const running = busy()
+      for (const [name, socket] of sockets) if (!running.has(name)) socket.destroySoon()
       await untilEmpty(exchanges, drain)
       const cut = exchanges.size
-      for (const socket of sockets) socket.destroySoon()
+      for (const socket of sockets.values()) socket.destroySoon()
       // A client that never closes its side must not keep the process: by now everything that could be said was said.
       server.closeAllConnections()
       await closed
       return cut
     },
+  }
+}
+
+function makeServer(tls: MutualTls | undefined, listener: (i: IncomingMessage, o: ServerResponse) => void): Server {
+  const options = {
+    headersTimeout: HEADERS_TIMEOUT,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT,
+    maxHeaderSize: MAX_HEADER_SIZE,
+    noDelay: true,
+  }
+  if (tls === undefined) return createServer(options, listener)
+  return createTlsServer(
+    {
+      ...options,
+      ca: [...tls.ca],
+      cert: tls.cert,
+      key: tls.key,
+      requestCert: true,
+      rejectUnauthorized: true,
+      minVersion: 'TLSv1.3',
+      handshakeTimeout: HANDSHAKE_TIMEOUT,
+    },
+    listener,
+  )
+}
+
+/** The other end of a connection, which is unique among those that are open. */
+function nameOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress}:${remotePort}`
+}
+
+/** Ends the connection that has been open for longest without being used now. */
+function endOldest(sockets: ReadonlyMap<string, Socket>, busy: ReadonlySet<string>): void {
+  for (const [name, socket] of sockets) {
+    if (busy.has(name)) continue
+    socket.destroySoon()
+    return
   }
 }
 
@@ -144,7 +214,8 @@ function fail(outgoing: ServerResponse): void {
 
 /** A request and its response, until the response has been sent or the connection has ended. */
 interface Exchange {
-  readonly socket: Socket
+  /** {@link nameOf} its connection. */
+  readonly connection: string
   readonly done: PromiseWithResolvers<void>
 }
 

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { type ByteSource, byteSourceOf } from './byte-source.ts'
 import { filePartOf, readPart } from './file-response.ts'
 
 /** A body that did not have the length that its response declared, or that could not be read to its end. */
@@ -39,7 +40,12 @@ export async function send(response: Response, incoming: IncomingMessage, outgoi
   }
 }
 
-async function sendBody(response: Response, source: Source, outgoing: ServerResponse, client: Client): Promise<void> {
+async function sendBody(
+  response: Response,
+  source: ByteSource,
+  outgoing: ServerResponse,
+  client: Client,
+): Promise<void> {
   const declared = response.headers.get('content-length')
   const length = declared === null ? Number.POSITIVE_INFINITY : Number(declared)
   // The first chunk is read before the head is written, so that content that is not there (any more) can still be a 5xx.
@@ -64,14 +70,9 @@ async function sendBody(response: Response, source: Source, outgoing: ServerResp
   outgoing.end()
 }
 
-/** Bytes that are pulled one chunk at a time; `undefined` after the last. */
-interface Source {
-  next(): Promise<Uint8Array | undefined>
-  /** Ends it, also while a `next` is under way. */
-  cancel(): Promise<void>
-}
-
-function sourceOf(response: Response, body: ReadableStream<Uint8Array>): Source {
+function sourceOf(response: Response, body: ReadableStream<Uint8Array>): ByteSource {
+  const source = byteSourceOf(response)
+  if (source !== undefined) return source
   const part = filePartOf(response)
   if (part === undefined) {
     const reader = body.getReader()

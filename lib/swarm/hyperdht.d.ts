@@ -3,27 +3,15 @@
 declare module 'hyperdht' {
   import type { EventEmitter } from 'node:events'
   import type { Readable } from 'node:stream'
+  import type { KeyPair, TopicQueryOptions, TopicReply } from './directory.ts'
 
   export interface Address {
     readonly host: string
     readonly port: number
   }
-  export interface KeyPair {
-    readonly publicKey: Uint8Array
-    readonly secretKey: Uint8Array
-  }
-  export interface LookupReply {
-    readonly from: Address
-    readonly peers: readonly { readonly publicKey: Uint8Array; readonly relayAddresses: readonly Address[] }[]
-  }
   export interface Query<T> extends Readable, AsyncIterable<T> {
     finished(): Promise<void>
     readonly closestNodes: readonly Address[]
-  }
-  export interface QueryOptions {
-    readonly nodes?: readonly Address[]
-    /** How often a request that was not answered is sent again. */
-    readonly retries?: number
   }
   export interface Options {
     readonly host?: string
@@ -45,15 +33,15 @@ declare module 'hyperdht' {
     address(): Address | null
     toArray(options?: { limit?: number }): Address[]
     ping(to: Address, options?: { retry?: boolean }): Promise<unknown>
-    findNode(target: Uint8Array, options?: QueryOptions): Query<unknown>
-    lookup(topic: Uint8Array, options?: QueryOptions): Query<LookupReply>
+    findNode(target: Uint8Array, options?: TopicQueryOptions): Query<unknown>
+    lookup(topic: Uint8Array, options?: TopicQueryOptions): Query<TopicReply>
     announce(
       topic: Uint8Array,
       keyPair: KeyPair,
       relays: readonly Address[],
-      options?: QueryOptions,
-    ): Query<LookupReply>
-    unannounce(topic: Uint8Array, keyPair: KeyPair, options?: QueryOptions): Promise<void>
+      options?: TopicQueryOptions,
+    ): Query<TopicReply>
+    unannounce(topic: Uint8Array, keyPair: KeyPair, options?: TopicQueryOptions): Promise<void>
     destroy(options?: { force?: boolean }): Promise<void>
   }
 }
@@ -61,12 +49,18 @@ declare module 'hyperdht' {
 declare module 'hyperswarm' {
   import type { EventEmitter } from 'node:events'
   import type HyperDHT from 'hyperdht'
-  import type { KeyPair } from 'hyperdht'
+  import type { KeyPair } from './directory.ts'
+  import type { SwarmConnection } from './membership.ts'
 
   export default class Hyperswarm extends EventEmitter {
-    constructor(options: { dht: HyperDHT; keyPair: KeyPair; firewall: (publicKey: Uint8Array) => boolean })
+    constructor(options: { dht: HyperDHT; keyPair: KeyPair; maxPeers?: number })
     readonly dht: HyperDHT
     readonly keyPair: KeyPair
+    on(event: 'connection', listener: (connection: SwarmConnection) => void): this
+    listen(): Promise<void>
+    /** Connects to that key, and again when the connection ends, until told to leave it. */
+    joinPeer(publicKey: Uint8Array): void
+    leavePeer(publicKey: Uint8Array): void
     destroy(options?: { force?: boolean }): Promise<void>
   }
 }

@@ -1,4 +1,4 @@
-import HyperDHT, { type KeyPair, type Query } from 'hyperdht'
+import HyperDHT, { type Query } from 'hyperdht'
 import Hyperswarm from 'hyperswarm'
 import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
@@ -6,15 +6,20 @@ import { runtimeName } from '../runtime/name.ts'
 import { UDX } from '../udx/index.ts'
 import { Announcer, type AnnouncerOptions } from './announcer.ts'
 import { type BootstrapEntry, type NodeAddress, type ResolveName, resolveBootstrap } from './bootstrap.ts'
+import { Directory, type KeyPair } from './directory.ts'
+import { Meeting, type MeetingOptions } from './meeting.ts'
+import { type Liveness, MAX_MEMBERS, Membership, type MembershipOptions } from './membership.ts'
 import type { NodeMemory } from './node-memory.ts'
 import type { Peer, Router } from './router.ts'
-import { topicOf } from './topic.ts'
+import { MEMBERS } from './topic.ts'
 
 export interface SwarmDependencies {
   readonly log: Logger
   /** What the node remembers between starts, if anything. */
   readonly memory?: NodeMemory | undefined
   readonly resolve?: ResolveName
+  /** Told of the other members that this node has a connection to. */
+  readonly liveness?: Liveness | undefined
 }
 
 export interface SwarmOptions {
@@ -23,10 +28,13 @@ export interface SwarmOptions {
   /** IPv4 address and port by which other nodes reach this one: the DHT node's, and the peer door's. */
   readonly self: NodeAddress
   readonly bootstrap: readonly BootstrapEntry[]
-  readonly swarmKey: Uint8Array
+  /** The first is used for what this node announces, all are looked for and accepted. */
+  readonly swarmKeys: readonly [Uint8Array, ...Uint8Array[]]
   readonly announcer?: AnnouncerOptions
   /** Milliseconds between looks at how many neighbours there are. */
   readonly checkInterval?: number
+  readonly membership?: MembershipOptions
+  readonly meeting?: MeetingOptions
 }
 
 const CHECK_INTERVAL = 3_000
@@ -41,6 +49,8 @@ const MAX_RECORDS = 262_144
 const RESOLVE_TIMEOUT = 5_000
 /** Growth of the swarm after which topics have new closest nodes often enough to announce everything again. */
 const GROWTH = 1.5
+/** Milliseconds that taking the node's own announcement back may hold up its end. */
+const LEAVE_TIMEOUT = 1_000
 
 /**
  * Joins the swarm: binds its UDP port and gives the router, which becomes ready once it has looked for the other nodes. A
@@ -84,6 +94,9 @@ class HyperswarmRouter implements Router {
   readonly #options: SwarmOptions
   readonly #swarm: Hyperswarm
   readonly #announcer: Announcer
+  readonly #directory: Directory
+  readonly #membership: Membership
+  readonly #meeting: Meeting
   readonly #timer: ReturnType<typeof setInterval>
   readonly #ownId: string
   #checking: Promise<void> | undefined
@@ -93,19 +106,45 @@ class HyperswarmRouter implements Router {
   #ready = false
   readonly #closing = new AbortController()
 
-  constructor(dht: HyperDHT, keyPair: KeyPair, { log, memory, resolve }: SwarmDependencies, options: SwarmOptions) {
+  constructor(
+    dht: HyperDHT,
+    keyPair: KeyPair,
+    { log, memory, resolve, liveness }: SwarmDependencies,
+    options: SwarmOptions,
+  ) {
     this.#log = log
     this.#memory = memory
     this.#resolve = resolve
     this.#options = options
-    // Nodes do not talk over Hyperswarm connections yet, so nobody is let in.
-    this.#swarm = new Hyperswarm({ dht, keyPair, firewall: () => true })
+    this.#swarm = new Hyperswarm({ dht, keyPair, maxPeers: MAX_MEMBERS })
     this.#ownId = Buffer.from(keyPair.publicKey).toString('hex')
-    this.#announcer = new Announcer(
-      { announce: (key) => this.#announce(key), unannounce: (key) => this.#unannounce(key) },
-      log,
-      options.announcer,
+    this.#directory = new Directory({ table: dht, keyPair, log }, options.swarmKeys, options.self)
+    this.#membership = new Membership(
+      options.swarmKeys,
+      {
+        seen: (id) => {
+          log.debug('member seen', { id })
+          liveness?.seen(id)
+        },
+        gone: (id) => {
+          log.debug('member gone', { id })
+          this.#meeting.soon()
+          liveness?.gone(id)
+        },
+      },
+      options.membership,
     )
+    this.#meeting = new Meeting(
+      {
+        members: () => this.#membership.members,
+        find: (signal) => this.lookup(MEMBERS, signal),
+        join: (id) => this.#swarm.joinPeer(Buffer.from(id, 'hex')),
+        leave: (id) => this.#swarm.leavePeer(Buffer.from(id, 'hex')),
+      },
+      options.meeting,
+    )
+    this.#swarm.on('connection', (connection) => this.#membership.take(connection))
+    this.#announcer = new Announcer(this.#directory, log, options.announcer)
     const check = () => {
       this.#checking ??= this.#check().finally(() => {
         this.#checking = undefined
@@ -129,26 +168,7 @@ class HyperswarmRouter implements Router {
 
   async *lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
     if (signal.aborted || this.#closed) return
-    const query = this.#swarm.dht.lookup(this.#topic(key), this.#includingSelf())
-    const stop = () => query.destroy()
-    signal.addEventListener('abort', stop, { once: true })
-    const seen = new Set([this.#ownId])
-    try {
-      for await (const reply of query) {
-        for (const { publicKey, relayAddresses } of reply.peers) {
-          const id = Buffer.from(publicKey).toString('hex')
-          const door = relayAddresses[0]
-          if (door === undefined || seen.has(id)) continue
-          seen.add(id)
-          yield { id, host: door.host, port: door.port }
-        }
-      }
-    } catch (error) {
-      if (!signal.aborted && !this.#closed) this.#log.warn('lookup failed', { key, error })
-    } finally {
-      signal.removeEventListener('abort', stop)
-      query.destroy()
-    }
+    yield* this.#directory.find(key, signal)
   }
 
   advertise(keys: Iterable<Key>): void {
@@ -167,10 +187,27 @@ class HyperswarmRouter implements Router {
     if (this.#closed) return
     this.#memory?.remember(this.#swarm.dht.toArray())
     this.#closing.abort()
+    this.#directory.close()
     clearInterval(this.#timer)
     this.#announcer.close()
-    await this.#swarm.destroy({ force: true })
+    this.#meeting.close()
+    this.#membership.close()
+    await this.#leave()
+    // Together: the swarm's server would first ask neighbours that may be gone to forget its address, for up to 5 s.
+    await Promise.all([this.#swarm.dht.destroy({ force: true }), this.#swarm.destroy({ force: true })])
     await this.#checking
+  }
+
+  /** Takes back that this node is a member, as far as that is quick. */
+  async #leave(): Promise<void> {
+    if (!this.#ready) return
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, LEAVE_TIMEOUT)
+    })
+    // What is not taken back expires by itself.
+    await Promise.race([this.#directory.unannounce(MEMBERS).catch(() => undefined), late])
+    clearTimeout(timer)
   }
 
   /** Asks the bootstrap nodes and those known from earlier, once; names are resolved anew each time. */
@@ -187,30 +224,6 @@ class HyperswarmRouter implements Router {
     await finished(dht.findNode(this.#swarm.keyPair.publicKey))
   }
 
-  async #announce(key: Key): Promise<void> {
-    const { dht, keyPair } = this.#swarm
-    // The node relays for itself, and its relay address tells a looker-up where the peer door is: one lookup, no more.
-    await finished(dht.announce(this.#topic(key), keyPair, [this.#options.self], this.#includingSelf()))
-  }
-
-  async #unannounce(key: Key): Promise<void> {
-    const { dht, keyPair } = this.#swarm
-    // A node that just died must not hold up the stop of this one; what it stored went with it.
-    await dht.unannounce(this.#topic(key), keyPair, { ...this.#includingSelf(), retries: 1 })
-  }
-
-  #topic(key: Key): Uint8Array {
-    return topicOf(this.#options.swarmKey, key)
-  }
-
-  /**
-   * A DHT node never asks itself, so of two nodes neither would find what the other one stores for it, and a node that is
-   * alone could announce nothing. Every query therefore asks this node too.
-   */
-  #includingSelf(): { nodes: NodeAddress[] } {
-    return { nodes: [this.#options.self] }
-  }
-
   /** Looks for other nodes while there are none, and announces everything again when the swarm has grown. */
   async #check(): Promise<void> {
     try {
@@ -222,6 +235,8 @@ class HyperswarmRouter implements Router {
         this.#ready = true
         this.#announcedTo = neighbours
         this.#log.info('swarm joined', { id: this.#ownId, ...this.#options.self, neighbours, alone })
+        this.#announcer.advertise([MEMBERS])
+        await this.#swarm.listen()
       } else if (this.#alone !== alone) {
         this.#log.info(alone ? 'alone in the swarm' : 'no longer alone in the swarm', { neighbours })
       }
@@ -229,7 +244,9 @@ class HyperswarmRouter implements Router {
       if (neighbours > this.#announcedTo * GROWTH) {
         this.#announcedTo = neighbours
         this.#announcer.refreshAll()
+        this.#meeting.soon()
       }
+      await this.#meeting.attend()
     } catch (error) {
       if (!this.#closed) this.#log.warn('looking for other nodes failed', { error })
     }

@@ -9,6 +9,9 @@ const PURPOSE = 'swarmirror/topic/1\n'
  */
 export const LOOPBACK_SWARM_KEY: Uint8Array = new Uint8Array(32)
 
+/** What members announce themselves to: a digest has a colon and a tag a slash, so this is neither. */
+export const MEMBERS = 'members' as Key
+
 /**
  * The 32-byte DHT topic of a key: HMAC-SHA256 under the swarm key, so that who does not hold the swarm key can neither
  * compute the topic of a known image nor tell from a topic what it stands for.

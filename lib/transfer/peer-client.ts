@@ -1,10 +1,12 @@
-import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
+import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
+import { request as httpsRequest, Agent as TlsAgent } from 'node:https'
+import type { ByteSource } from '../runtime/byte-source.ts'
+import { LENGTH_HEADER } from '../runtime/length-header.ts'
 import type { Peer } from '../swarm/router.ts'
-
-/** A peer that did not answer, or not as it should. */
-export class PeerError extends Error {
-  override readonly name = 'PeerError'
-}
+import { messageSource } from './message-source.ts'
+import { PeerError } from './peer-error.ts'
+import type { PeerFailure } from './peer-health.ts'
+import type { TlsIdentity } from './tls.ts'
 
 export interface PeerCall {
   readonly method: 'GET' | 'HEAD'
@@ -16,45 +18,55 @@ export interface PeerCall {
 export interface PeerReply {
   readonly status: number
   readonly headers: Headers
-  /** The body; exactly one of reading it to its end and cancelling it must happen. */
-  readonly body: ReadableStream<Uint8Array>
+  /** The body; one of reading it to its end and cancelling it must happen. Reading it has no bound in time of its own. */
+  readonly body: ByteSource
 }
 
 export interface PeerClientOptions {
   /** Milliseconds within which the head of an answer must be there, connection included. */
   readonly headTimeout?: number
-  /** Milliseconds for which a body that is being read may bring no byte. */
-  readonly idleTimeout?: number
+  /** Milliseconds within which a short body that nobody wants must be there, or its connection is ended. */
+  readonly discardTimeout?: number
+  /** Speaks TLS 1.3 as this node, and only with nodes of the same swarm; plain TCP if missing. */
+  readonly tls?: TlsIdentity | undefined
 }
 
 const HEAD_TIMEOUT = 1_000
-const IDLE_TIMEOUT = 5_000
+const DISCARD_TIMEOUT = 1_000
 /** Longest body that is read to keep its connection, in bytes: an error's, or a small manifest's. */
 const DISCARD_LIMIT = 16 * 1024
 /** How long an idle connection to a peer is kept, in milliseconds: below the 30 s after which the peer's door ends it. */
 const KEEP_ALIVE = 15_000
 
+/** A connection that had been kept for the next request broke before its answer. */
+class StaleConnectionError extends PeerError {}
+
 /** Talks HTTP to the peer doors of other nodes, with a bound on every wait. */
 export class PeerClient {
-  readonly #agent = new Agent({ keepAlive: true, timeout: KEEP_ALIVE })
+  readonly #agent: Agent
+  readonly #request: (options: RequestOptions) => ClientRequest
   readonly #headTimeout: number
-  readonly #idleTimeout: number
+  readonly #discardTimeout: number
 
-  constructor({ headTimeout = HEAD_TIMEOUT, idleTimeout = IDLE_TIMEOUT }: PeerClientOptions = {}) {
+  constructor({ headTimeout = HEAD_TIMEOUT, discardTimeout = DISCARD_TIMEOUT, tls }: PeerClientOptions = {}) {
+    const kept = { keepAlive: true, timeout: KEEP_ALIVE }
+    const secure = tls === undefined ? undefined : { ...tls, ca: [...tls.ca], minVersion: 'TLSv1.3' as const }
+    this.#agent = secure === undefined ? new Agent(kept) : new TlsAgent({ ...kept, ...secure })
+    this.#request = (options) => (secure === undefined ? httpRequest(options) : httpsRequest({ ...options, ...secure }))
     this.#headTimeout = headTimeout
-    this.#idleTimeout = idleTimeout
+    this.#discardTimeout = discardTimeout
   }
 
   /**
-   * @param signal ends the call, and the reading of its body
+   * @param signal ends the call until its head is there; the body is ended by cancelling it
    * @throws {PeerError} when the peer cannot be reached or does not answer in time
    */
   async call(peer: Peer, { method, path, headers }: PeerCall, signal: AbortSignal): Promise<PeerReply> {
-    const message = await this.#head(peer, { method, path, headers }, signal)
+    const message = await this.#headOnce(peer, { method, path, headers }, signal)
     return {
       status: message.statusCode ?? 0,
-      headers: new Headers(Object.entries(message.headers).map(([name, value]) => [name, String(value)])),
-      body: this.#body(message, method, signal),
+      headers: headersOf(message),
+      body: messageSource(message, (begun) => (begun ? message.destroy() : this.#discard(message, method))),
     }
   }
 
@@ -62,63 +74,50 @@ export class PeerClient {
     this.#agent.destroy()
   }
 
-  async #head({ host, port }: Peer, call: PeerCall, signal: AbortSignal): Promise<IncomingMessage> {
+  /**
+   * An idle connection may have been closed by the peer while the request was on its way; that says nothing about the
+   * peer, so the request goes out once more (RFC 9112, section 9.3.1: both methods may be repeated).
+   */
+  async #headOnce(peer: Peer, call: PeerCall, signal: AbortSignal): Promise<IncomingMessage> {
+    try {
+      return await this.#head(peer, call, this.#agent, signal)
+    } catch (error) {
+      if (!(error instanceof StaleConnectionError) || signal.aborted) throw error
+      return await this.#head(peer, call, false, signal)
+    }
+  }
+
+  async #head(
+    { host, port }: Peer,
+    call: PeerCall,
+    agent: Agent | false,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage> {
     return await new Promise((resolve, reject) => {
-      const outgoing = httpRequest({ host, port, ...call, agent: this.#agent })
+      const outgoing = this.#request({ host, port, ...call, agent })
       const settle = (run: () => void) => {
         clearTimeout(timer)
         signal.removeEventListener('abort', aborted)
         run()
       }
-      const fail = (message: string, cause?: unknown) =>
+      const fail = (message: string, failure: PeerFailure, cause?: unknown) =>
         settle(() => {
           outgoing.destroy()
-          reject(new PeerError(`${host}:${port}: ${message}`, { cause }))
+          reject(new PeerError(`${host}:${port}: ${message}`, { cause, failure }))
         })
-      const aborted = () => fail('cancelled', signal.reason)
-      const timer = setTimeout(() => fail(`no answer within ${this.#headTimeout} ms`), this.#headTimeout)
+      const aborted = () => fail('cancelled', 'unreachable', signal.reason)
+      const late = () => fail(`no answer within ${this.#headTimeout} ms`, 'silent')
+      const timer = setTimeout(late, this.#headTimeout)
       // Stays for the life of the request: what breaks after the head is the body's to report.
-      outgoing.on('error', (error) => fail(error.message, error))
+      outgoing.on('error', (error) => {
+        if (outgoing.reusedSocket) settle(() => reject(new StaleConnectionError(error.message, { cause: error })))
+        else fail(error.message, 'unreachable', error)
+      })
       outgoing.once('response', (message) => settle(() => resolve(message)))
       if (signal.aborted) aborted()
       else signal.addEventListener('abort', aborted, { once: true })
       outgoing.end()
     })
-  }
-
-  #body(message: IncomingMessage, method: string, signal: AbortSignal): ReadableStream<Uint8Array> {
-    const chunks = message[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>
-    const aborted = () => message.destroy(new PeerError('cancelled', { cause: signal.reason }))
-    const release = () => signal.removeEventListener('abort', aborted)
-    if (signal.aborted) aborted()
-    else signal.addEventListener('abort', aborted, { once: true })
-    let started = false
-    return new ReadableStream<Uint8Array>(
-      {
-        pull: async (controller) => {
-          started = true
-          const silent = () => message.destroy(new PeerError(`no byte within ${this.#idleTimeout} ms`))
-          const timer = setTimeout(silent, this.#idleTimeout)
-          try {
-            const { done, value } = await chunks.next()
-            if (!done) return controller.enqueue(value)
-            release()
-            controller.close()
-          } catch (error) {
-            release()
-            throw error
-          } finally {
-            clearTimeout(timer)
-          }
-        },
-        cancel: () => {
-          release()
-          if (started) message.destroy()
-          else this.#discard(message, method)
-        },
-      },
-      { highWaterMark: 0 },
-    )
   }
 
   /** Gets rid of a body that nobody wants: a short one is read, so that its connection can be used again. */
@@ -128,10 +127,17 @@ export class PeerClient {
       return
     }
     if (message.closed) return
-    const timer = setTimeout(() => message.destroy(), this.#idleTimeout)
+    const timer = setTimeout(() => message.destroy(), this.#discardTimeout)
     message.once('close', () => clearTimeout(timer))
     // A connection that breaks while its body is thrown away is of no interest to anybody.
     message.on('error', () => message.destroy())
     message.resume()
   }
+}
+
+function headersOf(message: IncomingMessage): Headers {
+  const headers = new Headers(Object.entries(message.headers).map(([name, value]) => [name, String(value)]))
+  const length = headers.get(LENGTH_HEADER)
+  if (length !== null && !headers.has('content-length')) headers.set('content-length', length)
+  return headers
 }

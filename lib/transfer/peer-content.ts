@@ -1,21 +1,18 @@
-import type { Logger } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
-import { parseDigest } from '../oci/digest.ts'
-import { digestKey, type Key, tagKey } from '../oci/key.ts'
-import { isManifestMediaType } from '../oci/media-type.ts'
-import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
-import { type ByteRange, lengthOf, parseContentRange, parseRange } from '../oci/range.ts'
-import { LENGTH_HEADER } from '../runtime/length-header.ts'
-import type { Peer, Router } from '../swarm/router.ts'
-import { eagerly } from './eagerly.ts'
-import { type PeerClient, PeerError, type PeerReply } from './peer-client.ts'
+import { MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
+import type { BlobTarget } from '../oci/path.ts'
+import { type ByteRange, lengthOf, parseRange } from '../oci/range.ts'
+import type { ByteSource } from '../runtime/byte-source.ts'
+import type { PeerRequest } from './ask.ts'
+import { Flows, type OpenFlow } from './flows.ts'
+import { PeerError } from './peer-error.ts'
+import type { SearchDependencies } from './search.ts'
+import { SharedFlow } from './share.ts'
+import { type Opened, Transfer, type TransferOptions } from './transfer.ts'
+import { VerificationError, Verifier, verified, verify } from './verify.ts'
 
-export interface PeerRequest {
-  readonly target: ManifestTarget | BlobTarget
-  readonly method: 'GET' | 'HEAD'
-  /** The value of a Range header, for GET of a blob. */
-  readonly range?: string | undefined
-}
+export type { PeerRequest } from './ask.ts'
 
 export type PeerAnswer =
   | {
@@ -24,128 +21,237 @@ export type PeerAnswer =
       /** Which part the body is; the whole if missing. */
       readonly range: ByteRange | undefined
       /** Nothing for HEAD. To be read to its end or cancelled. */
-      readonly body: ReadableStream<Uint8Array> | null
+      readonly body: ByteSource | null
     }
   | { readonly kind: 'unsatisfiable'; readonly size: number }
 
 /** Gets what this node has not from those that do. */
 export interface PeerContent {
-  /** The content from a peer; `undefined` when nobody has it, or nobody answers in time. Never throws for a peer's fault. */
+  /** The content from peers; `undefined` when nobody has it, or nobody answers in time. Never throws for a peer's fault. */
   fetch(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined>
 }
 
-export interface PeerContentDependencies {
-  readonly router: Router
-  readonly client: PeerClient
-  readonly log: Logger
+export type PeerContentDependencies = SearchDependencies & { readonly metrics: Metrics }
+
+export interface PeerContentOptions extends TransferOptions {
+  /** Whether blobs are hashed as they pass; manifests always are. */
+  readonly verify: boolean
+  /** Bytes of one blob that are kept for requests that join its transfer. */
+  readonly window?: number
+  /** Bytes that all transfers together keep for that at most. */
+  readonly totalWindow?: number
 }
 
-export interface PeerContentOptions {
-  /** Milliseconds for which a miss may look for peers. */
-  readonly lookupTimeout: number
-  /** How many peers are asked, one after the other, before the miss stands. Each may take the client's time for a head. */
-  readonly attempts?: number
-}
+/** What a second request for the same blob may come later by, on a fast network: a few milliseconds. */
+const WINDOW = 1024 * 1024
+const TOTAL_WINDOW = 16 * 1024 * 1024
+/**
+ * Blobs up to this size are read whole and verified before their first byte is sent, as manifests are: then wrong content
+ * costs a question to another peer, not the pull. Configs are a few KiB; what is held is little even for many at a time.
+ */
+const SMALL_BLOB = 64 * 1024
 
-const ATTEMPTS = 3
+/** Gets content from the peers that the router finds: the first that answers, then others where one breaks off. */
+export function createPeerContent(dependencies: PeerContentDependencies, options: PeerContentOptions): PeerContent {
+  const { metrics } = dependencies
+  const flows = new Flows()
+  const window = () =>
+    Math.min(options.window ?? WINDOW, (options.totalWindow ?? TOTAL_WINDOW) / Math.max(flows.size, 1))
+  const begin = (target: PeerRequest['target']) => new Transfer(dependencies, options, target)
 
-/** Asks the peers that the router finds, in its order, until one has the content. */
-export function createPeerContent(
-  { router, client, log }: PeerContentDependencies,
-  { lookupTimeout, attempts = ATTEMPTS }: PeerContentOptions,
-): PeerContent {
+  /** The head alone, or what has no body. */
+  async function fetchHead(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
+    const transfer = begin(request.target)
+    return await ending(transfer, async () => {
+      const winner = await transfer.search.open(request, signal)
+      transfer.finish(winner === undefined ? 'missing' : 'complete')
+      if (winner?.value.kind !== 'content') return winner?.value
+      return { ...winner.value, body: null }
+    })
+  }
+
+  async function fetchManifest(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
+    const transfer = begin(request.target)
+    return await ending(transfer, async () => {
+      for (;;) {
+        const opened = openedOf(await transfer.search.open(request, signal))
+        if (opened === undefined) {
+          transfer.finish('missing')
+          return undefined
+        }
+        const bytes = await readWhole(transfer, opened, MANIFEST_SIZE_LIMIT, signal)
+        if (bytes === undefined) continue
+        transfer.finish('complete')
+        return { kind: 'content', descriptor: opened.head.descriptor, range: undefined, body: sourceOf(bytes) }
+      }
+    })
+  }
+
+  /** Opens the transfer of a whole blob, which several requests may read. */
+  async function openFlow(target: BlobTarget, signal: AbortSignal): Promise<OpenFlow | undefined> {
+    const transfer = begin(target)
+    return await ending(transfer, async () => {
+      for (;;) {
+        const opened = openedOf(await transfer.search.open({ method: 'GET' }, signal))
+        if (opened === undefined) {
+          transfer.finish('missing')
+          return undefined
+        }
+        const { descriptor } = opened.head
+        if (!options.verify || descriptor.size > SMALL_BLOB) return flowOf(target, transfer, opened)
+        const bytes = await readWhole(transfer, opened, SMALL_BLOB, signal)
+        if (bytes === undefined) continue
+        transfer.finish('complete')
+        return share(target, descriptor, sourceOf(bytes), undefined)
+      }
+    })
+  }
+
+  function flowOf(target: BlobTarget, transfer: Transfer, opened: Opened): OpenFlow {
+    const { descriptor } = opened.head
+    const resuming = transfer.resuming(opened)
+    const verifier = options.verify ? new Verifier(descriptor.digest) : undefined
+    const source = verifier === undefined ? resuming : verified(resuming, verifier, descriptor.size)
+    return share(target, descriptor, transfer.recorded(source, resuming, descriptor, descriptor.size), verifier)
+  }
+
+  function share(target: BlobTarget, descriptor: Descriptor, source: ByteSource, verifier: Verifier | undefined) {
+    const flow = new SharedFlow(
+      {
+        source,
+        size: descriptor.size,
+        verifier,
+        alone: (start, end, seen) => {
+          metrics.transferShares.inc({ what: 'left' })
+          return alone(target, descriptor, start, end, seen)
+        },
+        onIdle: () => flows.remove(target.digest),
+      },
+      window,
+    )
+    return { descriptor, flow }
+  }
+
+  /** A part of a blob that is known already, for one reader. It is verified if it is all that is left. */
+  function alone(target: BlobTarget, descriptor: Descriptor, start: number, end: number, seen: Verifier | undefined) {
+    const transfer = begin(target)
+    const resuming = transfer.fromAnybody(descriptor, start, end)
+    const isVerified = seen !== undefined && end === descriptor.size
+    const source = isVerified ? verified(resuming, seen, end - start) : resuming
+    return transfer.recorded(source, resuming, descriptor, end - start)
+  }
+
+  async function fetchPart(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
+    const transfer = begin(request.target)
+    return await ending(transfer, async () => {
+      const winner = await transfer.search.open(request, signal)
+      const opened = openedOf(winner)
+      if (opened === undefined) {
+        transfer.finish(winner === undefined ? 'missing' : 'complete')
+        return winner?.value.kind === 'unsatisfiable' ? winner.value : undefined
+      }
+      const { descriptor, range } = opened.head
+      const resuming = transfer.resuming(opened)
+      const length = range === undefined ? descriptor.size : lengthOf(range)
+      const body = transfer.recorded(resuming, resuming, descriptor, length)
+      return { kind: 'content', descriptor, range, body }
+    })
+  }
+
+  async function fetchBlob(target: BlobTarget, request: PeerRequest, signal: AbortSignal) {
+    // A part is only taken from a transfer that is under way already: nobody shall wait for what comes before it.
+    if (!asksForWhole(request.range) && !flows.has(target.digest)) return await fetchPart(request, signal)
+    const use = ({ descriptor, flow }: OpenFlow, joined: boolean): PeerAnswer => {
+      const requested = parseRange(request.range ?? null, descriptor.size)
+      if (requested.kind === 'unsatisfiable') return { kind: 'unsatisfiable', size: descriptor.size }
+      const range = requested.kind === 'part' ? requested.range : undefined
+      const start = range?.start ?? 0
+      const end = range === undefined ? descriptor.size : range.end + 1
+      const attached = flow.attach(start, end)
+      if (joined && attached !== undefined) metrics.transferShares.inc({ what: 'joined' })
+      const fresh = options.verify && start === 0 ? new Verifier(descriptor.digest) : undefined
+      const body = attached ?? alone(target, descriptor, start, end, fresh)
+      return { kind: 'content', descriptor, range, body }
+    }
+    return await flows.join(target.digest, (stop) => openFlow(target, stop), use, signal)
+  }
+
+  /** Reads a small body and verifies it; `undefined` when it breaks off or is wrong, and another peer must be asked. */
+  async function readWhole(transfer: Transfer, opened: Opened, limit: number, signal: AbortSignal) {
+    const { descriptor } = opened.head
+    const watched = transfer.watch(opened)
+    const cancel = () => void opened.head.body.cancel()
+    signal.addEventListener('abort', cancel, { once: true })
+    try {
+      if (descriptor.size > limit) throw new PeerError(`${descriptor.size} bytes, at most ${limit}`, INVALID)
+      const chunks: Uint8Array[] = []
+      let missing = descriptor.size
+      while (missing > 0) {
+        const chunk = await watched.watchdog.next()
+        if (chunk === undefined) throw new PeerError(`the body ended ${missing} bytes early`)
+        missing -= chunk.length
+        chunks.push(chunk)
+      }
+      const bytes = Buffer.concat(chunks)
+      transfer.took(bytes.length, [opened.peer])
+      verify(bytes, descriptor.digest)
+      return bytes
+    } catch (error) {
+      cancel()
+      signal.throwIfAborted()
+      if (error instanceof VerificationError) transfer.blame(descriptor, [opened.peer])
+      else if (error instanceof PeerError) transfer.broke(watched, error)
+      else throw error
+      return undefined
+    } finally {
+      signal.removeEventListener('abort', cancel)
+    }
+  }
+
   return {
     async fetch(request, signal) {
-      const key = keyOf(request.target)
-      const stop = new AbortController()
-      const lookup = AbortSignal.any([signal, stop.signal, AbortSignal.timeout(lookupTimeout)])
-      let asked = 0
-      try {
-        for await (const peer of eagerly(router.lookup(key, lookup), lookup)) {
-          try {
-            const answer = await ask(client, peer, request, signal)
-            if (answer !== undefined) return answer
-            log.debug('peer has it not', { key, peer })
-          } catch (error) {
-            if (signal.aborted) throw error
-            log.warn('peer failed', { key, peer, error })
-          }
-          if (++asked >= attempts) return undefined
-        }
-        return undefined
-      } finally {
-        stop.abort()
-      }
+      signal.throwIfAborted()
+      if (request.method === 'HEAD') return await fetchHead(request, signal)
+      if (request.target.kind === 'manifest') return await fetchManifest(request, signal)
+      return await fetchBlob(request.target, request, signal)
     },
   }
 }
 
-function keyOf(target: ManifestTarget | BlobTarget): Key {
-  if (target.kind === 'blob') return digestKey(target.digest)
-  const { registry, repository, reference } = target
-  return 'tag' in reference ? tagKey({ registry, repository, tag: reference.tag }) : digestKey(reference.digest)
+const INVALID = { failure: 'invalid' } as const
+
+function openedOf(winner: { readonly peer: Opened['peer']; readonly value: { kind: string } } | undefined) {
+  return winner?.value.kind === 'content' ? ({ peer: winner.peer, head: winner.value } as Opened) : undefined
 }
 
-function pathOf(target: ManifestTarget | BlobTarget): string {
-  const argument =
-    target.kind === 'blob' ? target.digest : 'tag' in target.reference ? target.reference.tag : target.reference.digest
-  return `/v2/${target.repository}/${target.kind}s/${argument}?ns=${encodeURIComponent(target.registry)}`
-}
-
-async function ask(
-  client: PeerClient,
-  peer: Peer,
-  request: PeerRequest,
-  signal: AbortSignal,
-): Promise<PeerAnswer | undefined> {
-  const { target, method, range } = request
-  const headers = range === undefined ? {} : { range }
-  const reply = await client.call(peer, { method, path: pathOf(target), headers }, signal)
+/** Runs the opening of a transfer. What it throws ends the transfer. */
+async function ending<T>(transfer: Transfer, open: () => Promise<T>): Promise<T> {
   try {
-    const answer = read(reply, request)
-    if (answer?.kind !== 'content' || answer.body === null) await reply.body.cancel()
-    return answer
+    return await open()
   } catch (error) {
-    await reply.body.cancel()
+    transfer.finish('cancelled')
     throw error
   }
 }
 
-/** Takes an answer only if it is whole and exactly what was asked for: anything else is the peer's failure. */
-function read({ status, headers, body }: PeerReply, { target, method, range }: PeerRequest): PeerAnswer | undefined {
-  if (status === 404) return undefined
-  const requested = (size: number) => parseRange(range ?? null, size)
-  const told = parseContentRange(headers.get('content-range'))
-  if (status === 416) {
-    if (told?.kind === 'unsatisfied' && requested(told.size).kind === 'unsatisfiable') {
-      return { kind: 'unsatisfiable', size: told.size }
-    }
-    throw new PeerError('status 416 for a range that exists, or without the size')
-  }
-  if (status !== 200 && status !== 206) throw new PeerError(`status ${status}`)
+/** Whether a Range header asks for everything whatever the size: none, one that does not count, or containerd's `bytes=0-`. */
+function asksForWhole(range: string | undefined): boolean {
+  if (range === undefined) return true
+  const requested = parseRange(range, Number.MAX_SAFE_INTEGER)
+  if (requested.kind !== 'part') return requested.kind === 'whole'
+  return requested.range.start === 0 && requested.range.end === Number.MAX_SAFE_INTEGER - 1
+}
 
-  const digest = parseDigest(headers.get('docker-content-digest') ?? '')
-  const asked = target.kind === 'blob' ? target.digest : 'digest' in target.reference ? target.reference.digest : digest
-  if (digest !== asked) throw new PeerError(`answered with ${digest} for ${asked}`)
-  const mediaType = headers.get('content-type') ?? ''
-  if (isManifestMediaType(mediaType) !== (target.kind === 'manifest')) throw new PeerError(`media type ${mediaType}`)
-  const encoding = headers.get('content-encoding')
-  if (encoding !== null) throw new PeerError(`content-encoded as ${encoding}`)
-  const length = Number(headers.get('content-length') ?? headers.get(LENGTH_HEADER) ?? Number.NaN)
-  if (!Number.isSafeInteger(length) || length < 0) throw new PeerError('no content length')
-
-  const answer = { kind: 'content', body: method === 'HEAD' ? null : body } as const
-  if (status === 200) {
-    if (requested(length).kind !== 'whole') throw new PeerError('the whole instead of the range that was asked for')
-    return { ...answer, descriptor: { mediaType, digest, size: length }, range: undefined }
+function sourceOf(bytes: Uint8Array): ByteSource {
+  let rest: Uint8Array | undefined = bytes.length > 0 ? bytes : undefined
+  return {
+    async next() {
+      const chunk = rest
+      rest = undefined
+      return chunk
+    },
+    async cancel() {
+      rest = undefined
+    },
   }
-  if (told?.kind !== 'part' || told.size === undefined || lengthOf(told.range) !== length) {
-    throw new PeerError('a part without the range that it is')
-  }
-  const { size, range: part } = told
-  const wanted = requested(size)
-  if (wanted.kind !== 'part' || wanted.range.start !== part.start || wanted.range.end !== part.end) {
-    throw new PeerError(`bytes ${part.start}-${part.end} of ${size} instead of ${range ?? 'the whole'}`)
-  }
-  return { ...answer, descriptor: { mediaType, digest, size }, range: part }
 }

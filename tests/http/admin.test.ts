@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createAdminDoor, type Readiness } from '../../lib/http/admin.ts'
+import { createMetrics } from '../../lib/observe/metrics.ts'
 
 async function ask(readiness: Readiness, path: string): Promise<[number, string]> {
-  const response = await createAdminDoor({ readiness: () => readiness }).request(path)
+  const response = await createAdminDoor({ readiness: () => readiness, metrics: createMetrics() }).request(path)
   return [response.status, await response.text()]
 }
 

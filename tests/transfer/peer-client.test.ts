@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { test } from 'node:test'
-import { PeerClient, PeerError, type PeerReply } from '../../lib/transfer/peer-client.ts'
+import { PeerClient, type PeerReply } from '../../lib/transfer/peer-client.ts'
+import { PeerError } from '../../lib/transfer/peer-error.ts'
 import { type CountingPeer, startHttpPeer, startRawPeer } from '../fixtures/http-peer.ts'
+import { read } from '../fixtures/http-peers.ts'
 import { never } from '../fixtures/layout.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 
@@ -14,7 +16,7 @@ async function withPeer(
   use: (client: PeerClient, peer: CountingPeer) => Promise<void>,
 ): Promise<void> {
   const peer = await startHttpPeer((incoming, outgoing) => answer(outgoing, incoming.method ?? ''))
-  const client = new PeerClient({ headTimeout: 500, idleTimeout: 300 })
+  const client = new PeerClient({ headTimeout: 500, discardTimeout: 300 })
   try {
     await use(client, peer)
   } finally {
@@ -24,7 +26,7 @@ async function withPeer(
 }
 
 async function textOf({ body }: PeerReply): Promise<string> {
-  return await new Response(body).text()
+  return String(await read(body))
 }
 
 test('PeerClient call sends method, path and headers, and gives status, headers and body', async () => {
@@ -86,7 +88,7 @@ test('PeerClient ends the connection of a short body that is cancelled and does 
   })
 })
 
-test('PeerClient gives a body as slowly as it comes, if it comes within the time, and waits for a slow reader', async () => {
+test('PeerClient gives a body as slowly as it comes, and waits for a slow reader', async () => {
   const answer = (outgoing: ServerResponse) => {
     outgoing.setHeader('content-length', '5')
     let sent = 0
@@ -99,11 +101,11 @@ test('PeerClient gives a body as slowly as it comes, if it comes within the time
     }, 100)
   }
   await withPeer(answer, async (client, peer) => {
-    const reader = (await client.call(peer.peer, CALL, never)).body.getReader()
+    const { body } = await client.call(peer.peer, CALL, never)
     let received = 0
-    for (let next = await reader.read(); !next.done; next = await reader.read()) {
-      received += next.value.length
-      // Longer than the time for which the body may be silent: that of the reader does not count.
+    for (let chunk = await body.next(); chunk !== undefined; chunk = await body.next()) {
+      received += chunk.length
+      // The rest comes while nobody reads.
       if (received === 1) await new Promise((resolve) => setTimeout(resolve, 400))
     }
     assert.equal(received, 5)
@@ -171,7 +173,7 @@ test('PeerClient close ends all connections, idle and in use', async () => {
     const { body } = await client.call(peer.peer, CALL, never)
     assert.equal(peer.open, 1)
     client.close()
-    await assert.rejects(within('the end of the body', new Response(body).text(), 2_000), (error) => {
+    await assert.rejects(within('the end of the body', read(body), 2_000), (error) => {
       assert.doesNotMatch(String(error), /still not/)
       return true
     })

@@ -12,6 +12,8 @@ export interface CurlOptions {
   /** Throws the body away, for large ones. */
   readonly discard?: boolean
   readonly maxSeconds?: number
+  /** How fast the body is taken; as fast as it comes unless given. */
+  readonly bytesPerSecond?: number
 }
 
 export interface CurlResult {
@@ -67,6 +69,7 @@ async function runCurl(namespace: Namespace, file: string, url: string, options:
   const args = ['--silent', '--show-error', '--path-as-is', '--globoff', '--max-time', String(maxSeconds)]
   args.push('--dump-header', `${file}.headers`, '--output', discard ? '/dev/null' : `${file}.body`)
   args.push(...(method === 'HEAD' ? ['--head'] : ['--request', method]), '--write-out', '%{json}')
+  if (options.bytesPerSecond !== undefined) args.push('--limit-rate', String(options.bytesPerSecond))
   args.push(...Object.entries(headers).flatMap(([name, value]) => ['--header', `${name}: ${value}`]))
   try {
     const { stdout } = await namespace.tryExec('curl', [...args, url], { timeoutMs: (maxSeconds + 10) * 1000 })

@@ -9,6 +9,12 @@ const LEAST_BURST = 64 << 10
 /** How long a packet may wait in a shaped link before it is dropped, in milliseconds: what a busy switch buffers. */
 const SHAPED_LATENCY_MS = 50
 
+/**
+ * What Ethernet, IPv4 and TCP with a timestamp put before a segment's data, in bytes. A veth link counts a train of segments
+ * as one packet, as it carries it. What is not TCP here (ARP, the swarm's UDP) is small beside a pull.
+ */
+const HEADERS = 14 + 20 + 32
+
 /** The nftables table that holds all faults of a namespace. */
 const FAULTS = 'inet faults'
 
@@ -66,7 +72,12 @@ export class Namespace {
     await this.#setFaults(percent === 100 ? 'drop' : `numgen random mod 100 < ${percent} drop`, 'accept')
   }
 
-  /** Ends {@link cutOff} and {@link loseIncoming}. */
+  /** Answers every TCP packet from other hosts with RST: what a host does that was restarted and knows no connection. */
+  async resetIncoming(): Promise<void> {
+    await this.#setFaults('meta l4proto tcp reject with tcp reset', 'accept')
+  }
+
+  /** Ends {@link cutOff}, {@link loseIncoming} and {@link resetIncoming}. */
   async heal(): Promise<void> {
     await this.exec('nft', ['--file', '-'], { input: `table ${FAULTS}\ndelete table ${FAULTS}\n` })
   }
@@ -81,6 +92,17 @@ export class Namespace {
   /** Ends {@link shape} in that direction, if there was one. */
   async unshape(direction: 'in' | 'out'): Promise<void> {
     await run('tc', [...this.#end(direction), 'noqueue'])
+  }
+
+  /** Bytes that have come to and gone from this host in TCP segments so far, without their headers (nearly: see below). */
+  async carried(): Promise<{ in: number; out: number }> {
+    const files = ['rx_bytes', 'rx_packets', 'tx_bytes', 'tx_packets'].map(
+      (name) => `/sys/class/net/eth0/statistics/${name}`,
+    )
+    const [inBytes = 0, inPackets = 0, outBytes = 0, outPackets = 0] = (await this.exec('cat', files))
+      .split('\n')
+      .map(Number)
+    return { in: inBytes - inPackets * HEADERS, out: outBytes - outPackets * HEADERS }
   }
 
   async #setFaults(incoming: string, outgoing = incoming): Promise<void> {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Digest } from '../../../lib/oci/digest.ts'
+import { type Digest, hexOf } from '../../../lib/oci/digest.ts'
 import { type CriClient, type CriImage, createCriClient, type PullOptions } from '../../fixtures/cri.ts'
 import type { CommandResult } from './command.ts'
 import { type ContainerdConfig, type ContainerdPaths, createContainerd, type Snapshotter } from './containerd.ts'
@@ -86,6 +86,11 @@ export class Node {
   async content(): Promise<Digest[]> {
     const listed = await this.ctr('content', 'list', '--quiet')
     return listed.split('\n').filter(Boolean) as Digest[]
+  }
+
+  /** The file of a blob in containerd's content store. */
+  contentFile(digest: Digest): string {
+    return join(this.paths.root, 'io.containerd.content.v1.content', 'blobs', 'sha256', hexOf(digest))
   }
 
   /** How many bytes of a blob containerd has received in a download that is still running; 0 if there is none. */

@@ -1,0 +1,26 @@
+import type { Metrics } from '../observe/metrics.ts'
+import { SOURCE_HEADER } from './answer.ts'
+
+/**
+ * Counts the requests of a door by method, status and source of the content, the bytes that their answers declare, and the
+ * time until the head of an answer with content.
+ */
+export function countRequests<Rest extends readonly unknown[]>(
+  door: string,
+  metrics: Metrics,
+  handler: (request: Request, ...rest: Rest) => Response | Promise<Response>,
+): (request: Request, ...rest: Rest) => Promise<Response> {
+  return async (request, ...rest) => {
+    const startedAt = performance.now()
+    const response = await handler(request, ...rest)
+    const source = response.headers.get(SOURCE_HEADER) ?? 'none'
+    // Anybody can send any method; what a label may be is bounded.
+    const method = request.method === 'GET' || request.method === 'HEAD' ? request.method : 'other'
+    metrics.requests.inc({ door, method, status: response.status, source })
+    if (source !== 'none') {
+      metrics.firstByteSeconds.observe({ source }, (performance.now() - startedAt) / 1000)
+      if (response.body !== null) metrics.bytes.inc({ door, source }, Number(response.headers.get('content-length')))
+    }
+    return response
+  }
+}

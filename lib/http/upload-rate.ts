@@ -1,0 +1,79 @@
+import { setTimeout as delay } from 'node:timers/promises'
+
+/** Bounds the bytes per second of all bodies together. */
+export interface UploadRate {
+  /** A response with the same head, and a body that comes no faster than its share. */
+  limit(response: Response): Response
+}
+
+export interface UploadRateOptions {
+  /** Milliseconds. */
+  readonly now?: () => number
+  /** Waits that many milliseconds, or until the signal aborts; then it throws. */
+  readonly wait?: (milliseconds: number, signal: AbortSignal) => Promise<unknown>
+}
+
+/** How much may be given at once after a pause, in milliseconds of the rate: more than timers are late by. */
+const BURST = 50
+/**
+ * What is given in one piece, in milliseconds of the rate: of 64 transfers that share it each gets something every 0.64 s,
+ * and none looks dead to the one who waits for it.
+ */
+const SLICE = 10
+const SMALLEST_SLICE = 1_024
+const LARGEST_SLICE = 64 * 1_024
+
+/**
+ * A token bucket that all bodies draw from. Each draw is granted at once and waited for afterwards, so that draws get
+ * their turn in the order in which they came, whatever their size.
+ *
+ * @param rate bytes per second
+ */
+export function createUploadRate(rate: number, options: UploadRateOptions = {}): UploadRate {
+  const { now = () => performance.now(), wait = (time, signal) => delay(time, undefined, { signal }) } = options
+  const slice = Math.min(Math.max(Math.floor((rate * SLICE) / 1_000), SMALLEST_SLICE), LARGEST_SLICE)
+  const burst = Math.max((rate * BURST) / 1_000, slice)
+  let available = burst
+  let last = now()
+
+  /** Takes bytes out of the bucket and gives the milliseconds after which they have flowed in. */
+  const draw = (bytes: number): number => {
+    const time = now()
+    available = Math.min(available + ((time - last) * rate) / 1_000, burst) - bytes
+    last = time
+    return available >= 0 ? 0 : (-available * 1_000) / rate
+  }
+
+  const limited = (body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> => {
+    const reader = body.getReader()
+    const left = new AbortController()
+    let chunk: Uint8Array = new Uint8Array()
+    return new ReadableStream<Uint8Array>(
+      {
+        async pull(controller) {
+          while (chunk.byteLength === 0) {
+            const { done, value } = await reader.read()
+            if (done) return controller.close()
+            chunk = value
+          }
+          const piece = chunk.subarray(0, slice)
+          chunk = chunk.subarray(slice)
+          const time = draw(piece.byteLength)
+          if (time > 0) await wait(time, left.signal)
+          controller.enqueue(piece)
+        },
+        async cancel(reason) {
+          left.abort(reason)
+          await reader.cancel(reason)
+        },
+      },
+      { highWaterMark: 0 },
+    )
+  }
+  return {
+    limit(response) {
+      const { body, status, headers } = response
+      return body === null ? response : new Response(limited(body), { status, headers })
+    },
+  }
+}

@@ -1,0 +1,126 @@
+import type { Descriptor } from '../oci/descriptor.ts'
+import { parseDigest } from '../oci/digest.ts'
+import { OciError } from '../oci/error.ts'
+import { targetKey } from '../oci/key.ts'
+import { isManifestMediaType } from '../oci/media-type.ts'
+import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
+import { type ByteRange, lengthOf, parseContentRange, parseRange } from '../oci/range.ts'
+import type { ByteSource } from '../runtime/byte-source.ts'
+import type { Peer } from '../swarm/router.ts'
+import type { PeerCredentials } from './credentials.ts'
+import type { PeerClient } from './peer-client.ts'
+import { PeerError } from './peer-error.ts'
+
+export interface PeerRequest {
+  readonly target: ManifestTarget | BlobTarget
+  readonly method: 'GET' | 'HEAD'
+  /** The value of a Range header, for GET of a blob. */
+  readonly range?: string | undefined
+}
+
+/** What a peer that has the content answers with. */
+export type PeerHead =
+  | {
+      readonly kind: 'content'
+      readonly descriptor: Descriptor
+      /** Which part the body is; the whole if missing. */
+      readonly range: ByteRange | undefined
+      readonly body: ByteSource
+    }
+  | { readonly kind: 'unsatisfiable'; readonly size: number }
+
+/** What a peer answers with instead of content. */
+export type PeerRefusal = { readonly kind: 'missing' } | { readonly kind: 'busy'; readonly retryAfterMs: number }
+
+/** What a busy peer's time is taken for if it names none, in milliseconds. */
+const RETRY_AFTER = 1_000
+
+/**
+ * Asks one peer. Whatever it says counts only with the proof of the swarm key: anybody can announce a topic, and neither a
+ * tag's digest nor a part of a blob, nor that there is none, is protected by a digest. A whole blob is, but who is no
+ * member shall not win a race with it either. Being busy needs no proof: it harms nobody but the one who says so.
+ *
+ * @param signal ends the call until its head is there
+ * @throws {PeerError} when the peer cannot be reached, is not in time, or answers anything but what was asked for
+ */
+export async function ask(
+  client: PeerClient,
+  credentials: PeerCredentials,
+  peer: Peer,
+  request: PeerRequest,
+  signal: AbortSignal,
+): Promise<PeerHead | PeerRefusal> {
+  const { target, method, range } = request
+  const ticket = credentials.ticket(targetKey(target), method)
+  const headers = { ...ticket.headers, ...(range === undefined ? {} : { range }) }
+  const { status, headers: head, body } = await client.call(peer, { method, path: pathOf(target), headers }, signal)
+  try {
+    if (status === 503) return await refusal({ kind: 'busy', retryAfterMs: retryAfterOf(head) }, body)
+    if (!ticket.proves(status, head)) throw invalid(`status ${status} without the proof of the swarm key`)
+    if (status === 404) return await refusal({ kind: 'missing' }, body)
+    const answer = status === 416 ? readUnsatisfiable(head, request) : readContent(status, head, body, request)
+    if (answer.kind !== 'content' || method === 'HEAD') await body.cancel()
+    return answer
+  } catch (error) {
+    await body.cancel()
+    throw error instanceof OciError ? invalid(error.message, error) : error
+  }
+}
+
+async function refusal<T extends PeerRefusal>(answer: T, body: ByteSource): Promise<T> {
+  await body.cancel()
+  return answer
+}
+
+function pathOf(target: ManifestTarget | BlobTarget): string {
+  const argument =
+    target.kind === 'blob' ? target.digest : 'tag' in target.reference ? target.reference.tag : target.reference.digest
+  return `/v2/${target.repository}/${target.kind}s/${argument}?ns=${encodeURIComponent(target.registry)}`
+}
+
+function invalid(message: string, cause?: unknown): PeerError {
+  return new PeerError(message, { failure: 'invalid', cause })
+}
+
+/** Retry-After in seconds (RFC 9110, section 10.2.3); the form with a date is not used by peers. */
+function retryAfterOf(headers: Headers): number {
+  const text = headers.get('retry-after') ?? ''
+  return /^\d{1,6}$/.test(text) ? Number(text) * 1000 : RETRY_AFTER
+}
+
+function readUnsatisfiable(headers: Headers, { range }: PeerRequest): PeerHead {
+  const told = parseContentRange(headers.get('content-range'))
+  if (told?.kind === 'unsatisfied' && parseRange(range ?? null, told.size).kind === 'unsatisfiable') {
+    return { kind: 'unsatisfiable', size: told.size }
+  }
+  throw invalid('status 416 for a range that exists, or without the size')
+}
+
+/** Takes an answer only if it is whole and exactly what was asked for. */
+function readContent(status: number, headers: Headers, body: ByteSource, { target, range }: PeerRequest): PeerHead {
+  if (status !== 200 && status !== 206) throw invalid(`status ${status}`)
+  const digest = parseDigest(headers.get('docker-content-digest') ?? '')
+  const asked = target.kind === 'blob' ? target.digest : 'digest' in target.reference ? target.reference.digest : digest
+  if (digest !== asked) throw invalid(`answered with ${digest} for ${asked}`)
+  const mediaType = headers.get('content-type') ?? ''
+  if (isManifestMediaType(mediaType) !== (target.kind === 'manifest')) throw invalid(`media type ${mediaType}`)
+  const encoding = headers.get('content-encoding')
+  if (encoding !== null) throw invalid(`content-encoded as ${encoding}`)
+  const length = Number(headers.get('content-length') ?? Number.NaN)
+  if (!Number.isSafeInteger(length) || length < 0) throw invalid('no content length')
+  const requested = (size: number) => parseRange(range ?? null, size)
+  if (status === 200) {
+    if (requested(length).kind !== 'whole') throw invalid('the whole instead of the range that was asked for')
+    return { kind: 'content', descriptor: { mediaType, digest, size: length }, range: undefined, body }
+  }
+  const told = parseContentRange(headers.get('content-range'))
+  if (told?.kind !== 'part' || told.size === undefined || lengthOf(told.range) !== length) {
+    throw invalid('a part without the range that it is')
+  }
+  const { size, range: part } = told
+  const wanted = requested(size)
+  if (wanted.kind !== 'part' || wanted.range.start !== part.start || wanted.range.end !== part.end) {
+    throw invalid(`bytes ${part.start}-${part.end} of ${size} instead of ${range ?? 'the whole'}`)
+  }
+  return { kind: 'content', descriptor: { mediaType, digest, size }, range: part, body }
+}

@@ -1,0 +1,92 @@
+import { setImmediate } from 'node:timers/promises'
+import type { Logger } from '../observe/log.ts'
+import type { Key } from '../oci/key.ts'
+import type { Peer, Router } from '../swarm/router.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { eagerly } from './eagerly.ts'
+import type { PeerHealth } from './peer-health.ts'
+
+export interface CandidatesDependencies {
+  readonly router: Router
+  readonly health: PeerHealth
+  readonly log: Logger
+  /** Told how long a lookup took until its first peer, in milliseconds, and whether there was one. */
+  readonly onLookup?: (ms: number, found: boolean) => void
+  readonly clock?: Clock
+}
+
+/**
+ * The peers that announced a key, as one lookup finds them, each given once and the best of those known first. Peers that
+ * are put aside come last, when nobody else is left to be found, and only if trying them costs nothing.
+ */
+export class Candidates {
+  readonly #health: PeerHealth
+  readonly #suits: (peer: Peer) => boolean
+  readonly #stop = new AbortController()
+  #known: Peer[] = []
+  #ended = false
+  #news = Promise.withResolvers<void>()
+
+  /**
+   * @param lookupTimeout milliseconds for which peers are looked for
+   * @param suits whether a peer may be asked for this key at all; looked at when it is its turn
+   */
+  constructor(dependencies: CandidatesDependencies, key: Key, lookupTimeout: number, suits: (peer: Peer) => boolean) {
+    this.#health = dependencies.health
+    this.#suits = suits
+    // Never rejects: a lookup that fails is logged and over.
+    void this.#collect(dependencies, key, lookupTimeout)
+  }
+
+  /** The best peer that was not given yet; waits for the lookup if there is none. `undefined` when there are no more. */
+  async next(): Promise<Peer | undefined> {
+    for (;;) {
+      const best = this.#take((peer) => !this.#health.isAside(peer))
+      if (best !== undefined) return best
+      if (this.#ended) return this.#take((peer) => this.#health.isCheapToTry(peer))
+      await this.#news.promise
+      // One reply of the swarm brings up to 20 peers: those that are there already are ranked together.
+      await setImmediate()
+    }
+  }
+
+  /** Whether a peer is known that was not given yet and is not put aside. */
+  get hasMore(): boolean {
+    return this.#known.some((peer) => this.#suits(peer) && !this.#health.isAside(peer))
+  }
+
+  /** Ends the lookup. What it has found can still be had. */
+  stop(): void {
+    this.#stop.abort()
+  }
+
+  async #collect({ router, log, onLookup, clock = systemClock }: CandidatesDependencies, key: Key, timeout: number) {
+    const startedAt = clock.now()
+    const cancelTimeout = clock.after(timeout, () => this.#stop.abort())
+    let found = 0
+    try {
+      for await (const peer of eagerly(router.lookup(key, this.#stop.signal), this.#stop.signal)) {
+        if (found++ === 0) onLookup?.(clock.now() - startedAt, true)
+        this.#known.push(peer)
+        this.#tell()
+      }
+    } catch (error) {
+      log.warn('lookup failed', { key, error })
+    }
+    cancelTimeout()
+    if (found === 0) onLookup?.(clock.now() - startedAt, false)
+    this.#ended = true
+    this.#tell()
+  }
+
+  #tell(): void {
+    this.#news.resolve()
+    if (!this.#ended) this.#news = Promise.withResolvers()
+  }
+
+  #take(may: (peer: Peer) => boolean): Peer | undefined {
+    const best = this.#health.rank(this.#known.filter((peer) => this.#suits(peer) && may(peer)))[0]
+    if (best !== undefined) this.#known = this.#known.filter((peer) => peer !== best)
+    return best
+  }
+}

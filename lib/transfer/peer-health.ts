@@ -1,0 +1,293 @@
+import type { Digest } from '../oci/digest.ts'
+import type { Peer } from '../swarm/router.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { Samples } from './samples.ts'
+
+/**
+ * Why a peer failed. `unreachable`: it refused the connection or closed it, which costs nothing to find out again.
+ * `silent`: no answer or no byte in time, which costs that time. `invalid`: an answer that cannot be right, or without
+ * the proof of the swarm key.
+ */
+export type PeerFailure = 'unreachable' | 'silent' | 'invalid'
+
+export interface PeerHealthOptions {
+  /** Milliseconds for which a peer is put aside after its first failure; doubled with each one in a row. */
+  readonly probation?: number
+  /** Longest probation in milliseconds. */
+  readonly longestProbation?: number
+  /** Shortest and longest hedging delay in milliseconds. */
+  readonly hedge?: { readonly least: number; readonly most: number }
+  /** How many peers, and how many pairs of peer and wrong digest, are remembered; the longest unused go first. */
+  readonly capacity?: number
+}
+
+/** A mirror's pod that restarts is back within seconds; a pull of an image asks for some ten blobs in that time. */
+const PROBATION = 1_000
+const LONGEST_PROBATION = 30_000
+/**
+ * A head takes 1 ms within a rack and some 10 ms on a busy node: asking a second peer sooner would double the requests
+ * for nothing. A fifth of a second is what a pull of ten blobs can lose to each without anybody noticing.
+ */
+const HEDGE = { least: 10, most: 200 } as const
+/** The delay until anything was measured, in milliseconds. */
+const FIRST_HEDGE = 50
+/** Nodes of the largest clusters that Kubernetes supports. */
+const CAPACITY = 5_000
+/** For how long wrong content of a digest is held against a peer, in milliseconds: disks are repaired, blobs pulled anew. */
+const WRONG_CONTENT_TIME = 10 * 60_000
+/** The same if it may have been another one, in milliseconds: kubelet's next tries come after 10, 20 and 40 s. */
+const SUSPECT_TIME = 60_000
+/** Longest that a peer's own word on being busy counts, in milliseconds: it must not put itself aside for good. */
+const LONGEST_BUSY = 10_000
+/** How long Hyperswarm's or an answer's word that a peer lives counts, in milliseconds. */
+const ALIVE_TIME = 60_000
+/** Measurements that count, of heads and of rates: enough for a 95th percentile, few enough to follow the network's mood. */
+const SAMPLES = 64
+/** Rates below which nobody can say what is usual. */
+const LEAST_RATES = 4
+/** Weight of the newest measurement in a peer's own average. */
+const WEIGHT = 0.3
+/** What a peer's rate is compared by: the time that it takes for this many bytes, a middling layer's part. */
+const COMPARED_BYTES = 1024 * 1024
+
+interface Known {
+  readonly host: string
+  readonly port: number
+  failures: number
+  asideUntil: number
+  lastFailure: PeerFailure | undefined
+  busyUntil: number
+  aliveUntil: number
+  proven: boolean
+  headMs: number | undefined
+  /** Bytes per millisecond. */
+  rate: number | undefined
+}
+
+interface Usual {
+  readonly head: number
+  readonly rate: number | undefined
+}
+
+/**
+ * What this node knows of other nodes' doors: who is put aside, who is fast, and what is usual. In memory, bounded, and
+ * never a reason to fail: a peer that nobody has heard of is as good as any.
+ */
+export class PeerHealth {
+  readonly #clock: Clock
+  readonly #probation: number
+  readonly #longestProbation: number
+  readonly #hedge: { readonly least: number; readonly most: number }
+  readonly #capacity: number
+  readonly #records = new Map<string, Known>()
+  readonly #wrong = new Map<string, number>()
+  /** Until when peers are put aside by Hyperswarm's word, by id: their doors may not be known yet. */
+  readonly #gone = new Map<string, number>()
+  readonly #heads = new Samples(SAMPLES)
+  readonly #rates = new Samples(SAMPLES)
+
+  constructor(options: PeerHealthOptions = {}, clock: Clock = systemClock) {
+    this.#clock = clock
+    this.#probation = options.probation ?? PROBATION
+    this.#longestProbation = options.longestProbation ?? LONGEST_PROBATION
+    this.#hedge = options.hedge ?? HEDGE
+    this.#capacity = options.capacity ?? CAPACITY
+  }
+
+  /** It refused, timed out or answered nonsense: it is put aside for all topics, longer each time in a row. */
+  failed(peer: Peer, why: PeerFailure): void {
+    const record = this.#of(peer)
+    record.aliveUntil = 0
+    if (record.asideUntil > this.#now) {
+      // Transfers that break off together are one failure of one peer, not many in a row.
+      if (why === 'silent') record.lastFailure = why
+      return
+    }
+    const probation = Math.min(this.#probation * 2 ** record.failures, this.#longestProbation)
+    record.failures++
+    record.asideUntil = this.#now + probation
+    record.lastFailure = why
+  }
+
+  /** It has too much to do (503): it comes last for the time that it asks for. */
+  busy(peer: Peer, retryAfterMs: number): void {
+    this.#of(peer).busyUntil = this.#now + Math.min(Math.max(retryAfterMs, 0), LONGEST_BUSY)
+  }
+
+  /** It gave the head of an answer, which it needed that long for. */
+  answered(peer: Peer, headMs: number): void {
+    const record = this.#of(peer)
+    record.failures = 0
+    record.asideUntil = 0
+    record.lastFailure = undefined
+    record.aliveUntil = this.#now + ALIVE_TIME
+    record.headMs = average(record.headMs, headMs)
+    this.#heads.add(headMs)
+    this.#gone.delete(peer.id)
+  }
+
+  /** It had not answered yet when another one did. Its time is at least that long; leaving it out would flatter it. */
+  outrun(peer: Peer, waitedMs: number): void {
+    const record = this.#of(peer)
+    record.headMs = Math.max(average(record.headMs, waitedMs), record.headMs ?? 0)
+    this.#heads.add(waitedMs)
+  }
+
+  /** It gave that many bytes in the milliseconds in which bytes were waited for. */
+  moved(peer: Peer, bytes: number, ms: number): void {
+    const rate = bytes / Math.max(ms, 1)
+    const record = this.#of(peer)
+    record.rate = average(record.rate, rate)
+    this.#rates.add(rate)
+  }
+
+  /** One of its answers proved the swarm key. */
+  proven(peer: Peer): void {
+    this.#of(peer).proven = true
+  }
+
+  /**
+   * Its bytes are not those of the digest: it is not asked for it again, for a while.
+   *
+   * @param isSuspect whether it gave only a part of them, so that it may have been another one's fault
+   */
+  wrongContent(peer: Peer, digest: Digest, isSuspect = false): void {
+    const time = isSuspect ? SUSPECT_TIME : WRONG_CONTENT_TIME
+    remember(this.#wrong, wrongKey(peer, digest), this.#now + time, this.#capacity)
+  }
+
+  isWrong(peer: Peer, digest: Digest): boolean {
+    return (this.#wrong.get(wrongKey(peer, digest)) ?? 0) > this.#now
+  }
+
+  /** Its Hyperswarm connection ended: the node died, or the way to it. */
+  gone(peerId: string): void {
+    remember(this.#gone, peerId, this.#now + this.#probation, this.#capacity)
+    const record = this.#records.get(peerId)
+    if (record !== undefined) this.failed({ id: peerId, host: record.host, port: record.port }, 'silent')
+  }
+
+  /** Its Hyperswarm connection stands: what was held against its node before is over. */
+  seen(peerId: string): void {
+    this.#gone.delete(peerId)
+    const record = this.#records.get(peerId)
+    if (record === undefined) return
+    record.failures = 0
+    record.asideUntil = 0
+    record.lastFailure = undefined
+    record.aliveUntil = this.#now + ALIVE_TIME
+  }
+
+  /** Whether it should not be asked now. */
+  isAside(peer: Peer): boolean {
+    const until = Math.max(this.#find(peer)?.asideUntil ?? 0, this.#gone.get(peer.id) ?? 0)
+    return until > this.#now
+  }
+
+  /** Whether asking it although it is put aside costs no time worth speaking of: it refuses at once or works again. */
+  isCheapToTry(peer: Peer): boolean {
+    return !this.#gone.has(peer.id) && this.#find(peer)?.lastFailure === 'unreachable'
+  }
+
+  /**
+   * The peers from the best to the last: those not put aside, not busy, proven, known to be alive, fast. Peers between
+   * which nothing stands stay in the order in which they were found, which is random, so that load spreads.
+   */
+  rank(peers: readonly Peer[]): Peer[] {
+    const usual = { head: this.#heads.quantile(0.5) ?? 1, rate: this.#rates.quantile(0.5) }
+    const places = peers.map((peer) => ({ peer, place: this.#place(peer, usual) }))
+    return places.sort((a, b) => compare(a.place, b.place)).map(({ peer }) => peer)
+  }
+
+  /**
+   * How long to wait for a head before the next peer is asked too, in milliseconds: the 95th percentile of what heads
+   * took lately, so that about one request in twenty is asked twice (Dean and Barroso, "The Tail at Scale", 2013).
+   */
+  hedgeDelay(): number {
+    const usual = this.#heads.quantile(0.95) ?? FIRST_HEDGE
+    return Math.min(Math.max(usual, this.#hedge.least), this.#hedge.most)
+  }
+
+  /** Bytes per millisecond that peers usually give; `undefined` before there are enough measurements to say. */
+  usualRate(): number | undefined {
+    return this.#rates.size < LEAST_RATES ? undefined : this.#rates.quantile(0.5)
+  }
+
+  /** How many peers are put aside at this moment. */
+  get aside(): number {
+    let count = 0
+    for (const { asideUntil } of this.#records.values()) if (asideUntil > this.#now) count++
+    return count
+  }
+
+  get #now(): number {
+    return this.#clock.now()
+  }
+
+  /** Smaller is better, the first difference counts. */
+  #place(peer: Peer, usual: Usual): readonly number[] {
+    const record = this.#find(peer)
+    const now = this.#now
+    return [
+      Number(this.isAside(peer)),
+      Number((record?.busyUntil ?? 0) > now),
+      Number(record?.proven !== true),
+      // In powers of two: less than that is chance.
+      Math.round(Math.log2(this.#costOf(record, usual))),
+      Number((record?.aliveUntil ?? 0) <= now),
+    ]
+  }
+
+  /** Milliseconds that a part of a layer would take. What is not known of a peer is taken to be as usual. */
+  #costOf(record: Known | undefined, usual: Usual): number {
+    const rate = record?.rate ?? usual.rate
+    return Math.max((record?.headMs ?? usual.head) + (rate === undefined ? 0 : COMPARED_BYTES / rate), 1)
+  }
+
+  /** What is known of the peer at this address; another address of the same key is another door. */
+  #find(peer: Peer): Known | undefined {
+    const record = this.#records.get(peer.id)
+    return record?.host === peer.host && record.port === peer.port ? record : undefined
+  }
+
+  #of(peer: Peer): Known {
+    const record = this.#find(peer) ?? {
+      host: peer.host,
+      port: peer.port,
+      failures: 0,
+      asideUntil: 0,
+      lastFailure: undefined,
+      busyUntil: 0,
+      aliveUntil: 0,
+      proven: false,
+      headMs: undefined,
+      rate: undefined,
+    }
+    remember(this.#records, peer.id, record, this.#capacity)
+    return record
+  }
+}
+
+function average(before: number | undefined, value: number): number {
+  return before === undefined ? value : before + (value - before) * WEIGHT
+}
+
+function compare(a: readonly number[], b: readonly number[]): number {
+  for (const [index, value] of a.entries()) {
+    const difference = value - (b[index] ?? 0)
+    if (difference !== 0) return difference
+  }
+  return 0
+}
+
+function wrongKey(peer: Peer, digest: Digest): string {
+  return `${peer.id} ${digest}`
+}
+
+/** Puts the entry last, and drops the first if there are too many. */
+function remember<V>(map: Map<string, V>, key: string, value: V, capacity: number): void {
+  map.delete(key)
+  map.set(key, value)
+  const oldest = map.keys().next()
+  if (map.size > capacity && !oldest.done) map.delete(oldest.value)
+}

@@ -1,0 +1,113 @@
+import type { Peer } from '../swarm/router.ts'
+import { type Clock, systemClock } from './clock.ts'
+
+export interface RaceDependencies<T> {
+  /** The next peer to ask, which may have to be found first; `undefined` when there is none. Never throws. */
+  readonly next: () => Promise<Peer | undefined>
+  /**
+   * Asks a peer: what it gives, or `undefined` if it has it not or fails. Must end with its signal, and within a time of its
+   * own. What it throws before that ends the race.
+   */
+  readonly ask: (peer: Peer, signal: AbortSignal) => Promise<T | undefined>
+  /** Gets rid of an answer that came after another one. */
+  readonly release: (value: T) => void
+  readonly clock?: Clock
+}
+
+export interface RaceOptions {
+  /** How many peers are asked at the same time at most. */
+  readonly parallel: number
+  /** Milliseconds after which one more peer is asked while those before have not answered; asked for before each. */
+  readonly hedgeDelay: () => number
+  /** Milliseconds after which there is no winner, whoever is still being asked. */
+  readonly deadline: number
+  /** Told when a peer is asked only because those before it are slow. */
+  readonly onHedge?: (peer: Peer) => void
+  /** Told of a peer that had not answered when another one won, or when the deadline came. */
+  readonly onOutrun?: (peer: Peer, waitedMs: number) => void
+}
+
+export interface Winner<T> {
+  readonly peer: Peer
+  readonly value: T
+}
+
+interface Runner {
+  readonly stop: AbortController
+  readonly startedAt: number
+}
+
+/**
+ * Asks the best peer at once, and the next one when those before have not answered for the hedging delay, or as soon as
+ * one has failed or has it not. The first answer wins; the others are stopped.
+ *
+ * @param signal ends the race; then it throws the signal's reason
+ * @returns `undefined` when all peers have answered or failed without a winner, or at the deadline
+ */
+export async function race<T>(
+  { next, ask, release, clock = systemClock }: RaceDependencies<T>,
+  { parallel, hedgeDelay, deadline, onHedge, onOutrun }: RaceOptions,
+  signal: AbortSignal,
+): Promise<Winner<T> | undefined> {
+  signal.throwIfAborted()
+  const outcome = Promise.withResolvers<Winner<T> | undefined>()
+  const runners = new Map<Peer, Runner>()
+  let over = false
+  let finding = false
+  let exhausted = false
+  let cancelHedge = (): void => undefined
+
+  const finish = (settle: () => void, outrun: boolean) => {
+    over = true
+    cancelHedge()
+    cancelDeadline()
+    signal.removeEventListener('abort', abort)
+    for (const [peer, { stop, startedAt }] of runners) {
+      if (outrun) onOutrun?.(peer, clock.now() - startedAt)
+      stop.abort()
+    }
+    settle()
+  }
+  const abort = () => finish(() => outcome.reject(signal.reason), false)
+  const cancelDeadline = clock.after(deadline, () => finish(() => outcome.resolve(undefined), true))
+  signal.addEventListener('abort', abort, { once: true })
+
+  const startNext = async (hedge: boolean) => {
+    if (over || finding || exhausted || runners.size >= parallel) return
+    finding = true
+    const peer = await next()
+    finding = false
+    if (over) return
+    if (peer === undefined) {
+      exhausted = true
+      if (runners.size === 0) finish(() => outcome.resolve(undefined), false)
+      return
+    }
+    if (hedge) onHedge?.(peer)
+    void run(peer)
+    cancelHedge()
+    cancelHedge = clock.after(hedgeDelay(), () => void startNext(true))
+  }
+  const run = async (peer: Peer) => {
+    const stop = new AbortController()
+    runners.set(peer, { stop, startedAt: clock.now() })
+    let value: T | undefined
+    try {
+      value = await ask(peer, stop.signal)
+    } catch (error) {
+      if (!over) finish(() => outcome.reject(error), false)
+    }
+    runners.delete(peer)
+    if (over) {
+      if (value !== undefined) release(value)
+    } else if (value !== undefined) {
+      finish(() => outcome.resolve({ peer, value }), true)
+    } else if (exhausted && runners.size === 0) {
+      finish(() => outcome.resolve(undefined), false)
+    } else {
+      void startNext(false)
+    }
+  }
+  void startNext(false)
+  return await outcome.promise
+}

@@ -1,0 +1,143 @@
+import type { ByteSource } from '../runtime/byte-source.ts'
+import type { Peer } from '../swarm/router.ts'
+import { PeerError } from './peer-error.ts'
+import type { Watchdog } from './watchdog.ts'
+
+/** A peer's body, and who watches it. */
+export interface WatchedBody {
+  readonly peer: Peer
+  readonly body: ByteSource
+  readonly watchdog: Watchdog
+}
+
+export interface ResumeDependencies {
+  /** The rest from that offset on, from a peer that was not asked for it yet; `undefined` when there is none. */
+  readonly reopen: (offset: number, signal: AbortSignal) => Promise<WatchedBody | undefined>
+  /** Told that a peer's body broke off. */
+  readonly onBreak: (from: WatchedBody, error: PeerError, offset: number) => void
+  /** Told that a peer is too slow. What comes from `reopen` afterwards replaces it; if nothing does, it goes on. */
+  readonly onSlow: (from: WatchedBody, offset: number) => void
+  /** Told that another peer goes on. */
+  readonly onResume: (to: WatchedBody, offset: number) => void
+  /** Told when a peer has given all that it will. */
+  readonly onDone: (from: WatchedBody) => void
+}
+
+/**
+ * The bytes from one offset to another, from one peer after the other: when a body breaks off, stalls or is too slow, the
+ * next peer goes on at the exact offset. Ends with an error when there is no next one.
+ */
+export class ResumingSource implements ByteSource {
+  readonly #dependencies: ResumeDependencies
+  readonly #end: number
+  readonly #stop = new AbortController()
+  readonly #contributors = new Map<string, Peer>()
+  #current: WatchedBody | undefined
+  #offset: number
+  #failure: PeerError | undefined
+  /** Whether a replacement for a slow peer may still be looked for. */
+  #mayReplace = true
+
+  /**
+   * @param first gives the bytes from `start`; without it, `reopen` is asked for them
+   * @param start offset of the first byte
+   * @param end offset after the last one
+   */
+  constructor(dependencies: ResumeDependencies, first: WatchedBody | undefined, start: number, end: number) {
+    this.#dependencies = dependencies
+    this.#current = first
+    this.#offset = start
+    this.#end = end
+    if (start === end) this.#finish()
+  }
+
+  /** Who gave at least one of the bytes so far. */
+  get contributors(): readonly Peer[] {
+    return [...this.#contributors.values()]
+  }
+
+  get offset(): number {
+    return this.#offset
+  }
+
+  async next(): Promise<Uint8Array | undefined> {
+    while (this.#offset < this.#end) {
+      if (this.#stop.signal.aborted) throw new PeerError('cancelled')
+      const from = this.#current ?? (await this.#resume())
+      try {
+        const chunk = await this.#take(from)
+        if (from.watchdog.tooSlow && this.#offset < this.#end) await this.#replace(from)
+        return chunk
+      } catch (error) {
+        if (this.#stop.signal.aborted || !(error instanceof PeerError)) throw error
+        this.#failure = error
+        this.#drop()
+        this.#dependencies.onBreak(from, error, this.#offset)
+      }
+    }
+    return undefined
+  }
+
+  async cancel(): Promise<void> {
+    this.#stop.abort()
+    this.#drop()
+  }
+
+  async #take(from: WatchedBody): Promise<Uint8Array> {
+    const chunk = await from.watchdog.next()
+    const missing = this.#end - this.#offset
+    if (chunk === undefined) throw new PeerError(`the body ended ${missing} bytes early`)
+    if (chunk.length > missing) throw new PeerError('more bytes than declared', { failure: 'invalid' })
+    this.#offset += chunk.length
+    this.#contributors.set(from.peer.id, from.peer)
+    if (this.#offset === this.#end) this.#finish()
+    return chunk
+  }
+
+  async #resume(): Promise<WatchedBody> {
+    const next = await this.#open()
+    if (next === undefined) {
+      throw new PeerError(`no peer left for the bytes from ${this.#offset} on`, { cause: this.#failure })
+    }
+    return this.#goOnWith(next)
+  }
+
+  /** Changes to another peer if there is one. Until it has answered, the slow one stays. */
+  async #replace(slow: WatchedBody): Promise<void> {
+    if (!this.#mayReplace) return
+    this.#dependencies.onSlow(slow, this.#offset)
+    const next = await this.#open()
+    if (next === undefined) {
+      this.#mayReplace = false
+      return
+    }
+    this.#drop()
+    this.#goOnWith(next)
+  }
+
+  async #open(): Promise<WatchedBody | undefined> {
+    const next = await this.#dependencies.reopen(this.#offset, this.#stop.signal)
+    if (!this.#stop.signal.aborted) return next
+    await next?.body.cancel()
+    throw new PeerError('cancelled')
+  }
+
+  #goOnWith(next: WatchedBody): WatchedBody {
+    this.#current = next
+    this.#dependencies.onResume(next, this.#offset)
+    return next
+  }
+
+  /** The connection of a body that was read to its end is used again; so the body is not cancelled. */
+  #finish(): void {
+    const from = this.#current
+    this.#current = undefined
+    if (from !== undefined) this.#dependencies.onDone(from)
+  }
+
+  #drop(): void {
+    const from = this.#current
+    this.#finish()
+    void from?.body.cancel()
+  }
+}

@@ -1,0 +1,166 @@
+import type { Logger } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import type { Digest } from '../oci/digest.ts'
+import { targetKey } from '../oci/key.ts'
+import type { Peer, Router } from '../swarm/router.ts'
+import { ask, type PeerHead, type PeerRequest } from './ask.ts'
+import { Candidates } from './candidates.ts'
+import { type Clock, systemClock } from './clock.ts'
+import type { PeerCredentials } from './credentials.ts'
+import type { PeerClient } from './peer-client.ts'
+import { PeerError } from './peer-error.ts'
+import type { PeerHealth } from './peer-health.ts'
+import { race, type Winner } from './race.ts'
+
+export interface SearchDependencies {
+  readonly router: Router
+  readonly client: PeerClient
+  readonly credentials: PeerCredentials
+  readonly health: PeerHealth
+  readonly metrics: Metrics
+  readonly log: Logger
+  readonly clock?: Clock
+}
+
+export interface SearchOptions {
+  /** Milliseconds for which one lookup may look for peers. */
+  readonly lookupTimeout: number
+  /** How many peers are asked at the same time at most. */
+  readonly parallelPeers: number
+  /** Milliseconds after which a race has no winner. */
+  readonly raceTimeout?: number
+}
+
+/**
+ * The most that a client waits for a head, in milliseconds, whatever peers do: containerd waits for ever, and upstream is
+ * there. Enough for two silent peers in a row with the client's second for each.
+ */
+const RACE_TIMEOUT = 3_000
+/** Lookups for one transfer: peers that join during a long one are found, and a transfer that never ends ends. */
+const MAX_LOOKUPS = 4
+
+/** The peers that one transfer may come from, in races for who answers first. */
+export class Search {
+  readonly #dependencies: SearchDependencies
+  readonly #options: SearchOptions
+  readonly #target: PeerRequest['target']
+  readonly #clock: Clock
+  readonly #avoided = new Set<string>()
+  #candidates: Candidates | undefined
+  #lookups = 0
+  #attempts = 0
+
+  constructor(dependencies: SearchDependencies, options: SearchOptions, target: PeerRequest['target']) {
+    this.#dependencies = dependencies
+    this.#options = options
+    this.#target = target
+    this.#clock = dependencies.clock ?? systemClock
+  }
+
+  /** How many peers have been asked. */
+  get attempts(): number {
+    return this.#attempts
+  }
+
+  /** Does not ask this peer again. */
+  avoid(peer: Peer): void {
+    this.#avoided.add(peer.id)
+  }
+
+  /**
+   * The first good answer: of the peers found before that were not asked yet, or else of those that a new lookup finds.
+   *
+   * @returns `undefined` when nobody has it, or nobody answers in time. Never throws for a peer's fault.
+   * @throws the signal's reason
+   */
+  async open(request: Omit<PeerRequest, 'target'>, signal: AbortSignal): Promise<Winner<PeerHead> | undefined> {
+    for (;;) {
+      const isFresh = this.#candidates === undefined
+      if (isFresh && this.#lookups++ >= MAX_LOOKUPS) return undefined
+      this.#candidates ??= this.#lookup()
+      const candidates = this.#candidates
+      let winner: Winner<PeerHead> | undefined
+      try {
+        winner = await this.#race(candidates, { ...request, target: this.#target }, signal)
+      } finally {
+        candidates.stop()
+      }
+      if (winner !== undefined) return winner
+      this.#candidates = undefined
+      if (isFresh) return undefined
+    }
+  }
+
+  #lookup(): Candidates {
+    const { health, metrics } = this.#dependencies
+    const digest = digestOf(this.#target)
+    const onLookup = (ms: number, wasFound: boolean) => {
+      const found = String(wasFound)
+      metrics.lookups.inc({ found })
+      metrics.lookupSeconds.observe({ found }, ms / 1000)
+    }
+    return new Candidates(
+      { ...this.#dependencies, onLookup },
+      targetKey(this.#target),
+      this.#options.lookupTimeout,
+      (peer) => !this.#avoided.has(peer.id) && (digest === undefined || !health.isWrong(peer, digest)),
+    )
+  }
+
+  async #race(candidates: Candidates, request: PeerRequest, signal: AbortSignal) {
+    const { health, metrics } = this.#dependencies
+    return await race(
+      {
+        next: () => candidates.next(),
+        ask: (peer, stop) => this.#ask(peer, request, stop),
+        release: (head) => void (head.kind === 'content' && head.body.cancel()),
+        clock: this.#clock,
+      },
+      {
+        parallel: this.#options.parallelPeers,
+        deadline: this.#options.raceTimeout ?? RACE_TIMEOUT,
+        hedgeDelay: () => health.hedgeDelay(),
+        onHedge: () => metrics.hedges.inc(),
+        onOutrun: (peer, waitedMs) => {
+          health.outrun(peer, waitedMs)
+          metrics.peerRequests.inc({ outcome: 'outrun' })
+        },
+      },
+      signal,
+    )
+  }
+
+  /** What the peer has, if it has it. Failures go into the peer's record and the log. */
+  async #ask(peer: Peer, request: PeerRequest, signal: AbortSignal): Promise<PeerHead | undefined> {
+    const { client, credentials, health, metrics, log } = this.#dependencies
+    const key = targetKey(request.target)
+    const startedAt = this.#clock.now()
+    this.#attempts++
+    try {
+      const answer = await ask(client, credentials, peer, request, signal)
+      if (answer.kind === 'busy') {
+        health.busy(peer, answer.retryAfterMs)
+        metrics.peerRequests.inc({ outcome: 'busy' })
+        log.debug('peer is busy', { key, peer })
+        return undefined
+      }
+      health.answered(peer, this.#clock.now() - startedAt)
+      health.proven(peer)
+      metrics.peerRequests.inc({ outcome: answer.kind })
+      if (answer.kind !== 'missing') return answer
+      log.debug('peer has it not', { key, peer })
+      return undefined
+    } catch (error) {
+      if (signal.aborted || !(error instanceof PeerError)) throw error
+      health.failed(peer, error.failure)
+      metrics.peerRequests.inc({ outcome: error.failure })
+      log.warn('peer failed', { key, peer, error })
+      return undefined
+    }
+  }
+}
+
+function digestOf(target: PeerRequest['target']): Digest | undefined {
+  if (target.kind === 'blob') return target.digest
+  return 'digest' in target.reference ? target.reference.digest : undefined
+}

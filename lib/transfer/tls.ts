@@ -1,0 +1,76 @@
+import { createECDH, createPrivateKey, createPublicKey, generateKeyPairSync, hkdfSync } from 'node:crypto'
+import { type Issuer, makeAuthorityCertificate, makeNodeCertificate, type Period } from './certificate.ts'
+
+/** What a node needs to speak TLS with the other nodes of its swarm, as server and as client; everything in PEM. */
+export interface TlsIdentity {
+  /** The authorities of all accepted swarm keys. */
+  readonly ca: readonly string[]
+  readonly cert: string
+  readonly key: string
+  /** The name for which every node's certificate is made: it says "a node of this swarm", not which one. */
+  readonly servername: string
+}
+
+export interface TlsIdentityOptions {
+  /** Milliseconds since 1970. */
+  readonly now?: () => number
+}
+
+const PURPOSE = 'swarmirror/tls-authority/1'
+/** `.internal` is reserved for private use, so nobody else can hold a certificate for it that a public authority signed. */
+const SERVER_NAME = 'node.swarmirror.internal'
+const CURVE = 'P-256'
+/** The order of P-256's group (SEC 2, section 2.4.2). */
+const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
+/** The same on every node. RFC 5280's two-digit years end with 2049. */
+const AUTHORITY_PERIOD: Period = { from: new Date('2025-01-01T00:00:00Z'), to: new Date('2049-12-31T23:59:59Z') }
+const DAY = 24 * 60 * 60 * 1000
+/** How far back a node's certificate reaches, in milliseconds, for nodes whose clock is behind. */
+const BACKDATED = DAY
+/** How long a node's certificate is good, in milliseconds: longer than any node runs without a restart. */
+const LIFETIME = 5 * 365 * DAY
+
+/**
+ * Derives from each swarm key (32 bytes) the key pair of a certificate authority, the same on every node, and makes a
+ * fresh key and certificate for this node under the authority of the first one. Nothing is written anywhere.
+ *
+ * @param keys the first is used, all are accepted
+ * @throws {RangeError} without any key
+ */
+export function createTlsIdentity(
+  keys: readonly Uint8Array[],
+  { now = Date.now }: TlsIdentityOptions = {},
+): TlsIdentity {
+  const authorities = keys.map(authorityOf)
+  const [used] = authorities
+  if (used === undefined) throw new RangeError('expected at least one swarm key')
+  const node = generateKeyPairSync('ec', { namedCurve: CURVE })
+  const start = now()
+  const period = { from: new Date(start - BACKDATED), to: new Date(start + LIFETIME) }
+  return {
+    ca: authorities.map((authority) => makeAuthorityCertificate(authority, AUTHORITY_PERIOD)),
+    cert: makeNodeCertificate(used, node.publicKey, SERVER_NAME, period),
+    key: node.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    servername: SERVER_NAME,
+  }
+}
+
+/** The P-256 key pair of a swarm key: 48 bytes of HKDF modulo the order, which leaves no bias (FIPS 186-5, A.2.1). */
+function authorityOf(swarmKey: Uint8Array): Issuer {
+  const wide = BigInt(`0x${Buffer.from(hkdfSync('sha256', swarmKey, '', PURPOSE, 48)).toString('hex')}`)
+  const scalar = Buffer.from(((wide % (ORDER - 1n)) + 1n).toString(16).padStart(64, '0'), 'hex')
+  const curve = createECDH('prime256v1')
+  curve.setPrivateKey(scalar)
+  // 0x04, then both coordinates (SEC 1, section 2.3.3).
+  const point = curve.getPublicKey()
+  const jwk = {
+    kty: 'EC',
+    crv: CURVE,
+    x: point.subarray(1, 33).toString('base64url'),
+    y: point.subarray(33).toString('base64url'),
+  }
+  return {
+    publicKey: createPublicKey({ key: jwk, format: 'jwk' }),
+    privateKey: createPrivateKey({ key: { ...jwk, d: scalar.toString('base64url') }, format: 'jwk' }),
+  }
+}

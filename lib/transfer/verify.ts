@@ -1,0 +1,75 @@
+import { createHash, type Hash } from 'node:crypto'
+import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts'
+import type { ByteSource } from '../runtime/byte-source.ts'
+
+/** Bytes that are not those of their digest. */
+export class VerificationError extends Error {
+  override readonly name = 'VerificationError'
+
+  constructor(digest: Digest) {
+    super(`the bytes are not those of ${digest}`)
+  }
+}
+
+/** The digest of bytes as they pass. */
+export class Verifier {
+  readonly #digest: Digest
+  readonly #hash: Hash
+
+  constructor(digest: Digest, hash: Hash = createHash(algorithmOf(digest))) {
+    this.#digest = digest
+    this.#hash = hash
+  }
+
+  update(chunk: Uint8Array): void {
+    this.#hash.update(chunk)
+  }
+
+  /** A verifier of its own that has seen the same bytes. */
+  copy(): Verifier {
+    return new Verifier(this.#digest, this.#hash.copy())
+  }
+
+  /**
+   * Says that there are no more bytes. To be called once.
+   *
+   * @throws {VerificationError}
+   */
+  finish(): void {
+    if (this.#hash.digest('hex') !== hexOf(this.#digest)) throw new VerificationError(this.#digest)
+  }
+}
+
+/** @throws {VerificationError} */
+export function verify(bytes: Uint8Array, digest: Digest): void {
+  const verifier = new Verifier(digest)
+  verifier.update(bytes)
+  verifier.finish()
+}
+
+/**
+ * The source's bytes, hashed as they pass. The last chunk is handed on only when the digest of all is right, so that
+ * nobody ever gets the whole of wrong content.
+ *
+ * @param verifier has seen the bytes before these
+ * @param length of the source in bytes
+ */
+export function verified(source: ByteSource, verifier: Verifier, length: number): ByteSource {
+  let missing = length
+  let finished = false
+  return {
+    async next() {
+      const chunk = await source.next()
+      if (chunk !== undefined) {
+        verifier.update(chunk)
+        missing -= chunk.length
+      }
+      if (missing <= 0 && !finished) {
+        finished = true
+        verifier.finish()
+      }
+      return chunk
+    },
+    cancel: () => source.cancel(),
+  }
+}

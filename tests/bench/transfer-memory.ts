@@ -1,0 +1,64 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { writeLayout } from '../../lib/store/layout-writer.ts'
+import { makeImage } from '../e2e/harness/image.ts'
+import { printTable, watchMemory } from './figures.ts'
+import { type RuntimeName, startLayoutMirror } from './servers.ts'
+
+const TRANSFERS = 50
+/** Bytes of each blob, and how fast its reader takes it, per second: all are under way at the same time for some seconds. */
+const SIZE = 20_000_000
+const READER_RATE = 4_000_000
+/** What a mirror on Bun may need, in MiB. */
+const EXPECTED = 100
+
+/** Resident memory of both mirrors while 50 different blobs go from one through the other to slow readers. */
+export async function benchTransferMemory(runtimes: readonly RuntimeName[]): Promise<void> {
+  await using parts = new AsyncDisposableStack()
+  const dir = await mkdtemp(join(tmpdir(), 'swarmirror-bench-'))
+  parts.defer(() => rm(dir, { recursive: true, force: true }))
+  const full = join(dir, 'full')
+  const { own } = await makeImage(full, { seed: 'memory', layers: Array.from({ length: TRANSFERS }, () => SIZE) })
+  const empty = join(dir, 'empty')
+  await writeLayout(empty, [])
+
+  const rows: string[][] = []
+  for (const runtime of runtimes) {
+    await using mirrors = new AsyncDisposableStack()
+    const holder = await startLayoutMirror(runtime, full)
+    mirrors.defer(() => holder.kill())
+    const asker = await startLayoutMirror(runtime, empty, ['--bootstrap', holder.peer, '--lookup-timeout', '1s'])
+    mirrors.defer(() => asker.kill())
+    const urls = own.layers.map(
+      ({ digest }) => `http://${asker.registry}/v2/bench/memory/blobs/${digest}?ns=bench.example`,
+    )
+    await untilOffered(urls)
+    const watches = [watchMemory(asker.pid), watchMemory(holder.pid)]
+    await Promise.all(urls.map(readSlowly))
+    const memory = watches.map((watch) => watch.stop())
+    rows.push([
+      runtime,
+      ...memory.flatMap(({ before, growth }) => [before.toFixed(0), (before + growth).toFixed(0)]),
+      runtime === 'bun' ? String(EXPECTED) : '',
+    ])
+  }
+  console.log(`\nResident memory in MiB at ${TRANSFERS} concurrent transfers of ${SIZE / 1e6} MB:\n`)
+  printTable(['runtime', 'mirror, idle', 'mirror, most', 'peer, idle', 'peer, most', 'expected at most'], rows)
+}
+
+/** Longest until all is announced and found, in milliseconds. */
+const OFFER_BOUND = 60_000
+
+async function untilOffered(urls: readonly string[]): Promise<void> {
+  const signal = AbortSignal.timeout(OFFER_BOUND)
+  for (const url of urls) while (!(await fetch(url, { method: 'HEAD', signal })).ok);
+}
+
+async function readSlowly(url: string): Promise<void> {
+  const options = ['-sS', '--fail', '--limit-rate', String(READER_RATE), '-o', '/dev/null']
+  const [code] = await once(spawn('curl', [...options, url], { stdio: 'inherit' }), 'exit')
+  if (code !== 0) throw new Error(`curl ended with ${code}`)
+}

@@ -1,0 +1,89 @@
+/** Pulls during which all peers vanish: what is left then is upstream, or nothing. On all three runtimes. */
+import assert from 'node:assert/strict'
+import { after, afterEach, before, test } from 'node:test'
+import { type NodeOptions, type PushedImage, testCluster, until } from '../e2e/harness/index.ts'
+import { within } from '../fixtures/wait.ts'
+import { forget, PULL_BOUND, pullUnder, untilCollected, untilHeldBy } from './support/experiment.ts'
+import { Report } from './support/report.ts'
+
+const MB = 1_000_000
+/** One layer: what upstream is asked for can be told to the byte. */
+const LAYER = 80 * MB
+/** What each holder may send, in bytes per second. */
+const RATE = 20 * MB
+const MIDDLE = 10 * MB
+/** How long a pull that nobody can serve any more may take to fail, in milliseconds: containerd asks three times more. */
+const FAILURE_BOUND = 30_000
+
+const askers: readonly NodeOptions[] = (['node', 'deno', 'bun'] as const).map((runtime) => ({ name: runtime, runtime }))
+const cluster = await testCluster({ nodes: ['a', 'b', ...askers], registry: true })
+const { registry } = cluster
+const holders = [cluster.node('a'), cluster.node('b')]
+const report = new Report()
+let image: PushedImage
+
+before(async () => {
+  image = await registry.push(await cluster.makeImage({ seed: 'alone', layers: [LAYER] }), 'team/alone:v1')
+  for (const holder of holders) await holder.pull(image.reference)
+  for (const { network } of holders) await network.shape('out', RATE)
+})
+
+afterEach(startHolders)
+after(() => report.print('A pull of 80 MB whose peers all vanish'))
+
+const killHolders = () => Promise.all(holders.map(({ mirror }) => mirror.kill()))
+
+async function startHolders(): Promise<void> {
+  await Promise.all(holders.map(({ mirror }) => (mirror.running ? undefined : mirror.start())))
+}
+
+for (const { name } of askers) {
+  const asker = cluster.node(name)
+  const [layer, when] = [
+    () => image.own.layers[0] ?? assert.fail('no layer'),
+    () => ({ digest: layer().digest, bytes: MIDDLE }),
+  ]
+
+  test(`alone on ${name}: the pull goes on upstream at the offset`, async () => {
+    await untilHeldBy(cluster, image, { holders, asker })
+    const undisturbed = await pullUnder(cluster, { what: 'nothing', asker, image })
+    report.add(undisturbed)
+    await forget(cluster, asker, image)
+    const fault = async () => void (await killHolders())
+    const outcome = await pullUnder(cluster, { what: 'all peers killed', asker, image, when: when(), fault })
+    report.add(outcome, undisturbed.ms)
+    assert.deepEqual(await asker.wrongFiles(image.reference, image), [])
+    // Manifest and configuration came from peers before.
+    assert.deepEqual(
+      outcome.upstream.map(({ method, status, target }) => ({
+        method,
+        status,
+        layer: target.includes(layer().digest),
+      })),
+      [{ method: 'GET', status: 206, layer: true }],
+    )
+    const bytes = outcome.upstream[0]?.bytes ?? 0
+    assert.ok(bytes <= LAYER - MIDDLE + MB, `${bytes} bytes from upstream`)
+    await startHolders()
+    await forget(cluster, asker, image)
+  })
+
+  test(`alone on ${name}: without upstream the pull fails in time, and the next is right once a peer is back`, async () => {
+    await startHolders()
+    await untilHeldBy(cluster, image, { holders, asker })
+    await registry.whileDown(async () => {
+      const pulled = asker.pull(image.reference, { timeoutMs: PULL_BOUND })
+      pulled.catch(() => undefined)
+      await until('the middle', async () => (await asker.ingested(layer().digest)) > MIDDLE)
+      await killHolders()
+      const failed = assert.rejects(pulled, (error: Error) => !/deadline/i.test(error.message))
+      await within('the pull to fail', failed, FAILURE_BOUND)
+      await startHolders()
+      await untilCollected(asker, image)
+      await asker.untilOffered(image)
+      await asker.pull(image.reference)
+    })
+    assert.deepEqual(await asker.wrongFiles(image.reference, image), [])
+    await forget(cluster, asker, image)
+  })
+}

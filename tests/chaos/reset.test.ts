@@ -1,0 +1,177 @@
+/**
+ * No body from the registry door ends in RST, on any runtime: containerd takes RST for the end of the pull, and FIN for a
+ * reason to go on elsewhere. Mirrors on all three runtimes serve a real containerd each from one holder, to which
+ * something happens; what their doors send is captured from the wire.
+ */
+import assert from 'node:assert/strict'
+import { truncate } from 'node:fs/promises'
+import { afterEach, before, test } from 'node:test'
+import { blobPath, type Node, type NodeOptions, type PushedImage, testCluster, until } from '../e2e/harness/index.ts'
+import { within } from '../fixtures/wait.ts'
+import { flipByte } from './support/blobs.ts'
+import { Capture, type Flow } from './support/capture.ts'
+import { forget, PULL_BOUND, untilHeldBy } from './support/experiment.ts'
+
+const MB = 1_000_000
+const LAYER = 45 * MB
+/** What the holder may send, in bytes per second, to three askers. */
+const RATE = 15 * MB
+/** How much of the layer has come when something happens. */
+const MIDDLE = 5 * MB
+/** Where the layer gets a wrong byte: not yet read then. */
+const WRONG_PLACE = 40 * MB
+/** What the holder may send when a transfer is to take longer than a mirror that stops waits for it. */
+const SLOW = MB / 2
+const DOOR = 5000
+/** curl's exit code for a body that ended early with FIN. RST would be 56. */
+const PARTIAL_FILE = 18
+
+const runtimes: readonly NodeOptions[] = (['node', 'deno', 'bun'] as const).map((runtime) => ({
+  name: runtime,
+  runtime,
+}))
+const cluster = await testCluster({ nodes: ['holder', ...runtimes], registry: true })
+const holder = cluster.node('holder')
+const askers = runtimes.map(({ name }) => cluster.node(name))
+let image: PushedImage
+
+const layer = () => image.own.layers[0]?.digest ?? assert.fail('no layer')
+const forEachAsker = <T>(work: (asker: Node) => Promise<T>) => Promise.all(askers.map(work))
+
+before(async () => {
+  image = await cluster.registry.push(await cluster.makeImage({ seed: 'reset', layers: [LAYER] }), 'team/reset:v1')
+  await holder.pull(image.reference)
+})
+
+/** What else makes the holder whole again. */
+const repairs: (() => Promise<void>)[] = []
+
+afterEach(async () => {
+  for (const repair of repairs.splice(0)) await repair()
+  await holder.network.heal()
+  await holder.network.unshape('out')
+  if (holder.mirror.running) await holder.mirror.resume()
+  else await holder.mirror.start()
+  await forEachAsker(async ({ mirror }) => (mirror.running ? undefined : mirror.start()))
+  await forEachAsker((asker) => forget(cluster, asker, image))
+})
+
+/** Captures what the doors send while `work` is done. */
+async function captured(work: () => Promise<void>): Promise<Flow[][]> {
+  const captures = await forEachAsker(({ network }) => Capture.start(network, DOOR))
+  try {
+    await work()
+  } catch (error) {
+    for (const capture of captures) await capture.stop()
+    throw error
+  }
+  return await Promise.all(captures.map((capture) => capture.stop()))
+}
+
+/**
+ * Checks that each door has ended a connection by FIN, and none by RST after the first byte of an answer. (A connection that
+ * the kernel had taken for a mirror that was gone before it saw the request is refused by RST: the next host is asked then.)
+ */
+function assertEndedByFin(flows: readonly Flow[][]): void {
+  for (const [index, ends] of flows.map((flows) => flows.filter(({ sent }) => sent > 0)).entries()) {
+    const { runtime } = askers[index] ?? assert.fail('no asker')
+    assert.ok(
+      ends.some(({ end }) => end === 'FIN'),
+      `${runtime}: expected an end by FIN`,
+    )
+    assert.deepEqual(
+      ends.filter(({ end }) => end === 'RST'),
+      [],
+      `${runtime}: ended by RST`,
+    )
+  }
+}
+
+/** Lets all askers pull from the holder, does `fault` in the middle of it, and checks how the bodies ended. */
+async function endEarly(fault: () => Promise<unknown>, { fails = false } = {}): Promise<void> {
+  for (const asker of askers) await untilHeldBy(cluster, image, { holders: [holder], asker })
+  await holder.network.shape('out', RATE)
+  let flows: Flow[][] = []
+  const asked = await cluster.registry.requestsDuring(async () => {
+    flows = await captured(async () => {
+      const pulls = askers.map((asker) => asker.pull(image.reference, { timeoutMs: PULL_BOUND }))
+      const ended = Promise.allSettled(pulls)
+      await forEachAsker((asker) =>
+        until(`${asker.name} to be in the middle`, async () => (await asker.ingested(layer())) > MIDDLE),
+      )
+      await fault()
+      const results = await within('the pulls to end', ended, PULL_BOUND)
+      const failures = results.map((result) => (result.status === 'rejected' ? String(result.reason) : undefined))
+      if (!fails)
+        assert.deepEqual(
+          failures,
+          askers.map(() => undefined),
+        )
+    })
+  })
+  assertEndedByFin(flows)
+  // Each containerd has gone on upstream, where the body had ended.
+  const resumed = asked.filter(({ target, status }) => target.includes(layer()) && status === 206)
+  assert.deepEqual(resumed.map(({ client }) => client).sort(), askers.map(({ address }) => address).sort())
+  if (!fails) await forEachAsker(async (asker) => assert.deepEqual(await asker.wrongFiles(image.reference, image), []))
+}
+
+test('capture: tells an end by RST from an end by FIN', async () => {
+  const [{ network } = assert.fail('no asker')] = askers
+  const script = `
+    const server = require('net').createServer((socket) => socket.on('data', (data) =>
+      String(data).includes('/reset') ? socket.resetAndDestroy() : socket.end('HTTP/1.0 200 OK\\r\\n\\r\\n')))
+    server.listen(5555, '127.0.0.1', async () => {
+      for (const path of ['/fin', '/reset']) await fetch('http://127.0.0.1:5555' + path).then((r) => r.text()).catch(() => {})
+      server.close()
+      process.exit()
+    })`
+  const capture = await Capture.start(network, 5555)
+  await network.exec(process.execPath, ['-e', script])
+  const flows = await capture.stop()
+  assert.deepEqual(
+    flows.map(({ end }) => end),
+    ['FIN', 'RST'],
+  )
+})
+
+test('reset: the peer is killed', () => endEarly(() => holder.mirror.kill()))
+
+test('reset: the peer falls silent', () => endEarly(() => holder.mirror.pause()))
+
+test('reset: the peer is cut off', () => endEarly(() => holder.network.cutOff()))
+
+test('reset: the peer itself ends by RST', () => endEarly(() => holder.network.resetIncoming()))
+
+test('reset: the peer sends a wrong byte', async () => {
+  const fault = async () => {
+    repairs.push(() => flipByte(holder, layer(), WRONG_PLACE))
+    await flipByte(holder, layer(), WRONG_PLACE)
+  }
+  await endEarly(fault, { fails: true })
+})
+
+test('reset: the serving mirror is killed in mid-body', () =>
+  endEarly(() => forEachAsker(({ mirror }) => mirror.kill())))
+
+test('reset: the serving mirror is stopped, and has no time to end the body', async () => {
+  await endEarly(async () => {
+    await holder.network.shape('out', SLOW)
+    assert.deepEqual(await forEachAsker(({ mirror }) => mirror.stop()), [0, 0, 0])
+  })
+})
+
+test("reset: the mirror's own file becomes shorter", async () => {
+  await forEachAsker((asker) => asker.pull(image.reference))
+  const flows = await captured(async () => {
+    const codes = await forEachAsker(async (asker) => {
+      const transfer = asker.startCurl(blobPath(image, layer()), { bytesPerSecond: MIDDLE })
+      await until('the body to be in its middle', async () => (await transfer.received()) > MIDDLE)
+      await truncate(asker.contentFile(layer()), MIDDLE)
+      const { exitCode } = await transfer.result
+      return exitCode
+    })
+    assert.deepEqual(codes, [PARTIAL_FILE, PARTIAL_FILE, PARTIAL_FILE])
+  })
+  assertEndedByFin(flows)
+})

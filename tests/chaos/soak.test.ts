@@ -1,0 +1,219 @@
+/**
+ * A soak: eight mirrors on embedded OCI image layouts, on loopback, join, leave, die, pause and pull at random. Needs no root.
+ *
+ * SOAK_SECONDS says how long (120 unless given), SOAK_SEED what happens: the same seed makes the same decisions in the same
+ * order, although not at the same microsecond. E2E_RUNTIME, if given, runs all mirrors on that runtime; otherwise they are mixed.
+ */
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { printTable } from '../bench/figures.ts'
+import { RUNTIMES, type RuntimeName } from '../bench/servers.ts'
+import { until } from '../e2e/harness/wait.ts'
+import { makeImage } from '../fixtures/image.ts'
+import { createRandom } from '../udx/support/random.ts'
+import { LayoutNode } from './support/layout-node.ts'
+import { NodeLost, type PullImage, pullThrough, type Sources } from './support/layout-pull.ts'
+
+const SECONDS = Number(process.env.SOAK_SECONDS ?? 120)
+const SEED = Number(process.env.SOAK_SEED ?? randomBytes(4).readUInt32LE())
+const NODES = 8
+/** The first ones are paused but never ended: over their whole life nothing may grow. One for each runtime. */
+const LASTING = 3
+const IMAGES = 16
+const LAYERS = 3
+/** Bytes of a layer: small ones and some that take a while. */
+const LAYER_SIZES = [100_000, 1_000_000, 4_000_000]
+/** How many images a node holds at most. */
+const CAPACITY = 5
+/** How many pulls run at a time. */
+const PULLERS = 4
+/** Milliseconds between two events, at most. */
+const EVENT_INTERVAL = 2_000
+/** Milliseconds for which a node is paused at most: with and without being noticed by its neighbours. */
+const PAUSE = 8_000
+/** Longest for which the traffic of the last minutes may be felt, in milliseconds: connections are kept for 30 s. */
+const SETTLE_BOUND = 60_000
+/** Descriptors that a mirror may have more than when it had just started: connections to its neighbours come and go. */
+const MORE_DESCRIPTORS = 16
+/** MiB that a mirror may have more than after its first pulls: a runtime gives memory back when it likes to. */
+const MORE_MEMORY = 96
+
+const chosen = process.env.E2E_RUNTIME as RuntimeName | undefined
+const runtimes = chosen === undefined ? (Object.keys(RUNTIMES) as RuntimeName[]) : [chosen]
+const random = createRandom(SEED)
+const below = (bound: number) => Math.floor(random() * bound)
+const pick = <T>(items: readonly T[]): T | undefined => items[below(items.length)]
+
+const images: PullImage[] = Array.from({ length: IMAGES }, (_, index) => ({
+  registry: 'soak.example',
+  repository: `soak/image-${index}`,
+  tag: 'v1',
+  image: makeImage({ layers: LAYERS, layerSize: LAYER_SIZES[index % LAYER_SIZES.length] ?? 0, seed: index + 1 }),
+}))
+const nameOf = ({ registry, repository, tag }: PullImage) => `${registry}/${repository}:${tag}`
+
+let directory: string
+let nodes: LayoutNode[]
+
+before(async () => {
+  console.log(`soak: SOAK_SEED=${SEED} SOAK_SECONDS=${SECONDS}`)
+  directory = await mkdtemp(join(tmpdir(), 'swarmirror-soak-'))
+  // Addresses of its own on loopback, by this process's id: two soaks at a time do not meet.
+  const hostOf = (index: number) => `127.${100 + (process.pid % 100)}.${process.pid % 251}.${index + 1}`
+  const bootstrap = Array.from({ length: LASTING }, (_, index) => `${hostOf(index)}:5001`).join(',')
+  const swarmKey = randomBytes(32).toString('hex')
+  nodes = Array.from({ length: NODES }, (_, index) => {
+    const flags = ['--swarm-key', swarmKey, '--bootstrap', bootstrap, '--lookup-timeout', '1s']
+    return new LayoutNode({
+      name: `node ${index}`,
+      host: hostOf(index),
+      runtime: runtimes[index % runtimes.length] ?? 'node',
+      directory: join(directory, `node-${index}`),
+      flags,
+    })
+  })
+  for (const { options } of nodes) await mkdir(options.directory)
+  await Promise.all(nodes.map((node) => node.start()))
+})
+
+after(async () => {
+  await Promise.all(nodes.map((node) => node.kill()))
+  await rm(directory, { recursive: true, force: true })
+})
+
+/** What has happened. */
+const counts = { pulls: 0, lost: 0, joined: 0, left: 0, killed: 0, paused: 0 }
+const total: Sources = { local: 0, peer: 0, upstream: 0 }
+
+async function pullOne(node: LayoutNode, pull: PullImage): Promise<Sources> {
+  node.pulls += 1
+  try {
+    const pauses = random() < 0.5
+    const sources = await pullThrough(node, pull, { pause: () => (pauses && random() < 0.2 ? below(40) : 0) })
+    counts.pulls += 1
+    for (const source of Object.keys(total) as (keyof Sources)[]) total[source] += sources[source]
+    return sources
+  } finally {
+    node.pulls -= 1
+  }
+}
+
+function hold(node: LayoutNode, pull: PullImage): Promise<void> {
+  return node.hold(nameOf(pull), { image: pull.image, names: [nameOf(pull)] })
+}
+
+/** Pulls until nothing of it comes from upstream: announcements take a moment. */
+async function untilFromPeers(node: LayoutNode, pull: PullImage): Promise<void> {
+  await until(`${node.name} to get ${nameOf(pull)} from peers`, async () => (await pullOne(node, pull)).upstream === 0)
+}
+
+/** Pulls something somewhere, and lets the node hold it in place of something else. */
+async function pullSomewhere(): Promise<void> {
+  const node = pick(nodes.filter(({ state }) => state === 'up'))
+  const pull = pick(images)
+  if (node === undefined || pull === undefined) return
+  try {
+    await pullOne(node, pull)
+    if (node.state !== 'up') return
+    await hold(node, pull)
+    const [oldest] = node.holds.keys()
+    if (node.holds.size > CAPACITY && oldest !== undefined) await node.drop(oldest)
+  } catch (error) {
+    if (!(error instanceof NodeLost)) throw error
+    counts.lost += 1
+  }
+}
+
+/** Lets something happen to some node. A paused one is not asked for anything: its own containerd would wait as well. */
+async function happen(): Promise<void> {
+  const mortal = nodes.slice(LASTING)
+  const down = pick(mortal.filter(({ state }) => state === 'down'))
+  const up = pick(mortal.filter(({ state }) => state === 'up'))
+  const idle = pick(nodes.filter(({ state, pulls }) => state === 'up' && pulls === 0))
+  const dice = random()
+  if (dice < 0.4 && down !== undefined) {
+    counts.joined += 1
+    await down.start()
+  } else if (dice < 0.6 && up !== undefined) {
+    counts.killed += 1
+    await up.kill()
+  } else if (dice < 0.75 && up !== undefined) {
+    counts.left += 1
+    await up.stop()
+  } else if (idle !== undefined && nodes.every(({ state }) => state !== 'paused')) {
+    counts.paused += 1
+    idle.pause()
+    await delay(below(PAUSE))
+    idle.resume()
+  }
+}
+
+test('soak: no wrong byte, no hang, no leak while nodes join, leave, die, pause and pull', async () => {
+  const lasting = nodes.slice(0, LASTING)
+  const first = lasting.map((node) => node.usage())
+  for (const [index, pull] of images.entries()) await hold(lasting[index % LASTING] ?? assert.fail('no node'), pull)
+  // The first pulls warm the mirrors up: what memory they need then, they may keep.
+  for (const node of lasting) for (const pull of images) await untilFromPeers(node, pull)
+  const warm = lasting.map((node) => node.usage())
+
+  const end = performance.now() + SECONDS * 1000
+  const over = new AbortController()
+  const loop = async (work: () => Promise<void>, interval: number) => {
+    try {
+      while (performance.now() < end && !over.signal.aborted) {
+        await work()
+        for (const node of nodes) node.assertAlive()
+        await delay(below(interval))
+      }
+    } catch (error) {
+      over.abort()
+      throw error
+    }
+  }
+  const pullers = Array.from({ length: PULLERS }, () => loop(pullSomewhere, 50))
+  const results = await Promise.allSettled([...pullers, loop(happen, EVENT_INTERVAL), loop(happen, EVENT_INTERVAL)])
+  for (const node of nodes) if (node.state === 'paused') node.resume()
+  console.log(`soak: ${JSON.stringify({ ...counts, megabytes: megabytes(total) })}`)
+  for (const result of results) if (result.status === 'rejected') throw result.reason
+  assert.ok(total.peer > total.upstream, `more from upstream than from peers: ${JSON.stringify(total)}`)
+
+  // The swarm is whole again: what any node holds, every other gets from its peers alone.
+  await Promise.all(nodes.filter(({ state }) => state === 'down').map((node) => node.start()))
+  for (const node of nodes) {
+    const held = images.find((pull) => nodes.some((other) => other !== node && other.holds.has(nameOf(pull))))
+    assert.ok(held)
+    await until(
+      `${node.name} to get ${nameOf(held)} from peers`,
+      async () => (await pullOne(node, held)).upstream === 0,
+    )
+  }
+
+  const settled = async () =>
+    lasting.every((node, index) => node.usage().descriptors <= (first[index]?.descriptors ?? 0) + MORE_DESCRIPTORS)
+  try {
+    await until('the descriptors to be those of the beginning', settled, { timeoutMs: SETTLE_BOUND })
+  } finally {
+    const last = lasting.map((node) => node.usage())
+    const shown = (usages: typeof last, index: number) => [
+      String(usages[index]?.descriptors),
+      usages[index]?.memory.toFixed(0) ?? '',
+    ]
+    printTable(
+      ['mirror', 'descriptors at first', 'MiB', 'after the first pulls', 'MiB', 'in the end', 'MiB'],
+      lasting.map(({ name }, index) => [name, ...[first, warm, last].flatMap((usages) => shown(usages, index))]),
+    )
+  }
+  for (const [index, node] of lasting.entries()) {
+    const growth = node.usage().memory - (warm[index]?.memory ?? 0)
+    assert.ok(growth < MORE_MEMORY, `${node.name} has grown by ${growth.toFixed(0)} MiB`)
+  }
+})
+
+function megabytes(sources: Sources): Record<string, number> {
+  return Object.fromEntries(Object.entries(sources).map(([name, bytes]) => [name, Math.round(bytes / 1e6)]))
+}

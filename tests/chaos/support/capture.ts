@@ -1,0 +1,97 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import type { Namespace } from '../../e2e/harness/index.ts'
+import { until } from '../../e2e/harness/wait.ts'
+
+/** A TCP connection to the port that was watched, seen from the port's side. */
+export interface Flow {
+  /** The client's port. */
+  readonly client: number
+  /** What the port's side ended its part with; nothing if it has not. A RST that follows a FIN is a RST. */
+  readonly end: 'FIN' | 'RST' | undefined
+  /** How many bytes the port's side had sent by then. */
+  readonly sent: number
+  /** Whether the client has sent RST: it has gone away by itself. */
+  readonly clientReset: boolean
+}
+
+/**
+ * A packet with SYN, FIN or RST, as tcpdump prints it: `127.0.0.1.5000 > 127.0.0.1.41234: Flags [F.], seq 411`. The sequence
+ * number counts from the SYN, which counts as one itself.
+ */
+const PACKET = /IP 127\.0\.0\.1\.(\d+) > 127\.0\.0\.1\.(\d+): Flags \[([^\]]+)\], seq (\d+)/g
+
+/** Ports for connections that show that a capture is complete: below those that Linux gives out by itself. */
+const FENCE_PORT = 20_000
+const FENCE_PORTS = 100
+
+/** Watches how connections to a port on a host's loopback begin and end, with tcpdump. */
+export class Capture {
+  readonly #network: Namespace
+  readonly #port: number
+  readonly #child: ChildProcess
+  #printed = ''
+  #said = ''
+
+  private constructor(network: Namespace, port: number) {
+    this.#network = network
+    this.#port = port
+    const flags = 'tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0'
+    // Immediate and line by line: a packet is printed as soon as it is seen.
+    const options = ['-i', 'lo', '-n', '-l', '--immediate-mode', `tcp port ${port} and ${flags}`]
+    this.#child = spawn(...network.wrap('tcpdump', options), { stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child.stdout?.on('data', (chunk: Buffer) => {
+      this.#printed += chunk
+    })
+    this.#child.stderr?.on('data', (chunk: Buffer) => {
+      this.#said += chunk
+    })
+  }
+
+  /** Begins to watch. {@link stop} must follow. */
+  static async start(network: Namespace, port: number): Promise<Capture> {
+    const capture = new Capture(network, port)
+    await until('tcpdump to listen', () => capture.#said.includes('listening on'))
+    return capture
+  }
+
+  /** The connections that were accepted since the beginning, in their order. */
+  flows(): Flow[] {
+    const flows: { -readonly [Name in keyof Flow]: Flow[Name] }[] = []
+    for (const [, from = '', to = '', flags = '', sequence] of this.#printed.matchAll(PACKET)) {
+      const ours = Number(from) === this.#port
+      const client = Number(ours ? to : from)
+      // Without an answered SYN there is no connection: it was refused, which is done by RST as well.
+      if (ours && flags.includes('S')) flows.push({ client, end: undefined, sent: 0, clientReset: false })
+      const flow = flows.findLast((flow) => flow.client === client)
+      if (flow === undefined) continue
+      if (ours && /[FR]/.test(flags)) flow.sent = Number(sequence) - 1
+      if (flags.includes('R') && ours) flow.end = 'RST'
+      else if (flags.includes('R')) flow.clientReset = true
+      else if (flags.includes('F') && ours) flow.end ??= 'FIN'
+    }
+    return flows
+  }
+
+  /** Waits until all that has happened is printed, ends, and gives the connections that were accepted. */
+  async stop(): Promise<Flow[]> {
+    try {
+      // A connection of our own, answered or refused: when its end is printed, all before it is.
+      const options = ['--silent', '--output', '/dev/null', '--local-port', `${FENCE_PORT}-${FENCE_PORT + FENCE_PORTS}`]
+      await this.#network.tryExec('curl', [...options, `http://127.0.0.1:${this.#port}/`])
+      const packets = () => [...this.#printed.matchAll(PACKET)]
+      await until('the capture to be complete', () =>
+        packets().some(([, from, to, flags = '']) => /[FR]/.test(flags) && (isFence(from) || isFence(to))),
+      )
+    } finally {
+      this.#child.kill('SIGINT')
+      await once(this.#child, 'close')
+    }
+    if (!/^0 packets dropped by kernel$/m.test(this.#said)) throw new Error(`tcpdump lost packets: ${this.#said}`)
+    return this.flows().filter(({ client }) => !isFence(client))
+  }
+}
+
+function isFence(port: string | number | undefined): boolean {
+  return Number(port) >= FENCE_PORT && Number(port) <= FENCE_PORT + FENCE_PORTS
+}

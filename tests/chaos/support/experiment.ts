@@ -1,0 +1,149 @@
+import { stat } from 'node:fs/promises'
+import type { Digest } from '../../../lib/oci/digest.ts'
+import { digestKey } from '../../../lib/oci/key.ts'
+import {
+  type Cluster,
+  type Node,
+  type PushedImage,
+  requestsFor,
+  type UpstreamRequest,
+  until,
+} from '../../e2e/harness/index.ts'
+import { within } from '../../fixtures/wait.ts'
+
+/**
+ * Longest time that a disturbed pull may take, in milliseconds. The undisturbed ones take about 5 s; what a fault adds is one
+ * or two of the mirror's own bounds, and this leaves room for a machine that is busy otherwise.
+ */
+export const PULL_BOUND = 60_000
+
+/** Longest time until containerd has thrown away what a failed pull has left, in milliseconds. It takes about a second. */
+const COLLECTION_BOUND = 30_000
+
+/** How a pull went. */
+export interface Outcome {
+  readonly what: string
+  readonly asker: Node
+  /** From the beginning of the first try to the end of the last, in milliseconds. */
+  readonly ms: number
+  readonly tries: number
+  /** Bytes that came to the asker over the network, beyond those of the image. */
+  readonly twice: number
+  /** What upstream was asked for of the image. */
+  readonly upstream: readonly UpstreamRequest[]
+  /** The errors of the tries that failed. */
+  readonly errors: readonly string[]
+}
+
+export interface Experiment {
+  readonly what: string
+  readonly asker: Node
+  readonly image: PushedImage
+  /** Whose download is watched, and how many bytes of it must have come before the fault; without it there is none. */
+  readonly when?: { readonly digest: Digest; readonly bytes: number }
+  readonly fault?: () => Promise<void>
+  /** Given if the pull may fail and be tried once more, as the kubelet does: what the second try waits for. */
+  readonly retry?: () => Promise<void>
+}
+
+/** Pulls the image at the asker, lets the fault happen in the middle, and says how it went. The content is not verified here. */
+export async function pullUnder(cluster: Cluster, experiment: Experiment): Promise<Outcome> {
+  const { what, asker, image, when, fault, retry } = experiment
+  const errors: string[] = []
+  let ms = 0
+  let came = 0
+  const asked = await cluster.registry.requestsDuring(async () => {
+    const before = await asker.network.carried()
+    const start = performance.now()
+    let pulled = pullOnce(asker, image)
+    if (when !== undefined) {
+      // A pull that fails early must not leave this waiting.
+      const failed = pulled.then((error) => error && Promise.reject(new Error(error)))
+      const middle = until('the pull to be in its middle', async () => (await asker.ingested(when.digest)) > when.bytes)
+      await Promise.race([middle, failed.then(() => middle)])
+      await fault?.()
+    }
+    for (;;) {
+      const error = await within(`${what}: the end of the pull`, pulled, PULL_BOUND)
+      if (error === undefined) break
+      errors.push(error)
+      if (retry === undefined || errors.length > 1) throw new Error(`${what}: ${errors.join('; ')}`)
+      await retry()
+      pulled = pullOnce(asker, image)
+    }
+    ms = performance.now() - start
+    came = (await asker.network.carried()).in - before.in
+  })
+  const size = [image.own.manifest, image.own.config, ...image.own.layers].reduce((sum, { size }) => sum + size, 0)
+  const upstream = requestsFor(image.digests, asked)
+  return { what, asker, ms, tries: errors.length + 1, twice: came - size, upstream, errors }
+}
+
+/** Waits until containerd has collected what a failed pull has left, so that the next one begins anew. */
+export async function untilCollected(node: Node, image: PushedImage): Promise<void> {
+  const left = async () =>
+    (await Promise.all(image.own.layers.map(({ digest }) => node.ingested(digest)))).some(Boolean)
+  await until('the failed pull to be collected', async () => !(await left()), { timeoutMs: COLLECTION_BOUND })
+}
+
+/** Waits until each of the holders announces everything of the image, and the asker's door offers it. */
+export async function untilHeldBy(
+  cluster: Cluster,
+  image: PushedImage,
+  { holders, asker }: { holders: readonly Node[]; asker: Node },
+): Promise<void> {
+  const names = holders.map(({ name }) => name)
+  await until(`${names.join(' and ')} to announce ${image.reference}`, async () => {
+    const announcers = Object.values(await cluster.announcers(image.digests.map(digestKey)))
+    return announcers.every((found) => names.every((name) => found.includes(name)))
+  })
+  await asker.untilOffered(image)
+}
+
+/**
+ * Removes the image at a node, with what an interrupted pull has left (a killed containerd keeps it for a day), and waits
+ * until its blobs are gone and no longer announced.
+ */
+export async function forget(cluster: Cluster, node: Node, image: PushedImage): Promise<void> {
+  await node.removeImage(image.reference)
+  const leases = (await node.ctr('leases', 'list', '--quiet')).split('\n').filter(Boolean)
+  for (const lease of leases) await node.ctr('leases', 'delete', '--sync', lease)
+  await until(`${node.name} to have forgotten ${image.reference}`, async () => {
+    const present = await Promise.all(image.digests.map((digest) => exists(node.contentFile(digest))))
+    if (present.some(Boolean)) return false
+    const announcers = Object.values(await cluster.announcers(image.digests.map(digestKey)))
+    return announcers.every((found) => !found.includes(node.name))
+  })
+}
+
+/** The one that has sent the most during the given time, which is bounded by a condition: some byte must come from somewhere. */
+export async function busiest(nodes: readonly Node[]): Promise<Node> {
+  const sent = async () => await Promise.all(nodes.map(async ({ network }) => (await network.carried()).out))
+  const before = await sent()
+  const enough = 1 << 20
+  return await until('a node to send', async () => {
+    const rates = (await sent()).map((bytes, index) => bytes - (before[index] ?? 0))
+    const most = Math.max(...rates)
+    return most > enough ? nodes[rates.indexOf(most)] : undefined
+  })
+}
+
+/** One try; the error's words if it fails. */
+async function pullOnce(asker: Node, image: PushedImage): Promise<string | undefined> {
+  try {
+    await asker.pull(image.reference, { timeoutMs: PULL_BOUND })
+    return undefined
+  } catch (error) {
+    return String(error)
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    throw error
+  }
+}
