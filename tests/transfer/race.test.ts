@@ -16,7 +16,7 @@ interface Asked {
 }
 
 /** A race in which the test plays the peers, by the names of whom a found peer is known. */
-function start(names: readonly string[], { parallel = 3, deadline = 1_000, hedgeDelay = () => 50 } = {}) {
+function start(names: readonly string[], { parallel = 3, deadline = 1_000, hedgeDelay = (): number => 50 } = {}) {
   const clock = new ManualClock()
   const left = names.map((name) => peerOf(name))
   const asked: Asked[] = []
