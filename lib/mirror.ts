@@ -15,6 +15,7 @@ import { createContainerdStore } from './store/containerd.ts'
 import { LayoutError, openLayoutStore } from './store/layout.ts'
 import type { ContentStore } from './store/store.ts'
 import { joinSwarm } from './swarm/hyperswarm.ts'
+import type { Liveness } from './swarm/membership.ts'
 import { NodeMemory } from './swarm/node-memory.ts'
 import type { Router } from './swarm/router.ts'
 import { LOOPBACK_SWARM_KEY } from './swarm/topic.ts'
@@ -80,22 +81,27 @@ async function start(
   const memory = await openMemory(settings['data-dir'], log)
   parts.defer(async () => memory?.close())
   const health = new PeerHealth()
-  const metrics = createMetrics({ peersAside: () => health.aside })
+  let peerListener: Listener | undefined
+  const metrics = createMetrics({
+    peersAside: () => health.aside,
+    peerDoorTransfers: () => peerListener?.running ?? 0,
+  })
   const swarmKeys = settings['swarm-key'] ?? ([LOOPBACK_SWARM_KEY] as const)
   const credentials = createCredentials(swarmKeys)
   const tls = settings['peer-transfer'] === 'tls' ? createTlsIdentity(swarmKeys) : undefined
   const rate = settings['max-upload-rate']
   const uploadRate = rate === undefined ? undefined : createUploadRate(rate)
   const peerDoor = createPeerDoor(
-    { store, policy, log, capabilities: credentials, uploadRate },
+    { store, policy, log, metrics, capabilities: credentials, uploadRate },
     { maxTransfers: settings['max-transfers'] },
   )
   const { listener: peer, router } = await openPeerPort(
     settings,
-    { handler: peerDoor.fetch, swarmKeys, tls },
+    { handler: peerDoor.fetch, swarmKeys, tls, liveness: health },
     memory,
     log,
   )
+  peerListener = peer
   parts.defer(() => cut(peer))
   parts.defer(() => router.close())
   const client = new PeerClient({ tls })
@@ -228,14 +234,17 @@ async function withdrawAll(router: Router, held: ReadonlySet<Key>, signal: Abort
   }
 }
 
+interface PeerPortParts {
+  readonly handler: Handler
+  readonly swarmKeys: readonly [Uint8Array, ...Uint8Array[]]
+  readonly tls: MutualTls | undefined
+  readonly liveness: Liveness
+}
+
 /** Opens the peer door over TCP and the swarm over UDP on one port number. */
 async function openPeerPort(
   settings: Settings,
-  {
-    handler,
-    swarmKeys,
-    tls,
-  }: { handler: Handler; swarmKeys: readonly [Uint8Array, ...Uint8Array[]]; tls: MutualTls | undefined },
+  { handler, swarmKeys, tls, liveness }: PeerPortParts,
   memory: NodeMemory | undefined,
   log: Logger,
 ): Promise<{ listener: Listener; router: Router }> {
@@ -245,7 +254,7 @@ async function openPeerPort(
     const listener = await openDoor('peer-listen', { host, port }, handler, log, tls)
     try {
       const router = await joinSwarm(
-        { log, memory },
+        { log, memory, liveness },
         {
           bindHost: host,
           self: { host: advertised, port: listener.port },

@@ -1,3 +1,4 @@
+import type { Metrics } from '../observe/metrics.ts'
 import { OciError } from '../oci/error.ts'
 import { type Key, targetKey } from '../oci/key.ts'
 import { parseRequestPath } from '../oci/path.ts'
@@ -5,6 +6,7 @@ import type { Admission } from '../runtime/listen.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { CapabilityCheck } from '../transfer/credentials.ts'
 import { errorAnswer } from './answer.ts'
+import { count } from './count.ts'
 import { createDoor, type DoorDependencies } from './door.ts'
 import { answerLocally } from './local.ts'
 import type { UploadRate } from './upload-rate.ts'
@@ -14,6 +16,7 @@ export interface PeerDoorDependencies extends DoorDependencies {
   readonly capabilities: CapabilityCheck
   /** Bounds the bytes that are given; no bound if missing. */
   readonly uploadRate?: UploadRate | undefined
+  readonly metrics: Metrics
 }
 
 export interface PeerDoorOptions {
@@ -42,7 +45,7 @@ const NO_KEY = '' as Key
  * that is one too many gets 503 at once, so that the asker goes to another peer.
  */
 export function createPeerDoor(
-  { store, capabilities, uploadRate, ...rest }: PeerDoorDependencies,
+  { store, capabilities, uploadRate, metrics, ...rest }: PeerDoorDependencies,
   { maxTransfers = MAX_TRANSFERS }: PeerDoorOptions = {},
 ): PeerDoor {
   const door = createDoor('peer', rest, (target, request) => answerLocally(store, target, request))
@@ -50,13 +53,20 @@ export function createPeerDoor(
     // Not async: a refusal is over at once, so that however many there are, they take no place from a transfer.
     fetch(request, admission) {
       const grant = capabilities.check(request, keyOf(request))
-      if (grant === undefined) return forbidden()
+      if (grant === undefined) {
+        metrics.peerDoorRefused.inc({ reason: 'capability' })
+        return forbidden()
+      }
       const proven = (response: Response) => {
         const proof = grant.prove(response.status, response.headers)
         for (const [name, value] of Object.entries(proof)) response.headers.set(name, value)
+        count('peer', metrics, request, response)
         return response
       }
-      if (admission?.take(maxTransfers) === false) return proven(busy())
+      if (admission?.take(maxTransfers) === false) {
+        metrics.peerDoorRefused.inc({ reason: 'busy' })
+        return proven(busy())
+      }
       const give = (response: Response) => proven(uploadRate === undefined ? response : uploadRate.limit(response))
       const response = door.fetch(request)
       return response instanceof Promise ? response.then(give) : give(response)

@@ -10,10 +10,11 @@ const TRANSFER_BUCKETS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1200]
 /** What is not counted as it happens but looked at when somebody asks. */
 export interface MetricSources {
   readonly peersAside?: () => number
+  readonly peerDoorTransfers?: () => number
 }
 
 /** Everything that a mirror counts, in a registry of its own. */
-export function createMetrics({ peersAside = () => 0 }: MetricSources = {}) {
+export function createMetrics({ peersAside = () => 0, peerDoorTransfers = () => 0 }: MetricSources = {}) {
   const registry = new Registry()
   const registers = [registry]
   const counter = <Label extends string = never>(name: string, help: string, labelNames: readonly Label[] = []) =>
@@ -27,14 +28,18 @@ export function createMetrics({ peersAside = () => 0 }: MetricSources = {}) {
     labelNames: readonly Label[] = [],
   ) => new Histogram({ name: `swarmirror_${name}`, help, buckets, labelNames, registers })
 
-  new Gauge({
-    name: 'swarmirror_peers_aside',
-    help: 'Peers that are put aside at this moment.',
-    registers,
-    collect() {
-      this.set(peersAside())
-    },
-  })
+  const looked = (name: string, help: string, look: () => number) =>
+    new Gauge({
+      name: `swarmirror_${name}`,
+      help,
+      registers,
+      collect() {
+        this.set(look())
+      },
+    })
+
+  looked('peers_aside', 'Peers that are put aside at this moment.', peersAside)
+  looked('peer_door_transfers', 'Requests of other nodes that are being answered at this moment.', peerDoorTransfers)
   return {
     requests: counter('requests_total', 'Requests answered, by where the content came from (none: there was none).', [
       'door',
@@ -84,7 +89,6 @@ export function createMetrics({ peersAside = () => 0 }: MetricSources = {}) {
       ANSWER_BUCKETS,
       ['found'],
     ),
-    peerDoorTransfers: gauge('peer_door_transfers', 'Transfers to other nodes that are under way.'),
     peerDoorRefused: counter('peer_door_refused_total', 'Requests of other nodes that were refused, by why.', [
       'reason',
     ]),

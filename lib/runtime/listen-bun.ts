@@ -77,6 +77,9 @@ export async function listenOnBun(handler: Handler, { host, port, tls, onError }
   return {
     host: server.hostname,
     port: server.port,
+    get running() {
+      return server.pendingRequests
+    },
     async close(drain) {
       const stopped = server.stop()
       while (server.pendingRequests > 0 && !drain.aborted)

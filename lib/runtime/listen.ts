@@ -38,6 +38,8 @@ export interface ListenOptions {
 export interface Listener {
   readonly host: string
   readonly port: number
+  /** Exchanges that have a place (see {@link Admission}) at this moment. */
+  readonly running: number
   /**
    * Takes no new connections, lets running exchanges finish until the signal aborts, then ends those that are left.
    * Resolves when nothing is left open, with the number of exchanges that were cut.
@@ -123,6 +125,9 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
   return {
     host: address,
     port,
+    get running() {
+      return admitted
+    },
     async close(drain) {
       closing = true
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))

@@ -97,6 +97,7 @@ class HyperswarmRouter implements Router {
   readonly #directory: Directory
   readonly #membership: Membership
   readonly #meeting: Meeting
+  readonly #liveness: Liveness | undefined
   readonly #timer: ReturnType<typeof setInterval>
   readonly #ownId: string
   #checking: Promise<void> | undefined
@@ -116,6 +117,7 @@ class HyperswarmRouter implements Router {
     this.#memory = memory
     this.#resolve = resolve
     this.#options = options
+    this.#liveness = liveness
     this.#swarm = new Hyperswarm({ dht, keyPair, maxPeers: MAX_MEMBERS })
     this.#ownId = Buffer.from(keyPair.publicKey).toString('hex')
     this.#directory = new Directory({ table: dht, keyPair, log }, options.swarmKeys, options.self)
@@ -227,6 +229,7 @@ class HyperswarmRouter implements Router {
   /** Looks for other nodes while there are none, and announces everything again when the swarm has grown. */
   async #check(): Promise<void> {
     try {
+      for (const id of this.#membership.members) this.#liveness?.seen(id)
       if (this.neighbours === 0) await this.#findOthers()
       const { neighbours } = this
       this.#memory?.remember(this.#swarm.dht.toArray())

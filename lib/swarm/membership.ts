@@ -17,9 +17,11 @@ export interface SwarmConnection {
   setTimeout(milliseconds: number): void
 }
 
-/** Told of members, by their Hyperswarm public key in hex: a proven connection to them has opened, or closed. */
+/** Told of members, by their Hyperswarm public key in hex. */
 export interface Liveness {
+  /** A proven connection to it has opened, or is still open: told again every few seconds. */
   seen(peerId: string): void
+  /** The connection has closed, or the other side has fallen silent. */
   gone(peerId: string): void
 }
 

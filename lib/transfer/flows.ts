@@ -27,9 +27,13 @@ export class Flows {
     return this.#entries.size
   }
 
-  /** To be called when nobody reads the flow any more. */
-  remove(digest: Digest): void {
-    this.#entries.delete(digest)
+  /**
+   * To be called when the flow takes no more readers on.
+   *
+   * @param begun the signal that it was begun with: there may be a newer flow of the same blob
+   */
+  remove(digest: Digest, begun: AbortSignal): void {
+    if (this.#entries.get(digest)?.stop.signal === begun) this.#entries.delete(digest)
   }
 
   /**
@@ -58,7 +62,7 @@ export class Flows {
       entry.waiting--
       if (entry.waiting === 0 && open?.flow.isRead !== true) {
         entry.stop.abort()
-        if (this.#entries.get(digest) === entry) this.#entries.delete(digest)
+        this.remove(digest, entry.stop.signal)
         // Whoever failed to open it has told those who waited.
         void entry.opening.then((late) => late?.flow.close()).catch(() => undefined)
       }

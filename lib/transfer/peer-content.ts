@@ -98,24 +98,30 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
           return undefined
         }
         const { descriptor } = opened.head
-        if (!options.verify || descriptor.size > SMALL_BLOB) return flowOf(target, transfer, opened)
+        if (!options.verify || descriptor.size > SMALL_BLOB) return flowOf(target, transfer, opened, signal)
         const bytes = await readWhole(transfer, opened, SMALL_BLOB, signal)
         if (bytes === undefined) continue
         transfer.finish('complete')
-        return share(target, descriptor, sourceOf(bytes), undefined)
+        return share(target, descriptor, sourceOf(bytes), undefined, signal)
       }
     })
   }
 
-  function flowOf(target: BlobTarget, transfer: Transfer, opened: Opened): OpenFlow {
+  function flowOf(target: BlobTarget, transfer: Transfer, opened: Opened, begun: AbortSignal): OpenFlow {
     const { descriptor } = opened.head
     const resuming = transfer.resuming(opened)
     const verifier = options.verify ? new Verifier(descriptor.digest) : undefined
     const source = verifier === undefined ? resuming : verified(resuming, verifier, descriptor.size)
-    return share(target, descriptor, transfer.recorded(source, resuming, descriptor, descriptor.size), verifier)
+    return share(target, descriptor, transfer.recorded(source, resuming, descriptor, descriptor.size), verifier, begun)
   }
 
-  function share(target: BlobTarget, descriptor: Descriptor, source: ByteSource, verifier: Verifier | undefined) {
+  function share(
+    target: BlobTarget,
+    descriptor: Descriptor,
+    source: ByteSource,
+    verifier: Verifier | undefined,
+    begun: AbortSignal,
+  ) {
     const flow = new SharedFlow(
       {
         source,
@@ -125,7 +131,7 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
           metrics.transferShares.inc({ what: 'left' })
           return alone(target, descriptor, start, end, seen)
         },
-        onIdle: () => flows.remove(target.digest),
+        onRetire: () => flows.remove(target.digest, begun),
       },
       window,
     )

@@ -14,8 +14,8 @@ export interface SharedFlowDependencies {
    * @param verifier has seen all bytes before `start`; missing if that cannot be said
    */
   readonly alone: (start: number, end: number, verifier: Verifier | undefined) => ByteSource
-  /** Told once, when nobody reads any more. */
-  readonly onIdle: () => void
+  /** Told once, when it takes no more readers on: nobody reads it any more, or its source has failed. */
+  readonly onRetire: () => void
 }
 
 interface Piece {
@@ -40,6 +40,8 @@ export class SharedFlow {
   #head = 0
   #reading: Promise<void> | undefined
   #failure: { readonly error: unknown } | undefined
+  /** Whether it takes no more readers on. */
+  #retired = false
   #closed = false
 
   /** @param window how many bytes may be kept at this moment */
@@ -60,7 +62,7 @@ export class SharedFlow {
 
   /** A reader of the bytes from `start` to `end`; `undefined` if the flow has let go of them, or has not come to them. */
   attach(start: number, end: number): ByteSource | undefined {
-    if (this.#closed || start < this.#tail || start > this.#head) return undefined
+    if (this.#retired || start < this.#tail || start > this.#head) return undefined
     const reader = new SharedReader(this, start, end, start === 0 ? this.#fresh : undefined)
     this.#readers.add(reader)
     return reader
@@ -76,7 +78,7 @@ export class SharedFlow {
     this.#closed = true
     this.#pieces.length = 0
     this.#kept = 0
-    this.#dependencies.onIdle()
+    this.#retire()
     await this.#dependencies.source.cancel()
   }
 
@@ -116,10 +118,18 @@ export class SharedFlow {
       if (!this.#closed) this.#keep(bytes)
     } catch (error) {
       this.#failure = { error }
+      // Its readers may have what there is; who comes now shall not fail with them.
+      this.#retire()
       throw error
     } finally {
       this.#reading = undefined
     }
+  }
+
+  #retire(): void {
+    if (this.#retired) return
+    this.#retired = true
+    this.#dependencies.onRetire()
   }
 
   #keep(bytes: Uint8Array): void {

@@ -111,7 +111,11 @@ export class Transfer {
    */
   blame(descriptor: Descriptor, peers: readonly Peer[]): void {
     const { health, metrics, log } = this.#dependencies
-    for (const peer of peers) health.wrongContent(peer, descriptor.digest, peers.length > 1)
+    for (const peer of peers) {
+      health.wrongContent(peer, descriptor.digest, peers.length > 1)
+      // A tag can be asked for again without its digest being known.
+      this.search.avoid(peer)
+    }
     metrics.verificationFailures.inc({ kind: this.#target.kind })
     log.warn('wrong content', { digest: descriptor.digest, peers })
   }

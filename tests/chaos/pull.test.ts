@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import { median } from '../bench/figures.ts'
 import { defaultRuntime, type Node, type NodeOptions, type PushedImage, testCluster } from '../e2e/harness/index.ts'
 import { flipByte, takeAway } from './support/blobs.ts'
 import {
@@ -23,6 +24,7 @@ const MB = 1_000_000
 const LAYERS = [120 * MB, 50 * MB, 30 * MB]
 /** What each holder may send, in bytes per second: a pull takes some seconds. */
 const RATE = 40 * MB
+const UNDISTURBED_ROUNDS = 3
 /** How much of the largest layer has come when the fault happens. */
 const MIDDLE = 20 * MB
 /** Where the largest layer gets a wrong byte: not yet read when the fault happens. */
@@ -108,36 +110,44 @@ function assertFromPeers(outcome: Outcome): void {
   assert.ok(twice < TWICE, `${what}: ${twice} bytes came twice`)
 }
 
+/** What must be true when the node that served is lost: its mirror went on elsewhere, and containerd did not notice. */
+function assertWentOn(outcome: Outcome): void {
+  assertFromPeers(outcome)
+  assert.ok(outcome.resumes > 0, `${outcome.what}: expected the mirror to go on from another peer`)
+}
+
 for (const by of everyRuntime) {
   test(`pull on ${by.runtime}: undisturbed`, async () => {
-    const outcome = await under({ what: 'nothing', asker: by })
-    undisturbed.set(by, outcome.ms)
-    assertFromPeers(outcome)
+    const outcomes: Outcome[] = []
+    // The first one warms up page cache and compilers.
+    for (let round = 0; round <= UNDISTURBED_ROUNDS; round++) outcomes.push(await under({ what: 'nothing', asker: by }))
+    for (const outcome of outcomes) assertFromPeers(outcome)
+    undisturbed.set(by, median(outcomes.slice(1).map(({ ms }) => ms)))
   })
 
   test(`pull on ${by.runtime}: the serving mirror is killed`, async () => {
     const fault = async () => (await serving()).mirror.kill()
-    assertFromPeers(await under({ what: 'kill -9', asker: by, when: middle(), fault }))
+    assertWentOn(await under({ what: 'kill -9', asker: by, when: middle(), fault }))
   })
 
   test(`pull on ${by.runtime}: the serving mirror falls silent`, async () => {
     const fault = async () => (await serving()).mirror.pause()
-    assertFromPeers(await under({ what: 'SIGSTOP', asker: by, when: middle(), fault }))
+    assertWentOn(await under({ what: 'SIGSTOP', asker: by, when: middle(), fault }))
   })
 
   test(`pull on ${by.runtime}: the serving node is cut off`, async () => {
     const fault = async () => (await serving()).network.cutOff()
-    assertFromPeers(await under({ what: 'all packets dropped', asker: by, when: middle(), fault }))
+    assertWentOn(await under({ what: 'all packets dropped', asker: by, when: middle(), fault }))
   })
 
   test(`pull on ${by.runtime}: the serving node knows no connection any more`, async () => {
     const fault = async () => (await serving()).network.resetIncoming()
-    assertFromPeers(await under({ what: 'RST from the peer', asker: by, when: middle(), fault }))
+    assertWentOn(await under({ what: 'RST from the peer', asker: by, when: middle(), fault }))
   })
 
   test(`pull on ${by.runtime}: the serving node becomes slow, the other is fast`, async () => {
     const fault = async () => (await serving()).network.shape('out', SLOW)
-    assertFromPeers(await under({ what: `slow: ${SLOW / 1e6} MB/s`, asker: by, when: middle(), fault }))
+    assertWentOn(await under({ what: `slow: ${SLOW / 1e6} MB/s`, asker: by, when: middle(), fault }))
   })
 }
 

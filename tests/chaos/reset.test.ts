@@ -6,7 +6,15 @@
 import assert from 'node:assert/strict'
 import { truncate } from 'node:fs/promises'
 import { afterEach, before, test } from 'node:test'
-import { blobPath, type Node, type NodeOptions, type PushedImage, testCluster, until } from '../e2e/harness/index.ts'
+import {
+  blobPath,
+  logLines,
+  type Node,
+  type NodeOptions,
+  type PushedImage,
+  testCluster,
+  until,
+} from '../e2e/harness/index.ts'
 import { within } from '../fixtures/wait.ts'
 import { flipByte } from './support/blobs.ts'
 import { Capture, type Flow } from './support/capture.ts'
@@ -20,8 +28,8 @@ const RATE = 15 * MB
 const MIDDLE = 5 * MB
 /** Where the layer gets a wrong byte: not yet read then. */
 const WRONG_PLACE = 40 * MB
-/** What the holder may send when a transfer is to take longer than a mirror that stops waits for it. */
-const SLOW = MB / 2
+/** What the holder may send when a transfer is to take longer than a mirror that stops waits for it (20 s). */
+const SLOW = (3 * MB) / 2
 const DOOR = 5000
 /** curl's exit code for a body that ended early with FIN. RST would be 56. */
 const PARTIAL_FILE = 18
@@ -159,6 +167,10 @@ test('reset: the serving mirror is stopped, and has no time to end the body', as
     await holder.network.shape('out', SLOW)
     assert.deepEqual(await forEachAsker(({ mirror }) => mirror.stop()), [0, 0, 0])
   })
+  for (const { runtime, mirror } of askers) {
+    const drained = logLines(mirror).find(({ event }) => event === 'drained')
+    assert.equal(drained?.cut, 1, `${runtime}: expected the body to be cut when the time to drain was over`)
+  }
 })
 
 test("reset: the mirror's own file becomes shorter", async () => {

@@ -208,6 +208,28 @@ test('peer door gives a place back after every way in which an answer ends', asy
   })
 })
 
+test('peer door counts what it gives, refuses and runs', async () => {
+  await withPeerDoor({ image: large, maxTransfers: 1 }, async ({ port, running, metrics }) => {
+    await exchange(port, requestText('GET', UNKNOWN))
+    await exchange(port, requestText('GET', UNKNOWN, allowed(UNKNOWN)))
+    const holder = await occupy(port)
+    await waitFor('a refusal', async () => {
+      return (await exchange(port, requestText('GET', UNKNOWN, allowed(UNKNOWN)))).status === 503
+    })
+    const given = /^swarmirror_requests_total\{door="peer",method="GET",status="200",source="local"\} 1$/m
+    await waitFor('the head of the answer', async () => given.test(await metrics()))
+    assert.equal(running(), 1)
+    holder.close()
+    await waitFor('nothing runs', () => running() === 0)
+    const text = await metrics()
+    assert.match(text, /^swarmirror_peer_door_refused_total\{reason="capability"\} 1$/m)
+    assert.match(text, /^swarmirror_peer_door_refused_total\{reason="busy"\} [1-9]/m)
+    assert.match(text, /^swarmirror_requests_total\{door="peer",method="GET",status="404",source="none"\} [1-9]/m)
+    const bytes = new RegExp(`^swarmirror_bytes_total\\{door="peer",source="local"\\} ${layerOf(large).size}$`, 'm')
+    assert.match(text, bytes)
+  })
+})
+
 test('peer door gives no more bytes per second than it may, to all together, and all of them', async () => {
   const uploadRate = createUploadRate(100_000)
   await withPeerDoor({ image, dependencies: { uploadRate } }, async ({ port }) => {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { test } from 'node:test'
+import fc from 'fast-check'
 import { formatContentRange, parseRange } from '../../lib/oci/range.ts'
-import { type CountingPeer, startRawPeer } from '../fixtures/http-peer.ts'
+import { type CountingPeer, startRawPeer, type TestPeer } from '../fixtures/http-peer.ts'
 import {
   BLOB,
   bodyOf,
@@ -11,6 +12,7 @@ import {
   HEAD,
   layer,
   read,
+  type Setting,
   startGoodPeer,
   startMember,
   withPeers,
@@ -95,11 +97,57 @@ for (const [what, reason, next] of BREAKS) {
 
 test('fetch goes on as often as there are peers', async () => {
   const starts = [1, 2, 3, 4, 5, 6].map(() => partThen(30_000, (incoming) => incoming.socket.destroy()))
-  await withPeers([...starts, startGoodPeer], async ({ peers, metrics }) => {
-    const answer = await peers.fetch({ target: BLOB, method: 'GET' }, never)
-    assert.deepEqual(await within('the body', contentOf(answer)), CONTENT)
-    assert.equal(await counted(metrics, 'transfer_resumes_total'), 6)
+  await withPeers(
+    [...starts, startGoodPeer],
+    async ({ peers, metrics }) => {
+      const answer = await peers.fetch({ target: BLOB, method: 'GET' }, never)
+      assert.deepEqual(await within('the body', contentOf(answer)), CONTENT)
+      assert.equal(await counted(metrics, 'transfer_resumes_total'), 6)
+    },
+    { parallelPeers: 1 },
+  )
+})
+
+test('fetch gives a prefix of the right bytes whatever peers do wherever, and all of them only if it ends', async () => {
+  const peer = fc.record({
+    length: fc.nat(CONTENT.length),
+    next: fc.constantFrom(...BREAKS.map(([, , next]) => next)),
+    wrong: fc.option(fc.nat(CONTENT.length - 1), { freq: 4 }),
   })
+  await fc.assert(
+    fc.asyncProperty(fc.array(peer, { minLength: 1, maxLength: 4 }), fc.boolean(), async (behaviours, isHelped) => {
+      const starts = behaviours.map(({ length, next, wrong }) => {
+        const bytes = Uint8Array.from(CONTENT)
+        if (wrong !== null) bytes[wrong] = ~(bytes[wrong] ?? 0)
+        return partThen(length, next, { bytes })
+      })
+      const options = { stallTimeout: 100, raceTimeout: 500 }
+      const use = async ({ peers, client, metrics }: Setting, started: readonly TestPeer[]) => {
+        const received: Uint8Array[] = []
+        const answer = await within('an answer', peers.fetch({ target: BLOB, method: 'GET' }, never))
+        if (answer !== undefined) {
+          const complete = await within('the end', read(bodyOf(answer), received)).then(
+            () => true,
+            () => false,
+          )
+          await bodyOf(answer).cancel()
+          const bytes = Buffer.concat(received)
+          assert.equal(bytes.equals(CONTENT), complete)
+          if (behaviours.every(({ wrong }) => wrong === null)) {
+            assert.ok(bytes.equals(CONTENT.subarray(0, bytes.length)))
+            if (isHelped) assert.ok(complete)
+          }
+        }
+        assert.equal(await counted(metrics, 'transfers_running'), 0)
+        const isClosed = () => started.every((one) => !('open' in one) || one.open === 0)
+        // Those whose bodies were read to their end are kept for the next request.
+        client.close()
+        await waitFor('the connections are closed', isClosed)
+      }
+      await withPeers(isHelped ? [...starts, startGoodPeer] : starts, use, options)
+    }),
+    { numRuns: 30 },
+  )
 })
 
 test('fetch goes on within a part that was asked for', async () => {

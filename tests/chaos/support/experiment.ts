@@ -29,6 +29,8 @@ export interface Outcome {
   readonly tries: number
   /** Bytes that came to the asker over the network, beyond those of the image. */
   readonly twice: number
+  /** How often the asker's mirror went on from another peer in the middle of a body. */
+  readonly resumes: number
   /** What upstream was asked for of the image. */
   readonly upstream: readonly UpstreamRequest[]
   /** The errors of the tries that failed. */
@@ -52,8 +54,10 @@ export async function pullUnder(cluster: Cluster, experiment: Experiment): Promi
   const errors: string[] = []
   let ms = 0
   let came = 0
+  let resumes = 0
   const asked = await cluster.registry.requestsDuring(async () => {
     const before = await asker.network.carried()
+    const resumed = await resumesOf(asker)
     const start = performance.now()
     let pulled = pullOnce(asker, image)
     if (when !== undefined) {
@@ -72,11 +76,20 @@ export async function pullUnder(cluster: Cluster, experiment: Experiment): Promi
       pulled = pullOnce(asker, image)
     }
     ms = performance.now() - start
+    resumes = (await resumesOf(asker)) - resumed
     came = (await asker.network.carried()).in - before.in
   })
   const size = [image.own.manifest, image.own.config, ...image.own.layers].reduce((sum, { size }) => sum + size, 0)
   const upstream = requestsFor(image.digests, asked)
-  return { what, asker, ms, tries: errors.length + 1, twice: came - size, upstream, errors }
+  return { what, asker, ms, tries: errors.length + 1, twice: came - size, resumes, upstream, errors }
+}
+
+/** How often the mirror has gone on from another peer so far, by its own count. */
+async function resumesOf(node: Node): Promise<number> {
+  const { body } = await node.admin('/metrics')
+  const count = /^swarmirror_transfer_resumes_total (\d+)$/m.exec(body.toString())?.[1]
+  if (count === undefined) throw new Error(`no count of resumes in the metrics of ${node.name}:\n${body}`)
+  return Number(count)
 }
 
 /** Waits until containerd has collected what a failed pull has left, so that the next one begins anew. */

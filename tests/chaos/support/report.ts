@@ -13,7 +13,7 @@ export class Report {
   print(title: string): void {
     console.log(`\n${title}\n`)
     printTable(
-      ['what happened', 'asker', 's', 'beside undisturbed', 'MB twice', 'tries', 'upstream'],
+      ['what happened', 'asker', 's', 'beside undisturbed', 'MB twice', 'went on', 'tries', 'upstream'],
       this.#rows.map(({ outcome, undisturbed }) => [
         outcome.what,
         outcome.asker.runtime,
@@ -22,6 +22,7 @@ export class Report {
           ? ''
           : `${outcome.ms < undisturbed ? '-' : '+'}${(Math.abs(outcome.ms - undisturbed) / 1000).toFixed(1)} s`,
         (outcome.twice / 1e6).toFixed(1),
+        String(outcome.resumes),
         String(outcome.tries),
         outcome.upstream.map(({ status, bytes }) => `${status}: ${(bytes / 1e6).toFixed(1)} MB`).join(', ') ||
           'nothing',

@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Peer } from '../../lib/swarm/router.ts'
+import { race, type Winner } from '../../lib/transfer/race.ts'
+import { never } from '../fixtures/layout.ts'
+import { ManualClock } from '../fixtures/manual-clock.ts'
+import { peerOf } from '../fixtures/peers.ts'
+import { within } from '../fixtures/wait.ts'
+
+interface Asked {
+  readonly peer: Peer
+  readonly at: number
+  readonly signal: AbortSignal
+  answer(value: string | undefined): void
+  fail(error: unknown): void
+}
+
+/** A race in which the test plays the peers, by the names of whom a found peer is known. */
+function start(names: readonly string[], { parallel = 3, deadline = 1_000, hedgeDelay = (): number => 50 } = {}) {
+  const clock = new ManualClock()
+  const left = names.map((name) => peerOf(name))
+  const asked: Asked[] = []
+  const released: string[] = []
+  const outrun: [Peer, number][] = []
+  const hedged: Peer[] = []
+  const stop = new AbortController()
+  const result: Promise<Winner<string> | undefined> = race<string>(
+    {
+      next: async () => left.shift(),
+      ask: (peer, signal) =>
+        new Promise((resolve, reject) => {
+          asked.push({ peer, at: clock.now(), signal, answer: resolve, fail: reject })
+        }),
+      release: (value) => released.push(value),
+      clock,
+    },
+    {
+      parallel,
+      deadline,
+      hedgeDelay,
+      onHedge: (peer) => hedged.push(peer),
+      onOutrun: (peer, ms) => outrun.push([peer, ms]),
+    },
+    stop.signal,
+  )
+  result.catch(() => undefined)
+  const times = () => asked.map(({ at }) => at)
+  const get = (index: number) => asked[index] ?? assert.fail(`peer ${index} was not asked`)
+  return { clock, asked, released, outrun, hedged, stop, result, times, get }
+}
+
+test('race asks the best peer at once and gives what it answers', async () => {
+  const { clock, get, result, asked } = start(['a', 'b'])
+  await clock.pass(0)
+  get(0).answer('from a')
+  assert.deepEqual(await result, { peer: peerOf('a'), value: 'from a' })
+  await clock.pass(5_000)
+  assert.equal(asked.length, 1)
+  assert.equal(clock.pending, 0)
+})
+
+test('race asks one more each time that the hedging delay has passed, up to as many as may be asked', async () => {
+  const { clock, times, hedged, get, result, outrun, asked } = start(['a', 'b', 'c', 'd'], { parallel: 3 })
+  await clock.pass(500)
+  assert.deepEqual(times(), [0, 50, 100])
+  assert.deepEqual(hedged, [peerOf('b'), peerOf('c')])
+  get(1).answer('from b')
+  assert.deepEqual((await result)?.value, 'from b')
+  assert.deepEqual(
+    asked.map(({ signal }) => signal.aborted),
+    [true, false, true],
+  )
+  assert.deepEqual(outrun, [
+    [peerOf('a'), 500],
+    [peerOf('c'), 400],
+  ])
+  assert.equal(clock.pending, 0)
+})
+
+test('race asks for the hedging delay anew each time', async () => {
+  const delays = [10, 200]
+  const { clock, times } = start(['a', 'b', 'c'], { hedgeDelay: () => delays.shift() ?? 1_000 })
+  await clock.pass(300)
+  assert.deepEqual(times(), [0, 10, 210])
+})
+
+test('race asks the next one at once when one has it not or fails, and no hedge comes too early after that', async () => {
+  const { clock, times, get, hedged } = start(['a', 'b', 'c'])
+  await clock.pass(40)
+  get(0).answer(undefined)
+  await clock.pass(49)
+  assert.deepEqual(times(), [0, 40])
+  await clock.pass(1)
+  assert.deepEqual(times(), [0, 40, 90])
+  assert.deepEqual(hedged, [peerOf('c')])
+})
+
+test('race takes the place of one that failed while as many as may be are asked', async () => {
+  const { clock, times, get } = start(['a', 'b', 'c'], { parallel: 2 })
+  await clock.pass(200)
+  assert.deepEqual(times(), [0, 50])
+  get(0).answer(undefined)
+  await clock.pass(0)
+  assert.deepEqual(times(), [0, 50, 200])
+})
+
+test('race gives nothing when there is nobody, and when all have failed', async () => {
+  const nobody = start([])
+  assert.equal(await within('the end', nobody.result, 2_000), undefined)
+  assert.equal(nobody.clock.pending, 0)
+
+  const { clock, get, result } = start(['a', 'b'])
+  await clock.pass(60)
+  get(0).answer(undefined)
+  await clock.pass(0)
+  get(1).answer(undefined)
+  assert.equal(await within('the end', result, 2_000), undefined)
+  assert.equal(clock.pending, 0)
+})
+
+test('race gives nothing at the deadline, and stops those who were asked', async () => {
+  const { clock, asked, result, outrun } = start(['a', 'b'], { deadline: 1_000 })
+  await clock.pass(1_000)
+  assert.equal(await within('the end', result, 2_000), undefined)
+  assert.ok(asked.every(({ signal }) => signal.aborted))
+  assert.deepEqual(outrun.at(0), [peerOf('a'), 1_000])
+  assert.equal(clock.pending, 0)
+})
+
+test('race releases an answer that comes after another one', async () => {
+  const { clock, get, result, released } = start(['a', 'b'])
+  await clock.pass(50)
+  get(0).answer('from a')
+  get(1).answer('from b')
+  assert.equal((await result)?.value, 'from a')
+  await clock.pass(0)
+  assert.deepEqual(released, ['from b'])
+})
+
+test('race throws what is not a fault of a peer, and stops the others', async () => {
+  const { clock, get, result } = start(['a', 'b'])
+  await clock.pass(50)
+  get(0).fail(new Error('a mistake of ours'))
+  await assert.rejects(within('the end', result, 2_000), /a mistake of ours/)
+  assert.ok(get(1).signal.aborted)
+  assert.equal(clock.pending, 0)
+})
+
+test('race ends with its signal, before it begins too', async () => {
+  const { clock, get, result, stop, released, outrun } = start(['a'])
+  await clock.pass(10)
+  stop.abort(new Error('the client left'))
+  await assert.rejects(within('the end', result, 2_000), /the client left/)
+  assert.ok(get(0).signal.aborted)
+  get(0).answer('late')
+  await clock.pass(0)
+  assert.deepEqual([released, outrun, clock.pending], [['late'], [], 0])
+
+  const parts = { next: () => assert.fail('nobody is to be asked'), ask: () => assert.fail(), release: () => undefined }
+  const options = { parallel: 1, deadline: 1, hedgeDelay: () => 1 }
+  await assert.rejects(race(parts, options, AbortSignal.abort(new Error('gone'))), /gone/)
+})
+
+test('race does not ask who is found after it is over', async () => {
+  const clock = new ManualClock()
+  const found = Promise.withResolvers<Peer | undefined>()
+  let asked = 0
+  const result = race<string>(
+    {
+      next: () => found.promise,
+      ask: async () => {
+        asked++
+        return 'value'
+      },
+      release: () => undefined,
+      clock,
+    },
+    { parallel: 3, deadline: 100, hedgeDelay: () => 10 },
+    never,
+  )
+  await clock.pass(100)
+  assert.equal(await within('the end', result, 2_000), undefined)
+  found.resolve(peerOf('late'))
+  await clock.pass(0)
+  assert.equal(asked, 0)
+})

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { PeerError } from '../../lib/transfer/peer-error.ts'
+import { Watchdog } from '../../lib/transfer/watchdog.ts'
+import { TestSource } from '../fixtures/byte-source.ts'
+import { ManualClock } from '../fixtures/manual-clock.ts'
+import { within } from '../fixtures/wait.ts'
+
+function make(usualRate?: number) {
+  const clock = new ManualClock()
+  const source = new TestSource()
+  const options = { stallTimeout: 2_000, window: 3_000 }
+  const watchdog = new Watchdog(source, options, () => usualRate, clock)
+  /** Waits that long for a chunk of that many bytes. */
+  const get = async (bytes: number, ms: number) => {
+    const next = watchdog.next()
+    await clock.pass(ms)
+    source.give(new Uint8Array(bytes))
+    assert.equal((await within('the chunk', next, 2_000))?.length, bytes)
+  }
+  return { clock, source, watchdog, get }
+}
+
+test('Watchdog cancels a body that brings no byte in time, and says so', async () => {
+  const { clock, source, watchdog } = make()
+  const next = watchdog.next()
+  next.catch(() => undefined)
+  await clock.pass(1_999)
+  assert.equal(source.cancelled, false)
+  await clock.pass(1)
+  assert.equal(source.cancelled, true)
+  await assert.rejects(within('the end', next, 2_000), (error) => {
+    assert.ok(error instanceof PeerError)
+    assert.deepEqual([error.message, error.failure], ['no byte within 2000 ms', 'silent'])
+    return true
+  })
+})
+
+test('Watchdog does not count the time in which nobody wants a byte', async () => {
+  const { clock, source, watchdog, get } = make(1_000)
+  await get(1, 1_999)
+  assert.equal(clock.pending, 0)
+  await clock.pass(3_600_000)
+  assert.equal(source.cancelled, false)
+  await get(1, 1_000)
+  assert.equal(watchdog.tooSlow, false)
+  // Most of the time went by without waiting: the rate says nothing of the peer.
+  assert.equal(watchdog.measured, undefined)
+})
+
+test('Watchdog hands on what the body throws, and its end', async () => {
+  const { source, watchdog, clock } = make()
+  const broken = watchdog.next()
+  source.fail(new PeerError('the connection broke'))
+  await assert.rejects(broken, /the connection broke/)
+  const ended = watchdog.next()
+  source.give(undefined)
+  assert.equal(await ended, undefined)
+  assert.equal(clock.pending, 0)
+})
+
+test('Watchdog finds a peer too slow that gives less than an eighth of the usual over a window, and not before', async () => {
+  const { watchdog, get } = make(1_000)
+  await get(124_000, 1_000)
+  await get(124_000, 1_000)
+  assert.equal(watchdog.tooSlow, false)
+  await get(124_000, 1_000)
+  assert.equal(watchdog.tooSlow, true)
+  assert.deepEqual(watchdog.measured, { bytes: 372_000, ms: 3_000 })
+})
+
+test('Watchdog judges each window for itself', async () => {
+  const { watchdog, get } = make(1_000)
+  for (let second = 0; second < 3; second++) await get(1_000, 1_000)
+  assert.equal(watchdog.tooSlow, true)
+  for (let second = 0; second < 3; second++) await get(126_000, 1_000)
+  assert.equal(watchdog.tooSlow, false)
+})
+
+test('Watchdog finds nobody too slow as long as nobody knows what is usual', async () => {
+  const { watchdog, get } = make(undefined)
+  for (let second = 0; second < 6; second++) await get(1, 1_000)
+  assert.equal(watchdog.tooSlow, false)
+})
