@@ -339,7 +339,8 @@ function isSettingName(name: string): name is SettingName {
  */
 function tellable(problems: readonly string[], given: readonly (string | undefined)[]): string[] {
   const secrets = given
-    .flatMap((text = '') => [text, text.replace(/^-+/, ''), text.slice(text.indexOf('=') + 1)])
+    // A key may begin with a dash itself, so none, one and two are taken off.
+    .flatMap((text = '') => [text, text.slice(1), text.slice(2), text.slice(text.indexOf('=') + 1)])
     .flatMap(splitKeys)
     .filter(isSwarmKey)
     .map((secret) => new RegExp(secret, 'gi'))
