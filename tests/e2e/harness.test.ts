@@ -18,6 +18,7 @@ const askUpstream = async () => {
 }
 const CURL_TIMED_OUT = 28
 const CURL_REFUSED = 7
+const CURL_RESET = 56
 
 test('Namespace.cutOff: nothing passes until heal', async () => {
   assert.equal(await askUpstream(), 0)
@@ -35,6 +36,31 @@ test('Namespace.loseIncoming: the given share is lost', async () => {
   await a.network.heal()
 })
 
+test('Namespace.resetIncoming: what other hosts send on TCP is answered with RST until heal', async () => {
+  await registry.network.resetIncoming()
+  assert.equal(await askUpstream(), CURL_REFUSED)
+  await registry.network.heal()
+  const url = await blobUrl('reset', 3_000_000)
+  await registry.network.shape('out', 1_000_000)
+  const asked = a.tryExec('curl', ['--silent', '--output', '/dev/null', '--max-time', '10', url])
+  const before = await a.network.carried()
+  await until('a byte', async () => (await a.network.carried()).in > before.in + 100_000)
+  await registry.network.resetIncoming()
+  assert.equal((await asked).code, CURL_RESET)
+  await registry.network.heal()
+  await registry.network.unshape('out')
+})
+
+test('Namespace.carried: tells the bytes of a body in both directions', async () => {
+  const size = 3_000_000
+  const url = await blobUrl('carried', size)
+  const before = [await a.network.carried(), await registry.network.carried()]
+  await a.exec('curl', ['--silent', '--output', '/dev/null', url])
+  const after = [await a.network.carried(), await registry.network.carried()]
+  const [came, went] = [(after[0]?.in ?? 0) - (before[0]?.in ?? 0), (after[1]?.out ?? 0) - (before[1]?.out ?? 0)]
+  for (const carried of [came, went]) assert.ok(Math.abs(carried - size) < size / 50, `${carried} of ${size} bytes`)
+})
+
 test('Namespace.setNames: a name resolves to all of its addresses, from now on', async () => {
   const resolve = async () => (await a.tryExec('getent', ['ahostsv4', 'swarm.test'])).stdout.match(/^\S+(?= +STREAM)/gm)
   assert.equal(await resolve(), null)
@@ -44,14 +70,16 @@ test('Namespace.setNames: a name resolves to all of its addresses, from now on',
   assert.equal(await resolve(), null)
 })
 
+/** Where the registry has a layer of about that many bytes. */
+async function blobUrl(seed: string, size: number): Promise<string> {
+  const image = await registry.push(await cluster.makeImage({ seed, layers: [size] }), `harness/${seed}:v1`)
+  return `${registry.url}/v2/harness/${seed}/blobs/${image.own.layers[0]?.digest}`
+}
+
 for (const direction of ['in', 'out'] as const) {
   test(`Namespace.shape: ${direction} is bounded until unshape`, async () => {
     const size = 3_000_000
-    const image = await registry.push(
-      await cluster.makeImage({ seed: direction, layers: [size] }),
-      `shape/${direction}:v1`,
-    )
-    const url = `${registry.url}/v2/shape/${direction}/blobs/${image.own.layers[0]?.digest}`
+    const url = await blobUrl(direction, size)
     const seconds = async () =>
       Number(await a.exec('curl', ['--silent', '--output', '/dev/null', '--write-out', '%{time_total}', url]))
     // What A receives is what the registry's host sends.
