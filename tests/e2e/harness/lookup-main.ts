@@ -4,6 +4,7 @@
  */
 import HyperDHT from 'hyperdht'
 import type { Key } from '../../../lib/oci/key.ts'
+import { AnnouncementSeal } from '../../../lib/swarm/seal.ts'
 import { topicOf } from '../../../lib/swarm/topic.ts'
 import type { LookupOrder } from './lookup.ts'
 
@@ -11,10 +12,16 @@ const { swarmKey, nodes, keys }: LookupOrder = JSON.parse(process.argv[2] ?? '')
 // The project's declarations leave the plain constructor out, since mirrors are made with another one.
 const dht: HyperDHT = Reflect.construct(HyperDHT, [{ bootstrap: nodes, ephemeral: true }])
 const found: Record<Key, string[]> = {}
+const seal = new AnnouncementSeal(Buffer.from(swarmKey, 'hex'))
 for (const key of keys) {
+  const topic = topicOf(Buffer.from(swarmKey, 'hex'), key)
   const doors = new Set<string>()
-  for await (const { peers } of dht.lookup(topicOf(Buffer.from(swarmKey, 'hex'), key))) {
-    for (const { relayAddresses } of peers) for (const { host, port } of relayAddresses) doors.add(`${host}:${port}`)
+  for await (const { peers } of dht.lookup(topic)) {
+    for (const { publicKey, relayAddresses } of peers) {
+      const door = seal.open(topic, publicKey, relayAddresses)
+      if (door === undefined) throw new Error(`somebody without the swarm key announced ${key}`)
+      doors.add(`${door.host}:${door.port}`)
+    }
   }
   found[key] = [...doors].sort()
 }
