@@ -1,5 +1,5 @@
 import type { Digest } from '../oci/digest.ts'
-import type { Peer } from '../swarm/router.ts'
+import { addressOf, type Peer } from '../swarm/router.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { Samples } from './samples.ts'
 
@@ -51,8 +51,8 @@ const WEIGHT = 0.3
 const COMPARED_BYTES = 1024 * 1024
 
 interface Known {
-  readonly host: string
-  readonly port: number
+  /** The id of the node there, as far as a Hyperswarm connection has shown. */
+  member: string | undefined
   failures: number
   asideUntil: number
   lastFailure: PeerFailure | undefined
@@ -71,7 +71,8 @@ interface Usual {
 
 /**
  * What this node knows of other nodes' doors: who is put aside, who is fast, and what is usual. In memory, bounded, and
- * never a reason to fail: a peer that nobody has heard of is as good as any.
+ * never a reason to fail: a peer that nobody has heard of is as good as any. Doors are told by their addresses, since what a
+ * node announced before it started again is found under its former id for a while.
  */
 export class PeerHealth {
   readonly #clock: Clock
@@ -79,7 +80,12 @@ export class PeerHealth {
   readonly #longestProbation: number
   readonly #hedge: { readonly least: number; readonly most: number }
   readonly #capacity: number
+  /** By address. */
   readonly #records = new Map<string, Known>()
+  /** The addresses of ids, for Hyperswarm's word. */
+  readonly #addresses = new Map<string, string>()
+  /** The ids whose Hyperswarm connections stand. */
+  readonly #connected = new Map<string, true>()
   readonly #wrong = new Map<string, number>()
   /** Until when peers are put aside by Hyperswarm's word, by id: their doors may not be known yet. */
   readonly #gone = new Map<string, number>()
@@ -96,17 +102,7 @@ export class PeerHealth {
 
   /** It refused, timed out or answered nonsense: it is put aside for all topics, longer each time in a row. */
   failed(peer: Peer, why: PeerFailure): void {
-    const record = this.#of(peer)
-    record.aliveUntil = 0
-    if (record.asideUntil > this.#now) {
-      // Transfers that break off together are one failure of one peer, not many in a row.
-      if (why === 'silent') record.lastFailure = why
-      return
-    }
-    const probation = Math.min(this.#probation * 2 ** record.failures, this.#longestProbation)
-    record.failures++
-    record.asideUntil = this.#now + probation
-    record.lastFailure = why
+    this.#putAside(this.#of(peer), why)
   }
 
   /** It has too much to do (503): it comes last for the time that it asks for. */
@@ -160,18 +156,23 @@ export class PeerHealth {
     return (this.#wrong.get(wrongKey(peer, digest)) ?? 0) > this.#now
   }
 
-  /** Its Hyperswarm connection ended: the node died, or the way to it. */
+  /** Its Hyperswarm connection ended: the node died, or the way to it. A node that has started again in its place is not meant. */
   gone(peerId: string): void {
     remember(this.#gone, peerId, this.#now + this.#probation, this.#capacity)
-    const record = this.#records.get(peerId)
-    if (record !== undefined) this.failed({ id: peerId, host: record.host, port: record.port }, 'silent')
+    this.#connected.delete(peerId)
+    const record = this.#records.get(this.#addresses.get(peerId) ?? '')
+    if (record === undefined || (record.member ?? peerId) !== peerId) return
+    record.member = undefined
+    this.#putAside(record, 'silent')
   }
 
   /** Its Hyperswarm connection stands: what was held against its node before is over. */
   seen(peerId: string): void {
     this.#gone.delete(peerId)
-    const record = this.#records.get(peerId)
+    remember(this.#connected, peerId, true, this.#capacity)
+    const record = this.#records.get(this.#addresses.get(peerId) ?? '')
     if (record === undefined) return
+    record.member = peerId
     record.failures = 0
     record.asideUntil = 0
     record.lastFailure = undefined
@@ -224,6 +225,19 @@ export class PeerHealth {
     return this.#clock.now()
   }
 
+  #putAside(record: Known, why: PeerFailure): void {
+    record.aliveUntil = 0
+    if (record.asideUntil > this.#now) {
+      // Transfers that break off together are one failure of one peer, not many in a row.
+      if (why === 'silent') record.lastFailure = why
+      return
+    }
+    const probation = Math.min(this.#probation * 2 ** record.failures, this.#longestProbation)
+    record.failures++
+    record.asideUntil = this.#now + probation
+    record.lastFailure = why
+  }
+
   /** Smaller is better, the first difference counts. */
   #place(peer: Peer, usual: Usual): readonly number[] {
     const record = this.#find(peer)
@@ -244,16 +258,13 @@ export class PeerHealth {
     return Math.max((record?.headMs ?? usual.head) + (rate === undefined ? 0 : COMPARED_BYTES / rate), 1)
   }
 
-  /** What is known of the peer at this address; another address of the same key is another door. */
   #find(peer: Peer): Known | undefined {
-    const record = this.#records.get(peer.id)
-    return record?.host === peer.host && record.port === peer.port ? record : undefined
+    return this.#records.get(addressOf(peer))
   }
 
   #of(peer: Peer): Known {
     const record = this.#find(peer) ?? {
-      host: peer.host,
-      port: peer.port,
+      member: undefined,
       failures: 0,
       asideUntil: 0,
       lastFailure: undefined,
@@ -263,7 +274,9 @@ export class PeerHealth {
       headMs: undefined,
       rate: undefined,
     }
-    remember(this.#records, peer.id, record, this.#capacity)
+    if (this.#connected.has(peer.id)) record.member = peer.id
+    remember(this.#records, addressOf(peer), record, this.#capacity)
+    remember(this.#addresses, peer.id, addressOf(peer), this.#capacity)
     return record
   }
 }
@@ -281,7 +294,7 @@ function compare(a: readonly number[], b: readonly number[]): number {
 }
 
 function wrongKey(peer: Peer, digest: Digest): string {
-  return `${peer.id} ${digest}`
+  return `${addressOf(peer)} ${digest}`
 }
 
 /** Puts the entry last, and drops the first if there are too many. */
