@@ -1,7 +1,8 @@
 import type { Digest } from '../oci/digest.ts'
 import { addressOf, type Peer } from '../swarm/router.ts'
+import { BoundedMap } from './bounded-map.ts'
 import { type Clock, systemClock } from './clock.ts'
-import { Samples } from './samples.ts'
+import { type HedgeBounds, Pace, type Usual } from './pace.ts'
 
 /**
  * Why a peer failed. `unreachable`: it refused the connection or closed it, which costs nothing to find out again.
@@ -16,7 +17,7 @@ export interface PeerHealthOptions {
   /** Longest probation in milliseconds. */
   readonly longestProbation?: number
   /** Shortest and longest hedging delay in milliseconds. */
-  readonly hedge?: { readonly least: number; readonly most: number }
+  readonly hedge?: HedgeBounds
   /** How many peers, and how many pairs of peer and wrong digest, are remembered; the longest unused go first. */
   readonly capacity?: number
 }
@@ -24,13 +25,6 @@ export interface PeerHealthOptions {
 /** A mirror's pod that restarts is back within seconds; a pull of an image asks for some ten blobs in that time. */
 const PROBATION = 1_000
 const LONGEST_PROBATION = 30_000
-/**
- * A head takes 1 ms within a rack and some 10 ms on a busy node: asking a second peer sooner would double the requests
- * for nothing. A fifth of a second is what a pull of ten blobs can lose to each without anybody noticing.
- */
-const HEDGE = { least: 10, most: 200 } as const
-/** The delay until anything was measured, in milliseconds. */
-const FIRST_HEDGE = 50
 /** Nodes of the largest clusters that Kubernetes supports. */
 const CAPACITY = 5_000
 /** For how long wrong content of a digest is held against a peer, in milliseconds: disks are repaired, blobs pulled anew. */
@@ -41,10 +35,6 @@ const SUSPECT_TIME = 60_000
 const LONGEST_BUSY = 10_000
 /** How long Hyperswarm's or an answer's word that a peer lives counts, in milliseconds. */
 const ALIVE_TIME = 60_000
-/** Measurements that count, of heads and of rates: enough for a 95th percentile, few enough to follow the network's mood. */
-const SAMPLES = 64
-/** Rates below which nobody can say what is usual. */
-const LEAST_RATES = 4
 /** Weight of the newest measurement in a peer's own average. */
 const WEIGHT = 0.3
 /** What a peer's rate is compared by: the time that it takes for this many bytes, a middling layer's part. */
@@ -64,11 +54,6 @@ interface Known {
   rate: number | undefined
 }
 
-interface Usual {
-  readonly head: number
-  readonly rate: number | undefined
-}
-
 /**
  * What this node knows of other nodes' doors: who is put aside, who is fast, and what is usual. In memory, bounded, and
  * never a reason to fail: a peer that nobody has heard of is as good as any. Doors are told by their addresses, since what a
@@ -78,26 +63,29 @@ export class PeerHealth {
   readonly #clock: Clock
   readonly #probation: number
   readonly #longestProbation: number
-  readonly #hedge: { readonly least: number; readonly most: number }
-  readonly #capacity: number
+  readonly #pace: Pace
   /** By address. */
-  readonly #records = new Map<string, Known>()
+  readonly #records: BoundedMap<Known>
   /** The addresses of ids, for Hyperswarm's word. */
-  readonly #addresses = new Map<string, string>()
+  readonly #addresses: BoundedMap<string>
   /** The ids whose Hyperswarm connections stand. */
-  readonly #connected = new Map<string, true>()
-  readonly #wrong = new Map<string, number>()
+  readonly #connected: BoundedMap<true>
+  /** Until when content of a digest is held against a door, by {@link wrongKey}. */
+  readonly #wrong: BoundedMap<number>
   /** Until when peers are put aside by Hyperswarm's word, by id: their doors may not be known yet. */
-  readonly #gone = new Map<string, number>()
-  readonly #heads = new Samples(SAMPLES)
-  readonly #rates = new Samples(SAMPLES)
+  readonly #gone: BoundedMap<number>
 
   constructor(options: PeerHealthOptions = {}, clock: Clock = systemClock) {
     this.#clock = clock
     this.#probation = options.probation ?? PROBATION
     this.#longestProbation = options.longestProbation ?? LONGEST_PROBATION
-    this.#hedge = options.hedge ?? HEDGE
-    this.#capacity = options.capacity ?? CAPACITY
+    this.#pace = new Pace(options.hedge)
+    const capacity = options.capacity ?? CAPACITY
+    this.#records = new BoundedMap(capacity)
+    this.#addresses = new BoundedMap(capacity)
+    this.#connected = new BoundedMap(capacity)
+    this.#wrong = new BoundedMap(capacity)
+    this.#gone = new BoundedMap(capacity)
   }
 
   /** It refused, timed out or answered nonsense: it is put aside for all topics, longer each time in a row. */
@@ -118,7 +106,7 @@ export class PeerHealth {
     record.lastFailure = undefined
     record.aliveUntil = this.#now + ALIVE_TIME
     record.headMs = average(record.headMs, headMs)
-    this.#heads.add(headMs)
+    this.#pace.addHead(headMs)
     this.#gone.delete(peer.id)
   }
 
@@ -126,7 +114,7 @@ export class PeerHealth {
   outrun(peer: Peer, waitedMs: number): void {
     const record = this.#of(peer)
     record.headMs = Math.max(average(record.headMs, waitedMs), record.headMs ?? 0)
-    this.#heads.add(waitedMs)
+    this.#pace.addHead(waitedMs)
   }
 
   /** It gave that many bytes in the milliseconds in which bytes were waited for. */
@@ -134,7 +122,7 @@ export class PeerHealth {
     const rate = bytes / Math.max(ms, 1)
     const record = this.#of(peer)
     record.rate = average(record.rate, rate)
-    this.#rates.add(rate)
+    this.#pace.addRate(rate)
   }
 
   /** One of its answers proved the swarm key. */
@@ -149,7 +137,7 @@ export class PeerHealth {
    */
   wrongContent(peer: Peer, digest: Digest, isSuspect = false): void {
     const time = isSuspect ? SUSPECT_TIME : WRONG_CONTENT_TIME
-    remember(this.#wrong, wrongKey(peer, digest), this.#now + time, this.#capacity)
+    this.#wrong.set(wrongKey(peer, digest), this.#now + time)
   }
 
   isWrong(peer: Peer, digest: Digest): boolean {
@@ -158,7 +146,7 @@ export class PeerHealth {
 
   /** Its Hyperswarm connection ended: the node died, or the way to it. A node that has started again in its place is not meant. */
   gone(peerId: string): void {
-    remember(this.#gone, peerId, this.#now + this.#probation, this.#capacity)
+    this.#gone.set(peerId, this.#now + this.#probation)
     this.#connected.delete(peerId)
     const record = this.#records.get(this.#addresses.get(peerId) ?? '')
     if (record === undefined || (record.member ?? peerId) !== peerId) return
@@ -169,7 +157,7 @@ export class PeerHealth {
   /** Its Hyperswarm connection stands: what was held against its node before is over. */
   seen(peerId: string): void {
     this.#gone.delete(peerId)
-    remember(this.#connected, peerId, true, this.#capacity)
+    this.#connected.set(peerId, true)
     const record = this.#records.get(this.#addresses.get(peerId) ?? '')
     if (record === undefined) return
     record.member = peerId
@@ -187,7 +175,7 @@ export class PeerHealth {
 
   /** Whether asking it although it is put aside costs no time worth speaking of: it refuses at once or works again. */
   isCheapToTry(peer: Peer): boolean {
-    return !this.#gone.has(peer.id) && this.#find(peer)?.lastFailure === 'unreachable'
+    return this.#gone.get(peer.id) === undefined && this.#find(peer)?.lastFailure === 'unreachable'
   }
 
   /**
@@ -195,23 +183,19 @@ export class PeerHealth {
    * which nothing stands stay in the order in which they were found, which is random, so that load spreads.
    */
   rank(peers: readonly Peer[]): Peer[] {
-    const usual = { head: this.#heads.quantile(0.5) ?? 1, rate: this.#rates.quantile(0.5) }
+    const { usual } = this.#pace
     const places = peers.map((peer) => ({ peer, place: this.#place(peer, usual) }))
     return places.sort((a, b) => compare(a.place, b.place)).map(({ peer }) => peer)
   }
 
-  /**
-   * How long to wait for a head before the next peer is asked too, in milliseconds: the 95th percentile of what heads
-   * took lately, so that about one request in twenty is asked twice (Dean and Barroso, "The Tail at Scale", 2013).
-   */
+  /** How long to wait for a head before the next peer is asked too, in milliseconds. */
   hedgeDelay(): number {
-    const usual = this.#heads.quantile(0.95) ?? FIRST_HEDGE
-    return Math.min(Math.max(usual, this.#hedge.least), this.#hedge.most)
+    return this.#pace.hedgeDelay()
   }
 
   /** Bytes per millisecond that peers usually give; `undefined` before there are enough measurements to say. */
   usualRate(): number | undefined {
-    return this.#rates.size < LEAST_RATES ? undefined : this.#rates.quantile(0.5)
+    return this.#pace.usualRate()
   }
 
   /** How many peers are put aside at this moment. */
@@ -274,9 +258,9 @@ export class PeerHealth {
       headMs: undefined,
       rate: undefined,
     }
-    if (this.#connected.has(peer.id)) record.member = peer.id
-    remember(this.#records, addressOf(peer), record, this.#capacity)
-    remember(this.#addresses, peer.id, addressOf(peer), this.#capacity)
+    if (this.#connected.get(peer.id) === true) record.member = peer.id
+    this.#records.set(addressOf(peer), record)
+    this.#addresses.set(peer.id, addressOf(peer))
     return record
   }
 }
@@ -295,12 +279,4 @@ function compare(a: readonly number[], b: readonly number[]): number {
 
 function wrongKey(peer: Peer, digest: Digest): string {
   return `${addressOf(peer)} ${digest}`
-}
-
-/** Puts the entry last, and drops the first if there are too many. */
-function remember<V>(map: Map<string, V>, key: string, value: V, capacity: number): void {
-  map.delete(key)
-  map.set(key, value)
-  const oldest = map.keys().next()
-  if (map.size > capacity && !oldest.done) map.delete(oldest.value)
 }
