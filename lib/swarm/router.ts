@@ -10,6 +10,11 @@ export interface Peer {
   readonly port: number
 }
 
+/** The peer door's address: what a node that was started again has in common with its former self. */
+export function addressOf({ host, port }: Peer): string {
+  return `${host}:${port}`
+}
+
 /** Who has what. One implementation on Hyperswarm, one in memory for tests, one suite for both. */
 export interface Router {
   /** Whether lookups work: the node has joined, or has found itself to be the first. */

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
-import type { Peer, Router } from '../swarm/router.ts'
+import { addressOf, type Peer, type Router } from '../swarm/router.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { eagerly } from './eagerly.ts'
 import type { PeerHealth } from './peer-health.ts'
@@ -16,13 +16,16 @@ export interface CandidatesDependencies {
 }
 
 /**
- * The peers that announced a key, as one lookup finds them, each given once and the best of those known first. Peers that
+ * The peers that announced a key, as one lookup finds them, the best of those known first. Each door is given once, even if
+ * it is found under several ids: a node that was started again is found under its former one, too, for a while. Peers that
  * are put aside come last, when nobody else is left to be found, and only if trying them costs nothing.
  */
 export class Candidates {
   readonly #health: PeerHealth
   readonly #suits: (peer: Peer) => boolean
   readonly #stop = new AbortController()
+  /** Addresses. */
+  readonly #given = new Set<string>()
   #known: Peer[] = []
   #ended = false
   #news = Promise.withResolvers<void>()
@@ -67,6 +70,7 @@ export class Candidates {
     try {
       for await (const peer of eagerly(router.lookup(key, this.#stop.signal), this.#stop.signal)) {
         if (found++ === 0) onLookup?.(clock.now() - startedAt, true)
+        if (this.#given.has(addressOf(peer))) continue
         this.#known.push(peer)
         this.#tell()
       }
@@ -86,7 +90,10 @@ export class Candidates {
 
   #take(may: (peer: Peer) => boolean): Peer | undefined {
     const best = this.#health.rank(this.#known.filter((peer) => this.#suits(peer) && may(peer)))[0]
-    if (best !== undefined) this.#known = this.#known.filter((peer) => peer !== best)
+    if (best === undefined) return undefined
+    const door = addressOf(best)
+    this.#given.add(door)
+    this.#known = this.#known.filter((peer) => addressOf(peer) !== door)
     return best
   }
 }

@@ -3,7 +3,7 @@ import type { Descriptor } from '../oci/descriptor.ts'
 import { MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
 import type { BlobTarget } from '../oci/path.ts'
 import { type ByteRange, lengthOf, parseRange } from '../oci/range.ts'
-import type { ByteSource } from '../runtime/byte-source.ts'
+import { type ByteSource, bytesSource } from '../runtime/byte-source.ts'
 import type { PeerRequest } from './ask.ts'
 import { Flows, type OpenFlow } from './flows.ts'
 import { PeerError } from './peer-error.ts'
@@ -42,9 +42,9 @@ export interface PeerContentOptions extends TransferOptions {
   readonly totalWindow?: number
 }
 
-/** What a second request for the same blob may come later by, on a fast network: a few milliseconds. */
+/** A millisecond of a fast network, a tenth of a second of a slow one: by that much a second request may come later. */
 const WINDOW = 1024 * 1024
-const TOTAL_WINDOW = 16 * 1024 * 1024
+const TOTAL_WINDOW = 8 * 1024 * 1024
 /**
  * Blobs up to this size are read whole and verified before their first byte is sent, as manifests are: then wrong content
  * costs a question to another peer, not the pull. Configs are a few KiB; what is held is little even for many at a time.
@@ -82,7 +82,7 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
         const bytes = await readWhole(transfer, opened, MANIFEST_SIZE_LIMIT, signal)
         if (bytes === undefined) continue
         transfer.finish('complete')
-        return { kind: 'content', descriptor: opened.head.descriptor, range: undefined, body: sourceOf(bytes) }
+        return { kind: 'content', descriptor: opened.head.descriptor, range: undefined, body: bytesSource(bytes) }
       }
     })
   }
@@ -102,7 +102,7 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
         const bytes = await readWhole(transfer, opened, SMALL_BLOB, signal)
         if (bytes === undefined) continue
         transfer.finish('complete')
-        return share(target, descriptor, sourceOf(bytes), undefined, signal)
+        return share(target, descriptor, bytesSource(bytes), undefined, signal)
       }
     })
   }
@@ -246,18 +246,4 @@ function asksForWhole(range: string | undefined): boolean {
   const requested = parseRange(range, Number.MAX_SAFE_INTEGER)
   if (requested.kind !== 'part') return requested.kind === 'whole'
   return requested.range.start === 0 && requested.range.end === Number.MAX_SAFE_INTEGER - 1
-}
-
-function sourceOf(bytes: Uint8Array): ByteSource {
-  let rest: Uint8Array | undefined = bytes.length > 0 ? bytes : undefined
-  return {
-    async next() {
-      const chunk = rest
-      rest = undefined
-      return chunk
-    },
-    async cancel() {
-      rest = undefined
-    },
-  }
 }

@@ -1,7 +1,8 @@
 import type { Digest } from '../oci/digest.ts'
-import type { Peer } from '../swarm/router.ts'
+import { addressOf, type Peer } from '../swarm/router.ts'
+import { BoundedMap } from './bounded-map.ts'
 import { type Clock, systemClock } from './clock.ts'
-import { Samples } from './samples.ts'
+import { type HedgeBounds, Pace, type Usual } from './pace.ts'
 
 /**
  * Why a peer failed. `unreachable`: it refused the connection or closed it, which costs nothing to find out again.
@@ -16,7 +17,7 @@ export interface PeerHealthOptions {
   /** Longest probation in milliseconds. */
   readonly longestProbation?: number
   /** Shortest and longest hedging delay in milliseconds. */
-  readonly hedge?: { readonly least: number; readonly most: number }
+  readonly hedge?: HedgeBounds
   /** How many peers, and how many pairs of peer and wrong digest, are remembered; the longest unused go first. */
   readonly capacity?: number
 }
@@ -24,13 +25,6 @@ export interface PeerHealthOptions {
 /** A mirror's pod that restarts is back within seconds; a pull of an image asks for some ten blobs in that time. */
 const PROBATION = 1_000
 const LONGEST_PROBATION = 30_000
-/**
- * A head takes 1 ms within a rack and some 10 ms on a busy node: asking a second peer sooner would double the requests
- * for nothing. A fifth of a second is what a pull of ten blobs can lose to each without anybody noticing.
- */
-const HEDGE = { least: 10, most: 200 } as const
-/** The delay until anything was measured, in milliseconds. */
-const FIRST_HEDGE = 50
 /** Nodes of the largest clusters that Kubernetes supports. */
 const CAPACITY = 5_000
 /** For how long wrong content of a digest is held against a peer, in milliseconds: disks are repaired, blobs pulled anew. */
@@ -41,18 +35,14 @@ const SUSPECT_TIME = 60_000
 const LONGEST_BUSY = 10_000
 /** How long Hyperswarm's or an answer's word that a peer lives counts, in milliseconds. */
 const ALIVE_TIME = 60_000
-/** Measurements that count, of heads and of rates: enough for a 95th percentile, few enough to follow the network's mood. */
-const SAMPLES = 64
-/** Rates below which nobody can say what is usual. */
-const LEAST_RATES = 4
 /** Weight of the newest measurement in a peer's own average. */
 const WEIGHT = 0.3
 /** What a peer's rate is compared by: the time that it takes for this many bytes, a middling layer's part. */
 const COMPARED_BYTES = 1024 * 1024
 
 interface Known {
-  readonly host: string
-  readonly port: number
+  /** The id of the node there, as far as a Hyperswarm connection has shown. */
+  member: string | undefined
   failures: number
   asideUntil: number
   lastFailure: PeerFailure | undefined
@@ -64,49 +54,43 @@ interface Known {
   rate: number | undefined
 }
 
-interface Usual {
-  readonly head: number
-  readonly rate: number | undefined
-}
-
 /**
  * What this node knows of other nodes' doors: who is put aside, who is fast, and what is usual. In memory, bounded, and
- * never a reason to fail: a peer that nobody has heard of is as good as any.
+ * never a reason to fail: a peer that nobody has heard of is as good as any. Doors are told by their addresses, since what a
+ * node announced before it started again is found under its former id for a while.
  */
 export class PeerHealth {
   readonly #clock: Clock
   readonly #probation: number
   readonly #longestProbation: number
-  readonly #hedge: { readonly least: number; readonly most: number }
-  readonly #capacity: number
-  readonly #records = new Map<string, Known>()
-  readonly #wrong = new Map<string, number>()
+  readonly #pace: Pace
+  /** By address. */
+  readonly #records: BoundedMap<Known>
+  /** The addresses of ids, for Hyperswarm's word. */
+  readonly #addresses: BoundedMap<string>
+  /** The ids whose Hyperswarm connections stand. */
+  readonly #connected: BoundedMap<true>
+  /** Until when content of a digest is held against a door, by {@link wrongKey}. */
+  readonly #wrong: BoundedMap<number>
   /** Until when peers are put aside by Hyperswarm's word, by id: their doors may not be known yet. */
-  readonly #gone = new Map<string, number>()
-  readonly #heads = new Samples(SAMPLES)
-  readonly #rates = new Samples(SAMPLES)
+  readonly #gone: BoundedMap<number>
 
   constructor(options: PeerHealthOptions = {}, clock: Clock = systemClock) {
     this.#clock = clock
     this.#probation = options.probation ?? PROBATION
     this.#longestProbation = options.longestProbation ?? LONGEST_PROBATION
-    this.#hedge = options.hedge ?? HEDGE
-    this.#capacity = options.capacity ?? CAPACITY
+    this.#pace = new Pace(options.hedge)
+    const capacity = options.capacity ?? CAPACITY
+    this.#records = new BoundedMap(capacity)
+    this.#addresses = new BoundedMap(capacity)
+    this.#connected = new BoundedMap(capacity)
+    this.#wrong = new BoundedMap(capacity)
+    this.#gone = new BoundedMap(capacity)
   }
 
   /** It refused, timed out or answered nonsense: it is put aside for all topics, longer each time in a row. */
   failed(peer: Peer, why: PeerFailure): void {
-    const record = this.#of(peer)
-    record.aliveUntil = 0
-    if (record.asideUntil > this.#now) {
-      // Transfers that break off together are one failure of one peer, not many in a row.
-      if (why === 'silent') record.lastFailure = why
-      return
-    }
-    const probation = Math.min(this.#probation * 2 ** record.failures, this.#longestProbation)
-    record.failures++
-    record.asideUntil = this.#now + probation
-    record.lastFailure = why
+    this.#putAside(this.#of(peer), why)
   }
 
   /** It has too much to do (503): it comes last for the time that it asks for. */
@@ -122,7 +106,7 @@ export class PeerHealth {
     record.lastFailure = undefined
     record.aliveUntil = this.#now + ALIVE_TIME
     record.headMs = average(record.headMs, headMs)
-    this.#heads.add(headMs)
+    this.#pace.addHead(headMs)
     this.#gone.delete(peer.id)
   }
 
@@ -130,7 +114,7 @@ export class PeerHealth {
   outrun(peer: Peer, waitedMs: number): void {
     const record = this.#of(peer)
     record.headMs = Math.max(average(record.headMs, waitedMs), record.headMs ?? 0)
-    this.#heads.add(waitedMs)
+    this.#pace.addHead(waitedMs)
   }
 
   /** It gave that many bytes in the milliseconds in which bytes were waited for. */
@@ -138,7 +122,7 @@ export class PeerHealth {
     const rate = bytes / Math.max(ms, 1)
     const record = this.#of(peer)
     record.rate = average(record.rate, rate)
-    this.#rates.add(rate)
+    this.#pace.addRate(rate)
   }
 
   /** One of its answers proved the swarm key. */
@@ -153,25 +137,30 @@ export class PeerHealth {
    */
   wrongContent(peer: Peer, digest: Digest, isSuspect = false): void {
     const time = isSuspect ? SUSPECT_TIME : WRONG_CONTENT_TIME
-    remember(this.#wrong, wrongKey(peer, digest), this.#now + time, this.#capacity)
+    this.#wrong.set(wrongKey(peer, digest), this.#now + time)
   }
 
   isWrong(peer: Peer, digest: Digest): boolean {
     return (this.#wrong.get(wrongKey(peer, digest)) ?? 0) > this.#now
   }
 
-  /** Its Hyperswarm connection ended: the node died, or the way to it. */
+  /** Its Hyperswarm connection ended: the node died, or the way to it. A node that has started again in its place is not meant. */
   gone(peerId: string): void {
-    remember(this.#gone, peerId, this.#now + this.#probation, this.#capacity)
-    const record = this.#records.get(peerId)
-    if (record !== undefined) this.failed({ id: peerId, host: record.host, port: record.port }, 'silent')
+    this.#gone.set(peerId, this.#now + this.#probation)
+    this.#connected.delete(peerId)
+    const record = this.#records.get(this.#addresses.get(peerId) ?? '')
+    if (record === undefined || (record.member ?? peerId) !== peerId) return
+    record.member = undefined
+    this.#putAside(record, 'silent')
   }
 
   /** Its Hyperswarm connection stands: what was held against its node before is over. */
   seen(peerId: string): void {
     this.#gone.delete(peerId)
-    const record = this.#records.get(peerId)
+    this.#connected.set(peerId, true)
+    const record = this.#records.get(this.#addresses.get(peerId) ?? '')
     if (record === undefined) return
+    record.member = peerId
     record.failures = 0
     record.asideUntil = 0
     record.lastFailure = undefined
@@ -186,7 +175,7 @@ export class PeerHealth {
 
   /** Whether asking it although it is put aside costs no time worth speaking of: it refuses at once or works again. */
   isCheapToTry(peer: Peer): boolean {
-    return !this.#gone.has(peer.id) && this.#find(peer)?.lastFailure === 'unreachable'
+    return this.#gone.get(peer.id) === undefined && this.#find(peer)?.lastFailure === 'unreachable'
   }
 
   /**
@@ -194,23 +183,19 @@ export class PeerHealth {
    * which nothing stands stay in the order in which they were found, which is random, so that load spreads.
    */
   rank(peers: readonly Peer[]): Peer[] {
-    const usual = { head: this.#heads.quantile(0.5) ?? 1, rate: this.#rates.quantile(0.5) }
+    const { usual } = this.#pace
     const places = peers.map((peer) => ({ peer, place: this.#place(peer, usual) }))
     return places.sort((a, b) => compare(a.place, b.place)).map(({ peer }) => peer)
   }
 
-  /**
-   * How long to wait for a head before the next peer is asked too, in milliseconds: the 95th percentile of what heads
-   * took lately, so that about one request in twenty is asked twice (Dean and Barroso, "The Tail at Scale", 2013).
-   */
+  /** How long to wait for a head before the next peer is asked too, in milliseconds. */
   hedgeDelay(): number {
-    const usual = this.#heads.quantile(0.95) ?? FIRST_HEDGE
-    return Math.min(Math.max(usual, this.#hedge.least), this.#hedge.most)
+    return this.#pace.hedgeDelay()
   }
 
   /** Bytes per millisecond that peers usually give; `undefined` before there are enough measurements to say. */
   usualRate(): number | undefined {
-    return this.#rates.size < LEAST_RATES ? undefined : this.#rates.quantile(0.5)
+    return this.#pace.usualRate()
   }
 
   /** How many peers are put aside at this moment. */
@@ -222,6 +207,19 @@ export class PeerHealth {
 
   get #now(): number {
     return this.#clock.now()
+  }
+
+  #putAside(record: Known, why: PeerFailure): void {
+    record.aliveUntil = 0
+    if (record.asideUntil > this.#now) {
+      // Transfers that break off together are one failure of one peer, not many in a row.
+      if (why === 'silent') record.lastFailure = why
+      return
+    }
+    const probation = Math.min(this.#probation * 2 ** record.failures, this.#longestProbation)
+    record.failures++
+    record.asideUntil = this.#now + probation
+    record.lastFailure = why
   }
 
   /** Smaller is better, the first difference counts. */
@@ -244,16 +242,13 @@ export class PeerHealth {
     return Math.max((record?.headMs ?? usual.head) + (rate === undefined ? 0 : COMPARED_BYTES / rate), 1)
   }
 
-  /** What is known of the peer at this address; another address of the same key is another door. */
   #find(peer: Peer): Known | undefined {
-    const record = this.#records.get(peer.id)
-    return record?.host === peer.host && record.port === peer.port ? record : undefined
+    return this.#records.get(addressOf(peer))
   }
 
   #of(peer: Peer): Known {
     const record = this.#find(peer) ?? {
-      host: peer.host,
-      port: peer.port,
+      member: undefined,
       failures: 0,
       asideUntil: 0,
       lastFailure: undefined,
@@ -263,7 +258,9 @@ export class PeerHealth {
       headMs: undefined,
       rate: undefined,
     }
-    remember(this.#records, peer.id, record, this.#capacity)
+    if (this.#connected.get(peer.id) === true) record.member = peer.id
+    this.#records.set(addressOf(peer), record)
+    this.#addresses.set(peer.id, addressOf(peer))
     return record
   }
 }
@@ -281,13 +278,5 @@ function compare(a: readonly number[], b: readonly number[]): number {
 }
 
 function wrongKey(peer: Peer, digest: Digest): string {
-  return `${peer.id} ${digest}`
-}
-
-/** Puts the entry last, and drops the first if there are too many. */
-function remember<V>(map: Map<string, V>, key: string, value: V, capacity: number): void {
-  map.delete(key)
-  map.set(key, value)
-  const oldest = map.keys().next()
-  if (map.size > capacity && !oldest.done) map.delete(oldest.value)
+  return `${addressOf(peer)} ${digest}`
 }

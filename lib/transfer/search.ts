@@ -2,7 +2,7 @@ import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Digest } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
-import type { Peer, Router } from '../swarm/router.ts'
+import { addressOf, type Peer, type Router } from '../swarm/router.ts'
 import { ask, type PeerHead, type PeerRequest } from './ask.ts'
 import { Candidates } from './candidates.ts'
 import { type Clock, systemClock } from './clock.ts'
@@ -45,6 +45,7 @@ export class Search {
   readonly #options: SearchOptions
   readonly #target: PeerRequest['target']
   readonly #clock: Clock
+  /** Addresses. */
   readonly #avoided = new Set<string>()
   #candidates: Candidates | undefined
   #lookups = 0
@@ -64,7 +65,7 @@ export class Search {
 
   /** Does not ask this peer again. */
   avoid(peer: Peer): void {
-    this.#avoided.add(peer.id)
+    this.#avoided.add(addressOf(peer))
   }
 
   /**
@@ -103,7 +104,7 @@ export class Search {
       { ...this.#dependencies, onLookup },
       targetKey(this.#target),
       this.#options.lookupTimeout,
-      (peer) => !this.#avoided.has(peer.id) && (digest === undefined || !health.isWrong(peer, digest)),
+      (peer) => !this.#avoided.has(addressOf(peer)) && (digest === undefined || !health.isWrong(peer, digest)),
     )
   }
 

@@ -8,7 +8,7 @@ import { Report } from './support/report.ts'
 
 const MB = 1_000_000
 /** One layer: what upstream is asked for can be told to the byte. */
-const LAYER = 80 * MB
+const LAYER = 60 * MB
 /** What each holder may send, in bytes per second. */
 const RATE = 20 * MB
 const MIDDLE = 10 * MB
@@ -29,7 +29,7 @@ before(async () => {
 })
 
 afterEach(startHolders)
-after(() => report.print('A pull of 80 MB whose peers all vanish'))
+after(() => report.print('A pull of 60 MB whose peers all vanish'))
 
 const killHolders = () => Promise.all(holders.map(({ mirror }) => mirror.kill()))
 

@@ -81,6 +81,30 @@ test('PeerHealth takes another address of the same key for another door', () => 
   assert.equal(health.isAside({ ...A, port: 5_002 }), false)
 })
 
+test('PeerHealth knows a door again whose node was started again under another id', () => {
+  const { health } = make()
+  const former = { ...A, id: 'f'.repeat(64) }
+  health.failed(former, 'silent')
+  health.wrongContent(former, DIGEST)
+  assert.deepEqual([health.isAside(A), health.isWrong(A, DIGEST)], [true, true])
+  health.seen(A.id)
+  health.answered(A, 1)
+  assert.equal(health.isAside(former), false)
+})
+
+test('PeerHealth puts nobody aside because the connection of its former self ended', () => {
+  const { health } = make()
+  const former = { ...A, id: 'f'.repeat(64) }
+  health.answered(former, 1)
+  health.seen(former.id)
+  health.seen(A.id)
+  health.answered(A, 1)
+  health.gone(former.id)
+  assert.equal(health.isAside(A), false)
+  health.gone(A.id)
+  assert.deepEqual([health.isAside(A), health.isAside(former)], [true, true])
+})
+
 test('PeerHealth holds wrong content against a peer for that digest alone, and a suspicion for a shorter time', async () => {
   const { health, clock } = make()
   health.wrongContent(A, DIGEST)
