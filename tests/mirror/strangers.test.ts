@@ -1,0 +1,182 @@
+/** What strangers can do to mirrors that they reach: nothing but cost a little. */
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { test } from 'node:test'
+import HyperDHT from 'hyperdht'
+import { digestKey, tagKey } from '../../lib/oci/key.ts'
+import { runtimeName } from '../../lib/runtime/name.ts'
+import type { NodeAddress } from '../../lib/swarm/bootstrap.ts'
+import { AnnouncementSeal } from '../../lib/swarm/seal.ts'
+import { topicOf } from '../../lib/swarm/topic.ts'
+import { createCredentials } from '../../lib/transfer/credentials.ts'
+import { UDX } from '../../lib/udx/index.ts'
+import { ticketFor } from '../fixtures/credentials.ts'
+import { exchange, requestText } from '../fixtures/http.ts'
+import { digestOf, type Image, makeImage } from '../fixtures/image.ts'
+import { layerPath, portOf, TAG_PATH, withMirrors } from '../fixtures/mirrors.ts'
+import { freePort } from '../fixtures/swarm.ts'
+import { waitFor } from '../fixtures/wait.ts'
+
+const KEY = new Uint8Array(32).fill(21)
+const KEY_TEXT = Buffer.from(KEY).toString('hex')
+const OTHER_KEY = new Uint8Array(32).fill(22)
+const image = makeImage({ layers: 1, layerSize: 200_000 })
+const LAYER = image.contents.at(-1)?.descriptor ?? assert.fail('no layer')
+
+/** Pulls the layer through a registry door; whatever is not the right content fails. */
+async function pull(registry: string, of: Image = image): Promise<void> {
+  const response = await fetch(`http://${registry}${layerPath(of)}`)
+  const body = new Uint8Array(await response.arrayBuffer())
+  assert.equal(response.status, 200)
+  assert.equal(response.headers.get('x-swarmirror-source'), 'peer')
+  assert.equal(digestOf(body), of.contents.at(-1)?.descriptor.digest)
+}
+
+const status = async (registry: string, path: string) => {
+  const response = await fetch(`http://${registry}${path}`)
+  await response.arrayBuffer()
+  return response.status
+}
+
+test('mirror shows a stranger at its peer door nothing, whatever the stranger knows', async () => {
+  await withMirrors(async ({ start }) => {
+    const holder = await start(image, { 'swarm-key': KEY_TEXT })
+    const port = portOf(holder.peer)
+    const member = createCredentials([KEY])
+    const long = createCredentials([KEY], { now: () => Date.now() - 10 * 60_000 })
+    const path = layerPath(image)
+    assert.equal((await exchange(port, requestText('GET', path, ticketFor(path, 'GET', member)?.headers))).status, 200)
+    const missing = path.replace(LAYER.digest, digestOf(Buffer.from('nobody has this')))
+    const answers = new Set<string>()
+    for (const [asked, headers] of [
+      [path, {}],
+      [missing, {}],
+      [TAG_PATH, {}],
+      ['/v2/', {}],
+      [path, ticketFor(path, 'GET', createCredentials([OTHER_KEY]))?.headers],
+      [path, ticketFor(path, 'GET', createCredentials([new Uint8Array(32)]))?.headers],
+      [path, ticketFor(missing, 'GET', member)?.headers],
+      [path, ticketFor(path, 'HEAD', member)?.headers],
+      [path, ticketFor(path, 'GET', long)?.headers],
+      [missing, ticketFor(missing, 'GET', long)?.headers],
+    ] as const) {
+      const { status: code, body, headers: told } = await exchange(port, requestText('GET', asked, headers))
+      const { date, connection, 'keep-alive': kept, ...rest } = told
+      answers.add(JSON.stringify([code, rest, body.toString()]))
+    }
+    assert.equal(answers.size, 1, [...answers].join('\n'))
+    assert.match([...answers][0] ?? '', /^\[403,/)
+  })
+})
+
+async function isAnnounced(dht: HyperDHT, topic: Uint8Array, publicKey: Uint8Array): Promise<boolean> {
+  for await (const { peers } of dht.lookup(topic)) {
+    if (peers.some((peer: { readonly publicKey: Uint8Array }) => Buffer.from(peer.publicKey).equals(publicKey)))
+      return true
+  }
+  return false
+}
+
+test('mirror asks no stranger that has announced itself, even to the right topics', async () => {
+  await withMirrors(async ({ start }) => {
+    const holder = await start(undefined, { 'swarm-key': KEY_TEXT })
+    const asker = await start(undefined, { 'swarm-key': KEY_TEXT, bootstrap: holder.peer })
+    // A door that would answer anybody anything, and an honest node of the DHT, which learns topics by being one.
+    let requests = 0
+    const sockets = new Set<Socket>()
+    const door = createServer((_, outgoing) => {
+      requests++
+      outgoing.end('what strangers serve')
+    })
+    door.on('connection', (socket) => sockets.add(socket))
+    await new Promise<void>((resolve) => door.listen(0, '127.0.0.1', resolve))
+    const address = { host: '127.0.0.1', port: (door.address() as AddressInfo).port }
+    const dht = HyperDHT.bootstrapper(await freePort(), '127.0.0.1', {
+      host: '127.0.0.1',
+      bootstrap: [{ host: '127.0.0.1', port: portOf(holder.peer) }],
+      ...(runtimeName === 'node' ? {} : { udx: new UDX() }),
+    })
+    try {
+      await dht.fullyBootstrapped()
+      const seal = new AnnouncementSeal(KEY)
+      const guess = new AnnouncementSeal(OTHER_KEY)
+      for (const [key, path] of [
+        [digestKey(LAYER.digest), layerPath(image)],
+        [tagKey({ registry: 'registry.example', repository: 'team/app', tag: '1' }), TAG_PATH],
+      ] as const) {
+        const topic = topicOf(KEY, key)
+        // A node keeps the first record of a key for minutes, so each announcement is made with a key of its own.
+        const announce = async (addressesOf: (publicKey: Uint8Array) => readonly NodeAddress[]) => {
+          const keyPair = HyperDHT.keyPair()
+          await dht.announce(topic, keyPair, addressesOf(keyPair.publicKey)).finished()
+          assert.ok(await isAnnounced(dht, topic, keyPair.publicKey), 'the announcement is there to be found')
+          assert.equal(await status(asker.registry, path), 404)
+        }
+        await announce(() => [address])
+        await announce(() => [address, address, address])
+        await announce((publicKey) => guess.seal(topic, publicKey, address))
+        assert.deepEqual([requests, sockets.size], [0, 0], 'the stranger was not even connected to')
+        // Where a member's address has come to belong to a stranger, its announcement still counts: it is asked then, and not believed.
+        await announce((publicKey) => seal.seal(topic, publicKey, address))
+        // Who was not believed once is left alone for a while, at that address.
+        await waitFor('the stranger is asked', async () => {
+          assert.equal(await status(asker.registry, path), 404)
+          return requests > 0
+        })
+        requests = 0
+        for (const socket of sockets) socket.destroy()
+        sockets.clear()
+      }
+    } finally {
+      await dht.destroy({ force: true })
+      for (const socket of sockets) socket.destroy()
+      await new Promise((resolve) => door.close(resolve))
+    }
+  })
+})
+
+/** Resident memory of a process in bytes. */
+function residentMemory(pid: number): number {
+  return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1024
+}
+
+test('mirror serves its members while strangers flood its peer door, and its memory stays bounded', async () => {
+  await withMirrors(async ({ start }) => {
+    const holder = await start(image, { 'swarm-key': KEY_TEXT })
+    const asker = await start(undefined, { 'swarm-key': KEY_TEXT, bootstrap: holder.peer })
+    await waitFor('the asker finds the layer', async () => (await status(asker.registry, layerPath(image))) === 200)
+    const port = portOf(holder.peer)
+    const before = residentMemory(holder.pid)
+    const sockets: Socket[] = []
+    const open = (then: (socket: Socket) => void) => {
+      const socket = connect({ host: '127.0.0.1', port })
+      // Being cut off is what a stranger has to expect.
+      socket.on('error', () => socket.destroy())
+      socket.on('connect', () => then(socket))
+      socket.resume()
+      sockets.push(socket)
+    }
+    const request = requestText('GET', layerPath(image), { 'X-Swarmirror-Capability': 'A'.repeat(76) })
+    try {
+      // Who says nothing, who never ends the head, who asks without end, who sends noise, who sends a body.
+      for (let count = 0; count < 200; count++) {
+        open(() => undefined)
+        open((socket) => socket.write(request.slice(0, 40)))
+        open((socket) => socket.write(request.repeat(20)))
+        open((socket) => socket.write(Buffer.alloc(2_000, count)))
+        open((socket) =>
+          socket.write(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n${'x'.repeat(10_000)}`),
+        )
+        if (count % 20 === 0) await pull(asker.registry)
+      }
+      for (let round = 0; round < 5; round++) await pull(asker.registry)
+      const grown = residentMemory(holder.pid) - before
+      assert.ok(grown < 100 * 1024 * 1024, `${grown} bytes for 1,000 connections`)
+    } finally {
+      for (const socket of sockets) socket.destroy()
+    }
+    await pull(asker.registry)
+  })
+})
