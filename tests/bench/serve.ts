@@ -16,13 +16,17 @@ import process from 'node:process'
 import type { MirrorProcess } from '../../lib/commands/mirror-process.ts'
 import type { Digest } from '../../lib/oci/digest.ts'
 import { contentOf, makeImage } from '../../lib/oci/image.ts'
+import { digestKey } from '../../lib/oci/key.ts'
 import { OCI_CONFIG, OCI_LAYER, OCI_MANIFEST } from '../../lib/oci/media-type.ts'
 import { writeLayout } from '../../lib/store/layout-writer.ts'
+import { LOOPBACK_SWARM_KEY } from '../../lib/swarm/topic.ts'
+import { createCredentials } from '../../lib/transfer/credentials.ts'
 import { cpuSeconds, median, printTable, quantile, residentMebibytes, watchMemory } from './figures.ts'
 import { RUNTIMES, type RuntimeName, startLayoutMirror, startNginx } from './servers.ts'
 
 const SIZE = 2 ** 30
 const ROUNDS = 5
+const credentials = createCredentials([LOOPBACK_SWARM_KEY])
 const PEERS = 20
 const LAYERS_PER_PEER = 25
 
@@ -43,14 +47,16 @@ interface Subject {
   readonly name: string
   readonly pid: number
   readonly url: string
+  /** What each request needs besides: a peer door wants a fresh capability. */
+  readonly headers: () => readonly (readonly [name: string, value: string])[]
   readonly rates: number[]
   readonly cpu: number[]
   readonly idle: number
   growth: number
 }
 
-function subject(name: string, pid: number, url: string): Subject {
-  return { name, pid, url, rates: [], cpu: [], idle: residentMebibytes(pid), growth: 0 }
+function subject(name: string, pid: number, url: string, headers: Subject['headers'] = () => []): Subject {
+  return { name, pid, url, headers, rates: [], cpu: [], idle: residentMebibytes(pid), growth: 0 }
 }
 
 /** One file of 1 GiB, over loopback, by curl: nginx and each door of the mirrors in turns. */
@@ -74,7 +80,9 @@ async function benchServing(): Promise<void> {
     servers.defer(() => asker.kill())
     subjects.push(
       subject(`${runtime}, from a file, registry door`, holder.pid, `http://${holder.registry}${path}`),
-      subject(`${runtime}, from a file, peer door`, holder.pid, `http://${holder.peer}${path}`),
+      subject(`${runtime}, from a file, peer door`, holder.pid, `http://${holder.peer}${path}`, () =>
+        Object.entries(credentials.ticket(digestKey(digest), 'GET').headers),
+      ),
       subject(`${runtime}, from a peer, registry door`, asker.pid, `http://${asker.registry}${path}`),
     )
   }
@@ -82,7 +90,7 @@ async function benchServing(): Promise<void> {
     for (const one of subjects) {
       const memory = watchMemory(one.pid)
       const before = cpuSeconds(one.pid)
-      const seconds = await download(one.url)
+      const seconds = await download(one.url, one.headers())
       const { growth } = memory.stop()
       one.growth = Math.max(one.growth, growth)
       // The first round warms up the page cache and the compilers; only its memory counts.
@@ -137,9 +145,10 @@ async function writeBigLayout(layout: string): Promise<Digest> {
 }
 
 /** Seconds that curl needs. */
-async function download(url: string): Promise<number> {
+async function download(url: string, headers: ReturnType<Subject['headers']>): Promise<number> {
+  const more = headers.flatMap(([name, value]) => ['-H', `${name}: ${value}`])
   const start = performance.now()
-  const child = spawn('curl', ['-sS', '--fail', '-o', '/dev/null', url], { stdio: 'inherit' })
+  const child = spawn('curl', ['-sS', '--fail', '-o', '/dev/null', ...more, url], { stdio: 'inherit' })
   const [code] = await once(child, 'exit')
   if (code !== 0) throw new Error(`curl ended with ${code}`)
   return (performance.now() - start) / 1000
