@@ -3,7 +3,7 @@ import { median, printTable } from './figures.ts'
 import type { RuntimeName } from './servers.ts'
 
 const LAYERS = [250_000_000, 250_000_000, 250_000_000, 250_000_000]
-const ROUNDS = 5
+const ROUNDS = 3
 /** What a node and the registry may send in the second part, in bytes per second: the links of many clusters, 1 Gbit/s. */
 const LINK = 125_000_000
 /** What is expected at most, as a part of the direct pull's time. */

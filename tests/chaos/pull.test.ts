@@ -20,15 +20,15 @@ import { occupy } from './support/occupy.ts'
 import { Report } from './support/report.ts'
 
 const MB = 1_000_000
-/** Three layers, as many as containerd gets at a time: all of them are under way when the fault happens. */
-const LAYERS = [120 * MB, 50 * MB, 30 * MB]
+/** Nearly all is in one layer: whoever sends in the middle of the pull sends that one. */
+const LAYERS = [190 * MB, 5 * MB, 5 * MB]
 /** What each holder may send, in bytes per second: a pull takes some seconds. */
 const RATE = 50 * MB
 const UNDISTURBED_ROUNDS = 1
 /** How much of the largest layer has come when the fault happens. */
-const MIDDLE = 20 * MB
+const MIDDLE = 30 * MB
 /** Where the largest layer gets a wrong byte: not yet read when the fault happens. */
-const WRONG_PLACE = 100 * MB
+const WRONG_PLACE = 150 * MB
 /** A holder that is slow, in bytes per second: what is left of the pull would take minutes. */
 const SLOW = MB / 2
 /**
