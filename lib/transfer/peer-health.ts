@@ -43,6 +43,8 @@ const COMPARED_BYTES = 1024 * 1024
 interface Known {
   /** The id of the node there, as far as a Hyperswarm connection has shown. */
   member: string | undefined
+  /** The id of the node there that Hyperswarm has told to be gone, if nothing else has been heard of the door since. */
+  departed: string | undefined
   failures: number
   asideUntil: number
   lastFailure: PeerFailure | undefined
@@ -90,7 +92,9 @@ export class PeerHealth {
 
   /** It refused, timed out or answered nonsense: it is put aside for all topics, longer each time in a row. */
   failed(peer: Peer, why: PeerFailure): void {
-    this.#putAside(this.#of(peer), why)
+    const record = this.#of(peer)
+    record.departed = undefined
+    this.#putAside(record, why)
   }
 
   /** It has too much to do (503): it comes last for the time that it asks for. */
@@ -151,6 +155,7 @@ export class PeerHealth {
     const record = this.#records.get(this.#addresses.get(peerId) ?? '')
     if (record === undefined || (record.member ?? peerId) !== peerId) return
     record.member = undefined
+    record.departed = peerId
     this.#putAside(record, 'silent')
   }
 
@@ -159,12 +164,7 @@ export class PeerHealth {
     this.#gone.delete(peerId)
     this.#connected.set(peerId, true)
     const record = this.#records.get(this.#addresses.get(peerId) ?? '')
-    if (record === undefined) return
-    record.member = peerId
-    record.failures = 0
-    record.asideUntil = 0
-    record.lastFailure = undefined
-    record.aliveUntil = this.#now + ALIVE_TIME
+    if (record !== undefined) this.#revive(record, peerId)
   }
 
   /** Whether it should not be asked now. */
@@ -173,9 +173,15 @@ export class PeerHealth {
     return until > this.#now
   }
 
-  /** Whether asking it although it is put aside costs no time worth speaking of: it refuses at once or works again. */
+  /**
+   * Whether asking it although it is put aside costs no time worth speaking of: it refuses at once or works again. So it
+   * is, too, with a node that has announced itself from where another one is gone: it is that one, started again.
+   */
   isCheapToTry(peer: Peer): boolean {
-    return this.#gone.get(peer.id) === undefined && this.#find(peer)?.lastFailure === 'unreachable'
+    if (this.#gone.get(peer.id) !== undefined) return false
+    const record = this.#find(peer)
+    const isSuccessor = record?.departed !== undefined && record.departed !== peer.id
+    return isSuccessor || record?.lastFailure === 'unreachable'
   }
 
   /**
@@ -242,13 +248,32 @@ export class PeerHealth {
     return Math.max((record?.headMs ?? usual.head) + (rate === undefined ? 0 : COMPARED_BYTES / rate), 1)
   }
 
+  #revive(record: Known, peerId: string): void {
+    record.member = peerId
+    record.departed = undefined
+    record.failures = 0
+    record.asideUntil = 0
+    record.lastFailure = undefined
+    record.aliveUntil = this.#now + ALIVE_TIME
+  }
+
+  /**
+   * What is known of its door. A member whose connection stands does not answer for the node that was in its place before:
+   * it may have been seen before anybody knew where it is.
+   */
   #find(peer: Peer): Known | undefined {
-    return this.#records.get(addressOf(peer))
+    const record = this.#records.get(addressOf(peer))
+    if (record !== undefined && record.member !== peer.id && this.#connected.get(peer.id) === true) {
+      this.#addresses.set(peer.id, addressOf(peer))
+      this.#revive(record, peer.id)
+    }
+    return record
   }
 
   #of(peer: Peer): Known {
     const record = this.#find(peer) ?? {
       member: undefined,
+      departed: undefined,
       failures: 0,
       asideUntil: 0,
       lastFailure: undefined,

@@ -105,6 +105,31 @@ test('PeerHealth puts nobody aside because the connection of its former self end
   assert.deepEqual([health.isAside(A), health.isAside(former)], [true, true])
 })
 
+test('PeerHealth asks at once a node that was started again in place of one that left, once its connection stands', () => {
+  const { health } = make()
+  const former = { ...A, id: 'f'.repeat(64) }
+  health.answered(former, 1)
+  health.seen(former.id)
+  health.gone(former.id)
+  assert.equal(health.isAside(A), true)
+  // Before that it is worth one try, which its former self is not.
+  assert.deepEqual([health.isCheapToTry(A), health.isCheapToTry(former)], [true, false])
+  // Seen by its id alone: where it is, only the next lookup tells.
+  health.seen(A.id)
+  assert.deepEqual([health.isAside(A), health.isAside(former)], [false, true])
+  health.gone(A.id)
+  assert.equal(health.isAside(A), true)
+})
+
+test('PeerHealth takes a silent node in place of one that left for as dear as any other', () => {
+  const { health } = make()
+  const former = { ...A, id: 'f'.repeat(64) }
+  health.answered(former, 1)
+  health.gone(former.id)
+  health.failed(A, 'silent')
+  assert.deepEqual([health.isAside(A), health.isCheapToTry(A)], [true, false])
+})
+
 test('PeerHealth holds wrong content against a peer for that digest alone, and a suspicion for a shorter time', async () => {
   const { health, clock } = make()
   health.wrongContent(A, DIGEST)
