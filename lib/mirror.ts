@@ -1,23 +1,19 @@
-import { networkInterfaces } from 'node:os'
 import { createContainerdClient } from './containerd/client.ts'
 import { createAdminDoor, type Readiness } from './http/admin.ts'
 import { createPeerDoor } from './http/peer.ts'
 import { createRegistryDoor } from './http/registry.ts'
 import { createUploadRate } from './http/upload-rate.ts'
+import { cut, openDoor, openPeerPort, shown } from './mirror/doors.ts'
+import { publish, withdrawAll } from './mirror/publisher.ts'
 import type { Logger } from './observe/log.ts'
 import { createMetrics } from './observe/metrics.ts'
-import type { Key } from './oci/key.ts'
 import { createPolicy, type Policy } from './oci/policy.ts'
-import { type Handler, type Listener, listen, type MutualTls } from './runtime/listen.ts'
-import { listenFast } from './runtime/listen-fast.ts'
+import type { Listener } from './runtime/listen.ts'
 import { type Address, ConfigurationError, type Settings } from './settings.ts'
 import { createContainerdStore } from './store/containerd.ts'
 import { LayoutError, openLayoutStore } from './store/layout.ts'
 import type { ContentStore } from './store/store.ts'
-import { joinSwarm } from './swarm/hyperswarm.ts'
-import type { Liveness } from './swarm/membership.ts'
 import { NodeMemory } from './swarm/node-memory.ts'
-import type { Router } from './swarm/router.ts'
 import { LOOPBACK_SWARM_KEY } from './swarm/topic.ts'
 import { createCredentials } from './transfer/credentials.ts'
 import { PeerClient } from './transfer/peer-client.ts'
@@ -46,8 +42,6 @@ export interface MirrorOptions {
 /** Together below the 30 s that Kubernetes gives a pod to stop by default. */
 const DRAIN_TIMEOUT = 20_000
 const WITHDRAW_TIMEOUT = 5_000
-/** How often another port is tried, where any will do but it must be free for TCP and for UDP at once. */
-const PORT_ATTEMPTS = 20
 
 /**
  * Builds a mirror from its settings and starts it. If a part cannot start, those before it are closed again.
@@ -189,147 +183,4 @@ async function openMemory(dir: string | undefined, log: Logger): Promise<NodeMem
   } catch (error) {
     throw new ConfigurationError([`--data-dir ${dir}: ${(error as Error).message}`])
   }
-}
-
-/** Keeps announced what the store holds, from its first word on. */
-function publish(store: ContentStore, router: Router, policy: Policy, log: Logger) {
-  const held = new Set<Key>()
-  const stop = new AbortController()
-  let problem: string | undefined = 'the store has not told yet what it holds'
-  const follow = async () => {
-    for await (const { added, removed } of store.watch(stop.signal)) {
-      // A tag's key holds a slash, a digest's does not (see oci/key.ts).
-      const announced = policy.resolvesTags ? added : added.filter((key) => !key.includes('/'))
-      for (const key of removed) held.delete(key)
-      for (const key of announced) held.add(key)
-      router.withdraw(removed)
-      router.advertise(announced)
-      log.info('content held', { keys: held.size, added: added.length, removed: removed.length })
-      problem = undefined
-    }
-  }
-  const done = follow().catch((error) => {
-    problem = 'what the store holds is no longer followed'
-    log.error(problem, { error })
-  })
-  return {
-    held: held as ReadonlySet<Key>,
-    /** Why the swarm may not be told what is held, in words. */
-    get problem() {
-      return problem
-    },
-    async close() {
-      stop.abort()
-      await done
-    },
-  }
-}
-
-async function withdrawAll(router: Router, held: ReadonlySet<Key>, signal: AbortSignal, log: Logger): Promise<void> {
-  router.withdraw(held)
-  try {
-    await router.settled(signal)
-  } catch (error) {
-    log.warn('not everything was withdrawn from the swarm; the rest expires there', { error })
-  }
-}
-
-interface PeerPortParts {
-  readonly handler: Handler
-  readonly swarmKeys: readonly [Uint8Array, ...Uint8Array[]]
-  readonly tls: MutualTls | undefined
-  readonly liveness: Liveness
-}
-
-/** Opens the peer door over TCP and the swarm over UDP on one port number. */
-async function openPeerPort(
-  settings: Settings,
-  { handler, swarmKeys, tls, liveness }: PeerPortParts,
-  memory: NodeMemory | undefined,
-  log: Logger,
-): Promise<{ listener: Listener; router: Router }> {
-  const { host, port } = settings['peer-listen']
-  const advertised = settings['advertise-host'] ?? ownAddress(host)
-  for (let attempt = 1; ; attempt++) {
-    const listener = await openDoor('peer-listen', { host, port }, handler, log, tls)
-    try {
-      const router = await joinSwarm(
-        { log, memory, liveness },
-        {
-          bindHost: host,
-          self: { host: advertised, port: listener.port },
-          bootstrap: settings.bootstrap ?? [],
-          swarmKeys,
-        },
-      )
-      return { listener, router }
-    } catch (error) {
-      await cut(listener)
-      const taken = addressProblem(error)
-      if (taken === undefined) throw error
-      // The number was free for TCP but not for UDP: any other will do.
-      if (port === 0 && attempt < PORT_ATTEMPTS) continue
-      throw new ConfigurationError([`--peer-listen ${host}:${listener.port} (UDP): ${taken}`])
-    }
-  }
-}
-
-/** The address by which other nodes reach a socket on `host`: itself, or the first non-internal one of the machine. */
-function ownAddress(host: string): string {
-  if (host !== '0.0.0.0') return host
-  for (const addresses of Object.values(networkInterfaces())) {
-    for (const { family, internal, address } of addresses ?? []) {
-      if (family === 'IPv4' && !internal) return address
-    }
-  }
-  throw new ConfigurationError([
-    '--advertise-host: this machine has no non-internal IPv4 address, so one must be given',
-  ])
-}
-
-async function openDoor(
-  name: 'listen' | 'peer-listen' | 'admin-listen',
-  { host, port }: Address,
-  handler: Handler,
-  log: Logger,
-  tls?: MutualTls,
-): Promise<Listener> {
-  // containerd needs a broken body to end in its own way; the mirrors that come to the peer door resume by themselves.
-  const open = name === 'peer-listen' ? listenFast : listen
-  try {
-    return await open(handler, {
-      host,
-      port,
-      tls,
-      onError: (error, request) => log.error('answer broke off', { door: name, ...request, error }),
-    })
-  } catch (error) {
-    const problem = addressProblem(error)
-    throw problem === undefined ? error : new ConfigurationError([`--${name} ${host}:${port}: ${problem}`])
-  }
-}
-
-/** What is wrong with an address, if that is what the system's error says. */
-function addressProblem(error: unknown): string | undefined {
-  switch ((error as NodeJS.ErrnoException).code) {
-    case 'EADDRINUSE':
-      return 'the address is in use'
-    case 'EADDRNOTAVAIL':
-    // What node:http of Deno 2.9 makes of it.
-    case 'EINVAL':
-      return 'this machine has no such address'
-    case 'EACCES':
-    case 'EPERM':
-      return 'not permitted to use this address'
-    default:
-      return undefined
-  }
-}
-
-async function cut(listener: Listener): Promise<void> {
-  await listener.close(AbortSignal.abort())
-}
-
-function shown({ host, port }: Address): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
