@@ -1,3 +1,4 @@
+import { withoutPadding } from './packet.ts'
 import type { Route } from './route.ts'
 
 /**
@@ -38,6 +39,12 @@ export class OutgoingPacket {
 
   get size(): number {
     return this.bytes.length
+  }
+
+  /** Makes an ordinary packet of a probe, in a buffer of its own: the old one may still be on its way out. */
+  unpad(): void {
+    this.bytes = withoutPadding(this.bytes, this.padding)
+    this.padding = 0
   }
 }
 

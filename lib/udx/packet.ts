@@ -84,6 +84,15 @@ export function rewriteId(packet: Buffer, id: number): void {
   packet.writeUInt32LE(id, 4)
 }
 
+/** A copy of an MTU probe with `padding` bytes of padding, as an ordinary packet without any. */
+export function withoutPadding(probe: Buffer, padding: number): Buffer {
+  const packet = Buffer.allocUnsafeSlow(probe.length - padding)
+  probe.copy(packet, 0, 0, HEADER_SIZE)
+  probe.copy(packet, HEADER_SIZE, HEADER_SIZE + padding)
+  packet[3] = 0
+  return packet
+}
+
 /**
  * Where the payload starts, or -1 for a packet that is shorter than its data offset says. A SACK without data offset has
  * no payload: its ranges fill the packet.

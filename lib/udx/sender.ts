@@ -235,7 +235,7 @@ export class Sender {
   }
 
   #sendAgain(packet: OutgoingPacket, now: number): number {
-    if (packet.padding > 0) this.#unpad(packet)
+    if (packet.padding > 0) packet.unpad()
     const { rwnd, ack } = this.#host.advertised
     refreshHeader(packet.bytes, rwnd, ack)
     let { route } = packet
@@ -252,17 +252,6 @@ export class Sender {
     packet.sentAt = now
     this.#board.fly(packet)
     this.#host.transmit(packet.bytes, route)
-  }
-
-  /** Makes an ordinary packet of a probe, in a buffer of its own: the old one may still be on its way out. */
-  #unpad(packet: OutgoingPacket): void {
-    const payload = HEADER_SIZE + packet.padding
-    const bytes = Buffer.allocUnsafeSlow(packet.bytes.length - packet.padding)
-    packet.bytes.copy(bytes, 0, 0, HEADER_SIZE)
-    packet.bytes.copy(bytes, HEADER_SIZE, payload)
-    bytes[3] = 0
-    packet.bytes = bytes
-    packet.padding = 0
   }
 
   #onDelivered(packet: OutgoingPacket): void {
