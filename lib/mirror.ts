@@ -19,6 +19,7 @@ import { createCredentials } from './transfer/credentials.ts'
 import { PeerClient } from './transfer/peer-client.ts'
 import { createPeerContent } from './transfer/peer-content.ts'
 import { PeerHealth } from './transfer/peer-health.ts'
+import { RACE_TIMEOUT } from './transfer/search.ts'
 import { createTlsIdentity } from './transfer/tls.ts'
 
 /** A mirror that runs: its doors, and how to end it. */
@@ -98,7 +99,8 @@ async function start(
   peerListener = peer
   parts.defer(() => cut(peer))
   parts.defer(() => router.close())
-  const client = new PeerClient({ tls })
+  // A race knows better how long a peer is worth waiting for.
+  const client = new PeerClient({ tls, headTimeout: RACE_TIMEOUT })
   parts.defer(() => client.close())
   const peers = createPeerContent(
     { router, client, credentials, health, metrics, log },

@@ -21,6 +21,13 @@ export interface RaceOptions {
   readonly hedgeDelay: () => number
   /** Milliseconds after which there is no winner, whoever is still being asked. */
   readonly deadline: number
+  /** What becomes of a peer that lets itself be waited for; without it, it is waited for until the deadline. */
+  readonly late?: {
+    /** Milliseconds after which a peer that has not answered is late: its place among those asked is free. */
+    readonly after: number
+    /** Whether a late peer is still waited for, until the deadline; if not, it is stopped. */
+    readonly isWorthWaiting: (peer: Peer) => boolean
+  }
   /** Told when a peer is asked only because those before it are slow. */
   readonly onHedge?: (peer: Peer) => void
   /** Told of a peer that had not answered when another one won, or when the deadline came. */
@@ -35,18 +42,20 @@ export interface Winner<T> {
 interface Runner {
   readonly stop: AbortController
   readonly startedAt: number
+  isLate: boolean
+  cancelLate: () => void
 }
 
 /**
  * Asks the best peer at once, and the next one when those before have not answered for the hedging delay, or as soon as
- * one has failed or has it not. The first answer wins; the others are stopped.
+ * one has failed, has it not or is late. The first answer wins, be it that of a late one; the others are stopped.
  *
  * @param signal ends the race; then it throws the signal's reason
  * @returns `undefined` when all peers have answered or failed without a winner, or at the deadline
  */
 export async function race<T>(
   { next, ask, release, clock = systemClock }: RaceDependencies<T>,
-  { parallel, hedgeDelay, deadline, onHedge, onOutrun }: RaceOptions,
+  { parallel, hedgeDelay, deadline, late, onHedge, onOutrun }: RaceOptions,
   signal: AbortSignal,
 ): Promise<Winner<T> | undefined> {
   signal.throwIfAborted()
@@ -62,7 +71,8 @@ export async function race<T>(
     cancelHedge()
     cancelDeadline()
     signal.removeEventListener('abort', abort)
-    for (const [peer, { stop, startedAt }] of runners) {
+    for (const [peer, { stop, startedAt, cancelLate }] of runners) {
+      cancelLate()
       if (outrun) onOutrun?.(peer, clock.now() - startedAt)
       stop.abort()
     }
@@ -73,7 +83,7 @@ export async function race<T>(
   signal.addEventListener('abort', abort, { once: true })
 
   const startNext = async (hedge: boolean) => {
-    if (over || finding || exhausted || runners.size >= parallel) return
+    if (over || finding || exhausted || inTime() >= parallel) return
     finding = true
     const peer = await next()
     finding = false
@@ -90,24 +100,39 @@ export async function race<T>(
   }
   const run = async (peer: Peer) => {
     const stop = new AbortController()
-    runners.set(peer, { stop, startedAt: clock.now() })
+    const runner: Runner = { stop, startedAt: clock.now(), isLate: false, cancelLate: () => undefined }
+    runners.set(peer, runner)
+    if (late !== undefined) runner.cancelLate = clock.after(late.after, () => lag(peer, runner))
     let value: T | undefined
     try {
       value = await ask(peer, stop.signal)
     } catch (error) {
-      if (!over) finish(() => outcome.reject(error), false)
+      if (runners.has(peer) && !over) finish(() => outcome.reject(error), false)
     }
-    runners.delete(peer)
-    if (over) {
+    runner.cancelLate()
+    const isStopped = !runners.delete(peer)
+    if (over || isStopped) {
       if (value !== undefined) release(value)
     } else if (value !== undefined) {
       finish(() => outcome.resolve({ peer, value }), true)
-    } else if (exhausted && runners.size === 0) {
-      finish(() => outcome.resolve(undefined), false)
     } else {
-      void startNext(false)
+      goOn()
     }
   }
+  const lag = (peer: Peer, runner: Runner) => {
+    runner.isLate = true
+    if (late?.isWorthWaiting(peer) !== true) {
+      runners.delete(peer)
+      runner.stop.abort()
+    }
+    goOn()
+  }
+  const goOn = () => {
+    if (exhausted && runners.size === 0) finish(() => outcome.resolve(undefined), false)
+    else void startNext(false)
+  }
+  /** How many are being asked and not late. */
+  const inTime = () => [...runners.values()].filter(({ isLate }) => !isLate).length
   void startNext(false)
   return await outcome.promise
 }

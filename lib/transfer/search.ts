@@ -2,6 +2,7 @@ import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Digest } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
+import type { ByteSource } from '../runtime/byte-source.ts'
 import { addressOf, type Peer, type Router } from '../swarm/router.ts'
 import { ask, type PeerHead, type PeerRequest } from './ask.ts'
 import { Candidates } from './candidates.ts'
@@ -29,13 +30,17 @@ export interface SearchOptions {
   readonly parallelPeers: number
   /** Milliseconds after which a race has no winner. */
   readonly raceTimeout?: number
+  /** Milliseconds without the head of an answer after which a peer is late, and given up unless it seems to be busy. */
+  readonly patience?: number
 }
 
 /**
  * The most that a client waits for a head, in milliseconds, whatever peers do: containerd waits for ever, and upstream is
- * there. Enough for two silent peers in a row with the client's second for each.
+ * there. Enough for two silent peers in a row, and for one that has many others to answer.
  */
-const RACE_TIMEOUT = 3_000
+export const RACE_TIMEOUT = 3_000
+/** A head takes some 10 ms on a busy node: after a second a node that nothing else is heard of is dead. */
+const PATIENCE = 1_000
 /** Lookups for one transfer: peers that join during a long one are found, and a transfer that never ends ends. */
 const MAX_LOOKUPS = 4
 
@@ -121,6 +126,10 @@ export class Search {
         parallel: this.#options.parallelPeers,
         deadline: this.#options.raceTimeout ?? RACE_TIMEOUT,
         hedgeDelay: () => health.hedgeDelay(),
+        late: {
+          after: this.#options.patience ?? PATIENCE,
+          isWorthWaiting: (peer) => this.#isWorthWaiting(peer),
+        },
         onHedge: () => metrics.hedges.inc(),
         onOutrun: (peer, waitedMs) => {
           health.outrun(peer, waitedMs)
@@ -129,6 +138,19 @@ export class Search {
       },
       signal,
     )
+  }
+
+  /** Takes note of a peer that is late. One that seems to be busy may be the only one that has the content. */
+  #isWorthWaiting(peer: Peer): boolean {
+    const { health, metrics, log } = this.#dependencies
+    const key = targetKey(this.#target)
+    const isBusy = health.failed(peer, 'silent')
+    if (isBusy) log.debug('peer is late', { key, peer })
+    else {
+      metrics.peerRequests.inc({ outcome: 'silent' })
+      log.warn('peer failed', { key, peer, error: new PeerError('no answer in time', { failure: 'silent' }) })
+    }
+    return isBusy
   }
 
   /** What the peer has, if it has it. Failures go into the peer's record and the log. */
@@ -148,7 +170,8 @@ export class Search {
       health.answered(peer, this.#clock.now() - startedAt)
       health.proven(peer)
       metrics.peerRequests.inc({ outcome: answer.kind })
-      if (answer.kind !== 'missing') return answer
+      if (answer.kind === 'content') return { ...answer, body: heard(answer.body, () => health.heard(peer)) }
+      if (answer.kind === 'unsatisfiable') return answer
       log.debug('peer has it not', { key, peer })
       return undefined
     } catch (error) {
@@ -158,6 +181,18 @@ export class Search {
       log.warn('peer failed', { key, peer, error })
       return undefined
     }
+  }
+}
+
+/** The body, with every chunk told of as it comes. */
+function heard(body: ByteSource, onChunk: () => void): ByteSource {
+  return {
+    async next() {
+      const chunk = await body.next()
+      if (chunk !== undefined) onChunk()
+      return chunk
+    },
+    cancel: () => body.cancel(),
   }
 }
 

@@ -72,7 +72,8 @@ for (const [what, reason, next] of BREAKS) {
       assert.equal(await counted(metrics, 'transfer_resumes_total'), 1)
       // No byte came twice.
       assert.equal(await counted(metrics, 'transfer_bytes_total'), CONTENT.length)
-      assert.ok(health.isAside(bad?.peer ?? assert.fail()))
+      const [failed, other] = [bad?.peer ?? assert.fail(), good?.peer ?? assert.fail()]
+      assert.deepEqual(health.rank([failed, other]), [other, failed])
       const { source, outcome, resumes, attempts } = lines.at(-1)?.fields ?? {}
       const names = [bad, good].map((peer) => `127.0.0.1:${peer?.peer.port}`)
       assert.deepEqual([source, outcome, resumes, attempts], [names, 'complete', 1, 2])

@@ -130,6 +130,64 @@ test('PeerHealth takes a silent node in place of one that left for as dear as an
   assert.deepEqual([health.isAside(A), health.isCheapToTry(A)], [true, false])
 })
 
+test('PeerHealth takes a silent peer for busy that answered or gave a byte a moment ago: it comes last, but it may be asked', async () => {
+  const signs: [string, (health: PeerHealth) => void][] = [
+    ['answered', (health) => health.answered(A, 1)],
+    ['gave a byte', (health) => health.heard(A)],
+    ['said that it is busy', (health) => health.busy(A, 0)],
+  ]
+  for (const [sign, show] of signs) {
+    const { health, clock } = make()
+    health.proven(A)
+    show(health)
+    await clock.pass(4_999)
+    assert.equal(health.failed(A, 'silent'), true, sign)
+    assert.deepEqual([health.isAside(A), health.rank([A, B])], [false, [B, A]], sign)
+    await clock.pass(1)
+    assert.equal(health.failed(A, 'silent'), false, sign)
+    assert.equal(health.isAside(A), true, sign)
+  }
+})
+
+test('PeerHealth takes a peer back at once whose bytes go on to come', () => {
+  const { health } = make()
+  health.failed(A, 'silent')
+  health.heard(A)
+  assert.equal(health.isAside(A), false)
+  health.gone(A.id)
+  health.heard(A)
+  assert.equal(health.isAside(A), false)
+  health.failed(A, 'invalid')
+  health.heard(A)
+  assert.equal(health.isAside(A), true)
+})
+
+test('PeerHealth takes a silent peer for busy while its Hyperswarm connection stands, but not if nothing else is heard of it', async () => {
+  const { health, clock } = make()
+  health.seen(A.id)
+  assert.equal(health.failed(A, 'silent'), true)
+  await clock.pass(9_999)
+  // Told of again every few seconds.
+  health.seen(A.id)
+  assert.equal(health.failed(A, 'silent'), true)
+  await clock.pass(1)
+  health.seen(A.id)
+  assert.equal(health.failed(A, 'silent'), false)
+  health.seen(A.id)
+  assert.equal(health.isAside(A), true)
+  // Answers count again.
+  health.answered(A, 1)
+  assert.deepEqual([health.isAside(A), health.failed(A, 'silent')], [false, true])
+})
+
+test('PeerHealth puts a silent peer aside whose Hyperswarm connection ended', () => {
+  const { health } = make()
+  health.seen(A.id)
+  assert.equal(health.failed(A, 'silent'), true)
+  health.gone(A.id)
+  assert.deepEqual([health.isAside(A), health.isCheapToTry(A)], [true, false])
+})
+
 test('PeerHealth holds wrong content against a peer for that digest alone, and a suspicion for a shorter time', async () => {
   const { health, clock } = make()
   health.wrongContent(A, DIGEST)

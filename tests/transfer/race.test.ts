@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Peer } from '../../lib/swarm/router.ts'
-import { race, type Winner } from '../../lib/transfer/race.ts'
+import { type RaceOptions, race, type Winner } from '../../lib/transfer/race.ts'
 import { never } from '../fixtures/layout.ts'
 import { ManualClock } from '../fixtures/manual-clock.ts'
 import { peerOf } from '../fixtures/peers.ts'
@@ -16,7 +16,10 @@ interface Asked {
 }
 
 /** A race in which the test plays the peers, by the names of whom a found peer is known. */
-function start(names: readonly string[], { parallel = 3, deadline = 1_000, hedgeDelay = (): number => 50 } = {}) {
+function start(
+  names: readonly string[],
+  { parallel = 3, deadline = 1_000, hedgeDelay = (): number => 50, late }: Partial<RaceOptions> = {},
+) {
   const clock = new ManualClock()
   const left = names.map((name) => peerOf(name))
   const asked: Asked[] = []
@@ -38,6 +41,7 @@ function start(names: readonly string[], { parallel = 3, deadline = 1_000, hedge
       parallel,
       deadline,
       hedgeDelay,
+      ...(late === undefined ? {} : { late }),
       onHedge: (peer) => hedged.push(peer),
       onOutrun: (peer, ms) => outrun.push([peer, ms]),
     },
@@ -125,6 +129,65 @@ test('race gives nothing at the deadline, and stops those who were asked', async
   assert.ok(asked.every(({ signal }) => signal.aborted))
   assert.deepEqual(outrun.at(0), [peerOf('a'), 1_000])
   assert.equal(clock.pending, 0)
+})
+
+test('race stops a peer that is late and not worth waiting for, and asks the next one in its place', async () => {
+  const late = { after: 300, isWorthWaiting: () => false }
+  const { clock, times, get, result, asked } = start(['a', 'b', 'c'], { parallel: 2, late })
+  await clock.pass(299)
+  assert.deepEqual(times(), [0, 50])
+  await clock.pass(1)
+  assert.deepEqual(times(), [0, 50, 300])
+  assert.equal(get(0).signal.aborted, true)
+  // That its call ends with an error is no news to anybody.
+  get(0).fail(new Error('cancelled'))
+  get(1).answer('from b')
+  assert.equal((await result)?.value, 'from b')
+  assert.equal(asked.length, 3)
+  assert.equal(clock.pending, 0)
+})
+
+test('race is over at once when the last peer is late and not worth waiting for', async () => {
+  const { clock, result, outrun } = start(['a'], { late: { after: 300, isWorthWaiting: () => false } })
+  await clock.pass(300)
+  assert.equal(await within('the end', result, 2_000), undefined)
+  assert.deepEqual([clock.now(), clock.pending, outrun], [300, 0, []])
+})
+
+test('race takes the answer of a late peer that is worth waiting for, until the deadline', async () => {
+  const late = { after: 300, isWorthWaiting: () => true }
+  const first = start(['a'], { late })
+  await first.clock.pass(999)
+  first.get(0).answer('from a')
+  assert.equal((await within('the answer', first.result, 2_000))?.value, 'from a')
+  assert.equal(first.clock.pending, 0)
+
+  const second = start(['a'], { late })
+  await second.clock.pass(1_000)
+  assert.equal(await within('the end', second.result, 2_000), undefined)
+  assert.equal(second.get(0).signal.aborted, true)
+})
+
+test('race asks another peer in place of a late one that it waits for, and the first answer of all wins', async () => {
+  const late = { after: 300, isWorthWaiting: () => true }
+  const { clock, times, get, result } = start(['a', 'b'], { parallel: 1, late })
+  await clock.pass(300)
+  assert.deepEqual(times(), [0, 300])
+  get(1).answer(undefined)
+  await clock.pass(100)
+  get(0).answer('from a')
+  assert.equal((await within('the answer', result, 2_000))?.value, 'from a')
+})
+
+test('race releases what a peer gives that was stopped for being late', async () => {
+  const late = { after: 300, isWorthWaiting: () => false }
+  const { clock, get, released, result } = start(['a', 'b'], { late })
+  await clock.pass(310)
+  get(0).answer('from a')
+  await clock.pass(0)
+  assert.deepEqual(released, ['from a'])
+  get(1).answer('from b')
+  assert.equal((await within('the answer', result, 2_000))?.value, 'from b')
 })
 
 test('race releases an answer that comes after another one', async () => {

@@ -1,0 +1,149 @@
+/**
+ * Why a peer failed. `unreachable`: it refused the connection or closed it, which costs nothing to find out again.
+ * `silent`: no answer or no byte in time, which costs that time. `invalid`: an answer that cannot be right, or without
+ * the proof of the swarm key.
+ */
+export type PeerFailure = 'unreachable' | 'silent' | 'invalid'
+
+/** Milliseconds for which a peer is put aside after its first failure, and at most; doubled with each one in a row. */
+export interface Probation {
+  readonly first: number
+  readonly longest: number
+}
+
+/** Longest that a peer's own word on being busy counts, in milliseconds: it must not put itself aside for good. */
+const LONGEST_BUSY = 10_000
+/** How long Hyperswarm's or an answer's word that a peer lives counts when peers are compared, in milliseconds. */
+const ALIVE_TIME = 60_000
+/**
+ * How long after its last answer or byte a silent peer is taken for busy rather than dead, in milliseconds: as long as a body
+ * may stand still by default.
+ */
+const HEARD_TIME = 5_000
+/**
+ * How long a door may be silent while the Hyperswarm connection to its node stands, in milliseconds. A node that is dead or
+ * stopped loses its connection sooner than this; beyond it the door itself is what does not work, a firewall between, say.
+ */
+const LONGEST_SILENCE = 10_000
+/** For how long a peer that is silent but not dead comes last, in milliseconds; longer than a rush of requests takes. */
+const SILENT_BUSY = 1_000
+/** Weight of the newest measurement in a peer's own average. */
+const WEIGHT = 0.3
+
+/** What is known of one peer's door. All times are milliseconds of the owner's clock. */
+export class PeerRecord {
+  /** The id of the node there, as far as a Hyperswarm connection has shown. */
+  member: string | undefined
+  /** The id of the node there that Hyperswarm has told to be gone, if nothing else has been heard of the door since. */
+  departed: string | undefined
+  proven = false
+  /** Milliseconds that its heads take, on average. */
+  headMs: number | undefined
+  /** Bytes per millisecond that it gives, on average. */
+  rate: number | undefined
+  #failures = 0
+  #asideUntil = 0
+  #lastFailure: PeerFailure | undefined
+  #busyUntil = 0
+  #aliveUntil = 0
+  #heardUntil = 0
+  /** When it was first waited for in vain since it was last heard of. */
+  #silentSince: number | undefined
+
+  get asideUntil(): number {
+    return this.#asideUntil
+  }
+
+  /** The failure for which it is, or was last, put aside; `undefined` once it has been heard of again. */
+  get lastFailure(): PeerFailure | undefined {
+    return this.#lastFailure
+  }
+
+  isBusy(now: number): boolean {
+    return this.#busyUntil > now
+  }
+
+  isAlive(now: number): boolean {
+    return this.#aliveUntil > now
+  }
+
+  /** It refuses requests for that many milliseconds, as it says. */
+  busy(ms: number, now: number): void {
+    this.#busyUntil = now + Math.min(Math.max(ms, 0), LONGEST_BUSY)
+    this.heard(now)
+  }
+
+  /** A sign of life of its door, newer than any silence. */
+  heard(now: number): void {
+    this.#heardUntil = now + HEARD_TIME
+    this.#silentSince = undefined
+    if (this.#lastFailure === 'silent') this.#forgive()
+  }
+
+  /** It answered as it should, after that time. */
+  answered(headMs: number, now: number): void {
+    this.heard(now)
+    this.#forgive()
+    this.#aliveUntil = now + ALIVE_TIME
+    this.headMs = average(this.headMs, headMs)
+  }
+
+  /** It had not answered after that time, and perhaps never would have. */
+  waitedFor(ms: number): void {
+    this.headMs = Math.max(average(this.headMs, ms), this.headMs ?? 0)
+  }
+
+  moved(rate: number): void {
+    this.rate = average(this.rate, rate)
+  }
+
+  /**
+   * It was waited for in vain. Comes last for a while if it seems to be busy: its door was heard of a moment ago, or the
+   * connection to its node stands and has not for long been the only sign of it.
+   *
+   * @returns whether it seems to be busy; if not, it is put aside
+   */
+  silent(isConnected: boolean, now: number, probation: Probation): boolean {
+    this.#silentSince ??= now
+    const isBusy = this.#heardUntil > now || (isConnected && now - this.#silentSince < LONGEST_SILENCE)
+    if (isBusy) this.#busyUntil = Math.max(this.#busyUntil, now + SILENT_BUSY)
+    else this.putAside('silent', now, probation)
+    return isBusy
+  }
+
+  putAside(why: PeerFailure, now: number, { first, longest }: Probation): void {
+    this.#aliveUntil = 0
+    if (this.#asideUntil > now) {
+      // Transfers that break off together are one failure of one peer, not many in a row.
+      if (why === 'silent') this.#lastFailure = why
+      return
+    }
+    this.#asideUntil = now + Math.min(first * 2 ** this.#failures, longest)
+    this.#failures++
+    this.#lastFailure = why
+  }
+
+  /** A Hyperswarm connection to the node there still stands. */
+  stands(now: number): void {
+    this.#aliveUntil = now + ALIVE_TIME
+  }
+
+  /** A member has come to be there, by Hyperswarm's word: what was held against whoever was there before is over. */
+  revive(member: string, now: number): void {
+    this.member = member
+    this.departed = undefined
+    this.#silentSince = undefined
+    this.#forgive()
+    this.stands(now)
+  }
+
+  #forgive(): void {
+    this.#failures = 0
+    this.#asideUntil = 0
+    this.#lastFailure = undefined
+  }
+}
+
+function average(before: number | undefined, value: number): number {
+  return before === undefined ? value : before + (value - before) * WEIGHT
+}
