@@ -77,6 +77,7 @@ async function start(
   parts.defer(async () => memory?.close())
   const health = new PeerHealth()
   let peerListener: Listener | undefined
+  let peerAddress: string | undefined
   const metrics = createMetrics({
     peersAside: () => health.aside,
     peerDoorTransfers: () => peerListener?.running ?? 0,
@@ -87,16 +88,16 @@ async function start(
   const rate = settings['max-upload-rate']
   const uploadRate = rate === undefined ? undefined : createUploadRate(rate)
   const peerDoor = createPeerDoor(
-    { store, policy, log, metrics, capabilities: credentials, uploadRate },
+    { store, policy, log, metrics, capabilities: credentials, advertised: () => peerAddress, uploadRate },
     { maxTransfers: settings['max-transfers'] },
   )
-  const { listener: peer, router } = await openPeerPort(
-    settings,
-    { handler: peerDoor.fetch, swarmKeys, tls, liveness: health },
-    memory,
-    log,
-  )
+  const {
+    listener: peer,
+    router,
+    advertised,
+  } = await openPeerPort(settings, { handler: peerDoor.fetch, swarmKeys, tls, liveness: health }, memory, log)
   peerListener = peer
+  peerAddress = shown(advertised)
   parts.defer(() => cut(peer))
   parts.defer(() => router.close())
   // A race knows better how long a peer is worth waiting for.

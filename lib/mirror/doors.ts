@@ -24,22 +24,23 @@ export async function openPeerPort(
   { handler, swarmKeys, tls, liveness }: PeerPortParts,
   memory: NodeMemory | undefined,
   log: Logger,
-): Promise<{ listener: Listener; router: Router }> {
+): Promise<{ listener: Listener; router: Router; advertised: Address }> {
   const { host, port } = settings['peer-listen']
-  const advertised = settings['advertise-host'] ?? ownAddress(host)
+  const advertisedHost = settings['advertise-host'] ?? ownAddress(host)
   for (let attempt = 1; ; attempt++) {
     const listener = await openDoor('peer-listen', { host, port }, handler, log, tls)
+    const advertised = { host: advertisedHost, port: listener.port }
     try {
       const router = await joinSwarm(
         { log, memory, liveness },
         {
           bindHost: host,
-          self: { host: advertised, port: listener.port },
+          self: advertised,
           bootstrap: settings.bootstrap ?? [],
           swarmKeys,
         },
       )
-      return { listener, router }
+      return { listener, router, advertised }
     } catch (error) {
       await cut(listener)
       const taken = addressProblem(error)

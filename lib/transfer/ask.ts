@@ -6,7 +6,7 @@ import { isManifestMediaType } from '../oci/media-type.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
 import { type ByteRange, lengthOf, parseContentRange, parseRange } from '../oci/range.ts'
 import type { ByteSource } from '../runtime/byte-source.ts'
-import type { Peer } from '../swarm/router.ts'
+import { addressOf, type Peer } from '../swarm/router.ts'
 import type { PeerCredentials } from './credentials.ts'
 import type { PeerClient } from './peer-client.ts'
 import { PeerError } from './peer-error.ts'
@@ -51,7 +51,7 @@ export async function ask(
   signal: AbortSignal,
 ): Promise<PeerHead | PeerRefusal> {
   const { target, method, range } = request
-  const ticket = credentials.ticket(targetKey(target), method)
+  const ticket = credentials.ticket(targetKey(target), method, addressOf(peer))
   const headers = { ...ticket.headers, ...(range === undefined ? {} : { range }) }
   const { status, headers: head, body } = await client.call(peer, { method, path: pathOf(target), headers }, signal)
   try {

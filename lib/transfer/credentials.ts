@@ -14,8 +14,12 @@ export interface PeerTicket {
 }
 
 export interface PeerCredentials {
-  /** A short-lived capability for that key and method. */
-  ticket(key: Key, method: 'GET' | 'HEAD'): PeerTicket
+  /**
+   * A short-lived capability for that key and method at one door.
+   *
+   * @param door the address that is dialled, as `host:port`
+   */
+  ticket(key: Key, method: 'GET' | 'HEAD', door: string): PeerTicket
 }
 
 /** Makes the headers that prove the swarm key over the asker's nonce for this answer. */
@@ -25,8 +29,11 @@ export interface Grant {
 
 /** The door's side. */
 export interface CapabilityCheck {
-  /** `undefined`: not allowed. */
-  check(request: Request, key: Key): Grant | undefined
+  /**
+   * @param door the address that this door's node announces, as `host:port`: a capability for another one is none
+   * @returns `undefined`: not allowed
+   */
+  check(request: Request, key: Key, door: string): Grant | undefined
 }
 
 export interface CredentialOptions {
@@ -60,6 +67,19 @@ const NO_TOKEN = Buffer.alloc(TOKEN_LENGTH).toString('base64url')
 /** The headers that a proof covers, besides the status: all that an asker believes of an answer's head. */
 const PROVEN_HEADERS = ['docker-content-digest', 'content-type', 'content-length', 'content-range'] as const
 
+/** What a capability is good for. */
+interface Scope {
+  readonly method: string
+  readonly door: string
+  readonly key: Key
+}
+
+/** What a proof answers to. */
+interface Asked {
+  readonly token: string
+  readonly door: string
+}
+
 interface Secrets {
   readonly capability: Uint8Array
   readonly proof: Uint8Array
@@ -67,8 +87,9 @@ interface Secrets {
 
 /**
  * Both sides of the peer door's protection, from the swarm keys (32 bytes each). A capability lets its bearer ask one peer
- * door after another for one key with one method; it is good for {@link CAPABILITY_LIFETIME}, give or take
- * {@link CLOCK_SKEW}. A proof binds an answer's head to the capability that asked for it.
+ * door for one key with one method; it is good for {@link CAPABILITY_LIFETIME}, give or take {@link CLOCK_SKEW}. It is made
+ * for the address that is dialled: whoever listens where a member used to be can do nothing with it at any other door. A
+ * proof binds an answer's head to the capability that asked for it, and so to the door.
  *
  * @param keys the first is used, all are accepted
  * @throws {RangeError} without any key
@@ -81,16 +102,16 @@ export function createCredentials(
   const [used] = accepted
   if (used === undefined) throw new RangeError('expected at least one swarm key')
   return {
-    ticket(key, method) {
-      const token = issue(used, method, key, now())
+    ticket(key, method, door) {
+      const token = issue(used, { method, door, key }, now())
       return {
         headers: { [CAPABILITY_HEADER]: token },
         proves(status, headers) {
-          return isEqual(headers.get(PROOF_HEADER) ?? '', proofOf(used, token, status, headers))
+          return isEqual(headers.get(PROOF_HEADER) ?? '', proofOf(used, { token, door }, status, headers))
         },
       }
     },
-    check(request, key) {
+    check(request, key, door) {
       const given = request.headers.get(CAPABILITY_HEADER) ?? ''
       const token = TOKEN.test(given) ? given : NO_TOKEN
       const bytes = Buffer.from(token, 'base64url')
@@ -98,13 +119,13 @@ export function createCredentials(
       let matching: Secrets | undefined
       // All keys are tried, and the time is only looked at afterwards: a refusal takes the same work whatever its reason.
       for (const secrets of accepted) {
-        const mac = macOf(secrets, bytes.subarray(0, MAC_AT), request.method, key)
+        const mac = macOf(secrets, bytes.subarray(0, MAC_AT), { method: request.method, door, key })
         if (timingSafeEqual(mac, bytes.subarray(MAC_AT))) matching = secrets
       }
       if (matching === undefined || !inTime) return undefined
       const secrets = matching
       return {
-        prove: (status, headers) => ({ [PROOF_HEADER]: proofOf(secrets, token, status, headers) }),
+        prove: (status, headers) => ({ [PROOF_HEADER]: proofOf(secrets, { token, door }, status, headers) }),
       }
     },
   }
@@ -115,18 +136,18 @@ function secretsOf(swarmKey: Uint8Array): Secrets {
   return { capability: derive(CAPABILITY_PURPOSE), proof: derive(PROOF_PURPOSE) }
 }
 
-function issue(secrets: Secrets, method: string, key: Key, now: number): string {
+function issue(secrets: Secrets, scope: Scope, now: number): string {
   const token = Buffer.alloc(TOKEN_LENGTH)
   token[0] = VERSION
   token.writeBigUInt64BE(BigInt(now), ISSUED_AT)
   randomBytes(MAC_AT - NONCE_AT).copy(token, NONCE_AT)
-  macOf(secrets, token.subarray(0, MAC_AT), method, key).copy(token, MAC_AT)
+  macOf(secrets, token.subarray(0, MAC_AT), scope).copy(token, MAC_AT)
   return token.toString('base64url')
 }
 
-function macOf({ capability }: Secrets, head: Uint8Array, method: string, key: Key): Buffer {
-  // The head has a fixed length and a method has no line feed: no two requests give the same bytes.
-  return createHmac('sha256', capability).update(head).update(`${method}\n${key}`).digest()
+function macOf({ capability }: Secrets, head: Uint8Array, { method, door, key }: Scope): Buffer {
+  // The head has a fixed length, and neither a method nor an address has a line feed: no two scopes give the same bytes.
+  return createHmac('sha256', capability).update(head).update(`${method}\n${door}\n${key}`).digest()
 }
 
 function isTimely(token: Buffer, now: number): boolean {
@@ -134,13 +155,13 @@ function isTimely(token: Buffer, now: number): boolean {
   return token[0] === VERSION && age >= -CLOCK_SKEW && age <= CAPABILITY_LIFETIME + CLOCK_SKEW
 }
 
-function proofOf({ proof }: Secrets, token: string, status: number, headers: Headers): string {
+function proofOf({ proof }: Secrets, { token, door }: Asked, status: number, headers: Headers): string {
   const lines = PROVEN_HEADERS.flatMap((name) => {
     const value = headers.get(name)
     return value === null ? [] : [`${name}: ${value}\n`]
   })
   return createHmac('sha256', proof)
-    .update(`${token}\n${status}\n${lines.join('')}`)
+    .update(`${token}\n${door}\n${status}\n${lines.join('')}`)
     .digest('base64url')
 }
 

@@ -81,7 +81,7 @@ async function benchServing(): Promise<void> {
     subjects.push(
       subject(`${runtime}, from a file, registry door`, holder.pid, `http://${holder.registry}${path}`),
       subject(`${runtime}, from a file, peer door`, holder.pid, `http://${holder.peer}${path}`, () =>
-        Object.entries(credentials.ticket(digestKey(digest), 'GET').headers),
+        Object.entries(credentials.ticket(digestKey(digest), 'GET', holder.peer).headers),
       ),
       subject(`${runtime}, from a peer, registry door`, asker.pid, `http://${asker.registry}${path}`),
     )

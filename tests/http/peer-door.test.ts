@@ -10,7 +10,7 @@ import {
   createCredentials,
 } from '../../lib/transfer/credentials.ts'
 import { PeerClient } from '../../lib/transfer/peer-client.ts'
-import { CREDENTIALS, SWARM_KEY, ticketFor } from '../fixtures/credentials.ts'
+import { CREDENTIALS, DOOR, SWARM_KEY, ticketFor } from '../fixtures/credentials.ts'
 import { exchange, RawClient, type RawResponse, requestText } from '../fixtures/http.ts'
 import { digestOf, makeImage } from '../fixtures/image.ts'
 import { never } from '../fixtures/layout.ts'
@@ -49,8 +49,8 @@ function lasting({ status, headers, body }: RawResponse): unknown {
   return { status, headers: rest, body: body.toString('latin1') }
 }
 
-const token = (path: string, method = 'GET', credentials = CREDENTIALS) => ({
-  ...ticketFor(path, method, credentials)?.headers,
+const token = (path: string, method = 'GET', credentials = CREDENTIALS, door = DOOR) => ({
+  ...ticketFor(path, method, credentials, door)?.headers,
 })
 const long = CAPABILITY_LIFETIME + CLOCK_SKEW + 60_000
 const expired = createCredentials([SWARM_KEY], { now: () => Date.now() - long })
@@ -67,6 +67,7 @@ test('peer door gives strangers one answer, whatever they ask and whether or not
       refusals.push(['wrong swarm key', 'GET', path, token(path, 'GET', stranger)])
       refusals.push(['expired', 'GET', path, token(path, 'GET', expired)])
       refusals.push(['from the future', 'GET', path, token(path, 'GET', early)])
+      refusals.push(['another door', 'GET', path, token(path, 'GET', CREDENTIALS, '192.0.2.2:5001')])
       refusals.push(['another method', 'GET', path, token(path, 'HEAD')])
       refusals.push(['another key', 'GET', path, token(path === BLOB ? UNKNOWN : BLOB)])
       refusals.push(['a range', 'GET', path, { Range: 'bytes=0-0' }])

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { type AddressInfo, connect, type Socket } from 'node:net'
+import { type AddressInfo, connect, createServer as createNetServer, type Socket } from 'node:net'
 import { test } from 'node:test'
 import HyperDHT from 'hyperdht'
 import { digestKey, tagKey } from '../../lib/oci/key.ts'
@@ -47,7 +47,9 @@ test('mirror shows a stranger at its peer door nothing, whatever the stranger kn
     const member = createCredentials([KEY])
     const long = createCredentials([KEY], { now: () => Date.now() - 10 * 60_000 })
     const path = layerPath(image)
-    assert.equal((await exchange(port, requestText('GET', path, ticketFor(path, 'GET', member)?.headers))).status, 200)
+    const shown = (asked: string, method = 'GET', from = member, door = holder.peer) =>
+      ticketFor(asked, method, from, door)?.headers
+    assert.equal((await exchange(port, requestText('GET', path, shown(path)))).status, 200)
     const missing = path.replace(LAYER.digest, digestOf(Buffer.from('nobody has this')))
     const answers = new Set<string>()
     for (const [asked, headers] of [
@@ -55,12 +57,14 @@ test('mirror shows a stranger at its peer door nothing, whatever the stranger kn
       [missing, {}],
       [TAG_PATH, {}],
       ['/v2/', {}],
-      [path, ticketFor(path, 'GET', createCredentials([OTHER_KEY]))?.headers],
-      [path, ticketFor(path, 'GET', createCredentials([new Uint8Array(32)]))?.headers],
-      [path, ticketFor(missing, 'GET', member)?.headers],
-      [path, ticketFor(path, 'HEAD', member)?.headers],
-      [path, ticketFor(path, 'GET', long)?.headers],
-      [missing, ticketFor(missing, 'GET', long)?.headers],
+      [path, shown(path, 'GET', createCredentials([OTHER_KEY]))],
+      [path, shown(path, 'GET', createCredentials([new Uint8Array(32)]))],
+      [path, shown(missing)],
+      [path, shown(path, 'HEAD')],
+      [path, shown(path, 'GET', member, '127.0.0.1:1')],
+      [path, shown(path, 'GET', member, `127.0.0.2:${port}`)],
+      [path, shown(path, 'GET', long)],
+      [missing, shown(missing, 'GET', long)],
     ] as const) {
       const { status: code, body, headers: told } = await exchange(port, requestText('GET', asked, headers))
       const { date, connection, 'keep-alive': kept, ...rest } = told
@@ -70,6 +74,17 @@ test('mirror shows a stranger at its peer door nothing, whatever the stranger kn
     assert.match([...answers][0] ?? '', /^\[403,/)
   })
 })
+
+/** An honest node of the DHT, that knows no key. */
+async function joinAsStranger(bootstrapPort: number): Promise<HyperDHT> {
+  const dht = HyperDHT.bootstrapper(await freePort(), '127.0.0.1', {
+    host: '127.0.0.1',
+    bootstrap: [{ host: '127.0.0.1', port: bootstrapPort }],
+    ...(runtimeName === 'node' ? {} : { udx: new UDX() }),
+  })
+  await dht.fullyBootstrapped()
+  return dht
+}
 
 async function isAnnounced(dht: HyperDHT, topic: Uint8Array, publicKey: Uint8Array): Promise<boolean> {
   for await (const { peers } of dht.lookup(topic)) {
@@ -93,13 +108,8 @@ test('mirror asks no stranger that has announced itself, even to the right topic
     door.on('connection', (socket) => sockets.add(socket))
     await new Promise<void>((resolve) => door.listen(0, '127.0.0.1', resolve))
     const address = { host: '127.0.0.1', port: (door.address() as AddressInfo).port }
-    const dht = HyperDHT.bootstrapper(await freePort(), '127.0.0.1', {
-      host: '127.0.0.1',
-      bootstrap: [{ host: '127.0.0.1', port: portOf(holder.peer) }],
-      ...(runtimeName === 'node' ? {} : { udx: new UDX() }),
-    })
+    const dht = await joinAsStranger(portOf(holder.peer))
     try {
-      await dht.fullyBootstrapped()
       const seal = new AnnouncementSeal(KEY)
       const guess = new AnnouncementSeal(OTHER_KEY)
       for (const [key, path] of [
@@ -133,6 +143,50 @@ test('mirror asks no stranger that has announced itself, even to the right topic
       await dht.destroy({ force: true })
       for (const socket of sockets) socket.destroy()
       await new Promise((resolve) => door.close(resolve))
+    }
+  })
+})
+
+test('mirror gives nothing to a stranger that shows it a capability meant for the address where the stranger listens', async () => {
+  await withMirrors(async ({ start }) => {
+    // The asker does not know the holder, and the stranger knows both: it passes on what it is asked, word by word.
+    const holder = await start(image, { 'swarm-key': KEY_TEXT })
+    const asker = await start(undefined, { 'swarm-key': KEY_TEXT })
+    const answers: string[] = []
+    const sockets = new Set<Socket>()
+    const relay = createNetServer((socket) => {
+      const onward = connect({ host: '127.0.0.1', port: portOf(holder.peer) })
+      for (const [from, to] of [
+        [socket, onward],
+        [onward, socket],
+      ] as const) {
+        sockets.add(from)
+        from.on('error', () => to.destroy())
+        from.pipe(to)
+      }
+      onward.once('data', (head: Buffer) => answers.push(head.subarray(0, 12).toString('latin1')))
+    })
+    await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', resolve))
+    const address = { host: '127.0.0.1', port: (relay.address() as AddressInfo).port }
+    const dht = await joinAsStranger(portOf(asker.peer))
+    try {
+      const topic = topicOf(KEY, digestKey(LAYER.digest))
+      const keyPair = HyperDHT.keyPair()
+      const sealed = new AnnouncementSeal(KEY).seal(topic, keyPair.publicKey, address)
+      await dht.announce(topic, keyPair, sealed).finished()
+      await waitFor('the stranger is asked, and its answer is there', async () => {
+        assert.equal(await status(asker.registry, layerPath(image)), 404)
+        return answers.length > 0
+      })
+      assert.deepEqual(new Set(answers), new Set(['HTTP/1.1 403']))
+      // It is the address alone that was wrong.
+      const ticket = ticketFor(layerPath(image), 'GET', createCredentials([KEY]), holder.peer)
+      const request = requestText('GET', layerPath(image), ticket?.headers)
+      assert.equal((await exchange(portOf(holder.peer), request)).status, 200)
+    } finally {
+      await dht.destroy({ force: true })
+      for (const socket of sockets) socket.destroy()
+      await new Promise((resolve) => relay.close(resolve))
     }
   })
 })

@@ -12,6 +12,7 @@ import {
 } from '../../lib/transfer/credentials.ts'
 
 const DIGEST = `sha256:${'a'.repeat(64)}` as Key
+const DOOR = '192.0.2.1:5001'
 const TAG = 'registry.example/team/app:1' as Key
 const NEW = new Uint8Array(randomBytes(32))
 const OLD = new Uint8Array(randomBytes(32))
@@ -22,14 +23,14 @@ function asking(token: string | undefined, method = 'GET'): Request {
   return new Request('http://peer.example/', { method, headers })
 }
 
-function tokenOf(key: Key, method: 'GET' | 'HEAD' = 'GET', from = credentials): string {
-  return from.ticket(key, method).headers[CAPABILITY_HEADER] ?? assert.fail('no token')
+function tokenOf(key: Key, method: 'GET' | 'HEAD' = 'GET', from = credentials, door = DOOR): string {
+  return from.ticket(key, method, door).headers[CAPABILITY_HEADER] ?? assert.fail('no token')
 }
 
 test('credentials check accepts a ticket for its own key and method', () => {
   for (const key of [DIGEST, TAG]) {
     for (const method of ['GET', 'HEAD'] as const) {
-      assert.ok(credentials.check(asking(tokenOf(key, method), method), key))
+      assert.ok(credentials.check(asking(tokenOf(key, method), method), key, DOOR))
     }
   }
 })
@@ -45,11 +46,14 @@ for (const [what, request, key] of [
   ['a token for another key', asking(tokenOf(TAG)), DIGEST],
   ['a token for another method', asking(tokenOf(DIGEST, 'HEAD')), DIGEST],
   ['a token of another swarm', asking(tokenOf(DIGEST, 'GET', createCredentials([OLD]))), DIGEST],
+  ['a token for another door', asking(tokenOf(DIGEST, 'GET', credentials, '192.0.2.2:5001')), DIGEST],
+  ['a token for another port', asking(tokenOf(DIGEST, 'GET', credentials, '192.0.2.1:5002')), DIGEST],
+  ['a token for no door', asking(tokenOf(DIGEST, 'GET', credentials, '')), DIGEST],
   ['two tokens at once', asking(`${tokenOf(DIGEST)}, ${tokenOf(DIGEST)}`), DIGEST],
   ['a token with padding', asking(`${tokenOf(DIGEST)}=`), DIGEST],
 ] as const) {
   test(`credentials check refuses ${what}`, () => {
-    assert.equal(credentials.check(request, key), undefined)
+    assert.equal(credentials.check(request, key, DOOR), undefined)
   })
 }
 
@@ -68,7 +72,7 @@ test('credentials check refuses every mutation of a valid token', () => {
   fc.assert(
     fc.property(mutated, (other) => {
       fc.pre(other !== token)
-      assert.equal(credentials.check(asking(other), DIGEST), undefined)
+      assert.equal(credentials.check(asking(other), DIGEST, DOOR), undefined)
     }),
     { numRuns: 2_000 },
   )
@@ -79,7 +83,7 @@ test('credentials check refuses every single flipped bit', () => {
   for (let bit = 0; bit < bytes.length * 8; bit++) {
     const flipped = Buffer.from(bytes)
     flipped[bit >> 3] = (flipped[bit >> 3] ?? 0) ^ (1 << (bit & 7))
-    assert.equal(credentials.check(asking(flipped.toString('base64url')), DIGEST), undefined, `bit ${bit}`)
+    assert.equal(credentials.check(asking(flipped.toString('base64url')), DIGEST, DOOR), undefined, `bit ${bit}`)
   }
 })
 
@@ -91,9 +95,28 @@ test('credentials check refuses a token for every other key', () => {
   fc.assert(
     fc.property(text, text, (one, other) => {
       fc.pre(one !== other)
-      assert.equal(credentials.check(asking(tokenOf(one as Key)), other as Key), undefined)
+      assert.equal(credentials.check(asking(tokenOf(one as Key)), other as Key, DOOR), undefined)
     }),
   )
+})
+
+test('credentials check refuses a token for every other split of the same text between door and key', () => {
+  const text = `GET\n${DOOR}\n${DIGEST}`
+  fc.assert(
+    fc.property(fc.nat(text.length), fc.nat(text.length), (from, to) => {
+      const [door, key] = [text.slice(0, from), text.slice(to)]
+      fc.pre(!door.includes('\n') && (door !== DOOR || key !== DIGEST))
+      assert.equal(credentials.check(asking(tokenOf(key as Key, 'GET', credentials, door)), DIGEST, DOOR), undefined)
+    }),
+  )
+})
+
+test('credentials prove no answer to a ticket for another door', () => {
+  const ticket = credentials.ticket(DIGEST, 'GET', DOOR)
+  const other = credentials.ticket(DIGEST, 'GET', '192.0.2.2:5001')
+  const grant = credentials.check(asking(ticket.headers[CAPABILITY_HEADER]), DIGEST, DOOR) ?? assert.fail('refused')
+  const proof = new Headers(grant.prove(404, new Headers()))
+  assert.deepEqual([ticket.proves(404, proof), other.proves(404, proof)], [true, false])
 })
 
 test('credentials check tolerates the clock skew, and refuses what is older or newer', () => {
@@ -111,7 +134,7 @@ test('credentials check tolerates the clock skew, and refuses what is older or n
     [1e12, false],
   ] as const) {
     time = start + offset
-    assert.equal(clocked.check(asking(token), DIGEST) !== undefined, allowed, `${offset} ms`)
+    assert.equal(clocked.check(asking(token), DIGEST, DOOR) !== undefined, allowed, `${offset} ms`)
   }
 })
 
@@ -125,8 +148,8 @@ test('credentials of two keys use the first and accept both', () => {
     [behind, rotating, true],
     [createCredentials([OLD]), rotating, true],
   ] as const) {
-    const ticket = from.ticket(TAG, 'GET')
-    const grant = to.check(asking(ticket.headers[CAPABILITY_HEADER]), TAG)
+    const ticket = from.ticket(TAG, 'GET', DOOR)
+    const grant = to.check(asking(ticket.headers[CAPABILITY_HEADER]), TAG, DOOR)
     assert.equal(grant !== undefined, allowed)
     // The answer is proven under the key of the question, whichever key the door itself would use.
     if (grant !== undefined) assert.ok(ticket.proves(404, new Headers(grant.prove(404, new Headers()))))
@@ -143,8 +166,8 @@ const HEAD = {
 
 /** A ticket and the headers of a door's answer to it. */
 function answered(status: number, head: Record<string, string>) {
-  const ticket = credentials.ticket(DIGEST, 'GET')
-  const grant = credentials.check(asking(ticket.headers[CAPABILITY_HEADER]), DIGEST) ?? assert.fail('refused')
+  const ticket = credentials.ticket(DIGEST, 'GET', DOOR)
+  const grant = credentials.check(asking(ticket.headers[CAPABILITY_HEADER]), DIGEST, DOOR) ?? assert.fail('refused')
   return { ticket, headers: new Headers({ ...head, ...grant.prove(status, new Headers(head)) }) }
 }
 
@@ -153,7 +176,7 @@ test('credentials prove an answer to the one who asked, whatever its other heade
     const { ticket, headers } = answered(status, HEAD)
     headers.set('date', 'now')
     assert.ok(ticket.proves(status, headers))
-    assert.ok(!credentials.ticket(DIGEST, 'GET').proves(status, headers), 'another ticket')
+    assert.ok(!credentials.ticket(DIGEST, 'GET', DOOR).proves(status, headers), 'another ticket')
   }
 })
 

@@ -15,7 +15,7 @@ const credentials = createCredentials([Buffer.from(swarmKey, 'hex')])
 const statuses: Record<number, number> = {}
 
 async function ask(): Promise<void> {
-  const { headers } = credentials.ticket(digestKey(digest), 'GET')
+  const { headers } = credentials.ticket(digestKey(digest), 'GET', `${host}:${port}`)
   const message = await new Promise<IncomingMessage>((resolve, reject) => {
     get({ host, port, path, headers: { ...headers }, agent: false }, resolve).on('error', reject)
   })
