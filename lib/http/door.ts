@@ -21,25 +21,37 @@ export function createDoor(name: string, { policy, log }: DoorDependencies, answ
   const app = new Hono()
   app.on(['GET', 'HEAD'], '*', async (c) => {
     const request = c.req.raw
-    const url = new URL(request.url)
-    const target = parseRequestPath(url.pathname, url.searchParams.get('ns') ?? undefined)
+    const target = readTarget(request)
+    if (target instanceof OciError) return errorAnswer(target)
     if (target.kind === 'base') return baseAnswer()
-    if (target.kind === 'other') throw unsupported(`this mirror does not have the ${target.endpoint} endpoint`, 404)
+    if (target.kind === 'other') {
+      return errorAnswer(unsupported(`this mirror does not have the ${target.endpoint} endpoint`, 404))
+    }
     const response = admits(policy, target) ? await answer(target, request) : undefined
-    if (response === undefined) throw unknown(target)
-    return response
+    return response ?? errorAnswer(unknown(target))
   })
-  app.all('*', (c) => {
-    throw unsupported(`${c.req.method} is not supported: a mirror is read-only`, 405)
-  })
+  app.all('*', (c) =>
+    errorAnswer(unsupported(`${c.req.method} is not supported: a mirror is read-only`, 405), { Allow: 'GET, HEAD' }),
+  )
+  // What the client is to be told is answered above: whatever is thrown is a failure of this node, an OciError too.
   app.onError((error, c) => {
-    if (error instanceof OciError) return errorAnswer(error, error.status === 405 ? { Allow: 'GET, HEAD' } : {})
     const request = { door: name, method: c.req.method, path: c.req.path }
     if (c.req.raw.signal.aborted) log.debug('client went away', request)
     else log.error('request failed', { ...request, error })
     return errorAnswer(new OciError('UNKNOWN', 'internal error; the log of this mirror has the cause'))
   })
   return app
+}
+
+/** What the request asks for, or what is wrong with how it asks. */
+function readTarget(request: Request): ReturnType<typeof parseRequestPath> | OciError {
+  const url = new URL(request.url)
+  try {
+    return parseRequestPath(url.pathname, url.searchParams.get('ns') ?? undefined)
+  } catch (error) {
+    if (error instanceof OciError) return error
+    throw error
+  }
 }
 
 function admits(policy: Policy, { registry, repository, ...target }: ManifestTarget | BlobTarget): boolean {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { rm, truncate } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
 import { test } from 'node:test'
+import { OciError } from '../../lib/oci/error.ts'
 import { createMemoryStore } from '../../lib/store/memory.ts'
 import type { ContentStore } from '../../lib/store/store.ts'
 import { withDoors } from '../fixtures/door.ts'
@@ -48,6 +49,30 @@ for (const operation of ['resolve', 'describe', 'open'] as const) {
     })
   })
 }
+
+test('doors answer 500 and log it when the store throws an error of the kind that clients are told of', async () => {
+  const fail = async () => {
+    throw new OciError('DIGEST_INVALID', 'the disk tells nonsense')
+  }
+  const store = createMemoryStore()
+  store.addImage(image, tagged(NAME))
+  for (const broken of [{ describe: fail }, { open: fail }]) {
+    await withDoors({ store: { ...store, health: { ok: true }, ...broken } }, async ({ ask, askAsPeer, lines }) => {
+      for (const door of [ask, askAsPeer]) {
+        const response = await door(BLOB)
+        assert.equal(response.status, 500)
+        assert.doesNotMatch(await response.text(), /nonsense|DIGEST_INVALID/)
+      }
+      assert.deepEqual(
+        lines.map(({ level, event, fields }) => [level, event, /nonsense/.test(String(fields.error))]),
+        [
+          ['error', 'request failed', true],
+          ['error', 'request failed', true],
+        ],
+      )
+    })
+  }
+})
 
 test('doors say nothing of a client that went away', async () => {
   const stop = new AbortController()
