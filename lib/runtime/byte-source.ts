@@ -1,6 +1,9 @@
 /** Bytes that are pulled one chunk at a time: what a `ReadableStream` is for, without its queues and its two promises a chunk. */
 export interface ByteSource {
-  /** The next chunk, never empty; `undefined` after the last. Not to be called while a call is under way. */
+  /**
+   * The next chunk, never empty; `undefined` after the last. Not to be called while a call is under way. A chunk is good
+   * until this is called again: its memory may be used for the next one, so who keeps chunks copies them.
+   */
   next(): Promise<Uint8Array | undefined>
   /** Ends it and lets go of all that it holds; a `next` under way ends too, in any way. May be called more than once. */
   cancel(): Promise<void>
@@ -44,7 +47,7 @@ function streamOf(source: ByteSource): ReadableStream<Uint8Array> {
       async pull(controller) {
         const chunk = await source.next()
         if (chunk === undefined) controller.close()
-        else controller.enqueue(chunk)
+        else controller.enqueue(new Uint8Array(chunk))
       },
       cancel: () => source.cancel(),
     },

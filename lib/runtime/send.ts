@@ -101,27 +101,27 @@ class Client {
     // A pipelined response has no connection of its own yet, but its request does.
     this.#socket = incoming.socket
     this.#onLeave = onLeave
-    outgoing.on('drain', this.#drained)
     outgoing.on('close', this.#left)
     this.#socket.on('close', this.#left)
     if (outgoing.destroyed || this.#socket.destroyed) this.#left()
   }
 
-  /** Writes with back-pressure. Resolves as well when the client leaves. */
+  /** Writes, and waits until the memory of the chunk is not needed any more. Resolves as well when the client leaves. */
   async write(chunk: Uint8Array): Promise<void> {
-    if (this.gone || this.#outgoing.write(chunk)) return
+    if (this.gone) return
     await new Promise<void>((resolve) => {
       this.#wake = resolve
+      // Not until `drain`: while little waits, that is not told of, but it still lies in that memory.
+      this.#outgoing.write(chunk, this.#written)
     })
   }
 
   release(): void {
-    this.#outgoing.off('drain', this.#drained)
     this.#outgoing.off('close', this.#left)
     this.#socket.off('close', this.#left)
   }
 
-  readonly #drained = (): void => this.#wake?.()
+  readonly #written = (): void => this.#wake?.()
 
   readonly #left = (): void => {
     this.gone = true

@@ -1,9 +1,10 @@
-import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
-import { request as httpsRequest, Agent as TlsAgent } from 'node:https'
 import type { ByteSource } from '../runtime/byte-source.ts'
 import { LENGTH_HEADER } from '../runtime/length-header.ts'
 import type { Peer } from '../swarm/router.ts'
-import { messageSource } from './message-source.ts'
+import type { Answer, Connection } from './http1/connection.ts'
+import { ProtocolError, StaleConnectionError } from './http1/error.ts'
+import { ConnectionPool } from './http1/pool.ts'
+import { formatRequest } from './http1/request.ts'
 import { PeerError } from './peer-error.ts'
 import type { PeerFailure } from './peer-health.ts'
 import type { TlsIdentity } from './tls.ts'
@@ -23,121 +24,149 @@ export interface PeerReply {
 }
 
 export interface PeerClientOptions {
-  /** Milliseconds within which the head of an answer must be there, connection included. */
+  /** Milliseconds within which the head of an answer must be there, connection and TLS handshake included. */
   readonly headTimeout?: number
   /** Milliseconds within which a short body that nobody wants must be there, or its connection is ended. */
   readonly discardTimeout?: number
+  /** Milliseconds for which an idle connection is kept. */
+  readonly idleTimeout?: number
   /** Speaks TLS 1.3 as this node, and only with nodes of the same swarm; plain TCP if missing. */
   readonly tls?: TlsIdentity | undefined
 }
 
 const HEAD_TIMEOUT = 1_000
 const DISCARD_TIMEOUT = 1_000
-/** Longest body that is read to keep its connection, in bytes: an error's, or a small manifest's. */
-const DISCARD_LIMIT = 16 * 1024
-/** How long an idle connection to a peer is kept, in milliseconds: below the 30 s after which the peer's door ends it. */
-const KEEP_ALIVE = 15_000
+/** Below the 30 s after which the peer's door ends an idle connection, in milliseconds. */
+const IDLE_TIMEOUT = 15_000
+/** containerd fetches three layers of an image at a time, and a few more are on their way for races. */
+const MAX_IDLE_PER_PEER = 8
+/** Each one needs 64 KiB; a pull asks a few dozen peers at most. */
+const MAX_IDLE = 64
 
-/** A connection that had been kept for the next request broke before its answer. */
-class StaleConnectionError extends PeerError {}
-
-/** Talks HTTP to the peer doors of other nodes, with a bound on every wait. */
+/**
+ * Talks HTTP/1.1 to the peer doors of other nodes, with a bound on every wait. Not through `node:http`: its client needs
+ * several times the memory of the connections below it, and on Bun it goes on reading a body that nobody takes.
+ */
 export class PeerClient {
-  readonly #agent: Agent
-  readonly #request: (options: RequestOptions) => ClientRequest
+  readonly #pool: ConnectionPool
   readonly #headTimeout: number
-  readonly #discardTimeout: number
 
-  constructor({ headTimeout = HEAD_TIMEOUT, discardTimeout = DISCARD_TIMEOUT, tls }: PeerClientOptions = {}) {
-    const kept = { keepAlive: true, timeout: KEEP_ALIVE }
-    const secure = tls === undefined ? undefined : { ...tls, ca: [...tls.ca], minVersion: 'TLSv1.3' as const }
-    this.#agent = secure === undefined ? new Agent(kept) : new TlsAgent({ ...kept, ...secure })
-    this.#request = (options) => (secure === undefined ? httpRequest(options) : httpsRequest({ ...options, ...secure }))
-    this.#headTimeout = headTimeout
-    this.#discardTimeout = discardTimeout
+  constructor(options: PeerClientOptions = {}) {
+    this.#headTimeout = options.headTimeout ?? HEAD_TIMEOUT
+    this.#pool = new ConnectionPool(options.tls, {
+      idleTimeout: options.idleTimeout ?? IDLE_TIMEOUT,
+      maxIdlePerPeer: MAX_IDLE_PER_PEER,
+      maxIdle: MAX_IDLE,
+      discardTimeout: options.discardTimeout ?? DISCARD_TIMEOUT,
+    })
   }
 
   /**
    * @param signal ends the call until its head is there; the body is ended by cancelling it
-   * @throws {PeerError} when the peer cannot be reached or does not answer in time
+   * @throws {PeerError} when the peer cannot be reached, does not answer in time or not in HTTP
+   * @throws {TypeError} for a path or a header that cannot be sent
    */
-  async call(peer: Peer, { method, path, headers }: PeerCall, signal: AbortSignal): Promise<PeerReply> {
-    const message = await this.#headOnce(peer, { method, path, headers }, signal)
-    return {
-      status: message.statusCode ?? 0,
-      headers: headersOf(message),
-      body: messageSource(message, (begun) => (begun ? message.destroy() : this.#discard(message, method))),
+  async call({ host, port }: Peer, { method, path, headers }: PeerCall, signal: AbortSignal): Promise<PeerReply> {
+    const request: Request = { host, port, method, bytes: formatRequest({ method, host, port, path, headers }) }
+    const failed = (message: string, failure: PeerFailure, cause?: unknown) =>
+      new PeerError(`${host}:${port}: ${message}`, { failure, cause })
+    const stop = new AbortController()
+    const abort = () => stop.abort(failed('cancelled', 'unreachable', signal.reason))
+    const late = () => stop.abort(failed(`no answer within ${this.#headTimeout} ms`, 'silent'))
+    const timer = setTimeout(late, this.#headTimeout)
+    signal.addEventListener('abort', abort, { once: true })
+    if (signal.aborted) abort()
+    try {
+      const { head, body } = await this.#answer(request, stop.signal)
+      return { status: head.status, headers: headersOf(head.headers), body: new PeerBody(body) }
+    } catch (error) {
+      if (error instanceof PeerError) throw error
+      throw failed(messageOf(error), failureOf(error), error)
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', abort)
     }
   }
 
   close(): void {
-    this.#agent.destroy()
+    this.#pool.close()
   }
 
   /**
    * An idle connection may have been closed by the peer while the request was on its way; that says nothing about the
    * peer, so the request goes out once more (RFC 9112, section 9.3.1: both methods may be repeated).
    */
-  async #headOnce(peer: Peer, call: PeerCall, signal: AbortSignal): Promise<IncomingMessage> {
-    try {
-      return await this.#head(peer, call, this.#agent, signal)
-    } catch (error) {
-      if (!(error instanceof StaleConnectionError) || signal.aborted) throw error
-      return await this.#head(peer, call, false, signal)
-    }
-  }
-
-  async #head(
-    { host, port }: Peer,
-    call: PeerCall,
-    agent: Agent | false,
-    signal: AbortSignal,
-  ): Promise<IncomingMessage> {
-    return await new Promise((resolve, reject) => {
-      const outgoing = this.#request({ host, port, ...call, agent })
-      const settle = (run: () => void) => {
-        clearTimeout(timer)
-        signal.removeEventListener('abort', aborted)
-        run()
+  async #answer(request: Request, signal: AbortSignal): Promise<Answer> {
+    signal.throwIfAborted()
+    const { host, port } = request
+    const kept = this.#pool.take(host, port)
+    if (kept !== undefined) {
+      try {
+        return await exchange(kept, request, signal)
+      } catch (error) {
+        if (!(error instanceof StaleConnectionError)) throw error
       }
-      const fail = (message: string, failure: PeerFailure, cause?: unknown) =>
-        settle(() => {
-          outgoing.destroy()
-          reject(new PeerError(`${host}:${port}: ${message}`, { cause, failure }))
-        })
-      const aborted = () => fail('cancelled', 'unreachable', signal.reason)
-      const late = () => fail(`no answer within ${this.#headTimeout} ms`, 'silent')
-      const timer = setTimeout(late, this.#headTimeout)
-      // Stays for the life of the request: what breaks after the head is the body's to report.
-      outgoing.on('error', (error) => {
-        if (outgoing.reusedSocket) settle(() => reject(new StaleConnectionError(error.message, { cause: error })))
-        else fail(error.message, 'unreachable', error)
-      })
-      outgoing.once('response', (message) => settle(() => resolve(message)))
-      if (signal.aborted) aborted()
-      else signal.addEventListener('abort', aborted, { once: true })
-      outgoing.end()
-    })
-  }
-
-  /** Gets rid of a body that nobody wants: a short one is read, so that its connection can be used again. */
-  #discard(message: IncomingMessage, method: string): void {
-    if (method !== 'HEAD' && !(Number(message.headers['content-length']) <= DISCARD_LIMIT)) {
-      message.destroy()
-      return
     }
-    if (message.closed) return
-    const timer = setTimeout(() => message.destroy(), this.#discardTimeout)
-    message.once('close', () => clearTimeout(timer))
-    // A connection that breaks while its body is thrown away is of no interest to anybody.
-    message.on('error', () => message.destroy())
-    message.resume()
+    return await exchange(this.#pool.connect(host, port), request, signal)
   }
 }
 
-function headersOf(message: IncomingMessage): Headers {
-  const headers = new Headers(Object.entries(message.headers).map(([name, value]) => [name, String(value)]))
+interface Request {
+  readonly host: string
+  readonly port: number
+  readonly method: 'GET' | 'HEAD'
+  readonly bytes: string
+}
+
+/** @throws the signal's reason, if that is why there is no answer */
+async function exchange(connection: Connection, { bytes, method }: Request, signal: AbortSignal): Promise<Answer> {
+  const destroy = () => connection.destroy()
+  signal.addEventListener('abort', destroy, { once: true })
+  try {
+    const answer = await connection.exchange(bytes, method)
+    // The head may have come in the moment in which it was too late.
+    signal.throwIfAborted()
+    return answer
+  } catch (error) {
+    destroy()
+    signal.throwIfAborted()
+    throw error
+  } finally {
+    signal.removeEventListener('abort', destroy)
+  }
+}
+
+/** A body whose failures are the peer's. */
+class PeerBody implements ByteSource {
+  readonly #body: ByteSource
+
+  constructor(body: ByteSource) {
+    this.#body = body
+  }
+
+  async next(): Promise<Uint8Array | undefined> {
+    try {
+      return await this.#body.next()
+    } catch (error) {
+      throw new PeerError(messageOf(error), { failure: failureOf(error), cause: error })
+    }
+  }
+
+  cancel(): Promise<void> {
+    return this.#body.cancel()
+  }
+}
+
+function headersOf(headers: Headers): Headers {
   const length = headers.get(LENGTH_HEADER)
   if (length !== null && !headers.has('content-length')) headers.set('content-length', length)
   return headers
+}
+
+function failureOf(error: unknown): PeerFailure {
+  return error instanceof ProtocolError ? 'invalid' : 'unreachable'
+}
+
+function messageOf(error: unknown): string {
+  return (error instanceof Error && error.message) || 'the connection broke'
 }

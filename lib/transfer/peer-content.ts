@@ -196,7 +196,7 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
         const chunk = await watched.watchdog.next()
         if (chunk === undefined) throw new PeerError(`the body ended ${missing} bytes early`)
         missing -= chunk.length
-        chunks.push(chunk)
+        chunks.push(new Uint8Array(chunk))
       }
       const bytes = Buffer.concat(chunks)
       transfer.took(bytes.length, [opened.peer])

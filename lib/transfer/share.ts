@@ -18,11 +18,18 @@ export interface SharedFlowDependencies {
   readonly onRetire: () => void
 }
 
+/** Memory for the bytes of a flow, in bytes: what one read of a connection gives at most. */
+const SLOT = 64 * 1024
+
 interface Piece {
   readonly start: number
-  readonly bytes: Uint8Array
+  readonly slot: Uint8Array
+  /** How much of the slot is filled. */
+  length: number
   /** Has seen all bytes up to the end of this piece; missing for the last one, after which there is nothing to verify. */
-  readonly verifier: Verifier | undefined
+  verifier: Verifier | undefined
+  /** Readers that were given bytes of it and may still use them. */
+  lent: number
 }
 
 /**
@@ -33,9 +40,12 @@ interface Piece {
 export class SharedFlow {
   readonly #dependencies: SharedFlowDependencies
   readonly #window: () => number
+  readonly #slot: number
   readonly #fresh: Verifier | undefined
   readonly #readers = new Set<SharedReader>()
   readonly #pieces: Piece[] = []
+  /** Slots to be filled again. */
+  readonly #spare: Uint8Array[] = []
   #kept = 0
   #head = 0
   #reading: Promise<void> | undefined
@@ -44,14 +54,18 @@ export class SharedFlow {
   #retired = false
   #closed = false
 
-  /** @param window how many bytes may be kept at this moment */
-  constructor(dependencies: SharedFlowDependencies, window: () => number) {
+  /**
+   * @param window how many bytes may be kept at this moment
+   * @param slot bytes of memory that are filled before the next ones are taken
+   */
+  constructor(dependencies: SharedFlowDependencies, window: () => number, slot: number = SLOT) {
     this.#dependencies = dependencies
     this.#window = window
+    this.#slot = slot
     this.#fresh = dependencies.verifier?.copy()
   }
 
-  /** How many bytes it keeps. */
+  /** How many bytes of memory it keeps. */
   get kept(): number {
     return this.#kept
   }
@@ -77,6 +91,7 @@ export class SharedFlow {
     if (this.#closed) return
     this.#closed = true
     this.#pieces.length = 0
+    this.#spare.length = 0
     this.#kept = 0
     this.#retire()
     await this.#dependencies.source.cancel()
@@ -85,7 +100,7 @@ export class SharedFlow {
   /** The piece with the byte at that offset, if it is kept. */
   pieceAt(offset: number): Piece | undefined {
     // From the end: readers are close to the head.
-    return this.#pieces.findLast(({ start, bytes }) => start <= offset && offset < start + bytes.length)
+    return this.#pieces.findLast(({ start, length }) => start <= offset && offset < start + length)
   }
 
   /** Whether the byte at the offset was let go. */
@@ -132,16 +147,35 @@ export class SharedFlow {
     this.#dependencies.onRetire()
   }
 
+  /** Copies the bytes, whose memory is the source's. */
   #keep(bytes: Uint8Array): void {
     const start = this.#head
     this.#head += bytes.length
-    const isLast = this.#head >= this.#dependencies.size
-    this.#pieces.push({ start, bytes, verifier: isLast ? undefined : this.#dependencies.verifier?.copy() })
-    this.#kept += bytes.length
+    const verifier = this.#head >= this.#dependencies.size ? undefined : this.#dependencies.verifier?.copy()
+    const last = this.#pieces.at(-1)
+    if (last !== undefined && last.length + bytes.length <= last.slot.length) {
+      last.slot.set(bytes, last.length)
+      last.length += bytes.length
+      last.verifier = verifier
+      return
+    }
+    const slot =
+      (bytes.length <= this.#slot ? this.#spare.pop() : undefined) ?? new Uint8Array(Math.max(this.#slot, bytes.length))
+    slot.set(bytes)
+    this.#pieces.push({ start, slot, length: bytes.length, verifier, lent: 0 })
+    this.#kept += slot.length
+    this.#trim()
+  }
+
+  #trim(): void {
     const window = this.#window()
     // The newest piece stays whatever its size: somebody has asked for it.
     while (this.#kept > window && this.#pieces.length > 1) {
-      this.#kept -= this.#pieces.shift()?.bytes.length ?? 0
+      const piece = this.#pieces.shift()
+      this.#kept -= piece?.slot.length ?? 0
+      // What a reader still uses is left to the garbage collector.
+      if (piece?.lent === 0 && piece.slot.length === this.#slot && this.#spare.length === 0)
+        this.#spare.push(piece.slot)
     }
   }
 }
@@ -154,6 +188,8 @@ class SharedReader implements ByteSource {
   /** Has seen all bytes before the offset, if that can be said. */
   #verifier: Verifier | undefined
   #alone: ByteSource | undefined
+  /** What it was given bytes of and may still use. */
+  #held: Piece | undefined
   #cancelled = false
 
   constructor(flow: SharedFlow, start: number, end: number, verifier: Verifier | undefined) {
@@ -166,6 +202,8 @@ class SharedReader implements ByteSource {
   }
 
   async next(): Promise<Uint8Array | undefined> {
+    if (this.#held !== undefined) this.#held.lent--
+    this.#held = undefined
     while (this.#alone === undefined) {
       if (this.#cancelled) throw new PeerError('cancelled')
       if (this.#offset >= this.#end) return undefined
@@ -185,10 +223,13 @@ class SharedReader implements ByteSource {
     await Promise.all([this.#flow.detach(this), this.#alone?.cancel()])
   }
 
-  #take({ start, bytes, verifier }: Piece): Uint8Array {
-    const chunk = bytes.subarray(this.#offset - start, this.#end - start)
+  #take(piece: Piece): Uint8Array {
+    const { start, slot, length, verifier } = piece
+    const chunk = slot.subarray(this.#offset - start, Math.min(length, this.#end - start))
     this.#offset += chunk.length
     this.#verifier = verifier
+    this.#held = piece
+    piece.lent++
     if (this.#offset >= this.#end) void this.#flow.detach(this)
     return chunk
   }

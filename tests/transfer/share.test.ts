@@ -11,6 +11,7 @@ import { waitFor, within } from '../fixtures/wait.ts'
 
 const CONTENT = new Uint8Array(1_000).map((_, index) => index % 251)
 const WINDOW = 300
+const SLOT = 100
 
 /** A flow of the content in pieces of 100 bytes, of which `alone` gives the rest to who falls behind. */
 function make(bytes: Uint8Array = CONTENT, window = WINDOW) {
@@ -32,6 +33,7 @@ function make(bytes: Uint8Array = CONTENT, window = WINDOW) {
       onRetire: () => idle++,
     },
     () => window,
+    SLOT,
   )
   const attach = (start = 0, end = bytes.length) => flow.attach(start, end) ?? assert.fail(`not at ${start}`)
   return { flow, raw, alone, attach, idle: () => idle }
@@ -84,6 +86,15 @@ test('SharedFlow lets a reader that falls behind go on alone at its offset, veri
   await take(fast, 6)
   assert.deepEqual(await read(slow), Buffer.from(CONTENT.subarray(200)))
   assert.deepEqual(alone, [[200, 1_000]])
+})
+
+test('SharedFlow leaves alone what a reader was given until that asks for more, however far others are', async () => {
+  const { attach } = make(CONTENT, 100)
+  const [fast, slow] = [attach(), attach()]
+  const chunk = await slow.next()
+  await take(fast, 9)
+  assert.deepEqual(Buffer.from(chunk ?? []), Buffer.from(CONTENT.subarray(0, 100)))
+  assert.deepEqual(await read(slow), Buffer.from(CONTENT.subarray(100)))
 })
 
 test('SharedFlow verifies what a reader gets that goes on alone', async () => {
@@ -151,7 +162,7 @@ test('SharedFlow ends a reader that waits when it is cancelled, and its source w
   assert.equal(source.cancelled, true)
 })
 
-test('SharedFlow gives every reader exactly its bytes in whatever order they read, attach and leave', async () => {
+test('SharedFlow gives every reader exactly its bytes, which stay until it asks for more, in whatever order they read, attach and leave', async () => {
   const step = fc.record({
     reader: fc.nat(3),
     action: fc.constantFrom('read', 'read', 'read', 'read', 'attach', 'cancel'),
@@ -162,6 +173,7 @@ test('SharedFlow gives every reader exactly its bytes in whatever order they rea
     fc.asyncProperty(fc.array(step, { maxLength: 80 }), fc.integer({ min: 50, max: 600 }), async (steps, window) => {
       const { flow, raw, attach } = make(CONTENT, window)
       const readers = new Map<number, { source: ByteSource; start: number; end: number; bytes: number }>()
+      const held = new Map<number, { chunk: Uint8Array; at: number }>()
       const keeper = attach()
       for (const { reader: name, action, start, length } of steps) {
         const reader = readers.get(name)
@@ -174,13 +186,19 @@ test('SharedFlow gives every reader exactly its bytes in whatever order they rea
           const chunk = await (reader?.source ?? keeper).next()
           if (reader === undefined) continue
           const at = reader.start + reader.bytes
-          if (chunk === undefined) assert.equal(at, reader.end)
-          else assert.ok(Buffer.from(chunk).equals(CONTENT.subarray(at, at + chunk.length)))
+          if (chunk === undefined) {
+            assert.equal(at, reader.end)
+            held.delete(name)
+          } else held.set(name, { chunk, at })
           reader.bytes += chunk?.length ?? 0
           assert.ok(reader.start + reader.bytes <= reader.end)
         } else if (action === 'cancel') {
           await reader?.source.cancel()
           readers.delete(name)
+          held.delete(name)
+        }
+        for (const { chunk, at } of held.values()) {
+          assert.ok(Buffer.from(chunk).equals(CONTENT.subarray(at, at + chunk.length)))
         }
         assert.ok(flow.kept <= Math.max(window, 100))
         assert.ok(raw.read <= 10)
