@@ -13,26 +13,38 @@ export interface MetricSources {
   readonly peerDoorTransfers?: () => number
 }
 
+/** One metric, for people. */
+export interface MetricDescription {
+  readonly name: string
+  readonly type: 'counter' | 'gauge' | 'histogram'
+  readonly labels: readonly string[]
+  readonly help: string
+}
+
 /** Everything that a mirror counts, in a registry of its own. */
 export function createMetrics({ peersAside = () => 0, peerDoorTransfers = () => 0 }: MetricSources = {}) {
   const registry = new Registry()
   const registers = [registry]
-  const counter = <Label extends string = never>(name: string, help: string, labelNames: readonly Label[] = []) =>
-    new Counter({ name: `swarmirror_${name}`, help, labelNames, registers })
-  const gauge = <Label extends string = never>(name: string, help: string, labelNames: readonly Label[] = []) =>
-    new Gauge({ name: `swarmirror_${name}`, help, labelNames, registers })
-  const histogram = <Label extends string = never>(
+  const descriptions: MetricDescription[] = []
+  /** What all kinds have in common. */
+  const described = <Label extends string>(
+    type: MetricDescription['type'],
     name: string,
     help: string,
-    buckets: number[],
     labelNames: readonly Label[] = [],
-  ) => new Histogram({ name: `swarmirror_${name}`, help, buckets, labelNames, registers })
-
+  ) => {
+    const metric = { name: `swarmirror_${name}`, help, labelNames }
+    descriptions.push({ name: metric.name, type, labels: labelNames, help })
+    return { ...metric, registers }
+  }
+  const counter = <Label extends string = never>(name: string, help: string, labels?: readonly Label[]) =>
+    new Counter(described('counter', name, help, labels))
+  const gauge = (name: string, help: string) => new Gauge(described('gauge', name, help))
+  const histogram = <Label extends string>(name: string, help: string, buckets: number[], labels: readonly Label[]) =>
+    new Histogram({ ...described('histogram', name, help, labels), buckets })
   const looked = (name: string, help: string, look: () => number) =>
     new Gauge({
-      name: `swarmirror_${name}`,
-      help,
-      registers,
+      ...described('gauge', name, help),
       collect() {
         this.set(look())
       },
@@ -92,6 +104,9 @@ export function createMetrics({ peersAside = () => 0, peerDoorTransfers = () => 
     peerDoorRefused: counter('peer_door_refused_total', 'Requests of other nodes that were refused, by why.', [
       'reason',
     ]),
+
+    /** What there is, in the order in which it is shown. */
+    descriptions: descriptions as readonly MetricDescription[],
 
     /** All of it in Prometheus' text format. */
     async render(): Promise<{ readonly contentType: string; readonly body: string }> {

@@ -16,8 +16,8 @@ const LONGEST_BUSY = 10_000
 /** How long Hyperswarm's or an answer's word that a peer lives counts when peers are compared, in milliseconds. */
 const ALIVE_TIME = 60_000
 /**
- * How long after its last answer or byte a silent peer is taken for busy rather than dead, in milliseconds: as long as a body
- * may stand still by default.
+ * How long after its last answer or byte a silent peer is taken for busy rather than dead, in milliseconds: longer than a
+ * body may stand still by default (2 s), so that one that was given up is still asked for the rest if nobody else has it.
  */
 const HEARD_TIME = 5_000
 /**
