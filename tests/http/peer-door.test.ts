@@ -91,6 +91,23 @@ test('peer door gives strangers one answer, whatever they ask and whether or not
   })
 })
 
+test('peer door refuses a capability that it took before when that is shown again after its time', async () => {
+  let time = Date.now()
+  const capabilities = createCredentials([SWARM_KEY], { now: () => time })
+  await withPeerDoor({ image, dependencies: { capabilities } }, async ({ port }) => {
+    const request = requestText('GET', BLOB, token(BLOB, 'GET', capabilities))
+    for (const [later, expected] of [
+      [0, 200],
+      [CAPABILITY_LIFETIME + CLOCK_SKEW, 200],
+      [1, 403],
+      [24 * 3_600_000, 403],
+    ] as const) {
+      time += later
+      assert.equal((await exchange(port, request)).status, expected, `${later} ms later`)
+    }
+  })
+})
+
 test('peer door does not ask the policy for strangers', async () => {
   const policy = createPolicy({ registries: new Set(['registry.example']), resolvesTags: false })
   await withPeerDoor({ image, dependencies: { policy } }, async ({ port }) => {
