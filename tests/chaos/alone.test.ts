@@ -3,7 +3,16 @@ import assert from 'node:assert/strict'
 import { after, afterEach, before, test } from 'node:test'
 import { type NodeOptions, type PushedImage, testCluster, until } from '../e2e/harness/index.ts'
 import { within } from '../fixtures/wait.ts'
-import { forget, PULL_BOUND, pullUnder, untilCollected, untilHeldBy } from './support/experiment.ts'
+import {
+  forget,
+  type Outcome,
+  PULL_BOUND,
+  pullUnder,
+  resumesOf,
+  sizeOf,
+  untilCollected,
+  untilHeldBy,
+} from './support/experiment.ts'
 import { Report } from './support/report.ts'
 
 const MB = 1_000_000
@@ -44,11 +53,13 @@ for (const { name } of askers) {
     () => ({ digest: layer().digest, bytes: MIDDLE }),
   ]
 
+  let undisturbed: Outcome | undefined
+
   test(`alone on ${name}: the pull goes on upstream at the offset`, async () => {
-    await untilHeldBy(cluster, image, { holders, asker })
-    const undisturbed = await pullUnder(cluster, { what: 'nothing', asker, image })
+    await untilHeldBy(cluster, image, { holders, askers: [asker] })
+    undisturbed = await pullUnder(cluster, { what: 'nothing', asker, image })
     report.add(undisturbed)
-    await forget(cluster, asker, image)
+    await forget(asker, image)
     const fault = async () => void (await killHolders())
     const outcome = await pullUnder(cluster, { what: 'all peers killed', asker, image, when: when(), fault })
     report.add(outcome, undisturbed.ms)
@@ -65,25 +76,40 @@ for (const { name } of askers) {
     const bytes = outcome.upstream[0]?.bytes ?? 0
     assert.ok(bytes <= LAYER - MIDDLE + MB, `${bytes} bytes from upstream`)
     await startHolders()
-    await forget(cluster, asker, image)
+    await forget(asker, image)
   })
 
   test(`alone on ${name}: without upstream the pull fails in time, and the next is right once a peer is back`, async () => {
     await startHolders()
-    await untilHeldBy(cluster, image, { holders, asker })
+    await untilHeldBy(cluster, image, { holders, askers: [asker] })
+    const [before, resumes] = [await asker.network.carried(), await resumesOf(asker)]
     await registry.whileDown(async () => {
+      const start = performance.now()
       const pulled = asker.pull(image.reference, { timeoutMs: PULL_BOUND })
       pulled.catch(() => undefined)
       await until('the middle', async () => (await asker.ingested(layer().digest)) > MIDDLE)
       await killHolders()
       const failed = assert.rejects(pulled, (error: Error) => !/deadline/i.test(error.message))
       await within('the pull to fail', failed, FAILURE_BOUND)
+      const failedAfter = performance.now() - start
       await startHolders()
       await untilCollected(asker, image)
       await asker.untilOffered(image)
       await asker.pull(image.reference)
+      const outcome = {
+        what: 'all peers killed, upstream down, a peer comes back',
+        asker,
+        ms: performance.now() - start,
+        failedAfter,
+        tries: 2,
+        twice: (await asker.network.carried()).in - before.in - sizeOf(image),
+        resumes: (await resumesOf(asker)) - resumes,
+        upstream: [],
+        errors: [],
+      }
+      report.add(outcome, undisturbed?.ms)
     })
     assert.deepEqual(await asker.wrongFiles(image.reference, image), [])
-    await forget(cluster, asker, image)
+    await forget(asker, image)
   })
 }

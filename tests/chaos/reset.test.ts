@@ -59,7 +59,7 @@ afterEach(async () => {
   if (holder.mirror.running) await holder.mirror.resume()
   else await holder.mirror.start()
   await forEachAsker(async ({ mirror }) => (mirror.running ? undefined : mirror.start()))
-  await forEachAsker((asker) => forget(cluster, asker, image))
+  await forEachAsker((asker) => forget(asker, image))
 })
 
 /** Captures what the doors send while `work` is done. */
@@ -95,7 +95,7 @@ function assertEndedByFin(flows: readonly Flow[][]): void {
 
 /** Lets all askers pull from the holder, does `fault` in the middle of it, and checks how the bodies ended. */
 async function endEarly(fault: () => Promise<unknown>, { fails = false } = {}): Promise<void> {
-  for (const asker of askers) await untilHeldBy(cluster, image, { holders: [holder], asker })
+  await untilHeldBy(cluster, image, { holders: [holder], askers })
   await holder.network.shape('out', RATE)
   let flows: Flow[][] = []
   const asked = await cluster.registry.requestsDuring(async () => {
@@ -165,7 +165,7 @@ test('reset: the serving mirror is killed in mid-body', () =>
   endEarly(() => forEachAsker(({ mirror }) => mirror.kill())))
 
 test('reset: the serving mirror is stopped, and has no time to end the body', async () => {
-  for (const asker of askers) await untilHeldBy(cluster, image, { holders: [holder], asker })
+  await untilHeldBy(cluster, image, { holders: [holder], askers })
   const flows = await captured(async () => {
     const codes = await forEachAsker(async (asker) => {
       // A client that takes longer than a mirror that stops waits for it (20 s): a slow peer would be given up before.

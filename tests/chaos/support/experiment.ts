@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises'
+import { isDeepStrictEqual } from 'node:util'
 import type { Digest } from '../../../lib/oci/digest.ts'
 import { digestKey } from '../../../lib/oci/key.ts'
 import {
@@ -26,6 +27,8 @@ export interface Outcome {
   readonly asker: Node
   /** From the beginning of the first try to the end of the last, in milliseconds. */
   readonly ms: number
+  /** How long the first try took to fail, in milliseconds, if it did. */
+  readonly failedAfter: number | undefined
   readonly tries: number
   /** Bytes that came to the asker over the network, beyond those of the image. */
   readonly twice: number
@@ -53,6 +56,7 @@ export async function pullUnder(cluster: Cluster, experiment: Experiment): Promi
   const { what, asker, image, when, fault, retry } = experiment
   const errors: string[] = []
   let ms = 0
+  let failedAfter: number | undefined
   let came = 0
   let resumes = 0
   const asked = await cluster.registry.requestsDuring(async () => {
@@ -70,6 +74,7 @@ export async function pullUnder(cluster: Cluster, experiment: Experiment): Promi
     for (;;) {
       const error = await within(`${what}: the end of the pull`, pulled, PULL_BOUND)
       if (error === undefined) break
+      failedAfter ??= performance.now() - start
       errors.push(error)
       if (retry === undefined || errors.length > 1) throw new Error(`${what}: ${errors.join('; ')}`)
       await retry()
@@ -79,13 +84,18 @@ export async function pullUnder(cluster: Cluster, experiment: Experiment): Promi
     resumes = (await resumesOf(asker)) - resumed
     came = (await asker.network.carried()).in - before.in
   })
-  const size = [image.own.manifest, image.own.config, ...image.own.layers].reduce((sum, { size }) => sum + size, 0)
   const upstream = requestsFor(image.digests, asked)
-  return { what, asker, ms, tries: errors.length + 1, twice: came - size, resumes, upstream, errors }
+  const twice = came - sizeOf(image)
+  return { what, asker, ms, failedAfter, tries: errors.length + 1, twice, resumes, upstream, errors }
+}
+
+/** Bytes of all that a node pulls of an image. */
+export function sizeOf({ own: { manifest, config, layers } }: PushedImage): number {
+  return [manifest, config, ...layers].reduce((sum, { size }) => sum + size, 0)
 }
 
 /** How often the mirror has gone on from another peer so far, by its own count. */
-async function resumesOf(node: Node): Promise<number> {
+export async function resumesOf(node: Node): Promise<number> {
   const { body } = await node.admin('/metrics')
   const count = /^swarmirror_transfer_resumes_total (\d+)$/m.exec(body.toString())?.[1]
   if (count === undefined) throw new Error(`no count of resumes in the metrics of ${node.name}:\n${body}`)
@@ -99,33 +109,31 @@ export async function untilCollected(node: Node, image: PushedImage): Promise<vo
   await until('the failed pull to be collected', async () => !(await left()), { timeoutMs: COLLECTION_BOUND })
 }
 
-/** Waits until each of the holders announces everything of the image, and the asker's door offers it. */
+/** Waits until the holders, and nobody else, announce everything of the image, and the askers' doors offer it. */
 export async function untilHeldBy(
   cluster: Cluster,
   image: PushedImage,
-  { holders, asker }: { holders: readonly Node[]; asker: Node },
+  { holders, askers }: { holders: readonly Node[]; askers: readonly Node[] },
 ): Promise<void> {
-  const names = holders.map(({ name }) => name)
-  await until(`${names.join(' and ')} to announce ${image.reference}`, async () => {
+  const names = holders.map(({ name }) => name).sort()
+  await until(`${names.join(' and ')} alone to announce ${image.reference}`, async () => {
     const announcers = Object.values(await cluster.announcers(image.digests.map(digestKey)))
-    return announcers.every((found) => names.every((name) => found.includes(name)))
+    return announcers.every((found) => isDeepStrictEqual(found.sort(), names))
   })
-  await asker.untilOffered(image)
+  await Promise.all(askers.map((asker) => asker.untilOffered(image)))
 }
 
 /**
  * Removes the image at a node, with what an interrupted pull has left (a killed containerd keeps it for a day), and waits
- * until its blobs are gone and no longer announced.
+ * until its blobs are gone. That they are no longer announced is waited for by {@link untilHeldBy}.
  */
-export async function forget(cluster: Cluster, node: Node, image: PushedImage): Promise<void> {
+export async function forget(node: Node, image: PushedImage): Promise<void> {
   await node.removeImage(image.reference)
   const leases = (await node.ctr('leases', 'list', '--quiet')).split('\n').filter(Boolean)
   for (const lease of leases) await node.ctr('leases', 'delete', '--sync', lease)
   await until(`${node.name} to have forgotten ${image.reference}`, async () => {
     const present = await Promise.all(image.digests.map((digest) => exists(node.contentFile(digest))))
-    if (present.some(Boolean)) return false
-    const announcers = Object.values(await cluster.announcers(image.digests.map(digestKey)))
-    return announcers.every((found) => !found.includes(node.name))
+    return !present.some(Boolean)
   })
 }
 

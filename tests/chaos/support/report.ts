@@ -13,7 +13,17 @@ export class Report {
   print(title: string): void {
     console.log(`\n${title}\n`)
     printTable(
-      ['what happened', 'asker', 's', 'beside undisturbed', 'MB twice', 'went on', 'tries', 'upstream'],
+      [
+        'what happened',
+        'asker',
+        's',
+        'beside undisturbed',
+        'MB twice',
+        'went on',
+        'tries',
+        'first failed after s',
+        'upstream',
+      ],
       this.#rows.map(({ outcome, undisturbed }) => [
         outcome.what,
         outcome.asker.runtime,
@@ -24,6 +34,7 @@ export class Report {
         (outcome.twice / 1e6).toFixed(1),
         String(outcome.resumes),
         String(outcome.tries),
+        outcome.failedAfter === undefined ? '' : (outcome.failedAfter / 1000).toFixed(1),
         outcome.upstream.map(({ status, bytes }) => `${status}: ${(bytes / 1e6).toFixed(1)} MB`).join(', ') ||
           'nothing',
       ]),

@@ -11,9 +11,8 @@ import type { LookupOrder } from './lookup.ts'
 const { swarmKey, nodes, keys }: LookupOrder = JSON.parse(process.argv[2] ?? '')
 // The project's declarations leave the plain constructor out, since mirrors are made with another one.
 const dht: HyperDHT = Reflect.construct(HyperDHT, [{ bootstrap: nodes, ephemeral: true }])
-const found: Record<Key, string[]> = {}
 const seal = new AnnouncementSeal(Buffer.from(swarmKey, 'hex'))
-for (const key of keys) {
+const doorsOf = async (key: Key): Promise<readonly [Key, string[]]> => {
   const topic = topicOf(Buffer.from(swarmKey, 'hex'), key)
   const doors = new Set<string>()
   for await (const { peers } of dht.lookup(topic)) {
@@ -23,7 +22,8 @@ for (const key of keys) {
       doors.add(`${door.host}:${door.port}`)
     }
   }
-  found[key] = [...doors].sort()
+  return [key, [...doors].sort()]
 }
-process.stdout.write(JSON.stringify(found))
+const found = await Promise.all(keys.map(doorsOf))
+process.stdout.write(JSON.stringify(Object.fromEntries(found)))
 await dht.destroy({ force: true })
