@@ -53,11 +53,6 @@ export class Candidates {
     }
   }
 
-  /** Whether a peer is known that was not given yet and is not put aside. */
-  get hasMore(): boolean {
-    return this.#known.some((peer) => this.#suits(peer) && !this.#health.isAside(peer))
-  }
-
   /** Ends the lookup. What it has found can still be had. */
   stop(): void {
     this.#stop.abort()

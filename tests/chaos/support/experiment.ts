@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { stat } from 'node:fs/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { Digest } from '../../../lib/oci/digest.ts'
@@ -117,8 +118,13 @@ export async function untilHeldBy(
 ): Promise<void> {
   const names = holders.map(({ name }) => name).sort()
   await until(`${names.join(' and ')} alone to announce ${image.reference}`, async () => {
-    const announcers = Object.values(await cluster.announcers(image.digests.map(digestKey)))
-    return announcers.every((found) => isDeepStrictEqual(found.sort(), names))
+    const announcers = await cluster.announcers(image.digests.map(digestKey))
+    for (const found of Object.values(announcers)) found.sort()
+    assert.ok(
+      Object.values(announcers).every((found) => isDeepStrictEqual(found, names)),
+      JSON.stringify(announcers),
+    )
+    return true
   })
   await Promise.all(askers.map((asker) => asker.untilOffered(image)))
 }
