@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { stat } from 'node:fs/promises'
-import { isDeepStrictEqual } from 'node:util'
 import type { Digest } from '../../../lib/oci/digest.ts'
 import { digestKey } from '../../../lib/oci/key.ts'
 import {
@@ -110,20 +109,21 @@ export async function untilCollected(node: Node, image: PushedImage): Promise<vo
   await until('the failed pull to be collected', async () => !(await left()), { timeoutMs: COLLECTION_BOUND })
 }
 
-/** Waits until the holders, and nobody else, announce everything of the image, and the askers' doors offer it. */
+/**
+ * Waits until each of the holders announces everything of the image, and the askers' doors offer it. Somebody who had it may
+ * still be announced: taking that back is tried once at nodes that have just died or are busy, and costs others a 404 at most.
+ */
 export async function untilHeldBy(
   cluster: Cluster,
   image: PushedImage,
   { holders, askers }: { holders: readonly Node[]; askers: readonly Node[] },
 ): Promise<void> {
-  const names = holders.map(({ name }) => name).sort()
-  await until(`${names.join(' and ')} alone to announce ${image.reference}`, async () => {
+  const names = holders.map(({ name }) => name)
+  await until(`${names.join(' and ')} to announce ${image.reference}`, async () => {
     const announcers = await cluster.announcers(image.digests.map(digestKey))
-    for (const found of Object.values(announcers)) found.sort()
-    assert.ok(
-      Object.values(announcers).every((found) => isDeepStrictEqual(found, names)),
-      JSON.stringify(announcers),
-    )
+    const isComplete = Object.values(announcers).every((found) => names.every((name) => found.includes(name)))
+    // What was found last is the cause of an error that says that it took too long.
+    assert.ok(isComplete, JSON.stringify(announcers))
     return true
   })
   await Promise.all(askers.map((asker) => asker.untilOffered(image)))
@@ -131,7 +131,7 @@ export async function untilHeldBy(
 
 /**
  * Removes the image at a node, with what an interrupted pull has left (a killed containerd keeps it for a day), and waits
- * until its blobs are gone. That they are no longer announced is waited for by {@link untilHeldBy}.
+ * until its blobs are gone.
  */
 export async function forget(node: Node, image: PushedImage): Promise<void> {
   await node.removeImage(image.reference)
