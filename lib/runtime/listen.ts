@@ -31,6 +31,8 @@ export interface ListenOptions {
   readonly tls?: MutualTls | undefined
   /** Connections that are open at a time, before new ones end the oldest that are idle. */
   readonly maxConnections?: number
+  /** Milliseconds within which a client must take a chunk of a body, of at most 256 KiB, or its connection is ended. */
+  readonly writeTimeout?: number
   /** Told of every failure that the client could not be told of in full: a handler that threw, a body that broke off. */
   readonly onError: (error: unknown, request: { readonly method: string; readonly url: string }) => void
 }
@@ -53,6 +55,11 @@ const HEADERS_TIMEOUT = 10_000
 export const KEEP_ALIVE_TIMEOUT = 30_000
 /** A TLS handshake must be complete within this time, in milliseconds. */
 const HANDSHAKE_TIMEOUT = 5_000
+/**
+ * A client may rest for long while its disk does not keep up. But containerd itself cancels a pull that has not moved for 5
+ * minutes (1.7's `image_pull_progress_timeout`), so who takes nothing for twice as long is no pull any more.
+ */
+const WRITE_TIMEOUT = 10 * 60 * 1000
 /** A few for each of a thousand nodes; an idle one costs about 10 KiB. */
 const MAX_CONNECTIONS = 4_096
 /** Longest request head in bytes. A repository, a digest and `ns` need under 1 KiB; beyond this node:http answers 431. */
@@ -65,6 +72,7 @@ const MAX_HEADER_SIZE = 16 * 1024
  * @throws the system's error (EADDRINUSE, EACCES, EADDRNOTAVAIL) if the address cannot be bound
  */
 export async function listen(handler: Handler, options: ListenOptions): Promise<Listener> {
+  const { maxConnections = MAX_CONNECTIONS, writeTimeout = WRITE_TIMEOUT } = options
   const exchanges = new Set<Exchange>()
   /** By {@link nameOf}: under TLS, an exchange has another object for the connection than the server that accepted it. */
   const sockets = new Map<string, Socket>()
@@ -96,7 +104,7 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
     if (closing) outgoing.setHeader('connection', 'close')
     try {
       const verbatim = pathOf(incoming.url ?? '') === new URL(request.url).pathname
-      await send(verbatim ? await handler(request, admission) : badRequest(), incoming, outgoing)
+      await send(verbatim ? await handler(request, admission) : badRequest(), incoming, outgoing, writeTimeout)
     } catch (error) {
       options.onError(error, { method: incoming.method ?? '', url: incoming.url ?? '' })
       fail(outgoing)
@@ -113,7 +121,6 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
   )
 
   const server = makeServer(options.tls, listener)
-  const { maxConnections = MAX_CONNECTIONS } = options
   server.on('connection', (socket: Socket) => {
     const name = nameOf(socket)
     sockets.set(name, socket)

@@ -18,10 +18,16 @@ export class BodyError extends Error {
  *
  * A body that is not read to its end is cancelled, at once when the client goes away, also while it waits for its source.
  *
- * @throws {BodyError} for a body that broke off; the connection is already being ended then. A client that went away is
- *   not an error.
+ * @param writeTimeout milliseconds within which the client must take a chunk, or its connection is ended
+ * @throws {BodyError} for a body that broke off, or that the client does not take; the connection is already being ended
+ *   then. A client that went away is not an error.
  */
-export async function send(response: Response, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+export async function send(
+  response: Response,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  writeTimeout: number,
+): Promise<void> {
   if (incoming.method === 'HEAD' || response.body === null) {
     await response.body?.cancel()
     outgoing.writeHead(response.status, headersOf(response))
@@ -31,9 +37,10 @@ export async function send(response: Response, incoming: IncomingMessage, outgoi
   const source = sourceOf(response, response.body)
   // What a source says to being given up changes nothing any more.
   const abandon = () => source.cancel().catch(() => undefined)
-  const client = new Client(incoming, outgoing, abandon)
+  const client = new Client(incoming, outgoing, abandon, writeTimeout)
   try {
     await sendBody(response, source, outgoing, client)
+    if (client.stalled) throw new BodyError(`the client took nothing within ${writeTimeout} ms`)
   } finally {
     client.release()
     await abandon()
@@ -91,13 +98,20 @@ function sourceOf(response: Response, body: ReadableStream<Uint8Array>): ByteSou
 class Client {
   /** Whether it has left before the end of the response. */
   gone = false
+  /** Whether it was sent away because it did not take what was written. */
+  stalled = false
   readonly #outgoing: ServerResponse
   readonly #socket: Socket
   readonly #onLeave: () => void
+  readonly #writeTimeout: number
   #wake: (() => void) | undefined
+  /** Since when it has been waited for, in milliseconds of the monotonic clock. */
+  #since: number | undefined
+  #timer: ReturnType<typeof setTimeout> | undefined
 
-  constructor(incoming: IncomingMessage, outgoing: ServerResponse, onLeave: () => void) {
+  constructor(incoming: IncomingMessage, outgoing: ServerResponse, onLeave: () => void, writeTimeout: number) {
     this.#outgoing = outgoing
+    this.#writeTimeout = writeTimeout
     // A pipelined response has no connection of its own yet, but its request does.
     this.#socket = incoming.socket
     this.#onLeave = onLeave
@@ -109,19 +123,35 @@ class Client {
   /** Writes, and waits until the memory of the chunk is not needed any more. Resolves as well when the client leaves. */
   async write(chunk: Uint8Array): Promise<void> {
     if (this.gone) return
+    this.#since = performance.now()
+    this.#timer ??= setTimeout(this.#look, this.#writeTimeout)
     await new Promise<void>((resolve) => {
       this.#wake = resolve
       // Not until `drain`: while little waits, that is not told of, but it still lies in that memory.
       this.#outgoing.write(chunk, this.#written)
     })
+    this.#since = undefined
   }
 
   release(): void {
+    clearTimeout(this.#timer)
     this.#outgoing.off('close', this.#left)
     this.#socket.off('close', this.#left)
   }
 
   readonly #written = (): void => this.#wake?.()
+
+  /** One timer for the whole body, which is set again for what is left: setting one for each chunk would cost more. */
+  readonly #look = (): void => {
+    const waited = this.#since === undefined ? 0 : performance.now() - this.#since
+    if (waited < this.#writeTimeout) {
+      this.#timer = setTimeout(this.#look, this.#writeTimeout - waited)
+      return
+    }
+    this.stalled = true
+    // Not destroySoon: that would wait for the client to take the rest. The system still sends what it has, and then FIN.
+    this.#socket.destroy()
+  }
 
   readonly #left = (): void => {
     this.gone = true

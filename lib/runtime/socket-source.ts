@@ -33,6 +33,8 @@ export class SocketSource implements ByteSource {
   readonly #opened = Promise.withResolvers<void>()
   /** What has come and was not handed out yet. Under TLS one read gives several. */
   readonly #chunks: Uint8Array[] = []
+  /** How many bytes these are. */
+  #waits = 0
   /** What was handed out last. */
   #lent: Uint8Array | undefined
   #waiting: PromiseWithResolvers<Uint8Array | undefined> | undefined
@@ -72,7 +74,8 @@ export class SocketSource implements ByteSource {
     this.#takeBack()
     this.#waiting = Promise.withResolvers()
     const { promise } = this.#waiting
-    if (!this.#tell()) this.#socket.resume()
+    this.#tell()
+    if (this.#waits < CHUNK) this.#socket.resume()
     return promise
   }
 
@@ -100,7 +103,7 @@ export class SocketSource implements ByteSource {
         : connectTls({ ...plain, ...tls, ca: [...tls.ca], minVersion: 'TLSv1.3', rejectUnauthorized: true })
     socket.on('data', (chunk: Uint8Array) => {
       this.#take(chunk)
-      socket.pause()
+      if (this.#waits >= CHUNK) socket.pause()
     })
     return socket
   }
@@ -108,6 +111,7 @@ export class SocketSource implements ByteSource {
   #take(chunk: Uint8Array): void {
     if (chunk.length === 0) return
     this.#chunks.push(chunk)
+    this.#waits += chunk.length
     this.#tell()
   }
 
@@ -118,25 +122,39 @@ export class SocketSource implements ByteSource {
   }
 
   /** Answers who waits, if there is something to answer with: what came before the end comes before it here too. */
-  #tell(): boolean {
+  #tell(): void {
     const waiting = this.#waiting
-    if (waiting === undefined) return true
+    if (waiting === undefined) return
     const chunk = this.#shift()
-    if (chunk === undefined && !this.#ended && this.#failure === undefined) return false
+    if (chunk === undefined && !this.#ended && this.#failure === undefined) return
     this.#waiting = undefined
     if (chunk !== undefined || this.#ended) waiting.resolve(chunk)
     else waiting.reject(this.#failure)
-    return true
   }
 
   #shift(): Uint8Array | undefined {
-    const [first] = this.#chunks
+    const [first, second] = this.#chunks
     if (first === undefined) return undefined
+    if (second !== undefined && first.length + second.length <= CHUNK) return this.#joined()
     const chunk = first.subarray(0, CHUNK)
     if (chunk.length === first.length) this.#chunks.shift()
     else this.#chunks[0] = first.subarray(CHUNK)
+    this.#waits -= chunk.length
     this.#lent = chunk
     return chunk
+  }
+
+  /** As many short ones as make a chunk: records of TLS have 16 KiB, and each chunk costs the same on its way. */
+  #joined(): Uint8Array {
+    let count = 0
+    let length = 0
+    for (const chunk of this.#chunks) {
+      if (length + chunk.length > CHUNK) break
+      length += chunk.length
+      count++
+    }
+    this.#waits -= length
+    return Buffer.concat(this.#chunks.splice(0, count), length)
   }
 
   /**
