@@ -81,13 +81,13 @@ export async function benchProxying(runtimes: readonly RuntimeName[]): Promise<v
 /** Longest until a blob is announced and found, in milliseconds. */
 const OFFER_BOUND = 30_000
 
-async function untilOffered(url: string): Promise<void> {
+export async function untilOffered(url: string): Promise<void> {
   const signal = AbortSignal.timeout(OFFER_BOUND)
   while (!(await fetch(url, { method: 'HEAD', signal })).ok);
 }
 
 /** Seconds that curl needs. */
-async function download(url: string): Promise<number> {
+export async function download(url: string): Promise<number> {
   const start = performance.now()
   const child = spawn('curl', ['-sS', '--fail', '-o', '/dev/null', url], { stdio: 'inherit' })
   const [code] = await once(child, 'exit')
