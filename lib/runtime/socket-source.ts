@@ -85,9 +85,9 @@ export class SocketSource implements ByteSource {
   }
 
   #connect({ host, port, tls }: SocketAddress): Socket {
-    // A chunk for each read into memory that is used again costs a third of the memory of `data` events on Node and Deno
-    // (64 and 71 MiB against 130 and 165 at 50 connections read slowly) and half of the time. Not under TLS: there Node goes on to write
-    // decrypted records over those that were held. Nor on Bun, where it is a copy out of the chunk of a `data` event.
+    // Reads into memory that is used again cost half of the memory of `data` events on Node and Deno (64 and 71 MiB against
+    // 130 and 165 at 50 connections that are read slowly) and half of the time. Not under TLS: there Node goes on to write
+    // decrypted records over those that are held. Nor on Bun, where it is a copy out of the chunk of a `data` event.
     const plain = { host, port, noDelay: true }
     if (tls === undefined && runtimeName !== 'bun') {
       const buffer = Buffer.allocUnsafeSlow(CHUNK)

@@ -37,17 +37,30 @@ export async function benchTransferMemory(runtimes: readonly RuntimeName[]): Pro
     )
     await untilOffered(urls)
     const watches = [watchMemory(asker.pid), watchMemory(holder.pid)]
-    const whole = (await Promise.all(urls.map(readSlowly))).filter(Boolean).length
+    const codes = await Promise.all(urls.map(readSlowly))
     const memory = watches.map((watch) => watch.stop())
     rows.push([
       runtime,
       ...memory.flatMap(({ before, growth }) => [before.toFixed(0), (before + growth).toFixed(0)]),
       runtime === 'bun' ? String(EXPECTED) : '',
-      `${whole} of ${TRANSFERS}`,
+      `${codes.filter((code) => code === 0).length} of ${TRANSFERS}`,
+      [...new Set(codes)].filter((code) => code !== 0).join(' '),
     ])
   }
   console.log(`\nResident memory in MiB at ${TRANSFERS} concurrent transfers of ${SIZE / 1e6} MB:\n`)
-  printTable(['runtime', 'mirror, idle', 'mirror, most', 'peer, idle', 'peer, most', 'expected at most', 'whole'], rows)
+  printTable(
+    [
+      'runtime',
+      'mirror, idle',
+      'mirror, most',
+      'peer, idle',
+      'peer, most',
+      'expected at most',
+      'whole',
+      'other exit codes of curl',
+    ],
+    rows,
+  )
 }
 
 /** Longest until all is announced and found, in milliseconds. */
@@ -58,9 +71,9 @@ async function untilOffered(urls: readonly string[]): Promise<void> {
   for (const url of urls) while (!(await fetch(url, { method: 'HEAD', signal })).ok);
 }
 
-/** Whether all of it came. */
-async function readSlowly(url: string): Promise<boolean> {
+/** The exit code of curl: 0 if all of it came. */
+async function readSlowly(url: string): Promise<number> {
   const options = ['--silent', '--fail', '--limit-rate', String(READER_RATE), '-o', '/dev/null']
   const [code] = await once(spawn('curl', [...options, url], { stdio: 'inherit' }), 'exit')
-  return code === 0
+  return code
 }

@@ -5,8 +5,8 @@
  *
  * `pull` (as root, with what tests/e2e needs): a real containerd's pull of 1 GB in 4 layers directly from docker-registry,
  * through its mirror from one peer, and the same with TLS between the mirrors. `proxy`: throughput and CPU time of a mirror
- * that passes a peer's blob on, with and without verification and TLS. `memory`: 50 transfers at a time. `growth`: one of 1 GiB. All
- * of them on all three runtimes, unless named.
+ * that passes a peer's blob on, with and without verification and TLS. `memory`: 50 transfers at a time. `growth`: one of
+ * 1 GiB. All of them on all three runtimes, unless named.
  */
 import process from 'node:process'
 import { RUNTIMES } from './servers.ts'
