@@ -26,8 +26,16 @@ export interface Remedy {
   readonly text: string
   /** The file that `lines` belong in. */
   readonly file?: string | undefined
-  /** Lines as they must stand in `file`. */
+  /** Lines as they must stand in `file`; without a file, settings of swarmirror as environment variables. */
   readonly lines?: readonly string[] | undefined
+  /** Changes of `file` as it is now, to be made all at once; in place of `lines`. */
+  readonly edits?: readonly Edit[] | undefined
   /** What to type afterwards, as root, for it to take effect. */
   readonly command?: string | undefined
 }
+
+/** One change of a file. Lines count from 1, in the file as it was before any change. */
+export type Edit =
+  | { readonly kind: 'replace'; readonly from: number; readonly to: number; readonly lines: readonly string[] }
+  | { readonly kind: 'insert'; readonly after: number; readonly lines: readonly string[] }
+  | { readonly kind: 'append'; readonly lines: readonly string[] }

@@ -1,4 +1,4 @@
-import { type Finding, type Remedy, SEVERITIES, type Severity } from './finding.ts'
+import { type Edit, type Finding, type Remedy, SEVERITIES, type Severity } from './finding.ts'
 
 /** Findings in the order in which they should be read, and what they come to. */
 export interface Report {
@@ -49,13 +49,25 @@ export function findingAsText({ id, severity, seen, expected, why, remedy }: Fin
   return lines.join('\n')
 }
 
-function remedyAsText({ text, file, lines = [], command }: Remedy): string[] {
+function remedyAsText({ text, file, lines = [], edits = [], command }: Remedy): string[] {
   const told = [`  remedy: ${printable(text)}`]
-  if (file !== undefined) told.push(`    in ${printable(file)}:`)
+  if (file !== undefined)
+    told.push(`    in ${printable(file)}${edits.length > 0 ? ', by its line numbers as it is now' : ''}:`)
   // Indented alone, so that the block can be copied as it stands: TOML and YAML do not mind a common indent.
   for (const line of lines) told.push(`      ${printable(line)}`)
+  for (const edit of edits) {
+    told.push(`    ${placeOf(edit)}`)
+    for (const line of edit.lines) told.push(`      ${printable(line)}`)
+  }
   if (command !== undefined) told.push(`    then: ${printable(command)}`)
   return told
+}
+
+function placeOf(edit: Edit): string {
+  if (edit.kind === 'append') return 'add at the end:'
+  if (edit.kind === 'insert') return `add below line ${edit.after}:`
+  const range = edit.from === edit.to ? `line ${edit.from}` : `lines ${edit.from} to ${edit.to}`
+  return edit.lines.length === 0 ? `delete ${range}` : `replace ${range} with:`
 }
 
 /** Values come from files that others wrote: control characters must not reach a terminal. */
