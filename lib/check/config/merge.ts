@@ -47,7 +47,8 @@ export function mergeConfig(files: readonly ConfigFile[], dialect: Dialect, choi
       if (dialect.migration === 'none' ? file.version !== 0 : file.version > 1) version = file.version
       plugins = dialect.merge === 'keys' ? mergeKeys(plugins, own) : new Map([...plugins, ...own])
     }
-    for (const id of disabledIn(file.table)) disabled.add(id)
+    for (const id of disabledIn(file.table))
+      disabled.add(id === 'cri' && dialect.migration !== 'none' && file.version < 2 ? OLD_PLUGIN : id)
   }
   if (dialect.migration === 'merged' && (version < 3 || (choices.migrateFirst && (files[0]?.version ?? 0) < 2))) {
     plugins = migrated(plugins)
@@ -56,7 +57,23 @@ export function mergeConfig(files: readonly ConfigFile[], dialect: Dialect, choi
   if (highest > dialect.newestConfig) {
     refusal ??= `version ${highest} is higher than ${dialect.newestConfig}, the highest that it reads`
   }
+  const short = shortNames(plugins, disabled, dialect, version)
+  if (short !== undefined)
+    refusal ??= `${JSON.stringify(short)} is no full id of a plugin, as version ${version} wants it`
   return { version, plugins, disabledPlugins: [...disabled], refusal }
+}
+
+/** A short name where only full ids are taken: containerd does not start with one. */
+function shortNames(
+  plugins: ConfigTable,
+  disabled: ReadonlySet<string>,
+  dialect: Dialect,
+  version: number,
+): string | undefined {
+  // 1.x looks at both once the whole is of version 2; later versions at what is disabled only.
+  if (dialect.migration === 'none' && version < 2) return undefined
+  const names = dialect.migration === 'none' ? [...plugins.keys(), ...disabled] : disabled
+  return [...names].find((name) => !name.includes('.'))
 }
 
 /** The id under which the two settings are looked up. */
