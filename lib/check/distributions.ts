@@ -93,6 +93,8 @@ export function talosPatch({ plugin }: Situation): string[] {
 
 function rancher(name: string): Omit<Distribution, 'id' | 'name' | 'seen'> {
   const root = `/var/lib/rancher/${name}/agent`
+  const server = name === 'k3s' ? name : `${name}-server`
+  const restart = `systemctl restart ${server} || systemctl restart ${name}-agent`
   return {
     grade: 'yellow',
     configFile: `${root}/etc/containerd/config.toml`,
@@ -102,24 +104,18 @@ function rancher(name: string): Omit<Distribution, 'id' | 'name' | 'seen'> {
     preset: 'config_path on its own certs.d, which it writes anew at each start; layers are kept',
     add: 'the paths as settings; its own `embedded-registry` stays off',
     marks: { paths: [`${root}/etc/containerd/config.toml`], content: new RegExp(`/var/lib/rancher/${name}/agent`) },
-    remedy: ({ plugin }) => ({
-      text: `${name} generates containerd's file: give it a template that keeps its base and adds what is missing`,
-      file: `${root}/etc/containerd/config${plugin === 'images' ? '-v3' : ''}.toml.tmpl`,
-      lines: [
-        '{{ template "base" . }}',
-        '',
-        ...(plugin === 'old' ? [`[plugins."${OLD_PLUGIN}".containerd]`] : [`[plugins."${IMAGES_PLUGIN}"]`]),
-        '  discard_unpacked_layers = false',
-      ],
-      command:
-        name === 'k3s'
-          ? 'systemctl restart k3s || systemctl restart k3s-agent'
-          : `systemctl restart ${name}-server || systemctl restart ${name}-agent`,
-    }),
-    restart:
-      name === 'k3s'
-        ? 'systemctl restart k3s || systemctl restart k3s-agent'
-        : `systemctl restart ${name}-server || systemctl restart ${name}-agent`,
+    remedy: (situation) => {
+      if (situation.plugin === 'old') {
+        return { text: `a drop-in would replace all of CRI's settings on containerd 1.7: upgrade ${name} first` }
+      }
+      return {
+        text: `${name} generates containerd's file, and imports drop-ins: add this one`,
+        file: `${root}/etc/containerd/config-v3.toml.d/swarmirror.toml`,
+        lines: ['version = 3', ...settingsToml(situation)],
+        command: restart,
+      }
+    },
+    restart,
   }
 }
 
@@ -130,7 +126,7 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     id: 'kind',
     name: 'Kind',
     grade: 'yellow',
-    preset: 'discard_unpacked_layers = true; config_path since node images of 2025, before that none',
+    preset: 'discard_unpacked_layers = true; config_path is set in newer node images only',
     add: 'containerdConfigPatches when the cluster is made, with or without the isolated sharing policy',
     seen: 'containerd 2.2.1 (June 2026, kata-containers pull request 13176)',
     marks: { paths: ['/kind/version', '/kind/product_name'] },
@@ -169,7 +165,7 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     grade: 'yellow',
     preset: 'no config_path: the file is generated, with registry.mirrors from its settings',
     add: 'the mirror for `*` in `settings.container-registry.mirrors`, in place of hosts.toml',
-    seen: 'not established',
+    seen: 'a file of version 2 (2026, published by a user)',
     marks: { paths: ['/.bottlerocket'], content: /default_runtime_name\s*=\s*"shimpei"/ },
     remedy: ({ registryDoor }) => ({
       text: 'Bottlerocket writes the file from its settings: put this into the user data, and replace the nodes',
@@ -247,9 +243,10 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     ...PLAIN,
     id: 'minikube',
     name: 'Minikube',
-    grade: 'green',
-    preset: 'with `--container-runtime=containerd`: config_path = "/etc/containerd/certs.d"; layers are kept',
-    add: 'nothing',
+    grade: 'yellow',
+    preset:
+      'with `--container-runtime=containerd`: config_path = "/etc/containerd/certs.d"; discard_unpacked_layers = true',
+    add: 'the change that `check` prints, made on the node (`minikube ssh`) after each `minikube start`',
     seen: 'a file of version 2 (2024, kubernetes/minikube)',
     marks: { paths: ['/var/lib/minikube', '/etc/systemd/system/minikube-automount.service'] },
   },
@@ -297,13 +294,18 @@ export async function recogniseDistribution(
 
 /** The rows of the README's table of compatibility, without a header. */
 export function compatibilityRows(): string[][] {
-  const code = (text: string) => `\`${text}\``
-  return DISTRIBUTIONS.map(({ name, grade, preset, add, configFile, certsDir, socket, contentRoot, seen }) => [
-    name,
-    grade,
-    preset,
-    add,
-    [configFile, certsDir, socket, contentRoot].map(code).join(' '),
-    seen,
-  ])
+  return DISTRIBUTIONS.map((distribution) => {
+    const { name, grade, preset, add, seen } = distribution
+    return [name, grade, preset, add, flagsFor(distribution) || 'none', seen]
+  })
+}
+
+/** The flags that differ from their defaults on such a node. */
+function flagsFor({ configFile, certsDir, socket }: NodePaths): string {
+  const flags: [flag: string, value: string, fallback: string][] = [
+    ['--containerd-config', configFile, PLAIN.configFile],
+    ['--certs-dir', certsDir, PLAIN.certsDir],
+    ['--containerd-socket', socket, PLAIN.socket],
+  ]
+  return flags.flatMap(([flag, value, fallback]) => (value === fallback ? [] : [`\`${flag} ${value}\``])).join(' ')
 }
