@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { posix } from 'node:path'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, posix } from 'node:path'
 import { describe, it } from 'node:test'
+import { promisify } from 'node:util'
 import { applyEdits, planSetting } from '../../lib/check/config/patch.ts'
 import { parseToml, type TomlTable } from '../../lib/check/config/toml.ts'
 import { type ConfigFiles, checkConfig, type Expectation } from '../../lib/check/config-check.ts'
@@ -11,11 +15,14 @@ import {
   kindConfig,
   PLAIN_PATHS,
   recogniseDistribution,
+  talosPatch,
 } from '../../lib/check/distributions.ts'
 import type { Finding, Remedy } from '../../lib/check/finding.ts'
 import { silentFacts } from './facts.ts'
 import { fixtureFiles } from './fixture-files.ts'
 import { withFile } from './memory-files.ts'
+
+const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
 
 /** A node whose files are in fixtures/, the containerd on it, and what `check` says of it as it comes. */
 const NODES = [
@@ -186,12 +193,45 @@ describe('recogniseDistribution', () => {
 
 describe('the README', () => {
   it('has the table of compatibility as it is', () => {
-    const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
-    const table = /<!-- compatibility -->\s*\n([\s\S]*?)\s*<!-- \/compatibility -->/.exec(readme)?.[1]
+    const table = /<!-- compatibility -->\s*\n([\s\S]*?)\s*<!-- \/compatibility -->/.exec(README)?.[1]
     const header = ['distribution', '', 'as it comes', 'to add', 'flags', 'containerd, as seen']
     const right = [header, header.map(() => '---'), ...compatibilityRows()]
       .map((cells) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |\n`)
       .join('')
     assert.equal(table === undefined ? 'no table' : `${table}\n`, right, `the table must be:\n${right}`)
   })
+
+  it('has what Kind and Talos need as check prints it', () => {
+    const situation = { plugin: 'images', certsDir: PLAIN_PATHS.certsDir, registryDoor: '127.0.0.1:5000' } as const
+    for (const lines of [kindConfig(situation), kindConfig(situation, true).slice(-2), talosPatch(situation)]) {
+      assert.ok(README.includes(`\n\`\`\`yaml\n${lines.join('\n')}\n\`\`\`\n`), lines.join('\n'))
+    }
+  })
+
+  for (const version of ['2.1.5', '1.7.29']) {
+    it(`has a script for GKE that makes containerd ${version} right, once`, async () => {
+      const script = /<!-- gke -->\n```sh\n([\s\S]*?)```/.exec(README)?.[1]
+      assert.ok(script !== undefined)
+      const dir = await mkdtemp(join(tmpdir(), 'swarmirror-gke-'))
+      try {
+        const node = fixtureFiles('gke', PLAIN_PATHS.configFile)
+        await writeFile(join(dir, 'config.toml'), await node.read(node.path))
+        await writeFile(join(dir, 'systemctl'), '#!/bin/sh\necho "$@" >> "$(dirname "$0")/restarts"\n', { mode: 0o755 })
+        const local = script.replaceAll('/etc/containerd', dir)
+        for (const _ of [1, 2]) {
+          await promisify(execFile)('sh', ['-euc', local], { env: { PATH: `${dir}:/usr/bin:/bin` } })
+        }
+        assert.equal(await readFile(join(dir, 'restarts'), 'utf8'), 'restart containerd\n')
+        const files = withFile(node, node.path, await readFile(join(dir, 'config.toml'), 'utf8'))
+        const expectation = { ...expectationOf('gke'), certsDir: join(dir, 'certs.d') }
+        assert.deepEqual(errorsOf(await checkConfig(silentFacts(version), files, expectation)), [])
+        const hosts = parseToml(await readFile(join(dir, 'certs.d/docker.io/hosts.toml'), 'utf8'))
+        assert.deepEqual([...hosts.keys()], ['server', 'host'])
+        const before = await readFile(join(dir, 'config.toml.before-swarmirror'), 'utf8')
+        assert.equal(before, await node.read(node.path))
+      } finally {
+        await rm(dir, { recursive: true, force: true })
+      }
+    })
+  }
 })
