@@ -113,13 +113,19 @@ export const SETTINGS = {
   },
   'containerd-config': {
     default: '/etc/containerd/config.toml',
-    meaning: "containerd's configuration file (for `check`, which is still to come: accepted, not read yet)",
+    meaning: "containerd's configuration file, which `check` reads",
     schema: absolutePath,
   },
   'certs-dir': {
     default: '/etc/containerd/certs.d',
     meaning: "containerd's directory of hosts.toml files, which `hosts` writes and `check` reads",
     schema: absolutePath,
+  },
+  probe: {
+    default: 'on',
+    meaning:
+      '`on`: a check also pulls a tiny image through containerd, to see that it asks this mirror and keeps layers; `off`: it only reads',
+    schema: v.picklist(['on', 'off'], 'expected `on` or `off`'),
   },
   registries: {
     default: undefined,

@@ -16,7 +16,6 @@ import type { ContainerdFacts } from './containerd-facts.ts'
 import { checkEnvironment, checkSocket } from './environment.ts'
 import type { Finding } from './finding.ts'
 import { createLookedFiles, type LookedFiles } from './looked.ts'
-import { checkPorts, type PortToCheck } from './ports.ts'
 import { hostOf, type ProbeEvidence, runProbe } from './probe.ts'
 import type { ProbeDoor } from './probe-door.ts'
 import { probeFindings } from './probe-findings.ts'
@@ -48,8 +47,8 @@ export interface CheckDependencies {
   readonly peers: (signal: AbortSignal) => Promise<readonly AskTime[]>
   /** The door that serves a probe, and where containerd reaches it; the reason in words if there is to be none. */
   readonly probe: { readonly door: ProbeDoor; readonly host: string; readonly port: number } | string
-  /** Addresses that must be free; for who is not the mirror itself. */
-  readonly ports?: { readonly wanted: readonly PortToCheck[]; readonly runsHere: boolean }
+  /** What was looked at already, and belongs in the report. */
+  readonly found: readonly Finding[]
   readonly log: Logger
 }
 
@@ -100,14 +99,12 @@ export async function runCheck(
   const config = await checkConfig(facts, { ...files.config, path: subject.configFile }, expectation)
   const hosts = await checkHosts(hostsCheck(subject, facts), files.hosts)
   const clock = await checkClock(await dependencies.peers(signal), signal)
-  const { ports } = dependencies
-  const wanted = ports === undefined ? [] : [await checkPorts(ports.wanted, ports.runsHere)]
   const shown = await part('probe-mirror-asked', 'a probe', async () =>
     probeFindings(
       answers ? await probe(dependencies, subject, facts, files, signal) : notProbed('containerd does not answer'),
     ),
   )
-  const read = [socket, ...environment, ...config, ...hosts, clock, ...wanted]
+  const read = [socket, ...environment, ...config, ...hosts, clock, ...dependencies.found]
   const report = makeReport(reconcile(read, shown))
   log.debug('checked', { outcome: report.outcome, ...report.counts })
   return { report, paths: files.paths, interrupted }
