@@ -60,7 +60,7 @@ export function parseTomlSyntax(text: string): TomlSyntax {
     return parseTOML(text, { tomlVersion: '1.0' })
   } catch (error) {
     if (error instanceof ParseError) {
-      throw new TomlError(error.message, error.lineNumber, error.column, { cause: error })
+      throw new TomlError(error.message, error.lineNumber, error.column + 1, { cause: error })
     }
     // The stack's end: arrays or inline tables in each other, by the ten thousand.
     if (error instanceof RangeError) throw new TomlError('nested too deeply', 1, 1, { cause: error })
