@@ -151,8 +151,7 @@ async function contentFinding(
     return { ...rule, severity: 'warning', seen, remedy }
   }
   try {
-    // Made by containerd when it starts; `blobs` comes with the first blob.
-    await access(join(root, 'ingest'), constants.R_OK | constants.X_OK)
+    await accessible(join(root, 'ingest'), root)
     return { ...rule, severity: 'ok', seen: `content is read from the files in ${root}` }
   } catch (error) {
     return {
@@ -163,6 +162,16 @@ async function contentFinding(
         text: 'run as root, and let this process see the directory (in a container: mount it, and give --containerd-content)',
       },
     }
+  }
+}
+
+/** The first of these that is there must be one that this process may look into: containerd makes `ingest` with the first pull. */
+async function accessible(directory: string, parent: string): Promise<void> {
+  try {
+    await access(directory, constants.R_OK | constants.X_OK)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    await access(parent, constants.R_OK | constants.X_OK)
   }
 }
 
