@@ -125,7 +125,7 @@ async function forgetBackup({ target, after }: Change, files: HostsFiles): Promi
 async function deleteFile(certsDir: string, change: Change, files: HostsFiles, emptied: string[]): Promise<void> {
   const directory = dirname(change.target)
   const alone = (await files.list(directory))?.length === 1
-  if (change.madeDirectories > 0 && alone && !(await files.isLink(directory))) {
+  if (change.madeDirectories > 0 && alone && !(await files.isLink(dirname(change.path)))) {
     const staged = join(certsDir, `${STAGED}${randomBytes(6).toString('hex')}`)
     await files.rename(directory, staged)
     await files.syncDirectory(certsDir)

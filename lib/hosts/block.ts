@@ -64,6 +64,11 @@ export function quote(text: string): string {
   return JSON.stringify(text).replace(/[\u007f-\u009f]/g, (character) => `\\u00${character.charCodeAt(0).toString(16)}`)
 }
 
+/** Whether a text may have our block: files without need not be understood to be left alone. */
+export function mentionsBlock(text: string): boolean {
+  return text.includes(BEGIN) || text.includes(END)
+}
+
 /**
  * Finds our block.
  *

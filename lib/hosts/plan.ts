@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path'
 import { TomlError } from '../check/config/toml.ts'
-import { findBlock, type MirrorEntry, makeBlock } from './block.ts'
+import { findBlock, type MirrorEntry, makeBlock, mentionsBlock } from './block.ts'
 import { type Dialect, dialectOf } from './dialect.ts'
 import { DEFAULT_NAMESPACE, directoriesOf, dockerCertificates, HOSTS_FILE } from './directory.ts'
 import { isUrl, putIn, takeOut, verifyEdit } from './edit.ts'
@@ -212,7 +212,7 @@ async function notesOf({ certsDir, registry }: FileTarget, files: HostsFiles): P
 async function planRemoval(path: string, files: HostsFiles): Promise<Change> {
   const target = await targetOf(path, files)
   const before = await readText(target, files)
-  const found = before === undefined || !before.includes('swarmirror') ? undefined : findBlock(before)
+  const found = before === undefined || !mentionsBlock(before) ? undefined : findBlock(before)
   if (before === undefined || found === undefined) return unchanged(path, target, before)
   const after = takeOut(before) ?? ''
   await refuseReadOnly(target, files)
@@ -257,9 +257,13 @@ async function refuseReadOnly(target: string, files: HostsFiles): Promise<void> 
   if (problem !== undefined) throw new HostsError(`${directory} cannot be written: ${problem}`, 0)
 }
 
-/** The file that a path leads to; a link that leads nowhere must not be replaced by a file. */
+/**
+ * The file that a path leads to, for which there may be several paths. A link that leads nowhere must not be replaced by
+ * a file.
+ */
 async function targetOf(path: string, files: HostsFiles): Promise<string> {
-  if (!(await files.isLink(path))) return path
+  const directory = dirname(path)
+  if (!(await files.isLink(path))) return join((await files.real(directory)) ?? directory, HOSTS_FILE)
   const target = await files.real(path)
   if (target === undefined)
     throw new HostsError('a link that leads to nothing here: make what it leads to reachable', 0)
