@@ -77,7 +77,7 @@ export async function remedyForLegacy(check: ConfigCheck, configPathSet: boolean
 /** What lets a file be read. */
 export function remedyForProblem(problem: ConfigProblem, mainFile: string): Remedy {
   const place = problem.line === undefined ? problem.file : `${problem.file} line ${problem.line}`
-  const test = `containerd --config ${mainFile} config dump`
+  const test = configDump(mainFile)
   if (problem.kind === 'unreadable' || (problem.kind === 'missing' && problem.importedBy === undefined)) {
     return { text: `let swarmirror read ${problem.file}, or name containerd's file with --containerd-config` }
   }
@@ -95,6 +95,13 @@ function situationOf({ readings, dialect, expectation }: ConfigCheck): Situation
     registryDoor: expectation.registryDoor,
   }
 }
+
+/** What makes containerd take its files again. */
+export function remedyForRefusal(mainFile: string): Remedy {
+  return { text: 'correct it, until containerd prints its configuration', command: configDump(mainFile) }
+}
+
+const configDump = (mainFile: string) => `containerd --config ${mainFile} config dump`
 
 function restartOnly(restart: string): Remedy {
   return { text: 'restart containerd: its files are right, but it has not read them since', command: restart }

@@ -353,7 +353,28 @@ describe('checkConfig', () => {
     it('is a version of the file that this containerd does not read', async () => {
       const finding = only(await check(silentFacts('1.7.24'), RIGHT), 'containerd-config-version')
       assert.equal(finding.severity, 'error')
+      // A drop-in that may not be read at all leaves it open.
+      const texts = { [MAIN]: 'version = 2\n', '/etc/containerd/conf.d/x.toml': 'version = 3\n' }
+      assert.equal(only(await check(silentFacts('2.3.0'), texts), 'containerd-config-version').severity, 'unknown')
     })
+  })
+
+  it('gives a remedy with everything that is wrong', async () => {
+    const wrong = [
+      'x = [',
+      'version = 9',
+      'imports = ["/gone.toml"]',
+      'disabled_plugins = ["cri"]',
+      `version = 2\n[plugins."io.containerd.metadata.v1.bolt"]\ncontent_sharing_policy = "x"\n`,
+      `version = 3\n[${OLD}.registry]\nconfig_path = "/x"\nmirrors = { a = { endpoint = [] } }\n`,
+    ]
+    for (const version of ['1.7.24', '2.2.0', '2.3.0']) {
+      for (const text of wrong) {
+        for (const { id, severity, remedy } of await check(silentFacts(version), text)) {
+          if (severity === 'error') assert.notEqual(remedy?.text ?? '', '', `${id} of ${text} on ${version}`)
+        }
+      }
+    }
   })
 
   it('never throws, and names each finding in kebab-case, whatever it is told', async () => {
