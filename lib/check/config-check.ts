@@ -84,11 +84,12 @@ export interface ConfigCheck {
   readonly distribution: Distribution | undefined
 }
 
-/** Without a version, the newest dialect that the main file's own version field allows. */
+/** Without a version: what the main file's own version field suggests, and the stricter rule where versions differ. */
 async function guessDialect(files: ConfigFiles): Promise<Dialect> {
   const second = dialectOf({ major: 2, minor: 2, patch: 0 })
   const { loaded } = await readSettings(files.path, files, second)
-  return (loaded.files[0]?.version ?? 0) >= 3 ? second : dialectOf({ major: 1, minor: 7, patch: 24 })
+  const guess = (loaded.files[0]?.version ?? 0) >= 3 ? second : dialectOf({ major: 1, minor: 7, patch: 24 })
+  return { ...guess, splitsConfigPath: false }
 }
 
 function distributionFinding(distribution: Distribution | undefined): Finding {

@@ -346,6 +346,8 @@ describe('checkConfig', () => {
       const facts = { ...silentFacts(''), version: { unreadable: 'containerd Version: timeout' } }
       const old = only(await check(facts, RIGHT_OLD), 'containerd-version')
       assert.deepEqual([old.severity, /timeout/.test(old.seen), /1\.7/.test(old.why)], ['unknown', true, true])
+      const list = RIGHT_OLD.replace('certs.d', 'certs.d:/b')
+      assert.equal(only(await check(facts, list), 'registry-config-path').severity, 'error')
       const branch = only(await check(silentFacts('main'), RIGHT), 'containerd-version')
       assert.match(`${branch.seen} ${branch.why}`, /"main".*2\.2/)
     })
