@@ -114,7 +114,7 @@ async function fileFindings(check: ConfigCheck): Promise<Finding[]> {
         ...judgeProblem(problem),
         expected: 'every file of containerd’s configuration is there and can be read',
         why: 'containerd does not start with a file that it cannot read',
-        remedy: remedyForProblem(problem, files.path),
+        remedy: remedyForProblem(problem, check),
       }),
     )
   const refusals = all.flatMap(({ config }) => (config.refusal === undefined ? [] : [config.refusal]))

@@ -1,4 +1,5 @@
 import { posix } from 'node:path'
+import type { SettingName } from '../settings.ts'
 import { type FileReader, glob } from './config/files.ts'
 import { IMAGES_PLUGIN, OLD_PLUGIN } from './config/merge.ts'
 import type { Remedy } from './finding.ts'
@@ -301,11 +302,18 @@ export function compatibilityRows(): string[][] {
 }
 
 /** The flags that differ from their defaults on such a node. */
-function flagsFor({ configFile, certsDir, socket }: NodePaths): string {
-  const flags: [flag: string, value: string, fallback: string][] = [
-    ['--containerd-config', configFile, PLAIN.configFile],
-    ['--certs-dir', certsDir, PLAIN.certsDir],
-    ['--containerd-socket', socket, PLAIN.socket],
-  ]
-  return flags.flatMap(([flag, value, fallback]) => (value === fallback ? [] : [`\`${flag} ${value}\``])).join(' ')
+function flagsFor(paths: NodePaths): string {
+  return settingsFor(paths)
+    .map(({ name, value }) => `\`--${name} ${value}\``)
+    .join(' ')
+}
+
+/** The settings that differ from their defaults on such a node. */
+export function settingsFor({ configFile, certsDir, socket }: NodePaths): { name: SettingName; value: string }[] {
+  const all = [
+    { name: 'containerd-config', value: configFile, fallback: PLAIN.configFile },
+    { name: 'certs-dir', value: certsDir, fallback: PLAIN.certsDir },
+    { name: 'containerd-socket', value: socket, fallback: PLAIN.socket },
+  ] as const
+  return all.filter(({ value, fallback }) => value !== fallback).map(({ name, value }) => ({ name, value }))
 }
