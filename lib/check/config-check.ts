@@ -3,7 +3,8 @@ import type { FileReader } from './config/files.ts'
 import { type Readings, readSettings } from './config/reading.ts'
 import { type RunningSettings, runningSettings } from './config/running.ts'
 import type { ContainerdFacts } from './containerd-facts.ts'
-import { type Distribution, recogniseDistribution } from './distributions.ts'
+import type { Distribution } from './distribution.ts'
+import { recogniseDistribution } from './distributions.ts'
 import type { Finding } from './finding.ts'
 import {
   remedyForConfigPath,

@@ -9,14 +9,8 @@ import { promisify } from 'node:util'
 import { applyEdits, planSetting } from '../../lib/check/config/patch.ts'
 import { parseToml, type TomlTable } from '../../lib/check/config/toml.ts'
 import { type ConfigFiles, checkConfig, type Expectation } from '../../lib/check/config-check.ts'
-import {
-  compatibilityRows,
-  DISTRIBUTIONS,
-  kindConfig,
-  PLAIN_PATHS,
-  recogniseDistribution,
-  talosPatch,
-} from '../../lib/check/distributions.ts'
+import { kindConfig, PLAIN_PATHS, talosPatch } from '../../lib/check/distribution.ts'
+import { compatibilityRows, DISTRIBUTIONS, recogniseDistribution } from '../../lib/check/distributions.ts'
 import type { Finding, Remedy } from '../../lib/check/finding.ts'
 import { silentFacts } from './facts.ts'
 import { fixtureFiles } from './fixture-files.ts'
