@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { generateKeyPairSync } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { makeAuthorityCertificate } from '../../lib/transfer/certificate.ts'
 import { MAIN } from '../fixtures/process.ts'
 import { testCluster } from './harness/index.ts'
 
@@ -29,8 +31,7 @@ test('hosts: containerd pulls through the mirror after it, and from upstream aga
   ].join('\n')
   await mkdir(join(b.paths.certs, REGISTRY), { recursive: true })
   await writeFile(path, original)
-  const { certificate } = await companyCertificate()
-  await writeFile(join(b.paths.certs, REGISTRY, 'company.crt'), certificate)
+  await writeFile(join(b.paths.certs, REGISTRY, 'company.crt'), companyCertificate())
 
   const made = await cluster.makeImage({ seed: 'hosts', layers: [100_000, 1 << 20] })
   const image = await cluster.registry.push(made, 'team/hosts:v1')
@@ -60,8 +61,8 @@ test('hosts: containerd pulls through the mirror after it, and from upstream aga
 })
 
 /** Any certificate that containerd can read: it is loaded for every pull, whatever the URL. */
-async function companyCertificate(): Promise<{ certificate: string }> {
-  const script =
-    'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj /CN=company -days 2'
-  return { certificate: await b.exec('sh', ['-c', `${script} 2>/dev/null`]) }
+function companyCertificate(): string {
+  const day = 24 * 60 * 60 * 1000
+  const period = { from: new Date(Date.now() - day), to: new Date(Date.now() + day) }
+  return makeAuthorityCertificate(generateKeyPairSync('ec', { namedCurve: 'P-256' }), period)
 }
