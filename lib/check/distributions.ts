@@ -175,7 +175,7 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     id: 'digitalocean',
     name: 'DigitalOcean',
     grade: 'red',
-    preset: 'no config_path, and no user data for the nodes',
+    preset: 'no config_path',
     add: 'not as it comes; an init step as for GKE is possible, with the same risks',
     seen: 'not established',
     marks: { paths: ['/opt/digitalocean'] },
