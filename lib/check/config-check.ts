@@ -1,6 +1,6 @@
 import { type Dialect, dialectOf, parseVersion } from './config/dialect.ts'
 import type { FileReader } from './config/files.ts'
-import { type Readings, readSettings } from './config/reading.ts'
+import { type Reading, type Readings, readSettings } from './config/reading.ts'
 import { type RunningSettings, runningSettings } from './config/running.ts'
 import type { ContainerdFacts } from './containerd-facts.ts'
 import type { Distribution } from './distribution.ts'
@@ -203,14 +203,16 @@ async function discardFinding(check: ConfigCheck): Promise<Finding> {
 
 async function legacyFinding(check: ConfigCheck): Promise<Finding> {
   const { dialect, readings } = check
-  const set = readings.all.some(({ settings }) => settings.configPath.value !== '')
-  const verdict = agreed(readings.all.map(({ settings }) => judgeLegacy(settings, set, dialect, check.expectation)))
+  const isSet = ({ settings }: Reading) => settings.configPath.value !== ''
+  const verdict = agreed(
+    readings.all.map((reading) => judgeLegacy(reading.settings, isSet(reading), dialect, check.expectation)),
+  )
   return {
     id: 'legacy-registry-config',
     ...verdict,
     expected: 'hosts.toml files in place of registry.mirrors and registry.configs',
     why: verdict.why ?? 'containerd takes either the old tables or config_path',
-    remedy: verdict.severity === 'ok' ? undefined : await remedyForLegacy(check, set),
+    remedy: verdict.severity === 'ok' ? undefined : await remedyForLegacy(check, readings.all.every(isSet)),
   }
 }
 

@@ -211,8 +211,14 @@ describe('checkConfig', () => {
     it('takes mirrors that ask our door first', async () => {
       const text = `version = 2\n[${OLD}.registry.mirrors."*"]\nendpoint = ["http://127.0.0.1:5000", "https://x"]\n`
       assert.deepEqual(severities(await check(silentFacts('1.7.24'), text), 'error'), [])
+      // With a default of its own for config_path, early 2.2 does not load CRI, and later ones do.
+      const later = await check(silentFacts('2.2.3'), text)
+      assert.deepEqual(severities(later, 'unknown'), ['registry-config-path', 'legacy-registry-config'])
       const other = text.replace('127.0.0.1:5000', '127.0.0.1:5009')
-      assert.deepEqual(severities(await check(silentFacts('1.7.24'), other), 'error').length, 2)
+      for (const version of ['1.7.24', '2.2.3']) {
+        assert.deepEqual(severities(await check(silentFacts(version), other), 'error').length, 2)
+        assert.deepEqual(severities(await repaired(silentFacts(version), other), 'error'), [])
+      }
     })
 
     it('finds configs with tls wrong on 1.x, and ignored after it; an empty table of mirrors is none', async () => {
