@@ -43,7 +43,7 @@ function askedFinding(evidence: Evidence): Finding {
       text: 'let containerd ask the mirror directly: whatever stands between them must leave the query as it is',
     })
   }
-  const error = evidence.error ?? 'none, as if another server had the image'
+  const error = reasonOf(evidence) ?? 'none, as if another server had the image'
   if (error.includes(new URL(door).host)) {
     return finding(ASKED, 'error', `containerd was told to ask ${door} and cannot reach it: ${error}`, {
       text: 'let the registry door listen where containerd reaches it: in the same network namespace (hostNetwork in a pod), on an address that no firewall closes',
@@ -55,10 +55,15 @@ function askedFinding(evidence: Evidence): Finding {
   })
 }
 
+/** The end of containerd's words, which say at every step what was being done. */
+function reasonOf({ error }: Evidence): string | undefined {
+  return error?.replace(/^.*failed to do request: /s, '')
+}
+
 function keptFinding(evidence: Evidence): Finding {
   switch (evidence.layer) {
     case undefined:
-      return finding(KEPT, 'unknown', `the pull of the probe failed: ${evidence.error}`)
+      return finding(KEPT, 'unknown', `the pull of the probe failed: ${reasonOf(evidence)}`)
     case 'kept':
       return finding(KEPT, 'ok', 'the layer of the probe is in the content store after the pull')
     case 'never fetched':

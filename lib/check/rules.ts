@@ -85,6 +85,9 @@ export function judgeDiscard({ value, where }: Told): Verdict {
   return { severity: value ? 'error' : 'ok', seen }
 }
 
+/** How the finding begins that says that containerd asks the mirror without any hosts.toml. */
+export const MIRRORS_IN_PLACE = 'registry.mirrors takes the place of hosts.toml'
+
 /** Tables of the old kind: containerd does not load CRI with them beside config_path. */
 export function judgeLegacy(
   { mirrors, configsTls }: Pick<EffectiveSettings, 'mirrors' | 'configsTls'>,
@@ -93,7 +96,7 @@ export function judgeLegacy(
   { registryDoor }: Expectation,
 ): Verdict {
   if (mirrors !== undefined && !configPathSet && asksFirst(mirrors, registryDoor)) {
-    return { severity: 'ok', seen: `registry.mirrors takes the place of hosts.toml (${whereOf(mirrors)})` }
+    return { severity: 'ok', seen: `${MIRRORS_IN_PLACE} (${whereOf(mirrors)})` }
   }
   if (mirrors !== undefined) {
     const why = configPathSet

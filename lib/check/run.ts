@@ -21,6 +21,7 @@ import type { ProbeDoor } from './probe-door.ts'
 import { probeFindings } from './probe-findings.ts'
 import { sweepProbes } from './probe-traces.ts'
 import { makeReport, type Report } from './report.ts'
+import { MIRRORS_IN_PLACE } from './rules.ts'
 
 /** Where and how the mirror works, as far as a check depends on it. */
 export interface CheckSubject {
@@ -97,13 +98,18 @@ export async function runCheck(
   const registryDoor = `${hostOf(subject.listen.host)}:${subject.listen.port}`
   const expectation = { certsDir: subject.certsDir, namespace: subject.namespace, registryDoor }
   const config = await checkConfig(facts, { ...files.config, path: subject.configFile }, expectation)
-  const hosts = await checkHosts(hostsCheck(subject, facts), files.hosts)
+  const byMirrors = config.some(({ severity, seen }) => severity === 'ok' && seen.startsWith(MIRRORS_IN_PLACE))
+  const hosts = byMirrors ? [] : await checkHosts(hostsCheck(subject, facts), files.hosts)
   const clock = await checkClock(await dependencies.peers(signal), signal)
-  const shown = await part('probe-mirror-asked', 'a probe', async () =>
-    probeFindings(
-      answers ? await probe(dependencies, subject, facts, files, signal) : notProbed('containerd does not answer'),
-    ),
-  )
+  const shown = await part('probe-mirror-asked', 'a probe', async () => {
+    if (!answers) return probeFindings(notProbed('containerd does not answer'))
+    if (byMirrors && !servesAt(dependencies, subject)) {
+      return probeFindings(
+        notProbed('registry.mirrors leads to the mirror that runs here, and this is another process'),
+      )
+    }
+    return probeFindings(await probe(dependencies, subject, facts, files, signal))
+  })
   // After the probe: a containerd that has never pulled anything has no directory for content yet.
   const content = await part('containerd-content', 'containerd to answer', async () =>
     answers ? [await checkContent(client, subject.contentRoot, signal)] : [],
@@ -148,6 +154,11 @@ async function probe(
     return isUrl(first, url) ? true : `${path} names ${first} first, not ${url}`
   }
   return await runProbe({ client: criStore, cri, certsDir, door, defaultPointsHere, log }, { address }, signal)
+}
+
+/** Whether probes are served by the registry door itself. Without a hosts.toml of its own, a probe gets nowhere else. */
+function servesAt({ probe }: CheckDependencies, { listen }: CheckSubject): boolean {
+  return typeof probe !== 'string' && probe.port === listen.port
 }
 
 function hostsCheck({ certsDir, registries, listen, tags }: CheckSubject, { version }: ContainerdFacts) {

@@ -10,8 +10,8 @@ import { silentLogger } from '../observe/log.ts'
 import type { Settings } from '../settings.ts'
 import { resolveBootstrap } from '../swarm/bootstrap.ts'
 import { PeerClient } from '../transfer/peer-client.ts'
-import { PeerError } from '../transfer/peer-error.ts'
 import { createTlsIdentity } from '../transfer/tls.ts'
+import { timeOf } from './peer-time.ts'
 
 /** Checks this node as the settings have it. */
 export interface NodeCheck {
@@ -94,27 +94,6 @@ export function createNodeCheck(settings: Settings, { listen, probe, found, log 
       cri.close()
       peerClient.close()
     },
-  }
-}
-
-/** A peer's door refuses who shows no capability, and tells the time with the refusal as with everything. */
-async function timeOf(
-  client: PeerClient,
-  peer: { readonly host: string; readonly port: number },
-  signal: AbortSignal,
-): Promise<number | undefined> {
-  try {
-    const reply = await client.call(
-      { id: `${peer.host}:${peer.port}`, ...peer },
-      { method: 'HEAD', path: '/v2/', headers: {} },
-      signal,
-    )
-    await reply.body.cancel()
-    const time = Date.parse(reply.headers.get('date') ?? '')
-    return Number.isNaN(time) ? undefined : time
-  } catch (error) {
-    if (error instanceof PeerError) return undefined
-    throw error
   }
 }
 

@@ -153,7 +153,10 @@ test('check: a right configuration passes, the mirror starts, and nothing is lef
   const before = await traces()
   const { code, report } = await check()
   assert.deepEqual([code, report.outcome, wrong(report)], [0, 'passed', []])
-  await startsReady()
+  await mirror.start()
+  const held = logLines(mirror).filter(({ event }) => event === 'content held')
+  assert.ok(held.length > 0 && held.every(({ keys }) => keys === 0), 'nothing of the probe was announced')
+  assert.equal(await mirror.stop(), 0)
   assert.deepEqual(await traces(), before)
 })
 
@@ -236,6 +239,21 @@ test('check: a list that has the directory, and isolated content, are right', as
   assert.deepEqual([code, wrong(report)], [0, []])
   assert.match(report.findings.find(({ id }) => id === 'content-sharing-policy')?.seen ?? '', /isolated/)
   await startsReady()
+})
+
+test('check: registry.mirrors that leads to the mirror takes the place of hosts.toml', async () => {
+  const mirrors = `[plugins."io.containerd.grpc.v1.cri".registry.mirrors."*"]\n  endpoint = ["http://127.0.0.1:5000"]\n`
+  await configure(`${RIGHT.replace(CONFIG_PATH, '')}\n${mirrors}`)
+  await a.removeHosts('_default')
+  const alone = await check()
+  assert.deepEqual([alone.code, wrong(alone.report)], [0, []])
+  await mirror.start()
+  const beside = await check()
+  assert.deepEqual(
+    [beside.code, wrong(beside.report)],
+    [0, ['unknown probe-mirror-asked', 'unknown probe-layers-kept']],
+  )
+  assert.equal(await mirror.stop(), 0)
 })
 
 test('check: without CRI nothing can be probed, and what was read counts', async () => {
