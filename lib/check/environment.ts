@@ -133,7 +133,7 @@ async function namespaceFinding(
 
 /** By which way content is read. */
 export async function checkContent(
-  client: Pick<ContainerdClient, 'contentPlacement'>,
+  client: Pick<ContainerdClient, 'contentPlacement' | 'listContent'>,
   contentRoot: string | undefined,
   signal: AbortSignal,
 ): Promise<Finding> {
@@ -153,6 +153,9 @@ export async function checkContent(
     await access(join(root, 'ingest'), constants.R_OK | constants.X_OK)
     return { ...rule, severity: 'ok', seen: `content is read from the files in ${root}` }
   } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' && !(await hasContent(client, signal))) {
+      return { ...rule, severity: 'unknown', seen: `there is no ${root} yet: containerd makes it with the first pull` }
+    }
     return {
       ...rule,
       severity: 'warning',
@@ -162,6 +165,11 @@ export async function checkContent(
       },
     }
   }
+}
+
+async function hasContent(client: Pick<ContainerdClient, 'listContent'>, signal: AbortSignal): Promise<boolean> {
+  for await (const _ of client.listContent(signal)) return true
+  return false
 }
 
 async function certsFinding(certsDir: string): Promise<Finding> {

@@ -63,7 +63,9 @@ function reasonOf({ error }: Evidence): string | undefined {
 function keptFinding(evidence: Evidence): Finding {
   switch (evidence.layer) {
     case undefined:
-      return finding(KEPT, 'unknown', `the pull of the probe failed: ${reasonOf(evidence)}`)
+      return evidence.requests.length === 0
+        ? finding(KEPT, 'unknown', `the probe was not pulled, see ${ASKED}`)
+        : finding(KEPT, 'unknown', `the pull of the probe failed: ${reasonOf(evidence)}`)
     case 'kept':
       return finding(KEPT, 'ok', 'the layer of the probe is in the content store after the pull')
     case 'never fetched':

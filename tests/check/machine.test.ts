@@ -11,6 +11,7 @@ import type { ContainerdFacts } from '../../lib/check/containerd-facts.ts'
 import { checkContent, checkEnvironment, checkSocket } from '../../lib/check/environment.ts'
 import { checkPorts } from '../../lib/check/ports.ts'
 import { ContainerdError, type ContainerdErrorCode } from '../../lib/containerd/error.ts'
+import { digestOf } from '../../lib/oci/image.ts'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
 
 const never = new AbortController().signal
@@ -149,8 +150,15 @@ test('containerd-too-old is told of what is, and of nothing else', async () => {
 
 test('containerd-content tells by which way content is read', () =>
   withTemporaryDirectory(async (directory) => {
-    const saying = (root: string | undefined) => ({ contentPlacement: async () => ({ root, policy: 'shared' }) })
+    const saying = (root: string | undefined, content = 1) => ({
+      contentPlacement: async () => ({ root, policy: 'shared' }),
+      async *listContent() {
+        for (let at = 0; at < content; at++) yield { digest: digestOf(new Uint8Array([at])), size: 1, labels: {} }
+      },
+    })
     assert.match((await checkContent(saying(undefined), undefined, never)).seen, /does not say/)
+    const fresh = await checkContent(saying(directory, 0), undefined, never)
+    assert.deepEqual([fresh.severity, fresh.seen.includes('first pull')], ['unknown', true])
     const missing = await checkContent(saying(directory), undefined, never)
     assert.equal(missing.severity, 'warning')
     assert.match(missing.seen, /through the socket: ENOENT/)
