@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { dirname, join } from 'node:path'
+import { BACKUP_FILE, type Change } from './change.ts'
 import { HOSTS_FILE } from './directory.ts'
 import type { HostsFiles } from './files.ts'
-import { BACKUP_FILE, type Change } from './plan.ts'
 
 /** Names of files and directories of a write that is under way. containerd looks for none of them. */
 const STAGED = '.swarmirror-'

@@ -1,6 +1,15 @@
 import { dirname, join } from 'node:path'
-import { TomlError } from '../check/config/toml.ts'
-import { findBlock, type MirrorEntry, makeBlock, mentionsBlock } from './block.ts'
+import { findBlock, type MirrorEntry, makeBlock } from './block.ts'
+import {
+  BACKUP_FILE,
+  type Change,
+  collect,
+  type Plan,
+  readText,
+  refuseReadOnly,
+  targetOf,
+  unchanged,
+} from './change.ts'
 import { type Dialect, dialectOf } from './dialect.ts'
 import { DEFAULT_NAMESPACE, directoriesOf, dockerCertificates, HOSTS_FILE } from './directory.ts'
 import { isUrl, putIn, takeOut, verifyEdit } from './edit.ts'
@@ -8,38 +17,6 @@ import type { HostsFiles } from './files.ts'
 import { HostsError } from './hosts-error.ts'
 import { type HostEntry, readHostsAs } from './reading.ts'
 import { rootLinesFor } from './root-lines.ts'
-
-/** The name under which the original of a file is kept beside it. */
-export const BACKUP_FILE = `${HOSTS_FILE}.swarmirror-backup`
-
-/** What is to be done with one hosts.toml. */
-export interface Change {
-  /** As containerd looks for it. */
-  readonly path: string
-  /** The file itself, where `path` is a link. */
-  readonly target: string
-  readonly before: string | undefined
-  /** `undefined`: the file goes. */
-  readonly after: string | undefined
-  readonly action: 'create' | 'update' | 'keep' | 'restore' | 'take-out' | 'delete'
-  /** Whether `before` is somebody's original, which is kept as {@link BACKUP_FILE}. */
-  readonly original: boolean
-  /** For `create` and `delete`: how many directories are made for it, or were. */
-  readonly madeDirectories: number
-  /** What a person should know, each a sentence without a full stop. */
-  readonly notes: readonly string[]
-}
-
-/** Why a hosts.toml is not touched. */
-export interface Refusal {
-  readonly path: string
-  readonly reason: string
-}
-
-export interface Plan {
-  readonly changes: readonly Change[]
-  readonly refusals: readonly Refusal[]
-}
 
 export interface HostsTarget {
   readonly certsDir: string
@@ -61,53 +38,6 @@ export async function planWrite(target: HostsTarget, files: HostsFiles): Promise
     const path = join(directory ?? join(target.certsDir, registry), HOSTS_FILE)
     return { path, plan: () => planFile({ ...target, registry, path, exists: directory !== undefined }, files) }
   })
-}
-
-/**
- * Looks for our entries and decides how to take them out.
- *
- * @param registries of these only; of all that have a directory, if missing
- */
-export async function planRemove(
-  { certsDir, registries }: { readonly certsDir: string; readonly registries?: readonly string[] | undefined },
-  files: HostsFiles,
-): Promise<Plan> {
-  const named = registries && (await Promise.all(registries.map((name) => directoriesOf(files, certsDir, name)))).flat()
-  const listed = (await files.list(certsDir)) ?? []
-  const all = listed
-    .filter(({ name, directory }) => directory && !name.startsWith('.'))
-    .map(({ name }) => join(certsDir, name))
-  const plan = await collect((named ?? all).sort(), async (directory) => {
-    const path = join(directory, HOSTS_FILE)
-    return { path, plan: () => planRemoval(path, files) }
-  })
-  return { ...plan, changes: plan.changes.filter(({ before, after }) => before !== after) }
-}
-
-async function collect(
-  names: readonly string[],
-  prepare: (name: string) => Promise<{ path: string; plan: () => Promise<Change> }>,
-): Promise<Plan> {
-  const changes: Change[] = []
-  const refusals: Refusal[] = []
-  for (const name of names) {
-    const { path, plan } = await prepare(name)
-    try {
-      const change = await plan()
-      if (!changes.some(({ target }) => target === change.target)) changes.push(change)
-    } catch (error) {
-      if (error instanceof TomlError) refusals.push({ path, reason: error.message })
-      else if (error instanceof HostsError) refusals.push({ path, reason: `${placeOf(error)}${error.message}` })
-      else throw error
-    }
-  }
-  return { changes, refusals }
-}
-
-/** An error that is about the file as a whole has line 0. */
-function placeOf({ line, column }: HostsError): string {
-  if (line === 0) return ''
-  return column === undefined ? `line ${line}: ` : `line ${line}, column ${column}: `
 }
 
 interface FileTarget extends HostsTarget {
@@ -153,10 +83,6 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
   const action = before === undefined ? 'create' : 'update'
   await refuseReadOnly(target, files)
   return { path, target, before, after, action, original, madeDirectories: origin.madeDirectories, notes }
-}
-
-function unchanged(path: string, target: string, text: string | undefined): Change {
-  return { path, target, before: text, after: text, action: 'keep', original: false, madeDirectories: 0, notes: [] }
 }
 
 /** Whether the first host is our mirror, with the capabilities that it should have. */
@@ -209,38 +135,6 @@ async function notesOf({ certsDir, registry }: FileTarget, files: HostsFiles): P
   return shadowed.map((directory) => `${directory} does not count beside ${counts}`)
 }
 
-async function planRemoval(path: string, files: HostsFiles): Promise<Change> {
-  const target = await targetOf(path, files)
-  const before = await readText(target, files)
-  const found = before === undefined || !mentionsBlock(before) ? undefined : findBlock(before)
-  if (before === undefined || found === undefined) return unchanged(path, target, before)
-  const after = takeOut(before) ?? ''
-  await refuseReadOnly(target, files)
-  const change = { path, target, before, original: false, madeDirectories: 0, notes: [] }
-  const backup = await readText(join(dirname(target), BACKUP_FILE), files)
-  if (backup !== undefined && (backup === after || reproduces(backup, before))) {
-    return { ...change, after: backup, action: 'restore' }
-  }
-  const { newFile, madeDirectories } = found.origin
-  if (newFile && after === '') return { ...change, after: undefined, action: 'delete', madeDirectories }
-  const notes = backup === undefined ? [] : [`changed by others since; the file before it is kept as ${BACKUP_FILE}`]
-  return { ...change, after, action: 'take-out', notes }
-}
-
-/** Whether writing our block into the backup gives the file as it is: then nobody changed it since. */
-function reproduces(backup: string, current: string): boolean {
-  const block = findBlock(current)
-  const url = block?.lines.map((line) => /^\[host\.(".*")\]$/.exec(line)?.[1]).find((name) => name !== undefined)
-  if (block === undefined || url === undefined) return false
-  try {
-    return putIn(backup, block, { url: JSON.parse(url) as string, capabilities: [] }) === current
-  } catch (error) {
-    // Another file altogether, in which the block has no place.
-    if (error instanceof HostsError || error instanceof TomlError) return false
-    throw error
-  }
-}
-
 /** A table that somebody wrote by hand for the mirror is replaced only if the original can be had back. */
 async function refuseLoss(target: string, before: string, after: string, files: HostsFiles): Promise<void> {
   const backup = join(dirname(target), BACKUP_FILE)
@@ -249,37 +143,8 @@ async function refuseLoss(target: string, before: string, after: string, files: 
   throw new HostsError(`${backup} is there from before, and of another text: move it away`, 0)
 }
 
-/** Every file is looked at before the first one is written, whether it can be written included. */
-async function refuseReadOnly(target: string, files: HostsFiles): Promise<void> {
-  let directory = dirname(target)
-  while ((await files.real(directory)) === undefined) directory = dirname(directory)
-  const problem = await files.unwritable(directory)
-  if (problem !== undefined) throw new HostsError(`${directory} cannot be written: ${problem}`, 0)
-}
-
-/**
- * The file that a path leads to, for which there may be several paths. A link that leads nowhere must not be replaced by
- * a file.
- */
-async function targetOf(path: string, files: HostsFiles): Promise<string> {
-  const directory = dirname(path)
-  if (!(await files.isLink(path))) return join((await files.real(directory)) ?? directory, HOSTS_FILE)
-  const target = await files.real(path)
-  if (target === undefined)
-    throw new HostsError('a link that leads to nothing here: make what it leads to reachable', 0)
-  return target
-}
-
 async function missingDirectories(directory: string, files: HostsFiles): Promise<number> {
   let missing = 0
   for (let at = directory; (await files.real(at)) === undefined; at = dirname(at)) missing += 1
   return missing
-}
-
-async function readText(path: string, files: HostsFiles): Promise<string | undefined> {
-  const bytes = await files.read(path)
-  if (bytes === undefined) return undefined
-  const text = bytes.toString('utf8')
-  if (!Buffer.from(text, 'utf8').equals(bytes)) throw new HostsError('not UTF-8, which TOML demands', 0)
-  return text
 }

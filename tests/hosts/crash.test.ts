@@ -5,7 +5,8 @@ import { test } from 'node:test'
 import { applyChanges, HostsWriteError } from '../../lib/hosts/apply.ts'
 import { HOSTS_FILES, type HostsFiles } from '../../lib/hosts/files.ts'
 import { mirrorEntryFor } from '../../lib/hosts/mirror-entry.ts'
-import { planRemove, planWrite } from '../../lib/hosts/plan.ts'
+import { planWrite } from '../../lib/hosts/plan.ts'
+import { planRemove } from '../../lib/hosts/removal.ts'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
 
 const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'cached', undefined)

@@ -3,10 +3,12 @@ import { chmod, chown, lstat, mkdir, readdir, readFile, readlink, stat, symlink,
 import { dirname, join, relative } from 'node:path'
 import { test } from 'node:test'
 import { applyChanges } from '../../lib/hosts/apply.ts'
+import { BACKUP_FILE, type Plan } from '../../lib/hosts/change.ts'
 import { HOSTS_FILES } from '../../lib/hosts/files.ts'
 import { mirrorEntryFor } from '../../lib/hosts/mirror-entry.ts'
-import { BACKUP_FILE, type Plan, planRemove, planWrite } from '../../lib/hosts/plan.ts'
+import { planWrite } from '../../lib/hosts/plan.ts'
 import { readHosts } from '../../lib/hosts/reading.ts'
+import { planRemove } from '../../lib/hosts/removal.ts'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
 
 const LISTEN = { host: '127.0.0.1', port: 5000 }
