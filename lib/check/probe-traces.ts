@@ -9,10 +9,14 @@ import { bounded } from './bounded.ts'
 import { isProbeServed } from './probe-door.ts'
 import { isProbeRegistry, probeOfLabels, probeOfName, probePort } from './probe-image.ts'
 
-/** How often a trace that came back is removed again: a pull that was given up on may still end in containerd. */
-const ATTEMPTS = 5
-/** Milliseconds between two attempts. */
-const PAUSE = 200
+/**
+ * First and longest wait before it is looked again whether all is gone, in milliseconds; it doubles in between. A pull that
+ * was given up on may still end in containerd, and the garbage collection takes up to some seconds.
+ */
+const PAUSE_FIRST = 100
+const PAUSE_MOST = 1_600
+/** Longest time for the removal of one probe in milliseconds: it waits for containerd's garbage collection. */
+export const REMOVE_TIMEOUT = 10_000
 /** Longest wait in milliseconds for the answer of a door that may serve a probe: it is on this machine. */
 const ALIVE_TIMEOUT = 1_000
 
@@ -49,12 +53,11 @@ export async function writeProbeHosts(certsDir: string, registry: string, door: 
  * Removes everything that a probe has left: its image with all names that the runtime gave it, the leases on its content and
  * so the content itself, and its hosts.toml last, so that a killed removal is found again.
  *
- * @throws when something is still there after {@link ATTEMPTS}, or containerd cannot be asked; the signal's reason
+ * @throws when containerd cannot be asked; the signal's reason, with which something may still be there
  */
 export async function removeProbe(places: ProbePlaces, registry: string, signal: AbortSignal): Promise<void> {
-  for (let attempt = 1; await removeFromContainerd(places, registry, signal); attempt++) {
-    if (attempt === ATTEMPTS) throw new Error(`${registry} comes back as often as it is removed`)
-    await delay(PAUSE, undefined, { signal })
+  for (let pause = PAUSE_FIRST; await removeFromContainerd(places, registry, signal); pause *= 2) {
+    await delay(Math.min(pause, PAUSE_MOST), undefined, { signal })
   }
   for (const name of [registry, `.${registry}`]) await removeHosts(join(places.certsDir, name))
 }
@@ -73,7 +76,7 @@ export async function sweepProbes(
   const swept: string[] = []
   for (const registry of await findProbes(places, signal)) {
     if (await mayRun(registry, hosts, signal)) continue
-    await removeProbe(places, registry, signal)
+    await bounded(REMOVE_TIMEOUT, signal, (bound) => removeProbe(places, registry, bound))
     log.info('remains of a killed probe removed', { registry })
     swept.push(registry)
   }

@@ -5,7 +5,7 @@ import type { Logger } from '../observe/log.ts'
 import { bounded } from './bounded.ts'
 import type { ProbeDoor, ProbeRequest } from './probe-door.ts'
 import { makeProbeImage, type ProbeImage } from './probe-image.ts'
-import { type ProbePlaces, removeProbe, writeProbeHosts } from './probe-traces.ts'
+import { type ProbePlaces, REMOVE_TIMEOUT, removeProbe, writeProbeHosts } from './probe-traces.ts'
 
 /** What became of the layer: see {@link layerAfter}. */
 export type LayerState = 'kept' | 'loose' | 'gone' | 'never fetched'
@@ -53,8 +53,6 @@ export interface ProbeOptions {
 
 /** A pull of 3 KiB over loopback takes 0.2 s; a disk that is busy, or names that do not resolve, some more. */
 export const PROBE_TIMEOUT = 20_000
-/** Removing waits for containerd's garbage collection, which looks at everything. */
-const REMOVE_TIMEOUT = 10_000
 /** Longest wait in milliseconds for the one question that tells a slow pull from a containerd that stands still. */
 const ALIVE_TIMEOUT = 2_000
 

@@ -256,6 +256,26 @@ test('check: registry.mirrors that leads to the mirror takes the place of hosts.
   assert.equal(await mirror.stop(), 0)
 })
 
+test('check: where no hosts.toml can be written, the one in _default leads the probe', async () => {
+  await configure(RIGHT)
+  const readOnly = async () => {
+    const script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
+    const command = [NODE, MAIN, 'check', '--json', ...args({ ...flags, 'log-level': 'warn' })]
+    const { code, stdout } = await a.tryExec('unshare', ['--mount', 'sh', '-c', script, 'sh', paths.certs, ...command])
+    const report: Report = JSON.parse(stdout)
+    return { code, report, asked: report.findings.find(({ id }) => id === 'probe-mirror-asked') }
+  }
+  const before = await traces()
+  const led = await readOnly()
+  assert.deepEqual([led.code, wrong(led.report)], [0, []])
+  assert.match(led.asked?.seen ?? '', /as the hosts.toml in _default says/)
+  assert.deepEqual(await traces(), before)
+  await a.writeHosts('_default', { hosts: [{ url: 'http://127.0.0.1:9' }] })
+  const astray = await readOnly()
+  assert.deepEqual([astray.code, astray.asked?.severity], [EX_CONFIG, 'unknown'])
+  assert.match(astray.asked?.seen ?? '', /read-only file system.*names http:\/\/127.0.0.1:9 first/)
+})
+
 test('check: without CRI nothing can be probed, and what was read counts', async () => {
   await configure(RIGHT.replace('disabled_plugins = [', 'disabled_plugins = [\n  "io.containerd.grpc.v1.cri",'), {
     cri: false,
