@@ -91,7 +91,9 @@ function keyOf(request: Request): Key {
 }
 
 function forbidden(): Response {
-  return errorAnswer(new OciError('DENIED', 'this door is for nodes that hold the key of its swarm'))
+  // By the time other nodes see that their clocks are wrong; Bun's server tells none by itself.
+  const headers = { Date: new Date().toUTCString() }
+  return errorAnswer(new OciError('DENIED', 'this door is for nodes that hold the key of its swarm'), headers)
 }
 
 function busy(): Response {

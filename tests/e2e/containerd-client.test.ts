@@ -3,6 +3,7 @@ import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { type ContainerdClient, createContainerdClient } from '../../lib/containerd/client.ts'
+import { createCriClient } from '../../lib/containerd/client-cri.ts'
 import { ContainerdError, type ContainerdErrorCode } from '../../lib/containerd/error.ts'
 import type { ContainerdEvent } from '../../lib/containerd/event.ts'
 import { importImage, ingest, removeImage, startContainerd } from '../fixtures/containerd.ts'
@@ -50,6 +51,61 @@ test('version and contentPlacement say what runs there, and where its files are'
     assert.match((await client.version(never)).version, /^\d+\.\d+\.\d+/)
     assert.deepEqual(await client.contentPlacement(never), { root: containerd.contentRoot, policy: 'isolated' })
   })
+})
+
+test('plugins tell what they export, and that they have started', async () => {
+  await withClient('one', async (client) => {
+    const plugins = await client.plugins(never)
+    const content = plugins.find(({ type, id }) => type === 'io.containerd.content.v1' && id === 'content')
+    assert.deepEqual([content?.exports.root, content?.initError], [containerd.contentRoot, undefined])
+    const cri = plugins.find(({ id }) => id === 'cri')
+    assert.equal(cri?.initError, undefined)
+  })
+})
+
+test('server tells a containerd from itself after a restart', async () => {
+  await withClient('one', async (client) => {
+    const before = await client.server(never)
+    assert.deepEqual(await client.server(never), before)
+    await containerd.stop()
+    await containerd.start()
+    const after = await client.server(never)
+    assert.equal(after.uuid, before.uuid)
+    assert.notEqual(after.pid, before.pid)
+  })
+})
+
+test('deleteImage and deleteLease remove what is there, and its content with it', async () => {
+  const image = makeImage({ seed: 9 })
+  await importImage(containerd, 'doomed', image, NAME)
+  await withClient('doomed', async (client) => {
+    assert.deepEqual(await client.leases(never), [])
+    await containerd.ctr('doomed', ['leases', 'create', '--id', 'mine'])
+    assert.deepEqual(await client.leases(never), [{ id: 'mine', content: [] }])
+    assert.deepEqual([await client.deleteLease('mine', never), await client.deleteLease('mine', never)], [true, false])
+    assert.deepEqual([await client.deleteImage(NAME, never), await client.deleteImage(NAME, never)], [true, false])
+    assert.deepEqual(await collect(client.listContent(never)), [])
+  })
+})
+
+test('CRI tells its version and its configuration, and pulls with a bound', async () => {
+  const cri = createCriClient(containerd.socket, { pullTimeout: 5_000 })
+  try {
+    const { name, version } = await cri.version(never)
+    assert.equal(name, 'containerd')
+    assert.match(version, /^\d+\.\d+/)
+    assert.equal(JSON.parse((await cri.info(never)).config ?? '').containerd.snapshotter, 'native')
+    await cri.removeImage('registry.example/team/unknown:1', never)
+    await assert.rejects(
+      cri.pullImage('127.0.0.1:9/team/unknown:1', never),
+      (error) => error instanceof ContainerdError,
+    )
+    const reason = new Error('enough')
+    await assert.rejects(cri.pullImage('127.0.0.1:9/team/unknown:1', AbortSignal.abort(reason)), reason)
+  } finally {
+    cri.close()
+  }
+  await assert.rejects(cri.version(never), failsWith('closed'))
 })
 
 test('contentInfo, listContent, image and images see their own namespace only', async () => {
