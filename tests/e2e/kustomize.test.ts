@@ -319,7 +319,7 @@ function bootstrapName(resources: readonly Resource[]): string {
 }
 
 /** Asserts that the container sees the node's paths where settings name them, and can write hosts.toml files alone. */
-function assertMounted({ volumeMounts = [] }: Container, { volumes = [] }: Pod, settings: Settings): void {
+function assertMounted({ args = [], volumeMounts = [] }: Container, { volumes = [] }: Pod, settings: Settings): void {
   const writable: string[] = []
   for (const { name, mountPath, readOnly } of volumeMounts) {
     const volume = volumes.find((volume) => volume.name === name)
@@ -330,7 +330,9 @@ function assertMounted({ volumeMounts = [] }: Container, { volumes = [] }: Pod, 
   }
   assert.deepEqual(writable, [settings['certs-dir']])
   const mounted = (path: string) => volumeMounts.some(({ mountPath }) => `${path}/`.startsWith(`${mountPath}/`))
-  const needed = ['containerd-socket', 'containerd-config', 'certs-dir', 'swarm-key-file', 'data-dir'] as const
+  const serves = ['containerd-config', 'swarm-key-file', 'data-dir'] as const
+  const needed = ['containerd-socket', 'certs-dir', ...(args[0] === 'serve' ? serves : [])] as const
   for (const name of needed) assert.ok(mounted(settings[name] ?? ''), `--${name} ${settings[name]} is not mounted`)
-  assert.ok(volumeMounts.some(({ mountPath }) => mountPath.endsWith('/io.containerd.content.v1.content')))
+  const content = volumeMounts.some(({ mountPath }) => mountPath.endsWith('/io.containerd.content.v1.content'))
+  assert.equal(content, args[0] === 'serve')
 }
