@@ -3,13 +3,13 @@ import { execFile } from 'node:child_process'
 import { createReadStream } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { createZstdDecompress } from 'node:zlib'
 import { Daemon } from './harness/daemon.ts'
-import { type Node, requestsFor, testCluster, until } from './harness/index.ts'
+import { type Node, REGISTRY_NAME, requestsFor, testCluster, until } from './harness/index.ts'
 
 const execute = promisify(execFile)
 const MAKE = join(import.meta.dirname, '..', '..', 'k8s', 'image', 'make.ts')
@@ -23,6 +23,7 @@ const cluster = await testCluster({
     { name: 'b', start: ['containerd'] },
   ],
   registry: true,
+  mirrored: [],
 })
 const [a, b] = [cluster.node('a'), cluster.node('b')]
 const dir = await mkdtemp(join(tmpdir(), 'swarmirror-image-test-'))
@@ -142,12 +143,21 @@ describe('image', () => {
 
   test('image: mirrors in containers of real containerd; one pulls an image from the other', async () => {
     const names = { 'swarmirror.swarmirror.svc': cluster.nodes.map(({ address }) => address) }
+    const server = cluster.registry.url
+    const files = new Map<Node, Record<string, string>>()
+    const containers = new Map<Node, Container>()
     const mirrors: Daemon[] = []
     for (const node of cluster.nodes) {
       await node.network.setNames(names)
       await mountControlGroups(node)
       await node.ctr('images', 'import', '--snapshotter', 'native', join(first, 'swarmirror.tar'))
-      mirrors.push(await containerOf(node))
+      await node.writeHosts(REGISTRY_NAME, { server, hosts: [{ url: server }] })
+      const container = await containerOf(node)
+      containers.set(node, container)
+      files.set(node, await certsOf(node))
+      await node.exec('ctr', container('hosts', 'hosts'))
+      assert.match((await certsOf(node))[`${REGISTRY_NAME}/hosts.toml`] ?? '', /\[host\."http:\/\/127\.0\.0\.1:5000"\]/)
+      mirrors.push(await mirrorOf(node, container('serve', 'serve')))
     }
     for (const mirror of mirrors) mirror.spawn()
     for (const [index, node] of cluster.nodes.entries()) {
@@ -168,11 +178,18 @@ describe('image', () => {
     assert.deepEqual(requestsFor(image.digests, asked), [])
     assert.deepEqual(await b.wrongFiles(image.reference, image), [])
     for (const mirror of mirrors) assert.equal(await mirror.stop(), 0)
+    for (const node of cluster.nodes) {
+      await node.exec('ctr', containers.get(node)?.('remove', 'hosts', '--remove') ?? [])
+      assert.deepEqual(await certsOf(node), files.get(node), 'the node is as it was')
+    }
   })
 })
 
-/** A container as the manifests have it: the host's network, its mounts, no capability, the runtime's seccomp profile. */
-async function containerOf(node: Node): Promise<Daemon> {
+/** The arguments of `ctr` for a container of this name that runs this command of the mirror. */
+type Container = (name: string, ...command: readonly string[]) => string[]
+
+/** Containers as the manifests have them: the host's network, its mounts, no capability, the runtime's seccomp profile. */
+async function containerOf(node: Node): Promise<Container> {
   const { paths } = node
   const directory = await node.makeDirectory('container')
   const keyFile = join(directory, 'swarm.key')
@@ -185,6 +202,7 @@ async function containerOf(node: Node): Promise<Daemon> {
     CONTAINERD_SOCKET: paths.socket,
     CONTAINERD_CONFIG: paths.config,
     CERTS_DIR: paths.certs,
+    REGISTRIES: REGISTRY_NAME,
     // All nodes share two cores here.
     LOOKUP_TIMEOUT: '2s',
   }
@@ -192,24 +210,39 @@ async function containerOf(node: Node): Promise<Daemon> {
     '--mount',
     `type=bind,src=${source},dst=${destination},options=rbind:${mode}`,
   ]
+  return (name, ...command) => [
+    ...['--address', paths.socket, '--namespace', 'k8s.io', 'run', '--rm', '--snapshotter', 'native'],
+    ...['--net-host', '--read-only', '--seccomp'],
+    ...DEFAULT_CAPABILITIES.flatMap((capability) => ['--cap-drop', capability]),
+    ...Object.entries(settings).flatMap(([setting, value]) => ['--env', `SWARMIRROR_${setting}=${value}`]),
+    // The socket's directory, since containerd makes a new socket at each start; its configuration is there as well.
+    ...bind(join(paths.socket, '..'), 'ro'),
+    ...bind(paths.certs, 'rw'),
+    ...bind(keyFile, 'ro', '/etc/swarmirror/swarm.key'),
+    // The node is in the name, since runc's state is one for all containerds of a machine. With arguments, ctr replaces the
+    // image's entry point as well.
+    ...[`localhost/swarmirror:${version}`, `swarmirror-${name}-${node.name}`, '/opt/swarmirror/swarmirror', ...command],
+  ]
+}
+
+async function mirrorOf(node: Node, args: readonly string[]): Promise<Daemon> {
   return new Daemon({
-    name: 'container',
-    title: `the container of ${node.name}`,
+    name: 'mirror-container',
+    title: `the mirror's container on ${node.name}`,
     namespace: node.network,
-    logDirectory: directory,
+    logDirectory: await node.makeDirectory('container-logs'),
     command: 'ctr',
-    args: () => [
-      ...['--address', paths.socket, '--namespace', 'k8s.io', 'run', '--rm', '--snapshotter', 'native'],
-      ...['--net-host', '--read-only', '--seccomp'],
-      ...DEFAULT_CAPABILITIES.flatMap((capability) => ['--cap-drop', capability]),
-      ...Object.entries(settings).flatMap(([setting, value]) => ['--env', `SWARMIRROR_${setting}=${value}`]),
-      // The socket's directory, since containerd makes a new socket at each start.
-      ...bind(join(paths.socket, '..'), 'ro'),
-      ...bind(keyFile, 'ro', '/etc/swarmirror/swarm.key'),
-      ...[`localhost/swarmirror:${version}`, `swarmirror-${node.name}`],
-    ],
+    args: () => args,
     ready: () => node.isReady(),
   })
+}
+
+/** Every file below the directory of hosts.toml files, by its path there. */
+async function certsOf(node: Node): Promise<Record<string, string>> {
+  const entries = await readdir(node.paths.certs, { recursive: true, withFileTypes: true })
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+  const read = files.map(async (file) => [relative(node.paths.certs, file), await readFile(file, 'utf8')])
+  return Object.fromEntries(await Promise.all(read))
 }
 
 /** `ip netns exec` gives containerd a /sys of its own: mounts the control groups there that runc looks for, as they are here. */
@@ -237,7 +270,7 @@ const DEFAULT_CAPABILITIES = [
 /** Asserts that the mirror's process has a root that it cannot write, no capability and a seccomp filter. */
 async function assertConfined(node: Node): Promise<void> {
   const listed = await node.ctr('tasks', 'list')
-  const pid = /^swarmirror-\S+\s+(\d+)\s+RUNNING/m.exec(listed)?.[1]
+  const pid = /^swarmirror-serve-\S+\s+(\d+)\s+RUNNING/m.exec(listed)?.[1]
   assert.ok(pid, listed)
   const root = (await readFile(`/proc/${pid}/mountinfo`, 'utf8')).split('\n').find((line) => line.split(' ')[4] === '/')
   assert.match(root?.split(' ')[5] ?? '', /^ro\b/)
