@@ -261,6 +261,20 @@ describe('manifests', () => {
     assert.ok(resources.some(({ kind }) => kind === 'ServiceMonitor'))
   })
 
+  test("manifests: kind takes the cluster's configuration", async () => {
+    // Without a container engine in its path, kind reads the configuration strictly and gets no further.
+    const create = async (file: string) => {
+      const env = { PATH: dir, HOME: dir, KIND_EXPERIMENTAL_PROVIDER: 'docker' }
+      const args = ['create', 'cluster', '--kubeconfig', join(dir, 'kubeconfig'), '--config', file]
+      return await execute('/usr/bin/kind', args, { env }).catch((error: { stderr: string }) => error)
+    }
+    const file = join(K8S, 'overlays', 'kind', 'cluster.yaml')
+    assert.match((await create(file)).stderr, /"docker": executable file not found/)
+    const wrong = join(dir, 'wrong.yaml')
+    await writeFile(wrong, (await readFile(file, 'utf8')).replace('role: worker', 'rolle: worker'))
+    assert.match((await create(wrong)).stderr, /unable to decode config/, 'a misspelt field must be seen')
+  })
+
   test("manifests: what is given beside overlays points containerd to the overlay's directory", async () => {
     const certs = (name: string) => {
       const { pod, resources } = of(name)
