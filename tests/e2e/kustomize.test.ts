@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { isIPv4 } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -14,6 +14,7 @@ import { COMMANDS } from '../../lib/commands/index.ts'
 import { createAdminDoor } from '../../lib/http/admin.ts'
 import { createMetrics } from '../../lib/observe/metrics.ts'
 import { readSettings, SETTINGS, type Settings, variableOf } from '../../lib/settings.ts'
+import { readmeBlock } from '../fixtures/readme.ts'
 
 const execute = promisify(execFile)
 const ROOT = join(import.meta.dirname, '..', '..')
@@ -246,6 +247,35 @@ describe('manifests', () => {
     await assert.rejects(execute('kubectl', ['kustomize', join(without, 'base')]), /swarm\.key/)
     const [secret] = of('base').resources.filter(({ kind }) => kind === 'Secret') as core.ISecret[]
     assert.equal(Buffer.from(secret?.data?.['swarm.key'] ?? '', 'base64').toString(), KEY)
+  })
+
+  test("manifests: the README's overlay of one's own does what it says", async () => {
+    const own = join(dir, 'k8s', 'overlays', 'own')
+    await mkdir(own)
+    await writeFile(join(own, 'kustomization.yaml'), readmeBlock('own overlay'))
+    const { pod, resources } = await render(join(dir, 'k8s'), 'overlays/own')
+    const [mirror] = pod.containers
+    assert.ok(mirror)
+    const settings = settingsOf(environmentOf(mirror, resources))
+    assert.equal(settings['peer-transfer'], 'tls')
+    assert.equal(settings.exclude?.[0]?.test('registry.example/secret/app:1'), true)
+    assert.equal(settings['certs-dir'], '/etc/cri/conf.d/hosts')
+    assert.deepEqual(settings['admin-listen'], { host: NODE, port: 5002 })
+    assert.ok(resources.some(({ kind }) => kind === 'ServiceMonitor'))
+  })
+
+  test("manifests: kind takes the cluster's configuration", async () => {
+    // Without a container engine in its path, kind reads the configuration strictly and gets no further.
+    const create = async (file: string) => {
+      const env = { PATH: dir, HOME: dir, KIND_EXPERIMENTAL_PROVIDER: 'docker' }
+      const args = ['create', 'cluster', '--kubeconfig', join(dir, 'kubeconfig'), '--config', file]
+      return await execute('/usr/bin/kind', args, { env }).catch((error: { stderr: string }) => error)
+    }
+    const file = join(K8S, 'overlays', 'kind', 'cluster.yaml')
+    assert.match((await create(file)).stderr, /"docker": executable file not found/)
+    const wrong = join(dir, 'wrong.yaml')
+    await writeFile(wrong, (await readFile(file, 'utf8')).replace('role: worker', 'rolle: worker'))
+    assert.match((await create(wrong)).stderr, /unable to decode config/, 'a misspelt field must be seen')
   })
 
   test("manifests: what is given beside overlays points containerd to the overlay's directory", async () => {
