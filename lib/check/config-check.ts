@@ -1,12 +1,18 @@
 import { type Dialect, dialectOf, parseVersion } from './config/dialect.ts'
 import type { FileReader } from './config/files.ts'
-import type { ConfigValue } from './config/load.ts'
 import { type Reading, type Readings, readSettings } from './config/reading.ts'
-import { type RunningSettings, type RunningValue, runningSettings } from './config/running.ts'
+import { type RunningSettings, runningSettings } from './config/running.ts'
 import type { ContainerdFacts } from './containerd-facts.ts'
-import { type Distribution, recogniseDistribution } from './distributions.ts'
+import type { Distribution } from './distribution.ts'
+import { recogniseDistribution } from './distributions.ts'
 import type { Finding } from './finding.ts'
-import { remedyForConfigPath, remedyForDiscard, remedyForLegacy, remedyForProblem } from './remedies.ts'
+import {
+  remedyForConfigPath,
+  remedyForDiscard,
+  remedyForLegacy,
+  remedyForProblem,
+  remedyForRefusal,
+} from './remedies.ts'
 import {
   type Expectation,
   judgeConfigPath,
@@ -14,10 +20,9 @@ import {
   judgeLegacy,
   judgeProblem,
   judgeSharing,
-  type Told,
-  type Verdict,
   whereOf,
 } from './rules.ts'
+import { agreed, judgeSetting } from './verdicts.ts'
 
 export type { Expectation } from './rules.ts'
 
@@ -80,11 +85,12 @@ export interface ConfigCheck {
   readonly distribution: Distribution | undefined
 }
 
-/** Without a version, the newest dialect that the main file's own version field allows. */
+/** Without a version: what the main file's own version field suggests, and the stricter rule where versions differ. */
 async function guessDialect(files: ConfigFiles): Promise<Dialect> {
   const second = dialectOf({ major: 2, minor: 2, patch: 0 })
   const { loaded } = await readSettings(files.path, files, second)
-  return (loaded.files[0]?.version ?? 0) >= 3 ? second : dialectOf({ major: 1, minor: 7, patch: 24 })
+  const guess = (loaded.files[0]?.version ?? 0) >= 3 ? second : dialectOf({ major: 1, minor: 7, patch: 24 })
+  return { ...guess, splitsConfigPath: false }
 }
 
 function distributionFinding(distribution: Distribution | undefined): Finding {
@@ -109,17 +115,19 @@ async function fileFindings(check: ConfigCheck): Promise<Finding[]> {
         ...judgeProblem(problem),
         expected: 'every file of containerd’s configuration is there and can be read',
         why: 'containerd does not start with a file that it cannot read',
-        remedy: remedyForProblem(problem, files.path),
+        remedy: remedyForProblem(problem, check),
       }),
     )
-  const refusal = all.find(({ config }) => config.refusal !== undefined)?.config.refusal
+  const refusals = all.flatMap(({ config }) => (config.refusal === undefined ? [] : [config.refusal]))
+  const [refusal] = refusals
   if (refusal !== undefined) {
     findings.push({
       id: 'containerd-config-version',
-      severity: 'error',
+      severity: refusals.length === all.length ? 'error' : 'unknown',
       seen: refusal,
-      expected: 'a version that this containerd reads',
-      why: 'containerd does not start with it',
+      expected: 'files of a version that this containerd reads, with ids as that version writes them',
+      why: 'containerd does not start with anything else',
+      remedy: remedyForRefusal(files.path),
     })
   }
   if (findings.length === 0 && loaded.files.length > 0) {
@@ -140,26 +148,28 @@ async function settingFindings(check: ConfigCheck): Promise<Finding[]> {
   if (readings.loaded.files.length > 0) {
     findings.push(await legacyFinding(check), ...ignoredFindings(check), ...disabledFindings(check))
   }
-  const sharing = perReading(
-    check,
-    running.sharingPolicy,
-    (reading) => reading.settings.sharingPolicy,
-    (told) => judgeSharing(told, check.expectation),
-  )
+  const sharing = judgeSetting(readings, {
+    running: running.sharingPolicy,
+    of: ({ settings }) => settings.sharingPolicy,
+    judge: (told) => judgeSharing(told, check.expectation),
+  })
   findings.push({
     id: 'content-sharing-policy',
     ...sharing,
     expected: 'shared, or isolated with the right namespace',
     why: sharing.why ?? 'with isolated, content that was pulled in one namespace is not there in another',
+    remedy: sharing.severity === 'error' ? { text: 'write "shared" or "isolated"' } : undefined,
   })
   return findings
 }
 
 async function configPathFinding(check: ConfigCheck): Promise<Finding> {
   const { running, expectation, dialect, readings } = check
-  const judge = (told: Told, reading: Reading | undefined) =>
-    judgeConfigPath(told, expectation, dialect, reading?.settings ?? { localPull: false })
-  const verdict = perReading(check, running.configPath, (reading) => reading.settings.configPath, judge)
+  const verdict = judgeSetting(readings, {
+    running: running.configPath,
+    of: ({ settings }) => settings.configPath,
+    judge: (told, reading) => judgeConfigPath(told, expectation, dialect, reading?.settings ?? { localPull: false }),
+  })
   const finding: Finding = {
     id: 'registry-config-path',
     ...verdict,
@@ -175,12 +185,11 @@ async function configPathFinding(check: ConfigCheck): Promise<Finding> {
 
 async function discardFinding(check: ConfigCheck): Promise<Finding> {
   const { running, readings } = check
-  const verdict = perReading(
-    check,
-    running.discardUnpackedLayers,
-    (reading) => reading.settings.discardUnpackedLayers,
-    judgeDiscard,
-  )
+  const verdict = judgeSetting(readings, {
+    running: running.discardUnpackedLayers,
+    of: ({ settings }) => settings.discardUnpackedLayers,
+    judge: judgeDiscard,
+  })
   const finding: Finding = {
     id: 'discard-unpacked-layers',
     ...verdict,
@@ -194,14 +203,16 @@ async function discardFinding(check: ConfigCheck): Promise<Finding> {
 
 async function legacyFinding(check: ConfigCheck): Promise<Finding> {
   const { dialect, readings } = check
-  const set = readings.all.some(({ settings }) => settings.configPath.value !== '')
-  const verdict = agreed(readings.all.map(({ settings }) => judgeLegacy(settings, set, dialect, check.expectation)))
+  const isSet = ({ settings }: Reading) => settings.configPath.value !== ''
+  const verdict = agreed(
+    readings.all.map((reading) => judgeLegacy(reading.settings, isSet(reading), dialect, check.expectation)),
+  )
   return {
     id: 'legacy-registry-config',
     ...verdict,
     expected: 'hosts.toml files in place of registry.mirrors and registry.configs',
     why: verdict.why ?? 'containerd takes either the old tables or config_path',
-    remedy: verdict.severity === 'ok' ? undefined : await remedyForLegacy(check, set),
+    remedy: verdict.severity === 'ok' ? undefined : await remedyForLegacy(check, readings.all.every(isSet)),
   }
 }
 
@@ -217,6 +228,9 @@ function ignoredFindings({ readings }: ConfigCheck): Finding[] {
     seen: `${name} = ${JSON.stringify(source.value)} (${whereOf(source)}) has no effect`,
     expected: 'settings where this containerd looks for them',
     why: because,
+    remedy: {
+      text: `delete ${whereOf(source)}, which misleads its readers; what is missing elsewhere is told by itself`,
+    },
   }))
 }
 
@@ -234,59 +248,7 @@ function disabledFindings({ readings }: ConfigCheck): Finding[] {
       seen: `disabled_plugins has ${JSON.stringify(plugin)}`,
       expected: 'CRI enabled, on a node of Kubernetes',
       why: 'without CRI containerd uses hosts.toml for clients only that name the directory themselves (ctr --hosts-dir)',
+      remedy: { text: 'take it out of disabled_plugins, if this is a node of Kubernetes' },
     },
   ]
-}
-
-/** The verdict on what runs, if it tells, else on each way to read the files: one if they agree. */
-function perReading<T extends ConfigValue>(
-  { readings }: ConfigCheck,
-  running: RunningValue<T> | undefined,
-  setting: (reading: Reading) => { readonly value: ConfigValue; readonly source?: Parameters<typeof whereOf>[0] },
-  judge: (told: Told, reading: Reading | undefined) => Verdict,
-): Verdict {
-  const { loaded, all } = readings
-  const onFile = () =>
-    agreed(
-      all.map((reading) => {
-        const { value, source } = setting(reading)
-        return judge({ value, where: whereOf(source) }, reading)
-      }),
-    )
-  if (running === undefined) {
-    if (loaded.problems.length === 0) return onFile()
-    const problem = loaded.problems[0]
-    return {
-      severity: 'unknown',
-      seen: `neither containerd tells, nor its files as a whole: ${problem?.file}: ${problem?.reason}`,
-    }
-  }
-  const verdict = judge({ value: running.value, where: `${running.by}: what runs now` }, all[0])
-  if (loaded.problems.length > 0 || loaded.files.length === 0) return verdict
-  const next = onFile()
-  if (next.severity === verdict.severity) return { ...verdict, seen: sourceAdded(verdict.seen, all[0], setting) }
-  if (next.severity === 'ok')
-    return { ...verdict, seen: `${verdict.seen}; its files say otherwise since: ${next.seen}` }
-  if (verdict.severity !== 'ok') return verdict
-  // Right now, and wrong from the next restart of containerd on.
-  return { severity: 'warning', seen: `${verdict.seen}; from its next start on: ${next.seen}`, why: next.why }
-}
-
-function sourceAdded(
-  seen: string,
-  reading: Reading | undefined,
-  setting: (reading: Reading) => { readonly source?: Parameters<typeof whereOf>[0] },
-): string {
-  const source = reading === undefined ? undefined : setting(reading).source
-  return source === undefined ? seen : `${seen}; set in ${whereOf(source)}`
-}
-
-/** One verdict of those on each way of reading: unknown where they differ in what they mean. */
-function agreed(verdicts: readonly Verdict[]): Verdict {
-  const [first, ...others] = verdicts
-  if (first === undefined) return { severity: 'unknown', seen: 'nothing was read' }
-  if (others.every(({ severity }) => severity === first.severity)) return first
-  const seen = [...new Set(verdicts.map((verdict) => verdict.seen))].join('; or ')
-  const why = 'this version can read its files in more than one way; the probe shows which'
-  return { severity: 'unknown', seen, why }
 }

@@ -1,95 +1,15 @@
 import { posix } from 'node:path'
+import type { SettingName } from '../settings.ts'
 import { type FileReader, glob } from './config/files.ts'
-import { IMAGES_PLUGIN, OLD_PLUGIN } from './config/merge.ts'
-import type { Remedy } from './finding.ts'
-
-/** Where a node keeps what the mirror needs. */
-export interface NodePaths {
-  readonly configFile: string
-  readonly certsDir: string
-  readonly socket: string
-  /** Root of containerd's content store. */
-  readonly contentRoot: string
-}
-
-/** What a remedy depends on besides the distribution. */
-export interface Situation {
-  /** Whether this containerd's files of this version name the plugin of 1.x or that of 2.x. */
-  readonly plugin: 'old' | 'images'
-  readonly certsDir: string
-  /** Host and port of the registry door. */
-  readonly registryDoor: string
-}
-
-/** A distribution of Kubernetes: how its nodes are set up, and what must be added. */
-export interface Distribution extends NodePaths {
-  readonly id: string
-  readonly name: string
-  /** `green`: works as it comes; `yellow`: with what is said in `add`; `red`: not without changing nodes behind its back. */
-  readonly grade: 'green' | 'yellow' | 'red'
-  /** What it comes with that matters here. */
-  readonly preset: string
-  /** What must be added, or for `red` why it is that. */
-  readonly add: string
-  /** The version of containerd that was seen on it, when, and by whom. */
-  readonly seen: string
-  /** Paths and contents of containerd's main file of which one gives it away. */
-  readonly marks: { readonly paths: readonly string[]; readonly content?: RegExp }
-  /** What to do where containerd's file must not be edited by hand, because the distribution writes it. */
-  readonly remedy?: ((situation: Situation) => Remedy) | undefined
-  /** What makes containerd read its files again; `systemctl restart containerd` if missing. */
-  readonly restart?: string | undefined
-}
-
-const PLAIN: NodePaths = {
-  configFile: '/etc/containerd/config.toml',
-  certsDir: '/etc/containerd/certs.d',
-  socket: '/run/containerd/containerd.sock',
-  contentRoot: '/var/lib/containerd/io.containerd.content.v1.content',
-}
-
-/** containerd by itself, from Debian or its own releases. */
-export const PLAIN_PATHS: NodePaths = PLAIN
-
-/** The two settings as TOML, for a distribution that merges it into a file of its own key by key. */
-export function settingsToml({ plugin, certsDir }: Situation, isolated = false): string[] {
-  const id = plugin === 'old' ? OLD_PLUGIN : IMAGES_PLUGIN
-  const layers = plugin === 'old' ? `[plugins."${id}".containerd]` : `[plugins."${id}"]`
-  const lines = [`[plugins."${id}".registry]`, `  config_path = ${JSON.stringify(certsDir)}`, layers]
-  lines.push('  discard_unpacked_layers = false')
-  if (isolated) lines.push('[plugins."io.containerd.metadata.v1.bolt"]', '  content_sharing_policy = "isolated"')
-  return lines
-}
-
-const indented = (lines: readonly string[], by: number) => lines.map((line) => `${' '.repeat(by)}${line}`)
-
-/**
- * What Kind's cluster configuration must have; a cluster that is there already must be made again.
- *
- * @param isolated with content kept apart by namespace, as stricter clusters have it
- */
-export function kindConfig(situation: Situation, isolated = false): string[] {
-  return [
-    'kind: Cluster',
-    'apiVersion: kind.x-k8s.io/v1alpha4',
-    'containerdConfigPatches:',
-    '  - |-',
-    ...indented(settingsToml(situation, isolated), 4),
-  ]
-}
-
-/** What Talos' machine configuration must have. */
-export function talosPatch({ plugin }: Situation): string[] {
-  const table = plugin === 'old' ? `[plugins."${OLD_PLUGIN}".containerd]` : `[plugins."${IMAGES_PLUGIN}"]`
-  return [
-    'machine:',
-    '  files:',
-    '    - path: /etc/cri/conf.d/20-customization.part',
-    '      op: create',
-    '      content: |',
-    ...indented([table, '  discard_unpacked_layers = false'], 8),
-  ]
-}
+import {
+  type Distribution,
+  indented,
+  kindConfig,
+  type NodePaths,
+  PLAIN_PATHS,
+  settingsToml,
+  talosPatch,
+} from './distribution.ts'
 
 function rancher(name: string): Omit<Distribution, 'id' | 'name' | 'seen'> {
   const root = `/var/lib/rancher/${name}/agent`
@@ -122,7 +42,7 @@ function rancher(name: string): Omit<Distribution, 'id' | 'name' | 'seen'> {
 /** All that are known. The first whose marks fit is taken, so those that are built on another come before it. */
 export const DISTRIBUTIONS: readonly Distribution[] = [
   {
-    ...PLAIN,
+    ...PLAIN_PATHS,
     id: 'kind',
     name: 'Kind',
     grade: 'yellow',
@@ -144,7 +64,7 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     configFile: '/etc/cri/containerd.toml',
     certsDir: '/etc/cri/conf.d/hosts',
     socket: '/run/containerd/containerd.sock',
-    contentRoot: PLAIN.contentRoot,
+    contentRoot: PLAIN_PATHS.contentRoot,
     preset: 'config_path = "/etc/cri/conf.d/hosts"; discard_unpacked_layers = true',
     add: 'a machine configuration patch, the paths as settings, and the Pod Security label `privileged` on the namespace',
     seen: 'containerd 2.2.3 on Talos 1.13.0 (2026, read from a node by a user)',
@@ -159,7 +79,7 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     restart: 'talosctl reboot --nodes NODE',
   },
   {
-    ...PLAIN,
+    ...PLAIN_PATHS,
     id: 'eks-bottlerocket',
     name: 'EKS, Bottlerocket',
     grade: 'yellow',
@@ -175,7 +95,7 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     restart: 'apiclient reboot',
   },
   {
-    ...PLAIN,
+    ...PLAIN_PATHS,
     id: 'eks-al2023',
     name: 'EKS, Amazon Linux 2023',
     grade: 'yellow',
@@ -197,7 +117,7 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     }),
   },
   {
-    ...PLAIN,
+    ...PLAIN_PATHS,
     id: 'gke',
     name: 'GKE',
     grade: 'red',
@@ -208,7 +128,7 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     marks: { paths: ['/home/kubernetes/bin'], content: /\/home\/kubernetes\/bin|gke\.gcr\.io\/pause/ },
   },
   {
-    ...PLAIN,
+    ...PLAIN_PATHS,
     id: 'aks',
     name: 'AKS',
     grade: 'green',
@@ -240,7 +160,7 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     restart: 'systemctl restart k0sworker || systemctl restart k0scontroller',
   },
   {
-    ...PLAIN,
+    ...PLAIN_PATHS,
     id: 'minikube',
     name: 'Minikube',
     grade: 'yellow',
@@ -251,17 +171,17 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     marks: { paths: ['/var/lib/minikube', '/etc/systemd/system/minikube-automount.service'] },
   },
   {
-    ...PLAIN,
+    ...PLAIN_PATHS,
     id: 'digitalocean',
     name: 'DigitalOcean',
     grade: 'red',
-    preset: 'no config_path, and no user data for the nodes',
+    preset: 'no config_path',
     add: 'not as it comes; an init step as for GKE is possible, with the same risks',
     seen: 'not established',
     marks: { paths: ['/opt/digitalocean'] },
   },
   {
-    ...PLAIN,
+    ...PLAIN_PATHS,
     id: 'vke',
     name: 'VKE (Vultr)',
     grade: 'yellow',
@@ -284,7 +204,7 @@ export async function recogniseDistribution(
   for (const distribution of DISTRIBUTIONS) {
     const { paths, content } = distribution.marks
     if (mainText !== undefined && content?.test(mainText) === true) return distribution
-    if (files.path === distribution.configFile && files.path !== PLAIN.configFile) return distribution
+    if (files.path === distribution.configFile && files.path !== PLAIN_PATHS.configFile) return distribution
     for (const path of paths) {
       if ((await glob(posix.normalize(path), files)).length > 0) return distribution
     }
@@ -301,11 +221,18 @@ export function compatibilityRows(): string[][] {
 }
 
 /** The flags that differ from their defaults on such a node. */
-function flagsFor({ configFile, certsDir, socket }: NodePaths): string {
-  const flags: [flag: string, value: string, fallback: string][] = [
-    ['--containerd-config', configFile, PLAIN.configFile],
-    ['--certs-dir', certsDir, PLAIN.certsDir],
-    ['--containerd-socket', socket, PLAIN.socket],
-  ]
-  return flags.flatMap(([flag, value, fallback]) => (value === fallback ? [] : [`\`${flag} ${value}\``])).join(' ')
+function flagsFor(paths: NodePaths): string {
+  return settingsFor(paths)
+    .map(({ name, value }) => `\`--${name} ${value}\``)
+    .join(' ')
+}
+
+/** The settings that differ from their defaults on such a node. */
+export function settingsFor({ configFile, certsDir, socket }: NodePaths): { name: SettingName; value: string }[] {
+  const all = [
+    { name: 'containerd-config', value: configFile, fallback: PLAIN_PATHS.configFile },
+    { name: 'certs-dir', value: certsDir, fallback: PLAIN_PATHS.certsDir },
+    { name: 'containerd-socket', value: socket, fallback: PLAIN_PATHS.socket },
+  ] as const
+  return all.filter(({ value, fallback }) => value !== fallback).map(({ name, value }) => ({ name, value }))
 }

@@ -16,14 +16,12 @@ const NAMESPACE_LIMIT = 16
 export interface EnvironmentOptions {
   readonly socket: string
   readonly namespace: string
-  /** Root of containerd's content store as this process sees it; asked from containerd if missing. */
-  readonly contentRoot: string | undefined
   readonly certsDir: string
 }
 
 /** What is looked at on this machine. */
 export interface EnvironmentDependencies {
-  readonly client: Pick<ContainerdClient, 'version' | 'namespaces' | 'images' | 'contentPlacement'>
+  readonly client: Pick<ContainerdClient, 'namespaces' | 'images'>
   /** The names of the images in another namespace. */
   readonly imagesIn: (namespace: string, signal: AbortSignal) => Promise<readonly unknown[]>
 }
@@ -79,7 +77,6 @@ export async function checkEnvironment(
   return [
     ...versionFindings(facts),
     await namespaceFinding(dependencies, options.namespace, signal),
-    await contentFinding(dependencies, options.contentRoot, signal),
     await certsFinding(options.certsDir),
   ]
 }
@@ -134,8 +131,9 @@ async function namespaceFinding(
   }
 }
 
-async function contentFinding(
-  { client }: EnvironmentDependencies,
+/** By which way content is read. */
+export async function checkContent(
+  client: Pick<ContainerdClient, 'contentPlacement'>,
   contentRoot: string | undefined,
   signal: AbortSignal,
 ): Promise<Finding> {
@@ -151,7 +149,8 @@ async function contentFinding(
     return { ...rule, severity: 'warning', seen, remedy }
   }
   try {
-    await accessible(join(root, 'ingest'), root)
+    // Made by containerd with the first pull, as its parent is.
+    await access(join(root, 'ingest'), constants.R_OK | constants.X_OK)
     return { ...rule, severity: 'ok', seen: `content is read from the files in ${root}` }
   } catch (error) {
     return {
@@ -162,16 +161,6 @@ async function contentFinding(
         text: 'run as root, and let this process see the directory (in a container: mount it, and give --containerd-content)',
       },
     }
-  }
-}
-
-/** The first of these that is there must be one that this process may look into: containerd makes `ingest` with the first pull. */
-async function accessible(directory: string, parent: string): Promise<void> {
-  try {
-    await access(directory, constants.R_OK | constants.X_OK)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    await access(parent, constants.R_OK | constants.X_OK)
   }
 }
 

@@ -1,7 +1,9 @@
+import { variableOf } from '../settings.ts'
 import type { ConfigProblem } from './config/load.ts'
 import { planChange } from './config/reading.ts'
 import type { ConfigCheck } from './config-check.ts'
-import type { Situation } from './distributions.ts'
+import type { Situation } from './distribution.ts'
+import { settingsFor } from './distributions.ts'
 import type { Remedy } from './finding.ts'
 import { judgeConfigPath, judgeDiscard, whereOf } from './rules.ts'
 
@@ -21,7 +23,7 @@ export async function remedyForConfigPath(check: ConfigCheck): Promise<Remedy | 
   if (elsewhere !== undefined) {
     return {
       text: `let swarmirror use the directory that containerd uses (--certs-dir ${elsewhere}); containerd stays as it is`,
-      lines: [`SWARMIRROR_CERTS_DIR=${elsewhere}`],
+      lines: [`${variableOf('certs-dir')}=${elsewhere}`],
     }
   }
   if (distribution?.remedy !== undefined) return distribution.remedy(situationOf(check))
@@ -75,9 +77,14 @@ export async function remedyForLegacy(check: ConfigCheck, configPathSet: boolean
 }
 
 /** What lets a file be read. */
-export function remedyForProblem(problem: ConfigProblem, mainFile: string): Remedy {
+export function remedyForProblem(problem: ConfigProblem, { files, distribution }: ConfigCheck): Remedy {
   const place = problem.line === undefined ? problem.file : `${problem.file} line ${problem.line}`
-  const test = `containerd --config ${mainFile} config dump`
+  const test = configDump(files.path)
+  if (problem.kind === 'missing' && problem.importedBy === undefined && distribution !== undefined) {
+    const settings = settingsFor(distribution)
+    const lines = settings.map(({ name, value }) => `${variableOf(name)}=${value}`)
+    if (lines.length > 0) return { text: `give swarmirror the paths of ${distribution.name}`, lines }
+  }
   if (problem.kind === 'unreadable' || (problem.kind === 'missing' && problem.importedBy === undefined)) {
     return { text: `let swarmirror read ${problem.file}, or name containerd's file with --containerd-config` }
   }
@@ -95,6 +102,13 @@ function situationOf({ readings, dialect, expectation }: ConfigCheck): Situation
     registryDoor: expectation.registryDoor,
   }
 }
+
+/** What makes containerd take its files again. */
+export function remedyForRefusal(mainFile: string): Remedy {
+  return { text: 'correct it, until containerd prints its configuration', command: configDump(mainFile) }
+}
+
+const configDump = (mainFile: string) => `containerd --config ${mainFile} config dump`
 
 function restartOnly(restart: string): Remedy {
   return { text: 'restart containerd: its files are right, but it has not read them since', command: restart }

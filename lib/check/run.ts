@@ -13,7 +13,7 @@ import { reconcile } from './behaviour.ts'
 import { type AskTime, checkClock } from './clock.ts'
 import { checkConfig } from './config-check.ts'
 import type { ContainerdFacts } from './containerd-facts.ts'
-import { checkEnvironment, checkSocket } from './environment.ts'
+import { checkContent, checkEnvironment, checkSocket } from './environment.ts'
 import type { Finding } from './finding.ts'
 import { createLookedFiles, type LookedFiles } from './looked.ts'
 import { hostOf, type ProbeEvidence, runProbe } from './probe.ts'
@@ -71,7 +71,7 @@ export async function runCheck(
   subject: CheckSubject,
   signal: AbortSignal,
 ): Promise<CheckResult> {
-  const { client, cri, log } = dependencies
+  const { client, cri } = dependencies
   const files = createLookedFiles()
   let interrupted = false
   /** A part during which containerd goes away is one that could not be looked at. */
@@ -104,9 +104,12 @@ export async function runCheck(
       answers ? await probe(dependencies, subject, facts, files, signal) : notProbed('containerd does not answer'),
     ),
   )
-  const read = [socket, ...environment, ...config, ...hosts, clock, ...dependencies.found]
+  // After the probe: a containerd that has never pulled anything has no directory for content yet.
+  const content = await part('containerd-content', 'containerd to answer', async () =>
+    answers ? [await checkContent(client, subject.contentRoot, signal)] : [],
+  )
+  const read = [socket, ...environment, ...content, ...config, ...hosts, clock, ...dependencies.found]
   const report = makeReport(reconcile(read, shown))
-  log.debug('checked', { outcome: report.outcome, ...report.counts })
   return { report, paths: files.paths, interrupted }
 }
 

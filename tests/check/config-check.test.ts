@@ -211,8 +211,14 @@ describe('checkConfig', () => {
     it('takes mirrors that ask our door first', async () => {
       const text = `version = 2\n[${OLD}.registry.mirrors."*"]\nendpoint = ["http://127.0.0.1:5000", "https://x"]\n`
       assert.deepEqual(severities(await check(silentFacts('1.7.24'), text), 'error'), [])
+      // With a default of its own for config_path, early 2.2 does not load CRI, and later ones do.
+      const later = await check(silentFacts('2.2.3'), text)
+      assert.deepEqual(severities(later, 'unknown'), ['registry-config-path', 'legacy-registry-config'])
       const other = text.replace('127.0.0.1:5000', '127.0.0.1:5009')
-      assert.deepEqual(severities(await check(silentFacts('1.7.24'), other), 'error').length, 2)
+      for (const version of ['1.7.24', '2.2.3']) {
+        assert.deepEqual(severities(await check(silentFacts(version), other), 'error').length, 2)
+        assert.deepEqual(severities(await repaired(silentFacts(version), other), 'error'), [])
+      }
     })
 
     it('finds configs with tls wrong on 1.x, and ignored after it; an empty table of mirrors is none', async () => {
@@ -346,6 +352,8 @@ describe('checkConfig', () => {
       const facts = { ...silentFacts(''), version: { unreadable: 'containerd Version: timeout' } }
       const old = only(await check(facts, RIGHT_OLD), 'containerd-version')
       assert.deepEqual([old.severity, /timeout/.test(old.seen), /1\.7/.test(old.why)], ['unknown', true, true])
+      const list = RIGHT_OLD.replace('certs.d', 'certs.d:/b')
+      assert.equal(only(await check(facts, list), 'registry-config-path').severity, 'error')
       const branch = only(await check(silentFacts('main'), RIGHT), 'containerd-version')
       assert.match(`${branch.seen} ${branch.why}`, /"main".*2\.2/)
     })
@@ -353,7 +361,28 @@ describe('checkConfig', () => {
     it('is a version of the file that this containerd does not read', async () => {
       const finding = only(await check(silentFacts('1.7.24'), RIGHT), 'containerd-config-version')
       assert.equal(finding.severity, 'error')
+      // A drop-in that may not be read at all leaves it open.
+      const texts = { [MAIN]: 'version = 2\n', '/etc/containerd/conf.d/x.toml': 'version = 3\n' }
+      assert.equal(only(await check(silentFacts('2.3.0'), texts), 'containerd-config-version').severity, 'unknown')
     })
+  })
+
+  it('gives a remedy with everything that is wrong', async () => {
+    const wrong = [
+      'x = [',
+      'version = 9',
+      'imports = ["/gone.toml"]',
+      'disabled_plugins = ["cri"]',
+      `version = 2\n[plugins."io.containerd.metadata.v1.bolt"]\ncontent_sharing_policy = "x"\n`,
+      `version = 3\n[${OLD}.registry]\nconfig_path = "/x"\nmirrors = { a = { endpoint = [] } }\n`,
+    ]
+    for (const version of ['1.7.24', '2.2.0', '2.3.0']) {
+      for (const text of wrong) {
+        for (const { id, severity, remedy } of await check(silentFacts(version), text)) {
+          if (severity === 'error') assert.notEqual(remedy?.text ?? '', '', `${id} of ${text} on ${version}`)
+        }
+      }
+    }
   })
 
   it('never throws, and names each finding in kebab-case, whatever it is told', async () => {

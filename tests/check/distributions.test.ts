@@ -9,14 +9,8 @@ import { promisify } from 'node:util'
 import { applyEdits, planSetting } from '../../lib/check/config/patch.ts'
 import { parseToml, type TomlTable } from '../../lib/check/config/toml.ts'
 import { type ConfigFiles, checkConfig, type Expectation } from '../../lib/check/config-check.ts'
-import {
-  compatibilityRows,
-  DISTRIBUTIONS,
-  kindConfig,
-  PLAIN_PATHS,
-  recogniseDistribution,
-  talosPatch,
-} from '../../lib/check/distributions.ts'
+import { kindConfig, PLAIN_PATHS, talosPatch } from '../../lib/check/distribution.ts'
+import { compatibilityRows, DISTRIBUTIONS, recogniseDistribution } from '../../lib/check/distributions.ts'
 import type { Finding, Remedy } from '../../lib/check/finding.ts'
 import { silentFacts } from './facts.ts'
 import { fixtureFiles } from './fixture-files.ts'
@@ -95,6 +89,19 @@ describe('checkConfig', () => {
 })
 
 describe('checkConfig', () => {
+  it('names the paths of a distribution to who starts it with those of another', async () => {
+    const { certsDir } = PLAIN_PATHS
+    const expectation = { ...expectationOf(undefined), certsDir }
+    const findings = await checkConfig(silentFacts('2.2.3'), fixtureFiles('talos', PLAIN_PATHS.configFile), expectation)
+    assert.deepEqual(errorsOf(findings), [])
+    const file = findings.find(({ id }) => id === 'containerd-config-file')
+    assert.equal(file?.severity, 'unknown')
+    assert.deepEqual(file?.remedy?.lines, [
+      'SWARMIRROR_CONTAINERD_CONFIG=/etc/cri/containerd.toml',
+      'SWARMIRROR_CERTS_DIR=/etc/cri/conf.d/hosts',
+    ])
+  })
+
   it('prints a drop-in for K3s that works beside what K3s generates', async () => {
     const plain = fixtureFiles('k3s', pathsOf('k3s').configFile)
     const text = await plain.read(plain.path)

@@ -8,8 +8,11 @@ import { promisify } from 'node:util'
 import fc from 'fast-check'
 import { dialectOf } from '../../lib/check/config/dialect.ts'
 import { lookup } from '../../lib/check/config/load.ts'
+import { applyEdits } from '../../lib/check/config/patch.ts'
 import { readSettings } from '../../lib/check/config/reading.ts'
 import { parseToml, tableOf } from '../../lib/check/config/toml.ts'
+import { checkConfig } from '../../lib/check/config-check.ts'
+import { silentFacts } from '../check/facts.ts'
 
 const run = promisify(execFile)
 const CRI = 'io.containerd.grpc.v1.cri'
@@ -61,7 +64,7 @@ test('readSettings reads files as containerd itself does', { timeout: 120_000 },
         }
         const main = join(dir, 'config.toml')
         const readings = await readSettings(main, reader, DIALECT)
-        const dump = await run('containerd', ['--config', main, 'config', 'dump']).catch((error: Error) => error)
+        const dump = await dumped(main).catch((error: Error) => error)
         if (dump instanceof Error) {
           const refused = readings.loaded.problems.length > 0 || readings.all[0]?.config.refusal !== undefined
           assert.ok(refused, `containerd refuses what is taken here: ${dump.message}`)
@@ -69,12 +72,10 @@ test('readSettings reads files as containerd itself does', { timeout: 120_000 },
         }
         assert.deepEqual(readings.loaded.problems, [])
         assert.equal(readings.all[0]?.config.refusal, undefined)
-        const plugins = tableOf(parseToml(dump.stdout).get('plugins')?.value)
-        const cri = tableOf(plugins?.get(CRI)?.value)
+        const [configPath, discard] = dump
         const settings = readings.all[0]?.settings
-        assert.equal(settings?.configPath.value, tableOf(cri?.get('registry')?.value)?.get('config_path')?.value)
-        const layers = tableOf(cri?.get('containerd')?.value)
-        assert.equal(settings?.discardUnpackedLayers.value, layers?.get('discard_unpacked_layers')?.value)
+        assert.equal(settings?.configPath.value, configPath)
+        assert.equal(settings?.discardUnpackedLayers.value, discard)
         for (const { source } of [settings?.configPath ?? {}, settings?.discardUnpackedLayers ?? {}].map(asSourced)) {
           if (source === undefined) continue
           const file = readings.loaded.files.find(({ path }) => path === source.file)
@@ -85,6 +86,46 @@ test('readSettings reads files as containerd itself does', { timeout: 120_000 },
       }),
       { numRuns: 60 },
     )
+  } finally {
+    await rm(root, { recursive: true, force: true })
+  }
+})
+
+/** What containerd itself says of both settings with a file. */
+async function dumped(main: string): Promise<readonly unknown[]> {
+  const { stdout } = await run('containerd', ['--config', main, 'config', 'dump'])
+  const cri = tableOf(tableOf(parseToml(stdout).get('plugins')?.value)?.get(CRI)?.value)
+  return [
+    tableOf(cri?.get('registry')?.value)?.get('config_path')?.value,
+    tableOf(cri?.get('containerd')?.value)?.get('discard_unpacked_layers')?.value,
+    tableOf(tableOf(cri?.get('registry')?.value)?.get('mirrors')?.value)?.size,
+  ]
+}
+
+test('checkConfig prints changes that containerd itself takes as they are meant', async () => {
+  const root = await mkdtemp(join(tmpdir(), 'swarmirror-remedy-'))
+  try {
+    const fixtures = ['gke', 'minikube', 'debian', 'digitalocean'].map((node) =>
+      readFile(new URL(`../check/fixtures/${node}/etc/containerd/config.toml`, import.meta.url), 'utf8'),
+    )
+    const texts = [
+      ...(await Promise.all(fixtures)),
+      '',
+      'version = 2\n',
+      '[plugins.cri.registry.mirrors."x"]\nendpoint = ["http://x"]\n[plugins.cri.containerd]\ndiscard_unpacked_layers = true\n',
+      `version = 2\nplugins."${CRI}".registry.config_path = ""\n`,
+      `version = 2\n[plugins."${CRI}"]\n  containerd = { discard_unpacked_layers = true }\n`,
+    ]
+    const main = join(root, 'config.toml')
+    const expectation = { certsDir: '/etc/containerd/certs.d', namespace: 'k8s.io', registryDoor: '127.0.0.1:5000' }
+    const notMarked = { list: () => Promise.reject(new Error('nothing else is looked at')) }
+    for (const text of texts) {
+      await writeFile(main, text)
+      const findings = await checkConfig(silentFacts('1.7.24'), { ...reader, ...notMarked, path: main }, expectation)
+      const edits = findings.flatMap(({ severity, remedy }) => (severity === 'error' ? (remedy?.edits ?? []) : []))
+      await writeFile(main, applyEdits(text, edits))
+      assert.deepEqual(await dumped(main), ['/etc/containerd/certs.d', false, 0], applyEdits(text, edits))
+    }
   } finally {
     await rm(root, { recursive: true, force: true })
   }

@@ -44,7 +44,7 @@ test('putIn puts the mirror first in any hosts.toml and changes nothing else; ta
       verifyEdit(text, edited, mirror, dialectOf(undefined))
       assert.equal(takeOut(edited), text)
     }),
-    { numRuns: 500 },
+    { numRuns: 200 },
   )
 })
 

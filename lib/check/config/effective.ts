@@ -57,7 +57,7 @@ export function effectiveSettings(config: MergedConfig, dialect: Dialect): Effec
       'shared',
     ),
     localPull: plugin?.get('use_local_image_pull')?.value === true,
-    localPullBecause: localPullBecause(plugin, usedMirrors),
+    localPullBecause: localPullBecause(plugin),
     mirrors: usedMirrors,
     configsTls: configsTls(tableAt(tableAt(plugin, 'registry'), 'configs')),
     ignored: ignoredSettings(config.plugins, id, { configPath, discard }),
@@ -84,13 +84,15 @@ function configsTls(configs: ConfigTable | undefined): Sourced | undefined {
   return undefined
 }
 
-/** discard_unpacked_layers does it too, and is left out: it must be off, and then a list is no longer split. */
-function localPullBecause(plugin: ConfigTable | undefined, mirrors: Sourced | undefined): string | undefined {
+/**
+ * discard_unpacked_layers and registry.mirrors do it too, and are left out: they must go, and then a list is no longer
+ * split.
+ */
+function localPullBecause(plugin: ConfigTable | undefined): string | undefined {
   const registry = tableAt(plugin, 'registry')
   const filled = (name: string) => (tableAt(registry, name)?.size ?? 0) > 0
   const downloads = plugin?.get('max_concurrent_downloads')?.value
   if (plugin?.get('disable_snapshot_annotations')?.value === false) return 'disable_snapshot_annotations = false'
-  if (mirrors !== undefined) return 'registry.mirrors'
   if (filled('configs')) return 'registry.configs'
   if (filled('auths')) return 'registry.auths'
   if (downloads !== undefined && downloads !== DEFAULT_DOWNLOADS) return 'max_concurrent_downloads'

@@ -22,8 +22,8 @@ export function applyEdits(text: string, edits: readonly Edit[]): string {
 
 /**
  * The change that makes a key of a table have a value: in its line if it has one, below the table's header if there is
- * one, else as a new table at the end. It has been tried on the text. `undefined` if none of these works, as with
- * inline tables, or if the text is no TOML.
+ * one, else as a new table at the end. It has been tried on the text. `undefined` if none of these works, as with an
+ * inline table that lacks the key, or if the text is no TOML.
  *
  * @param path names of the tables and the key
  */
@@ -55,7 +55,7 @@ export function planRemoval(text: string, path: readonly string[]): Edit[] | und
   const within = (key: readonly (string | number)[]) => same(key.slice(0, path.length), path)
   const ranges = [
     ...nodes.tables.filter((table) => within(table.resolvedKey)),
-    ...nodes.pairs.filter((pair) => within(pair.path) && !within(pair.table)).map(({ node }) => node),
+    ...nodes.pairs.filter((pair) => !pair.inline && within(pair.path) && !within(pair.table)).map(({ node }) => node),
   ].map(({ loc }) => ({ kind: 'replace', from: loc.start.line, to: loc.end.line, lines: [] }) as const)
   if (ranges.length === 0) return undefined
   return valueAt(applyEdits(text, ranges), path) === undefined ? ranges : undefined
@@ -81,14 +81,18 @@ interface Pair {
   /** Names of the table whose header it stands below. */
   readonly table: readonly (string | number)[]
   readonly path: readonly (string | number)[]
+  /** It stands in the line of another. */
+  readonly inline: boolean
 }
 
 function nodesOf(text: string): { tables: TomlNodes.TOMLTable[]; pairs: Pair[] } | undefined {
   const tables: TomlNodes.TOMLTable[] = []
   const pairs: Pair[] = []
-  const add = (table: readonly (string | number)[], node: TomlNodes.TOMLKeyValue) => {
+  const add = (table: readonly (string | number)[], node: TomlNodes.TOMLKeyValue, inline = false) => {
     const names = node.key.keys.map((key) => (key.type === 'TOMLBare' ? key.name : key.value))
-    pairs.push({ node, table, path: [...table, ...names] })
+    const path = [...table, ...names]
+    pairs.push({ node, table, path, inline })
+    if (node.value.type === 'TOMLInlineTable') for (const pair of node.value.body) add(path, pair, true)
   }
   try {
     for (const node of parseTomlSyntax(text).body[0].body) {

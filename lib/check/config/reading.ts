@@ -33,7 +33,17 @@ export async function readSettings(path: string, reader: FileReader, dialect: Di
   for (const { files } of variants) {
     for (const choices of choicesOf(files, dialect)) {
       const config = mergeConfig(files, dialect, choices)
-      all.push({ config, settings: effectiveSettings(config, dialect) })
+      const settings = effectiveSettings(config, dialect)
+      all.push({ config, settings })
+      if (
+        settings.mirrors !== undefined &&
+        settings.configPath.source === undefined &&
+        settings.configPath.value !== ''
+      ) {
+        // 2.2.0 does not load CRI with its own default beside registry.mirrors; later ones leave the default out then
+        // (containerd pull request 12617).
+        all.push({ config, settings: { ...settings, configPath: { value: '' } } })
+      }
     }
   }
   return { loaded, all }

@@ -36,6 +36,12 @@ describe('planSetting', () => {
     )
   })
 
+  it('changes a value within an inline table', () => {
+    const text = 'plugins."io.x" = { registry = { config_path = "/old", other = 1 }, z = 1 } # c\n'
+    const edits = planSetting(text, PATH, '/new') ?? assert.fail()
+    assert.equal(applyEdits(text, edits), text.replace('/old', '/new'))
+  })
+
   it('keeps the ends of lines', () => {
     const edits = planSetting('a = 1\r\n', PATH, '/new') ?? assert.fail()
     assert.equal(applyEdits('a = 1\r\n', edits).replaceAll('\r\n', '').includes('\n'), false)
