@@ -206,7 +206,8 @@ async function containerOf(node: Node): Promise<Daemon> {
       // The socket's directory, since containerd makes a new socket at each start.
       ...bind(join(paths.socket, '..'), 'ro'),
       ...bind(keyFile, 'ro', '/etc/swarmirror/swarm.key'),
-      ...[`localhost/swarmirror:${version}`, `swarmirror-${node.name}`],
+      // A control group of its own at the top, which is gone with the container; the one by default has a parent that stays.
+      ...['--cgroup', `/swarmirror-${node.name}`, `localhost/swarmirror:${version}`, `swarmirror-${node.name}`],
     ],
     ready: () => node.isReady(),
   })
