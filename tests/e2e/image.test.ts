@@ -219,9 +219,11 @@ async function containerOf(node: Node): Promise<Container> {
     ...bind(join(paths.socket, '..'), 'ro'),
     ...bind(paths.certs, 'rw'),
     ...bind(keyFile, 'ro', '/etc/swarmirror/swarm.key'),
+    // A control group of its own at the top, which is gone with the container; the one by default has a parent that stays.
+    ...['--cgroup', `/swarmirror-${name}-${node.name}`, `localhost/swarmirror:${version}`],
     // The node is in the name, since runc's state is one for all containerds of a machine. With arguments, ctr replaces the
     // image's entry point as well.
-    ...[`localhost/swarmirror:${version}`, `swarmirror-${name}-${node.name}`, '/opt/swarmirror/swarmirror', ...command],
+    ...[`swarmirror-${name}-${node.name}`, '/opt/swarmirror/swarmirror', ...command],
   ]
 }
 
