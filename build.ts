@@ -1,53 +1,62 @@
 /**
- * Makes what is installed from, in dist/ or the directory given (`npm run build [-- DIR]`):
+ * Makes what is installed from:
  *
- *   swarmirror.mjs       everything as one ESM file, for Node, Deno and Bun
- *   sodium-native.node   libsodium for this platform, which that file loads from beside itself
- *   swarmirror           the same as one executable with Bun and libsodium inside
+ *   bun build.ts [DIR]                        (`npm run build [-- DIR]`) in dist/ or DIR, for this machine:
+ *     swarmirror.mjs       everything as one ESM file, for Node, Deno and Bun
+ *     sodium-native.node   libsodium, which that file loads from beside itself
+ *     swarmirror           the same as one executable with Bun and libsodium inside
+ *   bun build.ts DIR --image ARCH [--bun FILE]  what `npm run image` puts into an image for `amd64` or `arm64`; FILE is the
+ *                                             Bun of that processor, if it is not this machine's:
+ *     swarmirror           one executable with Bun inside
+ *     sodium-native.node   libsodium, which the executable loads from beside itself
  *
- * Runs on Bun, whose bundler makes the executable.
+ * Runs on Bun, whose bundler makes the executables.
  */
 import { copyFile, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
+import { parseArgs } from 'node:util'
 import { build as esbuild, type Plugin } from 'esbuild'
 
 /** The part of Bun's bundler that is used here. Its plugins have the shape of esbuild's. */
 declare const Bun: {
   build(options: {
     readonly entrypoints: readonly string[]
-    readonly compile: { readonly outfile: string }
+    readonly compile: {
+      readonly outfile: string
+      readonly target?: string
+      /** Bun for the target, which Bun would download otherwise. */
+      readonly executablePath?: string
+      readonly autoloadDotenv: boolean
+      readonly autoloadBunfig: boolean
+    }
     readonly minify: { readonly syntax: boolean; readonly whitespace: boolean }
     readonly plugins: readonly Plugin[]
   }): Promise<{ readonly success: boolean; readonly logs: readonly Error[] }>
 }
 
 const ROOT = import.meta.dirname
-const DIST = process.argv[2] ?? join(ROOT, 'dist')
 const ENTRY = join(ROOT, 'main.ts')
-const SODIUM = join(
-  ROOT,
-  'node_modules',
-  'sodium-native',
-  'prebuilds',
-  `${process.platform}-${process.arch}`,
-  'sodium-native.node',
-)
+
+/** What Node calls the processors that OCI calls so. */
+const PROCESSORS: Readonly<Record<string, string>> = { amd64: 'x64', arm64: 'arm64' }
+
+/** The file of sodium-native for a processor. */
+function sodiumFile(platform: string): string {
+  return join(ROOT, 'node_modules', 'sodium-native', 'prebuilds', platform, 'sodium-native.node')
+}
 
 /**
- * Replaces the two addons: the loader of sodium-native, which searches folders that a bundle has not, by a literal
- * `require` of the file; and udx-native, which needs libuv, by the UDX of our own.
+ * Replaces the two addons: the loader of sodium-native, which searches folders that a bundle has not, by one that knows
+ * where the file is; and udx-native, which needs libuv, by the UDX of our own.
  *
- * @param sodium what to require
+ * @param loader a CommonJS module that exports libsodium
  */
-function addons(sodium: string): Plugin {
+function addons(loader: string): Plugin {
   return {
     name: 'addons',
     setup({ onLoad }) {
-      onLoad({ filter: /[\\/]sodium-native[\\/]binding\.js$/ }, () => ({
-        contents: `module.exports = require(${JSON.stringify(sodium)})`,
-        loader: 'js',
-      }))
+      onLoad({ filter: /[\\/]sodium-native[\\/]binding\.js$/ }, () => ({ contents: loader, loader: 'js' }))
       onLoad({ filter: /[\\/]udx-native[\\/]lib[\\/]udx\.js$/ }, () => ({
         contents: `module.exports = require(${JSON.stringify(join(ROOT, 'lib', 'udx', 'index.ts'))}).UDX`,
         loader: 'js',
@@ -56,31 +65,66 @@ function addons(sodium: string): Plugin {
   }
 }
 
-await rm(DIST, { recursive: true, force: true })
-await mkdir(DIST, { recursive: true })
-await copyFile(SODIUM, join(DIST, 'sodium-native.node'))
-await esbuild({
-  entryPoints: [ENTRY],
-  outfile: join(DIST, 'swarmirror.mjs'),
-  bundle: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'node24',
-  minifySyntax: true,
-  minifyWhitespace: true,
-  legalComments: 'eof',
-  external: ['./sodium-native.node'],
-  // What is CommonJS in the bundle asks for node: modules and the addon with a require that ESM has not.
-  banner: {
-    js: "import { createRequire as createRequireHere } from 'node:module'; const require = createRequireHere(import.meta.url);",
-  },
-  plugins: [addons('./sodium-native.node')],
-  logLevel: 'warning',
+/** Puts the file into the bundle, or leaves it beside it, as the bundler says. */
+const required = (file: string) => `module.exports = require(${JSON.stringify(file)})`
+
+/** Loads the file from beside the executable. An addon inside of it is unpacked into /tmp first, which an image has not. */
+const BESIDE_EXECUTABLE = `process.dlopen(module, require('node:path').join(
+  require('node:path').dirname(process.execPath), 'sodium-native.node'))`
+
+async function makeFile(dir: string): Promise<void> {
+  await esbuild({
+    entryPoints: [ENTRY],
+    outfile: join(dir, 'swarmirror.mjs'),
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node24',
+    minifySyntax: true,
+    minifyWhitespace: true,
+    legalComments: 'eof',
+    external: ['./sodium-native.node'],
+    // What is CommonJS in the bundle asks for node: modules and the addon with a require that ESM has not.
+    banner: {
+      js: "import { createRequire as createRequireHere } from 'node:module'; const require = createRequireHere(import.meta.url);",
+    },
+    plugins: [addons(required('./sodium-native.node'))],
+    logLevel: 'warning',
+  })
+}
+
+async function makeExecutable(
+  dir: string,
+  loader: string,
+  target: { readonly target?: string; readonly executablePath?: string } = {},
+): Promise<void> {
+  const made = await Bun.build({
+    entrypoints: [ENTRY],
+    // The environment is what the process was given: no .env and no bunfig.toml of the directory it happens to start in.
+    compile: { outfile: join(dir, 'swarmirror'), autoloadDotenv: false, autoloadBunfig: false, ...target },
+    minify: { syntax: true, whitespace: true },
+    plugins: [addons(loader)],
+  })
+  if (!made.success) throw new AggregateError(made.logs, 'the executable cannot be built')
+}
+
+const { values, positionals } = parseArgs({
+  options: { image: { type: 'string' }, bun: { type: 'string' } },
+  allowPositionals: true,
 })
-const executable = await Bun.build({
-  entrypoints: [ENTRY],
-  compile: { outfile: join(DIST, 'swarmirror') },
-  minify: { syntax: true, whitespace: true },
-  plugins: [addons(SODIUM)],
-})
-if (!executable.success) throw new AggregateError(executable.logs, 'the executable cannot be built')
+const dir = positionals[0] ?? join(ROOT, 'dist')
+await rm(dir, { recursive: true, force: true })
+await mkdir(dir, { recursive: true })
+if (values.image === undefined) {
+  const sodium = sodiumFile(`${process.platform}-${process.arch}`)
+  await copyFile(sodium, join(dir, 'sodium-native.node'))
+  await makeFile(dir)
+  await makeExecutable(dir, required(sodium))
+} else {
+  const processor = PROCESSORS[values.image]
+  if (processor === undefined)
+    throw new Error(`--image ${values.image}: expected ${Object.keys(PROCESSORS).join(' or ')}`)
+  await copyFile(sodiumFile(`linux-${processor}`), join(dir, 'sodium-native.node'))
+  const bun = values.bun === undefined ? {} : { executablePath: values.bun }
+  await makeExecutable(dir, BESIDE_EXECUTABLE, { target: `bun-linux-${processor}`, ...bun })
+}

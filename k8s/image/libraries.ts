@@ -1,0 +1,83 @@
+import { execFile } from 'node:child_process'
+import { mkdir, readdir, realpath } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import type { Architecture } from './architecture.ts'
+
+const run = promisify(execFile)
+
+/** A Debian package whose files go into the image. */
+export interface DebianPackage {
+  readonly name: string
+  readonly version: string
+}
+
+/** A file, and where it goes. */
+export interface PlacedFile {
+  readonly from: string
+  readonly to: string
+}
+
+/** The packages of Debian 13 that hold what the executable and libsodium are linked to, with those libraries. */
+const PACKAGES: Readonly<Record<string, readonly string[]>> = {
+  // Has the licenses of GCC's libraries.
+  'gcc-14-base': [],
+  libc6: ['libc.so.6', 'libdl.so.2', 'libm.so.6', 'libpthread.so.0'],
+  'libgcc-s1': ['libgcc_s.so.1'],
+  'libstdc++6': ['libstdc++.so.6'],
+}
+
+const NOTICES = ['/usr/share/doc/gcc-14-base/copyright', '/usr/share/doc/libc6/copyright']
+
+/**
+ * Downloads the packages for an architecture, whatever this machine's is, from the Debian release that this machine
+ * has. apt works in the directory given and checks the signatures; the machine's own state does not change.
+ */
+export async function downloadPackages({ name }: Architecture, dir: string): Promise<void> {
+  const state = resolve(dir, 'apt')
+  for (const path of ['lists/partial', 'cache/archives/partial']) await mkdir(join(state, path), { recursive: true })
+  const options = Object.entries({
+    'APT::Architecture': name,
+    'APT::Architectures': name,
+    // As root in a directory that is root's: the user that apt would switch to cannot write there.
+    'APT::Sandbox::User': 'root',
+    'Dir::State::Lists': join(state, 'lists'),
+    'Dir::State::status': '/dev/null',
+    'Dir::Cache': join(state, 'cache'),
+  }).flatMap(([option, value]) => ['-o', `${option}=${value}`])
+  await run('apt-get', [...options, '-qq', 'update'])
+  await run('apt-get', [...options, '-qq', 'download', ...Object.keys(PACKAGES)], { cwd: dir })
+}
+
+/**
+ * Unpacks the packages of a directory.
+ *
+ * @throws {Error} when one is missing, or is there twice
+ */
+export async function unpackPackages(architecture: Architecture, dir: string, to: string): Promise<DebianPackage[]> {
+  const found: (DebianPackage & { readonly file: string })[] = []
+  for (const file of (await readdir(dir)).filter((name) => name.endsWith('.deb')).map((name) => join(dir, name))) {
+    const fields = ['Package', 'Version', 'Architecture']
+    const { stdout } = await run('dpkg-deb', ['--field', file, ...fields])
+    const [name = '', version = '', of] = fields.map((field) => new RegExp(`^${field}: (.*)$`, 'm').exec(stdout)?.[1])
+    if (Object.hasOwn(PACKAGES, name) && of === architecture.name) found.push({ name, version, file })
+  }
+  const wanted = Object.keys(PACKAGES).sort()
+  const names = found.map(({ name }) => name).sort()
+  if (names.join() !== wanted.join()) {
+    throw new Error(
+      `${dir}: expected an ${architecture.name} package each of ${wanted.join(', ')}; found ${names.join(', ')}`,
+    )
+  }
+  for (const { file } of found) await run('dpkg-deb', ['--extract', file, to])
+  return found.map(({ name, version }) => ({ name, version })).sort((a, b) => (a.name < b.name ? -1 : 1))
+}
+
+/** What of the unpacked packages goes into the image: the loader, the libraries and their licenses. */
+export async function libraryFiles({ triplet, loader }: Architecture, unpacked: string): Promise<PlacedFile[]> {
+  const libraries = Object.values(PACKAGES).flatMap((names) => names.map((name) => `/usr/lib/${triplet}/${name}`))
+  const loaded = { from: `/usr/lib/${triplet}/${loader.slice(loader.lastIndexOf('/') + 1)}`, to: loader }
+  const files = [loaded, ...[...libraries, ...NOTICES].map((path) => ({ from: path, to: path }))]
+  // Some are links to a file with the library's full version in its name.
+  return await Promise.all(files.map(async ({ from, to }) => ({ from: await realpath(join(unpacked, from)), to })))
+}
