@@ -39,7 +39,8 @@ export function createMetrics({ peersAside = () => 0, peerDoorTransfers = () => 
   }
   const counter = <Label extends string = never>(name: string, help: string, labels?: readonly Label[]) =>
     new Counter(described('counter', name, help, labels))
-  const gauge = (name: string, help: string) => new Gauge(described('gauge', name, help))
+  const gauge = <Label extends string = never>(name: string, help: string, labels?: readonly Label[]) =>
+    new Gauge(described('gauge', name, help, labels))
   const histogram = <Label extends string>(name: string, help: string, buckets: number[], labels: readonly Label[]) =>
     new Histogram({ ...described('histogram', name, help, labels), buckets })
   const looked = (name: string, help: string, look: () => number) =>
