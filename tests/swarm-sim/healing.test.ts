@@ -60,7 +60,7 @@ async function advertise({ worker, node }: Placed, set: string): Promise<void> {
 }
 
 async function found({ worker, node }: Placed, set: string): Promise<readonly string[]> {
-  const { peers } = await worker.call('lookup', { node, name: nameOf(set), timeout: LOOKUP, all: true })
+  const { peers } = await worker.call('lookup', { node, key: keyOf(nameOf(set)), timeout: LOOKUP, all: true })
   return peers
 }
 

@@ -1,6 +1,7 @@
+import type { Key } from '../../lib/oci/key.ts'
 import type { NodeAddress } from '../../lib/swarm/bootstrap.ts'
 import type { SwarmOptions } from '../../lib/swarm/hyperswarm.ts'
-import type { KeyName, KeyRange } from './content.ts'
+import type { KeyRange } from './content.ts'
 
 /** What differs from the product's defaults, for all nodes of a swarm. */
 export type Tuning = Partial<Omit<SwarmOptions, 'bindHost' | 'self' | 'bootstrap' | 'swarmKeys'>>
@@ -29,8 +30,9 @@ export interface Calls {
     readonly ask: { readonly node: string; readonly timeout: number }
     readonly answer: { readonly took: number }
   }
+  /** Ends with the first peer, unless all are wanted. */
   lookup: {
-    readonly ask: { readonly node: string; readonly name: KeyName; readonly timeout: number; readonly all: boolean }
+    readonly ask: { readonly node: string; readonly key: Key; readonly timeout: number; readonly all: boolean }
     readonly answer: Lookup
   }
   stop: {
@@ -67,19 +69,3 @@ export interface NodeUsage {
   readonly sent: number
   readonly received: number
 }
-
-export type CallName = keyof Calls
-export type Ask<Name extends CallName> = Calls[Name]['ask']
-export type Answer<Name extends CallName> = Calls[Name]['answer']
-
-/** A line to a worker. */
-export interface Request {
-  readonly id: number
-  readonly call: CallName
-  readonly ask: unknown
-}
-
-/** A line from a worker. */
-export type Response =
-  | { readonly id: number; readonly answer: unknown }
-  | { readonly id: number; readonly error: string }

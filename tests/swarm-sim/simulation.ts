@@ -2,7 +2,7 @@
 import type { RuntimeName } from '../../lib/runtime/name.ts'
 import { quantile } from '../bench/figures.ts'
 import { AddressBlock } from './addresses.ts'
-import { countOf, type KeyName } from './content.ts'
+import { countOf, type KeyName, keyOf } from './content.ts'
 import type { Tuning, Usage } from './protocol.ts'
 import { type SimulatedNode, SimulatedSwarm } from './swarm.ts'
 import { WorkerProcess } from './worker-process.ts'
@@ -176,7 +176,7 @@ class RecallCount implements Recall {
     const asker = this.#swarm.pick(this.#swarm.settled.filter((node) => node !== holder))
     let lookup: Awaited<ReturnType<SimulatedSwarm['lookup']>>
     try {
-      lookup = await this.#swarm.lookup(asker, name, LOOKUP_TIMEOUT, true)
+      lookup = await this.#swarm.lookup(asker, keyOf(name), LOOKUP_TIMEOUT)
     } catch (error) {
       if (isGone(asker)) return
       throw error
@@ -202,7 +202,7 @@ async function probeInto(probes: Probes, swarm: SimulatedSwarm, count: number): 
     const change = { node: holder.name, ranges: [range] }
     const seen = async () => {
       const asker = swarm.pick(swarm.settled.filter((node) => node !== holder))
-      const { peers } = await swarm.lookup(asker, name, LOOKUP_TIMEOUT, true)
+      const { peers } = await swarm.lookup(asker, keyOf(name), LOOKUP_TIMEOUT)
       return peers.includes(holder.at)
     }
     try {

@@ -1,3 +1,4 @@
+import type { Key } from '../../lib/oci/key.ts'
 import type { NodeAddress } from '../../lib/swarm/bootstrap.ts'
 import { createRandom } from '../udx/support/random.ts'
 import type { AddressBlock } from './addresses.ts'
@@ -106,8 +107,8 @@ export class SimulatedSwarm {
     return complete
   }
 
-  lookup(asker: SimulatedNode, name: KeyName, timeout: number, all = false): Promise<Lookup> {
-    return asker.worker.call('lookup', { node: asker.name, name, timeout, all })
+  lookup(asker: SimulatedNode, key: Key, timeout: number): Promise<Lookup> {
+    return asker.worker.call('lookup', { node: asker.name, key, timeout, all: true })
   }
 
   /** Whether the addresses all belong to nodes that hold the digest, or did. */

@@ -3,29 +3,33 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { RuntimeName } from '../../lib/runtime/name.ts'
-import type { Answer, Ask, CallName, Request, Response } from './protocol.ts'
+import type { Request, Response } from './lines.ts'
+import type { Calls as NodeCalls } from './protocol.ts'
 
 const BIN = fileURLToPath(new URL('../../node_modules/.bin/', import.meta.url))
-const WORKER = fileURLToPath(new URL('./worker.ts', import.meta.url))
+const NODES = new URL('./worker.ts', import.meta.url)
 
 const COMMANDS: Readonly<Record<RuntimeName, readonly [string, ...string[]]>> = {
-  node: ['node', WORKER],
-  deno: ['deno', 'run', '--allow-all', '--no-check', '--quiet', WORKER],
-  bun: ['bun', WORKER],
+  node: ['node'],
+  deno: ['deno', 'run', '--allow-all', '--no-check', '--quiet'],
+  bun: ['bun'],
 }
 
-/** A process that hosts nodes of a swarm. */
-export class WorkerProcess {
+type Ask<Calls, Name extends keyof Calls> = Calls[Name] extends { readonly ask: infer Ask } ? Ask : never
+type Answer<Calls, Name extends keyof Calls> = Calls[Name] extends { readonly answer: infer Answer } ? Answer : never
+
+/** A process that answers calls (see lines.ts); without a program of its own, one that hosts nodes of a swarm. */
+export class WorkerProcess<Calls extends object = NodeCalls> {
   readonly runtime: RuntimeName
   readonly #child: ChildProcess
   readonly #exited: Promise<number | null>
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>()
   #nextId = 1
 
-  constructor(runtime: RuntimeName = 'node') {
+  constructor(runtime: RuntimeName = 'node', program: URL = NODES) {
     this.runtime = runtime
     const [command, ...args] = COMMANDS[runtime]
-    this.#child = spawn(`${BIN}${command}`, args, { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.#child = spawn(`${BIN}${command}`, [...args, fileURLToPath(program)], { stdio: ['pipe', 'pipe', 'inherit'] })
     this.#exited = once(this.#child, 'exit').then(([code]) => {
       for (const { reject } of this.#waiting.values()) reject(new Error(`a worker ended with ${code}`))
       this.#waiting.clear()
@@ -43,13 +47,13 @@ export class WorkerProcess {
   }
 
   /** @throws what the call threw in the worker, or that the worker has ended */
-  async call<Name extends CallName>(name: Name, ask: Ask<Name>): Promise<Answer<Name>> {
+  async call<Name extends keyof Calls & string>(name: Name, ask: Ask<Calls, Name>): Promise<Answer<Calls, Name>> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) throw new Error('the worker has ended')
     const request: Request = { id: this.#nextId++, call: name, ask }
     const waiting = Promise.withResolvers<unknown>()
     this.#waiting.set(request.id, waiting)
     this.#child.stdin?.write(`${JSON.stringify(request)}\n`)
-    return (await waiting.promise) as Answer<Name>
+    return (await waiting.promise) as Answer<Calls, Name>
   }
 
   /** Ends it at once, with all its nodes, as a power cut would. */

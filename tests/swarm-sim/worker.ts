@@ -1,7 +1,5 @@
-// Many nodes of a swarm in one process: reads requests as JSON lines, answers each with one, in any order (protocol.ts). Ends by
-// itself when its input does and all nodes are closed.
+// Many nodes of a swarm in one process, which does as it is told on its standard input: see protocol.ts.
 import process from 'node:process'
-import { createInterface } from 'node:readline'
 import { createLogger } from '../../lib/observe/log.ts'
 import type { NodeAddress } from '../../lib/swarm/bootstrap.ts'
 import { joinSwarm } from '../../lib/swarm/hyperswarm.ts'
@@ -9,9 +7,10 @@ import { NodeMemory } from '../../lib/swarm/node-memory.ts'
 import type { Router } from '../../lib/swarm/router.ts'
 import { SWARM_KEY } from '../fixtures/credentials.ts'
 import { waitFor } from '../fixtures/wait.ts'
-import { type KeyRange, keyOf, keysOf } from './content.ts'
+import { type KeyRange, keysOf } from './content.ts'
+import { type Handlers, serveCalls } from './lines.ts'
 import { watchNodes } from './probe.ts'
-import type { Answer, Ask, CallName, Request, Response } from './protocol.ts'
+import type { Calls } from './protocol.ts'
 
 /** As long as a mirror takes at most to withdraw everything when it stops. */
 const WITHDRAW_TIMEOUT = 5_000
@@ -34,7 +33,7 @@ function nodeOf(name: string): Node {
   return node
 }
 
-const calls: { readonly [Name in CallName]: (ask: Ask<Name>) => Promise<Answer<Name>> } = {
+const calls: Handlers<Calls> = {
   async start({ node, self, bootstrap, dataDir, tuning }) {
     const begin = performance.now()
     const memory = dataDir === undefined ? undefined : await NodeMemory.open(dataDir, log)
@@ -71,11 +70,11 @@ const calls: { readonly [Name in CallName]: (ask: Ask<Name>) => Promise<Answer<N
     return { took: performance.now() - begin }
   },
 
-  async lookup({ node, name, timeout, all }) {
+  async lookup({ node, key, timeout, all }) {
     const begin = performance.now()
     const peers: string[] = []
     let first: number | undefined
-    for await (const { host, port } of nodeOf(node).router.lookup(keyOf(name), AbortSignal.timeout(timeout))) {
+    for await (const { host, port } of nodeOf(node).router.lookup(key, AbortSignal.timeout(timeout))) {
       first ??= performance.now() - begin
       peers.push(`${host}:${port}`)
       if (!all) break
@@ -109,20 +108,6 @@ const calls: { readonly [Name in CallName]: (ask: Ask<Name>) => Promise<Answer<N
   },
 }
 
-async function answer<Name extends CallName>(id: number, name: Name, ask: Ask<Name>): Promise<Response> {
-  try {
-    return { id, answer: await calls[name](ask) }
-  } catch (error) {
-    return { id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) }
-  }
-}
-
-const lines = createInterface({ input: process.stdin })
-lines.on('line', async (line) => {
-  const { id, call, ask } = JSON.parse(line) as Request
-  process.stdout.write(`${JSON.stringify(await answer(id, call, ask as Ask<CallName>))}\n`)
-})
-// The one that drives is done, or gone.
-lines.on('close', async () => {
+serveCalls<Calls>(calls, async () => {
   await Promise.all([...nodes.keys()].map((node) => calls.stop({ node, how: 'drop' })))
 })
