@@ -1,0 +1,111 @@
+import { type Clock, systemClock } from './clock.ts'
+import type { Contacts } from './contacts.ts'
+import type { KnownNode } from './network-map.ts'
+import type { TableNode } from './table.ts'
+
+export interface ScoutOptions {
+  /** Milliseconds between looks for whom to ask. */
+  readonly tick?: number
+  /** Milliseconds within which every known node is asked for its neighbourhood again. */
+  readonly interval?: number
+  /** Nodes asked again each second at most; in a swarm too large for the interval it takes longer. */
+  readonly rate?: number
+  /** Questions that are under way at a time. */
+  readonly parallel?: number
+}
+
+const TICK = 100
+/** A death is noticed after that and two requests, a new node when the first of its neighbours names it. */
+const INTERVAL = 10_000
+/** A thousandth of a core; 600 nodes within half a minute. */
+const RATE = 20
+const PARALLEL = 32
+
+/**
+ * Keeps the map true: asks those who were heard of, those who were silent once, lost ones now and then, and every known node
+ * from time to time, each for its own neighbourhood.
+ */
+export class Scout {
+  readonly #contacts: Contacts
+  readonly #clock: Clock
+  readonly #options: Required<ScoutOptions>
+  readonly #asked = new Set<TableNode>()
+  /** How many may be asked as a matter of routine by now. */
+  #allowance = 1
+  #queue: KnownNode[] = []
+  #cancel: () => void
+
+  constructor(contacts: Contacts, options: ScoutOptions = {}, clock: Clock = systemClock) {
+    this.#contacts = contacts
+    this.#clock = clock
+    this.#options = {
+      tick: options.tick ?? TICK,
+      interval: options.interval ?? INTERVAL,
+      rate: options.rate ?? RATE,
+      parallel: options.parallel ?? PARALLEL,
+    }
+    this.#cancel = clock.after(0, () => this.#tick())
+  }
+
+  /** Asks these nodes now, and those whom they name, until nobody new is named or the signal aborts. */
+  async explore(nodes: readonly TableNode[], signal: AbortSignal): Promise<void> {
+    const { map } = this.#contacts
+    let next = nodes
+    while (next.length > 0 && !signal.aborted) {
+      await Promise.all(next.map((node) => this.#ask(node)))
+      next = map.takeHeard(this.#options.parallel)
+    }
+  }
+
+  close(): void {
+    this.#cancel()
+  }
+
+  #tick(): void {
+    const { tick, rate, parallel } = this.#options
+    const { map } = this.#contacts
+    const room = () => parallel - this.#asked.size
+    this.#allowance = Math.min(this.#allowance + (rate * tick) / 1_000, rate)
+    for (const node of this.#suspects(room())) void this.#ask(node)
+    for (const node of map.takeHeard(room())) void this.#ask(node)
+    for (const node of map.dueLost(this.#clock.now(), room())) void this.#ask(node)
+    while (this.#allowance >= 1 && room() > 0) {
+      const node = this.#nextDue()
+      if (node === undefined) break
+      this.#allowance--
+      node.exploredAt = this.#clock.now()
+      void this.#ask(node)
+    }
+    this.#cancel = this.#clock.after(tick, () => this.#tick())
+  }
+
+  #suspects(count: number): KnownNode[] {
+    const found: KnownNode[] = []
+    for (const node of this.#contacts.map.nodes()) {
+      if (found.length >= count) break
+      if (node.strikes > 0 && !this.#asked.has(node)) found.push(node)
+    }
+    return found
+  }
+
+  /** The next node of this round whose time has come. A round goes through all; the next one takes the nodes as they are then. */
+  #nextDue(): KnownNode | undefined {
+    const { map } = this.#contacts
+    const before = this.#clock.now() - this.#options.interval
+    if (this.#queue.length === 0) {
+      this.#queue = [...map.nodes()].filter((node) => node.exploredAt <= before)
+      this.#queue.sort((a, b) => b.exploredAt - a.exploredAt)
+    }
+    for (;;) {
+      const node = this.#queue.pop()
+      if (node === undefined) return undefined
+      if (map.get(node) === node && node.exploredAt <= before && !this.#asked.has(node)) return node
+    }
+  }
+
+  async #ask(node: TableNode): Promise<void> {
+    this.#asked.add(node)
+    await this.#contacts.ask(node, node.id)
+    this.#asked.delete(node)
+  }
+}
