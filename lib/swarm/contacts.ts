@@ -76,18 +76,22 @@ export class Contacts {
 
   /** Stores this node's record of a topic at a node. */
   async store(node: KnownNode, topic: Uint8Array, relays: readonly NodeAddress[]): Promise<StoreOutcome> {
-    return await this.#withToken(node, (token) => this.#table.store(node, topic, token, relays))
+    return await this.#withToken(node, topic, (token) => this.#table.store(node, topic, token, relays))
   }
 
   /** Removes this node's record of a topic from a node. */
   async remove(node: KnownNode, topic: Uint8Array): Promise<StoreOutcome> {
-    return await this.#withToken(node, (token) => this.#table.remove(node, topic, token))
+    return await this.#withToken(node, topic, (token) => this.#table.remove(node, topic, token))
   }
 
   /** Does it once more with a new token if the first is not good any more, as when the node has been started again. */
-  async #withToken(node: KnownNode, run: (token: Uint8Array) => Promise<StoreOutcome>): Promise<StoreOutcome> {
+  async #withToken(
+    node: KnownNode,
+    topic: Uint8Array,
+    run: (token: Uint8Array) => Promise<StoreOutcome>,
+  ): Promise<StoreOutcome> {
     for (let attempt = 0; ; attempt++) {
-      const token = await this.#token(node)
+      const token = await this.#token(node, topic)
       if (token === undefined) return 'silent'
       const sentAt = this.#clock.now()
       const outcome = await this.#told(node, sentAt, run(token), (result) => result === 'silent')
@@ -100,12 +104,12 @@ export class Contacts {
     }
   }
 
-  #token(node: KnownNode): Promise<Uint8Array | undefined> {
+  #token(node: KnownNode, topic: Uint8Array): Promise<Uint8Array | undefined> {
     const now = this.#clock.now()
     const kept = this.#tokens.get(node)
     if (kept !== undefined && kept.until > now) return kept.value
-    const value = this.ask(node, node.id).then((reply) => reply?.token)
-    node.exploredAt = now
+    // Should it know closer nodes to the topic than the map does, its answer names them.
+    const value = this.ask(node, topic).then((reply) => reply?.token)
     // Whoever comes while it is under way waits for the same one; the answer replaces it.
     this.#tokens.set(node, { value, until: now + this.#options.tokenLife })
     void value.then((token) => {

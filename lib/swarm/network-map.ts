@@ -6,8 +6,10 @@ import type { TableNode } from './table.ts'
 /** A node that has answered, at this address, and since then not failed to more than once in a row. */
 export interface KnownNode extends TableNode {
   readonly prefix: number
-  /** Requests in a row that it did not answer. */
+  /** Requests in a row that it did not answer; those that were under way together are one. */
   strikes: number
+  /** When that was last. */
+  struckAt: number
   /** When it answered last, and when it was asked last for its neighbourhood, on the clock of who says so. */
   answeredAt: number
   exploredAt: number
@@ -43,7 +45,8 @@ const MAX_LOST = 2_000
 
 interface Lost {
   readonly node: TableNode
-  tries: number
+  readonly since: number
+  readonly tries: number
   due: number
 }
 
@@ -125,25 +128,35 @@ export class NetworkMap {
     this.#lost.delete(name)
     if (this.#known.size >= this.#options.capacity) return undefined
     const { id, host, port } = node
-    const joined: KnownNode = { id, host, port, prefix: prefixOf(id), strikes: 0, answeredAt: now, exploredAt: 0 }
+    const joined: KnownNode = {
+      id,
+      host,
+      port,
+      prefix: prefixOf(id),
+      strikes: 0,
+      struckAt: 0,
+      answeredAt: now,
+      exploredAt: 0,
+    }
     this.#known.set(name, joined)
     this.#tree.add(joined)
     for (const listener of this.#listeners) listener.joined(joined)
     return joined
   }
 
-  /** Takes note of a request without an answer. One that has answered since the request left is not blamed. */
+  /** Takes note of a request without an answer. One that has answered since it left, or was blamed, is not blamed. */
   silent(node: TableNode, sentAt: number, now: number): void {
     const name = nameOf(node)
     const known = this.#known.get(name)
     if (known !== undefined) {
-      if (known.answeredAt > sentAt) return
+      if (Math.max(known.answeredAt, known.struckAt) > sentAt) return
       known.strikes++
+      known.struckAt = now
       if (known.strikes >= this.#options.strikes) this.lose(node, now)
       return
     }
     this.#heard.delete(name)
-    this.#putOff(node, now)
+    if ((this.#lost.get(name)?.since ?? Number.NEGATIVE_INFINITY) < sentAt) this.#putOff(node, now)
   }
 
   /** Counts on a node no longer, until it answers again. */
@@ -183,7 +196,7 @@ export class NetworkMap {
     const tried = (this.#lost.get(name)?.tries ?? -1) + 1
     this.#lost.delete(name)
     if (tried >= tries) return
-    this.#lost.set(name, { node, tries: tried, due: now + Math.min(retry[0] * 2 ** tried, retry[1]) })
+    this.#lost.set(name, { node, since: now, tries: tried, due: now + Math.min(retry[0] * 2 ** tried, retry[1]) })
     const [oldest] = this.#lost.keys()
     if (this.#lost.size > MAX_LOST && oldest !== undefined) this.#lost.delete(oldest)
   }

@@ -21,13 +21,20 @@ const INTERVAL = 10_000
 const RATE = 20
 const PARALLEL = 32
 
+/** Parts of the key space of which the first nodes are asked: in 2^8 parts of 20 nodes each, 5,000 find room. */
+const PARTS = 8
+/** A part of the key space that has no more nodes than these is known to its own nodes, all of it. */
+const NEIGHBOURHOOD = 10
+
 /**
  * Keeps the map true: asks those who were heard of, those who were silent once, lost ones now and then, and every known node
- * from time to time, each for its own neighbourhood.
+ * from time to time. Half of the questions are for the neighbourhood of the one who is asked, the others for the parts of the
+ * key space next to it: or nobody would ever name a node of another half.
  */
 export class Scout {
   readonly #contacts: Contacts
   readonly #clock: Clock
+  readonly #random: () => number
   readonly #options: Required<ScoutOptions>
   readonly #asked = new Set<TableNode>()
   /** How many may be asked as a matter of routine by now. */
@@ -35,9 +42,15 @@ export class Scout {
   #queue: KnownNode[] = []
   #cancel: () => void
 
-  constructor(contacts: Contacts, options: ScoutOptions = {}, clock: Clock = systemClock) {
+  constructor(
+    contacts: Contacts,
+    options: ScoutOptions = {},
+    clock: Clock = systemClock,
+    random: () => number = Math.random,
+  ) {
     this.#contacts = contacts
     this.#clock = clock
+    this.#random = random
     this.#options = {
       tick: options.tick ?? TICK,
       interval: options.interval ?? INTERVAL,
@@ -50,9 +63,10 @@ export class Scout {
   /** Asks these nodes now, and those whom they name, until nobody new is named or the signal aborts. */
   async explore(nodes: readonly TableNode[], signal: AbortSignal): Promise<void> {
     const { map } = this.#contacts
+    const parts = nodes.flatMap((node) => Array.from({ length: PARTS }, (_, bit) => this.#ask(node, bit)))
     let next = nodes
     while (next.length > 0 && !signal.aborted) {
-      await Promise.all(next.map((node) => this.#ask(node)))
+      await Promise.all([...parts, ...next.map((node) => this.#ask(node))])
       next = map.takeHeard(this.#options.parallel)
     }
   }
@@ -74,7 +88,7 @@ export class Scout {
       if (node === undefined) break
       this.#allowance--
       node.exploredAt = this.#clock.now()
-      void this.#ask(node)
+      void this.#ask(node, this.#part())
     }
     this.#cancel = this.#clock.after(tick, () => this.#tick())
   }
@@ -103,9 +117,18 @@ export class Scout {
     }
   }
 
-  async #ask(node: TableNode): Promise<void> {
+  /** A part to ask for in a swarm of this size; `undefined` for the node's own neighbourhood. */
+  #part(): number | undefined {
+    const parts = Math.ceil(Math.log2(Math.max(this.#contacts.map.others / NEIGHBOURHOOD, 1)))
+    return parts === 0 || this.#random() < 0.5 ? undefined : Math.floor(this.#random() * parts)
+  }
+
+  /** @param bit the first in which nodes of the part that is asked for differ from the node; none for its own neighbourhood */
+  async #ask(node: TableNode, bit?: number): Promise<void> {
     this.#asked.add(node)
-    await this.#contacts.ask(node, node.id)
+    const target = Uint8Array.from(node.id)
+    if (bit !== undefined) target[bit >> 3] = (target[bit >> 3] ?? 0) ^ (0x80 >> (bit & 7))
+    await this.#contacts.ask(node, target)
     this.#asked.delete(node)
   }
 }
