@@ -183,8 +183,8 @@ export class NetworkMap {
     for (const lost of this.#lost.values()) {
       if (due.length >= count) break
       if (lost.due > now) continue
-      // Until the answer is there, or is not.
-      lost.due = Number.POSITIVE_INFINITY
+      // Not twice before its answer is there, or is not.
+      lost.due = now + this.#options.retry[1]
       due.push(lost.node)
     }
     return due
