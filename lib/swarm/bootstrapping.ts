@@ -23,8 +23,11 @@ export interface BootstrappingOptions {
 const RESOLVE_TIMEOUT = 5_000
 /** Milliseconds for the nodes that answer, and those whom they name, to be asked. */
 const EXPLORE_TIMEOUT = 5_000
-/** A swarm that fell into parts becomes one again after that: no node of one part may know any of the other. */
-const INTERVAL = 60_000
+/**
+ * A swarm that fell into parts becomes one again after that: no node of one part may know any of the other. One question to
+ * DNS, and one to each bootstrap node that is not known to be alive.
+ */
+const INTERVAL = 15_000
 
 /**
  * Finds the swarm by its bootstrap nodes and those known from earlier: again and again while this node is alone, and from time

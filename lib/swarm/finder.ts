@@ -117,7 +117,7 @@ export class Finder {
 
   async #look(key: Key, { peers }: Lookup): Promise<void> {
     const seen = new Set([this.#ownId])
-    /** Announced by nodes that do not answer any more: they come last. */
+    /** Announced by nodes that do not answer any more. */
     const lost: Peer[] = []
     const look = async (realm: Realm) => {
       const topic = realm.topicOf(key)
@@ -133,7 +133,8 @@ export class Finder {
       await walk(this.#contacts, topic, take, this.#options, this.#clock)
     }
     await Promise.all(this.#realms.map(look))
-    for (const peer of lost) peers.add(peer)
+    // Should the others be wrong about them, that is better than nobody.
+    if (peers.length === 0) for (const peer of lost) peers.add(peer)
     peers.end()
   }
 }

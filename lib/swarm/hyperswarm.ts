@@ -27,7 +27,7 @@ const MAX_WINDOW = 100_000
  */
 export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmOptions): Promise<Router> {
   const { self } = options
-  const keyPair = HyperDHT.keyPair(dependencies.memory?.seed)
+  const keyPair = HyperDHT.keyPair(dependencies.memory?.seedAt(self))
   // Every node knows its own address, so each is made as a bootstrapper: a full member of the DHT at once, alone or not.
   // hyperdht itself is told of no bootstrap nodes: as long as its table is small, each of its queries would ask them again,
   // and a dead one would hold up every query for seconds.

@@ -38,9 +38,9 @@ export interface NetworkMapOptions {
 const CAPACITY = 10_000
 const MAX_HEARD = 512
 const STRIKES = 2
-const RETRY = [3_000, 60_000] as const
-/** With the delays above: for some ten minutes, in which most partitions end. Longer ones end by the bootstrap nodes. */
-const TRIES = 14
+const RETRY = [3_000, 120_000] as const
+/** With the delays above: for as long as others may find what the node announced (see records.ts), and are to be told. */
+const TRIES = 25
 const MAX_LOST = 2_000
 
 interface Lost {
