@@ -31,8 +31,9 @@ const options: SimulationOptions = { ...(process.env.SWARM_SIZE === 'full' ? FUL
 test('swarm: what is held is found, while nothing changes and while nodes are replaced', async () => {
   console.log(JSON.stringify(options))
   const report = await simulate({ ...options, tell: (line) => console.log(line) })
-  const { still, churn, records, residentMebibytes, exits } = report
+  const { young, still, churn, records, residentMebibytes, exits } = report
   console.log(`at most ${Math.max(...records)} records at a node; ${residentMebibytes.toFixed(0)} MiB in all`)
+  assert.deepEqual(young.strangers, [])
   assertPhase('still', still, 0.999)
   assertPhase('churn', churn, 0.99)
   assert.ok(churn.replaced >= Math.floor((options.nodes * options.churn * options.churnSeconds) / 60) - 1)

@@ -36,6 +36,8 @@ export interface Recall {
   readonly strangers: readonly string[]
   /** Milliseconds to the first peer, of those that were found. */
   readonly took: readonly number[]
+  /** Seconds from the beginning of the phase to each lookup that did not find a holder. */
+  readonly missedAt: readonly number[]
 }
 
 /** Milliseconds until a new digest was found by another node, and until a withdrawn one was not found any more. */
@@ -54,6 +56,8 @@ export interface SimulationReport {
   /** Seconds that it took all nodes together, and CPU milliseconds of the whole swarm for each announcement. */
   readonly announceSeconds: number
   readonly announceCpu: number
+  /** From the moment that all is announced, while nodes that came up together still learn of each other. */
+  readonly young: Recall
   readonly still: Phase
   readonly churn: Phase & {
     readonly replaced: number
@@ -75,6 +79,9 @@ const SETTLE_TIMEOUT = 600_000
 const PROBE_TIMEOUT = 10_000
 /** Nodes that come up at the same time. */
 const STARTING = 10
+/** A swarm that has come up within seconds counts as still after that, in milliseconds; until then it is asked so often a second. */
+const YOUNG = 15_000
+const YOUNG_RATE = 40
 /** Lookups that are under way at the same time while nothing changes. */
 const ASKING = 4
 
@@ -90,6 +97,8 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
       `${options.nodes} nodes announced ${announced.announcements} digests in ${announced.announceSeconds.toFixed(1)} s, ` +
         `${announced.announceCpu.toFixed(2)} ms of the swarm's CPU each`,
     )
+    const young = await youngPhase(swarm)
+    tell(`just come up: ${describeRecall(young)}`)
     const still = await stillPhase(swarm, options)
     tell(`still: ${describePhase(still)}`)
     const churn = await churnPhase(swarm, options)
@@ -102,6 +111,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     const exits = await Promise.all(workers.map((worker) => worker.end()))
     return {
       ...announced,
+      young,
       still,
       churn,
       records,
@@ -124,6 +134,13 @@ async function comeUp(swarm: SimulatedSwarm, { nodes }: SimulationOptions) {
   const announcements = joined.reduce((sum, node) => sum + countOf(node.content), 0)
   const announceCpu = (cpuOf(await swarm.usage()) - before) / announcements
   return { announcements, announceSeconds: took / 1_000, announceCpu }
+}
+
+async function youngPhase(swarm: SimulatedSwarm): Promise<Recall> {
+  const end = performance.now() + YOUNG
+  const recall = new RecallCount(swarm)
+  await atRate(YOUNG_RATE, end, () => recall.ask())
+  return recall
 }
 
 async function stillPhase(swarm: SimulatedSwarm, { lookups, probes }: SimulationOptions): Promise<Phase> {
@@ -163,6 +180,8 @@ class RecallCount implements Recall {
   readonly #swarm: SimulatedSwarm
   readonly strangers: string[] = []
   readonly took: number[] = []
+  readonly missedAt: number[] = []
+  readonly #begin = performance.now()
   asked = 0
   found = 0
 
@@ -186,7 +205,10 @@ class RecallCount implements Recall {
     // Who has stopped meanwhile need not be found, nor answer.
     if (isGone(holder) || isGone(asker)) return
     this.asked++
-    if (!this.#swarm.settled.some((node) => peers.includes(node.at))) return
+    if (!this.#swarm.settled.some((node) => peers.includes(node.at))) {
+      this.missedAt.push((performance.now() - this.#begin) / 1_000)
+      return
+    }
     this.found++
     this.took.push(took)
   }
@@ -256,11 +278,18 @@ function cpuOf(usage: readonly Usage[]): number {
 }
 
 function describePhase({ recall, probes }: Phase): string {
-  const { asked, found, strangers, took } = recall
   return (
-    `${found} of ${asked} found (${((100 * found) / asked).toFixed(2)} %), first peer after ${describe(took)} ms, ` +
-    `${strangers.length} addresses of strangers; new ones findable after ${describe(probes.findable)} ms, ` +
+    `${describeRecall(recall)}; new ones findable after ${describe(probes.findable)} ms, ` +
     `withdrawn ones gone after ${describe(probes.gone)} ms`
+  )
+}
+
+function describeRecall(recall: Recall): string {
+  const { asked, found, strangers, took, missedAt } = recall
+  const missed = missedAt.length === 0 ? '' : `, missed after ${missedAt.slice(0, 20).map((s) => s.toFixed(1))} s`
+  return (
+    `${found} of ${asked} found (${((100 * found) / asked).toFixed(2)} %)${missed}, first peer after ${describe(took)} ms, ` +
+    `${strangers.length} addresses of strangers`
   )
 }
 
