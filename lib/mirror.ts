@@ -19,6 +19,7 @@ import { createCredentials } from './transfer/credentials.ts'
 import { PeerClient } from './transfer/peer-client.ts'
 import { createPeerContent } from './transfer/peer-content.ts'
 import { PeerHealth } from './transfer/peer-health.ts'
+import { RecentSources } from './transfer/recent-sources.ts'
 import { createTlsIdentity } from './transfer/tls.ts'
 
 /** A mirror that runs: its doors, and how to end it. */
@@ -101,7 +102,7 @@ async function start(
   const client = new PeerClient({ tls })
   parts.defer(() => client.close())
   const peers = createPeerContent(
-    { router, client, credentials, health, metrics, log },
+    { router, client, credentials, health, recent: new RecentSources(), metrics, log },
     {
       lookupTimeout: settings['lookup-timeout'],
       parallelPeers: settings['parallel-peers'],
