@@ -22,8 +22,8 @@ export interface CourierOptions {
   readonly cpuShare?: number
 }
 
-/** 32 requests, or their answers, find room in any socket's buffer; 256 do not in Linux's usual 208 KiB. */
-const WINDOW = [32, 256] as const
+/** 64 requests, or their answers, find room in any socket's buffer; 256 nearly fill Linux's usual 208 KiB. */
+const WINDOW = [64, 256] as const
 /** Of what is sent; answers cost about as much again. Ten thousand keys take some 20 s so. */
 const CPU_SHARE = 0.3
 /** Requests sent without a pause, at most: about a millisecond. A pull that comes waits no longer. */

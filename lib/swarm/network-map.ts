@@ -27,7 +27,7 @@ export interface NetworkMapOptions {
   readonly capacity?: number
   /** Nodes in a row that may have been heard of but not asked yet. */
   readonly maxHeard?: number
-  /** Requests in a row without an answer after which a node is lost. One may be a lost packet. */
+  /** Requests in a row without an answer after which a node is lost. */
   readonly strikes?: number
   /** Milliseconds until a lost node is asked again, at first and at most; twice as many each time. */
   readonly retry?: readonly [first: number, most: number]
@@ -37,7 +37,8 @@ export interface NetworkMapOptions {
 
 const CAPACITY = 10_000
 const MAX_HEARD = 512
-const STRIKES = 2
+/** One is a lost packet, two a node that is short of breath; taking its records elsewhere, and back again, would not help it. */
+const STRIKES = 3
 const RETRY = [3_000, 120_000] as const
 /** With the delays above: for as long as others may find what the node announced (see records.ts), and are to be told. */
 const TRIES = 25

@@ -1,29 +1,32 @@
-/** By that many requests the window grows while one windowful is answered. */
+/** What is left of the window after a loss, and by how many requests it grows while a windowful is answered after that. */
+const SHRINK = 0.7
 const GROWTH = 4
 
-/** How many requests may be under way: more while they are answered, half when some are lost. */
+/**
+ * How many requests may be under way: twice as many with each windowful that is answered, until one is lost on the way; from
+ * then on less, and slowly more.
+ */
 export class SendWindow {
-  readonly #most: number
   readonly #least: number
+  readonly #most: number
   #size: number
+  /** Up to this size it grows fast. */
+  #threshold = Number.POSITIVE_INFINITY
   #inFlight = 0
   #shrunkAt = Number.NEGATIVE_INFINITY
 
-  /** @param least and @param most bound the window, in requests; it begins in between */
+  /** @param bounds of the window, in requests; it begins with the lower one */
   constructor([least, most]: readonly [least: number, most: number]) {
     this.#least = least
     this.#most = most
-    this.#size = Math.min(least * 2, most)
+    this.#size = least
   }
 
   get size(): number {
     return Math.floor(this.#size)
   }
 
-  get inFlight(): number {
-    return this.#inFlight
-  }
-
+  /** How many more may be sent. */
   get room(): number {
     return this.size - this.#inFlight
   }
@@ -34,10 +37,11 @@ export class SendWindow {
 
   answered(): void {
     this.#inFlight--
-    this.#size = Math.min(this.#size + GROWTH / this.#size, this.#most)
+    const growth = this.#size < this.#threshold ? 1 : GROWTH / this.#size
+    this.#size = Math.min(this.#size + growth, this.#most)
   }
 
-  /** Neither answered nor lost in a way that says something about the network. */
+  /** It is over in a way that says nothing about the network. */
   over(): void {
     this.#inFlight--
   }
@@ -47,7 +51,8 @@ export class SendWindow {
     this.#inFlight--
     if (sentAt < this.#shrunkAt) return
     this.#shrunkAt = now
-    this.#size = Math.max(this.#size / 2, this.#least)
+    this.#size = Math.max(this.#size * SHRINK, this.#least)
+    this.#threshold = this.#size
   }
 }
 

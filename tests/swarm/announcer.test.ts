@@ -241,7 +241,7 @@ test('Announcer does not wait for a node that has just died', async () => {
     announcer.advertise([key('a')])
     await clock.pass(20)
     assert.equal(simulation.holders(key('a')).length, 7)
-    await clock.pass(2_500)
+    await clock.pass(3_500)
     assertPlaced(simulation, [key('a')])
     assert.equal(simulation.isSettled(), true)
   })
