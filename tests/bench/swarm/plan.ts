@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import type { RuntimeName } from '../../../lib/runtime/name.ts'
 
-export const STAGES = ['curve', 'fresh', 'rest'] as const
+export const STAGES = ['curve', 'fresh', 'rest', 'calibrate'] as const
 export type Stage = (typeof STAGES)[number]
 const RUNTIMES = ['bun', 'node', 'deno'] as const satisfies readonly RuntimeName[]
 
