@@ -6,6 +6,7 @@ import { Courier, type CourierOptions } from './courier.ts'
 import { prefixDistance } from './distance.ts'
 import { Lanes } from './lanes.ts'
 import type { KnownNode } from './network-map.ts'
+import { Pending } from './pending.ts'
 import { Placement } from './placement.ts'
 import { Sweep } from './sweep.ts'
 
@@ -72,7 +73,7 @@ export class Announcer {
   readonly #options: { replicas: number; refreshPeriod: number; recordLife: number; tick: number }
   readonly #placements = new Map<Key, Placement>()
   /** Those that have not reached yet what is wanted of them. */
-  readonly #unsettled = new Set<Placement>()
+  readonly #unsettled = new Pending<Placement>()
   /** Deleted since the sweep went on. */
   readonly #gone = new Set<Placement>()
   /** What waits for a node that did not answer last time. */
@@ -83,7 +84,6 @@ export class Announcer {
   #refreshed = 0
   #closed = false
   #cancel: () => void
-  #waiters: (() => void)[] = []
 
   constructor(
     { contacts, records, clock = systemClock, random = Math.random }: AnnouncerDependencies,
@@ -164,17 +164,7 @@ export class Announcer {
    * @throws the signal's reason if it aborts first
    */
   async settled(signal: AbortSignal): Promise<void> {
-    while (this.#unsettled.size > 0) {
-      signal.throwIfAborted()
-      await new Promise<void>((resolve, reject) => {
-        const aborted = () => reject(signal.reason)
-        signal.addEventListener('abort', aborted, { once: true })
-        this.#waiters.push(() => {
-          signal.removeEventListener('abort', aborted)
-          resolve()
-        })
-      })
-    }
+    await this.#unsettled.empty(signal)
   }
 
   /** Forgets all keys; requests that are under way may still arrive, but nothing new begins. */
@@ -185,7 +175,6 @@ export class Announcer {
     this.#placements.clear()
     this.#unsettled.clear()
     this.#parked.clear()
-    this.#wake()
   }
 
   #tick(): void {
@@ -268,7 +257,6 @@ export class Announcer {
       this.#gone.add(placement)
     }
     this.#unsettled.delete(placement)
-    if (this.#unsettled.size === 0) this.#wake()
   }
 
   /** It concerns those keys that have it among their closest nodes now. */
@@ -298,11 +286,5 @@ export class Announcer {
     const waiting = this.#parked.get(node)
     this.#parked.delete(node)
     for (const placement of waiting ?? []) this.#queue(placement)
-  }
-
-  #wake(): void {
-    const waiters = this.#waiters
-    this.#waiters = []
-    for (const wake of waiters) wake()
   }
 }

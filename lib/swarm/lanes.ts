@@ -9,11 +9,6 @@ const ORDER: readonly LaneName[] = ['withdrawals', 'fresh', 'repair', 'refresh']
  */
 export class Lanes {
   readonly #lanes: Record<LaneName, Placement[]> = { withdrawals: [], fresh: [], repair: [], refresh: [] }
-  #size = 0
-
-  get size(): number {
-    return this.#size
-  }
 
   /** The most urgent lane in which somebody waits. */
   get urgent(): LaneName | undefined {
@@ -34,16 +29,13 @@ export class Lanes {
 
   /** Queues a placement there, wherever it waited before. */
   move(placement: Placement, name: LaneName): void {
-    if (placement.lane === undefined) this.#size++
     // Where it waited before, it is passed over.
     placement.lane = name
     this.#lanes[name].push(placement)
   }
 
   remove(placement: Placement): void {
-    if (placement.lane === undefined) return
     placement.lane = undefined
-    this.#size--
   }
 
   take(): Placement | undefined {
