@@ -14,6 +14,7 @@ import { createContainerdStore } from './store/containerd.ts'
 import { LayoutError, openLayoutStore } from './store/layout.ts'
 import type { ContentStore } from './store/store.ts'
 import { NodeMemory } from './swarm/node-memory.ts'
+import type { Router } from './swarm/router.ts'
 import { LOOPBACK_SWARM_KEY } from './swarm/topic.ts'
 import { createCredentials } from './transfer/credentials.ts'
 import { PeerClient } from './transfer/peer-client.ts'
@@ -77,9 +78,11 @@ async function start(
   parts.defer(async () => memory?.close())
   const health = new PeerHealth()
   let peerListener: Listener | undefined
+  let swarmRouter: Router | undefined
   const metrics = createMetrics({
     peersAside: () => health.aside,
     peerDoorTransfers: () => peerListener?.running ?? 0,
+    swarm: () => swarmRouter?.figures && { nodes: swarmRouter.neighbours, ...swarmRouter.figures },
   })
   const swarmKeys = settings['swarm-key'] ?? ([LOOPBACK_SWARM_KEY] as const)
   const credentials = createCredentials(swarmKeys)
@@ -97,6 +100,7 @@ async function start(
     log,
   )
   peerListener = peer
+  swarmRouter = router
   parts.defer(() => cut(peer))
   parts.defer(() => router.close())
   const client = new PeerClient({ tls })

@@ -1,8 +1,8 @@
 import type { Key } from '../oci/key.ts'
-import type { NodeAddress } from './bootstrap.ts'
+import { type AnnouncerFigures, type AnnouncerOptions, type RecordSource, withDefaults } from './announcer-options.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Contacts } from './contacts.ts'
-import { Courier, type CourierOptions } from './courier.ts'
+import { Courier } from './courier.ts'
 import { prefixDistance } from './distance.ts'
 import { Lanes } from './lanes.ts'
 import type { KnownNode } from './network-map.ts'
@@ -10,12 +10,7 @@ import { Pending } from './pending.ts'
 import { Placement } from './placement.ts'
 import { Sweep } from './sweep.ts'
 
-/** What records are made of. */
-export interface RecordSource {
-  topicOf(key: Key): Uint8Array
-  /** The addresses of this node's record for a topic. */
-  relaysOf(topic: Uint8Array): readonly NodeAddress[]
-}
+export { type AnnouncerOptions, REPLICAS } from './announcer-options.ts'
 
 export interface AnnouncerDependencies {
   readonly contacts: Contacts
@@ -24,43 +19,10 @@ export interface AnnouncerDependencies {
   readonly random?: () => number
 }
 
-export interface AnnouncerOptions extends CourierOptions {
-  /** On how many nodes a key is stored: those closest to its topic. */
-  readonly replicas?: number
-  /** Milliseconds within which everything is announced again. */
-  readonly refreshPeriod?: number
-  /** Milliseconds that nodes keep a record at most. */
-  readonly recordLife?: number
-  /** Milliseconds between looks for what is due. */
-  readonly tick?: number
-}
-
-/**
- * As many as in BitTorrent's DHT. Hyperdht's own announcements take 20, since nobody looks after them until the next; here, who
- * dies is replaced within seconds, and every copy costs each node 0.1 ms of CPU in every period, and memory.
- */
-export const REPLICAS = 8
-/** Nodes keep a record for two thirds of their `maxAge` at least: see records.ts. A quarter of that is left for trouble. */
-const REFRESH_PERIOD = 15 * 60_000
-const RECORD_LIFE = 40 * 60_000
-const TICK = 250
 /** What was announced within this part of the period is not due yet when the sweep comes by. */
 const YOUNG = 0.1
 /** Placements that wait to be refreshed while the sweep goes on. */
 const MOST_WAITING = 200
-
-export interface AnnouncerFigures {
-  /** Keys that are kept announced, and those that wait for their announcement or withdrawal to be complete. */
-  readonly keys: number
-  readonly waiting: number
-  /** Keys whose turn to be announced again has come so far, and by how many milliseconds that is late now. */
-  readonly refreshed: number
-  readonly lag: number
-  /** Records stored and removed at nodes so far, and requests for it that were lost. */
-  readonly stored: number
-  readonly removed: number
-  readonly lost: number
-}
 
 /**
  * Keeps a set of keys announced: each on the nodes closest to its topic, as the map knows them. New keys and withdrawals go
@@ -70,7 +32,7 @@ export class Announcer {
   readonly #contacts: Contacts
   readonly #records: RecordSource
   readonly #clock: Clock
-  readonly #options: { replicas: number; refreshPeriod: number; recordLife: number; tick: number }
+  readonly #options: ReturnType<typeof withDefaults>
   readonly #placements = new Map<Key, Placement>()
   /** Those that have not reached yet what is wanted of them. */
   readonly #unsettled = new Pending<Placement>()
@@ -92,12 +54,7 @@ export class Announcer {
     this.#contacts = contacts
     this.#records = records
     this.#clock = clock
-    this.#options = {
-      replicas: options.replicas ?? REPLICAS,
-      refreshPeriod: options.refreshPeriod ?? REFRESH_PERIOD,
-      recordLife: options.recordLife ?? RECORD_LIFE,
-      tick: options.tick ?? TICK,
-    }
+    this.#options = withDefaults(options)
     this.#sweep = new Sweep(this.#options.refreshPeriod, clock.now(), random)
     this.#courier = new Courier(
       { contacts, records, lanes: this.#lanes, clock, work: (placement) => this.#work(placement) },

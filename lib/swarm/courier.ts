@@ -1,4 +1,4 @@
-import type { NodeAddress } from './bootstrap.ts'
+import type { RecordSource } from './announcer-options.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Contacts } from './contacts.ts'
 import type { Lanes } from './lanes.ts'
@@ -8,7 +8,7 @@ import type { Placement } from './placement.ts'
 
 export interface CourierDependencies {
   readonly contacts: Contacts
-  readonly records: { relaysOf(topic: Uint8Array): readonly NodeAddress[] }
+  readonly records: Pick<RecordSource, 'relaysOf'>
   readonly lanes: Lanes
   /** Sends what is to be sent of a placement; gives how many requests that makes. */
   readonly work: (placement: Placement) => number
