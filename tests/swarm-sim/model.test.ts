@@ -7,7 +7,7 @@ const PAGE = new URL('../../docs/scale.md', import.meta.url)
 
 test('model: the tables of docs/scale.md are what the model says', async () => {
   const page = await readFile(PAGE, 'utf8')
-  const [, tables] = /<!-- model -->\n([^]*?)\n<!-- \/model -->/.exec(page) ?? []
+  const [, tables] = /<!-- model -->\n([\s\S]*?)\n<!-- \/model -->/.exec(page) ?? []
   assert.equal(tables, renderTables(), `the page should have:\n${renderTables()}`)
 })
 

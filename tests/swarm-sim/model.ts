@@ -35,17 +35,17 @@ export const SETTINGS = {
  */
 export const COSTS = {
   /** A store at its sender: signature, request, answer. */
-  storeSent: 0.11,
+  storeSent: 0.13,
   /** The same at its receiver: request, check of the signature, record, answer. */
-  storeReceived: 0.11,
+  storeReceived: 0.24,
   /** A question and its answer, at either end. */
-  asked: 0.06,
+  asked: 0.17,
   /** What one connection to another member costs at rest: CPU in milliseconds a second, packets a second. */
   connection: 0.1,
   connectionPackets: 1.2,
   /** A record kept for others, a digest kept announced, a node known; and a mirror that holds nothing. */
-  record: 1_000,
-  key: 1_500,
+  record: 1_500,
+  key: 8_000,
   node: 1_000,
   mirror: 75 * 2 ** 20,
   /** Bytes on the wire, with the headers of UDP and IP: a store, its answer, a question, an answer with 20 nodes named. */
