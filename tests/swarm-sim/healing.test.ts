@@ -16,7 +16,7 @@ import { WorkerProcess } from './worker-process.ts'
 /** How long a swarm may take to heal, in milliseconds: many times its look for other nodes, on a machine that is busy. */
 const HEALING = 30_000
 /** Nodes that look often, since tests do not want to wait. */
-const TUNING = { checkInterval: 200 }
+const TUNING = { checkInterval: 200, bootstrapInterval: 1_000 }
 const LOOKUP = 1_000
 
 const at = ({ host, port }: NodeAddress) => `${host}:${port}`
