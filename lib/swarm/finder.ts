@@ -16,7 +16,7 @@ export interface FinderDependencies {
 
 export interface FinderOptions {
   readonly replicas: number
-  /** Milliseconds from its beginning for which a lookup that has found peers serves others. */
+  /** Milliseconds from its beginning for which a lookup that has found peers gives others their first ones. */
   readonly hitTime?: number
   /** The same for one that has found none, or none yet. */
   readonly missTime?: number
@@ -33,6 +33,8 @@ const HIT_TIME = 1_500
 /** What has just been announced must be found within 1 s. */
 const MISS_TIME = 300
 const CAPACITY = 2_000
+/** Milliseconds that others have to be found before a peer that seems to be dead is given: a pull waits for 100 by default. */
+const LOST_DELAY = 20
 
 interface Lookup {
   readonly peers: SharedList<Peer>
@@ -76,8 +78,17 @@ export class Finder {
   /** The members that announced the key, each once, this node left out. Ends when the signal aborts; does not throw. */
   async *find(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
     if (signal.aborted || this.#stop.signal.aborted) return
+    const stop = AbortSignal.any([signal, this.#stop.signal])
     const lookup = this.#fresh(key) ?? this.#start(key)
-    yield* lookup.peers.read(AbortSignal.any([signal, this.#stop.signal]))
+    const isRemembered = lookup.peers.ended && lookup.peers.length > 0
+    yield* lookup.peers.read(stop)
+    if (!isRemembered || stop.aborted) return
+    // Whoever wants more than those who were found before gets those who have come since.
+    const known = new Set<string>()
+    for await (const { id } of lookup.peers.read(stop)) known.add(id)
+    const latest = this.#lookups.get(key)
+    const next = latest === undefined || latest === lookup ? this.#start(key) : latest
+    for await (const peer of next.peers.read(stop)) if (!known.has(peer.id)) yield peer
   }
 
   /** Ends all lookups, and every one that still comes. */
@@ -117,8 +128,12 @@ export class Finder {
 
   async #look(key: Key, { peers }: Lookup): Promise<void> {
     const seen = new Set([this.#ownId])
-    /** Announced by nodes that do not answer any more. */
+    /** Announced by nodes that do not answer any more. Should that be wrong, they are better than nobody. */
     const lost: Peer[] = []
+    const release = () => {
+      if (peers.length === 0) for (const peer of lost.splice(0)) peers.add(peer)
+    }
+    let cancel = (): void => undefined
     const look = async (realm: Realm) => {
       const topic = realm.topicOf(key)
       const take = (records: Parameters<Parameters<typeof walk>[2]>[0]) => {
@@ -126,15 +141,15 @@ export class Finder {
           const peer = realm.open(topic, record)
           if (peer === undefined || seen.has(peer.id)) continue
           seen.add(peer.id)
-          if (this.#contacts.map.isLost(peer)) lost.push(peer)
-          else peers.add(peer)
+          if (!this.#contacts.map.isLost(peer)) peers.add(peer)
+          else if (lost.push(peer) === 1) cancel = this.#clock.after(LOST_DELAY, release)
         }
       }
       await walk(this.#contacts, topic, take, this.#options, this.#clock)
     }
     await Promise.all(this.#realms.map(look))
-    // Should the others be wrong about them, that is better than nobody.
-    if (peers.length === 0) for (const peer of lost) peers.add(peer)
+    cancel()
+    release()
     peers.end()
   }
 }

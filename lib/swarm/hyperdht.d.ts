@@ -31,6 +31,8 @@ declare module 'hyperdht' {
     /** What the node stores for others, once it does: there is no other way to see how much that is. */
     readonly _persistent: { readonly records: StoredRecords } | null
     fullyBootstrapped(): Promise<void>
+    /** Answers a request of another node; made to be replaced. */
+    onrequest(request: { readonly from: Address & { readonly id: Uint8Array | null } }): boolean
     on(event: 'add-node', listener: (node: Address) => void): this
     request(request: DhtRequest, to: Address, options?: { retry?: boolean }): Promise<DhtResponse>
     lookup(

@@ -68,7 +68,15 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
       get records() {
         return dht._persistent?.records
       },
-      onNode: (listener) => dht.on('add-node', listener),
+      onNode(listener) {
+        dht.on('add-node', listener)
+        // That event tells of a node once; one that has been started again is to be noticed at its first request.
+        const answer = dht.onrequest.bind(dht)
+        dht.onrequest = (request) => {
+          if (request.from.id !== null) listener(request.from)
+          return answer(request)
+        }
+      },
       async destroy() {
         // Together: the swarm's server would first ask neighbours that may be gone to forget its address, for up to 5 s.
         await Promise.all([dht.destroy({ force: true }), swarm.destroy({ force: true })])

@@ -114,6 +114,12 @@ export class NetworkMap {
     this.#heard.set(name, node)
   }
 
+  /** Takes note of a node that has come by itself: even if it was lost, it is asked now. */
+  met(node: TableNode): void {
+    this.#lost.delete(nameOf(node))
+    this.heard(node)
+  }
+
   /** Takes note of an answer, of a node that stores records. */
   answered(node: TableNode, now: number): KnownNode | undefined {
     const name = nameOf(node)

@@ -1,3 +1,4 @@
+import type { NodeAddress } from './bootstrap.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Contacts } from './contacts.ts'
 import type { KnownNode } from './network-map.ts'
@@ -21,6 +22,8 @@ const INTERVAL = 10_000
 const RATE = 20
 const PARALLEL = 32
 
+/** Milliseconds between questions to a silent node that sends something all the same. */
+const GREETING = 500
 /** Parts of the key space of which the first nodes are asked: in 2^8 parts of 20 nodes each, 5,000 find room. */
 const PARTS = 8
 /** A part of the key space that has no more nodes than these is known to its own nodes, all of it. */
@@ -37,6 +40,8 @@ export class Scout {
   readonly #random: () => number
   readonly #options: Required<ScoutOptions>
   readonly #asked = new Set<TableNode>()
+  /** When nodes that were silent came by and were asked for it. */
+  readonly #greeted = new WeakMap<TableNode, number>()
   /** How many may be asked as a matter of routine by now. */
   #allowance = 1
   #queue: KnownNode[] = []
@@ -69,6 +74,23 @@ export class Scout {
       await Promise.all([...parts, ...next.map((node) => this.#ask(node))])
       next = map.takeHeard(this.#options.parallel)
     }
+  }
+
+  /**
+   * Takes note of a node that has sent something. Its address may be a lie, so that it is asked before it counts; a node that
+   * was silent, and may have been started again, at once.
+   */
+  met(address: NodeAddress): void {
+    const { map } = this.#contacts
+    const known = map.get(address)
+    if (known === undefined) {
+      map.met(this.#contacts.nodeAt(address))
+      return
+    }
+    const now = this.#clock.now()
+    if (known.strikes === 0 || now - (this.#greeted.get(known) ?? Number.NEGATIVE_INFINITY) < GREETING) return
+    this.#greeted.set(known, now)
+    void this.#ask(known)
   }
 
   close(): void {

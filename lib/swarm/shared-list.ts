@@ -8,6 +8,10 @@ export class SharedList<T> {
     return this.#items.length
   }
 
+  get ended(): boolean {
+    return this.#ended
+  }
+
   add(item: T): void {
     this.#items.push(item)
     this.#tell()

@@ -57,7 +57,7 @@ export interface SwarmNode {
   }
   /** What it stores for others, once it does. */
   readonly records: StoredRecords | undefined
-  /** Tells of nodes that have come by. */
+  /** Tells of nodes that have come by: whoever says to be at an address, which need not be true. */
   onNode(listener: (node: NodeAddress) => void): void
   destroy(): Promise<void>
 }
@@ -131,7 +131,7 @@ export class SwarmRouter implements Router {
       left: ({ host, port }) => log.debug('node lost', { host, port, nodes: map.others }),
       recovered: () => undefined,
     })
-    node.onNode((address) => map.heard(contacts.nodeAt(address)))
+    node.onNode((address) => this.#scout.met(address))
     node.meetings.on('connection', (connection) => this.#membership.take(connection))
     const check = () => {
       this.#checking ??= this.#check().finally(() => {

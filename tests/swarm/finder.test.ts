@@ -118,17 +118,26 @@ test('Finder makes one of the lookups of one key, and the abort of one does not 
 })
 
 test('Finder remembers hits and misses for their times, from the beginning of the lookup', async () => {
-  const { announce, clock, find, finder } = await finding(40, { hitTime: 1_500, missTime: 300 })
+  const { announce, clock, dht, find, finder } = await finding(40, { hitTime: 1_500, missTime: 300 })
   assert.deepEqual(await find(never, 100), [])
   await announce('a', door(11))
   assert.deepEqual(await find(never, 100), [])
   await clock.pass(150)
   assert.deepEqual(await find(never, 100), [11])
-  await announce('b', door(12))
+  const { requests } = dht.traffic
+  const first = await finder.find(KEY, never)[Symbol.asyncIterator]().next()
+  assert.equal(first.value?.port, 11)
+  assert.equal(dht.traffic.requests, requests)
+  assert.equal(finder.figures.lookups, 2)
+})
+
+test('Finder looks again for whoever wants more than it remembers', async () => {
+  const { announce, find, finder } = await finding(40)
+  await announce('a', door(11))
   assert.deepEqual(await find(never, 100), [11])
-  await clock.pass(1_300)
+  await announce('b', door(12))
   assert.deepEqual(await find(never, 100), [11, 12])
-  assert.equal(finder.figures.lookups, 3)
+  assert.equal(finder.figures.lookups, 2)
 })
 
 test('Finder waits for a dead node no longer than for late ones, and leaves it out when it is known to be lost', async () => {
