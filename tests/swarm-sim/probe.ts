@@ -7,7 +7,8 @@ interface Inside {
   readonly nodes: { readonly length: number }
   readonly _persistent: { readonly records: { readonly size: number } } | null
   readonly stats: { readonly requests: { total: number; retries: number; timeouts: number } }
-  readonly udx: { readonly packetsTransmitted?: number; readonly packetsReceived?: number }
+  /** The addon does not count what it sends at once, so only what it receives is of use. */
+  readonly udx: { readonly packetsReceived?: number }
 }
 
 /**
@@ -34,7 +35,6 @@ export function watchNodes(): (self: NodeAddress) => Omit<NodeUsage, 'node'> {
       requests: total,
       retries,
       timeouts,
-      sent: inside.udx.packetsTransmitted ?? 0,
       received: inside.udx.packetsReceived ?? 0,
     }
   }

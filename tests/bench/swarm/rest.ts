@@ -79,15 +79,17 @@ export async function runRest(plan: Plan): Promise<void> {
           digests === 0 ? '' : (share(index) - share(index - 1)).toFixed(2),
         ]),
       )
-      console.log('\nA node at rest, per second: packets of its UDP socket (DHT and connections), requests of its DHT')
+      console.log(
+        '\nA node at rest, per second: packets that its UDP socket receives (it sends as many), of the DHT and connections; requests of its DHT',
+      )
       printTable(
-        ['digests', 'packets sent', 'packets received', 'requests', 'records kept for others'],
+        ['digests', 'packets each way', 'requests', 'records kept for others'],
         nodes.map((_, index) => {
           const [one, two] = [before.nodes[index], after.nodes[index]]
-          const rate = (figure: 'sent' | 'received' | 'requests') =>
+          const rate = (figure: 'received' | 'requests') =>
             (((two?.[figure] ?? 0) - (one?.[figure] ?? 0)) / stretch).toFixed(1)
           const digests = index === 0 ? 0 : PACKET_DIGESTS
-          return [`${digests}`, rate('sent'), rate('received'), rate('requests'), `${two?.records}`]
+          return [`${digests}`, rate('received'), rate('requests'), `${two?.records}`]
         }),
       )
     } finally {
