@@ -13,6 +13,8 @@ export interface SimulationOptions {
   readonly digests: number
   /** Part of a node's digests (0 to 1) that others hold too. */
   readonly shared: number
+  /** Milliseconds for a node to announce all of them. */
+  readonly settleTimeout: number
   /** Lookups while nothing changes. */
   readonly lookups: number
   /** Single digests added and withdrawn again, in each of the two phases. */
@@ -74,7 +76,6 @@ export interface SimulationReport {
 
 /** How long one lookup may take: more than the bound of a mirror, since here many nodes share two cores. */
 const LOOKUP_TIMEOUT = 2_000
-const SETTLE_TIMEOUT = 120_000
 /** A new digest that is not found after this, or a withdrawn one that still is, is a failure. */
 const PROBE_TIMEOUT = 10_000
 /** Nodes that come up at the same time. */
@@ -129,7 +130,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   }
 }
 
-async function comeUp(swarm: SimulatedSwarm, { nodes }: SimulationOptions) {
+async function comeUp(swarm: SimulatedSwarm, { nodes, settleTimeout }: SimulationOptions) {
   const first = await swarm.join()
   const joined = [first, ...(await inParallel(nodes - 1, STARTING, () => swarm.join()))]
   const before = cpuOf(await swarm.usage())
@@ -137,7 +138,7 @@ async function comeUp(swarm: SimulatedSwarm, { nodes }: SimulationOptions) {
   const waiting = [...joined]
   await inParallel(joined.length, ANNOUNCING, async () => {
     const node = waiting.pop()
-    if (node !== undefined) await swarm.announce(node, SETTLE_TIMEOUT)
+    if (node !== undefined) await swarm.announce(node, settleTimeout)
   })
   const took = performance.now() - begin
   const announcements = joined.reduce((sum, node) => sum + countOf(node.content), 0)
@@ -161,7 +162,7 @@ async function stillPhase(swarm: SimulatedSwarm, { lookups, probes }: Simulation
 }
 
 async function churnPhase(swarm: SimulatedSwarm, options: SimulationOptions): Promise<SimulationReport['churn']> {
-  const { nodes, churn, churnSeconds, lookupRate, probes } = options
+  const { nodes, churn, churnSeconds, lookupRate, probes, settleTimeout } = options
   const end = performance.now() + churnSeconds * 1_000
   const recall = new RecallCount(swarm)
   const found: Probes = { findable: [], gone: [] }
@@ -173,7 +174,7 @@ async function churnPhase(swarm: SimulatedSwarm, options: SimulationOptions): Pr
     const complete = await swarm.stop(swarm.pick(swarm.settled), how)
     if (how === 'leave' && !complete) incomplete++
     const begin = performance.now()
-    await swarm.announce(await swarm.join(), SETTLE_TIMEOUT)
+    await swarm.announce(await swarm.join(), settleTimeout)
     settleTimes.push(performance.now() - begin)
   }
   await Promise.all([
