@@ -17,11 +17,13 @@ import { createContainerdStore } from './store/containerd.ts'
 import { LayoutError, openLayoutStore } from './store/layout.ts'
 import type { ContentStore } from './store/store.ts'
 import { NodeMemory } from './swarm/node-memory.ts'
+import type { Router } from './swarm/router.ts'
 import { LOOPBACK_SWARM_KEY } from './swarm/topic.ts'
 import { createCredentials } from './transfer/credentials.ts'
 import { PeerClient } from './transfer/peer-client.ts'
 import { createPeerContent } from './transfer/peer-content.ts'
 import { PeerHealth } from './transfer/peer-health.ts'
+import { RecentSources } from './transfer/recent-sources.ts'
 import { RACE_TIMEOUT } from './transfer/search.ts'
 import { createTlsIdentity } from './transfer/tls.ts'
 
@@ -85,9 +87,11 @@ async function start(
   const health = new PeerHealth()
   let peerListener: Listener | undefined
   let peerAddress: string | undefined
+  let swarmRouter: Router | undefined
   const metrics = createMetrics({
     peersAside: () => health.aside,
     peerDoorTransfers: () => peerListener?.running ?? 0,
+    swarm: () => swarmRouter?.figures && { nodes: swarmRouter.neighbours, ...swarmRouter.figures },
   })
   const swarmKeys = settings['swarm-key'] ?? ([LOOPBACK_SWARM_KEY] as const)
   const credentials = createCredentials(swarmKeys)
@@ -105,13 +109,14 @@ async function start(
   } = await openPeerPort(settings, { handler: peerDoor.fetch, swarmKeys, tls, liveness: health }, memory, log)
   peerListener = peer
   peerAddress = shown(advertised)
+  swarmRouter = router
   parts.defer(() => cut(peer))
   parts.defer(() => router.close())
   // A race knows better how long a peer is worth waiting for.
   const client = new PeerClient({ tls, headTimeout: RACE_TIMEOUT })
   parts.defer(() => client.close())
   const peers = createPeerContent(
-    { router, client, credentials, health, metrics, log },
+    { router, client, credentials, health, recent: new RecentSources(), metrics, log },
     {
       lookupTimeout: settings['lookup-timeout'],
       parallelPeers: settings['parallel-peers'],

@@ -5,6 +5,7 @@
  *   node tests/run.ts e2e [FILE ...]        what needs root, network namespaces and containerd; driven by Node. Without
  *                                           files: all with mirrors on Node, pulls and stops with mirrors on Deno and Bun too
  *   node tests/run.ts chaos [FILE ...]      pulls while nodes die, fall silent and break, and a soak; as e2e, and tcpdump
+ *   node tests/run.ts swarm                 a swarm of many nodes on loopback, with churn; driven by Node, no root
  */
 import { spawn } from 'node:child_process'
 import { globSync } from 'node:fs'
@@ -39,9 +40,15 @@ async function run([command, ...args]: readonly [string, ...string[]], environme
   })
 }
 
+/** Takes two cores for minutes, so it runs alone and once, with its nodes on Node and Bun. */
+const SIMULATION = 'tests/swarm-sim/simulation.test.ts'
+
 const [first, ...rest] = process.argv.slice(2)
 const results: { name: string; passed: boolean }[] = []
-if (first === 'e2e' || first === 'chaos') {
+if (first === 'swarm') {
+  console.log('\n== simulated swarm')
+  results.push({ name: 'simulated swarm', passed: await run(['node', '--test', SIMULATION]) })
+} else if (first === 'e2e' || first === 'chaos') {
   // One file at a time: each has a cluster of its own, and two cores.
   const e2e = async (name: string, files: readonly string[], environment = {}) => {
     console.log(`\n== ${name}: ${files.length} files`)
@@ -57,11 +64,11 @@ if (first === 'e2e' || first === 'chaos') {
   }
 } else {
   const names = first === undefined ? Object.keys(RUNNERS) : [first, ...rest]
-  const files = filesOf('tests/**/*.test.ts', ['e2e', 'chaos', 'bench'])
+  const files = filesOf('tests/**/*.test.ts', ['e2e', 'chaos', 'bench']).filter((file) => file !== SIMULATION)
   for (const name of names) {
     const runner = RUNNERS[name]
     if (runner === undefined)
-      throw new Error(`unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, e2e or chaos`)
+      throw new Error(`unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, e2e, chaos or swarm`)
     console.log(`\n== tests on ${name}: ${files.length} files`)
     results.push({ name, passed: await run(runner(files)) })
   }

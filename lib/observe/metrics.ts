@@ -11,6 +11,20 @@ const TRANSFER_BUCKETS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1200]
 export interface MetricSources {
   readonly peersAside?: () => number
   readonly peerDoorTransfers?: () => number
+  readonly swarm?: () => SwarmLook | undefined
+}
+
+/** What the swarm's router says of itself; see SwarmFigures in swarm/router.ts. */
+export interface SwarmLook {
+  readonly nodes: number
+  readonly keys: number
+  readonly waiting: number
+  /** Milliseconds. */
+  readonly lag: number
+  readonly requests: number
+  readonly silent: number
+  readonly records: number
+  readonly recordLimit: number
 }
 
 /** One metric, for people. */
@@ -22,7 +36,11 @@ export interface MetricDescription {
 }
 
 /** Everything that a mirror counts, in a registry of its own. */
-export function createMetrics({ peersAside = () => 0, peerDoorTransfers = () => 0 }: MetricSources = {}) {
+export function createMetrics({
+  peersAside = () => 0,
+  peerDoorTransfers = () => 0,
+  swarm = () => undefined,
+}: MetricSources = {}) {
   const registry = new Registry()
   const registers = [registry]
   const descriptions: MetricDescription[] = []
@@ -53,6 +71,14 @@ export function createMetrics({ peersAside = () => 0, peerDoorTransfers = () => 
 
   looked('peers_aside', 'Peers that are put aside at this moment.', peersAside)
   looked('peer_door_transfers', 'Requests of other nodes that are being answered at this moment.', peerDoorTransfers)
+  looked('swarm_nodes', 'Other nodes of the swarm that this one knows.', () => swarm()?.nodes ?? 0)
+  looked('swarm_keys', 'Keys that this node keeps announced.', () => swarm()?.keys ?? 0)
+  looked('swarm_keys_waiting', 'Keys whose announcement or withdrawal is not complete.', () => swarm()?.waiting ?? 0)
+  looked('swarm_refresh_lag_seconds', 'How late announcements are repeated.', () => (swarm()?.lag ?? 0) / 1000)
+  looked('swarm_records', 'Announcements that this node stores for others.', () => swarm()?.records ?? 0)
+  looked('swarm_record_limit', 'How many it stores before it loses some.', () => swarm()?.recordLimit ?? 0)
+  looked('swarm_requests', 'Requests to nodes of the swarm since the start.', () => swarm()?.requests ?? 0)
+  looked('swarm_requests_silent', 'Those of them without an answer in time.', () => swarm()?.silent ?? 0)
   return {
     requests: counter('requests_total', 'Requests answered, by where the content came from (none: there was none).', [
       'door',

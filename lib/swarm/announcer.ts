@@ -1,92 +1,118 @@
-import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
+import { type AnnouncerFigures, type AnnouncerOptions, type RecordSource, withDefaults } from './announcer-options.ts'
+import { type Clock, systemClock } from './clock.ts'
+import type { Contacts } from './contacts.ts'
+import { Courier } from './courier.ts'
+import { prefixDistance } from './distance.ts'
+import { Lanes } from './lanes.ts'
+import type { KnownNode } from './network-map.ts'
+import { Pending } from './pending.ts'
+import { Placement } from './placement.ts'
+import { Sweep } from './sweep.ts'
 
-/** What the announcer does to the swarm. Both may be repeated, and throw when no node could be reached. */
-export interface Announcements {
-  announce(key: Key): Promise<void>
-  unannounce(key: Key): Promise<void>
+export { type AnnouncerOptions, REPLICAS } from './announcer-options.ts'
+
+export interface AnnouncerDependencies {
+  readonly contacts: Contacts
+  readonly records: RecordSource
+  readonly clock?: Clock
+  readonly random?: () => number
 }
 
-export interface AnnouncerOptions {
-  /** How many announcements are under way at a time. 16 keep two cores busy (measured: 3.4 ms of CPU each). */
-  readonly concurrency?: number
-  /** Milliseconds after which an announcement is repeated, at the latest; less up to a fifth of it by chance. */
-  readonly refreshPeriod?: number
-  /** Milliseconds until an announcement that failed is tried again, at first and at most. */
-  readonly retryDelay?: readonly [first: number, most: number]
-  /** Milliseconds between looks for what is due. */
-  readonly tick?: number
-}
-
-/** Half of the age that DHT nodes keep a record at least: two thirds of `maxAge`, 20 minutes by default. */
-const REFRESH_PERIOD = (20 * 60_000 * 2) / 3 / 2
-const CONCURRENCY = 16
-const RETRY_DELAY = [1_000, 60_000] as const
-const TICK = 1_000
-/** Part of the period by which a refresh may come early, so that what was announced together drifts apart. */
-const JITTER = 0.2
-
-interface Entry {
-  /** Whether the key is to be announced, or its announcement to be taken back. */
-  wanted: boolean
-  busy: boolean
-  /** Whether what is wanted has reached the swarm since it last changed. */
-  done: boolean
-  /** When the next announcement is due, on the clock of `performance.now()`. */
-  due: number
-  failures: number
-}
+/** What was announced within this part of the period is not due yet when the sweep comes by. */
+const YOUNG = 0.1
+/** Placements that wait to be refreshed while the sweep goes on. */
+const MOST_WAITING = 200
 
 /**
- * Keeps a set of keys announced: new ones and withdrawals at once, the others again before they expire, those that failed
- * after a growing delay.
+ * Keeps a set of keys announced: each on the nodes closest to its topic, as the map knows them. New keys and withdrawals go
+ * at once, the others again before they expire, evenly; when a node joins or is lost, what concerns it.
  */
 export class Announcer {
-  readonly #swarm: Announcements
-  readonly #log: Logger
-  readonly #options: Required<AnnouncerOptions>
-  readonly #entries = new Map<Key, Entry>()
-  /** Keys that wait for a place, in the order in which they get one: withdrawals and new keys before refreshes. */
-  readonly #urgent = new Set<Key>()
-  readonly #refresh = new Set<Key>()
-  readonly #timer: ReturnType<typeof setInterval>
-  #running = 0
+  readonly #contacts: Contacts
+  readonly #records: RecordSource
+  readonly #clock: Clock
+  readonly #options: ReturnType<typeof withDefaults>
+  readonly #placements = new Map<Key, Placement>()
+  /** Those that have not reached yet what is wanted of them. */
+  readonly #unsettled = new Pending<Placement>()
+  /** Deleted since the sweep went on. */
+  readonly #gone = new Set<Placement>()
+  /** What waits for a node that did not answer last time. */
+  readonly #parked = new Map<KnownNode, Set<Placement>>()
+  readonly #lanes = new Lanes()
+  readonly #sweep: Sweep
+  readonly #courier: Courier
+  #refreshed = 0
   #closed = false
-  #waiters: (() => void)[] = []
+  #cancel: () => void
 
-  constructor(swarm: Announcements, log: Logger, options: AnnouncerOptions = {}) {
-    this.#swarm = swarm
-    this.#log = log
-    this.#options = {
-      concurrency: options.concurrency ?? CONCURRENCY,
-      refreshPeriod: options.refreshPeriod ?? REFRESH_PERIOD,
-      retryDelay: options.retryDelay ?? RETRY_DELAY,
-      tick: options.tick ?? TICK,
-    }
-    this.#timer = setInterval(() => this.#queueDue(), this.#options.tick)
+  constructor(
+    { contacts, records, clock = systemClock, random = Math.random }: AnnouncerDependencies,
+    options: AnnouncerOptions = {},
+  ) {
+    this.#contacts = contacts
+    this.#records = records
+    this.#clock = clock
+    this.#options = withDefaults(options)
+    this.#sweep = new Sweep(this.#options.refreshPeriod, clock.now(), random)
+    this.#courier = new Courier(
+      { contacts, records, lanes: this.#lanes, clock, work: (placement) => this.#work(placement) },
+      options,
+    )
+    contacts.map.listen({
+      joined: (node) => this.#joined(node),
+      left: (node) => this.#left(node),
+      recovered: (node) => this.#unpark(node),
+    })
+    this.#cancel = clock.after(this.#options.tick, () => this.#tick())
   }
 
   /** How many keys are kept announced. */
   get size(): number {
     let size = 0
-    for (const entry of this.#entries.values()) if (entry.wanted) size++
+    for (const { wanted } of this.#placements.values()) if (wanted) size++
     return size
   }
 
+  get figures(): AnnouncerFigures {
+    const lag = Math.max(this.#sweep.lag(this.#clock.now()) - this.#options.tick, 0)
+    return { keys: this.size, waiting: this.#unsettled.size, refreshed: this.#refreshed, lag, ...this.#courier.counts }
+  }
+
   advertise(keys: Iterable<Key>): void {
-    for (const key of keys) this.#want(key, true)
-    this.#fill()
+    if (this.#closed) return
+    const now = this.#clock.now()
+    const fresh: Placement[] = []
+    const added: Placement[] = []
+    for (const key of keys) {
+      let placement = this.#placements.get(key)
+      if (placement?.wanted) continue
+      if (placement === undefined) {
+        placement = new Placement(key, this.#records.topicOf(key), now)
+        this.#placements.set(key, placement)
+        added.push(placement)
+      }
+      placement.wanted = true
+      placement.since = now
+      this.#unsettled.add(placement)
+      fresh.push(placement)
+    }
+    // In the order of the key space, so that few tokens are needed at a time.
+    for (const placement of fresh.sort((a, b) => b.prefix - a.prefix)) this.#lanes.move(placement, 'fresh')
+    this.#sweep.add(added)
+    this.#courier.go()
   }
 
   withdraw(keys: Iterable<Key>): void {
-    for (const key of keys) if (this.#entries.has(key)) this.#want(key, false)
-    this.#fill()
-  }
-
-  /** Announces everything again, as places allow: the network around the topics has changed. */
-  refreshAll(): void {
-    for (const [key, entry] of this.#entries) if (entry.wanted && !entry.busy) this.#refresh.add(key)
-    this.#fill()
+    for (const key of keys) {
+      const placement = this.#placements.get(key)
+      if (placement?.wanted !== true) continue
+      placement.wanted = false
+      this.#unsettled.add(placement)
+      this.#lanes.move(placement, 'withdrawals')
+    }
+    this.#courier.go()
   }
 
   /**
@@ -95,127 +121,127 @@ export class Announcer {
    * @throws the signal's reason if it aborts first
    */
   async settled(signal: AbortSignal): Promise<void> {
-    while (this.#unsettled()) {
-      signal.throwIfAborted()
-      await new Promise<void>((resolve, reject) => {
-        const aborted = () => reject(signal.reason)
-        signal.addEventListener('abort', aborted, { once: true })
-        this.#waiters.push(() => {
-          signal.removeEventListener('abort', aborted)
-          resolve()
-        })
-      })
-    }
+    await this.#unsettled.empty(signal)
   }
 
-  /** Forgets all keys; announcements that are under way may still finish, but nothing new begins. */
+  /** Forgets all keys; requests that are under way may still arrive, but nothing new begins. */
   close(): void {
     this.#closed = true
-    clearInterval(this.#timer)
-    this.#urgent.clear()
-    this.#refresh.clear()
-    this.#entries.clear()
-    this.#wake()
+    this.#cancel()
+    this.#courier.close()
+    this.#placements.clear()
+    this.#unsettled.clear()
+    this.#parked.clear()
   }
 
-  #unsettled(): boolean {
-    for (const entry of this.#entries.values()) if (!entry.done) return true
-    return false
-  }
-
-  #want(key: Key, wanted: boolean): void {
-    if (this.#closed) return
-    const entry = this.#entries.get(key)
-    if (entry?.wanted === wanted) return
-    if (entry === undefined) this.#entries.set(key, { wanted, busy: false, done: false, due: 0, failures: 0 })
-    else Object.assign(entry, { wanted, done: false, failures: 0 })
-    this.#refresh.delete(key)
-    if (entry?.busy !== true) this.#urgent.add(key)
-  }
-
-  #queueDue(): void {
-    const now = performance.now()
-    for (const [key, entry] of this.#entries) {
-      if (entry.busy || entry.due > now || this.#urgent.has(key)) continue
-      if (entry.done) this.#refresh.add(key)
-      else this.#urgent.add(key)
+  #tick(): void {
+    const now = this.#clock.now()
+    const { refreshPeriod, recordLife, tick } = this.#options
+    if (this.#gone.size > 0) this.#sweep.remove(this.#gone)
+    this.#gone.clear()
+    for (const placement of this.#sweep.advance(now, MOST_WAITING - this.#lanes.waiting('refresh'))) {
+      if (!placement.wanted) continue
+      this.#refreshed++
+      placement.expire(now - recordLife)
+      if (now - placement.since < YOUNG * refreshPeriod) continue
+      placement.since = now
+      this.#lanes.add(placement, 'refresh')
     }
-    this.#fill()
+    this.#courier.go()
+    this.#cancel = this.#clock.after(tick, () => this.#tick())
   }
 
-  #fill(): void {
-    while (this.#running < this.#options.concurrency) {
-      const key = this.#take()
-      if (key === undefined) return
-      this.#running++
-      // #run handles its own failures: nothing that it awaits can reject it.
-      void this.#run(key).finally(() => {
-        this.#running--
-        this.#fill()
-        this.#wake()
+  /**
+   * Sends what is to be sent of one placement.
+   *
+   * @returns how many requests that makes
+   */
+  #work(placement: Placement): number {
+    if (this.#closed) return 0
+    const nodes = placement.wanted ? this.#missing(placement) : placement.remaining()
+    let sent = 0
+    for (const node of nodes) {
+      if (node.strikes > 0) {
+        this.#park(placement, node)
+        continue
+      }
+      sent++
+      void this.#courier.send(placement, node, placement.wanted ? 'store' : 'remove').then((isDone) => {
+        this.#landed(placement, node, isDone)
       })
     }
+    if (sent === 0) this.#settle(placement)
+    return sent
   }
 
-  /** The next key to work on; never one that is under way, whose end decides what it needs after that. */
-  #take(): Key | undefined {
-    for (const queue of [this.#urgent, this.#refresh]) {
-      for (const key of queue) {
-        this.#urgent.delete(key)
-        this.#refresh.delete(key)
-        if (this.#entries.get(key)?.busy === false) return key
-      }
-    }
-    return undefined
+  #missing(placement: Placement): KnownNode[] {
+    const targets = this.#contacts.map.closest(placement.topic, this.#options.replicas)
+    const farthest = targets.at(-1)
+    const isFull = farthest !== undefined && targets.length === this.#options.replicas
+    placement.reach = isFull ? prefixDistance(farthest.prefix, placement.prefix) : 0xff_ff_ff_ff
+    return placement.missing(targets)
   }
 
-  async #run(key: Key): Promise<void> {
-    const entry = this.#entries.get(key)
-    if (entry === undefined) return
-    const { wanted } = entry
-    entry.busy = true
-    try {
-      await (wanted ? this.#swarm.announce(key) : this.#swarm.unannounce(key))
-      this.#succeeded(key, entry, wanted)
-    } catch (error) {
-      this.#failed(key, entry, wanted, error)
-    } finally {
-      entry.busy = false
-    }
-  }
-
-  #succeeded(key: Key, entry: Entry, announced: boolean): void {
+  #landed(placement: Placement, node: KnownNode, isDone: boolean): void {
     if (this.#closed) return
-    if (entry.wanted !== announced) {
-      this.#urgent.add(key)
-      return
-    }
-    if (!announced) {
-      this.#entries.delete(key)
-      return
-    }
-    entry.done = true
-    entry.failures = 0
-    entry.due = performance.now() + this.#options.refreshPeriod * (1 - Math.random() * JITTER)
+    // A node that was lost meanwhile holds nothing any more.
+    if (this.#contacts.map.get(node) !== node) placement.dropped(node)
+    const isOpen = placement.wanted ? !isDone : placement.remaining().length > 0
+    if (isOpen) this.#queue(placement)
+    else if (!placement.isFlying) this.#review(placement)
   }
 
-  #failed(key: Key, entry: Entry, announced: boolean, error: unknown): void {
-    if (this.#closed) return
-    entry.done = false
-    const changed = entry.wanted !== announced
-    // What is wanted by now has not failed yet.
-    if (changed) this.#urgent.add(key)
-    else {
-      const [first, most] = this.#options.retryDelay
-      entry.due = performance.now() + Math.min(first * 2 ** entry.failures, most)
-      entry.failures++
-    }
-    this.#log.warn('announcement failed', { key, withdraw: !announced, failures: entry.failures, error })
+  /** Once nothing is under way: whether that was all. */
+  #review(placement: Placement): void {
+    const left = placement.wanted ? this.#missing(placement) : placement.remaining()
+    if (left.length > 0) this.#queue(placement)
+    else this.#settle(placement)
   }
 
-  #wake(): void {
-    const waiters = this.#waiters
-    this.#waiters = []
-    for (const wake of waiters) wake()
+  #queue(placement: Placement): void {
+    const lane = !placement.wanted ? 'withdrawals' : this.#unsettled.has(placement) ? 'fresh' : 'repair'
+    this.#lanes.add(placement, lane)
+    this.#courier.go()
+  }
+
+  #settle(placement: Placement): void {
+    if (placement.isFlying) return
+    if (placement.wanted && !placement.isHeld) return
+    if (!placement.wanted) {
+      if (placement.holders.length > 0) return
+      this.#placements.delete(placement.key)
+      this.#lanes.remove(placement)
+      this.#gone.add(placement)
+    }
+    this.#unsettled.delete(placement)
+  }
+
+  /** It concerns those keys that have it among their closest nodes now. */
+  #joined(node: KnownNode): void {
+    for (const placement of this.#placements.values()) {
+      if (!placement.wanted || prefixDistance(placement.prefix, node.prefix) > placement.reach) continue
+      this.#lanes.add(placement, this.#unsettled.has(placement) ? 'fresh' : 'repair')
+    }
+    this.#courier.go()
+  }
+
+  /** What it held is needed elsewhere. */
+  #left(node: KnownNode): void {
+    this.#parked.delete(node)
+    for (const placement of this.#placements.values()) {
+      if (placement.dropped(node)) this.#queue(placement)
+    }
+  }
+
+  #park(placement: Placement, node: KnownNode): void {
+    const waiting = this.#parked.get(node)
+    if (waiting === undefined) this.#parked.set(node, new Set([placement]))
+    else waiting.add(placement)
+  }
+
+  #unpark(node: KnownNode): void {
+    const waiting = this.#parked.get(node)
+    this.#parked.delete(node)
+    for (const placement of waiting ?? []) this.#queue(placement)
   }
 }

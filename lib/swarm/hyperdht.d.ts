@@ -1,17 +1,14 @@
-// What lib/swarm/hyperswarm.ts uses of packages that ship no types.
+// What lib/swarm/hyperswarm.ts, and tests in the place of a stranger, use of packages that ship no types.
 
 declare module 'hyperdht' {
   import type { EventEmitter } from 'node:events'
-  import type { Readable } from 'node:stream'
-  import type { KeyPair, TopicQueryOptions, TopicReply } from './directory.ts'
+  import type { DhtRequest, DhtResponse, KeyPair } from './dht-table.ts'
+  import type { StoredRecords } from './records.ts'
+  import type { TopicRecord } from './table.ts'
 
   export interface Address {
     readonly host: string
     readonly port: number
-  }
-  export interface Query<T> extends Readable, AsyncIterable<T> {
-    finished(): Promise<void>
-    readonly closestNodes: readonly Address[]
   }
   export interface Options {
     readonly host?: string
@@ -23,33 +20,46 @@ declare module 'hyperdht' {
     readonly maxWindow?: number
     readonly udx?: unknown
   }
+  export interface Query<T> extends AsyncIterable<T> {
+    finished(): Promise<void>
+  }
   export default class HyperDHT extends EventEmitter {
     static bootstrapper(port: number, host: string, options?: Options): HyperDHT
     static keyPair(seed?: Uint8Array): KeyPair
-    bootstrapNodes: readonly Address[]
-    readonly destroyed: boolean
+    static hash(bytes: Uint8Array): Uint8Array
     readonly io: { readonly networkInterfaces: { destroy(): Promise<void> } }
+    /** What the node stores for others, once it does: there is no other way to see how much that is. */
+    readonly _persistent: { readonly records: StoredRecords } | null
     fullyBootstrapped(): Promise<void>
-    address(): Address | null
-    toArray(options?: { limit?: number }): Address[]
-    ping(to: Address, options?: { retry?: boolean }): Promise<unknown>
-    findNode(target: Uint8Array, options?: TopicQueryOptions): Query<unknown>
-    lookup(topic: Uint8Array, options?: TopicQueryOptions): Query<TopicReply>
+    /** Answers a request of another node; made to be replaced. */
+    onrequest(request: { readonly from: Address & { readonly id: Uint8Array | null } }): boolean
+    on(event: 'add-node', listener: (node: Address) => void): this
+    request(request: DhtRequest, to: Address, options?: { retry?: boolean }): Promise<DhtResponse>
+    lookup(
+      topic: Uint8Array,
+      options?: { nodes?: readonly Address[] },
+    ): Query<{ readonly peers: readonly TopicRecord[] }>
     announce(
       topic: Uint8Array,
       keyPair: KeyPair,
       relays: readonly Address[],
-      options?: TopicQueryOptions,
-    ): Query<TopicReply>
-    unannounce(topic: Uint8Array, keyPair: KeyPair, options?: TopicQueryOptions): Promise<void>
+      options?: { nodes?: readonly Address[] },
+    ): Query<unknown>
     destroy(options?: { force?: boolean }): Promise<void>
   }
+}
+
+declare module 'hyperdht/lib/persistent.js' {
+  import type { Sign } from './dht-table.ts'
+
+  const Persistent: { readonly signAnnounce: Sign; readonly signUnannounce: Sign }
+  export default Persistent
 }
 
 declare module 'hyperswarm' {
   import type { EventEmitter } from 'node:events'
   import type HyperDHT from 'hyperdht'
-  import type { KeyPair } from './directory.ts'
+  import type { KeyPair } from './dht-table.ts'
   import type { SwarmConnection } from './membership.ts'
 
   export default class Hyperswarm extends EventEmitter {

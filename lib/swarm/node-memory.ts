@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { hkdfSync, randomBytes } from 'node:crypto'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { isIPv4 } from 'node:net'
 import { join } from 'node:path'
@@ -41,6 +41,14 @@ export class NodeMemory {
     const seed = identity === undefined ? randomBytes(32) : Buffer.from(identity.seed, 'hex')
     if (identity === undefined) await writeDocument(join(dir, IDENTITY_FILE), { seed: seed.toString('hex') })
     return new NodeMemory(dir, log, new Uint8Array(seed), nodes ?? [])
+  }
+
+  /**
+   * The seed of the node's identity at an address. A node that has moved is another one: what it announced at its former
+   * address is still found there for a while, and records of one identity do not replace each other.
+   */
+  seedAt({ host, port }: NodeAddress): Uint8Array {
+    return new Uint8Array(hkdfSync('sha256', this.seed, '', `swarmirror/identity/1 ${host}:${port}`, 32))
   }
 
   /** The nodes known last. */

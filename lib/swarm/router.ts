@@ -15,6 +15,29 @@ export function addressOf({ host, port }: Peer): string {
   return `${host}:${port}`
 }
 
+/** What a router counts, for metrics. Times are in milliseconds; what has been done so far only grows. */
+export interface SwarmFigures {
+  /** Keys that are kept announced, and those whose announcement or withdrawal is not complete. */
+  readonly keys: number
+  readonly waiting: number
+  /** Keys announced again so far, and by how much that is late now. */
+  readonly refreshed: number
+  readonly lag: number
+  /** Records stored and removed at nodes so far, and requests of that kind that were lost. */
+  readonly stored: number
+  readonly removed: number
+  readonly lost: number
+  /** Lookups run so far, and those that were answered by another one of the same key. */
+  readonly lookups: number
+  readonly shared: number
+  /** Requests to other nodes so far, and those without an answer in time. */
+  readonly requests: number
+  readonly silent: number
+  /** Records that this node stores for others, and how many it may. */
+  readonly records: number
+  readonly recordLimit: number
+}
+
 /** Who has what. One implementation on Hyperswarm, one in memory for tests, one suite for both. */
 export interface Router {
   /** Whether lookups work: the node has joined, or has found itself to be the first. */
@@ -22,6 +45,9 @@ export interface Router {
 
   /** How many other nodes of the swarm this node knows; 0 means that it is alone. */
   readonly neighbours: number
+
+  /** What it has counted; a router that does nothing worth counting has none. */
+  readonly figures?: SwarmFigures
 
   /**
    * Peers that announced the key, each once, the closest answers first, this node left out. Ends when everybody asked has

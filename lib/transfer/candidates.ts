@@ -26,17 +26,25 @@ export class Candidates {
   readonly #stop = new AbortController()
   /** Addresses. */
   readonly #given = new Set<string>()
-  #known: Peer[] = []
+  #known: Peer[]
   #ended = false
   #news = Promise.withResolvers<void>()
 
   /**
    * @param lookupTimeout milliseconds for which peers are looked for
    * @param suits whether a peer may be asked for this key at all; looked at when it is its turn
+   * @param likely peers that are worth asking before the lookup has found any
    */
-  constructor(dependencies: CandidatesDependencies, key: Key, lookupTimeout: number, suits: (peer: Peer) => boolean) {
+  constructor(
+    dependencies: CandidatesDependencies,
+    key: Key,
+    lookupTimeout: number,
+    suits: (peer: Peer) => boolean,
+    likely: readonly Peer[] = [],
+  ) {
     this.#health = dependencies.health
     this.#suits = suits
+    this.#known = [...likely]
     // Never rejects: a lookup that fails is logged and over.
     void this.#collect(dependencies, key, lookupTimeout)
   }

@@ -12,12 +12,15 @@ import type { PeerClient } from './peer-client.ts'
 import { PeerError } from './peer-error.ts'
 import type { PeerHealth } from './peer-health.ts'
 import { race, type Winner } from './race.ts'
+import type { RecentSources } from './recent-sources.ts'
 
 export interface SearchDependencies {
   readonly router: Router
   readonly client: PeerClient
   readonly credentials: PeerCredentials
   readonly health: PeerHealth
+  /** Peers that are asked without waiting for a lookup, which runs beside; without it, none are. */
+  readonly recent?: RecentSources
   readonly metrics: Metrics
   readonly log: Logger
   readonly clock?: Clock
@@ -98,7 +101,7 @@ export class Search {
   }
 
   #lookup(): Candidates {
-    const { health, metrics } = this.#dependencies
+    const { health, metrics, recent } = this.#dependencies
     const digest = digestOf(this.#target)
     const onLookup = (ms: number, wasFound: boolean) => {
       const found = String(wasFound)
@@ -110,6 +113,7 @@ export class Search {
       targetKey(this.#target),
       this.#options.lookupTimeout,
       (peer) => !this.#avoided.has(addressOf(peer)) && (digest === undefined || !health.isWrong(peer, digest)),
+      recent?.of(this.#target),
     )
   }
 
@@ -155,7 +159,7 @@ export class Search {
 
   /** What the peer has, if it has it. Failures go into the peer's record and the log. */
   async #ask(peer: Peer, request: PeerRequest, signal: AbortSignal): Promise<PeerHead | undefined> {
-    const { client, credentials, health, metrics, log } = this.#dependencies
+    const { client, credentials, health, recent, metrics, log } = this.#dependencies
     const key = targetKey(request.target)
     const startedAt = this.#clock.now()
     this.#attempts++
@@ -170,7 +174,10 @@ export class Search {
       health.answered(peer, this.#clock.now() - startedAt)
       health.proven(peer)
       metrics.peerRequests.inc({ outcome: answer.kind })
-      if (answer.kind === 'content') return { ...answer, body: heard(answer.body, () => health.heard(peer)) }
+      if (answer.kind === 'content') {
+        recent?.served(request.target, peer)
+        return { ...answer, body: heard(answer.body, () => health.heard(peer)) }
+      }
       if (answer.kind === 'unsatisfiable') return answer
       log.debug('peer has it not', { key, peer })
       return undefined

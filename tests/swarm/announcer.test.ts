@@ -1,308 +1,321 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { silentLogger } from '../../lib/observe/log.ts'
 import type { Key } from '../../lib/oci/key.ts'
 import { Announcer, type AnnouncerOptions } from '../../lib/swarm/announcer.ts'
+import { Contacts } from '../../lib/swarm/contacts.ts'
+import { NetworkMap } from '../../lib/swarm/network-map.ts'
+import { Scout } from '../../lib/swarm/scout.ts'
 import { never } from '../fixtures/layout.ts'
-import { createLogRecorder } from '../fixtures/log.ts'
-import { waitFor, within } from '../fixtures/wait.ts'
+import { ManualClock } from '../fixtures/manual-clock.ts'
+import { hex, LATENCY, SimulatedDht, seeded } from './simulated-dht.ts'
 
+const OWNER = new Uint8Array(32).fill(9)
+const SELF = 1
 const key = (name: string | number): Key => `${name}` as Key
-const keys = (...names: (string | number)[]): Key[] => names.map(key)
+const keys = (count: number): Key[] => Array.from({ length: count }, (_, index) => key(index))
+const topicOf = (of: Key): Uint8Array => createHash('sha256').update(of).digest()
+/** So much that the budget never holds anything up. */
+const PLENTY = { cpuShare: 1 }
 
-/** Periods that never come about in a test. */
-const CALM: AnnouncerOptions = { refreshPeriod: 3_600_000, retryDelay: [3_600_000, 3_600_000], tick: 10 }
-
-interface Operation {
-  readonly kind: 'announce' | 'unannounce'
-  readonly key: Key
-  finish(): void
-  fail(error: Error): void
-}
-
-/** A swarm whose operations end when the test says so, or by themselves as `answer` says. */
-function recordedSwarm(answer?: (operation: Operation) => void) {
-  const operations: Operation[] = []
-  const announced = new Set<Key>()
-  const running = new Map<Key, number>()
-  const problems: string[] = []
-  const start = (kind: Operation['kind']) => (operated: Key) => {
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    const count = (running.get(operated) ?? 0) + 1
-    running.set(operated, count)
-    if (count > 1) problems.push(`${count} operations at once on ${operated}`)
-    const end = () => running.set(operated, (running.get(operated) ?? 0) - 1)
-    const operation: Operation = {
-      kind,
-      key: operated,
-      finish() {
-        end()
-        if (kind === 'announce') announced.add(operated)
-        else announced.delete(operated)
-        resolve()
-      },
-      fail(error) {
-        end()
-        reject(error)
-      },
-    }
-    operations.push(operation)
-    answer?.(operation)
-    return promise
-  }
+/** A node among `others` in a simulated DHT, with all of them in its map. */
+async function simulation(others: number, options: AnnouncerOptions = {}, seed = 1) {
+  const clock = new ManualClock()
+  const random = seeded(seed)
+  const dht = new SimulatedDht(clock, random)
+  const self = dht.start(SELF)
+  for (let port = 2; port < others + 2; port++) dht.start(port)
+  const map = new NetworkMap(self)
+  const contacts = new Contacts({ table: dht.table(OWNER), map, clock })
+  const scout = new Scout(contacts, {}, clock)
+  const records = { topicOf, relaysOf: () => [self] }
+  const announcer = new Announcer({ contacts, records, clock, random }, { ...PLENTY, ...options })
+  const explored = scout.explore([self], never)
+  await clock.pass(1_000)
+  await explored
+  const replicas = options.replicas ?? 8
   return {
-    operations,
-    announced,
-    problems,
-    told: () => operations.map((operation) => `${operation.kind} ${operation.key}`),
-    announcements: { announce: start('announce'), unannounce: start('unannounce') },
+    clock,
+    dht,
+    map,
+    announcer,
+    /** Where a key is. */
+    holders: (of: Key) => dht.holders(topicOf(of), hex(OWNER)),
+    /** Where it has to be. */
+    closest: (of: Key) => dht.closest(topicOf(of), replicas).map(({ port }) => port),
+    isSettled: () => announcer.figures.waiting === 0,
+    close() {
+      announcer.close()
+      scout.close()
+    },
   }
 }
 
-/** Ends every operation well, a turn later. */
-const atOnce = (operation: Operation) => setImmediate(() => operation.finish())
+type Simulation = Awaited<ReturnType<typeof simulation>>
 
-async function withAnnouncer(
-  swarm: ReturnType<typeof recordedSwarm>,
+async function simulated(
+  others: number,
   options: AnnouncerOptions,
-  use: (announcer: Announcer) => Promise<void>,
+  use: (simulation: Simulation) => Promise<void>,
 ): Promise<void> {
-  const announcer = new Announcer(swarm.announcements, silentLogger, { ...CALM, ...options })
+  const made = await simulation(others, options)
   try {
-    await use(announcer)
-    assert.deepEqual(swarm.problems, [])
+    await use(made)
   } finally {
-    announcer.close()
+    made.close()
   }
 }
 
-test('Announcer announces new keys at once, each once, and withdraws what is withdrawn', async () => {
-  const swarm = recordedSwarm(atOnce)
-  await withAnnouncer(swarm, {}, async (announcer) => {
-    announcer.advertise(keys('a', 'b'))
-    announcer.advertise(keys('b', 'c'))
-    assert.equal(announcer.size, 3)
-    await announcer.settled(never)
-    assert.deepEqual(swarm.told(), ['announce a', 'announce b', 'announce c'])
-    announcer.withdraw(keys('b', 'unknown'))
-    await announcer.settled(never)
-    assert.deepEqual(swarm.told().slice(3), ['unannounce b'])
-    assert.deepEqual([...swarm.announced], keys('a', 'c'))
-    assert.equal(announcer.size, 2)
-  })
-})
-
-test('Announcer has no more operations under way than it may', async () => {
-  const swarm = recordedSwarm()
-  await withAnnouncer(swarm, { concurrency: 3 }, async (announcer) => {
-    announcer.advertise(keys(1, 2, 3, 4, 5))
-    assert.equal(swarm.operations.length, 3)
-    swarm.operations[1]?.finish()
-    await waitFor('the fourth begins', () => swarm.operations.length === 4)
-    assert.equal(swarm.operations[3]?.key, key(4))
-  })
-})
-
-test('Announcer does withdrawals and new keys before refreshes', async () => {
-  const swarm = recordedSwarm()
-  await withAnnouncer(swarm, { concurrency: 1 }, async (announcer) => {
-    announcer.advertise(keys('old', 'older'))
-    swarm.operations[0]?.finish()
-    await waitFor('the second begins', () => swarm.operations.length === 2)
-    swarm.operations[1]?.finish()
-    await announcer.settled(never)
-    announcer.refreshAll()
-    announcer.advertise(keys('new'))
-    announcer.withdraw(keys('older'))
-    for (let at = 2; at < 5; at++) {
-      await waitFor('the next begins', () => swarm.operations.length > at)
-      swarm.operations[at]?.finish()
-    }
-    await announcer.settled(never)
-    assert.deepEqual(swarm.told().slice(2), ['announce old', 'announce new', 'unannounce older'])
-  })
-})
-
-test('Announcer takes back a key that is withdrawn while its announcement is under way, and only then', async () => {
-  const swarm = recordedSwarm()
-  await withAnnouncer(swarm, {}, async (announcer) => {
-    announcer.advertise(keys('a'))
-    announcer.withdraw(keys('a'))
-    assert.equal(announcer.size, 0)
-    assert.deepEqual(swarm.told(), ['announce a'])
-    swarm.operations[0]?.finish()
-    await waitFor('it is taken back', () => swarm.operations.length === 2)
-    assert.deepEqual(swarm.told(), ['announce a', 'unannounce a'])
-    swarm.operations[1]?.finish()
-    await announcer.settled(never)
-    assert.equal(swarm.announced.size, 0)
-  })
-})
-
-test('Announcer takes back at once a key whose announcement fails after it was withdrawn', async () => {
-  const swarm = recordedSwarm()
-  await withAnnouncer(swarm, {}, async (announcer) => {
-    announcer.advertise(keys('a'))
-    announcer.withdraw(keys('a'))
-    // Some nodes may have heard of it all the same.
-    swarm.operations[0]?.fail(new Error('timeout'))
-    await waitFor('it is taken back', () => swarm.operations.length === 2)
-    assert.equal(swarm.operations[1]?.kind, 'unannounce')
-  })
-})
-
-test('Announcer announces again a key that comes back while its withdrawal is under way', async () => {
-  const swarm = recordedSwarm()
-  await withAnnouncer(swarm, {}, async (announcer) => {
-    announcer.advertise(keys('a'))
-    swarm.operations[0]?.finish()
-    await announcer.settled(never)
-    announcer.withdraw(keys('a'))
-    announcer.advertise(keys('a'))
-    swarm.operations[1]?.finish()
-    await waitFor('it is announced again', () => swarm.operations.length === 3)
-    assert.deepEqual(swarm.told(), ['announce a', 'unannounce a', 'announce a'])
-  })
-})
-
-test('Announcer refreshAll never has two operations on one key at a time', async () => {
-  const swarm = recordedSwarm()
-  await withAnnouncer(swarm, { concurrency: 4 }, async (announcer) => {
-    announcer.advertise(keys('a', 'b', 'c', 'd', 'waiting'))
-    announcer.refreshAll()
-    announcer.refreshAll()
-    assert.equal(swarm.operations.length, 4)
-    for (let at = 0; at < 5; at++) {
-      await waitFor('the next begins', () => swarm.operations.length > at)
-      swarm.operations[at]?.finish()
-    }
-    await announcer.settled(never)
-    assert.equal(swarm.operations.length, 5)
-    announcer.refreshAll()
-    await waitFor('all are announced again', () => swarm.operations.length === 9)
-  })
-})
-
-test('Announcer repeats an announcement before it expires, again and again', async () => {
-  const swarm = recordedSwarm(atOnce)
-  await withAnnouncer(swarm, { refreshPeriod: 50 }, async (announcer) => {
-    announcer.advertise(keys('a', 'b'))
-    await waitFor('three rounds', () =>
-      ['a', 'b'].every((name) => swarm.told().filter((t) => t.endsWith(name)).length >= 3),
+/** Fails unless each of these is on all of its closest living nodes. */
+function assertPlaced({ holders, closest }: Simulation, announced: readonly Key[]): void {
+  for (const of of announced) {
+    const held = new Set(holders(of))
+    assert.deepEqual(
+      closest(of).filter((port) => !held.has(port)),
+      [],
+      `${of} is missing`,
     )
-    assert.deepEqual(new Set(swarm.told()), new Set(['announce a', 'announce b']))
-    announcer.withdraw(keys('a'))
-    await announcer.settled(never)
-    const before = swarm.told().filter((told) => told === 'announce a').length
-    await waitFor('b goes on', () => swarm.told().lastIndexOf('announce b') > swarm.told().indexOf('unannounce a') + 2)
-    assert.equal(swarm.told().filter((told) => told === 'announce a').length, before)
+  }
+}
+
+test('Announcer stores each key on the nodes closest to its topic, and on no others', async () => {
+  await simulated(40, {}, async (simulation) => {
+    const { announcer, clock, holders, closest } = simulation
+    announcer.advertise(keys(200))
+    announcer.advertise(keys(10))
+    assert.equal(announcer.size, 200)
+    await clock.pass(2_000)
+    for (const of of keys(200))
+      assert.deepEqual(
+        holders(of),
+        closest(of).sort((a, b) => a - b),
+      )
+    assert.equal(announcer.figures.waiting, 0)
+    assert.equal(announcer.figures.stored, 200 * 8)
   })
 })
 
-test('Announcer tries a failed announcement and a failed withdrawal again, after a growing delay', async () => {
-  for (const kind of ['announce', 'unannounce'] as const) {
-    const times: number[] = []
-    const swarm = recordedSwarm((operation) => {
-      if (operation.kind !== kind || times.length === 4) {
-        atOnce(operation)
-        return
-      }
-      times.push(performance.now())
-      setImmediate(() => operation.fail(new Error('nobody answers')))
+test('Announcer needs one token of each node for all keys, and no walk', async () => {
+  await simulated(40, {}, async ({ announcer, clock, dht }) => {
+    const before = dht.traffic.requests
+    announcer.advertise(keys(500))
+    await clock.pass(1_500)
+    const besides = dht.traffic.requests - before - 500 * 8
+    assert.ok(besides <= 41 + 30, `${besides} requests besides those that store`)
+  })
+})
+
+test('Announcer in a swarm of fewer nodes than copies stores on all, and alone on itself', async () => {
+  for (const others of [0, 3]) {
+    await simulated(others, {}, async (simulation) => {
+      simulation.announcer.advertise(keys(3))
+      await simulation.clock.pass(100)
+      assertPlaced(simulation, keys(3))
+      assert.equal(simulation.isSettled(), true)
     })
-    const { log, lines } = createLogRecorder()
-    const announcer = new Announcer(swarm.announcements, log, { ...CALM, retryDelay: [20, 60], tick: 5 })
-    announcer.advertise(keys('a'))
-    if (kind === 'unannounce') {
-      await announcer.settled(never)
-      announcer.withdraw(keys('a'))
-    }
-    await within('it is settled', announcer.settled(never))
-    assert.equal(swarm.announced.has(key('a')), kind === 'announce')
-    const delays = times.slice(1).map((time, index) => time - (times[index] ?? 0))
-    for (const [index, least] of [20, 40, 60].entries()) {
-      assert.ok((delays[index] ?? 0) >= least - 1, `${delays[index]} ms before attempt ${index + 2}`)
-    }
-    assert.equal(lines.length, 4)
-    for (const [index, { level, fields }] of lines.entries()) {
-      assert.equal(level, 'warn')
-      assert.deepEqual([fields.key, fields.withdraw, fields.failures], ['a', kind === 'unannounce', index + 1])
-    }
-    announcer.close()
   }
 })
 
-test('Announcer settled waits for what is under way, for retries too, and throws when its signal aborts', async () => {
-  const swarm = recordedSwarm()
-  await withAnnouncer(swarm, {}, async (announcer) => {
+test('Announcer withdraws a key from everywhere within two round trips, and leaves the others', async () => {
+  await simulated(40, {}, async (simulation) => {
+    const { announcer, clock, holders } = simulation
+    announcer.advertise(keys(50))
+    await clock.pass(1_000)
+    announcer.withdraw([key(7), key('unknown')])
+    await clock.pass(2 * LATENCY + 5)
+    assert.deepEqual(holders(key(7)), [])
+    assert.equal(announcer.size, 49)
+    assertPlaced(
+      simulation,
+      keys(50).filter((of) => of !== key(7)),
+    )
+  })
+})
+
+test('Announcer withdraws a key in the midst of its announcement, and announces one that comes back', async () => {
+  await simulated(40, {}, async (simulation) => {
+    const { announcer, clock, holders } = simulation
+    announcer.advertise(keys(20))
+    await clock.pass(LATENCY * 1.5)
+    announcer.withdraw([key(1), key(2)])
+    announcer.advertise([key(2)])
+    await clock.pass(1_000)
+    assert.deepEqual(holders(key(1)), [])
+    assertPlaced(simulation, [key(0), key(2), key(3)])
+  })
+})
+
+test('Announcer announces a new key at once while ten thousand others wait, and withdraws before that', async () => {
+  await simulated(40, { window: [32, 32] }, async (simulation) => {
+    const { announcer, clock } = simulation
+    announcer.advertise([key('old')])
+    await clock.pass(1_000)
+    announcer.advertise(keys(3_000))
+    await clock.pass(200)
+    announcer.advertise([key('new')])
+    announcer.withdraw([key('old')])
+    await clock.pass(50)
+    assertPlaced(simulation, [key('new')])
+    assert.deepEqual(simulation.holders(key('old')), [])
+    assert.ok(announcer.figures.waiting > 1_000, `${announcer.figures.waiting} wait`)
+  })
+})
+
+test('Announcer has no more requests under way than its window', async () => {
+  await simulated(40, { window: [16, 16] }, async ({ announcer, clock, dht }) => {
+    dht.traffic.mostInFlight = 0
+    announcer.advertise(keys(300))
+    await clock.pass(1_000)
+    // The copies of one key go together; and the scout asks as well.
+    assert.ok(dht.traffic.mostInFlight <= 16 + 8 + 4, `${dht.traffic.mostInFlight} under way`)
+  })
+})
+
+test('Announcer announces everything again within a period, evenly', async () => {
+  const refreshPeriod = 100_000
+  await simulated(20, { refreshPeriod }, async (simulation) => {
+    const { announcer, clock, dht } = simulation
+    announcer.advertise(keys(400))
+    await clock.pass(20_000)
+    for (let part = 1; part <= 10; part++) {
+      const before = dht.traffic.requests
+      await clock.pass(refreshPeriod / 10)
+      const sent = dht.traffic.requests - before
+      // A tenth of the keys, give or take chance; tokens and the scout's questions.
+      assert.ok(sent > 160 && sent < 160 * 4, `${sent} requests in part ${part}`)
+    }
+    assert.ok(announcer.figures.refreshed >= 400)
+    assert.ok(announcer.figures.lag < 1_000, `${announcer.figures.lag} ms late`)
+  })
+})
+
+test('Announcer stores again what a node has forgotten, within a period', async () => {
+  const refreshPeriod = 30_000
+  await simulated(5, { refreshPeriod }, async (simulation) => {
+    const { announcer, clock, dht } = simulation
+    announcer.advertise(keys(30))
+    await clock.pass(5_000)
+    // It starts again so fast that nobody notices.
+    dht.start(3)
+    assert.equal(simulation.holders(key(0)).includes(3), false)
+    await clock.pass(refreshPeriod * 1.2)
+    assertPlaced(simulation, keys(30))
+  })
+})
+
+test('Announcer sends a node that joins what it is closest to, soon, and nothing else', async () => {
+  await simulated(40, {}, async (simulation) => {
+    const { announcer, clock, dht, closest } = simulation
+    announcer.advertise(keys(300))
+    await clock.pass(3_000)
+    const stored = announcer.figures.stored
+    dht.start(500)
+    await clock.pass(12_000)
+    const concerned = keys(300).filter((of) => closest(of).includes(500))
+    assert.ok(concerned.length > 0)
+    assertPlaced(simulation, keys(300))
+    assert.equal(announcer.figures.stored - stored, concerned.length)
+  })
+})
+
+test('Announcer replaces a node that died, soon, and sends nothing else', async () => {
+  await simulated(40, {}, async (simulation) => {
+    const { announcer, clock, dht, holders } = simulation
+    announcer.advertise(keys(300))
+    await clock.pass(3_000)
+    const { stored } = announcer.figures
+    const concerned = keys(300).filter((of) => holders(of).includes(5))
+    dht.kill(5)
+    await clock.pass(15_000)
+    assertPlaced(simulation, keys(300))
+    assert.equal(announcer.figures.stored - stored, concerned.length)
+  })
+})
+
+test('Announcer does not wait for a node that has just died', async () => {
+  await simulated(40, {}, async (simulation) => {
+    const { announcer, clock, dht } = simulation
+    const dead = dht.closest(topicOf(key('a')), 1)[0]?.port ?? 0
+    dht.kill(dead)
+    announcer.advertise([key('a')])
+    await clock.pass(20)
+    assert.equal(simulation.holders(key('a')).length, 7)
+    await clock.pass(3_500)
+    assertPlaced(simulation, [key('a')])
+    assert.equal(simulation.isSettled(), true)
+  })
+})
+
+test('Announcer settled waits for what is under way, and throws when its signal aborts', async () => {
+  await simulated(10, {}, async ({ announcer, clock }) => {
     await announcer.settled(never)
-    announcer.advertise(keys('a'))
+    announcer.advertise(keys(1))
     await assert.rejects(announcer.settled(AbortSignal.abort(new Error('too late'))), /too late/)
     const stop = new AbortController()
     const waiting = announcer.settled(stop.signal)
     stop.abort(new Error('not in time'))
     await assert.rejects(waiting, /not in time/)
     const settled = announcer.settled(never)
-    swarm.operations[0]?.finish()
-    await within('it is settled', settled)
+    await clock.pass(100)
+    await settled
   })
 })
 
 test('Announcer close begins nothing new, settles who waits and leaves no timer', async () => {
-  const swarm = recordedSwarm()
-  const announcer = new Announcer(swarm.announcements, silentLogger, { ...CALM, concurrency: 1, refreshPeriod: 20 })
-  announcer.advertise(keys('a', 'b'))
+  const { announcer, clock, dht, close } = await simulation(10)
+  announcer.advertise(keys(100))
   const settled = announcer.settled(never)
-  announcer.close()
-  await within('it is settled', settled)
-  swarm.operations[0]?.finish()
-  announcer.advertise(keys('c'))
-  announcer.withdraw(keys('a'))
-  announcer.refreshAll()
-  // Longer than the period, the tick and the turn that an operation needs.
-  await new Promise((resolve) => setTimeout(resolve, 60))
-  assert.deepEqual(swarm.told(), ['announce a'])
+  close()
+  await settled
+  await clock.pass(REST)
+  const { requests } = dht.traffic
+  announcer.advertise([key('late')])
+  announcer.withdraw([key(0)])
+  await clock.pass(60_000)
+  assert.equal(dht.traffic.requests, requests)
+  assert.equal(clock.pending, 0)
   assert.equal(announcer.size, 0)
 })
 
-test('Announcer ends with exactly the wanted keys announced, whatever happens in between', async () => {
-  const name = fc.constantFrom('a', 'b', 'c')
+/** Longer than any request. */
+const REST = 5_000
+
+test('Announcer ends with exactly the wanted keys on their closest living nodes, whatever happens in between', async () => {
+  const name = fc.nat(11).map(key)
+  const port = fc.integer({ min: 2, max: 18 })
   const step = fc.oneof(
     name.map((of) => ({ kind: 'advertise' as const, of })),
     name.map((of) => ({ kind: 'withdraw' as const, of })),
-    fc.constant({ kind: 'refresh' as const }),
-    fc.nat(5).map((at) => ({ kind: 'finish' as const, at })),
-    fc.nat(5).map((at) => ({ kind: 'fail' as const, at })),
-    fc.constant({ kind: 'pause' as const }),
+    port.map((of) => ({ kind: 'kill' as const, of })),
+    port.map((of) => ({ kind: 'start' as const, of })),
+    fc.integer({ min: 1, max: 1_500 }).map((ms) => ({ kind: 'pass' as const, ms })),
+    fc.constantFrom(0, 0.1).map((loss) => ({ kind: 'loss' as const, loss })),
   )
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 30 }), fc.integer({ min: 1, max: 3 }), async (steps, concurrency) => {
-      const open: Operation[] = []
-      let over = false
-      const swarm = recordedSwarm((operation) => {
-        if (over) atOnce(operation)
-        else open.push(operation)
-      })
+    fc.asyncProperty(fc.array(step, { maxLength: 25 }), fc.nat(), async (steps, seed) => {
+      const made = await simulation(12, { replicas: 4, refreshPeriod: 60_000 }, seed)
+      const { announcer, clock, dht, holders } = made
       const wanted = new Set<Key>()
-      await withAnnouncer(swarm, { concurrency, retryDelay: [1, 1], tick: 1, refreshPeriod: 50 }, async (announcer) => {
-        for (const taken of steps) {
-          if (taken.kind === 'advertise') announcer.advertise([key(taken.of)])
-          if (taken.kind === 'advertise') wanted.add(key(taken.of))
-          if (taken.kind === 'withdraw') announcer.withdraw([key(taken.of)])
-          if (taken.kind === 'withdraw') wanted.delete(key(taken.of))
-          if (taken.kind === 'refresh') announcer.refreshAll()
-          if (taken.kind === 'finish') open.splice(taken.at, 1)[0]?.finish()
-          if (taken.kind === 'fail') open.splice(taken.at, 1)[0]?.fail(new Error('failed'))
-          if (taken.kind === 'pause') await new Promise((resolve) => setImmediate(resolve))
-        }
-        over = true
-        for (const operation of open) operation.finish()
-        await within('it is settled', announcer.settled(never))
-        assert.deepEqual(new Set(swarm.announced), wanted)
-        assert.equal(announcer.size, wanted.size)
-      })
+      for (const taken of steps) {
+        if (taken.kind === 'advertise') announcer.advertise([taken.of])
+        if (taken.kind === 'advertise') wanted.add(taken.of)
+        if (taken.kind === 'withdraw') announcer.withdraw([taken.of])
+        if (taken.kind === 'withdraw') wanted.delete(taken.of)
+        if (taken.kind === 'kill') dht.kill(taken.of)
+        if (taken.kind === 'start') dht.start(taken.of)
+        if (taken.kind === 'loss') dht.loss = taken.loss
+        if (taken.kind === 'pass') await clock.pass(taken.ms)
+      }
+      dht.loss = 0
+      // Lost nodes are asked again, and nodes that started again unnoticed are sent everything with the next refresh.
+      await clock.pass(150_000)
+      assertPlaced(made, [...wanted])
+      for (let at = 0; at < 12; at++) if (!wanted.has(key(at))) assert.deepEqual(holders(key(at)), [])
+      assert.equal(announcer.size, wanted.size)
+      assert.equal(announcer.figures.waiting, 0)
+      made.close()
     }),
-    { numRuns: 150 },
+    { numRuns: 25 },
   )
 })

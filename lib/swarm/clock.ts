@@ -1,0 +1,15 @@
+/** Time as the swarm's parts see it, so that tests can make it pass. */
+export interface Clock {
+  /** Milliseconds that never go back, from any beginning. */
+  now(): number
+  /** Calls back once, `ms` milliseconds from now; the function that it gives takes that back. */
+  after(ms: number, run: () => void): () => void
+}
+
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  after(ms, run) {
+    const timer = setTimeout(run, ms)
+    return () => clearTimeout(timer)
+  },
+}

@@ -1,0 +1,130 @@
+import type { NodeAddress } from './bootstrap.ts'
+import { type Clock, systemClock } from './clock.ts'
+import type { KnownNode, NetworkMap } from './network-map.ts'
+import type { StoreOutcome, SwarmTable, TableNode, TableReply } from './table.ts'
+
+export interface ContactsDependencies {
+  readonly table: SwarmTable
+  readonly map: NetworkMap
+  readonly clock?: Clock
+}
+
+export interface ContactsOptions {
+  /** Milliseconds for which a token is used. */
+  readonly tokenLife?: number
+  /** Milliseconds after which an answer that did not come says nothing about the node: this process stood still. */
+  readonly stall?: number
+}
+
+/** Nodes change their secret every 7.5 s and still take tokens of the one before. */
+const TOKEN_LIFE = 7_000
+/** Requests time out after 1 s; later than that, the answers may be there and unread. */
+const STALL = 1_750
+
+interface Token {
+  readonly value: Promise<Uint8Array | undefined>
+  readonly until: number
+}
+
+/** Talks to single nodes of the DHT: what they answer, or do not, goes into the map; their tokens are kept. */
+export class Contacts {
+  readonly map: NetworkMap
+  readonly #table: SwarmTable
+  readonly #clock: Clock
+  readonly #options: Required<ContactsOptions>
+  readonly #tokens = new WeakMap<KnownNode, Token>()
+  #requests = 0
+  #silent = 0
+
+  constructor({ table, map, clock = systemClock }: ContactsDependencies, options: ContactsOptions = {}) {
+    this.map = map
+    this.#table = table
+    this.#clock = clock
+    this.#options = { tokenLife: options.tokenLife ?? TOKEN_LIFE, stall: options.stall ?? STALL }
+  }
+
+  /** Requests sent so far, and those of them that were not answered in time. */
+  get counts(): { readonly requests: number; readonly silent: number } {
+    return { requests: this.#requests, silent: this.#silent }
+  }
+
+  nodeAt({ host, port }: NodeAddress): TableNode {
+    return { host, port, id: this.#table.idOf({ host, port }) }
+  }
+
+  /** What a node knows of a target; `undefined` when it does not answer in time. */
+  async ask(node: TableNode, target: Uint8Array): Promise<TableReply | undefined> {
+    const sentAt = this.#clock.now()
+    const reply = await this.#told(node, sentAt, this.#table.ask(node, target), (answer) => answer === undefined)
+    if (reply === undefined) return undefined
+    const { token, closer } = reply
+    for (const address of closer) {
+      if (this.map.get(address) === undefined && !this.map.isLost(address)) this.map.heard(this.nodeAt(address))
+    }
+    if (token === undefined) {
+      // It answers, but stores nothing: to the map it is as good as gone.
+      this.map.silent(node, sentAt, this.#clock.now())
+      return reply
+    }
+    const known = this.map.answered(node, this.#clock.now())
+    if (known !== undefined) {
+      const until = this.#clock.now() + this.#options.tokenLife
+      this.#tokens.set(known, { value: Promise.resolve(token), until })
+    }
+    return reply
+  }
+
+  /** Stores this node's record of a topic at a node. */
+  async store(node: KnownNode, topic: Uint8Array, relays: readonly NodeAddress[]): Promise<StoreOutcome> {
+    return await this.#withToken(node, topic, (token) => this.#table.store(node, topic, token, relays))
+  }
+
+  /** Removes this node's record of a topic from a node. */
+  async remove(node: KnownNode, topic: Uint8Array): Promise<StoreOutcome> {
+    return await this.#withToken(node, topic, (token) => this.#table.remove(node, topic, token))
+  }
+
+  /** Does it once more with a new token if the first is not good any more, as when the node has been started again. */
+  async #withToken(
+    node: KnownNode,
+    topic: Uint8Array,
+    run: (token: Uint8Array) => Promise<StoreOutcome>,
+  ): Promise<StoreOutcome> {
+    for (let attempt = 0; ; attempt++) {
+      const token = await this.#token(node, topic)
+      if (token === undefined) return 'silent'
+      const sentAt = this.#clock.now()
+      const outcome = await this.#told(node, sentAt, run(token), (result) => result === 'silent')
+      if (outcome === 'done') this.map.answered(node, this.#clock.now())
+      if (outcome !== 'refused') return outcome
+      this.#tokens.delete(node)
+      if (attempt === 0) continue
+      this.map.lose(node, this.#clock.now())
+      return outcome
+    }
+  }
+
+  #token(node: KnownNode, topic: Uint8Array): Promise<Uint8Array | undefined> {
+    const now = this.#clock.now()
+    const kept = this.#tokens.get(node)
+    if (kept !== undefined && kept.until > now) return kept.value
+    // Should it know closer nodes to the topic than the map does, its answer names them.
+    const value = this.ask(node, topic).then((reply) => reply?.token)
+    // Whoever comes while it is under way waits for the same one; the answer replaces it.
+    this.#tokens.set(node, { value, until: now + this.#options.tokenLife })
+    void value.then((token) => {
+      if (token === undefined && this.#tokens.get(node)?.value === value) this.#tokens.delete(node)
+    })
+    return value
+  }
+
+  async #told<T>(node: TableNode, sentAt: number, answer: Promise<T>, isSilent: (result: T) => boolean): Promise<T> {
+    this.#requests++
+    const result = await answer
+    if (!isSilent(result)) return result
+    this.#silent++
+    const now = this.#clock.now()
+    if (now - sentAt < this.#options.stall) this.map.silent(node, sentAt, now)
+    return result
+  }
+}

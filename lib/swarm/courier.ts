@@ -1,0 +1,121 @@
+import type { RecordSource } from './announcer-options.ts'
+import { type Clock, systemClock } from './clock.ts'
+import type { Contacts } from './contacts.ts'
+import type { Lanes } from './lanes.ts'
+import type { KnownNode } from './network-map.ts'
+import { CpuBudget, SendWindow } from './pace.ts'
+import type { Placement } from './placement.ts'
+
+export interface CourierDependencies {
+  readonly contacts: Contacts
+  readonly records: Pick<RecordSource, 'relaysOf'>
+  readonly lanes: Lanes
+  /** Sends what is to be sent of a placement; gives how many requests that makes. */
+  readonly work: (placement: Placement) => number
+  readonly clock?: Clock
+}
+
+export interface CourierOptions {
+  /** Requests that may be under way at a time: at least, and at most. */
+  readonly window?: readonly [least: number, most: number]
+  /** Share of one core that announcing may take, between 0 and 1. Withdrawals do not count: nobody must wait for them. */
+  readonly cpuShare?: number
+}
+
+/** 64 requests, or their answers, find room in any socket's buffer; 256 nearly fill Linux's usual 208 KiB. */
+const WINDOW = [64, 256] as const
+/** Of what is sent; answers cost about as much again. Ten thousand keys take some 20 s so. */
+const CPU_SHARE = 0.3
+/** Requests sent without a pause, at most: about a millisecond. A pull that comes waits no longer. */
+const BATCH = 16
+
+/** Takes what waits in the lanes to the nodes, no faster than they answer and than the budget allows. */
+export class Courier {
+  readonly #contacts: Contacts
+  readonly #records: CourierDependencies['records']
+  readonly #lanes: Lanes
+  readonly #work: CourierDependencies['work']
+  readonly #clock: Clock
+  readonly #window: SendWindow
+  readonly #budget: CpuBudget
+  #cancel: (() => void) | undefined
+  #closed = false
+  #stored = 0
+  #removed = 0
+  #lost = 0
+
+  constructor(
+    { contacts, records, lanes, work, clock = systemClock }: CourierDependencies,
+    options: CourierOptions = {},
+  ) {
+    this.#contacts = contacts
+    this.#records = records
+    this.#lanes = lanes
+    this.#work = work
+    this.#clock = clock
+    this.#window = new SendWindow(options.window ?? WINDOW)
+    this.#budget = new CpuBudget(options.cpuShare ?? CPU_SHARE)
+  }
+
+  get counts(): { readonly stored: number; readonly removed: number; readonly lost: number } {
+    return { stored: this.#stored, removed: this.#removed, lost: this.#lost }
+  }
+
+  /** Goes on as soon as window and budget allow. */
+  go(): void {
+    if (this.#closed || this.#cancel !== undefined || this.#window.room <= 0) return
+    const { urgent } = this.#lanes
+    if (urgent === undefined) return
+    const pause = urgent === 'withdrawals' ? 0 : this.#budget.pause(this.#clock.now())
+    this.#cancel = this.#clock.after(pause, () => {
+      this.#cancel = undefined
+      this.#run()
+    })
+  }
+
+  /** @returns whether the node has done it. Never rejects. */
+  async send(placement: Placement, node: KnownNode, kind: 'store' | 'remove'): Promise<boolean> {
+    const sentAt = this.#clock.now()
+    this.#window.sent()
+    placement.sent(node, kind)
+    const outcome =
+      kind === 'remove'
+        ? await this.#contacts.remove(node, placement.topic)
+        : await this.#contacts.store(node, placement.topic, this.#records.relaysOf(placement.topic))
+    placement.landed(node)
+    if (outcome === 'silent') {
+      this.#lost++
+      if (node.answeredAt > sentAt) this.#window.lost(sentAt, this.#clock.now())
+      else this.#window.over()
+    } else {
+      this.#window.answered()
+    }
+    if (outcome === 'done' && kind === 'store') {
+      this.#stored++
+      placement.stored(node, sentAt)
+    } else if (outcome === 'done') {
+      this.#removed++
+      placement.dropped(node)
+    }
+    this.go()
+    return outcome === 'done'
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#cancel?.()
+  }
+
+  #run(): void {
+    const start = this.#clock.now()
+    let sent = 0
+    while (sent < BATCH && this.#window.room > 0) {
+      const placement = this.#lanes.take()
+      if (placement === undefined) break
+      // What turns out to be done already takes a little time as well.
+      sent += this.#work(placement) || 1
+    }
+    this.#budget.spent(start, this.#clock.now())
+    this.go()
+  }
+}

@@ -1,0 +1,78 @@
+import { compareIds } from './distance.ts'
+
+/** A set of nodes in the order of their ids, which gives those closest to a target without looking at the others. */
+export class IdTree<N extends { readonly id: Uint8Array }> {
+  readonly #nodes: N[] = []
+
+  get size(): number {
+    return this.#nodes.length
+  }
+
+  /** @returns whether it was not there yet */
+  add(node: N): boolean {
+    const at = this.#placeOf(node.id)
+    const there = this.#nodes[at]
+    if (there !== undefined && compareIds(there.id, node.id) === 0) return false
+    this.#nodes.splice(at, 0, node)
+    return true
+  }
+
+  delete(node: N): boolean {
+    const at = this.#placeOf(node.id)
+    if (this.#nodes[at] !== node) return false
+    this.#nodes.splice(at, 1)
+    return true
+  }
+
+  /** The `count` nodes closest to the target in Kademlia's metric, the closest first. */
+  closest(target: Uint8Array, count: number): N[] {
+    const found: N[] = []
+    this.#collect(target, count, 0, this.#nodes.length, 0, found)
+    return found
+  }
+
+  [Symbol.iterator](): Iterator<N> {
+    return this.#nodes.values()
+  }
+
+  /** Adds the nodes of a range that have their first `bit` bits in common: first the half that shares the next with the target. */
+  #collect(target: Uint8Array, count: number, from: number, to: number, bit: number, found: N[]): void {
+    if (from >= to || found.length >= count) return
+    if (to - from === 1) {
+      found.push(this.#nodes[from] as N)
+      return
+    }
+    const middle = this.#firstWithBit(from, to, bit)
+    if (bitOf(target, bit) === 0) {
+      this.#collect(target, count, from, middle, bit + 1, found)
+      this.#collect(target, count, middle, to, bit + 1, found)
+    } else {
+      this.#collect(target, count, middle, to, bit + 1, found)
+      this.#collect(target, count, from, middle, bit + 1, found)
+    }
+  }
+
+  #firstWithBit(from: number, to: number, bit: number): number {
+    return firstWhere(from, to, (at) => bitOf((this.#nodes[at] as N).id, bit) === 1)
+  }
+
+  #placeOf(id: Uint8Array): number {
+    return firstWhere(0, this.#nodes.length, (at) => compareIds((this.#nodes[at] as N).id, id) >= 0)
+  }
+}
+
+function bitOf(id: Uint8Array, bit: number): number {
+  return ((id[bit >> 3] ?? 0) >> (7 - (bit & 7))) & 1
+}
+
+/** The first place of a range from which on the condition holds; `to` if it never does. */
+function firstWhere(from: number, to: number, holds: (at: number) => boolean): number {
+  let low = from
+  let high = to
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (holds(middle)) high = middle
+    else low = middle + 1
+  }
+  return low
+}

@@ -1,0 +1,102 @@
+import type { RuntimeName } from '../../../lib/runtime/name.ts'
+import type { NodeAddress } from '../../../lib/swarm/bootstrap.ts'
+import { type KeyName, type KeyRange, keyOf } from '../../swarm-sim/content.ts'
+import type { NodeUsage, Tuning } from '../../swarm-sim/protocol.ts'
+import { WorkerProcess } from '../../swarm-sim/worker-process.ts'
+import type { Fleet } from './fleet.ts'
+import type { PlainCalls } from './plain-worker.ts'
+
+const SETTLE_TIMEOUT = 600_000
+const PLAIN = new URL('./plain-worker.ts', import.meta.url)
+const NODE = 'measured'
+
+/** Wall and CPU time in milliseconds. */
+export interface Cost {
+  readonly took: number
+  readonly cpu: number
+}
+
+/** A node of ours, alone in its process, so that what the process uses is what the node uses. */
+export class MeasuredNode {
+  readonly address: NodeAddress
+  readonly #worker: WorkerProcess
+
+  private constructor(worker: WorkerProcess, address: NodeAddress) {
+    this.#worker = worker
+    this.address = address
+  }
+
+  static async start(runtime: RuntimeName, fleet: Fleet, tuning: Tuning = {}): Promise<MeasuredNode> {
+    const node = new MeasuredNode(new WorkerProcess(runtime), fleet.addresses.next())
+    await node.#worker.call('start', { node: NODE, self: node.address, bootstrap: fleet.bootstrap, tuning })
+    return node
+  }
+
+  advertise(ranges: readonly KeyRange[]): Promise<object> {
+    return this.#worker.call('advertise', { node: NODE, ranges })
+  }
+
+  withdraw(ranges: readonly KeyRange[]): Promise<object> {
+    return this.#worker.call('withdraw', { node: NODE, ranges })
+  }
+
+  /** What `change` costs until it has reached the swarm. */
+  async costOf(change: () => Promise<object>): Promise<Cost> {
+    const before = await this.usage()
+    const begin = performance.now()
+    await change()
+    await this.#worker.call('settle', { node: NODE, timeout: SETTLE_TIMEOUT })
+    const took = performance.now() - begin
+    return { took, cpu: (await this.usage()).cpu - before.cpu }
+  }
+
+  /** One after the other; for each the milliseconds to the first peer, or nothing if there was none. */
+  async lookup(names: readonly KeyName[], timeout = 2_000): Promise<(number | null)[]> {
+    const result: (number | null)[] = []
+    for (const name of names) {
+      const { peers, took } = await this.#worker.call('lookup', { node: NODE, key: keyOf(name), timeout, all: false })
+      result.push(peers.length > 0 ? took : null)
+    }
+    return result
+  }
+
+  async usage(): Promise<NodeUsage & { readonly cpu: number; readonly residentMebibytes: number }> {
+    const { cpu, residentMebibytes, nodes } = await this.#worker.call('usage', {})
+    return { ...(nodes[0] as NodeUsage), cpu, residentMebibytes }
+  }
+
+  async end(): Promise<void> {
+    await this.#worker.end()
+  }
+
+  async kill(): Promise<void> {
+    await this.#worker.kill()
+  }
+}
+
+/** hyperdht's own way, likewise. */
+export class PlainNode {
+  readonly #worker: WorkerProcess<PlainCalls>
+
+  private constructor(worker: WorkerProcess<PlainCalls>) {
+    this.#worker = worker
+  }
+
+  static async start(runtime: RuntimeName, fleet: Fleet): Promise<PlainNode> {
+    const worker = new WorkerProcess<PlainCalls>(runtime, PLAIN)
+    await worker.call('start', { self: fleet.addresses.next(), bootstrap: fleet.bootstrap })
+    return new PlainNode(worker)
+  }
+
+  announce(ranges: readonly KeyRange[]): Promise<Cost> {
+    return this.#worker.call('announce', { ranges })
+  }
+
+  async lookup(names: readonly KeyName[]): Promise<readonly (number | null)[]> {
+    return (await this.#worker.call('lookup', { names })).took
+  }
+
+  async kill(): Promise<void> {
+    await this.#worker.kill()
+  }
+}

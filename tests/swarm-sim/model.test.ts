@@ -1,0 +1,32 @@
+import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { test } from 'node:test'
+import { imbalance, loadOf, renderTables, SETTINGS } from './model.ts'
+
+const PAGE = new URL('../../lib/swarm/scale.md', import.meta.url)
+
+test('model: the tables of lib/swarm/scale.md are what the model says', async () => {
+  const page = await readFile(PAGE, 'utf8')
+  const [, tables] = /<!-- model -->\n([\s\S]*?)\n<!-- \/model -->/.exec(page) ?? []
+  assert.equal(tables, renderTables(), `the page should have:\n${renderTables()}`)
+})
+
+test('model: what a node keeps does not depend on how many nodes there are, beyond the number of copies', () => {
+  for (const nodes of [8, 100, 5_000]) assert.equal(loadOf(nodes, 1_000).records, 1_000 * SETTINGS.replicas)
+  assert.equal(loadOf(3, 1_000).records, 3_000)
+})
+
+test('model: more digests cost more of everything that they are the reason of, and nothing else', () => {
+  const [less, more] = [loadOf(100, 1_000), loadOf(100, 2_000)]
+  for (const figure of ['refreshPackets', 'refreshCpu', 'records', 'mebibytes', 'announcing', 'welcome'] as const) {
+    assert.ok(more[figure] > less[figure], figure)
+  }
+  assert.equal(more.noticing, less.noticing)
+  assert.ok(Math.abs(more.packets - more.refreshPackets - (less.packets - less.refreshPackets)) < 1e-9)
+})
+
+test('model: a swarm of as many nodes as copies is even, a larger one is not', () => {
+  assert.equal(imbalance(SETTINGS.replicas, SETTINGS.replicas), 1)
+  const factor = imbalance(1_000, SETTINGS.replicas)
+  assert.ok(factor > 1.3 && factor < 4, `${factor}`)
+})
