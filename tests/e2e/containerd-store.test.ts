@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { makeProbeImage, probeOfLabels } from '../../lib/check/probe-image.ts'
 import { createContainerdClient } from '../../lib/containerd/client.ts'
 import { digestKey, type Key } from '../../lib/oci/key.ts'
 import { MANIFEST_SIZE_LIMIT, OCTET_STREAM } from '../../lib/oci/media-type.ts'
@@ -351,3 +352,29 @@ for (const [runtime, ...args] of [['node'], ['deno', 'run', '--allow-all', '--no
     }
   })
 }
+
+test('containerd store neither holds nor serves what it is to withhold by its labels', async () => {
+  const image = makeImage({ seed: 31 })
+  const { registry, repository } = makeProbeImage(5000)
+  await importImage(containerd, 'probed', image, `${registry}/${repository}:1`)
+  // As containerd does it for what it pulls.
+  const source = `containerd.io/distribution.source.${registry}=${repository}`
+  for (const { descriptor } of image.contents) {
+    await containerd.ctr('probed', ['content', 'label', descriptor.digest, source])
+  }
+  // A name that says nothing of where it came from, as CRI makes one.
+  await containerd.ctr('probed', ['images', 'tag', `${registry}/${repository}:1`, 'sha256:0'])
+  await withStore(
+    'probed',
+    async ({ store, held, changes }) => {
+      await waitFor('the first change', () => changes.length > 0)
+      assert.deepEqual([...held], [])
+      for (const { descriptor } of image.contents) {
+        assert.equal(await store.describe(descriptor.digest, never), undefined)
+        assert.equal(await store.open(descriptor.digest, undefined, never), undefined)
+      }
+      assert.equal(await store.resolve({ registry, repository, tag: '1' }, never), undefined)
+    },
+    { withholds: (labels) => probeOfLabels(labels) !== undefined },
+  )
+})

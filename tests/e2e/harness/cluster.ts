@@ -23,7 +23,20 @@ import { REGISTRY_NAME, Registry } from './registry.ts'
 import { createRun, type Run, sweep } from './run.ts'
 
 /** What the harness runs, all from Debian. */
-const TOOLS = ['ip', 'nft', 'tc', 'containerd', 'ctr', 'runc', 'docker-registry', 'skopeo', 'curl', 'unshare', 'umount']
+const TOOLS = [
+  'ip',
+  'nft',
+  'tc',
+  'containerd',
+  'ctr',
+  'runc',
+  'docker-registry',
+  'skopeo',
+  'curl',
+  'unshare',
+  'setpriv',
+  'umount',
+]
 
 /** How many of a log's last lines are shown when a test fails. */
 const SHOWN_LINES = 60
