@@ -15,6 +15,7 @@ import { printTable } from '../bench/figures.ts'
 import { RUNTIMES, type RuntimeName } from '../bench/servers.ts'
 import { until } from '../e2e/harness/wait.ts'
 import { makeImage } from '../fixtures/image.ts'
+import { ownAddress, PEER_PORT } from '../fixtures/loopback.ts'
 import { createRandom } from '../udx/support/random.ts'
 import { LayoutNode } from './support/layout-node.ts'
 import { NodeLost, type PullImage, pullThrough, type Sources } from './support/layout-pull.ts'
@@ -63,15 +64,13 @@ let nodes: LayoutNode[]
 before(async () => {
   console.log(`soak: SOAK_SEED=${SEED} SOAK_SECONDS=${SECONDS}`)
   directory = await mkdtemp(join(tmpdir(), 'swarmirror-soak-'))
-  // Addresses of its own on loopback, by this process's id: two soaks at a time do not meet.
-  const hostOf = (index: number) => `127.${100 + (process.pid % 100)}.${process.pid % 251}.${index + 1}`
-  const bootstrap = Array.from({ length: LASTING }, (_, index) => `${hostOf(index)}:5001`).join(',')
+  const bootstrap = Array.from({ length: LASTING }, (_, index) => `${ownAddress(index)}:${PEER_PORT}`).join(',')
   const swarmKey = randomBytes(32).toString('hex')
   nodes = Array.from({ length: NODES }, (_, index) => {
     const flags = ['--swarm-key', swarmKey, '--bootstrap', bootstrap, '--lookup-timeout', '1s']
     return new LayoutNode({
       name: `node ${index}`,
-      host: hostOf(index),
+      host: ownAddress(index),
       runtime: runtimes[index % runtimes.length] ?? 'node',
       directory: join(directory, `node-${index}`),
       flags,

@@ -5,9 +5,9 @@ import type { MirrorProcess } from '../../lib/commands/mirror-process.ts'
 import { digestKey } from '../../lib/oci/key.ts'
 import { PROOF_HEADER } from '../../lib/transfer/credentials.ts'
 import { digestOf, makeImage } from '../fixtures/image.ts'
+import { ownAddress, PEER_PORT } from '../fixtures/loopback.ts'
 import { startMember } from '../fixtures/members.ts'
 import { type Flags, layerPath, type Mirrors, portOf, withMirrors } from '../fixtures/mirrors.ts'
-import { freePort } from '../fixtures/swarm.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 
 const OLD = new Uint8Array(32).fill(31)
@@ -32,25 +32,25 @@ async function holds(registry: string): Promise<void> {
 // With TLS, which has authorities to change on top of all that plain transfers have.
 test('mirror changes its key in three rounds of restarts, and no pull fails', async () => {
   await withMirrors(async ({ start }: Mirrors) => {
-    const ports = [await freePort(), await freePort(), await freePort()]
-    const bootstrap = ports.map((port) => `127.0.0.1:${port}`).join(',')
+    const hosts = [0, 1, 2].map(ownAddress)
+    const bootstrap = hosts.map((host) => `${host}:${PEER_PORT}`).join(',')
     const mirrors: MirrorProcess[] = []
     /** Starts the mirror with that number, at its address. The first two hold the image, the third one pulls. */
     const launch = async (index: number, keys: readonly Uint8Array[]) => {
-      const flags: Flags = { 'peer-listen': `127.0.0.1:${ports[index]}`, bootstrap, 'peer-transfer': 'tls' }
+      const flags: Flags = { 'peer-listen': `${hosts[index]}:${PEER_PORT}`, bootstrap, 'peer-transfer': 'tls' }
       mirrors[index] = await start(index < 2 ? image : undefined, { ...flags, 'swarm-key': textOf(...keys) })
     }
     for (let index = 0; index < 3; index++) await launch(index, [OLD])
     const puller = () => mirrors[2] ?? assert.fail('no puller')
     await holds(puller().registry)
     // Whoever restarts nodes waits until the last one is back before the next one goes. It is back when it is found.
-    const probe = await startMember(
-      ports.map((port) => ({ port })),
-      { swarmKeys: [NEW, OLD] },
-    )
-    const isFound = async (port: number) => {
+    const probe = await startMember([], {
+      swarmKeys: [NEW, OLD],
+      bootstrap: hosts.map((host) => ({ kind: 'host', host, port: PEER_PORT })),
+    })
+    const isFound = async (host: string | undefined) => {
       for await (const peer of probe.router.lookup(digestKey(LAYER.digest), AbortSignal.timeout(2_000))) {
-        if (peer.port === port) return true
+        if (peer.host === host) return true
       }
       return false
     }
@@ -84,7 +84,7 @@ test('mirror changes its key in three rounds of restarts, and no pull fails', as
           }
           await mirrors[index]?.stop(AbortSignal.timeout(10_000))
           await launch(index, keys)
-          if (index < 2) await waitFor('the holder is found', () => isFound(ports[index] ?? 0))
+          if (index < 2) await waitFor('the holder is found', () => isFound(hosts[index]))
           else await holds(puller().registry)
           resume()
           await waitFor('pulls go on', () => pulls > before + 5)
