@@ -1,13 +1,16 @@
+import { createProbeDoor } from './check/probe-door.ts'
+import { isProbeRegistry, probeOfLabels } from './check/probe-image.ts'
 import { createContainerdClient } from './containerd/client.ts'
 import { createAdminDoor, type Readiness } from './http/admin.ts'
 import { createPeerDoor } from './http/peer.ts'
 import { createRegistryDoor } from './http/registry.ts'
 import { createUploadRate } from './http/upload-rate.ts'
 import { cut, openDoor, openPeerPort, shown } from './mirror/doors.ts'
+import { guardNode } from './mirror/guard.ts'
 import { publish, withdrawAll } from './mirror/publisher.ts'
 import type { Logger } from './observe/log.ts'
 import { createMetrics } from './observe/metrics.ts'
-import { createPolicy, type Policy } from './oci/policy.ts'
+import { createPolicy, type ImageName, type Policy } from './oci/policy.ts'
 import type { Listener } from './runtime/listen.ts'
 import { type Address, ConfigurationError, type Settings } from './settings.ts'
 import { createContainerdStore } from './store/containerd.ts'
@@ -29,6 +32,8 @@ export interface Mirror {
   readonly admin: Address
   /** Whether it does its work at this moment. */
   readiness(): Readiness
+  /** Why it must end: the node is not configured for it, which was found when it started. */
+  readonly failure: ConfigurationError | undefined
   /** Ends it: not ready, everything withdrawn from the swarm, running transfers drained, all closed. */
   close(): Promise<void>
 }
@@ -66,11 +71,13 @@ async function start(
   { drainTimeout = DRAIN_TIMEOUT, withdrawTimeout = WITHDRAW_TIMEOUT }: MirrorOptions,
   parts: AsyncDisposableStack,
 ): Promise<Mirror> {
-  const policy = createPolicy({
+  const chosen = createPolicy({
     registries: settings.registries,
     exclude: settings.exclude,
     resolvesTags: settings.tags === 'cached',
   })
+  // What a check pulls is nobody's image: no door but the one for probes serves it, and the swarm never hears of it.
+  const policy = { ...chosen, admits: (name: ImageName) => !isProbeRegistry(name.registry) && chosen.admits(name) }
   const store = await openStore(settings, policy, log, parts)
   parts.defer(() => store.close())
   const memory = await openMemory(settings['data-dir'], log)
@@ -113,17 +120,23 @@ async function start(
     },
   )
   const registryDoor = createRegistryDoor({ store, peers, policy, metrics, log })
-  const registry = await openDoor('listen', settings.listen, registryDoor.fetch, log)
+  const probeDoor = createProbeDoor()
+  const forContainerd = (request: Request) => probeDoor.fetch(request) ?? registryDoor.fetch(request)
+  const registry = await openDoor('listen', settings.listen, forContainerd, log)
   parts.defer(() => cut(registry))
 
   let stopping = false
   const publisher = publish(store, router, policy, log)
   parts.defer(() => publisher.close())
+  const guard =
+    settings.store.kind === 'containerd' ? guardNode(settings, { registry, probeDoor, metrics, log }) : undefined
+  parts.defer(async () => guard?.close())
   const readiness = (): Readiness => {
     const reasons: string[] = []
     if (stopping) reasons.push('stopping')
     if (!store.health.ok) reasons.push(store.health.reason)
     else if (publisher.problem !== undefined) reasons.push(publisher.problem)
+    reasons.push(...(guard?.problems ?? []))
     if (!router.ready) reasons.push('the swarm is not joined yet')
     return reasons.length === 0 ? { ready: true } : { ready: false, reasons }
   }
@@ -135,6 +148,7 @@ async function start(
   const close = async () => {
     stopping = true
     log.info('stopping')
+    await guard?.close()
     await publisher.close()
     await withdrawAll(router, publisher.held, AbortSignal.timeout(withdrawTimeout), log)
     const drain = AbortSignal.timeout(drainTimeout)
@@ -149,6 +163,9 @@ async function start(
     peer,
     admin,
     readiness,
+    get failure() {
+      return guard?.failure
+    },
     close() {
       closing ??= close()
       return closing
@@ -176,7 +193,14 @@ async function openStore(
   const target = { socket: settings['containerd-socket'], namespace: settings['containerd-namespace'] }
   const client = createContainerdClient(target)
   parts.defer(() => client.close())
-  return createContainerdStore({ client, log }, { ...options, contentRoot: settings['containerd-content'] })
+  return createContainerdStore(
+    { client, log },
+    {
+      ...options,
+      contentRoot: settings['containerd-content'],
+      withholds: (labels) => probeOfLabels(labels) !== undefined,
+    },
+  )
 }
 
 async function openMemory(dir: string | undefined, log: Logger): Promise<NodeMemory | undefined> {

@@ -113,13 +113,19 @@ export const SETTINGS = {
   },
   'containerd-config': {
     default: '/etc/containerd/config.toml',
-    meaning: "containerd's configuration file (for `check`, which is still to come: accepted, not read yet)",
+    meaning: "containerd's configuration file, which `check` reads",
     schema: absolutePath,
   },
   'certs-dir': {
     default: '/etc/containerd/certs.d',
-    meaning: 'where hosts.toml files are (for `hosts`, which is still to come: accepted, not read yet)',
+    meaning: "containerd's directory of hosts.toml files, which `hosts` writes and `check` reads",
     schema: absolutePath,
+  },
+  probe: {
+    default: 'on',
+    meaning:
+      '`on`: a check also pulls a tiny image through containerd, to see that it asks this mirror and keeps layers; `off`: it only reads',
+    schema: v.picklist(['on', 'off'], 'expected `on` or `off`'),
   },
   registries: {
     default: undefined,
@@ -240,6 +246,11 @@ export interface SettingSources {
   readonly environment: Readonly<Record<string, string | undefined>>
   /** Reads a small text file; throws what `node:fs` throws. */
   readonly readFile: (path: string) => string
+  /**
+   * Whether the doors will be opened (the default). If not, the swarm key is not asked for, its file is not read, and the
+   * doors may contradict each other: nothing of it matters to a command that only looks or writes hosts.toml.
+   */
+  readonly opensDoors?: boolean
 }
 
 /**
@@ -248,7 +259,7 @@ export interface SettingSources {
  *
  * @throws {ConfigurationError} with every problem there is: unknown flags, bad values, contradictions
  */
-export function readSettings({ flags, environment, readFile }: SettingSources): Settings {
+export function readSettings({ flags, environment, readFile, opensDoors = true }: SettingSources): Settings {
   const problems: string[] = []
   const given = { ...readEnvironment(environment), ...readFlags(flags, problems) }
   const read = (name: SettingName, value: Given) => {
@@ -267,7 +278,7 @@ export function readSettings({ flags, environment, readFile }: SettingSources): 
   const keyFile = given['swarm-key-file']
   if (keyFile !== undefined && given['swarm-key'] !== undefined) {
     problems.push(`${given['swarm-key'].origin} and ${keyFile.origin}: give one of them, not both`)
-  } else if (keyFile !== undefined) {
+  } else if (keyFile !== undefined && opensDoors) {
     try {
       settings['swarm-key'] = read('swarm-key', { text: readFile(keyFile.text).trim(), origin: keyFile.origin })
     } catch (error) {
@@ -275,7 +286,7 @@ export function readSettings({ flags, environment, readFile }: SettingSources): 
     }
   }
   const keyGiven = keyFile !== undefined || given['swarm-key'] !== undefined
-  problems.push(...contradictions(settings as Partial<Settings>, keyGiven))
+  if (opensDoors) problems.push(...contradictions(settings as Partial<Settings>, keyGiven))
   if (problems.length > 0) throw new ConfigurationError(tellable(problems, [...flags, ...Object.values(environment)]))
   return settings as Settings
 }

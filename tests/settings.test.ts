@@ -54,6 +54,7 @@ test('readSettings gives the defaults when nothing else is needed', () => {
     'containerd-content': undefined,
     'containerd-config': '/etc/containerd/config.toml',
     'certs-dir': '/etc/containerd/certs.d',
+    probe: 'on',
     registries: undefined,
     exclude: undefined,
     tags: 'cached',
@@ -235,6 +236,7 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
       ['2', /expected a number with/],
     ],
   },
+  probe: { accepted: [['off', 'off']], refused: [['no', /expected `on` or `off`/]] },
   verify: { accepted: [['off', 'off']], refused: [['no', /expected `on` or `off`/]] },
   'peer-transfer': { accepted: [['tls', 'tls']], refused: [['TLS', /expected `plain` or `tls`/]] },
   'max-transfers': {

@@ -1,12 +1,14 @@
 import { ConfigurationError } from '../settings.ts'
+import { check } from './check.ts'
 import { type Command, type CommandContext, EX_CONFIG } from './command.ts'
 import { demo } from './demo.ts'
 import { helpText } from './help.ts'
+import { hosts } from './hosts.ts'
 import { key } from './key.ts'
 import { serve } from './serve.ts'
 import { version } from './version.ts'
 
-export const COMMANDS: readonly Command[] = [serve, demo, key, version]
+export const COMMANDS: readonly Command[] = [serve, check, hosts, demo, key, version]
 
 /**
  * Runs the command that the arguments name (`serve` if they name none) and gives the exit code: 0, 78 with one line per

@@ -25,10 +25,15 @@ export const serve: Command = {
   },
 }
 
-/** Logs when the mirror becomes ready, and when it stops being so, until the signal aborts. */
+/**
+ * Logs when the mirror becomes ready, and when it stops being so, until the signal aborts.
+ *
+ * @throws {ConfigurationError} when the node turns out not to be configured for it, at its start
+ */
 async function followReadiness(mirror: Mirror, log: Logger, signal: AbortSignal): Promise<void> {
   let last: string | undefined
   while (!signal.aborted) {
+    if (mirror.failure !== undefined) throw mirror.failure
     const state = mirror.readiness()
     const reason = state.ready ? '' : state.reasons.join('; ')
     if (reason !== last) {

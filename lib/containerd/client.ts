@@ -1,21 +1,16 @@
-import type { DescMessage, MessageShape } from '@bufbuild/protobuf'
-import { type Any, anyUnpack } from '@bufbuild/protobuf/wkt'
 import { createClient } from '@connectrpc/connect'
-import { ContentCreateSchema, ContentDeleteSchema } from '../../proto/containerd/events/content_pb.ts'
 import { Content } from '../../proto/containerd/services/content/v1/content_pb.ts'
 import { Events } from '../../proto/containerd/services/events/v1/events_pb.ts'
-import {
-  ImageCreateSchema,
-  ImageDeleteSchema,
-  ImageUpdateSchema,
-} from '../../proto/containerd/services/images/v1/events_pb.ts'
 import { type Image as ImageMessage, Images } from '../../proto/containerd/services/images/v1/images_pb.ts'
 import { Introspection } from '../../proto/containerd/services/introspection/v1/introspection_pb.ts'
+import { Leases } from '../../proto/containerd/services/leases/v1/leases_pb.ts'
 import { Namespaces } from '../../proto/containerd/services/namespaces/v1/namespace_pb.ts'
 import { Version } from '../../proto/containerd/services/version/v1/version_pb.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
-import { ContainerdError, containerdError } from './error.ts'
+import { call, found } from './call.ts'
+import { decodeEvents } from './client-events.ts'
+import { ContainerdError } from './error.ts'
 import { type ContainerdEvent, eventFilters, type Topic } from './event.ts'
 import { openStream, type ServerStream } from './stream.ts'
 import { createContainerdTransport, type TransportOptions } from './transport.ts'
@@ -45,6 +40,22 @@ export interface ContentPlacement {
   readonly policy: string | undefined
 }
 
+/** One plugin of containerd, as introspection lists it. */
+export interface Plugin {
+  readonly type: string
+  readonly id: string
+  readonly exports: Readonly<Record<string, string>>
+  /** Why it did not start; missing if it did. */
+  readonly initError?: string
+}
+
+/** What keeps content from the garbage collection besides images: a pull that runs, or that died with containerd. */
+export interface Lease {
+  readonly id: string
+  /** The content that it keeps, as containerd names it. */
+  readonly content: readonly string[]
+}
+
 export interface ClientOptions extends TransportOptions {
   /** Longest wait for the next message while listing or reading content, in milliseconds. */
   readonly stallTimeout?: number
@@ -58,6 +69,10 @@ export interface ContainerdClient {
   readonly namespace: string
   version(signal: AbortSignal): Promise<{ readonly version: string; readonly revision: string }>
   namespaces(signal: AbortSignal): Promise<string[]>
+  /** Which containerd answers: it has another process after a restart. */
+  server(signal: AbortSignal): Promise<{ readonly uuid: string; readonly pid: number }>
+  /** Every plugin, those that did not start included. */
+  plugins(signal: AbortSignal): Promise<Plugin[]>
   contentPlacement(signal: AbortSignal): Promise<ContentPlacement>
   /** `undefined` if the content is not in this namespace, even if its file is there for another one. */
   contentInfo(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined>
@@ -74,6 +89,11 @@ export interface ContainerdClient {
   ): AsyncIterable<Uint8Array>
   image(name: string, signal: AbortSignal): Promise<Image | undefined>
   images(signal: AbortSignal): Promise<Image[]>
+  /** Removes a name, and with it the content that nothing else needs. False if there was no such name. */
+  deleteImage(name: string, signal: AbortSignal): Promise<boolean>
+  leases(signal: AbortSignal): Promise<Lease[]>
+  /** Removes a lease, and with it the content that nothing else needs. False if there was no such lease. */
+  deleteLease(id: string, signal: AbortSignal): Promise<boolean>
   /**
    * Resolves when containerd has taken up the subscription, so that a list asked for afterwards misses nothing: there is
    * no replay. The stream ends with an error when containerd goes away; it is not renewed.
@@ -94,13 +114,18 @@ export function createContainerdClient(
   const images = createClient(Images, transport)
   const events = createClient(Events, transport)
   const introspection = createClient(Introspection, transport)
+  const leases = createClient(Leases, transport)
   const namespaces = createClient(Namespaces, transport)
   const version = createClient(Version, transport)
 
-  async function plugin(type: string, id: string, signal: AbortSignal): Promise<Readonly<Record<string, string>>> {
-    const filters = [`type==${type},id==${id}`]
-    const answer = await call('Introspection.Plugins', signal, () => introspection.plugins({ filters }, { signal }))
-    return answer.plugins[0]?.exports ?? {}
+  async function plugins(signal: AbortSignal): Promise<Plugin[]> {
+    const answer = await call('Introspection.Plugins', signal, () => introspection.plugins({}, { signal }))
+    return answer.plugins.map(({ type, id, exports, initErr }) => ({
+      type,
+      id,
+      exports,
+      ...(initErr === undefined ? {} : { initError: initErr.message }),
+    }))
   }
 
   const client: ContainerdClient = {
@@ -116,10 +141,21 @@ export function createContainerdClient(
       return answer.namespaces.map(({ name }) => name)
     },
 
+    async server(signal) {
+      const answer = await call('Introspection.Server', signal, () => introspection.server({}, { signal }))
+      return { uuid: answer.uuid, pid: count(answer.pid) }
+    },
+
+    plugins,
+
     async contentPlacement(signal) {
-      const content = await plugin('io.containerd.content.v1', 'content', signal)
-      const metadata = await plugin('io.containerd.metadata.v1', 'bolt', signal)
-      return { root: content.root, policy: metadata.policy }
+      const all = await plugins(signal)
+      const exportsOf = (type: string, id: string) =>
+        all.find((plugin) => plugin.type === type && plugin.id === id)?.exports ?? {}
+      return {
+        root: exportsOf('io.containerd.content.v1', 'content').root,
+        policy: exportsOf('io.containerd.metadata.v1', 'bolt').policy,
+      }
     },
 
     async contentInfo(digest, signal) {
@@ -152,9 +188,30 @@ export function createContainerdClient(
       return answer.images.map(imageOf).filter((image) => image !== undefined)
     },
 
+    async deleteImage(name, signal) {
+      const removed = await found('Images.Delete', signal, () => images.delete({ name, sync: true }, { signal }))
+      return removed !== undefined
+    },
+
+    async leases(signal) {
+      const answer = await call('Leases.List', signal, () => leases.list({}, { signal }))
+      const held: Lease[] = []
+      for (const { id } of answer.leases) {
+        const kept = await found('Leases.ListResources', signal, () => leases.listResources({ id }, { signal }))
+        const content = kept?.resources.filter(({ type }) => type === 'content').map((resource) => resource.id)
+        if (content !== undefined) held.push({ id, content })
+      }
+      return held
+    },
+
+    async deleteLease(id, signal) {
+      const removed = await found('Leases.Delete', signal, () => leases.delete({ id, sync: true }, { signal }))
+      return removed !== undefined
+    },
+
     async subscribe(topics, signal) {
       const filters = eventFilters(topics, target.namespace)
-      const begin = (signal: AbortSignal) => envelopes(events.subscribe({ filters }, { signal }))
+      const begin = (signal: AbortSignal) => decodeEvents(events.subscribe({ filters }, { signal }))
       const stream = openStream('Events.Subscribe', begin, { signal, stallTimeout: undefined })
       try {
         // containerd answers a subscription with the first event only; a round trip behind it on the same connection
@@ -172,54 +229,6 @@ export function createContainerdClient(
   return client
 }
 
-async function* envelopes(source: AsyncIterable<EventEnvelope>): AsyncGenerator<ContainerdEvent, void, undefined> {
-  for await (const envelope of source) {
-    const event = decodeEvent(envelope)
-    if (event !== undefined) yield event
-  }
-}
-
-/** The fields of an envelope that matter here. */
-interface EventEnvelope {
-  readonly topic: string
-  readonly namespace: string
-  readonly event?: Any | undefined
-}
-
-/**
- * What an envelope says; `undefined` for topics that this project does not know.
- *
- * @throws {ContainerdError} `unexpected` if the event is not of its topic's type, or not protobuf
- */
-export function decodeEvent({ topic, namespace, event }: EventEnvelope): ContainerdEvent | undefined {
-  switch (topic) {
-    case '/images/create':
-      return { kind: 'image', topic, namespace, name: unpack(ImageCreateSchema, topic, event).name }
-    case '/images/update':
-      return { kind: 'image', topic, namespace, name: unpack(ImageUpdateSchema, topic, event).name }
-    case '/images/delete':
-      return { kind: 'image', topic, namespace, name: unpack(ImageDeleteSchema, topic, event).name }
-    case '/content/create':
-      return { kind: 'content', topic, namespace, digest: unpack(ContentCreateSchema, topic, event).digest }
-    case '/content/delete':
-      return { kind: 'content', topic, namespace, digest: unpack(ContentDeleteSchema, topic, event).digest }
-    default:
-      return undefined
-  }
-}
-
-function unpack<T extends DescMessage>(schema: T, topic: string, event: Any | undefined): MessageShape<T> {
-  let cause: unknown
-  try {
-    const message = event && anyUnpack(event, schema)
-    if (message !== undefined) return message
-  } catch (error) {
-    cause = error
-  }
-  const problem = `expected ${schema.typeName} in an event of ${topic}, got ${event?.typeUrl || 'nothing'}`
-  throw new ContainerdError('unexpected', problem, { cause })
-}
-
 function imageOf({ name, target }: ImageMessage): Image | undefined {
   if (target === undefined || !isDigest(target.digest)) return undefined
   return { name, target: { mediaType: target.mediaType, digest: target.digest, size: count(target.size) } }
@@ -230,25 +239,4 @@ function count(value: bigint): number {
   const number = Number(value)
   if (Number.isSafeInteger(number) && number >= 0) return number
   throw new ContainerdError('unexpected', `containerd gave ${value} where a size was expected`)
-}
-
-/** Makes one unary call; failures get their name, an abort keeps the signal's reason. */
-async function call<T>(name: string, signal: AbortSignal, make: () => Promise<T>): Promise<T> {
-  signal.throwIfAborted()
-  try {
-    return await make()
-  } catch (error) {
-    signal.throwIfAborted()
-    throw containerdError(name, error)
-  }
-}
-
-/** Like {@link call}, with `undefined` for what is not there. */
-async function found<T>(name: string, signal: AbortSignal, make: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await call(name, signal, make)
-  } catch (error) {
-    if (error instanceof ContainerdError && error.code === 'not-found') return undefined
-    throw error
-  }
 }

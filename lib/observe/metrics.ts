@@ -101,6 +101,11 @@ export function createMetrics({ peersAside = () => 0, peerDoorTransfers = () => 
       ANSWER_BUCKETS,
       ['found'],
     ),
+    checkFindings: gauge(
+      'check_findings',
+      'Findings of the last check of containerd and this node, by how they weigh.',
+      ['severity'],
+    ),
     peerDoorRefused: counter('peer_door_refused_total', 'Requests of other nodes that were refused, by why.', [
       'reason',
     ]),

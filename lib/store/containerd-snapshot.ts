@@ -1,4 +1,4 @@
-import type { ContainerdClient, Image } from '../containerd/client.ts'
+import type { ContainerdClient, ContentInfo, Image } from '../containerd/client.ts'
 import { ContainerdError } from '../containerd/error.ts'
 import type { Digest } from '../oci/digest.ts'
 import { digestKey, type Key, tagKey } from '../oci/key.ts'
@@ -31,13 +31,20 @@ export interface Snapshots {
   take(signal: AbortSignal): Promise<Snapshot>
 }
 
+/** What of a namespace counts. */
+export interface SnapshotRules {
+  /** Which images; the others are walked only to know what to withhold. */
+  readonly admits: Policy['admits']
+  /** Content that is taken for not there, by its labels. */
+  readonly withholds: (labels: ContentInfo['labels']) => boolean
+}
+
 /**
- * @param admits which images count; the others are walked only to know what to withhold
  * @param onProblem told once of each thing that is wrong, for as long as it stays so
  */
 export function createSnapshots(
   client: Pick<ContainerdClient, 'images' | 'listContent' | 'readContent'>,
-  admits: Policy['admits'],
+  { admits, withholds }: SnapshotRules,
   onProblem: (problem: WalkProblem) => void,
 ): Snapshots {
   let last: { snapshot: Snapshot; images: readonly Image[]; sizes: ReadonlyMap<Digest, number> } | undefined
@@ -87,7 +94,9 @@ export function createSnapshots(
     async take(signal) {
       const images = (await client.images(signal)).sort((a, b) => (a.name < b.name ? -1 : 1))
       const sizes = new Map<Digest, number>()
-      for await (const { digest, size } of client.listContent(signal)) sizes.set(digest, size)
+      for await (const { digest, size, labels } of client.listContent(signal)) {
+        if (!withholds(labels)) sizes.set(digest, size)
+      }
       if (last !== undefined && sameImages(last.images, images) && sameSizes(last.sizes, sizes)) {
         return { ...last.snapshot, changed: false }
       }

@@ -32,6 +32,8 @@ export interface ContainerdStoreOptions extends ObserverOptions {
   readonly contentRoot?: string | undefined
   /** Which images are held; all if missing. */
   readonly admits?: Policy['admits']
+  /** Content that is not held whatever images name it, by the labels that containerd has put on it; none if missing. */
+  readonly withholds?: (labels: ContentInfo['labels']) => boolean
 }
 
 /**
@@ -48,7 +50,8 @@ export function createContainerdStore(
 ): ContentStore {
   const feed = createContentFeed()
   const files = createContentFiles(log)
-  const snapshots = createSnapshots(client, options.admits ?? (() => true), ({ descriptor, problem }) =>
+  const { admits = () => true, withholds = () => false } = options
+  const snapshots = createSnapshots(client, { admits, withholds }, ({ descriptor, problem }) =>
     log.warn('containerd content left out', { digest: descriptor.digest, mediaType: descriptor.mediaType, problem }),
   )
   const sniffed = new Map<Digest, string>()
@@ -81,7 +84,8 @@ export function createContainerdStore(
   )
 
   async function infoOf(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
-    return withheld.has(digest) ? undefined : await client.contentInfo(digest, signal)
+    const info = withheld.has(digest) ? undefined : await client.contentInfo(digest, signal)
+    return info === undefined || withholds(info.labels) ? undefined : info
   }
 
   /** For content that no image names (yet): it may be a manifest that is being pulled. */

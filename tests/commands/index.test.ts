@@ -29,7 +29,7 @@ async function run(args: readonly string[]): Promise<{ code: number; stdout: str
 test('runCommand ends with 78 for an unknown command and says which there are', async () => {
   const { code, stderr } = await run(['server'])
   assert.equal(code, 78)
-  assert.equal(stderr, 'unknown command "server"; accepted are serve, demo, key, version and --help\n')
+  assert.equal(stderr, 'unknown command "server"; accepted are serve, check, hosts, demo, key, version and --help\n')
 })
 
 test('runCommand key prints a fresh swarm key that is accepted, another one each time', async () => {

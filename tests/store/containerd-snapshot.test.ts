@@ -17,12 +17,15 @@ const noProblem = ({ problem }: { readonly problem: string }) => assert.fail(pro
 function makeNamespace() {
   const images: NamedImage[] = []
   const contents = new Map<Digest, Content>()
-  const state = { reads: [] as Digest[], unreadable: new Set<Digest>() }
+  const labels = new Map<Digest, Record<string, string>>()
+  const state = { reads: [] as Digest[], unreadable: new Set<Digest>(), labels }
   return {
     state,
     images: async () => [...images],
     async *listContent() {
-      for (const { descriptor } of contents.values()) yield { ...descriptor, labels: {} }
+      const { labels } = state
+      for (const { descriptor } of contents.values())
+        yield { ...descriptor, labels: labels.get(descriptor.digest) ?? {} }
     },
     async *readContent(digest: Digest) {
       state.reads.push(digest)
@@ -51,12 +54,15 @@ function assertKeys(actual: ReadonlySet<Key>, ...expected: readonly (readonly (K
   assert.deepEqual([...actual].sort(), [...new Set(expected.flat())].sort())
 }
 
+/** Rules that leave nothing out. */
+const everything = { admits: () => true, withholds: () => false }
+
 test('snapshots hold what is reachable and there, with the media types of the manifests', async () => {
   const namespace = makeNamespace()
   const image = makeImage({ types: 'docker' })
   namespace.add(image, NAME)
   namespace.add(makeImage({ seed: 2 }))
-  const snapshot = await createSnapshots(namespace, () => true, noProblem).take(never)
+  const snapshot = await createSnapshots(namespace, everything, noProblem).take(never)
   assertKeys(snapshot.keys, keysOf(image), [NAME])
   assert.deepEqual(
     snapshot.mediaTypes,
@@ -70,7 +76,7 @@ test('snapshots keep a layer that two images share until the last of them goes',
   const both = makeIndex([one, two])
   namespace.add(one, NAME)
   namespace.add(both, 'docker.io/library/both:1')
-  const snapshots = createSnapshots(namespace, () => true, noProblem)
+  const snapshots = createSnapshots(namespace, everything, noProblem)
   assertKeys((await snapshots.take(never)).keys, keysOf(both), [NAME, 'docker.io/library/both:1'])
   namespace.removeImage('docker.io/library/both:1')
   assertKeys((await snapshots.take(never)).keys, keysOf(one), [NAME])
@@ -83,7 +89,7 @@ test('snapshots leave out a tag whose target is not there, and content that went
   const image = makeImage()
   const layer = image.contents.at(-1)?.descriptor.digest ?? assert.fail()
   namespace.add(image, NAME)
-  const snapshots = createSnapshots(namespace, () => true, noProblem)
+  const snapshots = createSnapshots(namespace, everything, noProblem)
   namespace.removeContent(layer)
   const without = keysOf(image).filter((key) => key !== digestKey(layer))
   assertKeys((await snapshots.take(never)).keys, without, [NAME])
@@ -95,7 +101,7 @@ test('snapshots of the same lists read nothing, and say that nothing changed', a
   const namespace = makeNamespace()
   const image = makeImage()
   namespace.add(image, NAME)
-  const snapshots = createSnapshots(namespace, () => true, noProblem)
+  const snapshots = createSnapshots(namespace, everything, noProblem)
   assert.equal((await snapshots.take(never)).changed, true)
   const again = await snapshots.take(never)
   assert.equal(again.changed, false)
@@ -107,7 +113,7 @@ test('snapshots read a manifest once, also when other images come and go', async
   const namespace = makeNamespace()
   const [one, two] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
   namespace.add(one, NAME)
-  const snapshots = createSnapshots(namespace, () => true, noProblem)
+  const snapshots = createSnapshots(namespace, everything, noProblem)
   await snapshots.take(never)
   namespace.add(two, `${NAME}-two`)
   assert.equal((await snapshots.take(never)).changed, true)
@@ -119,7 +125,7 @@ test('snapshots survive a manifest that is collected between the list and the re
   const image = makeImage()
   namespace.add(image, NAME)
   namespace.state.unreadable.add(image.target.digest)
-  const snapshot = await createSnapshots(namespace, () => true, noProblem).take(never)
+  const snapshot = await createSnapshots(namespace, everything, noProblem).take(never)
   assertKeys(snapshot.keys)
 })
 
@@ -129,11 +135,7 @@ test('snapshots tell of the same problem once', async () => {
   const broken = contentOf(image.target.mediaType, new TextEncoder().encode('{'))
   namespace.add({ target: broken.descriptor, contents: [broken] }, 'docker.io/library/broken:1')
   const problems: string[] = []
-  const snapshots = createSnapshots(
-    namespace,
-    () => true,
-    ({ problem }) => problems.push(problem),
-  )
+  const snapshots = createSnapshots(namespace, everything, ({ problem }) => problems.push(problem))
   await snapshots.take(never)
   namespace.add(image, NAME)
   await snapshots.take(never)
@@ -201,8 +203,19 @@ test('snapshots withhold what only refused images reach', async () => {
   namespace.add(shared, 'docker.io/secret/shared:1')
   namespace.add(secret, 'docker.io/secret/app:1', `docker.io/secret/app@${secret.target.digest}`)
   const admits = ({ repository }: { readonly repository: string }) => !repository.startsWith('secret/')
-  const { keys, withheld } = await createSnapshots(namespace, admits, noProblem).take(never)
+  const { keys, withheld } = await createSnapshots(namespace, { ...everything, admits }, noProblem).take(never)
   assertKeys(keys, keysOf(open), [NAME])
   const expected = [shared.target.digest, ...secret.contents.map(({ descriptor }) => descriptor.digest)]
   assert.deepEqual([...withheld].sort(), expected.sort())
+})
+
+test('snapshots leave out content by its labels, whatever names it has', async () => {
+  const namespace = makeNamespace()
+  const [open, withheld] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
+  namespace.add(open, NAME)
+  namespace.add(withheld, 'docker.io/library/app:1', 'sha256:0')
+  for (const { descriptor } of withheld.contents) namespace.state.labels.set(descriptor.digest, { from: 'probe' })
+  const rules = { ...everything, withholds: ({ from }: Readonly<Record<string, string>>) => from === 'probe' }
+  const { keys } = await createSnapshots(namespace, rules, noProblem).take(never)
+  assertKeys(keys, keysOf(open), [NAME])
 })

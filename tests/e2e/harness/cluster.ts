@@ -174,9 +174,11 @@ async function build(
     ),
   )
   const server = upstream?.url
-  if (server !== undefined) {
-    const hosts = { server, hosts: [{ url: REGISTRY_DOOR }] }
-    for (const node of created) for (const name of mirrored) await node.writeHosts(name, hosts)
+  for (const node of created) {
+    // A mirror does not start where containerd would not ask it.
+    await node.writeHosts('_default', { hosts: [{ url: REGISTRY_DOOR }] })
+    if (server === undefined) continue
+    for (const name of mirrored) await node.writeHosts(name, { server, hosts: [{ url: REGISTRY_DOOR }] })
   }
   const starting = (part: 'containerd' | 'mirror') =>
     created.filter((_, index) => wanted[index]?.start?.includes(part) ?? true).map((node) => node[part].start())

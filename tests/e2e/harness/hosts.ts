@@ -7,9 +7,9 @@ export interface HostEntry {
   readonly capabilities?: readonly ('pull' | 'resolve' | 'push')[]
 }
 
-/** What containerd asks for a registry, in this order, and `server` last. */
+/** What containerd asks for a registry, in this order, and `server` last: the registry itself if missing. */
 export interface Hosts {
-  readonly server: string
+  readonly server?: string
   readonly hosts: readonly HostEntry[]
 }
 
@@ -20,8 +20,9 @@ export async function writeHosts(certs: string, registry: string, { server, host
     ({ url, capabilities = ['pull', 'resolve'] }) =>
       `[host.${JSON.stringify(url)}]\n  capabilities = ${JSON.stringify(capabilities)}\n`,
   )
+  const upstream = server === undefined ? [] : [`server = ${JSON.stringify(server)}\n`]
   await mkdir(join(certs, registry), { recursive: true })
-  await writeFile(join(certs, registry, 'hosts.toml'), [`server = ${JSON.stringify(server)}\n`, ...tables].join('\n'))
+  await writeFile(join(certs, registry, 'hosts.toml'), [...upstream, ...tables].join('\n'))
 }
 
 /** Removes what {@link writeHosts} wrote: containerd then asks the registry itself. */

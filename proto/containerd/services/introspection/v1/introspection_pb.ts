@@ -4,13 +4,15 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { EmptySchema } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_empty } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file containerd/services/introspection/v1/introspection.proto.
  */
 export const file_containerd_services_introspection_v1_introspection: GenFile = /*@__PURE__*/
-  fileDesc("Cjhjb250YWluZXJkL3NlcnZpY2VzL2ludHJvc3BlY3Rpb24vdjEvaW50cm9zcGVjdGlvbi5wcm90bxIkY29udGFpbmVyZC5zZXJ2aWNlcy5pbnRyb3NwZWN0aW9uLnYxIp4BCgZQbHVnaW4SDAoEdHlwZRgBIAEoCRIKCgJpZBgCIAEoCRJKCgdleHBvcnRzGAUgAygLMjkuY29udGFpbmVyZC5zZXJ2aWNlcy5pbnRyb3NwZWN0aW9uLnYxLlBsdWdpbi5FeHBvcnRzRW50cnkaLgoMRXhwb3J0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiIQoOUGx1Z2luc1JlcXVlc3QSDwoHZmlsdGVycxgBIAMoCSJQCg9QbHVnaW5zUmVzcG9uc2USPQoHcGx1Z2lucxgBIAMoCzIsLmNvbnRhaW5lcmQuc2VydmljZXMuaW50cm9zcGVjdGlvbi52MS5QbHVnaW4yhwEKDUludHJvc3BlY3Rpb24SdgoHUGx1Z2lucxI0LmNvbnRhaW5lcmQuc2VydmljZXMuaW50cm9zcGVjdGlvbi52MS5QbHVnaW5zUmVxdWVzdBo1LmNvbnRhaW5lcmQuc2VydmljZXMuaW50cm9zcGVjdGlvbi52MS5QbHVnaW5zUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("Cjhjb250YWluZXJkL3NlcnZpY2VzL2ludHJvc3BlY3Rpb24vdjEvaW50cm9zcGVjdGlvbi5wcm90bxIkY29udGFpbmVyZC5zZXJ2aWNlcy5pbnRyb3NwZWN0aW9uLnYxIt4BCgZQbHVnaW4SDAoEdHlwZRgBIAEoCRIKCgJpZBgCIAEoCRJKCgdleHBvcnRzGAUgAygLMjkuY29udGFpbmVyZC5zZXJ2aWNlcy5pbnRyb3NwZWN0aW9uLnYxLlBsdWdpbi5FeHBvcnRzRW50cnkSPgoIaW5pdF9lcnIYByABKAsyLC5jb250YWluZXJkLnNlcnZpY2VzLmludHJvc3BlY3Rpb24udjEuU3RhdHVzGi4KDEV4cG9ydHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIicKBlN0YXR1cxIMCgRjb2RlGAEgASgFEg8KB21lc3NhZ2UYAiABKAkiIQoOUGx1Z2luc1JlcXVlc3QSDwoHZmlsdGVycxgBIAMoCSJQCg9QbHVnaW5zUmVzcG9uc2USPQoHcGx1Z2lucxgBIAMoCzIsLmNvbnRhaW5lcmQuc2VydmljZXMuaW50cm9zcGVjdGlvbi52MS5QbHVnaW4iKwoOU2VydmVyUmVzcG9uc2USDAoEdXVpZBgBIAEoCRILCgNwaWQYAiABKAQy3wEKDUludHJvc3BlY3Rpb24SdgoHUGx1Z2lucxI0LmNvbnRhaW5lcmQuc2VydmljZXMuaW50cm9zcGVjdGlvbi52MS5QbHVnaW5zUmVxdWVzdBo1LmNvbnRhaW5lcmQuc2VydmljZXMuaW50cm9zcGVjdGlvbi52MS5QbHVnaW5zUmVzcG9uc2USVgoGU2VydmVyEhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5GjQuY29udGFpbmVyZC5zZXJ2aWNlcy5pbnRyb3NwZWN0aW9uLnYxLlNlcnZlclJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_empty]);
 
 /**
  * @generated from message containerd.services.introspection.v1.Plugin
@@ -30,6 +32,11 @@ export type Plugin = Message<"containerd.services.introspection.v1.Plugin"> & {
    * @generated from field: map<string, string> exports = 5;
    */
   exports: { [key: string]: string };
+
+  /**
+   * @generated from field: containerd.services.introspection.v1.Status init_err = 7;
+   */
+  initErr?: Status | undefined;
 };
 
 /**
@@ -38,6 +45,30 @@ export type Plugin = Message<"containerd.services.introspection.v1.Plugin"> & {
  */
 export const PluginSchema: GenMessage<Plugin> = /*@__PURE__*/
   messageDesc(file_containerd_services_introspection_v1_introspection, 0);
+
+/**
+ * google.rpc.Status.
+ *
+ * @generated from message containerd.services.introspection.v1.Status
+ */
+export type Status = Message<"containerd.services.introspection.v1.Status"> & {
+  /**
+   * @generated from field: int32 code = 1;
+   */
+  code: number;
+
+  /**
+   * @generated from field: string message = 2;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message containerd.services.introspection.v1.Status.
+ * Use `create(StatusSchema)` to create a new message.
+ */
+export const StatusSchema: GenMessage<Status> = /*@__PURE__*/
+  messageDesc(file_containerd_services_introspection_v1_introspection, 1);
 
 /**
  * @generated from message containerd.services.introspection.v1.PluginsRequest
@@ -54,7 +85,7 @@ export type PluginsRequest = Message<"containerd.services.introspection.v1.Plugi
  * Use `create(PluginsRequestSchema)` to create a new message.
  */
 export const PluginsRequestSchema: GenMessage<PluginsRequest> = /*@__PURE__*/
-  messageDesc(file_containerd_services_introspection_v1_introspection, 1);
+  messageDesc(file_containerd_services_introspection_v1_introspection, 2);
 
 /**
  * @generated from message containerd.services.introspection.v1.PluginsResponse
@@ -71,7 +102,31 @@ export type PluginsResponse = Message<"containerd.services.introspection.v1.Plug
  * Use `create(PluginsResponseSchema)` to create a new message.
  */
 export const PluginsResponseSchema: GenMessage<PluginsResponse> = /*@__PURE__*/
-  messageDesc(file_containerd_services_introspection_v1_introspection, 2);
+  messageDesc(file_containerd_services_introspection_v1_introspection, 3);
+
+/**
+ * The uuid stays for the life of the content below containerd's root; the pid since 1.6.
+ *
+ * @generated from message containerd.services.introspection.v1.ServerResponse
+ */
+export type ServerResponse = Message<"containerd.services.introspection.v1.ServerResponse"> & {
+  /**
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+
+  /**
+   * @generated from field: uint64 pid = 2;
+   */
+  pid: bigint;
+};
+
+/**
+ * Describes the message containerd.services.introspection.v1.ServerResponse.
+ * Use `create(ServerResponseSchema)` to create a new message.
+ */
+export const ServerResponseSchema: GenMessage<ServerResponse> = /*@__PURE__*/
+  messageDesc(file_containerd_services_introspection_v1_introspection, 4);
 
 /**
  * @generated from service containerd.services.introspection.v1.Introspection
@@ -84,6 +139,14 @@ export const Introspection: GenService<{
     methodKind: "unary";
     input: typeof PluginsRequestSchema;
     output: typeof PluginsResponseSchema;
+  },
+  /**
+   * @generated from rpc containerd.services.introspection.v1.Introspection.Server
+   */
+  server: {
+    methodKind: "unary";
+    input: typeof EmptySchema;
+    output: typeof ServerResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_containerd_services_introspection_v1_introspection, 0);

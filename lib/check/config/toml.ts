@@ -1,0 +1,136 @@
+import { type AST, ParseError, parseTOML } from 'toml-eslint-parser'
+
+/** A value of a TOML document. Tables are maps, so that a key named `__proto__` is a key like any other. */
+export type TomlValue = string | number | boolean | Date | readonly TomlEntry[] | TomlTable
+
+/** A value and the line, from 1, where its key or (for a table) its header first stands. */
+export interface TomlEntry {
+  readonly value: TomlValue
+  readonly line: number
+}
+
+export type TomlTable = ReadonlyMap<string, TomlEntry>
+
+/** The syntax tree with comments and the exact place of everything, for who edits a document without disturbing it. */
+export type TomlSyntax = AST.TOMLProgram
+export type { AST as TomlNodes } from 'toml-eslint-parser'
+
+/** A text that is not TOML 1.0. `line` and `column` count from 1 and are where reading stopped. */
+export class TomlError extends Error {
+  override readonly name = 'TomlError'
+  readonly reason: string
+  readonly line: number
+  readonly column: number
+
+  constructor(reason: string, line: number, column: number, options?: ErrorOptions) {
+    super(`line ${line}, column ${column}: ${reason}`, options)
+    this.reason = reason
+    this.line = line
+    this.column = column
+  }
+}
+
+/** Deepest nesting of tables and arrays that is read: containerd's files have less than ten, and more only costs stack. */
+export const NESTING_LIMIT = 100
+
+/**
+ * Reads a TOML 1.0 document with the lines of its values.
+ *
+ * @throws {TomlError} if it is none, or nested deeper than {@link NESTING_LIMIT}
+ */
+export function parseToml(text: string): TomlTable {
+  const root: MutableTable = new Map()
+  for (const node of parseTomlSyntax(text).body[0].body) {
+    if (node.type === 'TOMLKeyValue') setPair(root, node)
+    else setTable(root, node)
+  }
+  return root
+}
+
+/**
+ * Reads a TOML 1.0 document as a syntax tree.
+ *
+ * @throws {TomlError} as {@link parseToml}
+ */
+export function parseTomlSyntax(text: string): TomlSyntax {
+  // The parser takes a lone carriage return for the end of a line; TOML and containerd do not.
+  const lone = /\r(?!\n)/.exec(text)
+  if (lone !== null) throw errorAt(text, lone.index, 'a carriage return without a line feed')
+  try {
+    return parseTOML(text, { tomlVersion: '1.0' })
+  } catch (error) {
+    if (error instanceof ParseError) {
+      throw new TomlError(error.message, error.lineNumber, error.column + 1, { cause: error })
+    }
+    // The stack's end: arrays or inline tables in each other, by the ten thousand.
+    if (error instanceof RangeError) throw new TomlError('nested too deeply', 1, 1, { cause: error })
+    throw error
+  }
+}
+
+function errorAt(text: string, index: number, reason: string): TomlError {
+  const before = text.slice(0, index).split('\n')
+  return new TomlError(reason, before.length, (before.at(-1) ?? '').length + 1)
+}
+
+/** A table; what is not one has no keys. */
+export function tableOf(value: TomlValue | undefined): TomlTable | undefined {
+  return value instanceof Map ? value : undefined
+}
+
+type MutableTable = Map<string, TomlEntry>
+
+function setTable(root: MutableTable, node: AST.TOMLTable): void {
+  const { line } = node.loc.start
+  if (node.kind === 'standard') {
+    descend(root, node.resolvedKey, node)
+  } else {
+    const path = node.resolvedKey.slice(0, -1)
+    const holder = descend(root, path.slice(0, -1), node)
+    const name = String(path.at(-1))
+    const elements = holder.get(name)?.value
+    const table = { value: new Map(), line }
+    if (Array.isArray(elements)) elements.push(table)
+    else holder.set(name, { value: [table], line })
+  }
+  const table = descend(root, node.resolvedKey, node)
+  for (const pair of node.body) setPair(table, pair)
+}
+
+function setPair(table: MutableTable, node: AST.TOMLKeyValue, depth = 0): void {
+  const names = node.key.keys.map((key) => (key.type === 'TOMLBare' ? key.name : key.value))
+  const holder = descend(table, names.slice(0, -1), node)
+  holder.set(names.at(-1) ?? '', { value: readValue(node.value, depth), line: node.loc.start.line })
+}
+
+/** The table at a path, made where it is missing. A number in a path is an element of an array of tables. */
+function descend(from: MutableTable, path: readonly (string | number)[], node: AST.TOMLTable | AST.TOMLKeyValue) {
+  const { line, column } = node.loc.start
+  if (path.length > NESTING_LIMIT) throw new TomlError('nested too deeply', line, column + 1)
+  let table = from
+  for (const [at, name] of path.entries()) {
+    if (typeof name === 'number') continue
+    const next = path[at + 1]
+    let value = table.get(name)?.value
+    if (Array.isArray(value)) value = value.at(typeof next === 'number' ? next : -1)?.value
+    if (value === undefined) {
+      value = new Map()
+      table.set(name, { value, line })
+    }
+    if (!(value instanceof Map)) throw new TomlError(`${name} is not a table`, line, column + 1)
+    table = value
+  }
+  return table
+}
+
+function readValue(node: AST.TOMLContentNode, depth: number): TomlValue {
+  const { line, column } = node.loc.start
+  if (depth > NESTING_LIMIT) throw new TomlError('nested too deeply', line, column + 1)
+  if (node.type === 'TOMLValue') return node.value
+  if (node.type === 'TOMLArray') {
+    return node.elements.map((element) => ({ value: readValue(element, depth + 1), line: element.loc.start.line }))
+  }
+  const table: MutableTable = new Map()
+  for (const pair of node.body) setPair(table, pair, depth + 1)
+  return table
+}

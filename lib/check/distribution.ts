@@ -1,0 +1,89 @@
+import { IMAGES_PLUGIN, OLD_PLUGIN } from './config/merge.ts'
+import type { Remedy } from './finding.ts'
+
+/** Where a node keeps what the mirror needs. */
+export interface NodePaths {
+  readonly configFile: string
+  readonly certsDir: string
+  readonly socket: string
+  /** Root of containerd's content store. */
+  readonly contentRoot: string
+}
+
+/** What a remedy depends on besides the distribution. */
+export interface Situation {
+  /** Whether this containerd's files of this version name the plugin of 1.x or that of 2.x. */
+  readonly plugin: 'old' | 'images'
+  readonly certsDir: string
+  /** Host and port of the registry door. */
+  readonly registryDoor: string
+}
+
+/** A distribution of Kubernetes: how its nodes are set up, and what must be added. */
+export interface Distribution extends NodePaths {
+  readonly id: string
+  readonly name: string
+  /** `green`: works as it comes; `yellow`: with what is said in `add`; `red`: not without changing nodes behind its back. */
+  readonly grade: 'green' | 'yellow' | 'red'
+  /** What it comes with that matters here. */
+  readonly preset: string
+  /** What must be added, or for `red` why it is that. */
+  readonly add: string
+  /** The version of containerd that was seen on it, when, and by whom. */
+  readonly seen: string
+  /** Paths and contents of containerd's main file of which one gives it away. */
+  readonly marks: { readonly paths: readonly string[]; readonly content?: RegExp }
+  /** What to do where containerd's file must not be edited by hand, because the distribution writes it. */
+  readonly remedy?: ((situation: Situation) => Remedy) | undefined
+  /** What makes containerd read its files again; `systemctl restart containerd` if missing. */
+  readonly restart?: string | undefined
+}
+
+/** containerd by itself, from Debian or its own releases. */
+export const PLAIN_PATHS: NodePaths = {
+  configFile: '/etc/containerd/config.toml',
+  certsDir: '/etc/containerd/certs.d',
+  socket: '/run/containerd/containerd.sock',
+  contentRoot: '/var/lib/containerd/io.containerd.content.v1.content',
+}
+
+/** The two settings as TOML, for a distribution that merges it into a file of its own key by key. */
+export function settingsToml({ plugin, certsDir }: Situation, isolated = false): string[] {
+  const id = plugin === 'old' ? OLD_PLUGIN : IMAGES_PLUGIN
+  const layers = plugin === 'old' ? `[plugins."${id}".containerd]` : `[plugins."${id}"]`
+  const lines = [`[plugins."${id}".registry]`, `  config_path = ${JSON.stringify(certsDir)}`, layers]
+  lines.push('  discard_unpacked_layers = false')
+  if (isolated) lines.push('[plugins."io.containerd.metadata.v1.bolt"]', '  content_sharing_policy = "isolated"')
+  return lines
+}
+
+/** Lines further to the right, for a block text in YAML. */
+export const indented = (lines: readonly string[], by: number) => lines.map((line) => `${' '.repeat(by)}${line}`)
+
+/**
+ * What Kind's cluster configuration must have; a cluster that is there already must be made again.
+ *
+ * @param isolated with content kept apart by namespace, as stricter clusters have it
+ */
+export function kindConfig(situation: Situation, isolated = false): string[] {
+  return [
+    'kind: Cluster',
+    'apiVersion: kind.x-k8s.io/v1alpha4',
+    'containerdConfigPatches:',
+    '  - |-',
+    ...indented(settingsToml(situation, isolated), 4),
+  ]
+}
+
+/** What Talos' machine configuration must have. */
+export function talosPatch({ plugin }: Situation): string[] {
+  const table = plugin === 'old' ? `[plugins."${OLD_PLUGIN}".containerd]` : `[plugins."${IMAGES_PLUGIN}"]`
+  return [
+    'machine:',
+    '  files:',
+    '    - path: /etc/cri/conf.d/20-customization.part',
+    '      op: create',
+    '      content: |',
+    ...indented([table, '  discard_unpacked_layers = false'], 8),
+  ]
+}

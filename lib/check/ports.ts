@@ -1,0 +1,54 @@
+import { createSocket } from 'node:dgram'
+import { createServer } from 'node:net'
+import type { Finding } from './finding.ts'
+
+/** An address that the mirror will open a door on. */
+export interface PortToCheck {
+  readonly flag: string
+  readonly host: string
+  readonly port: number
+  /** Whether UDP is needed as well as TCP. */
+  readonly udp?: boolean
+}
+
+/**
+ * Whether the mirror's addresses can be used. For who is not the mirror: it would find its own doors in use.
+ *
+ * @param runsHere whether a mirror answers at its admin door, which then is who uses them
+ */
+export async function checkPorts(ports: readonly PortToCheck[], runsHere: boolean): Promise<Finding> {
+  const rule = {
+    id: 'ports',
+    expected: 'the addresses of the doors free, or used by this node’s own mirror',
+    why: 'the mirror does not start without its doors',
+  }
+  const problems: string[] = []
+  for (const { flag, host, port, udp = false } of ports) {
+    const tried = [await bindTcp(host, port), ...(udp ? [await bindUdp(host, port)] : [])]
+    for (const code of tried) if (code !== undefined) problems.push(`--${flag} ${host}:${port}: ${code}`)
+  }
+  if (problems.length === 0) return { ...rule, severity: 'ok', seen: 'the addresses of all doors are free' }
+  if (runsHere) return { ...rule, severity: 'ok', seen: 'a mirror runs here, and answers at its admin door' }
+  const text = 'end what uses the address, or give the door another one'
+  return { ...rule, severity: 'error', seen: problems.join('; '), remedy: { text } }
+}
+
+/** The system's error code, if the address cannot be used. */
+function bindTcp(host: string, port: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
+    server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(undefined)))
+  })
+}
+
+function bindUdp(host: string, port: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const socket = createSocket('udp4')
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      socket.close()
+      resolve(`UDP ${error.code ?? error.message}`)
+    })
+    socket.bind({ address: host, port, exclusive: true }, () => socket.close(() => resolve(undefined)))
+  })
+}

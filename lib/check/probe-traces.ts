@@ -1,0 +1,162 @@
+import { mkdir, readdir, rename, rmdir, unlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { ContainerdClient } from '../containerd/client.ts'
+import type { CriClient } from '../containerd/client-cri.ts'
+import { ContainerdError } from '../containerd/error.ts'
+import type { Logger } from '../observe/log.ts'
+import { bounded } from './bounded.ts'
+import { isProbeServed } from './probe-door.ts'
+import { isProbeRegistry, probeOfLabels, probeOfName, probePort } from './probe-image.ts'
+
+/** How often a trace that came back is removed again: a pull that was given up on may still end in containerd. */
+const ATTEMPTS = 5
+/** Milliseconds between two attempts. */
+const PAUSE = 200
+/** Longest wait in milliseconds for the answer of a door that may serve a probe: it is on this machine. */
+const ALIVE_TIMEOUT = 1_000
+
+const HOSTS_FILE = 'hosts.toml'
+
+/** What a probe works with, and leaves something in. */
+export interface ProbePlaces {
+  /** containerd in the namespace of CRI. */
+  readonly client: Pick<ContainerdClient, 'images' | 'listContent' | 'deleteImage' | 'leases' | 'deleteLease'>
+  readonly cri: Pick<CriClient, 'removeImage'>
+  readonly certsDir: string
+}
+
+/**
+ * Writes the hosts.toml of a probe, in one step: containerd, and who looks for what was left behind, see all of it or none.
+ *
+ * @throws what `node:fs` throws, such as EACCES or EROFS; nothing is left then
+ */
+export async function writeProbeHosts(certsDir: string, registry: string, door: string): Promise<void> {
+  const made = join(certsDir, `.${registry}`)
+  await mkdir(made)
+  try {
+    const host = JSON.stringify(door)
+    const lines = [`server = ${host}`, `[host.${host}]`, '  capabilities = ["pull", "resolve"]', '']
+    await writeFile(join(made, HOSTS_FILE), lines.join('\n'))
+    await rename(made, join(certsDir, registry))
+  } catch (error) {
+    await removeHosts(made)
+    throw error
+  }
+}
+
+/**
+ * Removes everything that a probe has left: its image with all names that the runtime gave it, the leases on its content and
+ * so the content itself, and its hosts.toml last, so that a killed removal is found again.
+ *
+ * @throws when something is still there after {@link ATTEMPTS}, or containerd cannot be asked; the signal's reason
+ */
+export async function removeProbe(places: ProbePlaces, registry: string, signal: AbortSignal): Promise<void> {
+  for (let attempt = 1; await removeFromContainerd(places, registry, signal); attempt++) {
+    if (attempt === ATTEMPTS) throw new Error(`${registry} comes back as often as it is removed`)
+    await delay(PAUSE, undefined, { signal })
+  }
+  for (const name of [registry, `.${registry}`]) await removeHosts(join(places.certsDir, name))
+}
+
+/**
+ * Removes what probes have left that were killed. A probe that runs, here or in another process, is left alone.
+ *
+ * @param hosts where doors of this machine may be, besides 127.0.0.1
+ * @returns the names of what was removed
+ */
+export async function sweepProbes(
+  places: ProbePlaces,
+  { hosts, log }: { readonly hosts: readonly string[]; readonly log: Logger },
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const swept: string[] = []
+  for (const registry of await findProbes(places, signal)) {
+    if (await mayRun(registry, hosts, signal)) continue
+    await removeProbe(places, registry, signal)
+    log.info('remains of a killed probe removed', { registry })
+    swept.push(registry)
+  }
+  return swept
+}
+
+/** The probes that have left something anywhere. */
+async function findProbes({ client, certsDir }: ProbePlaces, signal: AbortSignal): Promise<ReadonlySet<string>> {
+  const found = new Set<string>()
+  for (const name of await unlessMissing(readdir(certsDir), [])) {
+    const registry = name.startsWith('.') ? name.slice(1) : name
+    if (isProbeRegistry(registry)) found.add(registry)
+  }
+  for (const { name } of await client.images(signal)) {
+    const registry = probeOfName(name)
+    if (registry !== undefined) found.add(registry)
+  }
+  for await (const { labels } of client.listContent(signal)) {
+    const registry = probeOfLabels(labels)
+    if (registry !== undefined) found.add(registry)
+  }
+  return found
+}
+
+/** Whether the door that a probe names serves it, or may do so. */
+async function mayRun(registry: string, hosts: readonly string[], signal: AbortSignal): Promise<boolean> {
+  const port = probePort(registry)
+  if (port === undefined) return false
+  for (const host of new Set(['127.0.0.1', ...hosts])) {
+    const ask = (bound: AbortSignal) => isProbeServed({ registry, host, port }, bound)
+    const served = await bounded(ALIVE_TIMEOUT, signal, ask)
+    signal.throwIfAborted()
+    if (served !== false) return true
+  }
+  return false
+}
+
+/** One round of removal; true if there was anything. */
+async function removeFromContainerd(
+  { client, cri }: ProbePlaces,
+  registry: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const content = new Set<string>()
+  for await (const { digest, labels } of client.listContent(signal)) {
+    if (probeOfLabels(labels) === registry) content.add(digest)
+  }
+  const images = await client.images(signal)
+  // The content is nobody else's, so whatever points to it is the probe's: `sha256:<config>` says no registry.
+  const ours = images.filter(({ name, target }) => probeOfName(name) === registry || content.has(target.digest))
+  const [first] = ours
+  if (first !== undefined) {
+    // The runtime keeps a list of its own, and knows all names.
+    await unlessUnsupported(cri.removeImage(first.name, signal))
+    for (const { name } of ours) await client.deleteImage(name, signal)
+  }
+  if (content.size === 0) return ours.length > 0
+  for (const { id, content: kept } of await client.leases(signal)) {
+    if (kept.some((digest) => content.has(digest))) await client.deleteLease(id, signal)
+  }
+  return true
+}
+
+/** Removes the directory of a hosts.toml, unless somebody put something else there. */
+async function removeHosts(directory: string): Promise<void> {
+  await unlessMissing(unlink(join(directory, HOSTS_FILE)), undefined)
+  await unlessMissing(rmdir(directory), undefined)
+}
+
+async function unlessMissing<T, F>(promise: Promise<T>, fallback: F): Promise<T | F> {
+  try {
+    return await promise
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return fallback
+    throw error
+  }
+}
+
+/** A runtime without CRI has no list of its own either. */
+async function unlessUnsupported(removal: Promise<void>): Promise<void> {
+  try {
+    await removal
+  } catch (error) {
+    if (!(error instanceof ContainerdError && error.code === 'unsupported')) throw error
+  }
+}

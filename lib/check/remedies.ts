@@ -1,0 +1,127 @@
+import { variableOf } from '../settings.ts'
+import type { ConfigProblem } from './config/load.ts'
+import { planChange } from './config/reading.ts'
+import type { ConfigCheck } from './config-check.ts'
+import type { Situation } from './distribution.ts'
+import { settingsFor } from './distributions.ts'
+import type { Remedy } from './finding.ts'
+import { judgeConfigPath, judgeDiscard, whereOf } from './rules.ts'
+
+/** Restarting containerd leaves running containers alone: their shims keep them. */
+const RESTART = 'systemctl restart containerd'
+
+/** What makes containerd look where the hosts.toml files are. */
+export async function remedyForConfigPath(check: ConfigCheck): Promise<Remedy | undefined> {
+  const { distribution, expectation, dialect, readings, files, running } = check
+  const restart = distribution?.restart ?? RESTART
+  const right = readings.all.every(({ settings }) => {
+    const told = { value: settings.configPath.value, where: '' }
+    return judgeConfigPath(told, expectation, dialect, settings).severity === 'ok'
+  })
+  if (right && running.configPath !== undefined && readings.loaded.problems.length === 0) return restartOnly(restart)
+  const elsewhere = otherDirectory(check)
+  if (elsewhere !== undefined) {
+    return {
+      text: `let swarmirror use the directory that containerd uses (--certs-dir ${elsewhere}); containerd stays as it is`,
+      lines: [`${variableOf('certs-dir')}=${elsewhere}`],
+    }
+  }
+  if (distribution?.remedy !== undefined) return distribution.remedy(situationOf(check))
+  const mirrors = readings.all.some(({ settings }) => settings.mirrors !== undefined)
+  const wanted = { name: 'config_path', value: expectation.certsDir, withoutMirrors: mirrors } as const
+  const change = await planChange(wanted, readings, files, dialect)
+  const moved = mirrors ? '; the endpoints of registry.mirrors belong into hosts.toml files from then on' : ''
+  if (change !== undefined) {
+    return { text: `set config_path in containerd's configuration${moved}`, ...change, command: restart }
+  }
+  return {
+    text: `set registry.config_path = ${JSON.stringify(expectation.certsDir)} in plugin ${
+      dialect.migration === 'none' ? '"io.containerd.grpc.v1.cri"' : '"io.containerd.cri.v1.images"'
+    }${moved}`,
+    command: restart,
+  }
+}
+
+/** What makes containerd keep its layers. */
+export async function remedyForDiscard(check: ConfigCheck): Promise<Remedy | undefined> {
+  const { distribution, dialect, readings, files, running } = check
+  const restart = distribution?.restart ?? RESTART
+  const right = readings.all.every(
+    ({ settings }) => judgeDiscard({ value: settings.discardUnpackedLayers.value, where: '' }).severity === 'ok',
+  )
+  if (right && running.discardUnpackedLayers !== undefined && readings.loaded.problems.length === 0) {
+    return restartOnly(restart)
+  }
+  if (distribution?.remedy !== undefined) return distribution.remedy(situationOf(check))
+  const wanted = { name: 'discard_unpacked_layers', value: false, withoutMirrors: false } as const
+  const change = await planChange(wanted, readings, files, dialect)
+  const text =
+    'turn discard_unpacked_layers off; images that were pulled before must be pulled again to be shared whole'
+  return change === undefined ? { text, command: restart } : { text, ...change, command: restart }
+}
+
+/** What takes the tables of the old kind away. */
+export async function remedyForLegacy(check: ConfigCheck, configPathSet: boolean): Promise<Remedy | undefined> {
+  const { readings, dialect, files, distribution } = check
+  const text = 'delete the table, and put its endpoints into hosts.toml files'
+  const settings = readings.all[0]?.settings
+  if (settings?.mirrors === undefined) {
+    return { text: `${text} (${whereOf(settings?.configsTls)})`, command: distribution?.restart ?? RESTART }
+  }
+  if (!configPathSet) return { text: 'follow the remedy of registry-config-path, which takes the table away too' }
+  if (distribution?.remedy !== undefined) return distribution.remedy(situationOf(check))
+  const value = settings.configPath.value
+  if (typeof value !== 'string') return { text }
+  const change = await planChange({ name: 'config_path', value, withoutMirrors: true }, readings, files, dialect)
+  return { text, ...change, command: distribution?.restart ?? RESTART }
+}
+
+/** What lets a file be read. */
+export function remedyForProblem(problem: ConfigProblem, { files, distribution }: ConfigCheck): Remedy {
+  const place = problem.line === undefined ? problem.file : `${problem.file} line ${problem.line}`
+  const test = configDump(files.path)
+  if (problem.kind === 'missing' && problem.importedBy === undefined && distribution !== undefined) {
+    const settings = settingsFor(distribution)
+    const lines = settings.map(({ name, value }) => `${variableOf(name)}=${value}`)
+    if (lines.length > 0) return { text: `give swarmirror the paths of ${distribution.name}`, lines }
+  }
+  if (problem.kind === 'unreadable' || (problem.kind === 'missing' && problem.importedBy === undefined)) {
+    return { text: `let swarmirror read ${problem.file}, or name containerd's file with --containerd-config` }
+  }
+  if (problem.kind === 'missing') {
+    return { text: `make ${problem.file}, or take it out of imports in ${problem.importedBy}`, command: test }
+  }
+  return { text: `correct ${place}, until containerd prints its configuration`, command: test }
+}
+
+function situationOf({ readings, dialect, expectation }: ConfigCheck): Situation {
+  const version = readings.loaded.files[0]?.version ?? 0
+  return {
+    plugin: dialect.migration === 'none' || version === 2 ? 'old' : 'images',
+    certsDir: expectation.certsDir,
+    registryDoor: expectation.registryDoor,
+  }
+}
+
+/** What makes containerd take its files again. */
+export function remedyForRefusal(mainFile: string): Remedy {
+  return { text: 'correct it, until containerd prints its configuration', command: configDump(mainFile) }
+}
+
+const configDump = (mainFile: string) => `containerd --config ${mainFile} config dump`
+
+function restartOnly(restart: string): Remedy {
+  return { text: 'restart containerd: its files are right, but it has not read them since', command: restart }
+}
+
+/** The one directory that is set in place of ours, if there is one. */
+function otherDirectory({ running, readings, dialect }: ConfigCheck): string | undefined {
+  const values = new Set<unknown>(readings.all.map(({ settings }) => settings.configPath.value))
+  if (running.configPath !== undefined && readings.loaded.files.length === 0) values.add(running.configPath.value)
+  const [value] = values
+  if (values.size !== 1 || typeof value !== 'string' || !value.startsWith('/')) return undefined
+  if (readings.all.some(({ settings }) => settings.mirrors !== undefined)) return undefined
+  const paths = value.split(':').filter((path) => path !== '')
+  // A list that is not split must be changed anyway; one that is, serves with its first directory.
+  return paths.length === 1 || dialect.splitsConfigPath ? paths[0] : undefined
+}

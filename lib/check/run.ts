@@ -1,0 +1,165 @@
+import { join } from 'node:path'
+import type { ContainerdClient } from '../containerd/client.ts'
+import type { CriClient } from '../containerd/client-cri.ts'
+import { ContainerdError } from '../containerd/error.ts'
+import { checkHosts } from '../hosts/check.ts'
+import { DEFAULT_NAMESPACE, HOSTS_FILE } from '../hosts/directory.ts'
+import { isUrl } from '../hosts/edit.ts'
+import { mirrorEntryFor } from '../hosts/mirror-entry.ts'
+import { readHosts } from '../hosts/reading.ts'
+import type { Logger } from '../observe/log.ts'
+import { askContainerd } from './ask-containerd.ts'
+import { reconcile } from './behaviour.ts'
+import { type AskTime, checkClock } from './clock.ts'
+import { checkConfig } from './config-check.ts'
+import type { ContainerdFacts } from './containerd-facts.ts'
+import { checkContent, checkEnvironment, checkSocket } from './environment.ts'
+import type { Finding } from './finding.ts'
+import { createLookedFiles, type LookedFiles } from './looked.ts'
+import { hostOf, type ProbeEvidence, runProbe } from './probe.ts'
+import type { ProbeDoor } from './probe-door.ts'
+import { probeFindings } from './probe-findings.ts'
+import { sweepProbes } from './probe-traces.ts'
+import { makeReport, type Report } from './report.ts'
+
+/** Where and how the mirror works, as far as a check depends on it. */
+export interface CheckSubject {
+  readonly socket: string
+  readonly namespace: string
+  readonly contentRoot: string | undefined
+  readonly configFile: string
+  readonly certsDir: string
+  /** The registries that are mirrored; all if missing. */
+  readonly registries: readonly string[] | undefined
+  readonly tags: 'cached' | 'off'
+  /** The registry door, as containerd is to be told of it. */
+  readonly listen: { readonly host: string; readonly port: number }
+}
+
+export interface CheckDependencies {
+  /** containerd in the namespace that is mirrored. */
+  readonly client: ContainerdClient
+  /** containerd in the namespace of CRI, where probes land. */
+  readonly criStore: ContainerdClient
+  readonly cri: CriClient
+  readonly imagesIn: (namespace: string, signal: AbortSignal) => Promise<readonly unknown[]>
+  /** Other nodes, to compare clocks with. */
+  readonly peers: (signal: AbortSignal) => Promise<readonly AskTime[]>
+  /** The door that serves a probe, and where containerd reaches it; the reason in words if there is to be none. */
+  readonly probe: { readonly door: ProbeDoor; readonly host: string; readonly port: number } | string
+  /** What was looked at already, and belongs in the report. */
+  readonly found: readonly Finding[]
+  readonly log: Logger
+}
+
+export interface CheckResult {
+  readonly report: Report
+  /** The files and directories that it depends on, whether they are there or not. */
+  readonly paths: ReadonlySet<string>
+  /** Whether containerd went away in the middle, so that it should be asked again. */
+  readonly interrupted: boolean
+}
+
+/**
+ * Looks at everything: whether containerd answers, what it says of itself, its files, hosts.toml, this machine, and by a
+ * probe whether it really asks the mirror. Takes as long as the probe at most, and a few seconds.
+ *
+ * @throws the signal's reason
+ */
+export async function runCheck(
+  dependencies: CheckDependencies,
+  subject: CheckSubject,
+  signal: AbortSignal,
+): Promise<CheckResult> {
+  const { client, cri } = dependencies
+  const files = createLookedFiles()
+  let interrupted = false
+  /** A part during which containerd goes away is one that could not be looked at. */
+  const part = async (id: string, expected: string, look: () => Promise<readonly Finding[]>) => {
+    try {
+      return await look()
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!(error instanceof ContainerdError)) throw error
+      interrupted = true
+      const why = 'containerd stopped answering while it was looked at'
+      return [{ id, severity: 'unknown' as const, seen: error.message, expected, why }]
+    }
+  }
+  const socket = await checkSocket(client, subject.socket, signal)
+  const answers = socket.severity === 'ok'
+  if (answers) await sweep(dependencies, subject, signal)
+  const facts = answers ? await askContainerd(client, cri, signal) : unreachable(socket.seen)
+
+  const environment = await part('environment', 'containerd to answer', async () =>
+    answers ? await checkEnvironment(dependencies, facts, subject, signal) : [],
+  )
+  const registryDoor = `${hostOf(subject.listen.host)}:${subject.listen.port}`
+  const expectation = { certsDir: subject.certsDir, namespace: subject.namespace, registryDoor }
+  const config = await checkConfig(facts, { ...files.config, path: subject.configFile }, expectation)
+  const hosts = await checkHosts(hostsCheck(subject, facts), files.hosts)
+  const clock = await checkClock(await dependencies.peers(signal), signal)
+  const shown = await part('probe-mirror-asked', 'a probe', async () =>
+    probeFindings(
+      answers ? await probe(dependencies, subject, facts, files, signal) : notProbed('containerd does not answer'),
+    ),
+  )
+  // After the probe: a containerd that has never pulled anything has no directory for content yet.
+  const content = await part('containerd-content', 'containerd to answer', async () =>
+    answers ? [await checkContent(client, subject.contentRoot, signal)] : [],
+  )
+  const read = [socket, ...environment, ...content, ...config, ...hosts, clock, ...dependencies.found]
+  const report = makeReport(reconcile(read, shown))
+  return { report, paths: files.paths, interrupted }
+}
+
+async function sweep(
+  { client, criStore, cri, log }: CheckDependencies,
+  { certsDir, listen }: CheckSubject,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    const places = { client: criStore, cri, certsDir }
+    await sweepProbes(places, { hosts: [hostOf(listen.host)], log }, signal)
+  } catch (error) {
+    signal.throwIfAborted()
+    log.warn('remains of killed probes could not be looked for', { error, namespace: client.namespace })
+  }
+}
+
+async function probe(
+  dependencies: CheckDependencies,
+  { certsDir }: CheckSubject,
+  { version }: ContainerdFacts,
+  files: LookedFiles,
+  signal: AbortSignal,
+): Promise<ProbeEvidence> {
+  const { probe, criStore, cri, log } = dependencies
+  if (typeof probe === 'string') return notProbed(probe)
+  const { door, ...address } = probe
+  const defaultPointsHere = async () => {
+    const path = join(certsDir, DEFAULT_NAMESPACE, HOSTS_FILE)
+    const bytes = await files.hosts.read(path).catch(() => undefined)
+    if (bytes === undefined) return `${path} is not there`
+    const reading = readHosts(bytes.toString('utf8'), 'value' in version ? version.value : undefined)
+    const first = reading.kind === 'hosts' ? reading.hosts[0]?.name : undefined
+    const url = `http://${hostOf(address.host)}:${address.port}`
+    if (first === undefined) return `${path} names no host`
+    return isUrl(first, url) ? true : `${path} names ${first} first, not ${url}`
+  }
+  return await runProbe({ client: criStore, cri, certsDir, door, defaultPointsHere, log }, { address }, signal)
+}
+
+function hostsCheck({ certsDir, registries, listen, tags }: CheckSubject, { version }: ContainerdFacts) {
+  const told = 'value' in version ? version.value : undefined
+  return { certsDir, registries, mirror: mirrorEntryFor(listen, tags, told), version: told }
+}
+
+function notProbed(reason: string): ProbeEvidence {
+  return { kind: 'impossible', reason }
+}
+
+function unreachable(reason: string): ContainerdFacts {
+  const unreadable = { unreadable: reason }
+  return { version: unreadable, criConfig: unreadable, plugins: unreadable }
+}

@@ -1,0 +1,86 @@
+import { readFileSync } from 'node:fs'
+import { checkPorts, type PortToCheck } from '../check/ports.ts'
+import { createProbeDoor } from '../check/probe-door.ts'
+import { reportAsJson, reportAsText } from '../check/report.ts'
+import { createNodeCheck } from '../mirror/node-check.ts'
+import { createLogger } from '../observe/log.ts'
+import { listen } from '../runtime/listen.ts'
+import { type Address, ConfigurationError, type Settings } from '../settings.ts'
+import type { Command } from './command.ts'
+import { readCommandLine } from './switches.ts'
+
+/** Longest wait in milliseconds for the admin door of a mirror on this node. */
+const ADMIN_TIMEOUT = 2_000
+
+/** Tells whether a mirror with these settings would work on this node, and what to change if not. */
+export const check: Command = {
+  name: 'check',
+  summary:
+    'tell whether containerd and this node are configured for the mirror, and what to change; --json for machines',
+  async run({ args, environment, print, report, stop }) {
+    const sources = {
+      flags: args,
+      environment,
+      readFile: (path: string) => readFileSync(path, 'utf8'),
+      opensDoors: false,
+    }
+    const { settings, switches } = readCommandLine(sources, ['json'])
+    if (settings.store.kind !== 'containerd') {
+      throw new ConfigurationError(['check: it is about containerd, which --store oci-layout does without'])
+    }
+    const log = createLogger(report, settings['log-level'] === 'info' ? 'warn' : settings['log-level'])
+    const ports = await checkPorts(portsOf(settings), await runsHere(settings['admin-listen']))
+    await using parts = new AsyncDisposableStack()
+    const door = createProbeDoor()
+    const temporary = await openProbeDoor(settings.listen, (request) => door.fetch(request) ?? notHere(), parts)
+    const probe = settings.probe === 'on' ? { door, ...temporary } : '--probe is off'
+    const node = createNodeCheck(settings, { listen: settings.listen, probe, found: [ports], log })
+    parts.defer(() => node.close())
+    const result = await node.run(stop)
+    print(switches.json ? reportAsJson(result.report) : reportAsText(result.report))
+    // What there is to say has been said.
+    if (result.report.outcome === 'failed') throw new ConfigurationError([])
+  },
+}
+
+function portsOf(settings: Settings): PortToCheck[] {
+  return [
+    { flag: 'listen', ...settings.listen },
+    { flag: 'peer-listen', ...settings['peer-listen'], udp: true },
+    { flag: 'admin-listen', ...settings['admin-listen'] },
+  ]
+}
+
+/** Whether a mirror answers at the admin door: then it is the one that uses the ports. */
+async function runsHere({ host, port }: Address): Promise<boolean> {
+  const name = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '[::1]' : host.includes(':') ? `[${host}]` : host
+  const enough = new AbortController()
+  const timer = setTimeout(() => enough.abort(), ADMIN_TIMEOUT)
+  try {
+    const answer = await fetch(`http://${name}:${port}/livez`, { signal: enough.signal })
+    return (await answer.text()) === 'alive\n'
+  } catch {
+    // Refused, cut off or too late: nobody whom we would know.
+    return false
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Opens the registry door's own address if no mirror has it, as `_default` may lead to it; else any of loopback's. */
+async function openProbeDoor(
+  wanted: Address,
+  handler: (request: Request) => Response,
+  parts: AsyncDisposableStack,
+): Promise<Address> {
+  const open = ({ host, port }: Address) => listen(handler, { host, port, onError: () => undefined })
+  const listener = await open(wanted).catch(() => open({ host: '127.0.0.1', port: 0 }))
+  parts.defer(async () => {
+    await listener.close(AbortSignal.abort())
+  })
+  return listener
+}
+
+function notHere(): Response {
+  return new Response(null, { status: 404, headers: { 'Content-Length': '0' } })
+}

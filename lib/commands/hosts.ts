@@ -1,0 +1,114 @@
+import { readFileSync } from 'node:fs'
+import { basename } from 'node:path'
+import { createContainerdClient } from '../containerd/client.ts'
+import { applyChanges, HostsWriteError } from '../hosts/apply.ts'
+import { directoriesWithoutMirror, hostsCommand } from '../hosts/check.ts'
+import { DEFAULT_NAMESPACE, registryOfDirectory } from '../hosts/directory.ts'
+import { HOSTS_FILES } from '../hosts/files.ts'
+import { mirrorEntryFor } from '../hosts/mirror-entry.ts'
+import { BACKUP_FILE, type Change, type HostsTarget, planRemove, planWrite } from '../hosts/plan.ts'
+import { preview } from '../hosts/preview.ts'
+import { ConfigurationError, type Settings } from '../settings.ts'
+import type { Command } from './command.ts'
+import { readCommandLine } from './switches.ts'
+
+/** Longest wait in milliseconds for containerd's version: without it, one optional line is left out. */
+const VERSION_TIMEOUT = 2_000
+
+/** Tells containerd to ask the mirror first, or no longer. */
+export const hosts: Command = {
+  name: 'hosts',
+  summary: 'write hosts.toml, so that containerd asks the mirror first; --remove undoes it, --dry-run shows it',
+  async run({ args, environment, print, report, stop }) {
+    const sources = {
+      flags: args,
+      environment,
+      readFile: (path: string) => readFileSync(path, 'utf8'),
+      opensDoors: false,
+    }
+    const { settings, switches } = readCommandLine(sources, ['remove', 'dry-run'])
+    const certsDir = settings['certs-dir']
+    const target = switches.remove ? undefined : await targetOf(settings, stop, report)
+    const registries = settings.registries && [...settings.registries]
+    const plan =
+      target === undefined
+        ? await planRemove({ certsDir, registries }, HOSTS_FILES)
+        : await planWrite(target, HOSTS_FILES)
+    if (plan.refusals.length > 0) {
+      throw new ConfigurationError(plan.refusals.map(({ path, reason }) => `${path}: ${reason}; nothing was written`))
+    }
+    if (switches['dry-run']) {
+      print(plan.changes.map(({ path, before, after }) => preview(path, before, after)).join(''))
+      if (plan.changes.every(({ action }) => action === 'keep')) print('nothing to do\n')
+      return
+    }
+    try {
+      await applyChanges(certsDir, plan.changes, HOSTS_FILES)
+    } catch (error) {
+      if (error instanceof HostsWriteError) {
+        for (const change of error.done) print(tell(change))
+        for (const { path } of error.untouched) print(`${path}: not touched\n`)
+      }
+      throw error
+    }
+    for (const change of plan.changes) print(tell(change))
+    if (plan.changes.length === 0) print(`${certsDir}: nothing of swarmirror is there\n`)
+    if (target !== undefined && registries === undefined) print(await tellOwnDirectories(target))
+  },
+}
+
+async function targetOf(settings: Settings, stop: AbortSignal, report: (text: string) => void): Promise<HostsTarget> {
+  if (settings.listen.port === 0) {
+    throw new ConfigurationError(['--listen: expected the port that the mirror listens on, not 0, which is any'])
+  }
+  const version = await versionOf(settings, stop, report)
+  const mirror = mirrorEntryFor(settings.listen, settings.tags, version)
+  const registries = settings.registries === undefined ? [DEFAULT_NAMESPACE] : [...settings.registries]
+  return { certsDir: settings['certs-dir'], registries, mirror, version }
+}
+
+/** containerd's version, if it answers. It need not: an init container has no socket. */
+async function versionOf(
+  settings: Settings,
+  stop: AbortSignal,
+  report: (text: string) => void,
+): Promise<string | undefined> {
+  const target = { socket: settings['containerd-socket'], namespace: settings['containerd-namespace'] }
+  const client = createContainerdClient(target, { callTimeout: VERSION_TIMEOUT })
+  try {
+    return (await client.version(stop)).version
+  } catch (error) {
+    stop.throwIfAborted()
+    report(
+      `containerd's version is not known, so what is written is what all versions understand: ${(error as Error).message}\n`,
+    )
+    return undefined
+  } finally {
+    client.close()
+  }
+}
+
+const TOLD: Readonly<Record<Change['action'], string>> = {
+  create: 'made',
+  update: 'brought up to date',
+  keep: 'right already',
+  restore: 'as it was before',
+  'take-out': 'the mirror is taken out, the rest is as it was',
+  delete: 'taken away, as swarmirror had made it',
+}
+
+/** What was done with a file, and what else is to be known, a line each. */
+function tell({ path, action, original, notes }: Change): string {
+  const kept = original ? [`the file as it was is kept as ${BACKUP_FILE}`] : []
+  const told = original ? 'the mirror comes first now' : TOLD[action]
+  return [`${path}: ${told}`, ...[...kept, ...notes].map((note) => `  ${note}`)].map((line) => `${line}\n`).join('')
+}
+
+/** `_default` is all that was written: registries that it does not count for are said, with what to type. */
+async function tellOwnDirectories(target: HostsTarget): Promise<string> {
+  const directories = await directoriesWithoutMirror({ ...target, registries: undefined }, HOSTS_FILES)
+  if (directories.length === 0) return ''
+  const registries = directories.map((directory) => registryOfDirectory(basename(directory)))
+  const command = hostsCommand(registries.join(','), target)
+  return `${DEFAULT_NAMESPACE} does not count for ${registries.join(', ')}, with directories of their own; to mirror these, too: ${command}\n`
+}

@@ -1,0 +1,22 @@
+import { ContainerdError, containerdError } from './error.ts'
+
+/** Makes one unary call; failures get their name, an abort keeps the signal's reason. */
+export async function call<T>(name: string, signal: AbortSignal, make: () => Promise<T>): Promise<T> {
+  signal.throwIfAborted()
+  try {
+    return await make()
+  } catch (error) {
+    signal.throwIfAborted()
+    throw containerdError(name, error)
+  }
+}
+
+/** Like {@link call}, with `undefined` for what is not there. */
+export async function found<T>(name: string, signal: AbortSignal, make: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await call(name, signal, make)
+  } catch (error) {
+    if (error instanceof ContainerdError && error.code === 'not-found') return undefined
+    throw error
+  }
+}

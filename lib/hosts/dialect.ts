@@ -1,0 +1,40 @@
+/** What differs between containerd's versions in how they read hosts.toml. */
+export interface Dialect {
+  /** A file without any `[host]` table is an error that discards it (1.6, and 1.7 up to 1.7.31). */
+  readonly needsHost: boolean
+  /** Only `[host."..."]` headers count; hosts as dotted keys or inline tables are ignored without a word (2.x). */
+  readonly headersOnly: boolean
+  /** The capability `referrers` is known (2.2); elsewhere it is an error that discards the file. */
+  readonly referrers: boolean
+  /** `dial_timeout` is known (2.0.7 and later 2.0, 2.1 on); elsewhere it is ignored. */
+  readonly dialTimeout: boolean
+}
+
+/** What is understood by every version: for a containerd that cannot be asked. */
+const EVERY_VERSION: Dialect = { needsHost: true, headersOnly: true, referrers: false, dialTimeout: false }
+
+/** One dialect of each generation, from which an edit must read as it was meant. */
+export const GENERATIONS: readonly Dialect[] = [
+  { needsHost: true, headersOnly: false, referrers: false, dialTimeout: false },
+  { needsHost: false, headersOnly: true, referrers: true, dialTimeout: true },
+]
+
+/**
+ * The dialect of a version as containerd tells it: `v1.7.24`, `1.7.24~ds1`, `2.2.0-k3s1`. Without a version, or with one
+ * that has no number, it is what every version understands.
+ */
+export function dialectOf(version: string | undefined): Dialect {
+  const [, ...numbers] = /^v?(\d+)\.(\d+)(?:\.(\d+))?/.exec(version ?? '') ?? []
+  const [major, minor, patch = 0] = numbers.filter((digits) => digits !== undefined).map(Number)
+  if (major === undefined || minor === undefined) return EVERY_VERSION
+  const since = (...least: readonly [number, number, number]) => {
+    const [a, b, c] = least
+    return major > a || (major === a && (minor > b || (minor === b && patch >= c)))
+  }
+  return {
+    needsHost: !since(1, 7, 32),
+    headersOnly: since(2, 0, 0),
+    referrers: since(2, 2, 0),
+    dialTimeout: since(2, 0, 7),
+  }
+}

@@ -1,0 +1,69 @@
+import { SEVERITIES } from '../check/finding.ts'
+import type { ProbeDoor } from '../check/probe-door.ts'
+import { findingAsText, type Report } from '../check/report.ts'
+import { createCheckWatch } from '../check/watch.ts'
+import type { Logger } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import { type Address, ConfigurationError, type Settings } from '../settings.ts'
+import { createNodeCheck } from './node-check.ts'
+
+/** Keeps a mirror from running on a node where it would not work. */
+export interface Guard {
+  /** Why it would not work now, in words; empty if it would. */
+  readonly problems: readonly string[]
+  /** Set for good when the first check has found errors: who starts a mirror must hear of them. */
+  readonly failure: ConfigurationError | undefined
+  close(): Promise<void>
+}
+
+interface GuardDependencies {
+  /** The registry door, with the port that it got. */
+  readonly registry: Address
+  /** Answers at that door. */
+  readonly probeDoor: ProbeDoor
+  readonly metrics: Metrics
+  readonly log: Logger
+}
+
+/** Checks the node as soon as containerd answers, and again with every change. */
+export function guardNode(settings: Settings, { registry, probeDoor, metrics, log }: GuardDependencies): Guard {
+  const probe = settings.probe === 'on' ? { door: probeDoor, ...registry } : '--probe is off'
+  const check = createNodeCheck(settings, { listen: registry, probe, log })
+  let failure: ConfigurationError | undefined
+  let first = true
+  const watch = createCheckWatch({
+    run: check.run,
+    identify: check.identify,
+    log,
+    onReport(report) {
+      for (const severity of SEVERITIES) metrics.checkFindings.set({ severity }, report.counts[severity])
+      tell(report, log)
+      if (first && report.outcome === 'failed') failure = new ConfigurationError(problemsOf(report))
+      first = false
+    },
+  })
+  return {
+    get problems() {
+      return watch.problems
+    },
+    get failure() {
+      return failure
+    },
+    async close() {
+      await watch.close()
+      check.close()
+    },
+  }
+}
+
+const LEVELS = { error: 'error', warning: 'warn', unknown: 'info', ok: 'debug' } as const
+
+function tell({ outcome, counts, findings }: Report, log: Logger): void {
+  for (const { severity, ...finding } of findings) log[LEVELS[severity]]('finding', { severity, ...finding })
+  log[outcome === 'failed' ? 'error' : 'info']('checked', { outcome, ...counts })
+}
+
+function problemsOf({ findings }: Report): string[] {
+  const errors = findings.filter(({ severity }) => severity === 'error')
+  return [...errors.map(findingAsText), 'the mirror would not work on this node; `check` tells the whole report']
+}

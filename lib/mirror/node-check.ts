@@ -1,0 +1,123 @@
+import { networkInterfaces } from 'node:os'
+import type { AskTime } from '../check/clock.ts'
+import type { Finding } from '../check/finding.ts'
+import type { ProbeDoor } from '../check/probe-door.ts'
+import { type CheckResult, type CheckSubject, runCheck } from '../check/run.ts'
+import { createContainerdClient } from '../containerd/client.ts'
+import { CRI_NAMESPACE, createCriClient } from '../containerd/client-cri.ts'
+import type { Logger } from '../observe/log.ts'
+import { silentLogger } from '../observe/log.ts'
+import type { Settings } from '../settings.ts'
+import { resolveBootstrap } from '../swarm/bootstrap.ts'
+import { PeerClient } from '../transfer/peer-client.ts'
+import { PeerError } from '../transfer/peer-error.ts'
+import { createTlsIdentity } from '../transfer/tls.ts'
+
+/** Checks this node as the settings have it. */
+export interface NodeCheck {
+  run(signal: AbortSignal): Promise<CheckResult>
+  /** Another answer is another containerd, or the same one after a restart or an upgrade. */
+  identify(signal: AbortSignal): Promise<string>
+  close(): void
+}
+
+export interface NodeCheckDependencies {
+  /** The registry door as containerd is to be told of it. */
+  readonly listen: CheckSubject['listen']
+  /** The door that serves probes; the reason in words if there is none. */
+  readonly probe: { readonly door: ProbeDoor; readonly host: string; readonly port: number } | string
+  /** What was looked at already. */
+  readonly found?: readonly Finding[]
+  readonly log: Logger
+}
+
+/** How many nodes are asked for their time, and how long finding and asking each may take, in milliseconds. */
+const CLOCKS = 3
+const CLOCK_TIMEOUT = 2_000
+
+export function createNodeCheck(settings: Settings, { listen, probe, found, log }: NodeCheckDependencies): NodeCheck {
+  const socket = settings['containerd-socket']
+  const client = createContainerdClient({ socket, namespace: settings['containerd-namespace'] })
+  const criStore = createContainerdClient({ socket, namespace: CRI_NAMESPACE })
+  const cri = createCriClient(socket)
+  const swarmKeys = settings['swarm-key']
+  const secure = settings['peer-transfer'] === 'tls' && swarmKeys !== undefined
+  const peerClient = new PeerClient({
+    headTimeout: CLOCK_TIMEOUT,
+    tls: secure ? createTlsIdentity(swarmKeys) : undefined,
+  })
+  const subject: CheckSubject = {
+    socket,
+    namespace: settings['containerd-namespace'],
+    contentRoot: settings['containerd-content'],
+    configFile: settings['containerd-config'],
+    certsDir: settings['certs-dir'],
+    registries: settings.registries && [...settings.registries],
+    tags: settings.tags,
+    listen,
+  }
+
+  async function imagesIn(namespace: string, signal: AbortSignal) {
+    const other = createContainerdClient({ socket, namespace })
+    try {
+      return await other.images(signal)
+    } finally {
+      other.close()
+    }
+  }
+
+  async function peers(): Promise<readonly AskTime[]> {
+    const own = ownAddresses()
+    const self = { host: settings['advertise-host'] ?? '127.0.0.1', port: settings['peer-listen'].port }
+    // The bootstrap list is of the doors' port numbers as well: a node's door and its swarm share one.
+    const resolving = new AbortController()
+    const timer = setTimeout(() => resolving.abort(new Error('names do not resolve in time')), CLOCK_TIMEOUT)
+    try {
+      const known = await resolveBootstrap({ log: silentLogger }, settings.bootstrap ?? [], self, resolving.signal)
+      const others = known.filter(({ host, port }) => !(own.has(host) && port === self.port))
+      return others.slice(0, CLOCKS).map((peer) => (signal) => timeOf(peerClient, peer, signal))
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  return {
+    run: (signal) =>
+      runCheck({ client, criStore, cri, imagesIn, peers, probe, found: found ?? [], log }, subject, signal),
+    async identify(signal) {
+      const [{ uuid, pid }, { version, revision }] = [await client.server(signal), await client.version(signal)]
+      return [uuid, pid, version, revision].join(' ')
+    },
+    close() {
+      client.close()
+      criStore.close()
+      cri.close()
+      peerClient.close()
+    },
+  }
+}
+
+/** A peer's door refuses who shows no capability, and tells the time with the refusal as with everything. */
+async function timeOf(
+  client: PeerClient,
+  peer: { readonly host: string; readonly port: number },
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  try {
+    const reply = await client.call(
+      { id: `${peer.host}:${peer.port}`, ...peer },
+      { method: 'HEAD', path: '/v2/', headers: {} },
+      signal,
+    )
+    await reply.body.cancel()
+    const time = Date.parse(reply.headers.get('date') ?? '')
+    return Number.isNaN(time) ? undefined : time
+  } catch (error) {
+    if (error instanceof PeerError) return undefined
+    throw error
+  }
+}
+
+function ownAddresses(): ReadonlySet<string> {
+  return new Set(Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address)))
+}

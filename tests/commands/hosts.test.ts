@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { runCommand } from '../../lib/commands/index.ts'
+import { withTemporaryDirectory } from '../fixtures/image.ts'
+
+/** Runs `hosts` without containerd, as an init container would. */
+async function run(certs: string, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  let stdout = ''
+  let stderr = ''
+  const code = await runCommand({
+    args: ['hosts', '--certs-dir', certs, '--containerd-socket', join(certs, 'no.sock'), ...args],
+    environment: { SWARMIRROR_SWARM_KEY_FILE: '/not/mounted/here' },
+    print: (text) => {
+      stdout += text
+    },
+    report: (text) => {
+      stderr += text
+    },
+    stop: new AbortController().signal,
+    self: ['false'],
+  })
+  return { code, stdout, stderr }
+}
+
+test('hosts writes without a socket and a swarm key, says what it did, and undoes it', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    const made = await run(certs)
+    assert.deepEqual([made.code, made.stdout], [0, `${certs}/_default/hosts.toml: made\n`])
+    assert.match(made.stderr, /^containerd's version is not known, .*ENOENT.*\n$/)
+    assert.equal((await run(certs)).stdout, `${certs}/_default/hosts.toml: right already\n`)
+    const removed = await run(certs, '--remove')
+    assert.deepEqual([removed.code, removed.stderr], [0, ''])
+    assert.equal(removed.stdout, `${certs}/_default/hosts.toml: taken away, as swarmirror had made it\n`)
+    assert.deepEqual(await readdir(certs), [])
+    assert.equal((await run(certs, '--remove')).stdout, `${certs}: nothing of swarmirror is there\n`)
+  })
+})
+
+test('hosts --dry-run shows the difference and changes nothing', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    await mkdir(join(certs, 'ghcr.io'))
+    const path = join(certs, 'ghcr.io', 'hosts.toml')
+    await writeFile(path, '[host."https://b"]\n')
+    const { code, stdout } = await run(certs, '--registries', 'ghcr.io,docker.io', '--tags', 'off', '--dry-run')
+    assert.equal(code, 0)
+    assert.match(stdout, /^--- .*\/ghcr\.io\/hosts\.toml\n\+\+\+ .*\n@@ from line 1 @@\n\+# >>>/)
+    assert.match(
+      stdout,
+      /\n\+ {2}capabilities = \["pull"\]\n\+# <<< swarmirror hosts\n \[host\."https:\/\/b"\]\n--- \/dev\/null\n/,
+    )
+    assert.deepEqual(await readdir(certs), ['ghcr.io'])
+    assert.equal(await readFile(path, 'utf8'), '[host."https://b"]\n')
+  })
+})
+
+test('hosts ends with 78 before the first write when one of the files cannot be edited', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    await mkdir(join(certs, 'ghcr.io'))
+    await writeFile(join(certs, 'ghcr.io', 'hosts.toml'), 'a = ]\n')
+    const { code, stderr } = await run(certs, '--registries', 'docker.io,ghcr.io')
+    assert.equal(code, 78)
+    assert.match(stderr, /ghcr\.io\/hosts\.toml: line 1, column \d+: .*; nothing was written\n$/)
+    assert.deepEqual(await readdir(certs), ['ghcr.io'])
+  })
+})
+
+test('hosts ends with 78 for a door on any port, since containerd must know which', async () => {
+  const { code, stderr } = await run('/nowhere', '--listen', '127.0.0.1:0')
+  assert.deepEqual(
+    [code, stderr],
+    [78, '--listen: expected the port that the mirror listens on, not 0, which is any\n'],
+  )
+})
+
+test('hosts tells the registries that _default does not count for, with the command for them', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    await mkdir(join(certs, 'a.b_5000_'))
+    const { stdout } = await run(certs)
+    assert.match(
+      stdout,
+      /_default does not count for a\.b:5000, .*: swarmirror hosts --registries a\.b:5000 --certs-dir \/.*\n$/,
+    )
+  })
+})
