@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { processFigures } from './process-figures.ts'
 
 export type Metrics = ReturnType<typeof createMetrics>
 
@@ -7,10 +8,32 @@ const ANSWER_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1,
 /** From a manifest to a layer of gigabytes over a busy network, in seconds. */
 const TRANSFER_BUCKETS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1200]
 
+/** From a loop that is hardly late to one that stands still, in seconds. */
+const LAG_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5]
+
+/** What a router counts, as far as it is shown (see SwarmFigures in swarm/router.ts). Times are in milliseconds. */
+export interface AnnouncingFigures {
+  readonly keys: number
+  readonly waiting: number
+  readonly refreshed: number
+  readonly lag: number
+  readonly requests: number
+  readonly silent: number
+  readonly records: number
+}
+
 /** What is not counted as it happens but looked at when somebody asks. */
 export interface MetricSources {
   readonly peersAside?: () => number
+  readonly peersConnected?: () => number
+  readonly peersKnown?: () => number
   readonly peerDoorTransfers?: () => number
+  readonly ready?: () => boolean
+  readonly storeUp?: () => boolean
+  readonly keysHeld?: () => number
+  /** `undefined` for a router that counts nothing: then it is 0. */
+  readonly announcing?: () => AnnouncingFigures | undefined
+  readonly build?: { readonly version: string; readonly runtime: string; readonly runtime_version: string }
 }
 
 /** One metric, for people. */
@@ -22,7 +45,7 @@ export interface MetricDescription {
 }
 
 /** Everything that a mirror counts, in a registry of its own. */
-export function createMetrics({ peersAside = () => 0, peerDoorTransfers = () => 0 }: MetricSources = {}) {
+export function createMetrics(sources: MetricSources = {}) {
   const registry = new Registry()
   const registers = [registry]
   const descriptions: MetricDescription[] = []
@@ -33,13 +56,15 @@ export function createMetrics({ peersAside = () => 0, peerDoorTransfers = () => 
     help: string,
     labelNames: readonly Label[] = [],
   ) => {
-    const metric = { name: `swarmirror_${name}`, help, labelNames }
+    // Prometheus has names of its own for what every process has.
+    const metric = { name: name.startsWith('process_') ? name : `swarmirror_${name}`, help, labelNames }
     descriptions.push({ name: metric.name, type, labels: labelNames, help })
     return { ...metric, registers }
   }
   const counter = <Label extends string = never>(name: string, help: string, labels?: readonly Label[]) =>
     new Counter(described('counter', name, help, labels))
-  const gauge = (name: string, help: string) => new Gauge(described('gauge', name, help))
+  const gauge = <Label extends string = never>(name: string, help: string, labels?: readonly Label[]) =>
+    new Gauge(described('gauge', name, help, labels))
   const histogram = <Label extends string>(name: string, help: string, buckets: number[], labels: readonly Label[]) =>
     new Histogram({ ...described('histogram', name, help, labels), buckets })
   const looked = (name: string, help: string, look: () => number) =>
@@ -50,8 +75,67 @@ export function createMetrics({ peersAside = () => 0, peerDoorTransfers = () => 
       },
     })
 
-  looked('peers_aside', 'Peers that are put aside at this moment.', peersAside)
-  looked('peer_door_transfers', 'Requests of other nodes that are being answered at this moment.', peerDoorTransfers)
+  const lookedCounter = (name: string, help: string, look: () => number) =>
+    new Counter({
+      ...described('counter', name, help),
+      collect() {
+        this.reset()
+        this.inc(look())
+      },
+    })
+  const none = () => 0
+  const announcing = (figure: keyof AnnouncingFigures) => () => sources.announcing?.()?.[figure] ?? 0
+
+  const build = gauge('build_info', 'Always 1; the labels say what runs.', ['version', 'runtime', 'runtime_version'])
+  if (sources.build !== undefined) build.set(sources.build, 1)
+  looked('ready', 'Whether this mirror does its work (1) or not (0), as /readyz says.', () =>
+    Number(sources.ready?.() ?? false),
+  )
+  looked('store_up', 'Whether containerd, or the layout that stands in for it, can be asked (1) or not (0).', () =>
+    Number(sources.storeUp?.() ?? false),
+  )
+  looked('keys_held', 'Digests and tags that this node holds and offers to others.', sources.keysHeld ?? none)
+  looked('keys_announced', 'Digests and tags that are kept announced in the swarm.', announcing('keys'))
+  looked(
+    'keys_waiting',
+    'Digests and tags whose announcement or withdrawal has not reached the swarm yet.',
+    announcing('waiting'),
+  )
+  lookedCounter(
+    'keys_refreshed_total',
+    'Announcements that were made again before they expired.',
+    announcing('refreshed'),
+  )
+  looked(
+    'refresh_lag_seconds',
+    'By how much announcements that are due to be made again are late.',
+    () => announcing('lag')() / 1000,
+  )
+  lookedCounter('swarm_requests_total', 'Requests to other nodes over the DHT.', announcing('requests'))
+  lookedCounter('swarm_silent_total', 'Requests over the DHT that were not answered in time.', announcing('silent'))
+  looked('swarm_records', 'Announcements of others that this node keeps for the DHT.', announcing('records'))
+  looked(
+    'peers_known',
+    'Other nodes that this one knows in the swarm; 0 means that it is alone.',
+    sources.peersKnown ?? none,
+  )
+  looked(
+    'peers_connected',
+    'Members of the swarm that this node has a proven connection to.',
+    sources.peersConnected ?? none,
+  )
+  looked('peers_aside', 'Peers that are put aside at this moment.', sources.peersAside ?? none)
+  looked(
+    'peer_door_transfers',
+    'Requests of other nodes that are being answered at this moment.',
+    sources.peerDoorTransfers ?? none,
+  )
+  lookedCounter('process_cpu_seconds_total', 'Processor time that was used, in seconds.', processFigures.cpuSeconds)
+  looked('process_resident_memory_bytes', 'Resident memory in bytes.', processFigures.residentBytes)
+  looked('process_heap_bytes', 'Memory of the JavaScript heap that is in use, in bytes.', processFigures.heapUsedBytes)
+  looked('process_start_time_seconds', 'When the process started, in seconds since 1970.', processFigures.startTime)
+  looked('process_open_fds', 'Open file descriptors.', processFigures.openFiles)
+  looked('process_max_fds', 'File descriptors that may be open.', processFigures.mostOpenFiles)
   return {
     requests: counter('requests_total', 'Requests answered, by where the content came from (none: there was none).', [
       'door',
@@ -67,6 +151,12 @@ export function createMetrics({ peersAside = () => 0, peerDoorTransfers = () => 
       'first_byte_seconds',
       'Time from a request at the registry door to the head of its answer.',
       ANSWER_BUCKETS,
+      ['source'],
+    ),
+    requestSeconds: histogram(
+      'request_seconds',
+      'Time from a request at the registry door to the end of its answer.',
+      TRANSFER_BUCKETS,
       ['source'],
     ),
     transfers: counter('transfers_total', 'Transfers from other nodes, by how they ended.', ['outcome']),
@@ -109,6 +199,12 @@ export function createMetrics({ peersAside = () => 0, peerDoorTransfers = () => 
     peerDoorRefused: counter('peer_door_refused_total', 'Requests of other nodes that were refused, by why.', [
       'reason',
     ]),
+    eventLoopLagSeconds: histogram(
+      'event_loop_lag_seconds',
+      'By how much timers of this process are late: what waits for its turn waits as long.',
+      LAG_BUCKETS,
+      [],
+    ),
 
     /** What there is, in the order in which it is shown. */
     descriptions: descriptions as readonly MetricDescription[],
