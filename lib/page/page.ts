@@ -13,6 +13,11 @@ export interface PageDependencies {
   readonly log: Logger
 }
 
+export interface PageOptions {
+  /** Milliseconds for which one look at the status serves everybody. */
+  readonly statusAge?: number
+}
+
 export interface Page {
   readonly app: Hono
   /** Ends a trace that runs. */
@@ -21,7 +26,7 @@ export interface Page {
 
 /** Longest request for a trace in bytes: a reference has at most 253 + 255 + 128 characters and a digest. */
 const MAX_REQUEST = 2_048
-/** How long one look at the status serves everybody, in milliseconds: many open pages cost as much as one. */
+/** However many pages are open, they cost as much as two questions a second. */
 const STATUS_AGE = 500
 
 /**
@@ -49,7 +54,10 @@ const HEADERS = {
 }
 
 /** The page for people: what the mirror is doing, and a trace of an image. One trace runs at a time. */
-export function createPage({ status, trace, log }: PageDependencies): Page {
+export function createPage(
+  { status, trace, log }: PageDependencies,
+  { statusAge = STATUS_AGE }: PageOptions = {},
+): Page {
   const app = new Hono()
   const closing = new AbortController()
   let tracing = false
@@ -57,7 +65,7 @@ export function createPage({ status, trace, log }: PageDependencies): Page {
 
   const statusBody = () => {
     const now = performance.now()
-    if (last === undefined || now - last.at > STATUS_AGE) {
+    if (last === undefined || now - last.at >= statusAge) {
       const body = status(closing.signal).then((value) => JSON.stringify(value))
       last = { at: now, body }
     }

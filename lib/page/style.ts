@@ -59,6 +59,14 @@ th:last-child, td:last-child { padding-right: 0; }
 tbody tr:last-child td, tbody tr:last-child th { border-bottom: 0; }
 tbody th { color: inherit; font-size: inherit; }
 .number { text-align: right; white-space: nowrap; }
+.parts { table-layout: fixed; }
+.parts th:nth-child(1) { width: 22%; }
+.parts th:nth-child(2) { width: 21%; }
+.parts th:nth-child(8) { width: 13%; }
+.answers div > div { display: flex; flex-wrap: wrap; gap: 0 14px; justify-content: space-between; }
+.answers { min-width: 0; }
+td.answers, th.answers { width: 34%; white-space: normal; }
+.none::before { content: "\\2013"; color: var(--muted); }
 details { border-top: 1px solid var(--line); }
 #pulls > details:last-child, #findings > details:last-child { border-bottom: 1px solid var(--line); }
 summary { display: flex; flex-wrap: wrap; gap: 0 16px; align-items: baseline; padding: 7px 0; cursor: pointer; list-style: none; }
@@ -98,6 +106,15 @@ footer span { margin-left: auto; }
   th, td { padding-right: 10px; }
   details > .inside { padding-left: 0; }
   .inside dl { grid-template-columns: 1fr; }
+  .parts th:nth-child(1) { width: 36%; }
+  .parts th:nth-child(2) { width: 32%; }
+  #steps tbody th .muted { display: block; }
+  #steps tbody th, #steps td, .parts tbody th, .parts td { overflow-wrap: anywhere; }
+  #steps table { table-layout: fixed; }
+  #steps th:nth-child(1) { width: 29%; }
+  #steps th:nth-child(3) { width: 14%; }
+  #steps th:nth-child(4) { width: 18%; }
+  td.answers, th.answers { width: 39%; }
   ul.images { columns: 1; }
   summary .name { flex-basis: 100%; margin-left: 0; }
   summary::before { position: absolute; margin-left: -11px; }

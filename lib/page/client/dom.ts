@@ -51,9 +51,10 @@ export function table(
   caption: string,
   columns: readonly (readonly [title: string, className: string])[],
   rows: readonly (readonly Child[])[],
+  className = '',
 ): HTMLElement {
-  const head = columns.map(([title, className]) => {
-    const cell = make('th', className.replace('mono', ''), title)
+  const head = columns.map(([title, kind]) => {
+    const cell = make('th', kind.replace('mono', ''), title)
     cell.setAttribute('scope', 'col')
     return cell
   })
@@ -63,12 +64,14 @@ export function table(
       '',
       ...cells.map((cell, index) => {
         const made = make(index === 0 ? 'th' : 'td', columns[index]?.[1] ?? '', cell)
+        // An empty cell would be read as a mistake; it says that there is nothing to say.
+        if (cell === '') made.append(make('span', 'none', ''))
         if (index === 0) made.setAttribute('scope', 'row')
         return made
       }),
     ),
   )
-  const element = make('table', '', make('thead', '', make('tr', '', ...head)), make('tbody', '', ...body))
+  const element = make('table', className, make('thead', '', make('tr', '', ...head)), make('tbody', '', ...body))
   element.setAttribute('aria-label', caption)
   return element
 }

@@ -14,9 +14,9 @@ export function figures(status: Status): Child[] {
     make('div', '', make('dt', '', title), make('dd', '', value), make('dd', 'note', note))
   return [
     figure(
-      'Answered here',
+      'Hit rate',
       formatShare(requests.local + requests.peer, all),
-      `${requests.peer} from peers, ${requests.local} held, ${requests.none} upstream`,
+      `of ${formatCount(all, 'request', 'requests')}: ${requests.peer} peers, ${requests.local} held`,
     ),
     figure('Upstream was spared', formatBytes(bytes.peer), 'taken from peers since the start'),
     figure('Given to peers', formatBytes(status.given), 'since the start'),
@@ -93,7 +93,7 @@ export function pulls(all: readonly Pull[]): Child[] {
     const summary = [
       make('span', 'name', pull.name),
       make('span', 'muted', from.join(', ')),
-      make('span', 'number', formatBytes(bytes)),
+      make('span', 'number', bytes > 0 ? formatBytes(bytes) : ''),
       when,
     ]
     const rows = parts.map(partRow)
@@ -111,6 +111,7 @@ export function pulls(all: readonly Pull[]): Child[] {
           ['result', 'wide'],
         ],
         rows,
+        'parts',
       ),
     ]
     if (pull.more > 0) inside.push(make('p', 'muted', `and ${pull.more} more requests`))

@@ -46,7 +46,7 @@ export function traceShown(steps: readonly TraceStep[]): Child[] {
     ['here', ''],
     ['lookup', 'number'],
     ['found', 'number wide'],
-    ['peers asked, with the time to their first byte', 'mono'],
+    ['peers asked, and their first byte', 'mono answers'],
   ] as const
   const rows = parts.map((part) => [
     make(
@@ -79,8 +79,14 @@ export function lookupShown({ firstPeerMs, lookupMs }: TracePart, lookupTimeout:
 
 export function answerShown({ address, outcome, headMs, firstByteMs, problem, isAside }: PeerTrace): HTMLElement {
   const text = outcome === 'content' ? formatTime(firstByteMs ?? headMs) : `${outcome}, ${formatTime(headMs)}`
-  const line = make('div', '', `${address} `, make('span', outcome === 'content' ? 'good' : 'careful', text))
-  if (isAside) line.append(make('span', 'careful', ' put aside'))
+  const aside = isAside && make('span', 'careful', 'put aside')
+  const line = make(
+    'div',
+    '',
+    make('span', 'name', address),
+    aside,
+    make('span', outcome === 'content' ? 'number' : 'number careful', text),
+  )
   if (problem !== undefined) line.title = problem
   return line
 }
