@@ -102,7 +102,8 @@ async function askPeer(
     const timer = setTimeout(cancel, BYTE_LIMIT)
     signal.addEventListener('abort', cancel, { once: true })
     try {
-      await answer.body.next()
+      const chunk = await answer.body.next()
+      if (chunk === undefined) return { ...told, outcome: 'silent', headMs, problem: 'a head, but no byte' }
       return { ...told, outcome: 'content', headMs, firstByteMs: spent(), digest }
     } finally {
       clearTimeout(timer)
