@@ -112,7 +112,9 @@ export function createMirrorPage(settings: Settings, dependencies: MirrorPageDep
 
 function shownFinding({ remedy, ...finding }: Report['findings'][number]): ShownFinding {
   if (remedy === undefined) return finding
-  return { ...finding, remedy: remedyAsText(remedy).join('\n') }
+  // Under its own heading it needs neither the word nor the indent that it has in a terminal.
+  const lines = remedyAsText(remedy).map((line) => line.replace(/^ {2}(?:remedy: )?/, ''))
+  return { ...finding, remedy: lines.join('\n') }
 }
 
 async function bytesGiven(metrics: Metrics): Promise<number> {

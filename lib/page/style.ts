@@ -57,12 +57,16 @@ th { font-weight: 400; font-size: 12.5px; color: var(--muted); text-align: left;
 th, td { padding: 4px 16px 4px 0; border-bottom: 1px solid var(--line); vertical-align: baseline; }
 th:last-child, td:last-child { padding-right: 0; }
 tbody tr:last-child td, tbody tr:last-child th { border-bottom: 0; }
-tbody th { color: inherit; font-size: inherit; }
+tbody th { color: inherit; font-size: inherit; white-space: normal; }
+tbody th.mono { font-size: 12.5px; }
+.more { padding-top: 4px; }
 .number { text-align: right; white-space: nowrap; }
 .parts { table-layout: fixed; }
-.parts th:nth-child(1) { width: 22%; }
-.parts th:nth-child(2) { width: 21%; }
-.parts th:nth-child(8) { width: 13%; }
+.parts th:nth-child(1) { width: 21%; }
+.parts th:nth-child(2) { width: 19%; }
+.parts th:nth-child(6) { width: 13%; }
+.parts th:nth-child(7) { width: 7%; }
+.parts th:nth-child(8) { width: 14%; }
 .answers div > div { display: flex; flex-wrap: wrap; gap: 0 14px; justify-content: space-between; }
 .answers { min-width: 0; }
 td.answers, th.answers { width: 34%; white-space: normal; }
@@ -106,8 +110,10 @@ footer span { margin-left: auto; }
   th, td { padding-right: 10px; }
   details > .inside { padding-left: 0; }
   .inside dl { grid-template-columns: 1fr; }
-  .parts th:nth-child(1) { width: 36%; }
-  .parts th:nth-child(2) { width: 32%; }
+  .parts th:nth-child(1) { width: 33%; }
+  .parts th:nth-child(2) { width: 29%; }
+  .parts th:nth-child(3) { width: 20%; }
+  .parts td:nth-child(4), .parts td:nth-child(5) { white-space: normal; }
   #steps tbody th .muted { display: block; }
   #steps tbody th, #steps td, .parts tbody th, .parts td { overflow-wrap: anywhere; }
   #steps table { table-layout: fixed; }

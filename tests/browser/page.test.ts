@@ -101,7 +101,7 @@ describe('page', { skip }, () => {
         const findings = await textOf('#findings')
         assert.match(
           findings,
-          /error\s+config_path is ""[\s\S]*expected[\s\S]*why[\s\S]*remedy: set it[\s\S]*warning[\s\S]*unknown/,
+          /error\s+config_path is ""[\s\S]*expected[\s\S]*why[\s\S]*remedy\s+set it[\s\S]*warning[\s\S]*unknown/,
         )
         assert.match(findings, /1 thing was looked at and is right/)
         assert.match(await textOf('#peers'), /put aside, silent, for 8\.0 s[\s\S]*busy[\s\S]*and 2 more/)

@@ -57,6 +57,7 @@ await withTemporaryDirectory(async (dir) => {
     await open.textOf('#pulls', /complete/)
     await trace(open, `${REGISTRY}/${IMAGES[0]?.repository}:${IMAGES[0]?.tag}`)
     const { markup, height } = await open.page.evaluate(() => {
+      const height = Math.ceil(document.documentElement.scrollHeight)
       for (const script of document.querySelectorAll('script, noscript, link, meta')) script.remove()
       // What is typed into a field is no attribute of it, and so would not be drawn.
       for (const field of document.querySelectorAll('input')) field.setAttribute('value', field.value)
@@ -64,7 +65,7 @@ await withTemporaryDirectory(async (dir) => {
       body.className = 'body'
       body.append(...document.body.childNodes)
       document.body.append(body)
-      return { markup: new XMLSerializer().serializeToString(body), height: Math.ceil(body.scrollHeight) + 68 }
+      return { markup: new XMLSerializer().serializeToString(body), height }
     })
     // In a picture there is neither :root nor body: their rules go to the elements that stand for them.
     const style = STYLE.replaceAll(':root', '.picture')

@@ -54,7 +54,7 @@ export function show(status: Status, shown: Shown): void {
   fill(shown, 'version', [node, age], () => [`${node.version}, ${node.runtime}, ${node.store}, up for ${age}`])
   for (const time of document.querySelectorAll('time')) {
     const ms = status.time - Date.parse(time.dateTime)
-    time.textContent = ms < 2000 ? 'now' : `${formatTime(ms)} ago`
+    time.textContent = ms < 2000 ? 'now' : `${ms < 60000 ? `${Math.round(ms / 1000)} s` : formatTime(ms)} ago`
   }
   document.title = `${status.ready ? '' : 'not ready – '}swarmirror ${node.address}`
 }

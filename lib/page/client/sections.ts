@@ -16,9 +16,9 @@ export function figures(status: Status): Child[] {
     figure(
       'Hit rate',
       formatShare(requests.local + requests.peer, all),
-      `of ${formatCount(all, 'request', 'requests')}: ${requests.peer} peers, ${requests.local} held`,
+      `${requests.peer} peers, ${requests.local} held, ${requests.none} upstream`,
     ),
-    figure('Upstream was spared', formatBytes(bytes.peer), 'taken from peers since the start'),
+    figure('Upstream was spared', formatBytes(bytes.peer), 'since the start'),
     figure('Given to peers', formatBytes(status.given), 'since the start'),
     figure(
       'Held here',
@@ -114,7 +114,7 @@ export function pulls(all: readonly Pull[]): Child[] {
         'parts',
       ),
     ]
-    if (pull.more > 0) inside.push(make('p', 'muted', `and ${pull.more} more requests`))
+    if (pull.more > 0) inside.push(make('p', 'muted more', `and ${pull.more} more requests`))
     return fold(String(pull.id), index === 0, summary, inside)
   })
 }
@@ -187,17 +187,15 @@ export function peers(all: readonly PeerState[], more: number): Child[] {
       rows,
     ),
   ]
-  if (more > 0) shown.push(make('p', 'muted', `and ${more} more`))
+  if (more > 0) shown.push(make('p', 'muted more', `and ${more} more`))
   return shown
 }
 
 export function held({ images, more }: Status['held']): Child[] {
   if (images.length === 0) return [make('p', 'muted', 'No image by name.')]
-  const items = images.map((image) => make('li', 'mono', image))
-  if (more > 0) items.push(make('li', 'muted', `and ${more} more`))
-  const list = make('ul', 'images', ...items)
+  const list = make('ul', 'images', ...images.map((image) => make('li', 'mono', image)))
   // Keyboards scroll only what can have the focus.
   list.tabIndex = 0
   list.setAttribute('aria-label', 'Images held here')
-  return [list]
+  return [list, more > 0 && make('p', 'muted more', `and ${more} more`)]
 }
