@@ -38,6 +38,13 @@ export function fill(shown: Shown, id: string, source: unknown, content: () => r
   }
 }
 
+/** An address, or several, that break before their ports where they have no room. */
+export function breakable(text: string): HTMLElement {
+  const [first = '', ...rest] = text.split(':')
+  const pieces = rest.flatMap((piece) => [make('wbr', ''), `:${piece}`])
+  return make('span', 'name', first, ...pieces)
+}
+
 /** A part that can be opened, which is told from others by its key. */
 export function fold(key: string, isOpen: boolean, summary: readonly Child[], inside: readonly Child[]): HTMLElement {
   const details = make('details', '', make('summary', '', ...summary), make('div', 'inside', ...inside))

@@ -1,7 +1,7 @@
 import type { Pull, PullPart } from '../../observe/activity.ts'
 import type { PeerState } from '../../transfer/peer-health.ts'
 import type { ShownFinding, Status } from '../status.ts'
-import { type Child, fold, make, table } from './dom.ts'
+import { breakable, type Child, fold, make, table } from './dom.ts'
 import { formatBytes, formatCount, formatDigest, formatRate, formatShare, formatTime } from './format.ts'
 
 export function figures(status: Status): Child[] {
@@ -146,7 +146,7 @@ export function partRow(part: PullPart): Child[] {
       isTag ? `tag ${key.slice(key.lastIndexOf(':') + 1)}` : formatDigest(key),
       make('span', 'muted', isTag ? '' : ` ${kind}`),
     ),
-    make('span', source === 'none' ? 'careful' : 'name', from),
+    source === 'none' ? make('span', 'careful', from) : breakable(from),
     bytes > 0 ? formatBytes(bytes) : '',
     formatTime(headMs),
     ms === undefined ? '' : formatTime(ms),
@@ -165,7 +165,7 @@ export function peers(all: readonly PeerState[], more: number): Child[] {
     const state =
       asideMs > 0 ? make('span', 'wrong', aside) : isBusy ? make('span', 'careful', 'busy') : make('span', '', 'good')
     return [
-      make('span', 'name', address ?? 'not asked yet'),
+      breakable(address ?? 'not asked yet'),
       id === undefined ? '' : formatDigest(id),
       isConnected ? 'connected' : make('span', 'muted', 'no'),
       state,

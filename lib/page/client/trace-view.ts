@@ -1,6 +1,6 @@
 import type { TracePart, TraceStep } from '../trace.ts'
 import type { PeerTrace } from '../trace-peers.ts'
-import { byId, type Child, make, table } from './dom.ts'
+import { breakable, byId, type Child, make, table } from './dom.ts'
 import { formatBytes, formatCount, formatDigest, formatTime } from './format.ts'
 
 /** Runs a trace and shows its steps as they come. */
@@ -83,7 +83,7 @@ export function answerShown({ address, outcome, headMs, firstByteMs, problem, is
   const line = make(
     'div',
     '',
-    make('span', 'name', address),
+    breakable(address),
     aside,
     make('span', outcome === 'content' ? 'number' : 'number careful', text),
   )
