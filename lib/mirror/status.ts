@@ -71,13 +71,17 @@ export interface MirrorPageDependencies {
   readonly log: Logger
 }
 
+/** Whether the admin door has a page: not beyond loopback, unless somebody has decided so. */
+export function showsPage(settings: Pick<Settings, 'page' | 'admin-listen'>): boolean {
+  return settings.page === 'on' || (settings.page === 'loopback' && isLoopback(settings['admin-listen'].host))
+}
+
 /** The page of a mirror, if its settings allow one: the names of images are not for everybody who reaches the node. */
 export function createMirrorPage(settings: Settings, dependencies: MirrorPageDependencies): Page | undefined {
-  if (settings.page === 'off') return undefined
-  if (settings.page === 'loopback' && !isLoopback(settings['admin-listen'].host)) return undefined
+  if (!showsPage(settings)) return undefined
   const { observed, readiness, report, policy, client, credentials, metrics, address, log } = dependencies
   const { store, health, activity, router, held } = observed
-  const holdings = createHoldings({ store, held })
+  const holdings = createHoldings({ store, held, log })
   const node = {
     version: `${manifest.name} ${manifest.version}`,
     runtime: `${runtimeName} ${runtimeVersion()}`,

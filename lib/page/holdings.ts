@@ -1,3 +1,4 @@
+import type { Logger } from '../observe/log.ts'
 import { isDigest } from '../oci/digest.ts'
 import type { Key } from '../oci/key.ts'
 import type { ContentStore } from '../store/store.ts'
@@ -30,7 +31,7 @@ const BATCH = 200
  * long as their digest is held.
  */
 export function createHoldings(
-  { store, held }: { readonly store: ContentStore; readonly held: ReadonlySet<Key> },
+  { store, held, log }: { readonly store: ContentStore; readonly held: ReadonlySet<Key>; readonly log: Logger },
   { listed = LISTED, batch = BATCH }: HoldingsOptions = {},
 ) {
   const sizes = new Map<string, number>()
@@ -42,9 +43,16 @@ export function createHoldings(
     if (sizes.size > digests.length)
       for (const digest of sizes.keys()) if (!held.has(digest as Key)) sizes.delete(digest)
     for (const digest of unknown) {
-      const descriptor = await store.describe(digest, signal)
-      // Gone since: it will soon not be among those held.
-      if (descriptor !== undefined) sizes.set(digest, descriptor.size)
+      try {
+        const descriptor = await store.describe(digest, signal)
+        // Gone since: it will soon not be among those held.
+        if (descriptor !== undefined) sizes.set(digest, descriptor.size)
+      } catch (error) {
+        signal.throwIfAborted()
+        // A page that says that containerd is away must not need it. Its sizes are asked for again next time.
+        log.debug('size not known', { digest, error })
+        break
+      }
     }
     let bytes = 0
     for (const digest of digests) bytes += sizes.get(digest) ?? 0
