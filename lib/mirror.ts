@@ -8,16 +8,18 @@ import { createUploadRate } from './http/upload-rate.ts'
 import { cut, openDoor, openPeerPort, shown } from './mirror/doors.ts'
 import { guardNode } from './mirror/guard.ts'
 import { publish, withdrawAll } from './mirror/publisher.ts'
+import { createMirrorPage, type Observed, sourcesOf } from './mirror/status.ts'
+import { Activity } from './observe/activity.ts'
+import { watchEventLoop } from './observe/event-loop.ts'
 import type { Logger } from './observe/log.ts'
 import { createMetrics } from './observe/metrics.ts'
 import { createPolicy, type ImageName, type Policy } from './oci/policy.ts'
-import type { Listener } from './runtime/listen.ts'
+import type { Handler } from './runtime/listen.ts'
 import { type Address, ConfigurationError, type Settings } from './settings.ts'
 import { createContainerdStore } from './store/containerd.ts'
 import { LayoutError, openLayoutStore } from './store/layout.ts'
 import type { ContentStore } from './store/store.ts'
 import { NodeMemory } from './swarm/node-memory.ts'
-import type { Router } from './swarm/router.ts'
 import { LOOPBACK_SWARM_KEY } from './swarm/topic.ts'
 import { createCredentials } from './transfer/credentials.ts'
 import { PeerClient } from './transfer/peer-client.ts'
@@ -85,14 +87,11 @@ async function start(
   const memory = await openMemory(settings['data-dir'], log)
   parts.defer(async () => memory?.close())
   const health = new PeerHealth()
-  let peerListener: Listener | undefined
+  const activity = new Activity()
   let peerAddress: string | undefined
-  let swarmRouter: Router | undefined
-  const metrics = createMetrics({
-    peersAside: () => health.aside,
-    peerDoorTransfers: () => peerListener?.running ?? 0,
-    swarm: () => swarmRouter?.figures && { nodes: swarmRouter.neighbours, ...swarmRouter.figures },
-  })
+  const observed: Observed = { store, health, activity }
+  const metrics = createMetrics(sourcesOf(observed))
+  parts.defer(watchEventLoop((seconds) => metrics.eventLoopLagSeconds.observe(seconds)))
   const swarmKeys = settings['swarm-key'] ?? ([LOOPBACK_SWARM_KEY] as const)
   const credentials = createCredentials(swarmKeys)
   const tls = settings['peer-transfer'] === 'tls' ? createTlsIdentity(swarmKeys) : undefined
@@ -107,16 +106,24 @@ async function start(
     router,
     advertised,
   } = await openPeerPort(settings, { handler: peerDoor.fetch, swarmKeys, tls, liveness: health }, memory, log)
-  peerListener = peer
+  Object.assign(observed, { peerListener: peer, router })
   peerAddress = shown(advertised)
-  swarmRouter = router
   parts.defer(() => cut(peer))
   parts.defer(() => router.close())
   // A race knows better how long a peer is worth waiting for.
   const client = new PeerClient({ tls, headTimeout: RACE_TIMEOUT })
   parts.defer(() => client.close())
   const peers = createPeerContent(
-    { router, client, credentials, health, recent: new RecentSources(), metrics, log },
+    {
+      router,
+      client,
+      credentials,
+      health,
+      recent: new RecentSources(),
+      metrics,
+      log,
+      onTransfer: (transfer) => activity.transferred(transfer),
+    },
     {
       lookupTimeout: settings['lookup-timeout'],
       parallelPeers: settings['parallel-peers'],
@@ -124,9 +131,10 @@ async function start(
       verify: settings.verify === 'on',
     },
   )
-  const registryDoor = createRegistryDoor({ store, peers, policy, metrics, log })
+  const registryDoor = createRegistryDoor({ store, peers, policy, metrics, activity, log })
   const probeDoor = createProbeDoor()
-  const forContainerd = (request: Request) => probeDoor.fetch(request) ?? registryDoor.fetch(request)
+  const forContainerd: Handler = (request, admission) =>
+    probeDoor.fetch(request) ?? registryDoor.fetch(request, admission)
   const registry = await openDoor('listen', settings.listen, forContainerd, log)
   parts.defer(() => cut(registry))
 
@@ -145,7 +153,21 @@ async function start(
     if (!router.ready) reasons.push('the swarm is not joined yet')
     return reasons.length === 0 ? { ready: true } : { ready: false, reasons }
   }
-  const adminDoor = createAdminDoor({ readiness, metrics })
+  const { held } = publisher
+  Object.assign(observed, { held, readiness })
+  const page = createMirrorPage(settings, {
+    observed: { ...observed, router, held },
+    readiness,
+    report: () => guard?.report,
+    policy,
+    client,
+    credentials,
+    metrics,
+    address: peerAddress,
+    log,
+  })
+  parts.defer(() => page?.close())
+  const adminDoor = createAdminDoor({ readiness, metrics, page: page?.app })
   const admin = await openDoor('admin-listen', settings['admin-listen'], adminDoor.fetch, log)
   parts.defer(() => cut(admin))
   log.info('listening', { registry: shown(registry), peer: shown(peer), admin: shown(admin) })

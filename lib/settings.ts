@@ -63,8 +63,14 @@ export const SETTINGS = {
   },
   'admin-listen': {
     default: '127.0.0.1:5002',
-    meaning: 'admin door, for probes',
+    meaning: 'admin door, for probes, Prometheus and people',
     schema: address,
+  },
+  page: {
+    default: 'loopback',
+    meaning:
+      '`loopback`: the admin door has a page for people, with the names of images, only if it is on loopback; `on`: in any case; `off`: never',
+    schema: v.picklist(['loopback', 'on', 'off'], 'expected `loopback`, `on` or `off`'),
   },
   'advertise-host': {
     default: undefined,

@@ -4,6 +4,7 @@
  *   node tests/run.ts [node|deno|bun ...]   what runs on any machine without root; all three runtimes by default
  *   node tests/run.ts e2e [FILE ...]        what needs root, network namespaces and containerd; driven by Node. Without
  *                                           files: all with mirrors on Node, pulls and stops with mirrors on Deno and Bun too
+ *   node tests/run.ts browser [FILE ...]    the page in headless Chromium, of mirrors on every runtime; driven by Node
  *   node tests/run.ts chaos [FILE ...]      pulls while nodes die, fall silent and break, and a soak; as e2e, and tcpdump
  *   node tests/run.ts swarm                 a swarm of many nodes on loopback, with churn; driven by Node, no root
  */
@@ -48,7 +49,7 @@ const results: { name: string; passed: boolean }[] = []
 if (first === 'swarm') {
   console.log('\n== simulated swarm')
   results.push({ name: 'simulated swarm', passed: await run(['node', '--test', SIMULATION]) })
-} else if (first === 'e2e' || first === 'chaos') {
+} else if (first === 'e2e' || first === 'chaos' || first === 'browser') {
   // One file at a time: each has a cluster of its own, and two cores.
   const e2e = async (name: string, files: readonly string[], environment = {}) => {
     console.log(`\n== ${name}: ${files.length} files`)
@@ -56,7 +57,7 @@ if (first === 'swarm') {
     results.push({ name, passed })
   }
   if (rest.length > 0) await e2e(first, rest)
-  else if (first === 'chaos') await e2e('chaos', filesOf('tests/chaos/**/*.test.ts'))
+  else if (first !== 'e2e') await e2e(first, filesOf(`tests/${first}/**/*.test.ts`))
   else {
     await e2e('e2e, mirrors on node', filesOf('tests/e2e/**/*.test.ts'))
     for (const runtime of ['deno', 'bun'])
@@ -64,11 +65,15 @@ if (first === 'swarm') {
   }
 } else {
   const names = first === undefined ? Object.keys(RUNNERS) : [first, ...rest]
-  const files = filesOf('tests/**/*.test.ts', ['e2e', 'chaos', 'bench']).filter((file) => file !== SIMULATION)
+  const files = filesOf('tests/**/*.test.ts', ['e2e', 'chaos', 'bench', 'browser']).filter(
+    (file) => file !== SIMULATION,
+  )
   for (const name of names) {
     const runner = RUNNERS[name]
     if (runner === undefined)
-      throw new Error(`unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, e2e, chaos or swarm`)
+      throw new Error(
+        `unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, e2e, browser, chaos or swarm`,
+      )
     console.log(`\n== tests on ${name}: ${files.length} files`)
     results.push({ name, passed: await run(runner(files)) })
   }

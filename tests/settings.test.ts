@@ -44,6 +44,7 @@ test('readSettings gives the defaults when nothing else is needed', () => {
     listen: { host: '127.0.0.1', port: 5000 },
     'peer-listen': { host: '127.0.0.1', port: 0 },
     'admin-listen': { host: '127.0.0.1', port: 5002 },
+    page: 'loopback',
     'advertise-host': undefined,
     bootstrap: undefined,
     'swarm-key': undefined,
@@ -235,6 +236,13 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
       ['61s', /expected at most 1m/],
       ['2', /expected a number with/],
     ],
+  },
+  page: {
+    accepted: [
+      ['on', 'on'],
+      ['off', 'off'],
+    ],
+    refused: [['yes', /expected `loopback`, `on` or `off`/]],
   },
   probe: { accepted: [['off', 'off']], refused: [['no', /expected `on` or `off`/]] },
   verify: { accepted: [['off', 'off']], refused: [['no', /expected `on` or `off`/]] },

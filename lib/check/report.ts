@@ -49,7 +49,8 @@ export function findingAsText({ id, severity, seen, expected, why, remedy }: Fin
   return lines.join('\n')
 }
 
-function remedyAsText({ text, file, lines = [], edits = [], command }: Remedy): string[] {
+/** A remedy for people: lines without a line feed at the end of the last one. */
+export function remedyAsText({ text, file, lines = [], edits = [], command }: Remedy): string[] {
   const told = [`  remedy: ${printable(text)}`]
   if (file !== undefined)
     told.push(`    in ${printable(file)}${edits.length > 0 ? ', by its line numbers as it is now' : ''}:`)

@@ -1,9 +1,11 @@
+import type { Activity, PartSource } from '../observe/activity.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
 import { sourceResponse } from '../runtime/byte-source.ts'
+import type { Admission } from '../runtime/listen.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { PeerContent } from '../transfer/peer-content.ts'
-import { contentHead, notModifiedAnswer, rangeHeaderOf, unsatisfiableAnswer } from './answer.ts'
+import { contentHead, notModifiedAnswer, rangeHeaderOf, SOURCE_HEADER, unsatisfiableAnswer } from './answer.ts'
 import { countRequests } from './count.ts'
 import { createDoor, type DoorDependencies } from './door.ts'
 import { answerLocally } from './local.ts'
@@ -12,21 +14,44 @@ export interface RegistryDoorDependencies extends DoorDependencies {
   readonly store: ContentStore
   readonly peers: PeerContent
   readonly metrics: Metrics
+  /** Told of every answer about content that is mirrored. */
+  readonly activity?: Activity | undefined
 }
 
 export interface RegistryDoor {
-  fetch(request: Request): Promise<Response>
+  /** @param admission tells when the answer has gone out; without it nobody knows how long that takes */
+  fetch(request: Request, admission?: Admission): Promise<Response>
 }
 
 /** The door for containerd on this node: what the node has, or else what a peer has. */
-export function createRegistryDoor({ store, peers, metrics, ...rest }: RegistryDoorDependencies): RegistryDoor {
-  const door = createDoor(
-    'registry',
-    rest,
-    async (target, request) =>
-      (await answerLocally(store, target, request)) ?? (await answerFromPeer(peers, target, request)),
-  )
-  return { fetch: countRequests('registry', metrics, (request: Request) => door.fetch(request)) }
+export function createRegistryDoor(dependencies: RegistryDoorDependencies): RegistryDoor {
+  const { store, peers, metrics, activity, ...rest } = dependencies
+  /** What the requests ask for that passed the policy. */
+  const targets = new WeakMap<Request, ManifestTarget | BlobTarget>()
+  const door = createDoor('registry', rest, async (target, request) => {
+    targets.set(request, target)
+    return (await answerLocally(store, target, request)) ?? (await answerFromPeer(peers, target, request))
+  })
+  const watched = async (request: Request, admission?: Admission) => {
+    const startedAt = performance.now()
+    const response = await door.fetch(request)
+    const source = response.headers.get(SOURCE_HEADER) as PartSource | null
+    const target = targets.get(request)
+    const headMs = performance.now() - startedAt
+    const isAnswer = source !== null || response.status === 404
+    const bytes = source === null || response.body === null ? 0 : Number(response.headers.get('content-length'))
+    const ended =
+      target === undefined || !isAnswer
+        ? undefined
+        : activity?.answered({ target, source: source ?? 'none', bytes, headMs })
+    void admission?.ended?.then(() => {
+      const ms = performance.now() - startedAt
+      ended?.(ms)
+      if (source !== null) metrics.requestSeconds.observe({ source }, ms / 1000)
+    })
+    return response
+  }
+  return { fetch: countRequests('registry', metrics, watched) }
 }
 
 async function answerFromPeer(

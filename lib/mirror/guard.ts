@@ -13,6 +13,8 @@ export interface Guard {
   readonly problems: readonly string[]
   /** Set for good when the first check has found errors: who starts a mirror must hear of them. */
   readonly failure: ConfigurationError | undefined
+  /** The last check's report; missing before the first one. */
+  readonly report: Report | undefined
   close(): Promise<void>
 }
 
@@ -48,6 +50,9 @@ export function guardNode(settings: Settings, { registry, probeDoor, metrics, lo
     },
     get failure() {
       return failure
+    },
+    get report() {
+      return watch.report
     },
     async close() {
       await watch.close()

@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { processFigures } from './process-figures.ts'
 
 export type Metrics = ReturnType<typeof createMetrics>
 
@@ -7,24 +8,33 @@ const ANSWER_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1,
 /** From a manifest to a layer of gigabytes over a busy network, in seconds. */
 const TRANSFER_BUCKETS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1200]
 
-/** What is not counted as it happens but looked at when somebody asks. */
-export interface MetricSources {
-  readonly peersAside?: () => number
-  readonly peerDoorTransfers?: () => number
-  readonly swarm?: () => SwarmLook | undefined
-}
+/** From a loop that is hardly late to one that stands still, in seconds. */
+const LAG_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5]
 
-/** What the swarm's router says of itself; see SwarmFigures in swarm/router.ts. */
-export interface SwarmLook {
-  readonly nodes: number
+/** What a router counts, as far as it is shown (see SwarmFigures in swarm/router.ts). Times are in milliseconds. */
+export interface AnnouncingFigures {
   readonly keys: number
   readonly waiting: number
-  /** Milliseconds. */
+  readonly refreshed: number
   readonly lag: number
   readonly requests: number
   readonly silent: number
   readonly records: number
   readonly recordLimit: number
+}
+
+/** What is not counted as it happens but looked at when somebody asks. */
+export interface MetricSources {
+  readonly peersAside?: () => number
+  readonly peersConnected?: () => number
+  readonly peersKnown?: () => number
+  readonly peerDoorTransfers?: () => number
+  readonly ready?: () => boolean
+  readonly storeUp?: () => boolean
+  readonly keysHeld?: () => number
+  /** `undefined` for a router that counts nothing: then it is 0. */
+  readonly announcing?: () => AnnouncingFigures | undefined
+  readonly build?: { readonly version: string; readonly runtime: string; readonly runtime_version: string }
 }
 
 /** One metric, for people. */
@@ -36,11 +46,7 @@ export interface MetricDescription {
 }
 
 /** Everything that a mirror counts, in a registry of its own. */
-export function createMetrics({
-  peersAside = () => 0,
-  peerDoorTransfers = () => 0,
-  swarm = () => undefined,
-}: MetricSources = {}) {
+export function createMetrics(sources: MetricSources = {}) {
   const registry = new Registry()
   const registers = [registry]
   const descriptions: MetricDescription[] = []
@@ -51,7 +57,8 @@ export function createMetrics({
     help: string,
     labelNames: readonly Label[] = [],
   ) => {
-    const metric = { name: `swarmirror_${name}`, help, labelNames }
+    // Prometheus has names of its own for what every process has.
+    const metric = { name: name.startsWith('process_') ? name : `swarmirror_${name}`, help, labelNames }
     descriptions.push({ name: metric.name, type, labels: labelNames, help })
     return { ...metric, registers }
   }
@@ -69,16 +76,68 @@ export function createMetrics({
       },
     })
 
-  looked('peers_aside', 'Peers that are put aside at this moment.', peersAside)
-  looked('peer_door_transfers', 'Requests of other nodes that are being answered at this moment.', peerDoorTransfers)
-  looked('swarm_nodes', 'Other nodes of the swarm that this one knows.', () => swarm()?.nodes ?? 0)
-  looked('swarm_keys', 'Keys that this node keeps announced.', () => swarm()?.keys ?? 0)
-  looked('swarm_keys_waiting', 'Keys whose announcement or withdrawal is not complete.', () => swarm()?.waiting ?? 0)
-  looked('swarm_refresh_lag_seconds', 'How late announcements are repeated.', () => (swarm()?.lag ?? 0) / 1000)
-  looked('swarm_records', 'Announcements that this node stores for others.', () => swarm()?.records ?? 0)
-  looked('swarm_record_limit', 'How many it stores before it loses some.', () => swarm()?.recordLimit ?? 0)
-  looked('swarm_requests', 'Requests to nodes of the swarm since the start.', () => swarm()?.requests ?? 0)
-  looked('swarm_requests_silent', 'Those of them without an answer in time.', () => swarm()?.silent ?? 0)
+  const lookedCounter = (name: string, help: string, look: () => number) =>
+    new Counter({
+      ...described('counter', name, help),
+      collect() {
+        this.reset()
+        this.inc(look())
+      },
+    })
+  const none = () => 0
+  const announcing = (figure: keyof AnnouncingFigures) => () => sources.announcing?.()?.[figure] ?? 0
+
+  const build = gauge('build_info', 'Always 1; the labels say what runs.', ['version', 'runtime', 'runtime_version'])
+  if (sources.build !== undefined) build.set(sources.build, 1)
+  looked('ready', 'Whether this mirror does its work (1) or not (0), as /readyz says.', () =>
+    Number(sources.ready?.() ?? false),
+  )
+  looked('store_up', 'Whether containerd, or the layout that stands in for it, can be asked (1) or not (0).', () =>
+    Number(sources.storeUp?.() ?? false),
+  )
+  looked('keys_held', 'Digests and tags that this node holds and offers to others.', sources.keysHeld ?? none)
+  looked('keys_announced', 'Digests and tags that are kept announced in the swarm.', announcing('keys'))
+  looked(
+    'keys_waiting',
+    'Digests and tags whose announcement or withdrawal has not reached the swarm yet.',
+    announcing('waiting'),
+  )
+  lookedCounter(
+    'keys_refreshed_total',
+    'Announcements that were made again before they expired.',
+    announcing('refreshed'),
+  )
+  looked(
+    'refresh_lag_seconds',
+    'By how much announcements that are due to be made again are late.',
+    () => announcing('lag')() / 1000,
+  )
+  lookedCounter('swarm_requests_total', 'Requests to other nodes over the DHT.', announcing('requests'))
+  lookedCounter('swarm_silent_total', 'Requests over the DHT that were not answered in time.', announcing('silent'))
+  looked('swarm_records', 'Announcements of others that this node keeps for the DHT.', announcing('records'))
+  looked('swarm_record_limit', 'How many it keeps before it drops some.', announcing('recordLimit'))
+  looked(
+    'peers_known',
+    'Other nodes that this one knows in the swarm; 0 means that it is alone.',
+    sources.peersKnown ?? none,
+  )
+  looked(
+    'peers_connected',
+    'Members of the swarm that this node has a proven connection to.',
+    sources.peersConnected ?? none,
+  )
+  looked('peers_aside', 'Peers that are put aside at this moment.', sources.peersAside ?? none)
+  looked(
+    'peer_door_transfers',
+    'Requests of other nodes that are being answered at this moment.',
+    sources.peerDoorTransfers ?? none,
+  )
+  lookedCounter('process_cpu_seconds_total', 'Processor time that was used, in seconds.', processFigures.cpuSeconds)
+  looked('process_resident_memory_bytes', 'Resident memory in bytes.', processFigures.residentBytes)
+  looked('process_heap_bytes', 'Memory of the JavaScript heap that is in use, in bytes.', processFigures.heapUsedBytes)
+  looked('process_start_time_seconds', 'When the process started, in seconds since 1970.', processFigures.startTime)
+  looked('process_open_fds', 'Open file descriptors.', processFigures.openFiles)
+  looked('process_max_fds', 'File descriptors that may be open.', processFigures.mostOpenFiles)
   return {
     requests: counter('requests_total', 'Requests answered, by where the content came from (none: there was none).', [
       'door',
@@ -94,6 +153,12 @@ export function createMetrics({
       'first_byte_seconds',
       'Time from a request at the registry door to the head of its answer.',
       ANSWER_BUCKETS,
+      ['source'],
+    ),
+    requestSeconds: histogram(
+      'request_seconds',
+      'Time from a request at the registry door to the end of its answer.',
+      TRANSFER_BUCKETS,
       ['source'],
     ),
     transfers: counter('transfers_total', 'Transfers from other nodes, by how they ended.', ['outcome']),
@@ -136,6 +201,12 @@ export function createMetrics({
     peerDoorRefused: counter('peer_door_refused_total', 'Requests of other nodes that were refused, by why.', [
       'reason',
     ]),
+    eventLoopLagSeconds: histogram(
+      'event_loop_lag_seconds',
+      'By how much timers of this process are late: what waits for its turn waits as long.',
+      LAG_BUCKETS,
+      [],
+    ),
 
     /** What there is, in the order in which it is shown. */
     descriptions: descriptions as readonly MetricDescription[],

@@ -12,6 +12,8 @@ export interface Admission {
    * if `most` others have one.
    */
   take(most: number): boolean
+  /** Resolves when the response has been sent or its client has left. Missing where a server does not tell. */
+  readonly ended?: Promise<void>
 }
 
 export type Handler = (request: Request, admission: Admission) => Response | Promise<Response>
@@ -91,6 +93,7 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
         }
         return places === 1
       },
+      ended: exchange.done.promise,
     }
     const over = () => {
       if (exchanges.delete(exchange)) admitted -= places

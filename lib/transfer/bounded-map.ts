@@ -23,6 +23,10 @@ export class BoundedMap<V> {
     this.#entries.delete(key)
   }
 
+  entries(): Iterable<[string, V]> {
+    return this.#entries.entries()
+  }
+
   values(): Iterable<V> {
     return this.#entries.values()
   }

@@ -64,6 +64,7 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
     const transfer = begin(request.target)
     return await ending(transfer, async () => {
       const winner = await transfer.search.open(request, signal)
+      if (winner !== undefined) transfer.took(0, [winner.peer])
       transfer.finish(winner === undefined ? 'missing' : 'complete')
       if (winner?.value.kind !== 'content') return winner?.value
       return { ...winner.value, body: null }

@@ -32,7 +32,21 @@ export class PeerDirectory {
     return this.#records.values()
   }
 
-  isConnected({ id }: Peer): boolean {
+  /** Every door with its record, and the id of the node there as far as it is known. */
+  *doors(): Iterable<{ readonly address: string; readonly id: string | undefined; readonly record: PeerRecord }> {
+    const ids = new Map<string, string>()
+    for (const [id, address] of this.#addresses.entries()) ids.set(address, id)
+    for (const [address, record] of this.#records.entries()) {
+      yield { address, id: record.member ?? ids.get(address), record }
+    }
+  }
+
+  /** The ids whose Hyperswarm connections stand. */
+  *connected(): Iterable<string> {
+    for (const [id] of this.#connected.entries()) yield id
+  }
+
+  isConnected({ id }: { readonly id: string }): boolean {
     return this.#connected.get(id) === true
   }
 

@@ -19,6 +19,24 @@ export interface PeerHealthOptions {
   readonly capacity?: number
 }
 
+/** What is known of another node. */
+export interface PeerState {
+  /** Of its door; missing before a lookup has told. */
+  readonly address?: string
+  /** Its Hyperswarm public key, in hex. */
+  readonly id?: string | undefined
+  /** Whether a Hyperswarm connection to it stands. */
+  readonly isConnected: boolean
+  /** Milliseconds for which it is still put aside; 0 if it is not. */
+  readonly asideMs: number
+  /** Why it is, or was last, put aside, if it was not heard of since. */
+  readonly lastFailure?: PeerFailure | undefined
+  readonly isBusy: boolean
+  /** Milliseconds that its heads take, and bytes per millisecond that it gives, on average. */
+  readonly headMs?: number | undefined
+  readonly rate?: number | undefined
+}
+
 /** A mirror's pod that restarts is back within seconds; a pull of an image asks for some ten blobs in that time. */
 const PROBATION = 1_000
 const LONGEST_PROBATION = 30_000
@@ -172,6 +190,35 @@ export class PeerHealth {
     let count = 0
     for (const { asideUntil } of this.#directory.records()) if (asideUntil > this.#now) count++
     return count
+  }
+
+  /** How many members this node has a Hyperswarm connection to. */
+  get connected(): number {
+    return [...this.#directory.connected()].length
+  }
+
+  /** What is known of other nodes, for people: doors that were asked, and members whose door is not known yet. */
+  peers(): PeerState[] {
+    const now = this.#now
+    const known: PeerState[] = []
+    const seen = new Set<string>()
+    for (const { address, id, record } of this.#directory.doors()) {
+      if (id !== undefined) seen.add(id)
+      known.push({
+        address,
+        id,
+        isConnected: id !== undefined && this.#directory.isConnected({ id }),
+        asideMs: Math.max(record.asideUntil - now, 0),
+        lastFailure: record.lastFailure,
+        isBusy: record.isBusy(now),
+        headMs: record.headMs,
+        rate: record.rate,
+      })
+    }
+    for (const id of this.#directory.connected()) {
+      if (!seen.has(id)) known.push({ id, isConnected: true, asideMs: 0, isBusy: false })
+    }
+    return known
   }
 
   get #now(): number {

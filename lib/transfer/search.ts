@@ -1,3 +1,4 @@
+import type { Transferred } from '../observe/activity.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Digest } from '../oci/digest.ts'
@@ -23,6 +24,8 @@ export interface SearchDependencies {
   readonly recent?: RecentSources
   readonly metrics: Metrics
   readonly log: Logger
+  /** Told of every transfer that is over. */
+  readonly onTransfer?: (transfer: Transferred) => void
   readonly clock?: Clock
 }
 

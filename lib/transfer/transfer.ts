@@ -1,8 +1,9 @@
+import type { Transferred } from '../observe/activity.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import { targetKey } from '../oci/key.ts'
 import { lengthOf } from '../oci/range.ts'
 import type { ByteSource } from '../runtime/byte-source.ts'
-import type { Peer } from '../swarm/router.ts'
+import { addressOf, type Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRequest } from './ask.ts'
 import { systemClock } from './clock.ts'
 import { PeerError } from './peer-error.ts'
@@ -19,7 +20,7 @@ export interface Opened {
   readonly head: PeerHead & { readonly kind: 'content' }
 }
 
-type Outcome = 'complete' | 'cancelled' | 'corrupt' | 'failed' | 'missing'
+type Outcome = Transferred['outcome']
 
 /** One piece of content on its way from other nodes to this one: who is asked, who gave what, and how it ended. */
 export class Transfer {
@@ -151,20 +152,24 @@ export class Transfer {
   finish(outcome: Outcome): void {
     if (this.#finished) return
     this.#finished = true
-    const { metrics, log } = this.#dependencies
+    const { metrics, log, onTransfer } = this.#dependencies
     const ms = this.#now - this.#startedAt
+    const source = [...this.#sources.values()].map(addressOf)
+    const { attempts } = this.search
     metrics.transfersRunning.dec()
     metrics.transfers.inc({ outcome })
     metrics.transferSeconds.observe({ outcome }, ms / 1000)
-    const tell = outcome === 'missing' && this.search.attempts === 0 ? log.debug : log.info
+    const [bytes, resumes] = [this.#bytes, this.#resumes]
+    onTransfer?.({ target: this.#target, outcome, peers: source, bytes, attempts, resumes })
+    const tell = outcome === 'missing' && attempts === 0 ? log.debug : log.info
     tell('transfer', {
       key: targetKey(this.#target),
       outcome,
-      source: [...this.#sources.values()].map(({ host, port }) => `${host}:${port}`),
-      bytes: this.#bytes,
+      source,
+      bytes,
       ms: Math.round(ms),
-      attempts: this.search.attempts,
-      resumes: this.#resumes,
+      attempts,
+      resumes,
     })
   }
 

@@ -21,7 +21,7 @@ test('admin door: /readyz says whether the node does its work, and every reason 
   ])
 })
 
-test('admin door: there is nothing else', async () => {
+test('admin door: there is nothing else without a page', async () => {
   assert.equal((await ask({ ready: true }, '/'))[0], 404)
   assert.equal((await ask({ ready: true }, '/v2/'))[0], 404)
 })

@@ -13,7 +13,7 @@ test('createMetrics renders names, help and labels as Prometheus reads them', as
   assert.match(body, /^swarmirror_lookup_seconds_bucket\{le="0\.005",found="true"\} 1$/m)
   // Every metric has its help, its type and the prefix; counters end with _total, times with _seconds.
   for (const [, name, type] of body.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
-    assert.match(name ?? '', /^swarmirror_[a-z_]+$/)
+    assert.match(name ?? '', /^(?:swarmirror|process)_[a-z_]+$/)
     assert.match(body, new RegExp(`^# HELP ${name} [A-Z].*\\.$`, 'm'))
     assert.equal(type === 'counter', name?.endsWith('_total'), name)
     if (type === 'histogram') assert.match(name ?? '', /_seconds$/)

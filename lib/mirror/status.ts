@@ -1,0 +1,122 @@
+import manifest from '../../package.json' with { type: 'json' }
+import { type Report, remedyAsText } from '../check/report.ts'
+import type { Readiness } from '../http/admin.ts'
+import type { Activity } from '../observe/activity.ts'
+import type { Logger } from '../observe/log.ts'
+import type { MetricSources, Metrics } from '../observe/metrics.ts'
+import { runtimeVersion } from '../observe/process-figures.ts'
+import type { Key } from '../oci/key.ts'
+import type { Policy } from '../oci/policy.ts'
+import { createHoldings } from '../page/holdings.ts'
+import { createPage, type Page } from '../page/page.ts'
+import type { ShownFinding, Status } from '../page/status.ts'
+import { createTracer } from '../page/trace.ts'
+import type { Listener } from '../runtime/listen.ts'
+import { runtimeName } from '../runtime/name.ts'
+import { isLoopback, type Settings } from '../settings.ts'
+import type { ContentStore } from '../store/store.ts'
+import type { Router } from '../swarm/router.ts'
+import type { PeerCredentials } from '../transfer/credentials.ts'
+import type { PeerClient } from '../transfer/peer-client.ts'
+import type { PeerHealth } from '../transfer/peer-health.ts'
+
+/** Parts of a mirror that are looked at for metrics and for the page; those that come later are missing at first. */
+export interface Observed {
+  readonly store: ContentStore
+  readonly health: PeerHealth
+  readonly activity: Activity
+  peerListener?: Listener
+  router?: Router
+  held?: ReadonlySet<Key>
+  readiness?: () => Readiness
+}
+
+/** Peers that the page lists. */
+const LISTED_PEERS = 100
+
+const VERSION = { version: manifest.version, runtime: runtimeName, runtime_version: runtimeVersion() }
+
+/** What the metrics look at when somebody asks. */
+export function sourcesOf(observed: Observed): MetricSources {
+  const { store, health } = observed
+  return {
+    build: VERSION,
+    ready: () => observed.readiness?.().ready ?? false,
+    storeUp: () => store.health.ok,
+    keysHeld: () => observed.held?.size ?? 0,
+    announcing: () => observed.router?.figures,
+    peersKnown: () => observed.router?.neighbours ?? 0,
+    peersConnected: () => health.connected,
+    peersAside: () => health.aside,
+    peerDoorTransfers: () => observed.peerListener?.running ?? 0,
+  }
+}
+
+export interface MirrorPageDependencies {
+  readonly observed: Observed & { readonly router: Router; readonly held: ReadonlySet<Key> }
+  readonly readiness: () => Readiness
+  /** The last report of the check; missing where there is none. */
+  readonly report: () => Report | undefined
+  readonly policy: Policy
+  readonly client: PeerClient
+  readonly credentials: PeerCredentials
+  readonly metrics: Metrics
+  /** The peer door's address as it is announced. */
+  readonly address: string
+  readonly log: Logger
+}
+
+/** Whether the admin door has a page: not beyond loopback, unless somebody has decided so. */
+export function showsPage(settings: Pick<Settings, 'page' | 'admin-listen'>): boolean {
+  return settings.page === 'on' || (settings.page === 'loopback' && isLoopback(settings['admin-listen'].host))
+}
+
+/** The page of a mirror, if its settings allow one: the names of images are not for everybody who reaches the node. */
+export function createMirrorPage(settings: Settings, dependencies: MirrorPageDependencies): Page | undefined {
+  if (!showsPage(settings)) return undefined
+  const { observed, readiness, report, policy, client, credentials, metrics, address, log } = dependencies
+  const { store, health, activity, router, held } = observed
+  const holdings = createHoldings({ store, held, log })
+  const node = {
+    version: `${manifest.name} ${manifest.version}`,
+    runtime: `${runtimeName} ${runtimeVersion()}`,
+    address,
+    store: settings.store.kind === 'containerd' ? 'containerd' : 'OCI image layout',
+    startedAt: Date.now(),
+  }
+  const status = async (signal: AbortSignal): Promise<Status> => {
+    const state = readiness()
+    const peers = health.peers().sort((a, b) => (a.address ?? '~').localeCompare(b.address ?? '~'))
+    return {
+      time: Date.now(),
+      node,
+      ready: state.ready,
+      reasons: state.ready ? [] : state.reasons,
+      findings: report()?.findings.map(shownFinding),
+      neighbours: router.neighbours,
+      peers: peers.slice(0, LISTED_PEERS),
+      morePeers: Math.max(peers.length - LISTED_PEERS, 0),
+      held: await holdings(signal),
+      totals: activity.totals,
+      given: await bytesGiven(metrics),
+      pulls: activity.pulls,
+    }
+  }
+  const trace = createTracer(
+    { store, policy, router, client, credentials, health },
+    { lookupTimeout: settings['lookup-timeout'] },
+  )
+  return createPage({ status, trace, log })
+}
+
+function shownFinding({ remedy, ...finding }: Report['findings'][number]): ShownFinding {
+  if (remedy === undefined) return finding
+  // Under its own heading it needs neither the word nor the indent that it has in a terminal.
+  const lines = remedyAsText(remedy).map((line) => line.replace(/^ {2}(?:remedy: )?/, ''))
+  return { ...finding, remedy: lines.join('\n') }
+}
+
+async function bytesGiven(metrics: Metrics): Promise<number> {
+  const { values } = await metrics.bytes.get()
+  return values.reduce((sum, { labels, value }) => (labels.door === 'peer' ? sum + value : sum), 0)
+}

@@ -1,0 +1,192 @@
+import { targetKey } from '../oci/key.ts'
+import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
+
+type Target = ManifestTarget | BlobTarget
+
+/** Where the content of an answer came from; `none`: nobody had it, so that containerd asks upstream. */
+export type PartSource = 'local' | 'peer' | 'none'
+
+/** An answer of the registry door, as its head went out. */
+export interface Answered {
+  readonly target: Target
+  readonly source: PartSource
+  /** Bytes of content that it declares. */
+  readonly bytes: number
+  /** Milliseconds until its head. */
+  readonly headMs: number
+}
+
+/** A transfer from other nodes that is over. */
+export interface Transferred {
+  readonly target: Target
+  readonly outcome: 'complete' | 'cancelled' | 'corrupt' | 'failed' | 'missing'
+  /** Addresses of the peers that gave bytes. */
+  readonly peers: readonly string[]
+  readonly bytes: number
+  readonly attempts: number
+  readonly resumes: number
+}
+
+/** One piece of content of a pull. Later requests for it overwrite what was known of those before. */
+export interface PullPart {
+  /** The digest, or `registry/repository:tag`. */
+  readonly key: string
+  readonly kind: Target['kind']
+  source: PartSource
+  bytes: number
+  headMs: number
+  /** Milliseconds until containerd had all of it; missing while it is under way. */
+  ms?: number
+  /** What came of the transfer, if there was one and it is over. */
+  outcome?: Transferred['outcome']
+  peers: readonly string[]
+  attempts: number
+  resumes: number
+}
+
+/** Requests for the content of one image, one soon after the other. */
+export interface Pull {
+  /** Grows with every pull. */
+  readonly id: number
+  /** `registry/repository`, with the tag or the digest once it was asked for. */
+  name: string
+  /** Milliseconds since 1970. */
+  readonly startedAt: number
+  lastAt: number
+  readonly parts: readonly PullPart[]
+  /** Parts that are not kept, since there are too many. */
+  more: number
+}
+
+/** What the registry door has answered since the start. */
+export interface Totals {
+  readonly requests: Readonly<Record<PartSource, number>>
+  /** Declared to containerd from the node's own store, and taken from peers. */
+  readonly bytes: { readonly local: number; readonly peer: number }
+}
+
+export interface ActivityOptions {
+  readonly pulls?: number
+  readonly parts?: number
+  /** Milliseconds. */
+  readonly quiet?: number
+  /** Milliseconds since 1970. */
+  readonly now?: () => number
+}
+
+/** Pulls that are kept, and parts of each: at most some 600 KiB in all. */
+const PULLS = 20
+const PARTS = 64
+/** A request for the same repository after this time without one is another pull, in milliseconds. */
+const QUIET = 30_000
+
+type Growing = Pull & { readonly parts: PullPart[]; readonly repository: string; tagged: boolean }
+
+/** The last pulls and what they came to, for people. In memory and bounded; Prometheus has the whole story. */
+export class Activity {
+  readonly #options: Required<ActivityOptions>
+  readonly #pulls: Growing[] = []
+  readonly #requests = { local: 0, peer: 0, none: 0 }
+  readonly #bytes = { local: 0, peer: 0 }
+  #count = 0
+
+  constructor(options: ActivityOptions = {}) {
+    this.#options = { pulls: PULLS, parts: PARTS, quiet: QUIET, now: Date.now, ...options }
+  }
+
+  /** Newest first. */
+  get pulls(): readonly Pull[] {
+    return this.#pulls
+  }
+
+  get totals(): Totals {
+    return { requests: this.#requests, bytes: this.#bytes }
+  }
+
+  /**
+   * Takes note of an answer of the registry door.
+   *
+   * @returns to be called when the answer is at its end, with the milliseconds that it took
+   */
+  answered({ target, source, bytes, headMs }: Answered): (ms: number) => void {
+    this.#requests[source]++
+    if (source === 'local') this.#bytes.local += bytes
+    const part = this.#partOf(target)
+    if (part === undefined) return () => undefined
+    Object.assign(part, { source, bytes: Math.max(bytes, part.bytes), headMs })
+    if (source !== 'peer') Object.assign(part, { peers: [], outcome: undefined, resumes: 0 })
+    return (ms) => {
+      part.ms = ms
+    }
+  }
+
+  /** Takes note of a transfer. It may be over before its head was passed on, or long after. */
+  transferred({ target, outcome, peers, bytes, attempts, resumes }: Transferred): void {
+    this.#bytes.peer += bytes
+    const part = this.#partOf(target)
+    if (part === undefined) return
+    Object.assign(part, { outcome, peers, attempts, resumes })
+    if (outcome !== 'complete') part.bytes = bytes
+  }
+
+  #partOf(target: Target): PullPart | undefined {
+    const pull = this.#pullOf(target)
+    pull.lastAt = this.#options.now()
+    const key = targetKey(target)
+    const known = pull.parts.find((part) => part.key === key)
+    if (known !== undefined) return known
+    if (pull.parts.length >= this.#options.parts) {
+      pull.more++
+      return undefined
+    }
+    const part: PullPart = {
+      key,
+      kind: target.kind,
+      source: 'none',
+      bytes: 0,
+      headMs: 0,
+      peers: [],
+      attempts: 0,
+      resumes: 0,
+    }
+    pull.parts.push(part)
+    return part
+  }
+
+  #pullOf(target: Target): Growing {
+    const { pulls, quiet, now } = this.#options
+    const repository = `${target.registry}/${target.repository}`
+    const tag = target.kind === 'manifest' && 'tag' in target.reference ? target.reference.tag : undefined
+    const name = tag === undefined ? nameOf(repository, target) : `${repository}:${tag}`
+    const open = this.#pulls.find(
+      (pull) =>
+        pull.repository === repository &&
+        now() - pull.lastAt < quiet &&
+        (tag === undefined || !pull.tagged || pull.name === name),
+    )
+    if (open !== undefined) {
+      if (tag !== undefined) Object.assign(open, { name, tagged: true })
+      return open
+    }
+    const startedAt = now()
+    const pull: Growing = {
+      id: ++this.#count,
+      name,
+      repository,
+      tagged: tag !== undefined,
+      startedAt,
+      lastAt: startedAt,
+      parts: [],
+      more: 0,
+    }
+    this.#pulls.unshift(pull)
+    this.#pulls.length = Math.min(this.#pulls.length, pulls)
+    return pull
+  }
+}
+
+/** A pull by digest is named after its first manifest. */
+function nameOf(repository: string, target: Target): string {
+  if (target.kind === 'blob' || 'tag' in target.reference) return repository
+  return `${repository}@${target.reference.digest}`
+}

@@ -1,0 +1,84 @@
+export type Child = Node | string | undefined | false
+
+/** What each part of the page was made from when it was last filled. */
+export type Shown = Map<string, string>
+
+/** Makes an element. Texts only ever become text nodes: no name of an image can become markup. */
+export function make(tag: string, className: string, ...children: readonly Child[]): HTMLElement {
+  const element = document.createElement(tag)
+  if (className !== '') element.className = className
+  for (const child of children) if (child !== undefined && child !== false) element.append(child)
+  return element
+}
+
+export function byId(id: string): HTMLElement {
+  const element = document.getElementById(id)
+  if (element === null) throw new Error(`the page has no #${id}`)
+  return element
+}
+
+/**
+ * Puts content into an element if what it is made from has changed. What the reader has opened stays open, and the focus
+ * stays where it was.
+ */
+export function fill(shown: Shown, id: string, source: unknown, content: () => readonly Child[]): void {
+  const element = byId(id)
+  const text = JSON.stringify(source)
+  if (shown.get(id) === text) return
+  shown.set(id, text)
+  const opened = new Map<string, boolean>()
+  for (const details of element.querySelectorAll('details')) opened.set(details.dataset.key ?? '', details.open)
+  const focused = document.activeElement?.closest('details')?.dataset.key
+  const isInside = element.contains(document.activeElement)
+  element.replaceChildren(...content().filter((child) => child !== undefined && child !== false))
+  for (const details of element.querySelectorAll('details')) {
+    const key = details.dataset.key ?? ''
+    details.open = opened.get(key) ?? details.open
+    if (isInside && key === focused) details.querySelector('summary')?.focus()
+  }
+}
+
+/** An address, or several, that break before their ports where they have no room. */
+export function breakable(text: string): HTMLElement {
+  const [first = '', ...rest] = text.split(':')
+  const pieces = rest.flatMap((piece) => [make('wbr', ''), `:${piece}`])
+  return make('span', 'name', first, ...pieces)
+}
+
+/** A part that can be opened, which is told from others by its key. */
+export function fold(key: string, isOpen: boolean, summary: readonly Child[], inside: readonly Child[]): HTMLElement {
+  const details = make('details', '', make('summary', '', ...summary), make('div', 'inside', ...inside))
+  details.dataset.key = key
+  if (details instanceof HTMLDetailsElement) details.open = isOpen
+  return details
+}
+
+/** A table. A column's class is that of its cells; the first cell of each row is its header. */
+export function table(
+  caption: string,
+  columns: readonly (readonly [title: string, className: string])[],
+  rows: readonly (readonly Child[])[],
+  className = '',
+): HTMLElement {
+  const head = columns.map(([title, kind]) => {
+    const cell = make('th', kind.replace('mono', ''), title)
+    cell.setAttribute('scope', 'col')
+    return cell
+  })
+  const body = rows.map((cells) =>
+    make(
+      'tr',
+      '',
+      ...cells.map((cell, index) => {
+        const made = make(index === 0 ? 'th' : 'td', columns[index]?.[1] ?? '', cell)
+        // An empty cell would be read as a mistake; it says that there is nothing to say.
+        if (cell === '') made.append(make('span', 'none', ''))
+        if (index === 0) made.setAttribute('scope', 'row')
+        return made
+      }),
+    ),
+  )
+  const element = make('table', className, make('thead', '', make('tr', '', ...head)), make('tbody', '', ...body))
+  element.setAttribute('aria-label', caption)
+  return element
+}

@@ -1,0 +1,81 @@
+import type { Status } from '../status.ts'
+import { byId, fill, make, type Shown } from './dom.ts'
+import { formatTime } from './format.ts'
+import { figures, findings, held, peers, pulls } from './sections.ts'
+import { runTrace } from './trace-view.ts'
+
+/** Starts the page: asks for the status again and again while somebody can see it, and runs traces. */
+export function start(): void {
+  /** Milliseconds between two questions; the answer is made at most twice a second, however many ask. */
+  const interval = 1500
+  const shown: Shown = new Map()
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let isAsking = false
+
+  const look = async () => {
+    clearTimeout(timer)
+    if (isAsking || document.hidden) return
+    isAsking = true
+    try {
+      const response = await fetch('/api/status', { signal: AbortSignal.timeout(5000) })
+      if (!response.ok) throw new Error(`status ${response.status}`)
+      show(await response.json(), shown)
+    } catch (error) {
+      // Said on the page, where somebody looks: the mirror has stopped, or the way to it is gone.
+      showState('wrong', 'no contact with the mirror')
+      byId('state').title = String(error)
+    }
+    isAsking = false
+    timer = setTimeout(look, interval)
+  }
+  document.addEventListener('visibilitychange', () => void look())
+  byId('trace').addEventListener('submit', (event) => {
+    event.preventDefault()
+    void trace()
+  })
+  void look()
+}
+
+export function show(status: Status, shown: Shown): void {
+  const { node, reasons } = status
+  fill(shown, 'node', node.address, () => [node.address])
+  showState(status.ready ? 'good' : 'wrong', status.ready ? 'ready' : 'not ready')
+  fill(shown, 'reasons', reasons, () => [make('ul', '', ...reasons.map((reason) => make('li', '', reason)))])
+  byId('reasons').hidden = reasons.length === 0
+  fill(shown, 'figures', [status.totals, status.given, status.held, status.neighbours, status.peers], () =>
+    figures(status),
+  )
+  byId('check').hidden = status.findings === undefined
+  fill(shown, 'findings', status.findings ?? [], () => findings(status.findings ?? []))
+  fill(shown, 'pulls', status.pulls, () => pulls(status.pulls))
+  fill(shown, 'peers', [status.peers, status.morePeers], () => peers(status.peers, status.morePeers))
+  fill(shown, 'held', status.held, () => held(status.held))
+  const age = formatTime(Math.max(status.time - node.startedAt, 1000))
+  fill(shown, 'version', [node, age], () => [`${node.version}, ${node.runtime}, ${node.store}, up for ${age}`])
+  for (const time of document.querySelectorAll('time')) {
+    const ms = status.time - Date.parse(time.dateTime)
+    time.textContent = ms < 2000 ? 'now' : `${ms < 60000 ? `${Math.round(ms / 1000)} s` : formatTime(ms)} ago`
+  }
+  document.title = `${status.ready ? '' : 'not ready – '}swarmirror ${node.address}`
+}
+
+export function showState(className: string, text: string): void {
+  const state = byId('state')
+  if (state.textContent === text && state.className === className) return
+  state.className = className
+  state.replaceChildren(text)
+  state.title = ''
+}
+
+export async function trace(): Promise<void> {
+  const input = byId('reference')
+  const button = document.querySelector('#trace button')
+  if (!(input instanceof HTMLInputElement) || !(button instanceof HTMLButtonElement) || button.disabled) return
+  button.disabled = true
+  try {
+    await runTrace(input.value)
+  } catch (error) {
+    byId('steps').replaceChildren(make('p', 'wrong', `the trace broke off: ${String(error)}`))
+  }
+  button.disabled = false
+}

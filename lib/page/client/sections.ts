@@ -1,0 +1,201 @@
+import type { Pull, PullPart } from '../../observe/activity.ts'
+import type { PeerState } from '../../transfer/peer-health.ts'
+import type { ShownFinding, Status } from '../status.ts'
+import { breakable, type Child, fold, make, table } from './dom.ts'
+import { formatBytes, formatCount, formatDigest, formatRate, formatShare, formatTime } from './format.ts'
+
+export function figures(status: Status): Child[] {
+  const { requests, bytes } = status.totals
+  const all = requests.local + requests.peer + requests.none
+  const connected = status.peers.filter(({ isConnected }) => isConnected).length
+  const aside = status.peers.filter(({ asideMs }) => asideMs > 0).length
+  const { held } = status
+  const figure = (title: string, value: string, note: string) =>
+    make('div', '', make('dt', '', title), make('dd', '', value), make('dd', 'note', note))
+  return [
+    figure(
+      'Hit rate',
+      formatShare(requests.local + requests.peer, all),
+      `${requests.peer} peers, ${requests.local} held, ${requests.none} upstream`,
+    ),
+    figure('Upstream was spared', formatBytes(bytes.peer), 'since the start'),
+    figure('Given to peers', formatBytes(status.given), 'since the start'),
+    figure(
+      'Held here',
+      held.unsized > 0 ? `${formatBytes(held.bytes)}+` : formatBytes(held.bytes),
+      `${formatCount(held.images.length + held.more, 'image', 'images')}, ${formatCount(held.digests, 'digest', 'digests')}`,
+    ),
+    figure(
+      'Nodes known',
+      String(status.neighbours),
+      status.neighbours === 0 ? 'alone, and looking' : `${connected} connected, ${aside} put aside`,
+    ),
+  ]
+}
+
+/** What the check has found: first what is not right, each with what to do; what is right in one line. */
+export function findings(all: readonly ShownFinding[]): Child[] {
+  const classes = { error: 'wrong', warning: 'careful', unknown: 'muted', ok: 'good' }
+  const words = { error: 'error', warning: 'warning', unknown: 'unknown', ok: 'right' }
+  const title = ({ id, severity, seen }: ShownFinding) => [
+    make('span', `severity ${classes[severity]}`, words[severity]),
+    make('span', 'name', seen),
+    make('span', 'mono muted', id),
+  ]
+  const row = (name: string, value: string | undefined, isText = false) =>
+    value === undefined ? [] : [make('dt', '', name), make('dd', '', isText ? make('pre', '', value) : value)]
+  const open = all.filter(({ severity }) => severity !== 'ok')
+  const right = all.filter(({ severity }) => severity === 'ok')
+  const shown: Child[] = open.map((finding, index) =>
+    fold(`${finding.id} ${finding.seen}`, index === 0 && finding.severity === 'error', title(finding), [
+      make(
+        'dl',
+        '',
+        ...row('expected', finding.expected),
+        ...row('why', finding.why),
+        ...row('remedy', finding.remedy, true),
+      ),
+    ]),
+  )
+  if (right.length > 0) {
+    const list = right.map(({ id, seen }) => [make('span', 'mono', id), make('span', 'name', seen)])
+    const inside = table(
+      'What is right',
+      [
+        ['rule', ''],
+        ['seen', 'name'],
+      ],
+      list,
+    )
+    const text = `${formatCount(right.length, 'thing was', 'things were')} looked at and ${right.length === 1 ? 'is' : 'are'} right`
+    shown.push(fold('right', false, [make('span', 'severity good', 'right'), make('span', 'name', text)], [inside]))
+  }
+  return shown
+}
+
+export function pulls(all: readonly Pull[]): Child[] {
+  if (all.length === 0) {
+    return [make('p', 'muted', 'None yet. Pull an image on this node, as in crictl pull docker.io/library/alpine:3.20')]
+  }
+  return all.map((pull, index) => {
+    const { parts } = pull
+    const count = (source: PullPart['source']) => parts.filter((part) => part.source === source).length
+    const sources = [
+      [count('peer'), 'from peers'],
+      [count('local'), 'held'],
+      [count('none'), 'upstream'],
+    ] as const
+    const from = sources.filter(([number]) => number > 0).map(([number, name]) => `${number} ${name}`)
+    const bytes = parts.reduce((sum, part) => sum + part.bytes, 0)
+    const when = document.createElement('time')
+    when.className = 'when'
+    when.dateTime = new Date(pull.startedAt).toISOString()
+    const summary = [
+      make('span', 'name', pull.name),
+      make('span', 'muted', from.join(', ')),
+      make('span', 'number', bytes > 0 ? formatBytes(bytes) : ''),
+      when,
+    ]
+    const rows = parts.map(partRow)
+    const inside: Child[] = [
+      table(
+        `Parts of ${pull.name}`,
+        [
+          ['part', 'mono'],
+          ['from', 'mono'],
+          ['size', 'number'],
+          ['first byte', 'number wide'],
+          ['time', 'number'],
+          ['rate', 'number wide'],
+          ['asked', 'number wide'],
+          ['result', 'wide'],
+        ],
+        rows,
+        'parts',
+      ),
+    ]
+    if (pull.more > 0) inside.push(make('p', 'muted more', `and ${pull.more} more requests`))
+    return fold(String(pull.id), index === 0, summary, inside)
+  })
+}
+
+export function partRow(part: PullPart): Child[] {
+  const { key, kind, source, bytes, headMs, ms, outcome, peers, attempts, resumes } = part
+  const isTag = key.includes('/')
+  const from =
+    source === 'local' ? 'this node' : source === 'none' ? 'upstream' : peers.length > 0 ? peers.join(', ') : 'a peer'
+  const isBad = outcome === 'failed' || outcome === 'corrupt'
+  const result =
+    source === 'none'
+      ? attempts === 0
+        ? 'nobody has it'
+        : 'no peer gave it'
+      : isBad
+        ? (outcome ?? '')
+        : ms === undefined
+          ? 'under way'
+          : resumes > 0
+            ? formatCount(resumes, 'change of peer', 'changes of peer')
+            : outcome === 'cancelled'
+              ? 'cancelled'
+              : 'complete'
+  return [
+    make(
+      'span',
+      'name',
+      isTag ? `tag ${key.slice(key.lastIndexOf(':') + 1)}` : formatDigest(key),
+      make('span', 'muted', isTag ? '' : ` ${kind}`),
+    ),
+    source === 'none' ? make('span', 'careful', from) : breakable(from),
+    bytes > 0 ? formatBytes(bytes) : '',
+    formatTime(headMs),
+    ms === undefined ? '' : formatTime(ms),
+    ms === undefined ? '' : formatRate(bytes, ms),
+    attempts > 0 ? String(attempts) : '',
+    make('span', isBad ? 'wrong' : 'muted', result),
+  ]
+}
+
+export function peers(all: readonly PeerState[], more: number): Child[] {
+  if (all.length === 0)
+    return [make('p', 'muted', 'None yet: this node has asked nobody, and nobody has connected to it.')]
+  const rows = all.map((peer) => {
+    const { address, id, isConnected, asideMs, lastFailure, isBusy, headMs, rate } = peer
+    const aside = `put aside, ${lastFailure ?? 'gone'}, for ${formatTime(asideMs)}`
+    const state =
+      asideMs > 0 ? make('span', 'wrong', aside) : isBusy ? make('span', 'careful', 'busy') : make('span', '', 'good')
+    return [
+      breakable(address ?? 'not asked yet'),
+      id === undefined ? '' : formatDigest(id),
+      isConnected ? 'connected' : make('span', 'muted', 'no'),
+      state,
+      headMs === undefined ? '' : formatTime(headMs),
+      rate === undefined ? '' : formatRate(rate * 1e6, 1e6),
+    ]
+  })
+  const shown: Child[] = [
+    table(
+      'Peers',
+      [
+        ['address', 'mono'],
+        ['public key', 'mono wide'],
+        ['member', 'wide'],
+        ['state', ''],
+        ['first byte', 'number'],
+        ['rate', 'number'],
+      ],
+      rows,
+    ),
+  ]
+  if (more > 0) shown.push(make('p', 'muted more', `and ${more} more`))
+  return shown
+}
+
+export function held({ images, more }: Status['held']): Child[] {
+  if (images.length === 0) return [make('p', 'muted', 'No image by name.')]
+  const list = make('ul', 'images', ...images.map((image) => make('li', 'mono', image)))
+  // Keyboards scroll only what can have the focus.
+  list.tabIndex = 0
+  list.setAttribute('aria-label', 'Images held here')
+  return [list, more > 0 && make('p', 'muted more', `and ${more} more`)]
+}

@@ -1,0 +1,117 @@
+import type { TracePart, TraceStep } from '../trace.ts'
+import type { PeerTrace } from '../trace-peers.ts'
+import { breakable, byId, type Child, make, table } from './dom.ts'
+import { formatBytes, formatCount, formatDigest, formatTime } from './format.ts'
+
+/** Runs a trace and shows its steps as they come. */
+export async function runTrace(reference: string): Promise<void> {
+  const steps: TraceStep[] = []
+  const target = byId('steps')
+  target.replaceChildren(make('p', 'muted', 'Asking…'))
+  const response = await fetch('/api/trace', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ reference }),
+  })
+  if (!response.ok || response.body === null) {
+    target.replaceChildren(make('p', 'wrong', (await response.text()).trim()))
+    return
+  }
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
+  let rest = ''
+  for (;;) {
+    const { done, value } = await reader.read()
+    if (done) break
+    const lines = (rest + value).split('\n')
+    rest = lines.pop() ?? ''
+    for (const line of lines) steps.push(JSON.parse(line))
+    target.replaceChildren(...traceShown(steps).filter((child) => child !== undefined && child !== false))
+  }
+}
+
+export function traceShown(steps: readonly TraceStep[]): Child[] {
+  const parts = steps.flatMap((step) => (step.step === 'part' ? [step.part] : []))
+  const name = steps.find((step) => step.step === 'name')
+  const end = steps.find((step) => step.step === 'end')
+  const lookupTimeout = name?.step === 'name' ? name.lookupTimeout : 0
+  const shown: Child[] = []
+  if (end?.step === 'end') {
+    const conclusion = concluded(parts, lookupTimeout)
+    if (end.problem !== undefined) shown.push(make('p', 'careful', end.problem))
+    if (conclusion !== '') shown.push(make('p', '', `${conclusion} The trace took ${formatTime(end.ms)}.`))
+  }
+  const columns = [
+    ['part', 'mono'],
+    ['size', 'number wide'],
+    ['here', ''],
+    ['lookup', 'number'],
+    ['found', 'number wide'],
+    ['peers asked, and their first byte', 'mono answers'],
+  ] as const
+  const rows = parts.map((part) => [
+    make(
+      'span',
+      'name',
+      part.role === 'tag' ? part.key.slice(part.key.lastIndexOf(':') + 1) : formatDigest(part.key),
+      make('span', 'muted', ` ${part.role}`),
+    ),
+    part.size === undefined ? '' : formatBytes(part.size),
+    part.isLocal ? `yes, ${formatTime(part.localMs)}` : make('span', 'muted', 'no'),
+    lookupShown(part, lookupTimeout),
+    String(part.found),
+    make(
+      'div',
+      'name',
+      ...(part.answers.length === 0 ? [make('span', 'muted', 'nobody')] : part.answers.map(answerShown)),
+    ),
+  ])
+  if (rows.length > 0) shown.push(table('Trace', columns, rows))
+  if (end === undefined) shown.push(make('p', 'muted', 'Asking…'))
+  return shown
+}
+
+/** Until the first peer was found, since a pull waits no longer; or until nobody was. */
+export function lookupShown({ firstPeerMs, lookupMs }: TracePart, lookupTimeout: number): Child {
+  const ms = firstPeerMs ?? lookupMs
+  const isLate = firstPeerMs !== undefined && firstPeerMs > lookupTimeout
+  return make('span', isLate ? 'careful' : '', formatTime(ms))
+}
+
+export function answerShown({ address, outcome, headMs, firstByteMs, problem, isAside }: PeerTrace): HTMLElement {
+  const text = outcome === 'content' ? formatTime(firstByteMs ?? headMs) : `${outcome}, ${formatTime(headMs)}`
+  const aside = isAside && make('span', 'careful', 'put aside')
+  const line = make(
+    'div',
+    '',
+    breakable(address),
+    aside,
+    make('span', outcome === 'content' ? 'number' : 'number careful', text),
+  )
+  if (problem !== undefined) line.title = problem
+  return line
+}
+
+/** What a pull would come to, in words. */
+export function concluded(parts: readonly TracePart[], lookupTimeout: number): string {
+  if (parts.length === 0) return ''
+  const local = parts.filter(({ isLocal }) => isLocal)
+  const others = parts.filter(({ isLocal }) => !isLocal)
+  const given = others.filter(({ answers }) => answers.some(({ outcome }) => outcome === 'content'))
+  const late = given.filter(({ firstPeerMs = 0 }) => firstPeerMs > lookupTimeout)
+  const sentences = [
+    `Of ${formatCount(parts.length, 'part', 'parts')}, ${local.length} held here, ${given.length} to be had from peers, ${others.length - given.length} only upstream.`,
+  ]
+  if (late.length > 0) {
+    sentences.push(
+      `For ${late.length} of them the first peer was found later than the ${formatTime(lookupTimeout)} that a pull waits (--lookup-timeout).`,
+    )
+  }
+  const times = given.map(({ answers, firstPeerMs = 0 }) => {
+    const best = Math.min(
+      ...answers.filter(({ outcome }) => outcome === 'content').map(({ headMs, firstByteMs }) => firstByteMs ?? headMs),
+    )
+    return firstPeerMs + best
+  })
+  if (times.length > 0) sentences.push(`The slowest first byte would come after ${formatTime(Math.max(...times))}.`)
+  return sentences.join(' ')
+}

@@ -1,0 +1,40 @@
+/** The page without its content, which the script puts in. Everything that is read aloud or without a script is here. */
+export const DOCUMENT = `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>swarmirror</title>
+<link rel="icon" href="/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/page.css">
+<script type="module" src="/page.js"></script>
+</head>
+<body>
+<header>
+<h1>swarmirror</h1>
+<p id="node" class="mono"></p>
+<p id="state" role="status"><noscript>This page needs JavaScript; <a href="/readyz">/readyz</a> does not.</noscript></p>
+</header>
+<main>
+<section id="reasons" aria-label="Why it is not ready" hidden></section>
+<section aria-label="Key figures"><dl id="figures"></dl></section>
+<section aria-labelledby="check-title" id="check" hidden><h2 id="check-title">Check of this node</h2><div id="findings"></div></section>
+<section aria-labelledby="pulls-title"><h2 id="pulls-title">Last pulls</h2><div id="pulls"></div></section>
+<section aria-labelledby="trace-title" id="tracing"><h2 id="trace-title">Why was this slow?</h2>
+<p class="muted">Goes the way of a pull without pulling: who has what, and how long they take to say so.</p>
+<form id="trace"><label for="reference">Image</label>
+<input id="reference" name="reference" required maxlength="700" autocomplete="off" autocapitalize="off" spellcheck="false" placeholder="docker.io/library/nginx:1.29">
+<button type="submit">Trace</button></form>
+<div id="steps" aria-live="polite"></div></section>
+<section aria-labelledby="peers-title"><h2 id="peers-title">Peers</h2><div id="peers"></div></section>
+<section aria-labelledby="held-title"><h2 id="held-title">Held here</h2><div id="held"></div></section>
+</main>
+<footer><p><a href="/metrics">Metrics</a> <a href="/readyz">Readiness</a> <span id="version"></span></p></footer>
+</body>
+</html>
+`
+
+/** Two nodes and what passes between them; in a colour that shows on light and on dark. */
+export const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><g fill="none" stroke="#16858f" stroke-width="2"><circle cx="4" cy="8" r="2.5"/><circle cx="12" cy="8" r="2.5"/><path d="M6.5 8h3"/></g></svg>
+`

@@ -1,0 +1,67 @@
+import type { Logger } from '../observe/log.ts'
+import { isDigest } from '../oci/digest.ts'
+import type { Key } from '../oci/key.ts'
+import type { ContentStore } from '../store/store.ts'
+
+/** What this node holds and offers, for people. */
+export interface Held {
+  /** `registry/repository:tag`, in alphabetical order. */
+  readonly images: readonly string[]
+  /** Images that are not listed, since there are too many. */
+  readonly more: number
+  readonly digests: number
+  /** Sum of the sizes that are known so far. */
+  readonly bytes: number
+  /** Digests whose size is not known yet. */
+  readonly unsized: number
+}
+
+export interface HoldingsOptions {
+  readonly listed?: number
+  /** Digests of which the size is asked for each time that somebody looks. */
+  readonly batch?: number
+}
+
+/** More than a node has usually (kubelet keeps a few dozen images), few enough for a page. */
+const LISTED = 200
+const BATCH = 200
+
+/**
+ * Sums up what is held, when somebody looks: then sizes that are not known yet are asked for, some at a time, and kept as
+ * long as their digest is held.
+ */
+export function createHoldings(
+  { store, held, log }: { readonly store: ContentStore; readonly held: ReadonlySet<Key>; readonly log: Logger },
+  { listed = LISTED, batch = BATCH }: HoldingsOptions = {},
+) {
+  const sizes = new Map<string, number>()
+  return async (signal: AbortSignal): Promise<Held> => {
+    const keys = [...held]
+    const digests = keys.map(String).filter(isDigest)
+    const images = keys.filter((key) => !isDigest(key)).sort()
+    const unknown = digests.filter((digest) => !sizes.has(digest)).slice(0, batch)
+    if (sizes.size > digests.length)
+      for (const digest of sizes.keys()) if (!held.has(digest as Key)) sizes.delete(digest)
+    for (const digest of unknown) {
+      try {
+        const descriptor = await store.describe(digest, signal)
+        // Gone since: it will soon not be among those held.
+        if (descriptor !== undefined) sizes.set(digest, descriptor.size)
+      } catch (error) {
+        signal.throwIfAborted()
+        // A page that says that containerd is away must not need it. Its sizes are asked for again next time.
+        log.debug('size not known', { digest, error })
+        break
+      }
+    }
+    let bytes = 0
+    for (const digest of digests) bytes += sizes.get(digest) ?? 0
+    return {
+      images: images.slice(0, listed),
+      more: Math.max(images.length - listed, 0),
+      digests: digests.length,
+      bytes,
+      unsized: digests.filter((digest) => !sizes.has(digest)).length,
+    }
+  }
+}

@@ -1,0 +1,46 @@
+import type { Pull, Totals } from '../observe/activity.ts'
+import type { PeerState } from '../transfer/peer-health.ts'
+import type { Held } from './holdings.ts'
+
+/** A finding of the check as it is shown; the check has its own type, which fits. */
+export interface ShownFinding {
+  readonly id: string
+  readonly severity: 'error' | 'warning' | 'unknown' | 'ok'
+  readonly seen: string
+  readonly expected: string
+  readonly why: string
+  /** What to do, as text of several lines. */
+  readonly remedy?: string | undefined
+}
+
+/** What does not change while the mirror runs. */
+export interface NodeFacts {
+  readonly version: string
+  readonly runtime: string
+  /** Address that other nodes use. */
+  readonly address: string
+  /** What the images are kept in. */
+  readonly store: string
+  /** Milliseconds since 1970. */
+  readonly startedAt: number
+}
+
+/** All that the page shows. Times are milliseconds, points in time are since 1970. */
+export interface Status {
+  readonly time: number
+  readonly node: NodeFacts
+  readonly ready: boolean
+  /** Why not, in words. */
+  readonly reasons: readonly string[]
+  /** Missing where there is no containerd to check, or before the first check. */
+  readonly findings?: readonly ShownFinding[] | undefined
+  readonly neighbours: number
+  readonly peers: readonly PeerState[]
+  /** Peers that are not listed, since there are too many. */
+  readonly morePeers: number
+  readonly held: Held
+  readonly totals: Totals
+  /** Bytes given to other nodes. */
+  readonly given: number
+  readonly pulls: readonly Pull[]
+}

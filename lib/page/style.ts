@@ -1,0 +1,130 @@
+/**
+ * How the page looks: one column of quiet tables, figures that stand below each other, one accent colour, and two more for
+ * what is wrong. Colours keep a contrast of at least 4.5 to 1 on their ground, in both schemes.
+ */
+export const STYLE = `:root {
+  color-scheme: light dark;
+  --ground: #fcfcfb; --text: #1b1f23; --muted: #5b636c; --line: #e2e4e6; --soft: #f2f3f3;
+  --accent: #0b6a73; --wrong: #b3261e; --careful: #855400;
+  --mono: ui-monospace, "SF Mono", SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --ground: #14171a; --text: #e4e7ea; --muted: #98a1aa; --line: #2a2f35; --soft: #1c2024;
+    --accent: #58c2cb; --wrong: #ff8a80; --careful: #e5b567;
+  }
+}
+* { box-sizing: border-box; }
+html { background: var(--ground); -webkit-text-size-adjust: 100%; }
+body {
+  margin: 0 auto; padding: 28px 24px 40px; max-width: 1040px; background: var(--ground); color: var(--text);
+  font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
+  font-variant-numeric: tabular-nums;
+}
+h1, h2, p, dl, dd, ul, ol { margin: 0; padding: 0; }
+h1 { font-size: 17px; font-weight: 650; letter-spacing: -0.01em; }
+h2 { font-size: 14px; font-weight: 650; margin-bottom: 6px; }
+a { color: var(--accent); text-underline-offset: 2px; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 2px; }
+[hidden] { display: none !important; }
+.muted { color: var(--muted); }
+.mono { font-family: var(--mono); font-size: 12.5px; }
+.wrong { color: var(--wrong); }
+.careful { color: var(--careful); }
+.good { color: var(--accent); }
+.name { overflow-wrap: anywhere; }
+header { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 14px; }
+header #node { color: var(--muted); }
+#state { margin-left: auto; font-weight: 600; }
+#state::before {
+  content: ""; display: inline-block; width: 8px; height: 8px; margin-right: 7px; border-radius: 50%;
+  background: currentColor; vertical-align: 1px;
+}
+#state:empty, #state:has(noscript) { font-weight: 400; }
+#state:empty::before, #state:has(noscript)::before { display: none; }
+main > section { margin-top: 30px; }
+main > section:first-child, main > section:has(#figures) { margin-top: 20px; }
+#reasons { border-left: 3px solid var(--wrong); padding: 2px 0 2px 12px; }
+#reasons li { list-style: none; overflow-wrap: anywhere; }
+#figures { display: grid; grid-template-columns: repeat(5, 1fr); border: solid var(--line); border-width: 1px 0; }
+#figures div { display: flex; flex-direction: column; padding: 12px 16px 13px; border-left: 1px solid var(--line); }
+#figures div:first-child { padding-left: 0; border-left: 0; }
+#figures dt { color: var(--muted); font-size: 12.5px; }
+#figures dd { font-size: 21px; font-weight: 600; line-height: 1.35; letter-spacing: -0.015em; white-space: nowrap; }
+#figures dd.note { font-size: 12.5px; font-weight: 400; letter-spacing: 0; line-height: 1.45; color: var(--muted); white-space: normal; }
+table { width: 100%; border-collapse: collapse; }
+th { font-weight: 400; font-size: 12.5px; color: var(--muted); text-align: left; white-space: nowrap; }
+th, td { padding: 4px 16px 4px 0; border-bottom: 1px solid var(--line); vertical-align: baseline; }
+th:last-child, td:last-child { padding-right: 0; }
+tbody tr:last-child td, tbody tr:last-child th { border-bottom: 0; }
+tbody th { color: inherit; font-size: inherit; white-space: normal; }
+tbody th.mono { font-size: 12.5px; }
+.more { padding-top: 4px; }
+.number { text-align: right; white-space: nowrap; }
+.parts { table-layout: fixed; }
+.parts th:nth-child(1) { width: 21%; }
+.parts th:nth-child(2) { width: 19%; }
+.parts th:nth-child(6) { width: 13%; }
+.parts th:nth-child(7) { width: 7%; }
+.parts th:nth-child(8) { width: 14%; }
+.answers div > div { display: flex; flex-wrap: wrap; gap: 0 14px; justify-content: space-between; }
+.answers { min-width: 0; }
+td.answers, th.answers { width: 34%; white-space: normal; }
+.none::before { content: "\\2013"; color: var(--muted); }
+details { border-top: 1px solid var(--line); }
+#pulls > details:last-child, #findings > details:last-child { border-bottom: 1px solid var(--line); }
+summary { display: flex; flex-wrap: wrap; gap: 0 16px; align-items: baseline; padding: 7px 0; cursor: pointer; list-style: none; }
+summary::-webkit-details-marker { display: none; }
+summary::before { content: "\\203A"; width: 10px; margin-right: -8px; color: var(--muted); }
+details[open] > summary::before { transform: rotate(90deg); transform-origin: 3px 55%; }
+summary:hover .name { color: var(--accent); }
+summary .name { flex: 1 1 320px; font-weight: 550; }
+summary .when { min-width: 76px; text-align: right; color: var(--muted); }
+details > .inside { padding: 0 0 10px 18px; }
+.inside dl { display: grid; grid-template-columns: 76px 1fr; gap: 3px 12px; }
+.inside dt { color: var(--muted); }
+.inside dd { overflow-wrap: anywhere; }
+.inside pre, .inside dd pre { margin: 0; font: 12.5px/1.5 var(--mono); white-space: pre-wrap; overflow-wrap: anywhere; }
+.severity { width: 64px; }
+form { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; margin: 10px 0 12px; }
+label { color: var(--muted); }
+input, button { font: inherit; color: inherit; border: 1px solid var(--line); border-radius: 5px; padding: 6px 10px; background: var(--ground); }
+input { flex: 1 1 260px; min-width: 0; font-family: var(--mono); font-size: 13px; border-color: var(--muted); }
+input::placeholder { color: var(--muted); opacity: 1; }
+button { padding-inline: 18px; font-weight: 600; color: var(--ground); background: var(--accent); border-color: var(--accent); cursor: pointer; }
+button:disabled { opacity: 0.55; cursor: default; }
+#steps > p { padding-bottom: 6px; }
+ul.images { columns: 2; column-gap: 32px; list-style: none; max-height: 320px; overflow-y: auto; margin-top: 8px; }
+ul.images li { padding: 2px 0; overflow-wrap: anywhere; break-inside: avoid; }
+footer { margin-top: 36px; padding-top: 10px; border-top: 1px solid var(--line); color: var(--muted); font-size: 12.5px; }
+footer p { display: flex; flex-wrap: wrap; gap: 16px; }
+footer span { margin-left: auto; }
+@media (max-width: 760px) {
+  body { padding: 18px 16px 32px; }
+  #state { margin-left: 0; flex-basis: 100%; }
+  #figures { grid-template-columns: 1fr 1fr; }
+  #figures div, #figures div:first-child { padding: 9px 0 10px; border: solid var(--line); border-width: 0 0 1px; }
+  #figures div:nth-child(even) { padding-left: 14px; }
+  #figures div:last-child { grid-column: 1 / -1; border-bottom: 0; }
+  .wide { display: none; }
+  th, td { padding-right: 10px; }
+  details > .inside { padding-left: 0; }
+  .inside dl { grid-template-columns: 1fr; }
+  .parts th:nth-child(1) { width: 33%; }
+  .parts th:nth-child(2) { width: 29%; }
+  .parts th:nth-child(3) { width: 20%; }
+  .parts td:nth-child(4), .parts td:nth-child(5) { white-space: normal; }
+  #steps tbody th .muted { display: block; }
+  #steps tbody th, #steps td, .parts tbody th, .parts td { overflow-wrap: anywhere; }
+  #steps table { table-layout: fixed; }
+  #steps th:nth-child(1) { width: 29%; }
+  #steps th:nth-child(3) { width: 14%; }
+  #steps th:nth-child(4) { width: 18%; }
+  td.answers, th.answers { width: 39%; }
+  ul.images { columns: 1; }
+  summary .name { flex-basis: 100%; margin-left: 0; }
+  summary::before { position: absolute; margin-left: -11px; }
+  summary .when { min-width: 0; margin-left: auto; }
+}
+@media print { form { display: none; } }
+`

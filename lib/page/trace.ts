@@ -1,0 +1,186 @@
+import type { Descriptor } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
+import { OciError } from '../oci/error.ts'
+import { targetKey } from '../oci/key.ts'
+import { childrenOf } from '../oci/manifest.ts'
+import { isIndexMediaType, isManifestMediaType } from '../oci/media-type.ts'
+import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
+import type { Policy } from '../oci/policy.ts'
+import { formatReference, parseReference, type Reference } from '../oci/reference.ts'
+import type { ContentStore } from '../store/store.ts'
+import { preferredChild, readManifest } from './trace-manifest.ts'
+import { type Asking, type AskingDependencies, askPeers } from './trace-peers.ts'
+
+export interface TracerDependencies extends AskingDependencies {
+  readonly store: ContentStore
+  readonly policy: Policy
+}
+
+export interface TracerOptions {
+  /** Milliseconds that a pull looks for peers, for comparison. */
+  readonly lookupTimeout: number
+  /** Milliseconds that a trace may take in all. */
+  readonly limit?: number
+}
+
+/** One thing that a pull of the image would ask for, and who has it. */
+export interface TracePart extends Asking {
+  readonly role: 'tag' | 'index' | 'manifest' | 'config' | 'layer' | 'artifact'
+  /** The digest, or `registry/repository:tag`. */
+  readonly key: string
+  readonly size?: number | undefined
+  /** Whether this node has it, and how many milliseconds it took to tell. */
+  readonly isLocal: boolean
+  readonly localMs: number
+}
+
+/** What a trace tells, one after the other: the name as it was read, its parts, and the end. */
+export type TraceStep =
+  | { readonly step: 'name'; readonly name: string; readonly lookupTimeout: number }
+  | { readonly step: 'part'; readonly part: TracePart }
+  | { readonly step: 'end'; readonly ms: number; readonly problem?: string }
+
+/** Long enough for a large image of which every lookup runs into its bound, in milliseconds. */
+const LIMIT = 30_000
+/** Parts that are looked at: images of more layers are rare, and each costs a lookup and a byte of some peers. */
+const MAX_PARTS = 48
+/** Parts that are looked at at the same time, as containerd does. */
+const PARALLEL = 3
+
+/**
+ * Goes the way of a pull of the image, without pulling it, and tells step by step who has what and how long they need to
+ * say so. What it learns of peers changes nothing for real pulls.
+ *
+ * @param emit told of every step; the last one is the end
+ * @param signal ends it early
+ */
+export function createTracer(dependencies: TracerDependencies, { lookupTimeout, limit = LIMIT }: TracerOptions) {
+  return async (text: string, emit: (step: TraceStep) => void, signal: AbortSignal): Promise<void> => {
+    const startedAt = performance.now()
+    const over = new AbortController()
+    const abort = () => over.abort()
+    const timer = setTimeout(abort, limit)
+    signal.addEventListener('abort', abort, { once: true })
+    if (signal.aborted) abort()
+    let problem: string | undefined
+    try {
+      const reference = parseReference(text.trim())
+      emit({ step: 'name', name: formatReference(reference), lookupTimeout })
+      problem = await follow(dependencies, reference, (part) => emit({ step: 'part', part }), over.signal)
+    } catch (error) {
+      if (over.signal.aborted) problem = `stopped: a trace takes ${limit / 1000} s at most`
+      else if (error instanceof OciError) problem = error.message
+      else throw error
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', abort)
+    }
+    emit({ step: 'end', ms: performance.now() - startedAt, ...(problem === undefined ? {} : { problem }) })
+  }
+}
+
+export type Tracer = ReturnType<typeof createTracer>
+
+type Tell = (part: TracePart) => void
+
+/** @returns why it could not go on, in words */
+async function follow(
+  dependencies: TracerDependencies,
+  reference: Reference,
+  tell: Tell,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const { policy } = dependencies
+  if (!policy.admits(reference)) return 'this image is not mirrored: see --registries and --exclude'
+  let digest = reference.digest
+  if (digest === undefined) {
+    if (!policy.resolvesTags) return 'tags are resolved upstream (--tags off): give the digest, as in name@sha256:...'
+    digest = await followTag(dependencies, reference, tell, signal)
+    if (digest === undefined) return 'neither this node nor a peer knows the tag: containerd asks upstream'
+  }
+  return await followContent(dependencies, reference, digest, tell, signal)
+}
+
+async function followTag(
+  dependencies: TracerDependencies,
+  { registry, repository, tag = '' }: Reference,
+  tell: Tell,
+  signal: AbortSignal,
+): Promise<Digest | undefined> {
+  const target: ManifestTarget = { kind: 'manifest', registry, repository, reference: { tag } }
+  const startedAt = performance.now()
+  const local = await dependencies.store.resolve({ registry, repository, tag }, signal)
+  const localMs = performance.now() - startedAt
+  const asking = await askPeers(dependencies, { target, method: 'HEAD' }, signal)
+  tell({ role: 'tag', key: targetKey(target), isLocal: local !== undefined, localMs, ...asking })
+  return local ?? asking.answers.find(({ outcome }) => outcome === 'content')?.digest
+}
+
+/** A manifest, and then what it is made of; of an index the manifest that this node would take. */
+async function followContent(
+  dependencies: TracerDependencies,
+  name: Reference,
+  digest: Digest,
+  tell: Tell,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  for (let next: Digest = digest; ; ) {
+    const target = { kind: 'manifest' as const, ...placeOf(name), reference: { digest: next } }
+    const found = await look(dependencies, target, next, signal)
+    const manifest = await readManifest(dependencies, target, found.asking, signal)
+    if (manifest === undefined) {
+      tell({ role: 'manifest', key: next, ...found.own, ...found.asking })
+      return 'nobody in the swarm has this manifest: containerd asks upstream'
+    }
+    const { mediaType, bytes } = manifest
+    const isIndex = isIndexMediaType(mediaType)
+    const role = isIndex ? 'index' : 'manifest'
+    tell({ role, key: next, size: bytes.length, ...found.own, ...found.asking })
+    const children = childrenOf(bytes, mediaType)
+    if (!isIndex) return await followBlobs(dependencies, name, children, tell, signal)
+    const child = preferredChild(bytes, children)
+    if (child === undefined || !isManifestMediaType(child.mediaType)) return 'the index has no manifest'
+    next = child.digest
+  }
+}
+
+async function followBlobs(
+  dependencies: TracerDependencies,
+  name: Reference,
+  children: readonly Descriptor[],
+  tell: Tell,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const chosen = [...new Map(children.map((child) => [child.digest, child])).values()].slice(0, MAX_PARTS)
+  const roles = new Map(children.map(({ digest }, index) => [digest, index === 0 ? 'config' : 'layer'] as const))
+  const rest = chosen.values()
+  const work = async () => {
+    for (const { digest, size } of rest) {
+      const target: BlobTarget = { kind: 'blob', ...placeOf(name), digest }
+      const { own, asking } = await look(dependencies, target, digest, signal)
+      tell({ role: roles.get(digest) ?? 'layer', key: digest, size, ...own, ...asking })
+    }
+  }
+  await Promise.all(Array.from({ length: PARALLEL }, work))
+  return roles.size > chosen.length ? `only the first ${MAX_PARTS} parts of ${roles.size} were looked at` : undefined
+}
+
+/** Whether this node has it, and who else. */
+async function look(
+  dependencies: TracerDependencies,
+  target: ManifestTarget | BlobTarget,
+  digest: Digest,
+  signal: AbortSignal,
+) {
+  const startedAt = performance.now()
+  const local = await dependencies.store.describe(digest, signal)
+  const localMs = performance.now() - startedAt
+  // Of a blob the first byte alone: it shows that there are bytes, and takes nothing from real pulls.
+  const range = target.kind === 'blob' ? 'bytes=0-0' : undefined
+  const asking = await askPeers(dependencies, { target, method: 'GET', range }, signal)
+  return { own: { isLocal: local !== undefined, localMs }, asking }
+}
+
+function placeOf({ registry, repository }: Reference) {
+  return { registry, repository }
+}

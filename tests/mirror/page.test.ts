@@ -1,0 +1,76 @@
+/** The page of mirrors as processes of their own, on the runtime that runs the test. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { showsPage } from '../../lib/mirror/status.ts'
+import type { Status } from '../../lib/page/status.ts'
+import { makeImage } from '../fixtures/image.ts'
+import { HELD_NAME, layerPath, TAG_PATH, withMirrors } from '../fixtures/mirrors.ts'
+import { waitFor } from '../fixtures/wait.ts'
+
+test('showsPage: beyond loopback only if somebody has decided so', () => {
+  const loopback = { 'admin-listen': { host: '127.0.0.1', port: 0 } }
+  const beyond = { 'admin-listen': { host: '10.0.0.1', port: 0 } }
+  const everywhere = { 'admin-listen': { host: '0.0.0.0', port: 0 } }
+  assert.equal(showsPage({ ...loopback, page: 'loopback' }), true)
+  assert.equal(showsPage({ ...beyond, page: 'loopback' }), false)
+  assert.equal(showsPage({ ...everywhere, page: 'loopback' }), false)
+  assert.equal(showsPage({ ...beyond, page: 'on' }), true)
+  assert.equal(showsPage({ ...loopback, page: 'off' }), false)
+})
+
+test('page of a mirror tells of a pull what came from where, and the metrics agree', async () => {
+  const image = makeImage({ layers: 1, layerSize: 300_000 })
+  await withMirrors(async ({ start }) => {
+    const holder = await start(image, {})
+    const asker = await start(undefined, { bootstrap: holder.peer, page: 'on' })
+    const get = async (path: string) => {
+      const answer = await fetch(`http://${asker.registry}${path}`)
+      await answer.arrayBuffer()
+      return answer.ok
+    }
+    const ask = async (path: string) => await (await fetch(`http://${asker.admin}${path}`)).text()
+    const missed = await get(TAG_PATH.replace('manifests/1', 'manifests/none'))
+    assert.equal(missed, false)
+    await waitFor('the tag is found', () => get(TAG_PATH))
+    await get(layerPath(image))
+    const status = await waitFor('the layer is complete', async () => {
+      const now = JSON.parse(await ask('/api/status')) as Status
+      return now.pulls[0]?.parts.at(-1)?.ms === undefined ? undefined : now
+    })
+    assert.deepEqual([status.ready, status.reasons, status.findings], [true, [], undefined])
+    const [pull, before] = status.pulls
+    assert.equal(pull?.name, HELD_NAME)
+    assert.ok(before?.name.endsWith(':none') && before.parts[0]?.source === 'none')
+    const size = image.contents.at(-1)?.descriptor.size ?? 0
+    const [tag, layer] = pull?.parts ?? []
+    assert.deepEqual([tag?.key, tag?.source, tag?.peers], [HELD_NAME, 'peer', [holder.peer]])
+    assert.deepEqual(
+      [layer?.source, layer?.bytes, layer?.outcome, layer?.peers],
+      ['peer', size, 'complete', [holder.peer]],
+    )
+    assert.ok((layer?.headMs ?? 0) > 0 && (layer?.attempts ?? 0) >= 1)
+    assert.equal(status.totals.requests.peer, 2)
+    assert.ok(status.totals.bytes.peer > size)
+    assert.ok(status.peers.some(({ address, headMs }) => address === holder.peer && headMs !== undefined))
+    const metrics = await ask('/metrics')
+    assert.match(metrics, /^swarmirror_request_seconds_count\{source="peer"\} 2$/m)
+    assert.match(metrics, /^swarmirror_ready 1$/m)
+    assert.match(metrics, /^swarmirror_store_up 1$/m)
+    assert.match(metrics, /^swarmirror_peers_known [1-9]/m)
+    // What the other one gave is what this one took.
+    const given = JSON.parse(await (await fetch(`http://${holder.admin}/api/status`)).text()) as Status
+    assert.equal(given.given, status.totals.bytes.peer)
+    assert.deepEqual(given.held.images, [HELD_NAME])
+    assert.equal(given.held.digests, image.contents.length)
+  })
+})
+
+test('page of a mirror is not there with --page off', async () => {
+  await withMirrors(async ({ start }) => {
+    const mirror = await start(undefined, { page: 'off' })
+    for (const path of ['/', '/api/status', '/page.js']) {
+      assert.equal((await fetch(`http://${mirror.admin}${path}`)).status, 404, path)
+    }
+    assert.equal((await fetch(`http://${mirror.admin}/readyz`)).status, 200)
+  })
+})
