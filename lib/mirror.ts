@@ -26,7 +26,7 @@ import { PeerClient } from './transfer/peer-client.ts'
 import { createPeerContent } from './transfer/peer-content.ts'
 import { PeerHealth } from './transfer/peer-health.ts'
 import { RecentSources } from './transfer/recent-sources.ts'
-import { RACE_TIMEOUT } from './transfer/search.ts'
+import { LONGEST_RACE } from './transfer/search.ts'
 import { createTlsIdentity } from './transfer/tls.ts'
 
 /** A mirror that runs: its doors, and how to end it. */
@@ -111,7 +111,7 @@ async function start(
   parts.defer(() => cut(peer))
   parts.defer(() => router.close())
   // A race knows better how long a peer is worth waiting for.
-  const client = new PeerClient({ tls, headTimeout: RACE_TIMEOUT })
+  const client = new PeerClient({ tls, headTimeout: LONGEST_RACE })
   parts.defer(() => client.close())
   const peers = createPeerContent(
     {

@@ -17,10 +17,10 @@ export interface SocketAddress {
 }
 
 /**
- * Longest chunk in bytes. Four times as much moved no more bytes per second over loopback on any runtime, and this is what
- * each connection needs.
+ * Longest chunk in bytes, which is what each connection needs. Half of it cost a mirror more processor time for each byte
+ * that it passes on (a third on Node, a fifth on Deno, a tenth on Bun); twice as much saved hardly any.
  */
-const CHUNK = 64 * 1024
+const CHUNK = 128 * 1024
 
 /**
  * The bytes that come over a TCP or TLS connection of ours, read with back-pressure that reaches the kernel: beyond one

@@ -40,7 +40,7 @@ const DISCARD_TIMEOUT = 1_000
 const IDLE_TIMEOUT = 15_000
 /** containerd fetches three layers of an image at a time, and a few more are on their way for races. */
 const MAX_IDLE_PER_PEER = 8
-/** Each one needs 64 KiB; a pull asks a few dozen peers at most. */
+/** Each one needs 128 KiB; a pull asks a few dozen peers at most. */
 const MAX_IDLE = 64
 
 /**

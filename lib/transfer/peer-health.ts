@@ -106,6 +106,20 @@ export class PeerHealth {
     this.#directory.isThere(peer)
   }
 
+  /** Whether it gave an answer or a byte, to whichever request of this node, after that time of the clock. */
+  isHeardSince(peer: Peer, time: number): boolean {
+    return (this.#directory.find(peer, this.#now)?.heardAt ?? Number.NEGATIVE_INFINITY) > time
+  }
+
+  /**
+   * Whether it may still answer although it was waited for in vain: it has just been heard of, or the connection to its
+   * node stands and it has not been silent for long.
+   */
+  mayAnswer(peer: Peer): boolean {
+    const record = this.#directory.find(peer, this.#now)
+    return record?.mayAnswer(this.#directory.isConnected(peer), this.#now) === true
+  }
+
   /** It had not answered yet when another one did. Its time is at least that long; leaving it out would flatter it. */
   outrun(peer: Peer, waitedMs: number): void {
     this.#directory.of(peer, this.#now).waitedFor(waitedMs)

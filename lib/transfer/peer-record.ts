@@ -25,6 +25,13 @@ const HEARD_TIME = 5_000
  * stopped loses its connection sooner than this; beyond it the door itself is what does not work, a firewall between, say.
  */
 const LONGEST_SILENCE = 10_000
+/** How new a sign of life of a door must be for a request to be kept waiting for it, in milliseconds. */
+const SIGN_OF_LIFE = 2_000
+/**
+ * For how long a door's silence keeps a request waiting while the connection to its node stands, in milliseconds: a busy
+ * node's first answers to many requests at a time come late. One that is dead costs that long once.
+ */
+const CONNECTED_SILENCE = 5_000
 /** For how long a peer that is silent but not dead comes last, in milliseconds; longer than a rush of requests takes. */
 const SILENT_BUSY = 1_000
 /** Weight of the newest measurement in a peer's own average. */
@@ -46,7 +53,7 @@ export class PeerRecord {
   #lastFailure: PeerFailure | undefined
   #busyUntil = 0
   #aliveUntil = 0
-  #heardUntil = 0
+  #heardAt = Number.NEGATIVE_INFINITY
   /** When it was first waited for in vain since it was last heard of. */
   #silentSince: number | undefined
 
@@ -73,11 +80,22 @@ export class PeerRecord {
     this.heard(now)
   }
 
+  /** When its door gave the last sign of life: an answer, or a byte of a body. */
+  get heardAt(): number {
+    return this.#heardAt
+  }
+
   /** A sign of life of its door, newer than any silence. */
   heard(now: number): void {
-    this.#heardUntil = now + HEARD_TIME
+    this.#heardAt = now
     this.#silentSince = undefined
     if (this.#lastFailure === 'silent') this.#forgive()
+  }
+
+  /** Whether there are signs that it works, newer than what it takes for one that has died to be known for it. */
+  mayAnswer(isConnected: boolean, now: number): boolean {
+    if (now - this.#heardAt < SIGN_OF_LIFE) return true
+    return isConnected && this.#silentSince !== undefined && now - this.#silentSince < CONNECTED_SILENCE
   }
 
   /** It answered as it should, after that time. */
@@ -105,7 +123,7 @@ export class PeerRecord {
    */
   silent(isConnected: boolean, now: number, probation: Probation): boolean {
     this.#silentSince ??= now
-    const isBusy = this.#heardUntil > now || (isConnected && now - this.#silentSince < LONGEST_SILENCE)
+    const isBusy = now - this.#heardAt < HEARD_TIME || (isConnected && now - this.#silentSince < LONGEST_SILENCE)
     if (isBusy) this.#busyUntil = Math.max(this.#busyUntil, now + SILENT_BUSY)
     else this.putAside('silent', now, probation)
     return isBusy

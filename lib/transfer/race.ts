@@ -21,6 +21,15 @@ export interface RaceOptions {
   readonly hedgeDelay: () => number
   /** Milliseconds after which there is no winner, whoever is still being asked. */
   readonly deadline: number
+  /** What becomes of the deadline when somebody is still being asked then; without it, there is no more time. */
+  readonly overtime?: {
+    /** Milliseconds by which the deadline is put off, each time that it comes. */
+    readonly step: number
+    /** Milliseconds from the beginning of the race after which it is not put off any more. */
+    readonly most: number
+    /** Whether this peer shows at this moment that it works, and is only slow. */
+    readonly isDue: (peer: Peer) => boolean
+  }
   /** What becomes of a peer that lets itself be waited for; without it, it is waited for until the deadline. */
   readonly late?: {
     /** Milliseconds after which a peer that has not answered is late: its place among those asked is free. */
@@ -55,7 +64,7 @@ interface Runner {
  */
 export async function race<T>(
   { next, ask, release, clock = systemClock }: RaceDependencies<T>,
-  { parallel, hedgeDelay, deadline, late, onHedge, onOutrun }: RaceOptions,
+  { parallel, hedgeDelay, deadline, overtime, late, onHedge, onOutrun }: RaceOptions,
   signal: AbortSignal,
 ): Promise<Winner<T> | undefined> {
   signal.throwIfAborted()
@@ -79,7 +88,14 @@ export async function race<T>(
     settle()
   }
   const abort = () => finish(() => outcome.reject(signal.reason), false)
-  const cancelDeadline = clock.after(deadline, () => finish(() => outcome.resolve(undefined), true))
+  const startedAt = clock.now()
+  const expire = () => {
+    const mayGoOn = overtime !== undefined && clock.now() - startedAt + overtime.step <= overtime.most
+    if (mayGoOn && [...runners.keys()].some((peer) => overtime.isDue(peer))) {
+      cancelDeadline = clock.after(overtime.step, expire)
+    } else finish(() => outcome.resolve(undefined), true)
+  }
+  let cancelDeadline = clock.after(deadline, expire)
   signal.addEventListener('abort', abort, { once: true })
 
   const startNext = async (hedge: boolean) => {

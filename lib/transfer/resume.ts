@@ -1,7 +1,7 @@
 import type { ByteSource } from '../runtime/byte-source.ts'
 import type { Peer } from '../swarm/router.ts'
 import { PeerError } from './peer-error.ts'
-import type { Watchdog } from './watchdog.ts'
+import { StallError, type Watchdog } from './watchdog.ts'
 
 /** A peer's body, and who watches it. */
 export interface WatchedBody {
@@ -11,8 +11,14 @@ export interface WatchedBody {
 }
 
 export interface ResumeDependencies {
-  /** The rest from that offset on, from a peer that was not asked for it yet; `undefined` when there is none. */
-  readonly reopen: (offset: number, signal: AbortSignal) => Promise<WatchedBody | undefined>
+  /**
+   * The rest from that offset on; `undefined` when there is nobody for it.
+   *
+   * @param isReplacement whether there is a peer that would go on, but was told to be too slow
+   */
+  readonly reopen: (offset: number, signal: AbortSignal, isReplacement: boolean) => Promise<WatchedBody | undefined>
+  /** Whether a peer that has given no byte of this body for so long is only slow. */
+  readonly isOnlySlow: (from: WatchedBody, stall: StallError) => boolean
   /** Told that a peer's body broke off. */
   readonly onBreak: (from: WatchedBody, error: PeerError, offset: number) => void
   /** Told that a peer is too slow. What comes from `reopen` afterwards replaces it; if nothing does, it goes on. */
@@ -66,10 +72,16 @@ export class ResumingSource implements ByteSource {
       const from = this.#current ?? (await this.#resume())
       try {
         const chunk = await this.#take(from)
-        if (from.watchdog.tooSlow && this.#offset < this.#end) await this.#replace(from)
+        if (from.watchdog.tooSlow && this.#offset < this.#end && this.#mayReplace) {
+          this.#mayReplace = await this.#replace(from)
+        }
         return chunk
       } catch (error) {
         if (this.#stop.signal.aborted || !(error instanceof PeerError)) throw error
+        if (error instanceof StallError && this.#dependencies.isOnlySlow(from, error)) {
+          await this.#replace(from)
+          continue
+        }
         this.#failure = error
         this.#drop()
         this.#dependencies.onBreak(from, error, this.#offset)
@@ -95,7 +107,7 @@ export class ResumingSource implements ByteSource {
   }
 
   async #resume(): Promise<WatchedBody> {
-    const next = await this.#open()
+    const next = await this.#open(false)
     if (next === undefined) {
       throw new PeerError(`no peer left for the bytes from ${this.#offset} on`, { cause: this.#failure })
     }
@@ -103,20 +115,17 @@ export class ResumingSource implements ByteSource {
   }
 
   /** Changes to another peer if there is one. Until it has answered, the slow one stays. */
-  async #replace(slow: WatchedBody): Promise<void> {
-    if (!this.#mayReplace) return
+  async #replace(slow: WatchedBody): Promise<boolean> {
     this.#dependencies.onSlow(slow, this.#offset)
-    const next = await this.#open()
-    if (next === undefined) {
-      this.#mayReplace = false
-      return
-    }
+    const next = await this.#open(true)
+    if (next === undefined) return false
     this.#drop()
     this.#goOnWith(next)
+    return true
   }
 
-  async #open(): Promise<WatchedBody | undefined> {
-    const next = await this.#dependencies.reopen(this.#offset, this.#stop.signal)
+  async #open(isReplacement: boolean): Promise<WatchedBody | undefined> {
+    const next = await this.#dependencies.reopen(this.#offset, this.#stop.signal, isReplacement)
     if (!this.#stop.signal.aborted) return next
     await next?.body.cancel()
     throw new PeerError('cancelled')

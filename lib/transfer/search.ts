@@ -7,7 +7,7 @@ import type { ByteSource } from '../runtime/byte-source.ts'
 import { addressOf, type Peer, type Router } from '../swarm/router.ts'
 import { ask, type PeerHead, type PeerRequest } from './ask.ts'
 import { Candidates } from './candidates.ts'
-import { type Clock, systemClock } from './clock.ts'
+import { type Clock, systemClock, until } from './clock.ts'
 import type { PeerCredentials } from './credentials.ts'
 import type { PeerClient } from './peer-client.ts'
 import { PeerError } from './peer-error.ts'
@@ -34,21 +34,32 @@ export interface SearchOptions {
   readonly lookupTimeout: number
   /** How many peers are asked at the same time at most. */
   readonly parallelPeers: number
-  /** Milliseconds after which a race has no winner. */
+  /** Milliseconds after which a race has no winner, unless a peer that is being asked shows that it works. */
   readonly raceTimeout?: number
+  /** Milliseconds after which a race has no winner, even so. */
+  readonly longestRace?: number
   /** Milliseconds without the head of an answer after which a peer is late, and given up unless it seems to be busy. */
   readonly patience?: number
 }
 
 /**
- * The most that a client waits for a head, in milliseconds, whatever peers do: containerd waits for ever, and upstream is
- * there. Enough for two silent peers in a row, and for one that has many others to answer.
+ * How long a client waits for a head, in milliseconds: containerd waits for ever, and upstream is there. Enough for two
+ * silent peers in a row, and for one that has many others to answer.
  */
-export const RACE_TIMEOUT = 3_000
+const RACE_TIMEOUT = 3_000
+/**
+ * The same while a peer that is being asked shows that it works ({@link PeerHealth.mayAnswer}): it has too much to do, and
+ * upstream may be slower still, or not there. Below what kubelet and people take for a pull that hangs.
+ */
+export const LONGEST_RACE = 15_000
+/** By how much the race goes on each time, in milliseconds. */
+const OVERTIME = 500
 /** A head takes some 10 ms on a busy node: after a second a node that nothing else is heard of is dead. */
 const PATIENCE = 1_000
 /** Lookups for one transfer: peers that join during a long one are found, and a transfer that never ends ends. */
 const MAX_LOOKUPS = 4
+/** By which part of it, at most, the time after which a busy peer may be asked again is drawn out: not all come at once. */
+const JITTER = 0.25
 
 /** The peers that one transfer may come from, in races for who answers first. */
 export class Search {
@@ -58,6 +69,11 @@ export class Search {
   readonly #clock: Clock
   /** Addresses. */
   readonly #avoided = new Set<string>()
+  /** Addresses of peers that are asked only if there is no other one that goes on. */
+  readonly #slow = new Set<string>()
+  #isReplacement = false
+  /** When one that was busy in the present race may be asked again. */
+  #freeAt: number | undefined
   #candidates: Candidates | undefined
   #lookups = 0
   #attempts = 0
@@ -79,18 +95,37 @@ export class Search {
     this.#avoided.add(addressOf(peer))
   }
 
+  /** Does not ask this peer to replace another one that is slow. */
+  isSlow(peer: Peer): void {
+    this.#slow.add(addressOf(peer))
+  }
+
+  /** Looks for peers as often as at the beginning. */
+  restart(): void {
+    this.#lookups = 0
+  }
+
   /**
-   * The first good answer: of the peers found before that were not asked yet, or else of those that a new lookup finds.
+   * The first good answer: of the peers found before that were not asked yet, or else of those that a new lookup finds. If
+   * there is none because peers have too much to do, they are asked again when they say, within the time of a race.
    *
+   * @param isReplacement whether there is a peer that goes on if there is no other
    * @returns `undefined` when nobody has it, or nobody answers in time. Never throws for a peer's fault.
    * @throws the signal's reason
    */
-  async open(request: Omit<PeerRequest, 'target'>, signal: AbortSignal): Promise<Winner<PeerHead> | undefined> {
+  async open(
+    request: Omit<PeerRequest, 'target'>,
+    signal: AbortSignal,
+    isReplacement = false,
+  ): Promise<Winner<PeerHead> | undefined> {
+    const lastRetry = this.#clock.now() + this.#raceTimeout
+    this.#isReplacement = isReplacement
     for (;;) {
       const isFresh = this.#candidates === undefined
       if (isFresh && this.#lookups++ >= MAX_LOOKUPS) return undefined
       this.#candidates ??= this.#lookup()
       const candidates = this.#candidates
+      this.#freeAt = undefined
       let winner: Winner<PeerHead> | undefined
       try {
         winner = await this.#race(candidates, { ...request, target: this.#target }, signal)
@@ -99,8 +134,24 @@ export class Search {
       }
       if (winner !== undefined) return winner
       this.#candidates = undefined
-      if (isFresh) return undefined
+      if (!isFresh) continue
+      const retryAt = this.#retryAt
+      if (isReplacement || retryAt === undefined || retryAt > lastRetry) return undefined
+      await until(this.#clock, retryAt, signal)
+      // Bounded by time: it does not count.
+      this.#lookups--
     }
+  }
+
+  get #raceTimeout(): number {
+    return this.#options.raceTimeout ?? RACE_TIMEOUT
+  }
+
+  /** When the search may be begun again because a peer that was busy may not be any more. */
+  get #retryAt(): number | undefined {
+    if (this.#freeAt === undefined) return undefined
+    const now = this.#clock.now()
+    return now + (this.#freeAt - now) * (1 + JITTER * Math.random())
   }
 
   #lookup(): Candidates {
@@ -115,7 +166,10 @@ export class Search {
       { ...this.#dependencies, onLookup },
       targetKey(this.#target),
       this.#options.lookupTimeout,
-      (peer) => !this.#avoided.has(addressOf(peer)) && (digest === undefined || !health.isWrong(peer, digest)),
+      (peer) =>
+        !this.#avoided.has(addressOf(peer)) &&
+        !(this.#isReplacement && this.#slow.has(addressOf(peer))) &&
+        (digest === undefined || !health.isWrong(peer, digest)),
       recent?.of(this.#target),
     )
   }
@@ -131,7 +185,12 @@ export class Search {
       },
       {
         parallel: this.#options.parallelPeers,
-        deadline: this.#options.raceTimeout ?? RACE_TIMEOUT,
+        deadline: this.#raceTimeout,
+        overtime: {
+          step: OVERTIME,
+          most: this.#options.longestRace ?? LONGEST_RACE,
+          isDue: (peer) => health.mayAnswer(peer),
+        },
         hedgeDelay: () => health.hedgeDelay(),
         late: {
           after: this.#options.patience ?? PATIENCE,
@@ -170,6 +229,8 @@ export class Search {
       const answer = await ask(client, credentials, peer, request, signal)
       if (answer.kind === 'busy') {
         health.busy(peer, answer.retryAfterMs)
+        const freeAt = this.#clock.now() + answer.retryAfterMs
+        this.#freeAt = Math.min(this.#freeAt ?? freeAt, freeAt)
         metrics.peerRequests.inc({ outcome: 'busy' })
         log.debug('peer is busy', { key, peer })
         return undefined

@@ -19,7 +19,7 @@ export interface SharedFlowDependencies {
 }
 
 /** Memory for the bytes of a flow, in bytes: what one read of a connection gives at most. */
-const SLOT = 64 * 1024
+const SLOT = 128 * 1024
 
 interface Piece {
   readonly start: number

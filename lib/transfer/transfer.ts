@@ -22,6 +22,14 @@ export interface Opened {
 
 type Outcome = Transferred['outcome']
 
+/**
+ * Longest that a body may stand still while its peer gives bytes to other requests of this node, in milliseconds. Who is
+ * that slow is asked by so many that all of them together are what it can do; beyond it, this one is forgotten.
+ */
+const LONGEST_STALL = 30_000
+/** Bytes after which peers are looked for anew as often as at the beginning: a long transfer may be in trouble more often. */
+const PROGRESS = 1024 * 1024
+
 /** One piece of content on its way from other nodes to this one: who is asked, who gave what, and how it ended. */
 export class Transfer {
   readonly search: Search
@@ -32,6 +40,7 @@ export class Transfer {
   readonly #sources = new Map<string, Peer>()
   #bytes = 0
   #resumes = 0
+  #reopenedAt = 0
   #finished = false
 
   constructor(dependencies: SearchDependencies, options: TransferOptions, target: PeerRequest['target']) {
@@ -66,13 +75,14 @@ export class Transfer {
     const key = targetKey(this.#target)
     return new ResumingSource(
       {
-        reopen: (offset, signal) => this.#reopen(descriptor, offset, end, signal),
+        reopen: (offset, signal, isReplacement) => this.#reopen(descriptor, offset, end, signal, isReplacement),
+        isOnlySlow: ({ peer }, { silentMs, since }) => silentMs < LONGEST_STALL && health.isHeardSince(peer, since),
         onBreak: (from, error, offset) => {
           this.broke(from, error)
           log.warn('peer broke off', { key, peer: from.peer, offset, error })
         },
         onSlow: (from, offset) => {
-          this.search.avoid(from.peer)
+          this.search.isSlow(from.peer)
           metrics.transferBreaks.inc({ reason: 'slow' })
           log.info('peer is slow', { key, peer: from.peer, offset })
         },
@@ -179,10 +189,18 @@ export class Transfer {
   }
 
   /** The rest from another peer, if it is of the same content. */
-  async #reopen(descriptor: Descriptor, offset: number, end: number, signal: AbortSignal) {
+  async #reopen(
+    descriptor: Descriptor,
+    offset: number,
+    end: number,
+    signal: AbortSignal,
+    isReplacement: boolean,
+  ): Promise<WatchedBody | undefined> {
+    if (offset >= this.#reopenedAt + PROGRESS) this.search.restart()
+    this.#reopenedAt = offset
     const range = offset === 0 && end === descriptor.size ? undefined : `bytes=${offset}-${end - 1}`
     for (;;) {
-      const winner = await this.search.open({ method: 'GET', range }, signal)
+      const winner = await this.search.open({ method: 'GET', range }, signal, isReplacement)
       if (winner === undefined) return undefined
       const { peer, value: head } = winner
       if (head.kind === 'content' && head.descriptor.size === descriptor.size) return this.watch({ peer, head })

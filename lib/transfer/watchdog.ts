@@ -2,6 +2,20 @@ import type { ByteSource } from '../runtime/byte-source.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { PeerError } from './peer-error.ts'
 
+/** No byte for the time in which one should have come; the body is still open. */
+export class StallError extends PeerError {
+  /** Milliseconds for which bytes have been waited for in vain, in all. */
+  readonly silentMs: number
+  /** Since when that was so without anybody being told, as the clock says. */
+  readonly since: number
+
+  constructor(silentMs: number, since: number) {
+    super(`no byte within ${silentMs} ms`, { failure: 'silent' })
+    this.silentMs = silentMs
+    this.since = since
+  }
+}
+
 export interface WatchdogOptions {
   /** Milliseconds within which a byte must come while bytes are wanted. */
   readonly stallTimeout: number
@@ -29,6 +43,9 @@ export class Watchdog {
   readonly #usualRate: () => number | undefined
   readonly #clock: Clock
   readonly #startedAt: number
+  /** A read that was not answered in time. */
+  #overdue: Promise<Uint8Array | undefined> | undefined
+  #silentMs = 0
   #bytes = 0
   #waited = 0
   #windowBytes = 0
@@ -64,22 +81,26 @@ export class Watchdog {
   /**
    * The body's next chunk.
    *
-   * @throws {PeerError} also when none comes in time; the body is cancelled then
+   * @throws {StallError} when none comes in time. Nothing is lost by that: who asks again waits for the same chunk.
+   * @throws {PeerError} what the body throws
    */
   async next(): Promise<Uint8Array | undefined> {
     const since = this.#clock.now()
-    let stalled = false
+    const reading = this.#overdue ?? this.#body.next()
+    const stalled = Promise.withResolvers<never>()
     const cancelTimer = this.#clock.after(this.#stallTimeout, () => {
-      stalled = true
-      void this.#body.cancel()
+      this.#silentMs += this.#stallTimeout
+      this.#overdue = reading
+      // The body may be given up, and then nobody waits for this any more.
+      reading.catch(() => undefined)
+      stalled.reject(new StallError(this.#silentMs, since))
     })
     try {
-      const chunk = await this.#body.next()
+      const chunk = await Promise.race([reading, stalled.promise])
+      this.#overdue = undefined
+      this.#silentMs = 0
       this.#count(chunk?.length ?? 0, this.#clock.now() - since)
       return chunk
-    } catch (error) {
-      if (stalled) throw new PeerError(`no byte within ${this.#stallTimeout} ms`, { failure: 'silent', cause: error })
-      throw error
     } finally {
       cancelTimer()
     }

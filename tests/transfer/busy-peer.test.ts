@@ -138,3 +138,101 @@ test('fetch asks a late holder after others', async () => {
     assert.ok(slow.held.length - before <= (await counted(metrics, 'hedges_total')))
   })
 })
+
+/** A holder that refuses the first so many requests as being one too many. */
+async function startFullPeer(refusals: number) {
+  let asked = 0
+  const peer = await startMember((_, outgoing) => {
+    const isBusy = asked++ < refusals
+    outgoing.writeHead(isBusy ? 503 : 200, isBusy ? { 'retry-after': '1' } : HEAD)
+    outgoing.end(isBusy ? undefined : layer.bytes)
+  })
+  return { peer, asked: () => asked }
+}
+
+test('fetch asks the only holder again that has too much to do, when that says', async () => {
+  const full = await startFullPeer(1)
+  await withHolders([full.peer], async ({ peers, metrics }) => {
+    assert.deepEqual(
+      await contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never)),
+      Buffer.from(layer.bytes),
+    )
+    assert.equal(full.asked(), 2)
+    assert.equal(await counted(metrics, 'peer_requests_total', 'outcome="busy"'), 1)
+  })
+})
+
+test('fetch gives up on the only holder that has too much to do for longer than a race takes', async () => {
+  const full = await startFullPeer(Number.POSITIVE_INFINITY)
+  await withHolders([full.peer], async ({ peers }) => {
+    assert.equal(await within('the end', peers.fetch({ target: BLOB, method: 'GET' }, never), 3 * BOUND), undefined)
+    assert.ok(full.asked() > 1)
+  })
+})
+
+test('fetch ends when it is aborted while it waits for a holder that has too much to do', async () => {
+  const full = await startFullPeer(Number.POSITIVE_INFINITY)
+  await withHolders([full.peer], async ({ peers }) => {
+    const stop = new AbortController()
+    const fetched = peers.fetch({ target: BLOB, method: 'GET' }, stop.signal)
+    await waitFor('it is refused', () => full.asked() === 1)
+    stop.abort(new Error('stop'))
+    await assert.rejects(within('the end', fetched, BOUND), /^Error: stop$/)
+  })
+})
+
+/** A holder whose bodies stand still after their first half, except for those that are asked for from an odd offset on. */
+async function startStallingPeer() {
+  const held: (() => void)[] = []
+  const peer = await startMember((incoming, outgoing) => {
+    const start = Number(/\d+/.exec(String(incoming.headers.range))?.[0])
+    const bytes = layer.bytes.subarray(start)
+    outgoing.writeHead(206, {
+      ...HEAD,
+      'content-length': String(bytes.length),
+      'content-range': `bytes ${start}-${layer.bytes.length - 1}/${layer.bytes.length}`,
+    })
+    if (start % 2 === 1) {
+      outgoing.end(bytes)
+      return
+    }
+    outgoing.write(bytes.subarray(0, bytes.length / 2))
+    held.push(() => outgoing.end(bytes.subarray(bytes.length / 2)))
+  })
+  return { peer, held }
+}
+
+test('fetch does not break off a body that stands still while its holder, the only one, gives to others', async () => {
+  const slow = await startStallingPeer()
+  await withHolders([slow.peer], async ({ peers, lines, metrics }) => {
+    const body = contentOf(await peers.fetch(request(2), never))
+    const told = () => lines.filter(({ event }) => event === 'peer is slow').length
+    let start = 1
+    await waitFor('it has stood still for longer than three times what it may', async () => {
+      await contentOf(await peers.fetch(request(start), never))
+      start += 2
+      return told() >= 3
+    })
+    assert.equal(slow.held.length, 1)
+    slow.held[0]?.()
+    assert.deepEqual(await body, Buffer.from(layer.bytes.subarray(2)))
+    assert.equal(await counted(metrics, 'transfer_resumes_total'), 0)
+  })
+})
+
+test('fetch goes on with another holder when a body stands still although its holder gives to others', async () => {
+  const slow = await startStallingPeer()
+  const good = await startGoodPeer()
+  await withHolders([slow.peer, good], async ({ peers, health, metrics }) => {
+    const { peer } = slow.peer
+    health.answered(peer, 1)
+    health.proven(peer)
+    const body = contentOf(await peers.fetch(request(2), never))
+    await waitFor('the other one goes on', async () => {
+      health.heard(peer)
+      return (await counted(metrics, 'transfer_resumes_total')) === 1
+    })
+    assert.deepEqual(await body, Buffer.from(layer.bytes.subarray(2)))
+    assert.equal(health.isAside(peer), false)
+  })
+})

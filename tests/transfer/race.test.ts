@@ -18,7 +18,7 @@ interface Asked {
 /** A race in which the test plays the peers, by the names of whom a found peer is known. */
 function start(
   names: readonly string[],
-  { parallel = 3, deadline = 1_000, hedgeDelay = (): number => 50, late }: Partial<RaceOptions> = {},
+  { parallel = 3, deadline = 1_000, hedgeDelay = (): number => 50, late, overtime }: Partial<RaceOptions> = {},
 ) {
   const clock = new ManualClock()
   const left = names.map((name) => peerOf(name))
@@ -42,6 +42,7 @@ function start(
       deadline,
       hedgeDelay,
       ...(late === undefined ? {} : { late }),
+      ...(overtime === undefined ? {} : { overtime }),
       onHedge: (peer) => hedged.push(peer),
       onOutrun: (peer, ms) => outrun.push([peer, ms]),
     },
@@ -246,4 +247,41 @@ test('race does not ask who is found after it is over', async () => {
   found.resolve(peerOf('late'))
   await clock.pass(0)
   assert.equal(asked, 0)
+})
+
+test('race goes on after the deadline as long as one who is being asked shows that it works', async () => {
+  let works = true
+  const overtime = { step: 300, most: 10_000, isDue: ({ id }: Peer) => works && id === peerOf('b').id }
+  const { clock, get, result, outrun } = start(['a', 'b'], { overtime })
+  await clock.pass(1_000)
+  await clock.pass(299)
+  works = false
+  assert.equal(get(1).signal.aborted, false)
+  await clock.pass(1)
+  assert.equal(await within('the end', result), undefined)
+  assert.deepEqual(outrun, [
+    [peerOf('a'), 1_300],
+    [peerOf('b'), 1_250],
+  ])
+  assert.equal(clock.pending, 0)
+})
+
+test('race takes an answer that comes after the deadline', async () => {
+  const { clock, get, result } = start(['a'], { overtime: { step: 300, most: 10_000, isDue: () => true } })
+  await clock.pass(1_100)
+  get(0).answer('late')
+  assert.equal((await within('the end', result))?.value, 'late')
+  assert.equal(clock.pending, 0)
+})
+
+test('race does not go on after the deadline for longer than it may, nor for one that has been stopped', async () => {
+  const long = start(['a'], { overtime: { step: 300, most: 1_600, isDue: () => true } })
+  await long.clock.pass(1_599)
+  assert.equal(long.get(0).signal.aborted, false)
+  await long.clock.pass(1)
+  assert.equal(await within('the end', long.result), undefined)
+  const late = { after: 500, isWorthWaiting: () => false }
+  const stopped = start(['a'], { late, overtime: { step: 300, most: 1_600, isDue: () => true } })
+  await stopped.clock.pass(500)
+  assert.equal(await within('the end', stopped.result), undefined)
 })

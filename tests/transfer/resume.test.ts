@@ -56,6 +56,7 @@ function make(scripts: readonly Script[], start = 0, end = CONTENT.length) {
   const source = new ResumingSource(
     {
       reopen: async (offset) => open(offset),
+      isOnlySlow: () => false,
       onBreak: (_, error, offset) => events.push(`break at ${offset}: ${error.message}`),
       onSlow: (_, offset) => events.push(`slow at ${offset}`),
       onResume: (_, offset) => events.push(`on at ${offset}`),
@@ -145,6 +146,7 @@ test('ResumingSource can begin without a peer, and with nothing to give', async 
   const late = new ResumingSource(
     {
       reopen: async (offset) => bodyOf('late', { chunks: [10_000], last: 'ends' }, offset).watched,
+      isOnlySlow: () => false,
       onBreak: () => assert.fail(),
       onSlow: () => assert.fail(),
       onResume: () => undefined,
@@ -162,7 +164,7 @@ test('ResumingSource ends at once when it is cancelled while it waits for a byte
   const watchdog = new Watchdog(body, { stallTimeout: 60_000 }, () => undefined)
   const nobody = () => assert.fail('nobody is to be asked')
   const source = new ResumingSource(
-    { reopen: nobody, onBreak: nobody, onSlow: nobody, onResume: nobody, onDone: () => undefined },
+    { reopen: nobody, isOnlySlow: nobody, onBreak: nobody, onSlow: nobody, onResume: nobody, onDone: () => undefined },
     { peer: peerOf('a'), body, watchdog },
     0,
     100,
@@ -184,6 +186,7 @@ test('ResumingSource lets go of a peer that is found after it was cancelled', as
         searching = signal
         return found.promise
       },
+      isOnlySlow: () => false,
       onBreak: () => undefined,
       onSlow: () => assert.fail(),
       onResume: () => assert.fail('nobody goes on'),

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { PeerError } from '../../lib/transfer/peer-error.ts'
-import { Watchdog } from '../../lib/transfer/watchdog.ts'
+import { StallError, Watchdog } from '../../lib/transfer/watchdog.ts'
 import { TestSource } from '../fixtures/byte-source.ts'
 import { ManualClock } from '../fixtures/manual-clock.ts'
 import { within } from '../fixtures/wait.ts'
@@ -21,19 +21,28 @@ function make(usualRate?: number) {
   return { clock, source, watchdog, get }
 }
 
-test('Watchdog cancels a body that brings no byte in time, and says so', async () => {
+test('Watchdog says when no byte comes in time, and goes on waiting for the same chunk if it is asked again', async () => {
   const { clock, source, watchdog } = make()
-  const next = watchdog.next()
-  next.catch(() => undefined)
-  await clock.pass(1_999)
+  const stalls = async (silentMs: number) => {
+    const next = watchdog.next()
+    next.catch(() => undefined)
+    await clock.pass(1_999)
+    assert.equal(clock.pending, 1)
+    await clock.pass(1)
+    await assert.rejects(within('the end', next, 2_000), (error) => {
+      assert.ok(error instanceof StallError)
+      const { message, failure } = error
+      assert.deepEqual([message, failure, error.silentMs], [`no byte within ${silentMs} ms`, 'silent', silentMs])
+      return true
+    })
+  }
+  await stalls(2_000)
+  await stalls(4_000)
   assert.equal(source.cancelled, false)
-  await clock.pass(1)
-  assert.equal(source.cancelled, true)
-  await assert.rejects(within('the end', next, 2_000), (error) => {
-    assert.ok(error instanceof PeerError)
-    assert.deepEqual([error.message, error.failure], ['no byte within 2000 ms', 'silent'])
-    return true
-  })
+  // It comes while nobody waits for it.
+  source.give(new Uint8Array(7))
+  assert.equal((await within('the chunk', watchdog.next(), 2_000))?.length, 7)
+  await stalls(2_000)
 })
 
 test('Watchdog does not count the time in which nobody wants a byte', async () => {
