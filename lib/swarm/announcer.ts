@@ -7,7 +7,7 @@ import { prefixDistance } from './distance.ts'
 import { Lanes } from './lanes.ts'
 import type { KnownNode } from './network-map.ts'
 import { Pending } from './pending.ts'
-import { Placement } from './placement.ts'
+import { type LaneName, Placement } from './placement.ts'
 import { Sweep } from './sweep.ts'
 
 export { type AnnouncerOptions, REPLICAS } from './announcer-options.ts'
@@ -57,7 +57,7 @@ export class Announcer {
     this.#options = withDefaults(options)
     this.#sweep = new Sweep(this.#options.refreshPeriod, clock.now(), random)
     this.#courier = new Courier(
-      { contacts, records, lanes: this.#lanes, clock, work: (placement) => this.#work(placement) },
+      { contacts, records, lanes: this.#lanes, clock, work: (placement, room) => this.#work(placement, room) },
       options,
     )
     contacts.map.listen({
@@ -152,11 +152,11 @@ export class Announcer {
   }
 
   /**
-   * Sends what is to be sent of one placement.
+   * Sends what is to be sent of one placement, up to so many requests; for what is left it waits again.
    *
    * @returns how many requests that makes
    */
-  #work(placement: Placement): number {
+  #work(placement: Placement, room: number): number {
     if (this.#closed) return 0
     const nodes = placement.wanted ? this.#missing(placement) : placement.remaining()
     let sent = 0
@@ -164,6 +164,10 @@ export class Announcer {
       if (node.strikes > 0) {
         this.#park(placement, node)
         continue
+      }
+      if (sent >= room) {
+        this.#lanes.add(placement, this.#laneOf(placement))
+        break
       }
       sent++
       void this.#courier.send(placement, node, placement.wanted ? 'store' : 'remove').then((isDone) => {
@@ -199,9 +203,13 @@ export class Announcer {
   }
 
   #queue(placement: Placement): void {
-    const lane = !placement.wanted ? 'withdrawals' : this.#unsettled.has(placement) ? 'fresh' : 'repair'
-    this.#lanes.add(placement, lane)
+    this.#lanes.add(placement, this.#laneOf(placement))
     this.#courier.go()
+  }
+
+  #laneOf(placement: Placement): LaneName {
+    if (!placement.wanted) return 'withdrawals'
+    return this.#unsettled.has(placement) ? 'fresh' : 'repair'
   }
 
   #settle(placement: Placement): void {
