@@ -6,11 +6,12 @@ import { Courier } from './courier.ts'
 import { prefixDistance } from './distance.ts'
 import { Lanes } from './lanes.ts'
 import type { KnownNode } from './network-map.ts'
+import { Parked } from './parked.ts'
 import { Pending } from './pending.ts'
 import { type LaneName, Placement } from './placement.ts'
 import { Sweep } from './sweep.ts'
 
-export { type AnnouncerOptions, REPLICAS } from './announcer-options.ts'
+export { type AnnouncerOptions, RECORD_LIFE, REPLICAS } from './announcer-options.ts'
 
 export interface AnnouncerDependencies {
   readonly contacts: Contacts
@@ -38,8 +39,7 @@ export class Announcer {
   readonly #unsettled = new Pending<Placement>()
   /** Deleted since the sweep went on. */
   readonly #gone = new Set<Placement>()
-  /** What waits for a node that did not answer last time. */
-  readonly #parked = new Map<KnownNode, Set<Placement>>()
+  readonly #parked = new Parked()
   readonly #lanes = new Lanes()
   readonly #sweep: Sweep
   readonly #courier: Courier
@@ -162,7 +162,7 @@ export class Announcer {
     let sent = 0
     for (const node of nodes) {
       if (node.strikes > 0) {
-        this.#park(placement, node)
+        this.#parked.add(node, placement)
         continue
       }
       if (sent >= room) {
@@ -235,21 +235,14 @@ export class Announcer {
 
   /** What it held is needed elsewhere. */
   #left(node: KnownNode): void {
-    this.#parked.delete(node)
+    // Lost, it has no turn any more.
+    this.#parked.take(node)
     for (const placement of this.#placements.values()) {
       if (placement.dropped(node)) this.#queue(placement)
     }
   }
 
-  #park(placement: Placement, node: KnownNode): void {
-    const waiting = this.#parked.get(node)
-    if (waiting === undefined) this.#parked.set(node, new Set([placement]))
-    else waiting.add(placement)
-  }
-
   #unpark(node: KnownNode): void {
-    const waiting = this.#parked.get(node)
-    this.#parked.delete(node)
-    for (const placement of waiting ?? []) this.#queue(placement)
+    for (const placement of this.#parked.take(node)) this.#queue(placement)
   }
 }

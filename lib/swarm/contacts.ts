@@ -18,7 +18,7 @@ export interface ContactsOptions {
 }
 
 /** Nodes change their secret every 7.5 s and still take tokens of the one before. */
-const TOKEN_LIFE = 7_000
+export const TOKEN_LIFE = 7_000
 /** The answers may be there and unread. */
 const STALL = 250
 

@@ -28,9 +28,13 @@ export interface CourierOptions {
 /** With 2 from each, hundreds of nodes that send at once can be answered by one; 256 nearly fill Linux's usual buffer of 208 KiB. */
 const WINDOW = [2, 256] as const
 /** Of what is sent; answers cost about as much again. Ten thousand keys take some 20 s so. */
-const CPU_SHARE = 0.3
-/** Requests sent without a pause, at most: about a millisecond. A pull that comes waits no longer. */
+export const CPU_SHARE = 0.3
+/**
+ * Requests sent without a pause, at most: a millisecond or two, and a pull that comes waits no longer; when content goes, or the
+ * node does, there is less to wait for.
+ */
 const BATCH = 16
+const WITHDRAWALS = 64
 
 /** Takes what waits in the lanes to the nodes, no faster than they answer and than the budget allows. */
 export class Courier {
@@ -113,7 +117,8 @@ export class Courier {
   #run(): void {
     const start = this.#cpu()
     let sent = 0
-    while (sent < BATCH && this.#window.room > 0) {
+    const most = this.#lanes.urgent === 'withdrawals' ? WITHDRAWALS : BATCH
+    while (sent < most && this.#window.room > 0) {
       const placement = this.#lanes.take()
       if (placement === undefined) break
       // What turns out to be done already takes a little time as well.

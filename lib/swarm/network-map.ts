@@ -39,7 +39,7 @@ export interface NetworkMapOptions {
   readonly tries?: number
 }
 
-const CAPACITY = 10_000
+export const CAPACITY = 10_000
 const MAX_HEARD = 512
 /**
  * One is a lost packet, two a node that is short of breath. When many are, as while a whole cluster starts, taking their records

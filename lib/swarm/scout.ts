@@ -17,9 +17,9 @@ export interface ScoutOptions {
 
 const TICK = 100
 /** A death is noticed after that and two requests, a new node when the first of its neighbours names it. */
-const INTERVAL = 10_000
+export const INTERVAL = 10_000
 /** A thousandth of a core; 600 nodes within half a minute. */
-const RATE = 20
+export const RATE = 20
 const PARALLEL = 32
 /** The same while answers are slow, and nodes asked each second as a matter of routine: an answer tells that it is over. */
 const FEW = 4
