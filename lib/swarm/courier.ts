@@ -25,8 +25,8 @@ export interface CourierOptions {
   readonly cpuShare?: number
 }
 
-/** With 2 from each, hundreds of nodes that send at once can be answered by one; 256 nearly fill Linux's usual buffer of 208 KiB. */
-const WINDOW = [2, 256] as const
+/** With 4 from each, a hundred nodes that send at once can be answered by one; 256 nearly fill Linux's usual buffer of 208 KiB. */
+const WINDOW = [4, 256] as const
 /** Of what is sent; answers cost about as much again. Ten thousand keys take some 20 s so. */
 export const CPU_SHARE = 0.3
 /**

@@ -5,7 +5,7 @@ const DEVIATIONS = 4
 /** Milliseconds that an answer is waited for, at least and at most. Hyperdht itself waits for one second, always. */
 const BOUNDS = [1_000, 4_000] as const
 /** Milliseconds: far more than any network within a cluster takes. */
-export const SLOW = 250
+export const SLOW = 400
 
 /** How long an answer is to be waited for, learned from those that came: as TCP does it, for all nodes together. */
 export class RoundTrip {

@@ -32,9 +32,9 @@ test('SendWindow grows with answers up to its bound, and halves once for what wa
 test('SendWindow halves for late answers before any are lost, and never below its bound', () => {
   const window = new SendWindow([4, 64])
   for (let round = 0; round < 2; round++) window.sent()
-  window.answered(0, 200)
+  window.answered(0, 300)
   assert.equal(window.size, 17)
-  window.answered(0, 400)
+  window.answered(0, 500)
   assert.equal(window.size, 8)
   for (let now = 1_000; now < 10_000; now += 1_000) {
     window.sent()
