@@ -1,6 +1,7 @@
 import type { Key } from '../oci/key.ts'
 import type { NodeAddress } from './bootstrap.ts'
 import type { CourierOptions } from './courier.ts'
+import { RECORD_AGE } from './records.ts'
 
 /** What records are made of. */
 export interface RecordSource {
@@ -26,9 +27,10 @@ export interface AnnouncerOptions extends CourierOptions {
  */
 export const REPLICAS = 8
 /** Nodes keep a record for two thirds of their `maxAge` at least: see records.ts. A quarter of that is left for trouble. */
-const REFRESH_PERIOD = 15 * 60_000
-const RECORD_LIFE = 40 * 60_000
+export const REFRESH_PERIOD = 15 * 60_000
+export const RECORD_LIFE = (RECORD_AGE * 4) / 3
 const TICK = 250
+
 export interface AnnouncerFigures {
   /** Keys that are kept announced, and those that wait for their announcement or withdrawal to be complete. */
   readonly keys: number

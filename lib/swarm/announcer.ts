@@ -6,11 +6,12 @@ import { Courier } from './courier.ts'
 import { prefixDistance } from './distance.ts'
 import { Lanes } from './lanes.ts'
 import type { KnownNode } from './network-map.ts'
+import { Parked } from './parked.ts'
 import { Pending } from './pending.ts'
-import { Placement } from './placement.ts'
+import { type LaneName, Placement } from './placement.ts'
 import { Sweep } from './sweep.ts'
 
-export { type AnnouncerOptions, REPLICAS } from './announcer-options.ts'
+export { type AnnouncerOptions, RECORD_LIFE, REPLICAS } from './announcer-options.ts'
 
 export interface AnnouncerDependencies {
   readonly contacts: Contacts
@@ -38,8 +39,7 @@ export class Announcer {
   readonly #unsettled = new Pending<Placement>()
   /** Deleted since the sweep went on. */
   readonly #gone = new Set<Placement>()
-  /** What waits for a node that did not answer last time. */
-  readonly #parked = new Map<KnownNode, Set<Placement>>()
+  readonly #parked = new Parked()
   readonly #lanes = new Lanes()
   readonly #sweep: Sweep
   readonly #courier: Courier
@@ -57,7 +57,7 @@ export class Announcer {
     this.#options = withDefaults(options)
     this.#sweep = new Sweep(this.#options.refreshPeriod, clock.now(), random)
     this.#courier = new Courier(
-      { contacts, records, lanes: this.#lanes, clock, work: (placement) => this.#work(placement) },
+      { contacts, records, lanes: this.#lanes, clock, work: (placement, room) => this.#work(placement, room) },
       options,
     )
     contacts.map.listen({
@@ -152,18 +152,22 @@ export class Announcer {
   }
 
   /**
-   * Sends what is to be sent of one placement.
+   * Sends what is to be sent of one placement, up to so many requests; for what is left it waits again.
    *
    * @returns how many requests that makes
    */
-  #work(placement: Placement): number {
+  #work(placement: Placement, room: number): number {
     if (this.#closed) return 0
     const nodes = placement.wanted ? this.#missing(placement) : placement.remaining()
     let sent = 0
     for (const node of nodes) {
       if (node.strikes > 0) {
-        this.#park(placement, node)
+        this.#parked.add(node, placement)
         continue
+      }
+      if (sent >= room) {
+        this.#lanes.add(placement, this.#laneOf(placement))
+        break
       }
       sent++
       void this.#courier.send(placement, node, placement.wanted ? 'store' : 'remove').then((isDone) => {
@@ -199,9 +203,13 @@ export class Announcer {
   }
 
   #queue(placement: Placement): void {
-    const lane = !placement.wanted ? 'withdrawals' : this.#unsettled.has(placement) ? 'fresh' : 'repair'
-    this.#lanes.add(placement, lane)
+    this.#lanes.add(placement, this.#laneOf(placement))
     this.#courier.go()
+  }
+
+  #laneOf(placement: Placement): LaneName {
+    if (!placement.wanted) return 'withdrawals'
+    return this.#unsettled.has(placement) ? 'fresh' : 'repair'
   }
 
   #settle(placement: Placement): void {
@@ -227,21 +235,14 @@ export class Announcer {
 
   /** What it held is needed elsewhere. */
   #left(node: KnownNode): void {
-    this.#parked.delete(node)
+    // Lost, it has no turn any more.
+    this.#parked.take(node)
     for (const placement of this.#placements.values()) {
       if (placement.dropped(node)) this.#queue(placement)
     }
   }
 
-  #park(placement: Placement, node: KnownNode): void {
-    const waiting = this.#parked.get(node)
-    if (waiting === undefined) this.#parked.set(node, new Set([placement]))
-    else waiting.add(placement)
-  }
-
   #unpark(node: KnownNode): void {
-    const waiting = this.#parked.get(node)
-    this.#parked.delete(node)
-    for (const placement of waiting ?? []) this.#queue(placement)
+    for (const placement of this.#parked.take(node)) this.#queue(placement)
   }
 }

@@ -1,6 +1,7 @@
 import type { NodeAddress } from './bootstrap.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { KnownNode, NetworkMap } from './network-map.ts'
+import { RoundTrip } from './round-trip.ts'
 import type { StoreOutcome, SwarmTable, TableNode, TableReply } from './table.ts'
 
 export interface ContactsDependencies {
@@ -12,14 +13,14 @@ export interface ContactsDependencies {
 export interface ContactsOptions {
   /** Milliseconds for which a token is used. */
   readonly tokenLife?: number
-  /** Milliseconds after which an answer that did not come says nothing about the node: this process stood still. */
+  /** Milliseconds by which the end of waiting may come late: beyond that, this process stood still, and nobody is to blame. */
   readonly stall?: number
 }
 
 /** Nodes change their secret every 7.5 s and still take tokens of the one before. */
-const TOKEN_LIFE = 7_000
-/** Requests time out after 1 s; later than that, the answers may be there and unread. */
-const STALL = 1_750
+export const TOKEN_LIFE = 7_000
+/** The answers may be there and unread. */
+const STALL = 250
 
 interface Token {
   readonly value: Promise<Uint8Array | undefined>
@@ -33,6 +34,7 @@ export class Contacts {
   readonly #clock: Clock
   readonly #options: Required<ContactsOptions>
   readonly #tokens = new WeakMap<KnownNode, Token>()
+  readonly #roundTrip = new RoundTrip()
   #requests = 0
   #silent = 0
 
@@ -48,6 +50,11 @@ export class Contacts {
     return { requests: this.#requests, silent: this.#silent }
   }
 
+  /** Whether answers come so slowly that nothing should be asked that can wait. */
+  get isSlow(): boolean {
+    return this.#roundTrip.isSlow
+  }
+
   nodeAt({ host, port }: NodeAddress): TableNode {
     return { host, port, id: this.#table.idOf({ host, port }) }
   }
@@ -55,7 +62,11 @@ export class Contacts {
   /** What a node knows of a target; `undefined` when it does not answer in time. */
   async ask(node: TableNode, target: Uint8Array): Promise<TableReply | undefined> {
     const sentAt = this.#clock.now()
-    const reply = await this.#told(node, sentAt, this.#table.ask(node, target), (answer) => answer === undefined)
+    const reply = await this.#told(
+      node,
+      (timeout) => this.#table.ask(node, target, timeout),
+      (answer) => answer === undefined,
+    )
     if (reply === undefined) return undefined
     const { token, closer } = reply
     for (const address of closer) {
@@ -76,25 +87,30 @@ export class Contacts {
 
   /** Stores this node's record of a topic at a node. */
   async store(node: KnownNode, topic: Uint8Array, relays: readonly NodeAddress[]): Promise<StoreOutcome> {
-    return await this.#withToken(node, topic, (token) => this.#table.store(node, topic, token, relays))
+    return await this.#withToken(node, topic, (token, timeout) =>
+      this.#table.store(node, topic, token, relays, timeout),
+    )
   }
 
   /** Removes this node's record of a topic from a node. */
   async remove(node: KnownNode, topic: Uint8Array): Promise<StoreOutcome> {
-    return await this.#withToken(node, topic, (token) => this.#table.remove(node, topic, token))
+    return await this.#withToken(node, topic, (token, timeout) => this.#table.remove(node, topic, token, timeout))
   }
 
   /** Does it once more with a new token if the first is not good any more, as when the node has been started again. */
   async #withToken(
     node: KnownNode,
     topic: Uint8Array,
-    run: (token: Uint8Array) => Promise<StoreOutcome>,
+    run: (token: Uint8Array, timeout: number) => Promise<StoreOutcome>,
   ): Promise<StoreOutcome> {
     for (let attempt = 0; ; attempt++) {
       const token = await this.#token(node, topic)
       if (token === undefined) return 'silent'
-      const sentAt = this.#clock.now()
-      const outcome = await this.#told(node, sentAt, run(token), (result) => result === 'silent')
+      const outcome = await this.#told(
+        node,
+        (timeout) => run(token, timeout),
+        (result) => result === 'silent',
+      )
       if (outcome === 'done') this.map.answered(node, this.#clock.now())
       if (outcome !== 'refused') return outcome
       this.#tokens.delete(node)
@@ -118,13 +134,19 @@ export class Contacts {
     return value
   }
 
-  async #told<T>(node: TableNode, sentAt: number, answer: Promise<T>, isSilent: (result: T) => boolean): Promise<T> {
+  async #told<T>(node: TableNode, run: (timeout: number) => Promise<T>, isSilent: (result: T) => boolean): Promise<T> {
     this.#requests++
-    const result = await answer
-    if (!isSilent(result)) return result
-    this.#silent++
+    const sentAt = this.#clock.now()
+    const { timeout } = this.#roundTrip
+    const result = await run(timeout)
     const now = this.#clock.now()
-    if (now - sentAt < this.#options.stall) this.map.silent(node, sentAt, now)
+    if (!isSilent(result)) {
+      this.#roundTrip.answered(sentAt, now)
+      return result
+    }
+    this.#silent++
+    this.#roundTrip.silent(sentAt, now)
+    if (now - sentAt < timeout + this.#options.stall) this.map.silent(node, sentAt, now)
     return result
   }
 }

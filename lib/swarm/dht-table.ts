@@ -38,7 +38,8 @@ export interface DhtResponse {
 
 /** The parts of hyperdht of which the table is made. */
 export interface DhtParts {
-  request(request: DhtRequest, to: NodeAddress, options: { readonly retry: false }): Promise<DhtResponse>
+  /** Sends it once. Rejects when no answer came within `timeout` milliseconds, or the DHT is being closed. */
+  request(request: DhtRequest, to: NodeAddress, timeout: number): Promise<DhtResponse>
   hash(bytes: Uint8Array): Uint8Array
   signAnnounce: Sign
   signUnannounce: Sign
@@ -51,9 +52,9 @@ const UNANNOUNCE = 5
 
 /** Single requests to nodes of hyperdht, as its own queries send them. */
 export function createDhtTable(parts: DhtParts, keyPair: KeyPair): SwarmTable {
-  const request = async (message: DhtRequest, to: NodeAddress) => {
+  const request = async (message: DhtRequest, to: NodeAddress, timeout: number) => {
     try {
-      return await parts.request(message, to, { retry: false })
+      return await parts.request(message, to, timeout)
     } catch {
       // It times out, or the DHT is being closed: there is no other reason.
       return undefined
@@ -66,11 +67,12 @@ export function createDhtTable(parts: DhtParts, keyPair: KeyPair): SwarmTable {
     to: TableNode,
     topic: Uint8Array,
     token: Uint8Array,
+    timeout: number,
   ): Promise<StoreOutcome> => {
     const peer = { publicKey: keyPair.publicKey, relayAddresses }
     const signature = sign(topic, token, to.id, { peer, refresh: null }, keyPair)
     const value = encodeRecord(peer, signature)
-    const response = await request({ command, target: topic, token, value }, to)
+    const response = await request({ command, target: topic, token, value }, to, timeout)
     if (response === undefined) return 'silent'
     return response.error === 0 ? 'done' : 'refused'
   }
@@ -81,8 +83,8 @@ export function createDhtTable(parts: DhtParts, keyPair: KeyPair): SwarmTable {
       bytes.writeUInt16LE(port, 4)
       return parts.hash(bytes)
     },
-    async ask(to, target): Promise<TableReply | undefined> {
-      const response = await request({ command: LOOKUP, target }, to)
+    async ask(to, target, timeout): Promise<TableReply | undefined> {
+      const response = await request({ command: LOOKUP, target }, to, timeout)
       if (response === undefined) return undefined
       const { error, from, token, closerNodes, value } = response
       // Only a node with an id of its own stores: others are visitors.
@@ -93,7 +95,8 @@ export function createDhtTable(parts: DhtParts, keyPair: KeyPair): SwarmTable {
         records: error === 0 && value !== null ? decodeRecords(value) : [],
       }
     },
-    store: (to, topic, token, relays) => change(ANNOUNCE, parts.signAnnounce, relays, to, topic, token),
-    remove: (to, topic, token) => change(UNANNOUNCE, parts.signUnannounce, [], to, topic, token),
+    store: (to, topic, token, relays, timeout) =>
+      change(ANNOUNCE, parts.signAnnounce, relays, to, topic, token, timeout),
+    remove: (to, topic, token, timeout) => change(UNANNOUNCE, parts.signUnannounce, [], to, topic, token, timeout),
   }
 }

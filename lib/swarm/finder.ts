@@ -144,6 +144,7 @@ export class Finder {
           if (!this.#contacts.map.isLost(peer)) peers.add(peer)
           else if (lost.push(peer) === 1) cancel = this.#clock.after(LOST_DELAY, release)
         }
+        return seen.size > 1
       }
       await walk(this.#contacts, topic, take, this.#options, this.#clock)
     }

@@ -20,6 +20,11 @@ declare module 'hyperdht' {
     readonly maxWindow?: number
     readonly udx?: unknown
   }
+  /** Shown each request of it before it is sent, with the milliseconds that it is waited for, and when it is over. */
+  export interface RequestSession {
+    _attach(request: { timeout: number }): void
+    _detach(request: unknown): void
+  }
   export interface Query<T> extends AsyncIterable<T> {
     finished(): Promise<void>
   }
@@ -34,7 +39,11 @@ declare module 'hyperdht' {
     /** Answers a request of another node; made to be replaced. */
     onrequest(request: { readonly from: Address & { readonly id: Uint8Array | null } }): boolean
     on(event: 'add-node', listener: (node: Address) => void): this
-    request(request: DhtRequest, to: Address, options?: { retry?: boolean }): Promise<DhtResponse>
+    request(
+      request: DhtRequest,
+      to: Address,
+      options?: { retry?: boolean; session?: RequestSession },
+    ): Promise<DhtResponse>
     lookup(
       topic: Uint8Array,
       options?: { nodes?: readonly Address[] },

@@ -52,7 +52,16 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
   const swarm = new Hyperswarm({ dht, keyPair, maxPeers: MAX_MEMBERS })
   const table = createDhtTable(
     {
-      request: (message, to, requestOptions) => dht.request(message, to, requestOptions),
+      request: (message, to, timeout) => {
+        // There is no option for it; a session is shown the request before it is sent.
+        const session = {
+          _attach(request: { timeout: number }) {
+            request.timeout = timeout
+          },
+          _detach: () => undefined,
+        }
+        return dht.request(message, to, { retry: false, session })
+      },
       hash: (bytes) => HyperDHT.hash(bytes),
       signAnnounce: Persistent.signAnnounce,
       signUnannounce: Persistent.signUnannounce,

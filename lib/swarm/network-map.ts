@@ -3,13 +3,16 @@ import { prefixOf } from './distance.ts'
 import { IdTree } from './id-tree.ts'
 import type { TableNode } from './table.ts'
 
-/** A node that has answered, at this address, and since then not failed to more than once in a row. */
+/** A node that has answered, at this address, and since then not been silent for long. */
 export interface KnownNode extends TableNode {
   readonly prefix: number
   /** Requests in a row that it did not answer; those that were under way together are one. */
   strikes: number
-  /** When that was last. */
+  /** When that was last, and when the first of them was sent. */
   struckAt: number
+  silentSince: number
+  /** When it sent something by itself. */
+  heardAt: number
   /** When it answered last, and when it was asked last for its neighbourhood, on the clock of who says so. */
   answeredAt: number
   exploredAt: number
@@ -27,18 +30,28 @@ export interface NetworkMapOptions {
   readonly capacity?: number
   /** Nodes in a row that may have been heard of but not asked yet. */
   readonly maxHeard?: number
-  /** Requests in a row without an answer after which a node is lost. */
+  /** Requests in a row without an answer after which a node is lost, if it has been silent for these milliseconds as well. */
   readonly strikes?: number
+  readonly silence?: number
   /** Milliseconds until a lost node is asked again, at first and at most; twice as many each time. */
   readonly retry?: readonly [first: number, most: number]
   /** How often a lost node is asked again before it is forgotten. */
   readonly tries?: number
 }
 
-const CAPACITY = 10_000
+export const CAPACITY = 10_000
 const MAX_HEARD = 512
-/** One is a lost packet, two a node that is short of breath; taking its records elsewhere, and back again, would not help it. */
-const STRIKES = 3
+/**
+ * One is a lost packet, two a node that is short of breath. When many are, as while a whole cluster starts, taking their records
+ * elsewhere, and back again, would take the breath of others: so nobody is lost in haste. Whoever asks passes over silent ones.
+ */
+export const STRIKES = 3
+export const SILENCE = 5_000
+/** Where most are silent at once, more than these, they are busy or this node is: it takes so many times longer until one is lost. */
+const FEW = 4
+const INDULGENCE = 6
+/** Who is heard but does not answer lives, and is busy; for that many milliseconds, since a packet's sender can be a lie. */
+const MOST_HEARD = 60_000
 const RETRY = [3_000, 120_000] as const
 /** With the delays above: for as long as others may find what the node announced (see records.ts), and are to be told. */
 const TRIES = 25
@@ -63,6 +76,8 @@ export class NetworkMap {
   readonly #heard = new Map<string, TableNode>()
   readonly #lost = new Map<string, Lost>()
   readonly #listeners = new Set<MapListener>()
+  /** How many of the known nodes have not answered last time. */
+  #silent = 0
   readonly #options: Required<NetworkMapOptions>
 
   constructor(self: TableNode, options: NetworkMapOptions = {}) {
@@ -71,6 +86,7 @@ export class NetworkMap {
       capacity: options.capacity ?? CAPACITY,
       maxHeard: options.maxHeard ?? MAX_HEARD,
       strikes: options.strikes ?? STRIKES,
+      silence: options.silence ?? SILENCE,
       retry: options.retry ?? RETRY,
       tries: options.tries ?? TRIES,
     }
@@ -128,6 +144,7 @@ export class NetworkMap {
       known.answeredAt = now
       if (known.strikes === 0) return known
       known.strikes = 0
+      this.#silent--
       for (const listener of this.#listeners) listener.recovered(known)
       return known
     }
@@ -142,6 +159,8 @@ export class NetworkMap {
       prefix: prefixOf(id),
       strikes: 0,
       struckAt: 0,
+      silentSince: 0,
+      heardAt: Number.NEGATIVE_INFINITY,
       answeredAt: now,
       exploredAt: 0,
     }
@@ -157,9 +176,15 @@ export class NetworkMap {
     const known = this.#known.get(name)
     if (known !== undefined) {
       if (Math.max(known.answeredAt, known.struckAt) > sentAt) return
-      known.strikes++
+      if (known.strikes++ === 0) {
+        known.silentSince = sentAt
+        this.#silent++
+      }
       known.struckAt = now
-      if (known.strikes >= this.#options.strikes) this.lose(node, now)
+      const { strikes, silence } = this.#options
+      const indulgence = this.#silent > Math.max(FEW, this.#known.size / 2) ? INDULGENCE : 1
+      const lived = Math.max(known.silentSince, Math.min(known.heardAt, known.silentSince + MOST_HEARD))
+      if (known.strikes >= strikes && now - lived >= silence * indulgence) this.lose(node, now)
       return
     }
     this.#heard.delete(name)
@@ -173,6 +198,7 @@ export class NetworkMap {
     if (known === undefined) return
     this.#known.delete(name)
     this.#tree.delete(known)
+    if (known.strikes > 0) this.#silent--
     this.#putOff(node, now)
     for (const listener of this.#listeners) listener.left(known)
   }

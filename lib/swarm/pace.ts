@@ -1,10 +1,14 @@
-/** What is left of the window after a loss, and by how many requests it grows while a windowful is answered after that. */
-const SHRINK = 0.7
-const GROWTH = 4
+import { SLOW } from './round-trip.ts'
 
+/** The window with which sending begins, if its bounds allow: a score of nodes that all begin at once can be answered. */
+const FIRST = 16
+/** What is left of the window when nodes fall behind, and by how many requests it grows while a windowful is answered after that. */
+const SHRINK = 0.5
+const GROWTH = 4
 /**
- * How many requests may be under way: twice as many with each windowful that is answered, until one is lost on the way; from
- * then on less, and slowly more.
+ * How many requests may be under way: twice as many with each windowful that is answered, until an answer is slow, which is noticed
+ * before requests are lost in the queue that builds up somewhere, or does not come; from then on half, and slowly more. Why that is does not matter: where many nodes send to one that is busy, only
+ * that all of them send less helps.
  */
 export class SendWindow {
   readonly #least: number
@@ -15,11 +19,11 @@ export class SendWindow {
   #inFlight = 0
   #shrunkAt = Number.NEGATIVE_INFINITY
 
-  /** @param bounds of the window, in requests; it begins with the lower one */
+  /** @param bounds of the window, in requests */
   constructor([least, most]: readonly [least: number, most: number]) {
     this.#least = least
     this.#most = most
-    this.#size = least
+    this.#size = Math.min(Math.max(FIRST, least), most)
   }
 
   get size(): number {
@@ -35,20 +39,24 @@ export class SendWindow {
     this.#inFlight++
   }
 
-  answered(): void {
+  answered(sentAt: number, now: number): void {
     this.#inFlight--
+    if (now - sentAt > SLOW) {
+      this.#shrink(sentAt, now)
+      return
+    }
     const growth = this.#size < this.#threshold ? 1 : GROWTH / this.#size
     this.#size = Math.min(this.#size + growth, this.#most)
   }
 
-  /** It is over in a way that says nothing about the network. */
-  over(): void {
+  /** There was no answer in time. */
+  silent(sentAt: number, now: number): void {
     this.#inFlight--
+    this.#shrink(sentAt, now)
   }
 
-  /** A request was lost on the way to a node that lives. Those that were sent together count once. */
-  lost(sentAt: number, now: number): void {
-    this.#inFlight--
+  /** Once for all that were sent before it shrank last: at most once in a round trip. */
+  #shrink(sentAt: number, now: number): void {
     if (sentAt < this.#shrunkAt) return
     this.#shrunkAt = now
     this.#size = Math.max(this.#size * SHRINK, this.#least)
@@ -56,7 +64,7 @@ export class SendWindow {
   }
 }
 
-/** Keeps work that comes in pieces to a share of the time of one core. */
+/** Keeps work that comes in pieces to a share of one core. */
 export class CpuBudget {
   readonly #share: number
   #freeAt = 0
@@ -66,9 +74,9 @@ export class CpuBudget {
     this.#share = share
   }
 
-  /** Takes note of work from `start` to `end`. */
-  spent(start: number, end: number): void {
-    this.#freeAt = end + (end - start) * (1 / this.#share - 1)
+  /** Takes note of work that took `cpu` milliseconds of a core and is done now. */
+  spent(cpu: number, now: number): void {
+    this.#freeAt = now + cpu * (1 / this.#share - 1)
   }
 
   /** Milliseconds until more may be done. */

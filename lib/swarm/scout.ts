@@ -17,13 +17,18 @@ export interface ScoutOptions {
 
 const TICK = 100
 /** A death is noticed after that and two requests, a new node when the first of its neighbours names it. */
-const INTERVAL = 10_000
+export const INTERVAL = 10_000
 /** A thousandth of a core; 600 nodes within half a minute. */
-const RATE = 20
+export const RATE = 20
 const PARALLEL = 32
+/** The same while answers are slow, and nodes asked each second as a matter of routine: an answer tells that it is over. */
+const FEW = 4
+const SLOW_RATE = 0.5
 
 /** Milliseconds between questions to a silent node that sends something all the same. */
 const GREETING = 500
+/** Milliseconds from a question that was not answered to the next one, longer by that each time: it may be busy. */
+const PATIENCE = 250
 /** Parts of the key space of which the first nodes are asked: in 2^8 parts of 20 nodes each, 5,000 find room. */
 const PARTS = 8
 /** A part of the key space that has no more nodes than these is known to its own nodes, all of it. */
@@ -88,6 +93,7 @@ export class Scout {
       return
     }
     const now = this.#clock.now()
+    known.heardAt = now
     if (known.strikes === 0 || now - (this.#greeted.get(known) ?? Number.NEGATIVE_INFINITY) < GREETING) return
     this.#greeted.set(known, now)
     void this.#ask(known)
@@ -98,10 +104,13 @@ export class Scout {
   }
 
   #tick(): void {
-    const { tick, rate, parallel } = this.#options
+    const { tick, interval, rate, parallel } = this.#options
     const { map } = this.#contacts
-    const room = () => parallel - this.#asked.size
-    this.#allowance = Math.min(this.#allowance + (rate * tick) / 1_000, rate)
+    const isSlow = this.#contacts.isSlow
+    const room = () => (isSlow ? FEW : parallel) - this.#asked.size
+    // Evenly, so that nobody has to answer everybody at once.
+    const perSecond = Math.min((map.others * 1_000) / interval, isSlow ? SLOW_RATE : rate)
+    this.#allowance = Math.min(this.#allowance + (perSecond * tick) / 1_000, Math.max(perSecond, 1))
     for (const node of this.#suspects(room())) void this.#ask(node)
     for (const node of map.takeHeard(room())) void this.#ask(node)
     for (const node of map.dueLost(this.#clock.now(), room())) void this.#ask(node)
@@ -117,9 +126,10 @@ export class Scout {
 
   #suspects(count: number): KnownNode[] {
     const found: KnownNode[] = []
+    const now = this.#clock.now()
     for (const node of this.#contacts.map.nodes()) {
       if (found.length >= count) break
-      if (node.strikes > 0 && !this.#asked.has(node)) found.push(node)
+      if (node.strikes > 0 && !this.#asked.has(node) && node.struckAt + PATIENCE * node.strikes <= now) found.push(node)
     }
     return found
   }
@@ -127,7 +137,8 @@ export class Scout {
   /** The next node of this round whose time has come. A round goes through all; the next one takes the nodes as they are then. */
   #nextDue(): KnownNode | undefined {
     const { map } = this.#contacts
-    const before = this.#clock.now() - this.#options.interval
+    // The allowance is what sets the pace; in a small swarm, one in hand is not to be spent on the same node again.
+    const before = this.#clock.now() - this.#options.interval / 2
     if (this.#queue.length === 0) {
       this.#queue = [...map.nodes()].filter((node) => node.exploredAt <= before)
       this.#queue.sort((a, b) => b.exploredAt - a.exploredAt)

@@ -1,6 +1,6 @@
 import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
-import { Announcer, type AnnouncerOptions, REPLICAS } from './announcer.ts'
+import { Announcer, type AnnouncerOptions, RECORD_LIFE, REPLICAS } from './announcer.ts'
 import type { BootstrapEntry, NodeAddress, ResolveName } from './bootstrap.ts'
 import { Bootstrapping } from './bootstrapping.ts'
 import { Contacts } from './contacts.ts'
@@ -185,8 +185,13 @@ export class SwarmRouter implements Router {
     this.#meeting.close()
     this.#membership.close()
     this.#announcer.withdraw([MEMBERS])
-    // What is not taken back by then expires by itself.
-    await this.#announcer.settled(AbortSignal.timeout(LEAVE_TIMEOUT)).catch(() => undefined)
+    await this.#announcer.settled(AbortSignal.timeout(LEAVE_TIMEOUT)).catch(() => {
+      // Others come to a door that is closed, and go on to the next peer.
+      this.#log.info('not all announcements were taken back, the rest expires', {
+        keys: this.#announcer.figures.waiting,
+        milliseconds: RECORD_LIFE,
+      })
+    })
     this.#announcer.close()
     this.#scout.close()
     await this.#node.destroy()

@@ -22,13 +22,22 @@ export interface TableReply {
 /** `refused`: the node answered, but does not take it; its token is no longer good. `silent`: no answer in time. */
 export type StoreOutcome = 'done' | 'refused' | 'silent'
 
-/** What single nodes of the DHT can be asked to do: one request, one answer, nothing sent twice. None of it rejects. */
+/**
+ * What single nodes of the DHT can be asked to do: one request, one answer, nothing sent twice. `timeout` is in milliseconds.
+ * None of it rejects.
+ */
 export interface SwarmTable {
   idOf(address: NodeAddress): Uint8Array
   /** What a node knows of the target; `undefined` when no answer came in time. */
-  ask(to: NodeAddress, target: Uint8Array): Promise<TableReply | undefined>
+  ask(to: NodeAddress, target: Uint8Array, timeout: number): Promise<TableReply | undefined>
   /** Stores this node's signed record. */
-  store(to: TableNode, topic: Uint8Array, token: Uint8Array, relays: readonly NodeAddress[]): Promise<StoreOutcome>
+  store(
+    to: TableNode,
+    topic: Uint8Array,
+    token: Uint8Array,
+    relays: readonly NodeAddress[],
+    timeout: number,
+  ): Promise<StoreOutcome>
   /** Removes this node's record. */
-  remove(to: TableNode, topic: Uint8Array, token: Uint8Array): Promise<StoreOutcome>
+  remove(to: TableNode, topic: Uint8Array, token: Uint8Array, timeout: number): Promise<StoreOutcome>
 }

@@ -17,24 +17,33 @@ export interface WalkOptions {
 const PARALLEL = 4
 /** Many round trips within a cluster; a node that needs longer is busy or dead, and others hold the same. */
 const LATE = 60
+/** So many times longer while nothing has been found: then the late ones are all there is. */
+const PATIENCE = 5
 
 /**
  * Asks the nodes closest to a topic for its records, the closest first. It begins at those that the map has; should an
  * answer name closer ones, they are asked too. Ends when the closest have answered, but for late ones.
+ *
+ * @param onRecords takes what one node has; says whether anything has been found by now
  */
 export async function walk(
   contacts: Contacts,
   topic: Uint8Array,
-  onRecords: (records: readonly TopicRecord[]) => void,
+  onRecords: (records: readonly TopicRecord[]) => boolean,
   { replicas, parallel = PARALLEL, late = LATE }: WalkOptions,
   clock: Clock = systemClock,
 ): Promise<void> {
   const { map } = contacts
   // Twice as many, to have others for those that do not answer.
-  let nodes: TableNode[] = map.closest(topic, 2 * replicas).filter((node) => node.strikes === 0)
+  const closest = map.closest(topic, 2 * replicas)
+  const near = closest.slice(0, replicas)
+  // A silent node is passed over; but where most are silent, they are busy, and nobody else holds the record.
+  const areBusy = near.filter(({ strikes }) => strikes > 0).length * 2 > near.length
+  let nodes: TableNode[] = areBusy ? closest : closest.filter(({ strikes }) => strikes === 0)
   const seen = new Set(nodes.map(nameOf))
   const asked = new Set<TableNode>()
   let answers = 0
+  let isFound = false
   let underWay = 0
   let over = false
   const end = Promise.withResolvers<void>()
@@ -65,11 +74,11 @@ export async function walk(
       return
     }
     answers++
-    onRecords(reply.records)
+    isFound = onRecords(reply.records)
     for (const address of reply.closer) learn(address)
     if (answers * 2 >= Math.min(replicas, nodes.length)) {
       cancel()
-      cancel = clock.after(late, finish)
+      cancel = clock.after(isFound ? late : late * PATIENCE, finish)
     }
     proceed()
   }

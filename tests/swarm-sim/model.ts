@@ -2,31 +2,31 @@
  * What a node of the swarm has to do and to keep, as functions of how many nodes there are and what each holds; printed as the
  * tables of lib/swarm/scale.md: `node tests/swarm-sim/model.ts`.
  */
-import { REPLICAS } from '../../lib/swarm/announcer.ts'
-import { MAX_RECORDS } from '../../lib/swarm/records.ts'
+import { REFRESH_PERIOD, REPLICAS } from '../../lib/swarm/announcer-options.ts'
+import { TOKEN_LIFE } from '../../lib/swarm/contacts.ts'
+import { CPU_SHARE } from '../../lib/swarm/courier.ts'
+import { MAX_MEMBERS } from '../../lib/swarm/membership.ts'
+import { SILENCE } from '../../lib/swarm/network-map.ts'
+import { INTERVAL, RATE } from '../../lib/swarm/scout.ts'
 import { createRandom } from '../udx/support/random.ts'
 
 /** How the product is set, where it matters here. Times in seconds. */
 export const SETTINGS = {
   /** Nodes that keep the record of a digest. */
   replicas: REPLICAS,
-  /** All that a node holds is announced again within that (lib/swarm/announcer.ts). */
-  refreshPeriod: 900,
-  /** For so long a token is used (lib/swarm/contacts.ts). */
-  tokenLife: 7,
-  /** Every node is asked for its neighbourhood that often, but so many a second at most (lib/swarm/scout.ts). */
-  scoutInterval: 10,
-  scoutRate: 20,
-  /** Connections to other members (lib/swarm/membership.ts): half of them opened by the node itself. */
-  connections: 32,
-  /** Part of one core that announcing may take (lib/swarm/courier.ts). */
-  cpuShare: 0.3,
-  /** Requests without an answer after which a node counts as dead, and seconds that each of them is waited for. */
-  strikes: 2,
-  requestTimeout: 1,
-  /** Records that a node stores at most (lib/swarm/records.ts), and nodes that it knows at most (lib/swarm/network-map.ts). */
-  mostRecords: MAX_RECORDS[1],
-  mostNodes: 10_000,
+  /** All that a node holds is announced again within that. */
+  refreshPeriod: REFRESH_PERIOD / 1_000,
+  /** For so long a token is used. */
+  tokenLife: TOKEN_LIFE / 1_000,
+  /** Every node is asked for its neighbourhood that often, but so many a second at most. */
+  scoutInterval: INTERVAL / 1_000,
+  scoutRate: RATE,
+  /** Connections to other members: half of them opened by the node itself. */
+  connections: MAX_MEMBERS,
+  /** Part of one core that announcing may take. */
+  cpuShare: CPU_SHARE,
+  /** How long a node has to be silent until it counts as dead. */
+  silence: SILENCE / 1_000,
 } as const
 
 /**
@@ -110,7 +110,7 @@ export function loadOf(nodes: number, digests: number): Load {
     mostRecords,
     mebibytes: (COSTS.mirror + copies * COSTS.record + digests * COSTS.key + nodes * COSTS.node) / 2 ** 20,
     announcing: (copies * COSTS.storeSent) / 1_000 / SETTINGS.cpuShare,
-    noticing: others / scouting + SETTINGS.strikes * SETTINGS.requestTimeout,
+    noticing: others / scouting + SETTINGS.silence,
     welcome,
     churnCpu: cpu + churned / 10,
   }

@@ -80,11 +80,6 @@ const LOOKUP_TIMEOUT = 2_000
 const PROBE_TIMEOUT = 10_000
 /** Nodes that come up at the same time. */
 const STARTING = 10
-/**
- * Nodes that announce all that they have at the same time. They share two cores, of which each would take a third of one, and more
- * again for what it stores for others: all of them at once is what breaks first (lib/swarm/scale.md), and not what is measured here.
- */
-const ANNOUNCING = 6
 /** A swarm that has come up within seconds counts as still after that, in milliseconds; until then it is asked so often a second. */
 const YOUNG = 15_000
 const YOUNG_RATE = 40
@@ -135,11 +130,8 @@ async function comeUp(swarm: SimulatedSwarm, { nodes, settleTimeout }: Simulatio
   const joined = [first, ...(await inParallel(nodes - 1, STARTING, () => swarm.join()))]
   const before = cpuOf(await swarm.usage())
   const begin = performance.now()
-  const waiting = [...joined]
-  await inParallel(joined.length, ANNOUNCING, async () => {
-    const node = waiting.pop()
-    if (node !== undefined) await swarm.announce(node, settleTimeout)
-  })
+  // All at once, as when a whole cluster is started.
+  await Promise.all(joined.map((node) => swarm.announce(node, settleTimeout)))
   const took = performance.now() - begin
   const announcements = joined.reduce((sum, node) => sum + countOf(node.content), 0)
   const announceCpu = (cpuOf(await swarm.usage()) - before) / announcements

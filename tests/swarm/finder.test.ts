@@ -47,8 +47,8 @@ async function finding(others: number, options: Partial<FinderOptions> = {}, exp
     const member = new Directory([swarmKey], publicKey, door)
     const topic = member.topicOf(KEY)
     const done = (at ?? dht.closest(topic, 8)).map(async (node) => {
-      const token = (await table.ask(node, topic))?.token
-      if (token !== undefined) await table.store(node, topic, token, member.relaysOf(topic))
+      const token = (await table.ask(node, topic, 1_000))?.token
+      if (token !== undefined) await table.store(node, topic, token, member.relaysOf(topic), 1_000)
     })
     await clock.pass(2 * LATENCY)
     await Promise.all(done)
@@ -163,7 +163,7 @@ test('Finder waits for a dead node no longer than for late ones, and leaves it o
   assert.ok(ended - started <= 100, `${ended - started} ms`)
   for (let attempt = 0; attempt < 3; attempt++) {
     const asked = contacts.ask(dead, dead.id)
-    await clock.pass(1_100)
+    await clock.pass(4_100)
     await asked
   }
   assert.equal(map.isLost(dead), true)
@@ -177,7 +177,7 @@ test('Finder gives a lost node rather than nobody', async () => {
   dht.kill(11)
   for (let attempt = 0; attempt < 3; attempt++) {
     const asked = contacts.ask(node, node.id)
-    await clock.pass(1_100)
+    await clock.pass(4_100)
     await asked
   }
   assert.deepEqual(await find(), [11])

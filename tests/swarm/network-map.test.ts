@@ -30,7 +30,7 @@ test('NetworkMap knows a node once it has answered, not when others name it', ()
 })
 
 test('NetworkMap counts requests that were under way together as one strike, and none that was overtaken by an answer', () => {
-  const { map, events } = recorded({ strikes: 2 })
+  const { map, events } = recorded({ strikes: 2, silence: 0 })
   map.answered(node(2), 100)
   map.silent(node(2), 50, 1_050)
   assert.equal(map.get(node(2))?.strikes, 0)
@@ -45,7 +45,7 @@ test('NetworkMap counts requests that were under way together as one strike, and
 })
 
 test('NetworkMap has lost nodes asked again, less and less often, and forgets them at last', () => {
-  const { map } = recorded({ strikes: 1, retry: [100, 400], tries: 4 })
+  const { map } = recorded({ strikes: 1, silence: 0, retry: [100, 400], tries: 4 })
   map.answered(node(2), 0)
   map.silent(node(2), 1, 10)
   const times: number[] = []
@@ -68,6 +68,31 @@ test('NetworkMap holds no more nodes than it may, nor rumours', () => {
   assert.equal(map.unexplored, 2)
   for (let port = 2; port < 10; port++) map.answered(node(port), 1)
   assert.equal(map.others, 3)
+})
+
+test('NetworkMap loses a node after enough requests and enough time, and one that is heard only when it has not answered for long', () => {
+  const { map, events } = recorded({ strikes: 3, silence: 5_000 })
+  const known = map.answered(node(2), 0)
+  assert.ok(known !== undefined)
+  const silentUntil = (from: number, to: number) => {
+    for (let at = from; at < to; at += 1_000) map.silent(node(2), at, at + 999)
+  }
+  silentUntil(10_000, 14_000)
+  assert.equal(known.strikes, 4)
+  map.answered(node(2), 14_500)
+  silentUntil(15_000, 19_000)
+  known.heardAt = 19_500
+  silentUntil(20_000, 24_000)
+  assert.deepEqual(events, ['joined 2', 'recovered 2'])
+  silentUntil(24_000, 26_000)
+  assert.deepEqual(events, ['joined 2', 'recovered 2', 'left 2'])
+  map.answered(node(2), 30_000)
+  for (let at = 31_000; at < 100_000; at += 1_000) {
+    const again = map.get(node(2))
+    if (again !== undefined) again.heardAt = at
+    map.silent(node(2), at, at + 999)
+  }
+  assert.equal(events.at(-1), 'left 2')
 })
 
 async function scouting(nodes: number) {
@@ -99,7 +124,7 @@ test('Scout notices who dies and who joins within seconds, and leaves no timer',
   await explored
   for (const port of [10, 20, 30]) dht.kill(port)
   dht.start(100)
-  await clock.pass(14_000)
+  await clock.pass(17_000)
   assert.deepEqual(
     [10, 20, 30].map((port) => map.get({ host: '10.0.0.1', port })),
     [undefined, undefined, undefined],
@@ -107,7 +132,7 @@ test('Scout notices who dies and who joins within seconds, and leaves no timer',
   assert.ok(map.get({ host: '10.0.0.1', port: 100 }) !== undefined)
   assert.equal(map.others, 57)
   dht.start(20)
-  await clock.pass(10_000)
+  await clock.pass(15_000)
   assert.ok(map.get({ host: '10.0.0.1', port: 20 }) !== undefined)
   scout.close()
   await clock.pass(2_000)
@@ -135,7 +160,7 @@ test('Contacts does not blame a node for an answer that nobody read while this p
       map,
       clock,
     },
-    { stall: 0 },
+    { stall: -1_001 },
   )
   await silent.ask(known, known.id)
   assert.equal(known.strikes, 0)

@@ -7,8 +7,6 @@ import type { StoreOutcome, SwarmTable, TableNode, TableReply, TopicRecord } fro
 import type { ManualClock } from '../fixtures/manual-clock.ts'
 
 export const LATENCY = 2
-/** As in hyperdht. */
-export const REQUEST_TIMEOUT = 1_000
 const TOKEN_ROTATION = 7_500
 
 interface SimulatedNode extends TableNode {
@@ -22,12 +20,16 @@ export interface Traffic {
   requests: number
   inFlight: number
   mostInFlight: number
+  silent: number
 }
 
 export class SimulatedDht {
-  readonly traffic: Traffic = { requests: 0, inFlight: 0, mostInFlight: 0 }
+  readonly traffic: Traffic = { requests: 0, inFlight: 0, mostInFlight: 0, silent: 0 }
   /** Part of the requests that get lost, between 0 and 1. */
   loss = 0
+  /** Milliseconds that answering one request takes on the machine that all nodes share. */
+  serviceTime = 0
+  #busyUntil = 0
   readonly #clock: ManualClock
   readonly #random: () => number
   readonly #nodes = new Map<string, SimulatedNode>()
@@ -71,8 +73,8 @@ export class SimulatedDht {
 
   /** The table as a node on that island uses it, which stores under that public key. */
   table(owner: Uint8Array, island = 0): SwarmTable {
-    const change = (to: TableNode, token: Uint8Array, run: (node: SimulatedNode) => void) =>
-      this.#request<StoreOutcome>(to, island, 'silent', (node) => {
+    const change = (to: TableNode, token: Uint8Array, timeout: number, run: (node: SimulatedNode) => void) =>
+      this.#request<StoreOutcome>(to, island, timeout, 'silent', (node) => {
         const now = this.#clock.now()
         if (![now, now - TOKEN_ROTATION].some((at) => hex(token) === hex(tokenOf(node, at)))) return 'refused'
         run(node)
@@ -80,18 +82,19 @@ export class SimulatedDht {
       })
     return {
       idOf,
-      ask: (to, target) =>
-        this.#request<TableReply | undefined>(to, island, undefined, (node) => ({
+      ask: (to, target, timeout) =>
+        this.#request<TableReply | undefined>(to, island, timeout, undefined, (node) => ({
           token: tokenOf(node, this.#clock.now()),
           closer: this.#named(node, target),
           records: [...(node.records.get(hex(target))?.values() ?? [])],
         })),
-      store: (to, topic, token, relayAddresses) =>
-        change(to, token, ({ records }) => {
+      store: (to, topic, token, relayAddresses, timeout) =>
+        change(to, token, timeout, ({ records }) => {
           const stored = records.get(hex(topic)) ?? new Map()
           records.set(hex(topic), stored.set(hex(owner), { publicKey: owner, relayAddresses }))
         }),
-      remove: (to, topic, token) => change(to, token, ({ records }) => records.get(hex(topic))?.delete(hex(owner))),
+      remove: (to, topic, token, timeout) =>
+        change(to, token, timeout, ({ records }) => records.get(hex(topic))?.delete(hex(owner))),
     }
   }
 
@@ -101,7 +104,13 @@ export class SimulatedDht {
     return named.slice(0, 20).map(({ host, port }) => ({ host, port }))
   }
 
-  async #request<T>(to: NodeAddress, island: number, silent: T, answer: (node: SimulatedNode) => T): Promise<T> {
+  async #request<T>(
+    to: NodeAddress,
+    island: number,
+    timeout: number,
+    silent: T,
+    answer: (node: SimulatedNode) => T,
+  ): Promise<T> {
     this.traffic.requests++
     this.traffic.inFlight++
     this.traffic.mostInFlight = Math.max(this.traffic.mostInFlight, this.traffic.inFlight)
@@ -110,12 +119,19 @@ export class SimulatedDht {
       const node = this.#nodes.get(nameOf(to))
       const isReached = node?.alive === true && node.island === island && this.#random() >= this.loss
       if (!isReached) {
-        await this.#pass(REQUEST_TIMEOUT - LATENCY / 2)
+        await this.#pass(timeout - LATENCY / 2)
+        this.traffic.silent++
         return silent
       }
-      const result = answer(node)
-      await this.#pass(LATENCY / 2)
-      return result
+      // Who is busy reads a request later, does it all the same, and answers when nobody waits any more.
+      const now = this.#clock.now()
+      this.#busyUntil = Math.max(this.#busyUntil, now) + this.serviceTime
+      const late = this.#busyUntil - now
+      const answering = late === 0 ? Promise.resolve(answer(node)) : this.#pass(late).then(() => answer(node))
+      const isLate = LATENCY + late > timeout
+      await (isLate ? this.#pass(timeout - LATENCY / 2) : answering.then(() => this.#pass(LATENCY / 2)))
+      if (isLate) this.traffic.silent++
+      return isLate ? silent : await answering
     } finally {
       this.traffic.inFlight--
     }
