@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Mirror, startMirror } from '../mirror.ts'
 import { createLogger, type Logger } from '../observe/log.ts'
-import { readSettings } from '../settings.ts'
+import { readSettings } from '../read-settings.ts'
 import type { Command } from './command.ts'
 
 /** Milliseconds between looks at whether the mirror does its work. */

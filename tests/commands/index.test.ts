@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { runCommand } from '../../lib/commands/index.ts'
-import { readSettings } from '../../lib/settings.ts'
+import { readSettings } from '../../lib/read-settings.ts'
 import { LOOPBACK, problemsOf, withImageLayout } from '../fixtures/mirror.ts'
 
 /** Runs a command of this program within the test, as main.ts would, until it ends by itself. */

@@ -13,7 +13,8 @@ import { parse, parseAllDocuments } from 'yaml'
 import { COMMANDS } from '../../lib/commands/index.ts'
 import { createAdminDoor } from '../../lib/http/admin.ts'
 import { createMetrics } from '../../lib/observe/metrics.ts'
-import { readSettings, SETTINGS, type Settings, variableOf } from '../../lib/settings.ts'
+import { readSettings } from '../../lib/read-settings.ts'
+import { SETTINGS, type Settings, variableOf } from '../../lib/settings.ts'
 import { readmeBlock } from '../fixtures/readme.ts'
 
 const execute = promisify(execFile)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
-import { readSettings } from '../../lib/settings.ts'
+import { readSettings } from '../../lib/read-settings.ts'
 import { readmeBlock } from '../fixtures/readme.ts'
 
 const KEY = 'a'.repeat(43)

@@ -4,14 +4,8 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import {
-  ConfigurationError,
-  readSettings,
-  SETTINGS,
-  type SettingName,
-  type Settings,
-  variableOf,
-} from '../lib/settings.ts'
+import { readSettings } from '../lib/read-settings.ts'
+import { ConfigurationError, SETTINGS, type SettingName, type Settings, variableOf } from '../lib/settings.ts'
 import { withTemporaryDirectory } from './fixtures/image.ts'
 
 const HEX = '0123456789abcdef'.repeat(4)
