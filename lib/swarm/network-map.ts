@@ -45,7 +45,7 @@ const MAX_HEARD = 512
  * One is a lost packet, two a node that is short of breath. When many are, as while a whole cluster starts, taking their records
  * elsewhere, and back again, would take the breath of others: so nobody is lost in haste. Whoever asks passes over silent ones.
  */
-export const STRIKES = 3
+const STRIKES = 3
 export const SILENCE = 5_000
 /** Where most are silent at once, more than these, they are busy or this node is: it takes so many times longer until one is lost. */
 const FEW = 4

@@ -107,7 +107,7 @@ export class Scout {
     const { tick, interval, rate, parallel } = this.#options
     const { map } = this.#contacts
     const isSlow = this.#contacts.isSlow
-    const room = () => (isSlow ? FEW : parallel) - this.#asked.size
+    const room = () => Math.max((isSlow ? FEW : parallel) - this.#asked.size, 0)
     // Evenly, so that nobody has to answer everybody at once.
     const perSecond = Math.min((map.others * 1_000) / interval, isSlow ? SLOW_RATE : rate)
     this.#allowance = Math.min(this.#allowance + (perSecond * tick) / 1_000, Math.max(perSecond, 1))

@@ -30,25 +30,26 @@ export const SETTINGS = {
 } as const
 
 /**
- * What one of each costs, measured by `npm run bench:swarm -- --stages calibrate,rest`: CPU in milliseconds of the runtime of the
- * image, Bun; memory in bytes; packets a second.
+ * What one of each costs on the runtime of the image, Bun: CPU in milliseconds, memory in bytes, packets a second. Measured by
+ * `npm run bench:swarm -- --stages calibrate,rest`, but for what is said to be an estimate.
  */
 export const COSTS = {
   /** A store at its sender: signature, request, answer. */
-  storeSent: 0.13,
+  storeSent: 0.094,
   /** The same at its receiver: request, check of the signature, record, answer. */
-  storeReceived: 0.24,
+  storeReceived: 0.194,
   /** A question and its answer, at either end. */
-  asked: 0.17,
-  /** What one connection to another member costs at rest: CPU in milliseconds a second, packets a second. */
+  asked: 0.192,
+  /** Estimates of what one connection to another member costs at rest: CPU in milliseconds a second, packets a second. */
   connection: 0.1,
   connectionPackets: 1.2,
-  /** A record kept for others, a digest kept announced, a node known; and a mirror that holds nothing. */
-  record: 1_500,
-  key: 8_000,
+  /** By how much a process grows: for a record kept for others, and a digest kept announced, with what is not collected yet. */
+  record: 2_716,
+  key: 4_023,
+  /** An estimate for a node that is known; and, measured, a mirror that holds nothing. */
   node: 1_000,
-  mirror: 75 * 2 ** 20,
-  /** Bytes on the wire, with the headers of UDP and IP: a store, its answer, a question, an answer with 20 nodes named. */
+  mirror: 104 * 2 ** 20,
+  /** Estimates of the bytes on the wire, with the headers of UDP and IP: a store, its answer, a question, an answer with 20 nodes named. */
   storeBytes: 260,
   storedBytes: 75,
   questionBytes: 105,
