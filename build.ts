@@ -113,8 +113,9 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 })
 const dir = positionals[0] ?? join(ROOT, 'dist')
-await rm(dir, { recursive: true, force: true })
 await mkdir(dir, { recursive: true })
+// Only what is made anew: the directory may be any, such as /usr/local/bin.
+for (const name of ['swarmirror', 'swarmirror.mjs', 'sodium-native.node']) await rm(join(dir, name), { force: true })
 if (values.image === undefined) {
   const sodium = sodiumFile(`${process.platform}-${process.arch}`)
   await copyFile(sodium, join(dir, 'sodium-native.node'))

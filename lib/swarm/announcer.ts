@@ -217,7 +217,8 @@ export class Announcer {
     if (placement.wanted && !placement.isHeld) return
     if (!placement.wanted) {
       if (placement.holders.length > 0) return
-      this.#placements.delete(placement.key)
+      // By then the key may be advertised again, with another placement.
+      if (this.#placements.get(placement.key) === placement) this.#placements.delete(placement.key)
       this.#lanes.remove(placement)
       this.#gone.add(placement)
     }

@@ -82,10 +82,13 @@ function invalid(message: string, cause?: unknown): PeerError {
   return new PeerError(message, { failure: 'invalid', cause })
 }
 
-/** Retry-After in seconds (RFC 9110, section 10.2.3); the form with a date is not used by peers. */
+/**
+ * Retry-After in seconds (RFC 9110, section 10.2.3), one at least: a busy peer is not to be asked in a loop. The form with a date is
+ * not used by peers.
+ */
 function retryAfterOf(headers: Headers): number {
   const text = headers.get('retry-after') ?? ''
-  return /^\d{1,6}$/.test(text) ? Number(text) * 1000 : RETRY_AFTER
+  return /^\d{1,6}$/.test(text) ? Math.max(Number(text), 1) * 1000 : RETRY_AFTER
 }
 
 function readUnsatisfiable(headers: Headers, { range }: PeerRequest): PeerHead {

@@ -1,4 +1,4 @@
-import type { SocketAddress } from '../../runtime/socket-source.ts'
+import { type SocketAddress, tellsItsEnd } from '../../runtime/socket-source.ts'
 import { Connection, type ConnectionEvents } from './connection.ts'
 
 export interface ConnectionPoolOptions {
@@ -70,6 +70,10 @@ export class ConnectionPool {
   }
 
   #keep(connection: Connection, name: string): void {
+    if (!tellsItsEnd({ tls: this.#tls })) {
+      connection.destroy()
+      return
+    }
     const { idleTimeout, maxIdlePerPeer, maxIdle } = this.#options
     const timer = setTimeout(() => connection.destroy(), idleTimeout)
     this.#idle.set(connection, { name, cancelTimer: () => clearTimeout(timer) })
