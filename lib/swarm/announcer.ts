@@ -236,8 +236,8 @@ export class Announcer {
 
   /** What it held is needed elsewhere. */
   #left(node: KnownNode): void {
-    // Lost, it has no turn any more.
-    this.#parked.take(node)
+    // What waited for it is for another one now.
+    this.#unpark(node)
     for (const placement of this.#placements.values()) {
       if (placement.dropped(node)) this.#queue(placement)
     }
