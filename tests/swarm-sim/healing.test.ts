@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { silentLogger } from '../../lib/observe/log.ts'
@@ -163,6 +164,13 @@ test('swarm healing: a swarm of which all nodes were killed comes together again
           await start(node, first === undefined || node === first ? [] : [first.self], join(dir, node.node))
         }
         await untilAllFound(nodes, 'before')
+        // What is not on disk when the process is killed is not remembered.
+        for (const { node, self } of nodes) {
+          await waitFor(`${node} has written the others down`, async () => {
+            const text = await readFile(join(dir, node, 'nodes.json'), 'utf8').catch(() => '')
+            return places.every((place) => place.self.host === self.host || text.includes(`"${place.self.host}"`))
+          })
+        }
       })
       await withWorkers(1, async (worker) => {
         const nodes = places.map((place) => ({ ...place, worker: worker as WorkerProcess }))
