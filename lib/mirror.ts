@@ -20,6 +20,7 @@ import { createContainerdStore } from './store/containerd.ts'
 import { LayoutError, openLayoutStore } from './store/layout.ts'
 import type { ContentStore } from './store/store.ts'
 import { NodeMemory } from './swarm/node-memory.ts'
+import { addressOf } from './swarm/router.ts'
 import { LOOPBACK_SWARM_KEY } from './swarm/topic.ts'
 import { createCredentials } from './transfer/credentials.ts'
 import { PeerClient } from './transfer/peer-client.ts'
@@ -107,7 +108,8 @@ async function start(
     advertised,
   } = await openPeerPort(settings, { handler: peerDoor.fetch, swarmKeys, tls, liveness: health }, memory, log)
   Object.assign(observed, { peerListener: peer, router })
-  peerAddress = shown(advertised)
+  // As the askers write it, since both sides put it under the MAC of a capability.
+  peerAddress = addressOf(advertised)
   parts.defer(() => cut(peer))
   parts.defer(() => router.close())
   // A race knows better how long a peer is worth waiting for.

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { ContainerdClient } from '../containerd/client.ts'
 import type { CriClient } from '../containerd/client-cri.ts'
 import { ContainerdError } from '../containerd/error.ts'
+import { HOSTS_FILE } from '../hosts/directory.ts'
 import type { Logger } from '../observe/log.ts'
 import { bounded } from './bounded.ts'
 import { isProbeServed } from './probe-door.ts'
@@ -19,8 +20,6 @@ const PAUSE_MOST = 1_600
 export const REMOVE_TIMEOUT = 10_000
 /** Longest wait in milliseconds for the answer of a door that may serve a probe: it is on this machine. */
 const ALIVE_TIMEOUT = 1_000
-
-const HOSTS_FILE = 'hosts.toml'
 
 /** What a probe works with, and leaves something in. */
 export interface ProbePlaces {

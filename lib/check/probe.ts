@@ -2,6 +2,7 @@ import type { ContainerdClient } from '../containerd/client.ts'
 import type { CriClient } from '../containerd/client-cri.ts'
 import { ContainerdError } from '../containerd/error.ts'
 import type { Logger } from '../observe/log.ts'
+import { hostOf } from '../settings.ts'
 import { bounded } from './bounded.ts'
 import type { ProbeDoor, ProbeRequest } from './probe-door.ts'
 import { makeProbeImage, type ProbeImage } from './probe-image.ts'
@@ -152,11 +153,4 @@ async function layerAfter(
   const labels = Object.entries(manifest?.labels ?? {})
   const referred = labels.some(([label, value]) => label.startsWith(REFERENCE_LABEL) && value === layer.digest)
   return referred ? 'kept' : 'loose'
-}
-
-/** As it stands in a URL; a door on every address is reached by loopback. */
-export function hostOf(host: string): string {
-  if (host === '0.0.0.0') return '127.0.0.1'
-  if (host === '::') return '[::1]'
-  return host.includes(':') ? `[${host}]` : host
 }

@@ -5,7 +5,7 @@ import { reportAsJson, reportAsText } from '../check/report.ts'
 import { createNodeCheck } from '../mirror/node-check.ts'
 import { createLogger } from '../observe/log.ts'
 import { listen } from '../runtime/listen.ts'
-import { type Address, ConfigurationError, type Settings } from '../settings.ts'
+import { type Address, ConfigurationError, hostOf, type Settings } from '../settings.ts'
 import type { Command } from './command.ts'
 import { readCommandLine } from './switches.ts'
 
@@ -53,11 +53,10 @@ function portsOf(settings: Settings): PortToCheck[] {
 
 /** Whether a mirror answers at the admin door: then it is the one that uses the ports. */
 async function runsHere({ host, port }: Address): Promise<boolean> {
-  const name = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '[::1]' : host.includes(':') ? `[${host}]` : host
   const enough = new AbortController()
   const timer = setTimeout(() => enough.abort(), ADMIN_TIMEOUT)
   try {
-    const answer = await fetch(`http://${name}:${port}/livez`, { signal: enough.signal })
+    const answer = await fetch(`http://${hostOf(host)}:${port}/livez`, { signal: enough.signal })
     return (await answer.text()) === 'alive\n'
   } catch {
     // Refused, cut off or too late: nobody whom we would know.

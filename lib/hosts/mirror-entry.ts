@@ -1,4 +1,4 @@
-import { isIPv6 } from 'node:net'
+import { hostOf } from '../settings.ts'
 import type { MirrorEntry } from './block.ts'
 import { dialectOf } from './dialect.ts'
 
@@ -20,9 +20,8 @@ export function mirrorEntryFor(
   tags: 'cached' | 'off',
   version: string | undefined,
 ): MirrorEntry {
-  const host = listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host === '::' ? '::1' : listen.host
   return {
-    url: `http://${isIPv6(host) ? `[${host}]` : host}:${listen.port}`,
+    url: `http://${hostOf(listen.host)}:${listen.port}`,
     // Without "resolve" containerd asks upstream what a tag means, and only then comes here for the content.
     capabilities: tags === 'cached' ? ['pull', 'resolve'] : ['pull'],
     ...(dialectOf(version).dialTimeout ? { dialTimeout: DIAL_TIMEOUT } : {}),

@@ -1,6 +1,6 @@
 import type { Key } from '../oci/key.ts'
+import { type Clock, systemClock } from '../runtime/clock.ts'
 import { type AnnouncerFigures, type AnnouncerOptions, type RecordSource, withDefaults } from './announcer-options.ts'
-import { type Clock, systemClock } from './clock.ts'
 import type { Contacts } from './contacts.ts'
 import { Courier } from './courier.ts'
 import { prefixDistance } from './distance.ts'

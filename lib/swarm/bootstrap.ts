@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises'
 import { isIPv4 } from 'node:net'
 import type { Logger } from '../observe/log.ts'
+import { unlessAborted } from '../runtime/unless-aborted.ts'
 
 /** Where other nodes may be found: an address or host name, or a DNS name of which every A record is a node. */
 export interface BootstrapEntry {
@@ -56,17 +57,4 @@ export async function resolveBootstrap(
     }
   }
   return [...found.values()]
-}
-
-/** The promise's value; rejects with the signal's reason if that aborts first. The system's resolver cannot be stopped. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const abort = () => reject(signal.reason)
-  if (signal.aborted) abort()
-  else signal.addEventListener('abort', abort, { once: true })
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    signal.removeEventListener('abort', abort)
-  }
 }

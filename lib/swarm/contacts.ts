@@ -1,5 +1,5 @@
+import { type Clock, systemClock } from '../runtime/clock.ts'
 import type { NodeAddress } from './bootstrap.ts'
-import { type Clock, systemClock } from './clock.ts'
 import type { KnownNode, NetworkMap } from './network-map.ts'
 import { RoundTrip } from './round-trip.ts'
 import type { StoreOutcome, SwarmTable, TableNode, TableReply } from './table.ts'

@@ -1,6 +1,6 @@
 import process from 'node:process'
+import { type Clock, systemClock } from '../runtime/clock.ts'
 import type { RecordSource } from './announcer-options.ts'
-import { type Clock, systemClock } from './clock.ts'
 import type { Contacts } from './contacts.ts'
 import type { Lanes } from './lanes.ts'
 import type { KnownNode } from './network-map.ts'

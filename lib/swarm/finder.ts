@@ -1,5 +1,5 @@
 import type { Key } from '../oci/key.ts'
-import { type Clock, systemClock } from './clock.ts'
+import { type Clock, systemClock } from '../runtime/clock.ts'
 import type { Contacts } from './contacts.ts'
 import type { Realm } from './directory.ts'
 import type { Peer } from './router.ts'

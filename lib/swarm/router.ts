@@ -11,7 +11,7 @@ export interface Peer {
 }
 
 /** The peer door's address: what a node that was started again has in common with its former self. */
-export function addressOf({ host, port }: Peer): string {
+export function addressOf({ host, port }: Pick<Peer, 'host' | 'port'>): string {
   return `${host}:${port}`
 }
 

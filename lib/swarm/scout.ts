@@ -1,5 +1,5 @@
+import { type Clock, systemClock } from '../runtime/clock.ts'
 import type { NodeAddress } from './bootstrap.ts'
-import { type Clock, systemClock } from './clock.ts'
 import type { Contacts } from './contacts.ts'
 import type { KnownNode } from './network-map.ts'
 import type { TableNode } from './table.ts'

@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from './clock.ts'
+import { type Clock, systemClock } from '../runtime/clock.ts'
 import type { Contacts } from './contacts.ts'
 import { compareDistance } from './distance.ts'
 import { nameOf } from './network-map.ts'

@@ -1,8 +1,9 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
+import type { Clock } from '../runtime/clock.ts'
 import { addressOf, type Peer, type Router } from '../swarm/router.ts'
-import { type Clock, systemClock } from './clock.ts'
+import { patientClock } from './clock.ts'
 import { eagerly } from './eagerly.ts'
 import type { PeerHealth } from './peer-health.ts'
 
@@ -66,7 +67,7 @@ export class Candidates {
     this.#stop.abort()
   }
 
-  async #collect({ router, log, onLookup, clock = systemClock }: CandidatesDependencies, key: Key, timeout: number) {
+  async #collect({ router, log, onLookup, clock = patientClock }: CandidatesDependencies, key: Key, timeout: number) {
     const startedAt = clock.now()
     const cancelTimeout = clock.after(timeout, () => this.#stop.abort())
     let found = 0

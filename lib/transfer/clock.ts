@@ -1,10 +1,4 @@
-/** Time as the transfer room sees it, so that tests can make it pass. */
-export interface Clock {
-  /** Milliseconds that never go back, from any beginning. */
-  now(): number
-  /** Calls back once, `ms` milliseconds from now; the function that it gives takes that back. */
-  after(ms: number, run: () => void): () => void
-}
+import type { Clock } from '../runtime/clock.ts'
 
 /** In how many parts a time is waited for, and how short a part may be, in milliseconds. */
 const PARTS = 8
@@ -18,7 +12,7 @@ const MOST_LATE = 2 * PARTS
  * time. So a time is waited for in parts, between which everything that has come is read, and a part that took more than
  * twice as long as it should does not count.
  */
-export const systemClock: Clock = {
+export const patientClock: Clock = {
   now: () => performance.now(),
   after(ms, run) {
     const parts = Math.min(Math.max(Math.floor(ms / LEAST_PART), 1), PARTS)

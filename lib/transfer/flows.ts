@@ -1,5 +1,6 @@
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
+import { unlessAborted } from '../runtime/unless-aborted.ts'
 import type { SharedFlow } from './share.ts'
 
 /** A transfer of a whole blob that several requests may read. */
@@ -74,17 +75,5 @@ export class Flows {
     const entry = { opening: begin(stop.signal), stop, waiting: 0 }
     this.#entries.set(digest, entry)
     return entry
-  }
-}
-
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
-  const aborted = Promise.withResolvers<never>()
-  const abort = () => aborted.reject(signal.reason)
-  signal.addEventListener('abort', abort, { once: true })
-  try {
-    return await Promise.race([promise, aborted.promise])
-  } finally {
-    signal.removeEventListener('abort', abort)
   }
 }

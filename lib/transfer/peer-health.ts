@@ -1,7 +1,8 @@
 import type { Digest } from '../oci/digest.ts'
+import type { Clock } from '../runtime/clock.ts'
 import { addressOf, type Peer } from '../swarm/router.ts'
 import { BoundedMap } from './bounded-map.ts'
-import { type Clock, systemClock } from './clock.ts'
+import { patientClock } from './clock.ts'
 import { type HedgeBounds, Pace, type Usual } from './pace.ts'
 import { PeerDirectory } from './peer-directory.ts'
 import type { PeerFailure, PeerRecord, Probation } from './peer-record.ts'
@@ -62,7 +63,7 @@ export class PeerHealth {
   /** Until when content of a digest is held against a door, by {@link wrongKey}. */
   readonly #wrong: BoundedMap<number>
 
-  constructor(options: PeerHealthOptions = {}, clock: Clock = systemClock) {
+  constructor(options: PeerHealthOptions = {}, clock: Clock = patientClock) {
     this.#clock = clock
     this.#probation = {
       first: options.probation ?? PROBATION,

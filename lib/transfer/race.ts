@@ -1,5 +1,6 @@
+import type { Clock } from '../runtime/clock.ts'
 import type { Peer } from '../swarm/router.ts'
-import { type Clock, systemClock } from './clock.ts'
+import { patientClock } from './clock.ts'
 
 export interface RaceDependencies<T> {
   /** The next peer to ask, which may have to be found first; `undefined` when there is none. Never throws. */
@@ -63,7 +64,7 @@ interface Runner {
  * @returns `undefined` when all peers have answered or failed without a winner, or at the deadline
  */
 export async function race<T>(
-  { next, ask, release, clock = systemClock }: RaceDependencies<T>,
+  { next, ask, release, clock = patientClock }: RaceDependencies<T>,
   { parallel, hedgeDelay, deadline, overtime, late, onHedge, onOutrun }: RaceOptions,
   signal: AbortSignal,
 ): Promise<Winner<T> | undefined> {

@@ -1,7 +1,8 @@
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
+import type { Clock } from '../runtime/clock.ts'
 import { addressOf, type Peer } from '../swarm/router.ts'
 import { BoundedMap } from './bounded-map.ts'
-import { type Clock, systemClock } from './clock.ts'
+import { patientClock } from './clock.ts'
 
 export interface RecentSourcesOptions {
   /** Milliseconds for which a peer counts as a source of what it gave something of. */
@@ -33,7 +34,7 @@ export class RecentSources {
   /** The latest first. */
   readonly #sources = new BoundedMap<readonly Source[]>(REPOSITORIES)
 
-  constructor(options: RecentSourcesOptions = {}, clock: Clock = systemClock) {
+  constructor(options: RecentSourcesOptions = {}, clock: Clock = patientClock) {
     this.#clock = clock
     this.#lifetime = options.lifetime ?? LIFETIME
     this.#most = options.most ?? MOST

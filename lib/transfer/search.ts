@@ -4,10 +4,11 @@ import type { Metrics } from '../observe/metrics.ts'
 import type { Digest } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
 import type { ByteSource } from '../runtime/byte-source.ts'
+import type { Clock } from '../runtime/clock.ts'
 import { addressOf, type Peer, type Router } from '../swarm/router.ts'
 import { ask, type PeerHead, type PeerRequest } from './ask.ts'
 import { Candidates } from './candidates.ts'
-import { type Clock, systemClock, until } from './clock.ts'
+import { patientClock, until } from './clock.ts'
 import type { PeerCredentials } from './credentials.ts'
 import type { PeerClient } from './peer-client.ts'
 import { PeerError } from './peer-error.ts'
@@ -82,7 +83,7 @@ export class Search {
     this.#dependencies = dependencies
     this.#options = options
     this.#target = target
-    this.#clock = dependencies.clock ?? systemClock
+    this.#clock = dependencies.clock ?? patientClock
   }
 
   /** How many peers have been asked. */

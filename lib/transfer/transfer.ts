@@ -5,7 +5,7 @@ import { lengthOf } from '../oci/range.ts'
 import type { ByteSource } from '../runtime/byte-source.ts'
 import { addressOf, type Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRequest } from './ask.ts'
-import { systemClock } from './clock.ts'
+import { patientClock } from './clock.ts'
 import { PeerError } from './peer-error.ts'
 import { ResumingSource, type WatchedBody } from './resume.ts'
 import { Search, type SearchDependencies, type SearchOptions } from './search.ts'
@@ -212,7 +212,7 @@ export class Transfer {
   }
 
   get #now(): number {
-    return (this.#dependencies.clock ?? systemClock).now()
+    return (this.#dependencies.clock ?? patientClock).now()
   }
 }
 

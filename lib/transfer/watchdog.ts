@@ -1,5 +1,6 @@
 import type { ByteSource } from '../runtime/byte-source.ts'
-import { type Clock, systemClock } from './clock.ts'
+import type { Clock } from '../runtime/clock.ts'
+import { patientClock } from './clock.ts'
 import { PeerError } from './peer-error.ts'
 
 /** No byte for the time in which one should have come; the body is still open. */
@@ -57,7 +58,7 @@ export class Watchdog {
     body: ByteSource,
     { stallTimeout, window = WINDOW }: WatchdogOptions,
     usualRate: () => number | undefined,
-    clock: Clock = systemClock,
+    clock: Clock = patientClock,
   ) {
     this.#body = body
     this.#stallTimeout = stallTimeout

@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Report } from '../../lib/check/report.ts'
-import { runCommand } from '../../lib/commands/index.ts'
+import { runHere } from '../fixtures/command.ts'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
 
 const CONFIG = (certs: string) => `version = 2
@@ -12,23 +12,8 @@ const CONFIG = (certs: string) => `version = 2
   config_path = ${JSON.stringify(certs)}
 `
 
-async function run(args: readonly string[], stop: AbortSignal = new AbortController().signal) {
-  let stdout = ''
-  let stderr = ''
-  const code = await runCommand({
-    args: ['check', ...args],
-    environment: {},
-    print: (text) => {
-      stdout += text
-    },
-    report: (text) => {
-      stderr += text
-    },
-    stop,
-    self: ['none'],
-  })
-  return { code, stdout, stderr }
-}
+const run = (args: readonly string[], stop?: AbortSignal) =>
+  runHere(['check', ...args], stop === undefined ? {} : { stop })
 
 /** A node with right files, on which containerd does not run; and the flags for it. */
 async function withNode(use: (dir: string, flags: readonly string[]) => Promise<void>): Promise<void> {

@@ -2,26 +2,13 @@ import assert from 'node:assert/strict'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { runCommand } from '../../lib/commands/index.ts'
+import { type CommandOutcome, runHere } from '../fixtures/command.ts'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
 
 /** Runs `hosts` without containerd, as an init container would. */
-async function run(certs: string, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  let stdout = ''
-  let stderr = ''
-  const code = await runCommand({
-    args: ['hosts', '--certs-dir', certs, '--containerd-socket', join(certs, 'no.sock'), ...args],
-    environment: { SWARMIRROR_SWARM_KEY_FILE: '/not/mounted/here' },
-    print: (text) => {
-      stdout += text
-    },
-    report: (text) => {
-      stderr += text
-    },
-    stop: new AbortController().signal,
-    self: ['false'],
-  })
-  return { code, stdout, stderr }
+async function run(certs: string, ...args: string[]): Promise<CommandOutcome> {
+  const flags = ['--certs-dir', certs, '--containerd-socket', join(certs, 'no.sock'), ...args]
+  return await runHere(['hosts', ...flags], { environment: { SWARMIRROR_SWARM_KEY_FILE: '/not/mounted/here' } })
 }
 
 test('hosts writes without a socket and a swarm key, says what it did, and undoes it', async () => {

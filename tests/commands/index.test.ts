@@ -3,37 +3,18 @@ import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { runCommand } from '../../lib/commands/index.ts'
 import { readSettings } from '../../lib/read-settings.ts'
+import { runHere } from '../fixtures/command.ts'
 import { LOOPBACK, problemsOf, withImageLayout } from '../fixtures/mirror.ts'
 
-/** Runs a command of this program within the test, as main.ts would, until it ends by itself. */
-async function run(args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  let stdout = ''
-  let stderr = ''
-  const code = await runCommand({
-    args,
-    environment: {},
-    print: (text) => {
-      stdout += text
-    },
-    report: (text) => {
-      stderr += text
-    },
-    stop: new AbortController().signal,
-    self: ['false'],
-  })
-  return { code, stdout, stderr }
-}
-
 test('runCommand ends with 78 for an unknown command and says which there are', async () => {
-  const { code, stderr } = await run(['server'])
+  const { code, stderr } = await runHere(['server'])
   assert.equal(code, 78)
   assert.equal(stderr, 'unknown command "server"; accepted are serve, check, hosts, demo, key, version and --help\n')
 })
 
 test('runCommand key prints a fresh swarm key that is accepted, another one each time', async () => {
-  const runs = [await run(['key']), await run(['key'])]
+  const runs = [await runHere(['key']), await runHere(['key'])]
   for (const { code, stdout, stderr } of runs) {
     assert.deepEqual([code, stderr], [0, ''])
     const settings = readSettings({ flags: ['--swarm-key', stdout.trimEnd()], environment: {}, readFile: () => '' })
@@ -46,18 +27,18 @@ test('runCommand key prints a fresh swarm key that is accepted, another one each
 })
 
 test('runCommand version prints name and version; it, key and demo take no arguments', async () => {
-  const { code, stdout } = await run(['version'])
+  const { code, stdout } = await runHere(['version'])
   assert.equal(code, 0)
   assert.match(stdout, /^swarmirror \d+\.\d+\.\d+\n$/)
   for (const command of ['version', 'key', 'demo']) {
-    const refused = await run([command, '--tags', 'off'])
+    const refused = await runHere([command, '--tags', 'off'])
     assert.deepEqual([refused.code, refused.stderr], [78, `${command}: unexpected argument "--tags"\n`])
   }
 })
 
 test('runCommand --help prints the help, whatever else is given', async () => {
   for (const args of [['--help'], ['help'], ['serve', '--nonsense', '--help']]) {
-    const { code, stdout, stderr } = await run(args)
+    const { code, stdout, stderr } = await runHere(args)
     assert.deepEqual([code, stderr], [0, ''])
     assert.match(stdout, /^swarmirror: .*\n[\s\S]*--peer-listen, SWARMIRROR_PEER_LISTEN/)
   }
@@ -65,11 +46,11 @@ test('runCommand --help prints the help, whatever else is given', async () => {
 
 test('runCommand ends with 78 for a layout that is none, and names what is wrong with it', async () => {
   await withImageLayout(async (layout, dir) => {
-    const missing = await run(['--store', `oci-layout:${join(dir, 'missing')}`, ...LOOPBACK])
+    const missing = await runHere(['--store', `oci-layout:${join(dir, 'missing')}`, ...LOOPBACK])
     assert.equal(missing.code, 78)
     assert.match(missing.stderr, /^--store oci-layout:.*missing: .*no such directory/)
     await writeFile(join(layout, 'index.json'), '{"half')
-    const broken = await run(['--store', `oci-layout:${layout}`, ...LOOPBACK])
+    const broken = await runHere(['--store', `oci-layout:${layout}`, ...LOOPBACK])
     assert.equal(broken.code, 78)
     assert.match(broken.stderr, /^--store oci-layout:.*index\.json: not JSON/)
   })
@@ -79,7 +60,7 @@ test('runCommand ends with 78 for a data directory that cannot be one', async ()
   await withImageLayout(async (layout) => {
     const file = join(layout, 'oci-layout')
     const args = ['--store', `oci-layout:${layout}`, ...LOOPBACK, '--data-dir', file]
-    const { code, stderr } = await run(args)
+    const { code, stderr } = await runHere(args)
     assert.equal(code, 78)
     assert.deepEqual(problemsOf(stderr).length, 1, stderr)
     assert.match(problemsOf(stderr)[0] ?? '', /^--data-dir .*oci-layout: .*EEXIST/)
@@ -93,7 +74,7 @@ for (const door of ['listen', 'peer-listen', 'admin-listen']) {
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
       const { port } = server.address() as { port: number }
       const flags = LOOPBACK.map((value, index) => (LOOPBACK[index - 1] === `--${door}` ? `127.0.0.1:${port}` : value))
-      const { code, stderr } = await run(['--store', `oci-layout:${layout}`, ...flags])
+      const { code, stderr } = await runHere(['--store', `oci-layout:${layout}`, ...flags])
       server.close()
       assert.equal(code, 78)
       assert.deepEqual(problemsOf(stderr), [`--${door} 127.0.0.1:${port}: the address is in use`])
@@ -108,7 +89,7 @@ test('runCommand ends with 78 for an address that this machine has not', async (
     const flags = ['--store', `oci-layout:${layout}`, ...LOOPBACK, ...key].map((value, index, all) =>
       all[index - 1] === '--listen' ? '192.0.2.1:5000' : value,
     )
-    const { code, stderr } = await run(flags)
+    const { code, stderr } = await runHere(flags)
     assert.equal(code, 78)
     assert.deepEqual(problemsOf(stderr), ['--listen 192.0.2.1:5000: this machine has no such address'])
   })
@@ -116,7 +97,7 @@ test('runCommand ends with 78 for an address that this machine has not', async (
 
 test('runCommand ends with 1 and the reason when a command fails otherwise', async () => {
   // A program that ends at once in place of the mirrors that the demo starts.
-  const { code, stdout, stderr } = await run(['demo'])
+  const { code, stdout, stderr } = await runHere(['demo'])
   assert.equal(code, 1)
   assert.match(stdout, /made registry\.example/)
   assert.match(stderr, /^Error: a mirror ended before it was ready/)

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
-import { runCommand } from '../../lib/commands/index.ts'
 import { checkHosts, SETTINGS_DEFAULT } from '../../lib/hosts/check.ts'
 import { HOSTS_FILES } from '../../lib/hosts/files.ts'
 import { mirrorEntryFor } from '../../lib/hosts/mirror-entry.ts'
 import { SETTINGS } from '../../lib/settings.ts'
+import { runHere } from '../fixtures/command.ts'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
 
 const OURS = '[host."http://127.0.0.1:5000"]\ncapabilities = ["pull", "resolve"]\n'
@@ -21,16 +21,8 @@ function check(certsDir: string, registries: readonly string[] | undefined, vers
 async function follow(command: string): Promise<void> {
   const [program, ...args] = command.split(' ')
   assert.equal(program, 'swarmirror')
-  const told: string[] = []
-  const code = await runCommand({
-    args: [...args, '--containerd-socket', '/nowhere'],
-    environment: {},
-    print: () => undefined,
-    report: (text) => told.push(text),
-    stop: new AbortController().signal,
-    self: ['false'],
-  })
-  assert.equal(code, 0, told.join(''))
+  const { code, stderr } = await runHere([...args, '--containerd-socket', '/nowhere'])
+  assert.equal(code, 0, stderr)
 }
 
 interface Case {

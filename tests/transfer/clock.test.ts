@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate, setTimeout } from 'node:timers/promises'
-import { systemClock } from '../../lib/transfer/clock.ts'
+import { patientClock } from '../../lib/transfer/clock.ts'
 import { waitFor } from '../fixtures/wait.ts'
 
 async function passed(ms: number): Promise<void> {
-  await new Promise<void>((resolve) => systemClock.after(ms, resolve))
+  await new Promise<void>((resolve) => patientClock.after(ms, resolve))
 }
 
 /** Keeps the process from doing anything else, as much work or a lack of processors does. */
@@ -14,10 +14,10 @@ function standStill(ms: number): void {
   while (performance.now() < end);
 }
 
-test('systemClock calls back once, and not before the time', async () => {
-  const since = systemClock.now()
+test('patientClock calls back once, and not before the time', async () => {
+  const since = patientClock.now()
   const calls: number[] = []
-  systemClock.after(100, () => calls.push(systemClock.now() - since))
+  patientClock.after(100, () => calls.push(patientClock.now() - since))
   await waitFor('the call', () => calls.length > 0)
   // Timers of runtimes round to milliseconds.
   assert.ok((calls[0] ?? 0) >= 99, `${calls[0]} ms`)
@@ -25,19 +25,19 @@ test('systemClock calls back once, and not before the time', async () => {
   assert.equal(calls.length, 1)
 })
 
-test('systemClock does not call back what was taken back, at whatever time', async () => {
+test('patientClock does not call back what was taken back, at whatever time', async () => {
   let calls = 0
-  systemClock.after(0, () => calls++)()
-  const cancel = systemClock.after(100, () => calls++)
+  patientClock.after(0, () => calls++)()
+  const cancel = patientClock.after(100, () => calls++)
   await passed(50)
   cancel()
   await passed(200)
   assert.equal(calls, 0)
 })
 
-test('systemClock lets what has come meanwhile be read after a standstill that was longer than the time', async () => {
+test('patientClock lets what has come meanwhile be read after a standstill that was longer than the time', async () => {
   let isOver = false
-  systemClock.after(100, () => {
+  patientClock.after(100, () => {
     isOver = true
   })
   standStill(300)

@@ -1,4 +1,4 @@
-/** Time as the swarm's parts see it, so that tests can make it pass. */
+/** Time as the parts see it that wait, so that tests can make it pass. */
 export interface Clock {
   /** Milliseconds that never go back, from any beginning. */
   now(): number
