@@ -4,9 +4,9 @@ import { readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { test } from 'node:test'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
+import { ownAddress, PEER_PORT } from '../fixtures/loopback.ts'
 import { LOOPBACK, problemsOf, withImageLayout } from '../fixtures/mirror.ts'
 import { MAIN, runProgram } from '../fixtures/process.ts'
-import { freePort } from '../fixtures/swarm.ts'
 
 test('main.ts ends with 78 and all problems of the settings, one line each', async () => {
   const { code, stdout, stderr } = await runProgram(MAIN, ['--tags', 'on', '--nonsense', 'stray'], {
@@ -25,16 +25,16 @@ test('main.ts ends with 78 and all problems of the settings, one line each', asy
 
 test('main.ts ends with 78 when the port of --peer-listen is in use for UDP alone', async () => {
   await withImageLayout(async (layout) => {
-    const port = await freePort()
+    const [address, port] = [ownAddress(0), PEER_PORT]
     const socket = createSocket('udp4')
-    await new Promise<void>((resolve) => socket.bind({ port, address: '127.0.0.1' }, resolve))
+    await new Promise<void>((resolve) => socket.bind({ port, address }, resolve))
     const flags = LOOPBACK.map((value, index) =>
-      LOOPBACK[index - 1] === '--peer-listen' ? `127.0.0.1:${port}` : value,
+      LOOPBACK[index - 1] === '--peer-listen' ? `${address}:${port}` : value,
     )
     const { code, stderr } = await runProgram(MAIN, ['--store', `oci-layout:${layout}`, ...flags])
     socket.close()
     assert.equal(code, 78)
-    assert.deepEqual(problemsOf(stderr), [`--peer-listen 127.0.0.1:${port} (UDP): the address is in use`])
+    assert.deepEqual(problemsOf(stderr), [`--peer-listen ${address}:${port} (UDP): the address is in use`])
   })
 })
 
