@@ -13,7 +13,7 @@ import { writeLayout } from '../lib/store/layout-writer.ts'
 import { waitFor } from './fixtures/wait.ts'
 
 const BIN = fileURLToPath(new URL('../node_modules/.bin/', import.meta.url))
-const BUILD = fileURLToPath(new URL('../build.ts', import.meta.url))
+const BUILD = fileURLToPath(new URL('../.ci/build.ts', import.meta.url))
 /** Milliseconds that a mirror may take to start or to stop on a loaded machine. */
 const LIMIT = 30_000
 

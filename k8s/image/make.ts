@@ -87,7 +87,7 @@ async function makeImage(architecture: Architecture, layout: string): Promise<vo
   const root = join(place, 'root')
   const debian = await placeLibraries(architecture, place, root)
   const built = join(place, 'built')
-  await run(join(BIN, 'bun'), ['build.ts', built, '--image', name, '--bun', await bunOf(architecture, place)])
+  await run(join(BIN, 'bun'), ['.ci/build.ts', built, '--image', name, '--bun', await bunOf(architecture, place)])
   for (const file of await readdir(built)) await placeFile(join(built, file), join(root, 'opt/swarmirror', file))
   await placeFile(join(ROOT, 'LICENSE'), join(root, 'usr/share/doc/swarmirror/LICENSE'))
   // glibc's resolver: what is in /etc/hosts first, as the kubelet writes it.

@@ -22,7 +22,7 @@ describe('page, as it is served', { skip }, () => {
     const built = Promise.withResolvers<void>()
     over = withTemporaryDirectory(async (dir) => {
       dist = join(dir, 'dist')
-      await promisify(execFile)(bin('bun'), [join(ROOT, 'build.ts'), dist])
+      await promisify(execFile)(bin('bun'), [join(ROOT, '.ci/build.ts'), dist])
       built.resolve()
       await done.promise
     })

@@ -1,11 +1,11 @@
 /**
  * Makes what is installed from:
  *
- *   bun build.ts [DIR]                        (`npm run build [-- DIR]`) in dist/ or DIR, for this machine:
+ *   bun .ci/build.ts [DIR]                        (`npm run build [-- DIR]`) in dist/ or DIR, for this machine:
  *     swarmirror.mjs       everything as one ESM file, for Node, Deno and Bun
  *     sodium-native.node   libsodium, which that file loads from beside itself
  *     swarmirror           the same as one executable with Bun and libsodium inside
- *   bun build.ts DIR --image ARCH [--bun FILE]  what `npm run image` puts into an image for `amd64` or `arm64`; FILE is the
+ *   bun .ci/build.ts DIR --image ARCH [--bun FILE]  what `npm run image` puts into an image for `amd64` or `arm64`; FILE is the
  *                                             Bun of that processor, if it is not this machine's:
  *     swarmirror           one executable with Bun inside
  *     sodium-native.node   libsodium, which the executable loads from beside itself
@@ -13,7 +13,7 @@
  * Runs on Bun, whose bundler makes the executables.
  */
 import { copyFile, mkdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import process from 'node:process'
 import { parseArgs } from 'node:util'
 import { build as esbuild, type Plugin } from 'esbuild'
@@ -35,7 +35,7 @@ declare const Bun: {
   }): Promise<{ readonly success: boolean; readonly logs: readonly Error[] }>
 }
 
-const ROOT = import.meta.dirname
+const ROOT = dirname(import.meta.dirname)
 const ENTRY = join(ROOT, 'main.ts')
 
 /** What Node calls the processors that OCI calls so. */
