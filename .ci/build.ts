@@ -1,12 +1,12 @@
 /**
  * Makes what is installed from:
  *
- *   bun .ci/build.ts [DIR]                        (`npm run build [-- DIR]`) in dist/ or DIR, for this machine:
+ *   bun .ci/build.ts [DIR]    (`npm run build [-- DIR]`) in dist/ or DIR, for this machine:
  *     swarmirror.mjs       everything as one ESM file, for Node, Deno and Bun
  *     sodium-native.node   libsodium, which that file loads from beside itself
  *     swarmirror           the same as one executable with Bun and libsodium inside
- *   bun .ci/build.ts DIR --image ARCH [--bun FILE]  what `npm run image` puts into an image for `amd64` or `arm64`; FILE is the
- *                                             Bun of that processor, if it is not this machine's:
+ *   bun .ci/build.ts DIR --image ARCH [--bun FILE]    what `npm run image` puts into an image for `amd64` or `arm64`; FILE
+ *                             is the Bun of that processor, if it is not this machine's:
  *     swarmirror           one executable with Bun inside
  *     sodium-native.node   libsodium, which the executable loads from beside itself
  *
