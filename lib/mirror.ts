@@ -23,7 +23,7 @@ import { NodeMemory } from './swarm/node-memory.ts'
 import { addressOf } from './swarm/router.ts'
 import { LOOPBACK_SWARM_KEY } from './swarm/topic.ts'
 import { createCredentials } from './transfer/credentials.ts'
-import { PeerClient } from './transfer/peer-client.ts'
+import { BYTE_TIMEOUT, PeerClient } from './transfer/peer-client.ts'
 import { createPeerContent } from './transfer/peer-content.ts'
 import { PeerHealth } from './transfer/peer-health.ts'
 import { RecentSources } from './transfer/recent-sources.ts'
@@ -112,8 +112,9 @@ async function start(
   peerAddress = addressOf(advertised)
   parts.defer(() => cut(peer))
   parts.defer(() => router.close())
-  // A race knows better how long a peer is worth waiting for.
-  const client = new PeerClient({ tls, headTimeout: LONGEST_RACE })
+  // A race knows better how long a peer is worth waiting for, and the watchdog how long a body is.
+  const byteTimeout = Math.max(BYTE_TIMEOUT, settings['stall-timeout'])
+  const client = new PeerClient({ tls, headTimeout: LONGEST_RACE, byteTimeout })
   parts.defer(() => client.close())
   const peers = createPeerContent(
     {

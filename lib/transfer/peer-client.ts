@@ -1,6 +1,7 @@
 import type { ByteSource } from '../runtime/byte-source.ts'
 import { LENGTH_HEADER } from '../runtime/length-header.ts'
 import type { Peer } from '../swarm/router.ts'
+import { patientClock } from './clock.ts'
 import type { Answer, Connection } from './http1/connection.ts'
 import { ProtocolError, StaleConnectionError } from './http1/error.ts'
 import { ConnectionPool } from './http1/pool.ts'
@@ -19,7 +20,7 @@ export interface PeerCall {
 export interface PeerReply {
   readonly status: number
   readonly headers: Headers
-  /** The body; one of reading it to its end and cancelling it must happen. Reading it has no bound in time of its own. */
+  /** The body; one of reading it to its end and cancelling it must happen. Every read of it has a bound in time. */
   readonly body: ByteSource
 }
 
@@ -28,6 +29,8 @@ export interface PeerClientOptions {
   readonly headTimeout?: number
   /** Milliseconds within which a short body that nobody wants must be there, or its connection is ended. */
   readonly discardTimeout?: number
+  /** Milliseconds within which a byte of a body must come when it is waited for, or its connection is ended. */
+  readonly byteTimeout?: number
   /** Milliseconds for which an idle connection is kept. */
   readonly idleTimeout?: number
   /** Speaks TLS 1.3 as this node, and only with nodes of the same swarm; plain TCP if missing. */
@@ -36,6 +39,8 @@ export interface PeerClientOptions {
 
 const HEAD_TIMEOUT = 1_000
 const DISCARD_TIMEOUT = 1_000
+/** The last bound, for whoever has none of its own: a body that rests for longer is not waited for by anybody. */
+export const BYTE_TIMEOUT = 30_000
 /** Below the 30 s after which the peer's door ends an idle connection, in milliseconds. */
 const IDLE_TIMEOUT = 15_000
 /** containerd fetches three layers of an image at a time, and a few more are on their way for races. */
@@ -50,9 +55,11 @@ const MAX_IDLE = 64
 export class PeerClient {
   readonly #pool: ConnectionPool
   readonly #headTimeout: number
+  readonly #byteTimeout: number
 
   constructor(options: PeerClientOptions = {}) {
     this.#headTimeout = options.headTimeout ?? HEAD_TIMEOUT
+    this.#byteTimeout = options.byteTimeout ?? BYTE_TIMEOUT
     this.#pool = new ConnectionPool(options.tls, {
       idleTimeout: options.idleTimeout ?? IDLE_TIMEOUT,
       maxIdlePerPeer: MAX_IDLE_PER_PEER,
@@ -78,7 +85,7 @@ export class PeerClient {
     if (signal.aborted) abort()
     try {
       const { head, body } = await this.#answer(request, stop.signal)
-      return { status: head.status, headers: headersOf(head.headers), body: new PeerBody(body) }
+      return { status: head.status, headers: headersOf(head.headers), body: new PeerBody(body, this.#byteTimeout) }
     } catch (error) {
       if (error instanceof PeerError) throw error
       throw failed(messageOf(error), failureOf(error), error)
@@ -136,19 +143,29 @@ async function exchange(connection: Connection, { bytes, method }: Request, sign
   }
 }
 
-/** A body whose failures are the peer's. */
+/** A body whose failures are the peer's, its silence too. */
 class PeerBody implements ByteSource {
   readonly #body: ByteSource
+  readonly #byteTimeout: number
 
-  constructor(body: ByteSource) {
+  constructor(body: ByteSource, byteTimeout: number) {
     this.#body = body
+    this.#byteTimeout = byteTimeout
   }
 
   async next(): Promise<Uint8Array | undefined> {
+    let isLate = false
+    const cancelTimer = patientClock.after(this.#byteTimeout, () => {
+      isLate = true
+      void this.#body.cancel()
+    })
     try {
       return await this.#body.next()
     } catch (error) {
+      if (isLate) throw new PeerError(`no byte within ${this.#byteTimeout} ms`, { failure: 'silent' })
       throw new PeerError(messageOf(error), { failure: failureOf(error), cause: error })
+    } finally {
+      cancelTimer()
     }
   }
 

@@ -76,6 +76,24 @@ test('PeerClient ends the connection of a long body that is cancelled', async ()
   })
 })
 
+test('PeerClient waits for a byte of a body no longer than it may, and ends the connection then', async () => {
+  const peer = await startHttpPeer((_, outgoing) => {
+    outgoing.writeHead(200, { 'content-length': 100_000 })
+    outgoing.write('x')
+  })
+  const client = new PeerClient({ byteTimeout: 200 })
+  const { body } = await client.call(peer.peer, CALL, never)
+  assert.equal((await body.next())?.length, 1)
+  await assert.rejects(within('the end', body.next(), 5_000), (error) => {
+    assert.ok(error instanceof PeerError)
+    assert.deepEqual([error.failure, error.message], ['silent', 'no byte within 200 ms'])
+    return true
+  })
+  await waitFor('the connection is closed', () => peer.open === 0)
+  client.close()
+  await peer.close()
+})
+
 test('PeerClient ends the connection of a short body that is cancelled and does not come', async () => {
   const answer = (outgoing: ServerResponse) => {
     outgoing.setHeader('content-length', '10')
