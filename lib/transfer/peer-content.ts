@@ -5,12 +5,14 @@ import type { BlobTarget } from '../oci/path.ts'
 import { type ByteRange, lengthOf, parseRange } from '../oci/range.ts'
 import { type ByteSource, bytesSource } from '../runtime/byte-source.ts'
 import type { PeerRequest } from './ask.ts'
+import { patientClock } from './clock.ts'
 import { Flows, type OpenFlow } from './flows.ts'
 import { PeerError } from './peer-error.ts'
 import type { SearchDependencies } from './search.ts'
 import { SharedFlow } from './share.ts'
 import { type Opened, Transfer, type TransferOptions } from './transfer.ts'
 import { VerificationError, Verifier, verified, verify } from './verify.ts'
+import { readWhole } from './whole.ts'
 
 export type { PeerRequest } from './ask.ts'
 
@@ -50,10 +52,15 @@ const TOTAL_WINDOW = 8 * 1024 * 1024
  * costs a question to another peer, not the pull. Configs are a few KiB; what is held is little even for many at a time.
  */
 const SMALL_BLOB = 64 * 1024
+/**
+ * How long one peer has for what is read whole, in milliseconds: a client waits for all of it, and nobody can take over in
+ * the middle. The largest manifest needs a second at 4 MB/s; usual ones have a few KiB.
+ */
+const WHOLE_TIMEOUT = 5_000
 
 /** Gets content from the peers that the router finds: the first that answers, then others where one breaks off. */
 export function createPeerContent(dependencies: PeerContentDependencies, options: PeerContentOptions): PeerContent {
-  const { metrics } = dependencies
+  const { metrics, clock = patientClock } = dependencies
   const flows = new Flows()
   const window = () =>
     Math.min(options.window ?? WINDOW, (options.totalWindow ?? TOTAL_WINDOW) / Math.max(flows.size, 1))
@@ -80,7 +87,7 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
           transfer.finish('missing')
           return undefined
         }
-        const bytes = await readWhole(transfer, opened, MANIFEST_SIZE_LIMIT, signal)
+        const bytes = await readVerified(transfer, opened, MANIFEST_SIZE_LIMIT, signal)
         if (bytes === undefined) continue
         transfer.finish('complete')
         return { kind: 'content', descriptor: opened.head.descriptor, range: undefined, body: bytesSource(bytes) }
@@ -100,7 +107,7 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
         }
         const { descriptor } = opened.head
         if (!options.verify || descriptor.size > SMALL_BLOB) return flowOf(target, transfer, opened, signal)
-        const bytes = await readWhole(transfer, opened, SMALL_BLOB, signal)
+        const bytes = await readVerified(transfer, opened, SMALL_BLOB, signal)
         if (bytes === undefined) continue
         transfer.finish('complete')
         return share(target, descriptor, bytesSource(bytes), undefined, signal)
@@ -184,34 +191,21 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
   }
 
   /** Reads a small body and verifies it; `undefined` when it breaks off or is wrong, and another peer must be asked. */
-  async function readWhole(transfer: Transfer, opened: Opened, limit: number, signal: AbortSignal) {
+  async function readVerified(transfer: Transfer, opened: Opened, limit: number, signal: AbortSignal) {
     const { descriptor } = opened.head
     const watched = transfer.watch(opened)
-    const cancel = () => void opened.head.body.cancel()
-    signal.addEventListener('abort', cancel, { once: true })
+    const body = { next: () => watched.watchdog.next(), cancel: () => watched.body.cancel() }
     try {
-      if (descriptor.size > limit) throw new PeerError(`${descriptor.size} bytes, at most ${limit}`, INVALID)
-      const chunks: Uint8Array[] = []
-      let missing = descriptor.size
-      while (missing > 0) {
-        const chunk = await watched.watchdog.next()
-        if (chunk === undefined) throw new PeerError(`the body ended ${missing} bytes early`)
-        missing -= chunk.length
-        chunks.push(new Uint8Array(chunk))
-      }
-      const bytes = Buffer.concat(chunks)
+      const bytes = await readWhole(body, descriptor.size, { limit, timeout: WHOLE_TIMEOUT }, clock, signal)
       transfer.took(bytes.length, [opened.peer])
       verify(bytes, descriptor.digest)
       return bytes
     } catch (error) {
-      cancel()
       signal.throwIfAborted()
       if (error instanceof VerificationError) transfer.blame(descriptor, [opened.peer])
       else if (error instanceof PeerError) transfer.broke(watched, error)
       else throw error
       return undefined
-    } finally {
-      signal.removeEventListener('abort', cancel)
     }
   }
 
@@ -224,8 +218,6 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
     },
   }
 }
-
-const INVALID = { failure: 'invalid' } as const
 
 function openedOf(winner: { readonly peer: Opened['peer']; readonly value: { kind: string } } | undefined) {
   return winner?.value.kind === 'content' ? ({ peer: winner.peer, head: winner.value } as Opened) : undefined
