@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { access } from 'node:fs/promises'
+import { access, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ContainerdClient } from '../containerd/client.ts'
 import { ContainerdError } from '../containerd/error.ts'
@@ -179,6 +179,10 @@ async function certsFinding(certsDir: string): Promise<Finding> {
     why: 'the command `hosts` writes there, and so does the probe',
   }
   try {
+    if (!(await stat(certsDir)).isDirectory()) {
+      const remedy = { text: 'give the directory of the hosts.toml files with --certs-dir' }
+      return { ...rule, severity: 'error', seen: `${certsDir} is no directory`, remedy }
+    }
     await access(certsDir, constants.R_OK | constants.W_OK | constants.X_OK)
     return { ...rule, severity: 'ok', seen: `${certsDir} is writable` }
   } catch (error) {

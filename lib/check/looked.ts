@@ -1,12 +1,11 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { HOSTS_FILES, type HostsReader } from '../hosts/files.ts'
 import type { FileReader } from './config/files.ts'
-import { isProbeRegistry } from './probe-image.ts'
+import { isProbeDirectory } from './probe-image.ts'
 
 /** Readers of the host's files that remember what they were asked for, so that it can be watched. */
 export interface LookedFiles {
   readonly config: FileReader
-  /** Without the directories of probes, which come and go. */
   readonly hosts: HostsReader
   /** Every path that was read or listed, whether it is there or not. */
   readonly paths: ReadonlySet<string>
@@ -27,10 +26,7 @@ export function createLookedFiles(): LookedFiles {
     hosts: {
       read: (path) => noted(path, HOSTS_FILES.read),
       real: (path) => noted(path, HOSTS_FILES.real),
-      async list(path) {
-        const listed = await noted(path, HOSTS_FILES.list)
-        return listed?.filter(({ name }) => !ofProbe(name))
-      },
+      list: (path) => noted(path, HOSTS_FILES.list),
     },
   }
 }
@@ -49,15 +45,12 @@ async function signatureOfOne(path: string): Promise<string> {
   try {
     const found = await stat(path)
     if (!found.isDirectory()) return `${found.ino} ${found.size} ${found.mtimeMs} ${found.ctimeMs}`
+    // Probes come and go, those of this process and of others.
     return (await readdir(path))
-      .filter((name) => !ofProbe(name))
+      .filter((name) => !isProbeDirectory(name))
       .sort()
       .join('/')
   } catch (error) {
     return (error as NodeJS.ErrnoException).code ?? String(error)
   }
-}
-
-function ofProbe(name: string): boolean {
-  return isProbeRegistry(name.startsWith('.') ? name.slice(1) : name)
 }

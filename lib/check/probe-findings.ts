@@ -23,7 +23,7 @@ type Evidence = Exclude<ProbeEvidence, { readonly kind: 'impossible' }>
 export function probeFindings(evidence: ProbeEvidence): readonly Finding[] {
   if (evidence.kind === 'impossible') {
     const seen = `not probed: ${evidence.reason}`
-    return [finding(ASKED, 'unknown', seen), finding(KEPT, 'unknown', seen)]
+    return [finding(ASKED, 'unknown', seen), finding(KEPT, 'unknown', `not probed, see ${ASKED}`)]
   }
   return [askedFinding(evidence), keptFinding(evidence)]
 }

@@ -53,6 +53,11 @@ export function isProbeRegistry(registry: string): boolean {
   return NAME.test(registry)
 }
 
+/** Whether that is the directory of a probe's hosts.toml; with a dot before it, while it is written. */
+export function isProbeDirectory(name: string): boolean {
+  return isProbeRegistry(name.startsWith('.') ? name.slice(1) : name)
+}
+
 /** The port of the door that served a probe. */
 export function probePort(registry: string): number | undefined {
   const port = NAME.exec(registry)?.[1]

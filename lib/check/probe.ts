@@ -111,8 +111,9 @@ async function prepare(
   } catch (error) {
     const points = await defaultPointsHere(signal)
     if (points === true) return '_default'
-    const written = `a probe needs a hosts.toml of its own, which cannot be written: ${(error as Error).message}`
-    return { kind: 'impossible', reason: `${written}; nor does the one in _default lead to this door: ${points}` }
+    const { code, message } = error as NodeJS.ErrnoException
+    const written = `no hosts.toml for it can be written: ${code === 'ENOENT' ? `${certsDir} is not there` : message}`
+    return { kind: 'impossible', reason: `${written}; nor is there one in _default that leads here: ${points}` }
   }
 }
 

@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { createContainerdClient } from '../containerd/client.ts'
 import { applyChanges, HostsWriteError } from '../hosts/apply.ts'
-import { BACKUP_FILE, type Change } from '../hosts/change.ts'
+import { BACKUP_FILE, type Change, type Plan } from '../hosts/change.ts'
 import { directoriesWithoutMirror, hostsCommand } from '../hosts/check.ts'
 import { DEFAULT_NAMESPACE, registryOfDirectory } from '../hosts/directory.ts'
-import { HOSTS_FILES } from '../hosts/files.ts'
+import { HOSTS_FILES, isRefusal } from '../hosts/files.ts'
 import { mirrorEntryFor } from '../hosts/mirror-entry.ts'
 import { type HostsTarget, planWrite } from '../hosts/plan.ts'
 import { preview } from '../hosts/preview.ts'
@@ -32,10 +32,9 @@ export const hosts: Command = {
     const certsDir = settings['certs-dir']
     const target = switches.remove ? undefined : await targetOf(settings, stop, report)
     const registries = settings.registries && [...settings.registries]
-    const plan =
-      target === undefined
-        ? await planRemove({ certsDir, registries }, HOSTS_FILES)
-        : await planWrite(target, HOSTS_FILES)
+    const plan = await refusedAsProblem(
+      target === undefined ? planRemove({ certsDir, registries }, HOSTS_FILES) : planWrite(target, HOSTS_FILES),
+    )
     if (plan.refusals.length > 0) {
       throw new ConfigurationError(plan.refusals.map(({ path, reason }) => `${path}: ${reason}; nothing was written`))
     }
@@ -87,6 +86,16 @@ async function versionOf(
     return undefined
   } finally {
     client.close()
+  }
+}
+
+/** What the file system refuses while nothing is written yet is for who started this to put right, as a wrong setting is. */
+async function refusedAsProblem(planning: Promise<Plan>): Promise<Plan> {
+  try {
+    return await planning
+  } catch (error) {
+    if (!isRefusal(error)) throw error
+    throw new ConfigurationError([`${error.message}; nothing was written`])
   }
 }
 

@@ -1,9 +1,10 @@
 import { basename, dirname, join } from 'node:path'
 import type { Finding, Remedy } from '../check/finding.ts'
+import { isProbeDirectory } from '../check/probe-image.ts'
 import type { MirrorEntry } from './block.ts'
 import { DEFAULT_NAMESPACE, directoryNames, HOSTS_FILE, registryOfDirectory } from './directory.ts'
 import { isUrl } from './edit.ts'
-import type { HostsReader } from './files.ts'
+import { type HostsReader, isRefusal } from './files.ts'
 import { type HostMention, type HostsReading, readHosts } from './reading.ts'
 
 export interface HostsCheck {
@@ -25,7 +26,13 @@ export async function checkHosts(check: HostsCheck, files: HostsReader): Promise
   const registries = check.registries ?? [DEFAULT_NAMESPACE]
   const findings: Finding[] = []
   for (const registry of registries) findings.push(...(await checkRegistry(registry, check, files)))
-  if (check.registries === undefined) findings.push(...(await checkOwnDirectories(check, files)))
+  if (check.registries !== undefined) return findings
+  try {
+    findings.push(...(await checkOwnDirectories(check, files)))
+  } catch (error) {
+    if (!isRefusal(error)) throw error
+    findings.push(unreadable(check.certsDir, error.message))
+  }
   return findings
 }
 
@@ -41,7 +48,18 @@ async function look(directory: string, version: string | undefined, files: Hosts
     if (bytes !== undefined) return readHosts(bytes.toString('utf8'), version)
     return { kind: (await files.real(directory)) === undefined ? 'absent' : 'empty' }
   } catch (error) {
-    return { kind: 'unreadable', reason: (error as Error).message }
+    if (!isRefusal(error)) throw error
+    return { kind: 'unreadable', reason: error.message }
+  }
+}
+
+function unreadable(path: string, reason: string): Finding {
+  return {
+    id: 'hosts-toml-unreadable',
+    severity: 'unknown',
+    seen: reason,
+    expected: `${path} readable`,
+    why: 'whether containerd asks the mirror cannot be seen from here',
   }
 }
 
@@ -91,12 +109,7 @@ function judge(registry: string, directory: string, looked: Looked, check: Hosts
   const { mirror } = check
   const expected = `${mirror.url} as the first host, for ${mirror.capabilities.join(' and ')}`
   const remedy = rewrite(registry, check)
-  if (looked.kind === 'unreadable') {
-    const why = 'whether containerd asks the mirror cannot be seen from here'
-    return [
-      { id: 'hosts-toml-unreadable', severity: 'unknown', seen: looked.reason, expected: `${path} readable`, why },
-    ]
-  }
+  if (looked.kind === 'unreadable') return [unreadable(path, looked.reason)]
   if (looked.kind === 'discarded') return [discarded(path, looked, check)]
   if (looked.kind !== 'hosts' || !asksMirror(looked, mirror)) {
     const ignored = looked.kind === 'hosts' ? looked.ignored.find(({ name }) => isUrl(name, mirror.url)) : undefined
@@ -147,35 +160,41 @@ function asksMirror(looked: Looked, mirror: MirrorEntry): boolean {
 function discarded(path: string, looked: HostsReading & { kind: 'discarded' }, check: HostsCheck): Finding {
   const place = looked.column === undefined ? `line ${looked.line}` : `line ${looked.line}, column ${looked.column}`
   const hostless = looked.reason.startsWith('no [host] table')
+  const rewritten = rewrite(registryOfDirectory(basename(dirname(path))), check)
   return {
     id: 'hosts-toml-discarded',
     severity: 'error',
     seen: `${path}, ${place}: ${looked.reason}`,
     expected: `a ${HOSTS_FILE} that containerd ${check.version ?? 'of every version'} reads`,
     why: 'containerd discards the whole file, says so in its log only, and asks the registry itself',
-    remedy: hostless
-      ? rewrite(registryOfDirectory(basename(dirname(path))), check)
-      : {
-          text: `correct ${place}, or take it out`,
-          file: path,
-          command: rewrite(registryOfDirectory(basename(dirname(path))), check).command,
-        },
+    remedy: hostless ? rewritten : movedAway(path, place, rewritten.command),
   }
 }
 
-function ignoredHost(path: string, { name, line }: HostMention, check: HostsCheck): Finding {
+/** containerd takes nothing from such a file, so nothing is lost. */
+function movedAway(path: string, place: string, command: string): Remedy {
+  const text = `move the file away, or correct ${place}; then let swarmirror write its entry`
+  return { text, command: `mv ${path} ${path}.broken && ${command}` }
+}
+
+function ignoredHost(path: string, mention: HostMention, check: HostsCheck): Finding {
+  const { name, line, lastLine } = mention
   const ours = isUrl(name, check.mirror.url)
+  const header = `[host.${JSON.stringify(name)}]`
   return {
     id: 'hosts-toml-ignored-host',
     severity: ours ? 'error' : 'warning',
     seen: `${path}, line ${line}: host ${name} as a dotted key or an inline table`,
-    expected: `a table with the header [host.${JSON.stringify(name)}]`,
+    expected: `a table with the header ${header}`,
     why: 'containerd 2.x sees hosts in headers only, and ignores others without a word',
-    remedy: {
-      text: `take line ${line} out, and write the host with a header of its own`,
-      file: path,
-      lines: [`[host.${JSON.stringify(name)}]`],
-    },
+    remedy: ours
+      ? {
+          text: 'take it out, and let swarmirror write it',
+          file: path,
+          edits: [{ kind: 'replace', from: line, to: lastLine, lines: [] }],
+          command: rewrite(registryOfDirectory(basename(dirname(path))), check).command,
+        }
+      : { text: `write what line ${line} says of the host below a header of its own`, file: path, lines: [header] },
   }
 }
 
@@ -217,11 +236,12 @@ function isWithout(looked: Looked, mirror: MirrorEntry): boolean {
   return looked.kind === 'empty' || (looked.kind === 'hosts' && !asksMirror(looked, mirror))
 }
 
-/** The directories of single registries, in the order of their names. */
+/** The directories of single registries, in the order of their names; not those of probes, which come and go. */
 async function ownDirectories(certsDir: string, files: HostsReader): Promise<string[]> {
   const listed = (await files.list(certsDir)) ?? []
   return listed
     .filter(({ name, directory }) => directory && name !== DEFAULT_NAMESPACE && !name.startsWith('.'))
+    .filter(({ name }) => !isProbeDirectory(name))
     .map(({ name }) => join(certsDir, name))
     .sort()
 }

@@ -131,6 +131,12 @@ async function create(path: string, bytes: Uint8Array, ownership: Ownership | un
   }
 }
 
+/** Whether the file system refused something, other than by saying that it is not there: `EACCES`, `ENOTDIR`, `ELOOP`. */
+export function isRefusal(error: unknown): error is NodeJS.ErrnoException {
+  const { code } = error as NodeJS.ErrnoException
+  return error instanceof Error && typeof code === 'string' && /^E[A-Z]+$/.test(code)
+}
+
 async function leadsToDirectory(path: string): Promise<boolean> {
   return (await unlessMissing(stat(path)))?.isDirectory() ?? false
 }

@@ -42,6 +42,8 @@ export type HostsReading =
 export interface HostMention {
   readonly name: string
   readonly line: number
+  /** Where the header, or the key with its value, ends. */
+  readonly lastLine: number
   /** Whether as `[host."name"]`, or below it; otherwise as a dotted key or an inline table. */
   readonly header: boolean
 }
@@ -113,17 +115,19 @@ export function mentionsOf(text: string): HostMention[] {
   const mentions: HostMention[] = []
   for (const node of parseTomlSyntax(text).body[0].body) {
     const { line } = node.loc.start
+    const lastLine = node.loc.end.line
     if (node.type === 'TOMLKeyValue') {
       const [first, second] = namesOf(node)
       if (first !== 'host') continue
       const names = second === undefined ? inlineNames(node.value) : [second]
-      mentions.push(...names.map((name) => ({ name, line, header: false })))
+      mentions.push(...names.map((name) => ({ name, line, lastLine, header: false })))
     } else if (node.resolvedKey[0] === 'host' && node.resolvedKey.length > 1) {
       if (node.kind === 'array' && node.resolvedKey.length < 4) throw new HostsError('an array of hosts', line)
-      mentions.push({ name: String(node.resolvedKey[1]), line, header: true })
+      mentions.push({ name: String(node.resolvedKey[1]), line, lastLine, header: true })
     } else if (node.resolvedKey[0] === 'host') {
       for (const pair of node.body) {
-        mentions.push({ name: namesOf(pair)[0] ?? '', line: pair.loc.start.line, header: false })
+        const { start, end } = pair.loc
+        mentions.push({ name: namesOf(pair)[0] ?? '', line: start.line, lastLine: end.line, header: false })
       }
     }
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -167,7 +167,7 @@ test('containerd-content tells by which way content is read', () =>
     assert.deepEqual([there.severity, there.seen], ['ok', `content is read from the files in ${directory}`])
   }))
 
-test('certs-dir is writable, or not there', () =>
+test('certs-dir is writable, not there, or no directory', () =>
   withTemporaryDirectory(async (directory) => {
     const look = async (certsDir: string) => {
       const options = { socket: '/s', namespace: 'k8s.io', certsDir }
@@ -176,6 +176,8 @@ test('certs-dir is writable, or not there', () =>
     }
     assert.equal(await look(directory), 'ok')
     assert.equal(await look(join(directory, 'missing')), 'warning')
+    await writeFile(join(directory, 'file'), '')
+    assert.equal(await look(join(directory, 'file')), 'error')
   }))
 
 test('askContainerd keeps what is told when a part is refused', async () => {

@@ -71,3 +71,22 @@ test('hosts tells the registries that _default does not count for, with the comm
     )
   })
 })
+
+test('hosts ends with 78 and the reason where it may not look, or a file is in the way', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const certs = join(directory, 'certs.d')
+    await writeFile(certs, '')
+    for (const args of [[], ['--remove'], ['--registries', 'ghcr.io']]) {
+      const { code, stderr } = await run(certs, ...args)
+      assert.equal(code, 78)
+      assert.match(stderr, /(^|\n)ENOTDIR: .*certs\.d.*; nothing was written\n$/)
+    }
+  })
+})
+
+test('hosts does not name a probe that runs among the registries', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    await mkdir(join(certs, 'probe-0123456789abcdef-9.swarmirror.invalid'))
+    assert.equal((await run(certs)).stdout, `${certs}/_default/hosts.toml: made\n`)
+  })
+})

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
+import { applyEdits } from '../../lib/check/config/patch.ts'
+import type { Remedy } from '../../lib/check/finding.ts'
 import { checkHosts, SETTINGS_DEFAULT } from '../../lib/hosts/check.ts'
 import { HOSTS_FILES } from '../../lib/hosts/files.ts'
 import { mirrorEntryFor } from '../../lib/hosts/mirror-entry.ts'
@@ -17,12 +19,19 @@ function check(certsDir: string, registries: readonly string[] | undefined, vers
   return checkHosts({ certsDir, registries, mirror, version }, HOSTS_FILES)
 }
 
-/** Runs the command that a remedy tells. */
-async function follow(command: string): Promise<void> {
-  const [program, ...args] = command.split(' ')
-  assert.equal(program, 'swarmirror')
-  const { code, stderr } = await runHere([...args, '--containerd-socket', '/nowhere'])
-  assert.equal(code, 0, stderr)
+/** Does what a remedy tells: makes its changes, and runs its command. */
+async function follow({ file, edits, command = '' }: Remedy): Promise<void> {
+  if (file !== undefined && edits !== undefined) await writeFile(file, applyEdits(await readFile(file, 'utf8'), edits))
+  for (const step of command.split(' && ')) {
+    const [program, ...args] = step.split(' ')
+    if (program === 'mv') {
+      await rename(args[0] ?? '', args[1] ?? '')
+      continue
+    }
+    assert.equal(program, 'swarmirror')
+    const { code, stderr } = await runHere([...args, '--containerd-socket', '/nowhere'])
+    assert.equal(code, 0, stderr)
+  }
 }
 
 interface Case {
@@ -79,12 +88,14 @@ const CASES: readonly Case[] = [
     files: { _default: `${OURS}x = ]\n` },
     found: ['hosts-toml-discarded error'],
     seen: /line 3, column \d+: /,
+    follow: true,
   },
   {
     what: 'referrers on 1.7',
     files: { _default: OURS.replace('"resolve"', '"referrers"') },
     found: ['hosts-toml-discarded error'],
     seen: /line 2: capability "referrers"/,
+    follow: true,
   },
   {
     what: 'a server alone on 1.7.24',
@@ -99,6 +110,15 @@ const CASES: readonly Case[] = [
     version: '2.1.0',
     found: ['hosts-toml-ignored-host error'],
     seen: /line 1: /,
+    follow: true,
+  },
+  {
+    what: 'our entry as an inline table over several lines on 2.x',
+    files: { _default: `# a\nhost = { "http://127.0.0.1:5000" = { capabilities = [\n"pull"] } }\n` },
+    version: '2.1.0',
+    found: ['hosts-toml-ignored-host error'],
+    seen: /line 2: /,
+    follow: true,
   },
   {
     what: 'another host as a dotted key on 2.x',
@@ -123,6 +143,12 @@ const CASES: readonly Case[] = [
     what: 'a broken file of another registry',
     files: { _default: OURS, 'ghcr.io': 'x' },
     found: ['hosts-toml ok', 'hosts-toml-discarded warning'],
+    follow: true,
+  },
+  {
+    what: 'a probe that runs, which is nobody’s registry',
+    files: { _default: OURS, 'probe-0123456789abcdef-9.swarmirror.invalid': THEIRS },
+    found: ['hosts-toml ok'],
   },
 ]
 
@@ -143,9 +169,10 @@ for (const { what, files, registries, version = '1.7.24', found, seen, follow: f
         if (severity !== 'ok') assert.ok(why !== '' && remedy !== undefined, 'no reason or remedy')
       }
       if (seen !== undefined) assert.match(findings[0]?.seen ?? '', seen)
-      const command = findings.find(({ severity }) => severity !== 'ok')?.remedy?.command
+      const remedy = findings.find(({ severity }) => severity !== 'ok')?.remedy
       if (!followed) return
-      await follow(command ?? '')
+      assert.ok(remedy !== undefined)
+      await follow(remedy)
       const after = await check(certs, registries, version)
       assert.deepEqual([...new Set(after.map(({ severity }) => severity))], ['ok'])
     })
@@ -153,11 +180,34 @@ for (const { what, files, registries, version = '1.7.24', found, seen, follow: f
 }
 
 test('checkHosts does not claim what it could not read', async () => {
-  const files = { ...HOSTS_FILES, read: () => Promise.reject(new Error('EACCES: permission denied')) }
+  const denied = () => Promise.reject(Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' }))
   const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'cached', undefined)
-  const findings = await checkHosts({ certsDir: '/c', registries: ['ghcr.io'], mirror, version: undefined }, files)
-  assert.deepEqual(findings[0]?.severity, 'unknown')
-  assert.match(findings[0]?.seen ?? '', /EACCES/)
+  for (const [registries, files] of [
+    [['ghcr.io'], { ...HOSTS_FILES, read: denied }],
+    [undefined, { ...HOSTS_FILES, list: denied }],
+  ] as const) {
+    const findings = await checkHosts({ certsDir: '/c', registries, mirror, version: undefined }, files)
+    const found = findings.at(-1)
+    assert.deepEqual([found?.id, found?.severity], ['hosts-toml-unreadable', 'unknown'])
+    assert.match(found?.seen ?? '', /EACCES/)
+  }
+  const mistaken = { ...HOSTS_FILES, list: () => Promise.reject(new TypeError('a mistake')) }
+  await assert.rejects(
+    checkHosts({ certsDir: '/c', registries: undefined, mirror, version: '1.7.24' }, mistaken),
+    TypeError,
+  )
+})
+
+test('checkHosts does not take a file for a directory', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const certs = join(directory, 'certs.d')
+    await writeFile(certs, '')
+    const findings = await check(certs, undefined, '1.7.24')
+    assert.deepEqual(
+      findings.map(({ id, severity }) => `${id} ${severity}`),
+      ['hosts-toml-unreadable unknown', 'hosts-toml-unreadable unknown'],
+    )
+  })
 })
 
 test('the commands of remedies leave out what the settings have by default', () => {
