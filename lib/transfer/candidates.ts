@@ -16,6 +16,14 @@ export interface CandidatesDependencies {
   readonly clock?: Clock
 }
 
+/** What one transfer says of peers; looked at when it is their turn. */
+export interface CandidatesChoice {
+  /** Whether a peer may be asked for this key at all. */
+  readonly suits: (peer: Peer) => boolean
+  /** Whether it is only to be asked when nobody else is left to be found; without it, none is. */
+  readonly isLastResort?: (peer: Peer) => boolean
+}
+
 /**
  * The peers that announced a key, as one lookup finds them, the best of those known first. Each door is given once, even if
  * it is found under several ids: a node that was started again is found under its former one, too, for a while. Peers that
@@ -23,7 +31,7 @@ export interface CandidatesDependencies {
  */
 export class Candidates {
   readonly #health: PeerHealth
-  readonly #suits: (peer: Peer) => boolean
+  readonly #choice: CandidatesChoice
   readonly #stop = new AbortController()
   /** Addresses. */
   readonly #given = new Set<string>()
@@ -33,18 +41,17 @@ export class Candidates {
 
   /**
    * @param lookupTimeout milliseconds for which peers are looked for
-   * @param suits whether a peer may be asked for this key at all; looked at when it is its turn
    * @param likely peers that are worth asking before the lookup has found any
    */
   constructor(
     dependencies: CandidatesDependencies,
     key: Key,
     lookupTimeout: number,
-    suits: (peer: Peer) => boolean,
+    choice: CandidatesChoice,
     likely: readonly Peer[] = [],
   ) {
     this.#health = dependencies.health
-    this.#suits = suits
+    this.#choice = choice
     this.#known = [...likely]
     // Never rejects: a lookup that fails is logged and over.
     void this.#collect(dependencies, key, lookupTimeout)
@@ -53,9 +60,10 @@ export class Candidates {
   /** The best peer that was not given yet; waits for the lookup if there is none. `undefined` when there are no more. */
   async next(): Promise<Peer | undefined> {
     for (;;) {
-      const best = this.#take((peer) => !this.#health.isAside(peer))
+      const isFit = (peer: Peer) => !this.#health.isAside(peer)
+      const best = this.#take((peer) => isFit(peer) && this.#choice.isLastResort?.(peer) !== true)
       if (best !== undefined) return best
-      if (this.#ended) return this.#take((peer) => this.#health.isCheapToTry(peer))
+      if (this.#ended) return this.#take(isFit) ?? this.#take((peer) => this.#health.isCheapToTry(peer))
       await this.#news.promise
       // One reply of the swarm brings up to 20 peers: those that are there already are ranked together.
       await setImmediate()
@@ -93,7 +101,7 @@ export class Candidates {
   }
 
   #take(may: (peer: Peer) => boolean): Peer | undefined {
-    const best = this.#health.rank(this.#known.filter((peer) => this.#suits(peer) && may(peer)))[0]
+    const best = this.#health.rank(this.#known.filter((peer) => this.#choice.suits(peer) && may(peer)))[0]
     if (best === undefined) return undefined
     const door = addressOf(best)
     this.#given.add(door)

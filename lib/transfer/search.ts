@@ -70,9 +70,9 @@ export class Search {
   readonly #clock: Clock
   /** Addresses. */
   readonly #avoided = new Set<string>()
-  /** Addresses of peers that are asked only if there is no other one that goes on. */
+  /** Addresses of peers that are asked only when a new lookup finds nobody else. */
   readonly #slow = new Set<string>()
-  #isReplacement = false
+  #maySlowGoOn = false
   /** When one that was busy in the present race may be asked again. */
   #freeAt: number | undefined
   #candidates: Candidates | undefined
@@ -96,7 +96,7 @@ export class Search {
     this.#avoided.add(addressOf(peer))
   }
 
-  /** Does not ask this peer to replace another one that is slow. */
+  /** Asks this peer again only when there is nobody else, and not to replace another one that is slow. */
   isSlow(peer: Peer): void {
     this.#slow.add(addressOf(peer))
   }
@@ -120,10 +120,11 @@ export class Search {
     isReplacement = false,
   ): Promise<Winner<PeerHead> | undefined> {
     const lastRetry = this.#clock.now() + this.#raceTimeout
-    this.#isReplacement = isReplacement
     for (;;) {
       const isFresh = this.#candidates === undefined
-      if (isFresh && this.#lookups++ >= MAX_LOOKUPS) return undefined
+      this.#maySlowGoOn = isFresh && !isReplacement
+      // One that would go on is replaced no more often than it stalls: such lookups leave the others their number.
+      if (isFresh && !isReplacement && this.#lookups++ >= MAX_LOOKUPS) return undefined
       this.#candidates ??= this.#lookup()
       const candidates = this.#candidates
       this.#freeAt = undefined
@@ -167,10 +168,13 @@ export class Search {
       { ...this.#dependencies, onLookup },
       targetKey(this.#target),
       this.#options.lookupTimeout,
-      (peer) =>
-        !this.#avoided.has(addressOf(peer)) &&
-        !(this.#isReplacement && this.#slow.has(addressOf(peer))) &&
-        (digest === undefined || !health.isWrong(peer, digest)),
+      {
+        suits: (peer) =>
+          !this.#avoided.has(addressOf(peer)) &&
+          (this.#maySlowGoOn || !this.#slow.has(addressOf(peer))) &&
+          (digest === undefined || !health.isWrong(peer, digest)),
+        isLastResort: (peer) => this.#slow.has(addressOf(peer)),
+      },
       recent?.of(this.#target),
     )
   }

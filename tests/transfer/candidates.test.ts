@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { digestKey } from '../../lib/oci/key.ts'
 import type { Peer, Router } from '../../lib/swarm/router.ts'
-import { Candidates } from '../../lib/transfer/candidates.ts'
+import { Candidates, type CandidatesChoice } from '../../lib/transfer/candidates.ts'
 import { PeerHealth } from '../../lib/transfer/peer-health.ts'
 import { BLOB } from '../fixtures/http-peers.ts'
 import { createLogRecorder } from '../fixtures/log.ts'
@@ -13,7 +13,7 @@ import { within } from '../fixtures/wait.ts'
 const [A, B, C] = ['a', 'b', 'c'].map((name) => peerOf(name)) as [Peer, Peer, Peer]
 
 /** Candidates of a lookup that finds what the test tells it to, until it is over. */
-function make(first: readonly Peer[] = [], suits: (peer: Peer) => boolean = () => true) {
+function make(first: readonly Peer[] = [], choice: CandidatesChoice = { suits: () => true }) {
   const clock = new ManualClock()
   const health = new PeerHealth({}, clock)
   const { log, lines } = createLogRecorder()
@@ -34,7 +34,7 @@ function make(first: readonly Peer[] = [], suits: (peer: Peer) => boolean = () =
     },
   } as unknown as Router
   const onLookup = (ms: number, found: boolean) => lookups.push([ms, found])
-  const candidates = new Candidates({ router, health, log, onLookup, clock }, digestKey(BLOB.digest), 100, suits)
+  const candidates = new Candidates({ router, health, log, onLookup, clock }, digestKey(BLOB.digest), 100, choice)
   const find = (...peers: Peer[]) => more.resolve(peers)
   const finish = (error?: Error) => more.resolve(error)
   return { clock, health, candidates, find, finish, lookups, lines, isStopped: () => aborted?.aborted }
@@ -73,11 +73,23 @@ test('Candidates gives peers that are put aside last, and only those that fail f
 
 test('Candidates leaves out who does not suit when it is its turn', async () => {
   const refused = new Set<Peer>()
-  const { candidates, finish } = make([A, B], (peer) => !refused.has(peer))
+  const { candidates, finish } = make([A, B], { suits: (peer) => !refused.has(peer) })
   finish()
   assert.deepEqual(await candidates.next(), A)
   refused.add(B)
   assert.equal(await candidates.next(), undefined)
+})
+
+test('Candidates gives a last resort when nobody else is found any more, however good it is, and before those put aside', async () => {
+  const { candidates, health, find, finish } = make([A, C], { suits: () => true, isLastResort: (peer) => peer === A })
+  health.answered(A, 1)
+  health.proven(A)
+  health.failed(C, 'unreachable')
+  const next = candidates.next()
+  find(B)
+  assert.deepEqual(await within('a peer', next, 2_000), B)
+  finish()
+  assert.deepEqual([await candidates.next(), await candidates.next(), await candidates.next()], [A, C, undefined])
 })
 
 test('Candidates ends the lookup after its time and when it is stopped, and keeps what was found', async () => {
