@@ -1,70 +1,75 @@
 /** Peers whose bodies stand still although they work, over real sockets: left for others, and asked again last. */
 import assert from 'node:assert/strict'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import { test } from 'node:test'
 import { formatContentRange, parseRange } from '../../lib/oci/range.ts'
 import type { Peer } from '../../lib/swarm/router.ts'
 import type { PeerHealth } from '../../lib/transfer/peer-health.ts'
-import { BLOB, contentOf, counted, HEAD, layer, startGoodPeer, startMember, withPeers } from '../fixtures/http-peers.ts'
+import { BLOB, contentOf, counted, HEAD, layer, startMember, withPeers } from '../fixtures/http-peers.ts'
 import { never } from '../fixtures/layout.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 
 const CONTENT = Buffer.from(layer.bytes)
 
-/** A member that gives so many bytes of what it is first asked for, and then does `next`; after that it is a good one. */
-function startsWith(length: number, next: (incoming: IncomingMessage, outgoing: ServerResponse) => void) {
-  const peer = {
+type Answer = (outgoing: ServerResponse, status: number, head: Record<string, string | number>, part: Buffer) => void
+
+const well: Answer = (outgoing, status, head, part) => void outgoing.writeHead(status, head).end(part)
+const busy: Answer = (outgoing) => void outgoing.writeHead(503, { 'content-length': 0, 'retry-after': '5' }).end()
+const stalling: Answer = (outgoing, status, head, part) =>
+  void outgoing.writeHead(status, head).write(part.subarray(0, 100_000))
+const breaking: Answer = (outgoing, status, head, part) =>
+  void outgoing.writeHead(status, head).write(part.subarray(0, 50_000), () => outgoing.destroy())
+
+/** A member that gives the first answer as told, and those after it as it should. */
+function firstAnswers(first: Answer) {
+  const member = {
     asked: 0,
     start: () =>
       startMember((incoming, outgoing) => {
         const requested = parseRange(incoming.headers.range ?? null, CONTENT.length)
         const range = requested.kind === 'part' ? requested.range : { start: 0, end: CONTENT.length - 1 }
         const part = CONTENT.subarray(range.start, range.end + 1)
-        outgoing.writeHead(requested.kind === 'part' ? 206 : 200, {
-          ...HEAD,
-          'content-length': part.length,
-          ...(requested.kind === 'part' ? { 'content-range': formatContentRange(range, CONTENT.length) } : {}),
-        })
-        if (peer.asked++ > 0) outgoing.end(part)
-        else outgoing.write(part.subarray(0, length), () => next(incoming, outgoing))
+        const head = { ...HEAD, 'content-length': part.length }
+        const give = member.asked++ === 0 ? first : well
+        if (requested.kind === 'part')
+          give(outgoing, 206, { ...head, 'content-range': formatContentRange(range, CONTENT.length) }, part)
+        else give(outgoing, 200, head, part)
       }),
   }
-  return peer
+  return member
 }
 
-/** Makes it the first that is asked. */
-function prefer(health: PeerHealth, peer: Peer): void {
-  health.answered(peer, 1)
-  health.proven(peer)
+/** Makes them the first that are asked, in this order. */
+function prefer(health: PeerHealth, ...peers: readonly Peer[]): void {
+  for (const [index, peer] of peers.entries()) {
+    health.answered(peer, 4 ** index)
+    health.proven(peer)
+  }
 }
 
 test('fetch does not go back to a peer that was left for being slow while there is another one', async () => {
-  const slow = startsWith(100_000, () => undefined)
-  const breaking = startsWith(50_000, (incoming) => incoming.socket.destroy())
+  const [other, slow, third] = [firstAnswers(busy), firstAnswers(stalling), firstAnswers(breaking)]
   await withPeers(
-    [slow.start, breaking.start, startGoodPeer],
-    async ({ peers, health, metrics }, [first, , good]) => {
-      const [peer, last] = [first?.peer ?? assert.fail(), good?.peer ?? assert.fail()]
-      prefer(health, peer)
-      // Even so it is better than the slow one.
-      health.busy(last, 10_000)
+    [other.start, slow.start, third.start],
+    async ({ peers, health, metrics }, [first, second]) => {
+      const [peer, busyPeer] = [second?.peer ?? assert.fail(), first?.peer ?? assert.fail()]
+      prefer(health, busyPeer, peer)
       const body = contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
-      await waitFor('the third one goes on', async () => {
+      await waitFor('the other one goes on, although it may still be busy', async () => {
         health.heard(peer)
         return (await counted(metrics, 'transfer_resumes_total')) === 2
       })
       assert.deepEqual(await within('the body', body), CONTENT)
-      assert.deepEqual([slow.asked, breaking.asked], [1, 1])
+      assert.deepEqual([slow.asked, third.asked, other.asked], [1, 1, 2])
     },
     { parallelPeers: 1 },
   )
 })
 
 test('fetch goes back to a peer that was left for being slow when there is nobody else', async () => {
-  const slow = startsWith(100_000, () => undefined)
-  const breaking = startsWith(50_000, (incoming) => incoming.socket.destroy())
+  const [slow, other] = [firstAnswers(stalling), firstAnswers(breaking)]
   await withPeers(
-    [slow.start, breaking.start],
+    [slow.start, other.start],
     async ({ peers, health, metrics }, [first]) => {
       const peer = first?.peer ?? assert.fail()
       prefer(health, peer)
@@ -74,7 +79,7 @@ test('fetch goes back to a peer that was left for being slow when there is nobod
         return (await counted(metrics, 'transfer_resumes_total')) === 2
       })
       assert.deepEqual(await within('the body', body), CONTENT)
-      assert.deepEqual(slow.asked, 2)
+      assert.deepEqual([slow.asked, other.asked], [2, 1])
     },
     { parallelPeers: 1 },
   )
