@@ -203,8 +203,11 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof VerificationError) transfer.blame(descriptor, [opened.peer])
-      else if (error instanceof PeerError) transfer.broke(watched, error)
-      else throw error
+      else if (error instanceof PeerError) {
+        // One that drips must not be as dear as others to the next transfer.
+        transfer.moved(watched)
+        transfer.broke(watched, error)
+      } else throw error
       return undefined
     }
   }

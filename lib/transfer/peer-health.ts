@@ -89,6 +89,15 @@ export class PeerHealth {
     return false
   }
 
+  /**
+   * A body of it failed before its first byte. It comes after all that give some; as long as it may only be busy, it is not
+   * put aside: it may be the only one.
+   */
+  withheld(peer: Peer, why: PeerFailure): void {
+    const isConnected = this.#directory.isConnected(peer)
+    this.#directory.of(peer, this.#now).withheld(why, isConnected, this.#now, this.#probation)
+  }
+
   /** It has too much to do (503): it comes last for the time that it asks for. */
   busy(peer: Peer, retryAfterMs: number): void {
     this.#directory.of(peer, this.#now).busy(retryAfterMs, this.#now)
@@ -102,14 +111,14 @@ export class PeerHealth {
   }
 
   /** It gave a byte: whatever else it does not answer to, it is not dead. */
-  heard(peer: Peer): void {
-    this.#directory.find(peer, this.#now)?.heard(this.#now)
+  gave(peer: Peer): void {
+    this.#directory.find(peer, this.#now)?.gave(this.#now)
     this.#directory.isThere(peer)
   }
 
-  /** Whether it gave an answer or a byte, to whichever request of this node, after that time of the clock. */
-  isHeardSince(peer: Peer, time: number): boolean {
-    return (this.#directory.find(peer, this.#now)?.heardAt ?? Number.NEGATIVE_INFINITY) > time
+  /** Whether it gave a byte, to whichever request of this node, after that time of the clock. */
+  isGivingSince(peer: Peer, time: number): boolean {
+    return (this.#directory.find(peer, this.#now)?.gaveAt ?? Number.NEGATIVE_INFINITY) > time
   }
 
   /**
@@ -181,7 +190,7 @@ export class PeerHealth {
   }
 
   /**
-   * The peers from the best to the last: those not put aside, not busy, proven, known to be alive, fast. Peers between
+   * The peers from the best to the last: those not put aside, not busy nor without bytes, proven, known to be alive, fast. Peers between
    * which nothing stands stay in the order in which they were found, which is random, so that load spreads.
    */
   rank(peers: readonly Peer[]): Peer[] {
@@ -246,7 +255,7 @@ export class PeerHealth {
     const record = this.#directory.find(peer, now)
     return [
       Number(this.isAside(peer)),
-      Number(record?.isBusy(now) === true),
+      Number(record?.isBusy(now) === true || record?.withholds(now) === true),
       Number(record?.proven !== true),
       // In powers of two: less than that is chance.
       Math.round(Math.log2(costOf(record, usual))),

@@ -32,6 +32,11 @@ const SIGN_OF_LIFE = 2_000
  * node's first answers to many requests at a time come late. One that is dead costs that long once.
  */
 const CONNECTED_SILENCE = 5_000
+/**
+ * For how long it is remembered that bodies stood still before their first byte, in milliseconds, unless a byte comes: some
+ * pulls long, so that it costs one of them a stall and not each of their blobs.
+ */
+const WITHHELD_TIME = 60_000
 /** For how long a peer that is silent but not dead comes last, in milliseconds; longer than a rush of requests takes. */
 const SILENT_BUSY = 1_000
 /** Weight of the newest measurement in a peer's own average. */
@@ -54,6 +59,9 @@ export class PeerRecord {
   #busyUntil = 0
   #aliveUntil = 0
   #heardAt = Number.NEGATIVE_INFINITY
+  #gaveAt = Number.NEGATIVE_INFINITY
+  /** Since it last gave a byte: the first and the last time that a body of it ended before its first one. */
+  #withheld: { readonly since: number; readonly at: number } | undefined
   /** When it was first waited for in vain since it was last heard of. */
   #silentSince: number | undefined
 
@@ -80,16 +88,28 @@ export class PeerRecord {
     this.heard(now)
   }
 
-  /** When its door gave the last sign of life: an answer, or a byte of a body. */
-  get heardAt(): number {
-    return this.#heardAt
+  /** When its door gave the last byte of a body. */
+  get gaveAt(): number {
+    return this.#gaveAt
+  }
+
+  /** It gave a byte of a body, which is more than a sign of life. */
+  gave(now: number): void {
+    this.#gaveAt = now
+    this.#withheld = undefined
+    this.heard(now)
+  }
+
+  /** Whether it gives heads without bodies, for all that is known: then one more head proves nothing. */
+  withholds(now: number): boolean {
+    return this.#withheld !== undefined && now - this.#withheld.at < WITHHELD_TIME
   }
 
   /** A sign of life of its door, newer than any silence. */
   heard(now: number): void {
     this.#heardAt = now
     this.#silentSince = undefined
-    if (this.#lastFailure === 'silent') this.#forgive()
+    if (this.#lastFailure === 'silent' && !this.withholds(now)) this.#forgive()
   }
 
   /** Whether there are signs that it works, newer than what it takes for one that has died to be known for it. */
@@ -101,7 +121,7 @@ export class PeerRecord {
   /** It answered as it should, after that time. */
   answered(headMs: number, now: number): void {
     this.heard(now)
-    this.#forgive()
+    if (!this.withholds(now)) this.#forgive()
     this.#aliveUntil = now + ALIVE_TIME
     this.headMs = average(this.headMs, headMs)
   }
@@ -129,6 +149,22 @@ export class PeerRecord {
     return isBusy
   }
 
+  /**
+   * A body of it ended, or stood still, before its first byte. As with {@link silent}, it may only be busy; but heads speak
+   * for it no longer than a standing connection does: who gives nothing else wins every race and holds up every transfer.
+   *
+   * @returns whether it seems to be busy; if not, it is put aside
+   */
+  withheld(why: PeerFailure, isConnected: boolean, now: number, probation: Probation): boolean {
+    const since = (this.withholds(now) ? this.#withheld?.since : undefined) ?? now
+    this.#withheld = { since, at: now }
+    const isAlive = isConnected || now - this.#heardAt < HEARD_TIME
+    const isBusy = now - this.#gaveAt < HEARD_TIME || (isAlive && now - since < LONGEST_SILENCE)
+    if (why === 'silent' && isBusy) return true
+    this.putAside(why, now, probation)
+    return false
+  }
+
   putAside(why: PeerFailure, now: number, { first, longest }: Probation): void {
     this.#aliveUntil = 0
     if (this.#asideUntil > now) {
@@ -151,6 +187,7 @@ export class PeerRecord {
     this.member = member
     this.departed = undefined
     this.#silentSince = undefined
+    this.#withheld = undefined
     this.#forgive()
     this.stands(now)
   }

@@ -245,7 +245,7 @@ export class Search {
       metrics.peerRequests.inc({ outcome: answer.kind })
       if (answer.kind === 'content') {
         recent?.served(request.target, peer)
-        return { ...answer, body: heard(answer.body, () => health.heard(peer)) }
+        return { ...answer, body: tellingOf(answer.body, () => health.gave(peer)) }
       }
       if (answer.kind === 'unsatisfiable') return answer
       log.debug('peer has it not', { key, peer })
@@ -261,7 +261,7 @@ export class Search {
 }
 
 /** The body, with every chunk told of as it comes. */
-function heard(body: ByteSource, onChunk: () => void): ByteSource {
+function tellingOf(body: ByteSource, onChunk: () => void): ByteSource {
   return {
     async next() {
       const chunk = await body.next()

@@ -76,7 +76,7 @@ export class Transfer {
     return new ResumingSource(
       {
         reopen: (offset, signal, isReplacement) => this.#reopen(descriptor, offset, end, signal, isReplacement),
-        isOnlySlow: ({ peer }, { silentMs, since }) => silentMs < LONGEST_STALL && health.isHeardSince(peer, since),
+        isOnlySlow: ({ peer }, { silentMs, since }) => silentMs < LONGEST_STALL && health.isGivingSince(peer, since),
         onBreak: (from, error, offset) => {
           this.broke(from, error)
           log.warn('peer broke off', { key, peer: from.peer, offset, error })
@@ -92,10 +92,7 @@ export class Transfer {
           metrics.transferResumes.inc()
           log.info('transfer goes on', { key, peer: to.peer, offset })
         },
-        onDone: ({ peer, watchdog }) => {
-          const { measured } = watchdog
-          if (measured !== undefined && measured.bytes > 0) health.moved(peer, measured.bytes, measured.ms)
-        },
+        onDone: (from) => this.moved(from),
       },
       first,
       start,
@@ -103,9 +100,18 @@ export class Transfer {
     )
   }
 
+  /** Takes note of how fast a body came. */
+  moved({ peer, watchdog: { measured } }: WatchedBody): void {
+    if (measured !== undefined && measured.bytes > 0) {
+      this.#dependencies.health.moved(peer, measured.bytes, measured.ms)
+    }
+  }
+
   /** Takes note of a body that broke off. */
-  broke({ peer }: WatchedBody, { failure }: PeerError): void {
-    this.#dependencies.health.failed(peer, failure)
+  broke({ peer, watchdog }: WatchedBody, { failure }: PeerError): void {
+    const { health } = this.#dependencies
+    if (watchdog.hasGiven || failure === 'invalid') health.failed(peer, failure)
+    else health.withheld(peer, failure)
     this.#dependencies.metrics.transferBreaks.inc({ reason: failure })
   }
 

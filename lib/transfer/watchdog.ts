@@ -73,6 +73,11 @@ export class Watchdog {
     return this.#tooSlow
   }
 
+  /** Whether there was any byte. */
+  get hasGiven(): boolean {
+    return this.#bytes > 0
+  }
+
   /** What the peer gave in the milliseconds in which it was waited for; `undefined` if it was hardly ever waited for. */
   get measured(): { readonly bytes: number; readonly ms: number } | undefined {
     const all = this.#clock.now() - this.#startedAt

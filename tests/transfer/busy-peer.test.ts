@@ -229,7 +229,7 @@ test('fetch goes on with another holder when a body stands still although its ho
     health.proven(peer)
     const body = contentOf(await peers.fetch(request(2), never))
     await waitFor('the other one goes on', async () => {
-      health.heard(peer)
+      health.gave(peer)
       return (await counted(metrics, 'transfer_resumes_total')) === 1
     })
     assert.deepEqual(await body, Buffer.from(layer.bytes.subarray(2)))

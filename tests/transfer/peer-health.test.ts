@@ -133,7 +133,7 @@ test('PeerHealth takes a silent node in place of one that left for as dear as an
 test('PeerHealth takes a silent peer for busy that answered or gave a byte a moment ago: it comes last, but it may be asked', async () => {
   const signs: [string, (health: PeerHealth) => void][] = [
     ['answered', (health) => health.answered(A, 1)],
-    ['gave a byte', (health) => health.heard(A)],
+    ['gave a byte', (health) => health.gave(A)],
     ['said that it is busy', (health) => health.busy(A, 0)],
   ]
   for (const [sign, show] of signs) {
@@ -149,16 +149,82 @@ test('PeerHealth takes a silent peer for busy that answered or gave a byte a mom
   }
 })
 
+test('PeerHealth puts a peer aside, longer each time, that gives heads and no bytes, whatever heads it gives', async () => {
+  const { health, clock } = make()
+  const asides: number[] = []
+  for (let round = 0; round < 7; round++) {
+    health.answered(A, 1)
+    // It was waited for.
+    await clock.pass(5_000)
+    health.withheld(A, 'silent')
+    const asideMs = () => health.peers()[0]?.asideMs ?? assert.fail()
+    asides.push(asideMs())
+    health.answered(A, 1)
+    assert.equal(health.isAside(A), true)
+    await clock.pass(asideMs())
+    assert.equal(health.isAside(A), false)
+    assert.deepEqual(health.rank([A, B]), [B, A])
+  }
+  assert.deepEqual(asides, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000])
+  // A byte makes up for all of it.
+  health.gave(A)
+  health.answered(A, 1)
+  health.failed(A, 'invalid')
+  assert.equal(health.peers()[0]?.asideMs, 1_000)
+})
+
+test('PeerHealth takes a peer without bytes for busy while it gives heads, or its connection stands, but not for long', async () => {
+  const signs: [string, (health: PeerHealth) => void][] = [
+    ['heads', (health) => health.answered(A, 1)],
+    ['a connection', (health) => health.seen(A.id)],
+  ]
+  for (const [sign, show] of signs) {
+    const { health, clock } = make()
+    show(health)
+    health.withheld(A, 'silent')
+    assert.deepEqual([health.isAside(A), health.rank([A, B])], [false, [B, A]], sign)
+    await clock.pass(9_999)
+    show(health)
+    health.withheld(A, 'silent')
+    assert.equal(health.isAside(A), false, sign)
+    await clock.pass(1)
+    health.withheld(A, 'silent')
+    assert.equal(health.isAside(A), true, sign)
+  }
+})
+
+test('PeerHealth does not put a peer aside that gave others a byte a moment ago, and forgets in time that it withheld some', async () => {
+  const { health, clock } = make()
+  health.answered(A, 1)
+  health.gave(A)
+  await clock.pass(4_999)
+  health.withheld(A, 'silent')
+  assert.deepEqual([health.isAside(A), health.isGivingSince(A, -1), health.isGivingSince(A, 0)], [false, true, false])
+  health.proven(A)
+  await clock.pass(59_999)
+  assert.deepEqual(health.rank([A, B]), [B, A])
+  await clock.pass(1)
+  assert.deepEqual(health.rank([B, A]), [A, B])
+})
+
+test('PeerHealth puts a peer aside at once that ends a body before its first byte', () => {
+  const { health } = make()
+  health.answered(A, 1)
+  health.withheld(A, 'unreachable')
+  health.answered(A, 1)
+  assert.deepEqual([health.isAside(A), health.isCheapToTry(A)], [true, true])
+})
+
 test('PeerHealth takes a peer back at once whose bytes go on to come', () => {
   const { health } = make()
   health.failed(A, 'silent')
-  health.heard(A)
+  health.gave(A)
   assert.equal(health.isAside(A), false)
   health.gone(A.id)
-  health.heard(A)
+  health.gave(A)
   assert.equal(health.isAside(A), false)
   health.failed(A, 'invalid')
-  health.heard(A)
+  health.gave(A)
   assert.equal(health.isAside(A), true)
 })
 

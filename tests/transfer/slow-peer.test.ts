@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { formatContentRange, parseRange } from '../../lib/oci/range.ts'
 import type { Peer } from '../../lib/swarm/router.ts'
 import type { PeerHealth } from '../../lib/transfer/peer-health.ts'
-import { BLOB, contentOf, counted, HEAD, layer, startMember, withPeers } from '../fixtures/http-peers.ts'
+import { BLOB, contentOf, counted, HEAD, layer, startGoodPeer, startMember, withPeers } from '../fixtures/http-peers.ts'
 import { never } from '../fixtures/layout.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 
@@ -56,7 +56,7 @@ test('fetch does not go back to a peer that was left for being slow while there 
       prefer(health, busyPeer, peer)
       const body = contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
       await waitFor('the other one goes on, although it may still be busy', async () => {
-        health.heard(peer)
+        health.gave(peer)
         return (await counted(metrics, 'transfer_resumes_total')) === 2
       })
       assert.deepEqual(await within('the body', body), CONTENT)
@@ -75,7 +75,7 @@ test('fetch goes back to a peer that was left for being slow when there is nobod
       prefer(health, peer)
       const body = contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
       await waitFor('it has been left, and is asked again', async () => {
-        health.heard(peer)
+        health.gave(peer)
         return (await counted(metrics, 'transfer_resumes_total')) === 2
       })
       assert.deepEqual(await within('the body', body), CONTENT)
@@ -83,4 +83,26 @@ test('fetch goes back to a peer that was left for being slow when there is nobod
     },
     { parallelPeers: 1 },
   )
+})
+
+test('fetch loses one stall to a peer that gives heads and no bytes, not one for each blob', async () => {
+  let asked = 0
+  const startEmpty = () =>
+    startMember((_, outgoing) => {
+      asked++
+      outgoing.writeHead(200, HEAD).flushHeaders()
+    })
+  await withPeers([startEmpty, startGoodPeer], async ({ peers, health, metrics }, [empty]) => {
+    const peer = empty?.peer ?? assert.fail()
+    prefer(health, peer)
+    for (let round = 0; round < 4; round++) {
+      assert.deepEqual(
+        await within('the body', contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))),
+        CONTENT,
+      )
+    }
+    // Beside the first time it is asked, if ever, only because the other one was slow.
+    assert.ok(asked <= 1 + (await counted(metrics, 'hedges_total')), `${asked} times`)
+    assert.equal(await counted(metrics, 'transfer_breaks_total', 'reason="silent"'), 1)
+  })
 })
