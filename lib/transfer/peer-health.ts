@@ -190,8 +190,9 @@ export class PeerHealth {
   }
 
   /**
-   * The peers from the best to the last: those not put aside, not busy nor without bytes, proven, known to be alive, fast. Peers between
-   * which nothing stands stay in the order in which they were found, which is random, so that load spreads.
+   * The peers from the best to the last: those not put aside, not busy nor without bytes, proven (by an answer, or by a
+   * connection that stands), fast, known to be alive. Peers between which nothing stands stay in the order in which they
+   * were found, which is random, so that load spreads.
    */
   rank(peers: readonly Peer[]): Peer[] {
     const { usual } = this.#pace
@@ -253,13 +254,15 @@ export class PeerHealth {
   #place(peer: Peer, usual: Usual): readonly number[] {
     const now = this.#now
     const record = this.#directory.find(peer, now)
+    // Only members have one: both sides have proven the swarm key on it.
+    const isConnected = this.#directory.isConnected(peer)
     return [
       Number(this.isAside(peer)),
       Number(record?.isBusy(now) === true || record?.withholds(now) === true),
-      Number(record?.proven !== true),
+      Number(record?.proven !== true && !isConnected),
       // In powers of two: less than that is chance.
       Math.round(Math.log2(costOf(record, usual))),
-      Number(record?.isAlive(now) !== true),
+      Number(record?.isAlive(now) !== true && !isConnected),
     ]
   }
 }

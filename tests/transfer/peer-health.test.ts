@@ -270,6 +270,15 @@ for (const [what, prepare] of [
   ['put aside', (health) => health.failed(A, 'silent')],
   ['busy', (health) => health.busy(A, 1_000)],
   ['without proof where another one has it', (health) => health.proven(B)],
+  ['without a connection where another one, never asked, has one', (health) => health.seen(B.id)],
+  [
+    'without a connection, and fast, where another one has one',
+    (health) => [health.answered(A, 1), health.answered(B, 100), health.seen(B.id)],
+  ],
+  [
+    'slower than another one, though its connection stands',
+    (health) => [health.seen(A.id), health.answered(A, 100), health.answered(B, 10), health.proven(B)],
+  ],
   ['slower to answer', (health) => [health.answered(A, 100), health.answered(B, 10)]],
   ['slower to give', (health) => [health.moved(A, 1e6, 10_000), health.moved(B, 1e6, 10)]],
   ['not known to be alive', (health) => [health.busy(B, 0), health.seen(B.id)]],
