@@ -1,12 +1,16 @@
+import type { PartSource } from '../observe/activity.ts'
+import type { DOORS } from '../observe/metric-labels.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { SOURCE_HEADER } from './answer.ts'
+
+type Door = (typeof DOORS)[number]
 
 /**
  * Counts the requests of a door by method, status and source of the content, the bytes that their answers declare, and the
  * time until the head of an answer with content.
  */
 export function countRequests<Rest extends readonly unknown[]>(
-  door: string,
+  door: Door,
   metrics: Metrics,
   handler: (request: Request, ...rest: Rest) => Response | Promise<Response>,
 ): (request: Request, ...rest: Rest) => Promise<Response> {
@@ -20,11 +24,11 @@ export function countRequests<Rest extends readonly unknown[]>(
 }
 
 /** Counts one answer of a door; gives where its content came from. */
-export function count(door: string, metrics: Metrics, request: Request, response: Response): string {
-  const source = response.headers.get(SOURCE_HEADER) ?? 'none'
+export function count(door: Door, metrics: Metrics, request: Request, response: Response): PartSource {
+  const source = (response.headers.get(SOURCE_HEADER) ?? 'none') as PartSource
   // Anybody can send any method; what a label may be is bounded.
   const method = request.method === 'GET' || request.method === 'HEAD' ? request.method : 'other'
-  metrics.requests.inc({ door, method, status: response.status, source })
+  metrics.requests.inc({ door, method, status: String(response.status), source })
   if (source !== 'none' && response.body !== null) {
     metrics.bytes.inc({ door, source }, Number(response.headers.get('content-length')))
   }

@@ -35,7 +35,7 @@ export function createRegistryDoor(dependencies: RegistryDoorDependencies): Regi
   const watched = async (request: Request, admission?: Admission) => {
     const startedAt = performance.now()
     const response = await door.fetch(request)
-    const source = response.headers.get(SOURCE_HEADER) as PartSource | null
+    const source = response.headers.get(SOURCE_HEADER) as Exclude<PartSource, 'none'> | null
     const target = targets.get(request)
     const headMs = performance.now() - startedAt
     const isAnswer = source !== null || response.status === 404

@@ -1,10 +1,11 @@
 import { targetKey } from '../oci/key.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
+import type { SOURCES, TRANSFER_OUTCOMES } from './metric-labels.ts'
 
 type Target = ManifestTarget | BlobTarget
 
 /** Where the content of an answer came from; `none`: nobody had it, so that containerd asks upstream. */
-export type PartSource = 'local' | 'peer' | 'none'
+export type PartSource = (typeof SOURCES)[number]
 
 /** An answer of the registry door, as its head went out. */
 export interface Answered {
@@ -19,7 +20,7 @@ export interface Answered {
 /** A transfer from other nodes that is over. */
 export interface Transferred {
   readonly target: Target
-  readonly outcome: 'complete' | 'cancelled' | 'corrupt' | 'failed' | 'missing'
+  readonly outcome: (typeof TRANSFER_OUTCOMES)[number]
   /** Addresses of the peers that gave bytes. */
   readonly peers: readonly string[]
   readonly bytes: number

@@ -1,4 +1,19 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import {
+  BREAK_REASONS,
+  CONTENT_SOURCES,
+  DOORS,
+  METHODS,
+  PEER_REQUEST_OUTCOMES,
+  REFUSAL_REASONS,
+  SHARES,
+  SOURCES,
+  TARGET_KINDS,
+  TRANSFER_OUTCOMES,
+  USUAL_BYTES,
+  USUAL_REQUESTS,
+  YES_OR_NO,
+} from './metric-labels.ts'
+import { createMetricSet } from './metric-set.ts'
 import { processFigures } from './process-figures.ts'
 
 export type Metrics = ReturnType<typeof createMetrics>
@@ -37,53 +52,9 @@ export interface MetricSources {
   readonly build?: { readonly version: string; readonly runtime: string; readonly runtime_version: string }
 }
 
-/** One metric, for people. */
-export interface MetricDescription {
-  readonly name: string
-  readonly type: 'counter' | 'gauge' | 'histogram'
-  readonly labels: readonly string[]
-  readonly help: string
-}
-
 /** Everything that a mirror counts, in a registry of its own. */
 export function createMetrics(sources: MetricSources = {}) {
-  const registry = new Registry()
-  const registers = [registry]
-  const descriptions: MetricDescription[] = []
-  /** What all kinds have in common. */
-  const described = <Label extends string>(
-    type: MetricDescription['type'],
-    name: string,
-    help: string,
-    labelNames: readonly Label[] = [],
-  ) => {
-    // Prometheus has names of its own for what every process has.
-    const metric = { name: name.startsWith('process_') ? name : `swarmirror_${name}`, help, labelNames }
-    descriptions.push({ name: metric.name, type, labels: labelNames, help })
-    return { ...metric, registers }
-  }
-  const counter = <Label extends string = never>(name: string, help: string, labels?: readonly Label[]) =>
-    new Counter(described('counter', name, help, labels))
-  const gauge = <Label extends string = never>(name: string, help: string, labels?: readonly Label[]) =>
-    new Gauge(described('gauge', name, help, labels))
-  const histogram = <Label extends string>(name: string, help: string, buckets: number[], labels: readonly Label[]) =>
-    new Histogram({ ...described('histogram', name, help, labels), buckets })
-  const looked = (name: string, help: string, look: () => number) =>
-    new Gauge({
-      ...described('gauge', name, help),
-      collect() {
-        this.set(look())
-      },
-    })
-
-  const lookedCounter = (name: string, help: string, look: () => number) =>
-    new Counter({
-      ...described('counter', name, help),
-      collect() {
-        this.reset()
-        this.inc(look())
-      },
-    })
+  const { counter, counters, lookedCounter, gauge, looked, histogram, histograms, ...kept } = createMetricSet()
   const none = () => 0
   const announcing = (figure: keyof AnnouncingFigures) => () => sources.announcing?.()?.[figure] ?? 0
 
@@ -139,81 +110,80 @@ export function createMetrics(sources: MetricSources = {}) {
   looked('process_open_fds', 'Open file descriptors.', processFigures.openFiles)
   looked('process_max_fds', 'File descriptors that may be open.', processFigures.mostOpenFiles)
   return {
-    requests: counter('requests_total', 'Requests answered, by where the content came from (none: there was none).', [
-      'door',
-      'method',
-      'status',
-      'source',
-    ]),
-    bytes: counter('bytes_total', 'Bytes of content that the answers of a door declared, by where they came from.', [
-      'door',
-      'source',
-    ]),
-    firstByteSeconds: histogram(
+    requests: counters(
+      'requests_total',
+      'Requests answered, by where the content came from (none: there was none).',
+      { door: DOORS, method: METHODS, status: [] as readonly string[], source: SOURCES },
+      USUAL_REQUESTS,
+    ),
+    bytes: counters(
+      'bytes_total',
+      'Bytes of content that the answers of a door declared, by where they came from.',
+      { door: DOORS, source: CONTENT_SOURCES },
+      USUAL_BYTES,
+    ),
+    firstByteSeconds: histograms(
       'first_byte_seconds',
       'Time from a request at the registry door to the head of its answer.',
       ANSWER_BUCKETS,
-      ['source'],
+      { source: CONTENT_SOURCES },
     ),
-    requestSeconds: histogram(
+    requestSeconds: histograms(
       'request_seconds',
       'Time from a request at the registry door to the end of its answer.',
       TRANSFER_BUCKETS,
-      ['source'],
+      { source: CONTENT_SOURCES },
     ),
-    transfers: counter('transfers_total', 'Transfers from other nodes, by how they ended.', ['outcome']),
-    transferSeconds: histogram(
+    transfers: counters('transfers_total', 'Transfers from other nodes, by how they ended.', {
+      outcome: TRANSFER_OUTCOMES,
+    }),
+    transferSeconds: histograms(
       'transfer_seconds',
       'Time that transfers from other nodes took, from the lookup to the last byte.',
       TRANSFER_BUCKETS,
-      ['outcome'],
+      { outcome: TRANSFER_OUTCOMES },
     ),
     transferBytes: counter('transfer_bytes_total', 'Bytes of content taken from other nodes.'),
     transfersRunning: gauge('transfers_running', 'Transfers from other nodes that are under way.'),
-    transferShares: counter(
+    transferShares: counters(
       'transfer_shares_total',
       'Readers of a transfer that another request had begun (joined), and those that became too slow for it (left).',
-      ['what'],
+      { what: SHARES },
     ),
-    transferBreaks: counter('transfer_breaks_total', 'Bodies of peers that ended before their end, by why.', [
-      'reason',
-    ]),
+    transferBreaks: counters('transfer_breaks_total', 'Bodies of peers that ended before their end, by why.', {
+      reason: BREAK_REASONS,
+    }),
     transferResumes: counter('transfer_resumes_total', 'Transfers continued from another peer at their offset.'),
-    verificationFailures: counter(
+    verificationFailures: counters(
       'verification_failures_total',
       'Content of peers whose bytes were not those of its digest.',
-      ['kind'],
+      { kind: TARGET_KINDS },
     ),
-    peerRequests: counter('peer_requests_total', 'Requests to other nodes, by what came of them.', ['outcome']),
+    peerRequests: counters('peer_requests_total', 'Requests to other nodes, by what came of them.', {
+      outcome: PEER_REQUEST_OUTCOMES,
+    }),
     hedges: counter('hedges_total', 'Peers asked because those before them were slow to answer.'),
-    lookups: counter('lookups_total', 'Lookups in the swarm, by whether a peer was found.', ['found']),
-    lookupSeconds: histogram(
+    lookups: counters('lookups_total', 'Lookups in the swarm, by whether a peer was found.', { found: YES_OR_NO }),
+    lookupSeconds: histograms(
       'lookup_seconds',
       'Time that lookups took to their first peer, or to their end without one.',
       ANSWER_BUCKETS,
-      ['found'],
+      { found: YES_OR_NO },
     ),
     checkFindings: gauge(
       'check_findings',
       'Findings of the last check of containerd and this node, by how they weigh.',
       ['severity'],
     ),
-    peerDoorRefused: counter('peer_door_refused_total', 'Requests of other nodes that were refused, by why.', [
-      'reason',
-    ]),
+    peerDoorRefused: counters('peer_door_refused_total', 'Requests of other nodes that were refused, by why.', {
+      reason: REFUSAL_REASONS,
+    }),
     eventLoopLagSeconds: histogram(
       'event_loop_lag_seconds',
       'By how much timers of this process are late: what waits for its turn waits as long.',
       LAG_BUCKETS,
-      [],
     ),
 
-    /** What there is, in the order in which it is shown. */
-    descriptions: descriptions as readonly MetricDescription[],
-
-    /** All of it in Prometheus' text format. */
-    async render(): Promise<{ readonly contentType: string; readonly body: string }> {
-      return { contentType: registry.contentType, body: await registry.metrics() }
-    },
+    ...kept,
   }
 }

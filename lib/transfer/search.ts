@@ -160,7 +160,7 @@ export class Search {
     const { health, metrics, recent } = this.#dependencies
     const digest = digestOf(this.#target)
     const onLookup = (ms: number, wasFound: boolean) => {
-      const found = String(wasFound)
+      const found = wasFound ? 'true' : 'false'
       metrics.lookups.inc({ found })
       metrics.lookupSeconds.observe({ found }, ms / 1000)
     }

@@ -47,6 +47,19 @@ test('the README tells what every label of every metric may be', () => {
   assert.deepEqual(new Set(told), labels)
 })
 
+test('the README names every value that a label is known to have', () => {
+  const told = new Map(
+    [...partOf('labels').matchAll(/^- `([a-z_]+)`([\s\S]*?)(?=\n- `|$(?![\s\S]))/gm)].map(
+      ([, label = '', text = '']) => [label, text],
+    ),
+  )
+  for (const { name, values } of createMetrics().descriptions) {
+    for (const [label, known] of Object.entries(values)) {
+      for (const value of known) assert.ok(told.get(label)?.includes(`\`${value}\``), `${name}: ${label} ${value}`)
+    }
+  }
+})
+
 test('the README shows a line of the log as a transfer makes it', async () => {
   const example = JSON.parse(/^\{.*"event":"transfer".*\}$/m.exec(README)?.[0] ?? assert.fail('no example'))
   const shape = (line: Record<string, unknown>) => Object.entries(line).map(([name, value]) => [name, typeof value])

@@ -1,0 +1,77 @@
+/** What Prometheus' own tool says of the metrics and of the dashboard's questions. */
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { run, tryRun } from './harness/command.ts'
+import { type Node, testCluster } from './harness/index.ts'
+
+const DASHBOARD = new URL('../../k8s/components/prometheus/dashboard.json', import.meta.url)
+
+const cluster = await testCluster({
+  nodes: ['a', { name: 'b', runtime: 'bun' }, { name: 'c', runtime: 'deno' }],
+  registry: true,
+})
+const [a, b, c] = [cluster.node('a'), cluster.node('b'), cluster.node('c')]
+
+const metricsOf = async (node: Node) => (await node.admin('/metrics')).body.toString()
+
+/** All series with their values. */
+function samples(metrics: string): ReadonlyMap<string, number> {
+  const lines = metrics.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
+  return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]))
+}
+
+test('metrics: promtool finds nothing to say, before and after a pull, on each runtime', async () => {
+  const image = await cluster.registry.push(
+    await cluster.makeImage({ seed: 'metrics', layers: [300_000] }),
+    'team/metrics:v1',
+  )
+  const before = await Promise.all(cluster.nodes.map(metricsOf))
+  await a.pull(image.reference)
+  for (const node of [b, c]) {
+    await node.untilOffered(image)
+    await node.pull(image.reference)
+  }
+  for (const [index, node] of cluster.nodes.entries()) {
+    const after = await metricsOf(node)
+    for (const metrics of [before[index] ?? '', after]) {
+      const { code, stdout, stderr } = await tryRun('promtool', ['check', 'metrics'], { input: metrics })
+      assert.deepEqual([code, stdout, stderr], [0, '', ''], node.name)
+    }
+    // A pull of any kind brings no series that were not there: nothing that `rate()` would miss.
+    const known = samples(before[index] ?? '')
+    assert.deepEqual(
+      [...samples(after).keys()].filter((name) => !known.has(name)),
+      [],
+      node.name,
+    )
+  }
+})
+
+test('metrics: figures of the process and its event loop are real on each runtime', async () => {
+  for (const node of cluster.nodes) {
+    const values = samples(await metricsOf(node))
+    const figure = (name: string) => values.get(name) ?? assert.fail(`${node.name} has no ${name}`)
+    assert.ok(figure('process_cpu_seconds_total') > 0.1)
+    assert.ok(figure('process_resident_memory_bytes') > 20 << 20)
+    assert.ok(figure('process_heap_bytes') > 1 << 20)
+    assert.ok(figure('process_open_fds') > 10)
+    assert.ok(figure('process_max_fds') >= figure('process_open_fds'))
+    assert.ok(Math.abs(Date.now() / 1000 - figure('process_start_time_seconds')) < 600)
+    assert.ok(figure('swarmirror_event_loop_lag_seconds_count') > 0)
+    assert.equal(figure('swarmirror_store_up'), 1)
+  }
+})
+
+test('metrics: every question of the dashboard is one that Prometheus understands', async () => {
+  const { panels } = JSON.parse(readFileSync(DASHBOARD, 'utf8')) as {
+    panels: { title: string; targets: { expr: string }[] }[]
+  }
+  const questions = panels.flatMap(({ targets }) => targets.map(({ expr }) => expr))
+  assert.ok(questions.length > 10)
+  for (const question of questions) {
+    // As Grafana fills it in.
+    const filled = question.replaceAll('$__rate_interval', '5m').replaceAll('$__range', '1h').replaceAll(/\$\w+/g, '.*')
+    await run('promtool', ['--experimental', 'promql', 'format', filled])
+  }
+})
