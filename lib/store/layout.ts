@@ -8,6 +8,7 @@ import type { Policy } from '../oci/policy.ts'
 import { lengthOf } from '../oci/range.ts'
 import { locateBlob, readFileUpTo } from './layout-files.ts'
 import { admittedEntries, type LayoutEntry, namesIn, readLayout } from './layout-index.ts'
+import { markOf } from './layout-mark.ts'
 import { createDirectoryWatcher } from './layout-watch.ts'
 import type { ContentStore } from './store.ts'
 import { createContentFeed } from './store-feed.ts'
@@ -20,16 +21,24 @@ export interface LayoutOptions {
   readonly log: Logger
   /** Which images are held; all if missing. */
   readonly admits?: Policy['admits']
-  /** Milliseconds between two readings of a layout in which nothing seems to happen. */
+  /** Milliseconds between two looks at a layout in which nothing seems to happen. */
   readonly rereadInterval?: number
+  /** Milliseconds after which it is read again, blob by blob, although it looks as it did. */
+  readonly thoroughInterval?: number
   /** Milliseconds without an event after which the layout is read again. */
   readonly settleTime?: number
   /** Milliseconds after which it is read although events do not cease. */
   readonly settleLimit?: number
 }
 
-/** Catches what file system events miss (network file systems, exhausted inotify), at the price of a stat for each blob. */
+/** Catches what file system events miss (network file systems, exhausted inotify), at the price of six questions to it. */
 const REREAD_INTERVAL = 10_000
+
+/**
+ * Catches what does not show on the directories either: a blob that was written over in place, without an event. Reading ten
+ * thousand blobs' sizes takes 0.3 s of CPU.
+ */
+const THOROUGH_INTERVAL = 300_000
 
 /** A tool that adds an image makes a burst of events; one reading after it is enough. */
 const SETTLE_TIME = 100
@@ -66,7 +75,8 @@ interface State {
  * @throws {LayoutError} if the directory is not an OCI image layout; what the file system throws if it cannot be read
  */
 export async function openLayoutStore(dir: string, options: LayoutOptions): Promise<ContentStore> {
-  const { log, admits = () => true, rereadInterval = REREAD_INTERVAL } = options
+  const { log, admits = () => true } = options
+  const { rereadInterval = REREAD_INTERVAL, thoroughInterval = THOROUGH_INTERVAL } = options
   const { settleTime = SETTLE_TIME, settleLimit = SETTLE_LIMIT } = options
   const feed = createContentFeed()
   const closing = new AbortController()
@@ -85,6 +95,9 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   let isRunning = false
   let timer: ReturnType<typeof setTimeout> | undefined
   let firstEvent: number | undefined
+  /** What the layout looked like when it was read last, and when that was. */
+  let mark: string | undefined
+  let readAt = 0
 
   let state: State
   try {
@@ -99,6 +112,8 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   /** Watches first and reads then, so that no change falls in between. */
   async function read(): Promise<State> {
     await watcher.cover(['.', 'blobs', 'blobs/sha256', 'blobs/sha512'].map((path) => join(dir, path)))
+    mark = undefined
+    const before = await markOf(dir)
     const { root, entries: all } = await readLayout(dir)
     const entries = admittedEntries(all, admits)
     const held = new Map<Digest, Descriptor>()
@@ -123,6 +138,8 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     for (const name of names.ambiguous) {
       if (once(`ambiguous ${name}`)) log.warn('layout name is ambiguous, not served', { dir, name })
     }
+    mark = before
+    readAt = performance.now()
     return { root, held, tags: new Map([...names.tags].filter(([, digest]) => held.has(digest))) }
   }
 
@@ -163,15 +180,18 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   /** However slow the reading and however many the events, there is one reading at a time and one more after it. */
   function reread(): void {
     if (isRunning) return
+    const isRoutine = firstEvent === undefined
     firstEvent = undefined
-    running = rereadNow()
+    running = rereadNow(isRoutine)
   }
 
-  async function rereadNow(): Promise<void> {
+  async function rereadNow(isRoutine: boolean): Promise<void> {
     isRunning = true
     try {
-      state = await read()
-      publish()
+      if (!isRoutine || !(await looksTheSame())) {
+        state = await read()
+        publish()
+      }
       if (!health.ok) log.info('layout is readable again', { dir })
       health = { ok: true }
       failures = 0
@@ -182,6 +202,11 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     const isFirstFailure = failures > 0 && failures < FAILURES_THAT_COUNT
     // An event during the reading may be of something that it had passed already.
     schedule(isFirstFailure || firstEvent !== undefined ? settleTime : rereadInterval)
+  }
+
+  async function looksTheSame(): Promise<boolean> {
+    if (mark === undefined || performance.now() - readAt >= thoroughInterval) return false
+    return mark === (await markOf(dir))
   }
 
   function fail(error: unknown): void {
