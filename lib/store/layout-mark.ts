@@ -20,9 +20,9 @@ export async function markOf(dir: string, now: number = Date.now()): Promise<str
   const parts: string[] = []
   for (const path of MARKED) {
     try {
-      const { dev, ino, size, ctimeMs } = await stat(join(dir, path))
+      const { dev, ino, size, ctimeMs, mtimeMs } = await stat(join(dir, path))
       if (ctimeMs > now - CLOCK_TICK) return undefined
-      parts.push(`${dev}:${ino}:${size}:${ctimeMs}`)
+      parts.push(`${dev}:${ino}:${size}:${ctimeMs}:${mtimeMs}`)
     } catch (error) {
       if (!isMissing(error)) throw error
       parts.push('')
