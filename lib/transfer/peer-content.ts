@@ -4,6 +4,7 @@ import { MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
 import type { BlobTarget } from '../oci/path.ts'
 import { type ByteRange, lengthOf, parseRange } from '../oci/range.ts'
 import { type ByteSource, bytesSource } from '../runtime/byte-source.ts'
+import type { Peer } from '../swarm/router.ts'
 import type { PeerRequest } from './ask.ts'
 import { patientClock } from './clock.ts'
 import { Flows, type OpenFlow } from './flows.ts'
@@ -31,6 +32,15 @@ export type PeerAnswer =
 export interface PeerContent {
   /** The content from peers; `undefined` when nobody has it, or nobody answers in time. Never throws for a peer's fault. */
   fetch(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined>
+}
+
+/** The whole of a blob on its way. */
+interface Whole {
+  readonly source: ByteSource
+  /** What has seen exactly the bytes that the source has given; missing if they are not verified any more, or at all. */
+  readonly verifier?: Verifier | undefined
+  /** Who gave any of the bytes so far. */
+  readonly givers: () => readonly Peer[]
 }
 
 export type PeerContentDependencies = SearchDependencies & { readonly metrics: Metrics }
@@ -110,7 +120,7 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
         const bytes = await readVerified(transfer, opened, SMALL_BLOB, signal)
         if (bytes === undefined) continue
         transfer.finish('complete')
-        return share(target, descriptor, bytesSource(bytes), undefined, signal)
+        return share(target, descriptor, { source: bytesSource(bytes), givers: () => [] }, signal)
       }
     })
   }
@@ -120,16 +130,11 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
     const resuming = transfer.resuming(opened)
     const verifier = options.verify ? new Verifier(descriptor.digest) : undefined
     const source = verifier === undefined ? resuming : verified(resuming, verifier, descriptor.size)
-    return share(target, descriptor, transfer.recorded(source, resuming, descriptor, descriptor.size), verifier, begun)
+    const recorded = transfer.recorded(source, resuming, descriptor, descriptor.size)
+    return share(target, descriptor, { source: recorded, verifier, givers: () => resuming.contributors }, begun)
   }
 
-  function share(
-    target: BlobTarget,
-    descriptor: Descriptor,
-    source: ByteSource,
-    verifier: Verifier | undefined,
-    begun: AbortSignal,
-  ) {
+  function share(target: BlobTarget, descriptor: Descriptor, { source, verifier, givers }: Whole, begun: AbortSignal) {
     const flow = new SharedFlow(
       {
         source,
@@ -137,7 +142,7 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
         verifier,
         alone: (start, end, seen) => {
           metrics.transferShares.inc({ what: 'left' })
-          return alone(target, descriptor, start, end, seen)
+          return alone(target, descriptor, { start, end }, seen, givers())
         },
         onRetire: () => flows.remove(target.digest, begun),
       },
@@ -146,13 +151,23 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
     return { descriptor, flow }
   }
 
-  /** A part of a blob that is known already, for one reader. It is verified if it is all that is left. */
-  function alone(target: BlobTarget, descriptor: Descriptor, start: number, end: number, seen: Verifier | undefined) {
+  /**
+   * A part of a blob that is known already, for one reader. It is verified if it is all that is left.
+   *
+   * @param seen has seen what comes before it, which is of `givers`
+   */
+  function alone(
+    target: BlobTarget,
+    descriptor: Descriptor,
+    { start, end }: { readonly start: number; readonly end: number },
+    seen: Verifier | undefined,
+    givers: readonly Peer[] = [],
+  ) {
     const transfer = begin(target)
     const resuming = transfer.fromAnybody(descriptor, start, end)
     const isVerified = seen !== undefined && end === descriptor.size
     const source = isVerified ? verified(resuming, seen, end - start) : resuming
-    return transfer.recorded(source, resuming, descriptor, end - start)
+    return transfer.recorded(source, resuming, descriptor, end - start, givers)
   }
 
   async function fetchPart(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
@@ -184,7 +199,7 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
       const attached = flow.attach(start, end)
       if (joined && attached !== undefined) metrics.transferShares.inc({ what: 'joined' })
       const fresh = options.verify && start === 0 ? new Verifier(descriptor.digest) : undefined
-      const body = attached ?? alone(target, descriptor, start, end, fresh)
+      const body = attached ?? alone(target, descriptor, { start, end }, fresh)
       return { kind: 'content', descriptor, range, body }
     }
     return await flows.join(target.digest, (stop) => openFlow(target, stop), use, signal)

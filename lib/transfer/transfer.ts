@@ -128,17 +128,28 @@ export class Transfer {
    */
   blame(descriptor: Descriptor, peers: readonly Peer[]): void {
     const { health, metrics, log } = this.#dependencies
-    for (const peer of peers) {
-      health.wrongContent(peer, descriptor.digest, peers.length > 1)
+    const givers = [...new Map(peers.map((peer) => [peer.id, peer])).values()]
+    for (const peer of givers) {
+      health.wrongContent(peer, descriptor.digest, givers.length > 1)
       // A tag can be asked for again without its digest being known.
       this.search.avoid(peer)
     }
     metrics.verificationFailures.inc({ kind: this.#target.kind })
-    log.warn('wrong content', { digest: descriptor.digest, peers })
+    log.warn('wrong content', { digest: descriptor.digest, peers: givers })
   }
 
-  /** The source, with what comes of it taken note of; the transfer is over when it is. */
-  recorded(source: ByteSource, resuming: ResumingSource, descriptor: Descriptor, length: number): ByteSource {
+  /**
+   * The source, with what comes of it taken note of; the transfer is over when it is.
+   *
+   * @param before who gave what is verified together with it, but came before it
+   */
+  recorded(
+    source: ByteSource,
+    resuming: ResumingSource,
+    descriptor: Descriptor,
+    length: number,
+    before: readonly Peer[] = [],
+  ): ByteSource {
     let missing = length
     if (length === 0) this.finish('complete')
     return {
@@ -152,7 +163,7 @@ export class Transfer {
           if (missing <= 0) this.#finishWith(resuming, 'complete')
           return chunk
         } catch (error) {
-          if (error instanceof VerificationError) this.blame(descriptor, resuming.contributors)
+          if (error instanceof VerificationError) this.blame(descriptor, [...before, ...resuming.contributors])
           this.#finishWith(resuming, error instanceof VerificationError ? 'corrupt' : 'failed')
           throw error
         }

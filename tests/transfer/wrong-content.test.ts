@@ -8,6 +8,7 @@ import {
   bodyOf,
   contentOf,
   counted,
+  HEAD,
   image,
   layer,
   MANIFEST,
@@ -100,6 +101,44 @@ test('fetch suspects everybody who gave a part of wrong content, for a shorter t
       [true, true],
     )
   })
+})
+
+test('fetch suspects who gave the beginning of wrong content, too, when a reader has gone on without the others', async () => {
+  let asked = 0
+  const more = Promise.withResolvers<void>()
+  const startBad = () =>
+    startMember((_, outgoing) => {
+      if (asked++ > 0) {
+        outgoing.writeHead(404, { 'content-length': 0 }).end()
+        return
+      }
+      const bytes = Uint8Array.from(layer.bytes)
+      bytes[0] = ~(bytes[0] ?? 0)
+      outgoing.writeHead(200, HEAD).write(bytes.subarray(0, 10_000))
+      void more.promise.then(() => outgoing.write(bytes.subarray(10_000, 200_000)))
+    })
+  await withPeers(
+    [startBad, startGoodPeer],
+    async ({ peers, health, metrics }, both) => {
+      health.answered(both[0]?.peer ?? assert.fail(), 1)
+      health.proven(both[0]?.peer ?? assert.fail())
+      const [fast, slow] = await Promise.all(
+        [1, 2].map(async () => bodyOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))),
+      )
+      assert.ok(fast !== undefined && slow !== undefined)
+      await slow.next()
+      more.resolve()
+      for (let taken = 0; taken < 200_000; ) taken += (await fast.next())?.length ?? assert.fail()
+      await assert.rejects(within('the end of the body', read(slow)), /the bytes are not those of/)
+      await fast.cancel()
+      assert.equal(await counted(metrics, 'transfer_shares_total', 'left'), 1)
+      assert.deepEqual(
+        both.map(({ peer }) => health.isWrong(peer, BLOB.digest)),
+        [true, true],
+      )
+    },
+    { window: 1, parallelPeers: 1, stallTimeout: 5_000 },
+  )
 })
 
 test('fetch checks manifests and no blobs with verification off', async () => {
