@@ -11,6 +11,7 @@ import { Flows, type OpenFlow } from './flows.ts'
 import { PeerError } from './peer-error.ts'
 import type { SearchDependencies } from './search.ts'
 import { SharedFlow } from './share.ts'
+import { Slots } from './slots.ts'
 import { type Opened, Transfer, type TransferOptions } from './transfer.ts'
 import { VerificationError, Verifier, verified, verify } from './verify.ts'
 import { readWhole } from './whole.ts'
@@ -72,6 +73,7 @@ const WHOLE_TIMEOUT = 5_000
 export function createPeerContent(dependencies: PeerContentDependencies, options: PeerContentOptions): PeerContent {
   const { metrics, clock = patientClock } = dependencies
   const flows = new Flows()
+  const slots = new Slots()
   const window = () =>
     Math.min(options.window ?? WINDOW, (options.totalWindow ?? TOTAL_WINDOW) / Math.max(flows.size, 1))
   const begin = (target: PeerRequest['target']) => new Transfer(dependencies, options, target)
@@ -144,6 +146,7 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
           metrics.transferShares.inc({ what: 'left' })
           return alone(target, descriptor, { start, end }, seen, givers())
         },
+        slots,
         onRetire: () => flows.remove(target.digest, begun),
       },
       window,

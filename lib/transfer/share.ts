@@ -1,5 +1,6 @@
 import type { ByteSource } from '../runtime/byte-source.ts'
 import { PeerError } from './peer-error.ts'
+import type { Slots } from './slots.ts'
 import type { Verifier } from './verify.ts'
 
 export interface SharedFlowDependencies {
@@ -14,16 +15,16 @@ export interface SharedFlowDependencies {
    * @param verifier has seen all bytes before `start`; missing if that cannot be said
    */
   readonly alone: (start: number, end: number, verifier: Verifier | undefined) => ByteSource
+  /** Memory for what it keeps. */
+  readonly slots: Slots
   /** Told once, when it takes no more readers on: nobody reads it any more, or its source has failed. */
   readonly onRetire: () => void
 }
 
-/** Memory for the bytes of a flow, in bytes: what one read of a connection gives at most. */
-const SLOT = 128 * 1024
-
 interface Piece {
   readonly start: number
-  readonly slot: Uint8Array
+  /** Of the size of all slots, or, for a longer chunk, as long as that. */
+  readonly slot: Uint8Array<ArrayBuffer>
   /** How much of the slot is filled. */
   length: number
   /** Has seen all bytes up to the end of this piece; missing for the last one, after which there is nothing to verify. */
@@ -40,12 +41,9 @@ interface Piece {
 export class SharedFlow {
   readonly #dependencies: SharedFlowDependencies
   readonly #window: () => number
-  readonly #slot: number
   readonly #fresh: Verifier | undefined
   readonly #readers = new Set<SharedReader>()
   readonly #pieces: Piece[] = []
-  /** Slots to be filled again. */
-  readonly #spare: Uint8Array[] = []
   #kept = 0
   #head = 0
   #reading: Promise<void> | undefined
@@ -54,14 +52,10 @@ export class SharedFlow {
   #retired = false
   #closed = false
 
-  /**
-   * @param window how many bytes may be kept at this moment
-   * @param slot bytes of memory that are filled before the next ones are taken
-   */
-  constructor(dependencies: SharedFlowDependencies, window: () => number, slot: number = SLOT) {
+  /** @param window how many bytes may be kept at this moment */
+  constructor(dependencies: SharedFlowDependencies, window: () => number) {
     this.#dependencies = dependencies
     this.#window = window
-    this.#slot = slot
     this.#fresh = dependencies.verifier?.copy()
   }
 
@@ -90,8 +84,7 @@ export class SharedFlow {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    this.#pieces.length = 0
-    this.#spare.length = 0
+    for (const piece of this.#pieces.splice(0)) this.#freeUnlessUsed(piece)
     this.#kept = 0
     this.#retire()
     await this.#dependencies.source.cancel()
@@ -101,6 +94,12 @@ export class SharedFlow {
   pieceAt(offset: number): Piece | undefined {
     // From the end: readers are close to the head.
     return this.#pieces.findLast(({ start, length }) => start <= offset && offset < start + length)
+  }
+
+  /** To be told when a reader is done with what it was given of a piece. */
+  giveBack(piece: Piece): void {
+    piece.lent--
+    this.#freeUnlessUsed(piece)
   }
 
   /** Whether the byte at the offset was let go. */
@@ -159,8 +158,8 @@ export class SharedFlow {
       last.verifier = verifier
       return
     }
-    const slot =
-      (bytes.length <= this.#slot ? this.#spare.pop() : undefined) ?? new Uint8Array(Math.max(this.#slot, bytes.length))
+    const { slots } = this.#dependencies
+    const slot = bytes.length <= slots.size ? slots.take() : new Uint8Array(bytes.length)
     slot.set(bytes)
     this.#pieces.push({ start, slot, length: bytes.length, verifier, lent: 0 })
     this.#kept += slot.length
@@ -171,12 +170,16 @@ export class SharedFlow {
     const window = this.#window()
     // The newest piece stays whatever its size: somebody has asked for it.
     while (this.#kept > window && this.#pieces.length > 1) {
-      const piece = this.#pieces.shift()
-      this.#kept -= piece?.slot.length ?? 0
-      // What a reader still uses is left to the garbage collector.
-      if (piece?.lent === 0 && piece.slot.length === this.#slot && this.#spare.length === 0)
-        this.#spare.push(piece.slot)
+      for (const piece of this.#pieces.splice(0, 1)) {
+        this.#kept -= piece.slot.length
+        this.#freeUnlessUsed(piece)
+      }
     }
+  }
+
+  #freeUnlessUsed(piece: Piece): void {
+    const { slots } = this.#dependencies
+    if (piece.lent === 0 && piece.slot.length === slots.size && !this.#pieces.includes(piece)) slots.give(piece.slot)
   }
 }
 
@@ -202,7 +205,7 @@ class SharedReader implements ByteSource {
   }
 
   async next(): Promise<Uint8Array | undefined> {
-    if (this.#held !== undefined) this.#held.lent--
+    if (this.#held !== undefined) this.#flow.giveBack(this.#held)
     this.#held = undefined
     while (this.#alone === undefined) {
       if (this.#cancelled) throw new PeerError('cancelled')
@@ -220,6 +223,7 @@ class SharedReader implements ByteSource {
 
   async cancel(): Promise<void> {
     this.#cancelled = true
+    // What it was given may still be on its way to a client: that is left to the garbage collector.
     await Promise.all([this.#flow.detach(this), this.#alone?.cancel()])
   }
 

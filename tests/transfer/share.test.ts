@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { ByteSource } from '../../lib/runtime/byte-source.ts'
 import { SharedFlow } from '../../lib/transfer/share.ts'
+import { Slots } from '../../lib/transfer/slots.ts'
 import { VerificationError, Verifier, verified } from '../../lib/transfer/verify.ts'
 import { cut, sourceOf, TestSource } from '../fixtures/byte-source.ts'
 import { read } from '../fixtures/http-peers.ts'
@@ -30,10 +31,10 @@ function make(bytes: Uint8Array = CONTENT, window = WINDOW) {
         const rest = sourceOf(cut(bytes.subarray(start, end), 70))
         return seen === undefined || end < bytes.length ? rest : verified(rest, seen, end - start)
       },
+      slots: new Slots(SLOT),
       onRetire: () => idle++,
     },
     () => window,
-    SLOT,
   )
   const attach = (start = 0, end = bytes.length) => flow.attach(start, end) ?? assert.fail(`not at ${start}`)
   return { flow, raw, alone, attach, idle: () => idle }
@@ -135,7 +136,13 @@ test('SharedFlow ends when the last reader has the part that it wants', async ()
 test('SharedFlow tells all readers when its source fails', async () => {
   const source = new TestSource()
   const flow = new SharedFlow(
-    { source, size: 10, alone: () => assert.fail('nobody goes on alone'), onRetire: () => undefined },
+    {
+      source,
+      size: 10,
+      alone: () => assert.fail('nobody goes on alone'),
+      slots: new Slots(),
+      onRetire: () => undefined,
+    },
     () => WINDOW,
   )
   const readers = [flow.attach(0, 10), flow.attach(0, 10)]
@@ -151,7 +158,13 @@ test('SharedFlow tells all readers when its source fails', async () => {
 test('SharedFlow ends a reader that waits when it is cancelled, and its source with it', async () => {
   const source = new TestSource()
   const flow = new SharedFlow(
-    { source, size: 10, alone: () => assert.fail('nobody goes on alone'), onRetire: () => undefined },
+    {
+      source,
+      size: 10,
+      alone: () => assert.fail('nobody goes on alone'),
+      slots: new Slots(),
+      onRetire: () => undefined,
+    },
     () => WINDOW,
   )
   const reader = flow.attach(0, 10)
@@ -173,7 +186,7 @@ test('SharedFlow gives every reader exactly its bytes, which stay until it asks 
     fc.asyncProperty(fc.array(step, { maxLength: 80 }), fc.integer({ min: 50, max: 600 }), async (steps, window) => {
       const { flow, raw, attach } = make(CONTENT, window)
       const readers = new Map<number, { source: ByteSource; start: number; end: number; bytes: number }>()
-      const held = new Map<number, { chunk: Uint8Array; at: number }>()
+      const held = new Map<number, { chunk: Uint8Array; at: number; end: number }>()
       const keeper = attach()
       for (const { reader: name, action, start, length } of steps) {
         const reader = readers.get(name)
@@ -189,7 +202,7 @@ test('SharedFlow gives every reader exactly its bytes, which stay until it asks 
           if (chunk === undefined) {
             assert.equal(at, reader.end)
             held.delete(name)
-          } else held.set(name, { chunk, at })
+          } else held.set(name, { chunk, at, end: at + chunk.length })
           reader.bytes += chunk?.length ?? 0
           assert.ok(reader.start + reader.bytes <= reader.end)
         } else if (action === 'cancel') {
@@ -197,8 +210,8 @@ test('SharedFlow gives every reader exactly its bytes, which stay until it asks 
           readers.delete(name)
           held.delete(name)
         }
-        for (const { chunk, at } of held.values()) {
-          assert.ok(Buffer.from(chunk).equals(CONTENT.subarray(at, at + chunk.length)))
+        for (const { chunk, at, end } of held.values()) {
+          assert.ok(Buffer.from(chunk).equals(CONTENT.subarray(at, end)))
         }
         assert.ok(flow.kept <= Math.max(window, 100))
         assert.ok(raw.read <= 10)
