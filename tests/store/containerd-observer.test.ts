@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createObserver, type ObserverOptions } from '../../lib/store/containerd-observer.ts'
+import { createObserver, nextGathering, type ObserverOptions } from '../../lib/store/containerd-observer.ts'
 import { createLogRecorder } from '../fixtures/log.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 
@@ -49,7 +49,8 @@ function makeSubject(options: ObserverOptions = {}) {
     {
       reconcileInterval: AGES,
       settleDelays: [],
-      gatherTime: 1,
+      gatherFirst: 1,
+      gatherMost: 1,
       retryFirst: 1,
       retryMost: 4,
       random: () => 0.5,
@@ -70,12 +71,21 @@ test('observer looks once at the start and after each event', async () => {
 })
 
 test('observer gathers a burst of events into one look', async () => {
-  const { state, observer, push } = makeSubject({ gatherTime: 50 })
+  const { state, observer, push } = makeSubject({ gatherFirst: 50, gatherMost: 50 })
   await waitFor('the first look', () => state.looks === 1)
   for (let count = 0; count < 100; count++) push('event')
   await waitFor('the look after the burst', () => state.looks === 2)
   await observer.close()
   assert.equal(state.looks, 2)
+})
+
+test('nextGathering is short after quiet, and longer and longer while events keep coming', () => {
+  assert.equal(nextGathering(25, 60_000, 25, 400), 25)
+  const gathered = [25]
+  for (let look = 1; look < 7; look++) gathered.push(nextGathering(gathered.at(-1) ?? 0, 1, 25, 400))
+  assert.deepEqual(gathered, [25, 50, 100, 200, 400, 400, 400])
+  // As long as it was gathered before, and so without doubt over.
+  assert.equal(nextGathering(400, 400, 25, 400), 25)
 })
 
 test('observer looks again after a change until nothing changes', async () => {
