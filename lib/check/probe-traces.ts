@@ -6,7 +6,7 @@ import type { CriClient } from '../containerd/client-cri.ts'
 import { ContainerdError } from '../containerd/error.ts'
 import { HOSTS_FILE } from '../hosts/directory.ts'
 import type { Logger } from '../observe/log.ts'
-import { bounded } from './bounded.ts'
+import { bounded } from '../runtime/bounded.ts'
 import { isProbeServed } from './probe-door.ts'
 import { isProbeRegistry, probeOfLabels, probeOfName, probePort } from './probe-image.ts'
 

@@ -1,6 +1,7 @@
 import type { Logger } from '../observe/log.ts'
 import { isDigest } from '../oci/digest.ts'
 import type { Key } from '../oci/key.ts'
+import { bounded } from '../runtime/bounded.ts'
 import type { ContentStore } from '../store/store.ts'
 
 /** What this node holds and offers, for people. */
@@ -20,11 +21,15 @@ export interface HoldingsOptions {
   readonly listed?: number
   /** Digests of which the size is asked for each time that somebody looks. */
   readonly batch?: number
+  /** Milliseconds that asking for sizes may take each time. */
+  readonly patience?: number
 }
 
 /** More than a node has usually (kubelet keeps a few dozen images), few enough for a page. */
 const LISTED = 200
 const BATCH = 200
+/** Enough for a batch (a millisecond each), and short enough for a page beside a containerd that hangs. */
+const PATIENCE = 500
 
 /**
  * Sums up what is held, when somebody looks: then sizes that are not known yet are asked for, some at a time, and kept as
@@ -32,7 +37,7 @@ const BATCH = 200
  */
 export function createHoldings(
   { store, held, log }: { readonly store: ContentStore; readonly held: ReadonlySet<Key>; readonly log: Logger },
-  { listed = LISTED, batch = BATCH }: HoldingsOptions = {},
+  { listed = LISTED, batch = BATCH, patience = PATIENCE }: HoldingsOptions = {},
 ) {
   const sizes = new Map<string, number>()
   return async (signal: AbortSignal): Promise<Held> => {
@@ -42,17 +47,18 @@ export function createHoldings(
     const unknown = digests.filter((digest) => !sizes.has(digest)).slice(0, batch)
     if (sizes.size > digests.length)
       for (const digest of sizes.keys()) if (!held.has(digest as Key)) sizes.delete(digest)
-    for (const digest of unknown) {
-      try {
-        const descriptor = await store.describe(digest, signal)
-        // Gone since: it will soon not be among those held.
-        if (descriptor !== undefined) sizes.set(digest, descriptor.size)
-      } catch (error) {
-        signal.throwIfAborted()
-        // A page that says that containerd is away must not need it. Its sizes are asked for again next time.
-        log.debug('size not known', { digest, error })
-        break
-      }
+    try {
+      await bounded(patience, signal, async (over) => {
+        for (const digest of unknown) {
+          const descriptor = await store.describe(digest, over)
+          // Gone since: it will soon not be among those held.
+          if (descriptor !== undefined) sizes.set(digest, descriptor.size)
+        }
+      })
+    } catch (error) {
+      signal.throwIfAborted()
+      // A page that says that containerd is away must not need it. The sizes are asked for again next time.
+      log.debug('sizes not known', { error })
     }
     let bytes = 0
     for (const digest of digests) bytes += sizes.get(digest) ?? 0

@@ -4,10 +4,11 @@ import type { Digest } from '../oci/digest.ts'
 import { MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
 import type { ManifestTarget } from '../oci/path.ts'
 import { fileResponse } from '../runtime/file-response.ts'
-import type { Body } from '../store/store.ts'
+import type { Body, ContentStore } from '../store/store.ts'
 import { ask } from '../transfer/ask.ts'
 import { PeerError } from '../transfer/peer-error.ts'
 import { VerificationError, verify } from '../transfer/verify.ts'
+import type { LocalAsker } from './local.ts'
 import type { TracerDependencies } from './trace.ts'
 import type { Asking } from './trace-peers.ts'
 
@@ -21,23 +22,30 @@ const READ_LIMIT = 5_000
 
 /** A manifest from this node, or else from a peer that has said that it has it; `undefined` if nobody gives it. */
 export async function readManifest(
-  dependencies: TracerDependencies,
+  dependencies: TracerDependencies & { readonly local: LocalAsker },
   target: ManifestTarget & { readonly reference: { readonly digest: Digest } },
   asking: Asking,
   signal: AbortSignal,
 ): Promise<ManifestContent | undefined> {
-  const { store } = dependencies
   const { digest } = target.reference
-  const descriptor = await store.describe(digest, signal)
-  if (descriptor !== undefined && descriptor.size <= MANIFEST_SIZE_LIMIT) {
-    const body = await store.open(digest, undefined, signal)
-    if (body !== undefined) return { mediaType: descriptor.mediaType, bytes: await bytesOf(body) }
-  }
+  const held = await dependencies.local((store, over) => readHere(store, digest, over), signal)
+  if (held.value !== undefined) return held.value
   for (const { address, outcome } of asking.answers) {
     const manifest = outcome === 'content' ? await readFromPeer(dependencies, target, address, signal) : undefined
     if (manifest !== undefined) return manifest
   }
   return undefined
+}
+
+async function readHere(
+  store: ContentStore,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<ManifestContent | undefined> {
+  const descriptor = await store.describe(digest, signal)
+  if (descriptor === undefined || descriptor.size > MANIFEST_SIZE_LIMIT) return undefined
+  const body = await store.open(digest, undefined, signal)
+  return body === undefined ? undefined : { mediaType: descriptor.mediaType, bytes: await bytesOf(body) }
 }
 
 async function readFromPeer(

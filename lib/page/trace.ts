@@ -8,6 +8,7 @@ import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
 import type { Policy } from '../oci/policy.ts'
 import { formatReference, parseReference, type Reference } from '../oci/reference.ts'
 import type { ContentStore } from '../store/store.ts'
+import { createLocalAsker, type LocalAnswer, type LocalAsker } from './local.ts'
 import { preferredChild, readManifest } from './trace-manifest.ts'
 import { type Asking, type AskingDependencies, askPeers } from './trace-peers.ts'
 
@@ -16,11 +17,16 @@ export interface TracerDependencies extends AskingDependencies {
   readonly policy: Policy
 }
 
+/** The same, with a way to this node's own store that cannot hang. */
+type Asked = TracerDependencies & { readonly local: LocalAsker }
+
 export interface TracerOptions {
   /** Milliseconds that a pull looks for peers, for comparison. */
   readonly lookupTimeout: number
   /** Milliseconds that a trace may take in all. */
   readonly limit?: number
+  /** Milliseconds that this node's store may take for an answer. */
+  readonly localLimit?: number
 }
 
 /** One thing that a pull of the image would ask for, and who has it. */
@@ -32,6 +38,8 @@ export interface TracePart extends Asking {
   /** Whether this node has it, and how many milliseconds it took to tell. */
   readonly isLocal: boolean
   readonly localMs: number
+  /** Why this node could not be asked, in words. */
+  readonly localProblem?: string | undefined
 }
 
 /** What a trace tells, one after the other: the name as it was read, its parts, and the end. */
@@ -54,7 +62,8 @@ const PARALLEL = 3
  * @param emit told of every step; the last one is the end
  * @param signal ends it early
  */
-export function createTracer(dependencies: TracerDependencies, { lookupTimeout, limit = LIMIT }: TracerOptions) {
+export function createTracer(dependencies: TracerDependencies, options: TracerOptions) {
+  const { lookupTimeout, limit = LIMIT, localLimit } = options
   return async (text: string, emit: (step: TraceStep) => void, signal: AbortSignal): Promise<void> => {
     const startedAt = performance.now()
     const over = new AbortController()
@@ -66,7 +75,8 @@ export function createTracer(dependencies: TracerDependencies, { lookupTimeout, 
     try {
       const reference = parseReference(text.trim())
       emit({ step: 'name', name: formatReference(reference), lookupTimeout })
-      problem = await follow(dependencies, reference, (part) => emit({ step: 'part', part }), over.signal)
+      const local = createLocalAsker(dependencies.store, { limit: localLimit })
+      problem = await follow({ ...dependencies, local }, reference, (part) => emit({ step: 'part', part }), over.signal)
     } catch (error) {
       if (over.signal.aborted) problem = `stopped: a trace takes ${limit / 1000} s at most`
       else if (error instanceof OciError) problem = error.message
@@ -85,7 +95,7 @@ type Tell = (part: TracePart) => void
 
 /** @returns why it could not go on, in words */
 async function follow(
-  dependencies: TracerDependencies,
+  dependencies: Asked,
   reference: Reference,
   tell: Tell,
   signal: AbortSignal,
@@ -102,23 +112,21 @@ async function follow(
 }
 
 async function followTag(
-  dependencies: TracerDependencies,
+  dependencies: Asked,
   { registry, repository, tag = '' }: Reference,
   tell: Tell,
   signal: AbortSignal,
 ): Promise<Digest | undefined> {
   const target: ManifestTarget = { kind: 'manifest', registry, repository, reference: { tag } }
-  const startedAt = performance.now()
-  const local = await dependencies.store.resolve({ registry, repository, tag }, signal)
-  const localMs = performance.now() - startedAt
+  const local = await dependencies.local((store, over) => store.resolve({ registry, repository, tag }, over), signal)
   const asking = await askPeers(dependencies, { target, method: 'HEAD' }, signal)
-  tell({ role: 'tag', key: targetKey(target), isLocal: local !== undefined, localMs, ...asking })
-  return local ?? asking.answers.find(({ outcome }) => outcome === 'content')?.digest
+  tell({ role: 'tag', key: targetKey(target), ...shown(local), ...asking })
+  return local.value ?? asking.answers.find(({ outcome }) => outcome === 'content')?.digest
 }
 
 /** A manifest, and then what it is made of; of an index the manifest that this node would take. */
 async function followContent(
-  dependencies: TracerDependencies,
+  dependencies: Asked,
   name: Reference,
   digest: Digest,
   tell: Tell,
@@ -145,7 +153,7 @@ async function followContent(
 }
 
 async function followBlobs(
-  dependencies: TracerDependencies,
+  dependencies: Asked,
   name: Reference,
   children: readonly Descriptor[],
   tell: Tell,
@@ -166,19 +174,16 @@ async function followBlobs(
 }
 
 /** Whether this node has it, and who else. */
-async function look(
-  dependencies: TracerDependencies,
-  target: ManifestTarget | BlobTarget,
-  digest: Digest,
-  signal: AbortSignal,
-) {
-  const startedAt = performance.now()
-  const local = await dependencies.store.describe(digest, signal)
-  const localMs = performance.now() - startedAt
+async function look(dependencies: Asked, target: ManifestTarget | BlobTarget, digest: Digest, signal: AbortSignal) {
+  const local = await dependencies.local((store, over) => store.describe(digest, over), signal)
   // Of a blob the first byte alone: it shows that there are bytes, and takes nothing from real pulls.
   const range = target.kind === 'blob' ? 'bytes=0-0' : undefined
   const asking = await askPeers(dependencies, { target, method: 'GET', range }, signal)
-  return { own: { isLocal: local !== undefined, localMs }, asking }
+  return { own: shown(local), asking }
+}
+
+function shown({ value, ms, problem }: LocalAnswer<unknown>): Pick<TracePart, 'isLocal' | 'localMs' | 'localProblem'> {
+  return { isLocal: value !== undefined, localMs: ms, ...(problem === undefined ? {} : { localProblem: problem }) }
 }
 
 function placeOf({ registry, repository }: Reference) {

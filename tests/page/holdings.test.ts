@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { silentLogger } from '../../lib/observe/log.ts'
 import type { Key } from '../../lib/oci/key.ts'
 import { createHoldings } from '../../lib/page/holdings.ts'
+import { unlessAborted } from '../../lib/runtime/unless-aborted.ts'
 import { createMemoryStore } from '../../lib/store/memory.ts'
 import { makeImage } from '../fixtures/image.ts'
 import { never, tagged } from '../fixtures/layout.ts'
@@ -49,4 +50,23 @@ test('createHoldings tells what is held also while the store cannot be asked', a
   const { digests, unsized, bytes } = await holdings(never)
   assert.deepEqual([digests, unsized, bytes], [8, 8, 0])
   await assert.rejects(holdings(AbortSignal.abort(new Error('left'))), /left/)
+})
+
+test('createHoldings does not wait for a store that hangs, and keeps the sizes that it has got', async () => {
+  const store = createMemoryStore()
+  store.addImage(image)
+  const digests = image.contents.map(({ descriptor }) => descriptor.digest)
+  let hangs = true
+  const hanging: typeof store = {
+    ...store,
+    describe: (digest, signal) =>
+      hangs && digest === digests[2]
+        ? unlessAborted(new Promise<never>(() => undefined), signal)
+        : store.describe(digest, signal),
+  }
+  const held = new Set(digests) as ReadonlySet<string> as Set<Key>
+  const holdings = createHoldings({ store: hanging, held, log: silentLogger }, { patience: 20 })
+  assert.equal((await holdings(never)).unsized, 6)
+  hangs = false
+  assert.equal((await holdings(never)).unsized, 0)
 })

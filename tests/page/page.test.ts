@@ -1,5 +1,6 @@
 /** The page as it is asked for over HTTP: who is answered, with what, and how much it may cost. */
 import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { silentLogger } from '../../lib/observe/log.ts'
 import { createPage } from '../../lib/page/page.ts'
@@ -57,6 +58,16 @@ test('page: its script is a program that stands for itself', () => {
   // Parses, with nothing imported and no types left.
   assert.equal(typeof new Function(script), 'function')
   assert.doesNotMatch(script, /\bimport\b|\brequire\b|innerHTML|insertAdjacentHTML|document\.write/)
+})
+
+test('page: all that its sources define is in its script, which takes what they export', () => {
+  const client = new URL('../../lib/page/client/', import.meta.url)
+  const files = readdirSync(client)
+  assert.ok(files.length >= 5)
+  for (const file of files) {
+    const kept = readFileSync(new URL(file, client), 'utf8').match(/^(?:async )?(?:function|const|let|class) \w+/gm)
+    assert.equal(kept, null, `${file} keeps to itself: ${kept}`)
+  }
 })
 
 test('page: only an IP address or localhost as its host is answered, so that no foreign name can stand for it', async () => {

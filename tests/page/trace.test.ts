@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { digestKey, tagKey } from '../../lib/oci/key.ts'
 import { createPolicy, type PolicyOptions } from '../../lib/oci/policy.ts'
 import { createTracer, type TracePart, type TracerDependencies, type TraceStep } from '../../lib/page/trace.ts'
+import { unlessAborted } from '../../lib/runtime/unless-aborted.ts'
 import { createMemoryStore, type MemoryStore } from '../../lib/store/memory.ts'
 import { MemorySwarm } from '../../lib/swarm/memory.ts'
 import type { Peer } from '../../lib/swarm/router.ts'
@@ -206,5 +207,37 @@ test('createTracer ends in time and with its signal, and says so', async () => {
   await withTracer(async (setting) => {
     slow(setting)
     assert.match(problemOf(await setting.run(NAME, AbortSignal.abort())) ?? '', /stopped/)
+  })
+})
+
+test('createTracer goes on with the peers when this node itself does not answer, and says so', async () => {
+  await withTracer(async ({ hold, dependencies }) => {
+    await hold()
+    let asked = 0
+    const hang = (signal: AbortSignal) => {
+      asked++
+      return unlessAborted(new Promise<never>(() => undefined), signal)
+    }
+    const store: TracerDependencies['store'] = {
+      ...dependencies.store,
+      resolve: (_reference, signal) => hang(signal),
+      describe: (_digest, signal) => hang(signal),
+      open: (_digest, _range, signal) => hang(signal),
+    }
+    const steps: TraceStep[] = []
+    const trace = createTracer({ ...dependencies, store }, { lookupTimeout: 100, localLimit: 20 })
+    await trace(NAME, (step) => steps.push(step), never)
+    const parts = partsOf(steps)
+    assert.deepEqual(
+      parts.map(({ role }) => role),
+      ['tag', 'manifest', 'config', 'layer', 'layer'],
+    )
+    for (const { isLocal, localProblem, answers } of parts) {
+      assert.deepEqual([isLocal, localProblem], [false, 'not done within 20 ms'])
+      assert.equal(answers[0]?.outcome, 'content')
+    }
+    assert.equal(problemOf(steps), undefined)
+    // Whoever waited once for nothing does not wait again.
+    assert.equal(asked, 1)
   })
 })

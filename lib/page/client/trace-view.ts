@@ -56,7 +56,7 @@ export function traceShown(steps: readonly TraceStep[]): Child[] {
       make('span', 'muted', ` ${part.role}`),
     ),
     part.size === undefined ? '' : formatBytes(part.size),
-    part.isLocal ? `yes, ${formatTime(part.localMs)}` : make('span', 'muted', 'no'),
+    localShown(part),
     lookupShown(part, lookupTimeout),
     String(part.found),
     make(
@@ -68,6 +68,12 @@ export function traceShown(steps: readonly TraceStep[]): Child[] {
   if (rows.length > 0) shown.push(table('Trace', columns, rows))
   if (end === undefined) shown.push(make('p', 'muted', 'Asking…'))
   return shown
+}
+
+/** Whether this node has it, or that nobody can tell. */
+export function localShown({ isLocal, localMs, localProblem }: TracePart): Child {
+  if (localProblem !== undefined) return make('span', 'careful', 'not known')
+  return isLocal ? `yes, ${formatTime(localMs)}` : make('span', 'muted', 'no')
 }
 
 /** Until the first peer was found, since a pull waits no longer; or until nobody was. */
@@ -113,5 +119,7 @@ export function concluded(parts: readonly TracePart[], lookupTimeout: number): s
     return firstPeerMs + best
   })
   if (times.length > 0) sentences.push(`The slowest first byte would come after ${formatTime(Math.max(...times))}.`)
+  const problem = parts.find(({ localProblem }) => localProblem !== undefined)?.localProblem
+  if (problem !== undefined) sentences.push(`This node itself could not be asked: ${problem}.`)
   return sentences.join(' ')
 }
