@@ -1,0 +1,74 @@
+import { parseArgs } from 'node:util'
+
+export const WAYS = ['direct', 'mirrored'] as const
+export const PATTERNS = ['update', 'create'] as const
+
+export type Way = (typeof WAYS)[number]
+export type Pattern = (typeof PATTERNS)[number]
+
+export interface ImageShape {
+  readonly megabytes: number
+  readonly layers: number
+}
+
+export interface Plan {
+  readonly nodes: number
+  /** In Mbit/s. */
+  readonly link: number
+  readonly images: readonly ImageShape[]
+  readonly patterns: readonly Pattern[]
+  readonly runtime: string
+  readonly rounds: number
+  /** Where figures are kept, so that parts that were run one after the other come together. */
+  readonly results: string | undefined
+  readonly plot: string | undefined
+}
+
+export function nameOf({ megabytes, layers }: ImageShape): string {
+  return `${megabytes} MB in ${layers}`
+}
+
+/** @throws {Error} on what is not understood */
+export function readPlan(args: string[]): Plan {
+  const { values } = parseArgs({
+    args,
+    options: {
+      nodes: { type: 'string', default: '10' },
+      link: { type: 'string', default: '500' },
+      images: { type: 'string', default: '10x1,10x4,100x1,100x4,1000x1,1000x4' },
+      patterns: { type: 'string', default: PATTERNS.join(',') },
+      runtime: { type: 'string', default: 'bun' },
+      rounds: { type: 'string', default: '1' },
+      results: { type: 'string' },
+      plot: { type: 'string' },
+    },
+  })
+  const count = (name: 'nodes' | 'link' | 'rounds') => {
+    const value = Number(values[name])
+    if (!Number.isInteger(value) || value < 1)
+      throw new Error(`--${name} ${values[name]}: expected a whole number above 0`)
+    return value
+  }
+  const images = values.images.split(',').map((text) => {
+    const [, megabytes, layers] = /^([1-9]\d*)x([1-9]\d*)$/.exec(text) ?? []
+    if (megabytes === undefined || layers === undefined)
+      throw new Error(`--images ${text}: expected MEGABYTESxLAYERS, such as 100x4`)
+    return { megabytes: Number(megabytes), layers: Number(layers) }
+  })
+  const patterns = values.patterns.split(',').map((text) => {
+    const pattern = PATTERNS.find((name) => name === text)
+    if (pattern === undefined) throw new Error(`--patterns ${text}: expected ${PATTERNS.join(' or ')}`)
+    return pattern
+  })
+  const { runtime, results, plot } = values
+  return {
+    nodes: count('nodes'),
+    link: count('link'),
+    images,
+    patterns,
+    runtime,
+    rounds: count('rounds'),
+    results,
+    plot,
+  }
+}

@@ -1,0 +1,127 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { quantile } from './figures.ts'
+import { type ImageShape, nameOf, type Pattern, type Plan, WAYS, type Way } from './rollout-plan.ts'
+
+/** What one rollout took. */
+export interface Rollout {
+  /** Seconds of each node's pull. */
+  readonly pulls: readonly number[]
+  /** Bytes that left the registry, in sizes of the image. */
+  readonly upstream: number
+  /** Bytes that left the registry, of what its link can carry in that time. */
+  readonly upstreamLink: number
+  /** How the machine's processors spent the time, each from 0 to 1. */
+  readonly busy: number
+  readonly waiting: number
+}
+
+/** The same rollout both ways. */
+export interface Result extends ImageShape, Record<Way, Rollout> {
+  readonly pattern: Pattern
+}
+
+/** Figures that belong together: they differ in the image and the pattern alone. */
+export interface Results {
+  readonly nodes: number
+  readonly link: number
+  readonly runtime: string
+  readonly results: readonly Result[]
+}
+
+/** Above this share of busy processors it cannot be told whether links or processors are the bound. */
+export const BOUND = 0.9
+
+export function average(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length
+}
+
+/** One rollout out of several rounds of it. */
+export function mergeRounds(rollouts: readonly Rollout[]): Rollout {
+  const mean = (field: Exclude<keyof Rollout, 'pulls'>) => average(rollouts.map((rollout) => rollout[field]))
+  return {
+    pulls: rollouts.flatMap(({ pulls }) => pulls),
+    upstream: mean('upstream'),
+    upstreamLink: mean('upstreamLink'),
+    busy: mean('busy'),
+    waiting: mean('waiting'),
+  }
+}
+
+/**
+ * What the file of results has from parts before.
+ *
+ * @throws {Error} if those are not of the same nodes, links and runtime: they could not be compared
+ */
+export function readResults({ results: file, nodes, link, runtime }: Plan): Results {
+  const none = { nodes, link, runtime, results: [] }
+  if (file === undefined) return none
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return none
+    throw error
+  }
+  const before = JSON.parse(text) as Results
+  if (before.nodes !== nodes || before.link !== link || before.runtime !== runtime) {
+    throw new Error(
+      `--results ${file} is of ${before.nodes} nodes, ${before.link} Mbit/s, ${before.runtime}: another file, or the same settings`,
+    )
+  }
+  return before
+}
+
+/** With one more result, in the place of an older one of the same image and pattern; from small to large. */
+export function withResult(all: Results, result: Result): Results {
+  const isSame = ({ megabytes, layers, pattern }: Result) =>
+    megabytes === result.megabytes && layers === result.layers && pattern === result.pattern
+  const results = [...all.results.filter((other) => !isSame(other)), result].sort(
+    (a, b) =>
+      (a.pattern === b.pattern ? 0 : a.pattern === 'update' ? -1 : 1) ||
+      a.megabytes - b.megabytes ||
+      a.layers - b.layers,
+  )
+  return { ...all, results }
+}
+
+export function writeResults(file: string, results: Results): void {
+  writeFileSync(file, `${JSON.stringify(results, undefined, 1)}\n`)
+}
+
+export const COLUMNS = [
+  'image',
+  'pattern',
+  ...['average', 'slowest', 'upstream', 'processors'].flatMap((what) => WAYS.map((way) => `${what} ${way}`)),
+  'average, mirrored / direct',
+]
+
+export function rowOf(result: Result): string[] {
+  const each = (figure: (rollout: Rollout) => string) => WAYS.map((way) => figure(result[way]))
+  const ratio = average(result.mirrored.pulls) / average(result.direct.pulls)
+  return [
+    nameOf(result),
+    result.pattern,
+    ...each(({ pulls }) => average(pulls).toFixed(2)),
+    ...each(({ pulls }) => quantile(pulls, 1).toFixed(2)),
+    ...each(({ upstream }) => upstream.toFixed(1)),
+    ...each(({ busy }) => `${Math.round(busy * 100)} %`),
+    ratio.toFixed(2),
+  ]
+}
+
+/** What figures do not say by themselves: where the links were not the bound. */
+export function remarksOn({ results }: Results): string[] {
+  return results.flatMap((result) =>
+    WAYS.flatMap((way) => {
+      const { busy, waiting } = result[way]
+      const name = `${nameOf(result)}, ${result.pattern}, ${way}`
+      if (busy >= BOUND)
+        return [`${name}: processors ${Math.round(busy * 100)} % busy, so they are the bound and not the links`]
+      if (busy + waiting >= BOUND)
+        return [
+          `${name}: the disk was waited for ${Math.round(waiting * 100)} % of the time, so it is the bound and not the links`,
+        ]
+      return []
+    }),
+  )
+}
