@@ -36,6 +36,7 @@ export interface AnnouncingFigures {
   readonly silent: number
   readonly records: number
   readonly recordLimit: number
+  readonly dropped: number
 }
 
 /** What is not counted as it happens but looked at when somebody asks. */
@@ -87,6 +88,11 @@ export function createMetrics(sources: MetricSources = {}) {
   lookedCounter('swarm_silent_total', 'Requests over the DHT that were not answered in time.', announcing('silent'))
   looked('swarm_records', 'Announcements of others that this node keeps for the DHT.', announcing('records'))
   looked('swarm_record_limit', 'How many it keeps before it drops some.', announcing('recordLimit'))
+  lookedCounter(
+    'swarm_records_dropped_total',
+    'Announcements of others that were dropped before their time, for want of room.',
+    announcing('dropped'),
+  )
   looked(
     'peers_known',
     'Other nodes that this one knows in the swarm; 0 means that it is alone.',

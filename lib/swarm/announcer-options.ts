@@ -1,7 +1,7 @@
 import type { Key } from '../oci/key.ts'
 import type { NodeAddress } from './bootstrap.ts'
 import type { CourierOptions } from './courier.ts'
-import { RECORD_AGE } from './records.ts'
+import { RECORD_LIFE } from './records.ts'
 
 /** What records are made of. */
 export interface RecordSource {
@@ -26,9 +26,8 @@ export interface AnnouncerOptions extends CourierOptions {
  * dies is replaced within seconds, and every copy costs each node 0.1 ms of CPU in every period, and memory.
  */
 export const REPLICAS = 8
-/** Nodes keep a record for two thirds of their `maxAge` at least: see records.ts. A quarter of that is left for trouble. */
-export const REFRESH_PERIOD = 15 * 60_000
-export const RECORD_LIFE = (RECORD_AGE * 4) / 3
+/** A third of a record's life is left for trouble. */
+export const REFRESH_PERIOD = 20 * 60_000
 const TICK = 250
 
 export interface AnnouncerFigures {

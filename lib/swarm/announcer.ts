@@ -11,7 +11,7 @@ import { Pending } from './pending.ts'
 import { type LaneName, Placement } from './placement.ts'
 import { Sweep } from './sweep.ts'
 
-export { type AnnouncerOptions, RECORD_LIFE, REPLICAS } from './announcer-options.ts'
+export { type AnnouncerOptions, REPLICAS } from './announcer-options.ts'
 
 export interface AnnouncerDependencies {
   readonly contacts: Contacts

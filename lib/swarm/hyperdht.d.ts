@@ -3,7 +3,7 @@
 declare module 'hyperdht' {
   import type { EventEmitter } from 'node:events'
   import type { DhtRequest, DhtResponse, KeyPair } from './dht-table.ts'
-  import type { StoredRecords } from './records.ts'
+  import type { RecordStore } from './record-store.ts'
   import type { TopicRecord } from './table.ts'
 
   export interface Address {
@@ -33,12 +33,13 @@ declare module 'hyperdht' {
     static keyPair(seed?: Uint8Array): KeyPair
     static hash(bytes: Uint8Array): Uint8Array
     readonly io: { readonly networkInterfaces: { destroy(): Promise<void> } }
-    /** What the node stores for others, once it does: there is no other way to see how much that is. */
-    readonly _persistent: { readonly records: StoredRecords } | null
+    /** What the node stores for others, once it does. `records` is a cache that one of ours can take the place of. */
+    readonly _persistent: { records: Pick<RecordStore, 'add' | 'remove' | 'get' | 'destroy'> } | null
     fullyBootstrapped(): Promise<void>
     /** Answers a request of another node; made to be replaced. */
     onrequest(request: { readonly from: Address & { readonly id: Uint8Array | null } }): boolean
     on(event: 'add-node', listener: (node: Address) => void): this
+    once(event: 'persistent' | 'close', listener: () => void): this
     request(
       request: DhtRequest,
       to: Address,

@@ -5,7 +5,8 @@ import { runtimeName } from '../runtime/name.ts'
 import { UDX } from '../udx/index.ts'
 import { createDhtTable } from './dht-table.ts'
 import { MAX_MEMBERS } from './membership.ts'
-import { MAX_RECORDS, RECORD_AGE } from './records.ts'
+import { RecordStore } from './record-store.ts'
+import { MAX_RECORDS, RECORD_LIFE } from './records.ts'
 import type { Router } from './router.ts'
 import { type SwarmDependencies, type SwarmOptions, SwarmRouter } from './swarm-router.ts'
 
@@ -35,11 +36,19 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     host: options.bindHost,
     bootstrap: [],
     keyPair,
+    // Of what else it stores, of which this project uses nothing.
     maxSize: MAX_RECORDS[0],
-    maxAge: RECORD_AGE,
+    maxAge: RECORD_LIFE,
     maxWindow: MAX_WINDOW,
     // The addon that hyperdht brings needs libuv, which only Node has; elsewhere it would end the process.
     ...(runtimeName === 'node' ? {} : { udx: new UDX() }),
+  })
+  const records = new RecordStore({ life: RECORD_LIFE, maxSize: MAX_RECORDS[0] })
+  // There is no option for it. The listener comes after hyperdht's own, which has made its cache by then; nothing is in it yet.
+  dht.once('persistent', () => {
+    if (dht._persistent === null) throw new Error('expected hyperdht to store records from here on')
+    dht._persistent.records.destroy()
+    dht._persistent.records = records
   })
   try {
     await dht.fullyBootstrapped()
@@ -74,9 +83,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
       table,
       publicKey: keyPair.publicKey,
       meetings: swarm,
-      get records() {
-        return dht._persistent?.records
-      },
+      records,
       onNode(listener) {
         dht.on('add-node', listener)
         // That event tells of a node once; one that has been started again is to be noticed at its first request.

@@ -1,14 +1,8 @@
 import type { Logger } from '../observe/log.ts'
 
-/**
- * Milliseconds of hyperdht's `maxAge`: records live in two generations, so that one that is not announced again is gone after
- * two thirds of it at the earliest, 20 minutes, and after four thirds at the latest, 40.
- */
-export const RECORD_AGE = 30 * 60_000
-/**
- * How many records a node stores: at first, and at most. Each takes about 2 KiB; what is above the limit for one generation
- * makes hyperdht drop all of the one before.
- */
+/** Milliseconds for which a node keeps a record that is not announced again. */
+export const RECORD_LIFE = 30 * 60_000
+/** How many records a node keeps: at first, and at most. Each takes 230 bytes; above the limit, the oldest makes room. */
 export const MAX_RECORDS = [65_536, 1_048_576] as const
 /** A part of the limit beyond which it is said that it is near. */
 const NEAR = 0.8
@@ -19,6 +13,8 @@ const MARGIN = 4
 export interface StoredRecords {
   readonly size: number
   maxSize: number
+  /** Those that were dropped before their time so far, because there was no room. */
+  readonly dropped: number
 }
 
 /** Keeps the limit above what the swarm can be expected to hold, and says so when even that is nearly reached. */
@@ -26,6 +22,7 @@ export class RecordLimit {
   readonly #log: Logger
   readonly #bounds: readonly [first: number, most: number]
   #wasNear = false
+  #dropped = 0
 
   constructor(log: Logger, bounds: readonly [first: number, most: number] = MAX_RECORDS) {
     this.#log = log
@@ -50,5 +47,9 @@ export class RecordLimit {
       })
     }
     this.#wasNear = isNear
+    if (records.dropped > this.#dropped) {
+      this.#log.warn('stored records were dropped before their time', { records: records.dropped - this.#dropped })
+    }
+    this.#dropped = records.dropped
   }
 }

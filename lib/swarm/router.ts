@@ -33,9 +33,10 @@ export interface SwarmFigures {
   /** Requests to other nodes so far, and those without an answer in time. */
   readonly requests: number
   readonly silent: number
-  /** Records that this node stores for others, and how many it may. */
+  /** Records that this node stores for others, how many it may, and those that had to make room so far. */
   readonly records: number
   readonly recordLimit: number
+  readonly dropped: number
 }
 
 /** Who has what. One implementation on Hyperswarm, one in memory for tests, one suite for both. */

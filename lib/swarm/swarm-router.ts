@@ -1,6 +1,6 @@
 import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
-import { Announcer, type AnnouncerOptions, RECORD_LIFE, REPLICAS } from './announcer.ts'
+import { Announcer, type AnnouncerOptions, REPLICAS } from './announcer.ts'
 import type { BootstrapEntry, NodeAddress, ResolveName } from './bootstrap.ts'
 import { Bootstrapping } from './bootstrapping.ts'
 import { Contacts } from './contacts.ts'
@@ -10,7 +10,7 @@ import { Meeting, type MeetingOptions } from './meeting.ts'
 import { type Liveness, Membership, type MembershipOptions, type SwarmConnection } from './membership.ts'
 import { NetworkMap } from './network-map.ts'
 import type { NodeMemory } from './node-memory.ts'
-import { RecordLimit, type StoredRecords } from './records.ts'
+import { RECORD_LIFE, RecordLimit, type StoredRecords } from './records.ts'
 import type { Peer, Router, SwarmFigures } from './router.ts'
 import { Scout, type ScoutOptions } from './scout.ts'
 import type { SwarmTable } from './table.ts'
@@ -55,8 +55,8 @@ export interface SwarmNode {
     joinPeer(publicKey: Uint8Array): void
     leavePeer(publicKey: Uint8Array): void
   }
-  /** What it stores for others, once it does. */
-  readonly records: StoredRecords | undefined
+  /** What it stores for others. */
+  readonly records: StoredRecords
   /** Tells of nodes that have come by: whoever says to be at an address, which need not be true. */
   onNode(listener: (node: NodeAddress) => void): void
   destroy(): Promise<void>
@@ -155,9 +155,9 @@ export class SwarmRouter implements Router {
   }
 
   get figures(): SwarmFigures {
-    const { size = 0, maxSize = 0 } = this.#node.records ?? {}
-    const requests = this.#contacts.counts
-    return { ...this.#announcer.figures, ...this.#finder.figures, ...requests, records: size, recordLimit: maxSize }
+    const { size: records, maxSize: recordLimit, dropped } = this.#node.records
+    const kept = { records, recordLimit, dropped }
+    return { ...this.#announcer.figures, ...this.#finder.figures, ...this.#contacts.counts, ...kept }
   }
 
   async *lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
@@ -236,8 +236,7 @@ export class SwarmRouter implements Router {
         this.#log.info(alone ? 'alone in the swarm' : 'no longer alone in the swarm', { neighbours })
       }
       this.#alone = alone
-      const { records } = this.#node
-      if (records !== undefined) this.#limit.adjust(records, this.#announcer.size * this.#replicas)
+      this.#limit.adjust(this.#node.records, this.#announcer.size * this.#replicas)
       await this.#meeting.attend()
     } catch (error) {
       if (!this.#closed) this.#log.warn('looking for other nodes failed', { error })

@@ -28,6 +28,7 @@ test('createMetrics gives the figures of the process, and those of the parts tha
     silent: 3,
     records: 12,
     recordLimit: 50,
+    dropped: 6,
   }
   const metrics = createMetrics({
     build: { version: '1.2.3', runtime: 'node', runtime_version: '24' },
@@ -54,6 +55,7 @@ test('createMetrics gives the figures of the process, and those of the parts tha
     'swarmirror_swarm_silent_total 3',
     'swarmirror_swarm_records 12',
     'swarmirror_swarm_record_limit 50',
+    'swarmirror_swarm_records_dropped_total 6',
     'swarmirror_peers_known 4',
     'swarmirror_peers_connected 3',
   ]) {

@@ -6,7 +6,7 @@ import { createLogRecorder } from '../fixtures/log.ts'
 test('RecordLimit grows with what this node announces and with what is stored, and never shrinks', () => {
   const { log, lines } = createLogRecorder()
   const limit = new RecordLimit(log, [1_000, 100_000])
-  const records = { size: 0, maxSize: 1_000 }
+  const records = { size: 0, maxSize: 1_000, dropped: 0 }
   limit.adjust(records, 10)
   assert.equal(records.maxSize, 1_000)
   limit.adjust(records, 5_000)
@@ -22,7 +22,7 @@ test('RecordLimit grows with what this node announces and with what is stored, a
 test('RecordLimit says once that the most it may be is near, and again after it was not', () => {
   const { log, lines } = createLogRecorder()
   const limit = new RecordLimit(log, [1_000, 10_000])
-  const records = { size: 9_000, maxSize: 1_000 }
+  const records = { size: 9_000, maxSize: 1_000, dropped: 0 }
   limit.adjust(records, 0)
   limit.adjust(records, 0)
   assert.equal(lines.length, 1)
@@ -32,4 +32,17 @@ test('RecordLimit says once that the most it may be is near, and again after it 
   records.size = 8_500
   limit.adjust(records, 0)
   assert.equal(lines.length, 2)
+})
+
+test('RecordLimit says how many records were dropped since it said so last', () => {
+  const { log, lines } = createLogRecorder()
+  const limit = new RecordLimit(log, [1_000, 10_000])
+  for (const dropped of [0, 7, 7, 10]) limit.adjust({ size: 5_000, maxSize: 10_000, dropped }, 0)
+  assert.deepEqual(
+    lines.map(({ level, fields }) => [level, fields]),
+    [
+      ['warn', { records: 7 }],
+      ['warn', { records: 3 }],
+    ],
+  )
 })

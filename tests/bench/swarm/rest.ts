@@ -22,10 +22,10 @@ const PER_IMAGE = 100
 /** Digests at a node of which the packets at rest are counted. */
 const PACKET_DIGESTS = 2_000
 /**
- * Seconds from the last announcement to the stretch that is measured: what was announced within a tenth of the period, 15
+ * Seconds from the last announcement to the stretch that is measured: what was announced within a tenth of the period, 20
  * minutes, is not refreshed when its turn comes, and before that a stretch would look cheaper than it is.
  */
-const SETTLING = 95
+const SETTLING = 125
 const READY = 60_000
 const ANNOUNCED = 180_000
 
