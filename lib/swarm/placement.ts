@@ -5,7 +5,14 @@ import type { KnownNode } from './network-map.ts'
 /** One of the announcer's queues. */
 export type LaneName = 'withdrawals' | 'fresh' | 'repair' | 'refresh'
 
-/** Where one key is announced, and where it has to be. */
+/** A node that holds the record, or may: what was sent may have arrived. */
+type Holder = KnownNode
+/** When what it has acknowledged last was sent; 0 if nothing. */
+type Time = number
+
+const NONE: readonly KnownNode[] = []
+
+/** Where one key is announced, and where it has to be. There are thousands of them, so each is kept small: see #copies. */
 export class Placement {
   readonly key: Key
   readonly topic: Uint8Array
@@ -17,21 +24,21 @@ export class Placement {
   lane: LaneName | undefined
   /** Distance (see distance.ts) of the farthest node that has to hold it, as far as is known: who joins beyond does not matter. */
   reach = 0xff_ff_ff_ff
-  /** Nodes that hold it, or may: what was sent may have arrived. With each, when what it has acknowledged last was sent; 0 if nothing. */
-  readonly #holders: KnownNode[] = []
-  readonly #times: number[] = []
+  /** Holders, each followed by its time. */
+  readonly #copies: (Holder | Time)[] = []
   /** Nodes with a request under way: never more than one each, so that nothing overtakes. */
-  readonly #flying: KnownNode[] = []
+  #flying = NONE
 
   constructor(key: Key, topic: Uint8Array, now: number) {
     this.key = key
-    this.topic = topic
+    // A digest as it comes has a buffer of its own beside it, which takes more memory than its 32 bytes.
+    this.topic = Uint8Array.from(topic)
     this.prefix = prefixOf(topic)
     this.since = now
   }
 
   get holders(): readonly KnownNode[] {
-    return this.#holders
+    return this.#copies.filter((_, at) => at % 2 === 0) as Holder[]
   }
 
   get isFlying(): boolean {
@@ -40,7 +47,7 @@ export class Placement {
 
   /** Whether any node has acknowledged it since it was due. */
   get isHeld(): boolean {
-    return this.#times.some((time) => time >= this.since)
+    return this.#copies.some((time, at) => at % 2 === 1 && (time as Time) >= this.since)
   }
 
   /** Of those that have to hold it, those to which it must be sent. */
@@ -50,44 +57,43 @@ export class Placement {
 
   /** Those from which it must be taken back. */
   remaining(): KnownNode[] {
-    return this.#holders.filter((node) => !this.#flying.includes(node))
+    return this.holders.filter((node) => !this.#flying.includes(node))
   }
 
   sent(node: KnownNode, kind: 'store' | 'remove'): void {
-    this.#flying.push(node)
-    if (kind === 'remove' || this.#holders.includes(node)) return
-    this.#holders.push(node)
-    this.#times.push(0)
+    this.#flying = [...this.#flying, node]
+    if (kind === 'remove' || this.#copies.includes(node)) return
+    this.#copies.push(node, 0)
   }
 
   landed(node: KnownNode): void {
     const at = this.#flying.indexOf(node)
-    if (at >= 0) this.#flying.splice(at, 1)
+    if (at < 0) return
+    this.#flying = this.#flying.length === 1 ? NONE : this.#flying.toSpliced(at, 1)
   }
 
-  stored(node: KnownNode, sentAt: number): void {
-    const at = this.#holders.indexOf(node)
-    if (at >= 0) this.#times[at] = sentAt
+  stored(node: KnownNode, sentAt: Time): void {
+    const at = this.#copies.indexOf(node)
+    if (at >= 0) this.#copies[at + 1] = sentAt
   }
 
   /** The node does not hold it any more. */
   dropped(node: KnownNode): boolean {
-    const at = this.#holders.indexOf(node)
+    const at = this.#copies.indexOf(node)
     if (at < 0) return false
-    this.#holders.splice(at, 1)
-    this.#times.splice(at, 1)
+    this.#copies.splice(at, 2)
     return true
   }
 
   /** Forgets who has nothing newer than that: there it has expired. */
-  expire(before: number): void {
+  expire(before: Time): void {
     for (const node of this.remaining()) {
       if (this.#timeOf(node) < before) this.dropped(node)
     }
   }
 
-  #timeOf(node: KnownNode): number {
-    const at = this.#holders.indexOf(node)
-    return at < 0 ? Number.NEGATIVE_INFINITY : (this.#times[at] ?? 0)
+  #timeOf(node: KnownNode): Time {
+    const at = this.#copies.indexOf(node)
+    return at < 0 ? Number.NEGATIVE_INFINITY : (this.#copies[at + 1] as Time)
   }
 }
