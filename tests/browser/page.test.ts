@@ -22,6 +22,8 @@ const traceOfEverything: Tracer = async (_, emit) => {
   for (const role of ['index', 'manifest', 'config', 'layer'] as const) {
     emit({ step: 'part', part: { role, key: `sha256:${'a'.repeat(64)}`, size: 12_345_678, isLocal: true, ...asked } })
   }
+  const unasked = { isLocal: false, localProblem: 'containerd does not answer within 2000 ms' }
+  emit({ step: 'part', part: { role: 'layer', key: `sha256:${'b'.repeat(64)}`, ...asked, ...unasked } })
   emit({ step: 'end', ms: 2_000, problem: 'only the first 48 parts of 100 were looked at' })
 }
 
@@ -81,7 +83,7 @@ describe('page', { skip }, () => {
           const open = await openPage(browser, url, options)
           const { page, problems, textOf } = open
           await textOf('#state', /not ready/)
-          await trace(open, 'a')
+          assert.match(await trace(open, 'a'), /This node itself could not be asked: containerd does not answer/)
           await page.evaluate(() => {
             for (const details of document.querySelectorAll('details')) details.open = true
           })

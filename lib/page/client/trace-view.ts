@@ -72,7 +72,7 @@ export function traceShown(steps: readonly TraceStep[]): Child[] {
 
 /** Whether this node has it, or that nobody can tell. */
 export function localShown({ isLocal, localMs, localProblem }: TracePart): Child {
-  if (localProblem !== undefined) return make('span', 'careful', 'not known')
+  if (localProblem !== undefined) return make('span', 'careful', '?')
   return isLocal ? `yes, ${formatTime(localMs)}` : make('span', 'muted', 'no')
 }
 
