@@ -85,7 +85,9 @@ export class PeerClient {
     if (signal.aborted) abort()
     try {
       const { head, body } = await this.#answer(request, stop.signal)
-      return { status: head.status, headers: headersOf(head.headers), body: new PeerBody(body, this.#byteTimeout) }
+      const { status, headers, framing } = head
+      const length = framing.kind === 'chunked' ? lengthOf(headers) : undefined
+      return { status, headers: headersOf(headers), body: new PeerBody(body, this.#byteTimeout, length) }
     } catch (error) {
       if (error instanceof PeerError) throw error
       throw failed(messageOf(error), failureOf(error), error)
@@ -93,6 +95,11 @@ export class PeerClient {
       clearTimeout(timer)
       signal.removeEventListener('abort', abort)
     }
+  }
+
+  /** Connections that are kept for the next request. */
+  get idle(): number {
+    return this.#pool.idle
   }
 
   close(): void {
@@ -147,13 +154,50 @@ async function exchange(connection: Connection, { bytes, method }: Request, sign
 class PeerBody implements ByteSource {
   readonly #body: ByteSource
   readonly #byteTimeout: number
+  /** What is left of a body in chunks of which the length was told beside. */
+  #missing: number | undefined
 
-  constructor(body: ByteSource, byteTimeout: number) {
+  constructor(body: ByteSource, byteTimeout: number, length?: number) {
     this.#body = body
     this.#byteTimeout = byteTimeout
+    this.#missing = length
+    if (length === 0) void this.#settle()
   }
 
   async next(): Promise<Uint8Array | undefined> {
+    if (this.#missing === 0) return undefined
+    const chunk = await this.#read()
+    if (this.#missing === undefined || chunk === undefined) return chunk
+    if (chunk.length > this.#missing) {
+      await this.cancel()
+      throw new PeerError('more bytes than declared', { failure: 'invalid' })
+    }
+    this.#missing -= chunk.length
+    if (this.#missing > 0) return chunk
+    // Its memory is used again by what follows.
+    const last = new Uint8Array(chunk)
+    void this.#settle()
+    return last
+  }
+
+  cancel(): Promise<void> {
+    return this.#body.cancel()
+  }
+
+  /**
+   * Reads the end of a body that is complete: in chunks it may come later than the last byte, for which nobody waits. Only
+   * then its connection can be used again; with anything else, or nothing, it is ended.
+   */
+  async #settle(): Promise<void> {
+    try {
+      if ((await this.#read()) !== undefined) await this.cancel()
+    } catch (error) {
+      // The reader has all that it was promised; the connection has ended with the failure.
+      if (!(error instanceof PeerError)) throw error
+    }
+  }
+
+  async #read(): Promise<Uint8Array | undefined> {
     let isLate = false
     const cancelTimer = patientClock.after(this.#byteTimeout, () => {
       isLate = true
@@ -168,10 +212,12 @@ class PeerBody implements ByteSource {
       cancelTimer()
     }
   }
+}
 
-  cancel(): Promise<void> {
-    return this.#body.cancel()
-  }
+/** The length that a head tells beside a body in chunks; `undefined` if it tells none. */
+function lengthOf(headers: Headers): number | undefined {
+  const text = headers.get(LENGTH_HEADER) ?? ''
+  return /^\d{1,15}$/.test(text) ? Number(text) : undefined
 }
 
 function headersOf(headers: Headers): Headers {
