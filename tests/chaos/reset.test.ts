@@ -28,9 +28,13 @@ const RATE = 15 * MB
 const MIDDLE = 5 * MB
 /** Where the layer gets a wrong byte: not yet read then. */
 const WRONG_PLACE = 40 * MB
+/** What a tunnel leaves of Ethernet's 1500 bytes, and less: packets beyond it are lost. */
+const LARGEST = 1_300
 const DOOR = 5000
 /** curl's exit code for a body that ended early with FIN. RST would be 56. */
 const PARTIAL_FILE = 18
+/** curl's exit code for a time that is over. */
+const TIMED_OUT = 28
 
 const runtimes: readonly NodeOptions[] = (['node', 'deno', 'bun'] as const).map((runtime) => ({
   name: runtime,
@@ -93,10 +97,19 @@ function assertEndedByFin(flows: readonly Flow[][]): void {
   }
 }
 
+/** How many transfers of the layer's bytes from other nodes the asker's mirror has brought to their end since it was started. */
+function completed({ mirror }: Node): number {
+  return logLines(mirror).filter(
+    ({ event, outcome, key, bytes }) =>
+      event === 'transfer' && outcome === 'complete' && key === layer() && bytes !== 0,
+  ).length
+}
+
 /** Lets all askers pull from the holder, does `fault` in the middle of it, and checks how the bodies ended. */
 async function endEarly(fault: () => Promise<unknown>, { fails = false } = {}): Promise<void> {
   await untilHeldBy(cluster, image, { holders: [holder], askers })
   await holder.network.shape('out', RATE)
+  const before = new Map(askers.map((asker) => [asker, completed(asker)]))
   let flows: Flow[][] = []
   const asked = await cluster.registry.requestsDuring(async () => {
     flows = await captured(async () => {
@@ -116,9 +129,16 @@ async function endEarly(fault: () => Promise<unknown>, { fails = false } = {}): 
     })
   })
   assertEndedByFin(flows)
-  // Each containerd has gone on upstream, where the body had ended.
-  const resumed = asked.filter(({ target, status }) => target.includes(layer()) && status === 206)
-  assert.deepEqual(resumed.map(({ client }) => client).sort(), askers.map(({ address }) => address).sort())
+  // Each containerd has gone on where the body had ended: upstream, or at another asker that had all of it by then.
+  const upstream = asked.filter(({ target, status }) => target.includes(layer()) && status === 206)
+  const wentOn = askers.filter(
+    (asker) => upstream.some(({ client }) => client === asker.address) || completed(asker) > (before.get(asker) ?? 0),
+  )
+  assert.deepEqual(
+    wentOn.map(({ name }) => name),
+    askers.map(({ name }) => name),
+  )
+  assert.ok(upstream.length > 0, 'expected that somebody had to go on upstream')
   if (!fails) await forEachAsker(async (asker) => assert.deepEqual(await asker.wrongFiles(image.reference, image), []))
 }
 
@@ -146,6 +166,8 @@ test('reset: the peer is killed', () => endEarly(() => holder.mirror.kill()))
 test('reset: the peer falls silent', () => endEarly(() => holder.mirror.pause()))
 
 test('reset: the peer is cut off', () => endEarly(() => holder.network.cutOff()))
+
+test("reset: the peer's large packets are lost", () => endEarly(() => holder.network.loseLarge(LARGEST)))
 
 test('reset: the peer itself ends by RST', () => endEarly(() => holder.network.resetIncoming()))
 
@@ -180,6 +202,35 @@ test('reset: the serving mirror is stopped, and has no time to end the body', as
   for (const { runtime, mirror } of askers) {
     const drained = logLines(mirror).find(({ event }) => event === 'drained')
     assert.equal(drained?.cut, 1, `${runtime}: expected the body to be cut when the time to drain was over`)
+  }
+})
+
+test('reset: the client goes away in mid-body', async () => {
+  await untilHeldBy(cluster, image, { holders: [holder], askers })
+  await holder.network.shape('out', RATE)
+  const cancelled = ({ mirror }: Node) =>
+    logLines(mirror).filter(({ event, outcome }) => event === 'transfer' && outcome === 'cancelled').length
+  const flows = await captured(async () => {
+    await forEachAsker(async (asker) => {
+      const before = cancelled(asker)
+      const { exitCode, size } = await asker.curl(blobPath(image, layer()), { bytesPerSecond: MB, maxSeconds: 2 })
+      assert.equal(exitCode, TIMED_OUT)
+      assert.ok(size > 0)
+      await until(`the mirror of ${asker.name} to give the transfer up`, () => cancelled(asker) > before)
+    })
+  })
+  for (const [index, ends] of flows.entries()) {
+    const { runtime } = askers[index] ?? assert.fail('no asker')
+    // The client's own kernel resets what is still under way to it.
+    assert.ok(
+      ends.some(({ clientReset }) => clientReset),
+      `${runtime}: expected the client to leave`,
+    )
+    assert.deepEqual(
+      ends.filter(({ end }) => end === 'RST'),
+      [],
+      `${runtime}: ended by RST`,
+    )
   }
 })
 

@@ -36,6 +36,19 @@ test('Namespace.loseIncoming: the given share is lost', async () => {
   await a.network.heal()
 })
 
+test('Namespace.loseLarge: small answers come, large ones do not', async () => {
+  const url = await blobUrl('large', 100_000)
+  const askBlob = async () => {
+    const asked = await a.tryExec('curl', ['--silent', '--output', '/dev/null', '--max-time', '1', url])
+    return asked.code
+  }
+  await registry.network.loseLarge(1_000)
+  assert.equal(await askUpstream(), 0)
+  assert.equal(await askBlob(), CURL_TIMED_OUT)
+  await registry.network.heal()
+  assert.equal(await askBlob(), 0)
+})
+
 test('Namespace.resetIncoming: what other hosts send on TCP is answered with RST until heal', async () => {
   await registry.network.resetIncoming()
   assert.equal(await askUpstream(), CURL_REFUSED)

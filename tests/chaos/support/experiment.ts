@@ -34,11 +34,16 @@ export interface Outcome {
   readonly twice: number
   /** How often the asker's mirror went on from another peer in the middle of a body. */
   readonly resumes: number
+  /** How often it asked one more peer because those before let it wait. */
+  readonly hedges: number
   /** What upstream was asked for of the image. */
   readonly upstream: readonly UpstreamRequest[]
   /** The errors of the tries that failed. */
   readonly errors: readonly string[]
 }
+
+/** What an asker's mirror counts, and an {@link Outcome} tells. */
+export type Counts = Pick<Outcome, 'resumes' | 'hedges'>
 
 export interface Experiment {
   readonly what: string
@@ -58,10 +63,10 @@ export async function pullUnder(cluster: Cluster, experiment: Experiment): Promi
   let ms = 0
   let failedAfter: number | undefined
   let came = 0
-  let resumes = 0
+  let counts: Counts = { resumes: 0, hedges: 0 }
   const asked = await cluster.registry.requestsDuring(async () => {
     const before = await asker.network.carried()
-    const resumed = await resumesOf(asker)
+    const counted = await countsOf(asker)
     const start = performance.now()
     let pulled = pullOnce(asker, image)
     if (when !== undefined) {
@@ -81,12 +86,12 @@ export async function pullUnder(cluster: Cluster, experiment: Experiment): Promi
       pulled = pullOnce(asker, image)
     }
     ms = performance.now() - start
-    resumes = (await resumesOf(asker)) - resumed
+    counts = await countsOf(asker, counted)
     came = (await asker.network.carried()).in - before.in
   })
   const upstream = requestsFor(image.digests, asked)
   const twice = came - sizeOf(image)
-  return { what, asker, ms, failedAfter, tries: errors.length + 1, twice, resumes, upstream, errors }
+  return { what, asker, ms, failedAfter, tries: errors.length + 1, twice, ...counts, upstream, errors }
 }
 
 /** Bytes of all that a node pulls of an image. */
@@ -94,12 +99,15 @@ export function sizeOf({ own: { manifest, config, layers } }: PushedImage): numb
   return [manifest, config, ...layers].reduce((sum, { size }) => sum + size, 0)
 }
 
-/** How often the mirror has gone on from another peer so far, by its own count. */
-export async function resumesOf(node: Node): Promise<number> {
-  const { body } = await node.admin('/metrics')
-  const count = /^swarmirror_transfer_resumes_total (\d+)$/m.exec(body.toString())?.[1]
-  if (count === undefined) throw new Error(`no count of resumes in the metrics of ${node.name}:\n${body}`)
-  return Number(count)
+/** What the mirror has done so far, or since it was asked for `before`, by its own count. */
+export async function countsOf(node: Node, before: Counts = { resumes: 0, hedges: 0 }): Promise<Counts> {
+  const metrics = (await node.admin('/metrics')).body.toString()
+  const count = (name: string) => {
+    const value = new RegExp(`^swarmirror_${name}_total (\\d+)$`, 'm').exec(metrics)?.[1]
+    if (value === undefined) throw new Error(`no ${name} in the metrics of ${node.name}:\n${metrics}`)
+    return Number(value)
+  }
+  return { resumes: count('transfer_resumes') - before.resumes, hedges: count('hedges') - before.hedges }
 }
 
 /** Waits until containerd has collected what a failed pull has left, so that the next one begins anew. */

@@ -1,44 +1,72 @@
 import { printTable } from '../../bench/figures.ts'
+import type { Runtime } from '../../e2e/harness/index.ts'
 import type { Outcome } from './experiment.ts'
 
-/** Collects how disturbed pulls went beside undisturbed ones. */
-export class Report {
-  readonly #rows: { outcome: Outcome; undisturbed: number | undefined }[] = []
+/** In the order of the columns. */
+const RUNTIMES: readonly Runtime[] = ['node', 'deno', 'bun']
 
-  /** @param undisturbed how long the same pull takes without a fault, in milliseconds */
-  add(outcome: Outcome, undisturbed?: number): void {
-    this.#rows.push({ outcome, undisturbed })
+interface Row {
+  readonly outcome: Outcome
+  readonly runtime: Runtime
+  readonly undisturbed: number | undefined
+}
+
+/** Collects how disturbed pulls went beside undisturbed ones, and prints it as Markdown. The README has its table from here. */
+export class Report {
+  readonly #rows: Row[] = []
+
+  /**
+   * @param runtime on which of the runtimes what was looked at ran; the asker's unless given
+   * @param undisturbed how long the same pull takes without a fault, in milliseconds
+   */
+  add(outcome: Outcome, { undisturbed, runtime = outcome.asker.runtime }: Partial<Omit<Row, 'outcome'>> = {}): void {
+    this.#rows.push({ outcome, runtime, undisturbed })
   }
 
+  /** Prints what each fault cost on each runtime, and then all that was counted. */
   print(title: string): void {
+    const faults = [...new Set(this.#rows.map(({ outcome }) => outcome.what))]
+    const cost = (what: string, runtime: Runtime) => {
+      const row = this.#rows.find((row) => row.outcome.what === what && row.runtime === runtime)
+      return row === undefined ? '' : costOf(row)
+    }
     console.log(`\n${title}\n`)
     printTable(
-      [
-        'what happened',
-        'asker',
-        's',
-        'beside undisturbed',
-        'MB twice',
-        'went on',
-        'tries',
-        'first failed after s',
-        'upstream',
-      ],
-      this.#rows.map(({ outcome, undisturbed }) => [
+      ['what happens', ...RUNTIMES],
+      faults.map((what) => [what, ...RUNTIMES.map((runtime) => cost(what, runtime))]),
+    )
+    console.log('')
+    printTable(
+      ['what happens', 'runtime', 's', 'MB twice', 'went on', 'hedges', 'tries', 'first failed after s', 'upstream'],
+      this.#rows.map(({ outcome, runtime }) => [
         outcome.what,
-        outcome.asker.runtime,
-        (outcome.ms / 1000).toFixed(1),
-        undisturbed === undefined
-          ? ''
-          : `${outcome.ms < undisturbed ? '-' : '+'}${(Math.abs(outcome.ms - undisturbed) / 1000).toFixed(1)} s`,
-        (outcome.twice / 1e6).toFixed(1),
+        runtime,
+        seconds(outcome.ms),
+        megabytes(outcome.twice),
         String(outcome.resumes),
+        String(outcome.hedges),
         String(outcome.tries),
-        outcome.failedAfter === undefined ? '' : (outcome.failedAfter / 1000).toFixed(1),
-        outcome.upstream.map(({ status, bytes }) => `${status}: ${(bytes / 1e6).toFixed(1)} MB`).join(', ') ||
-          'nothing',
+        outcome.failedAfter === undefined ? '' : seconds(outcome.failedAfter),
+        outcome.upstream.map(({ status, bytes }) => `${status}: ${megabytes(bytes)} MB`).join(', ') || 'nothing',
       ]),
     )
     console.log('')
   }
+}
+
+/** Time beside that of the undisturbed pull, bytes that came twice, and what is not as it should be. */
+function costOf({ outcome: { ms, twice, tries, upstream }, undisturbed }: Row): string {
+  const time = undisturbed === undefined ? seconds(ms) : `${ms < undisturbed ? '-' : '+'}${seconds(ms, undisturbed)}`
+  const parts = [`${time} s`, `${megabytes(Math.max(twice, 0))} MB`]
+  if (tries > 1) parts.push(`${tries} tries`)
+  if (upstream.length > 0) parts.push(`${megabytes(upstream.reduce((sum, { bytes }) => sum + bytes, 0))} MB upstream`)
+  return parts.join(', ')
+}
+
+function seconds(ms: number, beside = 0): string {
+  return (Math.abs(ms - beside) / 1000).toFixed(1)
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toFixed(1)
 }

@@ -21,8 +21,8 @@
  * images are `registry.test/...`, `registry.whileDown()` takes it away, `registry.requestsDuring()` tells what it was asked.
  * Every node's hosts.toml points to its mirror first and to the upstream second; `node.writeHosts()` changes that.
  *
- * **Faults.** `node.network.cutOff()`, `loseIncoming(percent)`, `resetIncoming()` and `heal()` by nftables, `shape('out', bytesPerSecond)` by tc;
- * `setNames()` changes what names resolve to.
+ * **Faults.** `node.network.cutOff()`, `loseIncoming(percent)`, `loseLarge(bytes)`, `resetIncoming()` and `heal()` by nftables, `shape('out', bytesPerSecond)`
+ * by tc; `setNames()` changes what names resolve to.
  *
  * **Looking.** `network.carried()` tells the bytes that came and went; `node.pull`, `ctrPull`, `images`, `content`, `wrongFiles`, `curl`, `admin`, `exec`; `logLines(node.mirror)`. An
  * announcement takes a moment: `untilOffered(image)` and `untilGone(image)` wait for it at a node's door. Wait for other

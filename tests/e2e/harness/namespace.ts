@@ -77,7 +77,15 @@ export class Namespace {
     await this.#setFaults('meta l4proto tcp reject with tcp reset', 'accept')
   }
 
-  /** Ends {@link cutOff}, {@link loseIncoming} and {@link resetIncoming}. */
+  /**
+   * Drops packets to and from other hosts that are longer than that, in bytes with IP header, and tells nobody: a path that
+   * carries less than the hosts believe, and whose complaints are filtered. Connections open, and small answers come.
+   */
+  async loseLarge(bytes: number): Promise<void> {
+    await this.#setFaults(`meta length > ${bytes} drop`)
+  }
+
+  /** Ends {@link cutOff}, {@link loseIncoming}, {@link loseLarge} and {@link resetIncoming}. */
   async heal(): Promise<void> {
     await this.exec('nft', ['--file', '-'], { input: `table ${FAULTS}\ndelete table ${FAULTS}\n` })
   }

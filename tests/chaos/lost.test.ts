@@ -1,0 +1,54 @@
+/**
+ * Pulls that begin when one of two holders has just been lost, and nobody knows it yet: what that costs is at most one hedging
+ * delay, not one for each of the image's many blobs. On all three runtimes.
+ */
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { type Node, type NodeOptions, testCluster } from '../e2e/harness/index.ts'
+import { Report } from './support/report.ts'
+import { assertFromPeers, Scene } from './support/scene.ts'
+
+/** Many blobs, of which about half would be asked of either holder. */
+const LAYERS: readonly number[] = Array.from({ length: 24 }, () => 1_000_000)
+/** What a tunnel leaves of Ethernet's 1500 bytes, and less: packets beyond it are lost. */
+const LARGEST = 1_300
+/**
+ * Most requests of a pull that may have waited for a hedging delay: those that containerd sends at the same time (3), for it
+ * takes that long to learn from one of them; the tag before; and what a busy machine adds, for one in twenty is hedged anyway.
+ */
+const MOST_HEDGES = 8
+
+const askers: readonly NodeOptions[] = (['node', 'deno', 'bun'] as const).map((runtime) => ({ name: runtime, runtime }))
+const cluster = await testCluster({ nodes: ['a', 'b', ...askers], registry: true })
+const holders = [cluster.node('a'), cluster.node('b')]
+const [lost = assert.fail('no holder')] = holders
+const report = new Report()
+let scene: Scene
+
+before(async () => {
+  const image = await cluster.registry.push(await cluster.makeImage({ seed: 'lost', layers: LAYERS }), 'team/lost:v1')
+  for (const holder of holders) await holder.pull(image.reference)
+  scene = new Scene(cluster, { image, holders, asker: cluster.node('node'), report })
+})
+
+after(() => report.print('A pull of 24 layers of 1 MB on each runtime, just after one of two holders was lost'))
+
+const losses: Readonly<Record<string, (node: Node) => Promise<void>>> = {
+  'its mirror was killed (kill -9)': ({ mirror }) => mirror.kill(),
+  'its mirror hangs (SIGSTOP)': ({ mirror }) => mirror.pause(),
+  'it was cut off (all packets dropped)': ({ network }) => network.cutOff(),
+  'its large packets are lost (beyond 1300 bytes)': ({ network }) => network.loseLarge(LARGEST),
+}
+
+for (const { name } of askers) {
+  const asker = cluster.node(name)
+  test(`lost on ${name}: undisturbed`, () => scene.undisturbed(asker))
+
+  for (const [what, lose] of Object.entries(losses)) {
+    test(`lost on ${name}: one of two holders, just before the pull: ${what}`, async () => {
+      const outcome = await scene.pull({ what, asker }, () => lose(lost))
+      assertFromPeers(outcome)
+      assert.ok(outcome.hedges <= MOST_HEDGES, `${outcome.hedges} hedges`)
+    })
+  }
+}
