@@ -76,8 +76,6 @@ export class Scene {
   /** Pulls without a fault, and takes that for what other pulls of this asker are compared with. */
   async undisturbed(asker: Node = this.asker): Promise<void> {
     await this.shape()
-    // The very first one fills the holders' page cache.
-    if (this.#undisturbed.size === 0) assertFromPeers(await this.pull({ what: 'nothing, for the first time', asker }))
     const outcome = await this.pull({ what: 'nothing', asker })
     assertFromPeers(outcome)
     this.#undisturbed.set(asker, outcome.ms)
