@@ -1,0 +1,82 @@
+/** What a rolling upgrade of the DaemonSet does to pulls: one mirror after the other stops and starts again. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
+import { type Node, type PushedImage, testCluster } from './harness/index.ts'
+
+const cluster = await testCluster({ nodes: ['a', 'b', 'c'], registry: true })
+const { nodes, registry } = cluster
+
+/** In bytes. */
+const LAYERS = [3_000_000, 1_500_000, 200_000]
+/** In bytes per second: a pull of those layers takes a second at least, so that mirrors stop in the middle of some. */
+const LINK = 6_000_000
+
+interface Pulled {
+  readonly node: Node
+  readonly reference: string
+  /** The mirror that was being replaced when it began and when it ended. */
+  readonly during: readonly string[]
+}
+
+test('upgrade: an upgrade of the DaemonSet never breaks running pulls', async () => {
+  const images: PushedImage[] = []
+  for (let count = 1; count <= 3; count++) {
+    const image = await cluster.makeImage({ seed: `upgrade ${count}`, layers: LAYERS })
+    images.push(await registry.push(image, `team/upgrade:v${count}`))
+  }
+  // Each image on one node at first, so that every node pulls from every other one.
+  for (const [index, node] of nodes.entries()) await node.pull(images[index]?.reference ?? '')
+  for (const node of nodes) for (const image of images) await node.untilOffered(image)
+  for (const { network } of nodes) await network.shape('out', LINK)
+
+  let replaced = 'none'
+  let over = false
+  const pulls: Pulled[] = []
+  /** Pulls on one node what others have, again and again. A pull that fails ends the test. */
+  const keepPulling = async (node: Node) => {
+    const others = images.filter((_, index) => nodes[index] !== node)
+    while (!over) {
+      for (const image of others) {
+        const before = replaced
+        await node.pull(image.reference)
+        pulls.push({ node, reference: image.reference, during: [before, replaced] })
+        assert.deepEqual(await node.wrongFiles(image.reference, image), [])
+        // With its content, so that the next pull finds nothing of it here.
+        await node.removeImage(image.reference)
+      }
+      await setImmediate()
+    }
+  }
+  const upgrade = async () => {
+    // As the DaemonSet's strategy does: the next node when the one before is ready.
+    for (let round = 1; round <= 2; round++) {
+      for (const node of nodes) {
+        replaced = node.name
+        assert.equal(await node.mirror.stop(), 0, `the mirror of ${node.name} ended within its grace`)
+        await node.mirror.start()
+      }
+    }
+    replaced = 'none'
+  }
+  const upgraded = upgrade().finally(() => {
+    over = true
+  })
+  const all = await Promise.allSettled([upgraded, ...nodes.map(keepPulling)])
+  assert.deepEqual(
+    all.flatMap((result) => (result.status === 'rejected' ? [String(result.reason)] : [])),
+    [],
+  )
+  // Each mirror was away during a pull of its own node, and during one of another.
+  for (const { name } of nodes) {
+    const during = pulls.filter(({ during }) => during.includes(name))
+    assert.ok(
+      during.some(({ node }) => node.name === name),
+      `a pull of ${name} while its mirror was replaced`,
+    )
+    assert.ok(
+      during.some(({ node }) => node.name !== name),
+      `a pull elsewhere while the mirror of ${name} was replaced`,
+    )
+  }
+})
