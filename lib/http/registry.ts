@@ -1,6 +1,6 @@
 import type { Activity, PartSource } from '../observe/activity.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
+import { type BlobTarget, digestNamed, type ManifestTarget } from '../oci/path.ts'
 import { sourceResponse } from '../runtime/byte-source.ts'
 import type { Admission } from '../runtime/listen.ts'
 import type { ContentStore } from '../store/store.ts'
@@ -30,7 +30,12 @@ export function createRegistryDoor(dependencies: RegistryDoorDependencies): Regi
   const targets = new WeakMap<Request, ManifestTarget | BlobTarget>()
   const door = createDoor('registry', rest, async (target, request) => {
     targets.set(request, target)
-    return (await answerLocally(store, target, request)) ?? (await answerFromPeer(peers, target, request))
+    const local = await answerLocally(store, target, request)
+    if (local !== undefined) return local
+    // Of a blob only the repository is known. It could be of a tag that is excluded.
+    const digest = digestNamed(target)
+    if (digest !== undefined && request.method === 'GET' && rest.policy.needsNoTag) store.expect?.(digest)
+    return await answerFromPeer(peers, target, request)
   })
   const watched = async (request: Request, admission?: Admission) => {
     const startedAt = performance.now()

@@ -106,3 +106,9 @@ function noEndpoint(): OciError {
     { status: 404 },
   )
 }
+
+/** The digest that a request names; `undefined` for a tag. */
+export function digestNamed(target: ManifestTarget | BlobTarget): Digest | undefined {
+  if (target.kind === 'blob') return target.digest
+  return 'digest' in target.reference ? target.reference.digest : undefined
+}

@@ -11,6 +11,8 @@ export interface Policy {
   readonly admits: (name: ImageName) => boolean
   /** Whether a tag may be resolved here, or only upstream. */
   readonly resolvesTags: boolean
+  /** Whether the registry and the repository of an image tell all that the policy needs, and not its tag. */
+  readonly needsNoTag: boolean
 }
 
 export interface PolicyOptions {
@@ -30,5 +32,6 @@ export function createPolicy({ registries, exclude = [], resolvesTags = true }: 
       return !exclude.some((pattern) => name.search(pattern) >= 0)
     },
     resolvesTags,
+    needsNoTag: exclude.length === 0,
   }
 }

@@ -42,12 +42,16 @@ export interface ObserverDependencies {
   subscribe(signal: AbortSignal): Promise<AsyncIterable<unknown>>
   /** Looks at everything; true if something may have changed. */
   reconcile(signal: AbortSignal): Promise<boolean>
+  /** The longest time to the next look, in milliseconds, if it is not to be the usual one. */
+  readonly patience?: () => number | undefined
   readonly log: Logger
 }
 
 /** Keeps looking: at first, after each event, at intervals, and again after containerd was away. */
 export interface Observer {
   readonly health: ContentStore['health']
+  /** Looks soon, as after an event. */
+  soon(): void
   /** Stops it; resolves when it has. */
   close(): Promise<void>
 }
@@ -61,6 +65,7 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
   const closing = new AbortController()
   let health: ContentStore['health'] = { ok: false, reason: 'containerd has not answered yet' }
   let failures = 0
+  let ring: () => void = () => undefined
 
   function found(): void {
     if (!health.ok) log.info('containerd answers', { failures })
@@ -83,6 +88,7 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
   /** One subscription and the looks under it, until something throws. */
   async function observe(signal: AbortSignal): Promise<never> {
     const bell = createBell()
+    ring = () => bell.ring()
     void listen(await subscribe(signal), bell)
     let gathering = gatherFirst
     for (let calm = 0; ; ) {
@@ -90,7 +96,8 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
       const changed = await reconcile(signal)
       found()
       if (changed) calm = 0
-      const interval = reconcileInterval * (0.9 + random() / 5)
+      const usual = reconcileInterval * (0.9 + random() / 5)
+      const interval = Math.min(dependencies.patience?.() ?? usual, usual)
       const since = performance.now()
       const rung = await bell.wait(Math.min(settleDelays[calm] ?? interval, interval), signal)
       calm = rung ? 0 : calm + 1
@@ -121,6 +128,7 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
     get health() {
       return health
     },
+    soon: () => ring(),
     async close() {
       closing.abort(new Error('the observer of containerd was closed'))
       await running

@@ -18,6 +18,8 @@ export interface Snapshot {
   readonly mediaTypes: ReadonlyMap<Digest, string>
   /** Digests that are there, but only for images that the policy does not admit. */
   readonly withheld: ReadonlySet<Digest>
+  /** All content that is there, in images or not, with its size in bytes. */
+  readonly sizes: ReadonlyMap<Digest, number>
   /** Whether anything may differ from the snapshot before. */
   readonly changed: boolean
 }
@@ -47,7 +49,7 @@ export function createSnapshots(
   { admits, withholds }: SnapshotRules,
   onProblem: (problem: WalkProblem) => void,
 ): Snapshots {
-  let last: { snapshot: Snapshot; images: readonly Image[]; sizes: ReadonlyMap<Digest, number> } | undefined
+  let last: { snapshot: Snapshot; images: readonly Image[] } | undefined
   let manifests = new Map<Digest, Uint8Array>()
   let told = new Set<string>()
 
@@ -97,11 +99,11 @@ export function createSnapshots(
       for await (const { digest, size, labels } of client.listContent(signal)) {
         if (!withholds(labels)) sizes.set(digest, size)
       }
-      if (last !== undefined && sameImages(last.images, images) && sameSizes(last.sizes, sizes)) {
+      if (last !== undefined && sameImages(last.images, images) && sameSizes(last.snapshot.sizes, sizes)) {
         return { ...last.snapshot, changed: false }
       }
-      const snapshot = { ...(await walk(images, sizes, signal)), changed: true }
-      last = { snapshot, images, sizes }
+      const snapshot = { ...(await walk(images, sizes, signal)), sizes, changed: true }
+      last = { snapshot, images }
       return snapshot
     },
   }

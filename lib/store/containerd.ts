@@ -2,6 +2,7 @@ import type { ContainerdClient, ContentInfo } from '../containerd/client.ts'
 import type { Topic } from '../containerd/event.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Digest } from '../oci/digest.ts'
+import { digestKey } from '../oci/key.ts'
 import { sniffManifest } from '../oci/manifest.ts'
 import { MANIFEST_SIZE_LIMIT, OCTET_STREAM } from '../oci/media-type.ts'
 import type { Policy } from '../oci/policy.ts'
@@ -11,6 +12,7 @@ import { createContentFiles } from './containerd-files.ts'
 import { createObserver, type ObserverOptions } from './containerd-observer.ts'
 import { createSnapshots, readWhole } from './containerd-snapshot.ts'
 import { exactStream } from './exact-stream.ts'
+import { Expected } from './expected.ts'
 import type { ContentStore } from './store.ts'
 import { createContentFeed } from './store-feed.ts'
 import { assertWithin } from './store-range.ts'
@@ -54,6 +56,7 @@ export function createContainerdStore(
   const snapshots = createSnapshots(client, { admits, withholds }, ({ descriptor, problem }) =>
     log.warn('containerd content left out', { digest: descriptor.digest, mediaType: descriptor.mediaType, problem }),
   )
+  const expected = new Expected()
   const sniffed = new Map<Digest, string>()
   const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
   let mediaTypes: ReadonlyMap<Digest, string> = new Map()
@@ -75,10 +78,15 @@ export function createContainerdStore(
         const snapshot = await snapshots.take(signal)
         mediaTypes = snapshot.mediaTypes
         withheld = snapshot.withheld
-        feed.replace(snapshot.keys)
+        const arrived = expected.arrived(
+          (digest) => snapshot.sizes.has(digest) && !snapshot.withheld.has(digest),
+          (digest) => snapshot.mediaTypes.has(digest),
+        )
+        feed.replace(new Set([...snapshot.keys, ...arrived.map(digestKey)]))
         answer()
         return snapshot.changed
       },
+      patience: () => expected.patience,
     },
     options,
   )
@@ -128,6 +136,11 @@ export function createContainerdStore(
       if (path !== undefined) return { kind: 'file', path, start, length }
       const read = (signal: AbortSignal) => client.readContent(digest, { offset: start, size: length }, signal)
       return { kind: 'stream', stream: exactStream(read, length, signal), length }
+    },
+
+    expect(digest) {
+      expected.add(digest)
+      observer.soon()
     },
 
     async *watch(signal) {

@@ -36,6 +36,12 @@ export interface ContentStore {
   open(digest: Digest, range: ByteRange | undefined, signal: AbortSignal): Promise<Body | undefined>
 
   /**
+   * Told of content that is not held and that somebody is about to put there, so that it is told of as soon as it is
+   * complete; missing where that is so anyway.
+   */
+  expect?(digest: Digest): void
+
+  /**
    * What is held now (the first change, possibly empty), then what changes, for as long as it takes. Ends when the signal
    * aborts, without throwing; survives a store that goes away and comes back.
    */

@@ -1,8 +1,8 @@
 import type { Transferred } from '../observe/activity.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import type { Digest } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
+import { digestNamed } from '../oci/path.ts'
 import type { ByteSource } from '../runtime/byte-source.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { addressOf, type Peer, type Router } from '../swarm/router.ts'
@@ -158,7 +158,7 @@ export class Search {
 
   #lookup(): Candidates {
     const { health, metrics, recent } = this.#dependencies
-    const digest = digestOf(this.#target)
+    const digest = digestNamed(this.#target)
     const onLookup = (ms: number, wasFound: boolean) => {
       const found = wasFound ? 'true' : 'false'
       metrics.lookups.inc({ found })
@@ -270,9 +270,4 @@ function tellingOf(body: ByteSource, onChunk: () => void): ByteSource {
     },
     cancel: () => body.cancel(),
   }
-}
-
-function digestOf(target: PeerRequest['target']): Digest | undefined {
-  if (target.kind === 'blob') return target.digest
-  return 'digest' in target.reference ? target.reference.digest : undefined
 }

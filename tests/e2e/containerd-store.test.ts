@@ -378,3 +378,25 @@ test('containerd store neither holds nor serves what it is to withhold by its la
     { withholds: (labels) => probeOfLabels(labels) !== undefined },
   )
 })
+
+test('containerd store tells of expected content as soon as it is complete, and of none that nobody expects', async () => {
+  const image = makeImage({ seed: 60 })
+  const [manifest, layer, other] = [image.contents[0], image.contents.at(-1), makeImage({ seed: 61 }).contents.at(-1)]
+  assert.ok(manifest !== undefined && layer !== undefined && other !== undefined)
+  await withStore('expected', async ({ store, held, changes }) => {
+    await waitFor('the first change', () => changes.length > 0)
+    store.expect?.(layer.descriptor.digest)
+    await ingest(containerd, 'expected', other)
+    await ingest(containerd, 'expected', layer)
+    await waitFor('the layer is held', () => held.has(digestKey(layer.descriptor.digest)))
+    assert.deepEqual([...held], [digestKey(layer.descriptor.digest)])
+    const body = (await store.open(layer.descriptor.digest, undefined, never)) ?? assert.fail('not held')
+    assert.deepEqual(Buffer.from(await readBody(body)), Buffer.from(layer.bytes))
+    // The image comes, and goes with all that it has.
+    await importImage(containerd, 'expected', image, NAME)
+    await waitFor('the image is held', () => holdsAll(held, keysOf(image)))
+    await containerd.ctr('expected', ['content', 'label', layer.descriptor.digest, 'containerd.io/gc.root='])
+    await removeImage(containerd, 'expected', image)
+    await waitFor('nothing is held', () => held.size === 0)
+  })
+})

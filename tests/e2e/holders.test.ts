@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { digestKey } from '../../lib/oci/key.ts'
-import { logLines, type Node, type PushedImage, testCluster, until } from './harness/index.ts'
+import { blobPath, logLines, type Node, type PushedImage, testCluster, until } from './harness/index.ts'
 
 const cluster = await testCluster({ nodes: ['a', 'b', 'c'], registry: true })
 const { registry } = cluster
@@ -45,6 +45,32 @@ test('holders: an image that all of them removed is soon offered by nobody', asy
   )
   await a.pull(image.reference)
   await c.untilOffered(image)
+})
+
+test('holders: a layer is found at a node as soon as it is complete there, while the pull goes on', async () => {
+  const image = await registry.push(
+    await cluster.makeImage({ seed: 'early', layers: [300_000, 30_000_000] }),
+    'team/early:v1',
+  )
+  const [small, large] = image.own.layers
+  assert.ok(small !== undefined && large !== undefined)
+  await registry.network.shape('out', 2_000_000)
+  try {
+    const pulled = a.pull(image.reference)
+    await until('B to find the small layer', async () => {
+      const { status, headers } = await b.curl(blobPath(image, small.digest))
+      return status === 200 && headers.get('x-swarmirror-source') === 'peer'
+    })
+    const received = await a.ingested(large.digest)
+    assert.ok(received > 0 && received < large.size, `expected A to be in the middle of the large layer: ${received}`)
+    // What is not complete is not offered.
+    assert.equal((await b.curl(blobPath(image, large.digest))).status, 404)
+    await registry.network.unshape('out')
+    await pulled
+  } finally {
+    await registry.network.unshape('out')
+  }
+  await assertPulls(b, image)
 })
 
 test('holders: one of two that removed it leaves the other one', async () => {

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Expected } from '../../lib/store/expected.ts'
+import { digestOf } from '../fixtures/image.ts'
+
+const digest = (seed: number) => digestOf(new Uint8Array([seed]))
+const always = () => true
+const nothing = () => false
+
+test('Expected tells what has arrived and is in no image yet', () => {
+  const expected = new Expected({ now: () => 0 })
+  for (const seed of [1, 2, 3]) expected.add(digest(seed))
+  assert.deepEqual(expected.arrived(nothing, nothing), [])
+  assert.deepEqual(
+    expected.arrived((other) => other !== digest(2), nothing),
+    [digest(1), digest(3)],
+  )
+  // Once it is in an image it is not expected any more, whatever becomes of the image.
+  assert.deepEqual(
+    expected.arrived(always, (other) => other === digest(1)),
+    [digest(2), digest(3)],
+  )
+  assert.deepEqual(expected.arrived(always, nothing), [digest(2), digest(3)])
+})
+
+test('Expected asks to look again soon, and later the longer nothing new is expected', () => {
+  let now = 0
+  const expected = new Expected({ now: () => now })
+  assert.equal(expected.patience, undefined)
+  expected.add(digest(1))
+  assert.equal(expected.patience, 1_000)
+  now = 80_000
+  assert.equal(expected.patience, 10_000)
+  expected.add(digest(2))
+  assert.equal(expected.patience, 1_000)
+  expected.arrived(nothing, always)
+  assert.equal(expected.patience, undefined)
+})
+
+test('Expected forgets what never comes, and the oldest when there is too much', () => {
+  let now = 0
+  const expected = new Expected({ limit: 2, life: 100, now: () => now })
+  for (const seed of [1, 2, 3]) expected.add(digest(seed))
+  assert.deepEqual(expected.arrived(always, nothing), [digest(2), digest(3)])
+  now = 60
+  expected.add(digest(2))
+  now = 120
+  assert.deepEqual(expected.arrived(always, nothing), [digest(2)])
+  now = 200
+  assert.deepEqual(expected.arrived(always, nothing), [])
+  assert.equal(expected.patience, undefined)
+})
