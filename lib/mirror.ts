@@ -48,6 +48,8 @@ export interface MirrorOptions {
   readonly drainTimeout?: number
   /** Milliseconds that withdrawing everything from the swarm may take when the mirror is closed. */
   readonly withdrawTimeout?: number
+  /** What starts this program, in a shell, for the commands that people are told; its name alone if missing. */
+  readonly program?: string
 }
 
 /** Together below the 30 s that Kubernetes gives a pod to stop by default. */
@@ -73,7 +75,7 @@ export async function startMirror(settings: Settings, log: Logger, options: Mirr
 async function start(
   settings: Settings,
   log: Logger,
-  { drainTimeout = DRAIN_TIMEOUT, withdrawTimeout = WITHDRAW_TIMEOUT }: MirrorOptions,
+  { drainTimeout = DRAIN_TIMEOUT, withdrawTimeout = WITHDRAW_TIMEOUT, program = 'swarmirror' }: MirrorOptions,
   parts: AsyncDisposableStack,
 ): Promise<Mirror> {
   const chosen = createPolicy({
@@ -145,7 +147,9 @@ async function start(
   const publisher = publish(store, router, policy, log)
   parts.defer(() => publisher.close())
   const guard =
-    settings.store.kind === 'containerd' ? guardNode(settings, { registry, probeDoor, metrics, log }) : undefined
+    settings.store.kind === 'containerd'
+      ? guardNode(settings, { registry, probeDoor, program, metrics, log })
+      : undefined
   parts.defer(async () => guard?.close())
   const readiness = (): Readiness => {
     const reasons: string[] = []

@@ -1,28 +1,14 @@
 import { type Dialect, dialectOf, parseVersion } from './config/dialect.ts'
 import type { FileReader } from './config/files.ts'
-import { type Reading, type Readings, readSettings } from './config/reading.ts'
+import { type Readings, readSettings } from './config/reading.ts'
 import { type RunningSettings, runningSettings } from './config/running.ts'
 import type { ContainerdFacts } from './containerd-facts.ts'
 import type { Distribution } from './distribution.ts'
 import { recogniseDistribution } from './distributions.ts'
 import type { Finding } from './finding.ts'
-import {
-  remedyForConfigPath,
-  remedyForDiscard,
-  remedyForLegacy,
-  remedyForProblem,
-  remedyForRefusal,
-} from './remedies.ts'
-import {
-  type Expectation,
-  judgeConfigPath,
-  judgeDiscard,
-  judgeLegacy,
-  judgeProblem,
-  judgeSharing,
-  whereOf,
-} from './rules.ts'
-import { agreed, judgeSetting } from './verdicts.ts'
+import { remedyForProblem, remedyForRefusal } from './remedies.ts'
+import { type Expectation, judgeProblem } from './rules.ts'
+import { settingFindings } from './setting-findings.ts'
 
 export type { Expectation } from './rules.ts'
 
@@ -140,115 +126,4 @@ async function fileFindings(check: ConfigCheck): Promise<Finding[]> {
     })
   }
   return findings
-}
-
-async function settingFindings(check: ConfigCheck): Promise<Finding[]> {
-  const { running, readings } = check
-  const findings = [await configPathFinding(check), await discardFinding(check)]
-  if (readings.loaded.files.length > 0) {
-    findings.push(await legacyFinding(check), ...ignoredFindings(check), ...disabledFindings(check))
-  }
-  const sharing = judgeSetting(readings, {
-    running: running.sharingPolicy,
-    of: ({ settings }) => settings.sharingPolicy,
-    judge: (told) => judgeSharing(told, check.expectation),
-  })
-  findings.push({
-    id: 'content-sharing-policy',
-    ...sharing,
-    expected: 'shared, or isolated with the right namespace',
-    why: sharing.why ?? 'with isolated, content that was pulled in one namespace is not there in another',
-    remedy: sharing.severity === 'error' ? { text: 'write "shared" or "isolated"' } : undefined,
-  })
-  return findings
-}
-
-async function configPathFinding(check: ConfigCheck): Promise<Finding> {
-  const { running, expectation, dialect, readings } = check
-  const verdict = judgeSetting(readings, {
-    running: running.configPath,
-    of: ({ settings }) => settings.configPath,
-    judge: (told, reading) => judgeConfigPath(told, expectation, dialect, reading?.settings ?? { localPull: false }),
-  })
-  const finding: Finding = {
-    id: 'registry-config-path',
-    ...verdict,
-    expected: dialect.splitsConfigPath
-      ? `${expectation.certsDir} among its directories`
-      : `${expectation.certsDir} alone`,
-    why: verdict.why ?? 'containerd looks for hosts.toml nowhere else, so it would never ask the mirror',
-  }
-  if (verdict.severity === 'ok' || (verdict.severity === 'unknown' && readings.loaded.files.length === 0))
-    return finding
-  return { ...finding, remedy: await remedyForConfigPath(check) }
-}
-
-async function discardFinding(check: ConfigCheck): Promise<Finding> {
-  const { running, readings } = check
-  const verdict = judgeSetting(readings, {
-    running: running.discardUnpackedLayers,
-    of: ({ settings }) => settings.discardUnpackedLayers,
-    judge: judgeDiscard,
-  })
-  const finding: Finding = {
-    id: 'discard-unpacked-layers',
-    ...verdict,
-    expected: 'false',
-    why: verdict.why ?? 'containerd would throw the layers away once they are unpacked, and leave none to share',
-  }
-  if (verdict.severity === 'ok' || (verdict.severity === 'unknown' && readings.loaded.files.length === 0))
-    return finding
-  return { ...finding, remedy: await remedyForDiscard(check) }
-}
-
-async function legacyFinding(check: ConfigCheck): Promise<Finding> {
-  const { dialect, readings } = check
-  const isSet = ({ settings }: Reading) => settings.configPath.value !== ''
-  const verdict = agreed(
-    readings.all.map((reading) => judgeLegacy(reading.settings, isSet(reading), dialect, check.expectation)),
-  )
-  return {
-    id: 'legacy-registry-config',
-    ...verdict,
-    expected: 'hosts.toml files in place of registry.mirrors and registry.configs',
-    why: verdict.why ?? 'containerd takes either the old tables or config_path',
-    remedy: verdict.severity === 'ok' ? undefined : await remedyForLegacy(check, readings.all.every(isSet)),
-  }
-}
-
-function ignoredFindings({ readings }: ConfigCheck): Finding[] {
-  // Told only if no way of reading takes it into account.
-  const [first, ...others] = readings.all
-  const ignored = (first?.settings.ignored ?? []).filter(({ source }) =>
-    others.every(({ settings }) => settings.ignored.some((other) => sameSource(other.source, source))),
-  )
-  return ignored.map(({ name, source, because }) => ({
-    id: 'ignored-setting',
-    severity: 'warning',
-    seen: `${name} = ${JSON.stringify(source.value)} (${whereOf(source)}) has no effect`,
-    expected: 'settings where this containerd looks for them',
-    why: because,
-    remedy: {
-      text: `delete ${whereOf(source)}, which misleads its readers; what is missing elsewhere is told by itself`,
-    },
-  }))
-}
-
-function sameSource(a: { file: string; line: number }, b: { file: string; line: number }): boolean {
-  return a.file === b.file && a.line === b.line
-}
-
-function disabledFindings({ readings }: ConfigCheck): Finding[] {
-  const plugin = readings.all[0]?.settings.disabledCri
-  if (plugin === undefined) return []
-  return [
-    {
-      id: 'cri-disabled',
-      severity: 'warning',
-      seen: `disabled_plugins has ${JSON.stringify(plugin)}`,
-      expected: 'CRI enabled, on a node of Kubernetes',
-      why: 'without CRI containerd uses hosts.toml for clients only that name the directory themselves (ctr --hosts-dir)',
-      remedy: { text: 'take it out of disabled_plugins, if this is a node of Kubernetes' },
-    },
-  ]
 }

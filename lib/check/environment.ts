@@ -3,9 +3,11 @@ import { access, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ContainerdClient } from '../containerd/client.ts'
 import { ContainerdError } from '../containerd/error.ts'
+import { variableOf } from '../settings.ts'
 import { parseVersion } from './config/dialect.ts'
 import type { ContainerdFacts } from './containerd-facts.ts'
 import type { Finding } from './finding.ts'
+import { shellWord } from './shell.ts'
 
 /** The oldest containerd that has CRI's runtime.v1, by which pulls are probed, and that is still known to work. */
 const OLDEST = { major: 1, minor: 6 }
@@ -17,6 +19,8 @@ export interface EnvironmentOptions {
   readonly socket: string
   readonly namespace: string
   readonly certsDir: string
+  /** What starts this program, in a shell. */
+  readonly program: string
 }
 
 /** What is looked at on this machine. */
@@ -77,7 +81,7 @@ export async function checkEnvironment(
   return [
     ...versionFindings(facts),
     await namespaceFinding(dependencies, options.namespace, signal),
-    await certsFinding(options.certsDir),
+    await certsFinding(options),
   ]
 }
 
@@ -126,7 +130,7 @@ async function namespaceFinding(
     seen: `${seen}${also}`,
     remedy: {
       text: 'mirror the namespace that has the images, unless this node is new and they come yet',
-      command: `swarmirror serve --containerd-namespace ${first.split(' ', 1)[0]}`,
+      lines: [`${variableOf('containerd-namespace')}=${first.split(' ', 1)[0]}`],
     },
   }
 }
@@ -172,7 +176,7 @@ async function hasContent(client: Pick<ContainerdClient, 'listContent'>, signal:
   return false
 }
 
-async function certsFinding(certsDir: string): Promise<Finding> {
+async function certsFinding({ certsDir, program }: EnvironmentOptions): Promise<Finding> {
   const rule = {
     id: 'certs-dir',
     expected: `${certsDir} writable`,
@@ -188,7 +192,7 @@ async function certsFinding(certsDir: string): Promise<Finding> {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     if (code === 'ENOENT') {
-      const remedy = { text: 'let swarmirror make it', command: `swarmirror hosts --certs-dir ${certsDir}` }
+      const remedy = { text: 'let swarmirror make it', command: `${program} hosts --certs-dir ${shellWord(certsDir)}` }
       return { ...rule, severity: 'warning', seen: `${certsDir} is not there`, remedy }
     }
     return {

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename, rmdir, unlink, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, readdir, rename, rmdir, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ContainerdClient } from '../containerd/client.ts'
@@ -141,6 +141,8 @@ async function removeFromContainerd(
 
 /** Removes the directory of a hosts.toml, unless somebody put something else there. */
 async function removeHosts(directory: string): Promise<void> {
+  // Asked for first: a file system that is read-only refuses to remove even what is not there.
+  if ((await unlessMissing(lstat(directory), undefined)) === undefined) return
   await unlessMissing(unlink(join(directory, HOSTS_FILE)), undefined)
   await unlessMissing(rmdir(directory), undefined)
 }

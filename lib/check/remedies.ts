@@ -1,14 +1,17 @@
 import { variableOf } from '../settings.ts'
+import { BOLT_PLUGIN } from './config/effective.ts'
 import type { ConfigProblem } from './config/load.ts'
+import { IMAGES_PLUGIN, OLD_PLUGIN } from './config/merge.ts'
+import { planSetting } from './config/patch.ts'
 import { planChange } from './config/reading.ts'
 import type { ConfigCheck } from './config-check.ts'
 import type { Situation } from './distribution.ts'
 import { settingsFor } from './distributions.ts'
 import type { Remedy } from './finding.ts'
-import { judgeConfigPath, judgeDiscard, whereOf } from './rules.ts'
+import { judgeConfigPath, judgeDiscard } from './rules.ts'
 
 /** Restarting containerd leaves running containers alone: their shims keep them. */
-const RESTART = 'systemctl restart containerd'
+export const RESTART = 'systemctl restart containerd'
 
 /** What makes containerd look where the hosts.toml files are. */
 export async function remedyForConfigPath(check: ConfigCheck): Promise<Remedy | undefined> {
@@ -34,12 +37,19 @@ export async function remedyForConfigPath(check: ConfigCheck): Promise<Remedy | 
   if (change !== undefined) {
     return { text: `set config_path in containerd's configuration${moved}`, ...change, command: restart }
   }
-  return {
-    text: `set registry.config_path = ${JSON.stringify(expectation.certsDir)} in plugin ${
-      dialect.migration === 'none' ? '"io.containerd.grpc.v1.cri"' : '"io.containerd.cri.v1.images"'
-    }${moved}`,
-    command: restart,
+  const id = JSON.stringify(dialect.migration === 'none' ? OLD_PLUGIN : IMAGES_PLUGIN)
+  const [problem] = readings.loaded.problems
+  if (problem?.kind === 'missing' && problem.importedBy === undefined) {
+    const version = `version = ${dialect.migration === 'none' ? 2 : 3}`
+    return {
+      text: 'make this file, since there is none; if containerd runs with another, name that with --containerd-config',
+      file: files.path,
+      lines: [version, '', `[plugins.${id}.registry]`, `  config_path = ${JSON.stringify(expectation.certsDir)}`],
+      command: restart,
+    }
   }
+  const text = `set registry.config_path = ${JSON.stringify(expectation.certsDir)} in plugin ${id}${moved}`
+  return { text, command: restart }
 }
 
 /** What makes containerd keep its layers. */
@@ -60,20 +70,15 @@ export async function remedyForDiscard(check: ConfigCheck): Promise<Remedy | und
   return change === undefined ? { text, command: restart } : { text, ...change, command: restart }
 }
 
-/** What takes the tables of the old kind away. */
-export async function remedyForLegacy(check: ConfigCheck, configPathSet: boolean): Promise<Remedy | undefined> {
-  const { readings, dialect, files, distribution } = check
-  const text = 'delete the table, and put its endpoints into hosts.toml files'
-  const settings = readings.all[0]?.settings
-  if (settings?.mirrors === undefined) {
-    return { text: `${text} (${whereOf(settings?.configsTls)})`, command: distribution?.restart ?? RESTART }
-  }
-  if (!configPathSet) return { text: 'follow the remedy of registry-config-path, which takes the table away too' }
-  if (distribution?.remedy !== undefined) return distribution.remedy(situationOf(check))
-  const value = settings.configPath.value
-  if (typeof value !== 'string') return { text }
-  const change = await planChange({ name: 'config_path', value, withoutMirrors: true }, readings, files, dialect)
-  return { text, ...change, command: distribution?.restart ?? RESTART }
+/** What makes the sharing policy one that containerd knows. */
+export function remedyForSharing({ readings, distribution }: ConfigCheck): Remedy {
+  const { source } = readings.all[0]?.settings.sharingPolicy ?? {}
+  const text = readings.loaded.files.find(({ path }) => path === source?.file)?.text ?? ''
+  const edits = [BOLT_PLUGIN, 'bolt']
+    .map((id) => planSetting(text, ['plugins', id, 'content_sharing_policy'], 'shared'))
+    .find((edits) => edits?.[0]?.kind === 'replace')
+  const told = { text: 'write "shared", or "isolated"', command: distribution?.restart ?? RESTART }
+  return edits === undefined ? told : { ...told, file: source?.file, edits }
 }
 
 /** What lets a file be read. */
@@ -94,7 +99,8 @@ export function remedyForProblem(problem: ConfigProblem, { files, distribution }
   return { text: `correct ${place}, until containerd prints its configuration`, command: test }
 }
 
-function situationOf({ readings, dialect, expectation }: ConfigCheck): Situation {
+/** What a remedy of a distribution depends on. */
+export function situationOf({ readings, dialect, expectation }: ConfigCheck): Situation {
   const version = readings.loaded.files[0]?.version ?? 0
   return {
     plugin: dialect.migration === 'none' || version === 2 ? 'old' : 'images',

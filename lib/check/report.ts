@@ -71,10 +71,13 @@ function placeOf(edit: Edit): string {
   return edit.lines.length === 0 ? `delete ${range}` : `replace ${range} with:`
 }
 
-/** Values come from files that others wrote: control characters must not reach a terminal. */
+/**
+ * Values come from files that others wrote: control characters must not reach a terminal. A tab may: it does no harm, and
+ * the lines of a file must be printed as they shall stand there.
+ */
 function printable(text: string): string {
   return text.replace(
-    /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu,
+    /(?!\t)[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )
 }

@@ -36,6 +36,8 @@ export interface CheckSubject {
   readonly tags: 'cached' | 'off'
   /** The registry door, as containerd is to be told of it. */
   readonly listen: { readonly host: string; readonly port: number }
+  /** What starts this program, in a shell, for the commands that remedies tell. */
+  readonly program: string
 }
 
 export interface CheckDependencies {
@@ -162,9 +164,9 @@ function servesAt({ probe }: CheckDependencies, { listen }: CheckSubject): boole
   return typeof probe !== 'string' && probe.port === listen.port
 }
 
-function hostsCheck({ certsDir, registries, listen, tags }: CheckSubject, { version }: ContainerdFacts) {
+function hostsCheck({ certsDir, registries, listen, tags, program }: CheckSubject, { version }: ContainerdFacts) {
   const told = 'value' in version ? version.value : undefined
-  return { certsDir, registries, mirror: mirrorEntryFor(listen, tags, told), version: told }
+  return { certsDir, registries, mirror: mirrorEntryFor(listen, tags, told), version: told, program }
 }
 
 function notProbed(reason: string): ProbeEvidence {

@@ -7,6 +7,7 @@ import { createLogger } from '../observe/log.ts'
 import { listen } from '../runtime/listen.ts'
 import { type Address, ConfigurationError, hostOf, type Settings } from '../settings.ts'
 import type { Command } from './command.ts'
+import { programText } from './program.ts'
 import { readCommandLine } from './switches.ts'
 
 /** Longest wait in milliseconds for the admin door of a mirror on this node. */
@@ -17,7 +18,8 @@ export const check: Command = {
   name: 'check',
   summary:
     'tell whether containerd and this node are configured for the mirror, and what to change; --json for machines',
-  async run({ args, environment, print, report, stop }) {
+  async run(context) {
+    const { args, environment, print, report, stop } = context
     const sources = {
       flags: args,
       environment,
@@ -34,7 +36,8 @@ export const check: Command = {
     const door = createProbeDoor()
     const temporary = await openProbeDoor(settings.listen, (request) => door.fetch(request) ?? notHere(), parts)
     const probe = settings.probe === 'on' ? { door, ...temporary } : '--probe is off'
-    const node = createNodeCheck(settings, { listen: settings.listen, probe, found: [ports], log })
+    const { listen } = settings
+    const node = createNodeCheck(settings, { listen, program: programText(context), probe, found: [ports], log })
     parts.defer(() => node.close())
     const result = await node.run(stop)
     print(switches.json ? reportAsJson(result.report) : reportAsText(result.report))

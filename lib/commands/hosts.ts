@@ -3,7 +3,7 @@ import { basename } from 'node:path'
 import { createContainerdClient } from '../containerd/client.ts'
 import { applyChanges, HostsWriteError } from '../hosts/apply.ts'
 import { BACKUP_FILE, type Change, type Plan } from '../hosts/change.ts'
-import { directoriesWithoutMirror, hostsCommand } from '../hosts/check.ts'
+import { directoriesWithoutMirror, type HostsCheck, hostsCommand } from '../hosts/check.ts'
 import { DEFAULT_NAMESPACE, registryOfDirectory } from '../hosts/directory.ts'
 import { HOSTS_FILES, isRefusal } from '../hosts/files.ts'
 import { mirrorEntryFor } from '../hosts/mirror-entry.ts'
@@ -12,6 +12,7 @@ import { preview } from '../hosts/preview.ts'
 import { planRemove } from '../hosts/removal.ts'
 import { ConfigurationError, type Settings } from '../settings.ts'
 import type { Command } from './command.ts'
+import { programText } from './program.ts'
 import { readCommandLine } from './switches.ts'
 
 /** Longest wait in milliseconds for containerd's version: without it, one optional line is left out. */
@@ -21,7 +22,8 @@ const VERSION_TIMEOUT = 2_000
 export const hosts: Command = {
   name: 'hosts',
   summary: 'write hosts.toml, so that containerd asks the mirror first; --remove undoes it, --dry-run shows it',
-  async run({ args, environment, print, report, stop }) {
+  async run(context) {
+    const { args, environment, print, report, stop } = context
     const sources = {
       flags: args,
       environment,
@@ -54,7 +56,9 @@ export const hosts: Command = {
     }
     for (const change of plan.changes) print(tell(change))
     if (plan.changes.length === 0) print(`${certsDir}: nothing of swarmirror is there\n`)
-    if (target !== undefined && registries === undefined) print(await tellOwnDirectories(target))
+    if (target !== undefined && registries === undefined) {
+      print(await tellOwnDirectories({ ...target, registries, program: programText(context) }))
+    }
   },
 }
 
@@ -116,10 +120,10 @@ function tell({ path, action, original, notes }: Change): string {
 }
 
 /** `_default` is all that was written: registries that it does not count for are said, with what to type. */
-async function tellOwnDirectories(target: HostsTarget): Promise<string> {
-  const directories = await directoriesWithoutMirror({ ...target, registries: undefined }, HOSTS_FILES)
+async function tellOwnDirectories(check: HostsCheck): Promise<string> {
+  const directories = await directoriesWithoutMirror(check, HOSTS_FILES)
   if (directories.length === 0) return ''
   const registries = directories.map((directory) => registryOfDirectory(basename(directory)))
-  const command = hostsCommand(registries.join(','), target)
+  const command = hostsCommand(registries.join(','), check)
   return `${DEFAULT_NAMESPACE} does not count for ${registries.join(', ')}, with directories of their own; to mirror these, too: ${command}\n`
 }

@@ -4,6 +4,7 @@ import { type Mirror, startMirror } from '../mirror.ts'
 import { createLogger, type Logger } from '../observe/log.ts'
 import { readSettings } from '../read-settings.ts'
 import type { Command } from './command.ts'
+import { programText } from './program.ts'
 
 /** Milliseconds between looks at whether the mirror does its work. */
 const READINESS_INTERVAL = 100
@@ -12,11 +13,12 @@ const READINESS_INTERVAL = 100
 export const serve: Command = {
   name: 'serve',
   summary: 'run the mirror (the default)',
-  async run({ args, environment, report, stop }) {
+  async run(context) {
+    const { args, environment, report, stop } = context
     const readFile = (path: string) => readFileSync(path, 'utf8')
     const settings = readSettings({ flags: args, environment, readFile })
     const log = createLogger(report, settings['log-level'])
-    const mirror = await startMirror(settings, log)
+    const mirror = await startMirror(settings, log, { program: programText(context) })
     try {
       await followReadiness(mirror, log, stop)
     } finally {

@@ -1,6 +1,7 @@
 import { basename, dirname, join } from 'node:path'
 import type { Finding, Remedy } from '../check/finding.ts'
 import { isProbeDirectory } from '../check/probe-image.ts'
+import { shellWord } from '../check/shell.ts'
 import type { MirrorEntry } from './block.ts'
 import { DEFAULT_NAMESPACE, directoryNames, HOSTS_FILE, registryOfDirectory } from './directory.ts'
 import { isUrl } from './edit.ts'
@@ -15,6 +16,8 @@ export interface HostsCheck {
   readonly mirror: MirrorEntry
   /** As containerd tells it, if it could be asked. */
   readonly version: string | undefined
+  /** What starts this program, in a shell. */
+  readonly program: string
 }
 
 /**
@@ -97,7 +100,7 @@ async function checkRegistry(registry: string, check: HostsCheck, files: HostsRe
       seen: `${directory} and ${first.directory} are both there`,
       expected: `one directory for ${registry}`,
       why: `containerd takes ${first.directory} alone and never looks into ${directory}`,
-      remedy: { text: `move what shall count to ${first.directory}`, command: `rm -r ${directory}` },
+      remedy: { text: `move what shall count to ${first.directory}`, command: `rm -r ${shellWord(directory)}` },
     })
   }
   return findings
@@ -174,7 +177,7 @@ function discarded(path: string, looked: HostsReading & { kind: 'discarded' }, c
 /** containerd takes nothing from such a file, so nothing is lost. */
 function movedAway(path: string, place: string, command: string): Remedy {
   const text = `move the file away, or correct ${place}; then let swarmirror write its entry`
-  return { text, command: `mv ${path} ${path}.broken && ${command}` }
+  return { text, command: `mv ${shellWord(path)} ${shellWord(`${path}.broken`)} && ${command}` }
 }
 
 function ignoredHost(path: string, mention: HostMention, check: HostsCheck): Finding {
@@ -253,14 +256,14 @@ function rewrite(registries: string, check: HostsCheck): Remedy & { readonly com
 /** The command that writes the entry as it should be, for a comma list of registries, or for `_default`. */
 export function hostsCommand(
   registries: string,
-  { certsDir, mirror }: Pick<HostsCheck, 'certsDir' | 'mirror'>,
+  { certsDir, mirror, program }: Pick<HostsCheck, 'certsDir' | 'mirror' | 'program'>,
 ): string {
   const { hostname, port } = new URL(mirror.url)
   const flags = [
-    ...(registries === DEFAULT_NAMESPACE ? [] : ['--registries', registries]),
-    ...(certsDir === SETTINGS_DEFAULT.certsDir ? [] : ['--certs-dir', certsDir]),
+    ...(registries === DEFAULT_NAMESPACE ? [] : ['--registries', shellWord(registries)]),
+    ...(certsDir === SETTINGS_DEFAULT.certsDir ? [] : ['--certs-dir', shellWord(certsDir)]),
     ...(mirror.url === SETTINGS_DEFAULT.url ? [] : ['--listen', `${hostname}:${port || '80'}`]),
     ...(mirror.capabilities.includes('resolve') ? [] : ['--tags', 'off']),
   ]
-  return ['swarmirror hosts', ...flags].join(' ')
+  return [program, 'hosts', ...flags].join(' ')
 }

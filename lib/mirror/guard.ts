@@ -23,14 +23,17 @@ interface GuardDependencies {
   readonly registry: Address
   /** Answers at that door. */
   readonly probeDoor: ProbeDoor
+  /** What starts this program, in a shell. */
+  readonly program: string
   readonly metrics: Metrics
   readonly log: Logger
 }
 
 /** Checks the node as soon as containerd answers, and again with every change. */
-export function guardNode(settings: Settings, { registry, probeDoor, metrics, log }: GuardDependencies): Guard {
+export function guardNode(settings: Settings, dependencies: GuardDependencies): Guard {
+  const { registry, probeDoor, program, metrics, log } = dependencies
   const probe = settings.probe === 'on' ? { door: probeDoor, ...registry } : '--probe is off'
-  const check = createNodeCheck(settings, { listen: registry, probe, log })
+  const check = createNodeCheck(settings, { listen: registry, program, probe, log })
   let failure: ConfigurationError | undefined
   let first = true
   const watch = createCheckWatch({

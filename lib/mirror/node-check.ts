@@ -24,6 +24,8 @@ export interface NodeCheck {
 export interface NodeCheckDependencies {
   /** The registry door as containerd is to be told of it. */
   readonly listen: CheckSubject['listen']
+  /** What starts this program, in a shell. */
+  readonly program: string
   /** The door that serves probes; the reason in words if there is none. */
   readonly probe: { readonly door: ProbeDoor; readonly host: string; readonly port: number } | string
   /** What was looked at already. */
@@ -35,7 +37,10 @@ export interface NodeCheckDependencies {
 const CLOCKS = 3
 const CLOCK_TIMEOUT = 2_000
 
-export function createNodeCheck(settings: Settings, { listen, probe, found, log }: NodeCheckDependencies): NodeCheck {
+export function createNodeCheck(
+  settings: Settings,
+  { listen, program, probe, found, log }: NodeCheckDependencies,
+): NodeCheck {
   const socket = settings['containerd-socket']
   const client = createContainerdClient({ socket, namespace: settings['containerd-namespace'] })
   const criStore = createContainerdClient({ socket, namespace: CRI_NAMESPACE })
@@ -55,6 +60,7 @@ export function createNodeCheck(settings: Settings, { listen, probe, found, log 
     registries: settings.registries && [...settings.registries],
     tags: settings.tags,
     listen,
+    program,
   }
 
   async function imagesIn(namespace: string, signal: AbortSignal) {

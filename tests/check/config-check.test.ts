@@ -32,11 +32,12 @@ function severities(findings: readonly Finding[], severity: Severity): string[] 
 }
 
 /** Follows all remedies with edits at once, as a reader of the report does; what they say of the rest is not needed. */
-async function repaired(facts: ContainerdFacts, text: string): Promise<Finding[]> {
-  const edits = (await check(facts, text)).flatMap(({ severity, remedy }) => {
-    if (severity !== 'error' || remedy?.edits === undefined) return []
+async function repaired(facts: ContainerdFacts, text: string, of: Severity = 'error'): Promise<Finding[]> {
+  const edits = (await check(facts, text)).flatMap(({ id, severity, remedy }) => {
+    if (severity !== of || remedy?.edits === undefined) return []
     assert.equal(remedy.file, MAIN)
-    assert.equal(remedy.command, 'systemctl restart containerd')
+    // What counts for nothing may go at any time.
+    assert.equal(remedy.command, id === 'ignored-setting' ? undefined : 'systemctl restart containerd')
     return remedy.edits
   })
   assert.notEqual(edits.length, 0)
@@ -189,6 +190,7 @@ describe('checkConfig', () => {
       assert.equal(ignored.severity, 'warning')
       assert.match(ignored.seen, /discard_unpacked_layers = true \(\/etc\/containerd\/config.toml line 5\)/)
       assert.match(ignored.why, /containerd\.runtimes/)
+      assert.deepEqual(severities(await repaired(silentFacts('2.2.0'), text, 'warning'), 'warning'), [])
     })
   })
 
@@ -225,6 +227,9 @@ describe('checkConfig', () => {
       const tls = `${RIGHT_OLD}[${OLD}.registry.configs."x".tls]\ninsecure_skip_verify = true\n[${OLD}.registry.mirrors]\n`
       assert.equal(only(await check(silentFacts('1.7.24'), tls), 'legacy-registry-config').severity, 'error')
       assert.equal(only(await check(silentFacts('2.1.0'), tls), 'legacy-registry-config').severity, 'warning')
+      const several = `${tls}[${OLD}.registry.configs."y"]\ntls = { ca_file = "/ca" }\nauth = { username = "u" }\n`
+      assert.deepEqual(severities(await repaired(silentFacts('1.7.24'), several), 'error'), [])
+      assert.deepEqual(severities(await repaired(silentFacts('2.1.0'), several, 'warning'), 'warning'), [])
       const auth = `${RIGHT_OLD}[${OLD}.registry.configs."x".auth]\nusername = "u"\n`
       assert.equal(only(await check(silentFacts('1.7.24'), auth), 'legacy-registry-config').severity, 'ok')
     })
@@ -241,6 +246,11 @@ describe('checkConfig', () => {
 
     it('finds what containerd does not know wrong', async () => {
       assert.equal(only(await check(silentFacts('1.7.24'), policy('x')), 'content-sharing-policy').severity, 'error')
+      assert.deepEqual(severities(await repaired(silentFacts('1.7.24'), policy('x')), 'error'), [])
+      const first =
+        '[plugins.bolt]\ncontent_sharing_policy = "x"\n[plugins.cri.registry]\nconfig_path = "/etc/containerd/certs.d"\n'
+      assert.deepEqual(severities(await check(silentFacts('1.7.24'), first), 'error'), ['content-sharing-policy'])
+      assert.deepEqual(severities(await repaired(silentFacts('1.7.24'), first), 'error'), [])
     })
 
     it('is asked from the plugin where its exports tell', async () => {
@@ -254,6 +264,8 @@ describe('checkConfig', () => {
   it('warns of disabled CRI, as the packages of Docker have it', async () => {
     const finding = only(await check(silentFacts('1.7.24'), 'disabled_plugins = ["cri"]\n'), 'cri-disabled')
     assert.equal(finding.severity, 'warning')
+    const text = '# Docker has its own\ndisabled_plugins = [\n  "cri", # CRI\n]\n'
+    assert.deepEqual(severities(await repaired(silentFacts('1.7.24'), text, 'warning'), 'warning'), [])
   })
 
   describe('what runs', () => {
@@ -313,6 +325,20 @@ describe('checkConfig', () => {
         'content-sharing-policy',
       ])
       assert.match(only(findings, 'containerd-config-file').remedy?.text ?? '', /--containerd-config/)
+    })
+
+    it('has a remedy that is the whole file, for a containerd that runs without one', async () => {
+      for (const [facts, severity] of [
+        [silentFacts('2.2.0'), 'unknown'],
+        [criFacts('1.7.24', '', false), 'error'],
+      ] as const) {
+        const found = only(await check(facts, {}), 'registry-config-path')
+        assert.deepEqual([found.severity, found.remedy?.file], [severity, MAIN])
+        const silent = silentFacts('value' in facts.version ? facts.version.value : '')
+        const after = await check(silent, (found.remedy?.lines ?? []).join('\n'))
+        assert.equal(only(after, 'registry-config-path').severity, 'ok')
+        assert.deepEqual([severities(after, 'error'), severities(after, 'warning')], [[], []])
+      }
     })
 
     it('is unknown with a file that is refused to us', async () => {

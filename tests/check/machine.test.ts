@@ -121,11 +121,11 @@ for (const [images, own, severity] of [
   [{ 'k8s.io': 0, default: 1 }, 'nowhere', 'error'],
 ] as const) {
   test(`containerd-namespace ${own} of ${JSON.stringify(images)}`, async () => {
-    const options = { socket: '/s', namespace: own, certsDir: '/nowhere' }
+    const options = { socket: '/s', namespace: own, certsDir: '/nowhere', program: 'swarmirror' }
     const findings = await checkEnvironment(holding(images, own), facts, options, never)
     const found = findings.find(({ id }) => id === 'containerd-namespace')
     assert.equal(found?.severity, severity)
-    if (severity !== 'ok') assert.equal(found?.remedy?.command, 'swarmirror serve --containerd-namespace default')
+    if (severity !== 'ok') assert.deepEqual(found?.remedy?.lines, ['SWARMIRROR_CONTAINERD_NAMESPACE=default'])
   })
 }
 
@@ -138,7 +138,7 @@ test('containerd-too-old is told of what is, and of nothing else', async () => {
     ['unknown', false],
   ] as const) {
     const told = { ...facts, version: { value: version } }
-    const options = { socket: '/s', namespace: 'k8s.io', certsDir: '/nowhere' }
+    const options = { socket: '/s', namespace: 'k8s.io', certsDir: '/nowhere', program: 'swarmirror' }
     const findings = await checkEnvironment(holding({}, 'k8s.io'), told, options, never)
     assert.equal(
       findings.some(({ id, severity }) => id === 'containerd-too-old' && severity === 'error'),
@@ -170,7 +170,7 @@ test('containerd-content tells by which way content is read', () =>
 test('certs-dir is writable, not there, or no directory', () =>
   withTemporaryDirectory(async (directory) => {
     const look = async (certsDir: string) => {
-      const options = { socket: '/s', namespace: 'k8s.io', certsDir }
+      const options = { socket: '/s', namespace: 'k8s.io', certsDir, program: 'swarmirror' }
       const findings = await checkEnvironment(holding({}, 'k8s.io'), facts, options, never)
       return findings.find(({ id }) => id === 'certs-dir')?.severity
     }

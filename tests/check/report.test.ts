@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import fc from 'fast-check'
 import type { Finding, Severity } from '../../lib/check/finding.ts'
 import { findingAsText, makeReport, reportAsJson, reportAsText } from '../../lib/check/report.ts'
+import { readPrintedRemedies } from '../fixtures/printed-remedies.ts'
 
 function finding(severity: Severity, id: string): Finding {
   return { id, severity, seen: `saw ${id}`, expected: 'something', why: 'because' }
@@ -80,6 +82,40 @@ describe('findingAsText', () => {
   it('lets nothing from a file reach the terminal as a control character', () => {
     const text = findingAsText({ ...finding('ok', 'a'), seen: 'a\u001b[2Jb\u202ec\nd' })
     assert.equal(text, 'ok      a: a\\u001b[2Jb\\u202ec\\u000ad')
+  })
+
+  it('prints remedies from which they can be read again, whatever they change', () => {
+    const line = fc.stringMatching(/^[ \t]*[\x20-\x7e\u00e4]*$/)
+    const lines = fc.array(line, { maxLength: 4 })
+    const edit = fc.oneof(
+      fc.record({ kind: fc.constant('append' as const), lines: fc.array(line, { minLength: 1, maxLength: 4 }) }),
+      fc.record({ kind: fc.constant('insert' as const), after: fc.nat(99), lines }),
+      fc
+        .record({ kind: fc.constant('replace' as const), from: fc.integer({ min: 1, max: 9 }), more: fc.nat(9), lines })
+        .map(({ more, ...edit }) => ({ ...edit, to: edit.from + more })),
+    )
+    const file = fc.constantFrom('/etc/containerd/config.toml', '/with a space/x.toml')
+    const remedy = fc.oneof(
+      fc.record({ text: fc.constant('change'), file, edits: fc.array(edit, { minLength: 1, maxLength: 4 }) }),
+      fc.record({ text: fc.constant('write'), file, lines }),
+      fc.record({ text: fc.constant('set'), lines: fc.constant(['SWARMIRROR_CERTS_DIR=/x']) }),
+      fc.record({ text: fc.constant('type'), command: fc.constant("swarmirror hosts --certs-dir '/a b'") }),
+    )
+    fc.assert(
+      fc.property(fc.array(remedy, { maxLength: 4 }), (remedies) => {
+        const report = makeReport([
+          finding('ok', 'a'),
+          ...remedies.map((remedy): Finding => ({ ...finding('error', 'b'), remedy })),
+        ])
+        const read = readPrintedRemedies(reportAsText(report))
+        const shared = { id: 'b', severity: 'error', file: undefined, edits: [], lines: [], command: undefined }
+        assert.deepEqual(
+          read,
+          // Records of fast-check may be without a prototype.
+          structuredClone(remedies.map((remedy) => ({ ...shared, ...remedy }))),
+        )
+      }),
+    )
   })
 })
 

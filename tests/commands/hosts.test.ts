@@ -8,7 +8,8 @@ import { withTemporaryDirectory } from '../fixtures/image.ts'
 /** Runs `hosts` without containerd, as an init container would. */
 async function run(certs: string, ...args: string[]): Promise<CommandOutcome> {
   const flags = ['--certs-dir', certs, '--containerd-socket', join(certs, 'no.sock'), ...args]
-  return await runHere(['hosts', ...flags], { environment: { SWARMIRROR_SWARM_KEY_FILE: '/not/mounted/here' } })
+  const environment = { SWARMIRROR_SWARM_KEY_FILE: '/not/mounted/here' }
+  return await runHere(['hosts', ...flags], { environment, self: ['swarmirror'] })
 }
 
 test('hosts writes without a socket and a swarm key, says what it did, and undoes it', async () => {

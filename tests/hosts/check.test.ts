@@ -16,7 +16,7 @@ const THEIRS = '[host."https://b"]\n'
 
 function check(certsDir: string, registries: readonly string[] | undefined, version: string) {
   const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'cached', version)
-  return checkHosts({ certsDir, registries, mirror, version }, HOSTS_FILES)
+  return checkHosts({ certsDir, registries, mirror, version, program: 'swarmirror' }, HOSTS_FILES)
 }
 
 /** Does what a remedy tells: makes its changes, and runs its command. */
@@ -182,20 +182,18 @@ for (const { what, files, registries, version = '1.7.24', found, seen, follow: f
 test('checkHosts does not claim what it could not read', async () => {
   const denied = () => Promise.reject(Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' }))
   const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'cached', undefined)
+  const asked = { certsDir: '/c', registries: undefined, mirror, version: undefined, program: 'swarmirror' }
   for (const [registries, files] of [
     [['ghcr.io'], { ...HOSTS_FILES, read: denied }],
     [undefined, { ...HOSTS_FILES, list: denied }],
   ] as const) {
-    const findings = await checkHosts({ certsDir: '/c', registries, mirror, version: undefined }, files)
+    const findings = await checkHosts({ ...asked, registries }, files)
     const found = findings.at(-1)
     assert.deepEqual([found?.id, found?.severity], ['hosts-toml-unreadable', 'unknown'])
     assert.match(found?.seen ?? '', /EACCES/)
   }
   const mistaken = { ...HOSTS_FILES, list: () => Promise.reject(new TypeError('a mistake')) }
-  await assert.rejects(
-    checkHosts({ certsDir: '/c', registries: undefined, mirror, version: '1.7.24' }, mistaken),
-    TypeError,
-  )
+  await assert.rejects(checkHosts(asked, mistaken), TypeError)
 })
 
 test('checkHosts does not take a file for a directory', async () => {
@@ -207,6 +205,16 @@ test('checkHosts does not take a file for a directory', async () => {
       findings.map(({ id, severity }) => `${id} ${severity}`),
       ['hosts-toml-unreadable unknown', 'hosts-toml-unreadable unknown'],
     )
+  })
+})
+
+test('the commands of remedies are safe to type, whatever others called their directories', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    await mkdir(join(certs, '_default'))
+    await writeFile(join(certs, '_default', 'hosts.toml'), OURS)
+    await mkdir(join(certs, "$(reboot)'`x`"))
+    const command = (await check(certs, undefined, '1.7.24')).at(-1)?.remedy?.command ?? ''
+    assert.match(command, /^swarmirror hosts --registries '\$\(reboot\)'\\''`x`' --certs-dir \//)
   })
 })
 

@@ -29,12 +29,15 @@ export interface EffectiveSettings {
 export interface IgnoredSetting {
   readonly name: 'config_path' | 'discard_unpacked_layers'
   readonly source: Sourced
+  /** Names of the tables that it is in, and its own. */
+  readonly path: readonly string[]
   readonly because: string
 }
 
 /** Layers that CRI downloads at a time by default; with another number it pulls by itself instead of by transfer. */
 const DEFAULT_DOWNLOADS = 3
-const BOLT = 'io.containerd.metadata.v1.bolt'
+/** The plugin that has the sharing policy; by the short id in files of version 1. */
+export const BOLT_PLUGIN = 'io.containerd.metadata.v1.bolt'
 
 /** Picks out what the mirror depends on. */
 export function effectiveSettings(config: MergedConfig, dialect: Dialect): EffectiveSettings {
@@ -51,7 +54,7 @@ export function effectiveSettings(config: MergedConfig, dialect: Dialect): Effec
     sharingPolicy: setting(
       lookup(
         config.plugins,
-        config.version === 1 && dialect.migration === 'none' ? 'bolt' : BOLT,
+        config.version === 1 && dialect.migration === 'none' ? 'bolt' : BOLT_PLUGIN,
         'content_sharing_policy',
       ),
       'shared',
@@ -125,7 +128,7 @@ function ignoredSettings(
       id === IMAGES_PLUGIN && place.id === OLD_PLUGIN && place.name === 'discard_unpacked_layers'
         ? `containerd takes it over from plugin "${place.id}" only beside a table containerd.runtimes`
         : `this containerd takes it from plugin "${id}", not from "${place.id}"`
-    ignored.push({ name: place.name, source, because })
+    ignored.push({ name: place.name, source, path: ['plugins', ...place.path], because })
   }
   return ignored
 }

@@ -61,6 +61,39 @@ export function planRemoval(text: string, path: readonly string[]): Edit[] | und
   return valueAt(applyEdits(text, ranges), path) === undefined ? ranges : undefined
 }
 
+/**
+ * The change that takes a text out of a list at the top of the file, tried on it; the comments of the list stay.
+ * `undefined` if there is no such one.
+ */
+export function planElementRemoval(text: string, key: string, element: string): Edit[] | undefined {
+  const list = nodesOf(text)?.pairs.find(({ path }) => same(path, [key]))?.node.value
+  if (list?.type !== 'TOMLArray') return undefined
+  const nodes = list.elements
+  const at = nodes.findIndex((node) => node.type === 'TOMLValue' && node.value === element)
+  const [before, node, after] = [nodes[at - 1], nodes[at], nodes[at + 1]]
+  if (node === undefined) return undefined
+  // With what separates it from its neighbour: the comma after it, or of the last one the comma before it.
+  const comma = text.slice(node.range[1], (after ?? list).range[after === undefined ? 1 : 0]).indexOf(',')
+  const from = comma >= 0 || before === undefined ? node.range[0] : before.range[1]
+  const to = comma >= 0 ? node.range[1] + comma + 1 : node.range[1]
+  const lineStart = text.lastIndexOf('\n', from - 1) + 1
+  const lineEnd = text.indexOf('\n', to)
+  const line = text.slice(lineStart, from) + text.slice(to, lineEnd < 0 ? undefined : lineEnd).replace(/\r$/, '')
+  const lines = line.trim() === '' ? [] : [line]
+  const first = text.slice(0, lineStart).split('\n').length
+  const spanned = text.slice(lineStart, to).split('\n').length - 1
+  const edits: Edit[] = [{ kind: 'replace', from: first, to: first + spanned, lines }]
+  const left = valueAt(applyEdits(text, edits), [key])
+  const wanted = nodes.flatMap((other) => (other.type === 'TOMLValue' && other !== node ? [other.value] : []))
+  const right =
+    Array.isArray(left) &&
+    same(
+      left.map(({ value }) => value),
+      wanted,
+    )
+  return right ? edits : undefined
+}
+
 function valueAt(text: string, path: readonly string[]): unknown {
   let table: TomlTable | undefined
   try {
@@ -118,7 +151,7 @@ function replacedValue(text: string, { loc, value }: TomlNodes.TOMLKeyValue, lit
     : `${line.slice(0, value.loc.start.column)}${literal}${line.slice(value.loc.end.column)}`
 }
 
-function same(a: readonly (string | number)[], b: readonly (string | number)[]): boolean {
+function same(a: readonly unknown[], b: readonly unknown[]): boolean {
   return a.length === b.length && a.every((name, at) => name === b[at])
 }
 

@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict'
+import { watch } from 'node:fs'
+import { readdir, writeFile } from 'node:fs/promises'
+import { test } from 'node:test'
+import { createCheckedNode, EX_CONFIG, wrong } from './harness/checked-node.ts'
+import { logLines, testCluster, until } from './harness/index.ts'
+
+const cluster = await testCluster({ nodes: [{ name: 'a', start: [] }] })
+const node = await createCheckedNode(cluster, 'a')
+const { node: a, mirror, paths } = node
+const CONFIG_PATH = `config_path = ${JSON.stringify(paths.certs)}`
+
+test('check: what a killed probe has left is gone with the next start', async () => {
+  await node.configure(node.right)
+  const before = await node.traces()
+  const watcher = watch(paths.certs)
+  const seen = new Promise<void>((resolve) => {
+    watcher.on('change', (_, name) => {
+      if (String(name).startsWith('probe-')) resolve()
+    })
+  })
+  mirror.spawn()
+  await seen
+  await mirror.kill()
+  watcher.close()
+  const left = (await readdir(paths.certs)).filter((name) => name.startsWith('probe-'))
+  assert.equal(left.length, 1, 'it was killed in the middle')
+  await mirror.start()
+  assert.deepEqual(await node.traces(), before)
+  assert.ok(
+    logLines(mirror).some(({ event, registry }) => String(event).includes('killed probe') && registry === left[0]),
+  )
+  assert.equal(await mirror.stop(), 0)
+  assert.deepEqual(await node.traces(), before)
+})
+
+test('check: a mirror that is there before a wrong containerd ends when that comes', async () => {
+  await node.configure(node.right.replace(CONFIG_PATH, ''))
+  await a.containerd.stop()
+  mirror.spawn()
+  await until('the mirror to say that it is not ready', async () => {
+    const { status, body } = await a.admin('/readyz')
+    return status === 503 && body.toString().includes('not checked yet')
+  })
+  await a.containerd.start()
+  await until('the mirror to end', () => !mirror.running)
+  assert.equal(await mirror.exited, EX_CONFIG)
+  assert.match(mirror.output('stderr'), /error {3}registry-config-path: config_path is not set/)
+})
+
+test('check: a running mirror is not ready while the configuration is wrong, and goes on', async () => {
+  await node.configure(node.right)
+  await mirror.start()
+  const { pid } = mirror
+  await a.removeHosts('_default')
+  await until('the mirror to say what is wrong', async () => {
+    const { status, body } = await a.admin('/readyz')
+    return status === 503 && body.toString().includes('check hosts-toml-missing: ')
+  })
+  assert.match((await a.admin('/metrics')).body.toString(), /swarmirror_check_findings\{severity="error"\} 1/)
+  assert.equal((await a.curl('/v2/')).status, 200)
+  // A node's mirror may run while somebody checks: that finds its doors, and does not disturb its own probes.
+  assert.deepEqual(wrong((await node.check()).report), ['error hosts-toml-missing'])
+  await node.followAll()
+  await until('the mirror to be ready again', () => a.isReady())
+  // The same files, and another containerd that has read others.
+  await a.containerd.stop()
+  await writeFile(paths.config, node.right.replace(CONFIG_PATH, ''))
+  await a.containerd.start()
+  await until('the mirror to see it', async () =>
+    (await a.admin('/readyz')).body.toString().includes('probe-mirror-asked'),
+  )
+  assert.equal(mirror.pid, pid)
+  await node.followAll()
+  await until('the mirror to be ready at last', () => a.isReady())
+  assert.equal(await mirror.stop(), 0)
+})

@@ -1,0 +1,203 @@
+import assert from 'node:assert/strict'
+import { chmod, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { applyEdits } from '../../../lib/check/config/patch.ts'
+import type { Severity } from '../../../lib/check/finding.ts'
+import type { Report } from '../../../lib/check/report.ts'
+import { type PrintedRemedy, readPrintedRemedies } from '../../fixtures/printed-remedies.ts'
+import type { Cluster } from './cluster.ts'
+import type { CommandResult } from './command.ts'
+import { defaultContainerdConfig } from './containerd.ts'
+import { createMirror, defaultFlags, defaultRuntime, logLines, type MirrorFlags } from './mirror.ts'
+import { until } from './wait.ts'
+
+const MAIN = join(import.meta.dirname, '..', '..', '..', 'main.ts')
+const NODE = join(import.meta.dirname, '..', '..', '..', 'node_modules', '.bin', 'node')
+
+/** How a mirror ends for which the node is not configured. */
+export const EX_CONFIG = 78
+
+/** Runs a command of the mirror as another user, or below another command. */
+export interface RunOptions {
+  readonly uid?: number
+  readonly below?: readonly [command: string, ...args: string[]]
+}
+
+/**
+ * A node on which somebody sets the mirror up: its containerd gets one configuration after the other, the mirror is started
+ * on it, and what is printed is done. It does what a person at a terminal would do, and knows no more.
+ */
+export async function createCheckedNode(cluster: Cluster, name: string) {
+  const node = cluster.node(name)
+  const { paths, containerd } = node
+  const imported = join(dirname(paths.config), 'imported.toml')
+  const right = defaultContainerdConfig(paths, 'native')
+  const usual: MirrorFlags = {
+    ...defaultFlags(node.network, cluster.swarmKey),
+    store: 'containerd',
+    'containerd-socket': paths.socket,
+    'containerd-config': paths.config,
+    'certs-dir': paths.certs,
+  }
+  let flags = usual
+  const mirror = createMirror(node.network, {
+    node: node.name,
+    logDirectory: await node.makeDirectory('logs'),
+    runtime: defaultRuntime(),
+    flags: () => flags,
+  })
+  // There is no systemd on this node: the test starts containerd again when it is asked for.
+  const bin = await node.makeDirectory('bin')
+  const asked = join(bin, 'asked')
+  await writeFile(join(bin, 'systemctl'), `#!/bin/sh\necho "$*" > ${asked}\n`)
+  await chmod(join(bin, 'systemctl'), 0o755)
+
+  async function restart(): Promise<void> {
+    if (containerd.running) await containerd.stop()
+    await containerd.start()
+  }
+
+  /** Runs a command of the mirror with flags, on the node. */
+  async function main(
+    command: string,
+    given: MirrorFlags,
+    more: readonly string[] = [],
+    { uid, below }: RunOptions = {},
+  ) {
+    const drop = uid === undefined ? [] : ['setpriv', '--reuid', `${uid}`, '--regid', `${uid}`, '--clear-groups']
+    const args = Object.entries(given).flatMap(([flag, value]) => (value === undefined ? [] : [`--${flag}`, value]))
+    const [program = '', ...rest] = [...(below ?? []), ...drop, NODE, MAIN, command, ...args, ...more]
+    return await node.tryExec(program, rest)
+  }
+
+  /** Does what was printed: changes all files first, as they are then, and types the commands in their order. */
+  async function follow(remedies: readonly PrintedRemedy[]): Promise<void> {
+    const files = Map.groupBy(remedies, ({ file }) => file)
+    for (const [file, changes] of files) {
+      const lines = changes.flatMap(({ lines }) => lines)
+      // Two findings may have one remedy, which is to be followed once.
+      const edits = distinct(changes.flatMap(({ edits }) => edits))
+      if (file === undefined) {
+        for (const line of lines) set(line)
+      } else if (edits.length > 0) await writeFile(file, applyEdits(await readFile(file, 'utf8'), edits))
+      else if (lines.length > 0) await writeFile(file, `${lines.join('\n')}\n`)
+    }
+    for (const command of distinct(remedies.flatMap(({ command }) => command ?? []))) await type(command)
+  }
+
+  /** A setting of the mirror, as a variable. */
+  function set(line: string): void {
+    const [, variable, value] = /^SWARMIRROR_([A-Z_]+)=(.*)$/.exec(line) ?? []
+    assert.ok(variable !== undefined, `a line that belongs nowhere: ${line}`)
+    flags = { ...flags, [variable.toLowerCase().replaceAll('_', '-')]: value }
+  }
+
+  async function type(command: string): Promise<void> {
+    const { code, stderr } = await node.tryExec('sh', ['-c', `PATH=${bin}:$PATH; ${command}`])
+    assert.equal(code, 0, `${command}: ${stderr}`)
+    const request = await readFile(asked, 'utf8').catch(() => undefined)
+    if (request === undefined) return
+    await rm(asked)
+    assert.equal(request, 'restart containerd\n')
+    await restart()
+  }
+
+  return {
+    node,
+    mirror,
+    paths,
+    right,
+    /** A file that a configuration may import. */
+    imported,
+    restart,
+    follow,
+    set,
+    get flags() {
+      return flags
+    },
+
+    /** Starts containerd with these files; without CRI it has only to answer. The mirror's flags are the usual ones again. */
+    async configure(text: string, options: { readonly imported?: string; readonly cri?: boolean } = {}): Promise<void> {
+      if (containerd.running) await containerd.stop()
+      await writeFile(paths.config, text)
+      await writeFile(imported, options.imported ?? '')
+      flags = usual
+      await node.writeHosts('_default', { hosts: [{ url: 'http://127.0.0.1:5000' }] })
+      if (options.cri ?? true) return await containerd.start()
+      containerd.spawn()
+      await until('containerd to answer', () => node.ctr('version').then(() => true))
+    },
+
+    /** Runs a command of the mirror with its flags. */
+    run: (command: string, options?: RunOptions) => main(command, flags, [], options),
+
+    /** The report of `check`, as a machine takes it. */
+    async check(
+      given: MirrorFlags = flags,
+      options?: RunOptions,
+    ): Promise<{ code: CommandResult['code']; report: Report }> {
+      const { code, stdout, stderr } = await main('check', { ...given, 'log-level': 'warn' }, ['--json'], options)
+      assert.equal(stderr, '')
+      return { code, report: JSON.parse(stdout) }
+    },
+
+    /** What `check` prints on a terminal has to be done, for findings of one severity. */
+    async printed(severity: Severity, given: MirrorFlags = flags, options?: RunOptions): Promise<PrintedRemedy[]> {
+      const { stdout } = await main('check', { ...given, 'log-level': 'warn' }, [], options)
+      return readPrintedRemedies(stdout).filter((remedy) => remedy.severity === severity)
+    },
+
+    /** Everything that a probe could leave. */
+    async traces() {
+      return {
+        images: await node.ctr('images', 'ls', '--quiet'),
+        content: await node.ctr('content', 'ls', '--quiet'),
+        leases: await node.ctr('leases', 'ls', '--quiet'),
+        snapshots: await node.ctr('snapshots', '--snapshotter', 'native', 'ls'),
+        certs: (await readdir(paths.certs)).sort(),
+      }
+    },
+
+    /** Starts the mirror, which must end by itself; gives its exit code, the errors that it logged, and what it printed to do. */
+    async refused() {
+      mirror.spawn()
+      await until('the mirror to end', () => !mirror.running)
+      const lines = logLines(mirror)
+      assert.ok(!lines.some(({ event }) => event === 'ready'), 'it was never ready')
+      const errors = lines.filter(({ event, severity }) => event === 'finding' && severity === 'error')
+      const remedies = readPrintedRemedies(mirror.output('stderr'))
+      return { code: await mirror.exited, told: errors.map(({ id }) => String(id)), remedies }
+    },
+
+    /** Starts the mirror, which must be ready with no error found, and ends it. */
+    async startsReady(): Promise<void> {
+      await mirror.start()
+      assert.match((await node.admin('/metrics')).body.toString(), /swarmirror_check_findings\{severity="error"\} 0/)
+      assert.equal(await mirror.stop(), 0)
+    },
+
+    /** Does what `check` prints until it prints nothing more: one remedy may uncover another. */
+    async followAll(severity: Severity = 'error'): Promise<void> {
+      for (let round = 1; round <= 3; round++) {
+        const remedies = await this.printed(severity)
+        if (remedies.length === 0) return
+        await follow(remedies)
+      }
+      assert.deepEqual(await this.printed(severity), [])
+    },
+  }
+}
+
+/**
+ * What is not right, as `severity id`. The clock has nobody to be compared with on a node that is alone, and a containerd that
+ * never pulled anything has no content to look into.
+ */
+export function wrong({ findings }: Report): string[] {
+  return findings
+    .map(({ severity, id }) => `${severity} ${id}`)
+    .filter((found) => !/^ok |^unknown (clock|containerd-content)$/.test(found))
+}
+
+function distinct<T>(values: readonly T[]): T[] {
+  return [...new Map(values.map((value) => [JSON.stringify(value), value])).values()]
+}
