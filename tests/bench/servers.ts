@@ -43,23 +43,49 @@ export interface Nginx {
 }
 
 /** Starts nginx with one worker on a directory of files, with sendfile: the peer that file servers are measured by. */
-export async function startNginx(dir: string, files: string): Promise<Nginx> {
+export function startNginx(dir: string, files: string): Promise<Nginx> {
+  return startNginxWith(dir, `root ${files};`)
+}
+
+/** Starts nginx with one worker that passes on what another server gives: the peer that proxying is measured by. */
+export function startNginxProxy(dir: string, url: string): Promise<Nginx> {
+  return startNginxWith(dir, nginxProxying(url))
+}
+
+/** What a location of nginx is told to pass on what another server gives, with as much memory for each as a mirror has. */
+export function nginxProxying(url: string): string {
+  const buffers =
+    'proxy_buffer_size 128k; proxy_buffers 4 128k; proxy_busy_buffers_size 256k; proxy_max_temp_file_size 0;'
+  return `proxy_pass ${url}; proxy_http_version 1.1; proxy_set_header Connection ""; ${buffers}`
+}
+
+/** Writes the configuration of an nginx with one worker, and gives its path. */
+export async function configureNginx(dir: string, listen: string, location: string): Promise<string> {
   await mkdir(dir, { recursive: true })
-  const port = await freePort()
   const configuration = join(dir, 'nginx.conf')
   await writeFile(
     configuration,
     `worker_processes 1; daemon off; user root; pid ${dir}/pid; error_log ${dir}/error.log;
 events {}
-http { access_log off; sendfile on; tcp_nopush on; server { listen 127.0.0.1:${port}; root ${files}; } }
+http { access_log off; sendfile on; tcp_nopush on; server { listen ${listen}; location / { ${location} } } }
 `,
   )
+  return configuration
+}
+
+/** The one worker of an nginx, which does the work. */
+export function nginxWorker(pid: number): number {
+  return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim())
+}
+
+async function startNginxWith(dir: string, location: string): Promise<Nginx> {
+  const port = await freePort()
+  const configuration = await configureNginx(dir, `127.0.0.1:${port}`, location)
   const child: ChildProcess = spawn('nginx', ['-c', configuration], { stdio: 'inherit' })
   await untilListening(port)
-  const worker = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim()
   return {
     url: `http://127.0.0.1:${port}`,
-    pid: Number(worker),
+    pid: nginxWorker(child.pid ?? 0),
     async stop() {
       child.kill('SIGTERM')
       await once(child, 'exit')

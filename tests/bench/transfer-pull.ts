@@ -1,101 +1,169 @@
-import { createCluster, type Node, type NodeOptions, REGISTRY_NAME, requestsFor } from '../e2e/harness/index.ts'
-import { median, printTable } from './figures.ts'
-import type { RuntimeName } from './servers.ts'
+import {
+  type Cluster,
+  createCluster,
+  Daemon,
+  type Node,
+  type NodeOptions,
+  type PushedImage,
+  REGISTRY_DOOR,
+  REGISTRY_NAME,
+  requestsFor,
+} from '../e2e/harness/index.ts'
+import { cpuSeconds, median, printTable } from './figures.ts'
+import { configureNginx, nginxProxying, nginxWorker, type RuntimeName } from './servers.ts'
 
 const LAYERS = [250_000_000, 250_000_000, 250_000_000, 250_000_000]
 const ROUNDS = 3
 /** What a node and the registry may send in the second part, in bytes per second: the links of many clusters, 1 Gbit/s. */
 const LINK = 125_000_000
-/** What is expected at most, as a part of the direct pull's time. */
-const EXPECTED = { plain: 1.05, tls: 1.25 } as const
+
+/** Where containerd gets the image. */
+interface Way {
+  /** The node that pulls. */
+  readonly node: string
+  readonly shown: string
+  /** What is expected at most, as a part of the direct pull's time. */
+  readonly expected?: number
+  /** The node whose mirror gives the image; the registry does if missing. */
+  readonly peer?: string
+}
+
+const DIRECT: Way = { node: 'direct', shown: 'docker-registry, directly' }
+const WAYS: readonly Way[] = [
+  DIRECT,
+  { node: 'nginx', shown: 'docker-registry, through nginx instead of a mirror' },
+  { node: 'plain', shown: 'one peer, through the mirror', expected: 1.05, peer: 'plainpeer' },
+  { node: 'tls', shown: 'one peer, through the mirror, TLS', expected: 1.25, peer: 'tlspeer' },
+]
+
+interface Pull {
+  readonly seconds: number
+  /** CPU time of containerd, of who gives the image, and of what is between them, in seconds. */
+  readonly cpu: readonly number[]
+}
 
 /**
- * A containerd's pulls of 1 GB, in turns: directly, through its mirror from one peer, and the same with TLS between the
- * mirrors. Everything (registry, both mirrors, containerd with its unpacking) shares this machine's cores, which is what
- * bounds them without a bounded link.
+ * A containerd's pulls of 1 GB, in turns: directly, through nginx on its node (what one more hop costs at least: nothing is
+ * verified there), through its mirror from one peer, and the same with TLS between the mirrors. Everything (registry, both
+ * mirrors, containerd with its unpacking) shares this machine's cores, which is what bounds them without a bounded link.
  */
 export async function benchPulls(runtimes: readonly RuntimeName[]): Promise<void> {
   for (const runtime of runtimes) await benchPullsOn(runtime)
 }
 
 async function benchPullsOn(runtime: RuntimeName): Promise<void> {
-  // Two swarms in one network: those without TLS and those with it do not see each other's topics.
-  const swarm = (key: string, transfer: 'plain' | 'tls') => ({
-    'swarm-key': key.repeat(32),
-    'peer-transfer': transfer,
-    'log-level': 'info',
-  })
-  const options: NodeOptions[] = [
-    { name: 'direct', start: ['containerd'] },
-    ...(['plain', 'tls'] as const).flatMap((transfer, index) => {
-      const flags = swarm(['1a', '2b'][index] ?? '', transfer)
-      return [
-        { name: `${transfer}peer`, runtime, flags },
-        { name: transfer, runtime, flags },
-      ]
-    }),
-  ]
-  const cluster = await createCluster({ nodes: options, registry: true })
+  const cluster = await createCluster({ nodes: nodesOf(runtime), registry: true })
   try {
     const { registry } = cluster
-    const node = (name: string) => cluster.node(name)
-    await node('direct').writeHosts(REGISTRY_NAME, { server: registry.url, hosts: [{ url: registry.url }] })
+    await cluster.node(DIRECT.node).writeHosts(REGISTRY_NAME, { server: registry.url, hosts: [{ url: registry.url }] })
+    const nginx = await startNginx(cluster)
     const image = await registry.push(await cluster.makeImage({ seed: 'bench', layers: LAYERS }), 'bench/pull:v1')
-    for (const peer of ['plainpeer', 'tlspeer']) await node(peer).pull(image.reference)
+    for (const { peer } of WAYS) if (peer !== undefined) await cluster.node(peer).pull(image.reference)
 
-    const pull = async (asker: Node): Promise<number> => {
-      if (asker.name !== 'direct') await asker.untilOffered(image)
-      await asker.exec('sync', [])
-      let seconds = Number.NaN
-      const asked = await registry.requestsDuring(async () => {
-        const start = performance.now()
-        await asker.pull(image.reference)
-        seconds = (performance.now() - start) / 1000
-      })
-      const upstream = requestsFor(image.digests, asked)
-      if (asker.name !== 'direct' && upstream.length > 0)
-        throw new Error(`upstream was asked: ${JSON.stringify(upstream)}`)
-      await asker.removeImage(image.reference)
-      return seconds
-    }
-    const askers = ['direct', 'plain', 'tls'].map(node)
-    for (const bounded of [false, true]) {
-      const senders = [registry.network, node('plainpeer').network, node('tlspeer').network]
-      if (bounded) for (const network of senders) await network.shape('out', LINK)
-      const times = new Map<Node, number[]>(askers.map((asker) => [asker, []]))
+    for (const link of [undefined, LINK]) {
+      const senders = WAYS.flatMap(({ peer }) => (peer === undefined ? [] : [cluster.node(peer).network]))
+      if (link !== undefined) for (const network of [registry.network, ...senders]) await network.shape('out', link)
+      const pulls = new Map<Way, Pull[]>(WAYS.map((way) => [way, []]))
       for (let round = 0; round <= ROUNDS; round++) {
-        for (const asker of askers) {
-          const seconds = await pull(asker)
+        for (const way of WAYS) {
+          const one = await pull(cluster, image, way, nginx)
           // The first round warms up page cache and compilers.
-          if (round > 0) times.get(asker)?.push(seconds)
+          if (round > 0) pulls.get(way)?.push(one)
         }
       }
-      const link = bounded ? 'links of 1 Gbit/s' : 'unbounded links'
-      console.log(`\nPull of 1 GB in 4 layers, mirrors on ${runtime}, ${link}, median of ${ROUNDS} rounds in turns:\n`)
-      const direct = median(times.get(node('direct')) ?? [])
-      printTable(
-        ['from', 's', 'all rounds', 'of direct', 'expected at most'],
-        askers.map((asker) => {
-          const own = times.get(asker) ?? []
-          const expected = asker.name === 'direct' ? '' : String(EXPECTED[asker.name as keyof typeof EXPECTED])
-          const rounds = own.map((seconds) => seconds.toFixed(2)).join(' ')
-          return [
-            SHOWN[asker.name] ?? asker.name,
-            median(own).toFixed(2),
-            rounds,
-            (median(own) / direct).toFixed(2),
-            expected,
-          ]
-        }),
-      )
+      const links = link === undefined ? 'unbounded links' : 'links of 1 Gbit/s'
+      console.log(`\nPull of 1 GB in 4 layers, mirrors on ${runtime}, ${links}, median of ${ROUNDS} rounds in turns:\n`)
+      print(pulls)
     }
   } finally {
     await cluster.close()
   }
 }
 
-const SHOWN: Readonly<Record<string, string>> = {
-  direct: 'docker-registry, directly',
-  plain: 'one peer, through the mirror',
-  tls: 'one peer, through the mirror, TLS',
+function nodesOf(runtime: RuntimeName): NodeOptions[] {
+  // Two swarms in one network: those without TLS and those with it do not see each other's topics.
+  const flags = (key: string, transfer: 'plain' | 'tls') => ({
+    'swarm-key': key.repeat(32),
+    'peer-transfer': transfer,
+    'log-level': 'info',
+  })
+  return [
+    { name: 'direct', start: ['containerd'] },
+    { name: 'nginx', start: ['containerd'] },
+    { name: 'plainpeer', runtime, flags: flags('1a', 'plain') },
+    { name: 'plain', runtime, flags: flags('1a', 'plain') },
+    { name: 'tlspeer', runtime, flags: flags('2b', 'tls') },
+    { name: 'tls', runtime, flags: flags('2b', 'tls') },
+  ]
+}
+
+/** Starts nginx where that node's containerd expects a mirror, in front of the registry; gives the process that works. */
+async function startNginx(cluster: Cluster): Promise<number> {
+  const node = cluster.node('nginx')
+  const directory = await node.makeDirectory('nginx')
+  const configuration = await configureNginx(
+    directory,
+    new URL(REGISTRY_DOOR).host,
+    nginxProxying(cluster.registry.url),
+  )
+  const daemon = new Daemon({
+    name: 'nginx',
+    title: 'nginx',
+    namespace: node.network,
+    logDirectory: directory,
+    command: 'nginx',
+    args: () => ['-c', configuration],
+    ready: async () => (await node.tryExec('curl', ['-sf', `${REGISTRY_DOOR}/v2/`])).code === 0,
+  })
+  await daemon.start()
+  return nginxWorker(daemon.pid)
+}
+
+/** Pulls the image as that way says, and removes it again. */
+async function pull(cluster: Cluster, image: PushedImage, way: Way, nginx: number): Promise<Pull> {
+  const { registry } = cluster
+  const asker = cluster.node(way.node)
+  if (way.peer !== undefined) await asker.untilOffered(image)
+  await asker.exec('sync', [])
+  const pids = [
+    asker.containerd.pid,
+    ...(way.peer === undefined ? [registry.daemon.pid] : peerPids(cluster, way.peer, asker)),
+  ]
+  if (way.node === 'nginx') pids.push(nginx)
+  let seconds = Number.NaN
+  let cpu: number[] = []
+  const asked = await registry.requestsDuring(async () => {
+    const before = pids.map(cpuSeconds)
+    const start = performance.now()
+    await asker.pull(image.reference)
+    seconds = (performance.now() - start) / 1000
+    cpu = pids.map((pid, index) => cpuSeconds(pid) - (before[index] ?? 0))
+  })
+  const upstream = requestsFor(image.digests, asked)
+  if (way.peer !== undefined && upstream.length > 0) throw new Error(`upstream was asked: ${JSON.stringify(upstream)}`)
+  await asker.removeImage(image.reference)
+  return { seconds, cpu }
+}
+
+function peerPids(cluster: Cluster, peer: string, asker: Node): number[] {
+  return [cluster.node(peer).mirror.pid, asker.mirror.pid]
+}
+
+function print(pulls: ReadonlyMap<Way, readonly Pull[]>): void {
+  const secondsOf = (way: Way) => (pulls.get(way) ?? []).map(({ seconds }) => seconds)
+  const direct = median(secondsOf(DIRECT))
+  const rows = WAYS.map((way) => {
+    const all = secondsOf(way)
+    const cpu = [0, 1, 2].map((part) => median((pulls.get(way) ?? []).flatMap((one) => one.cpu[part] ?? [])))
+    return [
+      way.shown,
+      median(all).toFixed(2),
+      all.map((seconds) => seconds.toFixed(2)).join(' '),
+      (median(all) / direct).toFixed(2),
+      String(way.expected ?? ''),
+      ...cpu.map((seconds) => (Number.isNaN(seconds) ? '' : seconds.toFixed(2))),
+    ]
+  })
+  const processes = ['CPU s of containerd', 'of who gives', 'of what is between']
+  printTable(['from', 's', 'all rounds', 'of direct', 'expected at most', ...processes], rows)
 }
