@@ -97,8 +97,7 @@ export class Scene {
       assert.deepEqual(await asker.wrongFiles(image.reference, image), [])
       return outcome
     } finally {
-      await this.#heal()
-      await forget(asker, image)
+      await Promise.all([this.#heal(), forget(asker, image)])
     }
   }
 
