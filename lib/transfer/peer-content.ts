@@ -167,7 +167,7 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
     givers: readonly Peer[] = [],
   ) {
     const transfer = begin(target)
-    const resuming = transfer.fromAnybody(descriptor, start, end)
+    const resuming = transfer.fromAnybody(descriptor, start, end, givers)
     const isVerified = seen !== undefined && end === descriptor.size
     const source = isVerified ? verified(resuming, seen, end - start) : resuming
     return transfer.recorded(source, resuming, descriptor, end - start, givers)

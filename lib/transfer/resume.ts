@@ -29,6 +29,9 @@ export interface ResumeDependencies {
   readonly onDone: (from: WatchedBody) => void
 }
 
+/** After how many more slow windows, at most, a replacement is looked for again where there was none: every minute or so. */
+const LONGEST_PATIENCE = 20
+
 /**
  * The bytes from one offset to another, from one peer after the other: when a body breaks off, stalls or is too slow, the
  * next peer goes on at the exact offset. Ends with an error when there is no next one.
@@ -41,8 +44,8 @@ export class ResumingSource implements ByteSource {
   #current: WatchedBody | undefined
   #offset: number
   #failure: PeerError | undefined
-  /** Whether a replacement for a slow peer may still be looked for. */
-  #mayReplace = true
+  /** After how many slow windows in a row a replacement is looked for. */
+  #patience = 1
 
   /**
    * @param first gives the bytes from `start`; without it, `reopen` is asked for them
@@ -72,8 +75,11 @@ export class ResumingSource implements ByteSource {
       const from = this.#current ?? (await this.#resume())
       try {
         const chunk = await this.#take(from)
-        if (from.watchdog.tooSlow && this.#offset < this.#end && this.#mayReplace) {
-          this.#mayReplace = await this.#replace(from)
+        const { slowWindows } = from.watchdog
+        if (slowWindows >= this.#patience && this.#offset < this.#end) {
+          const isReplaced = await this.#replace(from)
+          // Others may come to have it; but they are not asked for it again and again.
+          this.#patience = isReplaced ? 1 : slowWindows + Math.min(slowWindows, LONGEST_PATIENCE)
         }
         return chunk
       } catch (error) {

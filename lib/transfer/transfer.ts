@@ -6,7 +6,7 @@ import type { ByteSource } from '../runtime/byte-source.ts'
 import { addressOf, type Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRequest } from './ask.ts'
 import { patientClock } from './clock.ts'
-import { PeerError } from './peer-error.ts'
+import type { PeerError } from './peer-error.ts'
 import { ResumingSource, type WatchedBody } from './resume.ts'
 import { Search, type SearchDependencies, type SearchOptions } from './search.ts'
 import { VerificationError } from './verify.ts'
@@ -38,6 +38,8 @@ export class Transfer {
   readonly #target: PeerRequest['target']
   readonly #startedAt: number
   readonly #sources = new Map<string, Peer>()
+  /** Who told the size of the content. */
+  #tellers: readonly Peer[] = []
   #bytes = 0
   #resumes = 0
   #reopenedAt = 0
@@ -62,11 +64,17 @@ export class Transfer {
   resuming(opened: Opened): ResumingSource {
     const { descriptor, range } = opened.head
     const start = range?.start ?? 0
+    this.#tellers = [opened.peer]
     return this.#resumingFrom(descriptor, this.watch(opened), start, start + lengthOf(range ?? wholeOf(descriptor)))
   }
 
-  /** The bytes from `start` to `end` of content that is known already, from whoever has them. */
-  fromAnybody(descriptor: Descriptor, start: number, end: number): ResumingSource {
+  /**
+   * The bytes from `start` to `end` of content that is known already, from whoever has them.
+   *
+   * @param tellers by whom it is known
+   */
+  fromAnybody(descriptor: Descriptor, start: number, end: number, tellers: readonly Peer[]): ResumingSource {
+    this.#tellers = tellers
     return this.#resumingFrom(descriptor, undefined, start, end)
   }
 
@@ -222,10 +230,20 @@ export class Transfer {
       const { peer, value: head } = winner
       if (head.kind === 'content' && head.descriptor.size === descriptor.size) return this.watch({ peer, head })
       if (head.kind === 'content') await head.body.cancel()
-      const error = new PeerError(`another size than ${descriptor.size} bytes`, { failure: 'invalid' })
-      this.#dependencies.health.failed(peer, error.failure)
-      this.#dependencies.log.warn('peer failed', { key: targetKey(this.#target), peer, error })
+      this.#disagree(descriptor, peer)
     }
+  }
+
+  /**
+   * Takes note of a peer that tells another size than who was first. One of them is wrong, and nobody can say which: this
+   * transfer keeps to what it has told its client, and the next ones do not begin with that one, for a while.
+   */
+  #disagree({ digest, size }: Descriptor, peer: Peer): void {
+    const { health, metrics, log } = this.#dependencies
+    this.search.avoid(peer)
+    for (const suspect of this.#tellers) health.wrongContent(suspect, digest, true)
+    metrics.transferBreaks.inc({ reason: 'invalid' })
+    log.warn('peers disagree', { key: targetKey(this.#target), size, told: this.#tellers, peer })
   }
 
   get #now(): number {

@@ -28,6 +28,11 @@ export interface WatchdogOptions {
 const WINDOW = 3_000
 /** A peer is too slow below this part of the usual rate: another one will make up for the change soon. */
 const SLOW_PART = 1 / 8
+/**
+ * The same before anybody knows what is usual, in bytes per millisecond: at 16 kB/s a layer of 30 MB takes half an hour, so
+ * whoever gives less is worth a question to others.
+ */
+const LEAST_RATE = 16
 /** A rate says something about the peer only if most of the time went by waiting for it, not for the client. */
 const MEASURABLE_PART = 0.5
 
@@ -51,7 +56,7 @@ export class Watchdog {
   #waited = 0
   #windowBytes = 0
   #windowWaited = 0
-  #tooSlow = false
+  #slowWindows = 0
 
   /** @param usualRate bytes per millisecond that peers usually give, if that is known */
   constructor(
@@ -68,9 +73,9 @@ export class Watchdog {
     this.#startedAt = clock.now()
   }
 
-  /** Whether the peer was too slow in the last full window. */
-  get tooSlow(): boolean {
-    return this.#tooSlow
+  /** In how many full windows in a row, up to now, the peer was too slow. */
+  get slowWindows(): number {
+    return this.#slowWindows
   }
 
   /** Whether there was any byte. */
@@ -119,7 +124,8 @@ export class Watchdog {
     this.#windowWaited += ms
     if (this.#windowWaited < this.#window) return
     const usual = this.#usualRate()
-    this.#tooSlow = usual !== undefined && this.#windowBytes / this.#windowWaited < usual * SLOW_PART
+    const least = usual === undefined ? LEAST_RATE : usual * SLOW_PART
+    this.#slowWindows = this.#windowBytes / this.#windowWaited < least ? this.#slowWindows + 1 : 0
     this.#windowBytes = 0
     this.#windowWaited = 0
   }

@@ -37,7 +37,7 @@ function bodyOf(name: string, script: Script, offset: number) {
     },
   }
   const watchdog = new Watchdog(body, { stallTimeout: 60_000 }, () => undefined)
-  if (script.slow) Object.defineProperty(watchdog, 'tooSlow', { value: true })
+  if (script.slow) Object.defineProperty(watchdog, 'slowWindows', { value: 1 })
   const watched: WatchedBody = { peer: peerOf(name), body, watchdog }
   return { watched, isCancelled: () => cancelled }
 }
@@ -138,6 +138,33 @@ test('ResumingSource stays with a slow peer when there is no other, and asks for
   const { source, events } = make([{ chunks: [1_000, 1_000, 8_000], last: 'ends', slow: true }])
   assert.deepEqual(await read(source), Buffer.from(CONTENT))
   assert.deepEqual(events, ['slow at 1000', 'done'])
+})
+
+test('ResumingSource looks for somebody in place of a slow peer again, each time after twice as long and at last every 20 windows', async () => {
+  let slowWindows = 0
+  const asked: number[] = []
+  const body = { next: async () => new Uint8Array(1), cancel: async () => undefined }
+  const watchdog = new Watchdog(body, { stallTimeout: 60_000 }, () => undefined)
+  Object.defineProperty(watchdog, 'slowWindows', { get: () => ++slowWindows })
+  const source = new ResumingSource(
+    {
+      reopen: async (_, __, isReplacement) => {
+        assert.equal(isReplacement, true)
+        asked.push(slowWindows)
+        return undefined
+      },
+      isOnlySlow: () => assert.fail(),
+      onBreak: () => assert.fail(),
+      onSlow: () => undefined,
+      onResume: () => assert.fail(),
+      onDone: () => undefined,
+    },
+    { peer: peerOf('a'), body, watchdog },
+    0,
+    100,
+  )
+  await read(source)
+  assert.deepEqual(asked, [1, 2, 4, 8, 16, 32, 52, 72, 92])
 })
 
 test('ResumingSource can begin without a peer, and with nothing to give', async () => {

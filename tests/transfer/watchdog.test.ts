@@ -52,7 +52,7 @@ test('Watchdog does not count the time in which nobody wants a byte', async () =
   await clock.pass(3_600_000)
   assert.equal(source.cancelled, false)
   await get(1, 1_000)
-  assert.equal(watchdog.tooSlow, false)
+  assert.equal(watchdog.slowWindows, 0)
   // Most of the time went by without waiting: the rate says nothing of the peer.
   assert.equal(watchdog.measured, undefined)
 })
@@ -72,22 +72,29 @@ test('Watchdog finds a peer too slow that gives less than an eighth of the usual
   const { watchdog, get } = make(1_000)
   await get(124_000, 1_000)
   await get(124_000, 1_000)
-  assert.equal(watchdog.tooSlow, false)
+  assert.equal(watchdog.slowWindows, 0)
   await get(124_000, 1_000)
-  assert.equal(watchdog.tooSlow, true)
+  assert.equal(watchdog.slowWindows, 1)
   assert.deepEqual(watchdog.measured, { bytes: 372_000, ms: 3_000 })
 })
 
-test('Watchdog judges each window for itself', async () => {
+test('Watchdog counts the windows in a row in which a peer was too slow', async () => {
   const { watchdog, get } = make(1_000)
-  for (let second = 0; second < 3; second++) await get(1_000, 1_000)
-  assert.equal(watchdog.tooSlow, true)
+  for (let second = 0; second < 8; second++) await get(1_000, 1_000)
+  assert.equal(watchdog.slowWindows, 2)
+  await get(1_000, 1_000)
+  assert.equal(watchdog.slowWindows, 3)
   for (let second = 0; second < 3; second++) await get(126_000, 1_000)
-  assert.equal(watchdog.tooSlow, false)
+  assert.equal(watchdog.slowWindows, 0)
 })
 
-test('Watchdog finds nobody too slow as long as nobody knows what is usual', async () => {
-  const { watchdog, get } = make(undefined)
-  for (let second = 0; second < 6; second++) await get(1, 1_000)
-  assert.equal(watchdog.tooSlow, false)
+test('Watchdog finds a peer too slow that gives less than 16 kB/s as long as nobody knows what is usual', async () => {
+  for (const [bytes, slowWindows] of [
+    [15_999, 2],
+    [16_000, 0],
+  ] as const) {
+    const { watchdog, get } = make(undefined)
+    for (let second = 0; second < 6; second++) await get(bytes, 1_000)
+    assert.equal(watchdog.slowWindows, slowWindows)
+  }
 })
