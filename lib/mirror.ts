@@ -1,12 +1,10 @@
 import { createProbeDoor } from './check/probe-door.ts'
 import { isProbeRegistry, probeOfLabels } from './check/probe-image.ts'
-import { createContainerdClient } from './containerd/client.ts'
 import { createAdminDoor, type Readiness } from './http/admin.ts'
 import { createPeerDoor } from './http/peer.ts'
 import { createRegistryDoor } from './http/registry.ts'
 import { createUploadRate } from './http/upload-rate.ts'
 import { cut, openDoor, openPeerPort, shown } from './mirror/doors.ts'
-import { guardNode } from './mirror/guard.ts'
 import { publish, withdrawAll } from './mirror/publisher.ts'
 import { createMirrorPage, type Observed, sourcesOf } from './mirror/status.ts'
 import { Activity } from './observe/activity.ts'
@@ -16,7 +14,6 @@ import { createMetrics } from './observe/metrics.ts'
 import { createPolicy, type ImageName, type Policy } from './oci/policy.ts'
 import type { Handler } from './runtime/listen.ts'
 import { type Address, ConfigurationError, type Settings } from './settings.ts'
-import { createContainerdStore } from './store/containerd.ts'
 import { LayoutError, openLayoutStore } from './store/layout.ts'
 import type { ContentStore } from './store/store.ts'
 import { NodeMemory } from './swarm/node-memory.ts'
@@ -148,7 +145,7 @@ async function start(
   parts.defer(() => publisher.close())
   const guard =
     settings.store.kind === 'containerd'
-      ? guardNode(settings, { registry, probeDoor, program, metrics, log })
+      ? (await import('./mirror/guard.ts')).guardNode(settings, { registry, probeDoor, program, metrics, log })
       : undefined
   parts.defer(async () => guard?.close())
   const readiness = (): Readiness => {
@@ -224,6 +221,9 @@ async function openStore(
       throw error
     }
   }
+  // What speaks gRPC takes 5 MiB, of which a mirror on a layout needs nothing.
+  const { createContainerdClient } = await import('./containerd/client.ts')
+  const { createContainerdStore } = await import('./store/containerd.ts')
   const target = { socket: settings['containerd-socket'], namespace: settings['containerd-namespace'] }
   const client = createContainerdClient(target)
   parts.defer(() => client.close())

@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs'
 import { checkPorts, type PortToCheck } from '../check/ports.ts'
 import { createProbeDoor } from '../check/probe-door.ts'
 import { reportAsJson, reportAsText } from '../check/report.ts'
-import { createNodeCheck } from '../mirror/node-check.ts'
 import { createLogger } from '../observe/log.ts'
 import { listen } from '../runtime/listen.ts'
 import { type Address, ConfigurationError, hostOf, type Settings } from '../settings.ts'
@@ -37,6 +36,8 @@ export const check: Command = {
     const temporary = await openProbeDoor(settings.listen, (request) => door.fetch(request) ?? notHere(), parts)
     const probe = settings.probe === 'on' ? { door, ...temporary } : '--probe is off'
     const { listen } = settings
+    // Loaded here, since the other commands do without gRPC.
+    const { createNodeCheck } = await import('../mirror/node-check.ts')
     const node = createNodeCheck(settings, { listen, program: programText(context), probe, found: [ports], log })
     parts.defer(() => node.close())
     const result = await node.run(stop)

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
-import { createContainerdClient } from '../containerd/client.ts'
 import { applyChanges, HostsWriteError } from '../hosts/apply.ts'
 import { BACKUP_FILE, type Change, type Plan } from '../hosts/change.ts'
 import { directoriesWithoutMirror, type HostsCheck, hostsCommand } from '../hosts/check.ts'
@@ -79,6 +78,8 @@ async function versionOf(
   report: (text: string) => void,
 ): Promise<string | undefined> {
   const target = { socket: settings['containerd-socket'], namespace: settings['containerd-namespace'] }
+  // Loaded here, since the other commands do without gRPC.
+  const { createContainerdClient } = await import('../containerd/client.ts')
   const client = createContainerdClient(target, { callTimeout: VERSION_TIMEOUT })
   try {
     return (await client.version(stop)).version
