@@ -1,5 +1,5 @@
-import { readdir, readFile, stat } from 'node:fs/promises'
-import { HOSTS_FILES, type HostsReader } from '../hosts/files.ts'
+import { readdir, stat } from 'node:fs/promises'
+import { HOSTS_FILES, type HostsReader, readRegularFile } from '../hosts/files.ts'
 import type { FileReader } from './config/files.ts'
 import { isProbeDirectory } from './probe-image.ts'
 
@@ -20,7 +20,7 @@ export function createLookedFiles(): LookedFiles {
   return {
     paths,
     config: {
-      read: (path) => noted(path, (path) => readFile(path, 'utf8')),
+      read: (path) => noted(path, async (path) => (await readRegularFile(path)).toString('utf8')),
       list: (path) => noted(path, (path) => readdir(path)),
     },
     hosts: {

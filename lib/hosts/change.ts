@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path'
 import { TomlError } from '../check/config/toml.ts'
 import { HOSTS_FILE } from './directory.ts'
-import type { HostsFiles } from './files.ts'
+import { type HostsFiles, isRefusal } from './files.ts'
 import { HostsError } from './hosts-error.ts'
 
 /** The name under which the original of a file is kept beside it. */
@@ -51,6 +51,7 @@ export async function collect(
     } catch (error) {
       if (error instanceof TomlError) refusals.push({ path, reason: error.message })
       else if (error instanceof HostsError) refusals.push({ path, reason: `${placeOf(error)}${error.message}` })
+      else if (isRefusal(error)) refusals.push({ path, reason: error.message })
       else throw error
     }
   }

@@ -8,15 +8,23 @@ export interface Dialect {
   readonly referrers: boolean
   /** `dial_timeout` is known (2.0.7 and later 2.0, 2.1 on); elsewhere it is ignored. */
   readonly dialTimeout: boolean
+  /** A byte order mark before the text is passed over (1.x); elsewhere it is an error that discards the file. */
+  readonly byteOrderMark: boolean
 }
 
 /** What is understood by every version: for a containerd that cannot be asked. */
-const EVERY_VERSION: Dialect = { needsHost: true, headersOnly: true, referrers: false, dialTimeout: false }
+const EVERY_VERSION: Dialect = {
+  needsHost: true,
+  headersOnly: true,
+  referrers: false,
+  dialTimeout: false,
+  byteOrderMark: false,
+}
 
 /** One dialect of each generation, from which an edit must read as it was meant. */
 export const GENERATIONS: readonly Dialect[] = [
-  { needsHost: true, headersOnly: false, referrers: false, dialTimeout: false },
-  { needsHost: false, headersOnly: true, referrers: true, dialTimeout: true },
+  { needsHost: true, headersOnly: false, referrers: false, dialTimeout: false, byteOrderMark: true },
+  { needsHost: false, headersOnly: true, referrers: true, dialTimeout: true, byteOrderMark: false },
 ]
 
 /**
@@ -36,5 +44,6 @@ export function dialectOf(version: string | undefined): Dialect {
     headersOnly: since(2, 0, 0),
     referrers: since(2, 2, 0),
     dialTimeout: since(2, 0, 7),
+    byteOrderMark: !since(2, 0, 0),
   }
 }

@@ -58,7 +58,7 @@ const FILE_MODE = 0o644
 
 /** The file system of this machine. */
 export const HOSTS_FILES: HostsFiles = {
-  read: (path) => unlessMissing(readFile(path)),
+  read: (path) => unlessMissing(readRegularFile(path)),
   async list(path) {
     const entries = await unlessMissing(readdir(path, { withFileTypes: true }))
     if (entries === undefined) return undefined
@@ -106,6 +106,31 @@ export const HOSTS_FILES: HostsFiles = {
       await directory.close()
     }
   },
+}
+
+/** Longest file that is read, in bytes. A hosts.toml has some hundred, containerd's configuration some ten thousand. */
+const SIZE_LIMIT = 1 << 20
+
+/**
+ * Reads a file that somebody else put there, and only what is one: a pipe would never end, and a device neither.
+ *
+ * @throws what the system says; EINVAL for what is no file, EFBIG for more than {@link SIZE_LIMIT}
+ */
+export async function readRegularFile(path: string): Promise<Buffer> {
+  // Without waiting for somebody to write into a pipe.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const found = await file.stat()
+    if (!found.isFile()) throw refusal('EINVAL', `${path} is no file`)
+    if (found.size > SIZE_LIMIT) throw refusal('EFBIG', `${path} has more than ${SIZE_LIMIT} bytes`)
+    return await file.readFile()
+  } finally {
+    await file.close()
+  }
+}
+
+function refusal(code: string, message: string): NodeJS.ErrnoException {
+  return Object.assign(new Error(`${code}: ${message}`), { code })
 }
 
 /** System errors of file systems without second names for a file. */

@@ -117,8 +117,8 @@ async function refuseUnread(
   files: HostsFiles,
 ): Promise<void> {
   // Without a version, what at least the newest reads is somebody's valid file.
-  const reader =
-    version === undefined ? { needsHost: false, headersOnly: true, referrers: true, dialTimeout: true } : dialect
+  const newest = { headersOnly: true, referrers: true, dialTimeout: true, byteOrderMark: false }
+  const reader = version === undefined ? newest : dialect
   const reading = readHostsAs(base, { ...reader, needsHost: false })
   if (reading.kind === 'discarded') throw new HostsError(reading.reason, reading.line, reading.column)
   if (base === '' || !dialect.needsHost || readHostsAs(base, dialect).kind === 'hosts') return

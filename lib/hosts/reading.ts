@@ -6,6 +6,7 @@ import {
   type TomlTable,
   type TomlValue,
   tableOf,
+  withoutByteOrderMark,
 } from '../check/config/toml.ts'
 import { type Dialect, dialectOf } from './dialect.ts'
 import { type Capability, type EndpointOptions, readEndpoint } from './endpoint.ts'
@@ -61,7 +62,7 @@ export function readHosts(text: string, version: string | undefined): HostsReadi
 export function readHostsAs(text: string, dialect: Dialect): HostsReading {
   if (text === '') return { kind: 'empty' }
   try {
-    return read(text, dialect)
+    return read(dialect.byteOrderMark ? withoutByteOrderMark(text) : text, dialect)
   } catch (error) {
     if (error instanceof TomlError) {
       return { kind: 'discarded', reason: error.reason, line: error.line, column: error.column }

@@ -341,6 +341,13 @@ describe('checkConfig', () => {
       }
     })
 
+    it('is an error with a byte order mark, but to 1.x, which passes over it', async () => {
+      const found = only(await check(silentFacts('2.2.0'), `\ufeff${RIGHT}`), 'containerd-config-file')
+      assert.equal(found.severity, 'error')
+      assert.match(found.seen, /line 1, column 1: a byte order mark/)
+      assert.deepEqual(severities(await check(silentFacts('1.7.24'), `\ufeff${RIGHT_OLD}`), 'error'), [])
+    })
+
     it('is unknown with a file that is refused to us', async () => {
       const refused = Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' })
       const findings = await check(silentFacts('2.2.0'), {

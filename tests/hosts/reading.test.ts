@@ -33,9 +33,12 @@ const VERSIONS: readonly (readonly [string | undefined, boolean, boolean, boolea
 
 test('dialectOf knows what each version understands, and without one what all do', () => {
   for (const [version, needsHost, headersOnly, referrers, dialTimeout] of VERSIONS) {
-    assert.deepEqual(dialectOf(version), { needsHost, headersOnly, referrers, dialTimeout }, version)
+    const byteOrderMark = !headersOnly
+    assert.deepEqual(dialectOf(version), { needsHost, headersOnly, referrers, dialTimeout, byteOrderMark }, version)
   }
 })
+
+const DUPLICATE = 'discarded: Defining a key multiple times is invalid'
 
 const READINGS: readonly (readonly [what: string, text: string, old: string, fresh: string])[] = [
   ['an empty file', '', 'empty', 'empty'],
@@ -74,6 +77,21 @@ const READINGS: readonly (readonly [what: string, text: string, old: string, fre
     'a',
     'discarded: dial_timeout is not a duration, as "1s" is',
   ],
+  [
+    'a byte order mark',
+    '\ufeff[host."a"]\n',
+    'a',
+    'discarded: a byte order mark, which containerd 2.x does not read: save the file without it',
+  ],
+  ['ends of lines as on Windows', '[host."a"]\r\ncapabilities = ["pull"]\r\n', 'a', 'a'],
+  [
+    'keys that are names of objects',
+    '[host."__proto__"]\n[host.constructor]\n',
+    '__proto__ constructor',
+    '__proto__ constructor',
+  ],
+  ['a table twice', '[host."a"]\n[host."a"]\n', DUPLICATE, DUPLICATE],
+  ['a key twice', '[host."a"]\nca = "x"\nca = "y"\n', DUPLICATE, DUPLICATE],
   ['an array of hosts', '[[host]]\n', 'discarded: an array of hosts', 'discarded: an array of hosts'],
   [
     'a host that is no table',

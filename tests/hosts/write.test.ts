@@ -1,56 +1,16 @@
 import assert from 'node:assert/strict'
 import { chmod, chown, lstat, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises'
-import { dirname, join, relative } from 'node:path'
+import { dirname, join } from 'node:path'
 import { test } from 'node:test'
-import { applyChanges } from '../../lib/hosts/apply.ts'
-import { BACKUP_FILE, type Plan } from '../../lib/hosts/change.ts'
+import { BACKUP_FILE } from '../../lib/hosts/change.ts'
 import { HOSTS_FILES } from '../../lib/hosts/files.ts'
-import { mirrorEntryFor } from '../../lib/hosts/mirror-entry.ts'
-import { planWrite } from '../../lib/hosts/plan.ts'
 import { readHosts } from '../../lib/hosts/reading.ts'
 import { planRemove } from '../../lib/hosts/removal.ts'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
-
-const LISTEN = { host: '127.0.0.1', port: 5000 }
-const MIRROR = 'http://127.0.0.1:5000'
-const VERSION = '1.7.24'
-
-interface Options {
-  readonly port?: number
-  readonly tags?: 'cached' | 'off'
-  readonly version?: string | undefined
-}
-
-function plan(certsDir: string, registries: readonly string[], options: Options = {}): Promise<Plan> {
-  const { port = LISTEN.port, tags = 'cached' } = options
-  const version = 'version' in options ? options.version : VERSION
-  const mirror = mirrorEntryFor({ ...LISTEN, port }, tags, version)
-  return planWrite({ certsDir, registries, mirror, version }, HOSTS_FILES)
-}
-
-/** Writes, and gives what was done by the name of each file. */
-async function write(
-  certsDir: string,
-  registries: readonly string[],
-  options: Options = {},
-): Promise<Record<string, string>> {
-  return await carryOut(certsDir, await plan(certsDir, registries, options))
-}
+import { carryOut, MIRROR, plan, put, refusal, VERSION, write } from './planning.ts'
 
 async function remove(certsDir: string, registries?: readonly string[]): Promise<Record<string, string>> {
   return await carryOut(certsDir, await planRemove({ certsDir, registries }, HOSTS_FILES))
-}
-
-async function carryOut(certsDir: string, { changes, refusals }: Plan): Promise<Record<string, string>> {
-  assert.deepEqual(refusals, [])
-  await applyChanges(certsDir, changes, HOSTS_FILES)
-  return Object.fromEntries(changes.map(({ path, action }) => [relative(certsDir, path), action]))
-}
-
-async function refusal(certsDir: string, registries: readonly string[], options: Options = {}): Promise<string> {
-  const { refusals } = await plan(certsDir, registries, options)
-  assert.equal(refusals.length, 1)
-  return refusals[0]?.reason ?? ''
 }
 
 /** Everything below a directory: texts, links and modes. */
@@ -65,11 +25,6 @@ async function snapshot(directory: string): Promise<Record<string, string>> {
       found[name] = status.isDirectory() ? mode : `${mode} ${status.uid}:${status.gid} ${await readFile(path, 'utf8')}`
   }
   return found
-}
-
-async function put(path: string, text: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true })
-  await writeFile(path, text)
 }
 
 async function hostsOf(directory: string, version = VERSION): Promise<string[]> {
@@ -272,20 +227,6 @@ for (const [form, there, counts] of [
   })
 }
 
-test('planWrite refuses to take a registry away from what others wrote in _default', async () => {
-  await withTemporaryDirectory(async (certs) => {
-    const text = '[host."https://company-mirror"]\n'
-    await put(join(certs, '_default', 'hosts.toml'), text)
-    assert.match(await refusal(certs, ['ghcr.io']), /counts for it.*leave out --registries/)
-    assert.deepEqual(await write(certs, ['_default']), { '_default/hosts.toml': 'update' })
-    assert.match(await refusal(certs, ['ghcr.io']), /counts for it/)
-  })
-  await withTemporaryDirectory(async (certs) => {
-    await write(certs, ['_default'])
-    assert.deepEqual(await write(certs, ['ghcr.io']), { 'ghcr.io/hosts.toml': 'create' })
-  })
-})
-
 test('planWrite writes through links and keeps them, and says nothing of the server where several names lead', async () => {
   await withTemporaryDirectory(async (dir) => {
     const certs = join(dir, 'certs.d')
@@ -308,21 +249,3 @@ test('planWrite writes through links and keeps them, and says nothing of the ser
     assert.match(await refusal(certs, ['gone.example']), /leads to nothing/)
   })
 })
-
-const BROKEN: readonly (readonly [what: string, text: string | Buffer, reason: RegExp])[] = [
-  ['is not TOML', 'a = 1\n[host."b"\n', /^line 3, column \d+: /],
-  ['has an unknown capability', '[host."b"]\ncapabilities = ["fly"]\n', /^line 2: capability "fly"/],
-  ['has dotted hosts', 'host."b".skip_verify = true\n', /^line 1, column 1: hosts as dotted keys/],
-  ['is not UTF-8', Buffer.from([0x23, 0xff, 0x0a]), /^not UTF-8/],
-  ['has half of our block', '# >>> swarmirror hosts\n[host."b"]\n', /^line 1: the comments/],
-]
-
-for (const [what, text, reason] of BROKEN) {
-  test(`planWrite refuses a file that ${what}`, async () => {
-    await withTemporaryDirectory(async (certs) => {
-      await mkdir(join(certs, 'docker.io'))
-      await writeFile(join(certs, 'docker.io', 'hosts.toml'), text)
-      assert.match(await refusal(certs, ['docker.io', 'ghcr.io']), reason)
-    })
-  })
-}

@@ -26,6 +26,8 @@ export interface Dialect {
   readonly merge: 'plugins' | 'keys'
   /** Since 2.3 each file is migrated by itself before it is merged; before that, all of them together afterwards. */
   readonly migration: 'none' | 'merged' | 'each'
+  /** Whether a byte order mark at the start of a file is passed over; later versions do not start with one. */
+  readonly byteOrderMark: boolean
   /** Whether the value of config_path may hold several directories with colons between, for pulls through CRI. */
   readonly splitsConfigPath: boolean
   readonly defaultConfigPath: string
@@ -45,6 +47,7 @@ export function dialectOf({ major, minor }: ContainerdVersion): Dialect {
     unnamedConfig: second ? 'newest' : 1,
     merge: second ? 'keys' : 'plugins',
     migration: from(2, 3) ? 'each' : second ? 'merged' : 'none',
+    byteOrderMark: !second,
     // The transfer service, which CRI pulls through since 2.1.0, takes the value for one path.
     splitsConfigPath: !from(2, 1),
     defaultConfigPath: from(2, 2) ? '/etc/containerd/certs.d:/etc/docker/certs.d' : '',

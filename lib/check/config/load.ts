@@ -1,7 +1,7 @@
 import { posix } from 'node:path'
 import type { Dialect } from './dialect.ts'
 import { type FileReader, GlobError, glob } from './files.ts'
-import { parseToml, TomlError, type TomlTable, type TomlValue } from './toml.ts'
+import { parseToml, TomlError, type TomlTable, type TomlValue, withoutByteOrderMark } from './toml.ts'
 
 /** A value and where it stands. */
 export interface Sourced {
@@ -69,7 +69,7 @@ export async function loadConfig(
       problems.push({ kind: 'invalid', file: path, reason: `imports more than ${FILE_LIMIT} files` })
       break
     }
-    const file = await readConfigFile(next, reader)
+    const file = await readConfigFile(next, reader, dialect)
     if ('kind' in file) {
       problems.push(file)
       continue
@@ -95,11 +95,13 @@ export async function loadConfig(
 async function readConfigFile(
   { path, importedBy }: { path: string; importedBy?: string },
   reader: FileReader,
+  { byteOrderMark }: Dialect,
 ): Promise<ConfigFile | ConfigProblem> {
   const at = { file: path, importedBy }
   let text: string
   try {
     text = await reader.read(path)
+    if (byteOrderMark) text = withoutByteOrderMark(text)
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
     return { ...at, kind: missing ? 'missing' : 'unreadable', reason: messageOf(error) }

@@ -33,6 +33,14 @@ export class TomlError extends Error {
 /** Deepest nesting of tables and arrays that is read: containerd's files have less than ten, and more only costs stack. */
 export const NESTING_LIMIT = 100
 
+/** What some editors write before a text in UTF-8. TOML has none; the library that containerd 1.x reads it with passes over it. */
+const BYTE_ORDER_MARK = '\ufeff'
+
+/** A text as containerd 1.x reads it. */
+export function withoutByteOrderMark(text: string): string {
+  return text.startsWith(BYTE_ORDER_MARK) ? text.slice(BYTE_ORDER_MARK.length) : text
+}
+
 /**
  * Reads a TOML 1.0 document with the lines of its values.
  *
@@ -53,6 +61,9 @@ export function parseToml(text: string): TomlTable {
  * @throws {TomlError} as {@link parseToml}
  */
 export function parseTomlSyntax(text: string): TomlSyntax {
+  if (text.startsWith(BYTE_ORDER_MARK)) {
+    throw new TomlError('a byte order mark, which containerd 2.x does not read: save the file without it', 1, 1)
+  }
   // The parser takes a lone carriage return for the end of a line; TOML and containerd do not.
   const lone = /\r(?!\n)/.exec(text)
   if (lone !== null) throw errorAt(text, lone.index, 'a carriage return without a line feed')
