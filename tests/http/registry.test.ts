@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createPolicy } from '../../lib/oci/policy.ts'
 import { type DoorSetup, type Doors, withDoors } from '../fixtures/door.ts'
-import { digestOf, makeImage, makeIndex } from '../fixtures/image.ts'
+import { contentOf, digestOf, makeImage, makeIndex } from '../fixtures/image.ts'
 
 const NAME = 'registry.example:5000/team/app:1.2'
 const NS = 'ns=registry.example:5000'
@@ -35,6 +35,36 @@ async function errorsOf(response: Response): Promise<{ code: string; message: st
   const text = await response.text()
   assert.equal(response.headers.get('content-length'), String(Buffer.byteLength(text)))
   return (JSON.parse(text) as { errors: { code: string; message: string }[] }).errors
+}
+
+const empty = contentOf(layer.descriptor.mediaType, new Uint8Array())
+const withEmpty = { ...image, contents: [...image.contents, empty] }
+
+for (const [source, setup] of [
+  ['local', { local: [withEmpty, NAME] }],
+  ['peer', { remote: [withEmpty, NAME] }],
+] satisfies [string, DoorSetup][]) {
+  test(`registry door: a blob without a byte is content like any other (${source})`, () =>
+    withDoors(setup, async ({ listen }) => {
+      const { port } = await listen()
+      const ask = (init?: RequestInit) => fetch(`http://127.0.0.1:${port}${pathOf(empty)}`, init)
+      for (const method of ['HEAD', 'GET', 'GET']) {
+        const response = await ask({ method })
+        assert.equal(response.status, 200)
+        assert.equal(response.headers.get('content-length'), '0')
+        assert.equal(response.headers.get('docker-content-digest'), empty.descriptor.digest)
+        assert.equal(response.headers.get('x-swarmirror-source'), source)
+        assert.equal((await bytesOf(response)).length, 0)
+      }
+      for (const [range, status, told] of [
+        ['bytes=0-', 200, null],
+        ['bytes=1-', 416, 'bytes */0'],
+      ] as const) {
+        const part = await ask({ headers: { range } })
+        assert.deepEqual([part.status, part.headers.get('content-range')], [status, told])
+        assert.equal((await bytesOf(part)).length, 0)
+      }
+    }))
 }
 
 for (const [source, setup] of HOLDERS) {
