@@ -6,6 +6,7 @@ import { type ByteRange, lengthOf, parseRange } from '../oci/range.ts'
 import { type ByteSource, bytesSource } from '../runtime/byte-source.ts'
 import type { Peer } from '../swarm/router.ts'
 import type { PeerRequest } from './ask.ts'
+import { begun } from './begun.ts'
 import { patientClock } from './clock.ts'
 import { Flows, type OpenFlow } from './flows.ts'
 import { PeerError } from './peer-error.ts'
@@ -31,7 +32,10 @@ export type PeerAnswer =
 
 /** Gets what this node has not from those that do. */
 export interface PeerContent {
-  /** The content from peers; `undefined` when nobody has it, or nobody answers in time. Never throws for a peer's fault. */
+  /**
+   * The content from peers, of which the first bytes are there; `undefined` when nobody has it, or nobody gives it in time.
+   * Never throws for a peer's fault.
+   */
   fetch(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined>
 }
 
@@ -235,7 +239,8 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
       signal.throwIfAborted()
       if (request.method === 'HEAD') return await fetchHead(request, signal)
       if (request.target.kind === 'manifest') return await fetchManifest(request, signal)
-      return await fetchBlob(request.target, request, signal)
+      const { target } = request
+      return await begun(() => fetchBlob(target, request, signal), signal)
     },
   }
 }

@@ -155,6 +155,32 @@ for (const [what, next, cause] of [
   })
 }
 
+for (const [what, next] of [
+  ['closes the connection', (outgoing) => outgoing.destroy()],
+  ['gives nothing', () => undefined],
+] satisfies [string, (outgoing: ServerResponse) => void][]) {
+  test(`registry door answers 404 where the only peer gives a head and then ${what}, and logs no error of its own`, async () => {
+    const peer = await startMember((_, outgoing) => {
+      outgoing.writeHead(200, {
+        'content-type': layer.descriptor.mediaType,
+        'content-length': layer.bytes.length,
+        'docker-content-digest': layer.descriptor.digest,
+      })
+      outgoing.flushHeaders()
+      next(outgoing)
+    })
+    await withDoors({ remote: [image, NAME], peer }, async ({ listen, lines }) => {
+      const { port } = await listen()
+      const { status, body } = await exchange(port, requestText('GET', BLOB, { Connection: 'close' }))
+      assert.equal(status, 404)
+      assert.match(body.toString(), /BLOB_UNKNOWN/)
+      assert.ok(lines.every(({ level }) => level !== 'error'))
+      assert.ok(lines.some(({ event, fields }) => event === 'transfer' && fields.outcome === 'failed'))
+    })
+    await peer.close()
+  })
+}
+
 test('registry door stops fetching from a peer when its client leaves', async () => {
   const peer = await startMember((_, outgoing) => {
     outgoing.writeHead(200, {
