@@ -2,12 +2,15 @@ import type { Key } from '../oci/key.ts'
 import type { NodeAddress } from './bootstrap.ts'
 import type { CourierOptions } from './courier.ts'
 import { RECORD_LIFE } from './records.ts'
+import type { TopicRecord } from './table.ts'
 
 /** What records are made of. */
 export interface RecordSource {
   topicOf(key: Key): Uint8Array
   /** The addresses of this node's record for a topic. */
   relaysOf(topic: Uint8Array): readonly NodeAddress[]
+  /** Whether it is this node's record. */
+  isOwn(record: TopicRecord): boolean
 }
 
 export interface AnnouncerOptions extends CourierOptions {

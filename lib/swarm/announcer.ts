@@ -9,6 +9,8 @@ import type { KnownNode } from './network-map.ts'
 import { Parked } from './parked.ts'
 import { Pending } from './pending.ts'
 import { type LaneName, Placement } from './placement.ts'
+import { Samples } from './samples.ts'
+import type { Sample } from './scout.ts'
 import { Sweep } from './sweep.ts'
 
 export { type AnnouncerOptions, REPLICAS } from './announcer-options.ts'
@@ -24,6 +26,8 @@ export interface AnnouncerDependencies {
 const YOUNG = 0.1
 /** Placements that wait to be refreshed while the sweep goes on. */
 const MOST_WAITING = 200
+/** Part of the period in which a node is sent everything again once at most, however forgetful it is. */
+const FORGIVING = 0.25
 
 /**
  * Keeps a set of keys announced: each on the nodes closest to its topic, as the map knows them. New keys and withdrawals go
@@ -42,6 +46,7 @@ export class Announcer {
   readonly #parked = new Parked()
   readonly #lanes = new Lanes()
   readonly #sweep: Sweep
+  readonly #samples: Samples
   readonly #courier: Courier
   #refreshed = 0
   #closed = false
@@ -56,6 +61,11 @@ export class Announcer {
     this.#clock = clock
     this.#options = withDefaults(options)
     this.#sweep = new Sweep(this.#options.refreshPeriod, clock.now(), random)
+    const forgot = (node: KnownNode) => this.#forgot(node)
+    this.#samples = new Samples(
+      { sweep: this.#sweep, records, clock, random, forgot },
+      FORGIVING * this.#options.refreshPeriod,
+    )
     this.#courier = new Courier(
       { contacts, records, lanes: this.#lanes, clock, work: (placement, room) => this.#work(placement, room) },
       options,
@@ -113,6 +123,11 @@ export class Announcer {
       this.#lanes.move(placement, 'withdrawals')
     }
     this.#courier.go()
+  }
+
+  /** Something that the node should have of this one, if it is known to be so. */
+  sampleOf(node: KnownNode): Sample | undefined {
+    return this.#samples.of(node)
   }
 
   /**
@@ -240,6 +255,13 @@ export class Announcer {
     this.#unpark(node)
     for (const placement of this.#placements.values()) {
       if (placement.dropped(node)) this.#queue(placement)
+    }
+  }
+
+  /** It is needed there as before. */
+  #forgot(node: KnownNode): void {
+    for (const placement of this.#placements.values()) {
+      if (placement.wanted && placement.forgotten(node)) this.#queue(placement)
     }
   }
 

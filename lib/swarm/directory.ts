@@ -1,5 +1,6 @@
 import type { Key } from '../oci/key.ts'
 import type { NodeAddress } from './bootstrap.ts'
+import { compareIds } from './distance.ts'
 import type { Peer } from './router.ts'
 import { AnnouncementSeal } from './seal.ts'
 import type { TopicRecord } from './table.ts'
@@ -44,6 +45,10 @@ export class Directory {
     const relays = this.#seal.seal(topic, this.#publicKey, this.#self)
     this.#last = { topic, relays }
     return relays
+  }
+
+  isOwn({ publicKey }: TopicRecord): boolean {
+    return compareIds(publicKey, this.#publicKey) === 0
   }
 }
 

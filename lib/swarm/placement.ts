@@ -77,6 +77,18 @@ export class Placement {
     if (at >= 0) this.#copies[at + 1] = sentAt
   }
 
+  /** Whether the node has acknowledged it, and nothing is under way to it. */
+  isAt(node: KnownNode): boolean {
+    return this.#timeOf(node) > 0 && !this.#flying.includes(node)
+  }
+
+  /** The node has lost it, but may be sent it again. */
+  forgotten(node: KnownNode): boolean {
+    if (!this.isAt(node)) return false
+    this.stored(node, 0)
+    return true
+  }
+
   /** The node does not hold it any more. */
   dropped(node: KnownNode): boolean {
     const at = this.#copies.indexOf(node)

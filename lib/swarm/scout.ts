@@ -2,7 +2,7 @@ import { type Clock, systemClock } from '../runtime/clock.ts'
 import type { NodeAddress } from './bootstrap.ts'
 import type { Contacts } from './contacts.ts'
 import type { KnownNode } from './network-map.ts'
-import type { TableNode } from './table.ts'
+import type { TableNode, TopicRecord } from './table.ts'
 
 export interface ScoutOptions {
   /** Milliseconds between looks for whom to ask. */
@@ -13,6 +13,13 @@ export interface ScoutOptions {
   readonly rate?: number
   /** Questions that are under way at a time. */
   readonly parallel?: number
+}
+
+/** Something that a node should know. */
+export interface Sample {
+  readonly topic: Uint8Array
+  /** Told the records that it has of that topic. */
+  answered(records: readonly TopicRecord[]): void
 }
 
 const TICK = 100
@@ -50,6 +57,7 @@ export class Scout {
   /** How many may be asked as a matter of routine by now. */
   #allowance = 1
   #queue: KnownNode[] = []
+  #sampleOf: ((node: KnownNode) => Sample | undefined) | undefined
   #cancel: () => void
 
   constructor(
@@ -99,6 +107,11 @@ export class Scout {
     void this.#ask(known)
   }
 
+  /** Has half of the questions to a node be for something that it should know, as long as there is any. */
+  sampleWith(sampleOf: (node: KnownNode) => Sample | undefined): void {
+    this.#sampleOf = sampleOf
+  }
+
   close(): void {
     this.#cancel()
   }
@@ -119,7 +132,8 @@ export class Scout {
       if (node === undefined) break
       this.#allowance--
       node.exploredAt = this.#clock.now()
-      void this.#ask(node, this.#part())
+      const sample = this.#random() < 0.5 ? this.#sampleOf?.(node) : undefined
+      void (sample === undefined ? this.#ask(node, this.#part()) : this.#check(node, sample))
     }
     this.#cancel = this.#clock.after(tick, () => this.#tick())
   }
@@ -154,6 +168,14 @@ export class Scout {
   #part(): number | undefined {
     const parts = Math.ceil(Math.log2(Math.max(this.#contacts.map.others / NEIGHBOURHOOD, 1)))
     return parts === 0 || this.#random() < 0.5 ? undefined : Math.floor(this.#random() * parts)
+  }
+
+  /** Its topic is close to the node: so the answer names the neighbourhood as well. */
+  async #check(node: KnownNode, { topic, answered }: Sample): Promise<void> {
+    this.#asked.add(node)
+    const reply = await this.#contacts.ask(node, topic)
+    this.#asked.delete(node)
+    if (reply?.token !== undefined) answered(reply.records)
   }
 
   /** @param bit the first in which nodes of the part that is asked for differ from the node; none for its own neighbourhood */

@@ -108,6 +108,7 @@ export class SwarmRouter implements Router {
       { replicas: this.#replicas, ...options.finder },
     )
     this.#announcer = new Announcer({ contacts, records: directory }, options.announcer)
+    this.#scout.sampleWith((node) => this.#announcer.sampleOf(node))
     this.#limit = new RecordLimit(log)
     this.#bootstrapping = new Bootstrapping(
       { log, resolve, contacts, scout: this.#scout, remembered: () => memory?.nodes ?? [] },

@@ -36,6 +36,13 @@ export class Sweep {
     this.#order = this.#order.filter((placement) => !gone.has(placement))
   }
 
+  /** Up to so many placements next to that prefix. */
+  near(prefix: number, count: number): Placement[] {
+    this.#sort()
+    const from = Math.max(this.#firstFrom(prefix) - Math.floor(count / 2), 0)
+    return this.#order.slice(from, from + count)
+  }
+
   /** Milliseconds by which it is behind. */
   lag(now: number): number {
     return Math.max(now - this.#last, 0)
@@ -43,10 +50,7 @@ export class Sweep {
 
   /** What has become due since the last time, in order; less if that is more than `most`, and then it stays behind. */
   advance(now: number, most: number): Placement[] {
-    if (!this.#sorted) {
-      this.#order.sort((a, b) => a.prefix - b.prefix)
-      this.#sorted = true
-    }
+    this.#sort()
     const due: Placement[] = []
     // One lap brings everything.
     let left = Math.min((now - this.#last) / this.#lap, 1) * RING
@@ -70,6 +74,11 @@ export class Sweep {
     }
     this.#last = now - (Math.max(left, 0) / RING) * this.#lap
     return due
+  }
+
+  #sort(): void {
+    if (!this.#sorted) this.#order.sort((a, b) => a.prefix - b.prefix)
+    this.#sorted = true
   }
 
   #nextLap(): number {

@@ -7,6 +7,7 @@ import { Announcer, type AnnouncerOptions } from '../../lib/swarm/announcer.ts'
 import { Contacts } from '../../lib/swarm/contacts.ts'
 import { NetworkMap } from '../../lib/swarm/network-map.ts'
 import { Scout } from '../../lib/swarm/scout.ts'
+import type { TopicRecord } from '../../lib/swarm/table.ts'
 import { never } from '../fixtures/layout.ts'
 import { ManualClock } from '../fixtures/manual-clock.ts'
 import { hex, LATENCY, SimulatedDht, seeded } from './simulated-dht.ts'
@@ -28,9 +29,11 @@ async function simulation(others: number, options: AnnouncerOptions = {}, seed =
   for (let port = 2; port < others + 2; port++) dht.start(port)
   const map = new NetworkMap(self)
   const contacts = new Contacts({ table: dht.table(OWNER), map, clock })
-  const scout = new Scout(contacts, {}, clock)
-  const records = { topicOf, relaysOf: () => [self] }
+  const scout = new Scout(contacts, {}, clock, random)
+  const isOwn = ({ publicKey }: TopicRecord) => hex(publicKey) === hex(OWNER)
+  const records = { topicOf, relaysOf: () => [self], isOwn }
   const announcer = new Announcer({ contacts, records, clock, random }, { ...PLENTY, ...options })
+  scout.sampleWith((node) => announcer.sampleOf(node))
   const explored = scout.explore([self], never)
   await clock.pass(1_000)
   await explored
@@ -190,17 +193,52 @@ test('Announcer announces everything again within a period, evenly', async () =>
   })
 })
 
-test('Announcer stores again what a node has forgotten, within a period', async () => {
-  const refreshPeriod = 30_000
-  await simulated(5, { refreshPeriod }, async (simulation) => {
-    const { announcer, clock, dht } = simulation
-    announcer.advertise(keys(30))
+test('Announcer sends a node again what it has forgotten, soon, and a forgetful one not all the time', async () => {
+  const refreshPeriod = 3_600_000
+  await simulated(20, { refreshPeriod, recordLife: 2 * refreshPeriod }, async (simulation) => {
+    const { announcer, clock, dht, holders } = simulation
+    announcer.advertise(keys(200))
     await clock.pass(5_000)
-    // It starts again so fast that nobody notices.
+    const { stored } = announcer.figures
+    const concerned = keys(200).filter((of) => holders(of).includes(3))
+    // It starts again so fast that nobody notices its silence.
     dht.start(3)
-    assert.equal(simulation.holders(key(0)).includes(3), false)
-    await clock.pass(refreshPeriod * 1.2)
-    assertPlaced(simulation, keys(30))
+    assert.equal(keys(200).filter((of) => holders(of).includes(3)).length, 0)
+    await clock.pass(100_000)
+    assertPlaced(simulation, keys(200))
+    assert.equal(announcer.figures.stored - stored, concerned.length, 'nothing else was sent')
+    dht.start(3)
+    await clock.pass(100_000)
+    assert.equal(keys(200).filter((of) => holders(of).includes(3)).length, 0)
+    await clock.pass(refreshPeriod / 4)
+    assertPlaced(simulation, keys(200))
+  })
+})
+
+test('Announcer is not told of another record than its own, and asks for nothing that it has taken back', async () => {
+  await simulated(5, {}, async ({ announcer, clock, map }) => {
+    const [node] = map.closest(topicOf(key(0)), 1)
+    assert.ok(node)
+    assert.equal(announcer.sampleOf(node), undefined, 'nothing is there yet')
+    announcer.advertise([key(0)])
+    await clock.pass(1_000)
+    const { stored } = announcer.figures
+    const sample = announcer.sampleOf(node)
+    assert.deepEqual(sample?.topic, new Uint8Array(topicOf(key(0))))
+    const record = (name: string) => ({ publicKey: topicOf(key(name)), relayAddresses: [] })
+    sample.answered([{ publicKey: OWNER, relayAddresses: [] }, record('other')])
+    sample.answered(Array.from({ length: 20 }, (_, at) => record(`one of many ${at}`)))
+    await clock.pass(1_000)
+    assert.equal(announcer.figures.stored, stored)
+    sample.answered([record('other')])
+    await clock.pass(1_000)
+    assert.equal(announcer.figures.stored, stored + 1)
+    announcer.withdraw([key(0)])
+    await clock.pass(1_000)
+    sample.answered([])
+    assert.equal(announcer.sampleOf(node), undefined)
+    await clock.pass(1_000)
+    assert.equal(announcer.figures.stored, stored + 1)
   })
 })
 
@@ -291,7 +329,7 @@ test('Announcer settles in a swarm of which all announce at once on a machine th
     const map = new NetworkMap(self)
     const contacts = new Contacts({ table: dht.table(self.id), map, clock })
     const scout = new Scout(contacts, {}, clock, random)
-    const records = { topicOf, relaysOf: () => [self] }
+    const records = { topicOf, relaysOf: () => [self], isOwn: () => true }
     map.listen({ joined: () => undefined, left: ({ port }) => left.push(port), recovered: () => undefined })
     return { self, contacts, scout, announcer: new Announcer({ contacts, records, clock, random }, PLENTY) }
   })
