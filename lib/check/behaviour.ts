@@ -7,6 +7,7 @@ const SHOWN_BY: Readonly<Record<string, readonly string[]>> = {
     'registry-config-path',
     'legacy-registry-config',
     'containerd-config-file',
+    'containerd-config-in-use',
     'containerd-config-version',
     'cri-disabled',
   ],

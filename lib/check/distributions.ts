@@ -49,7 +49,7 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     preset: 'discard_unpacked_layers = true; config_path is set in newer node images only',
     add: 'containerdConfigPatches when the cluster is made, with or without the isolated sharing policy',
     seen: 'containerd 2.2.1 (June 2026, kata-containers pull request 13176)',
-    marks: { paths: ['/kind/version', '/kind/product_name'] },
+    marks: { paths: ['/kind/version', '/kind/product_name'], content: /\/etc\/containerd\/cri-base\.json/ },
     remedy: (situation) => ({
       text: "a node's containerd is configured when the cluster is made: make it again with this in its configuration",
       file: 'kind.yaml',

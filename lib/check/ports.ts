@@ -1,6 +1,11 @@
 import { createSocket } from 'node:dgram'
 import { createServer } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Finding } from './finding.ts'
+
+/** How often an address is tried before it counts as taken, and the wait in between in milliseconds. */
+const ATTEMPTS = 3
+const PAUSE = 50
 
 /** An address that the mirror will open a door on. */
 export interface PortToCheck {
@@ -24,13 +29,27 @@ export async function checkPorts(ports: readonly PortToCheck[], runsHere: boolea
   }
   const problems: string[] = []
   for (const { flag, host, port, udp = false } of ports) {
-    const tried = [await bindTcp(host, port), ...(udp ? [await bindUdp(host, port)] : [])]
+    const tried = [
+      await patiently(() => bindTcp(host, port)),
+      udp ? await patiently(() => bindUdp(host, port)) : undefined,
+    ]
     for (const code of tried) if (code !== undefined) problems.push(`--${flag} ${host}:${port}: ${code}`)
   }
   if (problems.length === 0) return { ...rule, severity: 'ok', seen: 'the addresses of all doors are free' }
   if (runsHere) return { ...rule, severity: 'ok', seen: 'a mirror runs here, and answers at its admin door' }
   const text = 'end what uses the address, or give the door another one'
   return { ...rule, severity: 'error', seen: problems.join('; '), remedy: { text } }
+}
+
+/** Another check that looks at the same moment has the address for a moment, too. */
+async function patiently(bind: () => Promise<string | undefined>): Promise<string | undefined> {
+  let problem: string | undefined
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+    problem = await bind()
+    if (problem === undefined) return undefined
+    if (attempt < ATTEMPTS) await delay(PAUSE)
+  }
+  return problem
 }
 
 /** The system's error code, if the address cannot be used. */

@@ -1,3 +1,5 @@
+import { constants } from 'node:fs'
+import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ContainerdClient } from '../containerd/client.ts'
 import type { CriClient } from '../containerd/client-cri.ts'
@@ -13,6 +15,7 @@ import { askContainerd } from './ask-containerd.ts'
 import { reconcile } from './behaviour.ts'
 import { type AskTime, checkClock } from './clock.ts'
 import { checkConfig } from './config-check.ts'
+import { checkConfigInUse } from './config-in-use.ts'
 import type { ContainerdFacts } from './containerd-facts.ts'
 import { checkContent, checkEnvironment, checkSocket } from './environment.ts'
 import type { Finding } from './finding.ts'
@@ -49,11 +52,23 @@ export interface CheckDependencies {
   readonly imagesIn: (namespace: string, signal: AbortSignal) => Promise<readonly unknown[]>
   /** Other nodes, to compare clocks with. */
   readonly peers: (signal: AbortSignal) => Promise<readonly AskTime[]>
-  /** The door that serves a probe, and where containerd reaches it; the reason in words if there is to be none. */
-  readonly probe: { readonly door: ProbeDoor; readonly host: string; readonly port: number } | string
+  /** What serves a probe; the reason in words if there is to be none. */
+  readonly probe: ProbeService | string
   /** What was looked at already, and belongs in the report. */
   readonly found: readonly Finding[]
   readonly log: Logger
+}
+
+/** A door that serves probes. */
+export interface ProbeService {
+  readonly door: ProbeDoor
+  /**
+   * Opens it, if it is not open, and tells where containerd reaches it.
+   *
+   * @param registryDoor whether it should be at the registry door's own address, to which files that are there already lead;
+   * it may be elsewhere all the same, if that address is taken
+   */
+  open(registryDoor: boolean): Promise<{ readonly host: string; readonly port: number }>
 }
 
 export interface CheckResult {
@@ -100,18 +115,18 @@ export async function runCheck(
   )
   const registryDoor = `${hostOf(subject.listen.host)}:${subject.listen.port}`
   const expectation = { certsDir: subject.certsDir, namespace: subject.namespace, registryDoor }
-  const config = await checkConfig(facts, { ...files.config, path: subject.configFile }, expectation)
+  // What stands in a file that containerd does not use is not worth a word.
+  const inUse = await part('containerd-config-in-use', 'containerd to answer', async () =>
+    answers ? await checkConfigInUse((await client.server(signal)).pid, subject.configFile) : [],
+  )
+  const config =
+    inUse.length > 0 ? inUse : await checkConfig(facts, { ...files.config, path: subject.configFile }, expectation)
   const byMirrors = config.some(({ severity, seen }) => severity === 'ok' && seen.startsWith(MIRRORS_IN_PLACE))
   const hosts = byMirrors ? [] : await checkHosts(hostsCheck(subject, facts), files.hosts)
   const clock = await checkClock(await dependencies.peers(signal), signal)
   const shown = await part('probe-mirror-asked', 'a probe', async () => {
     if (!answers) return probeFindings(notProbed('containerd does not answer'))
-    if (byMirrors && !servesAt(dependencies, subject)) {
-      return probeFindings(
-        notProbed('registry.mirrors leads to the mirror that runs here, and this is another process'),
-      )
-    }
-    return probeFindings(await probe(dependencies, subject, facts, files, signal))
+    return probeFindings(await probe(dependencies, subject, { facts, files, byMirrors }, signal))
   })
   // After the probe: a containerd that has never pulled anything has no directory for content yet.
   const content = await part('containerd-content', 'containerd to answer', async () =>
@@ -138,30 +153,41 @@ async function sweep(
 
 async function probe(
   dependencies: CheckDependencies,
-  { certsDir }: CheckSubject,
-  { version }: ContainerdFacts,
-  files: LookedFiles,
+  { certsDir, listen }: CheckSubject,
+  { facts, files, byMirrors }: { facts: ContainerdFacts; files: LookedFiles; byMirrors: boolean },
   signal: AbortSignal,
 ): Promise<ProbeEvidence> {
   const { probe, criStore, cri, log } = dependencies
   if (typeof probe === 'string') return notProbed(probe)
-  const { door, ...address } = probe
+  // A hosts.toml of its own leads to any address; without one, only the registry door's is known to containerd. It is left
+  // alone otherwise: a mirror may be about to start.
+  const address = await probe.open(byMirrors || !(await isWritable(certsDir)))
+  if (byMirrors && address.port !== listen.port) {
+    return notProbed('registry.mirrors leads to the mirror that runs here, and this is another process')
+  }
   const defaultPointsHere = async () => {
     const path = join(certsDir, DEFAULT_NAMESPACE, HOSTS_FILE)
     const bytes = await files.hosts.read(path).catch(() => undefined)
     if (bytes === undefined) return `${path} is not there`
+    const { version } = facts
     const reading = readHosts(bytes.toString('utf8'), 'value' in version ? version.value : undefined)
     const first = reading.kind === 'hosts' ? reading.hosts[0]?.name : undefined
     const url = `http://${hostOf(address.host)}:${address.port}`
     if (first === undefined) return `${path} names no host`
     return isUrl(first, url) ? true : `${path} names ${first} first, not ${url}`
   }
-  return await runProbe({ client: criStore, cri, certsDir, door, defaultPointsHere, log }, { address }, signal)
+  const parts = { client: criStore, cri, certsDir, door: probe.door, defaultPointsHere, log }
+  return await runProbe(parts, { address }, signal)
 }
 
-/** Whether probes are served by the registry door itself. Without a hosts.toml of its own, a probe gets nowhere else. */
-function servesAt({ probe }: CheckDependencies, { listen }: CheckSubject): boolean {
-  return typeof probe !== 'string' && probe.port === listen.port
+async function isWritable(directory: string): Promise<boolean> {
+  try {
+    await access(directory, constants.W_OK | constants.X_OK)
+    return true
+  } catch {
+    // Why is told by the finding on that directory.
+    return false
+  }
 }
 
 function hostsCheck({ certsDir, registries, listen, tags, program }: CheckSubject, { version }: ContainerdFacts) {

@@ -70,6 +70,21 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, options: 
     }
   }
 
+  /** A mistake of this program, or a machine that fails, is told and tried again: it must not end the watching. */
+  async function checkedAtLast(): Promise<CheckResult> {
+    for (;;) {
+      try {
+        return await check()
+      } catch (error) {
+        signal.throwIfAborted()
+        const reason = error instanceof Error ? error.message : String(error)
+        problems = [`the configuration could not be checked: ${reason}`]
+        log.error('the configuration could not be checked', { error })
+      }
+      await delay(failedInterval, undefined, { signal })
+    }
+  }
+
   /** Waits for containerd, at its first start and after every other one. */
   async function identified(): Promise<string> {
     for (;;) {
@@ -112,7 +127,7 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, options: 
     for (;;) {
       // Before the check, so that what changes meanwhile is seen afterwards.
       const identity = await identified()
-      const result = await check()
+      const result = await checkedAtLast()
       const signature = await signatureOf(result.paths)
       report = result.report
       problems = report.findings

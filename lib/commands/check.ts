@@ -12,6 +12,9 @@ import { readCommandLine } from './switches.ts'
 /** Longest wait in milliseconds for the admin door of a mirror on this node. */
 const ADMIN_TIMEOUT = 2_000
 
+/** Any address by which this machine reaches itself. */
+const ANY: Address = { host: '127.0.0.1', port: 0 }
+
 /** Tells whether a mirror with these settings would work on this node, and what to change if not. */
 export const check: Command = {
   name: 'check',
@@ -33,9 +36,10 @@ export const check: Command = {
     const ports = await checkPorts(portsOf(settings), await runsHere(settings['admin-listen']))
     await using parts = new AsyncDisposableStack()
     const door = createProbeDoor()
-    const temporary = await openProbeDoor(settings.listen, (request) => door.fetch(request) ?? notHere(), parts)
-    const probe = settings.probe === 'on' ? { door, ...temporary } : '--probe is off'
     const { listen } = settings
+    const open = (registryDoor: boolean) =>
+      openProbeDoor(registryDoor ? listen : ANY, (request) => door.fetch(request) ?? notHere(), parts)
+    const probe = settings.probe === 'on' ? { door, open } : '--probe is off'
     // Loaded here, since the other commands do without gRPC.
     const { createNodeCheck } = await import('../mirror/node-check.ts')
     const node = createNodeCheck(settings, { listen, program: programText(context), probe, found: [ports], log })
@@ -70,14 +74,14 @@ async function runsHere({ host, port }: Address): Promise<boolean> {
   }
 }
 
-/** Opens the registry door's own address if no mirror has it, as `_default` may lead to it; else any of loopback's. */
+/** Opens a door at that address if nobody has it, else at any of loopback's. */
 async function openProbeDoor(
   wanted: Address,
   handler: (request: Request) => Response,
   parts: AsyncDisposableStack,
 ): Promise<Address> {
   const open = ({ host, port }: Address) => listen(handler, { host, port, onError: () => undefined })
-  const listener = await open(wanted).catch(() => open({ host: '127.0.0.1', port: 0 }))
+  const listener = await open(wanted).catch(() => open(ANY))
   parts.defer(async () => {
     await listener.close(AbortSignal.abort())
   })

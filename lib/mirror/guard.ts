@@ -32,7 +32,7 @@ interface GuardDependencies {
 /** Checks the node as soon as containerd answers, and again with every change. */
 export function guardNode(settings: Settings, dependencies: GuardDependencies): Guard {
   const { registry, probeDoor, program, metrics, log } = dependencies
-  const probe = settings.probe === 'on' ? { door: probeDoor, ...registry } : '--probe is off'
+  const probe = settings.probe === 'on' ? { door: probeDoor, open: async () => registry } : '--probe is off'
   const check = createNodeCheck(settings, { listen: registry, program, probe, log })
   let failure: ConfigurationError | undefined
   let first = true

@@ -1,8 +1,7 @@
 import { networkInterfaces } from 'node:os'
 import type { AskTime } from '../check/clock.ts'
 import type { Finding } from '../check/finding.ts'
-import type { ProbeDoor } from '../check/probe-door.ts'
-import { type CheckResult, type CheckSubject, runCheck } from '../check/run.ts'
+import { type CheckResult, type CheckSubject, type ProbeService, runCheck } from '../check/run.ts'
 import { createContainerdClient } from '../containerd/client.ts'
 import { CRI_NAMESPACE, createCriClient } from '../containerd/client-cri.ts'
 import type { Logger } from '../observe/log.ts'
@@ -27,7 +26,7 @@ export interface NodeCheckDependencies {
   /** What starts this program, in a shell. */
   readonly program: string
   /** The door that serves probes; the reason in words if there is none. */
-  readonly probe: { readonly door: ProbeDoor; readonly host: string; readonly port: number } | string
+  readonly probe: ProbeService | string
   /** What was looked at already. */
   readonly found?: readonly Finding[]
   readonly log: Logger

@@ -176,12 +176,36 @@ test('watch counts it in the end, where that never becomes another', () =>
     { report: FAILED, interrupted: true },
   ))
 
-test('watch says so when it fails itself', async () => {
+test('watch says when a check fails itself, and checks again', async () => {
+  let mistaken = true
+  const reports: Report[] = []
   const watch = createCheckWatch(
     {
-      run: () => Promise.reject(new TypeError('a mistake')),
+      async run() {
+        if (mistaken) throw new TypeError('a mistake')
+        return { report: PASSED, paths: new Set<string>(), interrupted: false }
+      },
       identify: async () => 'uuid',
-      onReport: () => assert.fail('there is no result'),
+      onReport: (report) => reports.push(report),
+      log: silentLogger,
+    },
+    { ...QUICK, failedInterval: 10 },
+  )
+  await waitFor('the reason', () => watch.problems[0] === 'the configuration could not be checked: a mistake')
+  mistaken = false
+  await waitFor('the result', () => reports.length === 1)
+  assert.deepEqual(watch.problems, [])
+  await watch.close()
+})
+
+test('watch says so when it cannot go on', async () => {
+  const watch = createCheckWatch(
+    {
+      run: async () => ({ report: PASSED, paths: new Set<string>(), interrupted: false }),
+      identify: async () => 'uuid',
+      onReport: () => {
+        throw new TypeError('a mistake')
+      },
       log: silentLogger,
     },
     QUICK,

@@ -75,3 +75,18 @@ test('check: a running mirror is not ready while the configuration is wrong, and
   await until('the mirror to be ready at last', () => a.isReady())
   assert.equal(await mirror.stop(), 0)
 })
+
+test('check: several at once, beside a mirror that checks as well, do not disturb each other', async () => {
+  await node.configure(node.right)
+  const before = await node.traces()
+  mirror.spawn()
+  for (let round = 1; round <= 2; round++) {
+    const checks = await Promise.all(Array.from({ length: 3 }, () => node.check()))
+    for (const { code, report } of checks) assert.deepEqual([code, wrong(report)], [0, []])
+    await until('the mirror to be ready', () => a.isReady())
+  }
+  const errors = logLines(mirror).filter(({ level }) => level === 'warn' || level === 'error')
+  assert.deepEqual(errors, [])
+  assert.equal(await mirror.stop(), 0)
+  assert.deepEqual(await node.traces(), before)
+})

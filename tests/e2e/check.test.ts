@@ -214,6 +214,20 @@ test('check: a broken file is a warning while the containerd that read it before
   await node.startsReady()
 })
 
+test('check: a file that containerd was not started with is told apart, and what stands in it is not judged', async () => {
+  await node.configure(WITHOUT)
+  await writeFile(node.imported, right)
+  node.set(`SWARMIRROR_CONTAINERD_CONFIG=${node.imported}`)
+  const { code, report } = await node.check()
+  assert.deepEqual([code, wrong(report)], [EX_CONFIG, ['error containerd-config-in-use', ...NOT_ASKED]])
+  const start = await node.refused()
+  assert.deepEqual([start.code, start.told[0]], [EX_CONFIG, 'containerd-config-in-use'])
+  await node.follow(start.remedies)
+  assert.equal(node.flags['containerd-config'], paths.config)
+  await node.followAll()
+  await node.startsReady()
+})
+
 test('check: a socket that this user may not use is an error, which root does not have', async () => {
   await node.configure(right)
   const nobody = { uid: 65_534 }
