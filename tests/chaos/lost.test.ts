@@ -5,13 +5,12 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { type Node, type NodeOptions, testCluster } from '../e2e/harness/index.ts'
+import { LONGEST_PACKET } from './support/experiment.ts'
 import { Report } from './support/report.ts'
 import { assertFromPeers, Scene } from './support/scene.ts'
 
 /** Many blobs, of which about half would be asked of either holder. */
 const LAYERS: readonly number[] = Array.from({ length: 48 }, () => 100_000)
-/** What a tunnel leaves of Ethernet's 1500 bytes, and less: packets beyond it are lost. */
-const LARGEST = 1_300
 /**
  * Most requests of a pull that may have waited for a hedging delay. Half of some 52 would if each had to find out anew; what it
  * takes to learn is one for each that containerd sends at the same time (3), and one in twenty is hedged in any case.
@@ -37,7 +36,7 @@ const losses: Readonly<Record<string, (node: Node) => Promise<void>>> = {
   'its mirror was killed (kill -9)': ({ mirror }) => mirror.kill(),
   'its mirror hangs (SIGSTOP)': ({ mirror }) => mirror.pause(),
   'it was cut off (all packets dropped)': ({ network }) => network.cutOff(),
-  'its large packets are lost (beyond 1300 bytes)': ({ network }) => network.loseLarge(LARGEST),
+  'its large packets are lost (beyond 1300 bytes)': ({ network }) => network.loseLarge(LONGEST_PACKET),
 }
 
 for (const { name } of askers) {

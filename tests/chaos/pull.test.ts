@@ -5,14 +5,12 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { defaultRuntime, type Node, type NodeOptions, testCluster } from '../e2e/harness/index.ts'
-import type { Outcome } from './support/experiment.ts'
+import { LONGEST_PACKET, type Outcome } from './support/experiment.ts'
 import { Report } from './support/report.ts'
 import { assertUpstreamUnasked, assertWentOn, LAYERS, Scene } from './support/scene.ts'
 
 /** A holder that is slow, in bytes per second: what is left of the pull would take minutes. */
 const SLOW = 500_000
-/** What a tunnel leaves of Ethernet's 1500 bytes, and less: packets beyond it are lost. */
-const LARGEST = 1_300
 
 const askers: readonly NodeOptions[] = [
   { name: 'node', runtime: 'node' },
@@ -56,7 +54,9 @@ for (const { name } of askers) {
 
   test(`pull on ${name}: the serving node's large packets are lost, the small ones come`, async () => {
     assertWentOn(
-      await under('its large packets are lost (beyond 1300 bytes)', by, ({ network }) => network.loseLarge(LARGEST)),
+      await under('its large packets are lost (beyond 1300 bytes)', by, ({ network }) =>
+        network.loseLarge(LONGEST_PACKET),
+      ),
     )
   })
 

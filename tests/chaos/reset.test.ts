@@ -18,7 +18,7 @@ import {
 import { within } from '../fixtures/wait.ts'
 import { flipByte } from './support/blobs.ts'
 import { Capture, type Flow } from './support/capture.ts'
-import { forget, PULL_BOUND, untilHeldBy } from './support/experiment.ts'
+import { forget, LONGEST_PACKET, PULL_BOUND, untilHeldBy } from './support/experiment.ts'
 
 const MB = 1_000_000
 const LAYER = 45 * MB
@@ -28,8 +28,6 @@ const RATE = 15 * MB
 const MIDDLE = 5 * MB
 /** Where the layer gets a wrong byte: not yet read then. */
 const WRONG_PLACE = 40 * MB
-/** What a tunnel leaves of Ethernet's 1500 bytes, and less: packets beyond it are lost. */
-const LARGEST = 1_300
 const DOOR = 5000
 /** curl's exit code for a body that ended early with FIN. RST would be 56. */
 const PARTIAL_FILE = 18
@@ -167,7 +165,7 @@ test('reset: the peer falls silent', () => endEarly(() => holder.mirror.pause())
 
 test('reset: the peer is cut off', () => endEarly(() => holder.network.cutOff()))
 
-test("reset: the peer's large packets are lost", () => endEarly(() => holder.network.loseLarge(LARGEST)))
+test("reset: the peer's large packets are lost", () => endEarly(() => holder.network.loseLarge(LONGEST_PACKET)))
 
 test('reset: the peer itself ends by RST', () => endEarly(() => holder.network.resetIncoming()))
 

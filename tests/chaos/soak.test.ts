@@ -1,8 +1,9 @@
 /**
  * A soak: eight mirrors on embedded OCI image layouts, on loopback, join, leave, die, pause and pull at random. Needs no root.
  *
- * SOAK_SECONDS says how many seconds (45 unless given, besides beginning and end), SOAK_SEED what happens (the same unless given): the same seed makes
- * the same decisions in the same order, although not at the same microsecond. E2E_RUNTIME, if given, runs all mirrors on that runtime; otherwise they are mixed.
+ * SOAK_SECONDS says how many seconds (45 unless given, besides beginning and end), SOAK_SEED what happens (the same unless
+ * given): the same seed makes the same decisions in the same order, although not at the same microsecond; with an even one
+ * the nodes speak TLS. E2E_RUNTIME, if given, runs all mirrors on that runtime; otherwise they are mixed.
  */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
@@ -22,6 +23,7 @@ import { NodeLost, type PullImage, pullThrough, type Sources } from './support/l
 
 const SECONDS = Number(process.env.SOAK_SECONDS ?? 45)
 const SEED = Number(process.env.SOAK_SEED ?? 1)
+const TRANSFER = SEED % 2 === 0 ? 'tls' : 'plain'
 const NODES = 8
 /** The first ones are paused but never ended: over their whole life nothing may grow. One for each runtime. */
 const LASTING = 3
@@ -67,13 +69,13 @@ before(async () => {
   const bootstrap = Array.from({ length: LASTING }, (_, index) => `${ownAddress(index)}:${PEER_PORT}`).join(',')
   const swarmKey = randomBytes(32).toString('hex')
   nodes = Array.from({ length: NODES }, (_, index) => {
-    const flags = ['--swarm-key', swarmKey, '--bootstrap', bootstrap, '--lookup-timeout', '1s']
+    const network = ['--swarm-key', swarmKey, '--bootstrap', bootstrap, '--peer-transfer', TRANSFER]
     return new LayoutNode({
       name: `node ${index}`,
       host: ownAddress(index),
       runtime: runtimes[index % runtimes.length] ?? 'node',
       directory: join(directory, `node-${index}`),
-      flags,
+      flags: [...network, '--lookup-timeout', '1s'],
     })
   })
   for (const { options } of nodes) await mkdir(options.directory)

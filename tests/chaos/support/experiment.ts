@@ -18,6 +18,9 @@ import { within } from '../../fixtures/wait.ts'
  */
 export const PULL_BOUND = 60_000
 
+/** The longest packet that still passes where large ones are lost, in bytes: less than any tunnel leaves of Ethernet's 1500. */
+export const LONGEST_PACKET = 1_300
+
 /** Longest time until containerd has thrown away what a failed pull has left, in milliseconds. It takes about a second. */
 const COLLECTION_BOUND = 30_000
 
