@@ -96,21 +96,22 @@ export class RecordStore {
     if (slot !== undefined) this.#drop(slot)
   }
 
-  /** Up to `most` records of a topic, chosen at random. */
+  /** Up to `most` records of a topic, chosen at random and in random order: peers that are found first are asked first. */
   get(topic: string, most: number): Uint8Array[] {
     const since = this.#clock.now() - this.#life
     const chosen: number[] = []
-    let seen = 0
     for (let slot = this.#topics.get(topic) ?? NONE; slot !== NONE; slot = this.#next[slot] as number) {
-      if ((this.#times[slot] as number) < since) continue
-      seen++
-      if (chosen.length < most) {
-        chosen.push(slot)
-        continue
-      }
-      const at = Math.floor(this.#random() * seen)
-      if (at < most) chosen[at] = slot
+      if ((this.#times[slot] as number) >= since) chosen.push(slot)
     }
+    // The first steps of a shuffle, as many as are wanted.
+    const count = Math.min(most, chosen.length)
+    for (let at = 0; at < count; at++) {
+      const other = at + Math.floor(this.#random() * (chosen.length - at))
+      const slot = chosen[other] as number
+      chosen[other] = chosen[at] as number
+      chosen[at] = slot
+    }
+    chosen.length = count
     return chosen.map((slot) => {
       const from = slot * RECORD_LENGTH
       return this.#bytes.slice(from, from + (this.#lengths[slot] as number))

@@ -106,6 +106,19 @@ test('RecordStore gives records of a popular topic by chance, each as often, and
   for (const [owner, count] of times) assert.ok(count > 120 && count < 280, `${owner} was given ${count} times`)
 })
 
+test('RecordStore gives each record first as often as any other, however few there are', () => {
+  const { store } = makeStore()
+  for (let owner = 0; owner < 4; owner++) store.add(topic('few'), keyOf(record(owner)), record(owner))
+  const first = new Map<number, number>()
+  for (let round = 0; round < 400; round++) {
+    const [owner = -1, ...others] = store.get(topic('few'), 20).map((bytes) => bytes[31] ?? -1)
+    assert.equal(new Set([owner, ...others]).size, 4)
+    first.set(owner, (first.get(owner) ?? 0) + 1)
+  }
+  // 100 each are expected, with a deviation of 9.
+  for (let owner = 0; owner < 4; owner++) assert.ok((first.get(owner) ?? 0) > 50, [...first.values()].join(' '))
+})
+
 test('RecordStore takes no record of another length, and is empty when destroyed', () => {
   const { store } = makeStore()
   const key = new Uint8Array(32)
