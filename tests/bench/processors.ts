@@ -1,4 +1,6 @@
 import { readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { cpuSeconds } from './figures.ts'
 
 /** How the processors of this machine spent a time, each from 0 to 1 of all of them. */
 export interface ProcessorUse {
@@ -6,6 +8,8 @@ export interface ProcessorUse {
   readonly busy: number
   /** With nothing to do but wait for the disk. */
   readonly waiting: number
+  /** Working for the processes that were named. */
+  readonly own: number
 }
 
 /** Fields of the first line of /proc/stat, in ticks since the machine started. */
@@ -15,15 +19,22 @@ function ticks() {
   return { busy: user + nice + system + irq + softirq + steal, idle, waiting }
 }
 
-/** Looks from now on until it is stopped. */
-export function watchProcessors(): () => ProcessorUse {
+/**
+ * Looks from now on until it is stopped.
+ *
+ * @param pids processes whose share is told apart: the rest of what is busy is somebody else's, or the kernel's
+ */
+export function watchProcessors(pids: readonly number[] = []): () => ProcessorUse {
+  const used = () => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0)
+  const startedAt = performance.now()
   const before = ticks()
+  const usedBefore = used()
   return () => {
     const after = ticks()
-    const [busy, idle, waiting] = (['busy', 'idle', 'waiting'] as const).map(
-      (field) => after[field] - before[field],
-    ) as [number, number, number]
+    const seconds = (performance.now() - startedAt) / 1000
+    const [busy, idle, waiting] = [after.busy - before.busy, after.idle - before.idle, after.waiting - before.waiting]
     const all = Math.max(busy + idle + waiting, 1)
-    return { busy: busy / all, waiting: waiting / all }
+    const own = (used() - usedBefore) / (seconds * availableParallelism())
+    return { busy: busy / all, waiting: waiting / all, own }
   }
 }

@@ -10,9 +10,10 @@ export interface Rollout {
   readonly upstream: number
   /** Bytes that left the registry, of what its link can carry in that time. */
   readonly upstreamLink: number
-  /** How the machine's processors spent the time, each from 0 to 1. */
+  /** How the machine's processors spent the time, each from 0 to 1; `own`: for the containerds, the mirrors and the registry. */
   readonly busy: number
   readonly waiting: number
+  readonly own: number
 }
 
 /** The same rollout both ways. */
@@ -30,6 +31,8 @@ export interface Results {
 
 /** Above this share of busy processors it cannot be told whether links or processors are the bound. */
 export const BOUND = 0.9
+/** From this share on the registry's link is full: token buckets and TCP leave some of it. */
+export const FULL = 0.85
 
 export function average(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length
@@ -44,6 +47,7 @@ export function mergeRounds(rollouts: readonly Rollout[]): Rollout {
     upstreamLink: mean('upstreamLink'),
     busy: mean('busy'),
     waiting: mean('waiting'),
+    own: mean('own'),
   }
 }
 
@@ -104,23 +108,27 @@ export function rowOf(result: Result): string[] {
     ...each(({ pulls }) => average(pulls).toFixed(2)),
     ...each(({ pulls }) => quantile(pulls, 1).toFixed(2)),
     ...each(({ upstream }) => upstream.toFixed(1)),
-    ...each(({ busy }) => `${Math.round(busy * 100)} %`),
+    ...each(({ busy, own }) => `${percent(busy)} (${percent(own)} own)`),
     ratio.toFixed(2),
   ]
+}
+
+function percent(part: number): string {
+  return `${Math.round(part * 100)} %`
 }
 
 /** What figures do not say by themselves: where the links were not the bound. */
 export function remarksOn({ results }: Results): string[] {
   return results.flatMap((result) =>
     WAYS.flatMap((way) => {
-      const { busy, waiting } = result[way]
+      const { busy, waiting, own, upstreamLink } = result[way]
       const name = `${nameOf(result)}, ${result.pattern}, ${way}`
+      // The registry's link is full: more processors would not help.
+      if (upstreamLink >= FULL) return []
       if (busy >= BOUND)
-        return [`${name}: processors ${Math.round(busy * 100)} % busy, so they are the bound and not the links`]
+        return [`${name}: processors ${percent(busy)} busy (${percent(own)} own): the bound, and not the links`]
       if (busy + waiting >= BOUND)
-        return [
-          `${name}: the disk was waited for ${Math.round(waiting * 100)} % of the time, so it is the bound and not the links`,
-        ]
+        return [`${name}: the disk was waited for ${percent(waiting)} of the time: the bound, and not the links`]
       return []
     }),
   )

@@ -95,7 +95,8 @@ async function rollOut(cluster: Cluster, image: PushedImage, pattern: Pattern, w
   const url = way === 'direct' ? registry.url : REGISTRY_DOOR
   for (const node of nodes) await node.writeHosts(REGISTRY_NAME, { server: registry.url, hosts: [{ url }] })
   const before = await registry.network.carried()
-  const processors = watchProcessors()
+  const daemons = [registry.daemon, ...nodes.flatMap(({ containerd, mirror }) => [containerd, mirror])]
+  const processors = watchProcessors(daemons.map(({ pid }) => pid))
   const startedAt = performance.now()
   const pulls: number[] = []
   for (const group of groupsOf(nodes, pattern)) {
