@@ -38,7 +38,11 @@ export const check: Command = {
     const door = createProbeDoor()
     const { listen } = settings
     const open = (registryDoor: boolean) =>
-      openProbeDoor(registryDoor ? listen : ANY, (request) => door.fetch(request) ?? notHere(), parts)
+      openProbeDoor(
+        registryDoor ? listen : { ...listen, port: 0 },
+        (request) => door.fetch(request) ?? notHere(),
+        parts,
+      )
     const probe = settings.probe === 'on' ? { door, open } : '--probe is off'
     // Loaded here, since the other commands do without gRPC.
     const { createNodeCheck } = await import('../mirror/node-check.ts')

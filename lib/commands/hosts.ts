@@ -3,6 +3,7 @@ import { basename } from 'node:path'
 import { applyChanges, HostsWriteError } from '../hosts/apply.ts'
 import { BACKUP_FILE, type Change, type Plan } from '../hosts/change.ts'
 import { directoriesWithoutMirror, type HostsCheck, hostsCommand } from '../hosts/check.ts'
+import { readsBrackets } from '../hosts/dialect.ts'
 import { DEFAULT_NAMESPACE, registryOfDirectory } from '../hosts/directory.ts'
 import { HOSTS_FILES, isRefusal } from '../hosts/files.ts'
 import { mirrorEntryFor } from '../hosts/mirror-entry.ts'
@@ -67,6 +68,11 @@ async function targetOf(settings: Settings, stop: AbortSignal, report: (text: st
   }
   const version = await versionOf(settings, stop, report)
   const mirror = mirrorEntryFor(settings.listen, settings.tags, version)
+  if (mirror.url.includes('[') && !readsBrackets(version)) {
+    const expected =
+      'expected an address such as 127.0.0.1:5000: only containerd 2.x reads an IPv6 address in hosts.toml'
+    throw new ConfigurationError([`--listen: ${expected}, and ${version ?? 'an unknown version'} runs here`])
+  }
   const registries = settings.registries === undefined ? [DEFAULT_NAMESPACE] : [...settings.registries]
   return { certsDir: settings['certs-dir'], registries, mirror, version }
 }

@@ -10,6 +10,11 @@ export interface Dialect {
   readonly dialTimeout: boolean
   /** A byte order mark before the text is passed over (1.x); elsewhere it is an error that discards the file. */
   readonly byteOrderMark: boolean
+  /**
+   * Headers are read up to the first bracket, be it within quotes, and escapes in them are taken as they stand (1.x): the
+   * name of an IPv6 address discards the file.
+   */
+  readonly plainHeaders: boolean
 }
 
 /** What is understood by every version: for a containerd that cannot be asked. */
@@ -19,13 +24,33 @@ const EVERY_VERSION: Dialect = {
   referrers: false,
   dialTimeout: false,
   byteOrderMark: false,
+  plainHeaders: true,
 }
 
 /** One dialect of each generation, from which an edit must read as it was meant. */
 export const GENERATIONS: readonly Dialect[] = [
-  { needsHost: true, headersOnly: false, referrers: false, dialTimeout: false, byteOrderMark: true },
-  { needsHost: false, headersOnly: true, referrers: true, dialTimeout: true, byteOrderMark: false },
+  {
+    needsHost: true,
+    headersOnly: false,
+    referrers: false,
+    dialTimeout: false,
+    byteOrderMark: true,
+    plainHeaders: true,
+  },
+  {
+    needsHost: false,
+    headersOnly: true,
+    referrers: true,
+    dialTimeout: true,
+    byteOrderMark: false,
+    plainHeaders: false,
+  },
 ]
+
+/** Whether a version reads the name of a host that is an IPv6 address. */
+export function readsBrackets(version: string | undefined): boolean {
+  return !dialectOf(version).plainHeaders
+}
 
 /**
  * The dialect of a version as containerd tells it: `v1.7.24`, `1.7.24~ds1`, `2.2.0-k3s1`. Without a version, or with one
@@ -45,5 +70,6 @@ export function dialectOf(version: string | undefined): Dialect {
     referrers: since(2, 2, 0),
     dialTimeout: since(2, 0, 7),
     byteOrderMark: !since(2, 0, 0),
+    plainHeaders: !since(2, 0, 0),
   }
 }

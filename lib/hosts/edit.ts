@@ -63,7 +63,9 @@ export function verifyEdit(before: string, after: string, mirror: MirrorEntry, d
   if (before !== '' && !same(meaning(before, names, []), meaning(after, names, []))) {
     throw new HostsError('the file cannot be edited without changing what it says of other hosts', 1)
   }
-  for (const reader of [dialect, ...GENERATIONS]) {
+  // An IPv6 address is for those alone that read one.
+  const able = GENERATIONS.filter(({ plainHeaders }) => !plainHeaders || !mirror.url.includes('['))
+  for (const reader of [dialect, ...able]) {
     const was = readHostsAs(before, reader)
     const is = readHostsAs(after, reader)
     // What one generation cannot read anyway, and is not the one that runs here, stays as unreadable to it.

@@ -117,7 +117,7 @@ async function refuseUnread(
   files: HostsFiles,
 ): Promise<void> {
   // Without a version, what at least the newest reads is somebody's valid file.
-  const newest = { headersOnly: true, referrers: true, dialTimeout: true, byteOrderMark: false }
+  const newest = { headersOnly: true, referrers: true, dialTimeout: true, byteOrderMark: false, plainHeaders: false }
   const reader = version === undefined ? newest : dialect
   const reading = readHostsAs(base, { ...reader, needsHost: false })
   if (reading.kind === 'discarded') throw new HostsError(reading.reason, reading.line, reading.column)

@@ -73,6 +73,7 @@ export function readHostsAs(text: string, dialect: Dialect): HostsReading {
 }
 
 function read(text: string, dialect: Dialect): HostsReading {
+  if (dialect.plainHeaders) refuseFancyHeaders(text)
   const mentions = mentionsOf(text)
   const root = parseToml(text)
   const host = root.get('host')
@@ -96,6 +97,18 @@ function read(text: string, dialect: Dialect): HostsReading {
     hosts: asked.map(({ name, line }) => entryOf(name, table, line, dialect)),
     server: { name: textOf(root, 'server'), url, capabilities, line: root.get('server')?.line ?? 1 },
     ignored: firstOfEach(mentions).filter(({ name }) => !seen.has(name)),
+  }
+}
+
+/** @throws {HostsError} for a header that containerd 1.x does not read as it is meant */
+function refuseFancyHeaders(text: string): void {
+  for (const node of parseTomlSyntax(text).body[0].body) {
+    if (node.type !== 'TOMLTable') continue
+    for (const { type, range, loc } of node.key.keys) {
+      if (type === 'TOMLBare' || !/[[\]\\]/.test(text.slice(...range))) continue
+      const reason = 'a bracket or a backslash within a header, which containerd 1.x does not read'
+      throw new HostsError(reason, loc.start.line, loc.start.column + 1)
+    }
   }
 }
 

@@ -91,3 +91,15 @@ test('hosts does not name a probe that runs among the registries', async () => {
     assert.equal((await run(certs)).stdout, `${certs}/_default/hosts.toml: made\n`)
   })
 })
+
+test('hosts ends with 78 for a door on an IPv6 address, which not every containerd could read', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    const { code, stderr } = await run(certs, '--listen', '[::1]:5000')
+    assert.equal(code, 78)
+    assert.match(
+      stderr,
+      /\n--listen: expected an address such as 127\.0\.0\.1:5000: only containerd 2\.x reads an IPv6 .*\n$/,
+    )
+    assert.deepEqual(await readdir(certs), [])
+  })
+})

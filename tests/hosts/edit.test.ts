@@ -32,7 +32,8 @@ test('putIn puts the mirror first in any hosts.toml and changes nothing else; ta
   fc.assert(
     fc.property(hostsToml, mirrorEntry, (text, mirror) => {
       const edited = putIn(text, makeBlock(mirror, ORIGIN), mirror)
-      for (const dialect of GENERATIONS) {
+      const sixth = mirror.url.includes('[')
+      for (const dialect of GENERATIONS.filter(({ plainHeaders }) => !(sixth && plainHeaders))) {
         const before = readHostsAs(text, dialect)
         const after = readHostsAs(edited, dialect)
         assert.ok(before.kind === 'hosts' && after.kind === 'hosts', `${before.kind} ${after.kind}`)
@@ -41,7 +42,8 @@ test('putIn puts the mirror first in any hosts.toml and changes nothing else; ta
         assert.equal(after.server.url, before.server.url)
       }
       assert.deepEqual(otherHosts(edited, mirror), otherHosts(text, mirror))
-      verifyEdit(text, edited, mirror, dialectOf(undefined))
+      if (sixth) assert.throws(() => verifyEdit(text, edited, mirror, dialectOf('1.7.24')), HostsError)
+      verifyEdit(text, edited, mirror, dialectOf(sixth ? '2.0.0' : undefined))
       assert.equal(takeOut(edited), text)
     }),
     { numRuns: 200 },

@@ -33,11 +33,13 @@ const VERSIONS: readonly (readonly [string | undefined, boolean, boolean, boolea
 
 test('dialectOf knows what each version understands, and without one what all do', () => {
   for (const [version, needsHost, headersOnly, referrers, dialTimeout] of VERSIONS) {
-    const byteOrderMark = !headersOnly
-    assert.deepEqual(dialectOf(version), { needsHost, headersOnly, referrers, dialTimeout, byteOrderMark }, version)
+    const first = !headersOnly
+    const old = { byteOrderMark: first, plainHeaders: first || needsHost }
+    assert.deepEqual(dialectOf(version), { needsHost, headersOnly, referrers, dialTimeout, ...old }, version)
   }
 })
 
+const FANCY = 'a bracket or a backslash within a header, which containerd 1.x does not read'
 const DUPLICATE = 'discarded: Defining a key multiple times is invalid'
 
 const READINGS: readonly (readonly [what: string, text: string, old: string, fresh: string])[] = [
@@ -83,6 +85,9 @@ const READINGS: readonly (readonly [what: string, text: string, old: string, fre
     'a',
     'discarded: a byte order mark, which containerd 2.x does not read: save the file without it',
   ],
+  ['the name of an IPv6 address', '[host."http://[::1]:5000"]\n', `discarded: ${FANCY}`, 'http://[::1]:5000'],
+  ['an escape in a header', '[host."http://\\u0061"]\n', `discarded: ${FANCY}`, 'http://a'],
+  ['brackets elsewhere', '[host.a] # ]\n[host.a.header]\n"x[]" = "[]"\n', 'a', 'a'],
   ['ends of lines as on Windows', '[host."a"]\r\ncapabilities = ["pull"]\r\n', 'a', 'a'],
   [
     'keys that are names of objects',
