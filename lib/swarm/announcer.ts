@@ -26,6 +26,8 @@ export interface AnnouncerDependencies {
 const YOUNG = 0.1
 /** Placements that wait to be refreshed while the sweep goes on. */
 const MOST_WAITING = 200
+/** New keys that come together, at most, to overtake all others: more than an image has digests. */
+const FEW = 64
 /** Part of the period in which a node is sent everything again once at most, however forgetful it is. */
 const FORGIVING = 0.25
 
@@ -109,7 +111,10 @@ export class Announcer {
       fresh.push(placement)
     }
     // In the order of the key space, so that few tokens are needed at a time.
-    for (const placement of fresh.sort((a, b) => b.prefix - a.prefix)) this.#lanes.move(placement, 'fresh')
+    // With the first of all, many nodes may have just started.
+    const isNews = fresh.length <= FEW && this.#courier.counts.stored > 0
+    const lane = isNews ? 'express' : 'fresh'
+    for (const placement of fresh.sort((a, b) => b.prefix - a.prefix)) this.#lanes.move(placement, lane)
     this.#sweep.add(added)
     this.#courier.go()
   }

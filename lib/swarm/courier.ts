@@ -30,6 +30,11 @@ const WINDOW = [4, 256] as const
 /** Of what is sent; answers cost about as much again. Ten thousand keys take some 20 s so. */
 export const CPU_SHARE = 0.3
 /**
+ * Requests above the window for what cannot wait, two keys: it may be full of requests to a node that has just died, for a
+ * second or more. Where all are slow, everybody has to send less.
+ */
+const RESERVE = 16
+/**
  * Requests sent without a pause, at most: a millisecond or two, and a pull that comes waits no longer; when content goes, or the
  * node does, there is less to wait for.
  */
@@ -72,7 +77,7 @@ export class Courier {
 
   /** Goes on as soon as window and budget allow. */
   go(): void {
-    if (this.#closed || this.#cancel !== undefined || this.#window.room <= 0) return
+    if (this.#closed || this.#cancel !== undefined || this.#room <= 0) return
     const { urgent } = this.#lanes
     if (urgent === undefined) return
     const pause = urgent === 'withdrawals' ? 0 : this.#budget.pause(this.#clock.now())
@@ -114,15 +119,22 @@ export class Courier {
     this.#cancel?.()
   }
 
+  /** How many requests may be sent for what is most urgent. */
+  get #room(): number {
+    const { urgent } = this.#lanes
+    const isUrgent = urgent === 'withdrawals' || urgent === 'express'
+    return this.#window.room + (isUrgent && !this.#contacts.isSlow ? RESERVE : 0)
+  }
+
   #run(): void {
     const start = this.#cpu()
     let sent = 0
     const most = this.#lanes.urgent === 'withdrawals' ? WITHDRAWALS : BATCH
-    while (sent < most && this.#window.room > 0) {
+    for (let room = this.#room; sent < most && room > 0; room = this.#room) {
       const placement = this.#lanes.take()
       if (placement === undefined) break
       // What turns out to be done already takes a little time as well.
-      sent += this.#work(placement, this.#window.room) || 1
+      sent += this.#work(placement, room) || 1
     }
     this.#budget.spent(this.#cpu() - start, this.#clock.now())
     this.go()

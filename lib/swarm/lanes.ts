@@ -1,14 +1,23 @@
 import type { LaneName, Placement } from './placement.ts'
 
-/** What goes first: nobody must be sent to content that is gone, and new content is what others wait for. */
-const ORDER: readonly LaneName[] = ['withdrawals', 'fresh', 'repair', 'refresh']
+/**
+ * What goes first: nobody must be sent to content that is gone, and new content is what others wait for: a little that has just
+ * come more than all that a node has when it starts.
+ */
+const ORDER: readonly LaneName[] = ['withdrawals', 'express', 'fresh', 'repair', 'refresh']
 
 /**
  * What waits to be announced, each once, in the lane of its most urgent reason. Within a lane the newest goes first: what
  * just arrived is asked for now, while the last of ten thousand others can wait a second more.
  */
 export class Lanes {
-  readonly #lanes: Record<LaneName, Placement[]> = { withdrawals: [], fresh: [], repair: [], refresh: [] }
+  readonly #lanes: Record<LaneName, Placement[]> = {
+    withdrawals: [],
+    express: [],
+    fresh: [],
+    repair: [],
+    refresh: [],
+  }
 
   /** The most urgent lane in which somebody waits. */
   get urgent(): LaneName | undefined {

@@ -3,7 +3,7 @@ import { prefixOf } from './distance.ts'
 import type { KnownNode } from './network-map.ts'
 
 /** One of the announcer's queues. */
-export type LaneName = 'withdrawals' | 'fresh' | 'repair' | 'refresh'
+export type LaneName = 'withdrawals' | 'express' | 'fresh' | 'repair' | 'refresh'
 
 /** A node that holds the record, or may: what was sent may have arrived. */
 type Holder = KnownNode

@@ -165,6 +165,28 @@ test('Announcer announces a new key at once while ten thousand others wait, and 
   })
 })
 
+test('Announcer announces a new key, and withdraws one, while its window is full of requests to nodes that have just died', async () => {
+  await simulated(40, { window: [8, 8] }, async (simulation) => {
+    const { announcer, clock, dht, holders, closest } = simulation
+    announcer.advertise([key('old')])
+    await clock.pass(1_000)
+    const dead = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+    for (const port of dead) dht.kill(port)
+    announcer.advertise(keys(500))
+    await clock.pass(300)
+    const { stored } = announcer.figures
+    await clock.pass(100)
+    assert.equal(announcer.figures.stored, stored, 'nothing goes on')
+    announcer.advertise([key('new')])
+    announcer.withdraw([key('old')])
+    await clock.pass(30)
+    // Its neighbours as the node knows them; the dead ones are replaced later.
+    assert.ok(holders(key('new')).length > 0)
+    assert.ok(holders(key('new')).every((port) => closest(key('new')).includes(port)))
+    assert.deepEqual(holders(key('old')), [])
+  })
+})
+
 test('Announcer has no more requests under way than its window', async () => {
   await simulated(40, { window: [16, 16] }, async ({ announcer, clock, dht }) => {
     dht.traffic.mostInFlight = 0

@@ -62,17 +62,18 @@ test('Sweep forgets what is removed', () => {
   assert.deepEqual(sweep.advance(1_000, 100), all.slice(9))
 })
 
-test('Lanes give withdrawals before new keys before repairs before refreshes, the newest first, each once', () => {
+test('Lanes give withdrawals before news before other new keys before repairs before refreshes, the newest first, each once', () => {
   const lanes = new Lanes()
-  const [a, b, c, d, e] = placements(5) as [Placement, Placement, Placement, Placement, Placement]
+  const [a, b, c, d, e, f] = placements(6) as [Placement, Placement, Placement, Placement, Placement, Placement]
   lanes.add(a, 'refresh')
   lanes.add(b, 'fresh')
   lanes.add(c, 'fresh')
   lanes.add(d, 'withdrawals')
+  lanes.add(f, 'express')
   lanes.add(e, 'repair')
   lanes.add(a, 'repair')
   lanes.add(b, 'refresh')
-  assert.deepEqual([lanes.take(), lanes.take(), lanes.take()], [d, c, b])
+  assert.deepEqual([lanes.take(), lanes.take(), lanes.take(), lanes.take()], [d, f, c, b])
   lanes.remove(e)
   assert.equal(lanes.take(), a)
   assert.equal(lanes.take(), undefined)
