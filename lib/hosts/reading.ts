@@ -91,11 +91,18 @@ function read(text: string, dialect: Dialect): HostsReading {
   // 2.x leaves out a repetition only if it follows at once; tables below a host come again as that host.
   const asked = counting.filter(({ name }, index) => counting[index - 1]?.name !== name)
   const seen = new Set(asked.map(({ name }) => name))
-  const { url, capabilities } = readEndpoint(textOf(root, 'server'), root, 1, dialect)
+  const server = textOf(root, 'server')
+  const { url, capabilities } = readEndpoint(server, root, 1, dialect)
   return {
     kind: 'hosts',
     hosts: asked.map(({ name, line }) => entryOf(name, table, line, dialect)),
-    server: { name: textOf(root, 'server'), url, capabilities, line: root.get('server')?.line ?? 1 },
+    server: {
+      name: server,
+      url,
+      // The registry itself, where the file does not say where it is, may be asked for everything whatever the file says.
+      capabilities: server === '' ? readEndpoint('', new Map(), 1, dialect).capabilities : capabilities,
+      line: root.get('server')?.line ?? 1,
+    },
     ignored: firstOfEach(mentions).filter(({ name }) => !seen.has(name)),
   }
 }

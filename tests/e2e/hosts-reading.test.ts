@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { after, test } from 'node:test'
+import fc from 'fast-check'
+import { readHosts } from '../../lib/hosts/reading.ts'
+import { startContainerd } from '../fixtures/containerd.ts'
+
+// Nobody listens on these ports of this machine, so that every host refuses at once and the next one is asked.
+const url = (port: number) => `http://127.0.0.1:${port}`
+const REGISTRY = '127.0.0.1:7'
+const VERSION = '1.7.24'
+
+const containerd = await startContainerd()
+after(() => containerd.close())
+const certs = join(dirname(containerd.socket), 'certs')
+const path = join(certs, '127.0.0.1_7_', 'hosts.toml')
+await mkdir(dirname(path), { recursive: true })
+
+/** What containerd's own client asks by a hosts.toml, in its order; whether it discards the file. */
+async function asked(text: string): Promise<{ discarded: boolean; urls: string[] }> {
+  await writeFile(path, text)
+  const args = ['--address', containerd.socket, 'images', 'pull', '--hosts-dir', certs, `${REGISTRY}/x:1`]
+  const output = await new Promise<string>((resolve) => {
+    execFile('ctr', args, (_, stdout, stderr) => resolve(`${stdout}${stderr}`))
+  })
+  const urls = [...output.matchAll(/trying next host.*?Head \\"(.*?)\/x\/manifests\/1/g)].map(([, url = '']) => url)
+  return { discarded: output.includes('failed to decode hosts.toml'), urls: urls.map(named) }
+}
+
+/** The same by our reading. A tag is asked for at hosts that may resolve and pull. */
+function read(text: string): { discarded: boolean; urls: string[] } {
+  const reading = readHosts(text, VERSION)
+  if (reading.kind !== 'hosts') return { discarded: reading.kind === 'discarded', urls: [REGISTRY] }
+  const able = [...reading.hosts, reading.server].filter(
+    ({ capabilities }) => capabilities.includes('pull') && capabilities.includes('resolve'),
+  )
+  return { discarded: false, urls: able.map(({ url }) => named(url)) }
+}
+
+/** The registry itself is asked by HTTPS and HTTP, as it is on this machine: one name for both. */
+function named(url: string): string {
+  return url === '' || url.includes(`//${REGISTRY}/`) ? REGISTRY : url
+}
+
+const LINES = [
+  ...[`[host."${url(1)}"]`, `[host.'${url(2)}']`, `[ host . "${url(3)}" ]`, `  [host."${url(1)}"] # c ]`],
+  ...[`[host."${url(4)}".header]`, '[host."127.0.0.1:5"]', `["host"."${url(6)}"]`, '[host."http://[::1]:5000"]'],
+  ...['[[host]]', '[[other]]', '[other]', '[', `[host."${url(6)}/v2/"]`],
+  ...[`host."${url(8)}".capabilities = ["pull", "resolve"]`, `host = { "${url(9)}" = { } }`],
+  ...['capabilities = ["pull", "resolve"]', 'capabilities = ["PULL",\n"resolve" # x\n,]', 'capabilities = []'],
+  ...['capabilities = ["pull"]', 'capabilities = "pull"', 'capabilities = ["pull", 1]', "capabilities = ['fly']"],
+  ...[`server = "${url(12)}"`, `server = '${url(13)}/v2'`, 'server = "127.0.0.1:14"', 'server = ""', 'server = 1'],
+  ...['skip_verify = 1', 'override_path = true', 'ca = 1', 'client = []', 'client = [[]]', 'client = [["a"]]'],
+  ...['header = { a = "b" }', 'header = { a = 1 }', 'a = ["b", "c"]', 'x-y = """\n[host."z"]\n"""', 'dial_timeout = 5'],
+  ...[
+    'k = 1979-05-27T07:32:00Z',
+    'k = 0x1F',
+    'k = inf',
+    "k = '''a\nb'''",
+    'k = "\\e"',
+    '"" = 1',
+    'k = ',
+    'k = 1 j = 2',
+  ],
+  ...['# c', '', '\tk.a = 1', 'é = 1', 'k = [1, "a"]'],
+]
+
+const text = fc
+  .record({
+    lines: fc.array(fc.constantFrom(...LINES), { maxLength: 6 }),
+    eol: fc.constantFrom('\n', '\n', '\r\n'),
+    final: fc.boolean(),
+    mark: fc.constantFrom('', '', '', '\ufeff'),
+  })
+  .map(({ lines, eol, final, mark }) => `${mark}${lines.join('\n')}${final ? '\n' : ''}`.replaceAll('\n', eol))
+
+test('readHosts reads any hosts.toml as containerd itself does', { timeout: 120_000 }, async () => {
+  assert.match(await containerd.ctr('k8s.io', ['version']), /Version: +v?1\.7\./, 'this compares with containerd 1.7')
+  const same = async (text: string) => {
+    const [theirs, ours] = [await asked(text), read(text)]
+    assert.equal(ours.discarded, theirs.discarded, text)
+    if (!ours.discarded) assert.deepEqual(ours.urls, theirs.urls, text)
+  }
+  for (const line of LINES) await same(`[host."${url(1)}"]\n${line}\n`)
+  await fc.assert(fc.asyncProperty(text, same), { numRuns: 150 })
+})
