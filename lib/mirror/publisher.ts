@@ -10,7 +10,7 @@ export interface PublisherOptions {
 }
 
 /**
- * Announcing takes milliseconds a key, and six seconds if a neighbour has just died. A node that waits for longer has a swarm
+ * Announcing takes milliseconds a key, and a second if a neighbour has just died. A node that waits for longer has a swarm
  * that does not work well; but what it can get from others, it gets, so it is of use.
  */
 const ANNOUNCE_TIMEOUT = 10_000
