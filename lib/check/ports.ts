@@ -33,11 +33,11 @@ export async function checkPorts(ports: readonly PortToCheck[], runsHere: boolea
       await patiently(() => bindTcp(host, port)),
       udp ? await patiently(() => bindUdp(host, port)) : undefined,
     ]
-    for (const code of tried) if (code !== undefined) problems.push(`--${flag} ${host}:${port}: ${code}`)
+    for (const problem of tried) if (problem !== undefined) problems.push(`--${flag} ${host}:${port} ${problem}`)
   }
   if (problems.length === 0) return { ...rule, severity: 'ok', seen: 'the addresses of all doors are free' }
   if (runsHere) return { ...rule, severity: 'ok', seen: 'a mirror runs here, and answers at its admin door' }
-  const text = 'end what uses the address, or give the door another one'
+  const text = 'end what uses the address (`ss -tulpn` names it), or give the door another one'
   return { ...rule, severity: 'error', seen: problems.join('; '), remedy: { text } }
 }
 
@@ -52,11 +52,11 @@ async function patiently(bind: () => Promise<string | undefined>): Promise<strin
   return problem
 }
 
-/** The system's error code, if the address cannot be used. */
+/** Why the address cannot be used, in words; `undefined` if it can. */
 function bindTcp(host: string, port: number): Promise<string | undefined> {
   return new Promise((resolve) => {
     const server = createServer()
-    server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
+    server.once('error', (error) => resolve(inWords(error, 'TCP')))
     server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(undefined)))
   })
 }
@@ -64,10 +64,22 @@ function bindTcp(host: string, port: number): Promise<string | undefined> {
 function bindUdp(host: string, port: number): Promise<string | undefined> {
   return new Promise((resolve) => {
     const socket = createSocket('udp4')
-    socket.once('error', (error: NodeJS.ErrnoException) => {
+    socket.once('error', (error) => {
       socket.close()
-      resolve(`UDP ${error.code ?? error.message}`)
+      resolve(inWords(error, 'UDP'))
     })
     socket.bind({ address: host, port, exclusive: true }, () => socket.close(() => resolve(undefined)))
   })
+}
+
+const WORDS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'is in use',
+  EADDRNOTAVAIL: 'is no address of this machine',
+  EACCES: 'is not for this user',
+}
+
+function inWords(error: Error, protocol: string): string {
+  const code = (error as NodeJS.ErrnoException).code ?? error.message
+  const words = WORDS[code]
+  return words === undefined ? `cannot be opened (${protocol}: ${code})` : `${words} (${protocol}: ${code})`
 }

@@ -66,7 +66,14 @@ test('ports are found free, taken, or taken by the mirror itself, for TCP and fo
     assert.equal((await checkPorts([{ ...tcp, port: 0 }], false)).severity, 'ok')
     const taken = await checkPorts([tcp, udp], false)
     assert.equal(taken.severity, 'error')
-    assert.match(taken.seen, new RegExp(`--listen 127.0.0.1:${port}: EADDRINUSE; --peer-listen .*UDP EADDRINUSE`))
+    const words = `--listen 127.0.0.1:${port} is in use \\(TCP: EADDRINUSE\\); --peer-listen \\S+ is in use \\(UDP: EADDRINUSE\\)`
+    assert.match(taken.seen, new RegExp(`^${words}$`))
+    const elsewhere = await checkPorts([{ ...tcp, host: '192.0.2.1' }], false)
+    // Deno names another reason.
+    assert.match(
+      elsewhere.seen,
+      /^--listen 192\.0\.2\.1:\d+ (is no address of this machine|cannot be opened) \(TCP: E[A-Z]+\)$/,
+    )
     const ours = await checkPorts([tcp, udp], true)
     assert.deepEqual([ours.severity, ours.seen], ['ok', 'a mirror runs here, and answers at its admin door'])
   } finally {
