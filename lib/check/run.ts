@@ -110,7 +110,7 @@ export async function runCheck(
   if (answers) await sweep(dependencies, subject, signal)
   const facts = answers ? await askContainerd(client, cri, signal) : unreachable(socket.seen)
 
-  const environment = await part('environment', 'containerd to answer', async () =>
+  const environment = await part('containerd-namespace', 'containerd to answer', async () =>
     answers ? await checkEnvironment(dependencies, facts, subject, signal) : [],
   )
   const registryDoor = `${hostOf(subject.listen.host)}:${subject.listen.port}`
