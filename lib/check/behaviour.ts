@@ -8,6 +8,7 @@ const SHOWN_BY: Readonly<Record<string, readonly string[]>> = {
     'legacy-registry-config',
     'containerd-config-file',
     'containerd-config-in-use',
+    'distribution',
     'containerd-config-version',
     'cri-disabled',
   ],

@@ -6,7 +6,7 @@ import type { ContainerdFacts } from './containerd-facts.ts'
 import type { Distribution } from './distribution.ts'
 import { recogniseDistribution } from './distributions.ts'
 import type { Finding } from './finding.ts'
-import { remedyForProblem, remedyForRefusal } from './remedies.ts'
+import { remedyForPaths, remedyForProblem, remedyForRefusal } from './remedies.ts'
 import { type Expectation, judgeProblem } from './rules.ts'
 import { settingFindings } from './setting-findings.ts'
 
@@ -56,7 +56,7 @@ export async function checkConfig(
   const mainText = readings.loaded.files[0]?.text
   const distribution = await recogniseDistribution(files, mainText)
   const check = { dialect, readings, running: runningSettings(facts), expectation, files, distribution }
-  findings.push(distributionFinding(distribution), ...(await fileFindings(check)))
+  findings.push(distributionFinding(check), ...(await fileFindings(check)))
   findings.push(...(await settingFindings(check)))
   return findings
 }
@@ -79,13 +79,21 @@ async function guessDialect(files: ConfigFiles): Promise<Dialect> {
   return { ...guess, splitsConfigPath: false }
 }
 
-function distributionFinding(distribution: Distribution | undefined): Finding {
+function distributionFinding(check: ConfigCheck): Finding {
+  const { distribution, files } = check
+  const rule = { id: 'distribution', why: 'a distribution may write containerd’s configuration itself' }
+  const remedy = remedyForPaths(check)
+  if (distribution === undefined || remedy === undefined) {
+    const seen = distribution?.name ?? 'no distribution with settings of its own'
+    return { ...rule, severity: 'ok', seen, expected: 'any; it decides where settings belong' }
+  }
   return {
-    id: 'distribution',
-    severity: 'ok',
-    seen: distribution === undefined ? 'no distribution with settings of its own' : distribution.name,
-    expected: 'any; it decides where settings belong',
-    why: 'a distribution may write containerd’s configuration itself',
+    ...rule,
+    severity: 'error',
+    seen: `${distribution.name}, and no ${files.path}`,
+    expected: `the paths of ${distribution.name}`,
+    why: `${distribution.name} has containerd’s socket and files elsewhere: what is looked for here is not there`,
+    remedy,
   }
 }
 

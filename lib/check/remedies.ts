@@ -17,6 +17,8 @@ export const RESTART = 'systemctl restart containerd'
 export async function remedyForConfigPath(check: ConfigCheck): Promise<Remedy | undefined> {
   const { distribution, expectation, dialect, readings, files, running } = check
   const restart = distribution?.restart ?? RESTART
+  const paths = remedyForPaths(check)
+  if (paths !== undefined) return paths
   const right = readings.all.every(({ settings }) => {
     const told = { value: settings.configPath.value, where: '' }
     return judgeConfigPath(told, expectation, dialect, settings).severity === 'ok'
@@ -81,15 +83,22 @@ export function remedyForSharing({ readings, distribution }: ConfigCheck): Remed
   return edits === undefined ? told : { ...told, file: source?.file, edits }
 }
 
+/** What makes this program look where the distribution has everything; `undefined` if it does, or if there is nothing to look at. */
+export function remedyForPaths({ distribution, readings }: ConfigCheck): Remedy | undefined {
+  const [problem] = readings.loaded.problems
+  if (distribution === undefined || problem?.kind !== 'missing' || problem.importedBy !== undefined) return undefined
+  const lines = settingsFor(distribution).map(({ name, value }) => `${variableOf(name)}=${value}`)
+  const used = distribution.configFile === problem.file
+  return used || lines.length === 0 ? undefined : { text: `give swarmirror the paths of ${distribution.name}`, lines }
+}
+
 /** What lets a file be read. */
-export function remedyForProblem(problem: ConfigProblem, { files, distribution }: ConfigCheck): Remedy {
+export function remedyForProblem(problem: ConfigProblem, check: ConfigCheck): Remedy {
+  const { files } = check
   const place = problem.line === undefined ? problem.file : `${problem.file} line ${problem.line}`
   const test = configDump(files.path)
-  if (problem.kind === 'missing' && problem.importedBy === undefined && distribution !== undefined) {
-    const settings = settingsFor(distribution)
-    const lines = settings.map(({ name, value }) => `${variableOf(name)}=${value}`)
-    if (lines.length > 0) return { text: `give swarmirror the paths of ${distribution.name}`, lines }
-  }
+  const paths = remedyForPaths(check)
+  if (problem.kind === 'missing' && problem.importedBy === undefined && paths !== undefined) return paths
   if (problem.kind === 'unreadable' || (problem.kind === 'missing' && problem.importedBy === undefined)) {
     return { text: `let swarmirror read ${problem.file}, or name containerd's file with --containerd-config` }
   }

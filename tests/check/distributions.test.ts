@@ -93,7 +93,11 @@ describe('checkConfig', () => {
     const { certsDir } = PLAIN_PATHS
     const expectation = { ...expectationOf(undefined), certsDir }
     const findings = await checkConfig(silentFacts('2.2.3'), fixtureFiles('talos', PLAIN_PATHS.configFile), expectation)
-    assert.deepEqual(errorsOf(findings), [])
+    assert.deepEqual(errorsOf(findings), ['distribution'])
+    for (const { id, remedy } of findings) {
+      if (id === 'distribution' || id === 'registry-config-path')
+        assert.match(remedy?.text ?? '', /the paths of Talos$/)
+    }
     const file = findings.find(({ id }) => id === 'containerd-config-file')
     assert.equal(file?.severity, 'unknown')
     assert.deepEqual(file?.remedy?.lines, [
