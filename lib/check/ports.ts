@@ -19,9 +19,10 @@ export interface PortToCheck {
 /**
  * Whether the mirror's addresses can be used. For who is not the mirror: it would find its own doors in use.
  *
- * @param runsHere whether a mirror answers at its admin door, which then is who uses them
+ * @param runsHere whether a mirror answers at its admin door, which then is who uses them; asked only if somebody does, and
+ * afterwards, since a mirror that is just starting opens that door last
  */
-export async function checkPorts(ports: readonly PortToCheck[], runsHere: boolean): Promise<Finding> {
+export async function checkPorts(ports: readonly PortToCheck[], runsHere: () => Promise<boolean>): Promise<Finding> {
   const rule = {
     id: 'ports',
     expected: 'the addresses of the doors free, or used by this node’s own mirror',
@@ -36,7 +37,7 @@ export async function checkPorts(ports: readonly PortToCheck[], runsHere: boolea
     for (const problem of tried) if (problem !== undefined) problems.push(`--${flag} ${host}:${port} ${problem}`)
   }
   if (problems.length === 0) return { ...rule, severity: 'ok', seen: 'the addresses of all doors are free' }
-  if (runsHere) return { ...rule, severity: 'ok', seen: 'a mirror runs here, and answers at its admin door' }
+  if (await runsHere()) return { ...rule, severity: 'ok', seen: 'a mirror runs here, and answers at its admin door' }
   const text = 'end what uses the address (`ss -tulpn` names it), or give the door another one'
   return { ...rule, severity: 'error', seen: problems.join('; '), remedy: { text } }
 }

@@ -33,7 +33,7 @@ export const check: Command = {
       throw new ConfigurationError(['check: it is about containerd, which --store oci-layout does without'])
     }
     const log = createLogger(report, settings['log-level'] === 'info' ? 'warn' : settings['log-level'])
-    const ports = await checkPorts(portsOf(settings), await runsHere(settings['admin-listen']))
+    const ports = await checkPorts(portsOf(settings), () => runsHere(settings['admin-listen']))
     await using parts = new AsyncDisposableStack()
     const door = createProbeDoor()
     const { listen } = settings

@@ -53,6 +53,9 @@ test('clock ends with its signal', async () => {
   await assert.rejects(checkClock([], AbortSignal.abort(reason)), reason)
 })
 
+const nobody = async () => false
+const somebody = async () => true
+
 test('ports are found free, taken, or taken by the mirror itself, for TCP and for UDP', async () => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -63,18 +66,18 @@ test('ports are found free, taken, or taken by the mirror itself, for TCP and fo
   const tcp = { flag: 'listen', host: '127.0.0.1', port }
   const udp = { flag: 'peer-listen', host: '127.0.0.1', port: socket.address().port, udp: true }
   try {
-    assert.equal((await checkPorts([{ ...tcp, port: 0 }], false)).severity, 'ok')
-    const taken = await checkPorts([tcp, udp], false)
+    assert.equal((await checkPorts([{ ...tcp, port: 0 }], nobody)).severity, 'ok')
+    const taken = await checkPorts([tcp, udp], nobody)
     assert.equal(taken.severity, 'error')
     const words = `--listen 127.0.0.1:${port} is in use \\(TCP: EADDRINUSE\\); --peer-listen \\S+ is in use \\(UDP: EADDRINUSE\\)`
     assert.match(taken.seen, new RegExp(`^${words}$`))
-    const elsewhere = await checkPorts([{ ...tcp, host: '192.0.2.1' }], false)
+    const elsewhere = await checkPorts([{ ...tcp, host: '192.0.2.1' }], nobody)
     // Deno names another reason.
     assert.match(
       elsewhere.seen,
       /^--listen 192\.0\.2\.1:\d+ (is no address of this machine|cannot be opened) \(TCP: E[A-Z]+\)$/,
     )
-    const ours = await checkPorts([tcp, udp], true)
+    const ours = await checkPorts([tcp, udp], somebody)
     assert.deepEqual([ours.severity, ours.seen], ['ok', 'a mirror runs here, and answers at its admin door'])
   } finally {
     socket.close()

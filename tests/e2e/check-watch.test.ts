@@ -80,6 +80,7 @@ test('check: several at once, beside a mirror that checks as well, do not distur
   await node.configure(node.right)
   const before = await node.traces()
   mirror.spawn()
+  await until('the doors of the mirror', () => logLines(mirror).some(({ event }) => event === 'listening'))
   for (let round = 1; round <= 2; round++) {
     const checks = await Promise.all(Array.from({ length: 3 }, () => node.check()))
     for (const { code, report } of checks) assert.deepEqual([code, wrong(report)], [0, []])
