@@ -56,15 +56,19 @@ export class Report {
 
 /** Time beside that of the undisturbed pull, bytes that came twice, and what is not as it should be. */
 function costOf({ outcome: { ms, twice, tries, upstream }, undisturbed }: Row): string {
-  const time = undisturbed === undefined ? seconds(ms) : `${ms < undisturbed ? '-' : '+'}${seconds(ms, undisturbed)}`
+  const time = undisturbed === undefined ? seconds(ms) : signed(seconds(ms - undisturbed))
   const parts = [`${time} s`, `${megabytes(Math.max(twice, 0))} MB`]
   if (tries > 1) parts.push(`${tries} tries`)
   if (upstream.length > 0) parts.push(`${megabytes(upstream.reduce((sum, { bytes }) => sum + bytes, 0))} MB upstream`)
   return parts.join(', ')
 }
 
-function seconds(ms: number, beside = 0): string {
-  return (Math.abs(ms - beside) / 1000).toFixed(1)
+function seconds(ms: number): string {
+  return (ms / 1000).toFixed(1)
+}
+
+function signed(seconds: string): string {
+  return Number(seconds) < 0 ? seconds : `+${seconds.replace('-', '')}`
 }
 
 function megabytes(bytes: number): string {
