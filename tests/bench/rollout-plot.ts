@@ -1,5 +1,5 @@
 import { nameOf } from './rollout-plan.ts'
-import { average, BOUND, FULL, type Results } from './rollout-results.ts'
+import { average, BOUND, FULL, OWN, type Results } from './rollout-results.ts'
 
 const WIDTH = 760
 const LABELS = 170
@@ -36,7 +36,8 @@ export function plotRollouts({ nodes, link, results }: Results): string {
     const one = (way: 'direct' | 'mirrored', at: number) => {
       const seconds = average(result[way].pulls)
       const width = Math.max(round(place(seconds)), 1)
-      const mark = result[way].busy >= BOUND && result[way].upstreamLink < FULL ? ' (CPU)' : ''
+      const { busy, own, upstreamLink } = result[way]
+      const mark = busy >= BOUND && own >= OWN && upstreamLink < FULL ? ' (CPU)' : ''
       return [
         `<rect x="${LABELS}" y="${at}" width="${width}" height="${LINE - 2}" fill="${COLOURS[way]}"/>`,
         `<text x="${LABELS + width + 6}" y="${at + LINE - 4}">${seconds.toFixed(2)} s${mark}</text>`,

@@ -31,6 +31,8 @@ export interface Results {
 
 /** Above this share of busy processors it cannot be told whether links or processors are the bound. */
 export const BOUND = 0.9
+/** Below this share of its own, a run was held up by others, if by anybody. */
+export const OWN = 0.5
 /** From this share on the registry's link is full: token buckets and TCP leave some of it. */
 export const FULL = 0.85
 
@@ -125,8 +127,10 @@ export function remarksOn({ results }: Results): string[] {
       const name = `${nameOf(result)}, ${result.pattern}, ${way}`
       // The registry's link is full: more processors would not help.
       if (upstreamLink >= FULL) return []
-      if (busy >= BOUND)
-        return [`${name}: processors ${percent(busy)} busy (${percent(own)} own): the bound, and not the links`]
+      if (busy >= BOUND) {
+        const whose = own >= OWN ? 'the bound, and not the links' : 'mostly by others, and may be the bound'
+        return [`${name}: processors ${percent(busy)} busy (${percent(own)} own): ${whose}`]
+      }
       if (busy + waiting >= BOUND)
         return [`${name}: the disk was waited for ${percent(waiting)} of the time: the bound, and not the links`]
       return []
