@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdir, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, rename, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { silentLogger } from '../../lib/observe/log.ts'
@@ -18,9 +18,19 @@ test('markOf stays as it is while nothing changes, and differs when a blob comes
     const marks = [await settled()]
     assert.ok(marks[0] !== undefined)
     assert.equal(await settled(), marks[0])
-    const added = join(dir, 'blobs/sha256', 'a'.repeat(64))
+    const blobs = join(dir, 'blobs/sha256')
+    const probe = join(parent, 'probe')
+    /** Changes within one tick of the file system's clock leave the same mark. */
+    const tick = () =>
+      waitFor('the clock of the file system to go on', async () => {
+        await writeFile(probe, '')
+        return (await stat(probe)).mtimeMs > (await stat(blobs)).mtimeMs
+      })
+    const added = join(blobs, 'a'.repeat(64))
+    await tick()
     await writeFile(added, 'blob')
     marks.push(await settled())
+    await tick()
     await rm(added)
     marks.push(await settled())
     await rename(dir, `${dir}.old`)
