@@ -82,7 +82,7 @@ export function createContainerdStore(
           (digest) => snapshot.sizes.has(digest) && !snapshot.withheld.has(digest),
           (digest) => snapshot.mediaTypes.has(digest),
         )
-        feed.replace(new Set([...snapshot.keys, ...arrived.map(digestKey)]))
+        feed.replace(arrived.length === 0 ? snapshot.keys : new Set([...snapshot.keys, ...arrived.map(digestKey)]))
         answer()
         return snapshot.changed
       },
