@@ -23,6 +23,13 @@ const RUNNERS: Readonly<Record<string, (files: readonly string[]) => readonly [s
   bun: (files) => ['bun', 'test', '--timeout', '60000', ...files.map((file) => `./${file}`)],
 }
 
+/** Longest time in minutes for all files on one runtime (2 to 4 as measured), and for one file elsewhere (up to 2.5). */
+const SUITE_MINUTES = 12
+const FILE_MINUTES = 8
+
+/** Time in milliseconds to tell what was running, after SIGTERM. */
+const KILL_AFTER = 10_000
+
 /** What must be seen with mirrors on every runtime; the rest of e2e does not depend on it. */
 const ON_EACH_RUNTIME = ['tests/e2e/pull.test.ts', 'tests/e2e/stop.test.ts']
 
@@ -32,13 +39,30 @@ function filesOf(pattern: string, without: readonly string[] = []): string[] {
     .sort()
 }
 
-async function run([command, ...args]: readonly [string, ...string[]], environment = {}): Promise<boolean> {
+/**
+ * Runs a command with the tree's own runtimes; true if it passed. One that does not end in time has failed, as a test file
+ * does whose server nobody closed: `node --test` waits for ever for the process of a file, whatever its `--test-timeout`.
+ *
+ * @param minutes longest time that it may take
+ */
+async function run([command, ...args]: readonly [string, ...string[]], minutes: number, environment = {}) {
   const env = { ...process.env, ...environment }
   const child = spawn(join(BIN, command), args, { cwd: ROOT, stdio: 'inherit', env })
-  return await new Promise((resolve, reject) => {
-    child.once('error', reject)
-    child.once('exit', (code) => resolve(code === 0))
-  })
+  let killing: NodeJS.Timeout | undefined
+  const ending = setTimeout(() => {
+    console.log(`\n== not done after ${minutes} minutes, so it is ended: ${command} ${args.slice(-1)}`)
+    child.kill('SIGTERM')
+    killing = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER)
+  }, minutes * 60_000)
+  try {
+    return await new Promise<boolean>((resolve, reject) => {
+      child.once('error', reject)
+      child.once('exit', (code) => resolve(code === 0))
+    })
+  } finally {
+    clearTimeout(ending)
+    clearTimeout(killing)
+  }
 }
 
 /** Takes two cores for minutes, so it runs alone and once, with its nodes on Node and Bun. */
@@ -48,13 +72,15 @@ const [first, ...rest] = process.argv.slice(2)
 const results: { name: string; passed: boolean }[] = []
 if (first === 'swarm') {
   console.log('\n== simulated swarm')
-  results.push({ name: 'simulated swarm', passed: await run(['node', '--test', SIMULATION]) })
+  const minutes = process.env.SWARM_SIZE === undefined ? FILE_MINUTES : 3 * FILE_MINUTES
+  results.push({ name: 'simulated swarm', passed: await run(['node', '--test', SIMULATION], minutes) })
 } else if (first === 'e2e' || first === 'chaos' || first === 'browser') {
-  // One file at a time: each has a cluster of its own, and two cores.
+  // One file at a time, each with a process of its own: it has a cluster to itself, and two cores, and may not hold up others.
   const e2e = async (name: string, files: readonly string[], environment = {}) => {
     console.log(`\n== ${name}: ${files.length} files`)
-    const passed = await run(['node', '--test', '--test-concurrency=1', ...files], environment)
-    results.push({ name, passed })
+    const failed: string[] = []
+    for (const file of files) if (!(await run(['node', '--test', file], FILE_MINUTES, environment))) failed.push(file)
+    results.push({ name: [name, ...failed].join(' '), passed: failed.length === 0 })
   }
   if (rest.length > 0) await e2e(first, rest)
   else if (first !== 'e2e') await e2e(first, filesOf(`tests/${first}/**/*.test.ts`))
@@ -75,7 +101,7 @@ if (first === 'swarm') {
         `unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, e2e, browser, chaos or swarm`,
       )
     console.log(`\n== tests on ${name}: ${files.length} files`)
-    results.push({ name, passed: await run(runner(files)) })
+    results.push({ name, passed: await run(runner(files), SUITE_MINUTES) })
   }
 }
 console.log('')

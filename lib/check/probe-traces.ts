@@ -6,17 +6,18 @@ import type { CriClient } from '../containerd/client-cri.ts'
 import { ContainerdError } from '../containerd/error.ts'
 import { HOSTS_FILE } from '../hosts/directory.ts'
 import type { Logger } from '../observe/log.ts'
+import { type Digest, isDigest } from '../oci/digest.ts'
 import { bounded } from '../runtime/bounded.ts'
 import { isProbeServed } from './probe-door.ts'
 import { isProbeRegistry, probeOfLabels, probeOfName, probePort } from './probe-image.ts'
 
 /**
- * First and longest wait before it is looked again whether all is gone, in milliseconds; it doubles in between. A pull that
- * was given up on may still end in containerd, and the garbage collection takes up to some seconds.
+ * First and longest wait before it is looked again whether all is gone, in milliseconds; it doubles in between: a pull that
+ * was given up on may still end in containerd.
  */
 const PAUSE_FIRST = 100
 const PAUSE_MOST = 1_600
-/** Longest time for the removal of one probe in milliseconds: it waits for containerd's garbage collection. */
+/** Longest time for the removal of one probe in milliseconds: containerd answers some of it after a garbage collection. */
 export const REMOVE_TIMEOUT = 10_000
 /** Longest wait in milliseconds for the answer of a door that may serve a probe: it is on this machine. */
 const ALIVE_TIMEOUT = 1_000
@@ -24,7 +25,10 @@ const ALIVE_TIMEOUT = 1_000
 /** What a probe works with, and leaves something in. */
 export interface ProbePlaces {
   /** containerd in the namespace of CRI. */
-  readonly client: Pick<ContainerdClient, 'images' | 'listContent' | 'deleteImage' | 'leases' | 'deleteLease'>
+  readonly client: Pick<
+    ContainerdClient,
+    'images' | 'listContent' | 'deleteContent' | 'deleteImage' | 'leases' | 'deleteLease'
+  >
   readonly cri: Pick<CriClient, 'removeImage'>
   readonly certsDir: string
 }
@@ -49,8 +53,8 @@ export async function writeProbeHosts(certsDir: string, registry: string, door: 
 }
 
 /**
- * Removes everything that a probe has left: its image with all names that the runtime gave it, the leases on its content and
- * so the content itself, and its hosts.toml last, so that a killed removal is found again.
+ * Removes everything that a probe has left: its image with all names that the runtime gave it, the leases on its content,
+ * the content itself, and its hosts.toml last, so that a killed removal is found again.
  *
  * @throws when containerd cannot be asked; the signal's reason, with which something may still be there
  */
@@ -119,7 +123,7 @@ async function removeFromContainerd(
   registry: string,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const content = new Set<string>()
+  const content = new Set<Digest>()
   for await (const { digest, labels } of client.listContent(signal)) {
     if (probeOfLabels(labels) === registry) content.add(digest)
   }
@@ -134,8 +138,11 @@ async function removeFromContainerd(
   }
   if (content.size === 0) return ours.length > 0
   for (const { id, content: kept } of await client.leases(signal)) {
-    if (kept.some((digest) => content.has(digest))) await client.deleteLease(id, signal)
+    if (kept.some((digest) => isDigest(digest) && content.has(digest))) await client.deleteLease(id, signal)
   }
+  // Left to the garbage collection, it could stay for as long as nothing else changes: containerd 1.7 forgets what was
+  // removed while a collection was deleting files (its scheduler skips what is older than the end of that collection).
+  for (const digest of content) await client.deleteContent(digest, signal)
   return true
 }
 

@@ -94,6 +94,8 @@ export interface ContainerdClient {
   leases(signal: AbortSignal): Promise<Lease[]>
   /** Removes a lease, and with it the content that nothing else needs. False if there was no such lease. */
   deleteLease(id: string, signal: AbortSignal): Promise<boolean>
+  /** Removes content from this namespace, whether something needs it or not. False if there was none of that digest. */
+  deleteContent(digest: Digest, signal: AbortSignal): Promise<boolean>
   /**
    * Resolves when containerd has taken up the subscription, so that a list asked for afterwards misses nothing: there is
    * no replay. The stream ends with an error when containerd goes away; it is not renewed.
@@ -207,6 +209,10 @@ export function createContainerdClient(
     async deleteLease(id, signal) {
       const removed = await found('Leases.Delete', signal, () => leases.delete({ id, sync: true }, { signal }))
       return removed !== undefined
+    },
+
+    async deleteContent(digest, signal) {
+      return (await found('Content.Delete', signal, () => content.delete({ digest }, { signal }))) !== undefined
     },
 
     async subscribe(topics, signal) {

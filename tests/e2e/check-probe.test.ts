@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
@@ -9,7 +10,7 @@ import { isProbeRegistry, makeProbeImage } from '../../lib/check/probe-image.ts'
 import { sweepProbes, writeProbeHosts } from '../../lib/check/probe-traces.ts'
 import { createContainerdClient } from '../../lib/containerd/client.ts'
 import { CRI_NAMESPACE, createCriClient } from '../../lib/containerd/client-cri.ts'
-import { type Handler, listen } from '../../lib/runtime/listen.ts'
+import { type Handler, type Listener, listen } from '../../lib/runtime/listen.ts'
 import { startContainerd } from '../fixtures/containerd.ts'
 import { createLogRecorder } from '../fixtures/log.ts'
 import { waitFor } from '../fixtures/wait.ts'
@@ -39,6 +40,7 @@ type Traces = Readonly<Record<'images' | 'content' | 'leases' | 'snapshots' | 'c
 interface Tools {
   readonly client: ReturnType<typeof createContainerdClient>
   readonly cri: ReturnType<typeof createCriClient>
+  readonly listener: Listener
   readonly lines: ReturnType<typeof createLogRecorder>['lines']
   probe(options?: Partial<ProbeOptions> & { readonly signal?: AbortSignal }): Promise<ProbeEvidence>
   sweep(): Promise<readonly string[]>
@@ -59,6 +61,7 @@ async function withTools(use: (tools: Tools) => Promise<void>, handler?: (door: 
     await use({
       client,
       cri,
+      listener,
       lines,
       probe: ({ signal = never, ...options } = {}) =>
         runProbe({ ...places, door, defaultPointsHere }, { address: listener, ...options }, signal),
@@ -217,17 +220,20 @@ test('sweep removes what a killed probe has left, and nothing of one that runs',
     const controller = new AbortController()
     const running = probe({ signal: controller.signal })
     const ended = assert.rejects(running)
-    const during = await waitFor('the hosts.toml of the running probe', async () => {
-      const { certs } = await traces()
-      return certs.length === 4 && certs
-    })
-    assert.deepEqual(await sweep(), [dead])
-    assert.deepEqual(
-      (await traces()).certs,
-      during.filter((name) => !name.includes(dead)),
-    )
-    controller.abort(new Error('enough'))
-    await ended
+    try {
+      const during = await waitFor('the hosts.toml of the running probe', async () => {
+        const { certs } = await traces()
+        return certs.length === before.certs.length + 4 && certs
+      })
+      assert.deepEqual(await sweep(), [dead])
+      assert.deepEqual(
+        (await traces()).certs,
+        during.filter((name) => !name.includes(dead)),
+      )
+    } finally {
+      controller.abort(new Error('enough'))
+      await ended
+    }
     await rmdir(join(certsDir, stranger))
     assert.deepEqual(await traces(), before)
     assert.equal((await cri.version(never)).name, 'containerd')
@@ -236,16 +242,17 @@ test('sweep removes what a killed probe has left, and nothing of one that runs',
 
 test('sweep removes an image with all of its names, and its content', async () => {
   await configure({})
-  const door = createProbeDoor()
-  const listener = await listen((request) => door.fetch(request) ?? new Response(null, { status: 404 }), {
-    host: '127.0.0.1',
-    port: 0,
-    onError: (error) => assert.fail(String(error)),
-  })
-  await withTools(async ({ cri, sweep, traces }) => {
+  const doors: ProbeDoor[] = []
+  const answer = (door: ProbeDoor) => {
+    doors.push(door)
+    return (request: Request) => door.fetch(request) ?? new Response(null, { status: 404 })
+  }
+  await withTools(async ({ cri, sweep, traces, listener }) => {
     const before = await traces()
     const image = makeProbeImage(listener.port)
     await writeProbeHosts(certsDir, image.registry, `http://127.0.0.1:${listener.port}`)
+    const [door] = doors
+    assert.ok(door)
     const served = door.serve(image)
     await cri.pullImage(image.reference, never)
     // What a removal that was killed in its middle leaves: names that do not tell the registry.
@@ -254,8 +261,28 @@ test('sweep removes an image with all of its names, and its content', async () =
     served.close()
     assert.deepEqual(await sweep(), [image.registry])
     assert.deepEqual(await traces(), before)
+  }, answer)
+})
+
+test('sweep removes content that nothing keeps, and that no garbage collection takes', async () => {
+  await configure({})
+  await withTools(async ({ sweep, traces }) => {
+    const before = await traces()
+    // Nobody listens on that port.
+    const dead = 'probe-0123456789abcdef-9.swarmirror.invalid'
+    const bytes = Buffer.from('a layer')
+    const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`
+    await containerd.ctr(CRI_NAMESPACE, ['content', 'ingest', `layer-${digest}`], bytes)
+    await containerd.ctr(CRI_NAMESPACE, [
+      'content',
+      'label',
+      digest,
+      `containerd.io/distribution.source.${dead}=swarmirror/probe`,
+    ])
+    assert.ok((await traces()).content.includes(digest))
+    assert.deepEqual(await sweep(), [dead])
+    assert.deepEqual(await traces(), before)
   })
-  await listener.close(AbortSignal.abort())
 })
 
 test('sweep removes the lease and the content of a pull that died with containerd', async () => {
