@@ -38,7 +38,7 @@ const RETRY_AFTER = 1_000
 /**
  * Asks one peer. Whatever it says counts only with the proof of the swarm key: anybody can announce a topic, and neither a
  * tag's digest nor a part of a blob, nor that there is none, is protected by a digest. A whole blob is, but who is no
- * member shall not win a race with it either. Being busy needs no proof: it harms nobody but the one who says so.
+ * member shall not win a race with it either; and a busy peer is waited for, as a stranger shall not be.
  *
  * @param signal ends the call until its head is there
  * @throws {PeerError} when the peer cannot be reached, is not in time, or answers anything but what was asked for
@@ -55,8 +55,8 @@ export async function ask(
   const headers = { ...ticket.headers, ...(range === undefined ? {} : { range }) }
   const { status, headers: head, body } = await client.call(peer, { method, path: pathOf(target), headers }, signal)
   try {
-    if (status === 503) return await refusal({ kind: 'busy', retryAfterMs: retryAfterOf(head) }, body)
     if (!ticket.proves(status, head)) throw invalid(`status ${status} without the proof of the swarm key`)
+    if (status === 503) return await refusal({ kind: 'busy', retryAfterMs: retryAfterOf(head) }, body)
     if (status === 404) return await refusal({ kind: 'missing' }, body)
     const answer = status === 416 ? readUnsatisfiable(head, request) : readContent(status, head, body, request)
     if (answer.kind !== 'content' || method === 'HEAD') await body.cancel()

@@ -275,7 +275,7 @@ test('fetch gives nothing when every peer has failed, each asked once', async ()
 
 test('fetch goes to the next peer at once when one is busy, which is no failure', async () => {
   const startBusyPeer = () =>
-    startHttpPeer((_, outgoing) => outgoing.writeHead(503, { 'content-length': '0', 'retry-after': '1' }).end())
+    startMember((_, outgoing) => void outgoing.writeHead(503, { 'content-length': '0', 'retry-after': '1' }).end())
   await withPeers([startBusyPeer, startGoodPeer], async ({ peers, health, metrics, lines }, [busy]) => {
     assert.equal(
       (await contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))).length,
