@@ -18,7 +18,12 @@ declare module 'hyperdht' {
     readonly maxSize?: number
     readonly maxAge?: number
     readonly maxWindow?: number
+    readonly maxPingDelay?: number
     readonly udx?: unknown
+  }
+  export interface IncomingRequest {
+    readonly from: Address & { readonly id: Uint8Array | null }
+    readonly command: number
   }
   /** Shown each request of it before it is sent, with the milliseconds that it is waited for, and when it is over. */
   export interface RequestSession {
@@ -37,7 +42,7 @@ declare module 'hyperdht' {
     readonly _persistent: { records: Pick<RecordStore, 'add' | 'remove' | 'get' | 'destroy'> } | null
     fullyBootstrapped(): Promise<void>
     /** Answers a request of another node; made to be replaced. */
-    onrequest(request: { readonly from: Address & { readonly id: Uint8Array | null } }): boolean
+    onrequest(request: IncomingRequest): boolean
     on(event: 'add-node', listener: (node: Address) => void): this
     once(event: 'persistent' | 'close', listener: () => void): this
     request(
@@ -72,7 +77,13 @@ declare module 'hyperswarm' {
   import type { KeyPair } from './dht-table.ts'
   import type { SwarmConnection } from './membership.ts'
 
+  /** What accepts connections. */
+  export interface Server {
+    /** Made for each handshake of somebody who wants to connect; made to be replaced. */
+    createHandshake(...keys: readonly unknown[]): { recv(bytes: Uint8Array): unknown }
+  }
   export default class Hyperswarm extends EventEmitter {
+    readonly server: Server
     constructor(options: { dht: HyperDHT; keyPair: KeyPair; maxPeers?: number })
     readonly dht: HyperDHT
     readonly keyPair: KeyPair

@@ -1,6 +1,6 @@
 import HyperDHT from 'hyperdht'
 import Persistent from 'hyperdht/lib/persistent.js'
-import Hyperswarm from 'hyperswarm'
+import Hyperswarm, { type Server } from 'hyperswarm'
 import { runtimeName } from '../runtime/name.ts'
 import { UDX } from '../udx/index.ts'
 import { createDhtTable } from './dht-table.ts'
@@ -17,6 +17,14 @@ export type { SwarmDependencies, SwarmOptions } from './swarm-router.ts'
  * to a window of his own (see pace.ts).
  */
 const MAX_WINDOW = 100_000
+
+/**
+ * Commands of hyperdht that members send each other: connect, find a peer, look up, announce, and take back. The others store what
+ * no member asks for, values of any size, or punch holes in firewalls that are not there.
+ */
+const USED_COMMANDS: ReadonlySet<number> = new Set([0, 2, 3, 4, 5])
+/** Milliseconds for which an answer is put off at most if a request wants that: no member's does, and each would take memory. */
+const MAX_PING_DELAY = 1
 
 /**
  * Joins the swarm: binds its UDP port and gives the router, which becomes ready once it has looked for the other nodes. A
@@ -40,6 +48,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     maxSize: MAX_RECORDS[0],
     maxAge: RECORD_LIFE,
     maxWindow: MAX_WINDOW,
+    maxPingDelay: MAX_PING_DELAY,
     // The addon that hyperdht brings needs libuv, which only Node has; elsewhere it would end the process.
     ...(runtimeName === 'node' ? {} : { udx: new UDX() }),
   })
@@ -58,7 +67,10 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     await dht.destroy({ force: true }).catch(() => dht.io.networkInterfaces.destroy())
     throw error
   }
+  const answer = dht.onrequest.bind(dht)
+  dht.onrequest = (request) => USED_COMMANDS.has(request.command) && answer(request)
   const swarm = new Hyperswarm({ dht, keyPair, maxPeers: MAX_MEMBERS })
+  survive(swarm.server)
   const table = createDhtTable(
     {
       request: (message, to, timeout) => {
@@ -87,10 +99,10 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
       onNode(listener) {
         dht.on('add-node', listener)
         // That event tells of a node once; one that has been started again is to be noticed at its first request.
-        const answer = dht.onrequest.bind(dht)
+        const next = dht.onrequest
         dht.onrequest = (request) => {
           if (request.from.id !== null) listener(request.from)
-          return answer(request)
+          return next(request)
         }
       },
       async destroy() {
@@ -100,4 +112,24 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     },
     options,
   )
+}
+
+/**
+ * Has a handshake that cannot be read fail with an error of no special kind: hyperdht takes a RangeError, which one that is too
+ * short causes, for a mistake of its own, and ends the process.
+ */
+function survive(server: Server): void {
+  const create = server.createHandshake
+  server.createHandshake = (...keys) => {
+    const handshake = create(...keys)
+    const read = handshake.recv.bind(handshake)
+    handshake.recv = (bytes) => {
+      try {
+        return read(bytes)
+      } catch (error) {
+        throw new Error('expected a handshake', { cause: error })
+      }
+    }
+    return handshake
+  }
 }

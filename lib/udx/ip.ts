@@ -8,14 +8,19 @@ export function familyOf(host: string): Family | undefined {
   return family === 4 || family === 6 ? family : undefined
 }
 
-/** Address family of an IP address. @throws {TypeError} if it is not one. */
+/**
+ * Address family of an IP address.
+ *
+ * @throws {Error} if it is not one: as with the addon, of no special kind, since hyperdht takes what strangers send for addresses,
+ * and a TypeError or RangeError for a mistake of its own, which ends the process
+ */
 export function requireFamily(host: string): Family {
   const family = familyOf(host)
-  if (family === undefined) throw new TypeError(`${host} is not a valid IP address`)
+  if (family === undefined) throw new Error(`${host} is not a valid IP address`)
   return family
 }
 
-/** @throws {RangeError} if this is not a port that a datagram can go to. */
-export function requirePort(port: number): void {
-  if (!Number.isInteger(port) || port < 1 || port > 65535) throw new RangeError(`${port} is not a valid port`)
+/** Whether a datagram can go to that port. */
+export function isPort(port: number): boolean {
+  return Number.isInteger(port) && port > 0 && port < 65536
 }

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import type { BindOptions, DatagramSocket } from './backend.ts'
-import { type Family, requireFamily, requirePort } from './ip.ts'
+import { type Family, isPort, requireFamily } from './ip.ts'
 import { createHeader, type Header, readHeader } from './packet.ts'
 import type { UDXStream } from './stream.ts'
 import type { TurnTask } from './turn.ts'
@@ -105,7 +105,7 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask {
     this.emit('listening')
   }
 
-  /** Sends a datagram. @returns whether the system took it; false on a closed socket. */
+  /** Sends a datagram. @returns whether the system took it; false on a closed socket, and for a port that there is not. */
   send(bytes: Uint8Array, port: number, host = '127.0.0.1', ttl = 0): Promise<boolean> {
     const datagrams = this.#ready(port, host)
     if (datagrams === undefined) return Promise.resolve(false)
@@ -162,7 +162,8 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask {
   #ready(port: number, host: string): DatagramSocket | undefined {
     if (this.closing) return undefined
     requireFamily(host)
-    requirePort(port)
+    // Strangers name such ports. What goes there is lost, as on a network.
+    if (!isPort(port)) return undefined
     if (!this.bound) this.bind()
     return this.#datagrams
   }

@@ -2,7 +2,7 @@ import { Writable } from 'streamx'
 import { Connection } from './connection.ts'
 import { UdxError } from './error.ts'
 import { Flushes } from './flushes.ts'
-import { type Family, requireFamily, requirePort } from './ip.ts'
+import { type Family, isPort, requireFamily } from './ip.ts'
 import { FLAG_DESTROY, type Header, rewriteId } from './packet.ts'
 import type { Route } from './route.ts'
 import type { UDXSocket } from './socket.ts'
@@ -133,7 +133,7 @@ export class UDXStream extends StreamState {
   receive(socket: UDXSocket, header: Header, packet: Buffer, port: number, host: string): void {
     if (this.connection.closed) return
     if (this.route?.socket !== socket) {
-      if (port < 1 || this.#firewall === undefined) return
+      if (!isPort(port) || this.#firewall === undefined) return
       if (this.#firewall(socket, port, host, host.includes(':') ? 6 : 4)) return
     }
     if (this.#relay !== undefined) this.#forward(this.#relay, header, packet)
@@ -245,7 +245,7 @@ export class UDXStream extends StreamState {
 function toRoute(socket: UDXSocket, remoteId: number, port: number, host: string): Route {
   if (socket.closing) throw new Error('Socket is closed')
   const family = requireFamily(host)
-  requirePort(port)
+  if (!isPort(port)) throw new Error(`${port} is not a valid port`)
   if (!socket.bound) socket.bind()
   return { socket, remoteId: remoteId >>> 0, port, host, family }
 }

@@ -54,6 +54,9 @@ test('socket sends and receives datagrams, with a time to live of their own if a
   await all
   assert.deepEqual(received.sort(), ['3', 'four', 'one', 'two'])
   await assert.rejects(async () => a.send(Buffer.from('x'), to, 'not.an.address'), /not a valid IP address/)
+  // As strangers name it: lost, as on a network.
+  a.trySend(Buffer.from('nowhere'), 0, HOST)
+  assert.equal(await a.send(Buffer.from('nowhere'), 0, HOST), false)
   await Promise.all([a.close(), b.close()])
   assert.equal(await a.send(Buffer.from('late'), to, HOST), false)
   a.trySend(Buffer.from('late'), to, HOST)
