@@ -16,6 +16,8 @@ export type { Expectation } from './rules.ts'
 export interface ConfigFiles extends FileReader {
   /** Path of containerd's configuration file. */
   readonly path: string
+  /** Finds what gives a distribution away, if not the same reader: its directories are full of what others change. */
+  readonly marks?: FileReader
 }
 
 /**
@@ -54,7 +56,7 @@ export async function checkConfig(
   }
   const readings = await readSettings(files.path, files, dialect)
   const mainText = readings.loaded.files[0]?.text
-  const distribution = await recogniseDistribution(files, mainText)
+  const distribution = await recogniseDistribution({ ...(files.marks ?? files), path: files.path }, mainText)
   const check = { dialect, readings, running: runningSettings(facts), expectation, files, distribution }
   findings.push(distributionFinding(check), ...(await fileFindings(check)))
   findings.push(...(await settingFindings(check)))

@@ -7,7 +7,6 @@ import { variableOf } from '../settings.ts'
 import { parseVersion } from './config/dialect.ts'
 import type { ContainerdFacts } from './containerd-facts.ts'
 import type { Finding } from './finding.ts'
-import { shellWord } from './shell.ts'
 
 /** The oldest containerd that has CRI's runtime.v1, by which pulls are probed, and that is still known to work. */
 const OLDEST = { major: 1, minor: 6 }
@@ -19,8 +18,8 @@ export interface EnvironmentOptions {
   readonly socket: string
   readonly namespace: string
   readonly certsDir: string
-  /** What starts this program, in a shell. */
-  readonly program: string
+  /** What writes the hosts.toml files as they should be, in a shell. */
+  readonly hostsCommand: string
 }
 
 /** What is looked at on this machine. */
@@ -30,12 +29,12 @@ export interface EnvironmentDependencies {
   readonly imagesIn: (namespace: string, signal: AbortSignal) => Promise<readonly unknown[]>
 }
 
-/** Whether containerd can be talked to, and why not; with it a code for who must tell a wrong setting from a late start. */
+/** Whether containerd can be talked to, and why not; with it the error, for who must tell a wrong setting from a late start. */
 export async function checkSocket(
   client: Pick<ContainerdClient, 'version'>,
   socket: string,
   signal: AbortSignal,
-): Promise<Finding> {
+): Promise<{ readonly finding: Finding; readonly error?: ContainerdError }> {
   const rule = {
     id: 'containerd-socket',
     expected: 'containerd answers on its socket',
@@ -43,11 +42,14 @@ export async function checkSocket(
   }
   try {
     await client.version(signal)
-    return { ...rule, severity: 'ok', seen: `containerd answers on ${socket}` }
+    return { finding: { ...rule, severity: 'ok', seen: `containerd answers on ${socket}` } }
   } catch (error) {
     if (!(error instanceof ContainerdError)) throw error
     const { seen, text } = SOCKET_PROBLEMS[error.code] ?? OTHER_PROBLEM
-    return { ...rule, severity: 'error', seen: `${socket}: ${seen} (${error.message})`, remedy: { text } }
+    return {
+      finding: { ...rule, severity: 'error', seen: `${socket}: ${seen} (${error.message})`, remedy: { text } },
+      error,
+    }
   }
 }
 
@@ -176,7 +178,7 @@ async function hasContent(client: Pick<ContainerdClient, 'listContent'>, signal:
   return false
 }
 
-async function certsFinding({ certsDir, program }: EnvironmentOptions): Promise<Finding> {
+async function certsFinding({ certsDir, hostsCommand }: EnvironmentOptions): Promise<Finding> {
   const rule = {
     id: 'certs-dir',
     expected: `${certsDir} writable`,
@@ -192,7 +194,7 @@ async function certsFinding({ certsDir, program }: EnvironmentOptions): Promise<
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     if (code === 'ENOENT') {
-      const remedy = { text: 'let swarmirror make it', command: `${program} hosts --certs-dir ${shellWord(certsDir)}` }
+      const remedy = { text: 'let swarmirror make it', command: hostsCommand }
       return { ...rule, severity: 'warning', seen: `${certsDir} is not there`, remedy }
     }
     return {

@@ -3,25 +3,35 @@ import { HOSTS_FILES, type HostsReader, readRegularFile } from '../hosts/files.t
 import type { FileReader } from './config/files.ts'
 import { isProbeDirectory } from './probe-image.ts'
 
+/** Every path that was read or listed, whether it is there or not, with its signature from before it was first looked at. */
+export type Looked = ReadonlyMap<string, string>
+
 /** Readers of the host's files that remember what they were asked for, so that it can be watched. */
 export interface LookedFiles {
   readonly config: FileReader
   readonly hosts: HostsReader
-  /** Every path that was read or listed, whether it is there or not. */
-  readonly paths: ReadonlySet<string>
+  readonly looked: Looked
+}
+
+/** containerd's files, and what else the machine has. */
+export const CONFIG_FILES: FileReader = {
+  read: async (path) => (await readRegularFile(path)).toString('utf8'),
+  list: (path) => readdir(path),
 }
 
 export function createLookedFiles(): LookedFiles {
-  const paths = new Set<string>()
-  const noted = <T>(path: string, read: (path: string) => Promise<T>): Promise<T> => {
-    paths.add(path)
-    return read(path)
+  const looked = new Map<string, string>()
+  /** The signature first: what changes while it is read, or while the rest is checked, is a change. */
+  const noted = async <T>(path: string, read: (path: string) => Promise<T>): Promise<T> => {
+    const signature = await signatureOf(path)
+    if (!looked.has(path)) looked.set(path, signature)
+    return await read(path)
   }
   return {
-    paths,
+    looked,
     config: {
-      read: (path) => noted(path, async (path) => (await readRegularFile(path)).toString('utf8')),
-      list: (path) => noted(path, (path) => readdir(path)),
+      read: (path) => noted(path, CONFIG_FILES.read),
+      list: (path) => noted(path, CONFIG_FILES.list),
     },
     hosts: {
       read: (path) => noted(path, HOSTS_FILES.read),
@@ -31,17 +41,23 @@ export function createLookedFiles(): LookedFiles {
   }
 }
 
-/**
- * What the paths are like, such that another answer means that one of them has changed. A file is told by its times and
- * identity, a directory by its names: its times also change with what comes and goes in it for a moment.
- */
-export async function signatureOf(paths: Iterable<string>): Promise<string> {
-  const parts: string[] = []
-  for (const path of [...paths].sort()) parts.push(`${path} ${await signatureOfOne(path)}`)
-  return parts.join('\n')
+/** What the same paths are like now. */
+export async function lookAgain(looked: Looked): Promise<Looked> {
+  const now = new Map<string, string>()
+  for (const path of looked.keys()) now.set(path, await signatureOf(path))
+  return now
 }
 
-async function signatureOfOne(path: string): Promise<string> {
+/** Whether something has changed between two looks at the same paths. */
+export function differs(before: Looked, after: Looked): boolean {
+  return [...before].some(([path, signature]) => after.get(path) !== signature)
+}
+
+/**
+ * What a path is like, such that another answer means that it has changed. A file is told by its times and identity, a
+ * directory by its names: its times also change with what comes and goes in it for a moment.
+ */
+async function signatureOf(path: string): Promise<string> {
   try {
     const found = await stat(path)
     if (!found.isDirectory()) return `${found.ino} ${found.size} ${found.mtimeMs} ${found.ctimeMs}`

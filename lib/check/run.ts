@@ -3,8 +3,8 @@ import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ContainerdClient } from '../containerd/client.ts'
 import type { CriClient } from '../containerd/client-cri.ts'
-import { ContainerdError } from '../containerd/error.ts'
-import { checkHosts } from '../hosts/check.ts'
+import { ContainerdError, isLasting } from '../containerd/error.ts'
+import { checkHosts, hostsCommand } from '../hosts/check.ts'
 import { DEFAULT_NAMESPACE, HOSTS_FILE } from '../hosts/directory.ts'
 import { isUrl } from '../hosts/edit.ts'
 import { mirrorEntryFor } from '../hosts/mirror-entry.ts'
@@ -19,7 +19,7 @@ import { checkConfigInUse } from './config-in-use.ts'
 import type { ContainerdFacts } from './containerd-facts.ts'
 import { checkContent, checkEnvironment, checkSocket } from './environment.ts'
 import type { Finding } from './finding.ts'
-import { createLookedFiles, type LookedFiles } from './looked.ts'
+import { CONFIG_FILES, createLookedFiles, type Looked, type LookedFiles } from './looked.ts'
 import { type ProbeEvidence, runProbe } from './probe.ts'
 import type { ProbeDoor } from './probe-door.ts'
 import { probeFindings } from './probe-findings.ts'
@@ -73,8 +73,8 @@ export interface ProbeService {
 
 export interface CheckResult {
   readonly report: Report
-  /** The files and directories that it depends on, whether they are there or not. */
-  readonly paths: ReadonlySet<string>
+  /** The files and directories that it depends on, whether they are there or not, as they were before it. */
+  readonly looked: Looked
   /** Whether containerd went away in the middle, so that it should be asked again. */
   readonly interrupted: boolean
 }
@@ -105,13 +105,20 @@ export async function runCheck(
       return [{ id, severity: 'unknown' as const, seen: error.message, expected, why }]
     }
   }
-  const socket = await checkSocket(client, subject.socket, signal)
-  const answers = socket.severity === 'ok'
+  const { finding: socket, error } = await checkSocket(client, subject.socket, signal)
+  const answers = error === undefined
   if (answers) await sweep(dependencies, subject, signal)
+  // It may have been there a moment ago, and may be again.
+  else interrupted = !isLasting(error)
   const facts = answers ? await askContainerd(client, cri, signal) : unreachable(socket.seen)
 
+  const hostsToml = hostsCheck(subject, facts)
+  const onMachine = {
+    ...subject,
+    hostsCommand: hostsCommand((subject.registries ?? [DEFAULT_NAMESPACE]).join(','), hostsToml),
+  }
   const environment = await part('containerd-namespace', 'containerd to answer', async () =>
-    answers ? await checkEnvironment(dependencies, facts, subject, signal) : [],
+    answers ? await checkEnvironment(dependencies, facts, onMachine, signal) : [],
   )
   const registryDoor = `${hostOf(subject.listen.host)}:${subject.listen.port}`
   const expectation = { certsDir: subject.certsDir, namespace: subject.namespace, registryDoor }
@@ -119,10 +126,10 @@ export async function runCheck(
   const inUse = await part('containerd-config-in-use', 'containerd to answer', async () =>
     answers ? await checkConfigInUse((await client.server(signal)).pid, subject.configFile) : [],
   )
-  const config =
-    inUse.length > 0 ? inUse : await checkConfig(facts, { ...files.config, path: subject.configFile }, expectation)
+  const configFiles = { ...files.config, path: subject.configFile, marks: CONFIG_FILES }
+  const config = inUse.length > 0 ? inUse : await checkConfig(facts, configFiles, expectation)
   const byMirrors = config.some(({ severity, seen }) => severity === 'ok' && seen.startsWith(MIRRORS_IN_PLACE))
-  const hosts = byMirrors ? [] : await checkHosts(hostsCheck(subject, facts), files.hosts)
+  const hosts = byMirrors ? [] : await checkHosts(hostsToml, files.hosts)
   const clock = await checkClock(await dependencies.peers(signal), signal)
   const shown = await part('probe-mirror-asked', 'a probe', async () => {
     if (!answers) return probeFindings(notProbed('containerd does not answer'))
@@ -134,7 +141,7 @@ export async function runCheck(
   )
   const read = [socket, ...environment, ...content, ...config, ...hosts, clock, ...dependencies.found]
   const report = makeReport(reconcile(read, shown))
-  return { report, paths: files.paths, interrupted }
+  return { report, looked: files.looked, interrupted }
 }
 
 async function sweep(

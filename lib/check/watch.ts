@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { ContainerdError } from '../containerd/error.ts'
+import { ContainerdError, isLasting } from '../containerd/error.ts'
 import type { Logger } from '../observe/log.ts'
-import { signatureOf } from './looked.ts'
+import { differs, type Looked, lookAgain } from './looked.ts'
 import type { Report } from './report.ts'
 import type { CheckResult } from './run.ts'
 
@@ -43,9 +43,6 @@ export interface CheckWatch {
   readonly report: Report | undefined
   close(): Promise<void>
 }
-
-/** Errors of a socket that time alone does not mend: whatever starts late, it is not what was meant. */
-const FINAL = new Set<ContainerdError['code']>(['denied', 'unsupported', 'unexpected'])
 
 /**
  * Checks as soon as containerd answers, and again whenever something has changed that the result depends on: a file that
@@ -93,7 +90,7 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, options: 
       } catch (error) {
         signal.throwIfAborted()
         if (!(error instanceof ContainerdError)) throw error
-        if (FINAL.has(error.code)) return error.code
+        if (isLasting(error)) return error.code
         if (report === undefined) problems = [`the configuration is not checked yet: ${error.message}`]
       }
       await delay(awayInterval, undefined, { signal })
@@ -101,24 +98,24 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, options: 
   }
 
   /** Returns when something is different from what the result was made of. */
-  async function changed(paths: ReadonlySet<string>, identity: string, signature: string): Promise<string> {
+  async function changed(looked: Looked, identity: string): Promise<string> {
     const since = performance.now()
     for (;;) {
       await delay(pollInterval, undefined, { signal })
       const now = await identified()
       if (now !== identity) return 'containerd was started again'
-      const found = await signatureOf(paths)
-      if (found !== signature) return await settled(paths, found)
+      const found = await lookAgain(looked)
+      if (differs(looked, found)) return await settled(found)
       if (report?.outcome === 'failed' && performance.now() - since >= failedInterval) return 'it failed before'
     }
   }
 
   /** Waits until nobody writes any more. */
-  async function settled(paths: ReadonlySet<string>, signature: string): Promise<string> {
-    for (let last = signature; ; ) {
+  async function settled(first: Looked): Promise<string> {
+    for (let last = first; ; ) {
       await delay(pollInterval / 5, undefined, { signal })
-      const found = await signatureOf(paths)
-      if (found === last) return 'files have changed'
+      const found = await lookAgain(last)
+      if (!differs(last, found)) return 'files have changed'
       last = found
     }
   }
@@ -128,14 +125,13 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, options: 
       // Before the check, so that what changes meanwhile is seen afterwards.
       const identity = await identified()
       const result = await checkedAtLast()
-      const signature = await signatureOf(result.paths)
       report = result.report
       problems = report.findings
         .filter(({ severity }) => severity === 'error')
         .map(({ id, seen }) => `check ${id}: ${seen}`)
       onReport(report)
       const checkedAt = performance.now()
-      const reason = await changed(result.paths, identity, signature)
+      const reason = await changed(result.looked, identity)
       const early = checkInterval - (performance.now() - checkedAt)
       if (early > 0) await delay(early, undefined, { signal })
       log.info('checking again', { reason })

@@ -21,6 +21,14 @@ export class ContainerdError extends Error {
   }
 }
 
+/** Codes that time alone does not mend: whatever starts late on a socket, it is not what was meant. */
+const LASTING = new Set<ContainerdErrorCode>(['denied', 'unsupported', 'unexpected'])
+
+/** Whether waiting does not help. */
+export function isLasting({ code }: ContainerdError): boolean {
+  return LASTING.has(code)
+}
+
 /** How gRPC's status codes read here. Codes that containerd does not use for these calls stay `unexpected`. */
 const CODES: ReadonlyMap<Code, ContainerdErrorCode> = new Map([
   [Code.NotFound, 'not-found'],

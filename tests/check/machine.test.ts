@@ -98,10 +98,11 @@ for (const [code, seen] of [
   ['unexpected', /not containerd/],
 ] as const) {
   test(`containerd-socket that is ${code}`, async () => {
-    const found = await checkSocket(failing(code), '/run/containerd.sock', never)
-    assert.equal(found.severity, 'error')
-    assert.match(found.seen, seen)
-    assert.ok(found.remedy)
+    const { finding, error } = await checkSocket(failing(code), '/run/containerd.sock', never)
+    assert.equal(finding.severity, 'error')
+    assert.match(finding.seen, seen)
+    assert.ok(finding.remedy)
+    assert.equal(error?.code, code)
   })
 }
 
@@ -131,7 +132,7 @@ for (const [images, own, severity] of [
   [{ 'k8s.io': 0, default: 1 }, 'nowhere', 'error'],
 ] as const) {
   test(`containerd-namespace ${own} of ${JSON.stringify(images)}`, async () => {
-    const options = { socket: '/s', namespace: own, certsDir: '/nowhere', program: 'swarmirror' }
+    const options = { socket: '/s', namespace: own, certsDir: '/nowhere', hostsCommand: 'swarmirror hosts' }
     const findings = await checkEnvironment(holding(images, own), facts, options, never)
     const found = findings.find(({ id }) => id === 'containerd-namespace')
     assert.equal(found?.severity, severity)
@@ -148,7 +149,7 @@ test('containerd-too-old is told of what is, and of nothing else', async () => {
     ['unknown', false],
   ] as const) {
     const told = { ...facts, version: { value: version } }
-    const options = { socket: '/s', namespace: 'k8s.io', certsDir: '/nowhere', program: 'swarmirror' }
+    const options = { socket: '/s', namespace: 'k8s.io', certsDir: '/nowhere', hostsCommand: 'swarmirror hosts' }
     const findings = await checkEnvironment(holding({}, 'k8s.io'), told, options, never)
     assert.equal(
       findings.some(({ id, severity }) => id === 'containerd-too-old' && severity === 'error'),
@@ -180,7 +181,7 @@ test('containerd-content tells by which way content is read', () =>
 test('certs-dir is writable, not there, or no directory', () =>
   withTemporaryDirectory(async (directory) => {
     const look = async (certsDir: string) => {
-      const options = { socket: '/s', namespace: 'k8s.io', certsDir, program: 'swarmirror' }
+      const options = { socket: '/s', namespace: 'k8s.io', certsDir, hostsCommand: 'swarmirror hosts' }
       const findings = await checkEnvironment(holding({}, 'k8s.io'), facts, options, never)
       return findings.find(({ id }) => id === 'certs-dir')?.severity
     }

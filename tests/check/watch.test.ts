@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { createLookedFiles, type Looked } from '../../lib/check/looked.ts'
 import { makeReport, type Report } from '../../lib/check/report.ts'
 import type { CheckResult } from '../../lib/check/run.ts'
 import { createCheckWatch } from '../../lib/check/watch.ts'
@@ -16,15 +17,30 @@ const QUICK = { pollInterval: 10, checkInterval: 0, failedInterval: HOUR, awayIn
 const PASSED = makeReport([{ id: 'one', severity: 'ok', seen: 'right', expected: '', why: '' }])
 const FAILED = makeReport([{ id: 'two', severity: 'error', seen: 'it is wrong', expected: '', why: '' }])
 
+const NOTHING: Looked = new Map()
+
+/** What a check has looked at that has read these paths. */
+async function lookedAt(paths: readonly string[]): Promise<Looked> {
+  const { hosts, looked } = createLookedFiles()
+  for (const path of paths) await hosts.real(path)
+  return looked
+}
+
+/** What a check finds, and the paths that it looks at; the last of it happens after that look, and before its end. */
+type Found = Pick<CheckResult, 'report' | 'interrupted'> & {
+  readonly paths: readonly string[]
+  readonly afterLook: () => Promise<void>
+}
+
 /** A node to watch: what a check of it finds, which containerd it has, and how often it was checked. */
 async function withWatch(
   options: Partial<typeof QUICK>,
   use: (node: {
-    state: { result: Partial<CheckResult>; identity: string; away: ContainerdErrorCode | undefined; checks: number }
+    state: { result: Partial<Found>; identity: string; away: ContainerdErrorCode | undefined; checks: number }
     reports: readonly Report[]
     watch: ReturnType<typeof createCheckWatch>
   }) => Promise<void>,
-  first: Partial<CheckResult> = {},
+  first: Partial<Found> = {},
   away: ContainerdErrorCode | undefined = undefined,
 ): Promise<void> {
   const state = { result: first, identity: 'uuid 1', away, checks: 0 }
@@ -33,7 +49,10 @@ async function withWatch(
     {
       async run() {
         state.checks++
-        return { report: PASSED, paths: new Set<string>(), interrupted: false, ...state.result }
+        const { paths = [], afterLook, ...result } = state.result
+        const looked = await lookedAt(paths)
+        await afterLook?.()
+        return { report: PASSED, looked, interrupted: false, ...result }
       },
       async identify() {
         if (state.away !== undefined) throw new ContainerdError(state.away, 'nobody there')
@@ -102,7 +121,7 @@ test('watch checks again when a file was written, replaced, made or removed, and
   withTemporaryDirectory(async (directory) => {
     const file = join(directory, 'config.toml')
     await writeFile(file, 'one')
-    const paths = new Set([file, join(directory, 'missing.toml'), directory])
+    const paths = [file, join(directory, 'missing.toml'), directory]
     const changes = [
       () => writeFile(file, 'two'),
       async () => {
@@ -126,6 +145,20 @@ test('watch checks again when a file was written, replaced, made or removed, and
     )
   }))
 
+test('watch sees what has changed while it was checked, after it was looked at', () =>
+  withTemporaryDirectory(async (directory) => {
+    const file = join(directory, 'hosts.toml')
+    await writeFile(file, 'one')
+    let written = 0
+    const afterLook = async () => {
+      if (written++ === 0) await writeFile(file, 'another')
+    }
+    await withWatch({}, async ({ reports }) => void (await waitFor('the second result', () => reports.length === 2)), {
+      paths: [file],
+      afterLook,
+    })
+  }))
+
 test('watch does not take the directories of probes for a change', () =>
   withTemporaryDirectory(async (directory) => {
     await withWatch(
@@ -139,7 +172,7 @@ test('watch does not take the directories of probes for a change', () =>
         await waitFor('the second result', () => reports.length === 2)
         assert.equal(state.checks, 2)
       },
-      { paths: new Set([directory]) },
+      { paths: [directory] },
     )
   }))
 
@@ -183,7 +216,7 @@ test('watch says when a check fails itself, and checks again', async () => {
     {
       async run() {
         if (mistaken) throw new TypeError('a mistake')
-        return { report: PASSED, paths: new Set<string>(), interrupted: false }
+        return { report: PASSED, looked: NOTHING, interrupted: false }
       },
       identify: async () => 'uuid',
       onReport: (report) => reports.push(report),
@@ -201,7 +234,7 @@ test('watch says when a check fails itself, and checks again', async () => {
 test('watch says so when it cannot go on', async () => {
   const watch = createCheckWatch(
     {
-      run: async () => ({ report: PASSED, paths: new Set<string>(), interrupted: false }),
+      run: async () => ({ report: PASSED, looked: NOTHING, interrupted: false }),
       identify: async () => 'uuid',
       onReport: () => {
         throw new TypeError('a mistake')
