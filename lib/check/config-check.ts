@@ -7,7 +7,7 @@ import type { Distribution } from './distribution.ts'
 import { recogniseDistribution } from './distributions.ts'
 import type { Finding } from './finding.ts'
 import { remedyForPaths, remedyForProblem, remedyForRefusal } from './remedies.ts'
-import { type Expectation, judgeProblem } from './rules.ts'
+import { type Expectation, judgeProblem, mirrorsInPlace } from './rules.ts'
 import { settingFindings } from './setting-findings.ts'
 
 export type { Expectation } from './rules.ts'
@@ -18,6 +18,13 @@ export interface ConfigFiles extends FileReader {
   readonly path: string
   /** Finds what gives a distribution away, if not the same reader: its directories are full of what others change. */
   readonly marks?: FileReader
+}
+
+/** What was found in the configuration, and what the rest of a check depends on. */
+export interface ConfigResult {
+  readonly findings: readonly Finding[]
+  /** Whether containerd asks the mirror by `registry.mirrors`, so that no hosts.toml counts. */
+  readonly mirrorsInPlace: boolean
 }
 
 /**
@@ -31,7 +38,7 @@ export async function checkConfig(
   facts: ContainerdFacts,
   files: ConfigFiles,
   expectation: Expectation,
-): Promise<Finding[]> {
+): Promise<ConfigResult> {
   const findings: Finding[] = []
   const told = 'value' in facts.version ? facts.version.value : undefined
   const version = told === undefined ? undefined : parseVersion(told)
@@ -60,7 +67,8 @@ export async function checkConfig(
   const check = { dialect, readings, running: runningSettings(facts), expectation, files, distribution }
   findings.push(distributionFinding(check), ...(await fileFindings(check)))
   findings.push(...(await settingFindings(check)))
-  return findings
+  const inPlace = readings.all.every(({ settings }) => mirrorsInPlace(settings, expectation))
+  return { findings, mirrorsInPlace: readings.loaded.files.length > 0 && inPlace }
 }
 
 /** What all parts of a check have before them. */

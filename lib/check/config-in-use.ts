@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises'
+import { readFile, readlink, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { variableOf } from '../settings.ts'
 import { PLAIN_PATHS } from './distribution.ts'
@@ -32,10 +32,37 @@ export async function checkConfigInUse(pid: number, configFile: string, proc = '
   return [finding]
 }
 
+/**
+ * Whether this process sees the same files by the same paths as containerd: not if it runs in a container, nor where it cannot
+ * look at containerd's process.
+ *
+ * @param pid of containerd, as it tells it itself
+ * @param proc where processes are found; another directory in tests
+ */
+export async function seesFilesOf(pid: number, proc = '/proc'): Promise<boolean> {
+  const process = join(proc, String(pid))
+  const [program = ''] = (await readFile(join(process, 'cmdline'), 'utf8').catch(() => '')).split('\0')
+  // In another namespace of processes, that number is somebody else's.
+  if (!isContainerd(program)) return false
+  const [mounts, root] = await viewOf(process)
+  const [ownMounts, ownRoot] = await viewOf(join(proc, 'self'))
+  return mounts !== undefined && mounts === ownMounts && root !== undefined && root === ownRoot
+}
+
+/** What tells the views of two processes apart: their mounts, and where they see the root of them. */
+async function viewOf(process: string): Promise<[mounts: string | undefined, root: string | undefined]> {
+  const mounts = await readlink(join(process, 'ns', 'mnt')).catch(() => undefined)
+  return [mounts, await identityOf(join(process, 'root'))]
+}
+
+function isContainerd(program: string): boolean {
+  return basename(program).startsWith('containerd')
+}
+
 /** The file that a command line of containerd names, or its default; `undefined` for another program, or a relative path. */
 function configOf(commandLine: string): string | undefined {
   const [program = '', ...args] = commandLine.split('\0')
-  if (!basename(program).startsWith('containerd')) return undefined
+  if (!isContainerd(program)) return undefined
   let path = PLAIN_PATHS.configFile
   for (const [at, arg] of args.entries()) {
     const [flag, value] = FLAG.exec(arg) ?? []

@@ -37,6 +37,7 @@ export function createLookedFiles(): LookedFiles {
       read: (path) => noted(path, HOSTS_FILES.read),
       real: (path) => noted(path, HOSTS_FILES.real),
       list: (path) => noted(path, HOSTS_FILES.list),
+      isLink: (path) => noted(path, HOSTS_FILES.isLink),
     },
   }
 }

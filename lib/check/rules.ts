@@ -85,18 +85,24 @@ export function judgeDiscard({ value, where }: Told): Verdict {
   return { severity: value ? 'error' : 'ok', seen }
 }
 
-/** How the finding begins that says that containerd asks the mirror without any hosts.toml. */
-export const MIRRORS_IN_PLACE = 'registry.mirrors takes the place of hosts.toml'
+/** Whether containerd asks the mirror by the old table, without any hosts.toml. */
+export function mirrorsInPlace(
+  { mirrors, configPath }: Pick<EffectiveSettings, 'mirrors' | 'configPath'>,
+  { registryDoor }: Expectation,
+): boolean {
+  return configPath.value === '' && asksFirst(mirrors, registryDoor)
+}
 
 /** Tables of the old kind: containerd does not load CRI with them beside config_path. */
 export function judgeLegacy(
-  { mirrors, configsTls }: Pick<EffectiveSettings, 'mirrors' | 'configsTls'>,
-  configPathSet: boolean,
+  settings: Pick<EffectiveSettings, 'mirrors' | 'configsTls' | 'configPath'>,
   dialect: Dialect,
-  { registryDoor }: Expectation,
+  expectation: Expectation,
 ): Verdict {
-  if (mirrors !== undefined && !configPathSet && asksFirst(mirrors, registryDoor)) {
-    return { severity: 'ok', seen: `${MIRRORS_IN_PLACE} (${whereOf(mirrors)})` }
+  const { mirrors, configsTls, configPath } = settings
+  const configPathSet = configPath.value !== ''
+  if (mirrorsInPlace(settings, expectation)) {
+    return { severity: 'ok', seen: `registry.mirrors takes the place of hosts.toml (${whereOf(mirrors)})` }
   }
   if (mirrors !== undefined) {
     const why = configPathSet

@@ -4,18 +4,19 @@ import { join } from 'node:path'
 import type { ContainerdClient } from '../containerd/client.ts'
 import type { CriClient } from '../containerd/client-cri.ts'
 import { ContainerdError, isLasting } from '../containerd/error.ts'
-import { checkHosts, hostsCommand } from '../hosts/check.ts'
+import { checkHosts } from '../hosts/check.ts'
 import { DEFAULT_NAMESPACE, HOSTS_FILE } from '../hosts/directory.ts'
-import { isUrl } from '../hosts/edit.ts'
+import { asksAt } from '../hosts/edit.ts'
 import { mirrorEntryFor } from '../hosts/mirror-entry.ts'
 import { readHosts } from '../hosts/reading.ts'
+import { hostsCommand } from '../hosts/remedy.ts'
 import type { Logger } from '../observe/log.ts'
 import { hostOf } from '../settings.ts'
 import { askContainerd } from './ask-containerd.ts'
 import { reconcile } from './behaviour.ts'
 import { type AskTime, checkClock } from './clock.ts'
 import { checkConfig } from './config-check.ts'
-import { checkConfigInUse } from './config-in-use.ts'
+import { checkConfigInUse, seesFilesOf } from './config-in-use.ts'
 import type { ContainerdFacts } from './containerd-facts.ts'
 import { checkContent, checkEnvironment, checkSocket } from './environment.ts'
 import type { Finding } from './finding.ts'
@@ -25,7 +26,6 @@ import type { ProbeDoor } from './probe-door.ts'
 import { probeFindings } from './probe-findings.ts'
 import { sweepProbes } from './probe-traces.ts'
 import { makeReport, type Report } from './report.ts'
-import { MIRRORS_IN_PLACE } from './rules.ts'
 
 /** Where and how the mirror works, as far as a check depends on it. */
 export interface CheckSubject {
@@ -123,13 +123,17 @@ export async function runCheck(
   const registryDoor = `${hostOf(subject.listen.host)}:${subject.listen.port}`
   const expectation = { certsDir: subject.certsDir, namespace: subject.namespace, registryDoor }
   // What stands in a file that containerd does not use is not worth a word.
-  const inUse = await part('containerd-config-in-use', 'containerd to answer', async () =>
-    answers ? await checkConfigInUse((await client.server(signal)).pid, subject.configFile) : [],
-  )
+  let seesAll = false
+  const inUse = await part('containerd-config-in-use', 'containerd to answer', async () => {
+    if (!answers) return []
+    const { pid } = await client.server(signal)
+    seesAll = await seesFilesOf(pid)
+    return await checkConfigInUse(pid, subject.configFile)
+  })
   const configFiles = { ...files.config, path: subject.configFile, marks: CONFIG_FILES }
-  const config = inUse.length > 0 ? inUse : await checkConfig(facts, configFiles, expectation)
-  const byMirrors = config.some(({ severity, seen }) => severity === 'ok' && seen.startsWith(MIRRORS_IN_PLACE))
-  const hosts = byMirrors ? [] : await checkHosts(hostsToml, files.hosts)
+  const { findings: config, mirrorsInPlace: byMirrors } =
+    inUse.length > 0 ? { findings: inUse, mirrorsInPlace: false } : await checkConfig(facts, configFiles, expectation)
+  const hosts = byMirrors ? [] : await checkHosts({ ...hostsToml, seesAll }, files.hosts)
   const clock = await checkClock(await dependencies.peers(signal), signal)
   const shown = await part('probe-mirror-asked', 'a probe', async () => {
     if (!answers) return probeFindings(notProbed('containerd does not answer'))
@@ -178,10 +182,10 @@ async function probe(
     if (bytes === undefined) return `${path} is not there`
     const { version } = facts
     const reading = readHosts(bytes.toString('utf8'), 'value' in version ? version.value : undefined)
-    const first = reading.kind === 'hosts' ? reading.hosts[0]?.name : undefined
+    const first = reading.kind === 'hosts' ? reading.hosts[0] : undefined
     const url = `http://${hostOf(address.host)}:${address.port}`
     if (first === undefined) return `${path} names no host`
-    return isUrl(first, url) ? true : `${path} names ${first} first, not ${url}`
+    return asksAt(first, url) ? true : `${path} names ${first.name} first, not ${url}`
   }
   const parts = { client: criStore, cri, certsDir, door: probe.door, defaultPointsHere, log }
   return await runProbe(parts, { address }, signal)

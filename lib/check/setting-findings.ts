@@ -68,9 +68,7 @@ async function discardFinding(check: ConfigCheck): Promise<Finding> {
 async function legacyFinding(check: ConfigCheck): Promise<Finding> {
   const { dialect, readings } = check
   const isSet = ({ settings }: Reading) => settings.configPath.value !== ''
-  const verdict = agreed(
-    readings.all.map((reading) => judgeLegacy(reading.settings, isSet(reading), dialect, check.expectation)),
-  )
+  const verdict = agreed(readings.all.map(({ settings }) => judgeLegacy(settings, dialect, check.expectation)))
   return {
     id: 'legacy-registry-config',
     ...verdict,

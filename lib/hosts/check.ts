@@ -1,24 +1,22 @@
 import { basename, dirname, join } from 'node:path'
-import type { Finding, Remedy } from '../check/finding.ts'
-import { isProbeDirectory } from '../check/probe-image.ts'
+import type { Finding } from '../check/finding.ts'
 import { shellWord } from '../check/shell.ts'
 import type { MirrorEntry } from './block.ts'
+import { certificateFindings } from './certificates.ts'
 import { DEFAULT_NAMESPACE, directoryNames, HOSTS_FILE, registryOfDirectory } from './directory.ts'
-import { isUrl } from './edit.ts'
+import { asksAt, isUrl } from './edit.ts'
 import { type HostsReader, isRefusal } from './files.ts'
-import { type HostMention, type HostsReading, readHosts } from './reading.ts'
-
-export interface HostsCheck {
-  /** The directory as this process sees it. */
-  readonly certsDir: string
-  /** The registries that are mirrored; all if missing. */
-  readonly registries: readonly string[] | undefined
-  readonly mirror: MirrorEntry
-  /** As containerd tells it, if it could be asked. */
-  readonly version: string | undefined
-  /** What starts this program, in a shell. */
-  readonly program: string
-}
+import {
+  asksMirror,
+  directoriesWithoutMirror,
+  type HostsCheck,
+  isWithout,
+  type Looked,
+  look,
+  ownDirectories,
+} from './look.ts'
+import type { HostEntry, HostMention, HostsReading } from './reading.ts'
+import { movedAway, rewrite } from './remedy.ts'
 
 /**
  * Looks whether containerd asks the mirror first, for every registry that is mirrored: by the hosts.toml that counts for
@@ -37,23 +35,6 @@ export async function checkHosts(check: HostsCheck, files: HostsReader): Promise
     findings.push(unreadable(check.certsDir, error.message))
   }
   return findings
-}
-
-/** What `hosts` does without flags; tests/hosts holds it against the settings. */
-export const SETTINGS_DEFAULT = { certsDir: '/etc/containerd/certs.d', url: 'http://127.0.0.1:5000' } as const
-
-/** What was found in one directory. */
-type Looked = { readonly kind: 'absent' } | { readonly kind: 'unreadable'; readonly reason: string } | HostsReading
-
-async function look(directory: string, version: string | undefined, files: HostsReader): Promise<Looked> {
-  try {
-    const bytes = await files.read(join(directory, HOSTS_FILE))
-    if (bytes !== undefined) return readHosts(bytes.toString('utf8'), version)
-    return { kind: (await files.real(directory)) === undefined ? 'absent' : 'empty' }
-  } catch (error) {
-    if (!isRefusal(error)) throw error
-    return { kind: 'unreadable', reason: error.message }
-  }
 }
 
 function unreadable(path: string, reason: string): Finding {
@@ -86,24 +67,38 @@ async function checkRegistry(registry: string, check: HostsCheck, files: HostsRe
       },
     ]
   }
-  const findings = judge(registry, first.directory, first.looked, check)
-  const lost = shadowed.filter(
-    ({ directory, looked }) =>
-      dirname(directory) === check.certsDir &&
-      !directory.endsWith(`/${DEFAULT_NAMESPACE}`) &&
-      (looked.kind !== 'hosts' || asksMirror(looked, check.mirror)),
-  )
-  for (const { directory } of lost) {
+  const findings = [
+    ...judge(registry, first.directory, first.looked, check),
+    ...(await certificateFindings(first.directory, first.looked, check, files)),
+  ]
+  for (const { directory, looked } of shadowed) {
+    const ours = looked.kind !== 'hosts' || asksMirror(looked, check.mirror)
+    // A link from one name to the other is one directory.
+    if (basename(directory) === DEFAULT_NAMESPACE || !ours || (await isSame(directory, first.directory, files)))
+      continue
     findings.push({
       id: 'hosts-toml-shadowed',
       severity: 'warning',
       seen: `${directory} and ${first.directory} are both there`,
       expected: `one directory for ${registry}`,
       why: `containerd takes ${first.directory} alone and never looks into ${directory}`,
-      remedy: { text: `move what shall count to ${first.directory}`, command: `rm -r ${shellWord(directory)}` },
+      remedy: {
+        text: `take over what shall count into ${first.directory}; the other one is put aside`,
+        command: `mv ${shellWord(directory)} ${shellWord(join(check.certsDir, `.${basename(directory)}`))}`,
+      },
     })
   }
   return findings
+}
+
+/** Whether two names lead to one directory. */
+async function isSame(one: string, other: string, files: HostsReader): Promise<boolean> {
+  try {
+    return (await files.real(one)) === (await files.real(other))
+  } catch (error) {
+    if (!isRefusal(error)) throw error
+    return false
+  }
 }
 
 /** What one hosts.toml, the one that counts, says of the mirror. */
@@ -112,16 +107,16 @@ function judge(registry: string, directory: string, looked: Looked, check: Hosts
   const { mirror } = check
   const expected = `${mirror.url} as the first host, for ${mirror.capabilities.join(' and ')}`
   const remedy = rewrite(registry, check)
-  if (looked.kind === 'unreadable') return [unreadable(path, looked.reason)]
+  if (looked.kind === 'unreadable') return [looked.inItself ? noFile(path, check) : unreadable(path, looked.reason)]
   if (looked.kind === 'discarded') return [discarded(path, looked, check)]
   if (looked.kind !== 'hosts' || !asksMirror(looked, mirror)) {
     const ignored = looked.kind === 'hosts' ? looked.ignored.find(({ name }) => isUrl(name, mirror.url)) : undefined
     if (ignored !== undefined) return [ignoredHost(path, ignored, check)]
-    const seen = looked.kind === 'hosts' ? `${path} does not name ${mirror.url}` : `${path} is not there, or empty`
+    const seen = looked.kind === 'hosts' ? withoutMirror(path, looked.hosts, mirror) : `${path} is not there, or empty`
     const why = 'containerd does not ask the mirror'
     return [{ id: 'hosts-toml-without-mirror', severity: 'error', seen, expected, why, remedy }]
   }
-  const at = looked.hosts.findIndex(({ name }) => isUrl(name, mirror.url))
+  const at = looked.hosts.findIndex((host) => asksAt(host, mirror.url))
   const own = looked.hosts[at]
   const findings: Finding[] = []
   if (at > 0) {
@@ -156,8 +151,23 @@ function judge(registry: string, directory: string, looked: Looked, check: Hosts
   return [{ id: 'hosts-toml', severity: 'ok', seen: `${path} names ${mirror.url} first`, expected, why: '' }]
 }
 
-function asksMirror(looked: Looked, mirror: MirrorEntry): boolean {
-  return looked.kind === 'hosts' && looked.hosts.some(({ name }) => isUrl(name, mirror.url))
+function withoutMirror(path: string, hosts: readonly HostEntry[], { url }: MirrorEntry): string {
+  const named = hosts.find(({ name }) => isUrl(name, url))
+  if (named === undefined) return `${path} does not name ${url}`
+  return `${path}, line ${named.line}: ${named.name} with override_path, so that containerd asks it without /v2`
+}
+
+/** A directory, most often: container engines make one where a file that is to be mounted is missing. */
+function noFile(path: string, check: HostsCheck): Finding {
+  const { command } = rewrite(registryOfDirectory(basename(dirname(path))), check)
+  return {
+    id: 'hosts-toml-no-file',
+    severity: 'error',
+    seen: `${path} is no file`,
+    expected: `a file that names ${check.mirror.url} first`,
+    why: 'containerd cannot read it, and fails every pull that it would count for',
+    remedy: movedAway(path, undefined, command),
+  }
 }
 
 function discarded(path: string, looked: HostsReading & { kind: 'discarded' }, check: HostsCheck): Finding {
@@ -172,12 +182,6 @@ function discarded(path: string, looked: HostsReading & { kind: 'discarded' }, c
     why: 'containerd discards the whole file, says so in its log only, and asks the registry itself',
     remedy: hostless ? rewritten : movedAway(path, place, rewritten.command),
   }
-}
-
-/** containerd takes nothing from such a file, so nothing is lost. */
-function movedAway(path: string, place: string, command: string): Remedy {
-  const text = `move the file away, or correct ${place}; then let swarmirror write its entry`
-  return { text, command: `mv ${shellWord(path)} ${shellWord(`${path}.broken`)} && ${command}` }
 }
 
 function ignoredHost(path: string, mention: HostMention, check: HostsCheck): Finding {
@@ -207,7 +211,10 @@ async function checkOwnDirectories(check: HostsCheck, files: HostsReader): Promi
   for (const directory of await ownDirectories(check.certsDir, files)) {
     const looked = await look(directory, check.version, files)
     if (isWithout(looked, check.mirror)) continue
-    const judged = judge(registryOfDirectory(basename(directory)), directory, looked, check)
+    const judged = [
+      ...judge(registryOfDirectory(basename(directory)), directory, looked, check),
+      ...(await certificateFindings(directory, looked, check, files)),
+    ]
     // A file that others broke is theirs, and the mirror works for all the rest.
     const milder = (finding: Finding) =>
       finding.severity === 'error' ? { ...finding, severity: 'warning' as const } : finding
@@ -224,46 +231,4 @@ async function checkOwnDirectories(check: HostsCheck, files: HostsReader): Promi
     remedy: rewrite(without.map((directory) => registryOfDirectory(basename(directory))).join(','), check),
   })
   return findings
-}
-
-/** The directories of single registries for which containerd does not ask the mirror at all. */
-export async function directoriesWithoutMirror(check: HostsCheck, files: HostsReader): Promise<string[]> {
-  const without: string[] = []
-  for (const directory of await ownDirectories(check.certsDir, files)) {
-    if (isWithout(await look(directory, check.version, files), check.mirror)) without.push(directory)
-  }
-  return without
-}
-
-function isWithout(looked: Looked, mirror: MirrorEntry): boolean {
-  return looked.kind === 'empty' || (looked.kind === 'hosts' && !asksMirror(looked, mirror))
-}
-
-/** The directories of single registries, in the order of their names; not those of probes, which come and go. */
-async function ownDirectories(certsDir: string, files: HostsReader): Promise<string[]> {
-  const listed = (await files.list(certsDir)) ?? []
-  return listed
-    .filter(({ name, directory }) => directory && name !== DEFAULT_NAMESPACE && !name.startsWith('.'))
-    .filter(({ name }) => !isProbeDirectory(name))
-    .map(({ name }) => join(certsDir, name))
-    .sort()
-}
-
-function rewrite(registries: string, check: HostsCheck): Remedy & { readonly command: string } {
-  return { text: 'let swarmirror write it', command: hostsCommand(registries, check) }
-}
-
-/** The command that writes the entry as it should be, for a comma list of registries, or for `_default`. */
-export function hostsCommand(
-  registries: string,
-  { certsDir, mirror, program }: Pick<HostsCheck, 'certsDir' | 'mirror' | 'program'>,
-): string {
-  const { hostname, port } = new URL(mirror.url)
-  const flags = [
-    ...(registries === DEFAULT_NAMESPACE ? [] : ['--registries', shellWord(registries)]),
-    ...(certsDir === SETTINGS_DEFAULT.certsDir ? [] : ['--certs-dir', shellWord(certsDir)]),
-    ...(mirror.url === SETTINGS_DEFAULT.url ? [] : ['--listen', `${hostname}:${port || '80'}`]),
-    ...(mirror.capabilities.includes('resolve') ? [] : ['--tags', 'off']),
-  ]
-  return [program, 'hosts', ...flags].join(' ')
 }

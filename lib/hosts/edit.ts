@@ -89,6 +89,11 @@ export function isUrl(name: string, url: string): boolean {
   }
 }
 
+/** Whether containerd asks a host of a file at the URL: its name alone does not say, as `override_path` leaves out `/v2`. */
+export function asksAt(host: Pick<HostEntry, 'url'>, url: string): boolean {
+  return host.url === endpointUrl(url, false, 1)
+}
+
 function asked({ name, capabilities }: Pick<HostEntry, 'name' | 'capabilities'>): string {
   return JSON.stringify([name, capabilities])
 }

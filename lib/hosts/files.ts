@@ -31,12 +31,12 @@ export interface HostsReader {
   list(path: string): Promise<readonly { readonly name: string; readonly directory: boolean }[] | undefined>
   /** What a path leads to, through links. */
   real(path: string): Promise<string | undefined>
+  isLink(path: string): Promise<boolean>
 }
 
 /** The steps that writing is made of. Each is one call to the system, but for `create`. */
 export interface HostsFiles extends HostsReader {
   ownership(path: string): Promise<Ownership>
-  isLink(path: string): Promise<boolean>
   /** Why files cannot be made in a directory; `undefined` if they can. */
   unwritable(directory: string): Promise<string | undefined>
   /** Makes a directory that was not there, whose parent is. */

@@ -12,7 +12,7 @@ import {
 } from './change.ts'
 import { type Dialect, dialectOf } from './dialect.ts'
 import { DEFAULT_NAMESPACE, directoriesOf, dockerCertificates, HOSTS_FILE } from './directory.ts'
-import { isUrl, putIn, takeOut, verifyEdit } from './edit.ts'
+import { asksAt, isUrl, putIn, takeOut, verifyEdit } from './edit.ts'
 import type { HostsFiles } from './files.ts'
 import { HostsError } from './hosts-error.ts'
 import { type HostEntry, readHostsAs } from './reading.ts'
@@ -87,7 +87,7 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
 
 /** Whether the first host is our mirror, with the capabilities that it should have. */
 export function isRight(first: HostEntry | undefined, mirror: MirrorEntry): boolean {
-  if (first === undefined || !isUrl(first.name, mirror.url)) return false
+  if (first === undefined || !asksAt(first, mirror.url)) return false
   return [...first.capabilities].sort().join() === [...mirror.capabilities].sort().join()
 }
 

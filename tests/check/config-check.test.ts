@@ -17,8 +17,9 @@ const RIGHT = `version = 3\n[${IMAGES}.registry]\n  config_path = "/etc/containe
 
 type Texts = Readonly<Record<string, string | Error>>
 
-function check(facts: ContainerdFacts, texts: Texts | string, expectation = EXPECTATION): Promise<Finding[]> {
-  return checkConfig(facts, memoryFiles(typeof texts === 'string' ? { [MAIN]: texts } : texts), expectation)
+async function check(facts: ContainerdFacts, texts: Texts | string, expectation = EXPECTATION) {
+  const files = memoryFiles(typeof texts === 'string' ? { [MAIN]: texts } : texts)
+  return (await checkConfig(facts, files, expectation)).findings
 }
 
 function only(findings: readonly Finding[], id: string): Finding {
@@ -32,7 +33,7 @@ function severities(findings: readonly Finding[], severity: Severity): string[] 
 }
 
 /** Follows all remedies with edits at once, as a reader of the report does; what they say of the rest is not needed. */
-async function repaired(facts: ContainerdFacts, text: string, of: Severity = 'error'): Promise<Finding[]> {
+async function repaired(facts: ContainerdFacts, text: string, of: Severity = 'error'): Promise<readonly Finding[]> {
   const edits = (await check(facts, text)).flatMap(({ id, severity, remedy }) => {
     if (severity !== of || remedy?.edits === undefined) return []
     assert.equal(remedy.file, MAIN)
@@ -164,7 +165,7 @@ describe('checkConfig', () => {
       assert.equal(remedy?.file, '/etc/containerd/x.toml')
       const text = applyEdits(texts['/etc/containerd/x.toml'], remedy?.edits ?? [])
       const files = withFile(memoryFiles(texts), '/etc/containerd/x.toml', text)
-      assert.deepEqual(severities(await checkConfig(silentFacts('1.7.24'), files, EXPECTATION), 'error'), [])
+      assert.deepEqual(severities((await checkConfig(silentFacts('1.7.24'), files, EXPECTATION)).findings, 'error'), [])
     })
   })
 
@@ -213,6 +214,11 @@ describe('checkConfig', () => {
     it('takes mirrors that ask our door first', async () => {
       const text = `version = 2\n[${OLD}.registry.mirrors."*"]\nendpoint = ["http://127.0.0.1:5000", "https://x"]\n`
       assert.deepEqual(severities(await check(silentFacts('1.7.24'), text), 'error'), [])
+      const inPlace = async (version: string, text: string) =>
+        (await checkConfig(silentFacts(version), memoryFiles({ [MAIN]: text }), EXPECTATION)).mirrorsInPlace
+      assert.ok(await inPlace('1.7.24', text))
+      assert.ok(!(await inPlace('1.7.24', text.replace('5000', '5009'))))
+      assert.ok(!(await inPlace('2.2.3', text)), 'it depends on a default')
       // With a default of its own for config_path, early 2.2 does not load CRI, and later ones do.
       const later = await check(silentFacts('2.2.3'), text)
       assert.deepEqual(severities(later, 'unknown'), ['registry-config-path', 'legacy-registry-config'])

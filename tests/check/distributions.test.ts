@@ -57,7 +57,7 @@ describe('checkConfig', () => {
   for (const { node, id, version, errors } of NODES) {
     it(`recognises ${node} and says what it lacks as it comes`, async () => {
       const files = fixtureFiles(node, pathsOf(id).configFile)
-      const findings = await checkConfig(silentFacts(version), files, expectationOf(id))
+      const { findings } = await checkConfig(silentFacts(version), files, expectationOf(id))
       assert.deepEqual(errorsOf(findings), errors, JSON.stringify(findings, undefined, 1))
       const name = DISTRIBUTIONS.find((distribution) => distribution.id === id)?.name
       const seen = findings.find((finding) => finding.id === 'distribution')?.seen
@@ -72,7 +72,7 @@ describe('checkConfig', () => {
       const paths = pathsOf(id)
       const expectation = expectationOf(id)
       let files = fixtureFiles(node, paths.configFile)
-      const before = await checkConfig(silentFacts(version), files, expectation)
+      const { findings: before } = await checkConfig(silentFacts(version), files, expectation)
       const errors = before.filter(({ severity }) => severity === 'error')
       for (const finding of errors) assert.notEqual(finding.remedy, undefined, finding.id)
       // One may do for two findings, and then the second says no more than that.
@@ -80,7 +80,7 @@ describe('checkConfig', () => {
       for (const text of new Set(remedies.map((remedy) => JSON.stringify(remedy)))) {
         files = await follow(JSON.parse(text) as Remedy, files, id)
       }
-      const after = await checkConfig(silentFacts(version), files, expectation)
+      const { findings: after } = await checkConfig(silentFacts(version), files, expectation)
       assert.deepEqual(errorsOf(after), [], JSON.stringify(after, undefined, 1))
       assert.equal(after.find((finding) => finding.id === 'registry-config-path')?.severity, 'ok')
       assert.equal(after.find((finding) => finding.id === 'discard-unpacked-layers')?.severity, 'ok')
@@ -92,7 +92,11 @@ describe('checkConfig', () => {
   it('names the paths of a distribution to who starts it with those of another', async () => {
     const { certsDir } = PLAIN_PATHS
     const expectation = { ...expectationOf(undefined), certsDir }
-    const findings = await checkConfig(silentFacts('2.2.3'), fixtureFiles('talos', PLAIN_PATHS.configFile), expectation)
+    const { findings } = await checkConfig(
+      silentFacts('2.2.3'),
+      fixtureFiles('talos', PLAIN_PATHS.configFile),
+      expectation,
+    )
     assert.deepEqual(errorsOf(findings), ['distribution'])
     for (const { id, remedy } of findings) {
       if (id === 'distribution' || id === 'registry-config-path')
@@ -110,11 +114,15 @@ describe('checkConfig', () => {
     const plain = fixtureFiles('k3s', pathsOf('k3s').configFile)
     const text = await plain.read(plain.path)
     const files = withFile(plain, plain.path, text.replace("images']", "images']\n  discard_unpacked_layers = true"))
-    const before = await checkConfig(silentFacts('2.1.5-k3s1'), files, expectationOf('k3s'))
+    const { findings: before } = await checkConfig(silentFacts('2.1.5-k3s1'), files, expectationOf('k3s'))
     assert.deepEqual(errorsOf(before), ['discard-unpacked-layers'])
     const remedy = before.find(({ severity }) => severity === 'error')?.remedy
     assert.ok(remedy !== undefined)
-    const after = await checkConfig(silentFacts('2.1.5-k3s1'), await follow(remedy, files, 'k3s'), expectationOf('k3s'))
+    const { findings: after } = await checkConfig(
+      silentFacts('2.1.5-k3s1'),
+      await follow(remedy, files, 'k3s'),
+      expectationOf('k3s'),
+    )
     assert.deepEqual(errorsOf(after), [])
   })
 })
@@ -235,7 +243,7 @@ describe('the README', () => {
         assert.equal(await readFile(join(dir, 'restarts'), 'utf8'), 'restart containerd\n')
         const files = withFile(node, node.path, await readFile(join(dir, 'config.toml'), 'utf8'))
         const expectation = { ...expectationOf('gke'), certsDir: join(dir, 'certs.d') }
-        assert.deepEqual(errorsOf(await checkConfig(silentFacts(version), files, expectation)), [])
+        assert.deepEqual(errorsOf((await checkConfig(silentFacts(version), files, expectation)).findings), [])
         const hosts = parseToml(await readFile(join(dir, 'certs.d/docker.io/hosts.toml'), 'utf8'))
         assert.deepEqual([...hosts.keys()], ['server', 'host'])
         const before = await readFile(join(dir, 'config.toml.before-swarmirror'), 'utf8')

@@ -121,7 +121,11 @@ test('checkConfig prints changes that containerd itself takes as they are meant'
     const notMarked = { list: () => Promise.reject(new Error('nothing else is looked at')) }
     for (const text of texts) {
       await writeFile(main, text)
-      const findings = await checkConfig(silentFacts('1.7.24'), { ...reader, ...notMarked, path: main }, expectation)
+      const { findings } = await checkConfig(
+        silentFacts('1.7.24'),
+        { ...reader, ...notMarked, path: main },
+        expectation,
+      )
       const edits = findings.flatMap(({ severity, remedy }) => (severity === 'error' ? (remedy?.edits ?? []) : []))
       await writeFile(main, applyEdits(text, edits))
       assert.deepEqual(await dumped(main), ['/etc/containerd/certs.d', false, 0], applyEdits(text, edits))

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { applyEdits } from '../../lib/check/config/patch.ts'
 import type { Remedy } from '../../lib/check/finding.ts'
-import { checkHosts, SETTINGS_DEFAULT } from '../../lib/hosts/check.ts'
+import { checkHosts } from '../../lib/hosts/check.ts'
 import { HOSTS_FILES } from '../../lib/hosts/files.ts'
 import { mirrorEntryFor } from '../../lib/hosts/mirror-entry.ts'
+import { SETTINGS_DEFAULT } from '../../lib/hosts/remedy.ts'
 import { SETTINGS } from '../../lib/settings.ts'
 import { runHere } from '../fixtures/command.ts'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
@@ -14,15 +15,15 @@ import { withTemporaryDirectory } from '../fixtures/image.ts'
 const OURS = '[host."http://127.0.0.1:5000"]\ncapabilities = ["pull", "resolve"]\n'
 const THEIRS = '[host."https://b"]\n'
 
-function check(certsDir: string, registries: readonly string[] | undefined, version: string) {
+function check(certsDir: string, registries: readonly string[] | undefined, version: string, seesAll = false) {
   const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'cached', version)
-  return checkHosts({ certsDir, registries, mirror, version, program: 'swarmirror' }, HOSTS_FILES)
+  return checkHosts({ certsDir, registries, mirror, version, program: 'swarmirror', seesAll }, HOSTS_FILES)
 }
 
 /** Does what a remedy tells: makes its changes, and runs its command. */
-async function follow({ file, edits, command = '' }: Remedy): Promise<void> {
+async function follow({ file, edits, command }: Remedy): Promise<void> {
   if (file !== undefined && edits !== undefined) await writeFile(file, applyEdits(await readFile(file, 'utf8'), edits))
-  for (const step of command.split(' && ')) {
+  for (const step of command?.split(' && ') ?? []) {
     const [program, ...args] = step.split(' ')
     if (program === 'mv') {
       await rename(args[0] ?? '', args[1] ?? '')
@@ -146,6 +147,47 @@ const CASES: readonly Case[] = [
     follow: true,
   },
   {
+    what: 'our entry with a path of its own, below which the mirror has nothing',
+    files: { _default: `${OURS}override_path = true\n` },
+    found: ['hosts-toml-without-mirror error'],
+    seen: /line 1: .* with override_path/,
+    follow: true,
+  },
+  {
+    what: 'our entry with the path that the mirror has',
+    files: { _default: OURS.replace(':5000', ':5000/v2').concat('override_path = true\n') },
+    found: ['hosts-toml ok'],
+  },
+  {
+    what: 'directories beside those of registries',
+    files: { _default: OURS, 'ghcr.io': THEIRS, 'ghcr.io_old': THEIRS, 'a copy': THEIRS, 'GHCR.io': '' },
+    found: ['hosts-toml ok', 'hosts-default-shadowed warning'],
+    follow: true,
+  },
+  {
+    what: 'a certificate that is not there',
+    files: { _default: `${OURS}[host."https://b"]\n  ca = "ca.crt"\n  skip_verify = true\n` },
+    found: ['hosts-toml ok', 'hosts-toml-certificate error'],
+    follow: true,
+  },
+  {
+    what: 'certificates and keys of the registry itself that are not there',
+    files: { 'ghcr.io': `ca = ["../a.crt",\n"b.crt"]\nclient = [["c", "d"]]\n${OURS}` },
+    registries: ['ghcr.io'],
+    found: ['hosts-toml ok', ...Array.from({ length: 4 }, () => 'hosts-toml-certificate error')],
+  },
+  {
+    what: 'a certificate that is not there for a registry of its own',
+    files: { _default: OURS, 'ghcr.io': `client = "c"\n${OURS}` },
+    found: ['hosts-toml ok', 'hosts-toml ok', 'hosts-toml-certificate warning'],
+    follow: true,
+  },
+  {
+    what: 'a certificate where this process may not see what containerd sees',
+    files: { _default: `${OURS}ca = "/nowhere/ca.crt"\n` },
+    found: ['hosts-toml ok', 'hosts-toml-certificate unknown'],
+  },
+  {
     what: 'a probe that runs, which is nobody’s registry',
     files: { _default: OURS, 'probe-0123456789abcdef-9.swarmirror.invalid': THEIRS },
     found: ['hosts-toml ok'],
@@ -209,12 +251,87 @@ test('checkHosts does not take a file for a directory', async () => {
 })
 
 test('the commands of remedies are safe to type, whatever others called their directories', async () => {
-  await withTemporaryDirectory(async (certs) => {
-    await mkdir(join(certs, '_default'))
-    await writeFile(join(certs, '_default', 'hosts.toml'), OURS)
-    await mkdir(join(certs, "$(reboot)'`x`"))
+  await withTemporaryDirectory(async (directory) => {
+    const certs = join(directory, "$(reboot)'`x`")
+    await mkdir(join(certs, '_default'), { recursive: true })
+    await mkdir(join(certs, '$(reboot)'))
     const command = (await check(certs, undefined, '1.7.24')).at(-1)?.remedy?.command ?? ''
-    assert.match(command, /^swarmirror hosts --registries '\$\(reboot\)'\\''`x`' --certs-dir \//)
+    assert.match(command, /^swarmirror hosts --certs-dir '\/.*\/\$\(reboot\)'\\''`x`'$/)
+  })
+})
+
+test('checkHosts sees certificates that are there, behind links, and those that are none', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    const registry = join(certs, '_default')
+    await mkdir(join(registry, 'directory'), { recursive: true })
+    await writeFile(join(registry, 'ca.crt'), '')
+    await symlink(join(registry, 'ca.crt'), join(certs, 'link.crt'))
+    await symlink('/nowhere/elsewhere', join(registry, 'elsewhere'))
+    for (const [named, known, elsewhere] of [
+      ['ca.crt', 'ok', 'ok'],
+      [join(registry, 'ca.crt'), 'ok', 'ok'],
+      ['../link.crt', 'ok', 'ok'],
+      ['directory', 'error', 'error'],
+      ['elsewhere', 'error', 'unknown'],
+      ['elsewhere/ca.crt', 'error', 'unknown'],
+      ['/nowhere/ca.crt', 'error', 'unknown'],
+      [import.meta.filename, 'ok', 'unknown'],
+    ] as const) {
+      await writeFile(join(registry, 'hosts.toml'), `ca = ${JSON.stringify(named)}\n${OURS}`)
+      for (const [seesAll, severity] of [
+        [true, known],
+        [false, elsewhere],
+      ] as const) {
+        const findings = await check(certs, undefined, '1.7.24', seesAll)
+        const found = findings.find(({ id }) => id === 'hosts-toml-certificate')
+        assert.equal(found?.severity ?? 'ok', severity, `${named}, ${seesAll}`)
+      }
+    }
+  })
+})
+
+test('checkHosts finds a directory in place of a file wrong, and follows from there', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    await mkdir(join(certs, '_default', 'hosts.toml'), { recursive: true })
+    const [found] = await check(certs, undefined, '1.7.24')
+    assert.deepEqual([found?.id, found?.severity], ['hosts-toml-no-file', 'error'])
+    await follow(found?.remedy ?? { text: '' })
+    assert.equal((await check(certs, undefined, '1.7.24'))[0]?.severity, 'ok')
+  })
+})
+
+test('checkHosts takes two names of one directory for one', async () => {
+  for (const [real, link] of [
+    ['a.b_5000_', 'a.b:5000'],
+    ['a.b:5000', 'a.b_5000_'],
+  ] as const) {
+    await withTemporaryDirectory(async (certs) => {
+      await mkdir(join(certs, real))
+      await writeFile(join(certs, real, 'hosts.toml'), OURS)
+      await symlink(real, join(certs, link))
+      const findings = await check(certs, ['a.b:5000'], '1.7.24')
+      assert.deepEqual(
+        findings.map(({ severity }) => severity),
+        ['ok'],
+      )
+    })
+  }
+})
+
+test('checkHosts has a directory that does not count put aside, and loses nothing of it', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    for (const name of ['a.b_5000_', 'a.b:5000']) {
+      await mkdir(join(certs, name))
+      await writeFile(join(certs, name, 'hosts.toml'), OURS)
+    }
+    const command = (await check(certs, ['a.b:5000'], '1.7.24')).at(-1)?.remedy?.command
+    assert.equal(command, `mv ${join(certs, 'a.b:5000')} ${join(certs, '.a.b:5000')}`)
+    await follow({ text: '', command })
+    for (const registries of [['a.b:5000'], undefined]) {
+      const findings = await check(certs, registries, '1.7.24')
+      assert.ok(!findings.some(({ id }) => id === 'hosts-toml-shadowed'))
+    }
+    assert.equal(await readFile(join(certs, '.a.b:5000', 'hosts.toml'), 'utf8'), OURS)
   })
 })
 
