@@ -231,6 +231,8 @@ async function openStore(
     { client, log },
     {
       ...options,
+      // A probe needs no such care: its content says by its labels what it is.
+      isSelective: policy.isSelective,
       contentRoot: settings['containerd-content'],
       withholds: (labels) => probeOfLabels(labels) !== undefined,
     },

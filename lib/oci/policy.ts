@@ -9,6 +9,8 @@ export interface ImageName {
 export interface Policy {
   /** Whether an image of that name is mirrored. */
   readonly admits: (name: ImageName) => boolean
+  /** Whether any image is not. */
+  readonly isSelective: boolean
   /** Whether a tag may be resolved here, or only upstream. */
   readonly resolvesTags: boolean
   /** Whether the registry and the repository of an image tell all that the policy needs, and not its tag. */
@@ -31,6 +33,7 @@ export function createPolicy({ registries, exclude = [], resolvesTags = true }: 
       // search() ignores the state that a global or sticky expression keeps between tests.
       return !exclude.some((pattern) => name.search(pattern) >= 0)
     },
+    isSelective: registries !== undefined || exclude.length > 0,
     resolvesTags,
     needsNoTag: exclude.length === 0,
   }

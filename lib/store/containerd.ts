@@ -34,6 +34,11 @@ export interface ContainerdStoreOptions extends ObserverOptions {
   readonly contentRoot?: string | undefined
   /** Which images are held; all if missing. */
   readonly admits?: Policy['admits']
+  /**
+   * Whether `admits` refuses any image. Then content that no image names may be that of a refused one (which is being
+   * pulled, or was removed and is not collected yet), and is not held unless it is expected.
+   */
+  readonly isSelective?: boolean
   /** Content that is not held whatever images name it, by the labels that containerd has put on it; none if missing. */
   readonly withholds?: (labels: ContentInfo['labels']) => boolean
 }
@@ -52,7 +57,7 @@ export function createContainerdStore(
 ): ContentStore {
   const feed = createContentFeed()
   const files = createContentFiles(log)
-  const { admits = () => true, withholds = () => false } = options
+  const { admits = () => true, isSelective = false, withholds = () => false } = options
   const snapshots = createSnapshots(client, { admits, withholds }, ({ descriptor, problem }) =>
     log.warn('containerd content left out', { digest: descriptor.digest, mediaType: descriptor.mediaType, problem }),
   )
@@ -92,7 +97,8 @@ export function createContainerdStore(
   )
 
   async function infoOf(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
-    const info = withheld.has(digest) ? undefined : await client.contentInfo(digest, signal)
+    if (withheld.has(digest) || (isSelective && !mediaTypes.has(digest) && !expected.has(digest))) return undefined
+    const info = await client.contentInfo(digest, signal)
     return info === undefined || withholds(info.labels) ? undefined : info
   }
 

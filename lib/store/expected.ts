@@ -42,6 +42,10 @@ export class Expected {
     if (oldest !== undefined && this.#since.size > this.#limit) this.#since.delete(oldest)
   }
 
+  has(digest: Digest): boolean {
+    return this.#since.has(digest)
+  }
+
   /** Those that are there and in no image yet. What is in one is not expected any more. */
   arrived(isThere: (digest: Digest) => boolean, isInImage: (digest: Digest) => boolean): Digest[] {
     const now = this.#now()
