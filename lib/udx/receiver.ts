@@ -10,6 +10,9 @@ export const RECEIVE_CAPACITY = 4 * 1024 * 1024
  */
 const MAX_AHEAD = 65536
 
+/** What is held above the capacity, as part of it: senders respect the window, give or take what was under way. */
+const TOLERANCE = 1.25
+
 const MIN_TABLE = 64
 
 /** Delivered bytes are gathered in blocks before the reader sees them. They grow from the first size to the last, in bytes. */
@@ -72,7 +75,12 @@ export class Receiver {
 
   /** Bytes that are held: out of order, or waiting for the reader. */
   get buffered(): number {
-    return this.#ahead + this.#readyBytes + this.#blockEnd - this.#blockStart
+    return this.#ahead + this.#unread
+  }
+
+  /** Bytes that wait for the reader. */
+  get #unread(): number {
+    return this.#readyBytes + this.#blockEnd - this.#blockStart
   }
 
   /** Window to advertise, in bytes: what is really free. */
@@ -103,6 +111,8 @@ export class Receiver {
       this.#hold(seq, payload, isEnd)
       return false
     }
+    // What fills a hole is always taken, however much waits behind it.
+    if (this.#unread + payload.length > this.#capacity * TOLERANCE) return false
     if (isEnd) {
       // An end below what has already come would cut it off: a forgery or a fault, and ignored.
       if (this.#ranges.length > 0) return false
@@ -149,8 +159,7 @@ export class Receiver {
   }
 
   #hold(seq: number, payload: Buffer, isEnd: boolean): void {
-    // The sender respects the window, give or take what was under way; this is for one that does not.
-    if (this.buffered + payload.length > this.#capacity * 1.25) return
+    if (this.buffered + payload.length > this.#capacity * TOLERANCE) return
     const distance = seqDiff(seq, this.#ack)
     if (distance >= this.#table.length) this.#grow(distance + 1)
     const index = seq & (this.#table.length - 1)

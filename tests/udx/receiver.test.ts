@@ -96,6 +96,13 @@ test('receiver keeps a bounded amount, whatever a sender does', () => {
   const { receiver } = create({ capacity: 10_000 })
   for (let i = 1; i < 100; i++) receiver.accept(i, packet(i, 1_000), false)
   assert.ok(receiver.buffered <= 12_500)
+  const { receiver: inOrder } = create({ capacity: 10_000, wants: () => false })
+  for (let i = 0; i < 100; i++) {
+    inOrder.accept(i, packet(i, 1_000), false)
+    inOrder.deliver()
+  }
+  assert.ok(inOrder.buffered <= 14_000, `${inOrder.buffered} bytes of a sender that minds no window`)
+  assert.ok(inOrder.ack < 16)
   receiver.accept(70_000, packet(1), false)
   receiver.accept(0x8000_0000, packet(1), false)
   assert.ok((receiver.ranges.at(-1) ?? 0) < 100)
