@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from '../runtime/clock.ts'
 import type { NodeAddress } from './bootstrap.ts'
 import type { Contacts } from './contacts.ts'
-import type { KnownNode } from './network-map.ts'
+import { type KnownNode, nameOf } from './network-map.ts'
 import type { TableNode, TopicRecord } from './table.ts'
 
 export interface ScoutOptions {
@@ -38,6 +38,8 @@ const GREETING = 500
 const PATIENCE = 250
 /** Parts of the key space of which the first nodes are asked: in 2^8 parts of 20 nodes each, 5,000 find room. */
 const PARTS = 8
+/** How many of the nodes that answer first are asked for all parts. */
+const GUIDES = 4
 /** A part of the key space that has no more nodes than these is known to its own nodes, all of it. */
 const NEIGHBOURHOOD = 10
 
@@ -78,15 +80,46 @@ export class Scout {
     this.#cancel = clock.after(0, () => this.#tick())
   }
 
-  /** Asks these nodes now, and those whom they name, until nobody new is named or the signal aborts. */
+  /**
+   * Asks these nodes now, and those whom they name, until nobody new is named or the signal aborts. Never more than some at a time,
+   * in an order of chance: there may be thousands of names, and thousands of nodes that start together with the same ones.
+   */
   async explore(nodes: readonly TableNode[], signal: AbortSignal): Promise<void> {
     const { map } = this.#contacts
-    const parts = nodes.flatMap((node) => Array.from({ length: PARTS }, (_, bit) => this.#ask(node, bit)))
-    let next = nodes
-    while (next.length > 0 && !signal.aborted) {
-      await Promise.all([...parts, ...next.map((node) => this.#ask(node))])
-      next = map.takeHeard(this.#options.parallel)
+    const order = nodes.map((node) => ({ node, at: Number(map.isLost(node)) + this.#random() }))
+    const waiting = order.sort((a, b) => b.at - a.at).map(({ node }) => node)
+    const parts: { readonly node: TableNode; readonly bit: number }[] = []
+    let guides = 0
+    const askNext = (): Promise<void> | undefined => {
+      const part = parts.pop()
+      if (part !== undefined) return this.#ask(part.node, part.bit)
+      let node = waiting.pop()
+      // Others may have named it before.
+      while (node !== undefined && map.get(node) !== undefined) node = waiting.pop()
+      node ??= map.takeHeard(1)[0]
+      return node && this.#ask(node).then(() => welcome(node))
     }
+    const welcome = (node: TableNode) => {
+      if (guides >= GUIDES || map.get(node) === undefined || nameOf(node) === nameOf(map.self)) return
+      guides++
+      for (let bit = 0; bit < PARTS; bit++) parts.push({ node, bit })
+    }
+    const end = Promise.withResolvers<void>()
+    let underWay = 0
+    const proceed = () => {
+      while (underWay < this.#options.parallel && !signal.aborted) {
+        const asked = askNext()
+        if (asked === undefined) break
+        underWay++
+        void asked.then(() => {
+          underWay--
+          proceed()
+        })
+      }
+      if (underWay === 0) end.resolve()
+    }
+    proceed()
+    await end.promise
   }
 
   /**

@@ -117,6 +117,19 @@ test('Scout finds every node of the swarm from one of them, in all parts of the 
   scout.close()
 })
 
+test('Scout asks a few at a time of a thousand names, and the living soon, however many are dead', async () => {
+  const { clock, contacts, dht, map, scout } = await scouting(1_000)
+  for (let port = 2; port <= 300; port++) dht.kill(port)
+  const names = Array.from({ length: 1_000 }, (_, index) => contacts.nodeAt({ host: '10.0.0.1', port: index + 1 }))
+  const explored = scout.explore(names, AbortSignal.timeout(60_000))
+  await clock.pass(30_000)
+  await explored
+  assert.equal(map.others, 700)
+  assert.ok(dht.traffic.mostInFlight <= 100, `${dht.traffic.mostInFlight} requests at a time`)
+  assert.ok(dht.traffic.requests <= 3_500, `${dht.traffic.requests} requests`)
+  scout.close()
+})
+
 test('Scout notices who dies and who joins within seconds, and leaves no timer', async () => {
   const { clock, contacts, dht, map, scout } = await scouting(60)
   const explored = scout.explore([contacts.nodeAt({ host: '10.0.0.1', port: 2 })], never)
