@@ -23,6 +23,18 @@ export type ResolveName = (name: string) => Promise<readonly string[]>
 export const resolveName: ResolveName = async (name) =>
   (await lookup(name, { family: 4, all: true })).map((found) => found.address)
 
+/** The same resolver, asked for a name once at a time: one that does not answer would be given more and more to do. */
+export function onceAtATime(resolve: ResolveName): ResolveName {
+  const underWay = new Map<string, Promise<readonly string[]>>()
+  return (name) => {
+    const before = underWay.get(name)
+    if (before !== undefined) return before
+    const asked = resolve(name).finally(() => underWay.delete(name))
+    underWay.set(name, asked)
+    return asked
+  }
+}
+
 export interface BootstrapDependencies {
   readonly log: Logger
   readonly resolve?: ResolveName | undefined

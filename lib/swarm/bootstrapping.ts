@@ -1,5 +1,12 @@
 import type { Logger } from '../observe/log.ts'
-import { type BootstrapEntry, type NodeAddress, type ResolveName, resolveBootstrap } from './bootstrap.ts'
+import {
+  type BootstrapEntry,
+  type NodeAddress,
+  onceAtATime,
+  type ResolveName,
+  resolveBootstrap,
+  resolveName,
+} from './bootstrap.ts'
 import type { Contacts } from './contacts.ts'
 import type { Scout } from './scout.ts'
 
@@ -36,24 +43,26 @@ const INTERVAL = 15_000
 export class Bootstrapping {
   readonly #dependencies: BootstrappingDependencies
   readonly #options: BootstrappingOptions
+  readonly #resolve: ResolveName
   /** On the clock of `performance.now()`. */
   #next = 0
 
   constructor(dependencies: BootstrappingDependencies, options: BootstrappingOptions) {
     this.#dependencies = dependencies
     this.#options = options
+    this.#resolve = onceAtATime(dependencies.resolve ?? resolveName)
   }
 
   /** Looks for others if there are none, or if it is time to. */
   async attend(signal: AbortSignal): Promise<void> {
-    const { contacts, scout, remembered, log, resolve } = this.#dependencies
+    const { contacts, scout, remembered, log } = this.#dependencies
     const { entries, self, interval = INTERVAL } = this.#options
     const now = performance.now()
     const isAlone = contacts.map.others === 0
     if (!isAlone && now < this.#next) return
     this.#next = now + interval * (0.75 + Math.random() / 2)
     const resolving = AbortSignal.any([signal, AbortSignal.timeout(RESOLVE_TIMEOUT)])
-    const resolved = await resolveBootstrap({ log, resolve }, entries, self, resolving)
+    const resolved = await resolveBootstrap({ log, resolve: this.#resolve }, entries, self, resolving)
     const candidates = isAlone ? [...resolved, ...remembered()] : resolved
     const unknown = [self, ...candidates].filter((address) => contacts.map.get(address) === undefined)
     const exploring = AbortSignal.any([signal, AbortSignal.timeout(EXPLORE_TIMEOUT)])

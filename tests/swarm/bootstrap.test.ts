@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type BootstrapEntry, resolveBootstrap, resolveName } from '../../lib/swarm/bootstrap.ts'
+import { Bootstrapping } from '../../lib/swarm/bootstrapping.ts'
 import { never } from '../fixtures/layout.ts'
 import { createLogRecorder } from '../fixtures/log.ts'
 import { within } from '../fixtures/wait.ts'
@@ -69,6 +70,42 @@ test('resolveBootstrap waits for no resolver longer than its signal, and keeps w
   stop.abort()
   assert.deepEqual(await within('the addresses', resolving, 2_000), [{ host: '192.0.2.2', port: 5001 }])
   assert.equal(lines[0]?.fields.name, 'slow')
+})
+
+test('Bootstrapping asks for a name again only once its resolver has answered', async () => {
+  const { log } = createLogRecorder()
+  const asked: string[] = []
+  let answer = Promise.withResolvers<readonly string[]>()
+  const resolve = (name: string) => {
+    asked.push(name)
+    return answer.promise
+  }
+  const explored: string[][] = []
+  const bootstrapping = new Bootstrapping(
+    {
+      log,
+      resolve,
+      contacts: { map: { others: 0, get: () => undefined }, nodeAt: (address: object) => address } as never,
+      scout: {
+        explore: async (nodes: readonly { readonly host: string }[]) => {
+          explored.push(nodes.map(({ host: at }) => at))
+        },
+      } as never,
+      remembered: () => [],
+    },
+    { entries: [dns('one'), dns('two'), host('one', 7)], self: SELF },
+  )
+  // Each time, the names are not waited for.
+  for (let time = 0; time < 3; time++) await bootstrapping.attend(AbortSignal.abort())
+  assert.deepEqual(asked, ['one', 'two'])
+  answer.resolve(['192.0.2.2'])
+  await bootstrapping.attend(never)
+  assert.deepEqual(explored.at(-1), [SELF.host, '192.0.2.2', '192.0.2.2'])
+  answer = Promise.withResolvers()
+  answer.reject(new Error('ENOTFOUND'))
+  await bootstrapping.attend(never)
+  assert.deepEqual(asked, ['one', 'two', 'one', 'two'])
+  assert.deepEqual(explored.at(-1), [SELF.host])
 })
 
 test("resolveName asks the system's resolver for IPv4 addresses", async () => {
