@@ -29,7 +29,7 @@ export interface DhtRequest {
 }
 
 export interface DhtResponse {
-  readonly from: { readonly id: Uint8Array | null }
+  readonly from: NodeAddress & { readonly id: Uint8Array | null }
   readonly error: number
   readonly token: Uint8Array | null
   readonly closerNodes: readonly NodeAddress[] | null
@@ -54,7 +54,10 @@ const UNANNOUNCE = 5
 export function createDhtTable(parts: DhtParts, keyPair: KeyPair): SwarmTable {
   const request = async (message: DhtRequest, to: NodeAddress, timeout: number) => {
     try {
-      return await parts.request(message, to, timeout)
+      const response = await parts.request(message, to, timeout)
+      // Hyperdht takes any that has the number of the request, which strangers can guess.
+      const isFromThere = response.from.host === to.host && response.from.port === to.port
+      return isFromThere ? response : undefined
     } catch {
       // It times out, or the DHT is being closed: there is no other reason.
       return undefined
