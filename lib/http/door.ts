@@ -27,7 +27,7 @@ export function createDoor(name: string, { policy, log }: DoorDependencies, answ
     if (target.kind === 'other') {
       return errorAnswer(unsupported(`this mirror does not have the ${target.endpoint} endpoint`, 404))
     }
-    const response = admits(policy, target) ? await answer(target, request) : undefined
+    const response = admits(policy, target) ? await answer(target, request).catch(throwAsError) : undefined
     return response ?? errorAnswer(unknown(target))
   })
   app.all('*', (c) =>
@@ -41,6 +41,14 @@ export function createDoor(name: string, { policy, log }: DoorDependencies, answ
     return errorAnswer(new OciError('UNKNOWN', 'internal error; the log of this mirror has the cause'))
   })
   return app
+}
+
+/**
+ * Makes an error of whatever was thrown, since Hono hands nothing else to `onError`: the reason of a request's signal, which
+ * says that its client has left, is a string where `node:http` serves.
+ */
+function throwAsError(reason: unknown): never {
+  throw reason instanceof Error ? reason : new Error(String(reason))
 }
 
 /** What the request asks for, or what is wrong with how it asks. */

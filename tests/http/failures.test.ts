@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { rm, truncate } from 'node:fs/promises'
-import type { ServerResponse } from 'node:http'
+import type { RequestListener, ServerResponse } from 'node:http'
 import { test } from 'node:test'
 import { OciError } from '../../lib/oci/error.ts'
 import { createMemoryStore } from '../../lib/store/memory.ts'
 import type { ContentStore } from '../../lib/store/store.ts'
-import { withDoors } from '../fixtures/door.ts'
+import { type Doors, withDoors } from '../fixtures/door.ts'
 import { exchange, parseResponse, requestText, withRawClient } from '../fixtures/http.ts'
+import type { CountingPeer } from '../fixtures/http-peer.ts'
 import { startMember } from '../fixtures/http-peers.ts'
 import { makeImage, writeLayout } from '../fixtures/image.ts'
 import { blobPath, NAME, tagged, withLayoutStore } from '../fixtures/layout.ts'
@@ -29,6 +30,19 @@ function breaking(operation: 'resolve' | 'describe' | 'open'): ContentStore {
     [operation]: async () => {
       throw new Error(`cannot ${operation}: the disk is gone`)
     },
+  }
+}
+
+/** Runs `use` with the doors of a node without content, and the only peer, which answers as told. */
+async function withMember(
+  answer: RequestListener,
+  use: (doors: Doors, peer: CountingPeer) => Promise<void>,
+): Promise<void> {
+  const peer = await startMember(answer)
+  try {
+    await withDoors({ remote: [image, NAME], peer }, async (doors) => await use(doors, peer))
+  } finally {
+    await peer.close()
   }
 }
 
@@ -90,6 +104,26 @@ test('doors say nothing of a client that went away', async () => {
   })
 })
 
+test('registry door logs no error when its client leaves before there is an answer', async () => {
+  const silent = () => undefined
+  await withMember(silent, async ({ listen, lines }, peer) => {
+    const { port } = await listen()
+    await withRawClient(port, async (client) => {
+      client.send(requestText('GET', BLOB))
+      await waitFor('the peer is asked', () => peer.open === 1)
+    })
+    await waitFor('the connection to the peer is closed', () => peer.open === 0)
+    await waitFor('the request is over', () => lines.length === 2)
+    assert.deepEqual(
+      lines.map(({ level, event, fields }) => [level, event, fields.outcome]),
+      [
+        ['info', 'transfer', 'cancelled'],
+        ['debug', 'client went away', undefined],
+      ],
+    )
+  })
+})
+
 test('doors fill from a peer what vanishes between describe and open', async () => {
   const store = createMemoryStore()
   store.addImage(image, tagged(NAME))
@@ -123,15 +157,15 @@ for (const [what, next, cause] of [
   ['goes silent', () => undefined, /no byte within 1000 ms/],
 ] satisfies [string, (outgoing: ServerResponse) => void, RegExp][]) {
   test(`registry door ends with FIN, not RST and not never, a body of a peer that ${what} in the middle`, async () => {
-    const peer = await startMember((_, outgoing) => {
+    const answer: RequestListener = (_, outgoing) => {
       outgoing.writeHead(200, {
         'content-type': layer.descriptor.mediaType,
         'content-length': layer.bytes.length,
         'docker-content-digest': layer.descriptor.digest,
       })
       outgoing.write(layer.bytes.subarray(0, 120_000), () => next(outgoing))
-    })
-    await withDoors({ remote: [image, NAME], peer }, async ({ listen, lines }) => {
+    }
+    await withMember(answer, async ({ listen, lines }) => {
       const { port } = await listen()
       await withRawClient(port, async (client) => {
         client.send(requestText('GET', BLOB))
@@ -151,7 +185,6 @@ for (const [what, next, cause] of [
       assert.match(left?.message ?? '', /no peer left for the bytes from \d+ on/)
       assert.match(String(left?.cause), cause)
     })
-    await peer.close()
   })
 }
 
@@ -160,7 +193,7 @@ for (const [what, next] of [
   ['gives nothing', () => undefined],
 ] satisfies [string, (outgoing: ServerResponse) => void][]) {
   test(`registry door answers 404 where the only peer gives a head and then ${what}, and logs no error of its own`, async () => {
-    const peer = await startMember((_, outgoing) => {
+    const answer: RequestListener = (_, outgoing) => {
       outgoing.writeHead(200, {
         'content-type': layer.descriptor.mediaType,
         'content-length': layer.bytes.length,
@@ -168,8 +201,8 @@ for (const [what, next] of [
       })
       outgoing.flushHeaders()
       next(outgoing)
-    })
-    await withDoors({ remote: [image, NAME], peer }, async ({ listen, lines }) => {
+    }
+    await withMember(answer, async ({ listen, lines }) => {
       const { port } = await listen()
       const { status, body } = await exchange(port, requestText('GET', BLOB, { Connection: 'close' }))
       assert.equal(status, 404)
@@ -177,20 +210,19 @@ for (const [what, next] of [
       assert.ok(lines.every(({ level }) => level !== 'error'))
       assert.ok(lines.some(({ event, fields }) => event === 'transfer' && fields.outcome === 'failed'))
     })
-    await peer.close()
   })
 }
 
 test('registry door stops fetching from a peer when its client leaves', async () => {
-  const peer = await startMember((_, outgoing) => {
+  const answer: RequestListener = (_, outgoing) => {
     outgoing.writeHead(200, {
       'content-type': layer.descriptor.mediaType,
       'content-length': layer.bytes.length,
       'docker-content-digest': layer.descriptor.digest,
     })
     outgoing.write(layer.bytes.subarray(0, 120_000))
-  })
-  await withDoors({ remote: [image, NAME], peer }, async ({ listen, lines }) => {
+  }
+  await withMember(answer, async ({ listen, lines }, peer) => {
     const { port } = await listen()
     await withRawClient(port, async (client) => {
       client.send(requestText('GET', BLOB))
@@ -203,5 +235,4 @@ test('registry door stops fetching from a peer when its client leaves', async ()
       [['info', 'transfer', 'cancelled']],
     )
   })
-  await peer.close()
 })
