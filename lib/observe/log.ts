@@ -26,13 +26,24 @@ export function createLogger(
   const at = (own: LogLevel) => {
     if (LOG_LEVELS.indexOf(own) < least) return () => undefined
     return (event: string, fields: LogFields = {}) =>
-      write(`${JSON.stringify({ time: now().toISOString(), level: own, event, ...fields }, plain())}\n`)
+      write(`${visible(JSON.stringify({ time: now().toISOString(), level: own, event, ...fields }, plain()))}\n`)
   }
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
 
 /** A logger for parts whose log nobody reads. */
 export const silentLogger: Logger = createLogger(() => undefined, 'error')
+
+/**
+ * What JSON leaves as it is although a terminal, or a reader of lines, may take it for an order: the control characters
+ * beyond ASCII (one of them begins escape sequences as ESC does), line and paragraph separators, and what turns the
+ * direction of text around.
+ */
+const INVISIBLE = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
+
+function visible(json: string): string {
+  return json.replace(INVISIBLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
 
 /**
  * Makes what JSON cannot say sayable: errors with their causes, also those that have a JSON form of their own for others;

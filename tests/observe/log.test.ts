@@ -82,6 +82,22 @@ test('createLogger tells big integers as text, and leaves out what is undefined'
   assert.deepEqual(fieldsOf({ size: 2n ** 64n, missing: undefined }), { size: '18446744073709551616' })
 })
 
+test('createLogger lets no text give an order to a terminal, nor begin a line of its own', () => {
+  const orders = '\u001b[2J\u009b2J\u0085\u007f\u2028\u2029\u202e\u2066\u200f\u061c\r\n{"event":"forged"}'
+  const { log, lines } = record()
+  log.warn('tried', { name: orders, [orders]: 'a name', error: new Error(orders) })
+  assert.equal(lines.length, 1)
+  assert.match(lines[0] ?? '', /^[\x20-\x7e]*\n$/)
+  const { name, error, [orders]: named } = JSON.parse(lines[0] ?? '')
+  assert.deepEqual([name, error.message, named], [orders, orders, 'a name'])
+})
+
+test('createLogger writes the letters of all languages as they are', () => {
+  const { log, lines } = record()
+  log.info('naïve', { text: 'Ωμέγα 日本 \u{1f433}' })
+  assert.match(lines[0] ?? '', /naïve.*Ωμέγα 日本 \u{1f433}/u)
+})
+
 test('createLogger never writes more or less than one line, whatever the fields are', () => {
   const value = fc.anything({ withBigInt: true, withDate: true, withNullPrototype: true, withObjectString: true })
   fc.assert(
