@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { watchEventLoop } from '../../lib/observe/event-loop.ts'
 import { createMetrics } from '../../lib/observe/metrics.ts'
 import { processFigures, runtimeVersion } from '../../lib/observe/process-figures.ts'
@@ -16,6 +17,14 @@ test('processFigures are of this process, on every runtime', () => {
     assert.ok(processFigures.mostOpenFiles() === 0 || processFigures.mostOpenFiles() >= processFigures.openFiles())
   }
   assert.match(runtimeVersion(), /^\d+\.\d+/)
+})
+
+test('processFigures tell one start of the process, whenever they are asked', async () => {
+  const first = processFigures.startTime()
+  for (let round = 0; round < 20; round++) {
+    await sleep(1)
+    assert.equal(processFigures.startTime(), first)
+  }
 })
 
 test('createMetrics gives the figures of the process, and those of the parts that are looked at', async () => {
