@@ -1,6 +1,13 @@
 import { filePartOf } from './file-response.ts'
 import { LENGTH_HEADER } from './length-header.ts'
-import { type Admission, type Handler, KEEP_ALIVE_TIMEOUT, type Listener, type ListenOptions } from './listen.ts'
+import {
+  type Admission,
+  badRequest,
+  type Handler,
+  KEEP_ALIVE_TIMEOUT,
+  type Listener,
+  type ListenOptions,
+} from './listen.ts'
 
 /** The part of Bun's server that is used here. */
 interface BunServer {
@@ -60,6 +67,8 @@ export async function listenOnBun(handler: Handler, { host, port, tls, onError }
     reusePort: false,
     ...(tls === undefined ? {} : { tls: { ...tls, requestCert: true, rejectUnauthorized: true, minVersion: TLS_1_3 } }),
     fetch(request) {
+      // Without a Host that can be one, Bun gives the path alone. Handlers are promised a URL, and strangers no line in the log.
+      if (!URL.canParse(request.url)) return badRequest()
       try {
         const response = handler(request, admission)
         if (response instanceof Response) return bunResponse(request, response)

@@ -83,6 +83,8 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
   let closing = false
 
   const answer = async (request: Request, incoming: IncomingMessage, outgoing: ServerResponse): Promise<Response> => {
+    // Each pipelined request listens for the end of the one connection, which is no leak to warn of on standard error.
+    incoming.socket.setMaxListeners(0)
     const exchange = { connection: nameOf(incoming.socket), done: Promise.withResolvers<void>() }
     let places = 0
     const admission: Admission = {
@@ -210,7 +212,7 @@ function pathOf(target: string): string {
  * The answer to a path that a URL parser would turn into another one (dot segments, also percent-encoded, backslashes,
  * characters that must be encoded): what a handler sees must be what the client sent.
  */
-function badRequest(): Response {
+export function badRequest(): Response {
   const text = 'bad request: the path or the Host header is not in its normal form\n'
   const headers = { 'content-type': 'text/plain; charset=utf-8', 'content-length': String(text.length) }
   return new Response(text, { status: 400, headers })

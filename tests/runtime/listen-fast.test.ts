@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { fileResponse } from '../../lib/runtime/file-response.ts'
 import type { Handler, Listener } from '../../lib/runtime/listen.ts'
 import { listenFast } from '../../lib/runtime/listen-fast.ts'
-import { parseResponse, RawClient, requestText } from '../fixtures/http.ts'
+import { exchange, parseResponse, RawClient, requestText } from '../fixtures/http.ts'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 
@@ -97,6 +97,27 @@ test('listenFast answers 500 and tells why when the handler throws, or the file 
         assert.match(String(failures[0]), said)
       })
     }
+  })
+})
+
+test('listenFast refuses a request of which no URL can be made, before the handler sees it', async () => {
+  const asked: string[] = []
+  const handler: Handler = ({ url }) => {
+    asked.push(url)
+    return new Response(new URL(url).pathname, { headers: { 'content-length': '1' } })
+  }
+  await withFastListener(handler, async ({ port }, failures) => {
+    for (const request of [
+      'GET / HTTP/1.0\r\n\r\n',
+      'GET / HTTP/1.1\r\nHost:\r\n\r\n',
+      'GET / HTTP/1.1\r\nHost: a b\r\n\r\n',
+    ]) {
+      const response = await exchange(port, request)
+      assert.equal(response.status, 400, JSON.stringify(request))
+    }
+    assert.deepEqual(asked, [])
+    assert.deepEqual(failures, [])
+    assert.equal((await exchange(port, requestText('GET', '/'))).status, 200)
   })
 })
 

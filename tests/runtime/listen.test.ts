@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import process from 'node:process'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Handler, type Listener, listen } from '../../lib/runtime/listen.ts'
 import { exchange, parseResponse, type RawClient, requestText, withRawClient } from '../fixtures/http.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
@@ -132,6 +134,29 @@ test('listen ends with FIN a broken body whose client has sent a second request 
     })
     assert.ok(asked >= 1)
   })
+})
+
+test('listen answers many pipelined requests in their order, and warns of nothing', async () => {
+  const warnings: unknown[] = []
+  const warned = (warning: unknown) => warnings.push(warning)
+  process.on('warning', warned)
+  try {
+    await withListener(
+      ({ url }) => text(new URL(url).pathname),
+      async ({ port }) => {
+        await withRawClient(port, async (client) => {
+          const paths = Array.from({ length: 40 }, (_, index) => `/${index}`)
+          client.send(paths.map((path) => requestText('GET', path)).join(''))
+          for (const path of paths) assert.equal(String((await client.response()).body), path)
+        })
+      },
+    )
+    // Warnings come in a turn of their own.
+    await sleep(20)
+    assert.deepEqual(warnings.map(String), [])
+  } finally {
+    process.off('warning', warned)
+  }
 })
 
 test('listen answers 500 to a body that fails before its first byte, and keeps the connection', async () => {
