@@ -111,11 +111,25 @@ export interface LayoutNames {
   readonly ambiguous: readonly Key[]
 }
 
-/** Leaves out the names that the policy does not admit, and the entries that it does not admit by any name. */
+/**
+ * Leaves out the names that the policy does not admit, and the entries of content that it does not admit by any name: some
+ * tools write one entry for each name of an image, so that only all entries of a digest together tell what it is.
+ */
 export function admittedEntries(entries: readonly LayoutEntry[], admits: Policy['admits']): LayoutEntry[] {
+  const byDigest = Map.groupBy(entries, ({ descriptor }) => descriptor.digest)
+  const admitted = new Map(
+    [...byDigest].map(([digest, same]) => [
+      digest,
+      admittedNames(
+        same.flatMap(({ names }) => names),
+        admits,
+      ),
+    ]),
+  )
   return entries.flatMap(({ descriptor, names: all }) => {
-    const names = admittedNames(all, admits)
-    return names === undefined ? [] : [{ descriptor, names }]
+    const names = all.filter((name) => admitted.get(descriptor.digest)?.includes(name))
+    const isRefused = admitted.get(descriptor.digest) === undefined || (names.length === 0 && all.length > 0)
+    return isRefused ? [] : [{ descriptor, names }]
   })
 }
 

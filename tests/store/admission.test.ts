@@ -10,6 +10,7 @@ import { createPolicy } from '../../lib/oci/policy.ts'
 import { admittedNames } from '../../lib/store/admission.ts'
 import { openLayoutStore } from '../../lib/store/layout.ts'
 import { writeLayout } from '../../lib/store/layout-writer.ts'
+import { createLogRecorder } from '../fixtures/log.ts'
 
 const DIGEST = `sha256:${'0'.repeat(64)}`
 const { admits } = createPolicy({ exclude: [/\/secret\//, /:internal$/] })
@@ -75,3 +76,32 @@ async function* takeFirst<T>(source: AsyncIterable<T>): AsyncIterable<T> {
     return
   }
 }
+
+test('layout store: a refused image is refused by its other entries too, as ORAS writes one for each name', async () => {
+  await using parts = new AsyncDisposableStack()
+  const dir = await mkdtemp(join(tmpdir(), 'swarmirror-admission-'))
+  parts.defer(() => rm(dir, { recursive: true, force: true }))
+  const [bare, secret, both] = [makeImage({ seed: 1 }), makeImage({ seed: 2 }), makeImage({ seed: 3 })]
+  await writeLayout(dir, [
+    { image: bare, names: ['work'] },
+    // As oras cp --to-oci-layout DIR:copied and oras tag --oci-layout DIR:copied docker.io/secret/app:1 leave it.
+    { image: secret, names: ['copied', 'docker.io/secret/app:1'] },
+    { image: both, names: ['copied-too', 'docker.io/secret/both:1', 'docker.io/team/both:1'] },
+  ])
+  const { log, lines } = createLogRecorder()
+  const store = await openLayoutStore(dir, { log, admits })
+  parts.defer(() => store.close())
+  const signal = new AbortController().signal
+  const [first] = await Array.fromAsync(takeFirst(store.watch(signal)))
+  const digests = [...bare.contents, ...both.contents].map(({ descriptor }) => digestKey(descriptor.digest))
+  assert.deepEqual([...(first?.added ?? [])].sort(), [...digests, 'docker.io/team/both:1'].sort())
+  for (const { descriptor } of secret.contents) {
+    assert.equal(await store.describe(descriptor.digest, signal), undefined)
+    assert.equal(await store.open(descriptor.digest, undefined, signal), undefined)
+  }
+  const unnamed = lines.filter(({ event }) => event === 'layout entry is served by digest only')
+  assert.deepEqual(
+    unnamed.map(({ fields }) => fields.names),
+    [['work'], ['copied-too']],
+  )
+})
