@@ -28,7 +28,8 @@ export class Sweep {
   }
 
   add(placements: readonly Placement[]): void {
-    this.#order.push(...placements)
+    // One by one: as arguments of one call, a hundred thousand are too many.
+    for (const placement of placements) this.#order.push(placement)
     this.#sorted = false
   }
 

@@ -54,6 +54,12 @@ test('Sweep gives no more at a time than it may, says how late it is, and catche
   )
 })
 
+test('Sweep takes as many as come at once', () => {
+  const sweep = new Sweep(1_000, 0, () => 0)
+  sweep.add(new Array<Placement>(1_000_000).fill(placement('one')))
+  assert.equal(sweep.advance(1_000, 10).length, 10)
+})
+
 test('Sweep forgets what is removed', () => {
   const sweep = new Sweep(1_000, 0, () => 0)
   const all = placements(10)
