@@ -70,10 +70,6 @@ class NodeSocket implements DatagramSocket {
     else this.#held.push(() => this.send(bytes, port, host))
   }
 
-  flush(): void {
-    // Nothing is collected: every send is a system call here.
-  }
-
   sendNow(bytes: Buffer, port: number, host: string, ttl: number | undefined): Promise<boolean> {
     return new Promise((resolve) => {
       const go = () => {

@@ -24,10 +24,10 @@ export interface BindOptions {
 /** A bound datagram socket of the runtime. */
 export interface DatagramSocket {
   readonly address: LocalAddress
-  /** Hands a datagram over, at the latest with the next {@link flush}. The bytes must stay unchanged for ever. */
+  /** Hands a datagram over, at the latest with the next {@link flush}, if there is that. The bytes must stay unchanged for ever. */
   send(bytes: Buffer, port: number, host: string): void
-  /** Sends what {@link send} has collected. Called once per turn of the event loop. */
-  flush(): void
+  /** Sends what {@link send} has collected. Called once per turn of the event loop. Missing where nothing is collected. */
+  flush?(): void
   /**
    * Sends one datagram at once with its own time to live (`undefined`: the default).
    *

@@ -121,8 +121,7 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask {
     }
     const datagrams = this.#ready(port, host)
     if (datagrams === undefined) return
-    datagrams.send(toBuffer(bytes), port, host)
-    this.udx.context.turn.addSocket(this)
+    this.#hand(datagrams, toBuffer(bytes), port, host)
   }
 
   /** Closes the socket as soon as no stream uses it. Resolves when its port is free. */
@@ -137,8 +136,7 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask {
   /** For streams: hands a packet over; it leaves at the end of the turn. */
   transmit(bytes: Buffer, port: number, host: string): void {
     if (this.#closed || this.#datagrams === undefined) return
-    this.#datagrams.send(bytes, port, host)
-    this.udx.context.turn.addSocket(this)
+    this.#hand(this.#datagrams, bytes, port, host)
   }
 
   /** For streams. */
@@ -156,7 +154,13 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask {
 
   /** Hands over what the turn has gathered. */
   run(): void {
-    if (!this.#closed) this.#datagrams?.flush()
+    if (!this.#closed) this.#datagrams?.flush?.()
+  }
+
+  #hand(datagrams: DatagramSocket, bytes: Buffer, port: number, host: string): void {
+    datagrams.send(bytes, port, host)
+    // A turn of the event loop for nothing costs as much as the datagram, on Deno.
+    if (datagrams.flush !== undefined) this.udx.context.turn.addSocket(this)
   }
 
   #ready(port: number, host: string): DatagramSocket | undefined {
@@ -184,7 +188,7 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask {
   #closeIfIdle(): boolean {
     if (this.#closed || this.#closing === undefined || this.busy) return this.#closed
     this.udx.context.linger.takeLeave(this)
-    this.#datagrams?.flush()
+    this.#datagrams?.flush?.()
     this.#closed = true
     this.udx.context.sockets.delete(this)
     const closed = this.#datagrams?.close() ?? Promise.resolve()

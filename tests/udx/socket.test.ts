@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import { runtimeBackend } from '../../lib/udx/backend-runtime.ts'
+import { createSystemClock } from '../../lib/udx/clock.ts'
 import { UDX, type UDXSocket } from '../../lib/udx/index.ts'
 import { MAX_MTU } from '../../lib/udx/mtu.ts'
 
@@ -81,6 +82,27 @@ test('datagram sockets take little memory for what comes in, and carry all that 
     assert.ok((got.at(-1)?.buffer.byteLength ?? 0) <= 16_384, `${got.at(-1)?.buffer.byteLength} bytes`)
   } finally {
     await Promise.all([a.close(), b.close()])
+  }
+})
+
+test('socket asks for the end of a turn only where datagrams are collected until then', async () => {
+  let deferred = 0
+  const clock = { ...createSystemClock(), defer: () => deferred++ }
+  const simple = {
+    address: { host: HOST, port: 1 },
+    send: () => undefined,
+    sendNow: async () => true,
+    close: async () => undefined,
+  }
+  for (const [datagrams, turns] of [
+    [simple, 0],
+    [{ ...simple, flush: () => undefined }, 1],
+  ] as const) {
+    deferred = 0
+    const socket = new UDX({ clock, backend: { bind: () => datagrams } }).createSocket()
+    socket.trySend(Buffer.from('x'), 1, HOST)
+    await socket.close()
+    assert.equal(deferred, turns)
   }
 })
 

@@ -28,7 +28,7 @@ export function createFaultyBackend(inner: Backend, faults: Faults): Backend {
           faults.tap?.(bytes, (extra) => socket.send(extra, port, host))
           if (!drops()) socket.send(bytes, port, host)
         },
-        flush: () => socket.flush(),
+        flush: () => socket.flush?.(),
         sendNow: (bytes, port, host, ttl) => (drops() ? Promise.resolve(true) : socket.sendNow(bytes, port, host, ttl)),
         close: () => socket.close(),
       }
