@@ -15,6 +15,8 @@ export interface ProbeRequest {
 export interface ServedProbe {
   /** What it was asked for so far, in order. */
   readonly requests: readonly ProbeRequest[]
+  /** Gives nothing of it any more, so that a pull that runs fails. It still counts as running. */
+  withhold(): void
   /** Ends it: from then on its name is as unknown as any other. */
   close(): void
 }
@@ -33,7 +35,7 @@ export interface ProbeDoor {
 const ALIVE_TAG = 'alive'
 
 export function createProbeDoor(): ProbeDoor {
-  const served = new Map<ProbeImage, ProbeRequest[]>()
+  const served = new Map<ProbeImage, { readonly requests: ProbeRequest[]; withheld: boolean }>()
 
   function answer(probe: ProbeImage, requests: ProbeRequest[], request: Request, name: string): Response {
     const ns = new URL(request.url).searchParams.get('ns')
@@ -53,19 +55,25 @@ export function createProbeDoor(): ProbeDoor {
     fetch(request) {
       const asked = askedFor(request)
       if (asked === undefined) return undefined
-      for (const [probe, requests] of served) {
+      for (const [probe, { requests, withheld }] of served) {
         // By the repository too: an `ns` that was lost or changed on the way is what the probe is to find.
         if (asked.registry === probe.registry || asked.repository.endsWith(probe.repository)) {
-          return answer(probe, requests, request, asked.name)
+          return withheld && asked.name !== ALIVE_TAG ? unknown() : answer(probe, requests, request, asked.name)
         }
       }
       return isProbeRegistry(asked.registry) ? unknown() : undefined
     },
 
     serve(probe) {
-      const requests: ProbeRequest[] = []
-      served.set(probe, requests)
-      return { requests, close: () => served.delete(probe) }
+      const state = { requests: [] as ProbeRequest[], withheld: false }
+      served.set(probe, state)
+      return {
+        requests: state.requests,
+        withhold() {
+          state.withheld = true
+        },
+        close: () => served.delete(probe),
+      }
     },
   }
 }

@@ -2,7 +2,9 @@ import type { ContainerdClient } from '../containerd/client.ts'
 import type { CriClient } from '../containerd/client-cri.ts'
 import { ContainerdError } from '../containerd/error.ts'
 import type { Logger } from '../observe/log.ts'
+import type { Digest } from '../oci/digest.ts'
 import { bounded } from '../runtime/bounded.ts'
+import { unlessAborted } from '../runtime/unless-aborted.ts'
 import { hostOf } from '../settings.ts'
 import type { ProbeDoor, ProbeRequest } from './probe-door.ts'
 import { makeProbeImage, type ProbeImage } from './probe-image.ts'
@@ -54,6 +56,11 @@ export interface ProbeOptions {
 
 /** A pull of 3 KiB over loopback takes 0.2 s; a disk that is busy, or names that do not resolve, some more. */
 export const PROBE_TIMEOUT = 20_000
+/**
+ * Longest wait in milliseconds for the end of a pull that was given up on, when the door gives it nothing any more. Only then
+ * is it known that nothing of it can come any more: a call that is cancelled goes on in containerd for a moment.
+ */
+const END_TIMEOUT = 1_000
 /** Longest wait in milliseconds for the one question that tells a slow pull from a containerd that stands still. */
 const ALIVE_TIMEOUT = 2_000
 
@@ -85,12 +92,20 @@ export async function runProbe(
   const probe = makeProbeImage(options.address.port)
   const url = `http://${hostOf(options.address.host)}:${options.address.port}`
   const served = door.serve(probe)
+  let ended = true
   try {
-    const way = await prepare(dependencies, probe.registry, url, signal)
+    const way = await prepare(dependencies, probe, url, signal)
     if (typeof way !== 'string') return way
-    return await pull(dependencies, { probe, way, door: url, requests: served.requests }, options, signal)
+    const pulling = startPull(cri, probe)
+    try {
+      return await pull(dependencies, { probe, way, door: url, requests: served.requests, pulling }, options, signal)
+    } finally {
+      served.withhold()
+      ended = await pulling.end(END_TIMEOUT)
+    }
   } finally {
-    const remove = (bound: AbortSignal) => removeProbe(dependencies, probe.registry, bound)
+    const remains = { registry: probe.registry, content: contentOf(probe), ended }
+    const remove = (bound: AbortSignal) => removeProbe(dependencies, remains, bound)
     await bounded(options.removeTimeout ?? REMOVE_TIMEOUT, undefined, remove).catch((error) =>
       log.warn('a probe could not be removed; the next start tries again', { registry: probe.registry, error }),
     )
@@ -101,12 +116,12 @@ export async function runProbe(
 /** Tells containerd where the probe is, in the way that is possible here. */
 async function prepare(
   { certsDir, defaultPointsHere }: ProbeDependencies,
-  registry: string,
+  { registry, image }: ProbeImage,
   door: string,
   signal: AbortSignal,
 ): Promise<ProbeWay | ProbeEvidence> {
   try {
-    await writeProbeHosts(certsDir, registry, door)
+    await writeProbeHosts(certsDir, registry, { door, content: contentOf({ image }) })
     return 'own'
   } catch (error) {
     const points = await defaultPointsHere(signal)
@@ -117,16 +132,50 @@ async function prepare(
   }
 }
 
+function contentOf({ image }: Pick<ProbeImage, 'image'>): Digest[] {
+  return image.contents.map(({ descriptor }) => descriptor.digest)
+}
+
+/** A pull that runs, with an end of its own. */
+interface Pull {
+  /** Rejects with the signal's reason if that aborts first; the pull goes on then. */
+  wait(signal: AbortSignal): Promise<void>
+  /** Waits that long for its end, and cancels it then. False if it was cancelled, so that containerd may still be at it. */
+  end(time: number): Promise<boolean>
+}
+
+function startPull(cri: CriClient, { reference }: ProbeImage): Pull {
+  const cancelling = new AbortController()
+  const pulling = cri.pullImage(reference, cancelling.signal)
+  const over = pulling.then(
+    () => undefined,
+    () => undefined,
+  )
+  return {
+    wait: (signal) => unlessAborted(pulling, signal),
+    async end(time) {
+      try {
+        await bounded(time, undefined, (bound) => unlessAborted(over, bound))
+        return true
+      } catch {
+        // Too late is all that it can be.
+        cancelling.abort(new Error('the pull of a probe was given up on'))
+        return false
+      }
+    },
+  }
+}
+
 async function pull(
   { cri, client }: ProbeDependencies,
-  told: { probe: ProbeImage; way: ProbeWay; door: string; requests: readonly ProbeRequest[] },
+  told: { probe: ProbeImage; way: ProbeWay; door: string; requests: readonly ProbeRequest[]; pulling: Pull },
   { pullTimeout = PROBE_TIMEOUT }: ProbeOptions,
   signal: AbortSignal,
 ): Promise<ProbeEvidence> {
-  const { probe, way, door, requests } = told
+  const { probe, way, door, requests, pulling } = told
   const seen = { way, door, registry: probe.registry, requests }
   try {
-    await bounded(pullTimeout, signal, (bound) => cri.pullImage(probe.reference, bound))
+    await bounded(pullTimeout, signal, (bound) => pulling.wait(bound))
   } catch (error) {
     signal.throwIfAborted()
     // Throws if containerd is gone, or stands still as a whole: then the failure says nothing of its configuration.

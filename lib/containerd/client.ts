@@ -1,5 +1,4 @@
 import { createClient } from '@connectrpc/connect'
-import { Content } from '../../proto/containerd/services/content/v1/content_pb.ts'
 import { Events } from '../../proto/containerd/services/events/v1/events_pb.ts'
 import { type Image as ImageMessage, Images } from '../../proto/containerd/services/images/v1/images_pb.ts'
 import { Introspection } from '../../proto/containerd/services/introspection/v1/introspection_pb.ts'
@@ -7,24 +6,17 @@ import { Leases } from '../../proto/containerd/services/leases/v1/leases_pb.ts'
 import { Namespaces } from '../../proto/containerd/services/namespaces/v1/namespace_pb.ts'
 import { Version } from '../../proto/containerd/services/version/v1/version_pb.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
-import { type Digest, isDigest } from '../oci/digest.ts'
+import { isDigest } from '../oci/digest.ts'
 import { call, found } from './call.ts'
+import { type ContainerdContent, contentCalls } from './client-content.ts'
 import { decodeEvents } from './client-events.ts'
-import { ContainerdError } from './error.ts'
+import { count } from './count.ts'
 import { type ContainerdEvent, eventFilters, type Topic } from './event.ts'
 import { openStream, type ServerStream } from './stream.ts'
 import { createContainerdTransport, type TransportOptions } from './transport.ts'
 
 /** Longest wait in milliseconds for the next message of a stream that should be flowing: a disk that hangs, not one that is slow. */
 export const STALL_TIMEOUT = 15_000
-
-/** What the content store has under a digest. */
-export interface ContentInfo {
-  readonly digest: Digest
-  /** In bytes. */
-  readonly size: number
-  readonly labels: Readonly<Record<string, string>>
-}
 
 /** A name and what it points to. The target need not be there. */
 export interface Image {
@@ -54,6 +46,8 @@ export interface Lease {
   readonly id: string
   /** The content that it keeps, as containerd names it. */
   readonly content: readonly string[]
+  /** What is being written under it, by the names that {@link ContainerdContent.ingests} gives. */
+  readonly ingests: readonly string[]
 }
 
 export interface ClientOptions extends TransportOptions {
@@ -65,7 +59,7 @@ export interface ClientOptions extends TransportOptions {
  * containerd in one namespace. Every call ends within its bound, with the reason of its signal when that aborts, or with
  * a {@link ContainerdError}. Digests of algorithms that this mirror does not speak are left out of all answers.
  */
-export interface ContainerdClient {
+export interface ContainerdClient extends ContainerdContent {
   readonly namespace: string
   version(signal: AbortSignal): Promise<{ readonly version: string; readonly revision: string }>
   namespaces(signal: AbortSignal): Promise<string[]>
@@ -74,19 +68,6 @@ export interface ContainerdClient {
   /** Every plugin, those that did not start included. */
   plugins(signal: AbortSignal): Promise<Plugin[]>
   contentPlacement(signal: AbortSignal): Promise<ContentPlacement>
-  /** `undefined` if the content is not in this namespace, even if its file is there for another one. */
-  contentInfo(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined>
-  listContent(signal: AbortSignal): AsyncIterable<ContentInfo>
-  /**
-   * Reads `size` bytes (more than 0) from `offset`, in pieces of containerd's choice (up to 1 MiB). Leaving the loop ends the call.
-   *
-   * @throws {ContainerdError} `not-found` while iterating, if the content is not there
-   */
-  readContent(
-    digest: Digest,
-    range: { readonly offset: number; readonly size: number },
-    signal: AbortSignal,
-  ): AsyncIterable<Uint8Array>
   image(name: string, signal: AbortSignal): Promise<Image | undefined>
   images(signal: AbortSignal): Promise<Image[]>
   /** Removes a name, and with it the content that nothing else needs. False if there was no such name. */
@@ -94,8 +75,6 @@ export interface ContainerdClient {
   leases(signal: AbortSignal): Promise<Lease[]>
   /** Removes a lease, and with it the content that nothing else needs. False if there was no such lease. */
   deleteLease(id: string, signal: AbortSignal): Promise<boolean>
-  /** Removes content from this namespace, whether something needs it or not. False if there was none of that digest. */
-  deleteContent(digest: Digest, signal: AbortSignal): Promise<boolean>
   /**
    * Resolves when containerd has taken up the subscription, so that a list asked for afterwards misses nothing: there is
    * no replay. The stream ends with an error when containerd goes away; it is not renewed.
@@ -112,7 +91,6 @@ export function createContainerdClient(
 ): ContainerdClient {
   const { stallTimeout = STALL_TIMEOUT } = options
   const { transport, close } = createContainerdTransport(target, options)
-  const content = createClient(Content, transport)
   const images = createClient(Images, transport)
   const events = createClient(Events, transport)
   const introspection = createClient(Introspection, transport)
@@ -148,6 +126,8 @@ export function createContainerdClient(
       return { uuid: answer.uuid, pid: count(answer.pid) }
     },
 
+    ...contentCalls(transport, stallTimeout),
+
     plugins,
 
     async contentPlacement(signal) {
@@ -158,26 +138,6 @@ export function createContainerdClient(
         root: exportsOf('io.containerd.content.v1', 'content').root,
         policy: exportsOf('io.containerd.metadata.v1', 'bolt').policy,
       }
-    },
-
-    async contentInfo(digest, signal) {
-      const answer = await found('Content.Info', signal, () => content.info({ digest }, { signal }))
-      return answer?.info && { digest, size: count(answer.info.size), labels: answer.info.labels }
-    },
-
-    async *listContent(signal) {
-      const begin = (signal: AbortSignal) => content.list({}, { signal })
-      for await (const { info } of openStream('Content.List', begin, { signal, stallTimeout })) {
-        for (const { digest, size, labels } of info) if (isDigest(digest)) yield { digest, size: count(size), labels }
-      }
-    },
-
-    async *readContent(digest, { offset, size }, signal) {
-      // To containerd a size of 0 means everything.
-      if (size <= 0) return
-      const request = { digest, offset: BigInt(offset), size: BigInt(size) }
-      const begin = (signal: AbortSignal) => content.read(request, { signal })
-      for await (const { data } of openStream('Content.Read', begin, { signal, stallTimeout })) yield data
     },
 
     async image(name, signal) {
@@ -200,8 +160,9 @@ export function createContainerdClient(
       const held: Lease[] = []
       for (const { id } of answer.leases) {
         const kept = await found('Leases.ListResources', signal, () => leases.listResources({ id }, { signal }))
-        const content = kept?.resources.filter(({ type }) => type === 'content').map((resource) => resource.id)
-        if (content !== undefined) held.push({ id, content })
+        if (kept === undefined) continue
+        const of = (kind: string) => kept.resources.filter(({ type }) => type === kind).map((resource) => resource.id)
+        held.push({ id, content: of('content'), ingests: of('ingests') })
       }
       return held
     },
@@ -209,10 +170,6 @@ export function createContainerdClient(
     async deleteLease(id, signal) {
       const removed = await found('Leases.Delete', signal, () => leases.delete({ id, sync: true }, { signal }))
       return removed !== undefined
-    },
-
-    async deleteContent(digest, signal) {
-      return (await found('Content.Delete', signal, () => content.delete({ digest }, { signal }))) !== undefined
     },
 
     async subscribe(topics, signal) {
@@ -238,11 +195,4 @@ export function createContainerdClient(
 function imageOf({ name, target }: ImageMessage): Image | undefined {
   if (target === undefined || !isDigest(target.digest)) return undefined
   return { name, target: { mediaType: target.mediaType, digest: target.digest, size: count(target.size) } }
-}
-
-/** A 64-bit count as a number. */
-function count(value: bigint): number {
-  const number = Number(value)
-  if (Number.isSafeInteger(number) && number >= 0) return number
-  throw new ContainerdError('unexpected', `containerd gave ${value} where a size was expected`)
 }

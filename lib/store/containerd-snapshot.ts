@@ -1,4 +1,5 @@
-import type { ContainerdClient, ContentInfo, Image } from '../containerd/client.ts'
+import type { ContainerdClient, Image } from '../containerd/client.ts'
+import type { ContentInfo } from '../containerd/client-content.ts'
 import { ContainerdError } from '../containerd/error.ts'
 import type { Digest } from '../oci/digest.ts'
 import { digestKey, type Key, tagKey } from '../oci/key.ts'

@@ -1,4 +1,5 @@
-import type { ContainerdClient, ContentInfo } from '../containerd/client.ts'
+import type { ContainerdClient } from '../containerd/client.ts'
+import type { ContentInfo } from '../containerd/client-content.ts'
 import type { Topic } from '../containerd/event.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Digest } from '../oci/digest.ts'

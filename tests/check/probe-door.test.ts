@@ -118,3 +118,18 @@ test('isProbeServed tells a probe that runs from one that does not, and from a d
   await listener.close(AbortSignal.abort())
   assert.equal(await isProbeServed(where, never), false)
 })
+
+test('probe door that withholds a probe gives nothing of it, notes nothing, and still says that it runs', async () => {
+  const door = createProbeDoor()
+  const probe = makeProbeImage(5000)
+  const { registry, repository, tag, image } = probe
+  const served = door.serve(probe)
+  served.withhold()
+  for (const part of [`manifests/${tag}`, ...image.contents.map(({ descriptor }) => `blobs/${descriptor.digest}`)]) {
+    assert.equal(door.fetch(at(`/v2/${repository}/${part}?ns=${registry}`))?.status, 404, part)
+  }
+  assert.deepEqual(served.requests, [])
+  assert.equal(door.fetch(at(`/v2/${repository}/manifests/alive?ns=${registry}`, 'HEAD'))?.status, 200)
+  served.close()
+  assert.equal(door.fetch(at(`/v2/${repository}/manifests/alive?ns=${registry}`, 'HEAD'))?.status, 404)
+})

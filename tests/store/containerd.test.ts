@@ -60,6 +60,8 @@ function makeContainerd() {
     leases: unused,
     deleteLease: unused,
     deleteContent: unused,
+    ingests: unused,
+    abortIngest: unused,
     close: () => undefined,
   }
   return {

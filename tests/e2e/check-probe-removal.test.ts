@@ -1,0 +1,197 @@
+import assert from 'node:assert/strict'
+import { mkdir, rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { ProbeDoor } from '../../lib/check/probe-door.ts'
+import { makeProbeImage } from '../../lib/check/probe-image.ts'
+import { writeProbeHosts } from '../../lib/check/probe-traces.ts'
+import { CRI_NAMESPACE } from '../../lib/containerd/client-cri.ts'
+import { digestOf } from '../../lib/oci/image.ts'
+import { waitFor } from '../fixtures/wait.ts'
+import {
+  certsDir,
+  configure,
+  containerd,
+  never,
+  severities,
+  without,
+  withoutLayer,
+  withTools,
+} from './harness/probing.ts'
+
+after(() => containerd.close())
+
+test('probe that is not done in time is given up on, and leaves nothing', async () => {
+  await configure({})
+  await withTools(async ({ probe, traces, lines }) => {
+    const before = await traces()
+    const evidence = await probe({ pullTimeout: 500 })
+    assert.deepEqual(severities(evidence), ['probe-mirror-asked ok', 'probe-layers-kept unknown'])
+    assert.deepEqual(await traces(), before)
+    assert.deepEqual(lines, [])
+  }, withoutLayer)
+})
+
+test('probe ends with its signal, and leaves nothing', async () => {
+  await configure({})
+  await withTools(async ({ probe, traces, lines }) => {
+    const before = await traces()
+    const controller = new AbortController()
+    const reason = new Error('enough')
+    const probing = probe({ signal: controller.signal })
+    const rejected = assert.rejects(probing, reason)
+    await waitFor('a lease of the pull', async () => (await traces()).leases.length > before.leases.length)
+    controller.abort(reason)
+    await rejected
+    assert.deepEqual(await traces(), before)
+    assert.deepEqual(lines, [])
+  }, withoutLayer)
+})
+
+for (const [request, what] of ['the HEAD', 'the manifest', 'the config', 'the layer'].entries()) {
+  test(`probe that ends with its signal while it gets ${what} leaves nothing, and nothing comes afterwards`, async () => {
+    await configure({})
+    for (let round = 1; round <= 4; round++) {
+      const controller = new AbortController()
+      let requests = 0
+      // What is answered and what is cancelled lie before containerd at once, so that it may do either first.
+      const frozen = (door: ProbeDoor) => async (asked: Request) => {
+        const response = door.fetch(asked) ?? new Response(null, { status: 404 })
+        if (requests++ !== request) return response
+        await containerd.freeze()
+        setTimeout(() => controller.abort(new Error('enough')), round)
+        setTimeout(() => containerd.thaw(), 20)
+        return response
+      }
+      await withTools(async ({ probe, traces, lines }) => {
+        const before = await traces()
+        await assert.rejects(probe({ signal: controller.signal }), { message: 'enough' })
+        assert.deepEqual(await traces(), before)
+        // As long as what was under way in containerd can take.
+        await delay(200)
+        assert.deepEqual(await traces(), before)
+        assert.deepEqual(lines, [])
+      }, frozen)
+    }
+  })
+}
+
+test('sweep removes what a killed probe has left, and nothing of one that runs', async () => {
+  await configure({})
+  await withTools(async ({ probe, sweep, traces, cri }) => {
+    const before = await traces()
+    // Nobody listens on that port any more.
+    const dead = 'probe-0123456789abcdef-9.swarmirror.invalid'
+    await writeProbeHosts(certsDir, dead, { door: 'http://127.0.0.1:9', content: [] })
+    await mkdir(join(certsDir, `.${dead}`))
+    const stranger = 'probe-0123456789abcdef.swarmirror.invalid'
+    await mkdir(join(certsDir, stranger))
+    const controller = new AbortController()
+    const running = probe({ signal: controller.signal })
+    const ended = assert.rejects(running)
+    try {
+      const during = await waitFor('the hosts.toml of the running probe', async () => {
+        const { certs } = await traces()
+        return certs.length === before.certs.length + 4 && certs
+      })
+      assert.deepEqual(await sweep(), [dead])
+      assert.deepEqual(
+        (await traces()).certs,
+        during.filter((name) => !name.includes(dead)),
+      )
+    } finally {
+      controller.abort(new Error('enough'))
+      await ended
+    }
+    await rmdir(join(certsDir, stranger))
+    assert.deepEqual(await traces(), before)
+    assert.equal((await cri.version(never)).name, 'containerd')
+  }, withoutLayer)
+})
+
+test('sweep removes an image with all of its names, and its content', async () => {
+  await configure({})
+  const doors: ProbeDoor[] = []
+  const answer = (door: ProbeDoor) => {
+    doors.push(door)
+    return (request: Request) => door.fetch(request) ?? new Response(null, { status: 404 })
+  }
+  await withTools(async ({ cri, sweep, traces, listener }) => {
+    const before = await traces()
+    const image = makeProbeImage(listener.port)
+    await writeProbeHosts(certsDir, image.registry, { door: `http://127.0.0.1:${listener.port}`, content: [] })
+    const [door] = doors
+    assert.ok(door)
+    const served = door.serve(image)
+    await cri.pullImage(image.reference, never)
+    // What a removal that was killed in its middle leaves: names that do not tell the registry.
+    await containerd.ctr(CRI_NAMESPACE, ['images', 'rm', image.reference])
+    assert.deepEqual(await sweep(), [], 'it still runs')
+    served.close()
+    assert.deepEqual(await sweep(), [image.registry])
+    assert.deepEqual(await traces(), before)
+  }, answer)
+})
+
+test('sweep removes content that nothing keeps, and that no garbage collection takes', async () => {
+  await configure({})
+  await withTools(async ({ sweep, traces }) => {
+    const before = await traces()
+    // Nobody listens on that port.
+    const dead = 'probe-0123456789abcdef-9.swarmirror.invalid'
+    const bytes = Buffer.from('a layer')
+    const digest = digestOf(bytes)
+    await containerd.ctr(CRI_NAMESPACE, ['content', 'ingest', `layer-${digest}`], bytes)
+    await containerd.ctr(CRI_NAMESPACE, [
+      'content',
+      'label',
+      digest,
+      `containerd.io/distribution.source.${dead}=swarmirror/probe`,
+    ])
+    assert.ok((await traces()).content.includes(digest))
+    assert.deepEqual(await sweep(), [dead])
+    assert.deepEqual(await traces(), before)
+  })
+})
+
+test('sweep removes content that has no label yet', async () => {
+  await configure({})
+  await withTools(async ({ sweep, traces }) => {
+    const before = await traces()
+    const dead = 'probe-0123456789abcdef-9.swarmirror.invalid'
+    const bytes = Buffer.from('another layer')
+    const digest = digestOf(bytes)
+    await writeProbeHosts(certsDir, dead, { door: 'http://127.0.0.1:9', content: [digest] })
+    await containerd.ctr(CRI_NAMESPACE, ['content', 'ingest', `layer-${digest}`], bytes)
+    assert.deepEqual(await sweep(), [dead])
+    assert.deepEqual(await traces(), before)
+  })
+})
+
+for (const [what, part, traced] of [
+  ['the lease and the content', 'layer', 'content'],
+  ['the lease, with what was being written,', 'manifest', 'ingests'],
+] as const) {
+  test(`sweep removes ${what} of a pull that died with containerd`, () => dyingWith(part, traced))
+}
+
+async function dyingWith(part: string, traced: 'content' | 'ingests'): Promise<void> {
+  await configure({})
+  await withTools(async ({ probe, sweep, traces, lines }) => {
+    const before = await traces()
+    const ended = assert.rejects(probe(), { name: 'ContainerdError', code: 'unavailable' })
+    const more = traced === 'content' ? 1 : 0
+    await waitFor('something of the probe', async () => (await traces())[traced].length > before[traced].length + more)
+    await containerd.kill()
+    await ended
+    assert.deepEqual(
+      lines.map(({ event }) => event),
+      ['a probe could not be removed; the next start tries again'],
+    )
+    await containerd.start()
+    assert.notDeepEqual((await traces()).leases, before.leases)
+    assert.equal((await sweep()).length, 1)
+    assert.deepEqual(await traces(), before)
+  }, without(part))
+}
