@@ -112,26 +112,29 @@ export class Activity {
   answered({ target, source, bytes, headMs }: Answered): (ms: number) => void {
     this.#requests[source]++
     if (source === 'local') this.#bytes.local += bytes
-    const part = this.#partOf(target)
+    const pull = this.#pullOf(target)
+    const part = this.#partOf(pull, target)
     if (part === undefined) return () => undefined
     Object.assign(part, { source, bytes: Math.max(bytes, part.bytes), headMs })
     if (source !== 'peer') Object.assign(part, { peers: [], outcome: undefined, resumes: 0 })
+    delete part.ms
     return (ms) => {
       part.ms = ms
+      pull.lastAt = this.#options.now()
     }
   }
 
   /** Takes note of a transfer. It may be over before its head was passed on, or long after. */
   transferred({ target, outcome, peers, bytes, attempts, resumes }: Transferred): void {
     this.#bytes.peer += bytes
-    const part = this.#partOf(target)
+    const pull = this.#pulls.find((pull) => isUnderWay(pull, target)) ?? this.#pullOf(target)
+    const part = this.#partOf(pull, target)
     if (part === undefined) return
     Object.assign(part, { outcome, peers, attempts, resumes })
     if (outcome !== 'complete') part.bytes = bytes
   }
 
-  #partOf(target: Target): PullPart | undefined {
-    const pull = this.#pullOf(target)
+  #partOf(pull: Growing, target: Target): PullPart | undefined {
     pull.lastAt = this.#options.now()
     const key = targetKey(target)
     const known = pull.parts.find((part) => part.key === key)
@@ -156,13 +159,13 @@ export class Activity {
 
   #pullOf(target: Target): Growing {
     const { pulls, quiet, now } = this.#options
-    const repository = `${target.registry}/${target.repository}`
+    const repository = repositoryOf(target)
     const tag = target.kind === 'manifest' && 'tag' in target.reference ? target.reference.tag : undefined
     const name = tag === undefined ? nameOf(repository, target) : `${repository}:${tag}`
     const open = this.#pulls.find(
       (pull) =>
         pull.repository === repository &&
-        now() - pull.lastAt < quiet &&
+        (now() - pull.lastAt < quiet || isUnderWay(pull)) &&
         (tag === undefined || !pull.tagged || pull.name === name),
     )
     if (open !== undefined) {
@@ -184,6 +187,17 @@ export class Activity {
     this.#pulls.length = Math.min(this.#pulls.length, pulls)
     return pull
   }
+}
+
+/** Whether something of a pull, or what is given if it is of that pull, is still on its way from a peer to containerd. */
+function isUnderWay({ parts, repository }: Growing, target?: Target): boolean {
+  if (target !== undefined && repository !== repositoryOf(target)) return false
+  const key = target === undefined ? undefined : targetKey(target)
+  return parts.some((part) => part.source === 'peer' && part.ms === undefined && (key ?? part.key) === part.key)
+}
+
+function repositoryOf({ registry, repository }: Target): string {
+  return `${registry}/${repository}`
 }
 
 /** A pull by digest is named after its first manifest. */

@@ -72,6 +72,42 @@ test('Activity knows of a part what the door and the transfer say of it, whichev
   for (const part of parts) assert.deepEqual(part, { ...expected, bytes, peers, attempts, resumes, outcome })
 })
 
+test('Activity knows what takes long, and what comes after it, for parts of the same pull', () => {
+  let now = 0
+  const activity = new Activity({ quiet: 100, now: () => now })
+  activity.answered(answered(tag('1'), 'peer'))(1)
+  const end = activity.answered(answered(blob(1), 'peer'))
+  now = 500
+  activity.answered(answered(blob(2), 'peer'))(1)
+  now = 1_000
+  activity.transferred({ target: blob(1), ...given })
+  now = 1_500
+  end(1_500)
+  now = 1_550
+  activity.answered(answered(blob(3), 'peer'))(1)
+  const told = activity.pulls.map(({ parts }) => parts.map(({ source, peers, ms }) => [source, peers.length, ms]))
+  assert.deepEqual(told, [
+    [
+      ['peer', 0, 1],
+      ['peer', 1, 1_500],
+      ['peer', 0, 1],
+      ['peer', 0, 1],
+    ],
+  ])
+})
+
+test('Activity knows of which pull a transfer is when another one has begun', () => {
+  const activity = new Activity()
+  activity.answered(answered(tag('1'), 'peer'))(1)
+  activity.answered(answered(blob(1), 'peer'))
+  activity.answered(answered(tag('2'), 'peer'))(1)
+  activity.transferred({ target: blob(1), ...given })
+  assert.deepEqual(
+    activity.pulls.map(({ parts }) => parts.map(({ peers }) => peers.length)),
+    [[0], [0, 1]],
+  )
+})
+
 test('Activity tells of a transfer that broke off as many bytes as there were', () => {
   const activity = new Activity()
   activity.answered(answered(blob(1), 'peer', 1_000))
