@@ -120,6 +120,8 @@ export class PeerClient {
       } catch (error) {
         if (!(error instanceof StaleConnectionError)) throw error
       }
+      // It may have aborted since, and tells of that only once.
+      signal.throwIfAborted()
     }
     return await exchange(this.#pool.connect(host, port), request, signal)
   }
