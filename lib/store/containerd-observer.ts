@@ -42,8 +42,6 @@ export interface ObserverDependencies {
   subscribe(signal: AbortSignal): Promise<AsyncIterable<unknown>>
   /** Looks at everything; true if something may have changed. */
   reconcile(signal: AbortSignal): Promise<boolean>
-  /** The longest time to the next look, in milliseconds, if it is not to be the usual one. */
-  readonly patience?: () => number | undefined
   readonly log: Logger
 }
 
@@ -96,8 +94,7 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
       const changed = await reconcile(signal)
       found()
       if (changed) calm = 0
-      const usual = reconcileInterval * (0.9 + random() / 5)
-      const interval = Math.min(dependencies.patience?.() ?? usual, usual)
+      const interval = reconcileInterval * (0.9 + random() / 5)
       const since = performance.now()
       const rung = await bell.wait(Math.min(settleDelays[calm] ?? interval, interval), signal)
       calm = rung ? 0 : calm + 1

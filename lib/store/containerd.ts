@@ -1,8 +1,8 @@
 import type { ContainerdClient } from '../containerd/client.ts'
 import type { ContentInfo } from '../containerd/client-content.ts'
-import type { Topic } from '../containerd/event.ts'
+import type { ContainerdEvent, Topic } from '../containerd/event.ts'
 import type { Logger } from '../observe/log.ts'
-import type { Digest } from '../oci/digest.ts'
+import { type Digest, isDigest } from '../oci/digest.ts'
 import { digestKey } from '../oci/key.ts'
 import { sniffManifest } from '../oci/manifest.ts'
 import { MANIFEST_SIZE_LIMIT, OCTET_STREAM } from '../oci/media-type.ts'
@@ -14,6 +14,7 @@ import { createObserver, type ObserverOptions } from './containerd-observer.ts'
 import { createSnapshots, readWhole } from './containerd-snapshot.ts'
 import { exactStream } from './exact-stream.ts'
 import { Expected } from './expected.ts'
+import { createGlances } from './glances.ts'
 import type { ContentStore } from './store.ts'
 import { createContentFeed } from './store-feed.ts'
 import { assertWithin } from './store-range.ts'
@@ -29,6 +30,9 @@ const TOPICS: readonly Topic[] = [
 
 /** How many media types found by looking at the bytes are kept: layers of pulls in progress, a few dozen bytes each. */
 const SNIFFED_LIMIT = 4096
+
+/** How many are asked for one by one, for some tenths of a millisecond each, before a look at everything costs less. */
+const GLANCE_LIMIT = 64
 
 export interface ContainerdStoreOptions extends ObserverOptions {
   /** containerd's content root as this process sees it; asked from containerd if `undefined`. */
@@ -77,25 +81,58 @@ export function createContainerdStore(
         const events = await client.subscribe(TOPICS, signal)
         // Asked again after each restart, which may have moved it.
         root = options.contentRoot ?? (await client.contentPlacement(signal)).root
-        return events
+        return worthALook(events)
       },
       async reconcile(signal) {
         await files.check(root)
+        const begun = performance.now()
         const snapshot = await snapshots.take(signal)
         mediaTypes = snapshot.mediaTypes
         withheld = snapshot.withheld
-        const arrived = expected.arrived(
-          (digest) => snapshot.sizes.has(digest) && !snapshot.withheld.has(digest),
-          (digest) => snapshot.mediaTypes.has(digest),
-        )
+        const wasMissing = expected.patience !== undefined
+        const arrived = expected
+          .arrived(
+            (digest) => snapshot.sizes.has(digest),
+            (digest) => snapshot.mediaTypes.has(digest),
+            begun,
+          )
+          .filter((digest) => !snapshot.withheld.has(digest))
         feed.replace(arrived.length === 0 ? snapshot.keys : new Set([...snapshot.keys, ...arrived.map(digestKey)]))
+        // What was there is missing again: nobody else would wake the glances.
+        if (!wasMissing && expected.patience !== undefined) glances.soon()
         answer()
         return snapshot.changed
       },
-      patience: () => expected.patience,
     },
     options,
   )
+  const glances = createGlances({
+    glance,
+    patience: () => expected.patience,
+    failed: (error) => log.debug('expected content not asked for', { error }),
+  })
+
+  /** Hands on the events that call for a look at everything: content that was expected and has come calls for a glance. */
+  async function* worthALook(events: AsyncIterable<ContainerdEvent>): AsyncGenerator<ContainerdEvent, void> {
+    for await (const event of events) {
+      const isExpected = event.kind === 'content' && isDigest(event.digest) && expected.has(event.digest)
+      if (isExpected && event.topic === '/content/create') glances.soon()
+      else yield event
+    }
+  }
+
+  /** Asks for what is expected and has not come yet: of that, containerd before 2.1 tells nothing. */
+  async function glance(signal: AbortSignal): Promise<void> {
+    const { missing } = expected
+    if (missing.length > GLANCE_LIMIT) return observer.soon()
+    for (const digest of missing) {
+      const info = await infoOf(digest, signal)
+      // A look at everything may have been faster, and have found it in an image that is admitted or refused.
+      if (info === undefined || withheld.has(digest) || !expected.has(digest)) continue
+      expected.found(digest)
+      feed.update({ added: [digestKey(digest)] })
+    }
+  }
 
   async function infoOf(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
     if (withheld.has(digest) || (isSelective && !mediaTypes.has(digest) && !expected.has(digest))) return undefined
@@ -147,7 +184,7 @@ export function createContainerdStore(
 
     expect(digest) {
       expected.add(digest)
-      observer.soon()
+      glances.soon()
     },
 
     async *watch(signal) {
@@ -155,7 +192,7 @@ export function createContainerdStore(
     },
 
     async close() {
-      await observer.close()
+      await Promise.all([observer.close(), glances.close()])
       feed.close()
       answer()
     },

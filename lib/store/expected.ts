@@ -18,12 +18,18 @@ const SHORTEST = 1_000
 /** What took some time so far may take as long again: a look after an eighth of it finds it soon enough, and costs little. */
 const PART = 8
 
+interface Entry {
+  /** When it was expected, and when it was found, by the clock. */
+  readonly since: number
+  foundAt?: number | undefined
+}
+
 /**
  * Digests that containerd is getting at this moment, as far as the mirror knows: those it was asked for and did not have.
  * No image names them until the pull is over, so this is how others find the layers that are complete by then.
  */
 export class Expected {
-  readonly #since = new Map<Digest, number>()
+  readonly #all = new Map<Digest, Entry>()
   readonly #limit: number
   readonly #life: number
   readonly #now: () => number
@@ -36,28 +42,47 @@ export class Expected {
 
   add(digest: Digest): void {
     // Anew at the end, so that the first is always the oldest.
-    this.#since.delete(digest)
-    this.#since.set(digest, this.#now())
-    const [oldest] = this.#since.keys()
-    if (oldest !== undefined && this.#since.size > this.#limit) this.#since.delete(oldest)
+    this.#all.delete(digest)
+    this.#all.set(digest, { since: this.#now() })
+    const [oldest] = this.#all.keys()
+    if (oldest !== undefined && this.#all.size > this.#limit) this.#all.delete(oldest)
   }
 
   has(digest: Digest): boolean {
-    return this.#since.has(digest)
+    return this.#all.has(digest)
   }
 
-  /** Those that are there and in no image yet. What is in one is not expected any more. */
-  arrived(isThere: (digest: Digest) => boolean, isInImage: (digest: Digest) => boolean): Digest[] {
+  /** Those that have not been found yet, the oldest first. */
+  get missing(): Digest[] {
+    return [...this.#all].filter(([, { foundAt }]) => foundAt === undefined).map(([digest]) => digest)
+  }
+
+  /** Takes note that one is there. */
+  found(digest: Digest): void {
+    const entry = this.#all.get(digest)
+    if (entry !== undefined) entry.foundAt ??= this.#now()
+  }
+
+  /**
+   * Those that are there and in no image yet, as a look at everything says that was begun at `begun`: it may have missed
+   * what was found since. What is in an image is not expected any more.
+   */
+  arrived(isThere: (digest: Digest) => boolean, isInImage: (digest: Digest) => boolean, begun: number): Digest[] {
     const now = this.#now()
-    for (const [digest, since] of this.#since) {
-      if (now - since > this.#life || isInImage(digest)) this.#since.delete(digest)
+    for (const [digest, { since }] of this.#all) {
+      if (now - since > this.#life || isInImage(digest)) this.#all.delete(digest)
     }
-    return [...this.#since.keys()].filter(isThere)
+    for (const [digest, entry] of this.#all) {
+      if (isThere(digest)) entry.foundAt ??= now
+      else if (entry.foundAt !== undefined && entry.foundAt < begun) entry.foundAt = undefined
+    }
+    return [...this.#all].filter(([, { foundAt }]) => foundAt !== undefined).map(([digest]) => digest)
   }
 
-  /** After how many milliseconds to look again; `undefined` if nothing is expected. */
+  /** After how many milliseconds to look again; `undefined` if nothing is missing. */
   get patience(): number | undefined {
-    const youngest = [...this.#since.values()].at(-1)
+    let youngest: number | undefined
+    for (const { since, foundAt } of this.#all.values()) if (foundAt === undefined) youngest = since
     return youngest === undefined ? undefined : Math.max((this.#now() - youngest) / PART, SHORTEST)
   }
 }

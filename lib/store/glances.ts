@@ -1,0 +1,58 @@
+import { createBell, pause } from './bell.ts'
+
+export interface GlanceDependencies {
+  /** Looks for what is awaited; what it throws is told to `failed`, and it is called again. */
+  glance(signal: AbortSignal): Promise<void>
+  /** The longest time to the next glance, in milliseconds; `undefined` if nothing is awaited. */
+  patience(): number | undefined
+  failed(error: unknown): void
+}
+
+export interface GlanceOptions {
+  /** Milliseconds between being told and the glance. */
+  readonly gather?: number
+}
+
+/** Looks for a few things between the looks at everything. */
+export interface Glances {
+  /** Glances soon. */
+  soon(): void
+  /** Stops it; resolves when it has. */
+  close(): Promise<void>
+}
+
+/** As an observer's after an event. A glance takes a millisecond, so it need not wait for longer when there are many. */
+const GATHER = 25
+/** How long it rests when nothing is awaited, in milliseconds: until it is told, which is what ends the rest. */
+const REST = 3_600_000
+
+export function createGlances(
+  { glance, patience, failed }: GlanceDependencies,
+  { gather = GATHER }: GlanceOptions = {},
+): Glances {
+  const bell = createBell()
+  const closing = new AbortController()
+  const { signal } = closing
+
+  async function run(): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        if (await bell.wait(patience() ?? REST, signal)) await pause(gather, signal)
+        // What is told from here on may come too late for this glance.
+        bell.clear()
+        if (!signal.aborted) await glance(signal)
+      } catch (error) {
+        if (!signal.aborted) failed(error)
+      }
+    }
+  }
+
+  const running = run()
+  return {
+    soon: () => bell.ring(),
+    async close() {
+      closing.abort(new Error('glancing was ended'))
+      await running
+    },
+  }
+}
