@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { setImmediate as turn } from 'node:timers/promises'
 import type { Descriptor } from '../oci/descriptor.ts'
 import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts'
 import { childrenOf } from '../oci/manifest.ts'
@@ -9,6 +10,12 @@ export const WALK_DEPTH_LIMIT = 8
 
 /** How many descriptors below one target are looked at. A manifest of 4 MiB can name some 40 000. */
 export const WALK_WIDTH_LIMIT = 100_000
+
+/**
+ * For how long it goes on without letting others have their turn, in milliseconds: what is known from memory is never
+ * waited for, and with thousands of images a walk takes some tenths of a second, in which no transfer would go on.
+ */
+const SLICE = 5
 
 /** Where the walk asks what is there. Misses are `undefined`; what cannot be asked throws, which ends the walk. */
 export interface WalkSource {
@@ -53,11 +60,16 @@ export async function* walkHeld(
   const { depthLimit = WALK_DEPTH_LIMIT, widthLimit = WALK_WIDTH_LIMIT } = options
   const sizes = new Map<Digest, Promise<number | undefined>>()
   const done = new Map<Digest, 'blob' | 'manifest'>()
+  let sliceEnd = performance.now() + SLICE
 
   for (const target of targets) {
     const queue = [{ descriptor: target, depth: 0 }]
     // An index and not shift(), which moves the rest of a wide queue each time.
     for (let next = 0; next < queue.length; next++) {
+      if (performance.now() > sliceEnd) {
+        await turn()
+        sliceEnd = performance.now() + SLICE
+      }
       signal.throwIfAborted()
       const { descriptor, depth } = queue[next] as (typeof queue)[number]
       const kind = isManifestMediaType(descriptor.mediaType) ? 'manifest' : 'blob'

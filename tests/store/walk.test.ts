@@ -188,3 +188,23 @@ test('walkHeld throws what its source throws', async () => {
   const source: WalkSource = { describe: () => Promise.reject(failure), read: () => Promise.reject(failure) }
   await assert.rejects(walk([index.target], source), failure)
 })
+
+test('walkHeld lets others have their turn, although it has to wait for nothing', async () => {
+  // Each manifest is read and hashed: some 100 ms for all of them.
+  const manifests = Array.from({ length: 3_000 }, (_, seed) => makeImage({ seed }))
+  const { source } = sourceOf(manifests.flatMap(({ contents }) => contents))
+  let turns = 0
+  const timer = setInterval(() => {
+    turns++
+  }, 1)
+  try {
+    const { held } = await walk(
+      manifests.map(({ target }) => target),
+      source,
+    )
+    assert.ok(held.length > manifests.length)
+    assert.ok(turns > 1, `${turns} turns`)
+  } finally {
+    clearInterval(timer)
+  }
+})
