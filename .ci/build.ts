@@ -68,6 +68,19 @@ function addons(loader: string): Plugin {
 /** Puts the file into the bundle, or leaves it beside it, as the bundler says. */
 const required = (file: string) => `module.exports = require(${JSON.stringify(file)})`
 
+/**
+ * The file inside of the executable, which Bun unpacks into a directory for temporary files and loads from there. Where
+ * that is mounted `noexec`, as hardened hosts have it, there is no other way than to say so.
+ */
+const unpacked = (file: string) => `try {
+  ${required(file)}
+} catch (error) {
+  if (error.code !== 'ERR_DLOPEN_FAILED') throw error
+  process.stderr.write('swarmirror: ' + error.message + '; set BUN_TMPDIR to a directory that only root may write and ' +
+    'whose file system is not mounted noexec\\n')
+  process.exit(78)
+}`
+
 /** Loads the file from beside the executable. An addon inside of it is unpacked into /tmp first, which an image has not. */
 const BESIDE_EXECUTABLE = `process.dlopen(module, require('node:path').join(
   require('node:path').dirname(process.execPath), 'sodium-native.node'))`
@@ -120,7 +133,7 @@ if (values.image === undefined) {
   const sodium = sodiumFile(`${process.platform}-${process.arch}`)
   await copyFile(sodium, join(dir, 'sodium-native.node'))
   await makeFile(dir)
-  await makeExecutable(dir, required(sodium))
+  await makeExecutable(dir, unpacked(sodium))
 } else {
   const processor = PROCESSORS[values.image]
   if (processor === undefined)

@@ -14,11 +14,9 @@ function values(unit: string, key: string): string[] {
   return [...unit.matchAll(new RegExp(`^${key}=(.*)$`, 'gm'))].map(([, value]) => value ?? '')
 }
 
-/** What systemd makes of a setting's value: `%d` is the credentials' directory, `%S` that of the state. */
+/** What systemd makes of a setting's value: `%S` is the directory of the state. */
 function variables(lines: readonly string[]): Record<string, string> {
-  const expanded = lines.map((line) =>
-    line.replace('%d', '/run/credentials/swarmirror.service').replace('%S', '/var/lib'),
-  )
+  const expanded = lines.map((line) => line.replace('%S', '/var/lib'))
   return Object.fromEntries(
     expanded.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
   )
@@ -33,13 +31,14 @@ describe('unit file of the README', () => {
 
   it('has settings that exist and are right together', () => {
     for (const lines of [given, [...given, ...shown]]) {
-      const environment = variables([...fixed, ...lines])
+      const { BUN_TMPDIR, ...environment } = variables([...fixed, ...lines])
+      assert.equal(BUN_TMPDIR, `/var/lib/${values(unit, 'StateDirectory')[0]}`)
       assert.deepEqual(
         Object.keys(environment).filter((name) => !name.startsWith('SWARMIRROR_')),
         [],
       )
       const readFile = (path: string) => {
-        assert.equal(path, '/run/credentials/swarmirror.service/swarm.key')
+        assert.equal(path, '/etc/swarmirror/swarm.key')
         return KEY
       }
       const read = readSettings({ flags: [], environment, readFile })
@@ -49,7 +48,12 @@ describe('unit file of the README', () => {
     }
     // A misspelt variable would be passed over.
     const known = new Set(readFileSync(new URL('../../README.md', import.meta.url), 'utf8').match(/`SWARMIRROR_\w+`/g))
-    for (const name of Object.keys(variables([...fixed, ...given, ...shown]))) assert.ok(known.has(`\`${name}\``), name)
+    const { BUN_TMPDIR: _, ...used } = variables([...fixed, ...given, ...shown])
+    for (const name of Object.keys(used)) assert.ok(known.has(`\`${name}\``), name)
+  })
+
+  it('uses no specifier that systemd knows since 250 only, as the current RHEL 8 and Ubuntu 22.04 have older ones', () => {
+    assert.deepEqual(new Set(unit.match(/%[a-zA-Z]/g)), new Set(['%S']))
   })
 
   it('lets a mirror drain before it is killed', () => {
