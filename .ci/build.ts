@@ -5,21 +5,26 @@
  *     swarmirror.mjs       everything as one ESM file, for Node, Deno and Bun
  *     sodium-native.node   libsodium, which that file loads from beside itself
  *     swarmirror           the same as one executable with Bun and libsodium inside
+ *     THIRD-PARTY-NOTICES  the licenses of what is in these, for whoever passes them on
  *   bun .ci/build.ts DIR --image ARCH [--bun FILE]    what `npm run image` puts into an image for `amd64` or `arm64`; FILE
  *                             is the Bun of that processor, if it is not this machine's:
  *     swarmirror           one executable with Bun inside
  *     sodium-native.node   libsodium, which the executable loads from beside itself
+ *     THIRD-PARTY-NOTICES  as above
+ *     packages.json        the packages of npm that are in it, for the SBOM
  *
  * Runs on Bun, whose bundler makes the executables.
  */
-import { copyFile, mkdir, rm } from 'node:fs/promises'
+import { copyFile, mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import process from 'node:process'
 import { parseArgs } from 'node:util'
 import { build as esbuild, type Plugin } from 'esbuild'
+import { bundledPackages, noticesOf } from './notices.ts'
 
 /** The part of Bun's bundler that is used here. Its plugins have the shape of esbuild's. */
 declare const Bun: {
+  readonly version: string
   build(options: {
     readonly entrypoints: readonly string[]
     readonly compile: {
@@ -46,6 +51,9 @@ function sodiumFile(platform: string): string {
   return join(ROOT, 'node_modules', 'sodium-native', 'prebuilds', platform, 'sodium-native.node')
 }
 
+/** The files of others that were bundled. */
+const loaded = new Set<string>()
+
 /**
  * Replaces the two addons: the loader of sodium-native, which searches folders that a bundle has not, by one that knows
  * where the file is; and udx-native, which needs libuv, by the UDX of our own.
@@ -61,6 +69,10 @@ function addons(loader: string): Plugin {
         contents: `module.exports = require(${JSON.stringify(join(ROOT, 'lib', 'udx', 'index.ts'))}).UDX`,
         loader: 'js',
       }))
+      onLoad({ filter: /[\\/]node_modules[\\/]/ }, ({ path }) => {
+        loaded.add(path)
+        return undefined
+      })
     },
   }
 }
@@ -128,7 +140,8 @@ const { values, positionals } = parseArgs({
 const dir = positionals[0] ?? join(ROOT, 'dist')
 await mkdir(dir, { recursive: true })
 // Only what is made anew: the directory may be any, such as /usr/local/bin.
-for (const name of ['swarmirror', 'swarmirror.mjs', 'sodium-native.node']) await rm(join(dir, name), { force: true })
+const PRODUCTS = ['swarmirror', 'swarmirror.mjs', 'sodium-native.node', 'THIRD-PARTY-NOTICES']
+for (const name of PRODUCTS) await rm(join(dir, name), { force: true })
 if (values.image === undefined) {
   const sodium = sodiumFile(`${process.platform}-${process.arch}`)
   await copyFile(sodium, join(dir, 'sodium-native.node'))
@@ -142,3 +155,6 @@ if (values.image === undefined) {
   const bun = values.bun === undefined ? {} : { executablePath: values.bun }
   await makeExecutable(dir, BESIDE_EXECUTABLE, { target: `bun-linux-${processor}`, ...bun })
 }
+const packages = await bundledPackages(ROOT, loaded)
+await writeFile(join(dir, 'THIRD-PARTY-NOTICES'), await noticesOf(ROOT, packages, loaded, Bun.version))
+if (values.image !== undefined) await writeFile(join(dir, 'packages.json'), JSON.stringify(packages))

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -12,6 +12,7 @@ import { runtimeName } from '../lib/runtime/name.ts'
 import { writeLayout } from '../lib/store/layout-writer.ts'
 import { waitFor } from './fixtures/wait.ts'
 
+const ROOT = fileURLToPath(new URL('../', import.meta.url))
 const BIN = fileURLToPath(new URL('../node_modules/.bin/', import.meta.url))
 const BUILD = fileURLToPath(new URL('../.ci/build.ts', import.meta.url))
 /** Milliseconds that a mirror may take to start or to stop on a loaded machine. */
@@ -32,8 +33,25 @@ describe('npm run build', { skip }, () => {
   })
   after(() => rm(dir, { recursive: true, force: true }))
 
-  it('makes one ESM file, its addon and one executable, and nothing else', async () => {
-    assert.deepEqual((await readdir(join(dir, 'dist'))).sort(), ['sodium-native.node', 'swarmirror', 'swarmirror.mjs'])
+  it('makes one ESM file, its addon, one executable and the notices of others, and nothing else', async () => {
+    const made = ['THIRD-PARTY-NOTICES', 'sodium-native.node', 'swarmirror', 'swarmirror.mjs']
+    assert.deepEqual((await readdir(join(dir, 'dist'))).sort(), made)
+  })
+
+  it('passes on the license of every package that is in it', async () => {
+    const notices = await readFile(join(dir, 'dist', 'THIRD-PARTY-NOTICES'), 'utf8')
+    const { dependencies } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
+    // hyperdht is hyperswarm's, and what is asked for by others is there as well.
+    for (const name of [...Object.keys(dependencies), 'dht-rpc', 'noise-handshake', 'libsodium', 'Bun'])
+      assert.match(notices, new RegExp(`^${name}[ ,].*\\(.+\\)$`, 'm'))
+    for (const text of [
+      /Copyright 2008 Google Inc/,
+      /Copyright [-\d]+ The Connect Authors/,
+      /Apache License\s+Version 2\.0/,
+    ])
+      assert.match(notices, text)
+    const absent = ['udx-native', 'bare-fs', 'typescript', 'esbuild']
+    for (const name of absent) assert.doesNotMatch(notices, new RegExp(`^${name} `, 'm'))
   })
 
   const file =

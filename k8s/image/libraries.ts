@@ -10,6 +10,8 @@ const run = promisify(execFile)
 export interface DebianPackage {
   readonly name: string
   readonly version: string
+  /** Its control file, by which scanners know what is there. */
+  readonly control: string
 }
 
 /** A file, and where it goes. */
@@ -20,6 +22,8 @@ export interface PlacedFile {
 
 /** The packages of Debian 13 that hold what the executable and libsodium are linked to, with those libraries. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
+  // Has the release's name and the licenses' texts.
+  'base-files': [],
   // Has the licenses of GCC's libraries.
   'gcc-14-base': [],
   libc6: ['libc.so.6', 'libdl.so.2', 'libm.so.6', 'libpthread.so.0'],
@@ -27,7 +31,13 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   'libstdc++6': ['libstdc++.so.6'],
 }
 
-const NOTICES = ['/usr/share/doc/gcc-14-base/copyright', '/usr/share/doc/libc6/copyright']
+/** The notices of the libraries, and the licenses that they name; and the release, for scanners. */
+const TEXTS = [
+  '/usr/share/doc/gcc-14-base/copyright',
+  '/usr/share/doc/libc6/copyright',
+  ...['GPL-2', 'GPL-3', 'LGPL-2', 'LGPL-2.1', 'LGPL-3'].map((name) => `/usr/share/common-licenses/${name}`),
+  '/usr/lib/os-release',
+]
 
 /**
  * Downloads the packages for an architecture, whatever this machine's is, from the Debian release that this machine
@@ -58,9 +68,9 @@ export async function unpackPackages(architecture: Architecture, dir: string, to
   const found: (DebianPackage & { readonly file: string })[] = []
   for (const file of (await readdir(dir)).filter((name) => name.endsWith('.deb')).map((name) => join(dir, name))) {
     const fields = ['Package', 'Version', 'Architecture']
-    const { stdout } = await run('dpkg-deb', ['--field', file, ...fields])
-    const [name = '', version = '', of] = fields.map((field) => new RegExp(`^${field}: (.*)$`, 'm').exec(stdout)?.[1])
-    if (Object.hasOwn(PACKAGES, name) && of === architecture.name) found.push({ name, version, file })
+    const { stdout: control } = await run('dpkg-deb', ['--field', file])
+    const [name = '', version = '', of] = fields.map((field) => new RegExp(`^${field}: (.*)$`, 'm').exec(control)?.[1])
+    if (Object.hasOwn(PACKAGES, name) && of === architecture.name) found.push({ name, version, control, file })
   }
   const wanted = Object.keys(PACKAGES).sort()
   const names = found.map(({ name }) => name).sort()
@@ -70,14 +80,16 @@ export async function unpackPackages(architecture: Architecture, dir: string, to
     )
   }
   for (const { file } of found) await run('dpkg-deb', ['--extract', file, to])
-  return found.map(({ name, version }) => ({ name, version })).sort((a, b) => (a.name < b.name ? -1 : 1))
+  return found
+    .map(({ name, version, control }) => ({ name, version, control }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** What of the unpacked packages goes into the image: the loader, the libraries and their licenses. */
+/** What of the unpacked packages goes into the image: the loader, the libraries, their licenses and the release's name. */
 export async function libraryFiles({ triplet, loader }: Architecture, unpacked: string): Promise<PlacedFile[]> {
   const libraries = Object.values(PACKAGES).flatMap((names) => names.map((name) => `/usr/lib/${triplet}/${name}`))
   const loaded = { from: `/usr/lib/${triplet}/${loader.slice(loader.lastIndexOf('/') + 1)}`, to: loader }
-  const files = [loaded, ...[...libraries, ...NOTICES].map((path) => ({ from: path, to: path }))]
+  const files = [loaded, ...[...libraries, ...TEXTS].map((path) => ({ from: path, to: path }))]
   // Some are links to a file with the library's full version in its name.
   return await Promise.all(files.map(async ({ from, to }) => ({ from: await realpath(join(unpacked, from)), to })))
 }

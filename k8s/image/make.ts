@@ -8,8 +8,8 @@
  *             for a machine without network, or to make an image of before again. They are kept in OUTPUT/debs.
  *   --output  dist/image by default: `swarmirror.tar` (an OCI image layout), `sbom-<arch>.spdx.json`, `debs/`
  *
- * Needs buildah, apt-get and dpkg-deb (Debian 13), and npm for the other processor's Bun. Same commit, same packages, same
- * buildah: same digest. Timestamps are SOURCE_DATE_EPOCH's, or the commit's.
+ * Needs git, buildah, apt-get and dpkg-deb (Debian 13), and npm for the other processor's Bun. Same commit, same packages,
+ * same buildah: same digest. Timestamps are SOURCE_DATE_EPOCH's, or the commit's.
  */
 import { execFile } from 'node:child_process'
 import { chmod, copyFile, cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises'
@@ -17,14 +17,18 @@ import { arch, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import process from 'node:process'
 import { parseArgs, promisify } from 'node:util'
+import type { BundledPackage } from '../../.ci/notices.ts'
 import { ARCHITECTURES, type Architecture } from './architecture.ts'
 import { packLayout, writeIndex } from './layout.ts'
 import { type DebianPackage, downloadPackages, libraryFiles, unpackPackages } from './libraries.ts'
-import { makeSbom } from './sbom.ts'
+import { type ImagePackage, makeSbom, npmPurl } from './sbom.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 const BIN = join(ROOT, 'node_modules', '.bin')
 const SBOM = '/usr/share/swarmirror/sbom.spdx.json'
+const DOC = 'usr/share/doc/swarmirror'
+/** What `.ci/build.ts` makes that runs. */
+const PROGRAM = ['swarmirror', 'sodium-native.node']
 /** zstd at its best: 13 % smaller than gzip, and unpacked faster; containerd reads it since 1.5. */
 const COMPRESSION = ['--compression-format', 'zstd', '--compression-level', '19']
 
@@ -54,6 +58,12 @@ const architectures = (values.arch ?? [arch() === 'x64' ? 'amd64' : arch()]).map
 const { output } = values
 const manifest = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as Manifest
 const bunVersion = manifest.optionalDependencies.bun ?? ''
+const SELF: ImagePackage = {
+  name: 'swarmirror',
+  version: manifest.version,
+  license: manifest.license,
+  purl: `pkg:npm/swarmirror@${manifest.version}`,
+}
 const epoch = Number(process.env.SOURCE_DATE_EPOCH ?? (await run('git', ['log', '-1', '--format=%ct'])))
 if (!Number.isSafeInteger(epoch)) throw new Error(`SOURCE_DATE_EPOCH=${epoch}: expected seconds since 1970`)
 
@@ -88,11 +98,22 @@ async function makeImage(architecture: Architecture, layout: string): Promise<vo
   const debian = await placeLibraries(architecture, place, root)
   const built = join(place, 'built')
   await run(join(BIN, 'bun'), ['.ci/build.ts', built, '--image', name, '--bun', await bunOf(architecture, place)])
-  for (const file of await readdir(built)) await placeFile(join(built, file), join(root, 'opt/swarmirror', file))
-  await placeFile(join(ROOT, 'LICENSE'), join(root, 'usr/share/doc/swarmirror/LICENSE'))
+  for (const file of PROGRAM) await placeFile(join(built, file), join(root, 'opt/swarmirror', file))
+  await placeFile(join(ROOT, 'LICENSE'), join(root, DOC, 'LICENSE'))
+  await placeFile(join(built, 'THIRD-PARTY-NOTICES'), join(root, DOC, 'THIRD-PARTY-NOTICES'))
+  // Where scanners look for packages in images without dpkg's own database.
+  for (const { name, control } of debian) await placeText(control, join(root, 'var/lib/dpkg/status.d', name))
   // glibc's resolver: what is in /etc/hosts first, as the kubelet writes it.
   await placeText('hosts: files dns\n', join(root, 'etc/nsswitch.conf'))
-  const sbom = await makeSbom(ROOT, others(architecture, debian), epoch)
+  const bundled = JSON.parse(await readFile(join(built, 'packages.json'), 'utf8')) as readonly BundledPackage[]
+  const sodium = await libsodium(join(built, 'sodium-native.node'))
+  const release = await debianRelease(join(root, 'usr/lib/os-release'))
+  const parts = [
+    ...bundled.map((npm) => ({ ...npm, purl: npmPurl(npm) })),
+    sodium,
+    ...others(architecture, debian, release),
+  ]
+  const sbom = makeSbom(SELF, parts, epoch)
   await placeText(sbom, join(root, SBOM))
   await writeFile(join(output, `sbom-${name}.spdx.json`), sbom)
   await protect(root)
@@ -131,20 +152,30 @@ async function bunOf(architecture: Architecture, place: string): Promise<string>
   return join(place, 'package/bin/bun')
 }
 
-function others(architecture: Architecture, debian: readonly DebianPackage[]) {
-  const bun = {
-    name: architecture.bun,
-    version: bunVersion,
-    license: 'MIT',
-    purl: `pkg:npm/${architecture.bun.replace('@', '%40')}@${bunVersion}`,
-  }
+/** What libsodium says of itself. */
+async function libsodium(file: string): Promise<ImagePackage> {
+  const version = /\0(1\.0\.\d+)\0/.exec(await readFile(file, 'latin1'))?.[1]
+  if (version === undefined) throw new Error(`${file}: libsodium's version is not in it`)
+  return { name: 'libsodium', version, license: 'ISC', purl: `pkg:generic/libsodium@${version}` }
+}
+
+async function debianRelease(file: string): Promise<string> {
+  const version = /^VERSION_ID="(\d+)"$/m.exec(await readFile(file, 'utf8'))?.[1]
+  if (version === undefined) throw new Error(`${file}: no release of Debian`)
+  return `debian-${version}`
+}
+
+function others({ name: arch, bun }: Architecture, debian: readonly DebianPackage[], release: string): ImagePackage[] {
+  const runtime = { name: bun, version: bunVersion }
+  // Of what it is linked to, JavaScriptCore above all.
+  const license = 'MIT AND LGPL-2.0-only'
   const libraries = debian.map(({ name, version }) => ({
     name,
     version,
     license: 'NOASSERTION',
-    purl: `pkg:deb/debian/${encodeURIComponent(name)}@${encodeURIComponent(version)}?arch=${architecture.name}`,
+    purl: `pkg:deb/debian/${encodeURIComponent(name)}@${encodeURIComponent(version)}?arch=${arch}&distro=${release}`,
   }))
-  return [bun, ...libraries]
+  return [{ ...runtime, license, purl: npmPurl(runtime) }, ...libraries]
 }
 
 async function placeFile(from: string, to: string): Promise<void> {

@@ -1,67 +1,71 @@
-import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { promisify } from 'node:util'
 
-/** The parts of an SPDX 2.3 document that are read or written here; what else npm writes stays. */
-interface SpdxDocument {
-  name: string
-  documentNamespace: string
-  documentDescribes: string[]
-  creationInfo: { created: string; creators: string[] }
-  packages: object[]
-  relationships: object[]
-}
-
-/** What is in the image beside the packages of npm. */
-export interface OtherPackage {
+/** Something that is in the image. */
+export interface ImagePackage {
   readonly name: string
   readonly version: string
+  /** As SPDX writes it. */
   readonly license: string
   /** Package URL: https://github.com/package-url/purl-spec */
   readonly purl: string
+  /** As package-lock.json has it, of what was downloaded. */
+  readonly integrity?: string
+}
+
+/** The package URL of a package of npm. */
+export function npmPurl({ name, version }: Pick<ImagePackage, 'name' | 'version'>): string {
+  return `pkg:npm/${name.replace('@', '%40')}@${encodeURIComponent(version)}`
 }
 
 /**
- * The image's bill of materials in SPDX 2.3: the npm packages that the mirror is made from, as `npm sbom` tells them from
- * the lock file, and the others given. Without the time and the random name that npm gives it: the same content is the
- * same document.
+ * The image's bill of materials in SPDX 2.3: what is in it, and nothing else. The same content is the same document.
  *
+ * @param described what the image is of
  * @param created seconds since 1970
  */
-export async function makeSbom(root: string, others: readonly OtherPackage[], created: number): Promise<string> {
-  // Runtimes are optional dependencies here, for development: which one is inside is among the others.
-  const args = [
-    'sbom',
-    '--sbom-format=spdx',
-    '--sbom-type=application',
-    '--package-lock-only',
-    '--omit=dev',
-    '--omit=optional',
-  ]
-  const { stdout } = await promisify(execFile)('npm', args, { cwd: root, maxBuffer: 64 << 20 })
-  const document = JSON.parse(stdout) as SpdxDocument
-  const [described] = document.documentDescribes
-  for (const { name, version, license, purl } of others) {
-    const SPDXID = `SPDXRef-Package-${`${name}-${version}`.replace(/[^A-Za-z0-9.-]/g, '-')}`
-    document.packages.push({
-      name,
-      SPDXID,
-      versionInfo: version,
-      downloadLocation: 'NOASSERTION',
-      filesAnalyzed: false,
-      licenseDeclared: license,
-      externalRefs: [{ referenceCategory: 'PACKAGE-MANAGER', referenceType: 'purl', referenceLocator: purl }],
-    })
-    document.relationships.push({
-      spdxElementId: described,
-      relatedSpdxElement: SPDXID,
+export function makeSbom(described: ImagePackage, parts: readonly ImagePackage[], created: number): string {
+  const packages = [described, ...parts].map(({ name, version, license, purl, integrity }) => ({
+    name,
+    SPDXID: idOf({ name, version }),
+    versionInfo: version,
+    downloadLocation: 'NOASSERTION',
+    filesAnalyzed: false,
+    licenseDeclared: license,
+    externalRefs: [{ referenceCategory: 'PACKAGE-MANAGER', referenceType: 'purl', referenceLocator: purl }],
+    ...(integrity === undefined ? {} : { checksums: [checksumOf(integrity)] }),
+  }))
+  const relationships = [
+    { spdxElementId: 'SPDXRef-DOCUMENT', relatedSpdxElement: idOf(described), relationshipType: 'DESCRIBES' },
+    ...parts.map((part) => ({
+      spdxElementId: idOf(described),
+      relatedSpdxElement: idOf(part),
       relationshipType: 'CONTAINS',
-    })
-  }
-  document.creationInfo.created = new Date(created * 1000).toISOString().replace(/\.\d+Z$/, 'Z')
+    })),
+  ]
   const content = createHash('sha256')
-    .update(JSON.stringify([document.packages, document.relationships]))
+    .update(JSON.stringify([packages, relationships]))
     .digest('hex')
-  document.documentNamespace = `https://spdx.org/spdxdocs/${document.name.replace('@', '-')}-${content}`
+  const document = {
+    spdxVersion: 'SPDX-2.3',
+    dataLicense: 'CC0-1.0',
+    SPDXID: 'SPDXRef-DOCUMENT',
+    name: `${described.name}@${described.version}`,
+    documentNamespace: `https://spdx.org/spdxdocs/${described.name}-${described.version}-${content}`,
+    creationInfo: {
+      created: new Date(created * 1000).toISOString().replace(/\.\d+Z$/, 'Z'),
+      creators: [`Tool: ${described.name}-${described.version}`],
+    },
+    packages,
+    relationships,
+  }
   return `${JSON.stringify(document, undefined, 2)}\n`
+}
+
+function idOf({ name, version }: Pick<ImagePackage, 'name' | 'version'>): string {
+  return `SPDXRef-Package-${`${name}-${version}`.replace(/[^A-Za-z0-9.-]/g, '-')}`
+}
+
+function checksumOf(integrity: string) {
+  const [algorithm = '', value = ''] = integrity.split('-')
+  return { algorithm: algorithm.toUpperCase(), checksumValue: Buffer.from(value, 'base64').toString('hex') }
 }

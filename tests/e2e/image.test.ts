@@ -29,6 +29,9 @@ const [a, b] = [cluster.node('a'), cluster.node('b')]
 const dir = await mkdtemp(join(tmpdir(), 'swarmirror-image-test-'))
 after(() => rm(dir, { recursive: true, force: true }))
 
+/** The packages of Debian that something in the image is from. */
+const DEBIAN = ['base-files', 'gcc-14-base', 'libc6', 'libgcc-s1', 'libstdc++6']
+
 interface Descriptor {
   readonly digest: string
   readonly size: number
@@ -84,7 +87,7 @@ describe('image', () => {
     assert.equal(one?.stdout.split(' ')[0], other?.stdout.split(' ')[0])
   })
 
-  test('image: holds what the mirror needs and nothing else; nobody may write any of it', async () => {
+  test('image: holds what the mirror needs, the licenses, what scanners ask, and nothing else; nobody may write any of it', async () => {
     const listing = execFile('tar', ['--list', '--verbose', '--numeric-owner'])
     assert.ok(listing.stdin && listing.stdout)
     createReadStream(made.blob(made.layer.digest)).pipe(createZstdDecompress()).pipe(listing.stdin)
@@ -94,20 +97,23 @@ describe('image', () => {
       'etc/nsswitch.conf',
       'opt/swarmirror/sodium-native.node',
       'opt/swarmirror/swarmirror',
+      ...['GPL-2', 'GPL-3', 'LGPL-2', 'LGPL-2.1', 'LGPL-3'].map((name) => `usr/share/common-licenses/${name}`),
       'usr/share/doc/gcc-14-base/copyright',
       'usr/share/doc/libc6/copyright',
       'usr/share/doc/swarmirror/LICENSE',
+      'usr/share/doc/swarmirror/THIRD-PARTY-NOTICES',
       'usr/share/swarmirror/sbom.spdx.json',
+      ...DEBIAN.map((name) => `var/lib/dpkg/status.d/${name}`),
     ])
     assert.deepEqual(
       files
-        .filter((file) => !file.startsWith('usr/share/') && !file.startsWith('etc/'))
+        .filter((file) => !/^(usr\/share|etc|var)\//.test(file))
         .map((file) => file.replace(/.*\//, ''))
         .sort(),
       [
         ...(made.config.architecture === 'amd64' ? ['ld-linux-x86-64.so.2'] : ['ld-linux-aarch64.so.1']),
         ...['libc.so.6', 'libdl.so.2', 'libgcc_s.so.1', 'libm.so.6', 'libpthread.so.0', 'libstdc++.so.6'],
-        ...['sodium-native.node', 'swarmirror'],
+        ...['os-release', 'sodium-native.node', 'swarmirror'],
       ].sort(),
     )
     // Type and mode, owner and group.
@@ -125,18 +131,25 @@ describe('image', () => {
     assert.equal(labels['org.opencontainers.image.created'], made.config.created)
     const [file = ''] = (await readdir(first)).filter((name) => name.endsWith('.spdx.json'))
     const sbom = JSON.parse(await readFile(join(first, file), 'utf8'))
-    const names = sbom.packages.map(({ name }: { name: string }) => name)
-    for (const name of ['swarmirror', 'hyperswarm', 'sodium-native', 'libc6', 'libstdc++6']) {
-      assert.ok(names.includes(name), `${name} is not in the SBOM`)
-    }
+    const names: string[] = sbom.packages.map(({ name }: { name: string }) => name)
+    const wanted = ['swarmirror', 'hyperswarm', 'sodium-native', 'libsodium', '@bufbuild/protobuf', 'hono', ...DEBIAN]
+    assert.deepEqual(
+      wanted.filter((name) => !names.includes(name)),
+      [],
+      'in the image, and not in the SBOM',
+    )
     assert.ok(
-      names.some((name: string) => name.startsWith('@oven/bun-linux-')),
+      names.some((name) => name.startsWith('@oven/bun-linux-')),
       'Bun is not in the SBOM',
     )
+    // udx-native is replaced by a UDX of our own, and bare-fs is there for other runtimes.
+    const absent = ['deno', 'typescript', 'fast-check', 'udx-native', 'bare-fs', 'npm']
     assert.deepEqual(
-      names.filter((name: string) => ['deno', 'typescript', 'fast-check'].includes(name)),
+      names.filter((name) => absent.includes(name)),
       [],
+      'in the SBOM, and not in the image',
     )
+    assert.doesNotMatch(JSON.stringify(sbom.creationInfo), /npm/, 'another npm must not make another digest')
     assert.equal(new Set(sbom.packages.map(({ SPDXID }: { SPDXID: string }) => SPDXID)).size, sbom.packages.length)
     assert.equal(labels['swarmirror.sbom'], '/usr/share/swarmirror/sbom.spdx.json')
   })
