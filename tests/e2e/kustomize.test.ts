@@ -20,6 +20,7 @@ import { readmeBlock } from '../fixtures/readme.ts'
 const execute = promisify(execFile)
 const ROOT = join(import.meta.dirname, '..', '..')
 const K8S = join(ROOT, 'k8s')
+const README = await readFile(join(ROOT, 'README.md'), 'utf8')
 /** As `key` prints it, with the end of the line. */
 const KEY = `${'a'.repeat(43)}\n`
 /** The node that the manifests are read for. */
@@ -231,7 +232,9 @@ describe('manifests', () => {
       const [removes] = of(name).pod.initContainers ?? []
       assert.deepEqual(removes?.args, ['hosts', '--remove'])
       assert.deepEqual(writes?.args, ['hosts'])
-      assert.deepEqual({ ...removes, args: [] }, { ...writes, args: [] })
+      const { env: [...variables] = [] } = removes ?? {}
+      assert.deepEqual(variables.pop(), { name: 'SWARMIRROR_REGISTRIES', value: '' })
+      assert.deepEqual({ ...removes, args: [], env: variables }, { ...writes, args: [] })
       assert.deepEqual(
         of(name).pod.containers.map(({ name }) => name),
         ['idle'],
@@ -240,8 +243,28 @@ describe('manifests', () => {
     })
   }
 
+  test('manifests: an uninstallation takes back what was written for registries that are not in the list any more', async () => {
+    const own = join(dir, 'k8s', 'overlays', 'listed')
+    await mkdir(own)
+    const listed = readmeBlock('own overlay').replace(/^ +- SWARMIRROR_EXCLUDE=.*$/m, '      - SWARMIRROR_REGISTRIES=ghcr.io')
+    await writeFile(join(own, 'kustomization.yaml'), listed)
+    const away = join(dir, 'k8s', 'uninstall', 'listed')
+    await mkdir(away)
+    await writeFile(join(away, 'kustomization.yaml'), readmeBlock('own uninstallation').replace('own', 'listed'))
+    const registries = async (name: string) => {
+      const { pod, resources } = await render(join(dir, 'k8s'), name)
+      const [hosts] = pod.initContainers ?? []
+      assert.ok(hosts)
+      return settingsOf(environmentOf(hosts, resources)).registries
+    }
+    assert.deepEqual([...((await registries('overlays/listed')) ?? [])], ['ghcr.io'])
+    assert.equal(await registries('uninstall/listed'), undefined)
+  })
+
   test('manifests: the swarm key is never committed, and asked for where it is missing', async () => {
-    await execute('git', ['check-ignore', '--quiet', '--no-index', 'k8s/base/swarm.key'], { cwd: ROOT })
+    // Where the README has it made.
+    for (const [, file = ''] of README.matchAll(/ key > (\S+)$/gm))
+      await execute('git', ['check-ignore', '--quiet', '--no-index', file], { cwd: ROOT })
     const without = join(dir, 'without')
     await cp(K8S, without, { recursive: true })
     await rm(join(without, 'base', 'swarm.key'), { force: true })
