@@ -120,10 +120,10 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     ...PLAIN_PATHS,
     id: 'gke',
     name: 'GKE',
-    grade: 'red',
+    grade: 'yellow',
     preset:
       'no config_path, and registry.mirrors for Docker Hub, which excludes it; nodes are written anew at each upgrade',
-    add: 'not as it comes; opt in to an init step that edits the file and restarts containerd (see GKE)',
+    add: 'from 1.34 on registry hosts for the node pools, see `k8s/overlays/gke`; before that only an init step that edits the file and restarts containerd (see GKE)',
     seen: 'containerd 2.1.5 (April 2026, read from a node by a user)',
     marks: { paths: ['/home/kubernetes/bin'], content: /\/home\/kubernetes\/bin|gke\.gcr\.io\/pause/ },
   },

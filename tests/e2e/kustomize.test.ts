@@ -246,7 +246,10 @@ describe('manifests', () => {
   test('manifests: an uninstallation takes back what was written for registries that are not in the list any more', async () => {
     const own = join(dir, 'k8s', 'overlays', 'listed')
     await mkdir(own)
-    const listed = readmeBlock('own overlay').replace(/^ +- SWARMIRROR_EXCLUDE=.*$/m, '      - SWARMIRROR_REGISTRIES=ghcr.io')
+    const listed = readmeBlock('own overlay').replace(
+      /^ +- SWARMIRROR_EXCLUDE=.*$/m,
+      '      - SWARMIRROR_REGISTRIES=ghcr.io',
+    )
     await writeFile(join(own, 'kustomization.yaml'), listed)
     const away = join(dir, 'k8s', 'uninstall', 'listed')
     await mkdir(away)
@@ -263,7 +266,7 @@ describe('manifests', () => {
 
   test('manifests: the swarm key is never committed, and asked for where it is missing', async () => {
     // Where the README has it made.
-    for (const [, file = ''] of README.matchAll(/ key > (\S+)$/gm))
+    for (const [, file = ''] of README.matchAll(/ key > ([\w./-]+)/g))
       await execute('git', ['check-ignore', '--quiet', '--no-index', file], { cwd: ROOT })
     const without = join(dir, 'without')
     await cp(K8S, without, { recursive: true })
