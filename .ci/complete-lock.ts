@@ -1,13 +1,15 @@
 /**
  * Adds to package-lock.json the optional packages of other platforms that a registry with only some of them (404 for the
  * rest) leaves out, without which `npm ci` refuses the lock file: `npm run lock` after each change of dependencies.
- * Their version is what the package that wants them says, their platform is in their name; they have no integrity,
- * and are never downloaded where the platform is another one.
+ * Their version is what the package that wants them says, their platform is in their name. Those that the registry has after
+ * all get their integrity, without which npm would take whatever comes under that name.
  */
+import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 
 interface Entry {
   version?: string
+  integrity?: string
   dev?: boolean
   optional?: boolean
   cpu?: string[]
@@ -43,5 +45,22 @@ for (const wanting of Object.values(packages)) {
     }
   }
 }
+for (const [path, entry] of Object.entries(packages)) {
+  if (path === '' || entry.integrity !== undefined) continue
+  const integrity = integrityOf(`${path.replace(/^.*node_modules\//, '')}@${entry.version}`)
+  // In the order in which npm writes them.
+  if (integrity !== '') packages[path] = { version: entry.version ?? '', integrity, ...entry }
+}
 lock.packages = Object.fromEntries(Object.entries(packages).sort(([a], [b]) => (a < b ? -1 : 1)))
 writeFileSync(FILE, `${JSON.stringify(lock, undefined, 2)}\n`)
+
+/** As the registry tells it; nothing if it has no such package. */
+function integrityOf(spec: string): string {
+  try {
+    return execFileSync('npm', ['view', spec, 'dist.integrity'], { encoding: 'utf8', stdio: 'pipe' }).trim()
+  } catch (error) {
+    const { stderr = '' } = error as { stderr?: string }
+    if (stderr.includes('E404')) return ''
+    throw error
+  }
+}
