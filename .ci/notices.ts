@@ -9,7 +9,7 @@ export interface BundledPackage {
   /** As SPDX writes it. */
   readonly license: string
   /** As package-lock.json has it. */
-  readonly integrity?: string
+  readonly integrity?: string | undefined
 }
 
 /** What is not a package of npm, but inside of one. */
@@ -45,7 +45,7 @@ export async function bundledPackages(root: string, files: Iterable<string>): Pr
       const { version, license } = JSON.parse(await readFile(join(root, 'node_modules', name, 'package.json'), 'utf8'))
       if (typeof license !== 'string') throw new Error(`${name}: its package.json names no license`)
       const integrity = lock.packages[`node_modules/${name}`]?.integrity
-      return { name, version, license, ...(integrity === undefined ? {} : { integrity }) }
+      return { name, version, license, integrity }
     }),
   )
 }

@@ -12,6 +12,7 @@
  * same buildah: same digest. Timestamps are SOURCE_DATE_EPOCH's, or the commit's.
  */
 import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { chmod, copyFile, cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises'
 import { arch, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -57,6 +58,9 @@ const architectures = (values.arch ?? [arch() === 'x64' ? 'amd64' : arch()]).map
 })
 const { output } = values
 const manifest = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as Manifest
+const lock = JSON.parse(await readFile(join(ROOT, 'package-lock.json'), 'utf8')) as {
+  readonly packages: Readonly<Record<string, { readonly integrity?: string }>>
+}
 const bunVersion = manifest.optionalDependencies.bun ?? ''
 const SELF: ImagePackage = {
   name: 'swarmirror',
@@ -144,11 +148,17 @@ async function placeLibraries(architecture: Architecture, place: string, root: s
   return packages
 }
 
-/** The Bun that goes into the executable: of this machine's packages, or from npm, which checks what it gets. */
+/** The Bun that goes into the executable: of this machine's packages, or from npm, checked as `npm ci` checks. */
 async function bunOf(architecture: Architecture, place: string): Promise<string> {
   if (architecture.name === (arch() === 'x64' ? 'amd64' : arch())) return await realpath(join(BIN, 'bun'))
   const pack = ['pack', '--silent', `${architecture.bun}@${bunVersion}`, '--pack-destination', place]
-  await run('tar', ['-xzf', join(place, await run('npm', pack)), '-C', place, 'package/bin/bun'])
+  const file = join(place, await run('npm', pack))
+  const got = `sha512-${createHash('sha512')
+    .update(await readFile(file))
+    .digest('base64')}`
+  const wanted = lock.packages[`node_modules/${architecture.bun}`]?.integrity
+  if (got !== wanted) throw new Error(`${architecture.bun}: its integrity is ${got}, package-lock.json has ${wanted}`)
+  await run('tar', ['-xzf', file, '-C', place, 'package/bin/bun'])
   return join(place, 'package/bin/bun')
 }
 
@@ -166,7 +176,7 @@ async function debianRelease(file: string): Promise<string> {
 }
 
 function others({ name: arch, bun }: Architecture, debian: readonly DebianPackage[], release: string): ImagePackage[] {
-  const runtime = { name: bun, version: bunVersion }
+  const runtime = { name: bun, version: bunVersion, integrity: lock.packages[`node_modules/${bun}`]?.integrity }
   // Of what it is linked to, JavaScriptCore above all.
   const license = 'MIT AND LGPL-2.0-only'
   const libraries = debian.map(({ name, version }) => ({

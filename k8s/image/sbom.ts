@@ -9,7 +9,7 @@ export interface ImagePackage {
   /** Package URL: https://github.com/package-url/purl-spec */
   readonly purl: string
   /** As package-lock.json has it, of what was downloaded. */
-  readonly integrity?: string
+  readonly integrity?: string | undefined
 }
 
 /** The package URL of a package of npm. */
