@@ -1,30 +1,33 @@
+/** What each folder of k8s/ renders to is what Kubernetes takes and what a mirror needs. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { cp, symlink, writeFile } from 'node:fs/promises'
 import { isIPv4 } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import * as prometheus from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1'
 import * as apps from 'kubernetes-models/apps/v1'
 import * as core from 'kubernetes-models/v1'
-import { parse, parseAllDocuments } from 'yaml'
 import { COMMANDS } from '../../lib/commands/index.ts'
 import { createAdminDoor } from '../../lib/http/admin.ts'
 import { createMetrics } from '../../lib/observe/metrics.ts'
-import { readSettings } from '../../lib/read-settings.ts'
 import { SETTINGS, type Settings, variableOf } from '../../lib/settings.ts'
-import { readmeBlock } from '../fixtures/readme.ts'
+import {
+  type Container,
+  environmentOf,
+  FOLDERS,
+  type Manifests,
+  NODE,
+  own,
+  type Pod,
+  type Resource,
+  ROOT,
+  renderManifests,
+  settingsOf,
+} from './harness/manifests.ts'
 
 const execute = promisify(execFile)
-const ROOT = join(import.meta.dirname, '..', '..')
-const K8S = join(ROOT, 'k8s')
-const README = await readFile(join(ROOT, 'README.md'), 'utf8')
-/** As `key` prints it, with the end of the line. */
-const KEY = `${'a'.repeat(43)}\n`
-/** The node that the manifests are read for. */
-const NODE = '10.1.2.3'
 /** Seconds that a mirror takes to stop at most: withdrawing and draining, see lib/mirror.ts. */
 const STOP = 5 + 20
 
@@ -38,50 +41,17 @@ const MODELS: Readonly<Record<string, { readonly module: string; readonly models
   },
 }
 
-interface Resource {
-  readonly apiVersion: string
-  readonly kind: string
-  readonly metadata: { readonly name: string; readonly namespace?: string; readonly labels?: Record<string, string> }
-}
-
-type Pod = NonNullable<NonNullable<NonNullable<core.IPodTemplateSpec['spec']>>>
-type Container = Pod['containers'][number]
-
-interface Rendered {
-  /** The folder below k8s/. */
-  readonly name: string
-  readonly resources: readonly Resource[]
-  readonly pod: Pod
-  readonly daemonSet: apps.IDaemonSet
-}
-
-const folders = [
-  'base',
-  ...(await readdir(join(K8S, 'overlays'))).map((name) => `overlays/${name}`),
-  ...(await readdir(join(K8S, 'uninstall'))).map((name) => `uninstall/${name}`),
-]
-const mirrors = folders.filter((name) => !name.startsWith('uninstall/'))
+const mirrors = FOLDERS.filter((name) => !name.startsWith('uninstall/'))
 
 describe('manifests', () => {
-  const rendered = new Map<string, Rendered>()
-  let dir = ''
-
+  let manifests: Manifests
   before(async () => {
-    dir = await mkdtemp(join(tmpdir(), 'swarmirror-k8s-'))
-    // A person's own key may lie in the work tree: the copy has another one.
-    await cp(K8S, join(dir, 'k8s'), { recursive: true })
-    await writeFile(join(dir, 'k8s', 'base', 'swarm.key'), KEY)
-    for (const name of folders) rendered.set(name, await render(join(dir, 'k8s'), name))
+    manifests = await renderManifests()
   })
-  after(() => rm(dir, { recursive: true, force: true }))
+  after(() => manifests.remove())
+  const of = (name: string) => manifests.of(name)
 
-  const of = (name: string): Rendered => {
-    const found = rendered.get(name)
-    assert.ok(found, `${name} was not rendered`)
-    return found
-  }
-
-  for (const name of folders) {
+  for (const name of FOLDERS) {
     test(`manifests: ${name} is valid by the schemas of Kubernetes`, () => {
       for (const resource of of(name).resources) {
         const { models } = MODELS[resource.apiVersion] ?? { models: {} }
@@ -94,11 +64,11 @@ describe('manifests', () => {
 
   test('manifests: have no field that Kubernetes does not know', async () => {
     // The validators pass over unknown fields, the API server does not: TypeScript knows them.
-    const folder = join(dir, 'types')
+    const folder = join(manifests.dir, 'types')
     await cp(join(ROOT, 'tsconfig.json'), join(folder, 'tsconfig.json'))
     await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
     await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
-    const lines = folders.flatMap((name) =>
+    const lines = FOLDERS.flatMap((name) =>
       of(name).resources.map((resource, index) => {
         const { module } = MODELS[resource.apiVersion] ?? { module: '' }
         const type = `import(${JSON.stringify(module)}).I${resource.kind}`
@@ -119,7 +89,7 @@ describe('manifests', () => {
     )
   })
 
-  for (const name of folders) {
+  for (const name of FOLDERS) {
     test(`manifests: the settings of ${name} exist, and are right together`, () => {
       const { pod, resources } = of(name)
       for (const container of own(pod)) {
@@ -224,148 +194,7 @@ describe('manifests', () => {
     const port = service?.spec?.ports?.find(({ name }) => name === endpoint?.port)
     assert.deepEqual([port?.port, port?.targetPort, endpoint?.path], [5002, 'admin', '/metrics'])
   })
-
-  for (const name of folders.filter((name) => name.startsWith('uninstall/'))) {
-    test(`manifests: ${name} takes back where its overlay writes, and runs no mirror`, () => {
-      const overlay = name === 'uninstall/plain' ? 'base' : name.replace('uninstall/', 'overlays/')
-      const [writes] = of(overlay).pod.initContainers ?? []
-      const [removes] = of(name).pod.initContainers ?? []
-      assert.deepEqual(removes?.args, ['hosts', '--remove'])
-      assert.deepEqual(writes?.args, ['hosts'])
-      const { env: [...variables] = [] } = removes ?? {}
-      assert.deepEqual(variables.pop(), { name: 'SWARMIRROR_REGISTRIES', value: '' })
-      assert.deepEqual({ ...removes, args: [], env: variables }, { ...writes, args: [] })
-      assert.deepEqual(
-        of(name).pod.containers.map(({ name }) => name),
-        ['idle'],
-      )
-      assert.deepEqual(of(name).pod.volumes, of(overlay).pod.volumes)
-    })
-  }
-
-  test('manifests: an uninstallation takes back what was written for registries that are not in the list any more', async () => {
-    const own = join(dir, 'k8s', 'overlays', 'listed')
-    await mkdir(own)
-    const listed = readmeBlock('own overlay').replace(
-      /^ +- SWARMIRROR_EXCLUDE=.*$/m,
-      '      - SWARMIRROR_REGISTRIES=ghcr.io',
-    )
-    await writeFile(join(own, 'kustomization.yaml'), listed)
-    const away = join(dir, 'k8s', 'uninstall', 'listed')
-    await mkdir(away)
-    await writeFile(join(away, 'kustomization.yaml'), readmeBlock('own uninstallation').replace('own', 'listed'))
-    const registries = async (name: string) => {
-      const { pod, resources } = await render(join(dir, 'k8s'), name)
-      const [hosts] = pod.initContainers ?? []
-      assert.ok(hosts)
-      return settingsOf(environmentOf(hosts, resources)).registries
-    }
-    assert.deepEqual([...((await registries('overlays/listed')) ?? [])], ['ghcr.io'])
-    assert.equal(await registries('uninstall/listed'), undefined)
-  })
-
-  test('manifests: the swarm key is never committed, and asked for where it is missing', async () => {
-    // Where the README has it made.
-    for (const [, file = ''] of README.matchAll(/ key > ([\w./-]+)/g))
-      await execute('git', ['check-ignore', '--quiet', '--no-index', file], { cwd: ROOT })
-    const without = join(dir, 'without')
-    await cp(K8S, without, { recursive: true })
-    await rm(join(without, 'base', 'swarm.key'), { force: true })
-    await assert.rejects(execute('kubectl', ['kustomize', join(without, 'base')]), /swarm\.key/)
-    const [secret] = of('base').resources.filter(({ kind }) => kind === 'Secret') as core.ISecret[]
-    assert.equal(Buffer.from(secret?.data?.['swarm.key'] ?? '', 'base64').toString(), KEY)
-  })
-
-  test("manifests: the README's overlay of one's own does what it says", async () => {
-    const own = join(dir, 'k8s', 'overlays', 'own')
-    await mkdir(own)
-    await writeFile(join(own, 'kustomization.yaml'), readmeBlock('own overlay'))
-    const { pod, resources } = await render(join(dir, 'k8s'), 'overlays/own')
-    const [mirror] = pod.containers
-    assert.ok(mirror)
-    const settings = settingsOf(environmentOf(mirror, resources))
-    assert.equal(settings['peer-transfer'], 'tls')
-    assert.equal(settings.exclude?.[0]?.test('registry.example/secret/app:1'), true)
-    assert.equal(settings['certs-dir'], '/etc/cri/conf.d/hosts')
-    assert.deepEqual(settings['admin-listen'], { host: NODE, port: 5002 })
-    assert.ok(resources.some(({ kind }) => kind === 'ServiceMonitor'))
-  })
-
-  test("manifests: kind takes the cluster's configuration", async () => {
-    // Without a container engine in its path, kind reads the configuration strictly and gets no further.
-    const create = async (file: string) => {
-      const env = { PATH: dir, HOME: dir, KIND_EXPERIMENTAL_PROVIDER: 'docker' }
-      const args = ['create', 'cluster', '--kubeconfig', join(dir, 'kubeconfig'), '--config', file]
-      return await execute('/usr/bin/kind', args, { env }).catch((error: { stderr: string }) => error)
-    }
-    const file = join(K8S, 'overlays', 'kind', 'cluster.yaml')
-    assert.match((await create(file)).stderr, /"docker": executable file not found/)
-    const wrong = join(dir, 'wrong.yaml')
-    await writeFile(wrong, (await readFile(file, 'utf8')).replace('role: worker', 'rolle: worker'))
-    assert.match((await create(wrong)).stderr, /unable to decode config/, 'a misspelt field must be seen')
-  })
-
-  test("manifests: what is given beside overlays points containerd to the overlay's directory", async () => {
-    const certs = (name: string) => {
-      const { pod, resources } = of(name)
-      const [container] = own(pod)
-      assert.ok(container)
-      return settingsOf(environmentOf(container, resources))['certs-dir']
-    }
-    const text = (path: string) => readFile(join(K8S, 'overlays', path), 'utf8')
-    const paths = (toml: string) => [...toml.matchAll(/^\s*config_path = "(.*)"$/gm)].map(([, path]) => path)
-    const kind = parse(await text('kind/cluster.yaml')) as { nodes: unknown[]; containerdConfigPatches: string[] }
-    assert.equal(kind.nodes.length, 3)
-    const patches = kind.containerdConfigPatches.join('\n')
-    assert.deepEqual(paths(patches), [certs('overlays/kind'), certs('overlays/kind')])
-    assert.equal(patches.match(/discard_unpacked_layers = false/g)?.length, 2)
-    assert.deepEqual(paths(await text('k0s/containerd.toml')), [certs('overlays/k0s')])
-    const talos = parse(await text('talos/machine-config.yaml')) as { machine: { files: { content: string }[] } }
-    assert.match(talos.machine.files[0]?.content ?? '', /discard_unpacked_layers = false/)
-    const gke = parse(await text('gke/node-config.yaml')) as { registryHosts: { hosts: { host: string }[] }[] }
-    const listen = `http://${SETTINGS.listen.default}`
-    assert.ok(gke.registryHosts.every(({ hosts }) => hosts[0]?.host === listen))
-    assert.match(await text('eks-bottlerocket/user-data.toml'), new RegExp(`endpoint = \\["${listen}"\\]`))
-  })
 })
-
-async function render(root: string, name: string): Promise<Rendered> {
-  const { stdout } = await execute('kubectl', ['kustomize', join(root, name)])
-  // As Kubernetes reads them: YAML 1.1, where 0400 is octal.
-  const resources = parseAllDocuments(stdout, { version: '1.1' }).map((document) => document.toJS() as Resource)
-  const [daemonSet, ...more] = resources.filter(({ kind }) => kind === 'DaemonSet') as apps.IDaemonSet[]
-  assert.ok(daemonSet?.spec?.template.spec && more.length === 0, `${name} has one DaemonSet`)
-  return { name, resources, daemonSet, pod: daemonSet.spec.template.spec }
-}
-
-/** The containers of the mirror's own image. */
-function own({ initContainers = [], containers }: Pod): Container[] {
-  return [...initContainers, ...containers].filter(({ image }) => image?.startsWith('localhost/swarmirror:'))
-}
-
-/** What the kubelet makes of a container's environment: `$(NAME)` is replaced by a variable that stands before it. */
-function environmentOf(container: Container, resources: readonly Resource[]): Record<string, string> {
-  const environment: Record<string, string> = {}
-  for (const { configMapRef } of container.envFrom ?? []) {
-    const map = resources.find(({ kind, metadata }) => kind === 'ConfigMap' && metadata.name === configMapRef?.name)
-    assert.ok(map, `no ConfigMap ${configMapRef?.name}`)
-    Object.assign(environment, (map as core.IConfigMap).data)
-  }
-  for (const { name, value, valueFrom } of container.env ?? []) {
-    const field = valueFrom?.fieldRef?.fieldPath
-    assert.ok(value !== undefined || field === 'status.hostIP', `${name} has a value that is known here`)
-    environment[name] = value?.replace(/\$\((\w+)\)/g, (whole, other) => environment[other] ?? whole) ?? NODE
-  }
-  return environment
-}
-
-function settingsOf(environment: Readonly<Record<string, string>>): Settings {
-  const readFile = (path: string) => {
-    assert.equal(path, '/etc/swarmirror/swarm.key')
-    return KEY
-  }
-  return readSettings({ flags: [], environment, readFile })
-}
 
 /** The name of the headless service, as a pod's search domains complete it. */
 function bootstrapName(resources: readonly Resource[]): string {
