@@ -41,6 +41,16 @@ const MODELS: Readonly<Record<string, { readonly module: string; readonly models
   },
 }
 
+/** The labels of nodes, and whether there is to be a mirror. */
+const NODES: readonly (readonly [Readonly<Record<string, string>>, boolean])[] = [
+  [{}, true],
+  [{ 'node-role.kubernetes.io/control-plane': '' }, true],
+  [{ 'eks.amazonaws.com/compute-type': 'ec2' }, true],
+  [{ 'eks.amazonaws.com/compute-type': 'fargate' }, false],
+  [{ type: 'virtual-kubelet' }, false],
+  [{ 'kubernetes.io/os': 'windows' }, false],
+]
+
 const mirrors = FOLDERS.filter((name) => !name.startsWith('uninstall/'))
 
 describe('manifests', () => {
@@ -133,6 +143,7 @@ describe('manifests', () => {
       assert.equal(pod.dnsPolicy, 'ClusterFirstWithHostNet')
       assert.equal(pod.priorityClassName, 'system-node-critical')
       assert.deepEqual(pod.tolerations, [{ operator: 'Exists' }])
+      for (const [labels, runs] of NODES) assert.equal(admits(pod, labels), runs, JSON.stringify(labels))
       assert.ok((pod.terminationGracePeriodSeconds ?? 0) > STOP, 'a mirror would be killed while it drains')
     })
 
@@ -221,4 +232,15 @@ function assertMounted({ args = [], volumeMounts = [] }: Container, { volumes = 
   for (const name of needed) assert.ok(mounted(settings[name] ?? ''), `--${name} ${settings[name]} is not mounted`)
   const content = volumeMounts.some(({ mountPath }) => mountPath.endsWith('/io.containerd.content.v1.content'))
   assert.equal(content, args[0] === 'serve')
+}
+
+/** Whether a pod may be on a Linux node with these labels, as the scheduler sees it. */
+function admits({ affinity, nodeSelector = {} }: Pod, given: Readonly<Record<string, string>>): boolean {
+  const labels: Readonly<Record<string, string | undefined>> = { 'kubernetes.io/os': 'linux', ...given }
+  const [term] = affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms ?? []
+  const keeps = (term?.matchExpressions ?? []).every(({ key, operator, values = [] }) => {
+    assert.equal(operator, 'NotIn', 'the only one that is known here')
+    return !values.includes(labels[key] ?? '')
+  })
+  return keeps && Object.entries(nodeSelector).every(([key, value]) => labels[key] === value)
 }
