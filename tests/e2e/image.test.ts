@@ -180,6 +180,11 @@ describe('image', () => {
       })
     }
     for (const node of cluster.nodes) await assertConfined(node)
+    for (const node of cluster.nodes) {
+      // As `kubectl exec` does it, beside the mirror that runs.
+      const inside = ['tasks', 'exec', '--exec-id', 'check', `swarmirror-serve-${node.name}`]
+      assert.match(await node.ctr(...inside, 'swarmirror', 'check'), /^ok +probe-mirror-asked: .*^passed: /ms)
+    }
 
     const image = await cluster.registry.push(
       await cluster.makeImage({ seed: 'image', layers: [3 << 20, 1 << 20] }),
