@@ -21,8 +21,14 @@ export interface Glances {
   close(): Promise<void>
 }
 
-/** As an observer's after an event. A glance takes a millisecond, so it need not wait for longer when there are many. */
+/** As an observer's after an event, in milliseconds. Of a few things a glance takes a millisecond. */
 const GATHER = 25
+/**
+ * When many things are awaited, and more and more: how many times as long as the glance before took it takes to gather for the
+ * next one, and the longest that it does, in milliseconds.
+ */
+const GATHER_FACTOR = 10
+const GATHER_MOST = 400
 /** How long it rests when nothing is awaited, in milliseconds: until it is told, which is what ends the rest. */
 const REST = 3_600_000
 
@@ -35,12 +41,16 @@ export function createGlances(
   const { signal } = closing
 
   async function run(): Promise<void> {
+    let took = 0
     while (!signal.aborted) {
       try {
-        if (await bell.wait(patience() ?? REST, signal)) await pause(gather, signal)
+        const gathering = Math.min(Math.max(gather, took * GATHER_FACTOR), GATHER_MOST)
+        if (await bell.wait(patience() ?? REST, signal)) await pause(gathering, signal)
         // What is told from here on may come too late for this glance.
         bell.clear()
+        const begun = performance.now()
         if (!signal.aborted) await glance(signal)
+        took = performance.now() - begun
       } catch (error) {
         if (!signal.aborted) failed(error)
       }

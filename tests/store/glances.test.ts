@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createGlances } from '../../lib/store/glances.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 
@@ -42,4 +43,25 @@ test('glances: they go on while something is awaited, also after one has failed'
   await waitFor('more glances', () => state.glances > before + 3)
   assert.ok(state.failures.every((error) => String(error) === 'Error: away'))
   await within('the end', glances.close())
+})
+
+test('glances: however often they are told, they take a small part of the time', async () => {
+  const begun: number[] = []
+  const glances = createGlances({
+    async glance() {
+      begun.push(performance.now())
+      await sleep(20)
+    },
+    patience: () => undefined,
+    failed: () => assert.fail('none fails'),
+  })
+  const timer = setInterval(() => glances.soon(), 1)
+  try {
+    await waitFor('three glances', () => begun.length === 3)
+  } finally {
+    clearInterval(timer)
+    await within('the end', glances.close())
+  }
+  const [, second = 0, third = 0] = begun
+  assert.ok(third - second > 150, `${third - second} ms apart`)
 })
