@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { applyChanges, HostsWriteError } from '../hosts/apply.ts'
-import { BACKUP_FILE, type Change, type Plan } from '../hosts/change.ts'
+import { backupOf, type Change, type Plan } from '../hosts/change.ts'
 import { readsBrackets } from '../hosts/dialect.ts'
 import { DEFAULT_NAMESPACE, registryOfDirectory } from '../hosts/directory.ts'
 import { HOSTS_FILES, isRefusal } from '../hosts/files.ts'
@@ -121,8 +121,8 @@ const TOLD: Readonly<Record<Change['action'], string>> = {
 }
 
 /** What was done with a file, and what else is to be known, a line each. */
-function tell({ path, action, original, notes }: Change): string {
-  const kept = original ? [`the file as it was is kept as ${BACKUP_FILE}`] : []
+function tell({ path, target, action, original, notes }: Change): string {
+  const kept = original ? [`the file as it was is kept as ${basename(backupOf(target))}`] : []
   const told = original ? 'the mirror comes first now' : TOLD[action]
   return [`${path}: ${told}`, ...[...kept, ...notes].map((note) => `  ${note}`)].map((line) => `${line}\n`).join('')
 }

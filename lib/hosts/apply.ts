@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { dirname, join } from 'node:path'
-import { BACKUP_FILE, type Change } from './change.ts'
+import { backupOf, type Change } from './change.ts'
 import { HOSTS_FILE } from './directory.ts'
 import type { HostsFiles } from './files.ts'
 
@@ -62,7 +62,7 @@ async function apply(certsDir: string, change: Change, files: HostsFiles, emptie
     return
   }
   if (action === 'restore') {
-    await files.rename(join(directory, BACKUP_FILE), target)
+    await files.rename(backupOf(target), target)
   } else {
     if (action === 'update') await keepOriginal(change, files)
     await replace(target, after ?? '', files, change.before === undefined ? undefined : await files.ownership(target))
@@ -111,14 +111,14 @@ async function makeDirectories(directory: string, files: HostsFiles): Promise<vo
 
 /** Gives the original a second name. An earlier one is left as it is: it is nearer to what was there before us. */
 async function keepOriginal({ target, original }: Change, files: HostsFiles): Promise<void> {
-  const backup = join(dirname(target), BACKUP_FILE)
+  const backup = backupOf(target)
   if (!original || (await files.read(backup)) !== undefined) return
   await files.link(target, backup)
 }
 
 /** Ends a backup that says nothing more than the file itself. */
 async function forgetBackup({ target, after }: Change, files: HostsFiles): Promise<void> {
-  const backup = join(dirname(target), BACKUP_FILE)
+  const backup = backupOf(target)
   if ((await files.read(backup))?.toString('utf8') === after) await files.unlink(backup)
 }
 

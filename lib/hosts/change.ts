@@ -4,8 +4,10 @@ import { HOSTS_FILE } from './directory.ts'
 import { type HostsFiles, isRefusal } from './files.ts'
 import { HostsError } from './hosts-error.ts'
 
-/** The name under which the original of a file is kept beside it. */
-export const BACKUP_FILE = `${HOSTS_FILE}.swarmirror-backup`
+/** Where the original of a file is kept: beside it, by its own name, since several may be linked to in one directory. */
+export function backupOf(target: string): string {
+  return `${target}.swarmirror-backup`
+}
 
 /** What is to be done with one hosts.toml. */
 export interface Change {
@@ -17,7 +19,7 @@ export interface Change {
   /** `undefined`: the file goes. */
   readonly after: string | undefined
   readonly action: 'create' | 'update' | 'keep' | 'restore' | 'take-out' | 'delete'
-  /** Whether `before` is somebody's original, which is kept as {@link BACKUP_FILE}. */
+  /** Whether `before` is somebody's original, which is kept (see {@link backupOf}). */
   readonly original: boolean
   /** For `create` and `delete`: how many directories are made for it, or were. */
   readonly madeDirectories: number

@@ -1,15 +1,6 @@
 import { dirname, join } from 'node:path'
 import { findBlock, type MirrorEntry, makeBlock } from './block.ts'
-import {
-  BACKUP_FILE,
-  type Change,
-  collect,
-  type Plan,
-  readText,
-  refuseReadOnly,
-  targetOf,
-  unchanged,
-} from './change.ts'
+import { backupOf, type Change, collect, type Plan, readText, refuseReadOnly, targetOf, unchanged } from './change.ts'
 import { type Dialect, dialectOf } from './dialect.ts'
 import { DEFAULT_NAMESPACE, directoriesOf, dockerCertificates, HOSTS_FILE } from './directory.ts'
 import { asksAt, isUrl, putIn, takeOut, verifyEdit } from './edit.ts'
@@ -137,7 +128,7 @@ async function notesOf({ certsDir, registry }: FileTarget, files: HostsFiles): P
 
 /** A table that somebody wrote by hand for the mirror is replaced only if the original can be had back. */
 async function refuseLoss(target: string, before: string, after: string, files: HostsFiles): Promise<void> {
-  const backup = join(dirname(target), BACKUP_FILE)
+  const backup = backupOf(target)
   const kept = await readText(backup, files)
   if (kept === undefined || kept === before || takeOut(after) === before) return
   throw new HostsError(`${backup} is there from before, and of another text: move it away`, 0)

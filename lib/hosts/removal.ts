@@ -1,16 +1,7 @@
-import { dirname, join } from 'node:path'
+import { basename, join } from 'node:path'
 import { TomlError } from '../check/config/toml.ts'
 import { findBlock, mentionsBlock } from './block.ts'
-import {
-  BACKUP_FILE,
-  type Change,
-  collect,
-  type Plan,
-  readText,
-  refuseReadOnly,
-  targetOf,
-  unchanged,
-} from './change.ts'
+import { backupOf, type Change, collect, type Plan, readText, refuseReadOnly, targetOf, unchanged } from './change.ts'
 import { directoriesOf, HOSTS_FILE } from './directory.ts'
 import { putIn, takeOut } from './edit.ts'
 import type { HostsFiles } from './files.ts'
@@ -45,13 +36,14 @@ async function planRemoval(path: string, files: HostsFiles): Promise<Change> {
   const after = takeOut(before) ?? ''
   await refuseReadOnly(target, files)
   const change = { path, target, before, original: false, madeDirectories: 0, notes: [] }
-  const backup = await readText(join(dirname(target), BACKUP_FILE), files)
+  const backup = await readText(backupOf(target), files)
   if (backup !== undefined && (backup === after || reproduces(backup, before))) {
     return { ...change, after: backup, action: 'restore' }
   }
   const { newFile, madeDirectories } = found.origin
   if (newFile && after === '') return { ...change, after: undefined, action: 'delete', madeDirectories }
-  const notes = backup === undefined ? [] : [`changed by others since; the file before it is kept as ${BACKUP_FILE}`]
+  const notes =
+    backup === undefined ? [] : [`changed by others since; the file before it is kept as ${basename(backupOf(target))}`]
   return { ...change, after, action: 'take-out', notes }
 }
 

@@ -2,12 +2,13 @@ import assert from 'node:assert/strict'
 import { chmod, chown, lstat, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
-import { BACKUP_FILE } from '../../lib/hosts/change.ts'
 import { HOSTS_FILES } from '../../lib/hosts/files.ts'
 import { readHosts } from '../../lib/hosts/reading.ts'
 import { planRemove } from '../../lib/hosts/removal.ts'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
 import { carryOut, MIRROR, plan, put, refusal, VERSION, write } from './planning.ts'
+
+const BACKUP_FILE = 'hosts.toml.swarmirror-backup'
 
 async function remove(certsDir: string, registries?: readonly string[]): Promise<Record<string, string>> {
   return await carryOut(certsDir, await planRemove({ certsDir, registries }, HOSTS_FILES))
