@@ -42,6 +42,8 @@ const ipv4Host = reading((text) => {
 })
 const text = v.pipe(v.string(), v.nonEmpty('expected a text that is not empty'))
 const absolutePath = v.pipe(v.string(), v.startsWith('/', 'expected an absolute path'))
+/** containerd takes a colon in `config_path` for the end of a directory. */
+const oneDirectory = v.pipe(absolutePath, v.excludes(':', 'expected one directory, without a colon'))
 
 /**
  * Every setting of swarmirror, once: the command line, the environment, `--help` and the README's table follow this. The
@@ -122,7 +124,7 @@ export const SETTINGS = {
   'certs-dir': {
     default: '/etc/containerd/certs.d',
     meaning: "containerd's directory of hosts.toml files, which `hosts` writes and `check` reads",
-    schema: absolutePath,
+    schema: oneDirectory,
   },
   probe: {
     default: 'on',

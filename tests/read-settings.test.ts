@@ -164,7 +164,13 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
   'containerd-namespace': { accepted: [['default', 'default']], refused: [['', /not empty/]] },
   'containerd-content': { accepted: [['/c', '/c']], refused: [['./c', /expected an absolute path/]] },
   'containerd-config': { accepted: [['/c.toml', '/c.toml']], refused: [['c.toml', /expected an absolute path/]] },
-  'certs-dir': { accepted: [['/certs', '/certs']], refused: [['certs', /expected an absolute path/]] },
+  'certs-dir': {
+    accepted: [['/certs', '/certs']],
+    refused: [
+      ['certs', /expected an absolute path/],
+      ['/etc/containerd/certs.d:/etc/docker/certs.d', /expected one directory, without a colon/],
+    ],
+  },
   registries: {
     accepted: [
       ['docker.io', new Set(['docker.io'])],

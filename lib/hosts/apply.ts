@@ -30,7 +30,11 @@ export class HostsWriteError extends Error {
  */
 export async function applyChanges(certsDir: string, changes: readonly Change[], files: HostsFiles): Promise<void> {
   const emptied: string[] = []
-  if (changes.some(({ action }) => action !== 'keep')) await removeStaged(certsDir, files)
+  // Also where nothing is to be done, as after a removal that was killed; then it is no matter if it cannot be.
+  const idle = changes.every(({ action }) => action === 'keep')
+  await removeStaged(certsDir, files).catch((error: unknown) => {
+    if (!idle) throw error
+  })
   for (const [index, change] of changes.entries()) {
     try {
       await apply(certsDir, change, files, emptied)

@@ -43,8 +43,12 @@ async function planOf(certs: string, kind: 'write' | 'remove') {
   return await planWrite({ certsDir: certs, registries: REGISTRIES, mirror, version: undefined }, HOSTS_FILES)
 }
 
-for (const kind of ['write', 'remove'] as const) {
-  test(`applyChanges killed at any step of a ${kind} leaves each file old or new, and the next run ends it`, async () => {
+for (const [kind, next] of [
+  ['write', ['write', 'remove']],
+  ['remove', ['write', 'remove']],
+  ['remove', ['remove']],
+] as const) {
+  test(`applyChanges killed at any step of a ${kind} leaves each file old or new, and then ${next.join(' and ')} ends it`, async () => {
     let steps = 0
     for (let running = true; running; steps++) {
       await withTemporaryDirectory(async (certs) => {
@@ -69,8 +73,7 @@ for (const kind of ['write', 'remove'] as const) {
           const left = (await readdir(join(certs, name))).includes('hosts.toml')
           assert.ok(left, `step ${steps}: ${name} is there without a hosts.toml`)
         }
-        await applyChanges(certs, (await planOf(certs, 'write')).changes, HOSTS_FILES)
-        await applyChanges(certs, (await planOf(certs, 'remove')).changes, HOSTS_FILES)
+        for (const kind of next) await applyChanges(certs, (await planOf(certs, kind)).changes, HOSTS_FILES)
         assert.deepEqual(
           (await readdir(certs, { recursive: true })).sort(),
           ['docker.io', 'docker.io/hosts.toml'],
