@@ -20,6 +20,9 @@ export const AWAY_INTERVAL = 500
 /** How often a check is made again at once because containerd went away, or was not done starting, before its result counts. */
 export const INTERRUPTED_LIMIT = 20
 
+/** How often in a poll's interval it is looked whether files still change, before that is checked which they have become. */
+const SETTLE_LOOKS = 5
+
 export interface CheckWatchDependencies {
   readonly run: (signal: AbortSignal) => Promise<CheckResult>
   /** Tells one containerd from another, or from itself before a restart; throws a ContainerdError if none answers. */
@@ -110,14 +113,16 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, options: 
     }
   }
 
-  /** Waits until nobody writes any more. */
+  /** Waits until nobody writes any more, or for some time. */
   async function settled(first: Looked): Promise<string> {
-    for (let last = first; ; ) {
-      await delay(pollInterval / 5, undefined, { signal })
+    let last = first
+    for (let look = 1; look <= SETTLE_LOOKS; look++) {
+      await delay(pollInterval / SETTLE_LOOKS, undefined, { signal })
       const found = await lookAgain(last)
-      if (!differs(last, found)) return 'files have changed'
+      if (!differs(last, found)) break
       last = found
     }
+    return 'files have changed'
   }
 
   async function watch(): Promise<void> {

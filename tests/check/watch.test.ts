@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -157,6 +158,22 @@ test('watch sees what has changed while it was checked, after it was looked at',
       paths: [file],
       afterLook,
     })
+  }))
+
+test('watch checks again although somebody never stops writing', () =>
+  withTemporaryDirectory(async (directory) => {
+    const file = join(directory, 'hosts.toml')
+    let size = 0
+    const writing = setInterval(() => writeFileSync(file, 'x'.repeat(++size)), 5)
+    try {
+      await withWatch(
+        { pollInterval: 100 },
+        async ({ reports }) => void (await waitFor('the second result', () => reports.length === 2)),
+        { paths: [file] },
+      )
+    } finally {
+      clearInterval(writing)
+    }
   }))
 
 test('watch does not take the directories of probes for a change', () =>
