@@ -201,9 +201,10 @@ async function isWritable(directory: string): Promise<boolean> {
   }
 }
 
-function hostsCheck({ certsDir, registries, listen, tags, program }: CheckSubject, { version }: ContainerdFacts) {
+function hostsCheck(subject: CheckSubject, { version }: ContainerdFacts) {
+  const { certsDir, registries, listen, tags, socket, program } = subject
   const told = 'value' in version ? version.value : undefined
-  return { certsDir, registries, mirror: mirrorEntryFor(listen, tags, told), version: told, program }
+  return { certsDir, registries, mirror: mirrorEntryFor(listen, tags, told), version: told, socket, program }
 }
 
 function notProbed(reason: string): ProbeEvidence {

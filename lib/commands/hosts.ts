@@ -58,7 +58,8 @@ export const hosts: Command = {
     for (const change of plan.changes) print(tell(change))
     if (plan.changes.length === 0) print(`${certsDir}: nothing of swarmirror is there\n`)
     if (target !== undefined && registries === undefined) {
-      print(await tellOwnDirectories({ ...target, registries, program: programText(context) }))
+      const socket = settings['containerd-socket']
+      print(await tellOwnDirectories({ ...target, registries, socket, program: programText(context) }))
     }
   },
 }

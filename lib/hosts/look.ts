@@ -16,6 +16,8 @@ export interface HostsCheck {
   readonly mirror: MirrorEntry
   /** As containerd tells it, if it could be asked. */
   readonly version: string | undefined
+  /** Where containerd tells its version. */
+  readonly socket: string
   /** What starts this program, in a shell. */
   readonly program: string
   /** Whether this process sees all files as containerd does, and not only those in the directory. */

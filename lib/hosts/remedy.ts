@@ -4,7 +4,11 @@ import { DEFAULT_NAMESPACE } from './directory.ts'
 import type { HostsCheck } from './look.ts'
 
 /** What `hosts` does without flags; tests/hosts holds it against the settings. */
-export const SETTINGS_DEFAULT = { certsDir: '/etc/containerd/certs.d', url: 'http://127.0.0.1:5000' } as const
+export const SETTINGS_DEFAULT = {
+  certsDir: '/etc/containerd/certs.d',
+  url: 'http://127.0.0.1:5000',
+  socket: '/run/containerd/containerd.sock',
+} as const
 
 /** What makes swarmirror write its entry as it should be. */
 export function rewrite(registries: string, check: HostsCheck): Remedy & { readonly command: string } {
@@ -14,7 +18,7 @@ export function rewrite(registries: string, check: HostsCheck): Remedy & { reado
 /** The command that writes the entry as it should be, for a comma list of registries, or for `_default`. */
 export function hostsCommand(
   registries: string,
-  { certsDir, mirror, program }: Pick<HostsCheck, 'certsDir' | 'mirror' | 'program'>,
+  { certsDir, mirror, socket, program }: Pick<HostsCheck, 'certsDir' | 'mirror' | 'socket' | 'program'>,
 ): string {
   const { hostname, port } = new URL(mirror.url)
   const flags = [
@@ -22,6 +26,7 @@ export function hostsCommand(
     ...(certsDir === SETTINGS_DEFAULT.certsDir ? [] : ['--certs-dir', shellWord(certsDir)]),
     ...(mirror.url === SETTINGS_DEFAULT.url ? [] : ['--listen', `${hostname}:${port || '80'}`]),
     ...(mirror.capabilities.includes('resolve') ? [] : ['--tags', 'off']),
+    ...(socket === SETTINGS_DEFAULT.socket ? [] : ['--containerd-socket', shellWord(socket)]),
   ]
   return [program, 'hosts', ...flags].join(' ')
 }

@@ -94,7 +94,8 @@ for (const [what, more] of [
       assert.ok(commands.length >= 2, 'one for the directory, one for the file')
       for (const command of [...commands, ...commands.reverse()]) {
         const [, ...args] = command.split(' ')
-        const { code, stderr } = await runHere([...args, '--containerd-socket', '/nowhere'])
+        assert.equal(args.slice(-2).join(' '), '--containerd-socket /nowhere', 'it asks the same containerd')
+        const { code, stderr } = await runHere(args)
         assert.equal(code, 0, stderr)
       }
       const { report } = await check(directory, more)

@@ -38,7 +38,14 @@ async function asks(
     await writeFile(join(directory, 'hosts.toml'), text)
     await put(directory)
     await assert.rejects(cri.pullImage(`${REGISTRY}/x:1`, AbortSignal.timeout(10_000)), { name: 'ContainerdError' })
-    const check = { certsDir, registries: [REGISTRY], mirror, version: '1.7.24', program: 'swarmirror' }
+    const check = {
+      certsDir,
+      registries: [REGISTRY],
+      mirror,
+      version: '1.7.24',
+      socket: containerd.socket,
+      program: 'swarmirror',
+    }
     const findings = await checkHosts({ ...check, seesAll: true }, HOSTS_FILES)
     return { asked, ids: findings.filter(({ severity }) => severity === 'error').map(({ id }) => id) }
   } finally {

@@ -17,7 +17,10 @@ const THEIRS = '[host."https://b"]\n'
 
 function check(certsDir: string, registries: readonly string[] | undefined, version: string, seesAll = false) {
   const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'cached', version)
-  return checkHosts({ certsDir, registries, mirror, version, program: 'swarmirror', seesAll }, HOSTS_FILES)
+  return checkHosts(
+    { certsDir, registries, mirror, version, socket: '/nowhere', program: 'swarmirror', seesAll },
+    HOSTS_FILES,
+  )
 }
 
 /** Does what a remedy tells: makes its changes, and runs its command. */
@@ -30,7 +33,7 @@ async function follow({ file, edits, command }: Remedy): Promise<void> {
       continue
     }
     assert.equal(program, 'swarmirror')
-    const { code, stderr } = await runHere([...args, '--containerd-socket', '/nowhere'])
+    const { code, stderr } = await runHere(args)
     assert.equal(code, 0, stderr)
   }
 }
@@ -224,7 +227,14 @@ for (const { what, files, registries, version = '1.7.24', found, seen, follow: f
 test('checkHosts does not claim what it could not read', async () => {
   const denied = () => Promise.reject(Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' }))
   const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'cached', undefined)
-  const asked = { certsDir: '/c', registries: undefined, mirror, version: undefined, program: 'swarmirror' }
+  const asked = {
+    certsDir: '/c',
+    registries: undefined,
+    mirror,
+    version: undefined,
+    socket: '/nowhere',
+    program: 'swarmirror',
+  }
   for (const [registries, files] of [
     [['ghcr.io'], { ...HOSTS_FILES, read: denied }],
     [undefined, { ...HOSTS_FILES, list: denied }],
@@ -256,7 +266,7 @@ test('the commands of remedies are safe to type, whatever others called their di
     await mkdir(join(certs, '_default'), { recursive: true })
     await mkdir(join(certs, '$(reboot)'))
     const command = (await check(certs, undefined, '1.7.24')).at(-1)?.remedy?.command ?? ''
-    assert.match(command, /^swarmirror hosts --certs-dir '\/.*\/\$\(reboot\)'\\''`x`'$/)
+    assert.match(command, /^swarmirror hosts --certs-dir '\/.*\/\$\(reboot\)'\\''`x`' --containerd-socket \/nowhere$/)
   })
 })
 
@@ -337,5 +347,6 @@ test('checkHosts has a directory that does not count put aside, and loses nothin
 
 test('the commands of remedies leave out what the settings have by default', () => {
   assert.equal(SETTINGS_DEFAULT.certsDir, SETTINGS['certs-dir'].default)
+  assert.equal(SETTINGS_DEFAULT.socket, SETTINGS['containerd-socket'].default)
   assert.equal(SETTINGS_DEFAULT.url, `http://${SETTINGS.listen.default}`)
 })

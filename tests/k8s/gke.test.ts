@@ -58,7 +58,10 @@ test("a mirror with the overlay's settings finds right what GKE writes, for ever
     }
     const mirror = mirrorEntryFor(settings.listen, settings.tags, VERSION)
     const registries = settings.registries && [...settings.registries]
-    const findings = await checkHosts({ certsDir, registries, mirror, version: VERSION, program: '' }, HOSTS_FILES)
+    const findings = await checkHosts(
+      { certsDir, registries, mirror, version: VERSION, socket: '', program: '' },
+      HOSTS_FILES,
+    )
     assert.deepEqual(
       findings.map(({ id, severity }) => `${id} ${severity}`),
       registryHosts.map(() => 'hosts-toml ok'),
