@@ -40,6 +40,29 @@ test('admittedNames: content of no known registry is refused when only some regi
   }
 })
 
+test('admittedNames: a text that is no full name admits nothing, and refuses what it would refuse as a name', () => {
+  const long = `sha384:${'0'.repeat(96)}`
+  for (const name of [
+    'registry.example/secret/app',
+    'registry.example:5000/secret/app',
+    'my_registry:5000/secret/app:1',
+    `docker.io/secret/app:1@${long}`,
+    'localhost/secret/app',
+    'team/secret/app:1',
+    'docker.io/team/app_:internal',
+    'app:internal',
+  ]) {
+    assert.equal(admittedNames([name], admits), undefined, name)
+    assert.equal(admittedNames(['latest', name, DIGEST], admits), undefined, name)
+    // Nor does it refuse what has a name.
+    assert.deepEqual(admittedNames([name, 'docker.io/team/app:1'], admits), [name, 'docker.io/team/app:1'])
+  }
+  for (const name of ['registry.example/team/app', 'team/app:1', 'internal', '', ':', '/', '@', `app@${DIGEST}`]) {
+    assert.deepEqual(admittedNames([name], admits), [name])
+    assert.equal(admittedNames([name], onlyHub), undefined)
+  }
+})
+
 test('layout store: what the policy does not admit is neither held nor described, unless another image needs it', async () => {
   await using parts = new AsyncDisposableStack()
   const dir = await mkdtemp(join(tmpdir(), 'swarmirror-admission-'))
