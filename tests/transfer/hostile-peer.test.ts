@@ -22,7 +22,7 @@ import {
 } from '../fixtures/http-peers.ts'
 import { never } from '../fixtures/layout.ts'
 import { drip, type MakeHead, pour, startRawMember } from '../fixtures/raw-member.ts'
-import { waitFor, within } from '../fixtures/wait.ts'
+import { inTime, waitFor, within } from '../fixtures/wait.ts'
 
 const CONTENT = Buffer.from(layer.bytes)
 const SIZE = CONTENT.length
@@ -248,7 +248,7 @@ for (const lie of [1, SIZE - 1, SIZE + 1, 2 ** 50]) {
       const answer = await within('an answer', peers.fetch({ target: BLOB, method: 'GET' }, never), BOUND)
       // Small enough to be verified before it is given, or else never given whole.
       if (lie === 1) assert.deepEqual(await contentOf(answer), CONTENT)
-      else await assert.rejects(within('the end of the body', contentOf(answer), BOUND))
+      else await assert.rejects(within('the end of the body', contentOf(answer), BOUND), inTime)
       assert.equal(health.isWrong(peer, BLOB.digest), true)
       const again = await within('an answer', peers.fetch({ target: BLOB, method: 'GET' }, never), BOUND)
       assert.deepEqual(await within('the body', contentOf(again)), CONTENT)

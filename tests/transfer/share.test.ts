@@ -8,7 +8,7 @@ import { VerificationError, Verifier, verified } from '../../lib/transfer/verify
 import { cut, sourceOf, TestSource } from '../fixtures/byte-source.ts'
 import { read } from '../fixtures/http-peers.ts'
 import { digestOf } from '../fixtures/image.ts'
-import { waitFor, within } from '../fixtures/wait.ts'
+import { inTime, waitFor, within } from '../fixtures/wait.ts'
 
 const CONTENT = new Uint8Array(1_000).map((_, index) => index % 251)
 const WINDOW = 300
@@ -149,7 +149,7 @@ test('SharedFlow tells all readers when its source fails', async () => {
   const reading = readers.map((reader) => read(reader ?? null))
   await waitFor('a chunk is asked for', () => source.asked === 1)
   source.fail(new Error('no peer left'))
-  for (const one of reading) await assert.rejects(within('the end', one, 2_000), /no peer left/)
+  for (const one of reading) await assert.rejects(within('the end', one), /no peer left/)
   await assert.rejects(flow.more(), /no peer left/)
   assert.equal(flow.attach(0, 10), undefined)
   assert.equal(source.asked, 1)
@@ -171,7 +171,7 @@ test('SharedFlow ends a reader that waits when it is cancelled, and its source w
   const reading = read(reader ?? null)
   await waitFor('a chunk is asked for', () => source.asked === 1)
   await reader?.cancel()
-  await assert.rejects(within('the end', reading, 2_000))
+  await assert.rejects(within('the end', reading), inTime)
   assert.equal(source.cancelled, true)
 })
 

@@ -4,12 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const POLL_MS = 50
 
 /** How long a condition may take, in milliseconds, unless the caller says otherwise. */
-export const WAIT_MS = 30_000
+export const WAIT_MS = 90_000
 
 /**
  * Waits until the condition gives something other than `undefined` or `false`, and returns it.
  *
- * @param what the condition in words: `waited 30 s for <what>`
+ * @param what the condition in words: `waited 90 s for <what>`
  * @throws {Error} after `timeoutMs`, with the last error of the condition as its cause. Errors before that count as "not yet".
  */
 export async function until<T>(
