@@ -31,10 +31,13 @@ test('main.ts ends with 78 when the port of --peer-listen is in use for UDP alon
     const flags = LOOPBACK.map((value, index) =>
       LOOPBACK[index - 1] === '--peer-listen' ? `${address}:${port}` : value,
     )
-    const { code, stderr } = await runProgram(MAIN, ['--store', `oci-layout:${layout}`, ...flags])
-    socket.close()
-    assert.equal(code, 78)
-    assert.deepEqual(problemsOf(stderr), [`--peer-listen ${address}:${port} (UDP): the address is in use`])
+    try {
+      const { code, stderr } = await runProgram(MAIN, ['--store', `oci-layout:${layout}`, ...flags])
+      assert.equal(code, 78)
+      assert.deepEqual(problemsOf(stderr), [`--peer-listen ${address}:${port} (UDP): the address is in use`])
+    } finally {
+      socket.close()
+    }
   })
 })
 

@@ -72,8 +72,10 @@ for (const [client, server] of PAIRS as readonly (readonly [Kind, Kind])[]) {
       const bootstrapper = await Peer.start('addon', { namespace: NAMESPACE })
       peers.push(bootstrapper)
       const options = { namespace: NAMESPACE, bootstrap: bootstrapper.port }
-      const [a, b] = [await Peer.start(client, options), await Peer.start(server, options)]
-      peers.push(a, b)
+      const a = await Peer.start(client, options)
+      peers.push(a)
+      const b = await Peer.start(server, options)
+      peers.push(b)
       const { publicKey = '' } = await b.do({ do: 'listen' })
       for (const percent of [1, 5]) {
         drop(percent)

@@ -10,8 +10,8 @@ const SCRIPT = fileURLToPath(new URL('./support/exit-worker.ts', import.meta.url
 const skip = onNode ? false : 'starts all three runtimes itself, so it runs once, on Node'
 if (skip) console.log(`exit: skipped: ${skip}`)
 
-/** Milliseconds that a process may take from its last word to its end. */
-const PATIENCE = 3_000
+/** Milliseconds that a process may take from its last word to its end; below the 15 s after which UDX itself gives streams up. */
+const PATIENCE = 10_000
 
 for (const [runtime, args] of [
   ['node', []],

@@ -25,15 +25,17 @@ async function withPeers(kinds: readonly Kind[], use: (...peers: Peer[]) => Prom
   const bootstrapper = await Peer.start('addon')
   const peers = [bootstrapper as Peer]
   try {
-    const started = kinds.map((kind, i) =>
-      Peer.start(kind, { bootstrap: bootstrapper.port, seed: 11 + i, mutate: i === 0 ? mutate : 0 }),
-    )
-    peers.push(...(await Promise.all(started)))
+    const started = kinds.map(async (kind, i) => {
+      const options = { bootstrap: bootstrapper.port, seed: 11 + i, mutate: i === 0 ? mutate : 0 }
+      peers[1 + i] = await Peer.start(kind, options)
+    })
+    // One that does not start leaves the others, which must be ended.
+    for (const result of await Promise.allSettled(started)) if (result.status === 'rejected') throw result.reason
     await use(...peers.slice(1))
     const ended = await Promise.all(peers.map((peer) => peer.stop()))
     assert.ok(ended.every(Boolean), `ended by themselves after stop: ${ended}`)
   } finally {
-    for (const peer of peers) peer.process.kill('SIGKILL')
+    for (const peer of peers) peer?.process.kill('SIGKILL')
   }
 }
 
@@ -95,7 +97,7 @@ describe('interop', { concurrency: 2 }, () => {
           assert.equal(ok, false)
           assert.equal(code, 'ETIMEDOUT')
           // Two seconds are the longest interval between probes; the rest is for a busy machine.
-          assert.ok(took > GIVE_UP_TIME - 1_000 && took < GIVE_UP_TIME + 5_000, `${client.kind}: after ${took} ms`)
+          assert.ok(took > GIVE_UP_TIME - 1_000 && took < GIVE_UP_TIME + 10_000, `${client.kind}: after ${took} ms`)
         }),
       )
     }),

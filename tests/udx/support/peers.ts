@@ -62,8 +62,13 @@ export class Peer {
   ): Promise<Peer & { readonly port: number }> {
     const peer = new Peer(kind, namespace)
     const implementation = kind === 'addon' ? 'addon' : 'lib'
-    const { port = 0 } = await peer.do({ do: 'start', implementation, ...options })
-    return Object.assign(peer, { port })
+    try {
+      const { port = 0 } = await peer.do({ do: 'start', implementation, ...options })
+      return Object.assign(peer, { port })
+    } catch (error) {
+      await peer.kill()
+      throw error
+    }
   }
 
   /** Gives a command that must succeed. */
@@ -89,7 +94,7 @@ export class Peer {
   }
 
   /** Lets the peer close everything; its process has to end by itself within the time (ms). @returns whether it did. */
-  async stop(patience = 8_000): Promise<boolean> {
+  async stop(patience = 12_000): Promise<boolean> {
     if (this.#killed) return true
     await this.try({ do: 'stop' })
     let timer: NodeJS.Timeout | undefined
