@@ -238,11 +238,15 @@ async function containerOf(node: Node): Promise<Container> {
     ...bind(paths.certs, 'rw'),
     ...bind(keyFile, 'ro', '/etc/swarmirror/swarm.key'),
     // A control group of its own at the top, which is gone with the container; the one by default has a parent that stays.
-    ...['--cgroup', `/swarmirror-${name}-${node.name}`, `localhost/swarmirror:${version}`],
-    // The node is in the name, since runc's state is one for all containerds of a machine. With arguments, ctr replaces the
-    // image's entry point as well.
-    ...[`swarmirror-${name}-${node.name}`, '/opt/swarmirror/swarmirror', ...command],
+    ...['--cgroup', `/${idOf(name, node)}`, `localhost/swarmirror:${version}`],
+    // With arguments, ctr replaces the image's entry point as well.
+    ...[idOf(name, node), '/opt/swarmirror/swarmirror', ...command],
   ]
+}
+
+/** Of this node and this run: runc's state is one for all containerds of a machine, and keeps what a run that failed has left. */
+function idOf(name: string, node: Node): string {
+  return `swarmirror-${name}-${node.name}-${process.pid}`
 }
 
 async function mirrorOf(node: Node, args: readonly string[]): Promise<Daemon> {
