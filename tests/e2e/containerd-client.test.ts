@@ -227,7 +227,7 @@ test('calls fail in time when containerd stands still, and work again when it go
   await withClient(
     'one',
     async (client) => {
-      await client.version(never)
+      await waitFor('an answer in so short a time', () => client.version(never).catch(() => undefined))
       await containerd.freeze()
       try {
         await assert.rejects(client.version(never), failsWith('timeout'))
@@ -294,11 +294,15 @@ test('close lets go of the connection', async () => {
     })
     await new Promise<void>((resolve) => server.listen(socket, resolve))
     const client = createContainerdClient({ socket, namespace: 'one' })
-    await client.version(never)
-    await client.subscribe(['/images/create'], never)
-    assert.equal(open, 1)
-    client.close()
-    await waitFor('the connection is closed', () => open === 0)
-    await new Promise((resolve) => server.close(resolve))
+    try {
+      await client.version(never)
+      await client.subscribe(['/images/create'], never)
+      assert.equal(open, 1)
+      client.close()
+      await waitFor('the connection is closed', () => open === 0)
+    } finally {
+      client.close()
+      await new Promise((resolve) => server.close(resolve))
+    }
   })
 })

@@ -24,6 +24,9 @@ const REFERENCE = { registry: 'registry.example:5000', repository: 'team/app', t
 /** What the reconcile must not be needed for: a test that passes has passed by events. */
 const HOUR = 3_600_000
 
+/** How long a call to containerd may take here, in milliseconds: others use its processors as well. */
+const CALL_TIMEOUT = 5_000
+
 interface Watched {
   readonly store: ContentStore
   readonly held: ReadonlySet<Key>
@@ -35,8 +38,9 @@ async function withStore(
   namespace: string,
   use: (watched: Watched) => Promise<void>,
   options: ContainerdStoreOptions = {},
+  callTimeout = CALL_TIMEOUT,
 ): Promise<void> {
-  const client = createContainerdClient({ socket: containerd.socket, namespace }, { callTimeout: 1000 })
+  const client = createContainerdClient({ socket: containerd.socket, namespace }, { callTimeout })
   const { log, lines } = createLogRecorder()
   const store = createContainerdStore({ client, log }, { reconcileInterval: HOUR, ...options })
   const held = new Set<Key>()
@@ -168,7 +172,7 @@ test('containerd store advertises tags and no other names that CRI makes', async
   })
 })
 
-test('containerd store withdraws a removed image within seconds, and keeps what another image shares', async () => {
+test('containerd store withdraws a removed image by its event, and keeps what another image shares', async () => {
   const [one, two] = [makeImage({ seed: 27 }), makeImage({ seed: 28 })]
   // An index over both shares everything with each of them.
   const both = makeIndex([one, two])
@@ -177,13 +181,12 @@ test('containerd store withdraws a removed image within seconds, and keeps what 
     await importImage(containerd, 'removal', both, `${NAME}-both`)
     await waitFor('both are held', () => holdsAll(held, [...keysOf(both), NAME as Key, `${NAME}-both` as Key]))
     await removeImage(containerd, 'removal', both)
-    await waitFor('the index is withdrawn', () => !held.has(digestKey(both.target.digest)), 5_000)
+    await waitFor('the index is withdrawn', () => !held.has(digestKey(both.target.digest)))
     assert.deepEqual(new Set(held), new Set([...keysOf(one), NAME as Key]))
     for (const { descriptor } of two.contents) {
       await waitFor(
         'containerd has collected it',
         async () => (await store.describe(descriptor.digest, never)) === undefined,
-        5_000,
       )
     }
     for (const { descriptor } of one.contents)
@@ -268,7 +271,7 @@ test('containerd store started before containerd waits for it, and close does no
       assert.deepEqual(store.health, { ok: true })
       await containerd.stop()
       await waitFor('the loss', () => !store.health.ok)
-      await within('the end', store.close(), 1_000)
+      await within('the end', store.close(), 3_000)
     })
   } finally {
     await containerd.start()
@@ -290,6 +293,7 @@ test('containerd store says that containerd does not answer when it stands still
       await waitFor('containerd is found again', () => store.health.ok)
     },
     { reconcileInterval: 100, settleDelays: [] },
+    1_000,
   )
 })
 

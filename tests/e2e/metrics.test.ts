@@ -52,12 +52,12 @@ test('metrics: figures of the process and its event loop are real on each runtim
   for (const node of cluster.nodes) {
     const values = samples(await metricsOf(node))
     const figure = (name: string) => values.get(name) ?? assert.fail(`${node.name} has no ${name}`)
-    assert.ok(figure('process_cpu_seconds_total') > 0.1)
+    assert.ok(figure('process_cpu_seconds_total') > 0.02)
     assert.ok(figure('process_resident_memory_bytes') > 20 << 20)
     assert.ok(figure('process_heap_bytes') > 1 << 20)
     assert.ok(figure('process_open_fds') > 10)
     assert.ok(figure('process_max_fds') >= figure('process_open_fds'))
-    assert.ok(Math.abs(Date.now() / 1000 - figure('process_start_time_seconds')) < 600)
+    assert.ok(Math.abs(Date.now() / 1000 - figure('process_start_time_seconds')) < 3600)
     assert.ok(figure('swarmirror_event_loop_lag_seconds_count') > 0)
     assert.equal(figure('swarmirror_store_up'), 1)
   }

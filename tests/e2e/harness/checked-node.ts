@@ -118,6 +118,8 @@ export async function createCheckedNode(cluster: Cluster, name: string) {
 
     /** Starts containerd with these files; without CRI it has only to answer. The mirror's flags are the usual ones again. */
     async configure(text: string, options: { readonly imported?: string; readonly cri?: boolean } = {}): Promise<void> {
+      // A test that has failed leaves a mirror that runs.
+      if (mirror.running) await mirror.kill()
       if (containerd.running) await containerd.stop()
       await writeFile(paths.config, text)
       await writeFile(imported, options.imported ?? '')
