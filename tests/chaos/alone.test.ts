@@ -37,7 +37,11 @@ before(async () => {
   for (const { network } of [...holders, registry]) await network.shape('out', RATE)
 })
 
-afterEach(startHolders)
+/** Every test begins with holders that serve and askers that have nothing, however the one before has ended. */
+afterEach(async () => {
+  await startHolders()
+  for (const { name } of askers) await forget(cluster.node(name), image)
+})
 after(() => report.print('A pull of 60 MB on each runtime, whose peers all vanish'))
 
 const killHolders = () => Promise.all(holders.map(({ mirror }) => mirror.kill()))
@@ -81,12 +85,9 @@ for (const { name } of askers) {
     )
     const bytes = outcome.upstream[0]?.bytes ?? 0
     assert.ok(bytes <= LAYER - MIDDLE + MB, `${bytes} bytes from upstream`)
-    await startHolders()
-    await forget(asker, image)
   })
 
   test(`alone on ${name}: without upstream the pull fails in time, and the next is right once a peer is back`, async () => {
-    await startHolders()
     await untilHeldBy(cluster, image, { holders, askers: [asker] })
     const [before, counted] = [await asker.network.carried(), await countsOf(asker)]
     await registry.whileDown(async () => {
@@ -116,6 +117,5 @@ for (const { name } of askers) {
       report.add(outcome, { undisturbed: undisturbed?.ms })
     })
     assert.deepEqual(await asker.wrongFiles(image.reference, image), [])
-    await forget(asker, image)
   })
 }

@@ -211,7 +211,7 @@ test('reset: the client goes away in mid-body', async () => {
   const flows = await captured(async () => {
     await forEachAsker(async (asker) => {
       const before = cancelled(asker)
-      const { exitCode, size } = await asker.curl(blobPath(image, layer()), { bytesPerSecond: MB, maxSeconds: 2 })
+      const { exitCode, size } = await asker.curl(blobPath(image, layer()), { bytesPerSecond: MB, maxSeconds: 4 })
       assert.equal(exitCode, TIMED_OUT)
       assert.ok(size > 0)
       await until(`the mirror of ${asker.name} to give the transfer up`, () => cancelled(asker) > before)
