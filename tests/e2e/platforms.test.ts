@@ -31,7 +31,13 @@ test('platforms: an index is pulled from a node that holds one of its platforms'
   assert.deepEqual(await b.wrongFiles(image.reference, image), [])
 })
 
+/** Lets both nodes hold the image, if they do not yet. */
+async function hold(): Promise<void> {
+  for (const node of cluster.nodes) await node.pull(image.reference)
+}
+
 test('platforms: what the nodes do not hold is not served', async () => {
+  await hold()
   for (const node of cluster.nodes) {
     for (const path of absentPaths) {
       const { status, body } = await node.curl(path)
@@ -43,6 +49,7 @@ test('platforms: what the nodes do not hold is not served', async () => {
 })
 
 test('platforms: what the nodes hold is announced, and nothing else', async () => {
+  await hold()
   const held = image.digests.map(digestKey)
   const names = [...held, tagKey({ registry: REGISTRY_NAME, repository: image.repository, tag: image.tag })]
   const announced = await until('both nodes to announce what they hold', async () => {

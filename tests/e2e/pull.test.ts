@@ -32,6 +32,7 @@ test('pull: what no node has comes from upstream', async () => {
 })
 
 test('pull: what another node has is not asked from upstream', async () => {
+  await a.pull(first.reference)
   await b.untilOffered(first)
   const asked = await registry.requestsDuring(() => b.pull(first.reference))
   assert.deepEqual(requestsFor(first.digests, asked), [])
@@ -39,7 +40,7 @@ test('pull: what another node has is not asked from upstream', async () => {
 })
 
 test('pull: without upstream, by tag and by digest, with CRI and with ctr', async () => {
-  await a.pull(second.reference)
+  for (const image of [first, second]) await a.pull(image.reference)
   await b.ctrPull(third.reference)
   for (const image of [first, second, third]) await c.untilOffered(image)
   await registry.whileDown(async () => {

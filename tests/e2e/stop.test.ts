@@ -19,11 +19,11 @@ const PARTIAL_FILE = 18
 const push = async (name: string) =>
   await registry.push(await cluster.makeImage({ seed: name, layers: [LAYER] }), `${name}:v1`)
 
-/** Every test begins with a B that serves at full speed. */
+/** Every test begins with a B that has just started and serves at full speed, and with the others. */
 afterEach(async () => {
   await b.network.unshape('out')
   if (b.mirror.running) await b.mirror.kill()
-  await b.mirror.start()
+  for (const { mirror } of cluster.nodes) if (!mirror.running) await mirror.start()
 })
 
 /** Lets B alone hold the image, and C be in the middle of getting its layer from there, slowly. */

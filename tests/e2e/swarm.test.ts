@@ -17,6 +17,18 @@ const push = async (name: string) =>
   await cluster.registry.push(await cluster.makeImage({ seed: name, layers: [10_000] }), `${name}:v1`)
 const image = await push('team/swarm')
 
+/** Lets a node know others, with a mirror that runs: each test begins with what it needs, however the one before has ended. */
+async function join(node: Node, others: Node[]): Promise<void> {
+  await know(node, others)
+  if (!node.mirror.running) await node.mirror.start()
+}
+
+/** Lets A hold the image. */
+async function hold(): Promise<void> {
+  await join(a, [a])
+  await a.pull(image.reference)
+}
+
 test('swarm: a node that knows only itself is ready, and says that it is alone', async () => {
   await know(a, [a])
   await a.mirror.start()
@@ -27,12 +39,13 @@ test('swarm: a node that knows only itself is ready, and says that it is alone',
 })
 
 test('swarm: a node that comes later finds what is there', async () => {
-  await know(b, [a, b])
-  await b.mirror.start()
+  await hold()
+  await join(b, [a, b])
   await b.untilOffered(image)
 })
 
 test('swarm: a node whose bootstrap name does not resolve yet joins when it does', async () => {
+  await hold()
   await know(c, [])
   await c.mirror.start()
   assert.deepEqual([...new Set(await c.statuses(image))], [404])
@@ -41,6 +54,9 @@ test('swarm: a node whose bootstrap name does not resolve yet joins when it does
 })
 
 test('swarm: a node that was killed and comes back is found again', async () => {
+  await hold()
+  for (const node of [b, c]) await join(node, [a, b, c])
+  await b.untilOffered(image)
   await a.mirror.kill()
   await b.untilGone(image)
   await a.mirror.start()
@@ -49,7 +65,8 @@ test('swarm: a node that was killed and comes back is found again', async () => 
 })
 
 test('swarm: the nodes find each other after all were killed and started at once', async () => {
-  for (const node of cluster.nodes) await know(node, [a, b, c])
+  await hold()
+  for (const node of cluster.nodes) await join(node, [a, b, c])
   await Promise.all(cluster.nodes.map(({ mirror }) => mirror.kill()))
   await Promise.all(cluster.nodes.map(({ mirror }) => mirror.start()))
   for (const node of cluster.nodes) await node.untilOffered(image)
