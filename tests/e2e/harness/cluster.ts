@@ -100,7 +100,9 @@ export class Cluster {
     const [from] = this.nodes
     if (from === undefined) throw new Error('no node to ask from')
     const doors = new Map(this.nodes.map(({ name, network }) => [peerAddress(network), name]))
-    const nodes = this.nodes.map(({ address }) => ({ host: address, port: PEER_PORT }))
+    // Each that does not answer would be waited for.
+    const running = this.nodes.filter(({ mirror }) => mirror.running)
+    const nodes = running.map(({ address }) => ({ host: address, port: PEER_PORT }))
     const found = await lookup(from.network, { swarmKey: this.swarmKey, nodes, keys })
     return Object.fromEntries(
       Object.entries(found).map(([key, addresses]) => [key, addresses.map((address) => doors.get(address) ?? address)]),
