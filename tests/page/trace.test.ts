@@ -28,7 +28,7 @@ interface Setting {
 
 async function withTracer(use: (setting: Setting) => Promise<void>, policy: PolicyOptions = {}, limit?: number) {
   await using closing = new AsyncDisposableStack()
-  const { client, credentials, health } = makeParts()
+  const { client, credentials, health } = makeParts(undefined, { headTimeout: 600 })
   closing.defer(() => client.close())
   const swarm = new MemorySwarm()
   const store = createMemoryStore()
