@@ -23,8 +23,12 @@ export function countRequests<Rest extends readonly unknown[]>(
   }
 }
 
-/** Counts one answer of a door; gives where its content came from. */
+/**
+ * Counts one answer of a door; gives where its content came from. One for a client that has left is given to nobody: it would be
+ * counted as a failure of this node, although another node was only sooner.
+ */
 export function count(door: Door, metrics: Metrics, request: Request, response: Response): PartSource {
+  if (request.signal.aborted) return 'none'
   const source = (response.headers.get(SOURCE_HEADER) ?? 'none') as PartSource
   // Anybody can send any method; what a label may be is bounded.
   const method = request.method === 'GET' || request.method === 'HEAD' ? request.method : 'other'
