@@ -81,7 +81,7 @@ test('deleteImage and deleteLease remove what is there, and its content with it'
   await withClient('doomed', async (client) => {
     assert.deepEqual(await client.leases(never), [])
     await containerd.ctr('doomed', ['leases', 'create', '--id', 'mine'])
-    assert.deepEqual(await client.leases(never), [{ id: 'mine', content: [] }])
+    assert.deepEqual(await client.leases(never), [{ id: 'mine', content: [], ingests: [] }])
     assert.deepEqual([await client.deleteLease('mine', never), await client.deleteLease('mine', never)], [true, false])
     assert.deepEqual([await client.deleteImage(NAME, never), await client.deleteImage(NAME, never)], [true, false])
     assert.deepEqual(await collect(client.listContent(never)), [])
