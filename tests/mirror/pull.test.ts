@@ -142,6 +142,6 @@ test('mirror: nobody has it, so the answer is a 404 in about the time of a looku
     const body = (await response.json()) as { errors: { code: string }[] }
     assert.equal(body.errors[0]?.code, 'MANIFEST_UNKNOWN')
     // Lookups may take a second here; the rest is for a busy machine.
-    assert.ok(performance.now() - before < 5_000)
+    assert.ok(performance.now() - before < 10_000)
   })
 })

@@ -37,7 +37,13 @@ test('mirror changes its key in three rounds of restarts, and no pull fails', as
     const mirrors: MirrorProcess[] = []
     /** Starts the mirror with that number, at its address. The first two hold the image, the third one pulls. */
     const launch = async (index: number, keys: readonly Uint8Array[]) => {
-      const flags: Flags = { 'peer-listen': `${hosts[index]}:${PEER_PORT}`, bootstrap, 'peer-transfer': 'tls' }
+      const flags: Flags = {
+        'peer-listen': `${hosts[index]}:${PEER_PORT}`,
+        bootstrap,
+        'peer-transfer': 'tls',
+        // A busy machine must not turn a hit into a miss.
+        'lookup-timeout': '10s',
+      }
       mirrors[index] = await start(index < 2 ? image : undefined, { ...flags, 'swarm-key': textOf(...keys) })
     }
     for (let index = 0; index < 3; index++) await launch(index, [OLD])
@@ -82,7 +88,7 @@ test('mirror changes its key in three rounds of restarts, and no pull fails', as
             paused = back.promise
             await current
           }
-          await mirrors[index]?.stop(AbortSignal.timeout(10_000))
+          await mirrors[index]?.stop(AbortSignal.timeout(40_000))
           await launch(index, keys)
           if (index < 2) await waitFor('the holder is found', () => isFound(hosts[index]))
           else await holds(puller().registry)
@@ -116,7 +122,7 @@ test('mirrors that do not agree on --peer-transfer miss at once instead of hangi
       const differing = await start(undefined, { ...flags, 'peer-transfer': other })
       const startedAt = performance.now()
       assert.equal((await ask(differing.registry)).status, 404)
-      assert.ok(performance.now() - startedAt < 5_000)
+      assert.ok(performance.now() - startedAt < 10_000)
       await holds(agreeing.registry)
     }
   })

@@ -7,7 +7,7 @@ import { layerPath, withMirrors } from '../fixtures/mirrors.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 
 /** Milliseconds that a request may take while nobody answers: the lookup of these mirrors takes 2 s at most, the race 3 s. */
-const BOUND = 10_000
+const BOUND = 20_000
 const image = makeImage({ layers: 1, layerSize: 200_000 })
 
 const status = async (registry: string) => {
