@@ -9,13 +9,12 @@ import type { PeerRequest } from './ask.ts'
 import { begun } from './begun.ts'
 import { patientClock } from './clock.ts'
 import { Flows, type OpenFlow } from './flows.ts'
-import { PeerError } from './peer-error.ts'
+import { readVerified } from './read-verified.ts'
 import type { SearchDependencies } from './search.ts'
 import { SharedFlow } from './share.ts'
 import { Slots } from './slots.ts'
 import { type Opened, Transfer, type TransferOptions } from './transfer.ts'
-import { VerificationError, Verifier, verified, verify } from './verify.ts'
-import { readWhole } from './whole.ts'
+import { Verifier, verified } from './verify.ts'
 
 export type { PeerRequest } from './ask.ts'
 
@@ -67,11 +66,6 @@ const TOTAL_WINDOW = 8 * 1024 * 1024
  * costs a question to another peer, not the pull. Configs are a few KiB; what is held is little even for many at a time.
  */
 const SMALL_BLOB = 64 * 1024
-/**
- * How long one peer has for what is read whole, in milliseconds: a client waits for all of it, and nobody can take over in
- * the middle. The largest manifest needs a second at 4 MB/s; usual ones have a few KiB.
- */
-const WHOLE_TIMEOUT = 5_000
 
 /** Gets content from the peers that the router finds: the first that answers, then others where one breaks off. */
 export function createPeerContent(dependencies: PeerContentDependencies, options: PeerContentOptions): PeerContent {
@@ -86,7 +80,7 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
   async function fetchHead(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
     const transfer = begin(request.target)
     return await ending(transfer, async () => {
-      const winner = await transfer.search.open(request, signal)
+      const winner = await transfer.open(request, signal)
       if (winner !== undefined) transfer.took(0, [winner.peer])
       transfer.finish(winner === undefined ? 'missing' : 'complete')
       if (winner?.value.kind !== 'content') return winner?.value
@@ -98,12 +92,12 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
     const transfer = begin(request.target)
     return await ending(transfer, async () => {
       for (;;) {
-        const opened = openedOf(await transfer.search.open(request, signal))
+        const opened = openedOf(await transfer.open(request, signal))
         if (opened === undefined) {
           transfer.finish('missing')
           return undefined
         }
-        const bytes = await readVerified(transfer, opened, MANIFEST_SIZE_LIMIT, signal)
+        const bytes = await readVerified(transfer, opened, MANIFEST_SIZE_LIMIT, clock, signal)
         if (bytes === undefined) continue
         transfer.finish('complete')
         return { kind: 'content', descriptor: opened.head.descriptor, range: undefined, body: bytesSource(bytes) }
@@ -116,14 +110,14 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
     const transfer = begin(target)
     return await ending(transfer, async () => {
       for (;;) {
-        const opened = openedOf(await transfer.search.open({ method: 'GET' }, signal))
+        const opened = openedOf(await transfer.open({ method: 'GET' }, signal))
         if (opened === undefined) {
           transfer.finish('missing')
           return undefined
         }
         const { descriptor } = opened.head
         if (!options.verify || descriptor.size > SMALL_BLOB) return flowOf(target, transfer, opened, signal)
-        const bytes = await readVerified(transfer, opened, SMALL_BLOB, signal)
+        const bytes = await readVerified(transfer, opened, SMALL_BLOB, clock, signal)
         if (bytes === undefined) continue
         transfer.finish('complete')
         return share(target, descriptor, { source: bytesSource(bytes), givers: () => [] }, signal)
@@ -180,7 +174,7 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
   async function fetchPart(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
     const transfer = begin(request.target)
     return await ending(transfer, async () => {
-      const winner = await transfer.search.open(request, signal)
+      const winner = await transfer.open(request, signal)
       const opened = openedOf(winner)
       if (opened === undefined) {
         transfer.finish(winner === undefined ? 'missing' : 'complete')
@@ -210,28 +204,6 @@ export function createPeerContent(dependencies: PeerContentDependencies, options
       return { kind: 'content', descriptor, range, body }
     }
     return await flows.join(target.digest, (stop) => openFlow(target, stop), use, signal)
-  }
-
-  /** Reads a small body and verifies it; `undefined` when it breaks off or is wrong, and another peer must be asked. */
-  async function readVerified(transfer: Transfer, opened: Opened, limit: number, signal: AbortSignal) {
-    const { descriptor } = opened.head
-    const watched = transfer.watch(opened)
-    const body = { next: () => watched.watchdog.next(), cancel: () => watched.body.cancel() }
-    try {
-      const bytes = await readWhole(body, descriptor.size, { limit, timeout: WHOLE_TIMEOUT }, clock, signal)
-      transfer.took(bytes.length, [opened.peer])
-      verify(bytes, descriptor.digest)
-      return bytes
-    } catch (error) {
-      signal.throwIfAborted()
-      if (error instanceof VerificationError) transfer.blame(descriptor, [opened.peer])
-      else if (error instanceof PeerError) {
-        // One that drips must not be as dear as others to the next transfer.
-        transfer.moved(watched)
-        transfer.broke(watched, error)
-      } else throw error
-      return undefined
-    }
   }
 
   return {

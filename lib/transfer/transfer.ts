@@ -1,18 +1,23 @@
 import type { Transferred } from '../observe/activity.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import { targetKey } from '../oci/key.ts'
-import { lengthOf } from '../oci/range.ts'
 import type { ByteSource } from '../runtime/byte-source.ts'
-import { addressOf, type Peer } from '../swarm/router.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRequest } from './ask.ts'
 import { patientClock } from './clock.ts'
 import type { PeerError } from './peer-error.ts'
+import type { Winner } from './race.ts'
 import { ResumingSource, type WatchedBody } from './resume.ts'
 import { Search, type SearchDependencies, type SearchOptions } from './search.ts'
+import { TransferReport } from './transfer-report.ts'
 import { VerificationError } from './verify.ts'
 import { Watchdog, type WatchdogOptions } from './watchdog.ts'
 
-export type TransferOptions = SearchOptions & WatchdogOptions
+export interface TransferOptions extends SearchOptions, WatchdogOptions {
+  /** Milliseconds for which a client waits for a byte before nobody else is asked for it. */
+  readonly longestWait?: number
+}
 
 /** A peer that answered with content. */
 export interface Opened {
@@ -20,13 +25,18 @@ export interface Opened {
   readonly head: PeerHead & { readonly kind: 'content' }
 }
 
-type Outcome = Transferred['outcome']
-
 /**
  * Longest that a body may stand still while its peer gives bytes to other requests of this node, in milliseconds. Who is
  * that slow is asked by so many that all of them together are what it can do; beyond it, this one is forgotten.
  */
 const LONGEST_STALL = 30_000
+/**
+ * How long a client waits for a byte before nobody else is asked for it, in milliseconds. A node that gets no large packets
+ * any more loses the time of a stall to each of those that have the content, and upstream is there.
+ */
+const LONGEST_WAIT = 10_000
+/** The same in stalls, where these are set to be long: that many peers are given a chance, whatever it takes. */
+const LEAST_STALLS = 3
 /** Bytes after which peers are looked for anew as often as at the beginning: a long transfer may be in trouble more often. */
 const PROGRESS = 1024 * 1024
 
@@ -36,22 +46,34 @@ export class Transfer {
   readonly #dependencies: SearchDependencies
   readonly #options: TransferOptions
   readonly #target: PeerRequest['target']
-  readonly #startedAt: number
-  readonly #sources = new Map<string, Peer>()
+  readonly #clock: Clock
+  readonly #report: TransferReport
   /** Who told the size of the content. */
   #tellers: readonly Peer[] = []
-  #bytes = 0
-  #resumes = 0
   #reopenedAt = 0
-  #finished = false
+  /** Since when its client waits for a byte. */
+  #waitsSince: number
 
   constructor(dependencies: SearchDependencies, options: TransferOptions, target: PeerRequest['target']) {
     this.#dependencies = dependencies
     this.#options = options
     this.#target = target
-    this.#startedAt = this.#now
+    this.#clock = dependencies.clock ?? patientClock
+    this.#waitsSince = this.#clock.now()
+    this.#report = new TransferReport(dependencies, target, this.#clock)
     this.search = new Search(dependencies, options, target)
-    dependencies.metrics.transfersRunning.inc()
+  }
+
+  /** What {@link Search.open} gives, unless the client has waited for too long and there is nobody to be replaced. */
+  async open(
+    request: Omit<PeerRequest, 'target'>,
+    signal: AbortSignal,
+    isReplacement = false,
+  ): Promise<Winner<PeerHead> | undefined> {
+    const { longestWait = LONGEST_WAIT, stallTimeout } = this.#options
+    const waited = this.#clock.now() - this.#waitsSince
+    if (!isReplacement && waited >= Math.max(longestWait, LEAST_STALLS * stallTimeout)) return undefined
+    return await this.search.open(request, signal, isReplacement)
   }
 
   /** The body of a winner, as it comes from that peer alone. */
@@ -63,9 +85,9 @@ export class Transfer {
   /** The body of a winner, continued from other peers when it breaks off. */
   resuming(opened: Opened): ResumingSource {
     const { descriptor, range } = opened.head
-    const start = range?.start ?? 0
+    const { start, end } = range ?? { start: 0, end: descriptor.size - 1 }
     this.#tellers = [opened.peer]
-    return this.#resumingFrom(descriptor, this.watch(opened), start, start + lengthOf(range ?? wholeOf(descriptor)))
+    return this.#resumingFrom(descriptor, this.watch(opened), start, end + 1)
   }
 
   /**
@@ -96,8 +118,7 @@ export class Transfer {
         },
         onResume: (to, offset) => {
           if (offset === start) return
-          this.#resumes++
-          metrics.transferResumes.inc()
+          this.#report.resumed()
           log.info('transfer goes on', { key, peer: to.peer, offset })
         },
         onDone: (from) => this.moved(from),
@@ -125,9 +146,8 @@ export class Transfer {
 
   /** Takes note of bytes that a peer gave. */
   took(bytes: number, from: readonly Peer[]): void {
-    this.#bytes += bytes
-    this.#dependencies.metrics.transferBytes.inc(bytes)
-    for (const peer of from) this.#sources.set(peer.id, peer)
+    this.#report.took(bytes)
+    this.#report.gave(from)
   }
 
   /**
@@ -162,12 +182,12 @@ export class Transfer {
     if (length === 0) this.finish('complete')
     return {
       next: async () => {
+        this.#waitsSince = this.#clock.now()
         try {
           const chunk = await source.next()
           if (chunk === undefined) return undefined
           missing -= chunk.length
-          this.#bytes += chunk.length
-          this.#dependencies.metrics.transferBytes.inc(chunk.length)
+          this.#report.took(chunk.length)
           if (missing <= 0) this.#finishWith(resuming, 'complete')
           return chunk
         } catch (error) {
@@ -184,32 +204,12 @@ export class Transfer {
   }
 
   /** Ends it: logged and counted once. */
-  finish(outcome: Outcome): void {
-    if (this.#finished) return
-    this.#finished = true
-    const { metrics, log, onTransfer } = this.#dependencies
-    const ms = this.#now - this.#startedAt
-    const source = [...this.#sources.values()].map(addressOf)
-    const { attempts } = this.search
-    metrics.transfersRunning.dec()
-    metrics.transfers.inc({ outcome })
-    metrics.transferSeconds.observe({ outcome }, ms / 1000)
-    const [bytes, resumes] = [this.#bytes, this.#resumes]
-    onTransfer?.({ target: this.#target, outcome, peers: source, bytes, attempts, resumes })
-    const tell = outcome === 'missing' && attempts === 0 ? log.debug : log.info
-    tell('transfer', {
-      key: targetKey(this.#target),
-      outcome,
-      source,
-      bytes,
-      ms: Math.round(ms),
-      attempts,
-      resumes,
-    })
+  finish(outcome: Transferred['outcome']): void {
+    this.#report.finish(outcome, this.search.attempts)
   }
 
-  #finishWith(resuming: ResumingSource, outcome: Outcome): void {
-    for (const peer of resuming.contributors) this.#sources.set(peer.id, peer)
+  #finishWith(resuming: ResumingSource, outcome: Transferred['outcome']): void {
+    this.#report.gave(resuming.contributors)
     this.finish(outcome)
   }
 
@@ -225,7 +225,7 @@ export class Transfer {
     this.#reopenedAt = offset
     const range = offset === 0 && end === descriptor.size ? undefined : `bytes=${offset}-${end - 1}`
     for (;;) {
-      const winner = await this.search.open({ method: 'GET', range }, signal, isReplacement)
+      const winner = await this.open({ method: 'GET', range }, signal, isReplacement)
       if (winner === undefined) return undefined
       const { peer, value: head } = winner
       if (head.kind === 'content' && head.descriptor.size === descriptor.size) return this.watch({ peer, head })
@@ -245,12 +245,4 @@ export class Transfer {
     metrics.transferBreaks.inc({ reason: 'invalid' })
     log.warn('peers disagree', { key: targetKey(this.#target), size, told: this.#tellers, peer })
   }
-
-  get #now(): number {
-    return (this.#dependencies.clock ?? patientClock).now()
-  }
-}
-
-function wholeOf({ size }: Descriptor) {
-  return { start: 0, end: size - 1 }
 }
