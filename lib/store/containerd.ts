@@ -89,7 +89,6 @@ export function createContainerdStore(
         const snapshot = await snapshots.take(signal)
         mediaTypes = snapshot.mediaTypes
         withheld = snapshot.withheld
-        const wasMissing = expected.patience !== undefined
         const arrived = expected
           .arrived(
             (digest) => snapshot.sizes.has(digest),
@@ -98,8 +97,6 @@ export function createContainerdStore(
           )
           .filter((digest) => !snapshot.withheld.has(digest))
         feed.replace(arrived.length === 0 ? snapshot.keys : new Set([...snapshot.keys, ...arrived.map(digestKey)]))
-        // What was there is missing again: nobody else would wake the glances.
-        if (!wasMissing && expected.patience !== undefined) glances.soon()
         answer()
         return snapshot.changed
       },
@@ -121,16 +118,19 @@ export function createContainerdStore(
     }
   }
 
-  /** Asks for what is expected and has not come yet: of that, containerd before 2.1 tells nothing. */
-  async function glance(signal: AbortSignal): Promise<void> {
-    const { missing } = expected
-    if (missing.length > GLANCE_LIMIT) return observer.soon()
-    for (const digest of missing) {
-      const info = await infoOf(digest, signal)
-      // A look at everything may have been faster, and have found it in an image that is admitted or refused.
-      if (info === undefined || withheld.has(digest) || !expected.has(digest)) continue
-      expected.found(digest)
-      feed.update({ added: [digestKey(digest)] })
+  /**
+   * Asks for what is expected and in no image yet: that it has come, containerd before 2.1 tells nobody, nor any that the
+   * garbage collection has taken it again after a pull that failed.
+   */
+  async function glance(isTold: boolean, signal: AbortSignal): Promise<void> {
+    const asked = isTold ? expected.missing : expected.all
+    if (asked.length > GLANCE_LIMIT) return observer.soon()
+    for (const digest of asked) {
+      const isThere = (await infoOf(digest, signal)) !== undefined && !withheld.has(digest)
+      // A look at everything may have been faster, and have found it in an image.
+      if (!expected.has(digest)) continue
+      expected.note(digest, isThere)
+      feed.update({ [isThere ? 'added' : 'removed']: [digestKey(digest)] })
     }
   }
 

@@ -52,15 +52,20 @@ export class Expected {
     return this.#all.has(digest)
   }
 
-  /** Those that have not been found yet, the oldest first. */
-  get missing(): Digest[] {
-    return [...this.#all].filter(([, { foundAt }]) => foundAt === undefined).map(([digest]) => digest)
+  /** All of them, the oldest first. */
+  get all(): Digest[] {
+    return [...this.#all.keys()]
   }
 
-  /** Takes note that one is there. */
-  found(digest: Digest): void {
+  /** Those that have not been found yet, or are gone again; the oldest first. */
+  get missing(): Digest[] {
+    return this.all.filter((digest) => this.#all.get(digest)?.foundAt === undefined)
+  }
+
+  /** Takes note of whether one is there. */
+  note(digest: Digest, isThere: boolean): void {
     const entry = this.#all.get(digest)
-    if (entry !== undefined) entry.foundAt ??= this.#now()
+    if (entry !== undefined) entry.foundAt = isThere ? (entry.foundAt ?? this.#now()) : undefined
   }
 
   /**
@@ -79,10 +84,9 @@ export class Expected {
     return [...this.#all].filter(([, { foundAt }]) => foundAt !== undefined).map(([digest]) => digest)
   }
 
-  /** After how many milliseconds to look again; `undefined` if nothing is missing. */
+  /** After how many milliseconds to look again; `undefined` if nothing is expected. */
   get patience(): number | undefined {
-    let youngest: number | undefined
-    for (const { since, foundAt } of this.#all.values()) if (foundAt === undefined) youngest = since
+    const youngest = [...this.#all.values()].at(-1)?.since
     return youngest === undefined ? undefined : Math.max((this.#now() - youngest) / PART, SHORTEST)
   }
 }

@@ -1,8 +1,12 @@
 import { createBell, pause } from './bell.ts'
 
 export interface GlanceDependencies {
-  /** Looks for what is awaited; what it throws is told to `failed`, and it is called again. */
-  glance(signal: AbortSignal): Promise<void>
+  /**
+   * Looks for what is awaited; what it throws is told to `failed`, and it is called again.
+   *
+   * @param isTold whether it is because something is awaited that was not before
+   */
+  glance(isTold: boolean, signal: AbortSignal): Promise<void>
   /** The longest time to the next glance, in milliseconds; `undefined` if nothing is awaited. */
   patience(): number | undefined
   failed(error: unknown): void
@@ -45,11 +49,12 @@ export function createGlances(
     while (!signal.aborted) {
       try {
         const gathering = Math.min(Math.max(gather, took * GATHER_FACTOR), GATHER_MOST)
-        if (await bell.wait(patience() ?? REST, signal)) await pause(gathering, signal)
+        const isTold = await bell.wait(patience() ?? REST, signal)
+        if (isTold) await pause(gathering, signal)
         // What is told from here on may come too late for this glance.
         bell.clear()
         const begun = performance.now()
-        if (!signal.aborted) await glance(signal)
+        if (!signal.aborted) await glance(isTold, signal)
         took = performance.now() - begun
       } catch (error) {
         if (!signal.aborted) failed(error)

@@ -75,3 +75,22 @@ test('containerd store finds what is expected when it comes later, and keeps it 
     await waitFor('the layer is told of again', () => held.has(key))
   })
 })
+
+test('containerd store tells no longer of expected content that went without a word, as after a pull that failed', async () => {
+  const containerd = makeContainerd()
+  const [open, layer] = [makeImage({ seed: 1 }), makeImage({ seed: 2 }).contents.at(-1) ?? assert.fail()]
+  const key = digestKey(layer.descriptor.digest)
+  containerd.put(...open.contents)
+  containerd.name(open, OPEN)
+  await withStore(containerd, { settleDelays: [] }, async (store, held) => {
+    await waitFor('the first look', () => held.has(OPEN as Key))
+    for (const _ of [1, 2]) {
+      store.expect?.(layer.descriptor.digest)
+      containerd.putSilently(layer)
+      await waitFor('the layer is told of', () => held.has(key))
+      containerd.unputSilently(layer.descriptor.digest)
+      await waitFor('it is told of no longer', () => !held.has(key))
+    }
+    assert.equal(containerd.looks.begun, 1)
+  })
+})

@@ -42,7 +42,7 @@ test('Expected looks no more for what was found, until a look at everything that
   const expected = new Expected({ now: () => now })
   for (const seed of [1, 2]) expected.add(digest(seed))
   now = 10
-  expected.found(digest(2))
+  expected.note(digest(2), true)
   assert.deepEqual(expected.missing, [digest(1)])
   assert.deepEqual(expected.arrived(nothing, nothing, 9), [digest(2)])
   assert.deepEqual(expected.missing, [digest(1)])
@@ -50,7 +50,10 @@ test('Expected looks no more for what was found, until a look at everything that
   assert.deepEqual(expected.missing, [digest(1), digest(2)])
   assert.deepEqual(expected.arrived(always, nothing, 12), [digest(1), digest(2)])
   assert.deepEqual(expected.missing, [])
-  assert.equal(expected.patience, undefined)
+  expected.note(digest(1), false)
+  expected.note(digest(3), true)
+  assert.deepEqual(expected.missing, [digest(1)])
+  assert.deepEqual(expected.all, [digest(1), digest(2)])
 })
 
 test('Expected forgets what never comes, and the oldest when there is too much', () => {
