@@ -69,9 +69,18 @@ export class NetworkInterfaces extends EventEmitter<{ change: [interfaces: Netwo
 
   #compare(): void {
     this.#alarm.set(this.#clock.now() + INTERVAL)
-    const found = this.#list()
+    const found = this.#look()
     if (JSON.stringify(found) === JSON.stringify(this.interfaces)) return
     this.interfaces = found
     this.emit('change', found)
+  }
+
+  /** What there is; as before where the system cannot say, as when this process has no file descriptor left. */
+  #look(): NetworkInterface[] {
+    try {
+      return this.#list()
+    } catch {
+      return this.interfaces
+    }
   }
 }

@@ -6,6 +6,8 @@ import { runtimeBackend } from '../../lib/udx/backend-runtime.ts'
 import { createSystemClock } from '../../lib/udx/clock.ts'
 import { UDX, type UDXSocket } from '../../lib/udx/index.ts'
 import { MAX_MTU } from '../../lib/udx/mtu.ts'
+import { NetworkInterfaces } from '../../lib/udx/network-interfaces.ts'
+import { Simulation } from './support/simulation.ts'
 
 const HOST = '127.0.0.1'
 
@@ -182,6 +184,26 @@ test('network interfaces are those of the system, and a watch ends', async () =>
   const watcher = udx.watchNetworkInterfaces()
   assert.ok([...watcher].some(({ host }) => host === HOST))
   await watcher.destroy()
+})
+
+test('network interfaces are watched on, where the system cannot list them for a while', async () => {
+  const simulation = new Simulation()
+  const lists: (readonly string[] | undefined)[] = [['10.0.0.1'], undefined, ['10.0.0.1'], ['10.0.0.2']]
+  const list = () =>
+    (lists.shift() ?? assert.fail('EMFILE')).map((host) => ({
+      name: 'eth0',
+      host,
+      family: 4 as const,
+      internal: false,
+    }))
+  const interfaces = new NetworkInterfaces(simulation.clock, list)
+  const changes: string[] = []
+  interfaces.on('change', (now) => changes.push(now.map(({ host }) => host).join()))
+  interfaces.watch()
+  await simulation.for(16_000)
+  assert.deepEqual(changes, ['10.0.0.2'])
+  await interfaces.destroy()
+  assert.equal(simulation.open.timers, 0)
 })
 
 test('lookup asks the system', async () => {
