@@ -12,25 +12,43 @@ export const processFigures = {
     const { user, system } = process.cpuUsage()
     return (user + system) / 1e6
   },
-  residentBytes: (): number => process.memoryUsage().rss,
-  heapUsedBytes: (): number => process.memoryUsage().heapUsed,
+  /** Not a number when the process cannot tell, as without a free file descriptor. */
+  residentBytes: (): number => memory('rss'),
+  heapUsedBytes: (): number => memory('heapUsed'),
   /** Seconds since 1970. */
   startTime: (): number => STARTED_AT,
-  /** Open file descriptors; 0 where there is no /proc. */
-  openFiles: (): number => (existsSync(OWN_FILES) ? readdirSync(OWN_FILES).length : 0),
-  /** How many may be open; 0 where there is no /proc, or no limit. */
-  mostOpenFiles(): number {
-    if (!existsSync(OWN_LIMITS)) return 0
-    const [, soft] = /^Max open files\s+(\d+)/m.exec(readFileSync(OWN_LIMITS, 'utf8')) ?? []
-    return Number(soft ?? 0)
+  /** Open file descriptors; 0 where there is no /proc. To count them takes one: without it, all that may be open are. */
+  openFiles(): number {
+    try {
+      return existsSync(OWN_FILES) ? readdirSync(OWN_FILES).length : 0
+    } catch {
+      return MOST_OPEN
+    }
   },
+  /** How many may be open; 0 where there is no /proc, or no limit. */
+  mostOpenFiles: (): number => MOST_OPEN,
 } as const
 
 /** Once and for all: alerts count its changes to find processes that restart, and neither clock nor uptime is exact. */
 const STARTED_AT = Date.now() / 1000 - process.uptime()
 
 const OWN_FILES = '/proc/self/fd'
-const OWN_LIMITS = '/proc/self/limits'
+/** Read at the start, since nothing can be read when it is reached. */
+const MOST_OPEN = openFilesLimit('/proc/self/limits')
+
+function openFilesLimit(path: string): number {
+  if (!existsSync(path)) return 0
+  const [, soft] = /^Max open files\s+(\d+)/m.exec(readFileSync(path, 'utf8')) ?? []
+  return Number(soft ?? 0)
+}
+
+function memory(kind: 'rss' | 'heapUsed'): number {
+  try {
+    return process.memoryUsage()[kind]
+  } catch {
+    return Number.NaN
+  }
+}
 
 /** Version of the runtime that runs now. */
 export function runtimeVersion(): string {

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { text as textOf } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { watchEventLoop } from '../../lib/observe/event-loop.ts'
 import { createMetrics } from '../../lib/observe/metrics.ts'
 import { processFigures, runtimeVersion } from '../../lib/observe/process-figures.ts'
-import { waitFor } from '../fixtures/wait.ts'
+import { commandOf } from '../fixtures/process.ts'
+import { waitFor, within } from '../fixtures/wait.ts'
 
 test('processFigures are of this process, on every runtime', () => {
   assert.ok(processFigures.cpuSeconds() > 0.01)
@@ -72,6 +75,17 @@ test('createMetrics gives the figures of the process, and those of the parts tha
   }
   assert.match(body, /^process_resident_memory_bytes \d{7,}$/m)
   assert.match(body, /^process_cpu_seconds_total 0?\d*\.?\d+/m)
+})
+
+test('createMetrics tells the rest, and that all descriptors are open, when the process has none left', async () => {
+  const [program, ...args] = commandOf(new URL('../fixtures/exhausted-child.ts', import.meta.url))
+  const child = spawn('sh', ['-c', 'ulimit -n 200; exec "$0" "$@"', program, ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const output = await within('the end of the process', textOf(child.stdout)).finally(() => child.kill('SIGKILL'))
+  const { opened, told } = JSON.parse(output)
+  assert.ok(opened > 100)
+  assert.equal(told, 'process_open_fds 200,process_max_fds 200')
 })
 
 test('watchEventLoop tells by how much timers are late, until it is ended', async () => {
