@@ -3,7 +3,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { OciError } from '../oci/error.ts'
 import { etagOf, matchesIfNoneMatch, matchesIfRange } from '../oci/etag.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
-import { type ByteRange, formatContentRange, formatUnsatisfiedRange, lengthOf } from '../oci/range.ts'
+import { type ByteRange, formatContentRange, formatUnsatisfiedRange, lengthOf, shortRange } from '../oci/range.ts'
 
 /** Where the content of an answer came from: this node, or another one. */
 export type Source = 'local' | 'peer'
@@ -59,11 +59,11 @@ export function notModifiedAnswer(request: Request, digest: Digest): Response | 
 }
 
 /**
- * The Range header, unless it does not count: for a manifest, with an If-Range of other content, and for HEAD (RFC 9110,
- * section 14.2: a server must ignore it for every method but GET).
+ * The Range header in its shortest form, unless it does not count: for a manifest, with an If-Range of other content, and
+ * for HEAD (RFC 9110, section 14.2: a server must ignore it for every method but GET).
  */
 export function rangeHeaderOf(target: ManifestTarget | BlobTarget, request: Request): string | undefined {
   if (target.kind === 'manifest' || request.method === 'HEAD') return undefined
   if (!matchesIfRange(request.headers.get('if-range'), target.digest)) return undefined
-  return request.headers.get('range') ?? undefined
+  return shortRange(request.headers.get('range'))
 }

@@ -25,23 +25,33 @@ const UNSATISFIABLE: RequestedRange = { kind: 'unsatisfiable' }
  * containerd 2.1.0 to 2.1.2 send `bytes=0-` with every request.
  */
 export function parseRange(header: string | null, size: number): RequestedRange {
-  const set = /^[ \t]*bytes=(.*)$/i.exec(header ?? '')?.[1]
-  if (set === undefined) return WHOLE
-  // A list may have empty elements, which count for nothing (RFC 9110, section 5.6.1.2).
-  const specs = set
-    .split(',')
-    .map((spec) => spec.replace(/^[ \t]+|[ \t]+$/g, ''))
-    .filter((spec) => spec !== '')
-  const spec = specs.length === 1 ? /^([0-9]*)-([0-9]*)$/.exec(specs[0] ?? '') : null
-  if (spec === null) return WHOLE
-  const [, first = '', last = ''] = spec
-  if (first === '') return last === '' ? WHOLE : suffixRange(Number(last), size)
-  const start = Number(first)
-  const end = last === '' ? Number.POSITIVE_INFINITY : Number(last)
+  const spec = specOf(header)
+  if (spec === undefined) return WHOLE
+  if (spec.first === '') return suffixRange(Number(spec.last), size)
+  const start = Number(spec.first)
+  const end = spec.last === '' ? Number.POSITIVE_INFINITY : Number(spec.last)
   if (end < start) return WHOLE
   if (size === 0 && start === 0) return WHOLE
   if (start >= size) return UNSATISFIABLE
   return { kind: 'part', range: { start, end: Math.min(end, size - 1) } }
+}
+
+/** The header in its shortest form, which asks for the same; `undefined` for one that asks for the whole whatever the size. */
+export function shortRange(header: string | null): string | undefined {
+  const spec = specOf(header)
+  if (spec === undefined || parseRange(header, Number.MAX_SAFE_INTEGER).kind === 'whole') return undefined
+  const short = (digits: string) => (digits === '' ? '' : String(Math.min(Number(digits), Number.MAX_SAFE_INTEGER)))
+  return `bytes=${short(spec.first)}-${short(spec.last)}`
+}
+
+/** The digits before and after the hyphen of the only range that is asked for, of which one may be missing. */
+function specOf(header: string | null): { readonly first: string; readonly last: string } | undefined {
+  const set = /^[ \t]*bytes=(.*)$/i.exec(header ?? '')?.[1]
+  // A list may have empty elements, which count for nothing (RFC 9110, section 5.6.1.2).
+  const specs = set?.split(',').filter((spec) => !/^[ \t]*$/.test(spec)) ?? []
+  const spec = specs.length === 1 ? /^[ \t]*([0-9]*)-([0-9]*)[ \t]*$/.exec(specs[0] ?? '') : null
+  const [, first = '', last = ''] = spec ?? []
+  return first === '' && last === '' ? undefined : { first, last }
 }
 
 /** The last `length` bytes; all of them if there are fewer. */

@@ -115,6 +115,8 @@ for (const [source, setup] of HOLDERS) {
       ['bytes=0-0', 0, 0],
       ['bytes=0-', 0, size - 1],
       ['bytes=7-99', 7, 99],
+      // Longer than the head of a request to a peer may be.
+      [`bytes=${','.repeat(17_000)}7-99`, 7, 99],
       ['bytes=100-', 100, size - 1],
       [`bytes=${size - 1}-`, size - 1, size - 1],
       ['bytes=-5', size - 5, size - 1],
