@@ -63,12 +63,18 @@ export function containerdError(call: string, error: unknown): ContainerdError {
 
 function codeOf(error: unknown, system: readonly string[]): ContainerdErrorCode {
   if (system.some((code) => FORBIDDEN.has(code))) return 'denied'
+  if (causes(error).some(isOtherProtocol)) return 'unexpected'
   if (system.some((code) => GONE.has(code) || code.startsWith('ERR_HTTP2_'))) return 'unavailable'
   if (!(error instanceof ConnectError)) return 'unexpected'
   // A stream that is cut when containerd dies is reported as aborted or cancelled: the caller's own cancellation never
   // gets here, since it ends with the signal's reason.
   if (error.code === Code.Aborted || error.code === Code.Canceled) return 'unavailable'
   return CODES.get(error.code) ?? 'unexpected'
+}
+
+/** Whether what answers speaks something else than HTTP/2 (nghttp2's error -505, on every runtime). */
+function isOtherProtocol(error: Error): boolean {
+  return 'code' in error && error.code === 'ERR_HTTP2_ERROR' && 'errno' in error && error.errno === -505
 }
 
 /** The error and what caused it, outermost first, each once. */

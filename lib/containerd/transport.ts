@@ -1,13 +1,10 @@
-import { connect } from 'node:net'
 import type { Interceptor, Transport } from '@connectrpc/connect'
-import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node'
+import { createGrpcTransport } from '@connectrpc/connect-node'
 import { ContainerdError } from './error.ts'
+import { AUTHORITY, createSession } from './session.ts'
 
 /** The header that says in which containerd namespace a call is meant. */
 const NAMESPACE_HEADER = 'containerd-namespace'
-
-/** HTTP/2 wants an authority; over a Unix socket it names nothing. */
-const AUTHORITY = 'http://localhost'
 
 /** Longest wait in milliseconds for the answer to one call: containerd answers from memory and a local database. */
 export const CALL_TIMEOUT = 10_000
@@ -39,7 +36,7 @@ export function createContainerdTransport(
 ): ContainerdTransport {
   const { callTimeout = CALL_TIMEOUT } = options
   let closed = false
-  const session = new Http2SessionManager(AUTHORITY, undefined, { createConnection: () => connect(target.socket) })
+  const session = createSession(target.socket)
   // Async, so that a refusal is a rejection: connect stops a call's deadline for those only.
   const inNamespace: Interceptor = (next) => async (request) => {
     if (closed) throw new ContainerdError('closed', 'the connection to containerd is closed')
@@ -63,9 +60,7 @@ export function createContainerdTransport(
     },
     close() {
       closed = true
-      // With a reason of our own: the session manager spins for ever on a call that waits for a connection if the
-      // reason is its default, a cancellation.
-      session.abort(new ContainerdError('closed', 'the connection to containerd was closed'))
+      session.close(new ContainerdError('closed', 'the connection to containerd was closed'))
     },
   }
 }

@@ -1,0 +1,135 @@
+import { type ClientHttp2Stream, connect, constants, type OutgoingHttpHeaders } from 'node:http2'
+import { connect as dial } from 'node:net'
+
+/** HTTP/2 wants an authority; over a Unix socket it names nothing. */
+export const AUTHORITY = 'http://localhost'
+
+/** How often a call tries to get a connection: the one that it finds may have ended a moment ago. */
+const ATTEMPTS = 2
+
+interface RequestOptions {
+  readonly endStream?: boolean
+}
+
+/** An HTTP/2 connection to a Unix socket, as connect's transport takes one. */
+export interface Session {
+  readonly authority: string
+  request(
+    method: string,
+    path: string,
+    headers: OutgoingHttpHeaders,
+    options: RequestOptions,
+  ): Promise<ClientHttp2Stream>
+  notifyResponseByteRead(): void
+  /** Ends the connection with every call on it; later ones fail with the same reason. */
+  close(reason: Error): void
+}
+
+/**
+ * Made by the first call, and made again by the next one after it broke. It takes the place of connect's own manager, which
+ * takes its listeners off a connection that is about to fail: an error that nobody hears ends the process, as when something
+ * else than containerd answers (on Node and Deno), or when the other end closes at once (on Deno).
+ */
+export function createSession(socket: string): Session {
+  const open = new Set<Connection>()
+  let current: Connection | undefined
+  let closed: Error | undefined
+
+  function connected(): Connection {
+    const session = connect(AUTHORITY, { createConnection: () => dial(socket).on('error', heard) })
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    promise.catch(heard)
+    const connection: Connection = { session, ready: promise, streams: 0, end }
+    open.add(connection)
+    const leave = () => {
+      if (current === connection) current = undefined
+    }
+    const over = (reason: Error) => {
+      leave()
+      open.delete(connection)
+      reject(reason)
+    }
+    function end(reason: Error): void {
+      over(reason)
+      session.destroy(reason, constants.NGHTTP2_CANCEL)
+    }
+    session.once('connect', () => {
+      // An idle connection does not keep the process.
+      session.unref()
+      resolve()
+    })
+    // Calls that run go on, others need another connection.
+    session.once('goaway', leave)
+    // Never taken off: some come after the end.
+    session.on('error', over)
+    session.once('close', () => over(gone()))
+    return connection
+  }
+
+  return {
+    authority: AUTHORITY,
+
+    async request(method, path, headers, options) {
+      for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+        if (closed !== undefined) throw closed
+        current ??= connected()
+        const connection = current
+        await connection.ready
+        const stream = begin(connection, { ...headers, ':method': method, ':path': path }, options)
+        if (stream !== undefined) return stream
+        if (current === connection) current = undefined
+      }
+      throw closed ?? gone()
+    },
+
+    notifyResponseByteRead: () => undefined,
+
+    close(reason) {
+      closed = reason
+      for (const connection of open) connection.end(reason)
+    },
+  }
+}
+
+interface Connection {
+  readonly session: ReturnType<typeof connect>
+  /** Rejects if it ends before that. */
+  readonly ready: Promise<void>
+  streams: number
+  end(reason: Error): void
+}
+
+/** A call on a connection; `undefined` if that ends, so that nothing was sent. */
+function begin(connection: Connection, headers: OutgoingHttpHeaders, options: RequestOptions) {
+  const { session } = connection
+  if (session.closed || session.destroyed) return undefined
+  try {
+    const stream = session.request(headers, options)
+    keepWhile(stream, connection)
+    return stream
+  } catch (error) {
+    if (ENDING.has((error as NodeJS.ErrnoException).code ?? '')) return undefined
+    throw error
+  }
+}
+
+/** What a connection says that takes no more calls. */
+const ENDING = new Set(['ERR_HTTP2_GOAWAY_SESSION', 'ERR_HTTP2_INVALID_SESSION'])
+
+/** The process stays as long as a call runs. */
+function keepWhile(stream: ClientHttp2Stream, connection: Connection): void {
+  if (connection.streams++ === 0) connection.session.ref()
+  stream.once('close', () => {
+    connection.streams -= 1
+    if (connection.streams === 0 && !connection.session.destroyed) connection.session.unref()
+  })
+}
+
+function gone(): NodeJS.ErrnoException {
+  return Object.assign(new Error('the connection has ended'), { code: 'ECONNRESET' })
+}
+
+/** For errors that are told elsewhere as well. */
+function heard(): void {
+  // So that it counts as heard.
+}
