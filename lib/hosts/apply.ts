@@ -130,9 +130,7 @@ async function deleteFile(certsDir: string, change: Change, files: HostsFiles, e
   const directory = dirname(change.target)
   const alone = (await files.list(directory))?.length === 1
   if (change.madeDirectories > 0 && alone && !(await files.isLink(dirname(change.path)))) {
-    const staged = join(certsDir, `${STAGED}${randomBytes(6).toString('hex')}`)
-    await files.rename(directory, staged)
-    await files.syncDirectory(certsDir)
+    const staged = await movedAside(certsDir, directory, files)
     await files.unlink(join(staged, HOSTS_FILE))
     await files.removeDirectory(staged)
     let above = dirname(directory)
@@ -141,6 +139,22 @@ async function deleteFile(certsDir: string, change: Change, files: HostsFiles, e
   }
   await files.unlink(change.target)
   await files.syncDirectory(directory)
+}
+
+/**
+ * Moves a directory away in one step, so that it is not there without its file, and tells where it is then: in its place, if it
+ * is of a lower layer of an overlay, which lets no directory of it be moved.
+ */
+async function movedAside(certsDir: string, directory: string, files: HostsFiles): Promise<string> {
+  const staged = join(certsDir, `${STAGED}${randomBytes(6).toString('hex')}`)
+  try {
+    await files.rename(directory, staged)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error
+    return directory
+  }
+  await files.syncDirectory(certsDir)
+  return staged
 }
 
 /** Takes away what a write that was killed left behind. */

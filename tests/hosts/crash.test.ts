@@ -118,6 +118,23 @@ test('applyChanges says what was done and what not when a write fails, and leave
   })
 })
 
+test('applyChanges removes a directory that cannot be moved, as one of a lower layer of an overlay', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    await applyChanges(certs, (await planOf(certs, 'write')).changes, HOSTS_FILES)
+    const files: HostsFiles = {
+      ...HOSTS_FILES,
+      rename: async (from, to) => {
+        if (REGISTRIES.some((name) => from === join(certs, name))) {
+          throw Object.assign(new Error('EXDEV: cross-device link not permitted'), { code: 'EXDEV' })
+        }
+        await HOSTS_FILES.rename(from, to)
+      },
+    }
+    await applyChanges(certs, (await planOf(certs, 'remove')).changes, files)
+    assert.deepEqual(await readdir(certs), [])
+  })
+})
+
 test('applyChanges refuses to replace what others changed after it was looked at', async () => {
   await withTemporaryDirectory(async (certs) => {
     await mkdir(join(certs, 'docker.io'))
