@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { test } from 'node:test'
-import { PeerClient, type PeerReply } from '../../lib/transfer/peer-client.ts'
+import { PeerClient, type PeerClientOptions, type PeerReply } from '../../lib/transfer/peer-client.ts'
 import { PeerError } from '../../lib/transfer/peer-error.ts'
 import { type CountingPeer, startHttpPeer, startRawPeer } from '../fixtures/http-peer.ts'
 import { read } from '../fixtures/http-peers.ts'
@@ -10,13 +10,18 @@ import { inTime, waitFor, within } from '../fixtures/wait.ts'
 
 const CALL = { method: 'GET', path: '/v2/?ns=x', headers: {} } as const
 
+type Use = (client: PeerClient, peer: CountingPeer) => Promise<void>
+
 /** Runs `use` with a client and a peer that answers as told. */
-async function withPeer(
-  answer: (outgoing: ServerResponse, method: string) => void,
-  use: (client: PeerClient, peer: CountingPeer) => Promise<void>,
-): Promise<void> {
-  const peer = await startHttpPeer((incoming, outgoing) => answer(outgoing, incoming.method ?? ''))
-  const client = new PeerClient({ headTimeout: 500, discardTimeout: 300 })
+async function withPeer(answer: (outgoing: ServerResponse, method: string) => void, use: Use): Promise<void> {
+  const start = startHttpPeer((incoming, outgoing) => answer(outgoing, incoming.method ?? ''))
+  await withClient({ headTimeout: 500, discardTimeout: 300 }, start, use)
+}
+
+/** Runs `use` with a client and a peer that is being started, and ends both. */
+async function withClient(options: PeerClientOptions, start: Promise<CountingPeer>, use: Use): Promise<void> {
+  const peer = await start
+  const client = new PeerClient(options)
   try {
     await use(client, peer)
   } finally {
@@ -30,22 +35,21 @@ async function textOf({ body }: PeerReply): Promise<string> {
 }
 
 test('PeerClient call sends method, path and headers, and gives status, headers and body', async () => {
-  const peer = await startHttpPeer(({ method, url, headers }, outgoing) => {
+  const start = startHttpPeer(({ method, url, headers }, outgoing) => {
     outgoing.writeHead(203, { 'x-multiple': ['a', 'b'] })
     outgoing.end(`${method} ${url} ${headers.range} ${headers['accept-encoding']}`)
   })
-  const client = new PeerClient()
-  const reply = await client.call(
-    peer.peer,
-    { method: 'GET', path: '/v2/a?ns=b', headers: { range: 'bytes=1-' } },
-    never,
-  )
-  assert.equal(reply.status, 203)
-  assert.equal(reply.headers.get('x-multiple'), 'a, b')
-  // Nothing is asked to be encoded: a digest is that of the bytes as they are.
-  assert.equal(await textOf(reply), 'GET /v2/a?ns=b bytes=1- undefined')
-  client.close()
-  await peer.close()
+  await withClient({}, start, async (client, peer) => {
+    const reply = await client.call(
+      peer.peer,
+      { method: 'GET', path: '/v2/a?ns=b', headers: { range: 'bytes=1-' } },
+      never,
+    )
+    assert.equal(reply.status, 203)
+    assert.equal(reply.headers.get('x-multiple'), 'a, b')
+    // Nothing is asked to be encoded: a digest is that of the bytes as they are.
+    assert.equal(await textOf(reply), 'GET /v2/a?ns=b bytes=1- undefined')
+  })
 })
 
 test('PeerClient uses a connection again after bodies that were read, cancelled while short, or not there', async () => {
@@ -77,21 +81,20 @@ test('PeerClient ends the connection of a long body that is cancelled', async ()
 })
 
 test('PeerClient waits for a byte of a body no longer than it may, and ends the connection then', async () => {
-  const peer = await startHttpPeer((_, outgoing) => {
+  const start = startHttpPeer((_, outgoing) => {
     outgoing.writeHead(200, { 'content-length': 100_000 })
     outgoing.write('x')
   })
-  const client = new PeerClient({ byteTimeout: 200 })
-  const { body } = await client.call(peer.peer, CALL, never)
-  assert.equal((await body.next())?.length, 1)
-  await assert.rejects(within('the end', body.next(), 5_000), (error) => {
-    assert.ok(error instanceof PeerError)
-    assert.deepEqual([error.failure, error.message], ['silent', 'no byte within 200 ms'])
-    return true
+  await withClient({ byteTimeout: 200 }, start, async (client, peer) => {
+    const { body } = await client.call(peer.peer, CALL, never)
+    assert.equal((await body.next())?.length, 1)
+    await assert.rejects(within('the end', body.next(), 5_000), (error) => {
+      assert.ok(error instanceof PeerError)
+      assert.deepEqual([error.failure, error.message], ['silent', 'no byte within 200 ms'])
+      return true
+    })
+    await waitFor('the connection is closed', () => peer.open === 0)
   })
-  await waitFor('the connection is closed', () => peer.open === 0)
-  client.close()
-  await peer.close()
 })
 
 /** The head of an answer in chunks that tells beside how many bytes they have. */
@@ -104,48 +107,45 @@ for (const [what, body, length] of [
 ] as const) {
   test(`PeerClient uses a connection again of which the end of ${what} in chunks comes after its last byte`, async () => {
     const ends: (() => void)[] = []
-    const peer = await startRawPeer((socket) => {
+    const start = startRawPeer((socket) => {
       socket.on('data', () => {
         socket.write(chunkedHead(length) + body)
         ends.push(() => socket.write('0\r\n\r\n'))
       })
     })
-    const client = new PeerClient()
-    for (let round = 0; round < 3; round++) {
-      const reply = await client.call(peer.peer, CALL, never)
-      assert.equal(reply.headers.get('content-length'), String(length))
-      if (length > 0) assert.equal(Buffer.from((await reply.body.next()) ?? []).toString(), 'hello')
-      assert.equal(await within('the end', reply.body.next(), 5_000), undefined)
-      ends[round]?.()
-      await waitFor('the connection is idle', () => client.idle === 1)
-    }
-    assert.equal(peer.accepted, 1)
-    client.close()
-    await peer.close()
+    await withClient({}, start, async (client, peer) => {
+      for (let round = 0; round < 3; round++) {
+        const reply = await client.call(peer.peer, CALL, never)
+        assert.equal(reply.headers.get('content-length'), String(length))
+        if (length > 0) assert.equal(Buffer.from((await reply.body.next()) ?? []).toString(), 'hello')
+        assert.equal(await within('the end', reply.body.next(), 5_000), undefined)
+        ends[round]?.()
+        await waitFor('the connection is idle', () => client.idle === 1)
+      }
+      assert.equal(peer.accepted, 1)
+    })
   })
 }
 
 test('PeerClient ends the connection of a body in chunks that has more bytes than it tells, or does not end', async () => {
   for (const more of ['1\r\n!\r\n', '5\r\nhello\r\n', '']) {
-    const peer = await startRawPeer((socket) => {
+    const start = startRawPeer((socket) => {
       socket.on('data', () => socket.write(`${chunkedHead(5)}5\r\nhello\r\n${more}`))
     })
-    const client = new PeerClient({ byteTimeout: 200 })
-    const { body } = await client.call(peer.peer, CALL, never)
-    assert.equal(await textOf({ status: 200, headers: new Headers(), body }), 'hello')
-    await waitFor('the connection is closed', () => peer.open === 0)
-    client.close()
-    await peer.close()
+    await withClient({ byteTimeout: 200 }, start, async (client, peer) => {
+      const { body } = await client.call(peer.peer, CALL, never)
+      assert.equal(await textOf({ status: 200, headers: new Headers(), body }), 'hello')
+      await waitFor('the connection is closed', () => peer.open === 0)
+    })
   }
-  const peer = await startRawPeer((socket) => {
+  const start = startRawPeer((socket) => {
     socket.on('data', () => socket.write(`${chunkedHead(5)}6\r\nhello!\r\n`))
   })
-  const client = new PeerClient()
-  const { body } = await client.call(peer.peer, CALL, never)
-  await assert.rejects(body.next(), (error) => error instanceof PeerError && error.failure === 'invalid')
-  await waitFor('the connection is closed', () => peer.open === 0)
-  client.close()
-  await peer.close()
+  await withClient({}, start, async (client, peer) => {
+    const { body } = await client.call(peer.peer, CALL, never)
+    await assert.rejects(body.next(), (error) => error instanceof PeerError && error.failure === 'invalid')
+    await waitFor('the connection is closed', () => peer.open === 0)
+  })
 })
 
 test('PeerClient ends the connection of a short body that is cancelled and does not come', async () => {
@@ -213,17 +213,16 @@ test('PeerClient does not read a body further than it is read from it', async ()
 })
 
 test('PeerClient call fails with the peer in words, and within its time', async () => {
-  const peer = await startRawPeer((socket) => socket.resume())
-  const client = new PeerClient({ headTimeout: 50 })
-  const failed = within('the failure', client.call(peer.peer, CALL, never), 10_000)
-  await assert.rejects(failed, (error) => {
-    assert.ok(error instanceof PeerError)
-    assert.equal(error.message, `127.0.0.1:${peer.peer.port}: no answer within 50 ms`)
-    return true
+  const start = startRawPeer((socket) => socket.resume())
+  await withClient({ headTimeout: 50 }, start, async (client, peer) => {
+    const failed = within('the failure', client.call(peer.peer, CALL, never), 10_000)
+    await assert.rejects(failed, (error) => {
+      assert.ok(error instanceof PeerError)
+      assert.equal(error.message, `127.0.0.1:${peer.peer.port}: no answer within 50 ms`)
+      return true
+    })
+    await waitFor('the connection is closed', () => peer.open === 0)
   })
-  await waitFor('the connection is closed', () => peer.open === 0)
-  client.close()
-  await peer.close()
 })
 
 test('PeerClient call fails at once for a signal that is aborted already', async () => {
