@@ -12,6 +12,7 @@ import {
   type HostsCheck,
   isWithout,
   type Looked,
+  leadsTo,
   look,
   ownDirectories,
 } from './look.ts'
@@ -116,9 +117,19 @@ function judge(registry: string, directory: string, looked: Looked, check: Hosts
     const why = 'containerd does not ask the mirror'
     return [{ id: 'hosts-toml-without-mirror', severity: 'error', seen, expected, why, remedy }]
   }
-  const at = looked.hosts.findIndex((host) => asksAt(host, mirror.url))
+  const at = looked.hosts.findIndex((host) => leadsTo(host, mirror.url))
   const own = looked.hosts[at]
   const findings: Finding[] = []
+  if (own !== undefined && !asksAt(own, mirror.url)) {
+    findings.push({
+      id: 'hosts-toml-localhost',
+      severity: 'warning',
+      seen: `${path}, line ${own.line}: the mirror as ${own.name}`,
+      expected,
+      why: 'localhost may be ::1 as well, where something else may listen',
+      remedy,
+    })
+  }
   if (at > 0) {
     const before = looked.hosts.slice(0, at).map(({ name, line }) => `${name} (line ${line})`)
     findings.push({

@@ -6,7 +6,7 @@ import type { MirrorEntry } from './block.ts'
 import { DEFAULT_NAMESPACE, HOSTS_FILE, registryOfDirectory } from './directory.ts'
 import { asksAt } from './edit.ts'
 import { type HostsReader, isRefusal } from './files.ts'
-import { type HostsReading, readHosts } from './reading.ts'
+import { type HostEntry, type HostsReading, readHosts } from './reading.ts'
 
 export interface HostsCheck {
   /** The directory as this process sees it. */
@@ -48,8 +48,16 @@ export async function look(directory: string, version: string | undefined, files
 
 /** Whether containerd asks the mirror, in whatever order. */
 export function asksMirror(looked: Looked, mirror: MirrorEntry): boolean {
-  return looked.kind === 'hosts' && looked.hosts.some((host) => asksAt(host, mirror.url))
+  return looked.kind === 'hosts' && looked.hosts.some((host) => leadsTo(host, mirror.url))
 }
+
+/** Whether containerd comes to the URL by a host of a file, be it by the other name of loopback. */
+export function leadsTo(host: Pick<HostEntry, 'url'>, url: string): boolean {
+  const named = url.replace(/\/\/(127\.0\.0\.1|localhost):/, (_, name) => `//${OTHER_NAME[name]}:`)
+  return asksAt(host, url) || asksAt(host, named)
+}
+
+const OTHER_NAME: Readonly<Record<string, string>> = { '127.0.0.1': 'localhost', localhost: '127.0.0.1' }
 
 /** The directories of single registries for which containerd does not ask the mirror at all. */
 export async function directoriesWithoutMirror(check: HostsCheck, files: HostsReader): Promise<string[]> {

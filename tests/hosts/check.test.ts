@@ -162,6 +162,19 @@ const CASES: readonly Case[] = [
     found: ['hosts-toml ok'],
   },
   {
+    what: 'our entry by the name of loopback',
+    files: { _default: OURS.replace('127.0.0.1', 'localhost') },
+    found: ['hosts-toml-localhost warning'],
+    seen: /line 1: the mirror as http:\/\/localhost:5000/,
+    follow: true,
+  },
+  {
+    what: 'another port of loopback',
+    files: { _default: OURS.replace('127.0.0.1:5000', 'localhost:5001') },
+    found: ['hosts-toml-without-mirror error'],
+    follow: true,
+  },
+  {
     what: 'directories beside those of registries',
     files: { _default: OURS, 'ghcr.io': THEIRS, 'ghcr.io_old': THEIRS, 'a copy': THEIRS, 'GHCR.io': '' },
     found: ['hosts-toml ok', 'hosts-default-shadowed warning'],
