@@ -2,6 +2,7 @@ import type { Key } from '../oci/key.ts'
 import { type Clock, systemClock } from '../runtime/clock.ts'
 import type { Contacts } from './contacts.ts'
 import type { Realm } from './directory.ts'
+import { nameOf } from './network-map.ts'
 import type { Peer } from './router.ts'
 import { SharedList } from './shared-list.ts'
 import { walk } from './walk.ts'
@@ -134,12 +135,14 @@ export class Finder {
       if (peers.length === 0) for (const peer of lost.splice(0)) peers.add(peer)
     }
     let cancel = (): void => undefined
+    // A node that ended without taking anything back is still found under the id that it had.
+    const self = nameOf(this.#contacts.map.self)
     const look = async (realm: Realm) => {
       const topic = realm.topicOf(key)
       const take = (records: Parameters<Parameters<typeof walk>[2]>[0]) => {
         for (const record of records) {
           const peer = realm.open(topic, record)
-          if (peer === undefined || seen.has(peer.id)) continue
+          if (peer === undefined || seen.has(peer.id) || nameOf(peer) === self) continue
           seen.add(peer.id)
           if (!this.#contacts.map.isLost(peer)) peers.add(peer)
           else if (lost.push(peer) === 1) cancel = this.#clock.after(LOST_DELAY, release)

@@ -78,6 +78,14 @@ test('Finder finds who has announced, under any of the swarm keys, each once, th
   assert.deepEqual(await find(), [11, 12])
 })
 
+test('Finder leaves out what this node announced under another id before it was started again', async () => {
+  const { announce, find } = await finding(40)
+  await announce('former self', door(1))
+  assert.deepEqual(await find(), [])
+  await announce('a', door(11))
+  assert.deepEqual(await find(), [11])
+})
+
 test('Finder asks the closest nodes only, and gives the first answer after one round trip', async () => {
   const { announce, clock, dht, finder } = await finding(40)
   await announce('a', door(11))
