@@ -91,6 +91,7 @@ try {
   await packLayout(layout, file, epoch)
   process.stdout.write(`${file}: ${name}, ${digest}, ${(await stat(file)).size} bytes\n`)
 } finally {
+  await unprotect(work)
   await rm(work, { recursive: true, force: true })
 }
 
@@ -206,4 +207,11 @@ async function protect(root: string): Promise<void> {
     await chmod(path, runs ? 0o555 : 0o444)
   }
   await chmod(root, 0o555)
+}
+
+/** Who is not root can only delete what is in directories that can be written. */
+async function unprotect(dir: string): Promise<void> {
+  await chmod(dir, 0o755)
+  for (const entry of await readdir(dir, { withFileTypes: true }))
+    if (entry.isDirectory()) await unprotect(join(dir, entry.name))
 }
