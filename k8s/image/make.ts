@@ -128,7 +128,8 @@ async function makeImage(architecture: Architecture, layout: string): Promise<vo
     '--label',
     `${key}=${value}`,
   ])
-  const same = ['--timestamp', String(epoch), '--identity-label=false', '--isolation', 'chroot']
+  // The history has a hash over the files with their owner: another one for each person who makes the image.
+  const same = ['--timestamp', String(epoch), '--identity-label=false', '--omit-history', '--isolation', 'chroot']
   const file = join(import.meta.dirname, 'Containerfile')
   await run('buildah', [...storage, 'build', ...same, ...told, '--arch', name, '--file', file, '--tag', name, place])
   await run('buildah', [...storage, 'push', '--quiet', ...COMPRESSION, name, `oci:${layout}:${name}`])

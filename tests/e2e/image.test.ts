@@ -40,6 +40,7 @@ interface Descriptor {
 interface Config {
   readonly architecture: string
   readonly created: string
+  readonly history?: readonly object[]
   readonly config: Readonly<Record<string, unknown>> & { readonly Labels: Readonly<Record<string, string>> }
 }
 
@@ -81,6 +82,7 @@ describe('image', () => {
     const second = join(dir, 'second')
     const again = await make(second, '--debs', join(first, 'debs'))
     assert.equal(again.digest, made.digest)
+    assert.deepEqual(made.config.history ?? [], [], 'has a hash over the files with their owner')
     const [one, other] = await Promise.all(
       [first, second].map((output) => execute('sha256sum', [join(output, 'swarmirror.tar')])),
     )
