@@ -1,6 +1,7 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import process from 'node:process'
 import { runtimeName } from '../runtime/name.ts'
+import { openFilesLimit } from '../runtime/open-files-limit.ts'
 
 /**
  * What this process uses. From what Node, Deno and Bun all have, since prom-client's own figures are Node's: on Deno and Bun
@@ -34,13 +35,7 @@ const STARTED_AT = Date.now() / 1000 - process.uptime()
 
 const OWN_FILES = '/proc/self/fd'
 /** Read at the start, since nothing can be read when it is reached. */
-const MOST_OPEN = openFilesLimit('/proc/self/limits')
-
-function openFilesLimit(path: string): number {
-  if (!existsSync(path)) return 0
-  const [, soft] = /^Max open files\s+(\d+)/m.exec(readFileSync(path, 'utf8')) ?? []
-  return Number(soft ?? 0)
-}
+const MOST_OPEN = openFilesLimit()
 
 function memory(kind: 'rss' | 'heapUsed'): number {
   try {

@@ -3,6 +3,7 @@ import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import { getRequestListener, type HttpBindings } from '@hono/node-server'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
+import { endOldest, MAX_CONNECTIONS, nameOf } from './connections.ts'
 import { send } from './send.ts'
 
 /** Bounds how many exchanges run at a time. */
@@ -62,8 +63,6 @@ const HANDSHAKE_TIMEOUT = 5_000
  * minutes (1.7's `image_pull_progress_timeout`), so who takes nothing for twice as long is no pull any more.
  */
 const WRITE_TIMEOUT = 10 * 60 * 1000
-/** A few for each of a thousand nodes; an idle one costs about 10 KiB. */
-const MAX_CONNECTIONS = 4_096
 /** Longest request head in bytes. A repository, a digest and `ns` need under 1 KiB; beyond this node:http answers 431. */
 const MAX_HEADER_SIZE = 16 * 1024
 
@@ -129,7 +128,9 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
   server.on('connection', (socket: Socket) => {
     const name = nameOf(socket)
     sockets.set(name, socket)
-    socket.once('close', () => sockets.delete(name))
+    socket.once('close', () => {
+      if (sockets.get(name) === socket) sockets.delete(name)
+    })
     if (sockets.size > maxConnections) endOldest(sockets, busy())
   })
   const { address, port } = await bind(server, options)
@@ -177,20 +178,6 @@ function makeServer(tls: MutualTls | undefined, listener: (i: IncomingMessage, o
     },
     listener,
   )
-}
-
-/** The other end of a connection, which is unique among those that are open. */
-function nameOf({ remoteAddress, remotePort }: Socket): string {
-  return `${remoteAddress}:${remotePort}`
-}
-
-/** Ends the connection that has been open for longest without being used now. */
-function endOldest(sockets: ReadonlyMap<string, Socket>, busy: ReadonlySet<string>): void {
-  for (const [name, socket] of sockets) {
-    if (busy.has(name)) continue
-    socket.destroySoon()
-    return
-  }
 }
 
 async function bind(server: Server, options: ListenOptions): Promise<AddressInfo> {

@@ -1,0 +1,23 @@
+import type { Socket } from 'node:net'
+import { openFilesLimit } from './open-files-limit.ts'
+
+/**
+ * A few for each of a thousand nodes; an idle one costs about 10 KiB. Three doors must leave descriptors for files: on Deno
+ * 2.9 a server that once could not accept a connection for want of one never accepts another.
+ */
+export const MAX_CONNECTIONS = Math.min(4_096, Math.floor((openFilesLimit() || Number.POSITIVE_INFINITY) / 4))
+
+/** The other end of a connection, which is unique among those that are open. */
+export function nameOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress}:${remotePort}`
+}
+
+/** Ends the connection that has been open for longest without being used now. It counts no more, so that the next one ends another. */
+export function endOldest(sockets: Map<string, Socket>, busy: ReadonlySet<string>): void {
+  for (const [name, socket] of sockets) {
+    if (busy.has(name)) continue
+    sockets.delete(name)
+    socket.destroySoon()
+    return
+  }
+}
