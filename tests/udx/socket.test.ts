@@ -7,6 +7,7 @@ import { createSystemClock } from '../../lib/udx/clock.ts'
 import { UDX, type UDXSocket } from '../../lib/udx/index.ts'
 import { MAX_MTU } from '../../lib/udx/mtu.ts'
 import { NetworkInterfaces } from '../../lib/udx/network-interfaces.ts'
+import { within } from '../fixtures/wait.ts'
 import { Simulation } from './support/simulation.ts'
 
 const HOST = '127.0.0.1'
@@ -82,6 +83,26 @@ test('datagram sockets take little memory for what comes in, and carry all that 
     for (const bytes of await all.promise) assert.ok(bytes.equals(Buffer.alloc(MAX_MTU, 7)))
     // The first may come in a buffer that was there before.
     assert.ok((got.at(-1)?.buffer.byteLength ?? 0) <= 16_384, `${got.at(-1)?.buffer.byteLength} bytes`)
+  } finally {
+    await Promise.all([a.close(), b.close()])
+  }
+})
+
+test('datagram sockets lose nothing of what comes at once: the buffer of the system is not a small one', async () => {
+  const COUNT = 80
+  const all = Promise.withResolvers<void>()
+  let got = 0
+  const message = () => {
+    if (++got === COUNT) all.resolve()
+  }
+  const error = (failure: Error) => all.reject(failure)
+  const options = { port: 0, host: HOST, reuseAddress: false, ipv6Only: false }
+  const a = runtimeBackend.bind(options, { message: () => undefined, error })
+  const b = runtimeBackend.bind(options, { message, error })
+  try {
+    const sent = Array.from({ length: COUNT }, () => a.sendNow(Buffer.alloc(500), b.address.port, HOST, undefined))
+    await Promise.all(sent)
+    await within(`${COUNT} datagrams`, all.promise, 5_000)
   } finally {
     await Promise.all([a.close(), b.close()])
   }
