@@ -23,6 +23,11 @@ const MAX_WINDOW = 100_000
  * no member asks for, values of any size, or punch holes in firewalls that are not there.
  */
 const USED_COMMANDS: ReadonlySet<number> = new Set([0, 2, 3, 4, 5])
+/**
+ * How much of each kind hyperdht keeps besides records, in each of two generations: where members can be connected to (20 at a
+ * node on average), and what strangers have it keep, at up to 2 KiB a piece.
+ */
+const MAX_OTHERS = 4_096
 /** Milliseconds for which an answer is put off at most if a request wants that: no member's does, and each would take memory. */
 const MAX_PING_DELAY = 1
 
@@ -44,8 +49,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     host: options.bindHost,
     bootstrap: [],
     keyPair,
-    // Of what else it stores, of which this project uses nothing.
-    maxSize: MAX_RECORDS[0],
+    maxSize: MAX_OTHERS,
     maxAge: RECORD_LIFE,
     maxWindow: MAX_WINDOW,
     maxPingDelay: MAX_PING_DELAY,
