@@ -9,8 +9,9 @@
  *   node tests/run.ts swarm                 a swarm of many nodes on loopback, with churn; driven by Node, no root
  */
 import { spawn } from 'node:child_process'
-import { globSync } from 'node:fs'
-import { join } from 'node:path'
+import { globSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import process from 'node:process'
 import { pathToFileURL } from 'node:url'
 
@@ -23,9 +24,9 @@ const TEST_TIMEOUT = 420_000
 /** Ends the process of a file whose tests are over: Deno and Bun do so by themselves. */
 const ENDING = pathToFileURL(join(import.meta.dirname, 'fixtures', 'ending.ts')).href
 
-/** Runs files on Node, each in a process of its own. */
+/** Runs files on Node, each in a process of its own, two at a time: much of what they do is waiting. */
 const onNode = (files: readonly string[], timeout = TEST_TIMEOUT) =>
-  ['node', `--import=${ENDING}`, '--test', `--test-timeout=${timeout}`, ...files] as const
+  ['node', `--import=${ENDING}`, '--test', '--test-concurrency=2', `--test-timeout=${timeout}`, ...files] as const
 
 /** One suite, unmodified, under each runtime's own runner of `node:test`. */
 const RUNNERS: Readonly<Record<string, (files: readonly string[]) => readonly [string, ...string[]]>> = {
@@ -40,6 +41,9 @@ const RUNNERS: Readonly<Record<string, (files: readonly string[]) => readonly [s
  */
 const SUITE_MINUTES = 25
 const FILE_MINUTES = 20
+
+/** Which suites run at the same time: Deno and Bun run one file after the other, and wait for much of the time. */
+const TOGETHER = [['node'], ['deno', 'bun']]
 
 /** Time in milliseconds to tell what was running, after SIGTERM. */
 const KILL_AFTER = 10_000
@@ -57,10 +61,16 @@ function filesOf(pattern: string, without: readonly string[] = []): string[] {
  * Runs a command with the tree's own runtimes; true if it passed. One that does not end in time has failed.
  *
  * @param minutes longest time that it may take
+ * @param output where what it says goes, if that is not to be shown as it comes
  */
-async function run([command, ...args]: readonly [string, ...string[]], minutes: number, environment = {}) {
+async function run(
+  [command, ...args]: readonly [string, ...string[]],
+  minutes: number,
+  environment = {},
+  output: number | 'inherit' = 'inherit',
+): Promise<boolean> {
   const env = { ...process.env, ...environment }
-  const child = spawn(join(BIN, command), args, { cwd: ROOT, stdio: 'inherit', env })
+  const child = spawn(join(BIN, command), args, { cwd: ROOT, stdio: ['inherit', output, output], env })
   let killing: NodeJS.Timeout | undefined
   const ending = setTimeout(() => {
     console.log(`\n== not done after ${minutes} minutes, so it is ended: ${command} ${args.slice(-1)}`)
@@ -103,18 +113,29 @@ if (first === 'swarm') {
       await e2e(`e2e, mirrors on ${runtime}`, ON_EACH_RUNTIME, { E2E_RUNTIME: runtime })
   }
 } else {
-  const names = first === undefined ? Object.keys(RUNNERS) : [first, ...rest]
+  const groups = first === undefined ? TOGETHER : [first, ...rest].map((name) => [name])
   const files = filesOf('tests/**/*.test.ts', ['e2e', 'chaos', 'bench', 'browser']).filter(
     (file) => file !== SIMULATION,
   )
-  for (const name of names) {
-    const runner = RUNNERS[name]
-    if (runner === undefined)
-      throw new Error(
-        `unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, e2e, browser, chaos or swarm`,
-      )
-    console.log(`\n== tests on ${name}: ${files.length} files`)
-    results.push({ name, passed: await run(runner(files), SUITE_MINUTES) })
+  for (const names of groups) {
+    const running = names.map((name, index) => {
+      const runner = RUNNERS[name]
+      if (runner === undefined)
+        throw new Error(
+          `unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, e2e, browser, chaos or swarm`,
+        )
+      // One is shown as it goes on, the others when it is over.
+      const log = index === 0 ? undefined : join(mkdtempSync(join(tmpdir(), 'swarmirror-tests-')), 'log')
+      const output = log === undefined ? 'inherit' : openSync(log, 'w')
+      return { name, log, passed: run(runner(files), SUITE_MINUTES, {}, output) }
+    })
+    for (const { name, log, passed } of running) {
+      console.log(`\n== tests on ${name}: ${files.length} files`)
+      results.push({ name, passed: await passed })
+      if (log === undefined) continue
+      process.stdout.write(readFileSync(log))
+      rmSync(dirname(log), { recursive: true })
+    }
   }
 }
 console.log('')
