@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { parseResponse, RawClient, requestText } from '../fixtures/http.ts'
 import { makeImage } from '../fixtures/image.ts'
 import { type TestMirror, withMirrors } from '../fixtures/mirror.ts'
@@ -7,6 +8,9 @@ import { waitFor } from '../fixtures/wait.ts'
 
 const NAME = 'registry.example/team/app:1'
 const LAYER_SIZE = 48 * 1024 * 1024
+
+/** Milliseconds for which a mirror remembers what a lookup has found: what is withdrawn is gone after 2 s. */
+const MEMORY = 2_000
 
 const image = makeImage({ layers: 1, layerSize: LAYER_SIZE })
 const layer = image.contents.at(-1) ?? assert.fail('no layer')
@@ -65,6 +69,7 @@ test('mirror: SIGTERM withdraws what was announced, so that others miss at once 
       await waitFor('the tag is found', async () => (await mirror.get(path, { method: 'HEAD' })).status === 200)
     }
     assert.equal(await a.end(), 0)
+    await delay(MEMORY)
     for (const mirror of [b, c]) {
       const asked = mirror.lines.length
       assert.equal((await mirror.get(path, { method: 'HEAD' })).status, 404)
