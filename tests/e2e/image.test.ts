@@ -184,7 +184,7 @@ describe('image', () => {
     for (const node of cluster.nodes) await assertConfined(node)
     for (const node of cluster.nodes) {
       // As `kubectl exec` does it, beside the mirror that runs.
-      const inside = ['tasks', 'exec', '--exec-id', 'check', `swarmirror-serve-${node.name}`]
+      const inside = ['tasks', 'exec', '--exec-id', 'check', idOf('serve', node)]
       assert.match(await node.ctr(...inside, 'swarmirror', 'check'), /^ok +probe-mirror-asked: .*^passed: /ms)
     }
 
