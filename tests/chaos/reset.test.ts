@@ -154,8 +154,11 @@ test('capture: tells an end by RST from an end by FIN', async () => {
   await network.exec(process.execPath, ['-e', script])
   const flows = await capture.stop()
   assert.deepEqual(
-    flows.map(({ end }) => end),
-    ['FIN', 'RST'],
+    flows.map(({ end, sent }) => ({ end, sent })),
+    [
+      { end: 'FIN', sent: 19 },
+      { end: 'RST', sent: 0 },
+    ],
   )
 })
 

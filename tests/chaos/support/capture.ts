@@ -16,10 +16,11 @@ export interface Flow {
 }
 
 /**
- * A packet with SYN, FIN or RST, as tcpdump prints it: `127.0.0.1.5000 > 127.0.0.1.41234: Flags [F.], seq 411`. The sequence
- * number counts from the SYN, which counts as one itself.
+ * A packet with SYN, FIN or RST, as tcpdump prints it: `127.0.0.1.5000 > 127.0.0.1.41234: Flags [F.], seq 411`, or `seq 400:411`
+ * with data. The numbers are those on the wire: tcpdump can tell where they began of packets with ACK only, and not of a RST
+ * for a connection that the kernel does not know any more.
  */
-const PACKET = /IP 127\.0\.0\.1\.(\d+) > 127\.0\.0\.1\.(\d+): Flags \[([^\]]+)\], seq (\d+)/g
+const PACKET = /IP 127\.0\.0\.1\.(\d+) > 127\.0\.0\.1\.(\d+): Flags \[([^\]]+)\], seq (?:\d+:)?(\d+)/g
 
 /** Ports for connections that show that a capture is complete: below those that Linux gives out by itself. */
 const FENCE_PORT = 20_000
@@ -38,7 +39,7 @@ export class Capture {
     this.#port = port
     const flags = 'tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0'
     // Immediate and line by line: a packet is printed as soon as it is seen.
-    const options = ['-i', 'lo', '-n', '-l', '--immediate-mode', `tcp port ${port} and ${flags}`]
+    const options = ['-i', 'lo', '-n', '-l', '-S', '--immediate-mode', `tcp port ${port} and ${flags}`]
     this.#child = spawn(...network.wrap('tcpdump', options), { stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child.stdout?.on('data', (chunk: Buffer) => {
       this.#printed += chunk
@@ -57,20 +58,21 @@ export class Capture {
 
   /** The connections that were accepted since the beginning, in their order. */
   flows(): Flow[] {
-    const flows: { -readonly [Name in keyof Flow]: Flow[Name] }[] = []
+    const flows: ({ -readonly [Name in keyof Flow]: Flow[Name] } & { readonly first: number })[] = []
     for (const [, from = '', to = '', flags = '', sequence] of this.#printed.matchAll(PACKET)) {
       const ours = Number(from) === this.#port
       const client = Number(ours ? to : from)
       // Without an answered SYN there is no connection: it was refused, which is done by RST as well.
-      if (ours && flags.includes('S')) flows.push({ client, end: undefined, sent: 0, clientReset: false })
+      if (ours && flags.includes('S'))
+        flows.push({ client, end: undefined, sent: 0, clientReset: false, first: Number(sequence) + 1 })
       const flow = flows.findLast((flow) => flow.client === client)
       if (flow === undefined) continue
-      if (ours && /[FR]/.test(flags)) flow.sent = Number(sequence) - 1
+      if (ours && /[FR]/.test(flags)) flow.sent = (Number(sequence) - flow.first) >>> 0
       if (flags.includes('R') && ours) flow.end = 'RST'
       else if (flags.includes('R')) flow.clientReset = true
       else if (flags.includes('F') && ours) flow.end ??= 'FIN'
     }
-    return flows
+    return flows.map(({ first: _, ...flow }) => flow)
   }
 
   /** Waits until all that has happened is printed, ends, and gives the connections that were accepted. */
