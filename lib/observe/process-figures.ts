@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import process from 'node:process'
 import { runtimeName } from '../runtime/name.ts'
-import { openFilesLimit } from '../runtime/open-files-limit.ts'
+import { OPEN_FILES_LIMIT } from '../runtime/open-files-limit.ts'
 
 /**
  * What this process uses. From what Node, Deno and Bun all have, since prom-client's own figures are Node's: on Deno and Bun
@@ -23,19 +23,17 @@ export const processFigures = {
     try {
       return existsSync(OWN_FILES) ? readdirSync(OWN_FILES).length : 0
     } catch {
-      return MOST_OPEN
+      return OPEN_FILES_LIMIT
     }
   },
   /** How many may be open; 0 where there is no /proc, or no limit. */
-  mostOpenFiles: (): number => MOST_OPEN,
+  mostOpenFiles: (): number => OPEN_FILES_LIMIT,
 } as const
 
 /** Once and for all: alerts count its changes to find processes that restart, and neither clock nor uptime is exact. */
 const STARTED_AT = Date.now() / 1000 - process.uptime()
 
 const OWN_FILES = '/proc/self/fd'
-/** Read at the start, since nothing can be read when it is reached. */
-const MOST_OPEN = openFilesLimit()
 
 function memory(kind: 'rss' | 'heapUsed'): number {
   try {

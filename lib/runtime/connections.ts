@@ -1,11 +1,11 @@
 import type { Socket } from 'node:net'
-import { openFilesLimit } from './open-files-limit.ts'
+import { OPEN_FILES_LIMIT } from './open-files-limit.ts'
 
 /**
  * A few for each of a thousand nodes; an idle one costs about 10 KiB. Three doors must leave descriptors for files: on Deno
  * 2.9 a server that once could not accept a connection for want of one never accepts another.
  */
-export const MAX_CONNECTIONS = Math.min(4_096, Math.floor((openFilesLimit() || Number.POSITIVE_INFINITY) / 4))
+export const MAX_CONNECTIONS = Math.min(4_096, Math.floor((OPEN_FILES_LIMIT || Number.POSITIVE_INFINITY) / 4))
 
 /** The other end of a connection, which is unique among those that are open. */
 export function nameOf({ remoteAddress, remotePort }: Socket): string {

@@ -88,13 +88,12 @@ test('a client that is closed ends its calls, those that wait for a connection i
       await Promise.all(calls)
     },
   )
-  await withServer(
-    createServer(() => undefined),
-    async (client) => {
-      const call = assert.rejects(client.version(never), closed)
-      await delay(50)
-      client.close()
-      await call
-    },
-  )
+  const server = createServer(() => undefined)
+  await withServer(server, async (client) => {
+    const connected = once(server, 'connection')
+    const call = assert.rejects(client.version(never), closed)
+    await connected
+    client.close()
+    await call
+  })
 })
