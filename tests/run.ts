@@ -89,7 +89,7 @@ async function run(
 }
 
 /** Takes two cores for minutes, so it runs alone and once, with its nodes on Node and Bun. */
-const SIMULATION = 'tests/swarm-sim/simulation.test.ts'
+const SIMULATION = 'tests/swarm/simulation.test.ts'
 
 const [first, ...rest] = process.argv.slice(2)
 const results: { name: string; passed: boolean }[] = []

@@ -1,4 +1,4 @@
-import { SETTINGS, variableOf } from '../settings.ts'
+import { SETTINGS, variableOf } from '../settings/settings.ts'
 import type { Command } from './command.ts'
 
 /** The text of `--help`, generated from the commands and the settings. */

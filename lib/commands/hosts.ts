@@ -1,17 +1,17 @@
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
-import { applyChanges, HostsWriteError } from '../hosts/apply.ts'
-import { backupOf, type Change, type Plan } from '../hosts/change.ts'
-import { readsBrackets } from '../hosts/dialect.ts'
-import { DEFAULT_NAMESPACE, registryOfDirectory } from '../hosts/directory.ts'
-import { HOSTS_FILES, isRefusal } from '../hosts/files.ts'
-import { directoriesWithoutMirror, type HostsCheck } from '../hosts/look.ts'
-import { mirrorEntryFor } from '../hosts/mirror-entry.ts'
-import { type HostsTarget, planWrite } from '../hosts/plan.ts'
-import { preview } from '../hosts/preview.ts'
-import { hostsCommand } from '../hosts/remedy.ts'
-import { planRemove } from '../hosts/removal.ts'
-import { ConfigurationError, type Settings } from '../settings.ts'
+import { applyChanges, HostsWriteError } from '../containerd/hosts/apply.ts'
+import { backupOf, type Change, type Plan } from '../containerd/hosts/change.ts'
+import { readsBrackets } from '../containerd/hosts/dialect.ts'
+import { DEFAULT_NAMESPACE, registryOfDirectory } from '../containerd/hosts/directory.ts'
+import { HOSTS_FILES, isRefusal } from '../containerd/hosts/files.ts'
+import { directoriesWithoutMirror, type HostsCheck } from '../containerd/hosts/look.ts'
+import { mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
+import { type HostsTarget, planWrite } from '../containerd/hosts/plan.ts'
+import { preview } from '../containerd/hosts/preview.ts'
+import { hostsCommand } from '../containerd/hosts/remedy.ts'
+import { planRemove } from '../containerd/hosts/removal.ts'
+import { ConfigurationError, type Settings } from '../settings/settings.ts'
 import type { Command } from './command.ts'
 import { programText } from './program.ts'
 import { readCommandLine } from './switches.ts'
@@ -87,7 +87,7 @@ async function versionOf(
 ): Promise<string | undefined> {
   const target = { socket: settings['containerd-socket'], namespace: settings['containerd-namespace'] }
   // Loaded here, since the other commands do without gRPC.
-  const { createContainerdClient } = await import('../containerd/client.ts')
+  const { createContainerdClient } = await import('../containerd/client/client.ts')
   const client = createContainerdClient(target, { callTimeout: VERSION_TIMEOUT })
   try {
     return (await client.version(stop)).version

@@ -1,4 +1,4 @@
-import { ConfigurationError } from '../settings.ts'
+import { ConfigurationError } from '../settings/settings.ts'
 import { check } from './check.ts'
 import { type Command, type CommandContext, EX_CONFIG } from './command.ts'
 import { demo } from './demo.ts'

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { ConfigurationError } from '../settings.ts'
+import { ConfigurationError } from '../settings/settings.ts'
 import type { Command } from './command.ts'
 
 /** Prints a fresh swarm key. */

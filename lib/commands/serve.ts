@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Mirror, startMirror } from '../mirror.ts'
+import { type Mirror, startMirror } from '../mirror/mirror.ts'
 import { createLogger, type Logger } from '../observe/log.ts'
-import { readSettings } from '../read-settings.ts'
+import { readSettings } from '../settings/read.ts'
 import type { Command } from './command.ts'
 import { programText } from './program.ts'
 

@@ -1,5 +1,5 @@
-import { readSettings, type SettingSources } from '../read-settings.ts'
-import { ConfigurationError, type Settings } from '../settings.ts'
+import { readSettings, type SettingSources } from '../settings/read.ts'
+import { ConfigurationError, type Settings } from '../settings/settings.ts'
 
 /** Settings, and which of a command's own switches (flags without a value, such as `--json`) were given. */
 export interface CommandLine<Switch extends string> {

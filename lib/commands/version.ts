@@ -1,5 +1,5 @@
 import manifest from '../../package.json' with { type: 'json' }
-import { ConfigurationError } from '../settings.ts'
+import { ConfigurationError } from '../settings/settings.ts'
 import type { Command } from './command.ts'
 
 /** Prints the version. */

@@ -1,7 +1,7 @@
 import { isManifestMediaType } from '../oci/media-type.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
 import { parseRange } from '../oci/range.ts'
-import { fileResponse } from '../runtime/file-response.ts'
+import { fileResponse } from '../platform/file-response.ts'
 import type { ContentStore } from '../store/store.ts'
 import { contentHead, notModifiedAnswer, rangeHeaderOf, unsatisfiableAnswer } from './answer.ts'
 

@@ -1,10 +1,10 @@
-import { SEVERITIES } from '../check/finding.ts'
-import type { ProbeDoor } from '../check/probe-door.ts'
-import { findingAsText, type Report } from '../check/report.ts'
-import { createCheckWatch } from '../check/watch.ts'
+import { SEVERITIES } from '../containerd/check/finding.ts'
+import type { ProbeDoor } from '../containerd/check/probe-door.ts'
+import { findingAsText, type Report } from '../containerd/check/report.ts'
+import { createCheckWatch } from '../containerd/check/watch.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import { type Address, ConfigurationError, type Settings } from '../settings.ts'
+import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
 import { createNodeCheck } from './node-check.ts'
 
 /** Keeps a mirror from running on a node where it would not work. */

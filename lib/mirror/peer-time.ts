@@ -1,5 +1,5 @@
-import type { PeerClient } from '../transfer/peer-client.ts'
-import { PeerError } from '../transfer/peer-error.ts'
+import type { PeerClient } from '../peers/client.ts'
+import { PeerError } from '../peers/error.ts'
 
 /**
  * Asks a peer for its time, in milliseconds since 1970: its door refuses who shows no capability, and tells the time with

@@ -1,5 +1,5 @@
 import manifest from '../../package.json' with { type: 'json' }
-import { type Report, remedyAsText } from '../check/report.ts'
+import { type Report, remedyAsText } from '../containerd/check/report.ts'
 import type { Readiness } from '../http/admin.ts'
 import type { Activity } from '../observe/activity.ts'
 import type { Logger } from '../observe/log.ts'
@@ -11,14 +11,14 @@ import { createHoldings } from '../page/holdings.ts'
 import { createPage, type Page } from '../page/page.ts'
 import type { ShownFinding, Status } from '../page/status.ts'
 import { createTracer } from '../page/trace.ts'
-import type { Listener } from '../runtime/listen.ts'
-import { runtimeName } from '../runtime/name.ts'
-import { isLoopback, type Settings } from '../settings.ts'
+import type { PeerClient } from '../peers/client.ts'
+import type { PeerCredentials } from '../peers/credentials.ts'
+import type { PeerHealth } from '../peers/health.ts'
+import type { Listener } from '../platform/listen.ts'
+import { runtimeName } from '../platform/runtime.ts'
+import { isLoopback, type Settings } from '../settings/settings.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { Router } from '../swarm/router.ts'
-import type { PeerCredentials } from '../transfer/credentials.ts'
-import type { PeerClient } from '../transfer/peer-client.ts'
-import type { PeerHealth } from '../transfer/peer-health.ts'
 
 /** Parts of a mirror that are looked at for metrics and for the page; those that come later are missing at first. */
 export interface Observed {

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import process from 'node:process'
-import { runtimeName } from '../runtime/name.ts'
-import { OPEN_FILES_LIMIT } from '../runtime/open-files-limit.ts'
+import { OPEN_FILES_LIMIT } from '../platform/open-files-limit.ts'
+import { runtimeName } from '../platform/runtime.ts'
 
 /**
  * What this process uses. From what Node, Deno and Bun all have, since prom-client's own figures are Node's: on Deno and Bun

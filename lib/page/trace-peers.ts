@@ -1,11 +1,11 @@
 import type { Digest } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
+import type { PeerClient } from '../peers/client.ts'
+import type { PeerCredentials } from '../peers/credentials.ts'
+import { PeerError } from '../peers/error.ts'
+import type { PeerFailure, PeerHealth } from '../peers/health.ts'
 import { addressOf, type Peer, type Router } from '../swarm/router.ts'
 import { ask, type PeerRequest } from '../transfer/ask.ts'
-import type { PeerCredentials } from '../transfer/credentials.ts'
-import type { PeerClient } from '../transfer/peer-client.ts'
-import { PeerError } from '../transfer/peer-error.ts'
-import type { PeerFailure, PeerHealth } from '../transfer/peer-health.ts'
 
 export interface AskingDependencies {
   readonly router: Router

@@ -4,7 +4,7 @@ import { isIPv4 } from 'node:net'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import type { Logger } from '../observe/log.ts'
-import type { NodeAddress } from './bootstrap.ts'
+import type { NodeAddress } from './members/bootstrap.ts'
 
 const IDENTITY_FILE = 'identity.json'
 const NODES_FILE = 'nodes.json'

@@ -5,11 +5,11 @@ import { targetKey } from '../oci/key.ts'
 import { isManifestMediaType } from '../oci/media-type.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
 import { type ByteRange, lengthOf, parseContentRange, parseRange } from '../oci/range.ts'
-import type { ByteSource } from '../runtime/byte-source.ts'
+import type { PeerClient } from '../peers/client.ts'
+import type { PeerCredentials } from '../peers/credentials.ts'
+import { PeerError } from '../peers/error.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
 import { addressOf, type Peer } from '../swarm/router.ts'
-import type { PeerCredentials } from './credentials.ts'
-import type { PeerClient } from './peer-client.ts'
-import { PeerError } from './peer-error.ts'
 
 export interface PeerRequest {
   readonly target: ManifestTarget | BlobTarget

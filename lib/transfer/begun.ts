@@ -1,5 +1,5 @@
-import type { ByteSource } from '../runtime/byte-source.ts'
-import { PeerError } from './peer-error.ts'
+import { PeerError } from '../peers/error.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
 import { VerificationError } from './verify.ts'
 
 /** How often content is looked for at most of which the first chunk is the last and wrong: each time from others. */

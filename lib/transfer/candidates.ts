@@ -1,11 +1,11 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
-import type { Clock } from '../runtime/clock.ts'
+import type { PeerHealth } from '../peers/health.ts'
+import { patientClock } from '../peers/patient-clock.ts'
+import type { Clock } from '../platform/clock.ts'
 import { addressOf, type Peer, type Router } from '../swarm/router.ts'
-import { patientClock } from './clock.ts'
 import { eagerly } from './eagerly.ts'
-import type { PeerHealth } from './peer-health.ts'
 
 export interface CandidatesDependencies {
   readonly router: Router

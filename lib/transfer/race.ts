@@ -1,6 +1,6 @@
-import type { Clock } from '../runtime/clock.ts'
+import { patientClock } from '../peers/patient-clock.ts'
+import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
-import { patientClock } from './clock.ts'
 
 export interface RaceDependencies<T> {
   /** The next peer to ask, which may have to be found first; `undefined` when there is none. Never throws. */

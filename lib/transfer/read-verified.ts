@@ -1,5 +1,5 @@
-import type { Clock } from '../runtime/clock.ts'
-import { PeerError } from './peer-error.ts'
+import { PeerError } from '../peers/error.ts'
+import type { Clock } from '../platform/clock.ts'
 import type { Opened, Transfer } from './transfer.ts'
 import { VerificationError, verify } from './verify.ts'
 import { readWhole } from './whole.ts'

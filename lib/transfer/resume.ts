@@ -1,6 +1,6 @@
-import type { ByteSource } from '../runtime/byte-source.ts'
+import { PeerError } from '../peers/error.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
 import type { Peer } from '../swarm/router.ts'
-import { PeerError } from './peer-error.ts'
 import { StallError, type Watchdog } from './watchdog.ts'
 
 /** A peer's body, and who watches it. */

@@ -1,5 +1,5 @@
-import type { ByteSource } from '../runtime/byte-source.ts'
-import { PeerError } from './peer-error.ts'
+import { PeerError } from '../peers/error.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
 import type { Slots } from './slots.ts'
 import type { Verifier } from './verify.ts'
 

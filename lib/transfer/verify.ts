@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto'
 import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts'
-import type { ByteSource } from '../runtime/byte-source.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
 
 /** Bytes that are not those of their digest. */
 export class VerificationError extends Error {

@@ -1,7 +1,7 @@
-import type { ByteSource } from '../runtime/byte-source.ts'
-import type { Clock } from '../runtime/clock.ts'
-import { patientClock } from './clock.ts'
-import { PeerError } from './peer-error.ts'
+import { PeerError } from '../peers/error.ts'
+import { patientClock } from '../peers/patient-clock.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
+import type { Clock } from '../platform/clock.ts'
 
 /** No byte for the time in which one should have come; the body is still open. */
 export class StallError extends PeerError {

@@ -1,6 +1,6 @@
-import type { ByteSource } from '../runtime/byte-source.ts'
-import type { Clock } from '../runtime/clock.ts'
-import { PeerError } from './peer-error.ts'
+import { PeerError } from '../peers/error.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
+import type { Clock } from '../platform/clock.ts'
 
 export interface WholeBounds {
   /** Bytes that it may have. */

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { writeLayout } from '../../lib/store/layout-writer.ts'
+import { writeLayout } from '../../lib/store/layout/writer.ts'
 import { makeImage } from '../e2e/harness/image.ts'
 import { printTable, watchMemory } from './figures.ts'
 import { type RuntimeName, startLayoutMirror } from './servers.ts'

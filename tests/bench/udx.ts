@@ -1,6 +1,6 @@
 // UDX on three runtimes beside the addon, all in one run: `node tests/bench/udx.ts [megabytes] [rounds]`. Peers are processes of their
 // own on loopback; CPU and the machine's load vary, so read the ratios. Loss drops that share of what a lossy end sends and receives.
-import { type Kind, Peer } from '../udx/support/peers.ts'
+import { type Kind, Peer } from '../unit/udx/support/peers.ts'
 import { median, printTable } from './figures.ts'
 
 const MB = 1024 * 1024

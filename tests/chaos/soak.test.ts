@@ -17,7 +17,7 @@ import { RUNTIMES, type RuntimeName } from '../bench/servers.ts'
 import { until } from '../e2e/harness/wait.ts'
 import { makeImage } from '../fixtures/image.ts'
 import { ownAddress, PEER_PORT } from '../fixtures/loopback.ts'
-import { createRandom } from '../udx/support/random.ts'
+import { createRandom } from '../unit/udx/support/random.ts'
 import { LayoutNode } from './support/layout-node.ts'
 import { NodeLost, type PullImage, pullThrough, type Sources } from './support/layout-pull.ts'
 

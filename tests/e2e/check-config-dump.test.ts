@@ -6,13 +6,13 @@ import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
 import fc from 'fast-check'
-import { dialectOf } from '../../lib/check/config/dialect.ts'
-import { lookup } from '../../lib/check/config/load.ts'
-import { applyEdits } from '../../lib/check/config/patch.ts'
-import { readSettings } from '../../lib/check/config/reading.ts'
-import { parseToml, tableOf } from '../../lib/check/config/toml.ts'
-import { checkConfig } from '../../lib/check/config-check.ts'
-import { silentFacts } from '../check/facts.ts'
+import { dialectOf } from '../../lib/containerd/check/config/dialect.ts'
+import { lookup } from '../../lib/containerd/check/config/load.ts'
+import { readSettings } from '../../lib/containerd/check/config/reading.ts'
+import { checkConfig } from '../../lib/containerd/check/config-check.ts'
+import { applyEdits } from '../../lib/toml/patch.ts'
+import { parseToml, tableOf } from '../../lib/toml/toml.ts'
+import { silentFacts } from '../unit/containerd/check/facts.ts'
 
 const run = promisify(execFile)
 const CRI = 'io.containerd.grpc.v1.cri'
@@ -106,7 +106,10 @@ test('checkConfig prints changes that containerd itself takes as they are meant'
   const root = await mkdtemp(join(tmpdir(), 'swarmirror-remedy-'))
   try {
     const fixtures = ['gke', 'minikube', 'debian', 'digitalocean'].map((node) =>
-      readFile(new URL(`../check/fixtures/${node}/etc/containerd/config.toml`, import.meta.url), 'utf8'),
+      readFile(
+        new URL(`../unit/containerd/check/fixtures/${node}/etc/containerd/config.toml`, import.meta.url),
+        'utf8',
+      ),
     )
     const texts = [
       ...(await Promise.all(fixtures)),

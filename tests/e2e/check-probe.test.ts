@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
 import { after, test } from 'node:test'
-import type { ProbeDoor } from '../../lib/check/probe-door.ts'
-import { probeFindings } from '../../lib/check/probe-findings.ts'
-import { isProbeRegistry } from '../../lib/check/probe-image.ts'
+import type { ProbeDoor } from '../../lib/containerd/check/probe-door.ts'
+import { probeFindings } from '../../lib/containerd/check/probe-findings.ts'
+import { isProbeRegistry } from '../../lib/containerd/check/probe-image.ts'
 import { configFile, configure, containerd, plain, severities, withTools } from './harness/probing.ts'
 
 after(() => containerd.close())

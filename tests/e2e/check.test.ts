@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFile, writeFile } from 'node:fs/promises'
 import { test } from 'node:test'
-import { applyEdits } from '../../lib/check/config/patch.ts'
+import { applyEdits } from '../../lib/toml/patch.ts'
 import { importImage } from '../fixtures/containerd.ts'
 import { makeImage } from '../fixtures/image.ts'
 import { createCheckedNode, EX_CONFIG, wrong } from './harness/checked-node.ts'

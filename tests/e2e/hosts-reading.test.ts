@@ -4,7 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import fc from 'fast-check'
-import { readHosts } from '../../lib/hosts/reading.ts'
+import { readHosts } from '../../lib/containerd/hosts/reading.ts'
 import { startContainerd } from '../fixtures/containerd.ts'
 
 // Nobody listens on these ports of this machine, so that every host refuses at once and the next one is asked.

@@ -3,7 +3,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { makeAuthorityCertificate } from '../../lib/transfer/certificate.ts'
+import { makeAuthorityCertificate } from '../../lib/peers/certificate.ts'
 import { MAIN } from '../fixtures/process.ts'
 import { testCluster } from './harness/index.ts'
 

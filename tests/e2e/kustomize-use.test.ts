@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import type * as core from 'kubernetes-models/v1'
 import { parse } from 'yaml'
-import { SETTINGS } from '../../lib/settings.ts'
+import { SETTINGS } from '../../lib/settings/settings.ts'
 import { readmeBlock } from '../fixtures/readme.ts'
 import {
   environmentOf,

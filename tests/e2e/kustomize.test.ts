@@ -12,7 +12,7 @@ import * as core from 'kubernetes-models/v1'
 import { COMMANDS } from '../../lib/commands/index.ts'
 import { createAdminDoor } from '../../lib/http/admin.ts'
 import { createMetrics } from '../../lib/observe/metrics.ts'
-import { SETTINGS, type Settings, variableOf } from '../../lib/settings.ts'
+import { SETTINGS, type Settings, variableOf } from '../../lib/settings/settings.ts'
 import {
   type Container,
   environmentOf,
@@ -28,7 +28,7 @@ import {
 } from './harness/manifests.ts'
 
 const execute = promisify(execFile)
-/** Seconds that a mirror takes to stop at most: withdrawing and draining, see lib/mirror.ts. */
+/** Seconds that a mirror takes to stop at most: withdrawing and draining, see lib/mirror/mirror.ts. */
 const STOP = 5 + 20
 
 /** Where each kind is from: the validators that are made from Kubernetes' schemas, and their types. */

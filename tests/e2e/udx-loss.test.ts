@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { after, before, test } from 'node:test'
-import { type Kind, onNode, Peer } from '../udx/support/peers.ts'
+import { type Kind, onNode, Peer } from '../unit/udx/support/peers.ts'
 
 const MB = 1024 * 1024
 const NAMESPACE = `udx-loss-${process.pid}`

@@ -1,5 +1,5 @@
-import type { RuntimeName } from '../../../lib/runtime/name.ts'
-import { COSTS } from '../../swarm-sim/model.ts'
+import type { RuntimeName } from '../../../lib/platform/runtime.ts'
+import { COSTS } from '../../swarm/model.ts'
 import { printTable } from '../figures.ts'
 import { Fleet } from './fleet.ts'
 import { MeasuredNode } from './measured.ts'

@@ -1,5 +1,5 @@
-import type { RuntimeName } from '../../../lib/runtime/name.ts'
-import type { KeyRange } from '../../swarm-sim/content.ts'
+import type { RuntimeName } from '../../../lib/platform/runtime.ts'
+import type { KeyRange } from '../../swarm/content.ts'
 import { printTable, quantile } from '../figures.ts'
 import { Fleet } from './fleet.ts'
 import { MeasuredNode, PlainNode } from './measured.ts'

@@ -1,9 +1,9 @@
 import type { Key } from '../../../lib/oci/key.ts'
-import type { NodeAddress } from '../../../lib/swarm/bootstrap.ts'
-import { AddressBlock } from '../../swarm-sim/addresses.ts'
-import { type KeyName, keyOf } from '../../swarm-sim/content.ts'
-import { type SimulatedNode, SimulatedSwarm } from '../../swarm-sim/swarm.ts'
-import { WorkerProcess } from '../../swarm-sim/worker-process.ts'
+import type { NodeAddress } from '../../../lib/swarm/members/bootstrap.ts'
+import { AddressBlock } from '../../swarm/addresses.ts'
+import { type KeyName, keyOf } from '../../swarm/content.ts'
+import { type SimulatedNode, SimulatedSwarm } from '../../swarm/swarm.ts'
+import { WorkerProcess } from '../../swarm/worker-process.ts'
 
 /** Processes that host the nodes around the one that is measured; on Node, whose addon needs the least CPU. */
 const PROCESSES = 2

@@ -1,8 +1,8 @@
-import type { RuntimeName } from '../../../lib/runtime/name.ts'
-import type { NodeAddress } from '../../../lib/swarm/bootstrap.ts'
-import { type KeyName, type KeyRange, keyOf } from '../../swarm-sim/content.ts'
-import type { NodeUsage, Tuning } from '../../swarm-sim/protocol.ts'
-import { WorkerProcess } from '../../swarm-sim/worker-process.ts'
+import type { RuntimeName } from '../../../lib/platform/runtime.ts'
+import type { NodeAddress } from '../../../lib/swarm/members/bootstrap.ts'
+import { type KeyName, type KeyRange, keyOf } from '../../swarm/content.ts'
+import type { NodeUsage, Tuning } from '../../swarm/protocol.ts'
+import { WorkerProcess } from '../../swarm/worker-process.ts'
 import type { Fleet } from './fleet.ts'
 import type { PlainCalls } from './plain-worker.ts'
 

@@ -1,13 +1,13 @@
 // One node that announces and looks up as hyperdht does by itself, for comparison: does as it is told on its standard input.
 import process from 'node:process'
 import HyperDHT from 'hyperdht'
-import { runtimeName } from '../../../lib/runtime/name.ts'
-import type { NodeAddress } from '../../../lib/swarm/bootstrap.ts'
+import { runtimeName } from '../../../lib/platform/runtime.ts'
+import type { NodeAddress } from '../../../lib/swarm/members/bootstrap.ts'
 import { topicOf } from '../../../lib/swarm/topic.ts'
 import { UDX } from '../../../lib/udx/index.ts'
 import { SWARM_KEY } from '../../fixtures/credentials.ts'
-import { type KeyName, type KeyRange, keyOf, keysOf } from '../../swarm-sim/content.ts'
-import { serveCalls } from '../../swarm-sim/lines.ts'
+import { type KeyName, type KeyRange, keyOf, keysOf } from '../../swarm/content.ts'
+import { serveCalls } from '../../swarm/lines.ts'
 
 /** Times and CPU times in milliseconds. */
 export interface PlainCalls {

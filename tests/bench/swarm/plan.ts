@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import type { RuntimeName } from '../../../lib/runtime/name.ts'
+import type { RuntimeName } from '../../../lib/platform/runtime.ts'
 
 export const STAGES = ['curve', 'fresh', 'rest', 'calibrate'] as const
 export type Stage = (typeof STAGES)[number]

@@ -4,7 +4,7 @@
  */
 import { get, type IncomingMessage } from 'node:http'
 import { digestKey } from '../../../lib/oci/key.ts'
-import { createCredentials } from '../../../lib/transfer/credentials.ts'
+import { createCredentials } from '../../../lib/peers/credentials.ts'
 import type { OccupyOrder } from './occupy.ts'
 
 /** A request takes what its socket holds, and then nothing for this time, in milliseconds: slow, but never silent. */

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createCriClient } from '../../fixtures/cri.ts'
+import { createCriClient } from '../../doubles/cri.ts'
 import { tryRun } from './command.ts'
 import { Daemon } from './daemon.ts'
 import type { Namespace } from './namespace.ts'

@@ -4,7 +4,7 @@
  */
 import HyperDHT from 'hyperdht'
 import type { Key } from '../../../lib/oci/key.ts'
-import { AnnouncementSeal } from '../../../lib/swarm/seal.ts'
+import { AnnouncementSeal } from '../../../lib/swarm/dht/seal.ts'
 import { topicOf } from '../../../lib/swarm/topic.ts'
 import type { LookupOrder } from './lookup.ts'
 

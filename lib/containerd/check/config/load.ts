@@ -1,0 +1,187 @@
+import { posix } from 'node:path'
+import { parseToml, TomlError, type TomlTable, type TomlValue, withoutByteOrderMark } from '../../../toml/toml.ts'
+import type { Dialect } from './dialect.ts'
+import { type FileReader, GlobError, glob } from './files.ts'
+
+/** A value and where it stands. */
+export interface Sourced {
+  readonly value: ConfigValue
+  readonly file: string
+  readonly line: number
+}
+export type ConfigValue = string | number | boolean | Date | readonly Sourced[] | ConfigTable
+export type ConfigTable = ReadonlyMap<string, Sourced>
+
+/** A file that keeps containerd from starting with this configuration, or that could not be looked at. */
+export interface ConfigProblem {
+  /** `missing`: not there; `unreadable`: there, but refused to us; `broken`: no TOML; `invalid`: refused by containerd. */
+  readonly kind: 'missing' | 'unreadable' | 'broken' | 'invalid'
+  readonly file: string
+  /** From 1, where it is known. */
+  readonly line?: number | undefined
+  readonly column?: number | undefined
+  readonly reason: string
+  /** The file that imports it; missing for the main one. */
+  readonly importedBy?: string | undefined
+}
+
+/** A configuration file as it was read. */
+export interface ConfigFile {
+  readonly path: string
+  readonly text: string
+  /** The `version` that it names, 0 if none. */
+  readonly version: number
+  readonly table: ConfigTable
+  readonly importedBy?: string | undefined
+}
+
+/** Everything that containerd would read, in its order, and why it would not. */
+export interface LoadedConfig {
+  readonly files: readonly ConfigFile[]
+  readonly problems: readonly ConfigProblem[]
+}
+
+/** Most files that are followed: a guard against a directory that is not meant for us, far above what anyone has. */
+const FILE_LIMIT = 1_000
+/** Longest file that is parsed, in characters. A configuration has some ten thousand. */
+const LENGTH_LIMIT = 1_000_000
+
+/**
+ * Reads the main file and what it imports, breadth first as containerd does: each file once, the imports of a file after
+ * all that were waiting before. A problem does not end the reading, so that all of them are told at once.
+ *
+ * @param extraImports imports of the main file that stand nowhere, as the defaults of a version
+ */
+export async function loadConfig(
+  path: string,
+  reader: FileReader,
+  dialect: Dialect,
+  extraImports: readonly string[] = [],
+): Promise<LoadedConfig> {
+  const files: ConfigFile[] = []
+  const problems: ConfigProblem[] = []
+  const seen = new Set<string>()
+  const pending: { path: string; importedBy?: string }[] = [{ path }]
+  for (let next = pending.shift(); next !== undefined; next = pending.shift()) {
+    if (seen.has(next.path)) continue
+    seen.add(next.path)
+    if (seen.size > FILE_LIMIT) {
+      problems.push({ kind: 'invalid', file: path, reason: `imports more than ${FILE_LIMIT} files` })
+      break
+    }
+    const file = await readConfigFile(next, reader, dialect)
+    if ('kind' in file) {
+      problems.push(file)
+      continue
+    }
+    files.push(file)
+    const imports = importsOf(file, problems)
+    if (next.importedBy === undefined) imports.push(...extraImports)
+    for (const pattern of imports) {
+      try {
+        for (const found of await resolveImport(pattern, file.path, reader, dialect)) {
+          pending.push({ path: found, importedBy: file.path })
+        }
+      } catch (error) {
+        if (!(error instanceof GlobError)) throw error
+        const reason = `imports ${JSON.stringify(pattern)}: ${error.message}`
+        problems.push({ kind: 'invalid', file: file.path, line: file.table.get('imports')?.line, reason })
+      }
+    }
+  }
+  return { files, problems }
+}
+
+async function readConfigFile(
+  { path, importedBy }: { path: string; importedBy?: string },
+  reader: FileReader,
+  { byteOrderMark }: Dialect,
+): Promise<ConfigFile | ConfigProblem> {
+  const at = { file: path, importedBy }
+  let text: string
+  try {
+    text = await reader.read(path)
+    if (byteOrderMark) text = withoutByteOrderMark(text)
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
+    return { ...at, kind: missing ? 'missing' : 'unreadable', reason: messageOf(error) }
+  }
+  if (text.length > LENGTH_LIMIT) return { ...at, kind: 'unreadable', reason: `longer than ${LENGTH_LIMIT} characters` }
+  let table: ConfigTable
+  try {
+    table = sourced(parseToml(text), path)
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error
+    return { ...at, kind: 'broken', line: error.line, column: error.column, reason: error.reason }
+  }
+  const version = table.get('version')
+  if (version !== undefined && (typeof version.value !== 'number' || !Number.isInteger(version.value))) {
+    return { ...at, kind: 'invalid', line: version.line, reason: '`version` is not an integer' }
+  }
+  const plugins = table.get('plugins')
+  if (plugins !== undefined && !isTable(plugins.value)) {
+    return { ...at, kind: 'invalid', line: plugins.line, reason: '`plugins` is not a table' }
+  }
+  return { path, text, version: typeof version?.value === 'number' ? version.value : 0, table, importedBy }
+}
+
+function importsOf(file: ConfigFile, problems: ConfigProblem[]): string[] {
+  const imports = file.table.get('imports')
+  if (imports === undefined) return []
+  const names = Array.isArray(imports.value)
+    ? (imports.value as readonly Sourced[]).map(({ value }) => value)
+    : undefined
+  if (names === undefined || !names.every((name) => typeof name === 'string')) {
+    problems.push({ kind: 'invalid', file: file.path, line: imports.line, reason: '`imports` is not a list of texts' })
+    return []
+  }
+  return names
+}
+
+async function resolveImport(pattern: string, parent: string, reader: FileReader, dialect: Dialect): Promise<string[]> {
+  const globbed = pattern.includes('*')
+  // What systemd starts has the root for its working directory.
+  const base = globbed && dialect.relativeGlobs === 'working directory' ? '/' : posix.dirname(parent)
+  const absolute = pattern.startsWith('/') ? posix.normalize(pattern) : posix.join(base, pattern)
+  return globbed ? glob(absolute, reader) : [withoutTrailingSlash(absolute)]
+}
+
+function withoutTrailingSlash(path: string): string {
+  return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+function sourced(table: TomlTable, file: string): ConfigTable {
+  return new Map([...table].map(([name, { value, line }]) => [name, { value: sourcedValue(value, file), file, line }]))
+}
+
+function sourcedValue(value: TomlValue, file: string): ConfigValue {
+  if (value instanceof Map) return sourced(value, file)
+  if (Array.isArray(value)) {
+    return (value as readonly { value: TomlValue; line: number }[]).map((element) => ({
+      value: sourcedValue(element.value, file),
+      file,
+      line: element.line,
+    }))
+  }
+  return value as string | number | boolean | Date
+}
+
+/** Whether a value is a table. */
+export function isTable(value: ConfigValue | undefined): value is ConfigTable {
+  return value instanceof Map
+}
+
+/** The value at a path of table names; `undefined` if it or a table on the way is missing. */
+export function lookup(table: ConfigTable | undefined, ...path: readonly string[]): Sourced | undefined {
+  let found: Sourced | undefined
+  let at = table
+  for (const name of path) {
+    found = at?.get(name)
+    at = isTable(found?.value) ? found.value : undefined
+  }
+  return found
+}

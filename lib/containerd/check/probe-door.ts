@@ -1,0 +1,123 @@
+import { OciError } from '../../oci/error.ts'
+import { parseRequestPath } from '../../oci/path.ts'
+import { isProbeRegistry, type ProbeImage } from './probe-image.ts'
+
+/** A request for a probe that the door has answered, as far as it is evidence. */
+export interface ProbeRequest {
+  readonly method: string
+  /** What was asked for. `other` is nothing of the probe's. */
+  readonly part: 'manifest' | 'config' | 'layer' | 'other'
+  /** The query's `ns`; missing if there was none. */
+  readonly ns?: string
+}
+
+/** A probe that is being served. */
+export interface ServedProbe {
+  /** What it was asked for so far, in order. */
+  readonly requests: readonly ProbeRequest[]
+  /** Gives nothing of it any more, so that a pull that runs fails. It still counts as running. */
+  withhold(): void
+  /** Ends it: from then on its name is as unknown as any other. */
+  close(): void
+}
+
+/**
+ * Serves probes, each under its own name and only while it runs. It stands before the registry door and takes what is
+ * about probes away from it, those of others included: none of it must reach the store or the swarm.
+ */
+export interface ProbeDoor {
+  /** Answers what is about a probe; `undefined` for everything else. */
+  fetch(request: Request): Response | undefined
+  serve(probe: ProbeImage): ServedProbe
+}
+
+/** Asked for by who wants to know whether a probe still runs; no evidence, and nothing that containerd would ask for. */
+const ALIVE_TAG = 'alive'
+
+export function createProbeDoor(): ProbeDoor {
+  const served = new Map<ProbeImage, { readonly requests: ProbeRequest[]; withheld: boolean }>()
+
+  function answer(probe: ProbeImage, requests: ProbeRequest[], request: Request, name: string): Response {
+    const ns = new URL(request.url).searchParams.get('ns')
+    if (name === ALIVE_TAG) return new Response(null, { status: 200, headers: { 'Content-Length': '0' } })
+    const content = probe.image.contents.find(
+      ({ descriptor }) => descriptor.digest === (name === probe.tag ? probe.image.target.digest : name),
+    )
+    const part = content === undefined ? 'other' : (PARTS[probe.image.contents.indexOf(content)] ?? 'other')
+    requests.push({ method: request.method, part, ...(ns === null ? {} : { ns }) })
+    if (content === undefined || ns !== probe.registry) return unknown()
+    const { mediaType, digest, size } = content.descriptor
+    const headers = { 'Content-Type': mediaType, 'Content-Length': String(size), 'Docker-Content-Digest': digest }
+    return new Response(request.method === 'HEAD' ? null : Buffer.from(content.bytes), { headers })
+  }
+
+  return {
+    fetch(request) {
+      const asked = askedFor(request)
+      if (asked === undefined) return undefined
+      for (const [probe, { requests, withheld }] of served) {
+        // By the repository too: an `ns` that was lost or changed on the way is what the probe is to find.
+        if (asked.registry === probe.registry || asked.repository.endsWith(probe.repository)) {
+          return withheld && asked.name !== ALIVE_TAG ? unknown() : answer(probe, requests, request, asked.name)
+        }
+      }
+      return isProbeRegistry(asked.registry) ? unknown() : undefined
+    },
+
+    serve(probe) {
+      const state = { requests: [] as ProbeRequest[], withheld: false }
+      served.set(probe, state)
+      return {
+        requests: state.requests,
+        withhold() {
+          state.withheld = true
+        },
+        close: () => served.delete(probe),
+      }
+    },
+  }
+}
+
+/**
+ * Whether the door on that port of this machine serves that probe at this moment.
+ *
+ * @returns `undefined` if nobody can tell: something is there that does not answer
+ */
+export async function isProbeServed(
+  { registry, host, port }: { readonly registry: string; readonly host: string; readonly port: number },
+  signal: AbortSignal,
+): Promise<boolean | undefined> {
+  const url = `http://${host}:${port}/v2/probe/manifests/${ALIVE_TAG}?ns=${registry}`
+  try {
+    return (await fetch(url, { method: 'HEAD', signal, redirect: 'manual' })).status === 200
+  } catch {
+    // Refused is an answer: without a door, no probe. A time-out is none.
+    return signal.aborted ? undefined : false
+  }
+}
+
+/** In the order of the contents of an image with one layer. */
+const PARTS = ['manifest', 'config', 'layer'] as const
+
+function askedFor(request: Request): { registry: string; repository: string; name: string } | undefined {
+  const url = new URL(request.url)
+  if (!url.pathname.includes('/probe') && !url.searchParams.get('ns')?.startsWith('probe-')) return undefined
+  try {
+    const target = parseRequestPath(url.pathname, url.searchParams.get('ns') ?? undefined)
+    if (target.kind !== 'manifest' && target.kind !== 'blob') return undefined
+    const { registry, repository } = target
+    if (target.kind === 'blob') return { registry, repository, name: target.digest }
+    return { registry, repository, name: 'tag' in target.reference ? target.reference.tag : target.reference.digest }
+  } catch (error) {
+    // What is no request of the API is the registry door's to refuse.
+    if (error instanceof OciError) return undefined
+    throw error
+  }
+}
+
+function unknown(): Response {
+  const error = new OciError('MANIFEST_UNKNOWN', 'no such probe runs here')
+  const body = JSON.stringify(error)
+  const headers = { 'Content-Type': 'application/json', 'Content-Length': String(Buffer.byteLength(body)) }
+  return new Response(body, { status: error.status, headers })
+}

@@ -1,0 +1,84 @@
+import type { Edit } from '../../toml/patch.ts'
+import { type Finding, type Remedy, SEVERITIES, type Severity } from './finding.ts'
+
+/** Findings in the order in which they should be read, and what they come to. */
+export interface Report {
+  /** `failed` with any error: the mirror would not work, and `serve` does not start. */
+  readonly outcome: 'passed' | 'failed'
+  readonly counts: Readonly<Record<Severity, number>>
+  /** Errors first, then warnings, then what could not be checked; as they were found within each. */
+  readonly findings: readonly Finding[]
+}
+
+/** Sums up findings. */
+export function makeReport(findings: readonly Finding[]): Report {
+  const of = (severity: Severity) => findings.filter((finding) => finding.severity === severity)
+  const counts = { error: 0, warning: 0, unknown: 0, ok: 0 }
+  for (const { severity } of findings) counts[severity]++
+  return { outcome: counts.error > 0 ? 'failed' : 'passed', counts, findings: SEVERITIES.flatMap(of) }
+}
+
+/** The report for machines: one JSON document, with a line feed at its end. */
+export function reportAsJson(report: Report): string {
+  return `${JSON.stringify(report, undefined, 2)}\n`
+}
+
+/** The report for people, with a line feed at its end. What is right takes one line, all else says why and what to do. */
+export function reportAsText(report: Report): string {
+  const blocks = report.findings.map(findingAsText)
+  const { counts } = report
+  const sums = SEVERITIES.filter((severity) => counts[severity] > 0).map(
+    (severity) => `${counts[severity]} ${SUM_WORDS[severity](counts[severity])}`,
+  )
+  const total = sums.length === 0 ? 'nothing was looked at' : sums.join(', ')
+  return `${[...blocks, `${report.outcome}: ${total}`].join('\n')}\n`
+}
+
+const SUM_WORDS: Readonly<Record<Severity, (count: number) => string>> = {
+  error: (count) => (count === 1 ? 'error' : 'errors'),
+  warning: (count) => (count === 1 ? 'warning' : 'warnings'),
+  unknown: () => 'could not be checked',
+  ok: () => 'right',
+}
+
+/** One finding for people: a line, and for what is not right the lines that explain it, without a line feed at the end. */
+export function findingAsText({ id, severity, seen, expected, why, remedy }: Finding): string {
+  const head = `${severity.padEnd(8)}${id}: ${printable(seen)}`
+  if (severity === 'ok') return head
+  const lines = [head, `  expected: ${printable(expected)}`, `  why: ${printable(why)}`]
+  if (remedy !== undefined) lines.push(...remedyAsText(remedy))
+  return lines.join('\n')
+}
+
+/** A remedy for people: lines without a line feed at the end of the last one. */
+export function remedyAsText({ text, file, lines = [], edits = [], command }: Remedy): string[] {
+  const told = [`  remedy: ${printable(text)}`]
+  if (file !== undefined)
+    told.push(`    in ${printable(file)}${edits.length > 0 ? ', by its line numbers as it is now' : ''}:`)
+  // Indented alone, so that the block can be copied as it stands: TOML and YAML do not mind a common indent.
+  for (const line of lines) told.push(`      ${printable(line)}`)
+  for (const edit of edits) {
+    told.push(`    ${placeOf(edit)}`)
+    for (const line of edit.lines) told.push(`      ${printable(line)}`)
+  }
+  if (command !== undefined) told.push(`    then: ${printable(command)}`)
+  return told
+}
+
+function placeOf(edit: Edit): string {
+  if (edit.kind === 'append') return 'add at the end:'
+  if (edit.kind === 'insert') return `add below line ${edit.after}:`
+  const range = edit.from === edit.to ? `line ${edit.from}` : `lines ${edit.from} to ${edit.to}`
+  return edit.lines.length === 0 ? `delete ${range}` : `replace ${range} with:`
+}
+
+/**
+ * Values come from files that others wrote: control characters must not reach a terminal. A tab may: it does no harm, and
+ * the lines of a file must be printed as they shall stand there.
+ */
+function printable(text: string): string {
+  return text.replace(
+    /(?!\t)[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+}

@@ -1,0 +1,76 @@
+import { createClient, type Transport } from '@connectrpc/connect'
+import { Content } from '../../../proto/containerd/services/content/v1/content_pb.ts'
+import { type Digest, isDigest } from '../../oci/digest.ts'
+import { call, found } from './call.ts'
+import { count } from './count.ts'
+import { openStream } from './stream.ts'
+
+/** What the content store has under a digest. */
+export interface ContentInfo {
+  readonly digest: Digest
+  /** In bytes. */
+  readonly size: number
+  readonly labels: Readonly<Record<string, string>>
+}
+
+/** The part of a client that is about the content store. */
+export interface ContainerdContent {
+  /** `undefined` if the content is not in this namespace, even if its file is there for another one. */
+  contentInfo(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined>
+  listContent(signal: AbortSignal): AsyncIterable<ContentInfo>
+  /**
+   * Reads `size` bytes (more than 0) from `offset`, in pieces of containerd's choice (up to 1 MiB). Leaving the loop ends the call.
+   *
+   * @throws {ContainerdError} `not-found` while iterating, if the content is not there
+   */
+  readContent(
+    digest: Digest,
+    range: { readonly offset: number; readonly size: number },
+    signal: AbortSignal,
+  ): AsyncIterable<Uint8Array>
+  /** Removes content from this namespace, whether something needs it or not. False if there was none of that digest. */
+  deleteContent(digest: Digest, signal: AbortSignal): Promise<boolean>
+  /** What is being written at this moment, by its writers' names for it: `layer-sha256:...` for those of a pull. */
+  ingests(signal: AbortSignal): Promise<string[]>
+  /** Takes from a writer what it has written, so that it fails. False if nothing of that name is being written. */
+  abortIngest(ref: string, signal: AbortSignal): Promise<boolean>
+}
+
+/** @param stallTimeout longest wait for the next message of a stream, in milliseconds */
+export function contentCalls(transport: Transport, stallTimeout: number): ContainerdContent {
+  const content = createClient(Content, transport)
+  return {
+    async contentInfo(digest, signal) {
+      const answer = await found('Content.Info', signal, () => content.info({ digest }, { signal }))
+      return answer?.info && { digest, size: count(answer.info.size), labels: answer.info.labels }
+    },
+
+    async *listContent(signal) {
+      const begin = (signal: AbortSignal) => content.list({}, { signal })
+      for await (const { info } of openStream('Content.List', begin, { signal, stallTimeout })) {
+        for (const { digest, size, labels } of info) if (isDigest(digest)) yield { digest, size: count(size), labels }
+      }
+    },
+
+    async *readContent(digest, { offset, size }, signal) {
+      // To containerd a size of 0 means everything.
+      if (size <= 0) return
+      const request = { digest, offset: BigInt(offset), size: BigInt(size) }
+      const begin = (signal: AbortSignal) => content.read(request, { signal })
+      for await (const { data } of openStream('Content.Read', begin, { signal, stallTimeout })) yield data
+    },
+
+    async deleteContent(digest, signal) {
+      return (await found('Content.Delete', signal, () => content.delete({ digest }, { signal }))) !== undefined
+    },
+
+    async ingests(signal) {
+      const answer = await call('Content.ListStatuses', signal, () => content.listStatuses({}, { signal }))
+      return answer.statuses.map(({ ref }) => ref)
+    },
+
+    async abortIngest(ref, signal) {
+      return (await found('Content.Abort', signal, () => content.abort({ ref }, { signal }))) !== undefined
+    },
+  }
+}

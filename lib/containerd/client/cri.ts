@@ -1,0 +1,55 @@
+import { createClient } from '@connectrpc/connect'
+import { ImageService, RuntimeService } from '../../../proto/runtime/v1/cri_pb.ts'
+import { call } from './call.ts'
+import { createContainerdTransport, type TransportOptions } from './transport.ts'
+
+/** The containerd namespace of everything that CRI does. */
+export const CRI_NAMESPACE = 'k8s.io'
+
+/**
+ * The kubelet's side of the Container Runtime Interface, as far as a check needs it. Every call ends within its bound,
+ * with the reason of its signal when that aborts, or with a ContainerdError: `unsupported` where the CRI plugin does not run.
+ */
+export interface CriClient {
+  version(signal: AbortSignal): Promise<{ readonly name: string; readonly version: string }>
+  /** What the runtime tells of itself beside its conditions, by key; `config` is JSON, and on 1.6 and 1.7 complete. */
+  info(signal: AbortSignal): Promise<Readonly<Record<string, string>>>
+  /** Pulls as the kubelet does, for as long as the signal lets it. */
+  pullImage(reference: string, signal: AbortSignal): Promise<void>
+  /** Removes the image with all of its names. One that is not there is no error: CRI wants it so. */
+  removeImage(reference: string, signal: AbortSignal): Promise<void>
+  close(): void
+}
+
+export interface CriClientOptions extends TransportOptions {
+  /** Longest time that a pull may take, in milliseconds. */
+  readonly pullTimeout?: number
+}
+
+/** Longest time for a pull in milliseconds, where the signal does not end it before: half of containerd's own patience. */
+const PULL_TIMEOUT = 150_000
+
+/** Makes a client; the connection is made, and made again after a break, by the calls. */
+export function createCriClient(socket: string, options: CriClientOptions = {}): CriClient {
+  const { pullTimeout = PULL_TIMEOUT } = options
+  const { transport, close } = createContainerdTransport({ socket, namespace: CRI_NAMESPACE }, options)
+  const runtime = createClient(RuntimeService, transport)
+  const images = createClient(ImageService, transport)
+  return {
+    async version(signal) {
+      const answer = await call('CRI Version', signal, () => runtime.version({}, { signal }))
+      return { name: answer.runtimeName, version: answer.runtimeVersion }
+    },
+    async info(signal) {
+      return (await call('CRI Status', signal, () => runtime.status({ verbose: true }, { signal }))).info
+    },
+    async pullImage(reference, signal) {
+      const bounds = { signal, timeoutMs: pullTimeout }
+      await call('CRI PullImage', signal, () => images.pullImage({ image: { image: reference } }, bounds))
+    },
+    async removeImage(reference, signal) {
+      await call('CRI RemoveImage', signal, () => images.removeImage({ image: { image: reference } }, { signal }))
+    },
+    close,
+  }
+}

@@ -1,0 +1,61 @@
+import type { DescMessage, MessageShape } from '@bufbuild/protobuf'
+import { type Any, anyUnpack } from '@bufbuild/protobuf/wkt'
+import { ContentCreateSchema, ContentDeleteSchema } from '../../../proto/containerd/events/content_pb.ts'
+import {
+  ImageCreateSchema,
+  ImageDeleteSchema,
+  ImageUpdateSchema,
+} from '../../../proto/containerd/services/images/v1/events_pb.ts'
+import { ContainerdError } from './error.ts'
+import type { ContainerdEvent } from './event.ts'
+
+/** What the envelopes of a subscription say, without the topics that this project does not know. */
+export async function* decodeEvents(
+  source: AsyncIterable<EventEnvelope>,
+): AsyncGenerator<ContainerdEvent, void, undefined> {
+  for await (const envelope of source) {
+    const event = decodeEvent(envelope)
+    if (event !== undefined) yield event
+  }
+}
+
+/** The fields of an envelope that matter here. */
+interface EventEnvelope {
+  readonly topic: string
+  readonly namespace: string
+  readonly event?: Any | undefined
+}
+
+/**
+ * What an envelope says; `undefined` for topics that this project does not know.
+ *
+ * @throws {ContainerdError} `unexpected` if the event is not of its topic's type, or not protobuf
+ */
+export function decodeEvent({ topic, namespace, event }: EventEnvelope): ContainerdEvent | undefined {
+  switch (topic) {
+    case '/images/create':
+      return { kind: 'image', topic, namespace, name: unpack(ImageCreateSchema, topic, event).name }
+    case '/images/update':
+      return { kind: 'image', topic, namespace, name: unpack(ImageUpdateSchema, topic, event).name }
+    case '/images/delete':
+      return { kind: 'image', topic, namespace, name: unpack(ImageDeleteSchema, topic, event).name }
+    case '/content/create':
+      return { kind: 'content', topic, namespace, digest: unpack(ContentCreateSchema, topic, event).digest }
+    case '/content/delete':
+      return { kind: 'content', topic, namespace, digest: unpack(ContentDeleteSchema, topic, event).digest }
+    default:
+      return undefined
+  }
+}
+
+function unpack<T extends DescMessage>(schema: T, topic: string, event: Any | undefined): MessageShape<T> {
+  let cause: unknown
+  try {
+    const message = event && anyUnpack(event, schema)
+    if (message !== undefined) return message
+  } catch (error) {
+    cause = error
+  }
+  const problem = `expected ${schema.typeName} in an event of ${topic}, got ${event?.typeUrl || 'nothing'}`
+  throw new ContainerdError('unexpected', problem, { cause })
+}

@@ -1,0 +1,201 @@
+import type { Digest } from '../../oci/digest.ts'
+import { digestKey, type Key, tagKey } from '../../oci/key.ts'
+import type { Policy } from '../../oci/policy.ts'
+import { formatReference, parseFullReference, type TaggedReference } from '../../oci/reference.ts'
+import { admittedNames } from '../../store/admission.ts'
+import { type WalkProblem, walkHeld } from '../../store/walk.ts'
+import type { ContainerdClient, Image } from '../client/client.ts'
+import type { ContentInfo } from '../client/content.ts'
+import { ContainerdError } from '../client/error.ts'
+
+/** Most bytes of manifests kept between two snapshots: some 2000 images with an index of several platforms each. */
+const MANIFEST_CACHE_LIMIT = 16 * 1024 * 1024
+
+/** What a namespace holds at one moment. */
+export interface Snapshot {
+  /** The digests that are there and reachable from an image, and the tags whose target is. */
+  readonly keys: ReadonlySet<Key>
+  /** What the images say of their content. */
+  readonly mediaTypes: ReadonlyMap<Digest, string>
+  /** Digests that are there, but only for images that the policy does not admit. */
+  readonly withheld: ReadonlySet<Digest>
+  /** All content that is there, in images or not, with its size in bytes. */
+  readonly sizes: ReadonlyMap<Digest, number>
+  /** Whether anything may differ from the snapshot before. */
+  readonly changed: boolean
+}
+
+/**
+ * Takes snapshots of a namespace: two lists, and a walk from every image's target when one of them is not what it was.
+ * A layer that two images share is there as long as one of them is, since a snapshot is a set and not a sum of events.
+ */
+export interface Snapshots {
+  /** @throws what the client throws, and the signal's reason */
+  take(signal: AbortSignal): Promise<Snapshot>
+}
+
+/** What of a namespace counts. */
+export interface SnapshotRules {
+  /** Which images; the others are walked only to know what to withhold. */
+  readonly admits: Policy['admits']
+  /** Content that is taken for not there, by its labels. */
+  readonly withholds: (labels: ContentInfo['labels']) => boolean
+}
+
+/**
+ * @param onProblem told once of each thing that is wrong, for as long as it stays so
+ */
+export function createSnapshots(
+  client: Pick<ContainerdClient, 'images' | 'listContent' | 'readContent'>,
+  { admits, withholds }: SnapshotRules,
+  onProblem: (problem: WalkProblem) => void,
+): Snapshots {
+  let last: { snapshot: Snapshot; images: readonly Image[] } | undefined
+  let manifests = new Map<Digest, Uint8Array>()
+  let told = new Set<string>()
+
+  async function walk(images: readonly Image[], sizes: ReadonlyMap<Digest, number>, signal: AbortSignal) {
+    const kept = new Map<Digest, Uint8Array>()
+    let keptBytes = 0
+    const source = {
+      describe: async (digest: Digest) => sizes.get(digest),
+      async read(digest: Digest) {
+        const size = sizes.get(digest)
+        if (size === undefined) return undefined
+        const bytes = manifests.get(digest) ?? (await readWhole(client, digest, size, signal))
+        if (bytes !== undefined && keptBytes + bytes.length <= MANIFEST_CACHE_LIMIT) {
+          kept.set(digest, bytes)
+          keptBytes += bytes.length
+        }
+        return bytes
+      },
+    }
+    const problems = new Set<string>()
+    const noteProblem = (found: WalkProblem) => {
+      const text = `${found.descriptor.digest} ${found.problem}`
+      if (!told.has(text) && !problems.has(text)) onProblem(found)
+      problems.add(text)
+    }
+    const reach = async (from: readonly Image[]) => {
+      const mediaTypes = new Map<Digest, string>()
+      const targets = from.map(({ target }) => target)
+      for await (const { digest, mediaType } of walkHeld(targets, source, { signal, onProblem: noteProblem })) {
+        mediaTypes.set(digest, mediaType)
+      }
+      return mediaTypes
+    }
+    const { admitted, refused } = sortOut(images, admits)
+    const mediaTypes = await reach(admitted)
+    const withheld = new Set((await reach(refused)).keys())
+    for (const digest of mediaTypes.keys()) withheld.delete(digest)
+    manifests = kept
+    told = problems
+    return { keys: keysOf(admitted, mediaTypes), mediaTypes, withheld }
+  }
+
+  return {
+    async take(signal) {
+      const images = (await client.images(signal)).sort((a, b) => (a.name < b.name ? -1 : 1))
+      const sizes = new Map<Digest, number>()
+      for await (const { digest, size, labels } of client.listContent(signal)) {
+        if (!withholds(labels)) sizes.set(digest, size)
+      }
+      if (last !== undefined && sameImages(last.images, images) && sameSizes(last.snapshot.sizes, sizes)) {
+        return { ...last.snapshot, changed: false }
+      }
+      const snapshot = { ...(await walk(images, sizes, signal)), sizes, changed: true }
+      last = { snapshot, images }
+      return snapshot
+    },
+  }
+}
+
+/**
+ * The tag that an image's name is, if it is one. containerd's names are free text: CRI makes `sha256:<config>` and
+ * `repository@digest` beside the tag, and what is not a full reference in its normal form cannot be asked for either.
+ */
+export function tagOf(name: string): TaggedReference | undefined {
+  try {
+    const { registry, repository, tag, digest } = parseFullReference(name)
+    if (tag === undefined || digest !== undefined) return undefined
+    const reference = { registry, repository, tag }
+    return formatReference(reference) === name ? reference : undefined
+  } catch {
+    // Not a reference at all.
+    return undefined
+  }
+}
+
+/**
+ * Reads all of some small content.
+ *
+ * @param size in bytes, as containerd says
+ * @returns `undefined` if it is no longer there
+ * @throws {ContainerdError} and the signal's reason
+ */
+export async function readWhole(
+  client: Pick<ContainerdClient, 'readContent'>,
+  digest: Digest,
+  size: number,
+  signal: AbortSignal,
+): Promise<Uint8Array | undefined> {
+  const bytes = new Uint8Array(size)
+  let at = 0
+  try {
+    for await (const piece of client.readContent(digest, { offset: 0, size }, signal)) {
+      bytes.set(piece, at)
+      at += piece.length
+    }
+  } catch (error) {
+    if (error instanceof ContainerdError && error.code === 'not-found') return undefined
+    throw error
+  }
+  return bytes.subarray(0, at)
+}
+
+/** Splits images by the policy, which looks at all names of a target together. */
+function sortOut(images: readonly Image[], admits: Policy['admits']): { admitted: Image[]; refused: Image[] } {
+  const admitted: Image[] = []
+  const refused: Image[] = []
+  for (const named of Map.groupBy(images, ({ target }) => target.digest).values()) {
+    const names = admittedNames(
+      named.map(({ name }) => name),
+      admits,
+    )
+    if (names === undefined) refused.push(...named)
+    else admitted.push(...named.filter(({ name }) => names.includes(name)))
+  }
+  return { admitted, refused }
+}
+
+function keysOf(images: readonly Image[], held: ReadonlyMap<Digest, string>): Set<Key> {
+  const keys = new Set<Key>()
+  for (const digest of held.keys()) keys.add(digestKey(digest))
+  for (const { name, target } of images) {
+    const tag = held.has(target.digest) ? tagOf(name) : undefined
+    if (tag !== undefined) keys.add(tagKey(tag))
+  }
+  return keys
+}
+
+/** Both sorted by name. */
+function sameImages(some: readonly Image[], others: readonly Image[]): boolean {
+  return (
+    some.length === others.length &&
+    some.every(({ name, target }, index) => {
+      const other = others[index]
+      return (
+        other?.name === name &&
+        other.target.digest === target.digest &&
+        other.target.mediaType === target.mediaType &&
+        other.target.size === target.size
+      )
+    })
+  )
+}
+
+function sameSizes(some: ReadonlyMap<Digest, number>, others: ReadonlyMap<Digest, number>): boolean {
+  if (some.size !== others.size) return false
+  for (const [digest, size] of some) if (others.get(digest) !== size) return false
+  return true
+}

@@ -1,0 +1,213 @@
+import type { Logger } from '../../observe/log.ts'
+import { type Digest, isDigest } from '../../oci/digest.ts'
+import { digestKey } from '../../oci/key.ts'
+import { sniffManifest } from '../../oci/manifest.ts'
+import { MANIFEST_SIZE_LIMIT, OCTET_STREAM } from '../../oci/media-type.ts'
+import type { Policy } from '../../oci/policy.ts'
+import { lengthOf } from '../../oci/range.ts'
+import { formatReference } from '../../oci/reference.ts'
+import { exactStream } from '../../store/exact-stream.ts'
+import { createContentFeed } from '../../store/feed.ts'
+import { assertWithin } from '../../store/range.ts'
+import type { ContentStore } from '../../store/store.ts'
+import type { ContainerdClient } from '../client/client.ts'
+import type { ContentInfo } from '../client/content.ts'
+import type { ContainerdEvent, Topic } from '../client/event.ts'
+import { Expected } from './expected.ts'
+import { createContentFiles } from './files.ts'
+import { createGlances } from './glances.ts'
+import { createObserver, type ObserverOptions } from './observer.ts'
+import { createSnapshots, readWhole } from './snapshot.ts'
+
+/** What may change what is held. Content is told of since 2.1 (created), and unless the garbage collection removed it. */
+const TOPICS: readonly Topic[] = [
+  '/images/create',
+  '/images/update',
+  '/images/delete',
+  '/content/create',
+  '/content/delete',
+]
+
+/** How many media types found by looking at the bytes are kept: layers of pulls in progress, a few dozen bytes each. */
+const SNIFFED_LIMIT = 4096
+
+/** How many are asked for one by one, for some tenths of a millisecond each, before a look at everything costs less. */
+const GLANCE_LIMIT = 64
+
+export interface ContainerdStoreOptions extends ObserverOptions {
+  /** containerd's content root as this process sees it; asked from containerd if `undefined`. */
+  readonly contentRoot?: string | undefined
+  /** Which images are held; all if missing. */
+  readonly admits?: Policy['admits']
+  /**
+   * Whether `admits` refuses any image. Then content that no image names may be that of a refused one (which is being
+   * pulled, or was removed and is not collected yet), and is not held unless it is expected.
+   */
+  readonly isSelective?: boolean
+  /** Content that is not held whatever images name it, by the labels that containerd has put on it; none if missing. */
+  readonly withholds?: (labels: ContentInfo['labels']) => boolean
+}
+
+/**
+ * The content of one containerd namespace. Whether something is held is asked from containerd each time, in its
+ * namespace, so that an isolated one (`content_sharing_policy`) keeps what is its own although the files are shared;
+ * the bytes come from its files where this process can read them.
+ *
+ * Observing starts at once and goes on until {@link ContentStore.close}, through restarts of containerd: while it is
+ * away, the watchers keep what they were told last. The client stays open, it is the caller's.
+ */
+export function createContainerdStore(
+  { client, log }: { readonly client: ContainerdClient; readonly log: Logger },
+  options: ContainerdStoreOptions = {},
+): ContentStore {
+  const feed = createContentFeed()
+  const files = createContentFiles(log)
+  const { admits = () => true, isSelective = false, withholds = () => false } = options
+  const snapshots = createSnapshots(client, { admits, withholds }, ({ descriptor, problem }) =>
+    log.warn('containerd content left out', { digest: descriptor.digest, mediaType: descriptor.mediaType, problem }),
+  )
+  const expected = new Expected()
+  const sniffed = new Map<Digest, string>()
+  const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
+  let mediaTypes: ReadonlyMap<Digest, string> = new Map()
+  let withheld: ReadonlySet<Digest> = new Set()
+
+  let root = options.contentRoot
+
+  const observer = createObserver(
+    {
+      log,
+      async subscribe(signal) {
+        const events = await client.subscribe(TOPICS, signal)
+        // Asked again after each restart, which may have moved it.
+        root = options.contentRoot ?? (await client.contentPlacement(signal)).root
+        return worthALook(events)
+      },
+      async reconcile(signal) {
+        await files.check(root)
+        const begun = performance.now()
+        const snapshot = await snapshots.take(signal)
+        mediaTypes = snapshot.mediaTypes
+        withheld = snapshot.withheld
+        const arrived = expected
+          .arrived(
+            (digest) => snapshot.sizes.has(digest),
+            (digest) => snapshot.mediaTypes.has(digest),
+            begun,
+          )
+          .filter((digest) => !snapshot.withheld.has(digest))
+        feed.replace(arrived.length === 0 ? snapshot.keys : new Set([...snapshot.keys, ...arrived.map(digestKey)]))
+        answer()
+        return snapshot.changed
+      },
+    },
+    options,
+  )
+  const glances = createGlances({
+    glance,
+    patience: () => expected.patience,
+    failed: (error) => log.debug('expected content not asked for', { error }),
+  })
+
+  /** Hands on the events that call for a look at everything: content that was expected and has come calls for a glance. */
+  async function* worthALook(events: AsyncIterable<ContainerdEvent>): AsyncGenerator<ContainerdEvent, void> {
+    for await (const event of events) {
+      const isExpected = event.kind === 'content' && isDigest(event.digest) && expected.has(event.digest)
+      if (isExpected && event.topic === '/content/create') glances.soon()
+      else yield event
+    }
+  }
+
+  /**
+   * Asks for what is expected and in no image yet: that it has come, containerd before 2.1 tells nobody, nor any that the
+   * garbage collection has taken it again after a pull that failed.
+   */
+  async function glance(isTold: boolean, signal: AbortSignal): Promise<void> {
+    const asked = isTold ? expected.missing : expected.all
+    if (asked.length > GLANCE_LIMIT) return observer.soon()
+    for (const digest of asked) {
+      const isThere = (await infoOf(digest, signal)) !== undefined && !withheld.has(digest)
+      // A look at everything may have been faster, and have found it in an image.
+      if (!expected.has(digest)) continue
+      expected.note(digest, isThere)
+      feed.update({ [isThere ? 'added' : 'removed']: [digestKey(digest)] })
+    }
+  }
+
+  async function infoOf(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
+    if (withheld.has(digest) || (isSelective && !mediaTypes.has(digest) && !expected.has(digest))) return undefined
+    const info = await client.contentInfo(digest, signal)
+    return info === undefined || withholds(info.labels) ? undefined : info
+  }
+
+  /** For content that no image names (yet): it may be a manifest that is being pulled. */
+  async function sniff({ digest, size }: ContentInfo, signal: AbortSignal): Promise<string | undefined> {
+    const known = sniffed.get(digest)
+    if (known !== undefined || size > MANIFEST_SIZE_LIMIT) return known ?? OCTET_STREAM
+    const bytes = await readWhole(client, digest, size, signal)
+    if (bytes === undefined) return undefined
+    const mediaType = sniffManifest(bytes) ?? OCTET_STREAM
+    const [oldest] = sniffed.keys()
+    if (oldest !== undefined && sniffed.size >= SNIFFED_LIMIT) sniffed.delete(oldest)
+    sniffed.set(digest, mediaType)
+    return mediaType
+  }
+
+  return {
+    get health() {
+      return observer.health
+    },
+
+    async resolve(reference, signal) {
+      const image = await client.image(formatReference(reference), signal)
+      if (image === undefined) return undefined
+      return (await infoOf(image.target.digest, signal))?.digest
+    },
+
+    async describe(digest, signal) {
+      const info = await infoOf(digest, signal)
+      if (info === undefined) return undefined
+      const mediaType = mediaTypes.get(digest) ?? (await sniff(info, signal))
+      return mediaType === undefined ? undefined : { mediaType, digest, size: info.size }
+    },
+
+    async open(digest, range, signal) {
+      const info = await infoOf(digest, signal)
+      if (info === undefined) return undefined
+      if (range !== undefined) assertWithin(range, info.size)
+      const [start, length] = range === undefined ? [0, info.size] : [range.start, lengthOf(range)]
+      const path = await files.find(digest, info.size)
+      if (path !== undefined) return { kind: 'file', path, start, length }
+      const read = (signal: AbortSignal) => client.readContent(digest, { offset: start, size: length }, signal)
+      return { kind: 'stream', stream: exactStream(read, length, signal), length }
+    },
+
+    expect(digest) {
+      expected.add(digest)
+      glances.soon()
+    },
+
+    async *watch(signal) {
+      if (await settled(answered, signal)) yield* feed.watch(signal)
+    },
+
+    async close() {
+      await Promise.all([observer.close(), glances.close()])
+      feed.close()
+      answer()
+    },
+  }
+}
+
+/** True when the promise is fulfilled, false when the signal aborts before. */
+function settled(promise: Promise<void>, signal: AbortSignal): Promise<boolean> {
+  if (signal.aborted) return Promise.resolve(false)
+  return new Promise((resolve) => {
+    const abort = () => resolve(false)
+    signal.addEventListener('abort', abort)
+    void promise.then(() => {
+      signal.removeEventListener('abort', abort)
+      resolve(true)
+    })
+  })
+}

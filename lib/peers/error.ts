@@ -1,0 +1,12 @@
+import type { PeerFailure } from './health.ts'
+
+/** A peer that did not answer, or not as it should. */
+export class PeerError extends Error {
+  override readonly name = 'PeerError'
+  readonly failure: PeerFailure
+
+  constructor(message: string, options: ErrorOptions & { readonly failure?: PeerFailure } = {}) {
+    super(message, options)
+    this.failure = options.failure ?? 'unreachable'
+  }
+}

@@ -1,0 +1,107 @@
+import type { ByteSource } from '../../platform/byte-source.ts'
+import { type SocketAddress, SocketSource } from '../../platform/socket-source.ts'
+import { StaleConnectionError, TruncatedError } from './error.ts'
+import { HeadReader, type ResponseHead } from './head.ts'
+import { MessageBody } from './message-body.ts'
+
+export interface ConnectionEvents {
+  /** Told when the connection may be used again; it is watched until it is. */
+  readonly onIdle: (connection: Connection) => void
+  /** Told once, when it cannot be used any more. */
+  readonly onClose: (connection: Connection) => void
+}
+
+export interface Answer {
+  readonly head: ResponseHead
+  /** To be read to its end or cancelled. */
+  readonly body: ByteSource
+}
+
+/** One connection to a peer, with one exchange after the other. */
+export class Connection {
+  readonly #source: SocketSource
+  readonly #events: ConnectionEvents
+  readonly #discardTimeout: number
+  /** The read that watches an idle connection, and then is the first one of the next exchange. */
+  #watch: Promise<Uint8Array | undefined> | undefined
+  #idle = false
+  #closed = false
+
+  /** @param discardTimeout milliseconds within which a short body that nobody wants must be there */
+  constructor(address: SocketAddress, events: ConnectionEvents, discardTimeout: number) {
+    this.#source = new SocketSource(address)
+    this.#events = events
+    this.#discardTimeout = discardTimeout
+  }
+
+  /**
+   * Sends a request and waits for the head of its answer. Has no bound in time: {@link destroy} ends it.
+   *
+   * @param request as it is sent
+   * @throws {StaleConnectionError} if the connection had been used before and ended before a byte of the answer
+   * @throws {Error} when it cannot be opened, breaks, or answers with anything but HTTP/1.1
+   */
+  async exchange(request: string, method: 'GET' | 'HEAD'): Promise<Answer> {
+    const first = this.#watch
+    this.#watch = undefined
+    this.#idle = false
+    try {
+      await this.#source.opened
+      this.#source.write(request)
+      return this.#answer(await this.#readHead(method, first))
+    } catch (error) {
+      this.destroy()
+      throw error
+    }
+  }
+
+  /** Ends it, whatever is under way. */
+  destroy(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#idle = false
+    void this.#source.cancel()
+    this.#events.onClose(this)
+  }
+
+  async #readHead(method: 'GET' | 'HEAD', first: Promise<Uint8Array | undefined> | undefined) {
+    const reader = new HeadReader(method)
+    let chunk = await (first === undefined ? this.#source.next() : unlessStale(first))
+    for (;;) {
+      if (chunk === undefined) throw new TruncatedError('the connection was closed before the answer')
+      const found = reader.push(chunk)
+      if (found !== undefined) return found
+      chunk = await this.#source.next()
+    }
+  }
+
+  #answer({ head, rest }: { readonly head: ResponseHead; readonly rest: Uint8Array }): Answer {
+    const { framing, keepAlive } = head
+    const over = (usable: boolean) => (usable && keepAlive ? this.#release() : this.destroy())
+    return { head, body: new MessageBody(this.#source, framing, rest, this.#discardTimeout, over) }
+  }
+
+  #release(): void {
+    if (this.#closed) return
+    this.#idle = true
+    this.#watch = this.#source.next()
+    // Whatever comes now was not asked for: its end, or bytes that would be taken for the next answer.
+    const unasked = () => {
+      if (this.#idle) this.destroy()
+    }
+    this.#watch.then(unasked, unasked)
+    this.#events.onIdle(this)
+  }
+}
+
+/** The first read of an exchange on a connection that had been kept. */
+async function unlessStale(first: Promise<Uint8Array | undefined>): Promise<Uint8Array> {
+  let cause: unknown
+  try {
+    const chunk = await first
+    if (chunk !== undefined) return chunk
+  } catch (error) {
+    cause = error
+  }
+  throw new StaleConnectionError('the connection was closed before the answer', { cause })
+}

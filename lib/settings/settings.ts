@@ -1,0 +1,258 @@
+import { isIPv4 } from 'node:net'
+import * as v from 'valibot'
+import { LOG_LEVELS } from '../observe/log.ts'
+import {
+  readAddress,
+  readBootstrap,
+  readCount,
+  readDuration,
+  readExpressions,
+  readRate,
+  readRegistries,
+  readStore,
+  readSwarmKeys,
+} from './values.ts'
+
+export type { Address, StoreSetting } from './values.ts'
+
+/** Turns the text of a setting into its value; a {@link Problem} says what was wrong and what is accepted. */
+const reading = <T>(read: (text: string) => T) =>
+  v.pipe(
+    v.string(),
+    v.rawTransform<string, T>(({ dataset, addIssue, NEVER }) => {
+      try {
+        return read(dataset.value)
+      } catch (error) {
+        addIssue({ message: error instanceof Error ? error.message : String(error) })
+        return NEVER
+      }
+    }),
+  )
+
+const address = reading(readAddress)
+const ipv4Address = reading((text) => {
+  const read = readAddress(text)
+  if (!isIPv4(read.host)) throw new Error('expected an IPv4 address: Hyperswarm encodes addresses as IPv4')
+  return read
+})
+const ipv4Host = reading((text) => {
+  if (!isIPv4(text) || text === '0.0.0.0')
+    throw new Error('expected the IPv4 address by which other nodes reach this one')
+  return text
+})
+const text = v.pipe(v.string(), v.nonEmpty('expected a text that is not empty'))
+const absolutePath = v.pipe(v.string(), v.startsWith('/', 'expected an absolute path'))
+/** containerd takes a colon in `config_path` for the end of a directory. */
+const oneDirectory = v.pipe(absolutePath, v.excludes(':', 'expected one directory, without a colon'))
+
+/**
+ * Every setting of swarmirror, once: the command line, the environment, `--help` and the README's table follow this. The
+ * flag is `--` and the name; the variable is `SWARMIRROR_` and the name in capitals with underscores.
+ */
+export const SETTINGS = {
+  listen: {
+    default: '127.0.0.1:5000',
+    meaning: 'registry door, for containerd on this node (port 0 = any free port, here and below)',
+    schema: address,
+  },
+  'peer-listen': {
+    default: '0.0.0.0:5001',
+    meaning: 'peer door (TCP) and swarm (UDP), for other nodes, on one port number',
+    schema: ipv4Address,
+  },
+  'admin-listen': {
+    default: '127.0.0.1:5002',
+    meaning: 'admin door, for probes, Prometheus and people',
+    schema: address,
+  },
+  page: {
+    default: 'loopback',
+    meaning:
+      '`loopback`: the admin door has a page for people, with the names of images, only if it is on loopback; `on`: in any case; `off`: never',
+    schema: v.picklist(['loopback', 'on', 'off'], 'expected `loopback`, `on` or `off`'),
+  },
+  'advertise-host': {
+    default: undefined,
+    shownDefault: 'the address of --peer-listen, or the first non-internal IPv4 address if that is 0.0.0.0',
+    meaning: 'IPv4 address by which other nodes reach this one',
+    schema: ipv4Host,
+  },
+  bootstrap: {
+    default: undefined,
+    shownDefault: 'none: the first node',
+    meaning: 'comma list of `host:port` or `dns:name:port`, where other nodes may be; its own address is skipped',
+    schema: reading(readBootstrap),
+  },
+  'swarm-key': {
+    default: undefined,
+    meaning:
+      '32 bytes in base64url or hex, the same on every node (`key` prints one), or two of them with a comma between: the first is used, both are accepted; required unless every door is on loopback',
+    schema: reading(readSwarmKeys),
+  },
+  'swarm-key-file': {
+    default: undefined,
+    meaning: 'file that holds the swarm key, or two, with a comma or on a line each',
+    schema: text,
+  },
+  store: {
+    default: 'containerd',
+    meaning: '`containerd`, or `oci-layout:DIR` (an OCI image layout, no containerd needed)',
+    schema: reading(readStore),
+  },
+  'containerd-socket': {
+    default: '/run/containerd/containerd.sock',
+    meaning: "containerd's socket",
+    schema: absolutePath,
+  },
+  'containerd-namespace': {
+    default: 'k8s.io',
+    meaning: 'containerd namespace whose images are mirrored',
+    schema: text,
+  },
+  'containerd-content': {
+    default: undefined,
+    shownDefault: 'asked from containerd',
+    meaning:
+      "root of containerd's content store, as this process sees it; if unreadable, content is read through the socket",
+    schema: absolutePath,
+  },
+  'containerd-config': {
+    default: '/etc/containerd/config.toml',
+    meaning: "containerd's configuration file, which `check` reads",
+    schema: absolutePath,
+  },
+  'certs-dir': {
+    default: '/etc/containerd/certs.d',
+    meaning: "containerd's directory of hosts.toml files, which `hosts` writes and `check` reads",
+    schema: oneDirectory,
+  },
+  probe: {
+    default: 'on',
+    meaning:
+      '`on`: a check also pulls a tiny image through containerd, to see that it asks this mirror and keeps layers; `off`: it only reads',
+    schema: v.picklist(['on', 'off'], 'expected `on` or `off`'),
+  },
+  registries: {
+    default: undefined,
+    shownDefault: 'all',
+    meaning: 'comma list of registries (`docker.io,registry.example:5000`): only these are mirrored',
+    schema: reading(readRegistries),
+  },
+  exclude: {
+    default: undefined,
+    shownDefault: 'none',
+    meaning:
+      'comma list of regular expressions on `registry/repository:tag`, with nothing after the colon for an image without a tag; matches are neither served nor announced',
+    schema: reading(readExpressions),
+  },
+  tags: {
+    default: 'cached',
+    meaning: '`cached`: tags resolve from the swarm; `off`: never, containerd asks upstream',
+    schema: v.picklist(['cached', 'off'], 'expected `cached` or `off`'),
+  },
+  'lookup-timeout': {
+    default: '100ms',
+    meaning: 'how long a miss may look for peers before it is a 404 (`ms`, `s` or `m`)',
+    schema: v.pipe(
+      reading(readDuration),
+      v.minValue(1, 'expected at least 1ms'),
+      v.maxValue(60_000, 'expected at most 1m'),
+    ),
+  },
+  'peer-transfer': {
+    default: 'plain',
+    meaning: '`plain`: HTTP between nodes; `tls`: TLS 1.3 with certificates from the swarm key, the same on every node',
+    schema: v.picklist(['plain', 'tls'], 'expected `plain` or `tls`'),
+  },
+  'max-transfers': {
+    default: '64',
+    meaning: 'requests of other nodes that are answered at a time; one more gets a 503 and goes to another node',
+    schema: v.pipe(
+      reading(readCount),
+      v.minValue(1, 'expected at least 1'),
+      v.maxValue(10_000, 'expected at most 10000'),
+    ),
+  },
+  'max-upload-rate': {
+    default: undefined,
+    shownDefault: 'none',
+    meaning: 'bytes per second that other nodes get in all (`k`, `M` or `G` for decimal multiples, as in 20M)',
+    schema: v.pipe(reading(readRate), v.minValue(1_000, 'expected at least 1k')),
+  },
+  'parallel-peers': {
+    default: '3',
+    meaning: 'how many peers a miss asks at the same time at most: the next one each time that those before are slow',
+    schema: v.pipe(reading(readCount), v.minValue(1, 'expected at least 1'), v.maxValue(16, 'expected at most 16')),
+  },
+  'stall-timeout': {
+    default: '2s',
+    meaning: 'how long a peer may give no byte in the middle of a blob before another one goes on (`ms`, `s` or `m`)',
+    schema: v.pipe(
+      reading(readDuration),
+      v.minValue(100, 'expected at least 100ms'),
+      v.maxValue(60_000, 'expected at most 1m'),
+    ),
+  },
+  verify: {
+    default: 'on',
+    meaning: '`on`: the bytes of peers are checked against their digest as they pass; `off`: those of manifests only',
+    schema: v.picklist(['on', 'off'], 'expected `on` or `off`'),
+  },
+  'data-dir': {
+    default: undefined,
+    shownDefault: 'none',
+    meaning: "directory that keeps the node's identity and the last known nodes between starts",
+    schema: absolutePath,
+  },
+  'log-level': {
+    default: 'info',
+    meaning: `least important level that is logged: ${LOG_LEVELS.map((level) => `\`${level}\``).join(', ')}`,
+    schema: v.picklist(LOG_LEVELS, `expected one of ${LOG_LEVELS.join(', ')}`),
+  },
+} as const satisfies Record<string, SettingDeclaration>
+
+interface SettingDeclaration {
+  /** As a user would write it; `undefined` where no default can be written down. */
+  readonly default: string | undefined
+  /** What `--help` says in place of a default that cannot be written down; "none" if missing. */
+  readonly shownDefault?: string
+  readonly meaning: string
+  readonly schema: v.GenericSchema<string, unknown>
+}
+
+export type SettingName = keyof typeof SETTINGS
+
+/** A value for each setting; `undefined` only where there is no default. */
+export type Settings = {
+  readonly [Name in SettingName]:
+    | v.InferOutput<(typeof SETTINGS)[Name]['schema']>
+    | ((typeof SETTINGS)[Name]['default'] extends string ? never : undefined)
+}
+
+/** The environment variable of a setting. */
+export function variableOf(name: string): string {
+  return `SWARMIRROR_${name.toUpperCase().replaceAll('-', '_')}`
+}
+
+/** Settings that cannot be used: one line per problem, all of them. Ends a command with exit code 78 (EX_CONFIG). */
+export class ConfigurationError extends Error {
+  override readonly name = 'ConfigurationError'
+  readonly problems: readonly string[]
+
+  constructor(problems: readonly string[]) {
+    super(problems.join('\n'))
+    this.problems = problems
+  }
+}
+
+/** Whether an address or name can only be reached from this machine. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
+}
+
+/** As it stands in a URL; a door on every address is reached by loopback. */
+export function hostOf(host: string): string {
+  if (host === '0.0.0.0') return '127.0.0.1'
+  if (host === '::') return '[::1]'
+  return host.includes(':') ? `[${host}]` : host
+}

@@ -1,0 +1,133 @@
+import { isIPv4, isIPv6 } from 'node:net'
+import { parseRegistry } from '../oci/reference.ts'
+import type { BootstrapEntry } from '../swarm/members/bootstrap.ts'
+
+// How the values of settings are written. Each function throws an error that says what is accepted.
+
+/** Where a door listens. Port 0 is any free port. */
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+export type StoreSetting = { readonly kind: 'containerd' } | { readonly kind: 'oci-layout'; readonly dir: string }
+
+function split(list: string): string[] {
+  return list
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '')
+}
+
+function readPort(digits: string | undefined, least: number): number {
+  const port = /^\d{1,5}$/.test(digits ?? '') ? Number(digits) : Number.NaN
+  if (!(port >= least && port <= 65_535)) throw new Error(`expected a port from ${least} to 65535 after the last colon`)
+  return port
+}
+
+/** Reads `IPv4:port`, `[IPv6]:port` or `localhost:port`; port 0 is any. */
+export function readAddress(text: string): Address {
+  const colon = text.lastIndexOf(':')
+  const host = text.slice(0, Math.max(colon, 0)).replace(/^\[(.*)\]$/, '$1')
+  const bracketed = text.startsWith('[')
+  const known = bracketed ? isIPv6(host) : isIPv4(host) || host === 'localhost'
+  if (!known) throw new Error('expected IPv4:port, [IPv6]:port or localhost:port')
+  return { host, port: readPort(text.slice(colon + 1), 0) }
+}
+
+/** Reads a comma list of `host:port` and `dns:name:port`. */
+export function readBootstrap(list: string): readonly BootstrapEntry[] {
+  return split(list).map((item) => {
+    const parts = item.split(':')
+    const kind = parts[0] === 'dns' ? 'dns' : 'host'
+    const [host, port, ...rest] = kind === 'dns' ? parts.slice(1) : parts
+    if (host === undefined || host === '' || rest.length > 0 || !/^[A-Za-z0-9._-]+$/.test(host)) {
+      throw new Error(`expected host:port or dns:name:port in ${JSON.stringify(item)}`)
+    }
+    return { kind, host, port: readPort(port, 1) }
+  })
+}
+
+const KEY_IN_HEX = /^[0-9a-f]{64}$/i
+const KEY_IN_BASE64URL = /^[A-Za-z0-9_-]{43}=?$/
+
+/** Whether a text is a swarm key, which must not be repeated to anybody. */
+export function isSwarmKey(text: string): boolean {
+  return KEY_IN_HEX.test(text) || KEY_IN_BASE64URL.test(text)
+}
+
+/** Reads 32 bytes from 64 hexadecimal digits, or from base64url with or without padding. */
+function readSwarmKey(text: string): Uint8Array {
+  if (KEY_IN_HEX.test(text)) return new Uint8Array(Buffer.from(text, 'hex'))
+  if (KEY_IN_BASE64URL.test(text)) return new Uint8Array(Buffer.from(text, 'base64url'))
+  throw new Error('expected 32 bytes as 64 hexadecimal digits or 43 characters of base64url (`key` prints a fresh one)')
+}
+
+/** More would be more than a rotation needs: the key before and the key after it. */
+const MOST_KEYS = 2
+
+/** Reads one or two swarm keys, with a comma or a line feed between them. */
+export function readSwarmKeys(text: string): readonly [Uint8Array, ...Uint8Array[]] {
+  const [first, ...rest] = splitKeys(text).map(readSwarmKey)
+  if (first === undefined || rest.length >= MOST_KEYS) throw new Error('expected one swarm key or two')
+  return [first, ...rest]
+}
+
+/** The parts of a text that could each be a swarm key. */
+export function splitKeys(text: string): string[] {
+  return text.split(/[,\s]+/).filter((part) => part !== '')
+}
+
+/** Reads `containerd` or `oci-layout:DIR`. */
+export function readStore(text: string): StoreSetting {
+  if (text === 'containerd') return { kind: 'containerd' }
+  const dir = /^oci-layout:(.+)$/s.exec(text)?.[1]
+  if (dir === undefined) throw new Error('expected `containerd` or `oci-layout:DIR`')
+  return { kind: 'oci-layout', dir }
+}
+
+/** Strict (`u`), so that the halves of an expression with a comma, as in `a{1,3}`, are refused and do not mean something else. */
+function readRegExp(source: string): RegExp {
+  return new RegExp(source, 'u')
+}
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 }
+
+/** Reads a duration into whole milliseconds, which is what timers take. */
+export function readDuration(text: string): number {
+  const [, amount, unit] = /^(\d+(?:\.\d+)?)(ms|s|m)$/.exec(text) ?? []
+  const factor = UNITS[unit ?? '']
+  if (amount === undefined || factor === undefined)
+    throw new Error('expected a number with `ms`, `s` or `m`, as in 100ms')
+  return Math.round(Number(amount) * factor)
+}
+
+/** Reads a comma list of registries. An empty one would mirror nothing, which nobody means. */
+export function readRegistries(list: string): ReadonlySet<string> {
+  const registries = new Set(split(list).map(parseRegistry))
+  if (registries.size === 0) throw new Error('expected at least one registry')
+  return registries
+}
+
+/** Reads a comma list of regular expressions. */
+export function readExpressions(list: string): readonly RegExp[] {
+  return split(list).map(readRegExp)
+}
+
+const MULTIPLES: Readonly<Record<string, number>> = { '': 1, k: 1e3, M: 1e6, G: 1e9 }
+
+/** Reads a number of bytes a second, with `k`, `M` or `G` for its decimal multiples. */
+export function readRate(text: string): number {
+  const [, amount, multiple] = /^(\d+(?:\.\d+)?)([kMG]?)$/.exec(text) ?? []
+  const factor = MULTIPLES[multiple ?? '-']
+  if (amount === undefined || factor === undefined) {
+    throw new Error('expected bytes per second with `k`, `M` or `G`, as in 20M')
+  }
+  return Math.round(Number(amount) * factor)
+}
+
+/** Reads a whole number of decimal digits. */
+export function readCount(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new Error('expected a whole number')
+  return Number(text)
+}

@@ -1,0 +1,54 @@
+import { constants } from 'node:fs'
+import { access, open, realpath, stat } from 'node:fs/promises'
+import { join, sep } from 'node:path'
+import { algorithmOf, type Digest, hexOf } from '../../oci/digest.ts'
+
+/** Where a blob is: a regular file below the layout's root that can be read, by its real path. */
+export interface BlobFile {
+  readonly path: string
+  /** In bytes. */
+  readonly size: number
+}
+
+/**
+ * Finds the file of a digest in `blobs/`. `outside` is what symbolic links lead to that leave the directory: a layout must
+ * not be a way to read other files of the machine.
+ *
+ * @param root the layout's directory, with symbolic links resolved
+ * @throws what the file system throws, except that the file is not there
+ */
+export async function locateBlob(root: string, digest: Digest): Promise<BlobFile | 'outside' | undefined> {
+  try {
+    const path = await realpath(join(root, 'blobs', algorithmOf(digest), hexOf(digest)))
+    if (!path.startsWith(root.endsWith(sep) ? root : root + sep)) return 'outside'
+    const info = await stat(path)
+    if (!info.isFile()) return undefined
+    await access(path, constants.R_OK)
+    return { path, size: info.size }
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    throw error
+  }
+}
+
+/**
+ * The bytes of a file; `undefined` if it is not a regular file (which a pipe's open would wait for) or larger than `limit`.
+ *
+ * @throws what the file system throws
+ */
+export async function readFileUpTo(path: string, limit: number): Promise<Uint8Array | undefined> {
+  if (!(await stat(path)).isFile()) return undefined
+  const file = await open(path, 'r')
+  try {
+    const { size } = await file.stat()
+    return size > limit ? undefined : await file.readFile()
+  } finally {
+    await file.close()
+  }
+}
+
+/** Whether the error says that a path leads nowhere. */
+export function isMissing(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  return code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP'
+}

@@ -1,0 +1,162 @@
+import { realpath, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Descriptor } from '../../oci/descriptor.ts'
+import type { Digest } from '../../oci/digest.ts'
+import { OciError } from '../../oci/error.ts'
+import { type Key, tagKey } from '../../oci/key.ts'
+import { parseDescriptor } from '../../oci/manifest.ts'
+import type { Policy } from '../../oci/policy.ts'
+import { parseFullReference, type TaggedReference } from '../../oci/reference.ts'
+import { admittedNames } from '../admission.ts'
+import { isMissing, readFileUpTo } from './files.ts'
+
+/** Largest index.json that is read, in bytes: some 100 000 entries, so that a wrong file cannot fill the memory. */
+const INDEX_LIMIT = 32 * 1024 * 1024
+
+/** Largest oci-layout file that is read, in bytes. It holds one short field. */
+const MARKER_LIMIT = 64 * 1024
+
+/** The annotations that name an entry, the more telling first: containerd's and Docker's, and the image-spec's. */
+const NAME_ANNOTATIONS = ['io.containerd.image.name', 'org.opencontainers.image.ref.name'] as const
+
+/** A directory that is not, or no longer, an OCI image layout: what is wrong, where, and what is expected. */
+export class LayoutError extends Error {
+  override readonly name = 'LayoutError'
+  /** The file or directory in question. */
+  readonly path: string
+
+  constructor(path: string, problem: string, expected: string, cause?: unknown) {
+    super(`${path}: ${problem}; expected ${expected}`, cause === undefined ? undefined : { cause })
+    this.path = path
+  }
+}
+
+/** An entry of index.json: what it points to, and what its annotations call it. */
+export interface LayoutEntry {
+  readonly descriptor: Descriptor
+  readonly names: readonly string[]
+}
+
+/**
+ * Reads `oci-layout` and `index.json` of a layout (image-spec 1.1, "OCI Image Layout").
+ *
+ * @returns the directory with symbolic links resolved, and the entries of its index
+ * @throws {LayoutError} if it is not a layout; what the file system throws if it cannot be asked
+ */
+export async function readLayout(dir: string): Promise<{ root: string; entries: LayoutEntry[] }> {
+  const root = await realpath(dir).catch((error: unknown) => {
+    throw isMissing(error) ? new LayoutError(dir, 'no such directory', 'an OCI image layout', error) : error
+  })
+  if (!(await stat(root)).isDirectory()) throw new LayoutError(dir, 'not a directory', 'an OCI image layout')
+  await checkMarker(join(root, 'oci-layout'))
+  return { root, entries: await readIndex(join(root, 'index.json')) }
+}
+
+async function checkMarker(path: string): Promise<void> {
+  const expected = '{"imageLayoutVersion":"1.0.0"}'
+  const version = (await readJsonObject(path, MARKER_LIMIT, expected)).imageLayoutVersion
+  if (typeof version !== 'string') throw new LayoutError(path, 'no imageLayoutVersion', expected)
+  // Semantic versioning: whatever 1.x adds can be ignored.
+  if (!/^1\.[0-9]+\.[0-9]+$/.test(version)) {
+    throw new LayoutError(path, `imageLayoutVersion ${JSON.stringify(version)}`, '1.0.0')
+  }
+}
+
+async function readIndex(path: string): Promise<LayoutEntry[]> {
+  const expected = 'an OCI image index with schemaVersion 2 and a list of manifests'
+  const index = await readJsonObject(path, INDEX_LIMIT, expected)
+  if (index.schemaVersion !== 2) {
+    throw new LayoutError(path, `schemaVersion is ${JSON.stringify(index.schemaVersion)}`, expected)
+  }
+  const manifests = index.manifests ?? []
+  if (!Array.isArray(manifests)) throw new LayoutError(path, 'manifests is not a list', expected)
+  return manifests.map((entry: unknown, at) => {
+    try {
+      return { descriptor: parseDescriptor(entry, `manifests[${at}]`), names: namesOf(entry) }
+    } catch (error) {
+      const problem = error instanceof Error ? error.message : String(error)
+      throw new LayoutError(path, problem, 'descriptors with mediaType, digest and size', error)
+    }
+  })
+}
+
+function namesOf(entry: unknown): string[] {
+  const annotations: unknown = (entry as { annotations?: unknown }).annotations
+  if (typeof annotations !== 'object' || annotations === null) return []
+  const names = NAME_ANNOTATIONS.map((annotation) => (annotations as Record<string, unknown>)[annotation])
+  return [...new Set(names.filter((name) => typeof name === 'string'))]
+}
+
+async function readJsonObject(path: string, limit: number, expected: string): Promise<Record<string, unknown>> {
+  const bytes = await readFileUpTo(path, limit).catch((error: unknown) => {
+    throw isMissing(error) ? new LayoutError(path, 'no such file', expected, error) : error
+  })
+  if (bytes === undefined) throw new LayoutError(path, `not a file of at most ${limit} bytes`, expected)
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch (error) {
+    throw new LayoutError(path, `not JSON (${error instanceof Error ? error.message : String(error)})`, expected, error)
+  }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>
+  throw new LayoutError(path, 'not a JSON object', expected)
+}
+
+/** What entries are called: tags that can be resolved, and what cannot be served by name. */
+export interface LayoutNames {
+  readonly tags: ReadonlyMap<Key, Digest>
+  /** Entries without a full name, which are served by digest only. */
+  readonly unnamed: readonly LayoutEntry[]
+  /** Names that different entries share, so that serving either would be a guess. */
+  readonly ambiguous: readonly Key[]
+}
+
+/**
+ * Leaves out the names that the policy does not admit, and the entries of content that it does not admit by any name: some
+ * tools write one entry for each name of an image, so that only all entries of a digest together tell what it is.
+ */
+export function admittedEntries(entries: readonly LayoutEntry[], admits: Policy['admits']): LayoutEntry[] {
+  const byDigest = Map.groupBy(entries, ({ descriptor }) => descriptor.digest)
+  const admitted = new Map(
+    [...byDigest].map(([digest, same]) => [
+      digest,
+      admittedNames(
+        same.flatMap(({ names }) => names),
+        admits,
+      ),
+    ]),
+  )
+  return entries.flatMap(({ descriptor, names: all }) => {
+    const names = all.filter((name) => admitted.get(descriptor.digest)?.includes(name))
+    const isRefused = admitted.get(descriptor.digest) === undefined || (names.length === 0 && all.length > 0)
+    return isRefused ? [] : [{ descriptor, names }]
+  })
+}
+
+/** Finds the tags in the annotations of entries. A name counts only with registry, repository and tag. */
+export function namesIn(entries: readonly LayoutEntry[]): LayoutNames {
+  const tags = new Map<Key, Digest>()
+  const ambiguous = new Set<Key>()
+  const unnamed: LayoutEntry[] = []
+  for (const entry of entries) {
+    const { digest } = entry.descriptor
+    const references = entry.names.map((name) => fullTag(name, digest)).filter((tag) => tag !== undefined)
+    if (references.length === 0) unnamed.push(entry)
+    for (const key of references.map(tagKey)) {
+      if ((tags.get(key) ?? digest) !== digest) ambiguous.add(key)
+      tags.set(key, digest)
+    }
+  }
+  for (const key of ambiguous) tags.delete(key)
+  return { tags, unnamed, ambiguous: [...ambiguous] }
+}
+
+function fullTag(name: string, digest: Digest): TaggedReference | undefined {
+  try {
+    const { registry, repository, tag, digest: pinned = digest } = parseFullReference(name)
+    return tag === undefined || pinned !== digest ? undefined : { registry, repository, tag }
+  } catch (error) {
+    if (error instanceof OciError) return undefined
+    throw error
+  }
+}

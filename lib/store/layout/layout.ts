@@ -1,0 +1,264 @@
+import { join } from 'node:path'
+import type { Logger } from '../../observe/log.ts'
+import type { Descriptor } from '../../oci/descriptor.ts'
+import type { Digest } from '../../oci/digest.ts'
+import { digestKey, type Key, tagKey } from '../../oci/key.ts'
+import { MANIFEST_SIZE_LIMIT } from '../../oci/media-type.ts'
+import type { Policy } from '../../oci/policy.ts'
+import { lengthOf } from '../../oci/range.ts'
+import { createContentFeed } from '../feed.ts'
+import { assertWithin } from '../range.ts'
+import type { ContentStore } from '../store.ts'
+import { walkHeld } from '../walk.ts'
+import { locateBlob, readFileUpTo } from './files.ts'
+import { admittedEntries, type LayoutEntry, namesIn, readLayout } from './index.ts'
+import { markOf } from './mark.ts'
+import { createDirectoryWatcher } from './watch.ts'
+
+export { LayoutError } from './index.ts'
+
+export interface LayoutOptions {
+  readonly log: Logger
+  /** Which images are held; all if missing. */
+  readonly admits?: Policy['admits']
+  /** Milliseconds between two looks at a layout in which nothing seems to happen. */
+  readonly rereadInterval?: number
+  /** Milliseconds after which it is read again, blob by blob, although it looks as it did. */
+  readonly thoroughInterval?: number
+  /** Milliseconds without an event after which the layout is read again. */
+  readonly settleTime?: number
+  /** Milliseconds after which it is read although events do not cease. */
+  readonly settleLimit?: number
+}
+
+/** Catches what file system events miss (network file systems, exhausted inotify), at the price of six questions to it. */
+const REREAD_INTERVAL = 10_000
+
+/**
+ * Catches what does not show on the directories either: a blob that was written over in place, without an event. Reading ten
+ * thousand blobs' sizes takes 0.3 s of CPU.
+ */
+const THOROUGH_INTERVAL = 300_000
+
+/** A tool that adds an image makes a burst of events; one reading after it is enough. */
+const SETTLE_TIME = 100
+
+/** A long copy is seen while it runs. */
+const SETTLE_LIMIT = 1_000
+
+/** Readings in a row that must fail before it counts: ORAS rewrites index.json in place, so one can meet half of it. */
+const FAILURES_THAT_COUNT = 2
+
+/** The names in a layout whose change matters; the tools' temporary files change much more often. */
+const RELEVANT = /^(?:index\.json|oci-layout|blobs|sha256|sha512|[0-9a-f]{64}|[0-9a-f]{128})$/
+
+interface State {
+  readonly root: string
+  readonly held: ReadonlyMap<Digest, Descriptor>
+  readonly tags: ReadonlyMap<Key, Digest>
+}
+
+/**
+ * Opens an OCI image layout directory as a store, and keeps up with its changes until it is closed.
+ *
+ * Held is what index.json leads to and what is really there with the size that its descriptor says; other files in
+ * `blobs/` are not. If the layout becomes unreadable later, the last good state is served and `health` says so.
+ *
+ * A tag resolves if an entry is annotated with its full name (registry, repository and tag) in `io.containerd.image.name`
+ * or `org.opencontainers.image.ref.name`; of a bare `latest` nobody knows the repository, so such an entry is
+ * served by digest only. To give a full name:
+ * - skopeo and buildah: `oci:DIR:docker.io/library/alpine:3.20` as the destination
+ * - umoci: `--image DIR:docker.io/library/alpine:3.20`
+ * - ORAS: `oras tag --oci-layout DIR:TAG docker.io/library/alpine:3.20` (after `DIR:` itself, ORAS takes only a tag)
+ * - `docker save` writes both annotations by itself
+ *
+ * @throws {LayoutError} if the directory is not an OCI image layout; what the file system throws if it cannot be read
+ */
+export async function openLayoutStore(dir: string, options: LayoutOptions): Promise<ContentStore> {
+  const { log, admits = () => true } = options
+  const { rereadInterval = REREAD_INTERVAL, thoroughInterval = THOROUGH_INTERVAL } = options
+  const { settleTime = SETTLE_TIME, settleLimit = SETTLE_LIMIT } = options
+  const feed = createContentFeed()
+  const closing = new AbortController()
+  const once = createOnce()
+  const watcher = createDirectoryWatcher(
+    (name) => {
+      if (name === undefined || RELEVANT.test(name)) expectChange()
+    },
+    (path, error) => {
+      if (once(`watch ${path}`)) log.warn('layout not watched', { path, error, rereadInterval })
+    },
+  )
+  let health: ContentStore['health'] = { ok: true }
+  let failures = 0
+  let running: Promise<void> = Promise.resolve()
+  let isRunning = false
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let firstEvent: number | undefined
+  /** What the layout looked like when it was read last, and when that was. */
+  let mark: string | undefined
+  let readAt = 0
+
+  let state: State
+  try {
+    state = await read()
+  } catch (error) {
+    watcher.close()
+    throw error
+  }
+  publish()
+  schedule(rereadInterval)
+
+  /** Watches first and reads then, so that no change falls in between. */
+  async function read(): Promise<State> {
+    await watcher.cover(['.', 'blobs', 'blobs/sha256', 'blobs/sha512'].map((path) => join(dir, path)))
+    mark = undefined
+    const before = await markOf(dir)
+    const { root, entries: all } = await readLayout(dir)
+    const entries = admittedEntries(all, admits)
+    const held = new Map<Digest, Descriptor>()
+    const source = {
+      describe: (digest: Digest) => sizeOf(root, digest),
+      read: (digest: Digest) => bytesOf(root, digest),
+    }
+    const walk = walkHeld(
+      entries.map((entry) => entry.descriptor),
+      source,
+      {
+        signal: closing.signal,
+        onProblem: ({ descriptor, problem }) => {
+          if (once(`${descriptor.digest} ${problem}`))
+            log.warn('layout content left out', { dir, ...descriptor, problem })
+        },
+      },
+    )
+    for await (const descriptor of walk) held.set(descriptor.digest, descriptor)
+    const names = namesIn(entries)
+    for (const entry of names.unnamed) tellUnnamed(entry)
+    for (const name of names.ambiguous) {
+      if (once(`ambiguous ${name}`)) log.warn('layout name is ambiguous, not served', { dir, name })
+    }
+    mark = before
+    readAt = performance.now()
+    return { root, held, tags: new Map([...names.tags].filter(([, digest]) => held.has(digest))) }
+  }
+
+  async function sizeOf(root: string, digest: Digest): Promise<number | undefined> {
+    const file = await locateBlob(root, digest)
+    if (file !== 'outside') return file?.size
+    if (once(`outside ${digest}`)) log.warn('layout blob is a link to outside, left out', { dir, digest })
+    return undefined
+  }
+
+  async function bytesOf(root: string, digest: Digest): Promise<Uint8Array | undefined> {
+    const file = await locateBlob(root, digest)
+    return file === undefined || file === 'outside' ? undefined : readFileUpTo(file.path, MANIFEST_SIZE_LIMIT)
+  }
+
+  function tellUnnamed({ descriptor: { digest }, names }: LayoutEntry): void {
+    if (!once(`unnamed ${digest} ${names.join(' ')}`)) return
+    const hint =
+      'annotate it with its full name, registry/repository:tag, as in skopeo copy ... oci:DIR:docker.io/library/alpine:3.20'
+    log.info('layout entry is served by digest only', { dir, digest, names, hint })
+  }
+
+  function publish(): void {
+    feed.replace(new Set([...[...state.held.keys()].map(digestKey), ...state.tags.keys()]))
+  }
+
+  function expectChange(): void {
+    const now = performance.now()
+    firstEvent ??= now
+    schedule(Math.max(0, Math.min(settleTime, firstEvent + settleLimit - now)))
+  }
+
+  function schedule(delay: number): void {
+    clearTimeout(timer)
+    if (!closing.signal.aborted) timer = setTimeout(reread, delay)
+  }
+
+  /** However slow the reading and however many the events, there is one reading at a time and one more after it. */
+  function reread(): void {
+    if (isRunning) return
+    const isRoutine = firstEvent === undefined
+    firstEvent = undefined
+    running = rereadNow(isRoutine)
+  }
+
+  async function rereadNow(isRoutine: boolean): Promise<void> {
+    isRunning = true
+    try {
+      if (!isRoutine || !(await looksTheSame())) {
+        state = await read()
+        publish()
+      }
+      if (!health.ok) log.info('layout is readable again', { dir })
+      health = { ok: true }
+      failures = 0
+    } catch (error) {
+      if (!closing.signal.aborted && ++failures >= FAILURES_THAT_COUNT) fail(error)
+    }
+    isRunning = false
+    const isFirstFailure = failures > 0 && failures < FAILURES_THAT_COUNT
+    // An event during the reading may be of something that it had passed already.
+    schedule(isFirstFailure || firstEvent !== undefined ? settleTime : rereadInterval)
+  }
+
+  async function looksTheSame(): Promise<boolean> {
+    if (mark === undefined || performance.now() - readAt >= thoroughInterval) return false
+    return mark === (await markOf(dir))
+  }
+
+  function fail(error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error)
+    if (health.ok || health.reason !== reason)
+      log.error('layout is unreadable, serving what was there before', { dir, error })
+    health = { ok: false, reason }
+  }
+
+  /** The descriptor and the file of what is held, and still there with the right size. */
+  async function find(digest: Digest, signal: AbortSignal) {
+    signal.throwIfAborted()
+    const { root, held } = state
+    const descriptor = held.get(digest)
+    const file = descriptor === undefined ? undefined : await locateBlob(root, digest)
+    signal.throwIfAborted()
+    if (descriptor === undefined || file === undefined || file === 'outside') return undefined
+    return file.size === descriptor.size ? { descriptor, path: file.path } : undefined
+  }
+
+  return {
+    get health() {
+      return health
+    },
+    async resolve(reference, signal) {
+      const digest = state.tags.get(tagKey(reference))
+      return digest !== undefined && (await find(digest, signal)) !== undefined ? digest : undefined
+    },
+    async describe(digest, signal) {
+      return (await find(digest, signal))?.descriptor
+    },
+    async open(digest, range, signal) {
+      const found = await find(digest, signal)
+      if (found === undefined) return undefined
+      const { size } = found.descriptor
+      if (range === undefined) return { kind: 'file', path: found.path, start: 0, length: size }
+      assertWithin(range, size)
+      return { kind: 'file', path: found.path, start: range.start, length: lengthOf(range) }
+    },
+    watch: (signal) => feed.watch(signal),
+    async close() {
+      closing.abort()
+      clearTimeout(timer)
+      watcher.close()
+      feed.close()
+      await running
+    },
+  }
+}
+
+/** Says true the first time that it is asked about a thing. */
+function createOnce(): (about: string) => boolean {
+  const told = new Set<string>()
+  return (about) => told.size !== told.add(about).size
+}

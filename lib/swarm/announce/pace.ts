@@ -1,0 +1,86 @@
+import { SLOW } from '../members/round-trip.ts'
+
+/** The window with which sending begins, if its bounds allow: a score of nodes that all begin at once can be answered. */
+const FIRST = 16
+/** What is left of the window when nodes fall behind, and by how many requests it grows while a windowful is answered after that. */
+const SHRINK = 0.5
+const GROWTH = 4
+/**
+ * How many requests may be under way: twice as many with each windowful that is answered, until an answer is slow, which is noticed
+ * before requests are lost in the queue that builds up somewhere, or does not come; from then on half, and slowly more. Why that is does not matter: where many nodes send to one that is busy, only
+ * that all of them send less helps.
+ */
+export class SendWindow {
+  readonly #least: number
+  readonly #most: number
+  #size: number
+  /** Up to this size it grows fast. */
+  #threshold = Number.POSITIVE_INFINITY
+  #inFlight = 0
+  #shrunkAt = Number.NEGATIVE_INFINITY
+
+  /** @param bounds of the window, in requests */
+  constructor([least, most]: readonly [least: number, most: number]) {
+    this.#least = least
+    this.#most = most
+    this.#size = Math.min(Math.max(FIRST, least), most)
+  }
+
+  get size(): number {
+    return Math.floor(this.#size)
+  }
+
+  /** How many more may be sent. */
+  get room(): number {
+    return this.size - this.#inFlight
+  }
+
+  sent(): void {
+    this.#inFlight++
+  }
+
+  answered(sentAt: number, now: number): void {
+    this.#inFlight--
+    if (now - sentAt > SLOW) {
+      this.#shrink(sentAt, now)
+      return
+    }
+    const growth = this.#size < this.#threshold ? 1 : GROWTH / this.#size
+    this.#size = Math.min(this.#size + growth, this.#most)
+  }
+
+  /** There was no answer in time. */
+  silent(sentAt: number, now: number): void {
+    this.#inFlight--
+    this.#shrink(sentAt, now)
+  }
+
+  /** Once for all that were sent before it shrank last: at most once in a round trip. */
+  #shrink(sentAt: number, now: number): void {
+    if (sentAt < this.#shrunkAt) return
+    this.#shrunkAt = now
+    this.#size = Math.max(this.#size * SHRINK, this.#least)
+    this.#threshold = this.#size
+  }
+}
+
+/** Keeps work that comes in pieces to a share of one core. */
+export class CpuBudget {
+  readonly #share: number
+  #freeAt = 0
+
+  /** @param share between 0 and 1 */
+  constructor(share: number) {
+    this.#share = share
+  }
+
+  /** Takes note of work that took `cpu` milliseconds of a core and is done now. */
+  spent(cpu: number, now: number): void {
+    this.#freeAt = now + cpu * (1 / this.#share - 1)
+  }
+
+  /** Milliseconds until more may be done. */
+  pause(now: number): number {
+    return Math.max(this.#freeAt - now, 0)
+  }
+}

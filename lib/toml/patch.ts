@@ -1,0 +1,166 @@
+import { parseToml, parseTomlSyntax, TomlError, type TomlNodes, type TomlTable, tableOf } from './toml.ts'
+
+/** One change of a file. Lines count from 1, in the file as it was before any change. */
+export type Edit =
+  | { readonly kind: 'replace'; readonly from: number; readonly to: number; readonly lines: readonly string[] }
+  | { readonly kind: 'insert'; readonly after: number; readonly lines: readonly string[] }
+  | { readonly kind: 'append'; readonly lines: readonly string[] }
+
+/** Makes all changes, whatever their order. The rest of the file, comments included, stays as it is. */
+export function applyEdits(text: string, edits: readonly Edit[]): string {
+  const newline = text.includes('\r\n') ? '\r\n' : '\n'
+  const lines = text.split(/\r?\n/)
+  const endsWithNewline = lines.at(-1) === ''
+  if (endsWithNewline) lines.pop()
+  const at = (edit: Edit) =>
+    edit.kind === 'append' ? Number.POSITIVE_INFINITY : edit.kind === 'insert' ? edit.after + 0.5 : edit.from
+  // From the bottom up, so that the numbers of the lines above stay right; appends keep their order.
+  const ordered = [...edits].sort((a, b) => at(b) - at(a))
+  const appended = edits.filter((edit) => edit.kind === 'append')
+  for (const edit of ordered) {
+    if (edit.kind === 'replace') lines.splice(edit.from - 1, edit.to - edit.from + 1, ...edit.lines)
+    else if (edit.kind === 'insert') lines.splice(edit.after, 0, ...edit.lines)
+  }
+  for (const edit of appended) lines.push(...edit.lines)
+  return lines.length === 0 ? '' : `${lines.join(newline)}${newline}`
+}
+
+/**
+ * The change that makes a key of a table have a value: in its line if it has one, below the table's header if there is
+ * one, else as a new table at the end. It has been tried on the text. `undefined` if none of these works, as with an
+ * inline table that lacks the key, or if the text is no TOML.
+ *
+ * @param path names of the tables and the key
+ */
+export function planSetting(text: string, path: readonly string[], value: string | boolean): Edit[] | undefined {
+  const literal = typeof value === 'string' ? JSON.stringify(value) : String(value)
+  const key = keyText(path.slice(-1))
+  const header = `[${keyText(path.slice(0, -1))}]`
+  const nodes = nodesOf(text)
+  if (nodes === undefined) return undefined
+  const candidates: Edit[][] = []
+  const pair = nodes.pairs.find((candidate) => same(candidate.path, path))?.node
+  const line = pair === undefined ? undefined : replacedValue(text, pair, literal)
+  if (pair !== undefined && line !== undefined) {
+    candidates.push([{ kind: 'replace', from: pair.loc.start.line, to: pair.loc.end.line, lines: [line] }])
+  }
+  const table = nodes.tables.find((candidate) => same(candidate.resolvedKey, path.slice(0, -1)))
+  if (table !== undefined) {
+    const indent = ' '.repeat(table.body[0]?.loc.start.column ?? table.loc.start.column + 2)
+    candidates.push([{ kind: 'insert', after: table.loc.start.line, lines: [`${indent}${key} = ${literal}`] }])
+  }
+  candidates.push([{ kind: 'append', lines: ['', header, `  ${key} = ${literal}`] }])
+  return candidates.find((edits) => valueAt(applyEdits(text, edits), path) === value)
+}
+
+/** The change that takes a table and all in it away, tried on the text; `undefined` if there is no such one. */
+export function planRemoval(text: string, path: readonly string[]): Edit[] | undefined {
+  const nodes = nodesOf(text)
+  if (nodes === undefined) return undefined
+  const within = (key: readonly (string | number)[]) => same(key.slice(0, path.length), path)
+  const ranges = [
+    ...nodes.tables.filter((table) => within(table.resolvedKey)),
+    ...nodes.pairs.filter((pair) => !pair.inline && within(pair.path) && !within(pair.table)).map(({ node }) => node),
+  ].map(({ loc }) => ({ kind: 'replace', from: loc.start.line, to: loc.end.line, lines: [] }) as const)
+  if (ranges.length === 0) return undefined
+  return valueAt(applyEdits(text, ranges), path) === undefined ? ranges : undefined
+}
+
+/**
+ * The change that takes a text out of a list at the top of the file, tried on it; the comments of the list stay.
+ * `undefined` if there is no such one.
+ */
+export function planElementRemoval(text: string, key: string, element: string): Edit[] | undefined {
+  const list = nodesOf(text)?.pairs.find(({ path }) => same(path, [key]))?.node.value
+  if (list?.type !== 'TOMLArray') return undefined
+  const nodes = list.elements
+  const at = nodes.findIndex((node) => node.type === 'TOMLValue' && node.value === element)
+  const [before, node, after] = [nodes[at - 1], nodes[at], nodes[at + 1]]
+  if (node === undefined) return undefined
+  // With what separates it from its neighbour: the comma after it, or of the last one the comma before it.
+  const comma = text.slice(node.range[1], (after ?? list).range[after === undefined ? 1 : 0]).indexOf(',')
+  const from = comma >= 0 || before === undefined ? node.range[0] : before.range[1]
+  const to = comma >= 0 ? node.range[1] + comma + 1 : node.range[1]
+  const lineStart = text.lastIndexOf('\n', from - 1) + 1
+  const lineEnd = text.indexOf('\n', to)
+  const line = text.slice(lineStart, from) + text.slice(to, lineEnd < 0 ? undefined : lineEnd).replace(/\r$/, '')
+  const lines = line.trim() === '' ? [] : [line]
+  const first = text.slice(0, lineStart).split('\n').length
+  const spanned = text.slice(lineStart, to).split('\n').length - 1
+  const edits: Edit[] = [{ kind: 'replace', from: first, to: first + spanned, lines }]
+  const left = valueAt(applyEdits(text, edits), [key])
+  const wanted = nodes.flatMap((other) => (other.type === 'TOMLValue' && other !== node ? [other.value] : []))
+  const right =
+    Array.isArray(left) &&
+    same(
+      left.map(({ value }) => value),
+      wanted,
+    )
+  return right ? edits : undefined
+}
+
+function valueAt(text: string, path: readonly string[]): unknown {
+  let table: TomlTable | undefined
+  try {
+    table = parseToml(text)
+  } catch (error) {
+    // A change that breaks the file is no candidate: the sentinel equals no wanted value, nor its absence.
+    if (error instanceof TomlError) return BROKEN
+    throw error
+  }
+  for (const name of path.slice(0, -1)) table = tableOf(table?.get(name)?.value)
+  return table?.get(path.at(-1) ?? '')?.value
+}
+
+const BROKEN = Symbol('broken')
+
+interface Pair {
+  readonly node: TomlNodes.TOMLKeyValue
+  /** Names of the table whose header it stands below. */
+  readonly table: readonly (string | number)[]
+  readonly path: readonly (string | number)[]
+  /** It stands in the line of another. */
+  readonly inline: boolean
+}
+
+function nodesOf(text: string): { tables: TomlNodes.TOMLTable[]; pairs: Pair[] } | undefined {
+  const tables: TomlNodes.TOMLTable[] = []
+  const pairs: Pair[] = []
+  const add = (table: readonly (string | number)[], node: TomlNodes.TOMLKeyValue, inline = false) => {
+    const names = node.key.keys.map((key) => (key.type === 'TOMLBare' ? key.name : key.value))
+    const path = [...table, ...names]
+    pairs.push({ node, table, path, inline })
+    if (node.value.type === 'TOMLInlineTable') for (const pair of node.value.body) add(path, pair, true)
+  }
+  try {
+    for (const node of parseTomlSyntax(text).body[0].body) {
+      if (node.type === 'TOMLKeyValue') add([], node)
+      else {
+        if (node.kind === 'standard') tables.push(node)
+        for (const pair of node.body) add(node.resolvedKey, pair)
+      }
+    }
+  } catch (error) {
+    if (error instanceof TomlError) return undefined
+    throw error
+  }
+  return { tables, pairs }
+}
+
+/** The line of a pair with another value; `undefined` if its value is spread over several. */
+function replacedValue(text: string, { loc, value }: TomlNodes.TOMLKeyValue, literal: string): string | undefined {
+  if (loc.start.line !== loc.end.line) return undefined
+  const line = text.split(/\r?\n/)[loc.start.line - 1]
+  return line === undefined
+    ? undefined
+    : `${line.slice(0, value.loc.start.column)}${literal}${line.slice(value.loc.end.column)}`
+}
+
+function same(a: readonly unknown[], b: readonly unknown[]): boolean {
+  return a.length === b.length && a.every((name, at) => name === b[at])
+}
+
+/** A dotted key, quoted where it must be. */
+function keyText(path: readonly string[]): string {
+  return path.map((name) => (/^[A-Za-z0-9_-]+$/.test(name) ? name : JSON.stringify(name))).join('.')
+}

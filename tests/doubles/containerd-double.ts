@@ -1,0 +1,132 @@
+/** A containerd without a socket, for tests of what the store makes of its answers. */
+import assert from 'node:assert/strict'
+import type { ContainerdClient, Image as NamedImage } from '../../lib/containerd/client/client.ts'
+import { ContainerdError } from '../../lib/containerd/client/error.ts'
+import { type ContainerdStoreOptions, createContainerdStore } from '../../lib/containerd/store/store.ts'
+import { silentLogger } from '../../lib/observe/log.ts'
+import type { Digest } from '../../lib/oci/digest.ts'
+import type { Key } from '../../lib/oci/key.ts'
+import { unlessAborted } from '../../lib/platform/unless-aborted.ts'
+import type { ContentStore } from '../../lib/store/store.ts'
+import type { Content, Image } from '../fixtures/image.ts'
+
+const never = new AbortController().signal
+
+/** A containerd of which a test decides what it holds, whether it lists that, and when it tells of a change. */
+export function makeContainerd() {
+  const images: NamedImage[] = []
+  const contents = new Map<Digest, Content>()
+  const looks = { begun: 0 }
+  let tell: (digest?: Digest) => void = () => undefined
+  let listing = Promise.resolve()
+  const unused = () => assert.fail('not to be asked')
+  const client: ContainerdClient = {
+    namespace: 'test',
+    async contentInfo(digest) {
+      const content = contents.get(digest)
+      return content === undefined ? undefined : { digest, size: content.bytes.length, labels: {} }
+    },
+    async *listContent(signal) {
+      looks.begun++
+      const listed = [...contents.values()]
+      await unlessAborted(listing, signal)
+      for (const { descriptor } of listed) yield { ...descriptor, labels: {} }
+    },
+    async *readContent(digest) {
+      const content = contents.get(digest)
+      if (content === undefined) throw new ContainerdError('not-found', 'gone')
+      yield content.bytes
+    },
+    image: async (name) => images.find((image) => image.name === name),
+    images: async () => [...images],
+    async subscribe(_topics, signal) {
+      const events = (async function* () {
+        for (;;) {
+          const { promise, resolve } = Promise.withResolvers<Digest | undefined>()
+          tell = resolve
+          const digest = await unlessAborted(promise, signal)
+          if (digest === undefined)
+            yield { kind: 'image', topic: '/images/update', namespace: 'test', name: '' } as const
+          else yield { kind: 'content', topic: '/content/create', namespace: 'test', digest } as const
+        }
+      })()
+      return Object.assign(events, { cancel: () => undefined })
+    },
+    contentPlacement: async () => ({ root: undefined, policy: undefined }),
+    version: unused,
+    namespaces: unused,
+    server: unused,
+    plugins: unused,
+    deleteImage: unused,
+    leases: unused,
+    deleteLease: unused,
+    deleteContent: unused,
+    ingests: unused,
+    abortIngest: unused,
+    close: () => undefined,
+  }
+  return {
+    client,
+    looks,
+    /** As containerd before 2.1, which tells of images only. */
+    putSilently(content: Content) {
+      contents.set(content.descriptor.digest, content)
+    },
+    /** As containerd since 2.1. */
+    putAndTell(content: Content) {
+      contents.set(content.descriptor.digest, content)
+      tell(content.descriptor.digest)
+    },
+    put(...added: readonly Content[]) {
+      for (const content of added) contents.set(content.descriptor.digest, content)
+      tell()
+    },
+    /** As the garbage collection, of which containerd tells nothing. */
+    unputSilently: (digest: Digest) => contents.delete(digest),
+    unput(digest: Digest) {
+      contents.delete(digest)
+      tell()
+    },
+    name(image: Image, name: string) {
+      images.push({ name, target: image.target })
+      tell()
+    },
+    unname(name: string) {
+      images.splice(
+        images.findIndex((image) => image.name === name),
+        1,
+      )
+      tell()
+    },
+    /** Lets no look end until what it gives is called. */
+    holdUp() {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      listing = promise
+      return resolve
+    },
+  }
+}
+
+/** Runs `use` with a store on it, what that has told to be held, and what it has told to be gone. */
+export async function withStore(
+  containerd: ReturnType<typeof makeContainerd>,
+  options: ContainerdStoreOptions,
+  use: (store: ContentStore, held: ReadonlySet<Key>, removals: readonly Key[]) => Promise<void>,
+): Promise<void> {
+  const store = createContainerdStore({ client: containerd.client, log: silentLogger }, { gatherFirst: 1, ...options })
+  const held = new Set<Key>()
+  const removals: Key[] = []
+  const watching = (async () => {
+    for await (const { added, removed } of store.watch(never)) {
+      removals.push(...removed)
+      for (const key of removed) held.delete(key)
+      for (const key of added) held.add(key)
+    }
+  })()
+  try {
+    await use(store, held, removals)
+  } finally {
+    await store.close()
+    await watching
+  }
+}

@@ -1,0 +1,95 @@
+/** Peer doors that tests talk to, good ones and bad ones, over real sockets on loopback. */
+import { createServer, type RequestListener } from 'node:http'
+import { type AddressInfo, createServer as createNetServer, type Server, type Socket } from 'node:net'
+import { createPeerDoor } from '../../lib/http/peer.ts'
+import { silentLogger } from '../../lib/observe/log.ts'
+import { createMetrics } from '../../lib/observe/metrics.ts'
+import { createPolicy } from '../../lib/oci/policy.ts'
+import type { CapabilityCheck } from '../../lib/peers/credentials.ts'
+import { listenFast } from '../../lib/platform/listen-fast.ts'
+import type { ContentStore } from '../../lib/store/store.ts'
+import { addressOf, type Peer } from '../../lib/swarm/router.ts'
+import { CREDENTIALS } from '../fixtures/credentials.ts'
+
+/** Somebody who answers, or fails to, at the address of a peer door. */
+export interface TestPeer {
+  readonly peer: Peer
+  close(): Promise<void>
+}
+
+/** A peer whose connections are counted. */
+export interface CountingPeer extends TestPeer {
+  /** Connections that are open at this moment. */
+  readonly open: number
+  /** Connections that there ever were. */
+  readonly accepted: number
+}
+
+/** A peer that works: the real door on a store. */
+export async function startPeer(store: ContentStore, capabilities: CapabilityCheck = CREDENTIALS): Promise<TestPeer> {
+  const door = createPeerDoor({
+    store,
+    policy: createPolicy(),
+    metrics: createMetrics(),
+    log: silentLogger,
+    capabilities,
+    advertised: () => addressOf(peer),
+  })
+  const listener = await listenFast(door.fetch, { host: '127.0.0.1', port: 0, onError: () => undefined })
+  const peer = peerAt(listener.port)
+  return {
+    peer,
+    async close() {
+      await listener.close(AbortSignal.abort())
+    },
+  }
+}
+
+/** A peer that answers every request as told, and counts its connections. */
+export async function startHttpPeer(answer: RequestListener): Promise<CountingPeer> {
+  return await start(createServer({ keepAliveTimeout: 30_000 }, answer))
+}
+
+/** A peer that does to every connection what it is told. */
+export async function startRawPeer(onConnection: (socket: Socket) => void): Promise<CountingPeer> {
+  return await start(createNetServer(onConnection))
+}
+
+/** A peer that is not there any more. */
+export async function startAbsentPeer(): Promise<TestPeer> {
+  const peer = await startRawPeer((socket) => socket.destroy())
+  await peer.close()
+  return peer
+}
+
+async function start(server: Server): Promise<CountingPeer> {
+  const sockets = new Set<Socket>()
+  let accepted = 0
+  server.on('connection', (socket: Socket) => {
+    accepted++
+    sockets.add(socket)
+    // A client that leaves in the middle is what some tests are about.
+    socket.on('error', () => sockets.delete(socket))
+    socket.on('close', () => sockets.delete(socket))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  return {
+    peer: peerAt(port),
+    get open() {
+      return sockets.size
+    },
+    get accepted() {
+      return accepted
+    },
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      for (const socket of sockets) socket.destroy()
+      await closed
+    },
+  }
+}
+
+function peerAt(port: number): Peer {
+  return { id: port.toString(16).padStart(64, '0'), host: '127.0.0.1', port }
+}

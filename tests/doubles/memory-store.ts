@@ -1,0 +1,101 @@
+import type { Descriptor } from '../../lib/oci/descriptor.ts'
+import type { Digest } from '../../lib/oci/digest.ts'
+import type { Content, Image } from '../../lib/oci/image.ts'
+import { digestKey, type Key, tagKey } from '../../lib/oci/key.ts'
+import type { TaggedReference } from '../../lib/oci/reference.ts'
+import { createContentFeed } from '../../lib/store/feed.ts'
+import { assertWithin } from '../../lib/store/range.ts'
+import type { ContentStore } from '../../lib/store/store.ts'
+
+/** Bytes handed out at a time. */
+const CHUNK_SIZE = 64 * 1024
+
+/** A store whose content is put in and taken out by hand. */
+export interface MemoryStore extends ContentStore {
+  /** Adds content, or replaces what has the same digest. */
+  add(...contents: readonly Content[]): void
+  /** Adds all of an image that is given, and the tags under which it resolves. */
+  addImage(image: Image, ...tags: readonly TaggedReference[]): void
+  /** Removes content; tags that point to it resolve no longer. */
+  remove(...digests: readonly Digest[]): void
+  /** Makes a tag resolve to a digest while that is held. */
+  tag(reference: TaggedReference, digest: Digest): void
+  untag(reference: TaggedReference): void
+  setHealth(health: ContentStore['health']): void
+}
+
+/** Makes an empty store in memory, for tests and demonstrations. */
+export function createMemoryStore(): MemoryStore {
+  const held = new Map<Digest, Content>()
+  const tags = new Map<Key, Digest>()
+  const feed = createContentFeed()
+  let health: ContentStore['health'] = { ok: true }
+
+  function publish(): void {
+    const resolving = [...tags].filter(([, digest]) => held.has(digest)).map(([key]) => key)
+    feed.replace(new Set([...[...held.keys()].map(digestKey), ...resolving]))
+  }
+
+  return {
+    get health() {
+      return health
+    },
+    setHealth(next) {
+      health = next
+    },
+    add(...contents) {
+      for (const content of contents) held.set(content.descriptor.digest, content)
+      publish()
+    },
+    addImage(image, ...references) {
+      for (const content of image.contents) held.set(content.descriptor.digest, content)
+      for (const reference of references) tags.set(tagKey(reference), image.target.digest)
+      publish()
+    },
+    remove(...digests) {
+      for (const digest of digests) held.delete(digest)
+      publish()
+    },
+    tag(reference, digest) {
+      tags.set(tagKey(reference), digest)
+      publish()
+    },
+    untag(reference) {
+      tags.delete(tagKey(reference))
+      publish()
+    },
+    async resolve(reference, signal) {
+      signal.throwIfAborted()
+      const digest = tags.get(tagKey(reference))
+      return digest !== undefined && held.has(digest) ? digest : undefined
+    },
+    async describe(digest, signal): Promise<Descriptor | undefined> {
+      signal.throwIfAborted()
+      return held.get(digest)?.descriptor
+    },
+    async open(digest, range, signal) {
+      signal.throwIfAborted()
+      const bytes = held.get(digest)?.bytes
+      if (bytes === undefined) return undefined
+      if (range !== undefined) assertWithin(range, bytes.length)
+      const part = range === undefined ? bytes : bytes.subarray(range.start, range.end + 1)
+      return { kind: 'stream', stream: streamOf(part), length: part.length }
+    },
+    watch: (signal) => feed.watch(signal),
+    async close() {
+      feed.close()
+    },
+  }
+}
+
+function streamOf(bytes: Uint8Array): ReadableStream<Uint8Array> {
+  let at = 0
+  return new ReadableStream({
+    pull(controller) {
+      if (at >= bytes.length) return controller.close()
+      // A copy, since a reader may transfer the chunk's memory.
+      controller.enqueue(bytes.slice(at, at + CHUNK_SIZE))
+      at += CHUNK_SIZE
+    },
+  })
+}

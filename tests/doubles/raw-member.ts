@@ -1,0 +1,56 @@
+/** Members of the swarm that answer with whatever bytes a test wants. */
+import type { Socket } from 'node:net'
+import { CAPABILITY_HEADER } from '../../lib/peers/credentials.ts'
+import { grantOf } from '../fixtures/proving.ts'
+import { type CountingPeer, startRawPeer } from './http-peer.ts'
+
+/** Makes the bytes of a head with that status and these headers, and with the proof that an asker wants to see. */
+export type MakeHead = (status: number, headers: Readonly<Record<string, string | number>>) => string
+
+/** A member that is told of every request on every connection, and answers as it likes. */
+export async function startRawMember(answer: (socket: Socket, head: MakeHead) => void): Promise<CountingPeer> {
+  return await startRawPeer((socket) => {
+    let received = ''
+    socket.on('data', (bytes) => {
+      received += bytes.toString('latin1')
+      for (let end = received.indexOf('\r\n\r\n'); end >= 0; end = received.indexOf('\r\n\r\n')) {
+        const request = received.slice(0, end)
+        received = received.slice(end + 4)
+        answer(socket, headMaker(request, socket.localPort))
+      }
+    })
+  })
+}
+
+function headMaker(text: string, port: number | undefined): MakeHead {
+  const [method = '', path = ''] = text.split(' ')
+  const capability = new RegExp(`^${CAPABILITY_HEADER}: (.*)$`, 'im').exec(text)?.[1]?.trim() ?? ''
+  const grant = grantOf({ method, path, capability, port })
+  return (status, headers) => {
+    const told = Object.entries(headers).map(([name, value]): [string, string] => [name, String(value)])
+    const all = [...told, ...Object.entries(grant.prove(status, new Headers(told)))]
+    return `HTTP/1.1 ${status} X\r\n${all.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`
+  }
+}
+
+/** Writes what `make` gives for as long as the other side takes it; `bytes` of it at most. */
+export function pour(socket: Socket, make: () => string | Uint8Array, bytes = Number.POSITIVE_INFINITY): void {
+  let left = bytes
+  const write = () => {
+    while (left > 0 && !socket.destroyed) {
+      const piece = make()
+      left -= piece.length
+      if (!socket.write(piece)) {
+        socket.once('drain', write)
+        return
+      }
+    }
+  }
+  write()
+}
+
+/** Writes a piece every few milliseconds until the other side leaves. */
+export function drip(socket: Socket, make: () => string | Uint8Array, milliseconds = 20): void {
+  const timer = setInterval(() => socket.write(make()), milliseconds)
+  socket.once('close', () => clearInterval(timer))
+}

@@ -1,0 +1,170 @@
+/** A DHT without a network: nodes that answer after a while, die, come back, and forget nothing; on a clock that tests turn. */
+import { createHash } from 'node:crypto'
+import type { StoreOutcome, SwarmTable, TableNode, TableReply, TopicRecord } from '../../lib/swarm/dht/table.ts'
+import type { NodeAddress } from '../../lib/swarm/members/bootstrap.ts'
+import { compareDistance } from '../../lib/swarm/members/distance.ts'
+import { nameOf } from '../../lib/swarm/members/network-map.ts'
+import type { ManualClock } from './manual-clock.ts'
+
+export const LATENCY = 2
+const TOKEN_ROTATION = 7_500
+
+interface SimulatedNode extends TableNode {
+  alive: boolean
+  /** The nodes that it would name: all that ever were, unless it has been put on an island. */
+  island: number
+  readonly records: Map<string, Map<string, TopicRecord>>
+}
+
+export interface Traffic {
+  requests: number
+  inFlight: number
+  mostInFlight: number
+  silent: number
+}
+
+export class SimulatedDht {
+  readonly traffic: Traffic = { requests: 0, inFlight: 0, mostInFlight: 0, silent: 0 }
+  /** Part of the requests that get lost, between 0 and 1. */
+  loss = 0
+  /** Milliseconds that answering one request takes on the machine that all nodes share. */
+  serviceTime = 0
+  #busyUntil = 0
+  readonly #clock: ManualClock
+  readonly #random: () => number
+  readonly #nodes = new Map<string, SimulatedNode>()
+
+  constructor(clock: ManualClock, random: () => number) {
+    this.#clock = clock
+    this.#random = random
+  }
+
+  /** Adds a node, or starts one again that died: without its records. */
+  start(port: number, island = 0): TableNode {
+    const address = { host: '10.0.0.1', port }
+    const node = { ...address, id: idOf(address), alive: true, island, records: new Map() }
+    this.#nodes.set(nameOf(address), node)
+    return node
+  }
+
+  kill(port: number): void {
+    const node = this.#nodes.get(`10.0.0.1:${port}`)
+    if (node !== undefined) node.alive = false
+  }
+
+  /** Puts all nodes on one island. */
+  unite(): void {
+    for (const node of this.#nodes.values()) node.island = 0
+  }
+
+  get alive(): readonly TableNode[] {
+    return [...this.#nodes.values()].filter((node) => node.alive)
+  }
+
+  closest(topic: Uint8Array, count: number): readonly TableNode[] {
+    return [...this.alive].sort((a, b) => compareDistance(topic, a.id, b.id)).slice(0, count)
+  }
+
+  /** Ports of the living nodes that hold the owner's record of a topic. */
+  holders(topic: Uint8Array, owner: string): number[] {
+    const nodes = [...this.#nodes.values()].filter((node) => node.alive && node.records.get(hex(topic))?.has(owner))
+    return nodes.map(({ port }) => port).sort((a, b) => a - b)
+  }
+
+  /** The table as a node on that island uses it, which stores under that public key. */
+  table(owner: Uint8Array, island = 0): SwarmTable {
+    const change = (to: TableNode, token: Uint8Array, timeout: number, run: (node: SimulatedNode) => void) =>
+      this.#request<StoreOutcome>(to, island, timeout, 'silent', (node) => {
+        const now = this.#clock.now()
+        if (![now, now - TOKEN_ROTATION].some((at) => hex(token) === hex(tokenOf(node, at)))) return 'refused'
+        run(node)
+        return 'done'
+      })
+    return {
+      idOf,
+      ask: (to, target, timeout) =>
+        this.#request<TableReply | undefined>(to, island, timeout, undefined, (node) => ({
+          token: tokenOf(node, this.#clock.now()),
+          closer: this.#named(node, target),
+          records: [...(node.records.get(hex(target))?.values() ?? [])],
+        })),
+      store: (to, topic, token, relayAddresses, timeout) =>
+        change(to, token, timeout, ({ records }) => {
+          const stored = records.get(hex(topic)) ?? new Map()
+          records.set(hex(topic), stored.set(hex(owner), { publicKey: owner, relayAddresses }))
+        }),
+      remove: (to, topic, token, timeout) =>
+        change(to, token, timeout, ({ records }) => records.get(hex(topic))?.delete(hex(owner))),
+    }
+  }
+
+  #named({ island }: SimulatedNode, target: Uint8Array): NodeAddress[] {
+    const named = [...this.#nodes.values()].filter((node) => node.island === island)
+    named.sort((a, b) => compareDistance(target, a.id, b.id))
+    return named.slice(0, 20).map(({ host, port }) => ({ host, port }))
+  }
+
+  async #request<T>(
+    to: NodeAddress,
+    island: number,
+    timeout: number,
+    silent: T,
+    answer: (node: SimulatedNode) => T,
+  ): Promise<T> {
+    this.traffic.requests++
+    this.traffic.inFlight++
+    this.traffic.mostInFlight = Math.max(this.traffic.mostInFlight, this.traffic.inFlight)
+    try {
+      await this.#pass(LATENCY / 2)
+      const node = this.#nodes.get(nameOf(to))
+      const isReached = node?.alive === true && node.island === island && this.#random() >= this.loss
+      if (!isReached) {
+        await this.#pass(timeout - LATENCY / 2)
+        this.traffic.silent++
+        return silent
+      }
+      // Who is busy reads a request later, does it all the same, and answers when nobody waits any more.
+      const now = this.#clock.now()
+      this.#busyUntil = Math.max(this.#busyUntil, now) + this.serviceTime
+      const late = this.#busyUntil - now
+      const answering = late === 0 ? Promise.resolve(answer(node)) : this.#pass(late).then(() => answer(node))
+      const isLate = LATENCY + late > timeout
+      await (isLate ? this.#pass(timeout - LATENCY / 2) : answering.then(() => this.#pass(LATENCY / 2)))
+      if (isLate) this.traffic.silent++
+      return isLate ? silent : await answering
+    } finally {
+      this.traffic.inFlight--
+    }
+  }
+
+  #pass(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#clock.after(ms, resolve)
+    })
+  }
+}
+
+export function idOf({ host, port }: NodeAddress): Uint8Array {
+  return createHash('sha256').update(`${host}:${port}`).digest()
+}
+
+/** A generator of numbers between 0 and 1 that gives the same ones for the same seed (mulberry32). */
+export function seeded(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+function tokenOf(node: TableNode, now: number): Uint8Array {
+  return createHash('sha256')
+    .update(`${nameOf(node)} ${Math.floor(now / TOKEN_ROTATION)}`)
+    .digest()
+}
+
+export function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex')
+}

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { publish } from '../../lib/mirror/publisher.ts'
+import { createPolicy } from '../../lib/oci/policy.ts'
+import type { ContentStore } from '../../lib/store/store.ts'
+import type { Router } from '../../lib/swarm/router.ts'
+import { createMemoryStore } from '../doubles/memory-store.ts'
+import { MemorySwarm } from '../doubles/memory-swarm.ts'
+import { peerOf } from '../doubles/peers.ts'
+import { makeImage } from '../fixtures/image.ts'
+import { createLogRecorder } from '../fixtures/log.ts'
+import { waitFor, within } from '../fixtures/wait.ts'
+
+const image = makeImage({ layers: 1, layerSize: 100 })
+
+/** A publisher of a store that holds an image, to a swarm that is slow to be told. */
+function start({ announceTimeout = 60_000, settle = Promise.withResolvers<void>(), store = storeOfImage() } = {}) {
+  const { log, lines } = createLogRecorder()
+  const router = new MemorySwarm().join(peerOf('self'))
+  let calls = 0
+  const slow: Router = {
+    ready: true,
+    neighbours: 0,
+    lookup: (key, signal) => router.lookup(key, signal),
+    advertise: (keys) => router.advertise(keys),
+    withdraw: (keys) => router.withdraw(keys),
+    close: () => router.close(),
+    settled(signal) {
+      calls++
+      const aborted = new Promise<never>((_, reject) =>
+        signal.addEventListener('abort', () => reject(signal.reason), { once: true }),
+      )
+      return Promise.race([settle.promise, aborted])
+    },
+  }
+  const publisher = publish(store, slow, createPolicy(), log, { announceTimeout })
+  return { publisher, lines, settle, store, calls: () => calls }
+}
+
+function storeOfImage() {
+  const store = createMemoryStore()
+  store.addImage(image)
+  return store
+}
+
+const NOT_YET = 'what is held is not announced yet'
+
+test('publish has a problem until what is held at first has reached the swarm, and none for what comes later', async () => {
+  const { publisher, settle, store, calls, lines } = start()
+  assert.equal(publisher.problem, 'the store has not told yet what it holds')
+  await waitFor('the store has told', () => publisher.problem === NOT_YET)
+  assert.equal(publisher.held.size, image.contents.length)
+  settle.resolve()
+  await waitFor('no problem', () => publisher.problem === undefined)
+  store.addImage(makeImage({ layers: 1, layerSize: 100, seed: 2 }))
+  await waitFor('more is held', () => publisher.held.size > image.contents.length)
+  assert.deepEqual([publisher.problem, calls()], [undefined, 1])
+  await publisher.close()
+  assert.ok(lines.every(({ level }) => level === 'info'))
+})
+
+test('publish goes on taking up what the store holds while its first announcement is under way', async () => {
+  const { publisher, store } = start()
+  await waitFor('the store has told', () => publisher.problem === NOT_YET)
+  store.addImage(makeImage({ layers: 1, layerSize: 100, seed: 2 }))
+  await waitFor('more is held', () => publisher.held.size > image.contents.length)
+  assert.equal(publisher.problem, NOT_YET)
+  await within('the end', publisher.close())
+})
+
+test('publish has no problem any more when the swarm takes too long to be told, and says so', async () => {
+  const { publisher, lines } = start({ announceTimeout: 50 })
+  await waitFor('the store has told', () => publisher.held.size > 0)
+  await waitFor('no problem', () => publisher.problem === undefined)
+  assert.deepEqual(
+    lines.filter(({ level }) => level === 'warn').map(({ event, fields }) => [event, fields]),
+    [['what is held is not announced in time', { ms: 50 }]],
+  )
+  await publisher.close()
+})
+
+test('publish ends at once when it is closed before the first announcement is out', async () => {
+  const { publisher, lines } = start()
+  await waitFor('the store has told', () => publisher.problem === NOT_YET)
+  await within('the end', publisher.close())
+  assert.ok(lines.every(({ level }) => level === 'info'))
+})
+
+test('publish says for good that the store is no longer followed, whatever becomes of announcements', async () => {
+  const store: ContentStore = {
+    ...createMemoryStore(),
+    health: { ok: true },
+    async *watch() {
+      yield { added: [], removed: [] }
+      throw new Error('the disk is gone')
+    },
+  }
+  const { publisher, settle, lines } = start({ store: store as ReturnType<typeof storeOfImage> })
+  await waitFor('the failure', () => publisher.problem === 'what the store holds is no longer followed')
+  settle.resolve()
+  await within('the end', publisher.close())
+  assert.equal(publisher.problem, 'what the store holds is no longer followed')
+  assert.deepEqual(lines.filter(({ level }) => level === 'error').length, 1)
+})

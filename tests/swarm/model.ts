@@ -1,0 +1,236 @@
+/**
+ * What a node of the swarm has to do and to keep, as functions of how many nodes there are and what each holds; printed as the
+ * tables of lib/swarm/scale.md: `node tests/swarm/model.ts`.
+ */
+import { REFRESH_PERIOD, REPLICAS } from '../../lib/swarm/announce/announcer-options.ts'
+import { CPU_SHARE } from '../../lib/swarm/announce/courier.ts'
+import { TOKEN_LIFE } from '../../lib/swarm/members/contacts.ts'
+import { MAX_MEMBERS } from '../../lib/swarm/members/membership.ts'
+import { SILENCE } from '../../lib/swarm/members/network-map.ts'
+import { INTERVAL, RATE } from '../../lib/swarm/members/scout.ts'
+import { createRandom } from '../unit/udx/support/random.ts'
+
+/** How the product is set, where it matters here. Times in seconds. */
+export const SETTINGS = {
+  /** Nodes that keep the record of a digest. */
+  replicas: REPLICAS,
+  /** All that a node holds is announced again within that. */
+  refreshPeriod: REFRESH_PERIOD / 1_000,
+  /** For so long a token is used. */
+  tokenLife: TOKEN_LIFE / 1_000,
+  /** Every node is asked for its neighbourhood that often, but so many a second at most. */
+  scoutInterval: INTERVAL / 1_000,
+  scoutRate: RATE,
+  /** Connections to other members: half of them opened by the node itself. */
+  connections: MAX_MEMBERS,
+  /** Part of one core that announcing may take. */
+  cpuShare: CPU_SHARE,
+  /** How long a node has to be silent until it counts as dead. */
+  silence: SILENCE / 1_000,
+} as const
+
+/**
+ * What one of each costs on the runtime of the image, Bun: CPU in milliseconds, memory in bytes, packets a second. Measured by
+ * `npm run bench:swarm -- --stages calibrate,rest`, but for what is said to be an estimate.
+ */
+export const COSTS = {
+  /** A store at its sender: signature, request, answer. */
+  storeSent: 0.06,
+  /** The same at its receiver: request, check of the signature, record, answer. */
+  storeReceived: 0.122,
+  /** A question and its answer, at either end. */
+  asked: 0.121,
+  /** Estimates of what one connection to another member costs at rest: CPU in milliseconds a second, packets a second. */
+  connection: 0.1,
+  connectionPackets: 1.2,
+  /**
+   * By how much a process grows: for a record kept for others (a store of ours filled with 80,000 of them), and a digest kept
+   * announced, with the mirror's own note of it (resident memory at rest with 10,000 and without any). What a process grows by in
+   * the minute of announcing, which `calibrate` tells, is more: most of that is room for what is not collected yet.
+   */
+  record: 500,
+  key: 1_780,
+  /** An estimate for a node that is known; and, measured, a mirror that holds nothing. */
+  node: 1_000,
+  mirror: 93 * 2 ** 20,
+  /** Estimates of the bytes on the wire, with the headers of UDP and IP: a store, its answer, a question, an answer with 20 nodes named. */
+  storeBytes: 260,
+  storedBytes: 75,
+  questionBytes: 105,
+  answerBytes: 260,
+} as const
+
+export interface Load {
+  /** Packets a second of one node at rest, sent and as many received, and what of them is for what it holds. */
+  readonly packets: number
+  readonly refreshPackets: number
+  /** Kilobytes a second that it sends. */
+  readonly kilobytes: number
+  /** Parts of a core, in percent: in all, and for refreshing (its own digests and those of others that it stores). */
+  readonly cpu: number
+  readonly refreshCpu: number
+  /** Records that a node keeps for others: on average, and the one that keeps the most. */
+  readonly records: number
+  readonly mostRecords: number
+  readonly mebibytes: number
+  /** Seconds until a node that has just started has announced everything. */
+  readonly announcing: number
+  /** Seconds until a death is noticed by all. */
+  readonly noticing: number
+  /** Seconds of CPU of the newcomer itself for what the others store at it when it joins. */
+  readonly welcome: number
+  /** Part of one core of each node, in percent, while 10% of the nodes are replaced every minute. */
+  readonly churnCpu: number
+}
+
+/** What each node of a swarm of equals has to bear. */
+export function loadOf(nodes: number, digests: number): Load {
+  const others = nodes - 1
+  const replicas = Math.min(SETTINGS.replicas, nodes)
+  const copies = digests * replicas
+  const stores = copies / SETTINGS.refreshPeriod
+  // While the sweep passes, each node is asked for a token once in its life: those that it comes by, and those around it.
+  const tokens = Math.min(nodes / SETTINGS.refreshPeriod + replicas / SETTINGS.tokenLife, stores)
+  const scouting = Math.min(others / SETTINGS.scoutInterval, SETTINGS.scoutRate)
+  const connections = Math.min(others, SETTINGS.connections)
+  const refreshPackets = 2 * (stores + tokens)
+  const packets = refreshPackets + 2 * scouting + connections * COSTS.connectionPackets
+  const bytes =
+    stores * (COSTS.storeBytes + COSTS.storedBytes) +
+    (tokens + scouting) * (COSTS.questionBytes + COSTS.answerBytes) +
+    connections * COSTS.connectionPackets * COSTS.storedBytes
+  const refreshCpu = (stores * (COSTS.storeSent + COSTS.storeReceived) + 2 * tokens * COSTS.asked) / 10
+  const cpu = refreshCpu + (2 * scouting * COSTS.asked + connections * COSTS.connection) / 10
+  const welcome = (copies * COSTS.storeReceived) / 1_000
+  // Who leaves is replaced elsewhere, who joins is given his part, and announces what he holds: three times all copies of one.
+  const churned = (0.1 / 60) * 3 * copies * (COSTS.storeSent + COSTS.storeReceived)
+  const mostRecords = copies * imbalance(nodes, replicas)
+  return {
+    packets,
+    refreshPackets,
+    kilobytes: bytes / 1_000,
+    cpu,
+    refreshCpu,
+    records: copies,
+    mostRecords,
+    mebibytes: (COSTS.mirror + copies * COSTS.record + digests * COSTS.key + nodes * COSTS.node) / 2 ** 20,
+    announcing: (copies * COSTS.storeSent) / 1_000 / SETTINGS.cpuShare,
+    noticing: others / scouting + SETTINGS.silence,
+    welcome,
+    churnCpu: cpu + churned / 10,
+  }
+}
+
+/**
+ * How many times the average the fullest node keeps: ids are random, so some nodes are among the closest to more topics than
+ * others. Exact for one set of random ids.
+ */
+export function imbalance(nodes: number, replicas: number): number {
+  const random = createRandom(nodes)
+  const ids = Array.from({ length: nodes }, () => Math.floor(random() * 2 ** ID_BITS)).sort((a, b) => a - b)
+  const shares = new Array<number>(nodes).fill(0)
+  const count = Math.min(replicas, nodes)
+  divide({ from: 0, to: nodes, bit: 0 }, count, 1)
+  return Math.max(...shares) / (count / nodes)
+
+  /** Gives `wanted` nodes of a part of the tree of ids to the topics in it, of which there is that share. */
+  function divide(part: Part, wanted: number, share: number): void {
+    const { from, to, bit } = part
+    if (to - from <= wanted) {
+      for (let index = from; index < to; index++) shares[index] = (shares[index] ?? 0) + share
+      return
+    }
+    let middle = from
+    while (middle < to && !hasBit(ids[middle] ?? 0, bit)) middle++
+    const halves: [Part, Part] = [
+      { from, to: middle, bit: bit + 1 },
+      { from: middle, to, bit: bit + 1 },
+    ]
+    // A topic takes what is on its own side, and what is missing then from the other one, where it is as good as random.
+    for (const [near, far] of [halves, [halves[1], halves[0]] as const]) {
+      const there = Math.min(near.to - near.from, wanted)
+      if (there > 0) divide(near, there, share / 2)
+      if (there < wanted) divide(far, wanted - there, share / 2)
+    }
+  }
+}
+
+/** A range of sorted ids that agree in all bits before one. */
+interface Part {
+  readonly from: number
+  readonly to: number
+  readonly bit: number
+}
+
+const ID_BITS = 48
+
+function hasBit(id: number, bit: number): boolean {
+  return Math.floor(id / 2 ** (ID_BITS - 1 - bit)) % 2 === 1
+}
+
+const POINTS: readonly (readonly [nodes: number, digests: number])[] = [
+  [20, 2_000],
+  [60, 10_000],
+  [100, 2_000],
+  [100, 5_000],
+  [1_000, 5_000],
+  [5_000, 5_000],
+]
+
+/** The tables of lib/swarm/scale.md. */
+export function renderTables(): string {
+  const at = POINTS.map(([nodes, digests]) => ({ nodes, digests, load: loadOf(nodes, digests) }))
+  const whole = (value: number) => Math.round(value).toLocaleString('en')
+  const rest = table(
+    [
+      'nodes',
+      'digests each',
+      'packets/s',
+      'of them for refreshing',
+      'kB/s',
+      '% of a core',
+      'of it for refreshing',
+      'MiB',
+    ],
+    at.map(({ nodes, digests, load }) => [
+      whole(nodes),
+      whole(digests),
+      whole(load.packets),
+      whole(load.refreshPackets),
+      load.kilobytes.toFixed(1),
+      load.cpu.toFixed(1),
+      load.refreshCpu.toFixed(1),
+      whole(load.mebibytes),
+    ]),
+  )
+  const change = table(
+    [
+      'nodes',
+      'digests each',
+      'records a node',
+      'the fullest',
+      'announcing all, s',
+      'a death noticed, s',
+      'welcome, CPU s',
+      '% of a core in churn',
+    ],
+    at.map(({ nodes, digests, load }) => [
+      whole(nodes),
+      whole(digests),
+      whole(load.records),
+      whole(load.mostRecords),
+      whole(load.announcing),
+      whole(load.noticing),
+      load.welcome.toFixed(1),
+      load.churnCpu.toFixed(1),
+    ]),
+  )
+  return `At rest, per node:\n\n${rest}\n\nWhen something changes:\n\n${change}`
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
+}
+
+if (import.meta.main) console.log(renderTables())

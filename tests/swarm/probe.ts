@@ -1,0 +1,41 @@
+import HyperDHT from 'hyperdht'
+import type { NodeAddress } from '../../lib/swarm/members/bootstrap.ts'
+import type { NodeUsage } from './protocol.ts'
+
+/** What is looked at inside of a DHT node; none of it is public, and none of it is changed. */
+interface Inside {
+  readonly nodes: { readonly length: number }
+  readonly _persistent: { readonly records: { readonly size: number } } | null
+  readonly stats: { readonly requests: { total: number; retries: number; timeouts: number } }
+  /** The addon does not count what it sends at once, so only what it receives is of use. */
+  readonly udx: { readonly packetsReceived?: number }
+}
+
+/**
+ * Looks inside of the DHT nodes that are made in this process from now on, by the address that they are made for.
+ *
+ * @returns what a node is at; throws if there was none at that address
+ */
+export function watchNodes(): (self: NodeAddress) => Omit<NodeUsage, 'node'> {
+  const made = new Map<string, Inside>()
+  const { bootstrapper } = HyperDHT
+  HyperDHT.bootstrapper = (port, host, options) => {
+    const dht = bootstrapper.call(HyperDHT, port, host, options)
+    made.set(`${host}:${port}`, dht as unknown as Inside)
+    dht.once('close', () => made.delete(`${host}:${port}`))
+    return dht
+  }
+  return ({ host, port }) => {
+    const inside = made.get(`${host}:${port}`)
+    if (inside === undefined) throw new Error(`no DHT node was made for ${host}:${port}`)
+    const { total, retries, timeouts } = inside.stats.requests
+    return {
+      neighbours: inside.nodes.length,
+      records: inside._persistent?.records.size ?? 0,
+      requests: total,
+      retries,
+      timeouts,
+      received: inside.udx.packetsReceived ?? 0,
+    }
+  }
+}

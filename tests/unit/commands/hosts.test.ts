@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { type CommandOutcome, runHere } from '../../fixtures/command.ts'
+import { withTemporaryDirectory } from '../../fixtures/image.ts'
+
+/** Runs `hosts` without containerd, as an init container would. */
+async function run(certs: string, ...args: string[]): Promise<CommandOutcome> {
+  const flags = ['--certs-dir', certs, '--containerd-socket', join(certs, 'no.sock'), ...args]
+  const environment = { SWARMIRROR_SWARM_KEY_FILE: '/not/mounted/here' }
+  return await runHere(['hosts', ...flags], { environment, self: ['swarmirror'] })
+}
+
+test('hosts writes without a socket and a swarm key, says what it did, and undoes it', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    const made = await run(certs)
+    assert.deepEqual([made.code, made.stdout], [0, `${certs}/_default/hosts.toml: made\n`])
+    assert.match(made.stderr, /^containerd's version is not known, .*ENOENT.*\n$/)
+    assert.equal((await run(certs)).stdout, `${certs}/_default/hosts.toml: right already\n`)
+    const removed = await run(certs, '--remove')
+    assert.deepEqual([removed.code, removed.stderr], [0, ''])
+    assert.equal(removed.stdout, `${certs}/_default/hosts.toml: taken away, as swarmirror had made it\n`)
+    assert.deepEqual(await readdir(certs), [])
+    assert.equal((await run(certs, '--remove')).stdout, `${certs}: nothing of swarmirror is there\n`)
+  })
+})
+
+test('hosts --dry-run shows the difference and changes nothing', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    await mkdir(join(certs, 'ghcr.io'))
+    const path = join(certs, 'ghcr.io', 'hosts.toml')
+    await writeFile(path, '[host."https://b"]\n')
+    const { code, stdout } = await run(certs, '--registries', 'ghcr.io,docker.io', '--tags', 'off', '--dry-run')
+    assert.equal(code, 0)
+    assert.match(stdout, /^--- .*\/ghcr\.io\/hosts\.toml\n\+\+\+ .*\n@@ from line 1 @@\n\+# >>>/)
+    assert.match(
+      stdout,
+      /\n\+ {2}capabilities = \["pull"\]\n\+# <<< swarmirror hosts\n \[host\."https:\/\/b"\]\n--- \/dev\/null\n/,
+    )
+    assert.deepEqual(await readdir(certs), ['ghcr.io'])
+    assert.equal(await readFile(path, 'utf8'), '[host."https://b"]\n')
+  })
+})
+
+test('hosts ends with 78 before the first write when one of the files cannot be edited', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    await mkdir(join(certs, 'ghcr.io'))
+    await writeFile(join(certs, 'ghcr.io', 'hosts.toml'), 'a = ]\n')
+    const { code, stderr } = await run(certs, '--registries', 'docker.io,ghcr.io')
+    assert.equal(code, 78)
+    assert.match(stderr, /ghcr\.io\/hosts\.toml: line 1, column \d+: .*; nothing was written\n$/)
+    assert.deepEqual(await readdir(certs), ['ghcr.io'])
+  })
+})
+
+test('hosts ends with 78 for a door on any port, since containerd must know which', async () => {
+  const { code, stderr } = await run('/nowhere', '--listen', '127.0.0.1:0')
+  assert.deepEqual(
+    [code, stderr],
+    [78, '--listen: expected the port that the mirror listens on, not 0, which is any\n'],
+  )
+})
+
+test('hosts tells the registries that _default does not count for, with the command for them', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    await mkdir(join(certs, 'a.b_5000_'))
+    const { stdout } = await run(certs)
+    assert.match(
+      stdout,
+      /_default does not count for a\.b:5000, .*: swarmirror hosts --registries a\.b:5000 --certs-dir \/.*\n$/,
+    )
+  })
+})
+
+test('hosts ends with 78 and the reason where it may not look, or a file is in the way', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const certs = join(directory, 'certs.d')
+    await writeFile(certs, '')
+    for (const args of [[], ['--remove'], ['--registries', 'ghcr.io']]) {
+      const { code, stderr } = await run(certs, ...args)
+      assert.equal(code, 78)
+      assert.match(stderr, /(^|\n)ENOTDIR: .*certs\.d.*; nothing was written\n$/)
+    }
+  })
+})
+
+test('hosts does not name a probe that runs among the registries', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    await mkdir(join(certs, 'probe-0123456789abcdef-9.swarmirror.invalid'))
+    assert.equal((await run(certs)).stdout, `${certs}/_default/hosts.toml: made\n`)
+  })
+})
+
+test('hosts ends with 78 for a door on an IPv6 address, which not every containerd could read', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    const { code, stderr } = await run(certs, '--listen', '[::1]:5000')
+    assert.equal(code, 78)
+    assert.match(
+      stderr,
+      /\n--listen: expected an address such as 127\.0\.0\.1:5000: only containerd 2\.x reads an IPv6 .*\n$/,
+    )
+    assert.deepEqual(await readdir(certs), [])
+  })
+})

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { readSettings } from '../../../lib/settings/read.ts'
+import { runHere } from '../../fixtures/command.ts'
+import { LOOPBACK, problemsOf, withImageLayout } from '../../fixtures/mirror.ts'
+
+test('runCommand ends with 78 for an unknown command and says which there are', async () => {
+  const { code, stderr } = await runHere(['server'])
+  assert.equal(code, 78)
+  assert.equal(stderr, 'unknown command "server"; accepted are serve, check, hosts, demo, key, version and --help\n')
+})
+
+test('runCommand key prints a fresh swarm key that is accepted, another one each time', async () => {
+  const runs = [await runHere(['key']), await runHere(['key'])]
+  for (const { code, stdout, stderr } of runs) {
+    assert.deepEqual([code, stderr], [0, ''])
+    const settings = readSettings({ flags: ['--swarm-key', stdout.trimEnd()], environment: {}, readFile: () => '' })
+    assert.deepEqual(
+      settings['swarm-key']?.map(({ length }) => length),
+      [32],
+    )
+  }
+  assert.notEqual(runs[0]?.stdout, runs[1]?.stdout)
+})
+
+test('runCommand version prints name and version; it, key and demo take no arguments', async () => {
+  const { code, stdout } = await runHere(['version'])
+  assert.equal(code, 0)
+  assert.match(stdout, /^swarmirror \d+\.\d+\.\d+\n$/)
+  for (const command of ['version', 'key', 'demo']) {
+    const refused = await runHere([command, '--tags', 'off'])
+    assert.deepEqual([refused.code, refused.stderr], [78, `${command}: unexpected argument "--tags"\n`])
+  }
+})
+
+test('runCommand --help prints the help, whatever else is given', async () => {
+  for (const args of [['--help'], ['help'], ['serve', '--nonsense', '--help']]) {
+    const { code, stdout, stderr } = await runHere(args)
+    assert.deepEqual([code, stderr], [0, ''])
+    assert.match(stdout, /^swarmirror: .*\n[\s\S]*--peer-listen, SWARMIRROR_PEER_LISTEN/)
+  }
+})
+
+test('runCommand ends with 78 for a layout that is none, and names what is wrong with it', async () => {
+  await withImageLayout(async (layout, dir) => {
+    const missing = await runHere(['--store', `oci-layout:${join(dir, 'missing')}`, ...LOOPBACK])
+    assert.equal(missing.code, 78)
+    assert.match(missing.stderr, /^--store oci-layout:.*missing: .*no such directory/)
+    await writeFile(join(layout, 'index.json'), '{"half')
+    const broken = await runHere(['--store', `oci-layout:${layout}`, ...LOOPBACK])
+    assert.equal(broken.code, 78)
+    assert.match(broken.stderr, /^--store oci-layout:.*index\.json: not JSON/)
+  })
+})
+
+test('runCommand ends with 78 for a data directory that cannot be one', async () => {
+  await withImageLayout(async (layout) => {
+    const file = join(layout, 'oci-layout')
+    const args = ['--store', `oci-layout:${layout}`, ...LOOPBACK, '--data-dir', file]
+    const { code, stderr } = await runHere(args)
+    assert.equal(code, 78)
+    assert.deepEqual(problemsOf(stderr).length, 1, stderr)
+    assert.match(problemsOf(stderr)[0] ?? '', /^--data-dir .*oci-layout: .*EEXIST/)
+  })
+})
+
+for (const door of ['listen', 'peer-listen', 'admin-listen']) {
+  test(`runCommand ends with 78 when the port of --${door} is in use`, async () => {
+    await withImageLayout(async (layout) => {
+      const server = createServer()
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      const { port } = server.address() as { port: number }
+      const flags = LOOPBACK.map((value, index) => (LOOPBACK[index - 1] === `--${door}` ? `127.0.0.1:${port}` : value))
+      const { code, stderr } = await runHere(['--store', `oci-layout:${layout}`, ...flags])
+      server.close()
+      assert.equal(code, 78)
+      assert.deepEqual(problemsOf(stderr), [`--${door} 127.0.0.1:${port}: the address is in use`])
+    })
+  })
+}
+
+test('runCommand ends with 78 for an address that this machine has not', async () => {
+  await withImageLayout(async (layout) => {
+    const key = ['--swarm-key', '0'.repeat(64)]
+    // Of the range for documentation, which nobody has (RFC 5737).
+    const flags = ['--store', `oci-layout:${layout}`, ...LOOPBACK, ...key].map((value, index, all) =>
+      all[index - 1] === '--listen' ? '192.0.2.1:5000' : value,
+    )
+    const { code, stderr } = await runHere(flags)
+    assert.equal(code, 78)
+    assert.deepEqual(problemsOf(stderr), ['--listen 192.0.2.1:5000: this machine has no such address'])
+  })
+})
+
+test('runCommand ends with 1 and the reason when a command fails otherwise', async () => {
+  // A program that ends at once in place of the mirrors that the demo starts.
+  const { code, stdout, stderr } = await runHere(['demo'])
+  assert.equal(code, 1)
+  assert.match(stdout, /made registry\.example/)
+  assert.match(stderr, /^Error: a mirror ended before it was ready/)
+})

@@ -1,0 +1,451 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import { checkConfig } from '../../../../lib/containerd/check/config-check.ts'
+import type { ContainerdFacts } from '../../../../lib/containerd/check/containerd-facts.ts'
+import type { Finding, Severity } from '../../../../lib/containerd/check/finding.ts'
+import { applyEdits } from '../../../../lib/toml/patch.ts'
+import { criFacts, silentFacts } from './facts.ts'
+import { memoryFiles, withFile } from './memory-files.ts'
+
+const MAIN = '/etc/containerd/config.toml'
+const EXPECTATION = { certsDir: '/etc/containerd/certs.d', namespace: 'k8s.io', registryDoor: '127.0.0.1:5000' }
+const OLD = 'plugins."io.containerd.grpc.v1.cri"'
+const IMAGES = 'plugins."io.containerd.cri.v1.images"'
+const RIGHT_OLD = `version = 2\n[${OLD}.registry]\n  config_path = "/etc/containerd/certs.d"\n`
+const RIGHT = `version = 3\n[${IMAGES}.registry]\n  config_path = "/etc/containerd/certs.d"\n`
+
+type Texts = Readonly<Record<string, string | Error>>
+
+async function check(facts: ContainerdFacts, texts: Texts | string, expectation = EXPECTATION) {
+  const files = memoryFiles(typeof texts === 'string' ? { [MAIN]: texts } : texts)
+  return (await checkConfig(facts, files, expectation)).findings
+}
+
+function only(findings: readonly Finding[], id: string): Finding {
+  const [finding, ...more] = findings.filter((candidate) => candidate.id === id)
+  assert.ok(finding !== undefined && more.length === 0, `${id} in ${JSON.stringify(findings, undefined, 1)}`)
+  return finding
+}
+
+function severities(findings: readonly Finding[], severity: Severity): string[] {
+  return findings.filter((finding) => finding.severity === severity).map(({ id }) => id)
+}
+
+/** Follows all remedies with edits at once, as a reader of the report does; what they say of the rest is not needed. */
+async function repaired(facts: ContainerdFacts, text: string, of: Severity = 'error'): Promise<readonly Finding[]> {
+  const edits = (await check(facts, text)).flatMap(({ id, severity, remedy }) => {
+    if (severity !== of || remedy?.edits === undefined) return []
+    assert.equal(remedy.file, MAIN)
+    // What counts for nothing may go at any time.
+    assert.equal(remedy.command, id === 'ignored-setting' ? undefined : 'systemctl restart containerd')
+    return remedy.edits
+  })
+  assert.notEqual(edits.length, 0)
+  return check(facts, applyEdits(text, edits))
+}
+
+describe('checkConfig', () => {
+  for (const [version, text] of [
+    ['1.6.20', RIGHT_OLD],
+    ['1.7.24~ds1', RIGHT_OLD],
+    ['2.1.4', RIGHT_OLD],
+    ['2.0.1', RIGHT],
+    ['2.2.0', RIGHT],
+    ['2.3.0', RIGHT.replace('version = 3', 'version = 4')],
+  ] as const) {
+    it(`has nothing to say against a right file on ${version}`, async () => {
+      const findings = await check(silentFacts(version), text)
+      assert.deepEqual(
+        findings.filter(({ severity }) => severity !== 'ok'),
+        [],
+      )
+      assert.deepEqual(
+        findings.map(({ id }) => id),
+        [
+          'containerd-version',
+          'distribution',
+          'containerd-config-file',
+          'registry-config-path',
+          'discard-unpacked-layers',
+          'legacy-registry-config',
+          'content-sharing-policy',
+        ],
+      )
+    })
+  }
+
+  describe('registry-config-path', () => {
+    for (const [version, value, severity] of [
+      ['1.7.24', '/etc/containerd/certs.d', 'ok'],
+      ['1.7.24', '/etc/containerd/certs.d/', 'ok'],
+      ['1.7.24', '/etc//containerd/./certs.d', 'ok'],
+      ['1.7.24', '/etc/containerd/certs.d:/etc/docker/certs.d', 'ok'],
+      ['1.7.24', '/etc/docker/certs.d:/etc/containerd/certs.d', 'warning'],
+      ['2.0.5', '/etc/containerd/certs.d:/etc/docker/certs.d', 'ok'],
+      ['2.1.0', '/etc/containerd/certs.d:/etc/docker/certs.d', 'error'],
+      ['2.2.0', '/etc/containerd/certs.d:', 'ok'],
+      ['1.7.24', '/etc/containerd/certs.d.old', 'error'],
+      ['1.7.24', '', 'error'],
+    ] as const) {
+      it(`finds ${JSON.stringify(value)} on ${version} ${severity}`, async () => {
+        const text = `version = 2\n[${OLD}.registry]\nconfig_path = ${JSON.stringify(value)}\n`
+        const finding = only(await check(silentFacts(version), text), 'registry-config-path')
+        assert.equal(finding.severity, severity, finding.seen)
+        assert.match(finding.seen, new RegExp(`\\(${MAIN} line 3\\)`))
+        assert.equal(finding.remedy === undefined, severity === 'ok')
+      })
+    }
+
+    it('finds the default list of 2.2 wrong, and shortens it', async () => {
+      const finding = only(await check(silentFacts('2.2.0'), 'version = 3\n'), 'registry-config-path')
+      assert.equal(finding.severity, 'error')
+      assert.match(finding.seen, /this version's default/)
+      assert.deepEqual(severities(await repaired(silentFacts('2.2.0'), 'version = 3\n'), 'error'), [])
+    })
+
+    it('takes a list where containerd pulls by itself, with a warning unless that was asked for', async () => {
+      const list = `version = 3\n[${IMAGES}.registry]\nconfig_path = "/etc/containerd/certs.d:/b"\n[${IMAGES}]\n`
+      const finding = async (line: string) =>
+        only(await check(silentFacts('2.1.4'), `${list}${line}\n`), 'registry-config-path')
+      assert.equal((await finding('use_local_image_pull = true')).severity, 'ok')
+      for (const line of [
+        'max_concurrent_downloads = 5',
+        'image_pull_with_sync_fs = true',
+        'disable_snapshot_annotations = false',
+      ]) {
+        const { severity, why } = await finding(line)
+        assert.equal(severity, 'warning', line)
+        assert.match(why, new RegExp(line.split(' ')[0] ?? ''))
+      }
+      // This one must go, and the list is wrong then.
+      assert.equal((await finding('discard_unpacked_layers = true')).severity, 'error')
+      assert.equal((await finding('max_concurrent_downloads = 3')).severity, 'error')
+    })
+
+    it('would rather have swarmirror use the directory that containerd uses', async () => {
+      const text = `version = 2\n[${OLD}.registry]\nconfig_path = "/srv/certs.d"\n`
+      const { severity, remedy } = only(await check(silentFacts('1.7.24'), text), 'registry-config-path')
+      assert.equal(severity, 'error')
+      assert.deepEqual(remedy?.lines, ['SWARMIRROR_CERTS_DIR=/srv/certs.d'])
+      assert.equal(remedy?.command, undefined)
+      const expectation = { ...EXPECTATION, certsDir: '/srv/certs.d' }
+      assert.deepEqual(severities(await check(silentFacts('1.7.24'), text, expectation), 'error'), [])
+    })
+
+    it('finds what is no text wrong', async () => {
+      const text = `version = 2\n[${OLD}.registry]\nconfig_path = ["/etc/containerd/certs.d"]\n`
+      assert.match(only(await check(silentFacts('1.7.24'), text), 'registry-config-path').seen, /not a text/)
+      assert.deepEqual(severities(await repaired(silentFacts('1.7.24'), text), 'error'), [])
+    })
+
+    for (const [version, text] of [
+      ['1.7.24', ''],
+      ['1.7.24', 'version = 2'],
+      ['1.7.24', `version = 2\n[${OLD}]\n  sandbox_image = "x"\n`],
+      ['1.7.24', `version = 2\n[plugins]\n  [${OLD}.registry]\n    [${OLD}.registry.headers]\n      x = ["y"]\n`],
+      ['1.7.24', `version = 2\n${OLD}.registry.config_path = ""\n`],
+      ['1.7.24', '[plugins.cri]\nsandbox_image = "x"\n'],
+      ['2.1.0', 'version = 3\n'],
+      ['2.1.0', `version = 3\n[${OLD}.registry]\nconfig_path = "/etc/containerd/certs.d"\n`],
+      ['2.3.0', 'version = 2\n'],
+      ['2.3.0', 'version = 4\n'],
+    ] as const) {
+      it(`prints lines that make ${JSON.stringify(text)} right on ${version}`, async () => {
+        assert.deepEqual(severities(await repaired(silentFacts(version), text), 'error'), [])
+      })
+    }
+
+    it('writes where it counts if an import replaces the plugin', async () => {
+      const texts = {
+        [MAIN]: `version = 2\nimports = ["x.toml"]\n[${OLD}.registry]\nconfig_path = "/etc/containerd/certs.d"\n`,
+        '/etc/containerd/x.toml': `[${OLD}]\nsandbox_image = "x"\n`,
+      }
+      const { remedy } = only(await check(silentFacts('1.7.24'), texts), 'registry-config-path')
+      assert.equal(remedy?.file, '/etc/containerd/x.toml')
+      const text = applyEdits(texts['/etc/containerd/x.toml'], remedy?.edits ?? [])
+      const files = withFile(memoryFiles(texts), '/etc/containerd/x.toml', text)
+      assert.deepEqual(severities((await checkConfig(silentFacts('1.7.24'), files, EXPECTATION)).findings, 'error'), [])
+    })
+  })
+
+  describe('discard-unpacked-layers', () => {
+    for (const [version, text] of [
+      ['1.7.24', `${RIGHT_OLD}[${OLD}.containerd]\n  discard_unpacked_layers = true # to save space\n`],
+      ['2.2.0', `${RIGHT}[${IMAGES}]\n  discard_unpacked_layers = true\n`],
+      ['2.2.0', `${RIGHT_OLD}[${OLD}.containerd]\ndiscard_unpacked_layers = true\n[${OLD}.containerd.runtimes.runc]\n`],
+      ['1.7.24', `${RIGHT_OLD}[${OLD}.containerd]\n  discard_unpacked_layers = "yes"\n`],
+    ] as const) {
+      it(`turns it off in ${JSON.stringify(text.slice(RIGHT_OLD.length))} on ${version}`, async () => {
+        const findings = await check(silentFacts(version), text)
+        assert.deepEqual(severities(findings, 'error'), ['discard-unpacked-layers'])
+        assert.deepEqual(severities(await repaired(silentFacts(version), text), 'error'), [])
+      })
+    }
+
+    it('says that a migration drops it', async () => {
+      const text = `${RIGHT_OLD}[${OLD}.containerd]\ndiscard_unpacked_layers = true\n`
+      const findings = await check(silentFacts('2.2.0'), text)
+      assert.equal(only(findings, 'discard-unpacked-layers').severity, 'ok')
+      const ignored = only(findings, 'ignored-setting')
+      assert.equal(ignored.severity, 'warning')
+      assert.match(ignored.seen, /discard_unpacked_layers = true \(\/etc\/containerd\/config.toml line 5\)/)
+      assert.match(ignored.why, /containerd\.runtimes/)
+      assert.deepEqual(severities(await repaired(silentFacts('2.2.0'), text, 'warning'), 'warning'), [])
+    })
+  })
+
+  describe('legacy-registry-config', () => {
+    const mirrors = `[${OLD}.registry.mirrors."docker.io"]\n  endpoint = ["https://mirror.example"]\n`
+    it('finds mirrors beside config_path wrong, and takes them away', async () => {
+      const findings = await check(silentFacts('1.7.24'), `${RIGHT_OLD}${mirrors}`)
+      assert.deepEqual(severities(findings, 'error'), ['legacy-registry-config'])
+      assert.deepEqual(severities(await repaired(silentFacts('1.7.24'), `${RIGHT_OLD}${mirrors}`), 'error'), [])
+    })
+
+    it('has mirrors replaced by config_path at once', async () => {
+      const text = `version = 2\n${mirrors}[${OLD}]\nsandbox_image = "x"\n`
+      const findings = await check(silentFacts('1.7.24'), text)
+      assert.deepEqual(severities(findings, 'error'), ['registry-config-path', 'legacy-registry-config'])
+      assert.equal(only(findings, 'legacy-registry-config').remedy?.edits, undefined)
+      assert.deepEqual(severities(await repaired(silentFacts('1.7.24'), text), 'error'), [])
+    })
+
+    it('takes mirrors that ask our door first', async () => {
+      const text = `version = 2\n[${OLD}.registry.mirrors."*"]\nendpoint = ["http://127.0.0.1:5000", "https://x"]\n`
+      assert.deepEqual(severities(await check(silentFacts('1.7.24'), text), 'error'), [])
+      const inPlace = async (version: string, text: string) =>
+        (await checkConfig(silentFacts(version), memoryFiles({ [MAIN]: text }), EXPECTATION)).mirrorsInPlace
+      assert.ok(await inPlace('1.7.24', text))
+      assert.ok(!(await inPlace('1.7.24', text.replace('5000', '5009'))))
+      assert.ok(!(await inPlace('2.2.3', text)), 'it depends on a default')
+      // With a default of its own for config_path, early 2.2 does not load CRI, and later ones do.
+      const later = await check(silentFacts('2.2.3'), text)
+      assert.deepEqual(severities(later, 'unknown'), ['registry-config-path', 'legacy-registry-config'])
+      const other = text.replace('127.0.0.1:5000', '127.0.0.1:5009')
+      for (const version of ['1.7.24', '2.2.3']) {
+        assert.deepEqual(severities(await check(silentFacts(version), other), 'error').length, 2)
+        assert.deepEqual(severities(await repaired(silentFacts(version), other), 'error'), [])
+      }
+    })
+
+    it('finds configs with tls wrong on 1.x, and ignored after it; an empty table of mirrors is none', async () => {
+      const tls = `${RIGHT_OLD}[${OLD}.registry.configs."x".tls]\ninsecure_skip_verify = true\n[${OLD}.registry.mirrors]\n`
+      assert.equal(only(await check(silentFacts('1.7.24'), tls), 'legacy-registry-config').severity, 'error')
+      assert.equal(only(await check(silentFacts('2.1.0'), tls), 'legacy-registry-config').severity, 'warning')
+      const several = `${tls}[${OLD}.registry.configs."y"]\ntls = { ca_file = "/ca" }\nauth = { username = "u" }\n`
+      assert.deepEqual(severities(await repaired(silentFacts('1.7.24'), several), 'error'), [])
+      assert.deepEqual(severities(await repaired(silentFacts('2.1.0'), several, 'warning'), 'warning'), [])
+      const auth = `${RIGHT_OLD}[${OLD}.registry.configs."x".auth]\nusername = "u"\n`
+      assert.equal(only(await check(silentFacts('1.7.24'), auth), 'legacy-registry-config').severity, 'ok')
+    })
+  })
+
+  describe('content-sharing-policy', () => {
+    const policy = (value: string) =>
+      `${RIGHT_OLD}[plugins."io.containerd.metadata.v1.bolt"]\ncontent_sharing_policy = "${value}"\n`
+    it('takes isolated, and says with which namespace', async () => {
+      const finding = only(await check(silentFacts('1.7.24'), policy('isolated')), 'content-sharing-policy')
+      assert.equal(finding.severity, 'ok')
+      assert.match(finding.seen, /isolated.*k8s\.io/)
+    })
+
+    it('finds what containerd does not know wrong', async () => {
+      assert.equal(only(await check(silentFacts('1.7.24'), policy('x')), 'content-sharing-policy').severity, 'error')
+      assert.deepEqual(severities(await repaired(silentFacts('1.7.24'), policy('x')), 'error'), [])
+      const first =
+        '[plugins.bolt]\ncontent_sharing_policy = "x"\n[plugins.cri.registry]\nconfig_path = "/etc/containerd/certs.d"\n'
+      assert.deepEqual(severities(await check(silentFacts('1.7.24'), first), 'error'), ['content-sharing-policy'])
+      assert.deepEqual(severities(await repaired(silentFacts('1.7.24'), first), 'error'), [])
+    })
+
+    it('is asked from the plugin where its exports tell', async () => {
+      const plugins = { value: [{ type: 'io.containerd.metadata.v1', id: 'bolt', exports: { policy: 'isolated' } }] }
+      const finding = only(await check({ ...silentFacts('2.0.0'), plugins }, {}), 'content-sharing-policy')
+      assert.equal(finding.severity, 'ok')
+      assert.match(finding.seen, /introspection/)
+    })
+  })
+
+  it('warns of disabled CRI, as the packages of Docker have it', async () => {
+    const finding = only(await check(silentFacts('1.7.24'), 'disabled_plugins = ["cri"]\n'), 'cri-disabled')
+    assert.equal(finding.severity, 'warning')
+    const text = '# Docker has its own\ndisabled_plugins = [\n  "cri", # CRI\n]\n'
+    assert.deepEqual(severities(await repaired(silentFacts('1.7.24'), text, 'warning'), 'warning'), [])
+  })
+
+  describe('what runs', () => {
+    it('counts before what the files say, and is right without them', async () => {
+      const findings = await check(criFacts('1.7.24', '/etc/containerd/certs.d', false), {})
+      assert.deepEqual(severities(findings, 'error'), [])
+      assert.equal(only(findings, 'registry-config-path').severity, 'ok')
+      assert.match(only(findings, 'registry-config-path').seen, /CRI Status/)
+      assert.deepEqual(severities(findings, 'unknown'), ['content-sharing-policy'])
+    })
+
+    it('needs a restart and nothing else if the files are right since', async () => {
+      const findings = await check(criFacts('1.7.24', '', true), RIGHT_OLD)
+      assert.deepEqual(severities(findings, 'error'), ['registry-config-path', 'discard-unpacked-layers'])
+      for (const { remedy } of findings.filter(({ severity }) => severity === 'error')) {
+        assert.equal(remedy?.command, 'systemctl restart containerd')
+        assert.equal(remedy?.edits, undefined)
+      }
+    })
+
+    it('is warned of if the files would make it wrong from its next start on', async () => {
+      const findings = await check(criFacts('1.7.24', '/etc/containerd/certs.d', false), 'version = 2\n')
+      const finding = only(findings, 'registry-config-path')
+      assert.equal(finding.severity, 'warning')
+      assert.match(finding.seen, /from its next start on/)
+      assert.equal(finding.remedy?.file, MAIN)
+    })
+
+    it('says where a wrong value comes from', async () => {
+      const text = `${RIGHT_OLD}[${OLD}.containerd]\ndiscard_unpacked_layers = true\n`
+      const finding = only(
+        await check(criFacts('1.7.24', '/etc/containerd/certs.d', true), text),
+        'discard-unpacked-layers',
+      )
+      assert.match(finding.seen, /CRI Status.*set in \/etc\/containerd\/config.toml line 5/)
+      assert.deepEqual(finding.remedy?.edits, [
+        { kind: 'replace', from: 5, to: 5, lines: ['discard_unpacked_layers = false'] },
+      ])
+    })
+
+    it('is told by the exports of the plugin of images where there are some', async () => {
+      const exports = { RegistryConfigPath: '/etc/containerd/certs.d:/b', DiscardUnpackedLayers: 'true' }
+      const plugins = { value: [{ type: 'io.containerd.cri.v1', id: 'images', exports }] }
+      const findings = await check({ ...silentFacts('2.4.0'), plugins }, {})
+      assert.deepEqual(severities(findings, 'error'), ['registry-config-path', 'discard-unpacked-layers'])
+    })
+  })
+
+  describe('what could not be looked at', () => {
+    it('is unknown without a file and without an answer', async () => {
+      const findings = await check(silentFacts('2.2.0'), {})
+      assert.deepEqual(severities(findings, 'error'), [])
+      assert.deepEqual(severities(findings, 'unknown'), [
+        'containerd-config-file',
+        'registry-config-path',
+        'discard-unpacked-layers',
+        'content-sharing-policy',
+      ])
+      assert.match(only(findings, 'containerd-config-file').remedy?.text ?? '', /--containerd-config/)
+    })
+
+    it('has a remedy that is the whole file, for a containerd that runs without one', async () => {
+      for (const [facts, severity] of [
+        [silentFacts('2.2.0'), 'unknown'],
+        [criFacts('1.7.24', '', false), 'error'],
+      ] as const) {
+        const found = only(await check(facts, {}), 'registry-config-path')
+        assert.deepEqual([found.severity, found.remedy?.file], [severity, MAIN])
+        const silent = silentFacts('value' in facts.version ? facts.version.value : '')
+        const after = await check(silent, (found.remedy?.lines ?? []).join('\n'))
+        assert.equal(only(after, 'registry-config-path').severity, 'ok')
+        assert.deepEqual([severities(after, 'error'), severities(after, 'warning')], [[], []])
+      }
+    })
+
+    it('is an error with a byte order mark, but to 1.x, which passes over it', async () => {
+      const found = only(await check(silentFacts('2.2.0'), `\ufeff${RIGHT}`), 'containerd-config-file')
+      assert.equal(found.severity, 'error')
+      assert.match(found.seen, /line 1, column 1: a byte order mark/)
+      assert.deepEqual(severities(await check(silentFacts('1.7.24'), `\ufeff${RIGHT_OLD}`), 'error'), [])
+    })
+
+    it('is unknown with a file that is refused to us', async () => {
+      const refused = Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' })
+      const findings = await check(silentFacts('2.2.0'), {
+        [MAIN]: `imports = ["x.toml"]\n${RIGHT}`,
+        '/etc/containerd/x.toml': refused,
+      })
+      assert.deepEqual(severities(findings, 'error'), [])
+      assert.equal(only(findings, 'registry-config-path').severity, 'unknown')
+    })
+
+    it('is an error with a file that containerd cannot read either, with the place', async () => {
+      const broken = only(await check(silentFacts('2.2.0'), `${RIGHT}x = [\n`), 'containerd-config-file')
+      assert.equal(broken.severity, 'error')
+      assert.match(broken.seen, /config\.toml line 5, column \d+: /)
+      assert.match(broken.remedy?.command ?? '', /config dump/)
+      const missing = only(
+        await check(silentFacts('2.2.0'), `imports = ["/gone.toml"]\n${RIGHT}`),
+        'containerd-config-file',
+      )
+      assert.equal(missing.severity, 'error')
+      assert.match(missing.seen, /\/gone\.toml, imported by \/etc\/containerd\/config\.toml/)
+    })
+
+    it('is told apart from what is right if the version leaves it open', async () => {
+      const findings = await check(
+        silentFacts('2.1.0'),
+        '[plugins.cri.registry]\nconfig_path = "/etc/containerd/certs.d"\n',
+      )
+      const finding = only(findings, 'registry-config-path')
+      assert.equal(finding.severity, 'unknown')
+      assert.match(finding.seen, /; or /)
+    })
+
+    it('is said of the version, with the rules that were used instead', async () => {
+      const facts = { ...silentFacts(''), version: { unreadable: 'containerd Version: timeout' } }
+      const old = only(await check(facts, RIGHT_OLD), 'containerd-version')
+      assert.deepEqual([old.severity, /timeout/.test(old.seen), /1\.7/.test(old.why)], ['unknown', true, true])
+      const list = RIGHT_OLD.replace('certs.d', 'certs.d:/b')
+      assert.equal(only(await check(facts, list), 'registry-config-path').severity, 'error')
+      const branch = only(await check(silentFacts('main'), RIGHT), 'containerd-version')
+      assert.match(`${branch.seen} ${branch.why}`, /"main".*2\.2/)
+    })
+
+    it('is a version of the file that this containerd does not read', async () => {
+      const finding = only(await check(silentFacts('1.7.24'), RIGHT), 'containerd-config-version')
+      assert.equal(finding.severity, 'error')
+      // A drop-in that may not be read at all leaves it open.
+      const texts = { [MAIN]: 'version = 2\n', '/etc/containerd/conf.d/x.toml': 'version = 3\n' }
+      assert.equal(only(await check(silentFacts('2.3.0'), texts), 'containerd-config-version').severity, 'unknown')
+    })
+  })
+
+  it('gives a remedy with everything that is wrong', async () => {
+    const wrong = [
+      'x = [',
+      'version = 9',
+      'imports = ["/gone.toml"]',
+      'disabled_plugins = ["cri"]',
+      `version = 2\n[plugins."io.containerd.metadata.v1.bolt"]\ncontent_sharing_policy = "x"\n`,
+      `version = 3\n[${OLD}.registry]\nconfig_path = "/x"\nmirrors = { a = { endpoint = [] } }\n`,
+    ]
+    for (const version of ['1.7.24', '2.2.0', '2.3.0']) {
+      for (const text of wrong) {
+        for (const { id, severity, remedy } of await check(silentFacts(version), text)) {
+          if (severity === 'error') assert.notEqual(remedy?.text ?? '', '', `${id} of ${text} on ${version}`)
+        }
+      }
+    }
+  })
+
+  it('never throws, and names each finding in kebab-case, whatever it is told', async () => {
+    const json = fc.jsonValue()
+    const facts: fc.Arbitrary<ContainerdFacts> = fc.record({
+      version: fc.oneof(
+        fc.record({ value: fc.constantFrom('1.7.24', '2.2.0', 'x') }),
+        fc.record({ unreadable: fc.string() }),
+      ),
+      criConfig: fc.oneof(
+        fc.record({ value: json }),
+        fc.record({ value: fc.record({ registry: json, containerd: json }) }),
+        fc.record({ unreadable: fc.string() }),
+      ),
+      plugins: fc.constant({ value: [] }),
+    })
+    await fc.assert(
+      fc.asyncProperty(facts, fc.constantFrom('', RIGHT, RIGHT_OLD, 'x = ['), async (told, text) => {
+        for (const { id, seen, expected, why } of await check(told, text)) {
+          assert.match(id, /^[a-z]+(-[a-z]+)+$|^distribution$/)
+          for (const words of [seen, expected, why]) assert.notEqual(words, '')
+        }
+      }),
+      { numRuns: 200 },
+    )
+  })
+})

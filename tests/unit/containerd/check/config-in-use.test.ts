@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict'
+import { link, mkdir, symlink, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { test } from 'node:test'
+import { checkConfigInUse, seesFilesOf } from '../../../../lib/containerd/check/config-in-use.ts'
+import { withTemporaryDirectory } from '../../../fixtures/image.ts'
+
+const DEFAULT = '/etc/containerd/config.toml'
+
+/** A process with that command line, in whose root the files are. */
+async function withProcess(
+  commandLine: readonly string[],
+  files: readonly string[],
+  use: (look: (configFile: string) => ReturnType<typeof checkConfigInUse>, root: string) => Promise<void>,
+): Promise<void> {
+  await withTemporaryDirectory(async (proc) => {
+    const root = join(proc, '7', 'root')
+    await mkdir(root, { recursive: true })
+    await writeFile(join(proc, '7', 'cmdline'), commandLine.map((arg) => `${arg}\0`).join(''))
+    for (const file of files) {
+      await mkdir(dirname(join(root, file)), { recursive: true })
+      await writeFile(join(root, file), '')
+    }
+    await use((configFile) => checkConfigInUse(7, configFile, proc), root)
+  })
+}
+
+for (const [commandLine, used] of [
+  [['/usr/bin/containerd'], DEFAULT],
+  [['containerd', '-c', '/run/k3s.toml', '-a', '/run/c.sock'], '/run/k3s.toml'],
+  [['/opt/bin/containerd', '--root=/r', '--config=/etc/k0s/containerd.toml'], '/etc/k0s/containerd.toml'],
+  [['containerd', '-config', '/a.toml', '--log-level', 'debug'], '/a.toml'],
+] as const) {
+  test(`checkConfigInUse sees that ${commandLine.join(' ')} was started with another file`, () =>
+    withProcess(commandLine, [used, '/other.toml'], async (look, root) => {
+      const [found] = await look(join(root, 'other.toml'))
+      assert.deepEqual([found?.severity, found?.id], ['error', 'containerd-config-in-use'])
+      assert.match(found?.seen ?? '', new RegExp(`\\(process 7\\) was started with ${used},`))
+      assert.deepEqual(found?.remedy?.lines, [`SWARMIRROR_CONTAINERD_CONFIG=${used}`])
+      assert.equal((await look(join(root, 'missing.toml'))).length, 1)
+      // The same file by another name, as a container that has it mounted elsewhere sees it.
+      assert.deepEqual(await look(join(root, used)), [])
+      await symlink(join(root, used), join(root, 'link.toml'))
+      assert.deepEqual(await look(join(root, 'link.toml')), [])
+      await link(join(root, used), join(root, 'name.toml'))
+      assert.deepEqual(await look(join(root, 'name.toml')), [])
+    }))
+}
+
+for (const [what, commandLine, files] of [
+  ['of another program', ['/usr/bin/nginx', '-c', '/nginx.conf'], ['/nginx.conf']],
+  ['of a path that depends on a directory', ['containerd', '-c', 'config.toml'], ['/config.toml']],
+  ['of a containerd that runs without a file', ['containerd'], []],
+  ['where there is no such process to be seen', [], []],
+] as const) {
+  test(`checkConfigInUse says nothing ${what}`, () =>
+    withProcess(commandLine, [...files], async (look) => assert.deepEqual(await look('/other.toml'), [])))
+}
+
+test('seesFilesOf tells a process with the same mounts and root from one in a container', () =>
+  withTemporaryDirectory(async (proc) => {
+    const process = async (id: string, program: string, mounts: string, root: string) => {
+      await mkdir(join(proc, id, 'ns'), { recursive: true })
+      await mkdir(join(proc, root), { recursive: true })
+      await writeFile(join(proc, id, 'cmdline'), `${program}\0`)
+      await symlink(`mnt:[${mounts}]`, join(proc, id, 'ns', 'mnt'))
+      await symlink(join(proc, root), join(proc, id, 'root'))
+    }
+    await process('self', 'node', '1', 'host')
+    await process('2', '/usr/bin/containerd', '1', 'host')
+    await process('3', '/usr/bin/containerd', '2', 'host')
+    await process('4', '/usr/bin/containerd', '1', 'jail')
+    await process('5', '/usr/bin/node', '1', 'host')
+    const seen = await Promise.all([2, 3, 4, 5, 6].map((pid) => seesFilesOf(pid, proc)))
+    assert.deepEqual(seen, [true, false, false, false, false])
+  }))

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import { GlobError, glob } from '../../../../../lib/containerd/check/config/files.ts'
+import { memoryFiles } from '../memory-files.ts'
+
+const FILES = memoryFiles({
+  '/etc/c/b.toml': '',
+  '/etc/c/a.toml': '',
+  '/etc/c/.hidden.toml': '',
+  '/etc/c/z.conf': '',
+  '/etc/d/a.toml': '',
+  '/etc/[x]/a.toml': '',
+  '/top.toml': '',
+})
+
+describe('glob', () => {
+  for (const [pattern, matches] of [
+    ['/etc/c/*.toml', ['/etc/c/.hidden.toml', '/etc/c/a.toml', '/etc/c/b.toml']],
+    ['/etc/?/a.toml', ['/etc/c/a.toml', '/etc/d/a.toml']],
+    ['/etc/[cd]/a.*', ['/etc/c/a.toml', '/etc/d/a.toml']],
+    ['/etc/[^c]/*', ['/etc/d/a.toml']],
+    ['/etc/[a-c]/[!a-b]*', ['/etc/c/a.toml', '/etc/c/b.toml']],
+    ['/etc/[d-a]/*', []],
+    ['/etc/\\[x\\]/*', ['/etc/[x]/a.toml']],
+    ['/*.toml', ['/top.toml']],
+    ['/none/*', []],
+    ['/top.toml', ['/top.toml']],
+    ['/none.toml', []],
+  ] as const) {
+    it(`finds what ${pattern} stands for, in order`, async () => {
+      assert.deepEqual(await glob(pattern, FILES), matches)
+    })
+  }
+
+  for (const pattern of ['/etc/[', '/etc/[]a]*', '/etc/[a', '/etc/[-a]*', '/etc/[a-]*', '/etc/*\\', '/[/*']) {
+    it(`refuses ${pattern} as Go does`, async () => {
+      await assert.rejects(() => glob(pattern, FILES), GlobError)
+    })
+  }
+
+  it('finds, or throws GlobError, for any pattern', async () => {
+    const piece = fc.constantFrom(
+      '*',
+      '?',
+      '[',
+      ']',
+      '-',
+      '^',
+      '\\',
+      '/',
+      'a',
+      'etc',
+      '.toml',
+      '\u{1f600}',
+      '\n',
+      '(',
+      '$',
+    )
+    await fc.assert(
+      fc.asyncProperty(fc.array(piece, { maxLength: 10 }), async (pieces) => {
+        try {
+          assert.ok(Array.isArray(await glob(`/${pieces.join('')}`, FILES)))
+        } catch (error) {
+          assert.ok(error instanceof GlobError, String(error))
+        }
+      }),
+    )
+  })
+})

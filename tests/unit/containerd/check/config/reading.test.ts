@@ -1,0 +1,222 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import { dialectOf, parseVersion } from '../../../../../lib/containerd/check/config/dialect.ts'
+import { type Readings, readSettings } from '../../../../../lib/containerd/check/config/reading.ts'
+import { memoryFiles } from '../memory-files.ts'
+
+const MAIN = '/etc/containerd/config.toml'
+const OLD = 'plugins."io.containerd.grpc.v1.cri"'
+const IMAGES = 'plugins."io.containerd.cri.v1.images"'
+
+type Texts = Readonly<Record<string, string | Error>>
+
+function read(version: string, texts: Texts | string): Promise<Readings> {
+  const files = memoryFiles(typeof texts === 'string' ? { [MAIN]: texts } : texts)
+  return readSettings(MAIN, files, dialectOf(parseVersion(version) ?? assert.fail(version)))
+}
+
+/** What containerd would have: config_path, discard_unpacked_layers; one line for each way to read the files. */
+async function valuesOf(version: string, texts: Texts | string): Promise<string[]> {
+  const { all } = await read(version, texts)
+  const lines = all.map(({ config, settings }) =>
+    config.refusal === undefined
+      ? `${String(settings.configPath.value)} ${String(settings.discardUnpackedLayers.value)}`
+      : `refused: ${config.refusal}`,
+  )
+  return [...new Set(lines)]
+}
+
+const BOTH = `[${OLD}.registry]\nconfig_path = "/old"\n[${OLD}.containerd]\ndiscard_unpacked_layers = true\n`
+const RUNTIMES = `[${OLD}.containerd.runtimes.runc]\nruntime_type = "io.containerd.runc.v2"\n`
+const NEW = `[${IMAGES}]\ndiscard_unpacked_layers = true\n[${IMAGES}.registry]\nconfig_path = "/new"\n`
+const SHORT = '[plugins.cri.registry]\nconfig_path = "/short"\n'
+
+describe('readSettings', () => {
+  // The rows of 1.7 are what `containerd config dump` of 1.7.24 gives (tests/e2e/check-config-dump.test.ts); those of 2.x
+  // follow its source and facts/containerd.md.
+  const rows: readonly [what: string, version: string, text: string, ...values: string[]][] = [
+    ['nothing on 1.7', '1.7.24', '', ' false'],
+    ['nothing on 2.1', '2.1.0', '', ' false'],
+    ['nothing on 2.2', '2.2.0', '', '/etc/containerd/certs.d:/etc/docker/certs.d false'],
+    ['both of version 2', '1.7.24', `version = 2\n${BOTH}`, '/old true'],
+    ['full ids in version 1', '1.7.24', BOTH, ' false'],
+    ['short ids in version 1', '1.6.8', SHORT, '/short false'],
+    [
+      'short ids in version 2',
+      '1.7.24',
+      `version = 2\n${SHORT}`,
+      'refused: "cri" is no full id of a plugin, as version 2 wants it',
+    ],
+    [
+      'version 3 on 1.7',
+      '1.7.24',
+      `version = 3\n${NEW}`,
+      'refused: version 3 is higher than 2, the highest that it reads',
+    ],
+    ['version 4 on 2.2', '2.2.0', 'version = 4\n', 'refused: version 4 is higher than 3, the highest that it reads'],
+    ['version 3', '2.0.0', `version = 3\n${NEW}`, '/new true'],
+    ['version 4', '2.3.0', `version = 4\n${NEW}`, '/new true'],
+    ['a migrated version 2 without runtimes', '2.1.0', `version = 2\n${BOTH}`, '/old false'],
+    ['a migrated version 2 with runtimes', '2.1.0', `version = 2\n${BOTH}${RUNTIMES}`, '/old true'],
+    ['a migrated version 2 on 2.3', '2.3.0', `version = 2\n${BOTH}${RUNTIMES}`, '/old true'],
+    ['the old id in version 3', '2.1.0', `version = 3\n${BOTH}`, ' false'],
+    ['the new id in version 2', '2.1.0', `version = 2\n${NEW}`, '/new true'],
+    ['both ids in version 2, where the old one wins', '2.1.0', `version = 2\n${BOTH}${RUNTIMES}${NEW}`, '/old true'],
+    // What the source leaves open is read in each way.
+    ['version 1 on 2.1', '2.1.0', SHORT, '/short false', ' false'],
+    [
+      'the old id in version 3 on 2.3',
+      '2.3.0',
+      `version = 3\n${BOTH}`,
+      '/old false',
+      '/etc/containerd/certs.d:/etc/docker/certs.d false',
+    ],
+  ]
+  for (const [what, version, text, ...values] of rows) {
+    it(`reads ${what}`, async () => assert.deepEqual(await valuesOf(version, text), values))
+  }
+
+  it('replaces a plugin whole with an imported one up to 1.7', async () => {
+    const texts = {
+      [MAIN]: `version = 2\nimports = ["conf.d/*.toml"]\n${BOTH}`,
+      '/etc/containerd/conf.d/x.toml': `[${OLD}]\nsandbox_image = "x"\n`,
+    }
+    assert.deepEqual(await valuesOf('1.7.24', texts), [' false'])
+  })
+
+  it('merges an imported plugin key by key since 2.0, an empty text included', async () => {
+    const texts = {
+      [MAIN]: `version = 3\nimports = ["conf.d/*.toml"]\n${NEW}`,
+      '/etc/containerd/conf.d/x.toml': `[${IMAGES}]\nsnapshotter = "x"\n[${IMAGES}.registry]\nconfig_path = ""\n`,
+    }
+    assert.deepEqual(await valuesOf('2.1.0', texts), [' true'])
+  })
+
+  it('takes a version from any file on 2.0 to 2.2, so that an import can stop the migration', async () => {
+    const texts = { [MAIN]: `version = 2\nimports = ["x.toml"]\n${BOTH}`, '/etc/containerd/x.toml': 'version = 3\n' }
+    assert.deepEqual(await valuesOf('2.1.0', texts), [' false'])
+    assert.deepEqual(await valuesOf('2.3.0', texts), [
+      "refused: /etc/containerd/x.toml has version 3, higher than the main file's 2",
+    ])
+  })
+
+  it('follows imports breadth first, each file once, relative ones from the file that names them', async () => {
+    const { loaded } = await read('1.7.24', {
+      [MAIN]: 'version = 2\nimports = ["b/b.toml", "./a*.toml", "/etc/containerd/config.toml"]\n',
+      '/etc/containerd/a1.toml': 'imports = ["z.toml"]\n',
+      '/etc/containerd/a2.toml': '',
+      '/etc/containerd/b/b.toml': 'imports = ["deep.toml", "../a2.toml"]\n',
+      '/etc/containerd/b/deep.toml': '',
+      '/etc/containerd/z.toml': '',
+    })
+    assert.deepEqual(loaded.problems, [])
+    assert.deepEqual(
+      loaded.files.map(({ path }) => path.slice('/etc/containerd/'.length)),
+      ['config.toml', 'b/b.toml', 'a1.toml', 'a2.toml', 'b/deep.toml', 'z.toml'],
+    )
+  })
+
+  it('takes relative patterns from the root on 1.6', async () => {
+    const texts = { [MAIN]: 'imports = ["etc/x*.toml"]\n', '/etc/x1.toml': '', '/etc/containerd/etc/x2.toml': '' }
+    const { loaded } = await read('1.6.8', texts)
+    assert.deepEqual(
+      loaded.files.map(({ path }) => path),
+      [MAIN, '/etc/x1.toml'],
+    )
+  })
+
+  it('reads the default drop-ins of 2.2 both ways beside a file without imports', async () => {
+    const texts = {
+      [MAIN]: `version = 3\n${NEW}`,
+      '/etc/containerd/conf.d/x.toml': `[${IMAGES}]\ndiscard_unpacked_layers = false\n`,
+    }
+    assert.deepEqual(await valuesOf('2.2.0', texts), ['/new true', '/new false'])
+    assert.deepEqual(await valuesOf('2.1.0', texts), ['/new true'])
+    assert.deepEqual(await valuesOf('2.2.0', { ...texts, [MAIN]: `version = 3\nimports = []\n${NEW}` }), ['/new true'])
+  })
+
+  it('names every file that cannot be read, and why', async () => {
+    const refused = Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' })
+    const { loaded } = await read('1.7.24', {
+      [MAIN]:
+        'imports = ["/gone.toml", "refused.toml", "broken.toml", "list.toml", "[*", "version.toml", "plugins.toml"]\n',
+      '/etc/containerd/refused.toml': refused,
+      '/etc/containerd/broken.toml': 'a = 1\nb = [\n',
+      '/etc/containerd/list.toml': '\nimports = [1]\n',
+      '/etc/containerd/version.toml': 'version = "2"\n',
+      '/etc/containerd/plugins.toml': 'plugins = 1\n',
+    })
+    const told = loaded.problems.map(({ kind, file, line, reason }) => `${kind} ${file} ${line ?? ''} ${reason}`)
+    assert.deepEqual(told, [
+      `invalid ${MAIN} 1 imports "[*": syntax error in pattern`,
+      'missing /gone.toml  ENOENT: /gone.toml',
+      'unreadable /etc/containerd/refused.toml  EACCES: permission denied',
+      'broken /etc/containerd/broken.toml 3 Unspecified values are invalid',
+      'invalid /etc/containerd/list.toml 2 `imports` is not a list of texts',
+      'invalid /etc/containerd/version.toml 1 `version` is not an integer',
+      'invalid /etc/containerd/plugins.toml 1 `plugins` is not a table',
+    ])
+    assert.equal(loaded.problems[1]?.importedBy, MAIN)
+  })
+
+  it('knows where a value stands', async () => {
+    const { all } = await read('1.7.24', {
+      [MAIN]: `version = 2\nimports = ["x.toml"]\n${BOTH}`,
+      '/etc/containerd/x.toml': `# first\n${BOTH}`,
+    })
+    const { file, line } = all[0]?.settings.configPath.source ?? assert.fail()
+    assert.deepEqual([file, line], ['/etc/containerd/x.toml', 3])
+  })
+
+  it('throws nothing and gives the same twice, for any files', async () => {
+    const line = fc.constantFrom(
+      ...[
+        'version = 1',
+        'version = 2',
+        'version = 3',
+        'version = "x"',
+        'imports = ["*.toml"]',
+        'imports = "x"',
+        '[plugins]',
+      ],
+      ...[
+        'plugins = 1',
+        `[${OLD}]`,
+        `[${OLD}.registry]`,
+        `[${OLD}.containerd.runtimes]`,
+        `[${IMAGES}.registry]`,
+        OLD,
+        '[[',
+      ],
+      ...[
+        `[${OLD}.registry.mirrors]`,
+        'config_path = "/a:/b"',
+        'config_path = 1',
+        'discard_unpacked_layers = true',
+        '\0',
+      ],
+      ...[
+        'disabled_plugins = ["cri"]',
+        'disabled_plugins = 1',
+        `${OLD}.registry = 1`,
+        `${OLD}.containerd = []`,
+        `${IMAGES} = 1`,
+      ],
+    )
+    const text = fc.oneof(
+      fc.array(line, { maxLength: 7 }).map((lines) => lines.join('\n')),
+      fc.string({ unit: 'binary' }),
+    )
+    const version = fc.constantFrom('1.6.0', '1.7.24', '2.0.0', '2.1.0', '2.2.0', '2.3.0')
+    await fc.assert(
+      fc.asyncProperty(version, text, text, async (wanted, main, other) => {
+        const texts = { [MAIN]: main, '/etc/containerd/other.toml': other, '/etc/containerd/conf.d/x.toml': other }
+        const first = await read(wanted, texts)
+        assert.ok(first.all.length > 0)
+        assert.deepEqual(await read(wanted, texts), first)
+      }),
+      { numRuns: 500 },
+    )
+  })
+})

@@ -1,0 +1,260 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, posix } from 'node:path'
+import { describe, it } from 'node:test'
+import { promisify } from 'node:util'
+import { type ConfigFiles, checkConfig, type Expectation } from '../../../../lib/containerd/check/config-check.ts'
+import { kindConfig, PLAIN_PATHS, talosPatch } from '../../../../lib/containerd/check/distribution.ts'
+import {
+  compatibilityRows,
+  DISTRIBUTIONS,
+  recogniseDistribution,
+} from '../../../../lib/containerd/check/distributions.ts'
+import type { Finding, Remedy } from '../../../../lib/containerd/check/finding.ts'
+import { applyEdits, planSetting } from '../../../../lib/toml/patch.ts'
+import { parseToml, type TomlTable } from '../../../../lib/toml/toml.ts'
+import { silentFacts } from './facts.ts'
+import { fixtureFiles } from './fixture-files.ts'
+import { withFile } from './memory-files.ts'
+
+const README = readFileSync(new URL('../../../../README.md', import.meta.url), 'utf8')
+
+/** A node whose files are in fixtures/, the containerd on it, and what `check` says of it as it comes. */
+const NODES = [
+  { node: 'kind', id: 'kind', version: '1.7.18', errors: ['registry-config-path', 'discard-unpacked-layers'] },
+  { node: 'kind-2', id: 'kind', version: '2.2.1', errors: ['discard-unpacked-layers'] },
+  { node: 'talos', id: 'talos', version: '2.2.3', errors: ['discard-unpacked-layers'] },
+  {
+    node: 'eks-al2023',
+    id: 'eks-al2023',
+    version: '2.1.4',
+    errors: ['registry-config-path', 'discard-unpacked-layers'],
+  },
+  { node: 'eks-al2023-1', id: 'eks-al2023', version: '1.7.27', errors: ['discard-unpacked-layers'] },
+  { node: 'eks-bottlerocket', id: 'eks-bottlerocket', version: '1.7.27', errors: ['registry-config-path'] },
+  { node: 'gke', id: 'gke', version: '2.1.5', errors: ['registry-config-path', 'legacy-registry-config'] },
+  { node: 'aks', id: 'aks', version: '1.7.28', errors: [] },
+  { node: 'k3s', id: 'k3s', version: '2.1.5-k3s1', errors: [] },
+  { node: 'rke2', id: 'rke2', version: '2.1.5-k3s1', errors: [] },
+  { node: 'k0s', id: 'k0s', version: '1.7.30', errors: ['registry-config-path'] },
+  { node: 'minikube', id: 'minikube', version: '1.7.23', errors: ['discard-unpacked-layers'] },
+  { node: 'digitalocean', id: 'digitalocean', version: '1.7.27', errors: ['registry-config-path'] },
+  { node: 'debian', id: undefined, version: '1.7.24~ds1', errors: ['registry-config-path'] },
+] as const
+
+function pathsOf(id: string | undefined) {
+  return DISTRIBUTIONS.find((distribution) => distribution.id === id) ?? PLAIN_PATHS
+}
+
+function expectationOf(id: string | undefined): Expectation {
+  return { certsDir: pathsOf(id).certsDir, namespace: 'k8s.io', registryDoor: '127.0.0.1:5000' }
+}
+
+function errorsOf(findings: readonly Finding[]): string[] {
+  return findings.filter(({ severity }) => severity === 'error').map(({ id }) => id)
+}
+
+describe('checkConfig', () => {
+  for (const { node, id, version, errors } of NODES) {
+    it(`recognises ${node} and says what it lacks as it comes`, async () => {
+      const files = fixtureFiles(node, pathsOf(id).configFile)
+      const { findings } = await checkConfig(silentFacts(version), files, expectationOf(id))
+      assert.deepEqual(errorsOf(findings), errors, JSON.stringify(findings, undefined, 1))
+      const name = DISTRIBUTIONS.find((distribution) => distribution.id === id)?.name
+      const seen = findings.find((finding) => finding.id === 'distribution')?.seen
+      assert.equal(seen, name ?? 'no distribution with settings of its own')
+      assert.deepEqual(
+        findings.filter(({ severity }) => severity === 'unknown'),
+        [],
+      )
+    })
+
+    it(`finds ${node} right once its remedies are followed to the letter`, async () => {
+      const paths = pathsOf(id)
+      const expectation = expectationOf(id)
+      let files = fixtureFiles(node, paths.configFile)
+      const { findings: before } = await checkConfig(silentFacts(version), files, expectation)
+      const errors = before.filter(({ severity }) => severity === 'error')
+      for (const finding of errors) assert.notEqual(finding.remedy, undefined, finding.id)
+      // One may do for two findings, and then the second says no more than that.
+      const remedies = errors.map(({ remedy }) => remedy).filter((remedy) => remedy?.lines ?? remedy?.edits)
+      for (const text of new Set(remedies.map((remedy) => JSON.stringify(remedy)))) {
+        files = await follow(JSON.parse(text) as Remedy, files, id)
+      }
+      const { findings: after } = await checkConfig(silentFacts(version), files, expectation)
+      assert.deepEqual(errorsOf(after), [], JSON.stringify(after, undefined, 1))
+      assert.equal(after.find((finding) => finding.id === 'registry-config-path')?.severity, 'ok')
+      assert.equal(after.find((finding) => finding.id === 'discard-unpacked-layers')?.severity, 'ok')
+    })
+  }
+})
+
+describe('checkConfig', () => {
+  it('names the paths of a distribution to who starts it with those of another', async () => {
+    const { certsDir } = PLAIN_PATHS
+    const expectation = { ...expectationOf(undefined), certsDir }
+    const { findings } = await checkConfig(
+      silentFacts('2.2.3'),
+      fixtureFiles('talos', PLAIN_PATHS.configFile),
+      expectation,
+    )
+    assert.deepEqual(errorsOf(findings), ['distribution'])
+    for (const { id, remedy } of findings) {
+      if (id === 'distribution' || id === 'registry-config-path')
+        assert.match(remedy?.text ?? '', /the paths of Talos$/)
+    }
+    const file = findings.find(({ id }) => id === 'containerd-config-file')
+    assert.equal(file?.severity, 'unknown')
+    assert.deepEqual(file?.remedy?.lines, [
+      'SWARMIRROR_CONTAINERD_CONFIG=/etc/cri/containerd.toml',
+      'SWARMIRROR_CERTS_DIR=/etc/cri/conf.d/hosts',
+    ])
+  })
+
+  it('prints a drop-in for K3s that works beside what K3s generates', async () => {
+    const plain = fixtureFiles('k3s', pathsOf('k3s').configFile)
+    const text = await plain.read(plain.path)
+    const files = withFile(plain, plain.path, text.replace("images']", "images']\n  discard_unpacked_layers = true"))
+    const { findings: before } = await checkConfig(silentFacts('2.1.5-k3s1'), files, expectationOf('k3s'))
+    assert.deepEqual(errorsOf(before), ['discard-unpacked-layers'])
+    const remedy = before.find(({ severity }) => severity === 'error')?.remedy
+    assert.ok(remedy !== undefined)
+    const { findings: after } = await checkConfig(
+      silentFacts('2.1.5-k3s1'),
+      await follow(remedy, files, 'k3s'),
+      expectationOf('k3s'),
+    )
+    assert.deepEqual(errorsOf(after), [])
+  })
+})
+
+/** Does to a node's files what its distribution, or its administrator, makes of a remedy. */
+async function follow(remedy: Remedy, files: ConfigFiles, id: string | undefined): Promise<ConfigFiles> {
+  const { file = '', edits, lines = [] } = remedy
+  if (edits !== undefined) return withFile(files, file, applyEdits(await files.read(file), edits))
+  const merge = MERGES[id ?? '']
+  assert.ok(merge !== undefined, `${id}: nothing is known of how it takes ${JSON.stringify(remedy)}`)
+  return merge(files, lines)
+}
+
+/** How a distribution puts what it is given into containerd's files. */
+const MERGES: Readonly<Record<string, (files: ConfigFiles, lines: readonly string[]) => Promise<ConfigFiles>>> = {
+  kind: (files, lines) => merged(files, files.path, block(lines, '  - |-')),
+  talos: (files, lines) => merged(files, '/etc/cri/conf.d/cri.toml', block(lines, '      content: |')),
+  'eks-al2023': (files, lines) => merged(files, files.path, block(lines, '    config: |')),
+  k0s: (files, lines) => merged(files, '/run/k0s/containerd-cri.toml', [...lines]),
+  k3s: async (files, lines) =>
+    withFile(files, '/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.d/swarmirror.toml', lines.join('\n')),
+  'eks-bottlerocket': async (files, lines) => {
+    assert.equal(lines[0], '[[settings.container-registry.mirrors]]')
+    const table = `[plugins."io.containerd.grpc.v1.cri".registry.mirrors."*"]\n${lines[2]}\n`
+    return withFile(files, files.path, `${await files.read(files.path)}${table}`)
+  },
+}
+
+/** The lines of the YAML block text below its header, without their common indent. */
+function block(lines: readonly string[], header: string): string[] {
+  const at = lines.indexOf(header)
+  assert.notEqual(at, -1, `no line ${JSON.stringify(header)} in\n${lines.join('\n')}`)
+  const indent = /^ */.exec(lines[at + 1] ?? '')?.[0].length ?? 0
+  return lines.slice(at + 1).map((line) => line.slice(indent))
+}
+
+/** Merges TOML key by key: values that are there give way, other tables come to it. */
+async function merged(files: ConfigFiles, path: string, lines: readonly string[]): Promise<ConfigFiles> {
+  let text = await files.read(path)
+  const visit = (table: TomlTable, names: readonly string[]) => {
+    for (const [name, { value }] of table) {
+      if (value instanceof Map) visit(value as TomlTable, [...names, name])
+      else if (typeof value === 'string' || typeof value === 'boolean') {
+        const edits = planSetting(text, [...names, name], value)
+        assert.ok(edits !== undefined, `cannot merge ${[...names, name].join('.')}`)
+        text = applyEdits(text, edits)
+      }
+    }
+  }
+  visit(parseToml(lines.join('\n')), [])
+  return withFile(files, path, text)
+}
+
+describe('kindConfig', () => {
+  it('keeps namespaces apart where asked to', () => {
+    const lines = kindConfig({ plugin: 'images', certsDir: '/c', registryDoor: '127.0.0.1:5000' }, true)
+    assert.deepEqual(lines.slice(4), [
+      '    [plugins."io.containerd.cri.v1.images".registry]',
+      '      config_path = "/c"',
+      '    [plugins."io.containerd.cri.v1.images"]',
+      '      discard_unpacked_layers = false',
+      '    [plugins."io.containerd.metadata.v1.bolt"]',
+      '      content_sharing_policy = "isolated"',
+    ])
+  })
+})
+
+describe('recogniseDistribution', () => {
+  it('knows each by its own marks alone', async () => {
+    for (const { id, configFile, marks } of DISTRIBUTIONS) {
+      for (const mark of marks.paths) {
+        const files: ConfigFiles = {
+          path: configFile === '/etc/cri/containerd.toml' || id === 'k0s' ? '/etc/containerd/config.toml' : configFile,
+          read: () => Promise.reject(new Error('not read')),
+          list: async (directory) => (posix.dirname(mark) === directory ? [posix.basename(mark)] : []),
+        }
+        assert.equal((await recogniseDistribution(files, undefined))?.id, id, mark)
+      }
+    }
+  })
+
+  it('takes a node without marks for containerd by itself', async () => {
+    const files = { path: PLAIN_PATHS.configFile, read: async () => '', list: async () => [] }
+    assert.equal(await recogniseDistribution(files, 'version = 2'), undefined)
+  })
+})
+
+describe('the README', () => {
+  it('has the table of compatibility as it is', () => {
+    const table = /<!-- compatibility -->\s*\n([\s\S]*?)\s*<!-- \/compatibility -->/.exec(README)?.[1]
+    const header = ['distribution', '', 'as it comes', 'to add', 'flags', 'containerd, as seen']
+    const right = [header, header.map(() => '---'), ...compatibilityRows()]
+      .map((cells) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |\n`)
+      .join('')
+    assert.equal(table === undefined ? 'no table' : `${table}\n`, right, `the table must be:\n${right}`)
+  })
+
+  it('has what Kind and Talos need as check prints it', () => {
+    const situation = { plugin: 'images', certsDir: PLAIN_PATHS.certsDir, registryDoor: '127.0.0.1:5000' } as const
+    for (const lines of [kindConfig(situation), kindConfig(situation, true).slice(-2), talosPatch(situation)]) {
+      assert.ok(README.includes(`\n\`\`\`yaml\n${lines.join('\n')}\n\`\`\`\n`), lines.join('\n'))
+    }
+  })
+
+  for (const version of ['2.1.5', '1.7.29']) {
+    it(`has a script for GKE that makes containerd ${version} right, once`, async () => {
+      const script = /<!-- gke -->\n```sh\n([\s\S]*?)```/.exec(README)?.[1]
+      assert.ok(script !== undefined)
+      const dir = await mkdtemp(join(tmpdir(), 'swarmirror-gke-'))
+      try {
+        const node = fixtureFiles('gke', PLAIN_PATHS.configFile)
+        await writeFile(join(dir, 'config.toml'), await node.read(node.path))
+        await writeFile(join(dir, 'systemctl'), '#!/bin/sh\necho "$@" >> "$(dirname "$0")/restarts"\n', { mode: 0o755 })
+        const local = script.replaceAll('/etc/containerd', dir)
+        for (const _ of [1, 2]) {
+          await promisify(execFile)('sh', ['-euc', local], { env: { PATH: `${dir}:/usr/bin:/bin` } })
+        }
+        assert.equal(await readFile(join(dir, 'restarts'), 'utf8'), 'restart containerd\n')
+        const files = withFile(node, node.path, await readFile(join(dir, 'config.toml'), 'utf8'))
+        const expectation = { ...expectationOf('gke'), certsDir: join(dir, 'certs.d') }
+        assert.deepEqual(errorsOf((await checkConfig(silentFacts(version), files, expectation)).findings), [])
+        const hosts = parseToml(await readFile(join(dir, 'certs.d/docker.io/hosts.toml'), 'utf8'))
+        assert.deepEqual([...hosts.keys()], ['server', 'host'])
+        const before = await readFile(join(dir, 'config.toml.before-swarmirror'), 'utf8')
+        assert.equal(before, await node.read(node.path))
+      } finally {
+        await rm(dir, { recursive: true, force: true })
+      }
+    })
+  }
+})

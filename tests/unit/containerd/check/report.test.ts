@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import type { Finding, Severity } from '../../../../lib/containerd/check/finding.ts'
+import { findingAsText, makeReport, reportAsJson, reportAsText } from '../../../../lib/containerd/check/report.ts'
+import { readPrintedRemedies } from '../../../fixtures/printed-remedies.ts'
+
+function finding(severity: Severity, id: string): Finding {
+  return { id, severity, seen: `saw ${id}`, expected: 'something', why: 'because' }
+}
+
+const MIXED = [
+  finding('ok', 'a'),
+  finding('unknown', 'b'),
+  finding('error', 'c'),
+  finding('warning', 'd'),
+  finding('error', 'e'),
+]
+
+describe('makeReport', () => {
+  it('puts first what must be read first, and fails with any error', () => {
+    const { outcome, counts, findings } = makeReport(MIXED)
+    assert.equal(outcome, 'failed')
+    assert.deepEqual(counts, { error: 2, warning: 1, unknown: 1, ok: 1 })
+    assert.deepEqual(
+      findings.map(({ id }) => id),
+      ['c', 'e', 'd', 'b', 'a'],
+    )
+  })
+
+  it('passes with warnings and with what could not be checked', () => {
+    assert.equal(makeReport([finding('warning', 'a'), finding('unknown', 'b')]).outcome, 'passed')
+    assert.equal(makeReport([]).outcome, 'passed')
+  })
+})
+
+describe('reportAsText', () => {
+  it('gives what is right one line, and the rest its reason', () => {
+    assert.equal(
+      reportAsText(makeReport([finding('ok', 'a'), finding('error', 'c')])),
+      'error   c: saw c\n  expected: something\n  why: because\nok      a: saw a\nfailed: 1 error, 1 right\n',
+    )
+    assert.equal(reportAsText(makeReport([])), 'passed: nothing was looked at\n')
+    assert.match(reportAsText(makeReport(MIXED)), /\nfailed: 2 errors, 1 warning, 1 could not be checked, 1 right\n$/)
+  })
+})
+
+describe('findingAsText', () => {
+  it('prints lines and edits as they must stand in their file', () => {
+    const remedy = {
+      text: 'change it',
+      file: '/etc/x.toml',
+      edits: [
+        { kind: 'replace', from: 2, to: 4, lines: [] },
+        { kind: 'replace', from: 7, to: 7, lines: ['  a = 1'] },
+        { kind: 'insert', after: 8, lines: ['b = 2'] },
+        { kind: 'append', lines: ['[c]'] },
+      ],
+      command: 'restart',
+    } as const
+    assert.deepEqual(
+      findingAsText({ ...finding('error', 'c'), remedy })
+        .split('\n')
+        .slice(3),
+      [
+        '  remedy: change it',
+        '    in /etc/x.toml, by its line numbers as it is now:',
+        '    delete lines 2 to 4',
+        '    replace line 7 with:',
+        '        a = 1',
+        '    add below line 8:',
+        '      b = 2',
+        '    add at the end:',
+        '      [c]',
+        '    then: restart',
+      ],
+    )
+    const lines = findingAsText({ ...finding('error', 'c'), remedy: { text: 'add', file: '/y', lines: ['z'] } })
+    assert.deepEqual(lines.split('\n').slice(3), ['  remedy: add', '    in /y:', '      z'])
+  })
+
+  it('lets nothing from a file reach the terminal as a control character', () => {
+    const text = findingAsText({ ...finding('ok', 'a'), seen: 'a\u001b[2Jb\u202ec\nd' })
+    assert.equal(text, 'ok      a: a\\u001b[2Jb\\u202ec\\u000ad')
+  })
+
+  it('prints remedies from which they can be read again, whatever they change', () => {
+    const line = fc.stringMatching(/^[ \t]*[\x20-\x7e\u00e4]*$/)
+    const lines = fc.array(line, { maxLength: 4 })
+    const edit = fc.oneof(
+      fc.record({ kind: fc.constant('append' as const), lines: fc.array(line, { minLength: 1, maxLength: 4 }) }),
+      fc.record({ kind: fc.constant('insert' as const), after: fc.nat(99), lines }),
+      fc
+        .record({ kind: fc.constant('replace' as const), from: fc.integer({ min: 1, max: 9 }), more: fc.nat(9), lines })
+        .map(({ more, ...edit }) => ({ ...edit, to: edit.from + more })),
+    )
+    const file = fc.constantFrom('/etc/containerd/config.toml', '/with a space/x.toml')
+    const remedy = fc.oneof(
+      fc.record({ text: fc.constant('change'), file, edits: fc.array(edit, { minLength: 1, maxLength: 4 }) }),
+      fc.record({ text: fc.constant('write'), file, lines }),
+      fc.record({ text: fc.constant('set'), lines: fc.constant(['SWARMIRROR_CERTS_DIR=/x']) }),
+      fc.record({ text: fc.constant('type'), command: fc.constant("swarmirror hosts --certs-dir '/a b'") }),
+    )
+    fc.assert(
+      fc.property(fc.array(remedy, { maxLength: 4 }), (remedies) => {
+        const report = makeReport([
+          finding('ok', 'a'),
+          ...remedies.map((remedy): Finding => ({ ...finding('error', 'b'), remedy })),
+        ])
+        const read = readPrintedRemedies(reportAsText(report))
+        const shared = { id: 'b', severity: 'error', file: undefined, edits: [], lines: [], command: undefined }
+        assert.deepEqual(
+          read,
+          // Records of fast-check may be without a prototype.
+          structuredClone(remedies.map((remedy) => ({ ...shared, ...remedy }))),
+        )
+      }),
+    )
+  })
+})
+
+describe('reportAsJson', () => {
+  it('is one document that gives back the report', () => {
+    const report = makeReport(MIXED)
+    assert.deepEqual(JSON.parse(reportAsJson(report)), report)
+  })
+})

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { test } from 'node:test'
+import {
+  type CheckDependencies,
+  type CheckResult,
+  type CheckSubject,
+  runCheck,
+} from '../../../../lib/containerd/check/run.ts'
+import type { ContainerdClient } from '../../../../lib/containerd/client/client.ts'
+import type { CriClient } from '../../../../lib/containerd/client/cri.ts'
+import { ContainerdError, type ContainerdErrorCode } from '../../../../lib/containerd/client/error.ts'
+import { silentLogger } from '../../../../lib/observe/log.ts'
+import { runHere } from '../../../fixtures/command.ts'
+import { withTemporaryDirectory } from '../../../fixtures/image.ts'
+
+const never = new AbortController().signal
+
+/** A containerd that is new, and of which the files alone tell the configuration. */
+function newContainerd(version: ContainerdClient['version']): CheckDependencies {
+  const refused = () => Promise.reject(new ContainerdError('unsupported', 'no CRI here'))
+  const client = {
+    namespace: 'k8s.io',
+    version,
+    plugins: async () => [],
+    namespaces: async () => [],
+    images: async () => [],
+    server: async () => ({ uuid: 'a', pid: 0 }),
+    contentPlacement: async () => ({ root: undefined, policy: undefined }),
+    listContent: async function* () {
+      // Nothing is held.
+    },
+  } as Partial<ContainerdClient> as ContainerdClient
+  const cri = { info: refused, version: refused } as Partial<CriClient> as CriClient
+  return {
+    client,
+    criStore: client,
+    cri,
+    imagesIn: async () => [],
+    peers: async () => [],
+    probe: 'not here',
+    found: [],
+    log: silentLogger,
+  }
+}
+
+/** Checks a node whose files are in a directory. */
+async function check(directory: string, more: Partial<CheckSubject>, code?: ContainerdErrorCode): Promise<CheckResult> {
+  const configFile = join(directory, 'config.toml')
+  const certsDir = join(directory, 'certs.d')
+  await writeFile(
+    configFile,
+    `version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = ${JSON.stringify(certsDir)}\n`,
+  )
+  const dependencies = newContainerd(async () => {
+    if (code !== undefined) throw new ContainerdError(code, 'said the system')
+    return { version: '1.7.24', revision: '' }
+  })
+  const subject: CheckSubject = {
+    socket: '/nowhere',
+    namespace: 'k8s.io',
+    contentRoot: undefined,
+    configFile,
+    certsDir,
+    registries: undefined,
+    tags: 'cached',
+    listen: { host: '127.0.0.1', port: 5000 },
+    program: 'swarmirror',
+    ...more,
+  }
+  return await runCheck(dependencies, subject, never)
+}
+
+for (const [code, interrupted] of [
+  ['unavailable', true],
+  ['timeout', true],
+  ['denied', false],
+  ['unsupported', false],
+  ['unexpected', false],
+] as const) {
+  test(`check that finds a containerd that is ${code} ${interrupted ? 'is to be made again' : 'is done'}`, () =>
+    withTemporaryDirectory(async (directory) => {
+      const result = await check(directory, {}, code)
+      assert.equal(result.interrupted, interrupted)
+      assert.equal(result.report.findings[0]?.id, 'containerd-socket')
+    }))
+}
+
+for (const [what, more] of [
+  ['another port', { listen: { host: '127.0.0.1', port: 6000 } }],
+  ['no tags', { tags: 'off' }],
+  ['some registries', { registries: ['ghcr.io', 'quay.io'] }],
+] as const) {
+  test(`check of a node without certs.d tells commands that make it right in any order, with ${what}`, () =>
+    withTemporaryDirectory(async (directory) => {
+      const before = await check(directory, more)
+      const commands = before.report.findings.flatMap(({ remedy }) => remedy?.command ?? [])
+      assert.ok(commands.length >= 2, 'one for the directory, one for the file')
+      for (const command of [...commands, ...commands.reverse()]) {
+        const [, ...args] = command.split(' ')
+        assert.equal(args.slice(-2).join(' '), '--containerd-socket /nowhere', 'it asks the same containerd')
+        const { code, stderr } = await runHere(args)
+        assert.equal(code, 0, stderr)
+      }
+      const { report } = await check(directory, more)
+      const left = report.findings.filter(({ id, severity }) => /certs|hosts/.test(id) && severity !== 'ok')
+      assert.deepEqual(left, [])
+    }))
+}
+
+test('check depends on its own files, and not on what else comes and goes on the machine', () =>
+  withTemporaryDirectory(async (directory) => {
+    const path = join(directory, 'certs.d', '_default', 'hosts.toml')
+    await mkdir(dirname(path), { recursive: true })
+    await writeFile(path, '')
+    const { looked } = await check(directory, {})
+    const elsewhere = [...looked.keys()].filter((path) => !path.startsWith(`${directory}/`))
+    assert.deepEqual(elsewhere, [])
+    assert.ok(looked.has(path))
+  }))

@@ -1,0 +1,265 @@
+import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { createLookedFiles, type Looked } from '../../../../lib/containerd/check/looked.ts'
+import { makeReport, type Report } from '../../../../lib/containerd/check/report.ts'
+import type { CheckResult } from '../../../../lib/containerd/check/run.ts'
+import { createCheckWatch } from '../../../../lib/containerd/check/watch.ts'
+import { ContainerdError, type ContainerdErrorCode } from '../../../../lib/containerd/client/error.ts'
+import { silentLogger } from '../../../../lib/observe/log.ts'
+import { withTemporaryDirectory } from '../../../fixtures/image.ts'
+import { waitFor } from '../../../fixtures/wait.ts'
+
+const HOUR = 3_600_000
+const QUICK = { pollInterval: 10, checkInterval: 0, failedInterval: HOUR, awayInterval: 5 }
+
+const PASSED = makeReport([{ id: 'one', severity: 'ok', seen: 'right', expected: '', why: '' }])
+const FAILED = makeReport([{ id: 'two', severity: 'error', seen: 'it is wrong', expected: '', why: '' }])
+
+const NOTHING: Looked = new Map()
+
+/** What a check has looked at that has read these paths. */
+async function lookedAt(paths: readonly string[]): Promise<Looked> {
+  const { hosts, looked } = createLookedFiles()
+  for (const path of paths) await hosts.real(path)
+  return looked
+}
+
+/** What a check finds, and the paths that it looks at; the last of it happens after that look, and before its end. */
+type Found = Pick<CheckResult, 'report' | 'interrupted'> & {
+  readonly paths: readonly string[]
+  readonly afterLook: () => Promise<void>
+}
+
+/** A node to watch: what a check of it finds, which containerd it has, and how often it was checked. */
+async function withWatch(
+  options: Partial<typeof QUICK>,
+  use: (node: {
+    state: { result: Partial<Found>; identity: string; away: ContainerdErrorCode | undefined; checks: number }
+    reports: readonly Report[]
+    watch: ReturnType<typeof createCheckWatch>
+  }) => Promise<void>,
+  first: Partial<Found> = {},
+  away: ContainerdErrorCode | undefined = undefined,
+): Promise<void> {
+  const state = { result: first, identity: 'uuid 1', away, checks: 0 }
+  const reports: Report[] = []
+  const watch = createCheckWatch(
+    {
+      async run() {
+        state.checks++
+        const { paths = [], afterLook, ...result } = state.result
+        const looked = await lookedAt(paths)
+        await afterLook?.()
+        return { report: PASSED, looked, interrupted: false, ...result }
+      },
+      async identify() {
+        if (state.away !== undefined) throw new ContainerdError(state.away, 'nobody there')
+        return state.identity
+      },
+      onReport: (report) => reports.push(report),
+      log: silentLogger,
+    },
+    { ...QUICK, ...options },
+  )
+  try {
+    await use({ state, reports, watch })
+  } finally {
+    await watch.close()
+  }
+}
+
+test('watch has something to say until the first check has passed', () =>
+  withWatch({}, async ({ watch, reports, state }) => {
+    assert.deepEqual(watch.problems, ['the configuration of containerd is not checked yet'])
+    await waitFor('the first result', () => reports.length === 1)
+    assert.deepEqual([watch.problems, watch.report, state.checks], [[], PASSED, 1])
+  }))
+
+test('watch tells the errors of a check in words', () =>
+  withWatch(
+    {},
+    async ({ watch, reports }) => {
+      await waitFor('the first result', () => reports.length === 1)
+      assert.deepEqual(watch.problems, ['check two: it is wrong'])
+    },
+    { report: FAILED },
+  ))
+
+test('watch waits for a containerd that is not there yet', () =>
+  withWatch(
+    {},
+    async ({ watch, state, reports }) => {
+      await waitFor('the reason', () => watch.problems[0]?.includes('nobody there') === true)
+      assert.equal(state.checks, 0)
+      state.away = undefined
+      await waitFor('the first result', () => reports.length === 1)
+    },
+    {},
+    'unavailable',
+  ))
+
+for (const code of ['denied', 'unsupported', 'unexpected'] as const) {
+  test(`watch does not wait where waiting does not help: ${code}`, () =>
+    withWatch({}, async ({ reports }) => void (await waitFor('a result', () => reports.length === 1)), {}, code))
+}
+
+test('watch checks again when containerd was started again', () =>
+  withWatch({}, async ({ state, reports, watch }) => {
+    await waitFor('the first result', () => reports.length === 1)
+    state.away = 'unavailable'
+    state.result = { report: FAILED }
+    state.identity = 'uuid 2'
+    state.away = undefined
+    await waitFor('the second result', () => reports.length === 2)
+    assert.deepEqual(watch.problems, ['check two: it is wrong'])
+    assert.equal(state.checks, 2)
+  }))
+
+test('watch checks again when a file was written, replaced, made or removed, and a name came into a directory', () =>
+  withTemporaryDirectory(async (directory) => {
+    const file = join(directory, 'config.toml')
+    await writeFile(file, 'one')
+    const paths = [file, join(directory, 'missing.toml'), directory]
+    const changes = [
+      () => writeFile(file, 'two'),
+      async () => {
+        await writeFile(`${file}.new`, 'two')
+        await rename(`${file}.new`, file)
+      },
+      () => writeFile(join(directory, 'missing.toml'), ''),
+      () => writeFile(join(directory, 'other'), ''),
+    ]
+    await withWatch(
+      {},
+      async ({ reports }) => {
+        for (const [index, change] of changes.entries()) {
+          await waitFor(`result ${index + 1}`, () => reports.length > index)
+          const before = reports.length
+          await change()
+          await waitFor(`the result after change ${index + 1}`, () => reports.length > before)
+        }
+      },
+      { paths },
+    )
+  }))
+
+test('watch sees what has changed while it was checked, after it was looked at', () =>
+  withTemporaryDirectory(async (directory) => {
+    const file = join(directory, 'hosts.toml')
+    await writeFile(file, 'one')
+    let written = 0
+    const afterLook = async () => {
+      if (written++ === 0) await writeFile(file, 'another')
+    }
+    await withWatch({}, async ({ reports }) => void (await waitFor('the second result', () => reports.length === 2)), {
+      paths: [file],
+      afterLook,
+    })
+  }))
+
+test('watch checks again although somebody never stops writing', () =>
+  withTemporaryDirectory(async (directory) => {
+    const file = join(directory, 'hosts.toml')
+    let size = 0
+    const writing = setInterval(() => writeFileSync(file, 'x'.repeat(++size)), 5)
+    try {
+      await withWatch(
+        { pollInterval: 100 },
+        async ({ reports }) => void (await waitFor('the second result', () => reports.length === 2)),
+        { paths: [file] },
+      )
+    } finally {
+      clearInterval(writing)
+    }
+  }))
+
+test('watch does not take the directories of probes for a change', () =>
+  withTemporaryDirectory(async (directory) => {
+    await withWatch(
+      {},
+      async ({ state, reports }) => {
+        await waitFor('the first result', () => reports.length === 1)
+        await writeFile(join(directory, 'probe-0123456789abcdef-5000.swarmirror.invalid'), '')
+        await writeFile(join(directory, '.probe-0123456789abcdef-5000.swarmirror.invalid'), '')
+        // What comes after it is seen, and is all that is seen.
+        await writeFile(join(directory, 'docker.io'), '')
+        await waitFor('the second result', () => reports.length === 2)
+        assert.equal(state.checks, 2)
+      },
+      { paths: [directory] },
+    )
+  }))
+
+test('watch checks again after a while what failed, although nothing has changed', () =>
+  withWatch(
+    { failedInterval: 50 },
+    async ({ state, reports, watch }) => {
+      await waitFor('the first result', () => reports.length === 1)
+      state.result = {}
+      await waitFor('that it has passed', () => watch.problems.length === 0)
+    },
+    { report: FAILED },
+  ))
+
+test('watch does not count a result during which containerd went away', () =>
+  withWatch(
+    {},
+    async ({ state, reports, watch }) => {
+      await waitFor('some attempts', () => state.checks >= 3)
+      assert.deepEqual([reports.length, watch.report], [0, undefined])
+      state.result = {}
+      await waitFor('a result', () => reports.length === 1)
+    },
+    { report: FAILED, interrupted: true },
+  ))
+
+test('watch counts it in the end, where that never becomes another', () =>
+  withWatch(
+    {},
+    async ({ reports, watch }) => {
+      await waitFor('a result', () => reports.length === 1)
+      assert.deepEqual(watch.problems, ['check two: it is wrong'])
+    },
+    { report: FAILED, interrupted: true },
+  ))
+
+test('watch says when a check fails itself, and checks again', async () => {
+  let mistaken = true
+  const reports: Report[] = []
+  const watch = createCheckWatch(
+    {
+      async run() {
+        if (mistaken) throw new TypeError('a mistake')
+        return { report: PASSED, looked: NOTHING, interrupted: false }
+      },
+      identify: async () => 'uuid',
+      onReport: (report) => reports.push(report),
+      log: silentLogger,
+    },
+    { ...QUICK, failedInterval: 10 },
+  )
+  await waitFor('the reason', () => watch.problems[0] === 'the configuration could not be checked: a mistake')
+  mistaken = false
+  await waitFor('the result', () => reports.length === 1)
+  assert.deepEqual(watch.problems, [])
+  await watch.close()
+})
+
+test('watch says so when it cannot go on', async () => {
+  const watch = createCheckWatch(
+    {
+      run: async () => ({ report: PASSED, looked: NOTHING, interrupted: false }),
+      identify: async () => 'uuid',
+      onReport: () => {
+        throw new TypeError('a mistake')
+      },
+      log: silentLogger,
+    },
+    QUICK,
+  )
+  await waitFor('the reason', () => watch.problems[0] === 'the configuration is no longer checked')
+  await watch.close()
+})

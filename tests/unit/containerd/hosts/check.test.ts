@@ -1,0 +1,365 @@
+import assert from 'node:assert/strict'
+import { mkdir, readFile, rename, symlink, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { test } from 'node:test'
+import type { Remedy } from '../../../../lib/containerd/check/finding.ts'
+import { checkHosts } from '../../../../lib/containerd/hosts/check.ts'
+import { HOSTS_FILES } from '../../../../lib/containerd/hosts/files.ts'
+import { mirrorEntryFor } from '../../../../lib/containerd/hosts/mirror-entry.ts'
+import { SETTINGS_DEFAULT } from '../../../../lib/containerd/hosts/remedy.ts'
+import { SETTINGS } from '../../../../lib/settings/settings.ts'
+import { applyEdits } from '../../../../lib/toml/patch.ts'
+import { runHere } from '../../../fixtures/command.ts'
+import { withTemporaryDirectory } from '../../../fixtures/image.ts'
+
+const OURS = '[host."http://127.0.0.1:5000"]\ncapabilities = ["pull", "resolve"]\n'
+const THEIRS = '[host."https://b"]\n'
+
+function check(certsDir: string, registries: readonly string[] | undefined, version: string, seesAll = false) {
+  const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'cached', version)
+  return checkHosts(
+    { certsDir, registries, mirror, version, socket: '/nowhere', program: 'swarmirror', seesAll },
+    HOSTS_FILES,
+  )
+}
+
+/** Does what a remedy tells: makes its changes, and runs its command. */
+async function follow({ file, edits, command }: Remedy): Promise<void> {
+  if (file !== undefined && edits !== undefined) await writeFile(file, applyEdits(await readFile(file, 'utf8'), edits))
+  for (const step of command?.split(' && ') ?? []) {
+    const [program, ...args] = step.split(' ')
+    if (program === 'mv') {
+      await rename(args[0] ?? '', args[1] ?? '')
+      continue
+    }
+    assert.equal(program, 'swarmirror')
+    const { code, stderr } = await runHere(args)
+    assert.equal(code, 0, stderr)
+  }
+}
+
+interface Case {
+  readonly what: string
+  readonly files: Readonly<Record<string, string>>
+  readonly registries?: readonly string[]
+  readonly version?: string
+  /** Identifiers and severities. */
+  readonly found: readonly string[]
+  /** What is seen, of the first. */
+  readonly seen?: RegExp
+  /** Whether the remedy's command alone makes it right. */
+  readonly follow?: boolean
+}
+
+const CASES: readonly Case[] = [
+  { what: 'our entry in _default', files: { _default: OURS }, found: ['hosts-toml ok'] },
+  {
+    what: 'a registry that goes by _default',
+    files: { _default: OURS },
+    registries: ['ghcr.io'],
+    found: ['hosts-toml ok'],
+  },
+  { what: 'no file at all', files: {}, found: ['hosts-toml-missing error'], follow: true },
+  {
+    what: 'no file for a registry',
+    files: {},
+    registries: ['a.b:5000'],
+    found: ['hosts-toml-missing error'],
+    follow: true,
+  },
+  {
+    what: 'a file without our entry',
+    files: { 'ghcr.io': THEIRS },
+    registries: ['ghcr.io'],
+    found: ['hosts-toml-without-mirror error'],
+    follow: true,
+  },
+  {
+    what: 'others before us',
+    files: { _default: THEIRS + OURS },
+    found: ['hosts-toml-order error'],
+    seen: /https:\/\/b \(line 1\) before .* \(line 2\)/,
+    follow: true,
+  },
+  {
+    what: 'other capabilities',
+    files: { _default: OURS.replace(', "resolve"', '') },
+    found: ['hosts-toml-capabilities warning'],
+    follow: true,
+  },
+  {
+    what: 'a file that is not TOML',
+    files: { _default: `${OURS}x = ]\n` },
+    found: ['hosts-toml-discarded error'],
+    seen: /line 3, column \d+: /,
+    follow: true,
+  },
+  {
+    what: 'referrers on 1.7',
+    files: { _default: OURS.replace('"resolve"', '"referrers"') },
+    found: ['hosts-toml-discarded error'],
+    seen: /line 2: capability "referrers"/,
+    follow: true,
+  },
+  {
+    what: 'a server alone on 1.7.24',
+    files: { 'ghcr.io': 'server = "https://ghcr.io"\n' },
+    registries: ['ghcr.io'],
+    found: ['hosts-toml-discarded error'],
+    follow: true,
+  },
+  {
+    what: 'our entry as a dotted key on 2.x',
+    files: { _default: 'host."http://127.0.0.1:5000".capabilities = ["pull"]\n' },
+    version: '2.1.0',
+    found: ['hosts-toml-ignored-host error'],
+    seen: /line 1: /,
+    follow: true,
+  },
+  {
+    what: 'our entry as an inline table over several lines on 2.x',
+    files: { _default: `# a\nhost = { "http://127.0.0.1:5000" = { capabilities = [\n"pull"] } }\n` },
+    version: '2.1.0',
+    found: ['hosts-toml-ignored-host error'],
+    seen: /line 2: /,
+    follow: true,
+  },
+  {
+    what: 'another host as a dotted key on 2.x',
+    files: { _default: `${OURS}[host]\n"c".skip_verify = true\n` },
+    version: '2.1.0',
+    found: ['hosts-toml-ignored-host warning'],
+    seen: /line 4: host c /,
+  },
+  {
+    what: 'our entry in the form that does not count',
+    files: { 'a.b:5000': OURS, 'a.b_5000_': THEIRS },
+    registries: ['a.b:5000'],
+    found: ['hosts-toml-without-mirror error', 'hosts-toml-shadowed warning'],
+  },
+  {
+    what: 'a registry that _default does not count for',
+    files: { _default: OURS, 'ghcr.io': THEIRS, 'a.b_5000_': OURS },
+    found: ['hosts-toml ok', 'hosts-toml ok', 'hosts-default-shadowed warning'],
+    follow: true,
+  },
+  {
+    what: 'a broken file of another registry',
+    files: { _default: OURS, 'ghcr.io': 'x' },
+    found: ['hosts-toml ok', 'hosts-toml-discarded warning'],
+    follow: true,
+  },
+  {
+    what: 'our entry with a path of its own, below which the mirror has nothing',
+    files: { _default: `${OURS}override_path = true\n` },
+    found: ['hosts-toml-without-mirror error'],
+    seen: /line 1: .* with override_path/,
+    follow: true,
+  },
+  {
+    what: 'our entry with the path that the mirror has',
+    files: { _default: OURS.replace(':5000', ':5000/v2').concat('override_path = true\n') },
+    found: ['hosts-toml ok'],
+  },
+  {
+    what: 'our entry by the name of loopback',
+    files: { _default: OURS.replace('127.0.0.1', 'localhost') },
+    found: ['hosts-toml-localhost warning'],
+    seen: /line 1: the mirror as http:\/\/localhost:5000/,
+    follow: true,
+  },
+  {
+    what: 'another port of loopback',
+    files: { _default: OURS.replace('127.0.0.1:5000', 'localhost:5001') },
+    found: ['hosts-toml-without-mirror error'],
+    follow: true,
+  },
+  {
+    what: 'directories beside those of registries',
+    files: { _default: OURS, 'ghcr.io': THEIRS, 'ghcr.io_old': THEIRS, 'a copy': THEIRS, 'GHCR.io': '' },
+    found: ['hosts-toml ok', 'hosts-default-shadowed warning'],
+    follow: true,
+  },
+  {
+    what: 'a certificate that is not there',
+    files: { _default: `${OURS}[host."https://b"]\n  ca = "ca.crt"\n  skip_verify = true\n` },
+    found: ['hosts-toml ok', 'hosts-toml-certificate error'],
+    follow: true,
+  },
+  {
+    what: 'certificates and keys of the registry itself that are not there',
+    files: { 'ghcr.io': `ca = ["../a.crt",\n"b.crt"]\nclient = [["c", "d"]]\n${OURS}` },
+    registries: ['ghcr.io'],
+    found: ['hosts-toml ok', ...Array.from({ length: 4 }, () => 'hosts-toml-certificate error')],
+  },
+  {
+    what: 'a certificate that is not there for a registry of its own',
+    files: { _default: OURS, 'ghcr.io': `client = "c"\n${OURS}` },
+    found: ['hosts-toml ok', 'hosts-toml ok', 'hosts-toml-certificate warning'],
+    follow: true,
+  },
+  {
+    what: 'a certificate where this process may not see what containerd sees',
+    files: { _default: `${OURS}ca = "/nowhere/ca.crt"\n` },
+    found: ['hosts-toml ok', 'hosts-toml-certificate unknown'],
+  },
+  {
+    what: 'a probe that runs, which is nobody’s registry',
+    files: { _default: OURS, 'probe-0123456789abcdef-9.swarmirror.invalid': THEIRS },
+    found: ['hosts-toml ok'],
+  },
+]
+
+for (const { what, files, registries, version = '1.7.24', found, seen, follow: followed = false } of CASES) {
+  test(`checkHosts sees ${what}`, async () => {
+    await withTemporaryDirectory(async (certs) => {
+      for (const [name, text] of Object.entries(files)) {
+        const path = join(certs, name, 'hosts.toml')
+        await mkdir(dirname(path))
+        await writeFile(path, text)
+      }
+      const findings = await check(certs, registries, version)
+      assert.deepEqual(
+        findings.map(({ id, severity }) => `${id} ${severity}`),
+        found,
+      )
+      for (const { severity, why, remedy } of findings) {
+        if (severity !== 'ok') assert.ok(why !== '' && remedy !== undefined, 'no reason or remedy')
+      }
+      if (seen !== undefined) assert.match(findings[0]?.seen ?? '', seen)
+      const remedy = findings.find(({ severity }) => severity !== 'ok')?.remedy
+      if (!followed) return
+      assert.ok(remedy !== undefined)
+      await follow(remedy)
+      const after = await check(certs, registries, version)
+      assert.deepEqual([...new Set(after.map(({ severity }) => severity))], ['ok'])
+    })
+  })
+}
+
+test('checkHosts does not claim what it could not read', async () => {
+  const denied = () => Promise.reject(Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' }))
+  const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'cached', undefined)
+  const asked = {
+    certsDir: '/c',
+    registries: undefined,
+    mirror,
+    version: undefined,
+    socket: '/nowhere',
+    program: 'swarmirror',
+  }
+  for (const [registries, files] of [
+    [['ghcr.io'], { ...HOSTS_FILES, read: denied }],
+    [undefined, { ...HOSTS_FILES, list: denied }],
+  ] as const) {
+    const findings = await checkHosts({ ...asked, registries }, files)
+    const found = findings.at(-1)
+    assert.deepEqual([found?.id, found?.severity], ['hosts-toml-unreadable', 'unknown'])
+    assert.match(found?.seen ?? '', /EACCES/)
+  }
+  const mistaken = { ...HOSTS_FILES, list: () => Promise.reject(new TypeError('a mistake')) }
+  await assert.rejects(checkHosts(asked, mistaken), TypeError)
+})
+
+test('checkHosts does not take a file for a directory', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const certs = join(directory, 'certs.d')
+    await writeFile(certs, '')
+    const findings = await check(certs, undefined, '1.7.24')
+    assert.deepEqual(
+      findings.map(({ id, severity }) => `${id} ${severity}`),
+      ['hosts-toml-unreadable unknown', 'hosts-toml-unreadable unknown'],
+    )
+  })
+})
+
+test('the commands of remedies are safe to type, whatever others called their directories', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const certs = join(directory, "$(reboot)'`x`")
+    await mkdir(join(certs, '_default'), { recursive: true })
+    await mkdir(join(certs, '$(reboot)'))
+    const command = (await check(certs, undefined, '1.7.24')).at(-1)?.remedy?.command ?? ''
+    assert.match(command, /^swarmirror hosts --certs-dir '\/.*\/\$\(reboot\)'\\''`x`' --containerd-socket \/nowhere$/)
+  })
+})
+
+test('checkHosts sees certificates that are there, behind links, and those that are none', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    const registry = join(certs, '_default')
+    await mkdir(join(registry, 'directory'), { recursive: true })
+    await writeFile(join(registry, 'ca.crt'), '')
+    await symlink(join(registry, 'ca.crt'), join(certs, 'link.crt'))
+    await symlink('/nowhere/elsewhere', join(registry, 'elsewhere'))
+    for (const [named, known, elsewhere] of [
+      ['ca.crt', 'ok', 'ok'],
+      [join(registry, 'ca.crt'), 'ok', 'ok'],
+      ['../link.crt', 'ok', 'ok'],
+      ['directory', 'error', 'error'],
+      ['elsewhere', 'error', 'unknown'],
+      ['elsewhere/ca.crt', 'error', 'unknown'],
+      ['/nowhere/ca.crt', 'error', 'unknown'],
+      [import.meta.filename, 'ok', 'unknown'],
+    ] as const) {
+      await writeFile(join(registry, 'hosts.toml'), `ca = ${JSON.stringify(named)}\n${OURS}`)
+      for (const [seesAll, severity] of [
+        [true, known],
+        [false, elsewhere],
+      ] as const) {
+        const findings = await check(certs, undefined, '1.7.24', seesAll)
+        const found = findings.find(({ id }) => id === 'hosts-toml-certificate')
+        assert.equal(found?.severity ?? 'ok', severity, `${named}, ${seesAll}`)
+      }
+    }
+  })
+})
+
+test('checkHosts finds a directory in place of a file wrong, and follows from there', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    await mkdir(join(certs, '_default', 'hosts.toml'), { recursive: true })
+    const [found] = await check(certs, undefined, '1.7.24')
+    assert.deepEqual([found?.id, found?.severity], ['hosts-toml-no-file', 'error'])
+    await follow(found?.remedy ?? { text: '' })
+    assert.equal((await check(certs, undefined, '1.7.24'))[0]?.severity, 'ok')
+  })
+})
+
+test('checkHosts takes two names of one directory for one', async () => {
+  for (const [real, link] of [
+    ['a.b_5000_', 'a.b:5000'],
+    ['a.b:5000', 'a.b_5000_'],
+  ] as const) {
+    await withTemporaryDirectory(async (certs) => {
+      await mkdir(join(certs, real))
+      await writeFile(join(certs, real, 'hosts.toml'), OURS)
+      await symlink(real, join(certs, link))
+      const findings = await check(certs, ['a.b:5000'], '1.7.24')
+      assert.deepEqual(
+        findings.map(({ severity }) => severity),
+        ['ok'],
+      )
+    })
+  }
+})
+
+test('checkHosts has a directory that does not count put aside, and loses nothing of it', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    for (const name of ['a.b_5000_', 'a.b:5000']) {
+      await mkdir(join(certs, name))
+      await writeFile(join(certs, name, 'hosts.toml'), OURS)
+    }
+    const command = (await check(certs, ['a.b:5000'], '1.7.24')).at(-1)?.remedy?.command
+    assert.equal(command, `mv ${join(certs, 'a.b:5000')} ${join(certs, '.a.b:5000')}`)
+    await follow({ text: '', command })
+    for (const registries of [['a.b:5000'], undefined]) {
+      const findings = await check(certs, registries, '1.7.24')
+      assert.ok(!findings.some(({ id }) => id === 'hosts-toml-shadowed'))
+    }
+    assert.equal(await readFile(join(certs, '.a.b:5000', 'hosts.toml'), 'utf8'), OURS)
+  })
+})
+
+test('the commands of remedies leave out what the settings have by default', () => {
+  assert.equal(SETTINGS_DEFAULT.certsDir, SETTINGS['certs-dir'].default)
+  assert.equal(SETTINGS_DEFAULT.socket, SETTINGS['containerd-socket'].default)
+  assert.equal(SETTINGS_DEFAULT.url, `http://${SETTINGS.listen.default}`)
+})

@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { dirname, relative } from 'node:path'
+import { applyChanges } from '../../../../lib/containerd/hosts/apply.ts'
+import type { Plan } from '../../../../lib/containerd/hosts/change.ts'
+import { HOSTS_FILES } from '../../../../lib/containerd/hosts/files.ts'
+import { mirrorEntryFor } from '../../../../lib/containerd/hosts/mirror-entry.ts'
+import { planWrite } from '../../../../lib/containerd/hosts/plan.ts'
+
+export const LISTEN = { host: '127.0.0.1', port: 5000 }
+export const MIRROR = 'http://127.0.0.1:5000'
+export const VERSION = '1.7.24'
+
+export interface Options {
+  readonly port?: number
+  readonly tags?: 'cached' | 'off'
+  readonly version?: string | undefined
+}
+
+/** What would be written, in a directory of this machine. */
+export function plan(certsDir: string, registries: readonly string[], options: Options = {}): Promise<Plan> {
+  const { port = LISTEN.port, tags = 'cached' } = options
+  const version = 'version' in options ? options.version : VERSION
+  const mirror = mirrorEntryFor({ ...LISTEN, port }, tags, version)
+  return planWrite({ certsDir, registries, mirror, version }, HOSTS_FILES)
+}
+
+/** Why the only file is refused that is. */
+export async function refusal(certsDir: string, registries: readonly string[], options: Options = {}): Promise<string> {
+  const { refusals } = await plan(certsDir, registries, options)
+  assert.equal(refusals.length, 1)
+  return refusals[0]?.reason ?? ''
+}
+
+/** Writes, and gives what was done by the name of each file. */
+export async function write(
+  certsDir: string,
+  registries: readonly string[],
+  options: Options = {},
+): Promise<Record<string, string>> {
+  return await carryOut(certsDir, await plan(certsDir, registries, options))
+}
+
+/** Does it, and gives what was done by the name of each file. */
+export async function carryOut(certsDir: string, { changes, refusals }: Plan): Promise<Record<string, string>> {
+  assert.deepEqual(refusals, [])
+  await applyChanges(certsDir, changes, HOSTS_FILES)
+  return Object.fromEntries(changes.map(({ path, action }) => [relative(certsDir, path), action]))
+}
+
+export async function put(path: string, text: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true })
+  await writeFile(path, text)
+}

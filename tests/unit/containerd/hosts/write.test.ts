@@ -1,0 +1,252 @@
+import assert from 'node:assert/strict'
+import { chmod, chown, lstat, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { test } from 'node:test'
+import { HOSTS_FILES } from '../../../../lib/containerd/hosts/files.ts'
+import { readHosts } from '../../../../lib/containerd/hosts/reading.ts'
+import { planRemove } from '../../../../lib/containerd/hosts/removal.ts'
+import { withTemporaryDirectory } from '../../../fixtures/image.ts'
+import { carryOut, MIRROR, plan, put, refusal, VERSION, write } from './planning.ts'
+
+const BACKUP_FILE = 'hosts.toml.swarmirror-backup'
+
+async function remove(certsDir: string, registries?: readonly string[]): Promise<Record<string, string>> {
+  return await carryOut(certsDir, await planRemove({ certsDir, registries }, HOSTS_FILES))
+}
+
+/** Everything below a directory: texts, links and modes. */
+async function snapshot(directory: string): Promise<Record<string, string>> {
+  const found: Record<string, string> = {}
+  for (const name of (await readdir(directory, { recursive: true })).sort()) {
+    const path = join(directory, name)
+    const status = await lstat(path)
+    const mode = (status.mode & 0o7777).toString(8)
+    if (status.isSymbolicLink()) found[name] = `-> ${await readlink(path)}`
+    else
+      found[name] = status.isDirectory() ? mode : `${mode} ${status.uid}:${status.gid} ${await readFile(path, 'utf8')}`
+  }
+  return found
+}
+
+async function hostsOf(directory: string, version = VERSION): Promise<string[]> {
+  const reading = readHosts(await readFile(join(directory, 'hosts.toml'), 'utf8'), version)
+  assert.ok(reading.kind === 'hosts', reading.kind)
+  return reading.hosts.map(({ name }) => name)
+}
+
+test('planWrite makes a file for each registry that reads on every version, and planRemove leaves nothing of it', async () => {
+  await withTemporaryDirectory(async (dir) => {
+    const certs = join(dir, 'etc', 'certs.d')
+    const registries = ['docker.io', 'ghcr.io', 'registry.example:5000', 'localhost:5000', '[::1]:443', '_default']
+    const made = await write(certs, registries)
+    assert.deepEqual(new Set(Object.values(made)), new Set(['create']))
+    const servers: Record<string, string> = {}
+    for (const registry of registries) {
+      for (const version of ['1.6.36', '1.7.24', '1.7.32', '2.0.0', '2.2.0', undefined]) {
+        const reading = readHosts(await readFile(join(certs, registry, 'hosts.toml'), 'utf8'), version)
+        assert.ok(reading.kind === 'hosts')
+        assert.deepEqual(
+          reading.hosts.map(({ name, capabilities }) => [name, ...capabilities]),
+          [[MIRROR, 'pull', 'resolve']],
+        )
+        servers[registry] = reading.server.name
+      }
+    }
+    assert.deepEqual(servers, {
+      'docker.io': 'https://registry-1.docker.io',
+      'ghcr.io': 'https://ghcr.io',
+      'registry.example:5000': 'https://registry.example:5000',
+      'localhost:5000': '',
+      '[::1]:443': '',
+      _default: '',
+    })
+    assert.equal((await stat(join(certs, 'docker.io'))).mode & 0o777, 0o755)
+    assert.equal((await stat(join(certs, 'docker.io', 'hosts.toml'))).mode & 0o777, 0o644)
+    const removed = await remove(certs)
+    assert.deepEqual(new Set(Object.values(removed)), new Set(['delete']))
+    assert.deepEqual(await snapshot(dir), {})
+  })
+})
+
+test('planWrite changes nothing the second time, and only our entry when the settings changed', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    await put(join(certs, 'docker.io', 'hosts.toml'), '# theirs\n[host."https://b"]\n')
+    const original = await snapshot(certs)
+    await write(certs, ['docker.io', 'ghcr.io'])
+    const written = await snapshot(certs)
+    assert.deepEqual(await write(certs, ['docker.io', 'ghcr.io']), {
+      'docker.io/hosts.toml': 'keep',
+      'ghcr.io/hosts.toml': 'keep',
+    })
+    assert.deepEqual(await snapshot(certs), written)
+    await write(certs, ['docker.io', 'ghcr.io'], { port: 5005, tags: 'off', version: '2.1.0' })
+    const changed = await readFile(join(certs, 'docker.io', 'hosts.toml'), 'utf8')
+    assert.match(
+      changed,
+      /\[host\."http:\/\/127\.0\.0\.1:5005"\]\n {2}capabilities = \["pull"\]\n {2}dial_timeout = "1s"\n/,
+    )
+    assert.deepEqual(await hostsOf(join(certs, 'docker.io')), ['http://127.0.0.1:5005', 'https://b'])
+    // Where the version is not known, the timeout that was written when it was known stays.
+    const unknown = await write(certs, ['docker.io'], { port: 5005, tags: 'off', version: undefined })
+    assert.deepEqual(unknown, { 'docker.io/hosts.toml': 'keep' })
+    await remove(certs)
+    assert.deepEqual(await snapshot(certs), original)
+  })
+})
+
+test('planWrite keeps mode, owner and bytes of the original in a backup, which planRemove puts back', async (t) => {
+  await withTemporaryDirectory(async (certs) => {
+    const path = join(certs, 'docker.io', 'hosts.toml')
+    await put(path, '[host."https://b"]\r\n  ca = "b.crt" # no end of line')
+    await chmod(path, 0o640)
+    if (process.getuid?.() === 0) await chown(path, 12, 34)
+    else t.diagnostic('not root: the owner is not changed')
+    const original = await snapshot(certs)
+    await write(certs, ['docker.io'])
+    const written = await snapshot(certs)
+    assert.equal(written[join('docker.io', BACKUP_FILE)], original[join('docker.io', 'hosts.toml')])
+    assert.match(written[join('docker.io', 'hosts.toml')] ?? '', /^640 (12:34|\d+:\d+) /)
+    assert.equal((await stat(path)).uid, (await stat(join(certs, 'docker.io', BACKUP_FILE))).uid)
+    assert.deepEqual(await remove(certs), { 'docker.io/hosts.toml': 'restore' })
+    assert.deepEqual(await snapshot(certs), original)
+  })
+})
+
+test('planWrite replaces what somebody wrote by hand for the mirror if it is not right, and planRemove puts it back', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    const path = join(certs, '_default', 'hosts.toml')
+    await put(path, `[host."${MIRROR}"]\n  capabilities = ["pull", "resolve"]\n`)
+    const right = await snapshot(certs)
+    assert.deepEqual(await write(certs, ['_default']), { '_default/hosts.toml': 'keep' })
+    assert.deepEqual(await snapshot(certs), right)
+    assert.deepEqual(await write(certs, ['_default'], { tags: 'off' }), { '_default/hosts.toml': 'update' })
+    assert.match(await readFile(path, 'utf8'), /\["pull"\]/)
+    assert.deepEqual(await remove(certs), { '_default/hosts.toml': 'restore' })
+    assert.deepEqual(await snapshot(certs), right)
+    await put(path, `[host."https://up"]\n[host."${MIRROR}"]\n[host."https://late"]\n`)
+    const late = await snapshot(certs)
+    await write(certs, ['_default'])
+    assert.deepEqual(await hostsOf(dirname(path)), [MIRROR, 'https://up', 'https://late'])
+    await remove(certs)
+    assert.deepEqual(await snapshot(certs), late)
+  })
+})
+
+test('planRemove takes out our entry alone where others changed the file since', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    const path = join(certs, 'docker.io', 'hosts.toml')
+    await put(path, '[host."https://b"]\n')
+    await write(certs, ['docker.io', 'ghcr.io'])
+    await writeFile(path, `${await readFile(path, 'utf8')}# new\n[host."https://c"]\n`)
+    await put(join(certs, 'ghcr.io', 'other.crt'), 'theirs')
+    assert.deepEqual(await remove(certs), { 'docker.io/hosts.toml': 'take-out', 'ghcr.io/hosts.toml': 'delete' })
+    assert.equal(await readFile(path, 'utf8'), '[host."https://b"]\n# new\n[host."https://c"]\n')
+    assert.equal(await readFile(join(certs, 'docker.io', BACKUP_FILE), 'utf8'), '[host."https://b"]\n')
+    assert.deepEqual(await readdir(join(certs, 'ghcr.io')), ['other.crt'])
+    // An earlier backup is never overwritten.
+    await write(certs, ['docker.io'])
+    assert.equal(await readFile(join(certs, 'docker.io', BACKUP_FILE), 'utf8'), '[host."https://b"]\n')
+    await remove(certs)
+    assert.equal(await readFile(path, 'utf8'), '[host."https://b"]\n# new\n[host."https://c"]\n')
+  })
+})
+
+test('planRemove touches only the registries that are named, and nothing of others', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    await put(join(certs, 'quay.io', 'hosts.toml'), '# swarmirror was here\nbroken = ')
+    await put(join(certs, 'quay.io', 'x.crt'), 'x')
+    const original = await snapshot(certs)
+    await write(certs, ['docker.io', 'ghcr.io'])
+    assert.deepEqual(await remove(certs, ['ghcr.io', 'gcr.io']), { 'ghcr.io/hosts.toml': 'delete' })
+    assert.deepEqual((await readdir(certs)).sort(), ['docker.io', 'quay.io'])
+    await remove(certs)
+    assert.deepEqual(await snapshot(certs), original)
+    assert.deepEqual(await remove(certs), {})
+  })
+})
+
+test('planWrite keeps Docker-style certificates working, which count only where there is no hosts.toml', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    for (const name of ['a.crt', 'b.crt', 'c.cert', 'c.key']) await put(join(certs, 'private.example', name), name)
+    const original = await snapshot(certs)
+    await write(certs, ['private.example'])
+    const text = await readFile(join(certs, 'private.example', 'hosts.toml'), 'utf8')
+    assert.match(
+      text,
+      /^server = "https:\/\/private\.example"\nca = \["a\.crt", "b\.crt"\]\nclient = \[\["c\.cert", "c\.key"\]\]\n\n/m,
+    )
+    assert.equal(readHosts(text, VERSION).kind, 'hosts')
+    await remove(certs)
+    assert.deepEqual(await snapshot(certs), original)
+    await put(join(certs, 'private.example', 'd.cert'), 'without a key')
+    assert.match(await refusal(certs, ['private.example']), /with and without a \.key/)
+    // containerd 1.7.24 discards a file with a server alone, and takes the certificates.
+    await put(join(certs, 'other.example', 'hosts.toml'), 'server = "https://other.example"\n')
+    await put(join(certs, 'other.example', 'a.crt'), 'a')
+    assert.match(await refusal(certs, ['other.example']), /takes the certificates beside it/)
+    assert.deepEqual((await plan(certs, ['other.example'], { version: '2.2.0' })).refusals, [])
+  })
+})
+
+test('planWrite completes a file with a server alone, which containerd 1.7.24 cannot read', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    await put(join(certs, 'ghcr.io', 'hosts.toml'), 'server = "https://ghcr.io"\n')
+    await write(certs, ['ghcr.io'])
+    assert.deepEqual(await hostsOf(join(certs, 'ghcr.io')), [MIRROR])
+    // Empty is as if there were no file.
+    await put(join(certs, 'quay.io', 'hosts.toml'), '')
+    await write(certs, ['quay.io'])
+    assert.match(await readFile(join(certs, 'quay.io', 'hosts.toml'), 'utf8'), /server = "https:\/\/quay\.io"/)
+    await remove(certs)
+    assert.equal(await readFile(join(certs, 'quay.io', 'hosts.toml'), 'utf8'), '')
+  })
+})
+
+for (const [form, there, counts] of [
+  ['host_port_', ['registry.example_5000_'], 'registry.example_5000_'],
+  ['host:port', ['registry.example:5000'], 'registry.example:5000'],
+  ['both', ['registry.example:5000', 'registry.example_5000_'], 'registry.example_5000_'],
+] as const) {
+  test(`planWrite writes where containerd looks first when ${form} is there`, async () => {
+    await withTemporaryDirectory(async (certs) => {
+      for (const name of there) await put(join(certs, name, 'hosts.toml'), `[host."https://of-${name.length}"]\n`)
+      const original = await snapshot(certs)
+      const { changes } = await plan(certs, ['registry.example:5000'])
+      assert.deepEqual(
+        changes.map(({ path }) => path),
+        [join(certs, counts, 'hosts.toml')],
+      )
+      assert.equal(
+        changes[0]?.notes.some((note) => note.includes('does not count')),
+        there.length > 1,
+      )
+      await write(certs, ['registry.example:5000'])
+      assert.deepEqual((await hostsOf(join(certs, counts)))[0], MIRROR)
+      await remove(certs, ['registry.example:5000'])
+      assert.deepEqual(await snapshot(certs), original)
+    })
+  })
+}
+
+test('planWrite writes through links and keeps them, and says nothing of the server where several names lead', async () => {
+  await withTemporaryDirectory(async (dir) => {
+    const certs = join(dir, 'certs.d')
+    await put(join(dir, 'elsewhere', 'hosts.toml'), '[host."https://b"]\n  ca = "b.crt"\n')
+    await mkdir(join(dir, 'shared'))
+    await mkdir(join(certs, 'file.example'), { recursive: true })
+    await symlink('../../elsewhere/hosts.toml', join(certs, 'file.example', 'hosts.toml'))
+    await symlink('../shared', join(certs, 'one.example'))
+    await symlink('../shared', join(certs, 'two.example'))
+    const original = await snapshot(dir)
+    await write(certs, ['file.example', 'one.example', 'two.example'])
+    assert.equal((await lstat(join(certs, 'file.example', 'hosts.toml'))).isSymbolicLink(), true)
+    assert.deepEqual(await hostsOf(join(dir, 'elsewhere')), [MIRROR, 'https://b'])
+    assert.doesNotMatch(await readFile(join(dir, 'shared', 'hosts.toml'), 'utf8'), /server/)
+    assert.deepEqual(await write(certs, ['two.example']), { 'two.example/hosts.toml': 'keep' })
+    await remove(certs)
+    assert.deepEqual(await snapshot(dir), original)
+    await mkdir(join(certs, 'gone.example'))
+    await symlink('../../nothing', join(certs, 'gone.example', 'hosts.toml'))
+    assert.match(await refusal(certs, ['gone.example']), /leads to nothing/)
+  })
+})

@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { createObserver, nextGathering, type ObserverOptions } from '../../../../lib/containerd/store/observer.ts'
+import { createLogRecorder } from '../../../fixtures/log.ts'
+import { waitFor, within } from '../../../fixtures/wait.ts'
+
+/** Longer than any test may take, in milliseconds: what waits so long must be woken. */
+const AGES = 1_000_000
+
+/** Something to observe whose every answer a test decides. */
+function makeSubject(options: ObserverOptions = {}) {
+  const state = { subscriptions: 0, ended: 0, looks: 0, changedUntil: 0, failure: undefined as Error | undefined }
+  let push: (event: 'event' | Error) => void = () => undefined
+  const { log, lines } = createLogRecorder()
+  const observer = createObserver(
+    {
+      log,
+      async subscribe(signal) {
+        if (state.failure !== undefined) throw state.failure
+        state.subscriptions += 1
+        const queue: ('event' | Error)[] = []
+        let wake: () => void = () => undefined
+        push = (event) => {
+          queue.push(event)
+          wake()
+        }
+        signal.addEventListener('abort', () => {
+          state.ended += 1
+          push(new Error('cancelled'))
+        })
+        return (async function* () {
+          for (;;) {
+            const event = queue.shift()
+            if (event instanceof Error) throw event
+            if (event !== undefined) yield event
+            else
+              await new Promise<void>((resolve) => {
+                wake = resolve
+              })
+          }
+        })()
+      },
+      async reconcile() {
+        state.looks += 1
+        if (state.failure !== undefined) throw state.failure
+        return state.looks <= state.changedUntil
+      },
+    },
+    {
+      reconcileInterval: AGES,
+      settleDelays: [],
+      gatherFirst: 1,
+      gatherMost: 1,
+      retryFirst: 1,
+      retryMost: 4,
+      random: () => 0.5,
+      ...options,
+    },
+  )
+  return { state, observer, lines, push: (event: 'event' | Error) => push(event) }
+}
+
+test('observer looks once at the start and after each event', async () => {
+  const { state, observer, push } = makeSubject()
+  await waitFor('the first look', () => state.looks === 1)
+  assert.deepEqual(observer.health, { ok: true })
+  push('event')
+  await waitFor('the look after the event', () => state.looks === 2)
+  await observer.close()
+  assert.equal(state.subscriptions, 1)
+})
+
+test('observer gathers a burst of events into one look', async () => {
+  const { state, observer, push } = makeSubject({ gatherFirst: 50, gatherMost: 50 })
+  await waitFor('the first look', () => state.looks === 1)
+  for (let count = 0; count < 100; count++) push('event')
+  await waitFor('the look after the burst', () => state.looks === 2)
+  await observer.close()
+  assert.equal(state.looks, 2)
+})
+
+test('nextGathering is short after quiet, and longer and longer while events keep coming', () => {
+  assert.equal(nextGathering(25, 60_000, 25, 400), 25)
+  const gathered = [25]
+  for (let look = 1; look < 7; look++) gathered.push(nextGathering(gathered.at(-1) ?? 0, 1, 25, 400))
+  assert.deepEqual(gathered, [25, 50, 100, 200, 400, 400, 400])
+  // As long as it was gathered before, and so without doubt over.
+  assert.equal(nextGathering(400, 400, 25, 400), 25)
+})
+
+test('observer looks again after a change until nothing changes', async () => {
+  const { state, observer } = makeSubject({ settleDelays: [1, 1, 1] })
+  state.changedUntil = 5
+  // Three looks that find nothing new after the last that did.
+  await waitFor('all looks', () => state.looks === 8)
+  await observer.close()
+  assert.equal(state.looks, 8)
+})
+
+test('observer looks at intervals when nothing is told', async () => {
+  const { state, observer } = makeSubject({ reconcileInterval: 2 })
+  await waitFor('several looks', () => state.looks > 5)
+  await observer.close()
+  assert.equal(state.subscriptions, 1)
+})
+
+test('observer subscribes anew when the stream breaks, and ends what it had begun', async () => {
+  const { state, observer, push, lines } = makeSubject()
+  await waitFor('the first look', () => state.looks === 1)
+  push(new Error('containerd is gone'))
+  await waitFor('the next look', () => state.looks === 2)
+  assert.equal(state.subscriptions, 2)
+  assert.equal(state.ended, 1)
+  assert.deepEqual(
+    lines.map(({ level, event }) => [level, event]),
+    [
+      ['info', 'containerd answers'],
+      ['warn', 'containerd lost'],
+      ['info', 'containerd answers'],
+    ],
+  )
+  await observer.close()
+  assert.equal(state.ended, 2)
+})
+
+test('observer tries again at growing, bounded intervals, and says why it is not well', async () => {
+  const { state, observer, push, lines } = makeSubject()
+  await waitFor('the first look', () => state.looks === 1)
+  state.failure = new Error('no such socket')
+  push('event')
+  await waitFor('several attempts', () => lines.length >= 6)
+  assert.deepEqual(observer.health, { ok: false, reason: 'no such socket' })
+  // With `random` in the middle, each wait is three quarters of 1, 2, 4, 4 ... milliseconds.
+  assert.deepEqual(
+    lines.slice(1, 6).map(({ level, fields }) => [level, fields.retryInMs]),
+    [
+      ['warn', Math.round(0.75)],
+      ['debug', Math.round(1.5)],
+      ['debug', 3],
+      ['debug', 3],
+      ['debug', 3],
+    ],
+  )
+  state.failure = undefined
+  await waitFor('the recovery', () => observer.health.ok)
+  await observer.close()
+})
+
+test('observer.close ends a back-off and a subscription that does not answer', async () => {
+  const waiting = makeSubject({ retryFirst: AGES, retryMost: AGES })
+  waiting.state.failure = new Error('no such socket')
+  await waitFor('the loss', () => waiting.lines.length > 0)
+  await within('the end of the back-off', waiting.observer.close())
+
+  const { log } = createLogRecorder()
+  const silent = createObserver({
+    log,
+    subscribe: (signal) =>
+      new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+    reconcile: async () => false,
+  })
+  assert.deepEqual(silent.health, { ok: false, reason: 'containerd has not answered yet' })
+  await within('the end of the subscription', silent.close())
+})

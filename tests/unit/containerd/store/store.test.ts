@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { digestKey, type Key } from '../../../../lib/oci/key.ts'
+import type { ContentStore } from '../../../../lib/store/store.ts'
+import { makeContainerd, withStore } from '../../../doubles/containerd-double.ts'
+import { type Image, makeImage } from '../../../fixtures/image.ts'
+import { waitFor } from '../../../fixtures/wait.ts'
+
+const never = new AbortController().signal
+const SECRET = 'registry.example/secret/app:1'
+const OPEN = 'registry.example/team/app:1'
+const admits = ({ repository }: { readonly repository: string }) => !repository.startsWith('secret/')
+
+async function heldOf(store: ContentStore, image: Image): Promise<boolean[]> {
+  return await Promise.all(
+    image.contents.map(async ({ descriptor: { digest } }) => {
+      const body = await store.open(digest, undefined, never)
+      if (body?.kind === 'stream') await body.stream.cancel()
+      assert.equal((await store.describe(digest, never)) !== undefined, body !== undefined)
+      return body !== undefined
+    }),
+  )
+}
+
+const all = (value: boolean, image: Image) => image.contents.map(() => value)
+
+test('containerd store gives nothing of a refused image, before its first look, during its pull, or after it was removed', async () => {
+  const containerd = makeContainerd()
+  const [secret, pulled, open] = [makeImage({ seed: 1 }), makeImage({ seed: 2 }), makeImage({ seed: 3 })]
+  containerd.put(...secret.contents, ...open.contents)
+  containerd.name(secret, SECRET)
+  containerd.name(open, OPEN)
+  const look = containerd.holdUp()
+  await withStore(containerd, { admits, isSelective: true }, async (store, held) => {
+    assert.deepEqual(await heldOf(store, secret), all(false, secret))
+    look()
+    await waitFor('the first look', () => held.has(OPEN as Key))
+    assert.deepEqual(await heldOf(store, open), all(true, open))
+    assert.deepEqual(await heldOf(store, secret), all(false, secret))
+    containerd.put(...pulled.contents)
+    assert.deepEqual(await heldOf(store, pulled), all(false, pulled))
+    containerd.name(pulled, `${SECRET}1`)
+    // What is named last is seen by the same look.
+    containerd.name(open, `${OPEN}1`)
+    await waitFor('the look', () => held.has(`${OPEN}1` as Key))
+    assert.deepEqual(await heldOf(store, pulled), all(false, pulled))
+    containerd.unname(`${SECRET}1`)
+    containerd.name(open, `${OPEN}2`)
+    await waitFor('the look after the removal', () => held.has(`${OPEN}2` as Key))
+    assert.deepEqual(await heldOf(store, pulled), all(false, pulled))
+    assert.deepEqual(
+      [...held].sort(),
+      [
+        ...open.contents.map(({ descriptor }) => digestKey(descriptor.digest)),
+        OPEN as Key,
+        `${OPEN}1` as Key,
+        `${OPEN}2` as Key,
+      ].sort(),
+    )
+  })
+})
+
+test('containerd store gives what is expected before an image names it, also where images are refused', async () => {
+  const containerd = makeContainerd()
+  const [open, layer] = [makeImage({ seed: 1 }), makeImage({ seed: 2 }).contents.at(-1) ?? assert.fail()]
+  containerd.put(...open.contents)
+  containerd.name(open, OPEN)
+  await withStore(containerd, { admits, isSelective: true }, async (store, held) => {
+    await waitFor('the first look', () => held.has(OPEN as Key))
+    store.expect?.(layer.descriptor.digest)
+    containerd.put(layer)
+    assert.equal((await store.describe(layer.descriptor.digest, never))?.size, layer.bytes.length)
+    await waitFor('the layer is told of', () => held.has(digestKey(layer.descriptor.digest)))
+  })
+})
+
+test('containerd store gives what no image names where no image is refused', async () => {
+  const containerd = makeContainerd()
+  const [open, other] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
+  containerd.put(...open.contents, ...other.contents)
+  containerd.name(open, OPEN)
+  const look = containerd.holdUp()
+  await withStore(containerd, {}, async (store, held) => {
+    assert.deepEqual(await heldOf(store, other), all(true, other))
+    look()
+    await waitFor('the first look', () => held.has(OPEN as Key))
+    assert.deepEqual(await heldOf(store, other), all(true, other))
+  })
+})

@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { text as textOf } from 'node:stream/consumers'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { watchEventLoop } from '../../../lib/observe/event-loop.ts'
+import { createMetrics } from '../../../lib/observe/metrics.ts'
+import { processFigures, runtimeVersion } from '../../../lib/observe/process-figures.ts'
+import { commandOf } from '../../fixtures/process.ts'
+import { waitFor, within } from '../../fixtures/wait.ts'
+
+test('processFigures are of this process, on every runtime', () => {
+  assert.ok(processFigures.cpuSeconds() > 0.01)
+  assert.ok(processFigures.residentBytes() > 2 ** 20)
+  assert.ok(processFigures.heapUsedBytes() > 2 ** 16)
+  const age = Date.now() / 1000 - processFigures.startTime()
+  assert.ok(age > 0 && age < 3_600, `${age} s old`)
+  if (process.platform === 'linux') {
+    assert.ok(processFigures.openFiles() >= 3)
+    assert.ok(processFigures.mostOpenFiles() === 0 || processFigures.mostOpenFiles() >= processFigures.openFiles())
+  }
+  assert.match(runtimeVersion(), /^\d+\.\d+/)
+})
+
+test('processFigures tell one start of the process, whenever they are asked', async () => {
+  const first = processFigures.startTime()
+  for (let round = 0; round < 20; round++) {
+    await sleep(1)
+    assert.equal(processFigures.startTime(), first)
+  }
+})
+
+test('createMetrics gives the figures of the process, and those of the parts that are looked at', async () => {
+  const announcing = {
+    keys: 7,
+    waiting: 2,
+    refreshed: 40,
+    lag: 1_500,
+    requests: 90,
+    silent: 3,
+    records: 12,
+    recordLimit: 50,
+    dropped: 6,
+  }
+  const metrics = createMetrics({
+    build: { version: '1.2.3', runtime: 'node', runtime_version: '24' },
+    ready: () => true,
+    storeUp: () => false,
+    keysHeld: () => 9,
+    peersKnown: () => 4,
+    peersConnected: () => 3,
+    announcing: () => announcing,
+  })
+  await metrics.render()
+  const { body } = await metrics.render()
+  for (const line of [
+    'swarmirror_build_info{version="1.2.3",runtime="node",runtime_version="24"} 1',
+    'swarmirror_ready 1',
+    'swarmirror_store_up 0',
+    'swarmirror_keys_held 9',
+    'swarmirror_keys_announced 7',
+    'swarmirror_keys_waiting 2',
+    // Looked at twice, and not added up.
+    'swarmirror_keys_refreshed_total 40',
+    'swarmirror_refresh_lag_seconds 1.5',
+    'swarmirror_swarm_requests_total 90',
+    'swarmirror_swarm_silent_total 3',
+    'swarmirror_swarm_records 12',
+    'swarmirror_swarm_record_limit 50',
+    'swarmirror_swarm_records_dropped_total 6',
+    'swarmirror_peers_known 4',
+    'swarmirror_peers_connected 3',
+  ]) {
+    assert.ok(body.includes(`\n${line}\n`), line)
+  }
+  assert.match(body, /^process_resident_memory_bytes \d{7,}$/m)
+  assert.match(body, /^process_cpu_seconds_total 0?\d*\.?\d+/m)
+})
+
+test('createMetrics tells the rest, and that all descriptors are open, when the process has none left', async () => {
+  const [program, ...args] = commandOf(new URL('../../fixtures/exhausted-child.ts', import.meta.url))
+  const child = spawn('sh', ['-c', 'ulimit -n 200; exec "$0" "$@"', program, ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const output = await within('the end of the process', textOf(child.stdout)).finally(() => child.kill('SIGKILL'))
+  const { opened, told } = JSON.parse(output)
+  assert.ok(opened > 100)
+  assert.equal(told, 'process_open_fds 200,process_max_fds 200')
+})
+
+test('watchEventLoop tells by how much timers are late, until it is ended', async () => {
+  const seen: number[] = []
+  const stop = watchEventLoop((seconds) => seen.push(seconds), { interval: 5 })
+  const held = performance.now() + 60
+  while (performance.now() < held) JSON.stringify(seen)
+  await waitFor('a timer was late', () => seen.some((seconds) => seconds > 0.02))
+  stop()
+  const { length } = seen
+  let later = 0
+  const stopOther = watchEventLoop(() => later++, { interval: 5 })
+  await waitFor('another one has told three times', () => later >= 3)
+  stopOther()
+  assert.equal(seen.length, length)
+  assert.ok(seen.every((seconds) => seconds >= 0))
+})

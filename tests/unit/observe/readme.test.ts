@@ -1,0 +1,93 @@
+/** What the README says of metrics and of the log is true. */
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { createLogger } from '../../../lib/observe/log.ts'
+import { createMetrics } from '../../../lib/observe/metrics.ts'
+import { targetKey } from '../../../lib/oci/key.ts'
+import { Transfer } from '../../../lib/transfer/transfer.ts'
+import { BLOB, contentOf, makeParts, OPTIONS, startGoodPeer, withPeers } from '../../doubles/http-peers.ts'
+import { MemorySwarm } from '../../doubles/memory-swarm.ts'
+import { peerOf } from '../../doubles/peers.ts'
+import { never } from '../../fixtures/layout.ts'
+
+const README = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
+
+/** What stands between two comments of the README. */
+function partOf(name: string): string {
+  const part = new RegExp(`<!-- ${name} -->\\s*\\n([\\s\\S]*?)\\s*<!-- /${name} -->`).exec(README)?.[1]
+  return part ?? assert.fail(`the README has no part ${name}`)
+}
+
+test('the README has the table of the metrics as they are', () => {
+  const rows = createMetrics().descriptions.map(({ name, type, labels, help }) => [
+    `\`${name}\``,
+    type,
+    labels.map((label) => `\`${label}\``).join(', ') || 'none',
+    help,
+  ])
+  const table = [['metric', 'type', 'labels', 'meaning'], ['---', '---', '---', '---'], ...rows]
+    .map((cells) => `| ${cells.join(' | ')} |`)
+    .join('\n')
+  assert.equal(partOf('metrics'), table, `the table must be:\n${table}`)
+})
+
+test('createMetrics describes all that it renders, as it renders it', async () => {
+  const metrics = createMetrics()
+  const rendered = [...(await metrics.render()).body.matchAll(/^# HELP (\S+) (.*)\n# TYPE \S+ (\S+)$/gm)]
+  assert.deepEqual(
+    rendered.map(([, name, help, type]) => ({ name, help, type })),
+    metrics.descriptions.map(({ name, help, type }) => ({ name, help, type })),
+  )
+})
+
+test('the README tells what every label of every metric may be', () => {
+  const labels = new Set(createMetrics().descriptions.flatMap(({ labels }) => labels))
+  const told = [...partOf('labels').matchAll(/^- `([a-z_]+)`/gm)].map(([, label]) => label)
+  assert.deepEqual(new Set(told), labels)
+})
+
+test('the README names every value that a label is known to have', () => {
+  const told = new Map(
+    [...partOf('labels').matchAll(/^- `([a-z_]+)`([\s\S]*?)(?=\n- `|$(?![\s\S]))/gm)].map(
+      ([, label = '', text = '']) => [label, text],
+    ),
+  )
+  for (const { name, values } of createMetrics().descriptions) {
+    for (const [label, known] of Object.entries(values)) {
+      for (const value of known) assert.ok(told.get(label)?.includes(`\`${value}\``), `${name}: ${label} ${value}`)
+    }
+  }
+})
+
+test('the README shows a line of the log as a transfer makes it', async () => {
+  const example = JSON.parse(/^\{.*"event":"transfer".*\}$/m.exec(README)?.[0] ?? assert.fail('no example'))
+  const shape = (line: Record<string, unknown>) => Object.entries(line).map(([name, value]) => [name, typeof value])
+  await withPeers([startGoodPeer], async ({ peers, lines }) => {
+    await contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
+    const written: string[] = []
+    const log = createLogger((line) => written.push(line), 'info')
+    const [line, ...more] = lines.filter(({ level }) => level === 'info')
+    assert.ok(line !== undefined && more.length === 0, 'one line a transfer')
+    log.info(line.event, line.fields)
+    assert.deepEqual(shape(example), shape(JSON.parse(written[0] ?? '')))
+    const { event, level, outcome } = example
+    assert.deepEqual([event, level, outcome], [line.event, line.level, line.fields.outcome])
+  })
+})
+
+test('the README tells every outcome of a transfer', async () => {
+  const parts = { ...makeParts(), router: new MemorySwarm().join(peerOf('self')) }
+  const outcomes = ['complete', 'cancelled', 'corrupt', 'failed', 'missing'] as const
+  for (const outcome of outcomes) {
+    const transfer = new Transfer(parts, OPTIONS, BLOB)
+    transfer.finish(outcome)
+    // Once, whatever ends it again.
+    transfer.finish('failed')
+  }
+  parts.client.close()
+  const told = parts.lines.map(({ fields }) => fields.outcome)
+  assert.deepEqual(told, outcomes)
+  assert.ok(parts.lines.every(({ fields }) => fields.key === targetKey(BLOB)))
+  for (const outcome of outcomes) assert.match(partOf('labels'), new RegExp(`\`${outcome}\``))
+})

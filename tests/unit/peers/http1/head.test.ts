@@ -1,0 +1,227 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { ProtocolError } from '../../../../lib/peers/http1/error.ts'
+import { HeadReader } from '../../../../lib/peers/http1/head.ts'
+import { formatRequest } from '../../../../lib/peers/http1/request.ts'
+
+const bytesOf = (text: string) => new Uint8Array(Buffer.from(text, 'latin1'))
+
+/** Gives the reader the bytes in pieces that end at these places; each piece is overwritten when the next one is given. */
+function readHead(bytes: Uint8Array, places: readonly number[] = [], method: 'GET' | 'HEAD' = 'GET') {
+  const reader = new HeadReader(method)
+  const ends = [...new Set(places.map((place) => place % (bytes.length + 1)))].sort((a, b) => a - b)
+  let start = 0
+  for (const end of [...ends, bytes.length]) {
+    const piece = bytes.slice(start, end)
+    const found = reader.push(piece)
+    piece.fill(0xee)
+    start = end
+    if (found !== undefined)
+      return { ...found, rest: Buffer.concat([found.rest, bytes.subarray(end)]).toString('latin1') }
+  }
+  return undefined
+}
+
+const read = (text: string, method: 'GET' | 'HEAD' = 'GET') => readHead(bytesOf(text), [], method)
+const OK = 'HTTP/1.1 200 OK\r\n'
+
+test('HeadReader gives status, headers and what follows, wherever the bytes are cut', () => {
+  const text = `${OK}Content-Length: 5\r\nX-Many: a\r\nX-Many: b\r\nX-Blank: \t v w\t\r\nX-Empty:\r\n\r\nhello`
+  fc.assert(
+    fc.property(fc.array(fc.nat(), { maxLength: 12 }), (places) => {
+      const { head, rest } = readHead(bytesOf(text), places) ?? assert.fail('no head')
+      assert.equal(head.status, 200)
+      assert.deepEqual(Object.fromEntries(head.headers), {
+        'content-length': '5',
+        'x-blank': 'v w',
+        'x-empty': '',
+        'x-many': 'a, b',
+      })
+      assert.deepEqual(head.framing, { kind: 'length', length: 5 })
+      assert.equal(head.keepAlive, true)
+      assert.equal(rest, 'hello')
+    }),
+  )
+})
+
+test('HeadReader knows how the end of a body is known', () => {
+  for (const [lines, method, framing] of [
+    ['Content-Length: 0', 'GET', { kind: 'length', length: 0 }],
+    ['Content-Length: 9007199254740991', 'GET', { kind: 'length', length: Number.MAX_SAFE_INTEGER }],
+    ['Transfer-Encoding: Chunked', 'GET', { kind: 'chunked' }],
+    ['X-Any: thing', 'GET', { kind: 'until-close' }],
+    ['Content-Length: 5', 'HEAD', { kind: 'length', length: 0 }],
+    ['Transfer-Encoding: chunked', 'HEAD', { kind: 'length', length: 0 }],
+    ['X-Any: thing', 'HEAD', { kind: 'length', length: 0 }],
+  ] as const) {
+    assert.deepEqual(read(`${OK}${lines}\r\n\r\n`, method)?.head.framing, framing, `${method} ${lines}`)
+  }
+  for (const status of ['204 No Content', '304 Not Modified']) {
+    const found = read(`HTTP/1.1 ${status}\r\nContent-Length: 5\r\n\r\n`)
+    assert.deepEqual(found?.head.framing, { kind: 'length', length: 0 }, status)
+  }
+})
+
+test('HeadReader says whether the connection may be used again', () => {
+  for (const [lines, keepAlive] of [
+    ['Content-Length: 1', true],
+    ['Content-Length: 1\r\nConnection: keep-alive', true],
+    ['Content-Length: 1\r\nConnection: close', false],
+    ['Content-Length: 1\r\nConnection: x, Close', false],
+    ['X-Any: thing', false],
+  ] as const) {
+    assert.equal(read(`${OK}${lines}\r\n\r\n`)?.head.keepAlive, keepAlive, lines)
+  }
+})
+
+test('HeadReader passes over a few interim answers, and not over many', () => {
+  const interim = 'HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n'
+  const final = `${OK}Content-Length: 1\r\n\r\nx`
+  assert.equal(read(interim.repeat(4) + final)?.head.status, 200)
+  assert.throws(() => read(interim.repeat(5) + final), ProtocolError)
+  assert.throws(() => read('HTTP/1.1 101 Switching Protocols\r\n\r\n'), ProtocolError)
+})
+
+test('HeadReader refuses what could be read in two ways, or is not HTTP/1.1', () => {
+  for (const text of [
+    'HTTP/1.0 200 OK\r\n\r\n',
+    'HTTP/2 200\r\n\r\n',
+    'http/1.1 200 OK\r\n\r\n',
+    'HTTP/1.1 20 OK\r\n\r\n',
+    'HTTP/1.1 2000 OK\r\n\r\n',
+    'HTTP/1.1 600 OK\r\n\r\n',
+    'HTTP/1.1  200 OK\r\n\r\n',
+    'HTTP/1.1 200OK\r\n\r\n',
+    '\r\nHTTP/1.1 200 OK\r\n\r\n',
+    'SSH-2.0-OpenSSH_9.2\r\n\r\n',
+    `${OK}Content-Length: 5\r\nContent-Length: 5\r\n\r\n`,
+    `${OK}Content-Length: 5\r\ncontent-length: 6\r\n\r\n`,
+    `${OK}Content-Length: 5, 5\r\n\r\n`,
+    `${OK}Content-Length: -5\r\n\r\n`,
+    `${OK}Content-Length: +5\r\n\r\n`,
+    `${OK}Content-Length: 0x5\r\n\r\n`,
+    `${OK}Content-Length: 5.0\r\n\r\n`,
+    `${OK}Content-Length: 1e3\r\n\r\n`,
+    `${OK}Content-Length: 5 5\r\n\r\n`,
+    `${OK}Content-Length:\r\n\r\n`,
+    `${OK}Content-Length: 9007199254740992\r\n\r\n`,
+    `${OK}Content-Length: 99999999999999999999\r\n\r\n`,
+    `${OK}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n`,
+    `${OK}Transfer-Encoding: gzip, chunked\r\n\r\n`,
+    `${OK}Transfer-Encoding: identity\r\n\r\n`,
+    `${OK}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n`,
+    `${OK}X-Folded: a\r\n b\r\n\r\n`,
+    `${OK} X-Blank: before\r\n\r\n`,
+    `${OK}X-Blank : after\r\n\r\n`,
+    `${OK}X-No-Colon\r\n\r\n`,
+    `${OK}: no name\r\n\r\n`,
+    `${OK}X-Name(x): y\r\n\r\n`,
+    `${OK}X-Zero: a\0b\r\n\r\n`,
+    `${OK}X-Bare: a\rb\r\n\r\n`,
+    `${OK}X-Bare: a\nX-Other: b\r\n\r\n`,
+    `HTTP/1.1 200 O\nK\r\n\r\n`,
+  ]) {
+    assert.throws(() => read(text), ProtocolError, JSON.stringify(text))
+  }
+})
+
+test('HeadReader bounds the length of a head and the number of its headers, complete or not', () => {
+  const headers = (count: number) => Array.from({ length: count }, (_, index) => `X-${index}: y\r\n`).join('')
+  assert.equal(read(`${OK}${headers(100)}\r\n`)?.head.status, 200)
+  assert.throws(() => read(`${OK}${headers(101)}\r\n`), ProtocolError)
+  const long = (length: number) => `${OK}X: ${'y'.repeat(length)}`
+  assert.equal(read(`${long(16_000)}\r\n\r\n`)?.head.status, 200)
+  assert.throws(() => read(`${long(17_000)}\r\n\r\n`), ProtocolError)
+  assert.throws(() => read(long(17_000)), ProtocolError)
+  assert.equal(read(long(16_000)), undefined)
+  // A body may follow at once.
+  assert.equal(read(`${OK}Content-Length: 50000\r\n\r\n${'z'.repeat(50_000)}`)?.rest.length, 50_000)
+})
+
+test('HeadReader gives a head, asks for more or refuses whatever it is given', () => {
+  const piece = fc.oneof(
+    fc.constantFrom(
+      'HTTP/1.1 ',
+      '200',
+      ' OK',
+      '\r\n',
+      '\r',
+      '\n',
+      ':',
+      ' ',
+      'Content-Length',
+      'chunked',
+      'Transfer-Encoding',
+      '5',
+      '\0',
+    ),
+    fc.string({ maxLength: 6 }),
+  )
+  const text = fc.array(piece, { maxLength: 20 }).map((pieces) => bytesOf(pieces.join('')))
+  fc.assert(
+    fc.property(
+      fc.oneof(text, fc.uint8Array({ maxLength: 200 })),
+      fc.array(fc.nat(), { maxLength: 5 }),
+      (bytes, places) => {
+        const outcome = (cuts: readonly number[]) => {
+          try {
+            const found = readHead(bytes, cuts)
+            return found && { ...found, head: { ...found.head, headers: [...found.head.headers] } }
+          } catch (error) {
+            assert.ok(error instanceof ProtocolError, String(error))
+            return 'refused'
+          }
+        }
+        // The same however it is cut.
+        assert.deepEqual(outcome(places), outcome([]))
+      },
+    ),
+    { numRuns: 500 },
+  )
+})
+
+const REQUEST = { method: 'GET', host: '10.0.0.1', port: 5001, path: '/v2/?ns=x', headers: {} } as const
+
+test('formatRequest writes a request line, the host and the headers', () => {
+  const text = formatRequest({ ...REQUEST, headers: { range: 'bytes=1-', authorization: 'Bearer x.y' } })
+  assert.equal(
+    text,
+    'GET /v2/?ns=x HTTP/1.1\r\nHost: 10.0.0.1:5001\r\nrange: bytes=1-\r\nauthorization: Bearer x.y\r\n\r\n',
+  )
+  assert.match(formatRequest({ ...REQUEST, host: 'fd00::1' }), /\r\nHost: \[fd00::1\]:5001\r\n/)
+})
+
+test('formatRequest sends nothing that would be more than one request with these headers', () => {
+  for (const wrong of [
+    { path: '' },
+    { path: 'v2' },
+    { path: '/a b' },
+    { path: '/a\r\nX: y' },
+    { path: '/ä' },
+    { host: 'a\r\nX: y' },
+    { host: '' },
+    { headers: { 'a b': 'c' } },
+    { headers: { 'a:': 'c' } },
+    { headers: { a: 'b\r\nc: d' } },
+    { headers: { a: 'b\nc' } },
+    { headers: { a: 'b\0' } },
+    { headers: { '': 'b' } },
+  ]) {
+    assert.throws(() => formatRequest({ ...REQUEST, ...wrong }), TypeError, JSON.stringify(wrong))
+  }
+  const part = fc.record({ path: fc.string(), name: fc.string(), value: fc.string() })
+  fc.assert(
+    fc.property(part, ({ path, name, value }) => {
+      let text: string
+      try {
+        text = formatRequest({ ...REQUEST, path: `/${path}`, headers: { [name]: value } })
+      } catch (error) {
+        assert.ok(error instanceof TypeError)
+        return
+      }
+      assert.equal(text, `GET /${path} HTTP/1.1\r\nHost: 10.0.0.1:5001\r\n${name}: ${value}\r\n\r\n`)
+      assert.equal(text.split(/\r|\n/).length, 9)
+    }),
+  )
+})

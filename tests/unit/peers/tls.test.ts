@@ -1,0 +1,203 @@
+import assert from 'node:assert/strict'
+import { X509Certificate } from 'node:crypto'
+import { request as httpsRequest } from 'node:https'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { PeerClient } from '../../../lib/peers/client.ts'
+import { createTlsIdentity, type TlsIdentity } from '../../../lib/peers/tls.ts'
+import { type ListenOptions, listen, type MutualTls } from '../../../lib/platform/listen.ts'
+import { listenFast } from '../../../lib/platform/listen-fast.ts'
+import { startHttpPeer } from '../../doubles/http-peer.ts'
+import { SWARM_KEY } from '../../fixtures/credentials.ts'
+import { RawClient, requestText } from '../../fixtures/http.ts'
+import { never } from '../../fixtures/layout.ts'
+import { waitFor, within } from '../../fixtures/wait.ts'
+
+const OTHER_KEY = new Uint8Array(32).fill(8)
+const ours = createTlsIdentity([SWARM_KEY])
+const another = createTlsIdentity([SWARM_KEY])
+const stranger = createTlsIdentity([OTHER_KEY])
+
+test('tls identity has the authority of its swarm key, the same on every node, and a certificate of its own', () => {
+  const [one, two] = [ours, another].map(({ ca }) => new X509Certificate(ca[0] ?? ''))
+  assert.ok(one !== undefined && two !== undefined)
+  assert.deepEqual(
+    one.publicKey.export({ type: 'spki', format: 'der' }),
+    two.publicKey.export({ type: 'spki', format: 'der' }),
+  )
+  assert.equal(one.subject, two.subject)
+  const [leaf, other] = [ours, another].map(({ cert }) => new X509Certificate(cert))
+  assert.ok(leaf !== undefined && other !== undefined)
+  assert.ok(leaf.verify(one.publicKey) && other.verify(one.publicKey))
+  assert.notEqual(leaf.serialNumber, other.serialNumber)
+  assert.notEqual(ours.key, another.key)
+  const authority = new X509Certificate(stranger.ca[0] ?? '')
+  assert.notEqual(authority.subject, one.subject)
+  assert.ok(!leaf.verify(authority.publicKey))
+})
+
+test('tls identity derives the authority that it always derived', () => {
+  // A change of this would cut a running swarm in two.
+  const authority = new X509Certificate(createTlsIdentity([new Uint8Array(32)]).ca[0] ?? '')
+  assert.equal(authority.subject, 'CN=swarmirror 27f98bd0c24a5c10')
+})
+
+test('tls identity makes an authority from every swarm key', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (key) => {
+      const { ca, cert } = createTlsIdentity([key])
+      const authority = new X509Certificate(ca[0] ?? '')
+      assert.ok(authority.verify(authority.publicKey))
+      assert.ok(new X509Certificate(cert).verify(authority.publicKey))
+    }),
+    { numRuns: 25 },
+  )
+})
+
+test('tls identity is good a day before it was made and five years after it, and not for ever', () => {
+  const now = Date.parse('2026-06-01T00:00:00Z')
+  const { cert } = createTlsIdentity([SWARM_KEY], { now: () => now })
+  const { validFrom, validTo } = new X509Certificate(cert)
+  const days = (text: string) => (Date.parse(text) - now) / (24 * 60 * 60 * 1000)
+  assert.equal(days(validFrom), -1)
+  assert.equal(days(validTo), 5 * 365)
+})
+
+test('tls identity of two keys is of the first and trusts both', () => {
+  const { ca, cert } = createTlsIdentity([OTHER_KEY, SWARM_KEY])
+  assert.equal(ca.length, 2)
+  const [first, second] = ca.map((pem) => new X509Certificate(pem))
+  assert.ok(first && second && new X509Certificate(cert).verify(first.publicKey))
+  assert.equal(second.subject, new X509Certificate(ours.ca[0] ?? '').subject)
+  assert.throws(() => createTlsIdentity([]), /at least one swarm key/)
+})
+
+type Listen = (handler: () => Response, options: ListenOptions) => ReturnType<typeof listen>
+
+/** Runs `use` with a server that answers everybody who gets so far. */
+async function withServer(
+  open: Listen,
+  tls: MutualTls | undefined,
+  use: (port: number, answered: () => number) => Promise<void>,
+): Promise<void> {
+  let answered = 0
+  const handler = () => {
+    answered++
+    return new Response('secret', { headers: { 'content-length': '6' } })
+  }
+  const listener = await open(handler, { host: '127.0.0.1', port: 0, tls, onError: (error) => assert.fail(`${error}`) })
+  try {
+    await use(listener.port, () => answered)
+  } finally {
+    await within('the end of the listener', listener.close(AbortSignal.abort()))
+  }
+}
+
+/** What a client gets: the body, or why it gets nothing. */
+async function ask(port: number, tls: TlsIdentity | undefined): Promise<string> {
+  const client = new PeerClient({ headTimeout: 5_000, tls })
+  try {
+    const peer = { id: '', host: '127.0.0.1', port }
+    const { status, body } = await client.call(peer, { method: 'GET', path: '/', headers: {} }, never)
+    return `${status} ${Buffer.from((await body.next()) ?? []).toString()}`
+  } catch (error) {
+    return String(error)
+  } finally {
+    client.close()
+  }
+}
+
+/** What a client gets that says about TLS whatever it likes. */
+async function askWith(port: number, options: object): Promise<string> {
+  return await new Promise((resolve) => {
+    const outgoing = httpsRequest({ host: '127.0.0.1', port, path: '/', agent: false, ...options }, (message) => {
+      message.resume()
+      message.on('error', (error) => resolve(String(error)))
+      message.on('end', () => resolve(`status ${message.statusCode}`))
+    })
+    outgoing.on('error', (error) => resolve(String(error)))
+    outgoing.end()
+  })
+}
+
+for (const [name, open] of [
+  ['listen', listen],
+  ['listenFast', listenFast],
+] as const) {
+  test(`${name} with TLS answers nodes of its swarm, on one connection after the other and on kept ones`, async () => {
+    await withServer(open, ours, async (port) => {
+      assert.equal(await ask(port, another), '200 secret')
+      const client = new PeerClient({ tls: another })
+      const peer = { id: '', host: '127.0.0.1', port }
+      for (let round = 0; round < 3; round++) {
+        const { status, body } = await client.call(peer, { method: 'GET', path: '/', headers: {} }, never)
+        assert.equal(status, 200)
+        assert.equal((await body.next())?.byteLength, 6)
+        assert.equal(await body.next(), undefined)
+      }
+      client.close()
+    })
+  })
+
+  test(`${name} with TLS answers nobody else, and says so at once`, async () => {
+    const { ca, cert, key, servername } = ours
+    const trusting = { ca: [...ca], servername }
+    await withServer(open, ours, async (port, answered) => {
+      for (const [what, options] of [
+        ['no certificate', trusting],
+        ["another swarm's certificate", { ...trusting, cert: stranger.cert, key: stranger.key }],
+        ['no certificate, no check', { rejectUnauthorized: false }],
+        ["another swarm's certificate, no check", { ...stranger, rejectUnauthorized: false }],
+        ['TLS 1.2', { ...trusting, cert, key, maxVersion: 'TLSv1.2' }],
+      ] as const) {
+        const answer = await within(what, askWith(port, options), 5_000)
+        assert.match(answer, /Error/, what)
+      }
+      assert.match(await within('another swarm', ask(port, stranger), 5_000), /PeerError/)
+      assert.match(await within('plain HTTP', ask(port, undefined), 5_000), /PeerError/)
+      assert.equal(answered(), 0)
+      assert.equal(await ask(port, another), '200 secret')
+    })
+  })
+
+  test(`${name} with TLS trusts both keys of a rotation, and is trusted by both`, async () => {
+    const rotating = createTlsIdentity([OTHER_KEY, SWARM_KEY])
+    const before = createTlsIdentity([SWARM_KEY, OTHER_KEY])
+    await withServer(open, rotating, async (port) => {
+      assert.equal(await ask(port, before), '200 secret')
+      assert.equal(await ask(port, stranger), '200 secret')
+      assert.match(await ask(port, ours), /PeerError/, 'who does not know the new key does not trust it')
+    })
+    await withServer(open, before, async (port) => {
+      assert.equal(await ask(port, rotating), '200 secret')
+      assert.equal(await ask(port, ours), '200 secret')
+    })
+  })
+
+  test(`${name} with TLS ends connections that never shake hands when it closes`, async () => {
+    await withServer(open, ours, async (port) => {
+      const silent = await RawClient.connect(port)
+      assert.equal(await ask(port, another), '200 secret')
+      assert.equal(silent.ending, 'open')
+      silent.send(requestText('GET', '/'))
+      await waitFor('the end of plain HTTP', async () => (await silent.ended()) !== 'open')
+      await RawClient.connect(port)
+    })
+  })
+}
+
+test('PeerClient with TLS gets nothing from a plain peer, nor from another swarm, at once', async () => {
+  const plain = await startHttpPeer((_, outgoing) => outgoing.end('secret'))
+  assert.match(await within('the failure', ask(plain.peer.port, ours), 5_000), /PeerError/)
+  await plain.close()
+  await withServer(listen, { ...stranger, ca: [...ours.ca] }, async (port, answered) => {
+    assert.match(await within('the failure', ask(port, ours), 5_000), /PeerError/)
+    assert.equal(answered(), 0)
+  })
+})
+
+test('PeerClient with TLS does not believe a certificate of the swarm that is for another name', async () => {
+  await withServer(listen, ours, async (port) => {
+    assert.match(await ask(port, { ...another, servername: 'other.example' }), /PeerError/)
+  })
+})

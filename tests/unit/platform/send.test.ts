@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { type ByteSource, sourceResponse } from '../../../lib/platform/byte-source.ts'
+import { type ListenOptions, listen } from '../../../lib/platform/listen.ts'
+import { BodyError } from '../../../lib/platform/send.ts'
+import { parseResponse, type RawClient, requestText, withRawClient } from '../../fixtures/http.ts'
+import { waitFor, within } from '../../fixtures/wait.ts'
+
+const GET = requestText('GET', '/')
+
+/** A source that has one piece of memory for all of its chunks, and fills it again as soon as it is asked for more. */
+class OneBufferSource implements ByteSource {
+  cancelled = false
+  readonly #buffer: Uint8Array
+  readonly #count: number
+  #given = 0
+
+  constructor(length: number, count: number) {
+    this.#buffer = new Uint8Array(length)
+    this.#count = count
+  }
+
+  get given(): number {
+    return this.#given
+  }
+
+  async next(): Promise<Uint8Array | undefined> {
+    this.#buffer.fill(0xee)
+    if (this.#given === this.#count) return undefined
+    return this.#buffer.fill(this.#given++ % 199)
+  }
+
+  async cancel(): Promise<void> {
+    this.cancelled = true
+  }
+}
+
+/** Runs `use` with a client that has asked for the source and does not read yet. */
+async function withSlowClient(
+  source: OneBufferSource,
+  total: number,
+  options: Partial<ListenOptions>,
+  use: (client: RawClient, failures: readonly unknown[]) => Promise<void>,
+): Promise<void> {
+  const failures: unknown[] = []
+  const handler = () => sourceResponse(source, { headers: { 'content-length': String(total) } })
+  const onError = (error: unknown) => failures.push(error)
+  const listener = await listen(handler, { host: '127.0.0.1', port: 0, onError, ...options })
+  try {
+    await withRawClient(listener.port, async (client) => {
+      client.socket.pause()
+      client.send(GET)
+      await waitFor('the body begins', () => source.given > 0)
+      await use(client, failures)
+    })
+  } finally {
+    await within('the end of the listener', listener.close(AbortSignal.abort()))
+  }
+}
+
+/** Waits until nothing more is asked of the source: the client's and the system's buffers are full. */
+async function untilStill(source: OneBufferSource): Promise<void> {
+  await waitFor('the body stands still', async () => {
+    const before = source.given
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    return source.given === before
+  })
+}
+
+for (const length of [1_000, 20_000, 64 * 1024, 512 * 1024]) {
+  test(`send asks for more only when memory of ${length} bytes is free, for a client that reads late`, async () => {
+    const count = Math.ceil(16_000_000 / length)
+    const source = new OneBufferSource(length, count)
+    await withSlowClient(source, length * count, {}, async (client, failures) => {
+      await untilStill(source)
+      client.socket.resume()
+      const { body } = await client.response()
+      assert.equal(body.length, length * count)
+      for (let at = 0; at < count; at++) {
+        const chunk = body.subarray(at * length, (at + 1) * length)
+        assert.ok(chunk.equals(Buffer.alloc(length, at % 199)), `chunk ${at} of ${count}`)
+      }
+      assert.deepEqual(failures, [])
+    })
+  })
+}
+
+test('send ends with FIN the connection of a client that takes nothing for too long, and gives its body up', async () => {
+  const source = new OneBufferSource(64 * 1024, 2_000)
+  await withSlowClient(source, 64 * 1024 * 2_000, { writeTimeout: 300 }, async (client, failures) => {
+    await waitFor('the body is given up', () => source.cancelled)
+    await waitFor('the failure is told', () => failures.length > 0)
+    assert.ok(failures[0] instanceof BodyError)
+    assert.match(failures[0].message, /the client took nothing within 300 ms/)
+    client.socket.resume()
+    assert.equal(await client.ended(), 'fin')
+    const { body } = parseResponse(client.received) ?? assert.fail('no response')
+    assert.ok(body.length < 64 * 1024 * 2_000)
+    // What came is good to its last byte.
+    body.forEach((byte, at) => {
+      if (byte !== Math.floor(at / (64 * 1024)) % 199) assert.fail(`byte ${at}`)
+    })
+  })
+})
+
+test('send does not send a client away that takes something now and then', async () => {
+  const source = new OneBufferSource(64 * 1024, 400)
+  await withSlowClient(source, 64 * 1024 * 400, { writeTimeout: 600 }, async (client, failures) => {
+    let received = client.received.length
+    while (received < 64 * 1024 * 400 && client.ending === 'open') {
+      client.socket.resume()
+      const before = received
+      await waitFor('more comes', () => {
+        received = client.received.length
+        return received > before
+      })
+      client.socket.pause()
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    assert.ok(received >= 64 * 1024 * 400)
+    assert.deepEqual(failures, [])
+  })
+})

@@ -1,0 +1,419 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type { Key } from '../../../../lib/oci/key.ts'
+import { Announcer, type AnnouncerOptions } from '../../../../lib/swarm/announce/announcer.ts'
+import type { TopicRecord } from '../../../../lib/swarm/dht/table.ts'
+import { Contacts } from '../../../../lib/swarm/members/contacts.ts'
+import { NetworkMap } from '../../../../lib/swarm/members/network-map.ts'
+import { Scout } from '../../../../lib/swarm/members/scout.ts'
+import { ManualClock } from '../../../doubles/manual-clock.ts'
+import { hex, LATENCY, SimulatedDht, seeded } from '../../../doubles/simulated-dht.ts'
+import { never } from '../../../fixtures/layout.ts'
+
+const OWNER = new Uint8Array(32).fill(9)
+const SELF = 1
+const key = (name: string | number): Key => `${name}` as Key
+const keys = (count: number): Key[] => Array.from({ length: count }, (_, index) => key(index))
+const topicOf = (of: Key): Uint8Array => createHash('sha256').update(of).digest()
+/** So much that the budget never holds anything up. */
+const PLENTY = { cpuShare: 1 }
+
+/** A node among `others` in a simulated DHT, with all of them in its map. */
+async function simulation(others: number, options: AnnouncerOptions = {}, seed = 1) {
+  const clock = new ManualClock()
+  const random = seeded(seed)
+  const dht = new SimulatedDht(clock, random)
+  const self = dht.start(SELF)
+  for (let port = 2; port < others + 2; port++) dht.start(port)
+  const map = new NetworkMap(self)
+  const contacts = new Contacts({ table: dht.table(OWNER), map, clock })
+  const scout = new Scout(contacts, {}, clock, random)
+  const isOwn = ({ publicKey }: TopicRecord) => hex(publicKey) === hex(OWNER)
+  const records = { topicOf, relaysOf: () => [self], isOwn }
+  const announcer = new Announcer({ contacts, records, clock, random }, { ...PLENTY, ...options })
+  scout.sampleWith((node) => announcer.sampleOf(node))
+  const explored = scout.explore([self], never)
+  await clock.pass(1_000)
+  await explored
+  const replicas = options.replicas ?? 8
+  return {
+    clock,
+    dht,
+    map,
+    announcer,
+    /** Where a key is. */
+    holders: (of: Key) => dht.holders(topicOf(of), hex(OWNER)),
+    /** Where it has to be. */
+    closest: (of: Key) => dht.closest(topicOf(of), replicas).map(({ port }) => port),
+    isSettled: () => announcer.figures.waiting === 0,
+    close() {
+      announcer.close()
+      scout.close()
+    },
+  }
+}
+
+type Simulation = Awaited<ReturnType<typeof simulation>>
+
+async function simulated(
+  others: number,
+  options: AnnouncerOptions,
+  use: (simulation: Simulation) => Promise<void>,
+): Promise<void> {
+  const made = await simulation(others, options)
+  try {
+    await use(made)
+  } finally {
+    made.close()
+  }
+}
+
+/** Fails unless each of these is on all of its closest living nodes. */
+function assertPlaced({ holders, closest }: Simulation, announced: readonly Key[]): void {
+  for (const of of announced) {
+    const held = new Set(holders(of))
+    assert.deepEqual(
+      closest(of).filter((port) => !held.has(port)),
+      [],
+      `${of} is missing`,
+    )
+  }
+}
+
+test('Announcer stores each key on the nodes closest to its topic, and on no others', async () => {
+  await simulated(40, {}, async (simulation) => {
+    const { announcer, clock, holders, closest } = simulation
+    announcer.advertise(keys(200))
+    announcer.advertise(keys(10))
+    assert.equal(announcer.size, 200)
+    await clock.pass(2_000)
+    for (const of of keys(200))
+      assert.deepEqual(
+        holders(of),
+        closest(of).sort((a, b) => a - b),
+      )
+    assert.equal(announcer.figures.waiting, 0)
+    assert.equal(announcer.figures.stored, 200 * 8)
+  })
+})
+
+test('Announcer needs one token of each node for all keys, and no walk', async () => {
+  await simulated(40, {}, async ({ announcer, clock, dht }) => {
+    const before = dht.traffic.requests
+    announcer.advertise(keys(500))
+    await clock.pass(1_500)
+    const besides = dht.traffic.requests - before - 500 * 8
+    assert.ok(besides <= 41 + 30, `${besides} requests besides those that store`)
+  })
+})
+
+test('Announcer in a swarm of fewer nodes than copies stores on all, and alone on itself', async () => {
+  for (const others of [0, 3]) {
+    await simulated(others, {}, async (simulation) => {
+      simulation.announcer.advertise(keys(3))
+      await simulation.clock.pass(100)
+      assertPlaced(simulation, keys(3))
+      assert.equal(simulation.isSettled(), true)
+    })
+  }
+})
+
+test('Announcer withdraws a key from everywhere within two round trips, and leaves the others', async () => {
+  await simulated(40, {}, async (simulation) => {
+    const { announcer, clock, holders } = simulation
+    announcer.advertise(keys(50))
+    await clock.pass(1_000)
+    announcer.withdraw([key(7), key('unknown')])
+    await clock.pass(2 * LATENCY + 5)
+    assert.deepEqual(holders(key(7)), [])
+    assert.equal(announcer.size, 49)
+    assertPlaced(
+      simulation,
+      keys(50).filter((of) => of !== key(7)),
+    )
+  })
+})
+
+test('Announcer withdraws a key in the midst of its announcement, and announces one that comes back', async () => {
+  await simulated(40, {}, async (simulation) => {
+    const { announcer, clock, holders } = simulation
+    announcer.advertise(keys(20))
+    await clock.pass(LATENCY * 1.5)
+    announcer.withdraw([key(1), key(2)])
+    announcer.advertise([key(2)])
+    await clock.pass(1_000)
+    assert.deepEqual(holders(key(1)), [])
+    assertPlaced(simulation, [key(0), key(2), key(3)])
+  })
+})
+
+test('Announcer announces a new key at once while ten thousand others wait, and withdraws before that', async () => {
+  await simulated(40, { window: [32, 32] }, async (simulation) => {
+    const { announcer, clock } = simulation
+    announcer.advertise([key('old')])
+    await clock.pass(1_000)
+    announcer.advertise(keys(3_000))
+    await clock.pass(200)
+    announcer.advertise([key('new')])
+    announcer.withdraw([key('old')])
+    await clock.pass(50)
+    assertPlaced(simulation, [key('new')])
+    assert.deepEqual(simulation.holders(key('old')), [])
+    assert.ok(announcer.figures.waiting > 1_000, `${announcer.figures.waiting} wait`)
+  })
+})
+
+test('Announcer announces a new key, and withdraws one, while its window is full of requests to nodes that have just died', async () => {
+  await simulated(40, { window: [8, 8] }, async (simulation) => {
+    const { announcer, clock, dht, holders, closest } = simulation
+    announcer.advertise([key('old')])
+    await clock.pass(1_000)
+    const dead = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+    for (const port of dead) dht.kill(port)
+    announcer.advertise(keys(500))
+    await clock.pass(300)
+    const { stored } = announcer.figures
+    await clock.pass(100)
+    assert.equal(announcer.figures.stored, stored, 'nothing goes on')
+    announcer.advertise([key('new')])
+    announcer.withdraw([key('old')])
+    await clock.pass(30)
+    // Its neighbours as the node knows them; the dead ones are replaced later.
+    assert.ok(holders(key('new')).length > 0)
+    assert.ok(holders(key('new')).every((port) => closest(key('new')).includes(port)))
+    assert.deepEqual(holders(key('old')), [])
+  })
+})
+
+test('Announcer has no more requests under way than its window', async () => {
+  await simulated(40, { window: [16, 16] }, async ({ announcer, clock, dht }) => {
+    dht.traffic.mostInFlight = 0
+    announcer.advertise(keys(300))
+    await clock.pass(1_000)
+    // The copies of one key go together; and the scout asks as well.
+    assert.ok(dht.traffic.mostInFlight <= 16 + 8 + 4, `${dht.traffic.mostInFlight} under way`)
+  })
+})
+
+test('Announcer announces everything again within a period, evenly', async () => {
+  const refreshPeriod = 100_000
+  await simulated(20, { refreshPeriod }, async (simulation) => {
+    const { announcer, clock, dht } = simulation
+    announcer.advertise(keys(400))
+    await clock.pass(20_000)
+    for (let part = 1; part <= 10; part++) {
+      const before = dht.traffic.requests
+      await clock.pass(refreshPeriod / 10)
+      const sent = dht.traffic.requests - before
+      // A tenth of the keys, give or take chance; tokens and the scout's questions.
+      assert.ok(sent > 160 && sent < 160 * 4, `${sent} requests in part ${part}`)
+    }
+    assert.ok(announcer.figures.refreshed >= 400)
+    assert.ok(announcer.figures.lag < 1_000, `${announcer.figures.lag} ms late`)
+  })
+})
+
+test('Announcer sends a node again what it has forgotten, soon, and a forgetful one not all the time', async () => {
+  const refreshPeriod = 3_600_000
+  await simulated(20, { refreshPeriod, recordLife: 2 * refreshPeriod }, async (simulation) => {
+    const { announcer, clock, dht, holders } = simulation
+    announcer.advertise(keys(200))
+    await clock.pass(5_000)
+    const { stored } = announcer.figures
+    const concerned = keys(200).filter((of) => holders(of).includes(3))
+    // It starts again so fast that nobody notices its silence.
+    dht.start(3)
+    assert.equal(keys(200).filter((of) => holders(of).includes(3)).length, 0)
+    await clock.pass(100_000)
+    assertPlaced(simulation, keys(200))
+    assert.equal(announcer.figures.stored - stored, concerned.length, 'nothing else was sent')
+    dht.start(3)
+    await clock.pass(100_000)
+    assert.equal(keys(200).filter((of) => holders(of).includes(3)).length, 0)
+    await clock.pass(refreshPeriod / 4)
+    assertPlaced(simulation, keys(200))
+  })
+})
+
+test('Announcer is not told of another record than its own, and asks for nothing that it has taken back', async () => {
+  await simulated(5, {}, async ({ announcer, clock, map }) => {
+    const [node] = map.closest(topicOf(key(0)), 1)
+    assert.ok(node)
+    assert.equal(announcer.sampleOf(node), undefined, 'nothing is there yet')
+    announcer.advertise([key(0)])
+    await clock.pass(1_000)
+    const { stored } = announcer.figures
+    const sample = announcer.sampleOf(node)
+    assert.deepEqual(sample?.topic, new Uint8Array(topicOf(key(0))))
+    const record = (name: string) => ({ publicKey: topicOf(key(name)), relayAddresses: [] })
+    sample.answered([{ publicKey: OWNER, relayAddresses: [] }, record('other')])
+    sample.answered(Array.from({ length: 20 }, (_, at) => record(`one of many ${at}`)))
+    await clock.pass(1_000)
+    assert.equal(announcer.figures.stored, stored)
+    sample.answered([record('other')])
+    await clock.pass(1_000)
+    assert.equal(announcer.figures.stored, stored + 1)
+    announcer.withdraw([key(0)])
+    await clock.pass(1_000)
+    sample.answered([])
+    assert.equal(announcer.sampleOf(node), undefined)
+    await clock.pass(1_000)
+    assert.equal(announcer.figures.stored, stored + 1)
+  })
+})
+
+test('Announcer sends a node that joins what it is closest to, soon, and nothing else', async () => {
+  await simulated(40, {}, async (simulation) => {
+    const { announcer, clock, dht, closest } = simulation
+    announcer.advertise(keys(300))
+    await clock.pass(3_000)
+    const stored = announcer.figures.stored
+    dht.start(500)
+    await clock.pass(12_000)
+    const concerned = keys(300).filter((of) => closest(of).includes(500))
+    assert.ok(concerned.length > 0)
+    assertPlaced(simulation, keys(300))
+    assert.equal(announcer.figures.stored - stored, concerned.length)
+  })
+})
+
+test('Announcer replaces a node that died, soon, and sends nothing else', async () => {
+  await simulated(40, {}, async (simulation) => {
+    const { announcer, clock, dht, holders } = simulation
+    announcer.advertise(keys(300))
+    await clock.pass(3_000)
+    const { stored } = announcer.figures
+    const concerned = keys(300).filter((of) => holders(of).includes(5))
+    dht.kill(5)
+    await clock.pass(18_000)
+    assertPlaced(simulation, keys(300))
+    assert.equal(announcer.figures.stored - stored, concerned.length)
+  })
+})
+
+test('Announcer does not wait for a node that has just died', async () => {
+  await simulated(40, {}, async (simulation) => {
+    const { announcer, clock, dht } = simulation
+    const dead = dht.closest(topicOf(key('a')), 1)[0]?.port ?? 0
+    dht.kill(dead)
+    announcer.advertise([key('a')])
+    await clock.pass(20)
+    assert.equal(simulation.holders(key('a')).length, 7)
+    // The one request to it has to be given up.
+    await clock.pass(1_000)
+    assert.equal(simulation.isSettled(), true)
+    await clock.pass(7_000)
+    assertPlaced(simulation, [key('a')])
+  })
+})
+
+test('Announcer settled waits for what is under way, and throws when its signal aborts', async () => {
+  await simulated(10, {}, async ({ announcer, clock }) => {
+    await announcer.settled(never)
+    announcer.advertise(keys(1))
+    await assert.rejects(announcer.settled(AbortSignal.abort(new Error('too late'))), /too late/)
+    const stop = new AbortController()
+    const waiting = announcer.settled(stop.signal)
+    stop.abort(new Error('not in time'))
+    await assert.rejects(waiting, /not in time/)
+    const settled = announcer.settled(never)
+    await clock.pass(100)
+    await settled
+  })
+})
+
+test('Announcer close begins nothing new, settles who waits and leaves no timer', async () => {
+  const { announcer, clock, dht, close } = await simulation(10)
+  announcer.advertise(keys(100))
+  const settled = announcer.settled(never)
+  close()
+  await settled
+  await clock.pass(REST)
+  const { requests } = dht.traffic
+  announcer.advertise([key('late')])
+  announcer.withdraw([key(0)])
+  await clock.pass(60_000)
+  assert.equal(dht.traffic.requests, requests)
+  assert.equal(clock.pending, 0)
+  assert.equal(announcer.size, 0)
+})
+
+/** Longer than any request. */
+const REST = 5_000
+
+test('Announcer settles in a swarm of which all announce at once on a machine that is too slow, and nobody is taken for dead', async () => {
+  const clock = new ManualClock()
+  const random = seeded(7)
+  const dht = new SimulatedDht(clock, random)
+  const nodes = Array.from({ length: 24 }, (_, index) => dht.start(index + 1))
+  const left: number[] = []
+  const swarm = nodes.map((self) => {
+    const map = new NetworkMap(self)
+    const contacts = new Contacts({ table: dht.table(self.id), map, clock })
+    const scout = new Scout(contacts, {}, clock, random)
+    const records = { topicOf, relaysOf: () => [self], isOwn: () => true }
+    map.listen({ joined: () => undefined, left: ({ port }) => left.push(port), recovered: () => undefined })
+    return { self, contacts, scout, announcer: new Announcer({ contacts, records, clock, random }, PLENTY) }
+  })
+  const explored = Promise.all(swarm.map(({ scout, self }) => scout.explore([self, ...nodes.slice(0, 1)], never)))
+  await clock.pass(2_000)
+  await explored
+  // 200 requests a second for all of them together: fewer than the windows with which they begin let them send at once.
+  dht.serviceTime = 1_000 / 200
+  const owned = (index: number) => Array.from({ length: 10 }, (_, at) => key(`${index}/${at}`))
+  for (const [index, { announcer }] of swarm.entries()) announcer.advertise(owned(index))
+  const least = (24 * 10 * 8) / 200
+  await clock.pass(least * 2_000)
+  assert.deepEqual(
+    swarm.map(({ announcer }) => announcer.figures.waiting),
+    swarm.map(() => 0),
+  )
+  assert.deepEqual(left, [])
+  const share = dht.traffic.silent / dht.traffic.requests
+  assert.ok(share < 0.3, `${share} of the requests were not answered in time`)
+  for (const { announcer, scout } of swarm) {
+    announcer.close()
+    scout.close()
+  }
+})
+
+test('Announcer ends with exactly the wanted keys on their closest living nodes, whatever happens in between', async () => {
+  const name = fc.nat(11).map(key)
+  const port = fc.integer({ min: 2, max: 18 })
+  const step = fc.oneof(
+    name.map((of) => ({ kind: 'advertise' as const, of })),
+    name.map((of) => ({ kind: 'withdraw' as const, of })),
+    port.map((of) => ({ kind: 'kill' as const, of })),
+    port.map((of) => ({ kind: 'start' as const, of })),
+    fc.integer({ min: 1, max: 1_500 }).map((ms) => ({ kind: 'pass' as const, ms })),
+    fc.constantFrom(0, 0.1).map((loss) => ({ kind: 'loss' as const, loss })),
+  )
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 25 }), fc.nat(), async (steps, seed) => {
+      const made = await simulation(12, { replicas: 4, refreshPeriod: 60_000 }, seed)
+      const { announcer, clock, dht, holders } = made
+      const wanted = new Set<Key>()
+      for (const taken of steps) {
+        if (taken.kind === 'advertise') announcer.advertise([taken.of])
+        if (taken.kind === 'advertise') wanted.add(taken.of)
+        if (taken.kind === 'withdraw') announcer.withdraw([taken.of])
+        if (taken.kind === 'withdraw') wanted.delete(taken.of)
+        if (taken.kind === 'kill') dht.kill(taken.of)
+        if (taken.kind === 'start') dht.start(taken.of)
+        if (taken.kind === 'loss') dht.loss = taken.loss
+        if (taken.kind === 'pass') await clock.pass(taken.ms)
+      }
+      dht.loss = 0
+      // Lost nodes are asked again, and nodes that started again unnoticed are sent everything with the next refresh.
+      await clock.pass(150_000)
+      assertPlaced(made, [...wanted])
+      for (let at = 0; at < 12; at++) if (!wanted.has(key(at))) assert.deepEqual(holders(key(at)), [])
+      assert.equal(announcer.size, wanted.size)
+      assert.equal(announcer.figures.waiting, 0)
+      made.close()
+    }),
+    { numRuns: 25 },
+  )
+})

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { CpuBudget, SendWindow } from '../../../../lib/swarm/announce/pace.ts'
+import { RoundTrip } from '../../../../lib/swarm/members/round-trip.ts'
+
+/** Answers that come at once. */
+function answer(window: SendWindow, count: number, now = 0): void {
+  for (let at = 0; at < count; at++) {
+    window.sent()
+    window.answered(now, now)
+  }
+}
+
+test('SendWindow grows with answers up to its bound, and halves once for what was lost together', () => {
+  const window = new SendWindow([4, 64])
+  assert.equal(window.size, 16)
+  answer(window, 16)
+  assert.equal(window.size, 32)
+  answer(window, 1_000)
+  assert.equal(window.size, 64)
+  for (let at = 0; at < 3; at++) window.sent()
+  for (let at = 0; at < 3; at++) window.silent(100, 1_100)
+  assert.equal(window.size, 32)
+  answer(window, 40, 1_100)
+  assert.equal(window.size, 36)
+  window.sent()
+  window.silent(1_200, 2_200)
+  assert.equal(window.size, 18)
+})
+
+test('SendWindow halves for late answers before any are lost, and never below its bound', () => {
+  const window = new SendWindow([4, 64])
+  for (let round = 0; round < 2; round++) window.sent()
+  window.answered(0, 300)
+  assert.equal(window.size, 17)
+  window.answered(0, 500)
+  assert.equal(window.size, 8)
+  for (let now = 1_000; now < 10_000; now += 1_000) {
+    window.sent()
+    window.answered(now, now + 900)
+  }
+  assert.equal(window.size, 4)
+  assert.equal(window.room, 4)
+})
+
+test('SendWindow stays within its bounds and counts what is under way, whatever happens', () => {
+  const event = fc.tuple(fc.constantFrom('sent', 'answered', 'silent'), fc.nat(2_000))
+  fc.assert(
+    fc.property(fc.array(event, { maxLength: 300 }), (events) => {
+      const window = new SendWindow([4, 32])
+      let inFlight = 0
+      let now = 0
+      for (const [kind, took] of events) {
+        now += took / 10
+        if (kind === 'sent') {
+          window.sent()
+          inFlight++
+        } else if (inFlight > 0) {
+          inFlight--
+          if (kind === 'answered') window.answered(now - took, now)
+          else window.silent(now - took, now)
+        }
+        assert.ok(window.size >= 4 && window.size <= 32)
+        assert.equal(window.room, window.size - inFlight)
+      }
+    }),
+  )
+})
+
+test('RoundTrip waits for a second where answers are fast, and for longer where they are slow or do not come', () => {
+  const roundTrip = new RoundTrip()
+  assert.equal(roundTrip.timeout, 1_000)
+  for (let now = 0; now < 1_000; now += 10) roundTrip.answered(now, now + 2)
+  assert.equal(roundTrip.timeout, 1_000)
+  for (const sentAt of [1_000, 1_010]) roundTrip.silent(sentAt, 2_010)
+  assert.equal(roundTrip.timeout, 2_000)
+  roundTrip.silent(2_100, 4_100)
+  roundTrip.silent(4_100, 8_100)
+  assert.equal(roundTrip.timeout, 4_000)
+  roundTrip.answered(8_100, 9_900)
+  const { timeout } = roundTrip
+  assert.ok(timeout > 1_800 && timeout <= 4_000, `${timeout}`)
+  for (let now = 10_000; now < 11_000; now += 10) roundTrip.answered(now, now + 2)
+  assert.equal(roundTrip.timeout, 1_000)
+})
+
+test('CpuBudget asks for the pause that keeps work to its share', () => {
+  const budget = new CpuBudget(0.25)
+  assert.equal(budget.pause(1_000), 0)
+  budget.spent(2, 1_002)
+  assert.equal(budget.pause(1_002), 6)
+  assert.equal(budget.pause(1_005), 3)
+  assert.equal(budget.pause(2_000), 0)
+})

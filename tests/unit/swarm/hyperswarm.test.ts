@@ -1,0 +1,203 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { silentLogger } from '../../../lib/observe/log.ts'
+import type { Key } from '../../../lib/oci/key.ts'
+import { NodeMemory } from '../../../lib/swarm/node-memory.ts'
+import type { Router } from '../../../lib/swarm/router.ts'
+import { routerConformance } from '../../conformance/router.ts'
+import { withTemporaryDirectory } from '../../fixtures/image.ts'
+import { never } from '../../fixtures/layout.ts'
+import { createLogRecorder } from '../../fixtures/log.ts'
+import { bootstrapAt, freePort, type SwarmNode, SwarmNodes, withSwarm } from '../../fixtures/swarm.ts'
+import { waitFor, within } from '../../fixtures/wait.ts'
+
+routerConformance('Hyperswarm router', async () => {
+  const nodes = new SwarmNodes()
+  let first: SwarmNode | undefined
+  return {
+    async join() {
+      const node = await nodes.start({ bootstrap: first === undefined ? [] : bootstrapAt(first.address) })
+      first ??= node
+      return node
+    },
+    close: () => nodes.close(),
+  }
+})
+
+const KEY = 'registry.example/team/app:1' as Key
+
+async function finds(router: Router, key: Key = KEY): Promise<number[]> {
+  const ports: number[] = []
+  for await (const { port } of router.lookup(key, AbortSignal.timeout(2_000))) ports.push(port)
+  return ports.sort()
+}
+
+/** Waits until every node finds what every other one advertises. */
+async function untilConnected(nodes: readonly SwarmNode[]): Promise<void> {
+  const keyOf = ({ address }: SwarmNode) => `registry.example/node/n${address.port}:1` as Key
+  for (const node of nodes) node.router.advertise([keyOf(node)])
+  for (const node of nodes) {
+    for (const other of nodes) {
+      if (node === other) continue
+      await waitFor(`${node.address.port} finds ${other.address.port}`, async () =>
+        (await finds(node.router, keyOf(other))).includes(other.address.port),
+      )
+    }
+  }
+}
+
+test('joinSwarm: nodes that all start at once, each with all as bootstrap, find each other', async () => {
+  await withSwarm(async (nodes) => {
+    const ports = [await freePort(), await freePort(), await freePort(), await freePort()]
+    const bootstrap = bootstrapAt(...ports.map((port) => ({ host: '127.0.0.1', port })))
+    await untilConnected(await Promise.all(ports.map((port) => nodes.start({ port, bootstrap }))))
+  })
+})
+
+test('joinSwarm: a node that starts before the one it is to bootstrap from finds it later, and says so', async () => {
+  await withSwarm(async (nodes) => {
+    const port = await freePort()
+    const { log, lines } = createLogRecorder()
+    const early = await nodes.start({ bootstrap: bootstrapAt({ host: '127.0.0.1', port }), log })
+    await waitFor('the lone node is ready', () => early.router.ready)
+    early.router.advertise([KEY])
+    await early.router.settled(never)
+    const joined = lines.find(({ event }) => event === 'swarm joined')
+    assert.deepEqual([joined?.fields.alone, joined?.fields.neighbours], [true, 0])
+    const late = await nodes.start({ port })
+    await waitFor('the late node finds what was announced alone', async () =>
+      (await finds(late.router)).includes(early.address.port),
+    )
+    await waitFor('it is no longer alone', () => lines.some(({ event }) => event === 'no longer alone in the swarm'))
+    await untilConnected([early, late])
+  })
+})
+
+test('joinSwarm: a node that is alone is found by those who come later with it as bootstrap', async () => {
+  await withSwarm(async (nodes) => {
+    const first = await nodes.start()
+    first.router.advertise([KEY])
+    await first.router.settled(never)
+    const second = await nodes.start({ bootstrap: bootstrapAt(first.address) })
+    const third = await nodes.start({ bootstrap: bootstrapAt(first.address) })
+    for (const node of [second, third]) {
+      await waitFor('what was announced alone is found', async () => (await finds(node.router)).length === 1)
+    }
+    await untilConnected([first, second, third])
+  })
+})
+
+test('joinSwarm: a name is resolved anew while the node is alone, and left alone afterwards', async () => {
+  await withSwarm(async (nodes) => {
+    const other = await nodes.start()
+    const { log } = createLogRecorder()
+    let addresses: string[] = []
+    let asked = 0
+    const node = await nodes.start({
+      bootstrap: [{ kind: 'dns', host: 'swarm.example', port: other.address.port }],
+      log,
+      resolve: async (name) => {
+        assert.equal(name, 'swarm.example')
+        asked++
+        if (addresses.length === 0) throw new Error('ENOTFOUND')
+        return addresses
+      },
+    })
+    await waitFor('it is asked again', () => asked >= 3)
+    assert.equal(node.router.neighbours, 0)
+    addresses = ['127.0.0.1']
+    await waitFor('the other is found', () => node.router.neighbours === 1)
+    await untilConnected([node, other])
+    const before = asked
+    await new Promise((resolve) => setTimeout(resolve, 350))
+    assert.ok(asked <= before + 1, `asked ${asked - before} times although not alone`)
+  })
+})
+
+test('joinSwarm: its own address among the bootstrap nodes is nobody', async () => {
+  await withSwarm(async (nodes) => {
+    const port = await freePort()
+    const node = await nodes.start({ port, bootstrap: bootstrapAt({ host: '127.0.0.1', port }) })
+    await waitFor('the node is ready', () => node.router.ready)
+    assert.equal(node.router.neighbours, 0)
+  })
+})
+
+test('joinSwarm: nodes of different swarm keys find nothing of each other, in one DHT', async () => {
+  await withSwarm(async (nodes) => {
+    const first = await nodes.start()
+    const bootstrap = bootstrapAt(first.address)
+    const same = await nodes.start({ bootstrap })
+    const stranger = await nodes.start({ bootstrap, swarmKey: new Uint8Array(32).fill(8) })
+    first.router.advertise([KEY])
+    await first.router.settled(never)
+    await waitFor('one of the same key finds it', async () => (await finds(same.router)).length === 1)
+    assert.deepEqual(await finds(stranger.router), [])
+  })
+})
+
+test('joinSwarm: a node keeps its identity, and finds those it knew without any bootstrap', async () => {
+  await withTemporaryDirectory(async (dir) => {
+    await withSwarm(async (nodes) => {
+      const other = await nodes.start()
+      // The same port both times, or the other node would have to wait for one that does not answer any more.
+      const port = await freePort()
+      const ids: string[] = []
+      for (const bootstrap of [bootstrapAt(other.address), []]) {
+        const memory = await NodeMemory.open(dir, silentLogger)
+        const node = await nodes.start({ port, bootstrap, memory })
+        await waitFor('the other is known', () => node.router.neighbours === 1)
+        node.router.advertise([KEY])
+        await node.router.settled(never)
+        for await (const { id } of other.router.lookup(KEY, AbortSignal.timeout(1_000))) ids.push(id)
+        node.router.withdraw([KEY])
+        await node.router.settled(never)
+        await node.router.close()
+        await memory.close()
+      }
+      assert.equal(ids.length, 2)
+      assert.equal(ids[0], ids[1])
+    })
+  })
+})
+
+test('joinSwarm: says which port is in use', async () => {
+  await withSwarm(async (nodes) => {
+    const { address } = await nodes.start()
+    await assert.rejects(nodes.start({ port: address.port }), { code: 'EADDRINUSE' })
+  })
+})
+
+test('Hyperswarm router: lookup ends when its signal aborts, and when the router is closed', async () => {
+  await withSwarm(async (nodes) => {
+    const first = await nodes.start()
+    const second = await nodes.start({ bootstrap: bootstrapAt(first.address) })
+    await waitFor('they know each other', () => second.router.neighbours === 1)
+    // The first does not answer any more: a lookup has to wait for it.
+    await first.router.close()
+    const stop = new AbortController()
+    const looking = finds(second.router)
+    const aborted = (async () => {
+      for await (const peer of second.router.lookup(KEY, stop.signal)) assert.fail(`found ${peer.port}`)
+    })()
+    stop.abort()
+    await within('the aborted lookup', aborted, 1_000)
+    await within('close', second.router.close(), 5_000)
+    assert.deepEqual(await within('the other lookup', looking, 5_000), [])
+  })
+})
+
+test('Hyperswarm router: close does not wait for a name that does not resolve', async () => {
+  await withSwarm(async (nodes) => {
+    let asked = false
+    const node = await nodes.start({
+      bootstrap: [{ kind: 'dns', host: 'slow.example', port: 1 }],
+      resolve: () => {
+        asked = true
+        return new Promise<never>(() => undefined)
+      },
+    })
+    await waitFor('the name is asked for', () => asked)
+    await within('close', node.router.close(), 2_000)
+  })
+})

@@ -1,0 +1,204 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { test } from 'node:test'
+import type { Key } from '../../../../lib/oci/key.ts'
+import { Directory } from '../../../../lib/swarm/announce/directory.ts'
+import type { TableNode } from '../../../../lib/swarm/dht/table.ts'
+import { Finder, type FinderOptions } from '../../../../lib/swarm/lookup/finder.ts'
+import type { NodeAddress } from '../../../../lib/swarm/members/bootstrap.ts'
+import { Contacts } from '../../../../lib/swarm/members/contacts.ts'
+import { NetworkMap } from '../../../../lib/swarm/members/network-map.ts'
+import { Scout } from '../../../../lib/swarm/members/scout.ts'
+import { ManualClock } from '../../../doubles/manual-clock.ts'
+import { LATENCY, SimulatedDht, seeded } from '../../../doubles/simulated-dht.ts'
+import { never } from '../../../fixtures/layout.ts'
+
+const SWARM_KEY = new Uint8Array(32).fill(1)
+const OLD_KEY = new Uint8Array(32).fill(2)
+const KEY = 'registry.example/team/app:1' as Key
+const ownKey = publicKeyOf('self')
+
+function publicKeyOf(name: string): Uint8Array {
+  return createHash('sha256').update(name).digest()
+}
+
+/** A node among others that looks, and a way to have others announce. */
+async function finding(others: number, options: Partial<FinderOptions> = {}, explore = true) {
+  const clock = new ManualClock()
+  const random = seeded(3)
+  const dht = new SimulatedDht(clock, random)
+  const self = dht.start(1)
+  for (let port = 2; port < others + 2; port++) dht.start(port)
+  const map = new NetworkMap(self)
+  const contacts = new Contacts({ table: dht.table(ownKey), map, clock })
+  const scout = new Scout(contacts, {}, clock, random)
+  const directory = new Directory([SWARM_KEY, OLD_KEY], ownKey, self)
+  const ownId = Buffer.from(ownKey).toString('hex')
+  const finder = new Finder({ contacts, realms: directory.realms, ownId, clock }, { replicas: 8, ...options })
+  const explored = scout.explore([self], never)
+  await clock.pass(explore ? 500 : 2)
+  if (explore) await explored
+  scout.close()
+
+  /** Has a member announce the key on the closest nodes, or on those that are given. */
+  async function announce(name: string, door: NodeAddress, swarmKey = SWARM_KEY, at?: readonly TableNode[]) {
+    const publicKey = publicKeyOf(name)
+    const table = dht.table(publicKey)
+    const member = new Directory([swarmKey], publicKey, door)
+    const topic = member.topicOf(KEY)
+    const done = (at ?? dht.closest(topic, 8)).map(async (node) => {
+      const token = (await table.ask(node, topic, 1_000))?.token
+      if (token !== undefined) await table.store(node, topic, token, member.relaysOf(topic), 1_000)
+    })
+    await clock.pass(2 * LATENCY)
+    await Promise.all(done)
+  }
+
+  /** What a lookup gives while the clock runs. */
+  async function find(signal: AbortSignal = never, time = 1_500): Promise<number[]> {
+    const ports: number[] = []
+    const found = (async () => {
+      for await (const { port } of finder.find(KEY, signal)) ports.push(port)
+    })()
+    await clock.pass(time)
+    await found
+    return ports.sort((a, b) => a - b)
+  }
+  return { clock, dht, map, contacts, finder, announce, find, closest: () => dht.closest(directory.topicOf(KEY), 8) }
+}
+
+const door = (port: number): NodeAddress => ({ host: '10.0.0.1', port })
+
+test('Finder finds who has announced, under any of the swarm keys, each once, this node left out', async () => {
+  const { announce, find } = await finding(40)
+  await announce('a', door(11))
+  await announce('b', door(12), OLD_KEY)
+  await announce('self', door(1))
+  await announce('stranger', door(13), new Uint8Array(32).fill(3))
+  assert.deepEqual(await find(), [11, 12])
+})
+
+test('Finder leaves out what this node announced under another id before it was started again', async () => {
+  const { announce, find } = await finding(40)
+  await announce('former self', door(1))
+  assert.deepEqual(await find(), [])
+  await announce('a', door(11))
+  assert.deepEqual(await find(), [11])
+})
+
+test('Finder asks the closest nodes only, and gives the first answer after one round trip', async () => {
+  const { announce, clock, dht, finder } = await finding(40)
+  await announce('a', door(11))
+  const { requests } = dht.traffic
+  const first = finder.find(KEY, never)[Symbol.asyncIterator]().next()
+  await clock.pass(LATENCY)
+  assert.equal((await first).value?.port, 11)
+  await clock.pass(100)
+  assert.equal(dht.traffic.requests - requests, 2 * 8)
+})
+
+test('Finder finds what only one of the closest nodes holds, and what nodes hold that its map has not', async () => {
+  const one = await finding(40)
+  await one.announce('a', door(11), SWARM_KEY, one.closest().slice(7))
+  assert.deepEqual(await one.find(), [11])
+  const lost = await finding(60, {}, false)
+  assert.ok(lost.map.others < 20)
+  await lost.announce('a', door(11))
+  assert.deepEqual(await lost.find(), [11])
+})
+
+test('Finder makes one of the lookups of one key, and the abort of one does not end the others', async () => {
+  const { announce, clock, dht, finder } = await finding(40)
+  await announce('a', door(11))
+  const { requests } = dht.traffic
+  const stop = new AbortController()
+  const collect = async (signal: AbortSignal) => {
+    const ports: number[] = []
+    for await (const { port } of finder.find(KEY, signal)) ports.push(port)
+    return ports
+  }
+  const all = [collect(stop.signal), collect(never), collect(never)]
+  stop.abort()
+  await clock.pass(200)
+  assert.deepEqual(await Promise.all(all), [[], [11], [11]])
+  assert.equal(dht.traffic.requests - requests, 2 * 8)
+  assert.deepEqual(finder.figures, { lookups: 1, shared: 2 })
+})
+
+test('Finder remembers hits and misses for their times, from the beginning of the lookup', async () => {
+  const { announce, clock, dht, find, finder } = await finding(40, { hitTime: 1_500, missTime: 300 })
+  assert.deepEqual(await find(never, 100), [])
+  await announce('a', door(11))
+  assert.deepEqual(await find(never, 100), [])
+  await clock.pass(150)
+  assert.deepEqual(await find(never, 100), [11])
+  const { requests } = dht.traffic
+  const first = await finder.find(KEY, never)[Symbol.asyncIterator]().next()
+  assert.equal(first.value?.port, 11)
+  assert.equal(dht.traffic.requests, requests)
+  assert.equal(finder.figures.lookups, 2)
+})
+
+test('Finder looks again for whoever wants more than it remembers', async () => {
+  const { announce, find, finder } = await finding(40)
+  await announce('a', door(11))
+  assert.deepEqual(await find(never, 100), [11])
+  await announce('b', door(12))
+  assert.deepEqual(await find(never, 100), [11, 12])
+  assert.equal(finder.figures.lookups, 2)
+})
+
+test('Finder waits for a dead node no longer than for late ones, and leaves it out when it is known to be lost', async () => {
+  const { announce, clock, contacts, dht, closest, find, finder, map } = await finding(40)
+  const [dead] = closest()
+  assert.ok(dead !== undefined)
+  await announce('a', door(11))
+  await announce('dead', door(dead.port))
+  dht.kill(dead.port)
+  const started = clock.now()
+  let ended = 0
+  const looking = (async () => {
+    const ports: number[] = []
+    for await (const { port } of finder.find(KEY, never)) ports.push(port)
+    ended = clock.now()
+    return ports.sort((a, b) => a - b)
+  })()
+  await clock.pass(1_500)
+  assert.deepEqual(
+    await looking,
+    [11, dead.port].sort((a, b) => a - b),
+  )
+  assert.ok(ended - started <= 100, `${ended - started} ms`)
+  for (let attempt = 0; attempt < 3; attempt++) {
+    const asked = contacts.ask(dead, dead.id)
+    await clock.pass(4_100)
+    await asked
+  }
+  assert.equal(map.isLost(dead), true)
+  assert.deepEqual(await find(), [11])
+})
+
+test('Finder gives a lost node rather than nobody', async () => {
+  const { announce, clock, contacts, dht, find } = await finding(40)
+  await announce('a', door(11))
+  const node = contacts.nodeAt(door(11))
+  dht.kill(11)
+  for (let attempt = 0; attempt < 3; attempt++) {
+    const asked = contacts.ask(node, node.id)
+    await clock.pass(4_100)
+    await asked
+  }
+  assert.deepEqual(await find(), [11])
+})
+
+test('Finder ends for a signal that is aborted, and when it is closed', async () => {
+  const { announce, clock, finder, find } = await finding(10)
+  await announce('a', door(11))
+  assert.deepEqual(await find(AbortSignal.abort(), 0), [])
+  const looking = find(never, 0)
+  finder.close()
+  assert.deepEqual(await looking, [])
+  assert.deepEqual(await find(never, 0), [])
+  await clock.pass(2_000)
+  assert.equal(clock.pending, 0)
+})

@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Contacts } from '../../../../lib/swarm/members/contacts.ts'
+import { type KnownNode, NetworkMap, type NetworkMapOptions } from '../../../../lib/swarm/members/network-map.ts'
+import { Scout } from '../../../../lib/swarm/members/scout.ts'
+import { ManualClock } from '../../../doubles/manual-clock.ts'
+import { idOf, SimulatedDht, seeded } from '../../../doubles/simulated-dht.ts'
+import { never } from '../../../fixtures/layout.ts'
+
+const node = (port: number) => ({ host: '10.0.0.1', port, id: idOf({ host: '10.0.0.1', port }) })
+
+function recorded(options: NetworkMapOptions = {}) {
+  const map = new NetworkMap(node(1), options)
+  const events: string[] = []
+  const tell = (what: string) => (told: KnownNode) => events.push(`${what} ${told.port}`)
+  map.listen({ joined: tell('joined'), left: tell('left'), recovered: tell('recovered') })
+  return { map, events }
+}
+
+test('NetworkMap knows a node once it has answered, not when others name it', () => {
+  const { map, events } = recorded()
+  map.heard(node(2))
+  assert.deepEqual([map.others, map.unexplored, map.closest(node(2).id, 5)], [0, 1, []])
+  map.answered(node(2), 5)
+  map.answered(node(2), 6)
+  map.answered(node(1), 6)
+  assert.deepEqual([map.others, map.unexplored], [1, 0])
+  assert.deepEqual(events, ['joined 2', 'joined 1'])
+  assert.equal(map.closest(node(2).id, 5)[0]?.port, 2)
+})
+
+test('NetworkMap counts requests that were under way together as one strike, and none that was overtaken by an answer', () => {
+  const { map, events } = recorded({ strikes: 2, silence: 0 })
+  map.answered(node(2), 100)
+  map.silent(node(2), 50, 1_050)
+  assert.equal(map.get(node(2))?.strikes, 0)
+  for (const sentAt of [200, 210, 220]) map.silent(node(2), sentAt, 1_300)
+  assert.equal(map.get(node(2))?.strikes, 1)
+  map.answered(node(2), 1_400)
+  map.silent(node(2), 1_500, 2_500)
+  map.silent(node(2), 2_600, 3_600)
+  assert.equal(map.get(node(2)), undefined)
+  assert.equal(map.isLost(node(2)), true)
+  assert.deepEqual(events, ['joined 2', 'recovered 2', 'left 2'])
+})
+
+test('NetworkMap has lost nodes asked again, less and less often, and forgets them at last', () => {
+  const { map } = recorded({ strikes: 1, silence: 0, retry: [100, 400], tries: 4 })
+  map.answered(node(2), 0)
+  map.silent(node(2), 1, 10)
+  const times: number[] = []
+  for (let now = 10; now < 5_000; now += 10) {
+    map.heard(node(2))
+    assert.equal(map.unexplored > 0, !map.isLost(node(2)))
+    if (!map.isLost(node(2))) break
+    for (const lost of map.dueLost(now, 10)) {
+      times.push(now)
+      map.silent(lost, now, now)
+    }
+  }
+  assert.deepEqual(times, [110, 310, 710, 1_110])
+  assert.equal(map.isLost(node(2)), false)
+})
+
+test('NetworkMap holds no more nodes than it may, nor rumours', () => {
+  const { map } = recorded({ capacity: 3, maxHeard: 2 })
+  for (let port = 2; port < 10; port++) map.heard(node(port))
+  assert.equal(map.unexplored, 2)
+  for (let port = 2; port < 10; port++) map.answered(node(port), 1)
+  assert.equal(map.others, 3)
+})
+
+test('NetworkMap loses a node after enough requests and enough time, and one that is heard only when it has not answered for long', () => {
+  const { map, events } = recorded({ strikes: 3, silence: 5_000 })
+  const known = map.answered(node(2), 0)
+  assert.ok(known !== undefined)
+  const silentUntil = (from: number, to: number) => {
+    for (let at = from; at < to; at += 1_000) map.silent(node(2), at, at + 999)
+  }
+  silentUntil(10_000, 14_000)
+  assert.equal(known.strikes, 4)
+  map.answered(node(2), 14_500)
+  silentUntil(15_000, 19_000)
+  known.heardAt = 19_500
+  silentUntil(20_000, 24_000)
+  assert.deepEqual(events, ['joined 2', 'recovered 2'])
+  silentUntil(24_000, 26_000)
+  assert.deepEqual(events, ['joined 2', 'recovered 2', 'left 2'])
+  map.answered(node(2), 30_000)
+  for (let at = 31_000; at < 100_000; at += 1_000) {
+    const again = map.get(node(2))
+    if (again !== undefined) again.heardAt = at
+    map.silent(node(2), at, at + 999)
+  }
+  assert.equal(events.at(-1), 'left 2')
+})
+
+async function scouting(nodes: number) {
+  const clock = new ManualClock()
+  const random = seeded(5)
+  const dht = new SimulatedDht(clock, random)
+  const self = dht.start(1)
+  for (let port = 2; port <= nodes; port++) dht.start(port)
+  const map = new NetworkMap(self)
+  const contacts = new Contacts({ table: dht.table(self.id), map, clock })
+  const scout = new Scout(contacts, {}, clock, random)
+  return { clock, dht, map, contacts, scout }
+}
+
+test('Scout finds every node of the swarm from one of them, in all parts of the key space', async () => {
+  const { clock, contacts, map, scout } = await scouting(300)
+  const explored = scout.explore([contacts.nodeAt({ host: '10.0.0.1', port: 2 })], never)
+  await clock.pass(200)
+  await explored
+  await clock.pass(30_000)
+  assert.equal(map.others, 299)
+  scout.close()
+})
+
+test('Scout asks a few at a time of a thousand names, and the living soon, however many are dead', async () => {
+  const { clock, contacts, dht, map, scout } = await scouting(1_000)
+  for (let port = 2; port <= 300; port++) dht.kill(port)
+  const names = Array.from({ length: 1_000 }, (_, index) => contacts.nodeAt({ host: '10.0.0.1', port: index + 1 }))
+  const explored = scout.explore(names, AbortSignal.timeout(60_000))
+  await clock.pass(30_000)
+  await explored
+  assert.equal(map.others, 700)
+  assert.ok(dht.traffic.mostInFlight <= 100, `${dht.traffic.mostInFlight} requests at a time`)
+  assert.ok(dht.traffic.requests <= 3_500, `${dht.traffic.requests} requests`)
+  scout.close()
+})
+
+test('Scout notices who dies and who joins within seconds, and leaves no timer', async () => {
+  const { clock, contacts, dht, map, scout } = await scouting(60)
+  const explored = scout.explore([contacts.nodeAt({ host: '10.0.0.1', port: 2 })], never)
+  await clock.pass(5_000)
+  await explored
+  for (const port of [10, 20, 30]) dht.kill(port)
+  dht.start(100)
+  await clock.pass(17_000)
+  assert.deepEqual(
+    [10, 20, 30].map((port) => map.get({ host: '10.0.0.1', port })),
+    [undefined, undefined, undefined],
+  )
+  assert.ok(map.get({ host: '10.0.0.1', port: 100 }) !== undefined)
+  assert.equal(map.others, 57)
+  dht.start(20)
+  await clock.pass(15_000)
+  assert.ok(map.get({ host: '10.0.0.1', port: 20 }) !== undefined)
+  scout.close()
+  await clock.pass(2_000)
+  assert.equal(clock.pending, 0)
+})
+
+test('Scout asks no more at rest than its rate, however large the swarm', async () => {
+  const { clock, contacts, dht, scout } = await scouting(300)
+  const explored = scout.explore([contacts.nodeAt({ host: '10.0.0.1', port: 2 })], never)
+  await clock.pass(60_000)
+  await explored
+  const { requests } = dht.traffic
+  await clock.pass(60_000)
+  assert.ok(dht.traffic.requests - requests <= 60 * 20 + 20, `${dht.traffic.requests - requests} requests in a minute`)
+  scout.close()
+})
+
+test('Contacts does not blame a node for an answer that nobody read while this process stood still', async () => {
+  const { clock, contacts, map } = await scouting(3)
+  const known = map.answered(node(2), 0)
+  assert.ok(known !== undefined)
+  const silent = new Contacts(
+    {
+      table: { idOf, ask: async () => undefined, store: async () => 'silent', remove: async () => 'silent' },
+      map,
+      clock,
+    },
+    { stall: -1_001 },
+  )
+  await silent.ask(known, known.id)
+  assert.equal(known.strikes, 0)
+  assert.deepEqual(silent.counts, { requests: 1, silent: 1 })
+  assert.deepEqual(contacts.counts, { requests: 0, silent: 0 })
+})

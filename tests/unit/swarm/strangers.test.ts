@@ -1,0 +1,95 @@
+/** Strangers that reach the swarm's port and send what no member would: it must end nothing, and take no memory. */
+import assert from 'node:assert/strict'
+import { createRequire } from 'node:module'
+import process from 'node:process'
+import { test } from 'node:test'
+import HyperDHT from 'hyperdht'
+import type { DhtResponse } from '../../../lib/swarm/dht/dht-table.ts'
+import { withMembers } from '../../fixtures/members.ts'
+import { joinAsStranger } from '../../fixtures/swarm.ts'
+import { waitFor } from '../../fixtures/wait.ts'
+
+/** Commands of hyperdht. */
+const PEER_HANDSHAKE = 0
+const PEER_HOLEPUNCH = 1
+const LOOKUP = 3
+const PLUGIN = 10
+/** The answer to a command that a node does not take. */
+const UNKNOWN_COMMAND = 1
+/** 127.0.0.1, port 0. */
+const NOWHERE = [127, 0, 0, 1, 0, 0]
+
+type Send = (command: number, value: Iterable<number>, target?: Uint8Array) => Promise<DhtResponse | undefined>
+
+/** Runs `use` with a member's public key, and a way to send it requests as a stranger, which may stay without an answer. */
+async function withStranger(use: (send: Send, publicKey: Buffer) => Promise<void>): Promise<void> {
+  await withMembers(async (start) => {
+    const { port, id } = await start([])
+    const stranger = await joinAsStranger(port)
+    const session = {
+      _attach(request: { timeout: number }) {
+        request.timeout = 100
+      },
+      _detach: () => undefined,
+    }
+    const send: Send = async (command, value, target = new Uint8Array(32).fill(7)) => {
+      const message = { command, target, value: Uint8Array.from(value) }
+      const sent = stranger.request(message, { host: '127.0.0.1', port }, { retry: false, session })
+      return await sent.catch(() => undefined)
+    }
+    // What would end a mirror. Not every test runner takes it for a failure.
+    const fatal: unknown[] = []
+    const note = (error: unknown) => fatal.push(error)
+    process.on('uncaughtException', note).on('unhandledRejection', note)
+    try {
+      await use(send, Buffer.from(id, 'hex'))
+      assert.equal((await send(LOOKUP, []))?.error, 0, 'it answers as before')
+      assert.deepEqual(fatal, [])
+    } finally {
+      process.off('uncaughtException', note).off('unhandledRejection', note)
+      await stranger.destroy({ force: true })
+    }
+  })
+}
+
+test('joinSwarm: a request that names port 0 ends nothing', async () => {
+  await withStranger(async (send) => {
+    const noise = [64, ...new Array<number>(64).fill(0)]
+    for (let mode = 0; mode < 5; mode++) {
+      await send(PEER_HANDSHAKE, [3, mode, ...noise, ...NOWHERE, ...NOWHERE])
+      await send(PEER_HOLEPUNCH, [1, mode, 0, ...noise, ...NOWHERE])
+    }
+  })
+})
+
+interface Handshake {
+  readonly handshake: { send(payload: Uint8Array): Uint8Array }
+}
+
+test('joinSwarm: a handshake of any length, with anything in it, ends nothing', async () => {
+  const NoiseWrap = createRequire(import.meta.url)('hyperdht/lib/noise-wrap.js') as new (
+    ...keys: unknown[]
+  ) => Handshake
+  await withStranger(async (send, publicKey) => {
+    const target = HyperDHT.hash(publicKey)
+    const greet = async (payload: readonly number[], length?: number) => {
+      const noise = new NoiseWrap(HyperDHT.keyPair(), publicKey).handshake.send(Uint8Array.from(payload))
+      const sent = noise.subarray(0, length)
+      return await send(PEER_HANDSHAKE, [0, 0, sent.length, ...sent], target)
+    }
+    // Of a version that it does not know.
+    await waitFor('a handshake is answered', async () => (await greet([2]))?.value?.length === 80)
+    for (let length = 0; length < 96; length += 5) await greet([], length)
+    // Flags that promise more than there is, and an address of port 0.
+    for (const flags of [1, 2, 4, 8, 16, 32, 64]) await greet([1, flags, 0, 1, 1, ...NOWHERE])
+  })
+})
+
+test('joinSwarm: a command that no member needs is refused, and nothing of it is kept', async () => {
+  await withStranger(async (send) => {
+    assert.equal((await send(PEER_HOLEPUNCH, [0, 0, 0, 0]))?.error, UNKNOWN_COMMAND)
+    for (let command = 6; command <= PLUGIN; command++) {
+      assert.equal((await send(command, new Array<number>(40).fill(1)))?.error, UNKNOWN_COMMAND, `command ${command}`)
+    }
+  })
+})

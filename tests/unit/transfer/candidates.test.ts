@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { digestKey } from '../../../lib/oci/key.ts'
+import { PeerHealth } from '../../../lib/peers/health.ts'
+import type { Peer, Router } from '../../../lib/swarm/router.ts'
+import { Candidates, type CandidatesChoice } from '../../../lib/transfer/candidates.ts'
+import { BLOB } from '../../doubles/http-peers.ts'
+import { ManualClock } from '../../doubles/manual-clock.ts'
+import { peerOf } from '../../doubles/peers.ts'
+import { createLogRecorder } from '../../fixtures/log.ts'
+import { within } from '../../fixtures/wait.ts'
+
+const [A, B, C] = ['a', 'b', 'c'].map((name) => peerOf(name)) as [Peer, Peer, Peer]
+
+/** Candidates of a lookup that finds what the test tells it to, until it is over. */
+function make(first: readonly Peer[] = [], choice: CandidatesChoice = { suits: () => true }) {
+  const clock = new ManualClock()
+  const health = new PeerHealth({}, clock)
+  const { log, lines } = createLogRecorder()
+  const lookups: [number, boolean][] = []
+  let more = Promise.withResolvers<readonly Peer[] | Error | undefined>()
+  let aborted: AbortSignal | undefined
+  const router = {
+    async *lookup(_: unknown, signal: AbortSignal) {
+      aborted = signal
+      yield* first
+      for (;;) {
+        const found = await more.promise
+        if (found instanceof Error) throw found
+        if (found === undefined) return
+        more = Promise.withResolvers()
+        yield* found
+      }
+    },
+  } as unknown as Router
+  const onLookup = (ms: number, found: boolean) => lookups.push([ms, found])
+  const candidates = new Candidates({ router, health, log, onLookup, clock }, digestKey(BLOB.digest), 100, choice)
+  const find = (...peers: Peer[]) => more.resolve(peers)
+  const finish = (error?: Error) => more.resolve(error)
+  return { clock, health, candidates, find, finish, lookups, lines, isStopped: () => aborted?.aborted }
+}
+
+test('Candidates gives the best of what is found together first, each once', async () => {
+  const { candidates, health, finish } = make([A, B, C])
+  health.proven(C)
+  health.busy(A, 1_000)
+  finish()
+  const given = [await candidates.next(), await candidates.next(), await candidates.next(), await candidates.next()]
+  assert.deepEqual(given, [C, B, A, undefined])
+})
+
+test('Candidates waits for a peer that is found later, and gives nothing when the lookup ends', async () => {
+  const { candidates, find, finish } = make()
+  const next = candidates.next()
+  find(A)
+  assert.deepEqual(await within('a peer', next), A)
+  const none = candidates.next()
+  finish()
+  assert.equal(await within('the end', none), undefined)
+})
+
+test('Candidates gives peers that are put aside last, and only those that fail fast', async () => {
+  const { candidates, health, find, finish } = make([A, B])
+  health.failed(A, 'unreachable')
+  health.failed(B, 'silent')
+  const next = candidates.next()
+  find(C)
+  assert.deepEqual(await within('a peer', next), C)
+  finish()
+  assert.deepEqual(await within('a peer', candidates.next()), A)
+  assert.equal(await within('the end', candidates.next()), undefined)
+})
+
+test('Candidates leaves out who does not suit when it is its turn', async () => {
+  const refused = new Set<Peer>()
+  const { candidates, finish } = make([A, B], { suits: (peer) => !refused.has(peer) })
+  finish()
+  assert.deepEqual(await candidates.next(), A)
+  refused.add(B)
+  assert.equal(await candidates.next(), undefined)
+})
+
+test('Candidates gives a last resort when nobody else is found any more, however good it is, and before those put aside', async () => {
+  const { candidates, health, find, finish } = make([A, C], { suits: () => true, isLastResort: (peer) => peer === A })
+  health.answered(A, 1)
+  health.proven(A)
+  health.failed(C, 'unreachable')
+  const next = candidates.next()
+  find(B)
+  assert.deepEqual(await within('a peer', next), B)
+  finish()
+  assert.deepEqual([await candidates.next(), await candidates.next(), await candidates.next()], [A, C, undefined])
+})
+
+test('Candidates ends the lookup after its time and when it is stopped, and keeps what was found', async () => {
+  const late = make([A])
+  await late.clock.pass(100)
+  assert.equal(late.isStopped(), true)
+  assert.deepEqual(await within('a peer', late.candidates.next()), A)
+  assert.equal(await within('the end', late.candidates.next()), undefined)
+
+  const stopped = make([A])
+  await stopped.clock.pass(0)
+  stopped.candidates.stop()
+  assert.equal(stopped.isStopped(), true)
+  assert.deepEqual(await within('a peer', stopped.candidates.next()), A)
+  await stopped.clock.pass(0)
+  assert.equal(stopped.clock.pending, 0)
+})
+
+test('Candidates tells how long the first peer took to find, or that there was none', async () => {
+  const found = make()
+  await found.clock.pass(7)
+  found.find(A)
+  await found.clock.pass(1)
+  found.find(B)
+  await found.clock.pass(100)
+  assert.deepEqual(found.lookups, [[7, true]])
+
+  const none = make()
+  await none.clock.pass(100)
+  assert.deepEqual(none.lookups, [[100, false]])
+})
+
+test('Candidates logs a lookup that fails, and goes on with what it found', async () => {
+  const { candidates, finish, lines } = make([A])
+  finish(new Error('the swarm is gone'))
+  assert.deepEqual(await within('a peer', candidates.next()), A)
+  assert.equal(await within('the end', candidates.next()), undefined)
+  assert.deepEqual(
+    lines.map(({ level, event }) => [level, event]),
+    [['warn', 'lookup failed']],
+  )
+})

@@ -1,0 +1,287 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Peer } from '../../../lib/swarm/router.ts'
+import { type RaceOptions, race, type Winner } from '../../../lib/transfer/race.ts'
+import { ManualClock } from '../../doubles/manual-clock.ts'
+import { peerOf } from '../../doubles/peers.ts'
+import { never } from '../../fixtures/layout.ts'
+import { within } from '../../fixtures/wait.ts'
+
+interface Asked {
+  readonly peer: Peer
+  readonly at: number
+  readonly signal: AbortSignal
+  answer(value: string | undefined): void
+  fail(error: unknown): void
+}
+
+/** A race in which the test plays the peers, by the names of whom a found peer is known. */
+function start(
+  names: readonly string[],
+  { parallel = 3, deadline = 1_000, hedgeDelay = (): number => 50, late, overtime }: Partial<RaceOptions> = {},
+) {
+  const clock = new ManualClock()
+  const left = names.map((name) => peerOf(name))
+  const asked: Asked[] = []
+  const released: string[] = []
+  const outrun: [Peer, number][] = []
+  const hedged: Peer[] = []
+  const stop = new AbortController()
+  const result: Promise<Winner<string> | undefined> = race<string>(
+    {
+      next: async () => left.shift(),
+      ask: (peer, signal) =>
+        new Promise((resolve, reject) => {
+          asked.push({ peer, at: clock.now(), signal, answer: resolve, fail: reject })
+        }),
+      release: (value) => released.push(value),
+      clock,
+    },
+    {
+      parallel,
+      deadline,
+      hedgeDelay,
+      ...(late === undefined ? {} : { late }),
+      ...(overtime === undefined ? {} : { overtime }),
+      onHedge: (peer) => hedged.push(peer),
+      onOutrun: (peer, ms) => outrun.push([peer, ms]),
+    },
+    stop.signal,
+  )
+  result.catch(() => undefined)
+  const times = () => asked.map(({ at }) => at)
+  const get = (index: number) => asked[index] ?? assert.fail(`peer ${index} was not asked`)
+  return { clock, asked, released, outrun, hedged, stop, result, times, get }
+}
+
+test('race asks the best peer at once and gives what it answers', async () => {
+  const { clock, get, result, asked } = start(['a', 'b'])
+  await clock.pass(0)
+  get(0).answer('from a')
+  assert.deepEqual(await result, { peer: peerOf('a'), value: 'from a' })
+  await clock.pass(5_000)
+  assert.equal(asked.length, 1)
+  assert.equal(clock.pending, 0)
+})
+
+test('race asks one more each time that the hedging delay has passed, up to as many as may be asked', async () => {
+  const { clock, times, hedged, get, result, outrun, asked } = start(['a', 'b', 'c', 'd'], { parallel: 3 })
+  await clock.pass(500)
+  assert.deepEqual(times(), [0, 50, 100])
+  assert.deepEqual(hedged, [peerOf('b'), peerOf('c')])
+  get(1).answer('from b')
+  assert.deepEqual((await result)?.value, 'from b')
+  assert.deepEqual(
+    asked.map(({ signal }) => signal.aborted),
+    [true, false, true],
+  )
+  assert.deepEqual(outrun, [
+    [peerOf('a'), 500],
+    [peerOf('c'), 400],
+  ])
+  assert.equal(clock.pending, 0)
+})
+
+test('race asks for the hedging delay anew each time', async () => {
+  const delays = [10, 200]
+  const { clock, times } = start(['a', 'b', 'c'], { hedgeDelay: () => delays.shift() ?? 1_000 })
+  await clock.pass(300)
+  assert.deepEqual(times(), [0, 10, 210])
+})
+
+test('race asks the next one at once when one has it not or fails, and no hedge comes too early after that', async () => {
+  const { clock, times, get, hedged } = start(['a', 'b', 'c'])
+  await clock.pass(40)
+  get(0).answer(undefined)
+  await clock.pass(49)
+  assert.deepEqual(times(), [0, 40])
+  await clock.pass(1)
+  assert.deepEqual(times(), [0, 40, 90])
+  assert.deepEqual(hedged, [peerOf('c')])
+})
+
+test('race takes the place of one that failed while as many as may be are asked', async () => {
+  const { clock, times, get } = start(['a', 'b', 'c'], { parallel: 2 })
+  await clock.pass(200)
+  assert.deepEqual(times(), [0, 50])
+  get(0).answer(undefined)
+  await clock.pass(0)
+  assert.deepEqual(times(), [0, 50, 200])
+})
+
+test('race gives nothing when there is nobody, and when all have failed', async () => {
+  const nobody = start([])
+  assert.equal(await within('the end', nobody.result), undefined)
+  assert.equal(nobody.clock.pending, 0)
+
+  const { clock, get, result } = start(['a', 'b'])
+  await clock.pass(60)
+  get(0).answer(undefined)
+  await clock.pass(0)
+  get(1).answer(undefined)
+  assert.equal(await within('the end', result), undefined)
+  assert.equal(clock.pending, 0)
+})
+
+test('race gives nothing at the deadline, and stops those who were asked', async () => {
+  const { clock, asked, result, outrun } = start(['a', 'b'], { deadline: 1_000 })
+  await clock.pass(1_000)
+  assert.equal(await within('the end', result), undefined)
+  assert.ok(asked.every(({ signal }) => signal.aborted))
+  assert.deepEqual(outrun.at(0), [peerOf('a'), 1_000])
+  assert.equal(clock.pending, 0)
+})
+
+test('race stops a peer that is late and not worth waiting for, and asks the next one in its place', async () => {
+  const late = { after: 300, isWorthWaiting: () => false }
+  const { clock, times, get, result, asked } = start(['a', 'b', 'c'], { parallel: 2, late })
+  await clock.pass(299)
+  assert.deepEqual(times(), [0, 50])
+  await clock.pass(1)
+  assert.deepEqual(times(), [0, 50, 300])
+  assert.equal(get(0).signal.aborted, true)
+  // That its call ends with an error is no news to anybody.
+  get(0).fail(new Error('cancelled'))
+  get(1).answer('from b')
+  assert.equal((await result)?.value, 'from b')
+  assert.equal(asked.length, 3)
+  assert.equal(clock.pending, 0)
+})
+
+test('race is over at once when the last peer is late and not worth waiting for', async () => {
+  const { clock, result, outrun } = start(['a'], { late: { after: 300, isWorthWaiting: () => false } })
+  await clock.pass(300)
+  assert.equal(await within('the end', result), undefined)
+  assert.deepEqual([clock.now(), clock.pending, outrun], [300, 0, []])
+})
+
+test('race takes the answer of a late peer that is worth waiting for, until the deadline', async () => {
+  const late = { after: 300, isWorthWaiting: () => true }
+  const first = start(['a'], { late })
+  await first.clock.pass(999)
+  first.get(0).answer('from a')
+  assert.equal((await within('the answer', first.result))?.value, 'from a')
+  assert.equal(first.clock.pending, 0)
+
+  const second = start(['a'], { late })
+  await second.clock.pass(1_000)
+  assert.equal(await within('the end', second.result), undefined)
+  assert.equal(second.get(0).signal.aborted, true)
+})
+
+test('race asks another peer in place of a late one that it waits for, and the first answer of all wins', async () => {
+  const late = { after: 300, isWorthWaiting: () => true }
+  const { clock, times, get, result } = start(['a', 'b'], { parallel: 1, late })
+  await clock.pass(300)
+  assert.deepEqual(times(), [0, 300])
+  get(1).answer(undefined)
+  await clock.pass(100)
+  get(0).answer('from a')
+  assert.equal((await within('the answer', result))?.value, 'from a')
+})
+
+test('race releases what a peer gives that was stopped for being late', async () => {
+  const late = { after: 300, isWorthWaiting: () => false }
+  const { clock, get, released, result } = start(['a', 'b'], { late })
+  await clock.pass(310)
+  get(0).answer('from a')
+  await clock.pass(0)
+  assert.deepEqual(released, ['from a'])
+  get(1).answer('from b')
+  assert.equal((await within('the answer', result))?.value, 'from b')
+})
+
+test('race releases an answer that comes after another one', async () => {
+  const { clock, get, result, released } = start(['a', 'b'])
+  await clock.pass(50)
+  get(0).answer('from a')
+  get(1).answer('from b')
+  assert.equal((await result)?.value, 'from a')
+  await clock.pass(0)
+  assert.deepEqual(released, ['from b'])
+})
+
+test('race throws what is not a fault of a peer, and stops the others', async () => {
+  const { clock, get, result } = start(['a', 'b'])
+  await clock.pass(50)
+  get(0).fail(new Error('a mistake of ours'))
+  await assert.rejects(within('the end', result), /a mistake of ours/)
+  assert.ok(get(1).signal.aborted)
+  assert.equal(clock.pending, 0)
+})
+
+test('race ends with its signal, before it begins too', async () => {
+  const { clock, get, result, stop, released, outrun } = start(['a'])
+  await clock.pass(10)
+  stop.abort(new Error('the client left'))
+  await assert.rejects(within('the end', result), /the client left/)
+  assert.ok(get(0).signal.aborted)
+  get(0).answer('late')
+  await clock.pass(0)
+  assert.deepEqual([released, outrun, clock.pending], [['late'], [], 0])
+
+  const parts = { next: () => assert.fail('nobody is to be asked'), ask: () => assert.fail(), release: () => undefined }
+  const options = { parallel: 1, deadline: 1, hedgeDelay: () => 1 }
+  await assert.rejects(race(parts, options, AbortSignal.abort(new Error('gone'))), /gone/)
+})
+
+test('race does not ask who is found after it is over', async () => {
+  const clock = new ManualClock()
+  const found = Promise.withResolvers<Peer | undefined>()
+  let asked = 0
+  const result = race<string>(
+    {
+      next: () => found.promise,
+      ask: async () => {
+        asked++
+        return 'value'
+      },
+      release: () => undefined,
+      clock,
+    },
+    { parallel: 3, deadline: 100, hedgeDelay: () => 10 },
+    never,
+  )
+  await clock.pass(100)
+  assert.equal(await within('the end', result), undefined)
+  found.resolve(peerOf('late'))
+  await clock.pass(0)
+  assert.equal(asked, 0)
+})
+
+test('race goes on after the deadline as long as one who is being asked shows that it works', async () => {
+  let works = true
+  const overtime = { step: 300, most: 10_000, isDue: ({ id }: Peer) => works && id === peerOf('b').id }
+  const { clock, get, result, outrun } = start(['a', 'b'], { overtime })
+  await clock.pass(1_000)
+  await clock.pass(299)
+  works = false
+  assert.equal(get(1).signal.aborted, false)
+  await clock.pass(1)
+  assert.equal(await within('the end', result), undefined)
+  assert.deepEqual(outrun, [
+    [peerOf('a'), 1_300],
+    [peerOf('b'), 1_250],
+  ])
+  assert.equal(clock.pending, 0)
+})
+
+test('race takes an answer that comes after the deadline', async () => {
+  const { clock, get, result } = start(['a'], { overtime: { step: 300, most: 10_000, isDue: () => true } })
+  await clock.pass(1_100)
+  get(0).answer('late')
+  assert.equal((await within('the end', result))?.value, 'late')
+  assert.equal(clock.pending, 0)
+})
+
+test('race does not go on after the deadline for longer than it may, nor for one that has been stopped', async () => {
+  const long = start(['a'], { overtime: { step: 300, most: 1_600, isDue: () => true } })
+  await long.clock.pass(1_599)
+  assert.equal(long.get(0).signal.aborted, false)
+  await long.clock.pass(1)
+  assert.equal(await within('the end', long.result), undefined)
+  const late = { after: 500, isWorthWaiting: () => false }
+  const stopped = start(['a'], { late, overtime: { step: 300, most: 1_600, isDue: () => true } })
+  await stopped.clock.pass(500)
+  assert.equal(await within('the end', stopped.result), undefined)
+})

@@ -1,0 +1,227 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type { ByteSource } from '../../../lib/platform/byte-source.ts'
+import { SharedFlow } from '../../../lib/transfer/share.ts'
+import { Slots } from '../../../lib/transfer/slots.ts'
+import { VerificationError, Verifier, verified } from '../../../lib/transfer/verify.ts'
+import { cut, sourceOf, TestSource } from '../../doubles/byte-source.ts'
+import { read } from '../../doubles/http-peers.ts'
+import { digestOf } from '../../fixtures/image.ts'
+import { inTime, waitFor, within } from '../../fixtures/wait.ts'
+
+const CONTENT = new Uint8Array(1_000).map((_, index) => index % 251)
+const WINDOW = 300
+const SLOT = 100
+
+/** A flow of the content in pieces of 100 bytes, of which `alone` gives the rest to who falls behind. */
+function make(bytes: Uint8Array = CONTENT, window = WINDOW) {
+  const digest = digestOf(CONTENT)
+  const raw = sourceOf(cut(bytes, 100))
+  const verifier = new Verifier(digest)
+  const alone: [number, number][] = []
+  let idle = 0
+  const flow = new SharedFlow(
+    {
+      source: verified(raw, verifier, bytes.length),
+      size: bytes.length,
+      verifier,
+      alone(start, end, seen) {
+        alone.push([start, end])
+        const rest = sourceOf(cut(bytes.subarray(start, end), 70))
+        return seen === undefined || end < bytes.length ? rest : verified(rest, seen, end - start)
+      },
+      slots: new Slots(SLOT),
+      onRetire: () => idle++,
+    },
+    () => window,
+  )
+  const attach = (start = 0, end = bytes.length) => flow.attach(start, end) ?? assert.fail(`not at ${start}`)
+  return { flow, raw, alone, attach, idle: () => idle }
+}
+
+async function take(source: ByteSource, count: number): Promise<void> {
+  for (let index = 0; index < count; index++) assert.equal((await source.next())?.length, 100)
+}
+
+test('SharedFlow gives all readers all bytes, each read from the source once', async () => {
+  const { raw, attach, alone, idle } = make()
+  const readers = [attach(), attach(), attach()]
+  for (const bytes of await Promise.all(readers.map((reader) => read(reader)))) {
+    assert.deepEqual(bytes, Buffer.from(CONTENT))
+  }
+  assert.equal(raw.read, 10)
+  assert.deepEqual(alone, [])
+  assert.equal(idle(), 1)
+})
+
+test('SharedFlow reads its source only when the foremost reader wants more', async () => {
+  const { raw, attach } = make()
+  const [fast, slow] = [attach(), attach()]
+  await take(fast, 2)
+  assert.equal(raw.read, 2)
+  await take(slow, 2)
+  assert.equal(raw.read, 2)
+})
+
+test('SharedFlow takes readers on within its window, also in the middle of a piece, and no others', async () => {
+  const { flow, attach } = make()
+  const first = attach()
+  await take(first, 2)
+  assert.deepEqual(await read(attach()), Buffer.from(CONTENT))
+  assert.equal(flow.attach(699, 1_000), undefined)
+  assert.deepEqual(await read(attach(755, 765)), Buffer.from(CONTENT.subarray(755, 765)))
+  assert.equal(flow.attach(1_001, 1_001), undefined)
+  await first.cancel()
+  assert.equal(flow.attach(1_000, 1_000), undefined)
+})
+
+test('SharedFlow lets a reader that falls behind go on alone at its offset, verified', async () => {
+  const { flow, attach, alone } = make()
+  const [fast, slow] = [attach(), attach()]
+  await take(slow, 1)
+  await take(fast, 4)
+  assert.ok(flow.kept <= WINDOW)
+  // Its next byte is still there.
+  await take(slow, 1)
+  await take(fast, 6)
+  assert.deepEqual(await read(slow), Buffer.from(CONTENT.subarray(200)))
+  assert.deepEqual(alone, [[200, 1_000]])
+})
+
+test('SharedFlow leaves alone what a reader was given until that asks for more, however far others are', async () => {
+  const { attach } = make(CONTENT, 100)
+  const [fast, slow] = [attach(), attach()]
+  const chunk = await slow.next()
+  await take(fast, 9)
+  assert.deepEqual(Buffer.from(chunk ?? []), Buffer.from(CONTENT.subarray(0, 100)))
+  assert.deepEqual(await read(slow), Buffer.from(CONTENT.subarray(100)))
+})
+
+test('SharedFlow verifies what a reader gets that goes on alone', async () => {
+  const wrong = Uint8Array.from(CONTENT)
+  wrong[950] = 0
+  const { attach, alone } = make(wrong)
+  const [fast, slow] = [attach(), attach()]
+  const [fastBytes, slowBytes]: Uint8Array[][] = [[], []]
+  await take(fast, 5)
+  await assert.rejects(read(slow, slowBytes), VerificationError)
+  await assert.rejects(read(fast, fastBytes), VerificationError)
+  assert.deepEqual(alone, [[0, 1_000]])
+  assert.ok(Buffer.concat(slowBytes ?? []).length < 1_000)
+})
+
+test('SharedFlow keeps no more than its window whoever reads, and nothing when nobody does', async () => {
+  const { flow, raw, attach, idle } = make()
+  const [a, b] = [attach(), attach()]
+  for (let index = 0; index < 8; index++) {
+    await take(a, 1)
+    assert.ok(flow.kept <= WINDOW)
+  }
+  await a.cancel()
+  assert.equal(idle(), 0)
+  await b.cancel()
+  await b.cancel()
+  assert.deepEqual([flow.kept, raw.cancelled, idle()], [0, true, 1])
+  assert.equal(flow.attach(0, 10), undefined)
+  await assert.rejects(b.next(), /cancelled/)
+})
+
+test('SharedFlow ends when the last reader has the part that it wants', async () => {
+  const { raw, attach, idle } = make()
+  assert.deepEqual(await read(attach(0, 150)), Buffer.from(CONTENT.subarray(0, 150)))
+  assert.deepEqual([raw.read, raw.cancelled, idle()], [2, true, 1])
+})
+
+test('SharedFlow tells all readers when its source fails', async () => {
+  const source = new TestSource()
+  const flow = new SharedFlow(
+    {
+      source,
+      size: 10,
+      alone: () => assert.fail('nobody goes on alone'),
+      slots: new Slots(),
+      onRetire: () => undefined,
+    },
+    () => WINDOW,
+  )
+  const readers = [flow.attach(0, 10), flow.attach(0, 10)]
+  const reading = readers.map((reader) => read(reader ?? null))
+  await waitFor('a chunk is asked for', () => source.asked === 1)
+  source.fail(new Error('no peer left'))
+  for (const one of reading) await assert.rejects(within('the end', one), /no peer left/)
+  await assert.rejects(flow.more(), /no peer left/)
+  assert.equal(flow.attach(0, 10), undefined)
+  assert.equal(source.asked, 1)
+})
+
+test('SharedFlow ends a reader that waits when it is cancelled, and its source with it', async () => {
+  const source = new TestSource()
+  const flow = new SharedFlow(
+    {
+      source,
+      size: 10,
+      alone: () => assert.fail('nobody goes on alone'),
+      slots: new Slots(),
+      onRetire: () => undefined,
+    },
+    () => WINDOW,
+  )
+  const reader = flow.attach(0, 10)
+  const reading = read(reader ?? null)
+  await waitFor('a chunk is asked for', () => source.asked === 1)
+  await reader?.cancel()
+  await assert.rejects(within('the end', reading), inTime)
+  assert.equal(source.cancelled, true)
+})
+
+test('SharedFlow gives every reader exactly its bytes, which stay until it asks for more, in whatever order they read, attach and leave', async () => {
+  const step = fc.record({
+    reader: fc.nat(3),
+    action: fc.constantFrom('read', 'read', 'read', 'read', 'attach', 'cancel'),
+    start: fc.nat(CONTENT.length),
+    length: fc.integer({ min: 1, max: CONTENT.length }),
+  })
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 80 }), fc.integer({ min: 50, max: 600 }), async (steps, window) => {
+      const { flow, raw, attach } = make(CONTENT, window)
+      const readers = new Map<number, { source: ByteSource; start: number; end: number; bytes: number }>()
+      const held = new Map<number, { chunk: Uint8Array; at: number; end: number }>()
+      const keeper = attach()
+      for (const { reader: name, action, start, length } of steps) {
+        const reader = readers.get(name)
+        if (action === 'attach' && reader === undefined) {
+          const from = start % 3 === 0 ? 0 : start
+          const end = Math.min(from + length, CONTENT.length)
+          const source = flow.attach(from, end)
+          if (source !== undefined) readers.set(name, { source, start: from, end, bytes: 0 })
+        } else if (action === 'read') {
+          const chunk = await (reader?.source ?? keeper).next()
+          if (reader === undefined) continue
+          const at = reader.start + reader.bytes
+          if (chunk === undefined) {
+            assert.equal(at, reader.end)
+            held.delete(name)
+          } else held.set(name, { chunk, at, end: at + chunk.length })
+          reader.bytes += chunk?.length ?? 0
+          assert.ok(reader.start + reader.bytes <= reader.end)
+        } else if (action === 'cancel') {
+          await reader?.source.cancel()
+          readers.delete(name)
+          held.delete(name)
+        }
+        for (const { chunk, at, end } of held.values()) {
+          assert.ok(Buffer.from(chunk).equals(CONTENT.subarray(at, end)))
+        }
+        assert.ok(flow.kept <= Math.max(window, 100))
+        assert.ok(raw.read <= 10)
+      }
+      for (const { source, start, end, bytes } of readers.values()) {
+        assert.deepEqual(await read(source), Buffer.from(CONTENT.subarray(start + bytes, end)))
+      }
+      await keeper.cancel()
+      assert.equal(flow.kept, 0)
+    }),
+    { numRuns: 200 },
+  )
+})

@@ -1,0 +1,173 @@
+import assert from 'node:assert/strict'
+import type { RequestListener } from 'node:http'
+import { test } from 'node:test'
+import { formatContentRange, parseRange } from '../../../lib/oci/range.ts'
+import type { CountingPeer } from '../../doubles/http-peer.ts'
+import {
+  BLOB,
+  bodyOf,
+  contentOf,
+  counted,
+  HEAD,
+  image,
+  layer,
+  MANIFEST,
+  manifest,
+  read,
+  startGoodPeer,
+  startMember,
+  withPeers,
+} from '../../doubles/http-peers.ts'
+import { never } from '../../fixtures/layout.ts'
+import { within } from '../../fixtures/wait.ts'
+
+const config =
+  image.contents.find(
+    ({ descriptor }) =>
+      descriptor.digest !== layer.descriptor.digest && descriptor.digest !== manifest.descriptor.digest,
+  ) ?? assert.fail('no config')
+
+/** A member whose disk has flipped the byte at that place of everything that it has. */
+function corrupt(place: number, breakAfter = Number.POSITIVE_INFINITY): () => Promise<CountingPeer> {
+  const answer: RequestListener = (incoming, outgoing) => {
+    const content =
+      [layer, manifest, config].find(({ descriptor }) => incoming.url?.includes(descriptor.digest)) ?? manifest
+    const bytes = Uint8Array.from(content.bytes)
+    const at = place % bytes.length
+    bytes[at] = ~(bytes[at] ?? 0)
+    const requested = parseRange(incoming.headers.range ?? null, bytes.length)
+    const range = requested.kind === 'part' ? requested.range : { start: 0, end: bytes.length - 1 }
+    const part = bytes.subarray(range.start, range.end + 1)
+    outgoing.writeHead(requested.kind === 'part' ? 206 : 200, {
+      'content-type': content.descriptor.mediaType,
+      'content-length': part.length,
+      'docker-content-digest': content.descriptor.digest,
+      ...(requested.kind === 'part' ? { 'content-range': formatContentRange(range, bytes.length) } : {}),
+    })
+    outgoing.write(part.subarray(0, breakAfter), () => {
+      if (breakAfter < part.length) incoming.socket.destroy()
+      else outgoing.end()
+    })
+  }
+  return () => startMember(answer)
+}
+
+for (const place of [0, 150_000, layer.bytes.length - 1]) {
+  test(`fetch never completes a blob of which byte ${place} is wrong, and holds it against the peer for that digest`, async () => {
+    await withPeers([corrupt(place), startGoodPeer], async ({ peers, health, metrics, lines }, [bad]) => {
+      const received: Uint8Array[] = []
+      const body = bodyOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
+      await assert.rejects(within('the end of the body', read(body, received)), /the bytes are not those of sha256:/)
+      assert.ok(Buffer.concat(received).length < layer.bytes.length)
+      const peer = bad?.peer ?? assert.fail()
+      assert.deepEqual([health.isWrong(peer, BLOB.digest), health.isAside(peer)], [true, false])
+      assert.equal(await counted(metrics, 'verification_failures_total', 'kind="blob"'), 1)
+      assert.equal(await counted(metrics, 'transfers_total', 'outcome="corrupt"'), 1)
+      assert.ok(lines.some(({ level, event }) => level === 'warn' && event === 'wrong content'))
+      // The next request goes to the other one.
+      const again = await contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
+      assert.deepEqual(again, Buffer.from(layer.bytes))
+    })
+  })
+}
+
+for (const [what, target, content] of [
+  ['a manifest', MANIFEST, manifest],
+  ['a small blob', { ...BLOB, digest: config.descriptor.digest }, config],
+] as const) {
+  test(`fetch gives no byte of ${what} that is wrong, and asks the next peer`, async () => {
+    await withPeers([corrupt(3), startGoodPeer], async ({ peers, health, metrics }, [bad]) => {
+      const answer = await within('an answer', peers.fetch({ target, method: 'GET' }, never))
+      assert.deepEqual(await contentOf(answer), Buffer.from(content.bytes))
+      assert.ok(health.isWrong(bad?.peer ?? assert.fail(), content.descriptor.digest))
+      assert.equal(await counted(metrics, 'verification_failures_total'), 1)
+      assert.equal(await counted(metrics, 'transfers_total', 'outcome="complete"'), 1)
+    })
+  })
+
+  test(`fetch gives nothing when all that peers have of ${what} is wrong`, async () => {
+    await withPeers([corrupt(3), corrupt(4)], async ({ peers }) => {
+      assert.equal(await within('a miss', peers.fetch({ target, method: 'GET' }, never)), undefined)
+    })
+  })
+}
+
+test('fetch suspects everybody who gave a part of wrong content, for a shorter time', async () => {
+  await withPeers([corrupt(0, 100_000), startGoodPeer], async ({ peers, health }, both) => {
+    const body = bodyOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
+    await assert.rejects(within('the end of the body', read(body)), /the bytes are not those of/)
+    assert.deepEqual(
+      both.map(({ peer }) => health.isWrong(peer, BLOB.digest)),
+      [true, true],
+    )
+  })
+})
+
+test('fetch suspects who gave the beginning of wrong content, too, when a reader has gone on without the others', async () => {
+  let asked = 0
+  const more = Promise.withResolvers<void>()
+  const startBad = () =>
+    startMember((_, outgoing) => {
+      if (asked++ > 0) {
+        outgoing.writeHead(404, { 'content-length': 0 }).end()
+        return
+      }
+      const bytes = Uint8Array.from(layer.bytes)
+      bytes[0] = ~(bytes[0] ?? 0)
+      outgoing.writeHead(200, HEAD).write(bytes.subarray(0, 10_000))
+      void more.promise.then(() => outgoing.write(bytes.subarray(10_000, 200_000)))
+    })
+  await withPeers(
+    [startBad, startGoodPeer],
+    async ({ peers, health, metrics }, both) => {
+      health.answered(both[0]?.peer ?? assert.fail(), 1)
+      health.proven(both[0]?.peer ?? assert.fail())
+      const [fast, slow] = await Promise.all(
+        [1, 2].map(async () => bodyOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))),
+      )
+      assert.ok(fast !== undefined && slow !== undefined)
+      await slow.next()
+      more.resolve()
+      for (let taken = 0; taken < 200_000; ) taken += (await fast.next())?.length ?? assert.fail()
+      await assert.rejects(within('the end of the body', read(slow)), /the bytes are not those of/)
+      await fast.cancel()
+      assert.equal(await counted(metrics, 'transfer_shares_total', 'left'), 1)
+      assert.deepEqual(
+        both.map(({ peer }) => health.isWrong(peer, BLOB.digest)),
+        [true, true],
+      )
+    },
+    { window: 1, parallelPeers: 1, stallTimeout: 5_000 },
+  )
+})
+
+test('fetch checks manifests and no blobs with verification off', async () => {
+  await withPeers(
+    [corrupt(0)],
+    async ({ peers, metrics }) => {
+      const answer = await peers.fetch({ target: BLOB, method: 'GET' }, never)
+      assert.equal((await contentOf(answer)).length, layer.bytes.length)
+      assert.equal(await counted(metrics, 'verification_failures_total'), 0)
+      assert.equal(await peers.fetch({ target: MANIFEST, method: 'GET' }, never), undefined)
+      assert.equal(await counted(metrics, 'verification_failures_total', 'kind="manifest"'), 1)
+    },
+    { verify: false },
+  )
+})
+
+test('fetch refuses a manifest that is larger than manifests are', async () => {
+  const startLarge = () =>
+    startMember((_, outgoing) => {
+      outgoing.writeHead(200, {
+        'content-type': manifest.descriptor.mediaType,
+        'content-length': 4 * 1024 * 1024 + 1,
+        'docker-content-digest': manifest.descriptor.digest,
+      })
+      outgoing.write('{')
+    })
+  await withPeers([startLarge, startGoodPeer], async ({ peers }) => {
+    const target = { ...MANIFEST, reference: { digest: manifest.descriptor.digest } }
+    const answer = await within('an answer', peers.fetch({ target, method: 'GET' }, never))
+    assert.deepEqual(await contentOf(answer), Buffer.from(manifest.bytes))
+  })
+})

@@ -1,0 +1,42 @@
+// A process that has closed what it opened must end by itself, on each runtime. Started once, from Node.
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { onNode } from './support/peers.ts'
+
+const BIN = fileURLToPath(new URL('../../../node_modules/.bin/', import.meta.url))
+const SCRIPT = fileURLToPath(new URL('./support/exit-worker.ts', import.meta.url))
+const skip = onNode ? false : 'starts all three runtimes itself, so it runs once, on Node'
+if (skip) console.log(`exit: skipped: ${skip}`)
+
+/** Milliseconds that a process may take from its last word to its end; below the 15 s after which UDX itself gives streams up. */
+const PATIENCE = 10_000
+
+for (const [runtime, args] of [
+  ['node', []],
+  ['deno', ['run', '-A', '--no-check', '--quiet']],
+  ['bun', []],
+] as const) {
+  for (const mode of ['streams', 'open'] as const) {
+    const expectation =
+      mode === 'streams' ? 'ends by itself once streams and sockets are closed' : 'lives on while a socket is open'
+    test(`process on ${runtime} ${expectation}`, { skip }, async () => {
+      const child = spawn(`${BIN}${runtime}`, [...args, SCRIPT, mode], { stdio: ['ignore', 'pipe', 'inherit'] })
+      const exited = new Promise<number | null>((resolve) => {
+        child.once('exit', resolve)
+      })
+      let timer: NodeJS.Timeout | undefined
+      const late = new Promise<'alive'>((resolve) => {
+        child.stdout.once('data', () => {
+          timer = setTimeout(() => resolve('alive'), mode === 'open' ? 500 : PATIENCE)
+        })
+      })
+      const outcome = await Promise.race([exited, late])
+      clearTimeout(timer)
+      child.kill('SIGKILL')
+      await exited
+      assert.equal(outcome, mode === 'open' ? 'alive' : 0)
+    })
+  }
+}

@@ -1,0 +1,520 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { HURRY_TIME } from '../../../lib/udx/connection.ts'
+import { LINGER_TIME } from '../../../lib/udx/linger.ts'
+import { FLAG_DATA, FLAG_DESTROY, FLAG_END, FLAG_HEARTBEAT, FLAG_SACK, HEADER_SIZE } from '../../../lib/udx/packet.ts'
+import { GIVE_UP_TIME } from '../../../lib/udx/probe-timer.ts'
+import { RECEIVE_CAPACITY } from '../../../lib/udx/receiver.ts'
+import { type Path, Simulation } from './support/simulation.ts'
+import { closeAll, connectPair, type End, HOST, pattern, watch, writeAll } from './support/streams.ts'
+
+/** Sends `length` bytes each way, both ends end, and everything must be right and given back. @returns the simulated time. */
+async function exchange(path: Path, seed: number, length: number): Promise<number> {
+  const simulation = new Simulation(path, seed)
+  const ends = connectPair(simulation)
+  const bytes = pattern(length)
+  for (const { stream } of ends) writeAll(stream, bytes)
+  await simulation.until(() => ends.every(({ log }) => log.closed), 120_000)
+  const took = simulation.now
+  for (const { log, udx } of ends) {
+    assert.equal(log.error, undefined)
+    assert.ok(log.ended)
+    assert.ok(Buffer.concat(log.bytes).equals(bytes), 'the bytes arrive as they were sent')
+    assert.equal(udx.context.streams.size, 0)
+  }
+  await closeAll(simulation, ends)
+  assert.deepEqual(simulation.open, { timers: 0, sockets: 0 })
+  return took
+}
+
+const portOf = ({ socket }: End) => socket.address()?.port as number
+const flagsOf = (packet: Buffer) => packet[2] as number
+
+test('stream carries bytes both ways and gives everything back', async () => {
+  await exchange({}, 1, 300_000)
+})
+
+test('stream carries bytes over any path: loss, duplication, reordering, delay, a narrow link', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.record({
+        delay: fc.integer({ min: 0, max: 100 }),
+        jitter: fc.integer({ min: 0, max: 30 }),
+        loss: fc.double({ min: 0, max: 0.2, noNaN: true }),
+        duplication: fc.double({ min: 0, max: 0.2, noNaN: true }),
+        bandwidth: fc.integer({ min: 200, max: 20_000 }),
+        queue: fc.integer({ min: 20_000, max: 200_000 }),
+        mtu: fc.constantFrom(1200, 1300, 1400, 1500),
+      }),
+      fc.integer({ min: 1, max: 1e6 }),
+      fc.integer({ min: 1, max: 60_000 }),
+      async (path, seed, length) => {
+        await exchange(path, seed, length)
+      },
+    ),
+    { numRuns: 40 },
+  )
+})
+
+test('stream does not collapse under loss: 10% costs less than half of the speed', async () => {
+  const path: Path = { delay: 5, bandwidth: 5_000, queue: 100_000 }
+  const clean = await exchange(path, 3, 4_000_000)
+  const lossy = await exchange({ ...path, loss: 0.1 }, 3, 4_000_000)
+  assert.ok(lossy < 2 * clean, `${lossy} ms with loss, ${clean} ms without`)
+})
+
+test('stream fills a link without overrunning its queue', async () => {
+  const simulation = new Simulation({ delay: 20, bandwidth: 2_000, queue: 80_000 })
+  const ends = connectPair(simulation)
+  writeAll(ends[0].stream, pattern(4_000_000))
+  await simulation.until(() => ends[1].log.ended)
+  assert.ok(simulation.now < 4_000, `4 MB over 2 MB/s took ${simulation.now} ms`)
+  assert.ok(ends[0].stream.retransmits < 300, `${ends[0].stream.retransmits} packets were sent again`)
+  await closeAll(simulation, ends)
+})
+
+test('stream survives packet numbers that wrap', async () => {
+  const simulation = new Simulation({ loss: 0.05 })
+  const udx = simulation.createUDX()
+  const socket = udx.createSocket()
+  socket.bind(0, HOST)
+  const a = udx.createStream(1, { seq: 0xffff_ffc0 })
+  const b = udx.createStream(2)
+  const log = watch(b)
+  const port = socket.address()?.port as number
+  a.resume()
+  a.connect(socket, 2, port, HOST)
+  b.connect(socket, 1, port, HOST, { ack: 0xffff_ffc0 })
+  const bytes = pattern(400_000)
+  writeAll(a, bytes)
+  await simulation.until(() => log.ended)
+  assert.ok(Buffer.concat(log.bytes).equals(bytes))
+  a.destroy()
+  b.destroy()
+  await simulation.for(1)
+  void socket.close()
+})
+
+test('stream ends one direction while the other goes on', async () => {
+  const simulation = new Simulation()
+  const ends = connectPair(simulation)
+  const [a, b] = ends
+  a.stream.end(Buffer.from('request'))
+  await simulation.until(() => b.log.ended)
+  assert.ok(!a.log.closed && !b.log.closed)
+  b.stream.write(Buffer.from('answer'))
+  await simulation.until(() => a.log.length === 6)
+  b.stream.end(undefined)
+  await simulation.until(() => a.log.closed && b.log.closed)
+  assert.equal(Buffer.concat(a.log.bytes).toString(), 'answer')
+  await closeAll(simulation, ends)
+})
+
+test('stream gives its peer ECONNRESET when it is destroyed', async () => {
+  const simulation = new Simulation()
+  const ends = connectPair(simulation)
+  ends[0].stream.write(Buffer.from('half of'))
+  await simulation.until(() => ends[1].log.length > 0)
+  ends[0].stream.destroy()
+  await simulation.until(() => ends[1].log.closed)
+  assert.equal(ends[1].log.error?.code, 'ECONNRESET')
+  assert.equal(ends[0].log.error, undefined)
+  await closeAll(simulation, ends)
+  assert.deepEqual(simulation.open, { timers: 0, sockets: 0 })
+})
+
+test('stream tells a peer of its destruction again if that was lost', async () => {
+  const simulation = new Simulation()
+  const ends = connectPair(simulation)
+  let dropped = 0
+  simulation.filter = (packet) => (flagsOf(packet) & FLAG_DESTROY) === 0 || dropped++ > 0
+  ends[0].stream.destroy()
+  await simulation.for(10)
+  assert.equal(ends[1].log.closed, false)
+  ends[1].stream.write(Buffer.from('is anybody there?'))
+  await simulation.until(() => ends[1].log.closed, 1_000)
+  assert.equal(ends[1].log.error?.code, 'ECONNRESET')
+  await closeAll(simulation, ends)
+})
+
+test('stream answers after its end when the last acknowledgement was lost', async () => {
+  const simulation = new Simulation()
+  const ends = connectPair(simulation)
+  const [a, b] = ends
+  a.stream.end(undefined)
+  await simulation.until(() => b.log.ended)
+  // From here b's end arrives, and a's acknowledgement of it does not, twice.
+  let dropped = 0
+  simulation.filter = (_packet, from) => from !== portOf(a) || dropped++ >= 2
+  b.stream.end(undefined)
+  await simulation.until(() => a.log.closed && b.log.closed, LINGER_TIME)
+  assert.equal(b.log.error, undefined)
+  assert.ok(dropped >= 3)
+  await closeAll(simulation, ends)
+})
+
+test('stream that is destroyed while it waits for the last acknowledgement does not wait much longer', async () => {
+  const simulation = new Simulation()
+  const ends = connectPair(simulation)
+  const [a, b] = ends
+  a.stream.end(undefined)
+  await simulation.until(() => b.log.ended)
+  // The peer has closed and never answers again, as the addon does.
+  simulation.filter = (_packet, from) => from !== portOf(a)
+  b.stream.end(undefined)
+  await simulation.until(() => a.log.closed)
+  await simulation.for(100)
+  assert.equal(b.log.closed, false)
+  b.stream.destroy()
+  await simulation.until(() => b.log.closed, HURRY_TIME + 1)
+  assert.equal(b.log.error, undefined)
+  await closeAll(simulation, ends)
+  await simulation.for(LINGER_TIME)
+  assert.deepEqual(simulation.open, { timers: 0, sockets: 0 })
+})
+
+test('stream forgets that it has ended after a while', async () => {
+  const simulation = new Simulation()
+  const ends = connectPair(simulation)
+  for (const { stream } of ends) stream.end(undefined)
+  await simulation.until(() => ends.every(({ log }) => log.closed))
+  assert.ok(ends[0].udx.context.linger.size + ends[1].udx.context.linger.size > 0)
+  await simulation.for(LINGER_TIME + 1)
+  assert.equal(ends[0].udx.context.linger.size + ends[1].udx.context.linger.size, 0)
+  assert.equal(simulation.open.timers, 0)
+  await closeAll(simulation, ends)
+})
+
+test('stream gives up a peer that is gone, within the documented time', async () => {
+  const simulation = new Simulation()
+  const ends = connectPair(simulation)
+  ends[0].stream.write(pattern(100_000))
+  await simulation.until(() => ends[1].log.length === 100_000)
+  simulation.filter = () => false
+  ends[0].stream.write(pattern(100_000))
+  const start = simulation.now
+  await simulation.until(() => ends[0].log.closed)
+  assert.equal(ends[0].log.error?.code, 'ETIMEDOUT')
+  const took = simulation.now - start
+  assert.ok(took >= GIVE_UP_TIME && took <= GIVE_UP_TIME + 2_100, `${took} ms`)
+  await closeAll(simulation, ends)
+  assert.deepEqual(simulation.open, { timers: 0, sockets: 0 })
+})
+
+test('stream survives an outage that is shorter than that', async () => {
+  const simulation = new Simulation()
+  const ends = connectPair(simulation)
+  const bytes = pattern(500_000)
+  writeAll(ends[0].stream, bytes)
+  await simulation.until(() => ends[1].log.length > 0)
+  simulation.filter = () => false
+  await simulation.for(GIVE_UP_TIME - 3_000)
+  simulation.filter = () => true
+  await simulation.until(() => ends[1].log.ended, 5_000)
+  assert.ok(Buffer.concat(ends[1].log.bytes).equals(bytes))
+  await closeAll(simulation, ends)
+})
+
+test('stream holds back a sender whose reader does not read, for as long as it takes', async () => {
+  const simulation = new Simulation()
+  const ends = connectPair(simulation, { reading: false })
+  const [a, b] = ends
+  const bytes = pattern(RECEIVE_CAPACITY + 2_000_000)
+  let heartbeats = 0
+  simulation.filter = (packet) => {
+    if ((flagsOf(packet) & FLAG_HEARTBEAT) !== 0) heartbeats++
+    return true
+  }
+  writeAll(a.stream, bytes)
+  await simulation.for(60_000)
+  assert.equal(a.log.error, undefined)
+  assert.ok(heartbeats > 5, 'the closed window is probed')
+  assert.ok(heartbeats < 100, `and that ever more rarely: ${heartbeats} times in a minute`)
+  const log = watch(b.stream)
+  await simulation.until(() => log.ended, 20_000)
+  assert.ok(Buffer.concat(log.bytes).equals(bytes))
+  await closeAll(simulation, ends)
+})
+
+test('stream delivers messages beside the bytes', async () => {
+  const simulation = new Simulation()
+  const ends = connectPair(simulation)
+  ends[0].stream.trySend(Buffer.from('one'))
+  assert.equal(await ends[0].stream.send(Buffer.from('two')), true)
+  ends[0].stream.trySend(Buffer.alloc(0))
+  await simulation.until(() => ends[1].log.messages.length === 3)
+  assert.deepEqual(ends[1].log.messages.map(String).sort(), ['', 'one', 'two'])
+  await closeAll(simulation, ends)
+  assert.equal(await ends[0].stream.send(Buffer.from('late')), false)
+})
+
+test('stream resolves flush() when the peer has everything, and with false when it never will', async () => {
+  const simulation = new Simulation({ delay: 10 })
+  const ends = connectPair(simulation)
+  let flushed: boolean | undefined
+  ends[0].stream.write(pattern(50_000))
+  void ends[0].stream.flush().then((result) => {
+    flushed = result
+  })
+  await simulation.for(5)
+  assert.equal(flushed, undefined)
+  await simulation.until(() => flushed !== undefined)
+  assert.equal(flushed, true)
+  assert.equal(ends[1].log.length, 50_000)
+  simulation.filter = () => false
+  ends[0].stream.write(pattern(50_000))
+  flushed = undefined
+  void ends[0].stream.flush().then((result) => {
+    flushed = result
+  })
+  await simulation.until(() => flushed !== undefined)
+  assert.equal(flushed, false)
+  await closeAll(simulation, ends)
+})
+
+test('stream is connected by its firewall to where the first packet comes from, and has lost nothing', async () => {
+  const simulation = new Simulation()
+  const [client, server] = [simulation.createUDX(), simulation.createUDX()]
+  const [from, to] = [client.createSocket(), server.createSocket()]
+  from.bind(0, HOST)
+  to.bind(0, HOST)
+  const asked: number[] = []
+  const b = server.createStream(2, {
+    firewall: (socket, port, host, family) => {
+      assert.equal(family, 4)
+      asked.push(port)
+      b.connect(socket, 1, port, host)
+      return false
+    },
+  })
+  const log = watch(b)
+  const a = client.createStream(1)
+  a.connect(from, 2, to.address()?.port as number, HOST)
+  a.write(Buffer.from('hello'))
+  await simulation.until(() => log.length === 5)
+  assert.deepEqual(asked, [from.address()?.port])
+  await simulation.until(() => a.inflight === 0, 10)
+  a.destroy()
+  await simulation.until(() => log.closed)
+  void from.close()
+  void to.close()
+})
+
+test('stream takes bytes before it is connected, and acknowledges them once it is', async () => {
+  const simulation = new Simulation()
+  const [client, server] = [simulation.createUDX(), simulation.createUDX()]
+  const [from, to] = [client.createSocket(), server.createSocket()]
+  from.bind(0, HOST)
+  to.bind(0, HOST)
+  const b = server.createStream(2, { firewall: () => false })
+  const log = watch(b)
+  const a = client.createStream(1)
+  a.connect(from, 2, to.address()?.port as number, HOST)
+  a.write(Buffer.from('early'))
+  await simulation.until(() => log.length === 5)
+  assert.ok(a.inflight > 0)
+  b.connect(to, 1, from.address()?.port as number, HOST)
+  await simulation.until(() => a.inflight === 0, 100)
+  a.destroy()
+  await simulation.until(() => log.closed)
+  void from.close()
+  void to.close()
+})
+
+test('stream without a firewall ignores packets from other sockets than its own', async () => {
+  const simulation = new Simulation()
+  const ends = connectPair(simulation)
+  const other = ends[1].udx.createSocket()
+  other.bind(0, HOST)
+  const destroy = Buffer.alloc(HEADER_SIZE)
+  destroy.writeUInt32LE(0xff | (1 << 8) | (FLAG_DESTROY << 16))
+  destroy.writeUInt32LE(2, 4)
+  simulation.inject(destroy, 9, other.address()?.port as number)
+  await simulation.for(10)
+  assert.equal(ends[1].log.closed, false)
+  simulation.inject(destroy, 9, portOf(ends[1]))
+  await simulation.until(() => ends[1].log.closed)
+  void other.close()
+  await closeAll(simulation, ends)
+})
+
+test('stream moves to another remote: new packets go there, old ones to where they went', async () => {
+  const simulation = new Simulation({ delay: 5 })
+  const ends = connectPair(simulation)
+  const [a, b] = ends
+  const second = b.udx.createSocket()
+  second.bind(0, HOST)
+  const newPort = second.address()?.port as number
+  // The peer accepts the stream on its second socket.
+  let lostOnce = false
+  const seen: { to: number; seq: number }[] = []
+  simulation.filter = (packet, from, to) => {
+    if (from !== portOf(a) || (flagsOf(packet) & FLAG_DATA) === 0) return true
+    seen.push({ to, seq: packet.readUInt32LE(12) })
+    if (seen.length > 1 || lostOnce) return true
+    lostOnce = true
+    return false
+  }
+  a.stream.write(Buffer.alloc(3_000, 1))
+  await simulation.for(1)
+  const before = seen.length
+  let changed = false
+  const moved = a.stream.changeRemote(a.socket, 2, newPort, HOST).then(() => {
+    changed = true
+  })
+  assert.throws(() => a.stream.changeRemote(a.socket, 2, newPort, HOST), /already changing/)
+  await b.stream.changeRemote(second, 1, portOf(a), HOST)
+  a.stream.write(Buffer.alloc(3_000, 2))
+  await simulation.until(() => b.log.length === 6_000)
+  await simulation.until(() => changed)
+  await moved
+  const again = seen.slice(before).find(({ seq }) => seq === 0)
+  assert.equal(again?.to, portOf(b), 'the lost packet goes to its first address')
+  assert.ok(seen.slice(before).some(({ to, seq }) => to === newPort && seq > 2))
+  assert.equal(a.stream.remotePort, newPort)
+  await closeAll(simulation, ends)
+  void second.close()
+})
+
+test('stream relays packets as they are, and its destruction closes what it relayed', async () => {
+  const simulation = new Simulation()
+  const [ua, ur, ub] = [simulation.createUDX(), simulation.createUDX(), simulation.createUDX()]
+  const sockets = [ua, ur, ub].map((udx) => {
+    const socket = udx.createSocket()
+    socket.bind(0, HOST)
+    return socket
+  })
+  const [pa, pr, pb] = sockets.map((socket) => socket.address()?.port as number) as [number, number, number]
+  const [sa, sr, sb] = sockets as [(typeof sockets)[0], (typeof sockets)[0], (typeof sockets)[0]]
+  const a = ua.createStream(1)
+  const b = ub.createStream(2)
+  const [ra, rb] = [ur.createStream(11), ur.createStream(12)]
+  a.connect(sa as never, 11, pr, HOST)
+  b.connect(sb as never, 12, pr, HOST)
+  ra.connect(sr as never, 1, pa, HOST)
+  rb.connect(sr as never, 2, pb, HOST)
+  const logs = [a, b, ra, rb].map((stream) => watch(stream))
+  ra.relayTo(rb)
+  rb.relayTo(ra)
+  const bytes = pattern(100_000)
+  a.write(bytes)
+  await simulation.until(() => logs[1]?.length === bytes.length)
+  assert.ok(Buffer.concat(logs[1]?.bytes ?? []).equals(bytes))
+  assert.equal(logs[2]?.length, 0)
+  a.destroy()
+  await simulation.until(() => logs.every((log) => log.closed))
+  assert.equal(logs[1]?.error?.code, 'ECONNRESET')
+  for (const socket of sockets) void socket?.close()
+  await simulation.for(1)
+  assert.deepEqual(simulation.open, { timers: 0, sockets: 0 })
+})
+
+test('stream refuses ids that are taken, addresses that are none, and to write before it is connected', async () => {
+  const simulation = new Simulation()
+  const udx = simulation.createUDX()
+  const stream = udx.createStream(1)
+  assert.throws(() => udx.createStream(1), /taken/)
+  const socket = udx.createSocket()
+  assert.throws(() => stream.connect(socket, 2, 0, HOST), /port/)
+  assert.throws(() => stream.connect(socket, 2, 1, 'example.org'), /not a valid IP address/)
+  const log = watch(stream)
+  stream.write(Buffer.from('too early'))
+  await simulation.until(() => log.closed)
+  assert.equal(log.error?.code, 'ENOTCONN')
+  assert.equal(udx.context.streams.size, 0)
+})
+
+test('stream acknowledges with SACK ranges what came behind a hole, and sends only the hole again', async () => {
+  const simulation = new Simulation({ delay: 5 })
+  const ends = connectPair(simulation)
+  const [a, b] = ends
+  let sacks = 0
+  let dropped = false
+  simulation.filter = (packet, from) => {
+    if (from === portOf(b) && (flagsOf(packet) & FLAG_SACK) !== 0) sacks++
+    if (from === portOf(a) && packet.readUInt32LE(12) === 2 && !dropped) {
+      dropped = true
+      return false
+    }
+    return true
+  }
+  a.stream.write(pattern(9_000))
+  await simulation.until(() => b.log.length === 9_000)
+  assert.ok(sacks > 0)
+  assert.equal(a.stream.retransmits, 1)
+  assert.ok(simulation.now < 30, `repaired within three round trips, not by a timeout: ${simulation.now} ms`)
+  await closeAll(simulation, ends)
+})
+
+test('stream repairs a lost tail by a probe', async () => {
+  const simulation = new Simulation({ delay: 5 })
+  const ends = connectPair(simulation)
+  const [a, b] = ends
+  a.stream.write(pattern(50_000))
+  await simulation.until(() => a.stream.inflight === 0 && b.log.length === 50_000)
+  let dropped = false
+  simulation.filter = (packet) => {
+    if ((flagsOf(packet) & FLAG_END) === 0 || dropped) return true
+    dropped = true
+    return false
+  }
+  const start = simulation.now
+  a.stream.end(undefined)
+  await simulation.until(() => b.log.ended)
+  assert.ok(dropped)
+  assert.ok(simulation.now - start < 100, `${simulation.now - start} ms`)
+  await closeAll(simulation, ends)
+})
+
+test('stream finds the largest packet that the path carries', async () => {
+  for (const [mtu, expected] of [
+    [1500, 1500],
+    [1400, 1400],
+    [1200, 1200],
+  ] as const) {
+    const simulation = new Simulation({ delay: 5, mtu })
+    const ends = connectPair(simulation)
+    writeAll(ends[0].stream, pattern(500_000))
+    await simulation.until(() => ends[1].log.ended)
+    const found = ends[0].stream.mtu
+    assert.ok(found <= expected && found > expected - 64, `${found} on a path of ${mtu}`)
+    await closeAll(simulation, ends)
+  }
+})
+
+test('stream survives mutated packets: nothing throws, nothing grows, and the bytes are right', async () => {
+  const simulation = new Simulation({ delay: 2 })
+  const ends = connectPair(simulation)
+  const [a, b] = ends
+  const bytes = pattern(300_000)
+  let seed = 1
+  const random = (n: number) => {
+    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0
+    return (seed >>> 8) % n
+  }
+  // Every fourth packet is followed by a copy with bytes changed; what would be valid is kept out: data, and end of life.
+  let mutated = 0
+  simulation.filter = (packet, from, to) => {
+    for (let i = 0; i < 40 && mutated < 10_000; i++) {
+      const copy = Buffer.from(packet.subarray(0, random(packet.length + 1)))
+      for (let n = 1 + random(8); n > 0 && copy.length > 0; n--) copy[random(Math.min(copy.length, 28))] = random(256)
+      if (copy.length > 2 && (flagsOf(copy) & (FLAG_DESTROY | FLAG_DATA | FLAG_END)) !== 0)
+        copy[2] = flagsOf(copy) & ~(FLAG_DESTROY | FLAG_DATA | FLAG_END)
+      if (copy.length >= HEADER_SIZE && copy.readUInt32LE(16) < 1_000) copy.writeUInt32LE(0x7000_0000, 16)
+      if (copy.length > HEADER_SIZE) copy.fill(0x77, HEADER_SIZE)
+      mutated++
+      simulation.inject(copy, from, to)
+    }
+    return true
+  }
+  for (const { stream } of ends) writeAll(stream, bytes)
+  await simulation.until(() => ends.every(({ log }) => log.closed))
+  assert.equal(mutated, 10_000)
+  for (const { log } of [a, b]) {
+    assert.equal(log.error, undefined)
+    assert.ok(Buffer.concat(log.bytes).equals(bytes))
+  }
+  await closeAll(simulation, ends)
+  assert.deepEqual(simulation.open, { timers: 0, sockets: 0 })
+})
