@@ -1,4 +1,4 @@
-import { shellWord } from '../containerd/check/shell.ts'
+import { shellWord } from '../containerd/shell.ts'
 import type { CommandContext } from './command.ts'
 
 /** The scripts of package.json that run main.ts. */

@@ -1,7 +1,7 @@
-import { SEVERITIES } from '../containerd/check/finding.ts'
 import type { ProbeDoor } from '../containerd/check/probe-door.ts'
 import { findingAsText, type Report } from '../containerd/check/report.ts'
 import { createCheckWatch } from '../containerd/check/watch.ts'
+import { SEVERITIES } from '../containerd/finding.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'

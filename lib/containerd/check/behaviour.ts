@@ -1,4 +1,4 @@
-import type { Finding } from './finding.ts'
+import type { Finding } from '../finding.ts'
 import { ASKED, KEPT } from './probe-findings.ts'
 
 /** What is read of the configuration, by what the probe shows of the same thing. */

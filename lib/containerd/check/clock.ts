@@ -1,4 +1,4 @@
-import type { Finding } from './finding.ts'
+import type { Finding } from '../finding.ts'
 
 /** Asks another node for its time, as milliseconds since 1970; `undefined` if it does not answer. */
 export type AskTime = (signal: AbortSignal) => Promise<number | undefined>

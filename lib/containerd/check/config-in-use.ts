@@ -1,8 +1,8 @@
 import { readFile, readlink, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { variableOf } from '../../settings/settings.ts'
+import type { Finding } from '../finding.ts'
 import { PLAIN_PATHS } from './distribution.ts'
-import type { Finding } from './finding.ts'
 
 /** A flag of containerd's, in every way in which Go takes it. */
 const FLAG = /^--?(?:config|c)(?:=(.*))?$/s

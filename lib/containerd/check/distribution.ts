@@ -1,5 +1,5 @@
+import type { Remedy } from '../finding.ts'
 import { IMAGES_PLUGIN, OLD_PLUGIN } from './config/merge.ts'
-import type { Remedy } from './finding.ts'
 
 /** Where a node keeps what the mirror needs. */
 export interface NodePaths {

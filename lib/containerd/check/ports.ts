@@ -1,7 +1,7 @@
 import { createSocket } from 'node:dgram'
 import { createServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Finding } from './finding.ts'
+import type { Finding } from '../finding.ts'
 
 /** How often an address is tried before it counts as taken, and the wait in between in milliseconds. */
 const ATTEMPTS = 3

@@ -1,4 +1,4 @@
-import type { Finding } from './finding.ts'
+import type { Finding } from '../finding.ts'
 import type { ProbeEvidence } from './probe.ts'
 
 /** Whether containerd asks this mirror: its `config_path` and hosts.toml files are effective. */

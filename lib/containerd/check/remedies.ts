@@ -1,5 +1,6 @@
 import { variableOf } from '../../settings/settings.ts'
 import { planSetting } from '../../toml/patch.ts'
+import type { Remedy } from '../finding.ts'
 import { BOLT_PLUGIN } from './config/effective.ts'
 import type { ConfigProblem } from './config/load.ts'
 import { IMAGES_PLUGIN, OLD_PLUGIN } from './config/merge.ts'
@@ -7,7 +8,6 @@ import { planChange } from './config/reading.ts'
 import type { ConfigCheck } from './config-check.ts'
 import type { Situation } from './distribution.ts'
 import { settingsFor } from './distributions.ts'
-import type { Remedy } from './finding.ts'
 import { judgeConfigPath, judgeDiscard } from './rules.ts'
 
 /** Restarting containerd leaves running containers alone: their shims keep them. */

@@ -1,10 +1,10 @@
 import { planElementRemoval, planRemoval } from '../../toml/patch.ts'
+import type { Remedy } from '../finding.ts'
 import type { IgnoredSetting } from './config/effective.ts'
 import { isTable, lookup } from './config/load.ts'
 import { IMAGES_PLUGIN, OLD_PLUGIN } from './config/merge.ts'
 import { type PlannedChange, planChange } from './config/reading.ts'
 import type { ConfigCheck } from './config-check.ts'
-import type { Remedy } from './finding.ts'
 import { RESTART, situationOf } from './remedies.ts'
 import { whereOf } from './rules.ts'
 

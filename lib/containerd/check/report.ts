@@ -1,5 +1,5 @@
 import type { Edit } from '../../toml/patch.ts'
-import { type Finding, type Remedy, SEVERITIES, type Severity } from './finding.ts'
+import { type Finding, type Remedy, SEVERITIES, type Severity } from '../finding.ts'
 
 /** Findings in the order in which they should be read, and what they come to. */
 export interface Report {

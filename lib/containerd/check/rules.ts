@@ -1,8 +1,8 @@
 import { posix } from 'node:path'
+import type { Finding } from '../finding.ts'
 import type { Dialect } from './config/dialect.ts'
 import type { EffectiveSettings } from './config/effective.ts'
 import { type ConfigProblem, type ConfigValue, isTable, type Sourced } from './config/load.ts'
-import type { Finding } from './finding.ts'
 
 /** What the mirror needs of containerd. */
 export interface Expectation {

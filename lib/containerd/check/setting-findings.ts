@@ -1,6 +1,6 @@
+import type { Finding } from '../finding.ts'
 import type { Reading } from './config/reading.ts'
 import type { ConfigCheck } from './config-check.ts'
-import type { Finding } from './finding.ts'
 import { remedyForConfigPath, remedyForDiscard, remedyForSharing } from './remedies.ts'
 import { remedyForDisabledCri, remedyForIgnored, remedyForLegacy } from './removal-remedies.ts'
 import { judgeConfigPath, judgeDiscard, judgeLegacy, judgeSharing, whereOf } from './rules.ts'

@@ -1,6 +1,6 @@
 import { basename, dirname, join } from 'node:path'
-import type { Finding } from '../check/finding.ts'
-import { shellWord } from '../check/shell.ts'
+import type { Finding } from '../finding.ts'
+import { shellWord } from '../shell.ts'
 import type { MirrorEntry } from './block.ts'
 import { certificateFindings } from './certificates.ts'
 import { DEFAULT_NAMESPACE, directoryNames, HOSTS_FILE, registryOfDirectory } from './directory.ts'

@@ -1,5 +1,5 @@
-import type { Remedy } from '../check/finding.ts'
-import { shellWord } from '../check/shell.ts'
+import type { Remedy } from '../finding.ts'
+import { shellWord } from '../shell.ts'
 import { DEFAULT_NAMESPACE } from './directory.ts'
 import type { HostsCheck } from './look.ts'
 

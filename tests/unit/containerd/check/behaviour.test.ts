@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { reconcile } from '../../../../lib/containerd/check/behaviour.ts'
-import type { Finding, Severity } from '../../../../lib/containerd/check/finding.ts'
 import type { ProbeEvidence } from '../../../../lib/containerd/check/probe.ts'
 import { probeFindings } from '../../../../lib/containerd/check/probe-findings.ts'
+import type { Finding, Severity } from '../../../../lib/containerd/finding.ts'
 
 const finding = (id: string, severity: Severity): Finding => ({ id, severity, seen: id, expected: '', why: '' })
 const brief = (findings: readonly Finding[]) => findings.map(({ id, severity }) => `${severity} ${id}`)

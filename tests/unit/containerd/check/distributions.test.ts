@@ -13,7 +13,7 @@ import {
   DISTRIBUTIONS,
   recogniseDistribution,
 } from '../../../../lib/containerd/check/distributions.ts'
-import type { Finding, Remedy } from '../../../../lib/containerd/check/finding.ts'
+import type { Finding, Remedy } from '../../../../lib/containerd/finding.ts'
 import { applyEdits, planSetting } from '../../../../lib/toml/patch.ts'
 import { parseToml, type TomlTable } from '../../../../lib/toml/toml.ts'
 import { silentFacts } from './facts.ts'

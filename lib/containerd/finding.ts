@@ -1,4 +1,4 @@
-import type { Edit } from '../../toml/patch.ts'
+import type { Edit } from '../toml/patch.ts'
 
 /**
  * How a finding weighs. `error`: the mirror would not work; `warning`: it works, but not as expected; `ok`: looked at and
