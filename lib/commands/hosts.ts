@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
+import { dialectOf } from '../containerd/dialect.ts'
 import { applyChanges, HostsWriteError } from '../containerd/hosts/apply.ts'
 import { backupOf, type Change, type Plan } from '../containerd/hosts/change.ts'
-import { readsBrackets } from '../containerd/hosts/dialect.ts'
 import { DEFAULT_NAMESPACE, registryOfDirectory } from '../containerd/hosts/directory.ts'
 import { HOSTS_FILES, isRefusal } from '../containerd/hosts/files.ts'
 import { directoriesWithoutMirror, type HostsCheck } from '../containerd/hosts/look.ts'
@@ -70,7 +70,7 @@ async function targetOf(settings: Settings, stop: AbortSignal, report: (text: st
   }
   const version = await versionOf(settings, stop, report)
   const mirror = mirrorEntryFor(settings.listen, settings.tags, version)
-  if (mirror.url.includes('[') && !readsBrackets(version)) {
+  if (mirror.url.includes('[') && dialectOf(version).plainHeaders) {
     const expected =
       'expected an address such as 127.0.0.1:5000: only containerd 2.x reads an IPv6 address in hosts.toml'
     throw new ConfigurationError([`--listen: ${expected}, and ${version ?? 'an unknown version'} runs here`])

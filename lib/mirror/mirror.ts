@@ -1,5 +1,5 @@
 import { createProbeDoor } from '../containerd/check/probe-door.ts'
-import { isProbeRegistry, probeOfLabels } from '../containerd/check/probe-image.ts'
+import { isProbeRegistry, probeOfLabels } from '../containerd/probe-name.ts'
 import { createAdminDoor, type Readiness } from '../http/admin.ts'
 import { createPeerDoor } from '../http/peer.ts'
 import { createRegistryDoor } from '../http/registry.ts'

@@ -6,10 +6,10 @@ import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
 import fc from 'fast-check'
-import { dialectOf } from '../../lib/containerd/check/config/dialect.ts'
 import { lookup } from '../../lib/containerd/check/config/load.ts'
 import { readSettings } from '../../lib/containerd/check/config/reading.ts'
 import { checkConfig } from '../../lib/containerd/check/config-check.ts'
+import { dialectOf } from '../../lib/containerd/dialect.ts'
 import { applyEdits } from '../../lib/toml/patch.ts'
 import { parseToml, tableOf } from '../../lib/toml/toml.ts'
 import { silentFacts } from '../unit/containerd/check/facts.ts'
@@ -17,7 +17,7 @@ import { silentFacts } from '../unit/containerd/check/facts.ts'
 const run = promisify(execFile)
 const CRI = 'io.containerd.grpc.v1.cri'
 const reader = { read: (path: string) => readFile(path, 'utf8'), list: (directory: string) => readdir(directory) }
-const DIALECT = dialectOf({ major: 1, minor: 7, patch: 24 })
+const DIALECT = dialectOf('1.7.24')
 
 /** What a generated file says; its name says where it is. */
 interface Part {

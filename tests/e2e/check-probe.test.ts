@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises'
 import { after, test } from 'node:test'
 import type { ProbeDoor } from '../../lib/containerd/check/probe-door.ts'
 import { probeFindings } from '../../lib/containerd/check/probe-findings.ts'
-import { isProbeRegistry } from '../../lib/containerd/check/probe-image.ts'
+import { isProbeRegistry } from '../../lib/containerd/probe-name.ts'
 import { configFile, configure, containerd, plain, severities, withTools } from './harness/probing.ts'
 
 after(() => containerd.close())

@@ -1,5 +1,5 @@
+import { type Dialect, dialectOf, parseVersion } from '../dialect.ts'
 import type { Finding } from '../finding.ts'
-import { type Dialect, dialectOf, parseVersion } from './config/dialect.ts'
 import type { FileReader } from './config/files.ts'
 import { type Readings, readSettings } from './config/reading.ts'
 import { type RunningSettings, runningSettings } from './config/running.ts'
@@ -42,7 +42,7 @@ export async function checkConfig(
   const findings: Finding[] = []
   const told = 'value' in facts.version ? facts.version.value : undefined
   const version = told === undefined ? undefined : parseVersion(told)
-  const dialect = version === undefined ? await guessDialect(files) : dialectOf(version)
+  const dialect = version === undefined ? await guessDialect(files) : dialectOf(told)
   if (version === undefined) {
     const reason = 'unreadable' in facts.version ? facts.version.unreadable : `${JSON.stringify(told)} is no version`
     findings.push({
@@ -83,9 +83,9 @@ export interface ConfigCheck {
 
 /** Without a version: what the main file's own version field suggests, and the stricter rule where versions differ. */
 async function guessDialect(files: ConfigFiles): Promise<Dialect> {
-  const second = dialectOf({ major: 2, minor: 2, patch: 0 })
+  const second = dialectOf('2.2.0')
   const { loaded } = await readSettings(files.path, files, second)
-  const guess = (loaded.files[0]?.version ?? 0) >= 3 ? second : dialectOf({ major: 1, minor: 7, patch: 24 })
+  const guess = (loaded.files[0]?.version ?? 0) >= 3 ? second : dialectOf('1.7.24')
   return { ...guess, splitsConfigPath: false }
 }
 

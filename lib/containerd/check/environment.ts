@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { variableOf } from '../../settings/settings.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import { ContainerdError } from '../client/error.ts'
+import { parseVersion } from '../dialect.ts'
 import type { Finding } from '../finding.ts'
-import { parseVersion } from './config/dialect.ts'
 import type { ContainerdFacts } from './containerd-facts.ts'
 
 /** The oldest containerd that has CRI's runtime.v1, by which pulls are probed, and that is still known to work. */

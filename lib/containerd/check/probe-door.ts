@@ -1,6 +1,7 @@
 import { OciError } from '../../oci/error.ts'
 import { parseRequestPath } from '../../oci/path.ts'
-import { isProbeRegistry, type ProbeImage } from './probe-image.ts'
+import { isProbeRegistry } from '../probe-name.ts'
+import type { ProbeImage } from './probe-image.ts'
 
 /** A request for a probe that the door has answered, as far as it is evidence. */
 export interface ProbeRequest {

@@ -16,11 +16,6 @@ export interface ProbeImage {
   readonly layer: Descriptor
 }
 
-const NAME = /^probe-[0-9a-f]{16}-([0-9]{1,5})\.swarmirror\.invalid$/
-
-/** What containerd writes on content: from which registry and repository it came. */
-const SOURCE_LABEL = 'containerd.io/distribution.source.'
-
 /** Seeds up to here stay exact in the arithmetic of {@link makeImage}. */
 const SEEDS = 2 ** 40
 
@@ -46,35 +41,4 @@ export function makeProbeImage(port: number): ProbeImage {
   const layer = image.contents.at(-1)?.descriptor
   if (layer === undefined) throw new Error('the image of a probe has no layer')
   return { registry, repository, tag, reference: `${registry}/${repository}:${tag}`, image, layer }
-}
-
-/** Whether a registry's name is that of a probe of this program: of this process, of another, or of one that was killed. */
-export function isProbeRegistry(registry: string): boolean {
-  return NAME.test(registry)
-}
-
-/** Whether that is the directory of a probe's hosts.toml; with a dot before it, while it is written. */
-export function isProbeDirectory(name: string): boolean {
-  return isProbeRegistry(name.startsWith('.') ? name.slice(1) : name)
-}
-
-/** The port of the door that served a probe. */
-export function probePort(registry: string): number | undefined {
-  const port = NAME.exec(registry)?.[1]
-  return port === undefined ? undefined : Number(port)
-}
-
-/** The registry of a probe that containerd's name of an image belongs to, if one. */
-export function probeOfName(name: string): string | undefined {
-  const [registry = ''] = name.split('/', 1)
-  return isProbeRegistry(registry) ? registry : undefined
-}
-
-/** The registry of a probe that content came from, by the labels that containerd put on it. */
-export function probeOfLabels(labels: Readonly<Record<string, string>>): string | undefined {
-  for (const label of Object.keys(labels)) {
-    const source = label.startsWith(SOURCE_LABEL) ? label.slice(SOURCE_LABEL.length) : ''
-    if (isProbeRegistry(source)) return source
-  }
-  return undefined
 }

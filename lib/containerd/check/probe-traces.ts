@@ -8,8 +8,8 @@ import type { ContainerdClient } from '../client/client.ts'
 import type { CriClient } from '../client/cri.ts'
 import { ContainerdError } from '../client/error.ts'
 import { HOSTS_FILE } from '../hosts/directory.ts'
+import { isProbeRegistry, probeOfLabels, probeOfName, probePort } from '../probe-name.ts'
 import { isProbeServed } from './probe-door.ts'
-import { isProbeRegistry, probeOfLabels, probeOfName, probePort } from './probe-image.ts'
 
 /**
  * First and longest wait before it is looked again whether all is gone, in milliseconds; it doubles in between: a pull that

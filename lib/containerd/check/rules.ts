@@ -1,6 +1,6 @@
 import { posix } from 'node:path'
+import type { Dialect } from '../dialect.ts'
 import type { Finding } from '../finding.ts'
-import type { Dialect } from './config/dialect.ts'
 import type { EffectiveSettings } from './config/effective.ts'
 import { type ConfigProblem, type ConfigValue, isTable, type Sourced } from './config/load.ts'
 

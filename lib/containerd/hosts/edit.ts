@@ -1,6 +1,6 @@
 import { parseToml, parseTomlSyntax, type TomlNodes, type TomlTable, type TomlValue } from '../../toml/toml.ts'
+import { type Dialect, NEWEST, OLDEST } from '../dialect.ts'
 import { type Block, findBlock, type MirrorEntry } from './block.ts'
-import { type Dialect, GENERATIONS } from './dialect.ts'
 import { endpointUrl } from './endpoint.ts'
 import { HostsError } from './hosts-error.ts'
 import { type HostEntry, mentionsOf, readHostsAs } from './reading.ts'
@@ -64,7 +64,7 @@ export function verifyEdit(before: string, after: string, mirror: MirrorEntry, d
     throw new HostsError('the file cannot be edited without changing what it says of other hosts', 1)
   }
   // An IPv6 address is for those alone that read one.
-  const able = GENERATIONS.filter(({ plainHeaders }) => !plainHeaders || !mirror.url.includes('['))
+  const able = [OLDEST, NEWEST].filter(({ plainHeaders }) => !plainHeaders || !mirror.url.includes('['))
   for (const reader of [dialect, ...able]) {
     const was = readHostsAs(before, reader)
     const is = readHostsAs(after, reader)

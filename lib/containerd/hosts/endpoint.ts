@@ -1,6 +1,6 @@
 import { posix } from 'node:path'
 import { type TomlEntry, type TomlTable, tableOf } from '../../toml/toml.ts'
-import type { Dialect } from './dialect.ts'
+import type { Dialect } from '../dialect.ts'
 import { HostsError } from './hosts-error.ts'
 
 export type Capability = 'pull' | 'resolve' | 'push' | 'referrers'

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { OciError } from '../../oci/error.ts'
 import { parseRegistry } from '../../oci/reference.ts'
-import { isProbeDirectory } from '../check/probe-image.ts'
+import { isProbeDirectory } from '../probe-name.ts'
 import type { MirrorEntry } from './block.ts'
 import { DEFAULT_NAMESPACE, HOSTS_FILE, registryOfDirectory } from './directory.ts'
 import { asksAt } from './edit.ts'

@@ -1,6 +1,6 @@
 import { hostOf } from '../../settings/settings.ts'
+import { dialectOf } from '../dialect.ts'
 import type { MirrorEntry } from './block.ts'
-import { dialectOf } from './dialect.ts'
 
 /**
  * How long containerd may take to connect to the mirror. On loopback a connection is made or refused at once; one second

@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path'
+import { type Dialect, dialectOf, NEWEST } from '../dialect.ts'
 import { findBlock, type MirrorEntry, makeBlock } from './block.ts'
 import { backupOf, type Change, collect, type Plan, readText, refuseReadOnly, targetOf, unchanged } from './change.ts'
-import { type Dialect, dialectOf } from './dialect.ts'
 import { DEFAULT_NAMESPACE, directoriesOf, dockerCertificates, HOSTS_FILE } from './directory.ts'
 import { asksAt, isUrl, putIn, takeOut, verifyEdit } from './edit.ts'
 import type { HostsFiles } from './files.ts'
@@ -108,8 +108,7 @@ async function refuseUnread(
   files: HostsFiles,
 ): Promise<void> {
   // Without a version, what at least the newest reads is somebody's valid file.
-  const newest = { headersOnly: true, referrers: true, dialTimeout: true, byteOrderMark: false, plainHeaders: false }
-  const reader = version === undefined ? newest : dialect
+  const reader = version === undefined ? NEWEST : dialect
   const reading = readHostsAs(base, { ...reader, needsHost: false })
   if (reading.kind === 'discarded') throw new HostsError(reading.reason, reading.line, reading.column)
   if (base === '' || !dialect.needsHost || readHostsAs(base, dialect).kind === 'hosts') return

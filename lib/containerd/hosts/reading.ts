@@ -8,7 +8,7 @@ import {
   tableOf,
   withoutByteOrderMark,
 } from '../../toml/toml.ts'
-import { type Dialect, dialectOf } from './dialect.ts'
+import { type Dialect, dialectOf } from '../dialect.ts'
 import { type Capability, type EndpointOptions, readEndpoint } from './endpoint.ts'
 import { HostsError } from './hosts-error.ts'
 

@@ -1,4 +1,4 @@
-import type { Dialect } from './dialect.ts'
+import type { Dialect } from '../../dialect.ts'
 import { type ConfigTable, type ConfigValue, isTable, lookup, type Sourced } from './load.ts'
 import { IMAGES_PLUGIN, type MergedConfig, OLD_PLUGIN, settingsPlugin } from './merge.ts'
 

@@ -1,6 +1,6 @@
 import { posix } from 'node:path'
 import { parseToml, TomlError, type TomlTable, type TomlValue, withoutByteOrderMark } from '../../../toml/toml.ts'
-import type { Dialect } from './dialect.ts'
+import type { Dialect } from '../../dialect.ts'
 import { type FileReader, GlobError, glob } from './files.ts'
 
 /** A value and where it stands. */

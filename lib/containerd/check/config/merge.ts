@@ -1,4 +1,4 @@
-import type { Dialect } from './dialect.ts'
+import type { Dialect } from '../../dialect.ts'
 import { type ConfigFile, type ConfigTable, isTable, lookup, type Sourced } from './load.ts'
 
 /** What containerd makes of its files: the plugins' tables under the ids that it looks them up by. */

@@ -1,7 +1,7 @@
 import { posix } from 'node:path'
 import type { Edit } from '../../../toml/patch.ts'
 import { applyEdits, planRemoval, planSetting } from '../../../toml/patch.ts'
-import type { Dialect } from './dialect.ts'
+import type { Dialect } from '../../dialect.ts'
 import { type EffectiveSettings, effectiveSettings } from './effective.ts'
 import type { FileReader } from './files.ts'
 import { type ConfigFile, type LoadedConfig, loadConfig, lookup, type Sourced } from './load.ts'

@@ -1,13 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createProbeDoor, isProbeServed } from '../../../../lib/containerd/check/probe-door.ts'
-import {
-  isProbeRegistry,
-  makeProbeImage,
-  probeOfLabels,
-  probeOfName,
-  probePort,
-} from '../../../../lib/containerd/check/probe-image.ts'
+import { makeProbeImage } from '../../../../lib/containerd/check/probe-image.ts'
+import { isProbeRegistry, probeOfLabels, probeOfName, probePort } from '../../../../lib/containerd/probe-name.ts'
 import { listen } from '../../../../lib/platform/listen.ts'
 
 const never = new AbortController().signal

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { dialectOf, parseVersion } from '../../../../../lib/containerd/check/config/dialect.ts'
 import { type Readings, readSettings } from '../../../../../lib/containerd/check/config/reading.ts'
+import { dialectOf } from '../../../../../lib/containerd/dialect.ts'
 import { memoryFiles } from '../memory-files.ts'
 
 const MAIN = '/etc/containerd/config.toml'
@@ -13,7 +13,7 @@ type Texts = Readonly<Record<string, string | Error>>
 
 function read(version: string, texts: Texts | string): Promise<Readings> {
   const files = memoryFiles(typeof texts === 'string' ? { [MAIN]: texts } : texts)
-  return readSettings(MAIN, files, dialectOf(parseVersion(version) ?? assert.fail(version)))
+  return readSettings(MAIN, files, dialectOf(version))
 }
 
 /** What containerd would have: config_path, discard_unpacked_layers; one line for each way to read the files. */

@@ -1,0 +1,134 @@
+/** What a version of containerd reads, and how: in hosts.toml, and in its own configuration. */
+export interface Dialect {
+  /** Whether a hosts.toml without any `[host]` table is an error that discards the file. */
+  readonly needsHost: boolean
+  /** Whether only `[host."..."]` headers count: hosts as dotted keys or inline tables are then ignored without a word. */
+  readonly headersOnly: boolean
+  /**
+   * Whether a header of hosts.toml is read up to its first bracket, even one within quotes, and escapes in it stay as they
+   * are: the name of an IPv6 address then discards the file.
+   */
+  readonly plainHeaders: boolean
+  /** Whether the capability `referrers` is known; where it is not, it is an error that discards the file. */
+  readonly referrers: boolean
+  /** Whether `dial_timeout` is known; where it is not, it is ignored. */
+  readonly dialTimeout: boolean
+  /** Whether a byte order mark before any file's text is skipped; where it is not, the file is an error. */
+  readonly byteOrderMark: boolean
+  /** Highest `version` of a configuration file that is accepted; a higher one keeps containerd from starting. */
+  readonly newestConfig: 2 | 3 | 4
+  /** The version of a configuration file that names none; `newest` is what it counts as once its plugin ids are migrated. */
+  readonly unnamedConfig: 1 | 'newest'
+  /** What an imported file replaces: a plugin's whole table, or single keys of it. */
+  readonly merge: 'plugins' | 'keys'
+  /** When older plugin ids are migrated: never, after the files are merged, or in each file before that. */
+  readonly migration: 'none' | 'merged' | 'each'
+  /** Where a relative pattern in `imports` begins: at the file's own folder, or at containerd's working directory. */
+  readonly relativeGlobs: 'parent' | 'working directory'
+  /** Drop-ins of the default configuration. The version does not tell whether they count beside a file without `imports`. */
+  readonly defaultImports: readonly string[]
+  /** Whether config_path may list several directories with colons between them, for pulls through CRI. */
+  readonly splitsConfigPath: boolean
+  readonly defaultConfigPath: string
+}
+
+/** One thing that changed between two versions. */
+interface DialectChange {
+  /** The first version that has it: major, minor, patch. */
+  readonly since: readonly [number, number, number]
+  readonly change: Partial<Dialect>
+  /** The file of containerd and the tag where it is read, or the version on which it was seen. */
+  readonly source: string
+}
+
+/** containerd 1.6, the oldest that the mirror works with. */
+export const OLDEST: Dialect = {
+  needsHost: true,
+  headersOnly: false,
+  plainHeaders: true,
+  referrers: false,
+  dialTimeout: false,
+  byteOrderMark: true,
+  newestConfig: 2,
+  unnamedConfig: 1,
+  merge: 'plugins',
+  migration: 'none',
+  relativeGlobs: 'working directory',
+  defaultImports: [],
+  splitsConfigPath: true,
+  defaultConfigPath: '',
+}
+
+const HOSTS_1 = 'remotes/docker/config/hosts.go'
+const HOSTS_2 = 'core/remotes/docker/config/hosts.go'
+const CONFIG_1 = 'services/server/config/config.go'
+const CONFIG_2 = 'cmd/containerd/server/config/config.go'
+const GO_TOML = 'go.mod: go-toml v1 up to v1.7, go-toml/v2 from v2.0.0 on'
+
+/** Everything that has changed since, in the order of the versions. */
+export const CHANGES: readonly DialectChange[] = [
+  { since: [1, 7, 0], change: { relativeGlobs: 'parent' }, source: `${CONFIG_1}, resolveImports, v1.7.0` },
+  { since: [1, 7, 32], change: { needsHost: false }, source: `${HOSTS_1}, parseHostsFile, v1.7.32; not on 1.7.24` },
+  { since: [2, 0, 0], change: { headersOnly: true }, source: `${HOSTS_2}, getSortedHosts, v2.0.0; seen on 2.2.0` },
+  { since: [2, 0, 0], change: { plainHeaders: false, byteOrderMark: false }, source: GO_TOML },
+  { since: [2, 0, 0], change: { newestConfig: 3 }, source: 'version/version.go, v2.0.0' },
+  { since: [2, 0, 0], change: { unnamedConfig: 'newest' }, source: `${CONFIG_2}, LoadConfig, v2.0.0` },
+  { since: [2, 0, 0], change: { merge: 'keys' }, source: `${CONFIG_2}, mergeConfig, v2.0.0` },
+  { since: [2, 0, 0], change: { migration: 'merged' }, source: `${CONFIG_2}, MigrateConfig, v2.0.0; seen on 2.2.0` },
+  { since: [2, 0, 7], change: { dialTimeout: true }, source: `${HOSTS_2}, hostFileConfig, v2.0.7; seen on 2.2.4` },
+  {
+    since: [2, 1, 0],
+    // CRI pulls through the transfer service, which takes the value for one path.
+    change: { splitsConfigPath: false },
+    source: 'internal/cri/server/images/image_pull.go, v2.1.0; seen on 2.1.9 and 2.2.0',
+  },
+  { since: [2, 2, 0], change: { referrers: true }, source: `${HOSTS_2}, parseHostConfig, v2.2.0; not on 1.7.24` },
+  {
+    since: [2, 2, 0],
+    change: { defaultConfigPath: '/etc/containerd/certs.d:/etc/docker/certs.d' },
+    source: 'internal/cri/config, DefaultImageConfig, v2.2.0',
+  },
+  { since: [2, 2, 0], change: { defaultImports: ['/etc/containerd/conf.d/*.toml'] }, source: 'seen on 2.2.0' },
+  { since: [2, 3, 0], change: { newestConfig: 4 }, source: 'version/version.go, v2.3.0; seen on 2.3.4' },
+  { since: [2, 3, 0], change: { migration: 'each' }, source: `${CONFIG_2}, LoadConfigWithPlugins, v2.3.0` },
+]
+
+/** The newest containerd that is known. */
+export const NEWEST: Dialect = after(CHANGES)
+
+/** What every version understands, and no more: for a containerd that cannot be asked. */
+const EVERY_VERSION: Dialect = { ...OLDEST, headersOnly: true, byteOrderMark: false, splitsConfigPath: false }
+
+/**
+ * The dialect of a version as containerd tells it. Without a version, or with one that {@link parseVersion} cannot read, it is
+ * what every version understands.
+ */
+export function dialectOf(version: string | undefined): Dialect {
+  const running = version === undefined ? undefined : parseVersion(version)
+  if (running === undefined) return EVERY_VERSION
+  const { major, minor, patch } = running
+  return after(CHANGES.filter(({ since: [a, b, c] }) => (major - a || minor - b || patch - c) >= 0))
+}
+
+function after(changes: readonly DialectChange[]): Dialect {
+  let dialect = OLDEST
+  for (const { change } of changes) dialect = { ...dialect, ...change }
+  return dialect
+}
+
+export interface ContainerdVersion {
+  readonly major: number
+  readonly minor: number
+  readonly patch: number
+}
+
+/**
+ * Reads what containerd's version service says: `v2.1.4`, `1.7.24~ds1`, `2.0.5-k3s1.32`. `undefined` for anything that does
+ * not begin with three numbers, as a build from a branch does.
+ */
+export function parseVersion(text: string): ContainerdVersion | undefined {
+  const match = /^v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?!\d)/.exec(text)
+  if (match === null) return undefined
+  const [major = 0, minor = 0, patch = 0] = match.slice(1).map(Number)
+  return { major, minor, patch }
+}

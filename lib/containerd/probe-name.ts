@@ -1,0 +1,36 @@
+/** The name of a probe's registry, with the port of the door that serves it. `.invalid` never resolves (RFC 6761, 6.4). */
+const NAME = /^probe-[0-9a-f]{16}-([0-9]{1,5})\.swarmirror\.invalid$/
+
+/** The label, completed by a registry's host, with which containerd says where content came from. */
+const SOURCE_LABEL = 'containerd.io/distribution.source.'
+
+/** Whether a registry is that of a probe: of this process, of another, or of one that was killed. */
+export function isProbeRegistry(registry: string): boolean {
+  return NAME.test(registry)
+}
+
+/** Whether a directory holds the hosts.toml of a probe. Its name begins with a dot while it is being written. */
+export function isProbeDirectory(name: string): boolean {
+  return isProbeRegistry(name.startsWith('.') ? name.slice(1) : name)
+}
+
+/** The port of the door that served a probe. */
+export function probePort(registry: string): number | undefined {
+  const port = NAME.exec(registry)?.[1]
+  return port === undefined ? undefined : Number(port)
+}
+
+/** The registry of the probe that an image's name in containerd belongs to, if any. */
+export function probeOfName(name: string): string | undefined {
+  const [registry = ''] = name.split('/', 1)
+  return isProbeRegistry(registry) ? registry : undefined
+}
+
+/** The registry of the probe that content came from, by its labels in containerd, if any. */
+export function probeOfLabels(labels: Readonly<Record<string, string>>): string | undefined {
+  for (const label of Object.keys(labels)) {
+    const source = label.startsWith(SOURCE_LABEL) ? label.slice(SOURCE_LABEL.length) : ''
+    if (isProbeRegistry(source)) return source
+  }
+  return undefined
+}
