@@ -1,7 +1,6 @@
 import type { PartSource } from '../observe/activity.ts'
-import type { DOORS } from '../observe/metric-labels.ts'
-import type { Metrics } from '../observe/metrics.ts'
 import { SOURCE_HEADER } from './answer.ts'
+import type { DOORS, HttpMetrics } from './metrics.ts'
 
 type Door = (typeof DOORS)[number]
 
@@ -11,7 +10,7 @@ type Door = (typeof DOORS)[number]
  */
 export function countRequests<Rest extends readonly unknown[]>(
   door: Door,
-  metrics: Metrics,
+  metrics: HttpMetrics,
   handler: (request: Request, ...rest: Rest) => Response | Promise<Response>,
 ): (request: Request, ...rest: Rest) => Promise<Response> {
   return async (request, ...rest) => {
@@ -27,7 +26,7 @@ export function countRequests<Rest extends readonly unknown[]>(
  * Counts one answer of a door; gives where its content came from. One for a client that has left is given to nobody: it would be
  * counted as a failure of this node, although another node was only sooner.
  */
-export function count(door: Door, metrics: Metrics, request: Request, response: Response): PartSource {
+export function count(door: Door, metrics: HttpMetrics, request: Request, response: Response): PartSource {
   if (request.signal.aborted) return 'none'
   const source = (response.headers.get(SOURCE_HEADER) ?? 'none') as PartSource
   // Anybody can send any method; what a label may be is bounded.

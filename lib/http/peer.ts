@@ -1,4 +1,3 @@
-import type { Metrics } from '../observe/metrics.ts'
 import { OciError } from '../oci/error.ts'
 import { type Key, targetKey } from '../oci/key.ts'
 import { parseRequestPath } from '../oci/path.ts'
@@ -9,6 +8,7 @@ import { errorAnswer } from './answer.ts'
 import { count } from './count.ts'
 import { createDoor, type DoorDependencies } from './door.ts'
 import { answerLocally } from './local.ts'
+import type { HttpMetrics } from './metrics.ts'
 import type { UploadRate } from './upload-rate.ts'
 
 export interface PeerDoorDependencies extends DoorDependencies {
@@ -18,7 +18,7 @@ export interface PeerDoorDependencies extends DoorDependencies {
   readonly advertised: () => string | undefined
   /** Bounds the bytes that are given; no bound if missing. */
   readonly uploadRate?: UploadRate | undefined
-  readonly metrics: Metrics
+  readonly metrics: HttpMetrics
 }
 
 export interface PeerDoorOptions {

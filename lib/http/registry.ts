@@ -1,5 +1,4 @@
 import type { Activity, PartSource } from '../observe/activity.ts'
-import type { Metrics } from '../observe/metrics.ts'
 import { type BlobTarget, digestNamed, type ManifestTarget } from '../oci/path.ts'
 import { sourceResponse } from '../platform/byte-source.ts'
 import type { Admission } from '../platform/listen.ts'
@@ -9,11 +8,12 @@ import { contentHead, notModifiedAnswer, rangeHeaderOf, SOURCE_HEADER, unsatisfi
 import { countRequests } from './count.ts'
 import { createDoor, type DoorDependencies } from './door.ts'
 import { answerLocally } from './local.ts'
+import type { HttpMetrics } from './metrics.ts'
 
 export interface RegistryDoorDependencies extends DoorDependencies {
   readonly store: ContentStore
   readonly peers: PeerContent
-  readonly metrics: Metrics
+  readonly metrics: HttpMetrics
   /** Told of every answer about content that is mirrored. */
   readonly activity?: Activity | undefined
 }

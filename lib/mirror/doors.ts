@@ -6,7 +6,7 @@ import { type Address, ConfigurationError, type Settings } from '../settings/set
 import { joinSwarm } from '../swarm/hyperswarm.ts'
 import type { Liveness } from '../swarm/members/membership.ts'
 import type { NodeMemory } from '../swarm/node-memory.ts'
-import type { Router } from '../swarm/router.ts'
+import type { SwarmRouter } from '../swarm/swarm-router.ts'
 
 /** How often another port is tried, where any will do but it must be free for TCP and for UDP at once. */
 const PORT_ATTEMPTS = 20
@@ -24,7 +24,7 @@ export async function openPeerPort(
   { handler, swarmKeys, tls, liveness }: PeerPortParts,
   memory: NodeMemory | undefined,
   log: Logger,
-): Promise<{ listener: Listener; router: Router; advertised: Address }> {
+): Promise<{ listener: Listener; router: SwarmRouter; advertised: Address }> {
   const { host, port } = settings['peer-listen']
   const advertisedHost = settings['advertise-host'] ?? ownAddress(host)
   for (let attempt = 1; ; attempt++) {

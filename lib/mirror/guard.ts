@@ -1,3 +1,4 @@
+import { createCheckMetrics } from '../containerd/check/metrics.ts'
 import type { ProbeDoor } from '../containerd/check/probe-door.ts'
 import { findingAsText, type Report } from '../containerd/check/report.ts'
 import { createCheckWatch } from '../containerd/check/watch.ts'
@@ -34,6 +35,7 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies): 
   const { registry, probeDoor, program, metrics, log } = dependencies
   const probe = settings.probe === 'on' ? { door: probeDoor, open: async () => registry } : '--probe is off'
   const check = createNodeCheck(settings, { listen: registry, program, probe, log })
+  const checked = createCheckMetrics(metrics)
   let failure: ConfigurationError | undefined
   let first = true
   const watch = createCheckWatch({
@@ -41,7 +43,7 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies): 
     identify: check.identify,
     log,
     onReport(report) {
-      for (const severity of SEVERITIES) metrics.checkFindings.set({ severity }, report.counts[severity])
+      for (const severity of SEVERITIES) checked.findings.set({ severity }, report.counts[severity])
       tell(report, log)
       if (first && report.outcome === 'failed') failure = new ConfigurationError(problemsOf(report))
       first = false

@@ -1,31 +1,35 @@
 import { createProbeDoor } from '../containerd/check/probe-door.ts'
 import { isProbeRegistry, probeOfLabels } from '../containerd/probe-name.ts'
 import { createAdminDoor, type Readiness } from '../http/admin.ts'
+import { createHttpMetrics } from '../http/metrics.ts'
 import { createPeerDoor } from '../http/peer.ts'
 import { createRegistryDoor } from '../http/registry.ts'
 import { createUploadRate } from '../http/upload-rate.ts'
 import { Activity } from '../observe/activity.ts'
-import { watchEventLoop } from '../observe/event-loop.ts'
 import type { Logger } from '../observe/log.ts'
 import { createMetrics } from '../observe/metrics.ts'
+import { registerProcessMetrics } from '../observe/process-figures.ts'
 import { createPolicy, type ImageName, type Policy } from '../oci/policy.ts'
 import { BYTE_TIMEOUT, PeerClient } from '../peers/client.ts'
 import { createCredentials } from '../peers/credentials.ts'
 import { PeerHealth } from '../peers/health.ts'
+import { registerPeerMetrics } from '../peers/metrics.ts'
 import { RecentSources } from '../peers/recent-sources.ts'
 import { createTlsIdentity } from '../peers/tls.ts'
 import type { Handler } from '../platform/listen.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
 import { LayoutError, openLayoutStore } from '../store/layout/layout.ts'
 import type { ContentStore } from '../store/store.ts'
+import { registerSwarmMetrics } from '../swarm/metrics.ts'
 import { NodeMemory } from '../swarm/node-memory.ts'
 import { addressOf } from '../swarm/router.ts'
 import { LOOPBACK_SWARM_KEY } from '../swarm/topic.ts'
 import { createPeerContent } from '../transfer/peer-content.ts'
 import { LONGEST_RACE } from '../transfer/search.ts'
 import { cut, openDoor, openPeerPort, shown } from './doors.ts'
+import { registerMirrorMetrics } from './metrics.ts'
 import { publish, withdrawAll } from './publisher.ts'
-import { createMirrorPage, type Observed, sourcesOf } from './status.ts'
+import { createMirrorPage } from './status.ts'
 
 /** A mirror that runs: its doors, and how to end it. */
 export interface Mirror {
@@ -89,16 +93,17 @@ async function start(
   const health = new PeerHealth()
   const activity = new Activity()
   let peerAddress: string | undefined
-  const observed: Observed = { store, health, activity }
-  const metrics = createMetrics(sourcesOf(observed))
-  parts.defer(watchEventLoop((seconds) => metrics.eventLoopLagSeconds.observe(seconds)))
+  const metrics = createMetrics()
+  parts.defer(registerProcessMetrics(metrics))
+  const httpMetrics = createHttpMetrics(metrics)
+  registerPeerMetrics(metrics, health)
   const swarmKeys = settings['swarm-key'] ?? ([LOOPBACK_SWARM_KEY] as const)
   const credentials = createCredentials(swarmKeys)
   const tls = settings['peer-transfer'] === 'tls' ? createTlsIdentity(swarmKeys) : undefined
   const rate = settings['max-upload-rate']
   const uploadRate = rate === undefined ? undefined : createUploadRate(rate)
   const peerDoor = createPeerDoor(
-    { store, policy, log, metrics, capabilities: credentials, advertised: () => peerAddress, uploadRate },
+    { store, policy, log, metrics: httpMetrics, capabilities: credentials, advertised: () => peerAddress, uploadRate },
     { maxTransfers: settings['max-transfers'] },
   )
   const {
@@ -106,7 +111,7 @@ async function start(
     router,
     advertised,
   } = await openPeerPort(settings, { handler: peerDoor.fetch, swarmKeys, tls, liveness: health }, memory, log)
-  Object.assign(observed, { peerListener: peer, router })
+  registerSwarmMetrics(metrics, router)
   // As the askers write it, since both sides put it under the MAC of a capability.
   peerAddress = addressOf(advertised)
   parts.defer(() => cut(peer))
@@ -133,7 +138,7 @@ async function start(
       verify: settings.verify === 'on',
     },
   )
-  const registryDoor = createRegistryDoor({ store, peers, policy, metrics, activity, log })
+  const registryDoor = createRegistryDoor({ store, peers, policy, metrics: httpMetrics, activity, log })
   const probeDoor = createProbeDoor()
   const forContainerd: Handler = (request, admission) =>
     probeDoor.fetch(request) ?? registryDoor.fetch(request, admission)
@@ -158,15 +163,24 @@ async function start(
     return reasons.length === 0 ? { ready: true } : { ready: false, reasons }
   }
   const { held } = publisher
-  Object.assign(observed, { held, readiness })
+  registerMirrorMetrics(metrics, {
+    isReady: () => readiness().ready,
+    isStoreUp: () => store.health.ok,
+    keysHeld: () => held.size,
+    peerDoorTransfers: () => peer.running,
+  })
   const page = createMirrorPage(settings, {
-    observed: { ...observed, router, held },
+    store,
+    health,
+    activity,
+    router,
+    held,
     readiness,
     report: () => guard?.report,
     policy,
     client,
     credentials,
-    metrics,
+    metrics: httpMetrics,
     address: peerAddress,
     log,
   })

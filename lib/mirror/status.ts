@@ -1,9 +1,9 @@
 import manifest from '../../package.json' with { type: 'json' }
 import { type Report, remedyAsText } from '../containerd/check/report.ts'
 import type { Readiness } from '../http/admin.ts'
+import type { HttpMetrics } from '../http/metrics.ts'
 import type { Activity } from '../observe/activity.ts'
 import type { Logger } from '../observe/log.ts'
-import type { MetricSources, Metrics } from '../observe/metrics.ts'
 import { runtimeVersion } from '../observe/process-figures.ts'
 import type { Key } from '../oci/key.ts'
 import type { Policy } from '../oci/policy.ts'
@@ -14,53 +14,27 @@ import { createTracer } from '../page/trace.ts'
 import type { PeerClient } from '../peers/client.ts'
 import type { PeerCredentials } from '../peers/credentials.ts'
 import type { PeerHealth } from '../peers/health.ts'
-import type { Listener } from '../platform/listen.ts'
 import { runtimeName } from '../platform/runtime.ts'
 import { isLoopback, type Settings } from '../settings/settings.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { Router } from '../swarm/router.ts'
 
-/** Parts of a mirror that are looked at for metrics and for the page; those that come later are missing at first. */
-export interface Observed {
-  readonly store: ContentStore
-  readonly health: PeerHealth
-  readonly activity: Activity
-  peerListener?: Listener
-  router?: Router
-  held?: ReadonlySet<Key>
-  readiness?: () => Readiness
-}
-
 /** Peers that the page lists. */
 const LISTED_PEERS = 100
 
-const VERSION = { version: manifest.version, runtime: runtimeName, runtime_version: runtimeVersion() }
-
-/** What the metrics look at when somebody asks. */
-export function sourcesOf(observed: Observed): MetricSources {
-  const { store, health } = observed
-  return {
-    build: VERSION,
-    ready: () => observed.readiness?.().ready ?? false,
-    storeUp: () => store.health.ok,
-    keysHeld: () => observed.held?.size ?? 0,
-    announcing: () => observed.router?.figures,
-    peersKnown: () => observed.router?.neighbours ?? 0,
-    peersConnected: () => health.connected,
-    peersAside: () => health.aside,
-    peerDoorTransfers: () => observed.peerListener?.running ?? 0,
-  }
-}
-
 export interface MirrorPageDependencies {
-  readonly observed: Observed & { readonly router: Router; readonly held: ReadonlySet<Key> }
+  readonly store: ContentStore
+  readonly health: PeerHealth
+  readonly activity: Activity
+  readonly router: Router
+  readonly held: ReadonlySet<Key>
   readonly readiness: () => Readiness
   /** The last report of the check; missing where there is none. */
   readonly report: () => Report | undefined
   readonly policy: Policy
   readonly client: PeerClient
   readonly credentials: PeerCredentials
-  readonly metrics: Metrics
+  readonly metrics: HttpMetrics
   /** The peer door's address as it is announced. */
   readonly address: string
   readonly log: Logger
@@ -74,8 +48,8 @@ export function showsPage(settings: Pick<Settings, 'page' | 'admin-listen'>): bo
 /** The page of a mirror, if its settings allow one: the names of images are not for everybody who reaches the node. */
 export function createMirrorPage(settings: Settings, dependencies: MirrorPageDependencies): Page | undefined {
   if (!showsPage(settings)) return undefined
-  const { observed, readiness, report, policy, client, credentials, metrics, address, log } = dependencies
-  const { store, health, activity, router, held } = observed
+  const { store, health, activity, router, held, readiness, report } = dependencies
+  const { policy, client, credentials, metrics, address, log } = dependencies
   const holdings = createHoldings({ store, held, log })
   const node = {
     version: `${manifest.name} ${manifest.version}`,
@@ -116,7 +90,7 @@ function shownFinding({ remedy, ...finding }: Report['findings'][number]): Shown
   return { ...finding, remedy: lines.join('\n') }
 }
 
-async function bytesGiven(metrics: Metrics): Promise<number> {
+async function bytesGiven(metrics: HttpMetrics): Promise<number> {
   const { values } = await metrics.bytes.get()
   return values.reduce((sum, { labels, value }) => (labels.door === 'peer' ? sum + value : sum), 0)
 }

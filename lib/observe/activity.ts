@@ -1,10 +1,10 @@
 import { targetKey } from '../oci/key.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
-import type { SOURCES, TRANSFER_OUTCOMES } from './metric-labels.ts'
 
 type Target = ManifestTarget | BlobTarget
 
 /** Where the content of an answer came from; `none`: nobody had it, so that containerd asks upstream. */
+export const SOURCES = ['local', 'peer', 'none'] as const
 export type PartSource = (typeof SOURCES)[number]
 
 /** An answer of the registry door, as its head went out. */
@@ -16,6 +16,9 @@ export interface Answered {
   /** Milliseconds until its head. */
   readonly headMs: number
 }
+
+/** How a transfer from other nodes ended. */
+export const TRANSFER_OUTCOMES = ['complete', 'missing', 'cancelled', 'failed', 'corrupt'] as const
 
 /** A transfer from other nodes that is over. */
 export interface Transferred {

@@ -2,6 +2,8 @@ import { existsSync, readdirSync } from 'node:fs'
 import process from 'node:process'
 import { OPEN_FILES_LIMIT } from '../platform/open-files-limit.ts'
 import { runtimeName } from '../platform/runtime.ts'
+import { watchEventLoop } from './event-loop.ts'
+import type { Metrics } from './metrics.ts'
 
 /**
  * What this process uses. From what Node, Deno and Bun all have, since prom-client's own figures are Node's: on Deno and Bun
@@ -41,6 +43,29 @@ function memory(kind: 'rss' | 'heapUsed'): number {
   } catch {
     return Number.NaN
   }
+}
+
+/** From a loop that is hardly late to one that stands still, in seconds. */
+const LAG_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5]
+
+/**
+ * Registers what this process uses, and how late its event loop is.
+ *
+ * @returns what ends the watching of the event loop
+ */
+export function registerProcessMetrics({ looked, lookedCounter, histogram }: Metrics): () => void {
+  lookedCounter('process_cpu_seconds_total', 'Processor time that was used, in seconds.', processFigures.cpuSeconds)
+  looked('process_resident_memory_bytes', 'Resident memory in bytes.', processFigures.residentBytes)
+  looked('process_heap_bytes', 'Memory of the JavaScript heap that is in use, in bytes.', processFigures.heapUsedBytes)
+  looked('process_start_time_seconds', 'When the process started, in seconds since 1970.', processFigures.startTime)
+  looked('process_open_fds', 'Open file descriptors.', processFigures.openFiles)
+  looked('process_max_fds', 'File descriptors that may be open.', processFigures.mostOpenFiles)
+  const lag = histogram(
+    'event_loop_lag_seconds',
+    'By how much timers of this process are late: what waits for its turn waits as long.',
+    LAG_BUCKETS,
+  )
+  return watchEventLoop((seconds) => lag.observe(seconds))
 }
 
 /** Version of the runtime that runs now. */

@@ -7,7 +7,6 @@ import { createDhtTable } from './dht/dht-table.ts'
 import { RecordStore } from './dht/record-store.ts'
 import { MAX_RECORDS, RECORD_LIFE } from './dht/records.ts'
 import { MAX_MEMBERS } from './members/membership.ts'
-import type { Router } from './router.ts'
 import { type SwarmDependencies, type SwarmOptions, SwarmRouter } from './swarm-router.ts'
 
 export type { SwarmDependencies, SwarmOptions } from './swarm-router.ts'
@@ -39,7 +38,7 @@ const MAX_PING_DELAY = 1
  *
  * @throws the system's error if the port cannot be bound
  */
-export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmOptions): Promise<Router> {
+export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmOptions): Promise<SwarmRouter> {
   const { self } = options
   const keyPair = HyperDHT.keyPair(dependencies.memory?.seedAt(self))
   // Every node knows its own address, so each is made as a bootstrapper: a full member of the DHT at once, alone or not.

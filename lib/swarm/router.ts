@@ -47,9 +47,6 @@ export interface Router {
   /** How many other nodes of the swarm this node knows; 0 means that it is alone. */
   readonly neighbours: number
 
-  /** What it has counted; a router that does nothing worth counting has none. */
-  readonly figures?: SwarmFigures
-
   /**
    * Peers that announced the key, each once, the closest answers first, this node left out. Ends when everybody asked has
    * answered or the signal aborts; neither throws.

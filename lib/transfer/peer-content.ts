@@ -9,6 +9,7 @@ import type { Peer } from '../swarm/router.ts'
 import type { PeerRequest } from './ask.ts'
 import { begun } from './begun.ts'
 import { Flows, type OpenFlow } from './flows.ts'
+import { createTransferMetrics } from './metrics.ts'
 import { readVerified } from './read-verified.ts'
 import type { SearchDependencies } from './search.ts'
 import { SharedFlow } from './share.ts'
@@ -47,7 +48,7 @@ interface Whole {
   readonly givers: () => readonly Peer[]
 }
 
-export type PeerContentDependencies = SearchDependencies & { readonly metrics: Metrics }
+export type PeerContentDependencies = Omit<SearchDependencies, 'metrics'> & { readonly metrics: Metrics }
 
 export interface PeerContentOptions extends TransferOptions {
   /** Whether blobs are hashed as they pass; manifests always are. */
@@ -69,12 +70,13 @@ const SMALL_BLOB = 64 * 1024
 
 /** Gets content from the peers that the router finds: the first that answers, then others where one breaks off. */
 export function createPeerContent(dependencies: PeerContentDependencies, options: PeerContentOptions): PeerContent {
-  const { metrics, clock = patientClock } = dependencies
+  const { clock = patientClock } = dependencies
+  const metrics = createTransferMetrics(dependencies.metrics)
   const flows = new Flows()
   const slots = new Slots()
   const window = () =>
     Math.min(options.window ?? WINDOW, (options.totalWindow ?? TOTAL_WINDOW) / Math.max(flows.size, 1))
-  const begin = (target: PeerRequest['target']) => new Transfer(dependencies, options, target)
+  const begin = (target: PeerRequest['target']) => new Transfer({ ...dependencies, metrics }, options, target)
 
   /** The head alone, or what has no body. */
   async function fetchHead(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {

@@ -1,6 +1,5 @@
 import type { Transferred } from '../observe/activity.ts'
 import type { Logger } from '../observe/log.ts'
-import type { Metrics } from '../observe/metrics.ts'
 import { targetKey } from '../oci/key.ts'
 import { digestNamed } from '../oci/path.ts'
 import type { PeerClient } from '../peers/client.ts'
@@ -14,6 +13,7 @@ import type { Clock } from '../platform/clock.ts'
 import { addressOf, type Peer, type Router } from '../swarm/router.ts'
 import { ask, type PeerHead, type PeerRequest } from './ask.ts'
 import { Candidates } from './candidates.ts'
+import type { TransferMetrics } from './metrics.ts'
 import { race, type Winner } from './race.ts'
 
 export interface SearchDependencies {
@@ -23,7 +23,7 @@ export interface SearchDependencies {
   readonly health: PeerHealth
   /** Peers that are asked without waiting for a lookup, which runs beside; without it, none are. */
   readonly recent?: RecentSources
-  readonly metrics: Metrics
+  readonly metrics: TransferMetrics
   readonly log: Logger
   /** Told of every transfer that is over. */
   readonly onTransfer?: (transfer: Transferred) => void

@@ -1,6 +1,7 @@
 /** Peer doors that tests talk to, good ones and bad ones, over real sockets on loopback. */
 import { createServer, type RequestListener } from 'node:http'
 import { type AddressInfo, createServer as createNetServer, type Server, type Socket } from 'node:net'
+import { createHttpMetrics } from '../../lib/http/metrics.ts'
 import { createPeerDoor } from '../../lib/http/peer.ts'
 import { silentLogger } from '../../lib/observe/log.ts'
 import { createMetrics } from '../../lib/observe/metrics.ts'
@@ -30,7 +31,7 @@ export async function startPeer(store: ContentStore, capabilities: CapabilityChe
   const door = createPeerDoor({
     store,
     policy: createPolicy(),
-    metrics: createMetrics(),
+    metrics: createHttpMetrics(createMetrics()),
     log: silentLogger,
     capabilities,
     advertised: () => addressOf(peer),

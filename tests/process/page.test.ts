@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { showsPage } from '../../lib/mirror/status.ts'
 import type { Status } from '../../lib/page/status.ts'
 import { makeImage } from '../fixtures/image.ts'
+import { createAllMetrics } from '../fixtures/metrics.ts'
 import { HELD_NAME, layerPath, TAG_PATH, withMirrors } from '../fixtures/mirrors.ts'
 import { waitFor } from '../fixtures/wait.ts'
 
@@ -57,6 +58,10 @@ test('page of a mirror tells of a pull what came from where, and the metrics agr
     assert.match(metrics, /^swarmirror_ready 1$/m)
     assert.match(metrics, /^swarmirror_store_up 1$/m)
     assert.match(metrics, /^swarmirror_peers_known [1-9]/m)
+    // Only a mirror on containerd checks its node.
+    const documented = createAllMetrics().descriptions.map(({ name }) => name)
+    const rendered = [...metrics.matchAll(/^# TYPE (\S+)/gm)].map(([, name = '']) => name)
+    assert.deepEqual(new Set([...rendered, 'swarmirror_check_findings']), new Set(documented))
     // What the other one gave is what this one took.
     const given = JSON.parse(await (await fetch(`http://${holder.admin}/api/status`)).text()) as Status
     assert.equal(given.given, status.totals.bytes.peer)

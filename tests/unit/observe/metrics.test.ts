@@ -1,17 +1,23 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createAdminDoor } from '../../../lib/http/admin.ts'
-import { combinations } from '../../../lib/observe/metric-labels.ts'
-import { createMetrics } from '../../../lib/observe/metrics.ts'
+import { combinations, createMetrics } from '../../../lib/observe/metrics.ts'
+import { createAllMetrics } from '../../fixtures/metrics.ts'
 
-test('createMetrics renders names, help and labels as Prometheus reads them', async () => {
+test('metrics are rendered with names, help and labels as Prometheus reads them', async () => {
   const metrics = createMetrics()
-  metrics.requests.inc({ door: 'registry', method: 'GET', status: '200', source: 'peer' })
-  metrics.lookupSeconds.observe({ found: 'true' }, 0.003)
+  const known = { door: ['registry', 'peer'], found: ['true', 'false'] } as const
+  metrics.counters('asked_total', 'Asked.', known).inc({ door: 'registry', found: 'true' })
+  metrics.histograms('asking_seconds', 'Time.', [0.001, 0.005], known).observe({ door: 'peer', found: 'false' }, 0.003)
   const { contentType, body } = await metrics.render()
   assert.match(contentType, /^text\/plain; version=0\.0\.4/)
-  assert.match(body, /^swarmirror_requests_total\{door="registry",method="GET",status="200",source="peer"\} 1$/m)
-  assert.match(body, /^swarmirror_lookup_seconds_bucket\{le="0\.005",found="true"\} 1$/m)
+  assert.match(body, /^swarmirror_asked_total\{door="registry",found="true"\} 1$/m)
+  assert.match(body, /^swarmirror_asking_seconds_bucket\{le="0\.005",door="peer",found="false"\} 1$/m)
+  assert.match(body, /^swarmirror_asking_seconds_bucket\{le="0\.001",door="peer",found="false"\} 0$/m)
+})
+
+test('metrics of a mirror have names and help as Prometheus wants them', async () => {
+  const { body } = await createAllMetrics().render()
   // Every metric has its help, its type and the prefix; counters end with _total, times with _seconds.
   for (const [, name, type] of body.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
     assert.match(name ?? '', /^(?:swarmirror|process)_[a-z_]+$/)
@@ -21,8 +27,8 @@ test('createMetrics renders names, help and labels as Prometheus reads them', as
   }
 })
 
-test('createMetrics has every series that can be foreseen from the start, at 0', async () => {
-  const metrics = createMetrics()
+test('metrics of a mirror have every series that can be foreseen from the start, at 0', async () => {
+  const metrics = createAllMetrics()
   const { body } = await metrics.render()
   const lines = body.split('\n')
   for (const { name, type, labels, values } of metrics.descriptions) {
@@ -57,24 +63,31 @@ test('combinations has each once, and none of what may be anything', () => {
   assert.deepEqual(combinations({ a: ['1'], b: [] }), [])
 })
 
-test('createMetrics counts in a registry of its own', async () => {
+test('metrics of one mirror are apart from those of another, and a name is taken once', async () => {
   const [one, other] = [createMetrics(), createMetrics()]
-  one.hedges.inc()
+  one.counter('hedges_total', 'Hedges.').inc()
+  other.counter('hedges_total', 'Hedges.')
   assert.match((await one.render()).body, /^swarmirror_hedges_total 1$/m)
   assert.match((await other.render()).body, /^swarmirror_hedges_total 0$/m)
+  assert.throws(() => one.counter('hedges_total', 'Hedges.'))
 })
 
-test('createMetrics looks at the peers that are put aside when it is asked', async () => {
+test('looked metrics are read when they are rendered, and counters are not added up', async () => {
   let aside = 2
-  const metrics = createMetrics({ peersAside: () => aside })
-  assert.match((await metrics.render()).body, /^swarmirror_peers_aside 2$/m)
+  const metrics = createMetrics()
+  metrics.looked('peers_aside', 'Aside.', () => aside)
+  metrics.lookedCounter('requests_total', 'Requests.', () => aside + 10)
+  await metrics.render()
+  const { body } = await metrics.render()
+  assert.match(body, /^swarmirror_peers_aside 2$/m)
+  assert.match(body, /^swarmirror_requests_total 12$/m)
   aside = 0
   assert.match((await metrics.render()).body, /^swarmirror_peers_aside 0$/m)
 })
 
 test('admin door: /metrics gives what was counted', async () => {
   const metrics = createMetrics()
-  metrics.transferResumes.inc(3)
+  metrics.counter('transfer_resumes_total', 'Resumes.').inc(3)
   const response = await createAdminDoor({ readiness: () => ({ ready: true }), metrics }).request('/metrics')
   assert.equal(response.status, 200)
   assert.match(response.headers.get('content-type') ?? '', /^text\/plain; version=0\.0\.4/)

@@ -3,9 +3,15 @@ import { spawn } from 'node:child_process'
 import { text as textOf } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { registerMirrorMetrics } from '../../../lib/mirror/metrics.ts'
 import { watchEventLoop } from '../../../lib/observe/event-loop.ts'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
-import { processFigures, runtimeVersion } from '../../../lib/observe/process-figures.ts'
+import { processFigures, registerProcessMetrics, runtimeVersion } from '../../../lib/observe/process-figures.ts'
+import { registerPeerMetrics } from '../../../lib/peers/metrics.ts'
+import { runtimeName } from '../../../lib/platform/runtime.ts'
+import { registerSwarmMetrics } from '../../../lib/swarm/metrics.ts'
+import manifest from '../../../package.json' with { type: 'json' }
+import { NO_FIGURES } from '../../fixtures/metrics.ts'
 import { commandOf } from '../../fixtures/process.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
@@ -30,34 +36,28 @@ test('processFigures tell one start of the process, whenever they are asked', as
   }
 })
 
-test('createMetrics gives the figures of the process, and those of the parts that are looked at', async () => {
-  const announcing = {
-    keys: 7,
-    waiting: 2,
-    refreshed: 40,
-    lag: 1_500,
-    requests: 90,
-    silent: 3,
-    records: 12,
-    recordLimit: 50,
-    dropped: 6,
-  }
-  const metrics = createMetrics({
-    build: { version: '1.2.3', runtime: 'node', runtime_version: '24' },
-    ready: () => true,
-    storeUp: () => false,
+test('metrics give the figures of the process, and those of the parts that are looked at', async () => {
+  const metrics = createMetrics()
+  registerProcessMetrics(metrics)()
+  registerMirrorMetrics(metrics, {
+    isReady: () => true,
+    isStoreUp: () => false,
     keysHeld: () => 9,
-    peersKnown: () => 4,
-    peersConnected: () => 3,
-    announcing: () => announcing,
+    peerDoorTransfers: () => 5,
   })
+  const figures = {
+    ...{ keys: 7, waiting: 2, refreshed: 40, lag: 1_500 },
+    ...{ requests: 90, silent: 3, records: 12, recordLimit: 50, dropped: 6 },
+  }
+  registerSwarmMetrics(metrics, { figures: { ...NO_FIGURES, ...figures }, neighbours: 4 })
+  registerPeerMetrics(metrics, { connected: 3, aside: 1 })
   await metrics.render()
   const { body } = await metrics.render()
   for (const line of [
-    'swarmirror_build_info{version="1.2.3",runtime="node",runtime_version="24"} 1',
     'swarmirror_ready 1',
     'swarmirror_store_up 0',
     'swarmirror_keys_held 9',
+    'swarmirror_peer_door_transfers 5',
     'swarmirror_keys_announced 7',
     'swarmirror_keys_waiting 2',
     // Looked at twice, and not added up.
@@ -70,14 +70,17 @@ test('createMetrics gives the figures of the process, and those of the parts tha
     'swarmirror_swarm_records_dropped_total 6',
     'swarmirror_peers_known 4',
     'swarmirror_peers_connected 3',
+    'swarmirror_peers_aside 1',
   ]) {
     assert.ok(body.includes(`\n${line}\n`), line)
   }
+  const build = /^swarmirror_build_info\{version="([^"]+)",runtime="([^"]+)",runtime_version="([^"]+)"\} 1$/m.exec(body)
+  assert.deepEqual(build?.slice(1), [manifest.version, runtimeName, runtimeVersion()])
   assert.match(body, /^process_resident_memory_bytes \d{7,}$/m)
   assert.match(body, /^process_cpu_seconds_total 0?\d*\.?\d+/m)
 })
 
-test('createMetrics tells the rest, and that all descriptors are open, when the process has none left', async () => {
+test('metrics tell the rest, and that all descriptors are open, when the process has none left', async () => {
   const [program, ...args] = commandOf(new URL('../../fixtures/exhausted-child.ts', import.meta.url))
   const child = spawn('sh', ['-c', 'ulimit -n 200; exec "$0" "$@"', program, ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -3,13 +3,14 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { createLogger } from '../../../lib/observe/log.ts'
-import { createMetrics } from '../../../lib/observe/metrics.ts'
 import { targetKey } from '../../../lib/oci/key.ts'
+import { createTransferMetrics } from '../../../lib/transfer/metrics.ts'
 import { Transfer } from '../../../lib/transfer/transfer.ts'
 import { BLOB, contentOf, makeParts, OPTIONS, startGoodPeer, withPeers } from '../../doubles/http-peers.ts'
 import { MemorySwarm } from '../../doubles/memory-swarm.ts'
 import { peerOf } from '../../doubles/peers.ts'
 import { never } from '../../fixtures/layout.ts'
+import { createAllMetrics } from '../../fixtures/metrics.ts'
 
 const README = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
 
@@ -20,7 +21,7 @@ function partOf(name: string): string {
 }
 
 test('the README has the table of the metrics as they are', () => {
-  const rows = createMetrics().descriptions.map(({ name, type, labels, help }) => [
+  const rows = createAllMetrics().descriptions.map(({ name, type, labels, help }) => [
     `\`${name}\``,
     type,
     labels.map((label) => `\`${label}\``).join(', ') || 'none',
@@ -32,8 +33,8 @@ test('the README has the table of the metrics as they are', () => {
   assert.equal(partOf('metrics'), table, `the table must be:\n${table}`)
 })
 
-test('createMetrics describes all that it renders, as it renders it', async () => {
-  const metrics = createMetrics()
+test('every metric that is rendered is described, as it is rendered', async () => {
+  const metrics = createAllMetrics()
   const rendered = [...(await metrics.render()).body.matchAll(/^# HELP (\S+) (.*)\n# TYPE \S+ (\S+)$/gm)]
   assert.deepEqual(
     rendered.map(([, name, help, type]) => ({ name, help, type })),
@@ -42,7 +43,7 @@ test('createMetrics describes all that it renders, as it renders it', async () =
 })
 
 test('the README tells what every label of every metric may be', () => {
-  const labels = new Set(createMetrics().descriptions.flatMap(({ labels }) => labels))
+  const labels = new Set(createAllMetrics().descriptions.flatMap(({ labels }) => labels))
   const told = [...partOf('labels').matchAll(/^- `([a-z_]+)`/gm)].map(([, label]) => label)
   assert.deepEqual(new Set(told), labels)
 })
@@ -53,7 +54,7 @@ test('the README names every value that a label is known to have', () => {
       ([, label = '', text = '']) => [label, text],
     ),
   )
-  for (const { name, values } of createMetrics().descriptions) {
+  for (const { name, values } of createAllMetrics().descriptions) {
     for (const [label, known] of Object.entries(values)) {
       for (const value of known) assert.ok(told.get(label)?.includes(`\`${value}\``), `${name}: ${label} ${value}`)
     }
@@ -77,7 +78,9 @@ test('the README shows a line of the log as a transfer makes it', async () => {
 })
 
 test('the README tells every outcome of a transfer', async () => {
-  const parts = { ...makeParts(), router: new MemorySwarm().join(peerOf('self')) }
+  const made = makeParts()
+  const router = new MemorySwarm().join(peerOf('self'))
+  const parts = { ...made, metrics: createTransferMetrics(made.metrics), router }
   const outcomes = ['complete', 'cancelled', 'corrupt', 'failed', 'missing'] as const
   for (const outcome of outcomes) {
     const transfer = new Transfer(parts, OPTIONS, BLOB)

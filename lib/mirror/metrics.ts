@@ -1,0 +1,31 @@
+import manifest from '../../package.json' with { type: 'json' }
+import type { Metrics } from '../observe/metrics.ts'
+import { runtimeVersion } from '../observe/process-figures.ts'
+import { runtimeName } from '../platform/runtime.ts'
+
+export interface MirrorFigures {
+  isReady(): boolean
+  isStoreUp(): boolean
+  /** Keys that this node offers to others. */
+  keysHeld(): number
+  /** Requests at the peer door that are being answered. */
+  peerDoorTransfers(): number
+}
+
+/** Registers what is to be said of a mirror as a whole. */
+export function registerMirrorMetrics({ gauge, looked }: Metrics, figures: MirrorFigures): void {
+  gauge('build_info', 'Always 1; the labels say what runs.', ['version', 'runtime', 'runtime_version']).set(
+    { version: manifest.version, runtime: runtimeName, runtime_version: runtimeVersion() },
+    1,
+  )
+  looked('ready', 'Whether this mirror does its work (1) or not (0), as /readyz says.', () => Number(figures.isReady()))
+  looked('store_up', 'Whether containerd, or the layout that stands in for it, can be asked (1) or not (0).', () =>
+    Number(figures.isStoreUp()),
+  )
+  looked('keys_held', 'Digests and tags that this node holds and offers to others.', figures.keysHeld)
+  looked(
+    'peer_door_transfers',
+    'Requests of other nodes that are being answered at this moment.',
+    figures.peerDoorTransfers,
+  )
+}
