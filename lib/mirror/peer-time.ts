@@ -1,5 +1,6 @@
 import type { PeerClient } from '../peers/client.ts'
 import { PeerError } from '../peers/error.ts'
+import type { Peer } from '../swarm/router.ts'
 
 /**
  * Asks a peer for its time, in milliseconds since 1970: its door refuses who shows no capability, and tells the time with
@@ -7,17 +8,9 @@ import { PeerError } from '../peers/error.ts'
  *
  * @returns `undefined` if it does not answer
  */
-export async function timeOf(
-  client: PeerClient,
-  peer: { readonly host: string; readonly port: number },
-  signal: AbortSignal,
-): Promise<number | undefined> {
+export async function timeOf(client: PeerClient, peer: Peer, signal: AbortSignal): Promise<number | undefined> {
   try {
-    const reply = await client.call(
-      { id: `${peer.host}:${peer.port}`, ...peer },
-      { method: 'HEAD', path: '/v2/', headers: {} },
-      signal,
-    )
+    const reply = await client.call(peer, { method: 'HEAD', path: '/v2/', headers: {} }, signal)
     await reply.body.cancel()
     const time = Date.parse(reply.headers.get('date') ?? '')
     return Number.isNaN(time) ? undefined : time

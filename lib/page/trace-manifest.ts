@@ -55,7 +55,7 @@ async function readFromPeer(
   signal: AbortSignal,
 ): Promise<ManifestContent | undefined> {
   const at = address.lastIndexOf(':')
-  const peer = { id: address, host: address.slice(0, at), port: Number(address.slice(at + 1)) }
+  const peer = { host: address.slice(0, at), port: Number(address.slice(at + 1)) }
   try {
     const answer = await ask(client, credentials, peer, { target, method: 'GET' }, signal)
     if (answer.kind !== 'content') return undefined

@@ -2,10 +2,9 @@ import type { Digest } from '../oci/digest.ts'
 import type { Clock } from '../platform/clock.ts'
 import { addressOf, type Peer } from '../swarm/router.ts'
 import { BoundedMap } from './bounded-map.ts'
-import { PeerDirectory } from './directory.ts'
 import { type HedgeBounds, Pace, type Usual } from './pace.ts'
 import { patientClock } from './patient-clock.ts'
-import type { PeerFailure, PeerRecord, Probation } from './record.ts'
+import { type PeerFailure, PeerRecord, type Probation } from './record.ts'
 
 export type { PeerFailure } from './record.ts'
 
@@ -22,10 +21,8 @@ export interface PeerHealthOptions {
 
 /** What is known of another node. */
 export interface PeerState {
-  /** Of its door; missing before a lookup has told. */
-  readonly address?: string
-  /** Its Hyperswarm public key, in hex. */
-  readonly id?: string | undefined
+  /** Of its door. */
+  readonly address: string
   /** Whether a Hyperswarm connection to it stands. */
   readonly isConnected: boolean
   /** Milliseconds for which it is still put aside; 0 if it is not. */
@@ -52,14 +49,14 @@ const COMPARED_BYTES = 1024 * 1024
 
 /**
  * What this node knows of other nodes' doors: who is put aside, who is fast, and what is usual. In memory, bounded, and
- * never a reason to fail: a peer that nobody has heard of is as good as any. Doors are told by their addresses, since what a
- * node announced before it started again is found under its former id for a while.
+ * never a reason to fail: a peer that nobody has heard of is as good as any.
  */
 export class PeerHealth {
   readonly #clock: Clock
   readonly #probation: Probation
   readonly #pace: Pace
-  readonly #directory: PeerDirectory
+  /** By address. */
+  readonly #records: BoundedMap<PeerRecord>
   /** Until when content of a digest is held against a door, by {@link wrongKey}. */
   readonly #wrong: BoundedMap<number>
 
@@ -71,7 +68,7 @@ export class PeerHealth {
     }
     this.#pace = new Pace(options.hedge)
     const capacity = options.capacity ?? CAPACITY
-    this.#directory = new PeerDirectory(this.#probation, capacity)
+    this.#records = new BoundedMap(capacity)
     this.#wrong = new BoundedMap(capacity)
   }
 
@@ -82,9 +79,8 @@ export class PeerHealth {
    * @returns whether it seems to be busy
    */
   failed(peer: Peer, why: PeerFailure): boolean {
-    const record = this.#directory.of(peer, this.#now)
-    record.departed = undefined
-    if (why === 'silent') return record.silent(this.#directory.isConnected(peer), this.#now, this.#probation)
+    const record = this.#of(peer)
+    if (why === 'silent') return record.silent(this.#now, this.#probation)
     record.putAside(why, this.#now, this.#probation)
     return false
   }
@@ -94,31 +90,28 @@ export class PeerHealth {
    * put aside: it may be the only one.
    */
   withheld(peer: Peer, why: PeerFailure): void {
-    const isConnected = this.#directory.isConnected(peer)
-    this.#directory.of(peer, this.#now).withheld(why, isConnected, this.#now, this.#probation)
+    this.#of(peer).withheld(why, this.#now, this.#probation)
   }
 
   /** It has too much to do (503): it comes last for the time that it asks for. */
   busy(peer: Peer, retryAfterMs: number): void {
-    this.#directory.of(peer, this.#now).busy(retryAfterMs, this.#now)
+    this.#of(peer).busy(retryAfterMs, this.#now)
   }
 
   /** It gave the head of an answer, which it needed that long for. */
   answered(peer: Peer, headMs: number): void {
-    this.#directory.of(peer, this.#now).answered(headMs, this.#now)
-    this.#directory.isThere(peer)
+    this.#of(peer).answered(headMs, this.#now)
     this.#pace.addHead(headMs)
   }
 
   /** It gave a byte: whatever else it does not answer to, it is not dead. */
   gave(peer: Peer): void {
-    this.#directory.find(peer, this.#now)?.gave(this.#now)
-    this.#directory.isThere(peer)
+    this.#find(peer)?.gave(this.#now)
   }
 
   /** Whether it gave a byte, to whichever request of this node, after that time of the clock. */
   isGivingSince(peer: Peer, time: number): boolean {
-    return (this.#directory.find(peer, this.#now)?.gaveAt ?? Number.NEGATIVE_INFINITY) > time
+    return (this.#find(peer)?.gaveAt ?? Number.NEGATIVE_INFINITY) > time
   }
 
   /**
@@ -126,26 +119,25 @@ export class PeerHealth {
    * node stands and it has not been silent for long.
    */
   mayAnswer(peer: Peer): boolean {
-    const record = this.#directory.find(peer, this.#now)
-    return record?.mayAnswer(this.#directory.isConnected(peer), this.#now) === true
+    return this.#find(peer)?.mayAnswer(this.#now) === true
   }
 
   /** It had not answered yet when another one did. Its time is at least that long; leaving it out would flatter it. */
   outrun(peer: Peer, waitedMs: number): void {
-    this.#directory.of(peer, this.#now).waitedFor(waitedMs)
+    this.#of(peer).waitedFor(waitedMs)
     this.#pace.addHead(waitedMs)
   }
 
   /** It gave that many bytes in the milliseconds in which bytes were waited for. */
   moved(peer: Peer, bytes: number, ms: number): void {
     const rate = bytes / Math.max(ms, 1)
-    this.#directory.of(peer, this.#now).moved(rate)
+    this.#of(peer).moved(rate)
     this.#pace.addRate(rate)
   }
 
   /** One of its answers proved the swarm key. */
   proven(peer: Peer): void {
-    this.#directory.of(peer, this.#now).proven = true
+    this.#of(peer).proven = true
   }
 
   /**
@@ -163,30 +155,23 @@ export class PeerHealth {
   }
 
   /** Its Hyperswarm connection ended: the node died, or the way to it. */
-  gone(peerId: string): void {
-    this.#directory.gone(peerId, this.#now)
+  gone(peer: Peer): void {
+    this.#of(peer).gone(this.#now, this.#probation)
   }
 
-  /** Its Hyperswarm connection stands. When it opens, what was held against its node before is over. */
-  seen(peerId: string): void {
-    this.#directory.seen(peerId, this.#now)
+  /** Its Hyperswarm connection has opened: what was held against its node before is over. */
+  seen(peer: Peer): void {
+    this.#of(peer).revive()
   }
 
   /** Whether it should not be asked now. */
   isAside(peer: Peer): boolean {
-    const record = this.#directory.find(peer, this.#now)
-    return Math.max(record?.asideUntil ?? 0, this.#directory.goneUntil(peer) ?? 0) > this.#now
+    return (this.#find(peer)?.asideUntil ?? 0) > this.#now
   }
 
-  /**
-   * Whether asking it although it is put aside costs no time worth speaking of: it refuses at once or works again. So it
-   * is, too, with a node that has announced itself from where another one is gone: it is that one, started again.
-   */
+  /** Whether asking it although it is put aside costs no time worth speaking of: it refuses at once or works again. */
   isCheapToTry(peer: Peer): boolean {
-    if (this.#directory.goneUntil(peer) !== undefined) return false
-    const record = this.#directory.find(peer, this.#now)
-    const isSuccessor = record?.departed !== undefined && record.departed !== peer.id
-    return isSuccessor || record?.lastFailure === 'unreachable'
+    return this.#find(peer)?.lastFailure === 'unreachable'
   }
 
   /**
@@ -213,37 +198,38 @@ export class PeerHealth {
   /** How many peers are put aside at this moment. */
   get aside(): number {
     let count = 0
-    for (const { asideUntil } of this.#directory.records()) if (asideUntil > this.#now) count++
+    for (const { asideUntil } of this.#records.values()) if (asideUntil > this.#now) count++
     return count
   }
 
   /** How many members this node has a Hyperswarm connection to. */
   get connected(): number {
-    return [...this.#directory.connected()].length
+    return [...this.#records.values()].filter(({ isConnected }) => isConnected).length
   }
 
-  /** What is known of other nodes, for people: doors that were asked, and members whose door is not known yet. */
+  /** What is known of other nodes, for people: those that were asked, and those that this node has a connection to. */
   peers(): PeerState[] {
     const now = this.#now
-    const known: PeerState[] = []
-    const seen = new Set<string>()
-    for (const { address, id, record } of this.#directory.doors()) {
-      if (id !== undefined) seen.add(id)
-      known.push({
-        address,
-        id,
-        isConnected: id !== undefined && this.#directory.isConnected({ id }),
-        asideMs: Math.max(record.asideUntil - now, 0),
-        lastFailure: record.lastFailure,
-        isBusy: record.isBusy(now),
-        headMs: record.headMs,
-        rate: record.rate,
-      })
-    }
-    for (const id of this.#directory.connected()) {
-      if (!seen.has(id)) known.push({ id, isConnected: true, asideMs: 0, isBusy: false })
-    }
-    return known
+    return [...this.#records.entries()].map(([address, record]) => ({
+      address,
+      isConnected: record.isConnected,
+      asideMs: Math.max(record.asideUntil - now, 0),
+      lastFailure: record.lastFailure,
+      isBusy: record.isBusy(now),
+      headMs: record.headMs,
+      rate: record.rate,
+    }))
+  }
+
+  #find(peer: Peer): PeerRecord | undefined {
+    return this.#records.get(addressOf(peer))
+  }
+
+  /** The record of the peer, which is made if there is none. */
+  #of(peer: Peer): PeerRecord {
+    const record = this.#find(peer) ?? new PeerRecord()
+    this.#records.set(addressOf(peer), record)
+    return record
   }
 
   get #now(): number {
@@ -253,9 +239,9 @@ export class PeerHealth {
   /** Smaller is better, the first difference counts. */
   #place(peer: Peer, usual: Usual): readonly number[] {
     const now = this.#now
-    const record = this.#directory.find(peer, now)
+    const record = this.#find(peer)
     // Only members have one: both sides have proven the swarm key on it.
-    const isConnected = this.#directory.isConnected(peer)
+    const isConnected = record?.isConnected === true
     return [
       Number(this.isAside(peer)),
       Number(record?.isBusy(now) === true || record?.withholds(now) === true),

@@ -44,15 +44,12 @@ const WEIGHT = 0.3
 
 /** What is known of one peer's door. All times are milliseconds of the owner's clock. */
 export class PeerRecord {
-  /** The id of the node there, as far as a Hyperswarm connection has shown. */
-  member: string | undefined
-  /** The id of the node there that Hyperswarm has told to be gone, if nothing else has been heard of the door since. */
-  departed: string | undefined
   proven = false
   /** Milliseconds that its heads take, on average. */
   headMs: number | undefined
   /** Bytes per millisecond that it gives, on average. */
   rate: number | undefined
+  #isConnected = false
   #failures = 0
   #asideUntil = 0
   #lastFailure: PeerFailure | undefined
@@ -64,6 +61,11 @@ export class PeerRecord {
   #withheld: { readonly since: number; readonly at: number } | undefined
   /** When it was first waited for in vain since it was last heard of. */
   #silentSince: number | undefined
+
+  /** Whether a Hyperswarm connection to it stands. */
+  get isConnected(): boolean {
+    return this.#isConnected
+  }
 
   get asideUntil(): number {
     return this.#asideUntil
@@ -113,9 +115,9 @@ export class PeerRecord {
   }
 
   /** Whether there are signs that it works, newer than what it takes for one that has died to be known for it. */
-  mayAnswer(isConnected: boolean, now: number): boolean {
+  mayAnswer(now: number): boolean {
     if (now - this.#heardAt < SIGN_OF_LIFE) return true
-    return isConnected && this.#silentSince !== undefined && now - this.#silentSince < CONNECTED_SILENCE
+    return this.#isConnected && this.#silentSince !== undefined && now - this.#silentSince < CONNECTED_SILENCE
   }
 
   /** It answered as it should, after that time. */
@@ -141,9 +143,9 @@ export class PeerRecord {
    *
    * @returns whether it seems to be busy; if not, it is put aside
    */
-  silent(isConnected: boolean, now: number, probation: Probation): boolean {
+  silent(now: number, probation: Probation): boolean {
     this.#silentSince ??= now
-    const isBusy = now - this.#heardAt < HEARD_TIME || (isConnected && now - this.#silentSince < LONGEST_SILENCE)
+    const isBusy = now - this.#heardAt < HEARD_TIME || (this.#isConnected && now - this.#silentSince < LONGEST_SILENCE)
     if (isBusy) this.#busyUntil = Math.max(this.#busyUntil, now + SILENT_BUSY)
     else this.putAside('silent', now, probation)
     return isBusy
@@ -155,10 +157,10 @@ export class PeerRecord {
    *
    * @returns whether it seems to be busy; if not, it is put aside
    */
-  withheld(why: PeerFailure, isConnected: boolean, now: number, probation: Probation): boolean {
+  withheld(why: PeerFailure, now: number, probation: Probation): boolean {
     const since = (this.withholds(now) ? this.#withheld?.since : undefined) ?? now
     this.#withheld = { since, at: now }
-    const isAlive = isConnected || now - this.#heardAt < HEARD_TIME
+    const isAlive = this.#isConnected || now - this.#heardAt < HEARD_TIME
     const isBusy = now - this.#gaveAt < HEARD_TIME || (isAlive && now - since < LONGEST_SILENCE)
     if (why === 'silent' && isBusy) return true
     this.putAside(why, now, probation)
@@ -177,19 +179,18 @@ export class PeerRecord {
     this.#lastFailure = why
   }
 
-  /** A Hyperswarm connection to the node there still stands. */
-  stands(now: number): void {
-    this.#aliveUntil = now + ALIVE_TIME
-  }
-
-  /** A member has come to be there, by Hyperswarm's word: what was held against whoever was there before is over. */
-  revive(member: string, now: number): void {
-    this.member = member
-    this.departed = undefined
+  /** A Hyperswarm connection has opened: the node works, or works again, and what was held against it before is over. */
+  revive(): void {
+    this.#isConnected = true
     this.#silentSince = undefined
     this.#withheld = undefined
     this.#forgive()
-    this.stands(now)
+  }
+
+  /** Its Hyperswarm connection ended. */
+  gone(now: number, probation: Probation): void {
+    this.#isConnected = false
+    this.putAside('silent', now, probation)
   }
 
   #forgive(): void {

@@ -1,17 +1,15 @@
 import type { Key } from '../oci/key.ts'
 
-/** Another mirror that announced a key: its swarm identity, and the address of its peer door. */
+/** Another mirror, known by the address of its peer door: one that starts again at the same address is the same peer. */
 export interface Peer {
-  /** The Hyperswarm public key, in hex. */
-  readonly id: string
   /** IPv4 address. */
   readonly host: string
   /** TCP port of the peer door, which is also the UDP port of the swarm. */
   readonly port: number
 }
 
-/** The peer door's address: what a node that was started again has in common with its former self. */
-export function addressOf({ host, port }: Pick<Peer, 'host' | 'port'>): string {
+/** The peer door's address as text, by which peers are told apart. */
+export function addressOf({ host, port }: Peer): string {
   return `${host}:${port}`
 }
 

@@ -13,7 +13,7 @@ import { type Liveness, Membership, type MembershipOptions, type SwarmConnection
 import { NetworkMap } from './members/network-map.ts'
 import { Scout, type ScoutOptions } from './members/scout.ts'
 import type { NodeMemory } from './node-memory.ts'
-import type { Peer, Router, SwarmFigures } from './router.ts'
+import { addressOf, type Peer, type Router, type SwarmFigures } from './router.ts'
 import { MEMBERS } from './topic.ts'
 
 export interface SwarmDependencies {
@@ -70,7 +70,6 @@ const LEAVE_TIMEOUT = 1_000
 export class SwarmRouter implements Router {
   readonly #log: Logger
   readonly #memory: NodeMemory | undefined
-  readonly #liveness: Liveness | undefined
   readonly #node: SwarmNode
   readonly #self: NodeAddress
   readonly #ownId: string
@@ -92,7 +91,6 @@ export class SwarmRouter implements Router {
   constructor({ log, memory, resolve, liveness }: SwarmDependencies, node: SwarmNode, options: SwarmOptions) {
     this.#log = log
     this.#memory = memory
-    this.#liveness = liveness
     this.#node = node
     this.#self = options.self
     this.#ownId = Buffer.from(node.publicKey).toString('hex')
@@ -114,11 +112,11 @@ export class SwarmRouter implements Router {
       { log, resolve, contacts, scout: this.#scout, remembered: () => memory?.nodes ?? [] },
       { entries: bootstrap, self, ...(options.bootstrapInterval && { interval: options.bootstrapInterval }) },
     )
-    this.#membership = new Membership(swarmKeys, this.#livenessOf(liveness), options.membership)
+    this.#membership = new Membership(swarmKeys, self, this.#livenessOf(liveness), options.membership)
     this.#meeting = new Meeting(
       {
         members: () => this.#membership.members,
-        find: (signal) => this.lookup(MEMBERS, signal),
+        find: (signal) => this.#finder.find(MEMBERS, signal),
         join: (id) => node.meetings.joinPeer(Buffer.from(id, 'hex')),
         leave: (id) => node.meetings.leavePeer(Buffer.from(id, 'hex')),
       },
@@ -162,7 +160,14 @@ export class SwarmRouter implements Router {
   }
 
   async *lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
-    yield* this.#finder.find(key, signal)
+    // A node that was started again is found under its former id too, for a while.
+    const given = new Set<string>()
+    for await (const { host, port } of this.#finder.find(key, signal)) {
+      const peer = { host, port }
+      if (given.has(addressOf(peer))) continue
+      given.add(addressOf(peer))
+      yield peer
+    }
   }
 
   advertise(keys: Iterable<Key>): void {
@@ -201,14 +206,14 @@ export class SwarmRouter implements Router {
 
   #livenessOf(liveness: Liveness | undefined): Liveness {
     return {
-      seen: (id) => {
-        this.#log.debug('member seen', { id })
-        liveness?.seen(id)
+      seen: (peer) => {
+        this.#log.debug('member seen', { peer })
+        liveness?.seen(peer)
       },
-      gone: (id) => {
-        this.#log.debug('member gone', { id })
+      gone: (peer) => {
+        this.#log.debug('member gone', { peer })
         this.#meeting.soon()
-        liveness?.gone(id)
+        liveness?.gone(peer)
       },
     }
   }
@@ -222,7 +227,6 @@ export class SwarmRouter implements Router {
   /** Looks for other nodes if it is time to, and at what has changed. */
   async #check(): Promise<void> {
     try {
-      for (const id of this.#membership.members) this.#liveness?.seen(id)
       await this.#bootstrapping.attend(this.#closing.signal)
       if (this.#closed) return
       this.#remember()

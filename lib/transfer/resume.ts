@@ -1,6 +1,6 @@
 import { PeerError } from '../peers/error.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
-import type { Peer } from '../swarm/router.ts'
+import { addressOf, type Peer } from '../swarm/router.ts'
 import { StallError, type Watchdog } from './watchdog.ts'
 
 /** A peer's body, and who watches it. */
@@ -107,7 +107,7 @@ export class ResumingSource implements ByteSource {
     if (chunk === undefined) throw new PeerError(`the body ended ${missing} bytes early`)
     if (chunk.length > missing) throw new PeerError('more bytes than declared', { failure: 'invalid' })
     this.#offset += chunk.length
-    this.#contributors.set(from.peer.id, from.peer)
+    this.#contributors.set(addressOf(from.peer), from.peer)
     if (this.#offset === this.#end) this.#finish()
     return chunk
   }

@@ -11,7 +11,8 @@ export class TransferReport {
   readonly #target: PeerRequest['target']
   readonly #clock: Clock
   readonly #startedAt: number
-  readonly #sources = new Map<string, Peer>()
+  /** Addresses. */
+  readonly #sources = new Set<string>()
   #bytes = 0
   #resumes = 0
   #finished = false
@@ -32,7 +33,7 @@ export class TransferReport {
 
   /** Takes note of peers that gave something. */
   gave(peers: readonly Peer[]): void {
-    for (const peer of peers) this.#sources.set(peer.id, peer)
+    for (const peer of peers) this.#sources.add(addressOf(peer))
   }
 
   /** Takes note of a peer that goes on where another one broke off. */
@@ -47,7 +48,7 @@ export class TransferReport {
     this.#finished = true
     const { metrics, log, onTransfer } = this.#dependencies
     const ms = this.#clock.now() - this.#startedAt
-    const source = [...this.#sources.values()].map(addressOf)
+    const source = [...this.#sources]
     metrics.transfersRunning.dec()
     metrics.transfers.inc({ outcome })
     metrics.transferSeconds.observe({ outcome }, ms / 1000)

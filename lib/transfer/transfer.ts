@@ -5,7 +5,7 @@ import type { PeerError } from '../peers/error.ts'
 import { patientClock } from '../peers/patient-clock.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
-import type { Peer } from '../swarm/router.ts'
+import { addressOf, type Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRequest } from './ask.ts'
 import type { Winner } from './race.ts'
 import { ResumingSource, type WatchedBody } from './resume.ts'
@@ -156,7 +156,7 @@ export class Transfer {
    */
   blame(descriptor: Descriptor, peers: readonly Peer[]): void {
     const { health, metrics, log } = this.#dependencies
-    const givers = [...new Map(peers.map((peer) => [peer.id, peer])).values()]
+    const givers = [...new Map(peers.map((peer) => [addressOf(peer), peer])).values()]
     for (const peer of givers) {
       health.wrongContent(peer, descriptor.digest, givers.length > 1)
       // A tag can be asked for again without its digest being known.

@@ -131,7 +131,7 @@ describe('page', { skip }, () => {
             remedy: MARKUP,
           })),
           held: { ...STATUS.held, images: [MARKUP] },
-          peers: [{ address: MARKUP, id: MARKUP, isConnected: true, asideMs: 0, isBusy: false }],
+          peers: [{ address: MARKUP, isConnected: true, asideMs: 0, isBusy: false }],
           pulls:
             pull === undefined
               ? []

@@ -92,5 +92,5 @@ async function start(server: Server): Promise<CountingPeer> {
 }
 
 function peerAt(port: number): Peer {
-  return { id: port.toString(16).padStart(64, '0'), host: '127.0.0.1', port }
+  return { host: '127.0.0.1', port }
 }

@@ -72,7 +72,7 @@ export async function withPeers(
       const keys = image.contents.map(({ descriptor }) => digestKey(descriptor.digest))
       swarm.join(peer.peer).advertise([...keys, tagKey(TAG)])
     }
-    const router: Router = swarm.join({ id: 'f'.repeat(64), host: '127.0.0.1', port: 1 })
+    const router: Router = swarm.join({ host: '127.0.0.1', port: 1 })
     const peers = createPeerContent({ ...parts, router }, { ...OPTIONS, ...options })
     await use({ ...parts, peers }, started)
   } finally {

@@ -40,7 +40,7 @@ export function formatShare(part: number, whole: number): string {
   return `${share.toFixed(share === 0 || share >= 99.95 || share === Math.round(share) ? 0 : 1)} %`
 }
 
-/** A digest or a public key, short enough for a table. */
+/** A digest, short enough for a table. */
 export function formatDigest(digest: string): string {
   const hex = digest.slice(digest.indexOf(':') + 1)
   return hex.length > 12 ? hex.slice(0, 12) : hex

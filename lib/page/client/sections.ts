@@ -160,13 +160,12 @@ export function peers(all: readonly PeerState[], more: number): Child[] {
   if (all.length === 0)
     return [make('p', 'muted', 'None yet: this node has asked nobody, and nobody has connected to it.')]
   const rows = all.map((peer) => {
-    const { address, id, isConnected, asideMs, lastFailure, isBusy, headMs, rate } = peer
+    const { address, isConnected, asideMs, lastFailure, isBusy, headMs, rate } = peer
     const aside = `put aside, ${lastFailure ?? 'gone'}, for ${formatTime(asideMs)}`
     const state =
       asideMs > 0 ? make('span', 'wrong', aside) : isBusy ? make('span', 'careful', 'busy') : make('span', '', 'good')
     return [
-      breakable(address ?? 'not asked yet'),
-      id === undefined ? '' : formatDigest(id),
+      breakable(address),
       isConnected ? 'connected' : make('span', 'muted', 'no'),
       state,
       headMs === undefined ? '' : formatTime(headMs),
@@ -178,7 +177,6 @@ export function peers(all: readonly PeerState[], more: number): Child[] {
       'Peers',
       [
         ['address', 'mono'],
-        ['public key', 'mono wide'],
         ['member', 'wide'],
         ['state', ''],
         ['first byte', 'number'],

@@ -6,11 +6,17 @@ import { compareIds } from '../members/distance.ts'
 import type { Peer } from '../router.ts'
 import { topicOf } from '../topic.ts'
 
+/** A peer as a record announces it. */
+export interface Announced extends Peer {
+  /** The Hyperswarm public key of the node that announced it, in hex: another one after each start, unless it is remembered. */
+  readonly id: string
+}
+
 /** What one swarm key opens. */
 export interface Realm {
   topicOf(key: Key): Uint8Array
   /** The peer of a record, if a member of this swarm key has sealed it for that topic. */
-  open(topic: Uint8Array, record: TopicRecord): Peer | undefined
+  open(topic: Uint8Array, record: TopicRecord): Announced | undefined
 }
 
 /**

@@ -1,10 +1,10 @@
 import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
 import type { NodeAddress } from '../members/bootstrap.ts'
+import { COMPACT_LENGTH, compact, fromCompact } from '../members/compact-address.ts'
 
 const PURPOSE = 'swarmirror/announcement/1'
-/** An address of a record is 4 bytes of IPv4 and 2 of a port; a record holds at most 3, of which the first is the door. */
-const ADDRESS_LENGTH = 6
-const SEAL_LENGTH = 2 * ADDRESS_LENGTH
+/** A record holds at most 3 addresses, of which the first is the door. */
+const SEAL_LENGTH = 2 * COMPACT_LENGTH
 
 /**
  * Seals announcements, so that a node asks nobody for content who does not know the swarm key.
@@ -23,31 +23,20 @@ export class AnnouncementSeal {
   /** The addresses of the record by which `publicKey` announces its door to a topic. */
   seal(topic: Uint8Array, publicKey: Uint8Array, door: NodeAddress): NodeAddress[] {
     const seal = this.#sealOf(topic, publicKey, door)
-    return [door, addressOf(seal.subarray(0, ADDRESS_LENGTH)), addressOf(seal.subarray(ADDRESS_LENGTH))]
+    return [door, fromCompact(seal.subarray(0, COMPACT_LENGTH)), fromCompact(seal.subarray(COMPACT_LENGTH))]
   }
 
   /** The door of a record, if a member made it for that topic. */
   open(topic: Uint8Array, publicKey: Uint8Array, addresses: readonly NodeAddress[]): NodeAddress | undefined {
     const [door, ...rest] = addresses
     if (door === undefined || rest.length !== 2) return undefined
-    const given = Buffer.concat(rest.map(bytesOf))
+    const given = Buffer.concat(rest.map(compact))
     return timingSafeEqual(given, this.#sealOf(topic, publicKey, door)) ? door : undefined
   }
 
   #sealOf(topic: Uint8Array, publicKey: Uint8Array, door: NodeAddress): Buffer {
     // All parts have a fixed length.
-    const mac = createHmac('sha256', this.#secret).update(topic).update(publicKey).update(bytesOf(door))
+    const mac = createHmac('sha256', this.#secret).update(topic).update(publicKey).update(compact(door))
     return mac.digest().subarray(0, SEAL_LENGTH)
   }
-}
-
-function addressOf(bytes: Buffer): NodeAddress {
-  return { host: bytes.subarray(0, 4).join('.'), port: bytes.readUInt16BE(4) }
-}
-
-function bytesOf({ host, port }: NodeAddress): Buffer {
-  const bytes = Buffer.alloc(ADDRESS_LENGTH)
-  bytes.set(host.split('.').map(Number))
-  bytes.writeUInt16BE(port, 4)
-  return bytes
 }

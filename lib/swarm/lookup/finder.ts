@@ -1,9 +1,8 @@
 import type { Key } from '../../oci/key.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
-import type { Realm } from '../announce/directory.ts'
+import type { Announced, Realm } from '../announce/directory.ts'
 import type { Contacts } from '../members/contacts.ts'
 import { nameOf } from '../members/network-map.ts'
-import type { Peer } from '../router.ts'
 import { SharedList } from './shared-list.ts'
 import { walk } from './walk.ts'
 
@@ -38,7 +37,7 @@ const CAPACITY = 2_000
 const LOST_DELAY = 20
 
 interface Lookup {
-  readonly peers: SharedList<Peer>
+  readonly peers: SharedList<Announced>
   readonly startedAt: number
 }
 
@@ -77,7 +76,7 @@ export class Finder {
   }
 
   /** The members that announced the key, each once, this node left out. Ends when the signal aborts; does not throw. */
-  async *find(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
+  async *find(key: Key, signal: AbortSignal): AsyncIterable<Announced> {
     if (signal.aborted || this.#stop.signal.aborted) return
     const stop = AbortSignal.any([signal, this.#stop.signal])
     const lookup = this.#fresh(key) ?? this.#start(key)
@@ -130,7 +129,7 @@ export class Finder {
   async #look(key: Key, { peers }: Lookup): Promise<void> {
     const seen = new Set([this.#ownId])
     /** Announced by nodes that do not answer any more. Should that be wrong, they are better than nobody. */
-    const lost: Peer[] = []
+    const lost: Announced[] = []
     const release = () => {
       if (peers.length === 0) for (const peer of lost.splice(0)) peers.add(peer)
     }

@@ -1,10 +1,8 @@
-import type { Peer } from '../router.ts'
-
 export interface MeetingDependencies {
   /** Members with a connection, by their public key in hex. */
   members(): ReadonlySet<string>
-  /** Members that have announced themselves. */
-  find(signal: AbortSignal): AsyncIterable<Pick<Peer, 'id'>>
+  /** Members that have announced themselves, by their public key in hex. */
+  find(signal: AbortSignal): AsyncIterable<{ readonly id: string }>
   /** Connects to a member, and goes on trying for a while. */
   join(id: string): void
   /** Tries no more. */

@@ -1,4 +1,7 @@
 import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
+import { addressOf, type Peer } from '../router.ts'
+import type { NodeAddress } from './bootstrap.ts'
+import { COMPACT_LENGTH, compact, fromCompact } from './compact-address.ts'
 
 /** The part of a Hyperswarm connection, a Noise stream over UDX, that is used here. */
 export interface SwarmConnection {
@@ -17,12 +20,12 @@ export interface SwarmConnection {
   setTimeout(milliseconds: number): void
 }
 
-/** Told of members, by their Hyperswarm public key in hex. */
+/** Told of members. */
 export interface Liveness {
-  /** A proven connection to it has opened, or is still open: told again every few seconds. */
-  seen(peerId: string): void
-  /** The connection has closed, or the other side has fallen silent. */
-  gone(peerId: string): void
+  /** A proven connection to it has opened, which may be a second one after it has started again. */
+  seen(peer: Peer): void
+  /** The last connection to it has closed, or the other side has fallen silent. */
+  gone(peer: Peer): void
 }
 
 export interface MembershipOptions {
@@ -46,32 +49,48 @@ const KEEP_ALIVE = 2_000
 const SILENCE = 6_500
 export const MAX_MEMBERS = 32
 const MAX_UNPROVEN = 16
-/** Bytes that may come from who has proven nothing yet: a proof takes 53 of them, framed and sealed. */
+/** Bytes that may come on a connection before its proof, which takes 59 of them, framed and sealed. */
 const MOST_UNPROVEN_BYTES = 1_024
 
-const PURPOSE = 'swarmirror/membership/1'
-const PROOF_LENGTH = 32
+const PURPOSE = 'swarmirror/membership/2'
+/** A proof is an HMAC-SHA256 and the compact address of the sender's peer door. */
+const MAC_LENGTH = 32
+const PROOF_LENGTH = MAC_LENGTH + COMPACT_LENGTH
+
+interface Member {
+  /** The public key in hex. */
+  readonly id: string
+  readonly door: Peer
+}
 
 /**
- * Who is in the swarm and alive: connections of which both sides have proven that they know a swarm key. Each side sends
- * an HMAC of the handshake hash and its role, which is worth nothing on any other connection and cannot be sent back.
- * Nothing else is ever said; who says more, or nothing in time, is cut off.
+ * Who is in the swarm and alive: connections on which both sides have proven that they know a swarm key. Each side sends
+ * the address of its peer door and an HMAC of that, the handshake hash and its role, which is worth nothing on any other
+ * connection and cannot be sent back. Nothing else is ever sent; a side that sends more, or nothing in time, is cut off.
  */
 export class Membership {
   readonly #secrets: readonly Uint8Array[]
+  readonly #door: NodeAddress
   readonly #liveness: Liveness
   readonly #options: Required<MembershipOptions>
-  readonly #members = new Map<string, SwarmConnection>()
+  readonly #members = new Map<SwarmConnection, Member>()
   readonly #unproven = new Set<SwarmConnection>()
   #closed = false
 
   /**
    * @param swarmKeys proofs are made with the first and accepted under all
+   * @param door of this node
    * @throws {RangeError} without any key
    */
-  constructor(swarmKeys: readonly Uint8Array[], liveness: Liveness, options: MembershipOptions = {}) {
+  constructor(
+    swarmKeys: readonly Uint8Array[],
+    door: NodeAddress,
+    liveness: Liveness,
+    options: MembershipOptions = {},
+  ) {
     if (swarmKeys.length === 0) throw new RangeError('expected at least one swarm key')
     this.#secrets = swarmKeys.map((key) => new Uint8Array(hkdfSync('sha256', key, '', PURPOSE, 32)))
+    this.#door = door
     this.#liveness = liveness
     this.#options = {
       proofTimeout: options.proofTimeout ?? PROOF_TIMEOUT,
@@ -84,7 +103,7 @@ export class Membership {
 
   /** Members with a proven connection, by their public key in hex. */
   get members(): ReadonlySet<string> {
-    return new Set(this.#members.keys())
+    return new Set([...this.#members.values()].map(({ id }) => id))
   }
 
   /** How many connections wait for their proof. */
@@ -109,18 +128,19 @@ export class Membership {
       if (this.#unproven.has(connection) && received > MOST_UNPROVEN_BYTES) drop()
     })
     connection.on('data', (proof) => {
-      if (!this.#unproven.delete(connection) || !this.#isProof(proof, connection)) return drop()
+      const door = this.#unproven.delete(connection) ? this.#doorOf(proof, connection) : undefined
+      if (door === undefined) return drop()
       clearTimeout(timer)
-      this.#members.set(id, connection)
-      this.#liveness.seen(id)
+      this.#members.set(connection, { id, door })
+      this.#liveness.seen(door)
     })
     connection.on('end', drop)
     connection.on('close', () => {
       clearTimeout(timer)
       this.#unproven.delete(connection)
-      if (this.#members.get(id) !== connection) return
-      this.#members.delete(id)
-      this.#liveness.gone(id)
+      const member = this.#members.get(connection)
+      this.#members.delete(connection)
+      if (member !== undefined && !this.#isConnectedTo(member.door)) this.#liveness.gone(member.door)
     })
     const [oldest] = this.#unproven
     this.#unproven.add(connection)
@@ -128,26 +148,38 @@ export class Membership {
     connection.setKeepAlive(this.#options.keepAlive)
     connection.setTimeout(this.#options.silence)
     const [used] = this.#secrets
-    if (used !== undefined) connection.write(proofOf(used, connection.handshakeHash, connection.isInitiator))
+    if (used !== undefined) connection.write(proofOf(used, connection, connection.isInitiator, compact(this.#door)))
   }
 
   /** Ends all connections, and every one that still comes. */
   close(): void {
     this.#closed = true
-    for (const connection of [...this.#unproven, ...this.#members.values()]) connection.destroy()
+    for (const connection of [...this.#unproven, ...this.#members.keys()]) connection.destroy()
   }
 
-  #isProof(proof: Uint8Array, { handshakeHash, isInitiator }: SwarmConnection): boolean {
-    if (proof.byteLength !== PROOF_LENGTH) return false
+  /** The door that a proof names; `undefined` if it proves nothing. */
+  #doorOf(proof: Uint8Array, connection: SwarmConnection): Peer | undefined {
+    if (proof.byteLength !== PROOF_LENGTH) return undefined
+    const door = Buffer.from(proof.subarray(MAC_LENGTH))
     let right = false
     for (const secret of this.#secrets) {
-      if (timingSafeEqual(proof, proofOf(secret, handshakeHash, !isInitiator))) right = true
+      if (timingSafeEqual(proof, proofOf(secret, connection, !connection.isInitiator, door))) right = true
     }
-    return right
+    return right ? fromCompact(door) : undefined
+  }
+
+  #isConnectedTo(door: Peer): boolean {
+    return [...this.#members.values()].some((member) => addressOf(member.door) === addressOf(door))
   }
 }
 
-function proofOf(secret: Uint8Array, handshakeHash: Uint8Array, isInitiator: boolean): Uint8Array {
+function proofOf(
+  secret: Uint8Array,
+  { handshakeHash }: Pick<SwarmConnection, 'handshakeHash'>,
+  isInitiator: boolean,
+  door: Buffer,
+): Uint8Array {
   const role = isInitiator ? 'initiator' : 'responder'
-  return new Uint8Array(createHmac('sha256', secret).update(`${role}\n`).update(handshakeHash).digest())
+  const mac = createHmac('sha256', secret).update(`${role}\n`).update(handshakeHash).update(door).digest()
+  return Buffer.concat([mac, door])
 }

@@ -51,19 +51,19 @@ test('PeerHealth knows which failures cost nothing to try again', () => {
 
 test('PeerHealth puts a peer aside whose Hyperswarm connection ended, known or not, until it is seen or answers', async () => {
   const { health, clock } = make({ probation: 1_000 })
-  health.gone(A.id)
+  health.gone(A)
   assert.equal(health.isAside(A), true)
   assert.equal(health.isCheapToTry(A), false)
-  health.seen(A.id)
+  health.seen(A)
   assert.equal(health.isAside(A), false)
 
   health.answered(B, 1)
-  health.gone(B.id)
+  health.gone(B)
   assert.equal(health.isAside(B), true)
   health.answered(B, 1)
   assert.equal(health.isAside(B), false)
 
-  health.gone(C.id)
+  health.gone(C)
   await clock.pass(1_000)
   assert.equal(health.isAside(C), false)
 })
@@ -71,63 +71,27 @@ test('PeerHealth puts a peer aside whose Hyperswarm connection ended, known or n
 test('PeerHealth forgets what it held against a peer that is seen again', () => {
   const { health } = make()
   health.failed(A, 'silent')
-  health.seen(A.id)
+  health.seen(A)
   assert.equal(health.isAside(A), false)
 })
 
-test('PeerHealth takes another address of the same key for another door', () => {
+test('PeerHealth takes another port of the same host for another peer', () => {
   const { health } = make()
   health.failed(A, 'silent')
   assert.equal(health.isAside({ ...A, port: 5_002 }), false)
 })
 
-test('PeerHealth knows a door again whose node was started again under another id', () => {
+test('PeerHealth takes a peer back at once that was started again, but not what it gave that was wrong', () => {
   const { health } = make()
-  const former = { ...A, id: 'f'.repeat(64) }
-  health.failed(former, 'silent')
-  health.wrongContent(former, DIGEST)
-  assert.deepEqual([health.isAside(A), health.isWrong(A, DIGEST)], [true, true])
-  health.seen(A.id)
   health.answered(A, 1)
-  assert.equal(health.isAside(former), false)
-})
-
-test('PeerHealth puts nobody aside because the connection of its former self ended', () => {
-  const { health } = make()
-  const former = { ...A, id: 'f'.repeat(64) }
-  health.answered(former, 1)
-  health.seen(former.id)
-  health.seen(A.id)
-  health.answered(A, 1)
-  health.gone(former.id)
-  assert.equal(health.isAside(A), false)
-  health.gone(A.id)
-  assert.deepEqual([health.isAside(A), health.isAside(former)], [true, true])
-})
-
-test('PeerHealth asks at once a node that was started again in place of one that left, once its connection stands', () => {
-  const { health } = make()
-  const former = { ...A, id: 'f'.repeat(64) }
-  health.answered(former, 1)
-  health.seen(former.id)
-  health.gone(former.id)
-  assert.equal(health.isAside(A), true)
-  // Before that it is worth one try, which its former self is not.
-  assert.deepEqual([health.isCheapToTry(A), health.isCheapToTry(former)], [true, false])
-  // Seen by its id alone: where it is, only the next lookup tells.
-  health.seen(A.id)
-  assert.deepEqual([health.isAside(A), health.isAside(former)], [false, true])
-  health.gone(A.id)
-  assert.equal(health.isAside(A), true)
-})
-
-test('PeerHealth takes a silent node in place of one that left for as dear as any other', () => {
-  const { health } = make()
-  const former = { ...A, id: 'f'.repeat(64) }
-  health.answered(former, 1)
-  health.gone(former.id)
-  health.failed(A, 'silent')
+  health.seen(A)
+  health.wrongContent(A, DIGEST)
+  health.gone(A)
   assert.deepEqual([health.isAside(A), health.isCheapToTry(A)], [true, false])
+  health.seen(A)
+  assert.deepEqual([health.isAside(A), health.isWrong(A, DIGEST)], [false, true])
+  health.gone(A)
+  assert.equal(health.isAside(A), true)
 })
 
 test('PeerHealth takes a silent peer for busy that answered or gave a byte a moment ago: it comes last, but it may be asked', async () => {
@@ -174,17 +138,17 @@ test('PeerHealth puts a peer aside, longer each time, that gives heads and no by
 })
 
 test('PeerHealth takes a peer without bytes for busy while it gives heads, or its connection stands, but not for long', async () => {
-  const signs: [string, (health: PeerHealth) => void][] = [
-    ['heads', (health) => health.answered(A, 1)],
-    ['a connection', (health) => health.seen(A.id)],
+  const signs: [string, (health: PeerHealth) => void, (health: PeerHealth) => void][] = [
+    ['heads', (health) => health.answered(A, 1), (health) => health.answered(A, 1)],
+    ['a connection', (health) => health.seen(A), () => undefined],
   ]
-  for (const [sign, show] of signs) {
+  for (const [sign, show, showAgain] of signs) {
     const { health, clock } = make()
     show(health)
     health.withheld(A, 'silent')
     assert.deepEqual([health.isAside(A), health.rank([A, B])], [false, [B, A]], sign)
     await clock.pass(9_999)
-    show(health)
+    showAgain(health)
     health.withheld(A, 'silent')
     assert.equal(health.isAside(A), false, sign)
     await clock.pass(1)
@@ -220,7 +184,7 @@ test('PeerHealth takes a peer back at once whose bytes go on to come', () => {
   health.failed(A, 'silent')
   health.gave(A)
   assert.equal(health.isAside(A), false)
-  health.gone(A.id)
+  health.gone(A)
   health.gave(A)
   assert.equal(health.isAside(A), false)
   health.failed(A, 'invalid')
@@ -230,16 +194,12 @@ test('PeerHealth takes a peer back at once whose bytes go on to come', () => {
 
 test('PeerHealth takes a silent peer for busy while its Hyperswarm connection stands, but not if nothing else is heard of it', async () => {
   const { health, clock } = make()
-  health.seen(A.id)
+  health.seen(A)
   assert.equal(health.failed(A, 'silent'), true)
   await clock.pass(9_999)
-  // Told of again every few seconds.
-  health.seen(A.id)
   assert.equal(health.failed(A, 'silent'), true)
   await clock.pass(1)
-  health.seen(A.id)
   assert.equal(health.failed(A, 'silent'), false)
-  health.seen(A.id)
   assert.equal(health.isAside(A), true)
   // Answers count again.
   health.answered(A, 1)
@@ -248,9 +208,9 @@ test('PeerHealth takes a silent peer for busy while its Hyperswarm connection st
 
 test('PeerHealth puts a silent peer aside whose Hyperswarm connection ended', () => {
   const { health } = make()
-  health.seen(A.id)
+  health.seen(A)
   assert.equal(health.failed(A, 'silent'), true)
-  health.gone(A.id)
+  health.gone(A)
   assert.deepEqual([health.isAside(A), health.isCheapToTry(A)], [true, false])
 })
 
@@ -270,18 +230,18 @@ for (const [what, prepare] of [
   ['put aside', (health) => health.failed(A, 'silent')],
   ['busy', (health) => health.busy(A, 1_000)],
   ['without proof where another one has it', (health) => health.proven(B)],
-  ['without a connection where another one, never asked, has one', (health) => health.seen(B.id)],
+  ['without a connection where another one, never asked, has one', (health) => health.seen(B)],
   [
     'without a connection, and fast, where another one has one',
-    (health) => [health.answered(A, 1), health.answered(B, 100), health.seen(B.id)],
+    (health) => [health.answered(A, 1), health.answered(B, 100), health.seen(B)],
   ],
   [
     'slower than another one, though its connection stands',
-    (health) => [health.seen(A.id), health.answered(A, 100), health.answered(B, 10), health.proven(B)],
+    (health) => [health.seen(A), health.answered(A, 100), health.answered(B, 10), health.proven(B)],
   ],
   ['slower to answer', (health) => [health.answered(A, 100), health.answered(B, 10)]],
   ['slower to give', (health) => [health.moved(A, 1e6, 10_000), health.moved(B, 1e6, 10)]],
-  ['not known to be alive', (health) => [health.busy(B, 0), health.seen(B.id)]],
+  ['not known to be alive', (health) => [health.busy(B, 0), health.seen(B)]],
   ['outrun by others', (health) => [health.outrun(A, 500), health.answered(B, 1)]],
 ] satisfies [string, (health: PeerHealth) => unknown][]) {
   test(`PeerHealth ranks a peer last that is ${what}`, () => {
@@ -338,7 +298,7 @@ test('PeerHealth stays bounded whoever comes and goes, and keeps who was heard o
   for (let n = 0; n < 1_000; n++) {
     const peer = peerOf(String(n))
     health.failed(peer, 'silent')
-    health.gone(peerOf(`gone ${n}`).id)
+    health.gone(peerOf(`gone ${n}`))
     health.wrongContent(peer, DIGEST)
   }
   assert.equal(health.aside, 10)
@@ -363,8 +323,8 @@ test('PeerHealth rank gives every peer once, whatever happened, and bounds hold'
         else if (kind === 3) health.outrun(peer, value)
         else if (kind === 4) health.moved(peer, value, value % 100)
         else if (kind === 5) health.proven(peer)
-        else if (kind === 6) health.gone(peer.id)
-        else health.seen(peer.id)
+        else if (kind === 6) health.gone(peer)
+        else health.seen(peer)
       }
       const peers = asked.map((name) => peerOf(String(name)))
       const ranked = health.rank(peers)

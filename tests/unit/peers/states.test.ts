@@ -13,19 +13,24 @@ test('PeerHealth tells for people what it knows of other nodes', () => {
   health.moved(good, 1_000_000, 10)
   health.failed(bad, 'invalid')
   health.busy(bad, 500)
-  health.seen(member.id)
+  health.seen(member)
   assert.equal(health.connected, 1)
-  const told = new Map(health.peers().map((peer) => [peer.address ?? peer.id, peer]))
+  const told = new Map(health.peers().map((peer) => [peer.address, peer]))
   assert.equal(told.size, 3)
-  const base = { isConnected: false, asideMs: 0, isBusy: false, lastFailure: undefined }
-  assert.deepEqual(told.get(address(good)), { ...base, address: address(good), id: good.id, headMs: 7, rate: 100_000 })
+  const base = {
+    isConnected: false,
+    asideMs: 0,
+    isBusy: false,
+    lastFailure: undefined,
+    headMs: undefined,
+    rate: undefined,
+  }
+  assert.deepEqual(told.get(address(good)), { ...base, address: address(good), headMs: 7, rate: 100_000 })
   const aside = told.get(address(bad))
   assert.deepEqual([aside?.asideMs, aside?.lastFailure, aside?.isBusy], [1_000, 'invalid', true])
-  assert.deepEqual(told.get(member.id), { id: member.id, isConnected: true, asideMs: 0, isBusy: false })
-  // A lookup tells where the member is: it is one node, not two.
+  assert.deepEqual(told.get(address(member)), { ...base, address: address(member), isConnected: true })
   health.answered(member, 5)
   assert.equal(health.peers().length, 3)
-  assert.equal(health.peers().find(({ id }) => id === member.id)?.isConnected, true)
-  health.gone(member.id)
+  health.gone(member)
   assert.equal(health.connected, 0)
 })

@@ -17,14 +17,14 @@ const STRANGER_KEY = new Uint8Array(32).fill(8)
 const NEXT_KEY = new Uint8Array(32).fill(9)
 const KEY = `sha256:${'a'.repeat(64)}` as Key
 
-const sees = (one: Member, other: Member) => one.members.has(other.id)
+const sees = (one: Member, other: Member) => one.members.has(other.port)
 const meet = async (...nodes: readonly Member[]) => {
   const all = () => nodes.every((one) => nodes.every((other) => one === other || sees(one, other)))
   await waitFor('all are connected', all)
 }
 /** Whether a lookup finds the other one; left as soon as it does. */
 const finds = async (one: Member, other: Member) => {
-  for await (const { id } of one.router.lookup(KEY, never)) if (id === other.id) return true
+  for await (const { port } of one.router.lookup(KEY, never)) if (port === other.port) return true
   return false
 }
 
@@ -38,8 +38,8 @@ test('joinSwarm connects members with each other, whoever comes first, and tells
     await waitFor('b is gone', () => !sees(a, b) && !sees(c, b))
     assert.ok(sees(a, c) && sees(c, a))
     assert.deepEqual(
-      a.told.filter((entry) => entry.endsWith(b.id)),
-      [`+${b.id}`, `-${b.id}`],
+      a.told.filter((entry) => entry.endsWith(String(b.port))),
+      [`+${b.port}`, `-${b.port}`],
     )
   })
 })
@@ -53,18 +53,18 @@ test('joinSwarm keeps quiet connections, and notices a member that is killed', a
     const [command, ...args] = commandOf(new URL('../../fixtures/swarm-node.ts', import.meta.url))
     const child = spawn(command, [...args, String(a.port)], { stdio: ['ignore', 'pipe', 'inherit'] })
     try {
-      const [line] = await within('the id of the node', once(child.stdout, 'data'))
-      const id = String(line).trim()
-      await waitFor('it is connected', () => a.members.has(id) && b.members.has(id))
+      const [line] = await within('the port of the node', once(child.stdout, 'data'))
+      const port = Number(String(line))
+      await waitFor('it is connected', () => a.members.has(port) && b.members.has(port))
       child.kill('SIGKILL')
       const killed = performance.now()
-      await waitFor('it is gone', () => !a.members.has(id) && !b.members.has(id))
+      await waitFor('it is gone', () => !a.members.has(port) && !b.members.has(port))
       // A connection that nobody ends is only noticed by its silence.
       assert.ok(performance.now() - killed > 300)
     } finally {
       child.kill('SIGKILL')
     }
-    assert.deepEqual([a.told.filter((entry) => entry.endsWith(b.id)).length, sees(b, a)], [1, true])
+    assert.deepEqual([a.told.filter((entry) => entry.endsWith(String(b.port))).length, sees(b, a)], [1, true])
   })
 })
 
@@ -80,7 +80,10 @@ test('joinSwarm has nothing to say to a stranger, and does not find what it anno
     await waitFor('b finds a', () => finds(b, a))
     assert.deepEqual(await found(stranger.router.lookup(KEY, never)), [])
     assert.ok(!(await finds(b, stranger)))
-    assert.deepEqual([stranger.members.size, a.members.has(stranger.id), b.members.has(stranger.id)], [0, false, false])
+    assert.deepEqual(
+      [stranger.members.size, a.members.has(stranger.port), b.members.has(stranger.port)],
+      [0, false, false],
+    )
   })
 })
 

@@ -70,7 +70,7 @@ async function withHolders(
   const parts = { ...makeParts(), client: new PeerClient({ headTimeout: 10 * BOUND, discardTimeout: 300 }) }
   const swarm = new MemorySwarm()
   for (const { peer } of holders) swarm.join(peer).advertise([digestKey(BLOB.digest)])
-  const router: Router = swarm.join({ id: 'f'.repeat(64), host: '127.0.0.1', port: 1 })
+  const router: Router = swarm.join({ host: '127.0.0.1', port: 1 })
   const peers = createPeerContent({ ...parts, router }, { ...OPTIONS, patience: PATIENCE, raceTimeout: BOUND })
   try {
     await use({ ...parts, peers })

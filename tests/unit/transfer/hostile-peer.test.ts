@@ -60,7 +60,7 @@ async function withHostile(
     const swarm = new MemorySwarm()
     const keys = [...image.contents.map(({ descriptor }) => digestKey(descriptor.digest)), tagKey(TAG)]
     for (const { peer } of all) swarm.join(peer).advertise(keys)
-    const router = swarm.join({ id: 'f'.repeat(64), host: '127.0.0.1', port: 1 })
+    const router = swarm.join({ host: '127.0.0.1', port: 1 })
     parts.health.answered(hostile.peer, 1)
     parts.health.proven(hostile.peer)
     const peers = createPeerContent({ ...parts, router }, TIMES)

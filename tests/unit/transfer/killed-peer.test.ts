@@ -36,12 +36,12 @@ async function withDead<P extends TestPeer>(
     const swarm = new MemorySwarm()
     const keys = image.contents.map(({ descriptor }) => digestKey(descriptor.digest))
     for (const { peer } of [dead, good]) swarm.join(peer).advertise(keys)
-    const router = swarm.join({ id: 'f'.repeat(64), host: '127.0.0.1', port: 1 })
+    const router = swarm.join({ host: '127.0.0.1', port: 1 })
     // As every node of a swarm it has been heard of before, over HTTP and Hyperswarm.
     health.answered(dead.peer, 1)
     health.proven(dead.peer)
     health.gave(dead.peer)
-    health.seen(dead.peer.id)
+    health.seen(dead.peer)
     const peers = createPeerContent({ ...parts, router }, OPTIONS)
     await use({ clock, health, peers, counted: (name) => counted(parts.metrics, name) }, dead)
   } finally {
@@ -81,7 +81,7 @@ test('fetch loses one hedging delay to a peer that has vanished with its machine
 
 test('fetch loses nothing to a peer of which Hyperswarm has told that it is gone', async () => {
   await withDead<CountingPeer>(startVanishedPeer, async (setting, dead) => {
-    setting.health.gone(dead.peer.id)
+    setting.health.gone(dead.peer)
     await fetchLayer(setting)
     assert.deepEqual([setting.clock.now(), dead.accepted], [0, 0])
   })

@@ -251,7 +251,7 @@ test('race does not ask who is found after it is over', async () => {
 
 test('race goes on after the deadline as long as one who is being asked shows that it works', async () => {
   let works = true
-  const overtime = { step: 300, most: 10_000, isDue: ({ id }: Peer) => works && id === peerOf('b').id }
+  const overtime = { step: 300, most: 10_000, isDue: ({ host }: Peer) => works && host === peerOf('b').host }
   const { clock, get, result, outrun } = start(['a', 'b'], { overtime })
   await clock.pass(1_000)
   await clock.pass(299)

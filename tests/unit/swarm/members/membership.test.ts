@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { Membership, type MembershipOptions, type SwarmConnection } from '../../../../lib/swarm/members/membership.ts'
+import { addressOf, type Peer } from '../../../../lib/swarm/router.ts'
 import { waitFor } from '../../../fixtures/wait.ts'
 
 const KEY = new Uint8Array(32).fill(1)
@@ -67,13 +68,15 @@ function pair(hashes: readonly [Uint8Array, Uint8Array] = [HASH, HASH]): readonl
   return ends
 }
 
-function membership(keys: readonly Uint8Array[], options: MembershipOptions = {}) {
+/** @param port of its door, by which others tell of it */
+function membership(keys: readonly Uint8Array[], port: number, options: MembershipOptions = {}) {
   const told: string[] = []
+  const door = { host: '10.0.0.1', port }
   const liveness = {
-    seen: (id: string) => told.push(`+${id.slice(0, 2)}`),
-    gone: (id: string) => told.push(`-${id.slice(0, 2)}`),
+    seen: (peer: Peer) => told.push(`+${addressOf(peer)}`),
+    gone: (peer: Peer) => told.push(`-${addressOf(peer)}`),
   }
-  return { told, membership: new Membership(keys, liveness, options) }
+  return { told, membership: new Membership(keys, door, liveness, options) }
 }
 
 const settled = async () => {
@@ -88,25 +91,25 @@ for (const [what, a, b, proven] of [
   ['a key that the other accepts no longer', [KEY], [NEXT, KEY].slice(0, 1), false],
 ] as const) {
   test(`Membership ${proven ? 'takes' : 'refuses'} a connection between nodes with ${what}`, async () => {
-    const [one, two] = [membership(a), membership(b)]
+    const [one, two] = [membership(a, 1), membership(b, 2)]
     const [initiator, responder] = pair()
     one.membership.take(initiator)
     two.membership.take(responder)
     await settled()
-    assert.deepEqual(one.told, proven ? ['+02'] : [])
-    assert.deepEqual(two.told, proven ? ['+01'] : [])
+    assert.deepEqual(one.told, proven ? ['+10.0.0.1:2'] : [])
+    assert.deepEqual(two.told, proven ? ['+10.0.0.1:1'] : [])
     assert.equal(initiator.destroyed || responder.destroyed, !proven)
     one.membership.close()
     two.membership.close()
     await settled()
-    assert.deepEqual(one.told, proven ? ['+02', '-02'] : [])
-    assert.deepEqual(two.told, proven ? ['+01', '-01'] : [])
+    assert.deepEqual(one.told, proven ? ['+10.0.0.1:2', '-10.0.0.1:2'] : [])
+    assert.deepEqual(two.told, proven ? ['+10.0.0.1:1', '-10.0.0.1:1'] : [])
     assert.equal(one.membership.members.size + one.membership.unproven, 0)
   })
 }
 
 test('Membership refuses its own proof that is sent back', async () => {
-  const { membership: own, told } = membership([KEY])
+  const { membership: own, told } = membership([KEY], 1)
   const end = new End(2, true)
   own.take(end)
   end.receive(end.written[0] ?? assert.fail('no proof'))
@@ -116,7 +119,7 @@ test('Membership refuses its own proof that is sent back', async () => {
 
 test('Membership refuses a proof that was made for another connection', async () => {
   // Who sits between two members relays all that they say, but has a handshake of its own with each.
-  const [one, two] = [membership([KEY]), membership([KEY])]
+  const [one, two] = [membership([KEY], 1), membership([KEY], 2)]
   const [initiator, responder] = pair([HASH, new Uint8Array(64).fill(4)])
   one.membership.take(initiator)
   two.membership.take(responder)
@@ -125,10 +128,46 @@ test('Membership refuses a proof that was made for another connection', async ()
   assert.ok(initiator.destroyed && responder.destroyed)
 })
 
+test('Membership refuses a proof whose address was changed on its way', async () => {
+  const { membership: own, told } = membership([KEY], 1)
+  const { membership: other } = membership([KEY], 2)
+  const [ownEnd, otherEnd] = [new End(2, true), new End(1, false)]
+  other.take(otherEnd)
+  own.take(ownEnd)
+  const proof = Buffer.from(otherEnd.written[0] ?? assert.fail('no proof'))
+  proof[proof.length - 1] = 3
+  ownEnd.receive(proof)
+  assert.ok(ownEnd.destroyed)
+  assert.deepEqual(told, [])
+  own.close()
+  other.close()
+})
+
+test('Membership tells that a member is gone when the last connection to its address ends', async () => {
+  const { membership: own, told } = membership([KEY], 1)
+  // A node that was started again has another key, and the old connection falls silent later than the new one opens.
+  const ends = [2, 3].map((remote) => {
+    const [initiator, responder] = [new End(remote, true), new End(1, false)]
+    initiator.other = responder
+    responder.other = initiator
+    own.take(initiator)
+    membership([KEY], 2).membership.take(responder)
+    return initiator
+  })
+  await settled()
+  assert.deepEqual(told, ['+10.0.0.1:2', '+10.0.0.1:2'])
+  ends[0]?.destroy()
+  await settled()
+  assert.equal(told.length, 2)
+  ends[1]?.destroy()
+  await settled()
+  assert.deepEqual(told.slice(2), ['-10.0.0.1:2'])
+})
+
 test('Membership refuses whatever is no proof', async () => {
-  const { membership: own, told } = membership([KEY])
+  const { membership: own, told } = membership([KEY], 1)
   fc.assert(
-    fc.property(fc.uint8Array({ minLength: 1, maxLength: 80 }), (bytes) => {
+    fc.property(fc.uint8Array({ minLength: 1, maxLength: 90 }), (bytes) => {
       const end = new End(2, true)
       own.take(end)
       end.receive(bytes)
@@ -141,19 +180,19 @@ test('Membership refuses whatever is no proof', async () => {
 })
 
 test('Membership ends the connection of a member that says more than its proof', async () => {
-  const [one, two] = [membership([KEY]), membership([KEY])]
+  const [one, two] = [membership([KEY], 1), membership([KEY], 2)]
   const [initiator, responder] = pair()
   one.membership.take(initiator)
   two.membership.take(responder)
   await settled()
   responder.write(new Uint8Array([1]))
   await settled()
-  assert.deepEqual(one.told, ['+02', '-02'])
+  assert.deepEqual(one.told, ['+10.0.0.1:2', '-10.0.0.1:2'])
   assert.ok(initiator.destroyed)
 })
 
 test('Membership ends a connection that says nothing in time, and one that says too much before', async () => {
-  const { membership: own } = membership([KEY], { proofTimeout: 30 })
+  const { membership: own } = membership([KEY], 1, { proofTimeout: 30 })
   const silent = new End(2, false)
   own.take(silent)
   assert.equal(own.unproven, 1)
@@ -168,7 +207,7 @@ test('Membership ends a connection that says nothing in time, and one that says 
 })
 
 test('Membership keeps a bounded number of connections that have proven nothing, the newest ones', async () => {
-  const { membership: own } = membership([KEY], { maxUnproven: 3 })
+  const { membership: own } = membership([KEY], 1, { maxUnproven: 3 })
   const ends = Array.from({ length: 10 }, (_, index) => new End(index, false))
   for (const end of ends) {
     own.take(end)
@@ -184,23 +223,23 @@ test('Membership keeps a bounded number of connections that have proven nothing,
 })
 
 test('Membership has room for a bounded number of members', async () => {
-  const { membership: own, told } = membership([KEY], { maxMembers: 2 })
+  const { membership: own, told } = membership([KEY], 1, { maxMembers: 2 })
   for (let id = 10; id < 14; id++) {
     const [initiator, responder] = [new End(id, true), new End(1, false)]
     initiator.other = responder
     responder.other = initiator
     own.take(initiator)
-    membership([KEY]).membership.take(responder)
+    membership([KEY], id).membership.take(responder)
     await settled()
     assert.equal(initiator.destroyed, id >= 12)
   }
-  assert.deepEqual(told, ['+0a', '+0b'])
+  assert.deepEqual(told, ['+10.0.0.1:10', '+10.0.0.1:11'])
   assert.equal(own.members.size, 2)
   own.close()
 })
 
 test('Membership asks every connection for signs of life', () => {
-  const { membership: own } = membership([KEY], { keepAlive: 11, silence: 22 })
+  const { membership: own } = membership([KEY], 1, { keepAlive: 11, silence: 22 })
   const end = new End(2, true)
   own.take(end)
   assert.deepEqual([end.keepAlive, end.timeout], [11, 22])
