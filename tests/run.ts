@@ -2,6 +2,7 @@
  * Runs the tests and says how they went on each runtime:
  *
  *   node tests/run.ts [node|deno|bun ...]   what runs on any machine without root; all three runtimes by default
+ *   node tests/run.ts unit                  the loop to work in: tests/unit on Node, in less than a minute
  *   node tests/run.ts e2e [FILE ...]        what needs root, network namespaces and containerd; driven by Node. Without
  *                                           files: all with mirrors on Node, pulls and stops with mirrors on Deno and Bun too
  *   node tests/run.ts browser [FILE ...]    the page in headless Chromium, of mirrors on every runtime; driven by Node
@@ -51,10 +52,8 @@ const KILL_AFTER = 10_000
 /** What must be seen with mirrors on every runtime; the rest of e2e does not depend on it. */
 const ON_EACH_RUNTIME = ['tests/e2e/pull.test.ts', 'tests/e2e/stop.test.ts']
 
-function filesOf(pattern: string, without: readonly string[] = []): string[] {
-  return globSync(pattern, { cwd: ROOT })
-    .filter((file) => !without.some((folder) => file.startsWith(`tests/${folder}/`)))
-    .sort()
+function filesOf(pattern: string): string[] {
+  return globSync(pattern, { cwd: ROOT }).sort()
 }
 
 /**
@@ -112,17 +111,17 @@ if (first === 'swarm') {
     for (const runtime of ['deno', 'bun'])
       await e2e(`e2e, mirrors on ${runtime}`, ON_EACH_RUNTIME, { E2E_RUNTIME: runtime })
   }
+} else if (first === 'unit') {
+  results.push({ name: 'unit', passed: await run(onNode(filesOf('tests/unit/**/*.test.ts')), SUITE_MINUTES) })
 } else {
   const groups = first === undefined ? TOGETHER : [first, ...rest].map((name) => [name])
-  const files = filesOf('tests/**/*.test.ts', ['e2e', 'chaos', 'bench', 'browser']).filter(
-    (file) => file !== SIMULATION,
-  )
+  const files = filesOf('tests/{unit,process,swarm,attacks}/**/*.test.ts').filter((file) => file !== SIMULATION)
   for (const names of groups) {
     const running = names.map((name, index) => {
       const runner = RUNNERS[name]
       if (runner === undefined)
         throw new Error(
-          `unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, e2e, browser, chaos or swarm`,
+          `unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, unit, e2e, browser, chaos or swarm`,
         )
       // One is shown as it goes on, the others when it is over.
       const log = index === 0 ? undefined : join(mkdtempSync(join(tmpdir(), 'swarmirror-tests-')), 'log')

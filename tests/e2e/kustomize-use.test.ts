@@ -8,7 +8,7 @@ import { promisify } from 'node:util'
 import type * as core from 'kubernetes-models/v1'
 import { parse } from 'yaml'
 import { SETTINGS } from '../../lib/settings/settings.ts'
-import { readmeBlock } from '../fixtures/readme.ts'
+import { blockOf } from '../fixtures/readme.ts'
 import {
   environmentOf,
   FOLDERS,
@@ -23,7 +23,7 @@ import {
 } from './harness/manifests.ts'
 
 const execute = promisify(execFile)
-const README = await readFile(join(ROOT, 'README.md'), 'utf8')
+const README = await readFile(join(ROOT, 'k8s/README.md'), 'utf8')
 
 describe('manifests', () => {
   let manifests: Manifests
@@ -54,14 +54,17 @@ describe('manifests', () => {
   test('manifests: an uninstallation takes back what was written for registries that are not in the list any more', async () => {
     const own = join(manifests.dir, 'k8s', 'overlays', 'listed')
     await mkdir(own)
-    const listed = readmeBlock('own overlay').replace(
+    const listed = blockOf('k8s/README.md', 'own overlay').replace(
       /^ +- SWARMIRROR_EXCLUDE=.*$/m,
       '      - SWARMIRROR_REGISTRIES=ghcr.io',
     )
     await writeFile(join(own, 'kustomization.yaml'), listed)
     const away = join(manifests.dir, 'k8s', 'uninstall', 'listed')
     await mkdir(away)
-    await writeFile(join(away, 'kustomization.yaml'), readmeBlock('own uninstallation').replace('own', 'listed'))
+    await writeFile(
+      join(away, 'kustomization.yaml'),
+      blockOf('k8s/README.md', 'own uninstallation').replace('own', 'listed'),
+    )
     const registries = async (name: string) => {
       const { pod, resources } = await manifests.render(name)
       const [hosts] = pod.initContainers ?? []
@@ -87,7 +90,7 @@ describe('manifests', () => {
   test("manifests: the README's overlay of one's own does what it says", async () => {
     const own = join(manifests.dir, 'k8s', 'overlays', 'own')
     await mkdir(own)
-    await writeFile(join(own, 'kustomization.yaml'), readmeBlock('own overlay'))
+    await writeFile(join(own, 'kustomization.yaml'), blockOf('k8s/README.md', 'own overlay'))
     const { pod, resources } = await manifests.render('overlays/own')
     const [mirror] = pod.containers
     assert.ok(mirror)

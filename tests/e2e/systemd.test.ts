@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import process from 'node:process'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
-import { readmeBlock } from '../fixtures/readme.ts'
+import { blockOf } from '../fixtures/readme.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 
@@ -19,14 +19,17 @@ test("systemd: the README's unit file is one that systemd takes, and confined", 
     const program = join(dir, 'swarmirror')
     await copyFile('/bin/true', program)
     const unit = join(dir, 'swarmirror.service')
-    await writeFile(unit, readmeBlock('unit').replaceAll('/usr/local/bin/swarmirror', program))
+    await writeFile(unit, blockOf('lib/commands/README.md', 'unit').replaceAll('/usr/local/bin/swarmirror', program))
     const analyze = (...args: string[]) => promisify(execFile)('systemd-analyze', [...args, unit])
     const { stdout, stderr } = await analyze('verify', '--man=no', '--recursive-errors=no')
     assert.equal(stdout + stderr, '')
     const exposed = (await analyze('security', '--offline=yes', '--no-pager')).stdout
     const level = /Overall exposure level for swarmirror.service: ([\d.]+)/.exec(exposed)?.[1]
     assert.ok(Number(level) < MOST_EXPOSED, exposed)
-    await writeFile(unit, readmeBlock('unit').replace('[Service]\n', '[Service]\nProtectSytem=strict\n'))
+    await writeFile(
+      unit,
+      blockOf('lib/commands/README.md', 'unit').replace('[Service]\n', '[Service]\nProtectSytem=strict\n'),
+    )
     const wrong = await analyze('verify', '--man=no').catch((error: { stderr: string }) => error)
     assert.match(wrong.stderr, /ProtectSytem/, 'a misspelt key must be seen')
   } finally {
@@ -48,7 +51,8 @@ test("systemd: with the unit's environment the executable runs on a host where n
       const env = { PATH: process.env.PATH, TMPDIR: temporary, ...environment }
       return promisify(execFile)('unshare', args, { env }).catch((error: { code: number; stderr: string }) => error)
     }
-    const [, variable = ''] = /^Environment=BUN_TMPDIR=(%S\/swarmirror)$/m.exec(readmeBlock('unit')) ?? []
+    const [, variable = ''] =
+      /^Environment=BUN_TMPDIR=(%S\/swarmirror)$/m.exec(blockOf('lib/commands/README.md', 'unit')) ?? []
     const right = await run({ BUN_TMPDIR: variable.replace('%S/swarmirror', state) })
     assert.ok('stdout' in right && /^\S{43}\n$/.test(right.stdout), right.stderr)
     const wrong = await run({})

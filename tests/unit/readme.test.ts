@@ -1,4 +1,4 @@
-/** What the README points to is there: its own headings, files, scripts of npm, commands and settings. */
+/** What the documentation points to is there: its own headings, files, scripts of npm, commands and settings. */
 import assert from 'node:assert/strict'
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -8,7 +8,7 @@ import { COMMANDS } from '../../lib/commands/index.ts'
 import { SETTINGS, variableOf } from '../../lib/settings/settings.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
-const PAGES = ['README.md', ...globSync('lib/**/*.md', { cwd: ROOT })]
+const PAGES = globSync(['*.md', '{lib,k8s,tests}/**/*.md'], { cwd: ROOT }).sort()
 /** Files that hold commands for people, too. */
 const WITH_COMMANDS = [...PAGES, ...globSync('k8s/**/*.{yaml,toml}', { cwd: ROOT })]
 /** Flags of other programs, and of our own tools and commands, that are not settings. */
@@ -26,19 +26,26 @@ function fragmentOf(heading: string): string {
     .replaceAll(' ', '-')
 }
 
+/** The fragments by which a page's headings can be linked to. */
+function fragmentsOf(path: string): ReadonlySet<string> {
+  const prose = read(path).replaceAll(/^```[\s\S]*?^```$/gm, '')
+  return new Set([...prose.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => fragmentOf(heading)))
+}
+
 for (const page of PAGES) {
   describe(page, () => {
     const text = read(page)
     const prose = text.replaceAll(/^```[\s\S]*?^```$/gm, '')
 
     it('has links to headings and files that are there', () => {
-      const fragments = new Set([...prose.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => fragmentOf(heading)))
       const wrong = [...prose.matchAll(/\]\(([^)\s]+)\)/g)]
         .map(([, target = '']) => target)
         .filter((target) => !/^https:\/\//.test(target))
-        .filter((target) =>
-          target.startsWith('#') ? !fragments.has(target.slice(1)) : !existsSync(join(ROOT, dirname(page), target)),
-        )
+        .filter((target) => {
+          const [file = '', fragment] = target.split('#')
+          const path = file === '' ? page : join(dirname(page), file)
+          return !existsSync(join(ROOT, path)) || (fragment !== undefined && !fragmentsOf(path).has(fragment))
+        })
       assert.deepEqual(wrong, [])
     })
 

@@ -4,31 +4,10 @@ import { globSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { drawRooms } from '../../.ci/rooms.ts'
+import { ROOMS } from './rooms.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
-
-/** What each room may import of ours. A room is a folder of lib/; `main` is main.ts, `proto` the generated code. */
-const ROOMS: Readonly<Record<string, readonly string[]>> = {
-  main: ['commands', 'platform'],
-  commands: ['settings', 'mirror', 'containerd', 'store', 'platform', 'observe', 'oci'],
-  mirror: [
-    ...['settings', 'http', 'page', 'containerd', 'transfer', 'peers', 'swarm', 'store'],
-    ...['platform', 'observe', 'oci'],
-  ],
-  http: ['transfer', 'peers', 'store', 'platform', 'observe', 'oci'],
-  page: ['transfer', 'peers', 'swarm', 'store', 'platform', 'observe', 'oci'],
-  containerd: ['settings', 'store', 'platform', 'observe', 'toml', 'oci', 'proto'],
-  settings: ['swarm', 'observe', 'oci'],
-  transfer: ['peers', 'swarm', 'store', 'platform', 'observe', 'oci'],
-  peers: ['swarm', 'platform', 'observe', 'oci'],
-  swarm: ['udx', 'platform', 'observe', 'oci'],
-  store: ['platform', 'observe', 'oci'],
-  observe: ['platform', 'oci'],
-  platform: [],
-  udx: [],
-  toml: [],
-  oci: [],
-}
 
 /** What only these files may import: a package by its name or the start of it, or generated code. */
 const BEHIND: readonly { readonly what: RegExp; readonly files: RegExp }[] = [
@@ -94,6 +73,11 @@ describe('the walls of the house', () => {
 
   it('have no circle of files', () => {
     assert.deepEqual(circles(), [])
+  })
+
+  it('are drawn in CONTRIBUTING.md as they stand', () => {
+    const drawn = /```mermaid\n([\s\S]*?)```/.exec(readFileSync(join(ROOT, 'CONTRIBUTING.md'), 'utf8'))?.[1]
+    assert.equal(drawn, drawRooms(), `the drawing must be:\n${drawRooms()}`)
   })
 })
 

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { readSettings } from '../../../lib/settings/read.ts'
-import { readmeBlock } from '../../fixtures/readme.ts'
+import { blockOf, page } from '../../fixtures/readme.ts'
 
 const KEY = 'a'.repeat(43)
 const PROGRAM = '/usr/local/bin/swarmirror'
@@ -23,8 +22,8 @@ function variables(lines: readonly string[]): Record<string, string> {
 }
 
 describe('unit file of the README', () => {
-  const unit = readmeBlock('unit')
-  const settings = readmeBlock('settings file')
+  const unit = blockOf('lib/commands/README.md', 'unit')
+  const settings = blockOf('lib/commands/README.md', 'settings file')
   const given = settings.split('\n').filter((line) => /^SWARMIRROR_/.test(line))
   const shown = settings.split('\n').flatMap((line) => (/^#SWARMIRROR_/.test(line) ? [line.slice(1)] : []))
   const fixed = values(unit, 'Environment').flatMap((line) => line.split(' '))
@@ -47,9 +46,7 @@ describe('unit file of the README', () => {
       assert.deepEqual(values(unit, 'ReadWritePaths'), [read['certs-dir']])
     }
     // A misspelt variable would be passed over.
-    const known = new Set(
-      readFileSync(new URL('../../../README.md', import.meta.url), 'utf8').match(/`SWARMIRROR_\w+`/g),
-    )
+    const known = new Set(page('lib/settings/README.md').match(/`SWARMIRROR_\w+`/g))
     const { BUN_TMPDIR: _, ...used } = variables([...fixed, ...given, ...shown])
     for (const name of Object.keys(used)) assert.ok(known.has(`\`${name}\``), name)
   })

@@ -1,6 +1,5 @@
-/** What the README says of metrics and of the log is true. */
+/** What lib/observe/README.md says of metrics and of the log is true. */
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { createLogger } from '../../../lib/observe/log.ts'
 import { targetKey } from '../../../lib/oci/key.ts'
@@ -11,16 +10,11 @@ import { MemorySwarm } from '../../doubles/memory-swarm.ts'
 import { peerOf } from '../../doubles/peers.ts'
 import { never } from '../../fixtures/layout.ts'
 import { createAllMetrics } from '../../fixtures/metrics.ts'
+import { page, partOf } from '../../fixtures/readme.ts'
 
-const README = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
+const PAGE = 'lib/observe/README.md'
 
-/** What stands between two comments of the README. */
-function partOf(name: string): string {
-  const part = new RegExp(`<!-- ${name} -->\\s*\\n([\\s\\S]*?)\\s*<!-- /${name} -->`).exec(README)?.[1]
-  return part ?? assert.fail(`the README has no part ${name}`)
-}
-
-test('the README has the table of the metrics as they are', () => {
+test('lib/observe/README.md has the table of the metrics as they are', () => {
   const rows = createAllMetrics().descriptions.map(({ name, type, labels, help }) => [
     `\`${name}\``,
     type,
@@ -30,7 +24,7 @@ test('the README has the table of the metrics as they are', () => {
   const table = [['metric', 'type', 'labels', 'meaning'], ['---', '---', '---', '---'], ...rows]
     .map((cells) => `| ${cells.join(' | ')} |`)
     .join('\n')
-  assert.equal(partOf('metrics'), table, `the table must be:\n${table}`)
+  assert.equal(partOf(PAGE, 'metrics'), table, `the table must be:\n${table}`)
 })
 
 test('every metric that is rendered is described, as it is rendered', async () => {
@@ -42,15 +36,15 @@ test('every metric that is rendered is described, as it is rendered', async () =
   )
 })
 
-test('the README tells what every label of every metric may be', () => {
+test('lib/observe/README.md tells what every label of every metric may be', () => {
   const labels = new Set(createAllMetrics().descriptions.flatMap(({ labels }) => labels))
-  const told = [...partOf('labels').matchAll(/^- `([a-z_]+)`/gm)].map(([, label]) => label)
+  const told = [...partOf(PAGE, 'labels').matchAll(/^- `([a-z_]+)`/gm)].map(([, label]) => label)
   assert.deepEqual(new Set(told), labels)
 })
 
-test('the README names every value that a label is known to have', () => {
+test('lib/observe/README.md names every value that a label is known to have', () => {
   const told = new Map(
-    [...partOf('labels').matchAll(/^- `([a-z_]+)`([\s\S]*?)(?=\n- `|$(?![\s\S]))/gm)].map(
+    [...partOf(PAGE, 'labels').matchAll(/^- `([a-z_]+)`([\s\S]*?)(?=\n- `|$(?![\s\S]))/gm)].map(
       ([, label = '', text = '']) => [label, text],
     ),
   )
@@ -61,8 +55,8 @@ test('the README names every value that a label is known to have', () => {
   }
 })
 
-test('the README shows a line of the log as a transfer makes it', async () => {
-  const example = JSON.parse(/^\{.*"event":"transfer".*\}$/m.exec(README)?.[0] ?? assert.fail('no example'))
+test('lib/observe/README.md shows a line of the log as a transfer makes it', async () => {
+  const example = JSON.parse(/^\{.*"event":"transfer".*\}$/m.exec(page(PAGE))?.[0] ?? assert.fail('no example'))
   const shape = (line: Record<string, unknown>) => Object.entries(line).map(([name, value]) => [name, typeof value])
   await withPeers([startGoodPeer], async ({ peers, lines }) => {
     await contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
@@ -77,7 +71,7 @@ test('the README shows a line of the log as a transfer makes it', async () => {
   })
 })
 
-test('the README tells every outcome of a transfer', async () => {
+test('lib/observe/README.md tells every outcome of a transfer', async () => {
   const made = makeParts()
   const router = new MemorySwarm().join(peerOf('self'))
   const parts = { ...made, metrics: createTransferMetrics(made.metrics), router }
@@ -92,5 +86,5 @@ test('the README tells every outcome of a transfer', async () => {
   const told = parts.lines.map(({ fields }) => fields.outcome)
   assert.deepEqual(told, outcomes)
   assert.ok(parts.lines.every(({ fields }) => fields.key === targetKey(BLOB)))
-  for (const outcome of outcomes) assert.match(partOf('labels'), new RegExp(`\`${outcome}\``))
+  for (const outcome of outcomes) assert.match(partOf(PAGE, 'labels'), new RegExp(`\`${outcome}\``))
 })

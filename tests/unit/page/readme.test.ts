@@ -1,17 +1,17 @@
-/** What the README says of the page is true. */
+/** What the documentation says of the page is true, and its pictures. */
 import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { SETTINGS } from '../../../lib/settings/settings.ts'
+import { page, partOf } from '../../fixtures/readme.ts'
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
-const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
 
-test('the README names only findings that there are, and settings, where it says what to do', () => {
-  const table = /<!-- troubleshooting -->([\s\S]*?)<!-- \/troubleshooting -->/.exec(README)?.[1] ?? ''
-  const sources = globSync('lib/{check,hosts}/**/*.ts', { cwd: ROOT }).map((file) =>
+test('the troubleshooting table names only findings and settings that exist', () => {
+  const table = partOf('lib/page/README.md', 'troubleshooting')
+  const sources = globSync('lib/containerd/{check,hosts}/**/*.ts', { cwd: ROOT }).map((file) =>
     readFileSync(join(ROOT, file), 'utf8'),
   )
   const findings = [...table.matchAll(/`([a-z]+(?:-[a-z]+)+|clock|ports)`/g)].map(([, id]) => id)
@@ -26,14 +26,13 @@ test('the README names only findings that there are, and settings, where it says
   for (const flag of flags) assert.ok(flag in SETTINGS, `no setting --${flag}`)
 })
 
-test('the pictures of the README are there, are of text, and hold neither a script nor anything from elsewhere', () => {
-  const pictures = [...README.matchAll(/!\[[^\]]+\]\(([^)]+)\)/g)].map(([, path]) => path ?? '')
-  assert.deepEqual(
-    pictures,
-    ['flow', 'page', 'rollout'].map((name) => `lib/page/pictures/${name}.svg`),
+test('the pictures of the documentation are there, are of text, and hold neither a script nor anything from elsewhere', () => {
+  const shown = ['README.md', 'lib/page/README.md', 'tests/bench/README.md'].flatMap((path) =>
+    [...page(path).matchAll(/!\[[^\]]+\]\((?:[^)]*\/)?([^)/]+)\)/g)].map(([, file]) => file ?? ''),
   )
-  for (const path of pictures) {
-    const svg = readFileSync(join(ROOT, path), 'utf8')
+  assert.deepEqual(shown, ['flow.svg', 'page.svg', 'rollout.svg'])
+  for (const file of shown) {
+    const svg = page(`lib/page/pictures/${file}`)
     assert.match(svg, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg"[^>]*role="img">\s*<title>/)
     assert.match(svg, /prefers-color-scheme: dark/)
     assert.doesNotMatch(svg.replaceAll(/xmlns="[^"]+"/g, ''), /<script|\son[a-z]+=|https?:|data:|base64/)

@@ -20,7 +20,7 @@ import { silentFacts } from './facts.ts'
 import { fixtureFiles } from './fixture-files.ts'
 import { withFile } from './memory-files.ts'
 
-const README = readFileSync(new URL('../../../../README.md', import.meta.url), 'utf8')
+const README = readFileSync(new URL('../../../../lib/containerd/check/README.md', import.meta.url), 'utf8')
 
 /** A node whose files are in fixtures/, the containerd on it, and what `check` says of it as it comes. */
 const NODES = [

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url))
-const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
+const README = readFileSync(join(ROOT, 'lib/containerd/check/README.md'), 'utf8')
 
 test('the README names every finding that there is, and no other', () => {
   const [, table = ''] = /\n\| finding \| what it looks at \|\n((?:\|.*\n)+)/.exec(README) ?? []
@@ -13,7 +13,7 @@ test('the README names every finding that there is, and no other', () => {
     [...table.matchAll(/^\| (.*?) \|/gm)].flatMap(([, cell = '']) => cell.match(/[a-z*-]{2,}/g) ?? []),
   )
   const found = new Set(
-    globSync('lib/{check,hosts}/*.ts', { cwd: ROOT })
+    globSync('lib/containerd/{check,hosts}/*.ts', { cwd: ROOT })
       .filter((file) => !file.endsWith('distributions.ts'))
       .flatMap((file) => [
         ...readFileSync(join(ROOT, file), 'utf8').matchAll(/\b(?:id: |part\(|(?:ASKED|KEPT) = )'([a-z-]+)'/g),

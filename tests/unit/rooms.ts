@@ -1,0 +1,22 @@
+/** What each room may import of ours. A room is a folder of lib/; `main` is main.ts, `proto` the generated code. */
+export const ROOMS: Readonly<Record<string, readonly string[]>> = {
+  main: ['commands', 'platform'],
+  commands: ['settings', 'mirror', 'containerd', 'store', 'platform', 'observe', 'oci'],
+  mirror: [
+    ...['settings', 'http', 'page', 'containerd', 'transfer', 'peers', 'swarm', 'store'],
+    ...['platform', 'observe', 'oci'],
+  ],
+  http: ['transfer', 'peers', 'store', 'platform', 'observe', 'oci'],
+  page: ['transfer', 'peers', 'swarm', 'store', 'platform', 'observe', 'oci'],
+  containerd: ['settings', 'store', 'platform', 'observe', 'toml', 'oci', 'proto'],
+  settings: ['swarm', 'observe', 'oci'],
+  transfer: ['peers', 'swarm', 'store', 'platform', 'observe', 'oci'],
+  peers: ['swarm', 'platform', 'observe', 'oci'],
+  swarm: ['udx', 'platform', 'observe', 'oci'],
+  store: ['platform', 'observe', 'oci'],
+  observe: ['platform', 'oci'],
+  platform: [],
+  udx: [],
+  toml: [],
+  oci: [],
+}
