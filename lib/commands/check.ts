@@ -45,8 +45,12 @@ export const check: Command = {
       )
     const probe = settings.probe === 'on' ? { door, open } : '--probe is off'
     // Loaded here, since the other commands do without gRPC.
+    const { connectContainerd } = await import('../containerd/client/client.ts')
     const { createNodeCheck } = await import('../mirror/node-check.ts')
-    const node = createNodeCheck(settings, { listen, program: programText(context), probe, found: [ports], log })
+    const containerd = connectContainerd(settings['containerd-socket'])
+    parts.defer(() => containerd.close())
+    const program = programText(context)
+    const node = createNodeCheck(settings, { containerd, listen, program, probe, found: [ports], log })
     parts.defer(() => node.close())
     const result = await node.run(stop)
     print(switches.json ? reportAsJson(result.report) : reportAsText(result.report))

@@ -85,12 +85,11 @@ async function versionOf(
   stop: AbortSignal,
   report: (text: string) => void,
 ): Promise<string | undefined> {
-  const target = { socket: settings['containerd-socket'], namespace: settings['containerd-namespace'] }
   // Loaded here, since the other commands do without gRPC.
-  const { createContainerdClient } = await import('../containerd/client/client.ts')
-  const client = createContainerdClient(target, { callTimeout: VERSION_TIMEOUT })
+  const { connectContainerd } = await import('../containerd/client/client.ts')
+  const containerd = connectContainerd(settings['containerd-socket'], { callTimeout: VERSION_TIMEOUT })
   try {
-    return (await client.version(stop)).version
+    return (await containerd.in(settings['containerd-namespace']).version(stop)).version
   } catch (error) {
     stop.throwIfAborted()
     report(
@@ -98,7 +97,7 @@ async function versionOf(
     )
     return undefined
   } finally {
-    client.close()
+    containerd.close()
   }
 }
 

@@ -2,6 +2,7 @@ import { createCheckMetrics } from '../containerd/check/metrics.ts'
 import type { ProbeDoor } from '../containerd/check/probe-door.ts'
 import { findingAsText, type Report } from '../containerd/check/report.ts'
 import { createCheckWatch } from '../containerd/check/watch.ts'
+import type { Containerd } from '../containerd/client/client.ts'
 import { SEVERITIES } from '../containerd/finding.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
@@ -20,6 +21,7 @@ export interface Guard {
 }
 
 interface GuardDependencies {
+  readonly containerd: Containerd
   /** The registry door, with the port that it got. */
   readonly registry: Address
   /** Answers at that door. */
@@ -32,9 +34,9 @@ interface GuardDependencies {
 
 /** Checks the node as soon as containerd answers, and again with every change. */
 export function guardNode(settings: Settings, dependencies: GuardDependencies): Guard {
-  const { registry, probeDoor, program, metrics, log } = dependencies
+  const { containerd, registry, probeDoor, program, metrics, log } = dependencies
   const probe = settings.probe === 'on' ? { door: probeDoor, open: async () => registry } : '--probe is off'
-  const check = createNodeCheck(settings, { listen: registry, program, probe, log })
+  const check = createNodeCheck(settings, { containerd, listen: registry, program, probe, log })
   const checked = createCheckMetrics(metrics)
   let failure: ConfigurationError | undefined
   let first = true

@@ -1,4 +1,5 @@
 import { createProbeDoor } from '../containerd/check/probe-door.ts'
+import type { Containerd } from '../containerd/client/client.ts'
 import { isProbeRegistry, probeOfLabels } from '../containerd/probe-name.ts'
 import { createAdminDoor, type Readiness } from '../http/admin.ts'
 import { createHttpMetrics } from '../http/metrics.ts'
@@ -86,7 +87,7 @@ async function start(
   })
   // What a check pulls is nobody's image: no door but the one for probes serves it, and the swarm never hears of it.
   const policy = { ...chosen, admits: (name: ImageName) => !isProbeRegistry(name.registry) && chosen.admits(name) }
-  const store = await openStore(settings, policy, log, parts)
+  const { store, containerd } = await openStore(settings, policy, log, parts)
   parts.defer(() => store.close())
   const memory = await openMemory(settings['data-dir'], log)
   parts.defer(async () => memory?.close())
@@ -149,9 +150,9 @@ async function start(
   const publisher = publish(store, router, policy, log)
   parts.defer(() => publisher.close())
   const guard =
-    settings.store.kind === 'containerd'
-      ? (await import('./guard.ts')).guardNode(settings, { registry, probeDoor, program, metrics, log })
-      : undefined
+    containerd === undefined
+      ? undefined
+      : (await import('./guard.ts')).guardNode(settings, { containerd, registry, probeDoor, program, metrics, log })
   parts.defer(async () => guard?.close())
   const readiness = (): Readiness => {
     const reasons: string[] = []
@@ -223,12 +224,12 @@ async function openStore(
   policy: Policy,
   log: Logger,
   parts: AsyncDisposableStack,
-): Promise<ContentStore> {
+): Promise<{ readonly store: ContentStore; readonly containerd?: Containerd }> {
   const { store } = settings
   const options = { admits: policy.admits }
   if (store.kind === 'oci-layout') {
     try {
-      return await openLayoutStore(store.dir, { log, ...options })
+      return { store: await openLayoutStore(store.dir, { log, ...options }) }
     } catch (error) {
       if (error instanceof LayoutError)
         throw new ConfigurationError([`--store oci-layout:${store.dir}: ${error.message}`])
@@ -236,13 +237,12 @@ async function openStore(
     }
   }
   // What speaks gRPC takes 5 MiB, of which a mirror on a layout needs nothing.
-  const { createContainerdClient } = await import('../containerd/client/client.ts')
+  const { connectContainerd } = await import('../containerd/client/client.ts')
   const { createContainerdStore } = await import('../containerd/store/store.ts')
-  const target = { socket: settings['containerd-socket'], namespace: settings['containerd-namespace'] }
-  const client = createContainerdClient(target)
-  parts.defer(() => client.close())
-  return createContainerdStore(
-    { client, log },
+  const containerd = connectContainerd(settings['containerd-socket'])
+  parts.defer(() => containerd.close())
+  const content = createContainerdStore(
+    { client: containerd.in(settings['containerd-namespace']), log },
     {
       ...options,
       // A probe needs no such care: its content says by its labels what it is.
@@ -251,6 +251,7 @@ async function openStore(
       withholds: (labels) => probeOfLabels(labels) !== undefined,
     },
   )
+  return { store: content, containerd }
 }
 
 async function openMemory(dir: string | undefined, log: Logger): Promise<NodeMemory | undefined> {

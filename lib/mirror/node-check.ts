@@ -1,8 +1,8 @@
 import { networkInterfaces } from 'node:os'
 import type { AskTime } from '../containerd/check/clock.ts'
 import { type CheckResult, type CheckSubject, type ProbeService, runCheck } from '../containerd/check/run.ts'
-import { createContainerdClient } from '../containerd/client/client.ts'
-import { CRI_NAMESPACE, createCriClient } from '../containerd/client/cri.ts'
+import type { Containerd } from '../containerd/client/client.ts'
+import { CRI_NAMESPACE } from '../containerd/client/cri.ts'
 import type { Finding } from '../containerd/finding.ts'
 import type { Logger } from '../observe/log.ts'
 import { silentLogger } from '../observe/log.ts'
@@ -21,6 +21,7 @@ export interface NodeCheck {
 }
 
 export interface NodeCheckDependencies {
+  readonly containerd: Containerd
   /** The registry door as containerd is to be told of it. */
   readonly listen: CheckSubject['listen']
   /** What starts this program, in a shell. */
@@ -38,12 +39,11 @@ const CLOCK_TIMEOUT = 2_000
 
 export function createNodeCheck(
   settings: Settings,
-  { listen, program, probe, found, log }: NodeCheckDependencies,
+  { containerd, listen, program, probe, found, log }: NodeCheckDependencies,
 ): NodeCheck {
-  const socket = settings['containerd-socket']
-  const client = createContainerdClient({ socket, namespace: settings['containerd-namespace'] })
-  const criStore = createContainerdClient({ socket, namespace: CRI_NAMESPACE })
-  const cri = createCriClient(socket)
+  const { cri } = containerd
+  const client = containerd.in(settings['containerd-namespace'])
+  const criStore = containerd.in(CRI_NAMESPACE)
   const swarmKeys = settings['swarm-key']
   const secure = settings['peer-transfer'] === 'tls' && swarmKeys !== undefined
   const peerClient = new PeerClient({
@@ -51,7 +51,7 @@ export function createNodeCheck(
     tls: secure ? createTlsIdentity(swarmKeys) : undefined,
   })
   const subject: CheckSubject = {
-    socket,
+    socket: settings['containerd-socket'],
     namespace: settings['containerd-namespace'],
     contentRoot: settings['containerd-content'],
     configFile: settings['containerd-config'],
@@ -62,14 +62,7 @@ export function createNodeCheck(
     program,
   }
 
-  async function imagesIn(namespace: string, signal: AbortSignal) {
-    const other = createContainerdClient({ socket, namespace })
-    try {
-      return await other.images(signal)
-    } finally {
-      other.close()
-    }
-  }
+  const imagesIn = (namespace: string, signal: AbortSignal) => containerd.in(namespace).images(signal)
 
   async function peers(): Promise<readonly AskTime[]> {
     const own = ownAddresses()
@@ -93,12 +86,7 @@ export function createNodeCheck(
       const [{ uuid, pid }, { version, revision }] = [await client.server(signal), await client.version(signal)]
       return [uuid, pid, version, revision].join(' ')
     },
-    close() {
-      client.close()
-      criStore.close()
-      cri.close()
-      peerClient.close()
-    },
+    close: () => peerClient.close(),
   }
 }
 

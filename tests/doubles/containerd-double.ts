@@ -1,6 +1,6 @@
 /** A containerd without a socket, for tests of what the store makes of its answers. */
 import assert from 'node:assert/strict'
-import type { ContainerdClient, Image as NamedImage } from '../../lib/containerd/client/client.ts'
+import type { ContainerdClient, ContainerdImage } from '../../lib/containerd/client/client.ts'
 import { ContainerdError } from '../../lib/containerd/client/error.ts'
 import { type ContainerdStoreOptions, createContainerdStore } from '../../lib/containerd/store/store.ts'
 import { silentLogger } from '../../lib/observe/log.ts'
@@ -14,7 +14,7 @@ const never = new AbortController().signal
 
 /** A containerd of which a test decides what it holds, whether it lists that, and when it tells of a change. */
 export function makeContainerd() {
-  const images: NamedImage[] = []
+  const images: ContainerdImage[] = []
   const contents = new Map<Digest, Content>()
   const looks = { begun: 0 }
   let tell: (digest?: Digest) => void = () => undefined
@@ -63,7 +63,6 @@ export function makeContainerd() {
     deleteContent: unused,
     ingests: unused,
     abortIngest: unused,
-    close: () => undefined,
   }
   return {
     client,

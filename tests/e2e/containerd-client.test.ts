@@ -2,10 +2,9 @@ import assert from 'node:assert/strict'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { type ContainerdClient, createContainerdClient } from '../../lib/containerd/client/client.ts'
-import { createCriClient } from '../../lib/containerd/client/cri.ts'
+import { type ContainerdClient, connectContainerd } from '../../lib/containerd/client/client.ts'
 import { ContainerdError, type ContainerdErrorCode } from '../../lib/containerd/client/error.ts'
-import type { ContainerdEvent } from '../../lib/containerd/client/event.ts'
+import type { ContainerdEvent } from '../../lib/containerd/client/events.ts'
 import { importImage, ingest, removeImage, startContainerd } from '../fixtures/containerd.ts'
 import { contentOf, digestOf, makeImage, withTemporaryDirectory } from '../fixtures/image.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
@@ -22,13 +21,13 @@ const large = contentOf('application/octet-stream', new Uint8Array(5_000_003).fi
 async function withClient(
   namespace: string,
   use: (client: ContainerdClient) => Promise<void>,
-  options: Parameters<typeof createContainerdClient>[1] = {},
+  options: Parameters<typeof connectContainerd>[1] = {},
 ): Promise<void> {
-  const client = createContainerdClient({ socket: containerd.socket, namespace }, options)
+  const connection = connectContainerd(containerd.socket, options)
   try {
-    await use(client)
+    await use(connection.in(namespace))
   } finally {
-    client.close()
+    connection.close()
   }
 }
 
@@ -88,8 +87,9 @@ test('deleteImage and deleteLease remove what is there, and its content with it'
   })
 })
 
-test('CRI tells its version and its configuration, and pulls with a bound', async () => {
-  const cri = createCriClient(containerd.socket, { pullTimeout: 5_000 })
+test('CRI tells its version and its configuration, and pulls until its signal aborts', async () => {
+  const connection = connectContainerd(containerd.socket)
+  const { cri } = connection
   try {
     const { name, version } = await cri.version(never)
     assert.equal(name, 'containerd')
@@ -103,7 +103,7 @@ test('CRI tells its version and its configuration, and pulls with a bound', asyn
     const reason = new Error('enough')
     await assert.rejects(cri.pullImage('127.0.0.1:9/team/unknown:1', AbortSignal.abort(reason)), reason)
   } finally {
-    cri.close()
+    connection.close()
   }
   await assert.rejects(cri.version(never), failsWith('closed'))
 })
@@ -249,11 +249,11 @@ test('calls fail in time at a socket where nobody speaks gRPC', async () => {
     const socket = join(directory, 'silent.sock')
     const server = createServer((connection) => connection.resume())
     await new Promise<void>((resolve) => server.listen(socket, resolve))
-    const client = createContainerdClient({ socket, namespace: 'one' }, { callTimeout: 200 })
+    const connection = connectContainerd(socket, { callTimeout: 200 })
     try {
-      await assert.rejects(client.version(never), failsWith('timeout'))
+      await assert.rejects(connection.in('one').version(never), failsWith('timeout'))
     } finally {
-      client.close()
+      connection.close()
       await new Promise((resolve) => server.close(resolve))
     }
   })
@@ -261,23 +261,24 @@ test('calls fail in time at a socket where nobody speaks gRPC', async () => {
 
 test('calls fail as unavailable at a socket that is not there', async () => {
   await withTemporaryDirectory(async (directory) => {
-    const client = createContainerdClient({ socket: join(directory, 'none.sock'), namespace: 'one' })
-    await assert.rejects(client.version(never), failsWith('unavailable'))
-    client.close()
+    const connection = connectContainerd(join(directory, 'none.sock'))
+    await assert.rejects(connection.in('one').version(never), failsWith('unavailable'))
+    connection.close()
   })
 })
 
 test('close ends running calls at once and refuses later ones', async () => {
-  const client = createContainerdClient({ socket: containerd.socket, namespace: 'one' })
+  const connection = connectContainerd(containerd.socket)
+  const client = connection.in('one')
   const stream = await client.subscribe(['/images/create'], never)
   const ended = assert.rejects(collect(stream), failsWith('closed'))
-  client.close()
+  connection.close()
   await within('the end of the subscription', ended)
   await assert.rejects(client.version(never), failsWith('closed'))
-  client.close()
+  connection.close()
 })
 
-test('close lets go of the connection', async () => {
+test('all namespaces and CRI share one connection, and close lets go of it', async () => {
   await withTemporaryDirectory(async (directory) => {
     const socket = join(directory, 'counted.sock')
     let open = 0
@@ -293,15 +294,16 @@ test('close lets go of the connection', async () => {
       connection.pipe(upstream).pipe(connection)
     })
     await new Promise<void>((resolve) => server.listen(socket, resolve))
-    const client = createContainerdClient({ socket, namespace: 'one' })
+    const connection = connectContainerd(socket)
     try {
-      await client.version(never)
-      await client.subscribe(['/images/create'], never)
+      await connection.in('one').version(never)
+      await connection.in('two').subscribe(['/images/create'], never)
+      await connection.cri.version(never)
       assert.equal(open, 1)
-      client.close()
+      connection.close()
       await waitFor('the connection is closed', () => open === 0)
     } finally {
-      client.close()
+      connection.close()
       await new Promise((resolve) => server.close(resolve))
     }
   })

@@ -1,5 +1,5 @@
 import { after } from 'node:test'
-import { createContainerdClient } from '../../lib/containerd/client/client.ts'
+import { connectContainerd } from '../../lib/containerd/client/client.ts'
 import { createContainerdStore } from '../../lib/containerd/store/store.ts'
 import { silentLogger } from '../../lib/observe/log.ts'
 import { digestKey, type Key } from '../../lib/oci/key.ts'
@@ -19,7 +19,8 @@ for (const [name, contentRoot] of [
 ] as const) {
   storeConformance(name, async () => {
     const namespace = `conformance-${namespaces++}`
-    const client = createContainerdClient({ socket: containerd.socket, namespace })
+    const connection = connectContainerd(containerd.socket)
+    const client = connection.in(namespace)
     const store = createContainerdStore({ client, log: silentLogger }, { contentRoot })
     const told = new Set<Key>()
     const watching = new AbortController()
@@ -43,7 +44,7 @@ for (const [name, contentRoot] of [
         watching.abort()
         await watched
         await store.close()
-        client.close()
+        connection.close()
       },
     }
   })

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { makeProbeImage } from '../../lib/containerd/check/probe-image.ts'
-import { createContainerdClient } from '../../lib/containerd/client/client.ts'
+import { connectContainerd } from '../../lib/containerd/client/client.ts'
 import { probeOfLabels } from '../../lib/containerd/probe-name.ts'
 import { type ContainerdStoreOptions, createContainerdStore } from '../../lib/containerd/store/store.ts'
 import { digestKey, type Key } from '../../lib/oci/key.ts'
@@ -41,9 +41,12 @@ async function withStore(
   options: ContainerdStoreOptions = {},
   callTimeout = CALL_TIMEOUT,
 ): Promise<void> {
-  const client = createContainerdClient({ socket: containerd.socket, namespace }, { callTimeout })
+  const connection = connectContainerd(containerd.socket, { callTimeout })
   const { log, lines } = createLogRecorder()
-  const store = createContainerdStore({ client, log }, { reconcileInterval: HOUR, ...options })
+  const store = createContainerdStore(
+    { client: connection.in(namespace), log },
+    { reconcileInterval: HOUR, ...options },
+  )
   const held = new Set<Key>()
   const changes: { added: readonly Key[]; removed: readonly Key[] }[] = []
   const watching = (async () => {
@@ -57,7 +60,7 @@ async function withStore(
     await use({ store, held, changes, lines })
   } finally {
     await store.close()
-    client.close()
+    connection.close()
     await watching
   }
 }

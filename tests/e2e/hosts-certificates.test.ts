@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
-import { createCriClient } from '../../lib/containerd/client/cri.ts'
+import { connectContainerd } from '../../lib/containerd/client/client.ts'
 import { checkHosts } from '../../lib/containerd/hosts/check.ts'
 import { HOSTS_FILES } from '../../lib/containerd/hosts/files.ts'
 import { mirrorEntryFor } from '../../lib/containerd/hosts/mirror-entry.ts'
@@ -28,7 +28,8 @@ async function asks(
     },
     { host: '127.0.0.1', port: 0, onError: (error) => assert.fail(String(error)) },
   )
-  const cri = createCriClient(containerd.socket)
+  const connection = connectContainerd(containerd.socket)
+  const { cri } = connection
   try {
     const directory = join(certsDir, REGISTRY)
     await rm(directory, { recursive: true, force: true })
@@ -49,7 +50,7 @@ async function asks(
     const findings = await checkHosts({ ...check, seesAll: true }, HOSTS_FILES)
     return { asked, ids: findings.filter(({ severity }) => severity === 'error').map(({ id }) => id) }
   } finally {
-    cri.close()
+    connection.close()
     await listener.close(AbortSignal.abort())
   }
 }

@@ -20,3 +20,10 @@ export async function found<T>(name: string, signal: AbortSignal, make: () => Pr
     throw error
   }
 }
+
+/** A 64-bit count or size as a number. */
+export function numberOf(value: bigint): number {
+  const number = Number(value)
+  if (Number.isSafeInteger(number) && number >= 0) return number
+  throw new ContainerdError('unexpected', `containerd gave ${value} where a count was expected`)
+}

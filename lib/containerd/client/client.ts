@@ -1,25 +1,24 @@
-import { createClient } from '@connectrpc/connect'
+import { createClient, type Transport } from '@connectrpc/connect'
 import { Events } from '../../../proto/containerd/services/events/v1/events_pb.ts'
-import { type Image as ImageMessage, Images } from '../../../proto/containerd/services/images/v1/images_pb.ts'
+import { type Image, Images } from '../../../proto/containerd/services/images/v1/images_pb.ts'
 import { Introspection } from '../../../proto/containerd/services/introspection/v1/introspection_pb.ts'
 import { Leases } from '../../../proto/containerd/services/leases/v1/leases_pb.ts'
 import { Namespaces } from '../../../proto/containerd/services/namespaces/v1/namespace_pb.ts'
 import { Version } from '../../../proto/containerd/services/version/v1/version_pb.ts'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import { isDigest } from '../../oci/digest.ts'
-import { call, found } from './call.ts'
+import { call, found, numberOf } from './call.ts'
 import { type ContainerdContent, contentCalls } from './content.ts'
-import { count } from './count.ts'
-import { type ContainerdEvent, eventFilters, type Topic } from './event.ts'
-import { decodeEvents } from './events.ts'
+import { CRI_NAMESPACE, type CriClient, criCalls } from './cri.ts'
+import { type ContainerdEvent, decodeEvents, eventFilters, type Topic } from './events.ts'
 import { openStream, type ServerStream } from './stream.ts'
-import { createContainerdTransport, type TransportOptions } from './transport.ts'
+import { type ConnectionOptions, createContainerdConnection } from './transport.ts'
 
 /** Longest wait in milliseconds for the next message of a stream that should be flowing: a disk that hangs, not one that is slow. */
 export const STALL_TIMEOUT = 15_000
 
 /** A name and what it points to. The target need not be there. */
-export interface Image {
+export interface ContainerdImage {
   readonly name: string
   readonly target: Descriptor
 }
@@ -41,7 +40,7 @@ export interface Plugin {
   readonly initError?: string
 }
 
-/** What keeps content from the garbage collection besides images: a pull that runs, or that died with containerd. */
+/** What keeps content from the garbage collection besides images: a running pull has one, and so has one that died with containerd. */
 export interface Lease {
   readonly id: string
   /** The content that it keeps, as containerd names it. */
@@ -50,14 +49,26 @@ export interface Lease {
   readonly ingests: readonly string[]
 }
 
-export interface ClientOptions extends TransportOptions {
+export interface ClientOptions extends ConnectionOptions {
   /** Longest wait for the next message while listing or reading content, in milliseconds. */
   readonly stallTimeout?: number
 }
 
 /**
+ * One connection to containerd, which CRI and all namespaces share. The first call makes it; after a break, the next call
+ * makes another.
+ */
+export interface Containerd {
+  readonly cri: CriClient
+  /** containerd in a namespace. It costs nothing, and there is nothing to close. */
+  in(namespace: string): ContainerdClient
+  /** Ends the connection and with it every running call; later ones fail with the code `closed`. */
+  close(): void
+}
+
+/**
  * containerd in one namespace. Every call ends within its bound, with the reason of its signal when that aborts, or with
- * a {@link ContainerdError}. Digests of algorithms that this mirror does not speak are left out of all answers.
+ * a {@link ContainerdError}. Answers leave out digests of algorithms that this mirror does not speak.
  */
 export interface ContainerdClient extends ContainerdContent {
   readonly namespace: string
@@ -68,8 +79,8 @@ export interface ContainerdClient extends ContainerdContent {
   /** Every plugin, those that did not start included. */
   plugins(signal: AbortSignal): Promise<Plugin[]>
   contentPlacement(signal: AbortSignal): Promise<ContentPlacement>
-  image(name: string, signal: AbortSignal): Promise<Image | undefined>
-  images(signal: AbortSignal): Promise<Image[]>
+  image(name: string, signal: AbortSignal): Promise<ContainerdImage | undefined>
+  images(signal: AbortSignal): Promise<ContainerdImage[]>
   /** Removes a name, and with it the content that nothing else needs. False if there was no such name. */
   deleteImage(name: string, signal: AbortSignal): Promise<boolean>
   leases(signal: AbortSignal): Promise<Lease[]>
@@ -80,17 +91,20 @@ export interface ContainerdClient extends ContainerdContent {
    * no replay. The stream ends with an error when containerd goes away; it is not renewed.
    */
   subscribe(topics: readonly Topic[], signal: AbortSignal): Promise<ServerStream<ContainerdEvent>>
-  /** Ends the connection and with it every running call. */
-  close(): void
 }
 
-/** Makes a client; the connection is made, and made again after a break, by the calls. */
-export function createContainerdClient(
-  target: { readonly socket: string; readonly namespace: string },
-  options: ClientOptions = {},
-): ContainerdClient {
+/** Opens a connection to the containerd behind a Unix socket. */
+export function connectContainerd(socket: string, options: ClientOptions = {}): Containerd {
   const { stallTimeout = STALL_TIMEOUT } = options
-  const { transport, close } = createContainerdTransport(target, options)
+  const { transportIn, close } = createContainerdConnection(socket, options)
+  return {
+    cri: criCalls(transportIn(CRI_NAMESPACE)),
+    in: (namespace) => clientOf(transportIn(namespace), namespace, stallTimeout),
+    close,
+  }
+}
+
+function clientOf(transport: Transport, namespace: string, stallTimeout: number): ContainerdClient {
   const images = createClient(Images, transport)
   const events = createClient(Events, transport)
   const introspection = createClient(Introspection, transport)
@@ -109,7 +123,7 @@ export function createContainerdClient(
   }
 
   const client: ContainerdClient = {
-    namespace: target.namespace,
+    namespace,
 
     async version(signal) {
       const answer = await call('Version', signal, () => version.version({}, { signal }))
@@ -123,7 +137,7 @@ export function createContainerdClient(
 
     async server(signal) {
       const answer = await call('Introspection.Server', signal, () => introspection.server({}, { signal }))
-      return { uuid: answer.uuid, pid: count(answer.pid) }
+      return { uuid: answer.uuid, pid: numberOf(answer.pid) }
     },
 
     ...contentCalls(transport, stallTimeout),
@@ -173,7 +187,7 @@ export function createContainerdClient(
     },
 
     async subscribe(topics, signal) {
-      const filters = eventFilters(topics, target.namespace)
+      const filters = eventFilters(topics, namespace)
       const begin = (signal: AbortSignal) => decodeEvents(events.subscribe({ filters }, { signal }))
       const stream = openStream('Events.Subscribe', begin, { signal, stallTimeout: undefined })
       try {
@@ -186,13 +200,11 @@ export function createContainerdClient(
       }
       return stream
     },
-
-    close,
   }
   return client
 }
 
-function imageOf({ name, target }: ImageMessage): Image | undefined {
+function imageOf({ name, target }: Image): ContainerdImage | undefined {
   if (target === undefined || !isDigest(target.digest)) return undefined
-  return { name, target: { mediaType: target.mediaType, digest: target.digest, size: count(target.size) } }
+  return { name, target: { mediaType: target.mediaType, digest: target.digest, size: numberOf(target.size) } }
 }

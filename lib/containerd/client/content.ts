@@ -1,8 +1,7 @@
 import { createClient, type Transport } from '@connectrpc/connect'
 import { Content } from '../../../proto/containerd/services/content/v1/content_pb.ts'
 import { type Digest, isDigest } from '../../oci/digest.ts'
-import { call, found } from './call.ts'
-import { count } from './count.ts'
+import { call, found, numberOf } from './call.ts'
 import { openStream } from './stream.ts'
 
 /** What the content store has under a digest. */
@@ -42,13 +41,14 @@ export function contentCalls(transport: Transport, stallTimeout: number): Contai
   return {
     async contentInfo(digest, signal) {
       const answer = await found('Content.Info', signal, () => content.info({ digest }, { signal }))
-      return answer?.info && { digest, size: count(answer.info.size), labels: answer.info.labels }
+      return answer?.info && { digest, size: numberOf(answer.info.size), labels: answer.info.labels }
     },
 
     async *listContent(signal) {
       const begin = (signal: AbortSignal) => content.list({}, { signal })
       for await (const { info } of openStream('Content.List', begin, { signal, stallTimeout })) {
-        for (const { digest, size, labels } of info) if (isDigest(digest)) yield { digest, size: count(size), labels }
+        for (const { digest, size, labels } of info)
+          if (isDigest(digest)) yield { digest, size: numberOf(size), labels }
       }
     },
 

@@ -1,10 +1,12 @@
-import { createClient } from '@connectrpc/connect'
+import { createClient, type Transport } from '@connectrpc/connect'
 import { ImageService, RuntimeService } from '../../../proto/runtime/v1/cri_pb.ts'
 import { call } from './call.ts'
-import { createContainerdTransport, type TransportOptions } from './transport.ts'
 
-/** The containerd namespace of everything that CRI does. */
+/** The namespace of everything that CRI does. */
 export const CRI_NAMESPACE = 'k8s.io'
+
+/** Longest time for a pull in milliseconds, where the signal does not end it before: half of containerd's own patience. */
+const PULL_TIMEOUT = 150_000
 
 /**
  * The kubelet's side of the Container Runtime Interface, as far as a check needs it. Every call ends within its bound,
@@ -18,21 +20,9 @@ export interface CriClient {
   pullImage(reference: string, signal: AbortSignal): Promise<void>
   /** Removes the image with all of its names. One that is not there is no error: CRI wants it so. */
   removeImage(reference: string, signal: AbortSignal): Promise<void>
-  close(): void
 }
 
-export interface CriClientOptions extends TransportOptions {
-  /** Longest time that a pull may take, in milliseconds. */
-  readonly pullTimeout?: number
-}
-
-/** Longest time for a pull in milliseconds, where the signal does not end it before: half of containerd's own patience. */
-const PULL_TIMEOUT = 150_000
-
-/** Makes a client; the connection is made, and made again after a break, by the calls. */
-export function createCriClient(socket: string, options: CriClientOptions = {}): CriClient {
-  const { pullTimeout = PULL_TIMEOUT } = options
-  const { transport, close } = createContainerdTransport({ socket, namespace: CRI_NAMESPACE }, options)
+export function criCalls(transport: Transport): CriClient {
   const runtime = createClient(RuntimeService, transport)
   const images = createClient(ImageService, transport)
   return {
@@ -44,12 +34,11 @@ export function createCriClient(socket: string, options: CriClientOptions = {}):
       return (await call('CRI Status', signal, () => runtime.status({ verbose: true }, { signal }))).info
     },
     async pullImage(reference, signal) {
-      const bounds = { signal, timeoutMs: pullTimeout }
+      const bounds = { signal, timeoutMs: PULL_TIMEOUT }
       await call('CRI PullImage', signal, () => images.pullImage({ image: { image: reference } }, bounds))
     },
     async removeImage(reference, signal) {
       await call('CRI RemoveImage', signal, () => images.removeImage({ image: { image: reference } }, { signal }))
     },
-    close,
   }
 }

@@ -4,7 +4,7 @@ import type { Policy } from '../../oci/policy.ts'
 import { formatReference, parseFullReference, type TaggedReference } from '../../oci/reference.ts'
 import { admittedNames } from '../../store/admission.ts'
 import { type WalkProblem, walkHeld } from '../../store/walk.ts'
-import type { ContainerdClient, Image } from '../client/client.ts'
+import type { ContainerdClient, ContainerdImage } from '../client/client.ts'
 import type { ContentInfo } from '../client/content.ts'
 import { ContainerdError } from '../client/error.ts'
 
@@ -50,11 +50,11 @@ export function createSnapshots(
   { admits, withholds }: SnapshotRules,
   onProblem: (problem: WalkProblem) => void,
 ): Snapshots {
-  let last: { snapshot: Snapshot; images: readonly Image[] } | undefined
+  let last: { snapshot: Snapshot; images: readonly ContainerdImage[] } | undefined
   let manifests = new Map<Digest, Uint8Array>()
   let told = new Set<string>()
 
-  async function walk(images: readonly Image[], sizes: ReadonlyMap<Digest, number>, signal: AbortSignal) {
+  async function walk(images: readonly ContainerdImage[], sizes: ReadonlyMap<Digest, number>, signal: AbortSignal) {
     const kept = new Map<Digest, Uint8Array>()
     let keptBytes = 0
     const source = {
@@ -76,7 +76,7 @@ export function createSnapshots(
       if (!told.has(text) && !problems.has(text)) onProblem(found)
       problems.add(text)
     }
-    const reach = async (from: readonly Image[]) => {
+    const reach = async (from: readonly ContainerdImage[]) => {
       const mediaTypes = new Map<Digest, string>()
       const targets = from.map(({ target }) => target)
       for await (const { digest, mediaType } of walkHeld(targets, source, { signal, onProblem: noteProblem })) {
@@ -154,9 +154,12 @@ export async function readWhole(
 }
 
 /** Splits images by the policy, which looks at all names of a target together. */
-function sortOut(images: readonly Image[], admits: Policy['admits']): { admitted: Image[]; refused: Image[] } {
-  const admitted: Image[] = []
-  const refused: Image[] = []
+function sortOut(
+  images: readonly ContainerdImage[],
+  admits: Policy['admits'],
+): { admitted: ContainerdImage[]; refused: ContainerdImage[] } {
+  const admitted: ContainerdImage[] = []
+  const refused: ContainerdImage[] = []
   for (const named of Map.groupBy(images, ({ target }) => target.digest).values()) {
     const names = admittedNames(
       named.map(({ name }) => name),
@@ -168,7 +171,7 @@ function sortOut(images: readonly Image[], admits: Policy['admits']): { admitted
   return { admitted, refused }
 }
 
-function keysOf(images: readonly Image[], held: ReadonlyMap<Digest, string>): Set<Key> {
+function keysOf(images: readonly ContainerdImage[], held: ReadonlyMap<Digest, string>): Set<Key> {
   const keys = new Set<Key>()
   for (const digest of held.keys()) keys.add(digestKey(digest))
   for (const { name, target } of images) {
@@ -179,7 +182,7 @@ function keysOf(images: readonly Image[], held: ReadonlyMap<Digest, string>): Se
 }
 
 /** Both sorted by name. */
-function sameImages(some: readonly Image[], others: readonly Image[]): boolean {
+function sameImages(some: readonly ContainerdImage[], others: readonly ContainerdImage[]): boolean {
   return (
     some.length === others.length &&
     some.every(({ name, target }, index) => {

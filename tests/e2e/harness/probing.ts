@@ -5,8 +5,8 @@ import { type ProbeEvidence, type ProbeOptions, runProbe } from '../../../lib/co
 import { createProbeDoor, type ProbeDoor } from '../../../lib/containerd/check/probe-door.ts'
 import { probeFindings } from '../../../lib/containerd/check/probe-findings.ts'
 import { sweepProbes } from '../../../lib/containerd/check/probe-traces.ts'
-import { createContainerdClient } from '../../../lib/containerd/client/client.ts'
-import { CRI_NAMESPACE, createCriClient } from '../../../lib/containerd/client/cri.ts'
+import { type ContainerdClient, connectContainerd } from '../../../lib/containerd/client/client.ts'
+import { CRI_NAMESPACE, type CriClient } from '../../../lib/containerd/client/cri.ts'
 import { type Handler, type Listener, listen } from '../../../lib/platform/listen.ts'
 import { startContainerd } from '../../fixtures/containerd.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
@@ -33,8 +33,8 @@ export async function configure({ rest = REGISTRY, containerd: lines = '' }: { r
 type Traces = Readonly<Record<'images' | 'content' | 'ingests' | 'leases' | 'snapshots' | 'certs', readonly string[]>>
 
 export interface Tools {
-  readonly client: ReturnType<typeof createContainerdClient>
-  readonly cri: ReturnType<typeof createCriClient>
+  readonly client: ContainerdClient
+  readonly cri: CriClient
   readonly listener: Listener
   readonly lines: ReturnType<typeof createLogRecorder>['lines']
   probe(options?: Partial<ProbeOptions> & { readonly signal?: AbortSignal }): Promise<ProbeEvidence>
@@ -50,8 +50,9 @@ export async function withTools(
   const door = createProbeDoor()
   const answer = handler?.(door) ?? ((request: Request) => door.fetch(request) ?? new Response(null, { status: 404 }))
   const listener = await listen(answer, { host: '127.0.0.1', port: 0, onError: (error) => assert.fail(String(error)) })
-  const client = createContainerdClient({ socket: containerd.socket, namespace: CRI_NAMESPACE })
-  const cri = createCriClient(containerd.socket)
+  const connection = connectContainerd(containerd.socket)
+  const client = connection.in(CRI_NAMESPACE)
+  const { cri } = connection
   const { log, lines } = createLogRecorder()
   const places = { client, cri, certsDir, log }
   const defaultPointsHere = async () => 'there is none'
@@ -77,8 +78,7 @@ export async function withTools(
       },
     })
   } finally {
-    client.close()
-    cri.close()
+    connection.close()
     await listener.close(AbortSignal.abort())
   }
 }

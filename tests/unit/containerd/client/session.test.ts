@@ -5,7 +5,7 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type ContainerdClient, createContainerdClient } from '../../../../lib/containerd/client/client.ts'
+import { type Containerd, type ContainerdClient, connectContainerd } from '../../../../lib/containerd/client/client.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 
 const never = new AbortController().signal
@@ -13,7 +13,7 @@ const never = new AbortController().signal
 /** A client of what listens on a socket; both are ended afterwards, and nobody's error may be left over. */
 async function withServer(
   server: Server | ReturnType<typeof createHttp2Server>,
-  use: (client: ContainerdClient) => Promise<void>,
+  use: (client: ContainerdClient, containerd: Containerd) => Promise<void>,
 ): Promise<void> {
   await withTemporaryDirectory(async (directory) => {
     const socket = join(directory, 'containerd.sock')
@@ -24,11 +24,11 @@ async function withServer(
     })
     server.listen(socket)
     await once(server, 'listening')
-    const client = createContainerdClient({ socket, namespace: 'k8s.io' }, { callTimeout: 5_000 })
+    const containerd = connectContainerd(socket, { callTimeout: 5_000 })
     try {
-      await use(client)
+      await use(containerd.in('k8s.io'), containerd)
     } finally {
-      client.close()
+      containerd.close()
       for (const connection of sockets) connection.destroy()
       server.close()
       await once(server, 'close')
@@ -81,19 +81,19 @@ test('a client that is closed ends its calls, those that wait for a connection i
   const closed = { name: 'ContainerdError', code: 'closed' }
   await withServer(
     createServer(() => undefined),
-    async (client) => {
+    async (client, containerd) => {
       const calls = [client.version(never), client.version(never)].map((call) => assert.rejects(call, closed))
-      client.close()
+      containerd.close()
       calls.push(assert.rejects(client.version(never), closed))
       await Promise.all(calls)
     },
   )
   const server = createServer(() => undefined)
-  await withServer(server, async (client) => {
+  await withServer(server, async (client, containerd) => {
     const connected = once(server, 'connection')
     const call = assert.rejects(client.version(never), closed)
     await connected
-    client.close()
+    containerd.close()
     await call
   })
 })

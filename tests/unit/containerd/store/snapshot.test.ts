@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { Image as NamedImage } from '../../../../lib/containerd/client/client.ts'
+import type { ContainerdImage } from '../../../../lib/containerd/client/client.ts'
 import { ContainerdError } from '../../../../lib/containerd/client/error.ts'
 import { createSnapshots, readWhole, tagOf } from '../../../../lib/containerd/store/snapshot.ts'
 import type { Digest } from '../../../../lib/oci/digest.ts'
@@ -15,7 +15,7 @@ const noProblem = ({ problem }: { readonly problem: string }) => assert.fail(pro
 
 /** The lists of a namespace, and what was read. What goes and comes between the lists and the reads is up to the test. */
 function makeNamespace() {
-  const images: NamedImage[] = []
+  const images: ContainerdImage[] = []
   const contents = new Map<Digest, Content>()
   const labels = new Map<Digest, Record<string, string>>()
   const state = { reads: [] as Digest[], unreadable: new Set<Digest>(), labels }
