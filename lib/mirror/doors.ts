@@ -107,7 +107,3 @@ function addressProblem(error: unknown): string | undefined {
 export async function cut(listener: Listener): Promise<void> {
   await listener.close(AbortSignal.abort())
 }
-
-export function shown({ host, port }: Address): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
-}

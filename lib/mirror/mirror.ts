@@ -17,17 +17,17 @@ import { PeerHealth } from '../peers/health.ts'
 import { registerPeerMetrics } from '../peers/metrics.ts'
 import { RecentSources } from '../peers/recent-sources.ts'
 import { createTlsIdentity } from '../peers/tls.ts'
+import { addressOf } from '../platform/address.ts'
 import type { Handler } from '../platform/listen.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
 import { LayoutError, openLayoutStore } from '../store/layout/layout.ts'
 import type { ContentStore } from '../store/store.ts'
 import { registerSwarmMetrics } from '../swarm/metrics.ts'
 import { NodeMemory } from '../swarm/node-memory.ts'
-import { addressOf } from '../swarm/router.ts'
 import { LOOPBACK_SWARM_KEY } from '../swarm/topic.ts'
 import { createPeerContent } from '../transfer/peer-content.ts'
 import { LONGEST_RACE } from '../transfer/search.ts'
-import { cut, openDoor, openPeerPort, shown } from './doors.ts'
+import { cut, openDoor, openPeerPort } from './doors.ts'
 import { registerMirrorMetrics } from './metrics.ts'
 import { publish, withdrawAll } from './publisher.ts'
 import { createMirrorPage } from './status.ts'
@@ -189,7 +189,7 @@ async function start(
   const adminDoor = createAdminDoor({ readiness, metrics, page: page?.app })
   const admin = await openDoor('admin-listen', settings['admin-listen'], adminDoor.fetch, log)
   parts.defer(() => cut(admin))
-  log.info('listening', { registry: shown(registry), peer: shown(peer), admin: shown(admin) })
+  log.info('listening', { registry: addressOf(registry), peer: addressOf(peer), admin: addressOf(admin) })
 
   const close = async () => {
     stopping = true

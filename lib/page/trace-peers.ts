@@ -4,7 +4,8 @@ import type { PeerClient } from '../peers/client.ts'
 import type { PeerCredentials } from '../peers/credentials.ts'
 import { PeerError } from '../peers/error.ts'
 import type { PeerFailure, PeerHealth } from '../peers/health.ts'
-import { addressOf, type Peer, type Router } from '../swarm/router.ts'
+import { addressOf } from '../platform/address.ts'
+import type { Peer, Router } from '../swarm/router.ts'
 import { ask, type PeerRequest } from '../transfer/ask.ts'
 
 export interface AskingDependencies {

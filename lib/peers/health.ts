@@ -1,6 +1,7 @@
 import type { Digest } from '../oci/digest.ts'
+import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
-import { addressOf, type Peer } from '../swarm/router.ts'
+import type { Peer } from '../swarm/router.ts'
 import { BoundedMap } from './bounded-map.ts'
 import { type HedgeBounds, Pace, type Usual } from './pace.ts'
 import { patientClock } from './patient-clock.ts'

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { addressOf } from './address.ts'
 import { OPEN_FILES_LIMIT } from './open-files-limit.ts'
 
 /**
@@ -7,9 +8,9 @@ import { OPEN_FILES_LIMIT } from './open-files-limit.ts'
  */
 export const MAX_CONNECTIONS = Math.min(4_096, Math.floor((OPEN_FILES_LIMIT || Number.POSITIVE_INFINITY) / 4))
 
-/** The other end of a connection, which is unique among those that are open. */
-export function nameOf({ remoteAddress, remotePort }: Socket): string {
-  return `${remoteAddress}:${remotePort}`
+/** The address of the other end, unique among open connections. */
+export function remoteOf({ remoteAddress, remotePort }: Socket): string {
+  return addressOf({ host: String(remoteAddress), port: Number(remotePort) })
 }
 
 /** Ends the connection that has been open for longest without being used now. It counts no more, so that the next one ends another. */

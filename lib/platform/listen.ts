@@ -3,7 +3,7 @@ import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import { getRequestListener, type HttpBindings } from '@hono/node-server'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
-import { endOldest, MAX_CONNECTIONS, nameOf } from './connections.ts'
+import { endOldest, MAX_CONNECTIONS, remoteOf } from './connections.ts'
 import { send } from './send.ts'
 
 /** Bounds how many exchanges run at a time. */
@@ -75,7 +75,7 @@ const MAX_HEADER_SIZE = 16 * 1024
 export async function listen(handler: Handler, options: ListenOptions): Promise<Listener> {
   const { maxConnections = MAX_CONNECTIONS, writeTimeout = WRITE_TIMEOUT } = options
   const exchanges = new Set<Exchange>()
-  /** By {@link nameOf}: under TLS, an exchange has another object for the connection than the server that accepted it. */
+  /** By {@link remoteOf}: under TLS, an exchange has another object for the connection than the server that accepted it. */
   const sockets = new Map<string, Socket>()
   const busy = () => new Set([...exchanges].map(({ connection }) => connection))
   let admitted = 0
@@ -84,7 +84,7 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
   const answer = async (request: Request, incoming: IncomingMessage, outgoing: ServerResponse): Promise<Response> => {
     // Each pipelined request listens for the end of the one connection, which is no leak to warn of on standard error.
     incoming.socket.setMaxListeners(0)
-    const exchange = { connection: nameOf(incoming.socket), done: Promise.withResolvers<void>() }
+    const exchange = { connection: remoteOf(incoming.socket), done: Promise.withResolvers<void>() }
     let places = 0
     const admission: Admission = {
       take(most) {
@@ -126,7 +126,7 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
 
   const server = makeServer(options.tls, listener)
   server.on('connection', (socket: Socket) => {
-    const name = nameOf(socket)
+    const name = remoteOf(socket)
     sockets.set(name, socket)
     socket.once('close', () => {
       if (sockets.get(name) === socket) sockets.delete(name)
@@ -218,7 +218,7 @@ function fail(outgoing: ServerResponse): void {
 
 /** A request and its response, until the response has been sent or the connection has ended. */
 interface Exchange {
-  /** {@link nameOf} its connection. */
+  /** {@link remoteOf} its connection. */
   readonly connection: string
   readonly done: PromiseWithResolvers<void>
 }

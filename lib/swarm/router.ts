@@ -8,11 +8,6 @@ export interface Peer {
   readonly port: number
 }
 
-/** The peer door's address as text, by which peers are told apart. */
-export function addressOf({ host, port }: Peer): string {
-  return `${host}:${port}`
-}
-
 /** What a router counts, for metrics. Times are in milliseconds; what has been done so far only grows. */
 export interface SwarmFigures {
   /** Keys that are kept announced, and those whose announcement or withdrawal is not complete. */

@@ -1,5 +1,6 @@
 import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
+import { addressOf } from '../platform/address.ts'
 import { Announcer, type AnnouncerOptions, REPLICAS } from './announce/announcer.ts'
 import { Directory } from './announce/directory.ts'
 import { RECORD_LIFE, RecordLimit, type StoredRecords } from './dht/records.ts'
@@ -13,7 +14,7 @@ import { type Liveness, Membership, type MembershipOptions, type SwarmConnection
 import { NetworkMap } from './members/network-map.ts'
 import { Scout, type ScoutOptions } from './members/scout.ts'
 import type { NodeMemory } from './node-memory.ts'
-import { addressOf, type Peer, type Router, type SwarmFigures } from './router.ts'
+import type { Peer, Router, SwarmFigures } from './router.ts'
 import { MEMBERS } from './topic.ts'
 
 export interface SwarmDependencies {

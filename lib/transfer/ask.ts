@@ -8,8 +8,9 @@ import { type ByteRange, lengthOf, parseContentRange, parseRange } from '../oci/
 import type { PeerClient } from '../peers/client.ts'
 import type { PeerCredentials } from '../peers/credentials.ts'
 import { PeerError } from '../peers/error.ts'
+import { addressOf } from '../platform/address.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
-import { addressOf, type Peer } from '../swarm/router.ts'
+import type { Peer } from '../swarm/router.ts'
 
 export interface PeerRequest {
   readonly target: ManifestTarget | BlobTarget

@@ -3,8 +3,9 @@ import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
 import type { PeerHealth } from '../peers/health.ts'
 import { patientClock } from '../peers/patient-clock.ts'
+import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
-import { addressOf, type Peer, type Router } from '../swarm/router.ts'
+import type { Peer, Router } from '../swarm/router.ts'
 import { eagerly } from './eagerly.ts'
 
 export interface CandidatesDependencies {

@@ -1,6 +1,7 @@
 import { PeerError } from '../peers/error.ts'
+import { addressOf } from '../platform/address.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
-import { addressOf, type Peer } from '../swarm/router.ts'
+import type { Peer } from '../swarm/router.ts'
 import { StallError, type Watchdog } from './watchdog.ts'
 
 /** A peer's body, and who watches it. */

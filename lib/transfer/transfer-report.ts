@@ -1,7 +1,8 @@
 import type { Transferred } from '../observe/activity.ts'
 import { targetKey } from '../oci/key.ts'
+import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
-import { addressOf, type Peer } from '../swarm/router.ts'
+import type { Peer } from '../swarm/router.ts'
 import type { PeerRequest } from './ask.ts'
 import type { SearchDependencies } from './search.ts'
 

@@ -7,9 +7,10 @@ import { silentLogger } from '../../lib/observe/log.ts'
 import { createMetrics } from '../../lib/observe/metrics.ts'
 import { createPolicy } from '../../lib/oci/policy.ts'
 import type { CapabilityCheck } from '../../lib/peers/credentials.ts'
+import { addressOf } from '../../lib/platform/address.ts'
 import { listenFast } from '../../lib/platform/listen-fast.ts'
 import type { ContentStore } from '../../lib/store/store.ts'
-import { addressOf, type Peer } from '../../lib/swarm/router.ts'
+import type { Peer } from '../../lib/swarm/router.ts'
 import { CREDENTIALS } from '../fixtures/credentials.ts'
 
 /** Somebody who answers, or fails to, at the address of a peer door. */

@@ -1,9 +1,9 @@
 /** A DHT without a network: nodes that answer after a while, die, come back, and forget nothing; on a clock that tests turn. */
 import { createHash } from 'node:crypto'
+import { addressOf } from '../../lib/platform/address.ts'
 import type { StoreOutcome, SwarmTable, TableNode, TableReply, TopicRecord } from '../../lib/swarm/dht/table.ts'
 import type { NodeAddress } from '../../lib/swarm/members/bootstrap.ts'
 import { compareDistance } from '../../lib/swarm/members/distance.ts'
-import { nameOf } from '../../lib/swarm/members/network-map.ts'
 import type { ManualClock } from './manual-clock.ts'
 
 export const LATENCY = 2
@@ -43,7 +43,7 @@ export class SimulatedDht {
   start(port: number, island = 0): TableNode {
     const address = { host: '10.0.0.1', port }
     const node = { ...address, id: idOf(address), alive: true, island, records: new Map() }
-    this.#nodes.set(nameOf(address), node)
+    this.#nodes.set(addressOf(address), node)
     return node
   }
 
@@ -116,7 +116,7 @@ export class SimulatedDht {
     this.traffic.mostInFlight = Math.max(this.traffic.mostInFlight, this.traffic.inFlight)
     try {
       await this.#pass(LATENCY / 2)
-      const node = this.#nodes.get(nameOf(to))
+      const node = this.#nodes.get(addressOf(to))
       const isReached = node?.alive === true && node.island === island && this.#random() >= this.loss
       if (!isReached) {
         await this.#pass(timeout - LATENCY / 2)
@@ -161,7 +161,7 @@ export function seeded(seed: number): () => number {
 
 function tokenOf(node: TableNode, now: number): Uint8Array {
   return createHash('sha256')
-    .update(`${nameOf(node)} ${Math.floor(now / TOKEN_ROTATION)}`)
+    .update(`${addressOf(node)} ${Math.floor(now / TOKEN_ROTATION)}`)
     .digest()
 }
 

@@ -1,3 +1,4 @@
+import { addressOf } from '../../platform/address.ts'
 import { type SocketAddress, tellsItsEnd } from '../../platform/socket-source.ts'
 import { Connection, type ConnectionEvents } from './connection.ts'
 
@@ -38,7 +39,7 @@ export class ConnectionPool {
 
   /** An idle connection to that peer, the one used last; `undefined` if there is none. */
   take(host: string, port: number): Connection | undefined {
-    const name = nameOf(host, port)
+    const name = addressOf({ host, port })
     const found = [...this.#idle].findLast(([, idle]) => idle.name === name)?.[0]
     if (found !== undefined) this.#forget(found)
     return found
@@ -52,7 +53,7 @@ export class ConnectionPool {
   connect(host: string, port: number): Connection {
     if (this.#closed) throw new Error('the client is closed')
     const events: ConnectionEvents = {
-      onIdle: (connection) => this.#keep(connection, nameOf(host, port)),
+      onIdle: (connection) => this.#keep(connection, addressOf({ host, port })),
       onClose: (connection) => {
         this.#open.delete(connection)
         this.#forget(connection)
@@ -86,8 +87,4 @@ export class ConnectionPool {
     this.#idle.get(connection)?.cancelTimer()
     this.#idle.delete(connection)
   }
-}
-
-function nameOf(host: string, port: number): string {
-  return `${host} ${port}`
 }

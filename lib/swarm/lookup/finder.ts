@@ -1,8 +1,8 @@
 import type { Key } from '../../oci/key.ts'
+import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import type { Announced, Realm } from '../announce/directory.ts'
 import type { Contacts } from '../members/contacts.ts'
-import { nameOf } from '../members/network-map.ts'
 import { SharedList } from './shared-list.ts'
 import { walk } from './walk.ts'
 
@@ -135,13 +135,13 @@ export class Finder {
     }
     let cancel = (): void => undefined
     // A node that ended without taking anything back is still found under the id that it had.
-    const self = nameOf(this.#contacts.map.self)
+    const self = addressOf(this.#contacts.map.self)
     const look = async (realm: Realm) => {
       const topic = realm.topicOf(key)
       const take = (records: Parameters<Parameters<typeof walk>[2]>[0]) => {
         for (const record of records) {
           const peer = realm.open(topic, record)
-          if (peer === undefined || seen.has(peer.id) || nameOf(peer) === self) continue
+          if (peer === undefined || seen.has(peer.id) || addressOf(peer) === self) continue
           seen.add(peer.id)
           if (!this.#contacts.map.isLost(peer)) peers.add(peer)
           else if (lost.push(peer) === 1) cancel = this.#clock.after(LOST_DELAY, release)

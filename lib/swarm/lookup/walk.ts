@@ -1,8 +1,8 @@
+import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import type { TableNode, TopicRecord } from '../dht/table.ts'
 import type { Contacts } from '../members/contacts.ts'
 import { compareDistance } from '../members/distance.ts'
-import { nameOf } from '../members/network-map.ts'
 
 export interface WalkOptions {
   /** How many of the closest nodes are asked. */
@@ -40,7 +40,7 @@ export async function walk(
   // A silent node is passed over; but where most are silent, they are busy, and nobody else holds the record.
   const areBusy = near.filter(({ strikes }) => strikes > 0).length * 2 > near.length
   let nodes: TableNode[] = areBusy ? closest : closest.filter(({ strikes }) => strikes === 0)
-  const seen = new Set(nodes.map(nameOf))
+  const seen = new Set(nodes.map(addressOf))
   const asked = new Set<TableNode>()
   let answers = 0
   let isFound = false
@@ -83,7 +83,7 @@ export async function walk(
     proceed()
   }
   const learn = (address: { readonly host: string; readonly port: number }) => {
-    const name = nameOf(address)
+    const name = addressOf(address)
     if (seen.has(name) || map.isLost(address)) return
     seen.add(name)
     const known = map.get(address)

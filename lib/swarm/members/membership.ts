@@ -1,5 +1,6 @@
 import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
-import { addressOf, type Peer } from '../router.ts'
+import { addressOf } from '../../platform/address.ts'
+import type { Peer } from '../router.ts'
 import type { NodeAddress } from './bootstrap.ts'
 import { COMPACT_LENGTH, compact, fromCompact } from './compact-address.ts'
 

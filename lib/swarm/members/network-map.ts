@@ -1,3 +1,4 @@
+import { addressOf } from '../../platform/address.ts'
 import type { TableNode } from '../dht/table.ts'
 import type { NodeAddress } from './bootstrap.ts'
 import { prefixOf } from './distance.ts'
@@ -94,7 +95,7 @@ export class NetworkMap {
 
   /** How many other nodes are known. */
   get others(): number {
-    return this.#known.size - Number(this.#known.has(nameOf(this.self)))
+    return this.#known.size - Number(this.#known.has(addressOf(this.self)))
   }
 
   /** How many have been heard of, but not been asked yet. */
@@ -111,12 +112,12 @@ export class NetworkMap {
   }
 
   get(address: NodeAddress): KnownNode | undefined {
-    return this.#known.get(nameOf(address))
+    return this.#known.get(addressOf(address))
   }
 
   /** Whether the node at that address answered once, and then no more. */
   isLost(address: NodeAddress): boolean {
-    return this.#lost.has(nameOf(address))
+    return this.#lost.has(addressOf(address))
   }
 
   closest(target: Uint8Array, count: number): KnownNode[] {
@@ -125,20 +126,20 @@ export class NetworkMap {
 
   /** Takes note of a node that somebody named. */
   heard(node: TableNode): void {
-    const name = nameOf(node)
+    const name = addressOf(node)
     if (this.#known.has(name) || this.#lost.has(name) || this.#heard.size >= this.#options.maxHeard) return
     this.#heard.set(name, node)
   }
 
   /** Takes note of a node that has come by itself: even if it was lost, it is asked now. */
   met(node: TableNode): void {
-    this.#lost.delete(nameOf(node))
+    this.#lost.delete(addressOf(node))
     this.heard(node)
   }
 
   /** Takes note of an answer, of a node that stores records. */
   answered(node: TableNode, now: number): KnownNode | undefined {
-    const name = nameOf(node)
+    const name = addressOf(node)
     const known = this.#known.get(name)
     if (known !== undefined) {
       known.answeredAt = now
@@ -172,7 +173,7 @@ export class NetworkMap {
 
   /** Takes note of a request without an answer. One that has answered since it left, or was blamed, is not blamed. */
   silent(node: TableNode, sentAt: number, now: number): void {
-    const name = nameOf(node)
+    const name = addressOf(node)
     const known = this.#known.get(name)
     if (known !== undefined) {
       if (Math.max(known.answeredAt, known.struckAt) > sentAt) return
@@ -193,7 +194,7 @@ export class NetworkMap {
 
   /** Counts on a node no longer, until it answers again. */
   lose(node: TableNode, now: number): void {
-    const name = nameOf(node)
+    const name = addressOf(node)
     const known = this.#known.get(name)
     if (known === undefined) return
     this.#known.delete(name)
@@ -206,7 +207,7 @@ export class NetworkMap {
   /** Up to `count` nodes that have been heard of; they count as asked. */
   takeHeard(count: number): TableNode[] {
     const taken = [...this.#heard.values()].slice(0, count)
-    for (const node of taken) this.#heard.delete(nameOf(node))
+    for (const node of taken) this.#heard.delete(addressOf(node))
     return taken
   }
 
@@ -224,7 +225,7 @@ export class NetworkMap {
   }
 
   #putOff(node: TableNode, now: number): void {
-    const name = nameOf(node)
+    const name = addressOf(node)
     const { retry, tries } = this.#options
     const tried = (this.#lost.get(name)?.tries ?? -1) + 1
     this.#lost.delete(name)
@@ -233,8 +234,4 @@ export class NetworkMap {
     const [oldest] = this.#lost.keys()
     if (this.#lost.size > MAX_LOST && oldest !== undefined) this.#lost.delete(oldest)
   }
-}
-
-export function nameOf({ host, port }: NodeAddress): string {
-  return `${host}:${port}`
 }

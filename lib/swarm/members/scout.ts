@@ -1,8 +1,9 @@
+import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import type { TableNode, TopicRecord } from '../dht/table.ts'
 import type { NodeAddress } from './bootstrap.ts'
 import type { Contacts } from './contacts.ts'
-import { type KnownNode, nameOf } from './network-map.ts'
+import type { KnownNode } from './network-map.ts'
 
 export interface ScoutOptions {
   /** Milliseconds between looks for whom to ask. */
@@ -100,7 +101,7 @@ export class Scout {
       return node && this.#ask(node).then(() => welcome(node))
     }
     const welcome = (node: TableNode) => {
-      if (guides >= GUIDES || map.get(node) === undefined || nameOf(node) === nameOf(map.self)) return
+      if (guides >= GUIDES || map.get(node) === undefined || addressOf(node) === addressOf(map.self)) return
       guides++
       for (let bit = 0; bit < PARTS; bit++) parts.push({ node, bit })
     }

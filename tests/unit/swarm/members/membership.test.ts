@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { addressOf } from '../../../../lib/platform/address.ts'
 import { Membership, type MembershipOptions, type SwarmConnection } from '../../../../lib/swarm/members/membership.ts'
-import { addressOf, type Peer } from '../../../../lib/swarm/router.ts'
+import type { Peer } from '../../../../lib/swarm/router.ts'
 import { waitFor } from '../../../fixtures/wait.ts'
 
 const KEY = new Uint8Array(32).fill(1)
