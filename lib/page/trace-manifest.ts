@@ -9,8 +9,7 @@ import type { Body, ContentStore } from '../store/store.ts'
 import { ask } from '../transfer/ask.ts'
 import { VerificationError, verify } from '../transfer/verify.ts'
 import type { LocalAsker } from './local.ts'
-import type { TracerDependencies } from './trace.ts'
-import type { Asking } from './trace-peers.ts'
+import type { Asking, AskingDependencies } from './trace-peers.ts'
 
 export interface ManifestContent {
   readonly mediaType: string
@@ -22,7 +21,7 @@ const READ_LIMIT = 5_000
 
 /** A manifest from this node, or else from a peer that has said that it has it; `undefined` if nobody gives it. */
 export async function readManifest(
-  dependencies: TracerDependencies & { readonly local: LocalAsker },
+  dependencies: AskingDependencies & { readonly local: LocalAsker },
   target: ManifestTarget & { readonly reference: { readonly digest: Digest } },
   asking: Asking,
   signal: AbortSignal,
@@ -49,7 +48,7 @@ async function readHere(
 }
 
 async function readFromPeer(
-  { client, credentials }: TracerDependencies,
+  { client, credentials }: AskingDependencies,
   target: ManifestTarget & { readonly reference: { readonly digest: Digest } },
   address: string,
   signal: AbortSignal,
