@@ -36,11 +36,11 @@ async function followReadiness(mirror: Mirror, log: Logger, signal: AbortSignal)
   let last: string | undefined
   while (!signal.aborted) {
     if (mirror.failure !== undefined) throw mirror.failure
-    const state = mirror.readiness()
-    const reason = state.ready ? '' : state.reasons.join('; ')
+    const { reasons } = mirror.readiness
+    const reason = reasons.join('; ')
     if (reason !== last) {
-      if (state.ready) log.info('ready')
-      else log.info('not ready', { reasons: state.reasons })
+      if (reasons.length === 0) log.info('ready')
+      else log.info('not ready', { reasons })
       last = reason
     }
     // Rejects only when the signal aborts, which is what ends the loop.

@@ -1,11 +1,9 @@
 import { Hono } from 'hono'
 import type { Metrics } from '../observe/metrics.ts'
-
-/** Whether the node does its work, and if not, why not, in words. */
-export type Readiness = { readonly ready: true } | { readonly ready: false; readonly reasons: readonly string[] }
+import type { Readiness } from '../observe/readiness.ts'
 
 export interface AdminDoorDependencies {
-  readonly readiness: () => Readiness
+  readonly readiness: Pick<Readiness, 'reasons'>
   readonly metrics: Metrics
   /** Answers all other paths; without it there is nothing else. */
   readonly page?: Pick<Hono, 'fetch'> | undefined
@@ -20,8 +18,8 @@ export function createAdminDoor({ readiness, metrics, page }: AdminDoorDependenc
   const app = new Hono()
   app.get('/livez', (c) => c.text('alive\n'))
   app.get('/readyz', (c) => {
-    const state = readiness()
-    return state.ready ? c.text('ready\n') : c.text(`not ready: ${state.reasons.join('; ')}\n`, 503)
+    const { reasons } = readiness
+    return reasons.length === 0 ? c.text('ready\n') : c.text(`not ready: ${reasons.join('; ')}\n`, 503)
   })
   app.get('/metrics', async (c) => {
     const { contentType, body } = await metrics.render()

@@ -1,5 +1,6 @@
 import { networkInterfaces } from 'node:os'
 import type { Logger } from '../observe/log.ts'
+import type { Readiness } from '../observe/readiness.ts'
 import { type Handler, type Listener, listen, type MutualTls } from '../platform/listen.ts'
 import { listenFast } from '../platform/listen-fast.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
@@ -16,12 +17,13 @@ interface PeerPortParts {
   readonly swarmKeys: readonly [Uint8Array, ...Uint8Array[]]
   readonly tls: MutualTls | undefined
   readonly liveness: Liveness
+  readonly readiness: Readiness
 }
 
 /** Opens the peer door over TCP and the swarm over UDP on one port number. */
 export async function openPeerPort(
   settings: Settings,
-  { handler, swarmKeys, tls, liveness }: PeerPortParts,
+  { handler, swarmKeys, tls, liveness, readiness }: PeerPortParts,
   memory: NodeMemory | undefined,
   log: Logger,
 ): Promise<{ listener: Listener; router: SwarmRouter; advertised: Address }> {
@@ -32,7 +34,7 @@ export async function openPeerPort(
     const advertised = { host: advertisedHost, port: listener.port }
     try {
       const router = await joinSwarm(
-        { log, memory, liveness },
+        { log, memory, liveness, readiness },
         {
           bindHost: host,
           self: advertised,

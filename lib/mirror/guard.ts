@@ -6,13 +6,12 @@ import type { Containerd } from '../containerd/client/client.ts'
 import { SEVERITIES } from '../containerd/finding.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import type { Readiness } from '../observe/readiness.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
 import { createNodeCheck } from './node-check.ts'
 
 /** Keeps a mirror from running on a node where it would not work. */
 export interface Guard {
-  /** Why it would not work now, in words; empty if it would. */
-  readonly problems: readonly string[]
   /** Set for good when the first check has found errors: who starts a mirror must hear of them. */
   readonly failure: ConfigurationError | undefined
   /** The last check's report; missing before the first one. */
@@ -28,13 +27,14 @@ interface GuardDependencies {
   readonly probeDoor: ProbeDoor
   /** What starts this program, in a shell. */
   readonly program: string
+  readonly readiness: Readiness
   readonly metrics: Metrics
   readonly log: Logger
 }
 
 /** Checks the node as soon as containerd answers, and again with every change. */
 export function guardNode(settings: Settings, dependencies: GuardDependencies): Guard {
-  const { containerd, registry, probeDoor, program, metrics, log } = dependencies
+  const { containerd, registry, probeDoor, program, readiness, metrics, log } = dependencies
   const probe = settings.probe === 'on' ? { door: probeDoor, open: async () => registry } : '--probe is off'
   const check = createNodeCheck(settings, { containerd, listen: registry, program, probe, log })
   const checked = createCheckMetrics(metrics)
@@ -43,6 +43,7 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies): 
   const watch = createCheckWatch({
     run: check.run,
     identify: check.identify,
+    readiness,
     log,
     onReport(report) {
       for (const severity of SEVERITIES) checked.findings.set({ severity }, report.counts[severity])
@@ -52,9 +53,6 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies): 
     },
   })
   return {
-    get problems() {
-      return watch.problems
-    },
     get failure() {
       return failure
     },

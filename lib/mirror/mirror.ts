@@ -1,7 +1,7 @@
 import { createProbeDoor } from '../containerd/check/probe-door.ts'
 import type { Containerd } from '../containerd/client/client.ts'
 import { isProbeRegistry, probeOfLabels } from '../containerd/probe-name.ts'
-import { createAdminDoor, type Readiness } from '../http/admin.ts'
+import { createAdminDoor } from '../http/admin.ts'
 import { createHttpMetrics } from '../http/metrics.ts'
 import { createPeerDoor } from '../http/peer.ts'
 import { createRegistryDoor } from '../http/registry.ts'
@@ -10,6 +10,7 @@ import { Activity } from '../observe/activity.ts'
 import type { Logger } from '../observe/log.ts'
 import { createMetrics } from '../observe/metrics.ts'
 import { registerProcessMetrics } from '../observe/process-figures.ts'
+import { Readiness } from '../observe/readiness.ts'
 import { createPolicy, type ImageName, type Policy } from '../oci/policy.ts'
 import { BYTE_TIMEOUT, PeerClient } from '../peers/client.ts'
 import { createCredentials } from '../peers/credentials.ts'
@@ -37,8 +38,8 @@ export interface Mirror {
   readonly registry: Address
   readonly peer: Address
   readonly admin: Address
-  /** Whether it does its work at this moment. */
-  readiness(): Readiness
+  /** Whether it does its work, and why not. */
+  readonly readiness: Readiness
   /** Why it must end: the node is not configured for it, which was found when it started. */
   readonly failure: ConfigurationError | undefined
   /** Ends it: not ready, everything withdrawn from the swarm, running transfers drained, all closed. */
@@ -87,7 +88,9 @@ async function start(
   })
   // What a check pulls is nobody's image: no door but the one for probes serves it, and the swarm never hears of it.
   const policy = { ...chosen, admits: (name: ImageName) => !isProbeRegistry(name.registry) && chosen.admits(name) }
-  const { store, containerd } = await openStore(settings, policy, log, parts)
+  const readiness = new Readiness()
+  const running = readiness.wait()
+  const { store, containerd } = await openStore(settings, { policy, readiness, log }, parts)
   parts.defer(() => store.close())
   const memory = await openMemory(settings['data-dir'], log)
   parts.defer(async () => memory?.close())
@@ -111,7 +114,12 @@ async function start(
     listener: peer,
     router,
     advertised,
-  } = await openPeerPort(settings, { handler: peerDoor.fetch, swarmKeys, tls, liveness: health }, memory, log)
+  } = await openPeerPort(
+    settings,
+    { handler: peerDoor.fetch, swarmKeys, tls, liveness: health, readiness },
+    memory,
+    log,
+  )
   registerSwarmMetrics(metrics, router)
   // As the askers write it, since both sides put it under the MAC of a capability.
   peerAddress = addressOf(advertised)
@@ -146,26 +154,24 @@ async function start(
   const registry = await openDoor('listen', settings.listen, forContainerd, log)
   parts.defer(() => cut(registry))
 
-  let stopping = false
-  const publisher = publish(store, router, policy, log)
+  const publisher = publish({ store, router, policy, readiness, log })
   parts.defer(() => publisher.close())
   const guard =
     containerd === undefined
       ? undefined
-      : (await import('./guard.ts')).guardNode(settings, { containerd, registry, probeDoor, program, metrics, log })
+      : (await import('./guard.ts')).guardNode(settings, {
+          containerd,
+          registry,
+          probeDoor,
+          program,
+          readiness,
+          metrics,
+          log,
+        })
   parts.defer(async () => guard?.close())
-  const readiness = (): Readiness => {
-    const reasons: string[] = []
-    if (stopping) reasons.push('stopping')
-    if (!store.health.ok) reasons.push(store.health.reason)
-    else if (publisher.problem !== undefined) reasons.push(publisher.problem)
-    reasons.push(...(guard?.problems ?? []))
-    if (!router.ready) reasons.push('the swarm is not joined yet')
-    return reasons.length === 0 ? { ready: true } : { ready: false, reasons }
-  }
   const { held } = publisher
   registerMirrorMetrics(metrics, {
-    isReady: () => readiness().ready,
+    isReady: () => readiness.reasons.length === 0,
     isStoreUp: () => store.health.ok,
     keysHeld: () => held.size,
     peerDoorTransfers: () => peer.running,
@@ -192,7 +198,7 @@ async function start(
   log.info('listening', { registry: addressOf(registry), peer: addressOf(peer), admin: addressOf(admin) })
 
   const close = async () => {
-    stopping = true
+    running.for('stopping')
     log.info('stopping')
     await guard?.close()
     await publisher.close()
@@ -221,15 +227,14 @@ async function start(
 
 async function openStore(
   settings: Settings,
-  policy: Policy,
-  log: Logger,
+  { policy, readiness, log }: { readonly policy: Policy; readonly readiness: Readiness; readonly log: Logger },
   parts: AsyncDisposableStack,
 ): Promise<{ readonly store: ContentStore; readonly containerd?: Containerd }> {
   const { store } = settings
   const options = { admits: policy.admits }
   if (store.kind === 'oci-layout') {
     try {
-      return { store: await openLayoutStore(store.dir, { log, ...options }) }
+      return { store: await openLayoutStore(store.dir, { log, readiness, ...options }) }
     } catch (error) {
       if (error instanceof LayoutError)
         throw new ConfigurationError([`--store oci-layout:${store.dir}: ${error.message}`])
@@ -242,7 +247,7 @@ async function openStore(
   const containerd = connectContainerd(settings['containerd-socket'])
   parts.defer(() => containerd.close())
   const content = createContainerdStore(
-    { client: containerd.in(settings['containerd-namespace']), log },
+    { client: containerd.in(settings['containerd-namespace']), log, readiness },
     {
       ...options,
       // A probe needs no such care: its content says by its labels what it is.

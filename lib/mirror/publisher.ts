@@ -1,42 +1,54 @@
 import type { Logger } from '../observe/log.ts'
+import type { Readiness } from '../observe/readiness.ts'
 import type { Key } from '../oci/key.ts'
 import type { Policy } from '../oci/policy.ts'
+import { bounded } from '../platform/bounded.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { Router } from '../swarm/router.ts'
 
-export interface PublisherOptions {
-  /** Milliseconds that the swarm may take to be told what is held at first, before that is not waited for any more. */
-  readonly announceTimeout?: number
-}
-
 /**
- * Announcing takes milliseconds a key, and a second if a neighbour has just died. A node that waits for longer has a swarm
- * that does not work well; but what it can get from others, it gets, so it is of use.
+ * How long the first announcement may keep a mirror from being ready, in milliseconds. It takes milliseconds a key, and a
+ * second if a neighbour has just died. A node that needs longer has a swarm that does not work well; but it can get from
+ * others what it is asked for, so it is of use.
  */
 const ANNOUNCE_TIMEOUT = 10_000
 
-/** Keeps announced what the store holds, from its first word on. */
+export interface PublisherDependencies {
+  readonly store: ContentStore
+  readonly router: Router
+  readonly policy: Policy
+  readonly readiness: Readiness
+  readonly log: Logger
+}
+
+export interface Publisher {
+  /** What this node offers to others. */
+  readonly held: ReadonlySet<Key>
+  /** Stops following the store; what is announced stays so. */
+  close(): Promise<void>
+}
+
+/**
+ * Keeps announced what the store holds.
+ *
+ * @param announceTimeout milliseconds that the swarm may take to be told what is held at first
+ */
 export function publish(
-  store: ContentStore,
-  router: Router,
-  policy: Policy,
-  log: Logger,
-  { announceTimeout = ANNOUNCE_TIMEOUT }: PublisherOptions = {},
-) {
+  { store, router, policy, readiness, log }: PublisherDependencies,
+  announceTimeout: number = ANNOUNCE_TIMEOUT,
+): Publisher {
   const held = new Set<Key>()
-  const stop = new AbortController()
-  /** Why what is held may not be known. */
-  let following: string | undefined = 'the store has not told yet what it holds'
-  /** Why what is known may not be announced. */
-  let announcing: string | undefined
+  const closing = new AbortController()
+  const following = readiness.wait('the store has not told yet what it holds')
   let first: Promise<void> | undefined
 
   const fail = (error: unknown) => {
-    following = 'what the store holds is no longer followed'
-    log.error(following, { error })
+    const reason = 'what the store holds is no longer followed'
+    following.for(reason)
+    log.error(reason, { error })
   }
   const follow = async () => {
-    for await (const { added, removed } of store.watch(stop.signal)) {
+    for await (const { added, removed } of store.watch(closing.signal)) {
       // A tag's key holds a slash, a digest's does not (see oci/key.ts).
       const announced = policy.resolvesTags ? added : added.filter((key) => !key.includes('/'))
       for (const key of removed) held.delete(key)
@@ -44,43 +56,35 @@ export function publish(
       router.withdraw(removed)
       router.advertise(announced)
       log.info('content held', { keys: held.size, added: added.length, removed: removed.length })
-      following = undefined
       first ??= announceFirst().catch(fail)
+      following.over()
     }
   }
   const announceFirst = async () => {
-    announcing = 'what is held is not announced yet'
-    const over = new AbortController()
-    const abort = () => over.abort()
-    const timer = setTimeout(abort, announceTimeout)
-    stop.signal.addEventListener('abort', abort, { once: true })
-    try {
-      await router.settled(over.signal)
-    } catch (error) {
-      if (!over.signal.aborted) throw error
-      if (!stop.signal.aborted) log.warn('what is held is not announced in time', { ms: announceTimeout })
-    } finally {
-      clearTimeout(timer)
-      stop.signal.removeEventListener('abort', abort)
-    }
-    announcing = undefined
+    const announcing = readiness.wait('what is held is not announced yet')
+    await bounded(announceTimeout, closing.signal, async (signal) => {
+      try {
+        await router.settled(signal)
+      } catch (error) {
+        if (!signal.aborted) throw error
+        if (!closing.signal.aborted) log.warn('what is held is not announced in time', { ms: announceTimeout })
+      }
+    })
+    announcing.over()
   }
   const done = follow()
     .catch(fail)
     .then(() => first)
   return {
-    held: held as ReadonlySet<Key>,
-    /** Why others may not find here what is held, in words. */
-    get problem() {
-      return following ?? announcing
-    },
+    held,
     async close() {
-      stop.abort()
+      closing.abort()
       await done
     },
   }
 }
 
+/** Takes everything back from the swarm, as far as that goes before the signal aborts. */
 export async function withdrawAll(
   router: Router,
   held: ReadonlySet<Key>,

@@ -1,10 +1,10 @@
 import manifest from '../../package.json' with { type: 'json' }
 import { type Report, remedyAsText } from '../containerd/check/report.ts'
-import type { Readiness } from '../http/admin.ts'
 import type { HttpMetrics } from '../http/metrics.ts'
 import type { Activity } from '../observe/activity.ts'
 import type { Logger } from '../observe/log.ts'
 import { runtimeVersion } from '../observe/process-figures.ts'
+import type { Readiness } from '../observe/readiness.ts'
 import type { Key } from '../oci/key.ts'
 import type { Policy } from '../oci/policy.ts'
 import { createHoldings } from '../page/holdings.ts'
@@ -28,7 +28,7 @@ export interface MirrorPageDependencies {
   readonly activity: Activity
   readonly router: Router
   readonly held: ReadonlySet<Key>
-  readonly readiness: () => Readiness
+  readonly readiness: Readiness
   /** The last report of the check; missing where there is none. */
   readonly report: () => Report | undefined
   readonly policy: Policy
@@ -59,13 +59,13 @@ export function createMirrorPage(settings: Settings, dependencies: MirrorPageDep
     startedAt: Date.now(),
   }
   const status = async (signal: AbortSignal): Promise<Status> => {
-    const state = readiness()
+    const { reasons } = readiness
     const peers = health.peers().sort((a, b) => (a.address ?? '~').localeCompare(b.address ?? '~'))
     return {
       time: Date.now(),
       node,
-      ready: state.ready,
-      reasons: state.ready ? [] : state.reasons,
+      ready: reasons.length === 0,
+      reasons,
       findings: report()?.findings.map(shownFinding),
       neighbours: router.neighbours,
       peers: peers.slice(0, LISTED_PEERS),

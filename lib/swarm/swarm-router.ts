@@ -1,4 +1,5 @@
 import type { Logger } from '../observe/log.ts'
+import { Readiness, type Wait } from '../observe/readiness.ts'
 import type { Key } from '../oci/key.ts'
 import { addressOf } from '../platform/address.ts'
 import { Announcer, type AnnouncerOptions, REPLICAS } from './announce/announcer.ts'
@@ -22,6 +23,8 @@ export interface SwarmDependencies {
   /** What the node remembers between starts, if anything. */
   readonly memory?: NodeMemory | undefined
   readonly resolve?: ResolveName
+  /** Waits until lookups work. */
+  readonly readiness?: Readiness | undefined
   /** Told of the other members that this node has a connection to. */
   readonly liveness?: Liveness | undefined
 }
@@ -85,15 +88,20 @@ export class SwarmRouter implements Router {
   readonly #meeting: Meeting
   readonly #timer: ReturnType<typeof setInterval>
   readonly #closing = new AbortController()
+  readonly #joined: Wait
   #checking: Promise<void> | undefined
   #alone = true
-  #ready = false
 
-  constructor({ log, memory, resolve, liveness }: SwarmDependencies, node: SwarmNode, options: SwarmOptions) {
+  constructor(
+    { log, memory, resolve, liveness, readiness = new Readiness() }: SwarmDependencies,
+    node: SwarmNode,
+    options: SwarmOptions,
+  ) {
     this.#log = log
     this.#memory = memory
     this.#node = node
     this.#self = options.self
+    this.#joined = readiness.wait('the swarm is not joined yet')
     this.#ownId = Buffer.from(node.publicKey).toString('hex')
     const { self, swarmKeys, bootstrap } = options
     const map = new NetworkMap({ ...self, id: node.table.idOf(self) })
@@ -143,7 +151,7 @@ export class SwarmRouter implements Router {
   }
 
   get ready(): boolean {
-    return this.#ready
+    return this.#joined.reasons.length === 0
   }
 
   get #closed(): boolean {
@@ -233,8 +241,8 @@ export class SwarmRouter implements Router {
       this.#remember()
       const { neighbours } = this
       const alone = neighbours === 0
-      if (!this.#ready) {
-        this.#ready = true
+      if (!this.ready) {
+        this.#joined.over()
         this.#log.info('swarm joined', { id: this.#ownId, ...this.#self, neighbours, alone })
         this.#announcer.advertise([MEMBERS])
         await this.#node.meetings.listen()

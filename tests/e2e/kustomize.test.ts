@@ -12,6 +12,7 @@ import * as core from 'kubernetes-models/v1'
 import { COMMANDS } from '../../lib/commands/index.ts'
 import { createAdminDoor } from '../../lib/http/admin.ts'
 import { createMetrics } from '../../lib/observe/metrics.ts'
+import { Readiness } from '../../lib/observe/readiness.ts'
 import { SETTINGS, type Settings, variableOf } from '../../lib/settings/settings.ts'
 import {
   type Container,
@@ -176,7 +177,7 @@ describe('manifests', () => {
         admin: [shown(admin), admin.port, 'TCP'],
       })
       assert.equal(listen.host, '127.0.0.1', 'whoever reaches the registry door can pull what the swarm holds')
-      const door = createAdminDoor({ readiness: () => ({ ready: true }), metrics: createMetrics() })
+      const door = createAdminDoor({ readiness: new Readiness(), metrics: createMetrics() })
       for (const probe of ['startupProbe', 'livenessProbe', 'readinessProbe'] as const) {
         const asked: core.IHTTPGetAction | undefined = mirror[probe]?.httpGet
         assert.deepEqual({ host: asked?.host ?? NODE, port: asked?.port }, admin, probe)

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../observe/log.ts'
+import type { Readiness } from '../../observe/readiness.ts'
 import { ContainerdError, isLasting } from '../client/error.ts'
 import { differs, type Looked, lookAgain } from './looked.ts'
 import type { Report } from './report.ts'
@@ -29,6 +30,7 @@ export interface CheckWatchDependencies {
   readonly identify: (signal: AbortSignal) => Promise<string>
   /** Told of every result that counts. */
   readonly onReport: (report: Report) => void
+  readonly readiness: Readiness
   readonly log: Logger
 }
 
@@ -40,8 +42,6 @@ export interface CheckWatchOptions {
 }
 
 export interface CheckWatch {
-  /** Why the mirror would not work, in words; empty when the last check found no error. */
-  readonly problems: readonly string[]
   /** The last result; missing before the first one. */
   readonly report: Report | undefined
   close(): Promise<void>
@@ -52,12 +52,12 @@ export interface CheckWatch {
  * was read, the names in a directory, containerd's process or version.
  */
 export function createCheckWatch(dependencies: CheckWatchDependencies, options: CheckWatchOptions = {}): CheckWatch {
-  const { run, identify, onReport, log } = dependencies
+  const { run, identify, onReport, readiness, log } = dependencies
   const { pollInterval = POLL_INTERVAL, checkInterval = CHECK_INTERVAL } = options
   const { failedInterval = FAILED_INTERVAL, awayInterval = AWAY_INTERVAL } = options
   const closing = new AbortController()
   const { signal } = closing
-  let problems: readonly string[] = ['the configuration of containerd is not checked yet']
+  const configured = readiness.wait('the configuration of containerd is not checked yet')
   let report: Report | undefined
 
   async function check(): Promise<CheckResult> {
@@ -78,7 +78,7 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, options: 
       } catch (error) {
         signal.throwIfAborted()
         const reason = error instanceof Error ? error.message : String(error)
-        problems = [`the configuration could not be checked: ${reason}`]
+        configured.for(`the configuration could not be checked: ${reason}`)
         log.error('the configuration could not be checked', { error })
       }
       await delay(failedInterval, undefined, { signal })
@@ -94,7 +94,7 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, options: 
         signal.throwIfAborted()
         if (!(error instanceof ContainerdError)) throw error
         if (isLasting(error)) return error.code
-        if (report === undefined) problems = [`the configuration is not checked yet: ${error.message}`]
+        if (report === undefined) configured.for(`the configuration is not checked yet: ${error.message}`)
       }
       await delay(awayInterval, undefined, { signal })
     }
@@ -131,9 +131,8 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, options: 
       const identity = await identified()
       const result = await checkedAtLast()
       report = result.report
-      problems = report.findings
-        .filter(({ severity }) => severity === 'error')
-        .map(({ id, seen }) => `check ${id}: ${seen}`)
+      const errors = report.findings.filter(({ severity }) => severity === 'error')
+      configured.for(...errors.map(({ id, seen }) => `check ${id}: ${seen}`))
       onReport(report)
       const checkedAt = performance.now()
       const reason = await changed(result.looked, identity)
@@ -145,13 +144,11 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, options: 
 
   const watching = watch().catch((error) => {
     if (signal.aborted) return
-    problems = ['the configuration is no longer checked']
-    log.error(problems[0] ?? '', { error })
+    const reason = 'the configuration is no longer checked'
+    configured.for(reason)
+    log.error(reason, { error })
   })
   return {
-    get problems() {
-      return problems
-    },
     get report() {
       return report
     },

@@ -1,4 +1,5 @@
 import type { Logger } from '../../observe/log.ts'
+import { Readiness } from '../../observe/readiness.ts'
 import type { ContentStore } from '../../store/store.ts'
 import { type Bell, createBell, pause } from './bell.ts'
 
@@ -43,6 +44,7 @@ export interface ObserverDependencies {
   /** Looks at everything; true if something may have changed. */
   reconcile(signal: AbortSignal): Promise<boolean>
   readonly log: Logger
+  readonly readiness?: Readiness | undefined
 }
 
 /** Keeps looking: at first, after each event, at intervals, and again after containerd was away. */
@@ -56,18 +58,18 @@ export interface Observer {
 
 /** Starts to observe. What fails is tried again for ever, at growing intervals; {@link Observer.health} says so. */
 export function createObserver(dependencies: ObserverDependencies, options: ObserverOptions = {}): Observer {
-  const { subscribe, reconcile, log } = dependencies
+  const { subscribe, reconcile, log, readiness = new Readiness() } = dependencies
   const { reconcileInterval = RECONCILE_INTERVAL, settleDelays = SETTLE_DELAYS } = options
   const { gatherFirst = GATHER_FIRST, gatherMost = GATHER_MOST } = options
   const { retryFirst = RETRY_FIRST, retryMost = RETRY_MOST, random = Math.random } = options
   const closing = new AbortController()
-  let health: ContentStore['health'] = { ok: false, reason: 'containerd has not answered yet' }
+  const reached = readiness.wait('containerd has not answered yet')
   let failures = 0
   let ring: () => void = () => undefined
 
   function found(): void {
-    if (!health.ok) log.info('containerd answers', { failures })
-    health = { ok: true }
+    if (reached.reasons.length > 0) log.info('containerd answers', { failures })
+    reached.over()
     failures = 0
   }
 
@@ -78,7 +80,7 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
     // Told once: what follows is the same until containerd answers.
     if (failures === 0) log.warn('containerd lost', fields)
     else log.debug('containerd still lost', fields)
-    health = { ok: false, reason: error instanceof Error ? error.message : String(error) }
+    reached.for(error instanceof Error ? error.message : String(error))
     failures += 1
     return delay
   }
@@ -122,8 +124,10 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
 
   const running = run()
   return {
-    get health() {
-      return health
+    get health(): ContentStore['health'] {
+      const [reason] = reached.reasons
+      if (reason === undefined) return { ok: true }
+      return { ok: false, reason }
     },
     soon: () => ring(),
     async close() {

@@ -1,4 +1,5 @@
 import type { Logger } from '../../observe/log.ts'
+import type { Readiness } from '../../observe/readiness.ts'
 import { type Digest, isDigest } from '../../oci/digest.ts'
 import { digestKey } from '../../oci/key.ts'
 import { sniffManifest } from '../../oci/manifest.ts'
@@ -57,7 +58,11 @@ export interface ContainerdStoreOptions extends ObserverOptions {
  * away, the watchers keep what they were told last. The client stays open, it is the caller's.
  */
 export function createContainerdStore(
-  { client, log }: { readonly client: ContainerdClient; readonly log: Logger },
+  {
+    client,
+    log,
+    readiness,
+  }: { readonly client: ContainerdClient; readonly log: Logger; readonly readiness?: Readiness },
   options: ContainerdStoreOptions = {},
 ): ContentStore {
   const feed = createContentFeed()
@@ -77,6 +82,7 @@ export function createContainerdStore(
   const observer = createObserver(
     {
       log,
+      readiness,
       async subscribe(signal) {
         const events = await client.subscribe(TOPICS, signal)
         // Asked again after each restart, which may have moved it.

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { Logger } from '../../observe/log.ts'
+import { Readiness } from '../../observe/readiness.ts'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import type { Digest } from '../../oci/digest.ts'
 import { digestKey, type Key, tagKey } from '../../oci/key.ts'
@@ -19,6 +20,7 @@ export { LayoutError } from './index.ts'
 
 export interface LayoutOptions {
   readonly log: Logger
+  readonly readiness?: Readiness
   /** Which images are held; all if missing. */
   readonly admits?: Policy['admits']
   /** Milliseconds between two looks at a layout in which nothing seems to happen. */
@@ -75,7 +77,7 @@ interface State {
  * @throws {LayoutError} if the directory is not an OCI image layout; what the file system throws if it cannot be read
  */
 export async function openLayoutStore(dir: string, options: LayoutOptions): Promise<ContentStore> {
-  const { log, admits = () => true } = options
+  const { log, readiness = new Readiness(), admits = () => true } = options
   const { rereadInterval = REREAD_INTERVAL, thoroughInterval = THOROUGH_INTERVAL } = options
   const { settleTime = SETTLE_TIME, settleLimit = SETTLE_LIMIT } = options
   const feed = createContentFeed()
@@ -89,7 +91,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
       if (once(`watch ${path}`)) log.warn('layout not watched', { path, error, rereadInterval })
     },
   )
-  let health: ContentStore['health'] = { ok: true }
+  const readable = readiness.wait()
   let failures = 0
   let running: Promise<void> = Promise.resolve()
   let isRunning = false
@@ -192,8 +194,8 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
         state = await read()
         publish()
       }
-      if (!health.ok) log.info('layout is readable again', { dir })
-      health = { ok: true }
+      if (readable.reasons.length > 0) log.info('layout is readable again', { dir })
+      readable.over()
       failures = 0
     } catch (error) {
       if (!closing.signal.aborted && ++failures >= FAILURES_THAT_COUNT) fail(error)
@@ -211,9 +213,9 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
 
   function fail(error: unknown): void {
     const reason = error instanceof Error ? error.message : String(error)
-    if (health.ok || health.reason !== reason)
+    if (!readable.reasons.includes(reason))
       log.error('layout is unreadable, serving what was there before', { dir, error })
-    health = { ok: false, reason }
+    readable.for(reason)
   }
 
   /** The descriptor and the file of what is held, and still there with the right size. */
@@ -228,8 +230,10 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   }
 
   return {
-    get health() {
-      return health
+    get health(): ContentStore['health'] {
+      const [reason] = readable.reasons
+      if (reason === undefined) return { ok: true }
+      return { ok: false, reason }
     },
     async resolve(reference, signal) {
       const digest = state.tags.get(tagKey(reference))

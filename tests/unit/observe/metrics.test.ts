@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createAdminDoor } from '../../../lib/http/admin.ts'
 import { combinations, createMetrics } from '../../../lib/observe/metrics.ts'
+import { Readiness } from '../../../lib/observe/readiness.ts'
 import { createAllMetrics } from '../../fixtures/metrics.ts'
 
 test('metrics are rendered with names, help and labels as Prometheus reads them', async () => {
@@ -88,7 +89,7 @@ test('looked metrics are read when they are rendered, and counters are not added
 test('admin door: /metrics gives what was counted', async () => {
   const metrics = createMetrics()
   metrics.counter('transfer_resumes_total', 'Resumes.').inc(3)
-  const response = await createAdminDoor({ readiness: () => ({ ready: true }), metrics }).request('/metrics')
+  const response = await createAdminDoor({ readiness: new Readiness(), metrics }).request('/metrics')
   assert.equal(response.status, 200)
   assert.match(response.headers.get('content-type') ?? '', /^text\/plain; version=0\.0\.4/)
   assert.match(await response.text(), /^swarmirror_transfer_resumes_total 3$/m)

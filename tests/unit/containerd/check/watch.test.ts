@@ -9,6 +9,7 @@ import type { CheckResult } from '../../../../lib/containerd/check/run.ts'
 import { createCheckWatch } from '../../../../lib/containerd/check/watch.ts'
 import { ContainerdError, type ContainerdErrorCode } from '../../../../lib/containerd/client/error.ts'
 import { silentLogger } from '../../../../lib/observe/log.ts'
+import { Readiness } from '../../../../lib/observe/readiness.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 import { waitFor } from '../../../fixtures/wait.ts'
 
@@ -40,12 +41,14 @@ async function withWatch(
     state: { result: Partial<Found>; identity: string; away: ContainerdErrorCode | undefined; checks: number }
     reports: readonly Report[]
     watch: ReturnType<typeof createCheckWatch>
+    readiness: Readiness
   }) => Promise<void>,
   first: Partial<Found> = {},
   away: ContainerdErrorCode | undefined = undefined,
 ): Promise<void> {
   const state = { result: first, identity: 'uuid 1', away, checks: 0 }
   const reports: Report[] = []
+  const readiness = new Readiness()
   const watch = createCheckWatch(
     {
       async run() {
@@ -60,30 +63,31 @@ async function withWatch(
         return state.identity
       },
       onReport: (report) => reports.push(report),
+      readiness,
       log: silentLogger,
     },
     { ...QUICK, ...options },
   )
   try {
-    await use({ state, reports, watch })
+    await use({ state, reports, watch, readiness })
   } finally {
     await watch.close()
   }
 }
 
 test('watch has something to say until the first check has passed', () =>
-  withWatch({}, async ({ watch, reports, state }) => {
-    assert.deepEqual(watch.problems, ['the configuration of containerd is not checked yet'])
+  withWatch({}, async ({ watch, reports, state, readiness }) => {
+    assert.deepEqual(readiness.reasons, ['the configuration of containerd is not checked yet'])
     await waitFor('the first result', () => reports.length === 1)
-    assert.deepEqual([watch.problems, watch.report, state.checks], [[], PASSED, 1])
+    assert.deepEqual([readiness.reasons, watch.report, state.checks], [[], PASSED, 1])
   }))
 
 test('watch tells the errors of a check in words', () =>
   withWatch(
     {},
-    async ({ watch, reports }) => {
+    async ({ reports, readiness }) => {
       await waitFor('the first result', () => reports.length === 1)
-      assert.deepEqual(watch.problems, ['check two: it is wrong'])
+      assert.deepEqual(readiness.reasons, ['check two: it is wrong'])
     },
     { report: FAILED },
   ))
@@ -91,8 +95,8 @@ test('watch tells the errors of a check in words', () =>
 test('watch waits for a containerd that is not there yet', () =>
   withWatch(
     {},
-    async ({ watch, state, reports }) => {
-      await waitFor('the reason', () => watch.problems[0]?.includes('nobody there') === true)
+    async ({ state, reports, readiness }) => {
+      await waitFor('the reason', () => readiness.reasons[0]?.includes('nobody there') === true)
       assert.equal(state.checks, 0)
       state.away = undefined
       await waitFor('the first result', () => reports.length === 1)
@@ -107,14 +111,14 @@ for (const code of ['denied', 'unsupported', 'unexpected'] as const) {
 }
 
 test('watch checks again when containerd was started again', () =>
-  withWatch({}, async ({ state, reports, watch }) => {
+  withWatch({}, async ({ state, reports, readiness }) => {
     await waitFor('the first result', () => reports.length === 1)
     state.away = 'unavailable'
     state.result = { report: FAILED }
     state.identity = 'uuid 2'
     state.away = undefined
     await waitFor('the second result', () => reports.length === 2)
-    assert.deepEqual(watch.problems, ['check two: it is wrong'])
+    assert.deepEqual(readiness.reasons, ['check two: it is wrong'])
     assert.equal(state.checks, 2)
   }))
 
@@ -196,10 +200,10 @@ test('watch does not take the directories of probes for a change', () =>
 test('watch checks again after a while what failed, although nothing has changed', () =>
   withWatch(
     { failedInterval: 50 },
-    async ({ state, reports, watch }) => {
+    async ({ state, reports, readiness }) => {
       await waitFor('the first result', () => reports.length === 1)
       state.result = {}
-      await waitFor('that it has passed', () => watch.problems.length === 0)
+      await waitFor('that it has passed', () => readiness.reasons.length === 0)
     },
     { report: FAILED },
   ))
@@ -219,9 +223,9 @@ test('watch does not count a result during which containerd went away', () =>
 test('watch counts it in the end, where that never becomes another', () =>
   withWatch(
     {},
-    async ({ reports, watch }) => {
+    async ({ reports, readiness }) => {
       await waitFor('a result', () => reports.length === 1)
-      assert.deepEqual(watch.problems, ['check two: it is wrong'])
+      assert.deepEqual(readiness.reasons, ['check two: it is wrong'])
     },
     { report: FAILED, interrupted: true },
   ))
@@ -229,6 +233,7 @@ test('watch counts it in the end, where that never becomes another', () =>
 test('watch says when a check fails itself, and checks again', async () => {
   let mistaken = true
   const reports: Report[] = []
+  const readiness = new Readiness()
   const watch = createCheckWatch(
     {
       async run() {
@@ -237,18 +242,20 @@ test('watch says when a check fails itself, and checks again', async () => {
       },
       identify: async () => 'uuid',
       onReport: (report) => reports.push(report),
+      readiness,
       log: silentLogger,
     },
     { ...QUICK, failedInterval: 10 },
   )
-  await waitFor('the reason', () => watch.problems[0] === 'the configuration could not be checked: a mistake')
+  await waitFor('the reason', () => readiness.reasons[0] === 'the configuration could not be checked: a mistake')
   mistaken = false
   await waitFor('the result', () => reports.length === 1)
-  assert.deepEqual(watch.problems, [])
+  assert.deepEqual(readiness.reasons, [])
   await watch.close()
 })
 
 test('watch says so when it cannot go on', async () => {
+  const readiness = new Readiness()
   const watch = createCheckWatch(
     {
       run: async () => ({ report: PASSED, looked: NOTHING, interrupted: false }),
@@ -256,10 +263,11 @@ test('watch says so when it cannot go on', async () => {
       onReport: () => {
         throw new TypeError('a mistake')
       },
+      readiness,
       log: silentLogger,
     },
     QUICK,
   )
-  await waitFor('the reason', () => watch.problems[0] === 'the configuration is no longer checked')
+  await waitFor('the reason', () => readiness.reasons[0] === 'the configuration is no longer checked')
   await watch.close()
 })

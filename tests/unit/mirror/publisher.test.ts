@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { publish } from '../../lib/mirror/publisher.ts'
-import { createPolicy } from '../../lib/oci/policy.ts'
-import type { ContentStore } from '../../lib/store/store.ts'
-import type { Router } from '../../lib/swarm/router.ts'
-import { createMemoryStore } from '../doubles/memory-store.ts'
-import { MemorySwarm } from '../doubles/memory-swarm.ts'
-import { peerOf } from '../doubles/peers.ts'
-import { makeImage } from '../fixtures/image.ts'
-import { createLogRecorder } from '../fixtures/log.ts'
-import { waitFor, within } from '../fixtures/wait.ts'
+import { publish } from '../../../lib/mirror/publisher.ts'
+import { Readiness } from '../../../lib/observe/readiness.ts'
+import { createPolicy } from '../../../lib/oci/policy.ts'
+import type { ContentStore } from '../../../lib/store/store.ts'
+import type { Router } from '../../../lib/swarm/router.ts'
+import { createMemoryStore } from '../../doubles/memory-store.ts'
+import { MemorySwarm } from '../../doubles/memory-swarm.ts'
+import { peerOf } from '../../doubles/peers.ts'
+import { makeImage } from '../../fixtures/image.ts'
+import { createLogRecorder } from '../../fixtures/log.ts'
+import { waitFor, within } from '../../fixtures/wait.ts'
 
 const image = makeImage({ layers: 1, layerSize: 100 })
 
@@ -33,8 +34,9 @@ function start({ announceTimeout = 60_000, settle = Promise.withResolvers<void>(
       return Promise.race([settle.promise, aborted])
     },
   }
-  const publisher = publish(store, slow, createPolicy(), log, { announceTimeout })
-  return { publisher, lines, settle, store, calls: () => calls }
+  const readiness = new Readiness()
+  const publisher = publish({ store, router: slow, policy: createPolicy(), readiness, log }, announceTimeout)
+  return { publisher, readiness, lines, settle, store, calls: () => calls }
 }
 
 function storeOfImage() {
@@ -43,35 +45,36 @@ function storeOfImage() {
   return store
 }
 
-const NOT_YET = 'what is held is not announced yet'
+const NOT_YET = ['what is held is not announced yet']
+const isAnnouncing = ({ reasons }: Readiness) => reasons.join() === NOT_YET.join()
 
-test('publish has a problem until what is held at first has reached the swarm, and none for what comes later', async () => {
-  const { publisher, settle, store, calls, lines } = start()
-  assert.equal(publisher.problem, 'the store has not told yet what it holds')
-  await waitFor('the store has told', () => publisher.problem === NOT_YET)
+test('publish waits until what is held at first has reached the swarm, and for nothing that comes later', async () => {
+  const { publisher, readiness, settle, store, calls, lines } = start()
+  assert.deepEqual(readiness.reasons, ['the store has not told yet what it holds'])
+  await waitFor('the store has told', () => isAnnouncing(readiness))
   assert.equal(publisher.held.size, image.contents.length)
   settle.resolve()
-  await waitFor('no problem', () => publisher.problem === undefined)
+  await waitFor('nothing is waited for', () => readiness.reasons.length === 0)
   store.addImage(makeImage({ layers: 1, layerSize: 100, seed: 2 }))
   await waitFor('more is held', () => publisher.held.size > image.contents.length)
-  assert.deepEqual([publisher.problem, calls()], [undefined, 1])
+  assert.deepEqual([readiness.reasons, calls()], [[], 1])
   await publisher.close()
   assert.ok(lines.every(({ level }) => level === 'info'))
 })
 
 test('publish goes on taking up what the store holds while its first announcement is under way', async () => {
-  const { publisher, store } = start()
-  await waitFor('the store has told', () => publisher.problem === NOT_YET)
+  const { publisher, readiness, store } = start()
+  await waitFor('the store has told', () => isAnnouncing(readiness))
   store.addImage(makeImage({ layers: 1, layerSize: 100, seed: 2 }))
   await waitFor('more is held', () => publisher.held.size > image.contents.length)
-  assert.equal(publisher.problem, NOT_YET)
+  assert.deepEqual(readiness.reasons, NOT_YET)
   await within('the end', publisher.close())
 })
 
-test('publish has no problem any more when the swarm takes too long to be told, and says so', async () => {
-  const { publisher, lines } = start({ announceTimeout: 50 })
+test('publish waits no longer when the swarm takes too long to be told, and says so', async () => {
+  const { publisher, readiness, lines } = start({ announceTimeout: 50 })
   await waitFor('the store has told', () => publisher.held.size > 0)
-  await waitFor('no problem', () => publisher.problem === undefined)
+  await waitFor('nothing is waited for', () => readiness.reasons.length === 0)
   assert.deepEqual(
     lines.filter(({ level }) => level === 'warn').map(({ event, fields }) => [event, fields]),
     [['what is held is not announced in time', { ms: 50 }]],
@@ -80,11 +83,13 @@ test('publish has no problem any more when the swarm takes too long to be told, 
 })
 
 test('publish ends at once when it is closed before the first announcement is out', async () => {
-  const { publisher, lines } = start()
-  await waitFor('the store has told', () => publisher.problem === NOT_YET)
+  const { publisher, readiness, lines } = start()
+  await waitFor('the store has told', () => isAnnouncing(readiness))
   await within('the end', publisher.close())
   assert.ok(lines.every(({ level }) => level === 'info'))
 })
+
+const LOST = 'what the store holds is no longer followed'
 
 test('publish says for good that the store is no longer followed, whatever becomes of announcements', async () => {
   const store: ContentStore = {
@@ -95,10 +100,10 @@ test('publish says for good that the store is no longer followed, whatever becom
       throw new Error('the disk is gone')
     },
   }
-  const { publisher, settle, lines } = start({ store: store as ReturnType<typeof storeOfImage> })
-  await waitFor('the failure', () => publisher.problem === 'what the store holds is no longer followed')
+  const { publisher, readiness, settle, lines } = start({ store: store as ReturnType<typeof storeOfImage> })
+  await waitFor('the failure', () => readiness.reasons.includes(LOST))
   settle.resolve()
   await within('the end', publisher.close())
-  assert.equal(publisher.problem, 'what the store holds is no longer followed')
+  assert.deepEqual(readiness.reasons, [LOST])
   assert.deepEqual(lines.filter(({ level }) => level === 'error').length, 1)
 })

@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Readiness } from '../../../lib/observe/readiness.ts'
+
+test('readiness has the reasons of all parts that wait, in the order in which they were made', () => {
+  const readiness = new Readiness()
+  assert.deepEqual(readiness.reasons, [])
+  const store = readiness.wait('containerd has not answered yet')
+  const swarm = readiness.wait('the swarm is not joined yet')
+  assert.deepEqual(readiness.reasons, ['containerd has not answered yet', 'the swarm is not joined yet'])
+  store.over()
+  assert.deepEqual(readiness.reasons, ['the swarm is not joined yet'])
+  swarm.over()
+  assert.deepEqual(readiness.reasons, [])
+  store.for('one thing', 'another')
+  assert.deepEqual([readiness.reasons, swarm.reasons], [['one thing', 'another'], []])
+})
+
+test('readiness tells of each change once, until that is ended', () => {
+  const readiness = new Readiness()
+  const told: string[] = []
+  const end = readiness.onChange(() => told.push(readiness.reasons.join('; ')))
+  const wait = readiness.wait('one thing')
+  wait.for('one thing')
+  wait.for('one thing', 'another')
+  readiness.wait()
+  wait.over()
+  wait.over()
+  assert.deepEqual(told, ['one thing', 'one thing; another', ''])
+  end()
+  wait.for('one thing')
+  assert.equal(told.length, 3)
+})
