@@ -2,8 +2,7 @@
  * What a node of the swarm has to do and to keep, as functions of how many nodes there are and what each holds; printed as the
  * tables of lib/swarm/scale.md: `node tests/swarm/model.ts`.
  */
-import { REFRESH_PERIOD, REPLICAS } from '../../lib/swarm/announce/announcer-options.ts'
-import { CPU_SHARE } from '../../lib/swarm/announce/courier.ts'
+import { CPU_SHARE, REFRESH_PERIOD, REPLICAS } from '../../lib/swarm/announce/announcer.ts'
 import { TOKEN_LIFE } from '../../lib/swarm/members/contacts.ts'
 import { MAX_MEMBERS } from '../../lib/swarm/members/membership.ts'
 import { SILENCE } from '../../lib/swarm/members/network-map.ts'

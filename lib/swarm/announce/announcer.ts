@@ -1,138 +1,157 @@
+import process from 'node:process'
 import type { Key } from '../../oci/key.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
+import { RECORD_LIFE } from '../dht/records.ts'
+import type { TopicRecord } from '../dht/table.ts'
+import type { NodeAddress } from '../members/bootstrap.ts'
 import type { Contacts } from '../members/contacts.ts'
-import { prefixDistance } from '../members/distance.ts'
 import type { KnownNode } from '../members/network-map.ts'
 import type { Sample } from '../members/scout.ts'
-import { type AnnouncerFigures, type AnnouncerOptions, type RecordSource, withDefaults } from './announcer-options.ts'
-import { Courier } from './courier.ts'
-import { Lanes } from './lanes.ts'
-import { Parked } from './parked.ts'
-import { Pending } from './pending.ts'
-import { type LaneName, Placement } from './placement.ts'
-import { Samples } from './samples.ts'
-import { Sweep } from './sweep.ts'
+import { CpuBudget, RequestWindow } from './pace.ts'
+import { Schedule, type Task } from './schedule.ts'
 
-export { type AnnouncerOptions, REPLICAS } from './announcer-options.ts'
+/** What records are made of. */
+export interface RecordSource {
+  topicOf(key: Key): Uint8Array
+  /** The addresses of this node's record for a topic. */
+  relaysOf(topic: Uint8Array): readonly NodeAddress[]
+  /** Whether a record is this node's own. */
+  isOwn(record: TopicRecord): boolean
+}
 
 export interface AnnouncerDependencies {
   readonly contacts: Contacts
   readonly records: RecordSource
   readonly clock?: Clock
   readonly random?: () => number
+  /** Milliseconds of CPU that this process has used. */
+  readonly cpu?: () => number
 }
 
-/** What was announced within this part of the period is not due yet when the sweep comes by. */
-const YOUNG = 0.1
-/** Placements that wait to be refreshed while the sweep goes on. */
-const MOST_WAITING = 200
-/** New keys that come together, at most, to overtake all others: more than an image has digests. */
-const FEW = 64
+export interface AnnouncerOptions {
+  /** On how many nodes a key is stored: those closest to its topic. */
+  readonly replicas?: number
+  /** Milliseconds within which everything is announced again. */
+  readonly refreshPeriod?: number
+  /** Milliseconds for which nodes keep a record. */
+  readonly recordLife?: number
+  /** Requests that may be under way at a time: at least, and at most. */
+  readonly window?: readonly [least: number, most: number]
+  /** Share of one core that announcing may take, between 0 and 1. Withdrawals do not count: nobody should wait for them. */
+  readonly cpuShare?: number
+}
+
+export interface AnnouncerFigures {
+  /** Keys that are kept announced, and keys whose announcement or withdrawal is not complete. */
+  readonly keys: number
+  readonly waiting: number
+  /** Keys whose turn to be announced again has come so far, and by how many milliseconds that is late now. */
+  readonly refreshed: number
+  readonly lag: number
+  /** Records stored and removed at nodes so far, and requests for it that were not answered in time. */
+  readonly stored: number
+  readonly removed: number
+  readonly lost: number
+}
+
+/**
+ * As many as in BitTorrent's DHT. Hyperdht's own announcements take 20, since nobody looks after them until the next one.
+ * Here a dead node is replaced within seconds, and every copy costs each node 0.1 ms of CPU in every period, and memory.
+ */
+export const REPLICAS = 8
+/** A third of a record's life is left for trouble. */
+export const REFRESH_PERIOD = 20 * 60_000
+/** Milliseconds for which keys that are due gather, so that a node with many keys wakes up once for all of them. */
+const GATHER = 1_000
+/** With 4 from each, a hundred nodes that send at once can be answered by one; 256 nearly fill Linux's usual buffer of 208 KiB. */
+const WINDOW = [4, 256] as const
+/** Of what is sent; answers cost about as much again. Ten thousand keys take some 20 s at this share. */
+export const CPU_SHARE = 0.3
+/**
+ * Requests above the window for what cannot wait, two keys: for a second or more, the window may be full of requests to a node
+ * that has just died. Where all answers are slow there is no reserve, since then everybody has to send less.
+ */
+const RESERVE = 16
+/**
+ * Requests sent without a pause, at most: that takes a millisecond or two, and a pull that comes waits no longer. When content
+ * goes, or the node does, less is waiting for its turn.
+ */
+const BATCH = 16
+const WITHDRAWALS = 64
+/** A node answers with no more records than that, chosen by chance. */
+const MOST_ANSWERED = 20
+/** Keys next to a node's id among which one is chosen that the node should have. */
+const CANDIDATES = 32
 /** Part of the period in which a node is sent everything again once at most, however forgetful it is. */
 const FORGIVING = 0.25
 
 /**
- * Keeps a set of keys announced: each on the nodes closest to its topic, as the map knows them. New keys and withdrawals go
- * at once, the others again before they expire, evenly; when a node joins or is lost, what concerns it.
+ * Keeps a set of keys announced: each on the nodes closest to its topic, as the map knows them. New keys and withdrawals go at
+ * once, the others again before they expire; when a node joins or is lost, what concerns it. The schedule says what to
+ * send; this part sends it, no faster than nodes answer and than the budget of CPU allows.
  */
 export class Announcer {
   readonly #contacts: Contacts
   readonly #records: RecordSource
   readonly #clock: Clock
-  readonly #options: ReturnType<typeof withDefaults>
-  readonly #placements = new Map<Key, Placement>()
-  /** Those that have not reached yet what is wanted of them. */
-  readonly #unsettled = new Pending<Placement>()
-  /** Deleted since the sweep went on. */
-  readonly #gone = new Set<Placement>()
-  readonly #parked = new Parked()
-  readonly #lanes = new Lanes()
-  readonly #sweep: Sweep
-  readonly #samples: Samples
-  readonly #courier: Courier
-  #refreshed = 0
+  readonly #random: () => number
+  readonly #cpu: () => number
+  readonly #schedule: Schedule
+  readonly #window: RequestWindow
+  readonly #budget: CpuBudget
+  readonly #forgiving: number
+  /** When a node was found to have forgotten what it was sent. */
+  readonly #forgotAt = new WeakMap<KnownNode, number>()
+  #cancel = (): void => undefined
+  /** When the timer runs that is set; infinite if none is. */
+  #runsAt = Number.POSITIVE_INFINITY
   #closed = false
-  #cancel: () => void
+  #stored = 0
+  #removed = 0
+  #lost = 0
 
   constructor(
-    { contacts, records, clock = systemClock, random = Math.random }: AnnouncerDependencies,
+    { contacts, records, clock = systemClock, random = Math.random, cpu = usedCpu }: AnnouncerDependencies,
     options: AnnouncerOptions = {},
   ) {
+    const { replicas = REPLICAS, refreshPeriod = REFRESH_PERIOD, recordLife = RECORD_LIFE } = options
     this.#contacts = contacts
     this.#records = records
     this.#clock = clock
-    this.#options = withDefaults(options)
-    this.#sweep = new Sweep(this.#options.refreshPeriod, clock.now(), random)
-    const forgot = (node: KnownNode) => this.#forgot(node)
-    this.#samples = new Samples(
-      { sweep: this.#sweep, records, clock, random, forgot },
-      FORGIVING * this.#options.refreshPeriod,
-    )
-    this.#courier = new Courier(
-      { contacts, records, lanes: this.#lanes, clock, work: (placement, room) => this.#work(placement, room) },
-      options,
-    )
+    this.#random = random
+    this.#cpu = cpu
+    this.#forgiving = FORGIVING * refreshPeriod
+    this.#window = new RequestWindow(options.window ?? WINDOW)
+    this.#budget = new CpuBudget(options.cpuShare ?? CPU_SHARE)
+    const topicOf = (key: Key) => records.topicOf(key)
+    this.#schedule = new Schedule(contacts.map, topicOf, random, { replicas, refreshPeriod, recordLife })
     contacts.map.listen({
-      joined: (node) => this.#joined(node),
-      left: (node) => this.#left(node),
-      recovered: (node) => this.#unpark(node),
+      joined: (node) => this.#change(() => this.#schedule.joined(node)),
+      left: (node) => this.#change(() => this.#schedule.left(node)),
+      recovered: (node) => this.#change(() => this.#schedule.recovered(node)),
     })
-    this.#cancel = clock.after(this.#options.tick, () => this.#tick())
   }
 
   /** How many keys are kept announced. */
   get size(): number {
-    let size = 0
-    for (const { wanted } of this.#placements.values()) if (wanted) size++
-    return size
+    return this.#schedule.size
   }
 
   get figures(): AnnouncerFigures {
-    const lag = Math.max(this.#sweep.lag(this.#clock.now()) - this.#options.tick, 0)
-    return { keys: this.size, waiting: this.#unsettled.size, refreshed: this.#refreshed, lag, ...this.#courier.counts }
+    const { size: keys, waiting, refreshed, refreshAt } = this.#schedule
+    const lag = Math.max(this.#clock.now() - refreshAt - GATHER, 0)
+    return { keys, waiting, refreshed, lag, stored: this.#stored, removed: this.#removed, lost: this.#lost }
   }
 
+  /** Adds to the keys that are kept announced. */
   advertise(keys: Iterable<Key>): void {
-    if (this.#closed) return
-    const now = this.#clock.now()
-    const fresh: Placement[] = []
-    const added: Placement[] = []
-    for (const key of keys) {
-      let placement = this.#placements.get(key)
-      if (placement?.wanted) continue
-      if (placement === undefined) {
-        placement = new Placement(key, this.#records.topicOf(key), now)
-        this.#placements.set(key, placement)
-        added.push(placement)
-      }
-      placement.wanted = true
-      placement.since = now
-      this.#unsettled.add(placement)
-      fresh.push(placement)
-    }
-    // In the order of the key space, so that few tokens are needed at a time.
-    // With the first of all, many nodes may have just started.
-    const isNews = fresh.length <= FEW && this.#courier.counts.stored > 0
-    const lane = isNews ? 'express' : 'fresh'
-    for (const placement of fresh.sort((a, b) => b.prefix - a.prefix)) this.#lanes.move(placement, lane)
-    this.#sweep.add(added)
-    this.#courier.go()
+    // What a node announces first is not news: many nodes may have just started.
+    this.#change(() => this.#schedule.advertise(keys, this.#stored > 0, this.#clock.now()))
   }
 
+  /** Takes keys out of those that are kept announced, and their records back. */
   withdraw(keys: Iterable<Key>): void {
-    for (const key of keys) {
-      const placement = this.#placements.get(key)
-      if (placement?.wanted !== true) continue
-      placement.wanted = false
-      this.#unsettled.add(placement)
-      this.#lanes.move(placement, 'withdrawals')
-    }
-    this.#courier.go()
-  }
-
-  /** Something that the node should have of this one, if it is known to be so. */
-  sampleOf(node: KnownNode): Sample | undefined {
-    return this.#samples.of(node)
+    this.#change(() => this.#schedule.withdraw(keys))
   }
 
   /**
@@ -141,136 +160,108 @@ export class Announcer {
    * @throws the signal's reason if it aborts first
    */
   async settled(signal: AbortSignal): Promise<void> {
-    await this.#unsettled.empty(signal)
+    await this.#schedule.settled(signal)
+  }
+
+  /**
+   * A topic of which the node should have this node's record; `undefined` if there is none. If the answer shows that it does
+   * not, the node is sent everything again: it was restarted, faster than its silence is noticed, or it had no room.
+   */
+  sampleOf(node: KnownNode): Sample | undefined {
+    const there = this.#schedule.near(node, CANDIDATES)
+    // Another one each time, since some may have been sent again by chance.
+    const placement = there[Math.floor(this.#random() * there.length)]
+    if (placement === undefined) return undefined
+    return {
+      topic: placement.topic,
+      answered: (answer) => {
+        if (answer.length >= MOST_ANSWERED || answer.some((record) => this.#records.isOwn(record))) return
+        const now = this.#clock.now()
+        const before = this.#forgotAt.get(node) ?? Number.NEGATIVE_INFINITY
+        // It may have been withdrawn meanwhile.
+        if (!placement.wanted || !placement.isAt(node) || now - before < this.#forgiving) return
+        this.#forgotAt.set(node, now)
+        this.#change(() => this.#schedule.forgot(node))
+      },
+    }
   }
 
   /** Forgets all keys; requests that are under way may still arrive, but nothing new begins. */
   close(): void {
     this.#closed = true
     this.#cancel()
-    this.#courier.close()
-    this.#placements.clear()
-    this.#unsettled.clear()
-    this.#parked.clear()
+    this.#schedule.clear()
   }
 
-  #tick(): void {
-    const now = this.#clock.now()
-    const { refreshPeriod, recordLife, tick } = this.#options
-    if (this.#gone.size > 0) this.#sweep.remove(this.#gone)
-    this.#gone.clear()
-    for (const placement of this.#sweep.advance(now, MOST_WAITING - this.#lanes.waiting('refresh'))) {
-      if (!placement.wanted) continue
-      this.#refreshed++
-      placement.expire(now - recordLife)
-      if (now - placement.since < YOUNG * refreshPeriod) continue
-      placement.since = now
-      this.#lanes.add(placement, 'refresh')
-    }
-    this.#courier.go()
-    this.#cancel = this.#clock.after(tick, () => this.#tick())
-  }
-
-  /**
-   * Sends what is to be sent of one placement, up to so many requests; for what is left it waits again.
-   *
-   * @returns how many requests that makes
-   */
-  #work(placement: Placement, room: number): number {
-    if (this.#closed) return 0
-    const nodes = placement.wanted ? this.#missing(placement) : placement.remaining()
-    let sent = 0
-    for (const node of nodes) {
-      if (node.strikes > 0) {
-        this.#parked.add(node, placement)
-        continue
-      }
-      if (sent >= room) {
-        this.#lanes.add(placement, this.#laneOf(placement))
-        break
-      }
-      sent++
-      void this.#courier.send(placement, node, placement.wanted ? 'store' : 'remove').then((isDone) => {
-        this.#landed(placement, node, isDone)
-      })
-    }
-    if (sent === 0) this.#settle(placement)
-    return sent
-  }
-
-  #missing(placement: Placement): KnownNode[] {
-    const targets = this.#contacts.map.closest(placement.topic, this.#options.replicas)
-    const farthest = targets.at(-1)
-    const isFull = farthest !== undefined && targets.length === this.#options.replicas
-    placement.reach = isFull ? prefixDistance(farthest.prefix, placement.prefix) : 0xff_ff_ff_ff
-    return placement.missing(targets)
-  }
-
-  #landed(placement: Placement, node: KnownNode, isDone: boolean): void {
+  #change(change: () => void): void {
     if (this.#closed) return
-    // A node that was lost meanwhile holds nothing any more.
-    if (this.#contacts.map.get(node) !== node) placement.dropped(node)
-    const isOpen = placement.wanted ? !isDone : placement.remaining().length > 0
-    if (isOpen) this.#queue(placement)
-    else if (!placement.isFlying) this.#review(placement)
+    change()
+    this.#plan()
   }
 
-  /** Once nothing is under way: whether that was all. */
-  #review(placement: Placement): void {
-    const left = placement.wanted ? this.#missing(placement) : placement.remaining()
-    if (left.length > 0) this.#queue(placement)
-    else this.#settle(placement)
+  /** How many requests may be sent for what is most urgent. */
+  get #room(): number {
+    const { urgency } = this.#schedule
+    const isUrgent = urgency === 'withdrawals' || urgency === 'express'
+    return this.#window.room + (isUrgent && !this.#contacts.isSlow ? RESERVE : 0)
   }
 
-  #queue(placement: Placement): void {
-    this.#lanes.add(placement, this.#laneOf(placement))
-    this.#courier.go()
+  /** Sets the timer for when there is something to send, and window and budget allow it. */
+  #plan(): void {
+    const now = this.#clock.now()
+    const { urgency, refreshAt } = this.#schedule
+    // The next answer makes room.
+    if (this.#room <= 0) return
+    const free = urgency === 'withdrawals' ? now : now + this.#budget.pause(now)
+    const isIdle = urgency === undefined && refreshAt > now
+    const at = isIdle ? refreshAt + GATHER : free
+    if (at >= this.#runsAt) return
+    this.#cancel()
+    this.#runsAt = at
+    this.#cancel = this.#clock.after(at - now, () => this.#run())
   }
 
-  #laneOf(placement: Placement): LaneName {
-    if (!placement.wanted) return 'withdrawals'
-    return this.#unsettled.has(placement) ? 'fresh' : 'repair'
-  }
-
-  #settle(placement: Placement): void {
-    if (placement.isFlying) return
-    if (placement.wanted && !placement.isHeld) return
-    if (!placement.wanted) {
-      if (placement.holders.length > 0) return
-      // By then the key may be advertised again, with another placement.
-      if (this.#placements.get(placement.key) === placement) this.#placements.delete(placement.key)
-      this.#lanes.remove(placement)
-      this.#gone.add(placement)
+  #run(): void {
+    this.#runsAt = Number.POSITIVE_INFINITY
+    const start = this.#cpu()
+    const now = this.#clock.now()
+    const isFree = this.#budget.pause(now) === 0
+    for (let sent = 0; this.#room > 0; sent++) {
+      const isWithdrawal = this.#schedule.urgency === 'withdrawals'
+      if (isWithdrawal ? sent >= WITHDRAWALS : sent >= BATCH || !isFree) break
+      const task = this.#schedule.next(now)
+      if (task === undefined) break
+      void this.#send(task)
     }
-    this.#unsettled.delete(placement)
+    this.#budget.spent(this.#cpu() - start, this.#clock.now())
+    this.#plan()
   }
 
-  /** It concerns those keys that have it among their closest nodes now. */
-  #joined(node: KnownNode): void {
-    for (const placement of this.#placements.values()) {
-      if (!placement.wanted || prefixDistance(placement.prefix, node.prefix) > placement.reach) continue
-      this.#lanes.add(placement, this.#unsettled.has(placement) ? 'fresh' : 'repair')
+  /** Never rejects. */
+  async #send(task: Task): Promise<void> {
+    const { placement, node, kind } = task
+    const sentAt = this.#clock.now()
+    this.#window.sent()
+    const outcome =
+      kind === 'remove'
+        ? await this.#contacts.remove(node, placement.topic)
+        : await this.#contacts.store(node, placement.topic, this.#records.relaysOf(placement.topic))
+    const now = this.#clock.now()
+    if (outcome === 'silent') {
+      this.#lost++
+      this.#window.silent(sentAt, now)
+    } else {
+      this.#window.answered(sentAt, now)
     }
-    this.#courier.go()
+    const isDone = outcome === 'done'
+    if (isDone && kind === 'store') this.#stored++
+    if (isDone && kind === 'remove') this.#removed++
+    this.#change(() => this.#schedule.landed(task, isDone, sentAt))
   }
+}
 
-  /** What it held is needed elsewhere. */
-  #left(node: KnownNode): void {
-    // What waited for it is for another one now.
-    this.#unpark(node)
-    for (const placement of this.#placements.values()) {
-      if (placement.dropped(node)) this.#queue(placement)
-    }
-  }
-
-  /** It is needed there as before. */
-  #forgot(node: KnownNode): void {
-    for (const placement of this.#placements.values()) {
-      if (placement.wanted && placement.forgotten(node)) this.#queue(placement)
-    }
-  }
-
-  #unpark(node: KnownNode): void {
-    for (const placement of this.#parked.take(node)) this.#queue(placement)
-  }
+/** What else the process does meanwhile, such as collecting garbage, counts as well; what others do on the same cores does not. */
+function usedCpu(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1_000
 }

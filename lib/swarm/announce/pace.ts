@@ -1,16 +1,17 @@
 import { SLOW } from '../members/round-trip.ts'
 
-/** The window with which sending begins, if its bounds allow: a score of nodes that all begin at once can be answered. */
+/** The window at the beginning, if its bounds allow: some twenty nodes that all begin at once can be answered. */
 const FIRST = 16
-/** What is left of the window when nodes fall behind, and by how many requests it grows while a windowful is answered after that. */
+/** What is left of the window when nodes fall behind, and by how many requests it grows with each windowful answered after that. */
 const SHRINK = 0.5
 const GROWTH = 4
+
 /**
- * How many requests may be under way: twice as many with each windowful that is answered, until an answer is slow, which is noticed
- * before requests are lost in the queue that builds up somewhere, or does not come; from then on half, and slowly more. Why that is does not matter: where many nodes send to one that is busy, only
- * that all of them send less helps.
+ * How many requests may be under way. It doubles with each windowful that is answered, until an answer is late or missing.
+ * From then on it halves each time, and grows slowly in between. Late answers come before lost requests, so it shrinks before
+ * a queue overflows somewhere. The cause does not matter: where many nodes send to a busy one, only sending less helps.
  */
-export class SendWindow {
+export class RequestWindow {
   readonly #least: number
   readonly #most: number
   #size: number
@@ -55,7 +56,7 @@ export class SendWindow {
     this.#shrink(sentAt, now)
   }
 
-  /** Once for all that were sent before it shrank last: at most once in a round trip. */
+  /** At most once in a round trip: requests sent before it shrank last do not count. */
   #shrink(sentAt: number, now: number): void {
     if (sentAt < this.#shrunkAt) return
     this.#shrunkAt = now
@@ -74,9 +75,9 @@ export class CpuBudget {
     this.#share = share
   }
 
-  /** Takes note of work that took `cpu` milliseconds of a core and is done now. */
+  /** Takes note of work that has just taken `cpu` milliseconds of a core. */
   spent(cpu: number, now: number): void {
-    this.#freeAt = now + cpu * (1 / this.#share - 1)
+    this.#freeAt = Math.max(this.#freeAt, now) + cpu * (1 / this.#share - 1)
   }
 
   /** Milliseconds until more may be done. */

@@ -1,91 +1,92 @@
 import type { Placement } from './placement.ts'
 
-/** All prefixes. */
+/** How many prefixes there are. */
 const RING = 2 ** 32
-/** Part of a period by which a lap may be shorter, so that nodes that started together drift apart. */
+/** The part of a period by which a lap may be shorter, so that nodes that started together drift apart. */
 const JITTER = 0.1
 
 /**
- * Goes through the key space again and again, evenly: what is passed is due. Neighbours in the key space have their closest
- * nodes in common, so that few nodes, and few tokens, are needed at a time.
+ * Passes all placements in the order of the key space, lap after lap and at an even pace. Neighbours in the key space have
+ * their closest nodes in common, so few nodes, and few tokens, are needed at a time.
  */
 export class Sweep {
   readonly #period: number
   readonly #random: () => number
   #order: Placement[] = []
-  #sorted = true
-  #position: number
+  /** Index of the placement that is passed next. */
+  #next = 0
+  readonly #gone = new Set<Placement>()
+  #lapBegan = 0
   #lap: number
-  #last: number
 
   /** @param period milliseconds of a lap at most */
-  constructor(period: number, now: number, random: () => number) {
+  constructor(period: number, random: () => number) {
     this.#period = period
     this.#random = random
-    this.#position = random() * RING
-    this.#lap = this.#nextLap()
-    this.#last = now
+    this.#lap = this.#lapTime()
   }
 
-  add(placements: readonly Placement[]): void {
+  /** When the next placement is due, or the next lap begins. */
+  get dueAt(): number {
+    const next = this.#order[this.#next]
+    if (this.#order.length === 0) return Number.POSITIVE_INFINITY
+    return this.#lapBegan + ((next?.prefix ?? RING) / RING) * this.#lap
+  }
+
+  add(placements: readonly Placement[], now: number): void {
+    // The first lap begins at a place of chance.
+    if (this.#order.length === 0) this.#lapBegan = now - this.#random() * this.#lap
+    const reached = ((now - this.#lapBegan) / this.#lap) * RING
+    const position = Math.min(reached, this.#order[this.#next]?.prefix ?? RING)
     // One by one: as arguments of one call, a hundred thousand are too many.
     for (const placement of placements) this.#order.push(placement)
-    this.#sorted = false
+    this.#order.sort((a, b) => a.prefix - b.prefix)
+    this.#next = this.#firstFrom(position)
   }
 
-  remove(gone: ReadonlySet<Placement>): void {
-    this.#order = this.#order.filter((placement) => !gone.has(placement))
+  delete(placement: Placement): void {
+    this.#gone.add(placement)
+  }
+
+  /** The next placement that is due, which counts as passed; `undefined` if none is. */
+  take(now: number): Placement | undefined {
+    this.#clear()
+    if (this.dueAt > now) return undefined
+    const placement = this.#order[this.#next]
+    if (placement !== undefined) {
+      this.#next++
+      return placement
+    }
+    const began = this.#lapBegan + this.#lap
+    this.#lap = this.#lapTime()
+    // After a standstill of several laps, one brings everything.
+    this.#lapBegan = Math.max(began, now - this.#lap)
+    this.#next = 0
+    return this.take(now)
   }
 
   /** Up to so many placements next to that prefix. */
   near(prefix: number, count: number): Placement[] {
-    this.#sort()
+    this.#clear()
     const from = Math.max(this.#firstFrom(prefix) - Math.floor(count / 2), 0)
     return this.#order.slice(from, from + count)
   }
 
-  /** Milliseconds by which it is behind. */
-  lag(now: number): number {
-    return Math.max(now - this.#last, 0)
+  /** Takes out what was deleted, all at once: it is a walk through everything. */
+  #clear(): void {
+    if (this.#gone.size === 0) return
+    const passed = this.#order.slice(0, this.#next).filter((placement) => !this.#gone.has(placement))
+    const ahead = this.#order.slice(this.#next).filter((placement) => !this.#gone.has(placement))
+    this.#next = passed.length
+    this.#order = [...passed, ...ahead]
+    this.#gone.clear()
   }
 
-  /** What has become due since the last time, in order; less if that is more than `most`, and then it stays behind. */
-  advance(now: number, most: number): Placement[] {
-    this.#sort()
-    const due: Placement[] = []
-    // One lap brings everything.
-    let left = Math.min((now - this.#last) / this.#lap, 1) * RING
-    while (left > 0 && due.length < most) {
-      const step = Math.min(left, RING - this.#position)
-      const from = this.#firstFrom(this.#position)
-      const to = this.#firstFrom(this.#position + step)
-      const next = this.#order[from + most - due.length]
-      if (to - from > most - due.length && next !== undefined) {
-        due.push(...this.#order.slice(from, from + most - due.length))
-        left -= next.prefix - this.#position
-        this.#position = next.prefix
-        break
-      }
-      due.push(...this.#order.slice(from, to))
-      left -= step
-      this.#position += step
-      if (this.#position < RING) continue
-      this.#position = 0
-      this.#lap = this.#nextLap()
-    }
-    this.#last = now - (Math.max(left, 0) / RING) * this.#lap
-    return due
-  }
-
-  #sort(): void {
-    if (!this.#sorted) this.#order.sort((a, b) => a.prefix - b.prefix)
-    this.#sorted = true
-  }
-
-  #nextLap(): number {
+  #lapTime(): number {
     return this.#period * (1 - this.#random() * JITTER)
   }
 
+  /** Index of the first placement at or after that prefix. */
   #firstFrom(prefix: number): number {
     let low = 0
     let high = this.#order.length

@@ -324,6 +324,60 @@ test('Announcer settled waits for what is under way, and throws when its signal 
   })
 })
 
+/** Milliseconds of CPU that each store takes in the tests of the budget. */
+const EACH = 3
+
+/** An announcer that is alone, so that each key is one request to itself, on a processor that the test accounts for. */
+function budgeted(cpuShare: number) {
+  const clock = new ManualClock()
+  const dht = new SimulatedDht(clock, seeded(1))
+  const self = dht.start(SELF)
+  const map = new NetworkMap(self)
+  map.answered(self, 0)
+  const contacts = new Contacts({ table: dht.table(OWNER), map, clock })
+  let used = 0
+  const relaysOf = () => {
+    used += EACH
+    return [self]
+  }
+  const records = { topicOf, relaysOf, isOwn: () => true }
+  const announcer = new Announcer({ contacts, records, clock, random: seeded(1), cpu: () => used }, { cpuShare })
+  return { announcer, clock, used: () => used }
+}
+
+for (const share of [0.1, 0.3]) {
+  test(`Announcer uses ${share} of a core while there is more to announce, and no less`, async () => {
+    const { announcer, clock, used } = budgeted(share)
+    announcer.advertise(keys(1_000))
+    for (let second = 1; second <= 5; second++) {
+      // The clock of the test stands still while work is done, so that a second has a little more room.
+      await clock.pass(1_000)
+      const most = (share / (1 - share)) * second * 1_000 + 16 * EACH
+      assert.ok(used() <= most, `${used()} ms after ${second} s`)
+      assert.ok(used() >= 0.9 * share * second * 1_000, `${used()} ms after ${second} s`)
+    }
+    announcer.close()
+  })
+}
+
+test('Announcer keeps withdrawals waiting for no budget, even where it waits for its own', async () => {
+  const { announcer, clock } = budgeted(0.01)
+  announcer.advertise(keys(16))
+  await clock.pass(10)
+  announcer.advertise(keys(100))
+  await clock.pass(5_000)
+  const { stored } = announcer.figures
+  assert.ok(stored >= 16 && stored < 100, `${stored} of 100`)
+  announcer.withdraw(keys(16))
+  await clock.pass(50)
+  assert.equal(announcer.figures.removed, 16)
+  assert.equal(announcer.figures.stored, stored)
+  const { removed } = announcer.figures
+  announcer.close()
+  await clock.pass(60_000)
+  assert.deepEqual([announcer.figures.stored, announcer.figures.removed], [stored, removed], 'nothing after close')
+})
+
 test('Announcer close begins nothing new, settles who waits and leaves no timer', async () => {
   const { announcer, clock, dht, close } = await simulation(10)
   announcer.advertise(keys(100))

@@ -1,19 +1,19 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { CpuBudget, SendWindow } from '../../../../lib/swarm/announce/pace.ts'
+import { CpuBudget, RequestWindow } from '../../../../lib/swarm/announce/pace.ts'
 import { RoundTrip } from '../../../../lib/swarm/members/round-trip.ts'
 
 /** Answers that come at once. */
-function answer(window: SendWindow, count: number, now = 0): void {
+function answer(window: RequestWindow, count: number, now = 0): void {
   for (let at = 0; at < count; at++) {
     window.sent()
     window.answered(now, now)
   }
 }
 
-test('SendWindow grows with answers up to its bound, and halves once for what was lost together', () => {
-  const window = new SendWindow([4, 64])
+test('RequestWindow grows with answers up to its bound, and halves once for what was lost together', () => {
+  const window = new RequestWindow([4, 64])
   assert.equal(window.size, 16)
   answer(window, 16)
   assert.equal(window.size, 32)
@@ -29,8 +29,8 @@ test('SendWindow grows with answers up to its bound, and halves once for what wa
   assert.equal(window.size, 18)
 })
 
-test('SendWindow halves for late answers before any are lost, and never below its bound', () => {
-  const window = new SendWindow([4, 64])
+test('RequestWindow halves for late answers before any are lost, and never below its bound', () => {
+  const window = new RequestWindow([4, 64])
   for (let round = 0; round < 2; round++) window.sent()
   window.answered(0, 300)
   assert.equal(window.size, 17)
@@ -44,11 +44,11 @@ test('SendWindow halves for late answers before any are lost, and never below it
   assert.equal(window.room, 4)
 })
 
-test('SendWindow stays within its bounds and counts what is under way, whatever happens', () => {
+test('RequestWindow stays within its bounds and counts what is under way, whatever happens', () => {
   const event = fc.tuple(fc.constantFrom('sent', 'answered', 'silent'), fc.nat(2_000))
   fc.assert(
     fc.property(fc.array(event, { maxLength: 300 }), (events) => {
-      const window = new SendWindow([4, 32])
+      const window = new RequestWindow([4, 32])
       let inFlight = 0
       let now = 0
       for (const [kind, took] of events) {

@@ -3,7 +3,6 @@ import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Key } from '../../../../lib/oci/key.ts'
-import { Lanes } from '../../../../lib/swarm/announce/lanes.ts'
 import { Placement } from '../../../../lib/swarm/announce/placement.ts'
 import { Sweep } from '../../../../lib/swarm/announce/sweep.ts'
 import { seeded } from '../../../doubles/simulated-dht.ts'
@@ -12,6 +11,17 @@ const placement = (name: string | number) =>
   new Placement(`${name}` as Key, createHash('sha256').update(`${name}`).digest(), 0)
 const placements = (count: number) => Array.from({ length: count }, (_, index) => placement(index))
 
+/** Takes what is due, up to so many. */
+function take(sweep: Sweep, now: number, most = Number.POSITIVE_INFINITY): Placement[] {
+  const taken: Placement[] = []
+  while (taken.length < most) {
+    const next = sweep.take(now)
+    if (next === undefined) break
+    taken.push(next)
+  }
+  return taken
+}
+
 test('Sweep passes everything once in a lap and again in the next, however time goes by', () => {
   fc.assert(
     fc.property(
@@ -19,18 +29,18 @@ test('Sweep passes everything once in a lap and again in the next, however time 
       fc.array(fc.double({ min: 0, max: 400, noNaN: true }), { maxLength: 40 }),
       fc.nat(),
       (count, steps, seed) => {
-        const sweep = new Sweep(1_000, 0, seeded(seed))
+        const sweep = new Sweep(1_000, seeded(seed))
         const all = placements(count)
-        sweep.add(all)
+        sweep.add(all, 0)
         const last = new Map(all.map((of) => [of, 0]))
         let now = 0
         for (const step of [...steps, 300, 300, 300, 300]) {
           now += step
-          for (const due of sweep.advance(now, Number.POSITIVE_INFINITY)) {
+          for (const due of take(sweep, now)) {
             assert.ok(now - (last.get(due) ?? 0) <= 1_000 + step + 1)
             last.set(due, now)
           }
-          assert.equal(Math.round(sweep.lag(now)), 0)
+          assert.ok(sweep.dueAt > now)
         }
         for (const [of, passed] of last) assert.ok(now - passed <= 1_000, `${of.key} was passed ${now - passed} ms ago`)
       },
@@ -38,14 +48,45 @@ test('Sweep passes everything once in a lap and again in the next, however time 
   )
 })
 
-test('Sweep gives no more at a time than it may, says how late it is, and catches up', () => {
-  const sweep = new Sweep(1_000, 0, () => 0)
-  sweep.add(placements(100))
-  const first = sweep.advance(500, 10)
+test('Sweep passes what is added and deleted on its way within a period as well', () => {
+  const step = fc.record({
+    pass: fc.double({ min: 0, max: 300, noNaN: true }),
+    add: fc.nat(3),
+    remove: fc.boolean(),
+  })
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), fc.nat(), (steps, seed) => {
+      const sweep = new Sweep(1_000, seeded(seed))
+      const last = new Map<Placement, number>()
+      let now = 0
+      let names = 0
+      for (const { pass, add, remove } of [...steps, ...new Array(10).fill({ pass: 200, add: 0, remove: false })]) {
+        now += pass
+        for (const due of take(sweep, now)) {
+          assert.ok(last.has(due), `${due.key} is gone`)
+          last.set(due, now)
+        }
+        for (const [of, passed] of last) assert.ok(now - passed <= 1_000 + pass + 1, `${of.key} at ${now}`)
+        const added = Array.from({ length: add }, () => placement(names++))
+        if (add > 0) sweep.add(added, now)
+        for (const of of added) last.set(of, now)
+        const [oldest] = last.keys()
+        if (!remove || oldest === undefined) continue
+        sweep.delete(oldest)
+        last.delete(oldest)
+      }
+    }),
+  )
+})
+
+test('Sweep gives what is due in the order of the key space, says how late it is, and catches up', () => {
+  const sweep = new Sweep(1_000, () => 0)
+  sweep.add(placements(100), 0)
+  const first = take(sweep, 500, 10)
   assert.equal(first.length, 10)
-  assert.ok(sweep.lag(500) > 300, `${sweep.lag(500)} ms`)
-  const passed = [...first]
-  while (sweep.lag(500) > 0) passed.push(...sweep.advance(500, 10))
+  assert.ok(500 - sweep.dueAt > 300, `due at ${sweep.dueAt}`)
+  const passed = [...first, ...take(sweep, 500)]
+  assert.ok(sweep.dueAt > 500)
   assert.equal(new Set(passed).size, passed.length)
   assert.ok(passed.length > 30 && passed.length < 70, `${passed.length} in half a lap`)
   assert.deepEqual(
@@ -54,43 +95,25 @@ test('Sweep gives no more at a time than it may, says how late it is, and catche
   )
 })
 
+test('Sweep gives everything once, and not more often, after a standstill of many laps', () => {
+  const sweep = new Sweep(1_000, () => 0)
+  sweep.add(placements(10), 0)
+  const passed = take(sweep, 50_000)
+  assert.equal(new Set(passed).size, 10)
+  assert.ok(passed.length <= 20, `${passed.length} passed`)
+})
+
 test('Sweep takes as many as come at once', () => {
-  const sweep = new Sweep(1_000, 0, () => 0)
-  sweep.add(new Array<Placement>(1_000_000).fill(placement('one')))
-  assert.equal(sweep.advance(1_000, 10).length, 10)
+  const sweep = new Sweep(1_000, () => 0)
+  sweep.add(new Array<Placement>(1_000_000).fill(placement('one')), 0)
+  assert.equal(take(sweep, 1_000, 10).length, 10)
 })
 
-test('Sweep forgets what is removed', () => {
-  const sweep = new Sweep(1_000, 0, () => 0)
+test('Sweep forgets what is deleted', () => {
+  const sweep = new Sweep(1_000, () => 0)
   const all = placements(10)
-  sweep.add(all)
-  sweep.remove(new Set(all.slice(0, 9)))
-  assert.deepEqual(sweep.advance(1_000, 100), all.slice(9))
-})
-
-test('Lanes give withdrawals before news before other new keys before repairs before refreshes, the newest first, each once', () => {
-  const lanes = new Lanes()
-  const [a, b, c, d, e, f] = placements(6) as [Placement, Placement, Placement, Placement, Placement, Placement]
-  lanes.add(a, 'refresh')
-  lanes.add(b, 'fresh')
-  lanes.add(c, 'fresh')
-  lanes.add(d, 'withdrawals')
-  lanes.add(f, 'express')
-  lanes.add(e, 'repair')
-  lanes.add(a, 'repair')
-  lanes.add(b, 'refresh')
-  assert.deepEqual([lanes.take(), lanes.take(), lanes.take(), lanes.take()], [d, f, c, b])
-  lanes.remove(e)
-  assert.equal(lanes.take(), a)
-  assert.equal(lanes.take(), undefined)
-})
-
-test('Lanes move what waited for something else, whatever that was', () => {
-  const lanes = new Lanes()
-  const of = placement('a')
-  lanes.add(of, 'withdrawals')
-  lanes.move(of, 'fresh')
-  assert.equal(lanes.urgent, 'fresh')
-  assert.equal(lanes.take(), of)
-  assert.equal(lanes.take(), undefined)
+  sweep.add(all, 0)
+  for (const of of all.slice(0, 9)) sweep.delete(of)
+  assert.deepEqual(take(sweep, 999), all.slice(9))
+  assert.deepEqual(sweep.near(all[0]?.prefix ?? 0, 20), all.slice(9))
 })

@@ -1,0 +1,270 @@
+import type { Key } from '../../oci/key.ts'
+import { unlessAborted } from '../../platform/unless-aborted.ts'
+import { prefixDistance } from '../members/distance.ts'
+import type { KnownNode, NetworkMap } from '../members/network-map.ts'
+import { LANES, type Lane, Placement } from './placement.ts'
+import { Sweep } from './sweep.ts'
+
+export interface ScheduleOptions {
+  /** On how many nodes a key is stored: those closest to its topic. */
+  readonly replicas: number
+  /** Milliseconds within which everything is announced again. */
+  readonly refreshPeriod: number
+  /** Milliseconds for which a node keeps a record. */
+  readonly recordLife: number
+}
+
+/** A request to be sent. */
+export interface Task {
+  readonly placement: Placement
+  readonly node: KnownNode
+  readonly kind: 'store' | 'remove'
+}
+
+/** What was announced within this part of the period is not due yet when the sweep comes by. */
+const YOUNG = 0.1
+/** New keys that come together, at most, to overtake all others: more than an image has digests. */
+const FEW = 64
+/** Placements that one call looks at before it gives up: done in a fraction of a millisecond. */
+const MOST_LOOKED_AT = 64
+
+/**
+ * What has to be announced and withdrawn, where, and in which order. It knows where each key is and where it has to be, and
+ * answers what to send next; it neither sends nor waits itself.
+ *
+ * A placement waits in the lane of its most urgent reason. Withdrawals go first, since nobody should be sent to content that
+ * is gone. A few new keys go before the many that a node has when it starts, those before repairs, and refreshes last. Within
+ * a lane the newest goes first: others ask for what has just arrived, and the last of ten thousand keys can wait a second more.
+ */
+export class Schedule {
+  readonly #map: NetworkMap
+  readonly #topicOf: (key: Key) => Uint8Array
+  readonly #options: ScheduleOptions
+  readonly #placements = new Map<Key, Placement>()
+  readonly #sweep: Sweep
+  readonly #lanes: Record<Lane, Placement[]> = { withdrawals: [], express: [], fresh: [], repair: [], refresh: [] }
+  /** What is still to be sent of the placement that is being worked on. */
+  #open: { readonly placement: Placement; readonly nodes: KnownNode[] } | undefined
+  /** Placements that have not reached yet what is wanted of them. */
+  readonly #unsettled = new Set<Placement>()
+  #settled = Promise.withResolvers<void>()
+  #refreshed = 0
+
+  constructor(map: NetworkMap, topicOf: (key: Key) => Uint8Array, random: () => number, options: ScheduleOptions) {
+    this.#map = map
+    this.#topicOf = topicOf
+    this.#options = options
+    this.#sweep = new Sweep(options.refreshPeriod, random)
+  }
+
+  /** How many keys are kept announced. */
+  get size(): number {
+    let size = 0
+    for (const { wanted } of this.#placements.values()) if (wanted) size++
+    return size
+  }
+
+  /** How many keys wait for their announcement or withdrawal to be complete. */
+  get waiting(): number {
+    return this.#unsettled.size
+  }
+
+  /** How many keys have come to their turn to be announced again so far. */
+  get refreshed(): number {
+    return this.#refreshed
+  }
+
+  /** The most urgent lane in which a placement waits; `undefined` if there may be nothing to send before `refreshAt`. */
+  get urgency(): Lane | undefined {
+    return LANES.find((lane) => this.#top(lane) !== undefined)
+  }
+
+  /** When a key is due to be announced again; infinite if there is none. */
+  get refreshAt(): number {
+    return this.#sweep.dueAt
+  }
+
+  /** @param isNews whether these keys overtake others if they are few */
+  advertise(keys: Iterable<Key>, isNews: boolean, now: number): void {
+    const fresh: Placement[] = []
+    const added: Placement[] = []
+    for (const key of keys) {
+      let placement = this.#placements.get(key)
+      if (placement?.wanted) continue
+      if (placement === undefined) {
+        placement = new Placement(key, this.#topicOf(key), now)
+        this.#placements.set(key, placement)
+        added.push(placement)
+      }
+      placement.wanted = true
+      placement.since = now
+      this.#unsettled.add(placement)
+      fresh.push(placement)
+    }
+    // In the order of the key space, so that few tokens are needed at a time.
+    fresh.sort((a, b) => b.prefix - a.prefix)
+    for (const placement of fresh) this.#move(placement, isNews && fresh.length <= FEW ? 'express' : 'fresh')
+    if (added.length > 0) this.#sweep.add(added, now)
+  }
+
+  withdraw(keys: Iterable<Key>): void {
+    for (const key of keys) {
+      const placement = this.#placements.get(key)
+      if (placement?.wanted !== true) continue
+      placement.wanted = false
+      this.#unsettled.add(placement)
+      this.#move(placement, 'withdrawals')
+    }
+  }
+
+  /** What to send next, which counts as sent from here on; `undefined` if there is nothing to send now. */
+  next(now: number): Task | undefined {
+    for (let looked = 0; looked < MOST_LOOKED_AT; looked++) {
+      const { urgency } = this
+      const placement = urgency === undefined ? this.#refresh(now) : this.#top(urgency)
+      if (placement === undefined) return undefined
+      this.#open ??= { placement, nodes: this.#targets(placement) }
+      const { nodes } = this.#open
+      const node = nodes.shift()
+      if (nodes.length === 0) this.#move(placement, undefined)
+      // A silent node is passed over until it answers or is lost.
+      if (node !== undefined && node.strikes === 0) {
+        const kind = placement.wanted ? 'store' : 'remove'
+        placement.sent(node, kind)
+        return { placement, node, kind }
+      }
+      if (nodes.length === 0) this.#settle(placement)
+    }
+    return undefined
+  }
+
+  /** Takes note of how a task ended. */
+  landed({ placement, node, kind }: Task, isDone: boolean, sentAt: number): void {
+    this.#open = undefined
+    placement.landed(node)
+    if (isDone && kind === 'store') placement.stored(node, sentAt)
+    // A node that was lost meanwhile holds nothing any more.
+    if ((isDone && kind === 'remove') || this.#map.get(node) !== node) placement.dropped(node)
+    // Whether that was all can only be said once nothing is under way; a failure is tried again at once.
+    if (isDone && placement.wanted && placement.isFlying) return
+    if (this.#targets(placement).length > 0) this.#queue(placement)
+    else this.#settle(placement)
+  }
+
+  /** A node has joined: it has to hold the keys that have it among their closest nodes now. */
+  joined(node: KnownNode): void {
+    for (const placement of this.#placements.values()) if (this.#concerns(placement, node)) this.#queue(placement)
+  }
+
+  /** A node is lost: what it held, or was still to be sent, is needed elsewhere. */
+  left(node: KnownNode): void {
+    for (const placement of this.#placements.values()) {
+      const hadCopy = placement.dropped(node)
+      if (hadCopy || this.#concerns(placement, node)) this.#queue(placement)
+    }
+  }
+
+  /** A silent node answers again: what was kept back for it can be sent. */
+  recovered(node: KnownNode): void {
+    for (const placement of this.#placements.values()) {
+      if (!placement.wanted && placement.remaining().includes(node)) this.#queue(placement)
+      if (this.#concerns(placement, node) && placement.missing([node]).length > 0) this.#queue(placement)
+    }
+  }
+
+  /** A node has lost what it was sent: it needs all of it again. */
+  forgot(node: KnownNode): void {
+    for (const placement of this.#placements.values()) {
+      if (placement.wanted && placement.forgotten(node)) this.#queue(placement)
+    }
+  }
+
+  /** Up to so many placements of which the node should hold a copy, chosen from those next to it in the key space. */
+  near(node: KnownNode, count: number): Placement[] {
+    return this.#sweep.near(node.prefix, count).filter((placement) => placement.wanted && placement.isAt(node))
+  }
+
+  /**
+   * Waits until everything that is wanted has reached the swarm.
+   *
+   * @throws the signal's reason if it aborts first
+   */
+  async settled(signal: AbortSignal): Promise<void> {
+    while (this.#unsettled.size > 0) await unlessAborted(this.#settled.promise, signal)
+  }
+
+  /** Forgets all keys. */
+  clear(): void {
+    for (const placement of this.#placements.values()) this.#sweep.delete(placement)
+    for (const lane of LANES) this.#lanes[lane] = []
+    this.#placements.clear()
+    this.#unsettled.clear()
+    this.#settled.resolve()
+  }
+
+  /** The nodes to which something has to be sent for a placement. */
+  #targets(placement: Placement): KnownNode[] {
+    if (!placement.wanted) return placement.remaining()
+    const closest = this.#map.closest(placement.topic, this.#options.replicas)
+    const farthest = closest.at(-1)
+    const isFull = farthest !== undefined && closest.length === this.#options.replicas
+    placement.reach = isFull ? prefixDistance(farthest.prefix, placement.prefix) : 0xff_ff_ff_ff
+    return placement.missing(closest)
+  }
+
+  /** Whether the node is among those that have to hold the key. */
+  #concerns({ wanted, prefix, reach }: Placement, node: KnownNode): boolean {
+    return wanted && prefixDistance(prefix, node.prefix) <= reach
+  }
+
+  /** The next placement whose turn to be announced again has come. */
+  #refresh(now: number): Placement | undefined {
+    const { refreshPeriod, recordLife } = this.#options
+    for (;;) {
+      const placement = this.#sweep.take(now)
+      if (placement === undefined) return undefined
+      if (!placement.wanted) continue
+      this.#refreshed++
+      placement.expire(now - recordLife)
+      if (now - placement.since < YOUNG * refreshPeriod) continue
+      placement.since = now
+      this.#move(placement, 'refresh')
+      return placement
+    }
+  }
+
+  /** Queues a placement, unless it waits for something more urgent already. */
+  #queue(placement: Placement): void {
+    const news: Lane = this.#unsettled.has(placement) ? 'fresh' : 'repair'
+    const lane = placement.wanted ? news : 'withdrawals'
+    if (placement.lane === undefined || LANES.indexOf(lane) < LANES.indexOf(placement.lane)) this.#move(placement, lane)
+    this.#open = undefined
+  }
+
+  /** Puts a placement into a lane, wherever it waited before: there it is passed over. */
+  #move(placement: Placement, lane: Lane | undefined): void {
+    placement.lane = lane
+    if (lane !== undefined) this.#lanes[lane].push(placement)
+    this.#open = undefined
+  }
+
+  #top(name: Lane): Placement | undefined {
+    const lane = this.#lanes[name]
+    while (lane.length > 0 && lane.at(-1)?.lane !== name) lane.pop()
+    return lane.at(-1)
+  }
+
+  #settle(placement: Placement): void {
+    if (placement.isFlying) return
+    if (placement.wanted ? !placement.isHeld : placement.holders.length > 0) return
+    if (!placement.wanted) {
+      // By now the key may be advertised again, with another placement.
+      if (this.#placements.get(placement.key) === placement) this.#placements.delete(placement.key)
+      this.#move(placement, undefined)
+      this.#sweep.delete(placement)
+    }
+    if (!this.#unsettled.delete(placement) || this.#unsettled.size > 0) return
+    this.#settled.resolve()
+    this.#settled = Promise.withResolvers()
+  }
+}

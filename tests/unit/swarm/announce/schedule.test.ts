@@ -1,0 +1,204 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type { Key } from '../../../../lib/oci/key.ts'
+import { Schedule, type Task } from '../../../../lib/swarm/announce/schedule.ts'
+import { NetworkMap } from '../../../../lib/swarm/members/network-map.ts'
+import { idOf, seeded } from '../../../doubles/simulated-dht.ts'
+import { never } from '../../../fixtures/layout.ts'
+
+const PERIOD = 100_000
+const key = (name: string | number): Key => `${name}` as Key
+const keys = (from: number, to: number): Key[] => Array.from({ length: to - from }, (_, at) => key(from + at))
+const topicOf = (of: Key): Uint8Array => createHash('sha256').update(of).digest()
+const nodeAt = (port: number) => ({ host: '10.0.0.1', port, id: idOf({ host: '10.0.0.1', port }) })
+
+/** A schedule over a map of so many nodes, and what a driver does with it. */
+function scheduling(nodes: number, replicas = 1) {
+  const map = new NetworkMap(nodeAt(1), { strikes: 3, silence: 0 })
+  const schedule = new Schedule(map, topicOf, seeded(1), { replicas, refreshPeriod: PERIOD, recordLife: 2 * PERIOD })
+  map.listen({
+    joined: (node) => schedule.joined(node),
+    left: (node) => schedule.left(node),
+    recovered: (node) => schedule.recovered(node),
+  })
+  for (let port = 1; port <= nodes; port++) map.answered(nodeAt(port), 0)
+  /** Sends everything that there is to send, and has it succeed. */
+  const sendAll = (now: number): Task[] => {
+    const sent: Task[] = []
+    for (let task = schedule.next(now); task !== undefined; task = schedule.next(now)) {
+      sent.push(task)
+      schedule.landed(task, true, now)
+    }
+    return sent
+  }
+  return { map, schedule, sendAll }
+}
+
+const named = (tasks: readonly Task[]) => tasks.map(({ kind, placement }) => `${kind} ${placement.key}`)
+
+test('Schedule gives withdrawals before news before other new keys before repairs before refreshes', () => {
+  const { map, schedule, sendAll } = scheduling(1)
+  schedule.advertise(keys(0, 3), false, 0)
+  sendAll(0)
+  // All of these are due again, and a node has joined that has to hold one of them.
+  const [first] = keys(0, 3)
+  assert.ok(first !== undefined)
+  const joining = Array.from({ length: 200 }, (_, at) => nodeAt(at + 2)).find((node) => {
+    const other = new NetworkMap(nodeAt(1))
+    other.answered(nodeAt(1), 0)
+    other.answered(node, 0)
+    return keys(0, 3).filter((of) => other.closest(topicOf(of), 1)[0]?.port === node.port).length === 1
+  })
+  assert.ok(joining !== undefined)
+  map.answered(joining, PERIOD)
+  schedule.advertise([key('fresh')], false, PERIOD)
+  schedule.advertise([key('news')], true, PERIOD)
+  schedule.advertise([key('gone')], true, PERIOD)
+  const task = schedule.next(PERIOD)
+  assert.equal(task?.placement.key, 'gone', 'the newest goes first')
+  if (task !== undefined) schedule.landed(task, true, PERIOD)
+  schedule.withdraw([key('gone')])
+  const sent = sendAll(PERIOD)
+  assert.deepEqual(named(sent).slice(0, 3), ['remove gone', 'store news', 'store fresh'])
+  assert.equal(sent[3]?.node.port, joining.port, 'a repair')
+  assert.deepEqual(named(sent).slice(4).sort().length, 2, 'the others are refreshed')
+})
+
+test('Schedule gives the newest first within a lane, those of one call in the order of the key space, each once', () => {
+  const { schedule, sendAll } = scheduling(1)
+  schedule.advertise(keys(0, 20), false, 0)
+  schedule.advertise(keys(10, 40), false, 0)
+  const sent = sendAll(0).map(({ placement }) => placement)
+  assert.deepEqual(sent.map(({ key: of }) => of).sort(), keys(0, 40).sort())
+  assert.deepEqual(
+    sent.slice(0, 20).map(({ key: of }) => Number(of) >= 20),
+    new Array(20).fill(true),
+  )
+  for (const batch of [sent.slice(0, 20), sent.slice(20)]) {
+    const prefixes = batch.map(({ prefix }) => prefix)
+    assert.deepEqual(
+      prefixes,
+      [...prefixes].sort((a, b) => a - b),
+    )
+  }
+})
+
+test('Schedule has a few new keys overtake others, but not many', () => {
+  const { schedule } = scheduling(1)
+  schedule.advertise(keys(0, 65), true, 0)
+  assert.equal(schedule.urgency, 'fresh')
+  schedule.advertise(keys(65, 129), true, 0)
+  assert.equal(schedule.urgency, 'express')
+})
+
+test('Schedule moves a key that waited for something else', () => {
+  const { schedule, sendAll } = scheduling(1)
+  schedule.advertise([key('a'), key('b')], false, 0)
+  sendAll(0)
+  schedule.withdraw([key('a'), key('b')])
+  assert.equal(schedule.urgency, 'withdrawals')
+  schedule.advertise([key('a')], false, 1)
+  assert.deepEqual(named(sendAll(1)), ['remove b', 'store a'])
+  assert.deepEqual([schedule.size, schedule.waiting, schedule.urgency], [1, 0, undefined])
+})
+
+test('Schedule says when a key is due to be announced again, and has nothing to send before', () => {
+  const { schedule, sendAll } = scheduling(3, 3)
+  assert.equal(schedule.refreshAt, Number.POSITIVE_INFINITY)
+  schedule.advertise([key('a')], false, 0)
+  assert.equal(sendAll(0).length, 3)
+  let refreshed = 0
+  for (let now = 0; refreshed < 3; ) {
+    const at = schedule.refreshAt
+    assert.ok(at >= now && at <= now + PERIOD, `${at} after ${now}`)
+    if (at > now) assert.equal(schedule.next(at - 1), undefined)
+    now = at
+    const sent = sendAll(now)
+    if (sent.length === 0) continue
+    assert.deepEqual(named(sent), new Array(3).fill('store a'))
+    refreshed++
+  }
+})
+
+test('Schedule sends nothing to a node that is silent until it answers, and elsewhere once it is lost', () => {
+  const { map, schedule, sendAll } = scheduling(9, 8)
+  const [silent, lost] = map.closest(topicOf(key('a')), 2)
+  assert.ok(silent !== undefined && lost !== undefined)
+  for (const node of [silent, lost]) map.silent(node, 1, 2)
+  schedule.advertise([key('a')], false, 3)
+  assert.equal(sendAll(3).length, 6)
+  assert.equal(schedule.waiting, 0, 'it waits for no silent node')
+  map.answered(silent, 4)
+  assert.deepEqual(
+    sendAll(4).map(({ node }) => node),
+    [silent],
+  )
+  const [ninth] = map.closest(topicOf(key('a')), 9).slice(8)
+  map.lose(lost, 5)
+  assert.deepEqual(
+    sendAll(5).map(({ node }) => node),
+    [ninth],
+  )
+  map.silent(silent, 6, 7)
+  schedule.withdraw([key('a')])
+  assert.equal(sendAll(8).length, 7)
+  assert.equal(schedule.waiting, 1, 'the silent node still has it')
+  map.answered(silent, 9)
+  assert.deepEqual(named(sendAll(9)), ['remove a'])
+  assert.equal(schedule.waiting, 0)
+})
+
+test('Schedule never has two requests for a key under way to one node, and settles, whatever happens', async () => {
+  const step = fc.oneof(
+    fc.nat(5).map((at) => ({ kind: 'advertise' as const, at })),
+    fc.nat(5).map((at) => ({ kind: 'withdraw' as const, at })),
+    { weight: 6, arbitrary: fc.constant({ kind: 'next' as const, at: 0 }) },
+    fc.nat(20).map((at) => ({ kind: 'done' as const, at })),
+    fc.nat(20).map((at) => ({ kind: 'failed' as const, at })),
+    fc.nat(9).map((at) => ({ kind: 'silent' as const, at })),
+    fc.nat(9).map((at) => ({ kind: 'answered' as const, at })),
+    fc.nat(9).map((at) => ({ kind: 'lost' as const, at })),
+    fc.integer({ min: 1, max: PERIOD }).map((at) => ({ kind: 'pass' as const, at })),
+  )
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 120 }), async (steps) => {
+      const { map, schedule, sendAll } = scheduling(10, 4)
+      const wanted = new Set<Key>()
+      let flying: (Task & { readonly sentAt: number })[] = []
+      let now = 1
+      const land = (at: number, isDone: boolean) => {
+        const task = flying[at]
+        if (task === undefined) return
+        flying = flying.filter((other) => other !== task)
+        schedule.landed(task, isDone, task.sentAt)
+      }
+      for (const { kind, at } of steps) {
+        now++
+        const node = nodeAt(at + 1)
+        if (kind === 'pass') now += at
+        if (kind === 'advertise') schedule.advertise([key(at)], true, now)
+        if (kind === 'advertise') wanted.add(key(at))
+        if (kind === 'withdraw') schedule.withdraw([key(at)])
+        if (kind === 'withdraw') wanted.delete(key(at))
+        if (kind === 'done') land(at, true)
+        if (kind === 'failed') land(at, false)
+        if (kind === 'silent') map.silent(node, now - 1, now)
+        if (kind === 'answered') map.answered(node, now)
+        if (kind === 'lost') map.lose(node, now)
+        if (kind !== 'next') continue
+        const task = schedule.next(now)
+        if (task === undefined) continue
+        assert.equal(task.node.strikes, 0)
+        for (const { placement, node: other } of flying) assert.ok(placement !== task.placement || other !== task.node)
+        flying.push({ ...task, sentAt: now })
+      }
+      while (flying.length > 0) land(0, true)
+      for (let port = 1; port <= 10; port++) map.answered(nodeAt(port), now)
+      sendAll(now)
+      assert.deepEqual([schedule.size, schedule.waiting], [wanted.size, 0])
+      await schedule.settled(never)
+    }),
+  )
+})
