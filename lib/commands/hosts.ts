@@ -2,14 +2,12 @@ import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { dialectOf } from '../containerd/dialect.ts'
 import { applyChanges, HostsWriteError } from '../containerd/hosts/apply.ts'
-import { backupOf, type Change, type Plan } from '../containerd/hosts/change.ts'
-import { DEFAULT_NAMESPACE, registryOfDirectory } from '../containerd/hosts/directory.ts'
+import { registriesWithoutMirror } from '../containerd/hosts/check.ts'
 import { HOSTS_FILES, isRefusal } from '../containerd/hosts/files.ts'
-import { directoriesWithoutMirror, type HostsCheck } from '../containerd/hosts/look.ts'
-import { mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
-import { type HostsTarget, planWrite } from '../containerd/hosts/plan.ts'
+import { DEFAULT_NAMESPACE } from '../containerd/hosts/look.ts'
+import { hostsCommand, mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
+import { backupOf, type Change, type HostsTarget, type Plan, planWrite } from '../containerd/hosts/plan.ts'
 import { preview } from '../containerd/hosts/preview.ts'
-import { hostsCommand } from '../containerd/hosts/remedy.ts'
 import { planRemove } from '../containerd/hosts/removal.ts'
 import { ConfigurationError, type Settings } from '../settings/settings.ts'
 import type { Command } from './command.ts'
@@ -33,8 +31,8 @@ export const hosts: Command = {
     }
     const { settings, switches } = readCommandLine(sources, ['remove', 'dry-run'])
     const certsDir = settings['certs-dir']
-    const target = switches.remove ? undefined : await targetOf(settings, stop, report)
     const registries = settings.registries && [...settings.registries]
+    const target = switches.remove ? undefined : await targetOf(settings, stop, report)
     const plan = await refusedAsProblem(
       target === undefined ? planRemove({ certsDir, registries }, HOSTS_FILES) : planWrite(target, HOSTS_FILES),
     )
@@ -43,7 +41,7 @@ export const hosts: Command = {
     }
     if (switches['dry-run']) {
       print(plan.changes.map(({ path, before, after }) => preview(path, before, after)).join(''))
-      if (plan.changes.every(({ action }) => action === 'keep')) print('nothing to do\n')
+      if (plan.changes.every(({ action }) => action === 'keep')) print('nothing would change\n')
       return
     }
     try {
@@ -56,17 +54,20 @@ export const hosts: Command = {
       throw error
     }
     for (const change of plan.changes) print(tell(change))
-    if (plan.changes.length === 0) print(`${certsDir}: nothing of swarmirror is there\n`)
-    if (target !== undefined && registries === undefined) {
-      const socket = settings['containerd-socket']
-      print(await tellOwnDirectories({ ...target, registries, socket, program: programText(context) }))
-    }
+    if (plan.changes.length === 0) print(`${certsDir}: no hosts.toml has an entry that swarmirror wrote\n`)
+    if (target === undefined || registries !== undefined) return
+    const shown = { ...target, socket: settings['containerd-socket'], program: programText(context) }
+    const without = await registriesWithoutMirror({ ...shown, registries }, HOSTS_FILES)
+    if (without.length === 0) return
+    print(
+      `${without.join(', ')}: not mirrored, because containerd uses their own directories in place of ${DEFAULT_NAMESPACE}; to mirror them, too: ${hostsCommand({ registries: without }, shown)}\n`,
+    )
   },
 }
 
 async function targetOf(settings: Settings, stop: AbortSignal, report: (text: string) => void): Promise<HostsTarget> {
   if (settings.listen.port === 0) {
-    throw new ConfigurationError(['--listen: expected the port that the mirror listens on, not 0, which is any'])
+    throw new ConfigurationError(['--listen: expected the port on which the mirror listens, not 0, which means any'])
   }
   const version = await versionOf(settings, stop, report)
   const mirror = mirrorEntryFor(settings.listen, settings.tags, version)
@@ -93,7 +94,7 @@ async function versionOf(
   } catch (error) {
     stop.throwIfAborted()
     report(
-      `containerd's version is not known, so what is written is what all versions understand: ${(error as Error).message}\n`,
+      `containerd's version is not known, so only what every version understands is written: ${(error as Error).message}\n`,
     )
     return undefined
   } finally {
@@ -101,7 +102,7 @@ async function versionOf(
   }
 }
 
-/** What the file system refuses while nothing is written yet is for who started this to put right, as a wrong setting is. */
+/** What the file system refuses before anything is written is a problem for a person to solve, as a wrong setting is. */
 async function refusedAsProblem(planning: Promise<Plan>): Promise<Plan> {
   try {
     return await planning
@@ -112,26 +113,17 @@ async function refusedAsProblem(planning: Promise<Plan>): Promise<Plan> {
 }
 
 const TOLD: Readonly<Record<Change['action'], string>> = {
-  create: 'made',
-  update: 'brought up to date',
-  keep: 'right already',
-  restore: 'as it was before',
-  'take-out': 'the mirror is taken out, the rest is as it was',
-  delete: 'taken away, as swarmirror had made it',
+  create: 'created',
+  update: 'updated',
+  keep: 'nothing to change: the mirror is first',
+  restore: 'restored to what it was before swarmirror',
+  'take-out': 'the mirror is taken out, and the rest left as it is',
+  delete: 'deleted, since swarmirror had created it',
 }
 
-/** What was done with a file, and what else is to be known, a line each. */
+/** What was done with a file, and what else a person should know, a line each. */
 function tell({ path, target, action, original, notes }: Change): string {
-  const kept = original ? [`the file as it was is kept as ${basename(backupOf(target))}`] : []
-  const told = original ? 'the mirror comes first now' : TOLD[action]
+  const kept = original ? [`the original is kept beside it as ${basename(backupOf(target))}`] : []
+  const told = original ? 'the mirror comes first now, and the rest is as it was' : TOLD[action]
   return [`${path}: ${told}`, ...[...kept, ...notes].map((note) => `  ${note}`)].map((line) => `${line}\n`).join('')
-}
-
-/** `_default` is all that was written: registries that it does not count for are said, with what to type. */
-async function tellOwnDirectories(check: HostsCheck): Promise<string> {
-  const directories = await directoriesWithoutMirror(check, HOSTS_FILES)
-  if (directories.length === 0) return ''
-  const registries = directories.map((directory) => registryOfDirectory(basename(directory)))
-  const command = hostsCommand(registries.join(','), check)
-  return `${DEFAULT_NAMESPACE} does not count for ${registries.join(', ')}, with directories of their own; to mirror these, too: ${command}\n`
 }

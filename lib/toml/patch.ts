@@ -1,12 +1,12 @@
-import { parseToml, parseTomlSyntax, TomlError, type TomlNodes, type TomlTable, tableOf } from './toml.ts'
+import { namesOf, parseToml, parseTomlSyntax, TomlError, type TomlNodes, type TomlTable, tableOf } from './toml.ts'
 
-/** One change of a file. Lines count from 1, in the file as it was before any change. */
+/** One change of a file. Lines count from 1, in the file before any change. */
 export type Edit =
   | { readonly kind: 'replace'; readonly from: number; readonly to: number; readonly lines: readonly string[] }
   | { readonly kind: 'insert'; readonly after: number; readonly lines: readonly string[] }
   | { readonly kind: 'append'; readonly lines: readonly string[] }
 
-/** Makes all changes, whatever their order. The rest of the file, comments included, stays as it is. */
+/** Makes all changes, in whatever order they come. The rest of the file stays as it is, with its comments. */
 export function applyEdits(text: string, edits: readonly Edit[]): string {
   const newline = text.includes('\r\n') ? '\r\n' : '\n'
   const lines = text.split(/\r?\n/)
@@ -26,9 +26,9 @@ export function applyEdits(text: string, edits: readonly Edit[]): string {
 }
 
 /**
- * The change that makes a key of a table have a value: in its line if it has one, below the table's header if there is
- * one, else as a new table at the end. It has been tried on the text. `undefined` if none of these works, as with an
- * inline table that lacks the key, or if the text is no TOML.
+ * The change that gives a key of a table a value: in the key's line if there is one, else below the table's header if there
+ * is one, else in a new table at the end. It has been tried on the text. `undefined` if none of these works, as with an
+ * inline table that lacks the key, or if the text is not TOML.
  *
  * @param path names of the tables and the key
  */
@@ -53,7 +53,7 @@ export function planSetting(text: string, path: readonly string[], value: string
   return candidates.find((edits) => valueAt(applyEdits(text, edits), path) === value)
 }
 
-/** The change that takes a table and all in it away, tried on the text; `undefined` if there is no such one. */
+/** The change that removes a table, or a key, with all that is in it, tried on the text; `undefined` if there is none. */
 export function planRemoval(text: string, path: readonly string[]): Edit[] | undefined {
   const nodes = nodesOf(text)
   if (nodes === undefined) return undefined
@@ -67,8 +67,8 @@ export function planRemoval(text: string, path: readonly string[]): Edit[] | und
 }
 
 /**
- * The change that takes a text out of a list at the top of the file, tried on it; the comments of the list stay.
- * `undefined` if there is no such one.
+ * The change that removes a string from a list at the top of the file and keeps the list's comments, tried on the text;
+ * `undefined` if there is none.
  */
 export function planElementRemoval(text: string, key: string, element: string): Edit[] | undefined {
   const list = nodesOf(text)?.pairs.find(({ path }) => same(path, [key]))?.node.value
@@ -77,7 +77,7 @@ export function planElementRemoval(text: string, key: string, element: string): 
   const at = nodes.findIndex((node) => node.type === 'TOMLValue' && node.value === element)
   const [before, node, after] = [nodes[at - 1], nodes[at], nodes[at + 1]]
   if (node === undefined) return undefined
-  // With what separates it from its neighbour: the comma after it, or of the last one the comma before it.
+  // With its comma: the one after it, or the one before it for the last element.
   const comma = text.slice(node.range[1], (after ?? list).range[after === undefined ? 1 : 0]).indexOf(',')
   const from = comma >= 0 || before === undefined ? node.range[0] : before.range[1]
   const to = comma >= 0 ? node.range[1] + comma + 1 : node.range[1]
@@ -104,7 +104,7 @@ function valueAt(text: string, path: readonly string[]): unknown {
   try {
     table = parseToml(text)
   } catch (error) {
-    // A change that breaks the file is no candidate: the sentinel equals no wanted value, nor its absence.
+    // A change that breaks the file is no candidate: this equals no wanted value, and not its absence either.
     if (error instanceof TomlError) return BROKEN
     throw error
   }
@@ -116,10 +116,10 @@ const BROKEN = Symbol('broken')
 
 interface Pair {
   readonly node: TomlNodes.TOMLKeyValue
-  /** Names of the table whose header it stands below. */
+  /** Names of the table under whose header it stands. */
   readonly table: readonly (string | number)[]
   readonly path: readonly (string | number)[]
-  /** It stands in the line of another. */
+  /** Whether it stands in an inline table. */
   readonly inline: boolean
 }
 
@@ -127,8 +127,7 @@ function nodesOf(text: string): { tables: TomlNodes.TOMLTable[]; pairs: Pair[] }
   const tables: TomlNodes.TOMLTable[] = []
   const pairs: Pair[] = []
   const add = (table: readonly (string | number)[], node: TomlNodes.TOMLKeyValue, inline = false) => {
-    const names = node.key.keys.map((key) => (key.type === 'TOMLBare' ? key.name : key.value))
-    const path = [...table, ...names]
+    const path = [...table, ...namesOf(node)]
     pairs.push({ node, table, path, inline })
     if (node.value.type === 'TOMLInlineTable') for (const pair of node.value.body) add(path, pair, true)
   }
@@ -147,7 +146,7 @@ function nodesOf(text: string): { tables: TomlNodes.TOMLTable[]; pairs: Pair[] }
   return { tables, pairs }
 }
 
-/** The line of a pair with another value; `undefined` if its value is spread over several. */
+/** The line of a pair with another value; `undefined` for a pair of several lines. */
 function replacedValue(text: string, { loc, value }: TomlNodes.TOMLKeyValue, literal: string): string | undefined {
   if (loc.start.line !== loc.end.line) return undefined
   const line = text.split(/\r?\n/)[loc.start.line - 1]
@@ -160,7 +159,7 @@ function same(a: readonly unknown[], b: readonly unknown[]): boolean {
   return a.length === b.length && a.every((name, at) => name === b[at])
 }
 
-/** A dotted key, quoted where it must be. */
+/** A dotted key, with quotes where they are needed. */
 function keyText(path: readonly string[]): string {
   return path.map((name) => (/^[A-Za-z0-9_-]+$/.test(name) ? name : JSON.stringify(name))).join('.')
 }

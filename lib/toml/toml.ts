@@ -11,11 +11,9 @@ export interface TomlEntry {
 
 export type TomlTable = ReadonlyMap<string, TomlEntry>
 
-/** The syntax tree with comments and the exact place of everything, for who edits a document without disturbing it. */
-export type TomlSyntax = AST.TOMLProgram
 export type { AST as TomlNodes } from 'toml-eslint-parser'
 
-/** A text that is not TOML 1.0. `line` and `column` count from 1 and are where reading stopped. */
+/** A text that is not TOML 1.0. `line` and `column` count from 1 and say where reading stopped. */
 export class TomlError extends Error {
   override readonly name = 'TomlError'
   readonly reason: string
@@ -30,10 +28,10 @@ export class TomlError extends Error {
   }
 }
 
-/** Deepest nesting of tables and arrays that is read: containerd's files have less than ten, and more only costs stack. */
+/** Deepest nesting of tables and arrays that is read: containerd's files have less than ten levels, and more only costs stack. */
 export const NESTING_LIMIT = 100
 
-/** What some editors write before a text in UTF-8. TOML has none; the library that containerd 1.x reads it with passes over it. */
+/** What some editors write before a text in UTF-8. TOML knows none; the library of containerd 1.x skips it. */
 const BYTE_ORDER_MARK = '\ufeff'
 
 /** A text as containerd 1.x reads it. */
@@ -44,7 +42,7 @@ export function withoutByteOrderMark(text: string): string {
 /**
  * Reads a TOML 1.0 document with the lines of its values.
  *
- * @throws {TomlError} if it is none, or nested deeper than {@link NESTING_LIMIT}
+ * @throws {TomlError} for a text that is not TOML, or is nested deeper than {@link NESTING_LIMIT}
  */
 export function parseToml(text: string): TomlTable {
   const root: MutableTable = new Map()
@@ -56,11 +54,11 @@ export function parseToml(text: string): TomlTable {
 }
 
 /**
- * Reads a TOML 1.0 document as a syntax tree.
+ * Reads a TOML 1.0 document as a syntax tree, with its comments and the exact place of everything.
  *
- * @throws {TomlError} as {@link parseToml}
+ * @throws {TomlError} for a text that is not TOML
  */
-export function parseTomlSyntax(text: string): TomlSyntax {
+export function parseTomlSyntax(text: string): AST.TOMLProgram {
   if (text.startsWith(BYTE_ORDER_MARK)) {
     throw new TomlError('a byte order mark, which containerd 2.x does not read: save the file without it', 1, 1)
   }
@@ -73,7 +71,7 @@ export function parseTomlSyntax(text: string): TomlSyntax {
     if (error instanceof ParseError) {
       throw new TomlError(error.message, error.lineNumber, error.column + 1, { cause: error })
     }
-    // The stack's end: arrays or inline tables in each other, by the ten thousand.
+    // The parser's stack ends at some ten thousand arrays or inline tables within each other.
     if (error instanceof RangeError) throw new TomlError('nested too deeply', 1, 1, { cause: error })
     throw error
   }
@@ -84,9 +82,14 @@ function errorAt(text: string, index: number, reason: string): TomlError {
   return new TomlError(reason, before.length, (before.at(-1) ?? '').length + 1)
 }
 
-/** A table; what is not one has no keys. */
+/** The value, if it is a table. */
 export function tableOf(value: TomlValue | undefined): TomlTable | undefined {
   return value instanceof Map ? value : undefined
+}
+
+/** The parts of a dotted key, without quotes. */
+export function namesOf(pair: AST.TOMLKeyValue): string[] {
+  return pair.key.keys.map((key) => (key.type === 'TOMLBare' ? key.name : key.value))
 }
 
 type MutableTable = Map<string, TomlEntry>
@@ -109,12 +112,12 @@ function setTable(root: MutableTable, node: AST.TOMLTable): void {
 }
 
 function setPair(table: MutableTable, node: AST.TOMLKeyValue, depth = 0): void {
-  const names = node.key.keys.map((key) => (key.type === 'TOMLBare' ? key.name : key.value))
+  const names = namesOf(node)
   const holder = descend(table, names.slice(0, -1), node)
   holder.set(names.at(-1) ?? '', { value: readValue(node.value, depth), line: node.loc.start.line })
 }
 
-/** The table at a path, made where it is missing. A number in a path is an element of an array of tables. */
+/** The table at a path, made where it is missing. A number in a path is the index in an array of tables. */
 function descend(from: MutableTable, path: readonly (string | number)[], node: AST.TOMLTable | AST.TOMLKeyValue) {
   const { line, column } = node.loc.start
   if (path.length > NESTING_LIMIT) throw new TomlError('nested too deeply', line, column + 1)

@@ -4,6 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import fc from 'fast-check'
+import { dialectOf } from '../../lib/containerd/dialect.ts'
 import { readHosts } from '../../lib/containerd/hosts/reading.ts'
 import { startContainerd } from '../fixtures/containerd.ts'
 
@@ -31,7 +32,7 @@ async function asked(text: string): Promise<{ discarded: boolean; urls: string[]
 
 /** The same by our reading. A tag is asked for at hosts that may resolve and pull. */
 function read(text: string): { discarded: boolean; urls: string[] } {
-  const reading = readHosts(text, VERSION)
+  const reading = readHosts(text, dialectOf(VERSION))
   if (reading.kind !== 'hosts') return { discarded: reading.kind === 'discarded', urls: [REGISTRY] }
   const able = [...reading.hosts, reading.server].filter(
     ({ capabilities }) => capabilities.includes('pull') && capabilities.includes('resolve'),

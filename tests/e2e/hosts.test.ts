@@ -41,7 +41,7 @@ test('hosts: containerd pulls through the mirror after it, and from upstream aga
   await b.untilOffered(image)
 
   assert.match(await hosts(), /the mirror comes first now/)
-  assert.match(await hosts(), /right already/)
+  assert.match(await hosts(), /nothing to change: the mirror is first/)
   const mirrored = await cluster.registry.requestsDuring(() => b.pull(image.reference))
   assert.deepEqual(mirrored, [], 'upstream was asked although the mirror has it all')
 
@@ -53,7 +53,7 @@ test('hosts: containerd pulls through the mirror after it, and from upstream aga
   const upstream = await cluster.registry.requestsDuring(() => b.pull(other.reference))
   assert.ok(upstream.length > 0)
 
-  assert.match(await hosts('--remove'), /as it was before/)
+  assert.match(await hosts('--remove'), /restored to what it was before swarmirror/)
   assert.equal(await readFile(path, 'utf8'), original)
   await b.removeImage(image.reference)
   const direct = await cluster.registry.requestsDuring(() => b.pull(image.reference))

@@ -7,7 +7,7 @@ import { bounded } from '../../platform/bounded.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { CriClient } from '../client/cri.ts'
 import { ContainerdError } from '../client/error.ts'
-import { HOSTS_FILE } from '../hosts/directory.ts'
+import { HOSTS_FILE } from '../hosts/look.ts'
 import { isProbeRegistry, probeOfLabels, probeOfName, probePort } from '../probe-name.ts'
 import { isProbeServed } from './probe-door.ts'
 

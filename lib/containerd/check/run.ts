@@ -6,13 +6,13 @@ import { hostOf } from '../../settings/settings.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { CriClient } from '../client/cri.ts'
 import { ContainerdError, isLasting } from '../client/error.ts'
+import { dialectOf } from '../dialect.ts'
 import type { Finding } from '../finding.ts'
 import { checkHosts } from '../hosts/check.ts'
-import { DEFAULT_NAMESPACE, HOSTS_FILE } from '../hosts/directory.ts'
-import { asksAt } from '../hosts/edit.ts'
-import { mirrorEntryFor } from '../hosts/mirror-entry.ts'
+import { asksAt } from '../hosts/endpoint.ts'
+import { DEFAULT_NAMESPACE, HOSTS_FILE } from '../hosts/look.ts'
+import { hostsCommand, mirrorEntryFor } from '../hosts/mirror-entry.ts'
 import { readHosts } from '../hosts/reading.ts'
-import { hostsCommand } from '../hosts/remedy.ts'
 import { askContainerd } from './ask-containerd.ts'
 import { reconcile } from './behaviour.ts'
 import { type AskTime, checkClock } from './clock.ts'
@@ -115,7 +115,7 @@ export async function runCheck(
   const hostsToml = hostsCheck(subject, facts)
   const onMachine = {
     ...subject,
-    hostsCommand: hostsCommand((subject.registries ?? [DEFAULT_NAMESPACE]).join(','), hostsToml),
+    hostsCommand: hostsCommand(subject, hostsToml),
   }
   const environment = await part('containerd-namespace', 'containerd to answer', async () =>
     answers ? await checkEnvironment(dependencies, facts, onMachine, signal) : [],
@@ -181,7 +181,7 @@ async function probe(
     const bytes = await files.hosts.read(path).catch(() => undefined)
     if (bytes === undefined) return `${path} is not there`
     const { version } = facts
-    const reading = readHosts(bytes.toString('utf8'), 'value' in version ? version.value : undefined)
+    const reading = readHosts(bytes.toString('utf8'), dialectOf('value' in version ? version.value : undefined))
     const first = reading.kind === 'hosts' ? reading.hosts[0] : undefined
     const url = `http://${hostOf(address.host)}:${address.port}`
     if (first === undefined) return `${path} names no host`

@@ -1,16 +1,8 @@
 import { parseTomlSyntax } from '../../toml/toml.ts'
-import { HostsError } from './hosts-error.ts'
+import { HostsError } from './endpoint.ts'
+import type { MirrorEntry } from './mirror-entry.ts'
 
-/** What a hosts.toml says of our mirror. */
-export interface MirrorEntry {
-  /** Where containerd reaches the registry door, such as `http://127.0.0.1:5000`. */
-  readonly url: string
-  readonly capabilities: readonly ('pull' | 'resolve')[]
-  /** A Go duration; only for versions that know it. */
-  readonly dialTimeout?: string | undefined
-}
-
-/** What was there before our block was written, kept in the block itself, so that removing it needs nothing else. */
+/** What was there before our block was written. The block itself says it, so that removing it needs nothing else. */
 export interface BlockOrigin {
   /** Whether the file was made for the block. */
   readonly newFile: boolean
@@ -28,8 +20,8 @@ export interface Block {
 /** A block that was found, and the text without it. */
 export interface FoundBlock extends Block {
   readonly rest: string
-  /** Where the block stands in the text. */
-  readonly start: number
+  /** The line of its first comment, from 1. */
+  readonly line: number
 }
 
 const BEGIN = '# >>> swarmirror hosts'
@@ -39,8 +31,7 @@ const BEGIN_LINE = /^# >>> swarmirror hosts(?: \((new file)?(?:, )?(?:made direc
 /**
  * Writes the block.
  *
- * @param rootLines what a new file says of the registry itself: these are keys of the root table, so nothing may stand
- * before them
+ * @param rootLines what a new file says of the registry itself: keys of the root table, so nothing may stand before them
  */
 export function makeBlock(mirror: MirrorEntry, origin: BlockOrigin, rootLines: readonly string[] = []): Block {
   const known = [
@@ -59,53 +50,47 @@ export function makeBlock(mirror: MirrorEntry, origin: BlockOrigin, rootLines: r
   return { origin, lines }
 }
 
-/** A TOML basic string. JSON's strings are TOML's but for a few characters that neither URLs nor file names here have. */
+/** A TOML basic string: JSON's, but for a few characters that neither URLs nor file names here have. */
 export function quote(text: string): string {
   return JSON.stringify(text).replace(/[\u007f-\u009f]/g, (character) => `\\u00${character.charCodeAt(0).toString(16)}`)
 }
 
-/** Whether a text may have our block: files without need not be understood to be left alone. */
-export function mentionsBlock(text: string): boolean {
-  return text.includes(BEGIN) || text.includes(END)
-}
-
 /**
- * Finds our block.
+ * Finds our block. A text without its comments need not be TOML.
  *
  * @returns nothing if there is none
  * @throws {HostsError} if only a part of it is there, or there are two
  * @throws {TomlError} if the text is not TOML
  */
 export function findBlock(text: string): FoundBlock | undefined {
-  const comments = parseTomlSyntax(text).comments.map(({ range: [start, end], loc }) => ({
-    start,
-    end,
-    text: text.slice(start, end).trimEnd(),
-    line: loc.start.line,
-    ownLine: start === 0 || text[start - 1] === '\n',
-  }))
-  const marks = comments.filter(({ text }) => text.startsWith(BEGIN) || text.startsWith(END))
+  if (!text.includes(BEGIN) && !text.includes(END)) return undefined
+  const marks = parseTomlSyntax(text)
+    .comments.map(({ range: [start, end], loc }) => ({
+      start,
+      end,
+      text: text.slice(start, end).trimEnd(),
+      line: loc.start.line,
+      ownLine: start === 0 || text[start - 1] === '\n',
+    }))
+    .filter((comment) => comment.text.startsWith(BEGIN) || comment.text.startsWith(END))
   const [begin, end, third] = marks
   if (begin === undefined) return undefined
-  const [, newFile, made = '0'] = BEGIN_LINE.exec(begin.text) ?? []
-  const whole = BEGIN_LINE.test(begin.text) && end?.text === END && third === undefined
-  if (!whole || end === undefined || !begin.ownLine || !end.ownLine) {
+  const first = BEGIN_LINE.exec(begin.text)
+  if (first === null || end?.text !== END || third !== undefined || !begin.ownLine || !end.ownLine) {
     const { line } = begin.text.startsWith(BEGIN) ? (third ?? begin) : begin
-    throw new HostsError('the comments around what swarmirror wrote are not both there, once, as they were', line)
+    throw new HostsError(
+      'the comments that enclose the lines of swarmirror must both be there, once, as it wrote them',
+      line,
+    )
   }
+  const [, newFile, made = '0'] = first
   const lineEnd = text.indexOf('\n', end.start)
-  const atEnd = lineEnd < 0
-  // A block without an end of line at the text's end brought the end of line before it.
-  const start = atEnd ? begin.start - endOfLineBefore(text, begin.start) : begin.start
+  const before = text.slice(0, begin.start)
   return {
     origin: { newFile: newFile !== undefined, madeDirectories: Number(made) },
     lines: text.slice(begin.start, end.end).split(/\r?\n/),
-    rest: text.slice(0, start) + (atEnd ? '' : text.slice(lineEnd + 1)),
-    start,
+    // A block without an end of line at the text's end brought the end of line before it.
+    rest: lineEnd < 0 ? before.replace(/\r?\n$/, '') : before + text.slice(lineEnd + 1),
+    line: begin.line,
   }
-}
-
-function endOfLineBefore(text: string, at: number): number {
-  if (at === 0) return 0
-  return text[at - 2] === '\r' ? 2 : 1
 }

@@ -2,9 +2,9 @@ import { dirname, join, normalize } from 'node:path'
 import { planRemoval } from '../../toml/patch.ts'
 import { parseToml, type TomlEntry, type TomlTable, tableOf, withoutByteOrderMark } from '../../toml/toml.ts'
 import type { Finding } from '../finding.ts'
-import { HOSTS_FILE } from './directory.ts'
+import type { HostsCheck, Looked } from './check.ts'
 import { type HostsReader, isRefusal } from './files.ts'
-import type { HostsCheck, Looked } from './look.ts'
+import { HOSTS_FILE } from './look.ts'
 
 /** A certificate, or its key, as a hosts.toml names it. */
 interface NamedFile {

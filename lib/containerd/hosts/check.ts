@@ -1,23 +1,95 @@
 import { basename, dirname, join } from 'node:path'
+import { dialectOf } from '../dialect.ts'
 import type { Finding } from '../finding.ts'
 import { shellWord } from '../shell.ts'
-import type { MirrorEntry } from './block.ts'
 import { certificateFindings } from './certificates.ts'
-import { DEFAULT_NAMESPACE, directoryNames, HOSTS_FILE, registryOfDirectory } from './directory.ts'
-import { asksAt, isUrl } from './edit.ts'
+import { asksAt, isUrl } from './endpoint.ts'
 import { type HostsReader, isRefusal } from './files.ts'
-import {
-  asksMirror,
-  directoriesWithoutMirror,
-  type HostsCheck,
-  isWithout,
-  type Looked,
-  leadsTo,
-  look,
-  ownDirectories,
-} from './look.ts'
-import type { HostEntry, HostMention, HostsReading } from './reading.ts'
-import { movedAway, rewrite } from './remedy.ts'
+import { DEFAULT_NAMESPACE, directoriesFor, HOSTS_FILE, lookAt, ownDirectories, registryOfDirectory } from './look.ts'
+import { hostsCommand, type MirrorEntry } from './mirror-entry.ts'
+import { type HostEntry, type HostMention, type HostsReading, readHosts } from './reading.ts'
+
+export interface HostsCheck {
+  /** The directory as this process sees it. */
+  readonly certsDir: string
+  /** The registries that are mirrored; all if missing. */
+  readonly registries: readonly string[] | undefined
+  readonly mirror: MirrorEntry
+  /** As containerd tells it, if it could be asked. */
+  readonly version: string | undefined
+  /** Where containerd tells its version. */
+  readonly socket: string
+  /** What starts this program, in a shell. */
+  readonly program: string
+  /** Whether this process sees all files as containerd does, and not only those in the directory. */
+  readonly seesAll?: boolean
+}
+
+/** What was found in one directory. */
+export type Looked =
+  | { readonly kind: 'absent' }
+  /** `inItself`: not only for this process, so that containerd cannot read it either. */
+  | { readonly kind: 'unreadable'; readonly reason: string; readonly inItself: boolean }
+  | Exclude<HostsReading, { kind: 'hosts' }>
+  | (Extract<HostsReading, { kind: 'hosts' }> & { readonly text: string })
+
+/** Looks at the hosts.toml of a directory, as containerd of that version reads it. */
+async function look(directory: string, version: string | undefined, files: HostsReader): Promise<Looked> {
+  try {
+    const { exists, text = '' } = await lookAt(directory, files)
+    if (!exists) return { kind: 'absent' }
+    const reading = readHosts(text, dialectOf(version))
+    return reading.kind === 'hosts' ? { ...reading, text } : reading
+  } catch (error) {
+    if (!isRefusal(error)) throw error
+    return { kind: 'unreadable', reason: error.message, inItself: error.code === 'EINVAL' }
+  }
+}
+
+/** Whether containerd asks the mirror, in whatever order. */
+function asksMirror(looked: Looked, mirror: MirrorEntry): boolean {
+  return looked.kind === 'hosts' && looked.hosts.some((host) => leadsTo(host, mirror.url))
+}
+
+/** Whether containerd comes to the URL by a host of a file, be it by the other name of loopback. */
+function leadsTo(host: Pick<HostEntry, 'url'>, url: string): boolean {
+  const named = url.replace(/\/\/(127\.0\.0\.1|localhost):/, (_, name) => `//${OTHER_NAME[name]}:`)
+  return asksAt(host, url) || asksAt(host, named)
+}
+
+const OTHER_NAME: Readonly<Record<string, string>> = { '127.0.0.1': 'localhost', localhost: '127.0.0.1' }
+
+/** The registries with a directory of their own for which containerd does not ask the mirror at all. */
+export async function registriesWithoutMirror(check: HostsCheck, files: HostsReader): Promise<string[]> {
+  const without: string[] = []
+  for (const name of await ownDirectories(check.certsDir, files)) {
+    if (isWithout(await look(join(check.certsDir, name), check.version, files), check.mirror)) {
+      without.push(registryOfDirectory(name))
+    }
+  }
+  return without
+}
+
+function isWithout(looked: Looked, mirror: MirrorEntry): boolean {
+  return looked.kind === 'empty' || (looked.kind === 'hosts' && !asksMirror(looked, mirror))
+}
+
+/** What makes swarmirror write its entry as it should be. */
+function rewrite(registry: string, check: HostsCheck) {
+  const registries = registry === DEFAULT_NAMESPACE ? undefined : [registry]
+  return { text: 'let swarmirror write it', command: hostsCommand({ registries }, check) }
+}
+
+/**
+ * containerd takes nothing from what stands there, so nothing is lost.
+ *
+ * @param place what could be corrected as well
+ */
+function movedAway(path: string, place: string | undefined, command: string) {
+  const corrected = place === undefined ? '' : `, or correct ${place}`
+  const text = `move it away${corrected}; then let swarmirror write its entry`
+  return { text, command: `mv ${shellWord(path)} ${shellWord(`${path}.broken`)} && ${command}` }
+}
 
 /**
  * Looks whether containerd asks the mirror first, for every registry that is mirrored: by the hosts.toml that counts for
@@ -50,8 +122,7 @@ function unreadable(path: string, reason: string): Finding {
 
 async function checkRegistry(registry: string, check: HostsCheck, files: HostsReader): Promise<Finding[]> {
   const found: { directory: string; looked: Looked }[] = []
-  for (const name of directoryNames(registry)) {
-    const directory = join(check.certsDir, name)
+  for (const directory of directoriesFor(registry, check.certsDir)) {
     const looked = await look(directory, check.version, files)
     if (looked.kind !== 'absent') found.push({ directory, looked })
   }
@@ -219,7 +290,8 @@ function ignoredHost(path: string, mention: HostMention, check: HostsCheck): Fin
 /** Registries with a directory of their own, for which `_default` does not count. */
 async function checkOwnDirectories(check: HostsCheck, files: HostsReader): Promise<Finding[]> {
   const findings: Finding[] = []
-  for (const directory of await ownDirectories(check.certsDir, files)) {
+  for (const name of await ownDirectories(check.certsDir, files)) {
+    const directory = join(check.certsDir, name)
     const looked = await look(directory, check.version, files)
     if (isWithout(looked, check.mirror)) continue
     const judged = [
@@ -231,15 +303,15 @@ async function checkOwnDirectories(check: HostsCheck, files: HostsReader): Promi
       finding.severity === 'error' ? { ...finding, severity: 'warning' as const } : finding
     findings.push(...judged.map(milder))
   }
-  const without = await directoriesWithoutMirror(check, files)
+  const without = await registriesWithoutMirror(check, files)
   if (without.length === 0) return findings
   findings.push({
     id: 'hosts-default-shadowed',
     severity: 'warning',
-    seen: `${without.join(', ')}: there, and without the mirror`,
+    seen: `${without.join(', ')}: with directories of their own, and without the mirror`,
     expected: `${check.mirror.url} in the ${HOSTS_FILE} of each registry that has a directory of its own`,
     why: `containerd looks into ${DEFAULT_NAMESPACE} only for registries without a directory, so these are not mirrored`,
-    remedy: rewrite(without.map((directory) => registryOfDirectory(basename(directory))).join(','), check),
+    remedy: { text: 'let swarmirror write it', command: hostsCommand({ registries: without }, check) },
   })
   return findings
 }

@@ -1,38 +1,73 @@
 import { posix } from 'node:path'
-import { type TomlEntry, type TomlTable, tableOf } from '../../toml/toml.ts'
+import type { TomlEntry, TomlTable, TomlValue } from '../../toml/toml.ts'
 import type { Dialect } from '../dialect.ts'
-import { HostsError } from './hosts-error.ts'
 
-export type Capability = 'pull' | 'resolve' | 'push' | 'referrers'
+/** Something in a hosts.toml for which containerd discards the whole file, or for which it must not be edited. */
+export class HostsError extends Error {
+  override readonly name = 'HostsError'
+  /** From 1; 0 for the file as a whole. */
+  readonly line: number
+  /** From 1. */
+  readonly column: number | undefined
 
-export type EndpointOptions = Pick<Dialect, 'referrers' | 'dialTimeout'>
+  constructor(reason: string, line: number, column?: number) {
+    super(reason)
+    this.line = line
+    this.column = column
+  }
+}
 
 /** Where containerd asks, and for what. */
 export interface Endpoint {
   /** With scheme and path; empty if no name was given. */
   readonly url: string
-  readonly capabilities: readonly Capability[]
+  readonly capabilities: readonly string[]
 }
-
-const CAPABILITIES: readonly string[] = ['pull', 'resolve', 'push']
 
 /** Go's time.ParseDuration. */
 const GO_DURATION = /^[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)$/
 
+/** What containerd demands of the keys that it knows. */
+const KEYS: Readonly<Record<string, readonly [is: (value: TomlValue) => boolean, what: string]>> = {
+  override_path: [isBoolean, 'neither true nor false'],
+  skip_verify: [isBoolean, 'neither true nor false'],
+  capabilities: [isTexts, 'not a list of strings'],
+  ca: [(value) => isText(value) || isTexts(value), 'neither a string nor a list of strings'],
+  client: [
+    (value) => isText(value) || isListOf(value, (item) => isText(item) || (isTexts(item) && item.length === 2)),
+    'neither a string nor a list of strings and of pairs of strings',
+  ],
+  header: [
+    (value) => value instanceof Map && isListOf([...value.values()], (item) => isText(item) || isTexts(item)),
+    'not a table of strings and of lists of strings',
+  ],
+  dial_timeout: [(value) => isText(value) && (value === '' || GO_DURATION.test(value)), 'not a duration such as "1s"'],
+}
+
 /**
- * Reads what is said of one host (or, in the root table, of `server`) as containerd does. Unknown keys are ignored.
+ * Reads the keys of one host (or, in the root table, of `server`) as containerd does. Unknown keys are ignored.
  *
  * @param line where the host stands, for errors
  * @throws {HostsError} for what makes containerd discard the whole file
  */
-export function readEndpoint(name: string, table: TomlTable, line: number, options: EndpointOptions): Endpoint {
-  const overridePath = booleanOf(table, 'override_path')
-  booleanOf(table, 'skip_verify')
-  checkCertificates(table)
-  checkHeader(table.get('header'))
-  if (options.dialTimeout) checkDialTimeout(table.get('dial_timeout'))
-  const listed = capabilitiesOf(table.get('capabilities'), options)
-  return { url: name === '' ? '' : endpointUrl(name, overridePath, line), capabilities: listed }
+export function readEndpoint(name: string, table: TomlTable, line: number, dialect: Dialect): Endpoint {
+  for (const [key, [is, what]] of Object.entries(KEYS)) {
+    const entry = table.get(key)
+    if (entry === undefined || is(entry.value) || (key === 'dial_timeout' && !dialect.dialTimeout)) continue
+    throw new HostsError(`${key} is ${what}`, entry.line)
+  }
+  const overridePath = table.get('override_path')?.value === true
+  return { url: name === '' ? '' : endpointUrl(name, overridePath, line), capabilities: capabilitiesOf(table, dialect) }
+}
+
+function capabilitiesOf(table: TomlTable, { referrers }: Dialect): string[] {
+  const entry = table.get('capabilities')
+  const listed = isTexts(entry?.value) ? entry.value.map(({ value }) => value) : []
+  for (const capability of listed) {
+    if (['pull', 'resolve', 'push', ...(referrers ? ['referrers'] : [])].includes(capability.toLowerCase())) continue
+    throw new HostsError(`capability ${JSON.stringify(capability)}, which this version does not know`, entry?.line ?? 1)
+  }
+  return listed.length === 0 ? ['pull', 'resolve', 'push'] : listed.map((capability) => capability.toLowerCase())
 }
 
 /**
@@ -40,7 +75,7 @@ export function readEndpoint(name: string, table: TomlTable, line: number, optio
  *
  * @throws {HostsError} if Go's url.Parse refuses it
  */
-export function endpointUrl(name: string, overridePath: boolean, line: number): string {
+function endpointUrl(name: string, overridePath: boolean, line: number): string {
   const text = name.startsWith('http') ? name : `https://${name}`
   const [, scheme = '', host = '', path = ''] = /^([a-z][a-z0-9+.-]*):\/\/([^/?#]*)([^?#]*)/i.exec(text) ?? []
   // biome-ignore lint/suspicious/noControlCharactersInRegex: Go refuses exactly these.
@@ -53,58 +88,35 @@ export function endpointUrl(name: string, overridePath: boolean, line: number): 
   return `${scheme.toLowerCase()}://${host.toLowerCase()}${versioned}`
 }
 
-function capabilitiesOf(entry: TomlEntry | undefined, { referrers }: EndpointOptions): Capability[] {
-  const listed = entry === undefined ? [] : stringsOf('capabilities', entry)
-  if (listed.length === 0) return ['pull', 'resolve', 'push']
-  return listed.map((text) => {
-    const capability = text.toLowerCase()
-    if (CAPABILITIES.includes(capability) || (referrers && capability === 'referrers')) return capability as Capability
-    throw new HostsError(`capability ${JSON.stringify(text)}, which this version does not know`, entry?.line ?? 1)
-  })
-}
-
-function checkCertificates(table: TomlTable): void {
-  const ca = table.get('ca')
-  if (ca !== undefined && typeof ca.value !== 'string') stringsOf('ca', ca)
-  const client = table.get('client')
-  if (client === undefined || typeof client.value === 'string') return
-  if (!isList(client.value)) throw new HostsError('client is neither a string nor a list', client.line)
-  for (const item of client.value) {
-    if (typeof item.value === 'string') continue
-    if (stringsOf('client', item).length !== 2) {
-      throw new HostsError('client has something other than pairs of certificate and key', item.line)
-    }
+/** Whether a host of that name is asked at the URL, unless it has `override_path`. */
+export function isUrl(name: string, url: string): boolean {
+  try {
+    return asksAt({ url: endpointUrl(name, false, 1) }, url)
+  } catch (error) {
+    if (error instanceof HostsError) return false
+    throw error
   }
 }
 
-function checkHeader(entry: TomlEntry | undefined): void {
-  if (entry === undefined) return
-  const header = tableOf(entry.value)
-  if (header === undefined) throw new HostsError('header is not a table', entry.line)
-  for (const [name, value] of header) if (typeof value.value !== 'string') stringsOf(`header ${name}`, value)
+/** Whether containerd asks a host at the URL: its name alone does not say, since `override_path` leaves out `/v2`. */
+export function asksAt(host: Pick<Endpoint, 'url'>, url: string): boolean {
+  return host.url === endpointUrl(url, false, 1)
 }
 
-function checkDialTimeout(entry: TomlEntry | undefined): void {
-  if (entry === undefined || entry.value === '') return
-  if (typeof entry.value === 'string' && GO_DURATION.test(entry.value)) return
-  throw new HostsError('dial_timeout is not a duration, as "1s" is', entry.line)
+function isBoolean(value: TomlValue): boolean {
+  return typeof value === 'boolean'
 }
 
-function booleanOf(table: TomlTable, key: string): boolean {
-  const entry = table.get(key)
-  if (entry === undefined) return false
-  if (typeof entry.value !== 'boolean') throw new HostsError(`${key} is neither true nor false`, entry.line)
-  return entry.value
+function isText(value: TomlValue | undefined): value is string {
+  return typeof value === 'string'
 }
 
-function stringsOf(what: string, { value, line }: TomlEntry): string[] {
-  if (!isList(value)) throw new HostsError(`${what} is not a list of strings`, line)
-  return value.map((item) => {
-    if (typeof item.value === 'string') return item.value
-    throw new HostsError(`${what} has something other than strings`, item.line)
-  })
+type Texts = readonly (TomlEntry & { readonly value: string })[]
+
+function isTexts(value: TomlValue | undefined): value is Texts {
+  return isListOf(value, isText)
 }
 
-function isList(value: TomlEntry['value']): value is readonly TomlEntry[] {
-  return Array.isArray(value)
+function isListOf(value: TomlValue | undefined, is: (value: TomlValue) => boolean): boolean {
+  return Array.isArray(value) && (value as readonly TomlEntry[]).every((item) => is(item.value))
 }

@@ -17,33 +17,31 @@ import {
 } from 'node:fs/promises'
 import { join } from 'node:path'
 
-/** Whose a file is, and who may do what. */
-export interface Ownership {
-  readonly mode: number
-  readonly uid: number
-  readonly gid: number
+export interface ListedName {
+  readonly name: string
+  /** Whether it is a directory, or a link to one. */
+  readonly directory: boolean
+  readonly link: boolean
 }
 
-/** The look at a file system that reading hosts.toml files needs. What is not there is `undefined`; other failures throw. */
+/** How hosts.toml files are looked at. What is not there is `undefined`; whatever else the file system refuses is thrown. */
 export interface HostsReader {
   read(path: string): Promise<Buffer | undefined>
-  /** Names in a directory, with those of directories told apart. */
-  list(path: string): Promise<readonly { readonly name: string; readonly directory: boolean }[] | undefined>
-  /** What a path leads to, through links. */
+  list(path: string): Promise<readonly ListedName[] | undefined>
+  /** Where a path leads through links. */
   real(path: string): Promise<string | undefined>
   isLink(path: string): Promise<boolean>
 }
 
-/** The steps that writing is made of. Each is one call to the system, but for `create`. */
+/** The steps of writing hosts.toml files. Each is one system call, except for `create`. */
 export interface HostsFiles extends HostsReader {
-  ownership(path: string): Promise<Ownership>
-  /** Why files cannot be made in a directory; `undefined` if they can. */
+  /** Why no files can be made in a directory; `undefined` if they can. */
   unwritable(directory: string): Promise<string | undefined>
-  /** Makes a directory that was not there, whose parent is. */
+  /** Makes a new directory; its parent is there. */
   makeDirectory(path: string): Promise<void>
-  /** Makes a file that was not there, with these bytes, on the disk when it resolves. */
-  create(path: string, bytes: Uint8Array, ownership: Ownership | undefined): Promise<void>
-  /** Gives a file a second name that was not there, or a copy where the file system has no such names. */
+  /** Makes a new file with these bytes, and with mode and owner of another one. It is on the disk when this resolves. */
+  create(path: string, bytes: Uint8Array, like?: string): Promise<void>
+  /** Gives a file a second, new name, or makes a copy where the file system has no such names. */
   link(from: string, to: string): Promise<void>
   rename(from: string, to: string): Promise<void>
   unlink(path: string): Promise<void>
@@ -52,9 +50,15 @@ export interface HostsFiles extends HostsReader {
   syncDirectory(path: string): Promise<void>
 }
 
-/** Everybody may read and enter, root may write: as containerd's packages make theirs. */
+/** Everybody may read and enter, and root may write: as containerd's packages make theirs. */
 const DIRECTORY_MODE = 0o755
 const FILE_MODE = 0o644
+
+/** Longest file that is read, in bytes. A hosts.toml has some hundred, containerd's configuration some ten thousand. */
+const SIZE_LIMIT = 1 << 20
+
+/** System errors of file systems without second names for a file. */
+const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
 
 /** The file system of this machine. */
 export const HOSTS_FILES: HostsFiles = {
@@ -64,14 +68,13 @@ export const HOSTS_FILES: HostsFiles = {
     if (entries === undefined) return undefined
     return await Promise.all(
       entries.map(async (entry) => {
-        const { name } = entry
-        const directory = entry.isSymbolicLink() ? await leadsToDirectory(join(path, name)) : entry.isDirectory()
-        return { name, directory }
+        const link = entry.isSymbolicLink()
+        const directory = link ? await leadsToDirectory(join(path, entry.name)) : entry.isDirectory()
+        return { name: entry.name, directory, link }
       }),
     )
   },
   real: (path) => unlessMissing(realpath(path)),
-  ownership: ownershipOf,
   isLink: async (path) => (await unlessMissing(lstat(path)))?.isSymbolicLink() ?? false,
   async unwritable(directory) {
     try {
@@ -92,7 +95,7 @@ export const HOSTS_FILES: HostsFiles = {
       await link(from, to)
     } catch (error) {
       if (!NO_LINKS.has((error as NodeJS.ErrnoException).code ?? '')) throw error
-      await create(to, await readFile(from), await ownershipOf(from))
+      await create(to, await readFile(from), from)
     }
   },
   rename,
@@ -108,11 +111,8 @@ export const HOSTS_FILES: HostsFiles = {
   },
 }
 
-/** Longest file that is read, in bytes. A hosts.toml has some hundred, containerd's configuration some ten thousand. */
-const SIZE_LIMIT = 1 << 20
-
 /**
- * Reads a file that somebody else put there, and only what is one: a pipe would never end, and a device neither.
+ * Reads a file that somebody else put there, if it is one: a pipe or a device may never end.
  *
  * @throws what the system says; EINVAL for what is no file, EFBIG for more than {@link SIZE_LIMIT}
  */
@@ -133,30 +133,21 @@ function refusal(code: string, message: string): NodeJS.ErrnoException {
   return Object.assign(new Error(`${code}: ${message}`), { code })
 }
 
-/** System errors of file systems without second names for a file. */
-const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
-
-async function ownershipOf(path: string): Promise<Ownership> {
-  const { mode, uid, gid } = await stat(path)
-  return { mode: mode & 0o7777, uid, gid }
-}
-
-async function create(path: string, bytes: Uint8Array, ownership: Ownership | undefined): Promise<void> {
+async function create(path: string, bytes: Uint8Array, like?: string): Promise<void> {
+  const model = like === undefined ? undefined : await stat(like)
   const file = await open(path, 'wx', 0o600)
   try {
     await file.writeFile(bytes)
-    if (ownership !== undefined) {
-      const own = await file.stat()
-      if (own.uid !== ownership.uid || own.gid !== ownership.gid) await chown(path, ownership.uid, ownership.gid)
-    }
-    await chmod(path, ownership?.mode ?? FILE_MODE)
+    const own = await file.stat()
+    if (model !== undefined && (own.uid !== model.uid || own.gid !== model.gid)) await chown(path, model.uid, model.gid)
+    await chmod(path, model === undefined ? FILE_MODE : model.mode & 0o7777)
     await file.sync()
   } finally {
     await file.close()
   }
 }
 
-/** Whether the file system refused something, other than by saying that it is not there: `EACCES`, `ENOTDIR`, `ELOOP`. */
+/** Whether the file system refused something, other than because it is not there: `EACCES`, `ENOTDIR`, `ELOOP`. */
 export function isRefusal(error: unknown): error is NodeJS.ErrnoException {
   const { code } = error as NodeJS.ErrnoException
   return error instanceof Error && typeof code === 'string' && /^E[A-Z]+$/.test(code)

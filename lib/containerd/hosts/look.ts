@@ -2,86 +2,74 @@ import { join } from 'node:path'
 import { OciError } from '../../oci/error.ts'
 import { parseRegistry } from '../../oci/reference.ts'
 import { isProbeDirectory } from '../probe-name.ts'
-import type { MirrorEntry } from './block.ts'
-import { DEFAULT_NAMESPACE, HOSTS_FILE, registryOfDirectory } from './directory.ts'
-import { asksAt } from './edit.ts'
-import { type HostsReader, isRefusal } from './files.ts'
-import { type HostEntry, type HostsReading, readHosts } from './reading.ts'
+import type { HostsReader } from './files.ts'
 
-export interface HostsCheck {
-  /** The directory as this process sees it. */
-  readonly certsDir: string
-  /** The registries that are mirrored; all if missing. */
-  readonly registries: readonly string[] | undefined
-  readonly mirror: MirrorEntry
-  /** As containerd tells it, if it could be asked. */
-  readonly version: string | undefined
-  /** Where containerd tells its version. */
-  readonly socket: string
-  /** What starts this program, in a shell. */
-  readonly program: string
-  /** Whether this process sees all files as containerd does, and not only those in the directory. */
-  readonly seesAll?: boolean
-}
+/** The directory whose hosts.toml counts for every registry without a directory of its own. */
+export const DEFAULT_NAMESPACE = '_default'
 
-/** What was found in one directory. */
-export type Looked =
-  | { readonly kind: 'absent' }
-  /** `inItself`: not only for this process, so that containerd cannot read it either. */
-  | { readonly kind: 'unreadable'; readonly reason: string; readonly inItself: boolean }
-  | Exclude<HostsReading, { kind: 'hosts' }>
-  | (Extract<HostsReading, { kind: 'hosts' }> & { readonly text: string })
+export const HOSTS_FILE = 'hosts.toml'
 
-/** Looks at the hosts.toml of a directory, as containerd of that version reads it. */
-export async function look(directory: string, version: string | undefined, files: HostsReader): Promise<Looked> {
-  try {
-    const bytes = await files.read(join(directory, HOSTS_FILE))
-    if (bytes === undefined) return { kind: (await files.real(directory)) === undefined ? 'absent' : 'empty' }
-    const text = bytes.toString('utf8')
-    const reading = readHosts(text, version)
-    return reading.kind === 'hosts' ? { ...reading, text } : reading
-  } catch (error) {
-    if (!isRefusal(error)) throw error
-    return { kind: 'unreadable', reason: error.message, inItself: error.code === 'EINVAL' }
-  }
-}
-
-/** Whether containerd asks the mirror, in whatever order. */
-export function asksMirror(looked: Looked, mirror: MirrorEntry): boolean {
-  return looked.kind === 'hosts' && looked.hosts.some((host) => leadsTo(host, mirror.url))
-}
-
-/** Whether containerd comes to the URL by a host of a file, be it by the other name of loopback. */
-export function leadsTo(host: Pick<HostEntry, 'url'>, url: string): boolean {
-  const named = url.replace(/\/\/(127\.0\.0\.1|localhost):/, (_, name) => `//${OTHER_NAME[name]}:`)
-  return asksAt(host, url) || asksAt(host, named)
-}
-
-const OTHER_NAME: Readonly<Record<string, string>> = { '127.0.0.1': 'localhost', localhost: '127.0.0.1' }
-
-/** The directories of single registries for which containerd does not ask the mirror at all. */
-export async function directoriesWithoutMirror(check: HostsCheck, files: HostsReader): Promise<string[]> {
-  const without: string[] = []
-  for (const directory of await ownDirectories(check.certsDir, files)) {
-    if (isWithout(await look(directory, check.version, files), check.mirror)) without.push(directory)
-  }
-  return without
-}
-
-export function isWithout(looked: Looked, mirror: MirrorEntry): boolean {
-  return looked.kind === 'empty' || (looked.kind === 'hosts' && !asksMirror(looked, mirror))
+/** A directory for a registry and its hosts.toml, as they are. */
+export interface HostsDirectory {
+  readonly path: string
+  /** Whether the directory is there. */
+  readonly exists: boolean
+  /** The hosts.toml as containerd opens it. */
+  readonly file: string
+  /** The hosts.toml itself, where links lead to it; `undefined` for a link that leads to nothing. */
+  readonly target: string | undefined
+  /** `undefined` if there is no hosts.toml. */
+  readonly text: string | undefined
+  /** Whether all of it is UTF-8; what is not is replaced in `text`. */
+  readonly utf8: boolean
 }
 
 /**
- * The directories of single registries, in the order of their names; not those of probes, which come and go, nor what no
- * registry can be called, such as a copy of a directory: containerd never looks there.
+ * Looks at a directory and its hosts.toml.
+ *
+ * @throws what the file system refuses, but for what is not there
+ */
+export async function lookAt(path: string, files: HostsReader): Promise<HostsDirectory> {
+  const file = join(path, HOSTS_FILE)
+  const bytes = await files.read(file)
+  const real = await files.real(path)
+  const target = (await files.isLink(file)) ? await files.real(file) : join(real ?? path, HOSTS_FILE)
+  const text = bytes?.toString('utf8')
+  const utf8 = bytes?.equals(Buffer.from(text ?? '', 'utf8')) ?? true
+  return { path, exists: real !== undefined, file, target, text, utf8 }
+}
+
+/**
+ * The paths where containerd looks for a registry's directory. The first that is there counts and nothing else, not even
+ * another's hosts.toml if it has none.
+ */
+export function directoriesFor(registry: string, certsDir: string): string[] {
+  const own = ownDirectoriesFor(registry, certsDir)
+  return registry === DEFAULT_NAMESPACE ? own : [...own, join(certsDir, DEFAULT_NAMESPACE)]
+}
+
+/** The same without that of `_default`. */
+export function ownDirectoriesFor(registry: string, certsDir: string): string[] {
+  const colon = registry.lastIndexOf(':')
+  const forms = colon > 0 ? [`${registry.slice(0, colon)}_${registry.slice(colon + 1)}_`, registry] : [registry]
+  return forms.map((name) => join(certsDir, name))
+}
+
+/** The registry that a directory of that name is for. */
+export function registryOfDirectory(name: string): string {
+  return name.replace(/_(\d{1,5})_$/, ':$1')
+}
+
+/**
+ * Names of the directories of single registries, in order: not those of probes, which come and go, nor those that containerd
+ * never looks into because no registry has such a name, such as a copy of a directory.
  */
 export async function ownDirectories(certsDir: string, files: HostsReader): Promise<string[]> {
   const listed = (await files.list(certsDir)) ?? []
   return listed
     .filter(({ name, directory }) => directory && name !== DEFAULT_NAMESPACE && !name.startsWith('.'))
-    .filter(({ name }) => !isProbeDirectory(name) && isRegistry(registryOfDirectory(name)))
-    .map(({ name }) => join(certsDir, name))
+    .map(({ name }) => name)
+    .filter((name) => !isProbeDirectory(name) && isRegistry(registryOfDirectory(name)))
     .sort()
 }
 

@@ -1,6 +1,15 @@
-import { hostOf } from '../../settings/settings.ts'
+import { hostOf, SETTINGS } from '../../settings/settings.ts'
 import { dialectOf } from '../dialect.ts'
-import type { MirrorEntry } from './block.ts'
+import { shellWord } from '../shell.ts'
+
+/** What a hosts.toml must say of our mirror. */
+export interface MirrorEntry {
+  /** Where containerd reaches the registry door, such as `http://127.0.0.1:5000`. */
+  readonly url: string
+  readonly capabilities: readonly ('pull' | 'resolve')[]
+  /** A Go duration; only for versions that know it. */
+  readonly dialTimeout?: string | undefined
+}
 
 /**
  * How long containerd may take to connect to the mirror. On loopback a connection is made or refused at once; one second
@@ -9,8 +18,6 @@ import type { MirrorEntry } from './block.ts'
 export const DIAL_TIMEOUT = '1s'
 
 /**
- * What a hosts.toml must say of the mirror.
- *
  * @param listen the registry door; one on all addresses is reached on loopback
  * @param tags whether tags resolve from the swarm, or upstream only
  * @param version of containerd, as it tells it; `undefined` if it could not be asked
@@ -26,4 +33,35 @@ export function mirrorEntryFor(
     capabilities: tags === 'cached' ? ['pull', 'resolve'] : ['pull'],
     ...(dialectOf(version).dialTimeout ? { dialTimeout: DIAL_TIMEOUT } : {}),
   }
+}
+
+/** What a command that writes the entry depends on. */
+export interface HostsCommandContext {
+  readonly certsDir: string
+  readonly mirror: MirrorEntry
+  /** Where containerd tells its version. */
+  readonly socket: string
+  /** What starts this program, in a shell. */
+  readonly program: string
+}
+
+/**
+ * The command that makes hosts.toml right, for a shell.
+ *
+ * @param flags which registries: `--registries` or `--also`, with a comma list; without them it is all, by `_default`
+ */
+export function hostsCommand(
+  flags: { readonly registries?: readonly string[] | undefined; readonly also?: readonly string[] },
+  { certsDir, mirror, socket, program }: HostsCommandContext,
+): string {
+  const { hostname, port } = new URL(mirror.url)
+  const words = [
+    ...(flags.registries === undefined ? [] : ['--registries', shellWord(flags.registries.join(','))]),
+    ...(flags.also === undefined ? [] : ['--also', shellWord(flags.also.join(','))]),
+    ...(certsDir === SETTINGS['certs-dir'].default ? [] : ['--certs-dir', shellWord(certsDir)]),
+    ...(mirror.url === `http://${SETTINGS.listen.default}` ? [] : ['--listen', `${hostname}:${port || '80'}`]),
+    ...(mirror.capabilities.includes('resolve') ? [] : ['--tags', 'off']),
+    ...(socket === SETTINGS['containerd-socket'].default ? [] : ['--containerd-socket', shellWord(socket)]),
+  ]
+  return [program, 'hosts', ...words].join(' ')
 }

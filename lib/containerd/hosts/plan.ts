@@ -1,13 +1,43 @@
 import { dirname, join } from 'node:path'
+import { DEFAULT_REGISTRY } from '../../oci/reference.ts'
+import { TomlError } from '../../toml/toml.ts'
 import { type Dialect, dialectOf, NEWEST } from '../dialect.ts'
-import { findBlock, type MirrorEntry, makeBlock } from './block.ts'
-import { backupOf, type Change, collect, type Plan, readText, refuseReadOnly, targetOf, unchanged } from './change.ts'
-import { DEFAULT_NAMESPACE, directoriesOf, dockerCertificates, HOSTS_FILE } from './directory.ts'
-import { asksAt, isUrl, putIn, takeOut, verifyEdit } from './edit.ts'
-import type { HostsFiles } from './files.ts'
-import { HostsError } from './hosts-error.ts'
-import { type HostEntry, readHostsAs } from './reading.ts'
-import { rootLinesFor } from './root-lines.ts'
+import { findBlock, makeBlock, quote } from './block.ts'
+import { putIn, takeOut, verifyEdit } from './edit.ts'
+import { asksAt, HostsError, isUrl } from './endpoint.ts'
+import { type HostsFiles, type HostsReader, isRefusal } from './files.ts'
+import { DEFAULT_NAMESPACE, HOSTS_FILE, type HostsDirectory, lookAt, ownDirectoriesFor } from './look.ts'
+import type { MirrorEntry } from './mirror-entry.ts'
+import { type HostEntry, readHosts } from './reading.ts'
+
+/** What is to be done with one hosts.toml. */
+export interface Change {
+  /** As containerd opens it. */
+  readonly path: string
+  /** The file itself, where `path` is a link. */
+  readonly target: string
+  readonly before: string | undefined
+  /** `undefined`: the file goes. */
+  readonly after: string | undefined
+  readonly action: 'create' | 'update' | 'keep' | 'restore' | 'take-out' | 'delete'
+  /** Whether `before` is somebody's original, which is kept (see {@link backupOf}). */
+  readonly original: boolean
+  /** For `create` and `delete`: how many directories are made for it, or were. */
+  readonly madeDirectories: number
+  /** What a person should know, each a sentence without a full stop. */
+  readonly notes: readonly string[]
+}
+
+/** Why a hosts.toml is not touched. */
+export interface Refusal {
+  readonly path: string
+  readonly reason: string
+}
+
+export interface Plan {
+  readonly changes: readonly Change[]
+  readonly refusals: readonly Refusal[]
+}
 
 export interface HostsTarget {
   readonly certsDir: string
@@ -18,123 +48,224 @@ export interface HostsTarget {
   readonly version: string | undefined
 }
 
+/** Where the original of a file is kept: beside it, under its own name, since links may lead to several in one directory. */
+export function backupOf(target: string): string {
+  return `${target}.swarmirror-backup`
+}
+
 /**
  * Looks at the hosts.toml of each registry and decides what to do, without doing it.
  *
- * @throws what the file system throws, but for what is not there
+ * @throws what the file system refuses in the certs directory itself
  */
 export async function planWrite(target: HostsTarget, files: HostsFiles): Promise<Plan> {
   return await collect(target.registries, async (registry) => {
-    const [directory] = await directoriesOf(files, target.certsDir, registry)
-    const path = join(directory ?? join(target.certsDir, registry), HOSTS_FILE)
-    return { path, plan: () => planFile({ ...target, registry, path, exists: directory !== undefined }, files) }
+    const there: string[] = []
+    for (const directory of ownDirectoriesFor(registry, target.certsDir)) {
+      if ((await files.real(directory)) !== undefined) there.push(directory)
+    }
+    const [directory = join(target.certsDir, registry), ...shadowed] = there
+    const file = { ...target, registry, directory, shadowed }
+    return { path: join(directory, HOSTS_FILE), plan: () => planFile(file, files) }
   })
+}
+
+/** Plans one file after the other. What must not be touched becomes a refusal, and the rest goes on. */
+export async function collect(
+  names: readonly string[],
+  prepare: (name: string) => Promise<{ path: string; plan: () => Promise<Change> }>,
+): Promise<Plan> {
+  const changes: Change[] = []
+  const refusals: Refusal[] = []
+  for (const name of names) {
+    const { path, plan } = await prepare(name)
+    try {
+      const change = await plan()
+      if (!changes.some(({ target }) => target === change.target)) changes.push(change)
+    } catch (error) {
+      if (error instanceof HostsError) refusals.push({ path, reason: `${placeOf(error)}${error.message}` })
+      else if (error instanceof TomlError || isRefusal(error)) refusals.push({ path, reason: error.message })
+      else throw error
+    }
+  }
+  return { changes, refusals }
+}
+
+function placeOf({ line, column }: HostsError): string {
+  if (line === 0) return ''
+  return column === undefined ? `line ${line}: ` : `line ${line}, column ${column}: `
 }
 
 interface FileTarget extends HostsTarget {
   readonly registry: string
-  readonly path: string
-  /** Whether the directory is there. */
-  readonly exists: boolean
+  /** The directory that counts for it, or that is to be made. */
+  readonly directory: string
+  /** Directories that containerd does not look into because of it. */
+  readonly shadowed: readonly string[]
 }
 
 async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
-  const { path, registry, version } = file
-  if (!file.exists && registry !== DEFAULT_NAMESPACE) await refuseShadowing(file, files)
-  const target = await targetOf(path, files)
-  const before = await readText(target, files)
-  const notes = await notesOf(file, files)
+  const { registry, directory, certsDir, version } = file
+  const looked = await lookAt(directory, files)
+  if (!looked.exists && registry !== DEFAULT_NAMESPACE) await refuseShadowing(file, files)
+  const unchanged = keep(looked)
+  const { target, before } = unchanged
+  const notes = file.shadowed.map((other) => `containerd does not look into ${other}, because of ${directory}`)
   const found = before === undefined ? undefined : findBlock(before)
-  const base = before === undefined || found === undefined ? (before ?? '') : (takeOut(before) ?? '')
+  const base = found === undefined ? (before ?? '') : (takeOut(before ?? '') ?? '')
   const dialect = dialectOf(version)
-  const reading = readHostsAs(base, dialect)
-  if (reading.kind === 'hosts' && found === undefined && isRight(reading.hosts[0], file.mirror)) {
-    return {
-      ...unchanged(path, target, before),
-      notes: [...notes, 'the mirror is there already, not written by swarmirror'],
-    }
+  const reading = readHosts(base, dialect)
+  const hosts = reading.kind === 'hosts' ? reading.hosts : []
+  if (found === undefined && isRight(hosts[0], file.mirror)) {
+    return { ...unchanged, notes: [...notes, 'it names the mirror already, though swarmirror did not write it'] }
   }
   await refuseUnread(file, base, dialect, files)
   const origin = found?.origin ?? {
     newFile: before === undefined,
-    madeDirectories: file.exists ? 0 : await missingDirectories(dirname(path), files),
+    madeDirectories: looked.exists ? 0 : await missingDirectories(directory, files),
   }
-  const rootLines = base === '' ? await rootLinesFor(registry, dirname(path), file.certsDir, files) : []
-  const mirror = {
-    ...file.mirror,
-    dialTimeout: file.mirror.dialTimeout ?? (version === undefined ? dialTimeoutOf(found?.lines) : undefined),
-  }
+  const known = version === undefined ? dialTimeoutOf(found?.lines) : undefined
+  const mirror = { ...file.mirror, dialTimeout: file.mirror.dialTimeout ?? known }
+  const rootLines = base === '' ? await rootLinesFor(registry, directory, certsDir, files) : []
   const after = putIn(base, makeBlock(mirror, origin, rootLines), mirror)
   verifyEdit(base, after, mirror, dialect)
-  if (after === before) return { ...unchanged(path, target, before), notes }
-  const others = reading.kind === 'hosts' ? reading.hosts.filter(({ name }) => !isUrl(name, mirror.url)) : []
-  if (others.length > 0) notes.push(`asked after the mirror as before: ${others.map(({ name }) => name).join(', ')}`)
+  if (after === before) return { ...unchanged, notes }
+  const others = hosts.filter(({ name }) => !isUrl(name, mirror.url)).map(({ name }) => name)
+  if (others.length > 0) notes.push(`containerd asks ${others.join(', ')} after the mirror`)
   const original = before !== undefined && found === undefined
   if (original) await refuseLoss(target, before, after, files)
-  const action = before === undefined ? 'create' : 'update'
   await refuseReadOnly(target, files)
-  return { path, target, before, after, action, original, madeDirectories: origin.madeDirectories, notes }
+  const action = before === undefined ? 'create' : 'update'
+  return { ...unchanged, after, action, original, madeDirectories: origin.madeDirectories, notes }
+}
+
+/**
+ * A file that stays as it is.
+ *
+ * @throws {HostsError} if it could not be changed without loss
+ */
+export function keep({ file, target, text, utf8 }: HostsDirectory): Change {
+  if (target === undefined) throw new HostsError('a link that leads to nothing: make what it leads to reachable', 0)
+  if (!utf8) throw new HostsError('not UTF-8, which TOML demands', 0)
+  const nothing = { action: 'keep', original: false, madeDirectories: 0, notes: [] } as const
+  return { path: file, target, before: text, after: text, ...nothing }
 }
 
 /** Whether the first host is our mirror, with the capabilities that it should have. */
-export function isRight(first: HostEntry | undefined, mirror: MirrorEntry): boolean {
+function isRight(first: HostEntry | undefined, mirror: MirrorEntry): boolean {
   if (first === undefined || !asksAt(first, mirror.url)) return false
   return [...first.capabilities].sort().join() === [...mirror.capabilities].sort().join()
 }
 
-/** Where containerd could not be asked for its version, a timeout that was written when it could stays. */
+/** The timeout that was written when containerd could be asked for its version. */
 function dialTimeoutOf(lines: readonly string[] = []): string | undefined {
   return lines.map((line) => /^ *dial_timeout = "([^"\\]*)"$/.exec(line)?.[1]).find((value) => value !== undefined)
 }
 
+async function missingDirectories(directory: string, files: HostsReader): Promise<number> {
+  let missing = 0
+  for (let at = directory; (await files.real(at)) === undefined; at = dirname(at)) missing += 1
+  return missing
+}
+
 /** A new directory takes a registry away from `_default`, and with it from whatever others wrote there. */
-async function refuseShadowing({ certsDir, registry, path }: FileTarget, files: HostsFiles): Promise<void> {
-  const directory = join(certsDir, DEFAULT_NAMESPACE)
-  const text = await readText(join(directory, HOSTS_FILE), files)
-  const { ca, client } = await dockerCertificates(files, directory)
-  const others = text === undefined || text === '' ? ca.length + client.length > 0 : (takeOut(text) ?? text) !== ''
+async function refuseShadowing({ certsDir, registry, directory }: FileTarget, files: HostsReader): Promise<void> {
+  const general = join(certsDir, DEFAULT_NAMESPACE)
+  const text = (await lookAt(general, files)).text ?? ''
+  const others = text === '' ? await hasCertificates(general, files) : (takeOut(text) ?? text) !== ''
   if (!others) return
   throw new HostsError(
-    `${registry} has no directory, so what others wrote in ${directory} counts for it, which ${dirname(path)} would take away; make that directory, with a hosts.toml of what shall count there, or leave out --registries`,
+    `${registry} has no directory, so what others wrote in ${general} counts for it, and ${directory} would take that away; make that directory, with a hosts.toml of what shall count there, or leave out --registries`,
     0,
   )
 }
 
 /** What containerd does not read must not begin to count because we write into it. */
-async function refuseUnread(
-  { path, version }: FileTarget,
-  base: string,
-  dialect: Dialect,
-  files: HostsFiles,
-): Promise<void> {
+async function refuseUnread(file: FileTarget, base: string, dialect: Dialect, files: HostsReader): Promise<void> {
   // Without a version, what at least the newest reads is somebody's valid file.
-  const reader = version === undefined ? NEWEST : dialect
-  const reading = readHostsAs(base, { ...reader, needsHost: false })
+  const reading = readHosts(base, { ...(file.version === undefined ? NEWEST : dialect), needsHost: false })
   if (reading.kind === 'discarded') throw new HostsError(reading.reason, reading.line, reading.column)
-  if (base === '' || !dialect.needsHost || readHostsAs(base, dialect).kind === 'hosts') return
-  const { ca, client } = await dockerCertificates(files, dirname(path))
-  if (ca.length + client.length === 0) return
+  if (base === '' || !dialect.needsHost || readHosts(base, dialect).kind === 'hosts') return
+  if (!(await hasCertificates(file.directory, files))) return
   throw new HostsError(
     'without a [host] table containerd discards the file and takes the certificates beside it, which a valid file ends; name them with `ca` and `client` in a [host] table',
     0,
   )
 }
 
-async function notesOf({ certsDir, registry }: FileTarget, files: HostsFiles): Promise<string[]> {
-  const [counts, ...shadowed] = await directoriesOf(files, certsDir, registry)
-  return shadowed.map((directory) => `${directory} does not count beside ${counts}`)
-}
-
 /** A table that somebody wrote by hand for the mirror is replaced only if the original can be had back. */
-async function refuseLoss(target: string, before: string, after: string, files: HostsFiles): Promise<void> {
+async function refuseLoss(target: string, before: string, after: string, files: HostsReader): Promise<void> {
   const backup = backupOf(target)
-  const kept = await readText(backup, files)
+  const kept = (await files.read(backup))?.toString('utf8')
   if (kept === undefined || kept === before || takeOut(after) === before) return
-  throw new HostsError(`${backup} is there from before, and of another text: move it away`, 0)
+  throw new HostsError(`${backup} is there already, with another text: move it away`, 0)
 }
 
-async function missingDirectories(directory: string, files: HostsFiles): Promise<number> {
-  let missing = 0
-  for (let at = directory; (await files.real(at)) === undefined; at = dirname(at)) missing += 1
-  return missing
+/** Whether a file can be written is looked at for all of them before the first one is. */
+export async function refuseReadOnly(target: string, files: HostsFiles): Promise<void> {
+  let directory = dirname(target)
+  while ((await files.real(directory)) === undefined) directory = dirname(directory)
+  const problem = await files.unwritable(directory)
+  if (problem !== undefined) throw new HostsError(`${directory} cannot be written: ${problem}`, 0)
+}
+
+/**
+ * What a new hosts.toml must say of the registry itself: where it is, and the certificates beside the file.
+ *
+ * `_default` is for many registries, as is a directory that other names lead to: there the server is left out, and
+ * containerd asks the registry of the image. So it does for registries on this machine, by HTTP.
+ */
+async function rootLinesFor(
+  registry: string,
+  directory: string,
+  certsDir: string,
+  files: HostsReader,
+): Promise<string[]> {
+  const server = registry === DEFAULT_REGISTRY ? 'https://registry-1.docker.io' : `https://${registry}`
+  const named = registry !== DEFAULT_NAMESPACE && !isLocal(registry) && !(await isLinkedTo(directory, certsDir, files))
+  return [...(named ? [`server = ${quote(server)}`] : []), ...certificateLines(await filesIn(directory, files))]
+}
+
+/** A registry that containerd asks by HTTP. */
+function isLocal(registry: string): boolean {
+  const host = registry.startsWith('[') ? registry.slice(0, registry.indexOf(']') + 1) : registry.replace(/:\d+$/, '')
+  return host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host)
+}
+
+/** Whether a link in the certs directory, by whatever name, leads to this directory. */
+async function isLinkedTo(directory: string, certsDir: string, files: HostsReader): Promise<boolean> {
+  const real = await files.real(directory)
+  if (real === undefined) return false
+  for (const { name, link } of (await files.list(certsDir)) ?? []) {
+    if (link && (await files.real(join(certsDir, name))) === real) return true
+  }
+  return false
+}
+
+// Docker's way to give certificates is by the names of files: `*.crt`, and `*.cert` with `*.key`. containerd takes those only
+// where there is no hosts.toml.
+
+async function hasCertificates(directory: string, files: HostsReader): Promise<boolean> {
+  return (await filesIn(directory, files)).some((name) => /\.(?:crt|cert)$/.test(name))
+}
+
+async function filesIn(directory: string, files: HostsReader): Promise<string[]> {
+  return ((await files.list(directory)) ?? []).flatMap(({ name, directory }) => (directory ? [] : [name])).sort()
+}
+
+function certificateLines(names: readonly string[]): string[] {
+  const ca = names.filter((name) => name.endsWith('.crt')).map(quote)
+  const certificates = names.filter((name) => name.endsWith('.cert'))
+  const pairs = certificates.flatMap((name) => {
+    const key = name.replace(/cert$/, 'key')
+    return names.includes(key) ? [`[${quote(name)}, ${quote(key)}]`] : []
+  })
+  if (pairs.length > 0 && pairs.length < certificates.length) {
+    throw new HostsError('client certificates with and without a .key beside them: one hosts.toml cannot name both', 0)
+  }
+  const clients = pairs.length > 0 ? pairs : certificates.map(quote)
+  return [
+    ...(ca.length > 0 ? [`ca = [${ca.join(', ')}]`] : []),
+    ...(clients.length > 0 ? [`client = [${clients.join(', ')}]`] : []),
+  ]
 }

@@ -1,53 +1,52 @@
 import { basename, join } from 'node:path'
 import { TomlError } from '../../toml/toml.ts'
-import { findBlock, mentionsBlock } from './block.ts'
-import { backupOf, type Change, collect, type Plan, readText, refuseReadOnly, targetOf, unchanged } from './change.ts'
-import { directoriesOf, HOSTS_FILE } from './directory.ts'
+import { findBlock } from './block.ts'
 import { putIn, takeOut } from './edit.ts'
+import { HostsError } from './endpoint.ts'
 import type { HostsFiles } from './files.ts'
-import { HostsError } from './hosts-error.ts'
+import { HOSTS_FILE, lookAt, ownDirectoriesFor } from './look.ts'
+import { backupOf, type Change, collect, keep, type Plan, refuseReadOnly } from './plan.ts'
 
 /**
  * Looks for our entries and decides how to take them out.
  *
  * @param registries of these only; of all that have a directory, if missing
+ * @throws what the file system refuses in the certs directory itself
  */
 export async function planRemove(
   { certsDir, registries }: { readonly certsDir: string; readonly registries?: readonly string[] | undefined },
   files: HostsFiles,
 ): Promise<Plan> {
-  const named = registries && (await Promise.all(registries.map((name) => directoriesOf(files, certsDir, name)))).flat()
   const listed = (await files.list(certsDir)) ?? []
-  const all = listed
-    .filter(({ name, directory }) => directory && !name.startsWith('.'))
-    .map(({ name }) => join(certsDir, name))
-  const plan = await collect((named ?? all).sort(), async (directory) => {
-    const path = join(directory, HOSTS_FILE)
-    return { path, plan: () => planRemoval(path, files) }
-  })
-  return { ...plan, changes: plan.changes.filter(({ before, after }) => before !== after) }
+  const all = listed.filter(({ name, directory }) => directory && !name.startsWith('.'))
+  const directories =
+    registries?.flatMap((registry) => ownDirectoriesFor(registry, certsDir)) ??
+    all.map(({ name }) => join(certsDir, name))
+  const plan = await collect(directories.sort(), async (directory) => ({
+    path: join(directory, HOSTS_FILE),
+    plan: () => planRemoval(directory, files),
+  }))
+  return { ...plan, changes: plan.changes.filter(({ action }) => action !== 'keep') }
 }
 
-async function planRemoval(path: string, files: HostsFiles): Promise<Change> {
-  const target = await targetOf(path, files)
-  const before = await readText(target, files)
-  const found = before === undefined || !mentionsBlock(before) ? undefined : findBlock(before)
-  if (before === undefined || found === undefined) return unchanged(path, target, before)
+async function planRemoval(directory: string, files: HostsFiles): Promise<Change> {
+  const unchanged = keep(await lookAt(directory, files))
+  const { target, before } = unchanged
+  const found = before === undefined ? undefined : findBlock(before)
+  if (before === undefined || found === undefined) return unchanged
   const after = takeOut(before) ?? ''
   await refuseReadOnly(target, files)
-  const change = { path, target, before, original: false, madeDirectories: 0, notes: [] }
-  const backup = await readText(backupOf(target), files)
+  const backup = (await files.read(backupOf(target)))?.toString('utf8')
   if (backup !== undefined && (backup === after || reproduces(backup, before))) {
-    return { ...change, after: backup, action: 'restore' }
+    return { ...unchanged, after: backup, action: 'restore' }
   }
   const { newFile, madeDirectories } = found.origin
-  if (newFile && after === '') return { ...change, after: undefined, action: 'delete', madeDirectories }
-  const notes =
-    backup === undefined ? [] : [`changed by others since; the file before it is kept as ${basename(backupOf(target))}`]
-  return { ...change, after, action: 'take-out', notes }
+  if (newFile && after === '') return { ...unchanged, after: undefined, action: 'delete', madeDirectories }
+  const kept = `others have changed it since; the file before swarmirror is kept as ${basename(backupOf(target))}`
+  return { ...unchanged, after, action: 'take-out', notes: backup === undefined ? [] : [kept] }
 }
 
-/** Whether writing our block into the backup gives the file as it is: then nobody changed it since. */
+/** Whether writing our block into the backup gives the file as it is: then nobody has changed it since. */
 function reproduces(backup: string, current: string): boolean {
   const block = findBlock(current)
   const url = block?.lines.map((line) => /^\[host\.(".*")\]$/.exec(line)?.[1]).find((name) => name !== undefined)

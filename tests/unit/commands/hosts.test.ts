@@ -15,14 +15,14 @@ async function run(certs: string, ...args: string[]): Promise<CommandOutcome> {
 test('hosts writes without a socket and a swarm key, says what it did, and undoes it', async () => {
   await withTemporaryDirectory(async (certs) => {
     const made = await run(certs)
-    assert.deepEqual([made.code, made.stdout], [0, `${certs}/_default/hosts.toml: made\n`])
+    assert.deepEqual([made.code, made.stdout], [0, `${certs}/_default/hosts.toml: created\n`])
     assert.match(made.stderr, /^containerd's version is not known, .*ENOENT.*\n$/)
-    assert.equal((await run(certs)).stdout, `${certs}/_default/hosts.toml: right already\n`)
+    assert.equal((await run(certs)).stdout, `${certs}/_default/hosts.toml: nothing to change: the mirror is first\n`)
     const removed = await run(certs, '--remove')
     assert.deepEqual([removed.code, removed.stderr], [0, ''])
-    assert.equal(removed.stdout, `${certs}/_default/hosts.toml: taken away, as swarmirror had made it\n`)
+    assert.equal(removed.stdout, `${certs}/_default/hosts.toml: deleted, since swarmirror had created it\n`)
     assert.deepEqual(await readdir(certs), [])
-    assert.equal((await run(certs, '--remove')).stdout, `${certs}: nothing of swarmirror is there\n`)
+    assert.equal((await run(certs, '--remove')).stdout, `${certs}: no hosts.toml has an entry that swarmirror wrote\n`)
   })
 })
 
@@ -58,7 +58,7 @@ test('hosts ends with 78 for a door on any port, since containerd must know whic
   const { code, stderr } = await run('/nowhere', '--listen', '127.0.0.1:0')
   assert.deepEqual(
     [code, stderr],
-    [78, '--listen: expected the port that the mirror listens on, not 0, which is any\n'],
+    [78, '--listen: expected the port on which the mirror listens, not 0, which means any\n'],
   )
 })
 
@@ -68,7 +68,7 @@ test('hosts tells the registries that _default does not count for, with the comm
     const { stdout } = await run(certs)
     assert.match(
       stdout,
-      /_default does not count for a\.b:5000, .*: swarmirror hosts --registries a\.b:5000 --certs-dir \/.*\n$/,
+      /\na\.b:5000: not mirrored, .* in place of _default; .*: swarmirror hosts --registries a\.b:5000 --certs-dir \/.*\n$/,
     )
   })
 })
@@ -88,7 +88,7 @@ test('hosts ends with 78 and the reason where it may not look, or a file is in t
 test('hosts does not name a probe that runs among the registries', async () => {
   await withTemporaryDirectory(async (certs) => {
     await mkdir(join(certs, 'probe-0123456789abcdef-9.swarmirror.invalid'))
-    assert.equal((await run(certs)).stdout, `${certs}/_default/hosts.toml: made\n`)
+    assert.equal((await run(certs)).stdout, `${certs}/_default/hosts.toml: created\n`)
   })
 })
 

@@ -5,6 +5,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse } from 'yaml'
+import { dialectOf } from '../../../lib/containerd/dialect.ts'
 import { checkHosts } from '../../../lib/containerd/hosts/check.ts'
 import { HOSTS_FILES } from '../../../lib/containerd/hosts/files.ts'
 import { mirrorEntryFor } from '../../../lib/containerd/hosts/mirror-entry.ts'
@@ -73,7 +74,7 @@ test("a mirror with the overlay's settings finds right what GKE writes, for ever
 test('where the mirror has nothing, GKE nodes ask Docker Hub where it answers', () => {
   // containerd goes to the server's own name last, and docker.io is the one registry that does not answer under its name.
   for (const entry of registryHosts.filter(({ server }) => server === 'docker.io')) {
-    const reading = readHosts(hostsToml(entry), VERSION)
+    const reading = readHosts(hostsToml(entry), dialectOf(VERSION))
     assert.ok(reading.kind === 'hosts')
     assert.equal(reading.hosts.at(-1)?.name, 'https://registry-1.docker.io')
   }

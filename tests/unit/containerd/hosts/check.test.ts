@@ -6,8 +6,6 @@ import type { Remedy } from '../../../../lib/containerd/finding.ts'
 import { checkHosts } from '../../../../lib/containerd/hosts/check.ts'
 import { HOSTS_FILES } from '../../../../lib/containerd/hosts/files.ts'
 import { mirrorEntryFor } from '../../../../lib/containerd/hosts/mirror-entry.ts'
-import { SETTINGS_DEFAULT } from '../../../../lib/containerd/hosts/remedy.ts'
-import { SETTINGS } from '../../../../lib/settings/settings.ts'
 import { applyEdits } from '../../../../lib/toml/patch.ts'
 import { runHere } from '../../../fixtures/command.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
@@ -356,10 +354,4 @@ test('checkHosts has a directory that does not count put aside, and loses nothin
     }
     assert.equal(await readFile(join(certs, '.a.b:5000', 'hosts.toml'), 'utf8'), OURS)
   })
-})
-
-test('the commands of remedies leave out what the settings have by default', () => {
-  assert.equal(SETTINGS_DEFAULT.certsDir, SETTINGS['certs-dir'].default)
-  assert.equal(SETTINGS_DEFAULT.socket, SETTINGS['containerd-socket'].default)
-  assert.equal(SETTINGS_DEFAULT.url, `http://${SETTINGS.listen.default}`)
 })

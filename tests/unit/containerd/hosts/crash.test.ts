@@ -142,7 +142,7 @@ test('applyChanges refuses to replace what others changed after it was looked at
     await writeFile(path, ORIGINAL)
     const { changes } = await planOf(certs, 'write')
     await writeFile(path, `${ORIGINAL}# new\n`)
-    await assert.rejects(applyChanges(certs, changes, HOSTS_FILES), /changed by others meanwhile/)
+    await assert.rejects(applyChanges(certs, changes, HOSTS_FILES), /somebody changed it meanwhile/)
     assert.equal(await readFile(path, 'utf8'), `${ORIGINAL}# new\n`)
   })
 })

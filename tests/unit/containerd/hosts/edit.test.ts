@@ -3,10 +3,11 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { parse } from 'smol-toml'
 import { dialectOf, NEWEST, OLDEST } from '../../../../lib/containerd/dialect.ts'
-import { findBlock, type MirrorEntry, makeBlock } from '../../../../lib/containerd/hosts/block.ts'
+import { findBlock, makeBlock } from '../../../../lib/containerd/hosts/block.ts'
 import { putIn, takeOut, verifyEdit } from '../../../../lib/containerd/hosts/edit.ts'
-import { HostsError } from '../../../../lib/containerd/hosts/hosts-error.ts'
-import { readHostsAs } from '../../../../lib/containerd/hosts/reading.ts'
+import { HostsError } from '../../../../lib/containerd/hosts/endpoint.ts'
+import type { MirrorEntry } from '../../../../lib/containerd/hosts/mirror-entry.ts'
+import { readHosts } from '../../../../lib/containerd/hosts/reading.ts'
 import { hostsToml } from './arbitrary.ts'
 
 const URL = 'http://127.0.0.1:5000'
@@ -34,8 +35,8 @@ test('putIn puts the mirror first in any hosts.toml and changes nothing else; ta
       const edited = putIn(text, makeBlock(mirror, ORIGIN), mirror)
       const sixth = mirror.url.includes('[')
       for (const dialect of [OLDEST, NEWEST].filter(({ plainHeaders }) => !(sixth && plainHeaders))) {
-        const before = readHostsAs(text, dialect)
-        const after = readHostsAs(edited, dialect)
+        const before = readHosts(text, dialect)
+        const after = readHosts(edited, dialect)
         assert.ok(before.kind === 'hosts' && after.kind === 'hosts', `${before.kind} ${after.kind}`)
         const shape = (host: { name: string; capabilities: readonly string[] }) => [host.name, host.capabilities.join()]
         assert.deepEqual(after.hosts.map(shape), [[mirror.url, mirror.capabilities.join()], ...before.hosts.map(shape)])
@@ -110,7 +111,7 @@ test('putIn comes before hosts without headers that follow a [host] header', () 
   const text = '[host]\n"https://b".capabilities = ["pull"]\n'
   const edited = putIn(text, makeBlock(mirror, ORIGIN), mirror)
   verifyEdit(text, edited, mirror, dialectOf('1.7.24'))
-  const reading = readHostsAs(edited, dialectOf('1.7.24'))
+  const reading = readHosts(edited, dialectOf('1.7.24'))
   assert.deepEqual(reading.kind === 'hosts' && reading.hosts.map(({ name }) => name), [URL, 'https://b'])
 })
 

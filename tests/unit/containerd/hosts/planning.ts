@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, relative } from 'node:path'
 import { applyChanges } from '../../../../lib/containerd/hosts/apply.ts'
-import type { Plan } from '../../../../lib/containerd/hosts/change.ts'
 import { HOSTS_FILES } from '../../../../lib/containerd/hosts/files.ts'
 import { mirrorEntryFor } from '../../../../lib/containerd/hosts/mirror-entry.ts'
+import type { Plan } from '../../../../lib/containerd/hosts/plan.ts'
 import { planWrite } from '../../../../lib/containerd/hosts/plan.ts'
 
 export const LISTEN = { host: '127.0.0.1', port: 5000 }

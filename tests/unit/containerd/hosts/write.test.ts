@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { chmod, chown, lstat, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
+import { dialectOf } from '../../../../lib/containerd/dialect.ts'
 import { HOSTS_FILES } from '../../../../lib/containerd/hosts/files.ts'
 import { readHosts } from '../../../../lib/containerd/hosts/reading.ts'
 import { planRemove } from '../../../../lib/containerd/hosts/removal.ts'
@@ -29,7 +30,7 @@ async function snapshot(directory: string): Promise<Record<string, string>> {
 }
 
 async function hostsOf(directory: string, version = VERSION): Promise<string[]> {
-  const reading = readHosts(await readFile(join(directory, 'hosts.toml'), 'utf8'), version)
+  const reading = readHosts(await readFile(join(directory, 'hosts.toml'), 'utf8'), dialectOf(version))
   assert.ok(reading.kind === 'hosts', reading.kind)
   return reading.hosts.map(({ name }) => name)
 }
@@ -43,7 +44,7 @@ test('planWrite makes a file for each registry that reads on every version, and 
     const servers: Record<string, string> = {}
     for (const registry of registries) {
       for (const version of ['1.6.36', '1.7.24', '1.7.32', '2.0.0', '2.2.0', undefined]) {
-        const reading = readHosts(await readFile(join(certs, registry, 'hosts.toml'), 'utf8'), version)
+        const reading = readHosts(await readFile(join(certs, registry, 'hosts.toml'), 'utf8'), dialectOf(version))
         assert.ok(reading.kind === 'hosts')
         assert.deepEqual(
           reading.hosts.map(({ name, capabilities }) => [name, ...capabilities]),
@@ -175,7 +176,7 @@ test('planWrite keeps Docker-style certificates working, which count only where 
       text,
       /^server = "https:\/\/private\.example"\nca = \["a\.crt", "b\.crt"\]\nclient = \[\["c\.cert", "c\.key"\]\]\n\n/m,
     )
-    assert.equal(readHosts(text, VERSION).kind, 'hosts')
+    assert.equal(readHosts(text, dialectOf(VERSION)).kind, 'hosts')
     await remove(certs)
     assert.deepEqual(await snapshot(certs), original)
     await put(join(certs, 'private.example', 'd.cert'), 'without a key')
@@ -217,7 +218,7 @@ for (const [form, there, counts] of [
         [join(certs, counts, 'hosts.toml')],
       )
       assert.equal(
-        changes[0]?.notes.some((note) => note.includes('does not count')),
+        changes[0]?.notes.some((note) => note.includes('does not look into')),
         there.length > 1,
       )
       await write(certs, ['registry.example:5000'])
