@@ -14,8 +14,8 @@ import type { UploadRate } from './upload-rate.ts'
 export interface PeerDoorDependencies extends DoorDependencies {
   readonly store: ContentStore
   readonly capabilities: CapabilityCheck
-  /** The door's address as its node announces it, `host:port`; `undefined` before it is known, when nobody can dial it. */
-  readonly advertised: () => string | undefined
+  /** The door's address as its node announces it, `host:port`. */
+  readonly address: string
   /** Bounds the bytes that are given; no bound if missing. */
   readonly uploadRate?: UploadRate | undefined
   readonly metrics: HttpMetrics
@@ -37,8 +37,6 @@ export const MAX_TRANSFERS = 64
 const RETRY_AFTER = 1
 /** Stands for what a request without a key of its own asks for; no capability is ever made for it. */
 const NO_KEY = '' as Key
-/** The same for a door that nobody knows yet. */
-const NO_ADDRESS = ''
 
 /**
  * The door for other nodes of the swarm: this node's own content and nothing else. It is made without a way to other
@@ -49,14 +47,14 @@ const NO_ADDRESS = ''
  * that is one too many gets 503 at once, so that the asker goes to another peer.
  */
 export function createPeerDoor(
-  { store, capabilities, advertised, uploadRate, metrics, ...rest }: PeerDoorDependencies,
+  { store, capabilities, address, uploadRate, metrics, ...rest }: PeerDoorDependencies,
   { maxTransfers = MAX_TRANSFERS }: PeerDoorOptions = {},
 ): PeerDoor {
   const door = createDoor('peer', rest, (target, request) => answerLocally(store, target, request))
   return {
     // Not async: a refusal is over at once, so that however many there are, they take no place from a transfer.
     fetch(request, admission) {
-      const grant = capabilities.check(request, keyOf(request), advertised() ?? NO_ADDRESS)
+      const grant = capabilities.check(request, keyOf(request), address)
       if (grant === undefined) {
         metrics.peerDoorRefused.inc({ reason: 'capability' })
         return forbidden()

@@ -1,55 +1,62 @@
 import { networkInterfaces } from 'node:os'
+import type { PeerDoor } from '../http/peer.ts'
 import type { Logger } from '../observe/log.ts'
-import type { Readiness } from '../observe/readiness.ts'
+import { addressOf } from '../platform/address.ts'
 import { type Handler, type Listener, listen, type MutualTls } from '../platform/listen.ts'
 import { listenFast } from '../platform/listen-fast.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
 import { joinSwarm } from '../swarm/hyperswarm.ts'
-import type { Liveness } from '../swarm/members/membership.ts'
-import type { NodeMemory } from '../swarm/node-memory.ts'
-import type { SwarmRouter } from '../swarm/swarm-router.ts'
+import type { SwarmDependencies, SwarmRouter } from '../swarm/swarm-router.ts'
 
-/** How often another port is tried, where any will do but it must be free for TCP and for UDP at once. */
+/** How many ports are tried where any will do: it must be free for TCP and for UDP. */
 const PORT_ATTEMPTS = 20
 
-interface PeerPortParts {
-  readonly handler: Handler
-  readonly swarmKeys: readonly [Uint8Array, ...Uint8Array[]]
+export interface PeerPortParts {
+  /** Makes the door, given its address as it is announced: capabilities are for that address alone. */
+  peerDoorAt(address: string): PeerDoor
   readonly tls: MutualTls | undefined
-  readonly liveness: Liveness
-  readonly readiness: Readiness
+  readonly swarm: SwarmDependencies
+  readonly swarmKeys: readonly [Uint8Array, ...Uint8Array[]]
 }
 
-/** Opens the peer door over TCP and the swarm over UDP on one port number. */
+export interface PeerPort {
+  readonly peer: Listener
+  readonly router: SwarmRouter
+  /** By which other nodes reach the door and this node of the swarm. */
+  readonly address: string
+}
+
+/**
+ * Opens the peer door over TCP and joins the swarm over UDP, on one port number, and puts both on `parts` to be closed.
+ *
+ * @throws {ConfigurationError} if the address cannot be used
+ */
 export async function openPeerPort(
   settings: Settings,
-  { handler, swarmKeys, tls, liveness, readiness }: PeerPortParts,
-  memory: NodeMemory | undefined,
-  log: Logger,
-): Promise<{ listener: Listener; router: SwarmRouter; advertised: Address }> {
+  { peerDoorAt, tls, swarm, swarmKeys }: PeerPortParts,
+  parts: AsyncDisposableStack,
+): Promise<PeerPort> {
   const { host, port } = settings['peer-listen']
   const advertisedHost = settings['advertise-host'] ?? ownAddress(host)
   for (let attempt = 1; ; attempt++) {
-    const listener = await openDoor('peer-listen', { host, port }, handler, log, tls)
-    const advertised = { host: advertisedHost, port: listener.port }
+    const answer: Handler = (request, admission) => door.fetch(request, admission)
+    const peer = await openDoor('peer-listen', { host, port }, answer, swarm.log, tls)
+    const self = { host: advertisedHost, port: peer.port }
+    // At once: no request comes before the next turn of the event loop.
+    const door = peerDoorAt(addressOf(self))
     try {
-      const router = await joinSwarm(
-        { log, memory, liveness, readiness },
-        {
-          bindHost: host,
-          self: advertised,
-          bootstrap: settings.bootstrap ?? [],
-          swarmKeys,
-        },
-      )
-      return { listener, router, advertised }
+      const options = { bindHost: host, self, bootstrap: settings.bootstrap ?? [], swarmKeys }
+      const router = await joinSwarm(swarm, options)
+      parts.defer(() => cut(peer))
+      parts.defer(() => router.close())
+      return { peer, router, address: addressOf(self) }
     } catch (error) {
-      await cut(listener)
-      const taken = addressProblem(error)
-      if (taken === undefined) throw error
+      await cut(peer)
+      const problem = addressProblem(error)
+      if (problem === undefined) throw error
       // The number was free for TCP but not for UDP: any other will do.
       if (port === 0 && attempt < PORT_ATTEMPTS) continue
-      throw new ConfigurationError([`--peer-listen ${host}:${listener.port} (UDP): ${taken}`])
+      throw new ConfigurationError([`--peer-listen ${host}:${peer.port} (UDP): ${problem}`])
     }
   }
 }
@@ -67,6 +74,7 @@ function ownAddress(host: string): string {
   ])
 }
 
+/** @throws {ConfigurationError} if the address cannot be used */
 export async function openDoor(
   name: 'listen' | 'peer-listen' | 'admin-listen',
   { host, port }: Address,
@@ -74,7 +82,7 @@ export async function openDoor(
   log: Logger,
   tls?: MutualTls,
 ): Promise<Listener> {
-  // containerd needs a broken body to end in its own way; the mirrors that come to the peer door resume by themselves.
+  // The faster one cannot end a broken body as containerd needs it; the mirrors at the peer door resume by themselves.
   const open = name === 'peer-listen' ? listenFast : listen
   try {
     return await open(handler, {
@@ -89,7 +97,7 @@ export async function openDoor(
   }
 }
 
-/** What is wrong with an address, if that is what the system's error says. */
+/** What is wrong with an address, if the system's error is about that. */
 function addressProblem(error: unknown): string | undefined {
   switch ((error as NodeJS.ErrnoException).code) {
     case 'EADDRINUSE':
@@ -106,6 +114,7 @@ function addressProblem(error: unknown): string | undefined {
   }
 }
 
+/** Closes a door at once, with the requests that run. */
 export async function cut(listener: Listener): Promise<void> {
   await listener.close(AbortSignal.abort())
 }

@@ -12,8 +12,6 @@ import { createNodeCheck } from './node-check.ts'
 
 /** Keeps a mirror from running on a node where it would not work. */
 export interface Guard {
-  /** Set for good when the first check has found errors: who starts a mirror must hear of them. */
-  readonly failure: ConfigurationError | undefined
   /** The last check's report; missing before the first one. */
   readonly report: Report | undefined
   close(): Promise<void>
@@ -30,15 +28,16 @@ interface GuardDependencies {
   readonly readiness: Readiness
   readonly metrics: Metrics
   readonly log: Logger
+  /** Told if the first check finds errors: a person who starts a mirror must hear of them. */
+  readonly onFailure: (error: ConfigurationError) => void
 }
 
 /** Checks the node as soon as containerd answers, and again with every change. */
 export function guardNode(settings: Settings, dependencies: GuardDependencies): Guard {
-  const { containerd, registry, probeDoor, program, readiness, metrics, log } = dependencies
+  const { containerd, registry, probeDoor, program, readiness, metrics, log, onFailure } = dependencies
   const probe = settings.probe === 'on' ? { door: probeDoor, open: async () => registry } : '--probe is off'
   const check = createNodeCheck(settings, { containerd, listen: registry, program, probe, log })
   const checked = createCheckMetrics(metrics)
-  let failure: ConfigurationError | undefined
   let first = true
   const watch = createCheckWatch({
     run: check.run,
@@ -48,14 +47,11 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies): 
     onReport(report) {
       for (const severity of SEVERITIES) checked.findings.set({ severity }, report.counts[severity])
       tell(report, log)
-      if (first && report.outcome === 'failed') failure = new ConfigurationError(problemsOf(report))
+      if (first && report.outcome === 'failed') onFailure(new ConfigurationError(problemsOf(report)))
       first = false
     },
   })
   return {
-    get failure() {
-      return failure
-    },
     get report() {
       return watch.report
     },

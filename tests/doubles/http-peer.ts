@@ -29,16 +29,20 @@ export interface CountingPeer extends TestPeer {
 
 /** A peer that works: the real door on a store. */
 export async function startPeer(store: ContentStore, capabilities: CapabilityCheck = CREDENTIALS): Promise<TestPeer> {
+  const listener = await listenFast((request, admission) => door.fetch(request, admission), {
+    host: '127.0.0.1',
+    port: 0,
+    onError: () => undefined,
+  })
+  const peer = peerAt(listener.port)
   const door = createPeerDoor({
     store,
     policy: createPolicy(),
     metrics: createHttpMetrics(createMetrics()),
     log: silentLogger,
     capabilities,
-    advertised: () => addressOf(peer),
+    address: addressOf(peer),
   })
-  const listener = await listenFast(door.fetch, { host: '127.0.0.1', port: 0, onError: () => undefined })
-  const peer = peerAt(listener.port)
   return {
     peer,
     async close() {

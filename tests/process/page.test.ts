@@ -1,7 +1,7 @@
 /** The page of mirrors as processes of their own, on the runtime that runs the test. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { showsPage } from '../../lib/mirror/status.ts'
+import { showsPage } from '../../lib/mirror/page.ts'
 import type { Status } from '../../lib/page/status.ts'
 import { makeImage } from '../fixtures/image.ts'
 import { createAllMetrics } from '../fixtures/metrics.ts'

@@ -1,0 +1,67 @@
+import type { Containerd } from '../containerd/client/client.ts'
+import { probeOfLabels } from '../containerd/probe-name.ts'
+import type { Logger } from '../observe/log.ts'
+import type { Readiness } from '../observe/readiness.ts'
+import type { Policy } from '../oci/policy.ts'
+import { ConfigurationError, type Settings } from '../settings/settings.ts'
+import { LayoutError, openLayoutStore } from '../store/layout/layout.ts'
+import type { ContentStore } from '../store/store.ts'
+import { NodeMemory } from '../swarm/node-memory.ts'
+
+export interface StoreDependencies {
+  readonly policy: Policy
+  readonly readiness: Readiness
+  readonly log: Logger
+}
+
+/**
+ * Opens the store that the settings name, and puts it on `parts` to be closed.
+ *
+ * @returns the connection to containerd as well, if that is the store
+ * @throws {ConfigurationError} if it is a directory that is not an OCI image layout
+ */
+export async function openStore(
+  settings: Settings,
+  { policy, readiness, log }: StoreDependencies,
+  parts: AsyncDisposableStack,
+): Promise<{ readonly store: ContentStore; readonly containerd?: Containerd }> {
+  if (settings.store.kind === 'oci-layout') {
+    const store = await openLayout(settings.store.dir, { policy, readiness, log })
+    parts.defer(() => store.close())
+    return { store }
+  }
+  // Loaded only here: what speaks gRPC takes 5 MiB.
+  const { connectContainerd } = await import('../containerd/client/client.ts')
+  const { createContainerdStore } = await import('../containerd/store/store.ts')
+  const containerd = connectContainerd(settings['containerd-socket'])
+  parts.defer(() => containerd.close())
+  const store = createContainerdStore(
+    { client: containerd.in(settings['containerd-namespace']), log, readiness },
+    {
+      admits: policy.admits,
+      isSelective: policy.isSelective,
+      contentRoot: settings['containerd-content'],
+      withholds: (labels) => probeOfLabels(labels) !== undefined,
+    },
+  )
+  parts.defer(() => store.close())
+  return { store, containerd }
+}
+
+async function openLayout(dir: string, { policy, readiness, log }: StoreDependencies): Promise<ContentStore> {
+  try {
+    return await openLayoutStore(dir, { log, readiness, admits: policy.admits })
+  } catch (error) {
+    if (error instanceof LayoutError) throw new ConfigurationError([`--store oci-layout:${dir}: ${error.message}`])
+    throw error
+  }
+}
+
+/** @throws {ConfigurationError} if the directory cannot be made or written */
+export async function openMemory(dir: string, log: Logger): Promise<NodeMemory> {
+  try {
+    return await NodeMemory.open(dir, log)
+  } catch (error) {
+    throw new ConfigurationError([`--data-dir ${dir}: ${(error as Error).message}`])
+  }
+}
