@@ -1,6 +1,6 @@
 import process from 'node:process'
 import { runCommand } from './lib/commands/index.ts'
-import { selfCommand } from './lib/platform/self.ts'
+import { selfCommand } from './lib/platform/runtime.ts'
 
 const stop = new AbortController()
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())

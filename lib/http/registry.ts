@@ -1,7 +1,7 @@
 import type { Activity, PartSource } from '../observe/activity.ts'
 import { type BlobTarget, digestNamed, type ManifestTarget } from '../oci/path.ts'
 import { sourceResponse } from '../platform/byte-source.ts'
-import type { Admission } from '../platform/listen.ts'
+import type { Admission } from '../platform/listener.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { PeerContent } from '../transfer/peer-content.ts'
 import { contentHead, notModifiedAnswer, rangeHeaderOf, SOURCE_HEADER, unsatisfiableAnswer } from './answer.ts'

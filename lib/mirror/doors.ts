@@ -2,8 +2,8 @@ import { networkInterfaces } from 'node:os'
 import type { PeerDoor } from '../http/peer.ts'
 import type { Logger } from '../observe/log.ts'
 import { addressOf } from '../platform/address.ts'
-import { type Handler, type Listener, listen, type MutualTls } from '../platform/listen.ts'
-import { listenFast } from '../platform/listen-fast.ts'
+import { listen } from '../platform/listen.ts'
+import type { Handler, Listener, MutualTls } from '../platform/listener.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
 import { joinSwarm } from '../swarm/hyperswarm.ts'
 import type { SwarmDependencies, SwarmRouter } from '../swarm/swarm-router.ts'
@@ -82,13 +82,13 @@ export async function openDoor(
   log: Logger,
   tls?: MutualTls,
 ): Promise<Listener> {
-  // The faster one cannot end a broken body as containerd needs it; the mirrors at the peer door resume by themselves.
-  const open = name === 'peer-listen' ? listenFast : listen
   try {
-    return await open(handler, {
+    return await listen(handler, {
       host,
       port,
       tls,
+      // Other mirrors resume by themselves; containerd needs FIN for that.
+      endsWithFin: name !== 'peer-listen',
       onError: (error, request) => log.error('answer broke off', { door: name, ...request, error }),
     })
   } catch (error) {

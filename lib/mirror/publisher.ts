@@ -2,7 +2,7 @@ import type { Logger } from '../observe/log.ts'
 import type { Readiness } from '../observe/readiness.ts'
 import type { Key } from '../oci/key.ts'
 import type { Policy } from '../oci/policy.ts'
-import { bounded } from '../platform/bounded.ts'
+import { bounded } from '../platform/abort.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { Router } from '../swarm/router.ts'
 

@@ -1,7 +1,7 @@
 import type { Logger } from '../observe/log.ts'
 import { isDigest } from '../oci/digest.ts'
 import type { Key } from '../oci/key.ts'
-import { bounded } from '../platform/bounded.ts'
+import { bounded } from '../platform/abort.ts'
 import type { ContentStore } from '../store/store.ts'
 
 /** What this node holds and offers, for people. */

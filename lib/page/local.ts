@@ -1,4 +1,4 @@
-import { bounded } from '../platform/bounded.ts'
+import { bounded } from '../platform/abort.ts'
 import type { ContentStore } from '../store/store.ts'
 
 /** What this node's own store said. */

@@ -1,5 +1,5 @@
 import type { ByteSource } from '../platform/byte-source.ts'
-import { LENGTH_HEADER } from '../platform/length-header.ts'
+import { LENGTH_HEADER } from '../platform/listener.ts'
 import type { Peer } from '../swarm/router.ts'
 import { PeerError } from './error.ts'
 import type { PeerFailure } from './health.ts'

@@ -1,19 +1,19 @@
-/** Bytes that are pulled one chunk at a time: what a `ReadableStream` is for, without its queues and its two promises a chunk. */
+/** Bytes pulled one chunk at a time: a `ReadableStream` without its queues and its two promises for each chunk. */
 export interface ByteSource {
   /**
-   * The next chunk, never empty; `undefined` after the last. Not to be called while a call is under way. A chunk is good
-   * until this is called again: its memory may be used for the next one, so who keeps chunks copies them.
+   * The next chunk, never empty; `undefined` after the last. Call it again only when the last call is over: the next chunk
+   * may then use the memory of this one, so copy what you keep.
    */
   next(): Promise<Uint8Array | undefined>
-  /** Ends it and lets go of all that it holds; a `next` under way ends too, in any way. May be called more than once. */
+  /** Ends it and releases what it holds; a `next` under way ends too, in any way. May be called more than once. */
   cancel(): Promise<void>
 }
 
 const sources = new WeakMap<Response, ByteSource>()
 
 /**
- * A response with the bytes of a source. It is a standard `Response` that anything can read; a server of ours recognises
- * it and takes the bytes from the source itself.
+ * A response with the bytes of a source: a standard `Response` that anything can read, which our own servers recognise
+ * to take the bytes from the source itself.
  */
 export function sourceResponse(source: ByteSource, init: ResponseInit): Response {
   const response = new Response(streamOf(source), init)
@@ -21,12 +21,12 @@ export function sourceResponse(source: ByteSource, init: ResponseInit): Response
   return response
 }
 
-/** The source behind a response of {@link sourceResponse}, if it is one and has not been wrapped by another. */
+/** The source behind a response of {@link sourceResponse}; `undefined` for any other, also one that wraps it. */
 export function byteSourceOf(response: Response): ByteSource | undefined {
   return sources.get(response)
 }
 
-/** A source of bytes that are there already. */
+/** A source of bytes in memory. */
 export function bytesSource(bytes: Uint8Array): ByteSource {
   let rest = bytes.length > 0 ? bytes : undefined
   return {

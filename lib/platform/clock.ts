@@ -1,8 +1,8 @@
-/** Time as the parts see it that wait, so that tests can make it pass. */
+/** Time for parts that wait; tests have one that they move by hand. */
 export interface Clock {
-  /** Milliseconds that never go back, from any beginning. */
+  /** Milliseconds since an arbitrary moment; never goes back. */
   now(): number
-  /** Calls back once, `ms` milliseconds from now; the function that it gives takes that back. */
+  /** Calls `run` once, `ms` milliseconds from now, unless the returned function is called before. */
   after(ms: number, run: () => void): () => void
 }
 

@@ -1,13 +1,14 @@
 import { filePartOf } from './file-response.ts'
-import { LENGTH_HEADER } from './length-header.ts'
 import {
   type Admission,
-  badRequest,
   type Handler,
+  internalError,
   KEEP_ALIVE_TIMEOUT,
+  LENGTH_HEADER,
   type Listener,
   type ListenOptions,
-} from './listen.ts'
+  malformedAnswer,
+} from './listener.ts'
 
 /** The part of Bun's server that is used here. */
 interface BunServer {
@@ -41,12 +42,12 @@ declare const Bun: {
 
 /** TLS 1.3 as it is on the wire (RFC 8446, section 4.2.1), which is how Bun takes it. */
 const TLS_1_3 = 0x0304
-/** Milliseconds between looks at whether the last exchange is over: Bun tells how many there are, but not when they end. */
+/** Milliseconds between looks at how many exchanges are left: Bun does not tell when they end. */
 const DRAIN_POLL = 20
 
 /**
  * Serves a handler with `Bun.serve`, which hands files to the kernel (sendfile). A body that breaks off ends with RST
- * there, so this is for doors whose clients resume by themselves.
+ * there, so this is for clients that resume by themselves.
  *
  * @throws the system's error if the address cannot be bound
  */
@@ -55,20 +56,21 @@ export async function listenOnBun(handler: Handler, { host, port, tls, onError }
     onError(error, { method, url })
     return internalError()
   }
-  // What is answered without waiting is over before the next request is looked at, so all that are pending, but for the
-  // one that asks, have a place or are about to ask for one.
+  // A request that is answered without waiting is over before the next one is looked at. So all that are pending, but for
+  // the one that asks, have a place or are about to ask for one.
   const admission: Admission = { take: (most) => server.pendingRequests <= most }
   const server = Bun.serve({
     hostname: host,
     port,
     idleTimeout: KEEP_ALIVE_TIMEOUT / 1000,
     development: false,
-    // If this is not said, a second server of one process gets the same port.
+    // By default a second server of one process gets the same port.
     reusePort: false,
     ...(tls === undefined ? {} : { tls: { ...tls, requestCert: true, rejectUnauthorized: true, minVersion: TLS_1_3 } }),
     fetch(request) {
-      // Without a Host that can be one, Bun gives the path alone. Handlers are promised a URL, and strangers no line in the log.
-      if (!URL.canParse(request.url)) return badRequest()
+      // Bun gives the path alone where the Host header cannot be one.
+      const malformed = malformedAnswer(request)
+      if (malformed !== undefined) return malformed
       try {
         const response = handler(request, admission)
         if (response instanceof Response) return bunResponse(request, response)
@@ -77,7 +79,7 @@ export async function listenOnBun(handler: Handler, { host, port, tls, onError }
         return failed(error, request)
       }
     },
-    // What goes wrong after the handler, as a file that is no longer there; Bun does not say for which request.
+    // What fails after the handler, such as a file that is gone; Bun does not say for which request.
     error(error) {
       onError(error, { method: '', url: '' })
       return internalError()
@@ -102,14 +104,10 @@ export async function listenOnBun(handler: Handler, { host, port, tls, onError }
   }
 }
 
-function internalError(): Response {
-  return new Response('internal error; the log of this mirror has the cause\n', { status: 500 })
-}
-
 /**
  * Replaces the body of a file response by Bun's own way of reading that part of the file; but not for a 200 to a request
- * with a Range, which Bun would apply where the handler has not. For any other stream Bun sends no Content-Length, whatever
- * the headers say, so that is told by a header of another name.
+ * with a Range, which Bun would apply where the handler did not. Bun sends no Content-Length for any other stream, so
+ * another header tells it.
  */
 function bunResponse(request: Request, response: Response): Response {
   const { status, headers, body } = response

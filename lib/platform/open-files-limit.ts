@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 
 /**
- * How many file descriptors this process may have open; 0 where there is no /proc, or no limit. Read once, at the start, since
- * nothing can be read when it is reached.
+ * How many file descriptors this process may have open; 0 without /proc or without a limit. Read once, at the start: at
+ * the limit no file can be opened.
  */
 export const OPEN_FILES_LIMIT = openFilesLimit()
 

@@ -1,5 +1,20 @@
+import process from 'node:process'
+
 /** The runtimes that this program runs on. */
 export type RuntimeName = 'node' | 'deno' | 'bun'
 
-/** The runtime that runs now. Deno and Bun also answer to what is Node's, so they are asked for first. */
+/** The runtime of this process. Deno and Bun have Node's globals too, so they are looked for first. */
 export const runtimeName: RuntimeName = 'Deno' in globalThis ? 'deno' : 'Bun' in globalThis ? 'bun' : 'node'
+
+/** Where an executable made by Bun keeps its files. */
+const INSIDE_EXECUTABLE = '/$bunfs/'
+
+/**
+ * The program and the leading arguments that run a script on the runtime of this process. Deno needs a command and its
+ * permissions; Node and Bun get their own arguments again (`process.execArgv`); an executable is its own script.
+ */
+export function selfCommand(script: string): readonly [program: string, ...args: string[]] {
+  if (runtimeName === 'deno') return [process.execPath, 'run', '--allow-all', script]
+  if (script.startsWith(INSIDE_EXECUTABLE)) return [process.execPath]
+  return [process.execPath, ...process.execArgv, script]
+}

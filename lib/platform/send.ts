@@ -1,9 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { type ByteSource, byteSourceOf } from './byte-source.ts'
-import { filePartOf, readPart } from './file-response.ts'
 
-/** A body that did not have the length that its response declared, or that could not be read to its end. */
+/** A body whose length is not the declared one, or that could not be read or sent to its end. */
 export class BodyError extends Error {
   override readonly name = 'BodyError'
 }
@@ -11,16 +10,16 @@ export class BodyError extends Error {
 /**
  * Writes a response to a `node:http` exchange, byte for byte what it declares.
  *
- * A body that breaks off, or is shorter or longer than its Content-Length, ends the connection with FIN after the bytes
- * that were good: containerd fails a pull on RST but resumes at the offset after FIN, and a short body on an open
- * connection hangs it (measured with containerd 1.7.24 and 2.2.0). What @hono/node-server does with such bodies differs
- * between runtimes and ends in a hang on some, which is why this is not left to it.
+ * A body that breaks off, or is shorter or longer than its Content-Length, ends the connection with FIN after the good
+ * bytes: containerd fails a pull on RST, resumes at the offset after FIN, and hangs on a short body on an open connection
+ * (measured with containerd 1.7.24 and 2.2.0). What @hono/node-server does with such bodies differs between runtimes, and
+ * on some it hangs.
  *
- * A body that is not read to its end is cancelled, at once when the client goes away, also while it waits for its source.
+ * A body that is not read to its end is cancelled: at once when the client leaves, even while the source is silent.
  *
  * @param writeTimeout milliseconds within which the client must take a chunk, or its connection is ended
- * @throws {BodyError} for a body that broke off, or that the client does not take; the connection is already being ended
- *   then. A client that went away is not an error.
+ * @throws {BodyError} for a body that broke off, or that the client does not take; the connection is already ending then.
+ *   A client that left is no error.
  */
 export async function send(
   response: Response,
@@ -34,8 +33,8 @@ export async function send(
     outgoing.end()
     return
   }
-  const source = sourceOf(response, response.body)
-  // What a source says to being given up changes nothing any more.
+  const source = byteSourceOf(response) ?? streamSource(response.body)
+  // Nobody is left to hear of a source that cannot be cancelled.
   const abandon = () => source.cancel().catch(() => undefined)
   const client = new Client(incoming, outgoing, abandon, writeTimeout)
   try {
@@ -55,7 +54,7 @@ async function sendBody(
 ): Promise<void> {
   const declared = response.headers.get('content-length')
   const length = declared === null ? Number.POSITIVE_INFINITY : Number(declared)
-  // The first chunk is read before the head is written, so that content that is not there (any more) can still be a 5xx.
+  // The head waits for the first chunk, so that content that cannot be read is still a 5xx.
   let chunk = await unlessGone(source.next(), client)
   if (client.gone) return
   outgoing.writeHead(response.status, headersOf(response))
@@ -77,35 +76,23 @@ async function sendBody(
   outgoing.end()
 }
 
-function sourceOf(response: Response, body: ReadableStream<Uint8Array>): ByteSource {
-  const source = byteSourceOf(response)
-  if (source !== undefined) return source
-  const part = filePartOf(response)
-  if (part === undefined) {
-    const reader = body.getReader()
-    return { next: async () => (await reader.read()).value, cancel: () => reader.cancel() }
-  }
-  const chunks = readPart(part)
-  return {
-    next: async () => (await chunks.next()).value ?? undefined,
-    async cancel() {
-      await chunks.return()
-    },
-  }
+function streamSource(body: ReadableStream<Uint8Array>): ByteSource {
+  const reader = body.getReader()
+  return { next: async () => (await reader.read()).value, cancel: () => reader.cancel() }
 }
 
-/** The client's side of an exchange: whether it is still there, and whether it has taken what was written. */
+/** The client's side of an exchange: whether it is still there, and whether it takes what is written. */
 class Client {
   /** Whether it has left before the end of the response. */
   gone = false
-  /** Whether it was sent away because it did not take what was written. */
+  /** Whether its connection was ended because it did not take what was written. */
   stalled = false
   readonly #outgoing: ServerResponse
   readonly #socket: Socket
   readonly #onLeave: () => void
   readonly #writeTimeout: number
   #wake: (() => void) | undefined
-  /** Since when it has been waited for, in milliseconds of the monotonic clock. */
+  /** When the write under way began, in milliseconds of the monotonic clock. */
   #since: number | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
 
@@ -120,14 +107,14 @@ class Client {
     if (outgoing.destroyed || this.#socket.destroyed) this.#left()
   }
 
-  /** Writes, and waits until the memory of the chunk is not needed any more. Resolves as well when the client leaves. */
+  /** Writes, and waits until the memory of the chunk is free again or the client leaves. */
   async write(chunk: Uint8Array): Promise<void> {
     if (this.gone) return
     this.#since = performance.now()
     this.#timer ??= setTimeout(this.#look, this.#writeTimeout)
     await new Promise<void>((resolve) => {
       this.#wake = resolve
-      // Not until `drain`: while little waits, that is not told of, but it still lies in that memory.
+      // `drain` would not do: it does not come for little data, which still lies in that memory.
       this.#outgoing.write(chunk, this.#written)
     })
     this.#since = undefined
@@ -141,7 +128,7 @@ class Client {
 
   readonly #written = (): void => this.#wake?.()
 
-  /** One timer for the whole body, which is set again for what is left: setting one for each chunk would cost more. */
+  /** One timer for the whole body, set again for the rest of the time: one for each chunk would cost more. */
   readonly #look = (): void => {
     const waited = this.#since === undefined ? 0 : performance.now() - this.#since
     if (waited < this.#writeTimeout) {
@@ -149,7 +136,7 @@ class Client {
       return
     }
     this.stalled = true
-    // Not destroySoon: that would wait for the client to take the rest. The system still sends what it has, and then FIN.
+    // destroySoon would wait for the client to take the rest. The system still sends what it has, and then FIN.
     this.#socket.destroy()
   }
 
@@ -160,7 +147,7 @@ class Client {
   }
 }
 
-/** The promise's value; `undefined` if it fails because the client has left. */
+/** The promise's value; `undefined` if it fails after the client has left. */
 async function unlessGone<T>(promise: Promise<T>, client: Client): Promise<T | undefined> {
   try {
     return await promise

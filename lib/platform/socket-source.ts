@@ -1,10 +1,10 @@
 import { connect, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type { ByteSource } from './byte-source.ts'
-import type { MutualTls } from './listen.ts'
+import type { MutualTls } from './listener.ts'
 import { runtimeName } from './runtime.ts'
 
-/** A client's certificate and key, the authorities that it trusts, and the name that the server must have. */
+/** A client's certificate and key, the authorities that it trusts, and the name in the server's certificate. */
 export interface ClientTls extends MutualTls {
   readonly servername: string
 }
@@ -17,38 +17,38 @@ export interface SocketAddress {
 }
 
 /**
- * Longest chunk in bytes, which is what each connection needs. Half of it cost a mirror more processor time for each byte
+ * Longest chunk in bytes, and the memory of each connection. Half of it cost a mirror more processor time for each byte
  * that it passes on (a third on Node, a fifth on Deno, a tenth on Bun); twice as much saved hardly any.
  */
 const CHUNK = 128 * 1024
 
 /**
- * Whether a connection that is idle tells when the other side ends it. Under TLS on Deno 2.9 one in a hundred does not (no
- * `end`, no `close`, no error, nor any answer to what is written then), so that a request on it would hang.
+ * Whether an idle connection tells when the other side ends it. Under TLS on Deno 2.9 one in a hundred does not (no `end`,
+ * no `close`, no error, and no answer to what is written then): a request on it would hang.
  */
 export function tellsItsEnd(address: Pick<SocketAddress, 'tls'>): boolean {
   return address.tls === undefined || runtimeName !== 'deno'
 }
 
 /**
- * The bytes that come over a TCP or TLS connection of ours, read with back-pressure that reaches the kernel: beyond one
- * read nothing is taken from the connection that nobody has asked for.
+ * The bytes that come over a TCP or TLS connection of ours, with back-pressure that reaches the kernel: at most one read
+ * is ahead of what was asked for.
  *
- * A chunk is good until the next one is asked for: its memory is used again.
+ * A chunk stays intact until the next call of {@link next}, which uses its memory again.
  */
 export class SocketSource implements ByteSource {
   readonly #socket: Socket
-  /** Whether chunks are so short that some of them may wait. */
+  /** Whether reads are so short (under TLS) that several may wait to be joined. */
   readonly #isShort: boolean
   readonly #opened = Promise.withResolvers<void>()
-  /** What has come and was not handed out yet. Under TLS one read gives several. */
+  /** What has come and was not handed out yet. Under TLS one read gives several chunks. */
   readonly #chunks: Uint8Array[] = []
-  /** How many bytes these are. */
+  /** Their bytes. */
   #waits = 0
-  /** What was handed out last. */
+  /** The chunk that was handed out last. */
   #lent: Uint8Array | undefined
   #waiting: PromiseWithResolvers<Uint8Array | undefined> | undefined
-  /** Whether nothing is read from the connection until it is told to go on. */
+  /** Whether the connection is paused. */
   #stopped = true
   #ended = false
   #failure: Error | undefined
@@ -64,16 +64,16 @@ export class SocketSource implements ByteSource {
     })
     this.#socket.on('error', (error) => this.#fail(error))
     this.#socket.on('close', () => this.#fail(new Error('the connection was closed')))
-    // Whoever does not wait for it to be opened hears of the failure when it reads.
+    // A reader that does not wait for it to open hears of the failure when it reads.
     this.#opened.promise.catch(() => undefined)
   }
 
-  /** Resolves when the connection is there and, under TLS, the other side has proved who it is; rejects if that fails. */
+  /** Resolves when the connection is open and, under TLS, the other side has proved its identity; rejects if that fails. */
   get opened(): Promise<void> {
     return this.#opened.promise
   }
 
-  /** To be called when it is open. What cannot be sent ends the connection, and {@link next} tells of it. */
+  /** Sends text over the open connection. A failure ends the connection; {@link next} throws it. */
   write(text: string): void {
     this.#socket.write(text, 'latin1')
   }
@@ -102,9 +102,9 @@ export class SocketSource implements ByteSource {
   }
 
   #connect({ host, port, tls }: SocketAddress): Socket {
-    // Reads into memory that is used again cost half of the memory of `data` events on Node and Deno (64 and 71 MiB against
-    // 130 and 165 at 50 connections that are read slowly) and half of the time. Not under TLS: there Node goes on to write
-    // decrypted records over those that are held. Nor on Bun, where it is a copy out of a larger chunk.
+    // Reading into one buffer again and again takes half the memory of `data` events on Node and Deno (64 and 71 MiB
+    // against 130 and 165 at 50 connections that are read slowly) and half the time. Not under TLS, where Node writes
+    // decrypted records over those that are held; nor on Bun, where it copies out of a larger chunk.
     const plain = { host, port, noDelay: true }
     if (tls === undefined && runtimeName !== 'bun') {
       const buffer = Buffer.allocUnsafeSlow(CHUNK)
@@ -131,8 +131,8 @@ export class SocketSource implements ByteSource {
   }
 
   /**
-   * What a connection of Bun hears when it hands a chunk to its stream is what stops it. `pause` tells only the stream,
-   * which then takes one more chunk of up to 512 KiB: 25 MiB at 50 connections that are read slowly.
+   * On Bun a connection stops when its stream refuses a chunk that is pushed. `pause` stops only the stream, which then
+   * takes one more chunk of up to 512 KiB: 25 MiB at 50 connections that are read slowly.
    */
   #takePushed(socket: Socket): void {
     const push = socket.push.bind(socket)
@@ -143,7 +143,7 @@ export class SocketSource implements ByteSource {
     }
   }
 
-  /** Takes note that the connection is told not to go on, by the value of this. */
+  /** Gives what a connection takes as the order to pause. */
   #stop(): false {
     this.#stopped = true
     return false
@@ -162,7 +162,7 @@ export class SocketSource implements ByteSource {
     this.#tell()
   }
 
-  /** Answers who waits, if there is something to answer with: what came before the end comes before it here too. */
+  /** Answers the waiting read if something has come: first the chunks, then the end or the failure. */
   #tell(): void {
     const waiting = this.#waiting
     if (waiting === undefined) return
@@ -185,7 +185,7 @@ export class SocketSource implements ByteSource {
     return chunk
   }
 
-  /** As many short ones as make a chunk: records of TLS have 16 KiB, and each chunk costs the same on its way. */
+  /** Joins short chunks into one: a record of TLS has 16 KiB, and each chunk costs the same on its way. */
   #joined(): Uint8Array {
     let count = 0
     let length = 0
@@ -199,8 +199,8 @@ export class SocketSource implements ByteSource {
   }
 
   /**
-   * Bun makes a buffer of up to 512 KiB for each read and leaves it to the garbage collector, which comes late: at 50
-   * connections it used 249 MiB, and 110 with each buffer let go of when its last byte was used.
+   * Bun makes a buffer of up to 512 KiB for each read, and its garbage collector comes late: 50 connections took 249 MiB,
+   * and 110 with each buffer freed after its last byte.
    */
   #takeBack(): void {
     const lent = this.#lent

@@ -1,6 +1,6 @@
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
-import { unlessAborted } from '../platform/unless-aborted.ts'
+import { unlessAborted } from '../platform/abort.ts'
 import type { SharedFlow } from './share.ts'
 
 /** A transfer of a whole blob that several requests may read. */

@@ -6,7 +6,7 @@ import { type ContainerdStoreOptions, createContainerdStore } from '../../lib/co
 import { silentLogger } from '../../lib/observe/log.ts'
 import type { Digest } from '../../lib/oci/digest.ts'
 import type { Key } from '../../lib/oci/key.ts'
-import { unlessAborted } from '../../lib/platform/unless-aborted.ts'
+import { unlessAborted } from '../../lib/platform/abort.ts'
 import type { ContentStore } from '../../lib/store/store.ts'
 import type { Content, Image } from '../fixtures/image.ts'
 

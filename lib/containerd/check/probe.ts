@@ -1,7 +1,6 @@
 import type { Logger } from '../../observe/log.ts'
 import type { Digest } from '../../oci/digest.ts'
-import { bounded } from '../../platform/bounded.ts'
-import { unlessAborted } from '../../platform/unless-aborted.ts'
+import { bounded, unlessAborted } from '../../platform/abort.ts'
 import { hostOf } from '../../settings/settings.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { CriClient } from '../client/cri.ts'

@@ -1,5 +1,5 @@
 import type { Key } from '../../oci/key.ts'
-import { unlessAborted } from '../../platform/unless-aborted.ts'
+import { unlessAborted } from '../../platform/abort.ts'
 import { prefixDistance } from '../members/distance.ts'
 import type { KnownNode, NetworkMap } from '../members/network-map.ts'
 import { LANES, type Lane, Placement } from './placement.ts'

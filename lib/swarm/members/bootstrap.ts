@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises'
 import { isIPv4 } from 'node:net'
 import type { Logger } from '../../observe/log.ts'
-import { unlessAborted } from '../../platform/unless-aborted.ts'
+import { unlessAborted } from '../../platform/abort.ts'
 
 /** Where other nodes may be found: an address or host name, or a DNS name of which every A record is a node. */
 export interface BootstrapEntry {

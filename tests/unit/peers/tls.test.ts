@@ -5,12 +5,13 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { PeerClient } from '../../../lib/peers/client.ts'
 import { createTlsIdentity, type TlsIdentity } from '../../../lib/peers/tls.ts'
-import { type ListenOptions, listen, type MutualTls } from '../../../lib/platform/listen.ts'
-import { listenFast } from '../../../lib/platform/listen-fast.ts'
+import { listen } from '../../../lib/platform/listen.ts'
+import type { ListenOptions, MutualTls } from '../../../lib/platform/listener.ts'
 import { startHttpPeer } from '../../doubles/http-peer.ts'
 import { SWARM_KEY } from '../../fixtures/credentials.ts'
 import { RawClient, requestText } from '../../fixtures/http.ts'
 import { never } from '../../fixtures/layout.ts'
+import { listenWithoutFin } from '../../fixtures/listen.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
 const OTHER_KEY = new Uint8Array(32).fill(8)
@@ -122,7 +123,7 @@ async function askWith(port: number, options: object): Promise<string> {
 
 for (const [name, open] of [
   ['listen', listen],
-  ['listenFast', listenFast],
+  ['listen without FIN', listenWithoutFin],
 ] as const) {
   test(`${name} with TLS answers nodes of its swarm, on one connection after the other and on kept ones`, async () => {
     await withServer(open, ours, async (port) => {

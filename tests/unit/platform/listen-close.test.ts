@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type Handler, type Listener, listen } from '../../../lib/platform/listen.ts'
+import { listen } from '../../../lib/platform/listen.ts'
+import type { Handler, Listener } from '../../../lib/platform/listener.ts'
 import { parseResponse, RawClient, requestText } from '../../fixtures/http.ts'
 import { runProgram } from '../../fixtures/process.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'

@@ -7,11 +7,11 @@ import { PeerError } from '../../../../lib/peers/error.ts'
 import { ConnectionPool } from '../../../../lib/peers/http1/pool.ts'
 import { createTlsIdentity } from '../../../../lib/peers/tls.ts'
 import { listen } from '../../../../lib/platform/listen.ts'
-import { listenFast } from '../../../../lib/platform/listen-fast.ts'
 import { type CountingPeer, startRawPeer } from '../../../doubles/http-peer.ts'
 import { read } from '../../../doubles/http-peers.ts'
 import { SWARM_KEY } from '../../../fixtures/credentials.ts'
 import { never } from '../../../fixtures/layout.ts'
+import { listenWithoutFin } from '../../../fixtures/listen.ts'
 import { waitFor, within } from '../../../fixtures/wait.ts'
 
 const CALL = { method: 'GET', path: '/', headers: {} } as const
@@ -288,7 +288,7 @@ const identity = createTlsIdentity([SWARM_KEY])
 for (const tls of [undefined, identity]) {
   for (const [name, open] of [
     ['listen', listen],
-    ['listenFast', listenFast],
+    ['listen without FIN', listenWithoutFin],
   ] as const) {
     const how = `${tls === undefined ? 'plain' : 'TLS'} from ${name}`
     test(`PeerClient leaves each chunk as it is until the next is asked for, however late (${how})`, async () => {

@@ -3,20 +3,24 @@ import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileResponse } from '../../../lib/platform/file-response.ts'
-import type { Handler, Listener } from '../../../lib/platform/listen.ts'
-import { listenFast } from '../../../lib/platform/listen-fast.ts'
-import { exchange, parseResponse, RawClient, requestText } from '../../fixtures/http.ts'
+import type { Handler, Listener } from '../../../lib/platform/listener.ts'
+import { parseResponse, RawClient, requestText } from '../../fixtures/http.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
+import { listenWithoutFin } from '../../fixtures/listen.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
 const CONTENT = Buffer.from(new Uint32Array(500_000).map((_, index) => Math.imul(index, 0x9e3779b1)).buffer)
 
-async function withFastListener(
+async function withListener(
   handler: Handler,
   use: (listener: Listener, failures: readonly unknown[]) => Promise<void>,
 ): Promise<void> {
   const failures: unknown[] = []
-  const listener = await listenFast(handler, { host: '127.0.0.1', port: 0, onError: (error) => failures.push(error) })
+  const listener = await listenWithoutFin(handler, {
+    host: '127.0.0.1',
+    port: 0,
+    onError: (error) => failures.push(error),
+  })
   try {
     await use(listener, failures)
   } finally {
@@ -26,7 +30,7 @@ async function withFastListener(
 
 const urlOf = ({ port }: Listener) => `http://127.0.0.1:${port}/`
 
-test('listenFast sends files and parts of them, exactly, and HEAD with their length', async () => {
+test('listen without FIN sends files and parts of them, exactly, and HEAD with their length', async () => {
   await withTemporaryDirectory(async (dir) => {
     const path = join(dir, 'blob')
     await writeFile(path, CONTENT)
@@ -36,7 +40,7 @@ test('listenFast sends files and parts of them, exactly, and HEAD with their len
       const init = { status: part.start === 0 ? 200 : 206, headers }
       return method === 'HEAD' ? new Response(null, init) : fileResponse({ path, ...part }, init)
     }
-    await withFastListener(handler, async (listener, failures) => {
+    await withListener(handler, async (listener, failures) => {
       for (part of [part, { start: 7, length: 1_000_000 }, { start: CONTENT.length - 1, length: 1 }]) {
         for (const method of ['GET', 'HEAD']) {
           // A part of a part would be wrong: what the handler gives is what is sent.
@@ -56,7 +60,7 @@ test('listenFast sends files and parts of them, exactly, and HEAD with their len
   })
 })
 
-test('listenFast tells the length of a stream, as Content-Length or in its place', async () => {
+test('listen without FIN tells the length of a stream, as Content-Length or in its place', async () => {
   const handler: Handler = () => {
     const body = new ReadableStream({
       start(controller) {
@@ -66,7 +70,7 @@ test('listenFast tells the length of a stream, as Content-Length or in its place
     })
     return new Response(body, { headers: { 'content-length': '10' } })
   }
-  await withFastListener(handler, async (listener) => {
+  await withListener(handler, async (listener) => {
     const { headers, ...response } = await fetch(urlOf(listener)).then(async (got) => ({
       headers: got.headers,
       body: Buffer.from(await got.arrayBuffer()),
@@ -76,7 +80,7 @@ test('listenFast tells the length of a stream, as Content-Length or in its place
   })
 })
 
-test('listenFast answers 500 and tells why when the handler throws, or the file is gone', async () => {
+test('listen without FIN answers 500 and tells why when the handler throws, or the file is gone', async () => {
   await withTemporaryDirectory(async (dir) => {
     const path = join(dir, 'blob')
     await writeFile(path, CONTENT)
@@ -89,7 +93,7 @@ test('listenFast answers 500 and tells why when the handler throws, or the file 
       ],
     ]
     for (const [handler, said] of handlers) {
-      await withFastListener(handler, async (listener, failures) => {
+      await withListener(handler, async (listener, failures) => {
         const response = await fetch(urlOf(listener))
         assert.equal(response.status, 500)
         assert.match(await response.text(), /internal error/)
@@ -100,28 +104,7 @@ test('listenFast answers 500 and tells why when the handler throws, or the file 
   })
 })
 
-test('listenFast refuses a request of which no URL can be made, before the handler sees it', async () => {
-  const asked: string[] = []
-  const handler: Handler = ({ url }) => {
-    asked.push(url)
-    return new Response(new URL(url).pathname, { headers: { 'content-length': '1' } })
-  }
-  await withFastListener(handler, async ({ port }, failures) => {
-    for (const request of [
-      'GET / HTTP/1.0\r\n\r\n',
-      'GET / HTTP/1.1\r\nHost:\r\n\r\n',
-      'GET / HTTP/1.1\r\nHost: a b\r\n\r\n',
-    ]) {
-      const response = await exchange(port, request)
-      assert.equal(response.status, 400, JSON.stringify(request))
-    }
-    assert.deepEqual(asked, [])
-    assert.deepEqual(failures, [])
-    assert.equal((await exchange(port, requestText('GET', '/'))).status, 200)
-  })
-})
-
-test('listenFast close lets a running exchange finish, or cuts and counts it when the signal aborts', async () => {
+test('listen without FIN close lets a running exchange finish, or cuts and counts it when the signal aborts', async () => {
   for (const drained of [true, false]) {
     const finish = Promise.withResolvers<void>()
     const handler: Handler = () => {
@@ -135,7 +118,7 @@ test('listenFast close lets a running exchange finish, or cuts and counts it whe
       })
       return new Response(body)
     }
-    const listener = await listenFast(handler, { host: '127.0.0.1', port: 0, onError: () => undefined })
+    const listener = await listenWithoutFin(handler, { host: '127.0.0.1', port: 0, onError: () => undefined })
     const client = await RawClient.connect(listener.port)
     client.send(requestText('GET', '/'))
     await waitFor('the body begins', () => (parseResponse(client.received)?.body.length ?? 0) >= 1_000)
@@ -151,10 +134,10 @@ test('listenFast close lets a running exchange finish, or cuts and counts it whe
   }
 })
 
-test('listenFast says which address is in use', async () => {
+test('listen without FIN says which address is in use', async () => {
   const handler: Handler = () => new Response(null)
-  await withFastListener(handler, async ({ port }) => {
-    await assert.rejects(listenFast(handler, { host: '127.0.0.1', port, onError: () => undefined }), {
+  await withListener(handler, async ({ port }) => {
+    await assert.rejects(listenWithoutFin(handler, { host: '127.0.0.1', port, onError: () => undefined }), {
       code: 'EADDRINUSE',
     })
   })

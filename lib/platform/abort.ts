@@ -1,0 +1,36 @@
+/**
+ * Runs something once when the signal aborts, at once if it has aborted already. Dispose of the result (`using`) when the
+ * work is over: a signal that outlives it would keep it in memory.
+ */
+export function onAbort(signal: AbortSignal, run: () => void): Disposable {
+  if (signal.aborted) run()
+  else signal.addEventListener('abort', run, { once: true })
+  return { [Symbol.dispose]: () => signal.removeEventListener('abort', run) }
+}
+
+/**
+ * Runs something with a signal that also aborts after a time, in milliseconds. The timer ends with the work; that of
+ * `AbortSignal.timeout` would keep a Deno process alive until its time is over.
+ */
+export async function bounded<T>(
+  time: number,
+  signal: AbortSignal | undefined,
+  run: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController()
+  const late = () => controller.abort(new DOMException(`not done within ${time} ms`, 'TimeoutError'))
+  const timer = setTimeout(late, time)
+  using _ = signal && onAbort(signal, () => controller.abort(signal.reason))
+  try {
+    return await run(controller.signal)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** The promise's value; rejects with the signal's reason if that aborts first. For work that cannot be stopped. */
+export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>()
+  using _ = onAbort(signal, () => reject(signal.reason))
+  return await Promise.race([promise, aborted])
+}

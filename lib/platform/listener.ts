@@ -1,0 +1,85 @@
+/** Bounds how many exchanges run at a time. */
+export interface Admission {
+  /**
+   * Takes a place for this exchange until its response has been sent or its client has left. Gives false, and takes none,
+   * when `most` others have one.
+   */
+  take(most: number): boolean
+  /** Resolves when the response has been sent or the client has left. Missing where a server does not tell. */
+  readonly ended?: Promise<void>
+}
+
+export type Handler = (request: Request, admission: Admission) => Response | Promise<Response>
+
+/** A server's certificate and key, and the authorities that may have signed a client's certificate; all in PEM. */
+export interface MutualTls {
+  readonly ca: readonly string[]
+  readonly cert: string
+  readonly key: string
+}
+
+export interface ListenOptions {
+  readonly host: string
+  /** 0 takes any free port. */
+  readonly port: number
+  /** Speaks TLS 1.3, and only with clients that have a certificate; plain TCP if missing. */
+  readonly tls?: MutualTls | undefined
+  /**
+   * Whether a body that breaks off ends its connection with FIN, as containerd needs it; the default. A client that
+   * resumes by itself does not need it, and is served faster on Bun.
+   */
+  readonly endsWithFin?: boolean
+  /** Connections that may be open; one more ends the oldest idle one. */
+  readonly maxConnections?: number
+  /** Milliseconds within which a client must take a chunk of a body, of at most 256 KiB, or its connection is ended. */
+  readonly writeTimeout?: number
+  /** Hears of every failure that the response could not tell in full: a handler that threw, a body that broke off. */
+  readonly onError: (error: unknown, request: { readonly method: string; readonly url: string }) => void
+}
+
+export interface Listener {
+  readonly host: string
+  readonly port: number
+  /** Exchanges that have a place (see {@link Admission}) at this moment. */
+  readonly running: number
+  /**
+   * Takes no new connections, lets running exchanges finish until the signal aborts, then ends the rest. Resolves when
+   * nothing is left open, with the number of exchanges that were cut.
+   */
+  close(drain: AbortSignal): Promise<number>
+}
+
+/** How long an idle connection is kept for the next request, in milliseconds. */
+export const KEEP_ALIVE_TIMEOUT = 30_000
+
+/**
+ * Carries the length of a body that is sent in chunks: `Bun.serve` sends every stream so, and drops the Content-Length
+ * of its response.
+ */
+export const LENGTH_HEADER = 'X-Swarmirror-Length'
+
+/**
+ * The 400 for a request that no handler must see, if it is one: its URL, made of its path and its Host header, does not
+ * parse; it has two Host headers (RFC 9112, section 3.2), which every runtime joins by a comma; or the URL parser has
+ * turned its path into another one (dot segments, backslashes, characters that must be encoded).
+ *
+ * @param path as the client sent it, without the query; not compared if missing
+ */
+export function malformedAnswer(request: Request, path?: string): Response | undefined {
+  const url = URL.parse(request.url)
+  const isVerbatim = url !== null && (path === undefined || path === url.pathname)
+  return isVerbatim && !request.headers.get('host')?.includes(',') ? undefined : badRequest()
+}
+
+export function badRequest(): Response {
+  return textAnswer(400, 'bad request: the path or the Host header is not in its normal form\n')
+}
+
+export function internalError(): Response {
+  return textAnswer(500, 'internal error; the log of this mirror has the cause\n')
+}
+
+function textAnswer(status: number, text: string): Response {
+  const headers = { 'content-type': 'text/plain; charset=utf-8', 'content-length': String(text.length) }
+  return new Response(text, { status, headers })
+}
