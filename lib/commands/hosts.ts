@@ -1,13 +1,12 @@
 import { readFileSync } from 'node:fs'
-import { basename } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { dialectOf } from '../containerd/dialect.ts'
 import { applyChanges, HostsWriteError } from '../containerd/hosts/apply.ts'
 import { registriesWithoutMirror } from '../containerd/hosts/check.ts'
 import { HOSTS_FILES, isRefusal } from '../containerd/hosts/files.ts'
-import { DEFAULT_NAMESPACE } from '../containerd/hosts/look.ts'
+import { DEFAULT_NAMESPACE, ownDirectories, registryOfDirectory } from '../containerd/hosts/look.ts'
 import { hostsCommand, mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
 import { backupOf, type Change, type HostsTarget, type Plan, planWrite } from '../containerd/hosts/plan.ts'
-import { preview } from '../containerd/hosts/preview.ts'
 import { planRemove } from '../containerd/hosts/removal.ts'
 import { ConfigurationError, type Settings } from '../settings/settings.ts'
 import type { Command } from './command.ts'
@@ -32,20 +31,26 @@ export const hosts: Command = {
     const { settings, switches } = readCommandLine(sources, ['remove', 'dry-run'])
     const certsDir = settings['certs-dir']
     const registries = settings.registries && [...settings.registries]
-    const target = switches.remove ? undefined : await targetOf(settings, stop, report)
-    const plan = await refusedAsProblem(
-      target === undefined ? planRemove({ certsDir, registries }, HOSTS_FILES) : planWrite(target, HOSTS_FILES),
-    )
-    if (plan.refusals.length > 0) {
-      throw new ConfigurationError(plan.refusals.map(({ path, reason }) => `${path}: ${reason}; nothing was written`))
+    const entry = switches.remove ? undefined : await entryFor(settings, stop, report)
+    const { changes, refusals } = await refusedAsProblem(async () => {
+      if (entry === undefined) return await planRemove({ certsDir, registries }, HOSTS_FILES)
+      return await planWrite({ ...entry, registries: await registriesOf(settings, print) }, HOSTS_FILES)
+    })
+    // A file that others broke is theirs, and the mirror works for all other registries.
+    const general = join(certsDir, DEFAULT_NAMESPACE)
+    const left = refusals.filter(({ path }) => settings.also === 'all' && dirname(path) !== general)
+    const refused = refusals.filter((refusal) => !left.includes(refusal))
+    if (refused.length > 0) {
+      throw new ConfigurationError(refused.map(({ path, reason }) => `${path}: ${reason}; nothing was written`))
     }
+    for (const { path, reason } of left) report(`${path}: left as it is: ${reason}\n`)
     if (switches['dry-run']) {
-      print(plan.changes.map(({ path, before, after }) => preview(path, before, after)).join(''))
-      if (plan.changes.every(({ action }) => action === 'keep')) print('nothing would change\n')
+      print(changes.map(({ path, before, after }) => difference(path, before, after)).join(''))
+      if (changes.every(({ action }) => action === 'keep')) print('nothing would change\n')
       return
     }
     try {
-      await applyChanges(certsDir, plan.changes, HOSTS_FILES)
+      await applyChanges(certsDir, changes, HOSTS_FILES)
     } catch (error) {
       if (error instanceof HostsWriteError) {
         for (const change of error.done) print(tell(change))
@@ -53,19 +58,24 @@ export const hosts: Command = {
       }
       throw error
     }
-    for (const change of plan.changes) print(tell(change))
-    if (plan.changes.length === 0) print(`${certsDir}: no hosts.toml has an entry that swarmirror wrote\n`)
-    if (target === undefined || registries !== undefined) return
-    const shown = { ...target, socket: settings['containerd-socket'], program: programText(context) }
-    const without = await registriesWithoutMirror({ ...shown, registries }, HOSTS_FILES)
+    for (const change of changes) print(tell(change))
+    if (changes.length === 0) print(`${certsDir}: no hosts.toml has an entry that swarmirror wrote\n`)
+    if (entry === undefined || registries !== undefined) return
+    const without = await registriesWithoutMirror(entry, HOSTS_FILES)
     if (without.length === 0) return
-    print(
-      `${without.join(', ')}: not mirrored, because containerd uses their own directories in place of ${DEFAULT_NAMESPACE}; to mirror them, too: ${hostsCommand({ registries: without }, shown)}\n`,
-    )
+    const shown = { ...entry, socket: settings['containerd-socket'], program: programText(context) }
+    const why = `not mirrored, because a directory of its own takes the place of ${DEFAULT_NAMESPACE}`
+    for (const registry of without) print(`${registry}: ${why}\n`)
+    print(`to mirror them, too: ${hostsCommand({ also: without }, shown)}\n`)
   },
 }
 
-async function targetOf(settings: Settings, stop: AbortSignal, report: (text: string) => void): Promise<HostsTarget> {
+/** Where hosts.toml files are, and what they must say. */
+async function entryFor(
+  settings: Settings,
+  stop: AbortSignal,
+  report: (text: string) => void,
+): Promise<Omit<HostsTarget, 'registries'>> {
   if (settings.listen.port === 0) {
     throw new ConfigurationError(['--listen: expected the port on which the mirror listens, not 0, which means any'])
   }
@@ -76,8 +86,19 @@ async function targetOf(settings: Settings, stop: AbortSignal, report: (text: st
       'expected an address such as 127.0.0.1:5000: only containerd 2.x reads an IPv6 address in hosts.toml'
     throw new ConfigurationError([`--listen: ${expected}, and ${version ?? 'an unknown version'} runs here`])
   }
-  const registries = settings.registries === undefined ? [DEFAULT_NAMESPACE] : [...settings.registries]
-  return { certsDir: settings['certs-dir'], registries, mirror, version }
+  return { certsDir: settings['certs-dir'], mirror, version }
+}
+
+/** The registries whose hosts.toml is written: `_default` is for all that have no directory of their own. */
+async function registriesOf(settings: Settings, print: (text: string) => void): Promise<string[]> {
+  if (settings.registries !== undefined) return [...settings.registries]
+  if (settings.also === undefined) return [DEFAULT_NAMESPACE]
+  const own = new Set((await ownDirectories(settings['certs-dir'], HOSTS_FILES)).map(registryOfDirectory))
+  const also = settings.also === 'all' ? own : settings.also
+  for (const registry of also) {
+    if (!own.has(registry)) print(`${registry}: no directory of its own, so ${DEFAULT_NAMESPACE} counts for it\n`)
+  }
+  return [DEFAULT_NAMESPACE, ...own.intersection(also)]
 }
 
 /** containerd's version, if it answers. It need not: an init container has no socket. */
@@ -103,9 +124,9 @@ async function versionOf(
 }
 
 /** What the file system refuses before anything is written is a problem for a person to solve, as a wrong setting is. */
-async function refusedAsProblem(planning: Promise<Plan>): Promise<Plan> {
+async function refusedAsProblem(plan: () => Promise<Plan>): Promise<Plan> {
   try {
-    return await planning
+    return await plan()
   } catch (error) {
     if (!isRefusal(error)) throw error
     throw new ConfigurationError([`${error.message}; nothing was written`])
@@ -126,4 +147,36 @@ function tell({ path, target, action, original, notes }: Change): string {
   const kept = original ? [`the original is kept beside it as ${basename(backupOf(target))}`] : []
   const told = original ? 'the mirror comes first now, and the rest is as it was' : TOLD[action]
   return [`${path}: ${told}`, ...[...kept, ...notes].map((note) => `  ${note}`)].map((line) => `${line}\n`).join('')
+}
+
+/** Lines shown before and after what changes. */
+const CONTEXT = 3
+
+/** The difference between two texts of a file for a person, in the manner of `diff -u`; one stretch that covers it all. */
+function difference(path: string, before: string | undefined, after: string | undefined): string {
+  if (before === after) return ''
+  const [old, fresh] = [linesOf(before), linesOf(after)]
+  const shared = Math.min(old.length, fresh.length)
+  let head = 0
+  while (head < shared && old[head] === fresh[head]) head++
+  let tail = 0
+  while (tail < shared - head && old[old.length - 1 - tail] === fresh[fresh.length - 1 - tail]) tail++
+  const start = Math.max(0, head - CONTEXT)
+  const kept = Math.min(tail, CONTEXT)
+  const lines = [
+    `--- ${before === undefined ? '/dev/null' : path}`,
+    `+++ ${after === undefined ? '/dev/null' : path}`,
+    `@@ from line ${start + 1} @@`,
+    ...old.slice(start, head).map((line) => ` ${line}`),
+    ...old.slice(head, old.length - tail).map((line) => `-${line}`),
+    ...fresh.slice(head, fresh.length - tail).map((line) => `+${line}`),
+    ...old.slice(old.length - tail, old.length - tail + kept).map((line) => ` ${line}`),
+  ]
+  return `${lines.join('\n')}\n`
+}
+
+function linesOf(text: string | undefined): string[] {
+  if (text === undefined || text === '') return []
+  const lines = text.split(/\r?\n/)
+  return text.endsWith('\n') ? lines.slice(0, -1) : lines
 }

@@ -55,6 +55,10 @@ export function readSettings({ flags, environment, readFile, opensDoors = true }
       problems.push(`${keyFile.origin} ${JSON.stringify(keyFile.text)}: ${(error as Error).message}`)
     }
   }
+  if (given.registries !== undefined && given.also !== undefined) {
+    const [registries, also] = [given.registries.origin, given.also.origin]
+    problems.push(`${registries} and ${also}: ${also} adds to all registries; with ${registries}, name them all there`)
+  }
   const keyGiven = keyFile !== undefined || given['swarm-key'] !== undefined
   if (opensDoors) problems.push(...contradictions(settings as Partial<Settings>, keyGiven))
   if (problems.length > 0) throw new ConfigurationError(tellable(problems, [...flags, ...Object.values(environment)]))

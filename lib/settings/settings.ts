@@ -138,6 +138,13 @@ export const SETTINGS = {
     meaning: 'comma list of registries (`docker.io,registry.example:5000`): only these are mirrored',
     schema: reading(readRegistries),
   },
+  also: {
+    default: undefined,
+    shownDefault: 'none',
+    meaning:
+      'comma list of registries that have a directory of their own in `--certs-dir`, or `all` of those: `hosts` writes there, too, and not only for all others',
+    schema: reading((text) => (text === 'all' ? text : readRegistries(text))),
+  },
   exclude: {
     default: undefined,
     shownDefault: 'none',

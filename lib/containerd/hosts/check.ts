@@ -60,7 +60,10 @@ function leadsTo(host: Pick<HostEntry, 'url'>, url: string): boolean {
 const OTHER_NAME: Readonly<Record<string, string>> = { '127.0.0.1': 'localhost', localhost: '127.0.0.1' }
 
 /** The registries with a directory of their own for which containerd does not ask the mirror at all. */
-export async function registriesWithoutMirror(check: HostsCheck, files: HostsReader): Promise<string[]> {
+export async function registriesWithoutMirror(
+  check: Pick<HostsCheck, 'certsDir' | 'mirror' | 'version'>,
+  files: HostsReader,
+): Promise<string[]> {
   const without: string[] = []
   for (const name of await ownDirectories(check.certsDir, files)) {
     if (isWithout(await look(join(check.certsDir, name), check.version, files), check.mirror)) {
@@ -311,7 +314,7 @@ async function checkOwnDirectories(check: HostsCheck, files: HostsReader): Promi
     seen: `${without.join(', ')}: with directories of their own, and without the mirror`,
     expected: `${check.mirror.url} in the ${HOSTS_FILE} of each registry that has a directory of its own`,
     why: `containerd looks into ${DEFAULT_NAMESPACE} only for registries without a directory, so these are not mirrored`,
-    remedy: { text: 'let swarmirror write it', command: hostsCommand({ registries: without }, check) },
+    remedy: { text: 'let swarmirror write it', command: hostsCommand({ also: without }, check) },
   })
   return findings
 }

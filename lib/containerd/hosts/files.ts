@@ -1,20 +1,5 @@
 import { constants } from 'node:fs'
-import {
-  access,
-  chmod,
-  chown,
-  link,
-  lstat,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  realpath,
-  rename,
-  rmdir,
-  stat,
-  unlink,
-} from 'node:fs/promises'
+import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
 
 export interface ListedName {
@@ -64,7 +49,7 @@ const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
 export const HOSTS_FILES: HostsFiles = {
   read: (path) => unlessMissing(readRegularFile(path)),
   async list(path) {
-    const entries = await unlessMissing(readdir(path, { withFileTypes: true }))
+    const entries = await unlessMissing(fs.readdir(path, { withFileTypes: true }))
     if (entries === undefined) return undefined
     return await Promise.all(
       entries.map(async (entry) => {
@@ -74,35 +59,35 @@ export const HOSTS_FILES: HostsFiles = {
       }),
     )
   },
-  real: (path) => unlessMissing(realpath(path)),
-  isLink: async (path) => (await unlessMissing(lstat(path)))?.isSymbolicLink() ?? false,
+  real: (path) => unlessMissing(fs.realpath(path)),
+  isLink: async (path) => (await unlessMissing(fs.lstat(path)))?.isSymbolicLink() ?? false,
   async unwritable(directory) {
     try {
-      await access(directory, constants.W_OK | constants.X_OK)
+      await fs.access(directory, constants.W_OK | constants.X_OK)
       return undefined
     } catch (error) {
       return (error as Error).message
     }
   },
   async makeDirectory(path) {
-    await mkdir(path)
+    await fs.mkdir(path)
     // Whatever the umask is.
-    await chmod(path, DIRECTORY_MODE)
+    await fs.chmod(path, DIRECTORY_MODE)
   },
   create,
   async link(from, to) {
     try {
-      await link(from, to)
+      await fs.link(from, to)
     } catch (error) {
       if (!NO_LINKS.has((error as NodeJS.ErrnoException).code ?? '')) throw error
-      await create(to, await readFile(from), from)
+      await create(to, await fs.readFile(from), from)
     }
   },
-  rename,
-  unlink,
-  removeDirectory: (path) => rmdir(path),
+  rename: fs.rename,
+  unlink: fs.unlink,
+  removeDirectory: (path) => fs.rmdir(path),
   async syncDirectory(path) {
-    const directory = await open(path, 'r')
+    const directory = await fs.open(path, 'r')
     try {
       await directory.sync()
     } finally {
@@ -118,7 +103,7 @@ export const HOSTS_FILES: HostsFiles = {
  */
 export async function readRegularFile(path: string): Promise<Buffer> {
   // Without waiting for somebody to write into a pipe.
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const file = await fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
     const found = await file.stat()
     if (!found.isFile()) throw refusal('EINVAL', `${path} is no file`)
@@ -134,13 +119,14 @@ function refusal(code: string, message: string): NodeJS.ErrnoException {
 }
 
 async function create(path: string, bytes: Uint8Array, like?: string): Promise<void> {
-  const model = like === undefined ? undefined : await stat(like)
-  const file = await open(path, 'wx', 0o600)
+  const model = like === undefined ? undefined : await fs.stat(like)
+  const file = await fs.open(path, 'wx', 0o600)
   try {
     await file.writeFile(bytes)
     const own = await file.stat()
-    if (model !== undefined && (own.uid !== model.uid || own.gid !== model.gid)) await chown(path, model.uid, model.gid)
-    await chmod(path, model === undefined ? FILE_MODE : model.mode & 0o7777)
+    if (model !== undefined && (own.uid !== model.uid || own.gid !== model.gid))
+      await fs.chown(path, model.uid, model.gid)
+    await fs.chmod(path, model === undefined ? FILE_MODE : model.mode & 0o7777)
     await file.sync()
   } finally {
     await file.close()
@@ -154,7 +140,7 @@ export function isRefusal(error: unknown): error is NodeJS.ErrnoException {
 }
 
 async function leadsToDirectory(path: string): Promise<boolean> {
-  return (await unlessMissing(stat(path)))?.isDirectory() ?? false
+  return (await unlessMissing(fs.stat(path)))?.isDirectory() ?? false
 }
 
 async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {

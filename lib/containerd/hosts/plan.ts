@@ -28,15 +28,10 @@ export interface Change {
   readonly notes: readonly string[]
 }
 
-/** Why a hosts.toml is not touched. */
-export interface Refusal {
-  readonly path: string
-  readonly reason: string
-}
-
 export interface Plan {
   readonly changes: readonly Change[]
-  readonly refusals: readonly Refusal[]
+  /** Files that are not touched, and why. */
+  readonly refusals: readonly { readonly path: string; readonly reason: string }[]
 }
 
 export interface HostsTarget {
@@ -76,7 +71,7 @@ export async function collect(
   prepare: (name: string) => Promise<{ path: string; plan: () => Promise<Change> }>,
 ): Promise<Plan> {
   const changes: Change[] = []
-  const refusals: Refusal[] = []
+  const refusals: { path: string; reason: string }[] = []
   for (const name of names) {
     const { path, plan } = await prepare(name)
     try {
@@ -122,7 +117,7 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
   await refuseUnread(file, base, dialect, files)
   const origin = found?.origin ?? {
     newFile: before === undefined,
-    madeDirectories: looked.exists ? 0 : await missingDirectories(directory, files),
+    madeDirectories: (await nearest(directory, files)).missing,
   }
   const known = version === undefined ? dialTimeoutOf(found?.lines) : undefined
   const mirror = { ...file.mirror, dialTimeout: file.mirror.dialTimeout ?? known }
@@ -162,12 +157,6 @@ function dialTimeoutOf(lines: readonly string[] = []): string | undefined {
   return lines.map((line) => /^ *dial_timeout = "([^"\\]*)"$/.exec(line)?.[1]).find((value) => value !== undefined)
 }
 
-async function missingDirectories(directory: string, files: HostsReader): Promise<number> {
-  let missing = 0
-  for (let at = directory; (await files.real(at)) === undefined; at = dirname(at)) missing += 1
-  return missing
-}
-
 /** A new directory takes a registry away from `_default`, and with it from whatever others wrote there. */
 async function refuseShadowing({ certsDir, registry, directory }: FileTarget, files: HostsReader): Promise<void> {
   const general = join(certsDir, DEFAULT_NAMESPACE)
@@ -201,12 +190,18 @@ async function refuseLoss(target: string, before: string, after: string, files: 
   throw new HostsError(`${backup} is there already, with another text: move it away`, 0)
 }
 
-/** Whether a file can be written is looked at for all of them before the first one is. */
+/** Whether a file can be written is found out for all of them before the first one is. */
 export async function refuseReadOnly(target: string, files: HostsFiles): Promise<void> {
-  let directory = dirname(target)
-  while ((await files.real(directory)) === undefined) directory = dirname(directory)
+  const { directory } = await nearest(dirname(target), files)
   const problem = await files.unwritable(directory)
   if (problem !== undefined) throw new HostsError(`${directory} cannot be written: ${problem}`, 0)
+}
+
+/** The first directory that is there, from this one upwards, and how many below it are missing. */
+async function nearest(directory: string, files: HostsReader): Promise<{ directory: string; missing: number }> {
+  for (let missing = 0; ; missing++, directory = dirname(directory)) {
+    if ((await files.real(directory)) !== undefined) return { directory, missing }
+  }
 }
 
 /**

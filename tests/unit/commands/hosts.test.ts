@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { describe, it, test } from 'node:test'
 import { type CommandOutcome, runHere } from '../../fixtures/command.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
 
@@ -65,11 +65,78 @@ test('hosts ends with 78 for a door on any port, since containerd must know whic
 test('hosts tells the registries that _default does not count for, with the command for them', async () => {
   await withTemporaryDirectory(async (certs) => {
     await mkdir(join(certs, 'a.b_5000_'))
+    await mkdir(join(certs, 'ghcr.io'))
     const { stdout } = await run(certs)
-    assert.match(
-      stdout,
-      /\na\.b:5000: not mirrored, .* in place of _default; .*: swarmirror hosts --registries a\.b:5000 --certs-dir \/.*\n$/,
-    )
+    assert.match(stdout, /\na\.b:5000: not mirrored, because .* _default\nghcr\.io: not mirrored, .*\n/)
+    const [, also = ''] = /\nto mirror them, too: swarmirror hosts --also (\S+) --certs-dir \/.*\n$/.exec(stdout) ?? []
+    assert.equal(also, 'a.b:5000,ghcr.io')
+    const { stdout: done } = await run(certs, '--also', also)
+    assert.doesNotMatch(done, /not mirrored/)
+    for (const name of ['_default', 'a.b_5000_', 'ghcr.io']) {
+      assert.match(await readFile(join(certs, name, 'hosts.toml'), 'utf8'), /http:\/\/127\.0\.0\.1:5000/)
+    }
+  })
+})
+
+describe('hosts --also', () => {
+  const THEIRS = '[host."https://b"]\n'
+
+  async function withRegistries(texts: Readonly<Record<string, string>>, work: (certs: string) => Promise<void>) {
+    await withTemporaryDirectory(async (certs) => {
+      for (const [name, text] of Object.entries(texts)) {
+        await mkdir(join(certs, name))
+        await writeFile(join(certs, name, 'hosts.toml'), text)
+      }
+      await work(certs)
+    })
+  }
+
+  it('writes for a registry with a directory of its own beside all others, and --remove undoes both', () =>
+    withRegistries({ 'ghcr.io': THEIRS, 'quay.io': THEIRS }, async (certs) => {
+      const first = await run(certs, '--also', 'ghcr.io')
+      assert.equal(first.code, 0)
+      assert.match(first.stdout, /_default\/hosts\.toml: created\n.*ghcr\.io\/hosts\.toml: the mirror comes first now/)
+      assert.match(first.stdout, /\nquay\.io: not mirrored/)
+      assert.match(await readFile(join(certs, 'ghcr.io', 'hosts.toml'), 'utf8'), /127\.0\.0\.1:5000.*https:\/\/b/s)
+      assert.equal(await readFile(join(certs, 'quay.io', 'hosts.toml'), 'utf8'), THEIRS)
+      assert.equal((await run(certs, '--also', 'ghcr.io')).stdout.match(/nothing to change/g)?.length, 2)
+      await run(certs, '--remove')
+      assert.deepEqual((await readdir(certs)).sort(), ['ghcr.io', 'quay.io'])
+      assert.equal(await readFile(join(certs, 'ghcr.io', 'hosts.toml'), 'utf8'), THEIRS)
+    }))
+
+  it('makes no directory for a registry that has none, and says that _default counts for it', () =>
+    withRegistries({}, async (certs) => {
+      const { code, stdout } = await run(certs, '--also', 'ghcr.io')
+      assert.equal(code, 0)
+      assert.match(stdout, /^ghcr\.io: no directory of its own, so _default counts for it\n/)
+      assert.deepEqual(await readdir(certs), ['_default'])
+    }))
+
+  it('all writes for every registry with a directory, and leaves those that others broke', () =>
+    withRegistries({ 'ghcr.io': THEIRS, 'a.b_5000_': '', 'quay.io': 'a = ]\n' }, async (certs) => {
+      const { code, stdout, stderr } = await run(certs, '--also', 'all')
+      assert.equal(code, 0)
+      for (const name of ['_default', 'ghcr.io', 'a.b_5000_']) {
+        assert.match(await readFile(join(certs, name, 'hosts.toml'), 'utf8'), /http:\/\/127\.0\.0\.1:5000/, name)
+      }
+      assert.match(stderr, /quay\.io\/hosts\.toml: left as it is: line 1, column \d+: /)
+      assert.doesNotMatch(stdout, /quay\.io/)
+      assert.equal(await readFile(join(certs, 'quay.io', 'hosts.toml'), 'utf8'), 'a = ]\n')
+    }))
+
+  it('writes nothing if a file that it names is broken', () =>
+    withRegistries({ 'quay.io': 'a = ]\n' }, async (certs) => {
+      const { code, stderr } = await run(certs, '--also', 'quay.io')
+      assert.equal(code, 78)
+      assert.match(stderr, /quay\.io\/hosts\.toml: line 1, column \d+: .*; nothing was written\n$/)
+      assert.deepEqual(await readdir(certs), ['quay.io'])
+    }))
+
+  it('is refused beside --registries, which names all there are', async () => {
+    const { code, stderr } = await run('/nowhere', '--also', 'ghcr.io', '--registries', 'quay.io')
+    assert.equal(code, 78)
+    assert.match(stderr, /^--registries and --also: .*\n$/)
   })
 })
 
@@ -77,7 +144,7 @@ test('hosts ends with 78 and the reason where it may not look, or a file is in t
   await withTemporaryDirectory(async (directory) => {
     const certs = join(directory, 'certs.d')
     await writeFile(certs, '')
-    for (const args of [[], ['--remove'], ['--registries', 'ghcr.io']]) {
+    for (const args of [[], ['--remove'], ['--registries', 'ghcr.io'], ['--also', 'all']]) {
       const { code, stderr } = await run(certs, ...args)
       assert.equal(code, 78)
       assert.match(stderr, /(^|\n)ENOTDIR: .*certs\.d.*; nothing was written\n$/)

@@ -57,6 +57,7 @@ test('readSettings gives the defaults when nothing else is needed', () => {
     'certs-dir': '/etc/containerd/certs.d',
     probe: 'on',
     registries: undefined,
+    also: undefined,
     exclude: undefined,
     tags: 'cached',
     'lookup-timeout': 100,
@@ -176,6 +177,13 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
       ['certs', /expected an absolute path/],
       ['/etc/containerd/certs.d:/etc/docker/certs.d', /expected one directory, without a colon/],
     ],
+  },
+  also: {
+    accepted: [
+      ['all', 'all'],
+      ['ghcr.io,registry.example:5000', new Set(['ghcr.io', 'registry.example:5000'])],
+    ],
+    refused: [['https://ghcr.io', /invalid registry/]],
   },
   registries: {
     accepted: [
@@ -439,6 +447,12 @@ test('readSettings refuses a key and a key file together, wherever they come fro
     assert.equal(problems.length, 1)
     assert.match(problems[0] ?? '', /give one of them, not both$/)
   }
+})
+
+test('readSettings refuses --also beside --registries, and names both where they were given', () => {
+  assert.deepEqual(problemsOf(['--registries', 'ghcr.io', '--swarm-key', HEX], { SWARMIRROR_ALSO: 'all' }), [
+    '--registries and SWARMIRROR_ALSO: SWARMIRROR_ALSO adds to all registries; with --registries, name them all there',
+  ])
 })
 
 const anyText = fc.oneof(
