@@ -13,9 +13,8 @@ import { Readiness } from '../observe/readiness.ts'
 import { createPolicy, type ImageName } from '../oci/policy.ts'
 import { BYTE_TIMEOUT, PeerClient } from '../peers/client.ts'
 import { createCredentials } from '../peers/credentials.ts'
-import { PeerHealth } from '../peers/health.ts'
+import { KnownPeers } from '../peers/known-peers.ts'
 import { registerPeerMetrics } from '../peers/metrics.ts'
-import { RecentSources } from '../peers/recent-sources.ts'
 import { createTlsIdentity } from '../peers/tls.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Address, ConfigurationError, Settings } from '../settings/settings.ts'
@@ -87,8 +86,8 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const dataDir = settings['data-dir']
   const memory = dataDir === undefined ? undefined : await openMemory(dataDir, log)
   parts.defer(async () => memory?.close())
-  const health = new PeerHealth()
-  registerPeerMetrics(metrics, health)
+  const known = new KnownPeers()
+  registerPeerMetrics(metrics, known)
   const rate = settings['max-upload-rate']
   const uploadRate = rate === undefined ? undefined : createUploadRate(rate)
   const peerDoorAt = (address: string) =>
@@ -96,7 +95,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
       { store, policy, log, metrics: httpMetrics, capabilities: credentials, address, uploadRate },
       { maxTransfers: settings['max-transfers'] },
     )
-  const swarm = { memory, liveness: health, readiness, log }
+  const swarm = { memory, liveness: known, readiness, log }
   const { peer, router, address } = await openPeerPort(settings, { peerDoorAt, tls, swarm, swarmKeys }, parts)
   registerSwarmMetrics(metrics, router)
 
@@ -108,10 +107,9 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     byteTimeout: Math.max(BYTE_TIMEOUT, settings['stall-timeout']),
   })
   parts.defer(() => client.close())
-  const recent = new RecentSources()
   const onTransfer = activity.transferred.bind(activity)
   const peers = createPeerContent(
-    { router, client, credentials, health, recent, metrics, log, onTransfer },
+    { router, client, credentials, known, metrics, log, onTransfer },
     {
       lookupTimeout: settings['lookup-timeout'],
       parallelPeers: settings['parallel-peers'],
@@ -149,7 +147,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     peerDoorTransfers: () => peer.running,
   })
   const page = createMirrorPage(settings, {
-    ...{ store, held, router, health, activity, readiness, policy, client, credentials, address, log },
+    ...{ store, held, router, known, activity, readiness, policy, client, credentials, address, log },
     metrics: httpMetrics,
     report: () => guard?.report,
   })

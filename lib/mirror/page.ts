@@ -13,7 +13,7 @@ import type { ShownFinding, Status } from '../page/status.ts'
 import { createTracer } from '../page/trace.ts'
 import type { PeerClient } from '../peers/client.ts'
 import type { PeerCredentials } from '../peers/credentials.ts'
-import type { PeerHealth } from '../peers/health.ts'
+import type { KnownPeers } from '../peers/known-peers.ts'
 import { runtimeName } from '../platform/runtime.ts'
 import { isLoopback, type Settings } from '../settings/settings.ts'
 import type { ContentStore } from '../store/store.ts'
@@ -24,7 +24,7 @@ const LISTED_PEERS = 100
 
 export interface MirrorPageDependencies {
   readonly store: ContentStore
-  readonly health: PeerHealth
+  readonly known: KnownPeers
   readonly activity: Activity
   readonly router: Router
   readonly held: ReadonlySet<Key>
@@ -48,7 +48,7 @@ export function showsPage(settings: Pick<Settings, 'page' | 'admin-listen'>): bo
 /** The page of a mirror, if its settings allow one: the names of images are not for everybody who reaches the node. */
 export function createMirrorPage(settings: Settings, dependencies: MirrorPageDependencies): Page | undefined {
   if (!showsPage(settings)) return undefined
-  const { store, health, activity, router, held, readiness, report } = dependencies
+  const { store, known, activity, router, held, readiness, report } = dependencies
   const { policy, client, credentials, metrics, address, log } = dependencies
   const holdings = createHoldings({ store, held, log })
   const node = {
@@ -60,7 +60,7 @@ export function createMirrorPage(settings: Settings, dependencies: MirrorPageDep
   }
   const status = async (signal: AbortSignal): Promise<Status> => {
     const { reasons } = readiness
-    const peers = health.peers().sort((a, b) => (a.address ?? '~').localeCompare(b.address ?? '~'))
+    const peers = known.peers().sort((a, b) => a.address.localeCompare(b.address))
     return {
       time: Date.now(),
       node,
@@ -77,7 +77,7 @@ export function createMirrorPage(settings: Settings, dependencies: MirrorPageDep
     }
   }
   const trace = createTracer(
-    { store, policy, router, client, credentials, health },
+    { store, policy, router, client, credentials, known },
     { lookupTimeout: settings['lookup-timeout'] },
   )
   return createPage({ status, trace, log })

@@ -1,5 +1,5 @@
 import type { Pull, Totals } from '../observe/activity.ts'
-import type { PeerState } from '../peers/health.ts'
+import type { PeerState } from '../peers/known-peers.ts'
 import type { Held } from './holdings.ts'
 
 /** A finding of the check as it is shown; the check has its own type, which fits. */

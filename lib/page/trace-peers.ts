@@ -3,7 +3,8 @@ import { targetKey } from '../oci/key.ts'
 import type { PeerClient } from '../peers/client.ts'
 import type { PeerCredentials } from '../peers/credentials.ts'
 import { PeerError } from '../peers/error.ts'
-import type { PeerFailure, PeerHealth } from '../peers/health.ts'
+import type { KnownPeers } from '../peers/known-peers.ts'
+import type { PeerFailure } from '../peers/standing.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Peer, Router } from '../swarm/router.ts'
 import { ask, type PeerRequest } from '../transfer/ask.ts'
@@ -13,7 +14,7 @@ export interface AskingDependencies {
   readonly client: PeerClient
   readonly credentials: PeerCredentials
   /** Only read. */
-  readonly health: PeerHealth
+  readonly known: KnownPeers
 }
 
 /** What one peer said. */
@@ -77,20 +78,20 @@ export async function askPeers(
   }
   signal.throwIfAborted()
   const lookupMs = performance.now() - startedAt
-  const ranked = dependencies.health.rank([...peers.values()]).slice(0, MAX_ASKED)
+  const ranked = dependencies.known.rank([...peers.values()]).slice(0, MAX_ASKED)
   const answers = await Promise.all(ranked.map((peer) => askPeer(dependencies, peer, request, signal)))
   return { ...(firstPeerMs === undefined ? {} : { firstPeerMs }), lookupMs, found: peers.size, answers }
 }
 
 async function askPeer(
-  { client, credentials, health }: AskingDependencies,
+  { client, credentials, known }: AskingDependencies,
   peer: Peer,
   request: PeerRequest,
   signal: AbortSignal,
 ): Promise<PeerTrace> {
   const startedAt = performance.now()
   const spent = () => performance.now() - startedAt
-  const told = { address: addressOf(peer), isAside: health.isAside(peer) }
+  const told = { address: addressOf(peer), isAside: known.isAside(peer) }
   try {
     const answer = await ask(client, credentials, peer, request, signal)
     const headMs = spent()

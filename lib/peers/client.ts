@@ -2,12 +2,12 @@ import type { ByteSource } from '../platform/byte-source.ts'
 import { LENGTH_HEADER } from '../platform/listener.ts'
 import type { Peer } from '../swarm/router.ts'
 import { PeerError } from './error.ts'
-import type { PeerFailure } from './health.ts'
 import type { Answer, Connection } from './http1/connection.ts'
 import { ProtocolError, StaleConnectionError } from './http1/error.ts'
 import { ConnectionPool } from './http1/pool.ts'
 import { formatRequest } from './http1/request.ts'
 import { patientClock } from './patient-clock.ts'
+import type { PeerFailure } from './standing.ts'
 import type { TlsIdentity } from './tls.ts'
 
 export interface PeerCall {

@@ -1,4 +1,4 @@
-import type { PeerFailure } from './health.ts'
+import type { PeerFailure } from './standing.ts'
 
 /** A peer that did not answer, or not as it should. */
 export class PeerError extends Error {

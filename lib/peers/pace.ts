@@ -1,11 +1,3 @@
-import { Samples } from './samples.ts'
-
-/** Shortest and longest hedging delay in milliseconds. */
-export interface HedgeBounds {
-  readonly least: number
-  readonly most: number
-}
-
 /** What peers usually need: for a head, in milliseconds, and for bytes, in bytes per millisecond, if that is known. */
 export interface Usual {
   readonly head: number
@@ -13,10 +5,11 @@ export interface Usual {
 }
 
 /**
- * A head takes 1 ms within a rack and some 10 ms on a busy node: asking a second peer sooner would double the requests
- * for nothing. A fifth of a second is what a pull of ten blobs can lose to each without anybody noticing.
+ * Shortest and longest hedging delay in milliseconds. A head takes 1 ms within a rack and some 10 ms on a busy node: asking
+ * a second peer sooner would double the requests for nothing. A fifth of a second is what a pull of ten blobs can lose to
+ * each without anybody noticing.
  */
-const HEDGE: HedgeBounds = { least: 10, most: 200 }
+const HEDGE = { least: 10, most: 200 } as const
 /** The delay until anything was measured, in milliseconds. */
 const FIRST_HEDGE = 50
 /** Measurements that count, of heads and of rates: enough for a 95th percentile, few enough to follow the network's mood. */
@@ -26,26 +19,21 @@ const LEAST_RATES = 4
 
 /** What peers have needed lately, all together. */
 export class Pace {
-  readonly #hedge: HedgeBounds
-  readonly #heads = new Samples(SAMPLES)
-  readonly #rates = new Samples(SAMPLES)
-
-  constructor(hedge: HedgeBounds = HEDGE) {
-    this.#hedge = hedge
-  }
+  readonly #heads: number[] = []
+  readonly #rates: number[] = []
 
   /** Milliseconds that a peer needed for a head, or did not suffice for one. */
   addHead(ms: number): void {
-    this.#heads.add(ms)
+    add(this.#heads, ms)
   }
 
   /** Bytes per millisecond that a peer gave. */
   addRate(rate: number): void {
-    this.#rates.add(rate)
+    add(this.#rates, rate)
   }
 
   get usual(): Usual {
-    return { head: this.#heads.quantile(0.5) ?? 1, rate: this.#rates.quantile(0.5) }
+    return { head: quantile(this.#heads, 0.5) ?? 1, rate: quantile(this.#rates, 0.5) }
   }
 
   /**
@@ -53,11 +41,22 @@ export class Pace {
    * at Scale", 2013), between the bounds.
    */
   hedgeDelay(): number {
-    const delay = this.#heads.quantile(0.95) ?? FIRST_HEDGE
-    return Math.min(Math.max(delay, this.#hedge.least), this.#hedge.most)
+    return Math.min(Math.max(quantile(this.#heads, 0.95) ?? FIRST_HEDGE, HEDGE.least), HEDGE.most)
   }
 
   usualRate(): number | undefined {
-    return this.#rates.size < LEAST_RATES ? undefined : this.#rates.quantile(0.5)
+    return this.#rates.length < LEAST_RATES ? undefined : quantile(this.#rates, 0.5)
   }
+}
+
+/** The last few measurements count. */
+function add(values: number[], value: number): void {
+  values.push(value)
+  if (values.length > SAMPLES) values.shift()
+}
+
+/** The value below which the given part (0 to 1) of the measurements lies; `undefined` without any. */
+function quantile(values: readonly number[], part: number): number | undefined {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]
 }

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
-import type { PeerHealth } from '../peers/health.ts'
+import type { KnownPeers } from '../peers/known-peers.ts'
 import { patientClock } from '../peers/patient-clock.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
@@ -10,7 +10,7 @@ import { eagerly } from './eagerly.ts'
 
 export interface CandidatesDependencies {
   readonly router: Router
-  readonly health: PeerHealth
+  readonly known: KnownPeers
   readonly log: Logger
   /** Told how long a lookup took until its first peer, in milliseconds, and whether there was one. */
   readonly onLookup?: (ms: number, found: boolean) => void
@@ -31,12 +31,12 @@ export interface CandidatesChoice {
  * are put aside come last, when nobody else is left to be found, and only if trying them costs nothing.
  */
 export class Candidates {
-  readonly #health: PeerHealth
+  readonly #known: KnownPeers
   readonly #choice: CandidatesChoice
   readonly #stop = new AbortController()
   /** Addresses. */
   readonly #given = new Set<string>()
-  #known: Peer[]
+  #found: Peer[]
   #ended = false
   #news = Promise.withResolvers<void>()
 
@@ -51,9 +51,9 @@ export class Candidates {
     choice: CandidatesChoice,
     likely: readonly Peer[] = [],
   ) {
-    this.#health = dependencies.health
+    this.#known = dependencies.known
     this.#choice = choice
-    this.#known = [...likely]
+    this.#found = [...likely]
     // Never rejects: a lookup that fails is logged and over.
     void this.#collect(dependencies, key, lookupTimeout)
   }
@@ -61,10 +61,10 @@ export class Candidates {
   /** The best peer that was not given yet; waits for the lookup if there is none. `undefined` when there are no more. */
   async next(): Promise<Peer | undefined> {
     for (;;) {
-      const isFit = (peer: Peer) => !this.#health.isAside(peer)
+      const isFit = (peer: Peer) => !this.#known.isAside(peer)
       const best = this.#take((peer) => isFit(peer) && this.#choice.isLastResort?.(peer) !== true)
       if (best !== undefined) return best
-      if (this.#ended) return this.#take(isFit) ?? this.#take((peer) => this.#health.isCheapToTry(peer))
+      if (this.#ended) return this.#take(isFit) ?? this.#take((peer) => this.#known.isCheapToTry(peer))
       await this.#news.promise
       // One reply of the swarm brings up to 20 peers: those that are there already are ranked together.
       await setImmediate()
@@ -84,7 +84,7 @@ export class Candidates {
       for await (const peer of eagerly(router.lookup(key, this.#stop.signal), this.#stop.signal)) {
         if (found++ === 0) onLookup?.(clock.now() - startedAt, true)
         if (this.#given.has(addressOf(peer))) continue
-        this.#known.push(peer)
+        this.#found.push(peer)
         this.#tell()
       }
     } catch (error) {
@@ -102,11 +102,11 @@ export class Candidates {
   }
 
   #take(may: (peer: Peer) => boolean): Peer | undefined {
-    const best = this.#health.rank(this.#known.filter((peer) => this.#choice.suits(peer) && may(peer)))[0]
+    const best = this.#known.rank(this.#found.filter((peer) => this.#choice.suits(peer) && may(peer)))[0]
     if (best === undefined) return undefined
     const door = addressOf(best)
     this.#given.add(door)
-    this.#known = this.#known.filter((peer) => addressOf(peer) !== door)
+    this.#found = this.#found.filter((peer) => addressOf(peer) !== door)
     return best
   }
 }

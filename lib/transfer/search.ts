@@ -1,13 +1,12 @@
 import type { Transferred } from '../observe/activity.ts'
 import type { Logger } from '../observe/log.ts'
-import { targetKey } from '../oci/key.ts'
+import { digestKey, targetKey } from '../oci/key.ts'
 import { digestNamed } from '../oci/path.ts'
 import type { PeerClient } from '../peers/client.ts'
 import type { PeerCredentials } from '../peers/credentials.ts'
 import { PeerError } from '../peers/error.ts'
-import type { PeerHealth } from '../peers/health.ts'
+import type { KnownPeers } from '../peers/known-peers.ts'
 import { patientClock, until } from '../peers/patient-clock.ts'
-import type { RecentSources } from '../peers/recent-sources.ts'
 import { addressOf } from '../platform/address.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
@@ -21,9 +20,7 @@ export interface SearchDependencies {
   readonly router: Router
   readonly client: PeerClient
   readonly credentials: PeerCredentials
-  readonly health: PeerHealth
-  /** Peers that are asked without waiting for a lookup, which runs beside; without it, none are. */
-  readonly recent?: RecentSources
+  readonly known: KnownPeers
   readonly metrics: TransferMetrics
   readonly log: Logger
   /** Told of every transfer that is over. */
@@ -50,7 +47,7 @@ export interface SearchOptions {
  */
 const RACE_TIMEOUT = 3_000
 /**
- * The same while a peer that is being asked shows that it works ({@link PeerHealth.mayAnswer}): it has too much to do, and
+ * The same while a peer that is being asked shows that it works ({@link KnownPeers.mayAnswer}): it has too much to do, and
  * upstream may be slower still, or not there. Below what kubelet and people take for a pull that hangs.
  */
 export const LONGEST_RACE = 15_000
@@ -158,7 +155,7 @@ export class Search {
   }
 
   #lookup(): Candidates {
-    const { health, metrics, recent } = this.#dependencies
+    const { known, metrics } = this.#dependencies
     const digest = digestNamed(this.#target)
     const onLookup = (ms: number, wasFound: boolean) => {
       const found = wasFound ? 'true' : 'false'
@@ -173,15 +170,15 @@ export class Search {
         suits: (peer) =>
           !this.#avoided.has(addressOf(peer)) &&
           (this.#maySlowGoOn || !this.#slow.has(addressOf(peer))) &&
-          (digest === undefined || !health.isWrong(peer, digest)),
+          (digest === undefined || !known.isWrong(peer, digestKey(digest))),
         isLastResort: (peer) => this.#slow.has(addressOf(peer)),
       },
-      recent?.of(this.#target),
+      known.likely(this.#target),
     )
   }
 
   async #race(candidates: Candidates, request: PeerRequest, signal: AbortSignal) {
-    const { health, metrics } = this.#dependencies
+    const { known, metrics } = this.#dependencies
     return await race(
       {
         next: () => candidates.next(),
@@ -195,16 +192,16 @@ export class Search {
         overtime: {
           step: OVERTIME,
           most: this.#options.longestRace ?? LONGEST_RACE,
-          isDue: (peer) => health.mayAnswer(peer),
+          isDue: (peer) => known.mayAnswer(peer),
         },
-        hedgeDelay: () => health.hedgeDelay(),
+        hedgeDelay: () => known.hedgeDelay(),
         late: {
           after: this.#options.patience ?? PATIENCE,
           isWorthWaiting: (peer) => this.#isWorthWaiting(peer),
         },
         onHedge: () => metrics.hedges.inc(),
         onOutrun: (peer, waitedMs) => {
-          health.outrun(peer, waitedMs)
+          known.outrun(peer, waitedMs)
           metrics.peerRequests.inc({ outcome: 'outrun' })
         },
       },
@@ -214,9 +211,9 @@ export class Search {
 
   /** Takes note of a peer that is late. One that seems to be busy may be the only one that has the content. */
   #isWorthWaiting(peer: Peer): boolean {
-    const { health, metrics, log } = this.#dependencies
+    const { known, metrics, log } = this.#dependencies
     const key = targetKey(this.#target)
-    const isBusy = health.failed(peer, 'silent')
+    const isBusy = known.failed(peer, 'silent')
     if (isBusy) log.debug('peer is late', { key, peer })
     else {
       metrics.peerRequests.inc({ outcome: 'silent' })
@@ -227,33 +224,32 @@ export class Search {
 
   /** What the peer has, if it has it. Failures go into the peer's record and the log. */
   async #ask(peer: Peer, request: PeerRequest, signal: AbortSignal): Promise<PeerHead | undefined> {
-    const { client, credentials, health, recent, metrics, log } = this.#dependencies
+    const { client, credentials, known, metrics, log } = this.#dependencies
     const key = targetKey(request.target)
     const startedAt = this.#clock.now()
     this.#attempts++
     try {
       const answer = await ask(client, credentials, peer, request, signal)
       if (answer.kind === 'busy') {
-        health.busy(peer, answer.retryAfterMs)
+        known.busy(peer, answer.retryAfterMs)
         const freeAt = this.#clock.now() + answer.retryAfterMs
         this.#freeAt = Math.min(this.#freeAt ?? freeAt, freeAt)
         metrics.peerRequests.inc({ outcome: 'busy' })
         log.debug('peer is busy', { key, peer })
         return undefined
       }
-      health.answered(peer, this.#clock.now() - startedAt)
-      health.proven(peer)
+      known.answered(peer, this.#clock.now() - startedAt)
       metrics.peerRequests.inc({ outcome: answer.kind })
       if (answer.kind === 'content') {
-        recent?.served(request.target, peer)
-        return { ...answer, body: tellingOf(answer.body, () => health.gave(peer)) }
+        known.served(request.target, peer)
+        return { ...answer, body: tellingOf(answer.body, () => known.gave(peer)) }
       }
       if (answer.kind === 'unsatisfiable') return answer
       log.debug('peer has it not', { key, peer })
       return undefined
     } catch (error) {
       if (signal.aborted || !(error instanceof PeerError)) throw error
-      health.failed(peer, error.failure)
+      known.failed(peer, error.failure)
       metrics.peerRequests.inc({ outcome: error.failure })
       log.warn('peer failed', { key, peer, error })
       return undefined

@@ -1,6 +1,6 @@
 import type { Transferred } from '../observe/activity.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
-import { targetKey } from '../oci/key.ts'
+import { digestKey, targetKey } from '../oci/key.ts'
 import type { PeerError } from '../peers/error.ts'
 import { patientClock } from '../peers/patient-clock.ts'
 import { addressOf } from '../platform/address.ts'
@@ -79,8 +79,8 @@ export class Transfer {
 
   /** The body of a winner, as it comes from that peer alone. */
   watch({ peer, head }: Opened): WatchedBody {
-    const { health, clock } = this.#dependencies
-    return { peer, body: head.body, watchdog: new Watchdog(head.body, this.#options, () => health.usualRate(), clock) }
+    const { known, clock } = this.#dependencies
+    return { peer, body: head.body, watchdog: new Watchdog(head.body, this.#options, () => known.usualRate(), clock) }
   }
 
   /** The body of a winner, continued from other peers when it breaks off. */
@@ -102,12 +102,12 @@ export class Transfer {
   }
 
   #resumingFrom(descriptor: Descriptor, first: WatchedBody | undefined, start: number, end: number): ResumingSource {
-    const { health, metrics, log } = this.#dependencies
+    const { known, metrics, log } = this.#dependencies
     const key = targetKey(this.#target)
     return new ResumingSource(
       {
         reopen: (offset, signal, isReplacement) => this.#reopen(descriptor, offset, end, signal, isReplacement),
-        isOnlySlow: ({ peer }, { silentMs, since }) => silentMs < LONGEST_STALL && health.isGivingSince(peer, since),
+        isOnlySlow: ({ peer }, { silentMs, since }) => silentMs < LONGEST_STALL && known.isGivingSince(peer, since),
         onBreak: (from, error, offset) => {
           this.broke(from, error)
           log.warn('peer broke off', { key, peer: from.peer, offset, error })
@@ -133,15 +133,15 @@ export class Transfer {
   /** Takes note of how fast a body came. */
   moved({ peer, watchdog: { measured } }: WatchedBody): void {
     if (measured !== undefined && measured.bytes > 0) {
-      this.#dependencies.health.moved(peer, measured.bytes, measured.ms)
+      this.#dependencies.known.moved(peer, measured.bytes, measured.ms)
     }
   }
 
   /** Takes note of a body that broke off. */
   broke({ peer, watchdog }: WatchedBody, { failure }: PeerError): void {
-    const { health } = this.#dependencies
-    if (watchdog.hasGiven || failure === 'invalid') health.failed(peer, failure)
-    else health.withheld(peer, failure)
+    const { known } = this.#dependencies
+    if (watchdog.hasGiven || failure === 'invalid') known.failed(peer, failure)
+    else known.withheld(peer, failure)
     this.#dependencies.metrics.transferBreaks.inc({ reason: failure })
   }
 
@@ -156,10 +156,10 @@ export class Transfer {
    * several gave parts, at least one of them is at fault and nobody can say which: each is put aside for a short time.
    */
   blame(descriptor: Descriptor, peers: readonly Peer[]): void {
-    const { health, metrics, log } = this.#dependencies
+    const { known, metrics, log } = this.#dependencies
     const givers = [...new Map(peers.map((peer) => [addressOf(peer), peer])).values()]
     for (const peer of givers) {
-      health.wrongContent(peer, descriptor.digest, givers.length > 1)
+      known.wrongContent(peer, digestKey(descriptor.digest), givers.length > 1)
       // A tag can be asked for again without its digest being known.
       this.search.avoid(peer)
     }
@@ -240,9 +240,9 @@ export class Transfer {
    * transfer keeps to what it has told its client, and the next ones do not begin with that one, for a while.
    */
   #disagree({ digest, size }: Descriptor, peer: Peer): void {
-    const { health, metrics, log } = this.#dependencies
+    const { known, metrics, log } = this.#dependencies
     this.search.avoid(peer)
-    for (const suspect of this.#tellers) health.wrongContent(suspect, digest, true)
+    for (const suspect of this.#tellers) known.wrongContent(suspect, digestKey(digest), true)
     metrics.transferBreaks.inc({ reason: 'invalid' })
     log.warn('peers disagree', { key: targetKey(this.#target), size, told: this.#tellers, peer })
   }

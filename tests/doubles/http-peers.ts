@@ -6,7 +6,7 @@ import { digestKey, tagKey } from '../../lib/oci/key.ts'
 import type { BlobTarget, ManifestTarget } from '../../lib/oci/path.ts'
 import { PeerClient, type PeerClientOptions } from '../../lib/peers/client.ts'
 import type { PeerCredentials } from '../../lib/peers/credentials.ts'
-import { PeerHealth } from '../../lib/peers/health.ts'
+import { KnownPeers } from '../../lib/peers/known-peers.ts'
 import type { ByteSource } from '../../lib/platform/byte-source.ts'
 import type { Router } from '../../lib/swarm/router.ts'
 import {
@@ -44,7 +44,7 @@ export const OPTIONS: PeerContentOptions = {
 export interface Setting {
   readonly peers: PeerContent
   readonly client: PeerClient
-  readonly health: PeerHealth
+  readonly known: KnownPeers
   readonly metrics: Metrics
   readonly lines: readonly LogLine[]
 }
@@ -53,7 +53,7 @@ export interface Setting {
 export function makeParts(credentials: PeerCredentials = CREDENTIALS, times: PeerClientOptions = TIMES) {
   const { log, lines } = createLogRecorder()
   const client = new PeerClient(times)
-  return { client, credentials, health: new PeerHealth(), metrics: createMetrics(), log, lines }
+  return { client, credentials, known: new KnownPeers(), metrics: createMetrics(), log, lines }
 }
 
 /** Runs `use` with a way to content for which the given peers were found, in that order. */

@@ -1,5 +1,5 @@
 import type { Pull, PullPart } from '../../observe/activity.ts'
-import type { PeerState } from '../../peers/health.ts'
+import type { PeerState } from '../../peers/known-peers.ts'
 import type { ShownFinding, Status } from '../status.ts'
 import { breakable, type Child, fold, make, table } from './dom.ts'
 import { formatBytes, formatCount, formatDigest, formatRate, formatShare, formatTime } from './format.ts'

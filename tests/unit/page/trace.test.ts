@@ -28,12 +28,12 @@ interface Setting {
 
 async function withTracer(use: (setting: Setting) => Promise<void>, policy: PolicyOptions = {}, limit?: number) {
   await using closing = new AsyncDisposableStack()
-  const { client, credentials, health } = makeParts(undefined, { headTimeout: 600 })
+  const { client, credentials, known } = makeParts(undefined, { headTimeout: 600 })
   closing.defer(() => client.close())
   const swarm = new MemorySwarm()
   const store = createMemoryStore()
   const router = swarm.join(peerOf('self'))
-  const dependencies = { store, policy: createPolicy(policy), router, client, credentials, health }
+  const dependencies = { store, policy: createPolicy(policy), router, client, credentials, known }
   const trace = createTracer(dependencies, { lookupTimeout: 100, ...(limit === undefined ? {} : { limit }) })
   const announce = (peer: TestPeer, held = image) => {
     closing.defer(() => peer.close())
@@ -170,7 +170,7 @@ test('createTracer tells how peers fail, and holds nothing against them', async 
     assert.equal(outcomes.get(addressOf(absent.peer)), 'unreachable')
     assert.equal(outcomes.get(addressOf(silent.peer)), 'silent')
     assert.equal(outcomes.get(addressOf(stranger.peer)), 'invalid')
-    assert.deepEqual(dependencies.health.peers(), [])
+    assert.deepEqual(dependencies.known.peers(), [])
   })
 })
 

@@ -82,7 +82,7 @@ async function withHolders(
 
 test('fetch waits for the only holder although it is late, if it was heard of a moment ago, and so do those after it', async () => {
   const slow = await startHeldPeer()
-  await withHolders([slow.peer], async ({ peers, health, lines }) => {
+  await withHolders([slow.peer], async ({ peers, known, lines }) => {
     await contentOf(await peers.fetch(request(1), never))
     slow.hold()
     const fetches = [2, 3, 4, 5].map((start) => peers.fetch(request(start), never))
@@ -90,7 +90,7 @@ test('fetch waits for the only holder although it is late, if it was heard of a 
     // One that comes when the peer was late already.
     fetches.push(peers.fetch(request(6), never))
     await waitFor('it is asked, too', () => slow.held.length === 5)
-    assert.equal(health.isAside(slow.peer.peer), false)
+    assert.equal(known.isAside(slow.peer.peer), false)
     slow.free()
     for (const [index, fetched] of fetches.entries())
       assert.deepEqual(await contentOf(await fetched), Buffer.from(layer.bytes.subarray(index + 2)))
@@ -100,9 +100,9 @@ test('fetch waits for the only holder although it is late, if it was heard of a 
 test('fetch gives up on a late holder that was never heard of, and does not wait for it again', async () => {
   const slow = await startHeldPeer()
   slow.hold()
-  await withHolders([slow.peer], async ({ peers, health, metrics }) => {
+  await withHolders([slow.peer], async ({ peers, known, metrics }) => {
     assert.equal(await within('the end', peers.fetch(request(1), never), BOUND), undefined)
-    assert.equal(health.isAside(slow.peer.peer), true)
+    assert.equal(known.isAside(slow.peer.peer), true)
     assert.equal(slow.held.length, 1)
     assert.equal(await peers.fetch(request(2), never), undefined)
     assert.equal(slow.held.length, 1)
@@ -122,16 +122,15 @@ test('fetch ends in time when the only holder, heard of a moment ago, has fallen
 test('fetch asks a late holder after others', async () => {
   const slow = await startHeldPeer()
   const good = await startGoodPeer()
-  await withHolders([slow.peer, good], async ({ peers, health, metrics }) => {
-    health.answered(slow.peer.peer, 1)
-    health.proven(slow.peer.peer)
+  await withHolders([slow.peer, good], async ({ peers, known, metrics }) => {
+    known.answered(slow.peer.peer, 1)
     slow.hold()
     // One hedging delay, whoever is found first; after that the other one is asked at once.
     await contentOf(await peers.fetch(request(1), never))
-    assert.equal(health.failed(slow.peer.peer, 'silent'), true)
+    assert.equal(known.failed(slow.peer.peer, 'silent'), true)
     const before = slow.held.length
     for (const start of [2, 3, 4]) {
-      assert.deepEqual(health.rank([slow.peer.peer, good.peer]), [good.peer, slow.peer.peer])
+      assert.deepEqual(known.rank([slow.peer.peer, good.peer]), [good.peer, slow.peer.peer])
       await contentOf(await peers.fetch(request(start), never))
     }
     assert.equal(await counted(metrics, 'peer_requests_total', 'outcome="content"'), 4)
@@ -223,16 +222,15 @@ test('fetch does not break off a body that stands still while its holder, the on
 test('fetch goes on with another holder when a body stands still although its holder gives to others', async () => {
   const slow = await startStallingPeer()
   const good = await startGoodPeer()
-  await withHolders([slow.peer, good], async ({ peers, health, metrics }) => {
+  await withHolders([slow.peer, good], async ({ peers, known, metrics }) => {
     const { peer } = slow.peer
-    health.answered(peer, 1)
-    health.proven(peer)
+    known.answered(peer, 1)
     const body = contentOf(await peers.fetch(request(2), never))
     await waitFor('the other one goes on', async () => {
-      health.gave(peer)
+      known.gave(peer)
       return (await counted(metrics, 'transfer_resumes_total')) === 1
     })
     assert.deepEqual(await body, Buffer.from(layer.bytes.subarray(2)))
-    assert.equal(health.isAside(peer), false)
+    assert.equal(known.isAside(peer), false)
   })
 })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { digestKey } from '../../../lib/oci/key.ts'
-import { PeerHealth } from '../../../lib/peers/health.ts'
+import { KnownPeers } from '../../../lib/peers/known-peers.ts'
 import type { Peer, Router } from '../../../lib/swarm/router.ts'
 import { Candidates, type CandidatesChoice } from '../../../lib/transfer/candidates.ts'
 import { BLOB } from '../../doubles/http-peers.ts'
@@ -15,7 +15,7 @@ const [A, B, C] = ['a', 'b', 'c'].map((name) => peerOf(name)) as [Peer, Peer, Pe
 /** Candidates of a lookup that finds what the test tells it to, until it is over. */
 function make(first: readonly Peer[] = [], choice: CandidatesChoice = { suits: () => true }) {
   const clock = new ManualClock()
-  const health = new PeerHealth({}, clock)
+  const known = new KnownPeers(clock)
   const { log, lines } = createLogRecorder()
   const lookups: [number, boolean][] = []
   let more = Promise.withResolvers<readonly Peer[] | Error | undefined>()
@@ -34,16 +34,16 @@ function make(first: readonly Peer[] = [], choice: CandidatesChoice = { suits: (
     },
   } as unknown as Router
   const onLookup = (ms: number, found: boolean) => lookups.push([ms, found])
-  const candidates = new Candidates({ router, health, log, onLookup, clock }, digestKey(BLOB.digest), 100, choice)
+  const candidates = new Candidates({ router, known, log, onLookup, clock }, digestKey(BLOB.digest), 100, choice)
   const find = (...peers: Peer[]) => more.resolve(peers)
   const finish = (error?: Error) => more.resolve(error)
-  return { clock, health, candidates, find, finish, lookups, lines, isStopped: () => aborted?.aborted }
+  return { clock, known, candidates, find, finish, lookups, lines, isStopped: () => aborted?.aborted }
 }
 
 test('Candidates gives the best of what is found together first, each once', async () => {
-  const { candidates, health, finish } = make([A, B, C])
-  health.proven(C)
-  health.busy(A, 1_000)
+  const { candidates, known, finish } = make([A, B, C])
+  known.answered(C, 1)
+  known.busy(A, 1_000)
   finish()
   const given = [await candidates.next(), await candidates.next(), await candidates.next(), await candidates.next()]
   assert.deepEqual(given, [C, B, A, undefined])
@@ -60,9 +60,9 @@ test('Candidates waits for a peer that is found later, and gives nothing when th
 })
 
 test('Candidates gives peers that are put aside last, and only those that fail fast', async () => {
-  const { candidates, health, find, finish } = make([A, B])
-  health.failed(A, 'unreachable')
-  health.failed(B, 'silent')
+  const { candidates, known, find, finish } = make([A, B])
+  known.failed(A, 'unreachable')
+  known.failed(B, 'silent')
   const next = candidates.next()
   find(C)
   assert.deepEqual(await within('a peer', next), C)
@@ -81,10 +81,9 @@ test('Candidates leaves out who does not suit when it is its turn', async () => 
 })
 
 test('Candidates gives a last resort when nobody else is found any more, however good it is, and before those put aside', async () => {
-  const { candidates, health, find, finish } = make([A, C], { suits: () => true, isLastResort: (peer) => peer === A })
-  health.answered(A, 1)
-  health.proven(A)
-  health.failed(C, 'unreachable')
+  const { candidates, known, find, finish } = make([A, C], { suits: () => true, isLastResort: (peer) => peer === A })
+  known.answered(A, 1)
+  known.failed(C, 'unreachable')
   const next = candidates.next()
   find(B)
   assert.deepEqual(await within('a peer', next), B)

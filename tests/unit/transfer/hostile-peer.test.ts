@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { digestKey, tagKey } from '../../../lib/oci/key.ts'
 import { PeerClient } from '../../../lib/peers/client.ts'
-import type { PeerHealth } from '../../../lib/peers/health.ts'
+import type { KnownPeers } from '../../../lib/peers/known-peers.ts'
 import { createPeerContent, type PeerContent } from '../../../lib/transfer/peer-content.ts'
 import type { CountingPeer, TestPeer } from '../../doubles/http-peer.ts'
 import {
@@ -38,7 +38,7 @@ type Act = (socket: Socket, head: MakeHead) => void
 
 interface Setting {
   readonly peers: PeerContent
-  readonly health: PeerHealth
+  readonly known: KnownPeers
   /** The most that any connection took of the hostile one. */
   readonly taken: () => number
 }
@@ -61,11 +61,10 @@ async function withHostile(
     const keys = [...image.contents.map(({ descriptor }) => digestKey(descriptor.digest)), tagKey(TAG)]
     for (const { peer } of all) swarm.join(peer).advertise(keys)
     const router = swarm.join({ host: '127.0.0.1', port: 1 })
-    parts.health.answered(hostile.peer, 1)
-    parts.health.proven(hostile.peer)
+    parts.known.answered(hostile.peer, 1)
     const peers = createPeerContent({ ...parts, router }, TIMES)
     const taken = () => Math.max(0, ...[...sockets].map((socket) => socket.bytesWritten - socket.writableLength))
-    await use({ peers, health: parts.health, taken }, hostile)
+    await use({ peers, known: parts.known, taken }, hostile)
   } finally {
     parts.client.close()
     for (const peer of all) await peer.close()
@@ -244,12 +243,12 @@ for (const lie of [1, SIZE - 1, SIZE + 1, 2 ** 50]) {
       socket.write(head(200, { ...HEAD, 'content-length': lie }))
       socket.end(CONTENT.subarray(0, lie))
     }
-    await withHostile(hostile, true, async ({ peers, health }, { peer }) => {
+    await withHostile(hostile, true, async ({ peers, known }, { peer }) => {
       const answer = await within('an answer', peers.fetch({ target: BLOB, method: 'GET' }, never), BOUND)
       // Small enough to be verified before it is given, or else never given whole.
       if (lie === 1) assert.deepEqual(await contentOf(answer), CONTENT)
       else await assert.rejects(within('the end of the body', contentOf(answer), BOUND), inTime)
-      assert.equal(health.isWrong(peer, BLOB.digest), true)
+      assert.equal(known.isWrong(peer, digestKey(BLOB.digest)), true)
       const again = await within('an answer', peers.fetch({ target: BLOB, method: 'GET' }, never), BOUND)
       assert.deepEqual(await within('the body', contentOf(again)), CONTENT)
     })

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { digestKey } from '../../../lib/oci/key.ts'
 import { PeerClient } from '../../../lib/peers/client.ts'
-import { PeerHealth } from '../../../lib/peers/health.ts'
+import { KnownPeers } from '../../../lib/peers/known-peers.ts'
 import { createPeerContent, type PeerContent } from '../../../lib/transfer/peer-content.ts'
 import { type CountingPeer, startAbsentPeer, startRawPeer, type TestPeer } from '../../doubles/http-peer.ts'
 import { BLOB, contentOf, counted, image, layer, makeParts, OPTIONS, startGoodPeer } from '../../doubles/http-peers.ts'
@@ -17,7 +17,7 @@ const startVanishedPeer = () => startRawPeer((socket) => void socket.resume())
 
 interface Setting {
   readonly clock: ManualClock
-  readonly health: PeerHealth
+  readonly known: KnownPeers
   readonly peers: PeerContent
   readonly counted: (name: string) => Promise<number>
 }
@@ -28,8 +28,8 @@ async function withDead<P extends TestPeer>(
   use: (setting: Setting, dead: P) => Promise<void>,
 ) {
   const clock = new ManualClock()
-  const health = new PeerHealth({}, clock)
-  const parts = { ...makeParts(), clock, health, client: new PeerClient({ headTimeout: 60_000 }) }
+  const known = new KnownPeers(clock)
+  const parts = { ...makeParts(), clock, known, client: new PeerClient({ headTimeout: 60_000 }) }
   const dead = await startDead()
   const good = await startGoodPeer()
   try {
@@ -38,12 +38,11 @@ async function withDead<P extends TestPeer>(
     for (const { peer } of [dead, good]) swarm.join(peer).advertise(keys)
     const router = swarm.join({ host: '127.0.0.1', port: 1 })
     // As every node of a swarm it has been heard of before, over HTTP and Hyperswarm.
-    health.answered(dead.peer, 1)
-    health.proven(dead.peer)
-    health.gave(dead.peer)
-    health.seen(dead.peer)
+    known.answered(dead.peer, 1)
+    known.gave(dead.peer)
+    known.seen(dead.peer)
     const peers = createPeerContent({ ...parts, router }, OPTIONS)
-    await use({ clock, health, peers, counted: (name) => counted(parts.metrics, name) }, dead)
+    await use({ clock, known, peers, counted: (name) => counted(parts.metrics, name) }, dead)
   } finally {
     parts.client.close()
     await Promise.all([dead.close(), good.close()])
@@ -58,7 +57,7 @@ async function fetchLayer({ peers }: Setting): Promise<void> {
 test('fetch loses no time at all to a peer whose mirror was killed: its machine refuses', async () => {
   await withDead(startAbsentPeer, async (setting, { peer }) => {
     await fetchLayer(setting)
-    assert.equal(setting.health.isAside(peer), true)
+    assert.equal(setting.known.isAside(peer), true)
     await fetchLayer(setting)
     assert.deepEqual([setting.clock.now(), await setting.counted('hedges_total')], [0, 0])
   })
@@ -66,7 +65,7 @@ test('fetch loses no time at all to a peer whose mirror was killed: its machine 
 
 test('fetch loses one hedging delay to a peer that has vanished with its machine, and none the next time', async () => {
   await withDead<CountingPeer>(startVanishedPeer, async (setting, dead) => {
-    const delay = setting.health.hedgeDelay()
+    const delay = setting.known.hedgeDelay()
     const fetched = fetchLayer(setting)
     await waitFor('the dead one is asked', () => dead.accepted === 1)
     await setting.clock.pass(delay - 1)
@@ -81,7 +80,7 @@ test('fetch loses one hedging delay to a peer that has vanished with its machine
 
 test('fetch loses nothing to a peer of which Hyperswarm has told that it is gone', async () => {
   await withDead<CountingPeer>(startVanishedPeer, async (setting, dead) => {
-    setting.health.gone(dead.peer)
+    setting.known.gone(dead.peer)
     await fetchLayer(setting)
     assert.deepEqual([setting.clock.now(), dead.accepted], [0, 0])
   })

@@ -65,7 +65,7 @@ const BREAKS: readonly [
 
 for (const [what, reason, next] of BREAKS) {
   test(`fetch goes on at the offset from another peer when one ${what} in the middle`, async () => {
-    await withPeers([partThen(HALF, next), startGoodPeer], async ({ peers, health, metrics, lines }, [bad, good]) => {
+    await withPeers([partThen(HALF, next), startGoodPeer], async ({ peers, known, metrics, lines }, [bad, good]) => {
       const answer = await peers.fetch({ target: BLOB, method: 'GET' }, never)
       assert.deepEqual(await within('the body', contentOf(answer)), CONTENT)
       assert.equal(await counted(metrics, 'transfer_breaks_total', `reason="${reason}"`), 1)
@@ -73,7 +73,7 @@ for (const [what, reason, next] of BREAKS) {
       // No byte came twice.
       assert.equal(await counted(metrics, 'transfer_bytes_total'), CONTENT.length)
       const [failed, other] = [bad?.peer ?? assert.fail(), good?.peer ?? assert.fail()]
-      assert.deepEqual(health.rank([failed, other]), [other, failed])
+      assert.deepEqual(known.rank([failed, other]), [other, failed])
       const { source, outcome, resumes, attempts } = lines.at(-1)?.fields ?? {}
       const names = [bad, good].map((peer) => `127.0.0.1:${peer?.peer.port}`)
       assert.deepEqual([source, outcome, resumes, attempts], [names, 'complete', 1, 2])
@@ -161,13 +161,13 @@ test('fetch goes on within a part that was asked for', async () => {
 test('fetch does not go on with content of another size', async () => {
   const startLonger = partThen(Number.POSITIVE_INFINITY, () => undefined, { bytes: Buffer.concat([CONTENT, CONTENT]) })
   const starts = [partThen(HALF, (incoming) => incoming.socket.destroy()), startLonger, startGoodPeer]
-  await withPeers(starts, async ({ peers, health, lines }, [first, longer]) => {
+  await withPeers(starts, async ({ peers, known, lines }, [first, longer]) => {
     const answer = await peers.fetch({ target: BLOB, method: 'GET' }, never)
     assert.deepEqual(await within('the body', contentOf(answer)), CONTENT)
     const told = lines.find(({ level, event }) => level === 'warn' && event === 'peers disagree')?.fields
     assert.deepEqual([told?.size, told?.told, told?.peer], [CONTENT.length, [first?.peer], longer?.peer])
     // Nobody can say who is right: it is not put aside for everything.
-    assert.equal(health.isAside(longer?.peer ?? assert.fail()), false)
+    assert.equal(known.isAside(longer?.peer ?? assert.fail()), false)
   })
 })
 

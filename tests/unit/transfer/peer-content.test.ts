@@ -276,13 +276,13 @@ test('fetch gives nothing when every peer has failed, each asked once', async ()
 test('fetch goes to the next peer at once when one is busy, which is no failure', async () => {
   const startBusyPeer = () =>
     startMember((_, outgoing) => void outgoing.writeHead(503, { 'content-length': '0', 'retry-after': '1' }).end())
-  await withPeers([startBusyPeer, startGoodPeer], async ({ peers, health, metrics, lines }, [busy]) => {
+  await withPeers([startBusyPeer, startGoodPeer], async ({ peers, known, metrics, lines }, [busy]) => {
     assert.equal(
       (await contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))).length,
       layer.bytes.length,
     )
     assert.equal(await counted(metrics, 'peer_requests_total', 'busy'), 1)
-    assert.equal(health.isAside(busy?.peer ?? assert.fail()), false)
+    assert.equal(known.isAside(busy?.peer ?? assert.fail()), false)
     assert.ok(lines.every(({ level }) => level !== 'warn'))
     // It is asked last from then on.
     await contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
@@ -312,13 +312,13 @@ for (const [what, request] of [
         })
         outgoing.end()
       })
-    await withPeers([startStranger, startLiar], async ({ peers, health, lines }, strangers) => {
+    await withPeers([startStranger, startLiar], async ({ peers, known, lines }, strangers) => {
       assert.equal(await peers.fetch(request, never), undefined)
       const problems = lines.filter(({ level }) => level === 'warn').map(({ fields }) => String(fields.error))
       assert.equal(problems.length, 2)
       for (const problem of problems) assert.match(problem, /status (200|403) without the proof of the swarm key/)
       assert.deepEqual(
-        strangers.map(({ peer }) => health.isAside(peer)),
+        strangers.map(({ peer }) => known.isAside(peer)),
         [true, true],
       )
     })

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { test } from 'node:test'
 import { formatContentRange, parseRange } from '../../../lib/oci/range.ts'
-import type { PeerHealth } from '../../../lib/peers/health.ts'
+import type { KnownPeers } from '../../../lib/peers/known-peers.ts'
 import type { Peer } from '../../../lib/swarm/router.ts'
 import {
   BLOB,
@@ -49,10 +49,9 @@ function firstAnswers(first: Answer) {
 }
 
 /** Makes them the first that are asked, in this order. */
-function prefer(health: PeerHealth, ...peers: readonly Peer[]): void {
+function prefer(known: KnownPeers, ...peers: readonly Peer[]): void {
   for (const [index, peer] of peers.entries()) {
-    health.answered(peer, 4 ** index)
-    health.proven(peer)
+    known.answered(peer, 4 ** index)
   }
 }
 
@@ -60,12 +59,12 @@ test('fetch does not go back to a peer that was left for being slow while there 
   const [other, slow, third] = [firstAnswers(busy), firstAnswers(stalling), firstAnswers(breaking)]
   await withPeers(
     [other.start, slow.start, third.start],
-    async ({ peers, health, metrics }, [first, second]) => {
+    async ({ peers, known, metrics }, [first, second]) => {
       const [peer, busyPeer] = [second?.peer ?? assert.fail(), first?.peer ?? assert.fail()]
-      prefer(health, busyPeer, peer)
+      prefer(known, busyPeer, peer)
       const body = contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
       await waitFor('the other one goes on, although it may still be busy', async () => {
-        health.gave(peer)
+        known.gave(peer)
         return (await counted(metrics, 'transfer_resumes_total')) === 2
       })
       assert.deepEqual(await within('the body', body), CONTENT)
@@ -79,12 +78,12 @@ test('fetch goes back to a peer that was left for being slow when there is nobod
   const [slow, other] = [firstAnswers(stalling), firstAnswers(breaking)]
   await withPeers(
     [slow.start, other.start],
-    async ({ peers, health, metrics }, [first]) => {
+    async ({ peers, known, metrics }, [first]) => {
       const peer = first?.peer ?? assert.fail()
-      prefer(health, peer)
+      prefer(known, peer)
       const body = contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
       await waitFor('it has been left, and is asked again', async () => {
-        health.gave(peer)
+        known.gave(peer)
         return (await counted(metrics, 'transfer_resumes_total')) === 2
       })
       assert.deepEqual(await within('the body', body), CONTENT)
@@ -101,9 +100,9 @@ test('fetch loses one stall to a peer that gives heads and no bytes, not one for
       asked++
       outgoing.writeHead(200, HEAD).flushHeaders()
     })
-  await withPeers([startEmpty, startGoodPeer], async ({ peers, health, metrics }, [empty]) => {
+  await withPeers([startEmpty, startGoodPeer], async ({ peers, known, metrics }, [empty]) => {
     const peer = empty?.peer ?? assert.fail()
-    prefer(health, peer)
+    prefer(known, peer)
     for (let round = 0; round < 4; round++) {
       assert.deepEqual(
         await within('the body', contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))),

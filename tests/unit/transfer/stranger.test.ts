@@ -20,12 +20,12 @@ function startBusyStranger() {
 
 test('fetch is not kept waiting by a stranger that says to be busy, and does not ask it again', async () => {
   const stranger = startBusyStranger()
-  await withPeers([stranger.start], async ({ peers, health, lines }, [busy]) => {
+  await withPeers([stranger.start], async ({ peers, known, lines }, [busy]) => {
     for (const range of [undefined, 'bytes=1-', 'bytes=2-'])
       assert.equal(await peers.fetch({ target: BLOB, method: 'GET', range }, never), undefined)
     assert.equal(stranger.asked, 1)
     const peer = busy?.peer ?? assert.fail()
-    assert.deepEqual([health.isAside(peer), health.mayAnswer(peer)], [true, false])
+    assert.deepEqual([known.isAside(peer), known.mayAnswer(peer)], [true, false])
     const problems = lines.filter(({ level }) => level === 'warn').map(({ fields }) => String(fields.error))
     assert.match(problems.join('\n'), /^PeerError: status 503 without the proof of the swarm key$/)
   })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { RequestListener } from 'node:http'
 import { test } from 'node:test'
+import { digestKey } from '../../../lib/oci/key.ts'
 import { formatContentRange, parseRange } from '../../../lib/oci/range.ts'
 import type { CountingPeer } from '../../doubles/http-peer.ts'
 import {
@@ -54,13 +55,13 @@ function corrupt(place: number, breakAfter = Number.POSITIVE_INFINITY): () => Pr
 
 for (const place of [0, 150_000, layer.bytes.length - 1]) {
   test(`fetch never completes a blob of which byte ${place} is wrong, and holds it against the peer for that digest`, async () => {
-    await withPeers([corrupt(place), startGoodPeer], async ({ peers, health, metrics, lines }, [bad]) => {
+    await withPeers([corrupt(place), startGoodPeer], async ({ peers, known, metrics, lines }, [bad]) => {
       const received: Uint8Array[] = []
       const body = bodyOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
       await assert.rejects(within('the end of the body', read(body, received)), /the bytes are not those of sha256:/)
       assert.ok(Buffer.concat(received).length < layer.bytes.length)
       const peer = bad?.peer ?? assert.fail()
-      assert.deepEqual([health.isWrong(peer, BLOB.digest), health.isAside(peer)], [true, false])
+      assert.deepEqual([known.isWrong(peer, digestKey(BLOB.digest)), known.isAside(peer)], [true, false])
       assert.equal(await counted(metrics, 'verification_failures_total', 'kind="blob"'), 1)
       assert.equal(await counted(metrics, 'transfers_total', 'outcome="corrupt"'), 1)
       assert.ok(lines.some(({ level, event }) => level === 'warn' && event === 'wrong content'))
@@ -76,10 +77,10 @@ for (const [what, target, content] of [
   ['a small blob', { ...BLOB, digest: config.descriptor.digest }, config],
 ] as const) {
   test(`fetch gives no byte of ${what} that is wrong, and asks the next peer`, async () => {
-    await withPeers([corrupt(3), startGoodPeer], async ({ peers, health, metrics }, [bad]) => {
+    await withPeers([corrupt(3), startGoodPeer], async ({ peers, known, metrics }, [bad]) => {
       const answer = await within('an answer', peers.fetch({ target, method: 'GET' }, never))
       assert.deepEqual(await contentOf(answer), Buffer.from(content.bytes))
-      assert.ok(health.isWrong(bad?.peer ?? assert.fail(), content.descriptor.digest))
+      assert.ok(known.isWrong(bad?.peer ?? assert.fail(), digestKey(content.descriptor.digest)))
       assert.equal(await counted(metrics, 'verification_failures_total'), 1)
       assert.equal(await counted(metrics, 'transfers_total', 'outcome="complete"'), 1)
     })
@@ -93,11 +94,11 @@ for (const [what, target, content] of [
 }
 
 test('fetch suspects everybody who gave a part of wrong content, for a shorter time', async () => {
-  await withPeers([corrupt(0, 100_000), startGoodPeer], async ({ peers, health }, both) => {
+  await withPeers([corrupt(0, 100_000), startGoodPeer], async ({ peers, known }, both) => {
     const body = bodyOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
     await assert.rejects(within('the end of the body', read(body)), /the bytes are not those of/)
     assert.deepEqual(
-      both.map(({ peer }) => health.isWrong(peer, BLOB.digest)),
+      both.map(({ peer }) => known.isWrong(peer, digestKey(BLOB.digest))),
       [true, true],
     )
   })
@@ -119,9 +120,8 @@ test('fetch suspects who gave the beginning of wrong content, too, when a reader
     })
   await withPeers(
     [startBad, startGoodPeer],
-    async ({ peers, health, metrics }, both) => {
-      health.answered(both[0]?.peer ?? assert.fail(), 1)
-      health.proven(both[0]?.peer ?? assert.fail())
+    async ({ peers, known, metrics }, both) => {
+      known.answered(both[0]?.peer ?? assert.fail(), 1)
       const [fast, slow] = await Promise.all(
         [1, 2].map(async () => bodyOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))),
       )
@@ -133,7 +133,7 @@ test('fetch suspects who gave the beginning of wrong content, too, when a reader
       await fast.cancel()
       assert.equal(await counted(metrics, 'transfer_shares_total', 'left'), 1)
       assert.deepEqual(
-        both.map(({ peer }) => health.isWrong(peer, BLOB.digest)),
+        both.map(({ peer }) => known.isWrong(peer, digestKey(BLOB.digest))),
         [true, true],
       )
     },

@@ -1,0 +1,275 @@
+import type { Key } from '../oci/key.ts'
+import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
+import { addressOf } from '../platform/address.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { Peer } from '../swarm/router.ts'
+import { BoundedMap } from './bounded-map.ts'
+import { Pace, type Usual } from './pace.ts'
+import { patientClock } from './patient-clock.ts'
+import { TIMES } from './policy.ts'
+import { type PeerFailure, Standing } from './standing.ts'
+
+/** What is known of another node, for people. */
+export interface PeerState {
+  /** Of its door. */
+  readonly address: string
+  /** Whether a Hyperswarm connection to it stands. */
+  readonly isConnected: boolean
+  /** Milliseconds for which it is still put aside; 0 if it is not. */
+  readonly asideMs: number
+  /** Why it is, or was last, put aside, if it was not heard of since. */
+  readonly lastFailure?: PeerFailure | undefined
+  readonly isBusy: boolean
+  /** Milliseconds that its heads take, and bytes per millisecond that it gives, on average. */
+  readonly headMs?: number | undefined
+  readonly rate?: number | undefined
+}
+
+/** Nodes of the largest clusters that Kubernetes supports. Of peers and of wrong content, the longest unused is forgotten first. */
+const CAPACITY = 5_000
+/** Repositories of which it is remembered who gave something: many more than are pulled at a time. */
+const REPOSITORIES = 200
+/** Peers that are remembered for one repository, as many as a miss asks at a time. */
+const SOURCES = 3
+/** Peers are compared by the time that this many bytes take: a middling layer's part. */
+const COMPARED_BYTES = 1024 * 1024
+
+interface Source {
+  readonly peer: Peer
+  readonly until: number
+}
+
+/**
+ * What this node knows of all others: the {@link Standing} of each, who gave wrong content, who has just given something of
+ * a repository, and what is usual. In memory, bounded, and never a reason to fail: an unknown peer is as good as any.
+ */
+export class KnownPeers {
+  readonly #clock: Clock
+  readonly #pace = new Pace()
+  /** By address. */
+  readonly #standings = new BoundedMap<Standing>(CAPACITY)
+  /** Until when content is held against a peer, by {@link wrongKey}. */
+  readonly #wrong = new BoundedMap<number>(CAPACITY)
+  /** By repository, the latest first. */
+  readonly #sources = new BoundedMap<readonly Source[]>(REPOSITORIES)
+
+  constructor(clock: Clock = patientClock) {
+    this.#clock = clock
+  }
+
+  /**
+   * It refused, was silent or answered nonsense: it is put aside, longer each time in a row. A silent peer that may only be
+   * busy comes last instead, for a while: it may be the only one.
+   *
+   * @returns whether it may only be busy
+   */
+  failed(peer: Peer, why: PeerFailure): boolean {
+    const standing = this.#of(peer)
+    if (why === 'silent') return standing.silent(this.#now)
+    standing.putAside(why, this.#now)
+    return false
+  }
+
+  /** A body of it failed before its first byte. */
+  withheld(peer: Peer, why: PeerFailure): void {
+    this.#of(peer).withheld(why, this.#now)
+  }
+
+  /** It has too much to do (503): it comes last for the time that it asks for. */
+  busy(peer: Peer, retryAfterMs: number): void {
+    this.#of(peer).busy(retryAfterMs, this.#now)
+  }
+
+  /** It gave the head of an answer, which it needed that long for, and proved the swarm key. */
+  answered(peer: Peer, headMs: number): void {
+    const standing = this.#of(peer)
+    standing.answered(headMs, this.#now)
+    standing.proven = true
+    this.#pace.addHead(headMs)
+  }
+
+  /** It gave a byte: whatever else it does not answer, it is not dead. */
+  gave(peer: Peer): void {
+    this.#of(peer).gave(this.#now)
+  }
+
+  /** Whether it gave a byte, to any request of this node, after that time of the clock. */
+  isGivingSince(peer: Peer, time: number): boolean {
+    return (this.#find(peer)?.gaveAt ?? Number.NEGATIVE_INFINITY) > time
+  }
+
+  /** Whether a late answer of it is worth waiting for. */
+  mayAnswer(peer: Peer): boolean {
+    return this.#find(peer)?.mayAnswer(this.#now) === true
+  }
+
+  /** It had not answered yet when another one did. Its time is at least that long; leaving it out would flatter it. */
+  outrun(peer: Peer, waitedMs: number): void {
+    this.#of(peer).waitedFor(waitedMs)
+    this.#pace.addHead(waitedMs)
+  }
+
+  /** It gave that many bytes in so many milliseconds. */
+  moved(peer: Peer, bytes: number, ms: number): void {
+    const rate = bytes / Math.max(ms, 1)
+    this.#of(peer).moved(rate)
+    this.#pace.addRate(rate)
+  }
+
+  /**
+   * Its bytes are not those of the digest, or of the tag: it is not asked for that again, for a while.
+   *
+   * @param isSuspect whether it gave only a part of them, so that another peer may be to blame
+   */
+  wrongContent(peer: Peer, key: Key, isSuspect = false): void {
+    this.#wrong.set(wrongKey(peer, key), this.#now + (isSuspect ? TIMES.suspect : TIMES.wrong))
+  }
+
+  isWrong(peer: Peer, key: Key): boolean {
+    return (this.#wrong.get(wrongKey(peer, key)) ?? 0) > this.#now
+  }
+
+  /** It gave what was asked for: a node that has a manifest has the image's layers, nearly always. */
+  served(target: ManifestTarget | BlobTarget, peer: Peer): void {
+    const repository = repositoryOf(target)
+    const others = this.#current(repository).filter((source) => addressOf(source.peer) !== addressOf(peer))
+    const sources = [{ peer, until: this.#now + TIMES.source }, ...others]
+    this.#sources.set(repository, sources.slice(0, SOURCES))
+  }
+
+  /**
+   * Peers that are worth asking before a lookup has found any: if they do not have it, they say so in one round trip. For a
+   * tag there are none: what it stands for may have changed where it was not asked for.
+   */
+  likely(target: ManifestTarget | BlobTarget): Peer[] {
+    if (target.kind === 'manifest' && 'tag' in target.reference) return []
+    return this.#current(repositoryOf(target)).map(({ peer }) => peer)
+  }
+
+  /** Its last Hyperswarm connection has ended: the node died, or the way to it. */
+  gone(peer: Peer): void {
+    this.#of(peer).disconnected(this.#now)
+  }
+
+  /** A Hyperswarm connection to it has opened. */
+  seen(peer: Peer): void {
+    this.#of(peer).connected()
+  }
+
+  /** Whether it should not be asked now. */
+  isAside(peer: Peer): boolean {
+    return this.#isAside(this.#find(peer))
+  }
+
+  /** Whether asking it although it is put aside costs no time worth speaking of: it refuses at once or works again. */
+  isCheapToTry(peer: Peer): boolean {
+    return this.#find(peer)?.lastFailure === 'unreachable'
+  }
+
+  /**
+   * The peers from the best to the last: those not put aside, not busy nor without bytes, proven (by an answer, or by a
+   * connection that stands), fast, known to be alive. Peers between which nothing stands stay in the order in which they
+   * were found, which is random, so that load spreads.
+   */
+  rank(peers: readonly Peer[]): Peer[] {
+    const { usual } = this.#pace
+    const places = peers.map((peer) => ({ peer, place: this.#place(peer, usual) }))
+    return places.sort((a, b) => compare(a.place, b.place)).map(({ peer }) => peer)
+  }
+
+  /** How long to wait for a head before the next peer is asked too, in milliseconds. */
+  hedgeDelay(): number {
+    return this.#pace.hedgeDelay()
+  }
+
+  /** Bytes per millisecond that peers usually give; `undefined` before there are enough measurements to say. */
+  usualRate(): number | undefined {
+    return this.#pace.usualRate()
+  }
+
+  /** How many peers are put aside at this moment. */
+  get aside(): number {
+    return [...this.#standings.values()].filter((standing) => this.#isAside(standing)).length
+  }
+
+  /** How many members this node has a Hyperswarm connection to. */
+  get connected(): number {
+    return [...this.#standings.values()].filter(({ isConnected }) => isConnected).length
+  }
+
+  /** What is known of other nodes, for people: those that were asked, and those that this node has a connection to. */
+  peers(): PeerState[] {
+    const now = this.#now
+    return [...this.#standings.entries()].map(([address, standing]) => ({
+      address,
+      isConnected: standing.isConnected,
+      asideMs: Math.max(standing.asideUntil(now) - now, 0),
+      lastFailure: standing.lastFailure,
+      isBusy: standing.isBusy(now),
+      headMs: standing.headMs,
+      rate: standing.rate,
+    }))
+  }
+
+  get #now(): number {
+    return this.#clock.now()
+  }
+
+  #find(peer: Peer): Standing | undefined {
+    return this.#standings.get(addressOf(peer))
+  }
+
+  /** The standing of the peer, which is made if there is none. */
+  #of(peer: Peer): Standing {
+    const standing = this.#find(peer) ?? new Standing()
+    this.#standings.set(addressOf(peer), standing)
+    return standing
+  }
+
+  #isAside(standing: Standing | undefined): boolean {
+    const now = this.#now
+    return standing !== undefined && standing.asideUntil(now) > now
+  }
+
+  #current(repository: string): readonly Source[] {
+    const now = this.#now
+    return (this.#sources.get(repository) ?? []).filter(({ until }) => until > now)
+  }
+
+  /** Smaller is better, the first difference counts. */
+  #place(peer: Peer, usual: Usual): readonly number[] {
+    const now = this.#now
+    const standing = this.#find(peer)
+    return [
+      Number(this.#isAside(standing)),
+      Number(standing?.isBusy(now) === true || standing?.isWithholding(now) === true),
+      // Only members have a connection: both sides have proven the swarm key on it.
+      Number(standing?.proven !== true && standing?.isConnected !== true),
+      // In powers of two: less than that is chance.
+      Math.round(Math.log2(costOf(standing, usual))),
+      Number(standing?.isAlive(now) !== true),
+    ]
+  }
+}
+
+/** Milliseconds that a part of a layer would take. What is not known of a peer is taken to be as usual. */
+function costOf(standing: Standing | undefined, usual: Usual): number {
+  const rate = standing?.rate ?? usual.rate
+  return Math.max((standing?.headMs ?? usual.head) + (rate === undefined ? 0 : COMPARED_BYTES / rate), 1)
+}
+
+function compare(a: readonly number[], b: readonly number[]): number {
+  for (const [index, value] of a.entries()) {
+    const difference = value - (b[index] ?? 0)
+    if (difference !== 0) return difference
+  }
+  return 0
+}
+
+function wrongKey(peer: Peer, key: Key): string {
+  return `${addressOf(peer)} ${key}`
+}
+
+function repositoryOf({ registry, repository }: ManifestTarget | BlobTarget): string {
+  return `${registry}/${repository}`
+}

@@ -1,0 +1,389 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type { Digest } from '../../../lib/oci/digest.ts'
+import { digestKey } from '../../../lib/oci/key.ts'
+import { KnownPeers } from '../../../lib/peers/known-peers.ts'
+import { addressOf } from '../../../lib/platform/address.ts'
+import type { Peer } from '../../../lib/swarm/router.ts'
+import { BLOB, MANIFEST } from '../../doubles/http-peers.ts'
+import { ManualClock } from '../../doubles/manual-clock.ts'
+import { peerOf } from '../../doubles/peers.ts'
+
+const [A, B, C] = ['a', 'b', 'c'].map((name) => peerOf(name)) as [Peer, Peer, Peer]
+const DIGEST = digestKey(`sha256:${'0'.repeat(64)}` as Digest)
+const OTHER = digestKey(`sha256:${'1'.repeat(64)}` as Digest)
+
+function make(): { known: KnownPeers; clock: ManualClock } {
+  const clock = new ManualClock()
+  return { known: new KnownPeers(clock), clock }
+}
+
+test('KnownPeers puts a peer aside at once when it fails, and takes it back after a probation that grows', async () => {
+  const { known, clock } = make()
+  for (const probation of [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]) {
+    assert.equal(known.isAside(A), false)
+    known.failed(A, 'silent')
+    assert.equal(known.aside, 1)
+    await clock.pass(probation - 1)
+    assert.equal(known.isAside(A), true)
+    await clock.pass(1)
+  }
+  assert.equal(known.isAside(A), false)
+  known.answered(A, 1)
+  known.failed(A, 'silent')
+  await clock.pass(1_000)
+  assert.equal(known.isAside(A), false)
+})
+
+test('KnownPeers counts failures during a probation as one', async () => {
+  const { known, clock } = make()
+  for (let transfer = 0; transfer < 50; transfer++) known.failed(A, 'unreachable')
+  await clock.pass(1_000)
+  assert.equal(known.isAside(A), false)
+})
+
+test('KnownPeers knows which failures cost nothing to try again', () => {
+  const { known } = make()
+  assert.equal(known.isCheapToTry(A), false)
+  known.failed(A, 'unreachable')
+  assert.equal(known.isCheapToTry(A), true)
+  known.failed(A, 'silent')
+  assert.equal(known.isCheapToTry(A), false)
+})
+
+test('KnownPeers puts a peer aside whose Hyperswarm connection ended, known or not, until it is seen or answers', async () => {
+  const { known, clock } = make()
+  known.gone(A)
+  assert.equal(known.isAside(A), true)
+  assert.equal(known.isCheapToTry(A), false)
+  known.seen(A)
+  assert.equal(known.isAside(A), false)
+
+  known.answered(B, 1)
+  known.gone(B)
+  assert.equal(known.isAside(B), true)
+  known.answered(B, 1)
+  assert.equal(known.isAside(B), false)
+
+  known.gone(C)
+  await clock.pass(1_000)
+  assert.equal(known.isAside(C), false)
+})
+
+test('KnownPeers forgets what it held against a peer that is seen again', () => {
+  const { known } = make()
+  known.failed(A, 'silent')
+  known.seen(A)
+  assert.equal(known.isAside(A), false)
+})
+
+test('KnownPeers takes another port of the same host for another peer', () => {
+  const { known } = make()
+  known.failed(A, 'silent')
+  assert.equal(known.isAside({ ...A, port: 5_002 }), false)
+})
+
+test('KnownPeers takes a peer back at once that was started again, but not what it gave that was wrong', () => {
+  const { known } = make()
+  known.answered(A, 1)
+  known.seen(A)
+  known.wrongContent(A, DIGEST)
+  known.gone(A)
+  assert.deepEqual([known.isAside(A), known.isCheapToTry(A)], [true, false])
+  known.seen(A)
+  assert.deepEqual([known.isAside(A), known.isWrong(A, DIGEST)], [false, true])
+  known.gone(A)
+  assert.equal(known.isAside(A), true)
+})
+
+test('KnownPeers takes a silent peer for busy that answered or gave a byte a moment ago: it comes last, but it may be asked', async () => {
+  const signs: [string, (known: KnownPeers) => void][] = [
+    ['answered', (known) => known.answered(A, 1)],
+    ['gave a byte', (known) => known.gave(A)],
+    ['said that it is busy', (known) => known.busy(A, 0)],
+  ]
+  for (const [sign, show] of signs) {
+    const { known, clock } = make()
+    show(known)
+    await clock.pass(4_999)
+    assert.equal(known.failed(A, 'silent'), true, sign)
+    assert.deepEqual([known.isAside(A), known.rank([A, B])], [false, [B, A]], sign)
+    await clock.pass(1)
+    assert.equal(known.failed(A, 'silent'), false, sign)
+    assert.equal(known.isAside(A), true, sign)
+  }
+})
+
+test('KnownPeers puts a peer aside, longer each time, that gives heads and no bytes, whatever heads it gives', async () => {
+  const { known, clock } = make()
+  const asides: number[] = []
+  for (let round = 0; round < 7; round++) {
+    known.answered(A, 1)
+    // It was waited for.
+    await clock.pass(5_000)
+    known.withheld(A, 'silent')
+    const asideMs = () => known.peers()[0]?.asideMs ?? assert.fail()
+    asides.push(asideMs())
+    known.answered(A, 1)
+    assert.equal(known.isAside(A), true)
+    await clock.pass(asideMs())
+    assert.equal(known.isAside(A), false)
+    assert.deepEqual(known.rank([A, B]), [B, A])
+  }
+  assert.deepEqual(asides, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000])
+  // A byte makes up for all of it.
+  known.gave(A)
+  known.answered(A, 1)
+  known.failed(A, 'invalid')
+  assert.equal(known.peers()[0]?.asideMs, 1_000)
+})
+
+test('KnownPeers takes a peer without bytes for busy while it gives heads, or its connection stands, but not for long', async () => {
+  const signs: [string, (known: KnownPeers) => void, (known: KnownPeers) => void][] = [
+    ['heads', (known) => known.answered(A, 1), (known) => known.answered(A, 1)],
+    ['a connection', (known) => known.seen(A), () => undefined],
+  ]
+  for (const [sign, show, showAgain] of signs) {
+    const { known, clock } = make()
+    show(known)
+    known.withheld(A, 'silent')
+    assert.deepEqual([known.isAside(A), known.rank([A, B])], [false, [B, A]], sign)
+    await clock.pass(9_999)
+    showAgain(known)
+    known.withheld(A, 'silent')
+    assert.equal(known.isAside(A), false, sign)
+    await clock.pass(1)
+    known.withheld(A, 'silent')
+    assert.equal(known.isAside(A), true, sign)
+  }
+})
+
+test('KnownPeers does not put a peer aside that gave others a byte a moment ago, and forgets in time that it withheld some', async () => {
+  const { known, clock } = make()
+  known.answered(A, 1)
+  known.gave(A)
+  await clock.pass(4_999)
+  known.withheld(A, 'silent')
+  assert.deepEqual([known.isAside(A), known.isGivingSince(A, -1), known.isGivingSince(A, 0)], [false, true, false])
+  await clock.pass(59_999)
+  assert.deepEqual(known.rank([A, B]), [B, A])
+  await clock.pass(1)
+  assert.deepEqual(known.rank([B, A]), [A, B])
+})
+
+test('KnownPeers puts a peer aside at once that ends a body before its first byte', () => {
+  const { known } = make()
+  known.answered(A, 1)
+  known.withheld(A, 'unreachable')
+  known.answered(A, 1)
+  assert.deepEqual([known.isAside(A), known.isCheapToTry(A)], [true, true])
+})
+
+test('KnownPeers takes a peer back at once whose bytes go on to come', () => {
+  const { known } = make()
+  known.failed(A, 'silent')
+  known.gave(A)
+  assert.equal(known.isAside(A), false)
+  known.gone(A)
+  known.gave(A)
+  assert.equal(known.isAside(A), false)
+  known.failed(A, 'invalid')
+  known.gave(A)
+  assert.equal(known.isAside(A), true)
+})
+
+test('KnownPeers takes a silent peer for busy while its Hyperswarm connection stands, but not if nothing else is heard of it', async () => {
+  const { known, clock } = make()
+  known.seen(A)
+  assert.equal(known.failed(A, 'silent'), true)
+  await clock.pass(9_999)
+  assert.equal(known.failed(A, 'silent'), true)
+  await clock.pass(1)
+  assert.equal(known.failed(A, 'silent'), false)
+  assert.equal(known.isAside(A), true)
+  // Answers count again.
+  known.answered(A, 1)
+  assert.deepEqual([known.isAside(A), known.failed(A, 'silent')], [false, true])
+})
+
+test('KnownPeers puts a silent peer aside whose Hyperswarm connection ended', () => {
+  const { known } = make()
+  known.seen(A)
+  assert.equal(known.failed(A, 'silent'), true)
+  known.gone(A)
+  assert.deepEqual([known.isAside(A), known.isCheapToTry(A)], [true, false])
+})
+
+test('KnownPeers holds wrong content against a peer for that digest alone, and a suspicion for a shorter time', async () => {
+  const { known, clock } = make()
+  known.wrongContent(A, DIGEST)
+  known.wrongContent(B, DIGEST, true)
+  assert.deepEqual([known.isWrong(A, DIGEST), known.isWrong(A, OTHER), known.isAside(A)], [true, false, false])
+  assert.equal(known.isWrong(B, DIGEST), true)
+  await clock.pass(60_000)
+  assert.equal(known.isWrong(B, DIGEST), false)
+  await clock.pass(9 * 60_000)
+  assert.equal(known.isWrong(A, DIGEST), false)
+})
+
+for (const [what, prepare] of [
+  ['put aside', (known) => known.failed(A, 'silent')],
+  ['busy', (known) => known.busy(A, 1_000)],
+  ['without proof where another one has it', (known) => [known.moved(A, 1, 1), known.answered(B, 1)]],
+  ['without a connection where another one, never asked, has one', (known) => known.seen(B)],
+  [
+    'slower than another one, though its connection stands',
+    (known) => [known.seen(A), known.answered(A, 100), known.answered(B, 10)],
+  ],
+  ['slower to answer', (known) => [known.answered(A, 100), known.answered(B, 10)]],
+  ['slower to give', (known) => [known.moved(A, 1e6, 10_000), known.moved(B, 1e6, 10)]],
+  ['not known to be alive', (known) => [known.busy(B, 0), known.seen(B)]],
+  ['outrun by others', (known) => [known.outrun(A, 500), known.answered(B, 1)]],
+] satisfies [string, (known: KnownPeers) => unknown][]) {
+  test(`KnownPeers ranks a peer last that is ${what}`, () => {
+    const { known } = make()
+    prepare(known)
+    assert.deepEqual(known.rank([A, B]), [B, A])
+    assert.deepEqual(known.rank([B, A]), [B, A])
+  })
+}
+
+test('KnownPeers leaves peers between which nothing stands in their order', () => {
+  const { known } = make()
+  assert.deepEqual(known.rank([C, A, B]), [C, A, B])
+  // A difference of a few percent is chance.
+  for (const [peer, ms] of [
+    [A, 10.4],
+    [B, 10],
+    [C, 10.2],
+  ] as const)
+    known.answered(peer, ms)
+  assert.deepEqual(known.rank([A, C, B]), [A, C, B])
+})
+
+test('KnownPeers takes a busy peer at its word for ten seconds at most', async () => {
+  const { known, clock } = make()
+  known.busy(A, 3_600_000)
+  await clock.pass(9_999)
+  assert.deepEqual(known.rank([A, B]), [B, A])
+  await clock.pass(1)
+  assert.deepEqual(known.rank([A, B]), [A, B])
+})
+
+test('KnownPeers learns the hedging delay from what heads took, between its bounds', () => {
+  const { known } = make()
+  assert.equal(known.hedgeDelay(), 50)
+  for (let n = 0; n < 64; n++) known.answered(A, 1)
+  assert.equal(known.hedgeDelay(), 10)
+  for (let n = 0; n < 64; n++) known.answered(A, n < 58 ? 5 : 120)
+  assert.equal(known.hedgeDelay(), 120)
+  for (let n = 0; n < 64; n++) known.outrun(B, 5_000)
+  assert.equal(known.hedgeDelay(), 200)
+})
+
+test('KnownPeers says what rate is usual once there is something to compare', () => {
+  const { known } = make()
+  for (const bytes of [100, 300, 200]) known.moved(A, bytes, 1)
+  assert.equal(known.usualRate(), undefined)
+  known.moved(B, 400, 1)
+  assert.equal(known.usualRate(), 300)
+})
+
+test('KnownPeers stays bounded whoever comes and goes, and keeps who was heard of last', () => {
+  const { known } = make()
+  for (let n = 0; n < 6_000; n++) {
+    const peer = peerOf(String(n))
+    known.failed(peer, 'silent')
+    known.wrongContent(peer, DIGEST)
+  }
+  for (const [n, isKnown] of [
+    [5_999, true],
+    [1_000, true],
+    [999, false],
+    [0, false],
+  ] as const) {
+    const peer = peerOf(String(n))
+    assert.deepEqual([known.isAside(peer), known.isWrong(peer, DIGEST)], [isKnown, isKnown], String(n))
+  }
+  assert.equal(known.aside, 5_000)
+})
+
+test('KnownPeers rank gives every peer once, whatever happened, and bounds hold', () => {
+  const event = fc.tuple(fc.nat(9), fc.nat(7), fc.nat(100_000))
+  fc.assert(
+    fc.property(fc.array(event), fc.uniqueArray(fc.nat(9)), (events, asked) => {
+      const { known } = make()
+      for (const [name, kind, value] of events) {
+        const peer = peerOf(String(name))
+        if (kind === 0) known.failed(peer, 'silent')
+        else if (kind === 1) known.busy(peer, value)
+        else if (kind === 2) known.answered(peer, value)
+        else if (kind === 3) known.outrun(peer, value)
+        else if (kind === 4) known.moved(peer, value, value % 100)
+        else if (kind === 5) known.gave(peer)
+        else if (kind === 6) known.gone(peer)
+        else known.seen(peer)
+      }
+      const peers = asked.map((name) => peerOf(String(name)))
+      const ranked = known.rank(peers)
+      assert.deepEqual(new Set(ranked), new Set(peers))
+      assert.equal(ranked.length, peers.length)
+      const firstAside = ranked.findIndex((peer) => known.isAside(peer))
+      if (firstAside >= 0) assert.ok(ranked.slice(firstAside).every((peer) => known.isAside(peer)))
+      assert.ok(known.hedgeDelay() >= 10 && known.hedgeDelay() <= 200)
+    }),
+  )
+})
+
+test('KnownPeers tells for people what it knows of other nodes', () => {
+  const { known } = make()
+  const [good, bad, member] = [peerOf('good'), peerOf('bad'), peerOf('member')]
+  known.answered(good, 7)
+  known.moved(good, 1_000_000, 10)
+  known.failed(bad, 'invalid')
+  known.busy(bad, 500)
+  known.seen(member)
+  assert.equal(known.connected, 1)
+  const told = new Map(known.peers().map((peer) => [peer.address, peer]))
+  assert.equal(told.size, 3)
+  const base = {
+    isConnected: false,
+    asideMs: 0,
+    isBusy: false,
+    lastFailure: undefined,
+    headMs: undefined,
+    rate: undefined,
+  }
+  const address = addressOf(good)
+  assert.deepEqual(told.get(address), { ...base, address, headMs: 7, rate: 100_000 })
+  const aside = told.get(addressOf(bad))
+  assert.deepEqual([aside?.asideMs, aside?.lastFailure], [1_000, 'invalid'])
+  assert.deepEqual(told.get(addressOf(member)), { ...base, address: addressOf(member), isConnected: true })
+  known.answered(member, 5)
+  assert.equal(known.peers().length, 3)
+  known.gone(member)
+  assert.equal(known.connected, 0)
+})
+
+test('KnownPeers knows who has just served a repository, the latest first, each once, three at most, for half a minute', async () => {
+  const { known, clock } = make()
+  const D = peerOf('d')
+  assert.deepEqual(known.likely(BLOB), [])
+  for (const peer of [A, B, A]) known.served(MANIFEST, peer)
+  assert.deepEqual(known.likely(BLOB), [A, B])
+  assert.deepEqual(known.likely({ ...BLOB, repository: 'team/other' }), [])
+  for (const peer of [C, D]) known.served(BLOB, peer)
+  assert.deepEqual(known.likely(BLOB), [D, C, A])
+  await clock.pass(29_999)
+  known.served(BLOB, A)
+  await clock.pass(1)
+  assert.deepEqual(known.likely(BLOB), [A])
+})
+
+test('KnownPeers knows nobody for a tag: what it stands for may have changed', () => {
+  const { known } = make()
+  known.served(MANIFEST, A)
+  assert.deepEqual(known.likely(MANIFEST), [])
+  assert.deepEqual(known.likely({ ...MANIFEST, reference: { digest: BLOB.digest } }), [A])
+})
