@@ -1,45 +1,55 @@
-/** Where a datagram socket is bound. */
-export interface LocalAddress {
-  readonly host: string
-  readonly port: number
-}
+import { isIPv4 } from 'node:net'
 
-/** What a bound socket tells its owner. */
-export interface DatagramEvents {
-  /** A datagram. The bytes belong to the callee, and `retainable` of the backend says whether they are cheap to keep. */
-  message(bytes: Buffer, port: number, host: string): void
-  /** Something failed on the socket as a whole. Single datagrams that cannot be sent are lost silently, as UDP does. */
-  error(error: Error): void
+/** The datagram sockets of one runtime, or of a simulated network. */
+export interface DatagramBackend {
+  /** Binds synchronously. @throws the system's error, with its `code` (EADDRINUSE, EADDRNOTAVAIL). */
+  bind(options: BindOptions, onDatagram: OnDatagram): DatagramSocket
 }
 
 export interface BindOptions {
   /** 0 for any free port. */
   readonly port: number
-  /** IP address of one of this machine's interfaces, or the unspecified one. */
+  /** IPv4 address of one of this machine's interfaces, or 0.0.0.0. */
   readonly host: string
-  readonly reuseAddress: boolean
-  readonly ipv6Only: boolean
 }
 
-/** A bound datagram socket of the runtime. */
+/** Takes a datagram. The bytes are valid during the call only: the runtime may reuse them, or hold far more memory for them. */
+export type OnDatagram = (bytes: Uint8Array, port: number, host: string) => void
+
+/** A bound datagram socket of the runtime. Datagrams that cannot be sent are lost without an error, as on a network. */
 export interface DatagramSocket {
-  readonly address: LocalAddress
-  /** Hands a datagram over, at the latest with the next {@link flush}, if there is that. The bytes must stay unchanged for ever. */
-  send(bytes: Buffer, port: number, host: string): void
+  /** The port that it is bound to. */
+  readonly port: number
+  /** Takes a datagram to be sent, at the latest by the next {@link flush} if there is one. The bytes must never change again. */
+  send(bytes: Uint8Array, port: number, host: string): void
   /** Sends what {@link send} has collected. Called once per turn of the event loop. Missing where nothing is collected. */
   flush?(): void
-  /**
-   * Sends one datagram at once with its own time to live (`undefined`: the default).
-   *
-   * @returns whether the system took it
-   */
-  sendNow(bytes: Buffer, port: number, host: string, ttl: number | undefined): Promise<boolean>
-  /** Closes the socket and gives its port back. Called once. */
+  /** Sends one datagram at once, with its own time to live in hops. @returns whether the system took it. */
+  sendNow(bytes: Uint8Array, port: number, host: string, ttl: number): Promise<boolean>
+  /** Closes the socket. Resolves when its port is free. Called once. */
   close(): Promise<void>
 }
 
-/** Datagram sockets of one runtime, or of a simulated network. */
-export interface Backend {
-  /** Binds synchronously. @throws the system's error, with its `code` (EADDRINUSE, EADDRNOTAVAIL). */
-  bind(options: BindOptions, events: DatagramEvents): DatagramSocket
+/** Time to live in hops of an ordinary datagram: the default of Linux, and of the addon. */
+export const DEFAULT_TTL = 64
+
+/**
+ * Receive buffer to ask the system for, in bytes: a sender at 100 MB/s fills the usual 208 KiB of Linux in 2 ms, less than a
+ * garbage collection takes. The system gives what net.core.rmem_max allows.
+ */
+export const RECEIVE_BUFFER = 1024 * 1024
+
+/**
+ * Checks an address.
+ *
+ * @throws {Error} if it is not an IPv4 address. It is a plain Error, as with the addon: hyperdht takes a TypeError or RangeError
+ * for a mistake of its own and ends the process, and addresses come from strangers.
+ */
+export function requireIPv4(host: string): void {
+  if (!isIPv4(host)) throw new Error(`${host} is not a valid IP address`)
+}
+
+/** Whether a datagram can go to that port. */
+export function isPort(port: number): boolean {
+  return Number.isInteger(port) && port > 0 && port < 65536
 }

@@ -1,21 +1,16 @@
-/** What a part holds to cancel its timer. */
-export type TimerHandle = unknown
-
-/**
- * Time as the protocol sees it. Injected, so that tests run on a virtual one.
- */
-export interface Clock {
+/** Time as the protocol sees it. Injected, so that tests run on a virtual one. */
+export interface UdxClock {
   /** Monotonic time in milliseconds, with fractions. */
   now(): number
-  /** Calls back once, after at least `delay` milliseconds. `background` timers do not keep the process alive. */
-  setTimer(callback: () => void, delay: number, background?: boolean): TimerHandle
-  clearTimer(timer: TimerHandle): void
-  /** Calls back at the end of this turn of the event loop, when what the sockets had to read has been handled. */
+  /** Calls back once, after at least `delay` milliseconds. A `background` timer does not keep the process alive. */
+  setTimer(callback: () => void, delay: number, background?: boolean): unknown
+  clearTimer(timer: unknown): void
+  /** Calls back at the end of this turn of the event loop, when everything that the sockets had to read has been handled. */
   defer(callback: () => void): void
 }
 
 /** The runtime's own time. */
-export function createSystemClock(): Clock {
+export function createSystemClock(): UdxClock {
   return {
     now: () => performance.now(),
     setTimer(callback, delay, background = false) {
@@ -31,31 +26,33 @@ export function createSystemClock(): Clock {
 }
 
 /**
- * One timer whose deadline moves often. Putting the deadline off costs nothing: the running timer is left alone and, when it
- * fires early, sleeps on.
+ * One timer whose deadline moves often. Postponing the deadline costs nothing: the running timer is left alone, and when it
+ * fires early it is set again for the rest.
  */
 export class Alarm {
-  readonly #clock: Clock
+  readonly #clock: UdxClock
   readonly #ring: () => void
   readonly #background: boolean
   readonly #onTimer: () => void
-  #timer: TimerHandle | undefined
+  #timer: unknown
   #due = Number.POSITIVE_INFINITY
   #deadline = Number.POSITIVE_INFINITY
 
-  constructor(clock: Clock, ring: () => void, background = false) {
+  constructor(clock: UdxClock, ring: () => void, background = false) {
     this.#clock = clock
     this.#ring = ring
     this.#background = background
     this.#onTimer = () => this.#fire()
   }
 
-  /** When it will ring; infinity if it is off. */
+  /** When it will ring, in time of the clock; infinity if it is off. */
   get deadline(): number {
     return this.#deadline
   }
 
-  /** Rings at `deadline` (time of the clock, in milliseconds) and at no other time that was set before. */
+  /**
+   * Rings at `deadline` (time of the clock, in milliseconds), no longer at the one that was set before. Infinity turns it off.
+   */
   set(deadline: number): void {
     this.#deadline = deadline
     if (deadline === Number.POSITIVE_INFINITY || this.#due <= deadline) return
@@ -63,12 +60,7 @@ export class Alarm {
     this.#arm()
   }
 
-  /** Does not ring, but keeps the timer for the next {@link set}: for alarms that go on and off all the time. */
-  silence(): void {
-    this.#deadline = Number.POSITIVE_INFINITY
-  }
-
-  /** Stops it and gives the timer back. */
+  /** Turns it off and cancels the timer. */
   close(): void {
     this.#deadline = Number.POSITIVE_INFINITY
     this.#due = Number.POSITIVE_INFINITY

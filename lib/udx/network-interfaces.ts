@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { networkInterfaces as systemInterfaces } from 'node:os'
-import { Alarm, type Clock } from './clock.ts'
+import { Alarm, type UdxClock } from './clock.ts'
 
 /** One address of this machine. */
 export interface NetworkInterface {
@@ -11,76 +11,50 @@ export interface NetworkInterface {
   readonly internal: boolean
 }
 
-/** How often the addresses are compared, in milliseconds (that of the addon). */
+/** How often the addresses are compared, in milliseconds, as in the addon. */
 const INTERVAL = 5_000
 
 /** The addresses of this machine at this moment. */
 export function networkInterfaces(): NetworkInterface[] {
   const found: NetworkInterface[] = []
   for (const [name, addresses] of Object.entries(systemInterfaces())) {
-    for (const { address, family, internal } of addresses ?? []) {
+    for (const { address, family, internal } of addresses ?? [])
       found.push({ name, host: address, family: family === 'IPv6' ? 6 : 4, internal })
-    }
   }
   return found
 }
 
-/** Watches the addresses of this machine. Does not keep the process alive. */
-export class NetworkInterfaces extends EventEmitter<{ change: [interfaces: NetworkInterface[]]; close: [] }> {
+/** Watches the addresses of this machine from the start, without keeping the process alive. */
+export class NetworkInterfaces extends EventEmitter<{ change: [interfaces: NetworkInterface[]] }> {
   interfaces: NetworkInterface[]
-  readonly #clock: Clock
+  readonly #clock: UdxClock
   readonly #list: () => NetworkInterface[]
   readonly #alarm: Alarm
-  #watching = false
-  #destroying: Promise<void> | undefined
 
-  constructor(clock: Clock, list: () => NetworkInterface[] = networkInterfaces) {
+  constructor(clock: UdxClock, list: () => NetworkInterface[] = networkInterfaces) {
     super()
     this.#clock = clock
     this.#list = list
     this.interfaces = list()
     this.#alarm = new Alarm(clock, () => this.#compare(), true)
-  }
-
-  watch(): this {
-    if (this.#watching || this.#destroying !== undefined) return this
-    this.#watching = true
-    this.#alarm.set(this.#clock.now() + INTERVAL)
-    return this
-  }
-
-  unwatch(): this {
-    this.#watching = false
-    this.#alarm.close()
-    return this
+    this.#alarm.set(clock.now() + INTERVAL)
   }
 
   destroy(): Promise<void> {
-    this.#destroying ??= Promise.resolve().then(() => {
-      this.emit('close')
-    })
-    this.unwatch()
-    return this.#destroying
-  }
-
-  [Symbol.iterator](): Iterator<NetworkInterface> {
-    return this.interfaces[Symbol.iterator]()
+    this.#alarm.close()
+    return Promise.resolve()
   }
 
   #compare(): void {
     this.#alarm.set(this.#clock.now() + INTERVAL)
-    const found = this.#look()
+    let found = this.interfaces
+    try {
+      found = this.#list()
+    } catch {
+      // The process may have no file descriptor left. It is asked again.
+    }
     if (JSON.stringify(found) === JSON.stringify(this.interfaces)) return
     this.interfaces = found
     this.emit('change', found)
-  }
-
-  /** What there is; as before where the system cannot say, as when this process has no file descriptor left. */
-  #look(): NetworkInterface[] {
-    try {
-      return this.#list()
-    } catch {
-      return this.interfaces
-    }
   }
 }

@@ -2,22 +2,21 @@ import { withoutPadding } from './packet.ts'
 import type { Route } from './route.ts'
 
 /**
- * A numbered packet that has been sent and not yet acknowledged, with what loss detection and rate measurement remember
- * about its last transmission. In one list at a time, which runs through `prev` and `next`.
+ * A numbered packet that has been sent and not yet acknowledged, with what loss detection and rate measurement remember about
+ * its last transmission. It is in one list at a time, linked by `prev` and `next`: moving it costs no allocation.
  */
 export class OutgoingPacket {
   readonly seq: number
-  /** The whole packet as it goes onto the wire. */
-  bytes: Buffer
-  /** Where it went first: retransmissions go there too, even if the stream has changed its remote since. */
+  /** The whole packet as it is sent. */
+  bytes: Uint8Array
+  /** Where it went first. Retransmissions go there too, even if the stream has changed its remote since. */
   readonly route: Route
   /** Bytes of the stream before this packet. */
   readonly streamOffset: number
-  /** Zero bytes between header and payload, if it is an MTU probe; otherwise 0. */
+  /** Zero bytes between header and payload if it is an MTU probe, otherwise 0. */
   padding: number
 
   transmissions = 0
-  lost = false
   sentAt = 0
   /** State of the rate measurement when it was sent; see rate.ts. */
   delivered = 0
@@ -29,7 +28,7 @@ export class OutgoingPacket {
   prev: OutgoingPacket | undefined = undefined
   next: OutgoingPacket | undefined = undefined
 
-  constructor(seq: number, bytes: Buffer, route: Route, streamOffset: number, padding: number) {
+  constructor(seq: number, bytes: Uint8Array, route: Route, streamOffset: number, padding: number) {
     this.seq = seq
     this.bytes = bytes
     this.route = route
@@ -41,7 +40,7 @@ export class OutgoingPacket {
     return this.bytes.length
   }
 
-  /** Makes an ordinary packet of a probe, in a buffer of its own: the old one may still be on its way out. */
+  /** Makes a probe an ordinary packet, in a buffer of its own: the old one may not have left yet. */
   unpad(): void {
     this.bytes = withoutPadding(this.bytes, this.padding)
     this.padding = 0
@@ -78,45 +77,5 @@ export class PacketList {
     packet.next = undefined
     this.bytes -= packet.size
     this.length--
-  }
-}
-
-const MIN_TABLE = 64
-
-/** The packets that are not acknowledged, by number. */
-export class PacketTable {
-  #slots: (OutgoingPacket | undefined)[] = new Array<OutgoingPacket | undefined>(MIN_TABLE).fill(undefined)
-  /** How many packets are in it. */
-  count = 0
-
-  /** Puts a packet in. `base` is the lowest number that is still in the table. */
-  add(packet: OutgoingPacket, base: number): void {
-    const distance = (packet.seq - base) >>> 0
-    if (distance >= this.#slots.length) this.#grow(distance + 1)
-    this.#slots[packet.seq & (this.#slots.length - 1)] = packet
-    this.count++
-  }
-
-  get(seq: number): OutgoingPacket | undefined {
-    const packet = this.#slots[seq & (this.#slots.length - 1)]
-    return packet !== undefined && packet.seq === seq ? packet : undefined
-  }
-
-  remove(packet: OutgoingPacket): void {
-    this.#slots[packet.seq & (this.#slots.length - 1)] = undefined
-    this.count--
-  }
-
-  clear(): void {
-    this.#slots = []
-    this.count = 0
-  }
-
-  #grow(needed: number): void {
-    const old = this.#slots
-    let size = old.length
-    while (size < needed) size *= 2
-    this.#slots = new Array<OutgoingPacket | undefined>(size).fill(undefined)
-    for (const packet of old) if (packet !== undefined) this.#slots[packet.seq & (size - 1)] = packet
   }
 }

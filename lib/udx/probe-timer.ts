@@ -1,46 +1,47 @@
-import { Alarm, type Clock } from './clock.ts'
-import type { RoundTrip } from './rtt.ts'
+import { Alarm, type UdxClock } from './clock.ts'
+import type { RoundTripTime } from './recovery.ts'
 
 /** Longest wait between two probes in milliseconds, on a path whose round trip is not itself longer. */
 const MAX_INTERVAL = 2_000
 
-/** A peer that has not answered for this many milliseconds, and not to this many probes, is gone. */
+/** A peer that has answered nothing for this many milliseconds, nor this many probes, is gone. */
 export const GIVE_UP_TIME = 15_000
-export const GIVE_UP_PROBES = 6
+const GIVE_UP_PROBES = 6
 
 /** Probes without an answer after which the sending rate starts anew (RFC 9002, section 7.6.1: kPersistentCongestionThreshold). */
 const STALL_PROBES = 3
 
 export interface ProbeEvents {
-  /** Sends something that has to be answered. */
+  /** Sends something that the peer has to answer. */
   probe(now: number): void
+  /** Several probes in a row have not been answered. */
   stall(): void
   giveUp(): void
 }
 
 /**
  * When to probe a peer that does not answer: after the probe timeout, then after twice that and so on (RFC 9002, section
- * 6.2.1). Serves lost tails as well as closed windows. A dead peer is given up after 15 to 17 seconds.
+ * 6.2.1). Probes repair lost tails and watch closed windows. A dead peer is given up after 15 to 17 seconds.
  */
 export class ProbeTimer {
-  readonly #rtt: RoundTrip
+  readonly #rtt: RoundTripTime
   readonly #events: ProbeEvents
-  readonly #clock: Clock
+  readonly #clock: UdxClock
   readonly #alarm: Alarm
-  /** Probes since the peer has last been heard of, and since it has last acknowledged something. */
+  /** Probes since the peer was last heard, and since it last acknowledged something. */
   #probes = 0
   #backoff = 0
   #silentSince = 0
   #waiting = false
 
-  constructor(clock: Clock, rtt: RoundTrip, events: ProbeEvents) {
+  constructor(clock: UdxClock, rtt: RoundTripTime, events: ProbeEvents) {
     this.#clock = clock
     this.#rtt = rtt
     this.#events = events
     this.#alarm = new Alarm(clock, () => this.#ring())
   }
 
-  /** There is something to wait for. `restart`: the wait begins now, since something has been sent or acknowledged. */
+  /** There is something to wait for. `restart`: the wait begins anew, since something has been sent or acknowledged. */
   wait(now: number, restart: boolean): void {
     if (!this.#waiting) {
       this.#waiting = true
@@ -52,10 +53,10 @@ export class ProbeTimer {
   /** There is nothing to wait for. */
   rest(): void {
     this.#waiting = false
-    this.#alarm.silence()
+    this.#alarm.set(Number.POSITIVE_INFINITY)
   }
 
-  /** The peer lives. Probes of a closed window go on at their growing intervals. */
+  /** The peer lives. Probes of a closed window continue at their growing intervals. */
   onHeard(): void {
     this.#probes = 0
     this.#waiting = false

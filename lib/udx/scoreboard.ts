@@ -1,34 +1,30 @@
-import { type OutgoingPacket, PacketList, PacketTable } from './outgoing.ts'
-import { FLAG_SACK, type Header, readSacks } from './packet.ts'
-import { seqAdd, seqBefore, seqDiff } from './seq.ts'
+import { type OutgoingPacket, PacketList } from './outgoing.ts'
+import { FLAG_SACK, type Header, readSacks, seqAdd, seqBefore, seqDiff, seqDistance } from './packet.ts'
+import { SeqRing } from './ring.ts'
+
+/** Window that is assumed before the peer has named one, in bytes, as in the addon. */
+const INITIAL_WINDOW = 4 * 1024 * 1024
 
 /**
  * Which packets are under way: all that are numbered and not acknowledged, each either in flight or lost and to be sent again
- * (the scoreboard of RFC 6675, section 4, with RACK's order of sending).
+ * (the scoreboard of RFC 6675, section 4, in RACK's order of sending).
  */
 export class Scoreboard {
   /** In the order of their last transmission. */
   readonly flight = new PacketList()
   /** In the order in which they were found lost. */
   readonly lost = new PacketList()
-  readonly #table = new PacketTable()
-  #unacked = 0
-  #next = 0
-  #sacked = 0
-
   /** Number of the next packet. */
-  get next(): number {
-    return this.#next
-  }
+  next = 0
+  /** Packets that have been acknowledged ahead of a hole. */
+  sacked = 0
+  /** Packets under way, by number. */
+  readonly #packets = new SeqRing<OutgoingPacket>()
+  #unacked = 0
 
   /** Whether everything that has been sent is acknowledged. */
   get idle(): boolean {
-    return this.#unacked === this.#next
-  }
-
-  /** Packets that have been acknowledged ahead of a hole. */
-  get sacked(): number {
-    return this.#sacked
+    return this.#unacked === this.next
   }
 
   /** Bytes that the peer may have to make room for. */
@@ -38,43 +34,36 @@ export class Scoreboard {
 
   /** The oldest packet that is not acknowledged. */
   get oldest(): OutgoingPacket | undefined {
-    return this.#table.get(this.#unacked)
+    return this.#packets.get(this.#unacked)
   }
 
-  /** The number to start with. To be called before the first packet. */
+  /** Sets the number of the first packet. To be called before that. */
   startAt(seq: number): void {
-    this.#next = seq >>> 0
-    this.#unacked = this.#next
+    this.next = seq
+    this.#unacked = seq
   }
 
-  /** Takes in the packet with the number {@link next}. It is in no list yet. */
+  /** Adds the packet with the number {@link next}, which is in no list yet. */
   add(packet: OutgoingPacket): void {
-    this.#table.add(packet, this.#unacked)
-    this.#next = seqAdd(this.#next, 1)
+    this.#packets.set(packet.seq, packet, this.#unacked)
+    this.next = seqAdd(this.next, 1)
   }
 
-  /** Whether an acknowledgement can be true, that is, not of what was never sent. */
+  /** Whether an acknowledgement can be true: it is not if it covers what was never sent. */
   admits(ack: number): boolean {
-    return !seqBefore(this.#next, ack)
+    return !seqBefore(this.next, ack)
   }
 
-  /** Whether it is older than one that has been handled. */
+  /** Whether an acknowledgement is older than one that has been handled. */
   isOld(ack: number): boolean {
     return seqBefore(ack, this.#unacked)
   }
 
-  /** Takes out what a packet acknowledges, and calls `delivered` with each. */
-  acknowledge(header: Readonly<Header>, packet: Buffer, delivered: (packet: OutgoingPacket) => void): void {
-    if ((header.flags & FLAG_SACK) !== 0) {
-      readSacks(packet, header, (start, end) => {
-        if (seqBefore(this.#next, end)) return
-        for (let seq = this.isOld(start) ? this.#unacked : start; seqBefore(seq, end); seq = seqAdd(seq, 1)) {
-          if (this.#remove(seq, delivered)) this.#sacked++
-        }
-      })
-    }
+  /** Removes the packets that `packet` acknowledges, and calls `delivered` with each. */
+  acknowledge(header: Readonly<Header>, packet: Uint8Array, delivered: (packet: OutgoingPacket) => void): void {
+    if ((header.flags & FLAG_SACK) !== 0) this.#acknowledgeRanges(header, packet, delivered)
     for (let left = seqDiff(header.ack, this.#unacked); left > 0; left--) {
-      if (!this.#remove(this.#unacked, delivered)) this.#sacked--
+      if (!this.#remove(this.#unacked, delivered)) this.sacked--
       this.#unacked = seqAdd(this.#unacked, 1)
     }
   }
@@ -92,15 +81,53 @@ export class Scoreboard {
   }
 
   clear(): void {
-    this.#table.clear()
+    this.#packets.clear()
+  }
+
+  /**
+   * Honest ranges ascend and lie within what is under way. All others are ignored: numbers wrap, so a range that lies elsewhere
+   * may span billions of them. What a packet costs is bounded by the numbers under way, whatever it claims.
+   */
+  #acknowledgeRanges(header: Readonly<Header>, packet: Uint8Array, delivered: (packet: OutgoingPacket) => void): void {
+    const underWay = seqDistance(this.#unacked, this.next)
+    let handled = 0
+    readSacks(packet, header, (start, end) => {
+      const [first, last] = [seqDistance(this.#unacked, start), seqDistance(this.#unacked, end)]
+      if (first < handled || first >= last || last > underWay) return
+      for (let seq = start; seq !== end; seq = seqAdd(seq, 1)) if (this.#remove(seq, delivered)) this.sacked++
+      handled = last
+    })
   }
 
   #remove(seq: number, delivered: (packet: OutgoingPacket) => void): boolean {
-    const packet = this.#table.get(seq)
+    const packet = this.#packets.get(seq)
     if (packet === undefined) return false
-    this.#table.remove(packet)
+    this.#packets.delete(seq)
     packet.list?.remove(packet)
     delivered(packet)
     return true
+  }
+}
+
+/** The window that the peer offers. */
+export class PeerWindow {
+  /** Bytes that may be outstanding. */
+  size = INITIAL_WINDOW
+  #seq = 0
+  #ack: number | undefined
+
+  /**
+   * Takes the window from a packet, if none that was sent later has been seen (RFC 9293, section 3.10.7.4: SND.WL1 and SND.WL2).
+   *
+   * @returns whether the window has become larger
+   */
+  update(header: Readonly<Header>): boolean {
+    const newer = seqDiff(header.seq, this.#seq)
+    if (this.#ack !== undefined && (newer < 0 || (newer === 0 && seqBefore(header.ack, this.#ack)))) return false
+    const opened = header.rwnd > this.size
+    this.size = header.rwnd
+    this.#seq = header.seq
+    this.#ack = header.ack
+    return opened
   }
 }

@@ -1,4 +1,7 @@
-/** What the writer has given and no packet carries yet: buffers in order, taken in pieces of a packet's size. */
+/** Used buffers at the front of the queue from which on it is worth moving the rest. */
+const MAX_USED = 64
+
+/** What has been written and no packet carries yet: buffers in order, taken in pieces of a packet's size. */
 export class SendQueue {
   #buffers: Uint8Array[] = []
   /** Index of the first buffer that is not used up: taking from the front moves nothing. */
@@ -44,12 +47,8 @@ export class SendQueue {
   #next(): void {
     this.#offset = 0
     this.#head++
-    if (this.#head === this.#buffers.length) {
-      this.#buffers = []
-      this.#head = 0
-    } else if (this.#head >= 64) {
-      this.#buffers.splice(0, this.#head)
-      this.#head = 0
-    }
+    if (this.#head < this.#buffers.length && this.#head < MAX_USED) return
+    this.#buffers.splice(0, this.#head)
+    this.#head = 0
   }
 }

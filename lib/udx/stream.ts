@@ -1,66 +1,77 @@
-import { Writable } from 'streamx'
-import { Connection } from './connection.ts'
-import { UdxError } from './error.ts'
-import { Flushes } from './flushes.ts'
-import { type Family, isPort, requireFamily } from './ip.ts'
+import b4a from 'b4a'
+import { Duplex, type DuplexEvents, Writable } from 'streamx'
+import { isPort, requireIPv4 } from './backend.ts'
+import { type ConnectionHost, UdxConnection, UdxError } from './connection.ts'
+import type { Linger } from './linger.ts'
 import { FLAG_DESTROY, type Header, rewriteId } from './packet.ts'
 import type { Route } from './route.ts'
 import type { UDXSocket } from './socket.ts'
-import { StreamState } from './stream-state.ts'
-import type { UDX } from './udx.ts'
 
-/** Bytes that a writer may be ahead of the network before it is held back (that of the addon). */
+/** Bytes that a writer may be ahead of the network before it is held back, as in the addon. */
 const HIGH_WATER_MARK = 256 * 1024
 
 /**
- * Decides on a packet that comes from another socket than the stream's: true drops it. May connect the stream to where it
- * comes from. Without one, such packets are dropped.
+ * Decides on a packet that came in on another socket than the stream's: true drops it. It may connect the stream to where the
+ * packet came from. Without a firewall such packets are dropped.
  */
-export type Firewall = (socket: UDXSocket, port: number, host: string, family: Family) => boolean
+export type Firewall = (socket: UDXSocket, port: number, host: string, family: 4) => boolean
 
 export interface StreamOptions {
   readonly firewall?: Firewall
-  /** The bytes are frames with a length in front. Only a hint in the addon; here all reads are gathered per turn anyway. */
-  readonly framed?: boolean
-  /** Number of the first packet, if not 0. */
+  /** Number of the first packet, 0 by default. */
   readonly seq?: number
 }
 
-export interface ConnectOptions {
-  /** Number of the peer's first packet, if not 0. */
-  readonly ack?: number
+interface StreamEvents extends DuplexEvents {
+  connect: []
+  /** An unordered, unreliable message. */
+  message: [bytes: Uint8Array]
+  'remote-changed': []
+}
+
+/** What a stream uses of the instance that it belongs to. */
+export interface StreamHost extends ConnectionHost {
+  readonly linger: Linger
+  /** Streams that are not closed, by their id. */
+  readonly streams: Map<number, UDXStream>
 }
 
 type Done = (error: Error | null) => void
 
+/** Somebody who waits until the peer has acknowledged all bytes up to an offset of the stream. */
+interface Flush {
+  readonly offset: number
+  readonly resolve: (flushed: boolean) => void
+}
+
 /** A UDX stream: reliable bytes in both directions, each of which ends by itself. */
-export class UDXStream extends StreamState {
-  readonly udx: UDX
+export class UDXStream extends Duplex<StreamEvents> {
   /** By which the peer addresses this end. */
   readonly id: number
-  /** For the owner's use. */
-  userData: unknown = null
-  protected readonly connection: Connection
+  readonly #udx: StreamHost
+  readonly #connection: UdxConnection
   readonly #firewall: Firewall | undefined
+  #socket: UDXSocket | undefined
   #previousSocket: UDXSocket | undefined
-  #changing: { resolve: () => void; reject: (error: Error) => void } | undefined
+  #changing: PromiseWithResolvers<void> | undefined
   #relay: UDXStream | undefined
+  /** Streams that relay to this one. */
   readonly #relayed = new Set<UDXStream>()
   #writeDone: Done | undefined
   #destroyDone: Done | undefined
   #closeError: UdxError | undefined
-  readonly #flushes = new Flushes()
+  /** With ascending offsets. */
+  #flushes: Flush[] = []
 
-  constructor(udx: UDX, id: number, options: StreamOptions = {}) {
-    const { streams, linger } = udx.context
-    if (streams.has(id)) throw new Error(`stream id ${id} is taken`)
+  constructor(udx: StreamHost, id: number, { firewall, seq = 0 }: StreamOptions = {}) {
+    if (udx.streams.has(id)) throw new Error(`stream id ${id} is taken`)
     super({ mapWritable: toBytes, eagerOpen: true })
-    linger.forget(id)
-    streams.set(id, this)
-    this.udx = udx
+    udx.linger.forget(id)
+    udx.streams.set(id, this)
+    this.#udx = udx
     this.id = id
-    this.#firewall = options.firewall
-    this.connection = new Connection(udx.context, {
+    this.#firewall = firewall
+    this.#connection = new UdxConnection(udx, {
       data: (bytes) => this.push(bytes),
       end: () => this.push(null),
       message: (bytes) => this.emit('message', bytes),
@@ -68,86 +79,134 @@ export class UDXStream extends StreamState {
       remoteChanged: () => this.#onRemoteChanged(),
       close: (error) => this.#onClose(error),
     })
-    if (options.seq !== undefined) this.connection.sender.startAt(options.seq)
+    this.#connection.sender.board.startAt(seq)
+    // Before any other listener: a socket closes after its streams.
+    this.once('close', () => {
+      this.#previousSocket?.removeStream(this)
+      this.#socket?.removeStream(this)
+    })
   }
 
-  /** Connects to the stream `remoteId` at an address. Packets of the peer may have arrived before. @throws if connected. */
-  connect(socket: UDXSocket, remoteId: number, port: number, host = '127.0.0.1', options: ConnectOptions = {}): void {
-    if (this.connection.closed || this.destroying) return
+  get connected(): boolean {
+    return this.#route !== undefined
+  }
+
+  get socket(): UDXSocket | null {
+    return (this.connected ? this.#socket : undefined) ?? null
+  }
+
+  get remoteId(): number {
+    return this.#connection.route?.remoteId ?? 0
+  }
+
+  get remoteHost(): string | null {
+    return this.#connection.route?.host ?? null
+  }
+
+  get remotePort(): number {
+    return this.#connection.route?.port ?? 0
+  }
+
+  /** Largest packet in bytes, IP and UDP headers included. */
+  get mtu(): number {
+    return this.#connection.sender.mtu.size
+  }
+
+  /** Bytes in flight. */
+  get inflight(): number {
+    return this.#connection.sender.board.flight.bytes
+  }
+
+  /** Packets that were sent again. */
+  get retransmits(): number {
+    return this.#connection.sender.retransmits
+  }
+
+  /**
+   * Connects to the stream `remoteId` at an address. Packets of the peer may have arrived before; its first one has the number
+   * `ack`, 0 by default.
+   *
+   * @throws {Error} if it is connected already
+   */
+  connect(socket: UDXSocket, remoteId: number, port: number, host = '127.0.0.1', { ack = 0 } = {}): void {
+    if (this.#connection.closed || this.destroying) return
     if (this.connected) throw new Error('Already connected')
     const route = toRoute(socket, remoteId, port, host)
-    if (options.ack !== undefined) this.connection.receiver.startAt(options.ack)
-    this.connection.connect(route)
+    if (ack !== 0) this.#connection.receiver.ack = ack
+    this.#socket = socket
+    this.#connection.connect(route)
     socket.addStream(this)
     this.emit('connect')
   }
 
   /**
    * Sends to another address, possibly from another socket, from now on. Resolves when all that went to the old one is
-   * acknowledged; until then both sockets are in use. Rejects if the stream closes before.
+   * acknowledged; until then both sockets are in use. Rejects if the stream closes before that.
    */
   changeRemote(socket: UDXSocket, remoteId: number, port: number, host = '127.0.0.1'): Promise<void> {
     if (this.#changing !== undefined) throw new Error('Remote already changing')
     const previous = this.socket
     if (previous === null) throw new Error('Not yet connected')
-    if (socket.udx !== this.udx) throw new Error('Cannot change to a socket on another UDX instance')
+    if (socket.udx !== previous.udx) throw new Error('Cannot change to a socket on another UDX instance')
     const route = toRoute(socket, remoteId, port, host)
     if (previous !== socket) this.#previousSocket = previous
-    const changed = new Promise<void>((resolve, reject) => {
-      this.#changing = { resolve, reject }
-    })
+    this.#socket = socket
     socket.addStream(this)
-    this.connection.changeRoute(route)
-    return changed
+    this.#changing = Promise.withResolvers()
+    const { promise } = this.#changing
+    this.#connection.changeRoute(route)
+    return promise
   }
 
-  /** From now on packets that come for this stream go to the remote of `destination`, as they are. */
+  /** From now on packets for this stream are forwarded to the remote of `destination`. */
   relayTo(destination: UDXStream): void {
-    if (this.connection.closed || this.#relay !== undefined || destination.connection.closed) return
+    if (this.#connection.closed || this.#relay !== undefined || destination.#connection.closed) return
     this.#relay = destination
     destination.#relayed.add(this)
   }
 
   /** Sends an unordered, unreliable message. @returns whether the system took it. */
   send(bytes: Uint8Array): Promise<boolean> {
-    const route = this.route
-    if (route === undefined) return Promise.resolve(false)
-    return route.socket.send(this.connection.sendMessage(bytes), route.port, route.host)
+    const route = this.#route
+    if (route === undefined || this.#socket === undefined) return Promise.resolve(false)
+    return this.#socket.send(this.#connection.composeMessage(bytes), route.port, route.host)
   }
 
-  /** Sends an unordered, unreliable message if that is possible. */
+  /** Sends an unordered, unreliable message if the stream is connected. */
   trySend(bytes: Uint8Array): void {
-    const route = this.route
-    route?.socket.transmit(this.connection.sendMessage(bytes), route.port, route.host)
+    const route = this.#route
+    route?.socket.transmit(this.#connection.composeMessage(bytes), route.port, route.host)
   }
 
   /** Resolves with true once the peer has acknowledged all that has been written, with false if it never will. */
   async flush(): Promise<boolean> {
     if ((await Writable.drained(this)) === false || this.destroying) return false
-    const { sender } = this.connection
-    if (sender.acknowledged >= sender.written) return true
-    return this.#flushes.add(sender.written)
+    const { acknowledged, written } = this.#connection.sender
+    if (acknowledged >= written) return true
+    return new Promise((resolve) => {
+      this.#flushes.push({ offset: written, resolve })
+    })
   }
 
   /** For the instance: a packet for this stream has come in on `socket`. */
-  receive(socket: UDXSocket, header: Header, packet: Buffer, port: number, host: string): void {
-    if (this.connection.closed) return
-    if (this.route?.socket !== socket) {
+  receive(socket: UDXSocket, header: Header, packet: Uint8Array, port: number, host: string): void {
+    if (this.#connection.closed) return
+    if (this.socket !== socket) {
       if (!isPort(port) || this.#firewall === undefined) return
-      if (this.#firewall(socket, port, host, host.includes(':') ? 6 : 4)) return
+      if (this.#firewall(socket, port, host, 4)) return
     }
     if (this.#relay !== undefined) this.#forward(this.#relay, header, packet)
-    else this.connection.onPacket(header, packet, this.udx.context.clock.now())
+    else this.#connection.onPacket(header, packet, this.#udx.clock.now())
   }
 
-  /** Ends the stream at once, and the peer's with ECONNRESET; or, if both have ended, does not wait much longer for the peer. */
+  /** Ends the stream at once, and the peer's with ECONNRESET. Called again, it stops waiting for the peer soon. */
   override destroy(error?: Error | null): void {
-    if (this.destroying) this.connection.hurry()
+    if (this.destroying) this.#connection.hurry()
     super.destroy(error)
   }
 
   override _read(done: Done): void {
-    this.connection.resume()
+    this.#connection.resume()
     done(null)
   }
 
@@ -156,9 +215,9 @@ export class UDXStream extends StreamState {
       done(new UdxError('ENOTCONN'))
       return
     }
-    const { sender } = this.connection
+    const { sender } = this.#connection
     for (const bytes of batch) sender.write(bytes as Uint8Array)
-    this.connection.wake()
+    this.#connection.wake()
     if (sender.backlog <= HIGH_WATER_MARK) done(null)
     else this.#writeDone = done
   }
@@ -168,33 +227,37 @@ export class UDXStream extends StreamState {
       done(new UdxError('ENOTCONN'))
       return
     }
-    this.connection.sender.end()
-    this.connection.wake()
+    this.#connection.sender.end()
+    this.#connection.wake()
     done(null)
   }
 
   override _predestroy(): void {
-    this.connection.destroy(this.#relay !== undefined)
+    this.#connection.destroy(this.#relay !== undefined)
     this.#continueWrite()
   }
 
   override _destroy(done: Done): void {
-    if (this.connection.closed) done(this.#closeError ?? null)
+    if (this.#connection.closed) done(this.#closeError ?? null)
     else if (this.connected) this.#destroyDone = done
     else {
-      this.connection.destroy(true)
+      this.#connection.destroy(true)
       done(null)
     }
   }
 
-  #forward(relay: UDXStream, header: Header, packet: Buffer): void {
-    const route = relay.route
+  get #route(): Route | undefined {
+    return this.#connection.closed ? undefined : this.#connection.route
+  }
+
+  #forward(relay: UDXStream, header: Header, packet: Uint8Array): void {
+    const route = relay.#route
     if (route !== undefined) {
-      const copy = Buffer.from(packet)
+      const copy = b4a.from(packet)
       rewriteId(copy, route.remoteId)
       route.socket.transmit(copy, route.port, route.host)
     }
-    if ((header.flags & FLAG_DESTROY) !== 0) this.connection.reset()
+    if ((header.flags & FLAG_DESTROY) !== 0) this.#connection.reset()
   }
 
   #continueWrite(): void {
@@ -204,9 +267,13 @@ export class UDXStream extends StreamState {
   }
 
   #onProgress(): void {
-    const { sender } = this.connection
+    const { sender } = this.#connection
     if (this.#writeDone !== undefined && sender.backlog <= HIGH_WATER_MARK) this.#continueWrite()
-    if (this.#flushes.waiting) this.#flushes.onAcknowledged(sender.acknowledged)
+    for (let flush = this.#flushes[0]; flush !== undefined; flush = this.#flushes[0]) {
+      if (flush.offset > sender.acknowledged) return
+      this.#flushes.shift()
+      flush.resolve(true)
+    }
   }
 
   #onRemoteChanged(): void {
@@ -214,26 +281,24 @@ export class UDXStream extends StreamState {
     this.#changing = undefined
     const previous = this.#previousSocket
     this.#previousSocket = undefined
-    if (previous !== this.socket) previous?.removeStream(this)
+    previous?.removeStream(this)
     changing?.resolve()
     this.emit('remote-changed')
   }
 
   #onClose(error: UdxError | undefined): void {
-    const { streams, linger } = this.udx.context
-    const { route, sender, receiver } = this.connection
+    const { streams, linger } = this.#udx
+    const { route, sender, receiver } = this.#connection
     streams.delete(this.id)
     if (route !== undefined && error === undefined && this.#relay === undefined) {
-      linger.add(this.id, route, receiver.ended && sender.finished ? 'ended' : 'destroyed', sender.next, receiver.ack)
+      const hasEnded = receiver.ended && sender.finished
+      linger.add(this.id, route, hasEnded ? 0 : FLAG_DESTROY, sender.board.next, receiver.ack)
     }
     if (this.#relay !== undefined) this.#relay.#relayed.delete(this)
     for (const relayed of this.#relayed) relayed.destroy()
-    this.#flushes.close()
+    for (const flush of this.#flushes.splice(0)) flush.resolve(false)
     this.#changing?.reject(new Error('Stream is closed'))
     this.#changing = undefined
-    this.#previousSocket?.removeStream(this)
-    this.#previousSocket = undefined
-    route?.socket.removeStream(this)
     this.#closeError = error
     const done = this.#destroyDone
     this.#destroyDone = undefined
@@ -244,12 +309,12 @@ export class UDXStream extends StreamState {
 
 function toRoute(socket: UDXSocket, remoteId: number, port: number, host: string): Route {
   if (socket.closing) throw new Error('Socket is closed')
-  const family = requireFamily(host)
+  requireIPv4(host)
   if (!isPort(port)) throw new Error(`${port} is not a valid port`)
   if (!socket.bound) socket.bind()
-  return { socket, remoteId: remoteId >>> 0, port, host, family }
+  return { socket, remoteId: remoteId >>> 0, port, host }
 }
 
 function toBytes(data: unknown): unknown {
-  return typeof data === 'string' ? Buffer.from(data) : data
+  return typeof data === 'string' ? b4a.from(data) : data
 }

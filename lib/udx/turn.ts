@@ -1,39 +1,40 @@
-import type { Clock } from './clock.ts'
+import type { UdxClock } from './clock.ts'
 
-/** Something that works once per turn of the event loop, however often it was asked for. */
+/** Work that is done once per turn of the event loop, however often it was asked for. */
 export interface TurnTask {
   /** Set by {@link Turn}: whether the task is in its list. */
   queued: boolean
-  /** Does what has gathered. */
+  /** Does the work that has gathered. */
   run(now: number): void
 }
 
 /**
- * Gathers work to the end of the turn: when the datagrams that were waiting have been handled, each stream acknowledges and
- * sends once, then each socket hands its datagrams to the system in one go.
+ * Gathers work until the end of the turn: when all waiting datagrams have been handled, each stream acknowledges and sends
+ * once, then each socket hands its datagrams to the system in one go.
  */
 export class Turn {
-  readonly #clock: Clock
+  readonly #clock: UdxClock
   readonly #onEnd = () => this.#end()
   readonly #streams: TurnTask[] = []
   readonly #sockets: TurnTask[] = []
   #deferred = false
 
-  constructor(clock: Clock) {
+  constructor(clock: UdxClock) {
     this.#clock = clock
   }
 
   addStream(task: TurnTask): void {
-    if (task.queued) return
-    task.queued = true
-    this.#streams.push(task)
-    this.#defer()
+    this.#add(task, this.#streams)
   }
 
   addSocket(task: TurnTask): void {
+    this.#add(task, this.#sockets)
+  }
+
+  #add(task: TurnTask, tasks: TurnTask[]): void {
     if (task.queued) return
     task.queued = true
-    this.#sockets.push(task)
+    tasks.push(task)
     this.#defer()
   }
 
@@ -52,7 +53,7 @@ export class Turn {
       try {
         runAll(this.#sockets, now)
       } finally {
-        // Left over only if a handler of the user has thrown: that must not stop the others.
+        // Tasks are left over only if a listener of the user has thrown, which must not stop the others.
         if (this.#streams.length > 0 || this.#sockets.length > 0) this.#defer()
       }
     }

@@ -1,79 +1,52 @@
 import { lookup } from 'node:dns/promises'
-import type { Backend } from './backend.ts'
-import { runtimeBackend } from './backend-runtime.ts'
-import { type Clock, createSystemClock } from './clock.ts'
-import type { ConnectionContext } from './connection.ts'
-import { type Family, familyOf } from './ip.ts'
+import { isIPv4 } from 'node:net'
+import type { DatagramBackend } from './backend.ts'
+import { bunBackend } from './backend-bun.ts'
+import { nodeBackend } from './backend-node.ts'
+import { createSystemClock, type UdxClock } from './clock.ts'
 import { Linger } from './linger.ts'
 import { type NetworkInterface, NetworkInterfaces, networkInterfaces } from './network-interfaces.ts'
 import type { Header } from './packet.ts'
 import { Slab } from './slab.ts'
-import { type SocketOptions, UDXSocket } from './socket.ts'
-import { type StreamOptions, UDXStream } from './stream.ts'
+import { type SocketHost, UDXSocket } from './socket.ts'
+import { type StreamHost, type StreamOptions, UDXStream } from './stream.ts'
 import { Turn } from './turn.ts'
+
+/** The datagram sockets of the running runtime. */
+export const runtimeBackend: DatagramBackend = 'Bun' in globalThis ? bunBackend : nodeBackend
 
 export interface UDXOptions {
   /** Time and timers; the runtime's own by default. */
-  readonly clock?: Clock
+  readonly clock?: UdxClock
   /** Datagram sockets; those of the running runtime by default. */
-  readonly backend?: Backend
-}
-
-/** What sockets and streams of one instance share. */
-export interface UDXContext extends ConnectionContext {
-  readonly backend: Backend
-  readonly linger: Linger
-  /** Sockets that are bound, and streams that are not closed, by their id. */
-  readonly sockets: Set<UDXSocket>
-  readonly streams: Map<number, UDXStream>
-  /** Finds the stream that a packet is for. @returns whether there is one. */
-  dispatch(socket: UDXSocket, header: Header, packet: Buffer, port: number, host: string): boolean
+  readonly backend?: DatagramBackend
 }
 
 /**
- * UDX: reliable, multiplexed streams over datagrams, wire-compatible with the addon udx-native 1.21 and with the part of its
- * interface that hyperdht uses. Goes into `new HyperDHT({ udx })`.
+ * UDX: reliable, multiplexed streams over IPv4 datagrams, compatible on the wire with the addon udx-native 1.21, and with the
+ * part of its interface that hyperdht uses. To be passed to `new HyperDHT({ udx })`.
  */
-export class UDX {
-  /** For sockets and streams of this instance. */
-  readonly context: UDXContext
+export class UDX implements SocketHost, StreamHost {
+  readonly clock: UdxClock
+  readonly backend: DatagramBackend
+  readonly turn: Turn
+  readonly linger: Linger
+  readonly slab = new Slab()
+  readonly streams = new Map<number, UDXStream>()
 
-  constructor(options: UDXOptions = {}) {
-    const clock = options.clock ?? createSystemClock()
-    const linger = new Linger(clock)
-    const streams = new Map<number, UDXStream>()
-    this.context = {
-      clock,
-      turn: new Turn(clock),
-      slab: new Slab(),
-      backend: options.backend ?? runtimeBackend,
-      linger,
-      sockets: new Set(),
-      streams,
-      dispatch(socket, header, packet, port, host) {
-        const stream = streams.get(header.id)
-        if (stream === undefined) return linger.onPacket(header)
-        stream.receive(socket, header, packet, port, host)
-        return true
-      },
-    }
+  constructor({ clock = createSystemClock(), backend = runtimeBackend }: UDXOptions = {}) {
+    this.clock = clock
+    this.backend = backend
+    this.turn = new Turn(clock)
+    this.linger = new Linger(clock)
   }
 
   static isIPv4(host: string): boolean {
-    return familyOf(host) === 4
+    return isIPv4(host)
   }
 
-  static isIPv6(host: string): boolean {
-    return familyOf(host) === 6
-  }
-
-  /** 4, 6, or 0 for what is not an address. */
-  static isIP(host: string): Family | 0 {
-    return familyOf(host) ?? 0
-  }
-
-  createSocket(options: SocketOptions = {}): UDXSocket {
-    return new UDXSocket(this, options)
+  createSocket(): UDXSocket {
+    return new UDXSocket(this)
   }
 
   /**
@@ -86,19 +59,25 @@ export class UDX {
     return new UDXStream(this, id, options)
   }
 
+  /** Hands a packet to its stream. @returns whether there is one. */
+  dispatch(socket: UDXSocket, header: Header, packet: Uint8Array, port: number, host: string): boolean {
+    const stream = this.streams.get(header.id)
+    if (stream === undefined) return this.linger.onPacket(header)
+    stream.receive(socket, header, packet, port, host)
+    return true
+  }
+
   networkInterfaces(): NetworkInterface[] {
     return networkInterfaces()
   }
 
-  watchNetworkInterfaces(onchange?: (interfaces: NetworkInterface[]) => void): NetworkInterfaces {
-    const watcher = new NetworkInterfaces(this.context.clock)
-    if (onchange !== undefined) watcher.on('change', onchange)
-    return watcher.watch()
+  watchNetworkInterfaces(): NetworkInterfaces {
+    return new NetworkInterfaces(this.clock)
   }
 
   /** Asks the system for an address of `host`. `family` 0: either. @throws the system's error (ENOTFOUND). */
-  async lookup(host: string, options: { family?: 0 | 4 | 6 } = {}): Promise<{ host: string; family: Family }> {
+  async lookup(host: string, options: { family?: 0 | 4 | 6 } = {}): Promise<{ host: string; family: number }> {
     const { address, family } = await lookup(host, { family: options.family ?? 0 })
-    return { host: address, family: family === 6 ? 6 : 4 }
+    return { host: address, family }
   }
 }

@@ -28,12 +28,12 @@ test('Alarm uses one timer however often its deadline moves', () => {
   assert.equal(simulation.open.timers, 0)
 })
 
-test('Alarm does not ring after silence() or close()', async () => {
+test('Alarm does not ring once it is turned off or closed', async () => {
   const simulation = new Simulation()
   let rings = 0
   const alarm = new Alarm(simulation.clock, () => rings++)
   alarm.set(10)
-  alarm.silence()
+  alarm.set(Number.POSITIVE_INFINITY)
   await simulation.for(20)
   alarm.set(30)
   alarm.close()

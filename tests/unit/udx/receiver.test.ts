@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { MAX_SACK_RANGES } from '../../../lib/udx/packet.ts'
+import { MAX_SACK_RANGES, seqAdd } from '../../../lib/udx/packet.ts'
 import { Receiver, sackWindow } from '../../../lib/udx/receiver.ts'
-import { seqAdd } from '../../../lib/udx/seq.ts'
 
 /** A receiver with a reader that takes everything. */
 function create(options: { capacity?: number; start?: number; wants?: () => boolean } = {}) {
-  const read = { bytes: [] as Buffer[], ends: 0 }
+  const read = { bytes: [] as Uint8Array[], ends: 0 }
   const receiver = new Receiver(
     {
       data: (bytes) => {
@@ -20,7 +19,7 @@ function create(options: { capacity?: number; start?: number; wants?: () => bool
     },
     options.capacity,
   )
-  if (options.start !== undefined) receiver.startAt(options.start)
+  if (options.start !== undefined) receiver.ack = options.start
   return { receiver, read }
 }
 

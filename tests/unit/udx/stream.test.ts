@@ -21,7 +21,7 @@ async function exchange(path: Path, seed: number, length: number): Promise<numbe
     assert.equal(log.error, undefined)
     assert.ok(log.ended)
     assert.ok(Buffer.concat(log.bytes).equals(bytes), 'the bytes arrive as they were sent')
-    assert.equal(udx.context.streams.size, 0)
+    assert.equal(udx.streams.size, 0)
   }
   await closeAll(simulation, ends)
   assert.deepEqual(simulation.open, { timers: 0, sockets: 0 })
@@ -179,9 +179,9 @@ test('stream forgets that it has ended after a while', async () => {
   const ends = connectPair(simulation)
   for (const { stream } of ends) stream.end(undefined)
   await simulation.until(() => ends.every(({ log }) => log.closed))
-  assert.ok(ends[0].udx.context.linger.size + ends[1].udx.context.linger.size > 0)
+  assert.ok(ends[0].udx.linger.size + ends[1].udx.linger.size > 0)
   await simulation.for(LINGER_TIME + 1)
-  assert.equal(ends[0].udx.context.linger.size + ends[1].udx.context.linger.size, 0)
+  assert.equal(ends[0].udx.linger.size + ends[1].udx.linger.size, 0)
   assert.equal(simulation.open.timers, 0)
   await closeAll(simulation, ends)
 })
@@ -422,7 +422,7 @@ test('stream refuses ids that are taken, addresses that are none, and to write b
   stream.write(Buffer.from('too early'))
   await simulation.until(() => log.closed)
   assert.equal(log.error?.code, 'ENOTCONN')
-  assert.equal(udx.context.streams.size, 0)
+  assert.equal(udx.streams.size, 0)
 })
 
 test('stream acknowledges with SACK ranges what came behind a hole, and sends only the hole again', async () => {

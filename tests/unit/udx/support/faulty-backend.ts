@@ -1,4 +1,4 @@
-import type { Backend } from '../../../../lib/udx/index.ts'
+import type { DatagramBackend } from '../../../../lib/udx/index.ts'
 import { createRandom } from './random.ts'
 
 /** What a {@link createFaultyBackend} does to datagrams. */
@@ -7,23 +7,20 @@ export interface Faults {
   loss: number
   readonly seed: number
   /** Called with every datagram that leaves; may send more by itself. */
-  readonly tap?: (bytes: Buffer, send: (bytes: Buffer) => void) => void
+  readonly tap?: (bytes: Uint8Array, send: (bytes: Uint8Array) => void) => void
 }
 
 /** The given datagram sockets behind a bad network. */
-export function createFaultyBackend(inner: Backend, faults: Faults): Backend {
+export function createFaultyBackend(inner: DatagramBackend, faults: Faults): DatagramBackend {
   const random = createRandom(faults.seed)
   const drops = (): boolean => faults.loss > 0 && random() < faults.loss
   return {
-    bind(options, events) {
-      const socket = inner.bind(options, {
-        error: (error) => events.error(error),
-        message: (bytes, port, host) => {
-          if (!drops()) events.message(bytes, port, host)
-        },
+    bind(options, onDatagram) {
+      const socket = inner.bind(options, (bytes, port, host) => {
+        if (!drops()) onDatagram(bytes, port, host)
       })
       return {
-        address: socket.address,
+        port: socket.port,
         send(bytes, port, host) {
           faults.tap?.(bytes, (extra) => socket.send(extra, port, host))
           if (!drops()) socket.send(bytes, port, host)

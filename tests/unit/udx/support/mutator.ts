@@ -19,7 +19,7 @@ const STALE_AFTER = 1_024
 export function createMutator(
   seed: number,
   limit: number,
-): { readonly count: number; tap: (bytes: Buffer, send: (bytes: Buffer) => void) => void } {
+): { readonly count: number; tap: (bytes: Uint8Array, send: (bytes: Uint8Array) => void) => void } {
   const random = createRandom(seed)
   const below = (n: number) => Math.floor(random() * n)
   const header = createHeader()
@@ -61,7 +61,7 @@ export function createMutator(
   ]
   const state = {
     count: 0,
-    tap(bytes: Buffer, send: (bytes: Buffer) => void) {
+    tap(bytes: Uint8Array, send: (bytes: Uint8Array) => void) {
       if (state.count >= limit || !readHeader(bytes, header)) return
       if ((header.flags & FLAGS_NUMBERED) !== 0 && header.seq < 64 && old.length < 64 && bytes.length > HEADER_SIZE)
         old.push(Buffer.from(bytes))

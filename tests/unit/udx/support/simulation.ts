@@ -1,4 +1,10 @@
-import { type Backend, type BindOptions, type Clock, type DatagramEvents, UDX } from '../../../../lib/udx/index.ts'
+import {
+  type BindOptions,
+  type DatagramBackend,
+  type OnDatagram,
+  UDX,
+  type UdxClock,
+} from '../../../../lib/udx/index.ts'
 import { createRandom } from './random.ts'
 
 /** How the simulated network treats datagrams. Times in milliseconds, shares from 0 to 1. */
@@ -31,13 +37,13 @@ export class Simulation {
   path: Path
   /** Sees every datagram, and drops it by returning false. */
   filter: (bytes: Buffer, fromPort: number, toPort: number) => boolean = () => true
-  readonly clock: Clock
+  readonly clock: UdxClock
   /** What is not given back yet. */
   readonly open = { timers: 0, sockets: 0 }
   readonly sent = { datagrams: 0, bytes: 0 }
   readonly #random: () => number
   readonly #events: Event[] = []
-  readonly #sockets = new Map<number, DatagramEvents>()
+  readonly #sockets = new Map<number, OnDatagram>()
   #now = 0
   #order = 0
   #nextPort = FIRST_PORT
@@ -108,14 +114,14 @@ export class Simulation {
     await settle()
   }
 
-  #backend(): Backend {
+  #backend(): DatagramBackend {
     return {
-      bind: (options, events) => {
-        const port = this.#bind(options, events)
+      bind: (options, onDatagram) => {
+        const port = this.#bind(options, onDatagram)
         this.open.sockets++
-        const send = (bytes: Buffer, toPort: number) => this.#transmit(bytes, port, toPort)
+        const send = (bytes: Uint8Array, toPort: number) => this.#transmit(Buffer.from(bytes), port, toPort)
         return {
-          address: { host: options.host, port },
+          port,
           send,
           flush: () => undefined,
           sendNow: (bytes, toPort) => {
@@ -132,10 +138,10 @@ export class Simulation {
     }
   }
 
-  #bind(options: BindOptions, events: DatagramEvents): number {
+  #bind(options: BindOptions, onDatagram: OnDatagram): number {
     const port = options.port === 0 ? this.#nextPort++ : options.port
     if (this.#sockets.has(port)) throw Object.assign(new Error('address in use'), { code: 'EADDRINUSE' })
-    this.#sockets.set(port, events)
+    this.#sockets.set(port, onDatagram)
     return port
   }
 
@@ -163,7 +169,7 @@ export class Simulation {
     const { delay = 1, jitter = 0 } = this.path
     const copy = Buffer.from(bytes)
     this.#at(this.#now + queueing + delay + (jitter > 0 ? this.#random() * jitter : 0), () => {
-      this.#sockets.get(to)?.message(copy, from, '127.0.0.1')
+      this.#sockets.get(to)?.(copy, from, '127.0.0.1')
     })
   }
 

@@ -7,9 +7,9 @@ export interface End {
   readonly socket: UDXSocket
   readonly stream: UDXStream
   readonly log: {
-    bytes: Buffer[]
+    bytes: Uint8Array[]
     length: number
-    messages: Buffer[]
+    messages: Uint8Array[]
     ended: boolean
     closed: boolean
     error: (Error & { code?: string }) | undefined
@@ -23,8 +23,8 @@ export function watch(stream: UDXStream, reading = true): End['log'] {
   const log: End['log'] = { bytes: [], length: 0, messages: [], ended: false, closed: false, error: undefined }
   if (reading) {
     stream.on('data', (bytes) => {
-      log.bytes.push(bytes as Buffer)
-      log.length += (bytes as Buffer).length
+      log.bytes.push(bytes as Uint8Array)
+      log.length += (bytes as Uint8Array).length
     })
   }
   stream.on('end', () => {

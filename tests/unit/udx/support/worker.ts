@@ -1,8 +1,7 @@
 // One peer in a process of its own, on any runtime, over the addon or lib/udx. Reads commands as JSON lines, answers each with one.
 import { createHash } from 'node:crypto'
 import { createInterface } from 'node:readline'
-import { runtimeBackend } from '../../../../lib/udx/backend-runtime.ts'
-import { UDX } from '../../../../lib/udx/index.ts'
+import { runtimeBackend, UDX } from '../../../../lib/udx/index.ts'
 import { createFaultyBackend, type Faults } from './faulty-backend.ts'
 import { type AnySocket, addon, type Dht, HyperDHT, type NoiseStream } from './hyperdht.ts'
 import { createMutator } from './mutator.ts'
