@@ -3,18 +3,21 @@
  *
  *   node tests/run.ts [node|deno|bun ...]   what runs on any machine without root; all three runtimes by default
  *   node tests/run.ts unit                  the loop to work in: tests/unit on Node, in less than a minute
- *   node tests/run.ts e2e [FILE ...]        what needs root, network namespaces and containerd; driven by Node. Without
- *                                           files: all with mirrors on Node, pulls and stops with mirrors on Deno and Bun too
+ *   node tests/run.ts e2e [--containerd 1|2] [FILE ...]
+ *                                           what needs root, network namespaces and containerd; driven by Node. Without
+ *                                           files: all with mirrors on Node, pulls and stops with mirrors on Deno and Bun too;
+ *                                           without --containerd on the machine's own and on the 2.1 of .ci/containerd-2
  *   node tests/run.ts browser [FILE ...]    the page in headless Chromium, of mirrors on every runtime; driven by Node
  *   node tests/run.ts chaos [FILE ...]      pulls while nodes die, fall silent and break, and a soak; as e2e, and tcpdump
  *   node tests/run.ts swarm                 a swarm of many nodes on loopback, with churn; driven by Node, no root
  */
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { globSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import process from 'node:process'
 import { pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
 
 const ROOT = join(import.meta.dirname, '..')
 const BIN = join(ROOT, 'node_modules', '.bin')
@@ -51,6 +54,22 @@ const KILL_AFTER = 10_000
 
 /** What must be seen with mirrors on every runtime; the rest of e2e does not depend on it. */
 const ON_EACH_RUNTIME = ['tests/e2e/pull.test.ts', 'tests/e2e/stop.test.ts']
+
+/** What a second containerd would only repeat. */
+const NOT_ON_2: Readonly<Record<string, string>> = {
+  'tests/e2e/image.test.ts': 'builds the image and runs it by ctr',
+  'tests/e2e/kustomize.test.ts': 'renders manifests',
+  'tests/e2e/kustomize-use.test.ts': 'renders manifests',
+  'tests/e2e/systemd.test.ts': 'verifies a unit file',
+  'tests/e2e/udx-loss.test.ts': 'runs no containerd',
+}
+
+/** The environment in which that containerd comes first; it is fetched if it is not there yet. */
+function withContainerd(major: string): Record<string, string> {
+  if (major === '1') return {}
+  const bin = execFileSync('bash', [join(ROOT, '.ci', 'containerd-2')], { encoding: 'utf8' }).trim()
+  return { PATH: `${bin}:${process.env.PATH}` }
+}
 
 function filesOf(pattern: string): string[] {
   return globSync(pattern, { cwd: ROOT }).sort()
@@ -104,12 +123,25 @@ if (first === 'swarm') {
     for (const file of files) if (!(await run(onNode([file]), FILE_MINUTES, environment))) failed.push(file)
     results.push({ name: [name, ...failed].join(' '), passed: failed.length === 0 })
   }
-  if (rest.length > 0) await e2e(first, rest)
-  else if (first !== 'e2e') await e2e(first, filesOf(`tests/${first}/**/*.test.ts`))
-  else {
-    await e2e('e2e, mirrors on node', filesOf('tests/e2e/**/*.test.ts'))
-    for (const runtime of ['deno', 'bun'])
-      await e2e(`e2e, mirrors on ${runtime}`, ON_EACH_RUNTIME, { E2E_RUNTIME: runtime })
+  const { values, positionals } = parseArgs({
+    args: rest,
+    options: { containerd: { type: 'string' } },
+    allowPositionals: true,
+  })
+  const majors = values.containerd === undefined && first === 'e2e' ? ['1', '2'] : [values.containerd ?? '1']
+  for (const major of majors) {
+    const environment = withContainerd(major)
+    const name = `${first} on containerd ${major}`
+    if (positionals.length > 0) await e2e(name, positionals, environment)
+    else if (first !== 'e2e') await e2e(first, filesOf(`tests/${first}/**/*.test.ts`), environment)
+    else {
+      const left = major === '2' ? NOT_ON_2 : {}
+      for (const [file, reason] of Object.entries(left)) console.log(`not on containerd ${major}: ${file} ${reason}`)
+      const files = filesOf('tests/e2e/**/*.test.ts').filter((file) => !Object.hasOwn(left, file))
+      await e2e(`${name}, mirrors on node`, files, environment)
+      for (const runtime of ['deno', 'bun'])
+        await e2e(`${name}, mirrors on ${runtime}`, ON_EACH_RUNTIME, { ...environment, E2E_RUNTIME: runtime })
+    }
   }
 } else if (first === 'unit') {
   results.push({ name: 'unit', passed: await run(onNode(filesOf('tests/unit/**/*.test.ts')), SUITE_MINUTES) })

@@ -8,6 +8,7 @@ import type { ContainerdEvent } from '../../lib/containerd/client/events.ts'
 import { importImage, ingest, removeImage, startContainerd } from '../fixtures/containerd.ts'
 import { contentOf, digestOf, makeImage, withTemporaryDirectory } from '../fixtures/image.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
+import { byMajor } from './harness/index.ts'
 
 const containerd = await startContainerd({ sharing: 'isolated' })
 after(() => containerd.close())
@@ -94,7 +95,12 @@ test('CRI tells its version and its configuration, and pulls until its signal ab
     const { name, version } = await cri.version(never)
     assert.equal(name, 'containerd')
     assert.match(version, /^\d+\.\d+/)
-    assert.equal(JSON.parse((await cri.info(never)).config ?? '').containerd.snapshotter, 'native')
+    // containerd 2 tells only the configuration of CRI's runtime half.
+    const { containerd: told } = JSON.parse((await cri.info(never)).config ?? '')
+    assert.deepEqual(
+      [told.snapshotter, typeof told.runtimes],
+      byMajor({ 1: ['native', 'object'], 2: [undefined, 'object'] }),
+    )
     await cri.removeImage('registry.example/team/unknown:1', never)
     await assert.rejects(
       cri.pullImage('127.0.0.1:9/team/unknown:1', never),

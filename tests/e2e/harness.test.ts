@@ -131,7 +131,10 @@ test('createCluster: says why a part does not get ready, and leaves nothing behi
     (await a.exec('ip', ['netns', 'list'])).split('\n').filter((name) => name.startsWith(own)).length
   const before = await count()
   const options = { nodes: [{ name: 'a', containerdConfig: () => 'version = "broken' }] }
-  await assert.rejects(() => createCluster(options), /containerd of a ended with 1:[\s\S]*failed to load TOML/)
+  await assert.rejects(
+    () => createCluster(options),
+    /containerd of a ended with 1:[\s\S]*(?:failed to load TOML|failed to unmarshal TOML)/,
+  )
   assert.equal(await count(), before)
 })
 

@@ -5,6 +5,7 @@ import { createCriClient } from '../../doubles/cri.ts'
 import { tryRun } from './command.ts'
 import { Daemon } from './daemon.ts'
 import type { Namespace } from './namespace.ts'
+import { byMajor } from './version.ts'
 
 /** Everything that one containerd owns. */
 export interface ContainerdPaths {
@@ -21,11 +22,28 @@ export type Snapshotter = 'overlayfs' | 'native'
 /** Writes a config.toml for these paths. */
 export type ContainerdConfig = (paths: ContainerdPaths, snapshotter: Snapshotter) => string
 
-/**
- * The configuration that a node has unless the test says otherwise: CRI on, our certs directory effective, nothing outside
- * of the node's own directory.
- */
-export const defaultContainerdConfig: ContainerdConfig = (paths, snapshotter) => `version = 2
+/** What a configuration may say beside the usual. */
+export interface ConfigChoices {
+  /** The version of the file; the newest that this containerd reads if missing. */
+  readonly file?: 2 | 3
+  /** containerd 2 only: CRI pulls by itself instead of through the transfer service. */
+  readonly localPull?: boolean
+  /** containerd 2.1 and later: bytes of the chunks in which one layer is fetched by several requests at once. */
+  readonly parallelFetch?: number
+}
+
+/** CRI on, our certs directory effective, and nothing outside of the node's own directory. */
+export function containerdConfig({
+  file = byMajor({ 1: 2, 2: 3 }),
+  localPull,
+  parallelFetch,
+}: ConfigChoices = {}): ContainerdConfig {
+  const [images, registry] =
+    file === 2
+      ? ['io.containerd.grpc.v1.cri".containerd', 'io.containerd.grpc.v1.cri".registry']
+      : ['io.containerd.cri.v1.images"', 'io.containerd.cri.v1.images".registry']
+  const fetch = parallelFetch === undefined ? '' : `  concurrent_layer_fetch_buffer = ${parallelFetch}\n`
+  return (paths, snapshotter) => `version = ${file}
 root = ${JSON.stringify(paths.root)}
 state = ${JSON.stringify(paths.state)}
 disabled_plugins = [
@@ -40,12 +58,17 @@ disabled_plugins = [
 [grpc]
   address = ${JSON.stringify(paths.socket)}
 
-[plugins."io.containerd.grpc.v1.cri".registry]
+[plugins."${registry}]
   config_path = ${JSON.stringify(paths.certs)}
 
-[plugins."io.containerd.grpc.v1.cri".containerd]
+[plugins."${images}]
   snapshotter = ${JSON.stringify(snapshotter)}
-`
+${localPull === undefined ? '' : `  use_local_image_pull = ${localPull}\n`}${fetch}
+${fetch === '' ? '' : `[plugins."io.containerd.transfer.v1.local"]\n${fetch}`}`
+}
+
+/** The configuration that a node has unless the test says otherwise. */
+export const defaultContainerdConfig: ContainerdConfig = (paths, snapshotter) => containerdConfig()(paths, snapshotter)
 
 /**
  * Makes (and does not start) a containerd whose files are all in `directory`. It is ready when its CRI answers.

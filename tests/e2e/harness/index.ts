@@ -35,13 +35,21 @@
  * **Runtimes.** The mirrors run on Node, or on what E2E_RUNTIME (`node`, `deno`, `bun`) or the node's `runtime` says. The
  * harness itself runs on Node 24.
  *
+ * **containerd** is the one that comes first in PATH: 1.7 or 2.1 ({@link CONTAINERD}); {@link byMajor} says what differs.
+ *
  * **Needs** root, and Debian's containerd, runc, docker-registry, skopeo, oras, curl, iproute2, nftables.
  *
  * {@link createCluster} is the same without `node:test`.
  */
 export type { UpstreamRequest } from './access-log.ts'
 export { type Cluster, type ClusterOptions, createCluster, type NodeOptions } from './cluster.ts'
-export { type ContainerdConfig, type ContainerdPaths, defaultContainerdConfig } from './containerd.ts'
+export {
+  type ConfigChoices,
+  type ContainerdConfig,
+  type ContainerdPaths,
+  containerdConfig,
+  defaultContainerdConfig,
+} from './containerd.ts'
 export type { CurlOptions, CurlResult, RunningCurl } from './curl.ts'
 export { Daemon, type Exit } from './daemon.ts'
 export type { Hosts } from './hosts.ts'
@@ -51,4 +59,5 @@ export type { Namespace } from './namespace.ts'
 export type { Node } from './node.ts'
 export { blobPath, manifestPath, type PushedImage, REGISTRY_NAME, type Registry, requestsFor } from './registry.ts'
 export { testCluster } from './test.ts'
+export { byMajor, CONTAINERD } from './version.ts'
 export { until } from './wait.ts'
