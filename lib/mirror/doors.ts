@@ -6,7 +6,7 @@ import { listen } from '../platform/listen.ts'
 import type { Handler, Listener, MutualTls } from '../platform/listener.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
 import { joinSwarm } from '../swarm/hyperswarm.ts'
-import type { SwarmDependencies, SwarmRouter } from '../swarm/swarm-router.ts'
+import type { Swarm, SwarmDependencies } from '../swarm/swarm.ts'
 
 /** How many ports are tried where any will do: it must be free for TCP and for UDP. */
 const PORT_ATTEMPTS = 20
@@ -21,7 +21,7 @@ export interface PeerPortParts {
 
 export interface PeerPort {
   readonly peer: Listener
-  readonly router: SwarmRouter
+  readonly router: Swarm
   /** By which other nodes reach the door and this node of the swarm. */
   readonly address: string
 }

@@ -18,15 +18,14 @@ import { registerPeerMetrics } from '../peers/metrics.ts'
 import { createTlsIdentity } from '../peers/tls.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Address, ConfigurationError, Settings } from '../settings/settings.ts'
-import { registerSwarmMetrics } from '../swarm/metrics.ts'
-import { LOOPBACK_SWARM_KEY } from '../swarm/topic.ts'
+import { LOOPBACK_SWARM_KEY } from '../swarm/realm.ts'
 import { createPeerContent } from '../transfer/peer-content.ts'
 import { LONGEST_RACE } from '../transfer/search.ts'
 import { cut, openDoor, openPeerPort } from './doors.ts'
 import { registerMirrorMetrics } from './metrics.ts'
 import { createMirrorPage } from './page.ts'
 import { publish, withdrawAll } from './publisher.ts'
-import { openMemory, openStore } from './store.ts'
+import { openNodeFiles, openStore } from './store.ts'
 
 /** A mirror that runs: its doors, and how to end it. */
 export interface Mirror {
@@ -84,8 +83,8 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   // What this node has, and the way for other nodes to get it.
   const { store, containerd } = await openStore(settings, { policy, readiness, log }, parts)
   const dataDir = settings['data-dir']
-  const memory = dataDir === undefined ? undefined : await openMemory(dataDir, log)
-  parts.defer(async () => memory?.close())
+  const files = dataDir === undefined ? undefined : await openNodeFiles(dataDir, log)
+  parts.defer(async () => files?.close())
   const known = new KnownPeers()
   registerPeerMetrics(metrics, known)
   const rate = settings['max-upload-rate']
@@ -95,9 +94,8 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
       { store, policy, log, metrics: httpMetrics, capabilities: credentials, address, uploadRate },
       { maxTransfers: settings['max-transfers'] },
     )
-  const swarm = { memory, liveness: known, readiness, log }
+  const swarm = { files, liveness: known, readiness, metrics, log }
   const { peer, router, address } = await openPeerPort(settings, { peerDoorAt, tls, swarm, swarmKeys }, parts)
-  registerSwarmMetrics(metrics, router)
 
   // The way to what other nodes have, and the door for containerd on this one.
   const client = new PeerClient({

@@ -26,7 +26,7 @@ export interface MirrorPageDependencies {
   readonly store: ContentStore
   readonly known: KnownPeers
   readonly activity: Activity
-  readonly router: Router
+  readonly router: Router & { readonly neighbours: number }
   readonly held: ReadonlySet<Key>
   readonly readiness: Readiness
   /** The last report of the check; missing where there is none. */

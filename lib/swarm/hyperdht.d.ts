@@ -2,9 +2,9 @@
 
 declare module 'hyperdht' {
   import type { EventEmitter } from 'node:events'
-  import type { DhtRequest, DhtResponse, KeyPair } from './dht/dht-table.ts'
+  import type { DhtRequest, DhtResponse, KeyPair } from './dht/hyperdht-rpc.ts'
   import type { RecordStore } from './dht/record-store.ts'
-  import type { TopicRecord } from './dht/table.ts'
+  import type { TopicRecord } from './dht/rpc.ts'
 
   export interface Address {
     readonly host: string
@@ -65,7 +65,7 @@ declare module 'hyperdht' {
 }
 
 declare module 'hyperdht/lib/persistent.js' {
-  import type { Sign } from './dht/dht-table.ts'
+  import type { Sign } from './dht/hyperdht-rpc.ts'
 
   const Persistent: { readonly signAnnounce: Sign; readonly signUnannounce: Sign }
   export default Persistent
@@ -74,7 +74,7 @@ declare module 'hyperdht/lib/persistent.js' {
 declare module 'hyperswarm' {
   import type { EventEmitter } from 'node:events'
   import type HyperDHT from 'hyperdht'
-  import type { KeyPair } from './dht/dht-table.ts'
+  import type { KeyPair } from './dht/hyperdht-rpc.ts'
   import type { SwarmConnection } from './members/membership.ts'
 
   /** What accepts connections. */

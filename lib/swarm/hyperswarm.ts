@@ -3,22 +3,20 @@ import Persistent from 'hyperdht/lib/persistent.js'
 import Hyperswarm, { type Server } from 'hyperswarm'
 import { runtimeName } from '../platform/runtime.ts'
 import { UDX } from '../udx/index.ts'
-import { createDhtTable } from './dht/dht-table.ts'
-import { RecordStore } from './dht/record-store.ts'
-import { MAX_RECORDS, RECORD_LIFE } from './dht/records.ts'
+import { createDhtRpc } from './dht/hyperdht-rpc.ts'
+import { RECORD_LIFE, RecordStore } from './dht/record-store.ts'
 import { MAX_MEMBERS } from './members/membership.ts'
-import { type SwarmDependencies, type SwarmOptions, SwarmRouter } from './swarm-router.ts'
+import { Swarm, type SwarmDependencies, type SwarmOptions } from './swarm.ts'
 
-export type { SwarmDependencies, SwarmOptions } from './swarm-router.ts'
+export type { SwarmDependencies, SwarmOptions } from './swarm.ts'
 
 /**
- * Requests under way at a time before hyperdht queues them, for 750 ms and more: never, since whoever sends many here keeps
- * to a window of his own (see pace.ts).
+ * Requests under way at a time before hyperdht queues them, for 750 ms and more: never, since what sends many here keeps to a
+ * window of its own (see pace.ts).
  */
 const MAX_WINDOW = 100_000
-
 /**
- * Commands of hyperdht that members send each other: connect, find a peer, look up, announce, and take back. The others store what
+ * Commands of hyperdht that members send each other: connect, find a peer, look up, announce, and withdraw. The others store what
  * no member asks for, values of any size, or punch holes in firewalls that are not there.
  */
 const USED_COMMANDS: ReadonlySet<number> = new Set([0, 2, 3, 4, 5])
@@ -27,23 +25,23 @@ const USED_COMMANDS: ReadonlySet<number> = new Set([0, 2, 3, 4, 5])
  * node on average), and what strangers have it keep, at up to 2 KiB a piece.
  */
 const MAX_OTHERS = 4_096
-/** Milliseconds for which an answer is put off at most if a request wants that: no member's does, and each would take memory. */
+/** Milliseconds by which a request may ask for its answer to be delayed: no member's does, and each would take memory. */
 const MAX_PING_DELAY = 1
 
 /**
- * Joins the swarm: binds its UDP port and gives the router, which becomes ready once it has looked for the other nodes. A
- * node that finds none is the first, or alone for now: it is ready all the same, and goes on looking.
+ * Joins the swarm: binds its UDP port and gives the node, which has joined once it has looked for the others. A node that
+ * finds none is the first, or alone for now: it has joined all the same, and goes on looking.
  *
  * Only the given bootstrap nodes are ever asked; the public ones of Hyperswarm are not.
  *
  * @throws the system's error if the port cannot be bound
  */
-export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmOptions): Promise<SwarmRouter> {
+export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmOptions): Promise<Swarm> {
   const { self } = options
-  const keyPair = HyperDHT.keyPair(dependencies.memory?.seedAt(self))
+  const keyPair = HyperDHT.keyPair(dependencies.files?.seedAt(self))
   // Every node knows its own address, so each is made as a bootstrapper: a full member of the DHT at once, alone or not.
-  // hyperdht itself is told of no bootstrap nodes: as long as its table is small, each of its queries would ask them again,
-  // and a dead one would hold up every query for seconds.
+  // hyperdht itself gets no bootstrap nodes: as long as its table is small, each of its queries would ask them again, and
+  // a dead one would hold up every query for seconds.
   const dht = HyperDHT.bootstrapper(self.port, self.host, {
     host: options.bindHost,
     bootstrap: [],
@@ -55,7 +53,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     // The addon that hyperdht brings needs libuv, which only Node has; elsewhere it would end the process.
     ...(runtimeName === 'node' ? {} : { udx: new UDX() }),
   })
-  const records = new RecordStore({ life: RECORD_LIFE, maxSize: MAX_RECORDS[0] })
+  const records = new RecordStore({ log: dependencies.log })
   // There is no option for it. The listener comes after hyperdht's own, which has made its cache by then; nothing is in it yet.
   dht.once('persistent', () => {
     if (dht._persistent === null) throw new Error('expected hyperdht to store records from here on')
@@ -74,7 +72,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
   dht.onrequest = (request) => USED_COMMANDS.has(request.command) && answer(request)
   const swarm = new Hyperswarm({ dht, keyPair, maxPeers: MAX_MEMBERS })
   survive(swarm.server)
-  const table = createDhtTable(
+  const rpc = createDhtRpc(
     {
       request: (message, to, timeout) => {
         // There is no option for it; a session is shown the request before it is sent.
@@ -92,16 +90,16 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     },
     keyPair,
   )
-  return new SwarmRouter(
+  return new Swarm(
     dependencies,
     {
-      table,
+      rpc,
       publicKey: keyPair.publicKey,
-      meetings: swarm,
+      connections: swarm,
       records,
       onNode(listener) {
         dht.on('add-node', listener)
-        // That event tells of a node once; one that has been started again is to be noticed at its first request.
+        // That event names a node once; one that was restarted has to be noticed at its first request.
         const next = dht.onrequest
         dht.onrequest = (request) => {
           if (request.from.id !== null) listener(request.from)
@@ -118,8 +116,8 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
 }
 
 /**
- * Has a handshake that cannot be read fail with an error of no special kind: hyperdht takes a RangeError, which one that is too
- * short causes, for a mistake of its own, and ends the process.
+ * Lets a handshake that cannot be read fail with a plain error. One that is too short causes a RangeError, which hyperdht takes
+ * for a mistake of its own, and ends the process.
  */
 function survive(server: Server): void {
   const create = server.createHandshake

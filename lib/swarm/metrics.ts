@@ -1,43 +1,49 @@
 import type { Metrics } from '../observe/metrics.ts'
-import type { SwarmFigures } from './router.ts'
+import type { AnnouncerFigures } from './announce/announcer.ts'
 
-/** Registers what a node counts of the swarm. */
-export function registerSwarmMetrics(
-  { looked, lookedCounter }: Metrics,
-  router: { readonly figures: SwarmFigures; readonly neighbours: number },
-): void {
-  looked('keys_announced', 'Digests and tags that are kept announced in the swarm.', () => router.figures.keys)
+/** What a node counts of the swarm. Times are in milliseconds; what has been done so far only grows. */
+export interface SwarmFigures extends Omit<AnnouncerFigures, 'stored' | 'removed' | 'lost'> {
+  /** Other nodes that this one knows. */
+  readonly neighbours: number
+  /** Requests to other nodes so far, and those that were not answered in time. */
+  readonly requests: number
+  readonly silent: number
+  /** Records that this node stores for others, how many it may, and those dropped so far for want of room. */
+  readonly records: number
+  readonly recordLimit: number
+  readonly dropped: number
+}
+
+/** @param figures gives what has been counted, each time somebody asks */
+export function registerSwarmMetrics({ looked, lookedCounter }: Metrics, figures: () => SwarmFigures): void {
+  looked('keys_announced', 'Digests and tags that are kept announced in the swarm.', () => figures().keys)
   looked(
     'keys_waiting',
     'Digests and tags whose announcement or withdrawal has not reached the swarm yet.',
-    () => router.figures.waiting,
+    () => figures().waiting,
   )
   lookedCounter(
     'keys_refreshed_total',
     'Announcements that were made again before they expired.',
-    () => router.figures.refreshed,
+    () => figures().refreshed,
   )
   looked(
     'refresh_lag_seconds',
     'By how much announcements that are due to be made again are late.',
-    () => router.figures.lag / 1000,
+    () => figures().lag / 1000,
   )
-  lookedCounter('swarm_requests_total', 'Requests to other nodes over the DHT.', () => router.figures.requests)
-  lookedCounter(
-    'swarm_silent_total',
-    'Requests over the DHT that were not answered in time.',
-    () => router.figures.silent,
-  )
-  looked('swarm_records', 'Announcements of others that this node keeps for the DHT.', () => router.figures.records)
-  looked('swarm_record_limit', 'How many it keeps before it drops some.', () => router.figures.recordLimit)
+  lookedCounter('swarm_requests_total', 'Requests to other nodes over the DHT.', () => figures().requests)
+  lookedCounter('swarm_silent_total', 'Requests over the DHT that were not answered in time.', () => figures().silent)
+  looked('swarm_records', 'Announcements of others that this node keeps for the DHT.', () => figures().records)
+  looked('swarm_record_limit', 'How many it keeps before it drops some.', () => figures().recordLimit)
   lookedCounter(
     'swarm_records_dropped_total',
     'Announcements of others that were dropped before their time, for want of room.',
-    () => router.figures.dropped,
+    () => figures().dropped,
   )
   looked(
     'peers_known',
     'Other nodes that this one knows in the swarm; 0 means that it is alone.',
-    () => router.neighbours,
+    () => figures().neighbours,
   )
 }

@@ -6,11 +6,11 @@ import { waitFor, within } from '../fixtures/wait.ts'
 
 /** A router under test, and the peer that the others must find. */
 export interface RouterMember {
-  readonly router: Router
+  readonly router: Router & { readonly neighbours: number; close(): Promise<void> }
   readonly address: { readonly host: string; readonly port: number }
 }
 
-/** A swarm that routers join one by one; closed once, also after a failure. */
+/** A swarm that routers join one by one; `join` waits until lookups work. Closed once, also after a failure. */
 export interface RouterFixture {
   join(): Promise<RouterMember>
   close(): Promise<void>
@@ -36,7 +36,6 @@ export function routerConformance(name: string, makeFixture: () => Promise<Route
       try {
         const joined: RouterMember[] = []
         for (let count = 0; count < members; count++) joined.push(await fixture.join())
-        for (const { router } of joined) await waitFor('ready', () => router.ready)
         await waitFor('all know each other', () => joined.every(({ router }) => router.neighbours >= members - 1))
         await body(...joined)
       } finally {

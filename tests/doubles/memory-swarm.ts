@@ -5,15 +5,15 @@ import type { Peer, Router } from '../../lib/swarm/router.ts'
 export class MemorySwarm {
   readonly #members = new Map<MemoryRouter, Set<Key>>()
 
-  join(self: Peer): Router {
+  join(self: Peer): MemoryRouter {
     const router = new MemoryRouter(this.#members, self)
     this.#members.set(router, new Set())
     return router
   }
 }
 
-class MemoryRouter implements Router {
-  readonly ready = true
+/** The router of one member. */
+export class MemoryRouter implements Router {
   readonly self: Peer
   readonly #members: Map<MemoryRouter, Set<Key>>
 

@@ -1,15 +1,15 @@
 /** A DHT without a network: nodes that answer after a while, die, come back, and forget nothing; on a clock that tests turn. */
 import { createHash } from 'node:crypto'
 import { addressOf } from '../../lib/platform/address.ts'
-import type { StoreOutcome, SwarmTable, TableNode, TableReply, TopicRecord } from '../../lib/swarm/dht/table.ts'
-import type { NodeAddress } from '../../lib/swarm/members/bootstrap.ts'
-import { compareDistance } from '../../lib/swarm/members/distance.ts'
+import type { DhtNode, DhtReply, DhtRpc, StoreOutcome, TopicRecord } from '../../lib/swarm/dht/rpc.ts'
+import type { NodeAddress } from '../../lib/swarm/node.ts'
+import { compareDistance } from '../../lib/swarm/node.ts'
 import type { ManualClock } from './manual-clock.ts'
 
 export const LATENCY = 2
 const TOKEN_ROTATION = 7_500
 
-interface SimulatedNode extends TableNode {
+interface SimulatedNode extends DhtNode {
   alive: boolean
   /** The nodes that it would name: all that ever were, unless it has been put on an island. */
   island: number
@@ -40,7 +40,7 @@ export class SimulatedDht {
   }
 
   /** Adds a node, or starts one again that died: without its records. */
-  start(port: number, island = 0): TableNode {
+  start(port: number, island = 0): DhtNode {
     const address = { host: '10.0.0.1', port }
     const node = { ...address, id: idOf(address), alive: true, island, records: new Map() }
     this.#nodes.set(addressOf(address), node)
@@ -57,11 +57,11 @@ export class SimulatedDht {
     for (const node of this.#nodes.values()) node.island = 0
   }
 
-  get alive(): readonly TableNode[] {
+  get alive(): readonly DhtNode[] {
     return [...this.#nodes.values()].filter((node) => node.alive)
   }
 
-  closest(topic: Uint8Array, count: number): readonly TableNode[] {
+  closest(topic: Uint8Array, count: number): readonly DhtNode[] {
     return [...this.alive].sort((a, b) => compareDistance(topic, a.id, b.id)).slice(0, count)
   }
 
@@ -71,9 +71,9 @@ export class SimulatedDht {
     return nodes.map(({ port }) => port).sort((a, b) => a - b)
   }
 
-  /** The table as a node on that island uses it, which stores under that public key. */
-  table(owner: Uint8Array, island = 0): SwarmTable {
-    const change = (to: TableNode, token: Uint8Array, timeout: number, run: (node: SimulatedNode) => void) =>
+  /** The requests of a node on that island, which stores under that public key. */
+  rpc(owner: Uint8Array, island = 0): DhtRpc {
+    const change = (to: DhtNode, token: Uint8Array, timeout: number, run: (node: SimulatedNode) => void) =>
       this.#request<StoreOutcome>(to, island, timeout, 'silent', (node) => {
         const now = this.#clock.now()
         if (![now, now - TOKEN_ROTATION].some((at) => hex(token) === hex(tokenOf(node, at)))) return 'refused'
@@ -83,7 +83,7 @@ export class SimulatedDht {
     return {
       idOf,
       ask: (to, target, timeout) =>
-        this.#request<TableReply | undefined>(to, island, timeout, undefined, (node) => ({
+        this.#request<DhtReply | undefined>(to, island, timeout, undefined, (node) => ({
           token: tokenOf(node, this.#clock.now()),
           closer: this.#named(node, target),
           records: [...(node.records.get(hex(target))?.values() ?? [])],
@@ -159,7 +159,7 @@ export function seeded(seed: number): () => number {
   }
 }
 
-function tokenOf(node: TableNode, now: number): Uint8Array {
+function tokenOf(node: DhtNode, now: number): Uint8Array {
   return createHash('sha256')
     .update(`${addressOf(node)} ${Math.floor(now / TOKEN_ROTATION)}`)
     .digest()

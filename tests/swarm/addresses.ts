@@ -1,5 +1,5 @@
 import { createSocket, type Socket } from 'node:dgram'
-import type { NodeAddress } from '../../lib/swarm/members/bootstrap.ts'
+import type { NodeAddress } from '../../lib/swarm/node.ts'
 
 /** Where nodes of this project listen. In a cluster each has an address of its own and all have this port. */
 const PORT = 5_001

@@ -5,8 +5,9 @@ import { test } from 'node:test'
 import { silentLogger } from '../../lib/observe/log.ts'
 import { runtimeName } from '../../lib/platform/runtime.ts'
 import { joinSwarm } from '../../lib/swarm/hyperswarm.ts'
-import type { NodeAddress } from '../../lib/swarm/members/bootstrap.ts'
+import type { NodeAddress } from '../../lib/swarm/node.ts'
 import type { Router } from '../../lib/swarm/router.ts'
+import type { Swarm } from '../../lib/swarm/swarm.ts'
 import { SWARM_KEY } from '../fixtures/credentials.ts'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
 import { waitFor } from '../fixtures/wait.ts'
@@ -17,7 +18,7 @@ import { WorkerProcess } from './worker-process.ts'
 /** How long a swarm may take to heal, in milliseconds: many times its look for other nodes, on a machine that is busy. */
 const HEALING = 30_000
 /** Nodes that look often, since tests do not want to wait. */
-const TUNING = { checkInterval: 200, bootstrapInterval: 1_000 }
+const TUNING = { bootstrapIntervals: [200, 1_000] } as const
 const LOOKUP = 1_000
 
 const at = ({ host, port }: NodeAddress) => `${host}:${port}`
@@ -84,7 +85,7 @@ test('swarm healing: two swarms that learn of each other by their bootstrap name
   await withAddresses(async (addresses) => {
     const hosts: Record<string, string[]> = { left: [], right: [] }
     let split = true
-    const routers: { side: string; self: NodeAddress; router: Router }[] = []
+    const routers: { side: string; self: NodeAddress; router: Swarm }[] = []
     const everybody = () => Object.values(hosts).flat()
     try {
       for (const side of ['left', 'right', 'left', 'right', 'left', 'right']) {

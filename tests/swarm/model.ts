@@ -3,10 +3,10 @@
  * tables of lib/swarm/scale.md: `node tests/swarm/model.ts`.
  */
 import { CPU_SHARE, REFRESH_PERIOD, REPLICAS } from '../../lib/swarm/announce/announcer.ts'
-import { TOKEN_LIFE } from '../../lib/swarm/members/contacts.ts'
+import { TOKEN_LIFE } from '../../lib/swarm/dht/client.ts'
+import { SILENCE } from '../../lib/swarm/dht/network-map.ts'
+import { INTERVAL, RATE } from '../../lib/swarm/members/discovery.ts'
 import { MAX_MEMBERS } from '../../lib/swarm/members/membership.ts'
-import { SILENCE } from '../../lib/swarm/members/network-map.ts'
-import { INTERVAL, RATE } from '../../lib/swarm/members/scout.ts'
 import { createRandom } from '../unit/udx/support/random.ts'
 
 /** How the product is set, where it matters here. Times in seconds. */

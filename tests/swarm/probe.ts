@@ -1,5 +1,5 @@
 import HyperDHT from 'hyperdht'
-import type { NodeAddress } from '../../lib/swarm/members/bootstrap.ts'
+import type { NodeAddress } from '../../lib/swarm/node.ts'
 import type { NodeUsage } from './protocol.ts'
 
 /** What is looked at inside of a DHT node; none of it is public, and none of it is changed. */

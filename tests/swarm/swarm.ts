@@ -1,5 +1,5 @@
 import type { Key } from '../../lib/oci/key.ts'
-import type { NodeAddress } from '../../lib/swarm/members/bootstrap.ts'
+import type { NodeAddress } from '../../lib/swarm/node.ts'
 import { createRandom } from '../unit/udx/support/random.ts'
 import type { AddressBlock } from './addresses.ts'
 import { countOf, holds, type KeyName, type KeyRange, makeContent, nameAt } from './content.ts'

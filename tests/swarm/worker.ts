@@ -2,11 +2,11 @@
 import process from 'node:process'
 import { createLogger } from '../../lib/observe/log.ts'
 import { joinSwarm } from '../../lib/swarm/hyperswarm.ts'
-import type { NodeAddress } from '../../lib/swarm/members/bootstrap.ts'
-import { NodeMemory } from '../../lib/swarm/node-memory.ts'
-import type { Router } from '../../lib/swarm/router.ts'
+import type { NodeAddress } from '../../lib/swarm/node.ts'
+import { NodeFiles } from '../../lib/swarm/node-files.ts'
+import type { Swarm } from '../../lib/swarm/swarm.ts'
 import { SWARM_KEY } from '../fixtures/credentials.ts'
-import { waitFor } from '../fixtures/wait.ts'
+import { within } from '../fixtures/wait.ts'
 import { type KeyRange, keysOf } from './content.ts'
 import { type Handlers, serveCalls } from './lines.ts'
 import { watchNodes } from './probe.ts'
@@ -17,8 +17,8 @@ const WITHDRAW_TIMEOUT = 5_000
 const READY_TIMEOUT = 60_000
 
 interface Node {
-  readonly router: Router
-  readonly memory: NodeMemory | undefined
+  readonly router: Swarm
+  readonly files: NodeFiles | undefined
   readonly self: NodeAddress
   held: readonly KeyRange[]
 }
@@ -36,9 +36,9 @@ function nodeOf(name: string): Node {
 const calls: Handlers<Calls> = {
   async start({ node, self, bootstrap, dataDir, tuning }) {
     const begin = performance.now()
-    const memory = dataDir === undefined ? undefined : await NodeMemory.open(dataDir, log)
+    const files = dataDir === undefined ? undefined : await NodeFiles.open(dataDir, log)
     const router = await joinSwarm(
-      { log, memory },
+      { log, files },
       {
         ...tuning,
         bindHost: self.host,
@@ -47,8 +47,8 @@ const calls: Handlers<Calls> = {
         swarmKeys: [SWARM_KEY],
       },
     )
-    nodes.set(node, { router, memory, self, held: [] })
-    await waitFor(`${node} is ready`, () => router.ready, READY_TIMEOUT)
+    nodes.set(node, { router, files, self, held: [] })
+    await within(`${node} has joined`, router.joined, READY_TIMEOUT)
     return { took: performance.now() - begin }
   },
 
@@ -84,7 +84,7 @@ const calls: Handlers<Calls> = {
 
   async stop({ node, how }) {
     const begin = performance.now()
-    const { router, memory, held } = nodeOf(node)
+    const { router, files, held } = nodeOf(node)
     nodes.delete(node)
     let complete = how === 'leave'
     if (how === 'leave') {
@@ -94,7 +94,7 @@ const calls: Handlers<Calls> = {
       })
     }
     await router.close()
-    await memory?.close()
+    await files?.close()
     return { took: performance.now() - begin, complete }
   },
 

@@ -1,27 +1,17 @@
 import process from 'node:process'
 import type { Key } from '../../oci/key.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
-import { RECORD_LIFE } from '../dht/records.ts'
-import type { TopicRecord } from '../dht/table.ts'
-import type { NodeAddress } from '../members/bootstrap.ts'
-import type { Contacts } from '../members/contacts.ts'
-import type { KnownNode } from '../members/network-map.ts'
-import type { Sample } from '../members/scout.ts'
+import type { DhtClient } from '../dht/client.ts'
+import type { KnownNode } from '../dht/network-map.ts'
+import { RECORD_LIFE } from '../dht/record-store.ts'
+import type { Sample } from '../members/discovery.ts'
+import type { Realm } from '../realm.ts'
 import { CpuBudget, RequestWindow } from './pace.ts'
 import { Schedule, type Task } from './schedule.ts'
 
-/** What records are made of. */
-export interface RecordSource {
-  topicOf(key: Key): Uint8Array
-  /** The addresses of this node's record for a topic. */
-  relaysOf(topic: Uint8Array): readonly NodeAddress[]
-  /** Whether a record is this node's own. */
-  isOwn(record: TopicRecord): boolean
-}
-
 export interface AnnouncerDependencies {
-  readonly contacts: Contacts
-  readonly records: RecordSource
+  readonly dht: DhtClient
+  readonly realm: Pick<Realm, 'topicOf' | 'relaysOf' | 'isOwn'>
   readonly clock?: Clock
   readonly random?: () => number
   /** Milliseconds of CPU that this process has used. */
@@ -91,8 +81,8 @@ const FORGIVING = 0.25
  * send; this part sends it, no faster than nodes answer and than the budget of CPU allows.
  */
 export class Announcer {
-  readonly #contacts: Contacts
-  readonly #records: RecordSource
+  readonly #dht: DhtClient
+  readonly #realm: AnnouncerDependencies['realm']
   readonly #clock: Clock
   readonly #random: () => number
   readonly #cpu: () => number
@@ -111,21 +101,21 @@ export class Announcer {
   #lost = 0
 
   constructor(
-    { contacts, records, clock = systemClock, random = Math.random, cpu = usedCpu }: AnnouncerDependencies,
+    { dht, realm, clock = systemClock, random = Math.random, cpu = usedCpu }: AnnouncerDependencies,
     options: AnnouncerOptions = {},
   ) {
     const { replicas = REPLICAS, refreshPeriod = REFRESH_PERIOD, recordLife = RECORD_LIFE } = options
-    this.#contacts = contacts
-    this.#records = records
+    this.#dht = dht
+    this.#realm = realm
     this.#clock = clock
     this.#random = random
     this.#cpu = cpu
     this.#forgiving = FORGIVING * refreshPeriod
     this.#window = new RequestWindow(options.window ?? WINDOW)
     this.#budget = new CpuBudget(options.cpuShare ?? CPU_SHARE)
-    const topicOf = (key: Key) => records.topicOf(key)
-    this.#schedule = new Schedule(contacts.map, topicOf, random, { replicas, refreshPeriod, recordLife })
-    contacts.map.listen({
+    const topicOf = (key: Key) => realm.topicOf(key)
+    this.#schedule = new Schedule(dht.map, topicOf, random, { replicas, refreshPeriod, recordLife })
+    dht.map.listen({
       joined: (node) => this.#change(() => this.#schedule.joined(node)),
       left: (node) => this.#change(() => this.#schedule.left(node)),
       recovered: (node) => this.#change(() => this.#schedule.recovered(node)),
@@ -175,7 +165,7 @@ export class Announcer {
     return {
       topic: placement.topic,
       answered: (answer) => {
-        if (answer.length >= MOST_ANSWERED || answer.some((record) => this.#records.isOwn(record))) return
+        if (answer.length >= MOST_ANSWERED || answer.some((record) => this.#realm.isOwn(record))) return
         const now = this.#clock.now()
         const before = this.#forgotAt.get(node) ?? Number.NEGATIVE_INFINITY
         // It may have been withdrawn meanwhile.
@@ -203,7 +193,7 @@ export class Announcer {
   get #room(): number {
     const { urgency } = this.#schedule
     const isUrgent = urgency === 'withdrawals' || urgency === 'express'
-    return this.#window.room + (isUrgent && !this.#contacts.isSlow ? RESERVE : 0)
+    return this.#window.room + (isUrgent && !this.#dht.isSlow ? RESERVE : 0)
   }
 
   /** Sets the timer for when there is something to send, and window and budget allow it. */
@@ -244,8 +234,8 @@ export class Announcer {
     this.#window.sent()
     const outcome =
       kind === 'remove'
-        ? await this.#contacts.remove(node, placement.topic)
-        : await this.#contacts.store(node, placement.topic, this.#records.relaysOf(placement.topic))
+        ? await this.#dht.remove(node, placement.topic)
+        : await this.#dht.store(node, placement.topic, this.#realm.relaysOf(placement.topic))
     const now = this.#clock.now()
     if (outcome === 'silent') {
       this.#lost++

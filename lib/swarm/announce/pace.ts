@@ -1,4 +1,4 @@
-import { SLOW } from '../members/round-trip.ts'
+import { SLOW } from '../dht/client.ts'
 
 /** The window at the beginning, if its bounds allow: some twenty nodes that all begin at once can be answered. */
 const FIRST = 16

@@ -1,6 +1,6 @@
 import type { Key } from '../../oci/key.ts'
-import { prefixOf } from '../members/distance.ts'
-import type { KnownNode } from '../members/network-map.ts'
+import type { KnownNode } from '../dht/network-map.ts'
+import { prefixOf } from '../node.ts'
 
 /** Why a placement waits, the most urgent first: see schedule.ts. */
 export const LANES = ['withdrawals', 'express', 'fresh', 'repair', 'refresh'] as const

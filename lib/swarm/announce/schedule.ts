@@ -1,7 +1,7 @@
 import type { Key } from '../../oci/key.ts'
 import { unlessAborted } from '../../platform/abort.ts'
-import { prefixDistance } from '../members/distance.ts'
-import type { KnownNode, NetworkMap } from '../members/network-map.ts'
+import type { KnownNode, NetworkMap } from '../dht/network-map.ts'
+import { prefixDistance } from '../node.ts'
 import { LANES, type Lane, Placement } from './placement.ts'
 import { Sweep } from './sweep.ts'
 

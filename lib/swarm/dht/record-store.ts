@@ -1,34 +1,50 @@
+import type { Logger } from '../../observe/log.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 
+/** Milliseconds for which a node keeps a record that is not announced again. */
+export const RECORD_LIFE = 30 * 60_000
+/** Records at most, of 230 bytes each. In a swarm where each node holds 60,000 digests, the fullest node reaches it. */
+const MAX_SIZE = 1_048_576
+/**
+ * Records of one topic at most. A lookup is answered with 20 of them, and the records of what all nodes of a cluster hold would
+ * otherwise fill the memory of eight of them.
+ */
+const MOST_OF_TOPIC = 1_000
 /** Bytes of a record at most: a public key, a count, and 3 addresses of 6 bytes each. */
 const RECORD_LENGTH = 51
 const KEY_LENGTH = 32
-/**
- * Records of one topic at most. A lookup is answered with 20 of them, and what all of a cluster's nodes hold would otherwise fill
- * the memory of eight of them.
- */
-const MOST_OF_TOPIC = 1_000
 const FIRST_SLOTS = 1_024
 const GROWTH = 1.5
-/** Instead of a slot: there is none. */
+/** Part of the limit beyond which a warning says that it is near. */
+const NEAR = 0.8
+/** Milliseconds from one warning of dropped records to the next. */
+const WARNING_PAUSE = 60_000
+/** Stands for a slot where there is none. */
 const NONE = -1
 
-export interface RecordStoreOptions {
-  /** Milliseconds for which a record is kept that is not stored again. */
-  readonly life: number
-  /** Records at most. */
-  readonly maxSize: number
-  readonly mostOfTopic?: number
+export interface RecordStoreDependencies {
+  readonly log: Logger
+  readonly clock?: Clock
   readonly random?: () => number
 }
 
+export interface RecordStoreOptions {
+  /** Milliseconds for which a record is kept that is not stored again. */
+  readonly life?: number
+  /** Records at most. */
+  readonly maxSize?: number
+  readonly mostOfTopic?: number
+}
+
 /**
- * What a node of the DHT keeps for others: the records of each topic, each for the same time. It takes the place of hyperdht's own
- * cache, which needs several objects for a record, some 2 KiB in all, and drops half of all records at once when it is full. Here
- * a record is a slot of some arrays, 230 bytes with its topic, and the oldest one makes room.
+ * What a node of the DHT keeps for others: the records of each topic, all for the same time. It replaces hyperdht's own cache,
+ * which needs several objects and some 2 KiB for a record, and drops half of all records at once when it is full. Here a
+ * record is a slot of some arrays, 230 bytes with its topic, and when the store is full the oldest one makes room.
  */
 export class RecordStore {
-  maxSize: number
+  /** Records at most. */
+  readonly maxSize: number
+  readonly #log: Logger
   readonly #life: number
   readonly #mostOfTopic: number
   readonly #random: () => number
@@ -50,13 +66,21 @@ export class RecordStore {
   #used = 0
   #size = 0
   #dropped = 0
+  #wasNear = false
+  /** How many dropped records the last warning has counted, and when that was. */
+  #told = 0
+  #toldAt = Number.NEGATIVE_INFINITY
 
-  constructor({ life, maxSize, mostOfTopic, random }: RecordStoreOptions, clock: Clock = systemClock) {
+  constructor(
+    { log, clock = systemClock, random = Math.random }: RecordStoreDependencies,
+    { life = RECORD_LIFE, maxSize = MAX_SIZE, mostOfTopic = MOST_OF_TOPIC }: RecordStoreOptions = {},
+  ) {
     this.maxSize = maxSize
-    this.#life = life
-    this.#mostOfTopic = mostOfTopic ?? MOST_OF_TOPIC
-    this.#random = random ?? Math.random
+    this.#log = log
     this.#clock = clock
+    this.#random = random
+    this.#life = life
+    this.#mostOfTopic = mostOfTopic
   }
 
   /** How many records are kept. */
@@ -65,7 +89,7 @@ export class RecordStore {
     return this.#size
   }
 
-  /** Records that were dropped before their time so far, because there was no room. */
+  /** Records dropped before their time so far, for want of room. */
   get dropped(): number {
     return this.#dropped
   }
@@ -74,7 +98,7 @@ export class RecordStore {
    * Keeps a record, or keeps it for longer.
    *
    * @param record begins with the public key, of which each topic has one record
-   * @throws {RangeError} for one that is longer than hyperdht's are
+   * @throws {RangeError} for one of another length than hyperdht's
    */
   add(topic: string, _publicKey: Uint8Array, record: Uint8Array): void {
     if (record.length > RECORD_LENGTH || record.length < KEY_LENGTH) {
@@ -89,6 +113,7 @@ export class RecordStore {
     this.#lengths[slot] = record.length
     this.#times[slot] = this.#clock.now()
     this.#link(slot)
+    this.#warn()
   }
 
   remove(topic: string, publicKey: Uint8Array): void {
@@ -136,11 +161,11 @@ export class RecordStore {
     return undefined
   }
 
-  /** A free slot, now the first of its topic; none where the topic has enough. */
+  /** A free slot, now the first of its topic; `undefined` where the topic has enough. */
   #take(topic: string): number | undefined {
     let count = 0
     for (let slot = this.#topics.get(topic) ?? NONE; slot !== NONE; slot = this.#next[slot] as number) count++
-    // Those that are there live as well, and are as good.
+    // Those that are there are alive and as good.
     if (count >= this.#mostOfTopic) return undefined
     while (this.#size >= this.maxSize && this.#oldest !== NONE) {
       this.#dropped++
@@ -182,6 +207,23 @@ export class RecordStore {
   #expire(): void {
     const since = this.#clock.now() - this.#life
     while (this.#oldest !== NONE && (this.#times[this.#oldest] as number) < since) this.#drop(this.#oldest)
+  }
+
+  /** Says that the limit is near, and how many records were dropped: a digest that nobody finds costs a pull from upstream. */
+  #warn(): void {
+    const isNear = this.#size > this.maxSize * NEAR
+    if (isNear && !this.#wasNear) {
+      this.#log.warn('the limit of stored records is near, some may be lost', {
+        records: this.#size,
+        limit: this.maxSize,
+      })
+    }
+    this.#wasNear = isNear
+    const now = this.#clock.now()
+    if (this.#dropped === this.#told || now - this.#toldAt < WARNING_PAUSE) return
+    this.#log.warn('stored records were dropped before their time', { records: this.#dropped - this.#told })
+    this.#told = this.#dropped
+    this.#toldAt = now
   }
 
   /** Makes a slot the youngest. */

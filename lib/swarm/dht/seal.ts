@@ -1,17 +1,17 @@
 import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
-import type { NodeAddress } from '../members/bootstrap.ts'
-import { COMPACT_LENGTH, compact, fromCompact } from '../members/compact-address.ts'
+import b4a from 'b4a'
+import { COMPACT_LENGTH, compact, fromCompact, type NodeAddress } from '../node.ts'
 
-const PURPOSE = 'swarmirror/announcement/1'
+const PURPOSE = 'swarmirror/announcement/2'
 /** A record holds at most 3 addresses, of which the first is the door. */
 const SEAL_LENGTH = 2 * COMPACT_LENGTH
 
 /**
- * Seals announcements, so that a node asks nobody for content who does not know the swarm key.
+ * Seals announcements, so that a node asks for content only where a member, who knows the swarm key, has announced it.
  *
- * Whoever reaches the DHT port sees topics, can announce itself to them, and as a DHT node can answer a lookup with
- * anything. A record has room for a key and addresses only, so the seal, 96 bits of an HMAC, takes the place of the second
- * and third address. Nobody is ever connected to by these records' addresses but through the first.
+ * Anybody who reaches the DHT port sees topics, can announce to them, and as a DHT node can answer a lookup with anything. A
+ * record has room for a key and addresses only, so the seal, 96 bits of an HMAC, takes the place of the second and third
+ * address. No node connects to any address of these records but the first.
  */
 export class AnnouncementSeal {
   readonly #secret: Uint8Array
@@ -26,15 +26,15 @@ export class AnnouncementSeal {
     return [door, fromCompact(seal.subarray(0, COMPACT_LENGTH)), fromCompact(seal.subarray(COMPACT_LENGTH))]
   }
 
-  /** The door of a record, if a member made it for that topic. */
+  /** The door of a record; `undefined` unless a member made the record for that topic. */
   open(topic: Uint8Array, publicKey: Uint8Array, addresses: readonly NodeAddress[]): NodeAddress | undefined {
     const [door, ...rest] = addresses
     if (door === undefined || rest.length !== 2) return undefined
-    const given = Buffer.concat(rest.map(compact))
+    const given = b4a.concat(rest.map(compact))
     return timingSafeEqual(given, this.#sealOf(topic, publicKey, door)) ? door : undefined
   }
 
-  #sealOf(topic: Uint8Array, publicKey: Uint8Array, door: NodeAddress): Buffer {
+  #sealOf(topic: Uint8Array, publicKey: Uint8Array, door: NodeAddress): Uint8Array {
     // All parts have a fixed length.
     const mac = createHmac('sha256', this.#secret).update(topic).update(publicKey).update(compact(door))
     return mac.digest().subarray(0, SEAL_LENGTH)

@@ -1,39 +1,28 @@
 import type { Key } from '../../oci/key.ts'
+import { onAbort } from '../../platform/abort.ts'
 import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
-import type { Announced, Realm } from '../announce/directory.ts'
-import type { Contacts } from '../members/contacts.ts'
-import { SharedList } from './shared-list.ts'
-import { walk } from './walk.ts'
+import type { DhtClient } from '../dht/client.ts'
+import type { TopicRecord } from '../dht/rpc.ts'
+import type { Announced, Realm } from '../realm.ts'
+import { findRecords } from './find-records.ts'
 
 export interface FinderDependencies {
-  readonly contacts: Contacts
+  readonly dht: DhtClient
   readonly realms: readonly Realm[]
-  /** This node's own id, which is never a result. */
-  readonly ownId: string
   readonly clock?: Clock
 }
 
-export interface FinderOptions {
-  readonly replicas: number
-  /** Milliseconds from its beginning for which a lookup that has found peers gives others their first ones. */
-  readonly hitTime?: number
-  /** The same for one that has found none, or none yet. */
-  readonly missTime?: number
-  /** Lookups that are kept at most. */
-  readonly capacity?: number
-  /** How many nodes are asked at a time. */
-  readonly parallel?: number
-  /** See walk.ts. */
-  readonly late?: number
-}
-
-/** What is withdrawn must be gone after 2 s. */
+/**
+ * Milliseconds from its beginning for which a lookup that has found peers gives others its first ones. What is withdrawn must
+ * be gone after 2 s.
+ */
 const HIT_TIME = 1_500
-/** What has just been announced must be found within 1 s. */
+/** The same for a lookup that has found none, or none yet. What has just been announced must be found within 1 s. */
 const MISS_TIME = 300
+/** Lookups that are kept at most. */
 const CAPACITY = 2_000
-/** Milliseconds that others have to be found before a peer that seems to be dead is given: a pull waits for 100 by default. */
+/** Milliseconds to find other peers before one that seems to be dead is given: a pull waits for 100 by default. */
 const LOST_DELAY = 20
 
 interface Lookup {
@@ -42,40 +31,39 @@ interface Lookup {
 }
 
 export interface FinderFigures {
-  /** Lookups that were run, and those that were answered by one of the same key. */
+  /** Lookups that were run, and those that were answered by another one of the same key. */
   readonly lookups: number
   readonly shared: number
 }
 
 /**
- * Who has announced a key. Lookups of one key within a short time are one, which goes on for the others when one of them does
- * not want to know any more.
+ * Finds out who has announced a key. Lookups of one key within a short time are one lookup, which goes on for the others
+ * when one caller stops.
  */
 export class Finder {
-  readonly #contacts: Contacts
+  readonly #dht: DhtClient
   readonly #realms: readonly Realm[]
-  readonly #ownId: string
   readonly #clock: Clock
-  readonly #options: Required<Pick<FinderOptions, 'hitTime' | 'missTime' | 'capacity'>> & FinderOptions
+  readonly #replicas: number
   /** The oldest first. */
   readonly #lookups = new Map<Key, Lookup>()
   #run = 0
   #shared = 0
   readonly #stop = new AbortController()
 
-  constructor({ contacts, realms, ownId, clock = systemClock }: FinderDependencies, options: FinderOptions) {
-    this.#contacts = contacts
+  /** @param replicas how many of the nodes closest to a topic are asked */
+  constructor({ dht, realms, clock = systemClock }: FinderDependencies, replicas: number) {
+    this.#dht = dht
     this.#realms = realms
-    this.#ownId = ownId
     this.#clock = clock
-    this.#options = { hitTime: HIT_TIME, missTime: MISS_TIME, capacity: CAPACITY, ...options }
+    this.#replicas = replicas
   }
 
   get figures(): FinderFigures {
     return { lookups: this.#run, shared: this.#shared }
   }
 
-  /** The members that announced the key, each once, this node left out. Ends when the signal aborts; does not throw. */
+  /** The members that announced the key, each once, without this node. Ends when the signal aborts; does not throw. */
   async *find(key: Key, signal: AbortSignal): AsyncIterable<Announced> {
     if (signal.aborted || this.#stop.signal.aborted) return
     const stop = AbortSignal.any([signal, this.#stop.signal])
@@ -83,7 +71,7 @@ export class Finder {
     const isRemembered = lookup.peers.ended && lookup.peers.length > 0
     yield* lookup.peers.read(stop)
     if (!isRemembered || stop.aborted) return
-    // Whoever wants more than those who were found before gets those who have come since.
+    // A caller that wants more than what was found before gets the peers that have come since.
     const known = new Set<string>()
     for await (const { id } of lookup.peers.read(stop)) known.add(id)
     const latest = this.#lookups.get(key)
@@ -100,9 +88,8 @@ export class Finder {
   #fresh(key: Key): Lookup | undefined {
     const lookup = this.#lookups.get(key)
     if (lookup === undefined) return undefined
-    const { hitTime, missTime } = this.#options
     const age = this.#clock.now() - lookup.startedAt
-    if (age >= (lookup.peers.length > 0 ? hitTime : missTime)) return undefined
+    if (age >= (lookup.peers.length > 0 ? HIT_TIME : MISS_TIME)) return undefined
     this.#shared++
     return lookup
   }
@@ -114,45 +101,92 @@ export class Finder {
     this.#lookups.delete(key)
     this.#lookups.set(key, lookup)
     this.#run++
-    void this.#look(key, lookup)
+    void this.#look(key, lookup.peers)
     return lookup
   }
 
   #forget(now: number): void {
-    const { hitTime, capacity } = this.#options
     for (const [key, { startedAt }] of this.#lookups) {
-      if (now - startedAt < hitTime && this.#lookups.size < capacity) return
+      if (now - startedAt < HIT_TIME && this.#lookups.size < CAPACITY) return
       this.#lookups.delete(key)
     }
   }
 
-  async #look(key: Key, { peers }: Lookup): Promise<void> {
-    const seen = new Set([this.#ownId])
-    /** Announced by nodes that do not answer any more. Should that be wrong, they are better than nobody. */
+  async #look(key: Key, peers: SharedList<Announced>): Promise<void> {
+    const seen = new Set<string>()
+    /** Announced by nodes that do not answer any more. Should that be wrong, they are better than no peer at all. */
     const lost: Announced[] = []
     const release = () => {
       if (peers.length === 0) for (const peer of lost.splice(0)) peers.add(peer)
     }
     let cancel = (): void => undefined
-    // A node that ended without taking anything back is still found under the id that it had.
-    const self = addressOf(this.#contacts.map.self)
+    // Also what this node announced under another id, before it was restarted.
+    const self = addressOf(this.#dht.map.self)
     const look = async (realm: Realm) => {
       const topic = realm.topicOf(key)
-      const take = (records: Parameters<Parameters<typeof walk>[2]>[0]) => {
+      const take = (records: readonly TopicRecord[]) => {
         for (const record of records) {
           const peer = realm.open(topic, record)
           if (peer === undefined || seen.has(peer.id) || addressOf(peer) === self) continue
           seen.add(peer.id)
-          if (!this.#contacts.map.isLost(peer)) peers.add(peer)
+          if (!this.#dht.map.isLost(peer)) peers.add(peer)
           else if (lost.push(peer) === 1) cancel = this.#clock.after(LOST_DELAY, release)
         }
-        return seen.size > 1
+        return seen.size > 0
       }
-      await walk(this.#contacts, topic, take, this.#options, this.#clock)
+      await findRecords(this.#dht, topic, this.#replicas, take, this.#clock)
     }
     await Promise.all(this.#realms.map(look))
     cancel()
     release()
     peers.end()
+  }
+}
+
+/** A list that grows until it ends, and that any number of readers follow, each at its own speed. */
+class SharedList<T> {
+  readonly #items: T[] = []
+  #ended = false
+  #news = Promise.withResolvers<void>()
+
+  get length(): number {
+    return this.#items.length
+  }
+
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  add(item: T): void {
+    this.#items.push(item)
+    this.#tell()
+  }
+
+  end(): void {
+    this.#ended = true
+    this.#tell()
+  }
+
+  /** All items from the first one on, until the list ends or the signal aborts. */
+  async *read(signal: AbortSignal): AsyncIterable<T> {
+    const aborted = Promise.withResolvers<void>()
+    using _ = onAbort(signal, aborted.resolve)
+    for (let at = 0; !signal.aborted; ) {
+      const item = this.#items[at]
+      if (at < this.#items.length) {
+        at++
+        yield item as T
+      } else if (this.#ended) {
+        return
+      } else {
+        await Promise.race([this.#news.promise, aborted.promise])
+      }
+    }
+  }
+
+  #tell(): void {
+    const { resolve } = this.#news
+    this.#news = Promise.withResolvers()
+    resolve()
   }
 }

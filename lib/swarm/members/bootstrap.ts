@@ -1,7 +1,12 @@
 import { lookup } from 'node:dns/promises'
 import { isIPv4 } from 'node:net'
 import type { Logger } from '../../observe/log.ts'
-import { unlessAborted } from '../../platform/abort.ts'
+import { bounded, unlessAborted } from '../../platform/abort.ts'
+import { addressOf } from '../../platform/address.ts'
+import { type Clock, systemClock } from '../../platform/clock.ts'
+import type { DhtClient } from '../dht/client.ts'
+import type { NodeAddress } from '../node.ts'
+import type { Discovery } from './discovery.ts'
 
 /** Where other nodes may be found: an address or host name, or a DNS name of which every A record is a node. */
 export interface BootstrapEntry {
@@ -10,21 +15,26 @@ export interface BootstrapEntry {
   readonly port: number
 }
 
-export interface NodeAddress {
-  /** IPv4. */
-  readonly host: string
-  readonly port: number
-}
-
 /** Resolves a name to its IPv4 addresses; throws what `node:dns` throws. */
 export type ResolveName = (name: string) => Promise<readonly string[]>
 
-/** The system's resolver, which knows /etc/hosts and the search domains of a cluster; its own time-outs bound it. */
+/** Milliseconds for the names of bootstrap nodes to resolve, before the swarm is looked for without them. */
+const RESOLVE_TIMEOUT = 5_000
+/** Milliseconds for asking the nodes that answer, and those that they name. */
+const EXPLORE_TIMEOUT = 5_000
+/**
+ * Milliseconds from one look at the bootstrap nodes to the next while this node is alone, and while it is not. The latter, give
+ * or take a quarter, heals a swarm that fell into parts of which no node knows any of another; it costs one question to DNS,
+ * and one to each bootstrap node that is not known to be alive.
+ */
+const INTERVALS = [3_000, 15_000] as const
+
+/** The system's resolver, which knows /etc/hosts and the search domains of a cluster; its own timeouts bound it. */
 export const resolveName: ResolveName = async (name) =>
   (await lookup(name, { family: 4, all: true })).map((found) => found.address)
 
-/** The same resolver, asked for a name once at a time: one that does not answer would be given more and more to do. */
-export function onceAtATime(resolve: ResolveName): ResolveName {
+/** The same resolver, asked for a name once at a time: one that does not answer would get more and more to do. */
+function onceAtATime(resolve: ResolveName): ResolveName {
   const underWay = new Map<string, Promise<readonly string[]>>()
   return (name) => {
     const before = underWay.get(name)
@@ -35,11 +45,6 @@ export function onceAtATime(resolve: ResolveName): ResolveName {
   }
 }
 
-export interface BootstrapDependencies {
-  readonly log: Logger
-  readonly resolve?: ResolveName | undefined
-}
-
 /**
  * The addresses behind a bootstrap list, each once, without `self`. A name that cannot be resolved is logged and left out,
  * since it may resolve later: in a cluster the record of a headless service appears with its first pod.
@@ -47,7 +52,7 @@ export interface BootstrapDependencies {
  * @param signal ends the waiting for names that do not resolve in time; they are left out
  */
 export async function resolveBootstrap(
-  { log, resolve = resolveName }: BootstrapDependencies,
+  { log, resolve = resolveName }: { readonly log: Logger; readonly resolve?: ResolveName | undefined },
   entries: readonly BootstrapEntry[],
   self: NodeAddress,
   signal: AbortSignal,
@@ -65,8 +70,98 @@ export async function resolveBootstrap(
   for (const [index, addresses] of (await Promise.all(resolved)).entries()) {
     const { kind, port } = entries[index] as BootstrapEntry
     for (const host of kind === 'dns' ? addresses : addresses.slice(0, 1)) {
-      if (host !== self.host || port !== self.port) found.set(`${host}:${port}`, { host, port })
+      if (host !== self.host || port !== self.port) found.set(addressOf({ host, port }), { host, port })
     }
   }
   return [...found.values()]
+}
+
+export interface BootstrapDependencies {
+  readonly log: Logger
+  readonly resolve?: ResolveName | undefined
+  readonly dht: DhtClient
+  readonly discovery: Pick<Discovery, 'explore'>
+  /** Nodes known from earlier. */
+  remembered(): readonly NodeAddress[]
+  readonly clock?: Clock
+}
+
+export interface BootstrapOptions {
+  readonly entries: readonly BootstrapEntry[]
+  readonly self: NodeAddress
+  /** Milliseconds from one look to the next: see INTERVALS. */
+  readonly intervals?: readonly [alone: number, connected: number] | undefined
+}
+
+/** Finds the swarm by its bootstrap nodes and those known from earlier, again and again. Names are resolved anew each time. */
+export class Bootstrap {
+  readonly #dependencies: BootstrapDependencies
+  readonly #options: BootstrapOptions
+  readonly #resolve: ResolveName
+  readonly #clock: Clock
+  readonly #stop = new AbortController()
+  #cancel = (): void => undefined
+  #looking: Promise<void> | undefined
+  #onLook = (): void => undefined
+
+  constructor(dependencies: BootstrapDependencies, options: BootstrapOptions) {
+    this.#dependencies = dependencies
+    this.#options = options
+    this.#resolve = onceAtATime(dependencies.resolve ?? resolveName)
+    this.#clock = dependencies.clock ?? systemClock
+    const { map } = dependencies.dht
+    map.listen({
+      left: () => {
+        if (map.others === 0 && this.#looking === undefined) this.#plan()
+      },
+    })
+  }
+
+  /** Looks for other nodes now, and from then on; `onLook` is called after each time. */
+  start(onLook: () => void): void {
+    this.#onLook = onLook
+    this.#run()
+  }
+
+  /** Looks for other nodes once. */
+  async look(signal: AbortSignal): Promise<void> {
+    const { dht, discovery, remembered, log } = this.#dependencies
+    const { entries, self } = this.#options
+    const isAlone = dht.map.others === 0
+    const resolved = await bounded(RESOLVE_TIMEOUT, signal, (resolving) =>
+      resolveBootstrap({ log, resolve: this.#resolve }, entries, self, resolving),
+    )
+    const candidates = isAlone ? [...resolved, ...remembered()] : resolved
+    const unknown = [self, ...candidates].filter((address) => dht.map.get(address) === undefined)
+    const nodes = unknown.map((address) => dht.nodeAt(address))
+    await bounded(EXPLORE_TIMEOUT, signal, (exploring) => discovery.explore(nodes, exploring))
+  }
+
+  /** Ends looking, and what is under way. */
+  async close(): Promise<void> {
+    this.#stop.abort()
+    this.#cancel()
+    await this.#looking
+  }
+
+  #run(): void {
+    this.#looking = this.look(this.#stop.signal)
+      .then(
+        () => this.#stop.signal.aborted || this.#onLook(),
+        (error) => this.#dependencies.log.error('looking for other nodes failed', { error }),
+      )
+      .then(() => {
+        this.#looking = undefined
+        this.#plan()
+      })
+  }
+
+  #plan(): void {
+    this.#cancel()
+    if (this.#stop.signal.aborted) return
+    const [alone, connected] = this.#options.intervals ?? INTERVALS
+    const isAlone = this.#dependencies.dht.map.others === 0
+    const pause = isAlone ? alone : connected * (0.75 + Math.random() / 2)
+    this.#cancel = this.#clock.after(pause, () => this.#run())
+  }
 }

@@ -1,8 +1,8 @@
 import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
+import b4a from 'b4a'
 import { addressOf } from '../../platform/address.ts'
+import { COMPACT_LENGTH, compact, fromCompact, type NodeAddress } from '../node.ts'
 import type { Peer } from '../router.ts'
-import type { NodeAddress } from './bootstrap.ts'
-import { COMPACT_LENGTH, compact, fromCompact } from './compact-address.ts'
 
 /** The part of a Hyperswarm connection, a Noise stream over UDX, that is used here. */
 export interface SwarmConnection {
@@ -21,7 +21,7 @@ export interface SwarmConnection {
   setTimeout(milliseconds: number): void
 }
 
-/** Told of members. */
+/** Learns who of the swarm is alive. */
 export interface Liveness {
   /** A proven connection to it has opened, which may be a second one after it has started again. */
   seen(peer: Peer): void
@@ -30,7 +30,7 @@ export interface Liveness {
 }
 
 export interface MembershipOptions {
-  /** Milliseconds within which the other side must have proven that it knows the swarm key. */
+  /** Milliseconds for the other side to prove that it knows the swarm key. */
   readonly proofTimeout?: number
   /** Milliseconds of quiet after which this side says that it is there. */
   readonly keepAlive?: number
@@ -38,7 +38,7 @@ export interface MembershipOptions {
   readonly silence?: number
   /** Connections that are kept. */
   readonly maxMembers?: number
-  /** Connections that have not proven anything yet; beyond that the oldest of them is ended. */
+  /** Connections without a proof yet; beyond that number the oldest of them is ended. */
   readonly maxUnproven?: number
 }
 
@@ -120,7 +120,7 @@ export class Membership {
       connection.destroy()
       return
     }
-    const id = Buffer.from(connection.remotePublicKey).toString('hex')
+    const id = b4a.toString(connection.remotePublicKey, 'hex')
     const drop = () => connection.destroy()
     const timer = setTimeout(drop, this.#options.proofTimeout)
     let received = 0
@@ -161,7 +161,7 @@ export class Membership {
   /** The door that a proof names; `undefined` if it proves nothing. */
   #doorOf(proof: Uint8Array, connection: SwarmConnection): Peer | undefined {
     if (proof.byteLength !== PROOF_LENGTH) return undefined
-    const door = Buffer.from(proof.subarray(MAC_LENGTH))
+    const door = proof.subarray(MAC_LENGTH)
     let right = false
     for (const secret of this.#secrets) {
       if (timingSafeEqual(proof, proofOf(secret, connection, !connection.isInitiator, door))) right = true
@@ -178,9 +178,9 @@ function proofOf(
   secret: Uint8Array,
   { handshakeHash }: Pick<SwarmConnection, 'handshakeHash'>,
   isInitiator: boolean,
-  door: Buffer,
+  door: Uint8Array,
 ): Uint8Array {
   const role = isInitiator ? 'initiator' : 'responder'
   const mac = createHmac('sha256', secret).update(`${role}\n`).update(handshakeHash).update(door).digest()
-  return Buffer.concat([mac, door])
+  return b4a.concat([mac, door])
 }

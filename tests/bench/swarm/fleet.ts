@@ -1,5 +1,5 @@
 import type { Key } from '../../../lib/oci/key.ts'
-import type { NodeAddress } from '../../../lib/swarm/members/bootstrap.ts'
+import type { NodeAddress } from '../../../lib/swarm/node.ts'
 import { AddressBlock } from '../../swarm/addresses.ts'
 import { type KeyName, keyOf } from '../../swarm/content.ts'
 import { type SimulatedNode, SimulatedSwarm } from '../../swarm/swarm.ts'

@@ -1,5 +1,5 @@
 import type { RuntimeName } from '../../../lib/platform/runtime.ts'
-import type { NodeAddress } from '../../../lib/swarm/members/bootstrap.ts'
+import type { NodeAddress } from '../../../lib/swarm/node.ts'
 import { type KeyName, type KeyRange, keyOf } from '../../swarm/content.ts'
 import type { NodeUsage, Tuning } from '../../swarm/protocol.ts'
 import { WorkerProcess } from '../../swarm/worker-process.ts'

@@ -5,7 +5,7 @@
 import HyperDHT from 'hyperdht'
 import type { Key } from '../../../lib/oci/key.ts'
 import { AnnouncementSeal } from '../../../lib/swarm/dht/seal.ts'
-import { topicOf } from '../../../lib/swarm/topic.ts'
+import { topicOf } from '../../../lib/swarm/realm.ts'
 import type { LookupOrder } from './lookup.ts'
 
 const { swarmKey, nodes, keys }: LookupOrder = JSON.parse(process.argv[2] ?? '')

@@ -1,10 +1,9 @@
-import type { Router } from '../../../lib/swarm/router.ts'
-import { routerConformance } from '../../conformance/router.ts'
+import { type RouterMember, routerConformance } from '../../conformance/router.ts'
 import { MemorySwarm } from '../../doubles/memory-swarm.ts'
 
 routerConformance('memory router', async () => {
   const swarm = new MemorySwarm()
-  const routers: Router[] = []
+  const routers: RouterMember['router'][] = []
   return {
     async join() {
       const address = { host: '127.0.0.1', port: 1 + routers.length }

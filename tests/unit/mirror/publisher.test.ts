@@ -20,12 +20,9 @@ function start({ announceTimeout = 60_000, settle = Promise.withResolvers<void>(
   const router = new MemorySwarm().join(peerOf('self'))
   let calls = 0
   const slow: Router = {
-    ready: true,
-    neighbours: 0,
     lookup: (key, signal) => router.lookup(key, signal),
     advertise: (keys) => router.advertise(keys),
     withdraw: (keys) => router.withdraw(keys),
-    close: () => router.close(),
     settled(signal) {
       calls++
       const aborted = new Promise<never>((_, reject) =>

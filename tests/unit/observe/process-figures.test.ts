@@ -47,9 +47,9 @@ test('metrics give the figures of the process, and those of the parts that are l
   })
   const figures = {
     ...{ keys: 7, waiting: 2, refreshed: 40, lag: 1_500 },
-    ...{ requests: 90, silent: 3, records: 12, recordLimit: 50, dropped: 6 },
+    ...{ requests: 90, silent: 3, records: 12, recordLimit: 50, dropped: 6, neighbours: 4 },
   }
-  registerSwarmMetrics(metrics, { figures: { ...NO_FIGURES, ...figures }, neighbours: 4 })
+  registerSwarmMetrics(metrics, () => ({ ...NO_FIGURES, ...figures }))
   registerPeerMetrics(metrics, { connected: 3, aside: 1 })
   await metrics.render()
   const { body } = await metrics.render()

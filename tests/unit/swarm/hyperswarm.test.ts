@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { silentLogger } from '../../../lib/observe/log.ts'
 import type { Key } from '../../../lib/oci/key.ts'
-import { NodeMemory } from '../../../lib/swarm/node-memory.ts'
+import { NodeFiles } from '../../../lib/swarm/node-files.ts'
 import type { Router } from '../../../lib/swarm/router.ts'
 import { routerConformance } from '../../conformance/router.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
@@ -18,6 +18,7 @@ routerConformance('Hyperswarm router', async () => {
     async join() {
       const node = await nodes.start({ bootstrap: first === undefined ? [] : bootstrapAt(first.address) })
       first ??= node
+      await node.router.joined
       return node
     },
     close: () => nodes.close(),
@@ -59,7 +60,7 @@ test('joinSwarm: a node that starts before the one it is to bootstrap from finds
     const port = await freePort()
     const { log, lines } = createLogRecorder()
     const early = await nodes.start({ bootstrap: bootstrapAt({ host: '127.0.0.1', port }), log })
-    await waitFor('the lone node is ready', () => early.router.ready)
+    await early.router.joined
     early.router.advertise([KEY])
     await early.router.settled(never)
     const joined = lines.find(({ event }) => event === 'swarm joined')
@@ -118,7 +119,7 @@ test('joinSwarm: its own address among the bootstrap nodes is nobody', async () 
   await withSwarm(async (nodes) => {
     const port = await freePort()
     const node = await nodes.start({ port, bootstrap: bootstrapAt({ host: '127.0.0.1', port }) })
-    await waitFor('the node is ready', () => node.router.ready)
+    await node.router.joined
     assert.equal(node.router.neighbours, 0)
   })
 })
@@ -144,8 +145,8 @@ test('joinSwarm: a node keeps its identity, and finds those it knew without any 
       const port = await freePort()
       const { log, lines } = createLogRecorder()
       for (const bootstrap of [bootstrapAt(other.address), []]) {
-        const memory = await NodeMemory.open(dir, silentLogger)
-        const node = await nodes.start({ port, bootstrap, memory, log })
+        const files = await NodeFiles.open(dir, silentLogger)
+        const node = await nodes.start({ port, bootstrap, files, log })
         await waitFor('the other is known', () => node.router.neighbours === 1)
         node.router.advertise([KEY])
         await node.router.settled(never)
@@ -153,7 +154,7 @@ test('joinSwarm: a node keeps its identity, and finds those it knew without any 
         node.router.withdraw([KEY])
         await node.router.settled(never)
         await node.router.close()
-        await memory.close()
+        await files.close()
       }
       const [first, second] = lines.filter(({ event }) => event === 'swarm joined').map(({ fields }) => fields.id)
       assert.match(String(first), /^[0-9a-f]{64}$/)

@@ -338,8 +338,6 @@ function slowRouter(heedsSignal: boolean, peers: readonly TestPeer[] = []): Rout
     get ended() {
       return ended
     },
-    ready: true,
-    neighbours: 1,
     async *lookup(_, signal) {
       for (const { peer } of peers) yield peer
       await new Promise<void>((resolve) => {
@@ -350,7 +348,6 @@ function slowRouter(heedsSignal: boolean, peers: readonly TestPeer[] = []): Rout
     advertise: () => undefined,
     withdraw: () => undefined,
     settled: async () => undefined,
-    close: async () => undefined,
   }
 }
 

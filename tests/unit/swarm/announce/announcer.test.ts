@@ -4,10 +4,10 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Key } from '../../../../lib/oci/key.ts'
 import { Announcer, type AnnouncerOptions } from '../../../../lib/swarm/announce/announcer.ts'
-import type { TopicRecord } from '../../../../lib/swarm/dht/table.ts'
-import { Contacts } from '../../../../lib/swarm/members/contacts.ts'
-import { NetworkMap } from '../../../../lib/swarm/members/network-map.ts'
-import { Scout } from '../../../../lib/swarm/members/scout.ts'
+import { DhtClient } from '../../../../lib/swarm/dht/client.ts'
+import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
+import type { TopicRecord } from '../../../../lib/swarm/dht/rpc.ts'
+import { Discovery } from '../../../../lib/swarm/members/discovery.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
 import { hex, LATENCY, SimulatedDht, seeded } from '../../../doubles/simulated-dht.ts'
 import { never } from '../../../fixtures/layout.ts'
@@ -28,13 +28,13 @@ async function simulation(others: number, options: AnnouncerOptions = {}, seed =
   const self = dht.start(SELF)
   for (let port = 2; port < others + 2; port++) dht.start(port)
   const map = new NetworkMap(self)
-  const contacts = new Contacts({ table: dht.table(OWNER), map, clock })
-  const scout = new Scout(contacts, {}, clock, random)
+  const client = new DhtClient({ rpc: dht.rpc(OWNER), map, clock })
+  const discovery = new Discovery(client, clock, random)
   const isOwn = ({ publicKey }: TopicRecord) => hex(publicKey) === hex(OWNER)
-  const records = { topicOf, relaysOf: () => [self], isOwn }
-  const announcer = new Announcer({ contacts, records, clock, random }, { ...PLENTY, ...options })
-  scout.sampleWith((node) => announcer.sampleOf(node))
-  const explored = scout.explore([self], never)
+  const realm = { topicOf, relaysOf: () => [self], isOwn }
+  const announcer = new Announcer({ dht: client, realm, clock, random }, { ...PLENTY, ...options })
+  discovery.sampleWith((node) => announcer.sampleOf(node))
+  const explored = discovery.explore([self], never)
   await clock.pass(1_000)
   await explored
   const replicas = options.replicas ?? 8
@@ -50,7 +50,7 @@ async function simulation(others: number, options: AnnouncerOptions = {}, seed =
     isSettled: () => announcer.figures.waiting === 0,
     close() {
       announcer.close()
-      scout.close()
+      discovery.close()
     },
   }
 }
@@ -192,7 +192,7 @@ test('Announcer has no more requests under way than its window', async () => {
     dht.traffic.mostInFlight = 0
     announcer.advertise(keys(300))
     await clock.pass(1_000)
-    // The copies of one key go together; and the scout asks as well.
+    // The copies of one key go together; and the discovery asks as well.
     assert.ok(dht.traffic.mostInFlight <= 16 + 8 + 4, `${dht.traffic.mostInFlight} under way`)
   })
 })
@@ -207,7 +207,7 @@ test('Announcer announces everything again within a period, evenly', async () =>
       const before = dht.traffic.requests
       await clock.pass(refreshPeriod / 10)
       const sent = dht.traffic.requests - before
-      // A tenth of the keys, give or take chance; tokens and the scout's questions.
+      // A tenth of the keys, give or take chance; tokens and the discovery's questions.
       assert.ok(sent > 160 && sent < 160 * 4, `${sent} requests in part ${part}`)
     }
     assert.ok(announcer.figures.refreshed >= 400)
@@ -334,14 +334,14 @@ function budgeted(cpuShare: number) {
   const self = dht.start(SELF)
   const map = new NetworkMap(self)
   map.answered(self, 0)
-  const contacts = new Contacts({ table: dht.table(OWNER), map, clock })
+  const client = new DhtClient({ rpc: dht.rpc(OWNER), map, clock })
   let used = 0
   const relaysOf = () => {
     used += EACH
     return [self]
   }
-  const records = { topicOf, relaysOf, isOwn: () => true }
-  const announcer = new Announcer({ contacts, records, clock, random: seeded(1), cpu: () => used }, { cpuShare })
+  const realm = { topicOf, relaysOf, isOwn: () => true }
+  const announcer = new Announcer({ dht: client, realm, clock, random: seeded(1), cpu: () => used }, { cpuShare })
   return { announcer, clock, used: () => used }
 }
 
@@ -405,13 +405,15 @@ test('Announcer settles in a swarm of which all announce at once on a machine th
   const left: number[] = []
   const swarm = nodes.map((self) => {
     const map = new NetworkMap(self)
-    const contacts = new Contacts({ table: dht.table(self.id), map, clock })
-    const scout = new Scout(contacts, {}, clock, random)
-    const records = { topicOf, relaysOf: () => [self], isOwn: () => true }
-    map.listen({ joined: () => undefined, left: ({ port }) => left.push(port), recovered: () => undefined })
-    return { self, contacts, scout, announcer: new Announcer({ contacts, records, clock, random }, PLENTY) }
+    const client = new DhtClient({ rpc: dht.rpc(self.id), map, clock })
+    const discovery = new Discovery(client, clock, random)
+    const realm = { topicOf, relaysOf: () => [self], isOwn: () => true }
+    map.listen({ left: ({ port }) => left.push(port) })
+    return { self, client, discovery, announcer: new Announcer({ dht: client, realm, clock, random }, PLENTY) }
   })
-  const explored = Promise.all(swarm.map(({ scout, self }) => scout.explore([self, ...nodes.slice(0, 1)], never)))
+  const explored = Promise.all(
+    swarm.map(({ discovery, self }) => discovery.explore([self, ...nodes.slice(0, 1)], never)),
+  )
   await clock.pass(2_000)
   await explored
   // 200 requests a second for all of them together: fewer than the windows with which they begin let them send at once.
@@ -427,9 +429,9 @@ test('Announcer settles in a swarm of which all announce at once on a machine th
   assert.deepEqual(left, [])
   const share = dht.traffic.silent / dht.traffic.requests
   assert.ok(share < 0.3, `${share} of the requests were not answered in time`)
-  for (const { announcer, scout } of swarm) {
+  for (const { announcer, discovery } of swarm) {
     announcer.close()
-    scout.close()
+    discovery.close()
   }
 })
 

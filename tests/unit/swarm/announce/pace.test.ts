@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { CpuBudget, RequestWindow } from '../../../../lib/swarm/announce/pace.ts'
-import { RoundTrip } from '../../../../lib/swarm/members/round-trip.ts'
+import { AnswerTime } from '../../../../lib/swarm/dht/client.ts'
 
 /** Answers that come at once. */
 function answer(window: RequestWindow, count: number, now = 0): void {
@@ -68,8 +68,8 @@ test('RequestWindow stays within its bounds and counts what is under way, whatev
   )
 })
 
-test('RoundTrip waits for a second where answers are fast, and for longer where they are slow or do not come', () => {
-  const roundTrip = new RoundTrip()
+test('AnswerTime waits for a second where answers are fast, and for longer where they are slow or do not come', () => {
+  const roundTrip = new AnswerTime()
   assert.equal(roundTrip.timeout, 1_000)
   for (let now = 0; now < 1_000; now += 10) roundTrip.answered(now, now + 2)
   assert.equal(roundTrip.timeout, 1_000)

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Key } from '../../../../lib/oci/key.ts'
 import { Schedule, type Task } from '../../../../lib/swarm/announce/schedule.ts'
-import { NetworkMap } from '../../../../lib/swarm/members/network-map.ts'
+import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
 import { idOf, seeded } from '../../../doubles/simulated-dht.ts'
 import { never } from '../../../fixtures/layout.ts'
 

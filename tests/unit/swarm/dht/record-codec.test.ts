@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { decodeRecords, encodeRecord } from '../../../../lib/swarm/dht/record-codec.ts'
+import { decodeRecords, encodeRecord } from '../../../../lib/swarm/dht/hyperdht-rpc.ts'
 
 const byte = fc.integer({ min: 0, max: 255 })
 const address = fc

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { RecordStore } from '../../../../lib/swarm/dht/record-store.ts'
+import { RecordStore, type RecordStoreOptions } from '../../../../lib/swarm/dht/record-store.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
 import { seeded } from '../../../doubles/simulated-dht.ts'
+import { createLogRecorder } from '../../../fixtures/log.ts'
 
 const LIFE = 1_000
 const topic = (name: string | number) => `${name}`.padStart(64, '0')
@@ -16,9 +17,11 @@ function record(owner: number, version = 0): Uint8Array {
 }
 const keyOf = (bytes: Uint8Array) => bytes.subarray(0, 32)
 
-function makeStore(options: { maxSize?: number; mostOfTopic?: number } = {}) {
+function makeStore(options: RecordStoreOptions = {}) {
   const clock = new ManualClock()
-  return { clock, store: new RecordStore({ life: LIFE, maxSize: 10_000, random: seeded(1), ...options }, clock) }
+  const { log, lines } = createLogRecorder()
+  const store = new RecordStore({ log, clock, random: seeded(1) }, { life: LIFE, maxSize: 10_000, ...options })
+  return { clock, lines, store }
 }
 
 test('RecordStore has what a map of records by topic and key has, whatever is stored, removed and forgotten', async () => {
@@ -128,4 +131,39 @@ test('RecordStore takes no record of another length, and is empty when destroyed
   store.destroy()
   assert.deepEqual(store.get(topic(1), 20), [])
   assert.equal(store.size, 0)
+})
+
+test('RecordStore says once that its limit is near, and again after it was not', async () => {
+  const { clock, lines, store } = makeStore({ maxSize: 10 })
+  const fill = (count: number) => {
+    for (let at = 0; at < count; at++) store.add(topic(at), keyOf(record(at)), record(at))
+  }
+  fill(8)
+  assert.deepEqual(lines, [])
+  fill(9)
+  fill(10)
+  assert.deepEqual(
+    lines.map(({ level, fields }) => [level, fields]),
+    [['warn', { records: 9, limit: 10 }]],
+  )
+  await clock.pass(2 * LIFE)
+  fill(9)
+  assert.equal(lines.length, 2)
+})
+
+test('RecordStore says how many records it has dropped since it said so last, once in a while', async () => {
+  const { clock, lines, store } = makeStore({ maxSize: 10, life: 3_600_000 })
+  let owner = 0
+  const add = (count: number) => {
+    for (let at = 0; at < count; at++) store.add(topic(owner), keyOf(record(owner)), record(owner++))
+  }
+  const told = () => lines.filter(({ fields }) => fields.limit === undefined).map(({ fields }) => fields.records)
+  add(14)
+  await clock.pass(59_000)
+  add(2)
+  assert.deepEqual(told(), [1])
+  await clock.pass(1_000)
+  add(1)
+  assert.deepEqual(told(), [1, 6])
+  assert.equal(store.dropped, 7)
 })

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import type { Key } from '../../../../lib/oci/key.ts'
-import { Directory } from '../../../../lib/swarm/announce/directory.ts'
-import type { TableNode } from '../../../../lib/swarm/dht/table.ts'
-import { Finder, type FinderOptions } from '../../../../lib/swarm/lookup/finder.ts'
-import type { NodeAddress } from '../../../../lib/swarm/members/bootstrap.ts'
-import { Contacts } from '../../../../lib/swarm/members/contacts.ts'
-import { NetworkMap } from '../../../../lib/swarm/members/network-map.ts'
-import { Scout } from '../../../../lib/swarm/members/scout.ts'
+import { DhtClient } from '../../../../lib/swarm/dht/client.ts'
+import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
+import type { DhtNode } from '../../../../lib/swarm/dht/rpc.ts'
+import { Finder } from '../../../../lib/swarm/lookup/finder.ts'
+import { Discovery } from '../../../../lib/swarm/members/discovery.ts'
+import type { NodeAddress } from '../../../../lib/swarm/node.ts'
+import { Realm, topicOf } from '../../../../lib/swarm/realm.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
 import { LATENCY, SimulatedDht, seeded } from '../../../doubles/simulated-dht.ts'
 import { never } from '../../../fixtures/layout.ts'
@@ -23,32 +23,31 @@ function publicKeyOf(name: string): Uint8Array {
 }
 
 /** A node among others that looks, and a way to have others announce. */
-async function finding(others: number, options: Partial<FinderOptions> = {}, explore = true) {
+async function finding(others: number, explore = true) {
   const clock = new ManualClock()
   const random = seeded(3)
   const dht = new SimulatedDht(clock, random)
   const self = dht.start(1)
   for (let port = 2; port < others + 2; port++) dht.start(port)
   const map = new NetworkMap(self)
-  const contacts = new Contacts({ table: dht.table(ownKey), map, clock })
-  const scout = new Scout(contacts, {}, clock, random)
-  const directory = new Directory([SWARM_KEY, OLD_KEY], ownKey, self)
-  const ownId = Buffer.from(ownKey).toString('hex')
-  const finder = new Finder({ contacts, realms: directory.realms, ownId, clock }, { replicas: 8, ...options })
-  const explored = scout.explore([self], never)
+  const client = new DhtClient({ rpc: dht.rpc(ownKey), map, clock })
+  const discovery = new Discovery(client, clock, random)
+  const realms = [SWARM_KEY, OLD_KEY].map((swarmKey) => new Realm(swarmKey, ownKey, self))
+  const finder = new Finder({ dht: client, realms, clock }, 8)
+  const explored = discovery.explore([self], never)
   await clock.pass(explore ? 500 : 2)
   if (explore) await explored
-  scout.close()
+  discovery.close()
 
   /** Has a member announce the key on the closest nodes, or on those that are given. */
-  async function announce(name: string, door: NodeAddress, swarmKey = SWARM_KEY, at?: readonly TableNode[]) {
+  async function announce(name: string, door: NodeAddress, swarmKey = SWARM_KEY, at?: readonly DhtNode[]) {
     const publicKey = publicKeyOf(name)
-    const table = dht.table(publicKey)
-    const member = new Directory([swarmKey], publicKey, door)
+    const rpc = dht.rpc(publicKey)
+    const member = new Realm(swarmKey, publicKey, door)
     const topic = member.topicOf(KEY)
     const done = (at ?? dht.closest(topic, 8)).map(async (node) => {
-      const token = (await table.ask(node, topic, 1_000))?.token
-      if (token !== undefined) await table.store(node, topic, token, member.relaysOf(topic), 1_000)
+      const token = (await rpc.ask(node, topic, 1_000))?.token
+      if (token !== undefined) await rpc.store(node, topic, token, member.relaysOf(topic), 1_000)
     })
     await clock.pass(2 * LATENCY)
     await Promise.all(done)
@@ -64,7 +63,7 @@ async function finding(others: number, options: Partial<FinderOptions> = {}, exp
     await found
     return ports.sort((a, b) => a - b)
   }
-  return { clock, dht, map, contacts, finder, announce, find, closest: () => dht.closest(directory.topicOf(KEY), 8) }
+  return { clock, dht, map, client, finder, announce, find, closest: () => dht.closest(topicOf(SWARM_KEY, KEY), 8) }
 }
 
 const door = (port: number): NodeAddress => ({ host: '10.0.0.1', port })
@@ -101,7 +100,7 @@ test('Finder finds what only one of the closest nodes holds, and what nodes hold
   const one = await finding(40)
   await one.announce('a', door(11), SWARM_KEY, one.closest().slice(7))
   assert.deepEqual(await one.find(), [11])
-  const lost = await finding(60, {}, false)
+  const lost = await finding(60, false)
   assert.ok(lost.map.others < 20)
   await lost.announce('a', door(11))
   assert.deepEqual(await lost.find(), [11])
@@ -126,7 +125,7 @@ test('Finder makes one of the lookups of one key, and the abort of one does not 
 })
 
 test('Finder remembers hits and misses for their times, from the beginning of the lookup', async () => {
-  const { announce, clock, dht, find, finder } = await finding(40, { hitTime: 1_500, missTime: 300 })
+  const { announce, clock, dht, find, finder } = await finding(40)
   assert.deepEqual(await find(never, 100), [])
   await announce('a', door(11))
   assert.deepEqual(await find(never, 100), [])
@@ -149,7 +148,7 @@ test('Finder looks again for whoever wants more than it remembers', async () => 
 })
 
 test('Finder waits for a dead node no longer than for late ones, and leaves it out when it is known to be lost', async () => {
-  const { announce, clock, contacts, dht, closest, find, finder, map } = await finding(40)
+  const { announce, clock, client, dht, closest, find, finder, map } = await finding(40)
   const [dead] = closest()
   assert.ok(dead !== undefined)
   await announce('a', door(11))
@@ -170,7 +169,7 @@ test('Finder waits for a dead node no longer than for late ones, and leaves it o
   )
   assert.ok(ended - started <= 100, `${ended - started} ms`)
   for (let attempt = 0; attempt < 3; attempt++) {
-    const asked = contacts.ask(dead, dead.id)
+    const asked = client.ask(dead, dead.id)
     await clock.pass(4_100)
     await asked
   }
@@ -179,12 +178,12 @@ test('Finder waits for a dead node no longer than for late ones, and leaves it o
 })
 
 test('Finder gives a lost node rather than nobody', async () => {
-  const { announce, clock, contacts, dht, find } = await finding(40)
+  const { announce, clock, client, dht, find } = await finding(40)
   await announce('a', door(11))
-  const node = contacts.nodeAt(door(11))
+  const node = client.nodeAt(door(11))
   dht.kill(11)
   for (let attempt = 0; attempt < 3; attempt++) {
-    const asked = contacts.ask(node, node.id)
+    const asked = client.ask(node, node.id)
     await clock.pass(4_100)
     await asked
   }

@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type BootstrapEntry, resolveBootstrap, resolveName } from '../../../../lib/swarm/members/bootstrap.ts'
-import { Bootstrapping } from '../../../../lib/swarm/members/bootstrapping.ts'
+import { DhtClient } from '../../../../lib/swarm/dht/client.ts'
+import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
+import {
+  Bootstrap,
+  type BootstrapEntry,
+  type ResolveName,
+  resolveBootstrap,
+  resolveName,
+} from '../../../../lib/swarm/members/bootstrap.ts'
+import type { NodeAddress } from '../../../../lib/swarm/node.ts'
+import { ManualClock } from '../../../doubles/manual-clock.ts'
+import { idOf, SimulatedDht, seeded } from '../../../doubles/simulated-dht.ts'
 import { never } from '../../../fixtures/layout.ts'
 import { createLogRecorder } from '../../../fixtures/log.ts'
 import { within } from '../../../fixtures/wait.ts'
@@ -72,40 +82,83 @@ test('resolveBootstrap waits for no resolver longer than its signal, and keeps w
   assert.equal(lines[0]?.fields.name, 'slow')
 })
 
-test('Bootstrapping asks for a name again only once its resolver has answered', async () => {
+/** A bootstrap of a node in a simulated DHT, which never finds more than it is named. */
+function bootstrapping(
+  resolve: ResolveName,
+  entries: readonly BootstrapEntry[],
+  remembered: readonly NodeAddress[] = [],
+  intervals?: readonly [number, number],
+) {
   const { log } = createLogRecorder()
+  const clock = new ManualClock()
+  const dht = new SimulatedDht(clock, seeded(1))
+  const map = new NetworkMap({ ...SELF, id: idOf(SELF) })
+  const client = new DhtClient({ rpc: dht.rpc(new Uint8Array(32)), map, clock })
+  const explored: string[][] = []
+  const discovery = {
+    explore: async (nodes: readonly NodeAddress[]) => {
+      explored.push(nodes.map(({ host: at }) => at))
+    },
+  }
+  const bootstrap = new Bootstrap(
+    { log, resolve, dht: client, discovery, remembered: () => remembered, clock },
+    { entries, self: SELF, intervals },
+  )
+  const node = (at: string) => client.nodeAt({ host: at, port: 5001 })
+  return { bootstrap, clock, explored, map, node }
+}
+
+test('Bootstrap asks for a name again only once its resolver has answered', async () => {
   const asked: string[] = []
   let answer = Promise.withResolvers<readonly string[]>()
   const resolve = (name: string) => {
     asked.push(name)
     return answer.promise
   }
-  const explored: string[][] = []
-  const bootstrapping = new Bootstrapping(
-    {
-      log,
-      resolve,
-      contacts: { map: { others: 0, get: () => undefined }, nodeAt: (address: object) => address } as never,
-      scout: {
-        explore: async (nodes: readonly { readonly host: string }[]) => {
-          explored.push(nodes.map(({ host: at }) => at))
-        },
-      } as never,
-      remembered: () => [],
-    },
-    { entries: [dns('one'), dns('two'), host('one', 7)], self: SELF },
-  )
-  // Each time, the names are not waited for.
-  for (let time = 0; time < 3; time++) await bootstrapping.attend(AbortSignal.abort())
+  const { bootstrap, explored } = bootstrapping(resolve, [dns('one'), dns('two'), host('one', 7)])
+  // The names are not waited for.
+  for (let time = 0; time < 3; time++) await bootstrap.look(AbortSignal.abort())
   assert.deepEqual(asked, ['one', 'two'])
   answer.resolve(['192.0.2.2'])
-  await bootstrapping.attend(never)
+  await bootstrap.look(never)
   assert.deepEqual(explored.at(-1), [SELF.host, '192.0.2.2', '192.0.2.2'])
   answer = Promise.withResolvers()
   answer.reject(new Error('ENOTFOUND'))
-  await bootstrapping.attend(never)
+  await bootstrap.look(never)
   assert.deepEqual(asked, ['one', 'two', 'one', 'two'])
   assert.deepEqual(explored.at(-1), [SELF.host])
+})
+
+test('Bootstrap looks again and again, more often while the node is alone, and at once when it is alone again', async () => {
+  const remembered = [{ host: '192.0.2.9', port: 5001 }]
+  const { bootstrap, clock, explored, map, node } = bootstrapping(
+    async () => [],
+    [host('192.0.2.2')],
+    remembered,
+    [100, 10_000],
+  )
+  let looks = 0
+  bootstrap.start(() => looks++)
+  await clock.pass(350)
+  assert.deepEqual(explored, new Array(4).fill([SELF.host, '192.0.2.2', '192.0.2.9']))
+  assert.equal(looks, 4)
+  map.answered(node('192.0.2.3'), clock.now())
+  await clock.pass(100)
+  assert.deepEqual(explored.at(-1), [SELF.host, '192.0.2.2', '192.0.2.9'].slice(0, 2))
+  assert.equal(looks, 5)
+  await clock.pass(7_000)
+  assert.equal(looks, 5)
+  await clock.pass(6_000)
+  assert.equal(looks, 6)
+  map.lose(node('192.0.2.3'), clock.now())
+  await clock.pass(101)
+  assert.equal(looks, 7)
+  await bootstrap.close()
+  map.answered(node('192.0.2.3'), clock.now())
+  map.lose(node('192.0.2.3'), clock.now())
+  await clock.pass(20_000)
+  assert.equal(looks, 7)
+  assert.equal(clock.pending, 0)
 })
 
 test("resolveName asks the system's resolver for IPv4 addresses", async () => {

@@ -2,13 +2,15 @@ import { hkdfSync, randomBytes } from 'node:crypto'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { isIPv4 } from 'node:net'
 import { join } from 'node:path'
+import b4a from 'b4a'
 import * as v from 'valibot'
 import type { Logger } from '../observe/log.ts'
-import type { NodeAddress } from './members/bootstrap.ts'
+import { addressOf } from '../platform/address.ts'
+import type { NodeAddress } from './node.ts'
 
 const IDENTITY_FILE = 'identity.json'
 const NODES_FILE = 'nodes.json'
-/** Nodes that are kept for the next start: many more than need to be alive to find the swarm again. */
+/** Nodes to keep for the next start: many more than need to be alive then to find the swarm again. */
 const MOST_NODES = 200
 
 const Identity = v.object({ seed: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)) })
@@ -16,10 +18,10 @@ const Port = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535))
 const Nodes = v.array(v.object({ host: v.pipe(v.string(), v.check(isIPv4)), port: Port }))
 
 /**
- * What a node remembers between starts, in a directory of its own: the seed of its swarm identity, and the nodes that it
- * knew last. Files are replaced in one step; a damaged one is reported, put aside and made anew.
+ * The files in which a node keeps what it needs at its next start, in a directory of their own: the seed of its swarm
+ * identity, and the nodes that it knew last. Files are replaced in one step; a damaged one is logged, put aside and made anew.
  */
-export class NodeMemory {
+export class NodeFiles {
   readonly seed: Uint8Array
   readonly #dir: string
   readonly #log: Logger
@@ -34,21 +36,21 @@ export class NodeMemory {
   }
 
   /** @throws the system's error if the directory cannot be made or written */
-  static async open(dir: string, log: Logger): Promise<NodeMemory> {
+  static async open(dir: string, log: Logger): Promise<NodeFiles> {
     await mkdir(dir, { recursive: true, mode: 0o700 })
     const identity = await readDocument(join(dir, IDENTITY_FILE), Identity, log)
     const nodes = await readDocument(join(dir, NODES_FILE), Nodes, log)
-    const seed = identity === undefined ? randomBytes(32) : Buffer.from(identity.seed, 'hex')
-    if (identity === undefined) await writeDocument(join(dir, IDENTITY_FILE), { seed: seed.toString('hex') })
-    return new NodeMemory(dir, log, new Uint8Array(seed), nodes ?? [])
+    const seed = identity === undefined ? randomBytes(32) : b4a.from(identity.seed, 'hex')
+    if (identity === undefined) await writeDocument(join(dir, IDENTITY_FILE), { seed: b4a.toString(seed, 'hex') })
+    return new NodeFiles(dir, log, new Uint8Array(seed), nodes ?? [])
   }
 
   /**
-   * The seed of the node's identity at an address. A node that has moved is another one: what it announced at its former
-   * address is still found there for a while, and records of one identity do not replace each other.
+   * The seed of the node's identity at an address. A node that has moved gets another identity: what it announced at its
+   * former address is still found there for a while, and two records of one identity do not replace each other.
    */
   seedAt({ host, port }: NodeAddress): Uint8Array {
-    return new Uint8Array(hkdfSync('sha256', this.seed, '', `swarmirror/identity/1 ${host}:${port}`, 32))
+    return new Uint8Array(hkdfSync('sha256', this.seed, '', `swarmirror/identity/1 ${addressOf({ host, port })}`, 32))
   }
 
   /** The nodes known last. */
@@ -57,15 +59,15 @@ export class NodeMemory {
   }
 
   /**
-   * Keeps the nodes for the next start, before those that were known earlier: a node that finds nobody forgets nobody. The
-   * file is written only if a node is new. A failure to write is logged: the mirror works without.
+   * Keeps the nodes for the next start, before those that were known earlier: a node that finds no others forgets none. The
+   * file is written only if a node is new. A failure to write is logged, since the mirror works without.
    */
   remember(nodes: readonly NodeAddress[]): void {
-    const present = new Map(nodes.map(({ host, port }) => [`${host}:${port}`, { host, port }]))
-    const earlier = new Map(this.#nodes.map((node) => [`${node.host}:${node.port}`, node]))
+    const present = new Map(nodes.map(({ host, port }) => [addressOf({ host, port }), { host, port }]))
+    const earlier = new Map(this.#nodes.map((node) => [addressOf(node), node]))
     const stayed = [...earlier].filter(([name]) => present.has(name))
     const left = [...earlier].filter(([name]) => !present.has(name))
-    // In a swarm of more nodes than are kept, those that stay come first: or others would be kept at every call.
+    // In a swarm of more nodes than are kept, those that stay come first, or every call would keep others and write.
     const kept = [...new Map([...stayed, ...present, ...left])].slice(0, MOST_NODES)
     if (kept.every(([name]) => earlier.has(name))) return
     this.#nodes = kept.map(([, node]) => node)
@@ -74,7 +76,7 @@ export class NodeMemory {
       .catch((error) => this.#log.warn('cannot write the known nodes', { dir: this.#dir, error }))
   }
 
-  /** Waits until what was remembered is on disk. */
+  /** Waits until the known nodes are on disk. */
   async close(): Promise<void> {
     await this.#writing
   }

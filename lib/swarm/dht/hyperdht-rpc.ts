@@ -1,6 +1,6 @@
-import type { NodeAddress } from '../members/bootstrap.ts'
-import { decodeRecords, encodeRecord } from './record-codec.ts'
-import type { StoreOutcome, SwarmTable, TableNode, TableReply } from './table.ts'
+import b4a from 'b4a'
+import { COMPACT_LENGTH, compact, fromCompact, type NodeAddress } from '../node.ts'
+import type { DhtNode, DhtReply, DhtRpc, StoreOutcome, TopicRecord } from './rpc.ts'
 
 export interface KeyPair {
   readonly publicKey: Uint8Array
@@ -36,26 +36,34 @@ export interface DhtResponse {
   readonly value: Uint8Array | null
 }
 
-/** The parts of hyperdht of which the table is made. */
+/** The parts of hyperdht that requests are made of. */
 export interface DhtParts {
-  /** Sends it once. Rejects when no answer came within `timeout` milliseconds, or the DHT is being closed. */
+  /** Sends a request once. Rejects when no answer came within `timeout` milliseconds, or the DHT is being closed. */
   request(request: DhtRequest, to: NodeAddress, timeout: number): Promise<DhtResponse>
   hash(bytes: Uint8Array): Uint8Array
   signAnnounce: Sign
   signUnannounce: Sign
 }
 
-/** Of hyperdht's requests. */
+/** Commands of hyperdht. */
 const LOOKUP = 3
 const ANNOUNCE = 4
 const UNANNOUNCE = 5
 
+const KEY_LENGTH = 32
+/** hyperdht takes records of 3 addresses at most. */
+const MOST_ADDRESSES = 3
+/** A record with a peer and a signature, as opposed to one that refreshes another. */
+const FLAGS = 0b101
+/** hyperdht writes counts as one byte up to this; it answers with 20 records at most. */
+const MAX_COUNT = 0xfc
+
 /** Single requests to nodes of hyperdht, as its own queries send them. */
-export function createDhtTable(parts: DhtParts, keyPair: KeyPair): SwarmTable {
+export function createDhtRpc(parts: DhtParts, keyPair: KeyPair): DhtRpc {
   const request = async (message: DhtRequest, to: NodeAddress, timeout: number) => {
     try {
       const response = await parts.request(message, to, timeout)
-      // Hyperdht takes any that has the number of the request, which strangers can guess.
+      // hyperdht takes any that has the number of the request, which strangers can guess.
       const isFromThere = response.from.host === to.host && response.from.port === to.port
       return isFromThere ? response : undefined
     } catch {
@@ -67,7 +75,7 @@ export function createDhtTable(parts: DhtParts, keyPair: KeyPair): SwarmTable {
     command: number,
     sign: Sign,
     relayAddresses: readonly NodeAddress[],
-    to: TableNode,
+    to: DhtNode,
     topic: Uint8Array,
     token: Uint8Array,
     timeout: number,
@@ -80,17 +88,12 @@ export function createDhtTable(parts: DhtParts, keyPair: KeyPair): SwarmTable {
     return response.error === 0 ? 'done' : 'refused'
   }
   return {
-    idOf({ host, port }) {
-      const bytes = Buffer.allocUnsafe(6)
-      bytes.set(host.split('.').map(Number))
-      bytes.writeUInt16LE(port, 4)
-      return parts.hash(bytes)
-    },
-    async ask(to, target, timeout): Promise<TableReply | undefined> {
+    idOf: (address) => parts.hash(compact(address)),
+    async ask(to, target, timeout): Promise<DhtReply | undefined> {
       const response = await request({ command: LOOKUP, target }, to, timeout)
       if (response === undefined) return undefined
       const { error, from, token, closerNodes, value } = response
-      // Only a node with an id of its own stores: others are visitors.
+      // Only a node with an id of its own stores records.
       const stores = error === 0 && from.id !== null && token !== null
       return {
         token: stores ? token : undefined,
@@ -102,4 +105,43 @@ export function createDhtTable(parts: DhtParts, keyPair: KeyPair): SwarmTable {
       change(ANNOUNCE, parts.signAnnounce, relays, to, topic, token, timeout),
     remove: (to, topic, token, timeout) => change(UNANNOUNCE, parts.signUnannounce, [], to, topic, token, timeout),
   }
+}
+
+/**
+ * A record to be stored or removed, in the form that hyperdht reads.
+ *
+ * @throws {RangeError} for more addresses than a record holds
+ */
+export function encodeRecord({ publicKey, relayAddresses }: TopicRecord, signature: Uint8Array): Uint8Array {
+  const count = relayAddresses.length
+  if (count > MOST_ADDRESSES) throw new RangeError(`expected at most ${MOST_ADDRESSES} addresses, got ${count}`)
+  const addressesAt = 1 + KEY_LENGTH + 1
+  const signatureAt = addressesAt + count * COMPACT_LENGTH
+  const bytes = b4a.allocUnsafe(signatureAt + signature.length)
+  bytes[0] = FLAGS
+  bytes.set(publicKey, 1)
+  bytes[addressesAt - 1] = count
+  for (const [index, address] of relayAddresses.entries())
+    bytes.set(compact(address), addressesAt + index * COMPACT_LENGTH)
+  bytes.set(signature, signatureAt)
+  return bytes
+}
+
+/** The records of an answer. Anybody may answer anything: what cannot be read ends them. */
+export function decodeRecords(bytes: Uint8Array): TopicRecord[] {
+  const records: TopicRecord[] = []
+  const count = bytes[0] ?? 0
+  if (count > MAX_COUNT) return records
+  for (let at = 1; records.length < count; ) {
+    const publicKey = bytes.subarray(at, at + KEY_LENGTH)
+    at += KEY_LENGTH
+    const addresses = bytes[at++]
+    if (addresses === undefined || addresses > MAX_COUNT || at + addresses * COMPACT_LENGTH > bytes.length) break
+    const relayAddresses: NodeAddress[] = []
+    for (let index = 0; index < addresses; index++, at += COMPACT_LENGTH) {
+      relayAddresses.push(fromCompact(bytes.subarray(at, at + COMPACT_LENGTH)))
+    }
+    records.push({ publicKey: Uint8Array.from(publicKey), relayAddresses })
+  }
+  return records
 }

@@ -1,7 +1,7 @@
-import type { NodeAddress } from '../members/bootstrap.ts'
+import type { NodeAddress } from '../node.ts'
 
-/** A node of the DHT. Its id, 32 bytes, is a hash of its address: nobody can choose where in the key space to stand. */
-export interface TableNode extends NodeAddress {
+/** A node of the DHT. Its id, 32 bytes, is a hash of its address: a node cannot choose its place in the key space freely. */
+export interface DhtNode extends NodeAddress {
   readonly id: Uint8Array
 }
 
@@ -11,33 +11,33 @@ export interface TopicRecord {
   readonly relayAddresses: readonly NodeAddress[]
 }
 
-export interface TableReply {
+export interface DhtReply {
   /** Allows to store at the node that gave it, whatever the topic; a node that stores nothing gives none. */
   readonly token: Uint8Array | undefined
-  /** Nodes that the one asked knows close to the target. */
+  /** Nodes close to the target that the replying node knows. */
   readonly closer: readonly NodeAddress[]
   readonly records: readonly TopicRecord[]
 }
 
-/** `refused`: the node answered, but does not take it; its token is no longer good. `silent`: no answer in time. */
+/** `refused`: the node answered with an error, so its token is no longer good. `silent`: no answer in time. */
 export type StoreOutcome = 'done' | 'refused' | 'silent'
 
 /**
- * What single nodes of the DHT can be asked to do: one request, one answer, nothing sent twice. `timeout` is in milliseconds.
- * None of it rejects.
+ * Requests to single nodes of the DHT: one request, one answer, nothing sent twice. `timeout` is in milliseconds. None of them
+ * rejects.
  */
-export interface SwarmTable {
+export interface DhtRpc {
   idOf(address: NodeAddress): Uint8Array
   /** What a node knows of the target; `undefined` when no answer came in time. */
-  ask(to: NodeAddress, target: Uint8Array, timeout: number): Promise<TableReply | undefined>
+  ask(to: NodeAddress, target: Uint8Array, timeout: number): Promise<DhtReply | undefined>
   /** Stores this node's signed record. */
   store(
-    to: TableNode,
+    to: DhtNode,
     topic: Uint8Array,
     token: Uint8Array,
     relays: readonly NodeAddress[],
     timeout: number,
   ): Promise<StoreOutcome>
   /** Removes this node's record. */
-  remove(to: TableNode, topic: Uint8Array, token: Uint8Array, timeout: number): Promise<StoreOutcome>
+  remove(to: DhtNode, topic: Uint8Array, token: Uint8Array, timeout: number): Promise<StoreOutcome>
 }

@@ -1,6 +1,6 @@
-import { compareIds } from './distance.ts'
+import b4a from 'b4a'
 
-/** A set of nodes in the order of their ids, which gives those closest to a target without looking at the others. */
+/** A set of nodes in the order of their ids. It finds those closest to a target without looking at the others. */
 export class IdTree<N extends { readonly id: Uint8Array }> {
   readonly #nodes: N[] = []
 
@@ -12,7 +12,7 @@ export class IdTree<N extends { readonly id: Uint8Array }> {
   add(node: N): boolean {
     const at = this.#placeOf(node.id)
     const there = this.#nodes[at]
-    if (there !== undefined && compareIds(there.id, node.id) === 0) return false
+    if (there !== undefined && b4a.equals(there.id, node.id)) return false
     this.#nodes.splice(at, 0, node)
     return true
   }
@@ -35,7 +35,7 @@ export class IdTree<N extends { readonly id: Uint8Array }> {
     return this.#nodes.values()
   }
 
-  /** Adds the nodes of a range that have their first `bit` bits in common: first the half that shares the next with the target. */
+  /** Adds nodes of a range whose ids have their first `bit` bits in common: first the half that shares the next bit with the target. */
   #collect(target: Uint8Array, count: number, from: number, to: number, bit: number, found: N[]): void {
     if (from >= to || found.length >= count) return
     if (to - from === 1) {
@@ -57,7 +57,7 @@ export class IdTree<N extends { readonly id: Uint8Array }> {
   }
 
   #placeOf(id: Uint8Array): number {
-    return firstWhere(0, this.#nodes.length, (at) => compareIds((this.#nodes[at] as N).id, id) >= 0)
+    return firstWhere(0, this.#nodes.length, (at) => b4a.compare((this.#nodes[at] as N).id, id) >= 0)
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createDhtTable, type DhtResponse } from '../../../../lib/swarm/dht/dht-table.ts'
+import { createDhtRpc, type DhtResponse } from '../../../../lib/swarm/dht/hyperdht-rpc.ts'
 
 const KEYS = { publicKey: new Uint8Array(32).fill(1), secretKey: new Uint8Array(64).fill(2) }
 const NODE = { host: '10.0.0.1', port: 5001, id: new Uint8Array(32).fill(3) }
@@ -17,10 +17,10 @@ const answeredFrom = (host: string, port: number) => {
   }
   const sign = () => new Uint8Array(64)
   const parts = { request: async () => response, hash: () => NODE.id, signAnnounce: sign, signUnannounce: sign }
-  return createDhtTable(parts, KEYS)
+  return createDhtRpc(parts, KEYS)
 }
 
-test('createDhtTable believes an answer of the node that was asked only: others can guess the number of a request', async () => {
+test('createDhtRpc believes an answer of the node that was asked only: others can guess the number of a request', async () => {
   const outcomes = async (table: ReturnType<typeof answeredFrom>) => [
     (await table.ask(NODE, TOKEN, 100))?.closer.length,
     await table.store(NODE, TOKEN, TOKEN, [], 100),

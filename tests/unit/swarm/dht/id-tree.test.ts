@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import b4a from 'b4a'
 import fc from 'fast-check'
-import { compareDistance, compareIds, prefixDistance, prefixOf } from '../../../../lib/swarm/members/distance.ts'
-import { IdTree } from '../../../../lib/swarm/members/id-tree.ts'
+import { IdTree } from '../../../../lib/swarm/dht/id-tree.ts'
+import { compareDistance, prefixDistance, prefixOf } from '../../../../lib/swarm/node.ts'
 
 /** Ids with much in common, so that every bit gets to decide. */
 const id = fc
@@ -40,7 +41,7 @@ test('IdTree keeps nodes in the order of their ids, each id once, and deletes on
       }
       assert.deepEqual(
         [...{ [Symbol.iterator]: () => tree[Symbol.iterator]() }],
-        there.sort((a, b) => compareIds(a.id, b.id)),
+        there.sort((a, b) => b4a.compare(a.id, b.id)),
       )
     }),
   )

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Contacts } from '../../../../lib/swarm/members/contacts.ts'
-import { type KnownNode, NetworkMap, type NetworkMapOptions } from '../../../../lib/swarm/members/network-map.ts'
-import { Scout } from '../../../../lib/swarm/members/scout.ts'
+import { DhtClient } from '../../../../lib/swarm/dht/client.ts'
+import { type KnownNode, NetworkMap, type NetworkMapOptions } from '../../../../lib/swarm/dht/network-map.ts'
+import { Discovery } from '../../../../lib/swarm/members/discovery.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
 import { idOf, SimulatedDht, seeded } from '../../../doubles/simulated-dht.ts'
 import { never } from '../../../fixtures/layout.ts'
@@ -19,7 +19,7 @@ function recorded(options: NetworkMapOptions = {}) {
 
 test('NetworkMap knows a node once it has answered, not when others name it', () => {
   const { map, events } = recorded()
-  map.heard(node(2))
+  map.named(node(2))
   assert.deepEqual([map.others, map.unexplored, map.closest(node(2).id, 5)], [0, 1, []])
   map.answered(node(2), 5)
   map.answered(node(2), 6)
@@ -50,7 +50,7 @@ test('NetworkMap has lost nodes asked again, less and less often, and forgets th
   map.silent(node(2), 1, 10)
   const times: number[] = []
   for (let now = 10; now < 5_000; now += 10) {
-    map.heard(node(2))
+    map.named(node(2))
     assert.equal(map.unexplored > 0, !map.isLost(node(2)))
     if (!map.isLost(node(2))) break
     for (const lost of map.dueLost(now, 10)) {
@@ -63,8 +63,8 @@ test('NetworkMap has lost nodes asked again, less and less often, and forgets th
 })
 
 test('NetworkMap holds no more nodes than it may, nor rumours', () => {
-  const { map } = recorded({ capacity: 3, maxHeard: 2 })
-  for (let port = 2; port < 10; port++) map.heard(node(port))
+  const { map } = recorded({ capacity: 3, maxNamed: 2 })
+  for (let port = 2; port < 10; port++) map.named(node(port))
   assert.equal(map.unexplored, 2)
   for (let port = 2; port < 10; port++) map.answered(node(port), 1)
   assert.equal(map.others, 3)
@@ -95,44 +95,44 @@ test('NetworkMap loses a node after enough requests and enough time, and one tha
   assert.equal(events.at(-1), 'left 2')
 })
 
-async function scouting(nodes: number) {
+async function discovering(nodes: number) {
   const clock = new ManualClock()
   const random = seeded(5)
   const dht = new SimulatedDht(clock, random)
   const self = dht.start(1)
   for (let port = 2; port <= nodes; port++) dht.start(port)
   const map = new NetworkMap(self)
-  const contacts = new Contacts({ table: dht.table(self.id), map, clock })
-  const scout = new Scout(contacts, {}, clock, random)
-  return { clock, dht, map, contacts, scout }
+  const client = new DhtClient({ rpc: dht.rpc(self.id), map, clock })
+  const discovery = new Discovery(client, clock, random)
+  return { clock, dht, map, client, discovery }
 }
 
-test('Scout finds every node of the swarm from one of them, in all parts of the key space', async () => {
-  const { clock, contacts, map, scout } = await scouting(300)
-  const explored = scout.explore([contacts.nodeAt({ host: '10.0.0.1', port: 2 })], never)
+test('Discovery finds every node of the swarm from one of them, in all parts of the key space', async () => {
+  const { clock, client, map, discovery } = await discovering(300)
+  const explored = discovery.explore([client.nodeAt({ host: '10.0.0.1', port: 2 })], never)
   await clock.pass(200)
   await explored
   await clock.pass(30_000)
   assert.equal(map.others, 299)
-  scout.close()
+  discovery.close()
 })
 
-test('Scout asks a few at a time of a thousand names, and the living soon, however many are dead', async () => {
-  const { clock, contacts, dht, map, scout } = await scouting(1_000)
+test('Discovery asks a few at a time of a thousand names, and the living soon, however many are dead', async () => {
+  const { clock, client, dht, map, discovery } = await discovering(1_000)
   for (let port = 2; port <= 300; port++) dht.kill(port)
-  const names = Array.from({ length: 1_000 }, (_, index) => contacts.nodeAt({ host: '10.0.0.1', port: index + 1 }))
-  const explored = scout.explore(names, AbortSignal.timeout(60_000))
+  const names = Array.from({ length: 1_000 }, (_, index) => client.nodeAt({ host: '10.0.0.1', port: index + 1 }))
+  const explored = discovery.explore(names, AbortSignal.timeout(60_000))
   await clock.pass(30_000)
   await explored
   assert.equal(map.others, 700)
   assert.ok(dht.traffic.mostInFlight <= 100, `${dht.traffic.mostInFlight} requests at a time`)
   assert.ok(dht.traffic.requests <= 3_500, `${dht.traffic.requests} requests`)
-  scout.close()
+  discovery.close()
 })
 
-test('Scout notices who dies and who joins within seconds, and leaves no timer', async () => {
-  const { clock, contacts, dht, map, scout } = await scouting(60)
-  const explored = scout.explore([contacts.nodeAt({ host: '10.0.0.1', port: 2 })], never)
+test('Discovery notices who dies and who joins within seconds, and leaves no timer', async () => {
+  const { clock, client, dht, map, discovery } = await discovering(60)
+  const explored = discovery.explore([client.nodeAt({ host: '10.0.0.1', port: 2 })], never)
   await clock.pass(5_000)
   await explored
   for (const port of [10, 20, 30]) dht.kill(port)
@@ -147,36 +147,51 @@ test('Scout notices who dies and who joins within seconds, and leaves no timer',
   dht.start(20)
   await clock.pass(15_000)
   assert.ok(map.get({ host: '10.0.0.1', port: 20 }) !== undefined)
-  scout.close()
+  discovery.close()
   await clock.pass(2_000)
   assert.equal(clock.pending, 0)
 })
 
-test('Scout asks no more at rest than its rate, however large the swarm', async () => {
-  const { clock, contacts, dht, scout } = await scouting(300)
-  const explored = scout.explore([contacts.nodeAt({ host: '10.0.0.1', port: 2 })], never)
+test('Discovery asks no more at rest than its rate, however large the swarm', async () => {
+  const { clock, client, dht, discovery } = await discovering(300)
+  const explored = discovery.explore([client.nodeAt({ host: '10.0.0.1', port: 2 })], never)
   await clock.pass(60_000)
   await explored
   const { requests } = dht.traffic
   await clock.pass(60_000)
   assert.ok(dht.traffic.requests - requests <= 60 * 20 + 20, `${dht.traffic.requests - requests} requests in a minute`)
-  scout.close()
+  discovery.close()
 })
 
-test('Contacts does not blame a node for an answer that nobody read while this process stood still', async () => {
-  const { clock, contacts, map } = await scouting(3)
+test('DhtClient does not blame a node for an answer that nobody read while this process stood still', async () => {
+  const { clock, client, dht, discovery, map } = await discovering(3)
+  discovery.close()
   const known = map.answered(node(2), 0)
   assert.ok(known !== undefined)
-  const silent = new Contacts(
-    {
-      table: { idOf, ask: async () => undefined, store: async () => 'silent', remove: async () => 'silent' },
-      map,
-      clock,
+  const rpc = dht.rpc(known.id)
+  let late = 0
+  const silent = new DhtClient({
+    rpc: {
+      ...rpc,
+      ask: (_to, _target, timeout) =>
+        new Promise((resolve) => {
+          clock.after(timeout + late, () => resolve(undefined))
+        }),
     },
-    { stall: -1_001 },
-  )
-  await silent.ask(known, known.id)
+    map,
+    clock,
+  })
+  const ask = async () => {
+    const asked = silent.ask(known, known.id)
+    await clock.pass(10_000)
+    await asked
+  }
+  late = 251
+  await ask()
   assert.equal(known.strikes, 0)
-  assert.deepEqual(silent.counts, { requests: 1, silent: 1 })
-  assert.deepEqual(contacts.counts, { requests: 0, silent: 0 })
+  late = 249
+  await ask()
+  assert.equal(known.strikes, 1)
+  assert.deepEqual(silent.figures, { requests: 2, silent: 2 })
+  assert.deepEqual(client.figures, { requests: 0, silent: 0 })
 })

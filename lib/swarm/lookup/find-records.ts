@@ -1,0 +1,93 @@
+import { addressOf } from '../../platform/address.ts'
+import { type Clock, systemClock } from '../../platform/clock.ts'
+import type { DhtClient } from '../dht/client.ts'
+import type { DhtNode, TopicRecord } from '../dht/rpc.ts'
+import { compareDistance, type NodeAddress } from '../node.ts'
+
+/** How many nodes are asked at a time. Where the map is true, each of the closest nodes holds the record, and four are plenty. */
+const PARALLEL = 4
+/**
+ * Milliseconds without an answer after which the walk does not wait for the nodes that it still asks, once half have answered:
+ * many round trips within a cluster. A node that needs longer is busy or dead, and others hold the same.
+ */
+const LATE = 60
+/** So many times longer while nothing has been found: then the late ones are all there is. */
+const PATIENCE = 5
+
+/**
+ * Asks the nodes closest to a topic for its records, the closest first. It begins with those that the map knows; if an
+ * answer names closer ones, they are asked too. Ends when the closest have answered, but for late ones.
+ *
+ * @param replicas how many of the closest nodes are asked
+ * @param onRecords takes what one node has; returns whether anything has been found by now
+ */
+export async function findRecords(
+  dht: DhtClient,
+  topic: Uint8Array,
+  replicas: number,
+  onRecords: (records: readonly TopicRecord[]) => boolean,
+  clock: Clock = systemClock,
+): Promise<void> {
+  const { map } = dht
+  // Twice as many, to replace those that do not answer.
+  const closest = map.closest(topic, 2 * replicas)
+  const near = closest.slice(0, replicas)
+  // A silent node is passed over; but where most are silent, they are busy, and no other node holds the record.
+  const areBusy = near.filter(({ strikes }) => strikes > 0).length * 2 > near.length
+  let nodes: DhtNode[] = areBusy ? closest : closest.filter(({ strikes }) => strikes === 0)
+  const seen = new Set(nodes.map(addressOf))
+  const asked = new Set<DhtNode>()
+  let answers = 0
+  let isFound = false
+  let underWay = 0
+  let isOver = false
+  const end = Promise.withResolvers<void>()
+  let cancel = (): void => undefined
+  const finish = () => {
+    isOver = true
+    cancel()
+    end.resolve()
+  }
+
+  const proceed = () => {
+    if (isOver) return
+    for (const node of nodes.slice(0, replicas)) {
+      if (underWay >= PARALLEL) break
+      if (!asked.has(node)) void visit(node)
+    }
+    if (underWay === 0) finish()
+  }
+  const visit = async (node: DhtNode) => {
+    asked.add(node)
+    underWay++
+    const reply = await dht.ask(node, topic)
+    underWay--
+    if (isOver) return
+    if (reply === undefined) {
+      nodes = nodes.filter((other) => other !== node)
+      proceed()
+      return
+    }
+    answers++
+    isFound = onRecords(reply.records)
+    for (const address of reply.closer) learn(address)
+    if (answers * 2 >= Math.min(replicas, nodes.length)) {
+      cancel()
+      cancel = clock.after(isFound ? LATE : LATE * PATIENCE, finish)
+    }
+    proceed()
+  }
+  const learn = (address: NodeAddress) => {
+    const name = addressOf(address)
+    if (seen.has(name) || map.isLost(address)) return
+    seen.add(name)
+    const known = map.get(address)
+    if (known !== undefined && known.strikes > 0) return
+    const node = known ?? dht.nodeAt(address)
+    const farthest = nodes[replicas - 1]
+    if (farthest !== undefined && compareDistance(topic, node.id, farthest.id) >= 0) return
+    nodes = [...nodes, node].sort((a, b) => compareDistance(topic, a.id, b.id))
+  }
+  proceed()
+  await end.promise
+}

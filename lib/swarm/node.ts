@@ -1,0 +1,43 @@
+/** The vocabulary of the DHT: addresses of nodes, and distances between ids. */
+
+/** Where a node is: the UDP port of its swarm, and by the same number the TCP port of its peer door. */
+export interface NodeAddress {
+  /** IPv4. */
+  readonly host: string
+  readonly port: number
+}
+
+/** Bytes of a compact address: 4 of IPv4, 2 of the port. */
+export const COMPACT_LENGTH = 6
+
+/** An address as hyperdht writes it: in network order but for the port, of which the lower byte comes first. */
+export function compact({ host, port }: NodeAddress): Uint8Array {
+  return Uint8Array.of(...host.split('.').map(Number), port & 0xff, port >> 8)
+}
+
+/** @throws {RangeError} for any other number of bytes than {@link COMPACT_LENGTH} */
+export function fromCompact(bytes: Uint8Array): NodeAddress {
+  if (bytes.length !== COMPACT_LENGTH) throw new RangeError(`expected ${COMPACT_LENGTH} bytes, got ${bytes.length}`)
+  const [low = 0, high = 0] = bytes.subarray(4)
+  return { host: bytes.subarray(0, 4).join('.'), port: low | (high << 8) }
+}
+
+/** The first 32 bits of an id or a topic, as an unsigned number: nearly always enough to compare. */
+export function prefixOf(id: Uint8Array): number {
+  return (((id[0] ?? 0) << 24) | ((id[1] ?? 0) << 16) | ((id[2] ?? 0) << 8) | (id[3] ?? 0)) >>> 0
+}
+
+/** The distance of two prefixes in Kademlia's metric. */
+export function prefixDistance(a: number, b: number): number {
+  return (a ^ b) >>> 0
+}
+
+/** Negative if `a` is closer to the target than `b` in Kademlia's metric, XOR; 0 only if they are equal. */
+export function compareDistance(target: Uint8Array, a: Uint8Array, b: Uint8Array): number {
+  for (let at = 0; at < target.length; at++) {
+    const byte = target[at] ?? 0
+    const difference = ((a[at] ?? 0) ^ byte) - ((b[at] ?? 0) ^ byte)
+    if (difference !== 0) return difference
+  }
+  return 0
+}

@@ -1,0 +1,255 @@
+import b4a from 'b4a'
+import type { Logger } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import { Readiness, type Wait } from '../observe/readiness.ts'
+import type { Key } from '../oci/key.ts'
+import { bounded } from '../platform/abort.ts'
+import { addressOf } from '../platform/address.ts'
+import { Announcer, type AnnouncerOptions, REPLICAS } from './announce/announcer.ts'
+import { DhtClient } from './dht/client.ts'
+import { NetworkMap } from './dht/network-map.ts'
+import { RECORD_LIFE, type RecordStore } from './dht/record-store.ts'
+import type { DhtRpc } from './dht/rpc.ts'
+import { Finder } from './lookup/finder.ts'
+import { Bootstrap, type BootstrapEntry, type BootstrapOptions, type ResolveName } from './members/bootstrap.ts'
+import { Connector, type ConnectorOptions } from './members/connector.ts'
+import { Discovery } from './members/discovery.ts'
+import { type Liveness, Membership, type MembershipOptions, type SwarmConnection } from './members/membership.ts'
+import { registerSwarmMetrics, type SwarmFigures } from './metrics.ts'
+import type { NodeAddress } from './node.ts'
+import type { NodeFiles } from './node-files.ts'
+import { MEMBERS, Realm } from './realm.ts'
+import type { Peer, Router } from './router.ts'
+
+export interface SwarmDependencies {
+  readonly log: Logger
+  /** Where the node keeps what it remembers between starts, if it does. */
+  readonly files?: NodeFiles | undefined
+  readonly resolve?: ResolveName
+  /** Waits until lookups work. */
+  readonly readiness?: Readiness | undefined
+  /** Learns which other members this node has a connection to. */
+  readonly liveness?: Liveness | undefined
+  readonly metrics?: Metrics | undefined
+}
+
+export interface SwarmOptions {
+  /** Address that the swarm's UDP socket is bound to; may be 0.0.0.0. */
+  readonly bindHost: string
+  /** Where other nodes reach this one: its DHT node, and its peer door. */
+  readonly self: NodeAddress
+  readonly bootstrap: readonly BootstrapEntry[]
+  /** This node announces under the first, and looks for and accepts what is announced under any. */
+  readonly swarmKeys: readonly [Uint8Array, ...Uint8Array[]]
+  readonly announcer?: AnnouncerOptions
+  readonly bootstrapIntervals?: BootstrapOptions['intervals']
+  readonly membership?: MembershipOptions
+  readonly connector?: ConnectorOptions
+}
+
+/** A node of the DHT that has its port. */
+export interface SwarmNode {
+  readonly rpc: DhtRpc
+  readonly publicKey: Uint8Array
+  /** Connections to other members, by their public keys. */
+  readonly connections: {
+    on(event: 'connection', listener: (connection: SwarmConnection) => void): unknown
+    listen(): Promise<void>
+    joinPeer(publicKey: Uint8Array): void
+    leavePeer(publicKey: Uint8Array): void
+  }
+  /** What it stores for others. */
+  readonly records: Pick<RecordStore, 'size' | 'maxSize' | 'dropped'>
+  /** Calls back for each node that sends something, with the address that it claims, which need not be true. */
+  onNode(listener: (node: NodeAddress) => void): void
+  destroy(): Promise<void>
+}
+
+/** Milliseconds that withdrawing the node's own announcement may hold up its end. */
+const LEAVE_TIMEOUT = 1_000
+
+/** A node of the swarm: what the parts of this room make together. */
+export class Swarm implements Router {
+  readonly #log: Logger
+  readonly #node: SwarmNode
+  readonly #map: NetworkMap
+  readonly #dht: DhtClient
+  readonly #discovery: Discovery
+  readonly #finder: Finder
+  readonly #announcer: Announcer
+  readonly #bootstrap: Bootstrap
+  readonly #membership: Membership
+  readonly #connector: Connector
+  readonly #files: NodeFiles | undefined
+  readonly #waiting: Wait
+  readonly #joined = Promise.withResolvers<void>()
+  #isJoined = false
+  #isAlone = true
+  #closing: Promise<void> | undefined
+
+  constructor(
+    { log, files, resolve, readiness = new Readiness(), liveness, metrics }: SwarmDependencies,
+    node: SwarmNode,
+    { self, swarmKeys, bootstrap, bootstrapIntervals, ...options }: SwarmOptions,
+  ) {
+    this.#log = log
+    this.#node = node
+    this.#files = files
+    this.#waiting = readiness.wait('the swarm is not joined yet')
+    this.#map = new NetworkMap({ ...self, id: node.rpc.idOf(self) })
+    this.#dht = new DhtClient({ rpc: node.rpc, map: this.#map })
+    this.#discovery = new Discovery(this.#dht)
+    const realmOf = (swarmKey: Uint8Array) => new Realm(swarmKey, node.publicKey, self)
+    const [realm, ...others] = [realmOf(swarmKeys[0]), ...swarmKeys.slice(1).map(realmOf)] as const
+    const replicas = options.announcer?.replicas ?? REPLICAS
+    this.#finder = new Finder({ dht: this.#dht, realms: [realm, ...others] }, replicas)
+    this.#announcer = new Announcer({ dht: this.#dht, realm }, options.announcer)
+    this.#discovery.sampleWith((of) => this.#announcer.sampleOf(of))
+    this.#bootstrap = new Bootstrap(
+      { log, resolve, dht: this.#dht, discovery: this.#discovery, remembered: () => files?.nodes ?? [] },
+      { entries: bootstrap, self, intervals: bootstrapIntervals },
+    )
+    this.#membership = new Membership(swarmKeys, self, this.#livenessOf(liveness), options.membership)
+    this.#connector = new Connector(
+      {
+        log,
+        members: () => this.#membership.members,
+        find: (signal) => this.#finder.find(MEMBERS, signal),
+        join: (id) => node.connections.joinPeer(b4a.from(id, 'hex')),
+        leave: (id) => node.connections.leavePeer(b4a.from(id, 'hex')),
+      },
+      options.connector,
+    )
+    this.#map.listen({
+      joined: ({ host, port }) => {
+        log.debug('node joined', { host, port, nodes: this.#map.others })
+        this.#connector.soon()
+        this.#tellAlone()
+      },
+      left: ({ host, port }) => {
+        log.debug('node lost', { host, port, nodes: this.#map.others })
+        this.#tellAlone()
+      },
+    })
+    node.onNode((address) => this.#discovery.met(address))
+    node.connections.on('connection', (connection) => this.#membership.take(connection))
+    if (metrics !== undefined) registerSwarmMetrics(metrics, () => this.figures)
+    // Nobody has to wait for it.
+    this.#joined.promise.catch(() => undefined)
+    this.#bootstrap.start(() => this.#looked())
+  }
+
+  /** Resolves when lookups work: the node has looked for others, and has found some or is the first. Rejects if it is closed before. */
+  get joined(): Promise<void> {
+    return this.#joined.promise
+  }
+
+  /** How many other nodes this one knows; 0 means that it is alone. */
+  get neighbours(): number {
+    return this.#closing === undefined ? this.#map.others : 0
+  }
+
+  get figures(): SwarmFigures {
+    const { size: records, maxSize: recordLimit, dropped } = this.#node.records
+    const { neighbours } = this
+    return { ...this.#announcer.figures, ...this.#dht.figures, records, recordLimit, dropped, neighbours }
+  }
+
+  async *lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
+    // For a while, a node that was restarted is found under its former id, too.
+    const given = new Set<string>()
+    for await (const { host, port } of this.#finder.find(key, signal)) {
+      const peer = { host, port }
+      if (given.has(addressOf(peer))) continue
+      given.add(addressOf(peer))
+      yield peer
+    }
+  }
+
+  advertise(keys: Iterable<Key>): void {
+    this.#announcer.advertise(keys)
+  }
+
+  withdraw(keys: Iterable<Key>): void {
+    this.#announcer.withdraw(keys)
+  }
+
+  settled(signal: AbortSignal): Promise<void> {
+    return this.#announcer.settled(signal)
+  }
+
+  /** Leaves the swarm and ends everything. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#remember()
+    this.#joined.reject(new Error('closed'))
+    const bootstrap = this.#bootstrap.close()
+    this.#finder.close()
+    this.#connector.close()
+    this.#membership.close()
+    this.#announcer.withdraw([MEMBERS])
+    await bounded(LEAVE_TIMEOUT, undefined, (signal) => this.#announcer.settled(signal)).catch(() => {
+      // Others come to a door that is closed, and go on to the next peer.
+      this.#log.info('not all announcements were taken back, the rest expires', {
+        keys: this.#announcer.figures.waiting,
+        milliseconds: RECORD_LIFE,
+      })
+    })
+    this.#announcer.close()
+    this.#discovery.close()
+    await this.#node.destroy()
+    await bootstrap
+  }
+
+  #livenessOf(liveness: Liveness | undefined): Liveness {
+    return {
+      seen: (peer) => {
+        this.#log.debug('member seen', { peer })
+        liveness?.seen(peer)
+      },
+      gone: (peer) => {
+        this.#log.debug('member gone', { peer })
+        this.#connector.soon()
+        liveness?.gone(peer)
+      },
+    }
+  }
+
+  #remember(): void {
+    const self = addressOf(this.#map.self)
+    this.#files?.remember([...this.#map.nodes()].filter((node) => addressOf(node) !== self))
+  }
+
+  /** The node has looked for others. */
+  #looked(): void {
+    this.#remember()
+    if (this.#isJoined) return
+    this.#isJoined = true
+    const { neighbours } = this
+    this.#isAlone = neighbours === 0
+    const { host, port } = this.#map.self
+    const id = b4a.toString(this.#node.publicKey, 'hex')
+    this.#log.info('swarm joined', { id, host, port, neighbours, alone: this.#isAlone })
+    this.#announcer.advertise([MEMBERS])
+    this.#waiting.over()
+    this.#joined.resolve()
+    this.#node.connections.listen().then(
+      () => this.#connector.start(),
+      (error) => {
+        if (this.#closing === undefined) this.#log.error('cannot accept connections of members', { error })
+      },
+    )
+  }
+
+  #tellAlone(): void {
+    const { neighbours } = this
+    const isAlone = neighbours === 0
+    if (!this.#isJoined || this.#closing !== undefined || isAlone === this.#isAlone) return
+    this.#isAlone = isAlone
+    this.#log.info(isAlone ? 'alone in the swarm' : 'no longer alone in the swarm', { neighbours })
+  }
+}

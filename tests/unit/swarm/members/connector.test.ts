@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { silentLogger } from '../../../../lib/observe/log.ts'
+import { Connector, type ConnectorOptions } from '../../../../lib/swarm/members/connector.ts'
+import { ManualClock } from '../../../doubles/manual-clock.ts'
+
+/** A connector whose network is a list of ids. A member that is joined is connected at once, unless it is dead. */
+function connecting(
+  others: readonly string[],
+  { dead = [] as readonly string[], ...options }: ConnectorOptions & { dead?: readonly string[] } = {},
+) {
+  const clock = new ManualClock()
+  const members = new Set<string>()
+  const left: string[] = []
+  let searches = 0
+  const connector = new Connector(
+    {
+      log: silentLogger,
+      clock,
+      members: () => members,
+      async *find() {
+        searches++
+        for (const id of others) yield { id }
+      },
+      join: (id) => {
+        if (!dead.includes(id)) members.add(id)
+      },
+      leave: (id) => left.push(id),
+    },
+    { interval: [100, 100], ...options },
+  )
+  return { clock, connector, members, left, searches: () => searches }
+}
+
+test('Connector connects to the members that it finds, up to its target, and then searches no more', async () => {
+  const { clock, connector, members, searches } = connecting(['a', 'b', 'c', 'd'], { target: 3 })
+  connector.start()
+  await clock.pass(1)
+  assert.deepEqual([...members], ['a', 'b', 'c'])
+  await clock.pass(1_000)
+  assert.equal(searches(), 1)
+  connector.close()
+})
+
+test('Connector counts members that have connected to it', async () => {
+  const { clock, connector, members } = connecting(['a', 'b', 'c'], { target: 2 })
+  members.add('x')
+  connector.start()
+  await clock.pass(1)
+  assert.deepEqual([...members], ['x', 'a'])
+  connector.close()
+})
+
+test('Connector gives up on a member that cannot be reached, and tries it again at the next search', async () => {
+  const { clock, connector, left, searches } = connecting(['a', 'b'], { dead: ['b'] })
+  connector.start()
+  await clock.pass(1)
+  assert.deepEqual(left, [])
+  await clock.pass(100)
+  assert.deepEqual(left, ['b'])
+  assert.equal(searches(), 2)
+  connector.close()
+  assert.deepEqual(left, ['b', 'a', 'b'])
+})
+
+test('Connector searches less and less often while nothing changes, and soon when something does', async () => {
+  const { clock, connector, searches } = connecting(['a'], { interval: [100, 10_000] })
+  connector.start()
+  for (const [passed, expected] of [
+    [99, 1],
+    [2, 2],
+    [198, 2],
+    [2, 3],
+    [30_000, 9],
+  ] as const) {
+    await clock.pass(passed)
+    assert.equal(searches(), expected)
+  }
+  connector.soon()
+  await clock.pass(60)
+  connector.soon()
+  await clock.pass(41)
+  assert.equal(searches(), 10, 'another change does not put it off')
+  connector.close()
+})
+
+test('Connector does nothing before it is started, nor once it is closed', async () => {
+  const { clock, connector, searches } = connecting(['a'])
+  connector.soon()
+  await clock.pass(1_000)
+  assert.equal(searches(), 0)
+  connector.start()
+  connector.close()
+  connector.soon()
+  await clock.pass(1_000)
+  assert.equal(searches(), 1)
+  assert.equal(clock.pending, 0)
+})
