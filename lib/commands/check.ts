@@ -1,13 +1,12 @@
-import { readFileSync } from 'node:fs'
 import { checkPorts, type PortToCheck } from '../containerd/check/ports.ts'
 import { createProbeDoor } from '../containerd/check/probe-door.ts'
 import { reportAsJson, reportAsText } from '../containerd/check/report.ts'
 import { createLogger } from '../observe/log.ts'
 import { listen } from '../platform/listen.ts'
+import { readCommandLine } from '../settings/read.ts'
 import { type Address, ConfigurationError, hostOf, type Settings } from '../settings/settings.ts'
 import type { Command } from './command.ts'
 import { programText } from './program.ts'
-import { readCommandLine } from './switches.ts'
 
 /** Longest wait in milliseconds for the admin door of a mirror on this node. */
 const ADMIN_TIMEOUT = 2_000
@@ -15,20 +14,23 @@ const ADMIN_TIMEOUT = 2_000
 /** Any address by which this machine reaches itself. */
 const ANY: Address = { host: '127.0.0.1', port: 0 }
 
+const SWITCHES = { json: 'print the report as JSON, for machines' }
+
 /** Tells whether a mirror with these settings would work on this node, and what to change if not. */
 export const check: Command = {
   name: 'check',
   summary:
     'tell whether containerd and this node are configured for the mirror, and what to change; --json for machines',
+  example: '--json',
+  switches: SWITCHES,
+  settings: [
+    ...(['listen', 'peer-listen', 'admin-listen', 'metrics-listen', 'advertise-host', 'bootstrap'] as const),
+    ...(['swarm-key', 'containerd-socket', 'containerd-namespace', 'containerd-content'] as const),
+    ...(['containerd-config', 'certs-dir', 'probe', 'registries', 'tags', 'peer-transfer', 'log-level'] as const),
+  ],
   async run(context) {
     const { args, environment, print, report, stop } = context
-    const sources = {
-      flags: args,
-      environment,
-      readFile: (path: string) => readFileSync(path, 'utf8'),
-      opensDoors: false,
-    }
-    const { settings, switches } = readCommandLine(sources, ['json'])
+    const { settings, switches } = readCommandLine({ flags: args, environment, opensDoors: false }, SWITCHES)
     if (settings.store.kind !== 'containerd') {
       throw new ConfigurationError(['check: it is about containerd, which --store oci-layout does without'])
     }
@@ -60,10 +62,12 @@ export const check: Command = {
 }
 
 function portsOf(settings: Settings): PortToCheck[] {
+  const metrics = settings['metrics-listen']
   return [
     { flag: 'listen', ...settings.listen },
     { flag: 'peer-listen', ...settings['peer-listen'], udp: true },
     { flag: 'admin-listen', ...settings['admin-listen'] },
+    ...(metrics === undefined ? [] : [{ flag: 'metrics-listen' as const, ...metrics }]),
   ]
 }
 

@@ -1,3 +1,5 @@
+import type { SettingName } from '../settings/settings.ts'
+
 /** What a command gets from the process that it runs in. */
 export interface CommandContext {
   /** The arguments after the command's name. */
@@ -13,10 +15,17 @@ export interface CommandContext {
   readonly self: readonly [program: string, ...args: string[]]
 }
 
+/** One command, with what its own help says of it. */
 export interface Command {
   readonly name: string
-  /** One line for `--help`. */
+  /** One line. */
   readonly summary: string
+  /** Arguments of a typical call. */
+  readonly example?: string
+  /** Its own flags, which take no value, and what they mean. */
+  readonly switches?: Readonly<Record<string, string>>
+  /** The settings that matter to it; it takes no arguments if missing. */
+  readonly settings?: readonly SettingName[]
   /** Does it all; an exit code of 0 if it resolves. A ConfigurationError becomes 78, any other error 1. */
   run(context: CommandContext): Promise<void>
 }

@@ -7,7 +7,6 @@ import type { Descriptor } from '../oci/descriptor.ts'
 import { makeImage } from '../oci/image.ts'
 import { childrenOf } from '../oci/manifest.ts'
 import { isManifestMediaType } from '../oci/media-type.ts'
-import { ConfigurationError } from '../settings/settings.ts'
 import { writeLayout } from '../store/layout/writer.ts'
 import type { Command, CommandContext } from './command.ts'
 import { type MirrorProcess, startMirrorProcess } from './mirror-process.ts'
@@ -26,9 +25,6 @@ export const demo: Command = {
   name: 'demo',
   summary: 'start two mirrors on this machine and pull an image from one through the other',
   async run(context) {
-    if (context.args.length > 0) {
-      throw new ConfigurationError([`demo: unexpected argument ${JSON.stringify(context.args[0])}`])
-    }
     await using parts = new AsyncDisposableStack()
     const dir = await mkdtemp(join(tmpdir(), 'swarmirror-demo-'))
     parts.defer(() => rm(dir, { recursive: true, force: true }))

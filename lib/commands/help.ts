@@ -1,26 +1,45 @@
-import { SETTINGS, variableOf } from '../settings/settings.ts'
+import { SETTINGS, type SettingDeclaration, type SettingName, variableOf } from '../settings/settings.ts'
 import type { Command } from './command.ts'
 
-/** The text of `--help`, generated from the commands and the settings. */
-export function helpText(commands: readonly Command[]): string {
+const SETTINGS_HEADING = 'each with its environment variable (the flag wins) and its default:'
+
+/**
+ * The text of `--help`: all commands, and the flags of `serve`.
+ *
+ * @param program what a person types to run this program
+ */
+export function helpText(program: string, commands: readonly Command[]): string {
   const width = Math.max(...commands.map(({ name }) => name.length))
-  const lines = [
+  return lines([
     'swarmirror: a peer-to-peer mirror of container images, beside containerd',
     '',
-    'Usage: main.ts [command] [flags]',
+    `Usage: ${program} [command] [flags]`,
     '',
     'Commands:',
     ...commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
     '',
-    'Flags of serve, each with its environment variable (the flag wins) and its default:',
-  ]
-  for (const row of settingRows()) {
-    lines.push(`  ${row.flag}, ${row.variable} (${row.default})`, `      ${row.meaning}`)
-  }
-  return `${lines.join('\n')}\n`
+    `\`${program} COMMAND --help\` tells more of a command.`,
+    '',
+    `Flags of serve, ${SETTINGS_HEADING}`,
+    ...settingRows().flatMap(describe),
+  ])
 }
 
-/** One row of the table of settings, for `--help` and the README. */
+/** The help of one command. */
+export function commandHelp(program: string, command: Command): string {
+  const { name, summary, example, switches = {}, settings = [] } = command
+  const flags = Object.entries(switches).flatMap(([flag, meaning]) => [`  --${flag}`, `      ${meaning}`])
+  return lines([
+    `swarmirror ${name}: ${summary}`,
+    '',
+    `Usage: ${program} ${name}${command.settings === undefined ? '' : ' [flags]'}`,
+    ...(example === undefined ? [] : [`Example: ${program} ${name} ${example}`]),
+    ...(flags.length === 0 ? [] : ['', 'Flags:', ...flags]),
+    ...(settings.length === 0 ? [] : ['', `Settings, ${SETTINGS_HEADING}`, ...settingRows(settings).flatMap(describe)]),
+  ])
+}
+
+/** One row of the table of settings, for `--help` and the documentation. */
 export interface SettingRow {
   readonly flag: string
   readonly variable: string
@@ -28,11 +47,25 @@ export interface SettingRow {
   readonly meaning: string
 }
 
-export function settingRows(): SettingRow[] {
-  return Object.entries(SETTINGS).map(([name, setting]) => ({
-    flag: `--${name}`,
-    variable: variableOf(name),
-    default: setting.default ?? ('shownDefault' in setting ? setting.shownDefault : 'none'),
-    meaning: setting.meaning,
-  }))
+/** The rows of the given settings, in the order in which they are declared. */
+export function settingRows(names: readonly SettingName[] = ALL_SETTINGS): SettingRow[] {
+  return ALL_SETTINGS.filter((name) => names.includes(name)).map((name) => {
+    const setting: SettingDeclaration = SETTINGS[name]
+    return {
+      flag: `--${name}`,
+      variable: variableOf(name),
+      default: setting.default ?? setting.shownDefault ?? 'none',
+      meaning: setting.meaning,
+    }
+  })
+}
+
+export const ALL_SETTINGS = Object.keys(SETTINGS) as readonly SettingName[]
+
+function describe(row: SettingRow): string[] {
+  return [`  ${row.flag}, ${row.variable} (${row.default})`, `      ${row.meaning}`]
+}
+
+function lines(texts: readonly string[]): string {
+  return texts.map((text) => `${text}\n`).join('')
 }

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { dialectOf } from '../containerd/dialect.ts'
 import { applyChanges, HostsWriteError } from '../containerd/hosts/apply.ts'
@@ -8,27 +7,29 @@ import { DEFAULT_NAMESPACE, ownDirectories, registryOfDirectory } from '../conta
 import { hostsCommand, mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
 import { backupOf, type Change, type HostsTarget, type Plan, planWrite } from '../containerd/hosts/plan.ts'
 import { planRemove } from '../containerd/hosts/removal.ts'
+import { readCommandLine } from '../settings/read.ts'
 import { ConfigurationError, type Settings } from '../settings/settings.ts'
 import type { Command } from './command.ts'
 import { programText } from './program.ts'
-import { readCommandLine } from './switches.ts'
 
 /** Longest wait in milliseconds for containerd's version: without it, one optional line is left out. */
 const VERSION_TIMEOUT = 2_000
+
+const SWITCHES = {
+  remove: 'take out what swarmirror wrote, and restore what was there before',
+  'dry-run': 'show what would change, and write nothing',
+}
 
 /** Tells containerd to ask the mirror first, or no longer. */
 export const hosts: Command = {
   name: 'hosts',
   summary: 'write hosts.toml, so that containerd asks the mirror first; --remove undoes it, --dry-run shows it',
+  example: '--registries docker.io,ghcr.io --dry-run',
+  switches: SWITCHES,
+  settings: ['listen', 'containerd-socket', 'containerd-namespace', 'certs-dir', 'registries', 'also', 'tags'],
   async run(context) {
     const { args, environment, print, report, stop } = context
-    const sources = {
-      flags: args,
-      environment,
-      readFile: (path: string) => readFileSync(path, 'utf8'),
-      opensDoors: false,
-    }
-    const { settings, switches } = readCommandLine(sources, ['remove', 'dry-run'])
+    const { settings, switches } = readCommandLine({ flags: args, environment, opensDoors: false }, SWITCHES)
     const certsDir = settings['certs-dir']
     const registries = settings.registries && [...settings.registries]
     const entry = switches.remove ? undefined : await entryFor(settings, stop, report)

@@ -2,9 +2,10 @@ import { ConfigurationError } from '../settings/settings.ts'
 import { check } from './check.ts'
 import { type Command, type CommandContext, EX_CONFIG } from './command.ts'
 import { demo } from './demo.ts'
-import { helpText } from './help.ts'
+import { commandHelp, helpText } from './help.ts'
 import { hosts } from './hosts.ts'
 import { key } from './key.ts'
+import { programText } from './program.ts'
 import { serve } from './serve.ts'
 import { version } from './version.ts'
 
@@ -16,19 +17,22 @@ export const COMMANDS: readonly Command[] = [serve, check, hosts, demo, key, ver
  */
 export async function runCommand(context: CommandContext): Promise<number> {
   const [first, ...rest] = context.args
-  if (context.args.includes('--help') || first === 'help') {
-    context.print(helpText(COMMANDS))
+  const isNamed = first !== undefined && !first.startsWith('-')
+  const command = isNamed ? COMMANDS.find(({ name }) => name === first) : serve
+  if (asks(context.args, '--help', '-h') || first === 'help') {
+    const program = programText(context)
+    const isOfOne = isNamed && command !== undefined
+    context.print(isOfOne ? commandHelp(program, command) : helpText(program, COMMANDS))
     return 0
   }
-  const named = first !== undefined && !first.startsWith('-')
-  const command = named ? COMMANDS.find(({ name }) => name === first) : serve
   if (command === undefined) {
     const names = COMMANDS.map(({ name }) => name).join(', ')
     context.report(`unknown command ${JSON.stringify(first)}; accepted are ${names} and --help\n`)
     return EX_CONFIG
   }
+  const isVersion = asks(context.args, '--version', '-v')
   try {
-    await command.run(named ? { ...context, args: rest } : context)
+    await run(isVersion ? version : command, { ...context, args: isVersion ? [] : isNamed ? rest : context.args })
     return 0
   } catch (error) {
     if (error instanceof ConfigurationError) {
@@ -38,4 +42,17 @@ export async function runCommand(context: CommandContext): Promise<number> {
     context.report(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
     return 1
   }
+}
+
+async function run(command: Command, context: CommandContext): Promise<void> {
+  const [argument] = context.args
+  if (command.settings === undefined && argument !== undefined)
+    throw new ConfigurationError([`${command.name}: unexpected argument ${JSON.stringify(argument)}`])
+  await command.run(context)
+}
+
+/** Whether a flag without a value is among the arguments; the short one may also be the value of the flag before it. */
+function asks(args: readonly string[], long: string, short: string): boolean {
+  const isValue = (at: number) => /^--[^=]+$/.test(args[at - 1] ?? '')
+  return args.some((arg, at) => arg === long || (arg === short && !isValue(at)))
 }

@@ -2,8 +2,9 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import process from 'node:process'
 import { createInterface } from 'node:readline'
+import { unlessAborted } from '../platform/abort.ts'
 
-/** Lines that are kept of what a mirror said, to be told if it does not become ready. */
+/** How many lines of its log are kept, for the error if it does not become ready. */
 const MOST_LINES = 100
 
 /** Addresses of a mirror's doors, as `host:port`. */
@@ -25,8 +26,8 @@ export interface MirrorProcess extends Doors {
 /**
  * Starts this program as a mirror and waits until it is ready.
  *
- * @param onLine told of every line of its log, as long as it runs
- * @throws when it ends before that, with what it said; when the signal aborts first
+ * @param onLine called with every line of its log, as long as it runs
+ * @throws when it ends before that, with its log; when the signal aborts first
  */
 export async function startMirrorProcess(
   [program, ...args]: readonly [string, ...string[]],
@@ -35,12 +36,12 @@ export async function startMirrorProcess(
   signal: AbortSignal,
   onLine: (line: string) => void = () => undefined,
 ): Promise<MirrorProcess> {
-  // Settings of the caller's environment are for its own mirror, not for this one.
+  // Variables of the caller are settings of its own mirror.
   const env = Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith('SWARMIRROR_')))
   const child = spawn(program, [...args, 'serve', ...flags], { env, stdio: ['ignore', 'ignore', 'pipe'] })
   const exited = once(child, 'exit').then(([code]) => code as number | null)
   const { pid } = child
-  // A program that cannot be started has no id, and never exits: what was awaited fails with the reason.
+  // A program that cannot be started has no id and never exits; waiting for its end fails with the reason.
   if (pid === undefined)
     throw new Error(`${program} cannot be started`, { cause: await exited.catch((error) => error) })
   const running = () => child.exitCode === null && child.signalCode === null
@@ -51,14 +52,12 @@ export async function startMirrorProcess(
   try {
     const doors = await untilReady(child, signal, onLine)
     const stop = async (deadline: AbortSignal) => {
-      const late = () => child.kill('SIGKILL')
-      if (deadline.aborted) late()
-      else deadline.addEventListener('abort', late, { once: true })
       // By its id: after child.kill(), Deno reports that signal as the way it ended, whatever its exit code was.
       if (running()) process.kill(pid, 'SIGTERM')
-      const code = await exited
-      deadline.removeEventListener('abort', late)
-      return code
+      return await unlessAborted(exited, deadline).catch(async () => {
+        await kill()
+        return await exited
+      })
     }
     return { ...doors, pid, stop, kill }
   } catch (error) {
@@ -72,7 +71,7 @@ async function untilReady(child: ChildProcess, signal: AbortSignal, onLine: (lin
   const said: string[] = []
   let doors: Doors | undefined
   const ready = Promise.withResolvers<Doors>()
-  // Read to its end, also when nobody cares any more: or its pipe would fill and the mirror would stand still.
+  // Read to its end, or its pipe would fill and the mirror would stand still.
   const lines = createInterface({ input: child.stderr })
   lines.on('line', (line) => {
     onLine(line)
@@ -82,21 +81,14 @@ async function untilReady(child: ChildProcess, signal: AbortSignal, onLine: (lin
     if (said.length < MOST_LINES) said.push(line)
   })
   lines.once('close', () => ready.reject(new Error(`a mirror ended before it was ready:\n${said.join('\n')}`)))
-  const aborted = () => ready.reject(signal.reason)
-  if (signal.aborted) aborted()
-  else signal.addEventListener('abort', aborted, { once: true })
-  try {
-    return await ready.promise
-  } finally {
-    signal.removeEventListener('abort', aborted)
-  }
+  return await unlessAborted(ready.promise, signal)
 }
 
 interface Entry extends Doors {
   readonly event: string
 }
 
-/** A line of the log; what a runtime writes beside it is not one. */
+/** A line of the log, if it is one: a runtime writes lines of its own beside it. */
 function readEntry(line: string): Entry | undefined {
   try {
     const entry: unknown = JSON.parse(line)

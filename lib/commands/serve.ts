@@ -1,24 +1,29 @@
-import { readFileSync } from 'node:fs'
 import { startMirror } from '../mirror/mirror.ts'
 import { createLogger, type Logger } from '../observe/log.ts'
 import type { Readiness } from '../observe/readiness.ts'
-import { readSettings } from '../settings/read.ts'
+import { onAbort } from '../platform/abort.ts'
+import { readCommandLine } from '../settings/read.ts'
 import type { Command } from './command.ts'
+import { ALL_SETTINGS } from './help.ts'
 import { programText } from './program.ts'
 
 /** Runs the mirror until it is asked to stop. */
 export const serve: Command = {
   name: 'serve',
   summary: 'run the mirror (the default)',
+  example: '--swarm-key-file swarm.key --bootstrap 10.0.0.1:5001,10.0.0.2:5001',
+  settings: ALL_SETTINGS,
   async run(context) {
     const { args, environment, report, stop } = context
-    const readFile = (path: string) => readFileSync(path, 'utf8')
-    const settings = readSettings({ flags: args, environment, readFile })
+    const { settings, warnings } = readCommandLine({ flags: args, environment }, {})
     const log = createLogger(report, settings['log-level'])
+    for (const problem of warnings) log.warn('insecure setting', { problem })
     const mirror = await startMirror(settings, log, programText(context))
     const unfollow = logReadiness(mirror.readiness, log)
     try {
-      const failure = await Promise.race([mirror.failed, aborted(stop)])
+      const ended = Promise.withResolvers<undefined>()
+      using _ = onAbort(stop, () => ended.resolve(undefined))
+      const failure = await Promise.race([mirror.failed, ended.promise])
       if (failure !== undefined) throw failure
     } finally {
       unfollow()
@@ -36,9 +41,4 @@ function logReadiness(readiness: Readiness, log: Logger): () => void {
   }
   tell()
   return readiness.onChange(tell)
-}
-
-async function aborted(signal: AbortSignal): Promise<undefined> {
-  if (signal.aborted) return
-  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
 }

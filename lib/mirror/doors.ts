@@ -76,7 +76,7 @@ function ownAddress(host: string): string {
 
 /** @throws {ConfigurationError} if the address cannot be used */
 export async function openDoor(
-  name: 'listen' | 'peer-listen' | 'admin-listen',
+  name: 'listen' | 'peer-listen' | 'admin-listen' | 'metrics-listen',
   { host, port }: Address,
   handler: Handler,
   log: Logger,

@@ -153,7 +153,14 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const adminDoor = createAdminDoor({ readiness, metrics, page: page?.app })
   const admin = await openDoor('admin-listen', settings['admin-listen'], adminDoor.fetch, log)
   parts.defer(() => cut(admin))
-  log.info('listening', { registry: addressOf(registry), peer: addressOf(peer), admin: addressOf(admin) })
+  const apart = settings['metrics-listen']
+  const metricsDoor = createAdminDoor({ readiness, metrics })
+  const scraped = apart && (await openDoor('metrics-listen', apart, metricsDoor.fetch, log))
+  parts.defer(async () => scraped && cut(scraped))
+  log.info('listening', {
+    ...{ registry: addressOf(registry), peer: addressOf(peer), admin: addressOf(admin) },
+    metrics: scraped && addressOf(scraped),
+  })
 
   const close = async () => {
     running.for('stopping')

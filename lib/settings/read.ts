@@ -1,9 +1,11 @@
+import { readFileSync, statSync } from 'node:fs'
 import * as v from 'valibot'
 import {
   type Address,
   ConfigurationError,
   isLoopback,
   SETTINGS,
+  type SettingDeclaration,
   type SettingName,
   type Settings,
   variableOf,
@@ -15,23 +17,45 @@ export interface SettingSources {
   readonly flags: readonly string[]
   readonly environment: Readonly<Record<string, string | undefined>>
   /** Reads a small text file; throws what `node:fs` throws. */
-  readonly readFile: (path: string) => string
+  readonly readFile?: (path: string) => string
+  /** Permissions of a file, as `st_mode` has them; throws what `node:fs` throws. */
+  readonly modeOf?: (path: string) => number
   /**
-   * Whether the doors will be opened (the default). If not, the swarm key is not asked for, its file is not read, and the
-   * doors may contradict each other: nothing of it matters to a command that only looks or writes hosts.toml.
+   * Whether the doors will be opened (the default). A command that opens none needs no swarm key and reads no key file, and
+   * the addresses of the doors may contradict each other.
    */
   readonly opensDoors?: boolean
 }
 
+/** Everything that the arguments and the environment say. */
+export interface CommandLine<Switch extends string> {
+  readonly settings: Settings
+  /** Which of the command's own flags without a value were given, such as `--json`. */
+  readonly switches: Readonly<Record<Switch, boolean>>
+  /** What works but should be otherwise, a line each. */
+  readonly warnings: readonly string[]
+}
+
+/** {@link readCommandLine} for a command without switches, and without its warnings. */
+export function readSettings(sources: SettingSources): Settings {
+  return readCommandLine(sources, {}).settings
+}
+
 /**
  * Reads all settings: a flag wins over its variable, a variable over the default. An empty variable counts as unset,
- * since that is how manifests and unit files leave one out.
+ * because manifests and unit files leave a variable out that way.
  *
+ * @param switches the command's own flags without a value, by their names without dashes
  * @throws {ConfigurationError} with every problem there is: unknown flags, bad values, contradictions
  */
-export function readSettings({ flags, environment, readFile, opensDoors = true }: SettingSources): Settings {
+export function readCommandLine<const Switch extends string>(
+  { flags, environment, readFile = readText, modeOf = permissions, opensDoors = true }: SettingSources,
+  switches: Readonly<Record<Switch, unknown>>,
+): CommandLine<Switch> {
   const problems: string[] = []
-  const given = { ...readEnvironment(environment), ...readFlags(flags, problems) }
+  const warnings: string[] = []
+  const { given: asFlags, switched } = readFlags(flags, Object.keys(switches) as Switch[], problems)
+  const given = { ...readEnvironment(environment), ...asFlags }
   const read = (name: SettingName, value: Given) => {
     const result = v.safeParse(SETTINGS[name].schema, value.text)
     if (result.success) return result.output
@@ -41,29 +65,39 @@ export function readSettings({ flags, environment, readFile, opensDoors = true }
   }
   const settings = {} as Record<SettingName, unknown>
   for (const name of Object.keys(SETTINGS) as SettingName[]) {
-    const fallback = SETTINGS[name].default
+    const { default: fallback }: SettingDeclaration = SETTINGS[name]
     const value = given[name] ?? (fallback === undefined ? undefined : { text: fallback, origin: 'default' })
     settings[name] = value === undefined ? undefined : read(name, value)
   }
-  const keyFile = given['swarm-key-file']
-  if (keyFile !== undefined && given['swarm-key'] !== undefined) {
-    problems.push(`${given['swarm-key'].origin} and ${keyFile.origin}: give one of them, not both`)
+  const { 'swarm-key': key, 'swarm-key-file': keyFile } = given
+  if (asFlags['swarm-key'] !== undefined)
+    warnings.push('--swarm-key: everybody on this machine sees it in the list of processes; use --swarm-key-file')
+  if (keyFile !== undefined && key !== undefined) {
+    problems.push(`${key.origin} and ${keyFile.origin}: give one of them, not both`)
   } else if (keyFile !== undefined && opensDoors) {
+    const { text: path, origin } = keyFile
     try {
-      settings['swarm-key'] = read('swarm-key', { text: readFile(keyFile.text).trim(), origin: keyFile.origin })
+      settings['swarm-key'] = read('swarm-key', { text: readFile(path).trim(), origin })
+      if ((modeOf(path) & READABLE_BY_OTHERS) !== 0)
+        warnings.push(`${origin} ${JSON.stringify(path)}: every user of this machine may read it; use chmod o= on it`)
     } catch (error) {
-      problems.push(`${keyFile.origin} ${JSON.stringify(keyFile.text)}: ${(error as Error).message}`)
+      problems.push(`${origin} ${JSON.stringify(path)}: ${(error as Error).message}`)
     }
   }
   if (given.registries !== undefined && given.also !== undefined) {
     const [registries, also] = [given.registries.origin, given.also.origin]
     problems.push(`${registries} and ${also}: ${also} adds to all registries; with ${registries}, name them all there`)
   }
-  const keyGiven = keyFile !== undefined || given['swarm-key'] !== undefined
-  if (opensDoors) problems.push(...contradictions(settings as Partial<Settings>, keyGiven))
-  if (problems.length > 0) throw new ConfigurationError(tellable(problems, [...flags, ...Object.values(environment)]))
-  return settings as Settings
+  if (opensDoors)
+    problems.push(...contradictions(settings as Partial<Settings>, key !== undefined || keyFile !== undefined))
+  const tellable = asLines([...flags, ...Object.values(environment)])
+  if (problems.length > 0) throw new ConfigurationError(problems.map(tellable))
+  return { settings: settings as Settings, switches: switched, warnings: warnings.map(tellable) }
 }
+
+const readText = (path: string): string => readFileSync(path, 'utf8')
+const permissions = (path: string): number => statSync(path).mode
+const READABLE_BY_OTHERS = 0o004
 
 /** A text that was given for a setting, and where, as a user would look for it. */
 interface Given {
@@ -83,9 +117,10 @@ function readEnvironment(environment: SettingSources['environment']): GivenSetti
   return given
 }
 
-/** Reads `--name value` and `--name=value`. A value that follows does not begin with `--`: that is the next flag. */
-function readFlags(flags: readonly string[], problems: string[]): GivenSettings {
+/** Reads `--name value`, `--name=value` and switches. What begins with `--` is the next flag and never a value. */
+function readFlags<Switch extends string>(flags: readonly string[], names: readonly Switch[], problems: string[]) {
   const given: GivenSettings = {}
+  const switched = Object.fromEntries(names.map((name) => [name, false])) as Record<Switch, boolean>
   for (let at = 0; at < flags.length; at++) {
     const flag = flags[at] ?? ''
     if (!flag.startsWith('-')) {
@@ -94,7 +129,13 @@ function readFlags(flags: readonly string[], problems: string[]): GivenSettings 
     }
     const [, origin = flag, inline] = /^([^=]*)=(.*)$/s.exec(flag) ?? []
     const name = origin.slice(2)
-    if (!origin.startsWith('--') || !isSettingName(name)) {
+    const isFlag = origin.startsWith('--')
+    if (isFlag && Object.hasOwn(switched, name)) {
+      if (inline !== undefined) problems.push(`${origin}: takes no value`)
+      switched[name as Switch] = true
+      continue
+    }
+    if (!isFlag || !isSettingName(name)) {
       problems.push(`unknown flag ${origin}; see --help`)
       continue
     }
@@ -106,7 +147,7 @@ function readFlags(flags: readonly string[], problems: string[]): GivenSettings 
     else if (given[name] !== undefined) problems.push(`${origin}: given more than once`)
     else given[name] = { text, origin }
   }
-  return given
+  return { given, switched }
 }
 
 function isSettingName(name: string): name is SettingName {
@@ -114,29 +155,28 @@ function isSettingName(name: string): name is SettingName {
 }
 
 /**
- * Makes of each problem one line that may be logged: without control characters, and without a swarm key that was given
- * in a wrong place.
+ * Makes a text one line that may be logged: without control characters, and without a swarm key that was given in a wrong
+ * place.
+ *
+ * @param given all that could hold a key
  */
-function tellable(problems: readonly string[], given: readonly (string | undefined)[]): string[] {
+function asLines(given: readonly (string | undefined)[]): (text: string) => string {
   const secrets = given
     // A key may begin with a dash itself, so none, one and two are taken off.
     .flatMap((text = '') => [text, text.slice(1), text.slice(2), text.slice(text.indexOf('=') + 1)])
     .flatMap(splitKeys)
     .filter(isSwarmKey)
     .map((secret) => new RegExp(secret, 'gi'))
-  return problems.map((problem) => {
-    const safe = secrets.reduce((text, secret) => text.replace(secret, '(swarm key)'), problem)
-    return safe.replace(
-      /[\p{Cc}\u2028\u2029]/gu,
-      (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-    )
-  })
+  return (text) =>
+    secrets
+      .reduce((left, secret) => left.replace(secret, '(swarm key)'), text)
+      .replace(/[\p{Cc}\u2028\u2029]/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
 /** What is wrong between settings, as far as they could be read. */
 function contradictions(settings: Partial<Settings>, keyGiven: boolean): string[] {
   const problems: string[] = []
-  const doors = (['listen', 'peer-listen', 'admin-listen'] as const).flatMap((name) => {
+  const doors = (['listen', 'peer-listen', 'admin-listen', 'metrics-listen'] as const).flatMap((name) => {
     const address = settings[name]
     return address === undefined ? [] : [{ flag: `--${name}`, address }]
   })

@@ -15,7 +15,7 @@ import {
 
 export type { Address, StoreSetting } from './values.ts'
 
-/** Turns the text of a setting into its value; a {@link Problem} says what was wrong and what is accepted. */
+/** Turns the text of a setting into its value; the reader's error says what is accepted. */
 const reading = <T>(read: (text: string) => T) =>
   v.pipe(
     v.string(),
@@ -28,6 +28,23 @@ const reading = <T>(read: (text: string) => T) =>
       }
     }),
   )
+
+/** A number between two bounds, which are given with the texts that mean them. */
+const between = (
+  read: (text: string) => number,
+  [least, leastText]: readonly [number, string],
+  [most, mostText]: readonly [number, string],
+) =>
+  v.pipe(
+    reading(read),
+    v.minValue(least, `expected at least ${leastText}`),
+    v.maxValue(most, `expected at most ${mostText}`),
+  )
+
+const either = <const Choices extends readonly string[]>(...choices: Choices) => {
+  const quoted = choices.map((choice) => `\`${choice}\``)
+  return v.picklist(choices, `expected ${quoted.slice(0, -1).join(', ')} or ${quoted.at(-1)}`)
+}
 
 const address = reading(readAddress)
 const ipv4Address = reading((text) => {
@@ -42,7 +59,7 @@ const ipv4Host = reading((text) => {
 })
 const text = v.pipe(v.string(), v.nonEmpty('expected a text that is not empty'))
 const absolutePath = v.pipe(v.string(), v.startsWith('/', 'expected an absolute path'))
-/** containerd takes a colon in `config_path` for the end of a directory. */
+/** containerd reads a colon in `config_path` as the end of a directory. */
 const oneDirectory = v.pipe(absolutePath, v.excludes(':', 'expected one directory, without a colon'))
 
 /**
@@ -52,7 +69,7 @@ const oneDirectory = v.pipe(absolutePath, v.excludes(':', 'expected one director
 export const SETTINGS = {
   listen: {
     default: '127.0.0.1:5000',
-    meaning: 'registry door, for containerd on this node (port 0 = any free port, here and below)',
+    meaning: 'registry door, for containerd on this node (port 0 here and below: any free port)',
     schema: address,
   },
   'peer-listen': {
@@ -65,33 +82,33 @@ export const SETTINGS = {
     meaning: 'admin door, for probes, Prometheus and people',
     schema: address,
   },
+  'metrics-listen': {
+    meaning: 'another door for probes and Prometheus alone, without the page, where the admin door stays on loopback',
+    schema: address,
+  },
   page: {
     default: 'loopback',
     meaning:
       '`loopback`: the admin door has a page for people, with the names of images, only if it is on loopback; `on`: in any case; `off`: never',
-    schema: v.picklist(['loopback', 'on', 'off'], 'expected `loopback`, `on` or `off`'),
+    schema: either('loopback', 'on', 'off'),
   },
   'advertise-host': {
-    default: undefined,
     shownDefault: 'the address of --peer-listen, or the first non-internal IPv4 address if that is 0.0.0.0',
     meaning: 'IPv4 address by which other nodes reach this one',
     schema: ipv4Host,
   },
   bootstrap: {
-    default: undefined,
     shownDefault: 'none: the first node',
-    meaning: 'comma list of `host:port` or `dns:name:port`, where other nodes may be; its own address is skipped',
+    meaning: 'comma list of `host:port` or `dns:name:port` where other nodes may be; a node skips its own address',
     schema: reading(readBootstrap),
   },
   'swarm-key': {
-    default: undefined,
     meaning:
-      '32 bytes in base64url or hex, the same on every node (`key` prints one), or two of them with a comma between: the first is used, both are accepted; required unless every door is on loopback',
+      '32 bytes in base64url or hex, the same on every node (`key` prints one), or two with a comma between: the first is used, both are accepted; required unless every door is on loopback',
     schema: reading(readSwarmKeys),
   },
   'swarm-key-file': {
-    default: undefined,
-    meaning: 'file that holds the swarm key, or two, with a comma or on a line each',
+    meaning: 'file with the swarm key, or with two, separated by a comma or a line feed',
     schema: text,
   },
   store: {
@@ -110,10 +127,9 @@ export const SETTINGS = {
     schema: text,
   },
   'containerd-content': {
-    default: undefined,
     shownDefault: 'asked from containerd',
     meaning:
-      "root of containerd's content store, as this process sees it; if unreadable, content is read through the socket",
+      "root of containerd's content store, as this process sees it; if it cannot be read, content comes through the socket",
     schema: absolutePath,
   },
   'containerd-config': {
@@ -130,24 +146,19 @@ export const SETTINGS = {
     default: 'on',
     meaning:
       '`on`: a check also pulls a tiny image through containerd, to see that it asks this mirror and keeps layers; `off`: it only reads',
-    schema: v.picklist(['on', 'off'], 'expected `on` or `off`'),
+    schema: either('on', 'off'),
   },
   registries: {
-    default: undefined,
     shownDefault: 'all',
     meaning: 'comma list of registries (`docker.io,registry.example:5000`): only these are mirrored',
     schema: reading(readRegistries),
   },
   also: {
-    default: undefined,
-    shownDefault: 'none',
     meaning:
       'comma list of registries that have a directory of their own in `--certs-dir`, or `all` of those: `hosts` writes there, too, and not only for all others',
     schema: reading((text) => (text === 'all' ? text : readRegistries(text))),
   },
   exclude: {
-    default: undefined,
-    shownDefault: 'none',
     meaning:
       'comma list of regular expressions on `registry/repository:tag`, with nothing after the colon for an image without a tag; matches are neither served nor announced',
     schema: reading(readExpressions),
@@ -155,59 +166,43 @@ export const SETTINGS = {
   tags: {
     default: 'cached',
     meaning: '`cached`: tags resolve from the swarm; `off`: never, containerd asks upstream',
-    schema: v.picklist(['cached', 'off'], 'expected `cached` or `off`'),
+    schema: either('cached', 'off'),
   },
   'lookup-timeout': {
     default: '100ms',
     meaning: 'how long a miss may look for peers before it is a 404 (`ms`, `s` or `m`)',
-    schema: v.pipe(
-      reading(readDuration),
-      v.minValue(1, 'expected at least 1ms'),
-      v.maxValue(60_000, 'expected at most 1m'),
-    ),
+    schema: between(readDuration, [1, '1ms'], [60_000, '1m']),
   },
   'peer-transfer': {
     default: 'plain',
     meaning: '`plain`: HTTP between nodes; `tls`: TLS 1.3 with certificates from the swarm key, the same on every node',
-    schema: v.picklist(['plain', 'tls'], 'expected `plain` or `tls`'),
+    schema: either('plain', 'tls'),
   },
   'max-transfers': {
     default: '64',
-    meaning: 'requests of other nodes that are answered at a time; one more gets a 503 and goes to another node',
-    schema: v.pipe(
-      reading(readCount),
-      v.minValue(1, 'expected at least 1'),
-      v.maxValue(10_000, 'expected at most 10000'),
-    ),
+    meaning: 'how many requests of other nodes are answered at a time; one more gets a 503 and goes to another node',
+    schema: between(readCount, [1, '1'], [10_000, '10000']),
   },
   'max-upload-rate': {
-    default: undefined,
-    shownDefault: 'none',
-    meaning: 'bytes per second that other nodes get in all (`k`, `M` or `G` for decimal multiples, as in 20M)',
+    meaning: 'bytes per second that all other nodes together get (`k`, `M` or `G` for decimal multiples, as in 20M)',
     schema: v.pipe(reading(readRate), v.minValue(1_000, 'expected at least 1k')),
   },
   'parallel-peers': {
     default: '3',
-    meaning: 'how many peers a miss asks at the same time at most: the next one each time that those before are slow',
-    schema: v.pipe(reading(readCount), v.minValue(1, 'expected at least 1'), v.maxValue(16, 'expected at most 16')),
+    meaning: 'how many peers a miss asks at the same time at most: one more each time that those before are slow',
+    schema: between(readCount, [1, '1'], [16, '16']),
   },
   'stall-timeout': {
     default: '2s',
     meaning: 'how long a peer may give no byte in the middle of a blob before another one goes on (`ms`, `s` or `m`)',
-    schema: v.pipe(
-      reading(readDuration),
-      v.minValue(100, 'expected at least 100ms'),
-      v.maxValue(60_000, 'expected at most 1m'),
-    ),
+    schema: between(readDuration, [100, '100ms'], [60_000, '1m']),
   },
   verify: {
     default: 'on',
-    meaning: '`on`: the bytes of peers are checked against their digest as they pass; `off`: those of manifests only',
-    schema: v.picklist(['on', 'off'], 'expected `on` or `off`'),
+    meaning: '`on`: what comes from peers is checked against its digest as it passes; `off`: manifests only',
+    schema: either('on', 'off'),
   },
   'data-dir': {
-    default: undefined,
-    shownDefault: 'none',
     meaning: "directory that keeps the node's identity and the last known nodes between starts",
     schema: absolutePath,
   },
@@ -218,10 +213,10 @@ export const SETTINGS = {
   },
 } as const satisfies Record<string, SettingDeclaration>
 
-interface SettingDeclaration {
-  /** As a user would write it; `undefined` where no default can be written down. */
-  readonly default: string | undefined
-  /** What `--help` says in place of a default that cannot be written down; "none" if missing. */
+export interface SettingDeclaration {
+  /** As a user would write it; missing where no default can be written down. */
+  readonly default?: string
+  /** What `--help` says in place of such a default; "none" if missing. */
   readonly shownDefault?: string
   readonly meaning: string
   readonly schema: v.GenericSchema<string, unknown>
@@ -229,11 +224,11 @@ interface SettingDeclaration {
 
 export type SettingName = keyof typeof SETTINGS
 
-/** A value for each setting; `undefined` only where there is no default. */
+/** A value for each setting, which is `undefined` only where there is no default. */
 export type Settings = {
   readonly [Name in SettingName]:
     | v.InferOutput<(typeof SETTINGS)[Name]['schema']>
-    | ((typeof SETTINGS)[Name]['default'] extends string ? never : undefined)
+    | ((typeof SETTINGS)[Name] extends { readonly default: string } ? never : undefined)
 }
 
 /** The environment variable of a setting. */

@@ -2,7 +2,7 @@ import { isIPv4, isIPv6 } from 'node:net'
 import { parseRegistry } from '../oci/reference.ts'
 import type { BootstrapEntry } from '../swarm/members/bootstrap.ts'
 
-// How the values of settings are written. Each function throws an error that says what is accepted.
+// How the values of settings are written. Each reader throws an error that says what it accepts.
 
 /** Where a door listens. Port 0 is any free port. */
 export interface Address {
@@ -51,7 +51,7 @@ export function readBootstrap(list: string): readonly BootstrapEntry[] {
 const KEY_IN_HEX = /^[0-9a-f]{64}$/i
 const KEY_IN_BASE64URL = /^[A-Za-z0-9_-]{43}=?$/
 
-/** Whether a text is a swarm key, which must not be repeated to anybody. */
+/** Whether a text is a swarm key, which no message may repeat. */
 export function isSwarmKey(text: string): boolean {
   return KEY_IN_HEX.test(text) || KEY_IN_BASE64URL.test(text)
 }
@@ -63,7 +63,7 @@ function readSwarmKey(text: string): Uint8Array {
   throw new Error('expected 32 bytes as 64 hexadecimal digits or 43 characters of base64url (`key` prints a fresh one)')
 }
 
-/** More would be more than a rotation needs: the key before and the key after it. */
+/** A rotation needs the key before it and the key after it. */
 const MOST_KEYS = 2
 
 /** Reads one or two swarm keys, with a comma or a line feed between them. */
@@ -86,23 +86,30 @@ export function readStore(text: string): StoreSetting {
   return { kind: 'oci-layout', dir }
 }
 
-/** Strict (`u`), so that the halves of an expression with a comma, as in `a{1,3}`, are refused and do not mean something else. */
+/** With `u`, which refuses the halves of an expression with a comma, such as `a{1,3}`, instead of reading them as something else. */
 function readRegExp(source: string): RegExp {
   return new RegExp(source, 'u')
 }
 
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 }
-
-/** Reads a duration into whole milliseconds, which is what timers take. */
-export function readDuration(text: string): number {
-  const [, amount, unit] = /^(\d+(?:\.\d+)?)(ms|s|m)$/.exec(text) ?? []
-  const factor = UNITS[unit ?? '']
-  if (amount === undefined || factor === undefined)
-    throw new Error('expected a number with `ms`, `s` or `m`, as in 100ms')
+/** Reads a number with one of the units behind it, each of which stands for a factor. */
+function readAmount(text: string, units: Readonly<Record<string, number>>, expected: string): number {
+  const [, amount, unit = ''] = /^(\d+(?:\.\d+)?)([a-zA-Z]*)$/.exec(text) ?? []
+  const factor = Object.hasOwn(units, unit) ? units[unit] : undefined
+  if (amount === undefined || factor === undefined) throw new Error(`expected ${expected}`)
   return Math.round(Number(amount) * factor)
 }
 
-/** Reads a comma list of registries. An empty one would mirror nothing, which nobody means. */
+/** Reads a duration into whole milliseconds, which is what timers take. */
+export function readDuration(text: string): number {
+  return readAmount(text, { ms: 1, s: 1_000, m: 60_000 }, 'a number with `ms`, `s` or `m`, as in 100ms')
+}
+
+/** Reads a number of bytes a second, with `k`, `M` or `G` for its decimal multiples. */
+export function readRate(text: string): number {
+  return readAmount(text, { '': 1, k: 1e3, M: 1e6, G: 1e9 }, 'bytes per second with `k`, `M` or `G`, as in 20M')
+}
+
+/** Reads a comma list of registries. Nobody means an empty one, which would mirror nothing. */
 export function readRegistries(list: string): ReadonlySet<string> {
   const registries = new Set(split(list).map(parseRegistry))
   if (registries.size === 0) throw new Error('expected at least one registry')
@@ -112,18 +119,6 @@ export function readRegistries(list: string): ReadonlySet<string> {
 /** Reads a comma list of regular expressions. */
 export function readExpressions(list: string): readonly RegExp[] {
   return split(list).map(readRegExp)
-}
-
-const MULTIPLES: Readonly<Record<string, number>> = { '': 1, k: 1e3, M: 1e6, G: 1e9 }
-
-/** Reads a number of bytes a second, with `k`, `M` or `G` for its decimal multiples. */
-export function readRate(text: string): number {
-  const [, amount, multiple] = /^(\d+(?:\.\d+)?)([kMG]?)$/.exec(text) ?? []
-  const factor = MULTIPLES[multiple ?? '-']
-  if (amount === undefined || factor === undefined) {
-    throw new Error('expected bytes per second with `k`, `M` or `G`, as in 20M')
-  }
-  return Math.round(Number(amount) * factor)
 }
 
 /** Reads a whole number of decimal digits. */

@@ -102,5 +102,5 @@ export function settingsOf(environment: Readonly<Record<string, string>>): Setti
     assert.equal(path, '/etc/swarmirror/swarm.key')
     return KEY
   }
-  return readSettings({ flags: [], environment, readFile })
+  return readSettings({ flags: [], environment, readFile, modeOf: () => 0o400 })
 }

@@ -1,19 +1,44 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { helpText, type SettingRow, settingRows } from '../../../lib/commands/help.ts'
+import { commandHelp, helpText, type SettingRow, settingRows } from '../../../lib/commands/help.ts'
 import { COMMANDS } from '../../../lib/commands/index.ts'
-import { SETTINGS, variableOf } from '../../../lib/settings/settings.ts'
+import { readCommandLine } from '../../../lib/settings/read.ts'
+import { SETTINGS, type SettingDeclaration, variableOf } from '../../../lib/settings/settings.ts'
 import { partOf } from '../../fixtures/readme.ts'
 
 test('helpText names every command and every flag with its variable, default and meaning', () => {
-  const text = helpText(COMMANDS)
+  const text = helpText('npm run node --', COMMANDS)
+  assert.match(text, /^Usage: npm run node -- \[command\] \[flags\]$/m)
   for (const { name, summary } of COMMANDS)
     assert.match(text, new RegExp(`^  ${name} +${RegExp.escape(summary)}$`, 'm'))
-  for (const [name, setting] of Object.entries(SETTINGS)) {
+  for (const [name, setting] of Object.entries<SettingDeclaration>(SETTINGS)) {
     const line = text.split('\n').find((candidate) => candidate.startsWith(`  --${name}, `))
     assert.ok(line?.includes(variableOf(name)), name)
     if (setting.default !== undefined) assert.ok(line?.endsWith(`(${setting.default})`), line)
     assert.ok(text.includes(setting.meaning), name)
+  }
+})
+
+test('commandHelp names the flags of a command, the settings that matter to it and an example, and no others', () => {
+  for (const command of COMMANDS) {
+    const { name, summary, example, switches = {}, settings = [] } = command
+    const text = commandHelp('/usr/bin/swarmirror', command)
+    assert.ok(text.startsWith(`swarmirror ${name}: ${summary}\n\nUsage: /usr/bin/swarmirror ${name}`), text)
+    if (example !== undefined) assert.ok(text.includes(`\nExample: /usr/bin/swarmirror ${name} ${example}\n`), text)
+    const flags = [...text.matchAll(/^ {2}--([a-z-]+)/gm)].map(([, flag]) => flag)
+    assert.deepEqual(new Set(flags), new Set([...Object.keys(switches), ...settings]))
+    assert.equal(flags.length, new Set(flags).size)
+  }
+})
+
+test('examples of commands are command lines that are accepted', () => {
+  for (const { example = '', switches = {}, settings } of COMMANDS) {
+    if (settings === undefined) continue
+    const sources = { flags: example.split(' '), environment: {}, readFile: () => '0'.repeat(64), modeOf: () => 0 }
+    assert.deepEqual(
+      readCommandLine({ ...sources, opensDoors: !('json' in switches || 'remove' in switches) }, switches).warnings,
+      [],
+    )
   }
 })
 

@@ -36,12 +36,31 @@ test('runCommand version prints name and version; it, key and demo take no argum
   }
 })
 
-test('runCommand --help prints the help, whatever else is given', async () => {
-  for (const args of [['--help'], ['help'], ['serve', '--nonsense', '--help']]) {
+test('runCommand prints the help of the program, or of a command, whatever else is given', async () => {
+  for (const [args, pattern] of [
+    [['--help'], /^swarmirror: .*\n[\s\S]*--peer-listen, SWARMIRROR_PEER_LISTEN/],
+    [['-h'], /^swarmirror: /],
+    [['help'], /^swarmirror: /],
+    [['server', '--help'], /^swarmirror: /],
+    [['serve', '--nonsense', '--help'], /^swarmirror serve: .*\n[\s\S]*--peer-listen, SWARMIRROR_PEER_LISTEN/],
+    [['hosts', '-h'], /^swarmirror hosts: .*\n[\s\S]*--dry-run\n/],
+    [['key', '--help'], /^swarmirror key: /],
+  ] as const) {
     const { code, stdout, stderr } = await runHere(args)
     assert.deepEqual([code, stderr], [0, ''])
-    assert.match(stdout, /^swarmirror: .*\n[\s\S]*--peer-listen, SWARMIRROR_PEER_LISTEN/)
+    assert.match(stdout, pattern)
   }
+})
+
+test('runCommand prints the version with --version and -v, unless that is the value of a flag', async () => {
+  for (const args of [['--version'], ['-v'], ['serve', '--tags', 'off', '-v'], ['check', '--version']]) {
+    const { code, stdout, stderr } = await runHere(args)
+    assert.deepEqual([code, stderr], [0, ''])
+    assert.match(stdout, /^swarmirror \d+\.\d+\.\d+\n$/)
+  }
+  const { code, stderr } = await runHere(['serve', '--bootstrap', '-v'])
+  assert.equal(code, 78)
+  assert.match(stderr, /^--bootstrap "-v": expected a port/)
 })
 
 test('runCommand ends with 78 for a layout that is none, and names what is wrong with it', async () => {
@@ -67,13 +86,15 @@ test('runCommand ends with 78 for a data directory that cannot be one', async ()
   })
 })
 
-for (const door of ['listen', 'peer-listen', 'admin-listen']) {
+for (const door of ['listen', 'peer-listen', 'admin-listen', 'metrics-listen']) {
   test(`runCommand ends with 78 when the port of --${door} is in use`, async () => {
     await withImageLayout(async (layout) => {
       const server = createServer()
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
       const { port } = server.address() as { port: number }
-      const flags = LOOPBACK.map((value, index) => (LOOPBACK[index - 1] === `--${door}` ? `127.0.0.1:${port}` : value))
+      const at = LOOPBACK.indexOf(`--${door}`)
+      const others = at < 0 ? LOOPBACK : LOOPBACK.toSpliced(at, 2)
+      const flags = [...others, `--${door}`, `127.0.0.1:${port}`]
       const { code, stderr } = await runHere(['--store', `oci-layout:${layout}`, ...flags])
       server.close()
       assert.equal(code, 78)

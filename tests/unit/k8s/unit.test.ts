@@ -40,7 +40,7 @@ describe('unit file of the README', () => {
         assert.equal(path, '/etc/swarmirror/swarm.key')
         return KEY
       }
-      const read = readSettings({ flags: [], environment, readFile })
+      const read = readSettings({ flags: [], environment, readFile, modeOf: () => 0o400 })
       assert.equal(read.bootstrap?.length, 3)
       assert.equal(read['data-dir'], `/var/lib/${values(unit, 'StateDirectory')[0]}`)
       assert.deepEqual(values(unit, 'ReadWritePaths'), [read['certs-dir']])

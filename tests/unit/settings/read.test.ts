@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+import { chmod, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { readSettings } from '../../../lib/settings/read.ts'
+import { readCommandLine, readSettings } from '../../../lib/settings/read.ts'
 import {
   ConfigurationError,
   SETTINGS,
@@ -44,6 +44,7 @@ test('readSettings gives the defaults when nothing else is needed', () => {
     listen: { host: '127.0.0.1', port: 5000 },
     'peer-listen': { host: '127.0.0.1', port: 0 },
     'admin-listen': { host: '127.0.0.1', port: 5002 },
+    'metrics-listen': undefined,
     page: 'loopback',
     'advertise-host': undefined,
     bootstrap: undefined,
@@ -102,6 +103,10 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
     ],
   },
   'admin-listen': { accepted: [['[::1]:1', { host: '::1', port: 1 }]], refused: [['x:1', /expected IPv4:port/]] },
+  'metrics-listen': {
+    accepted: [['127.0.0.1:1', { host: '127.0.0.1', port: 1 }]],
+    refused: [['1', /expected IPv4:port/]],
+  },
   'advertise-host': {
     accepted: [['192.0.2.7', '192.0.2.7']],
     refused: [
@@ -393,6 +398,7 @@ test('readSettings demands a swarm key for every door beyond loopback, and names
   for (const [flags, doors] of [
     [[...LOOPBACK, '--listen', '192.0.2.1:1'], '--listen'],
     [[...LOOPBACK, '--admin-listen', '[::]:1'], '--admin-listen'],
+    [[...LOOPBACK, '--metrics-listen', '0.0.0.0:1'], '--metrics-listen'],
     [['--admin-listen', '0.0.0.0:1', '--listen', '[2001:db8::1]:1'], '--listen, --peer-listen, --admin-listen'],
   ] satisfies [string[], string][]) {
     assert.ok(problemsOf(flags)[0]?.startsWith(`${doors}: a door beyond loopback`), doors)
@@ -413,6 +419,10 @@ test('readSettings refuses doors on one port, where the addresses overlap', () =
   ])
   assert.equal(problemsOf(ports('127.0.0.1:1', '0.0.0.0:1', '127.0.0.1:2')).length, 1)
   assert.equal(problemsOf(ports('[::]:1', '127.0.0.1:2', '127.0.0.1:1')).length, 1)
+  assert.equal(
+    problemsOf([...ports('127.0.0.1:1', '127.0.0.1:2', '127.0.0.1:3'), '--metrics-listen', '[::]:3']).length,
+    1,
+  )
   read(ports('127.0.0.1:0', '127.0.0.1:0', '127.0.0.1:0'))
   read(ports('127.0.0.1:1', '127.0.0.2:1', '[::1]:1'))
 })
@@ -436,6 +446,32 @@ test('readSettings reads the swarm key from a file, with white space around it',
     assert.match(problems[0] ?? '', /^--swarm-key-file ".*missing": .*(ENOENT|no such file)/i)
     assert.equal(problemsOf(['--swarm-key-file', dir]).length, 1)
   })
+})
+
+test('readCommandLine warns of a key file that others may read, and of a key that is an argument', async () => {
+  const warningsOf = (flags: readonly string[], environment: Record<string, string> = {}) =>
+    readCommandLine({ flags, environment }, {}).warnings
+  await withTemporaryDirectory(async (dir) => {
+    const path = join(dir, 'key')
+    await writeFile(path, HEX)
+    for (const [mode, isWarned] of [
+      [0o600, false],
+      [0o640, false],
+      [0o644, true],
+      [0o604, true],
+    ] as const) {
+      await chmod(path, mode)
+      const warnings = warningsOf(['--swarm-key-file', path])
+      const expected = `--swarm-key-file ${JSON.stringify(path)}: every user of this machine may read it; use chmod o= on it`
+      assert.deepEqual(warnings, isWarned ? [expected] : [])
+    }
+    assert.match(warningsOf([], { SWARMIRROR_SWARM_KEY_FILE: path })[0] ?? '', /^SWARMIRROR_SWARM_KEY_FILE "/)
+  })
+  assert.deepEqual(warningsOf([`--swarm-key=${HEX}`]), [
+    '--swarm-key: everybody on this machine sees it in the list of processes; use --swarm-key-file',
+  ])
+  assert.deepEqual(warningsOf([], { SWARMIRROR_SWARM_KEY: HEX }), [])
+  assert.deepEqual(warningsOf(LOOPBACK), [])
 })
 
 test('readSettings refuses a key and a key file together, wherever they come from', () => {
@@ -481,7 +517,8 @@ test('readSettings gives settings or problems of one line each, whatever it is g
         throw new Error(`cannot read\n${path}`)
       }
       try {
-        assert.deepEqual(Object.keys(readSettings({ flags, environment, readFile })), NAMES)
+        const modeOf = (path: string) => path.length
+        assert.deepEqual(Object.keys(readSettings({ flags, environment, readFile, modeOf })), NAMES)
       } catch (error) {
         assert.ok(error instanceof ConfigurationError, `${error}`)
         assert.ok(error.problems.length > 0)

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { readCommandLine } from '../../../lib/commands/switches.ts'
+import { readCommandLine } from '../../../lib/settings/read.ts'
 import { ConfigurationError } from '../../../lib/settings/settings.ts'
 
-const SWITCHES = ['remove', 'dry-run'] as const
+const SWITCHES = { remove: 'removes', 'dry-run': 'shows' } as const
 
 function read(flags: readonly string[]) {
   return readCommandLine({ flags, environment: {}, readFile: () => '', opensDoors: false }, SWITCHES)
@@ -23,14 +23,18 @@ function problemsOf(flags: readonly string[]): readonly string[] {
 test('readCommandLine finds switches anywhere among the settings, which do not see them', () => {
   const settings = [['--tags', 'off'], ['--certs-dir=/c'], ['--listen', '127.0.0.1:1']]
   fc.assert(
-    fc.property(fc.subarray([...SWITCHES]), fc.array(fc.nat(), { minLength: 2, maxLength: 2 }), (given, places) => {
-      const parts = [...settings]
-      for (const [index, name] of given.entries())
-        parts.splice((places[index] ?? 0) % (parts.length + 1), 0, [`--${name}`])
-      const line = read(parts.flat())
-      assert.deepEqual(line.switches, { remove: given.includes('remove'), 'dry-run': given.includes('dry-run') })
-      assert.deepEqual([line.settings.tags, line.settings['certs-dir'], line.settings.listen.port], ['off', '/c', 1])
-    }),
+    fc.property(
+      fc.subarray(Object.keys(SWITCHES)),
+      fc.array(fc.nat(), { minLength: 2, maxLength: 2 }),
+      (given, places) => {
+        const parts = [...settings]
+        for (const [index, name] of given.entries())
+          parts.splice((places[index] ?? 0) % (parts.length + 1), 0, [`--${name}`])
+        const line = read(parts.flat())
+        assert.deepEqual(line.switches, { remove: given.includes('remove'), 'dry-run': given.includes('dry-run') })
+        assert.deepEqual([line.settings.tags, line.settings['certs-dir'], line.settings.listen.port], ['off', '/c', 1])
+      },
+    ),
   )
 })
 
@@ -49,13 +53,13 @@ test('readCommandLine refuses a value for a switch, together with all other prob
 
 test('readCommandLine does not give a flag the value behind a switch', () => {
   assert.deepEqual(problemsOf(['--certs-dir', '--remove', '/somewhere']), [
-    'unexpected argument "/somewhere"',
     '--certs-dir: expected a value',
+    'unexpected argument "/somewhere"',
   ])
 })
 
 test('readCommandLine needs no swarm key where no door is opened, and reads no key file', () => {
   const readFile = () => assert.fail('the key file was read')
   const flags = ['--swarm-key-file', '/none', '--peer-listen', '0.0.0.0:5000']
-  assert.equal(readCommandLine({ flags, environment: {}, readFile, opensDoors: false }, []).settings.tags, 'cached')
+  assert.equal(readCommandLine({ flags, environment: {}, readFile, opensDoors: false }, {}).settings.tags, 'cached')
 })
