@@ -1,4 +1,4 @@
-import { checkPorts, type PortToCheck } from '../containerd/check/ports.ts'
+import { lookAtPorts, type PortToCheck } from '../containerd/check/ports.ts'
 import { createProbeDoor } from '../containerd/check/probe-door.ts'
 import { reportAsJson, reportAsText } from '../containerd/check/report.ts'
 import { createLogger } from '../observe/log.ts'
@@ -35,7 +35,7 @@ export const check: Command = {
       throw new ConfigurationError(['check: it is about containerd, which --store oci-layout does without'])
     }
     const log = createLogger(report, settings['log-level'] === 'info' ? 'warn' : settings['log-level'])
-    const ports = await checkPorts(portsOf(settings), () => runsHere(settings['admin-listen']))
+    const ports = await lookAtPorts(portsOf(settings), () => runsHere(settings['admin-listen']))
     await using parts = new AsyncDisposableStack()
     const door = createProbeDoor()
     const { listen } = settings
@@ -52,7 +52,7 @@ export const check: Command = {
     const containerd = connectContainerd(settings['containerd-socket'])
     parts.defer(() => containerd.close())
     const program = programText(context)
-    const node = createNodeCheck(settings, { containerd, listen, program, probe, found: [ports], log })
+    const node = createNodeCheck(settings, { containerd, listen, program, probe, ports, log })
     parts.defer(() => node.close())
     const result = await node.run(stop)
     print(switches.json ? reportAsJson(result.report) : reportAsText(result.report))

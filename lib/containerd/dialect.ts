@@ -25,11 +25,16 @@ export interface Dialect {
   readonly migration: 'none' | 'merged' | 'each'
   /** Where a relative pattern in `imports` begins: at the file's own folder, or at containerd's working directory. */
   readonly relativeGlobs: 'parent' | 'working directory'
-  /** Drop-ins of the default configuration. The version does not tell whether they count beside a file without `imports`. */
-  readonly defaultImports: readonly string[]
   /** Whether config_path may list several directories with colons between them, for pulls through CRI. */
   readonly splitsConfigPath: boolean
   readonly defaultConfigPath: string
+  /**
+   * Whether the default of config_path is taken when CRI starts: then it also stands in for an empty value, and does not count
+   * beside `registry.mirrors`. Before, it is a value like any other, with which CRI does not load beside `registry.mirrors`.
+   */
+  readonly mirrorsComeFirst: boolean
+  /** Whether `registry.mirrors`, `registry.configs` and `registry.auths` are read at all; later versions ignore them. */
+  readonly legacyRegistry: boolean
 }
 
 /** One thing that changed between two versions. */
@@ -54,9 +59,10 @@ export const OLDEST: Dialect = {
   merge: 'plugins',
   migration: 'none',
   relativeGlobs: 'working directory',
-  defaultImports: [],
   splitsConfigPath: true,
   defaultConfigPath: '',
+  mirrorsComeFirst: false,
+  legacyRegistry: true,
 }
 
 const HOSTS_1 = 'remotes/docker/config/hosts.go'
@@ -88,9 +94,14 @@ export const CHANGES: readonly DialectChange[] = [
     change: { defaultConfigPath: '/etc/containerd/certs.d:/etc/docker/certs.d' },
     source: 'internal/cri/config, DefaultImageConfig, v2.2.0',
   },
-  { since: [2, 2, 0], change: { defaultImports: ['/etc/containerd/conf.d/*.toml'] }, source: 'seen on 2.2.0' },
+  {
+    since: [2, 2, 2],
+    change: { mirrorsComeFirst: true },
+    source: 'plugins/cri/images/plugin.go, v2.2.2 (pull request 12617); seen on 2.2.4',
+  },
   { since: [2, 3, 0], change: { newestConfig: 4 }, source: 'version/version.go, v2.3.0; seen on 2.3.4' },
   { since: [2, 3, 0], change: { migration: 'each' }, source: `${CONFIG_2}, LoadConfigWithPlugins, v2.3.0` },
+  { since: [2, 4, 0], change: { legacyRegistry: false }, source: 'RELEASES.md, v2.3.0: announced for 2.4' },
 ]
 
 /** The newest containerd that is known. */

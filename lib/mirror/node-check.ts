@@ -1,9 +1,9 @@
 import { networkInterfaces } from 'node:os'
-import type { AskTime } from '../containerd/check/clock.ts'
+import type { AskTime } from '../containerd/check/machine.ts'
+import type { PortUse } from '../containerd/check/ports.ts'
 import { type CheckResult, type CheckSubject, type ProbeService, runCheck } from '../containerd/check/run.ts'
 import type { Containerd } from '../containerd/client/client.ts'
 import { CRI_NAMESPACE } from '../containerd/client/cri.ts'
-import type { Finding } from '../containerd/finding.ts'
 import type { Logger } from '../observe/log.ts'
 import { silentLogger } from '../observe/log.ts'
 import { PeerClient } from '../peers/client.ts'
@@ -28,8 +28,8 @@ export interface NodeCheckDependencies {
   readonly program: string
   /** The door that serves probes; the reason in words if there is none. */
   readonly probe: ProbeService | string
-  /** What was looked at already. */
-  readonly found?: readonly Finding[]
+  /** Which addresses of the mirror are taken, for a process that is not the mirror. */
+  readonly ports?: PortUse
   readonly log: Logger
 }
 
@@ -39,7 +39,7 @@ const CLOCK_TIMEOUT = 2_000
 
 export function createNodeCheck(
   settings: Settings,
-  { containerd, listen, program, probe, found, log }: NodeCheckDependencies,
+  { containerd, listen, program, probe, ports, log }: NodeCheckDependencies,
 ): NodeCheck {
   const { cri } = containerd
   const client = containerd.in(settings['containerd-namespace'])
@@ -80,8 +80,7 @@ export function createNodeCheck(
   }
 
   return {
-    run: (signal) =>
-      runCheck({ client, criStore, cri, imagesIn, peers, probe, found: found ?? [], log }, subject, signal),
+    run: (signal) => runCheck({ client, criStore, cri, imagesIn, peers, probe, ports, log }, subject, signal),
     async identify(signal) {
       const [{ uuid, pid }, { version, revision }] = [await client.server(signal), await client.version(signal)]
       return [uuid, pid, version, revision].join(' ')

@@ -7,11 +7,11 @@ import { test } from 'node:test'
 import { promisify } from 'node:util'
 import fc from 'fast-check'
 import { lookup } from '../../lib/containerd/check/config/load.ts'
-import { readSettings } from '../../lib/containerd/check/config/reading.ts'
-import { checkConfig } from '../../lib/containerd/check/config-check.ts'
+import { readConfig } from '../../lib/containerd/check/config/settings.ts'
 import { dialectOf } from '../../lib/containerd/dialect.ts'
 import { applyEdits } from '../../lib/toml/patch.ts'
 import { parseToml, tableOf } from '../../lib/toml/toml.ts'
+import { checkConfig } from '../unit/containerd/check/checked-config.ts'
 import { silentFacts } from '../unit/containerd/check/facts.ts'
 
 const run = promisify(execFile)
@@ -48,7 +48,7 @@ function textOf({ version, short, configPath, discard, imports }: Part): string 
   return `${lines.join('\n')}\n`
 }
 
-test('readSettings reads files as containerd itself does', { timeout: 120_000 }, async () => {
+test('readConfig reads files as containerd itself does', { timeout: 120_000 }, async () => {
   const { stdout } = await run('containerd', ['--version'])
   assert.match(stdout, / v?1\.7\./, 'this compares with containerd 1.7')
   const root = await mkdtemp(join(tmpdir(), 'swarmirror-config-'))
@@ -63,22 +63,21 @@ test('readSettings reads files as containerd itself does', { timeout: 120_000 },
           if (content !== undefined) await writeFile(join(dir, name), textOf(content))
         }
         const main = join(dir, 'config.toml')
-        const readings = await readSettings(main, reader, DIALECT)
+        const { files, problems, merged, settings } = await readConfig(main, reader, DIALECT)
         const dump = await dumped(main).catch((error: Error) => error)
         if (dump instanceof Error) {
-          const refused = readings.loaded.problems.length > 0 || readings.all[0]?.config.refusal !== undefined
+          const refused = problems.length > 0 || merged.refusal !== undefined
           assert.ok(refused, `containerd refuses what is taken here: ${dump.message}`)
           return
         }
-        assert.deepEqual(readings.loaded.problems, [])
-        assert.equal(readings.all[0]?.config.refusal, undefined)
+        assert.deepEqual(problems, [])
+        assert.equal(merged.refusal, undefined)
         const [configPath, discard] = dump
-        const settings = readings.all[0]?.settings
-        assert.equal(settings?.configPath.value, configPath)
-        assert.equal(settings?.discardUnpackedLayers.value, discard)
-        for (const { source } of [settings?.configPath ?? {}, settings?.discardUnpackedLayers ?? {}].map(asSourced)) {
+        assert.equal(settings.configPath.value, configPath)
+        assert.equal(settings.discardUnpackedLayers.value, discard)
+        for (const { source } of [settings.configPath, settings.discardUnpackedLayers]) {
           if (source === undefined) continue
-          const file = readings.loaded.files.find(({ path }) => path === source.file)
+          const file = files.find(({ path }) => path === source.file)
           const line = file?.text.split('\n')[source.line - 1]
           assert.match(line ?? '', /^(config_path|discard_unpacked_layers) = /)
           assert.notEqual(lookup(file?.table, 'plugins'), undefined)
@@ -137,7 +136,3 @@ test('checkConfig prints changes that containerd itself takes as they are meant'
     await rm(root, { recursive: true, force: true })
   }
 })
-
-function asSourced(setting: object): { source?: { file: string; line: number } | undefined } {
-  return setting
-}

@@ -27,7 +27,7 @@ test('probe that is not done in time is given up on, and leaves nothing', async 
   await withTools(async ({ probe, traces, lines }) => {
     const before = await traces()
     const evidence = await probe({ pullTimeout: 2_000 })
-    assert.deepEqual(severities(evidence), ['probe-mirror-asked ok', 'probe-layers-kept unknown'])
+    assert.deepEqual(await severities(evidence), ['probe-mirror-asked ok', 'probe-layers-kept unknown'])
     assert.deepEqual(await traces(), before)
     assert.deepEqual(lines, [])
   }, withoutLayer)

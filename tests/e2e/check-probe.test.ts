@@ -2,9 +2,8 @@ import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
 import { after, test } from 'node:test'
 import type { ProbeDoor } from '../../lib/containerd/check/probe-door.ts'
-import { probeFindings } from '../../lib/containerd/check/probe-findings.ts'
 import { isProbeRegistry } from '../../lib/containerd/probe-name.ts'
-import { configFile, configure, containerd, plain, severities, withTools } from './harness/probing.ts'
+import { configFile, configure, containerd, plain, probeFindings, severities, withTools } from './harness/probing.ts'
 
 after(() => containerd.close())
 
@@ -25,7 +24,7 @@ test('probe shows a containerd that asks and keeps, and leaves nothing', async (
         ['GET', 'layer', true],
       ],
     )
-    assert.deepEqual(severities(evidence), ['probe-mirror-asked ok', 'probe-layers-kept ok'])
+    assert.deepEqual(await severities(evidence), ['probe-mirror-asked ok', 'probe-layers-kept ok'])
     assert.deepEqual(await traces(), before)
     assert.deepEqual(lines, [])
   })
@@ -36,8 +35,8 @@ test('probe shows a containerd that does not ask the mirror', async () => {
   await withTools(async ({ probe, traces }) => {
     const before = await traces()
     const evidence = await probe()
-    assert.deepEqual(severities(evidence), ['probe-mirror-asked error', 'probe-layers-kept unknown'])
-    assert.match(probeFindings(evidence)[0]?.seen ?? '', /did not ask .*no such host/)
+    assert.deepEqual(await severities(evidence), ['probe-mirror-asked error', 'probe-layers-kept unknown'])
+    assert.match((await probeFindings(evidence))[0]?.seen ?? '', /did not ask .*no such host/)
     assert.deepEqual(await traces(), before)
   })
 })
@@ -48,7 +47,7 @@ test('probe shows a containerd that discards unpacked layers', async () => {
   assert.ok(plain.endsWith(table), 'the line belongs to that table')
   await withTools(async ({ probe, traces }) => {
     const before = await traces()
-    assert.deepEqual(severities(await probe()), ['probe-mirror-asked ok', 'probe-layers-kept error'])
+    assert.deepEqual(await severities(await probe()), ['probe-mirror-asked ok', 'probe-layers-kept error'])
     assert.deepEqual(await traces(), before)
   })
 })
@@ -63,7 +62,7 @@ test('probe cannot be where CRI does not run', async () => {
   await withTools(async ({ probe, traces }) => {
     const before = await traces()
     const evidence = await probe()
-    assert.deepEqual(severities(evidence), ['probe-mirror-asked unknown', 'probe-layers-kept unknown'])
+    assert.deepEqual(await severities(evidence), ['probe-mirror-asked unknown', 'probe-layers-kept unknown'])
     assert.match(JSON.stringify(evidence), /without its CRI plugin/)
     assert.deepEqual(await traces(), before)
   })
@@ -78,8 +77,8 @@ test('probe tells a request that lost its ns on the way', async () => {
   }
   await withTools(async ({ probe }) => {
     const evidence = await probe()
-    assert.deepEqual(severities(evidence), ['probe-mirror-asked error', 'probe-layers-kept unknown'])
-    assert.match(probeFindings(evidence)[0]?.seen ?? '', /without ns instead of ns=probe-/)
+    assert.deepEqual(await severities(evidence), ['probe-mirror-asked error', 'probe-layers-kept unknown'])
+    assert.match((await probeFindings(evidence))[0]?.seen ?? '', /without ns instead of ns=probe-/)
   }, withoutNs)
 })
 
@@ -88,7 +87,10 @@ test('probe tells a door that containerd cannot reach', async () => {
   await withTools(async ({ probe }) => {
     // The discard port, on which nobody listens.
     const evidence = await probe({ address: { host: '127.0.0.1', port: 9 } })
-    assert.deepEqual(severities(evidence), ['probe-mirror-asked error', 'probe-layers-kept unknown'])
-    assert.match(probeFindings(evidence)[0]?.seen ?? '', /told to ask http:\/\/127\.0\.0\.1:9 and cannot reach it/)
+    assert.deepEqual(await severities(evidence), ['probe-mirror-asked error', 'probe-layers-kept unknown'])
+    assert.match(
+      (await probeFindings(evidence))[0]?.seen ?? '',
+      /told to ask http:\/\/127\.0\.0\.1:9 and cannot reach it/,
+    )
   })
 })

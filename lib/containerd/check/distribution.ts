@@ -1,4 +1,7 @@
+import { type SettingName, variableOf } from '../../settings/settings.ts'
+import type { Dialect } from '../dialect.ts'
 import type { Remedy } from '../finding.ts'
+import type { LoadedConfig } from './config/load.ts'
 import { IMAGES_PLUGIN, OLD_PLUGIN } from './config/merge.ts'
 
 /** Where a node keeps what the mirror needs. */
@@ -86,4 +89,48 @@ export function talosPatch({ plugin }: Situation): string[] {
     '      content: |',
     ...indented([table, '  discard_unpacked_layers = false'], 8),
   ]
+}
+
+/** Restarting containerd leaves running containers alone: their shims keep them. */
+const RESTART = 'systemctl restart containerd'
+
+/** What makes containerd read its files again. */
+export function restartOf(distribution: Distribution | undefined): string {
+  return distribution?.restart ?? RESTART
+}
+
+/** What a remedy of a distribution depends on. */
+export function situationOf(view: {
+  readonly files: LoadedConfig['files']
+  readonly dialect: Dialect
+  readonly expectation: Omit<Situation, 'plugin'>
+}): Situation {
+  const { certsDir, registryDoor } = view.expectation
+  const plugin = view.dialect.migration === 'none' || view.files[0]?.version === 2 ? 'old' : 'images'
+  return { plugin, certsDir, registryDoor }
+}
+
+/** What makes this program look where the distribution has everything; `undefined` if it does, or if there is nothing to look at. */
+export function remedyForPaths({
+  distribution,
+  problems,
+}: {
+  readonly distribution: Distribution | undefined
+  readonly problems: LoadedConfig['problems']
+}): Remedy | undefined {
+  const [problem] = problems
+  if (distribution === undefined || problem?.kind !== 'missing' || problem.importedBy !== undefined) return undefined
+  const lines = settingsFor(distribution).map(({ name, value }) => `${variableOf(name)}=${value}`)
+  const used = distribution.configFile === problem.file
+  return used || lines.length === 0 ? undefined : { text: `give swarmirror the paths of ${distribution.name}`, lines }
+}
+
+/** The settings that differ from their defaults on such a node. */
+export function settingsFor({ configFile, certsDir, socket }: NodePaths): { name: SettingName; value: string }[] {
+  const all = [
+    { name: 'containerd-config', value: configFile, fallback: PLAIN_PATHS.configFile },
+    { name: 'certs-dir', value: certsDir, fallback: PLAIN_PATHS.certsDir },
+    { name: 'containerd-socket', value: socket, fallback: PLAIN_PATHS.socket },
+  ] as const
+  return all.filter(({ value, fallback }) => value !== fallback).map(({ name, value }) => ({ name, value }))
 }

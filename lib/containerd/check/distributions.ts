@@ -1,12 +1,12 @@
 import { posix } from 'node:path'
-import type { SettingName } from '../../settings/settings.ts'
-import { type FileReader, glob } from './config/files.ts'
+import { type FileReader, glob } from './config/glob.ts'
 import {
   type Distribution,
   indented,
   kindConfig,
   type NodePaths,
   PLAIN_PATHS,
+  settingsFor,
   settingsToml,
   talosPatch,
 } from './distribution.ts'
@@ -225,14 +225,4 @@ function flagsFor(paths: NodePaths): string {
   return settingsFor(paths)
     .map(({ name, value }) => `\`--${name} ${value}\``)
     .join(' ')
-}
-
-/** The settings that differ from their defaults on such a node. */
-export function settingsFor({ configFile, certsDir, socket }: NodePaths): { name: SettingName; value: string }[] {
-  const all = [
-    { name: 'containerd-config', value: configFile, fallback: PLAIN_PATHS.configFile },
-    { name: 'certs-dir', value: certsDir, fallback: PLAIN_PATHS.certsDir },
-    { name: 'containerd-socket', value: socket, fallback: PLAIN_PATHS.socket },
-  ] as const
-  return all.filter(({ value, fallback }) => value !== fallback).map(({ name, value }) => ({ name, value }))
 }

@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { HOSTS_FILES, type HostsReader, readRegularFile } from '../hosts/files.ts'
 import { isProbeDirectory } from '../probe-name.ts'
-import type { FileReader } from './config/files.ts'
+import type { FileReader } from './config/glob.ts'
 
 /** Every path that was read or listed, whether it is there or not, with its signature from before it was first looked at. */
 export type Looked = ReadonlyMap<string, string>

@@ -1,9 +1,8 @@
 import { createSocket } from 'node:dgram'
 import { createServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Finding } from '../finding.ts'
 
-/** How often an address is tried before it counts as taken, and the wait in between in milliseconds. */
+/** How often an address is tried before it counts as taken, and the wait between tries in milliseconds. */
 const ATTEMPTS = 3
 const PAUSE = 50
 
@@ -16,41 +15,37 @@ export interface PortToCheck {
   readonly udp?: boolean
 }
 
-/**
- * Whether the mirror's addresses can be used. For who is not the mirror: it would find its own doors in use.
- *
- * @param runsHere whether a mirror answers at its admin door, which then is who uses them; asked only if somebody does, and
- * afterwards, since a mirror that is just starting opens that door last
- */
-export async function checkPorts(ports: readonly PortToCheck[], runsHere: () => Promise<boolean>): Promise<Finding> {
-  const rule = {
-    id: 'ports',
-    expected: 'the addresses of the doors free, or used by this node’s own mirror',
-    why: 'the mirror does not start without its doors',
-  }
-  const problems: string[] = []
-  for (const { flag, host, port, udp = false } of ports) {
-    const tried = [
-      await patiently(() => bindTcp(host, port)),
-      udp ? await patiently(() => bindUdp(host, port)) : undefined,
-    ]
-    for (const problem of tried) if (problem !== undefined) problems.push(`--${flag} ${host}:${port} ${problem}`)
-  }
-  if (problems.length === 0) return { ...rule, severity: 'ok', seen: 'the addresses of all doors are free' }
-  if (await runsHere()) return { ...rule, severity: 'ok', seen: 'a mirror runs here, and answers at its admin door' }
-  const text = 'end what uses the address (`ss -tulpn` names it), or give the door another one'
-  return { ...rule, severity: 'error', seen: problems.join('; '), remedy: { text } }
+/** Which addresses of the mirror cannot be used, and whether a mirror on this node is what uses them. */
+export interface PortUse {
+  /** In words, with the flag of each. */
+  readonly taken: readonly string[]
+  readonly runsHere: boolean
 }
 
-/** Another check that looks at the same moment has the address for a moment, too. */
-async function patiently(bind: () => Promise<string | undefined>): Promise<string | undefined> {
-  let problem: string | undefined
-  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-    problem = await bind()
-    if (problem === undefined) return undefined
-    if (attempt < ATTEMPTS) await delay(PAUSE)
+/**
+ * Tries to use the addresses of the mirror's doors.
+ *
+ * @param runsHere whether a mirror answers at its admin door. It is asked last, since a mirror that is starting opens that
+ * door last.
+ */
+export async function lookAtPorts(ports: readonly PortToCheck[], runsHere: () => Promise<boolean>): Promise<PortUse> {
+  const taken: string[] = []
+  for (const { flag, host, port, udp = false } of ports) {
+    for (const bind of udp ? [bindTcp, bindUdp] : [bindTcp]) {
+      const problem = await patiently(() => bind(host, port))
+      if (problem !== undefined) taken.push(`--${flag} ${host}:${port} ${problem}`)
+    }
   }
-  return problem
+  return { taken, runsHere: taken.length > 0 && (await runsHere()) }
+}
+
+/** Tries again: another check that looks at the same moment holds the address for an instant. */
+async function patiently(bind: () => Promise<string | undefined>): Promise<string | undefined> {
+  for (let attempt = 1; ; attempt++) {
+    const problem = await bind()
+    if (problem === undefined || attempt === ATTEMPTS) return problem
+    await delay(PAUSE)
+  }
 }
 
 /** Why the address cannot be used, in words; `undefined` if it can. */
@@ -81,6 +76,5 @@ const WORDS: Readonly<Record<string, string>> = {
 
 function inWords(error: Error, protocol: string): string {
   const code = (error as NodeJS.ErrnoException).code ?? error.message
-  const words = WORDS[code]
-  return words === undefined ? `cannot be opened (${protocol}: ${code})` : `${words} (${protocol}: ${code})`
+  return `${WORDS[code] ?? 'cannot be opened'} (${protocol}: ${code})`
 }

@@ -20,19 +20,27 @@ export type ProbeEvidence =
   | {
       readonly kind: 'pulled' | 'failed'
       readonly way: ProbeWay
-      /** The probe's name, and the door that it was told to be at. */
+      /** The probe's name, and the door where containerd was told to ask for it. */
       readonly registry: string
       readonly door: string
       readonly requests: readonly ProbeRequest[]
       /** Why the pull failed, in containerd's words. */
       readonly error?: string
-      /** Whether the pull was given up on, with containerd answering other questions meanwhile. */
-      readonly timedOut: boolean
       /** Missing if the pull failed. */
       readonly layer?: LayerState
     }
   /** There was no probe, or nothing can be told from it. */
   | { readonly kind: 'impossible'; readonly reason: string }
+
+/** Whether containerd was seen to ask this mirror: then its `config_path` and hosts.toml files, or `registry.mirrors`, count. */
+export function asksMirror(evidence: ProbeEvidence): boolean {
+  return evidence.kind !== 'impossible' && evidence.requests.some(({ ns }) => ns === evidence.registry)
+}
+
+/** Whether a layer was seen to stay in the content store. */
+export function keepsLayers(evidence: ProbeEvidence): boolean {
+  return evidence.kind === 'pulled' && evidence.layer === 'kept'
+}
 
 export interface ProbeDependencies extends ProbePlaces {
   readonly client: ProbePlaces['client'] & Pick<ContainerdClient, 'contentInfo'>
@@ -49,15 +57,15 @@ export interface ProbeOptions {
   readonly address: { readonly host: string; readonly port: number }
   /** Longest time for the pull, in milliseconds. */
   readonly pullTimeout?: number
-  /** Longest time for the removal of everything afterwards, in milliseconds; it is not given up when the caller's signal aborts. */
+  /** Longest time for removing everything afterwards, in milliseconds. The caller's signal does not end the removal. */
   readonly removeTimeout?: number
 }
 
-/** A pull of 3 KiB over loopback takes 0.2 s; a disk that is busy, or names that do not resolve, some more. */
+/** A pull of 3 KiB over loopback takes 0.2 s, and longer with a busy disk or names that do not resolve. In milliseconds. */
 export const PROBE_TIMEOUT = 20_000
 /**
- * Longest wait in milliseconds for the end of a pull that was given up on, when the door gives it nothing any more. Only then
- * is it known that nothing of it can come any more: a call that is cancelled goes on in containerd for a moment.
+ * Longest wait in milliseconds for a pull to end once the door gives it nothing any more. Only a pull that has ended leaves
+ * nothing behind later: a call that is cancelled goes on in containerd for a moment.
  */
 const END_TIMEOUT = 1_000
 /** Longest wait in milliseconds for the one question that tells a slow pull from a containerd that stands still. */
@@ -67,9 +75,9 @@ const ALIVE_TIMEOUT = 2_000
 const REFERENCE_LABEL = 'containerd.io/gc.ref.content.'
 
 /**
- * Finds out by behaviour whether containerd asks this mirror and keeps layers: pulls an image that nobody else has under a
- * name that nobody else serves, as the kubelet would, and watches the door and the content store. It knows nothing of
- * versions and configuration files. Everything is removed again, before it returns.
+ * Finds out by behaviour whether containerd asks this mirror and keeps layers. It pulls, as the kubelet would, an image that
+ * nobody else has under a name that nobody else serves, and watches the door and the content store. It knows nothing of
+ * versions and configuration files. It removes everything again before it returns.
  *
  * @throws the signal's reason, and what containerd's client throws when containerd goes away
  */
@@ -83,27 +91,30 @@ export async function runProbe(
     await cri.version(signal)
   } catch (error) {
     if (!(error instanceof ContainerdError) || error.code !== 'unsupported') throw error
-    return {
-      kind: 'impossible',
-      reason: 'containerd runs without its CRI plugin, so nothing can be pulled as the kubelet would',
-    }
+    const reason = 'containerd runs without its CRI plugin, so nothing can be pulled as the kubelet would'
+    return { kind: 'impossible', reason }
   }
   const probe = makeProbeImage(options.address.port)
+  const content = probe.image.contents.map(({ descriptor }) => descriptor.digest)
   const url = `http://${hostOf(options.address.host)}:${options.address.port}`
   const served = door.serve(probe)
   let ended = true
   try {
-    const way = await prepare(dependencies, probe, url, signal)
+    const way = await tellWhere(dependencies, probe.registry, { door: url, content }, signal)
     if (typeof way !== 'string') return way
-    const pulling = startPull(cri, probe)
+    const cancelling = new AbortController()
+    const pulling = cri.pullImage(probe.reference, cancelling.signal)
     try {
-      return await pull(dependencies, { probe, way, door: url, requests: served.requests, pulling }, options, signal)
+      const seen = { way, registry: probe.registry, door: url, requests: served.requests }
+      const outcome = await pullOutcome(dependencies, { probe, pulling, requests: served.requests }, options, signal)
+      return { ...seen, ...outcome }
     } finally {
       served.withhold()
-      ended = await pulling.end(END_TIMEOUT)
+      ended = await endsWithin(END_TIMEOUT, pulling)
+      if (!ended) cancelling.abort(new Error('the pull of a probe was given up on'))
     }
   } finally {
-    const remains = { registry: probe.registry, content: contentOf(probe), ended }
+    const remains = { registry: probe.registry, content, ended }
     const remove = (bound: AbortSignal) => removeProbe(dependencies, remains, bound)
     await bounded(options.removeTimeout ?? REMOVE_TIMEOUT, undefined, remove).catch((error) =>
       log.warn('a probe could not be removed; the next start tries again', { registry: probe.registry, error }),
@@ -113,76 +124,57 @@ export async function runProbe(
 }
 
 /** Tells containerd where the probe is, in the way that is possible here. */
-async function prepare(
+async function tellWhere(
   { certsDir, defaultPointsHere }: ProbeDependencies,
-  { registry, image }: ProbeImage,
-  door: string,
+  registry: string,
+  where: { readonly door: string; readonly content: readonly Digest[] },
   signal: AbortSignal,
 ): Promise<ProbeWay | ProbeEvidence> {
   try {
-    await writeProbeHosts(certsDir, registry, { door, content: contentOf({ image }) })
+    await writeProbeHosts(certsDir, registry, where)
     return 'own'
   } catch (error) {
     const points = await defaultPointsHere(signal)
     if (points === true) return '_default'
     const { code, message } = error as NodeJS.ErrnoException
     const written = `no hosts.toml for it can be written: ${code === 'ENOENT' ? `${certsDir} is not there` : message}`
-    return { kind: 'impossible', reason: `${written}; nor is there one in _default that leads here: ${points}` }
+    return { kind: 'impossible', reason: `${written}; and none in _default leads here: ${points}` }
   }
 }
 
-function contentOf({ image }: Pick<ProbeImage, 'image'>): Digest[] {
-  return image.contents.map(({ descriptor }) => descriptor.digest)
+interface RunningPull {
+  readonly probe: ProbeImage
+  readonly pulling: Promise<void>
+  readonly requests: readonly ProbeRequest[]
 }
 
-/** A pull that runs, with an end of its own. */
-interface Pull {
-  /** Rejects with the signal's reason if that aborts first; the pull goes on then. */
-  wait(signal: AbortSignal): Promise<void>
-  /** Waits that long for its end, and cancels it then. False if it was cancelled, so that containerd may still be at it. */
-  end(time: number): Promise<boolean>
-}
-
-function startPull(cri: CriClient, { reference }: ProbeImage): Pull {
-  const cancelling = new AbortController()
-  const pulling = cri.pullImage(reference, cancelling.signal)
-  const over = pulling.then(
-    () => undefined,
-    () => undefined,
-  )
-  return {
-    wait: (signal) => unlessAborted(pulling, signal),
-    async end(time) {
-      try {
-        await bounded(time, undefined, (bound) => unlessAborted(over, bound))
-        return true
-      } catch {
-        // Too late is all that it can be.
-        cancelling.abort(new Error('the pull of a probe was given up on'))
-        return false
-      }
-    },
-  }
-}
-
-async function pull(
+/** How a pull ended, or that it did not, with a containerd that answers other questions meanwhile. */
+async function pullOutcome(
   { cri, client }: ProbeDependencies,
-  told: { probe: ProbeImage; way: ProbeWay; door: string; requests: readonly ProbeRequest[]; pulling: Pull },
+  { probe, pulling, requests }: RunningPull,
   { pullTimeout = PROBE_TIMEOUT }: ProbeOptions,
   signal: AbortSignal,
-): Promise<ProbeEvidence> {
-  const { probe, way, door, requests, pulling } = told
-  const seen = { way, door, registry: probe.registry, requests }
+) {
   try {
-    await bounded(pullTimeout, signal, (bound) => pulling.wait(bound))
+    await bounded(pullTimeout, signal, (bound) => unlessAborted(pulling, bound))
   } catch (error) {
     signal.throwIfAborted()
     // Throws if containerd is gone, or stands still as a whole: then the failure says nothing of its configuration.
     await bounded(ALIVE_TIMEOUT, signal, (bound) => cri.version(bound))
-    if (error instanceof ContainerdError) return { kind: 'failed', ...seen, timedOut: false, error: error.message }
-    return { kind: 'failed', ...seen, timedOut: true, error: `not done within ${pullTimeout / 1000} s` }
+    const told = error instanceof ContainerdError ? error.message : `not done within ${pullTimeout / 1000} s`
+    return { kind: 'failed', error: told } as const
   }
-  return { kind: 'pulled', ...seen, timedOut: false, layer: await layerAfter(client, probe, requests, signal) }
+  return { kind: 'pulled', layer: await layerAfter(client, probe, requests, signal) } as const
+}
+
+/** Whether a pull is over, however it ended, or will be within that many milliseconds. */
+async function endsWithin(time: number, pulling: Promise<void>): Promise<boolean> {
+  const over = pulling.then(
+    () => true,
+    () => true,
+  )
+  // Too late is the only reason to fail.
+  return await bounded(time, undefined, (bound) => unlessAborted(over, bound)).catch(() => false)
 }
 
 /**

@@ -13,19 +13,28 @@ import { asksAt } from '../hosts/endpoint.ts'
 import { DEFAULT_NAMESPACE, HOSTS_FILE } from '../hosts/look.ts'
 import { hostsCommand, mirrorEntryFor } from '../hosts/mirror-entry.ts'
 import { readHosts } from '../hosts/reading.ts'
-import { askContainerd } from './ask-containerd.ts'
-import { reconcile } from './behaviour.ts'
-import { type AskTime, checkClock } from './clock.ts'
-import { checkConfig } from './config-check.ts'
-import { checkConfigInUse, seesFilesOf } from './config-in-use.ts'
-import type { ContainerdFacts } from './containerd-facts.ts'
-import { checkContent, checkEnvironment, checkSocket } from './environment.ts'
+import { type Fact, findingsOf, isUnreadable } from '../rule.ts'
+import { CONFIG_RULES } from './config-rules.ts'
+import { type ConfigSnapshot, type ConfigView, lookAtConfig } from './config-view.ts'
 import { CONFIG_FILES, createLookedFiles, type Looked, type LookedFiles } from './looked.ts'
+import {
+  type AskTime,
+  compareClocks,
+  countImages,
+  lookAtCertsDirectory,
+  lookAtContent,
+  MACHINE_RULES,
+  type MachineView,
+} from './machine.ts'
+import type { PortUse } from './ports.ts'
 import { type ProbeEvidence, runProbe } from './probe.ts'
 import type { ProbeDoor } from './probe-door.ts'
-import { probeFindings } from './probe-findings.ts'
+import { PROBE_RULES } from './probe-rules.ts'
 import { sweepProbes } from './probe-traces.ts'
+import { lookAtProcess } from './process.ts'
+import { mirrorsInPlace, mirrorsLeadHere } from './registry-rules.ts'
 import { makeReport, type Report } from './report.ts'
+import { askContainerd, type ContainerdFacts } from './told.ts'
 
 /** Where and how the mirror works, as far as a check depends on it. */
 export interface CheckSubject {
@@ -37,7 +46,7 @@ export interface CheckSubject {
   /** The registries that are mirrored; all if missing. */
   readonly registries: readonly string[] | undefined
   readonly tags: 'cached' | 'off'
-  /** The registry door, as containerd is to be told of it. */
+  /** The address that containerd is told for the registry door. */
   readonly listen: { readonly host: string; readonly port: number }
   /** What starts this program, in a shell, for the commands that remedies tell. */
   readonly program: string
@@ -54,8 +63,8 @@ export interface CheckDependencies {
   readonly peers: (signal: AbortSignal) => Promise<readonly AskTime[]>
   /** What serves a probe; the reason in words if there is to be none. */
   readonly probe: ProbeService | string
-  /** What was looked at already, and belongs in the report. */
-  readonly found: readonly Finding[]
+  /** Which addresses of the mirror are taken; missing for a mirror, which would find its own doors in use. */
+  readonly ports?: PortUse | undefined
   readonly log: Logger
 }
 
@@ -65,8 +74,8 @@ export interface ProbeService {
   /**
    * Opens it, if it is not open, and tells where containerd reaches it.
    *
-   * @param registryDoor whether it should be at the registry door's own address, to which files that are there already lead;
-   * it may be elsewhere all the same, if that address is taken
+   * @param registryDoor whether it should be at the registry door's own address, to which files that are there already lead.
+   * It is elsewhere all the same if that address is taken.
    */
   open(registryDoor: boolean): Promise<{ readonly host: string; readonly port: number }>
 }
@@ -79,9 +88,15 @@ export interface CheckResult {
   readonly interrupted: boolean
 }
 
+/** Everything that was looked at. */
+interface Snapshot extends MachineView, ConfigSnapshot {
+  /** What hosts.toml says, judged. */
+  readonly hosts: readonly Finding[]
+}
+
 /**
  * Looks at everything: whether containerd answers, what it says of itself, its files, hosts.toml, this machine, and by a
- * probe whether it really asks the mirror. Takes as long as the probe at most, and a few seconds.
+ * probe whether it really asks the mirror. Takes a few seconds, and as long as the probe at most.
  *
  * @throws the signal's reason
  */
@@ -90,62 +105,91 @@ export async function runCheck(
   subject: CheckSubject,
   signal: AbortSignal,
 ): Promise<CheckResult> {
-  const { client, cri } = dependencies
   const files = createLookedFiles()
-  let interrupted = false
-  /** A part during which containerd goes away is one that could not be looked at. */
-  const part = async (id: string, expected: string, look: () => Promise<readonly Finding[]>) => {
+  const { snapshot, interrupted } = await look(dependencies, subject, files, signal)
+  const findings = [
+    ...(await findingsOf<Snapshot>([...MACHINE_RULES, ...CONFIG_RULES], snapshot)),
+    ...snapshot.hosts,
+    ...(await findingsOf<Snapshot>(PROBE_RULES, snapshot)),
+  ]
+  return { report: makeReport(findings), looked: files.looked, interrupted }
+}
+
+async function look(
+  dependencies: CheckDependencies,
+  subject: CheckSubject,
+  files: LookedFiles,
+  signal: AbortSignal,
+): Promise<{ snapshot: Snapshot; interrupted: boolean }> {
+  const { client, cri, imagesIn, peers, ports } = dependencies
+  const { socket, namespace, configFile, certsDir, contentRoot, listen } = subject
+  const refusal = await refusalOf(client, signal)
+  // It may have been there a moment ago, and may be again.
+  let interrupted = refusal !== undefined && !isLasting(refusal)
+  /** Asks a containerd that answers. If it goes away meanwhile, this part could not be looked at. */
+  const asked = async <T>(ask: () => Promise<T>): Promise<Fact<T> | undefined> => {
+    if (refusal !== undefined) return undefined
     try {
-      return await look()
+      return await ask()
     } catch (error) {
       signal.throwIfAborted()
       if (!(error instanceof ContainerdError)) throw error
       interrupted = true
-      const why = 'containerd stopped answering while it was looked at'
-      return [{ id, severity: 'unknown' as const, seen: error.message, expected, why }]
+      return { unreadable: `containerd stopped answering: ${error.message}` }
     }
   }
-  const { finding: socket, error } = await checkSocket(client, subject.socket, signal)
-  const answers = error === undefined
-  if (answers) await sweep(dependencies, subject, signal)
-  // It may have been there a moment ago, and may be again.
-  else interrupted = !isLasting(error)
-  const facts = answers ? await askContainerd(client, cri, signal) : unreachable(socket.seen)
-
-  const hostsToml = hostsCheck(subject, facts)
-  const onMachine = {
-    ...subject,
-    hostsCommand: hostsCommand(subject, hostsToml),
+  if (refusal === undefined) await sweep(dependencies, subject, signal)
+  const facts = refusal === undefined ? await askContainerd(client, cri, signal) : nothingTold(refusal)
+  const version = isUnreadable(facts.version) ? undefined : facts.version
+  const hostsCheck = { ...subject, version, mirror: mirrorEntryFor(listen, subject.tags, version) }
+  const images = await asked(() => countImages(client, imagesIn, namespace, signal))
+  const process = await asked(async () => lookAtProcess((await client.server(signal)).pid, configFile))
+  const seen = process === undefined || isUnreadable(process) ? undefined : process
+  const registryDoor = `${hostOf(listen.host)}:${listen.port}`
+  const reader = { ...files.config, path: configFile, marks: CONFIG_FILES }
+  const config =
+    seen?.startedWith === undefined
+      ? await lookAtConfig(facts, reader, { certsDir, namespace, registryDoor })
+      : undefined
+  const byMirrors = config !== undefined && mirrorsInPlace(config)
+  const hosts = byMirrors ? [] : await checkHosts({ ...hostsCheck, seesAll: seen?.seesAll ?? false }, files.hosts)
+  const clocks = await compareClocks(await peers(signal), signal)
+  const probed = await asked(() => probe(dependencies, subject, { version, files, config }, signal))
+  const evidence = probed ?? { unreadable: 'containerd does not answer' }
+  const snapshot: Snapshot = {
+    socket: { path: socket, refusal },
+    version: facts.version,
+    images,
+    certsDir: {
+      path: certsDir,
+      seen: await lookAtCertsDirectory(certsDir),
+      hostsCommand: hostsCommand(subject, hostsCheck),
+    },
+    // After the probe: a containerd that has never pulled anything has no directory for content yet.
+    content: await asked(() => lookAtContent(client, contentRoot, signal)),
+    clocks,
+    ports,
+    process,
+    config,
+    hosts,
+    probe: isUnreadable(evidence) ? { kind: 'impossible', reason: evidence.unreadable } : evidence,
   }
-  const environment = await part('containerd-namespace', 'containerd to answer', async () =>
-    answers ? await checkEnvironment(dependencies, facts, onMachine, signal) : [],
-  )
-  const registryDoor = `${hostOf(subject.listen.host)}:${subject.listen.port}`
-  const expectation = { certsDir: subject.certsDir, namespace: subject.namespace, registryDoor }
-  // What stands in a file that containerd does not use is not worth a word.
-  let seesAll = false
-  const inUse = await part('containerd-config-in-use', 'containerd to answer', async () => {
-    if (!answers) return []
-    const { pid } = await client.server(signal)
-    seesAll = await seesFilesOf(pid)
-    return await checkConfigInUse(pid, subject.configFile)
-  })
-  const configFiles = { ...files.config, path: subject.configFile, marks: CONFIG_FILES }
-  const { findings: config, mirrorsInPlace: byMirrors } =
-    inUse.length > 0 ? { findings: inUse, mirrorsInPlace: false } : await checkConfig(facts, configFiles, expectation)
-  const hosts = byMirrors ? [] : await checkHosts({ ...hostsToml, seesAll }, files.hosts)
-  const clock = await checkClock(await dependencies.peers(signal), signal)
-  const shown = await part('probe-mirror-asked', 'a probe', async () => {
-    if (!answers) return probeFindings(notProbed('containerd does not answer'))
-    return probeFindings(await probe(dependencies, subject, { facts, files, byMirrors }, signal))
-  })
-  // After the probe: a containerd that has never pulled anything has no directory for content yet.
-  const content = await part('containerd-content', 'containerd to answer', async () =>
-    answers ? [await checkContent(client, subject.contentRoot, signal)] : [],
-  )
-  const read = [socket, ...environment, ...content, ...config, ...hosts, clock, ...dependencies.found]
-  const report = makeReport(reconcile(read, shown))
-  return { report, looked: files.looked, interrupted }
+  return { snapshot, interrupted }
+}
+
+/** Why containerd cannot be talked to; `undefined` if it answers. */
+async function refusalOf(client: ContainerdClient, signal: AbortSignal): Promise<ContainerdError | undefined> {
+  try {
+    await client.version(signal)
+    return undefined
+  } catch (error) {
+    if (error instanceof ContainerdError) return error
+    throw error
+  }
+}
+
+function nothingTold({ message }: ContainerdError): ContainerdFacts {
+  return { version: { unreadable: message }, criConfig: undefined, plugins: [] }
 }
 
 async function sweep(
@@ -162,26 +206,32 @@ async function sweep(
   }
 }
 
+interface ProbeSituation {
+  readonly version: string | undefined
+  readonly files: LookedFiles
+  readonly config: ConfigView | undefined
+}
+
 async function probe(
-  dependencies: CheckDependencies,
+  { probe, criStore, cri, log }: CheckDependencies,
   { certsDir, listen }: CheckSubject,
-  { facts, files, byMirrors }: { facts: ContainerdFacts; files: LookedFiles; byMirrors: boolean },
+  { version, files, config }: ProbeSituation,
   signal: AbortSignal,
 ): Promise<ProbeEvidence> {
-  const { probe, criStore, cri, log } = dependencies
-  if (typeof probe === 'string') return notProbed(probe)
-  // A hosts.toml of its own leads to any address; without one, only the registry door's is known to containerd. It is left
-  // alone otherwise: a mirror may be about to start.
+  if (typeof probe === 'string') return { kind: 'impossible', reason: probe }
+  const byMirrors = config !== undefined && mirrorsLeadHere(config)
+  // A hosts.toml of its own leads to any address. registry.mirrors, and a hosts.toml that is there, lead to the registry door
+  // alone, which is left alone otherwise: a mirror may be about to start.
   const address = await probe.open(byMirrors || !(await isWritable(certsDir)))
   if (byMirrors && address.port !== listen.port) {
-    return notProbed('registry.mirrors leads to the mirror that runs here, and this is another process')
+    const reason = 'registry.mirrors leads to the mirror that runs here, and this is another process'
+    return { kind: 'impossible', reason }
   }
   const defaultPointsHere = async () => {
     const path = join(certsDir, DEFAULT_NAMESPACE, HOSTS_FILE)
     const bytes = await files.hosts.read(path).catch(() => undefined)
     if (bytes === undefined) return `${path} is not there`
-    const { version } = facts
-    const reading = readHosts(bytes.toString('utf8'), dialectOf('value' in version ? version.value : undefined))
+    const reading = readHosts(bytes.toString('utf8'), dialectOf(version))
     const first = reading.kind === 'hosts' ? reading.hosts[0] : undefined
     const url = `http://${hostOf(address.host)}:${address.port}`
     if (first === undefined) return `${path} names no host`
@@ -192,26 +242,9 @@ async function probe(
 }
 
 async function isWritable(directory: string): Promise<boolean> {
-  try {
-    await access(directory, constants.W_OK | constants.X_OK)
-    return true
-  } catch {
-    // Why is told by the finding on that directory.
-    return false
-  }
-}
-
-function hostsCheck(subject: CheckSubject, { version }: ContainerdFacts) {
-  const { certsDir, registries, listen, tags, socket, program } = subject
-  const told = 'value' in version ? version.value : undefined
-  return { certsDir, registries, mirror: mirrorEntryFor(listen, tags, told), version: told, socket, program }
-}
-
-function notProbed(reason: string): ProbeEvidence {
-  return { kind: 'impossible', reason }
-}
-
-function unreachable(reason: string): ContainerdFacts {
-  const unreadable = { unreadable: reason }
-  return { version: unreadable, criConfig: unreadable, plugins: unreadable }
+  return await access(directory, constants.W_OK | constants.X_OK).then(
+    () => true,
+    // The finding on that directory tells why.
+    () => false,
+  )
 }

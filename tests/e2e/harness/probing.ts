@@ -3,10 +3,11 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type ProbeEvidence, type ProbeOptions, runProbe } from '../../../lib/containerd/check/probe.ts'
 import { createProbeDoor, type ProbeDoor } from '../../../lib/containerd/check/probe-door.ts'
-import { probeFindings } from '../../../lib/containerd/check/probe-findings.ts'
+import { PROBE_RULES } from '../../../lib/containerd/check/probe-rules.ts'
 import { sweepProbes } from '../../../lib/containerd/check/probe-traces.ts'
 import { type ContainerdClient, connectContainerd } from '../../../lib/containerd/client/client.ts'
 import { CRI_NAMESPACE, type CriClient } from '../../../lib/containerd/client/cri.ts'
+import { findingsOf } from '../../../lib/containerd/rule.ts'
 import { listen } from '../../../lib/platform/listen.ts'
 import type { Handler, Listener } from '../../../lib/platform/listener.ts'
 import { startContainerd } from '../../fixtures/containerd.ts'
@@ -94,5 +95,8 @@ export const without = (part: string) => (door: ProbeDoor) => (request: Request)
 }
 export const withoutLayer = without('layer')
 
-export const severities = (evidence: ProbeEvidence) =>
-  probeFindings(evidence).map(({ id, severity }) => `${id} ${severity}`)
+/** What is found in a probe's evidence alone. */
+export const probeFindings = (probe: ProbeEvidence) => findingsOf(PROBE_RULES, { probe, config: undefined })
+
+export const severities = async (evidence: ProbeEvidence) =>
+  (await probeFindings(evidence)).map(({ id, severity }) => `${id} ${severity}`)

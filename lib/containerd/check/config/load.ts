@@ -1,7 +1,7 @@
 import { posix } from 'node:path'
 import { parseToml, TomlError, type TomlTable, type TomlValue, withoutByteOrderMark } from '../../../toml/toml.ts'
 import type { Dialect } from '../../dialect.ts'
-import { type FileReader, GlobError, glob } from './files.ts'
+import { type FileReader, GlobError, glob } from './glob.ts'
 
 /** A value and where it stands. */
 export interface Sourced {
@@ -14,7 +14,7 @@ export type ConfigTable = ReadonlyMap<string, Sourced>
 
 /** A file that keeps containerd from starting with this configuration, or that could not be looked at. */
 export interface ConfigProblem {
-  /** `missing`: not there; `unreadable`: there, but refused to us; `broken`: no TOML; `invalid`: refused by containerd. */
+  /** `missing`: not there; `unreadable`: there, but refused to us; `broken`: not TOML; `invalid`: refused by containerd. */
   readonly kind: 'missing' | 'unreadable' | 'broken' | 'invalid'
   readonly file: string
   /** From 1, where it is known. */
@@ -32,7 +32,6 @@ export interface ConfigFile {
   /** The `version` that it names, 0 if none. */
   readonly version: number
   readonly table: ConfigTable
-  readonly importedBy?: string | undefined
 }
 
 /** Everything that containerd would read, in its order, and why it would not. */
@@ -47,17 +46,11 @@ const FILE_LIMIT = 1_000
 const LENGTH_LIMIT = 1_000_000
 
 /**
- * Reads the main file and what it imports, breadth first as containerd does: each file once, the imports of a file after
- * all that were waiting before. A problem does not end the reading, so that all of them are told at once.
- *
- * @param extraImports imports of the main file that stand nowhere, as the defaults of a version
+ * Reads the main file and what it imports, breadth first as containerd does: each file once, and a file's imports after all
+ * that were waiting before. Only a file's own `imports` count: those of containerd's default configuration do not, beside a
+ * file that names none (LoadConfig in containerd 2.1.9 to 2.3). A problem does not end the reading, so that all are told at once.
  */
-export async function loadConfig(
-  path: string,
-  reader: FileReader,
-  dialect: Dialect,
-  extraImports: readonly string[] = [],
-): Promise<LoadedConfig> {
+export async function loadConfig(path: string, reader: FileReader, dialect: Dialect): Promise<LoadedConfig> {
   const files: ConfigFile[] = []
   const problems: ConfigProblem[] = []
   const seen = new Set<string>()
@@ -75,9 +68,7 @@ export async function loadConfig(
       continue
     }
     files.push(file)
-    const imports = importsOf(file, problems)
-    if (next.importedBy === undefined) imports.push(...extraImports)
-    for (const pattern of imports) {
+    for (const pattern of importsOf(file, problems)) {
       try {
         for (const found of await resolveImport(pattern, file.path, reader, dialect)) {
           pending.push({ path: found, importedBy: file.path })
@@ -103,8 +94,8 @@ async function readConfigFile(
     text = await reader.read(path)
     if (byteOrderMark) text = withoutByteOrderMark(text)
   } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
-    return { ...at, kind: missing ? 'missing' : 'unreadable', reason: messageOf(error) }
+    const { code, message } = error as NodeJS.ErrnoException
+    return { ...at, kind: code === 'ENOENT' ? 'missing' : 'unreadable', reason: message }
   }
   if (text.length > LENGTH_LIMIT) return { ...at, kind: 'unreadable', reason: `longer than ${LENGTH_LIMIT} characters` }
   let table: ConfigTable
@@ -114,44 +105,32 @@ async function readConfigFile(
     if (!(error instanceof TomlError)) throw error
     return { ...at, kind: 'broken', line: error.line, column: error.column, reason: error.reason }
   }
-  const version = table.get('version')
-  if (version !== undefined && (typeof version.value !== 'number' || !Number.isInteger(version.value))) {
-    return { ...at, kind: 'invalid', line: version.line, reason: '`version` is not an integer' }
+  const { value: version = 0, line } = table.get('version') ?? {}
+  if (typeof version !== 'number' || !Number.isInteger(version)) {
+    return { ...at, kind: 'invalid', line, reason: '`version` is not an integer' }
   }
   const plugins = table.get('plugins')
   if (plugins !== undefined && !isTable(plugins.value)) {
     return { ...at, kind: 'invalid', line: plugins.line, reason: '`plugins` is not a table' }
   }
-  return { path, text, version: typeof version?.value === 'number' ? version.value : 0, table, importedBy }
+  return { path, text, version, table }
 }
 
-function importsOf(file: ConfigFile, problems: ConfigProblem[]): string[] {
-  const imports = file.table.get('imports')
+function importsOf({ path, table }: ConfigFile, problems: ConfigProblem[]): readonly string[] {
+  const imports = table.get('imports')
   if (imports === undefined) return []
-  const names = Array.isArray(imports.value)
-    ? (imports.value as readonly Sourced[]).map(({ value }) => value)
-    : undefined
-  if (names === undefined || !names.every((name) => typeof name === 'string')) {
-    problems.push({ kind: 'invalid', file: file.path, line: imports.line, reason: '`imports` is not a list of texts' })
-    return []
-  }
-  return names
+  const names = listOf(imports)?.map(({ value }) => value)
+  if (names?.every((name) => typeof name === 'string')) return names
+  problems.push({ kind: 'invalid', file: path, line: imports.line, reason: '`imports` is not a list of texts' })
+  return []
 }
 
 async function resolveImport(pattern: string, parent: string, reader: FileReader, dialect: Dialect): Promise<string[]> {
   const globbed = pattern.includes('*')
-  // What systemd starts has the root for its working directory.
+  // The working directory of what systemd starts is the root.
   const base = globbed && dialect.relativeGlobs === 'working directory' ? '/' : posix.dirname(parent)
   const absolute = pattern.startsWith('/') ? posix.normalize(pattern) : posix.join(base, pattern)
-  return globbed ? glob(absolute, reader) : [withoutTrailingSlash(absolute)]
-}
-
-function withoutTrailingSlash(path: string): string {
-  return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+  return globbed ? await glob(absolute, reader) : [absolute.replace(/(.)\/$/, '$1')]
 }
 
 function sourced(table: TomlTable, file: string): ConfigTable {
@@ -170,9 +149,13 @@ function sourcedValue(value: TomlValue, file: string): ConfigValue {
   return value as string | number | boolean | Date
 }
 
-/** Whether a value is a table. */
 export function isTable(value: ConfigValue | undefined): value is ConfigTable {
   return value instanceof Map
+}
+
+/** The elements of a list; `undefined` for anything else. */
+export function listOf(entry: Sourced | undefined): readonly Sourced[] | undefined {
+  return Array.isArray(entry?.value) ? (entry.value as readonly Sourced[]) : undefined
 }
 
 /** The value at a path of table names; `undefined` if it or a table on the way is missing. */
@@ -184,4 +167,10 @@ export function lookup(table: ConfigTable | undefined, ...path: readonly string[
     at = isTable(found?.value) ? found.value : undefined
   }
   return found
+}
+
+/** The table at a path of table names; an empty one if there is none. */
+export function tableAt(table: ConfigTable | undefined, ...path: readonly string[]): ConfigTable {
+  const value = lookup(table, ...path)?.value
+  return isTable(value) ? value : new Map()
 }

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { checkConfig } from '../../../../lib/containerd/check/config-check.ts'
-import type { ContainerdFacts } from '../../../../lib/containerd/check/containerd-facts.ts'
+import type { ContainerdFacts } from '../../../../lib/containerd/check/told.ts'
 import type { Finding, Severity } from '../../../../lib/containerd/finding.ts'
 import { applyEdits } from '../../../../lib/toml/patch.ts'
+import { checkConfig } from './checked-config.ts'
 import { criFacts, silentFacts } from './facts.ts'
 import { memoryFiles, withFile } from './memory-files.ts'
 
@@ -216,17 +216,35 @@ describe('checkConfig', () => {
       assert.deepEqual(severities(await check(silentFacts('1.7.24'), text), 'error'), [])
       const inPlace = async (version: string, text: string) =>
         (await checkConfig(silentFacts(version), memoryFiles({ [MAIN]: text }), EXPECTATION)).mirrorsInPlace
-      assert.ok(await inPlace('1.7.24', text))
-      assert.ok(!(await inPlace('1.7.24', text.replace('5000', '5009'))))
-      assert.ok(!(await inPlace('2.2.3', text)), 'it depends on a default')
-      // With a default of its own for config_path, early 2.2 does not load CRI, and later ones do.
-      const later = await check(silentFacts('2.2.3'), text)
-      assert.deepEqual(severities(later, 'unknown'), ['registry-config-path', 'legacy-registry-config'])
       const other = text.replace('127.0.0.1:5000', '127.0.0.1:5009')
-      for (const version of ['1.7.24', '2.2.3']) {
+      // From 2.2.2 on, containerd's own default for config_path gives way to them.
+      for (const version of ['1.7.24', '2.1.9', '2.2.2', '2.2.4', '2.3.4']) {
+        assert.ok(await inPlace(version, text), version)
+        assert.ok(!(await inPlace(version, other)), version)
+        const findings = await check(silentFacts(version), text)
+        assert.deepEqual([severities(findings, 'error'), severities(findings, 'warning')], [[], []], version)
+        assert.match(only(findings, 'registry-config-path').seen, /^registry\.mirrors asks 127\.0\.0\.1:5000 first/)
         assert.deepEqual(severities(await check(silentFacts(version), other), 'error').length, 2)
         assert.deepEqual(severities(await repaired(silentFacts(version), other), 'error'), [])
       }
+    })
+
+    it('finds them wrong where they keep CRI from being loaded, or are no longer read', async () => {
+      const text = `version = 2\n[${OLD}.registry.mirrors."*"]\nendpoint = ["http://127.0.0.1:5000"]\n`
+      for (const version of ['2.2.0', '2.2.1']) {
+        const early = await check(silentFacts(version), text)
+        assert.deepEqual(severities(early, 'error'), ['registry-config-path', 'legacy-registry-config'])
+        assert.match(only(early, 'legacy-registry-config').why, /does not load CRI with both/)
+      }
+      const late = await check(silentFacts('2.4.0'), text)
+      assert.deepEqual(severities(late, 'error'), ['registry-config-path'])
+      assert.match(only(late, 'legacy-registry-config').why, /ignores it/)
+      for (const version of ['2.2.0', '2.2.1', '2.4.0']) {
+        const after = await repaired(silentFacts(version), text)
+        assert.deepEqual([severities(after, 'error'), severities(after, 'warning')], [[], []], version)
+      }
+      const beside = `${RIGHT}[${IMAGES}.registry.mirrors."x"]\nendpoint = ["http://x"]\n`
+      assert.deepEqual(severities(await repaired(silentFacts('2.4.0'), beside, 'warning'), 'warning'), [])
     })
 
     it('finds configs with tls wrong on 1.x, and ignored after it; an empty table of mirrors is none', async () => {
@@ -260,7 +278,7 @@ describe('checkConfig', () => {
     })
 
     it('is asked from the plugin where its exports tell', async () => {
-      const plugins = { value: [{ type: 'io.containerd.metadata.v1', id: 'bolt', exports: { policy: 'isolated' } }] }
+      const plugins = [{ type: 'io.containerd.metadata.v1', id: 'bolt', exports: { policy: 'isolated' } }]
       const finding = only(await check({ ...silentFacts('2.0.0'), plugins }, {}), 'content-sharing-policy')
       assert.equal(finding.severity, 'ok')
       assert.match(finding.seen, /introspection/)
@@ -314,7 +332,7 @@ describe('checkConfig', () => {
 
     it('is told by the exports of the plugin of images where there are some', async () => {
       const exports = { RegistryConfigPath: '/etc/containerd/certs.d:/b', DiscardUnpackedLayers: 'true' }
-      const plugins = { value: [{ type: 'io.containerd.cri.v1', id: 'images', exports }] }
+      const plugins = [{ type: 'io.containerd.cri.v1', id: 'images', exports }]
       const findings = await check({ ...silentFacts('2.4.0'), plugins }, {})
       assert.deepEqual(severities(findings, 'error'), ['registry-config-path', 'discard-unpacked-layers'])
     })
@@ -340,7 +358,7 @@ describe('checkConfig', () => {
       ] as const) {
         const found = only(await check(facts, {}), 'registry-config-path')
         assert.deepEqual([found.severity, found.remedy?.file], [severity, MAIN])
-        const silent = silentFacts('value' in facts.version ? facts.version.value : '')
+        const silent = silentFacts(String(facts.version))
         const after = await check(silent, (found.remedy?.lines ?? []).join('\n'))
         assert.equal(only(after, 'registry-config-path').severity, 'ok')
         assert.deepEqual([severities(after, 'error'), severities(after, 'warning')], [[], []])
@@ -377,14 +395,23 @@ describe('checkConfig', () => {
       assert.match(missing.seen, /\/gone\.toml, imported by \/etc\/containerd\/config\.toml/)
     })
 
-    it('is told apart from what is right if the version leaves it open', async () => {
-      const findings = await check(
-        silentFacts('2.1.0'),
-        '[plugins.cri.registry]\nconfig_path = "/etc/containerd/certs.d"\n',
-      )
-      const finding = only(findings, 'registry-config-path')
-      assert.equal(finding.severity, 'unknown')
-      assert.match(finding.seen, /; or /)
+    it('is proven right by a probe, whatever could be read', async () => {
+      const registry = 'probe-0123456789abcdef-5000.swarmirror.invalid'
+      const requests = [{ method: 'HEAD', part: 'manifest', ns: registry }] as const
+      const probe = {
+        kind: 'pulled',
+        way: 'own',
+        door: 'http://127.0.0.1:5000',
+        registry,
+        requests,
+        layer: 'kept',
+      } as const
+      const { findings } = await checkConfig(silentFacts('2.2.0'), memoryFiles({}), EXPECTATION, probe)
+      for (const id of ['registry-config-path', 'discard-unpacked-layers']) {
+        assert.equal(only(findings, id).severity, 'ok')
+        assert.match(only(findings, id).seen, /^the probe shows that it is right; .*config\.toml/)
+      }
+      assert.deepEqual(severities(findings, 'unknown'), ['containerd-config-file', 'content-sharing-policy'])
     })
 
     it('is said of the version, with the rules that were used instead', async () => {
@@ -400,9 +427,9 @@ describe('checkConfig', () => {
     it('is a version of the file that this containerd does not read', async () => {
       const finding = only(await check(silentFacts('1.7.24'), RIGHT), 'containerd-config-version')
       assert.equal(finding.severity, 'error')
-      // A drop-in that may not be read at all leaves it open.
-      const texts = { [MAIN]: 'version = 2\n', '/etc/containerd/conf.d/x.toml': 'version = 3\n' }
-      assert.equal(only(await check(silentFacts('2.3.0'), texts), 'containerd-config-version').severity, 'unknown')
+      const imports = 'imports = ["/etc/containerd/conf.d/*.toml"]\n'
+      const texts = { [MAIN]: `version = 2\n${imports}`, '/etc/containerd/conf.d/x.toml': 'version = 3\n' }
+      assert.equal(only(await check(silentFacts('2.3.0'), texts), 'containerd-config-version').severity, 'error')
     })
   })
 
@@ -415,7 +442,7 @@ describe('checkConfig', () => {
       `version = 2\n[plugins."io.containerd.metadata.v1.bolt"]\ncontent_sharing_policy = "x"\n`,
       `version = 3\n[${OLD}.registry]\nconfig_path = "/x"\nmirrors = { a = { endpoint = [] } }\n`,
     ]
-    for (const version of ['1.7.24', '2.2.0', '2.3.0']) {
+    for (const version of ['1.7.24', '2.2.0', '2.3.0', '2.4.0']) {
       for (const text of wrong) {
         for (const { id, severity, remedy } of await check(silentFacts(version), text)) {
           if (severity === 'error') assert.notEqual(remedy?.text ?? '', '', `${id} of ${text} on ${version}`)
@@ -427,16 +454,13 @@ describe('checkConfig', () => {
   it('never throws, and names each finding in kebab-case, whatever it is told', async () => {
     const json = fc.jsonValue()
     const facts: fc.Arbitrary<ContainerdFacts> = fc.record({
-      version: fc.oneof(
-        fc.record({ value: fc.constantFrom('1.7.24', '2.2.0', 'x') }),
-        fc.record({ unreadable: fc.string() }),
-      ),
+      version: fc.oneof(fc.constantFrom('1.7.24', '2.2.0', 'x'), fc.record({ unreadable: fc.string() })),
       criConfig: fc.oneof(
-        fc.record({ value: json }),
-        fc.record({ value: fc.record({ registry: json, containerd: json }) }),
+        json,
+        fc.record({ registry: json, containerd: json }),
         fc.record({ unreadable: fc.string() }),
       ),
-      plugins: fc.constant({ value: [] }),
+      plugins: fc.constant([]),
     })
     await fc.assert(
       fc.asyncProperty(facts, fc.constantFrom('', RIGHT, RIGHT_OLD, 'x = ['), async (told, text) => {

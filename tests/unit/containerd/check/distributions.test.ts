@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join, posix } from 'node:path'
 import { describe, it } from 'node:test'
 import { promisify } from 'node:util'
-import { type ConfigFiles, checkConfig, type Expectation } from '../../../../lib/containerd/check/config-check.ts'
+import type { ConfigFiles, Expectation } from '../../../../lib/containerd/check/config-view.ts'
 import { kindConfig, PLAIN_PATHS, talosPatch } from '../../../../lib/containerd/check/distribution.ts'
 import {
   compatibilityRows,
@@ -16,6 +16,7 @@ import {
 import type { Finding, Remedy } from '../../../../lib/containerd/finding.ts'
 import { applyEdits, planSetting } from '../../../../lib/toml/patch.ts'
 import { parseToml, type TomlTable } from '../../../../lib/toml/toml.ts'
+import { checkConfig } from './checked-config.ts'
 import { silentFacts } from './facts.ts'
 import { fixtureFiles } from './fixture-files.ts'
 import { withFile } from './memory-files.ts'

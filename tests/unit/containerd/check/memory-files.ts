@@ -1,5 +1,5 @@
 import { posix } from 'node:path'
-import type { ConfigFiles } from '../../../../lib/containerd/check/config-check.ts'
+import type { ConfigFiles } from '../../../../lib/containerd/check/config-view.ts'
 
 /** Files in memory, by absolute path; a file that is an Error throws it when it is read. */
 export function memoryFiles(

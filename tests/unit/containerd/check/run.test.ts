@@ -40,10 +40,19 @@ function newContainerd(version: ContainerdClient['version']): CheckDependencies 
     imagesIn: async () => [],
     peers: async () => [],
     probe: 'not here',
-    found: [],
     log: silentLogger,
   }
 }
+
+const SUBJECT = {
+  socket: '/nowhere',
+  namespace: 'k8s.io',
+  contentRoot: undefined,
+  registries: undefined,
+  tags: 'cached',
+  listen: { host: '127.0.0.1', port: 5000 },
+  program: 'swarmirror',
+} as const
 
 /** Checks a node whose files are in a directory. */
 async function check(directory: string, more: Partial<CheckSubject>, code?: ContainerdErrorCode): Promise<CheckResult> {
@@ -57,19 +66,7 @@ async function check(directory: string, more: Partial<CheckSubject>, code?: Cont
     if (code !== undefined) throw new ContainerdError(code, 'said the system')
     return { version: '1.7.24', revision: '' }
   })
-  const subject: CheckSubject = {
-    socket: '/nowhere',
-    namespace: 'k8s.io',
-    contentRoot: undefined,
-    configFile,
-    certsDir,
-    registries: undefined,
-    tags: 'cached',
-    listen: { host: '127.0.0.1', port: 5000 },
-    program: 'swarmirror',
-    ...more,
-  }
-  return await runCheck(dependencies, subject, never)
+  return await runCheck(dependencies, { ...SUBJECT, configFile, certsDir, ...more }, never)
 }
 
 for (const [code, interrupted] of [
@@ -86,6 +83,14 @@ for (const [code, interrupted] of [
       assert.equal(result.report.findings[0]?.id, 'containerd-socket')
     }))
 }
+
+test('check does not take a mistake of our own for a finding', async () => {
+  const mistaken = newContainerd(() => Promise.reject(new TypeError('a mistake')))
+  await assert.rejects(
+    runCheck(mistaken, { ...SUBJECT, configFile: '/nowhere', certsDir: '/nowhere' }, never),
+    TypeError,
+  )
+})
 
 for (const [what, more] of [
   ['another port', { listen: { host: '127.0.0.1', port: 6000 } }],

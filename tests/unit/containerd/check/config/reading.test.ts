@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { type Readings, readSettings } from '../../../../../lib/containerd/check/config/reading.ts'
+import { type ConfigReading, readConfig } from '../../../../../lib/containerd/check/config/settings.ts'
 import { dialectOf } from '../../../../../lib/containerd/dialect.ts'
 import { memoryFiles } from '../memory-files.ts'
 
@@ -11,31 +11,30 @@ const IMAGES = 'plugins."io.containerd.cri.v1.images"'
 
 type Texts = Readonly<Record<string, string | Error>>
 
-function read(version: string, texts: Texts | string): Promise<Readings> {
+function read(version: string, texts: Texts | string): Promise<ConfigReading> {
   const files = memoryFiles(typeof texts === 'string' ? { [MAIN]: texts } : texts)
-  return readSettings(MAIN, files, dialectOf(version))
+  return readConfig(MAIN, files, dialectOf(version))
 }
 
-/** What containerd would have: config_path, discard_unpacked_layers; one line for each way to read the files. */
-async function valuesOf(version: string, texts: Texts | string): Promise<string[]> {
-  const { all } = await read(version, texts)
-  const lines = all.map(({ config, settings }) =>
-    config.refusal === undefined
-      ? `${String(settings.configPath.value)} ${String(settings.discardUnpackedLayers.value)}`
-      : `refused: ${config.refusal}`,
-  )
-  return [...new Set(lines)]
+/** What containerd would have: config_path, discard_unpacked_layers. */
+async function valuesOf(version: string, texts: Texts | string): Promise<string> {
+  const { merged, settings } = await read(version, texts)
+  if (merged.refusal !== undefined) return `refused: ${merged.refusal}`
+  return `${String(settings.configPath.value)} ${String(settings.discardUnpackedLayers.value)}`
 }
 
 const BOTH = `[${OLD}.registry]\nconfig_path = "/old"\n[${OLD}.containerd]\ndiscard_unpacked_layers = true\n`
 const RUNTIMES = `[${OLD}.containerd.runtimes.runc]\nruntime_type = "io.containerd.runc.v2"\n`
 const NEW = `[${IMAGES}]\ndiscard_unpacked_layers = true\n[${IMAGES}.registry]\nconfig_path = "/new"\n`
+const MIRRORS = `[${IMAGES}.registry.mirrors."*"]\nendpoint = ["http://127.0.0.1:5000"]\n`
+const EMPTY = `[${IMAGES}.registry]\nconfig_path = ""\n`
+const LIST = '/etc/containerd/certs.d:/etc/docker/certs.d'
 const SHORT = '[plugins.cri.registry]\nconfig_path = "/short"\n'
 
-describe('readSettings', () => {
-  // The rows of 1.7 are what `containerd config dump` of 1.7.24 gives (tests/e2e/check-config-dump.test.ts); those of 2.x
-  // follow its source and facts/containerd.md.
-  const rows: readonly [what: string, version: string, text: string, ...values: string[]][] = [
+describe('readConfig', () => {
+  // The rows of 1.7 are what `containerd config dump` of 1.7.24 gives (tests/e2e/check-config-dump.test.ts), those of 2.1 what
+  // that of 2.1.9 gave; those of later versions follow containerd's source.
+  const rows: readonly [what: string, version: string, text: string, values: string][] = [
     ['nothing on 1.7', '1.7.24', '', ' false'],
     ['nothing on 2.1', '2.1.0', '', ' false'],
     ['nothing on 2.2', '2.2.0', '', '/etc/containerd/certs.d:/etc/docker/certs.d false'],
@@ -46,7 +45,7 @@ describe('readSettings', () => {
       'short ids in version 2',
       '1.7.24',
       `version = 2\n${SHORT}`,
-      'refused: "cri" is no full id of a plugin, as version 2 wants it',
+      'refused: "cri" is not the full id of a plugin, which version 2 wants',
     ],
     [
       'version 3 on 1.7',
@@ -63,18 +62,18 @@ describe('readSettings', () => {
     ['the old id in version 3', '2.1.0', `version = 3\n${BOTH}`, ' false'],
     ['the new id in version 2', '2.1.0', `version = 2\n${NEW}`, '/new true'],
     ['both ids in version 2, where the old one wins', '2.1.0', `version = 2\n${BOTH}${RUNTIMES}${NEW}`, '/old true'],
-    // What the source leaves open is read in each way.
-    ['version 1 on 2.1', '2.1.0', SHORT, '/short false', ' false'],
-    [
-      'the old id in version 3 on 2.3',
-      '2.3.0',
-      `version = 3\n${BOTH}`,
-      '/old false',
-      '/etc/containerd/certs.d:/etc/docker/certs.d false',
-    ],
+    ['version 1 on 2.1, which renames its ids and forgets the rest of the migration', '2.1.0', SHORT, ' false'],
+    ['version 1 on 2.3, which migrates it whole', '2.3.0', SHORT, '/short false'],
+    ['the new id in a file without a version', '2.1.0', NEW, '/new true'],
+    ['the old id in version 3 on 2.3', '2.3.0', `version = 3\n${BOTH}`, `${LIST} false`],
+    ['mirrors beside the default of 2.2.1', '2.2.1', `version = 3\n${MIRRORS}`, `${LIST} false`],
+    ['mirrors in place of the default of 2.2.2', '2.2.2', `version = 3\n${MIRRORS}`, ' false'],
+    ['mirrors that 2.4 no longer reads', '2.4.0', `version = 4\n${MIRRORS}`, `${LIST} false`],
+    ['an empty path on 2.2.1', '2.2.1', `version = 3\n${EMPTY}`, ' false'],
+    ['an empty path on 2.2.2, where the default stands in for it', '2.2.2', `version = 3\n${EMPTY}`, `${LIST} false`],
   ]
-  for (const [what, version, text, ...values] of rows) {
-    it(`reads ${what}`, async () => assert.deepEqual(await valuesOf(version, text), values))
+  for (const [what, version, text, values] of rows) {
+    it(`reads ${what}`, async () => assert.equal(await valuesOf(version, text), values))
   }
 
   it('replaces a plugin whole with an imported one up to 1.7', async () => {
@@ -82,7 +81,7 @@ describe('readSettings', () => {
       [MAIN]: `version = 2\nimports = ["conf.d/*.toml"]\n${BOTH}`,
       '/etc/containerd/conf.d/x.toml': `[${OLD}]\nsandbox_image = "x"\n`,
     }
-    assert.deepEqual(await valuesOf('1.7.24', texts), [' false'])
+    assert.equal(await valuesOf('1.7.24', texts), ' false')
   })
 
   it('merges an imported plugin key by key since 2.0, an empty text included', async () => {
@@ -90,19 +89,20 @@ describe('readSettings', () => {
       [MAIN]: `version = 3\nimports = ["conf.d/*.toml"]\n${NEW}`,
       '/etc/containerd/conf.d/x.toml': `[${IMAGES}]\nsnapshotter = "x"\n[${IMAGES}.registry]\nconfig_path = ""\n`,
     }
-    assert.deepEqual(await valuesOf('2.1.0', texts), [' true'])
+    assert.equal(await valuesOf('2.1.0', texts), ' true')
   })
 
   it('takes a version from any file on 2.0 to 2.2, so that an import can stop the migration', async () => {
     const texts = { [MAIN]: `version = 2\nimports = ["x.toml"]\n${BOTH}`, '/etc/containerd/x.toml': 'version = 3\n' }
-    assert.deepEqual(await valuesOf('2.1.0', texts), [' false'])
-    assert.deepEqual(await valuesOf('2.3.0', texts), [
+    assert.equal(await valuesOf('2.1.0', texts), ' false')
+    assert.equal(
+      await valuesOf('2.3.0', texts),
       "refused: /etc/containerd/x.toml has version 3, higher than the main file's 2",
-    ])
+    )
   })
 
   it('follows imports breadth first, each file once, relative ones from the file that names them', async () => {
-    const { loaded } = await read('1.7.24', {
+    const loaded = await read('1.7.24', {
       [MAIN]: 'version = 2\nimports = ["b/b.toml", "./a*.toml", "/etc/containerd/config.toml"]\n',
       '/etc/containerd/a1.toml': 'imports = ["z.toml"]\n',
       '/etc/containerd/a2.toml': '',
@@ -119,26 +119,27 @@ describe('readSettings', () => {
 
   it('takes relative patterns from the root on 1.6', async () => {
     const texts = { [MAIN]: 'imports = ["etc/x*.toml"]\n', '/etc/x1.toml': '', '/etc/containerd/etc/x2.toml': '' }
-    const { loaded } = await read('1.6.8', texts)
+    const loaded = await read('1.6.8', texts)
     assert.deepEqual(
       loaded.files.map(({ path }) => path),
       [MAIN, '/etc/x1.toml'],
     )
   })
 
-  it('reads the default drop-ins of 2.2 both ways beside a file without imports', async () => {
+  it('takes drop-ins only where a file imports them, although the default configuration of 2.2 does', async () => {
     const texts = {
       [MAIN]: `version = 3\n${NEW}`,
       '/etc/containerd/conf.d/x.toml': `[${IMAGES}]\ndiscard_unpacked_layers = false\n`,
     }
-    assert.deepEqual(await valuesOf('2.2.0', texts), ['/new true', '/new false'])
-    assert.deepEqual(await valuesOf('2.1.0', texts), ['/new true'])
-    assert.deepEqual(await valuesOf('2.2.0', { ...texts, [MAIN]: `version = 3\nimports = []\n${NEW}` }), ['/new true'])
+    assert.equal(await valuesOf('2.2.0', texts), '/new true')
+    assert.equal(await valuesOf('2.1.0', texts), '/new true')
+    const imports = 'imports = ["/etc/containerd/conf.d/*.toml"]'
+    assert.equal(await valuesOf('2.2.0', { ...texts, [MAIN]: `version = 3\n${imports}\n${NEW}` }), '/new false')
   })
 
   it('names every file that cannot be read, and why', async () => {
     const refused = Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' })
-    const { loaded } = await read('1.7.24', {
+    const loaded = await read('1.7.24', {
       [MAIN]:
         'imports = ["/gone.toml", "refused.toml", "broken.toml", "list.toml", "[*", "version.toml", "plugins.toml"]\n',
       '/etc/containerd/refused.toml': refused,
@@ -161,11 +162,11 @@ describe('readSettings', () => {
   })
 
   it('knows where a value stands', async () => {
-    const { all } = await read('1.7.24', {
+    const { settings } = await read('1.7.24', {
       [MAIN]: `version = 2\nimports = ["x.toml"]\n${BOTH}`,
       '/etc/containerd/x.toml': `# first\n${BOTH}`,
     })
-    const { file, line } = all[0]?.settings.configPath.source ?? assert.fail()
+    const { file, line } = settings.configPath.source ?? assert.fail()
     assert.deepEqual([file, line], ['/etc/containerd/x.toml', 3])
   })
 
@@ -208,13 +209,11 @@ describe('readSettings', () => {
       fc.array(line, { maxLength: 7 }).map((lines) => lines.join('\n')),
       fc.string({ unit: 'binary' }),
     )
-    const version = fc.constantFrom('1.6.0', '1.7.24', '2.0.0', '2.1.0', '2.2.0', '2.3.0')
+    const version = fc.constantFrom('1.6.0', '1.7.24', '2.0.0', '2.1.0', '2.2.0', '2.3.0', '2.4.0')
     await fc.assert(
       fc.asyncProperty(version, text, text, async (wanted, main, other) => {
         const texts = { [MAIN]: main, '/etc/containerd/other.toml': other, '/etc/containerd/conf.d/x.toml': other }
-        const first = await read(wanted, texts)
-        assert.ok(first.all.length > 0)
-        assert.deepEqual(await read(wanted, texts), first)
+        assert.deepEqual(await read(wanted, texts), await read(wanted, texts))
       }),
       { numRuns: 500 },
     )

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { GlobError, glob } from '../../../../../lib/containerd/check/config/files.ts'
+import { GlobError, glob } from '../../../../../lib/containerd/check/config/glob.ts'
 import { memoryFiles } from '../memory-files.ts'
 
 const FILES = memoryFiles({

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict'
 import { link, mkdir, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
-import { checkConfigInUse, seesFilesOf } from '../../../../lib/containerd/check/config-in-use.ts'
+import { CONFIG_RULES } from '../../../../lib/containerd/check/config-rules.ts'
+import { lookAtProcess } from '../../../../lib/containerd/check/process.ts'
+import { findingsOf } from '../../../../lib/containerd/rule.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 
 const DEFAULT = '/etc/containerd/config.toml'
@@ -11,7 +13,7 @@ const DEFAULT = '/etc/containerd/config.toml'
 async function withProcess(
   commandLine: readonly string[],
   files: readonly string[],
-  use: (look: (configFile: string) => ReturnType<typeof checkConfigInUse>, root: string) => Promise<void>,
+  use: (look: (configFile: string) => ReturnType<typeof findingsOf>, root: string) => Promise<void>,
 ): Promise<void> {
   await withTemporaryDirectory(async (proc) => {
     const root = join(proc, '7', 'root')
@@ -21,7 +23,15 @@ async function withProcess(
       await mkdir(dirname(join(root, file)), { recursive: true })
       await writeFile(join(root, file), '')
     }
-    await use((configFile) => checkConfigInUse(7, configFile, proc), root)
+    const look = async (configFile: string) => {
+      const process = await lookAtProcess(7, configFile, proc)
+      return await findingsOf(CONFIG_RULES, {
+        process,
+        config: undefined,
+        probe: { kind: 'impossible', reason: 'off' },
+      })
+    }
+    await use(look, root)
   })
 }
 
@@ -31,7 +41,7 @@ for (const [commandLine, used] of [
   [['/opt/bin/containerd', '--root=/r', '--config=/etc/k0s/containerd.toml'], '/etc/k0s/containerd.toml'],
   [['containerd', '-config', '/a.toml', '--log-level', 'debug'], '/a.toml'],
 ] as const) {
-  test(`checkConfigInUse sees that ${commandLine.join(' ')} was started with another file`, () =>
+  test(`containerd-config-in-use sees that ${commandLine.join(' ')} was started with another file`, () =>
     withProcess(commandLine, [used, '/other.toml'], async (look, root) => {
       const [found] = await look(join(root, 'other.toml'))
       assert.deepEqual([found?.severity, found?.id], ['error', 'containerd-config-in-use'])
@@ -53,11 +63,11 @@ for (const [what, commandLine, files] of [
   ['of a containerd that runs without a file', ['containerd'], []],
   ['where there is no such process to be seen', [], []],
 ] as const) {
-  test(`checkConfigInUse says nothing ${what}`, () =>
+  test(`containerd-config-in-use says nothing ${what}`, () =>
     withProcess(commandLine, [...files], async (look) => assert.deepEqual(await look('/other.toml'), [])))
 }
 
-test('seesFilesOf tells a process with the same mounts and root from one in a container', () =>
+test('lookAtProcess tells a process with the same mounts and root from one in a container', () =>
   withTemporaryDirectory(async (proc) => {
     const process = async (id: string, program: string, mounts: string, root: string) => {
       await mkdir(join(proc, id, 'ns'), { recursive: true })
@@ -71,6 +81,6 @@ test('seesFilesOf tells a process with the same mounts and root from one in a co
     await process('3', '/usr/bin/containerd', '2', 'host')
     await process('4', '/usr/bin/containerd', '1', 'jail')
     await process('5', '/usr/bin/node', '1', 'host')
-    const seen = await Promise.all([2, 3, 4, 5, 6].map((pid) => seesFilesOf(pid, proc)))
+    const seen = await Promise.all([2, 3, 4, 5, 6].map(async (pid) => (await lookAtProcess(pid, '/x', proc)).seesAll))
     assert.deepEqual(seen, [true, false, false, false, false])
   }))

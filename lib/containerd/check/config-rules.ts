@@ -1,0 +1,130 @@
+import { variableOf } from '../../settings/settings.ts'
+import type { Remedy } from '../finding.ts'
+import { isUnreadable, type Rule, rule, type Verdict } from '../rule.ts'
+import type { ConfigProblem } from './config/load.ts'
+import type { ConfigSnapshot, ConfigView } from './config-view.ts'
+import { remedyForPaths } from './distribution.ts'
+import { asksMirror } from './probe.ts'
+import { CONFIG_PATH, LEGACY_REGISTRY } from './registry-rules.ts'
+import { DISCARD_LAYERS, OTHER_SETTINGS } from './setting-rules.ts'
+
+/** A file that containerd would refuse, or that could not be looked at. */
+function judgeProblem(problem: ConfigProblem, view: ConfigView): Verdict {
+  const { kind, file, line, column, reason, importedBy } = problem
+  const at = line === undefined ? '' : ` line ${line}${column === undefined ? '' : `, column ${column}`}`
+  const by = importedBy === undefined ? '' : `, imported by ${importedBy}`
+  // What we may not read, containerd may; and its main file may be elsewhere, or not be mounted for us.
+  const unknown = kind === 'unreadable' || isMainMissing(problem)
+  const remedy = remedyForProblem(problem, view)
+  return { severity: unknown ? 'unknown' : 'error', seen: `${file}${at}${by}: ${reason}`, remedy }
+}
+
+const isMainMissing = ({ kind, importedBy }: ConfigProblem) => kind === 'missing' && importedBy === undefined
+
+/** What lets a file be read. */
+function remedyForProblem(problem: ConfigProblem, view: ConfigView): Remedy {
+  const { kind, file, line, importedBy } = problem
+  const command = configDump(view)
+  if (kind === 'unreadable' || isMainMissing(problem)) {
+    const text = `let swarmirror read ${file}, or name containerd's file with --containerd-config`
+    return (isMainMissing(problem) ? remedyForPaths(view) : undefined) ?? { text }
+  }
+  if (kind === 'missing') return { text: `make ${file}, or take it out of imports in ${importedBy}`, command }
+  const place = line === undefined ? file : `${file} line ${line}`
+  return { text: `correct ${place}, until containerd prints its configuration`, command }
+}
+
+const configDump = ({ reader }: ConfigView) => `containerd --config ${reader.path} config dump`
+
+/** containerd's configuration, from its process to its single settings, as this version reads it. */
+export const CONFIG_RULES: readonly Rule<ConfigSnapshot>[] = [
+  rule({
+    id: 'containerd-config-in-use',
+    reads: ({ process }: ConfigSnapshot) => process,
+    judges({ pid, configFile, startedWith: used }) {
+      if (used === undefined) return []
+      return {
+        severity: 'error',
+        seen: `containerd (process ${pid}) was started with ${used}, and ${configFile} is another file`,
+        expected: `${used} read here as well`,
+        remedy: { text: 'let swarmirror read that file', lines: [`${variableOf('containerd-config')}=${used}`] },
+      }
+    },
+    expected: 'the file read that containerd was started with',
+    why: 'what a file says that containerd does not use means nothing: it was not looked at',
+    provenBy: ({ probe }) => asksMirror(probe),
+  }),
+
+  rule({
+    id: 'containerd-version',
+    reads: ({ config }: ConfigSnapshot) => config,
+    judges({ version, readAs }) {
+      if (version === readAs) return { severity: 'ok', seen: `containerd ${version}` }
+      const reason = isUnreadable(version) ? version.unreadable : `${JSON.stringify(version)} is no version`
+      return {
+        severity: 'unknown',
+        seen: `containerd's version could not be read: ${reason}`,
+        expected: 'a version such as 1.7.24 or 2.2.0',
+        why: `its configuration was read by the rules of ${readAs.replace(/\.\d+$/, '')}, as its version field suggests`,
+      }
+    },
+    expected: 'containerd 1.6 or later',
+    why: 'the rules of its configuration depend on it',
+  }),
+
+  rule({
+    id: 'distribution',
+    reads: ({ config }: ConfigSnapshot) => config,
+    judges(view) {
+      const { distribution, reader } = view
+      const remedy = remedyForPaths(view)
+      if (distribution === undefined || remedy === undefined) {
+        return { severity: 'ok', seen: distribution?.name ?? 'no distribution with settings of its own' }
+      }
+      const { name } = distribution
+      return {
+        severity: 'error',
+        seen: `${name}, and no ${reader.path}`,
+        expected: `the paths of ${name}`,
+        why: `${name} has containerd’s socket and files elsewhere: what is looked for here is not there`,
+        remedy,
+      }
+    },
+    expected: 'any; it decides where settings belong',
+    why: 'a distribution may write containerd’s configuration itself',
+    provenBy: ({ probe }) => asksMirror(probe),
+  }),
+
+  rule({
+    id: 'containerd-config-file',
+    reads: ({ config }: ConfigSnapshot) => config,
+    judges(view) {
+      const { problems, files, told, merged } = view
+      // Where containerd tells both settings, its main file need not be seen.
+      const toldAll = told.configPath !== undefined && told.discardUnpackedLayers !== undefined
+      const telling = problems.filter((problem) => !(toldAll && isMainMissing(problem)))
+      if (telling.length > 0) return telling.map((problem) => judgeProblem(problem, view))
+      if (files.length === 0 || merged.refusal !== undefined) return []
+      const why = 'the findings on its settings come from them'
+      return { severity: 'ok', seen: `read ${files.map(({ path }) => path).join(', ')}`, why }
+    },
+    expected: 'every file of containerd’s configuration is there and can be read',
+    why: 'containerd does not start with a file that it cannot read',
+    provenBy: ({ probe }) => asksMirror(probe),
+  }),
+
+  rule({
+    id: 'containerd-config-version',
+    reads: ({ config }: ConfigSnapshot) => config,
+    judges: ({ merged: { refusal } }) => (refusal === undefined ? [] : { severity: 'error', seen: refusal }),
+    expected: 'files of a version that this containerd reads, with ids as that version writes them',
+    why: 'containerd does not start with anything else',
+    remedy: (view) => ({ text: 'correct it, until containerd prints its configuration', command: configDump(view) }),
+    provenBy: ({ probe }) => asksMirror(probe),
+  }),
+
+  CONFIG_PATH,
+  DISCARD_LAYERS,
+  LEGACY_REGISTRY,
+  ...OTHER_SETTINGS,
+]

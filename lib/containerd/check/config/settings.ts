@@ -1,0 +1,144 @@
+import type { Dialect } from '../../dialect.ts'
+import type { FileReader } from './glob.ts'
+import {
+  type ConfigTable,
+  type ConfigValue,
+  type LoadedConfig,
+  loadConfig,
+  lookup,
+  type Sourced,
+  tableAt,
+} from './load.ts'
+import { IMAGES_PLUGIN, type MergedConfig, mergeConfig, OLD_PLUGIN, PLUGIN_IDS } from './merge.ts'
+
+/** A setting's value; `source` is missing where it is the version's default. */
+export interface Setting {
+  readonly value: ConfigValue
+  readonly source?: Sourced | undefined
+}
+
+/** The settings that the mirror depends on, as containerd would have them. */
+export interface EffectiveSettings {
+  readonly configPath: Setting
+  readonly discardUnpackedLayers: Setting
+  readonly sharingPolicy: Setting
+  /** Whether `use_local_image_pull` is set: CRI then pulls by itself, although the version has the transfer service. */
+  readonly localPull: boolean
+  /** The setting that makes containerd pull by itself although nobody asked for that. */
+  readonly localPullBecause?: string | undefined
+  /** Tables of the old kind: `registry.mirrors`, and `registry.configs` with `tls`. */
+  readonly mirrors?: Sourced | undefined
+  readonly configsTls?: Sourced | undefined
+  /** Settings where this version does not look, or that it drops. */
+  readonly ignored: readonly IgnoredSetting[]
+  /** The id of a disabled plugin without which there is no CRI. */
+  readonly disabledCri?: string | undefined
+}
+
+export type SettingName = 'config_path' | 'discard_unpacked_layers'
+
+export interface IgnoredSetting {
+  readonly name: SettingName
+  readonly source: Sourced
+  /** Names of the tables that it is in, and its own. */
+  readonly path: readonly string[]
+  readonly because: string
+}
+
+/** containerd's files, and what it makes of them. */
+export interface ConfigReading extends LoadedConfig {
+  readonly merged: MergedConfig
+  readonly settings: EffectiveSettings
+}
+
+/** Layers that CRI downloads at a time by default; with another number it pulls by itself instead of by transfer. */
+const DEFAULT_DOWNLOADS = 3
+/** The plugin that has the sharing policy; by the short id in files of version 1. */
+export const BOLT_PLUGINS = ['io.containerd.metadata.v1.bolt', 'bolt'] as const
+
+/** Reads the main file and all that it imports as containerd of that dialect does. */
+export async function readConfig(path: string, reader: FileReader, dialect: Dialect): Promise<ConfigReading> {
+  const loaded = await loadConfig(path, reader, dialect)
+  const merged = mergeConfig(loaded.files, dialect)
+  return { ...loaded, merged, settings: effectiveSettings(merged, dialect) }
+}
+
+function effectiveSettings(config: MergedConfig, dialect: Dialect): EffectiveSettings {
+  const { plugins, settingsPlugin: id } = config
+  const plugin = tableAt(plugins, id)
+  const registry = tableAt(plugin, 'registry')
+  const mirrors = tableAt(registry, 'mirrors').size > 0 ? registry.get('mirrors') : undefined
+  const configPath = lookup(plugins, ...pathOf(id, 'config_path'))
+  const discard = lookup(plugins, ...pathOf(id, 'discard_unpacked_layers'))
+  const bolt = BOLT_PLUGINS[config.version === 1 && dialect.migration === 'none' ? 1 : 0]
+  return {
+    configPath: configPathOf(configPath, mirrors, dialect),
+    discardUnpackedLayers: { value: discard?.value ?? false, source: discard },
+    sharingPolicy: settingOf(lookup(plugins, bolt, 'content_sharing_policy'), 'shared'),
+    localPull: plugin.get('use_local_image_pull')?.value === true,
+    localPullBecause: localPullBecause(plugin, dialect.legacyRegistry ? registry : new Map()),
+    mirrors,
+    configsTls: configsTls(tableAt(registry, 'configs')),
+    ignored: ignoredSettings(plugins, id, [configPath, discard]),
+    disabledCri: config.disabledPlugins.find((plugin) => CRI_PLUGINS.includes(plugin)),
+  }
+}
+
+const CRI_PLUGINS: readonly string[] = [...PLUGIN_IDS, 'io.containerd.cri.v1.runtime']
+
+function settingOf(source: Sourced | undefined, fallback: ConfigValue): Setting {
+  return { value: source?.value ?? fallback, source }
+}
+
+/** The default is a value like any other, or (since 2.2.2) what CRI takes at its start where nothing else tells it whom to ask. */
+function configPathOf(
+  source: Sourced | undefined,
+  mirrors: Sourced | undefined,
+  { defaultConfigPath, mirrorsComeFirst, legacyRegistry }: Dialect,
+): Setting {
+  if (!mirrorsComeFirst) return settingOf(source, defaultConfigPath)
+  const set = settingOf(source, '')
+  const byMirrors = mirrors !== undefined && legacyRegistry
+  return set.value === '' && !byMirrors ? { value: defaultConfigPath } : set
+}
+
+function configsTls(configs: ConfigTable): Sourced | undefined {
+  return [...configs.keys()].map((name) => tableAt(configs, name).get('tls')).find((tls) => tls !== undefined)
+}
+
+/**
+ * The setting that makes CRI pull by itself (CheckLocalImagePullConfigs in containerd's internal/cri/config).
+ * discard_unpacked_layers and registry.mirrors do so too, and are left out: they must go, and a list is not split any more then.
+ */
+function localPullBecause(plugin: ConfigTable, registry: ConfigTable): string | undefined {
+  const downloads = plugin.get('max_concurrent_downloads')?.value ?? DEFAULT_DOWNLOADS
+  if (plugin.get('disable_snapshot_annotations')?.value === false) return 'disable_snapshot_annotations = false'
+  if (tableAt(registry, 'configs').size > 0) return 'registry.configs'
+  if (tableAt(registry, 'auths').size > 0) return 'registry.auths'
+  if (downloads !== DEFAULT_DOWNLOADS) return 'max_concurrent_downloads'
+  if (plugin.get('image_pull_with_sync_fs')?.value === true) return 'image_pull_with_sync_fs = true'
+  return undefined
+}
+
+/** Where a setting stands below `plugins`, in the table of the plugin with that id. */
+export function pathOf(id: string, name: SettingName): string[] {
+  if (name === 'config_path') return [id, 'registry', name]
+  return id === IMAGES_PLUGIN ? [id, name] : [id, 'containerd', name]
+}
+
+function ignoredSettings(plugins: ConfigTable, used: string, winners: readonly (Sourced | undefined)[]) {
+  const names = ['config_path', 'discard_unpacked_layers'] as const
+  return names.flatMap((name, at) =>
+    PLUGIN_IDS.flatMap((id): IgnoredSetting[] => {
+      const path = pathOf(id, name)
+      const [source, winner] = [lookup(plugins, ...path), winners[at]]
+      // What was migrated stands under both ids, and is the same entry.
+      if (source === undefined || source === winner || (winner !== undefined && id !== used)) return []
+      const because =
+        used === IMAGES_PLUGIN && id === OLD_PLUGIN && name === 'discard_unpacked_layers'
+          ? `containerd takes it over from plugin "${id}" only beside a table containerd.runtimes`
+          : `this containerd takes it from plugin "${used}", not from "${id}"`
+      return [{ name, source, path: ['plugins', ...path], because }]
+    }),
+  )
+}

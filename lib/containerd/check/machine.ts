@@ -1,0 +1,276 @@
+import { constants } from 'node:fs'
+import { access, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { variableOf } from '../../settings/settings.ts'
+import type { ContainerdClient } from '../client/client.ts'
+import type { ContainerdError } from '../client/error.ts'
+import { parseVersion } from '../dialect.ts'
+import { type Fact, isUnreadable, type Rule, rule } from '../rule.ts'
+import type { PortUse } from './ports.ts'
+
+/** The oldest containerd that offers CRI's runtime.v1, through which the probe pulls, and that is known to work. */
+const OLDEST = { major: 1, minor: 6 }
+/** Most containerd namespaces that are searched for images. */
+const NAMESPACE_LIMIT = 16
+/** How far two clocks may differ before nodes refuse each other's capabilities, in milliseconds (see lib/peers). */
+const CLOCK_TOLERANCE = 60_000
+/** A Date header counts whole seconds, and the answer takes time: a smaller difference says nothing, in milliseconds. */
+const CLOCK_RESOLUTION = 2_000
+
+/** What was seen of this machine, and of containerd as a service on it. What containerd was not asked is `undefined`. */
+export interface MachineView {
+  readonly socket: { readonly path: string; readonly refusal: ContainerdError | undefined }
+  readonly version: Fact<string>
+  readonly images: Fact<ImageCounts> | undefined
+  readonly certsDir: CertsDirectory
+  readonly content: Fact<ContentPlace> | undefined
+  readonly clocks: ClockDifferences
+  /** Only for a process that is not the mirror: a mirror would find its own doors in use. */
+  readonly ports: PortUse | undefined
+}
+
+export interface ImageCounts {
+  readonly namespace: string
+  /** By namespace, for those that exist. */
+  readonly counts: ReadonlyMap<string, number>
+}
+
+/** Counts the images of the mirrored namespace and of others. */
+export async function countImages(
+  client: Pick<ContainerdClient, 'namespaces' | 'images'>,
+  imagesIn: (namespace: string, signal: AbortSignal) => Promise<readonly unknown[]>,
+  namespace: string,
+  signal: AbortSignal,
+): Promise<ImageCounts> {
+  const counts = new Map<string, number>()
+  const there = await client.namespaces(signal)
+  if (there.includes(namespace)) counts.set(namespace, (await client.images(signal)).length)
+  for (const name of there.filter((name) => name !== namespace).slice(0, NAMESPACE_LIMIT)) {
+    counts.set(name, (await imagesIn(name, signal)).length)
+  }
+  return { namespace, counts }
+}
+
+export interface CertsDirectory {
+  readonly path: string
+  /** The directory if it can be written, or what the system says. */
+  readonly seen: 'writable' | 'no directory' | 'missing' | { readonly refused: string }
+  /** What writes the hosts.toml files as they should be, in a shell. */
+  readonly hostsCommand: string
+}
+
+export async function lookAtCertsDirectory(path: string): Promise<CertsDirectory['seen']> {
+  try {
+    if (!(await stat(path)).isDirectory()) return 'no directory'
+    await access(path, constants.R_OK | constants.W_OK | constants.X_OK)
+    return 'writable'
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    return code === 'ENOENT' ? 'missing' : { refused: message }
+  }
+}
+
+export interface ContentPlace {
+  /** The root of containerd's content store; `undefined` if containerd does not say. */
+  readonly root: string | undefined
+  /** Why its files cannot be read; `undefined` if they can. */
+  readonly problem?: string | undefined
+  /** Whether it is not there because nothing was ever pulled: containerd 2.x makes it with the first pull. */
+  readonly fresh?: boolean
+}
+
+/** Looks whether the files of the content store can be read. */
+export async function lookAtContent(
+  client: Pick<ContainerdClient, 'contentPlacement' | 'listContent'>,
+  contentRoot: string | undefined,
+  signal: AbortSignal,
+): Promise<ContentPlace> {
+  const root = contentRoot ?? (await client.contentPlacement(signal)).root
+  if (root === undefined) return { root }
+  try {
+    await access(join(root, 'ingest'), constants.R_OK | constants.X_OK)
+    return { root }
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    return { root, problem: message, fresh: code === 'ENOENT' && !(await hasContent(client, signal)) }
+  }
+}
+
+async function hasContent(client: Pick<ContainerdClient, 'listContent'>, signal: AbortSignal): Promise<boolean> {
+  for await (const _ of client.listContent(signal)) return true
+  return false
+}
+
+/** Asks another node for its time, as milliseconds since 1970; `undefined` if it does not answer. */
+export type AskTime = (signal: AbortSignal) => Promise<number | undefined>
+
+export interface ClockDifferences {
+  /** How many nodes were asked. */
+  readonly asked: number
+  /** How far this machine's clock is ahead of each node that answered, in milliseconds, sorted. */
+  readonly ahead: readonly number[]
+}
+
+/** Compares this machine's clock with those of other nodes. */
+export async function compareClocks(peers: readonly AskTime[], signal: AbortSignal): Promise<ClockDifferences> {
+  const answers = await Promise.all(
+    peers.map(async (ask) => {
+      const time = await ask(signal)
+      return time === undefined ? [] : [Date.now() - time]
+    }),
+  )
+  signal.throwIfAborted()
+  return { asked: peers.length, ahead: answers.flat().sort((a, b) => a - b) }
+}
+
+const OTHER_PROBLEM = {
+  seen: 'what answers there is not containerd',
+  text: 'name the socket of containerd with --containerd-socket',
+}
+const SOCKET_PROBLEMS: Partial<Record<ContainerdError['code'], { readonly seen: string; readonly text: string }>> = {
+  denied: { seen: 'this process may not use it', text: 'run as root: only root may use the socket of containerd' },
+  unavailable: {
+    seen: 'nobody listens there',
+    text: 'start containerd, or name its socket with --containerd-socket (in a container: mount its directory)',
+  },
+  timeout: { seen: 'no answer in time', text: 'find out what keeps containerd from answering (its log, its disk)' },
+}
+
+export const MACHINE_RULES: readonly Rule<MachineView>[] = [
+  rule({
+    id: 'containerd-socket',
+    reads: ({ socket }: MachineView) => socket,
+    judges({ path, refusal }) {
+      if (refusal === undefined) return { severity: 'ok', seen: `containerd answers on ${path}` }
+      const { seen, text } = SOCKET_PROBLEMS[refusal.code] ?? OTHER_PROBLEM
+      return { severity: 'error', seen: `${path}: ${seen} (${refusal.message})`, remedy: { text } }
+    },
+    expected: 'containerd answers on its socket',
+    why: 'only containerd knows what this node holds and pulls',
+  }),
+
+  rule({
+    id: 'containerd-too-old',
+    reads: ({ version }: MachineView) => (isUnreadable(version) ? undefined : version),
+    judges(version) {
+      const { major, minor } = parseVersion(version) ?? OLDEST
+      const old = major < OLDEST.major || (major === OLDEST.major && minor < OLDEST.minor)
+      return old ? { severity: 'error', seen: `containerd ${version}` } : []
+    },
+    expected: `containerd ${OLDEST.major}.${OLDEST.minor} or later`,
+    why: 'older versions are not known to ask mirrors in the way that this one expects',
+    remedy: () => ({ text: 'install a newer containerd' }),
+  }),
+
+  rule({
+    id: 'containerd-namespace',
+    reads: ({ images }: MachineView) => images,
+    judges({ namespace, counts }) {
+      const own = counts.get(namespace)
+      const others = [...counts].filter(([name, count]) => name !== namespace && count > 0)
+      const also = others
+        .map(([name, count]) => `, ${name} has ${count}`)
+        .join('')
+        .replace(',', ';')
+      if (own !== undefined && own > 0) {
+        return { severity: 'ok', seen: `${namespace} has ${own} image names${also}` }
+      }
+      const seen = own === undefined ? `there is no namespace ${namespace}` : `${namespace} has no images`
+      const [first] = others
+      if (first === undefined) return { severity: 'ok', seen: `${seen} yet, and no other has any` }
+      return {
+        // Kubernetes makes its namespace with the first pull; any other name that does not exist must be a mistake.
+        severity: own !== undefined || namespace === 'k8s.io' ? 'warning' : 'error',
+        seen: `${seen}${also}`,
+        expected: `the images of this node in the containerd namespace ${namespace}`,
+        remedy: {
+          text: 'mirror the namespace that has the images, unless this node is new and its images are still to come',
+          lines: [`${variableOf('containerd-namespace')}=${first[0]}`],
+        },
+      }
+    },
+    expected: 'the images of this node in the containerd namespace that is mirrored',
+    why: 'images of other namespaces are neither served nor announced',
+  }),
+
+  rule({
+    id: 'certs-dir',
+    reads: ({ certsDir }: MachineView) => certsDir,
+    judges({ path, seen, hostsCommand }) {
+      const expected = `${path} writable`
+      if (seen === 'writable') return { severity: 'ok', seen: `${path} is writable`, expected }
+      if (seen === 'missing') {
+        const remedy = { text: 'let swarmirror make it', command: hostsCommand }
+        return { severity: 'warning', seen: `${path} is not there`, expected, remedy }
+      }
+      if (seen === 'no directory') {
+        const remedy = { text: 'name the directory of the hosts.toml files with --certs-dir' }
+        return { severity: 'error', seen: `${path} is not a directory`, expected, remedy }
+      }
+      const told = `${path} is not writable by this process, which can do without: ${seen.refused}`
+      return { severity: 'ok', seen: told, expected }
+    },
+    expected: 'the directory of the hosts.toml files writable',
+    why: 'the command `hosts` writes there, and so does the probe',
+  }),
+
+  rule({
+    id: 'containerd-content',
+    reads: ({ content }: MachineView) => content,
+    judges({ root, problem, fresh }) {
+      if (root === undefined) {
+        const seen = 'containerd does not say where its content is, so it is read through the socket'
+        const remedy = { text: 'name the root of its content store with --containerd-content' }
+        return { severity: 'warning', seen, remedy }
+      }
+      if (problem === undefined) return { severity: 'ok', seen: `content is read from the files in ${root}` }
+      if (fresh)
+        return { severity: 'unknown', seen: `there is no ${root} yet: containerd makes it with the first pull` }
+      return {
+        severity: 'warning',
+        seen: `content is read through the socket: ${problem}`,
+        remedy: {
+          text: 'run as root, and let this process see the directory (in a container: mount it, and name it with --containerd-content)',
+        },
+      }
+    },
+    expected: 'the files of containerd’s content store readable',
+    why: 'reading content through the socket is ten times slower, and costs containerd as much again',
+  }),
+
+  rule({
+    id: 'clock',
+    reads: ({ clocks }: MachineView) => clocks,
+    judges({ asked, ahead }) {
+      // The middle one, so that a single wrong clock among the others does not count.
+      const median = ahead[Math.floor(ahead.length / 2)]
+      if (median === undefined) {
+        const reason = asked === 0 ? 'no other node is known' : 'no other node answers'
+        return { severity: 'unknown', seen: `there was no clock to compare with: ${reason}` }
+      }
+      const nodes = `${ahead.length} other node${ahead.length === 1 ? '' : 's'}`
+      const apart = Math.abs(median)
+      if (apart <= CLOCK_RESOLUTION) return { severity: 'ok', seen: `the clock is that of ${nodes}` }
+      const seen = `the clock is ${Math.round(apart / 1000)} s ${median > 0 ? 'ahead of' : 'behind'} that of ${nodes}`
+      // Never an error: nobody can tell from here which clock is wrong, and after a boot it is soon set right.
+      return { severity: apart < CLOCK_TOLERANCE / 2 ? 'ok' : 'warning', seen }
+    },
+    expected: `clocks of all nodes within ${CLOCK_TOLERANCE / 1000} s`,
+    why: 'a capability is good for a minute: nodes whose clocks differ by more refuse each other’s requests',
+    remedy: (_, { severity }) =>
+      severity === 'warning' ? { text: 'synchronise the clocks of all nodes (NTP)' } : undefined,
+  }),
+
+  rule({
+    id: 'ports',
+    reads: ({ ports }: MachineView) => ports,
+    judges({ taken, runsHere }) {
+      if (taken.length === 0) return { severity: 'ok', seen: 'the addresses of all doors are free' }
+      if (runsHere) return { severity: 'ok', seen: 'a mirror runs here, and answers at its admin door' }
+      return { severity: 'error', seen: taken.join('; ') }
+    },
+    expected: 'the addresses of the doors free, or used by this node’s own mirror',
+    why: 'the mirror does not start without its doors',
+    remedy: () => ({ text: 'end what uses the address (`ss -tulpn` names it), or give the door another one' }),
+  }),
+]

@@ -1,0 +1,110 @@
+import type { Remedy } from '../finding.ts'
+import { type Rule, rule, type Verdict } from '../rule.ts'
+import type { ConfigView } from './config-view.ts'
+import { asksMirror, type ProbeEvidence } from './probe.ts'
+import { configPathVerdict } from './registry-rules.ts'
+import { discardVerdict } from './setting-rules.ts'
+
+/** What the rules on a probe read. What was read of the configuration cannot outweigh it, but may explain it. */
+export interface ProbeSnapshot {
+  readonly probe: ProbeEvidence
+  readonly config: ConfigView | undefined
+}
+
+type Evidence = Exclude<ProbeEvidence, { readonly kind: 'impossible' }>
+
+const RESTART = 'systemctl restart containerd'
+
+function judgeAsked(evidence: Evidence): Verdict {
+  const { requests, registry, door, way } = evidence
+  const told = way === 'own' ? 'a hosts.toml of the probe' : 'the hosts.toml in _default'
+  if (asksMirror(evidence)) {
+    const right = requests.filter(({ ns }) => ns === registry)
+    const methods = [...Map.groupBy(right, ({ method }) => method)].map(([method, { length }]) => `${length} ${method}`)
+    const seen = `containerd asked ${door} with the right ns, as ${told} says: ${methods.join(', ')}`
+    return { severity: 'ok', seen }
+  }
+  const [other] = requests
+  if (other !== undefined) {
+    const ns = other.ns === undefined ? 'without ns' : `with ns=${JSON.stringify(other.ns)}`
+    return failed(`containerd asked ${door} ${ns} instead of ns=${registry}`, {
+      text: 'let containerd ask the mirror directly: whatever stands between them must leave the query as it is',
+    })
+  }
+  const error = reasonOf(evidence) ?? 'none, as if another server had the image'
+  if (error.includes(new URL(door).host)) {
+    return failed(`containerd was told to ask ${door} and cannot reach it: ${error}`, {
+      text: 'let the registry door listen where containerd reaches it: in the same network namespace (hostNetwork in a pod), on an address that no firewall closes',
+    })
+  }
+  return failed(`containerd did not ask ${door}, although ${told} says so; its error: ${error}`, {
+    text: 'make config_path and the hosts.toml files right (see the other findings) and restart containerd: it reads config.toml only when it starts',
+    command: RESTART,
+  })
+}
+
+function judgeKept(evidence: Evidence): Verdict {
+  const { layer, requests } = evidence
+  if (layer === undefined) {
+    const failed = `the pull of the probe failed: ${reasonOf(evidence)}`
+    return {
+      severity: 'unknown',
+      seen: requests.length > 0 ? failed : 'the probe was not pulled, see probe-mirror-asked',
+    }
+  }
+  if (layer === 'kept') return { severity: 'ok', seen: `${LAYER} in the content store after the pull` }
+  if (layer === 'never fetched') {
+    return failed('containerd has unpacked the probe without fetching its layer', {
+      text: 'use a snapshotter that fetches layers into the content store (overlayfs): a lazy one keeps none',
+    })
+  }
+  const loose = `${LAYER} in the content store after the pull, but nothing refers to it: the garbage collection takes it`
+  const gone = `${LAYER} not in the content store after the pull, although it was fetched`
+  return failed(layer === 'loose' ? loose : gone, {
+    text: 'set discard_unpacked_layers = false (see the other findings) and restart containerd',
+    command: RESTART,
+  })
+}
+
+const LAYER = 'the layer of the probe is'
+
+function failed(seen: string, remedy: Remedy): Verdict {
+  return { severity: 'error', seen, remedy }
+}
+
+/** The end of containerd's words, which say at every step what was being done. */
+function reasonOf({ error }: Evidence): string | undefined {
+  return error?.replace(/^.*failed to do request: /s, '')
+}
+
+/** Says so where what was shown to be wrong reads as right. */
+function despite(verdict: Verdict, id: string, read: Verdict | undefined): Verdict {
+  if (verdict.severity !== 'error' || read?.severity !== 'ok') return verdict
+  const seen = `${verdict.seen}; yet ${id} reads as right: it counts from containerd’s next start on`
+  return { ...verdict, seen }
+}
+
+/** What a probe shows, and nothing beyond that. */
+export const PROBE_RULES: readonly Rule<ProbeSnapshot>[] = [
+  rule({
+    id: 'probe-mirror-asked',
+    reads: (snapshot: ProbeSnapshot) => snapshot,
+    judges: ({ probe, config }) =>
+      probe.kind === 'impossible'
+        ? { severity: 'unknown', seen: `not probed: ${probe.reason}` }
+        : despite(judgeAsked(probe), 'registry-config-path', config && configPathVerdict(config)),
+    expected: 'containerd asks the registry door of this mirror for the probe, with the ns of its registry',
+    why: 'a containerd that does not ask the mirror pulls everything from upstream, without a word',
+  }),
+
+  rule({
+    id: 'probe-layers-kept',
+    reads: (snapshot: ProbeSnapshot) => snapshot,
+    judges: ({ probe, config }) =>
+      probe.kind === 'impossible'
+        ? { severity: 'unknown', seen: 'not probed, see probe-mirror-asked' }
+        : despite(judgeKept(probe), 'discard-unpacked-layers', config && discardVerdict(config)),
+    expected: 'the layer of the probe is in the content store after the pull, and the manifest refers to it',
+    why: 'a node that keeps no layers has none to give to others',
+  }),
+]

@@ -1,0 +1,186 @@
+import { posix } from 'node:path'
+import { variableOf } from '../../settings/settings.ts'
+import { planRemoval } from '../../toml/patch.ts'
+import type { Remedy } from '../finding.ts'
+import { rule, type Verdict } from '../rule.ts'
+import { planChange } from './config/change.ts'
+import { type ConfigTable, isTable, listOf, tableAt } from './config/load.ts'
+import { IMAGES_PLUGIN, OLD_PLUGIN, PLUGIN_IDS } from './config/merge.ts'
+import type { ConfigSnapshot, ConfigView } from './config-view.ts'
+import { remedyForPaths, restartOf, situationOf } from './distribution.ts'
+import { asksMirror } from './probe.ts'
+import { type Judge, settled, unlessProven, whereOf, withFiles } from './setting-rules.ts'
+
+/** Whether `registry.mirrors` sends pulls from every registry to our door first, as distributions without hosts.toml do it. */
+export function mirrorsLeadHere({ settings, expectation }: ConfigView): boolean {
+  const all = isTable(settings.mirrors?.value) ? tableAt(settings.mirrors.value, '*') : undefined
+  const first = listOf(all?.get('endpoint'))?.[0]?.value
+  return first === `http://${expectation.registryDoor}` || first === `http://${expectation.registryDoor}/`
+}
+
+/** Whether containerd asks the mirror by `registry.mirrors`, so that no hosts.toml counts. */
+export function mirrorsInPlace(view: ConfigView): boolean {
+  return view.settings.configPath.value === '' && mirrorsLeadHere(view)
+}
+
+/** config_path as it was read and told, without what the probe shows. */
+export function configPathVerdict(view: ConfigView): Verdict {
+  return settled(view, view.told.configPath, view.settings.configPath, judgeConfigPath(view))
+}
+
+/** registry.config_path has the directory of the hosts.toml files, and is one path where the version takes it for one. */
+function judgeConfigPath(view: ConfigView): Judge {
+  const { dialect, settings, expectation } = view
+  const { certsDir, registryDoor } = expectation
+  return (value, where) => {
+    const seen = `config_path is ${JSON.stringify(value)} (${where})`
+    if (typeof value !== 'string') return { severity: 'error', seen: `config_path is not a text (${where})` }
+    if (value === '' && mirrorsLeadHere(view)) {
+      return { severity: 'ok', seen: `registry.mirrors asks ${registryDoor} first (${whereOf(settings.mirrors)})` }
+    }
+    if (value === '') return { severity: 'error', seen: `config_path is not set (${where})` }
+    if (samePath(value, certsDir)) return { severity: 'ok', seen }
+    const paths = value.split(':').filter((path) => path !== '')
+    const at = paths.findIndex((path) => samePath(path, certsDir))
+    if (at === -1) return { severity: 'error', seen: `${seen}, without ${certsDir}` }
+    if (paths.length === 1) return { severity: 'ok', seen }
+    if (!dialect.splitsConfigPath && !settings.localPull) {
+      if (settings.localPullBecause === undefined) {
+        const why = 'pulls through the transfer service take a list for one path, so hosts.toml is silently ignored'
+        return { severity: 'error', seen: `${seen}: a list`, why }
+      }
+      const why = `a list is split only because ${settings.localPullBecause} makes containerd pull by itself`
+      return { severity: 'warning', seen: `${seen}: a list`, why }
+    }
+    if (at === 0) return { severity: 'ok', seen }
+    const why = 'a directory before it that has files for a registry, or for _default, hides ours'
+    return { severity: 'warning', seen: `${seen}: not the first of the list`, why }
+  }
+}
+
+function samePath(a: string, b: string): boolean {
+  const plain = (path: string) => posix.normalize(path).replace(/(.)\/$/, '$1')
+  return plain(a) === plain(b)
+}
+
+/** What makes containerd look where the hosts.toml files are. */
+async function remedyForConfigPath(view: ConfigView): Promise<Remedy> {
+  const { distribution, expectation, dialect, settings, reader } = view
+  const { certsDir } = expectation
+  const command = restartOf(distribution)
+  const paths = remedyForPaths(view)
+  if (paths !== undefined) return paths
+  const elsewhere = otherDirectory(view)
+  if (elsewhere !== undefined) {
+    return {
+      text: `let swarmirror use the directory that containerd uses (--certs-dir ${elsewhere}); containerd stays as it is`,
+      lines: [`${variableOf('certs-dir')}=${elsewhere}`],
+    }
+  }
+  if (distribution?.remedy !== undefined) return distribution.remedy(situationOf(view))
+  const withoutMirrors = settings.mirrors !== undefined
+  const change = await planChange({ name: 'config_path', value: certsDir, withoutMirrors }, view, reader, dialect)
+  const moved = withoutMirrors ? '; from then on the endpoints of registry.mirrors belong in hosts.toml files' : ''
+  if (change !== undefined) return { text: `set config_path in containerd's configuration${moved}`, ...change, command }
+  const first = dialect.migration === 'none'
+  const id = JSON.stringify(first ? OLD_PLUGIN : IMAGES_PLUGIN)
+  const line = `config_path = ${JSON.stringify(certsDir)}`
+  const [problem] = view.problems
+  if (problem?.kind !== 'missing' || problem.importedBy !== undefined) {
+    return { text: `set registry.${line} in plugin ${id}${moved}`, command }
+  }
+  return {
+    text: 'make this file, since there is none; if containerd runs with another, name that with --containerd-config',
+    file: reader.path,
+    lines: [`version = ${first ? 2 : 3}`, '', `[plugins.${id}.registry]`, `  ${line}`],
+    command,
+  }
+}
+
+/** The one directory that is set in place of ours, if there is one. */
+function otherDirectory({ files, settings, dialect }: ConfigView): string | undefined {
+  const { value } = settings.configPath
+  if (files.length === 0 || settings.mirrors !== undefined) return undefined
+  if (typeof value !== 'string' || !value.startsWith('/')) return undefined
+  const paths = value.split(':').filter((path) => path !== '')
+  // A list that is not split must be changed anyway; from one that is, the first directory will do.
+  return paths.length === 1 || dialect.splitsConfigPath ? paths[0] : undefined
+}
+
+/** Tables of the old kind: containerd does not load CRI with them beside config_path. */
+function judgeLegacy(view: ConfigView): Verdict {
+  const { mirrors, configsTls, configPath } = view.settings
+  const both = 'containerd does not load CRI with both: no pod would start'
+  if (mirrorsInPlace(view)) {
+    return { severity: 'ok', seen: `registry.mirrors takes the place of hosts.toml (${whereOf(mirrors)})` }
+  }
+  if (mirrors !== undefined && !view.dialect.legacyRegistry) {
+    const why = 'this version of containerd ignores it'
+    return { severity: 'warning', seen: `registry.mirrors is set (${whereOf(mirrors)})`, why }
+  }
+  if (mirrors !== undefined) {
+    const why = configPath.value === '' ? `it must go when config_path is set: ${both}` : both
+    return { severity: 'error', seen: `registry.mirrors is set (${whereOf(mirrors)})`, why }
+  }
+  if (configsTls !== undefined && configPath.value !== '') {
+    const seen = `registry.configs with tls is set (${whereOf(configsTls)})`
+    // Later versions than 1.x leave the table out of account.
+    if (view.dialect.migration !== 'none') return { severity: 'warning', seen, why: 'it is ignored beside config_path' }
+    return { severity: 'error', seen, why: both }
+  }
+  return { severity: 'ok', seen: 'neither registry.mirrors nor registry.configs with tls' }
+}
+
+/** What takes the tables of the old kind away. */
+function remedyForLegacy(view: ConfigView): Remedy {
+  const { settings, distribution } = view
+  const text = 'delete the table, and put its endpoints into hosts.toml files'
+  const command = restartOf(distribution)
+  if (settings.mirrors === undefined) {
+    const tls = removalOf(view, 'configs', (configs) => [...configs.keys()].map((name) => [name, 'tls']))
+    return { text: `${text} (${whereOf(settings.configsTls)})`, ...tls, command }
+  }
+  if (configPathVerdict(view).severity === 'error') {
+    return { text: 'follow the remedy of registry-config-path, which takes the table away too' }
+  }
+  if (distribution?.remedy !== undefined) return distribution.remedy(situationOf(view))
+  return { text, ...removalOf(view, 'mirrors', () => [[]]), command }
+}
+
+/** The change that takes parts of a table below `registry` away, in the first file that has some. */
+function removalOf(
+  { files }: ConfigView,
+  name: 'mirrors' | 'configs',
+  parts: (table: ConfigTable) => readonly (readonly string[])[],
+): Pick<Remedy, 'file' | 'edits'> {
+  for (const { path: file, text, table } of files) {
+    const edits = PLUGIN_IDS.map((id) => ['plugins', id, 'registry', name]).flatMap((path) =>
+      parts(tableAt(table, ...path)).flatMap((part) => planRemoval(text, [...path, ...part]) ?? []),
+    )
+    if (edits.length > 0) return { file, edits }
+  }
+  return {}
+}
+
+export const CONFIG_PATH = rule({
+  id: 'registry-config-path',
+  reads: ({ config, probe }: ConfigSnapshot) => config && { config, proven: asksMirror(probe) },
+  judges: ({ config, proven }) => ({
+    expected: `${config.expectation.certsDir} ${config.dialect.splitsConfigPath ? 'among its directories' : 'alone'}`,
+    ...unlessProven(configPathVerdict(config), proven),
+  }),
+  expected: 'the directory of the hosts.toml files',
+  why: 'containerd looks for hosts.toml nowhere else, so it would never ask the mirror',
+  remedy: ({ config }) => remedyForConfigPath(config),
+  provenBy: ({ probe }) => asksMirror(probe),
+})
+
+export const LEGACY_REGISTRY = rule({
+  id: 'legacy-registry-config',
+  reads: withFiles,
+  judges: judgeLegacy,
+  expected: 'hosts.toml files in place of registry.mirrors and registry.configs',
+  why: 'containerd takes either the old tables or config_path',
+  remedy: remedyForLegacy,
+  provenBy: ({ probe }) => asksMirror(probe),
+})

@@ -1,0 +1,165 @@
+import { planElementRemoval, planRemoval, planSetting } from '../../toml/patch.ts'
+import type { Remedy } from '../finding.ts'
+import { type Rule, rule, type Verdict } from '../rule.ts'
+import { planChange } from './config/change.ts'
+import type { ConfigValue, Sourced } from './config/load.ts'
+import { BOLT_PLUGINS, type Setting } from './config/settings.ts'
+import type { ConfigSnapshot, ConfigView } from './config-view.ts'
+import { restartOf, situationOf } from './distribution.ts'
+import { keepsLayers } from './probe.ts'
+import type { ToldValue } from './told.ts'
+
+/** `/etc/containerd/config.toml line 12`, or the default of the version. */
+export function whereOf(source: Sourced | undefined): string {
+  return source === undefined ? "this version's default" : `${source.file} line ${source.line}`
+}
+
+/** Judges a value of a setting; `where` says in words where it comes from. */
+export type Judge = (value: ConfigValue, where: string) => Verdict
+
+/**
+ * The verdict on a setting: on what runs, where containerd tells that, else on its files. Where the files would make wrong what
+ * is right now, that is a warning of containerd's next start.
+ */
+export function settled(
+  { problems, files, distribution }: ConfigView,
+  told: ToldValue<ConfigValue> | undefined,
+  { value, source }: Setting,
+  judge: Judge,
+): Verdict {
+  const [problem] = problems
+  const next = problem === undefined ? judge(value, whereOf(source)) : undefined
+  if (told === undefined) {
+    const seen = `containerd does not tell, and its files cannot be read whole: ${problem?.file}: ${problem?.reason}`
+    return next ?? { severity: 'unknown', seen }
+  }
+  const now = judge(told.value, `${told.by}: what runs now`)
+  if (next === undefined || files.length === 0) return now
+  if (next.severity === now.severity) {
+    return source === undefined ? now : { ...now, seen: `${now.seen}; set in ${whereOf(source)}` }
+  }
+  if (next.severity === 'ok') {
+    const text = 'restart containerd: its files are right, but it has not read them since'
+    const seen = `${now.seen}; its files say otherwise since: ${next.seen}`
+    return { ...now, seen, remedy: { text, command: restartOf(distribution) } }
+  }
+  if (now.severity !== 'ok') return now
+  return { ...next, severity: 'warning', seen: `${now.seen}; from its next start on: ${next.seen}` }
+}
+
+/** What is proven needs no file to be read: the files tell only where to look, and what containerd's next start may bring. */
+export function unlessProven(verdict: Verdict, proven: boolean): Verdict {
+  if (!proven || verdict.severity !== 'unknown') return verdict
+  return { severity: 'ok', seen: `the probe shows that it is right; ${verdict.seen}` }
+}
+
+export const withFiles = ({ config }: ConfigSnapshot) =>
+  config === undefined || config.files.length === 0 ? undefined : config
+
+/** What makes containerd keep its layers. */
+async function remedyForDiscard(view: ConfigView): Promise<Remedy> {
+  const { distribution, reader, dialect } = view
+  if (distribution?.remedy !== undefined) return distribution.remedy(situationOf(view))
+  const wanted = { name: 'discard_unpacked_layers', value: false, withoutMirrors: false } as const
+  return {
+    text: 'turn discard_unpacked_layers off; images that were pulled before must be pulled again to be shared whole',
+    ...(await planChange(wanted, view, reader, dialect)),
+    command: restartOf(distribution),
+  }
+}
+
+/** What lets CRI be loaded. */
+function remedyForDisabledCri(view: ConfigView): Remedy {
+  const told = {
+    text: 'take it out of disabled_plugins, if this is a node of Kubernetes',
+    command: restartOf(view.distribution),
+  }
+  for (const { path: file, text } of view.files) {
+    const edits = planElementRemoval(text, 'disabled_plugins', view.settings.disabledCri ?? '')
+    if (edits !== undefined) return { ...told, file, edits }
+  }
+  return told
+}
+
+/** What makes the sharing policy one that containerd knows. */
+function remedyForSharing(view: ConfigView): Remedy {
+  const { source } = view.settings.sharingPolicy
+  const text = view.files.find(({ path }) => path === source?.file)?.text ?? ''
+  const edits = BOLT_PLUGINS.map((id) => planSetting(text, ['plugins', id, 'content_sharing_policy'], 'shared')).find(
+    (edits) => edits?.[0]?.kind === 'replace',
+  )
+  const told = { text: 'write "shared", or "isolated"', command: restartOf(view.distribution) }
+  return edits === undefined ? told : { ...told, file: source?.file, edits }
+}
+
+export const DISCARD_LAYERS = rule({
+  id: 'discard-unpacked-layers',
+  reads: ({ config, probe }: ConfigSnapshot) => config && { config, proven: keepsLayers(probe) },
+  judges: ({ config, proven }) => unlessProven(discardVerdict(config), proven),
+  expected: 'false',
+  why: 'containerd would throw the layers away once they are unpacked, and keep none to share',
+  remedy: ({ config }, { severity }) =>
+    severity === 'unknown' && config.files.length === 0 ? undefined : remedyForDiscard(config),
+  provenBy: ({ probe }) => keepsLayers(probe),
+})
+
+/** discard_unpacked_layers as it was read and told, without what the probe shows. */
+export function discardVerdict(view: ConfigView): Verdict {
+  return settled(view, view.told.discardUnpackedLayers, view.settings.discardUnpackedLayers, (value, where) => {
+    const seen = `discard_unpacked_layers is ${String(value)} (${where})`
+    if (typeof value === 'boolean') return { severity: value ? 'error' : 'ok', seen }
+    return { severity: 'error', seen: `discard_unpacked_layers is no boolean (${where})` }
+  })
+}
+
+export const OTHER_SETTINGS: readonly Rule<ConfigSnapshot>[] = [
+  rule({
+    id: 'ignored-setting',
+    reads: withFiles,
+    judges: ({ settings, files }) =>
+      settings.ignored.map(({ name, source, path, because }) => {
+        const { text = '' } = files.find(({ path }) => path === source.file) ?? {}
+        const edits = planRemoval(text, path)
+        return {
+          severity: 'warning',
+          seen: `${name} = ${JSON.stringify(source.value)} (${whereOf(source)}) has no effect`,
+          why: because,
+          remedy: {
+            text: `delete ${whereOf(source)}, which misleads its readers; other findings tell what is missing elsewhere`,
+            ...(edits === undefined ? {} : { file: source.file, edits }),
+          },
+        }
+      }),
+    expected: 'settings where this containerd looks for them',
+    why: 'containerd does not look there',
+  }),
+
+  rule({
+    id: 'cri-disabled',
+    reads: withFiles,
+    judges: ({ settings: { disabledCri } }) =>
+      disabledCri === undefined
+        ? []
+        : { severity: 'warning', seen: `disabled_plugins has ${JSON.stringify(disabledCri)}` },
+    expected: 'CRI enabled, on a node of Kubernetes',
+    why: 'without CRI, containerd uses hosts.toml only for clients that name the directory themselves (ctr --hosts-dir)',
+    remedy: remedyForDisabledCri,
+  }),
+
+  rule({
+    id: 'content-sharing-policy',
+    reads: ({ config }: ConfigSnapshot) => config,
+    judges: (config) =>
+      settled(config, config.told.sharingPolicy, config.settings.sharingPolicy, (value, where) => {
+        if (value === 'shared') return { severity: 'ok', seen: `content_sharing_policy is shared (${where})` }
+        if (value !== 'isolated') {
+          return { severity: 'error', seen: `content_sharing_policy is ${JSON.stringify(value)} (${where})` }
+        }
+        const only = `content is asked for in the namespace ${config.expectation.namespace} only`
+        return { severity: 'ok', seen: `content_sharing_policy is isolated (${where}): ${only}` }
+      }),
+    expected: 'shared, or isolated with the right namespace',
+    why: 'with isolated, content that was pulled in one namespace is not there in another',
+    remedy: (config, { severity }) => (severity === 'error' ? remedyForSharing(config) : undefined),
+  }),
+]

@@ -1,0 +1,80 @@
+import type { Finding, Remedy, Severity } from './finding.ts'
+
+/** Something that could not be looked at, and why, in words. */
+export interface Unreadable {
+  readonly unreadable: string
+}
+
+/** Something that was looked at: what was seen, or why nothing was. */
+export type Fact<T> = T | Unreadable
+
+export function isUnreadable(fact: unknown): fact is Unreadable {
+  return typeof fact === 'object' && fact !== null && 'unreadable' in fact
+}
+
+/** What a rule says of its input. `why`, `expected` and `remedy` replace the rule's own where those do not fit. */
+export interface Verdict {
+  readonly severity: Severity
+  /** What was seen, with the value and where it was. */
+  readonly seen: string
+  readonly expected?: string | undefined
+  readonly why?: string | undefined
+  readonly remedy?: Remedy | undefined
+}
+
+/** One thing to look at: which part of a snapshot it reads, how it judges that, why it matters, and what to do about it. */
+export interface RuleDefinition<Snapshot, Input> {
+  /** In kebab-case. It never changes, so that scripts can rely on it. */
+  readonly id: string
+  /** The part of the snapshot that is judged; `undefined` where there is nothing to judge. */
+  reads(snapshot: Snapshot): Fact<Input> | undefined
+  /** No verdict means that there is nothing to say. */
+  judges(input: Input): Verdict | readonly Verdict[]
+  readonly expected: string
+  readonly why: string
+  /** What makes it right again. It is not asked about what is right. */
+  remedy?(input: Input, verdict: Verdict): Remedy | undefined | Promise<Remedy | undefined>
+  /** Whether something was seen to work that cannot work where this rule finds an error. */
+  provenBy?(snapshot: Snapshot): boolean
+}
+
+/** A rule that can be applied to a snapshot. */
+export interface Rule<Snapshot> {
+  readonly id: string
+  readonly judge: (snapshot: Snapshot) => Promise<readonly Finding[]>
+}
+
+/** Makes a rule. Where something is proven to work now, its errors are warnings: they tell what a restart may bring. */
+export function rule<Snapshot, Input>(definition: RuleDefinition<Snapshot, Input>): Rule<Snapshot> {
+  const { id, expected, why } = definition
+
+  async function judge(snapshot: Snapshot): Promise<readonly Finding[]> {
+    const input = definition.reads(snapshot)
+    if (input === undefined) return []
+    if (isUnreadable(input)) return [{ id, severity: 'unknown', seen: input.unreadable, expected, why }]
+    const verdicts = [definition.judges(input)].flat()
+    return await Promise.all(
+      verdicts.map(async (verdict): Promise<Finding> => {
+        const proven = verdict.severity === 'error' && definition.provenBy?.(snapshot) === true
+        const ok = verdict.severity === 'ok'
+        return {
+          id,
+          severity: proven ? 'warning' : verdict.severity,
+          seen: proven ? `${verdict.seen}; but the probe shows that it works now` : verdict.seen,
+          expected: verdict.expected ?? expected,
+          why: verdict.why ?? why,
+          remedy: ok ? undefined : (verdict.remedy ?? (await definition.remedy?.(input, verdict))),
+        }
+      }),
+    )
+  }
+
+  return { id, judge }
+}
+
+/** What rules find in a snapshot, in the order of the rules. */
+export async function findingsOf<Snapshot>(rules: readonly Rule<Snapshot>[], snapshot: Snapshot): Promise<Finding[]> {
+  const findings: Finding[] = []
+  for (const { judge } of rules) findings.push(...(await judge(snapshot)))
+  return findings
+}

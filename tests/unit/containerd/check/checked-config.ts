@@ -1,0 +1,21 @@
+import { CONFIG_RULES } from '../../../../lib/containerd/check/config-rules.ts'
+import { type ConfigFiles, type Expectation, lookAtConfig } from '../../../../lib/containerd/check/config-view.ts'
+import type { ProbeEvidence } from '../../../../lib/containerd/check/probe.ts'
+import { mirrorsInPlace } from '../../../../lib/containerd/check/registry-rules.ts'
+import type { ContainerdFacts } from '../../../../lib/containerd/check/told.ts'
+import type { Finding } from '../../../../lib/containerd/finding.ts'
+import { findingsOf } from '../../../../lib/containerd/rule.ts'
+
+const NOT_PROBED: ProbeEvidence = { kind: 'impossible', reason: 'off' }
+
+/** What the rules on containerd's configuration find, without a probe unless one is given. */
+export async function checkConfig(
+  facts: ContainerdFacts,
+  files: ConfigFiles,
+  expectation: Expectation,
+  probe = NOT_PROBED,
+): Promise<{ readonly findings: readonly Finding[]; readonly mirrorsInPlace: boolean }> {
+  const config = await lookAtConfig(facts, files, expectation)
+  const findings = await findingsOf(CONFIG_RULES, { process: undefined, config, probe })
+  return { findings, mirrorsInPlace: mirrorsInPlace(config) }
+}
