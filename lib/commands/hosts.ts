@@ -1,12 +1,12 @@
 import { basename, dirname, join } from 'node:path'
 import { dialectOf } from '../containerd/dialect.ts'
 import { applyChanges, HostsWriteError } from '../containerd/hosts/apply.ts'
-import { registriesWithoutMirror } from '../containerd/hosts/check.ts'
 import { HOSTS_FILES, isRefusal } from '../containerd/hosts/files.ts'
 import { DEFAULT_NAMESPACE, ownDirectories, registryOfDirectory } from '../containerd/hosts/look.ts'
 import { hostsCommand, mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
 import { backupOf, type Change, type HostsTarget, type Plan, planWrite } from '../containerd/hosts/plan.ts'
 import { planRemove } from '../containerd/hosts/removal.ts'
+import { isWithoutMirror, ownViews } from '../containerd/hosts/view.ts'
 import { readCommandLine } from '../settings/read.ts'
 import { ConfigurationError, type Settings } from '../settings/settings.ts'
 import type { Command } from './command.ts'
@@ -62,12 +62,12 @@ export const hosts: Command = {
     for (const change of changes) print(tell(change))
     if (changes.length === 0) print(`${certsDir}: no hosts.toml has an entry that swarmirror wrote\n`)
     if (entry === undefined || registries !== undefined) return
-    const without = await registriesWithoutMirror(entry, HOSTS_FILES)
+    const check = { ...entry, registries, socket: settings['containerd-socket'], program: programText(context) }
+    const without = (await ownViews(check, HOSTS_FILES)).filter(isWithoutMirror).map(({ registry }) => registry)
     if (without.length === 0) return
-    const shown = { ...entry, socket: settings['containerd-socket'], program: programText(context) }
     const why = `not mirrored, because a directory of its own takes the place of ${DEFAULT_NAMESPACE}`
     for (const registry of without) print(`${registry}: ${why}\n`)
-    print(`to mirror them, too: ${hostsCommand({ also: without }, shown)}\n`)
+    print(`to mirror them, too: ${hostsCommand({ also: without }, check)}\n`)
   },
 }
 

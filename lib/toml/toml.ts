@@ -13,15 +13,16 @@ export type TomlTable = ReadonlyMap<string, TomlEntry>
 
 export type { AST as TomlNodes } from 'toml-eslint-parser'
 
-/** A text that is not TOML 1.0. `line` and `column` count from 1 and say where reading stopped. */
+/** What is wrong with a text that should be TOML 1.0, and where. Lines and columns count from 1; 0 is no certain place. */
 export class TomlError extends Error {
-  override readonly name = 'TomlError'
+  override readonly name: string = 'TomlError'
   readonly reason: string
   readonly line: number
   readonly column: number
 
-  constructor(reason: string, line: number, column: number, options?: ErrorOptions) {
-    super(`line ${line}, column ${column}: ${reason}`, options)
+  constructor(reason: string, line = 0, column = 0, options?: ErrorOptions) {
+    const place = line === 0 ? '' : column === 0 ? `line ${line}: ` : `line ${line}, column ${column}: `
+    super(place + reason, options)
     this.reason = reason
     this.line = line
     this.column = column

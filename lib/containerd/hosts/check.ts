@@ -1,320 +1,247 @@
-import { basename, dirname, join } from 'node:path'
-import { dialectOf } from '../dialect.ts'
-import type { Finding } from '../finding.ts'
+import { basename, join } from 'node:path'
+import type { Finding, Remedy } from '../finding.ts'
+import { findingsOf, type Rule, rule } from '../rule.ts'
 import { shellWord } from '../shell.ts'
-import { certificateFindings } from './certificates.ts'
 import { asksAt, isUrl } from './endpoint.ts'
-import { type HostsReader, isRefusal } from './files.ts'
-import { DEFAULT_NAMESPACE, directoriesFor, HOSTS_FILE, lookAt, ownDirectories, registryOfDirectory } from './look.ts'
-import { hostsCommand, type MirrorEntry } from './mirror-entry.ts'
-import { type HostEntry, type HostMention, type HostsReading, readHosts } from './reading.ts'
-
-export interface HostsCheck {
-  /** The directory as this process sees it. */
-  readonly certsDir: string
-  /** The registries that are mirrored; all if missing. */
-  readonly registries: readonly string[] | undefined
-  readonly mirror: MirrorEntry
-  /** As containerd tells it, if it could be asked. */
-  readonly version: string | undefined
-  /** Where containerd tells its version. */
-  readonly socket: string
-  /** What starts this program, in a shell. */
-  readonly program: string
-  /** Whether this process sees all files as containerd does, and not only those in the directory. */
-  readonly seesAll?: boolean
-}
-
-/** What was found in one directory. */
-export type Looked =
-  | { readonly kind: 'absent' }
-  /** `inItself`: not only for this process, so that containerd cannot read it either. */
-  | { readonly kind: 'unreadable'; readonly reason: string; readonly inItself: boolean }
-  | Exclude<HostsReading, { kind: 'hosts' }>
-  | (Extract<HostsReading, { kind: 'hosts' }> & { readonly text: string })
-
-/** Looks at the hosts.toml of a directory, as containerd of that version reads it. */
-async function look(directory: string, version: string | undefined, files: HostsReader): Promise<Looked> {
-  try {
-    const { exists, text = '' } = await lookAt(directory, files)
-    if (!exists) return { kind: 'absent' }
-    const reading = readHosts(text, dialectOf(version))
-    return reading.kind === 'hosts' ? { ...reading, text } : reading
-  } catch (error) {
-    if (!isRefusal(error)) throw error
-    return { kind: 'unreadable', reason: error.message, inItself: error.code === 'EINVAL' }
-  }
-}
-
-/** Whether containerd asks the mirror, in whatever order. */
-function asksMirror(looked: Looked, mirror: MirrorEntry): boolean {
-  return looked.kind === 'hosts' && looked.hosts.some((host) => leadsTo(host, mirror.url))
-}
-
-/** Whether containerd comes to the URL by a host of a file, be it by the other name of loopback. */
-function leadsTo(host: Pick<HostEntry, 'url'>, url: string): boolean {
-  const named = url.replace(/\/\/(127\.0\.0\.1|localhost):/, (_, name) => `//${OTHER_NAME[name]}:`)
-  return asksAt(host, url) || asksAt(host, named)
-}
-
-const OTHER_NAME: Readonly<Record<string, string>> = { '127.0.0.1': 'localhost', localhost: '127.0.0.1' }
-
-/** The registries with a directory of their own for which containerd does not ask the mirror at all. */
-export async function registriesWithoutMirror(
-  check: Pick<HostsCheck, 'certsDir' | 'mirror' | 'version'>,
-  files: HostsReader,
-): Promise<string[]> {
-  const without: string[] = []
-  for (const name of await ownDirectories(check.certsDir, files)) {
-    if (isWithout(await look(join(check.certsDir, name), check.version, files), check.mirror)) {
-      without.push(registryOfDirectory(name))
-    }
-  }
-  return without
-}
-
-function isWithout(looked: Looked, mirror: MirrorEntry): boolean {
-  return looked.kind === 'empty' || (looked.kind === 'hosts' && !asksMirror(looked, mirror))
-}
-
-/** What makes swarmirror write its entry as it should be. */
-function rewrite(registry: string, check: HostsCheck) {
-  const registries = registry === DEFAULT_NAMESPACE ? undefined : [registry]
-  return { text: 'let swarmirror write it', command: hostsCommand({ registries }, check) }
-}
+import type { HostsReader } from './files.ts'
+import { DEFAULT_NAMESPACE } from './look.ts'
+import { hasCapabilities, hostsCommand, isRight } from './mirror-entry.ts'
+import type { HostEntry, HostMention } from './reading.ts'
+import { type HostsCheck, type HostsView, isWithoutMirror, ownViews, viewOf } from './view.ts'
 
 /**
- * containerd takes nothing from what stands there, so nothing is lost.
- *
- * @param place what could be corrected as well
- */
-function movedAway(path: string, place: string | undefined, command: string) {
-  const corrected = place === undefined ? '' : `, or correct ${place}`
-  const text = `move it away${corrected}; then let swarmirror write its entry`
-  return { text, command: `mv ${shellWord(path)} ${shellWord(`${path}.broken`)} && ${command}` }
-}
-
-/**
- * Looks whether containerd asks the mirror first, for every registry that is mirrored: by the hosts.toml that counts for
+ * Judges whether containerd asks the mirror first, for every registry that is mirrored: by the hosts.toml that counts for
  * it, as containerd of this version reads it. Without a list of registries that is `_default`, and every directory that
  * takes a registry away from it.
  */
 export async function checkHosts(check: HostsCheck, files: HostsReader): Promise<Finding[]> {
-  const registries = check.registries ?? [DEFAULT_NAMESPACE]
   const findings: Finding[] = []
-  for (const registry of registries) findings.push(...(await checkRegistry(registry, check, files)))
+  for (const registry of check.registries ?? [DEFAULT_NAMESPACE]) {
+    findings.push(...(await findingsOf(FILE_RULES, await viewOf(registry, check, files))))
+  }
   if (check.registries !== undefined) return findings
-  try {
-    findings.push(...(await checkOwnDirectories(check, files)))
-  } catch (error) {
-    if (!isRefusal(error)) throw error
-    findings.push(unreadable(check.certsDir, error.message))
+  const own = await ownViews(check, files)
+  const without = own.filter(isWithoutMirror)
+  for (const view of own.filter((view) => !without.includes(view))) {
+    // A file that others broke is theirs, and the mirror works for all other registries.
+    findings.push(...(await findingsOf(FILE_RULES, view)).map(milder))
   }
-  return findings
+  return [...findings, ...(await findingsOf(DIRECTORY_RULES, { check, without }))]
 }
 
-function unreadable(path: string, reason: string): Finding {
-  return {
+function milder(finding: Finding): Finding {
+  return finding.severity === 'error' ? { ...finding, severity: 'warning' } : finding
+}
+
+type ViewOf<Kind> = Extract<HostsView, { kind: Kind }>
+
+function of<Kind extends HostsView['kind']>(kind: Kind, view: HostsView): ViewOf<Kind> | undefined {
+  return view.kind === kind ? (view as ViewOf<Kind>) : undefined
+}
+
+/** A file that containerd reads, and that leads to the mirror. */
+type OwnView = ViewOf<'hosts'> & { readonly own: HostEntry }
+
+function ownView(view: HostsView): OwnView | undefined {
+  return view.kind === 'hosts' && view.own !== undefined ? { ...view, own: view.own } : undefined
+}
+
+/** Hosts that this version ignores: all of them, or, where nothing leads to the mirror, those that were meant to. */
+function ignoredOf(view: HostsView): readonly HostMention[] {
+  if (view.kind !== 'hosts') return []
+  return view.ignored.filter(({ name }) => view.own !== undefined || isUrl(name, view.check.mirror.url))
+}
+
+function rewrite({ registry, check }: HostsView): Remedy & { readonly command: string } {
+  const registries = registry === DEFAULT_NAMESPACE ? undefined : [registry]
+  return { text: 'let swarmirror write it', command: hostsCommand({ registries }, check) }
+}
+
+/** containerd takes nothing from what stands there, so nothing is lost. */
+function moveAway(view: HostsView, alternative = ''): Remedy {
+  const text = `move it away${alternative}; then let swarmirror write its entry`
+  return { text, command: `mv ${shellWord(view.file)} ${shellWord(`${view.file}.broken`)} && ${rewrite(view).command}` }
+}
+
+/** What is judged of the hosts.toml that counts for a registry. */
+const FILE_RULES: readonly Rule<HostsView>[] = [
+  rule({
+    id: 'hosts-toml-missing',
+    reads: (view: HostsView) => of('absent', view),
+    judges: ({ file }) => ({ severity: 'error', seen: `${file} is not there` }),
+    expected: 'a hosts.toml that names the mirror first',
+    why: 'containerd asks the registry itself, and the mirror never hears of it',
+    remedy: (view) => rewrite(view),
+  }),
+  rule({
     id: 'hosts-toml-unreadable',
-    severity: 'unknown',
-    seen: reason,
-    expected: `${path} readable`,
+    reads: (view: HostsView) => of('unreadable', view),
+    judges: ({ reason }) => ({ severity: 'unknown', seen: reason }),
+    expected: 'every hosts.toml readable',
     why: 'whether containerd asks the mirror cannot be seen from here',
-  }
-}
-
-async function checkRegistry(registry: string, check: HostsCheck, files: HostsReader): Promise<Finding[]> {
-  const found: { directory: string; looked: Looked }[] = []
-  for (const directory of directoriesFor(registry, check.certsDir)) {
-    const looked = await look(directory, check.version, files)
-    if (looked.kind !== 'absent') found.push({ directory, looked })
-  }
-  const [first, ...shadowed] = found
-  if (first === undefined) {
-    return [
-      {
-        id: 'hosts-toml-missing',
-        severity: 'error',
-        seen: `${join(check.certsDir, registry, HOSTS_FILE)} is not there`,
-        expected: `a ${HOSTS_FILE} for ${registry} that names ${check.mirror.url} first`,
-        why: 'containerd asks the registry itself, and the mirror never hears of it',
-        remedy: rewrite(registry, check),
-      },
-    ]
-  }
-  const findings = [
-    ...judge(registry, first.directory, first.looked, check),
-    ...(await certificateFindings(first.directory, first.looked, check, files)),
-  ]
-  for (const { directory, looked } of shadowed) {
-    const ours = looked.kind !== 'hosts' || asksMirror(looked, check.mirror)
-    // A link from one name to the other is one directory.
-    if (basename(directory) === DEFAULT_NAMESPACE || !ours || (await isSame(directory, first.directory, files)))
-      continue
-    findings.push({
-      id: 'hosts-toml-shadowed',
-      severity: 'warning',
-      seen: `${directory} and ${first.directory} are both there`,
-      expected: `one directory for ${registry}`,
-      why: `containerd takes ${first.directory} alone and never looks into ${directory}`,
-      remedy: {
-        text: `take over what shall count into ${first.directory}; the other one is put aside`,
-        command: `mv ${shellWord(directory)} ${shellWord(join(check.certsDir, `.${basename(directory)}`))}`,
-      },
-    })
-  }
-  return findings
-}
-
-/** Whether two names lead to one directory. */
-async function isSame(one: string, other: string, files: HostsReader): Promise<boolean> {
-  try {
-    return (await files.real(one)) === (await files.real(other))
-  } catch (error) {
-    if (!isRefusal(error)) throw error
-    return false
-  }
-}
-
-/** What one hosts.toml, the one that counts, says of the mirror. */
-function judge(registry: string, directory: string, looked: Looked, check: HostsCheck): Finding[] {
-  const path = join(directory, HOSTS_FILE)
-  const { mirror } = check
-  const expected = `${mirror.url} as the first host, for ${mirror.capabilities.join(' and ')}`
-  const remedy = rewrite(registry, check)
-  if (looked.kind === 'unreadable') return [looked.inItself ? noFile(path, check) : unreadable(path, looked.reason)]
-  if (looked.kind === 'discarded') return [discarded(path, looked, check)]
-  if (looked.kind !== 'hosts' || !asksMirror(looked, mirror)) {
-    const ignored = looked.kind === 'hosts' ? looked.ignored.find(({ name }) => isUrl(name, mirror.url)) : undefined
-    if (ignored !== undefined) return [ignoredHost(path, ignored, check)]
-    const seen = looked.kind === 'hosts' ? withoutMirror(path, looked.hosts, mirror) : `${path} is not there, or empty`
-    const why = 'containerd does not ask the mirror'
-    return [{ id: 'hosts-toml-without-mirror', severity: 'error', seen, expected, why, remedy }]
-  }
-  const at = looked.hosts.findIndex((host) => leadsTo(host, mirror.url))
-  const own = looked.hosts[at]
-  const findings: Finding[] = []
-  if (own !== undefined && !asksAt(own, mirror.url)) {
-    findings.push({
-      id: 'hosts-toml-localhost',
-      severity: 'warning',
-      seen: `${path}, line ${own.line}: the mirror as ${own.name}`,
-      expected,
-      why: 'localhost may be ::1 as well, where something else may listen',
-      remedy,
-    })
-  }
-  if (at > 0) {
-    const before = looked.hosts.slice(0, at).map(({ name, line }) => `${name} (line ${line})`)
-    findings.push({
-      id: 'hosts-toml-order',
-      severity: 'error',
-      seen: `${path} names ${before.join(', ')} before ${mirror.url} (line ${own?.line})`,
-      expected,
-      why: 'containerd asks in the order of the file, so the mirror gets only what those before it do not have',
-      remedy,
-    })
-  }
-  const missing = mirror.capabilities.filter((capability) => !own?.capabilities.includes(capability))
-  const extra = own?.capabilities.filter(
-    (capability) => !(mirror.capabilities as readonly string[]).includes(capability),
-  )
-  if (missing.length > 0 || (extra ?? []).length > 0) {
-    findings.push({
-      id: 'hosts-toml-capabilities',
-      severity: 'warning',
-      seen: `${path}, line ${own?.line}: capabilities ${own?.capabilities.join(', ')}`,
-      expected: `capabilities ${mirror.capabilities.join(', ')}`,
-      why: missing.includes('resolve')
-        ? 'without resolve containerd asks upstream what each tag means'
-        : 'containerd asks the mirror for what it does not do; it answers 404 or 405, which costs a request each time',
-      remedy,
-    })
-  }
-  for (const host of looked.ignored) findings.push(ignoredHost(path, host, check))
-  if (findings.length > 0) return findings
-  return [{ id: 'hosts-toml', severity: 'ok', seen: `${path} names ${mirror.url} first`, expected, why: '' }]
-}
-
-function withoutMirror(path: string, hosts: readonly HostEntry[], { url }: MirrorEntry): string {
-  const named = hosts.find(({ name }) => isUrl(name, url))
-  if (named === undefined) return `${path} does not name ${url}`
-  return `${path}, line ${named.line}: ${named.name} with override_path, so that containerd asks it without /v2`
-}
-
-/** A directory, most often: container engines make one where a file that is to be mounted is missing. */
-function noFile(path: string, check: HostsCheck): Finding {
-  const { command } = rewrite(registryOfDirectory(basename(dirname(path))), check)
-  return {
+  }),
+  rule({
     id: 'hosts-toml-no-file',
-    severity: 'error',
-    seen: `${path} is no file`,
-    expected: `a file that names ${check.mirror.url} first`,
+    // A directory, most often: container engines make one where a file that is to be mounted is missing.
+    reads: (view: HostsView) => of('no file', view),
+    judges: ({ file }) => ({ severity: 'error', seen: `${file} is no file` }),
+    expected: 'a file that names the mirror first',
     why: 'containerd cannot read it, and fails every pull that it would count for',
-    remedy: movedAway(path, undefined, command),
-  }
-}
-
-function discarded(path: string, looked: HostsReading & { kind: 'discarded' }, check: HostsCheck): Finding {
-  const place = looked.column === undefined ? `line ${looked.line}` : `line ${looked.line}, column ${looked.column}`
-  const hostless = looked.reason.startsWith('no [host] table')
-  const rewritten = rewrite(registryOfDirectory(basename(dirname(path))), check)
-  return {
+    remedy: (view) => moveAway(view),
+  }),
+  rule({
     id: 'hosts-toml-discarded',
-    severity: 'error',
-    seen: `${path}, ${place}: ${looked.reason}`,
-    expected: `a ${HOSTS_FILE} that containerd ${check.version ?? 'of every version'} reads`,
+    reads: (view: HostsView) => of('discarded', view),
+    judges({ file, reason, line, column }) {
+      const place = column === 0 ? `line ${line}` : `line ${line}, column ${column}`
+      return { severity: 'error', seen: `${file}, ${place}: ${reason}` }
+    },
+    expected: 'a hosts.toml that containerd reads',
     why: 'containerd discards the whole file, says so in its log only, and asks the registry itself',
-    remedy: hostless ? rewritten : movedAway(path, place, rewritten.command),
-  }
-}
-
-function ignoredHost(path: string, mention: HostMention, check: HostsCheck): Finding {
-  const { name, line, lastLine } = mention
-  const ours = isUrl(name, check.mirror.url)
-  const header = `[host.${JSON.stringify(name)}]`
-  return {
+    remedy: (view) =>
+      view.reason.startsWith('no [host] table') ? rewrite(view) : moveAway(view, `, or correct line ${view.line}`),
+  }),
+  rule({
+    id: 'hosts-toml-without-mirror',
+    reads: (view: HostsView) => (isWithoutMirror(view) && ignoredOf(view).length === 0 ? view : undefined),
+    judges(view) {
+      const { file, check } = view
+      if (view.kind !== 'hosts') return { severity: 'error', seen: `${file} is not there, or empty` }
+      const named = view.hosts.find(({ name }) => isUrl(name, check.mirror.url))
+      const elsewhere = `line ${named?.line}: ${named?.name} with override_path, so that containerd asks it without /v2`
+      const seen = named === undefined ? `${file} does not name ${check.mirror.url}` : `${file}, ${elsewhere}`
+      return { severity: 'error', seen }
+    },
+    expected: 'the mirror as the first host',
+    why: 'containerd does not ask the mirror',
+    remedy: rewrite,
+  }),
+  rule({
+    id: 'hosts-toml-localhost',
+    reads: (view: HostsView) => ownView(view),
+    judges({ file, own, check }) {
+      if (asksAt(own, check.mirror.url)) return []
+      return {
+        severity: 'warning',
+        seen: `${file}, line ${own.line}: the mirror as ${own.name}, not as ${check.mirror.url}`,
+      }
+    },
+    expected: 'the mirror by the address at which it listens',
+    why: 'localhost may be ::1 as well, where something else may listen',
+    remedy: (view) => rewrite(view),
+  }),
+  rule({
+    id: 'hosts-toml-order',
+    reads: (view: HostsView) => ownView(view),
+    judges({ file, own, hosts }) {
+      const before = hosts.slice(0, hosts.indexOf(own)).map(({ name, line }) => `${name} (line ${line})`)
+      if (before.length === 0) return []
+      return { severity: 'error', seen: `${file} names ${before.join(', ')} before ${own.name} (line ${own.line})` }
+    },
+    expected: 'the mirror as the first host',
+    why: 'containerd asks in the order of the file, so the mirror gets only what those before it do not have',
+    remedy: (view) => rewrite(view),
+  }),
+  rule({
+    id: 'hosts-toml-capabilities',
+    reads: (view: HostsView) => ownView(view),
+    judges({ file, own, check: { mirror } }) {
+      if (hasCapabilities(own, mirror)) return []
+      const lacksResolve = mirror.capabilities.includes('resolve') && !own.capabilities.includes('resolve')
+      return {
+        severity: 'warning',
+        seen: `${file}, line ${own.line}: capabilities ${own.capabilities.join(', ')}`,
+        expected: `capabilities ${mirror.capabilities.join(', ')}`,
+        why: lacksResolve ? 'without resolve containerd asks upstream what each tag means' : undefined,
+      }
+    },
+    expected: 'the capabilities that the mirror has',
+    why: 'containerd asks the mirror for what it does not do; it answers 404 or 405, which costs a request each time',
+    remedy: (view) => rewrite(view),
+  }),
+  rule({
     id: 'hosts-toml-ignored-host',
-    severity: ours ? 'error' : 'warning',
-    seen: `${path}, line ${line}: host ${name} as a dotted key or an inline table`,
-    expected: `a table with the header ${header}`,
-    why: 'containerd 2.x sees hosts in headers only, and ignores others without a word',
-    remedy: ours
-      ? {
-          text: 'take it out, and let swarmirror write it',
-          file: path,
-          edits: [{ kind: 'replace', from: line, to: lastLine, lines: [] }],
-          command: rewrite(registryOfDirectory(basename(dirname(path))), check).command,
+    reads: (view: HostsView) => view,
+    judges: (view) =>
+      ignoredOf(view).map(({ name, line, lastLine }) => {
+        const { file, check } = view
+        const header = `[host.${JSON.stringify(name)}]`
+        const verdict = {
+          seen: `${file}, line ${line}: host ${name} as a dotted key or an inline table`,
+          expected: `a table with the header ${header}`,
         }
-      : { text: `write what line ${line} says of the host below a header of its own`, file: path, lines: [header] },
-  }
+        if (!isUrl(name, check.mirror.url)) {
+          const text = `write what line ${line} says of the host below a header of its own`
+          return { ...verdict, severity: 'warning', remedy: { text, file, lines: [header] } }
+        }
+        const edits = [{ kind: 'replace', from: line, to: lastLine, lines: [] }] as const
+        const text = 'take it out, and let swarmirror write it'
+        return { ...verdict, severity: 'error', remedy: { text, file, edits, command: rewrite(view).command } }
+      }),
+    expected: 'every host as a table with a header',
+    why: 'containerd 2.x sees hosts in headers only, and ignores others without a word',
+  }),
+  rule({
+    id: 'hosts-toml',
+    reads: (view: HostsView) => ownView(view),
+    judges(view) {
+      const { file, own, hosts, check } = view
+      const right = hosts[0] === own && isRight(own, check.mirror) && ignoredOf(view).length === 0
+      return right ? { severity: 'ok', seen: `${file} names ${own.name} first` } : []
+    },
+    expected: 'the mirror as the first host, for what it serves',
+    why: 'containerd asks in the order of the file',
+  }),
+  rule({
+    id: 'hosts-toml-certificate',
+    reads: (view: HostsView) => of('hosts', view),
+    judges: ({ file, certificates }) =>
+      certificates.map(({ path, line, reason, known, edits }) => ({
+        severity: known ? 'error' : 'unknown',
+        seen: `${file}, line ${line}: ${path} ${reason}`,
+        remedy: known
+          ? { text: 'put it there, or take it out of the file', file, edits }
+          : { text: `look on the node whether ${path} is there` },
+      })),
+    expected: 'the certificates and keys that hosts.toml names',
+    why: 'without one of them containerd fails every pull that the file counts for, and asks nobody',
+  }),
+  rule({
+    id: 'hosts-toml-shadowed',
+    reads: (view: HostsView) => view,
+    judges: ({ registry, directory, shadowed, check }) =>
+      shadowed.map((other) => ({
+        severity: 'warning',
+        seen: `${other} and ${directory} are both there for ${registry}`,
+        remedy: {
+          text: `move what shall count into ${directory}; the other directory is put aside`,
+          command: `mv ${shellWord(other)} ${shellWord(join(check.certsDir, `.${basename(other)}`))}`,
+        },
+      })),
+    expected: 'one directory for a registry',
+    why: 'containerd takes `host_port_` before `host:port`, and never looks into the other',
+  }),
+]
+
+interface WithoutMirror {
+  readonly check: HostsCheck
+  /** Registries with a directory of their own for which containerd does not ask the mirror. */
+  readonly without: readonly HostsView[]
 }
 
-/** Registries with a directory of their own, for which `_default` does not count. */
-async function checkOwnDirectories(check: HostsCheck, files: HostsReader): Promise<Finding[]> {
-  const findings: Finding[] = []
-  for (const name of await ownDirectories(check.certsDir, files)) {
-    const directory = join(check.certsDir, name)
-    const looked = await look(directory, check.version, files)
-    if (isWithout(looked, check.mirror)) continue
-    const judged = [
-      ...judge(registryOfDirectory(basename(directory)), directory, looked, check),
-      ...(await certificateFindings(directory, looked, check, files)),
-    ]
-    // A file that others broke is theirs, and the mirror works for all the rest.
-    const milder = (finding: Finding) =>
-      finding.severity === 'error' ? { ...finding, severity: 'warning' as const } : finding
-    findings.push(...judged.map(milder))
-  }
-  const without = await registriesWithoutMirror(check, files)
-  if (without.length === 0) return findings
-  findings.push({
+const DIRECTORY_RULES: readonly Rule<WithoutMirror>[] = [
+  rule({
     id: 'hosts-default-shadowed',
-    severity: 'warning',
-    seen: `${without.join(', ')}: with directories of their own, and without the mirror`,
-    expected: `${check.mirror.url} in the ${HOSTS_FILE} of each registry that has a directory of its own`,
+    reads: (found: WithoutMirror) => (found.without.length === 0 ? undefined : found),
+    judges: ({ without }) => ({
+      severity: 'warning',
+      seen: `${without.map(({ directory }) => directory).join(', ')}: there, and without the mirror`,
+    }),
+    expected: 'the mirror in the hosts.toml of each registry that has a directory of its own',
     why: `containerd looks into ${DEFAULT_NAMESPACE} only for registries without a directory, so these are not mirrored`,
-    remedy: { text: 'let swarmirror write it', command: hostsCommand({ also: without }, check) },
-  })
-  return findings
-}
+    remedy: ({ check, without }) => ({
+      text: 'let swarmirror write it',
+      command: hostsCommand({ also: without.map(({ registry }) => registry) }, check),
+    }),
+  }),
+]

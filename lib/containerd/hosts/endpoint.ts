@@ -1,20 +1,10 @@
 import { posix } from 'node:path'
-import type { TomlEntry, TomlTable, TomlValue } from '../../toml/toml.ts'
+import { type TomlEntry, TomlError, type TomlTable, type TomlValue } from '../../toml/toml.ts'
 import type { Dialect } from '../dialect.ts'
 
-/** Something in a hosts.toml for which containerd discards the whole file, or for which it must not be edited. */
-export class HostsError extends Error {
+/** Why containerd discards a whole hosts.toml, or why it must not be edited. */
+export class HostsError extends TomlError {
   override readonly name = 'HostsError'
-  /** From 1; 0 for the file as a whole. */
-  readonly line: number
-  /** From 1. */
-  readonly column: number | undefined
-
-  constructor(reason: string, line: number, column?: number) {
-    super(reason)
-    this.line = line
-    this.column = column
-  }
 }
 
 /** Where containerd asks, and for what. */

@@ -1,6 +1,16 @@
-import { constants } from 'node:fs'
+import { constants, type Dirent } from 'node:fs'
 import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
+
+/** Everybody may read and enter, and root may write: as containerd's packages make theirs. */
+const DIRECTORY_MODE = 0o755
+const FILE_MODE = 0o644
+
+/** Longest file that is read, in bytes. A hosts.toml has some hundred, containerd's configuration some ten thousand. */
+const SIZE_LIMIT = 1 << 20
+
+/** System errors of file systems without second names for a file. */
+const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
 
 export interface ListedName {
   readonly name: string
@@ -18,75 +28,65 @@ export interface HostsReader {
   isLink(path: string): Promise<boolean>
 }
 
-/** The steps of writing hosts.toml files. Each is one system call, except for `create`. */
-export interface HostsFiles extends HostsReader {
-  /** Why no files can be made in a directory; `undefined` if they can. */
-  unwritable(directory: string): Promise<string | undefined>
-  /** Makes a new directory; its parent is there. */
-  makeDirectory(path: string): Promise<void>
-  /** Makes a new file with these bytes, and with mode and owner of another one. It is on the disk when this resolves. */
-  create(path: string, bytes: Uint8Array, like?: string): Promise<void>
-  /** Gives a file a second, new name, or makes a copy where the file system has no such names. */
-  link(from: string, to: string): Promise<void>
-  rename(from: string, to: string): Promise<void>
-  unlink(path: string): Promise<void>
-  removeDirectory(path: string): Promise<void>
-  /** Brings names that were made or changed in a directory to the disk. */
-  syncDirectory(path: string): Promise<void>
-}
+/** The file system of this machine: how hosts.toml files are looked at, and the steps of writing them. */
+export const HOSTS_FILES = {
+  read: (path: string) => unlessMissing(readRegularFile(path)),
 
-/** Everybody may read and enter, and root may write: as containerd's packages make theirs. */
-const DIRECTORY_MODE = 0o755
-const FILE_MODE = 0o644
-
-/** Longest file that is read, in bytes. A hosts.toml has some hundred, containerd's configuration some ten thousand. */
-const SIZE_LIMIT = 1 << 20
-
-/** System errors of file systems without second names for a file. */
-const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
-
-/** The file system of this machine. */
-export const HOSTS_FILES: HostsFiles = {
-  read: (path) => unlessMissing(readRegularFile(path)),
-  async list(path) {
+  async list(path: string): Promise<readonly ListedName[] | undefined> {
     const entries = await unlessMissing(fs.readdir(path, { withFileTypes: true }))
-    if (entries === undefined) return undefined
-    return await Promise.all(
-      entries.map(async (entry) => {
-        const link = entry.isSymbolicLink()
-        const directory = link ? await leadsToDirectory(join(path, entry.name)) : entry.isDirectory()
-        return { name: entry.name, directory, link }
-      }),
-    )
+    return entries && (await Promise.all(entries.map((entry) => listed(path, entry))))
   },
-  real: (path) => unlessMissing(fs.realpath(path)),
-  isLink: async (path) => (await unlessMissing(fs.lstat(path)))?.isSymbolicLink() ?? false,
-  async unwritable(directory) {
-    try {
-      await fs.access(directory, constants.W_OK | constants.X_OK)
-      return undefined
-    } catch (error) {
-      return (error as Error).message
-    }
-  },
-  async makeDirectory(path) {
+
+  real: (path: string) => unlessMissing(fs.realpath(path)),
+
+  isLink: async (path: string) => (await unlessMissing(fs.lstat(path)))?.isSymbolicLink() ?? false,
+
+  /** Why no files can be made in a directory; `undefined` if they can. */
+  unwritable: (directory: string): Promise<string | undefined> =>
+    fs.access(directory, constants.W_OK | constants.X_OK).then(
+      () => undefined,
+      (error: Error) => error.message,
+    ),
+
+  /** Makes a new directory; its parent is there. */
+  async makeDirectory(path: string): Promise<void> {
     await fs.mkdir(path)
     // Whatever the umask is.
     await fs.chmod(path, DIRECTORY_MODE)
   },
-  create,
-  async link(from, to) {
+
+  /** Makes a new file with these bytes, and with mode and owner of another one. It is on the disk when this resolves. */
+  async create(path: string, bytes: Uint8Array, like?: string): Promise<void> {
+    const model = like === undefined ? undefined : await fs.stat(like)
+    const file = await fs.open(path, 'wx', 0o600)
+    try {
+      await file.writeFile(bytes)
+      const own = await file.stat()
+      const sameOwner = model === undefined || (own.uid === model.uid && own.gid === model.gid)
+      if (!sameOwner) await fs.chown(path, model.uid, model.gid)
+      await fs.chmod(path, model === undefined ? FILE_MODE : model.mode & 0o7777)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+  },
+
+  /** Gives a file a second, new name, or makes a copy where the file system has no such names. */
+  async link(from: string, to: string): Promise<void> {
     try {
       await fs.link(from, to)
     } catch (error) {
       if (!NO_LINKS.has((error as NodeJS.ErrnoException).code ?? '')) throw error
-      await create(to, await fs.readFile(from), from)
+      await HOSTS_FILES.create(to, await fs.readFile(from), from)
     }
   },
-  rename: fs.rename,
-  unlink: fs.unlink,
-  removeDirectory: (path) => fs.rmdir(path),
-  async syncDirectory(path) {
+
+  rename: (from: string, to: string): Promise<void> => fs.rename(from, to),
+  unlink: (path: string): Promise<void> => fs.unlink(path),
+  removeDirectory: (path: string): Promise<void> => fs.rmdir(path),
+
+  /** Brings names that were made or changed in a directory to the disk. */
+  async syncDirectory(path: string): Promise<void> {
     const directory = await fs.open(path, 'r')
     try {
       await directory.sync()
@@ -95,6 +95,8 @@ export const HOSTS_FILES: HostsFiles = {
     }
   },
 }
+
+export type HostsFiles = typeof HOSTS_FILES
 
 /**
  * Reads a file that somebody else put there, if it is one: a pipe or a device may never end.
@@ -118,29 +120,17 @@ function refusal(code: string, message: string): NodeJS.ErrnoException {
   return Object.assign(new Error(`${code}: ${message}`), { code })
 }
 
-async function create(path: string, bytes: Uint8Array, like?: string): Promise<void> {
-  const model = like === undefined ? undefined : await fs.stat(like)
-  const file = await fs.open(path, 'wx', 0o600)
-  try {
-    await file.writeFile(bytes)
-    const own = await file.stat()
-    if (model !== undefined && (own.uid !== model.uid || own.gid !== model.gid))
-      await fs.chown(path, model.uid, model.gid)
-    await fs.chmod(path, model === undefined ? FILE_MODE : model.mode & 0o7777)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-}
-
 /** Whether the file system refused something, other than because it is not there: `EACCES`, `ENOTDIR`, `ELOOP`. */
 export function isRefusal(error: unknown): error is NodeJS.ErrnoException {
   const { code } = error as NodeJS.ErrnoException
   return error instanceof Error && typeof code === 'string' && /^E[A-Z]+$/.test(code)
 }
 
-async function leadsToDirectory(path: string): Promise<boolean> {
-  return (await unlessMissing(fs.stat(path)))?.isDirectory() ?? false
+async function listed(directory: string, entry: Dirent): Promise<ListedName> {
+  const { name } = entry
+  if (!entry.isSymbolicLink()) return { name, directory: entry.isDirectory(), link: false }
+  const led = await unlessMissing(fs.stat(join(directory, name)))
+  return { name, directory: led?.isDirectory() ?? false, link: true }
 }
 
 async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {

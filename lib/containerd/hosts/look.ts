@@ -11,9 +11,8 @@ export const HOSTS_FILE = 'hosts.toml'
 
 /** A directory for a registry and its hosts.toml, as they are. */
 export interface HostsDirectory {
-  readonly path: string
-  /** Whether the directory is there. */
-  readonly exists: boolean
+  /** Where it is, through links; `undefined` if it is not there. */
+  readonly real: string | undefined
   /** The hosts.toml as containerd opens it. */
   readonly file: string
   /** The hosts.toml itself, where links lead to it; `undefined` for a link that leads to nothing. */
@@ -36,7 +35,7 @@ export async function lookAt(path: string, files: HostsReader): Promise<HostsDir
   const target = (await files.isLink(file)) ? await files.real(file) : join(real ?? path, HOSTS_FILE)
   const text = bytes?.toString('utf8')
   const utf8 = bytes?.equals(Buffer.from(text ?? '', 'utf8')) ?? true
-  return { path, exists: real !== undefined, file, target, text, utf8 }
+  return { real, file, target, text, utf8 }
 }
 
 /**

@@ -1,6 +1,7 @@
 import { hostOf, SETTINGS } from '../../settings/settings.ts'
 import { dialectOf } from '../dialect.ts'
 import { shellWord } from '../shell.ts'
+import { asksAt, type Endpoint } from './endpoint.ts'
 
 /** What a hosts.toml must say of our mirror. */
 export interface MirrorEntry {
@@ -33,6 +34,15 @@ export function mirrorEntryFor(
     capabilities: tags === 'cached' ? ['pull', 'resolve'] : ['pull'],
     ...(dialectOf(version).dialTimeout ? { dialTimeout: DIAL_TIMEOUT } : {}),
   }
+}
+
+/** Whether containerd asks a host at the mirror, and for the right things. */
+export function isRight(host: Endpoint, mirror: MirrorEntry): boolean {
+  return asksAt(host, mirror.url) && hasCapabilities(host, mirror)
+}
+
+export function hasCapabilities({ capabilities }: Endpoint, mirror: MirrorEntry): boolean {
+  return [...new Set(capabilities)].sort().join() === [...mirror.capabilities].sort().join()
 }
 
 /** What a command that writes the entry depends on. */

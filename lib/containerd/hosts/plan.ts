@@ -4,11 +4,11 @@ import { TomlError } from '../../toml/toml.ts'
 import { type Dialect, dialectOf, NEWEST } from '../dialect.ts'
 import { findBlock, makeBlock, quote } from './block.ts'
 import { putIn, takeOut, verifyEdit } from './edit.ts'
-import { asksAt, HostsError, isUrl } from './endpoint.ts'
+import { HostsError, isUrl } from './endpoint.ts'
 import { type HostsFiles, type HostsReader, isRefusal } from './files.ts'
 import { DEFAULT_NAMESPACE, HOSTS_FILE, type HostsDirectory, lookAt, ownDirectoriesFor } from './look.ts'
-import type { MirrorEntry } from './mirror-entry.ts'
-import { type HostEntry, readHosts } from './reading.ts'
+import { isRight, type MirrorEntry } from './mirror-entry.ts'
+import { readHosts } from './reading.ts'
 
 /** What is to be done with one hosts.toml. */
 export interface Change {
@@ -54,41 +54,50 @@ export function backupOf(target: string): string {
  * @throws what the file system refuses in the certs directory itself
  */
 export async function planWrite(target: HostsTarget, files: HostsFiles): Promise<Plan> {
-  return await collect(target.registries, async (registry) => {
+  return await collect(target.registries, files, async (registry) => {
     const there: string[] = []
     for (const directory of ownDirectoriesFor(registry, target.certsDir)) {
       if ((await files.real(directory)) !== undefined) there.push(directory)
     }
     const [directory = join(target.certsDir, registry), ...shadowed] = there
-    const file = { ...target, registry, directory, shadowed }
-    return { path: join(directory, HOSTS_FILE), plan: () => planFile(file, files) }
+    return { directory, plan: () => planFile({ ...target, registry, directory, shadowed }, files) }
   })
 }
 
-/** Plans one file after the other. What must not be touched becomes a refusal, and the rest goes on. */
+/** Plans one file after the other. What must not be touched, or cannot be, becomes a refusal, and the rest goes on. */
 export async function collect(
   names: readonly string[],
-  prepare: (name: string) => Promise<{ path: string; plan: () => Promise<Change> }>,
+  files: HostsFiles,
+  prepare: (name: string) => Promise<{ directory: string; plan: () => Promise<Change> }>,
 ): Promise<Plan> {
   const changes: Change[] = []
   const refusals: { path: string; reason: string }[] = []
   for (const name of names) {
-    const { path, plan } = await prepare(name)
+    const { directory, plan } = await prepare(name)
     try {
       const change = await plan()
+      if (change.action !== 'keep') await refuseReadOnly(change.target, files)
       if (!changes.some(({ target }) => target === change.target)) changes.push(change)
     } catch (error) {
-      if (error instanceof HostsError) refusals.push({ path, reason: `${placeOf(error)}${error.message}` })
-      else if (error instanceof TomlError || isRefusal(error)) refusals.push({ path, reason: error.message })
-      else throw error
+      if (!(error instanceof TomlError || isRefusal(error))) throw error
+      refusals.push({ path: join(directory, HOSTS_FILE), reason: error.message })
     }
   }
   return { changes, refusals }
 }
 
-function placeOf({ line, column }: HostsError): string {
-  if (line === 0) return ''
-  return column === undefined ? `line ${line}: ` : `line ${line}, column ${column}: `
+/** @throws {HostsError} if the file cannot be written */
+async function refuseReadOnly(target: string, files: HostsFiles): Promise<void> {
+  const { directory } = await nearest(dirname(target), files)
+  const problem = await files.unwritable(directory)
+  if (problem !== undefined) throw new HostsError(`${directory} cannot be written: ${problem}`)
+}
+
+/** The first directory that is there, from this one upwards, and how many below it are missing. */
+async function nearest(directory: string, files: HostsReader): Promise<{ directory: string; missing: number }> {
+  for (let [at, missing] = [directory, 0]; ; at = dirname(at), missing++) {
+    if ((await files.real(at)) !== undefined) return { directory: at, missing }
+  }
 }
 
 interface FileTarget extends HostsTarget {
@@ -102,16 +111,16 @@ interface FileTarget extends HostsTarget {
 async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
   const { registry, directory, certsDir, version } = file
   const looked = await lookAt(directory, files)
-  if (!looked.exists && registry !== DEFAULT_NAMESPACE) await refuseShadowing(file, files)
+  if (looked.real === undefined && registry !== DEFAULT_NAMESPACE) await refuseShadowing(file, files)
   const unchanged = keep(looked)
   const { target, before } = unchanged
   const notes = file.shadowed.map((other) => `containerd does not look into ${other}, because of ${directory}`)
-  const found = before === undefined ? undefined : findBlock(before)
-  const base = found === undefined ? (before ?? '') : (takeOut(before ?? '') ?? '')
+  const found = findBlock(before ?? '')
+  const base = takeOut(before ?? '') ?? before ?? ''
   const dialect = dialectOf(version)
   const reading = readHosts(base, dialect)
   const hosts = reading.kind === 'hosts' ? reading.hosts : []
-  if (found === undefined && isRight(hosts[0], file.mirror)) {
+  if (found === undefined && hosts[0] !== undefined && isRight(hosts[0], file.mirror)) {
     return { ...unchanged, notes: [...notes, 'it names the mirror already, though swarmirror did not write it'] }
   }
   await refuseUnread(file, base, dialect, files)
@@ -129,7 +138,6 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
   if (others.length > 0) notes.push(`containerd asks ${others.join(', ')} after the mirror`)
   const original = before !== undefined && found === undefined
   if (original) await refuseLoss(target, before, after, files)
-  await refuseReadOnly(target, files)
   const action = before === undefined ? 'create' : 'update'
   return { ...unchanged, after, action, original, madeDirectories: origin.madeDirectories, notes }
 }
@@ -140,16 +148,10 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
  * @throws {HostsError} if it could not be changed without loss
  */
 export function keep({ file, target, text, utf8 }: HostsDirectory): Change {
-  if (target === undefined) throw new HostsError('a link that leads to nothing: make what it leads to reachable', 0)
-  if (!utf8) throw new HostsError('not UTF-8, which TOML demands', 0)
+  if (target === undefined) throw new HostsError('a link that leads to nothing: make what it leads to reachable')
+  if (!utf8) throw new HostsError('not UTF-8, which TOML demands')
   const nothing = { action: 'keep', original: false, madeDirectories: 0, notes: [] } as const
   return { path: file, target, before: text, after: text, ...nothing }
-}
-
-/** Whether the first host is our mirror, with the capabilities that it should have. */
-function isRight(first: HostEntry | undefined, mirror: MirrorEntry): boolean {
-  if (first === undefined || !asksAt(first, mirror.url)) return false
-  return [...first.capabilities].sort().join() === [...mirror.capabilities].sort().join()
 }
 
 /** The timeout that was written when containerd could be asked for its version. */
@@ -165,7 +167,6 @@ async function refuseShadowing({ certsDir, registry, directory }: FileTarget, fi
   if (!others) return
   throw new HostsError(
     `${registry} has no directory, so what others wrote in ${general} counts for it, and ${directory} would take that away; make that directory, with a hosts.toml of what shall count there, or leave out --registries`,
-    0,
   )
 }
 
@@ -178,7 +179,6 @@ async function refuseUnread(file: FileTarget, base: string, dialect: Dialect, fi
   if (!(await hasCertificates(file.directory, files))) return
   throw new HostsError(
     'without a [host] table containerd discards the file and takes the certificates beside it, which a valid file ends; name them with `ca` and `client` in a [host] table',
-    0,
   )
 }
 
@@ -187,21 +187,7 @@ async function refuseLoss(target: string, before: string, after: string, files: 
   const backup = backupOf(target)
   const kept = (await files.read(backup))?.toString('utf8')
   if (kept === undefined || kept === before || takeOut(after) === before) return
-  throw new HostsError(`${backup} is there already, with another text: move it away`, 0)
-}
-
-/** Whether a file can be written is found out for all of them before the first one is. */
-export async function refuseReadOnly(target: string, files: HostsFiles): Promise<void> {
-  const { directory } = await nearest(dirname(target), files)
-  const problem = await files.unwritable(directory)
-  if (problem !== undefined) throw new HostsError(`${directory} cannot be written: ${problem}`, 0)
-}
-
-/** The first directory that is there, from this one upwards, and how many below it are missing. */
-async function nearest(directory: string, files: HostsReader): Promise<{ directory: string; missing: number }> {
-  for (let missing = 0; ; missing++, directory = dirname(directory)) {
-    if ((await files.real(directory)) !== undefined) return { directory, missing }
-  }
+  throw new HostsError(`${backup} is there already, with another text: move it away`)
 }
 
 /**
@@ -256,7 +242,7 @@ function certificateLines(names: readonly string[]): string[] {
     return names.includes(key) ? [`[${quote(name)}, ${quote(key)}]`] : []
   })
   if (pairs.length > 0 && pairs.length < certificates.length) {
-    throw new HostsError('client certificates with and without a .key beside them: one hosts.toml cannot name both', 0)
+    throw new HostsError('client certificates with and without a .key beside them: one hosts.toml cannot name both')
   }
   const clients = pairs.length > 0 ? pairs : certificates.map(quote)
   return [

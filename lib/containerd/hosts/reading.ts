@@ -30,7 +30,7 @@ export type HostsReading =
       readonly ignored: readonly HostMention[]
     }
   /** The whole file counts for nothing, and containerd goes upstream. */
-  | { readonly kind: 'discarded'; readonly reason: string; readonly line: number; readonly column: number | undefined }
+  | { readonly kind: 'discarded'; readonly reason: string; readonly line: number; readonly column: number }
   /** As if there were no file. */
   | { readonly kind: 'empty' }
 
@@ -50,9 +50,9 @@ export function readHosts(text: string, dialect: Dialect): HostsReading {
   try {
     return read(dialect.byteOrderMark ? withoutByteOrderMark(text) : text, dialect)
   } catch (error) {
-    if (!(error instanceof TomlError || error instanceof HostsError)) throw error
-    const { line, column } = error
-    return { kind: 'discarded', reason: error instanceof TomlError ? error.reason : error.message, line, column }
+    if (!(error instanceof TomlError)) throw error
+    const { reason, line, column } = error
+    return { kind: 'discarded', reason, line, column }
   }
 }
 

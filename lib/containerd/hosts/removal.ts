@@ -2,10 +2,9 @@ import { basename, join } from 'node:path'
 import { TomlError } from '../../toml/toml.ts'
 import { findBlock } from './block.ts'
 import { putIn, takeOut } from './edit.ts'
-import { HostsError } from './endpoint.ts'
 import type { HostsFiles } from './files.ts'
-import { HOSTS_FILE, lookAt, ownDirectoriesFor } from './look.ts'
-import { backupOf, type Change, collect, keep, type Plan, refuseReadOnly } from './plan.ts'
+import { lookAt, ownDirectoriesFor } from './look.ts'
+import { backupOf, type Change, collect, keep, type Plan } from './plan.ts'
 
 /**
  * Looks for our entries and decides how to take them out.
@@ -22,8 +21,8 @@ export async function planRemove(
   const directories =
     registries?.flatMap((registry) => ownDirectoriesFor(registry, certsDir)) ??
     all.map(({ name }) => join(certsDir, name))
-  const plan = await collect(directories.sort(), async (directory) => ({
-    path: join(directory, HOSTS_FILE),
+  const plan = await collect(directories.sort(), files, async (directory) => ({
+    directory,
     plan: () => planRemoval(directory, files),
   }))
   return { ...plan, changes: plan.changes.filter(({ action }) => action !== 'keep') }
@@ -35,7 +34,6 @@ async function planRemoval(directory: string, files: HostsFiles): Promise<Change
   const found = before === undefined ? undefined : findBlock(before)
   if (before === undefined || found === undefined) return unchanged
   const after = takeOut(before) ?? ''
-  await refuseReadOnly(target, files)
   const backup = (await files.read(backupOf(target)))?.toString('utf8')
   if (backup !== undefined && (backup === after || reproduces(backup, before))) {
     return { ...unchanged, after: backup, action: 'restore' }
@@ -55,7 +53,7 @@ function reproduces(backup: string, current: string): boolean {
     return putIn(backup, block, { url: JSON.parse(url) as string, capabilities: [] }) === current
   } catch (error) {
     // Another file altogether, in which the block has no place.
-    if (error instanceof HostsError || error instanceof TomlError) return false
+    if (error instanceof TomlError) return false
     throw error
   }
 }
