@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 
-export const WAYS = ['direct', 'mirrored'] as const
+/** `solo` is one node alone, directly: the least that a pull can take. */
+export const WAYS = ['solo', 'direct', 'mirrored'] as const
 export const PATTERNS = ['update', 'create'] as const
 
 export type Way = (typeof WAYS)[number]
@@ -19,6 +20,8 @@ export interface Plan {
   readonly patterns: readonly Pattern[]
   readonly runtime: string
   readonly rounds: number
+  /** Bytes of the chunks in which containerd 2 fetches a layer by several requests at once; off if missing. */
+  readonly parallelFetch: number | undefined
   /** Where figures are kept, so that parts that were run one after the other come together. */
   readonly results: string | undefined
   readonly plot: string | undefined
@@ -39,11 +42,12 @@ export function readPlan(args: string[]): Plan {
       patterns: { type: 'string', default: PATTERNS.join(',') },
       runtime: { type: 'string', default: 'bun' },
       rounds: { type: 'string', default: '1' },
+      'parallel-fetch': { type: 'string' },
       results: { type: 'string' },
       plot: { type: 'string' },
     },
   })
-  const count = (name: 'nodes' | 'link' | 'rounds') => {
+  const count = (name: 'nodes' | 'link' | 'rounds' | 'parallel-fetch') => {
     const value = Number(values[name])
     if (!Number.isInteger(value) || value < 1)
       throw new Error(`--${name} ${values[name]}: expected a whole number above 0`)
@@ -68,6 +72,7 @@ export function readPlan(args: string[]): Plan {
     patterns,
     runtime,
     rounds: count('rounds'),
+    parallelFetch: values['parallel-fetch'] === undefined ? undefined : count('parallel-fetch'),
     results,
     plot,
   }

@@ -26,6 +26,8 @@ export interface Results {
   readonly nodes: number
   readonly link: number
   readonly runtime: string
+  /** The containerd that pulls, and how. */
+  readonly containerd: string
   readonly results: readonly Result[]
 }
 
@@ -56,10 +58,10 @@ export function mergeRounds(rollouts: readonly Rollout[]): Rollout {
 /**
  * What the file of results has from parts before.
  *
- * @throws {Error} if those are not of the same nodes, links and runtime: they could not be compared
+ * @throws {Error} if those are not of the same nodes, links, runtime and containerd: they could not be compared
  */
-export function readResults({ results: file, nodes, link, runtime }: Plan): Results {
-  const none = { nodes, link, runtime, results: [] }
+export function readResults({ results: file, nodes, link, runtime }: Plan, containerd: string): Results {
+  const none = { nodes, link, runtime, containerd, results: [] }
   if (file === undefined) return none
   let text: string
   try {
@@ -69,10 +71,9 @@ export function readResults({ results: file, nodes, link, runtime }: Plan): Resu
     throw error
   }
   const before = JSON.parse(text) as Results
-  if (before.nodes !== nodes || before.link !== link || before.runtime !== runtime) {
-    throw new Error(
-      `--results ${file} is of ${before.nodes} nodes, ${before.link} Mbit/s, ${before.runtime}: another file, or the same settings`,
-    )
+  const of = (all: Results) => `${all.nodes} nodes, ${all.link} Mbit/s, ${all.runtime}, ${all.containerd}`
+  if (of(before) !== of(none)) {
+    throw new Error(`--results ${file} is of ${of(before)}: give another file, or the same settings`)
   }
   return before
 }
@@ -99,11 +100,12 @@ export const COLUMNS = [
   'pattern',
   ...['average', 'slowest', 'upstream', 'processors'].flatMap((what) => WAYS.map((way) => `${what} ${way}`)),
   'average, mirrored / direct',
+  'average, mirrored / solo',
 ]
 
 export function rowOf(result: Result): string[] {
   const each = (figure: (rollout: Rollout) => string) => WAYS.map((way) => figure(result[way]))
-  const ratio = average(result.mirrored.pulls) / average(result.direct.pulls)
+  const ratio = (way: Way) => (average(result.mirrored.pulls) / average(result[way].pulls)).toFixed(2)
   return [
     nameOf(result),
     result.pattern,
@@ -111,7 +113,8 @@ export function rowOf(result: Result): string[] {
     ...each(({ pulls }) => quantile(pulls, 1).toFixed(2)),
     ...each(({ upstream }) => upstream.toFixed(1)),
     ...each(({ busy, own }) => `${percent(busy)} (${percent(own)} own)`),
-    ratio.toFixed(2),
+    ratio('direct'),
+    ratio('solo'),
   ]
 }
 

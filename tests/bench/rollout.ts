@@ -1,19 +1,28 @@
 /**
  * A rollout as a cluster lives it (as root, with what tests/e2e needs): every node pulls one image, directly from the
- * registry and through the mirrors, in the same run.
+ * registry and through the mirrors, in the same run, beside one node that pulls it alone.
  *
  *   node tests/bench/rollout.ts [--nodes 10] [--link 500] [--images 10x1,10x4,100x1,100x4,1000x1,1000x4]
- *                               [--patterns update,create] [--runtime bun] [--rounds 1]
+ *                               [--patterns update,create] [--runtime bun] [--rounds 1] [--parallel-fetch BYTES]
  *                               [--results FILE.json] [--plot FILE.svg]
  *
  * `--link` is what each node and the registry can send and receive, in Mbit/s (`tc` token buckets). An image is its size in
  * MB and its number of layers. `update` replaces a fifth of the nodes at a time, the next fifth as soon as the one before has
  * the image; `create` lets all pull at once. With `--results` it can be run in parts, of some images or one pattern each:
- * table and plot show what the file has from all of them.
+ * table and plot show what the file has from all of them. `--parallel-fetch` makes containerd 2 fetch each layer by several
+ * requests for so many bytes. The containerd is the first in PATH; for 2.1: PATH="$(bash .ci/containerd-2):$PATH".
  */
 import { writeFile } from 'node:fs/promises'
 import process from 'node:process'
-import { type Cluster, createCluster, type Node, type PushedImage, REGISTRY_NAME } from '../e2e/harness/index.ts'
+import {
+  type Cluster,
+  CONTAINERD,
+  containerdConfig,
+  createCluster,
+  type Node,
+  type PushedImage,
+  REGISTRY_NAME,
+} from '../e2e/harness/index.ts'
 import { defaultRuntime, REGISTRY_DOOR } from '../e2e/harness/mirror.ts'
 import { printTable } from './figures.ts'
 import { watchProcessors } from './processors.ts'
@@ -36,7 +45,10 @@ const STEPS = 5
 
 const plan = readPlan(process.argv.slice(2))
 const bytesPerSecond = (plan.link * 1_000_000) / 8
-let results = readResults(plan)
+const { parallelFetch } = plan
+const fetching = parallelFetch === undefined ? '' : `, layers in parallel chunks of ${parallelFetch} bytes`
+const containerd = `containerd ${CONTAINERD.text}${fetching}`
+let results = readResults(plan, containerd)
 process.env.E2E_RUNTIME = plan.runtime
 const runtime = defaultRuntime()
 const cluster = await createCluster({
@@ -44,6 +56,7 @@ const cluster = await createCluster({
   nodes: Array.from({ length: plan.nodes }, (_, index) => ({
     name: `n${index + 1}`,
     runtime,
+    containerdConfig: containerdConfig(parallelFetch === undefined ? {} : { parallelFetch }),
     // As users have it, other than the harness.
     flags: { 'lookup-timeout': undefined, 'log-level': 'info' },
   })),
@@ -65,7 +78,7 @@ try {
   await cluster.close()
 }
 console.log(
-  `\n${plan.nodes} nodes, links of ${plan.link} Mbit/s, mirrors on ${plan.runtime}; seconds of a node's pull, what left the registry in sizes of the image, and how busy the processors were:\n`,
+  `\n${plan.nodes} nodes, links of ${plan.link} Mbit/s, mirrors on ${plan.runtime}, ${containerd}; seconds of a node's pull, what left the registry in sizes of the image, and how busy the processors were:\n`,
 )
 printTable(COLUMNS, results.results.map(rowOf))
 for (const remark of remarksOn(results)) console.log(`\n${remark}`)
@@ -74,9 +87,9 @@ if (plan.plot !== undefined) {
   console.log(`\nplot: ${plan.plot}`)
 }
 
-/** Both ways in turns, with an image of their own each round, so that nobody has anything of it. */
+/** All ways in turns, with an image of their own each round, so that nobody has anything of it. */
 async function measure(cluster: Cluster, shape: ImageShape, pattern: Pattern): Promise<Result> {
-  const rollouts: Record<Way, Rollout[]> = { direct: [], mirrored: [] }
+  const rollouts: Record<Way, Rollout[]> = { solo: [], direct: [], mirrored: [] }
   for (let round = 1; round <= plan.rounds; round++) {
     const seed = `${nameOf(shape)} ${pattern} ${round}`
     const size = Math.floor((shape.megabytes * 1_000_000) / shape.layers)
@@ -87,19 +100,20 @@ async function measure(cluster: Cluster, shape: ImageShape, pattern: Pattern): P
     )
     for (const way of WAYS) rollouts[way].push(await rollOut(cluster, image, pattern, way))
   }
-  return { ...shape, pattern, direct: mergeRounds(rollouts.direct), mirrored: mergeRounds(rollouts.mirrored) }
+  const { solo, direct, mirrored } = rollouts
+  return { ...shape, pattern, solo: mergeRounds(solo), direct: mergeRounds(direct), mirrored: mergeRounds(mirrored) }
 }
 
 async function rollOut(cluster: Cluster, image: PushedImage, pattern: Pattern, way: Way): Promise<Rollout> {
   const { registry, nodes } = cluster
-  const url = way === 'direct' ? registry.url : REGISTRY_DOOR
+  const url = way === 'mirrored' ? REGISTRY_DOOR : registry.url
   for (const node of nodes) await node.writeHosts(REGISTRY_NAME, { server: registry.url, hosts: [{ url }] })
   const before = await registry.network.carried()
   const daemons = [registry.daemon, ...nodes.flatMap(({ containerd, mirror }) => [containerd, mirror])]
   const processors = watchProcessors(daemons.map(({ pid }) => pid))
   const startedAt = performance.now()
   const pulls: number[] = []
-  for (const group of groupsOf(nodes, pattern)) {
+  for (const group of way === 'solo' ? [nodes.slice(0, 1)] : groupsOf(nodes, pattern)) {
     pulls.push(...(await Promise.all(group.map((node) => timed(() => node.pull(image.reference))))))
   }
   const seconds = (performance.now() - startedAt) / 1000
