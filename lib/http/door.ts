@@ -1,70 +1,70 @@
 import { Hono } from 'hono'
+import { RegExpRouter } from 'hono/router/reg-exp-router'
 import type { Logger } from '../observe/log.ts'
 import { OciError } from '../oci/error.ts'
-import { type BlobTarget, type ManifestTarget, parseRequestPath } from '../oci/path.ts'
 import type { Policy } from '../oci/policy.ts'
+import type { Admission } from '../platform/listener.ts'
 import { errorAnswer } from './answer.ts'
+import type { DoorEnv, DoorMiddleware } from './env.ts'
+import type { DOORS } from './metrics.ts'
+import { admitted, unknownAnswer } from './middleware/policy.ts'
 
 export interface DoorDependencies {
   readonly policy: Policy
   readonly log: Logger
 }
 
-/** Finds the content of a request that passed the policy; `undefined` is a miss. */
-export type Answerer = (target: ManifestTarget | BlobTarget, request: Request) => Promise<Response | undefined>
+export interface Door {
+  /** @param admission of the server that asks; without it a door refuses no request for being one too many */
+  fetch(request: Request, admission?: Admission): Response | Promise<Response>
+}
 
 /**
- * The pull half of the OCI distribution-spec 1.1 as a Hono app, without saying where content comes from: paths, methods,
- * the policy, and errors in the form of the spec. The registry door and the peer door differ only in their answerer.
+ * The pull half of the OCI distribution-spec 1.1, read-only. The registry door and the peer door differ in who may ask and
+ * in where content comes from.
+ *
+ * @param checks for every request, in this order; they set the target
+ * @param sources for a request of content that the policy admits: each answers or passes on, and the last one is a miss
  */
-export function createDoor(name: string, { policy, log }: DoorDependencies, answer: Answerer): Hono {
-  const app = new Hono()
-  app.on(['GET', 'HEAD'], '*', async (c) => {
-    const request = c.req.raw
-    const target = readTarget(request)
-    if (target instanceof OciError) return errorAnswer(target)
-    if (target.kind === 'base') return baseAnswer()
-    if (target.kind === 'other') {
-      return errorAnswer(unsupported(`this mirror does not have the ${target.endpoint} endpoint`, 404))
-    }
-    const response = admits(policy, target) ? await answer(target, request).catch(throwAsError) : undefined
-    return response ?? errorAnswer(unknown(target))
-  })
-  app.all('*', (c) =>
-    errorAnswer(unsupported(`${c.req.method} is not supported: a mirror is read-only`, 405), { Allow: 'GET, HEAD' }),
-  )
-  // What the client is to be told is answered above: whatever is thrown is a failure of this node, an OciError too.
-  app.onError((error, c) => {
+export function createDoor(
+  name: (typeof DOORS)[number],
+  { policy, log }: DoorDependencies,
+  checks: readonly DoorMiddleware[],
+  sources: readonly DoorMiddleware[],
+): Door {
+  // Hono's default falls back to a router that takes a second for a path of a thousand `manifests/`; this one refuses, when
+  // it is built, a route that it cannot match in one expression. It gets the path as it was sent, which Hono would decode.
+  const door = new Hono<DoorEnv>({ router: new RegExpRouter(), getPath: ({ url }) => new URL(url).pathname })
+  door.use(...checks, throwErrors())
+  door.on('GET', ['/v2', '/v2/'], baseAnswer)
+  for (const content of ['/v2/:name{.+}/manifests/:reference', '/v2/:name{.+}/blobs/:digest']) {
+    door.get(content, admitted(policy), ...sources, (c) => unknownAnswer(c.get('target')))
+  }
+  door.get('/v2/:name{.+}/tags/list', () => absentAnswer('listing tags'))
+  door.get('/v2/:name{.+}/referrers/:digest', () => absentAnswer('the referrers API'))
+  door.notFound(() => absentAnswer('this endpoint'))
+  // A check answers what the client did wrong. Whatever is thrown is a failure of this node, an OciError too.
+  door.onError((error, c) => {
     const request = { door: name, method: c.req.method, path: c.req.path }
     if (c.req.raw.signal.aborted) log.debug('client went away', request)
     else log.error('request failed', { ...request, error })
     return errorAnswer(new OciError('UNKNOWN', 'internal error; the log of this mirror has the cause'))
   })
-  return app
+  return { fetch: (request, admission) => door.fetch(request, { admission }) }
 }
 
 /**
- * Makes an error of whatever was thrown, since Hono hands nothing else to `onError`: the reason of a request's signal, which
- * says that its client has left, is a string where `node:http` serves.
+ * Makes an error of what is none, which Hono does not hand to `onError`: where `node:http` serves, the signal of a client
+ * that leaves aborts with a string.
  */
-function throwAsError(reason: unknown): never {
-  throw reason instanceof Error ? reason : new Error(String(reason))
-}
-
-/** What the request asks for, or what is wrong with how it asks. */
-function readTarget(request: Request): ReturnType<typeof parseRequestPath> | OciError {
-  const url = new URL(request.url)
-  try {
-    return parseRequestPath(url.pathname, url.searchParams.get('ns') ?? undefined)
-  } catch (error) {
-    if (error instanceof OciError) return error
-    throw error
+function throwErrors(): DoorMiddleware {
+  return async function throwErrors(_, next) {
+    try {
+      await next()
+    } catch (reason) {
+      throw new Error(String(reason))
+    }
   }
-}
-
-function admits(policy: Policy, { registry, repository, ...target }: ManifestTarget | BlobTarget): boolean {
-  if (target.kind === 'blob' || 'digest' in target.reference) return policy.admits({ registry, repository })
-  return policy.resolvesTags && policy.admits({ registry, repository, tag: target.reference.tag })
 }
 
 function baseAnswer(): Response {
@@ -77,15 +77,6 @@ function baseAnswer(): Response {
   })
 }
 
-function unknown({ registry, repository, ...target }: ManifestTarget | BlobTarget): OciError {
-  const name = `${registry}/${repository}`
-  if (target.kind === 'blob') {
-    return new OciError('BLOB_UNKNOWN', `blob ${target.digest} of ${name} is not known here`, { detail: { name } })
-  }
-  const reference = 'tag' in target.reference ? target.reference.tag : target.reference.digest
-  return new OciError('MANIFEST_UNKNOWN', `manifest ${reference} of ${name} is not known here`, { detail: { name } })
-}
-
-function unsupported(message: string, status: number): OciError {
-  return new OciError('UNSUPPORTED', message, { status })
+function absentAnswer(what: string): Response {
+  return errorAnswer(new OciError('UNSUPPORTED', `this mirror does not have ${what}`, { status: 404 }))
 }

@@ -1,78 +1,101 @@
-import type { Activity, PartSource } from '../observe/activity.ts'
-import { type BlobTarget, digestNamed, type ManifestTarget } from '../oci/path.ts'
+import type { Activity } from '../observe/activity.ts'
+import { OciError } from '../oci/error.ts'
+import { digestNamed } from '../oci/path.ts'
 import { sourceResponse } from '../platform/byte-source.ts'
-import type { Admission } from '../platform/listener.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { PeerContent } from '../transfer/peer-content.ts'
-import { contentHead, notModifiedAnswer, rangeHeaderOf, SOURCE_HEADER, unsatisfiableAnswer } from './answer.ts'
-import { countRequests } from './count.ts'
-import { createDoor, type DoorDependencies } from './door.ts'
-import { answerLocally } from './local.ts'
+import { conditionalAnswer, contentHead, errorAnswer, rangeHeaderOf, unsatisfiableAnswer } from './answer.ts'
+import { createDoor, type Door, type DoorDependencies } from './door.ts'
+import type { DoorMiddleware } from './env.ts'
+import { fromStore } from './from-store.ts'
 import type { HttpMetrics } from './metrics.ts'
+import { count } from './middleware/count.ts'
+import { sameSite } from './middleware/cross-site.ts'
+import { readOnly } from './middleware/read-only.ts'
+import { readTarget } from './middleware/target.ts'
 
 export interface RegistryDoorDependencies extends DoorDependencies {
   readonly store: ContentStore
   readonly peers: PeerContent
   readonly metrics: HttpMetrics
-  /** Told of every answer about content that is mirrored. */
+  /** Hears of every answer about content that is mirrored. */
   readonly activity?: Activity | undefined
 }
 
-export interface RegistryDoor {
-  /** @param admission tells when the answer has gone out; without it nobody knows how long that takes */
-  fetch(request: Request, admission?: Admission): Promise<Response>
+/** The door for containerd on this node: what the node has, or else what a peer has. */
+export function createRegistryDoor(dependencies: RegistryDoorDependencies): Door {
+  const { store, peers, metrics, activity, policy } = dependencies
+  return createDoor(
+    'registry',
+    dependencies,
+    [
+      count('registry', metrics),
+      sameSite((_, reason) => errorAnswer(new OciError('DENIED', `refused: ${reason}`))),
+      readOnly(),
+      readTarget(errorAnswer),
+    ],
+    [
+      report(metrics, activity),
+      fromStore(store),
+      // Of a blob only the repository is known. It could be of a tag that is excluded.
+      ...(policy.needsNoTag ? [expected(store)] : []),
+      fromPeers(peers),
+    ],
+  )
 }
 
-/** The door for containerd on this node: what the node has, or else what a peer has. */
-export function createRegistryDoor(dependencies: RegistryDoorDependencies): RegistryDoor {
-  const { store, peers, metrics, activity, ...rest } = dependencies
-  /** What the requests ask for that passed the policy. */
-  const targets = new WeakMap<Request, ManifestTarget | BlobTarget>()
-  const door = createDoor('registry', rest, async (target, request) => {
-    targets.set(request, target)
-    const local = await answerLocally(store, target, request)
-    if (local !== undefined) return local
-    // Of a blob only the repository is known. It could be of a tag that is excluded.
-    const digest = digestNamed(target)
-    if (digest !== undefined && request.method === 'GET' && rest.policy.needsNoTag) store.expect?.(digest)
-    return await answerFromPeer(peers, target, request)
-  })
-  const watched = async (request: Request, admission?: Admission) => {
+/** Tells how long answers take to their head and to their end, and the page what they give. */
+function report(metrics: HttpMetrics, activity: Activity | undefined): DoorMiddleware {
+  return async function report(c, next) {
     const startedAt = performance.now()
-    const response = await door.fetch(request)
-    const source = response.headers.get(SOURCE_HEADER) as Exclude<PartSource, 'none'> | null
-    const target = targets.get(request)
+    await next()
     const headMs = performance.now() - startedAt
-    const isAnswer = source !== null || response.status === 404
-    const bytes = source === null || response.body === null ? 0 : Number(response.headers.get('content-length'))
+    const content = c.get('content')
+    if (content !== undefined && !c.req.raw.signal.aborted) {
+      metrics.firstByteSeconds.observe({ source: content.source }, headMs / 1000)
+    }
+    const isMiss = content === undefined && c.res.status === 404
+    const { source, bytes } = content ?? { source: 'none', bytes: 0 }
     const ended =
-      target === undefined || !isAnswer
+      content === undefined && !isMiss
         ? undefined
-        : activity?.answered({ target, source: source ?? 'none', bytes, headMs })
-    void admission?.ended?.then(() => {
+        : activity?.answered({ target: c.get('target'), source, bytes, headMs })
+    void c.env.admission?.ended?.then(() => {
       const ms = performance.now() - startedAt
       ended?.(ms)
-      if (source !== null) metrics.requestSeconds.observe({ source }, ms / 1000)
+      if (source !== 'none') metrics.requestSeconds.observe({ source }, ms / 1000)
     })
-    return response
   }
-  return { fetch: countRequests('registry', metrics, watched) }
 }
 
-async function answerFromPeer(
-  peers: PeerContent,
-  target: ManifestTarget | BlobTarget,
-  request: Request,
-): Promise<Response | undefined> {
-  const method = request.method === 'HEAD' ? 'HEAD' : 'GET'
-  const found = await peers.fetch({ target, method, range: rangeHeaderOf(target, request) }, request.signal)
-  if (found === undefined) return undefined
-  if (found.kind === 'unsatisfiable') return unsatisfiableAnswer(found.size)
-  const unmodified = notModifiedAnswer(request, found.descriptor.digest)
-  if (unmodified !== undefined) {
-    await found.body?.cancel()
-    return unmodified
+/** Tells the store of content that containerd will put there, from a peer or from upstream. */
+function expected(store: ContentStore): DoorMiddleware {
+  return async function expected(c, next) {
+    const digest = digestNamed(c.get('target'))
+    if (digest !== undefined && c.req.method === 'GET') store.expect?.(digest)
+    return await next()
   }
-  const head = contentHead(found.descriptor, found.range, 'peer')
-  return found.body === null ? new Response(null, head) : sourceResponse(found.body, head)
+}
+
+/** Answers with what a peer has, and passes on what nobody has. */
+function fromPeers(peers: PeerContent): DoorMiddleware {
+  return async function fromPeers(c, next) {
+    const request = c.req.raw
+    const target = c.get('target')
+    // Content that its client has already, or does not want, is not fetched: it is enough that a peer has it.
+    const digest = digestNamed(target)
+    const isConditional = digest !== undefined && conditionalAnswer(request, digest) !== undefined
+    const method = request.method === 'HEAD' || isConditional ? 'HEAD' : 'GET'
+    const range = isConditional ? undefined : rangeHeaderOf(target, request)
+    const found = await peers.fetch({ target, method, range }, request.signal)
+    if (found === undefined) return await next()
+    if (found.kind === 'unsatisfiable') return unsatisfiableAnswer(found.size)
+    const conditional = conditionalAnswer(request, found.descriptor.digest)
+    if (conditional !== undefined) {
+      await found.body?.cancel()
+      return conditional
+    }
+    const head = contentHead(c, found.descriptor, found.range, 'peer')
+    return found.body === null ? new Response(null, head) : sourceResponse(found.body, head)
+  }
 }

@@ -1,5 +1,5 @@
 import { networkInterfaces } from 'node:os'
-import type { PeerDoor } from '../http/peer.ts'
+import type { Door } from '../http/door.ts'
 import type { Logger } from '../observe/log.ts'
 import { addressOf } from '../platform/address.ts'
 import { listen } from '../platform/listen.ts'
@@ -13,7 +13,7 @@ const PORT_ATTEMPTS = 20
 
 export interface PeerPortParts {
   /** Makes the door, given its address as it is announced: capabilities are for that address alone. */
-  peerDoorAt(address: string): PeerDoor
+  peerDoorAt(address: string): Door
   readonly tls: MutualTls | undefined
   readonly swarm: SwarmDependencies
   readonly swarmKeys: readonly [Uint8Array, ...Uint8Array[]]

@@ -1,6 +1,6 @@
 import { type Digest, parseDigest } from './digest.ts'
 import { OciError } from './error.ts'
-import { DEFAULT_REGISTRY, isRegistryComponent, locate, parseTag } from './reference.ts'
+import { DEFAULT_REGISTRY, isRegistryComponent, locate, parseTag, type TaggedReference } from './reference.ts'
 
 /**
  * What a request of the registry API is about. `other` are the endpoints that exist and that a mirror has nothing for:
@@ -8,9 +8,10 @@ import { DEFAULT_REGISTRY, isRegistryComponent, locate, parseTag } from './refer
  */
 export type RequestTarget =
   | { readonly kind: 'base' }
-  | ManifestTarget
-  | BlobTarget
+  | ContentTarget
   | { readonly kind: 'other'; readonly endpoint: OtherEndpoint }
+
+export type ContentTarget = ManifestTarget | BlobTarget
 
 export interface ManifestTarget {
   readonly kind: 'manifest'
@@ -108,7 +109,14 @@ function noEndpoint(): OciError {
 }
 
 /** The digest that a request names; `undefined` for a tag. */
-export function digestNamed(target: ManifestTarget | BlobTarget): Digest | undefined {
+export function digestNamed(target: ContentTarget): Digest | undefined {
   if (target.kind === 'blob') return target.digest
   return 'digest' in target.reference ? target.reference.digest : undefined
+}
+
+/** The tag that a request names, with its repository; `undefined` for a digest. */
+export function tagNamed(target: ContentTarget): TaggedReference | undefined {
+  if (target.kind === 'blob' || !('tag' in target.reference)) return undefined
+  const { registry, repository, reference } = target
+  return { registry, repository, tag: reference.tag }
 }

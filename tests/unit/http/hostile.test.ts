@@ -115,6 +115,21 @@ test('doors serve the plain form of what they refuse when it is hidden', async (
   })
 })
 
+test('doors answer paths as long as a head may be in no time, whatever they repeat', async () => {
+  await withTemptingDoor(async (port) => {
+    const start = performance.now()
+    for (const part of ['a/', 'a/manifests/', 'a/blobs/', 'manifests/', 'tags/list/', 'a%2f', '/']) {
+      for (const end of ['', 'manifests/1', `blobs/${digest}`]) {
+        const path = `/v2/${part.repeat(15_000 / part.length)}${end}`
+        const { status } = await exchange(port, requestText('GET', path, { Connection: 'close' }))
+        assert.ok(status >= 400 && status < 500, `${part} ${end}: ${status}`)
+      }
+    }
+    // A router that backtracks takes a second for each of them; all together take some hundredths.
+    assert.ok(performance.now() - start < 10_000)
+  })
+})
+
 test('doors are not impressed by absurd headers', async () => {
   await withTemptingDoor(async (port, lines) => {
     const target = `/v2/team/app/manifests/${digest}?ns=registry.example`

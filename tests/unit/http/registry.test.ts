@@ -196,6 +196,50 @@ for (const [source, setup] of HOLDERS) {
     }
   })
 
+  check(
+    'If-Match of other content is a 412, for GET and HEAD, and comes before every other condition',
+    async ({ ask }) => {
+      for (const content of [index, layer]) {
+        const etag = `"${content.descriptor.digest}"`
+        for (const method of ['GET', 'HEAD']) {
+          const status = async (ifMatch: string, more: Record<string, string> = {}) => {
+            const response = await ask(pathOf(content), { method, headers: { 'if-match': ifMatch, ...more } })
+            await response.body?.cancel()
+            return response.status
+          }
+          for (const value of [etag, `"x", ${etag}`, '*']) assert.equal(await status(value), 200, value)
+          for (const value of ['"x"', `W/${etag}`, '']) {
+            assert.equal(await status(value), 412, value)
+            assert.equal(await status(value, { 'if-none-match': etag, range: 'bytes=99999999-' }), 412, value)
+          }
+        }
+      }
+    },
+  )
+
+  check('a condition on a tag is about the content that the tag points to', async ({ ask }) => {
+    const path = `/v2/team/app/manifests/1.2?${NS}`
+    const etag = `"${index.descriptor.digest}"`
+    assert.equal((await ask(path, { headers: { 'if-none-match': etag } })).status, 304)
+    assert.equal((await ask(path, { headers: { 'if-match': '"x"' } })).status, 412)
+    assert.equal((await ask(path, { headers: { 'if-match': etag } })).status, 200)
+  })
+
+  check('a condition that is not met counts before a Range that no byte satisfies', async ({ ask }) => {
+    const etag = `"${layer.descriptor.digest}"`
+    const range = 'bytes=99999999-'
+    const status = async (headers: Record<string, string>) => (await ask(pathOf(layer), { headers })).status
+    assert.equal(await status({ range, 'if-none-match': etag }), 304)
+    assert.equal(await status({ range, 'if-none-match': '"x"' }), 416)
+    assert.equal(await status({ range, 'if-none-match': etag, 'if-range': '"x"' }), 304)
+  })
+
+  check('a condition on content that nobody has is a 404', async ({ ask }) => {
+    for (const headers of [{ 'if-none-match': '*' }, { 'if-match': '"x"' }, { 'if-none-match': `"${ABSENT}"` }]) {
+      assert.equal((await ask(`/v2/team/app/blobs/${ABSENT}?${NS}`, { headers })).status, 404)
+    }
+  })
+
   check('a manifest is not served under blobs, nor a blob under manifests', async ({ ask }) => {
     for (const [path, code] of [
       [`/v2/team/app/blobs/${index.descriptor.digest}?${NS}`, 'BLOB_UNKNOWN'],

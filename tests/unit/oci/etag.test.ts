@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { parseDigest } from '../../../lib/oci/digest.ts'
-import { etagOf, matchesIfNoneMatch, matchesIfRange } from '../../../lib/oci/etag.ts'
+import { etagOf, matchesIfMatch, matchesIfNoneMatch, matchesIfRange } from '../../../lib/oci/etag.ts'
 import * as arbitrary from '../../fixtures/arbitrary.ts'
 
 const OURS = parseDigest(`sha256:${'0'.repeat(64)}`)
@@ -48,9 +48,25 @@ for (const [header, expected] of [
   })
 }
 
-test('matchesIfNoneMatch and matchesIfRange know only the own entity tag', () => {
+for (const [header, expected] of [
+  [null, true],
+  ['*', true],
+  [`"${OURS}"`, true],
+  [`"${OTHER}" ,"${OURS}"`, true],
+  [`W/"${OURS}"`, false],
+  [`"${OTHER}"`, false],
+  [OURS, false],
+  ['', false],
+] as const) {
+  test(`matchesIfMatch is ${expected} for ${header}`, () => {
+    assert.equal(matchesIfMatch(header, OURS), expected)
+  })
+}
+
+test('matchesIfMatch, matchesIfNoneMatch and matchesIfRange know only the own entity tag', () => {
   fc.assert(
     fc.property(arbitrary.digest, arbitrary.digest, (one, two) => {
+      assert.equal(matchesIfMatch(etagOf(one), two), one === two)
       assert.equal(matchesIfNoneMatch(etagOf(one), two), one === two)
       assert.equal(matchesIfRange(etagOf(one), two), one === two)
     }),

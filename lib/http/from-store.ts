@@ -1,0 +1,38 @@
+import { isManifestMediaType } from '../oci/media-type.ts'
+import { type ContentTarget, digestNamed, tagNamed } from '../oci/path.ts'
+import { parseRange } from '../oci/range.ts'
+import { fileResponse } from '../platform/file-response.ts'
+import type { ContentStore } from '../store/store.ts'
+import { conditionalAnswer, contentHead, rangeHeaderOf, unsatisfiableAnswer } from './answer.ts'
+import type { DoorMiddleware } from './env.ts'
+
+/**
+ * Answers with what this node has, and passes on what it does not have. Manifests are served under `manifests` and
+ * everything else under `blobs`, never the other way round.
+ */
+export function fromStore(store: ContentStore): DoorMiddleware {
+  return async function fromStore(c, next) {
+    const request = c.req.raw
+    const target = c.get('target')
+    const digest = await digestOf(store, target, request.signal)
+    const descriptor = digest && (await store.describe(digest, request.signal))
+    if (descriptor === undefined) return await next()
+    if (isManifestMediaType(descriptor.mediaType) !== (target.kind === 'manifest')) return await next()
+
+    const conditional = conditionalAnswer(request, descriptor.digest)
+    if (conditional !== undefined) return conditional
+    const requested = parseRange(rangeHeaderOf(target, request) ?? null, descriptor.size)
+    if (requested.kind === 'unsatisfiable') return unsatisfiableAnswer(descriptor.size)
+    const range = requested.kind === 'part' ? requested.range : undefined
+    if (request.method === 'HEAD') return new Response(null, contentHead(c, descriptor, range, 'local'))
+    const body = await store.open(descriptor.digest, range, request.signal)
+    if (body === undefined) return await next()
+    const head = contentHead(c, descriptor, range, 'local')
+    return body.kind === 'file' ? fileResponse(body, head) : new Response(body.stream, head)
+  }
+}
+
+async function digestOf(store: ContentStore, target: ContentTarget, signal: AbortSignal) {
+  const tagged = tagNamed(target)
+  return tagged === undefined ? digestNamed(target) : await store.resolve(tagged, signal)
+}

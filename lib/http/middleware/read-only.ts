@@ -1,0 +1,12 @@
+import type { MiddlewareHandler } from 'hono'
+import { OciError } from '../../oci/error.ts'
+import { errorAnswer } from '../answer.ts'
+
+/** Refuses every method but GET and HEAD. */
+export function readOnly(): MiddlewareHandler {
+  return async function readOnly({ req: { method } }, next) {
+    if (method === 'GET' || method === 'HEAD') return await next()
+    const error = new OciError('UNSUPPORTED', `${method} is not supported: a mirror is read-only`)
+    return errorAnswer(error, { Allow: 'GET, HEAD' })
+  }
+}

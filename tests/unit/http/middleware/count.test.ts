@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Hono } from 'hono'
+import type { DoorEnv } from '../../../../lib/http/env.ts'
+import { createHttpMetrics } from '../../../../lib/http/metrics.ts'
+import { count } from '../../../../lib/http/middleware/count.ts'
+import { createMetrics } from '../../../../lib/observe/metrics.ts'
+
+test('count counts what is answered, and not what a client has not waited for', async () => {
+  const metrics = createMetrics()
+  const leaving = new AbortController()
+  const door = new Hono<DoorEnv>()
+  door.use(count('peer', createHttpMetrics(metrics)))
+  door.get('/:how', (c) => {
+    if (c.req.param('how') === 'left') leaving.abort()
+    return c.body(null, 500)
+  })
+  await door.request('/left', { signal: leaving.signal })
+  assert.doesNotMatch((await metrics.render()).body, /status="500"/)
+  await door.request('/stayed')
+  assert.match((await metrics.render()).body, /^swarmirror_requests_total\{.*status="500",source="none"\} 1$/m)
+})
+
+test('count counts the bytes that an answer declares, and no other method by its name', async () => {
+  const metrics = createMetrics()
+  const door = new Hono<DoorEnv>()
+  door.use(count('registry', createHttpMetrics(metrics)))
+  door.all('*', (c) => {
+    c.set('content', { source: 'peer', bytes: 7 })
+    return c.body(null, 206)
+  })
+  for (const method of ['GET', 'GET', 'HEAD', 'POST']) await door.request('/', { method })
+  const { body } = await metrics.render()
+  assert.match(body, /^swarmirror_bytes_total\{door="registry",source="peer"\} 14$/m)
+  for (const [method, times] of [
+    ['GET', 2],
+    ['HEAD', 1],
+    ['other', 1],
+  ]) {
+    const labels = `door="registry",method="${method}",status="206",source="peer"`
+    assert.ok(body.includes(`swarmirror_requests_total{${labels}} ${times}\n`), `${method}`)
+  }
+})
