@@ -145,7 +145,20 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     peerDoorTransfers: () => peer.running,
   })
   const page = createMirrorPage(settings, {
-    ...{ store, held, router, known, activity, readiness, policy, client, credentials, address, log },
+    ...{
+      store,
+      held,
+      router,
+      members: router.members,
+      known,
+      activity,
+      readiness,
+      policy,
+      client,
+      credentials,
+      address,
+      log,
+    },
     metrics: httpMetrics,
     report: () => guard?.report,
   })

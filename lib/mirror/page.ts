@@ -17,6 +17,7 @@ import type { KnownPeers } from '../peers/known-peers.ts'
 import { runtimeName } from '../platform/runtime.ts'
 import { isLoopback, type Settings } from '../settings/settings.ts'
 import type { ContentStore } from '../store/store.ts'
+import type { Members } from '../swarm/members.ts'
 import type { Router } from '../swarm/router.ts'
 
 /** Peers that the page lists. */
@@ -26,7 +27,8 @@ export interface MirrorPageDependencies {
   readonly store: ContentStore
   readonly known: KnownPeers
   readonly activity: Activity
-  readonly router: Router & { readonly neighbours: number }
+  readonly router: Router
+  readonly members: Members
   readonly held: ReadonlySet<Key>
   readonly readiness: Readiness
   /** The last report of the check; missing where there is none. */
@@ -48,7 +50,7 @@ export function showsPage(settings: Pick<Settings, 'page' | 'admin-listen'>): bo
 /** The page of a mirror, if its settings allow one: the names of images are not for everybody who reaches the node. */
 export function createMirrorPage(settings: Settings, dependencies: MirrorPageDependencies): Page | undefined {
   if (!showsPage(settings)) return undefined
-  const { store, known, activity, router, held, readiness, report } = dependencies
+  const { store, known, activity, router, members, held, readiness, report } = dependencies
   const { policy, client, credentials, metrics, address, log } = dependencies
   const holdings = createHoldings({ store, held, log })
   const node = {
@@ -67,7 +69,7 @@ export function createMirrorPage(settings: Settings, dependencies: MirrorPageDep
       ready: reasons.length === 0,
       reasons,
       findings: report()?.findings.map(shownFinding),
-      neighbours: router.neighbours,
+      neighbours: members.size - 1,
       peers: peers.slice(0, LISTED_PEERS),
       morePeers: Math.max(peers.length - LISTED_PEERS, 0),
       held: await holdings(signal),

@@ -24,6 +24,8 @@ declare module 'hyperdht' {
   export interface IncomingRequest {
     readonly from: Address & { readonly id: Uint8Array | null }
     readonly command: number
+    readonly value: Uint8Array | null
+    reply(value: Uint8Array, options: { readonly token: boolean; readonly closerNodes: boolean }): void
   }
   /** Shown each request of it before it is sent, with the milliseconds that it is waited for, and when it is over. */
   export interface RequestSession {

@@ -3,10 +3,10 @@ import Persistent from 'hyperdht/lib/persistent.js'
 import Hyperswarm, { type Server } from 'hyperswarm'
 import { runtimeName } from '../platform/runtime.ts'
 import { UDX } from '../udx/index.ts'
-import { createDhtRpc } from './dht/hyperdht-rpc.ts'
+import { createDhtRpc, QUESTION } from './dht/hyperdht-rpc.ts'
 import { RECORD_LIFE, RecordStore } from './dht/record-store.ts'
 import { MAX_MEMBERS } from './members/membership.ts'
-import { Swarm, type SwarmDependencies, type SwarmOptions } from './swarm.ts'
+import { Swarm, type SwarmDependencies, type SwarmListeners, type SwarmOptions } from './swarm.ts'
 
 export type { SwarmDependencies, SwarmOptions } from './swarm.ts'
 
@@ -68,8 +68,17 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     await dht.destroy({ force: true }).catch(() => dht.io.networkInterfaces.destroy())
     throw error
   }
-  const answer = dht.onrequest.bind(dht)
-  dht.onrequest = (request) => USED_COMMANDS.has(request.command) && answer(request)
+  const next = dht.onrequest.bind(dht)
+  let listeners: SwarmListeners | undefined
+  dht.onrequest = (request) => {
+    const { command, from, value } = request
+    if (from.id !== null) listeners?.met(from)
+    if (command !== QUESTION) return USED_COMMANDS.has(command) && next(request)
+    const answer = value && listeners?.asked(value, from)
+    // A stranger gets no answer, not even an error.
+    if (answer) request.reply(answer, { token: false, closerNodes: false })
+    return true
+  }
   const swarm = new Hyperswarm({ dht, keyPair, maxPeers: MAX_MEMBERS })
   survive(swarm.server)
   const rpc = createDhtRpc(
@@ -97,14 +106,10 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
       publicKey: keyPair.publicKey,
       connections: swarm,
       records,
-      onNode(listener) {
-        dht.on('add-node', listener)
-        // That event names a node once; one that was restarted has to be noticed at its first request.
-        const next = dht.onrequest
-        dht.onrequest = (request) => {
-          if (request.from.id !== null) listener(request.from)
-          return next(request)
-        }
+      listen(to) {
+        listeners = to
+        // Of nodes that answer. A node that was restarted is noticed by its requests, since this event names each node once.
+        dht.on('add-node', to.met)
       },
       async destroy() {
         // Together: the swarm's server would first ask neighbours that may be gone to forget its address, for up to 5 s.

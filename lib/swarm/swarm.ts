@@ -13,8 +13,11 @@ import type { DhtRpc } from './dht/rpc.ts'
 import { Finder } from './lookup/finder.ts'
 import { Bootstrap, type BootstrapEntry, type BootstrapOptions, type ResolveName } from './members/bootstrap.ts'
 import { Connector, type ConnectorOptions } from './members/connector.ts'
+import { DhtMembers } from './members/dht-members.ts'
 import { Discovery } from './members/discovery.ts'
 import { type Liveness, Membership, type MembershipOptions, type SwarmConnection } from './members/membership.ts'
+import { QuestionSeal } from './members/question-seal.ts'
+import type { Members } from './members.ts'
 import { registerSwarmMetrics, type SwarmFigures } from './metrics.ts'
 import type { NodeAddress } from './node.ts'
 import type { NodeFiles } from './node-files.ts'
@@ -60,9 +63,16 @@ export interface SwarmNode {
   }
   /** What it stores for others. */
   readonly records: Pick<RecordStore, 'size' | 'maxSize' | 'dropped'>
-  /** Calls back for each node that sends something, with the address that it claims, which need not be true. */
-  onNode(listener: (node: NodeAddress) => void): void
+  listen(listeners: SwarmListeners): void
   destroy(): Promise<void>
+}
+
+/** What a node of the DHT calls back. An address may be a lie until something that was sent there is answered. */
+export interface SwarmListeners {
+  /** A node has sent something. */
+  readonly met: (node: NodeAddress) => void
+  /** Gives the answer to a question. */
+  readonly asked: (question: Uint8Array, from: NodeAddress) => Uint8Array | undefined
 }
 
 /** Milliseconds that withdrawing the node's own announcement may hold up its end. */
@@ -70,6 +80,7 @@ const LEAVE_TIMEOUT = 1_000
 
 /** A node of the swarm: what the parts of this room make together. */
 export class Swarm implements Router {
+  readonly members: Members
   readonly #log: Logger
   readonly #node: SwarmNode
   readonly #map: NetworkMap
@@ -131,7 +142,18 @@ export class Swarm implements Router {
         this.#tellAlone()
       },
     })
-    node.onNode((address) => this.#discovery.met(address))
+    const members = new DhtMembers({
+      log,
+      map: this.#map,
+      realm,
+      rpc: node.rpc,
+      seal: new QuestionSeal(swarmKeys, self),
+    })
+    this.members = members
+    node.listen({
+      met: (address) => this.#discovery.met(address),
+      asked: (question, from) => members.answerTo(question, from),
+    })
     node.connections.on('connection', (connection) => this.#membership.take(connection))
     if (metrics !== undefined) registerSwarmMetrics(metrics, () => this.figures)
     // Nobody has to wait for it.
@@ -144,14 +166,9 @@ export class Swarm implements Router {
     return this.#joined.promise
   }
 
-  /** How many other nodes this one knows; 0 means that it is alone. */
-  get neighbours(): number {
-    return this.#closing === undefined ? this.#map.others : 0
-  }
-
   get figures(): SwarmFigures {
     const { size: records, maxSize: recordLimit, dropped } = this.#node.records
-    const { neighbours } = this
+    const neighbours = this.#map.others
     return { ...this.#announcer.figures, ...this.#dht.figures, records, recordLimit, dropped, neighbours }
   }
 
@@ -229,7 +246,7 @@ export class Swarm implements Router {
     this.#remember()
     if (this.#isJoined) return
     this.#isJoined = true
-    const { neighbours } = this
+    const neighbours = this.#map.others
     this.#isAlone = neighbours === 0
     const { host, port } = this.#map.self
     const id = b4a.toString(this.#node.publicKey, 'hex')
@@ -246,7 +263,7 @@ export class Swarm implements Router {
   }
 
   #tellAlone(): void {
-    const { neighbours } = this
+    const neighbours = this.#map.others
     const isAlone = neighbours === 0
     if (!this.#isJoined || this.#closing !== undefined || isAlone === this.#isAlone) return
     this.#isAlone = isAlone

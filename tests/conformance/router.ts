@@ -1,20 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Key } from '../../lib/oci/key.ts'
-import type { Peer, Router } from '../../lib/swarm/router.ts'
+import type { Peer } from '../../lib/swarm/router.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
-
-/** A router under test, and the peer that the others must find. */
-export interface RouterMember {
-  readonly router: Router & { readonly neighbours: number; close(): Promise<void> }
-  readonly address: { readonly host: string; readonly port: number }
-}
-
-/** A swarm that routers join one by one; `join` waits until lookups work. Closed once, also after a failure. */
-export interface RouterFixture {
-  join(): Promise<RouterMember>
-  close(): Promise<void>
-}
+import { type SwarmFixture, type SwarmMember, withSwarmOf } from './members.ts'
 
 const key = (name: string): Key => `registry.example/team/${name}:1` as Key
 const never = new AbortController().signal
@@ -29,23 +18,11 @@ const MEMORY = 2_000
  * @param name the router's, with which the tests' names start
  * @param makeFixture called for each test
  */
-export function routerConformance(name: string, makeFixture: () => Promise<RouterFixture>): void {
-  function check(what: string, members: number, body: (...members: RouterMember[]) => Promise<void>): void {
-    test(`${name}: ${what}`, async () => {
-      const fixture = await makeFixture()
-      try {
-        const joined: RouterMember[] = []
-        for (let count = 0; count < members; count++) joined.push(await fixture.join())
-        await waitFor('all know each other', () => joined.every(({ router }) => router.neighbours >= members - 1))
-        await body(...joined)
-      } finally {
-        await within('the end of the fixture', fixture.close())
-      }
-    })
-  }
+export function routerConformance(name: string, makeFixture: () => Promise<SwarmFixture>): void {
+  const check = (what: string, count: number, body: (...members: SwarmMember[]) => Promise<void>) =>
+    test(`${name}: ${what}`, () => withSwarmOf(count, makeFixture, body))
 
   check('a node that is alone is ready, finds nobody and can announce', 1, async (alone) => {
-    assert.equal(alone.router.neighbours, 0)
     assert.deepEqual(await found(alone, key('a')), [])
     alone.router.advertise([key('a')])
     await settled(alone)
@@ -134,8 +111,8 @@ export function routerConformance(name: string, makeFixture: () => Promise<Route
       await Promise.all([settled(a), settled(b)])
       a.router.withdraw([key('a')])
       await settled(a)
-      await within('close', a.router.close())
-      await within('the second close', a.router.close())
+      await within('close', a.close())
+      await within('the second close', a.close())
       assert.deepEqual(await collect(a.router.lookup(key('b'), never)), [])
       a.router.advertise([key('late')])
       assert.deepEqual(await found(c, key('a')), [])
@@ -145,7 +122,7 @@ export function routerConformance(name: string, makeFixture: () => Promise<Route
   )
 }
 
-async function settled({ router }: RouterMember): Promise<void> {
+async function settled({ router }: SwarmMember): Promise<void> {
   await router.settled(AbortSignal.timeout(15_000))
 }
 
@@ -156,17 +133,17 @@ async function collect(peers: AsyncIterable<Peer>): Promise<Peer[]> {
 }
 
 /** The addresses that a lookup finds, in a fixed order; each as often as it was given. */
-async function found({ router }: RouterMember, name: Key): Promise<string[]> {
+async function found({ router }: SwarmMember, name: Key): Promise<string[]> {
   const peers = await within('the end of the lookup', collect(router.lookup(name, AbortSignal.timeout(LOOKUP))))
   return peers.map(({ host, port }) => `${host}:${port}`).sort()
 }
 
 /** Waits until a lookup finds exactly these: one who has looked just before may remember it for a while. */
-async function untilFound(member: RouterMember, name: Key, addresses: readonly string[]): Promise<void> {
+async function untilFound(member: SwarmMember, name: Key, addresses: readonly string[]): Promise<void> {
   const isFound = async () => (await found(member, name)).join() === addresses.join()
   await waitFor(`${name} is found at ${addresses.join()}`, isFound, MEMORY)
 }
 
-function addressesOf(...members: readonly RouterMember[]): string[] {
+function addressesOf(...members: readonly SwarmMember[]): string[] {
   return members.map(({ address }) => `${address.host}:${address.port}`).sort()
 }

@@ -1,51 +1,99 @@
+import { createHash } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
 import type { Key } from '../../lib/oci/key.ts'
+import { bounded } from '../../lib/platform/abort.ts'
+import { addressOf } from '../../lib/platform/address.ts'
+import { ANSWER_TIMEOUT, type Answer, MAX_MESSAGE, type Members } from '../../lib/swarm/members.ts'
+import { compareDistance } from '../../lib/swarm/node.ts'
 import type { Peer, Router } from '../../lib/swarm/router.ts'
 
-/** A swarm within one process, for tests: every router made by one hub finds what the others advertise, at once. */
+/** A swarm within one process, for tests: every node of it finds what the others advertise, and asks them, at once. */
 export class MemorySwarm {
-  readonly #members = new Map<MemoryRouter, Set<Key>>()
+  readonly #nodes = new Map<string, MemoryNode>()
 
-  join(self: Peer): MemoryRouter {
-    const router = new MemoryRouter(this.#members, self)
-    this.#members.set(router, new Set())
-    return router
+  join(self: Peer): MemoryNode {
+    const node = new MemoryNode(this.#nodes, self)
+    this.#nodes.set(addressOf(self), node)
+    return node
   }
 }
 
-/** The router of one member. */
-export class MemoryRouter implements Router {
+/** A node of a swarm in memory. */
+export class MemoryNode implements Router, Members {
   readonly self: Peer
-  readonly #members: Map<MemoryRouter, Set<Key>>
+  readonly keys = new Set<Key>()
+  readonly #nodes: Map<string, MemoryNode>
+  #handler: ((question: Uint8Array, from: Peer) => Answer) | undefined
 
-  constructor(members: Map<MemoryRouter, Set<Key>>, self: Peer) {
-    this.#members = members
+  constructor(nodes: Map<string, MemoryNode>, self: Peer) {
+    this.#nodes = nodes
     this.self = self
   }
 
-  get neighbours(): number {
-    return this.#members.has(this) ? this.#members.size - 1 : 0
+  get size(): number {
+    return this.#nodes.size
+  }
+
+  get #isClosed(): boolean {
+    return this.#nodes.get(addressOf(this.self)) !== this
   }
 
   async *lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
-    for (const [router, keys] of this.#members) {
-      if (signal.aborted || !this.#members.has(this)) return
-      if (router !== this && keys.has(key)) yield router.self
+    for (const node of this.#nodes.values()) {
+      if (signal.aborted || this.#isClosed) return
+      if (node !== this && node.keys.has(key)) yield node.self
     }
   }
 
   advertise(keys: Iterable<Key>): void {
-    for (const key of keys) this.#members.get(this)?.add(key)
+    for (const key of keys) this.keys.add(key)
   }
 
   withdraw(keys: Iterable<Key>): void {
-    for (const key of keys) this.#members.get(this)?.delete(key)
+    for (const key of keys) this.keys.delete(key)
   }
 
   async settled(): Promise<void> {
     // Nothing is ever under way here.
   }
 
-  async close(): Promise<void> {
-    this.#members.delete(this)
+  closest(key: Key, count: number): Peer[] {
+    const target = hash(key)
+    const nodes = [...this.#nodes.values()].map(({ self }) => ({ self, id: hash(addressOf(self)) }))
+    nodes.sort((a, b) => compareDistance(target, a.id, b.id))
+    return nodes.slice(0, count).map(({ self }) => self)
   }
+
+  async ask(peer: Peer, question: Uint8Array, signal: AbortSignal): Promise<Answer> {
+    if (question.length > MAX_MESSAGE) throw new RangeError(`expected at most ${MAX_MESSAGE} bytes`)
+    const asked = this.#nodes.get(addressOf(peer))
+    const answer = signal.aborted || this.#isClosed ? undefined : asked?.answerTo(question, this.self)
+    if (answer !== undefined) return answer
+    await bounded(ANSWER_TIMEOUT, signal, (silence) =>
+      setTimeout(ANSWER_TIMEOUT, undefined, { signal: silence }),
+    ).catch(() => undefined)
+    return undefined
+  }
+
+  answer(handler: (question: Uint8Array, from: Peer) => Answer): void {
+    this.#handler = handler
+  }
+
+  answerTo(question: Uint8Array, from: Peer): Answer {
+    try {
+      const answer = this.#handler?.(question, from)
+      return answer !== undefined && answer.length <= MAX_MESSAGE ? answer : undefined
+    } catch {
+      // The one that asked learns no more than that there is no answer.
+      return undefined
+    }
+  }
+
+  async close(): Promise<void> {
+    if (!this.#isClosed) this.#nodes.delete(addressOf(this.self))
+  }
+}
+
+function hash(text: string): Uint8Array {
+  return createHash('sha256').update(text).digest()
 }

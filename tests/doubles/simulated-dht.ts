@@ -93,6 +93,7 @@ export class SimulatedDht {
           const stored = records.get(hex(topic)) ?? new Map()
           records.set(hex(topic), stored.set(hex(owner), { publicKey: owner, relayAddresses }))
         }),
+      question: async () => undefined,
       remove: (to, topic, token, timeout) =>
         change(to, token, timeout, ({ records }) => records.get(hex(topic))?.delete(hex(owner))),
     }

@@ -103,7 +103,7 @@ test('swarm healing: two swarms that learn of each other by their bootstrap name
         routers.push({ side, self, router })
         hosts[side]?.push(self.host)
       }
-      for (const { router } of routers) await waitFor('all of its side are known', () => router.neighbours === 2)
+      for (const { router } of routers) await waitFor('all of its side are known', () => router.members.size === 3)
       for (const { self, router } of routers) router.advertise([keyOf(nameOf(at(self)))])
       const finds = async (asker: Router, self: NodeAddress) => {
         const name = keyOf(nameOf(at(self)))

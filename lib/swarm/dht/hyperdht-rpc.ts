@@ -23,7 +23,7 @@ export type Sign = (
 
 export interface DhtRequest {
   readonly command: number
-  readonly target: Uint8Array
+  readonly target?: Uint8Array
   readonly token?: Uint8Array
   readonly value?: Uint8Array
 }
@@ -49,6 +49,8 @@ export interface DhtParts {
 const LOOKUP = 3
 const ANNOUNCE = 4
 const UNANNOUNCE = 5
+/** Of our own, far from any of hyperdht's. */
+export const QUESTION = 64
 
 const KEY_LENGTH = 32
 /** hyperdht takes records of 3 addresses at most. */
@@ -104,6 +106,10 @@ export function createDhtRpc(parts: DhtParts, keyPair: KeyPair): DhtRpc {
     store: (to, topic, token, relays, timeout) =>
       change(ANNOUNCE, parts.signAnnounce, relays, to, topic, token, timeout),
     remove: (to, topic, token, timeout) => change(UNANNOUNCE, parts.signUnannounce, [], to, topic, token, timeout),
+    async question(to, message, timeout) {
+      const response = await request({ command: QUESTION, value: message }, to, timeout)
+      return response?.error === 0 && response.value !== null ? response.value : undefined
+    },
   }
 }
 

@@ -40,4 +40,6 @@ export interface DhtRpc {
   ): Promise<StoreOutcome>
   /** Removes this node's record. */
   remove(to: DhtNode, topic: Uint8Array, token: Uint8Array, timeout: number): Promise<StoreOutcome>
+  /** Sends a message of ours, and gives what the node has answered. */
+  question(to: NodeAddress, message: Uint8Array, timeout: number): Promise<Uint8Array | undefined>
 }

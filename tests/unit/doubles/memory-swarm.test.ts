@@ -1,18 +1,21 @@
-import { type RouterMember, routerConformance } from '../../conformance/router.ts'
-import { MemorySwarm } from '../../doubles/memory-swarm.ts'
+import { membersConformance, type SwarmFixture } from '../../conformance/members.ts'
+import { routerConformance } from '../../conformance/router.ts'
+import { type MemoryNode, MemorySwarm } from '../../doubles/memory-swarm.ts'
 
-routerConformance('memory router', async () => {
+async function makeFixture(): Promise<SwarmFixture> {
   const swarm = new MemorySwarm()
-  const routers: RouterMember['router'][] = []
+  const nodes: MemoryNode[] = []
   return {
     async join() {
-      const address = { host: '127.0.0.1', port: 1 + routers.length }
-      const router = swarm.join(address)
-      routers.push(router)
-      return { router, address }
+      const node = swarm.join({ host: '127.0.0.1', port: 1 + nodes.length })
+      nodes.push(node)
+      return { router: node, members: node, address: node.self, close: () => node.close() }
     },
     async close() {
-      for (const router of routers) await router.close()
+      for (const node of nodes) await node.close()
     },
   }
-})
+}
+
+routerConformance('memory router', makeFixture)
+membersConformance('memory members', makeFixture)

@@ -4,6 +4,7 @@ import { silentLogger } from '../../../lib/observe/log.ts'
 import type { Key } from '../../../lib/oci/key.ts'
 import { NodeFiles } from '../../../lib/swarm/node-files.ts'
 import type { Router } from '../../../lib/swarm/router.ts'
+import { membersConformance, type SwarmFixture } from '../../conformance/members.ts'
 import { routerConformance } from '../../conformance/router.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
 import { never } from '../../fixtures/layout.ts'
@@ -11,19 +12,23 @@ import { createLogRecorder } from '../../fixtures/log.ts'
 import { bootstrapAt, freePort, type SwarmNode, SwarmNodes, withSwarm } from '../../fixtures/swarm.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
-routerConformance('Hyperswarm router', async () => {
+async function makeFixture(): Promise<SwarmFixture> {
   const nodes = new SwarmNodes()
   let first: SwarmNode | undefined
   return {
     async join() {
       const node = await nodes.start({ bootstrap: first === undefined ? [] : bootstrapAt(first.address) })
       first ??= node
-      await node.router.joined
-      return node
+      const { router, address } = node
+      await router.joined
+      return { router, members: router.members, address, close: () => router.close() }
     },
     close: () => nodes.close(),
   }
-})
+}
+
+routerConformance('Hyperswarm router', makeFixture)
+membersConformance('Hyperswarm members', makeFixture)
 
 const KEY = 'registry.example/team/app:1' as Key
 
@@ -105,9 +110,9 @@ test('joinSwarm: a name is resolved anew while the node is alone, and left alone
       },
     })
     await waitFor('it is asked again', () => asked >= 3)
-    assert.equal(node.router.neighbours, 0)
+    assert.equal(node.router.members.size, 1)
     addresses = ['127.0.0.1']
-    await waitFor('the other is found', () => node.router.neighbours === 1)
+    await waitFor('the other is found', () => node.router.members.size === 2)
     await untilConnected([node, other])
     const before = asked
     await new Promise((resolve) => setTimeout(resolve, 350))
@@ -120,7 +125,7 @@ test('joinSwarm: its own address among the bootstrap nodes is nobody', async () 
     const port = await freePort()
     const node = await nodes.start({ port, bootstrap: bootstrapAt({ host: '127.0.0.1', port }) })
     await node.router.joined
-    assert.equal(node.router.neighbours, 0)
+    assert.equal(node.router.members.size, 1)
   })
 })
 
@@ -147,7 +152,7 @@ test('joinSwarm: a node keeps its identity, and finds those it knew without any 
       for (const bootstrap of [bootstrapAt(other.address), []]) {
         const files = await NodeFiles.open(dir, silentLogger)
         const node = await nodes.start({ port, bootstrap, files, log })
-        await waitFor('the other is known', () => node.router.neighbours === 1)
+        await waitFor('the other is known', () => node.router.members.size === 2)
         node.router.advertise([KEY])
         await node.router.settled(never)
         assert.deepEqual(await finds(other.router), [port])
@@ -174,7 +179,7 @@ test('Hyperswarm router: lookup ends when its signal aborts, and when the router
   await withSwarm(async (nodes) => {
     const first = await nodes.start()
     const second = await nodes.start({ bootstrap: bootstrapAt(first.address) })
-    await waitFor('they know each other', () => second.router.neighbours === 1)
+    await waitFor('they know each other', () => second.router.members.size === 2)
     // The first does not answer any more: a lookup has to wait for it.
     await first.router.close()
     const stop = new AbortController()

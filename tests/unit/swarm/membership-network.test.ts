@@ -28,6 +28,12 @@ const finds = async (one: Member, other: Member) => {
   return false
 }
 
+/** Whether a question of one to the other is answered. */
+const ask = async (one: Member, other: Member) => {
+  const answer = await one.router.members.ask({ host: '127.0.0.1', port: other.port }, new Uint8Array(1), never)
+  return answer === undefined ? 'silent' : 'answered'
+}
+
 test('joinSwarm connects members with each other, whoever comes first, and tells who is seen and gone', async () => {
   await withMembers(async (start) => {
     const a = await start([])
@@ -80,6 +86,13 @@ test('joinSwarm has nothing to say to a stranger, and does not find what it anno
     await waitFor('b finds a', () => finds(b, a))
     assert.deepEqual(await found(stranger.router.lookup(KEY, never)), [])
     assert.ok(!(await finds(b, stranger)))
+    a.router.members.answer(() => new Uint8Array(1))
+    stranger.router.members.answer(() => new Uint8Array(1))
+    assert.deepEqual(await Promise.all([ask(b, a), ask(stranger, a), ask(b, stranger)]), [
+      'answered',
+      'silent',
+      'silent',
+    ])
     assert.deepEqual(
       [stranger.members.size, a.members.has(stranger.port), b.members.has(stranger.port)],
       [0, false, false],
@@ -100,11 +113,13 @@ test('joinSwarm changes its key, node by node, and at every moment all find all'
         { swarmKeys, self },
       )
       nodes[index] = node
+      node.router.members.answer((question) => question)
       node.router.advertise([KEY])
       for (const other of nodes) {
         if (other === node) continue
         await waitFor('they find each other', async () => (await finds(node, other)) && (await finds(other, node)))
         await waitFor('they are connected', () => sees(node, other) && sees(other, node))
+        assert.deepEqual(await Promise.all([ask(node, other), ask(other, node)]), ['answered', 'answered'])
       }
     }
     for (const keys of [

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import process from 'node:process'
 import { test } from 'node:test'
 import HyperDHT from 'hyperdht'
-import type { DhtResponse } from '../../../lib/swarm/dht/hyperdht-rpc.ts'
+import { type DhtResponse, QUESTION } from '../../../lib/swarm/dht/hyperdht-rpc.ts'
 import { withMembers } from '../../fixtures/members.ts'
 import { joinAsStranger } from '../../fixtures/swarm.ts'
 import { waitFor } from '../../fixtures/wait.ts'
@@ -82,6 +82,14 @@ test('joinSwarm: a handshake of any length, with anything in it, ends nothing', 
     for (let length = 0; length < 96; length += 5) await greet([], length)
     // Flags that promise more than there is, and an address of port 0.
     for (const flags of [1, 2, 4, 8, 16, 32, 64]) await greet([1, flags, 0, 1, 1, ...NOWHERE])
+  })
+})
+
+test('joinSwarm: a question of a stranger gets no answer, not even an error', async () => {
+  await withStranger(async (send) => {
+    for (let length = 0; length < 100; length += 9) {
+      assert.equal(await send(QUESTION, new Array<number>(length).fill(1)), undefined)
+    }
   })
 })
 
