@@ -5,7 +5,6 @@ import { type CheckResult, type CheckSubject, type ProbeService, runCheck } from
 import type { Containerd } from '../containerd/client/client.ts'
 import { CRI_NAMESPACE } from '../containerd/client/cri.ts'
 import type { Logger } from '../observe/log.ts'
-import { silentLogger } from '../observe/log.ts'
 import { PeerClient } from '../peers/client.ts'
 import { createTlsIdentity } from '../peers/tls.ts'
 import type { Settings } from '../settings/settings.ts'
@@ -71,7 +70,7 @@ export function createNodeCheck(
     const resolving = new AbortController()
     const timer = setTimeout(() => resolving.abort(new Error('names do not resolve in time')), CLOCK_TIMEOUT)
     try {
-      const known = await resolveBootstrap({ log: silentLogger }, settings.bootstrap ?? [], self, resolving.signal)
+      const known = await resolveBootstrap({}, settings.bootstrap ?? [], self, resolving.signal)
       const others = known.filter(({ host, port }) => !(own.has(host) && port === self.port))
       return others.slice(0, CLOCKS).map((peer) => (signal) => timeOf(peerClient, peer, signal))
     } finally {

@@ -117,7 +117,7 @@ export class Swarm implements Router {
     this.#announcer = new Announcer({ dht: this.#dht, realm }, options.announcer)
     this.#discovery.sampleWith((of) => this.#announcer.sampleOf(of))
     this.#bootstrap = new Bootstrap(
-      { log, resolve, dht: this.#dht, discovery: this.#discovery, remembered: () => files?.nodes ?? [] },
+      { log, readiness, resolve, dht: this.#dht, discovery: this.#discovery, remembered: () => files?.nodes ?? [] },
       { entries: bootstrap, self, intervals: bootstrapIntervals },
     )
     this.#membership = new Membership(swarmKeys, self, this.#livenessOf(liveness), options.membership)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { logLines, type Node, type NodeOptions, testCluster } from './harness/index.ts'
+import { logLines, type Node, type NodeOptions, testCluster, until } from './harness/index.ts'
 
 /** What the nodes know of each other: the name of a headless service, which each resolves in its own way. */
 const SERVICE = 'swarm.test'
@@ -44,13 +44,20 @@ test('swarm: a node that comes later finds what is there', async () => {
   await b.untilOffered(image)
 })
 
-test('swarm: a node whose bootstrap name does not resolve yet joins when it does', async () => {
+test('swarm: a node whose bootstrap name does not resolve yet is not ready, names it, and joins when it does', async () => {
   await hold()
   await know(c, [])
-  await c.mirror.start()
+  c.mirror.spawn()
+  await until('C to name what does not resolve', async () =>
+    logLines(c.mirror).some(
+      ({ event, reasons }) => event === 'not ready' && String(reasons).endsWith(`yet: ${SERVICE}`),
+    ),
+  )
+  assert.equal(await c.isReady(), false)
   assert.deepEqual([...new Set(await c.statuses(image))], [404])
   await know(c, [a, b, c])
   await c.untilOffered(image)
+  await c.mirror.ready()
 })
 
 test('swarm: a node that was killed and comes back is found again', async () => {

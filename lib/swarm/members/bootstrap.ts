@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises'
 import { isIPv4 } from 'node:net'
 import type { Logger } from '../../observe/log.ts'
+import { Readiness, type Wait } from '../../observe/readiness.ts'
 import { bounded, unlessAborted } from '../../platform/abort.ts'
 import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
@@ -45,23 +46,31 @@ function onceAtATime(resolve: ResolveName): ResolveName {
   }
 }
 
+export interface ResolveDependencies {
+  readonly resolve?: ResolveName | undefined
+  readonly onResolved?: (name: string) => void
+  readonly onFailure?: (name: string, error: unknown) => void
+}
+
 /**
- * The addresses behind a bootstrap list, each once, without `self`. A name that cannot be resolved is logged and left out,
- * since it may resolve later: in a cluster the record of a headless service appears with its first pod.
+ * The addresses behind a bootstrap list, each once, without `self`. A name that does not resolve is left out, because it may
+ * resolve later: in a cluster the record of a headless service appears with its first pod.
  *
  * @param signal ends the waiting for names that do not resolve in time; they are left out
  */
 export async function resolveBootstrap(
-  { log, resolve = resolveName }: { readonly log: Logger; readonly resolve?: ResolveName | undefined },
+  { resolve = resolveName, onResolved = () => undefined, onFailure = () => undefined }: ResolveDependencies,
   entries: readonly BootstrapEntry[],
   self: NodeAddress,
   signal: AbortSignal,
 ): Promise<readonly NodeAddress[]> {
   const resolveOrNone = async (name: string): Promise<readonly string[]> => {
     try {
-      return await unlessAborted(resolve(name), signal)
+      const addresses = await unlessAborted(resolve(name), signal)
+      onResolved(name)
+      return addresses
     } catch (error) {
-      log.warn('bootstrap name does not resolve', { name, error })
+      onFailure(name, error)
       return []
     }
   }
@@ -76,8 +85,48 @@ export async function resolveBootstrap(
   return [...found.values()]
 }
 
+/**
+ * What is said of names that do not resolve: one warning each, and how often it failed once it resolves. A node of which no
+ * bootstrap entry has ever given an address, and which knows nobody, is not ready: DNS may be broken, and it would be alone.
+ */
+class Names {
+  readonly #log: Logger
+  readonly #waiting: Wait
+  /** How often each name has failed since it last resolved. */
+  readonly #failures = new Map<string, number>()
+  #isFound: boolean
+
+  constructor(log: Logger, readiness: Readiness, entries: readonly BootstrapEntry[]) {
+    this.#log = log
+    this.#waiting = readiness.wait()
+    this.#isFound = entries.some(({ host }) => isIPv4(host))
+  }
+
+  failed(name: string, error: unknown): void {
+    const failures = this.#failures.get(name) ?? 0
+    this.#failures.set(name, failures + 1)
+    if (failures === 0) this.#log.warn('bootstrap name does not resolve', { name, error })
+    if (this.#isFound) return
+    this.#waiting.for(`no bootstrap name has resolved yet: ${[...this.#failures.keys()].join(', ')}`)
+  }
+
+  resolved(name: string): void {
+    const failures = this.#failures.get(name)
+    if (failures !== undefined) this.#log.info('bootstrap name resolves', { name, failures })
+    this.#failures.delete(name)
+    this.found()
+  }
+
+  /** There are other nodes to ask. */
+  found(): void {
+    this.#isFound = true
+    this.#waiting.over()
+  }
+}
+
 export interface BootstrapDependencies {
   readonly log: Logger
+  readonly readiness?: Readiness | undefined
   readonly resolve?: ResolveName | undefined
   readonly dht: DhtClient
   readonly discovery: Pick<Discovery, 'explore'>
@@ -97,6 +146,7 @@ export interface BootstrapOptions {
 export class Bootstrap {
   readonly #dependencies: BootstrapDependencies
   readonly #options: BootstrapOptions
+  readonly #names: Names
   readonly #resolve: ResolveName
   readonly #clock: Clock
   readonly #stop = new AbortController()
@@ -109,8 +159,14 @@ export class Bootstrap {
     this.#options = options
     this.#resolve = onceAtATime(dependencies.resolve ?? resolveName)
     this.#clock = dependencies.clock ?? systemClock
-    const { map } = dependencies.dht
+    const { dht, log, readiness = new Readiness() } = dependencies
+    this.#names = new Names(log, readiness, options.entries)
+    const { map } = dht
     map.listen({
+      // This node itself is one of those that join.
+      joined: () => {
+        if (map.others > 0) this.#names.found()
+      },
       left: () => {
         if (map.others === 0 && this.#looking === undefined) this.#plan()
       },
@@ -125,11 +181,22 @@ export class Bootstrap {
 
   /** Looks for other nodes once. */
   async look(signal: AbortSignal): Promise<void> {
-    const { dht, discovery, remembered, log } = this.#dependencies
+    const { dht, discovery, remembered } = this.#dependencies
     const { entries, self } = this.#options
     const isAlone = dht.map.others === 0
     const resolved = await bounded(RESOLVE_TIMEOUT, signal, (resolving) =>
-      resolveBootstrap({ log, resolve: this.#resolve }, entries, self, resolving),
+      resolveBootstrap(
+        {
+          resolve: this.#resolve,
+          onResolved: (name) => this.#names.resolved(name),
+          onFailure: (name, error) => {
+            if (!signal.aborted) this.#names.failed(name, error)
+          },
+        },
+        entries,
+        self,
+        resolving,
+      ),
     )
     const candidates = isAlone ? [...resolved, ...remembered()] : resolved
     const unknown = [self, ...candidates].filter((address) => dht.map.get(address) === undefined)

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Readiness } from '../../../../lib/observe/readiness.ts'
 import { DhtClient } from '../../../../lib/swarm/dht/client.ts'
 import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
 import {
@@ -31,21 +32,20 @@ function resolver(names: Readonly<Record<string, readonly string[]>>) {
 }
 
 test('resolveBootstrap gives addresses as they are, without asking for them', async () => {
-  const { log, lines } = createLogRecorder()
   const { asked, resolve } = resolver({})
   const entries = [host('192.0.2.2'), dns('192.0.2.3'), host('192.0.2.2'), host('192.0.2.2', 7)]
-  assert.deepEqual(await resolveBootstrap({ log, resolve }, entries, SELF, never), [
+  const onFailure = (name: string) => assert.fail(name)
+  assert.deepEqual(await resolveBootstrap({ resolve, onFailure }, entries, SELF, never), [
     { host: '192.0.2.2', port: 5001 },
     { host: '192.0.2.3', port: 5001 },
     { host: '192.0.2.2', port: 7 },
   ])
-  assert.deepEqual([asked, lines], [[], []])
+  assert.deepEqual(asked, [])
 })
 
 test('resolveBootstrap gives one address of a host, and all of a DNS name', async () => {
-  const { log } = createLogRecorder()
   const { resolve } = resolver({ node: ['192.0.2.2', '192.0.2.3'], swarm: ['192.0.2.3', '192.0.2.4'] })
-  assert.deepEqual(await resolveBootstrap({ log, resolve }, [host('node'), dns('swarm')], SELF, never), [
+  assert.deepEqual(await resolveBootstrap({ resolve }, [host('node'), dns('swarm')], SELF, never), [
     { host: '192.0.2.2', port: 5001 },
     { host: '192.0.2.3', port: 5001 },
     { host: '192.0.2.4', port: 5001 },
@@ -53,33 +53,38 @@ test('resolveBootstrap gives one address of a host, and all of a DNS name', asyn
 })
 
 test('resolveBootstrap leaves out the own address, but not another port of the same host', async () => {
-  const { log } = createLogRecorder()
   const { resolve } = resolver({ swarm: [SELF.host, '192.0.2.2'], other: [SELF.host] })
   const entries = [host(SELF.host), dns('swarm'), dns('other', 5002)]
-  assert.deepEqual(await resolveBootstrap({ log, resolve }, entries, SELF, never), [
+  assert.deepEqual(await resolveBootstrap({ resolve }, entries, SELF, never), [
     { host: '192.0.2.2', port: 5001 },
     { host: SELF.host, port: 5002 },
   ])
 })
 
-test('resolveBootstrap logs a name that does not resolve and goes on with the others', async () => {
-  const { log, lines } = createLogRecorder()
+test('resolveBootstrap tells of a name that does not resolve, and of those that do, and goes on with the others', async () => {
   const { resolve } = resolver({ here: ['192.0.2.2'], empty: [] })
-  const found = await resolveBootstrap({ log, resolve }, [dns('gone'), dns('empty'), host('here')], SELF, never)
+  const [resolved, failed]: [string[], [string, unknown][]] = [[], []]
+  const found = await resolveBootstrap(
+    { resolve, onResolved: (name) => resolved.push(name), onFailure: (name, error) => failed.push([name, `${error}`]) },
+    [dns('gone'), dns('empty'), host('here')],
+    SELF,
+    never,
+  )
   assert.deepEqual(found, [{ host: '192.0.2.2', port: 5001 }])
-  assert.equal(lines.length, 1)
-  assert.deepEqual([lines[0]?.level, lines[0]?.fields.name], ['warn', 'gone'])
+  assert.deepEqual(new Set(resolved), new Set(['empty', 'here']))
+  assert.deepEqual(failed, [['gone', 'Error: getaddrinfo ENOTFOUND gone']])
 })
 
 test('resolveBootstrap waits for no resolver longer than its signal, and keeps what has resolved', async () => {
-  const { log, lines } = createLogRecorder()
+  const failed: string[] = []
   const resolve = (name: string) =>
     name === 'slow' ? new Promise<never>(() => undefined) : Promise.resolve(['192.0.2.2'])
   const stop = new AbortController()
-  const resolving = resolveBootstrap({ log, resolve }, [dns('slow'), dns('here')], SELF, stop.signal)
+  const onFailure = (name: string) => failed.push(name)
+  const resolving = resolveBootstrap({ resolve, onFailure }, [dns('slow'), dns('here')], SELF, stop.signal)
   stop.abort()
   assert.deepEqual(await within('the addresses', resolving, 2_000), [{ host: '192.0.2.2', port: 5001 }])
-  assert.equal(lines[0]?.fields.name, 'slow')
+  assert.deepEqual(failed, ['slow'])
 })
 
 /** A bootstrap of a node in a simulated DHT, which never finds more than it is named. */
@@ -89,7 +94,8 @@ function bootstrapping(
   remembered: readonly NodeAddress[] = [],
   intervals?: readonly [number, number],
 ) {
-  const { log } = createLogRecorder()
+  const { log, lines } = createLogRecorder()
+  const readiness = new Readiness()
   const clock = new ManualClock()
   const dht = new SimulatedDht(clock, seeded(1))
   const map = new NetworkMap({ ...SELF, id: idOf(SELF) })
@@ -101,11 +107,11 @@ function bootstrapping(
     },
   }
   const bootstrap = new Bootstrap(
-    { log, resolve, dht: client, discovery, remembered: () => remembered, clock },
+    { log, readiness, resolve, dht: client, discovery, remembered: () => remembered, clock },
     { entries, self: SELF, intervals },
   )
   const node = (at: string) => client.nodeAt({ host: at, port: 5001 })
-  return { bootstrap, clock, explored, map, node }
+  return { bootstrap, clock, explored, map, node, readiness, lines }
 }
 
 test('Bootstrap asks for a name again only once its resolver has answered', async () => {
@@ -163,4 +169,56 @@ test('Bootstrap looks again and again, more often while the node is alone, and a
 
 test("resolveName asks the system's resolver for IPv4 addresses", async () => {
   assert.ok((await resolveName('localhost')).includes('127.0.0.1'))
+})
+
+test('Bootstrap warns of a name once, counts from then on, and tells when the name resolves', async () => {
+  let isThere = false
+  const resolve = async () => (isThere ? ['192.0.2.2'] : Promise.reject(new Error('ENOTFOUND')))
+  const { bootstrap, lines } = bootstrapping(resolve, [dns('swarm')])
+  const look = async (times: number) => {
+    for (let time = 0; time < times; time++) await bootstrap.look(never)
+  }
+  const told = () => lines.map(({ level, event, fields }) => [level, event, fields.name, fields.failures])
+  await look(5)
+  const warned = ['warn', 'bootstrap name does not resolve', 'swarm', undefined]
+  assert.deepEqual(told(), [warned])
+  isThere = true
+  await look(2)
+  assert.deepEqual(told(), [warned, ['info', 'bootstrap name resolves', 'swarm', 5]])
+  isThere = false
+  await look(2)
+  assert.deepEqual(told().slice(2), [warned])
+  await bootstrap.close()
+})
+
+test('Bootstrap is not ready while no name has ever resolved, and names those that do not', async () => {
+  const known = new Set<string>()
+  const resolve = async (name: string) => (known.has(name) ? ['192.0.2.2'] : Promise.reject(new Error('ENOTFOUND')))
+  const { bootstrap, readiness } = bootstrapping(resolve, [dns('one'), host('two')])
+  assert.deepEqual(readiness.reasons, [])
+  for (let time = 0; time < 2; time++) {
+    await bootstrap.look(never)
+    assert.deepEqual(readiness.reasons, ['no bootstrap name has resolved yet: one, two'])
+  }
+  known.add('two')
+  await bootstrap.look(never)
+  assert.deepEqual(readiness.reasons, [])
+  // DNS that fails later is no reason: the node knows others, or has been the first.
+  known.clear()
+  await bootstrap.look(never)
+  assert.deepEqual(readiness.reasons, [])
+})
+
+test('Bootstrap is ready whatever names do where an address is given, or other nodes are known', async () => {
+  const resolve = () => Promise.reject(new Error('ENOTFOUND'))
+  const withAddress = bootstrapping(resolve, [dns('one'), host('192.0.2.2')])
+  await withAddress.bootstrap.look(never)
+  assert.deepEqual(withAddress.readiness.reasons, [])
+  const alone = bootstrapping(resolve, [dns('one')])
+  await alone.bootstrap.look(never)
+  assert.equal(alone.readiness.reasons.length, 1)
+  alone.map.answered(alone.node(SELF.host), 0)
+  assert.equal(alone.readiness.reasons.length, 1)
+  alone.map.answered(alone.node('192.0.2.3'), 0)
+  assert.deepEqual(alone.readiness.reasons, [])
 })
