@@ -3,10 +3,11 @@ import type { Digest } from '../oci/digest.ts'
 import type { Key } from '../oci/key.ts'
 import type { ByteRange } from '../oci/range.ts'
 import type { TaggedReference } from '../oci/reference.ts'
+import type { Arrival } from './arrival.ts'
 
 /**
- * Content as bytes, exactly `length` of them. A file where possible, since every runtime has a faster way for those;
- * a stream otherwise. Who gets a stream must read it to its end or cancel it.
+ * Content as bytes, exactly `length` of them. A file where possible, since every runtime has a faster way for those; a
+ * stream otherwise, which its reader must read to the end or cancel.
  */
 export type Body =
   | { readonly kind: 'file'; readonly path: string; readonly start: number; readonly length: number }
@@ -35,9 +36,13 @@ export interface ContentStore {
    */
   open(digest: Digest, range: ByteRange | undefined, signal: AbortSignal): Promise<Body | undefined>
 
+  /** The digest while it is being written, if this store can tell. The caller closes it. */
+  arriving(digest: Digest): Arrival | undefined
+
   /**
-   * Told of content that is not held and that somebody is about to put there, so that it is told of as soon as it is
-   * complete; missing where that is so anyway.
+   * Announces that this node is about to pull the digest, as part of an image that the policy admits: until an image
+   * names it, nothing else says so. {@link watch} then tells it as soon as it is complete. Missing where content comes
+   * with its image.
    */
   expect?(digest: Digest): void
 

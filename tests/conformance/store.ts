@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { digestKey, type Key, tagKey } from '../../lib/oci/key.ts'
 import { formatReference, type TaggedReference } from '../../lib/oci/reference.ts'
+import { ArrivalError } from '../../lib/store/arrival.ts'
 import type { ContentChange, ContentStore } from '../../lib/store/store.ts'
 import { readBody } from '../fixtures/body.ts'
-import { digestOf, type Image, makeImage, makeIndex } from '../fixtures/image.ts'
+import { type Content, contentOf, digestOf, type Image, makeImage, makeIndex } from '../fixtures/image.ts'
 import { PATIENCE, waitFor, within } from '../fixtures/wait.ts'
 
 /** A store under test that holds nothing of the suite's images yet, and the way to change what it holds. */
@@ -14,8 +16,23 @@ export interface StoreFixture {
   put(image: Image, name: string): Promise<void>
   /** Takes an image and all of its contents away again. */
   remove(image: Image, name: string): Promise<void>
+  /**
+   * Begins to write a blob that no image names, as a pull does; missing where the store tells of nothing that arrives.
+   * The store may notice later.
+   */
+  arrive?(content: Content): Promise<ArrivingContent>
   /** Closes the store and whatever is behind it. Called once, also after a failure. */
   close(): Promise<void>
+}
+
+/** A blob that the suite writes piece by piece. */
+export interface ArrivingContent {
+  /** Lets at least so many bytes be written, but not all. */
+  write(bytes: number): Promise<void>
+  /** Writes what is missing, and completes it. */
+  commit(): Promise<void>
+  /** Gives it up. */
+  abort(): Promise<void>
 }
 
 export interface StoreConformanceOptions {
@@ -25,6 +42,15 @@ export interface StoreConformanceOptions {
 
 const REFERENCE: TaggedReference = { registry: 'registry.example:5000', repository: 'team/app', tag: '1.2' }
 const NAME = formatReference(REFERENCE)
+
+/** Larger than the blocks of 1 MiB in which containerd writes, and no multiple of them. */
+const ARRIVING_SIZE = 3_500_001
+const HALF = 1_500_000
+
+/** Another blob each time: what a store has for one test, it may not need to write for the next. */
+function makeArriving(): Content {
+  return contentOf('application/octet-stream', randomBytes(ARRIVING_SIZE))
+}
 
 /**
  * The suite that every ContentStore must pass.
@@ -47,6 +73,19 @@ export function storeConformance(
       } finally {
         await fixture.close()
       }
+    })
+  }
+
+  function checkArriving(
+    what: string,
+    body: (store: ContentStore, content: Content, writer: ArrivingContent) => Promise<void>,
+  ): void {
+    check(what, async (fixture) => {
+      const content = makeArriving()
+      const writer = await fixture.arrive?.(content)
+      if (writer !== undefined) await body(fixture.store, content, writer)
+      // Where nothing can be told to arrive, nothing is.
+      else assert.equal(fixture.store.arriving(content.descriptor.digest), undefined)
     })
   }
 
@@ -232,6 +271,76 @@ export function storeConformance(
     assert.deepEqual(await within('the ends of watch', Promise.all([one.ended, two.ended]), patience), [[], []])
   })
 
+  checkArriving(
+    'what arrives is read while it grows, from any offset, and is held when it is complete',
+    async (store, { bytes, descriptor }, writer) => {
+      const arrival = await waitFor('it arrives', () => store.arriving(descriptor.digest), patience)
+      assert.equal(arrival.size, bytes.length)
+      const [all, tail] = [collect(arrival.read(0, never)), collect(arrival.read(bytes.length - 5, never))]
+      await writer.write(HALF)
+      await within('its growth', arrival.grown(HALF - 1, never), patience)
+      await waitFor('half of it is read', () => all.length >= HALF, patience)
+      assert.ok(arrival.written >= HALF && arrival.written < bytes.length && all.length < bytes.length)
+      assert.equal(tail.length, 0)
+      assert.equal(await store.describe(descriptor.digest, never), undefined)
+      await writer.commit()
+      assert.equal(await within('the end', arrival.ended, patience), 'committed')
+      assert.equal(arrival.written, bytes.length)
+      assert.deepEqual(await within('all of it', all.done, patience), Buffer.from(bytes))
+      assert.deepEqual(await within('its tail', tail.done, patience), Buffer.from(bytes.subarray(-5)))
+      assert.deepEqual(await collect(arrival.read(HALF, never)).done, Buffer.from(bytes.subarray(HALF)))
+      await waitFor('it is held', () => store.describe(descriptor.digest, never), patience)
+      await waitFor('nothing arrives', () => store.arriving(descriptor.digest) === undefined, patience)
+      arrival.close()
+      await assert.rejects(collect(arrival.read(0, never)).done, ArrivalError)
+    },
+  )
+
+  checkArriving('what is given up is told to those who read it', async (store, { descriptor: { digest } }, writer) => {
+    const arrival = await waitFor('it arrives', () => store.arriving(digest), patience)
+    const reading = collect(arrival.read(0, never))
+    await writer.write(HALF)
+    await waitFor('half of it is read', () => reading.length >= HALF, patience)
+    await writer.abort()
+    assert.equal(await within('the end', arrival.ended, patience), 'aborted')
+    await assert.rejects(within('the end of the reading', reading.done, patience), ArrivalError)
+    await within('no more growth', arrival.grown(ARRIVING_SIZE, never), patience)
+    await waitFor('nothing arrives', () => store.arriving(digest) === undefined, patience)
+    assert.equal(await store.describe(digest, never), undefined)
+    arrival.close()
+  })
+
+  checkArriving(
+    'readers of what arrives end with their signal, and when it is closed',
+    async (store, { bytes, descriptor }, writer) => {
+      const find = () => store.arriving(descriptor.digest)
+      const [one, two] = [await waitFor('it arrives', find, patience), find() ?? assert.fail('it arrives no more')]
+      await writer.write(HALF)
+      const leaving = new AbortController()
+      const reason = new Error('enough')
+      const [left, closed, kept] = [one.read(0, leaving.signal), one.read(0, never), two.read(0, never)].map(collect)
+      assert.ok(left !== undefined && closed !== undefined && kept !== undefined)
+      for (const reading of [left, closed, kept])
+        await waitFor('half of it is read', () => reading.length >= HALF, patience)
+      leaving.abort(reason)
+      await assert.rejects(within('the end by the signal', left.done, patience), reason)
+      await assert.rejects(one.grown(ARRIVING_SIZE, leaving.signal), reason)
+      one.close()
+      await assert.rejects(within('the end by closing', closed.done, patience), ArrivalError)
+      assert.equal(await one.ended, 'aborted')
+      await writer.commit()
+      assert.deepEqual(await within('all of it', kept.done, patience), Buffer.from(bytes))
+      two.close()
+    },
+  )
+
+  check('nothing arrives that nobody writes', async (fixture) => {
+    const image = makeImage({ seed: 14 })
+    await putAndWait(fixture, image, NAME)
+    for (const { descriptor } of image.contents) assert.equal(fixture.store.arriving(descriptor.digest), undefined)
+    assert.equal(fixture.store.arriving(digestOf(new Uint8Array([3]))), undefined)
+  })
+
   check('close ends watchers, and may be called twice', async (fixture) => {
     const watched = follow(fixture.store, never)
     await within('the first change', watched.first, patience)
@@ -239,6 +348,23 @@ export function storeConformance(
     assert.deepEqual(await within('the end of watch', watched.ended, patience), [])
     await fixture.store.close()
   })
+}
+
+/** Reads bytes as they come. */
+function collect(pieces: AsyncIterable<Uint8Array>) {
+  const read: Uint8Array[] = []
+  const done = (async () => {
+    for await (const piece of pieces) read.push(piece)
+    return Buffer.concat(read)
+  })()
+  // Whoever waits for it hears of its failure.
+  done.catch(() => undefined)
+  return {
+    done,
+    get length() {
+      return read.reduce((sum, { length }) => sum + length, 0)
+    },
+  }
 }
 
 interface Followed {

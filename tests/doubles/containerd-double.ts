@@ -1,5 +1,7 @@
 /** A containerd without a socket, for tests of what the store makes of its answers. */
 import assert from 'node:assert/strict'
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { ContainerdClient, ContainerdImage } from '../../lib/containerd/client/client.ts'
 import { ContainerdError } from '../../lib/containerd/client/error.ts'
 import { type ContainerdStoreOptions, createContainerdStore } from '../../lib/containerd/store/store.ts'
@@ -9,16 +11,35 @@ import type { Key } from '../../lib/oci/key.ts'
 import { unlessAborted } from '../../lib/platform/abort.ts'
 import type { ContentStore } from '../../lib/store/store.ts'
 import type { Content, Image } from '../fixtures/image.ts'
+import { blobPath } from '../fixtures/layout.ts'
 
 const never = new AbortController().signal
 
-/** A containerd of which a test decides what it holds, whether it lists that, and when it tells of a change. */
-export function makeContainerd() {
+/**
+ * A containerd of which a test decides what it holds, whether it lists that, and when it tells of a change.
+ *
+ * @param root a directory in which it keeps its content as files, as containerd does; none if missing
+ */
+export function makeContainerd(root?: string) {
   const images: ContainerdImage[] = []
   const contents = new Map<Digest, Content>()
+  if (root !== undefined)
+    for (const path of ['ingest', 'blobs/sha256']) mkdirSync(join(root, path), { recursive: true })
   const looks = { begun: 0 }
   let tell: (digest?: Digest) => void = () => undefined
   let listing = Promise.resolve()
+  function add(content: Content): void {
+    const { digest } = content.descriptor
+    if (root !== undefined && !contents.has(digest)) {
+      writeFileSync(join(root, 'part'), content.bytes)
+      renameSync(join(root, 'part'), blobPath(root, digest))
+    }
+    contents.set(digest, content)
+  }
+  function remove(digest: Digest): void {
+    contents.delete(digest)
+    if (root !== undefined) rmSync(blobPath(root, digest))
+  }
   const unused = () => assert.fail('not to be asked')
   const client: ContainerdClient = {
     namespace: 'test',
@@ -52,7 +73,7 @@ export function makeContainerd() {
       })()
       return Object.assign(events, { cancel: () => undefined })
     },
-    contentPlacement: async () => ({ root: undefined, policy: undefined }),
+    contentPlacement: async () => ({ root, policy: undefined }),
     version: unused,
     namespaces: unused,
     server: unused,
@@ -68,22 +89,20 @@ export function makeContainerd() {
     client,
     looks,
     /** As containerd before 2.1, which tells of images only. */
-    putSilently(content: Content) {
-      contents.set(content.descriptor.digest, content)
-    },
+    putSilently: add,
     /** As containerd since 2.1. */
     putAndTell(content: Content) {
-      contents.set(content.descriptor.digest, content)
+      add(content)
       tell(content.descriptor.digest)
     },
     put(...added: readonly Content[]) {
-      for (const content of added) contents.set(content.descriptor.digest, content)
+      for (const content of added) add(content)
       tell()
     },
     /** As the garbage collection, of which containerd tells nothing. */
-    unputSilently: (digest: Digest) => contents.delete(digest),
+    unputSilently: remove,
     unput(digest: Digest) {
-      contents.delete(digest)
+      remove(digest)
       tell()
     },
     name(image: Image, name: string) {

@@ -6,6 +6,7 @@ import type { TaggedReference } from '../../lib/oci/reference.ts'
 import { createContentFeed } from '../../lib/store/feed.ts'
 import { assertWithin } from '../../lib/store/range.ts'
 import type { ContentStore } from '../../lib/store/store.ts'
+import { MemoryWriter } from './memory-arrival.ts'
 
 /** Bytes handed out at a time. */
 const CHUNK_SIZE = 64 * 1024
@@ -21,6 +22,8 @@ export interface MemoryStore extends ContentStore {
   /** Makes a tag resolve to a digest while that is held. */
   tag(reference: TaggedReference, digest: Digest): void
   untag(reference: TaggedReference): void
+  /** Begins to write content, which is added when it is committed. */
+  arrive(content: Content): MemoryWriter
   setHealth(health: ContentStore['health']): void
 }
 
@@ -28,6 +31,7 @@ export interface MemoryStore extends ContentStore {
 export function createMemoryStore(): MemoryStore {
   const held = new Map<Digest, Content>()
   const tags = new Map<Key, Digest>()
+  const writers = new Map<Digest, MemoryWriter>()
   const feed = createContentFeed()
   let health: ContentStore['health'] = { ok: true }
 
@@ -64,6 +68,16 @@ export function createMemoryStore(): MemoryStore {
       tags.delete(tagKey(reference))
       publish()
     },
+    arrive(content) {
+      const { digest } = content.descriptor
+      const writer = new MemoryWriter(content, (isCommitted) => {
+        writers.delete(digest)
+        if (isCommitted) held.set(digest, content)
+        publish()
+      })
+      writers.set(digest, writer)
+      return writer
+    },
     async resolve(reference, signal) {
       signal.throwIfAborted()
       const digest = tags.get(tagKey(reference))
@@ -81,6 +95,7 @@ export function createMemoryStore(): MemoryStore {
       const part = range === undefined ? bytes : bytes.subarray(range.start, range.end + 1)
       return { kind: 'stream', stream: streamOf(part), length: part.length }
     },
+    arriving: (digest) => writers.get(digest)?.arrival(),
     watch: (signal) => feed.watch(signal),
     async close() {
       feed.close()

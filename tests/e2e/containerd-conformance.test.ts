@@ -4,11 +4,17 @@ import { createContainerdStore } from '../../lib/containerd/store/store.ts'
 import { silentLogger } from '../../lib/observe/log.ts'
 import { digestKey, type Key } from '../../lib/oci/key.ts'
 import { storeConformance } from '../conformance/store.ts'
-import { importImage, removeImage, startContainerd } from '../fixtures/containerd.ts'
+import { beginPull, importImage, removeImage, startContainerd } from '../fixtures/containerd.ts'
+import type { Content } from '../fixtures/image.ts'
+import { startRegistry } from '../fixtures/registry.ts'
 import { waitFor } from '../fixtures/wait.ts'
 
 const containerd = await startContainerd()
-after(() => containerd.close())
+const registry = await startRegistry()
+after(async () => {
+  await registry.close()
+  await containerd.close()
+})
 
 /** A namespace for each test: they see nothing of each other. */
 let namespaces = 0
@@ -39,6 +45,10 @@ for (const [name, contentRoot] of [
         const keys = [imageName as Key, ...image.contents.map(({ descriptor }) => digestKey(descriptor.digest))]
         await waitFor(`${imageName} is told`, () => keys.every((key) => told.has(key)))
       },
+      // Its bytes can only be read as files.
+      ...(contentRoot === undefined
+        ? { arrive: async (content: Content) => beginPull(containerd, namespace, registry, content) }
+        : {}),
       remove: (image) => removeImage(containerd, namespace, image),
       async close() {
         watching.abort()

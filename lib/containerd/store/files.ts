@@ -1,31 +1,134 @@
-import { access, constants, open } from 'node:fs/promises'
-import { join } from 'node:path'
+import { access, constants, open, readdir, readFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../observe/log.ts'
-import { algorithmOf, type Digest, hexOf } from '../../oci/digest.ts'
+import { algorithmOf, type Digest, hexOf, isDigest } from '../../oci/digest.ts'
+import type { Arrival } from '../../store/arrival.ts'
+import { coalesced } from '../../store/coalesced.ts'
+import { createDirectoryWatcher, type DirectoryEvent } from '../../store/directory-watcher.ts'
+import { unlessMissing } from '../../store/missing.ts'
+import { GrowingFile } from './growing-file.ts'
 
-/** containerd's blobs as files of this process, if it can read them. */
+/**
+ * Waits, in milliseconds, for the files of an ingest that has just begun: containerd makes its directory first, then in it
+ * `ref`, `total` and at last `data`, which takes it less than a millisecond on an idle machine.
+ */
+const INGEST_DELAYS: readonly number[] = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+
+/** containerd's content as files of this process, if it can read them. */
 export interface ContentFiles {
+  /** Whether events tell of all content that comes and goes. */
+  readonly areWatched: boolean
   /** Looks whether files below this root are readable, and logs the answer when it is another than before. */
   check(root: string | undefined): Promise<void>
   /** The file of a digest, if it is readable and has that size in bytes. Says nothing about namespaces. */
   find(digest: Digest, size: number): Promise<string | undefined>
+  /** The digest, if it is being written in the namespace. */
+  arriving(digest: Digest): Arrival | undefined
+  /** Ends all arrivals: containerd went away, and nobody writes any more. */
+  lost(): void
+  close(): void
 }
 
-export function createContentFiles(log: Logger): ContentFiles {
-  let checked: { readonly root: string | undefined; readonly problem: string | undefined } | undefined
+export interface ContentFilesDependencies {
+  readonly namespace: string
+  /** Hears of each file of content, of any namespace, that has come or gone. */
+  readonly onContent: (digest: Digest) => void
+  readonly log: Logger
+}
+
+/** Where content is while it is written and when it is complete, in containerd's root. */
+const WATCHED = ['ingest', 'blobs/sha256', 'blobs/sha512']
+
+interface Ingest {
+  readonly digest: Digest
+  readonly size: number | undefined
+}
+
+/**
+ * Makes files that are not looked at yet. containerd keeps content in `blobs/<algorithm>/<hex>`, and what is being written
+ * in `ingest/<sha256 of ref>/data`, of which it moves the file when it is complete (containerd, plugins/content/local).
+ */
+export function createContentFiles({ namespace, onContent, log }: ContentFilesDependencies): ContentFiles {
+  /** Where files can be read, and why none can. */
+  let root: string | undefined
+  let told: string | undefined
+  /** By the names of their directories; `undefined` for what is not a digest of this namespace, or not known yet. */
+  const ingests = new Map<string, Ingest | undefined>()
+  const arrivals = new Set<Arrival>()
+  const unwatched = new Set<string>()
+  const closing = new AbortController()
+  const watcher = createDirectoryWatcher(hear, (path, error) => {
+    if (!unwatched.has(path)) log.warn('containerd content not watched', { path, error })
+    unwatched.add(path)
+  })
+  const scan = coalesced(scanNow)
+
+  function hear({ directory, name, kind }: DirectoryEvent): void {
+    if (kind !== 'rename') return
+    const parent = basename(directory)
+    if (parent === 'ingest') void scan()
+    else if (isDigest(`${parent}:${name}`)) onContent(`${parent}:${name}` as Digest)
+  }
+
+  async function scanNow(): Promise<void> {
+    if (root === undefined) return ingests.clear()
+    const directory = join(root, 'ingest')
+    const names = await readdir(directory).catch((error: unknown): string[] => {
+      log.debug('ingests of containerd not readable', { directory, error })
+      return []
+    })
+    for (const name of ingests.keys()) if (!names.includes(name)) ingests.delete(name)
+    for (const name of names) {
+      if (ingests.has(name)) continue
+      ingests.set(name, undefined)
+      void identify(name, join(directory, name))
+    }
+  }
+
+  async function identify(name: string, directory: string): Promise<void> {
+    const found = await readIngest(directory, namespace, closing.signal).catch((error: unknown) => {
+      log.debug('ingest of containerd not readable', { directory, error })
+      return undefined
+    })
+    if (ingests.has(name)) ingests.set(name, found)
+  }
+
+  function lost(): void {
+    for (const arrival of arrivals) arrival.close()
+  }
+
+  async function watchBelow(next: string): Promise<void> {
+    // containerd makes it when it starts, and `blobs` with the first blob.
+    await access(join(next, 'ingest'), constants.R_OK | constants.X_OK)
+    await watcher.cover(WATCHED.map((path) => join(next, path)))
+  }
 
   return {
-    async check(root) {
-      const problem = await problemOf(root)
-      if (checked !== undefined && checked.root === root && checked.problem === problem) return
-      checked = { root, problem }
+    get areWatched() {
+      return root !== undefined && watcher.watches(join(root, 'ingest')) && watcher.watches(join(root, 'blobs/sha256'))
+    },
+
+    async check(next) {
+      const problem =
+        next === undefined
+          ? 'containerd does not say where its content is'
+          : await watchBelow(next).then(
+              () => undefined,
+              (error: unknown) => (error instanceof Error ? error.message : String(error)),
+            )
+      root = problem === undefined ? next : undefined
+      if (root === undefined) await watcher.cover([])
+      await scan()
+      if (told === `${next} ${problem}`) return
+      told = `${next} ${problem}`
       if (problem === undefined) log.info('containerd content is read from files', { root })
-      else log.warn('containerd content is read through the socket', { root, reason: problem })
+      else log.warn('containerd content is read through the socket', { root: next, reason: problem })
     },
 
     async find(digest, size) {
-      if (checked?.root === undefined || checked.problem !== undefined) return undefined
-      const path = join(checked.root, 'blobs', algorithmOf(digest), hexOf(digest))
+      if (root === undefined) return undefined
+      const path = blobPath(root, digest)
       try {
         // Opened and not only looked at: nothing else says for sure that it can be.
         const file = await open(path, 'r')
@@ -41,16 +144,50 @@ export function createContentFiles(log: Logger): ContentFiles {
       }
       return undefined
     },
+
+    arriving(digest) {
+      const [name, ingest] = [...ingests].find(([, ingest]) => ingest?.digest === digest) ?? []
+      if (root === undefined || name === undefined || ingest === undefined) return undefined
+      const growing = join(root, 'ingest', name, 'data')
+      const arrival = new GrowingFile({ growing, complete: blobPath(root, digest), size: ingest.size })
+      arrivals.add(arrival)
+      void arrival.ended.then(() => arrivals.delete(arrival))
+      return arrival
+    },
+
+    lost,
+
+    close() {
+      closing.abort()
+      lost()
+      watcher.close()
+    },
   }
 }
 
-async function problemOf(root: string | undefined): Promise<string | undefined> {
-  if (root === undefined) return 'containerd does not say where its content is'
-  try {
-    // Made by containerd when it starts; `blobs` comes with the first blob.
-    await access(join(root, 'ingest'), constants.R_OK | constants.X_OK)
-    return undefined
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error)
+function blobPath(root: string, digest: Digest): string {
+  return join(root, 'blobs', algorithmOf(digest), hexOf(digest))
+}
+
+/** What a pull of this namespace writes into a directory; `undefined` for anything else, and for what is gone. */
+async function readIngest(directory: string, namespace: string, signal: AbortSignal): Promise<Ingest | undefined> {
+  for (const wait of INGEST_DELAYS) {
+    await delay(wait, undefined, { signal })
+    if ((await unlessMissing(access(join(directory, 'data')).then(() => true))) === undefined) continue
+    const digest = digestOfRef(await readFile(join(directory, 'ref'), 'utf8'), namespace)
+    if (digest === undefined) return undefined
+    const total = Number(await unlessMissing(readFile(join(directory, 'total'), 'utf8')))
+    return { digest, size: Number.isSafeInteger(total) && total > 0 ? total : undefined }
   }
+  return undefined
+}
+
+/**
+ * The digest that an ingest is of, if that can be told and is of the namespace. containerd writes
+ * `<namespace>/<number>/<ref>`, and pulls give refs such as `layer-<digest>` (core/remotes, `MakeRefKey`).
+ */
+export function digestOfRef(text: string, namespace: string): Digest | undefined {
+  const [owner, , ref = '', ...more] = text.split('/')
+  const digest = ref.slice(ref.indexOf('-') + 1)
+  return owner === namespace && more.length === 0 && isDigest(digest) ? digest : undefined
 }

@@ -1,11 +1,12 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../observe/log.ts'
 import { Readiness } from '../../observe/readiness.ts'
+import { bounded, unlessAborted } from '../../platform/abort.ts'
 import type { ContentStore } from '../../store/store.ts'
-import { type Bell, createBell, pause } from './bell.ts'
 
 /**
- * Time between two looks at everything, in milliseconds, when nothing is told: garbage collection removes content
- * without an event. Each wait is up to a tenth shorter or longer, so that the nodes of a cluster do not beat in time.
+ * Time between two looks at everything, in milliseconds, when no event comes: garbage collection may remove content
+ * without one. Each wait is up to a tenth shorter or longer, so that the nodes of a cluster do not beat in time.
  */
 export const RECONCILE_INTERVAL = 60_000
 
@@ -16,8 +17,8 @@ export const RECONCILE_INTERVAL = 60_000
 export const SETTLE_DELAYS: readonly number[] = [1000, 2000, 4000, 8000]
 
 /**
- * Time that events are gathered before a look, in milliseconds, since a pull by CRI makes three names and labels them.
- * Short at first, so that others find soon what a pull has brought; twice as long each time that more events have come
+ * Time for which events gather before a look, in milliseconds, since a pull by CRI makes three names and labels them.
+ * Short at first, so that others soon find what a pull has brought; twice as long each time that more events have come
  * meanwhile, so that looks (some 15 ms with 100 images) take a small part of a processor however much happens.
  */
 export const GATHER_FIRST = 25
@@ -43,6 +44,8 @@ export interface ObserverDependencies {
   subscribe(signal: AbortSignal): Promise<AsyncIterable<unknown>>
   /** Looks at everything; true if something may have changed. */
   reconcile(signal: AbortSignal): Promise<boolean>
+  /** The longest time until the next look, in milliseconds, besides the observer's own; `undefined` if it does not matter. */
+  patience?(): number | undefined
   readonly log: Logger
   readonly readiness?: Readiness | undefined
 }
@@ -56,18 +59,20 @@ export interface Observer {
   close(): Promise<void>
 }
 
-/** Starts to observe. What fails is tried again for ever, at growing intervals; {@link Observer.health} says so. */
+/** Starts to observe. It tries for ever what fails, at growing intervals; {@link Observer.health} says so. */
 export function createObserver(dependencies: ObserverDependencies, options: ObserverOptions = {}): Observer {
-  const { subscribe, reconcile, log, readiness = new Readiness() } = dependencies
+  const { subscribe, reconcile, patience = () => undefined, log, readiness = new Readiness() } = dependencies
   const { reconcileInterval = RECONCILE_INTERVAL, settleDelays = SETTLE_DELAYS } = options
   const { gatherFirst = GATHER_FIRST, gatherMost = GATHER_MOST } = options
   const { retryFirst = RETRY_FIRST, retryMost = RETRY_MOST, random = Math.random } = options
   const closing = new AbortController()
   const reached = readiness.wait('containerd has not answered yet')
   let failures = 0
-  let ring: () => void = () => undefined
+  /** Resolves when something happens that the last look may have missed. */
+  let rung = Promise.withResolvers<true>()
+  const ring = () => rung.resolve(true)
 
-  function found(): void {
+  function answered(): void {
     if (reached.reasons.length > 0) log.info('containerd answers', { failures })
     reached.over()
     failures = 0
@@ -75,34 +80,51 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
 
   /** Gives the time to wait before the next attempt, in milliseconds. */
   function lost(error: unknown): number {
-    const delay = Math.min(retryMost, retryFirst * 2 ** failures) * (0.5 + random() / 2)
-    const fields = { error, failures, retryInMs: Math.round(delay) }
+    const wait = Math.min(retryMost, retryFirst * 2 ** failures) * (0.5 + random() / 2)
+    const fields = { error, failures, retryInMs: Math.round(wait) }
     // Told once: what follows is the same until containerd answers.
     if (failures === 0) log.warn('containerd lost', fields)
     else log.debug('containerd still lost', fields)
     reached.for(error instanceof Error ? error.message : String(error))
     failures += 1
-    return delay
+    return wait
   }
 
   /** One subscription and the looks under it, until something throws. */
   async function observe(signal: AbortSignal): Promise<never> {
-    const bell = createBell()
-    ring = () => bell.ring()
-    void listen(await subscribe(signal), bell)
+    const events = await subscribe(signal)
+    let failure: { readonly error: unknown } | undefined
+    const listening = (async () => {
+      for await (const _event of events) ring()
+      throw new Error('the stream of events ended')
+    })()
+    listening.catch((error: unknown) => {
+      failure = { error }
+      ring()
+    })
     let gathering = gatherFirst
     for (let calm = 0; ; ) {
-      bell.clear()
+      rung = Promise.withResolvers()
       const changed = await reconcile(signal)
-      found()
+      answered()
       if (changed) calm = 0
-      const interval = reconcileInterval * (0.9 + random() / 5)
+      const interval = Math.min(reconcileInterval * (0.9 + random() / 5), patience() ?? reconcileInterval)
       const since = performance.now()
-      const rung = await bell.wait(Math.min(settleDelays[calm] ?? interval, interval), signal)
-      calm = rung ? 0 : calm + 1
+      const wasRung =
+        failure !== undefined || (await rungWithin(Math.min(settleDelays[calm] ?? interval, interval), signal))
+      if (failure !== undefined) throw failure.error
+      calm = wasRung ? 0 : calm + 1
       gathering = nextGathering(gathering, performance.now() - since, gatherFirst, gatherMost)
-      if (rung) await pause(gathering, signal)
+      if (wasRung) await delay(gathering, undefined, { signal })
     }
+  }
+
+  async function rungWithin(time: number, signal: AbortSignal): Promise<boolean> {
+    const waiting = bounded(time, signal, (bound) => unlessAborted(rung.promise, bound))
+    return await waiting.catch(() => {
+      signal.throwIfAborted()
+      return false
+    })
   }
 
   async function run(): Promise<void> {
@@ -112,10 +134,11 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
       const end = () => attempt.abort(closing.signal.reason)
       closing.signal.addEventListener('abort', end)
       try {
-        await observe(attempt.signal).finally(end)
+        await observe(attempt.signal)
       } catch (error) {
-        if (closing.signal.aborted) return
-        await pause(lost(error), closing.signal)
+        end()
+        if (!closing.signal.aborted)
+          await delay(lost(error), undefined, { signal: closing.signal }).catch(() => undefined)
       } finally {
         closing.signal.removeEventListener('abort', end)
       }
@@ -129,7 +152,7 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
       if (reason === undefined) return { ok: true }
       return { ok: false, reason }
     },
-    soon: () => ring(),
+    soon: ring,
     async close() {
       closing.abort(new Error('the observer of containerd was closed'))
       await running
@@ -138,21 +161,11 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
 }
 
 /**
- * For how long events are gathered now.
+ * For how long events gather now.
  *
- * @param last for how long they were gathered before the last look, in milliseconds, as all of these
+ * @param last for how long they gathered before the last look, in milliseconds, as all of these
  * @param quiet how long there was no event after that look
  */
 export function nextGathering(last: number, quiet: number, first: number, most: number): number {
   return quiet < last ? Math.min(last * 2, most) : first
-}
-
-/** Rings for each event, and fails with what ends the stream. */
-async function listen(events: AsyncIterable<unknown>, bell: Bell): Promise<void> {
-  try {
-    for await (const _event of events) bell.ring()
-    bell.fail(new Error('the stream of events ended'))
-  } catch (error) {
-    bell.fail(error)
-  }
 }

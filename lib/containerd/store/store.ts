@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../observe/log.ts'
 import type { Readiness } from '../../observe/readiness.ts'
 import { type Digest, isDigest } from '../../oci/digest.ts'
@@ -14,10 +15,9 @@ import type { ContentStore } from '../../store/store.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { ContentInfo } from '../client/content.ts'
 import type { ContainerdEvent, Topic } from '../client/events.ts'
-import { Expected } from './expected.ts'
 import { createContentFiles } from './files.ts'
-import { createGlances } from './glances.ts'
 import { createObserver, type ObserverOptions } from './observer.ts'
+import { Pulling } from './pulling.ts'
 import { createSnapshots, readWhole } from './snapshot.ts'
 
 /** What may change what is held. Content is told of since 2.1 (created), and unless the garbage collection removed it. */
@@ -32,8 +32,11 @@ const TOPICS: readonly Topic[] = [
 /** How many media types found by looking at the bytes are kept: layers of pulls in progress, a few dozen bytes each. */
 const SNIFFED_LIMIT = 4096
 
-/** How many are asked for one by one, for some tenths of a millisecond each, before a look at everything costs less. */
-const GLANCE_LIMIT = 64
+/**
+ * Waits, in milliseconds, until containerd says that it has what is complete: its database follows its files, by some
+ * milliseconds on an idle disk.
+ */
+const DATABASE_DELAYS: readonly number[] = [0, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 
 export interface ContainerdStoreOptions extends ObserverOptions {
   /** containerd's content root as this process sees it; asked from containerd if `undefined`. */
@@ -42,7 +45,7 @@ export interface ContainerdStoreOptions extends ObserverOptions {
   readonly admits?: Policy['admits']
   /**
    * Whether `admits` refuses any image. Then content that no image names may be that of a refused one (which is being
-   * pulled, or was removed and is not collected yet), and is not held unless it is expected.
+   * pulled, or was removed and is not collected yet), and is not held unless {@link ContentStore.expect} announced it.
    */
   readonly isSelective?: boolean
   /** Content that is not held whatever images name it, by the labels that containerd has put on it; none if missing. */
@@ -65,18 +68,18 @@ export function createContainerdStore(
   }: { readonly client: ContainerdClient; readonly log: Logger; readonly readiness?: Readiness },
   options: ContainerdStoreOptions = {},
 ): ContentStore {
-  const feed = createContentFeed()
-  const files = createContentFiles(log)
   const { admits = () => true, isSelective = false, withholds = () => false } = options
+  const feed = createContentFeed()
+  const files = createContentFiles({ namespace: client.namespace, onContent, log })
   const snapshots = createSnapshots(client, { admits, withholds }, ({ descriptor, problem }) =>
     log.warn('containerd content left out', { digest: descriptor.digest, mediaType: descriptor.mediaType, problem }),
   )
-  const expected = new Expected()
+  const pulling = new Pulling()
   const sniffed = new Map<Digest, string>()
+  const closing = new AbortController()
   const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
   let mediaTypes: ReadonlyMap<Digest, string> = new Map()
   let withheld: ReadonlySet<Digest> = new Set()
-
   let root = options.contentRoot
 
   const observer = createObserver(
@@ -84,6 +87,7 @@ export function createContainerdStore(
       log,
       readiness,
       async subscribe(signal) {
+        signal.addEventListener('abort', files.lost)
         const events = await client.subscribe(TOPICS, signal)
         // Asked again after each restart, which may have moved it.
         root = options.contentRoot ?? (await client.contentPlacement(signal)).root
@@ -95,53 +99,57 @@ export function createContainerdStore(
         const snapshot = await snapshots.take(signal)
         mediaTypes = snapshot.mediaTypes
         withheld = snapshot.withheld
-        const arrived = expected
-          .arrived(
-            (digest) => snapshot.sizes.has(digest),
-            (digest) => snapshot.mediaTypes.has(digest),
-            begun,
-          )
-          .filter((digest) => !snapshot.withheld.has(digest))
-        feed.replace(arrived.length === 0 ? snapshot.keys : new Set([...snapshot.keys, ...arrived.map(digestKey)]))
+        const early = pulling.complete(snapshot, begun)
+        feed.replace(early.length === 0 ? snapshot.keys : new Set([...snapshot.keys, ...early.map(digestKey)]))
         answer()
         return snapshot.changed
       },
+      patience: () => (files.areWatched ? undefined : pulling.patience),
     },
     options,
   )
-  const glances = createGlances({
-    glance,
-    patience: () => expected.patience,
-    failed: (error) => log.debug('expected content not asked for', { error }),
-  })
 
-  /** Hands on the events that call for a look at everything: content that was expected and has come calls for a glance. */
+  /** Passes on the events that call for a look at everything: a digest that is being pulled is asked for alone. */
   async function* worthALook(events: AsyncIterable<ContainerdEvent>): AsyncGenerator<ContainerdEvent, void> {
     for await (const event of events) {
-      const isExpected = event.kind === 'content' && isDigest(event.digest) && expected.has(event.digest)
-      if (isExpected && event.topic === '/content/create') glances.soon()
+      const digest = event.kind === 'content' && isDigest(event.digest) ? event.digest : undefined
+      if (digest !== undefined && pulling.has(digest)) onContent(digest)
       else yield event
     }
   }
 
-  /**
-   * Asks for what is expected and in no image yet: that it has come, containerd before 2.1 tells nobody, nor any that the
-   * garbage collection has taken it again after a pull that failed.
-   */
-  async function glance(isTold: boolean, signal: AbortSignal): Promise<void> {
-    const asked = isTold ? expected.missing : expected.all
-    if (asked.length > GLANCE_LIMIT) return observer.soon()
-    for (const digest of asked) {
-      const isThere = (await infoOf(digest, signal)) !== undefined && !withheld.has(digest)
-      // A look at everything may have been faster, and have found it in an image.
-      if (!expected.has(digest)) continue
-      expected.note(digest, isThere)
-      feed.update({ [isThere ? 'added' : 'removed']: [digestKey(digest)] })
+  /** A file of containerd's content has come or gone, or containerd says so. */
+  function onContent(digest: Digest): void {
+    if (pulling.has(digest)) void ask(digest)
+    // The garbage collection took it, which no event of containerd tells.
+    else if (feed.held.has(digestKey(digest))) observer.soon()
+  }
+
+  /** Asks containerd whether it has what is being pulled, and tells it. */
+  async function ask(digest: Digest): Promise<void> {
+    const key = digestKey(digest)
+    try {
+      for (const wait of DATABASE_DELAYS) {
+        await delay(wait, undefined, { signal: closing.signal })
+        const isThere = (await infoOf(digest, closing.signal)) !== undefined
+        // A look at everything may have been faster, and have found it in an image.
+        if (!pulling.has(digest)) return
+        if (isThere) pulling.found(digest)
+        else if (!feed.held.has(key)) continue
+        return feed.update({ [isThere ? 'added' : 'removed']: [key] })
+      }
+    } catch (error) {
+      if (!closing.signal.aborted) log.debug('content that is being pulled not asked for', { digest, error })
     }
   }
 
+  /** Whether content may be offered, if it is there: as part of an image, or where no image needs to name it. */
+  function isOffered(digest: Digest): boolean {
+    return !withheld.has(digest) && (!isSelective || mediaTypes.has(digest) || pulling.has(digest))
+  }
+
   async function infoOf(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
-    if (withheld.has(digest) || (isSelective && !mediaTypes.has(digest) && !expected.has(digest))) return undefined
+    if (!isOffered(digest)) return undefined
     const info = await client.contentInfo(digest, signal)
     return info === undefined || withholds(info.labels) ? undefined : info
   }
@@ -188,9 +196,11 @@ export function createContainerdStore(
       return { kind: 'stream', stream: exactStream(read, length, signal), length }
     },
 
+    arriving: (digest) => (isOffered(digest) ? files.arriving(digest) : undefined),
+
     expect(digest) {
-      expected.add(digest)
-      glances.soon()
+      pulling.add(digest)
+      if (!files.areWatched) observer.soon()
     },
 
     async *watch(signal) {
@@ -198,7 +208,9 @@ export function createContainerdStore(
     },
 
     async close() {
-      await Promise.all([observer.close(), glances.close()])
+      closing.abort(new Error('the content store was closed'))
+      await observer.close()
+      files.close()
       feed.close()
       answer()
     },

@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { access, open, realpath, stat } from 'node:fs/promises'
 import { join, sep } from 'node:path'
 import { algorithmOf, type Digest, hexOf } from '../../oci/digest.ts'
+import { unlessMissing } from '../missing.ts'
 
 /** Where a blob is: a regular file below the layout's root that can be read, by its real path. */
 export interface BlobFile {
@@ -18,17 +19,16 @@ export interface BlobFile {
  * @throws what the file system throws, except that the file is not there
  */
 export async function locateBlob(root: string, digest: Digest): Promise<BlobFile | 'outside' | undefined> {
-  try {
-    const path = await realpath(join(root, 'blobs', algorithmOf(digest), hexOf(digest)))
-    if (!path.startsWith(root.endsWith(sep) ? root : root + sep)) return 'outside'
-    const info = await stat(path)
-    if (!info.isFile()) return undefined
-    await access(path, constants.R_OK)
-    return { path, size: info.size }
-  } catch (error) {
-    if (isMissing(error)) return undefined
-    throw error
-  }
+  return await unlessMissing(locate(root, join(root, 'blobs', algorithmOf(digest), hexOf(digest))))
+}
+
+async function locate(root: string, link: string): Promise<BlobFile | 'outside' | undefined> {
+  const path = await realpath(link)
+  if (!path.startsWith(root.endsWith(sep) ? root : root + sep)) return 'outside'
+  const info = await stat(path)
+  if (!info.isFile()) return undefined
+  await access(path, constants.R_OK)
+  return { path, size: info.size }
 }
 
 /**
@@ -45,10 +45,4 @@ export async function readFileUpTo(path: string, limit: number): Promise<Uint8Ar
   } finally {
     await file.close()
   }
-}
-
-/** Whether the error says that a path leads nowhere. */
-export function isMissing(error: unknown): boolean {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
-  return code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP'
 }

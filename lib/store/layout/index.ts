@@ -8,7 +8,8 @@ import { parseDescriptor } from '../../oci/manifest.ts'
 import type { Policy } from '../../oci/policy.ts'
 import { parseFullReference, type TaggedReference } from '../../oci/reference.ts'
 import { admittedNames } from '../admission.ts'
-import { isMissing, readFileUpTo } from './files.ts'
+import { isMissing } from '../missing.ts'
+import { readFileUpTo } from './files.ts'
 
 /** Largest index.json that is read, in bytes: some 100 000 entries, so that a wrong file cannot fill the memory. */
 const INDEX_LIMIT = 32 * 1024 * 1024

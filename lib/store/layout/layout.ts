@@ -7,6 +7,7 @@ import { digestKey, type Key, tagKey } from '../../oci/key.ts'
 import { MANIFEST_SIZE_LIMIT } from '../../oci/media-type.ts'
 import type { Policy } from '../../oci/policy.ts'
 import { lengthOf } from '../../oci/range.ts'
+import { createDirectoryWatcher } from '../directory-watcher.ts'
 import { createContentFeed } from '../feed.ts'
 import { assertWithin } from '../range.ts'
 import type { ContentStore } from '../store.ts'
@@ -14,7 +15,6 @@ import { walkHeld } from '../walk.ts'
 import { locateBlob, readFileUpTo } from './files.ts'
 import { admittedEntries, type LayoutEntry, namesIn, readLayout } from './index.ts'
 import { markOf } from './mark.ts'
-import { createDirectoryWatcher } from './watch.ts'
 
 export { LayoutError } from './index.ts'
 
@@ -84,7 +84,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   const closing = new AbortController()
   const once = createOnce()
   const watcher = createDirectoryWatcher(
-    (name) => {
+    ({ name }) => {
       if (name === undefined || RELEVANT.test(name)) expectChange()
     },
     (path, error) => {
@@ -250,6 +250,8 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
       assertWithin(range, size)
       return { kind: 'file', path: found.path, start: range.start, length: lengthOf(range) }
     },
+    // What is written is in no index yet, so that nobody can tell whether it may be offered.
+    arriving: () => undefined,
     watch: (signal) => feed.watch(signal),
     async close() {
       closing.abort()

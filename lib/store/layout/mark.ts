@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isMissing } from './files.ts'
+import { unlessMissing } from '../missing.ts'
 
 /** What changes, or has an entry that does, when content is added or removed, or the layout replaced by another. */
 const MARKED = ['.', 'oci-layout', 'index.json', 'blobs', 'blobs/sha256', 'blobs/sha512']
@@ -19,14 +19,9 @@ const CLOCK_TICK = 2_000
 export async function markOf(dir: string, now: number = Date.now()): Promise<string | undefined> {
   const parts: string[] = []
   for (const path of MARKED) {
-    try {
-      const { dev, ino, size, ctimeMs, mtimeMs } = await stat(join(dir, path))
-      if (ctimeMs > now - CLOCK_TICK) return undefined
-      parts.push(`${dev}:${ino}:${size}:${ctimeMs}:${mtimeMs}`)
-    } catch (error) {
-      if (!isMissing(error)) throw error
-      parts.push('')
-    }
+    const found = await unlessMissing(stat(join(dir, path)))
+    if (found !== undefined && found.ctimeMs > now - CLOCK_TICK) return undefined
+    parts.push(found === undefined ? '' : `${found.dev}:${found.ino}:${found.size}:${found.ctimeMs}:${found.mtimeMs}`)
   }
   return parts.join()
 }

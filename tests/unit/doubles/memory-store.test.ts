@@ -13,6 +13,14 @@ storeConformance('memory store', async () => {
       store.untag(parseReference(name) as TaggedReference)
       store.remove(...image.contents.map((content) => content.descriptor.digest))
     },
+    async arrive(content) {
+      const writer = store.arrive(content)
+      return {
+        write: async (bytes) => writer.write(bytes),
+        commit: async () => writer.commit(),
+        abort: async () => writer.abort(),
+      }
+    },
     close: () => store.close(),
   }
 })

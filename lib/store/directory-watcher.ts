@@ -1,7 +1,7 @@
 import { type FSWatcher, watch } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
-import { isMissing } from './files.ts'
+import { unlessMissing } from './missing.ts'
 
 /** Watches directories, as far as the system can. */
 export interface DirectoryWatcher {
@@ -12,7 +12,17 @@ export interface DirectoryWatcher {
    * @throws what the file system throws when asked for a directory
    */
   cover(paths: readonly string[]): Promise<void>
+  /** Whether a directory is watched now. */
+  watches(path: string): boolean
   close(): void
+}
+
+export interface DirectoryEvent {
+  readonly directory: string
+  /** The file's name; `undefined` if the system does not say. */
+  readonly name: string | undefined
+  /** `rename` where a name came or went, `change` for all else. */
+  readonly kind: 'rename' | 'change'
 }
 
 interface Watched {
@@ -23,11 +33,11 @@ interface Watched {
 /**
  * Makes a watcher that covers nothing yet.
  *
- * @param onEvent told the name of a file that was made, changed, renamed or removed; `undefined` if the system does not say
- * @param onFailure told when a directory cannot be watched (a limit of inotify, a file system without events)
+ * @param onEvent hears of each file in a watched directory that was made, changed, renamed or removed
+ * @param onFailure hears when a directory cannot be watched (a limit of inotify, a file system without events)
  */
 export function createDirectoryWatcher(
-  onEvent: (name: string | undefined) => void,
+  onEvent: (event: DirectoryEvent) => void,
   onFailure: (path: string, error: unknown) => void,
 ): DirectoryWatcher {
   const watched = new Map<string, Watched>()
@@ -40,8 +50,8 @@ export function createDirectoryWatcher(
 
   function add(path: string, identity: string): void {
     try {
-      const watcher = watch(path, { persistent: false }, (_, name) =>
-        onEvent(name === null ? undefined : basename(name)),
+      const watcher = watch(path, { persistent: false }, (kind, name) =>
+        onEvent({ directory: path, name: name === null ? undefined : basename(name), kind }),
       )
       watched.set(path, { identity, watcher })
       watcher.on('error', (error) => {
@@ -63,6 +73,7 @@ export function createDirectoryWatcher(
         if (identity !== undefined && !closed) add(path, identity)
       }
     },
+    watches: (path) => watched.has(path),
     close() {
       closed = true
       for (const path of [...watched.keys()]) drop(path)
@@ -72,11 +83,6 @@ export function createDirectoryWatcher(
 
 /** What tells a directory from its successor of the same name. */
 async function identityOf(path: string): Promise<string | undefined> {
-  try {
-    const { dev, ino } = await stat(path, { bigint: true })
-    return `${dev}:${ino}`
-  } catch (error) {
-    if (isMissing(error)) return undefined
-    throw error
-  }
+  const found = await unlessMissing(stat(path, { bigint: true }))
+  return found && `${found.dev}:${found.ino}`
 }

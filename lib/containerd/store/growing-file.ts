@@ -1,0 +1,168 @@
+import { type FileHandle, open, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { type Arrival, ArrivalError, Growth } from '../../store/arrival.ts'
+import { coalesced } from '../../store/coalesced.ts'
+import { createDirectoryWatcher, type DirectoryWatcher } from '../../store/directory-watcher.ts'
+import { unlessMissing } from '../../store/missing.ts'
+
+/** Most bytes that are read at a time: a quarter of the blocks in which containerd writes. */
+const CHUNK_SIZE = 256 * 1024
+
+/** How often a file is looked at that the system does not watch, in milliseconds. */
+const POLL_INTERVAL = 100
+
+/** Time from an event to a second look, in milliseconds: of two events of a file within a millisecond, Bun tells one. */
+const SECOND_LOOK_DELAY = 5
+
+/** How often in a row a file may have no byte where some were seen, before it counts as broken. */
+const EMPTY_READS = 3
+
+export interface GrowingFilePlace {
+  /** Where it is while it grows, in a directory of its own. */
+  readonly growing: string
+  /** To where it is renamed when it is complete. Something may be there already: another writer can be faster. */
+  readonly complete: string
+  /** In bytes, when it is complete. */
+  readonly size: number | undefined
+}
+
+/** A file that grows until it is renamed, or removed if its writer gives up. Events tell of both, and of what is written. */
+export class GrowingFile implements Arrival {
+  readonly #place: GrowingFilePlace
+  readonly #growth = new Growth()
+  readonly #look = coalesced(() => this.#lookNow())
+  readonly #watcher: DirectoryWatcher
+  readonly #open = new Set<FileHandle>()
+  #polling: ReturnType<typeof setInterval> | undefined
+  #secondLook: ReturnType<typeof setTimeout> | undefined
+  #closed = false
+  /** What the system said where it could not be looked at. */
+  #failure: unknown
+
+  constructor(place: GrowingFilePlace, makeWatcher = createDirectoryWatcher) {
+    this.#place = place
+    this.#watcher = makeWatcher(
+      () => this.#hear(),
+      () => this.#poll(),
+    )
+    void this.#begin()
+  }
+
+  get size(): number | undefined {
+    return this.#place.size
+  }
+
+  get written(): number {
+    return this.#growth.written
+  }
+
+  get ended(): Promise<'committed' | 'aborted'> {
+    return this.#growth.ended
+  }
+
+  grown(bytes: number, signal: AbortSignal): Promise<void> {
+    return this.#growth.grown(bytes, signal)
+  }
+
+  async *read(offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    let at = offset
+    let file = await this.#openFile()
+    try {
+      for (let empty = 0; ; ) {
+        await this.grown(at, signal)
+        if (this.#closed || this.#growth.state === 'aborted') throw this.#error()
+        if (at >= this.written) return
+        const buffer = new Uint8Array(Math.min(CHUNK_SIZE, this.written - at))
+        const { bytesRead } = await file.read(buffer, 0, buffer.length, at)
+        if (bytesRead > 0) {
+          empty = 0
+          at += bytesRead
+          yield buffer.subarray(0, bytesRead)
+        } else {
+          // The writer has started over, or the content is another writer's, who was faster.
+          if (++empty > EMPTY_READS) throw this.#error()
+          await this.#closeFile(file)
+          await this.#look()
+          file = await this.#openFile()
+        }
+      }
+    } finally {
+      await this.#closeFile(file)
+    }
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#finish('aborted')
+    for (const file of this.#open) void this.#closeFile(file)
+  }
+
+  async #begin(): Promise<void> {
+    const directory = dirname(this.#place.growing)
+    // The parent as well: of a directory that is removed, Deno may tell nothing else. If it fails, so does the look.
+    await this.#watcher.cover([directory, dirname(directory)]).catch(() => undefined)
+    await this.#look()
+  }
+
+  #hear(): void {
+    void this.#look()
+    clearTimeout(this.#secondLook)
+    if (this.#growth.state === 'growing') this.#secondLook = setTimeout(() => void this.#look(), SECOND_LOOK_DELAY)
+  }
+
+  #poll(): void {
+    if (this.#growth.state === 'growing') this.#polling ??= setInterval(() => void this.#look(), POLL_INTERVAL)
+  }
+
+  async #lookNow(): Promise<void> {
+    const { growing, complete, size } = this.#place
+    if (this.#growth.state !== 'growing') return
+    try {
+      const found = await sizeOf(growing)
+      if (found !== undefined) {
+        this.#growth.written = found
+        return
+      }
+      const whole = await sizeOf(complete)
+      if (whole === undefined || whole !== (size ?? whole)) return this.#finish('aborted')
+      this.#growth.written = whole
+      this.#finish('committed')
+    } catch (error) {
+      this.#failure = error
+      this.#finish('aborted')
+    }
+  }
+
+  #finish(end: 'committed' | 'aborted'): void {
+    this.#growth.finish(end)
+    this.#watcher.close()
+    clearInterval(this.#polling)
+    clearTimeout(this.#secondLook)
+  }
+
+  async #openFile(): Promise<FileHandle> {
+    const { growing, complete } = this.#place
+    const file = (await openIfThere(growing)) ?? (await openIfThere(complete))
+    if (file === undefined) throw this.#error()
+    this.#open.add(file)
+    if (this.#closed) await this.#closeFile(file)
+    return file
+  }
+
+  async #closeFile(file: FileHandle): Promise<void> {
+    if (this.#open.delete(file)) await file.close()
+  }
+
+  #error(): ArrivalError {
+    const why = this.#closed ? 'it was closed' : 'its writer has given up'
+    return new ArrivalError(`${this.#place.growing} has no more to give: ${why}`, { cause: this.#failure })
+  }
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  return (await unlessMissing(stat(path)))?.size
+}
+
+async function openIfThere(path: string): Promise<FileHandle | undefined> {
+  return await unlessMissing(open(path, 'r'))
+}

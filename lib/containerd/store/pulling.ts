@@ -1,0 +1,71 @@
+import type { Digest } from '../../oci/digest.ts'
+import type { Snapshot } from './snapshot.ts'
+
+/** How many digests are kept; the oldest goes first. Far more than the layers of all pulls that run at a time. */
+const LIMIT = 1_024
+
+/** For how long a digest is kept, in milliseconds: longer than any layer takes. One that stays is left over from a failed pull. */
+const LIFE = 3_600_000
+
+/** Shortest time between two looks where no event tells, in milliseconds. */
+const SHORTEST_PATIENCE = 1_000
+
+/** What has taken some time so far may take as long again: a look after an eighth of it comes soon enough, and costs little. */
+const PATIENCE_PART = 1 / 8
+
+interface Entry {
+  readonly since: number
+  foundAt?: number
+}
+
+/**
+ * Digests that containerd is pulling, as far as the mirror knows: those that it was asked for and did not have. No image
+ * names them until the pull is over.
+ */
+export class Pulling {
+  readonly #entries = new Map<Digest, Entry>()
+  readonly #now: () => number
+
+  /** @param now milliseconds of a clock that never goes back */
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now
+  }
+
+  add(digest: Digest): void {
+    // Anew at the end, so that the first is always the oldest.
+    this.#entries.delete(digest)
+    this.#entries.set(digest, { since: this.#now() })
+    const [oldest] = this.#entries.keys()
+    if (oldest !== undefined && this.#entries.size > LIMIT) this.#entries.delete(oldest)
+  }
+
+  has(digest: Digest): boolean {
+    return this.#entries.has(digest)
+  }
+
+  /** Notes that a digest is complete. */
+  found(digest: Digest): void {
+    const entry = this.#entries.get(digest)
+    if (entry !== undefined) entry.foundAt = this.#now()
+  }
+
+  /**
+   * What is complete and in no image yet, by a snapshot that was begun at `begun`, and may have missed what was found since.
+   * Forgets what is in an image, and what never came.
+   */
+  complete({ mediaTypes, sizes, withheld }: Snapshot, begun: number): Digest[] {
+    const now = this.#now()
+    for (const [digest, { since }] of this.#entries) {
+      if (now - since > LIFE || mediaTypes.has(digest)) this.#entries.delete(digest)
+    }
+    return [...this.#entries]
+      .filter(([digest, { foundAt = -1 }]) => (sizes.has(digest) || foundAt >= begun) && !withheld.has(digest))
+      .map(([digest]) => digest)
+  }
+
+  /** After how many milliseconds to look again; `undefined` if nothing is being pulled. */
+  get patience(): number | undefined {
+    const youngest = [...this.#entries.values()].at(-1)?.since
+    return youngest === undefined ? undefined : Math.max((this.#now() - youngest) * PATIENCE_PART, SHORTEST_PATIENCE)
+  }
+}

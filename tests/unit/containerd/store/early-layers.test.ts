@@ -1,0 +1,129 @@
+/** How soon the store finds what it is to expect, and at what price. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { digestKey, type Key } from '../../../../lib/oci/key.ts'
+import { makeContainerd, withStore } from '../../../doubles/containerd-double.ts'
+import { makeImage, withTemporaryDirectory } from '../../../fixtures/image.ts'
+import { waitFor } from '../../../fixtures/wait.ts'
+
+const OPEN = 'registry.example/team/app:1'
+
+test('containerd store finds what is expected without a look at everything', () =>
+  withTemporaryDirectory(async (root) => {
+    const containerd = makeContainerd(root)
+    const open = makeImage({ seed: 1 })
+    const layers = makeImage({ seed: 2, layers: 20 }).contents.slice(2)
+    containerd.put(...open.contents)
+    containerd.name(open, OPEN)
+    await withStore(containerd, { settleDelays: [] }, async (store, held) => {
+      await waitFor('the first look', () => held.has(OPEN as Key))
+      for (const layer of layers) {
+        const key = digestKey(layer.descriptor.digest)
+        store.expect?.(layer.descriptor.digest)
+        containerd.putSilently(layer)
+        await waitFor('the layer is told', () => held.has(key))
+      }
+      assert.equal(containerd.looks.begun, 1)
+    })
+  }))
+
+test('containerd store finds what is expected as soon as containerd says that it has come, without a look at everything', async () => {
+  // Without files, so that nothing else says it.
+  const containerd = makeContainerd()
+  const [open, other] = [makeImage({ seed: 1 }), makeImage({ seed: 3 }).contents.at(-1) ?? assert.fail()]
+  const layers = makeImage({ seed: 2, layers: 20 }).contents.slice(2)
+  containerd.put(...open.contents)
+  containerd.name(open, OPEN)
+  await withStore(containerd, { settleDelays: [] }, async (store, held) => {
+    await waitFor('the first look', () => held.has(OPEN as Key))
+    const look = containerd.holdUp()
+    for (const { descriptor } of layers) store.expect?.(descriptor.digest)
+    await waitFor('a look that hangs', () => containerd.looks.begun === 2)
+    for (const layer of layers) {
+      containerd.putAndTell(layer)
+      await waitFor('the layer is told', () => held.has(digestKey(layer.descriptor.digest)))
+    }
+    assert.equal(containerd.looks.begun, 2)
+    containerd.putAndTell(other)
+    look()
+    await waitFor('a look for what nobody expects', () => containerd.looks.begun === 3)
+  })
+})
+
+test('containerd store without files and without a word finds what is expected by looking, and sees it go', async () => {
+  const containerd = makeContainerd()
+  const [open, image] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
+  const layer = image.contents.at(-1) ?? assert.fail()
+  const key = digestKey(layer.descriptor.digest)
+  containerd.put(...open.contents)
+  containerd.name(open, OPEN)
+  await withStore(containerd, { settleDelays: [] }, async (store, held) => {
+    await waitFor('the first look', () => held.has(OPEN as Key))
+    store.expect?.(layer.descriptor.digest)
+    await waitFor('a look that misses it', () => containerd.looks.begun >= 2)
+    containerd.putSilently(layer)
+    await waitFor('the layer is told', () => held.has(key))
+    containerd.unputSilently(layer.descriptor.digest)
+    await waitFor('it is withdrawn', () => !held.has(key))
+  })
+})
+
+test('containerd store looks at everything when content of an image goes without a word', () =>
+  withTemporaryDirectory(async (root) => {
+    const containerd = makeContainerd(root)
+    const open = makeImage({ seed: 1 })
+    const { digest } = open.contents.at(-1)?.descriptor ?? assert.fail()
+    containerd.put(...open.contents)
+    containerd.name(open, OPEN)
+    await withStore(containerd, { settleDelays: [] }, async (_store, held) => {
+      await waitFor('the first look', () => held.has(OPEN as Key))
+      containerd.unputSilently(digest)
+      await waitFor('it is withdrawn', () => !held.has(digestKey(digest)))
+      assert.ok(held.has(OPEN as Key))
+    })
+  }))
+
+test('containerd store finds what is expected when it comes later, and keeps it over a look that was begun before', () =>
+  withTemporaryDirectory(async (root) => {
+    const containerd = makeContainerd(root)
+    const [open, layer] = [makeImage({ seed: 1 }), makeImage({ seed: 2 }).contents.at(-1) ?? assert.fail()]
+    const key = digestKey(layer.descriptor.digest)
+    containerd.put(...open.contents)
+    containerd.name(open, OPEN)
+    await withStore(containerd, { settleDelays: [] }, async (store, held, removed) => {
+      await waitFor('the first look', () => held.has(OPEN as Key))
+      const look = containerd.holdUp()
+      containerd.name(open, `${OPEN}1`)
+      await waitFor('the second look', () => containerd.looks.begun === 2)
+      store.expect?.(layer.descriptor.digest)
+      containerd.putSilently(layer)
+      await waitFor('the layer is told', () => held.has(key))
+      look()
+      await waitFor('the end of that look', () => held.has(`${OPEN}1` as Key))
+      assert.deepEqual(removed, [])
+      containerd.unput(layer.descriptor.digest)
+      await waitFor('a look without the layer', () => !held.has(key))
+      containerd.putSilently(layer)
+      await waitFor('the layer is told again', () => held.has(key))
+    })
+  }))
+
+test('containerd store withdraws expected content that went without a word, as after a pull that failed', () =>
+  withTemporaryDirectory(async (root) => {
+    const containerd = makeContainerd(root)
+    const [open, layer] = [makeImage({ seed: 1 }), makeImage({ seed: 2 }).contents.at(-1) ?? assert.fail()]
+    const key = digestKey(layer.descriptor.digest)
+    containerd.put(...open.contents)
+    containerd.name(open, OPEN)
+    await withStore(containerd, { settleDelays: [] }, async (store, held) => {
+      await waitFor('the first look', () => held.has(OPEN as Key))
+      for (const _ of [1, 2]) {
+        store.expect?.(layer.descriptor.digest)
+        containerd.putSilently(layer)
+        await waitFor('the layer is told', () => held.has(key))
+        containerd.unputSilently(layer.descriptor.digest)
+        await waitFor('it is withdrawn', () => !held.has(key))
+      }
+      assert.equal(containerd.looks.begun, 1)
+    })
+  }))

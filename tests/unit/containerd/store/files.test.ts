@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { type ContentFiles, createContentFiles, digestOfRef } from '../../../../lib/containerd/store/files.ts'
+import type { Digest } from '../../../../lib/oci/digest.ts'
+import { digestOf, withTemporaryDirectory } from '../../../fixtures/image.ts'
+import { blobPath, never } from '../../../fixtures/layout.ts'
+import { createLogRecorder } from '../../../fixtures/log.ts'
+import { waitFor, within } from '../../../fixtures/wait.ts'
+
+const digest = (seed: number) => digestOf(new Uint8Array([seed]))
+
+/** The files of a containerd, and what they have told. */
+async function withFiles(
+  use: (files: ContentFiles, root: string, heard: readonly Digest[]) => Promise<void>,
+  directories: readonly string[] = ['ingest', 'blobs/sha256'],
+): Promise<void> {
+  await withTemporaryDirectory(async (root) => {
+    for (const directory of directories) await mkdir(join(root, directory), { recursive: true })
+    const heard: Digest[] = []
+    const { log } = createLogRecorder()
+    const files = createContentFiles({ namespace: 'k8s.io', onContent: (digest) => heard.push(digest), log })
+    try {
+      await use(files, root, heard)
+    } finally {
+      files.close()
+    }
+  })
+}
+
+/** Begins an ingest as containerd does, and gives its directory. */
+async function ingest(root: string, ref: string, { total, bytes = '' }: { total?: number; bytes?: string } = {}) {
+  const directory = join(root, 'ingest', createHash('sha256').update(ref).digest('hex'))
+  await mkdir(directory)
+  await writeFile(join(directory, 'ref'), ref)
+  if (total !== undefined) await writeFile(join(directory, 'total'), `${total}`)
+  await writeFile(join(directory, 'data'), bytes)
+  return directory
+}
+
+test('files tell what a pull is writing, begun before the first look or after it', () =>
+  withFiles(async (files, root) => {
+    await ingest(root, `k8s.io/1/layer-${digest(1)}`, { total: 3, bytes: 'ab' })
+    await files.check(root)
+    await ingest(root, `k8s.io/22/manifest-${digest(2)}`)
+    const before = await waitFor('the first', () => files.arriving(digest(1)))
+    const after = await waitFor('the second', () => files.arriving(digest(2)))
+    assert.deepEqual([before.size, after.size], [3, undefined])
+    await within('what is there', before.grown(1, never))
+    assert.deepEqual([before.written, after.written], [2, 0])
+    for (const arrival of [before, after]) arrival.close()
+  }))
+
+test('files do not tell what another namespace writes, or nobody can know of which digest', () =>
+  withFiles(async (files, root) => {
+    await files.check(root)
+    await ingest(root, `other/1/layer-${digest(1)}`)
+    await ingest(root, 'k8s.io/1/import-archive')
+    await ingest(root, `k8s.io/1/layer-${digest(2)}`)
+    await waitFor('the last', () => files.arriving(digest(2)) !== undefined)
+    assert.equal(files.arriving(digest(1)), undefined)
+  }))
+
+test('files tell an ingest of which the files come one after the other', () =>
+  withFiles(async (files, root) => {
+    await files.check(root)
+    const directory = join(root, 'ingest', 'a'.repeat(64))
+    await mkdir(directory)
+    await writeFile(join(directory, 'ref'), `k8s.io/1/layer-${digest(1)}`)
+    await writeFile(join(directory, 'total'), '9')
+    assert.equal(files.arriving(digest(1)), undefined)
+    await writeFile(join(directory, 'data'), '')
+    const arrival = await waitFor('it', () => files.arriving(digest(1)))
+    assert.equal(arrival.size, 9)
+    await rm(directory, { recursive: true })
+    assert.equal(await within('the end', arrival.ended), 'aborted')
+    await waitFor('nothing arrives', () => files.arriving(digest(1)) === undefined)
+  }))
+
+test('files end what arrives when containerd is lost, and when they are closed', () =>
+  withFiles(async (files, root) => {
+    await files.check(root)
+    await ingest(root, `k8s.io/1/layer-${digest(1)}`)
+    const lost = await waitFor('it', () => files.arriving(digest(1)))
+    files.lost()
+    assert.equal(await within('the loss', lost.ended), 'aborted')
+    const closed = files.arriving(digest(1)) ?? assert.fail('it is there no more')
+    files.close()
+    assert.equal(await within('the end', closed.ended), 'aborted')
+  }))
+
+test('files tell each digest that comes and goes, and nothing else', () =>
+  withFiles(async (files, root, heard) => {
+    await files.check(root)
+    assert.equal(files.areWatched, true)
+    const directory = await ingest(root, `k8s.io/1/layer-${digest(1)}`, { total: 1, bytes: '\x01' })
+    await rename(join(directory, 'data'), blobPath(root, digest(1)))
+    await waitFor('its coming', () => heard.includes(digest(1)))
+    assert.equal(await files.find(digest(1), 1), blobPath(root, digest(1)))
+    assert.equal(await files.find(digest(1), 2), undefined)
+    await writeFile(join(root, 'blobs/sha256/part'), '')
+    const before = heard.length
+    await rm(blobPath(root, digest(1)))
+    await waitFor('its going', () => heard.length > before)
+    assert.deepEqual([...new Set(heard)], [digest(1)])
+    assert.equal(await files.find(digest(1), 1), undefined)
+  }))
+
+test('files are watched as soon as they are there and looked at, and no longer when they cannot be read', () =>
+  withFiles(async (files, root, heard) => {
+    await files.check(undefined)
+    await files.check(root)
+    assert.equal(files.areWatched, false)
+    await mkdir(join(root, 'ingest'))
+    await files.check(root)
+    assert.equal(files.areWatched, false)
+    await mkdir(join(root, 'blobs/sha256'), { recursive: true })
+    await files.check(root)
+    assert.equal(files.areWatched, true)
+    await writeFile(blobPath(root, digest(1)), '')
+    await waitFor('its coming', () => heard.includes(digest(1)))
+    await ingest(root, `k8s.io/1/layer-${digest(2)}`)
+    await waitFor('it', () => files.arriving(digest(2)) !== undefined)
+    await files.check(join(root, 'elsewhere'))
+    assert.equal(files.areWatched, false)
+    assert.equal(files.arriving(digest(2)), undefined)
+  }, []))
+
+test('digestOfRef reads what containerd writes for a pull of the namespace', () => {
+  for (const kind of ['layer', 'manifest', 'index', 'config', 'attestation']) {
+    assert.equal(digestOfRef(`k8s.io/1/${kind}-${digest(1)}`, 'k8s.io'), digest(1))
+  }
+  for (const text of [
+    '',
+    'k8s.io',
+    `layer-${digest(1)}`,
+    `k8s.io/1/layer-${digest(1)}/2`,
+    'k8s.io/1/layer-sha256:12',
+  ]) {
+    assert.equal(digestOfRef(text, 'k8s.io'), undefined, text)
+  }
+  const parts = fc.tuple(
+    fc.string(),
+    fc.string(),
+    fc.constantFrom('', digest(1), `layer-${digest(2)}`, `-${digest(3)}`),
+  )
+  fc.assert(
+    fc.property(parts, fc.string(), (written, namespace) => {
+      const found = digestOfRef(written.join('/'), namespace)
+      assert.ok(found === undefined || (written.join('/').startsWith(`${namespace}/`) && written[2].endsWith(found)))
+    }),
+  )
+})

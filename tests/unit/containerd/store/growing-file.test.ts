@@ -1,0 +1,185 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { appendFile, mkdir, rename, rm, truncate, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { GrowingFile } from '../../../../lib/containerd/store/growing-file.ts'
+import { ArrivalError } from '../../../../lib/store/arrival.ts'
+import { createDirectoryWatcher } from '../../../../lib/store/directory-watcher.ts'
+import { withTemporaryDirectory } from '../../../fixtures/image.ts'
+import { never } from '../../../fixtures/layout.ts'
+import { waitFor, within } from '../../../fixtures/wait.ts'
+
+/** A file that a test lets grow, and its readers. */
+interface Growing {
+  readonly place: { readonly growing: string; readonly complete: string; readonly size: number | undefined }
+  readonly file: GrowingFile
+  /** Reads from an offset on, to the end. */
+  read(offset: number): Promise<string>
+}
+
+function growing(
+  size: number | undefined,
+  use: (growing: Growing, directory: string) => Promise<void>,
+  makeWatcher?: typeof createDirectoryWatcher,
+): Promise<void> {
+  return withTemporaryDirectory(async (directory) => {
+    const place = { growing: join(directory, 'ingest', 'data'), complete: join(directory, 'complete'), size }
+    await mkdir(join(directory, 'ingest'))
+    await writeFile(place.growing, '')
+    const file = new GrowingFile(place, makeWatcher)
+    const read = async (offset: number) => {
+      const pieces: Uint8Array[] = []
+      for await (const piece of file.read(offset, never)) pieces.push(piece)
+      return Buffer.concat(pieces).toString()
+    }
+    try {
+      await use({ place, file, read }, directory)
+    } finally {
+      file.close()
+    }
+  })
+}
+
+/** A system that watches nothing. */
+const blind: typeof createDirectoryWatcher = (_, onFailure) => ({
+  cover: async (paths) => {
+    for (const path of paths) onFailure(path, new Error('no space left on device'))
+  },
+  watches: () => false,
+  close: () => undefined,
+})
+
+/** Open files of this process below a directory, and watches of inotify: the lines of all instances. */
+function openBelow(directory: string): string[] {
+  const descriptors = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`)
+    } catch {
+      // Closed meanwhile, as the one that lists them is.
+      return ''
+    }
+  })
+  return descriptors.filter((path) => path.startsWith(directory))
+}
+
+function watches(): number {
+  const texts = readdirSync('/proc/self/fdinfo').map((fd) => {
+    try {
+      return readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8')
+    } catch {
+      return ''
+    }
+  })
+  return texts.join('\n').match(/^inotify wd:/gm)?.length ?? 0
+}
+
+for (const [how, makeWatcher] of [
+  ['by events', createDirectoryWatcher],
+  ['by looking', blind],
+] as const) {
+  test(`a growing file is read to the end of what it becomes (${how})`, () =>
+    growing(
+      9,
+      async ({ place, file, read }) => {
+        const [all, tail] = [read(0), read(7)]
+        for (const [text, length] of [
+          ['abc', 3],
+          ['def', 6],
+        ] as const) {
+          await appendFile(place.growing, text)
+          await within('its growth', file.grown(length - 1, never))
+          assert.equal(file.written, length)
+        }
+        await appendFile(place.growing, 'ghi')
+        await rename(place.growing, place.complete)
+        assert.equal(await within('the end', file.ended), 'committed')
+        assert.deepEqual([await within('all', all), await within('the tail', tail)], ['abcdefghi', 'hi'])
+        assert.equal(await read(9), '')
+      },
+      makeWatcher,
+    ))
+
+  test(`a growing file that is removed was given up (${how})`, () =>
+    growing(
+      9,
+      async ({ place, file, read }) => {
+        await appendFile(place.growing, 'abc')
+        const reading = assert.rejects(read(0), ArrivalError)
+        await within('its growth', file.grown(2, never))
+        await rm(join(place.growing, '..'), { recursive: true })
+        assert.equal(await within('the end', file.ended), 'aborted')
+        await within('the end of the reading', reading)
+        await assert.rejects(read(0), ArrivalError)
+      },
+      makeWatcher,
+    ))
+}
+
+test('a growing file whose writer starts over is read on where it was', () =>
+  growing(6, async ({ place, file, read }) => {
+    await appendFile(place.growing, 'abcd')
+    const reading = read(0)
+    await within('its growth', file.grown(3, never))
+    await truncate(place.growing, 0)
+    await waitFor('the fall', () => file.written === 0)
+    await appendFile(place.growing, 'abcdef')
+    await rename(place.growing, place.complete)
+    assert.equal(await within('all', reading), 'abcdef')
+  }))
+
+test('a growing file that is removed because another writer was faster is read from what that one wrote', () =>
+  growing(6, async ({ place, file, read }) => {
+    await appendFile(place.growing, 'abc')
+    const reading = read(0)
+    await within('its growth', file.grown(2, never))
+    await writeFile(place.complete, 'abcdef')
+    await rm(place.growing)
+    assert.equal(await within('the end', file.ended), 'committed')
+    assert.equal(await within('all', reading), 'abcdef')
+  }))
+
+test('a growing file is not complete with a file of another size', () =>
+  growing(6, async ({ place, file }) => {
+    await writeFile(place.complete, 'abc')
+    await rm(place.growing)
+    assert.equal(await within('the end', file.ended), 'aborted')
+  }))
+
+test('a growing file of unknown size is what it has become', () =>
+  growing(undefined, async ({ place, file, read }) => {
+    assert.equal(file.size, undefined)
+    await appendFile(place.growing, 'abc')
+    const reading = read(0)
+    await rename(place.growing, place.complete)
+    assert.equal(await within('all', reading), 'abc')
+  }))
+
+test('a growing file that is complete before anybody looks is read all the same, and one that is gone is given up', () =>
+  withTemporaryDirectory(async (directory) => {
+    const place = { growing: join(directory, 'none', 'data'), complete: join(directory, 'complete'), size: 3 }
+    await writeFile(place.complete, 'abc')
+    const late = new GrowingFile(place)
+    const gone = new GrowingFile({ ...place, complete: join(directory, 'nowhere') })
+    assert.deepEqual(await within('the ends', Promise.all([late.ended, gone.ended])), ['committed', 'aborted'])
+    for await (const piece of late.read(1, never)) assert.equal(Buffer.from(piece).toString(), 'bc')
+    for (const file of [late, gone]) file.close()
+  }))
+
+test('close lets go of the file and the watch, also where a reader has stopped in the middle', async () => {
+  const before = watches()
+  await growing(9, async ({ place, file }, directory) => {
+    await appendFile(place.growing, 'abc')
+    const [stopped, waiting] = [file.read(0, never), file.read(3, never)]
+    assert.equal((await stopped.next()).done, false)
+    const end = assert.rejects(within('the end', waiting.next()), ArrivalError)
+    await waitFor('the watch', () => watches() > before)
+    await waitFor('two open files', () => openBelow(directory).length === 2)
+    file.close()
+    file.close()
+    await end
+    assert.equal(await file.ended, 'aborted')
+    await waitFor('nothing is open', () => openBelow(directory).length === 0 && watches() === before)
+    await assert.rejects(stopped.next(), ArrivalError)
+  })
+})

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Pulling } from '../../../../lib/containerd/store/pulling.ts'
+import type { Digest } from '../../../../lib/oci/digest.ts'
+import { digestOf } from '../../../fixtures/image.ts'
+
+const digest = (seed: number) => digestOf(new Uint8Array([seed]))
+
+/** A snapshot in which these digests are there, in an image, or withheld. */
+function snapshot({ there = [], inImage = [], withheld = [] }: Partial<Record<string, readonly Digest[]>>) {
+  return {
+    keys: new Set<never>(),
+    sizes: new Map(there.map((digest) => [digest, 1])),
+    mediaTypes: new Map(inImage.map((digest) => [digest, 'a/b'])),
+    withheld: new Set(withheld),
+    changed: false,
+  }
+}
+
+const all = [1, 2, 3].map(digest)
+
+test('Pulling tells what is complete and in no image yet', () => {
+  const pulling = new Pulling(() => 0)
+  for (const each of all) pulling.add(each)
+  assert.deepEqual(pulling.complete(snapshot({}), 1), [])
+  assert.deepEqual(pulling.complete(snapshot({ there: [digest(1), digest(3)] }), 1), [digest(1), digest(3)])
+  // What is in an image is pulled no more, whatever becomes of the image.
+  assert.deepEqual(pulling.complete(snapshot({ there: all, inImage: [digest(1)] }), 1), [digest(2), digest(3)])
+  assert.deepEqual(
+    [1, 2].map((seed) => pulling.has(digest(seed))),
+    [false, true],
+  )
+  assert.deepEqual(pulling.complete(snapshot({ there: all }), 1), [digest(2), digest(3)])
+  assert.deepEqual(pulling.complete(snapshot({ there: all, withheld: [digest(2)] }), 1), [digest(3)])
+})
+
+test('Pulling keeps what was found until a snapshot that was begun later misses it', () => {
+  let now = 0
+  const pulling = new Pulling(() => now)
+  for (const seed of [1, 2]) pulling.add(digest(seed))
+  now = 10
+  pulling.found(digest(2))
+  pulling.found(digest(3))
+  assert.deepEqual(pulling.complete(snapshot({}), 9), [digest(2)])
+  assert.deepEqual(pulling.complete(snapshot({}), 11), [])
+})
+
+test('Pulling wants a look soon, and later the longer nothing new is pulled', () => {
+  let now = 0
+  const pulling = new Pulling(() => now)
+  assert.equal(pulling.patience, undefined)
+  pulling.add(digest(1))
+  assert.equal(pulling.patience, 1_000)
+  now = 80_000
+  assert.equal(pulling.patience, 10_000)
+  pulling.add(digest(2))
+  assert.equal(pulling.patience, 1_000)
+  pulling.complete(snapshot({ inImage: all }), 1)
+  assert.equal(pulling.patience, undefined)
+})
+
+test('Pulling forgets after an hour what never comes, and the oldest when there is too much', () => {
+  let now = 0
+  const pulling = new Pulling(() => now)
+  const many = Array.from({ length: 1025 }, (_, at) => digestOf(new Uint8Array([at % 256, at >> 8])))
+  for (const each of many) pulling.add(each)
+  assert.deepEqual(
+    [many[0], many[1]].map((each) => each !== undefined && pulling.has(each)),
+    [false, true],
+  )
+  const again = many[2] ?? assert.fail()
+  now = 3_599_000
+  pulling.add(again)
+  now = 3_601_000
+  assert.deepEqual(pulling.complete(snapshot({ there: many }), 1), [again])
+  now = 7_300_000
+  assert.deepEqual(pulling.complete(snapshot({ there: many }), 1), [])
+  assert.equal(pulling.patience, undefined)
+})
