@@ -17,10 +17,10 @@ const TAG = '1'
 const LAYERS = 4
 /** Bytes of a layer: large enough to take a moment, small enough for any machine. */
 const LAYER_SIZE = 4 * 1024 * 1024
-/** Milliseconds that each step of the demo may take. */
+/** Milliseconds that each step may take. */
 const STEP_TIMEOUT = 20_000
 
-/** Shows the mirror's work on this machine, without containerd: one mirror pulls from another what only that one has. */
+/** Shows on this machine, without containerd, what the mirror is for: one mirror gets from another what only that one has. */
 export const demo: Command = {
   name: 'demo',
   summary: 'start two mirrors on this machine and pull an image from one through the other',
@@ -66,7 +66,7 @@ async function show({ print, stop, self, environment }: CommandContext, dir: str
   step('stopped both mirrors')
 }
 
-/** Prints what happened with the milliseconds since the step before. */
+/** Prints each step with the milliseconds since the one before. */
 function stepper(print: (text: string) => void): (text: string) => void {
   let last = performance.now()
   return (text) => {
@@ -76,7 +76,7 @@ function stepper(print: (text: string) => void): (text: string) => void {
   }
 }
 
-/** Pulls everything from the tag down, as containerd would, and verifies it. */
+/** Pulls and verifies everything from the tag down, as containerd would. */
 async function pull(base: string, signal: AbortSignal, step: (text: string) => void) {
   const tag = `${base}/manifests/${TAG}?ns=${REGISTRY}`
   // A has only just announced its image: until B's lookup finds it, the answer is a 404.

@@ -3,15 +3,15 @@ import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
 
 type Target = ManifestTarget | BlobTarget
 
-/** Where the content of an answer came from; `none`: nobody had it, so that containerd asks upstream. */
+/** Where the content of an answer came from; `none`: no node had it, and containerd asks upstream. */
 export const SOURCES = ['local', 'peer', 'none'] as const
 export type PartSource = (typeof SOURCES)[number]
 
-/** An answer of the registry door, as its head went out. */
+/** An answer of the registry door, at the moment of its head. */
 export interface Answered {
   readonly target: Target
   readonly source: PartSource
-  /** Bytes of content that it declares. */
+  /** Bytes of content that its head declares. */
   readonly bytes: number
   /** Milliseconds until its head. */
   readonly headMs: number
@@ -20,7 +20,7 @@ export interface Answered {
 /** How a transfer from other nodes ended. */
 export const TRANSFER_OUTCOMES = ['complete', 'missing', 'cancelled', 'failed', 'corrupt'] as const
 
-/** A transfer from other nodes that is over. */
+/** A transfer from other nodes that has ended. */
 export interface Transferred {
   readonly target: Target
   readonly outcome: (typeof TRANSFER_OUTCOMES)[number]
@@ -31,7 +31,7 @@ export interface Transferred {
   readonly resumes: number
 }
 
-/** One piece of content of a pull. Later requests for it overwrite what was known of those before. */
+/** One piece of content of a pull. A later request for it overwrites what is known of an earlier one. */
 export interface PullPart {
   /** The digest, or `registry/repository:tag`. */
   readonly key: string
@@ -39,33 +39,33 @@ export interface PullPart {
   source: PartSource
   bytes: number
   headMs: number
-  /** Milliseconds until containerd had all of it; missing while it is under way. */
+  /** Milliseconds until containerd had all of it; missing while that takes. */
   ms?: number
-  /** What came of the transfer, if there was one and it is over. */
+  /** How the transfer ended, if there was one. */
   outcome?: Transferred['outcome']
   peers: readonly string[]
   attempts: number
   resumes: number
 }
 
-/** Requests for the content of one image, one soon after the other. */
+/** Requests for the content of one image, each soon after the one before. */
 export interface Pull {
-  /** Grows with every pull. */
+  /** Larger than that of the pull before. */
   readonly id: number
-  /** `registry/repository`, with the tag or the digest once it was asked for. */
+  /** `registry/repository`, with the tag or the digest once a request named it. */
   name: string
   /** Milliseconds since 1970. */
   readonly startedAt: number
   lastAt: number
   readonly parts: readonly PullPart[]
-  /** Parts that are not kept, since there are too many. */
+  /** How many further parts there were, of which nothing is kept. */
   more: number
 }
 
 /** What the registry door has answered since the start. */
 export interface Totals {
   readonly requests: Readonly<Record<PartSource, number>>
-  /** Declared to containerd from the node's own store, and taken from peers. */
+  /** Bytes declared to containerd from the node's own store, and bytes taken from peers. */
   readonly bytes: { readonly local: number; readonly peer: number }
 }
 
@@ -78,15 +78,15 @@ export interface ActivityOptions {
   readonly now?: () => number
 }
 
-/** Pulls that are kept, and parts of each: at most some 600 KiB in all. */
+/** How many pulls are kept, and how many parts of each: at most some 600 KiB in all. */
 const PULLS = 20
 const PARTS = 64
-/** A request for the same repository after this time without one is another pull, in milliseconds. */
+/** Milliseconds without a request for a repository after which the next one begins another pull. */
 const QUIET = 30_000
 
 type Growing = Pull & { readonly parts: PullPart[]; readonly repository: string; tagged: boolean }
 
-/** The last pulls and what they came to, for people. In memory and bounded; Prometheus has the whole story. */
+/** The last pulls and what came of them, for people. In memory and bounded; Prometheus has the whole story. */
 export class Activity {
   readonly #options: Required<ActivityOptions>
   readonly #pulls: Growing[] = []
@@ -110,7 +110,7 @@ export class Activity {
   /**
    * Takes note of an answer of the registry door.
    *
-   * @returns to be called when the answer is at its end, with the milliseconds that it took
+   * @returns to be called when the answer has ended, with the milliseconds that it took
    */
   answered({ target, source, bytes, headMs }: Answered): (ms: number) => void {
     this.#requests[source]++
@@ -127,7 +127,7 @@ export class Activity {
     }
   }
 
-  /** Takes note of a transfer. It may be over before its head was passed on, or long after. */
+  /** Takes note of a transfer, which may end before the head of the answer goes out, or long after. */
   transferred({ target, outcome, peers, bytes, attempts, resumes }: Transferred): void {
     this.#bytes.peer += bytes
     const pull = this.#pulls.find((pull) => isUnderWay(pull, target)) ?? this.#pullOf(target)
@@ -192,7 +192,7 @@ export class Activity {
   }
 }
 
-/** Whether something of a pull, or what is given if it is of that pull, is still on its way from a peer to containerd. */
+/** Whether any content of the pull is still on its way from a peer to containerd; with a `target`, whether that one is. */
 function isUnderWay({ parts, repository }: Growing, target?: Target): boolean {
   if (target !== undefined && repository !== repositoryOf(target)) return false
   const key = target === undefined ? undefined : targetKey(target)

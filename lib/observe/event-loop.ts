@@ -5,14 +5,14 @@ export interface EventLoopOptions {
   readonly now?: () => number
 }
 
-/** Often enough to see a loop that is held up, too seldom to cost anything, in milliseconds. */
+/** Milliseconds: often enough to see a loop that is held up, too seldom to cost anything. */
 const INTERVAL = 500
 
 /**
- * Tells again and again by how many seconds a timer was late, which is how long whatever comes next has to wait. A timer
- * of our own, since `monitorEventLoopDelay` means something else on each runtime.
+ * Observes again and again by how many seconds a timer was late, which is how long everything else has to wait as well. With
+ * a timer of its own, because `monitorEventLoopDelay` means something else on each runtime.
  *
- * @returns what ends it
+ * @returns what ends that
  */
 export function watchEventLoop(
   observe: (seconds: number) => void,

@@ -1,4 +1,4 @@
-/** From the most to the least that is told. */
+/** From the least important to the most. */
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
@@ -31,13 +31,13 @@ export function createLogger(
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
 
-/** A logger for parts whose log nobody reads. */
+/** Writes nothing. */
 export const silentLogger: Logger = createLogger(() => undefined, 'error')
 
 /**
- * What JSON leaves as it is although a terminal, or a reader of lines, may take it for an order: the control characters
- * beyond ASCII (one of them begins escape sequences as ESC does), line and paragraph separators, and what turns the
- * direction of text around.
+ * Characters that JSON leaves as they are although a terminal or a reader of lines may obey them: control characters beyond
+ * ASCII (one of them begins escape sequences as ESC does), line and paragraph separators, and those that change the direction
+ * of text.
  */
 const INVISIBLE = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
 
@@ -46,14 +46,14 @@ function visible(json: string): string {
 }
 
 /**
- * Makes what JSON cannot say sayable: errors with their causes, also those that have a JSON form of their own for others;
- * bigints; what contains itself.
+ * A replacer that writes what JSON has no form for: errors with their causes (also those that have a `toJSON` for other
+ * readers), bigints, and errors that contain themselves.
  */
 function plain(): (this: unknown, key: string, value: unknown) => unknown {
   const seen = new Set<Error>()
   return function (key, value) {
     if (typeof value === 'bigint') return value.toString()
-    // By now an error with a toJSON of its own has become that.
+    // `value` is what an error's own toJSON has made of it.
     const error = (this as Record<string, unknown>)[key]
     if (!(error instanceof Error)) return value
     if (seen.has(error)) return `${error.name} as above`

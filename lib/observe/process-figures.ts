@@ -6,8 +6,8 @@ import { watchEventLoop } from './event-loop.ts'
 import type { Metrics } from './metrics.ts'
 
 /**
- * What this process uses. From what Node, Deno and Bun all have, since prom-client's own figures are Node's: on Deno and Bun
- * it renders them, but some are made up (an event loop that is never busy).
+ * What this process uses, from what Node, Deno and Bun all have. prom-client's own figures are Node's: on Deno and Bun it
+ * renders them as well, but some of them are not true (an event loop that is never busy).
  */
 export const processFigures = {
   /** Seconds of processor time, of the user and of the system together. */
@@ -15,12 +15,12 @@ export const processFigures = {
     const { user, system } = process.cpuUsage()
     return (user + system) / 1e6
   },
-  /** Not a number when the process cannot tell, as without a free file descriptor. */
+  /** Bytes, as is the next; not a number when the process cannot tell, for lack of a file descriptor. */
   residentBytes: (): number => memory('rss'),
   heapUsedBytes: (): number => memory('heapUsed'),
   /** Seconds since 1970. */
   startTime: (): number => STARTED_AT,
-  /** Open file descriptors; 0 where there is no /proc. To count them takes one: without it, all that may be open are. */
+  /** Open file descriptors; 0 where there is no /proc. Counting them takes one: where none is left, the limit is reached. */
   openFiles(): number {
     try {
       return existsSync(OWN_FILES) ? readdirSync(OWN_FILES).length : 0
@@ -32,7 +32,7 @@ export const processFigures = {
   mostOpenFiles: (): number => OPEN_FILES_LIMIT,
 } as const
 
-/** Once and for all: alerts count its changes to find processes that restart, and neither clock nor uptime is exact. */
+/** Read once: alerts find restarts by its changes, and neither the clock nor the uptime is exact. */
 const STARTED_AT = Date.now() / 1000 - process.uptime()
 
 const OWN_FILES = '/proc/self/fd'
