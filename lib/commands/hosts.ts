@@ -2,11 +2,10 @@ import { basename, dirname, join } from 'node:path'
 import { dialectOf } from '../containerd/dialect.ts'
 import { applyChanges, HostsWriteError } from '../containerd/hosts/apply.ts'
 import { HOSTS_FILES, isRefusal } from '../containerd/hosts/files.ts'
-import { DEFAULT_NAMESPACE, ownDirectories, registryOfDirectory } from '../containerd/hosts/look.ts'
+import { DEFAULT_NAMESPACE, isWithoutMirror, ownViews, registriesIn } from '../containerd/hosts/look.ts'
 import { hostsCommand, mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
 import { backupOf, type Change, type HostsTarget, type Plan, planWrite } from '../containerd/hosts/plan.ts'
 import { planRemove } from '../containerd/hosts/removal.ts'
-import { isWithoutMirror, ownViews } from '../containerd/hosts/view.ts'
 import { readCommandLine } from '../settings/read.ts'
 import { ConfigurationError, type Settings } from '../settings/settings.ts'
 import type { Command } from './command.ts'
@@ -94,7 +93,7 @@ async function entryFor(
 async function registriesOf(settings: Settings, print: (text: string) => void): Promise<string[]> {
   if (settings.registries !== undefined) return [...settings.registries]
   if (settings.also === undefined) return [DEFAULT_NAMESPACE]
-  const own = new Set((await ownDirectories(settings['certs-dir'], HOSTS_FILES)).map(registryOfDirectory))
+  const own = new Set(await registriesIn(settings['certs-dir'], HOSTS_FILES))
   const also = settings.also === 'all' ? own : settings.also
   for (const registry of also) {
     if (!own.has(registry)) print(`${registry}: no directory of its own, so ${DEFAULT_NAMESPACE} counts for it\n`)

@@ -28,7 +28,6 @@ export class HostsWriteError extends Error {
  * @throws {HostsWriteError} at the first change that fails
  */
 export async function applyChanges(certsDir: string, changes: readonly Change[], files: HostsFiles): Promise<void> {
-  const emptied = new Set<string>()
   // What a killed write left goes also where nothing else is to be done, as long as it can.
   const idle = changes.every(({ action }) => action === 'keep')
   await removeStaged(certsDir, files).catch((error: unknown) => {
@@ -36,18 +35,14 @@ export async function applyChanges(certsDir: string, changes: readonly Change[],
   })
   for (const [index, change] of changes.entries()) {
     try {
-      await apply(certsDir, change, files, emptied)
+      await apply(certsDir, change, files)
     } catch (error) {
       throw new HostsWriteError(changes, index, error)
     }
   }
-  // Longest first: a directory before the one that holds it.
-  for (const directory of [...emptied].sort((a, b) => b.length - a.length)) {
-    if ((await files.list(directory))?.length === 0) await files.removeDirectory(directory)
-  }
 }
 
-async function apply(certsDir: string, change: Change, files: HostsFiles, emptied: Set<string>): Promise<void> {
+async function apply(certsDir: string, change: Change, files: HostsFiles): Promise<void> {
   const { path, target, before, after = '', action } = change
   if (action === 'keep') return
   if ((await files.read(target))?.toString('utf8') !== before) throw new Error('somebody changed it meanwhile')
@@ -55,7 +50,7 @@ async function apply(certsDir: string, change: Change, files: HostsFiles, emptie
   if (action === 'create' && change.madeDirectories > 0)
     return await createDirectory(certsDir, dirname(path), after, files)
   await removeStaged(directory, files)
-  if (action === 'delete') return await deleteFile(certsDir, change, files, emptied)
+  if (action === 'delete') return await deleteFile(certsDir, change, files)
   const backup = backupOf(target)
   const kept = (await files.read(backup))?.toString('utf8')
   if (action === 'restore') {
@@ -108,7 +103,7 @@ async function makeDirectories(directory: string, files: HostsFiles): Promise<vo
 }
 
 /** Deletes a file, with the directories that were made for it and hold nothing else. */
-async function deleteFile(certsDir: string, change: Change, files: HostsFiles, emptied: Set<string>): Promise<void> {
+async function deleteFile(certsDir: string, change: Change, files: HostsFiles): Promise<void> {
   const directory = dirname(change.target)
   const alone = (await files.list(directory))?.length === 1
   if (change.madeDirectories === 0 || !alone || (await files.isLink(dirname(change.path)))) {
@@ -119,8 +114,9 @@ async function deleteFile(certsDir: string, change: Change, files: HostsFiles, e
   const staged = await movedAside(certsDir, directory, files)
   await files.unlink(join(staged, HOSTS_FILE))
   await files.removeDirectory(staged)
-  let above = dirname(directory)
-  for (let made = 1; made < change.madeDirectories; made++, above = dirname(above)) emptied.add(above)
+  for (let [made, above] = [1, dirname(directory)]; made < change.madeDirectories; made++, above = dirname(above)) {
+    if ((await files.list(above))?.length === 0) await files.removeDirectory(above)
+  }
 }
 
 /**

@@ -4,10 +4,9 @@ import { findingsOf, type Rule, rule } from '../rule.ts'
 import { shellWord } from '../shell.ts'
 import { asksAt, isUrl } from './endpoint.ts'
 import type { HostsReader } from './files.ts'
-import { DEFAULT_NAMESPACE } from './look.ts'
+import { DEFAULT_NAMESPACE, type HostsCheck, type HostsView, isWithoutMirror, ownViews, viewOf } from './look.ts'
 import { hasCapabilities, hostsCommand, isRight } from './mirror-entry.ts'
 import type { HostEntry, HostMention } from './reading.ts'
-import { type HostsCheck, type HostsView, isWithoutMirror, ownViews, viewOf } from './view.ts'
 
 /**
  * Judges whether containerd asks the mirror first, for every registry that is mirrored: by the hosts.toml that counts for
@@ -23,14 +22,12 @@ export async function checkHosts(check: HostsCheck, files: HostsReader): Promise
   const own = await ownViews(check, files)
   const without = own.filter(isWithoutMirror)
   for (const view of own.filter((view) => !without.includes(view))) {
-    // A file that others broke is theirs, and the mirror works for all other registries.
-    findings.push(...(await findingsOf(FILE_RULES, view)).map(milder))
+    for (const finding of await findingsOf(FILE_RULES, view)) {
+      // A file that others broke is theirs, and the mirror works for all other registries.
+      findings.push(finding.severity === 'error' ? { ...finding, severity: 'warning' } : finding)
+    }
   }
   return [...findings, ...(await findingsOf(DIRECTORY_RULES, { check, without }))]
-}
-
-function milder(finding: Finding): Finding {
-  return finding.severity === 'error' ? { ...finding, severity: 'warning' } : finding
 }
 
 type ViewOf<Kind> = Extract<HostsView, { kind: Kind }>

@@ -69,15 +69,12 @@ export function verifyEdit(before: string, after: string, mirror: MirrorEntry, d
     if (was.kind === 'discarded' && is.kind === 'discarded' && reader !== dialect) continue
     if (is.kind !== 'hosts') throw new HostsError('containerd would not read the file with the mirror in it', 1)
     const others = was.kind === 'hosts' ? was.hosts.filter(({ name }) => !isUrl(name, mirror.url)) : []
+    const asked = ({ name, capabilities }: Pick<HostEntry, 'name' | 'capabilities'>) => [name, capabilities]
     const expected = [{ name: mirror.url, capabilities: mirror.capabilities }, ...others]
     if (!isDeepStrictEqual(expected.map(asked), is.hosts.map(asked))) {
       throw new HostsError('the file cannot be edited so that the mirror comes first', is.hosts[0]?.line ?? 1)
     }
   }
-}
-
-function asked({ name, capabilities }: Pick<HostEntry, 'name' | 'capabilities'>): unknown {
-  return [name, capabilities]
 }
 
 /** Takes out the tables for a URL, with their headers' lines and all lines below that belong to them. */

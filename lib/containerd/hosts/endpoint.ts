@@ -14,25 +14,18 @@ export interface Endpoint {
   readonly capabilities: readonly string[]
 }
 
-/** Go's time.ParseDuration. */
-const GO_DURATION = /^[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)$/
-
-/** What containerd demands of the keys that it knows. */
-const KEYS: Readonly<Record<string, readonly [is: (value: TomlValue) => boolean, what: string]>> = {
-  override_path: [isBoolean, 'neither true nor false'],
-  skip_verify: [isBoolean, 'neither true nor false'],
-  capabilities: [isTexts, 'not a list of strings'],
-  ca: [(value) => isText(value) || isTexts(value), 'neither a string nor a list of strings'],
-  client: [
-    (value) => isText(value) || isListOf(value, (item) => isText(item) || (isTexts(item) && item.length === 2)),
-    'neither a string nor a list of strings and of pairs of strings',
-  ],
-  header: [
-    (value) => value instanceof Map && isListOf([...value.values()], (item) => isText(item) || isTexts(item)),
-    'not a table of strings and of lists of strings',
-  ],
-  dial_timeout: [(value) => isText(value) && (value === '' || GO_DURATION.test(value)), 'not a duration such as "1s"'],
+/** The shapes (see {@link shapeOf}) in which containerd takes the keys that it knows, and what others are. */
+const KEYS: Readonly<Record<string, readonly [shape: RegExp, problem: string]>> = {
+  override_path: [/^b$/, 'neither true nor false'],
+  skip_verify: [/^b$/, 'neither true nor false'],
+  capabilities: [/^\[s*\]$/, 'not a list of strings'],
+  ca: [/^(?:s|\[s*\])$/, 'neither a string nor a list of strings'],
+  client: [/^(?:s|\[(?:s|\[ss\])*\])$/, 'neither a string nor a list of strings and of pairs of strings'],
+  header: [/^\{(?:s|\[s*\])*\}$/, 'not a table of strings and of lists of strings'],
 }
+
+/** Go's time.ParseDuration, or nothing. */
+const GO_DURATION = /^(?:[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+))?$/
 
 /**
  * Reads the keys of one host (or, in the root table, of `server`) as containerd does. Unknown keys are ignored.
@@ -41,23 +34,35 @@ const KEYS: Readonly<Record<string, readonly [is: (value: TomlValue) => boolean,
  * @throws {HostsError} for what makes containerd discard the whole file
  */
 export function readEndpoint(name: string, table: TomlTable, line: number, dialect: Dialect): Endpoint {
-  for (const [key, [is, what]] of Object.entries(KEYS)) {
+  for (const [key, [shape, problem]] of Object.entries(KEYS)) {
     const entry = table.get(key)
-    if (entry === undefined || is(entry.value) || (key === 'dial_timeout' && !dialect.dialTimeout)) continue
-    throw new HostsError(`${key} is ${what}`, entry.line)
+    if (entry !== undefined && !shape.test(shapeOf(entry.value)))
+      throw new HostsError(`${key} is ${problem}`, entry.line)
+  }
+  const timeout = table.get('dial_timeout') ?? { value: '', line }
+  if (dialect.dialTimeout && !(typeof timeout.value === 'string' && GO_DURATION.test(timeout.value))) {
+    throw new HostsError('dial_timeout is not a duration such as "1s"', timeout.line)
   }
   const overridePath = table.get('override_path')?.value === true
   return { url: name === '' ? '' : endpointUrl(name, overridePath, line), capabilities: capabilitiesOf(table, dialect) }
 }
 
+/** What a value is: `s` for a string, `b` for true or false, `[]` around a list, `{}` around a table, `?` for others. */
+function shapeOf(value: TomlValue): string {
+  if (typeof value === 'string') return 's'
+  if (typeof value === 'boolean') return 'b'
+  const shapes = (items: Iterable<TomlEntry>) => [...items].map((item) => shapeOf(item.value)).join('')
+  if (value instanceof Map) return `{${shapes(value.values())}}`
+  return Array.isArray(value) ? `[${shapes(value)}]` : '?'
+}
+
 function capabilitiesOf(table: TomlTable, { referrers }: Dialect): string[] {
-  const entry = table.get('capabilities')
-  const listed = isTexts(entry?.value) ? entry.value.map(({ value }) => value) : []
-  for (const capability of listed) {
-    if (['pull', 'resolve', 'push', ...(referrers ? ['referrers'] : [])].includes(capability.toLowerCase())) continue
-    throw new HostsError(`capability ${JSON.stringify(capability)}, which this version does not know`, entry?.line ?? 1)
-  }
-  return listed.length === 0 ? ['pull', 'resolve', 'push'] : listed.map((capability) => capability.toLowerCase())
+  const { value = [], line = 1 } = table.get('capabilities') ?? {}
+  const capabilities = (value as readonly TomlEntry[]).map((item) => String(item.value).toLowerCase())
+  const known = ['pull', 'resolve', 'push', ...(referrers ? ['referrers'] : [])]
+  const unknown = capabilities.find((capability) => !known.includes(capability))
+  if (unknown === undefined) return capabilities.length === 0 ? ['pull', 'resolve', 'push'] : capabilities
+  throw new HostsError(`capability ${JSON.stringify(unknown)}, which this version does not know`, line)
 }
 
 /**
@@ -91,22 +96,4 @@ export function isUrl(name: string, url: string): boolean {
 /** Whether containerd asks a host at the URL: its name alone does not say, since `override_path` leaves out `/v2`. */
 export function asksAt(host: Pick<Endpoint, 'url'>, url: string): boolean {
   return host.url === endpointUrl(url, false, 1)
-}
-
-function isBoolean(value: TomlValue): boolean {
-  return typeof value === 'boolean'
-}
-
-function isText(value: TomlValue | undefined): value is string {
-  return typeof value === 'string'
-}
-
-type Texts = readonly (TomlEntry & { readonly value: string })[]
-
-function isTexts(value: TomlValue | undefined): value is Texts {
-  return isListOf(value, isText)
-}
-
-function isListOf(value: TomlValue | undefined, is: (value: TomlValue) => boolean): boolean {
-  return Array.isArray(value) && (value as readonly TomlEntry[]).every((item) => is(item.value))
 }

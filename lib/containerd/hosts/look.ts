@@ -1,8 +1,13 @@
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { OciError } from '../../oci/error.ts'
 import { parseRegistry } from '../../oci/reference.ts'
+import { dialectOf } from '../dialect.ts'
 import { isProbeDirectory } from '../probe-name.ts'
-import type { HostsReader } from './files.ts'
+import { type CertificateProblem, certificateProblems } from './certificates.ts'
+import { asksAt } from './endpoint.ts'
+import { type HostsReader, isRefusal } from './files.ts'
+import type { HostsCommandContext } from './mirror-entry.ts'
+import { type HostEntry, type HostsReading, readHosts } from './reading.ts'
 
 /** The directory whose hosts.toml counts for every registry without a directory of its own. */
 export const DEFAULT_NAMESPACE = '_default'
@@ -11,7 +16,7 @@ export const HOSTS_FILE = 'hosts.toml'
 
 /** A directory for a registry and its hosts.toml, as they are. */
 export interface HostsDirectory {
-  /** Where it is, through links; `undefined` if it is not there. */
+  /** Where the directory is, through links; `undefined` if it is not there. */
   readonly real: string | undefined
   /** The hosts.toml as containerd opens it. */
   readonly file: string
@@ -28,48 +33,33 @@ export interface HostsDirectory {
  *
  * @throws what the file system refuses, but for what is not there
  */
-export async function lookAt(path: string, files: HostsReader): Promise<HostsDirectory> {
-  const file = join(path, HOSTS_FILE)
+export async function lookAt(directory: string, files: HostsReader): Promise<HostsDirectory> {
+  const file = join(directory, HOSTS_FILE)
   const bytes = await files.read(file)
-  const real = await files.real(path)
-  const target = (await files.isLink(file)) ? await files.real(file) : join(real ?? path, HOSTS_FILE)
+  const real = await files.real(directory)
+  const target = (await files.isLink(file)) ? await files.real(file) : join(real ?? directory, HOSTS_FILE)
   const text = bytes?.toString('utf8')
-  const utf8 = bytes?.equals(Buffer.from(text ?? '', 'utf8')) ?? true
-  return { real, file, target, text, utf8 }
+  return { real, file, target, text, utf8: bytes?.equals(Buffer.from(text ?? '', 'utf8')) ?? true }
 }
 
-/**
- * The paths where containerd looks for a registry's directory. The first that is there counts and nothing else, not even
- * another's hosts.toml if it has none.
- */
+/** The directories that containerd looks into for a registry alone. The first that is there counts, and nothing else. */
 export function directoriesFor(registry: string, certsDir: string): string[] {
-  const own = ownDirectoriesFor(registry, certsDir)
-  return registry === DEFAULT_NAMESPACE ? own : [...own, join(certsDir, DEFAULT_NAMESPACE)]
-}
-
-/** The same without that of `_default`. */
-export function ownDirectoriesFor(registry: string, certsDir: string): string[] {
   const colon = registry.lastIndexOf(':')
   const forms = colon > 0 ? [`${registry.slice(0, colon)}_${registry.slice(colon + 1)}_`, registry] : [registry]
   return forms.map((name) => join(certsDir, name))
 }
 
-/** The registry that a directory of that name is for. */
-export function registryOfDirectory(name: string): string {
-  return name.replace(/_(\d{1,5})_$/, ':$1')
-}
-
 /**
- * Names of the directories of single registries, in order: not those of probes, which come and go, nor those that containerd
- * never looks into because no registry has such a name, such as a copy of a directory.
+ * The registries that have a directory of their own, in order: not those of probes, which come and go, nor names that no
+ * registry can have, such as that of a copy of a directory: containerd never looks there.
  */
-export async function ownDirectories(certsDir: string, files: HostsReader): Promise<string[]> {
+export async function registriesIn(certsDir: string, files: HostsReader): Promise<string[]> {
   const listed = (await files.list(certsDir)) ?? []
-  return listed
+  const registries = listed
     .filter(({ name, directory }) => directory && name !== DEFAULT_NAMESPACE && !name.startsWith('.'))
-    .map(({ name }) => name)
-    .filter((name) => !isProbeDirectory(name) && isRegistry(registryOfDirectory(name)))
-    .sort()
+    .filter(({ name }) => !isProbeDirectory(name))
+    .map(({ name }) => name.replace(/_(\d{1,5})_$/, ':$1'))
+  return [...new Set(registries.filter(isRegistry))].sort()
 }
 
 function isRegistry(name: string): boolean {
@@ -79,4 +69,96 @@ function isRegistry(name: string): boolean {
     if (error instanceof OciError) return false
     throw error
   }
+}
+
+export interface HostsCheck extends HostsCommandContext {
+  /** The registries that are mirrored; all if missing. */
+  readonly registries: readonly string[] | undefined
+  /** As containerd tells it, if it could be asked. */
+  readonly version: string | undefined
+  /** Whether this process sees all files as containerd does, and not only those in the certs directory. */
+  readonly seesAll?: boolean
+}
+
+/** A directory and its hosts.toml, as containerd reads it. */
+type SeenDirectory = { readonly directory: string } & (
+  | (HostsReading & { readonly real: string; readonly text: string })
+  | { readonly kind: 'absent' }
+  /** Something else is in the place of its hosts.toml. */
+  | { readonly kind: 'no file' }
+  | { readonly kind: 'unreadable'; readonly reason: string }
+)
+
+/** The directory that counts for a registry. */
+export type HostsView = SeenDirectory & {
+  readonly check: HostsCheck
+  readonly registry: string
+  readonly file: string
+  /** The host by which containerd comes to the mirror, whatever its place. */
+  readonly own?: HostEntry | undefined
+  readonly certificates: readonly CertificateProblem[]
+  /** Other directories for the mirror, into which containerd does not look because of this one. */
+  readonly shadowed: readonly string[]
+}
+
+/** Looks at the hosts.toml that counts for a registry, as containerd reads it. */
+export async function viewOf(registry: string, check: HostsCheck, files: HostsReader): Promise<HostsView> {
+  const directories = [...directoriesFor(registry, check.certsDir), join(check.certsDir, DEFAULT_NAMESPACE)]
+  const seen: SeenDirectory[] = []
+  for (const directory of new Set(directories)) seen.push(await see(directory, check, files))
+  const found = seen.filter(({ kind }) => kind !== 'absent')
+  const [first = { directory: join(check.certsDir, registry), kind: 'absent' as const }, ...others] = found
+  const shadowed = others.filter(
+    (other) =>
+      basename(other.directory) !== DEFAULT_NAMESPACE &&
+      (other.kind !== 'hosts' || ownIn(other, check) !== undefined) &&
+      // A link from one name to the other is one directory.
+      !('real' in first && 'real' in other && first.real === other.real),
+  )
+  return {
+    ...first,
+    ...{ check, registry, file: join(first.directory, HOSTS_FILE), own: ownIn(first, check) },
+    certificates: first.kind === 'hosts' ? await certificateProblems(first, check, files) : [],
+    shadowed: shadowed.map(({ directory }) => directory),
+  }
+}
+
+/** Looks at the hosts.toml of every registry that has a directory of its own. */
+export async function ownViews(check: HostsCheck, files: HostsReader): Promise<HostsView[]> {
+  const { certsDir } = check
+  try {
+    const registries = await registriesIn(certsDir, files)
+    return await Promise.all(registries.map((registry) => viewOf(registry, check, files)))
+  } catch (error) {
+    if (!isRefusal(error)) throw error
+    const unreadable = { directory: certsDir, file: certsDir, kind: 'unreadable', reason: error.message } as const
+    return [{ ...unreadable, check, registry: DEFAULT_NAMESPACE, certificates: [], shadowed: [] }]
+  }
+}
+
+/** Whether containerd does not ask the mirror for a registry that has a directory. */
+export function isWithoutMirror({ kind, own }: HostsView): boolean {
+  return kind === 'empty' || (kind === 'hosts' && own === undefined)
+}
+
+async function see(directory: string, check: HostsCheck, files: HostsReader): Promise<SeenDirectory> {
+  try {
+    const { real, text = '' } = await lookAt(directory, files)
+    if (real === undefined) return { directory, kind: 'absent' }
+    return { directory, real, text, ...readHosts(text, dialectOf(check.version)) }
+  } catch (error) {
+    if (!isRefusal(error)) throw error
+    // What is no file for this process is none for containerd.
+    if (error.code === 'EINVAL') return { directory, kind: 'no file' }
+    return { directory, kind: 'unreadable', reason: error.message }
+  }
+}
+
+const OTHER_NAME: Readonly<Record<string, string>> = { '127.0.0.1': 'localhost', localhost: '127.0.0.1' }
+
+/** The host by which containerd comes to the mirror, even by the other name of loopback. */
+function ownIn(seen: SeenDirectory, { mirror: { url } }: HostsCheck): HostEntry | undefined {
+  if (seen.kind !== 'hosts') return undefined
+  const named = url.replace(/\/\/(127\.0\.0\.1|localhost):/, (_, name) => `//${OTHER_NAME[name]}:`)
+  return seen.hosts.find((host) => asksAt(host, url) || asksAt(host, named))
 }

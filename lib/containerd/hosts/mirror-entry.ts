@@ -64,14 +64,16 @@ export function hostsCommand(
   flags: { readonly registries?: readonly string[] | undefined; readonly also?: readonly string[] },
   { certsDir, mirror, socket, program }: HostsCommandContext,
 ): string {
-  const { hostname, port } = new URL(mirror.url)
-  const words = [
-    ...(flags.registries === undefined ? [] : ['--registries', shellWord(flags.registries.join(','))]),
-    ...(flags.also === undefined ? [] : ['--also', shellWord(flags.also.join(','))]),
-    ...(certsDir === SETTINGS['certs-dir'].default ? [] : ['--certs-dir', shellWord(certsDir)]),
-    ...(mirror.url === `http://${SETTINGS.listen.default}` ? [] : ['--listen', `${hostname}:${port || '80'}`]),
-    ...(mirror.capabilities.includes('resolve') ? [] : ['--tags', 'off']),
-    ...(socket === SETTINGS['containerd-socket'].default ? [] : ['--containerd-socket', shellWord(socket)]),
+  const given: readonly (readonly [flag: string, value: string | undefined, fallback?: string])[] = [
+    ['--registries', flags.registries?.join(',')],
+    ['--also', flags.also?.join(',')],
+    ['--certs-dir', certsDir, SETTINGS['certs-dir'].default],
+    ['--listen', mirror.url.slice('http://'.length), SETTINGS.listen.default],
+    ['--tags', mirror.capabilities.includes('resolve') ? undefined : 'off'],
+    ['--containerd-socket', socket, SETTINGS['containerd-socket'].default],
   ]
-  return [program, 'hosts', ...words].join(' ')
+  const words = given.map(([flag, value, fallback]) =>
+    value === undefined || value === fallback ? '' : ` ${flag} ${shellWord(value)}`,
+  )
+  return `${program} hosts${words.join('')}`
 }

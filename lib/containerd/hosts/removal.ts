@@ -3,7 +3,7 @@ import { TomlError } from '../../toml/toml.ts'
 import { findBlock } from './block.ts'
 import { putIn, takeOut } from './edit.ts'
 import type { HostsFiles } from './files.ts'
-import { lookAt, ownDirectoriesFor } from './look.ts'
+import { directoriesFor, lookAt } from './look.ts'
 import { backupOf, type Change, collect, keep, type Plan } from './plan.ts'
 
 /**
@@ -19,13 +19,14 @@ export async function planRemove(
   const listed = (await files.list(certsDir)) ?? []
   const all = listed.filter(({ name, directory }) => directory && !name.startsWith('.'))
   const directories =
-    registries?.flatMap((registry) => ownDirectoriesFor(registry, certsDir)) ??
-    all.map(({ name }) => join(certsDir, name))
+    registries?.flatMap((registry) => directoriesFor(registry, certsDir)) ?? all.map(({ name }) => join(certsDir, name))
   const plan = await collect(directories.sort(), files, async (directory) => ({
     directory,
     plan: () => planRemoval(directory, files),
   }))
-  return { ...plan, changes: plan.changes.filter(({ action }) => action !== 'keep') }
+  const changes = plan.changes.filter(({ action }) => action !== 'keep')
+  // The file for which the certs directory was made goes last: then the directory is empty.
+  return { ...plan, changes: changes.sort((a, b) => a.madeDirectories - b.madeDirectories) }
 }
 
 async function planRemoval(directory: string, files: HostsFiles): Promise<Change> {
