@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
@@ -9,6 +9,7 @@ import fc from 'fast-check'
 import { lookup } from '../../lib/containerd/check/config/load.ts'
 import { readConfig } from '../../lib/containerd/check/config/settings.ts'
 import { dialectOf } from '../../lib/containerd/dialect.ts'
+import { HOSTS_FILES } from '../../lib/containerd/hosts/files.ts'
 import { applyEdits } from '../../lib/toml/patch.ts'
 import { parseToml, tableOf } from '../../lib/toml/toml.ts'
 import { checkConfig } from '../unit/containerd/check/checked-config.ts'
@@ -16,7 +17,6 @@ import { silentFacts } from '../unit/containerd/check/facts.ts'
 
 const run = promisify(execFile)
 const CRI = 'io.containerd.grpc.v1.cri'
-const reader = { read: (path: string) => readFile(path, 'utf8'), list: (directory: string) => readdir(directory) }
 const DIALECT = dialectOf('1.7.24')
 
 /** What a generated file says; its name says where it is. */
@@ -63,7 +63,7 @@ test('readConfig reads files as containerd itself does', { timeout: 120_000 }, a
           if (content !== undefined) await writeFile(join(dir, name), textOf(content))
         }
         const main = join(dir, 'config.toml')
-        const { files, problems, merged, settings } = await readConfig(main, reader, DIALECT)
+        const { files, problems, merged, settings } = await readConfig(main, HOSTS_FILES, DIALECT)
         const dump = await dumped(main).catch((error: Error) => error)
         if (dump instanceof Error) {
           const refused = problems.length > 0 || merged.refusal !== undefined
@@ -125,7 +125,7 @@ test('checkConfig prints changes that containerd itself takes as they are meant'
       await writeFile(main, text)
       const { findings } = await checkConfig(
         silentFacts('1.7.24'),
-        { ...reader, ...notMarked, path: main },
+        { ...HOSTS_FILES, ...notMarked, path: main },
         expectation,
       )
       const edits = findings.flatMap(({ severity, remedy }) => (severity === 'error' ? (remedy?.edits ?? []) : []))

@@ -1,6 +1,6 @@
 import { type Dialect, dialectOf, parseVersion } from '../dialect.ts'
 import { type Fact, isUnreadable } from '../rule.ts'
-import type { FileReader } from './config/glob.ts'
+import type { ConfigReader } from './config/glob.ts'
 import { type ConfigReading, readConfig } from './config/settings.ts'
 import type { Distribution } from './distribution.ts'
 import { recogniseDistribution } from './distributions.ts'
@@ -19,11 +19,11 @@ export interface Expectation {
 }
 
 /** containerd's files as this process sees them. */
-export interface ConfigFiles extends FileReader {
+export interface ConfigFiles extends ConfigReader {
   /** Path of containerd's configuration file. */
   readonly path: string
   /** Finds what gives a distribution away, if not the same reader: its directories are full of what others change. */
-  readonly marks?: FileReader
+  readonly marks?: ConfigReader
 }
 
 /** containerd's configuration: what its files say, what it tells of them while it runs, and what is expected. */

@@ -1,5 +1,5 @@
 import { posix } from 'node:path'
-import { type FileReader, glob } from './config/glob.ts'
+import { type ConfigReader, glob } from './config/glob.ts'
 import {
   type Distribution,
   indented,
@@ -198,7 +198,7 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
  * @param mainText containerd's main file, if it could be read
  */
 export async function recogniseDistribution(
-  files: FileReader & { readonly path: string },
+  files: ConfigReader & { readonly path: string },
   mainText: string | undefined,
 ): Promise<Distribution | undefined> {
   for (const distribution of DISTRIBUTIONS) {

@@ -1,45 +1,23 @@
 import { readdir, stat } from 'node:fs/promises'
-import { HOSTS_FILES, type HostsReader, readRegularFile } from '../hosts/files.ts'
+import type { HostsReader } from '../hosts/files.ts'
 import { isProbeDirectory } from '../probe-name.ts'
-import type { FileReader } from './config/glob.ts'
 
-/** Every path that was read or listed, whether it is there or not, with its signature from before it was first looked at. */
+/** Every path that was read or listed, whether it is there or not, with its signature from before the first look at it. */
 export type Looked = ReadonlyMap<string, string>
 
-/** Readers of the host's files that remember what they were asked for, so that it can be watched. */
-export interface LookedFiles {
-  readonly config: FileReader
-  readonly hosts: HostsReader
-  readonly looked: Looked
-}
-
-/** containerd's files, and what else the machine has. */
-export const CONFIG_FILES: FileReader = {
-  read: async (path) => (await readRegularFile(path)).toString('utf8'),
-  list: (path) => readdir(path),
-}
-
-export function createLookedFiles(): LookedFiles {
+/** A reader that remembers the paths that it was asked for, so that they can be watched. */
+export function rememberingReader(reader: HostsReader): { readonly reader: HostsReader; readonly looked: Looked } {
   const looked = new Map<string, string>()
   /** The signature first: what changes while it is read, or while the rest is checked, is a change. */
-  const noted = async <T>(path: string, read: (path: string) => Promise<T>): Promise<T> => {
-    const signature = await signatureOf(path)
-    if (!looked.has(path)) looked.set(path, signature)
-    return await read(path)
-  }
-  return {
-    looked,
-    config: {
-      read: (path) => noted(path, CONFIG_FILES.read),
-      list: (path) => noted(path, CONFIG_FILES.list),
-    },
-    hosts: {
-      read: (path) => noted(path, HOSTS_FILES.read),
-      real: (path) => noted(path, HOSTS_FILES.real),
-      list: (path) => noted(path, HOSTS_FILES.list),
-      isLink: (path) => noted(path, HOSTS_FILES.isLink),
-    },
-  }
+  const noted =
+    <T>(read: (path: string) => Promise<T>) =>
+    async (path: string): Promise<T> => {
+      const signature = await signatureOf(path)
+      if (!looked.has(path)) looked.set(path, signature)
+      return await read(path)
+    }
+  const { read, list, real, isLink } = reader
+  return { looked, reader: { read: noted(read), list: noted(list), real: noted(real), isLink: noted(isLink) } }
 }
 
 /** What the same paths are like now. */
@@ -55,18 +33,16 @@ export function differs(before: Looked, after: Looked): boolean {
 }
 
 /**
- * What a path is like, such that another answer means that it has changed. A file is told by its times and identity, a
- * directory by its names: its times also change with what comes and goes in it for a moment.
+ * What a path is like: another answer means that it has changed. A file is known by its times and identity, a directory by its
+ * names alone, since its times also change with what comes and goes in it for a moment.
  */
 async function signatureOf(path: string): Promise<string> {
   try {
     const found = await stat(path)
     if (!found.isDirectory()) return `${found.ino} ${found.size} ${found.mtimeMs} ${found.ctimeMs}`
     // Probes come and go, those of this process and of others.
-    return (await readdir(path))
-      .filter((name) => !isProbeDirectory(name))
-      .sort()
-      .join('/')
+    const names = (await readdir(path)).filter((name) => !isProbeDirectory(name))
+    return names.sort().join('/')
   } catch (error) {
     return (error as NodeJS.ErrnoException).code ?? String(error)
   }

@@ -31,8 +31,8 @@ export interface PortUse {
 export async function lookAtPorts(ports: readonly PortToCheck[], runsHere: () => Promise<boolean>): Promise<PortUse> {
   const taken: string[] = []
   for (const { flag, host, port, udp = false } of ports) {
-    for (const bind of udp ? [bindTcp, bindUdp] : [bindTcp]) {
-      const problem = await patiently(() => bind(host, port))
+    for (const protocol of udp ? (['TCP', 'UDP'] as const) : (['TCP'] as const)) {
+      const problem = await patiently(() => tryToBind(host, port, protocol))
       if (problem !== undefined) taken.push(`--${flag} ${host}:${port} ${problem}`)
     }
   }
@@ -48,33 +48,23 @@ async function patiently(bind: () => Promise<string | undefined>): Promise<strin
   }
 }
 
-/** Why the address cannot be used, in words; `undefined` if it can. */
-function bindTcp(host: string, port: number): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    const server = createServer()
-    server.once('error', (error) => resolve(inWords(error, 'TCP')))
-    server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(undefined)))
-  })
-}
-
-function bindUdp(host: string, port: number): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    const socket = createSocket('udp4')
-    socket.once('error', (error) => {
-      socket.close()
-      resolve(inWords(error, 'UDP'))
-    })
-    socket.bind({ address: host, port, exclusive: true }, () => socket.close(() => resolve(undefined)))
-  })
-}
-
 const WORDS: Readonly<Record<string, string>> = {
   EADDRINUSE: 'is in use',
   EADDRNOTAVAIL: 'is no address of this machine',
   EACCES: 'is not for this user',
 }
 
-function inWords(error: Error, protocol: string): string {
-  const code = (error as NodeJS.ErrnoException).code ?? error.message
-  return `${WORDS[code] ?? 'cannot be opened'} (${protocol}: ${code})`
+/** Why the address cannot be used, in words; `undefined` if it can. */
+function tryToBind(host: string, port: number, protocol: 'TCP' | 'UDP'): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const socket = protocol === 'TCP' ? createServer() : createSocket('udp4')
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      socket.close()
+      const code = error.code ?? error.message
+      resolve(`${WORDS[code] ?? 'cannot be opened'} (${protocol}: ${code})`)
+    })
+    const close = () => socket.close(() => resolve(undefined))
+    if ('listen' in socket) socket.listen({ host, port, exclusive: true }, close)
+    else socket.bind({ address: host, port, exclusive: true }, close)
+  })
 }

@@ -6,7 +6,7 @@ import type { ProbeImage } from './probe-image.ts'
 /** A request for a probe that the door has answered, as far as it is evidence. */
 export interface ProbeRequest {
   readonly method: string
-  /** What was asked for. `other` is nothing of the probe's. */
+  /** `other` is nothing that the probe has. */
   readonly part: 'manifest' | 'config' | 'layer' | 'other'
   /** The query's `ns`; missing if there was none. */
   readonly ns?: string
@@ -14,7 +14,7 @@ export interface ProbeRequest {
 
 /** A probe that is being served. */
 export interface ServedProbe {
-  /** What it was asked for so far, in order. */
+  /** The requests for it so far, in order. */
   readonly requests: readonly ProbeRequest[]
   /** Gives nothing of it any more, so that a pull that runs fails. It still counts as running. */
   withhold(): void
@@ -23,8 +23,8 @@ export interface ServedProbe {
 }
 
 /**
- * Serves probes, each under its own name and only while it runs. It stands before the registry door and takes what is
- * about probes away from it, those of others included: none of it must reach the store or the swarm.
+ * Serves probes, each under its own name and only while it runs. It stands before the registry door and keeps every request
+ * about a probe from it, also those about probes of others: none of it must reach the store or the swarm.
  */
 export interface ProbeDoor {
   /** Answers what is about a probe; `undefined` for everything else. */
@@ -32,24 +32,25 @@ export interface ProbeDoor {
   serve(probe: ProbeImage): ServedProbe
 }
 
-/** Asked for by who wants to know whether a probe still runs; no evidence, and nothing that containerd would ask for. */
+/** Tells whether a probe still runs. It is no evidence, and nothing that containerd would ask for. */
 const ALIVE_TAG = 'alive'
+
+/** In the order of the contents of an image with one layer. */
+const PARTS = ['manifest', 'config', 'layer'] as const
 
 export function createProbeDoor(): ProbeDoor {
   const served = new Map<ProbeImage, { readonly requests: ProbeRequest[]; withheld: boolean }>()
 
-  function answer(probe: ProbeImage, requests: ProbeRequest[], request: Request, name: string): Response {
-    const ns = new URL(request.url).searchParams.get('ns')
-    if (name === ALIVE_TAG) return new Response(null, { status: 200, headers: { 'Content-Length': '0' } })
-    const content = probe.image.contents.find(
-      ({ descriptor }) => descriptor.digest === (name === probe.tag ? probe.image.target.digest : name),
-    )
-    const part = content === undefined ? 'other' : (PARTS[probe.image.contents.indexOf(content)] ?? 'other')
-    requests.push({ method: request.method, part, ...(ns === null ? {} : { ns }) })
-    if (content === undefined || ns !== probe.registry) return unknown()
-    const { mediaType, digest, size } = content.descriptor
+  function answer({ image, tag, registry }: ProbeImage, requests: ProbeRequest[], method: string, asked: Asked) {
+    const digest = asked.name === tag ? image.target.digest : asked.name
+    const at = image.contents.findIndex(({ descriptor }) => descriptor.digest === digest)
+    const { ns } = asked
+    requests.push({ method, part: PARTS[at] ?? 'other', ...(ns === undefined ? {} : { ns }) })
+    const content = image.contents[at]
+    if (content === undefined || ns !== registry) return unknown()
+    const { mediaType, size } = content.descriptor
     const headers = { 'Content-Type': mediaType, 'Content-Length': String(size), 'Docker-Content-Digest': digest }
-    return new Response(request.method === 'HEAD' ? null : Buffer.from(content.bytes), { headers })
+    return new Response(method === 'HEAD' ? null : Buffer.from(content.bytes), { headers })
   }
 
   return {
@@ -58,9 +59,9 @@ export function createProbeDoor(): ProbeDoor {
       if (asked === undefined) return undefined
       for (const [probe, { requests, withheld }] of served) {
         // By the repository too: an `ns` that was lost or changed on the way is what the probe is to find.
-        if (asked.registry === probe.registry || asked.repository.endsWith(probe.repository)) {
-          return withheld && asked.name !== ALIVE_TAG ? unknown() : answer(probe, requests, request, asked.name)
-        }
+        if (asked.registry !== probe.registry && !asked.repository.endsWith(probe.repository)) continue
+        if (asked.name === ALIVE_TAG) return new Response(null, { status: 200, headers: { 'Content-Length': '0' } })
+        return withheld ? unknown() : answer(probe, requests, request.method, asked)
       }
       return isProbeRegistry(asked.registry) ? unknown() : undefined
     },
@@ -92,25 +93,33 @@ export async function isProbeServed(
   try {
     return (await fetch(url, { method: 'HEAD', signal, redirect: 'manual' })).status === 200
   } catch {
-    // Refused is an answer: without a door, no probe. A time-out is none.
+    // Refused is an answer: without a door, no probe. Being too late is none.
     return signal.aborted ? undefined : false
   }
 }
 
-/** In the order of the contents of an image with one layer. */
-const PARTS = ['manifest', 'config', 'layer'] as const
+/** A request that may be about a probe. */
+interface Asked {
+  readonly registry: string
+  readonly repository: string
+  /** A tag or a digest. */
+  readonly name: string
+  readonly ns: string | undefined
+}
 
-function askedFor(request: Request): { registry: string; repository: string; name: string } | undefined {
+function askedFor(request: Request): Asked | undefined {
   const url = new URL(request.url)
-  if (!url.pathname.includes('/probe') && !url.searchParams.get('ns')?.startsWith('probe-')) return undefined
+  const ns = url.searchParams.get('ns') ?? undefined
+  if (!url.pathname.includes('/probe') && !ns?.startsWith('probe-')) return undefined
   try {
-    const target = parseRequestPath(url.pathname, url.searchParams.get('ns') ?? undefined)
+    const target = parseRequestPath(url.pathname, ns)
     if (target.kind !== 'manifest' && target.kind !== 'blob') return undefined
     const { registry, repository } = target
-    if (target.kind === 'blob') return { registry, repository, name: target.digest }
-    return { registry, repository, name: 'tag' in target.reference ? target.reference.tag : target.reference.digest }
+    if (target.kind === 'blob') return { registry, repository, ns, name: target.digest }
+    const name = 'tag' in target.reference ? target.reference.tag : target.reference.digest
+    return { registry, repository, ns, name }
   } catch (error) {
-    // What is no request of the API is the registry door's to refuse.
+    // The registry door refuses what is no request of the API.
     if (error instanceof OciError) return undefined
     throw error
   }

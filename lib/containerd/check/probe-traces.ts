@@ -12,12 +12,12 @@ import { isProbeRegistry, probeOfLabels, probeOfName, probePort } from '../probe
 import { isProbeServed } from './probe-door.ts'
 
 /**
- * First and longest wait before it is looked again whether all is gone, in milliseconds; it doubles in between: a pull that
- * was given up on may still end in containerd.
+ * First and longest wait before another look whether all is gone, in milliseconds; it doubles in between. A pull that was given
+ * up on may still end in containerd.
  */
 const PAUSE_FIRST = 100
 const PAUSE_MOST = 1_600
-/** How often in a row nothing must be found, where the end of the pull was not seen: it may have been cancelled a moment ago. */
+/** How many looks in a row must find nothing where the end of the pull was not seen: it may have been cancelled a moment ago. */
 const LOOKS = 3
 /** Longest time for the removal of one probe in milliseconds: containerd answers some of it after a garbage collection. */
 export const REMOVE_TIMEOUT = 10_000
@@ -38,17 +38,17 @@ export interface ProbePlaces {
 /** What a probe may have left. */
 export interface ProbeRemains {
   readonly registry: string
-  /** The digests of its content: it has no label yet when it was just written. */
+  /** The digests of its content: what was just written has no label yet. */
   readonly content: readonly Digest[]
   /** Whether its pull is known to be over. */
   readonly ended: boolean
 }
 
-/** How the line of a probe's hosts.toml begins that has the digests of its content, for who has to remove what it leaves. */
+/** How the line of a probe's hosts.toml begins that has the digests of its content, for whoever must remove its remains. */
 const CONTENT = '# content of the probe: '
 
 /**
- * Writes the hosts.toml of a probe, in one step: containerd, and who looks for what was left behind, see all of it or none.
+ * Writes the hosts.toml of a probe in one step: containerd, and a sweep for what was left behind, see all of it or none.
  *
  * @throws what `node:fs` throws, such as EACCES or EROFS; nothing is left then
  */
@@ -72,7 +72,7 @@ export async function writeProbeHosts(
 }
 
 /**
- * Removes everything that a probe has left: what is still being written, its image with all names that the runtime gave it, the
+ * Removes everything that a probe has left: what is still being written, its image with all names that CRI gave it, the
  * leases on its content, the content itself, and its hosts.toml last, so that a killed removal is found again.
  *
  * @throws when containerd cannot be asked; the signal's reason, with which something may still be there
@@ -80,21 +80,20 @@ export async function writeProbeHosts(
 export async function removeProbe(places: ProbePlaces, remains: ProbeRemains, signal: AbortSignal): Promise<void> {
   const { registry, ended } = remains
   const known = new Set([...remains.content, ...(await contentTold(join(places.certsDir, registry)))])
-  const needed = ended ? 1 : LOOKS
   let pause = PAUSE_FIRST
   for (let clean = 0; ; pause = Math.min(2 * pause, PAUSE_MOST)) {
     clean = (await removeFromContainerd(places, { registry, known }, signal)) ? 0 : clean + 1
-    if (clean === needed) break
+    if (clean === (ended ? 1 : LOOKS)) break
     await delay(pause, undefined, { signal })
   }
   for (const name of [registry, `.${registry}`]) await removeHosts(join(places.certsDir, name))
 }
 
 /**
- * Removes what probes have left that were killed. A probe that runs, here or in another process, is left alone.
+ * Removes what killed probes have left. A probe that runs, here or in another process, is left alone.
  *
  * @param hosts where doors of this machine may be, besides 127.0.0.1
- * @returns the names of what was removed
+ * @returns the registries of the probes that were removed
  */
 export async function sweepProbes(
   places: ProbePlaces,
@@ -114,19 +113,11 @@ export async function sweepProbes(
 
 /** The probes that have left something anywhere. */
 async function findProbes({ client, certsDir }: ProbePlaces, signal: AbortSignal): Promise<ReadonlySet<string>> {
-  const found = new Set<string>()
-  for (const name of await unlessMissing(readdir(certsDir), [])) {
-    const registry = name.startsWith('.') ? name.slice(1) : name
-    if (isProbeRegistry(registry)) found.add(registry)
-  }
-  for (const { name } of await client.images(signal)) {
-    const registry = probeOfName(name)
-    if (registry !== undefined) found.add(registry)
-  }
-  for await (const { labels } of client.listContent(signal)) {
-    const registry = probeOfLabels(labels)
-    if (registry !== undefined) found.add(registry)
-  }
+  const directories = await unlessMissing(readdir(certsDir), [])
+  const found = new Set(directories.map((name) => name.replace(/^\./, '')).filter(isProbeRegistry))
+  const add = (registry: string | undefined) => registry !== undefined && found.add(registry)
+  for (const { name } of await client.images(signal)) add(probeOfName(name))
+  for await (const { labels } of client.listContent(signal)) add(probeOfLabels(labels))
   return found
 }
 
@@ -163,21 +154,19 @@ async function removeFromContainerd(
   const ours = images.filter(({ name, target }) => probeOfName(name) === registry || pointsHere(target.digest))
   const [first] = ours
   if (first !== undefined) {
-    // The runtime keeps a list of its own, and knows all names.
+    // CRI keeps a list of its own, and knows all names.
     await unlessUnsupported(cri.removeImage(first.name, signal))
     for (const { name } of ours) await client.deleteImage(name, signal)
   }
   if (content.size + known.size === 0) return ours.length > 0
-  let leases = 0
-  for (const { id, ...kept } of await client.leases(signal)) {
-    if (!kept.content.some((digest) => isDigest(digest) && pointsHere(digest)) && !kept.ingests.some(writes)) continue
-    await client.deleteLease(id, signal)
-    leases += 1
-  }
+  const leases = (await client.leases(signal)).filter(
+    (lease) => lease.content.some((digest) => isDigest(digest) && pointsHere(digest)) || lease.ingests.some(writes),
+  )
+  for (const { id } of leases) await client.deleteLease(id, signal)
   // Left to the garbage collection, it could stay for as long as nothing else changes: containerd 1.7 forgets what was
   // removed while a collection was deleting files (its scheduler skips what is older than the end of that collection).
   for (const digest of content) await client.deleteContent(digest, signal)
-  return ours.length + content.size + ingests.length + leases > 0
+  return ours.length + content.size + ingests.length + leases.length > 0
 }
 
 /** The digests that the hosts.toml of a probe tells; none if it is not there. */
@@ -204,7 +193,7 @@ async function unlessMissing<T, F>(promise: Promise<T>, fallback: F): Promise<T 
   }
 }
 
-/** A runtime without CRI has no list of its own either. */
+/** Without CRI there is no list of its own either. */
 async function unlessUnsupported(removal: Promise<void>): Promise<void> {
   try {
     await removal

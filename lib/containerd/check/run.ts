@@ -10,13 +10,14 @@ import { dialectOf } from '../dialect.ts'
 import type { Finding } from '../finding.ts'
 import { checkHosts } from '../hosts/check.ts'
 import { asksAt } from '../hosts/endpoint.ts'
+import { HOSTS_FILES, type HostsReader } from '../hosts/files.ts'
 import { DEFAULT_NAMESPACE, HOSTS_FILE } from '../hosts/look.ts'
 import { hostsCommand, mirrorEntryFor } from '../hosts/mirror-entry.ts'
 import { readHosts } from '../hosts/reading.ts'
 import { type Fact, findingsOf, isUnreadable } from '../rule.ts'
 import { CONFIG_RULES } from './config-rules.ts'
 import { type ConfigSnapshot, type ConfigView, lookAtConfig } from './config-view.ts'
-import { CONFIG_FILES, createLookedFiles, type Looked, type LookedFiles } from './looked.ts'
+import { type Looked, rememberingReader } from './looked.ts'
 import {
   type AskTime,
   compareClocks,
@@ -105,20 +106,20 @@ export async function runCheck(
   subject: CheckSubject,
   signal: AbortSignal,
 ): Promise<CheckResult> {
-  const files = createLookedFiles()
-  const { snapshot, interrupted } = await look(dependencies, subject, files, signal)
+  const { reader, looked } = rememberingReader(HOSTS_FILES)
+  const { snapshot, interrupted } = await look(dependencies, subject, reader, signal)
   const findings = [
     ...(await findingsOf<Snapshot>([...MACHINE_RULES, ...CONFIG_RULES], snapshot)),
     ...snapshot.hosts,
     ...(await findingsOf<Snapshot>(PROBE_RULES, snapshot)),
   ]
-  return { report: makeReport(findings), looked: files.looked, interrupted }
+  return { report: makeReport(findings), looked, interrupted }
 }
 
 async function look(
   dependencies: CheckDependencies,
   subject: CheckSubject,
-  files: LookedFiles,
+  files: HostsReader,
   signal: AbortSignal,
 ): Promise<{ snapshot: Snapshot; interrupted: boolean }> {
   const { client, cri, imagesIn, peers, ports } = dependencies
@@ -146,13 +147,13 @@ async function look(
   const process = await asked(async () => lookAtProcess((await client.server(signal)).pid, configFile))
   const seen = process === undefined || isUnreadable(process) ? undefined : process
   const registryDoor = `${hostOf(listen.host)}:${listen.port}`
-  const reader = { ...files.config, path: configFile, marks: CONFIG_FILES }
+  const reader = { ...files, path: configFile, marks: HOSTS_FILES }
   const config =
     seen?.startedWith === undefined
       ? await lookAtConfig(facts, reader, { certsDir, namespace, registryDoor })
       : undefined
   const byMirrors = config !== undefined && mirrorsInPlace(config)
-  const hosts = byMirrors ? [] : await checkHosts({ ...hostsCheck, seesAll: seen?.seesAll ?? false }, files.hosts)
+  const hosts = byMirrors ? [] : await checkHosts({ ...hostsCheck, seesAll: seen?.seesAll ?? false }, files)
   const clocks = await compareClocks(await peers(signal), signal)
   const probed = await asked(() => probe(dependencies, subject, { version, files, config }, signal))
   const evidence = probed ?? { unreadable: 'containerd does not answer' }
@@ -208,7 +209,7 @@ async function sweep(
 
 interface ProbeSituation {
   readonly version: string | undefined
-  readonly files: LookedFiles
+  readonly files: HostsReader
   readonly config: ConfigView | undefined
 }
 
@@ -229,7 +230,7 @@ async function probe(
   }
   const defaultPointsHere = async () => {
     const path = join(certsDir, DEFAULT_NAMESPACE, HOSTS_FILE)
-    const bytes = await files.hosts.read(path).catch(() => undefined)
+    const bytes = await files.read(path).catch(() => undefined)
     if (bytes === undefined) return `${path} is not there`
     const reading = readHosts(bytes.toString('utf8'), dialectOf(version))
     const first = reading.kind === 'hosts' ? reading.hosts[0] : undefined

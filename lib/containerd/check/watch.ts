@@ -6,22 +6,23 @@ import { differs, type Looked, lookAgain } from './looked.ts'
 import type { Report } from './report.ts'
 import type { CheckResult } from './run.ts'
 
-/**
- * How often files and containerd are looked at for changes, in milliseconds. They are polled and not watched: a file that
- * is mounted, or that is replaced by a rename or a link, as configuration is, tells its watchers nothing. A look is a few
- * `stat` and one call.
- */
-export const POLL_INTERVAL = 5_000
-/** Least time between two checks, in milliseconds: each is a pull, however often somebody writes a file. */
-export const CHECK_INTERVAL = 10_000
-/** Time after which a check that found errors is made again although nothing has changed that is watched, in milliseconds. */
-export const FAILED_INTERVAL = 60_000
-/** Wait before containerd is asked again while it is not there yet, in milliseconds. */
-export const AWAY_INTERVAL = 500
+/** All in milliseconds. */
+const INTERVALS = {
+  /**
+   * From one look at files and containerd to the next. They are polled and not watched: a file that is mounted, or that is
+   * replaced by a rename or a link, as configuration is, tells its watchers nothing. A look is a few `stat` and one call.
+   */
+  poll: 5_000,
+  /** Between two checks at least: each is a pull, however often somebody writes a file. */
+  check: 10_000,
+  /** After which a check that found errors is made again although nothing has changed that is watched. */
+  failed: 60_000,
+  /** Before containerd is asked again while it is not there yet. */
+  away: 500,
+}
 /** How often a check is made again at once because containerd went away, or was not done starting, before its result counts. */
 export const INTERRUPTED_LIMIT = 20
-
-/** How often in a poll's interval it is looked whether files still change, before that is checked which they have become. */
+/** How many looks in one poll interval tell whether files still change, before what they have become is checked. */
 const SETTLE_LOOKS = 5
 
 export interface CheckWatchDependencies {
@@ -34,13 +35,6 @@ export interface CheckWatchDependencies {
   readonly log: Logger
 }
 
-export interface CheckWatchOptions {
-  readonly pollInterval?: number
-  readonly checkInterval?: number
-  readonly failedInterval?: number
-  readonly awayInterval?: number
-}
-
 export interface CheckWatch {
   /** The last result; missing before the first one. */
   readonly report: Report | undefined
@@ -51,37 +45,29 @@ export interface CheckWatch {
  * Checks as soon as containerd answers, and again whenever something has changed that the result depends on: a file that
  * was read, the names in a directory, containerd's process or version.
  */
-export function createCheckWatch(dependencies: CheckWatchDependencies, options: CheckWatchOptions = {}): CheckWatch {
+export function createCheckWatch(dependencies: CheckWatchDependencies, intervals = INTERVALS): CheckWatch {
   const { run, identify, onReport, readiness, log } = dependencies
-  const { pollInterval = POLL_INTERVAL, checkInterval = CHECK_INTERVAL } = options
-  const { failedInterval = FAILED_INTERVAL, awayInterval = AWAY_INTERVAL } = options
   const closing = new AbortController()
   const { signal } = closing
   const configured = readiness.wait('the configuration of containerd is not checked yet')
   let report: Report | undefined
+  const pause = (ms: number) => delay(ms, undefined, { signal })
 
-  async function check(): Promise<CheckResult> {
+  /** A result that counts. A mistake of this program, or a machine that fails, is told and tried again: it must not end the watching. */
+  async function checked(): Promise<CheckResult> {
     for (let attempt = 1; ; attempt++) {
-      const result = await run(signal)
-      if (!result.interrupted || attempt === INTERRUPTED_LIMIT) return result
-      log.debug('check interrupted', { attempt })
-      await delay(awayInterval, undefined, { signal })
-      await identified()
-    }
-  }
-
-  /** A mistake of this program, or a machine that fails, is told and tried again: it must not end the watching. */
-  async function checkedAtLast(): Promise<CheckResult> {
-    for (;;) {
       try {
-        return await check()
+        const result = await run(signal)
+        if (!result.interrupted || attempt >= INTERRUPTED_LIMIT) return result
+        log.debug('check interrupted', { attempt })
+        await pause(intervals.away)
+        await identified()
       } catch (error) {
         signal.throwIfAborted()
-        const reason = error instanceof Error ? error.message : String(error)
-        configured.for(`the configuration could not be checked: ${reason}`)
+        configured.for(`the configuration could not be checked: ${error instanceof Error ? error.message : error}`)
         log.error('the configuration could not be checked', { error })
+        await pause(intervals.failed)
       }
-      await delay(failedInterval, undefined, { signal })
     }
   }
 
@@ -96,48 +82,48 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, options: 
         if (isLasting(error)) return error.code
         if (report === undefined) configured.for(`the configuration is not checked yet: ${error.message}`)
       }
-      await delay(awayInterval, undefined, { signal })
+      await pause(intervals.away)
     }
   }
 
-  /** Returns when something is different from what the result was made of. */
+  /** Returns when something is different from what the result was made of, and says what. */
   async function changed(looked: Looked, identity: string): Promise<string> {
     const since = performance.now()
     for (;;) {
-      await delay(pollInterval, undefined, { signal })
-      const now = await identified()
-      if (now !== identity) return 'containerd was started again'
+      await pause(intervals.poll)
+      if ((await identified()) !== identity) return 'containerd was started again'
       const found = await lookAgain(looked)
-      if (differs(looked, found)) return await settled(found)
-      if (report?.outcome === 'failed' && performance.now() - since >= failedInterval) return 'it failed before'
+      if (differs(looked, found)) {
+        await settled(found)
+        return 'files have changed'
+      }
+      if (report?.outcome === 'failed' && performance.now() - since >= intervals.failed) return 'it failed before'
     }
   }
 
-  /** Waits until nobody writes any more, or for some time. */
-  async function settled(first: Looked): Promise<string> {
+  /** Waits until nobody writes any more, but not for ever. */
+  async function settled(first: Looked): Promise<void> {
     let last = first
     for (let look = 1; look <= SETTLE_LOOKS; look++) {
-      await delay(pollInterval / SETTLE_LOOKS, undefined, { signal })
+      await pause(intervals.poll / SETTLE_LOOKS)
       const found = await lookAgain(last)
-      if (!differs(last, found)) break
+      if (!differs(last, found)) return
       last = found
     }
-    return 'files have changed'
   }
 
   async function watch(): Promise<void> {
     for (;;) {
       // Before the check, so that what changes meanwhile is seen afterwards.
       const identity = await identified()
-      const result = await checkedAtLast()
+      const result = await checked()
+      const checkedAt = performance.now()
       report = result.report
       const errors = report.findings.filter(({ severity }) => severity === 'error')
       configured.for(...errors.map(({ id, seen }) => `check ${id}: ${seen}`))
       onReport(report)
-      const checkedAt = performance.now()
       const reason = await changed(result.looked, identity)
-      const early = checkInterval - (performance.now() - checkedAt)
-      if (early > 0) await delay(early, undefined, { signal })
+      await pause(Math.max(0, checkedAt + intervals.check - performance.now()))
       log.info('checking again', { reason })
     }
   }

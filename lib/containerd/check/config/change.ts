@@ -1,6 +1,6 @@
 import { applyEdits, type Edit, planRemoval, planSetting } from '../../../toml/patch.ts'
 import type { Dialect } from '../../dialect.ts'
-import type { FileReader } from './glob.ts'
+import type { ConfigReader } from './glob.ts'
 import { type ConfigFile, lookup } from './load.ts'
 import { IMAGES_PLUGIN, OLD_PLUGIN, PLUGIN_IDS } from './merge.ts'
 import { type ConfigReading, type EffectiveSettings, pathOf, readConfig, type SettingName } from './settings.ts'
@@ -26,7 +26,7 @@ export interface PlannedChange {
 export async function planChange(
   { name, value, withoutMirrors }: WantedSetting,
   reading: ConfigReading,
-  reader: FileReader,
+  reader: ConfigReader,
   dialect: Dialect,
 ): Promise<PlannedChange | undefined> {
   const [main] = reading.files
@@ -69,9 +69,6 @@ function placesFor(name: SettingName, { files, merged, settings }: ConfigReading
 }
 
 /** A reader for which one file has another text. */
-function overlaid(reader: FileReader, path: string, text: string): FileReader {
-  return {
-    read: async (wanted) => (wanted === path ? text : await reader.read(wanted)),
-    list: (directory) => reader.list(directory),
-  }
+function overlaid(reader: ConfigReader, path: string, text: string): ConfigReader {
+  return { ...reader, read: async (wanted) => (wanted === path ? Buffer.from(text) : await reader.read(wanted)) }
 }

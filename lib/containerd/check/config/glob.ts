@@ -1,11 +1,8 @@
 import { posix } from 'node:path'
+import type { HostsReader } from '../../hosts/files.ts'
 
-/** Reads the host's files; what throws is what `node:fs` throws. */
-export interface FileReader {
-  read(path: string): Promise<string>
-  /** Names in a directory, in any order. */
-  list(directory: string): Promise<readonly string[]>
-}
+/** How containerd's configuration is looked at. What is not there is `undefined`; what the file system refuses is thrown. */
+export type ConfigReader = Pick<HostsReader, 'read' | 'list'>
 
 /** A pattern that Go's filepath.Match refuses. containerd does not start with one among its imports. */
 export class GlobError extends Error {
@@ -20,7 +17,7 @@ const META = /[*?[\\]/
  *
  * @throws {GlobError} for a malformed pattern
  */
-export async function glob(pattern: string, files: FileReader): Promise<string[]> {
+export async function glob(pattern: string, files: ConfigReader): Promise<string[]> {
   const [directory, name] = [posix.dirname(pattern), posix.basename(pattern)]
   if (!META.test(pattern)) return (await namesIn(directory, files)).includes(name) ? [pattern] : []
   const expression = compile(name)
@@ -33,14 +30,10 @@ export async function glob(pattern: string, files: FileReader): Promise<string[]
   return found
 }
 
-async function namesIn(directory: string, files: FileReader): Promise<readonly string[]> {
-  try {
-    const names = await files.list(directory)
-    // By code units, as Go compares bytes: the same for what file names are made of in practice, and in every locale.
-    return [...names].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))
-  } catch {
-    return []
-  }
+async function namesIn(directory: string, files: ConfigReader): Promise<readonly string[]> {
+  const listed = await files.list(directory).catch(() => undefined)
+  // By code units, as Go compares bytes: the same for what file names are made of in practice, and in every locale.
+  return (listed ?? []).map(({ name }) => name).sort()
 }
 
 /**

@@ -1,7 +1,14 @@
 import { posix } from 'node:path'
-import { parseToml, TomlError, type TomlTable, type TomlValue, withoutByteOrderMark } from '../../../toml/toml.ts'
+import {
+  parseToml,
+  type TomlEntry,
+  TomlError,
+  type TomlTable,
+  type TomlValue,
+  withoutByteOrderMark,
+} from '../../../toml/toml.ts'
 import type { Dialect } from '../../dialect.ts'
-import { type FileReader, GlobError, glob } from './glob.ts'
+import { type ConfigReader, GlobError, glob } from './glob.ts'
 
 /** A value and where it stands. */
 export interface Sourced {
@@ -50,7 +57,7 @@ const LENGTH_LIMIT = 1_000_000
  * that were waiting before. Only a file's own `imports` count: those of containerd's default configuration do not, beside a
  * file that names none (LoadConfig in containerd 2.1.9 to 2.3). A problem does not end the reading, so that all are told at once.
  */
-export async function loadConfig(path: string, reader: FileReader, dialect: Dialect): Promise<LoadedConfig> {
+export async function loadConfig(path: string, reader: ConfigReader, dialect: Dialect): Promise<LoadedConfig> {
   const files: ConfigFile[] = []
   const problems: ConfigProblem[] = []
   const seen = new Set<string>()
@@ -85,17 +92,18 @@ export async function loadConfig(path: string, reader: FileReader, dialect: Dial
 
 async function readConfigFile(
   { path, importedBy }: { path: string; importedBy?: string },
-  reader: FileReader,
+  reader: ConfigReader,
   { byteOrderMark }: Dialect,
 ): Promise<ConfigFile | ConfigProblem> {
   const at = { file: path, importedBy }
   let text: string
   try {
-    text = await reader.read(path)
+    const bytes = await reader.read(path)
+    if (bytes === undefined) return { ...at, kind: 'missing', reason: 'it is not there' }
+    text = bytes.toString('utf8')
     if (byteOrderMark) text = withoutByteOrderMark(text)
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    return { ...at, kind: code === 'ENOENT' ? 'missing' : 'unreadable', reason: message }
+    return { ...at, kind: 'unreadable', reason: (error as Error).message }
   }
   if (text.length > LENGTH_LIMIT) return { ...at, kind: 'unreadable', reason: `longer than ${LENGTH_LIMIT} characters` }
   let table: ConfigTable
@@ -125,7 +133,12 @@ function importsOf({ path, table }: ConfigFile, problems: ConfigProblem[]): read
   return []
 }
 
-async function resolveImport(pattern: string, parent: string, reader: FileReader, dialect: Dialect): Promise<string[]> {
+async function resolveImport(
+  pattern: string,
+  parent: string,
+  reader: ConfigReader,
+  dialect: Dialect,
+): Promise<string[]> {
   const globbed = pattern.includes('*')
   // The working directory of what systemd starts is the root.
   const base = globbed && dialect.relativeGlobs === 'working directory' ? '/' : posix.dirname(parent)
@@ -134,19 +147,11 @@ async function resolveImport(pattern: string, parent: string, reader: FileReader
 }
 
 function sourced(table: TomlTable, file: string): ConfigTable {
-  return new Map([...table].map(([name, { value, line }]) => [name, { value: sourcedValue(value, file), file, line }]))
-}
-
-function sourcedValue(value: TomlValue, file: string): ConfigValue {
-  if (value instanceof Map) return sourced(value, file)
-  if (Array.isArray(value)) {
-    return (value as readonly { value: TomlValue; line: number }[]).map((element) => ({
-      value: sourcedValue(element.value, file),
-      file,
-      line: element.line,
-    }))
-  }
-  return value as string | number | boolean | Date
+  const entryOf = ({ value, line }: TomlEntry): Sourced => ({ value: withSource(value), file, line })
+  const tableOf = (table: TomlTable) => new Map([...table].map(([name, entry]) => [name, entryOf(entry)]))
+  const withSource = (value: TomlValue): ConfigValue =>
+    value instanceof Map ? tableOf(value) : Array.isArray(value) ? value.map(entryOf) : (value as ConfigValue)
+  return tableOf(table)
 }
 
 export function isTable(value: ConfigValue | undefined): value is ConfigTable {

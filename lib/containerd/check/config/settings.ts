@@ -1,5 +1,5 @@
 import type { Dialect } from '../../dialect.ts'
-import type { FileReader } from './glob.ts'
+import type { ConfigReader } from './glob.ts'
 import {
   type ConfigTable,
   type ConfigValue,
@@ -57,7 +57,7 @@ const DEFAULT_DOWNLOADS = 3
 export const BOLT_PLUGINS = ['io.containerd.metadata.v1.bolt', 'bolt'] as const
 
 /** Reads the main file and all that it imports as containerd of that dialect does. */
-export async function readConfig(path: string, reader: FileReader, dialect: Dialect): Promise<ConfigReading> {
+export async function readConfig(path: string, reader: ConfigReader, dialect: Dialect): Promise<ConfigReading> {
   const loaded = await loadConfig(path, reader, dialect)
   const merged = mergeConfig(loaded.files, dialect)
   return { ...loaded, merged, settings: effectiveSettings(merged, dialect) }

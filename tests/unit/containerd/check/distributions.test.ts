@@ -19,7 +19,7 @@ import { parseToml, type TomlTable } from '../../../../lib/toml/toml.ts'
 import { checkConfig } from './checked-config.ts'
 import { silentFacts } from './facts.ts'
 import { fixtureFiles } from './fixture-files.ts'
-import { withFile } from './memory-files.ts'
+import { textOf, withFile } from './memory-files.ts'
 
 const README = readFileSync(new URL('../../../../lib/containerd/check/README.md', import.meta.url), 'utf8')
 
@@ -117,7 +117,7 @@ describe('checkConfig', () => {
 
   it('prints a drop-in for K3s that works beside what K3s generates', async () => {
     const plain = fixtureFiles('k3s', pathsOf('k3s').configFile)
-    const text = await plain.read(plain.path)
+    const text = await textOf(plain)
     const files = withFile(plain, plain.path, text.replace("images']", "images']\n  discard_unpacked_layers = true"))
     const { findings: before } = await checkConfig(silentFacts('2.1.5-k3s1'), files, expectationOf('k3s'))
     assert.deepEqual(errorsOf(before), ['discard-unpacked-layers'])
@@ -135,7 +135,7 @@ describe('checkConfig', () => {
 /** Does to a node's files what its distribution, or its administrator, makes of a remedy. */
 async function follow(remedy: Remedy, files: ConfigFiles, id: string | undefined): Promise<ConfigFiles> {
   const { file = '', edits, lines = [] } = remedy
-  if (edits !== undefined) return withFile(files, file, applyEdits(await files.read(file), edits))
+  if (edits !== undefined) return withFile(files, file, applyEdits(await textOf(files, file), edits))
   const merge = MERGES[id ?? '']
   assert.ok(merge !== undefined, `${id}: nothing is known of how it takes ${JSON.stringify(remedy)}`)
   return merge(files, lines)
@@ -152,7 +152,7 @@ const MERGES: Readonly<Record<string, (files: ConfigFiles, lines: readonly strin
   'eks-bottlerocket': async (files, lines) => {
     assert.equal(lines[0], '[[settings.container-registry.mirrors]]')
     const table = `[plugins."io.containerd.grpc.v1.cri".registry.mirrors."*"]\n${lines[2]}\n`
-    return withFile(files, files.path, `${await files.read(files.path)}${table}`)
+    return withFile(files, files.path, `${await textOf(files)}${table}`)
   },
 }
 
@@ -166,7 +166,7 @@ function block(lines: readonly string[], header: string): string[] {
 
 /** Merges TOML key by key: values that are there give way, other tables come to it. */
 async function merged(files: ConfigFiles, path: string, lines: readonly string[]): Promise<ConfigFiles> {
-  let text = await files.read(path)
+  let text = await textOf(files, path)
   const visit = (table: TomlTable, names: readonly string[]) => {
     for (const [name, { value }] of table) {
       if (value instanceof Map) visit(value as TomlTable, [...names, name])
@@ -202,7 +202,8 @@ describe('recogniseDistribution', () => {
         const files: ConfigFiles = {
           path: configFile === '/etc/cri/containerd.toml' || id === 'k0s' ? '/etc/containerd/config.toml' : configFile,
           read: () => Promise.reject(new Error('not read')),
-          list: async (directory) => (posix.dirname(mark) === directory ? [posix.basename(mark)] : []),
+          list: async (directory) =>
+            posix.dirname(mark) === directory ? [{ name: posix.basename(mark), directory: false, link: false }] : [],
         }
         assert.equal((await recogniseDistribution(files, undefined))?.id, id, mark)
       }
@@ -210,7 +211,7 @@ describe('recogniseDistribution', () => {
   })
 
   it('takes a node without marks for containerd by itself', async () => {
-    const files = { path: PLAIN_PATHS.configFile, read: async () => '', list: async () => [] }
+    const files = { path: PLAIN_PATHS.configFile, read: async () => Buffer.from(''), list: async () => [] }
     assert.equal(await recogniseDistribution(files, 'version = 2'), undefined)
   })
 })
@@ -239,7 +240,7 @@ describe('the README', () => {
       const dir = await mkdtemp(join(tmpdir(), 'swarmirror-gke-'))
       try {
         const node = fixtureFiles('gke', PLAIN_PATHS.configFile)
-        await writeFile(join(dir, 'config.toml'), await node.read(node.path))
+        await writeFile(join(dir, 'config.toml'), await textOf(node))
         await writeFile(join(dir, 'systemctl'), '#!/bin/sh\necho "$@" >> "$(dirname "$0")/restarts"\n', { mode: 0o755 })
         const local = script.replaceAll('/etc/containerd', dir)
         for (const _ of [1, 2]) {
@@ -252,7 +253,7 @@ describe('the README', () => {
         const hosts = parseToml(await readFile(join(dir, 'certs.d/docker.io/hosts.toml'), 'utf8'))
         assert.deepEqual([...hosts.keys()], ['server', 'host'])
         const before = await readFile(join(dir, 'config.toml.before-swarmirror'), 'utf8')
-        assert.equal(before, await node.read(node.path))
+        assert.equal(before, await textOf(node))
       } finally {
         await rm(dir, { recursive: true, force: true })
       }

@@ -1,24 +1,24 @@
 import { posix } from 'node:path'
 import type { ConfigFiles } from '../../../../lib/containerd/check/config-view.ts'
 
+const listed = (names: Iterable<string>) => [...names].map((name) => ({ name, directory: false, link: false }))
+
 /** Files in memory, by absolute path; a file that is an Error throws it when it is read. */
 export function memoryFiles(
   texts: Readonly<Record<string, string | Error>>,
   path = '/etc/containerd/config.toml',
 ): ConfigFiles {
-  const failure = (code: string, of: string) => Object.assign(new Error(`${code}: ${of}`), { code })
   return {
     path,
     read: async (wanted) => {
       const text = texts[wanted]
-      if (text === undefined) throw failure('ENOENT', wanted)
       if (text instanceof Error) throw text
-      return text
+      return text === undefined ? undefined : Buffer.from(text)
     },
     list: async (directory) => {
       const inside = Object.keys(texts).filter((name) => name.startsWith(directory === '/' ? '/' : `${directory}/`))
-      if (inside.length === 0) throw failure('ENOENT', directory)
-      return [...new Set(inside.map((name) => posix.relative(directory, name).split('/')[0] ?? ''))]
+      if (inside.length === 0) return undefined
+      return listed(new Set(inside.map((name) => posix.relative(directory, name).split('/')[0] ?? '')))
     },
   }
 }
@@ -27,10 +27,15 @@ export function memoryFiles(
 export function withFile(files: ConfigFiles, path: string, text: string): ConfigFiles {
   return {
     path: files.path,
-    read: (wanted) => (wanted === path ? Promise.resolve(text) : files.read(wanted)),
+    read: async (wanted) => (wanted === path ? Buffer.from(text) : await files.read(wanted)),
     list: async (directory) => {
-      const names = await files.list(directory).catch(() => [])
-      return directory === posix.dirname(path) ? [...new Set([...names, posix.basename(path)])] : names
+      const names = ((await files.list(directory)) ?? []).map(({ name }) => name)
+      return listed(directory === posix.dirname(path) ? new Set([...names, posix.basename(path)]) : names)
     },
   }
+}
+
+/** The text of a file that is there. */
+export async function textOf(files: ConfigFiles, path = files.path): Promise<string> {
+  return String((await files.read(path)) ?? '')
 }

@@ -151,7 +151,7 @@ describe('readConfig', () => {
     const told = loaded.problems.map(({ kind, file, line, reason }) => `${kind} ${file} ${line ?? ''} ${reason}`)
     assert.deepEqual(told, [
       `invalid ${MAIN} 1 imports "[*": syntax error in pattern`,
-      'missing /gone.toml  ENOENT: /gone.toml',
+      'missing /gone.toml  it is not there',
       'unreadable /etc/containerd/refused.toml  EACCES: permission denied',
       'broken /etc/containerd/broken.toml 3 Unspecified values are invalid',
       'invalid /etc/containerd/list.toml 2 `imports` is not a list of texts',
