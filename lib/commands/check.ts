@@ -1,11 +1,12 @@
-import { lookAtPorts, type PortToCheck } from '../containerd/check/ports.ts'
 import { createProbeDoor } from '../containerd/check/probe-door.ts'
 import { reportAsJson, reportAsText } from '../containerd/check/report.ts'
 import { createLogger } from '../observe/log.ts'
+import { bounded } from '../platform/abort.ts'
 import { listen } from '../platform/listen.ts'
 import { readCommandLine } from '../settings/read.ts'
 import { type Address, ConfigurationError, hostOf, type Settings } from '../settings/settings.ts'
 import type { Command } from './command.ts'
+import { lookAtPorts, PORTS, type PortToCheck } from './ports.ts'
 import { programText } from './program.ts'
 
 /** Longest wait in milliseconds for the admin door of a mirror on this node. */
@@ -35,7 +36,8 @@ export const check: Command = {
       throw new ConfigurationError(['check: it is about containerd, which --store oci-layout does without'])
     }
     const log = createLogger(report, settings['log-level'] === 'info' ? 'warn' : settings['log-level'])
-    const ports = await lookAtPorts(portsOf(settings), () => runsHere(settings['admin-listen']))
+    const ports = await lookAtPorts(portsOf(settings), () => runsHere(settings['admin-listen'], stop))
+    const found = await PORTS.judge(ports)
     await using parts = new AsyncDisposableStack()
     const door = createProbeDoor()
     const { listen } = settings
@@ -52,7 +54,7 @@ export const check: Command = {
     const containerd = connectContainerd(settings['containerd-socket'])
     parts.defer(() => containerd.close())
     const program = programText(context)
-    const node = createNodeCheck(settings, { containerd, listen, program, probe, ports, log })
+    const node = createNodeCheck(settings, { containerd, listen, program, probe, found, log })
     parts.defer(() => node.close())
     const result = await node.run(stop)
     print(switches.json ? reportAsJson(result.report) : reportAsText(result.report))
@@ -72,18 +74,13 @@ function portsOf(settings: Settings): PortToCheck[] {
 }
 
 /** Whether a mirror answers at the admin door: then it is the one that uses the ports. */
-async function runsHere({ host, port }: Address): Promise<boolean> {
-  const enough = new AbortController()
-  const timer = setTimeout(() => enough.abort(), ADMIN_TIMEOUT)
-  try {
-    const answer = await fetch(`http://${hostOf(host)}:${port}/livez`, { signal: enough.signal })
+async function runsHere({ host, port }: Address, stop: AbortSignal): Promise<boolean> {
+  const ask = async (signal: AbortSignal) => {
+    const answer = await fetch(`http://${hostOf(host)}:${port}/livez`, { signal })
     return (await answer.text()) === 'alive\n'
-  } catch {
-    // Refused, cut off or too late: nobody whom we would know.
-    return false
-  } finally {
-    clearTimeout(timer)
   }
+  // Refused, cut off or too late: it is not a mirror that works.
+  return await bounded(ADMIN_TIMEOUT, stop, ask).catch(() => false)
 }
 
 /** Opens a door at that address if nobody has it, else at any of loopback's. */

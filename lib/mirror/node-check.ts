@@ -1,15 +1,15 @@
 import { networkInterfaces } from 'node:os'
-import type { AskTime } from '../containerd/check/machine.ts'
-import type { PortUse } from '../containerd/check/ports.ts'
 import { type CheckResult, type CheckSubject, type ProbeService, runCheck } from '../containerd/check/run.ts'
 import type { Containerd } from '../containerd/client/client.ts'
 import { CRI_NAMESPACE } from '../containerd/client/cri.ts'
+import type { Finding } from '../containerd/finding.ts'
 import type { Logger } from '../observe/log.ts'
 import { PeerClient } from '../peers/client.ts'
 import { createTlsIdentity } from '../peers/tls.ts'
+import { bounded } from '../platform/abort.ts'
 import type { Settings } from '../settings/settings.ts'
 import { resolveBootstrap } from '../swarm/members/bootstrap.ts'
-import { timeOf } from './peer-time.ts'
+import { CLOCK, compareClocks, timeOf } from './peer-time.ts'
 
 /** Checks this node as the settings have it. */
 export interface NodeCheck {
@@ -21,14 +21,14 @@ export interface NodeCheck {
 
 export interface NodeCheckDependencies {
   readonly containerd: Containerd
-  /** The registry door as containerd is to be told of it. */
+  /** The address that containerd is told for the registry door. */
   readonly listen: CheckSubject['listen']
   /** What starts this program, in a shell. */
   readonly program: string
   /** The door that serves probes; the reason in words if there is none. */
   readonly probe: ProbeService | string
-  /** Which addresses of the mirror are taken, for a process that is not the mirror. */
-  readonly ports?: PortUse
+  /** What was looked at already. */
+  readonly found?: readonly Finding[]
   readonly log: Logger
 }
 
@@ -38,7 +38,7 @@ const CLOCK_TIMEOUT = 2_000
 
 export function createNodeCheck(
   settings: Settings,
-  { containerd, listen, program, probe, ports, log }: NodeCheckDependencies,
+  { containerd, listen, program, probe, found = [], log }: NodeCheckDependencies,
 ): NodeCheck {
   const { cri } = containerd
   const client = containerd.in(settings['containerd-namespace'])
@@ -63,23 +63,22 @@ export function createNodeCheck(
 
   const imagesIn = (namespace: string, signal: AbortSignal) => containerd.in(namespace).images(signal)
 
-  async function peers(): Promise<readonly AskTime[]> {
+  async function clockFindings(signal: AbortSignal): Promise<readonly Finding[]> {
     const own = ownAddresses()
     const self = { host: settings['advertise-host'] ?? '127.0.0.1', port: settings['peer-listen'].port }
     // The bootstrap list is of the doors' port numbers as well: a node's door and its swarm share one.
-    const resolving = new AbortController()
-    const timer = setTimeout(() => resolving.abort(new Error('names do not resolve in time')), CLOCK_TIMEOUT)
-    try {
-      const known = await resolveBootstrap({}, settings.bootstrap ?? [], self, resolving.signal)
-      const others = known.filter(({ host, port }) => !(own.has(host) && port === self.port))
-      return others.slice(0, CLOCKS).map((peer) => (signal) => timeOf(peerClient, peer, signal))
-    } finally {
-      clearTimeout(timer)
-    }
+    const known = await bounded(CLOCK_TIMEOUT, signal, (bound) =>
+      resolveBootstrap({}, settings.bootstrap ?? [], self, bound),
+    )
+    const others = known.filter(({ host, port }) => !(own.has(host) && port === self.port))
+    const asks = others.slice(0, CLOCKS).map((peer) => (signal: AbortSignal) => timeOf(peerClient, peer, signal))
+    return await CLOCK.judge(await compareClocks(asks, signal))
   }
 
+  const others = async (signal: AbortSignal) => [...(await clockFindings(signal)), ...found]
+
   return {
-    run: (signal) => runCheck({ client, criStore, cri, imagesIn, peers, probe, ports, log }, subject, signal),
+    run: (signal) => runCheck({ client, criStore, cri, imagesIn, probe, others, log }, subject, signal),
     async identify(signal) {
       const [{ uuid, pid }, { version, revision }] = [await client.server(signal), await client.version(signal)]
       return [uuid, pid, version, revision].join(' ')

@@ -6,17 +6,11 @@ import type { ContainerdClient } from '../client/client.ts'
 import type { ContainerdError } from '../client/error.ts'
 import { parseVersion } from '../dialect.ts'
 import { type Fact, isUnreadable, type Rule, rule } from '../rule.ts'
-import type { PortUse } from './ports.ts'
 
 /** The oldest containerd that offers CRI's runtime.v1, through which the probe pulls, and that is known to work. */
 const OLDEST = { major: 1, minor: 6 }
 /** Most containerd namespaces that are searched for images. */
 const NAMESPACE_LIMIT = 16
-/** How far two clocks may differ before nodes refuse each other's capabilities, in milliseconds (see lib/peers). */
-const CLOCK_TOLERANCE = 60_000
-/** A Date header counts whole seconds, and the answer takes time: a smaller difference says nothing, in milliseconds. */
-const CLOCK_RESOLUTION = 2_000
-
 /** What was seen of this machine, and of containerd as a service on it. What containerd was not asked is `undefined`. */
 export interface MachineView {
   readonly socket: { readonly path: string; readonly refusal: ContainerdError | undefined }
@@ -24,9 +18,6 @@ export interface MachineView {
   readonly images: Fact<ImageCounts> | undefined
   readonly certsDir: CertsDirectory
   readonly content: Fact<ContentPlace> | undefined
-  readonly clocks: ClockDifferences
-  /** Only for a process that is not the mirror: a mirror would find its own doors in use. */
-  readonly ports: PortUse | undefined
 }
 
 export interface ImageCounts {
@@ -99,28 +90,6 @@ export async function lookAtContent(
 async function hasContent(client: Pick<ContainerdClient, 'listContent'>, signal: AbortSignal): Promise<boolean> {
   for await (const _ of client.listContent(signal)) return true
   return false
-}
-
-/** Asks another node for its time, as milliseconds since 1970; `undefined` if it does not answer. */
-export type AskTime = (signal: AbortSignal) => Promise<number | undefined>
-
-export interface ClockDifferences {
-  /** How many nodes were asked. */
-  readonly asked: number
-  /** How far this machine's clock is ahead of each node that answered, in milliseconds, sorted. */
-  readonly ahead: readonly number[]
-}
-
-/** Compares this machine's clock with those of other nodes. */
-export async function compareClocks(peers: readonly AskTime[], signal: AbortSignal): Promise<ClockDifferences> {
-  const answers = await Promise.all(
-    peers.map(async (ask) => {
-      const time = await ask(signal)
-      return time === undefined ? [] : [Date.now() - time]
-    }),
-  )
-  signal.throwIfAborted()
-  return { asked: peers.length, ahead: answers.flat().sort((a, b) => a - b) }
 }
 
 const OTHER_PROBLEM = {
@@ -236,41 +205,5 @@ export const MACHINE_RULES: readonly Rule<MachineView>[] = [
     },
     expected: 'the files of containerd’s content store readable',
     why: 'reading content through the socket is ten times slower, and costs containerd as much again',
-  }),
-
-  rule({
-    id: 'clock',
-    reads: ({ clocks }: MachineView) => clocks,
-    judges({ asked, ahead }) {
-      // The middle one, so that a single wrong clock among the others does not count.
-      const median = ahead[Math.floor(ahead.length / 2)]
-      if (median === undefined) {
-        const reason = asked === 0 ? 'no other node is known' : 'no other node answers'
-        return { severity: 'unknown', seen: `there was no clock to compare with: ${reason}` }
-      }
-      const nodes = `${ahead.length} other node${ahead.length === 1 ? '' : 's'}`
-      const apart = Math.abs(median)
-      if (apart <= CLOCK_RESOLUTION) return { severity: 'ok', seen: `the clock is that of ${nodes}` }
-      const seen = `the clock is ${Math.round(apart / 1000)} s ${median > 0 ? 'ahead of' : 'behind'} that of ${nodes}`
-      // Never an error: nobody can tell from here which clock is wrong, and after a boot it is soon set right.
-      return { severity: apart < CLOCK_TOLERANCE / 2 ? 'ok' : 'warning', seen }
-    },
-    expected: `clocks of all nodes within ${CLOCK_TOLERANCE / 1000} s`,
-    why: 'a capability is good for a minute: nodes whose clocks differ by more refuse each other’s requests',
-    remedy: (_, { severity }) =>
-      severity === 'warning' ? { text: 'synchronise the clocks of all nodes (NTP)' } : undefined,
-  }),
-
-  rule({
-    id: 'ports',
-    reads: ({ ports }: MachineView) => ports,
-    judges({ taken, runsHere }) {
-      if (taken.length === 0) return { severity: 'ok', seen: 'the addresses of all doors are free' }
-      if (runsHere) return { severity: 'ok', seen: 'a mirror runs here, and answers at its admin door' }
-      return { severity: 'error', seen: taken.join('; ') }
-    },
-    expected: 'the addresses of the doors free, or used by this node’s own mirror',
-    why: 'the mirror does not start without its doors',
-    remedy: () => ({ text: 'end what uses the address (`ss -tulpn` names it), or give the door another one' }),
   }),
 ]

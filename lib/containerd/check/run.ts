@@ -18,16 +18,7 @@ import { type Fact, findingsOf, isUnreadable } from '../rule.ts'
 import { CONFIG_RULES } from './config-rules.ts'
 import { type ConfigSnapshot, type ConfigView, lookAtConfig } from './config-view.ts'
 import { type Looked, rememberingReader } from './looked.ts'
-import {
-  type AskTime,
-  compareClocks,
-  countImages,
-  lookAtCertsDirectory,
-  lookAtContent,
-  MACHINE_RULES,
-  type MachineView,
-} from './machine.ts'
-import type { PortUse } from './ports.ts'
+import { countImages, lookAtCertsDirectory, lookAtContent, MACHINE_RULES, type MachineView } from './machine.ts'
 import { type ProbeEvidence, runProbe } from './probe.ts'
 import type { ProbeDoor } from './probe-door.ts'
 import { PROBE_RULES } from './probe-rules.ts'
@@ -60,12 +51,10 @@ export interface CheckDependencies {
   readonly criStore: ContainerdClient
   readonly cri: CriClient
   readonly imagesIn: (namespace: string, signal: AbortSignal) => Promise<readonly unknown[]>
-  /** Other nodes, to compare clocks with. */
-  readonly peers: (signal: AbortSignal) => Promise<readonly AskTime[]>
   /** What serves a probe; the reason in words if there is to be none. */
   readonly probe: ProbeService | string
-  /** Which addresses of the mirror are taken; missing for a mirror, which would find its own doors in use. */
-  readonly ports?: PortUse | undefined
+  /** What else there is to say of this node, beside containerd. */
+  readonly others: (signal: AbortSignal) => Promise<readonly Finding[]>
   readonly log: Logger
 }
 
@@ -111,6 +100,7 @@ export async function runCheck(
   const findings = [
     ...(await findingsOf<Snapshot>([...MACHINE_RULES, ...CONFIG_RULES], snapshot)),
     ...snapshot.hosts,
+    ...(await dependencies.others(signal)),
     ...(await findingsOf<Snapshot>(PROBE_RULES, snapshot)),
   ]
   return { report: makeReport(findings), looked, interrupted }
@@ -122,7 +112,7 @@ async function look(
   files: HostsReader,
   signal: AbortSignal,
 ): Promise<{ snapshot: Snapshot; interrupted: boolean }> {
-  const { client, cri, imagesIn, peers, ports } = dependencies
+  const { client, cri, imagesIn } = dependencies
   const { socket, namespace, configFile, certsDir, contentRoot, listen } = subject
   const refusal = await refusalOf(client, signal)
   // It may have been there a moment ago, and may be again.
@@ -154,7 +144,6 @@ async function look(
       : undefined
   const byMirrors = config !== undefined && mirrorsInPlace(config)
   const hosts = byMirrors ? [] : await checkHosts({ ...hostsCheck, seesAll: seen?.seesAll ?? false }, files)
-  const clocks = await compareClocks(await peers(signal), signal)
   const probed = await asked(() => probe(dependencies, subject, { version, files, config }, signal))
   const evidence = probed ?? { unreadable: 'containerd does not answer' }
   const snapshot: Snapshot = {
@@ -168,8 +157,6 @@ async function look(
     },
     // After the probe: a containerd that has never pulled anything has no directory for content yet.
     content: await asked(() => lookAtContent(client, contentRoot, signal)),
-    clocks,
-    ports,
     process,
     config,
     hosts,

@@ -1,20 +1,14 @@
 import assert from 'node:assert/strict'
-import { createSocket } from 'node:dgram'
-import { once } from 'node:events'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import {
-  type AskTime,
-  compareClocks,
   countImages,
   lookAtCertsDirectory,
   lookAtContent,
   MACHINE_RULES,
   type MachineView,
 } from '../../../../lib/containerd/check/machine.ts'
-import { lookAtPorts, type PortToCheck } from '../../../../lib/containerd/check/ports.ts'
 import { askContainerd, toldSettings } from '../../../../lib/containerd/check/told.ts'
 import { ContainerdError, type ContainerdErrorCode } from '../../../../lib/containerd/client/error.ts'
 import { digestOf } from '../../../../lib/oci/image.ts'
@@ -29,81 +23,6 @@ async function found(id: string, view: Partial<MachineView>) {
   assert.deepEqual(more, [])
   return finding
 }
-
-const clockOf = async (peers: readonly AskTime[]) =>
-  (await found('clock', { clocks: await compareClocks(peers, never) })) ?? assert.fail()
-const portsOf = async (ports: readonly PortToCheck[], runsHere: () => Promise<boolean>) =>
-  (await found('ports', { ports: await lookAtPorts(ports, runsHere) })) ?? assert.fail()
-const SECOND = 1_000
-
-test('clock is unknown where nobody can be asked, and says why', async () => {
-  const silent = async () => undefined
-  for (const [peers, reason] of [
-    [[], /no other node is known/],
-    [[silent], /no other node answers/],
-  ] as const) {
-    const { severity, seen } = await clockOf(peers)
-    assert.equal(severity, 'unknown')
-    assert.match(seen, reason)
-  }
-})
-
-for (const [seconds, severity, seen] of [
-  [0, 'ok', /is that of 1 other node$/],
-  [20, 'ok', /20 s behind/],
-  [-20, 'ok', /20 s ahead/],
-  [90, 'warning', /90 s behind/],
-  [-90, 'warning', /90 s ahead/],
-] as const) {
-  test(`clock that differs by ${seconds} s`, async () => {
-    const found = await clockOf([async () => Date.now() + seconds * SECOND])
-    assert.equal(found.severity, severity)
-    assert.match(found.seen, seen)
-  })
-}
-
-test('clock is compared with the middle of several, so that a wrong one does not count', async () => {
-  const peers = [0, 0, 900].map((seconds) => async () => Date.now() + seconds * SECOND)
-  assert.equal((await clockOf([...peers, async () => undefined])).severity, 'ok')
-})
-
-test('clock ends with its signal', async () => {
-  const reason = new Error('enough')
-  await assert.rejects(compareClocks([], AbortSignal.abort(reason)), reason)
-})
-
-const nobody = async () => false
-const somebody = async () => true
-
-test('ports are found free, taken, or taken by the mirror itself, for TCP and for UDP', async () => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  const socket = createSocket('udp4')
-  socket.bind(0, '127.0.0.1')
-  await once(socket, 'listening')
-  const tcp = { flag: 'listen', host: '127.0.0.1', port }
-  const udp = { flag: 'peer-listen', host: '127.0.0.1', port: socket.address().port, udp: true }
-  try {
-    assert.equal((await portsOf([{ ...tcp, port: 0 }], nobody)).severity, 'ok')
-    const taken = await portsOf([tcp, udp], nobody)
-    assert.equal(taken.severity, 'error')
-    const words = `--listen 127.0.0.1:${port} is in use \\(TCP: EADDRINUSE\\); --peer-listen \\S+ is in use \\(UDP: EADDRINUSE\\)`
-    assert.match(taken.seen, new RegExp(`^${words}$`))
-    const elsewhere = await portsOf([{ ...tcp, host: '192.0.2.1' }], nobody)
-    // Deno names another reason.
-    assert.match(
-      elsewhere.seen,
-      /^--listen 192\.0\.2\.1:\d+ (is no address of this machine|cannot be opened) \(TCP: E[A-Z]+\)$/,
-    )
-    const ours = await portsOf([tcp, udp], somebody)
-    assert.deepEqual([ours.severity, ours.seen], ['ok', 'a mirror runs here, and answers at its admin door'])
-  } finally {
-    socket.close()
-    server.close()
-    await once(server, 'close')
-  }
-})
 
 for (const [code, seen] of [
   ['denied', /may not use it \(said the system\)/],

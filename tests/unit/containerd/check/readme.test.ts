@@ -13,7 +13,7 @@ test('the README names every finding that there is, and no other', () => {
     [...table.matchAll(/^\| (.*?) \|/gm)].flatMap(([, cell = '']) => cell.match(/[a-z*-]{2,}/g) ?? []),
   )
   const found = new Set(
-    globSync('lib/containerd/{check,hosts}/*.ts', { cwd: ROOT })
+    globSync('lib/{containerd/{check,hosts},commands,mirror}/*.ts', { cwd: ROOT })
       .filter((file) => !file.endsWith('distributions.ts'))
       .flatMap((file) => [...readFileSync(join(ROOT, file), 'utf8').matchAll(/\bid: '([a-z-]+)'/g)])
       .map(([, id = '']) => id),

@@ -38,7 +38,7 @@ function newContainerd(version: ContainerdClient['version']): CheckDependencies 
     criStore: client,
     cri,
     imagesIn: async () => [],
-    peers: async () => [],
+    others: async () => [],
     probe: 'not here',
     log: silentLogger,
   }

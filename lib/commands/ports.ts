@@ -1,6 +1,7 @@
 import { createSocket } from 'node:dgram'
 import { createServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { rule } from '../containerd/rule.ts'
 
 /** How often an address is tried before it counts as taken, and the wait between tries in milliseconds. */
 const ATTEMPTS = 3
@@ -68,3 +69,17 @@ function tryToBind(host: string, port: number, protocol: 'TCP' | 'UDP'): Promise
     else socket.bind({ address: host, port, exclusive: true }, close)
   })
 }
+
+/** For a process that is not the mirror: a mirror would find its own doors in use. */
+export const PORTS = rule({
+  id: 'ports',
+  reads: (use: PortUse) => use,
+  judges({ taken, runsHere }) {
+    if (taken.length === 0) return { severity: 'ok', seen: 'the addresses of all doors are free' }
+    if (runsHere) return { severity: 'ok', seen: 'a mirror runs here, and answers at its admin door' }
+    return { severity: 'error', seen: taken.join('; ') }
+  },
+  expected: 'the addresses of the doors free, or used by this node’s own mirror',
+  why: 'the mirror does not start without its doors',
+  remedy: () => ({ text: 'end what uses the address (`ss -tulpn` names it), or give the door another one' }),
+})

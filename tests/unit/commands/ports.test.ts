@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict'
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
+import { test } from 'node:test'
+import { lookAtPorts, PORTS, type PortToCheck } from '../../../lib/commands/ports.ts'
+
+async function portsOf(ports: readonly PortToCheck[], runsHere: () => Promise<boolean>) {
+  const [finding] = await PORTS.judge(await lookAtPorts(ports, runsHere))
+  return finding ?? assert.fail()
+}
+
+const nobody = async () => false
+const somebody = async () => true
+
+test('ports are found free, taken, or taken by the mirror itself, for TCP and for UDP', async () => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const socket = createSocket('udp4')
+  socket.bind(0, '127.0.0.1')
+  await once(socket, 'listening')
+  const tcp = { flag: 'listen', host: '127.0.0.1', port }
+  const udp = { flag: 'peer-listen', host: '127.0.0.1', port: socket.address().port, udp: true }
+  try {
+    assert.equal((await portsOf([{ ...tcp, port: 0 }], nobody)).severity, 'ok')
+    const taken = await portsOf([tcp, udp], nobody)
+    assert.equal(taken.severity, 'error')
+    const words = `--listen 127.0.0.1:${port} is in use \\(TCP: EADDRINUSE\\); --peer-listen \\S+ is in use \\(UDP: EADDRINUSE\\)`
+    assert.match(taken.seen, new RegExp(`^${words}$`))
+    const elsewhere = await portsOf([{ ...tcp, host: '192.0.2.1' }], nobody)
+    // Deno names another reason.
+    assert.match(
+      elsewhere.seen,
+      /^--listen 192\.0\.2\.1:\d+ (is no address of this machine|cannot be opened) \(TCP: E[A-Z]+\)$/,
+    )
+    const ours = await portsOf([tcp, udp], somebody)
+    assert.deepEqual([ours.severity, ours.seen], ['ok', 'a mirror runs here, and answers at its admin door'])
+  } finally {
+    socket.close()
+    server.close()
+    await once(server, 'close')
+  }
+})
