@@ -1,7 +1,6 @@
 import { networkInterfaces } from 'node:os'
 import { type CheckResult, type CheckSubject, type ProbeService, runCheck } from '../containerd/check/run.ts'
 import type { Containerd } from '../containerd/client/client.ts'
-import { CRI_NAMESPACE } from '../containerd/client/cri.ts'
 import type { Finding } from '../containerd/finding.ts'
 import type { Logger } from '../observe/log.ts'
 import { PeerClient } from '../peers/client.ts'
@@ -40,9 +39,7 @@ export function createNodeCheck(
   settings: Settings,
   { containerd, listen, program, probe, found = [], log }: NodeCheckDependencies,
 ): NodeCheck {
-  const { cri } = containerd
   const client = containerd.in(settings['containerd-namespace'])
-  const criStore = containerd.in(CRI_NAMESPACE)
   const swarmKeys = settings['swarm-key']
   const secure = settings['peer-transfer'] === 'tls' && swarmKeys !== undefined
   const peerClient = new PeerClient({
@@ -61,8 +58,6 @@ export function createNodeCheck(
     program,
   }
 
-  const imagesIn = (namespace: string, signal: AbortSignal) => containerd.in(namespace).images(signal)
-
   async function clockFindings(signal: AbortSignal): Promise<readonly Finding[]> {
     const own = ownAddresses()
     const self = { host: settings['advertise-host'] ?? '127.0.0.1', port: settings['peer-listen'].port }
@@ -78,7 +73,7 @@ export function createNodeCheck(
   const others = async (signal: AbortSignal) => [...(await clockFindings(signal)), ...found]
 
   return {
-    run: (signal) => runCheck({ client, criStore, cri, imagesIn, probe, others, log }, subject, signal),
+    run: (signal) => runCheck({ containerd, probe, others, log }, subject, signal),
     async identify(signal) {
       const [{ uuid, pid }, { version, revision }] = [await client.server(signal), await client.version(signal)]
       return [uuid, pid, version, revision].join(' ')

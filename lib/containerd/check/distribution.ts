@@ -9,8 +9,6 @@ export interface NodePaths {
   readonly configFile: string
   readonly certsDir: string
   readonly socket: string
-  /** Root of containerd's content store. */
-  readonly contentRoot: string
 }
 
 /** What a remedy depends on besides the distribution. */
@@ -47,47 +45,43 @@ export const PLAIN_PATHS: NodePaths = {
   configFile: '/etc/containerd/config.toml',
   certsDir: '/etc/containerd/certs.d',
   socket: '/run/containerd/containerd.sock',
-  contentRoot: '/var/lib/containerd/io.containerd.content.v1.content',
 }
 
 /** The two settings as TOML, for a distribution that merges it into a file of its own key by key. */
-export function settingsToml({ plugin, certsDir }: Situation, isolated = false): string[] {
-  const id = plugin === 'old' ? OLD_PLUGIN : IMAGES_PLUGIN
-  const layers = plugin === 'old' ? `[plugins."${id}".containerd]` : `[plugins."${id}"]`
-  const lines = [`[plugins."${id}".registry]`, `  config_path = ${JSON.stringify(certsDir)}`, layers]
-  lines.push('  discard_unpacked_layers = false')
-  if (isolated) lines.push('[plugins."io.containerd.metadata.v1.bolt"]', '  content_sharing_policy = "isolated"')
-  return lines
+export function settingsToml(situation: Situation): string[] {
+  const id = situation.plugin === 'old' ? OLD_PLUGIN : IMAGES_PLUGIN
+  const path = `  config_path = ${JSON.stringify(situation.certsDir)}`
+  return [`[plugins."${id}".registry]`, path, ...layersToml(situation)]
+}
+
+function layersToml({ plugin }: Situation): string[] {
+  const table = plugin === 'old' ? `[plugins."${OLD_PLUGIN}".containerd]` : `[plugins."${IMAGES_PLUGIN}"]`
+  return [table, '  discard_unpacked_layers = false']
 }
 
 /** Lines further to the right, for a block text in YAML. */
 export const indented = (lines: readonly string[], by: number) => lines.map((line) => `${' '.repeat(by)}${line}`)
 
-/**
- * What Kind's cluster configuration must have; a cluster that is there already must be made again.
- *
- * @param isolated with content kept apart by namespace, as stricter clusters have it
- */
-export function kindConfig(situation: Situation, isolated = false): string[] {
+/** What Kind's cluster configuration must have; a cluster that is there already must be made again. */
+export function kindConfig(situation: Situation): string[] {
   return [
     'kind: Cluster',
     'apiVersion: kind.x-k8s.io/v1alpha4',
     'containerdConfigPatches:',
     '  - |-',
-    ...indented(settingsToml(situation, isolated), 4),
+    ...indented(settingsToml(situation), 4),
   ]
 }
 
 /** What Talos' machine configuration must have. */
-export function talosPatch({ plugin }: Situation): string[] {
-  const table = plugin === 'old' ? `[plugins."${OLD_PLUGIN}".containerd]` : `[plugins."${IMAGES_PLUGIN}"]`
+export function talosPatch(situation: Situation): string[] {
   return [
     'machine:',
     '  files:',
     '    - path: /etc/cri/conf.d/20-customization.part',
     '      op: create',
     '      content: |',
-    ...indented([table, '  discard_unpacked_layers = false'], 8),
+    ...indented(layersToml(situation), 8),
   ]
 }
 

@@ -1,15 +1,6 @@
 import { posix } from 'node:path'
 import { type ConfigReader, glob } from './config/glob.ts'
-import {
-  type Distribution,
-  indented,
-  kindConfig,
-  type NodePaths,
-  PLAIN_PATHS,
-  settingsFor,
-  settingsToml,
-  talosPatch,
-} from './distribution.ts'
+import { type Distribution, indented, kindConfig, PLAIN_PATHS, settingsToml, talosPatch } from './distribution.ts'
 
 function rancher(name: string): Omit<Distribution, 'id' | 'name' | 'seen'> {
   const root = `/var/lib/rancher/${name}/agent`
@@ -20,7 +11,6 @@ function rancher(name: string): Omit<Distribution, 'id' | 'name' | 'seen'> {
     configFile: `${root}/etc/containerd/config.toml`,
     certsDir: `${root}/etc/containerd/certs.d`,
     socket: '/run/k3s/containerd/containerd.sock',
-    contentRoot: `${root}/containerd/io.containerd.content.v1.content`,
     preset: 'config_path on its own certs.d, which it writes anew at each start; layers are kept',
     add: 'the paths as settings; its own `embedded-registry` stays off',
     marks: { paths: [`${root}/etc/containerd/config.toml`], content: new RegExp(`/var/lib/rancher/${name}/agent`) },
@@ -64,7 +54,6 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     configFile: '/etc/cri/containerd.toml',
     certsDir: '/etc/cri/conf.d/hosts',
     socket: '/run/containerd/containerd.sock',
-    contentRoot: PLAIN_PATHS.contentRoot,
     preset: 'config_path = "/etc/cri/conf.d/hosts"; discard_unpacked_layers = true',
     add: 'a machine configuration patch, the paths as settings, and the Pod Security label `privileged` on the namespace',
     seen: 'containerd 2.2.3 on Talos 1.13.0 (2026, read from a node by a user)',
@@ -146,7 +135,6 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     configFile: '/etc/k0s/containerd.toml',
     certsDir: '/etc/containerd/certs.d',
     socket: '/run/k0s/containerd.sock',
-    contentRoot: '/var/lib/k0s/containerd/io.containerd.content.v1.content',
     preset: 'no config_path; layers are kept; drop-ins of /etc/k0s/containerd.d are merged by k0s',
     add: 'a drop-in in /etc/k0s/containerd.d, and the paths as settings',
     seen: 'containerd 1.7.30 on k0s 1.34.3 (2026, read from a node by a user)',
@@ -210,19 +198,4 @@ export async function recogniseDistribution(
     }
   }
   return undefined
-}
-
-/** The rows of the README's table of compatibility, without a header. */
-export function compatibilityRows(): string[][] {
-  return DISTRIBUTIONS.map((distribution) => {
-    const { name, grade, preset, add, seen } = distribution
-    return [name, grade, preset, add, flagsFor(distribution) || 'none', seen]
-  })
-}
-
-/** The flags that differ from their defaults on such a node. */
-function flagsFor(paths: NodePaths): string {
-  return settingsFor(paths)
-    .map(({ name, value }) => `\`--${name} ${value}\``)
-    .join(' ')
 }

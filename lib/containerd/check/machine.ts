@@ -28,17 +28,14 @@ export interface ImageCounts {
 
 /** Counts the images of the mirrored namespace and of others. */
 export async function countImages(
-  client: Pick<ContainerdClient, 'namespaces' | 'images'>,
-  imagesIn: (namespace: string, signal: AbortSignal) => Promise<readonly unknown[]>,
+  containerd: { in(namespace: string): Pick<ContainerdClient, 'namespaces' | 'images'> },
   namespace: string,
   signal: AbortSignal,
 ): Promise<ImageCounts> {
+  const there = await containerd.in(namespace).namespaces(signal)
+  const looked = new Set([...there.filter((name) => name === namespace), ...there.slice(0, NAMESPACE_LIMIT)])
   const counts = new Map<string, number>()
-  const there = await client.namespaces(signal)
-  if (there.includes(namespace)) counts.set(namespace, (await client.images(signal)).length)
-  for (const name of there.filter((name) => name !== namespace).slice(0, NAMESPACE_LIMIT)) {
-    counts.set(name, (await imagesIn(name, signal)).length)
-  }
+  for (const name of looked) counts.set(name, (await containerd.in(name).images(signal)).length)
   return { namespace, counts }
 }
 

@@ -1,10 +1,8 @@
-import { constants } from 'node:fs'
-import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from '../../observe/log.ts'
 import { hostOf } from '../../settings/settings.ts'
-import type { ContainerdClient } from '../client/client.ts'
-import type { CriClient } from '../client/cri.ts'
+import type { Containerd, ContainerdClient } from '../client/client.ts'
+import { CRI_NAMESPACE } from '../client/cri.ts'
 import { ContainerdError, isLasting } from '../client/error.ts'
 import { dialectOf } from '../dialect.ts'
 import type { Finding } from '../finding.ts'
@@ -45,12 +43,7 @@ export interface CheckSubject {
 }
 
 export interface CheckDependencies {
-  /** containerd in the namespace that is mirrored. */
-  readonly client: ContainerdClient
-  /** containerd in the namespace of CRI, where probes land. */
-  readonly criStore: ContainerdClient
-  readonly cri: CriClient
-  readonly imagesIn: (namespace: string, signal: AbortSignal) => Promise<readonly unknown[]>
+  readonly containerd: Pick<Containerd, 'in' | 'cri'>
   /** What serves a probe; the reason in words if there is to be none. */
   readonly probe: ProbeService | string
   /** What else there is to say of this node, beside containerd. */
@@ -112,8 +105,9 @@ async function look(
   files: HostsReader,
   signal: AbortSignal,
 ): Promise<{ snapshot: Snapshot; interrupted: boolean }> {
-  const { client, cri, imagesIn } = dependencies
+  const { containerd } = dependencies
   const { socket, namespace, configFile, certsDir, contentRoot, listen } = subject
+  const client = containerd.in(namespace)
   const refusal = await refusalOf(client, signal)
   // It may have been there a moment ago, and may be again.
   let interrupted = refusal !== undefined && !isLasting(refusal)
@@ -130,10 +124,10 @@ async function look(
     }
   }
   if (refusal === undefined) await sweep(dependencies, subject, signal)
-  const facts = refusal === undefined ? await askContainerd(client, cri, signal) : nothingTold(refusal)
+  const facts = refusal === undefined ? await askContainerd(client, containerd.cri, signal) : nothingTold(refusal)
   const version = isUnreadable(facts.version) ? undefined : facts.version
   const hostsCheck = { ...subject, version, mirror: mirrorEntryFor(listen, subject.tags, version) }
-  const images = await asked(() => countImages(client, imagesIn, namespace, signal))
+  const images = await asked(() => countImages(containerd, namespace, signal))
   const process = await asked(async () => lookAtProcess((await client.server(signal)).pid, configFile))
   const seen = process === undefined || isUnreadable(process) ? undefined : process
   const registryDoor = `${hostOf(listen.host)}:${listen.port}`
@@ -180,17 +174,18 @@ function nothingTold({ message }: ContainerdError): ContainerdFacts {
   return { version: { unreadable: message }, criConfig: undefined, plugins: [] }
 }
 
-async function sweep(
-  { client, criStore, cri, log }: CheckDependencies,
-  { certsDir, listen }: CheckSubject,
-  signal: AbortSignal,
-): Promise<void> {
+/** Probes land in the namespace of CRI, whichever is mirrored. */
+function placesOf({ containerd }: CheckDependencies, { certsDir }: CheckSubject) {
+  return { client: containerd.in(CRI_NAMESPACE), cri: containerd.cri, certsDir }
+}
+
+async function sweep(dependencies: CheckDependencies, subject: CheckSubject, signal: AbortSignal): Promise<void> {
+  const { log } = dependencies
   try {
-    const places = { client: criStore, cri, certsDir }
-    await sweepProbes(places, { hosts: [hostOf(listen.host)], log }, signal)
+    await sweepProbes(placesOf(dependencies, subject), { hosts: [hostOf(subject.listen.host)], log }, signal)
   } catch (error) {
     signal.throwIfAborted()
-    log.warn('remains of killed probes could not be looked for', { error, namespace: client.namespace })
+    log.warn('remains of killed probes could not be looked for', { error })
   }
 }
 
@@ -201,16 +196,18 @@ interface ProbeSituation {
 }
 
 async function probe(
-  { probe, criStore, cri, log }: CheckDependencies,
-  { certsDir, listen }: CheckSubject,
+  dependencies: CheckDependencies,
+  subject: CheckSubject,
   { version, files, config }: ProbeSituation,
   signal: AbortSignal,
 ): Promise<ProbeEvidence> {
+  const { probe, log } = dependencies
+  const { certsDir, listen } = subject
   if (typeof probe === 'string') return { kind: 'impossible', reason: probe }
   const byMirrors = config !== undefined && mirrorsLeadHere(config)
   // A hosts.toml of its own leads to any address. registry.mirrors, and a hosts.toml that is there, lead to the registry door
   // alone, which is left alone otherwise: a mirror may be about to start.
-  const address = await probe.open(byMirrors || !(await isWritable(certsDir)))
+  const address = await probe.open(byMirrors || (await HOSTS_FILES.unwritable(certsDir)) !== undefined)
   if (byMirrors && address.port !== listen.port) {
     const reason = 'registry.mirrors leads to the mirror that runs here, and this is another process'
     return { kind: 'impossible', reason }
@@ -225,14 +222,6 @@ async function probe(
     if (first === undefined) return `${path} names no host`
     return asksAt(first, url) ? true : `${path} names ${first.name} first, not ${url}`
   }
-  const parts = { client: criStore, cri, certsDir, door: probe.door, defaultPointsHere, log }
+  const parts = { ...placesOf(dependencies, subject), door: probe.door, defaultPointsHere, log }
   return await runProbe(parts, { address }, signal)
-}
-
-async function isWritable(directory: string): Promise<boolean> {
-  return await access(directory, constants.W_OK | constants.X_OK).then(
-    () => true,
-    // The finding on that directory tells why.
-    () => false,
-  )
 }

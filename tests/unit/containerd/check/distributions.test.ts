@@ -7,12 +7,8 @@ import { join, posix } from 'node:path'
 import { describe, it } from 'node:test'
 import { promisify } from 'node:util'
 import type { ConfigFiles, Expectation } from '../../../../lib/containerd/check/config-view.ts'
-import { kindConfig, PLAIN_PATHS, talosPatch } from '../../../../lib/containerd/check/distribution.ts'
-import {
-  compatibilityRows,
-  DISTRIBUTIONS,
-  recogniseDistribution,
-} from '../../../../lib/containerd/check/distributions.ts'
+import { kindConfig, PLAIN_PATHS, settingsFor, talosPatch } from '../../../../lib/containerd/check/distribution.ts'
+import { DISTRIBUTIONS, recogniseDistribution } from '../../../../lib/containerd/check/distributions.ts'
 import type { Finding, Remedy } from '../../../../lib/containerd/finding.ts'
 import { applyEdits, planSetting } from '../../../../lib/toml/patch.ts'
 import { parseToml, type TomlTable } from '../../../../lib/toml/toml.ts'
@@ -181,20 +177,6 @@ async function merged(files: ConfigFiles, path: string, lines: readonly string[]
   return withFile(files, path, text)
 }
 
-describe('kindConfig', () => {
-  it('keeps namespaces apart where asked to', () => {
-    const lines = kindConfig({ plugin: 'images', certsDir: '/c', registryDoor: '127.0.0.1:5000' }, true)
-    assert.deepEqual(lines.slice(4), [
-      '    [plugins."io.containerd.cri.v1.images".registry]',
-      '      config_path = "/c"',
-      '    [plugins."io.containerd.cri.v1.images"]',
-      '      discard_unpacked_layers = false',
-      '    [plugins."io.containerd.metadata.v1.bolt"]',
-      '      content_sharing_policy = "isolated"',
-    ])
-  })
-})
-
 describe('recogniseDistribution', () => {
   it('knows each by its own marks alone', async () => {
     for (const { id, configFile, marks } of DISTRIBUTIONS) {
@@ -216,6 +198,15 @@ describe('recogniseDistribution', () => {
   })
 })
 
+/** The rows of the table of compatibility, without a header. */
+function compatibilityRows(): string[][] {
+  return DISTRIBUTIONS.map((distribution) => {
+    const { name, grade, preset, add, seen } = distribution
+    const flags = settingsFor(distribution).map(({ name, value }) => `\`--${name} ${value}\``)
+    return [name, grade, preset, add, flags.join(' ') || 'none', seen]
+  })
+}
+
 describe('the README', () => {
   it('has the table of compatibility as it is', () => {
     const table = /<!-- compatibility -->\s*\n([\s\S]*?)\s*<!-- \/compatibility -->/.exec(README)?.[1]
@@ -228,9 +219,20 @@ describe('the README', () => {
 
   it('has what Kind and Talos need as check prints it', () => {
     const situation = { plugin: 'images', certsDir: PLAIN_PATHS.certsDir, registryDoor: '127.0.0.1:5000' } as const
-    for (const lines of [kindConfig(situation), kindConfig(situation, true).slice(-2), talosPatch(situation)]) {
+    for (const lines of [kindConfig(situation), talosPatch(situation)]) {
       assert.ok(README.includes(`\n\`\`\`yaml\n${lines.join('\n')}\n\`\`\`\n`), lines.join('\n'))
     }
+  })
+
+  it('has lines for Kind that keep content apart by namespace', async () => {
+    const [, more = ''] = /add to the same patch:\n\n```yaml\n([\s\S]*?)\n```/.exec(README) ?? []
+    const { certsDir, registryDoor } = expectationOf('kind')
+    const lines = [...kindConfig({ plugin: 'images', certsDir, registryDoor }), ...more.split('\n')]
+    const node = fixtureFiles('kind-2', pathsOf('kind').configFile)
+    const files = await merged(node, node.path, block(lines, '  - |-'))
+    const { findings } = await checkConfig(silentFacts('2.2.1'), files, expectationOf('kind'))
+    assert.deepEqual(errorsOf(findings), [])
+    assert.match(findings.find(({ id }) => id === 'content-sharing-policy')?.seen ?? '', / is isolated /)
   })
 
   for (const version of ['2.1.5', '1.7.29']) {

@@ -41,12 +41,11 @@ for (const [code, seen] of [
 }
 
 /** A containerd with that many images by namespace. */
-const holding = (images: Readonly<Record<string, number>>, own: string) => ({
-  client: {
+const holding = (images: Readonly<Record<string, number>>) => ({
+  in: (name: string) => ({
     namespaces: async () => Object.keys(images),
-    images: async () => Array.from({ length: images[own] ?? 0 }) as never[],
-  },
-  imagesIn: async (name: string) => Array.from({ length: images[name] ?? 0 }),
+    images: async () => Array.from({ length: images[name] ?? 0 }) as never[],
+  }),
 })
 
 for (const [images, own, severity] of [
@@ -58,8 +57,7 @@ for (const [images, own, severity] of [
   [{ 'k8s.io': 0, default: 1 }, 'nowhere', 'error'],
 ] as const) {
   test(`containerd-namespace ${own} of ${JSON.stringify(images)}`, async () => {
-    const { client, imagesIn } = holding(images, own)
-    const finding = await found('containerd-namespace', { images: await countImages(client, imagesIn, own, never) })
+    const finding = await found('containerd-namespace', { images: await countImages(holding(images), own, never) })
     assert.equal(finding?.severity, severity)
     if (severity !== 'ok') assert.deepEqual(finding?.remedy?.lines, ['SWARMIRROR_CONTAINERD_NAMESPACE=default'])
   })

@@ -34,10 +34,7 @@ function newContainerd(version: ContainerdClient['version']): CheckDependencies 
   } as Partial<ContainerdClient> as ContainerdClient
   const cri = { info: refused, version: refused } as Partial<CriClient> as CriClient
   return {
-    client,
-    criStore: client,
-    cri,
-    imagesIn: async () => [],
+    containerd: { in: () => client, cri },
     others: async () => [],
     probe: 'not here',
     log: silentLogger,
