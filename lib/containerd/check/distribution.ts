@@ -20,18 +20,9 @@ export interface Situation {
   readonly registryDoor: string
 }
 
-/** A distribution of Kubernetes: how its nodes are set up, and what must be added. */
+/** A distribution of Kubernetes that a node gives away. What it comes with and what must be added is in the README. */
 export interface Distribution extends NodePaths {
-  readonly id: string
   readonly name: string
-  /** `green`: works as it comes; `yellow`: with what is said in `add`; `red`: not without changing nodes behind its back. */
-  readonly grade: 'green' | 'yellow' | 'red'
-  /** What it comes with that matters here. */
-  readonly preset: string
-  /** What must be added, or for `red` why it is that. */
-  readonly add: string
-  /** The version of containerd that was seen on it, when, and by whom. */
-  readonly seen: string
   /** Paths and contents of containerd's main file of which one gives it away. */
   readonly marks: { readonly paths: readonly string[]; readonly content?: RegExp }
   /** What to do where containerd's file must not be edited by hand, because the distribution writes it. */

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, posix } from 'node:path'
@@ -12,42 +11,44 @@ import { DISTRIBUTIONS, recogniseDistribution } from '../../../../lib/containerd
 import type { Finding, Remedy } from '../../../../lib/containerd/finding.ts'
 import { applyEdits, planSetting } from '../../../../lib/toml/patch.ts'
 import { parseToml, type TomlTable } from '../../../../lib/toml/toml.ts'
+import { page, partOf } from '../../../fixtures/readme.ts'
 import { checkConfig } from './checked-config.ts'
 import { silentFacts } from './facts.ts'
 import { fixtureFiles } from './fixture-files.ts'
 import { textOf, withFile } from './memory-files.ts'
 
-const README = readFileSync(new URL('../../../../lib/containerd/check/README.md', import.meta.url), 'utf8')
+const PAGE = 'lib/containerd/check/README.md'
+const README = page(PAGE)
 
 /** A node whose files are in fixtures/, the containerd on it, and what `check` says of it as it comes. */
 const NODES = [
-  { node: 'kind', id: 'kind', version: '1.7.18', errors: ['registry-config-path', 'discard-unpacked-layers'] },
-  { node: 'kind-2', id: 'kind', version: '2.2.1', errors: ['discard-unpacked-layers'] },
-  { node: 'talos', id: 'talos', version: '2.2.3', errors: ['discard-unpacked-layers'] },
+  { node: 'kind', name: 'Kind', version: '1.7.18', errors: ['registry-config-path', 'discard-unpacked-layers'] },
+  { node: 'kind-2', name: 'Kind', version: '2.2.1', errors: ['discard-unpacked-layers'] },
+  { node: 'talos', name: 'Talos', version: '2.2.3', errors: ['discard-unpacked-layers'] },
   {
     node: 'eks-al2023',
-    id: 'eks-al2023',
+    name: 'EKS, Amazon Linux 2023',
     version: '2.1.4',
     errors: ['registry-config-path', 'discard-unpacked-layers'],
   },
-  { node: 'eks-al2023-1', id: 'eks-al2023', version: '1.7.27', errors: ['discard-unpacked-layers'] },
-  { node: 'eks-bottlerocket', id: 'eks-bottlerocket', version: '1.7.27', errors: ['registry-config-path'] },
-  { node: 'gke', id: 'gke', version: '2.1.5', errors: ['registry-config-path', 'legacy-registry-config'] },
-  { node: 'aks', id: 'aks', version: '1.7.28', errors: [] },
-  { node: 'k3s', id: 'k3s', version: '2.1.5-k3s1', errors: [] },
-  { node: 'rke2', id: 'rke2', version: '2.1.5-k3s1', errors: [] },
-  { node: 'k0s', id: 'k0s', version: '1.7.30', errors: ['registry-config-path'] },
-  { node: 'minikube', id: 'minikube', version: '1.7.23', errors: ['discard-unpacked-layers'] },
-  { node: 'digitalocean', id: 'digitalocean', version: '1.7.27', errors: ['registry-config-path'] },
-  { node: 'debian', id: undefined, version: '1.7.24~ds1', errors: ['registry-config-path'] },
+  { node: 'eks-al2023-1', name: 'EKS, Amazon Linux 2023', version: '1.7.27', errors: ['discard-unpacked-layers'] },
+  { node: 'eks-bottlerocket', name: 'EKS, Bottlerocket', version: '1.7.27', errors: ['registry-config-path'] },
+  { node: 'gke', name: 'GKE', version: '2.1.5', errors: ['registry-config-path', 'legacy-registry-config'] },
+  { node: 'aks', name: 'AKS', version: '1.7.28', errors: [] },
+  { node: 'k3s', name: 'K3s', version: '2.1.5-k3s1', errors: [] },
+  { node: 'rke2', name: 'RKE2', version: '2.1.5-k3s1', errors: [] },
+  { node: 'k0s', name: 'K0s', version: '1.7.30', errors: ['registry-config-path'] },
+  { node: 'minikube', name: 'Minikube', version: '1.7.23', errors: ['discard-unpacked-layers'] },
+  { node: 'digitalocean', name: 'DigitalOcean', version: '1.7.27', errors: ['registry-config-path'] },
+  { node: 'debian', name: undefined, version: '1.7.24~ds1', errors: ['registry-config-path'] },
 ] as const
 
-function pathsOf(id: string | undefined) {
-  return DISTRIBUTIONS.find((distribution) => distribution.id === id) ?? PLAIN_PATHS
+function pathsOf(name: string | undefined) {
+  return DISTRIBUTIONS.find((distribution) => distribution.name === name) ?? PLAIN_PATHS
 }
 
-function expectationOf(id: string | undefined): Expectation {
-  return { certsDir: pathsOf(id).certsDir, namespace: 'k8s.io', registryDoor: '127.0.0.1:5000' }
+function expectationOf(name: string | undefined): Expectation {
+  return { certsDir: pathsOf(name).certsDir, namespace: 'k8s.io', registryDoor: '127.0.0.1:5000' }
 }
 
 function errorsOf(findings: readonly Finding[]): string[] {
@@ -55,12 +56,11 @@ function errorsOf(findings: readonly Finding[]): string[] {
 }
 
 describe('checkConfig', () => {
-  for (const { node, id, version, errors } of NODES) {
+  for (const { node, name, version, errors } of NODES) {
     it(`recognises ${node} and says what it lacks as it comes`, async () => {
-      const files = fixtureFiles(node, pathsOf(id).configFile)
-      const { findings } = await checkConfig(silentFacts(version), files, expectationOf(id))
+      const files = fixtureFiles(node, pathsOf(name).configFile)
+      const { findings } = await checkConfig(silentFacts(version), files, expectationOf(name))
       assert.deepEqual(errorsOf(findings), errors, JSON.stringify(findings, undefined, 1))
-      const name = DISTRIBUTIONS.find((distribution) => distribution.id === id)?.name
       const seen = findings.find((finding) => finding.id === 'distribution')?.seen
       assert.equal(seen, name ?? 'no distribution with settings of its own')
       assert.deepEqual(
@@ -70,8 +70,8 @@ describe('checkConfig', () => {
     })
 
     it(`finds ${node} right once its remedies are followed to the letter`, async () => {
-      const paths = pathsOf(id)
-      const expectation = expectationOf(id)
+      const paths = pathsOf(name)
+      const expectation = expectationOf(name)
       let files = fixtureFiles(node, paths.configFile)
       const { findings: before } = await checkConfig(silentFacts(version), files, expectation)
       const errors = before.filter(({ severity }) => severity === 'error')
@@ -79,7 +79,7 @@ describe('checkConfig', () => {
       // One may do for two findings, and then the second says no more than that.
       const remedies = errors.map(({ remedy }) => remedy).filter((remedy) => remedy?.lines ?? remedy?.edits)
       for (const text of new Set(remedies.map((remedy) => JSON.stringify(remedy)))) {
-        files = await follow(JSON.parse(text) as Remedy, files, id)
+        files = await follow(JSON.parse(text) as Remedy, files, name)
       }
       const { findings: after } = await checkConfig(silentFacts(version), files, expectation)
       assert.deepEqual(errorsOf(after), [], JSON.stringify(after, undefined, 1))
@@ -112,40 +112,40 @@ describe('checkConfig', () => {
   })
 
   it('prints a drop-in for K3s that works beside what K3s generates', async () => {
-    const plain = fixtureFiles('k3s', pathsOf('k3s').configFile)
+    const plain = fixtureFiles('k3s', pathsOf('K3s').configFile)
     const text = await textOf(plain)
     const files = withFile(plain, plain.path, text.replace("images']", "images']\n  discard_unpacked_layers = true"))
-    const { findings: before } = await checkConfig(silentFacts('2.1.5-k3s1'), files, expectationOf('k3s'))
+    const { findings: before } = await checkConfig(silentFacts('2.1.5-k3s1'), files, expectationOf('K3s'))
     assert.deepEqual(errorsOf(before), ['discard-unpacked-layers'])
     const remedy = before.find(({ severity }) => severity === 'error')?.remedy
     assert.ok(remedy !== undefined)
     const { findings: after } = await checkConfig(
       silentFacts('2.1.5-k3s1'),
-      await follow(remedy, files, 'k3s'),
-      expectationOf('k3s'),
+      await follow(remedy, files, 'K3s'),
+      expectationOf('K3s'),
     )
     assert.deepEqual(errorsOf(after), [])
   })
 })
 
 /** Does to a node's files what its distribution, or its administrator, makes of a remedy. */
-async function follow(remedy: Remedy, files: ConfigFiles, id: string | undefined): Promise<ConfigFiles> {
+async function follow(remedy: Remedy, files: ConfigFiles, name: string | undefined): Promise<ConfigFiles> {
   const { file = '', edits, lines = [] } = remedy
   if (edits !== undefined) return withFile(files, file, applyEdits(await textOf(files, file), edits))
-  const merge = MERGES[id ?? '']
-  assert.ok(merge !== undefined, `${id}: nothing is known of how it takes ${JSON.stringify(remedy)}`)
+  const merge = MERGES[name ?? '']
+  assert.ok(merge !== undefined, `${name}: nothing is known of how it takes ${JSON.stringify(remedy)}`)
   return merge(files, lines)
 }
 
 /** How a distribution puts what it is given into containerd's files. */
 const MERGES: Readonly<Record<string, (files: ConfigFiles, lines: readonly string[]) => Promise<ConfigFiles>>> = {
-  kind: (files, lines) => merged(files, files.path, block(lines, '  - |-')),
-  talos: (files, lines) => merged(files, '/etc/cri/conf.d/cri.toml', block(lines, '      content: |')),
-  'eks-al2023': (files, lines) => merged(files, files.path, block(lines, '    config: |')),
-  k0s: (files, lines) => merged(files, '/run/k0s/containerd-cri.toml', [...lines]),
-  k3s: async (files, lines) =>
+  Kind: (files, lines) => merged(files, files.path, block(lines, '  - |-')),
+  Talos: (files, lines) => merged(files, '/etc/cri/conf.d/cri.toml', block(lines, '      content: |')),
+  'EKS, Amazon Linux 2023': (files, lines) => merged(files, files.path, block(lines, '    config: |')),
+  K0s: (files, lines) => merged(files, '/run/k0s/containerd-cri.toml', [...lines]),
+  K3s: async (files, lines) =>
     withFile(files, '/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.d/swarmirror.toml', lines.join('\n')),
-  'eks-bottlerocket': async (files, lines) => {
+  'EKS, Bottlerocket': async (files, lines) => {
     assert.equal(lines[0], '[[settings.container-registry.mirrors]]')
     const table = `[plugins."io.containerd.grpc.v1.cri".registry.mirrors."*"]\n${lines[2]}\n`
     return withFile(files, files.path, `${await textOf(files)}${table}`)
@@ -179,15 +179,16 @@ async function merged(files: ConfigFiles, path: string, lines: readonly string[]
 
 describe('recogniseDistribution', () => {
   it('knows each by its own marks alone', async () => {
-    for (const { id, configFile, marks } of DISTRIBUTIONS) {
+    for (const { name, configFile, marks } of DISTRIBUTIONS) {
       for (const mark of marks.paths) {
         const files: ConfigFiles = {
-          path: configFile === '/etc/cri/containerd.toml' || id === 'k0s' ? '/etc/containerd/config.toml' : configFile,
+          path:
+            configFile === '/etc/cri/containerd.toml' || name === 'K0s' ? '/etc/containerd/config.toml' : configFile,
           read: () => Promise.reject(new Error('not read')),
           list: async (directory) =>
             posix.dirname(mark) === directory ? [{ name: posix.basename(mark), directory: false, link: false }] : [],
         }
-        assert.equal((await recogniseDistribution(files, undefined))?.id, id, mark)
+        assert.equal((await recogniseDistribution(files, undefined))?.name, name, mark)
       }
     }
   })
@@ -198,23 +199,23 @@ describe('recogniseDistribution', () => {
   })
 })
 
-/** The rows of the table of compatibility, without a header. */
-function compatibilityRows(): string[][] {
-  return DISTRIBUTIONS.map((distribution) => {
-    const { name, grade, preset, add, seen } = distribution
-    const flags = settingsFor(distribution).map(({ name, value }) => `\`--${name} ${value}\``)
-    return [name, grade, preset, add, flags.join(' ') || 'none', seen]
-  })
-}
-
 describe('the README', () => {
-  it('has the table of compatibility as it is', () => {
-    const table = /<!-- compatibility -->\s*\n([\s\S]*?)\s*<!-- \/compatibility -->/.exec(README)?.[1]
-    const header = ['distribution', '', 'as it comes', 'to add', 'flags', 'containerd, as seen']
-    const right = [header, header.map(() => '---'), ...compatibilityRows()]
-      .map((cells) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |\n`)
-      .join('')
-    assert.equal(table === undefined ? 'no table' : `${table}\n`, right, `the table must be:\n${right}`)
+  it('has a table of compatibility with every distribution and its flags', () => {
+    const rows = partOf(PAGE, 'compatibility')
+      .split('\n')
+      .map((line) => line.slice(2, -2).split(' | '))
+    const names = rows.slice(2).map(([name]) => name)
+    // This one has no marks by which it could be told.
+    assert.deepEqual(names, [...DISTRIBUTIONS.map(({ name }) => name), 'VKE (Vultr)'])
+    for (const distribution of DISTRIBUTIONS) {
+      const row = rows.find(([name]) => name === distribution.name) ?? assert.fail()
+      assert.equal(row.length, 6, row.join())
+      const flags = settingsFor(distribution).map(({ name, value }) => `\`--${name} ${value}\``)
+      assert.equal(row[4], flags.join(' ') || 'none')
+      const node = NODES.find(({ name }) => name === distribution.name)
+      if (row[1] === 'green') assert.deepEqual(node?.errors, [], 'it works as it comes')
+      else assert.match(row[1] ?? '', /^(yellow|red)$/)
+    }
   })
 
   it('has what Kind and Talos need as check prints it', () => {
@@ -226,11 +227,11 @@ describe('the README', () => {
 
   it('has lines for Kind that keep content apart by namespace', async () => {
     const [, more = ''] = /add to the same patch:\n\n```yaml\n([\s\S]*?)\n```/.exec(README) ?? []
-    const { certsDir, registryDoor } = expectationOf('kind')
+    const { certsDir, registryDoor } = expectationOf('Kind')
     const lines = [...kindConfig({ plugin: 'images', certsDir, registryDoor }), ...more.split('\n')]
-    const node = fixtureFiles('kind-2', pathsOf('kind').configFile)
+    const node = fixtureFiles('kind-2', pathsOf('Kind').configFile)
     const files = await merged(node, node.path, block(lines, '  - |-'))
-    const { findings } = await checkConfig(silentFacts('2.2.1'), files, expectationOf('kind'))
+    const { findings } = await checkConfig(silentFacts('2.2.1'), files, expectationOf('Kind'))
     assert.deepEqual(errorsOf(findings), [])
     assert.match(findings.find(({ id }) => id === 'content-sharing-policy')?.seen ?? '', / is isolated /)
   })
@@ -250,7 +251,7 @@ describe('the README', () => {
         }
         assert.equal(await readFile(join(dir, 'restarts'), 'utf8'), 'restart containerd\n')
         const files = withFile(node, node.path, await readFile(join(dir, 'config.toml'), 'utf8'))
-        const expectation = { ...expectationOf('gke'), certsDir: join(dir, 'certs.d') }
+        const expectation = { ...expectationOf('GKE'), certsDir: join(dir, 'certs.d') }
         assert.deepEqual(errorsOf((await checkConfig(silentFacts(version), files, expectation)).findings), [])
         const hosts = parseToml(await readFile(join(dir, 'certs.d/docker.io/hosts.toml'), 'utf8'))
         assert.deepEqual([...hosts.keys()], ['server', 'host'])
