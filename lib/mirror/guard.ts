@@ -1,6 +1,5 @@
-import { createCheckMetrics } from '../containerd/check/metrics.ts'
 import type { ProbeDoor } from '../containerd/check/probe-door.ts'
-import { findingAsText, type Report } from '../containerd/check/report.ts'
+import { createCheckMetrics, findingAsText, type Report } from '../containerd/check/report.ts'
 import { createCheckWatch } from '../containerd/check/watch.ts'
 import type { Containerd } from '../containerd/client/client.ts'
 import { SEVERITIES } from '../containerd/finding.ts'

@@ -63,7 +63,7 @@ test('readConfig reads files as containerd itself does', { timeout: 120_000 }, a
           if (content !== undefined) await writeFile(join(dir, name), textOf(content))
         }
         const main = join(dir, 'config.toml')
-        const { files, problems, merged, settings } = await readConfig(main, HOSTS_FILES, DIALECT)
+        const { files, problems, merged, settings } = await readConfig({ ...HOSTS_FILES, path: main }, DIALECT)
         const dump = await dumped(main).catch((error: Error) => error)
         if (dump instanceof Error) {
           const refused = problems.length > 0 || merged.refusal !== undefined

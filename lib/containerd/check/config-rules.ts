@@ -1,7 +1,7 @@
 import { variableOf } from '../../settings/settings.ts'
 import type { Remedy } from '../finding.ts'
 import { isUnreadable, type Rule, rule, type Verdict } from '../rule.ts'
-import type { ConfigProblem } from './config/load.ts'
+import { type ConfigProblem, isMainMissing } from './config/load.ts'
 import type { ConfigSnapshot, ConfigView } from './config-view.ts'
 import { remedyForPaths } from './distribution.ts'
 import { asksMirror } from './probe.ts'
@@ -18,8 +18,6 @@ function judgeProblem(problem: ConfigProblem, view: ConfigView): Verdict {
   const remedy = remedyForProblem(problem, view)
   return { severity: unknown ? 'unknown' : 'error', seen: `${file}${at}${by}: ${reason}`, remedy }
 }
-
-const isMainMissing = ({ kind, importedBy }: ConfigProblem) => kind === 'missing' && importedBy === undefined
 
 /** What lets a file be read. */
 function remedyForProblem(problem: ConfigProblem, view: ConfigView): Remedy {

@@ -1,42 +1,14 @@
-import { type Dialect, dialectOf, parseVersion } from '../dialect.ts'
+import { readFile, readlink, stat } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { dialectOf, parseVersion } from '../dialect.ts'
 import { type Fact, isUnreadable } from '../rule.ts'
 import type { ConfigReader } from './config/glob.ts'
+import type { ConfigFiles } from './config/load.ts'
 import { type ConfigReading, readConfig } from './config/settings.ts'
-import type { Distribution } from './distribution.ts'
+import { type Distribution, type Expectation, PLAIN_PATHS } from './distribution.ts'
 import { recogniseDistribution } from './distributions.ts'
 import type { ProbeEvidence } from './probe.ts'
-import type { ProcessView } from './process.ts'
 import { type ContainerdFacts, type ToldSettings, toldSettings } from './told.ts'
-
-/** What the mirror needs of containerd. */
-export interface Expectation {
-  /** Directory of the hosts.toml files, as containerd sees it. */
-  readonly certsDir: string
-  /** containerd namespace whose images are mirrored. */
-  readonly namespace: string
-  /** Host and port of the registry door, as containerd reaches it. */
-  readonly registryDoor: string
-}
-
-/** containerd's files as this process sees them. */
-export interface ConfigFiles extends ConfigReader {
-  /** Path of containerd's configuration file. */
-  readonly path: string
-  /** Finds what gives a distribution away, if not the same reader: its directories are full of what others change. */
-  readonly marks?: ConfigReader
-}
-
-/** containerd's configuration: what its files say, what it tells of them while it runs, and what is expected. */
-export interface ConfigView extends ConfigReading {
-  readonly reader: ConfigFiles
-  readonly version: Fact<string>
-  readonly dialect: Dialect
-  /** The version by whose rules the files were read; another one than containerd's only if that is not known. */
-  readonly readAs: string
-  readonly told: ToldSettings
-  readonly distribution: Distribution | undefined
-  readonly expectation: Expectation
-}
 
 /** What the rules on containerd's configuration read. */
 export interface ConfigSnapshot {
@@ -47,25 +19,91 @@ export interface ConfigSnapshot {
   readonly probe: ProbeEvidence
 }
 
-/** Reads containerd's configuration without touching anything. What cannot be read is told in the result. */
+/** containerd's configuration: what its files say, what it tells of them while it runs, and what is expected. */
+export interface ConfigView extends ConfigReading {
+  readonly version: Fact<string>
+  /** The version by whose rules the files were read: another one than containerd's only if that is not known. */
+  readonly readAs: string
+  readonly told: ToldSettings
+  readonly distribution: Distribution | undefined
+  readonly expectation: Expectation
+}
+
+/**
+ * Reads containerd's configuration without touching anything. What cannot be read is told in the result.
+ *
+ * @param marks finds what gives a distribution away, if not the same reader: its directories are full of what others change
+ */
 export async function lookAtConfig(
   facts: ContainerdFacts,
   reader: ConfigFiles,
   expectation: Expectation,
+  marks: ConfigReader = reader,
 ): Promise<ConfigView> {
   const { version } = facts
   const known = isUnreadable(version) || parseVersion(version) === undefined ? undefined : version
   const readAs = known ?? (await guessVersion(reader))
   // Where versions differ in this, a list is right on some and wrong on others.
   const dialect = known === undefined ? { ...dialectOf(readAs), splitsConfigPath: false } : dialectOf(known)
-  const reading = await readConfig(reader.path, reader, dialect)
-  const marks = { ...(reader.marks ?? reader), path: reader.path }
-  const distribution = await recogniseDistribution(marks, reading.files[0]?.text)
-  return { ...reading, reader, version, dialect, readAs, told: toldSettings(facts), distribution, expectation }
+  const reading = await readConfig(reader, dialect)
+  const distribution = await recogniseDistribution(marks, reader.path, reading.files[0]?.text)
+  return { ...reading, version, readAs, told: toldSettings(facts), distribution, expectation }
 }
 
 /** A version that writes its main file as this one is written. */
 async function guessVersion(reader: ConfigFiles): Promise<string> {
-  const { files } = await readConfig(reader.path, reader, dialectOf('2.3.0'))
+  const { files } = await readConfig(reader, dialectOf('2.3.0'))
   return ['1.7.24', '1.7.24', '1.7.24', '2.2.0'][files[0]?.version ?? 0] ?? '2.3.0'
+}
+
+/** What can be seen of containerd's process. */
+export interface ProcessView {
+  /** As containerd tells it. */
+  readonly pid: number
+  /** The file that is read here. */
+  readonly configFile: string
+  /** The file that containerd was started with, if that is another one. */
+  readonly startedWith: string | undefined
+  /** Whether this process sees the same files by the same paths as containerd: not from a container, as far as can be told. */
+  readonly seesAll: boolean
+}
+
+/** A flag of containerd's, in every way in which Go takes it. */
+const CONFIG_FLAG = /^--?(?:config|c)(?:=(.*))?$/s
+
+/**
+ * Looks at containerd's process, as far as it can be seen: from a container without the node's processes it cannot. Files are
+ * compared by what the paths lead to, since a container may see them elsewhere.
+ *
+ * @param proc where processes are found; another directory in tests
+ */
+export async function lookAtProcess(pid: number, configFile: string, proc = '/proc'): Promise<ProcessView> {
+  const process = join(proc, String(pid))
+  const [program = '', ...args] = (await readFile(join(process, 'cmdline'), 'utf8').catch(() => '')).split('\0')
+  // In another namespace of processes, that number is somebody else's.
+  if (!basename(program).startsWith('containerd')) return { pid, configFile, startedWith: undefined, seesAll: false }
+  const [view, own] = [await viewOf(process), await viewOf(join(proc, 'self'))]
+  let told = PLAIN_PATHS.configFile
+  for (const [at, arg] of args.entries()) {
+    const [flag, value] = CONFIG_FLAG.exec(arg) ?? []
+    if (flag !== undefined) told = value ?? args[at + 1] ?? told
+  }
+  const used = told.startsWith('/') ? await identityOf(join(process, 'root', told)) : undefined
+  const another = used !== undefined && used !== (await identityOf(configFile))
+  return { pid, configFile, startedWith: another ? told : undefined, seesAll: view !== undefined && view === own }
+}
+
+/** What tells the views of two processes apart: their mounts, and where they see the root of them. */
+async function viewOf(process: string): Promise<string | undefined> {
+  const mounts = await readlink(join(process, 'ns', 'mnt')).catch(() => undefined)
+  const root = await identityOf(join(process, 'root'))
+  return mounts === undefined || root === undefined ? undefined : `${mounts} ${root}`
+}
+
+/** Tells files apart; `undefined` for what is not there, or must not be looked at: nothing is said of that. */
+async function identityOf(path: string): Promise<string | undefined> {
+  return await stat(path).then(
+    ({ dev, ino }) => `${dev}:${ino}`,
+    () => undefined,
+  )
 }

@@ -1,8 +1,8 @@
 import { type SettingName, variableOf } from '../../settings/settings.ts'
-import type { Dialect } from '../dialect.ts'
 import type { Remedy } from '../finding.ts'
-import type { LoadedConfig } from './config/load.ts'
+import { isMainMissing } from './config/load.ts'
 import { IMAGES_PLUGIN, OLD_PLUGIN } from './config/merge.ts'
+import type { ConfigReading } from './config/settings.ts'
 
 /** Where a node keeps what the mirror needs. */
 export interface NodePaths {
@@ -11,13 +11,20 @@ export interface NodePaths {
   readonly socket: string
 }
 
+/** What the mirror needs of containerd. */
+export interface Expectation {
+  /** Directory of the hosts.toml files, as containerd sees it. */
+  readonly certsDir: string
+  /** containerd namespace whose images are mirrored. */
+  readonly namespace: string
+  /** Host and port of the registry door, as containerd reaches it. */
+  readonly registryDoor: string
+}
+
 /** What a remedy depends on besides the distribution. */
-export interface Situation {
+export interface Situation extends Omit<Expectation, 'namespace'> {
   /** Whether this containerd's files of this version name the plugin of 1.x or that of 2.x. */
   readonly plugin: 'old' | 'images'
-  readonly certsDir: string
-  /** Host and port of the registry door. */
-  readonly registryDoor: string
 }
 
 /** A distribution of Kubernetes that a node gives away. What it comes with and what must be added is in the README. */
@@ -80,31 +87,27 @@ export function talosPatch(situation: Situation): string[] {
 const RESTART = 'systemctl restart containerd'
 
 /** What makes containerd read its files again. */
-export function restartOf(distribution: Distribution | undefined): string {
+export function restartOf({ distribution }: Pick<DistributionView, 'distribution'>): string {
   return distribution?.restart ?? RESTART
 }
 
-/** What a remedy of a distribution depends on. */
-export function situationOf(view: {
-  readonly files: LoadedConfig['files']
-  readonly dialect: Dialect
-  readonly expectation: Omit<Situation, 'plugin'>
-}): Situation {
-  const { certsDir, registryDoor } = view.expectation
-  const plugin = view.dialect.migration === 'none' || view.files[0]?.version === 2 ? 'old' : 'images'
-  return { plugin, certsDir, registryDoor }
+/** containerd's configuration, as far as its distribution's remedies depend on it. */
+interface DistributionView extends ConfigReading {
+  readonly distribution: Distribution | undefined
+  readonly expectation: Expectation
+}
+
+/** What to do where the distribution writes containerd's file itself. */
+export function remedyByDistribution(view: DistributionView): Remedy | undefined {
+  const { distribution, expectation, dialect, files } = view
+  const plugin = dialect.migration === 'none' || files[0]?.version === 2 ? 'old' : 'images'
+  return distribution?.remedy?.({ ...expectation, plugin })
 }
 
 /** What makes this program look where the distribution has everything; `undefined` if it does, or if there is nothing to look at. */
-export function remedyForPaths({
-  distribution,
-  problems,
-}: {
-  readonly distribution: Distribution | undefined
-  readonly problems: LoadedConfig['problems']
-}): Remedy | undefined {
-  const [problem] = problems
-  if (distribution === undefined || problem?.kind !== 'missing' || problem.importedBy !== undefined) return undefined
+export function remedyForPaths({ distribution, problems }: DistributionView): Remedy | undefined {
+  const problem = problems.find(isMainMissing)
+  if (distribution === undefined || problem === undefined) return undefined
   const lines = settingsFor(distribution).map(({ name, value }) => `${variableOf(name)}=${value}`)
   const used = distribution.configFile === problem.file
   return used || lines.length === 0 ? undefined : { text: `give swarmirror the paths of ${distribution.name}`, lines }

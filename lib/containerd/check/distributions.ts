@@ -1,4 +1,3 @@
-import { posix } from 'node:path'
 import { type ConfigReader, glob } from './config/glob.ts'
 import { type Distribution, indented, kindConfig, PLAIN_PATHS, settingsToml, talosPatch } from './distribution.ts'
 
@@ -118,19 +117,18 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
 /**
  * The distribution that a node's files give away; `undefined` for none that is known, as containerd by itself.
  *
- * @param mainText containerd's main file, if it could be read
+ * @param main containerd's main file, and its text if it could be read
  */
 export async function recogniseDistribution(
-  files: ConfigReader & { readonly path: string },
+  files: ConfigReader,
+  main: string,
   mainText: string | undefined,
 ): Promise<Distribution | undefined> {
   for (const distribution of DISTRIBUTIONS) {
     const { paths, content } = distribution.marks
     if (mainText !== undefined && content?.test(mainText) === true) return distribution
-    if (files.path === distribution.configFile && files.path !== PLAIN_PATHS.configFile) return distribution
-    for (const path of paths) {
-      if ((await glob(posix.normalize(path), files)).length > 0) return distribution
-    }
+    if (main === distribution.configFile && main !== PLAIN_PATHS.configFile) return distribution
+    for (const path of paths) if ((await glob(path, files)).length > 0) return distribution
   }
   return undefined
 }

@@ -41,12 +41,12 @@ const PARTS = ['manifest', 'config', 'layer'] as const
 export function createProbeDoor(): ProbeDoor {
   const served = new Map<ProbeImage, { readonly requests: ProbeRequest[]; withheld: boolean }>()
 
-  function answer({ image, tag, registry }: ProbeImage, requests: ProbeRequest[], method: string, asked: Asked) {
-    const digest = asked.name === tag ? image.target.digest : asked.name
+  function answer(probe: ProbeImage, requests: ProbeRequest[], method: string, name: string, ns: string | undefined) {
+    const { image, tag, registry } = probe
+    const digest = name === tag ? image.target.digest : name
     const at = image.contents.findIndex(({ descriptor }) => descriptor.digest === digest)
-    const { ns } = asked
-    requests.push({ method, part: PARTS[at] ?? 'other', ...(ns === undefined ? {} : { ns }) })
     const content = image.contents[at]
+    requests.push({ method, part: PARTS[at] ?? 'other', ...(ns === undefined ? {} : { ns }) })
     if (content === undefined || ns !== registry) return unknown()
     const { mediaType, size } = content.descriptor
     const headers = { 'Content-Type': mediaType, 'Content-Length': String(size), 'Docker-Content-Digest': digest }
@@ -61,7 +61,7 @@ export function createProbeDoor(): ProbeDoor {
         // By the repository too: an `ns` that was lost or changed on the way is what the probe is to find.
         if (asked.registry !== probe.registry && !asked.repository.endsWith(probe.repository)) continue
         if (asked.name === ALIVE_TAG) return new Response(null, { status: 200, headers: { 'Content-Length': '0' } })
-        return withheld ? unknown() : answer(probe, requests, request.method, asked)
+        return withheld ? unknown() : answer(probe, requests, request.method, asked.name, asked.ns)
       }
       return isProbeRegistry(asked.registry) ? unknown() : undefined
     },
@@ -98,26 +98,17 @@ export async function isProbeServed(
   }
 }
 
-/** A request that may be about a probe. */
-interface Asked {
-  readonly registry: string
-  readonly repository: string
-  /** A tag or a digest. */
-  readonly name: string
-  readonly ns: string | undefined
-}
-
-function askedFor(request: Request): Asked | undefined {
+/** What of the registry's API a request is for, if it may be about a probe. */
+function askedFor(request: Request) {
   const url = new URL(request.url)
   const ns = url.searchParams.get('ns') ?? undefined
   if (!url.pathname.includes('/probe') && !ns?.startsWith('probe-')) return undefined
   try {
     const target = parseRequestPath(url.pathname, ns)
-    if (target.kind !== 'manifest' && target.kind !== 'blob') return undefined
-    const { registry, repository } = target
-    if (target.kind === 'blob') return { registry, repository, ns, name: target.digest }
-    const name = 'tag' in target.reference ? target.reference.tag : target.reference.digest
-    return { registry, repository, ns, name }
+    if (target.kind === 'blob') return { ...target, ns, name: target.digest }
+    if (target.kind !== 'manifest') return undefined
+    const { reference } = target
+    return { ...target, ns, name: 'tag' in reference ? reference.tag : reference.digest }
   } catch (error) {
     // The registry door refuses what is no request of the API.
     if (error instanceof OciError) return undefined

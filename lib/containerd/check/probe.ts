@@ -9,24 +9,19 @@ import type { ProbeDoor, ProbeRequest } from './probe-door.ts'
 import { makeProbeImage, type ProbeImage } from './probe-image.ts'
 import { type ProbePlaces, REMOVE_TIMEOUT, removeProbe, writeProbeHosts } from './probe-traces.ts'
 
-/** What became of the layer: see {@link layerAfter}. */
-export type LayerState = 'kept' | 'loose' | 'gone' | 'never fetched'
-
-/** How containerd was told where the probe is: by a hosts.toml of its own, or by the one for all registries. */
-export type ProbeWay = 'own' | '_default'
-
 /** What a probe has seen. */
 export type ProbeEvidence =
   | {
       readonly kind: 'pulled' | 'failed'
-      readonly way: ProbeWay
+      /** How containerd was told where the probe is: by a hosts.toml of its own, or by the one for all registries. */
+      readonly way: 'own' | '_default'
       /** The probe's name, and the door where containerd was told to ask for it. */
       readonly registry: string
       readonly door: string
       readonly requests: readonly ProbeRequest[]
       /** Why the pull failed, in containerd's words. */
       readonly error?: string
-      /** Missing if the pull failed. */
+      /** What became of the layer, see {@link layerAfter}; missing if the pull failed. */
       readonly layer?: LayerState
     }
   /** There was no probe, or nothing can be told from it. */
@@ -41,6 +36,8 @@ export function asksMirror(evidence: ProbeEvidence): boolean {
 export function keepsLayers(evidence: ProbeEvidence): boolean {
   return evidence.kind === 'pulled' && evidence.layer === 'kept'
 }
+
+type LayerState = 'kept' | 'loose' | 'gone' | 'never fetched'
 
 export interface ProbeDependencies extends ProbePlaces {
   readonly client: ProbePlaces['client'] & Pick<ContainerdClient, 'contentInfo'>
@@ -86,7 +83,7 @@ export async function runProbe(
   options: ProbeOptions,
   signal: AbortSignal,
 ): Promise<ProbeEvidence> {
-  const { cri, log, door } = dependencies
+  const { client, cri, log, door } = dependencies
   try {
     await cri.version(signal)
   } catch (error) {
@@ -106,8 +103,9 @@ export async function runProbe(
     const pulling = cri.pullImage(probe.reference, cancelling.signal)
     try {
       const seen = { way, registry: probe.registry, door: url, requests: served.requests }
-      const outcome = await pullOutcome(dependencies, { probe, pulling, requests: served.requests }, options, signal)
-      return { ...seen, ...outcome }
+      const error = await pullError(cri, pulling, options.pullTimeout ?? PROBE_TIMEOUT, signal)
+      if (error !== undefined) return { kind: 'failed', ...seen, error }
+      return { kind: 'pulled', ...seen, layer: await layerAfter(client, probe, served.requests, signal) }
     } finally {
       served.withhold()
       ended = await endsWithin(END_TIMEOUT, pulling)
@@ -129,7 +127,7 @@ async function tellWhere(
   registry: string,
   where: { readonly door: string; readonly content: readonly Digest[] },
   signal: AbortSignal,
-): Promise<ProbeWay | ProbeEvidence> {
+): Promise<'own' | '_default' | ProbeEvidence> {
   try {
     await writeProbeHosts(certsDir, registry, where)
     return 'own'
@@ -142,39 +140,33 @@ async function tellWhere(
   }
 }
 
-interface RunningPull {
-  readonly probe: ProbeImage
-  readonly pulling: Promise<void>
-  readonly requests: readonly ProbeRequest[]
-}
-
-/** How a pull ended, or that it did not, with a containerd that answers other questions meanwhile. */
-async function pullOutcome(
-  { cri, client }: ProbeDependencies,
-  { probe, pulling, requests }: RunningPull,
-  { pullTimeout = PROBE_TIMEOUT }: ProbeOptions,
+/** Why a pull failed, or was not done in time by a containerd that answers other questions meanwhile; `undefined` if it is done. */
+async function pullError(
+  cri: Pick<CriClient, 'version'>,
+  pulling: Promise<void>,
+  timeout: number,
   signal: AbortSignal,
-) {
+): Promise<string | undefined> {
   try {
-    await bounded(pullTimeout, signal, (bound) => unlessAborted(pulling, bound))
+    await bounded(timeout, signal, (bound) => unlessAborted(pulling, bound))
+    return undefined
   } catch (error) {
     signal.throwIfAborted()
     // Throws if containerd is gone, or stands still as a whole: then the failure says nothing of its configuration.
     await bounded(ALIVE_TIMEOUT, signal, (bound) => cri.version(bound))
-    const told = error instanceof ContainerdError ? error.message : `not done within ${pullTimeout / 1000} s`
-    return { kind: 'failed', error: told } as const
+    return error instanceof ContainerdError ? error.message : `not done within ${timeout / 1000} s`
   }
-  return { kind: 'pulled', layer: await layerAfter(client, probe, requests, signal) } as const
 }
 
 /** Whether a pull is over, however it ended, or will be within that many milliseconds. */
 async function endsWithin(time: number, pulling: Promise<void>): Promise<boolean> {
-  const over = pulling.then(
-    () => true,
-    () => true,
-  )
+  const over = Promise.allSettled([pulling])
+  const waited = bounded(time, undefined, (bound) => unlessAborted(over, bound))
   // Too late is the only reason to fail.
-  return await bounded(time, undefined, (bound) => unlessAborted(over, bound)).catch(() => false)
+  return await waited.then(
+    () => true,
+    () => false,
+  )
 }
 
 /**

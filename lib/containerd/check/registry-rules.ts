@@ -4,10 +4,10 @@ import { planRemoval } from '../../toml/patch.ts'
 import type { Remedy } from '../finding.ts'
 import { rule, type Verdict } from '../rule.ts'
 import { planChange } from './config/change.ts'
-import { type ConfigTable, isTable, listOf, tableAt } from './config/load.ts'
+import { type ConfigTable, isMainMissing, isTable, listOf, tableAt } from './config/load.ts'
 import { IMAGES_PLUGIN, OLD_PLUGIN, PLUGIN_IDS } from './config/merge.ts'
 import type { ConfigSnapshot, ConfigView } from './config-view.ts'
-import { remedyForPaths, restartOf, situationOf } from './distribution.ts'
+import { remedyByDistribution, remedyForPaths, restartOf } from './distribution.ts'
 import { asksMirror } from './probe.ts'
 import { type Judge, settled, unlessProven, whereOf, withFiles } from './setting-rules.ts'
 
@@ -65,36 +65,30 @@ function samePath(a: string, b: string): boolean {
 
 /** What makes containerd look where the hosts.toml files are. */
 async function remedyForConfigPath(view: ConfigView): Promise<Remedy> {
-  const { distribution, expectation, dialect, settings, reader } = view
-  const { certsDir } = expectation
-  const command = restartOf(distribution)
-  const paths = remedyForPaths(view)
-  if (paths !== undefined) return paths
-  const elsewhere = otherDirectory(view)
-  if (elsewhere !== undefined) {
-    return {
-      text: `let swarmirror use the directory that containerd uses (--certs-dir ${elsewhere}); containerd stays as it is`,
-      lines: [`${variableOf('certs-dir')}=${elsewhere}`],
-    }
-  }
-  if (distribution?.remedy !== undefined) return distribution.remedy(situationOf(view))
+  const { dialect, settings, reader, problems } = view
+  const { certsDir } = view.expectation
+  const byDistribution = remedyForPaths(view) ?? remedyToUse(otherDirectory(view)) ?? remedyByDistribution(view)
+  if (byDistribution !== undefined) return byDistribution
+  const command = restartOf(view)
   const withoutMirrors = settings.mirrors !== undefined
-  const change = await planChange({ name: 'config_path', value: certsDir, withoutMirrors }, view, reader, dialect)
   const moved = withoutMirrors ? '; from then on the endpoints of registry.mirrors belong in hosts.toml files' : ''
+  const change = await planChange({ name: 'config_path', value: certsDir, withoutMirrors }, view)
   if (change !== undefined) return { text: `set config_path in containerd's configuration${moved}`, ...change, command }
-  const first = dialect.migration === 'none'
-  const id = JSON.stringify(first ? OLD_PLUGIN : IMAGES_PLUGIN)
+  const [id, version] = dialect.migration === 'none' ? [OLD_PLUGIN, 2] : [IMAGES_PLUGIN, 3]
   const line = `config_path = ${JSON.stringify(certsDir)}`
-  const [problem] = view.problems
-  if (problem?.kind !== 'missing' || problem.importedBy !== undefined) {
-    return { text: `set registry.${line} in plugin ${id}${moved}`, command }
-  }
+  if (!problems.some(isMainMissing)) return { text: `set registry.${line} in plugin "${id}"${moved}`, command }
   return {
     text: 'make this file, since there is none; if containerd runs with another, name that with --containerd-config',
     file: reader.path,
-    lines: [`version = ${first ? 2 : 3}`, '', `[plugins.${id}.registry]`, `  ${line}`],
+    lines: [`version = ${version}`, '', `[plugins."${id}".registry]`, `  ${line}`],
     command,
   }
+}
+
+function remedyToUse(directory: string | undefined): Remedy | undefined {
+  if (directory === undefined) return undefined
+  const text = `let swarmirror use the directory that containerd uses (--certs-dir ${directory}); containerd stays as it is`
+  return { text, lines: [`${variableOf('certs-dir')}=${directory}`] }
 }
 
 /** The one directory that is set in place of ours, if there is one. */
@@ -109,23 +103,22 @@ function otherDirectory({ files, settings, dialect }: ConfigView): string | unde
 
 /** Tables of the old kind: containerd does not load CRI with them beside config_path. */
 function judgeLegacy(view: ConfigView): Verdict {
-  const { mirrors, configsTls, configPath } = view.settings
+  const { settings, dialect } = view
+  const { mirrors, configsTls } = settings
+  const alone = settings.configPath.value === ''
   const both = 'containerd does not load CRI with both: no pod would start'
   if (mirrorsInPlace(view)) {
     return { severity: 'ok', seen: `registry.mirrors takes the place of hosts.toml (${whereOf(mirrors)})` }
   }
-  if (mirrors !== undefined && !view.dialect.legacyRegistry) {
-    const why = 'this version of containerd ignores it'
-    return { severity: 'warning', seen: `registry.mirrors is set (${whereOf(mirrors)})`, why }
-  }
   if (mirrors !== undefined) {
-    const why = configPath.value === '' ? `it must go when config_path is set: ${both}` : both
-    return { severity: 'error', seen: `registry.mirrors is set (${whereOf(mirrors)})`, why }
+    const seen = `registry.mirrors is set (${whereOf(mirrors)})`
+    if (!dialect.legacyRegistry) return { severity: 'warning', seen, why: 'this version of containerd ignores it' }
+    return { severity: 'error', seen, why: alone ? `it must go when config_path is set: ${both}` : both }
   }
-  if (configsTls !== undefined && configPath.value !== '') {
+  if (configsTls !== undefined && !alone) {
     const seen = `registry.configs with tls is set (${whereOf(configsTls)})`
     // Later versions than 1.x leave the table out of account.
-    if (view.dialect.migration !== 'none') return { severity: 'warning', seen, why: 'it is ignored beside config_path' }
+    if (dialect.migration !== 'none') return { severity: 'warning', seen, why: 'it is ignored beside config_path' }
     return { severity: 'error', seen, why: both }
   }
   return { severity: 'ok', seen: 'neither registry.mirrors nor registry.configs with tls' }
@@ -133,18 +126,16 @@ function judgeLegacy(view: ConfigView): Verdict {
 
 /** What takes the tables of the old kind away. */
 function remedyForLegacy(view: ConfigView): Remedy {
-  const { settings, distribution } = view
   const text = 'delete the table, and put its endpoints into hosts.toml files'
-  const command = restartOf(distribution)
-  if (settings.mirrors === undefined) {
+  const command = restartOf(view)
+  if (view.settings.mirrors === undefined) {
     const tls = removalOf(view, 'configs', (configs) => [...configs.keys()].map((name) => [name, 'tls']))
-    return { text: `${text} (${whereOf(settings.configsTls)})`, ...tls, command }
+    return { text: `${text} (${whereOf(view.settings.configsTls)})`, ...tls, command }
   }
   if (configPathVerdict(view).severity === 'error') {
     return { text: 'follow the remedy of registry-config-path, which takes the table away too' }
   }
-  if (distribution?.remedy !== undefined) return distribution.remedy(situationOf(view))
-  return { text, ...removalOf(view, 'mirrors', () => [[]]), command }
+  return remedyByDistribution(view) ?? { text, ...removalOf(view, 'mirrors', () => [[]]), command }
 }
 
 /** The change that takes parts of a table below `registry` away, in the first file that has some. */

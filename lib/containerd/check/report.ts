@@ -1,3 +1,4 @@
+import type { Metrics } from '../../observe/metrics.ts'
 import type { Edit } from '../../toml/patch.ts'
 import { type Finding, type Remedy, SEVERITIES, type Severity } from '../finding.ts'
 
@@ -16,6 +17,15 @@ export function makeReport(findings: readonly Finding[]): Report {
   const counts = { error: 0, warning: 0, unknown: 0, ok: 0 }
   for (const { severity } of findings) counts[severity]++
   return { outcome: counts.error > 0 ? 'failed' : 'passed', counts, findings: SEVERITIES.flatMap(of) }
+}
+
+/** What a node tells of its last check. */
+export function createCheckMetrics({ gauge }: Metrics) {
+  return {
+    findings: gauge('check_findings', 'Findings of the last check of containerd and this node, by how they weigh.', [
+      'severity',
+    ]),
+  }
 }
 
 /** The report for machines: one JSON document, with a line feed at its end. */

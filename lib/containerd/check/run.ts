@@ -14,14 +14,13 @@ import { hostsCommand, mirrorEntryFor } from '../hosts/mirror-entry.ts'
 import { readHosts } from '../hosts/reading.ts'
 import { type Fact, findingsOf, isUnreadable } from '../rule.ts'
 import { CONFIG_RULES } from './config-rules.ts'
-import { type ConfigSnapshot, type ConfigView, lookAtConfig } from './config-view.ts'
+import { type ConfigSnapshot, type ConfigView, lookAtConfig, lookAtProcess } from './config-view.ts'
 import { type Looked, rememberingReader } from './looked.ts'
 import { countImages, lookAtCertsDirectory, lookAtContent, MACHINE_RULES, type MachineView } from './machine.ts'
 import { type ProbeEvidence, runProbe } from './probe.ts'
 import type { ProbeDoor } from './probe-door.ts'
 import { PROBE_RULES } from './probe-rules.ts'
 import { sweepProbes } from './probe-traces.ts'
-import { lookAtProcess } from './process.ts'
 import { mirrorsInPlace, mirrorsLeadHere } from './registry-rules.ts'
 import { makeReport, type Report } from './report.ts'
 import { askContainerd, type ContainerdFacts } from './told.ts'
@@ -131,10 +130,9 @@ async function look(
   const process = await asked(async () => lookAtProcess((await client.server(signal)).pid, configFile))
   const seen = process === undefined || isUnreadable(process) ? undefined : process
   const registryDoor = `${hostOf(listen.host)}:${listen.port}`
-  const reader = { ...files, path: configFile, marks: HOSTS_FILES }
   const config =
     seen?.startedWith === undefined
-      ? await lookAtConfig(facts, reader, { certsDir, namespace, registryDoor })
+      ? await lookAtConfig(facts, { ...files, path: configFile }, { certsDir, namespace, registryDoor }, HOSTS_FILES)
       : undefined
   const byMirrors = config !== undefined && mirrorsInPlace(config)
   const hosts = byMirrors ? [] : await checkHosts({ ...hostsCheck, seesAll: seen?.seesAll ?? false }, files)
@@ -189,28 +187,22 @@ async function sweep(dependencies: CheckDependencies, subject: CheckSubject, sig
   }
 }
 
-interface ProbeSituation {
-  readonly version: string | undefined
-  readonly files: HostsReader
-  readonly config: ConfigView | undefined
-}
-
 async function probe(
   dependencies: CheckDependencies,
   subject: CheckSubject,
-  { version, files, config }: ProbeSituation,
+  seen: { readonly version: string | undefined; readonly files: HostsReader; readonly config: ConfigView | undefined },
   signal: AbortSignal,
 ): Promise<ProbeEvidence> {
   const { probe, log } = dependencies
   const { certsDir, listen } = subject
+  const { version, files, config } = seen
   if (typeof probe === 'string') return { kind: 'impossible', reason: probe }
   const byMirrors = config !== undefined && mirrorsLeadHere(config)
   // A hosts.toml of its own leads to any address. registry.mirrors, and a hosts.toml that is there, lead to the registry door
   // alone, which is left alone otherwise: a mirror may be about to start.
   const address = await probe.open(byMirrors || (await HOSTS_FILES.unwritable(certsDir)) !== undefined)
   if (byMirrors && address.port !== listen.port) {
-    const reason = 'registry.mirrors leads to the mirror that runs here, and this is another process'
-    return { kind: 'impossible', reason }
+    return { kind: 'impossible', reason: 'registry.mirrors leads to the mirror that runs here, not to this process' }
   }
   const defaultPointsHere = async () => {
     const path = join(certsDir, DEFAULT_NAMESPACE, HOSTS_FILE)

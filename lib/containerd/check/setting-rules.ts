@@ -5,7 +5,7 @@ import { planChange } from './config/change.ts'
 import type { ConfigValue, Sourced } from './config/load.ts'
 import { BOLT_PLUGINS, type Setting } from './config/settings.ts'
 import type { ConfigSnapshot, ConfigView } from './config-view.ts'
-import { restartOf, situationOf } from './distribution.ts'
+import { remedyByDistribution, restartOf } from './distribution.ts'
 import { keepsLayers } from './probe.ts'
 import type { ToldValue } from './told.ts'
 
@@ -22,26 +22,26 @@ export type Judge = (value: ConfigValue, where: string) => Verdict
  * is right now, that is a warning of containerd's next start.
  */
 export function settled(
-  { problems, files, distribution }: ConfigView,
+  view: ConfigView,
   told: ToldValue<ConfigValue> | undefined,
   { value, source }: Setting,
   judge: Judge,
 ): Verdict {
-  const [problem] = problems
+  const [problem] = view.problems
   const next = problem === undefined ? judge(value, whereOf(source)) : undefined
   if (told === undefined) {
     const seen = `containerd does not tell, and its files cannot be read whole: ${problem?.file}: ${problem?.reason}`
     return next ?? { severity: 'unknown', seen }
   }
   const now = judge(told.value, `${told.by}: what runs now`)
-  if (next === undefined || files.length === 0) return now
+  if (next === undefined) return now
   if (next.severity === now.severity) {
     return source === undefined ? now : { ...now, seen: `${now.seen}; set in ${whereOf(source)}` }
   }
   if (next.severity === 'ok') {
     const text = 'restart containerd: its files are right, but it has not read them since'
     const seen = `${now.seen}; its files say otherwise since: ${next.seen}`
-    return { ...now, seen, remedy: { text, command: restartOf(distribution) } }
+    return { ...now, seen, remedy: { text, command: restartOf(view) } }
   }
   if (now.severity !== 'ok') return now
   return { ...next, severity: 'warning', seen: `${now.seen}; from its next start on: ${next.seen}` }
@@ -58,22 +58,15 @@ export const withFiles = ({ config }: ConfigSnapshot) =>
 
 /** What makes containerd keep its layers. */
 async function remedyForDiscard(view: ConfigView): Promise<Remedy> {
-  const { distribution, reader, dialect } = view
-  if (distribution?.remedy !== undefined) return distribution.remedy(situationOf(view))
+  const text =
+    'turn discard_unpacked_layers off; images that were pulled before must be pulled again to be shared whole'
   const wanted = { name: 'discard_unpacked_layers', value: false, withoutMirrors: false } as const
-  return {
-    text: 'turn discard_unpacked_layers off; images that were pulled before must be pulled again to be shared whole',
-    ...(await planChange(wanted, view, reader, dialect)),
-    command: restartOf(distribution),
-  }
+  return remedyByDistribution(view) ?? { text, ...(await planChange(wanted, view)), command: restartOf(view) }
 }
 
 /** What lets CRI be loaded. */
 function remedyForDisabledCri(view: ConfigView): Remedy {
-  const told = {
-    text: 'take it out of disabled_plugins, if this is a node of Kubernetes',
-    command: restartOf(view.distribution),
-  }
+  const told = { text: 'take it out of disabled_plugins, if this is a node of Kubernetes', command: restartOf(view) }
   for (const { path: file, text } of view.files) {
     const edits = planElementRemoval(text, 'disabled_plugins', view.settings.disabledCri ?? '')
     if (edits !== undefined) return { ...told, file, edits }
@@ -88,7 +81,7 @@ function remedyForSharing(view: ConfigView): Remedy {
   const edits = BOLT_PLUGINS.map((id) => planSetting(text, ['plugins', id, 'content_sharing_policy'], 'shared')).find(
     (edits) => edits?.[0]?.kind === 'replace',
   )
-  const told = { text: 'write "shared", or "isolated"', command: restartOf(view.distribution) }
+  const told = { text: 'write "shared", or "isolated"', command: restartOf(view) }
   return edits === undefined ? told : { ...told, file: source?.file, edits }
 }
 

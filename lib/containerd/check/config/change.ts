@@ -1,7 +1,5 @@
 import { applyEdits, type Edit, planRemoval, planSetting } from '../../../toml/patch.ts'
-import type { Dialect } from '../../dialect.ts'
-import type { ConfigReader } from './glob.ts'
-import { type ConfigFile, lookup } from './load.ts'
+import { type ConfigFile, type ConfigFiles, lookup } from './load.ts'
 import { IMAGES_PLUGIN, OLD_PLUGIN, PLUGIN_IDS } from './merge.ts'
 import { type ConfigReading, type EffectiveSettings, pathOf, readConfig, type SettingName } from './settings.ts'
 
@@ -26,18 +24,14 @@ export interface PlannedChange {
 export async function planChange(
   { name, value, withoutMirrors }: WantedSetting,
   reading: ConfigReading,
-  reader: ConfigReader,
-  dialect: Dialect,
 ): Promise<PlannedChange | undefined> {
-  const [main] = reading.files
-  if (main === undefined) return undefined
-  for (const { file, path } of placesFor(name, reading, dialect)) {
+  for (const { file, path } of placesFor(name, reading)) {
     const edits = planSetting(file.text, path, value)
     if (edits === undefined) continue
     const removals = withoutMirrors ? (planRemoval(file.text, [...path.slice(0, -1), 'mirrors']) ?? []) : []
     const change = { file: file.path, edits: [...removals, ...edits] }
-    const changed = overlaid(reader, file.path, applyEdits(file.text, change.edits))
-    const { settings, problems } = await readConfig(main.path, changed, dialect)
+    const changed = overlaid(reading.reader, file.path, applyEdits(file.text, change.edits))
+    const { settings, problems } = await readConfig(changed, reading.dialect)
     const works = settingNamed(settings, name).value === value && !(withoutMirrors && settings.mirrors !== undefined)
     if (works && problems.length === reading.problems.length) return change
   }
@@ -49,7 +43,7 @@ function settingNamed({ configPath, discardUnpackedLayers }: EffectiveSettings, 
 }
 
 /** Where a setting may be written, the best place first: where it stands, then where this version looks for it. */
-function placesFor(name: SettingName, { files, merged, settings }: ConfigReading, dialect: Dialect) {
+function placesFor(name: SettingName, { files, merged, settings, dialect }: ConfigReading) {
   const { source } = settingNamed(settings, name)
   const places: { file: ConfigFile; path: readonly string[] }[] = []
   const add = (file: ConfigFile, id: string) => places.push({ file, path: ['plugins', ...pathOf(id, name)] })
@@ -69,6 +63,6 @@ function placesFor(name: SettingName, { files, merged, settings }: ConfigReading
 }
 
 /** A reader for which one file has another text. */
-function overlaid(reader: ConfigReader, path: string, text: string): ConfigReader {
+function overlaid(reader: ConfigFiles, path: string, text: string): ConfigFiles {
   return { ...reader, read: async (wanted) => (wanted === path ? Buffer.from(text) : await reader.read(wanted)) }
 }

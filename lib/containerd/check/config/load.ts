@@ -10,6 +10,12 @@ import {
 import type { Dialect } from '../../dialect.ts'
 import { type ConfigReader, GlobError, glob } from './glob.ts'
 
+/** containerd's files as this process sees them. */
+export interface ConfigFiles extends ConfigReader {
+  /** Path of the main file. */
+  readonly path: string
+}
+
 /** A value and where it stands. */
 export interface Sourced {
   readonly value: ConfigValue
@@ -32,6 +38,11 @@ export interface ConfigProblem {
   readonly importedBy?: string | undefined
 }
 
+/** Whether it is the main file that is not there: then it may be elsewhere, or containerd runs without one. */
+export function isMainMissing({ kind, importedBy }: ConfigProblem): boolean {
+  return kind === 'missing' && importedBy === undefined
+}
+
 /** A configuration file as it was read. */
 export interface ConfigFile {
   readonly path: string
@@ -49,15 +60,14 @@ export interface LoadedConfig {
 
 /** Most files that are followed: a guard against a directory that is not meant for us, far above what anyone has. */
 const FILE_LIMIT = 1_000
-/** Longest file that is parsed, in characters. A configuration has some ten thousand. */
-const LENGTH_LIMIT = 1_000_000
 
 /**
  * Reads the main file and what it imports, breadth first as containerd does: each file once, and a file's imports after all
  * that were waiting before. Only a file's own `imports` count: those of containerd's default configuration do not, beside a
  * file that names none (LoadConfig in containerd 2.1.9 to 2.3). A problem does not end the reading, so that all are told at once.
  */
-export async function loadConfig(path: string, reader: ConfigReader, dialect: Dialect): Promise<LoadedConfig> {
+export async function loadConfig(reader: ConfigFiles, dialect: Dialect): Promise<LoadedConfig> {
+  const { path } = reader
   const files: ConfigFile[] = []
   const problems: ConfigProblem[] = []
   const seen = new Set<string>()
@@ -105,7 +115,6 @@ async function readConfigFile(
   } catch (error) {
     return { ...at, kind: 'unreadable', reason: (error as Error).message }
   }
-  if (text.length > LENGTH_LIMIT) return { ...at, kind: 'unreadable', reason: `longer than ${LENGTH_LIMIT} characters` }
   let table: ConfigTable
   try {
     table = sourced(parseToml(text), path)

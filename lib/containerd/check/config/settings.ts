@@ -1,6 +1,6 @@
 import type { Dialect } from '../../dialect.ts'
-import type { ConfigReader } from './glob.ts'
 import {
+  type ConfigFiles,
   type ConfigTable,
   type ConfigValue,
   type LoadedConfig,
@@ -47,6 +47,8 @@ export interface IgnoredSetting {
 
 /** containerd's files, and what it makes of them. */
 export interface ConfigReading extends LoadedConfig {
+  readonly reader: ConfigFiles
+  readonly dialect: Dialect
   readonly merged: MergedConfig
   readonly settings: EffectiveSettings
 }
@@ -57,10 +59,10 @@ const DEFAULT_DOWNLOADS = 3
 export const BOLT_PLUGINS = ['io.containerd.metadata.v1.bolt', 'bolt'] as const
 
 /** Reads the main file and all that it imports as containerd of that dialect does. */
-export async function readConfig(path: string, reader: ConfigReader, dialect: Dialect): Promise<ConfigReading> {
-  const loaded = await loadConfig(path, reader, dialect)
+export async function readConfig(reader: ConfigFiles, dialect: Dialect): Promise<ConfigReading> {
+  const loaded = await loadConfig(reader, dialect)
   const merged = mergeConfig(loaded.files, dialect)
-  return { ...loaded, merged, settings: effectiveSettings(merged, dialect) }
+  return { reader, dialect, ...loaded, merged, settings: effectiveSettings(merged, dialect) }
 }
 
 function effectiveSettings(config: MergedConfig, dialect: Dialect): EffectiveSettings {

@@ -1,5 +1,7 @@
+import type { ConfigFiles } from '../../../../lib/containerd/check/config/load.ts'
 import { CONFIG_RULES } from '../../../../lib/containerd/check/config-rules.ts'
-import { type ConfigFiles, type Expectation, lookAtConfig } from '../../../../lib/containerd/check/config-view.ts'
+import { lookAtConfig } from '../../../../lib/containerd/check/config-view.ts'
+import type { Expectation } from '../../../../lib/containerd/check/distribution.ts'
 import type { ProbeEvidence } from '../../../../lib/containerd/check/probe.ts'
 import { mirrorsInPlace } from '../../../../lib/containerd/check/registry-rules.ts'
 import type { ContainerdFacts } from '../../../../lib/containerd/check/told.ts'

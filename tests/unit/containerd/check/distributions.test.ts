@@ -5,8 +5,14 @@ import { tmpdir } from 'node:os'
 import { join, posix } from 'node:path'
 import { describe, it } from 'node:test'
 import { promisify } from 'node:util'
-import type { ConfigFiles, Expectation } from '../../../../lib/containerd/check/config-view.ts'
-import { kindConfig, PLAIN_PATHS, settingsFor, talosPatch } from '../../../../lib/containerd/check/distribution.ts'
+import type { ConfigFiles } from '../../../../lib/containerd/check/config/load.ts'
+import {
+  type Expectation,
+  kindConfig,
+  PLAIN_PATHS,
+  settingsFor,
+  talosPatch,
+} from '../../../../lib/containerd/check/distribution.ts'
 import { DISTRIBUTIONS, recogniseDistribution } from '../../../../lib/containerd/check/distributions.ts'
 import type { Finding, Remedy } from '../../../../lib/containerd/finding.ts'
 import { applyEdits, planSetting } from '../../../../lib/toml/patch.ts'
@@ -188,14 +194,14 @@ describe('recogniseDistribution', () => {
           list: async (directory) =>
             posix.dirname(mark) === directory ? [{ name: posix.basename(mark), directory: false, link: false }] : [],
         }
-        assert.equal((await recogniseDistribution(files, undefined))?.name, name, mark)
+        assert.equal((await recogniseDistribution(files, files.path, undefined))?.name, name, mark)
       }
     }
   })
 
   it('takes a node without marks for containerd by itself', async () => {
     const files = { path: PLAIN_PATHS.configFile, read: async () => Buffer.from(''), list: async () => [] }
-    assert.equal(await recogniseDistribution(files, 'version = 2'), undefined)
+    assert.equal(await recogniseDistribution(files, files.path, 'version = 2'), undefined)
   })
 })
 

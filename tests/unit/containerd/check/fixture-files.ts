@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url'
-import type { ConfigFiles } from '../../../../lib/containerd/check/config-view.ts'
+import type { ConfigFiles } from '../../../../lib/containerd/check/config/load.ts'
 import { HOSTS_FILES } from '../../../../lib/containerd/hosts/files.ts'
 
 /** The files of a node in the folder fixtures, by the paths that they have on the node. */

@@ -1,5 +1,5 @@
 import { posix } from 'node:path'
-import type { ConfigFiles } from '../../../../lib/containerd/check/config-view.ts'
+import type { ConfigFiles } from '../../../../lib/containerd/check/config/load.ts'
 
 const listed = (names: Iterable<string>) => [...names].map((name) => ({ name, directory: false, link: false }))
 

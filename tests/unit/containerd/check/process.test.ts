@@ -3,7 +3,7 @@ import { link, mkdir, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { CONFIG_RULES } from '../../../../lib/containerd/check/config-rules.ts'
-import { lookAtProcess } from '../../../../lib/containerd/check/process.ts'
+import { lookAtProcess } from '../../../../lib/containerd/check/config-view.ts'
 import { findingsOf } from '../../../../lib/containerd/rule.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 
