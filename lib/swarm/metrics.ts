@@ -2,7 +2,7 @@ import type { Metrics } from '../observe/metrics.ts'
 import type { AnnouncerFigures } from './announce/announcer.ts'
 
 /** What a node counts of the swarm. Times are in milliseconds; what has been done so far only grows. */
-export interface SwarmFigures extends Omit<AnnouncerFigures, 'stored' | 'removed' | 'lost'> {
+export interface SwarmFigures extends Omit<AnnouncerFigures, 'stored' | 'removed'> {
   /** Other nodes that this one knows. */
   readonly neighbours: number
   /** Requests to other nodes so far, and those that were not answered in time. */

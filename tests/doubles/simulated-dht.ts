@@ -74,7 +74,7 @@ export class SimulatedDht {
   /** The requests of a node on that island, which stores under that public key. */
   rpc(owner: Uint8Array, island = 0): DhtRpc {
     const change = (to: DhtNode, token: Uint8Array, timeout: number, run: (node: SimulatedNode) => void) =>
-      this.#request<StoreOutcome>(to, island, timeout, 'silent', (node) => {
+      this.#request<StoreOutcome>(to, island, timeout, (node) => {
         const now = this.#clock.now()
         if (![now, now - TOKEN_ROTATION].some((at) => hex(token) === hex(tokenOf(node, at)))) return 'refused'
         run(node)
@@ -83,7 +83,7 @@ export class SimulatedDht {
     return {
       idOf,
       ask: (to, target, timeout) =>
-        this.#request<DhtReply | undefined>(to, island, timeout, undefined, (node) => ({
+        this.#request<DhtReply>(to, island, timeout, (node) => ({
           token: tokenOf(node, this.#clock.now()),
           closer: this.#named(node, target),
           records: [...(node.records.get(hex(target))?.values() ?? [])],
@@ -109,9 +109,8 @@ export class SimulatedDht {
     to: NodeAddress,
     island: number,
     timeout: number,
-    silent: T,
     answer: (node: SimulatedNode) => T,
-  ): Promise<T> {
+  ): Promise<T | undefined> {
     this.traffic.requests++
     this.traffic.inFlight++
     this.traffic.mostInFlight = Math.max(this.traffic.mostInFlight, this.traffic.inFlight)
@@ -122,7 +121,7 @@ export class SimulatedDht {
       if (!isReached) {
         await this.#pass(timeout - LATENCY / 2)
         this.traffic.silent++
-        return silent
+        return undefined
       }
       // Who is busy reads a request later, does it all the same, and answers when nobody waits any more.
       const now = this.#clock.now()
@@ -132,7 +131,7 @@ export class SimulatedDht {
       const isLate = LATENCY + late > timeout
       await (isLate ? this.#pass(timeout - LATENCY / 2) : answering.then(() => this.#pass(LATENCY / 2)))
       if (isLate) this.traffic.silent++
-      return isLate ? silent : await answering
+      return isLate ? undefined : await answering
     } finally {
       this.traffic.inFlight--
     }

@@ -38,10 +38,9 @@ export interface AnnouncerFigures {
   /** Keys whose turn to be announced again has come so far, and by how many milliseconds that is late now. */
   readonly refreshed: number
   readonly lag: number
-  /** Records stored and removed at nodes so far, and requests for it that were not answered in time. */
+  /** Records stored and removed at nodes so far. */
   readonly stored: number
   readonly removed: number
-  readonly lost: number
 }
 
 /**
@@ -98,7 +97,6 @@ export class Announcer {
   #closed = false
   #stored = 0
   #removed = 0
-  #lost = 0
 
   constructor(
     { dht, realm, clock = systemClock, random = Math.random, cpu = usedCpu }: AnnouncerDependencies,
@@ -130,7 +128,7 @@ export class Announcer {
   get figures(): AnnouncerFigures {
     const { size: keys, waiting, refreshed, refreshAt } = this.#schedule
     const lag = Math.max(this.#clock.now() - refreshAt - GATHER, 0)
-    return { keys, waiting, refreshed, lag, stored: this.#stored, removed: this.#removed, lost: this.#lost }
+    return { keys, waiting, refreshed, lag, stored: this.#stored, removed: this.#removed }
   }
 
   /** Adds to the keys that are kept announced. */
@@ -237,12 +235,8 @@ export class Announcer {
         ? await this.#dht.remove(node, placement.topic)
         : await this.#dht.store(node, placement.topic, this.#realm.relaysOf(placement.topic))
     const now = this.#clock.now()
-    if (outcome === 'silent') {
-      this.#lost++
-      this.#window.silent(sentAt, now)
-    } else {
-      this.#window.answered(sentAt, now)
-    }
+    if (outcome === undefined) this.#window.silent(sentAt, now)
+    else this.#window.answered(sentAt, now)
     const isDone = outcome === 'done'
     if (isDone && kind === 'store') this.#stored++
     if (isDone && kind === 'remove') this.#removed++

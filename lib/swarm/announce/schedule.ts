@@ -153,30 +153,25 @@ export class Schedule {
 
   /** A node has joined: it has to hold the keys that have it among their closest nodes now. */
   joined(node: KnownNode): void {
-    for (const placement of this.#placements.values()) if (this.#concerns(placement, node)) this.#queue(placement)
+    this.#queueWhere((placement) => this.#concerns(placement, node))
   }
 
   /** A node is lost: what it held, or was still to be sent, is needed elsewhere. */
   left(node: KnownNode): void {
-    for (const placement of this.#placements.values()) {
-      const hadCopy = placement.dropped(node)
-      if (hadCopy || this.#concerns(placement, node)) this.#queue(placement)
-    }
+    this.#queueWhere((placement) => placement.dropped(node) || this.#concerns(placement, node))
   }
 
   /** A silent node answers again: what was kept back for it can be sent. */
   recovered(node: KnownNode): void {
-    for (const placement of this.#placements.values()) {
-      if (!placement.wanted && placement.remaining().includes(node)) this.#queue(placement)
-      if (this.#concerns(placement, node) && placement.missing([node]).length > 0) this.#queue(placement)
-    }
+    this.#queueWhere((placement) => {
+      if (!placement.wanted) return placement.remaining().includes(node)
+      return this.#concerns(placement, node) && placement.missing([node]).length > 0
+    })
   }
 
   /** A node has lost what it was sent: it needs all of it again. */
   forgot(node: KnownNode): void {
-    for (const placement of this.#placements.values()) {
-      if (placement.wanted && placement.forgotten(node)) this.#queue(placement)
-    }
+    this.#queueWhere((placement) => placement.wanted && placement.forgotten(node))
   }
 
   /** Up to so many placements of which the node should hold a copy, chosen from those next to it in the key space. */
@@ -231,6 +226,10 @@ export class Schedule {
       this.#move(placement, 'refresh')
       return placement
     }
+  }
+
+  #queueWhere(isNeeded: (placement: Placement) => boolean): void {
+    for (const placement of this.#placements.values()) if (isNeeded(placement)) this.#queue(placement)
   }
 
   /** Queues a placement, unless it waits for something more urgent already. */

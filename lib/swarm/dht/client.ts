@@ -63,11 +63,7 @@ export class DhtClient {
   /** What a node knows of a target; `undefined` when it does not answer in time. */
   async ask(node: DhtNode, target: Uint8Array): Promise<DhtReply | undefined> {
     const sentAt = this.#clock.now()
-    const reply = await this.#request(
-      node,
-      (timeout) => this.#rpc.ask(node, target, timeout),
-      (answer) => answer === undefined,
-    )
+    const reply = await this.#request(node, (timeout) => this.#rpc.ask(node, target, timeout))
     if (reply === undefined) return undefined
     const { token, closer } = reply
     for (const address of closer) {
@@ -85,13 +81,13 @@ export class DhtClient {
     return reply
   }
 
-  /** Stores this node's record of a topic at a node. */
-  store(node: KnownNode, topic: Uint8Array, relays: readonly NodeAddress[]): Promise<StoreOutcome> {
+  /** Stores this node's record of a topic at a node; `undefined` when it does not answer in time. */
+  store(node: KnownNode, topic: Uint8Array, relays: readonly NodeAddress[]): Promise<StoreOutcome | undefined> {
     return this.#withToken(node, topic, (token, timeout) => this.#rpc.store(node, topic, token, relays, timeout))
   }
 
-  /** Removes this node's record of a topic from a node. */
-  remove(node: KnownNode, topic: Uint8Array): Promise<StoreOutcome> {
+  /** Removes this node's record of a topic from a node; `undefined` when it does not answer in time. */
+  remove(node: KnownNode, topic: Uint8Array): Promise<StoreOutcome | undefined> {
     return this.#withToken(node, topic, (token, timeout) => this.#rpc.remove(node, topic, token, timeout))
   }
 
@@ -99,16 +95,12 @@ export class DhtClient {
   async #withToken(
     node: KnownNode,
     topic: Uint8Array,
-    run: (token: Uint8Array, timeout: number) => Promise<StoreOutcome>,
-  ): Promise<StoreOutcome> {
+    run: (token: Uint8Array, timeout: number) => Promise<StoreOutcome | undefined>,
+  ): Promise<StoreOutcome | undefined> {
     for (let attempt = 0; ; attempt++) {
       const token = await this.#token(node, topic)
-      if (token === undefined) return 'silent'
-      const outcome = await this.#request(
-        node,
-        (timeout) => run(token, timeout),
-        (result) => result === 'silent',
-      )
+      if (token === undefined) return undefined
+      const outcome = await this.#request(node, (timeout) => run(token, timeout))
       if (outcome === 'done') this.map.answered(node, this.#clock.now())
       if (outcome !== 'refused') return outcome
       this.#tokens.delete(node)
@@ -132,20 +124,20 @@ export class DhtClient {
     return value
   }
 
-  async #request<T>(node: DhtNode, run: (timeout: number) => Promise<T>, isSilent: (result: T) => boolean): Promise<T> {
+  async #request<T>(node: DhtNode, run: (timeout: number) => Promise<T | undefined>): Promise<T | undefined> {
     this.#requests++
     const sentAt = this.#clock.now()
     const { timeout } = this.#answerTime
     const result = await run(timeout)
     const now = this.#clock.now()
-    if (!isSilent(result)) {
+    if (result !== undefined) {
       this.#answerTime.answered(sentAt, now)
       return result
     }
     this.#silent++
     this.#answerTime.silent(sentAt, now)
     if (now - sentAt < timeout + STALL) this.map.silent(node, sentAt, now)
-    return result
+    return undefined
   }
 }
 

@@ -81,13 +81,12 @@ export function createDhtRpc(parts: DhtParts, keyPair: KeyPair): DhtRpc {
     topic: Uint8Array,
     token: Uint8Array,
     timeout: number,
-  ): Promise<StoreOutcome> => {
+  ): Promise<StoreOutcome | undefined> => {
     const peer = { publicKey: keyPair.publicKey, relayAddresses }
     const signature = sign(topic, token, to.id, { peer, refresh: null }, keyPair)
     const value = encodeRecord(peer, signature)
     const response = await request({ command, target: topic, token, value }, to, timeout)
-    if (response === undefined) return 'silent'
-    return response.error === 0 ? 'done' : 'refused'
+    return response && (response.error === 0 ? 'done' : 'refused')
   }
   return {
     idOf: (address) => parts.hash(compact(address)),

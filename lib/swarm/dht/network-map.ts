@@ -29,37 +29,32 @@ export interface MapListener {
   recovered(node: KnownNode): void
 }
 
-export interface NetworkMapOptions {
-  /** Known nodes at most. */
-  readonly capacity?: number
+const DEFAULTS = {
+  /** Known nodes at most: twice the largest cluster that Kubernetes supports. */
+  capacity: 10_000,
   /** Nodes at most that others have named and that have not been asked yet. */
-  readonly maxNamed?: number
-  /** A node is lost after so many requests in a row without an answer, if it has also been silent for so many milliseconds. */
-  readonly strikes?: number
-  readonly silence?: number
+  maxNamed: 512,
+  /**
+   * Requests in a row without an answer until a node is lost. One is a lost packet, two are a node that is short of time. While a
+   * whole cluster starts, many nodes are: moving their records elsewhere, and back again, would cost others the same time. So
+   * no node is lost in haste; silent ones are passed over.
+   */
+  strikes: 3,
+  /** Milliseconds of silence until a node is lost, at least. */
+  silence: 5_000,
   /** Milliseconds until a lost node is asked again, at first and at most; twice as many each time. */
-  readonly retry?: readonly [first: number, most: number]
-  /** How often a lost node is asked again before it is forgotten. */
-  readonly tries?: number
+  retry: [3_000, 120_000] as readonly [first: number, most: number],
+  /** How often a lost node is asked again: for as long as others may find what it announced, and have to learn that it is gone. */
+  tries: 25,
 }
+export type NetworkMapOptions = Partial<typeof DEFAULTS>
+export const SILENCE = DEFAULTS.silence
 
-/** Twice the largest cluster that Kubernetes supports. */
-const CAPACITY = 10_000
-const MAX_NAMED = 512
-/**
- * One strike is a lost packet, two are a node that is short of time. While a whole cluster starts, many nodes are: moving their
- * records elsewhere, and back again, would cost others the same time. So no node is lost in haste; silent ones are passed over.
- */
-const STRIKES = 3
-export const SILENCE = 5_000
 /** Where more than this and more than half are silent at once, they or this node are busy: losing one takes so many times longer. */
 const FEW = 4
 const INDULGENCE = 6
 /** A node that sends but does not answer is alive and busy, for so many milliseconds at most: a packet's sender can be a lie. */
 const MOST_HEARD = 60_000
-const RETRY = [3_000, 120_000] as const
-/** With the delays above: for as long as others may find what the node announced, and have to learn that it is gone. */
-const TRIES = 25
 const MAX_LOST = 2_000
 
 interface Lost {
@@ -83,18 +78,11 @@ export class NetworkMap {
   readonly #listeners = new Set<Partial<MapListener>>()
   /** How many of the known nodes did not answer last time. */
   #silent = 0
-  readonly #options: Required<NetworkMapOptions>
+  readonly #options: typeof DEFAULTS
 
   constructor(self: DhtNode, options: NetworkMapOptions = {}) {
     this.self = self
-    this.#options = {
-      capacity: options.capacity ?? CAPACITY,
-      maxNamed: options.maxNamed ?? MAX_NAMED,
-      strikes: options.strikes ?? STRIKES,
-      silence: options.silence ?? SILENCE,
-      retry: options.retry ?? RETRY,
-      tries: options.tries ?? TRIES,
-    }
+    this.#options = { ...DEFAULTS, ...options }
   }
 
   /** How many other nodes are known. */

@@ -19,16 +19,16 @@ export interface DhtReply {
   readonly records: readonly TopicRecord[]
 }
 
-/** `refused`: the node answered with an error, so its token is no longer good. `silent`: no answer in time. */
-export type StoreOutcome = 'done' | 'refused' | 'silent'
+/** `refused`: the node answered with an error, so its token is no longer good. */
+export type StoreOutcome = 'done' | 'refused'
 
 /**
- * Requests to single nodes of the DHT: one request, one answer, nothing sent twice. `timeout` is in milliseconds. None of them
- * rejects.
+ * Requests to single nodes of the DHT: one request, one answer, nothing sent twice. They never reject, and give `undefined`
+ * if no answer comes within `timeout` milliseconds.
  */
 export interface DhtRpc {
   idOf(address: NodeAddress): Uint8Array
-  /** What a node knows of the target; `undefined` when no answer came in time. */
+  /** What a node knows of the target. */
   ask(to: NodeAddress, target: Uint8Array, timeout: number): Promise<DhtReply | undefined>
   /** Stores this node's signed record. */
   store(
@@ -37,9 +37,9 @@ export interface DhtRpc {
     token: Uint8Array,
     relays: readonly NodeAddress[],
     timeout: number,
-  ): Promise<StoreOutcome>
+  ): Promise<StoreOutcome | undefined>
   /** Removes this node's record. */
-  remove(to: DhtNode, topic: Uint8Array, token: Uint8Array, timeout: number): Promise<StoreOutcome>
+  remove(to: DhtNode, topic: Uint8Array, token: Uint8Array, timeout: number): Promise<StoreOutcome | undefined>
   /** Sends a message of ours, and gives what the node has answered. */
   question(to: NodeAddress, message: Uint8Array, timeout: number): Promise<Uint8Array | undefined>
 }

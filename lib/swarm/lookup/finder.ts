@@ -30,12 +30,6 @@ interface Lookup {
   readonly startedAt: number
 }
 
-export interface FinderFigures {
-  /** Lookups that were run, and those that were answered by another one of the same key. */
-  readonly lookups: number
-  readonly shared: number
-}
-
 /**
  * Finds out who has announced a key. Lookups of one key within a short time are one lookup, which goes on for the others
  * when one caller stops.
@@ -47,8 +41,6 @@ export class Finder {
   readonly #replicas: number
   /** The oldest first. */
   readonly #lookups = new Map<Key, Lookup>()
-  #run = 0
-  #shared = 0
   readonly #stop = new AbortController()
 
   /** @param replicas how many of the nodes closest to a topic are asked */
@@ -57,10 +49,6 @@ export class Finder {
     this.#realms = realms
     this.#clock = clock
     this.#replicas = replicas
-  }
-
-  get figures(): FinderFigures {
-    return { lookups: this.#run, shared: this.#shared }
   }
 
   /** The members that announced the key, each once, without this node. Ends when the signal aborts; does not throw. */
@@ -90,7 +78,6 @@ export class Finder {
     if (lookup === undefined) return undefined
     const age = this.#clock.now() - lookup.startedAt
     if (age >= (lookup.peers.length > 0 ? HIT_TIME : MISS_TIME)) return undefined
-    this.#shared++
     return lookup
   }
 
@@ -100,7 +87,6 @@ export class Finder {
     const lookup: Lookup = { peers: new SharedList(), startedAt: now }
     this.#lookups.delete(key)
     this.#lookups.set(key, lookup)
-    this.#run++
     void this.#look(key, lookup.peers)
     return lookup
   }

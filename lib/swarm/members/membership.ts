@@ -29,27 +29,24 @@ export interface Liveness {
   gone(peer: Peer): void
 }
 
-export interface MembershipOptions {
-  /** Milliseconds for the other side to prove that it knows the swarm key. */
-  readonly proofTimeout?: number
-  /** Milliseconds of quiet after which this side says that it is there. */
-  readonly keepAlive?: number
-  /** Milliseconds of silence after which the other side counts as gone. */
-  readonly silence?: number
+const DEFAULTS = {
+  /** Milliseconds for the other side to prove that it knows the swarm key: one way through the network, once the connection is open. */
+  proofTimeout: 2_000,
+  /**
+   * Milliseconds of quiet after which this side says that it is there. 32 quiet connections cost 32 small packets a second in each
+   * direction, half of them acknowledgements.
+   */
+  keepAlive: 2_000,
+  /** Milliseconds of silence after which the other side counts as gone: two lost packets in a row are no death. */
+  silence: 6_500,
   /** Connections that are kept. */
-  readonly maxMembers?: number
+  maxMembers: 32,
   /** Connections without a proof yet; beyond that number the oldest of them is ended. */
-  readonly maxUnproven?: number
+  maxUnproven: 16,
 }
+export type MembershipOptions = Partial<typeof DEFAULTS>
+export const MAX_MEMBERS = DEFAULTS.maxMembers
 
-/** A proof takes one way through the network, once the connection is open. */
-const PROOF_TIMEOUT = 2_000
-/** 32 connections that are quiet cost 32 small packets a second in each direction, half of them acknowledgements. */
-const KEEP_ALIVE = 2_000
-/** Two lost packets in a row are no death. */
-const SILENCE = 6_500
-export const MAX_MEMBERS = 32
-const MAX_UNPROVEN = 16
 /** Bytes that may come on a connection before its proof, which takes 59 of them, framed and sealed. */
 const MOST_UNPROVEN_BYTES = 1_024
 
@@ -73,7 +70,7 @@ export class Membership {
   readonly #secrets: readonly Uint8Array[]
   readonly #door: NodeAddress
   readonly #liveness: Liveness
-  readonly #options: Required<MembershipOptions>
+  readonly #options: typeof DEFAULTS
   readonly #members = new Map<SwarmConnection, Member>()
   readonly #unproven = new Set<SwarmConnection>()
   #closed = false
@@ -93,13 +90,7 @@ export class Membership {
     this.#secrets = swarmKeys.map((key) => new Uint8Array(hkdfSync('sha256', key, '', PURPOSE, 32)))
     this.#door = door
     this.#liveness = liveness
-    this.#options = {
-      proofTimeout: options.proofTimeout ?? PROOF_TIMEOUT,
-      keepAlive: options.keepAlive ?? KEEP_ALIVE,
-      silence: options.silence ?? SILENCE,
-      maxMembers: options.maxMembers ?? MAX_MEMBERS,
-      maxUnproven: options.maxUnproven ?? MAX_UNPROVEN,
-    }
+    this.#options = { ...DEFAULTS, ...options }
   }
 
   /** Members with a proven connection, by their public key in hex. */

@@ -43,7 +43,7 @@ async function withStranger(use: (send: Send, publicKey: Buffer) => Promise<void
     process.on('uncaughtException', note).on('unhandledRejection', note)
     try {
       await use(send, Buffer.from(id, 'hex'))
-      assert.equal((await send(LOOKUP, []))?.error, 0, 'it answers as before')
+      await waitFor('it answers as before', async () => (await send(LOOKUP, []))?.error === 0)
       assert.deepEqual(fatal, [])
     } finally {
       process.off('uncaughtException', note).off('unhandledRejection', note)
@@ -95,9 +95,10 @@ test('joinSwarm: a question of a stranger gets no answer, not even an error', as
 
 test('joinSwarm: a command that no member needs is refused, and nothing of it is kept', async () => {
   await withStranger(async (send) => {
-    assert.equal((await send(PEER_HOLEPUNCH, [0, 0, 0, 0]))?.error, UNKNOWN_COMMAND)
-    for (let command = 6; command <= PLUGIN; command++) {
-      assert.equal((await send(command, new Array<number>(40).fill(1)))?.error, UNKNOWN_COMMAND, `command ${command}`)
-    }
+    // A busy machine may answer late.
+    const isRefused = (command: number, value: Iterable<number>) =>
+      waitFor(`command ${command} is refused`, async () => (await send(command, value))?.error === UNKNOWN_COMMAND)
+    await isRefused(PEER_HOLEPUNCH, [0, 0, 0, 0])
+    for (let command = 6; command <= PLUGIN; command++) await isRefused(command, new Array<number>(40).fill(1))
   })
 })
