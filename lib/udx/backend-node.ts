@@ -29,6 +29,8 @@ export const nodeBackend: DatagramBackend = {
 class NodeDatagramSocket implements DatagramSocket {
   readonly port: number
   readonly #socket: dgram.Socket
+  /** Datagrams that the system has not taken yet. On Deno a socket that closes drops them, and never says that it is closed. */
+  #pending = 0
   #closed = false
 
   constructor({ port, host }: BindOptions, onDatagram: OnDatagram) {
@@ -51,8 +53,10 @@ class NodeDatagramSocket implements DatagramSocket {
   }
 
   send(bytes: Uint8Array, port: number, host: string): void {
+    if (this.#closed) return
+    this.#pending++
     // A datagram that the system refuses is a lost datagram. Without a callback node:dgram would emit an error.
-    if (!this.#closed) this.#socket.send(bytes, 0, bytes.length, port, host, () => undefined)
+    this.#socket.send(bytes, 0, bytes.length, port, host, this.#onSent)
   }
 
   sendNow(bytes: Uint8Array, port: number, host: string, ttl: number): Promise<boolean> {
@@ -60,7 +64,11 @@ class NodeDatagramSocket implements DatagramSocket {
     return new Promise((resolve) => {
       // The time to live belongs to the socket. Unless its send buffer is full, send() hands the datagram to the system at once.
       if (ttl !== DEFAULT_TTL) this.#socket.setTTL(ttl)
-      this.#socket.send(bytes, 0, bytes.length, port, host, (error) => resolve(error === null))
+      this.#pending++
+      this.#socket.send(bytes, 0, bytes.length, port, host, (error) => {
+        this.#onSent()
+        resolve(error === null)
+      })
       if (ttl !== DEFAULT_TTL) this.#socket.setTTL(DEFAULT_TTL)
     })
   }
@@ -68,8 +76,14 @@ class NodeDatagramSocket implements DatagramSocket {
   close(): Promise<void> {
     this.#closed = true
     return new Promise((resolve) => {
-      this.#socket.close(resolve)
+      this.#socket.once('close', resolve)
+      if (this.#pending === 0) this.#socket.close()
     })
+  }
+
+  readonly #onSent = () => {
+    this.#pending--
+    if (this.#closed && this.#pending === 0) this.#socket.close()
   }
 }
 

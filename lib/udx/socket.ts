@@ -75,9 +75,16 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask, P
     if (this.bound) throw new Error('Already bound')
     if (this.closing) throw new Error('Socket is closed')
     requireIPv4(host)
-    this.#datagrams = this.udx.backend.bind({ port, host }, (bytes, fromPort, fromHost) =>
-      this.#onDatagram(bytes, fromPort, fromHost),
-    )
+    this.#datagrams = this.udx.backend.bind({ port, host }, (bytes, fromPort, fromHost) => {
+      try {
+        this.#onDatagram(bytes, fromPort, fromHost)
+      } catch (error) {
+        // A listener has thrown. Bun and Deno would swallow that here, where Node reports an uncaught exception.
+        queueMicrotask(() => {
+          throw error
+        })
+      }
+    })
     this.#address = { host, family: 4, port: this.#datagrams.port }
   }
 

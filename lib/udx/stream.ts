@@ -194,9 +194,10 @@ export class UDXStream extends Duplex<StreamEvents> {
     if (this.socket !== socket) {
       if (!isPort(port) || this.#firewall === undefined) return
       if (this.#firewall(socket, port, host, 4)) return
-    }
-    if (this.#relay !== undefined) this.#forward(this.#relay, header, packet)
-    else this.#connection.onPacket(header, packet, this.#udx.clock.now())
+      // As in the addon: what the firewall has started is done first. hyperdht adds listeners for this packet so.
+      const [copiedHeader, copy] = [{ ...header }, b4a.from(packet)]
+      queueMicrotask(() => this.#accept(copiedHeader, copy))
+    } else this.#accept(header, packet)
   }
 
   /** Ends the stream at once, and the peer's with ECONNRESET. Called again, it stops waiting for the peer soon. */
@@ -248,6 +249,12 @@ export class UDXStream extends Duplex<StreamEvents> {
 
   get #route(): Route | undefined {
     return this.#connection.closed ? undefined : this.#connection.route
+  }
+
+  #accept(header: Header, packet: Uint8Array): void {
+    if (this.#connection.closed) return
+    if (this.#relay !== undefined) this.#forward(this.#relay, header, packet)
+    else this.#connection.onPacket(header, packet, this.#udx.clock.now())
   }
 
   #forward(relay: UDXStream, header: Header, packet: Uint8Array): void {

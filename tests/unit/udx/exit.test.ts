@@ -18,9 +18,11 @@ for (const [runtime, args] of [
   ['deno', ['run', '-A', '--no-check', '--quiet']],
   ['bun', []],
 ] as const) {
-  for (const mode of ['streams', 'open'] as const) {
-    const expectation =
-      mode === 'streams' ? 'ends by itself once streams and sockets are closed' : 'lives on while a socket is open'
+  for (const [mode, expectation] of [
+    ['streams', 'ends by itself once streams and sockets are closed'],
+    ['open', 'lives on while a socket is open'],
+    ['throw', 'reports what a listener throws as an uncaught exception'],
+  ] as const) {
     test(`process on ${runtime} ${expectation}`, { skip }, async () => {
       const child = spawn(`${BIN}${runtime}`, [...args, SCRIPT, mode], { stdio: ['ignore', 'pipe', 'inherit'] })
       const exited = new Promise<number | null>((resolve) => {

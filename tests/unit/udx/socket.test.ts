@@ -168,6 +168,22 @@ test('socket is busy while streams use it, and closes when the last has gone', a
   assert.deepEqual(events, ['busy', 'idle', 'busy', 'close'])
 })
 
+test('socket closes after its last stream has', async () => {
+  const udx = new UDX()
+  const [[a, from], [b, to]] = [bound(udx), bound(udx)]
+  const events: string[] = []
+  const streams = [udx.createStream(1), udx.createStream(2)] as const
+  streams[0].connect(a, 2, to, HOST)
+  streams[1].connect(b, 1, from, HOST)
+  a.on('close', () => events.push('a'))
+  b.on('close', () => events.push('b'))
+  for (const stream of streams) stream.on('error', () => undefined).on('close', () => events.push(`${stream.id}`))
+  streams[0].destroy()
+  await Promise.all([a.close(), b.close()])
+  assert.deepEqual(events.toSorted(), ['1', '2', 'a', 'b'])
+  assert.ok(events.indexOf('1') < events.indexOf('a') && events.indexOf('2') < events.indexOf('b'), `${events}`)
+})
+
 test('socket and streams carry a megabyte between two instances', async () => {
   const [one, two] = [new UDX(), new UDX()]
   const [a, from] = bound(one)

@@ -301,6 +301,29 @@ test('stream is connected by its firewall to where the first packet comes from, 
   void to.close()
 })
 
+test('stream does what its firewall has started before it handles the packet', async () => {
+  const simulation = new Simulation()
+  const [client, server] = [simulation.createUDX(), simulation.createUDX()]
+  const [from, to] = [client.createSocket(), server.createSocket()]
+  from.bind(0, HOST)
+  to.bind(0, HOST)
+  const messages: string[] = []
+  const b = server.createStream(2, {
+    firewall: (socket, port, host) => {
+      b.connect(socket, 1, port, host)
+      void Promise.resolve().then(() => b.on('message', (bytes) => messages.push(String(bytes))))
+      return false
+    },
+  })
+  const a = client.createStream(1)
+  a.connect(from, 2, to.address()?.port as number, HOST)
+  a.trySend(Buffer.from('first'))
+  await simulation.until(() => messages.length > 0, 10)
+  assert.deepEqual(messages, ['first'])
+  for (const stream of [a, b]) stream.on('error', () => undefined).destroy()
+  await Promise.all([from.close(), to.close(), simulation.for(1)])
+})
+
 test('stream takes bytes before it is connected, and acknowledges them once it is', async () => {
   const simulation = new Simulation()
   const [client, server] = [simulation.createUDX(), simulation.createUDX()]

@@ -1,4 +1,5 @@
-// Opens sockets, streams and a watch on real interfaces, uses them, closes them (`streams`) or leaves a socket open (`open`), and says so.
+// Opens sockets, streams and a watch on real interfaces, uses them and closes them (`streams`), leaves a socket open (`open`), or has
+// a listener throw (`throw`), and says that it is done.
 import { once } from 'node:events'
 import { UDX } from '../../../../lib/udx/index.ts'
 
@@ -45,6 +46,16 @@ async function abruptly(): Promise<void> {
 if (process.argv[2] === 'streams') {
   await gracefully()
   await abruptly()
+  await Promise.all([a.close(), b.close()])
+}
+if (process.argv[2] === 'throw') {
+  const thrown = once(process, 'uncaughtException')
+  a.on('message', () => {
+    throw new Error('by a listener')
+  })
+  b.trySend(Buffer.from('anything'), from, HOST)
+  const [error] = (await thrown) as [Error]
+  if (error.message !== 'by a listener') throw error
   await Promise.all([a.close(), b.close()])
 }
 await watcher.destroy()
