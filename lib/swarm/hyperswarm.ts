@@ -1,7 +1,6 @@
 import HyperDHT from 'hyperdht'
 import Persistent from 'hyperdht/lib/persistent.js'
 import Hyperswarm, { type Server } from 'hyperswarm'
-import { runtimeName } from '../platform/runtime.ts'
 import { UDX } from '../udx/index.ts'
 import { createDhtRpc, QUESTION } from './dht/hyperdht-rpc.ts'
 import { RECORD_LIFE, RecordStore } from './dht/record-store.ts'
@@ -50,8 +49,8 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     maxAge: RECORD_LIFE,
     maxWindow: MAX_WINDOW,
     maxPingDelay: MAX_PING_DELAY,
-    // The addon that hyperdht brings needs libuv, which only Node has; elsewhere it would end the process.
-    ...(runtimeName === 'node' ? {} : { udx: new UDX() }),
+    // In place of the addon that hyperdht brings, which needs the libuv of Node.
+    udx: new UDX(),
   })
   const records = new RecordStore({ log: dependencies.log })
   // There is no option for it. The listener comes after hyperdht's own, which has made its cache by then; nothing is in it yet.

@@ -27,6 +27,7 @@ export interface SocketHost {
   readonly backend: DatagramBackend
   readonly linger: Linger
   readonly turn: Turn
+  packetsReceived: number
   /** Hands a packet to its stream. @returns whether there is one. */
   dispatch(socket: UDXSocket, header: Header, packet: Uint8Array, port: number, host: string): boolean
 }
@@ -151,6 +152,7 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask, P
 
   #onDatagram(bytes: Uint8Array, port: number, host: string): void {
     if (this.#closed) return
+    this.udx.packetsReceived++
     if (readHeader(bytes, this.#header) && this.udx.dispatch(this, this.#header, bytes, port, host)) return
     if (this.listenerCount('message') === 0) return
     // A copy, since the bytes are valid during this call only.

@@ -33,6 +33,8 @@ export class UDX implements SocketHost, StreamHost {
   readonly linger: Linger
   readonly slab = new Slab()
   readonly streams = new Map<number, UDXStream>()
+  /** Datagrams that all sockets have received so far. */
+  packetsReceived = 0
 
   constructor({ clock = createSystemClock(), backend = runtimeBackend }: UDXOptions = {}) {
     this.clock = clock

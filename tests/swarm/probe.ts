@@ -7,8 +7,7 @@ interface Inside {
   readonly nodes: { readonly length: number }
   readonly _persistent: { readonly records: { readonly size: number } } | null
   readonly stats: { readonly requests: { total: number; retries: number; timeouts: number } }
-  /** The addon does not count what it sends at once, so only what it receives is of use. */
-  readonly udx: { readonly packetsReceived?: number }
+  readonly udx: { readonly packetsReceived: number }
 }
 
 /**
@@ -35,7 +34,7 @@ export function watchNodes(): (self: NodeAddress) => Omit<NodeUsage, 'node'> {
       requests: total,
       retries,
       timeouts,
-      received: inside.udx.packetsReceived ?? 0,
+      received: inside.udx.packetsReceived,
     }
   }
 }

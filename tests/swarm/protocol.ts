@@ -65,6 +65,6 @@ export interface NodeUsage {
   readonly requests: number
   readonly retries: number
   readonly timeouts: number
-  /** Datagrams that its UDP socket received so far, of DHT and streams; not known (0) where the addon does not run. */
+  /** Datagrams that its UDP socket received so far, of DHT and streams. */
   readonly received: number
 }

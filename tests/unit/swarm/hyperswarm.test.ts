@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createRequire } from 'node:module'
 import { test } from 'node:test'
 import { silentLogger } from '../../../lib/observe/log.ts'
 import type { Key } from '../../../lib/oci/key.ts'
@@ -207,4 +208,25 @@ test('Hyperswarm router: close does not wait for a name that does not resolve', 
     await waitFor('the name is asked for', () => asked)
     await within('close', node.router.close(), 2_000)
   })
+})
+
+test('joinSwarm: nothing of the addon that hyperdht brings is used', async (t) => {
+  const require = createRequire(import.meta.url)
+  const { prototype } = createRequire(require.resolve('hyperdht'))('udx-native') as {
+    prototype: Record<string, unknown>
+  }
+  const methods = ['createSocket', 'createStream', 'networkInterfaces', 'watchNetworkInterfaces']
+  const originals = methods.map((name) => prototype[name])
+  const used: string[] = []
+  for (const name of methods) prototype[name] = () => used.push(name)
+  t.after(() =>
+    methods.forEach((name, i) => {
+      prototype[name] = originals[i]
+    }),
+  )
+  await withSwarm(async (nodes) => {
+    const first = await nodes.start()
+    await untilConnected([first, await nodes.start({ bootstrap: bootstrapAt(first.address) })])
+  })
+  assert.deepEqual(used, [])
 })
