@@ -6,7 +6,7 @@ import * as traceView from './client/trace-view.ts'
 
 /**
  * The page's script: the sources of the functions under client/ as the runtime has them, with their types taken off. There
- * is no file to read at run time and nothing to build, so it is the same from source and in one bundled file, where a
+ * is not a file to read at run time and nothing to build, so it is the same from source and in one bundled file, where a
  * bundler may have renamed functions, but then in all of them alike.
  */
 export function clientScript(): string {

@@ -22,7 +22,7 @@ const certs = join(dirname(containerd.socket), 'certs')
 const path = join(certs, '127.0.0.1_7_', 'hosts.toml')
 await mkdir(dirname(path), { recursive: true })
 
-/** What containerd's own client asks by a hosts.toml, in its order; whether it discards the file. */
+/** Which URLs containerd's own client asks, in order, with this hosts.toml, and whether it discards the file. */
 async function asked(text: string): Promise<{ discarded: boolean; urls: string[] }> {
   await writeFile(path, text)
   const args = ['--address', containerd.socket, 'images', 'pull', ...LOCAL, '--hosts-dir', certs, `${REGISTRY}/x:1`]
@@ -35,7 +35,7 @@ async function asked(text: string): Promise<{ discarded: boolean; urls: string[]
   return { discarded: /failed to decode \S*hosts\.toml/.test(output), urls: urls.map(named) }
 }
 
-/** The same by our reading. A tag is asked for at hosts that may resolve and pull. */
+/** The same as we read the file. containerd asks for a tag at hosts that may resolve and pull. */
 function read(text: string): { discarded: boolean; urls: string[] } {
   const reading = readHosts(text, dialectOf(CONTAINERD.text))
   if (reading.kind !== 'hosts') return { discarded: reading.kind === 'discarded', urls: [REGISTRY] }

@@ -62,7 +62,7 @@ async function problemOf(
     if (!isRefusal(error)) throw error
     // Too long for us is not too long for containerd.
     if (error.code === 'EFBIG') return { known: false }
-    if (error.code === 'EINVAL') return { reason: 'is no file', known: true }
+    if (error.code === 'EINVAL') return { reason: 'is not a file', known: true }
     return { reason: `cannot be read: ${error.message}`, known: false }
   }
   for (let at = path; !seesAll && at.startsWith(top); at = dirname(at)) {

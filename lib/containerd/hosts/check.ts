@@ -4,8 +4,8 @@ import { findingsOf, type Rule, rule } from '../rule.ts'
 import { shellWord } from '../shell.ts'
 import { asksAt, isUrl } from './endpoint.ts'
 import type { HostsReader } from './files.ts'
-import { DEFAULT_NAMESPACE, type HostsCheck, type HostsView, isWithoutMirror, ownViews, viewOf } from './look.ts'
-import { hasCapabilities, hostsCommand, isRight } from './mirror-entry.ts'
+import { DEFAULT_NAMESPACE, type HostsView, isWithoutMirror, ownViews, viewOf } from './look.ts'
+import { type HostsCheck, hasCapabilities, hostsCommand, isRight } from './mirror-entry.ts'
 import type { HostEntry, HostMention } from './reading.ts'
 
 /**
@@ -81,7 +81,7 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
     id: 'hosts-toml-no-file',
     // A directory, most often: container engines make one where a file that is to be mounted is missing.
     reads: (view: HostsView) => of('no file', view),
-    judges: ({ file }) => ({ severity: 'error', seen: `${file} is no file` }),
+    judges: ({ file }) => ({ severity: 'error', seen: `${file} is not a file` }),
     expected: 'a file that names the mirror first',
     why: 'containerd cannot read it, and fails every pull that it would count for',
     remedy: (view) => moveAway(view),

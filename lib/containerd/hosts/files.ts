@@ -101,14 +101,14 @@ export type HostsFiles = typeof HOSTS_FILES
 /**
  * Reads a file that somebody else put there, if it is one: a pipe or a device may never end.
  *
- * @throws what the system says; EINVAL for what is no file, EFBIG for more than {@link SIZE_LIMIT}
+ * @throws what the system says; EINVAL for what is not a file, EFBIG for more than {@link SIZE_LIMIT}
  */
 export async function readRegularFile(path: string): Promise<Buffer> {
   // Without waiting for somebody to write into a pipe.
   const file = await fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
     const found = await file.stat()
-    if (!found.isFile()) throw refusal('EINVAL', `${path} is no file`)
+    if (!found.isFile()) throw refusal('EINVAL', `${path} is not a file`)
     if (found.size > SIZE_LIMIT) throw refusal('EFBIG', `${path} has more than ${SIZE_LIMIT} bytes`)
     return await file.readFile()
   } finally {

@@ -6,7 +6,7 @@ import { isProbeDirectory } from '../probe-name.ts'
 import { type CertificateProblem, certificateProblems } from './certificates.ts'
 import { asksAt } from './endpoint.ts'
 import { type HostsReader, isRefusal } from './files.ts'
-import type { HostsCommandContext } from './mirror-entry.ts'
+import type { HostsCheck } from './mirror-entry.ts'
 import { type HostEntry, type HostsReading, readHosts } from './reading.ts'
 
 /** The directory whose hosts.toml counts for every registry without a directory of its own. */
@@ -69,15 +69,6 @@ function isRegistry(name: string): boolean {
     if (error instanceof OciError) return false
     throw error
   }
-}
-
-export interface HostsCheck extends HostsCommandContext {
-  /** The registries that are mirrored; all if missing. */
-  readonly registries: readonly string[] | undefined
-  /** As containerd tells it, if it could be asked. */
-  readonly version: string | undefined
-  /** Whether this process sees all files as containerd does, and not only those in the certs directory. */
-  readonly seesAll?: boolean
 }
 
 /** A directory and its hosts.toml, as containerd reads it. */
@@ -148,7 +139,7 @@ async function see(directory: string, check: HostsCheck, files: HostsReader): Pr
     return { directory, real, text, ...readHosts(text, dialectOf(check.version)) }
   } catch (error) {
     if (!isRefusal(error)) throw error
-    // What is no file for this process is none for containerd.
+    // A directory or a pipe is that for containerd as well.
     if (error.code === 'EINVAL') return { directory, kind: 'no file' }
     return { directory, kind: 'unreadable', reason: error.message }
   }

@@ -45,14 +45,19 @@ export function hasCapabilities({ capabilities }: Endpoint, mirror: MirrorEntry)
   return [...new Set(capabilities)].sort().join() === [...mirror.capabilities].sort().join()
 }
 
-/** What a command that writes the entry depends on. */
-export interface HostsCommandContext {
+/** What hosts.toml files should say on this node, and what the commands that write them depend on. */
+export interface HostsCheck {
   readonly certsDir: string
+  /** The registries that are mirrored; all if missing. */
+  readonly registries: readonly string[] | undefined
   readonly mirror: MirrorEntry
-  /** Where containerd tells its version. */
+  /** As containerd tells it, if it could be asked, and where it tells it. */
+  readonly version: string | undefined
   readonly socket: string
   /** What starts this program, in a shell. */
   readonly program: string
+  /** Whether this process sees all files as containerd does, and not only those in the certs directory. */
+  readonly seesAll?: boolean
 }
 
 /**
@@ -62,7 +67,7 @@ export interface HostsCommandContext {
  */
 export function hostsCommand(
   flags: { readonly registries?: readonly string[] | undefined; readonly also?: readonly string[] },
-  { certsDir, mirror, socket, program }: HostsCommandContext,
+  { certsDir, mirror, socket, program }: Pick<HostsCheck, 'certsDir' | 'mirror' | 'socket' | 'program'>,
 ): string {
   const given: readonly (readonly [flag: string, value: string | undefined, fallback?: string])[] = [
     ['--registries', flags.registries?.join(',')],

@@ -6,7 +6,7 @@ import { putIn, takeOut, verifyEdit } from './edit.ts'
 import { HostsError, isUrl } from './endpoint.ts'
 import { type HostsFiles, type HostsReader, isRefusal } from './files.ts'
 import { DEFAULT_NAMESPACE, directoriesFor, HOSTS_FILE, type HostsDirectory, lookAt } from './look.ts'
-import { isRight, type MirrorEntry } from './mirror-entry.ts'
+import { type HostsCheck, isRight } from './mirror-entry.ts'
 import { readHosts } from './reading.ts'
 import { hasCertificates, rootLinesFor } from './root-lines.ts'
 
@@ -34,13 +34,9 @@ export interface Plan {
   readonly refusals: readonly { readonly path: string; readonly reason: string }[]
 }
 
-export interface HostsTarget {
-  readonly certsDir: string
+export interface HostsTarget extends Pick<HostsCheck, 'certsDir' | 'mirror' | 'version'> {
   /** `_default` is one, too. */
   readonly registries: readonly string[]
-  readonly mirror: MirrorEntry
-  /** As containerd tells it, if it could be asked. */
-  readonly version: string | undefined
 }
 
 /** Where the original of a file is kept: beside it, under its own name, since links may lead to several in one directory. */

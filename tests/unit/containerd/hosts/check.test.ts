@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import type { Remedy } from '../../../../lib/containerd/finding.ts'
 import { checkHosts } from '../../../../lib/containerd/hosts/check.ts'
 import { HOSTS_FILES } from '../../../../lib/containerd/hosts/files.ts'
-import { mirrorEntryFor } from '../../../../lib/containerd/hosts/mirror-entry.ts'
+import { hostsCommand, mirrorEntryFor } from '../../../../lib/containerd/hosts/mirror-entry.ts'
 import { applyEdits } from '../../../../lib/toml/patch.ts'
 import { runHere } from '../../../fixtures/command.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
@@ -136,6 +136,11 @@ const CASES: readonly Case[] = [
     found: ['hosts-toml-without-mirror error', 'hosts-toml-shadowed warning'],
   },
   {
+    what: 'both forms of a directory, where all registries are mirrored',
+    files: { _default: OURS, 'a.b:5000': OURS, 'a.b_5000_': THEIRS, 'c.d:5000': OURS, 'c.d_5000_': OURS },
+    found: ['hosts-toml ok', 'hosts-toml ok', 'hosts-toml-shadowed warning', 'hosts-default-shadowed warning'],
+  },
+  {
     what: 'a registry that _default does not count for',
     files: { _default: OURS, 'ghcr.io': THEIRS, 'a.b_5000_': OURS },
     found: ['hosts-toml ok', 'hosts-toml ok', 'hosts-default-shadowed warning'],
@@ -234,6 +239,28 @@ for (const { what, files, registries, version = '1.7.24', found, seen, follow: f
     })
   })
 }
+
+test('hostsCommand leaves out what the settings have by default, and quotes the rest', () => {
+  const context = {
+    certsDir: '/etc/containerd/certs.d',
+    mirror: mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'cached', undefined),
+    socket: '/run/containerd/containerd.sock',
+    program: 'swarmirror',
+  }
+  assert.equal(hostsCommand({}, context), 'swarmirror hosts')
+  assert.equal(hostsCommand({ registries: ['a.b:5000', 'c.d'] }, context), 'swarmirror hosts --registries a.b:5000,c.d')
+  assert.equal(hostsCommand({ also: ['[::1]:5000'] }, context), "swarmirror hosts --also '[::1]:5000'")
+  const other = {
+    certsDir: '/my certs',
+    mirror: mirrorEntryFor({ host: '::1', port: 80 }, 'off', undefined),
+    socket: '/a.sock',
+    program: 'npm run node --',
+  }
+  assert.equal(
+    hostsCommand({}, other),
+    "npm run node -- hosts --certs-dir '/my certs' --listen '[::1]:80' --tags off --containerd-socket /a.sock",
+  )
+})
 
 test('checkHosts does not claim what it could not read', async () => {
   const denied = () => Promise.reject(Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' }))

@@ -25,14 +25,14 @@ export function plan(certsDir: string, registries: readonly string[], options: O
   return planWrite({ certsDir, registries, mirror, version }, HOSTS_FILES)
 }
 
-/** Why the only file is refused that is. */
+/** Why the one file that is refused must not be touched. */
 export async function refusal(certsDir: string, registries: readonly string[], options: Options = {}): Promise<string> {
   const { refusals } = await plan(certsDir, registries, options)
   assert.equal(refusals.length, 1)
   return refusals[0]?.reason ?? ''
 }
 
-/** Writes, and gives what was done by the name of each file. */
+/** Writes, and returns what was done with each file. */
 export async function write(
   certsDir: string,
   registries: readonly string[],
@@ -41,7 +41,7 @@ export async function write(
   return await carryOut(certsDir, await plan(certsDir, registries, options))
 }
 
-/** Does it, and gives what was done by the name of each file. */
+/** Carries out a plan, and returns what was done with each file. */
 export async function carryOut(certsDir: string, { changes, refusals }: Plan): Promise<Record<string, string>> {
   assert.deepEqual(refusals, [])
   await applyChanges(certsDir, changes, HOSTS_FILES)

@@ -49,7 +49,7 @@ const READINGS: readonly (readonly [what: string, text: string, old: string, fre
     'discarded: capability "fly", which this version does not know',
   ],
   [
-    'a dial_timeout that is none',
+    'a dial_timeout that is no duration',
     '[host."a"]\ndial_timeout = "soon"\n',
     'a',
     'discarded: dial_timeout is not a duration such as "1s"',
@@ -86,7 +86,7 @@ const READINGS: readonly (readonly [what: string, text: string, old: string, fre
     'discarded: "http://a b" is not a URL',
   ],
   [
-    'a port that is none',
+    'a port that is no number',
     '[host."http://a:x"]\n',
     'discarded: "http://a:x" is not a URL',
     'discarded: "http://a:x" is not a URL',

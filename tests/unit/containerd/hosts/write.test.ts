@@ -87,7 +87,7 @@ test('planWrite changes nothing the second time, and only our entry when the set
       /\[host\."http:\/\/127\.0\.0\.1:5005"\]\n {2}capabilities = \["pull"\]\n {2}dial_timeout = "1s"\n/,
     )
     assert.deepEqual(await hostsOf(join(certs, 'docker.io')), ['http://127.0.0.1:5005', 'https://b'])
-    // Where the version is not known, the timeout that was written when it was known stays.
+    // A timeout that was written for a known version stays when the version cannot be asked.
     const unknown = await write(certs, ['docker.io'], { port: 5005, tags: 'off', version: undefined })
     assert.deepEqual(unknown, { 'docker.io/hosts.toml': 'keep' })
     await remove(certs)
