@@ -1,5 +1,6 @@
 import { Hono } from 'hono'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
+import { boundedLog } from '../observe/bounded-log.ts'
 import type { Logger } from '../observe/log.ts'
 import { OciError } from '../oci/error.ts'
 import type { Policy } from '../oci/policy.ts'
@@ -32,6 +33,7 @@ export function createDoor(
   checks: readonly DoorMiddleware[],
   sources: readonly DoorMiddleware[],
 ): Door {
+  const bounded = boundedLog(log)
   // Hono's default falls back to a router that takes a second for a path of a thousand `manifests/`; this one refuses, when
   // it is built, a route that it cannot match in one expression. It gets the path as it was sent, which Hono would decode.
   const door = new Hono<DoorEnv>({ router: new RegExpRouter(), getPath: ({ url }) => new URL(url).pathname })
@@ -46,8 +48,8 @@ export function createDoor(
   // A check answers what the client did wrong. Whatever is thrown is a failure of this node, an OciError too.
   door.onError((error, c) => {
     const request = { door: name, method: c.req.method, path: c.req.path }
-    if (c.req.raw.signal.aborted) log.debug('client went away', request)
-    else log.error('request failed', { ...request, error })
+    if (c.req.raw.signal.aborted) bounded.debug('client went away', request)
+    else bounded.error('request failed', { ...request, error })
     return errorAnswer(new OciError('UNKNOWN', 'internal error; the log of this mirror has the cause'))
   })
   return { fetch: (request, admission) => door.fetch(request, { admission }) }

@@ -18,13 +18,15 @@ export interface RegistryDoorDependencies extends DoorDependencies {
   readonly store: ContentStore
   readonly peers: PeerContent
   readonly metrics: HttpMetrics
+  /** The registry of a request that names none; without it such a request gets content by its digest only. */
+  readonly defaultRegistry?: string | undefined
   /** Hears of every answer about content that is mirrored. */
   readonly activity?: Activity | undefined
 }
 
 /** The door for containerd on this node: what the node has, or else what a peer has. */
 export function createRegistryDoor(dependencies: RegistryDoorDependencies): Door {
-  const { store, peers, metrics, activity, policy } = dependencies
+  const { store, peers, metrics, activity, policy, defaultRegistry } = dependencies
   return createDoor(
     'registry',
     dependencies,
@@ -32,7 +34,7 @@ export function createRegistryDoor(dependencies: RegistryDoorDependencies): Door
       count('registry', metrics),
       sameSite((_, reason) => errorAnswer(new OciError('DENIED', `refused: ${reason}`))),
       readOnly(),
-      readTarget(errorAnswer),
+      readTarget({ defaultRegistry, refuse: errorAnswer }),
     ],
     [
       report(metrics, activity),

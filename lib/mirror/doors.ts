@@ -1,5 +1,6 @@
 import { networkInterfaces } from 'node:os'
 import type { Door } from '../http/door.ts'
+import { boundedLog } from '../observe/bounded-log.ts'
 import type { Logger } from '../observe/log.ts'
 import { addressOf } from '../platform/address.ts'
 import { listen } from '../platform/listen.ts'
@@ -82,6 +83,7 @@ export async function openDoor(
   log: Logger,
   tls?: MutualTls,
 ): Promise<Listener> {
+  const bounded = boundedLog(log)
   try {
     return await listen(handler, {
       host,
@@ -89,7 +91,7 @@ export async function openDoor(
       tls,
       // Other mirrors resume by themselves; containerd needs FIN for that.
       endsWithFin: name !== 'peer-listen',
-      onError: (error, request) => log.error('answer broke off', { door: name, ...request, error }),
+      onError: (error, request) => bounded.error('answer broke off', { door: name, ...request, error }),
     })
   } catch (error) {
     const problem = addressProblem(error)

@@ -115,7 +115,10 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
       verify: settings.verify === 'on',
     },
   )
-  const registryDoor = createRegistryDoor({ store, peers, policy, metrics: httpMetrics, activity, log })
+  const registryDoor = createRegistryDoor({
+    ...{ store, peers, policy, metrics: httpMetrics, activity, log },
+    defaultRegistry: settings['default-registry'],
+  })
   const probeDoor = createProbeDoor()
   const registry = await openDoor(
     'listen',

@@ -3,8 +3,8 @@ import { OciError } from './error.ts'
 import { DEFAULT_REGISTRY, isRegistryComponent, locate, parseTag, type TaggedReference } from './reference.ts'
 
 /**
- * What a request of the registry API is about. `other` are the endpoints that exist and that a mirror has nothing for:
- * the door answers them with UNSUPPORTED, 404 for what reads and 405 for what writes.
+ * What a request of the registry API asks for. `other` are the endpoints that exist, but not in a mirror: the door answers
+ * them with UNSUPPORTED.
  */
 export type RequestTarget =
   | { readonly kind: 'base' }
@@ -30,38 +30,47 @@ export interface BlobTarget {
 /** `catalog` is Docker's, the others are the distribution-spec's; `uploads` stands for every step of a push of a blob. */
 export type OtherEndpoint = 'tags' | 'catalog' | 'referrers' | 'uploads'
 
-/** What no registry, repository, tag or digest has, before any of them is looked at closely. */
+/** Characters that no registry, repository, tag or digest has. */
 const FOREIGN = /[^A-Za-z0-9._:/[\]-]/
 
 /**
- * Reads the path of a request, as it stands on the request line: undecoded and without the query. No name, tag or
- * digest needs a percent-encoded character, so a path with one is refused instead of decoded: `%2e`, `%2f`, `%5c` and
- * `%00` cannot become anything. Empty components and `..` are refused with the grammar of repositories.
+ * Reads the path of a request, as it stands on the request line: undecoded and without the query. Only the colon of a
+ * digest or a port may be percent-encoded, as some clients do. No other character needs it, so a path with one is refused
+ * instead of decoded: `%2e`, `%2f`, `%5c` and `%00` cannot become anything. The grammar of repositories refuses empty
+ * components and `..`.
  *
- * @param ns the query's `ns`: the registry that containerd means. Without it, a first component with a dot, a colon or
- *   `localhost` is the registry and not part of the repository; else the registry is docker.io.
- * @throws {OciError} a 4xx: NAME_INVALID, the code of TAG_INVALID, DIGEST_INVALID, or UNSUPPORTED (404) for a path that
- *   is no endpoint
+ * @param ns the query's `ns`: the registry that containerd means. Without it a first component with a dot, a colon or
+ *   `localhost` is the registry, and not part of the repository.
+ * @param defaultRegistry the registry of a request that names none. Without it such a request may ask only for a digest,
+ *   which means the same everywhere and counts as docker.io's: a tag means something else in each registry.
+ * @throws {OciError} a 4xx: NAME_INVALID, the code of TAG_INVALID, DIGEST_INVALID, NAME_UNKNOWN for a tag of no registry, or
+ *   UNSUPPORTED (404) for a path that is no endpoint
  */
-export function parseRequestPath(pathname: string, ns: string | undefined): RequestTarget {
+export function parseRequestPath(
+  pathname: string,
+  ns: string | undefined,
+  defaultRegistry?: string | undefined,
+): RequestTarget {
   if (pathname === '/v2' || pathname === '/v2/') return { kind: 'base' }
-  const at = pathname.search(FOREIGN)
+  const path = pathname.replace(/%3a/gi, ':')
+  const at = path.search(FOREIGN)
   if (at >= 0) {
-    const character = JSON.stringify(pathname.charAt(at))
+    const character = JSON.stringify(path.charAt(at))
     throw new OciError(
       'NAME_INVALID',
       `invalid path: character ${character} at ${at}; accepted are A-Z a-z 0-9 . _ - : [ ] and /, without percent-encoding`,
     )
   }
-  if (!pathname.startsWith('/v2/')) throw noEndpoint()
-  const parts = pathname.slice('/v2/'.length).split('/')
+  if (!path.startsWith('/v2/')) throw noEndpoint()
+  const parts = path.slice('/v2/'.length).split('/')
   if (parts.length === 1 && parts[0] === '_catalog') return { kind: 'other', endpoint: 'catalog' }
   const endpoint = findEndpoint(parts)
-  const { registry, repository } = locateParts(parts.slice(0, endpoint.at), ns)
+  const { isNamed, registry, repository } = locateParts(parts.slice(0, endpoint.at), ns, defaultRegistry)
   switch (endpoint.kind) {
     case 'manifests': {
       const text = endpoint.argument
       const reference = text.includes(':') ? { digest: parseDigest(text) } : { tag: parseTag(text) }
+      if ('tag' in reference && !isNamed) throw noRegistry(`${repository}:${reference.tag}`)
       return { kind: 'manifest', registry, repository, reference }
     }
     case 'blobs':
@@ -93,11 +102,18 @@ function findEndpoint(parts: readonly string[]): Endpoint {
   throw noEndpoint()
 }
 
-function locateParts(parts: readonly string[], ns: string | undefined): { registry: string; repository: string } {
-  if (ns !== undefined) return locate(ns, parts.join('/'))
+function locateParts(parts: readonly string[], ns: string | undefined, defaultRegistry: string | undefined) {
+  if (ns !== undefined) return { isNamed: true, ...locate(ns, parts.join('/')) }
   const [first = '', ...rest] = parts
-  if (isRegistryComponent(first)) return locate(first, rest.join('/'))
-  return locate(DEFAULT_REGISTRY, parts.join('/'))
+  if (isRegistryComponent(first)) return { isNamed: true, ...locate(first, rest.join('/')) }
+  return { isNamed: defaultRegistry !== undefined, ...locate(defaultRegistry ?? DEFAULT_REGISTRY, parts.join('/')) }
+}
+
+function noRegistry(name: string): OciError {
+  return new OciError(
+    'NAME_UNKNOWN',
+    `${name} names no registry: ask for /v2/<registry>/<name>/..., or with ?ns=<registry>, or set --default-registry`,
+  )
 }
 
 function noEndpoint(): OciError {

@@ -1,6 +1,7 @@
 import { isIPv4 } from 'node:net'
 import * as v from 'valibot'
 import { LOG_LEVELS } from '../observe/log.ts'
+import { parseRegistry } from '../oci/reference.ts'
 import {
   readAddress,
   readBootstrap,
@@ -167,6 +168,11 @@ export const SETTINGS = {
     default: 'cached',
     meaning: '`cached`: tags resolve from the swarm; `off`: never, containerd asks upstream',
     schema: either('cached', 'off'),
+  },
+  'default-registry': {
+    meaning:
+      'registry of requests that name none, as dockerd sends them for `docker.io`; without it they get content by digest, never by tag',
+    schema: reading(parseRegistry),
   },
   'lookup-timeout': {
     default: '100ms',

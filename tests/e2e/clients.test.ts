@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { blobFile, blobPath, layerFileName, manifestPath, testCluster } from './harness/index.ts'
+import { blobFile, blobPath, layerFileName, manifestPath, REGISTRY_NAME, testCluster } from './harness/index.ts'
 
 const cluster = await testCluster({ nodes: ['a', 'b'], registry: true })
 const { registry } = cluster
@@ -39,6 +39,21 @@ for (const [node, source] of [
       const index = JSON.parse(await readFile(join(directory, 'index.json'), 'utf8'))
       assert.equal(index.manifests[0].digest, image.target.digest)
       for (const digest of image.digests) assert.equal(sha256(await readFile(blobFile(directory, digest))), digest)
+    })
+
+    test('skopeo copies it as podman and CRI-O do, with the mirror that the README shows', async () => {
+      const directory = await node.makeDirectory('podman')
+      const copy = async (mirror: string, target: string) => {
+        const file = join(directory, `${target}.conf`)
+        const registry = `[[registry]]\nprefix = "${REGISTRY_NAME}"\nlocation = "${REGISTRY_NAME}"\n`
+        await writeFile(file, `${registry}[[registry.mirror]]\nlocation = "${mirror}"\ninsecure = true\n`)
+        const options = ['--registries-conf', file, '--insecure-policy', 'copy', '--preserve-digests']
+        await node.exec('skopeo', [...options, `docker://${image.reference}`, `oci:${directory}:${target}`])
+      }
+      await copy(`127.0.0.1:5000/${REGISTRY_NAME}`, 'named')
+      for (const digest of image.digests) assert.equal(sha256(await readFile(blobFile(directory, digest))), digest)
+      // Without the registry in its path the door does not guess one, and upstream has been stopped.
+      await assert.rejects(copy('127.0.0.1:5000', 'unnamed'))
     })
 
     test('oras pulls the layers', async () => {
@@ -126,6 +141,7 @@ for (const [node, source] of [
         ['GET', blobPath(image, absent), 404, 'BLOB_UNKNOWN'],
         ['GET', manifestPath(image, absent), 404, 'MANIFEST_UNKNOWN'],
         ['GET', manifestPath(image, 'no-such-tag'), 404, 'MANIFEST_UNKNOWN'],
+        ['GET', '/v2/team/app/manifests/v1', 404, 'NAME_UNKNOWN'],
         ['GET', blobPath(image, image.target.digest), 404, 'BLOB_UNKNOWN'],
         ['GET', manifestPath(image, layer.digest), 404, 'MANIFEST_UNKNOWN'],
         ['GET', blobPath(image, 'sha256:short'), 400, 'DIGEST_INVALID'],

@@ -1,5 +1,6 @@
 import { OciError } from '../../oci/error.ts'
 import { parseRequestPath } from '../../oci/path.ts'
+import { DEFAULT_REGISTRY } from '../../oci/reference.ts'
 import { isProbeRegistry } from '../probe-name.ts'
 import type { ProbeImage } from './probe-image.ts'
 
@@ -104,7 +105,8 @@ function askedFor(request: Request) {
   const ns = url.searchParams.get('ns') ?? undefined
   if (!url.pathname.includes('/probe') && !ns?.startsWith('probe-')) return undefined
   try {
-    const target = parseRequestPath(url.pathname, ns)
+    // An `ns` that was lost on the way is what the probe is to find.
+    const target = parseRequestPath(url.pathname, ns, DEFAULT_REGISTRY)
     if (target.kind === 'blob') return { ...target, ns, name: target.digest }
     if (target.kind !== 'manifest') return undefined
     const { reference } = target

@@ -2,15 +2,18 @@ import { OciError } from '../../oci/error.ts'
 import { parseRequestPath } from '../../oci/path.ts'
 import type { DoorMiddleware } from '../env.ts'
 
-/**
- * Reads what a request asks for, the only time that its path is read.
- *
- * @param refuse answers a path that is none; if missing, the request goes on without a target
- */
-export function readTarget(refuse?: (error: OciError) => Response): DoorMiddleware {
+export interface TargetOptions {
+  /** The registry of a request that names none. */
+  readonly defaultRegistry?: string | undefined
+  /** Answers a path that asks for nothing; if missing, the request goes on without a target. */
+  readonly refuse?: (error: OciError) => Response
+}
+
+/** Reads what a request asks for; nothing after it reads the path again. */
+export function readTarget({ defaultRegistry, refuse }: TargetOptions = {}): DoorMiddleware {
   return async function readTarget(c, next) {
     try {
-      const asked = parseRequestPath(c.req.path, c.req.query('ns'))
+      const asked = parseRequestPath(c.req.path, c.req.query('ns'), defaultRegistry)
       if (asked.kind === 'manifest' || asked.kind === 'blob') c.set('target', asked)
     } catch (error) {
       if (!(error instanceof OciError)) throw error

@@ -88,6 +88,22 @@ test('doors answer 500 and log it when the store throws an error of the kind tha
   }
 })
 
+test('doors bound what requests that fail write to the log, in lines and in length', async () => {
+  await withDoors({ store: breaking('describe') }, async ({ listen, lines }) => {
+    const { port } = await listen()
+    const path = `${BLOB}&padding=${'x'.repeat(10_000)}`
+    await withRawClient(port, async (client) => {
+      for (let round = 0; round < 300; round++) {
+        client.send(requestText('GET', path))
+        assert.equal((await client.response()).status, 500)
+      }
+    })
+    // 20 at once, and one a second: the requests take less than a minute.
+    assert.ok(lines.length >= 20 && lines.length < 80, `${lines.length} lines`)
+    assert.ok(lines.every((line) => JSON.stringify(line).length < 2_000))
+  })
+})
+
 test('doors say nothing of a client that went away', async () => {
   const stop = new AbortController()
   const store = breaking('open')

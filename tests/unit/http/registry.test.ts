@@ -325,7 +325,7 @@ test('registry door: what nobody has is a 404 in the form of the spec', async ()
     for (const [path, code, what] of [
       [`/v2/team/app/blobs/${ABSENT}`, 'BLOB_UNKNOWN', ABSENT],
       [`/v2/team/app/manifests/${ABSENT}`, 'MANIFEST_UNKNOWN', ABSENT],
-      ['/v2/team/app/manifests/1.2', 'MANIFEST_UNKNOWN', '1.2'],
+      ['/v2/team/app/manifests/1.2?ns=docker.io', 'MANIFEST_UNKNOWN', '1.2'],
     ] satisfies [string, string, string][]) {
       const response = await ask(path)
       assert.equal(response.status, 404)
@@ -338,7 +338,38 @@ test('registry door: what nobody has is a 404 in the form of the spec', async ()
   })
 })
 
-test('registry door: endpoints that it has not are UNSUPPORTED', async () => {
+for (const [source, holder] of [
+  ['local', 'local'],
+  ['peer', 'remote'],
+] as const) {
+  test(`registry door: without a registry only a digest means something, unless there is a default (${source})`, async () => {
+    const hub = { [holder]: [image, 'docker.io/team/app:1.2'] }
+    const [tag, digest] = ['/v2/team/app/manifests/1.2', `/v2/team/app/manifests/${index.descriptor.digest}`]
+    const blob = `/v2/team/app/blobs/${layer.descriptor.digest}`
+    for (const [defaultRegistry, status] of [
+      [undefined, 404],
+      ['docker.io', 200],
+      ['registry.example', 404],
+    ] as const) {
+      await withDoors({ ...hub, defaultRegistry }, async ({ ask }) => {
+        for (const method of ['GET', 'HEAD']) {
+          assert.equal((await ask(tag, { method })).status, status, `${defaultRegistry}`)
+          for (const path of [digest, blob, `${tag}?ns=docker.io`, '/v2/docker.io/team/app/manifests/1.2']) {
+            const response = await ask(path, { method })
+            assert.equal(response.status, 200, `${defaultRegistry}: ${path}`)
+            await response.body?.cancel()
+          }
+        }
+        if (defaultRegistry === undefined) {
+          const [error] = await errorsOf(await ask(tag))
+          assert.match(error?.message ?? '', /team\/app:1\.2 names no registry.*--default-registry/)
+        }
+      })
+    }
+  })
+}
+
+test('registry door: endpoints that it does not have are UNSUPPORTED', async () => {
   await withDoors({}, async ({ ask }) => {
     for (const path of [
       '/',

@@ -27,6 +27,8 @@ for (const [pathname, ns, expected] of [
   [`/v2/team/app/manifests/${SHA}`, 'ghcr.io', ['ghcr.io', 'team/app', { digest: SHA }]],
   ['/v2/a/blobs/b/tags/manifests/manifests/x', 'ghcr.io', ['ghcr.io', 'a/blobs/b/tags/manifests', { tag: 'x' }]],
   ['/v2/team/blobs/uploads/manifests/x', 'ghcr.io', ['ghcr.io', 'team/blobs/uploads', { tag: 'x' }]],
+  [`/v2/team/app/manifests/${SHA.replace(':', '%3A')}`, 'ghcr.io', ['ghcr.io', 'team/app', { digest: SHA }]],
+  ['/v2/host%3a5000/app/manifests/1', undefined, ['host:5000', 'app', { tag: '1' }]],
   [`/v2/team/app/blobs/${SHA}`, 'ghcr.io', { kind: 'blob', registry: 'ghcr.io', repository: 'team/app', digest: SHA }],
   [`/v2/x/blobs/${SHA}`, undefined, { kind: 'blob', registry: 'docker.io', repository: 'library/x', digest: SHA }],
   ['/v2/_catalog', undefined, { kind: 'other', endpoint: 'catalog' }],
@@ -41,7 +43,7 @@ for (const [pathname, ns, expected] of [
       'kind' in expected
         ? expected
         : { kind: 'manifest', registry: expected[0], repository: expected[1], reference: expected[2] }
-    assert.deepEqual(parseRequestPath(pathname, ns), target)
+    assert.deepEqual(parseRequestPath(pathname, ns, 'docker.io'), target)
   })
 }
 
@@ -70,6 +72,8 @@ for (const [pathname, ns, status] of [
   ['/v2/a%2Fb/manifests/latest', undefined, 400],
   ['/v2/a/manifests/x%00', undefined, 400],
   ['/v2/a/manifests/x\0', undefined, 400],
+  ['/v2/a/manifests/x%253A', undefined, 400],
+  [`/v2/a/blobs/${SHA.replace(':', '%3A')}%2f`, undefined, 400],
   ['/v2/a\\b/manifests/x', undefined, 400],
   ['/v2/a/manifests/x?y', undefined, 400],
   ['/v2/ä/manifests/x', undefined, 400],
@@ -90,11 +94,28 @@ for (const [pathname, ns, status] of [
 ] as const) {
   test(`parseRequestPath refuses ${JSON.stringify(pathname.slice(0, 60))}${ns === undefined ? '' : ` with ns ${JSON.stringify(ns)}`}`, () => {
     assert.throws(
-      () => parseRequestPath(pathname, ns),
+      () => parseRequestPath(pathname, ns, 'docker.io'),
       (error) => error instanceof OciError && error.status === status && error.message !== '',
     )
   })
 }
+
+test('parseRequestPath gives a tag no registry that nobody named, but a digest one', () => {
+  for (const pathname of ['/v2/alpine/manifests/3.20', '/v2/team/app/manifests/3.20']) {
+    assert.throws(
+      () => parseRequestPath(pathname, undefined),
+      (error) => error instanceof OciError && error.status === 404 && /names no registry/.test(error.message),
+    )
+    assert.equal(parseRequestPath(pathname, 'ghcr.io').kind, 'manifest')
+    const target = parseRequestPath(pathname, undefined, 'ghcr.io')
+    assert.equal('registry' in target && target.registry, 'ghcr.io')
+  }
+  for (const kind of ['manifest', 'blob']) {
+    const target = parseRequestPath(`/v2/alpine/${kind}s/${SHA}`, undefined)
+    assert.ok('registry' in target)
+    assert.deepEqual([target.kind, target.registry, target.repository], [kind, 'docker.io', 'library/alpine'])
+  }
+})
 
 test('parseRequestPath says which character a path may not have', () => {
   assert.throws(

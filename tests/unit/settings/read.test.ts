@@ -61,6 +61,7 @@ test('readSettings gives the defaults when nothing else is needed', () => {
     also: undefined,
     exclude: undefined,
     tags: 'cached',
+    'default-registry': undefined,
     'lookup-timeout': 100,
     'peer-transfer': 'plain',
     'max-transfers': 64,
@@ -214,6 +215,17 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
     ],
   },
   tags: { accepted: [['off', 'off']], refused: [['on', /expected `cached` or `off`/]] },
+  'default-registry': {
+    accepted: [
+      ['docker.io', 'docker.io'],
+      ['index.docker.io', 'docker.io'],
+      ['Registry.Example:5000', 'registry.example:5000'],
+    ],
+    refused: [
+      ['docker.io/library', /invalid registry/],
+      ['https://docker.io', /invalid registry/],
+    ],
+  },
   'lookup-timeout': {
     accepted: [
       ['1ms', 1],
