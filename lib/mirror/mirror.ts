@@ -16,6 +16,7 @@ import { createCredentials } from '../peers/credentials.ts'
 import { KnownPeers } from '../peers/known-peers.ts'
 import { registerPeerMetrics } from '../peers/metrics.ts'
 import { createTlsIdentity } from '../peers/tls.ts'
+import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Address, ConfigurationError, Settings } from '../settings/settings.ts'
 import { LOOPBACK_SWARM_KEY } from '../swarm/realm.ts'
@@ -39,7 +40,7 @@ export interface Mirror {
   close(): Promise<void>
 }
 
-/** Milliseconds that running transfers get to finish, and withdrawing to be done: below the 30 s that Kubernetes gives a pod. */
+/** Milliseconds for running transfers to end, and for withdrawing: together below the 30 s that Kubernetes gives a pod. */
 const DRAIN_TIMEOUT = 20_000
 const WITHDRAW_TIMEOUT = 5_000
 
@@ -148,20 +149,8 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     peerDoorTransfers: () => peer.running,
   })
   const page = createMirrorPage(settings, {
-    ...{
-      store,
-      held,
-      router,
-      members: router.members,
-      known,
-      activity,
-      readiness,
-      policy,
-      client,
-      credentials,
-      address,
-      log,
-    },
+    ...{ store, held, router, members: router.members, known, activity, readiness },
+    ...{ policy, client, credentials, address, log },
     metrics: httpMetrics,
     report: () => guard?.report,
   })
@@ -183,9 +172,9 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     log.info('stopping')
     await guard?.close()
     await publisher.close()
-    await withdrawAll(router, held, AbortSignal.timeout(WITHDRAW_TIMEOUT), log)
-    const drain = AbortSignal.timeout(DRAIN_TIMEOUT)
-    const left = await Promise.all([registry.close(drain), peer.close(drain)])
+    await bounded(WITHDRAW_TIMEOUT, undefined, (signal) => withdrawAll(router, held, signal, log))
+    const drain = (signal: AbortSignal) => Promise.all([registry.close(signal), peer.close(signal)])
+    const left = await bounded(DRAIN_TIMEOUT, undefined, drain)
     log.info('drained', { cut: left[0] + left[1] })
     await parts.disposeAsync()
     log.info('stopped')
