@@ -27,7 +27,7 @@ declare module 'hyperdht' {
     readonly value: Uint8Array | null
     reply(value: Uint8Array, options: { readonly token: boolean; readonly closerNodes: boolean }): void
   }
-  /** Shown each request of it before it is sent, with the milliseconds that it is waited for, and when it is over. */
+  /** Sees each of its requests before it is sent, with its timeout in milliseconds, and when it is over. */
   export interface RequestSession {
     _attach(request: { timeout: number }): void
     _detach(request: unknown): void
@@ -40,10 +40,10 @@ declare module 'hyperdht' {
     static keyPair(seed?: Uint8Array): KeyPair
     static hash(bytes: Uint8Array): Uint8Array
     readonly io: { readonly networkInterfaces: { destroy(): Promise<void> } }
-    /** What the node stores for others, once it does. `records` is a cache that one of ours can take the place of. */
+    /** What the node stores for others, once it does. `records` is a cache that one of ours can replace. */
     readonly _persistent: { records: Pick<RecordStore, 'add' | 'remove' | 'get' | 'destroy'> } | null
     fullyBootstrapped(): Promise<void>
-    /** Answers a request of another node; made to be replaced. */
+    /** Answers a request of another node; replaceable. */
     onrequest(request: IncomingRequest): boolean
     on(event: 'add-node', listener: (node: Address) => void): this
     once(event: 'persistent' | 'close', listener: () => void): this
@@ -81,7 +81,7 @@ declare module 'hyperswarm' {
 
   /** What accepts connections. */
   export interface Server {
-    /** Made for each handshake of somebody who wants to connect; made to be replaced. */
+    /** Called for each handshake of a node that wants to connect; replaceable. */
     createHandshake(...keys: readonly unknown[]): { recv(bytes: Uint8Array): unknown }
   }
   export default class Hyperswarm extends EventEmitter {
@@ -91,7 +91,7 @@ declare module 'hyperswarm' {
     readonly keyPair: KeyPair
     on(event: 'connection', listener: (connection: SwarmConnection) => void): this
     listen(): Promise<void>
-    /** Connects to that key, and again when the connection ends, until told to leave it. */
+    /** Connects to that key, and again when the connection ends, until `leavePeer`. */
     joinPeer(publicKey: Uint8Array): void
     leavePeer(publicKey: Uint8Array): void
     destroy(options?: { force?: boolean }): Promise<void>

@@ -14,7 +14,7 @@ export interface SwarmFigures extends Omit<AnnouncerFigures, 'stored' | 'removed
   readonly dropped: number
 }
 
-/** @param figures gives what has been counted, each time somebody asks */
+/** @param figures called for each look at the metrics */
 export function registerSwarmMetrics({ looked, lookedCounter }: Metrics, figures: () => SwarmFigures): void {
   looked('keys_announced', 'Digests and tags that are kept announced in the swarm.', () => figures().keys)
   looked(

@@ -7,7 +7,7 @@ import { type SwarmFixture, type SwarmMember, withSwarmOf } from './members.ts'
 
 const key = (name: string): Key => `registry.example/team/${name}:1` as Key
 const never = new AbortController().signal
-/** Longest time of a single lookup, in milliseconds: it lasts that long where a node does not answer any more. */
+/** Milliseconds for a single lookup: it takes that long where a node does not answer any more. */
 const LOOKUP = 1_000
 /** Milliseconds for which a router may give what an earlier lookup has found. */
 const MEMORY = 2_000
@@ -22,7 +22,7 @@ export function routerConformance(name: string, makeFixture: () => Promise<Swarm
   const check = (what: string, count: number, body: (...members: SwarmMember[]) => Promise<void>) =>
     test(`${name}: ${what}`, () => withSwarmOf(count, makeFixture, body))
 
-  check('a node that is alone is ready, finds nobody and can announce', 1, async (alone) => {
+  check('a node that is alone is ready, finds no peer and can announce', 1, async (alone) => {
     assert.deepEqual(await found(alone, key('a')), [])
     alone.router.advertise([key('a')])
     await settled(alone)
@@ -30,7 +30,7 @@ export function routerConformance(name: string, makeFixture: () => Promise<Swarm
   })
 
   check(
-    'lookup finds those who advertise a key, each once and with its address, and nobody else',
+    'lookup finds the peers that advertise a key, each once and with its address, and no others',
     4,
     async (a, b, c, d) => {
       a.router.advertise([key('one'), key('both')])
@@ -52,7 +52,7 @@ export function routerConformance(name: string, makeFixture: () => Promise<Swarm
     assert.deepEqual(await found(b, key('a')), addressesOf(a))
   })
 
-  check('withdraw takes the announcement back, of that key and that node only', 3, async (a, b, c) => {
+  check('withdraw takes back the announcement of that key and that node only', 3, async (a, b, c) => {
     a.router.advertise([key('kept'), key('gone')])
     b.router.advertise([key('gone')])
     await Promise.all([settled(a), settled(b)])
@@ -98,7 +98,7 @@ export function routerConformance(name: string, makeFixture: () => Promise<Swarm
   check('settled throws the reason of its signal, or has nothing to wait for', 1, async (a) => {
     await within('settled', a.router.settled(never))
     const settling = a.router.settled(AbortSignal.abort(new Error('too late')))
-    // Whoever has nothing under way may also be settled already.
+    // A router that has nothing under way may also be settled already.
     await settling.catch((error) => assert.match(String(error), /too late/))
   })
 
@@ -138,7 +138,7 @@ async function found({ router }: SwarmMember, name: Key): Promise<string[]> {
   return peers.map(({ host, port }) => `${host}:${port}`).sort()
 }
 
-/** Waits until a lookup finds exactly these: one who has looked just before may remember it for a while. */
+/** Waits until a lookup finds exactly these: a router may remember for a while what it has found before. */
 async function untilFound(member: SwarmMember, name: Key, addresses: readonly string[]): Promise<void> {
   const isFound = async () => (await found(member, name)).join() === addresses.join()
   await waitFor(`${name} is found at ${addresses.join()}`, isFound, MEMORY)

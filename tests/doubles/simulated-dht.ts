@@ -1,4 +1,4 @@
-/** A DHT without a network: nodes that answer after a while, die, come back, and forget nothing; on a clock that tests turn. */
+/** A DHT without a network, on a clock that tests turn: its nodes answer after a while, die and come back. */
 import { createHash } from 'node:crypto'
 import { addressOf } from '../../lib/platform/address.ts'
 import type { DhtNode, DhtReply, DhtRpc, StoreOutcome, TopicRecord } from '../../lib/swarm/dht/rpc.ts'
@@ -11,7 +11,7 @@ const TOKEN_ROTATION = 7_500
 
 interface SimulatedNode extends DhtNode {
   alive: boolean
-  /** The nodes that it would name: all that ever were, unless it has been put on an island. */
+  /** It names the nodes of its own island, also dead ones. */
   island: number
   readonly records: Map<string, Map<string, TopicRecord>>
 }
@@ -39,7 +39,7 @@ export class SimulatedDht {
     this.#random = random
   }
 
-  /** Adds a node, or starts one again that died: without its records. */
+  /** Adds a node, or restarts one that died, without its records. */
   start(port: number, island = 0): DhtNode {
     const address = { host: '10.0.0.1', port }
     const node = { ...address, id: idOf(address), alive: true, island, records: new Map() }
@@ -123,7 +123,7 @@ export class SimulatedDht {
         this.traffic.silent++
         return undefined
       }
-      // Who is busy reads a request later, does it all the same, and answers when nobody waits any more.
+      // A busy node reads a request late, does what it asks all the same, and answers when nobody waits any more.
       const now = this.#clock.now()
       this.#busyUntil = Math.max(this.#busyUntil, now) + this.serviceTime
       const late = this.#busyUntil - now

@@ -1,9 +1,9 @@
 import { createSocket, type Socket } from 'node:dgram'
 import type { NodeAddress } from '../../lib/swarm/node.ts'
 
-/** Where nodes of this project listen. In a cluster each has an address of its own and all have this port. */
+/** The port of all nodes: in a cluster, each has an address of its own and all have the same port. */
 const PORT = 5_001
-/** Second bytes of 127.x.y.z that are tried: not 0, where everything else on loopback is. */
+/** Second bytes of 127.x.y.z to try: not 0, since everything else on loopback is there. */
 const FIRST_BLOCK = 16
 const BLOCKS = 200
 const HOSTS = 250
@@ -11,7 +11,7 @@ const HOSTS = 250
 /** Addresses of loopback that no other simulation on this machine uses, each given once. */
 export class AddressBlock {
   readonly #block: number
-  /** Bound for as long as the block is used, at an address that no node gets. */
+  /** Bound as long as the block is in use, at an address that no node gets. */
   readonly #lock: Socket
   #given = 0
 
@@ -20,7 +20,7 @@ export class AddressBlock {
     this.#lock = lock
   }
 
-  /** @param seed where to look first: as long as that is free, a seed gives the same addresses, and so the same node ids */
+  /** @param seed where to look first: while that is free, a seed gives the same addresses, and so the same node ids */
   static async reserve(seed: number): Promise<AddressBlock> {
     for (let attempt = 0; attempt < BLOCKS; attempt++) {
       const block = FIRST_BLOCK + ((seed + attempt) % BLOCKS)
@@ -40,7 +40,7 @@ export class AddressBlock {
   }
 }
 
-/** A socket at that address; nothing if another has it. */
+/** A socket at that address; `undefined` if it is taken. */
 async function bound(host: string): Promise<Socket | undefined> {
   const socket = createSocket('udp4')
   return await new Promise((resolve, reject) => {

@@ -1,4 +1,4 @@
-/** What simulated nodes hold: digests that come of a seed, so that they need not be told one by one. */
+/** What simulated nodes hold: digests made from a seed, so that nobody has to list them. */
 import { createHash } from 'node:crypto'
 import type { Key } from '../../lib/oci/key.ts'
 
@@ -47,8 +47,8 @@ export function nameAt(ranges: readonly KeyRange[], place: number): KeyName {
 const POOL = 2
 
 /**
- * What one node holds: a part of its own, which nobody else has, and a stretch of a pool that all nodes take theirs from,
- * as layers of common base images are.
+ * What one node holds: a part that no other node has, and a stretch of a pool that all nodes share, like layers of common
+ * base images.
  *
  * @param random numbers in [0, 1)
  */

@@ -1,7 +1,7 @@
 import process from 'node:process'
 import { createInterface } from 'node:readline'
 
-/** Calls of one process to another by their name: what is asked, and what is answered. Both survive JSON. */
+/** Calls from one process to another, by name: the question and the answer. Both survive JSON. */
 export type CallTable = Readonly<Record<string, { readonly ask: unknown; readonly answer: unknown }>>
 
 export type Handlers<Calls extends object> = {
@@ -25,7 +25,7 @@ export type Response =
 /**
  * Answers the calls that come as lines on the standard input, each with a line on the standard output, in any order.
  *
- * @param end called when the input ends: whoever called is done, or gone. The process is to end by itself then
+ * @param end called when the input ends, because the caller is done or gone. The process should end by itself then
  */
 export function serveCalls<Calls extends object>(handlers: Handlers<Calls>, end: () => Promise<void>): void {
   const table = new Map(Object.entries(handlers) as [string, (ask: unknown) => Promise<unknown>][])

@@ -16,7 +16,7 @@ test('model: what a node keeps does not depend on how many nodes there are, beyo
   assert.equal(loadOf(3, 1_000).records, 3_000)
 })
 
-test('model: more digests cost more of everything that they are the reason of, and nothing else', () => {
+test('model: more digests cost more of what they cause, and nothing else', () => {
   const [less, more] = [loadOf(100, 1_000), loadOf(100, 2_000)]
   for (const figure of ['refreshPackets', 'refreshCpu', 'records', 'mebibytes', 'announcing', 'welcome'] as const) {
     assert.ok(more[figure] > less[figure], figure)

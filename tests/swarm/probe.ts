@@ -2,7 +2,7 @@ import HyperDHT from 'hyperdht'
 import type { NodeAddress } from '../../lib/swarm/node.ts'
 import type { NodeUsage } from './protocol.ts'
 
-/** What is looked at inside of a DHT node; none of it is public, and none of it is changed. */
+/** The parts of a DHT node that are read here. None of them is public, and none is changed. */
 interface Inside {
   readonly nodes: { readonly length: number }
   readonly _persistent: { readonly records: { readonly size: number } } | null
@@ -11,9 +11,9 @@ interface Inside {
 }
 
 /**
- * Looks inside of the DHT nodes that are made in this process from now on, by the address that they are made for.
+ * Watches the DHT nodes that this process makes from now on, by their addresses.
  *
- * @returns what a node is at; throws if there was none at that address
+ * @returns gives the figures of a node; throws if there was none at that address
  */
 export function watchNodes(): (self: NodeAddress) => Omit<NodeUsage, 'node'> {
   const made = new Map<string, Inside>()

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Phase, type SimulationOptions, simulate } from './simulation.ts'
 
-/** What issue 5 asks for; takes half an hour of two cores. */
+/** A cluster of a hundred nodes; takes half an hour of two cores. */
 const FULL: SimulationOptions = {
   seed: 1,
   nodes: 100,
@@ -16,7 +16,7 @@ const FULL: SimulationOptions = {
   lookupRate: 30,
   workers: ['node', 'node', 'node'],
 }
-/** What two cores that others use as well do in two minutes. */
+/** What two busy cores do in two minutes. */
 const SMALL: SimulationOptions = {
   ...FULL,
   nodes: 24,
@@ -30,8 +30,9 @@ const SMALL: SimulationOptions = {
 }
 const isFull = process.env.SWARM_SIZE === 'full'
 /**
- * How much has to be found, and within how many milliseconds what is new, and not any more what is withdrawn. The full size has
- * what issue 5 asks for, on a machine of its own; in the small one, others on the same cores hold up some answers for too long.
+ * The share of lookups that must find a holder, and the milliseconds within which a new digest must be found and a withdrawn one
+ * must not be found any more. The full size runs on a machine of its own; in the small one, others on the same cores delay
+ * some answers too long.
  */
 const EXPECTED = isFull
   ? { still: { recall: 0.999, findable: 1_000, gone: 2_000 }, churn: { recall: 0.99, findable: 1_000, gone: 2_000 } }

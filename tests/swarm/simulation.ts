@@ -1,4 +1,4 @@
-/** The phases of a simulation: a swarm comes up, is asked, changes while it is asked, and what was seen then. */
+/** The phases of a simulation: a swarm comes up, is asked, and changes while it is asked; and what was seen. */
 import type { RuntimeName } from '../../lib/platform/runtime.ts'
 import { quantile } from '../bench/figures.ts'
 import { AddressBlock } from './addresses.ts'
@@ -27,7 +27,7 @@ export interface SimulationOptions {
   /** Runtimes of the processes that host the nodes. */
   readonly workers: readonly RuntimeName[]
   readonly tuning?: Tuning | undefined
-  /** Told how far it is. */
+  /** Called with the progress, in words. */
   readonly tell?: (line: string) => void
 }
 
@@ -36,7 +36,7 @@ export interface Recall {
   readonly found: number
   /** Addresses that were never a holder. */
   readonly strangers: readonly string[]
-  /** Milliseconds to the first peer, of those that were found. */
+  /** Milliseconds to the first peer, of lookups that found one. */
   readonly took: readonly number[]
   /** Seconds from the beginning of the phase to each lookup that did not find a holder. */
   readonly missedAt: readonly number[]
@@ -58,12 +58,12 @@ export interface SimulationReport {
   /** Seconds that it took all nodes together, and CPU milliseconds of the whole swarm for each announcement. */
   readonly announceSeconds: number
   readonly announceCpu: number
-  /** From the moment that all is announced, while nodes that came up together still learn of each other. */
+  /** From the moment when everything is announced, while nodes that came up together still learn of each other. */
   readonly young: Recall
   readonly still: Phase
   readonly churn: Phase & {
     readonly replaced: number
-    /** Nodes that stopped as asked to, and did not get to withdraw everything in time. */
+    /** Nodes that stopped in an orderly way, but could not withdraw everything in time. */
     readonly incomplete: number
     /** Milliseconds from joining until all was announced, of nodes that came in. */
     readonly settleTimes: readonly number[]
@@ -74,13 +74,13 @@ export interface SimulationReport {
   readonly exits: readonly (number | null)[]
 }
 
-/** How long one lookup may take: more than the bound of a mirror, since here many nodes share two cores. */
+/** Milliseconds for one lookup: more than a mirror allows, since here many nodes share two cores. */
 const LOOKUP_TIMEOUT = 2_000
 /** A new digest that is not found after this, or a withdrawn one that still is, is a failure. */
 const PROBE_TIMEOUT = 10_000
 /** Nodes that come up at the same time. */
 const STARTING = 10
-/** A swarm that has come up within seconds counts as still after that, in milliseconds; until then it is asked so often a second. */
+/** Milliseconds until a swarm that has come up within seconds counts as still, and lookups a second until then. */
 const YOUNG = 15_000
 const YOUNG_RATE = 40
 /** Lookups that are under way at the same time while nothing changes. */
@@ -204,7 +204,7 @@ class RecallCount implements Recall {
     }
     const { peers, took } = lookup
     this.strangers.push(...this.#swarm.strangersAmong(peers, name))
-    // Who has stopped meanwhile need not be found, nor answer.
+    // A node that has stopped meanwhile need not be found, nor answer.
     if (isGone(holder) || isGone(asker)) return
     this.asked++
     if (!this.#swarm.settled.some((node) => peers.includes(node.at))) {
@@ -216,7 +216,7 @@ class RecallCount implements Recall {
   }
 }
 
-/** Adds a digest to a node until another one finds it, and takes it away until a third one does not. */
+/** Adds a digest to a node until another one finds it, and removes it until a third one does not. */
 async function probeInto(probes: Probes, swarm: SimulatedSwarm, count: number): Promise<void> {
   const { findable, gone } = probes as { findable: number[]; gone: number[] }
   for (let done = 0; done < count; done++) {
@@ -235,7 +235,7 @@ async function probeInto(probes: Probes, swarm: SimulatedSwarm, count: number): 
       await holder.worker.call('withdraw', change)
       gone.push(await elapsedUntil('a withdrawn digest is not found', async () => !(await seen())))
     } catch (error) {
-      // The one that held it has been replaced meanwhile; whoever looked may have been, too.
+      // The holder has been replaced meanwhile, or the node that looked for it.
       if (!isGone(holder) && swarm.nodes.every((node) => !isGone(node))) throw error
     }
   }

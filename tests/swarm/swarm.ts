@@ -6,7 +6,7 @@ import { countOf, holds, type KeyName, type KeyRange, makeContent, nameAt } from
 import type { Ending, Lookup, Tuning, Usage } from './protocol.ts'
 import type { WorkerProcess } from './worker-process.ts'
 
-/** Nodes that a new one is told of: some, as a deployment would list them. */
+/** Bootstrap nodes of a new node: a few, as a deployment would list them. */
 const BOOTSTRAP = 3
 
 export interface SwarmOptions {
@@ -44,7 +44,7 @@ export class SimulatedNode {
     return holds(this.content, name) || (name.set === this.#addedSet && name.index < this.added)
   }
 
-  /** A digest that nobody has had so far. */
+  /** A digest that no node has had so far. */
   nextAdded(): KeyRange {
     const from = this.added++
     return { set: this.#addedSet, from, to: from + 1 }
@@ -55,7 +55,7 @@ export class SimulatedNode {
   }
 }
 
-/** A swarm of real nodes in some processes, and who holds what. */
+/** A swarm of real nodes in some processes, and what each of them holds. */
 export class SimulatedSwarm {
   readonly nodes: SimulatedNode[] = []
   readonly random: () => number
@@ -78,7 +78,7 @@ export class SimulatedSwarm {
     return this.nodes.filter(({ state }) => state === 'settled' || state === 'announcing')
   }
 
-  /** Joins a node that knows some of those that are there. */
+  /** Starts a node that knows some of the others. */
   async join(): Promise<SimulatedNode> {
     const index = this.nodes.length
     const { seed } = this.#options

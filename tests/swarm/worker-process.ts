@@ -37,7 +37,7 @@ export class WorkerProcess<Calls extends object = NodeCalls> {
     })
     if (this.#child.stdout === null) throw new Error('the standard output of a worker is not a pipe')
     createInterface({ input: this.#child.stdout }).on('line', (line) => this.#take(JSON.parse(line) as Response))
-    // Who is killed may have been told something at that moment; that it ended is what its calls fail with.
+    // A worker that is killed may be in the middle of a call; its calls fail because it has ended.
     this.#child.stdin?.on('error', () => undefined)
   }
 
@@ -62,7 +62,7 @@ export class WorkerProcess<Calls extends object = NodeCalls> {
     await this.#exited
   }
 
-  /** Lets it close its nodes and end by itself. @returns its exit code; nothing if it had to be killed after `patience` */
+  /** Lets it close its nodes and end by itself. @returns its exit code; `undefined` if it had to be killed after `patience` */
   async end(patience = 30_000): Promise<number | null> {
     this.#child.stdin?.end()
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), patience)

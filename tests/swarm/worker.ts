@@ -1,4 +1,4 @@
-// Many nodes of a swarm in one process, which does as it is told on its standard input: see protocol.ts.
+// Many nodes of a swarm in one process, which takes commands on its standard input: see protocol.ts.
 import process from 'node:process'
 import { createLogger } from '../../lib/observe/log.ts'
 import { joinSwarm } from '../../lib/swarm/hyperswarm.ts'
@@ -12,7 +12,7 @@ import { type Handlers, serveCalls } from './lines.ts'
 import { watchNodes } from './probe.ts'
 import type { Calls } from './protocol.ts'
 
-/** As long as a mirror takes at most to withdraw everything when it stops. */
+/** Milliseconds that a mirror gives to withdrawing everything when it stops. */
 const WITHDRAW_TIMEOUT = 5_000
 const READY_TIMEOUT = 60_000
 

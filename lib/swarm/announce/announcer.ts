@@ -67,7 +67,9 @@ const RESERVE = 16
  */
 const BATCH = 16
 const WITHDRAWALS = 64
-/** A node answers with no more records than that, chosen by chance. */
+/** Milliseconds by which a timer may run early. */
+const EARLY = 1
+/** A node answers with no more records than that, chosen at random. */
 const MOST_ANSWERED = 20
 /** Keys next to a node's id among which one is chosen that the node should have. */
 const CANDIDATES = 32
@@ -157,7 +159,7 @@ export class Announcer {
    */
   sampleOf(node: KnownNode): Sample | undefined {
     const there = this.#schedule.near(node, CANDIDATES)
-    // Another one each time, since some may have been sent again by chance.
+    // Another one each time, since some may have been sent again meanwhile.
     const placement = there[Math.floor(this.#random() * there.length)]
     if (placement === undefined) return undefined
     return {
@@ -213,7 +215,7 @@ export class Announcer {
     this.#runsAt = Number.POSITIVE_INFINITY
     const start = this.#cpu()
     const now = this.#clock.now()
-    const isFree = this.#budget.pause(now) === 0
+    const isFree = this.#budget.pause(now) < EARLY
     for (let sent = 0; this.#room > 0; sent++) {
       const isWithdrawal = this.#schedule.urgency === 'withdrawals'
       if (isWithdrawal ? sent >= WITHDRAWALS : sent >= BATCH || !isFree) break

@@ -45,7 +45,7 @@ export class Schedule {
   readonly #lanes: Record<Lane, Placement[]> = { withdrawals: [], express: [], fresh: [], repair: [], refresh: [] }
   /** What is still to be sent of the placement that is being worked on. */
   #open: { readonly placement: Placement; readonly nodes: KnownNode[] } | undefined
-  /** Placements that have not reached yet what is wanted of them. */
+  /** Placements whose announcement or withdrawal is not complete. */
   readonly #unsettled = new Set<Placement>()
   #settled = Promise.withResolvers<void>()
   #refreshed = 0
@@ -174,7 +174,7 @@ export class Schedule {
     this.#queueWhere((placement) => placement.wanted && placement.forgotten(node))
   }
 
-  /** Up to so many placements of which the node should hold a copy, chosen from those next to it in the key space. */
+  /** Placements that the node should hold a copy of, among so many next to it in the key space. */
   near(node: KnownNode, count: number): Placement[] {
     return this.#sweep.near(node.prefix, count).filter((placement) => placement.wanted && placement.isAt(node))
   }

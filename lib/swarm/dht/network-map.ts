@@ -214,7 +214,7 @@ export class NetworkMap {
     return this.#silent === 0 ? [] : [...this.#tree].filter(({ strikes }) => strikes > 0)
   }
 
-  /** When the next lost node is to be asked again; infinite if there is none. */
+  /** When to ask the next lost node again; infinite if there is none. */
   get lostDueAt(): number {
     let at = Number.POSITIVE_INFINITY
     for (const { due } of this.#lost.values()) at = Math.min(at, due)

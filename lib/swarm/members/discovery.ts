@@ -241,7 +241,7 @@ export class Discovery {
   }
 }
 
-/** When a silent node is to be asked again. */
+/** When to ask a silent node again. */
 function dueAt({ struckAt, strikes }: KnownNode): number {
   return struckAt + PATIENCE * strikes
 }

@@ -21,7 +21,7 @@ export interface SwarmConnection {
   setTimeout(milliseconds: number): void
 }
 
-/** Learns who of the swarm is alive. */
+/** Learns which members are alive. */
 export interface Liveness {
   /** A proven connection to it has opened, which may be a second one after it has started again. */
   seen(peer: Peer): void

@@ -80,7 +80,7 @@ test('joinSwarm: a node that starts before the one it is to bootstrap from finds
   })
 })
 
-test('joinSwarm: a node that is alone is found by those who come later with it as bootstrap', async () => {
+test('joinSwarm: a node that is alone is found by nodes that come later and bootstrap from it', async () => {
   await withSwarm(async (nodes) => {
     const first = await nodes.start()
     first.router.advertise([KEY])
@@ -121,7 +121,7 @@ test('joinSwarm: a name is resolved anew while the node is alone, and left alone
   })
 })
 
-test('joinSwarm: its own address among the bootstrap nodes is nobody', async () => {
+test('joinSwarm: its own address among the bootstrap nodes is no other node', async () => {
   await withSwarm(async (nodes) => {
     const port = await freePort()
     const node = await nodes.start({ port, bootstrap: bootstrapAt({ host: '127.0.0.1', port }) })
@@ -143,7 +143,7 @@ test('joinSwarm: nodes of different swarm keys find nothing of each other, in on
   })
 })
 
-test('joinSwarm: a node keeps its identity, and finds those it knew without any bootstrap', async () => {
+test('joinSwarm: a node keeps its identity, and finds the nodes that it knew without any bootstrap', async () => {
   await withTemporaryDirectory(async (dir) => {
     await withSwarm(async (nodes) => {
       const other = await nodes.start()

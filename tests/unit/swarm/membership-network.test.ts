@@ -34,7 +34,7 @@ const ask = async (one: Member, other: Member) => {
   return answer === undefined ? 'silent' : 'answered'
 }
 
-test('joinSwarm connects members with each other, whoever comes first, and tells who is seen and gone', async () => {
+test('joinSwarm connects members with each other, whichever comes first, and reports who is seen and gone', async () => {
   await withMembers(async (start) => {
     const a = await start([])
     const b = await start([a])
@@ -135,7 +135,7 @@ test('joinSwarm changes its key, node by node, and at every moment all find all'
   })
 })
 
-test('joinSwarm stays of use while its port is flooded', async () => {
+test('joinSwarm goes on working while its port is flooded', async () => {
   await withMembers(async (start) => {
     const a = await start([])
     const b = await start([a])
@@ -144,7 +144,7 @@ test('joinSwarm stays of use while its port is flooded', async () => {
     await a.router.settled(never)
     const sockets = Array.from({ length: 4 }, () => createSocket('udp4'))
     const before = process.memoryUsage().rss
-    // Noise, broken and well-formed requests of the DHT, packets for streams that there are not, from several addresses.
+    // Noise, broken and well-formed requests of the DHT, packets for streams that do not exist, from several addresses.
     const first = [0x03, 0x13, 0x23, 0xff, 0x00]
     let answered = 0
     for (const socket of sockets) socket.on('message', () => answered++)

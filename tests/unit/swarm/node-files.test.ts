@@ -25,7 +25,7 @@ test('NodeFiles keeps the identity between starts, readable for the owner only',
   })
 })
 
-test('NodeFiles keeps the nodes known last, and forgets nobody when it finds nobody', async () => {
+test('NodeFiles keeps the nodes known last, and forgets none when it finds none', async () => {
   await withTemporaryDirectory(async (dir) => {
     const first = await NodeFiles.open(dir, silentLogger)
     first.remember([node(1), node(2)])
@@ -99,7 +99,7 @@ for (const [what, file, text] of [
   })
 }
 
-test('NodeFiles replaces files in one step: half a file of an earlier crash is of no account', async () => {
+test('NodeFiles replaces files in one step: half a file from an earlier crash does not matter', async () => {
   await withTemporaryDirectory(async (dir) => {
     const first = await NodeFiles.open(dir, silentLogger)
     await writeFile(join(dir, 'identity.json.new'), '{"se')

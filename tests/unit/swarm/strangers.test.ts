@@ -1,4 +1,4 @@
-/** Strangers that reach the swarm's port and send what no member would: it must end nothing, and take no memory. */
+/** Strangers reach the swarm's port and send what no member would: it must not end the process, nor take its memory. */
 import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import process from 'node:process'
@@ -21,7 +21,7 @@ const NOWHERE = [127, 0, 0, 1, 0, 0]
 
 type Send = (command: number, value: Iterable<number>, target?: Uint8Array) => Promise<DhtResponse | undefined>
 
-/** Runs `use` with a member's public key, and a way to send it requests as a stranger, which may stay without an answer. */
+/** Runs `use` with a member's public key, and a way to send it requests as a stranger, which it may leave unanswered. */
 async function withStranger(use: (send: Send, publicKey: Buffer) => Promise<void>): Promise<void> {
   await withMembers(async (start) => {
     const { port, id } = await start([])

@@ -17,7 +17,7 @@ const SELF = 1
 const key = (name: string | number): Key => `${name}` as Key
 const keys = (count: number): Key[] => Array.from({ length: count }, (_, index) => key(index))
 const topicOf = (of: Key): Uint8Array => createHash('sha256').update(of).digest()
-/** So much that the budget never holds anything up. */
+/** So much that the budget never delays anything. */
 const PLENTY = { cpuShare: 1 }
 
 /** A node among `others` in a simulated DHT, with all of them in its map. */
@@ -109,7 +109,7 @@ test('Announcer needs one token of each node for all keys, and no walk', async (
   })
 })
 
-test('Announcer in a swarm of fewer nodes than copies stores on all, and alone on itself', async () => {
+test('Announcer stores on all nodes where there are fewer than copies, and on itself where it is alone', async () => {
   for (const others of [0, 3]) {
     await simulated(others, {}, async (simulation) => {
       simulation.announcer.advertise(keys(3))
@@ -192,7 +192,7 @@ test('Announcer has no more requests under way than its window', async () => {
     dht.traffic.mostInFlight = 0
     announcer.advertise(keys(300))
     await clock.pass(1_000)
-    // The copies of one key go together; and the discovery asks as well.
+    // The copies of one key go together, and discovery asks as well.
     assert.ok(dht.traffic.mostInFlight <= 16 + 8 + 4, `${dht.traffic.mostInFlight} under way`)
   })
 })
@@ -207,7 +207,7 @@ test('Announcer announces everything again within a period, evenly', async () =>
       const before = dht.traffic.requests
       await clock.pass(refreshPeriod / 10)
       const sent = dht.traffic.requests - before
-      // A tenth of the keys, give or take chance; tokens and the discovery's questions.
+      // A tenth of the keys, more or less, and requests for tokens and by discovery.
       assert.ok(sent > 160 && sent < 160 * 4, `${sent} requests in part ${part}`)
     }
     assert.ok(announcer.figures.refreshed >= 400)
@@ -215,7 +215,7 @@ test('Announcer announces everything again within a period, evenly', async () =>
   })
 })
 
-test('Announcer sends a node again what it has forgotten, soon, and a forgetful one not all the time', async () => {
+test('Announcer soon sends a node again what it has forgotten, but not all the time to a forgetful one', async () => {
   const refreshPeriod = 3_600_000
   await simulated(20, { refreshPeriod, recordLife: 2 * refreshPeriod }, async (simulation) => {
     const { announcer, clock, dht, holders } = simulation
@@ -223,7 +223,7 @@ test('Announcer sends a node again what it has forgotten, soon, and a forgetful 
     await clock.pass(5_000)
     const { stored } = announcer.figures
     const concerned = keys(200).filter((of) => holders(of).includes(3))
-    // It starts again so fast that nobody notices its silence.
+    // It starts again so fast that its silence is not noticed.
     dht.start(3)
     assert.equal(keys(200).filter((of) => holders(of).includes(3)).length, 0)
     await clock.pass(100_000)
@@ -237,7 +237,7 @@ test('Announcer sends a node again what it has forgotten, soon, and a forgetful 
   })
 })
 
-test('Announcer is not told of another record than its own, and asks for nothing that it has taken back', async () => {
+test('Announcer samples its own records only, and none that it has withdrawn', async () => {
   await simulated(5, {}, async ({ announcer, clock, map }) => {
     const [node] = map.closest(topicOf(key(0)), 1)
     assert.ok(node)
@@ -264,7 +264,7 @@ test('Announcer is not told of another record than its own, and asks for nothing
   })
 })
 
-test('Announcer sends a node that joins what it is closest to, soon, and nothing else', async () => {
+test('Announcer soon sends a node that joins the keys that it is closest to, and nothing else', async () => {
   await simulated(40, {}, async (simulation) => {
     const { announcer, clock, dht, closest } = simulation
     announcer.advertise(keys(300))
@@ -279,7 +279,7 @@ test('Announcer sends a node that joins what it is closest to, soon, and nothing
   })
 })
 
-test('Announcer replaces a node that died, soon, and sends nothing else', async () => {
+test('Announcer soon replaces a node that died, and sends nothing else', async () => {
   await simulated(40, {}, async (simulation) => {
     const { announcer, clock, dht, holders } = simulation
     announcer.advertise(keys(300))
@@ -327,7 +327,7 @@ test('Announcer settled waits for what is under way, and throws when its signal 
 /** Milliseconds of CPU that each store takes in the tests of the budget. */
 const EACH = 3
 
-/** An announcer that is alone, so that each key is one request to itself, on a processor that the test accounts for. */
+/** An announcer that is alone, so that each key is one request, to itself. The test keeps the account of its CPU. */
 function budgeted(cpuShare: number) {
   const clock = new ManualClock()
   const dht = new SimulatedDht(clock, seeded(1))
@@ -360,7 +360,7 @@ for (const share of [0.1, 0.3]) {
   })
 }
 
-test('Announcer keeps withdrawals waiting for no budget, even where it waits for its own', async () => {
+test('Announcer sends withdrawals at once, even while its budget makes it wait', async () => {
   const { announcer, clock } = budgeted(0.01)
   announcer.advertise(keys(16))
   await clock.pass(10)
@@ -378,7 +378,7 @@ test('Announcer keeps withdrawals waiting for no budget, even where it waits for
   assert.deepEqual([announcer.figures.stored, announcer.figures.removed], [stored, removed], 'nothing after close')
 })
 
-test('Announcer close begins nothing new, settles who waits and leaves no timer', async () => {
+test('Announcer close begins nothing new, ends waiting and leaves no timer', async () => {
   const { announcer, clock, dht, close } = await simulation(10)
   announcer.advertise(keys(100))
   const settled = announcer.settled(never)
@@ -397,7 +397,7 @@ test('Announcer close begins nothing new, settles who waits and leaves no timer'
 /** Longer than any request. */
 const REST = 5_000
 
-test('Announcer settles in a swarm of which all announce at once on a machine that is too slow, and nobody is taken for dead', async () => {
+test('Announcer settles where all nodes announce at once on a machine that is too slow, and none is taken for dead', async () => {
   const clock = new ManualClock()
   const random = seeded(7)
   const dht = new SimulatedDht(clock, random)
@@ -416,7 +416,7 @@ test('Announcer settles in a swarm of which all announce at once on a machine th
   )
   await clock.pass(2_000)
   await explored
-  // 200 requests a second for all of them together: fewer than the windows with which they begin let them send at once.
+  // 200 requests a second for all of them together: fewer than their first windows let them send at once.
   dht.serviceTime = 1_000 / 200
   const owned = (index: number) => Array.from({ length: 10 }, (_, at) => key(`${index}/${at}`))
   for (const [index, { announcer }] of swarm.entries()) announcer.advertise(owned(index))

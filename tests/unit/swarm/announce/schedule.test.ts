@@ -14,7 +14,7 @@ const keys = (from: number, to: number): Key[] => Array.from({ length: to - from
 const topicOf = (of: Key): Uint8Array => createHash('sha256').update(of).digest()
 const nodeAt = (port: number) => ({ host: '10.0.0.1', port, id: idOf({ host: '10.0.0.1', port }) })
 
-/** A schedule over a map of so many nodes, and what a driver does with it. */
+/** A schedule over a map of so many nodes, and a driver for it. */
 function scheduling(nodes: number, replicas = 1) {
   const map = new NetworkMap(nodeAt(1), { strikes: 3, silence: 0 })
   const schedule = new Schedule(map, topicOf, seeded(1), { replicas, refreshPeriod: PERIOD, recordLife: 2 * PERIOD })
@@ -24,7 +24,7 @@ function scheduling(nodes: number, replicas = 1) {
     recovered: (node) => schedule.recovered(node),
   })
   for (let port = 1; port <= nodes; port++) map.answered(nodeAt(port), 0)
-  /** Sends everything that there is to send, and has it succeed. */
+  /** Sends everything that there is to send, with success. */
   const sendAll = (now: number): Task[] => {
     const sent: Task[] = []
     for (let task = schedule.next(now); task !== undefined; task = schedule.next(now)) {
@@ -85,7 +85,7 @@ test('Schedule gives the newest first within a lane, those of one call in the or
   }
 })
 
-test('Schedule has a few new keys overtake others, but not many', () => {
+test('Schedule lets a few new keys overtake others, but not many', () => {
   const { schedule } = scheduling(1)
   schedule.advertise(keys(0, 65), true, 0)
   assert.equal(schedule.urgency, 'fresh')

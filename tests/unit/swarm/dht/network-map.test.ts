@@ -29,7 +29,7 @@ test('NetworkMap knows a node once it has answered, not when others name it', ()
   assert.equal(map.closest(node(2).id, 5)[0]?.port, 2)
 })
 
-test('NetworkMap counts requests that were under way together as one strike, and none that was overtaken by an answer', () => {
+test('NetworkMap counts requests that were under way together as one strike, and none that an answer has overtaken', () => {
   const { map, events } = recorded({ strikes: 2, silence: 0 })
   map.answered(node(2), 100)
   map.silent(node(2), 50, 1_050)
@@ -44,7 +44,7 @@ test('NetworkMap counts requests that were under way together as one strike, and
   assert.deepEqual(events, ['joined 2', 'recovered 2', 'left 2'])
 })
 
-test('NetworkMap has lost nodes asked again, less and less often, and forgets them at last', () => {
+test('NetworkMap lets lost nodes be asked again, less and less often, and forgets them in the end', () => {
   const { map } = recorded({ strikes: 1, silence: 0, retry: [100, 400], tries: 4 })
   map.answered(node(2), 0)
   map.silent(node(2), 1, 10)
@@ -62,7 +62,7 @@ test('NetworkMap has lost nodes asked again, less and less often, and forgets th
   assert.equal(map.isLost(node(2)), false)
 })
 
-test('NetworkMap holds no more nodes than it may, nor rumours', () => {
+test('NetworkMap keeps a bounded number of nodes, and of names', () => {
   const { map } = recorded({ capacity: 3, maxNamed: 2 })
   for (let port = 2; port < 10; port++) map.named(node(port))
   assert.equal(map.unexplored, 2)
@@ -70,7 +70,7 @@ test('NetworkMap holds no more nodes than it may, nor rumours', () => {
   assert.equal(map.others, 3)
 })
 
-test('NetworkMap loses a node after enough requests and enough time, and one that is heard only when it has not answered for long', () => {
+test('NetworkMap loses a node after enough requests and enough time, and one that still sends only when it has not answered for long', () => {
   const { map, events } = recorded({ strikes: 3, silence: 5_000 })
   const known = map.answered(node(2), 0)
   assert.ok(known !== undefined)
@@ -130,7 +130,7 @@ test('Discovery asks a few at a time of a thousand names, and the living soon, h
   discovery.close()
 })
 
-test('Discovery notices who dies and who joins within seconds, and leaves no timer', async () => {
+test('Discovery notices deaths and new nodes within seconds, and leaves no timer', async () => {
   const { clock, client, dht, map, discovery } = await discovering(60)
   const explored = discovery.explore([client.nodeAt({ host: '10.0.0.1', port: 2 })], never)
   await clock.pass(5_000)

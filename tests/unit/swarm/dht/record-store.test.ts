@@ -24,7 +24,7 @@ function makeStore(options: RecordStoreOptions = {}) {
   return { clock, lines, store }
 }
 
-test('RecordStore has what a map of records by topic and key has, whatever is stored, removed and forgotten', async () => {
+test('RecordStore behaves like a map of records by topic and key, whatever is stored, removed and forgotten', async () => {
   const name = fc.nat(4).map(topic)
   const owner = fc.nat(5)
   const step = fc.oneof(
@@ -66,7 +66,7 @@ test('RecordStore has what a map of records by topic and key has, whatever is st
   )
 })
 
-test('RecordStore keeps thousands, and uses again the room of those that are gone', () => {
+test('RecordStore keeps thousands of records, and reuses the room of those that are gone', () => {
   const { store } = makeStore()
   for (let round = 0; round < 3; round++) {
     for (let at = 0; at < 5_000; at++) store.add(topic(at), keyOf(record(at % 7)), record(at % 7))
@@ -93,7 +93,7 @@ test('RecordStore makes room by dropping the one that was stored the longest ago
   assert.equal(store.dropped, 1)
 })
 
-test('RecordStore gives records of a popular topic by chance, each as often, and keeps a bounded number of them', () => {
+test('RecordStore gives random records of a popular topic, each equally often, and keeps a bounded number of them', () => {
   const { store } = makeStore({ mostOfTopic: 50 })
   for (let owner = 0; owner < 60; owner++) store.add(topic('all'), keyOf(record(owner)), record(owner))
   assert.equal(store.size, 50)

@@ -22,7 +22,7 @@ function publicKeyOf(name: string): Uint8Array {
   return createHash('sha256').update(name).digest()
 }
 
-/** A node among others that looks, and a way to have others announce. */
+/** A node that looks among others, and a way to let others announce. */
 async function finding(others: number, explore = true) {
   const clock = new ManualClock()
   const random = seeded(3)
@@ -39,7 +39,7 @@ async function finding(others: number, explore = true) {
   if (explore) await explored
   discovery.close()
 
-  /** Has a member announce the key on the closest nodes, or on those that are given. */
+  /** Announces the key for a member, on the closest nodes or on the given ones. */
   async function announce(name: string, door: NodeAddress, swarmKey = SWARM_KEY, at?: readonly DhtNode[]) {
     const publicKey = publicKeyOf(name)
     const rpc = dht.rpc(publicKey)
@@ -68,7 +68,7 @@ async function finding(others: number, explore = true) {
 
 const door = (port: number): NodeAddress => ({ host: '10.0.0.1', port })
 
-test('Finder finds who has announced, under any of the swarm keys, each once, this node left out', async () => {
+test('Finder finds what was announced under any of the swarm keys, each peer once, without this node', async () => {
   const { announce, find } = await finding(40)
   await announce('a', door(11))
   await announce('b', door(12), OLD_KEY)
@@ -77,7 +77,7 @@ test('Finder finds who has announced, under any of the swarm keys, each once, th
   assert.deepEqual(await find(), [11, 12])
 })
 
-test('Finder leaves out what this node announced under another id before it was started again', async () => {
+test('Finder leaves out what this node announced under another id before it was restarted', async () => {
   const { announce, find } = await finding(40)
   await announce('former self', door(1))
   assert.deepEqual(await find(), [])
@@ -96,7 +96,7 @@ test('Finder asks the closest nodes only, and gives the first answer after one r
   assert.equal(dht.traffic.requests - requests, 2 * 8)
 })
 
-test('Finder finds what only one of the closest nodes holds, and what nodes hold that its map has not', async () => {
+test('Finder finds what only one of the closest nodes holds, and what is held by nodes that its map does not know', async () => {
   const one = await finding(40)
   await one.announce('a', door(11), SWARM_KEY, one.closest().slice(7))
   assert.deepEqual(await one.find(), [11])
@@ -106,7 +106,7 @@ test('Finder finds what only one of the closest nodes holds, and what nodes hold
   assert.deepEqual(await lost.find(), [11])
 })
 
-test('Finder makes one of the lookups of one key, and the abort of one does not end the others', async () => {
+test('Finder makes one lookup of several for one key, and the abort of one caller does not end it for the others', async () => {
   const { announce, clock, dht, finder } = await finding(40)
   await announce('a', door(11))
   const { requests } = dht.traffic
@@ -183,7 +183,7 @@ test('Finder waits for a dead node no longer than for late ones, and leaves it o
   assert.deepEqual(await find(), [11])
 })
 
-test('Finder gives a lost node rather than nobody', async () => {
+test('Finder gives a lost node rather than none', async () => {
   const { announce, clock, client, dht, find } = await finding(40)
   await announce('a', door(11))
   const node = client.nodeAt(door(11))
