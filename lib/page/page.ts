@@ -1,10 +1,9 @@
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
+import { sameSite } from '../http/middleware/cross-site.ts'
+import { boundedLog } from '../observe/bounded-log.ts'
 import type { Logger } from '../observe/log.ts'
-import { DOCUMENT, ICON } from './document.ts'
-import { refusalOf } from './guard.ts'
-import { clientScript } from './script.ts'
+import { ASSETS } from './assets.ts'
 import type { Status } from './status.ts'
-import { STYLE } from './style.ts'
 import type { Tracer, TraceStep } from './trace.ts'
 
 export interface PageDependencies {
@@ -26,12 +25,12 @@ export interface Page {
 
 /** Longest request for a trace in bytes: a reference has at most 253 + 255 + 128 characters and a digest. */
 const MAX_REQUEST = 2_048
-/** However many pages are open, they cost as much as two questions a second. */
+/** However many pages are open, they cost two looks a second. */
 const STATUS_AGE = 500
 
 /**
- * What everything that the page consists of is sent with. Nothing inline and nothing from elsewhere runs or is shown, no
- * markup is made from text (Trusted Types), nobody frames it, and nothing is kept.
+ * The headers of every answer. Nothing inline and nothing from elsewhere runs or is shown, no markup is made from text
+ * (Trusted Types), nobody frames the page, and nothing is kept.
  */
 const HEADERS = {
   'Content-Security-Policy': [
@@ -55,10 +54,11 @@ const HEADERS = {
 
 /** The page for people: what the mirror is doing, and a trace of an image. One trace runs at a time. */
 export function createPage(
-  { status, trace, log }: PageDependencies,
+  { status, trace, log: unbounded }: PageDependencies,
   { statusAge = STATUS_AGE }: PageOptions = {},
 ): Page {
   const app = new Hono()
+  const log = boundedLog(unbounded)
   const closing = new AbortController()
   let tracing = false
   let last: { readonly at: number; readonly body: Promise<string> } | undefined
@@ -72,22 +72,17 @@ export function createPage(
     return last.body
   }
 
-  app.use(async (c, next) => {
-    const refusal = refusalOf(c.req.raw)
-    if (refusal !== undefined) return c.text(`refused: ${refusal}\n`, 403, HEADERS)
-    return await next()
-  })
-  const asset = (path: string, type: string, text: string) =>
+  // It has no password, so a web page that somebody has open elsewhere must not read it through the browser.
+  const refuse = (c: Context, reason: string) => c.text(`refused: ${reason}\n`, 403, HEADERS)
+  app.use(sameSite(refuse, { addressesOnly: true, allowLinks: true }))
+  for (const { path, type, text } of ASSETS) {
     app.get(path, (c) => c.body(text, 200, { ...HEADERS, 'Content-Type': type }))
-  asset('/', 'text/html; charset=utf-8', DOCUMENT)
-  asset('/page.css', 'text/css; charset=utf-8', STYLE)
-  asset('/page.js', 'text/javascript; charset=utf-8', clientScript())
-  asset('/icon.svg', 'image/svg+xml', ICON)
+  }
   app.get('/api/status', async (c) =>
     c.body(await statusBody(), 200, { ...HEADERS, 'Content-Type': 'application/json' }),
   )
   app.post('/api/trace', async (c) => {
-    // A form of another site cannot send this type without being asked first, which is never allowed.
+    // A form of another site cannot send this type: the browser would ask first, and hear no.
     if (c.req.header('content-type') !== 'application/json') return c.text('send JSON\n', 415, HEADERS)
     if (Number(c.req.header('content-length') ?? Number.NaN) <= MAX_REQUEST === false)
       return c.text(`send at most ${MAX_REQUEST} bytes, and say how many\n`, 413, HEADERS)
@@ -120,7 +115,7 @@ function referenceOf(text: string): string | undefined {
   }
 }
 
-/** One line of JSON for each step, as it comes. A trace makes a few dozen of them, so nobody has to wait for the reader. */
+/** One line of JSON for each step, as it comes: a few dozen, so a trace need not wait for its reader. */
 function linesOf(
   run: (emit: (step: TraceStep) => void, signal: AbortSignal) => Promise<void>,
   failed: (error: unknown) => void,

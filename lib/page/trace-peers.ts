@@ -1,13 +1,19 @@
 import type { Digest } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
+import { MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
+import type { ManifestTarget } from '../oci/path.ts'
 import type { PeerClient } from '../peers/client.ts'
 import type { PeerCredentials } from '../peers/credentials.ts'
 import { PeerError } from '../peers/error.ts'
 import type { KnownPeers } from '../peers/known-peers.ts'
 import type { PeerFailure } from '../peers/standing.ts'
+import { bounded, onAbort } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
 import type { Peer, Router } from '../swarm/router.ts'
 import { ask, type PeerRequest } from '../transfer/ask.ts'
+import { VerificationError, verify } from '../transfer/verify.ts'
+import type { TracedManifest } from './trace-local.ts'
 
 export interface AskingDependencies {
   readonly router: Router
@@ -40,17 +46,18 @@ export interface Asking {
   readonly lookupMs: number
   /** How many peers the lookup found. */
   readonly found: number
-  /** What those said that were asked. */
+  /** What the peers said that were asked. */
   readonly answers: readonly PeerTrace[]
 }
 
-/** How long one lookup may take, in milliseconds: longer than pulls wait, to see who is found too late for them. */
+/** How long one lookup may take, in milliseconds: longer than pulls wait, to show peers that are found too late for them. */
 const LOOKUP_LIMIT = 2_000
 /** Peers that are found and asked for one part. A pull asks three at a time. */
 const MAX_FOUND = 20
 const MAX_ASKED = 4
-/** How long the first byte may take after the head, in milliseconds. */
+/** How long the first byte may take after the head, and the bytes of a manifest, in milliseconds. */
 const BYTE_LIMIT = 3_000
+const MANIFEST_LIMIT = 5_000
 
 /** Looks for peers of what the request is about, to the end of the lookup, and asks some of them all at once. */
 export async function askPeers(
@@ -61,21 +68,13 @@ export async function askPeers(
   const startedAt = performance.now()
   const peers = new Map<string, Peer>()
   let firstPeerMs: number | undefined
-  const over = new AbortController()
-  const stop = () => over.abort()
-  const timer = setTimeout(stop, LOOKUP_LIMIT)
-  signal.addEventListener('abort', stop, { once: true })
-  try {
-    for await (const peer of dependencies.router.lookup(targetKey(request.target), over.signal)) {
+  await bounded(LOOKUP_LIMIT, signal, async (over) => {
+    for await (const peer of dependencies.router.lookup(targetKey(request.target), over)) {
       firstPeerMs ??= performance.now() - startedAt
       peers.set(addressOf(peer), peer)
       if (peers.size === MAX_FOUND) break
     }
-  } finally {
-    clearTimeout(timer)
-    signal.removeEventListener('abort', stop)
-    stop()
-  }
+  })
   signal.throwIfAborted()
   const lookupMs = performance.now() - startedAt
   const ranked = dependencies.known.rank([...peers.values()]).slice(0, MAX_ASKED)
@@ -96,25 +95,62 @@ async function askPeer(
     const answer = await ask(client, credentials, peer, request, signal)
     const headMs = spent()
     if (answer.kind === 'missing' || answer.kind === 'busy') return { ...told, outcome: answer.kind, headMs }
-    // No first byte exists of a blob that is empty.
+    // An empty blob has no first byte.
     if (answer.kind === 'unsatisfiable') return { ...told, outcome: 'content', headMs }
     const { digest } = answer.descriptor
     if (request.method === 'HEAD') return { ...told, outcome: 'content', headMs, digest }
-    const cancel = () => void answer.body.cancel()
-    const timer = setTimeout(cancel, BYTE_LIMIT)
-    signal.addEventListener('abort', cancel, { once: true })
-    try {
-      const chunk = await answer.body.next()
-      if (chunk === undefined) return { ...told, outcome: 'silent', headMs, problem: 'a head, but no byte' }
-      return { ...told, outcome: 'content', headMs, firstByteMs: spent(), digest }
-    } finally {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', cancel)
-      cancel()
-    }
+    const chunk = await reading(answer.body, BYTE_LIMIT, signal, () => answer.body.next())
+    if (chunk === undefined) return { ...told, outcome: 'silent', headMs, problem: 'a head, but no byte' }
+    return { ...told, outcome: 'content', headMs, firstByteMs: spent(), digest }
   } catch (error) {
     signal.throwIfAborted()
     if (!(error instanceof PeerError)) throw error
     return { ...told, outcome: error.failure, headMs: spent(), problem: error.message }
+  }
+}
+
+/** A manifest from a peer that said that it has it; `undefined` if it does not give it after all. */
+export async function readFromPeer(
+  { client, credentials }: AskingDependencies,
+  target: ManifestTarget & { readonly reference: { readonly digest: Digest } },
+  address: string,
+  signal: AbortSignal,
+): Promise<TracedManifest | undefined> {
+  const at = address.lastIndexOf(':')
+  const peer = { host: address.slice(0, at), port: Number(address.slice(at + 1)) }
+  try {
+    const answer = await ask(client, credentials, peer, { target, method: 'GET' }, signal)
+    if (answer.kind !== 'content') return undefined
+    const { body, descriptor } = answer
+    const bytes = await reading(body, MANIFEST_LIMIT, signal, async () => {
+      const chunks: Uint8Array[] = []
+      for (let missing = Math.min(descriptor.size, MANIFEST_SIZE_LIMIT); missing > 0; ) {
+        const chunk = await body.next()
+        if (chunk === undefined) break
+        missing -= chunk.length
+        chunks.push(new Uint8Array(chunk))
+      }
+      return Buffer.concat(chunks)
+    })
+    verify(bytes, target.reference.digest)
+    return { mediaType: descriptor.mediaType, bytes }
+  } catch (error) {
+    signal.throwIfAborted()
+    // The trace shows what the peer said at first; now it has changed its mind.
+    if (error instanceof PeerError || error instanceof VerificationError) return undefined
+    throw error
+  }
+}
+
+/** Reads from a body that is cancelled afterwards, or when its time, in milliseconds, is over. */
+async function reading<T>(body: ByteSource, limit: number, signal: AbortSignal, read: () => Promise<T>): Promise<T> {
+  const cancel = () => void body.cancel()
+  try {
+    return await bounded(limit, signal, async (over) => {
+      using _ = onAbort(over, cancel)
+      return await read()
+    })
+  } finally {
+    cancel()
   }
 }

@@ -1,23 +1,24 @@
+import process from 'node:process'
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/error.ts'
 import { targetKey } from '../oci/key.ts'
 import { childrenOf } from '../oci/manifest.ts'
 import { isIndexMediaType, isManifestMediaType } from '../oci/media-type.ts'
-import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
+import type { BlobTarget, ContentTarget, ManifestTarget } from '../oci/path.ts'
 import type { Policy } from '../oci/policy.ts'
 import { formatReference, parseReference, type Reference } from '../oci/reference.ts'
+import { bounded } from '../platform/abort.ts'
 import type { ContentStore } from '../store/store.ts'
-import { createLocalAsker, type LocalAnswer, type LocalAsker } from './local.ts'
-import { preferredChild, readManifest } from './trace-manifest.ts'
-import { type Asking, type AskingDependencies, askPeers } from './trace-peers.ts'
+import { createLocalAsker, type LocalAnswer, type LocalAsker, readHere, type TracedManifest } from './trace-local.ts'
+import { type Asking, type AskingDependencies, askPeers, readFromPeer } from './trace-peers.ts'
 
 export interface TracerDependencies extends AskingDependencies {
   readonly store: ContentStore
   readonly policy: Policy
 }
 
-/** The same, with a way to this node's own store that cannot hang. */
+/** The same, with questions to this node's own store that cannot hang. */
 type Asked = TracerDependencies & { readonly local: LocalAsker }
 
 export interface TracerOptions {
@@ -42,49 +43,43 @@ export interface TracePart extends Asking {
   readonly localProblem?: string | undefined
 }
 
-/** What a trace tells, one after the other: the name as it was read, its parts, and the end. */
+/** What a trace tells, in this order: the name as it was read, its parts, and the end. */
 export type TraceStep =
   | { readonly step: 'name'; readonly name: string; readonly lookupTimeout: number }
   | { readonly step: 'part'; readonly part: TracePart }
   | { readonly step: 'end'; readonly ms: number; readonly problem?: string }
 
-/** Long enough for a large image of which every lookup runs into its bound, in milliseconds. */
+/** Long enough for a large image whose every lookup runs into its bound, in milliseconds. */
 const LIMIT = 30_000
-/** Parts that are looked at: images of more layers are rare, and each costs a lookup and a byte of some peers. */
+/** Parts that are traced: images of more layers are rare, and each costs a lookup and a byte of some peers. */
 const MAX_PARTS = 48
-/** Parts that are looked at at the same time, as containerd does. */
+/** Parts that are traced at the same time: containerd pulls as many. */
 const PARALLEL = 3
 
 /**
- * Goes the way of a pull of the image, without pulling it, and tells step by step who has what and how long they need to
- * say so. What it learns of peers changes nothing for real pulls.
+ * Goes the way of a pull of the image, without pulling it, and tells step by step who has what and how long it takes to
+ * hear so. What it learns of peers changes nothing for real pulls.
  *
- * @param emit told of every step; the last one is the end
+ * @param emit hears of every step; the last one is the end
  * @param signal ends it early
  */
 export function createTracer(dependencies: TracerDependencies, options: TracerOptions) {
   const { lookupTimeout, limit = LIMIT, localLimit } = options
   return async (text: string, emit: (step: TraceStep) => void, signal: AbortSignal): Promise<void> => {
     const startedAt = performance.now()
-    const over = new AbortController()
-    const abort = () => over.abort()
-    const timer = setTimeout(abort, limit)
-    signal.addEventListener('abort', abort, { once: true })
-    if (signal.aborted) abort()
-    let problem: string | undefined
-    try {
-      const reference = parseReference(text.trim())
-      emit({ step: 'name', name: formatReference(reference), lookupTimeout })
-      const local = createLocalAsker(dependencies.store, { limit: localLimit })
-      problem = await follow({ ...dependencies, local }, reference, (part) => emit({ step: 'part', part }), over.signal)
-    } catch (error) {
-      if (over.signal.aborted) problem = `stopped: a trace takes ${limit / 1000} s at most`
-      else if (error instanceof OciError) problem = error.message
-      else throw error
-    } finally {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', abort)
+    const run = async (over: AbortSignal) => {
+      try {
+        const reference = parseReference(text.trim())
+        emit({ step: 'name', name: formatReference(reference), lookupTimeout })
+        const local = createLocalAsker(dependencies.store, { limit: localLimit })
+        return await follow({ ...dependencies, local }, reference, (part) => emit({ step: 'part', part }), over)
+      } catch (error) {
+        if (over.aborted) return `stopped: a trace takes ${limit / 1000} s at most`
+        if (error instanceof OciError) return error.message
+        throw error
+      }
     }
+    const problem = await bounded(limit, signal, run)
     emit({ step: 'end', ms: performance.now() - startedAt, ...(problem === undefined ? {} : { problem }) })
   }
 }
@@ -124,7 +119,7 @@ async function followTag(
   return local.value ?? asking.answers.find(({ outcome }) => outcome === 'content')?.digest
 }
 
-/** A manifest, and then what it is made of; of an index the manifest that this node would take. */
+/** Follows a manifest to its config and layers, and an index to the manifest that this node would take. */
 async function followContent(
   dependencies: Asked,
   name: Reference,
@@ -173,10 +168,40 @@ async function followBlobs(
   return roles.size > chosen.length ? `only the first ${MAX_PARTS} parts of ${roles.size} were looked at` : undefined
 }
 
-/** Whether this node has it, and who else. */
-async function look(dependencies: Asked, target: ManifestTarget | BlobTarget, digest: Digest, signal: AbortSignal) {
+/** From this node, or else from a peer that said that it has it; `undefined` if nobody gives it. */
+async function readManifest(
+  dependencies: Asked,
+  target: Parameters<typeof readFromPeer>[1],
+  { answers }: Asking,
+  signal: AbortSignal,
+): Promise<TracedManifest | undefined> {
+  const held = await dependencies.local((store, over) => readHere(store, target.reference.digest, over), signal)
+  if (held.value !== undefined) return held.value
+  for (const { address, outcome } of answers) {
+    const manifest = outcome === 'content' ? await readFromPeer(dependencies, target, address, signal) : undefined
+    if (manifest !== undefined) return manifest
+  }
+  return undefined
+}
+
+/** The names that OCI platforms have for architectures, where Node has others. */
+const GO_NAMES: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386' }
+
+/** The child of an index that a node like this one takes: the one of its architecture, or else the first. */
+function preferredChild(index: Uint8Array, children: readonly Descriptor[]): Descriptor | undefined {
+  const { manifests } = JSON.parse(new TextDecoder().decode(index)) as { readonly manifests?: unknown }
+  const list: readonly unknown[] = Array.isArray(manifests) ? manifests : []
+  const isOwn = (entry: unknown) => {
+    const { os, architecture } = (entry as { platform?: { os?: unknown; architecture?: unknown } }).platform ?? {}
+    return os === 'linux' && architecture === (GO_NAMES[process.arch] ?? process.arch)
+  }
+  return children[Math.max(list.findIndex(isOwn), 0)]
+}
+
+/** Who has it: this node, and which peers. */
+async function look(dependencies: Asked, target: ContentTarget, digest: Digest, signal: AbortSignal) {
   const local = await dependencies.local((store, over) => store.describe(digest, over), signal)
-  // Of a blob the first byte alone: it shows that there are bytes, and takes nothing from real pulls.
+  // The first byte of a blob shows that there are bytes, and takes nothing from real pulls.
   const range = target.kind === 'blob' ? 'bytes=0-0' : undefined
   const asking = await askPeers(dependencies, { target, method: 'GET', range }, signal)
   return { own: shown(local), asking }

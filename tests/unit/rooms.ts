@@ -7,7 +7,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
     ...['platform', 'observe', 'oci'],
   ],
   http: ['transfer', 'peers', 'store', 'platform', 'observe', 'oci'],
-  page: ['transfer', 'peers', 'swarm', 'store', 'platform', 'observe', 'oci'],
+  page: ['http', 'transfer', 'peers', 'swarm', 'store', 'platform', 'observe', 'oci'],
   containerd: ['settings', 'store', 'platform', 'observe', 'toml', 'oci', 'proto'],
   settings: ['swarm', 'observe', 'oci'],
   transfer: ['peers', 'swarm', 'store', 'platform', 'observe', 'oci'],

@@ -1,5 +1,12 @@
-/** The page without its content, which the script puts in. Everything that is read aloud or without a script is here. */
-export const DOCUMENT = `<!doctype html>
+import * as dom from './client/dom.ts'
+import * as format from './client/format.ts'
+import * as main from './client/main.ts'
+import * as sections from './client/sections.ts'
+import * as traceView from './client/trace-view.ts'
+import { STYLE } from './style.ts'
+
+/** The page without its content, which the script puts in; everything that is read aloud, or without a script, is here. */
+const DOCUMENT = `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -35,6 +42,24 @@ export const DOCUMENT = `<!doctype html>
 </html>
 `
 
-/** Two nodes and what passes between them; in a colour that shows on light and on dark. */
-export const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><g fill="none" stroke="#16858f" stroke-width="2"><circle cx="4" cy="8" r="2.5"/><circle cx="12" cy="8" r="2.5"/><path d="M6.5 8h3"/></g></svg>
+/** Two nodes and what passes between them, in a colour that shows on light and on dark. */
+const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><g fill="none" stroke="#16858f" stroke-width="2"><circle cx="4" cy="8" r="2.5"/><circle cx="12" cy="8" r="2.5"/><path d="M6.5 8h3"/></g></svg>
 `
+
+/**
+ * The page's script: the sources of the functions under client/ as the runtime has them, with their types taken off. There
+ * is not a file to read at run time and nothing to build, so it is the same from source and in one bundled file, where a
+ * bundler may have renamed functions, but then in all of them alike.
+ */
+export function clientScript(): string {
+  const functions = [format, dom, sections, traceView, main].flatMap((part) => Object.values(part))
+  return `${functions.map(String).join('\n')}\n${main.start.name}()\n`
+}
+
+/** Everything that the page consists of but its data. */
+export const ASSETS = [
+  { path: '/', type: 'text/html; charset=utf-8', text: DOCUMENT },
+  { path: '/page.css', type: 'text/css; charset=utf-8', text: STYLE },
+  { path: '/page.js', type: 'text/javascript; charset=utf-8', text: clientScript() },
+  { path: '/icon.svg', type: 'image/svg+xml', text: ICON },
+] as const
