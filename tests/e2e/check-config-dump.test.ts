@@ -7,24 +7,30 @@ import { test } from 'node:test'
 import { promisify } from 'node:util'
 import fc from 'fast-check'
 import { lookup } from '../../lib/containerd/check/config/load.ts'
-import { readConfig } from '../../lib/containerd/check/config/settings.ts'
+import { IMAGES_PLUGIN, OLD_PLUGIN } from '../../lib/containerd/check/config/merge.ts'
+import { pathOf, readConfig } from '../../lib/containerd/check/config/settings.ts'
 import { dialectOf } from '../../lib/containerd/dialect.ts'
 import { HOSTS_FILES } from '../../lib/containerd/hosts/files.ts'
 import { applyEdits } from '../../lib/toml/patch.ts'
-import { parseToml, tableOf } from '../../lib/toml/toml.ts'
+import { parseToml, type TomlValue, tableOf } from '../../lib/toml/toml.ts'
 import { checkConfig } from '../unit/containerd/check/checked-config.ts'
 import { silentFacts } from '../unit/containerd/check/facts.ts'
+import { byMajor, CONTAINERD } from './harness/version.ts'
 
 const run = promisify(execFile)
-const CRI = 'io.containerd.grpc.v1.cri'
-const DIALECT = dialectOf('1.7.24')
+/** By the rules of the containerd whose `config dump` it is compared with. */
+const DIALECT = dialectOf(CONTAINERD.text)
+/** Where `config dump` has the settings, whatever the ids in the files. */
+const DUMPED = byMajor({ 1: OLD_PLUGIN, 2: IMAGES_PLUGIN })
 
 /** What a generated file says; its name says where it is. */
 interface Part {
-  readonly version: 0 | 1 | 2
-  readonly short: boolean
+  readonly version: number
+  readonly plugin: string
   readonly configPath: string | undefined
   readonly discard: boolean | undefined
+  /** Whether there is a table `containerd.runtimes`, without which containerd 2 drops what stands beside it. */
+  readonly runtimes: boolean
   readonly imports: readonly string[]
 }
 
@@ -32,25 +38,30 @@ const NAMES = ['config.toml', 'a.toml', 'conf.d/b.toml', 'conf.d/c.toml', 'conf.
 const IMPORTS = ['a.toml', 'conf.d/*.toml', './conf.d/b.toml', 'conf.d/*/d.toml', '../*/a.toml', 'conf.d/[bc].t*', 'x*']
 
 const part: fc.Arbitrary<Part> = fc.record({
-  version: fc.constantFrom(0, 1, 2, 2, 2),
-  short: fc.boolean(),
+  version: fc.constantFrom(...byMajor({ 1: [0, 1, 2, 2, 2], 2: [0, 1, 2, 2, 2, 3, 3, 3] })),
+  plugin: fc.constantFrom(...byMajor({ 1: ['cri', OLD_PLUGIN], 2: ['cri', OLD_PLUGIN, IMAGES_PLUGIN, IMAGES_PLUGIN] })),
   configPath: fc.option(fc.constantFrom('/one', '/two', ''), { nil: undefined }),
   discard: fc.option(fc.boolean(), { nil: undefined }),
+  runtimes: fc.boolean(),
   imports: fc.subarray(IMPORTS, { maxLength: 3 }),
 })
 
-function textOf({ version, short, configPath, discard, imports }: Part): string {
-  const id = JSON.stringify(short ? 'cri' : CRI)
+function textOf({ version, plugin, configPath, discard, runtimes, imports }: Part): string {
   const lines = version === 0 ? [] : [`version = ${version}`]
   lines.push(`imports = ${JSON.stringify(imports)}`)
-  if (configPath !== undefined) lines.push(`[plugins.${id}.registry]`, `config_path = ${JSON.stringify(configPath)}`)
-  if (discard !== undefined) lines.push(`[plugins.${id}.containerd]`, `discard_unpacked_layers = ${discard}`)
+  const set = (path: readonly string[], value: string | boolean) => {
+    const tables = ['plugins', ...path.slice(0, -1)].map((name) => JSON.stringify(name))
+    lines.push(`[${tables.join('.')}]`, `${path.at(-1)} = ${JSON.stringify(value)}`)
+  }
+  if (configPath !== undefined) set(pathOf(plugin, 'config_path'), configPath)
+  if (discard !== undefined) set(pathOf(plugin, 'discard_unpacked_layers'), discard)
+  if (runtimes && plugin !== IMAGES_PLUGIN) {
+    set([plugin, 'containerd', 'runtimes', 'runc', 'runtime_type'], 'io.containerd.runc.v2')
+  }
   return `${lines.join('\n')}\n`
 }
 
 test('readConfig reads files as containerd itself does', { timeout: 120_000 }, async () => {
-  const { stdout } = await run('containerd', ['--version'])
-  assert.match(stdout, / v?1\.7\./, 'this compares with containerd 1.7')
   const root = await mkdtemp(join(tmpdir(), 'swarmirror-config-'))
   try {
     const parts = fc.tuple(part, part, part, part, part)
@@ -64,6 +75,8 @@ test('readConfig reads files as containerd itself does', { timeout: 120_000 }, a
         }
         const main = join(dir, 'config.toml')
         const { files, problems, merged, settings } = await readConfig({ ...HOSTS_FILES, path: main }, DIALECT)
+        // `config dump` of containerd 2 stops at a missing file and prints what it has until then; see the next test.
+        if (CONTAINERD.major === 2 && problems.some(({ kind }) => kind === 'missing')) return
         const dump = await dumped(main).catch((error: Error) => error)
         if (dump instanceof Error) {
           const refused = problems.length > 0 || merged.refusal !== undefined
@@ -90,14 +103,36 @@ test('readConfig reads files as containerd itself does', { timeout: 120_000 }, a
   }
 })
 
+test('readConfig tells of a missing import, with which containerd does not start', async () => {
+  const root = await mkdtemp(join(tmpdir(), 'swarmirror-import-'))
+  try {
+    const main = join(root, 'config.toml')
+    const missing = join(root, 'missing.toml')
+    const own = `root = "${root}/root"\nstate = "${root}/state"\n[grpc]\naddress = "${root}/socket"\n`
+    await writeFile(main, `version = 2\nimports = [${JSON.stringify(missing)}]\n${own}`)
+    const { problems } = await readConfig({ ...HOSTS_FILES, path: main }, DIALECT)
+    assert.deepEqual(
+      problems.map(({ kind, file }) => [kind, file]),
+      [['missing', missing]],
+    )
+    const started = run('containerd', ['--config', main], { timeout: 30_000 })
+    await assert.rejects(started, { code: 1, stderr: /missing\.toml: no such file/ })
+  } finally {
+    await rm(root, { recursive: true, force: true })
+  }
+})
+
 /** What containerd itself says of both settings with a file. */
 async function dumped(main: string): Promise<readonly unknown[]> {
   const { stdout } = await run('containerd', ['--config', main, 'config', 'dump'])
-  const cri = tableOf(tableOf(parseToml(stdout).get('plugins')?.value)?.get(CRI)?.value)
+  const plugins = tableOf(parseToml(stdout).get('plugins')?.value)
+  const at = (path: readonly string[]) =>
+    path.reduce((table: TomlValue | undefined, name) => tableOf(table)?.get(name)?.value, plugins)
   return [
-    tableOf(cri?.get('registry')?.value)?.get('config_path')?.value,
-    tableOf(cri?.get('containerd')?.value)?.get('discard_unpacked_layers')?.value,
-    tableOf(tableOf(cri?.get('registry')?.value)?.get('mirrors')?.value)?.size,
+    at(pathOf(DUMPED, 'config_path')),
+    at(pathOf(DUMPED, 'discard_unpacked_layers')),
+    // containerd 2 leaves an empty table out.
+    tableOf(at([DUMPED, 'registry', 'mirrors']))?.size ?? 0,
   ]
 }
 
@@ -115,8 +150,8 @@ test('checkConfig prints changes that containerd itself takes as they are meant'
       '',
       'version = 2\n',
       '[plugins.cri.registry.mirrors."x"]\nendpoint = ["http://x"]\n[plugins.cri.containerd]\ndiscard_unpacked_layers = true\n',
-      `version = 2\nplugins."${CRI}".registry.config_path = ""\n`,
-      `version = 2\n[plugins."${CRI}"]\n  containerd = { discard_unpacked_layers = true }\n`,
+      `version = 2\nplugins."${OLD_PLUGIN}".registry.config_path = ""\n`,
+      `version = 2\n[plugins."${OLD_PLUGIN}"]\n  containerd = { discard_unpacked_layers = true }\n`,
     ]
     const main = join(root, 'config.toml')
     const expectation = { certsDir: '/etc/containerd/certs.d', namespace: 'k8s.io', registryDoor: '127.0.0.1:5000' }
@@ -124,7 +159,7 @@ test('checkConfig prints changes that containerd itself takes as they are meant'
     for (const text of texts) {
       await writeFile(main, text)
       const { findings } = await checkConfig(
-        silentFacts('1.7.24'),
+        silentFacts(CONTAINERD.text),
         { ...HOSTS_FILES, ...notMarked, path: main },
         expectation,
       )

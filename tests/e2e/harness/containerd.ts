@@ -5,7 +5,7 @@ import { createCriClient } from '../../doubles/cri.ts'
 import { tryRun } from './command.ts'
 import { Daemon } from './daemon.ts'
 import type { Namespace } from './namespace.ts'
-import { byMajor } from './version.ts'
+import { byMajor, CONTAINERD } from './version.ts'
 
 /** Everything that one containerd owns. */
 export interface ContainerdPaths {
@@ -64,7 +64,16 @@ disabled_plugins = [
 [plugins."${images}]
   snapshotter = ${JSON.stringify(snapshotter)}
 ${localPull === undefined ? '' : `  use_local_image_pull = ${localPull}\n`}${fetch}
-${fetch === '' ? '' : `[plugins."io.containerd.transfer.v1.local"]\n${fetch}`}`
+${fetch === '' ? '' : `[plugins."io.containerd.transfer.v1.local"]\n${fetch}`}${unpackingBy(snapshotter)}`
+}
+
+/** CRI of containerd 2 pulls with a snapshotter only if the transfer service has it in a table of its own. */
+function unpackingBy(snapshotter: Snapshotter): string {
+  if (snapshotter === 'overlayfs' || CONTAINERD.major === 1) return ''
+  return `[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+  platform = "linux/amd64"
+  snapshotter = ${JSON.stringify(snapshotter)}
+`
 }
 
 /** The configuration that a node has unless the test says otherwise. */
