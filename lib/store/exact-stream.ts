@@ -1,6 +1,8 @@
+import { onAbort } from '../platform/abort.ts'
+
 /**
- * A stream of exactly `length` bytes from an iterable that gives pieces. It begins to read when it is read, and reads no
- * further than that. Missing and surplus bytes are an error; the surplus is not handed on.
+ * A stream of exactly `length` bytes from an iterable that gives pieces. It begins to read when somebody reads it, and
+ * reads nothing ahead. Missing and surplus bytes are an error, and nobody gets the surplus.
  *
  * @param begin makes the iterable, which must end with the signal it is given: that aborts when the stream is cancelled,
  *   fails, or `signal` aborts
@@ -11,27 +13,24 @@ export function exactStream(
   signal: AbortSignal,
 ): ReadableStream<Uint8Array> {
   const ending = new AbortController()
-  const abort = () => end(signal.reason)
-  const end = (reason?: unknown) => {
-    signal.removeEventListener('abort', abort)
-    ending.abort(reason)
-  }
-  signal.addEventListener('abort', abort)
-  if (signal.aborted) abort()
+  const following = onAbort(signal, () => ending.abort(signal.reason))
   let pieces: AsyncIterator<Uint8Array> | undefined
   let missing = length
+
+  function end(reason?: unknown): void {
+    following[Symbol.dispose]()
+    ending.abort(reason)
+  }
 
   async function next(): Promise<Uint8Array | undefined> {
     ending.signal.throwIfAborted()
     pieces ??= begin(ending.signal)[Symbol.asyncIterator]()
     const { done, value } = await pieces.next()
-    if (done === true) {
-      if (missing > 0) throw new Error(`expected ${length} bytes, ${missing} are missing at the end`)
-      return undefined
-    }
-    if (value.length > missing) throw new Error(`expected ${length} bytes, got more`)
-    missing -= value.length
-    return value
+    missing -= done === true ? 0 : value.length
+    if (missing < 0) throw new Error(`expected ${length} bytes, got more`)
+    if (done !== true) return value
+    if (missing > 0) throw new Error(`expected ${length} bytes, ${missing} are missing at the end`)
+    return undefined
   }
 
   return new ReadableStream<Uint8Array>(

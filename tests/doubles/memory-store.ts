@@ -3,7 +3,7 @@ import type { Digest } from '../../lib/oci/digest.ts'
 import type { Content, Image } from '../../lib/oci/image.ts'
 import { digestKey, type Key, tagKey } from '../../lib/oci/key.ts'
 import type { TaggedReference } from '../../lib/oci/reference.ts'
-import { createContentFeed } from '../../lib/store/feed.ts'
+import { ContentFeed } from '../../lib/store/feed.ts'
 import { assertWithin } from '../../lib/store/range.ts'
 import type { ContentStore } from '../../lib/store/store.ts'
 import { MemoryWriter } from './memory-arrival.ts'
@@ -32,7 +32,7 @@ export function createMemoryStore(): MemoryStore {
   const held = new Map<Digest, Content>()
   const tags = new Map<Key, Digest>()
   const writers = new Map<Digest, MemoryWriter>()
-  const feed = createContentFeed()
+  const feed = new ContentFeed()
   let health: ContentStore['health'] = { ok: true }
 
   function publish(): void {

@@ -1,8 +1,9 @@
+import { onAbort } from '../../platform/abort.ts'
 import { ContainerdError, containerdError } from './error.ts'
 
 /** A server stream that has begun: it runs until it is read to its end, left, or its signal aborts. */
 export interface ServerStream<T> extends AsyncIterable<T> {
-  /** Ends the call. Who iterates needs no cancel: leaving the loop does it. */
+  /** Ends the call, as leaving the loop does. */
   cancel(): void
 }
 
@@ -13,7 +14,7 @@ export interface ServerStream<T> extends AsyncIterable<T> {
  * @param call the call's name, for errors
  * @param begin starts the call, which must end with the signal it is given
  * @param limits `signal` ends the call with its reason; `stallTimeout` is the longest wait for one message in
- *   milliseconds, `undefined` where silence is normal. Time that the reader takes does not count.
+ *   milliseconds, `undefined` where silence is normal. The reader's own time does not count.
  * @throws {ContainerdError} while iterating: `timeout` for a stall, else what containerd said.
  */
 export function openStream<T>(
@@ -22,26 +23,22 @@ export function openStream<T>(
   limits: { readonly signal: AbortSignal; readonly stallTimeout: number | undefined },
 ): ServerStream<T> {
   const { signal, stallTimeout } = limits
-  const controller = new AbortController()
+  const ending = new AbortController()
+  const following = onAbort(signal, () => ending.abort())
   const cancel = () => {
-    signal.removeEventListener('abort', cancel)
-    controller.abort()
+    following[Symbol.dispose]()
+    ending.abort()
   }
-  signal.addEventListener('abort', cancel)
-
-  let messages: AsyncIterator<T> | undefined
-  let first: Promise<IteratorResult<T>> | undefined
-  if (!signal.aborted) {
-    messages = begin(controller.signal)[Symbol.asyncIterator]()
-    first = bounded(call, messages.next(), stallTimeout)
-    // The first failure waits here for the reader, so it must not count as unhandled meanwhile.
-    first.catch(() => undefined)
-  }
+  const messages = signal.aborted ? undefined : begin(ending.signal)[Symbol.asyncIterator]()
+  const next = (from: AsyncIterator<T>) => bounded(call, from.next(), stallTimeout)
+  let first = messages && next(messages)
+  // The first failure waits here for the reader, so it must not count as unhandled meanwhile.
+  first?.catch(() => undefined)
 
   async function* read(): AsyncGenerator<T, void, undefined> {
     try {
       while (messages !== undefined && !signal.aborted) {
-        const result = await (first ?? bounded(call, messages.next(), stallTimeout))
+        const result = await (first ?? next(messages))
         first = undefined
         if (result.done === true) return
         yield result.value
@@ -59,13 +56,9 @@ export function openStream<T>(
 
 async function bounded<T>(call: string, promise: Promise<T>, timeout: number | undefined): Promise<T> {
   if (timeout === undefined) return promise
-  let timer: ReturnType<typeof setTimeout> | undefined
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(
-      () => reject(new ContainerdError('timeout', `containerd ${call}: no message for ${timeout} ms`)),
-      timeout,
-    )
-  })
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  const error = new ContainerdError('timeout', `containerd ${call}: no message for ${timeout} ms`)
+  const timer = setTimeout(reject, timeout, error)
   try {
     return await Promise.race([promise, late])
   } finally {

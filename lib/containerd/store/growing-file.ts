@@ -27,9 +27,8 @@ export interface GrowingFilePlace {
 }
 
 /** A file that grows until it is renamed, or removed if its writer gives up. Events tell of both, and of what is written. */
-export class GrowingFile implements Arrival {
+export class GrowingFile extends Growth implements Arrival {
   readonly #place: GrowingFilePlace
-  readonly #growth = new Growth()
   readonly #look = coalesced(() => this.#lookNow())
   readonly #watcher: DirectoryWatcher
   readonly #open = new Set<FileHandle>()
@@ -40,6 +39,7 @@ export class GrowingFile implements Arrival {
   #failure: unknown
 
   constructor(place: GrowingFilePlace, makeWatcher = createDirectoryWatcher) {
+    super()
     this.#place = place
     this.#watcher = makeWatcher(
       () => this.#hear(),
@@ -52,25 +52,13 @@ export class GrowingFile implements Arrival {
     return this.#place.size
   }
 
-  get written(): number {
-    return this.#growth.written
-  }
-
-  get ended(): Promise<'committed' | 'aborted'> {
-    return this.#growth.ended
-  }
-
-  grown(bytes: number, signal: AbortSignal): Promise<void> {
-    return this.#growth.grown(bytes, signal)
-  }
-
   async *read(offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
     let at = offset
     let file = await this.#openFile()
     try {
       for (let empty = 0; ; ) {
         await this.grown(at, signal)
-        if (this.#closed || this.#growth.state === 'aborted') throw this.#error()
+        if (this.#closed || this.state === 'aborted') throw this.#error()
         if (at >= this.written) return
         const buffer = new Uint8Array(Math.min(CHUNK_SIZE, this.written - at))
         const { bytesRead } = await file.read(buffer, 0, buffer.length, at)
@@ -93,7 +81,7 @@ export class GrowingFile implements Arrival {
 
   close(): void {
     this.#closed = true
-    this.#finish('aborted')
+    this.finish('aborted')
     for (const file of this.#open) void this.#closeFile(file)
   }
 
@@ -107,34 +95,34 @@ export class GrowingFile implements Arrival {
   #hear(): void {
     void this.#look()
     clearTimeout(this.#secondLook)
-    if (this.#growth.state === 'growing') this.#secondLook = setTimeout(() => void this.#look(), SECOND_LOOK_DELAY)
+    if (this.state === 'growing') this.#secondLook = setTimeout(() => void this.#look(), SECOND_LOOK_DELAY)
   }
 
   #poll(): void {
-    if (this.#growth.state === 'growing') this.#polling ??= setInterval(() => void this.#look(), POLL_INTERVAL)
+    if (this.state === 'growing') this.#polling ??= setInterval(() => void this.#look(), POLL_INTERVAL)
   }
 
   async #lookNow(): Promise<void> {
     const { growing, complete, size } = this.#place
-    if (this.#growth.state !== 'growing') return
+    if (this.state !== 'growing') return
     try {
       const found = await sizeOf(growing)
       if (found !== undefined) {
-        this.#growth.written = found
+        this.written = found
         return
       }
       const whole = await sizeOf(complete)
-      if (whole === undefined || whole !== (size ?? whole)) return this.#finish('aborted')
-      this.#growth.written = whole
-      this.#finish('committed')
+      if (whole === undefined || whole !== (size ?? whole)) return this.finish('aborted')
+      this.written = whole
+      this.finish('committed')
     } catch (error) {
       this.#failure = error
-      this.#finish('aborted')
+      this.finish('aborted')
     }
   }
 
-  #finish(end: 'committed' | 'aborted'): void {
-    this.#growth.finish(end)
+  override finish(end: 'committed' | 'aborted'): void {
+    super.finish(end)
     this.#watcher.close()
     clearInterval(this.#polling)
     clearTimeout(this.#secondLook)

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../observe/log.ts'
 import { Readiness } from '../../observe/readiness.ts'
-import { bounded, unlessAborted } from '../../platform/abort.ts'
+import { bounded, onAbort, unlessAborted } from '../../platform/abort.ts'
 import type { ContentStore } from '../../store/store.ts'
 
 /**
@@ -131,16 +131,14 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
     while (!closing.signal.aborted) {
       // Of its own for each attempt, so that what one has begun ends with it.
       const attempt = new AbortController()
-      const end = () => attempt.abort(closing.signal.reason)
-      closing.signal.addEventListener('abort', end)
+      using _ = onAbort(closing.signal, () => attempt.abort(closing.signal.reason))
       try {
         await observe(attempt.signal)
       } catch (error) {
-        end()
+        attempt.abort()
+        // An abort ends the loop.
         if (!closing.signal.aborted)
           await delay(lost(error), undefined, { signal: closing.signal }).catch(() => undefined)
-      } finally {
-        closing.signal.removeEventListener('abort', end)
       }
     }
   }

@@ -50,7 +50,7 @@ export function createSnapshots(
   { admits, withholds }: SnapshotRules,
   onProblem: (problem: WalkProblem) => void,
 ): Snapshots {
-  let last: { snapshot: Snapshot; images: readonly ContainerdImage[] } | undefined
+  let last: { readonly snapshot: Snapshot; readonly images: string } | undefined
   let manifests = new Map<Digest, Uint8Array>()
   let told = new Set<string>()
 
@@ -62,7 +62,7 @@ export function createSnapshots(
       async read(digest: Digest) {
         const size = sizes.get(digest)
         if (size === undefined) return undefined
-        const bytes = manifests.get(digest) ?? (await readWhole(client, digest, size, signal))
+        const bytes = manifests.get(digest) ?? (await readSmall(client, digest, size, signal))
         if (bytes !== undefined && keptBytes + bytes.length <= MANIFEST_CACHE_LIMIT) {
           kept.set(digest, bytes)
           keptBytes += bytes.length
@@ -100,11 +100,10 @@ export function createSnapshots(
       for await (const { digest, size, labels } of client.listContent(signal)) {
         if (!withholds(labels)) sizes.set(digest, size)
       }
-      if (last !== undefined && sameImages(last.images, images) && sameSizes(last.snapshot.sizes, sizes)) {
-        return { ...last.snapshot, changed: false }
-      }
+      const asText = JSON.stringify(images)
+      if (last?.images === asText && sameSizes(last.snapshot.sizes, sizes)) return { ...last.snapshot, changed: false }
       const snapshot = { ...(await walk(images, sizes, signal)), sizes, changed: true }
-      last = { snapshot, images }
+      last = { snapshot, images: asText }
       return snapshot
     },
   }
@@ -133,7 +132,7 @@ export function tagOf(name: string): TaggedReference | undefined {
  * @returns `undefined` if it is no longer there
  * @throws {ContainerdError} and the signal's reason
  */
-export async function readWhole(
+export async function readSmall(
   client: Pick<ContainerdClient, 'readContent'>,
   digest: Digest,
   size: number,
@@ -181,24 +180,6 @@ function keysOf(images: readonly ContainerdImage[], held: ReadonlyMap<Digest, st
   return keys
 }
 
-/** Both sorted by name. */
-function sameImages(some: readonly ContainerdImage[], others: readonly ContainerdImage[]): boolean {
-  return (
-    some.length === others.length &&
-    some.every(({ name, target }, index) => {
-      const other = others[index]
-      return (
-        other?.name === name &&
-        other.target.digest === target.digest &&
-        other.target.mediaType === target.mediaType &&
-        other.target.size === target.size
-      )
-    })
-  )
-}
-
 function sameSizes(some: ReadonlyMap<Digest, number>, others: ReadonlyMap<Digest, number>): boolean {
-  if (some.size !== others.size) return false
-  for (const [digest, size] of some) if (others.get(digest) !== size) return false
-  return true
+  return some.size === others.size && some.entries().every(([digest, size]) => others.get(digest) === size)
 }

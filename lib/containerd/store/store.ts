@@ -8,8 +8,9 @@ import { MANIFEST_SIZE_LIMIT, OCTET_STREAM } from '../../oci/media-type.ts'
 import type { Policy } from '../../oci/policy.ts'
 import { lengthOf } from '../../oci/range.ts'
 import { formatReference } from '../../oci/reference.ts'
+import { unlessAborted } from '../../platform/abort.ts'
 import { exactStream } from '../../store/exact-stream.ts'
-import { createContentFeed } from '../../store/feed.ts'
+import { ContentFeed } from '../../store/feed.ts'
 import { assertWithin } from '../../store/range.ts'
 import type { ContentStore } from '../../store/store.ts'
 import type { ContainerdClient } from '../client/client.ts'
@@ -18,7 +19,7 @@ import type { ContainerdEvent, Topic } from '../client/events.ts'
 import { createContentFiles } from './files.ts'
 import { createObserver, type ObserverOptions } from './observer.ts'
 import { Pulling } from './pulling.ts'
-import { createSnapshots, readWhole } from './snapshot.ts'
+import { createSnapshots, readSmall } from './snapshot.ts'
 
 /** What may change what is held. Content is told of since 2.1 (created), and unless the garbage collection removed it. */
 const TOPICS: readonly Topic[] = [
@@ -69,7 +70,7 @@ export function createContainerdStore(
   options: ContainerdStoreOptions = {},
 ): ContentStore {
   const { admits = () => true, isSelective = false, withholds = () => false } = options
-  const feed = createContentFeed()
+  const feed = new ContentFeed()
   const files = createContentFiles({ namespace: client.namespace, onContent, log })
   const snapshots = createSnapshots(client, { admits, withholds }, ({ descriptor, problem }) =>
     log.warn('containerd content left out', { digest: descriptor.digest, mediaType: descriptor.mediaType, problem }),
@@ -158,7 +159,7 @@ export function createContainerdStore(
   async function sniff({ digest, size }: ContentInfo, signal: AbortSignal): Promise<string | undefined> {
     const known = sniffed.get(digest)
     if (known !== undefined || size > MANIFEST_SIZE_LIMIT) return known ?? OCTET_STREAM
-    const bytes = await readWhole(client, digest, size, signal)
+    const bytes = await readSmall(client, digest, size, signal)
     if (bytes === undefined) return undefined
     const mediaType = sniffManifest(bytes) ?? OCTET_STREAM
     const [oldest] = sniffed.keys()
@@ -204,7 +205,9 @@ export function createContainerdStore(
     },
 
     async *watch(signal) {
-      if (await settled(answered, signal)) yield* feed.watch(signal)
+      // An abort ends the feed's watch at once.
+      await unlessAborted(answered, signal).catch(() => undefined)
+      yield* feed.watch(signal)
     },
 
     async close() {
@@ -215,17 +218,4 @@ export function createContainerdStore(
       answer()
     },
   }
-}
-
-/** True when the promise is fulfilled, false when the signal aborts before. */
-function settled(promise: Promise<void>, signal: AbortSignal): Promise<boolean> {
-  if (signal.aborted) return Promise.resolve(false)
-  return new Promise((resolve) => {
-    const abort = () => resolve(false)
-    signal.addEventListener('abort', abort)
-    void promise.then(() => {
-      signal.removeEventListener('abort', abort)
-      resolve(true)
-    })
-  })
 }

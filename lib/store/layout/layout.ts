@@ -8,7 +8,7 @@ import { MANIFEST_SIZE_LIMIT } from '../../oci/media-type.ts'
 import type { Policy } from '../../oci/policy.ts'
 import { lengthOf } from '../../oci/range.ts'
 import { createDirectoryWatcher } from '../directory-watcher.ts'
-import { createContentFeed } from '../feed.ts'
+import { ContentFeed } from '../feed.ts'
 import { assertWithin } from '../range.ts'
 import type { ContentStore } from '../store.ts'
 import { walkHeld } from '../walk.ts'
@@ -80,7 +80,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   const { log, readiness = new Readiness(), admits = () => true } = options
   const { rereadInterval = REREAD_INTERVAL, thoroughInterval = THOROUGH_INTERVAL } = options
   const { settleTime = SETTLE_TIME, settleLimit = SETTLE_LIMIT } = options
-  const feed = createContentFeed()
+  const feed = new ContentFeed()
   const closing = new AbortController()
   const once = createOnce()
   const watcher = createDirectoryWatcher(

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Key } from '../../../lib/oci/key.ts'
-import { createContentFeed } from '../../../lib/store/feed.ts'
+import { ContentFeed } from '../../../lib/store/feed.ts'
 import { within } from '../../fixtures/wait.ts'
 
 const keys = (...names: string[]) => names as Key[]
 const setOf = (...names: string[]) => new Set(keys(...names))
 
-test('createContentFeed tells what is held first, then what changes', async () => {
-  const feed = createContentFeed()
+test('ContentFeed tells what is held first, then what changes', async () => {
+  const feed = new ContentFeed()
   feed.replace(setOf('a', 'b'))
   const changes = feed.watch(new AbortController().signal)
   assert.deepEqual((await changes.next()).value, { added: ['a', 'b'], removed: [] })
@@ -21,8 +21,8 @@ test('createContentFeed tells what is held first, then what changes', async () =
   feed.close()
 })
 
-test('createContentFeed tells a slow watcher only what has changed in the end', async () => {
-  const feed = createContentFeed()
+test('ContentFeed tells a slow watcher only what has changed in the end', async () => {
+  const feed = new ContentFeed()
   feed.replace(setOf('a'))
   const changes = feed.watch(new AbortController().signal)
   await changes.next()
@@ -33,8 +33,8 @@ test('createContentFeed tells a slow watcher only what has changed in the end', 
   feed.close()
 })
 
-test('createContentFeed wakes nobody for what is no change', async () => {
-  const feed = createContentFeed()
+test('ContentFeed wakes nobody for what is no change', async () => {
+  const feed = new ContentFeed()
   feed.replace(setOf('a'))
   const changes = feed.watch(new AbortController().signal)
   await changes.next()
@@ -46,7 +46,7 @@ test('createContentFeed wakes nobody for what is no change', async () => {
   feed.close()
 })
 
-test('createContentFeed adds up to what is held, however a watcher dawdles', async () => {
+test('ContentFeed adds up to what is held, however a watcher dawdles', async () => {
   const names = fc.subarray(['a', 'b', 'c', 'd'])
   const step = fc.oneof(
     fc.record({ added: names, removed: names }).map((change) => ({ kind: 'update', change }) as const),
@@ -55,7 +55,7 @@ test('createContentFeed adds up to what is held, however a watcher dawdles', asy
   )
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
-      const feed = createContentFeed()
+      const feed = new ContentFeed()
       const changes = feed.watch(new AbortController().signal)
       await changes.next()
       const told = new Set<Key>()
@@ -80,8 +80,8 @@ test('createContentFeed adds up to what is held, however a watcher dawdles', asy
   )
 })
 
-test('createContentFeed forgets watchers that end, by signal, by leaving, and by close', async () => {
-  const feed = createContentFeed()
+test('ContentFeed forgets watchers that end, by signal, by leaving, and by close', async () => {
+  const feed = new ContentFeed()
   const controller = new AbortController()
   const aborted = feed.watch(controller.signal)
   const left = feed.watch(new AbortController().signal)

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { ContainerdImage } from '../../../../lib/containerd/client/client.ts'
 import { ContainerdError } from '../../../../lib/containerd/client/error.ts'
-import { createSnapshots, readWhole, tagOf } from '../../../../lib/containerd/store/snapshot.ts'
+import { createSnapshots, readSmall, tagOf } from '../../../../lib/containerd/store/snapshot.ts'
 import type { Digest } from '../../../../lib/oci/digest.ts'
 import { digestKey, type Key } from '../../../../lib/oci/key.ts'
 import { type Content, contentOf, type Image, makeImage, makeIndex } from '../../../fixtures/image.ts'
@@ -175,7 +175,7 @@ test('tagOf takes any name without throwing', () => {
   )
 })
 
-test('readWhole puts pieces together, and is undefined for what is gone', async () => {
+test('readSmall puts pieces together, and is undefined for what is gone', async () => {
   const namespace = makeNamespace()
   const content = contentOf(
     'text/plain',
@@ -183,16 +183,16 @@ test('readWhole puts pieces together, and is undefined for what is gone', async 
   )
   namespace.add({ target: content.descriptor, contents: [content] })
   const { digest, size } = content.descriptor
-  assert.deepEqual(await readWhole(namespace, digest, size, never), content.bytes)
+  assert.deepEqual(await readSmall(namespace, digest, size, never), content.bytes)
   namespace.state.unreadable.add(digest)
-  assert.equal(await readWhole(namespace, digest, size, never), undefined)
+  assert.equal(await readSmall(namespace, digest, size, never), undefined)
   const broken = {
     async *readContent() {
       yield* [] as Uint8Array[]
       throw new ContainerdError('unavailable', 'away')
     },
   }
-  await assert.rejects(readWhole(broken, digest, size, never), { code: 'unavailable' })
+  await assert.rejects(readSmall(broken, digest, size, never), { code: 'unavailable' })
 })
 
 test('snapshots withhold what only refused images reach', async () => {
