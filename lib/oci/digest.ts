@@ -1,13 +1,10 @@
-import { OciError } from './error.ts'
+import { echo, OciError } from './error.ts'
 
 /** A digest in the form `algorithm:hex`, checked by {@link parseDigest}. */
 export type Digest = string & { readonly __brand: 'Digest' }
 
 /** The registered algorithms of the OCI image-spec ("Digests") that this mirror accepts, and the length of their hex. */
 const HEX_LENGTH: Readonly<Record<string, number>> = { sha256: 64, sha512: 128 }
-
-/** Longest text echoed back in an error: enough to recognise the mistake, too little to abuse. */
-const ECHO_LIMIT = 80
 
 /**
  * Reads a digest. Accepted are `sha256:` with 64 and `sha512:` with 128 lower-case hex digits, nothing else.
@@ -43,9 +40,6 @@ export function hexOf(digest: Digest): string {
 }
 
 function invalid(text: string, problem: string): OciError {
-  const shown = text.length > ECHO_LIMIT ? `${text.slice(0, ECHO_LIMIT)}...` : text
-  return new OciError(
-    'DIGEST_INVALID',
-    `invalid digest ${JSON.stringify(shown)}: ${problem}; accepted are sha256:<64 hex> and sha512:<128 hex>`,
-  )
+  const accepted = 'accepted are sha256:<64 hex> and sha512:<128 hex>'
+  return new OciError('DIGEST_INVALID', `invalid digest ${echo(text)}: ${problem}; ${accepted}`)
 }

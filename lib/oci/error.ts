@@ -1,7 +1,4 @@
-/**
- * The error table of the OCI distribution-spec 1.1 ("Error Codes"), with the HTTP status that goes with each code
- * and UNKNOWN for what is our own failure.
- */
+/** The error codes of the OCI distribution-spec 1.1 ("Error Codes") with their HTTP status, and UNKNOWN for our own failures. */
 const STATUS = {
   BLOB_UNKNOWN: 404,
   BLOB_UPLOAD_INVALID: 400,
@@ -22,15 +19,15 @@ const STATUS = {
 
 export type OciErrorCode = keyof typeof STATUS
 
-/** The code for a reference that is not a tag of the accepted form: the spec's table has none of its own for it. */
+/** The code for a malformed tag: the spec's table has none of its own for it. */
 export const TAG_INVALID: OciErrorCode = 'MANIFEST_INVALID'
 
-/** A failure that the client of the registry API is told about: a code of the spec's table and a message for people. */
+/** A failure that a client of the registry API is told: a code of the spec's table and a message for people. */
 export class OciError extends Error {
   override readonly name = 'OciError'
   readonly code: OciErrorCode
   readonly status: number
-  /** What the message talks about, for programs; goes into the body's `detail`. */
+  /** What the message is about, for programs: the body's `detail`. */
   readonly detail: unknown
 
   constructor(
@@ -49,4 +46,12 @@ export class OciError extends Error {
     const detail = this.detail === undefined ? {} : { detail: this.detail }
     return { errors: [{ code: this.code, message: this.message, ...detail }] }
   }
+}
+
+/** Longest text echoed in an error, in characters: enough to recognise a mistake, too little to abuse. */
+const ECHO_LIMIT = 80
+
+/** A text of a client, quoted and cut, for a message. */
+export function echo(text: string): string {
+  return JSON.stringify(text.length > ECHO_LIMIT ? `${text.slice(0, ECHO_LIMIT)}...` : text)
 }

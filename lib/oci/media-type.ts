@@ -13,7 +13,7 @@ export const OCI_LAYER = 'application/vnd.oci.image.layer.v1.tar'
 export const DOCKER_CONFIG = 'application/vnd.docker.container.image.v1+json'
 export const DOCKER_LAYER = 'application/vnd.docker.image.rootfs.diff.tar'
 
-/** What is served as a blob whose type nobody told. */
+/** The type of a blob whose type nobody has told. */
 export const OCTET_STREAM = 'application/octet-stream'
 
 /**
@@ -26,8 +26,8 @@ const INDEXES: ReadonlySet<string> = new Set([OCI_INDEX, DOCKER_MANIFEST_LIST])
 const MANIFESTS: ReadonlySet<string> = new Set([...INDEXES, OCI_MANIFEST, DOCKER_MANIFEST, OCI_ARTIFACT_MANIFEST])
 
 /**
- * Whether content of this type is served by the manifests endpoint: manifests and indexes of OCI and Docker. Docker's
- * schema 1 is not supported: containerd stopped pulling it with 2.0 and never keeps it, it converts.
+ * Whether the manifests endpoint serves content of this type: manifests and indexes of OCI and Docker. Docker's schema 1 is
+ * not supported: containerd stopped pulling it with 2.0, and never kept it, but converted it.
  */
 export function isManifestMediaType(mediaType: string): boolean {
   return MANIFESTS.has(mediaType)

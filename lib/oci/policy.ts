@@ -1,19 +1,19 @@
-/** An image as the policy sees it. One that is known by digest only has no tag. */
+/** An image as the policy sees it; without a tag where only its digest is known. */
 export interface ImageName {
   readonly registry: string
   readonly repository: string
   readonly tag?: string | undefined
 }
 
-/** What this node mirrors; what it does not, it neither serves nor announces. */
+/** What this node mirrors. It neither serves nor announces anything else. */
 export interface Policy {
   /** Whether an image of that name is mirrored. */
   readonly admits: (name: ImageName) => boolean
-  /** Whether any image is not. */
+  /** Whether there are images that are not. */
   readonly isSelective: boolean
   /** Whether a tag may be resolved here, or only upstream. */
   readonly resolvesTags: boolean
-  /** Whether the registry and the repository of an image tell all that the policy needs, and not its tag. */
+  /** Whether the registry and the repository of an image are all that the policy looks at. */
   readonly needsNoTag: boolean
 }
 

@@ -10,7 +10,7 @@ export type RequestedRange =
   | { readonly kind: 'part'; readonly range: ByteRange }
   | { readonly kind: 'unsatisfiable' }
 
-/** What a Content-Range header says: a part of content of `size` bytes (not always told), or that there is no such part. */
+/** What a Content-Range header says: a part of content of `size` bytes (where told), or that there is no such part. */
 export type ContentRange =
   | { readonly kind: 'part'; readonly range: ByteRange; readonly size: number | undefined }
   | { readonly kind: 'unsatisfied'; readonly size: number }
@@ -36,7 +36,7 @@ export function parseRange(header: string | null, size: number): RequestedRange 
   return { kind: 'part', range: { start, end: Math.min(end, size - 1) } }
 }
 
-/** The header in its shortest form, which asks for the same; `undefined` for one that asks for the whole whatever the size. */
+/** The header in the shortest form that asks for the same; `undefined` if it asks for the whole whatever the size. */
 export function shortRange(header: string | null): string | undefined {
   const spec = specOf(header)
   if (spec === undefined || parseRange(header, Number.MAX_SAFE_INTEGER).kind === 'whole') return undefined
@@ -44,7 +44,7 @@ export function shortRange(header: string | null): string | undefined {
   return `bytes=${short(spec.first)}-${short(spec.last)}`
 }
 
-/** The digits before and after the hyphen of the only range that is asked for, of which one may be missing. */
+/** The digits before and after the hyphen of the only range; one of them may be missing. */
 function specOf(header: string | null): { readonly first: string; readonly last: string } | undefined {
   const set = /^[ \t]*bytes=(.*)$/i.exec(header ?? '')?.[1]
   // A list may have empty elements, which count for nothing (RFC 9110, section 5.6.1.2).

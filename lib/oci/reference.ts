@@ -1,6 +1,6 @@
 import { isIPv6 } from 'node:net'
 import { type Digest, isDigest, parseDigest } from './digest.ts'
-import { OciError, TAG_INVALID } from './error.ts'
+import { echo, OciError, TAG_INVALID } from './error.ts'
 
 /** An image's name in full: `registry` with its port, `repository`, and a tag, a digest, or both. */
 export interface Reference {
@@ -10,7 +10,7 @@ export interface Reference {
   readonly digest?: Digest
 }
 
-/** A reference of which the tag is known to be there. */
+/** A reference with a tag. */
 export interface TaggedReference {
   readonly registry: string
   readonly repository: string
@@ -46,13 +46,10 @@ const TAG = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/
 /** The identifier of an image or a container: 64 hex digits, never a repository (distribution/reference). */
 const BARE_ID = /^[0-9a-f]{64}$/
 
-/** Longest text echoed back in an error. */
-const ECHO_LIMIT = 80
-
 /**
  * Reads a name as people write it. `alpine` is `docker.io/library/alpine:latest`: the registry is docker.io unless the
  * first component has a dot, a colon or is `localhost`; Docker Hub's repositories of one component are in `library`; the
- * tag is `latest` only if neither tag nor digest is given, since a digest alone already says which image is meant.
+ * tag is `latest` only if neither tag nor digest is given: a digest alone says which image is meant.
  * Bare digests and identifiers (`sha256:...`, 64 hex digits) name no repository and are refused.
  *
  * @throws {OciError} NAME_INVALID, the code of TAG_INVALID, or DIGEST_INVALID
@@ -65,8 +62,8 @@ export function parseReference(text: string): Reference {
 }
 
 /**
- * Reads a name that must be complete by itself, as containerd keeps them: with a registry, and with a tag or a digest.
- * Nothing is added, so that a bare `latest` or `alpine:3.20` is never taken for an image of Docker Hub.
+ * Reads a complete name, as containerd keeps them: with a registry, and with a tag or a digest. Nothing is added: a bare
+ * `latest` or `alpine:3.20` is no image of Docker Hub.
  *
  * @throws {OciError} as {@link parseReference}, and NAME_INVALID if registry or tag and digest are missing
  */
@@ -87,8 +84,8 @@ export function formatReference(reference: Reference): string {
 }
 
 /**
- * Reads a registry: a host name, an IPv4 address or an IPv6 address in brackets, with an optional port; in lower case
- * afterwards. `index.docker.io` is docker.io.
+ * Reads a registry: a host name, an IPv4 address or an IPv6 address in brackets, with an optional port. Gives it in lower
+ * case; `index.docker.io` is docker.io.
  *
  * @throws {OciError} NAME_INVALID
  */
@@ -96,7 +93,7 @@ export function parseRegistry(text: string): string {
   const registry = text.toLowerCase()
   const { host, port } = splitPort(registry)
   if (port !== undefined && !isPort(port)) {
-    throw invalidName('registry', text, `port ${show(port)} is not a number from 1 to 65535`)
+    throw invalidName('registry', text, `port ${echo(port)} is not a number from 1 to 65535`)
   }
   if (host.startsWith('[')) {
     if (!isIPv6(IN_BRACKETS.exec(host)?.[1] ?? ''))
@@ -107,7 +104,7 @@ export function parseRegistry(text: string): string {
     throw invalidName('registry', text, `host of ${host.length} characters, at most ${HOST_LIMIT}`)
   }
   for (const label of host.split('.')) {
-    if (!HOST_LABEL.test(label)) throw invalidName('registry', text, `${show(label)} is not a label of a host name`)
+    if (!HOST_LABEL.test(label)) throw invalidName('registry', text, `${echo(label)} is not a label of a host name`)
   }
   return registry === HUB_ALIAS ? DEFAULT_REGISTRY : registry
 }
@@ -126,7 +123,7 @@ export function parseRepository(name: string): string {
   for (const component of name.split('/')) {
     if (component === '') throw invalidName('repository', name, `empty component at character ${at}`)
     if (!REPOSITORY_COMPONENT.test(component)) {
-      throw invalidName('repository', name, `component ${show(component)} at character ${at}`)
+      throw invalidName('repository', name, `component ${echo(component)} at character ${at}`)
     }
     at += component.length + 1
   }
@@ -145,10 +142,10 @@ export function parseTag(text: string): string {
       ? `${text.length} characters`
       : text === ''
         ? 'it is empty'
-        : `character ${show(text.charAt(badTagCharacter(text)))} at ${badTagCharacter(text)}`
+        : `character ${echo(text.charAt(badTagCharacter(text)))} at ${badTagCharacter(text)}`
   throw new OciError(
     TAG_INVALID,
-    `invalid tag ${show(text)}: ${problem}; accepted are 1 to ${TAG_LIMIT} of A-Z a-z 0-9 _ . -, not starting with . or -`,
+    `invalid tag ${echo(text)}: ${problem}; accepted are 1 to ${TAG_LIMIT} of A-Z a-z 0-9 _ . -, not starting with . or -`,
   )
 }
 
@@ -214,9 +211,5 @@ const ACCEPTED = {
 } as const
 
 function invalidName(what: keyof typeof ACCEPTED, text: string, problem: string): OciError {
-  return new OciError('NAME_INVALID', `invalid ${what} ${show(text)}: ${problem}; accepted: ${ACCEPTED[what]}`)
-}
-
-function show(text: string): string {
-  return JSON.stringify(text.length > ECHO_LIMIT ? `${text.slice(0, ECHO_LIMIT)}...` : text)
+  return new OciError('NAME_INVALID', `invalid ${what} ${echo(text)}: ${problem}; accepted: ${ACCEPTED[what]}`)
 }

@@ -1,4 +1,4 @@
-import type { Content } from '../../lib/oci/image.ts'
+import type { Content } from '../../lib/oci/make-image.ts'
 import { type Arrival, ArrivalError, Growth } from '../../lib/store/arrival.ts'
 
 /** Content that a test writes, as far as it wants, into a memory store. */

@@ -1,7 +1,7 @@
 import type { Descriptor } from '../../lib/oci/descriptor.ts'
 import type { Digest } from '../../lib/oci/digest.ts'
-import type { Content, Image } from '../../lib/oci/image.ts'
 import { digestKey, type Key, tagKey } from '../../lib/oci/key.ts'
+import type { Content, Image } from '../../lib/oci/make-image.ts'
 import type { TaggedReference } from '../../lib/oci/reference.ts'
 import { ContentFeed } from '../../lib/store/feed.ts'
 import { assertWithin } from '../../lib/store/range.ts'

@@ -7,7 +7,7 @@ import type { ProbeDoor } from '../../lib/containerd/check/probe-door.ts'
 import { makeProbeImage } from '../../lib/containerd/check/probe-image.ts'
 import { writeProbeHosts } from '../../lib/containerd/check/probe-traces.ts'
 import { CRI_NAMESPACE } from '../../lib/containerd/client/cri.ts'
-import { digestOf } from '../../lib/oci/image.ts'
+import { digestOf } from '../../lib/oci/make-image.ts'
 import { waitFor } from '../fixtures/wait.ts'
 import {
   certsDir,

@@ -1,7 +1,7 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import process from 'node:process'
 import type { Descriptor } from '../../oci/descriptor.ts'
-import { type Image, makeImage, type Platform } from '../../oci/image.ts'
+import { type Image, makeImage, type Platform } from '../../oci/make-image.ts'
 
 /** An image that exists for one probe, under a name that no registry can have: `.invalid` never resolves (RFC 6761, 6.4). */
 export interface ProbeImage {

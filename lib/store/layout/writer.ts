@@ -1,7 +1,7 @@
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { algorithmOf, hexOf } from '../../oci/digest.ts'
-import type { Image } from '../../oci/image.ts'
+import type { Image } from '../../oci/make-image.ts'
 import { OCI_INDEX } from '../../oci/media-type.ts'
 
 /** An image to write, and the names to give it: full references, or whatever a test needs. */

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { Agent, get, type IncomingMessage } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Content, Image } from '../../../lib/oci/image.ts'
+import type { Content, Image } from '../../../lib/oci/make-image.ts'
 import { isManifestMediaType } from '../../../lib/oci/media-type.ts'
 import type { LayoutNode } from './layout-node.ts'
 

@@ -11,7 +11,7 @@ const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 
 test('the troubleshooting table names only findings and settings that exist', () => {
   const table = partOf('lib/page/README.md', 'troubleshooting')
-  const sources = globSync('lib/containerd/{check,hosts}/**/*.ts', { cwd: ROOT }).map((file) =>
+  const sources = globSync('lib/{containerd/{check,hosts},commands,mirror}/**/*.ts', { cwd: ROOT }).map((file) =>
     readFileSync(join(ROOT, file), 'utf8'),
   )
   const findings = [...table.matchAll(/`([a-z]+(?:-[a-z]+)+|clock|ports)`/g)].map(([, id]) => id)

@@ -11,7 +11,7 @@ import {
 } from '../../../../lib/containerd/check/machine.ts'
 import { askContainerd, toldSettings } from '../../../../lib/containerd/check/told.ts'
 import { ContainerdError, type ContainerdErrorCode } from '../../../../lib/containerd/client/error.ts'
-import { digestOf } from '../../../../lib/oci/image.ts'
+import { digestOf } from '../../../../lib/oci/make-image.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 
 const never = new AbortController().signal

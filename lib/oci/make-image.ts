@@ -18,7 +18,7 @@ export interface Content {
   readonly bytes: Uint8Array
 }
 
-/** An image in memory: its top (manifest or index), and everything below it once, top first. */
+/** An image in memory: its target (manifest or index), and everything below it once, the target first. */
 export interface Image {
   readonly target: Descriptor
   readonly contents: readonly Content[]
@@ -36,7 +36,7 @@ export interface ImageOptions {
   readonly layers?: number
   /** Bytes of the file in each layer. Default 4096. */
   readonly layerSize?: number
-  /** Images of equal options are equal to the last byte; another seed makes everything different. Default 1. */
+  /** Another seed makes everything different. Default 1. */
   readonly seed?: number
   /** Default linux/amd64. */
   readonly platform?: Platform
@@ -50,8 +50,8 @@ const MEDIA_TYPES = {
 } as const
 
 /**
- * Makes a small image that unpacks: every layer is a tar archive with one file of bytes that do not compress. The same
- * options make the same bytes on every machine and runtime. For demonstrations and tests; it is all in memory.
+ * Makes a small image that unpacks, in memory, for demonstrations and tests: every layer is a tar archive with one file of
+ * bytes that do not compress. Equal options make equal bytes on every machine and runtime.
  */
 export function makeImage(options: ImageOptions = {}): Image {
   const { layers = 3, layerSize = 4096, seed = 1, types = 'oci' } = options
@@ -93,7 +93,7 @@ export function makeIndex(images: readonly Image[], types: 'oci' | 'docker' = 'o
   return { target: index.descriptor, contents: unique([index, ...images.flatMap((image) => image.contents)]) }
 }
 
-/** Bytes with the descriptor that belongs to them. */
+/** Bytes with their descriptor. */
 export function contentOf(mediaType: string, bytes: Uint8Array): Content {
   return { descriptor: { mediaType, digest: digestOf(bytes), size: bytes.length }, bytes }
 }
