@@ -27,7 +27,7 @@ export interface PeerDoorOptions {
   readonly maxTransfers?: number
 }
 
-/** Each takes a connection and at most two chunks of a file: 64 stay below 40 MiB on every runtime. */
+/** Each takes a connection and at most one chunk of a file: 64 stay below 40 MiB on every runtime. */
 export const MAX_TRANSFERS = 64
 /** When a refused peer may ask again, in seconds: a busy node is busy for longer than it takes to say so. */
 const RETRY_AFTER = 1

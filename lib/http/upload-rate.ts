@@ -13,11 +13,11 @@ export interface UploadRateOptions {
   readonly wait?: (milliseconds: number, signal: AbortSignal) => Promise<unknown>
 }
 
-/** How much may be given at once after a pause, in milliseconds of the rate: more than timers are late by. */
+/** How much may go out at once after a pause, in milliseconds of the rate: timers are late by less. */
 const BURST = 50
 /**
- * What is given in one piece, in milliseconds of the rate: of 64 transfers that share it each gets something every 0.64 s,
- * and none looks dead to the one who waits for it.
+ * The size of a piece, in milliseconds of the rate: each of 64 transfers that share it gets one every 0.64 s, and none looks
+ * dead to its peer.
  */
 const SLICE = 10
 const SMALLEST_SLICE = 1_024
@@ -36,7 +36,7 @@ export function createUploadRate(rate: number, options: UploadRateOptions = {}):
   let available = burst
   let last = now()
 
-  /** Takes bytes out of the bucket and gives the milliseconds after which they have flowed in. */
+  /** Takes bytes out of the bucket, and gives the milliseconds until they have flowed in. */
   const draw = (bytes: number): number => {
     const time = now()
     available = Math.min(available + ((time - last) * rate) / 1_000, burst) - bytes

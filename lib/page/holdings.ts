@@ -8,10 +8,10 @@ import type { ContentStore } from '../store/store.ts'
 export interface Held {
   /** `registry/repository:tag`, in alphabetical order. */
   readonly images: readonly string[]
-  /** Images that are not listed, since there are too many. */
+  /** Images beyond those that are listed. */
   readonly more: number
   readonly digests: number
-  /** Sum of the sizes that are known so far. */
+  /** Sum of the sizes known so far. */
   readonly bytes: number
   /** Digests whose size is not known yet. */
   readonly unsized: number
@@ -19,22 +19,19 @@ export interface Held {
 
 export interface HoldingsOptions {
   readonly listed?: number
-  /** Digests of which the size is asked for each time that somebody looks. */
+  /** Digests whose size is asked for at each look. */
   readonly batch?: number
-  /** Milliseconds that asking for sizes may take each time. */
+  /** Milliseconds that asking for sizes may take at each look. */
   readonly patience?: number
 }
 
-/** More than a node has usually (kubelet keeps a few dozen images), few enough for a page. */
+/** More than a node usually has (kubelet keeps a few dozen images), few enough for a page. */
 const LISTED = 200
 const BATCH = 200
 /** Enough for a batch (a millisecond each), and short enough for a page beside a containerd that hangs. */
 const PATIENCE = 500
 
-/**
- * Sums up what is held, when somebody looks: then sizes that are not known yet are asked for, some at a time, and kept as
- * long as their digest is held.
- */
+/** Sums up what is held. Each look asks for some of the sizes that are not known yet; they are kept as long as their digest is held. */
 export function createHoldings(
   { store, held, log }: { readonly store: ContentStore; readonly held: ReadonlySet<Key>; readonly log: Logger },
   { listed = LISTED, batch = BATCH, patience = PATIENCE }: HoldingsOptions = {},
@@ -51,13 +48,13 @@ export function createHoldings(
       await bounded(patience, signal, async (over) => {
         for (const digest of unknown) {
           const descriptor = await store.describe(digest, over)
-          // Gone since: it will soon not be among those held.
+          // Content that has just gone will soon not be among what is held.
           if (descriptor !== undefined) sizes.set(digest, descriptor.size)
         }
       })
     } catch (error) {
       signal.throwIfAborted()
-      // A page that says that containerd is away must not need it. The sizes are asked for again next time.
+      // A page that says that containerd is away must not need it. The next look asks again.
       log.debug('sizes not known', { error })
     }
     let bytes = 0

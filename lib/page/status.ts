@@ -2,7 +2,7 @@ import type { Pull, Totals } from '../observe/activity.ts'
 import type { PeerState } from '../peers/known-peers.ts'
 import type { Held } from './holdings.ts'
 
-/** A finding of the check as it is shown; the check has its own type, which fits. */
+/** A finding of the check, as the page shows it. */
 export interface ShownFinding {
   readonly id: string
   readonly severity: 'error' | 'warning' | 'unknown' | 'ok'
@@ -17,15 +17,15 @@ export interface ShownFinding {
 export interface NodeFacts {
   readonly version: string
   readonly runtime: string
-  /** Address that other nodes use. */
+  /** The address of its peer door. */
   readonly address: string
-  /** What the images are kept in. */
+  /** Where its images are. */
   readonly store: string
   /** Milliseconds since 1970. */
   readonly startedAt: number
 }
 
-/** All that the page shows. Times are milliseconds, points in time are since 1970. */
+/** All that the page shows. Times are in milliseconds, points in time since 1970. */
 export interface Status {
   readonly time: number
   readonly node: NodeFacts
@@ -36,7 +36,7 @@ export interface Status {
   readonly findings?: readonly ShownFinding[] | undefined
   readonly neighbours: number
   readonly peers: readonly PeerState[]
-  /** Peers that are not listed, since there are too many. */
+  /** Peers beyond those that are listed. */
   readonly morePeers: number
   readonly held: Held
   readonly totals: Totals

@@ -1,6 +1,6 @@
 /**
- * How the page looks: one column of quiet tables, figures that stand below each other, one accent colour, and two more for
- * what is wrong. Colours keep a contrast of at least 4.5 to 1 on their ground, in both schemes.
+ * How the page looks: one column of quiet tables with aligned figures, one accent colour, and two more for what is wrong.
+ * Text has a contrast of at least 4.5 to 1 in both schemes.
  */
 export const STYLE = `:root {
   color-scheme: light dark;

@@ -56,8 +56,8 @@ export async function listenOnBun(handler: Handler, { host, port, tls, onError }
     onError(error, { method, url })
     return internalError()
   }
-  // A request that is answered without waiting is over before the next one is looked at. So all that are pending, but for
-  // the one that asks, have a place or are about to ask for one.
+  // A request that is answered without waiting for an event (microtasks are none) is over before the next one is looked at.
+  // So all that are pending, but for the one that asks, have a place or are about to ask for one.
   const admission: Admission = { take: (most) => server.pendingRequests <= most }
   const server = Bun.serve({
     hostname: host,

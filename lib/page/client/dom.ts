@@ -1,6 +1,6 @@
 export type Child = Node | string | undefined | false
 
-/** What each part of the page was made from when it was last filled. */
+/** The source of each part of the page when it was last filled. */
 export type Shown = Map<string, string>
 
 /** Makes an element. Texts only ever become text nodes: no name of an image can become markup. */
@@ -18,8 +18,8 @@ export function byId(id: string): HTMLElement {
 }
 
 /**
- * Puts content into an element if what it is made from has changed. What the reader has opened stays open, and the focus
- * stays where it was.
+ * Puts content into an element if its source has changed. What the reader has opened stays open, and the focus stays where
+ * it was.
  */
 export function fill(shown: Shown, id: string, source: unknown, content: () => readonly Child[]): void {
   const element = byId(id)
@@ -38,14 +38,14 @@ export function fill(shown: Shown, id: string, source: unknown, content: () => r
   }
 }
 
-/** An address, or several, that break before their ports where they have no room. */
+/** One address or several, which may break before their ports. */
 export function breakable(text: string): HTMLElement {
   const [first = '', ...rest] = text.split(':')
   const pieces = rest.flatMap((piece) => [make('wbr', ''), `:${piece}`])
   return make('span', 'name', first, ...pieces)
 }
 
-/** A part that can be opened, which is told from others by its key. */
+/** A part that can be opened; its key tells it from others. */
 export function fold(key: string, isOpen: boolean, summary: readonly Child[], inside: readonly Child[]): HTMLElement {
   const details = make('details', '', make('summary', '', ...summary), make('div', 'inside', ...inside))
   details.dataset.key = key
@@ -53,7 +53,7 @@ export function fold(key: string, isOpen: boolean, summary: readonly Child[], in
   return details
 }
 
-/** A table. A column's class is that of its cells; the first cell of each row is its header. */
+/** A table. The cells of a column have its class; the first cell of each row is its header. */
 export function table(
   caption: string,
   columns: readonly (readonly [title: string, className: string])[],

@@ -1,9 +1,9 @@
 /**
- * Figures as people read them. Everything under client/ runs in the browser: its functions are sent as they are, so they
- * stand for themselves (they use each other, and nothing else of a module).
+ * Figures as people read them. Everything under client/ runs in the browser: its functions are sent as they are, so they may
+ * use each other, and nothing else of a module.
  */
 
-/** Bytes in binary units, with three digits that count. */
+/** Bytes in binary units, with three significant digits. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
   let value = bytes
@@ -28,7 +28,7 @@ export function formatTime(ms: number): string {
   return hours < 48 ? `${hours.toFixed(0)} h` : `${(hours / 24).toFixed(0)} d`
 }
 
-/** Bytes a second from bytes and milliseconds; nothing for what is too small or too quick to say. */
+/** Bytes a second from bytes and milliseconds; nothing where they are too few for a rate. */
 export function formatRate(bytes: number, ms: number): string {
   return bytes < 65536 || ms < 1 ? '' : `${formatBytes((bytes * 1000) / ms)}/s`
 }

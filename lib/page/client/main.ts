@@ -4,9 +4,9 @@ import { formatTime } from './format.ts'
 import { figures, findings, held, peers, pulls } from './sections.ts'
 import { runTrace } from './trace-view.ts'
 
-/** Starts the page: asks for the status again and again while somebody can see it, and runs traces. */
+/** Starts the page: asks for the status while the page is visible, and runs traces. */
 export function start(): void {
-  /** Milliseconds between two questions; the answer is made at most twice a second, however many ask. */
+  /** Milliseconds between two questions; the mirror makes an answer at most twice a second. */
   const interval = 1500
   const shown: Shown = new Map()
   let timer: ReturnType<typeof setTimeout> | undefined
@@ -21,7 +21,7 @@ export function start(): void {
       if (!response.ok) throw new Error(`status ${response.status}`)
       show(await response.json(), shown)
     } catch (error) {
-      // Said on the page, where somebody looks: the mirror has stopped, or the way to it is gone.
+      // The mirror has stopped, or the way to it is gone: the page says so.
       showState('wrong', 'no contact with the mirror')
       byId('state').title = String(error)
     }

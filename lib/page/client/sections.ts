@@ -33,7 +33,7 @@ export function figures(status: Status): Child[] {
   ]
 }
 
-/** What the check has found: first what is not right, each with what to do; what is right in one line. */
+/** What the check has found: first what is wrong, each with its remedy, then what is right in one line. */
 export function findings(all: readonly ShownFinding[]): Child[] {
   const classes = { error: 'wrong', warning: 'careful', unknown: 'muted', ok: 'good' }
   const words = { error: 'error', warning: 'warning', unknown: 'unknown', ok: 'right' }
@@ -192,7 +192,7 @@ export function peers(all: readonly PeerState[], more: number): Child[] {
 export function held({ images, more }: Status['held']): Child[] {
   if (images.length === 0) return [make('p', 'muted', 'No image by name.')]
   const list = make('ul', 'images', ...images.map((image) => make('li', 'mono', image)))
-  // Keyboards scroll only what can have the focus.
+  // A keyboard scrolls only what can have the focus.
   list.tabIndex = 0
   list.setAttribute('aria-label', 'Images held here')
   return [list, more > 0 && make('p', 'muted more', `and ${more} more`)]

@@ -70,13 +70,13 @@ export function traceShown(steps: readonly TraceStep[]): Child[] {
   return shown
 }
 
-/** Whether this node has it, or that nobody can tell. */
+/** Whether this node has it, or a question mark where its store does not answer. */
 export function localShown({ isLocal, localMs, localProblem }: TracePart): Child {
   if (localProblem !== undefined) return make('span', 'careful', '?')
   return isLocal ? `yes, ${formatTime(localMs)}` : make('span', 'muted', 'no')
 }
 
-/** Until the first peer was found, since a pull waits no longer; or until nobody was. */
+/** The time until the first peer was found, when a pull stops waiting; or until the end of a lookup that found none. */
 export function lookupShown({ firstPeerMs, lookupMs }: TracePart, lookupTimeout: number): Child {
   const ms = firstPeerMs ?? lookupMs
   const isLate = firstPeerMs !== undefined && firstPeerMs > lookupTimeout
@@ -97,7 +97,7 @@ export function answerShown({ address, outcome, headMs, firstByteMs, problem, is
   return line
 }
 
-/** What a pull would come to, in words. */
+/** What a pull would get from where, in words. */
 export function concluded(parts: readonly TracePart[], lookupTimeout: number): string {
   if (parts.length === 0) return ''
   const local = parts.filter(({ isLocal }) => isLocal)
