@@ -3,12 +3,12 @@ import type { ImageName, Policy } from '../oci/policy.ts'
 import { parseFullReference } from '../oci/reference.ts'
 
 /**
- * Applies the policy to everything that one piece of content is called. Tags decide if there are any, since the other
- * names that a runtime keeps beside a tag (`repository@digest`, `sha256:...`) are the same image again; without a tag the
- * repositories decide. What has no such name is an image of no registry, and it is refused as well if a text that is no
- * full name, as tools write it beside content, would be refused if it were one.
+ * Applies the policy to all names of one piece of content. If there are tags, they decide, since the other names that
+ * containerd keeps beside a tag (`repository@digest`, `sha256:...`) mean the same image; without a tag the repositories
+ * decide. Content without any such name belongs to no registry. Free text that tools write beside it counts as the name
+ * that it looks like, so that such text cannot get around the policy.
  *
- * @returns the names that may be used, tags that are not admitted left out; `undefined` if the content is not admitted
+ * @returns the names that may be used, without the tags that are not admitted; `undefined` if the content is not admitted
  */
 export function admittedNames(names: readonly string[], admits: Policy['admits']): readonly string[] | undefined {
   const parsed = names.map((name) => ({ name, image: imageOf(name) }))
@@ -22,7 +22,7 @@ export function admittedNames(names: readonly string[], admits: Policy['admits']
   return parsed.filter(({ image }) => image?.tag === undefined || admits(image)).map(({ name }) => name)
 }
 
-/** The image that a name in full means; `undefined` for free text, which both containerd and layouts allow. */
+/** The image that a full name means; `undefined` for free text, which both containerd and layouts allow. */
 function imageOf(name: string): ImageName | undefined {
   try {
     return parseFullReference(name)
@@ -32,7 +32,7 @@ function imageOf(name: string): ImageName | undefined {
   }
 }
 
-/** What a text would mean if it were a name: `registry.example/app` without a tag, `app:1` without a registry. */
+/** The image that free text looks like: `registry.example/app` without a tag, `app:1` without a registry. */
 function looselyRead(text: string): ImageName {
   const [name = ''] = text.split('@', 1)
   const [, registry = '', rest = ''] = /^(?:([^/]*[.:][^/]*|localhost)\/)?(.*)$/s.exec(name) ?? []

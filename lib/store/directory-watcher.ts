@@ -6,8 +6,8 @@ import { unlessMissing } from './missing.ts'
 /** Watches directories, as far as the system can. */
 export interface DirectoryWatcher {
   /**
-   * Makes exactly these directories watched, those that do not exist left out. One that was replaced by another of the
-   * same name is watched anew.
+   * Watches exactly these directories from now on, as far as they exist. A directory that has taken the place of another
+   * of the same name is watched anew.
    *
    * @throws what the file system throws when asked for a directory
    */
@@ -81,7 +81,7 @@ export function createDirectoryWatcher(
   }
 }
 
-/** What tells a directory from its successor of the same name. */
+/** Tells a directory from its successor of the same name. */
 async function identityOf(path: string): Promise<string | undefined> {
   const found = await unlessMissing(stat(path, { bigint: true }))
   return found && `${found.dev}:${found.ino}`

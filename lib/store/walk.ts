@@ -12,12 +12,12 @@ export const WALK_DEPTH_LIMIT = 8
 export const WALK_WIDTH_LIMIT = 100_000
 
 /**
- * For how long it goes on without letting others have their turn, in milliseconds: what is known from memory is never
- * waited for, and with thousands of images a walk takes some tenths of a second, in which no transfer would go on.
+ * Longest time that a walk keeps the event loop, in milliseconds. Where every answer comes from memory nothing else makes it
+ * wait, and with thousands of images a walk takes some tenths of a second, in which no transfer would go on.
  */
 const SLICE = 5
 
-/** Where the walk asks what is there. Misses are `undefined`; what cannot be asked throws, which ends the walk. */
+/** Where the walk asks what is there. A miss is `undefined`; a source that fails throws, which ends the walk. */
 export interface WalkSource {
   /** Size of the content in bytes, if it is held. */
   describe(digest: Digest, signal: AbortSignal): Promise<number | undefined>
@@ -33,7 +33,7 @@ export interface WalkProblem {
 
 export interface WalkOptions {
   readonly signal: AbortSignal
-  /** Told of everything that is wrong; that a child is not there is not wrong. */
+  /** Hears everything that is wrong; a child that is not there is not. */
   readonly onProblem?: (problem: WalkProblem) => void
   readonly depthLimit?: number
   readonly widthLimit?: number
@@ -41,13 +41,13 @@ export interface WalkOptions {
 
 /**
  * Walks from images' targets down to everything that is really held, each piece with the media type that its parent
- * gives it, parents before children. Presence is asked for each digest and inferred from nothing.
+ * gives it, parents before children. It asks for each digest whether it is there, and infers that from nothing.
  *
- * Left out are content of another size than its descriptor says, and manifests whose bytes are not those of their digest.
- * A manifest that cannot be read as one is yielded (its bytes are what its digest says) but not followed.
+ * It leaves out content of another size than its descriptor says, and manifests whose bytes do not match their digest.
+ * It yields a manifest that it cannot parse, since its bytes do match, but does not follow it.
  *
- * A digest comes once, with one exception: what one parent calls a blob and a later one a manifest comes again with the
- * media type of the manifest. The last one counts.
+ * A digest comes once, with one exception: if one parent calls it a blob and a later one a manifest, it comes again with
+ * the media type of the manifest. The last one counts.
  *
  * @throws what the source throws, and the signal's reason when it aborts
  */

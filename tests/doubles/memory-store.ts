@@ -4,8 +4,7 @@ import { digestKey, type Key, tagKey } from '../../lib/oci/key.ts'
 import type { Content, Image } from '../../lib/oci/make-image.ts'
 import type { TaggedReference } from '../../lib/oci/reference.ts'
 import { ContentFeed } from '../../lib/store/feed.ts'
-import { assertWithin } from '../../lib/store/range.ts'
-import type { ContentStore } from '../../lib/store/store.ts'
+import { assertWithin, type ContentStore } from '../../lib/store/store.ts'
 import { MemoryWriter } from './memory-arrival.ts'
 
 /** Bytes handed out at a time. */

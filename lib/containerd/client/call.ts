@@ -1,6 +1,6 @@
 import { ContainerdError, containerdError } from './error.ts'
 
-/** Makes one unary call; failures get their name, an abort keeps the signal's reason. */
+/** Makes one unary call. A failure becomes a ContainerdError, an abort keeps the signal's reason. */
 export async function call<T>(name: string, signal: AbortSignal, make: () => Promise<T>): Promise<T> {
   signal.throwIfAborted()
   try {

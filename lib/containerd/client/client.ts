@@ -14,7 +14,7 @@ import { type ContainerdEvent, decodeEvents, eventFilters, type Topic } from './
 import { openStream, type ServerStream } from './stream.ts'
 import { type ConnectionOptions, createContainerdConnection } from './transport.ts'
 
-/** Longest wait in milliseconds for the next message of a stream that should be flowing: a disk that hangs, not one that is slow. */
+/** Longest wait for the next message of a stream that should flow, in milliseconds: a disk may be slow, but not hang. */
 export const STALL_TIMEOUT = 15_000
 
 /** A name and what it points to. The target need not be there. */
@@ -23,7 +23,7 @@ export interface ContainerdImage {
   readonly target: Descriptor
 }
 
-/** Where containerd keeps content, and whether a namespace sees what another one pulled; `undefined` if it does not say. */
+/** Where containerd keeps content, and whether a namespace sees what another one pulled; `undefined` where it does not say. */
 export interface ContentPlacement {
   /** An absolute path on containerd's own file system. */
   readonly root: string | undefined
@@ -45,7 +45,7 @@ export interface Lease {
   readonly id: string
   /** The content that it keeps, as containerd names it. */
   readonly content: readonly string[]
-  /** What is being written under it, by the names that {@link ContainerdContent.ingests} gives. */
+  /** The ingests under it, by the refs that {@link ContainerdContent.ingests} gives. */
   readonly ingests: readonly string[]
 }
 
@@ -74,7 +74,7 @@ export interface ContainerdClient extends ContainerdContent {
   readonly namespace: string
   version(signal: AbortSignal): Promise<{ readonly version: string; readonly revision: string }>
   namespaces(signal: AbortSignal): Promise<string[]>
-  /** Which containerd answers: it has another process after a restart. */
+  /** Which containerd answers: after a restart it has another process. */
   server(signal: AbortSignal): Promise<{ readonly uuid: string; readonly pid: number }>
   /** Every plugin, those that did not start included. */
   plugins(signal: AbortSignal): Promise<Plugin[]>
@@ -87,8 +87,8 @@ export interface ContainerdClient extends ContainerdContent {
   /** Removes a lease, and with it the content that nothing else needs. False if there was no such lease. */
   deleteLease(id: string, signal: AbortSignal): Promise<boolean>
   /**
-   * Resolves when containerd has taken up the subscription, so that a list asked for afterwards misses nothing: there is
-   * no replay. The stream ends with an error when containerd goes away; it is not renewed.
+   * Resolves when containerd has taken up the subscription, so that nothing falls between it and a list that is asked for
+   * afterwards: there is no replay. The stream ends with an error when containerd goes away, and is not renewed.
    */
   subscribe(topics: readonly Topic[], signal: AbortSignal): Promise<ServerStream<ContainerdEvent>>
 }

@@ -12,7 +12,7 @@ export interface ContentInfo {
   readonly labels: Readonly<Record<string, string>>
 }
 
-/** The part of a client that is about the content store. */
+/** The calls of a client that are about the content store. */
 export interface ContainerdContent {
   /** `undefined` if the content is not in this namespace, even if its file is there for another one. */
   contentInfo(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined>
@@ -29,9 +29,9 @@ export interface ContainerdContent {
   ): AsyncIterable<Uint8Array>
   /** Removes content from this namespace, whether something needs it or not. False if there was none of that digest. */
   deleteContent(digest: Digest, signal: AbortSignal): Promise<boolean>
-  /** What is being written at this moment, by its writers' names for it: `layer-sha256:...` for those of a pull. */
+  /** What is being written at this moment, by its writers' refs: `layer-sha256:...` for those of a pull. */
   ingests(signal: AbortSignal): Promise<string[]>
-  /** Takes from a writer what it has written, so that it fails. False if nothing of that name is being written. */
+  /** Removes what a writer has written, so that it fails. False if there is no ingest of that ref. */
   abortIngest(ref: string, signal: AbortSignal): Promise<boolean>
 }
 

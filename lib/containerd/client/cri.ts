@@ -14,11 +14,11 @@ const PULL_TIMEOUT = 150_000
  */
 export interface CriClient {
   version(signal: AbortSignal): Promise<{ readonly name: string; readonly version: string }>
-  /** What the runtime tells of itself beside its conditions, by key; `config` is JSON, and on 1.6 and 1.7 complete. */
+  /** What containerd says of itself besides its conditions, by key; `config` is JSON, and complete on 1.6 and 1.7. */
   info(signal: AbortSignal): Promise<Readonly<Record<string, string>>>
   /** Pulls as the kubelet does, for as long as the signal lets it. */
   pullImage(reference: string, signal: AbortSignal): Promise<void>
-  /** Removes the image with all of its names. One that is not there is no error: CRI wants it so. */
+  /** Removes the image with all of its names. CRI makes an image that is not there no error. */
   removeImage(reference: string, signal: AbortSignal): Promise<void>
 }
 

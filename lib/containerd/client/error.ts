@@ -1,6 +1,6 @@
 import { Code, ConnectError } from '@connectrpc/connect'
 
-/** What went wrong, for programs; the words of containerd are in the message, the transport's error is the cause. */
+/** What went wrong, for programs. The message has containerd's words, the cause is the transport's error. */
 export type ContainerdErrorCode =
   | 'not-found'
   | 'unavailable'
@@ -10,7 +10,7 @@ export type ContainerdErrorCode =
   | 'unsupported'
   | 'unexpected'
 
-/** A call to containerd that did not give what it promises. */
+/** A call to containerd that failed. */
 export class ContainerdError extends Error {
   override readonly name = 'ContainerdError'
   readonly code: ContainerdErrorCode
@@ -21,7 +21,7 @@ export class ContainerdError extends Error {
   }
 }
 
-/** Codes that time alone does not mend: whatever starts late on a socket, it is not what was meant. */
+/** Codes that time alone does not mend. */
 const LASTING = new Set<ContainerdErrorCode>(['denied', 'unsupported', 'unexpected'])
 
 /** Whether waiting does not help. */
@@ -38,7 +38,7 @@ const CODES: ReadonlyMap<Code, ContainerdErrorCode> = new Map([
   [Code.Unimplemented, 'unsupported'],
 ])
 
-/** System errors of a Unix socket that nobody answers on: not there, nobody listens, or the other end went away. */
+/** System errors of a Unix socket that nobody answers on: it is not there, nobody listens, or the other end went away. */
 const GONE = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOTSOCK'])
 
 /** System errors of a socket that this user may not use. */
@@ -66,13 +66,12 @@ function codeOf(error: unknown, system: readonly string[]): ContainerdErrorCode 
   if (causes(error).some(isOtherProtocol)) return 'unexpected'
   if (system.some((code) => GONE.has(code) || code.startsWith('ERR_HTTP2_'))) return 'unavailable'
   if (!(error instanceof ConnectError)) return 'unexpected'
-  // A stream that is cut when containerd dies is reported as aborted or cancelled: the caller's own cancellation never
-  // gets here, since it ends with the signal's reason.
+  // So ends a stream when containerd dies. The caller's own cancellation never gets here: it ends with the signal's reason.
   if (error.code === Code.Aborted || error.code === Code.Canceled) return 'unavailable'
   return CODES.get(error.code) ?? 'unexpected'
 }
 
-/** Whether what answers speaks something else than HTTP/2 (nghttp2's error -505, on every runtime). */
+/** Whether the other end speaks something other than HTTP/2 (nghttp2's error -505, on every runtime). */
 function isOtherProtocol(error: Error): boolean {
   return 'code' in error && error.code === 'ERR_HTTP2_ERROR' && 'errno' in error && error.errno === -505
 }

@@ -4,8 +4,11 @@ import { connect as dial } from 'node:net'
 /** HTTP/2 wants an authority; over a Unix socket it names nothing. */
 export const AUTHORITY = 'http://localhost'
 
-/** How often a call tries to get a connection: the one that it finds may have ended a moment ago. */
+/** How often a call tries to get a connection: the first one may have ended a moment ago. */
 const ATTEMPTS = 2
+
+/** Hears an error that something else reports, so that it does not end the process. */
+const heard = () => undefined
 
 interface RequestOptions {
   readonly endStream?: boolean
@@ -26,9 +29,9 @@ export interface Session {
 }
 
 /**
- * Made by the first call, and made again by the next one after it broke. It takes the place of connect's own manager, which
- * takes its listeners off a connection that is about to fail: an error that nobody hears ends the process, as when something
- * else than containerd answers (on Node and Deno), or when the other end closes at once (on Deno).
+ * The first call makes the connection, and the next call after a break makes another. This stands in for connect's own
+ * manager, which takes its listeners off a connection that is about to fail. An error that nobody hears ends the process:
+ * on Node and Deno if something other than containerd answers, and on Deno if the other end closes at once.
  */
 export function createSession(socket: string): Session {
   const open = new Set<Connection>()
@@ -58,7 +61,7 @@ export function createSession(socket: string): Session {
       session.unref()
       resolve()
     })
-    // Calls that run go on, others need another connection.
+    // Running calls go on, new ones need another connection.
     session.once('goaway', leave)
     // Never taken off: some come after the end.
     session.on('error', over)
@@ -113,10 +116,10 @@ function begin(connection: Connection, headers: OutgoingHttpHeaders, options: Re
   }
 }
 
-/** What a connection says that takes no more calls. */
+/** The codes of a connection that takes no more calls. */
 const ENDING = new Set(['ERR_HTTP2_GOAWAY_SESSION', 'ERR_HTTP2_INVALID_SESSION'])
 
-/** The process stays as long as a call runs. */
+/** Keeps the process as long as a call runs. */
 function keepWhile(stream: ClientHttp2Stream, connection: Connection): void {
   if (connection.streams++ === 0) connection.session.ref()
   stream.once('close', () => {
@@ -127,9 +130,4 @@ function keepWhile(stream: ClientHttp2Stream, connection: Connection): void {
 
 function gone(): NodeJS.ErrnoException {
   return Object.assign(new Error('the connection has ended'), { code: 'ECONNRESET' })
-}
-
-/** For errors that are told elsewhere as well. */
-function heard(): void {
-  // So that it counts as heard.
 }

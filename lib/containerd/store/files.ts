@@ -19,22 +19,15 @@ const INGEST_DELAYS: readonly number[] = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 5
 export interface ContentFiles {
   /** Whether events tell of all content that comes and goes. */
   readonly areWatched: boolean
-  /** Looks whether files below this root are readable, and logs the answer when it is another than before. */
+  /** Looks whether files below this root are readable, and logs a new answer. */
   check(root: string | undefined): Promise<void>
   /** The file of a digest, if it is readable and has that size in bytes. Says nothing about namespaces. */
   find(digest: Digest, size: number): Promise<string | undefined>
-  /** The digest, if it is being written in the namespace. */
+  /** The digest, if the namespace is writing it. */
   arriving(digest: Digest): Arrival | undefined
   /** Ends all arrivals: containerd went away, and nobody writes any more. */
   lost(): void
   close(): void
-}
-
-export interface ContentFilesDependencies {
-  readonly namespace: string
-  /** Hears of each file of content, of any namespace, that has come or gone. */
-  readonly onContent: (digest: Digest) => void
-  readonly log: Logger
 }
 
 /** Where content is while it is written and when it is complete, in containerd's root. */
@@ -46,10 +39,17 @@ interface Ingest {
 }
 
 /**
- * Makes files that are not looked at yet. containerd keeps content in `blobs/<algorithm>/<hex>`, and what is being written
- * in `ingest/<sha256 of ref>/data`, of which it moves the file when it is complete (containerd, plugins/content/local).
+ * Makes files that nobody has looked at yet. containerd keeps content in `blobs/<algorithm>/<hex>`. It writes into
+ * `ingest/<sha256 of ref>/data`, and moves that file when it is complete (containerd, plugins/content/local).
+ *
+ * @param dependencies `onContent` hears each digest, of any namespace, of which the file has come or gone
  */
-export function createContentFiles({ namespace, onContent, log }: ContentFilesDependencies): ContentFiles {
+export function createContentFiles(dependencies: {
+  readonly namespace: string
+  readonly onContent: (digest: Digest) => void
+  readonly log: Logger
+}): ContentFiles {
+  const { namespace, onContent, log } = dependencies
   /** Where files can be read, and why none can. */
   let root: string | undefined
   let told: string | undefined

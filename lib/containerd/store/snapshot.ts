@@ -13,9 +13,9 @@ const MANIFEST_CACHE_LIMIT = 16 * 1024 * 1024
 
 /** What a namespace holds at one moment. */
 export interface Snapshot {
-  /** The digests that are there and reachable from an image, and the tags whose target is. */
+  /** The digests that are there and reachable from an image, and the tags whose target is there. */
   readonly keys: ReadonlySet<Key>
-  /** What the images say of their content. */
+  /** The media types that images give their content. */
   readonly mediaTypes: ReadonlyMap<Digest, string>
   /** Digests that are there, but only for images that the policy does not admit. */
   readonly withheld: ReadonlySet<Digest>
@@ -26,24 +26,24 @@ export interface Snapshot {
 }
 
 /**
- * Takes snapshots of a namespace: two lists, and a walk from every image's target when one of them is not what it was.
- * A layer that two images share is there as long as one of them is, since a snapshot is a set and not a sum of events.
+ * Takes snapshots of a namespace: two lists, and a walk from every image's target when one of them has changed. A layer
+ * that two images share stays as long as one of them does, since a snapshot is a set and not a sum of events.
  */
 export interface Snapshots {
   /** @throws what the client throws, and the signal's reason */
   take(signal: AbortSignal): Promise<Snapshot>
 }
 
-/** What of a namespace counts. */
+/** Which content of a namespace counts. */
 export interface SnapshotRules {
-  /** Which images; the others are walked only to know what to withhold. */
+  /** Which images do; a walk of the others only finds what to withhold. */
   readonly admits: Policy['admits']
-  /** Content that is taken for not there, by its labels. */
+  /** Which content does not, by its labels. */
   readonly withholds: (labels: ContentInfo['labels']) => boolean
 }
 
 /**
- * @param onProblem told once of each thing that is wrong, for as long as it stays so
+ * @param onProblem hears each problem once, for as long as it lasts
  */
 export function createSnapshots(
   client: Pick<ContainerdClient, 'images' | 'listContent' | 'readContent'>,
@@ -111,7 +111,7 @@ export function createSnapshots(
 
 /**
  * The tag that an image's name is, if it is one. containerd's names are free text: CRI makes `sha256:<config>` and
- * `repository@digest` beside the tag, and what is not a full reference in its normal form cannot be asked for either.
+ * `repository@digest` beside the tag, and nobody can ask for a reference that is not in its full normal form.
  */
 export function tagOf(name: string): TaggedReference | undefined {
   try {
@@ -126,7 +126,7 @@ export function tagOf(name: string): TaggedReference | undefined {
 }
 
 /**
- * Reads all of some small content.
+ * Reads all of a small blob.
  *
  * @param size in bytes, as containerd says
  * @returns `undefined` if it is no longer there

@@ -11,8 +11,7 @@ import { formatReference } from '../../oci/reference.ts'
 import { unlessAborted } from '../../platform/abort.ts'
 import { exactStream } from '../../store/exact-stream.ts'
 import { ContentFeed } from '../../store/feed.ts'
-import { assertWithin } from '../../store/range.ts'
-import type { ContentStore } from '../../store/store.ts'
+import { assertWithin, type ContentStore } from '../../store/store.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { ContentInfo } from '../client/content.ts'
 import type { ContainerdEvent, Topic } from '../client/events.ts'
@@ -21,7 +20,10 @@ import { createObserver, type ObserverOptions } from './observer.ts'
 import { Pulling } from './pulling.ts'
 import { createSnapshots, readSmall } from './snapshot.ts'
 
-/** What may change what is held. Content is told of since 2.1 (created), and unless the garbage collection removed it. */
+/**
+ * Events after which something else may be held. containerd tells of created content since 2.1, and never of content that
+ * its garbage collection removes.
+ */
 const TOPICS: readonly Topic[] = [
   '/images/create',
   '/images/update',
@@ -30,7 +32,7 @@ const TOPICS: readonly Topic[] = [
   '/content/delete',
 ]
 
-/** How many media types found by looking at the bytes are kept: layers of pulls in progress, a few dozen bytes each. */
+/** How many media types that were found in the bytes are kept, for layers of running pulls; each takes a few dozen bytes. */
 const SNIFFED_LIMIT = 4096
 
 /**
@@ -40,26 +42,26 @@ const SNIFFED_LIMIT = 4096
 const DATABASE_DELAYS: readonly number[] = [0, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 
 export interface ContainerdStoreOptions extends ObserverOptions {
-  /** containerd's content root as this process sees it; asked from containerd if `undefined`. */
+  /** containerd's content root as this process sees it; containerd tells it if `undefined`. */
   readonly contentRoot?: string | undefined
   /** Which images are held; all if missing. */
   readonly admits?: Policy['admits']
   /**
-   * Whether `admits` refuses any image. Then content that no image names may be that of a refused one (which is being
-   * pulled, or was removed and is not collected yet), and is not held unless {@link ContentStore.expect} announced it.
+   * Whether `admits` refuses any image. Then content that no image names may belong to a refused one (that is being pulled,
+   * or was removed and not collected yet), and is not held unless {@link ContentStore.expect} announced it.
    */
   readonly isSelective?: boolean
-  /** Content that is not held whatever images name it, by the labels that containerd has put on it; none if missing. */
+  /** Which content is not held, whatever images name it, by its labels in containerd; none if missing. */
   readonly withholds?: (labels: ContentInfo['labels']) => boolean
 }
 
 /**
- * The content of one containerd namespace. Whether something is held is asked from containerd each time, in its
- * namespace, so that an isolated one (`content_sharing_policy`) keeps what is its own although the files are shared;
- * the bytes come from its files where this process can read them.
+ * The content of one containerd namespace. It asks containerd each time whether something is held, in that namespace, so
+ * that an isolated one (`content_sharing_policy`) keeps its content to itself although the files are shared; the bytes
+ * come from containerd's files where this process can read them.
  *
  * Observing starts at once and goes on until {@link ContentStore.close}, through restarts of containerd: while it is
- * away, the watchers keep what they were told last. The client stays open, it is the caller's.
+ * away, watchers hear of no change. The client's connection stays open, it belongs to the caller.
  */
 export function createContainerdStore(
   {

@@ -8,7 +8,7 @@ import { parseDescriptor } from '../../oci/manifest.ts'
 import type { Policy } from '../../oci/policy.ts'
 import { parseFullReference, type TaggedReference } from '../../oci/reference.ts'
 import { admittedNames } from '../admission.ts'
-import { isMissing } from '../missing.ts'
+import { isMissing, unlessMissing } from '../missing.ts'
 import { readFileUpTo } from './files.ts'
 
 /** Largest index.json that is read, in bytes: some 100 000 entries, so that a wrong file cannot fill the memory. */
@@ -17,7 +17,7 @@ const INDEX_LIMIT = 32 * 1024 * 1024
 /** Largest oci-layout file that is read, in bytes. It holds one short field. */
 const MARKER_LIMIT = 64 * 1024
 
-/** The annotations that name an entry, the more telling first: containerd's and Docker's, and the image-spec's. */
+/** The annotations that name an entry, the fuller one first: containerd's and Docker's, and the image-spec's. */
 const NAME_ANNOTATIONS = ['io.containerd.image.name', 'org.opencontainers.image.ref.name'] as const
 
 /** A directory that is not, or no longer, an OCI image layout: what is wrong, where, and what is expected. */
@@ -32,7 +32,7 @@ export class LayoutError extends Error {
   }
 }
 
-/** An entry of index.json: what it points to, and what its annotations call it. */
+/** An entry of index.json: what it points to, and the names in its annotations. */
 export interface LayoutEntry {
   readonly descriptor: Descriptor
   readonly names: readonly string[]
@@ -45,9 +45,8 @@ export interface LayoutEntry {
  * @throws {LayoutError} if it is not a layout; what the file system throws if it cannot be asked
  */
 export async function readLayout(dir: string): Promise<{ root: string; entries: LayoutEntry[] }> {
-  const root = await realpath(dir).catch((error: unknown) => {
-    throw isMissing(error) ? new LayoutError(dir, 'no such directory', 'an OCI image layout', error) : error
-  })
+  const root = await unlessMissing(realpath(dir))
+  if (root === undefined) throw new LayoutError(dir, 'no such directory', 'an OCI image layout')
   if (!(await stat(root)).isDirectory()) throw new LayoutError(dir, 'not a directory', 'an OCI image layout')
   await checkMarker(join(root, 'oci-layout'))
   return { root, entries: await readIndex(join(root, 'index.json')) }
@@ -113,8 +112,8 @@ export interface LayoutNames {
 }
 
 /**
- * Leaves out the names that the policy does not admit, and the entries of content that it does not admit by any name: some
- * tools write one entry for each name of an image, so that only all entries of a digest together tell what it is.
+ * Leaves out the names that the policy does not admit, and the entries of content that it admits by no name. Some tools
+ * write one entry for each name of an image, so the policy looks at all entries of a digest together.
  */
 export function admittedEntries(entries: readonly LayoutEntry[], admits: Policy['admits']): LayoutEntry[] {
   const byDigest = Map.groupBy(entries, ({ descriptor }) => descriptor.digest)

@@ -9,8 +9,7 @@ import type { Policy } from '../../oci/policy.ts'
 import { lengthOf } from '../../oci/range.ts'
 import { createDirectoryWatcher } from '../directory-watcher.ts'
 import { ContentFeed } from '../feed.ts'
-import { assertWithin } from '../range.ts'
-import type { ContentStore } from '../store.ts'
+import { assertWithin, type ContentStore } from '../store.ts'
 import { walkHeld } from '../walk.ts'
 import { locateBlob, readFileUpTo } from './files.ts'
 import { admittedEntries, type LayoutEntry, namesIn, readLayout } from './index.ts'
@@ -33,12 +32,12 @@ export interface LayoutOptions {
   readonly settleLimit?: number
 }
 
-/** Catches what file system events miss (network file systems, exhausted inotify), at the price of six questions to it. */
+/** Catches what file system events miss (on network file systems, without inotify watches), for the price of six `stat` calls. */
 const REREAD_INTERVAL = 10_000
 
 /**
- * Catches what does not show on the directories either: a blob that was written over in place, without an event. Reading ten
- * thousand blobs' sizes takes 0.3 s of CPU.
+ * Catches what does not show on the directories either: a blob that was written over in place, without an event. Reading
+ * the sizes of ten thousand blobs takes 0.3 s of CPU.
  */
 const THOROUGH_INTERVAL = 300_000
 
@@ -63,12 +62,12 @@ interface State {
 /**
  * Opens an OCI image layout directory as a store, and keeps up with its changes until it is closed.
  *
- * Held is what index.json leads to and what is really there with the size that its descriptor says; other files in
- * `blobs/` are not. If the layout becomes unreadable later, the last good state is served and `health` says so.
+ * It holds what index.json leads to and what is really there, with the size that its descriptor says, and no other files
+ * in `blobs/`. If the layout becomes unreadable later, it serves the last good state, and `health` says so.
  *
  * A tag resolves if an entry is annotated with its full name (registry, repository and tag) in `io.containerd.image.name`
- * or `org.opencontainers.image.ref.name`; of a bare `latest` nobody knows the repository, so such an entry is
- * served by digest only. To give a full name:
+ * or `org.opencontainers.image.ref.name`. Nobody knows the repository of a bare `latest`, so such an entry is served by
+ * digest only. To give a full name:
  * - skopeo and buildah: `oci:DIR:docker.io/library/alpine:3.20` as the destination
  * - umoci: `--image DIR:docker.io/library/alpine:3.20`
  * - ORAS: `oras tag --oci-layout DIR:TAG docker.io/library/alpine:3.20` (after `DIR:` itself, ORAS takes only a tag)
@@ -179,7 +178,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     if (!closing.signal.aborted) timer = setTimeout(reread, delay)
   }
 
-  /** However slow the reading and however many the events, there is one reading at a time and one more after it. */
+  /** However slow the reading and however many the events, one reading runs at a time, and one more after it. */
   function reread(): void {
     if (isRunning) return
     const isRoutine = firstEvent === undefined
@@ -202,7 +201,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     }
     isRunning = false
     const isFirstFailure = failures > 0 && failures < FAILURES_THAT_COUNT
-    // An event during the reading may be of something that it had passed already.
+    // An event during the reading may be about something that it had passed already.
     schedule(isFirstFailure || firstEvent !== undefined ? settleTime : rereadInterval)
   }
 
@@ -263,7 +262,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   }
 }
 
-/** Says true the first time that it is asked about a thing. */
+/** True the first time that it is asked about something. */
 function createOnce(): (about: string) => boolean {
   const told = new Set<string>()
   return (about) => told.size !== told.add(about).size

@@ -2,15 +2,15 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { unlessMissing } from '../missing.ts'
 
-/** What changes, or has an entry that does, when content is added or removed, or the layout replaced by another. */
+/** Paths of which at least one changes when content is added or removed, or another layout takes this one's place. */
 const MARKED = ['.', 'oci-layout', 'index.json', 'blobs', 'blobs/sha256', 'blobs/sha512']
 
 /** Two changes within one tick of a file system's clock, which is 2 s on the coarsest, leave the same mark. */
 const CLOCK_TICK = 2_000
 
 /**
- * What a layout looks like from outside, as a text that differs when a blob has come or gone since, or the index has changed. It
- * takes six questions to the file system instead of four for each blob, and does not see a blob that was written over in place.
+ * What a layout looks like from outside, as a text that differs when a blob has come or gone since, or the index has
+ * changed. It takes six `stat` calls instead of four for each blob, and misses a blob that was written over in place.
  *
  * @param now milliseconds since 1970, as the file system tells time
  * @returns `undefined` while the last change is so young that another one might leave the same mark
