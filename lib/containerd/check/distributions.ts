@@ -128,7 +128,7 @@ export async function recogniseDistribution(
     const { paths, content } = distribution.marks
     if (mainText !== undefined && content?.test(mainText) === true) return distribution
     if (main === distribution.configFile && main !== PLAIN_PATHS.configFile) return distribution
-    for (const path of paths) if ((await glob(path, files)).length > 0) return distribution
+    for (const path of paths) if ((await glob(path, files))?.length) return distribution
   }
   return undefined
 }

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { access, stat } from 'node:fs/promises'
+import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { variableOf } from '../../settings/settings.ts'
 import type { ContainerdClient } from '../client/client.ts'
@@ -41,21 +41,19 @@ export async function countImages(
 
 export interface CertsDirectory {
   readonly path: string
-  /** The directory if it can be written, or what the system says. */
-  readonly seen: 'writable' | 'no directory' | 'missing' | { readonly refused: string }
+  /** Why this process cannot write there; `undefined` if it can. */
+  readonly problem: NodeJS.ErrnoException | undefined
   /** What writes the hosts.toml files as they should be, in a shell. */
   readonly hostsCommand: string
 }
 
-export async function lookAtCertsDirectory(path: string): Promise<CertsDirectory['seen']> {
-  try {
-    if (!(await stat(path)).isDirectory()) return 'no directory'
-    await access(path, constants.R_OK | constants.W_OK | constants.X_OK)
-    return 'writable'
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    return code === 'ENOENT' ? 'missing' : { refused: message }
-  }
+/** Why this process cannot write in a directory; `undefined` if it can. */
+export async function problemOfDirectory(path: string): Promise<NodeJS.ErrnoException | undefined> {
+  // With a dot behind it, only a directory can be there.
+  return await access(`${path}/.`, constants.R_OK | constants.W_OK | constants.X_OK).then(
+    () => undefined,
+    (error: NodeJS.ErrnoException) => error,
+  )
 }
 
 export interface ContentPlace {
@@ -89,18 +87,19 @@ async function hasContent(client: Pick<ContainerdClient, 'listContent'>, signal:
   return false
 }
 
-const OTHER_PROBLEM = {
-  seen: 'what answers there is not containerd',
-  text: 'name the socket of containerd with --containerd-socket',
+/** What an error of containerd's socket means, and what to do about it. */
+const SOCKET_PROBLEMS: Partial<Record<ContainerdError['code'], readonly [seen: string, remedy: string]>> = {
+  denied: ['this process may not use it', 'run as root: only root may use the socket of containerd'],
+  unavailable: [
+    'nobody listens there',
+    'start containerd, or name its socket with --containerd-socket (in a container: mount its directory)',
+  ],
+  timeout: ['no answer in time', 'find out what keeps containerd from answering (its log, its disk)'],
 }
-const SOCKET_PROBLEMS: Partial<Record<ContainerdError['code'], { readonly seen: string; readonly text: string }>> = {
-  denied: { seen: 'this process may not use it', text: 'run as root: only root may use the socket of containerd' },
-  unavailable: {
-    seen: 'nobody listens there',
-    text: 'start containerd, or name its socket with --containerd-socket (in a container: mount its directory)',
-  },
-  timeout: { seen: 'no answer in time', text: 'find out what keeps containerd from answering (its log, its disk)' },
-}
+const OTHER_PROBLEM = [
+  'what answers there is not containerd',
+  'name the socket of containerd with --containerd-socket',
+] as const
 
 export const MACHINE_RULES: readonly Rule<MachineView>[] = [
   rule({
@@ -108,7 +107,7 @@ export const MACHINE_RULES: readonly Rule<MachineView>[] = [
     reads: ({ socket }: MachineView) => socket,
     judges({ path, refusal }) {
       if (refusal === undefined) return { severity: 'ok', seen: `containerd answers on ${path}` }
-      const { seen, text } = SOCKET_PROBLEMS[refusal.code] ?? OTHER_PROBLEM
+      const [seen, text] = SOCKET_PROBLEMS[refusal.code] ?? OTHER_PROBLEM
       return { severity: 'error', seen: `${path}: ${seen} (${refusal.message})`, remedy: { text } }
     },
     expected: 'containerd answers on its socket',
@@ -148,7 +147,6 @@ export const MACHINE_RULES: readonly Rule<MachineView>[] = [
         // Kubernetes makes its namespace with the first pull; any other name that does not exist must be a mistake.
         severity: own !== undefined || namespace === 'k8s.io' ? 'warning' : 'error',
         seen: `${seen}${also}`,
-        expected: `the images of this node in the containerd namespace ${namespace}`,
         remedy: {
           text: 'mirror the namespace that has the images, unless this node is new and its images are still to come',
           lines: [`${variableOf('containerd-namespace')}=${first[0]}`],
@@ -162,19 +160,19 @@ export const MACHINE_RULES: readonly Rule<MachineView>[] = [
   rule({
     id: 'certs-dir',
     reads: ({ certsDir }: MachineView) => certsDir,
-    judges({ path, seen, hostsCommand }) {
+    judges({ path, problem, hostsCommand }) {
       const expected = `${path} writable`
-      if (seen === 'writable') return { severity: 'ok', seen: `${path} is writable`, expected }
-      if (seen === 'missing') {
+      if (problem === undefined) return { severity: 'ok', seen: `${path} is writable`, expected }
+      if (problem.code === 'ENOENT') {
         const remedy = { text: 'let swarmirror make it', command: hostsCommand }
         return { severity: 'warning', seen: `${path} is not there`, expected, remedy }
       }
-      if (seen === 'no directory') {
+      if (problem.code === 'ENOTDIR') {
         const remedy = { text: 'name the directory of the hosts.toml files with --certs-dir' }
         return { severity: 'error', seen: `${path} is not a directory`, expected, remedy }
       }
-      const told = `${path} is not writable by this process, which can do without: ${seen.refused}`
-      return { severity: 'ok', seen: told, expected }
+      const seen = `${path} is not writable by this process, which can do without: ${problem.message}`
+      return { severity: 'ok', seen, expected }
     },
     expected: 'the directory of the hosts.toml files writable',
     why: 'the command `hosts` writes there, and so does the probe',

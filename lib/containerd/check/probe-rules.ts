@@ -1,7 +1,7 @@
 import type { Remedy } from '../finding.ts'
-import { type Rule, rule, type Verdict } from '../rule.ts'
+import { type Fact, isUnreadable, type Rule, rule, type Verdict } from '../rule.ts'
 import type { ConfigView } from './config-view.ts'
-import { asksMirror, type ProbeEvidence } from './probe.ts'
+import { asksMirror, type ProbeEvidence, type SeenPull } from './probe.ts'
 import { configPathVerdict } from './registry-rules.ts'
 import { discardVerdict } from './setting-rules.ts'
 
@@ -11,11 +11,9 @@ export interface ProbeSnapshot {
   readonly config: ConfigView | undefined
 }
 
-type Evidence = Exclude<ProbeEvidence, { readonly kind: 'impossible' }>
-
 const RESTART = 'systemctl restart containerd'
 
-function judgeAsked(evidence: Evidence): Verdict {
+function judgeAsked(evidence: SeenPull): Verdict {
   const { requests, registry, door, way } = evidence
   const told = way === 'own' ? 'a hosts.toml of the probe' : 'the hosts.toml in _default'
   if (asksMirror(evidence)) {
@@ -43,7 +41,7 @@ function judgeAsked(evidence: Evidence): Verdict {
   })
 }
 
-function judgeKept(evidence: Evidence): Verdict {
+function judgeKept(evidence: SeenPull): Verdict {
   const { layer, requests } = evidence
   if (layer === undefined) {
     const failed = `the pull of the probe failed: ${reasonOf(evidence)}`
@@ -73,7 +71,7 @@ function failed(seen: string, remedy: Remedy): Verdict {
 }
 
 /** The end of containerd's words, which say at every step what was being done. */
-function reasonOf({ error }: Evidence): string | undefined {
+function reasonOf({ error }: SeenPull): string | undefined {
   return error?.replace(/^.*failed to do request: /s, '')
 }
 
@@ -84,26 +82,26 @@ function despite(verdict: Verdict, id: string, read: Verdict | undefined): Verdi
   return { ...verdict, seen }
 }
 
+/** The pull, and the configuration beside it; the reason if there was none. */
+function evidenceIn({ probe, config }: ProbeSnapshot): Fact<{ pull: SeenPull; config: ConfigView | undefined }> {
+  return isUnreadable(probe) ? { unreadable: `not probed: ${probe.unreadable}` } : { pull: probe, config }
+}
+
 /** What a probe shows, and nothing beyond that. */
 export const PROBE_RULES: readonly Rule<ProbeSnapshot>[] = [
   rule({
     id: 'probe-mirror-asked',
-    reads: (snapshot: ProbeSnapshot) => snapshot,
-    judges: ({ probe, config }) =>
-      probe.kind === 'impossible'
-        ? { severity: 'unknown', seen: `not probed: ${probe.reason}` }
-        : despite(judgeAsked(probe), 'registry-config-path', config && configPathVerdict(config)),
+    reads: evidenceIn,
+    judges: ({ pull, config }) =>
+      despite(judgeAsked(pull), 'registry-config-path', config && configPathVerdict(config)),
     expected: 'containerd asks the registry door of this mirror for the probe, with the ns of its registry',
     why: 'a containerd that does not ask the mirror pulls everything from upstream, without a word',
   }),
 
   rule({
     id: 'probe-layers-kept',
-    reads: (snapshot: ProbeSnapshot) => snapshot,
-    judges: ({ probe, config }) =>
-      probe.kind === 'impossible'
-        ? { severity: 'unknown', seen: 'not probed, see probe-mirror-asked' }
-        : despite(judgeKept(probe), 'discard-unpacked-layers', config && discardVerdict(config)),
+    reads: evidenceIn,
+    judges: ({ pull, config }) => despite(judgeKept(pull), 'discard-unpacked-layers', config && discardVerdict(config)),
     expected: 'the layer of the probe is in the content store after the pull, and the manifest refers to it',
     why: 'a node that keeps no layers has none to give to others',
   }),

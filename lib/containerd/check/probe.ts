@@ -5,39 +5,39 @@ import { hostOf } from '../../settings/settings.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { CriClient } from '../client/cri.ts'
 import { ContainerdError } from '../client/error.ts'
+import { type Fact, isUnreadable, type Unreadable } from '../rule.ts'
 import type { ProbeDoor, ProbeRequest } from './probe-door.ts'
 import { makeProbeImage, type ProbeImage } from './probe-image.ts'
 import { type ProbePlaces, REMOVE_TIMEOUT, removeProbe, writeProbeHosts } from './probe-traces.ts'
 
-/** What a probe has seen. */
-export type ProbeEvidence =
-  | {
-      readonly kind: 'pulled' | 'failed'
-      /** How containerd was told where the probe is: by a hosts.toml of its own, or by the one for all registries. */
-      readonly way: 'own' | '_default'
-      /** The probe's name, and the door where containerd was told to ask for it. */
-      readonly registry: string
-      readonly door: string
-      readonly requests: readonly ProbeRequest[]
-      /** Why the pull failed, in containerd's words. */
-      readonly error?: string
-      /** What became of the layer, see {@link layerAfter}; missing if the pull failed. */
-      readonly layer?: LayerState
-    }
-  /** There was no probe, or nothing can be told from it. */
-  | { readonly kind: 'impossible'; readonly reason: string }
+/** What a probe has seen; why there was none, or why nothing can be told from it. */
+export type ProbeEvidence = Fact<SeenPull>
+
+/** The pull of a probe. */
+export interface SeenPull {
+  /** How containerd was told where the probe is: by a hosts.toml of its own, or by the one for all registries. */
+  readonly way: 'own' | '_default'
+  /** The probe's name, and the door where containerd was told to ask for it. */
+  readonly registry: string
+  readonly door: string
+  readonly requests: readonly ProbeRequest[]
+  /** Why the pull failed, in containerd's words. */
+  readonly error?: string
+  /** What became of the layer, see {@link layerAfter}; missing if the pull failed. */
+  readonly layer?: LayerState
+}
+
+type LayerState = 'kept' | 'loose' | 'gone' | 'never fetched'
 
 /** Whether containerd was seen to ask this mirror: then its `config_path` and hosts.toml files, or `registry.mirrors`, count. */
 export function asksMirror(evidence: ProbeEvidence): boolean {
-  return evidence.kind !== 'impossible' && evidence.requests.some(({ ns }) => ns === evidence.registry)
+  return !isUnreadable(evidence) && evidence.requests.some(({ ns }) => ns === evidence.registry)
 }
 
 /** Whether a layer was seen to stay in the content store. */
 export function keepsLayers(evidence: ProbeEvidence): boolean {
-  return evidence.kind === 'pulled' && evidence.layer === 'kept'
+  return !isUnreadable(evidence) && evidence.layer === 'kept'
 }
-
-type LayerState = 'kept' | 'loose' | 'gone' | 'never fetched'
 
 export interface ProbeDependencies extends ProbePlaces {
   readonly client: ProbePlaces['client'] & Pick<ContainerdClient, 'contentInfo'>
@@ -88,8 +88,7 @@ export async function runProbe(
     await cri.version(signal)
   } catch (error) {
     if (!(error instanceof ContainerdError) || error.code !== 'unsupported') throw error
-    const reason = 'containerd runs without its CRI plugin, so nothing can be pulled as the kubelet would'
-    return { kind: 'impossible', reason }
+    return { unreadable: 'containerd runs without its CRI plugin, so nothing can be pulled as the kubelet would' }
   }
   const probe = makeProbeImage(options.address.port)
   const content = probe.image.contents.map(({ descriptor }) => descriptor.digest)
@@ -104,8 +103,8 @@ export async function runProbe(
     try {
       const seen = { way, registry: probe.registry, door: url, requests: served.requests }
       const error = await pullError(cri, pulling, options.pullTimeout ?? PROBE_TIMEOUT, signal)
-      if (error !== undefined) return { kind: 'failed', ...seen, error }
-      return { kind: 'pulled', ...seen, layer: await layerAfter(client, probe, served.requests, signal) }
+      if (error !== undefined) return { ...seen, error }
+      return { ...seen, layer: await layerAfter(client, probe, served.requests, signal) }
     } finally {
       served.withhold()
       ended = await endsWithin(END_TIMEOUT, pulling)
@@ -127,7 +126,7 @@ async function tellWhere(
   registry: string,
   where: { readonly door: string; readonly content: readonly Digest[] },
   signal: AbortSignal,
-): Promise<'own' | '_default' | ProbeEvidence> {
+): Promise<SeenPull['way'] | Unreadable> {
   try {
     await writeProbeHosts(certsDir, registry, where)
     return 'own'
@@ -136,7 +135,7 @@ async function tellWhere(
     if (points === true) return '_default'
     const { code, message } = error as NodeJS.ErrnoException
     const written = `no hosts.toml for it can be written: ${code === 'ENOENT' ? `${certsDir} is not there` : message}`
-    return { kind: 'impossible', reason: `${written}; and none in _default leads here: ${points}` }
+    return { unreadable: `${written}; and none in _default leads here: ${points}` }
   }
 }
 

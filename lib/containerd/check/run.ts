@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { Logger } from '../../observe/log.ts'
 import { hostOf } from '../../settings/settings.ts'
-import type { Containerd, ContainerdClient } from '../client/client.ts'
+import type { Containerd } from '../client/client.ts'
 import { CRI_NAMESPACE } from '../client/cri.ts'
 import { ContainerdError, isLasting } from '../client/error.ts'
 import { dialectOf } from '../dialect.ts'
@@ -16,14 +16,14 @@ import { type Fact, findingsOf, isUnreadable } from '../rule.ts'
 import { CONFIG_RULES } from './config-rules.ts'
 import { type ConfigSnapshot, type ConfigView, lookAtConfig, lookAtProcess } from './config-view.ts'
 import { type Looked, rememberingReader } from './looked.ts'
-import { countImages, lookAtCertsDirectory, lookAtContent, MACHINE_RULES, type MachineView } from './machine.ts'
+import { countImages, lookAtContent, MACHINE_RULES, type MachineView, problemOfDirectory } from './machine.ts'
 import { type ProbeEvidence, runProbe } from './probe.ts'
 import type { ProbeDoor } from './probe-door.ts'
 import { PROBE_RULES } from './probe-rules.ts'
 import { sweepProbes } from './probe-traces.ts'
 import { mirrorsInPlace, mirrorsLeadHere } from './registry-rules.ts'
 import { makeReport, type Report } from './report.ts'
-import { askContainerd, type ContainerdFacts } from './told.ts'
+import { askContainerd } from './told.ts'
 
 /** Where and how the mirror works, as far as a check depends on it. */
 export interface CheckSubject {
@@ -107,7 +107,8 @@ async function look(
   const { containerd } = dependencies
   const { socket, namespace, configFile, certsDir, contentRoot, listen } = subject
   const client = containerd.in(namespace)
-  const refusal = await refusalOf(client, signal)
+  const facts = await askContainerd(client, containerd.cri, signal)
+  const { refusal, version } = facts
   // It may have been there a moment ago, and may be again.
   let interrupted = refusal !== undefined && !isLasting(refusal)
   /** Asks a containerd that answers. If it goes away meanwhile, this part could not be looked at. */
@@ -123,9 +124,8 @@ async function look(
     }
   }
   if (refusal === undefined) await sweep(dependencies, subject, signal)
-  const facts = refusal === undefined ? await askContainerd(client, containerd.cri, signal) : nothingTold(refusal)
-  const version = isUnreadable(facts.version) ? undefined : facts.version
-  const hostsCheck = { ...subject, version, mirror: mirrorEntryFor(listen, subject.tags, version) }
+  const told = isUnreadable(version) ? undefined : version
+  const hostsCheck = { ...subject, version: told, mirror: mirrorEntryFor(listen, subject.tags, told) }
   const images = await asked(() => countImages(containerd, namespace, signal))
   const process = await asked(async () => lookAtProcess((await client.server(signal)).pid, configFile))
   const seen = process === undefined || isUnreadable(process) ? undefined : process
@@ -136,15 +136,14 @@ async function look(
       : undefined
   const byMirrors = config !== undefined && mirrorsInPlace(config)
   const hosts = byMirrors ? [] : await checkHosts({ ...hostsCheck, seesAll: seen?.seesAll ?? false }, files)
-  const probed = await asked(() => probe(dependencies, subject, { version, files, config }, signal))
-  const evidence = probed ?? { unreadable: 'containerd does not answer' }
+  const probed = await asked(() => probe(dependencies, subject, { version: told, files, config }, signal))
   const snapshot: Snapshot = {
     socket: { path: socket, refusal },
-    version: facts.version,
+    version,
     images,
     certsDir: {
       path: certsDir,
-      seen: await lookAtCertsDirectory(certsDir),
+      problem: await problemOfDirectory(certsDir),
       hostsCommand: hostsCommand(subject, hostsCheck),
     },
     // After the probe: a containerd that has never pulled anything has no directory for content yet.
@@ -152,24 +151,9 @@ async function look(
     process,
     config,
     hosts,
-    probe: isUnreadable(evidence) ? { kind: 'impossible', reason: evidence.unreadable } : evidence,
+    probe: probed ?? { unreadable: 'containerd does not answer' },
   }
   return { snapshot, interrupted }
-}
-
-/** Why containerd cannot be talked to; `undefined` if it answers. */
-async function refusalOf(client: ContainerdClient, signal: AbortSignal): Promise<ContainerdError | undefined> {
-  try {
-    await client.version(signal)
-    return undefined
-  } catch (error) {
-    if (error instanceof ContainerdError) return error
-    throw error
-  }
-}
-
-function nothingTold({ message }: ContainerdError): ContainerdFacts {
-  return { version: { unreadable: message }, criConfig: undefined, plugins: [] }
 }
 
 /** Probes land in the namespace of CRI, whichever is mirrored. */
@@ -196,13 +180,13 @@ async function probe(
   const { probe, log } = dependencies
   const { certsDir, listen } = subject
   const { version, files, config } = seen
-  if (typeof probe === 'string') return { kind: 'impossible', reason: probe }
+  if (typeof probe === 'string') return { unreadable: probe }
   const byMirrors = config !== undefined && mirrorsLeadHere(config)
   // A hosts.toml of its own leads to any address. registry.mirrors, and a hosts.toml that is there, lead to the registry door
   // alone, which is left alone otherwise: a mirror may be about to start.
   const address = await probe.open(byMirrors || (await HOSTS_FILES.unwritable(certsDir)) !== undefined)
   if (byMirrors && address.port !== listen.port) {
-    return { kind: 'impossible', reason: 'registry.mirrors leads to the mirror that runs here, not to this process' }
+    return { unreadable: 'registry.mirrors leads to the mirror that runs here, not to this process' }
   }
   const defaultPointsHere = async () => {
     const path = join(certsDir, DEFAULT_NAMESPACE, HOSTS_FILE)

@@ -1,10 +1,12 @@
 import type { ContainerdClient, Plugin } from '../client/client.ts'
 import type { CriClient } from '../client/cri.ts'
 import { ContainerdError } from '../client/error.ts'
-import { type Fact, isUnreadable } from '../rule.ts'
+import type { Fact } from '../rule.ts'
 
 /** What a running containerd tells of itself over its socket. */
 export interface ContainerdFacts {
+  /** Why it cannot be talked to at all; `undefined` if it answers. */
+  readonly refusal?: ContainerdError | undefined
   /** As the version service gives it, with or without a `v` and a suffix: `v1.7.24`, `1.7.24~ds1`, `2.2.0-k3s1`. */
   readonly version: Fact<string>
   /** `info["config"]` of CRI `Status(verbose)`, parsed; nothing if it was refused. */
@@ -13,8 +15,8 @@ export interface ContainerdFacts {
 }
 
 /**
- * Asks a running containerd what it tells of itself. Each part is asked for on its own, so that a part that is refused, or
- * that this version does not have, does not hide the rest.
+ * Asks a running containerd what it tells of itself. A part that is refused, or that this version does not have, does not hide
+ * the rest.
  *
  * @throws the signal's reason
  */
@@ -23,20 +25,31 @@ export async function askContainerd(
   cri: Pick<CriClient, 'info'>,
   signal: AbortSignal,
 ): Promise<ContainerdFacts> {
-  const [version, criConfig, plugins] = await Promise.all([
-    unlessRefused(async () => (await client.version(signal)).version),
-    unlessRefused(async () => JSON.parse((await cri.info(signal)).config ?? 'null') as unknown),
-    unlessRefused(() => client.plugins(signal)),
-  ])
-  signal.throwIfAborted()
-  return { version, criConfig, plugins: isUnreadable(plugins) ? [] : plugins }
+  const version = await unlessRefused(async () => (await client.version(signal)).version)
+  if (version instanceof Error) {
+    return { refusal: version, version: { unreadable: version.message }, criConfig: undefined, plugins: [] }
+  }
+  const criConfig = await unlessRefused(async () => parsed((await cri.info(signal)).config))
+  const plugins = await unlessRefused(() => client.plugins(signal))
+  const told = criConfig instanceof Error ? undefined : criConfig
+  return { version, criConfig: told, plugins: plugins instanceof Error ? [] : plugins }
 }
 
-async function unlessRefused<T>(ask: () => Promise<T>): Promise<Fact<T>> {
+async function unlessRefused<T>(ask: () => Promise<T>): Promise<T | ContainerdError> {
   try {
     return await ask()
   } catch (error) {
-    if (error instanceof ContainerdError || error instanceof SyntaxError) return { unreadable: error.message }
+    if (error instanceof ContainerdError) return error
+    throw error
+  }
+}
+
+/** The CRI plugin's JSON; nothing for what is none. */
+function parsed(text = 'null'): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined
     throw error
   }
 }
@@ -54,42 +67,36 @@ export interface ToldSettings {
   readonly sharingPolicy: ToldValue<string> | undefined
 }
 
+const BY_CRI = 'CRI Status'
+const BY_EXPORTS = 'containerd introspection'
+
 /**
  * Picks the settings out of what containerd told. 1.6 and 1.7 put both of CRI's into the JSON of CRI Status. From 2.0 on that
- * has the runtime's alone, and a version after 2.3 exports both from the plugin of images.
+ * has the runtime's alone, and a version after 2.3 exports both from the plugin of images, as texts.
  */
 export function toldSettings({ criConfig, plugins }: ContainerdFacts): ToldSettings {
-  const byCri = (...path: string[]) => {
-    const value = path.reduce(member, criConfig)
-    return value === undefined ? undefined : { value, by: 'CRI Status' }
-  }
-  const exported = (type: string, id: string, name: string) => {
-    const value = member(plugins.find((plugin) => plugin.type === type && plugin.id === id)?.exports, name)
-    return value === undefined ? undefined : { value, by: 'containerd introspection' }
-  }
-  const path = byCri('registry', 'configPath') ?? exported('io.containerd.cri.v1', 'images', 'RegistryConfigPath')
-  const discard =
-    byCri('containerd', 'discardUnpackedLayers') ?? exported('io.containerd.cri.v1', 'images', 'DiscardUnpackedLayers')
+  const exportOf = (type: string, id: string, name: string) =>
+    member(plugins.find((plugin) => plugin.type === type && plugin.id === id)?.exports, name)
+  const discard = exportOf('io.containerd.cri.v1', 'images', 'DiscardUnpackedLayers')
   return {
-    configPath: asText(path),
-    discardUnpackedLayers: asBoolean(discard),
-    sharingPolicy: asText(exported('io.containerd.metadata.v1', 'bolt', 'policy')),
+    configPath:
+      told(isText, BY_CRI, member(member(criConfig, 'registry'), 'configPath')) ??
+      told(isText, BY_EXPORTS, exportOf('io.containerd.cri.v1', 'images', 'RegistryConfigPath')),
+    discardUnpackedLayers:
+      told(isBoolean, BY_CRI, member(member(criConfig, 'containerd'), 'discardUnpackedLayers')) ??
+      told(isBoolean, BY_EXPORTS, discard === 'true' || (discard === 'false' ? false : undefined)),
+    sharingPolicy: told(isText, BY_EXPORTS, exportOf('io.containerd.metadata.v1', 'bolt', 'policy')),
   }
+}
+
+const isText = (value: unknown) => typeof value === 'string'
+const isBoolean = (value: unknown) => typeof value === 'boolean'
+
+function told<T>(is: (value: unknown) => value is T, by: string, value: unknown): ToldValue<T> | undefined {
+  return is(value) ? { value, by } : undefined
 }
 
 function member(value: unknown, name: string): unknown {
   if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined
   return (value as Readonly<Record<string, unknown>>)[name]
-}
-
-function asText(told: ToldValue<unknown> | undefined): ToldValue<string> | undefined {
-  return typeof told?.value === 'string' ? { value: told.value, by: told.by } : undefined
-}
-
-/** Exports are texts, JSON has booleans. */
-function asBoolean(told: ToldValue<unknown> | undefined): ToldValue<boolean> | undefined {
-  const text = String(told?.value)
-  return told !== undefined && (text === 'true' || text === 'false')
-    ? { value: text === 'true', by: told.by }
-    : undefined
 }

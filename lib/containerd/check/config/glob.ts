@@ -4,24 +4,20 @@ import type { HostsReader } from '../../hosts/files.ts'
 /** How containerd's configuration is looked at. What is not there is `undefined`; what the file system refuses is thrown. */
 export type ConfigReader = Pick<HostsReader, 'read' | 'list'>
 
-/** A pattern that Go's filepath.Match refuses. containerd does not start with one among its imports. */
-export class GlobError extends Error {
-  override readonly name = 'GlobError'
-}
-
 const META = /[*?[\\]/
 
 /**
  * The paths that match, in the order of Go's filepath.Glob, with which containerd imports: by name within a directory. A
  * directory that cannot be listed matches nothing, as there.
  *
- * @throws {GlobError} for a malformed pattern
+ * @returns `undefined` for a malformed pattern: containerd does not start with one among its imports
  */
-export async function glob(pattern: string, files: ConfigReader): Promise<string[]> {
+export async function glob(pattern: string, files: ConfigReader): Promise<string[] | undefined> {
   const [directory, name] = [posix.dirname(pattern), posix.basename(pattern)]
   if (!META.test(pattern)) return (await namesIn(directory, files)).includes(name) ? [pattern] : []
   const expression = compile(name)
-  const directories = directory === pattern ? [] : META.test(directory) ? await glob(directory, files) : [directory]
+  const directories = META.test(directory) ? await glob(directory, files) : [directory]
+  if (expression === undefined || directories === undefined) return undefined
   const found: string[] = []
   for (const parent of directories) {
     const names = await namesIn(parent, files)
@@ -43,8 +39,8 @@ async function namesIn(directory: string, files: ConfigReader): Promise<readonly
 const ELEMENT = /[*?]|\[(?!\^[\]-])(\^?)((?:(?:\\.|[^\]\\-])(?:-(?:\\.|[^\]\\-]))?)+)\]|\\(.)|[^*?[\\]/gsuy
 const RANGE = /\\?(.)(?:-\\?(.))?/gsu
 
-/** Go's filepath.Match for one path element. */
-function compile(pattern: string): RegExp {
+/** Go's filepath.Match for one path element; `undefined` for a malformed one. */
+function compile(pattern: string): RegExp | undefined {
   let source = ''
   let length = 0
   for (const [element, not = '', ranges, escaped] of pattern.matchAll(ELEMENT)) {
@@ -54,8 +50,7 @@ function compile(pattern: string): RegExp {
     else if (ranges === undefined) source += RegExp.escape(escaped ?? element)
     else source += `[${not}${[...ranges.matchAll(RANGE)].map(rangeSource).join('')}]`
   }
-  if (length < pattern.length) throw new GlobError('syntax error in pattern')
-  return new RegExp(`^${source}$`, 'su')
+  return length < pattern.length ? undefined : new RegExp(`^${source}$`, 'su')
 }
 
 function rangeSource([, low = '', high = low]: RegExpExecArray): string {

@@ -8,7 +8,8 @@ import {
   withoutByteOrderMark,
 } from '../../../toml/toml.ts'
 import type { Dialect } from '../../dialect.ts'
-import { type ConfigReader, GlobError, glob } from './glob.ts'
+import { isRefusal } from '../../hosts/files.ts'
+import { type ConfigReader, glob } from './glob.ts'
 
 /** containerd's files as this process sees them. */
 export interface ConfigFiles extends ConfigReader {
@@ -67,92 +68,77 @@ const FILE_LIMIT = 1_000
  * file that names none (LoadConfig in containerd 2.1.9 to 2.3). A problem does not end the reading, so that all are told at once.
  */
 export async function loadConfig(reader: ConfigFiles, dialect: Dialect): Promise<LoadedConfig> {
-  const { path } = reader
   const files: ConfigFile[] = []
   const problems: ConfigProblem[] = []
-  const seen = new Set<string>()
-  const pending: { path: string; importedBy?: string }[] = [{ path }]
-  for (let next = pending.shift(); next !== undefined; next = pending.shift()) {
-    if (seen.has(next.path)) continue
-    seen.add(next.path)
-    if (seen.size > FILE_LIMIT) {
-      problems.push({ kind: 'invalid', file: path, reason: `imports more than ${FILE_LIMIT} files` })
-      break
-    }
-    const file = await readConfigFile(next, reader, dialect)
+  const pending: { path: string; importedBy?: string }[] = [{ path: reader.path }]
+  // It grows on the way.
+  for (const { path, importedBy } of pending) {
+    const file = await readConfigFile(path, reader, dialect)
     if ('kind' in file) {
-      problems.push(file)
+      problems.push({ file: path, importedBy, ...file })
       continue
     }
     files.push(file)
-    for (const pattern of importsOf(file, problems)) {
-      try {
-        for (const found of await resolveImport(pattern, file.path, reader, dialect)) {
-          pending.push({ path: found, importedBy: file.path })
-        }
-      } catch (error) {
-        if (!(error instanceof GlobError)) throw error
-        const reason = `imports ${JSON.stringify(pattern)}: ${error.message}`
-        problems.push({ kind: 'invalid', file: file.path, line: file.table.get('imports')?.line, reason })
-      }
+    const { imports, refused } = await importsOf(file, reader, dialect)
+    for (const reason of refused) {
+      problems.push({ kind: 'invalid', file: path, line: file.table.get('imports')?.line, reason })
     }
+    for (const found of imports) {
+      if (!pending.some(({ path }) => path === found)) pending.push({ path: found, importedBy: path })
+    }
+    if (pending.length <= FILE_LIMIT) continue
+    problems.push({ kind: 'invalid', file: reader.path, reason: `imports more than ${FILE_LIMIT} files` })
+    break
   }
   return { files, problems }
 }
 
 async function readConfigFile(
-  { path, importedBy }: { path: string; importedBy?: string },
+  path: string,
   reader: ConfigReader,
   { byteOrderMark }: Dialect,
-): Promise<ConfigFile | ConfigProblem> {
-  const at = { file: path, importedBy }
+): Promise<ConfigFile | Omit<ConfigProblem, 'file'>> {
   let text: string
-  try {
-    const bytes = await reader.read(path)
-    if (bytes === undefined) return { ...at, kind: 'missing', reason: 'it is not there' }
-    text = bytes.toString('utf8')
-    if (byteOrderMark) text = withoutByteOrderMark(text)
-  } catch (error) {
-    return { ...at, kind: 'unreadable', reason: (error as Error).message }
-  }
   let table: ConfigTable
   try {
+    const bytes = await reader.read(path)
+    if (bytes === undefined) return { kind: 'missing', reason: 'it is not there' }
+    text = byteOrderMark ? withoutByteOrderMark(bytes.toString('utf8')) : bytes.toString('utf8')
     table = sourced(parseToml(text), path)
   } catch (error) {
+    if (isRefusal(error)) return { kind: 'unreadable', reason: error.message }
     if (!(error instanceof TomlError)) throw error
-    return { ...at, kind: 'broken', line: error.line, column: error.column, reason: error.reason }
+    return { kind: 'broken', line: error.line, column: error.column, reason: error.reason }
   }
   const { value: version = 0, line } = table.get('version') ?? {}
   if (typeof version !== 'number' || !Number.isInteger(version)) {
-    return { ...at, kind: 'invalid', line, reason: '`version` is not an integer' }
+    return { kind: 'invalid', line, reason: '`version` is not an integer' }
   }
   const plugins = table.get('plugins')
   if (plugins !== undefined && !isTable(plugins.value)) {
-    return { ...at, kind: 'invalid', line: plugins.line, reason: '`plugins` is not a table' }
+    return { kind: 'invalid', line: plugins.line, reason: '`plugins` is not a table' }
   }
   return { path, text, version, table }
 }
 
-function importsOf({ path, table }: ConfigFile, problems: ConfigProblem[]): readonly string[] {
-  const imports = table.get('imports')
-  if (imports === undefined) return []
-  const names = listOf(imports)?.map(({ value }) => value)
-  if (names?.every((name) => typeof name === 'string')) return names
-  problems.push({ kind: 'invalid', file: path, line: imports.line, reason: '`imports` is not a list of texts' })
-  return []
-}
-
-async function resolveImport(
-  pattern: string,
-  parent: string,
-  reader: ConfigReader,
-  dialect: Dialect,
-): Promise<string[]> {
-  const globbed = pattern.includes('*')
-  // The working directory of what systemd starts is the root.
-  const base = globbed && dialect.relativeGlobs === 'working directory' ? '/' : posix.dirname(parent)
-  const absolute = pattern.startsWith('/') ? posix.normalize(pattern) : posix.join(base, pattern)
-  return globbed ? await glob(absolute, reader) : [absolute.replace(/(.)\/$/, '$1')]
+/** The files that a file imports, and why containerd refuses some of its imports. */
+async function importsOf({ path, table }: ConfigFile, reader: ConfigReader, { relativeGlobs }: Dialect) {
+  const listed = table.get('imports')
+  const [imports, refused]: [string[], string[]] = [[], []]
+  const patterns = listed === undefined ? [] : listOf(listed)?.map(({ value }) => value)
+  if (!patterns?.every((pattern) => typeof pattern === 'string')) {
+    return { imports, refused: ['`imports` is not a list of texts'] }
+  }
+  for (const pattern of patterns) {
+    const globbed = pattern.includes('*')
+    // The working directory of what systemd starts is the root.
+    const base = globbed && relativeGlobs === 'working directory' ? '/' : posix.dirname(path)
+    const absolute = pattern.startsWith('/') ? posix.normalize(pattern) : posix.join(base, pattern)
+    const found = globbed ? await glob(absolute, reader) : [absolute.replace(/(.)\/$/, '$1')]
+    if (found === undefined) refused.push(`imports ${JSON.stringify(pattern)}: syntax error in pattern`)
+    else imports.push(...found)
+  }
+  return { imports, refused }
 }
 
 function sourced(table: TomlTable, file: string): ConfigTable {

@@ -8,7 +8,7 @@ import type { ContainerdFacts } from '../../../../lib/containerd/check/told.ts'
 import type { Finding } from '../../../../lib/containerd/finding.ts'
 import { findingsOf } from '../../../../lib/containerd/rule.ts'
 
-const NOT_PROBED: ProbeEvidence = { kind: 'impossible', reason: 'off' }
+const NOT_PROBED: ProbeEvidence = { unreadable: 'off' }
 
 /** What the rules on containerd's configuration find, without a probe unless one is given. */
 export async function checkConfig(

@@ -399,7 +399,6 @@ describe('checkConfig', () => {
       const registry = 'probe-0123456789abcdef-5000.swarmirror.invalid'
       const requests = [{ method: 'HEAD', part: 'manifest', ns: registry }] as const
       const probe = {
-        kind: 'pulled',
         way: 'own',
         door: 'http://127.0.0.1:5000',
         registry,

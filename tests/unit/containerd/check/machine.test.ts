@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import {
   countImages,
-  lookAtCertsDirectory,
   lookAtContent,
   MACHINE_RULES,
   type MachineView,
+  problemOfDirectory,
 } from '../../../../lib/containerd/check/machine.ts'
 import { askContainerd, toldSettings } from '../../../../lib/containerd/check/told.ts'
 import { ContainerdError, type ContainerdErrorCode } from '../../../../lib/containerd/client/error.ts'
@@ -100,7 +100,7 @@ test('containerd-content tells by which way content is read', () =>
 test('certs-dir is writable, not there, or no directory', () =>
   withTemporaryDirectory(async (directory) => {
     const look = async (path: string) => {
-      const certsDir = { path, seen: await lookAtCertsDirectory(path), hostsCommand: 'swarmirror hosts' }
+      const certsDir = { path, problem: await problemOfDirectory(path), hostsCommand: 'swarmirror hosts' }
       return (await found('certs-dir', { certsDir }))?.severity
     }
     assert.equal(await look(directory), 'ok')
@@ -114,7 +114,7 @@ test('askContainerd keeps what is told when a part is refused', async () => {
   const refused = { info: () => Promise.reject(new ContainerdError('unsupported', 'no CRI here')) }
   assert.deepEqual(await askContainerd(client, refused, never), {
     version: '1.7.24',
-    criConfig: { unreadable: 'no CRI here' },
+    criConfig: undefined,
     plugins: [],
   })
   for (const info of [{}, { config: '{' }, { config: '[]' }] as Record<string, string>[]) {

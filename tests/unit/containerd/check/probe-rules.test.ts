@@ -15,7 +15,7 @@ const brief = (findings: readonly Finding[]) => findings.map(({ id, severity }) 
 const registry = 'probe-0123456789abcdef-5000.swarmirror.invalid'
 const asked = { method: 'HEAD', part: 'manifest', ns: registry } as const
 const told = { way: 'own', registry, door: 'http://127.0.0.1:5000' } as const
-const pulled = { kind: 'pulled', ...told, requests: [asked], layer: 'kept' } as const
+const pulled = { ...told, requests: [asked], layer: 'kept' } as const
 
 const EVIDENCE: readonly [what: string, evidence: ProbeEvidence, expected: readonly string[], seen: RegExp][] = [
   [
@@ -45,7 +45,7 @@ const EVIDENCE: readonly [what: string, evidence: ProbeEvidence, expected: reado
   ],
   [
     'no request',
-    { kind: 'failed', ...told, requests: [], error: 'no such host' },
+    { ...told, requests: [], error: 'no such host' },
     ['error probe-mirror-asked', 'unknown probe-layers-kept'],
     /did not ask .*no such host/,
   ],
@@ -57,28 +57,23 @@ const EVIDENCE: readonly [what: string, evidence: ProbeEvidence, expected: reado
   ],
   [
     'a door out of reach',
-    { kind: 'failed', ...told, requests: [], error: 'dial tcp 127.0.0.1:5000: connect: connection refused' },
+    { ...told, requests: [], error: 'dial tcp 127.0.0.1:5000: connect: connection refused' },
     ['error probe-mirror-asked', 'unknown probe-layers-kept'],
     /cannot reach it/,
   ],
   [
     'another ns',
-    { kind: 'failed', ...told, requests: [{ ...asked, ns: 'proxy.example' }], error: 'not found' },
+    { ...told, requests: [{ ...asked, ns: 'proxy.example' }], error: 'not found' },
     ['error probe-mirror-asked', 'unknown probe-layers-kept'],
     /with ns="proxy.example" instead/,
   ],
   [
     'a pull that failed after it was asked for',
-    { kind: 'failed', ...told, requests: [asked], error: 'no space left on device' },
+    { ...told, requests: [asked], error: 'no space left on device' },
     ['ok probe-mirror-asked', 'unknown probe-layers-kept'],
     /no space left/,
   ],
-  [
-    'no probe',
-    { kind: 'impossible', reason: 'off' },
-    ['unknown probe-mirror-asked', 'unknown probe-layers-kept'],
-    /off/,
-  ],
+  ['no probe', { unreadable: 'off' }, ['unknown probe-mirror-asked', 'unknown probe-layers-kept'], /off/],
 ]
 
 for (const [what, evidence, expected, seen] of EVIDENCE) {
@@ -111,7 +106,7 @@ test('an error that was only read is a warning where the probe shows otherwise',
 test('errors of other things stay beside a probe, and all where nothing was shown', async () => {
   const policy = `${WRONG}[plugins."io.containerd.metadata.v1.bolt"]\ncontent_sharing_policy = "x"\n`
   assert.equal((await besideProbe(policy, pulled)).get('content-sharing-policy')?.severity, 'error')
-  const unprobed = await besideProbe(WRONG, { kind: 'impossible', reason: 'off' })
+  const unprobed = await besideProbe(WRONG, { unreadable: 'off' })
   for (const id of ['registry-config-path', 'discard-unpacked-layers']) {
     assert.equal(unprobed.get(id)?.severity, 'error')
   }
@@ -120,7 +115,7 @@ test('errors of other things stay beside a probe, and all where nothing was show
 test('what the probe shows to be wrong says so where it reads as right', async () => {
   const files = memoryFiles({ '/etc/containerd/config.toml': RIGHT })
   const config = await lookAtConfig(silentFacts('1.7.24'), files, EXPECTATION)
-  const notAsked = { kind: 'failed', ...told, requests: [], error: 'no such host' } as const
+  const notAsked = { ...told, requests: [], error: 'no such host' } as const
   const [asked] = await probeFindings(notAsked, config)
   assert.match(asked?.seen ?? '', /registry-config-path reads as right: it counts from containerd’s next start on/)
   const [, kept] = await probeFindings({ ...pulled, layer: 'gone' }, config)

@@ -28,7 +28,7 @@ async function withProcess(
       return await findingsOf(CONFIG_RULES, {
         process,
         config: undefined,
-        probe: { kind: 'impossible', reason: 'off' },
+        probe: { unreadable: 'off' },
       })
     }
     await use(look, root)

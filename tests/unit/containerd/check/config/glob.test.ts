@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { GlobError, glob } from '../../../../../lib/containerd/check/config/glob.ts'
+import { glob } from '../../../../../lib/containerd/check/config/glob.ts'
 import { memoryFiles } from '../memory-files.ts'
 
 const FILES = memoryFiles({
@@ -35,11 +35,11 @@ describe('glob', () => {
 
   for (const pattern of ['/etc/[', '/etc/[]a]*', '/etc/[a', '/etc/[-a]*', '/etc/[a-]*', '/etc/*\\', '/[/*']) {
     it(`refuses ${pattern} as Go does`, async () => {
-      await assert.rejects(() => glob(pattern, FILES), GlobError)
+      assert.equal(await glob(pattern, FILES), undefined)
     })
   }
 
-  it('finds, or throws GlobError, for any pattern', async () => {
+  it('finds, or refuses, any pattern', async () => {
     const piece = fc.constantFrom(
       '*',
       '?',
@@ -59,11 +59,8 @@ describe('glob', () => {
     )
     await fc.assert(
       fc.asyncProperty(fc.array(piece, { maxLength: 10 }), async (pieces) => {
-        try {
-          assert.ok(Array.isArray(await glob(`/${pieces.join('')}`, FILES)))
-        } catch (error) {
-          assert.ok(error instanceof GlobError, String(error))
-        }
+        const found = await glob(`/${pieces.join('')}`, FILES)
+        assert.ok(found === undefined || Array.isArray(found))
       }),
     )
   })
