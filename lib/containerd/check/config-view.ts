@@ -1,11 +1,12 @@
 import { readFile, readlink, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import { SETTINGS } from '../../settings/settings.ts'
 import { dialectOf, parseVersion } from '../dialect.ts'
 import { type Fact, isUnreadable } from '../rule.ts'
 import type { ConfigReader } from './config/glob.ts'
 import type { ConfigFiles } from './config/load.ts'
 import { type ConfigReading, readConfig } from './config/settings.ts'
-import { type Distribution, type Expectation, PLAIN_PATHS } from './distribution.ts'
+import type { Distribution, Expectation } from './distribution.ts'
 import { recogniseDistribution } from './distributions.ts'
 import type { ProbeEvidence } from './probe.ts'
 import { type ContainerdFacts, type ToldSettings, toldSettings } from './told.ts'
@@ -83,7 +84,7 @@ export async function lookAtProcess(pid: number, configFile: string, proc = '/pr
   // In another namespace of processes, that number is somebody else's.
   if (!basename(program).startsWith('containerd')) return { pid, configFile, startedWith: undefined, seesAll: false }
   const [view, own] = [await viewOf(process), await viewOf(join(proc, 'self'))]
-  let told = PLAIN_PATHS.configFile
+  let told: string = SETTINGS['containerd-config'].default
   for (const [at, arg] of args.entries()) {
     const [flag, value] = CONFIG_FLAG.exec(arg) ?? []
     if (flag !== undefined) told = value ?? args[at + 1] ?? told

@@ -1,15 +1,8 @@
-import { type SettingName, variableOf } from '../../settings/settings.ts'
+import { variableOf } from '../../settings/settings.ts'
 import type { Remedy } from '../finding.ts'
 import { isMainMissing } from './config/load.ts'
 import { IMAGES_PLUGIN, OLD_PLUGIN } from './config/merge.ts'
 import type { ConfigReading } from './config/settings.ts'
-
-/** Where a node keeps what the mirror needs. */
-export interface NodePaths {
-  readonly configFile: string
-  readonly certsDir: string
-  readonly socket: string
-}
 
 /** What the mirror needs of containerd. */
 export interface Expectation {
@@ -28,21 +21,16 @@ export interface Situation extends Omit<Expectation, 'namespace'> {
 }
 
 /** A distribution of Kubernetes that a node gives away. What it comes with and what must be added is in the README. */
-export interface Distribution extends NodePaths {
+export interface Distribution {
   readonly name: string
+  /** The paths on such a node, where they are not the defaults of swarmirror's settings. */
+  readonly settings?: Partial<Record<'containerd-config' | 'certs-dir' | 'containerd-socket', string>>
   /** Paths and contents of containerd's main file of which one gives it away. */
   readonly marks: { readonly paths: readonly string[]; readonly content?: RegExp }
   /** What to do where containerd's file must not be edited by hand, because the distribution writes it. */
   readonly remedy?: ((situation: Situation) => Remedy) | undefined
   /** What makes containerd read its files again; `systemctl restart containerd` if missing. */
   readonly restart?: string | undefined
-}
-
-/** containerd by itself, from Debian or its own releases. */
-export const PLAIN_PATHS: NodePaths = {
-  configFile: '/etc/containerd/config.toml',
-  certsDir: '/etc/containerd/certs.d',
-  socket: '/run/containerd/containerd.sock',
 }
 
 /** The two settings as TOML, for a distribution that merges it into a file of its own key by key. */
@@ -108,17 +96,8 @@ export function remedyByDistribution(view: DistributionView): Remedy | undefined
 export function remedyForPaths({ distribution, problems }: DistributionView): Remedy | undefined {
   const problem = problems.find(isMainMissing)
   if (distribution === undefined || problem === undefined) return undefined
-  const lines = settingsFor(distribution).map(({ name, value }) => `${variableOf(name)}=${value}`)
-  const used = distribution.configFile === problem.file
-  return used || lines.length === 0 ? undefined : { text: `give swarmirror the paths of ${distribution.name}`, lines }
-}
-
-/** The settings that differ from their defaults on such a node. */
-export function settingsFor({ configFile, certsDir, socket }: NodePaths): { name: SettingName; value: string }[] {
-  const all = [
-    { name: 'containerd-config', value: configFile, fallback: PLAIN_PATHS.configFile },
-    { name: 'certs-dir', value: certsDir, fallback: PLAIN_PATHS.certsDir },
-    { name: 'containerd-socket', value: socket, fallback: PLAIN_PATHS.socket },
-  ] as const
-  return all.filter(({ value, fallback }) => value !== fallback).map(({ name, value }) => ({ name, value }))
+  const { name, settings = {} } = distribution
+  const lines = Object.entries(settings).map(([setting, path]) => `${variableOf(setting)}=${path}`)
+  const used = settings['containerd-config'] === problem.file
+  return used || lines.length === 0 ? undefined : { text: `give swarmirror the paths of ${name}`, lines }
 }

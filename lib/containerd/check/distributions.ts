@@ -1,14 +1,16 @@
 import { type ConfigReader, glob } from './config/glob.ts'
-import { type Distribution, indented, kindConfig, PLAIN_PATHS, settingsToml, talosPatch } from './distribution.ts'
+import { type Distribution, indented, kindConfig, settingsToml, talosPatch } from './distribution.ts'
 
 function rancher(name: string): Omit<Distribution, 'name'> {
   const root = `/var/lib/rancher/${name}/agent`
   const server = name === 'k3s' ? name : `${name}-server`
   const restart = `systemctl restart ${server} || systemctl restart ${name}-agent`
   return {
-    configFile: `${root}/etc/containerd/config.toml`,
-    certsDir: `${root}/etc/containerd/certs.d`,
-    socket: '/run/k3s/containerd/containerd.sock',
+    settings: {
+      'containerd-config': `${root}/etc/containerd/config.toml`,
+      'certs-dir': `${root}/etc/containerd/certs.d`,
+      'containerd-socket': '/run/k3s/containerd/containerd.sock',
+    },
     marks: { paths: [`${root}/etc/containerd/config.toml`], content: new RegExp(`/var/lib/rancher/${name}/agent`) },
     remedy: (situation) => {
       if (situation.plugin === 'old') {
@@ -27,7 +29,6 @@ const RESTART_K0S = 'systemctl restart k0sworker || systemctl restart k0scontrol
 /** All that are known. The first whose marks fit is taken, so that one that is built on another comes before it. */
 export const DISTRIBUTIONS: readonly Distribution[] = [
   {
-    ...PLAIN_PATHS,
     name: 'Kind',
     marks: { paths: ['/kind/version', '/kind/product_name'], content: /\/etc\/containerd\/cri-base\.json/ },
     remedy: (situation) => ({
@@ -39,9 +40,7 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
   },
   {
     name: 'Talos',
-    configFile: '/etc/cri/containerd.toml',
-    certsDir: '/etc/cri/conf.d/hosts',
-    socket: '/run/containerd/containerd.sock',
+    settings: { 'containerd-config': '/etc/cri/containerd.toml', 'certs-dir': '/etc/cri/conf.d/hosts' },
     marks: { paths: ['/etc/cri/containerd.toml', '/etc/cri/conf.d/cri.toml'] },
     remedy: (situation) => ({
       text: 'Talos writes the file: apply this patch to the machine configuration of every node, and reboot it',
@@ -53,7 +52,6 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     restart: 'talosctl reboot --nodes NODE',
   },
   {
-    ...PLAIN_PATHS,
     name: 'EKS, Bottlerocket',
     marks: { paths: ['/.bottlerocket'], content: /default_runtime_name\s*=\s*"shimpei"/ },
     remedy: ({ registryDoor }) => ({
@@ -64,7 +62,6 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     restart: 'apiclient reboot',
   },
   {
-    ...PLAIN_PATHS,
     name: 'EKS, Amazon Linux 2023',
     marks: { paths: ['/usr/bin/nodeadm', '/etc/eks/nodeadm.d'], content: /\/etc\/containerd\/base-runtime-spec\.json/ },
     remedy: (situation) => ({
@@ -81,12 +78,10 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     }),
   },
   {
-    ...PLAIN_PATHS,
     name: 'GKE',
     marks: { paths: ['/home/kubernetes/bin'], content: /\/home\/kubernetes\/bin|gke\.gcr\.io\/pause/ },
   },
   {
-    ...PLAIN_PATHS,
     name: 'AKS',
     marks: { paths: ['/etc/kubernetes/azure.json'], content: /X-Meta-Source-Client\s*=\s*\["azure\/aks"\]/ },
   },
@@ -94,9 +89,7 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
   { ...rancher('rke2'), name: 'RKE2' },
   {
     name: 'K0s',
-    configFile: '/etc/k0s/containerd.toml',
-    certsDir: '/etc/containerd/certs.d',
-    socket: '/run/k0s/containerd.sock',
+    settings: { 'containerd-config': '/etc/k0s/containerd.toml', 'containerd-socket': '/run/k0s/containerd.sock' },
     marks: { paths: ['/etc/k0s/containerd.toml'], content: /\/run\/k0s\/containerd-cri\.toml/ },
     remedy: (situation) => ({
       text: 'k0s merges drop-ins when it starts: add this one',
@@ -107,11 +100,10 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     restart: RESTART_K0S,
   },
   {
-    ...PLAIN_PATHS,
     name: 'Minikube',
     marks: { paths: ['/var/lib/minikube', '/etc/systemd/system/minikube-automount.service'] },
   },
-  { ...PLAIN_PATHS, name: 'DigitalOcean', marks: { paths: ['/opt/digitalocean'] } },
+  { name: 'DigitalOcean', marks: { paths: ['/opt/digitalocean'] } },
 ]
 
 /**
@@ -127,7 +119,7 @@ export async function recogniseDistribution(
   for (const distribution of DISTRIBUTIONS) {
     const { paths, content } = distribution.marks
     if (mainText !== undefined && content?.test(mainText) === true) return distribution
-    if (main === distribution.configFile && main !== PLAIN_PATHS.configFile) return distribution
+    if (main === distribution.settings?.['containerd-config']) return distribution
     for (const path of paths) if ((await glob(path, files))?.length) return distribution
   }
   return undefined

@@ -11,6 +11,7 @@ import { type Fact, isUnreadable, type Rule, rule } from '../rule.ts'
 const OLDEST = { major: 1, minor: 6 }
 /** Most containerd namespaces that are searched for images. */
 const NAMESPACE_LIMIT = 16
+
 /** What was seen of this machine, and of containerd as a service on it. What containerd was not asked is `undefined`. */
 export interface MachineView {
   readonly socket: { readonly path: string; readonly refusal: ContainerdError | undefined }
@@ -101,6 +102,9 @@ const OTHER_PROBLEM = [
   'name the socket of containerd with --containerd-socket',
 ] as const
 
+const SEE_CONTENT =
+  'run as root, and let this process see the directory (in a container: mount it, and name it with --containerd-content)'
+
 export const MACHINE_RULES: readonly Rule<MachineView>[] = [
   rule({
     id: 'containerd-socket',
@@ -133,25 +137,16 @@ export const MACHINE_RULES: readonly Rule<MachineView>[] = [
     judges({ namespace, counts }) {
       const own = counts.get(namespace)
       const others = [...counts].filter(([name, count]) => name !== namespace && count > 0)
-      const also = others
-        .map(([name, count]) => `, ${name} has ${count}`)
-        .join('')
-        .replace(',', ';')
-      if (own !== undefined && own > 0) {
-        return { severity: 'ok', seen: `${namespace} has ${own} image names${also}` }
-      }
-      const seen = own === undefined ? `there is no namespace ${namespace}` : `${namespace} has no images`
       const [first] = others
+      const also = first === undefined ? '' : `; ${others.map(([name, count]) => `${name} has ${count}`).join(', ')}`
+      if (own !== undefined && own > 0) return { severity: 'ok', seen: `${namespace} has ${own} image names${also}` }
+      const seen = own === undefined ? `there is no namespace ${namespace}` : `${namespace} has no images`
       if (first === undefined) return { severity: 'ok', seen: `${seen} yet, and no other has any` }
-      return {
-        // Kubernetes makes its namespace with the first pull; any other name that does not exist must be a mistake.
-        severity: own !== undefined || namespace === 'k8s.io' ? 'warning' : 'error',
-        seen: `${seen}${also}`,
-        remedy: {
-          text: 'mirror the namespace that has the images, unless this node is new and its images are still to come',
-          lines: [`${variableOf('containerd-namespace')}=${first[0]}`],
-        },
-      }
+      const text = 'mirror the namespace that has the images, unless this node is new and its images are still to come'
+      const remedy = { text, lines: [`${variableOf('containerd-namespace')}=${first[0]}`] }
+      // Kubernetes makes its namespace with the first pull; any other name that does not exist must be a mistake.
+      const plausible = own !== undefined || namespace === 'k8s.io'
+      return { severity: plausible ? 'warning' : 'error', seen: `${seen}${also}`, remedy }
     },
     expected: 'the images of this node in the containerd namespace that is mirrored',
     why: 'images of other namespaces are neither served nor announced',
@@ -161,18 +156,19 @@ export const MACHINE_RULES: readonly Rule<MachineView>[] = [
     id: 'certs-dir',
     reads: ({ certsDir }: MachineView) => certsDir,
     judges({ path, problem, hostsCommand }) {
-      const expected = `${path} writable`
-      if (problem === undefined) return { severity: 'ok', seen: `${path} is writable`, expected }
+      if (problem === undefined) return { severity: 'ok', seen: `${path} is writable` }
       if (problem.code === 'ENOENT') {
         const remedy = { text: 'let swarmirror make it', command: hostsCommand }
-        return { severity: 'warning', seen: `${path} is not there`, expected, remedy }
+        return { severity: 'warning', seen: `${path} is not there`, remedy }
       }
       if (problem.code === 'ENOTDIR') {
         const remedy = { text: 'name the directory of the hosts.toml files with --certs-dir' }
-        return { severity: 'error', seen: `${path} is not a directory`, expected, remedy }
+        return { severity: 'error', seen: `${path} is not a directory`, remedy }
       }
-      const seen = `${path} is not writable by this process, which can do without: ${problem.message}`
-      return { severity: 'ok', seen, expected }
+      return {
+        severity: 'ok',
+        seen: `${path} is not writable by this process, which can do without: ${problem.message}`,
+      }
     },
     expected: 'the directory of the hosts.toml files writable',
     why: 'the command `hosts` writes there, and so does the probe',
@@ -188,17 +184,12 @@ export const MACHINE_RULES: readonly Rule<MachineView>[] = [
         return { severity: 'warning', seen, remedy }
       }
       if (problem === undefined) return { severity: 'ok', seen: `content is read from the files in ${root}` }
-      if (fresh)
-        return { severity: 'unknown', seen: `there is no ${root} yet: containerd makes it with the first pull` }
-      return {
-        severity: 'warning',
-        seen: `content is read through the socket: ${problem}`,
-        remedy: {
-          text: 'run as root, and let this process see the directory (in a container: mount it, and name it with --containerd-content)',
-        },
-      }
+      const first = 'containerd makes it with the first pull'
+      if (fresh) return { severity: 'unknown', seen: `there is no ${root} yet: ${first}` }
+      return { severity: 'warning', seen: `content is read through the socket: ${problem}` }
     },
     expected: 'the files of containerd’s content store readable',
     why: 'reading content through the socket is ten times slower, and costs containerd as much again',
+    remedy: (_, { severity }) => (severity === 'warning' ? { text: SEE_CONTENT } : undefined),
   }),
 ]

@@ -25,7 +25,7 @@ export function mirrorsInPlace(view: ConfigView): boolean {
 
 /** config_path as it was read and told, without what the probe shows. */
 export function configPathVerdict(view: ConfigView): Verdict {
-  return settled(view, view.told.configPath, view.settings.configPath, judgeConfigPath(view))
+  return settled(view, 'configPath', judgeConfigPath(view))
 }
 
 /** registry.config_path has the directory of the hosts.toml files, and is one path where the version takes it for one. */

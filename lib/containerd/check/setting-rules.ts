@@ -3,11 +3,11 @@ import type { Remedy } from '../finding.ts'
 import { type Rule, rule, type Verdict } from '../rule.ts'
 import { planChange } from './config/change.ts'
 import type { ConfigValue, Sourced } from './config/load.ts'
-import { BOLT_PLUGINS, type Setting } from './config/settings.ts'
+import { BOLT_PLUGINS } from './config/settings.ts'
 import type { ConfigSnapshot, ConfigView } from './config-view.ts'
 import { remedyByDistribution, restartOf } from './distribution.ts'
 import { keepsLayers } from './probe.ts'
-import type { ToldValue } from './told.ts'
+import type { ToldSettings } from './told.ts'
 
 /** `/etc/containerd/config.toml line 12`, or the default of the version. */
 export function whereOf(source: Sourced | undefined): string {
@@ -21,12 +21,9 @@ export type Judge = (value: ConfigValue, where: string) => Verdict
  * The verdict on a setting: on what runs, where containerd tells that, else on its files. Where the files would make wrong what
  * is right now, that is a warning of containerd's next start.
  */
-export function settled(
-  view: ConfigView,
-  told: ToldValue<ConfigValue> | undefined,
-  { value, source }: Setting,
-  judge: Judge,
-): Verdict {
+export function settled(view: ConfigView, name: keyof ToldSettings, judge: Judge): Verdict {
+  const told = view.told[name]
+  const { value, source } = view.settings[name]
   const [problem] = view.problems
   const next = problem === undefined ? judge(value, whereOf(source)) : undefined
   if (told === undefined) {
@@ -98,7 +95,7 @@ export const DISCARD_LAYERS = rule({
 
 /** discard_unpacked_layers as it was read and told, without what the probe shows. */
 export function discardVerdict(view: ConfigView): Verdict {
-  return settled(view, view.told.discardUnpackedLayers, view.settings.discardUnpackedLayers, (value, where) => {
+  return settled(view, 'discardUnpackedLayers', (value, where) => {
     const seen = `discard_unpacked_layers is ${String(value)} (${where})`
     if (typeof value === 'boolean') return { severity: value ? 'error' : 'ok', seen }
     return { severity: 'error', seen: `discard_unpacked_layers is no boolean (${where})` }
@@ -143,7 +140,7 @@ export const OTHER_SETTINGS: readonly Rule<ConfigSnapshot>[] = [
     id: 'content-sharing-policy',
     reads: ({ config }: ConfigSnapshot) => config,
     judges: (config) =>
-      settled(config, config.told.sharingPolicy, config.settings.sharingPolicy, (value, where) => {
+      settled(config, 'sharingPolicy', (value, where) => {
         if (value === 'shared') return { severity: 'ok', seen: `content_sharing_policy is shared (${where})` }
         if (value !== 'isolated') {
           return { severity: 'error', seen: `content_sharing_policy is ${JSON.stringify(value)} (${where})` }

@@ -6,15 +6,10 @@ import { join, posix } from 'node:path'
 import { describe, it } from 'node:test'
 import { promisify } from 'node:util'
 import type { ConfigFiles } from '../../../../lib/containerd/check/config/load.ts'
-import {
-  type Expectation,
-  kindConfig,
-  PLAIN_PATHS,
-  settingsFor,
-  talosPatch,
-} from '../../../../lib/containerd/check/distribution.ts'
+import { type Expectation, kindConfig, talosPatch } from '../../../../lib/containerd/check/distribution.ts'
 import { DISTRIBUTIONS, recogniseDistribution } from '../../../../lib/containerd/check/distributions.ts'
 import type { Finding, Remedy } from '../../../../lib/containerd/finding.ts'
+import { SETTINGS } from '../../../../lib/settings/settings.ts'
 import { applyEdits, planSetting } from '../../../../lib/toml/patch.ts'
 import { parseToml, type TomlTable } from '../../../../lib/toml/toml.ts'
 import { page, partOf } from '../../../fixtures/readme.ts'
@@ -49,8 +44,13 @@ const NODES = [
   { node: 'debian', name: undefined, version: '1.7.24~ds1', errors: ['registry-config-path'] },
 ] as const
 
+/** The settings of swarmirror on a node of a distribution. */
 function pathsOf(name: string | undefined) {
-  return DISTRIBUTIONS.find((distribution) => distribution.name === name) ?? PLAIN_PATHS
+  const { settings = {} } = DISTRIBUTIONS.find((distribution) => distribution.name === name) ?? {}
+  return {
+    configFile: settings['containerd-config'] ?? SETTINGS['containerd-config'].default,
+    certsDir: settings['certs-dir'] ?? SETTINGS['certs-dir'].default,
+  }
 }
 
 function expectationOf(name: string | undefined): Expectation {
@@ -97,11 +97,11 @@ describe('checkConfig', () => {
 
 describe('checkConfig', () => {
   it('names the paths of a distribution to who starts it with those of another', async () => {
-    const { certsDir } = PLAIN_PATHS
+    const { certsDir } = pathsOf(undefined)
     const expectation = { ...expectationOf(undefined), certsDir }
     const { findings } = await checkConfig(
       silentFacts('2.2.3'),
-      fixtureFiles('talos', PLAIN_PATHS.configFile),
+      fixtureFiles('talos', pathsOf(undefined).configFile),
       expectation,
     )
     assert.deepEqual(errorsOf(findings), ['distribution'])
@@ -185,11 +185,10 @@ async function merged(files: ConfigFiles, path: string, lines: readonly string[]
 
 describe('recogniseDistribution', () => {
   it('knows each by its own marks alone', async () => {
-    for (const { name, configFile, marks } of DISTRIBUTIONS) {
+    for (const { name, marks } of DISTRIBUTIONS) {
       for (const mark of marks.paths) {
         const files: ConfigFiles = {
-          path:
-            configFile === '/etc/cri/containerd.toml' || name === 'K0s' ? '/etc/containerd/config.toml' : configFile,
+          path: '/etc/containerd/config.toml',
           read: () => Promise.reject(new Error('not read')),
           list: async (directory) =>
             posix.dirname(mark) === directory ? [{ name: posix.basename(mark), directory: false, link: false }] : [],
@@ -200,7 +199,7 @@ describe('recogniseDistribution', () => {
   })
 
   it('takes a node without marks for containerd by itself', async () => {
-    const files = { path: PLAIN_PATHS.configFile, read: async () => Buffer.from(''), list: async () => [] }
+    const files = { path: pathsOf(undefined).configFile, read: async () => Buffer.from(''), list: async () => [] }
     assert.equal(await recogniseDistribution(files, files.path, 'version = 2'), undefined)
   })
 })
@@ -216,7 +215,7 @@ describe('the README', () => {
     for (const distribution of DISTRIBUTIONS) {
       const row = rows.find(([name]) => name === distribution.name) ?? assert.fail()
       assert.equal(row.length, 6, row.join())
-      const flags = settingsFor(distribution).map(({ name, value }) => `\`--${name} ${value}\``)
+      const flags = Object.entries(distribution.settings ?? {}).map(([name, path]) => `\`--${name} ${path}\``)
       assert.equal(row[4], flags.join(' ') || 'none')
       const node = NODES.find(({ name }) => name === distribution.name)
       if (row[1] === 'green') assert.deepEqual(node?.errors, [], 'it works as it comes')
@@ -225,7 +224,11 @@ describe('the README', () => {
   })
 
   it('has what Kind and Talos need as check prints it', () => {
-    const situation = { plugin: 'images', certsDir: PLAIN_PATHS.certsDir, registryDoor: '127.0.0.1:5000' } as const
+    const situation = {
+      plugin: 'images',
+      certsDir: pathsOf(undefined).certsDir,
+      registryDoor: '127.0.0.1:5000',
+    } as const
     for (const lines of [kindConfig(situation), talosPatch(situation)]) {
       assert.ok(README.includes(`\n\`\`\`yaml\n${lines.join('\n')}\n\`\`\`\n`), lines.join('\n'))
     }
@@ -248,7 +251,7 @@ describe('the README', () => {
       assert.ok(script !== undefined)
       const dir = await mkdtemp(join(tmpdir(), 'swarmirror-gke-'))
       try {
-        const node = fixtureFiles('gke', PLAIN_PATHS.configFile)
+        const node = fixtureFiles('gke', pathsOf(undefined).configFile)
         await writeFile(join(dir, 'config.toml'), await textOf(node))
         await writeFile(join(dir, 'systemctl'), '#!/bin/sh\necho "$@" >> "$(dirname "$0")/restarts"\n', { mode: 0o755 })
         const local = script.replaceAll('/etc/containerd', dir)
