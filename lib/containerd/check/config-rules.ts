@@ -1,5 +1,4 @@
 import { variableOf } from '../../settings/settings.ts'
-import type { Remedy } from '../finding.ts'
 import { isUnreadable, type Rule, rule, type Verdict } from '../rule.ts'
 import { type ConfigProblem, isMainMissing } from './config/load.ts'
 import type { ConfigSnapshot, ConfigView } from './config-view.ts'
@@ -11,25 +10,17 @@ import { DISCARD_LAYERS, OTHER_SETTINGS } from './setting-rules.ts'
 /** A file that containerd would refuse, or that could not be looked at. */
 function judgeProblem(problem: ConfigProblem, view: ConfigView): Verdict {
   const { kind, file, line, column, reason, importedBy } = problem
-  const at = line === undefined ? '' : ` line ${line}${column === undefined ? '' : `, column ${column}`}`
-  const by = importedBy === undefined ? '' : `, imported by ${importedBy}`
+  const place = line === undefined ? file : `${file} line ${line}`
+  const at = column === undefined ? place : `${place}, column ${column}`
+  const seen = `${at}${importedBy === undefined ? '' : `, imported by ${importedBy}`}: ${reason}`
   // What we may not read, containerd may; and its main file may be elsewhere, or not be mounted for us.
-  const unknown = kind === 'unreadable' || isMainMissing(problem)
-  const remedy = remedyForProblem(problem, view)
-  return { severity: unknown ? 'unknown' : 'error', seen: `${file}${at}${by}: ${reason}`, remedy }
-}
-
-/** What lets a file be read. */
-function remedyForProblem(problem: ConfigProblem, view: ConfigView): Remedy {
-  const { kind, file, line, importedBy } = problem
-  const command = configDump(view)
   if (kind === 'unreadable' || isMainMissing(problem)) {
     const text = `let swarmirror read ${file}, or name containerd's file with --containerd-config`
-    return (isMainMissing(problem) ? remedyForPaths(view) : undefined) ?? { text }
+    return { severity: 'unknown', seen, remedy: remedyForPaths(view) ?? { text } }
   }
-  if (kind === 'missing') return { text: `make ${file}, or take it out of imports in ${importedBy}`, command }
-  const place = line === undefined ? file : `${file} line ${line}`
-  return { text: `correct ${place}, until containerd prints its configuration`, command }
+  const missing = `make ${file}, or take it out of imports in ${importedBy}`
+  const text = kind === 'missing' ? missing : `correct ${place}, until containerd prints its configuration`
+  return { severity: 'error', seen, remedy: { text, command: configDump(view) } }
 }
 
 const configDump = ({ reader }: ConfigView) => `containerd --config ${reader.path} config dump`
@@ -41,14 +32,11 @@ export const CONFIG_RULES: readonly Rule<ConfigSnapshot>[] = [
     reads: ({ process }: ConfigSnapshot) => process,
     judges({ pid, configFile, startedWith: used }) {
       if (used === undefined) return []
-      return {
-        severity: 'error',
-        seen: `containerd (process ${pid}) was started with ${used}, and ${configFile} is another file`,
-        expected: `${used} read here as well`,
-        remedy: { text: 'let swarmirror read that file', lines: [`${variableOf('containerd-config')}=${used}`] },
-      }
+      const seen = `containerd (process ${pid}) was started with ${used}, and ${configFile} is another file`
+      const remedy = { text: 'let swarmirror read that file', lines: [`${variableOf('containerd-config')}=${used}`] }
+      return { severity: 'error', seen, remedy }
     },
-    expected: 'the file read that containerd was started with',
+    expected: 'the file read here that containerd was started with',
     why: 'what a file says that containerd does not use means nothing: it was not looked at',
     provenBy: ({ probe }) => asksMirror(probe),
   }),
@@ -59,12 +47,9 @@ export const CONFIG_RULES: readonly Rule<ConfigSnapshot>[] = [
     judges({ version, readAs }) {
       if (version === readAs) return { severity: 'ok', seen: `containerd ${version}` }
       const reason = isUnreadable(version) ? version.unreadable : `${JSON.stringify(version)} is no version`
-      return {
-        severity: 'unknown',
-        seen: `containerd's version could not be read: ${reason}`,
-        expected: 'a version such as 1.7.24 or 2.2.0',
-        why: `its configuration was read by the rules of ${readAs.replace(/\.\d+$/, '')}, as its version field suggests`,
-      }
+      const rules = `the rules of ${readAs.replace(/\.\d+$/, '')}, as its version field suggests`
+      const seen = `containerd's version could not be read: ${reason}`
+      return { severity: 'unknown', seen, why: `its configuration was read by ${rules}` }
     },
     expected: 'containerd 1.6 or later',
     why: 'the rules of its configuration depend on it',
@@ -74,22 +59,13 @@ export const CONFIG_RULES: readonly Rule<ConfigSnapshot>[] = [
     id: 'distribution',
     reads: ({ config }: ConfigSnapshot) => config,
     judges(view) {
-      const { distribution, reader } = view
+      const name = view.distribution?.name
       const remedy = remedyForPaths(view)
-      if (distribution === undefined || remedy === undefined) {
-        return { severity: 'ok', seen: distribution?.name ?? 'no distribution with settings of its own' }
-      }
-      const { name } = distribution
-      return {
-        severity: 'error',
-        seen: `${name}, and no ${reader.path}`,
-        expected: `the paths of ${name}`,
-        why: `${name} has containerd’s socket and files elsewhere: what is looked for here is not there`,
-        remedy,
-      }
+      if (remedy === undefined) return { severity: 'ok', seen: name ?? 'no distribution with settings of its own' }
+      return { severity: 'error', seen: `${name}, and no ${view.reader.path}`, remedy }
     },
-    expected: 'any; it decides where settings belong',
-    why: 'a distribution may write containerd’s configuration itself',
+    expected: 'the paths of the distribution',
+    why: 'a distribution may have containerd’s socket and files elsewhere, and write its configuration itself',
     provenBy: ({ probe }) => asksMirror(probe),
   }),
 

@@ -71,12 +71,9 @@ export function talosPatch(situation: Situation): string[] {
   ]
 }
 
-/** Restarting containerd leaves running containers alone: their shims keep them. */
-const RESTART = 'systemctl restart containerd'
-
-/** What makes containerd read its files again. */
-export function restartOf({ distribution }: Pick<DistributionView, 'distribution'>): string {
-  return distribution?.restart ?? RESTART
+/** What makes containerd read its files again. Containers that run do not notice: their shims keep them. */
+export function restartOf(view: DistributionView | undefined): string {
+  return view?.distribution?.restart ?? 'systemctl restart containerd'
 }
 
 /** containerd's configuration, as far as its distribution's remedies depend on it. */

@@ -48,12 +48,11 @@ export interface CertsDirectory {
   readonly hostsCommand: string
 }
 
-/** Why this process cannot write in a directory; `undefined` if it can. */
-export async function problemOfDirectory(path: string): Promise<NodeJS.ErrnoException | undefined> {
+export async function lookAtCertsDirectory(path: string, hostsCommand: string): Promise<CertsDirectory> {
   // With a dot behind it, only a directory can be there.
   return await access(`${path}/.`, constants.R_OK | constants.W_OK | constants.X_OK).then(
-    () => undefined,
-    (error: NodeJS.ErrnoException) => error,
+    () => ({ path, hostsCommand, problem: undefined }),
+    (problem: NodeJS.ErrnoException) => ({ path, hostsCommand, problem }),
   )
 }
 
@@ -66,7 +65,6 @@ export interface ContentPlace {
   readonly fresh?: boolean
 }
 
-/** Looks whether the files of the content store can be read. */
 export async function lookAtContent(
   client: Pick<ContainerdClient, 'contentPlacement' | 'listContent'>,
   contentRoot: string | undefined,
@@ -97,11 +95,7 @@ const SOCKET_PROBLEMS: Partial<Record<ContainerdError['code'], readonly [seen: s
   ],
   timeout: ['no answer in time', 'find out what keeps containerd from answering (its log, its disk)'],
 }
-const OTHER_PROBLEM = [
-  'what answers there is not containerd',
-  'name the socket of containerd with --containerd-socket',
-] as const
-
+const OTHER_PROBLEM = ['what answers there is not containerd', 'name its socket with --containerd-socket'] as const
 const SEE_CONTENT =
   'run as root, and let this process see the directory (in a container: mount it, and name it with --containerd-content)'
 

@@ -18,10 +18,8 @@ export interface ProbeImage {
 
 /** Seeds up to here stay exact in the arithmetic of {@link makeImage}. */
 const SEEDS = 2 ** 40
-
 /** Bytes of the probe's only file: what is pulled is three blobs of some 3 KiB together. */
 const FILE_SIZE = 64
-
 /** OCI's names for what Node calls an architecture; the others have the same. */
 const PLATFORMS: Readonly<Record<string, Omit<Platform, 'os'>>> = {
   x64: { architecture: 'amd64' },

@@ -1,6 +1,6 @@
-import type { Remedy } from '../finding.ts'
 import { type Fact, isUnreadable, type Rule, rule, type Verdict } from '../rule.ts'
 import type { ConfigView } from './config-view.ts'
+import { restartOf } from './distribution.ts'
 import { asksMirror, type ProbeEvidence, type SeenPull } from './probe.ts'
 import { configPathVerdict } from './registry-rules.ts'
 import { discardVerdict } from './setting-rules.ts'
@@ -11,63 +11,54 @@ export interface ProbeSnapshot {
   readonly config: ConfigView | undefined
 }
 
-const RESTART = 'systemctl restart containerd'
-
-function judgeAsked(evidence: SeenPull): Verdict {
-  const { requests, registry, door, way } = evidence
+function judgeAsked(pull: SeenPull, config: ConfigView | undefined): Verdict {
+  const { requests, registry, door, way } = pull
   const told = way === 'own' ? 'a hosts.toml of the probe' : 'the hosts.toml in _default'
-  if (asksMirror(evidence)) {
+  if (asksMirror(pull)) {
     const right = requests.filter(({ ns }) => ns === registry)
     const methods = [...Map.groupBy(right, ({ method }) => method)].map(([method, { length }]) => `${length} ${method}`)
-    const seen = `containerd asked ${door} with the right ns, as ${told} says: ${methods.join(', ')}`
-    return { severity: 'ok', seen }
+    return {
+      severity: 'ok',
+      seen: `containerd asked ${door} with the right ns, as ${told} says: ${methods.join(', ')}`,
+    }
   }
   const [other] = requests
   if (other !== undefined) {
     const ns = other.ns === undefined ? 'without ns' : `with ns=${JSON.stringify(other.ns)}`
-    return failed(`containerd asked ${door} ${ns} instead of ns=${registry}`, {
-      text: 'let containerd ask the mirror directly: whatever stands between them must leave the query as it is',
-    })
+    const text = 'let containerd ask the mirror directly: whatever stands between them must leave the query as it is'
+    return { severity: 'error', seen: `containerd asked ${door} ${ns} instead of ns=${registry}`, remedy: { text } }
   }
-  const error = reasonOf(evidence) ?? 'none, as if another server had the image'
+  const error = reasonOf(pull) ?? 'none, as if another server had the image'
   if (error.includes(new URL(door).host)) {
-    return failed(`containerd was told to ask ${door} and cannot reach it: ${error}`, {
-      text: 'let the registry door listen where containerd reaches it: in the same network namespace (hostNetwork in a pod), on an address that no firewall closes',
-    })
+    const seen = `containerd was told to ask ${door} and cannot reach it: ${error}`
+    const where = 'in the same network namespace (hostNetwork in a pod), on an address that no firewall closes'
+    const remedy = { text: `let the registry door listen where containerd reaches it: ${where}` }
+    return { severity: 'error', seen, remedy }
   }
-  return failed(`containerd did not ask ${door}, although ${told} says so; its error: ${error}`, {
-    text: 'make config_path and the hosts.toml files right (see the other findings) and restart containerd: it reads config.toml only when it starts',
-    command: RESTART,
-  })
+  const seen = `containerd did not ask ${door}, although ${told} says so; its error: ${error}`
+  const right = 'make config_path and the hosts.toml files right (see the other findings)'
+  const text = `${right} and restart containerd: it reads config.toml only when it starts`
+  return { severity: 'error', seen, remedy: { text, command: restartOf(config) } }
 }
 
-function judgeKept(evidence: SeenPull): Verdict {
-  const { layer, requests } = evidence
+function judgeKept(pull: SeenPull, config: ConfigView | undefined): Verdict {
+  const { layer, requests } = pull
+  const after = 'in the content store after the pull'
   if (layer === undefined) {
-    const failed = `the pull of the probe failed: ${reasonOf(evidence)}`
-    return {
-      severity: 'unknown',
-      seen: requests.length > 0 ? failed : 'the probe was not pulled, see probe-mirror-asked',
-    }
+    const failed = `the pull of the probe failed: ${reasonOf(pull)}`
+    const seen = requests.length > 0 ? failed : 'the probe was not pulled, see probe-mirror-asked'
+    return { severity: 'unknown', seen }
   }
-  if (layer === 'kept') return { severity: 'ok', seen: `${LAYER} in the content store after the pull` }
+  if (layer === 'kept') return { severity: 'ok', seen: `the layer of the probe is ${after}` }
   if (layer === 'never fetched') {
-    return failed('containerd has unpacked the probe without fetching its layer', {
-      text: 'use a snapshotter that fetches layers into the content store (overlayfs): a lazy one keeps none',
-    })
+    const text = 'use a snapshotter that fetches layers into the content store (overlayfs): a lazy one keeps none'
+    const seen = 'containerd has unpacked the probe without fetching its layer'
+    return { severity: 'error', seen, remedy: { text } }
   }
-  const loose = `${LAYER} in the content store after the pull, but nothing refers to it: the garbage collection takes it`
-  const gone = `${LAYER} not in the content store after the pull, although it was fetched`
-  return failed(layer === 'loose' ? loose : gone, {
-    text: 'set discard_unpacked_layers = false (see the other findings) and restart containerd',
-    command: RESTART,
-  })
-}
-
-const LAYER = 'the layer of the probe is'
-
-function failed(seen: string, remedy: Remedy): Verdict {
-  return { severity: 'error', seen, remedy }
+  const loose = `the layer of the probe is ${after}, but nothing refers to it: the garbage collection takes it`
+  const gone = `the layer of the probe was fetched, and is not ${after}`
+  const text = 'set discard_unpacked_layers = false (see the other findings) and restart containerd'
+  return { severity: 'error', seen: layer === 'loose' ? loose : gone, remedy: { text, command: restartOf(config) } }
 }
 
 /** The end of containerd's words, which say at every step what was being done. */
@@ -82,8 +73,8 @@ function despite(verdict: Verdict, id: string, read: Verdict | undefined): Verdi
   return { ...verdict, seen }
 }
 
-/** The pull, and the configuration beside it; the reason if there was none. */
-function evidenceIn({ probe, config }: ProbeSnapshot): Fact<{ pull: SeenPull; config: ConfigView | undefined }> {
+/** The pull, and the configuration beside it; the reason if there was no pull. */
+function pullIn({ probe, config }: ProbeSnapshot): Fact<{ pull: SeenPull; config: ConfigView | undefined }> {
   return isUnreadable(probe) ? { unreadable: `not probed: ${probe.unreadable}` } : { pull: probe, config }
 }
 
@@ -91,17 +82,18 @@ function evidenceIn({ probe, config }: ProbeSnapshot): Fact<{ pull: SeenPull; co
 export const PROBE_RULES: readonly Rule<ProbeSnapshot>[] = [
   rule({
     id: 'probe-mirror-asked',
-    reads: evidenceIn,
+    reads: pullIn,
     judges: ({ pull, config }) =>
-      despite(judgeAsked(pull), 'registry-config-path', config && configPathVerdict(config)),
+      despite(judgeAsked(pull, config), 'registry-config-path', config && configPathVerdict(config)),
     expected: 'containerd asks the registry door of this mirror for the probe, with the ns of its registry',
     why: 'a containerd that does not ask the mirror pulls everything from upstream, without a word',
   }),
 
   rule({
     id: 'probe-layers-kept',
-    reads: evidenceIn,
-    judges: ({ pull, config }) => despite(judgeKept(pull), 'discard-unpacked-layers', config && discardVerdict(config)),
+    reads: pullIn,
+    judges: ({ pull, config }) =>
+      despite(judgeKept(pull, config), 'discard-unpacked-layers', config && discardVerdict(config)),
     expected: 'the layer of the probe is in the content store after the pull, and the manifest refers to it',
     why: 'a node that keeps no layers has none to give to others',
   }),

@@ -27,11 +27,8 @@ const ALIVE_TIMEOUT = 1_000
 /** What a probe works with, and leaves something in. */
 export interface ProbePlaces {
   /** containerd in the namespace of CRI. */
-  readonly client: Pick<
-    ContainerdClient,
-    'images' | 'listContent' | 'deleteContent' | 'ingests' | 'abortIngest' | 'deleteImage' | 'leases' | 'deleteLease'
-  >
-  readonly cri: Pick<CriClient, 'removeImage'>
+  readonly client: ContainerdClient
+  readonly cri: CriClient
   readonly certsDir: string
 }
 
@@ -153,11 +150,9 @@ async function removeFromContainerd(
   const pointsHere = (digest: Digest) => known.has(digest) || content.has(digest)
   const ours = images.filter(({ name, target }) => probeOfName(name) === registry || pointsHere(target.digest))
   const [first] = ours
-  if (first !== undefined) {
-    // CRI keeps a list of its own, and knows all names.
-    await unlessUnsupported(cri.removeImage(first.name, signal))
-    for (const { name } of ours) await client.deleteImage(name, signal)
-  }
+  // CRI keeps a list of its own, and knows all names; where it does not run, there is no such list either.
+  if (first !== undefined) await cri.removeImage(first.name, signal).catch(unlessUnsupported)
+  for (const { name } of ours) await client.deleteImage(name, signal)
   if (content.size + known.size === 0) return ours.length > 0
   const leases = (await client.leases(signal)).filter(
     (lease) => lease.content.some((digest) => isDigest(digest) && pointsHere(digest)) || lease.ingests.some(writes),
@@ -184,20 +179,13 @@ async function removeHosts(directory: string): Promise<void> {
   await unlessMissing(rmdir(directory), undefined)
 }
 
-async function unlessMissing<T, F>(promise: Promise<T>, fallback: F): Promise<T | F> {
-  try {
-    return await promise
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return fallback
+function unlessMissing<T, F>(promise: Promise<T>, fallback: F): Promise<T | F> {
+  return promise.catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return fallback
     throw error
-  }
+  })
 }
 
-/** Without CRI there is no list of its own either. */
-async function unlessUnsupported(removal: Promise<void>): Promise<void> {
-  try {
-    await removal
-  } catch (error) {
-    if (!(error instanceof ContainerdError && error.code === 'unsupported')) throw error
-  }
+function unlessUnsupported(error: unknown): void {
+  if (!(error instanceof ContainerdError && error.code === 'unsupported')) throw error
 }

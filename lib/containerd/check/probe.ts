@@ -40,8 +40,6 @@ export function keepsLayers(evidence: ProbeEvidence): boolean {
 }
 
 export interface ProbeDependencies extends ProbePlaces {
-  readonly client: ProbePlaces['client'] & Pick<ContainerdClient, 'contentInfo'>
-  readonly cri: CriClient
   /** The door that answers at {@link ProbeOptions.address}. */
   readonly door: ProbeDoor
   /** Whether the hosts.toml for all registries points to that door first, and if not, why not. */
@@ -52,13 +50,12 @@ export interface ProbeDependencies extends ProbePlaces {
 export interface ProbeOptions {
   /** Where containerd reaches the door. */
   readonly address: { readonly host: string; readonly port: number }
-  /** Longest time for the pull, in milliseconds. */
+  /** Longest times in milliseconds for the pull, and for removing everything afterwards, which the caller's signal does not end. */
   readonly pullTimeout?: number
-  /** Longest time for removing everything afterwards, in milliseconds. The caller's signal does not end the removal. */
   readonly removeTimeout?: number
 }
 
-/** A pull of 3 KiB over loopback takes 0.2 s, and longer with a busy disk or names that do not resolve. In milliseconds. */
+/** In milliseconds. A pull of 3 KiB over loopback takes 0.2 s, and longer with a busy disk or names that do not resolve. */
 export const PROBE_TIMEOUT = 20_000
 /**
  * Longest wait in milliseconds for a pull to end once the door gives it nothing any more. Only a pull that has ended leaves
@@ -141,7 +138,7 @@ async function tellWhere(
 
 /** Why a pull failed, or was not done in time by a containerd that answers other questions meanwhile; `undefined` if it is done. */
 async function pullError(
-  cri: Pick<CriClient, 'version'>,
+  cri: CriClient,
   pulling: Promise<void>,
   timeout: number,
   signal: AbortSignal,
@@ -174,7 +171,7 @@ async function endsWithin(time: number, pulling: Promise<void>): Promise<boolean
  * (`never fetched`).
  */
 async function layerAfter(
-  client: Pick<ContainerdClient, 'contentInfo'>,
+  client: ContainerdClient,
   { image, layer }: ProbeImage,
   requests: readonly ProbeRequest[],
   signal: AbortSignal,

@@ -67,12 +67,12 @@ function samePath(a: string, b: string): boolean {
 async function remedyForConfigPath(view: ConfigView): Promise<Remedy> {
   const { dialect, settings, reader, problems } = view
   const { certsDir } = view.expectation
-  const byDistribution = remedyForPaths(view) ?? remedyToUse(otherDirectory(view)) ?? remedyByDistribution(view)
-  if (byDistribution !== undefined) return byDistribution
+  const simpler = remedyForPaths(view) ?? remedyByDirectory(view) ?? remedyByDistribution(view)
+  if (simpler !== undefined) return simpler
   const command = restartOf(view)
   const withoutMirrors = settings.mirrors !== undefined
   const moved = withoutMirrors ? '; from then on the endpoints of registry.mirrors belong in hosts.toml files' : ''
-  const change = await planChange({ name: 'config_path', value: certsDir, withoutMirrors }, view)
+  const change = await planChange('configPath', certsDir, view, withoutMirrors)
   if (change !== undefined) return { text: `set config_path in containerd's configuration${moved}`, ...change, command }
   const [id, version] = dialect.migration === 'none' ? [OLD_PLUGIN, 2] : [IMAGES_PLUGIN, 3]
   const line = `config_path = ${JSON.stringify(certsDir)}`
@@ -85,20 +85,15 @@ async function remedyForConfigPath(view: ConfigView): Promise<Remedy> {
   }
 }
 
-function remedyToUse(directory: string | undefined): Remedy | undefined {
-  if (directory === undefined) return undefined
-  const text = `let swarmirror use the directory that containerd uses (--certs-dir ${directory}); containerd stays as it is`
-  return { text, lines: [`${variableOf('certs-dir')}=${directory}`] }
-}
-
-/** The one directory that is set in place of ours, if there is one. */
-function otherDirectory({ files, settings, dialect }: ConfigView): string | undefined {
+/** What makes swarmirror use the one directory that is set in place of ours, if there is one. */
+function remedyByDirectory({ files, settings, dialect }: ConfigView): Remedy | undefined {
   const { value } = settings.configPath
-  if (files.length === 0 || settings.mirrors !== undefined) return undefined
-  if (typeof value !== 'string' || !value.startsWith('/')) return undefined
-  const paths = value.split(':').filter((path) => path !== '')
+  if (files.length === 0 || settings.mirrors !== undefined || typeof value !== 'string') return undefined
+  const [first, ...more] = value.split(':').filter((path) => path !== '')
   // A list that is not split must be changed anyway; from one that is, the first directory will do.
-  return paths.length === 1 || dialect.splitsConfigPath ? paths[0] : undefined
+  if (!first?.startsWith('/') || (more.length > 0 && !dialect.splitsConfigPath)) return undefined
+  const text = `let swarmirror use the directory that containerd uses (--certs-dir ${first}); containerd stays as it is`
+  return { text, lines: [`${variableOf('certs-dir')}=${first}`] }
 }
 
 /** Tables of the old kind: containerd does not load CRI with them beside config_path. */

@@ -16,11 +16,11 @@ import { type Fact, findingsOf, isUnreadable } from '../rule.ts'
 import { CONFIG_RULES } from './config-rules.ts'
 import { type ConfigSnapshot, type ConfigView, lookAtConfig, lookAtProcess } from './config-view.ts'
 import { type Looked, rememberingReader } from './looked.ts'
-import { countImages, lookAtContent, MACHINE_RULES, type MachineView, problemOfDirectory } from './machine.ts'
+import { countImages, lookAtCertsDirectory, lookAtContent, MACHINE_RULES, type MachineView } from './machine.ts'
 import { type ProbeEvidence, runProbe } from './probe.ts'
 import type { ProbeDoor } from './probe-door.ts'
 import { PROBE_RULES } from './probe-rules.ts'
-import { sweepProbes } from './probe-traces.ts'
+import { type ProbePlaces, sweepProbes } from './probe-traces.ts'
 import { mirrorsInPlace, mirrorsLeadHere } from './registry-rules.ts'
 import { makeReport, type Report } from './report.ts'
 import { askContainerd } from './told.ts'
@@ -53,28 +53,19 @@ export interface CheckDependencies {
 /** A door that serves probes. */
 export interface ProbeService {
   readonly door: ProbeDoor
-  /**
-   * Opens it, if it is not open, and tells where containerd reaches it.
-   *
-   * @param registryDoor whether it should be at the registry door's own address, to which files that are there already lead.
-   * It is elsewhere all the same if that address is taken.
-   */
+  /** Opens it, at the registry door's own address if that is asked for and free, and tells where containerd reaches it. */
   open(registryDoor: boolean): Promise<{ readonly host: string; readonly port: number }>
 }
 
 export interface CheckResult {
   readonly report: Report
-  /** The files and directories that it depends on, whether they are there or not, as they were before it. */
+  /** The files and directories that it depends on, as they were before it. */
   readonly looked: Looked
   /** Whether containerd went away in the middle, so that it should be asked again. */
   readonly interrupted: boolean
 }
 
-/** Everything that was looked at. */
-interface Snapshot extends MachineView, ConfigSnapshot {
-  /** What hosts.toml says, judged. */
-  readonly hosts: readonly Finding[]
-}
+type Snapshot = MachineView & ConfigSnapshot
 
 /**
  * Looks at everything: whether containerd answers, what it says of itself, its files, hosts.toml, this machine, and by a
@@ -88,10 +79,10 @@ export async function runCheck(
   signal: AbortSignal,
 ): Promise<CheckResult> {
   const { reader, looked } = rememberingReader(HOSTS_FILES)
-  const { snapshot, interrupted } = await look(dependencies, subject, reader, signal)
+  const { snapshot, hosts, interrupted } = await look(dependencies, subject, reader, signal)
   const findings = [
     ...(await findingsOf<Snapshot>([...MACHINE_RULES, ...CONFIG_RULES], snapshot)),
-    ...snapshot.hosts,
+    ...hosts,
     ...(await dependencies.others(signal)),
     ...(await findingsOf<Snapshot>(PROBE_RULES, snapshot)),
   ]
@@ -103,7 +94,7 @@ async function look(
   subject: CheckSubject,
   files: HostsReader,
   signal: AbortSignal,
-): Promise<{ snapshot: Snapshot; interrupted: boolean }> {
+): Promise<{ snapshot: Snapshot; hosts: readonly Finding[]; interrupted: boolean }> {
   const { containerd } = dependencies
   const { socket, namespace, configFile, certsDir, contentRoot, listen } = subject
   const client = containerd.in(namespace)
@@ -141,23 +132,18 @@ async function look(
     socket: { path: socket, refusal },
     version,
     images,
-    certsDir: {
-      path: certsDir,
-      problem: await problemOfDirectory(certsDir),
-      hostsCommand: hostsCommand(subject, hostsCheck),
-    },
+    certsDir: await lookAtCertsDirectory(certsDir, hostsCommand(subject, hostsCheck)),
     // After the probe: a containerd that has never pulled anything has no directory for content yet.
     content: await asked(() => lookAtContent(client, contentRoot, signal)),
     process,
     config,
-    hosts,
     probe: probed ?? { unreadable: 'containerd does not answer' },
   }
-  return { snapshot, interrupted }
+  return { snapshot, hosts, interrupted }
 }
 
 /** Probes land in the namespace of CRI, whichever is mirrored. */
-function placesOf({ containerd }: CheckDependencies, { certsDir }: CheckSubject) {
+function placesOf({ containerd }: CheckDependencies, { certsDir }: CheckSubject): ProbePlaces {
   return { client: containerd.in(CRI_NAMESPACE), cri: containerd.cri, certsDir }
 }
 
@@ -174,12 +160,11 @@ async function sweep(dependencies: CheckDependencies, subject: CheckSubject, sig
 async function probe(
   dependencies: CheckDependencies,
   subject: CheckSubject,
-  seen: { readonly version: string | undefined; readonly files: HostsReader; readonly config: ConfigView | undefined },
+  { version, files, config }: { version: string | undefined; files: HostsReader; config: ConfigView | undefined },
   signal: AbortSignal,
 ): Promise<ProbeEvidence> {
   const { probe, log } = dependencies
   const { certsDir, listen } = subject
-  const { version, files, config } = seen
   if (typeof probe === 'string') return { unreadable: probe }
   const byMirrors = config !== undefined && mirrorsLeadHere(config)
   // A hosts.toml of its own leads to any address. registry.mirrors, and a hosts.toml that is there, lead to the registry door

@@ -57,8 +57,8 @@ export const withFiles = ({ config }: ConfigSnapshot) =>
 async function remedyForDiscard(view: ConfigView): Promise<Remedy> {
   const text =
     'turn discard_unpacked_layers off; images that were pulled before must be pulled again to be shared whole'
-  const wanted = { name: 'discard_unpacked_layers', value: false, withoutMirrors: false } as const
-  return remedyByDistribution(view) ?? { text, ...(await planChange(wanted, view)), command: restartOf(view) }
+  const change = await planChange('discardUnpackedLayers', false, view)
+  return remedyByDistribution(view) ?? { text, ...change, command: restartOf(view) }
 }
 
 /** What lets CRI be loaded. */
@@ -107,12 +107,12 @@ export const OTHER_SETTINGS: readonly Rule<ConfigSnapshot>[] = [
     id: 'ignored-setting',
     reads: withFiles,
     judges: ({ settings, files }) =>
-      settings.ignored.map(({ name, source, path, because }) => {
+      settings.ignored.map(({ source, path, because }) => {
         const { text = '' } = files.find(({ path }) => path === source.file) ?? {}
         const edits = planRemoval(text, path)
         return {
           severity: 'warning',
-          seen: `${name} = ${JSON.stringify(source.value)} (${whereOf(source)}) has no effect`,
+          seen: `${path.at(-1)} = ${JSON.stringify(source.value)} (${whereOf(source)}) has no effect`,
           why: because,
           remedy: {
             text: `delete ${whereOf(source)}, which misleads its readers; other findings tell what is missing elsewhere`,

@@ -25,32 +25,30 @@ export async function askContainerd(
   cri: Pick<CriClient, 'info'>,
   signal: AbortSignal,
 ): Promise<ContainerdFacts> {
-  const version = await unlessRefused(async () => (await client.version(signal)).version)
-  if (version instanceof Error) {
-    return { refusal: version, version: { unreadable: version.message }, criConfig: undefined, plugins: [] }
+  const server = await client.version(signal).catch(refused)
+  if (server instanceof ContainerdError) {
+    return { refusal: server, version: { unreadable: server.message }, criConfig: undefined, plugins: [] }
   }
-  const criConfig = await unlessRefused(async () => parsed((await cri.info(signal)).config))
-  const plugins = await unlessRefused(() => client.plugins(signal))
-  const told = criConfig instanceof Error ? undefined : criConfig
-  return { version, criConfig: told, plugins: plugins instanceof Error ? [] : plugins }
-}
-
-async function unlessRefused<T>(ask: () => Promise<T>): Promise<T | ContainerdError> {
-  try {
-    return await ask()
-  } catch (error) {
-    if (error instanceof ContainerdError) return error
-    throw error
+  const plugins = await client.plugins(signal).catch(refused)
+  const info = await cri.info(signal).catch(refused)
+  return {
+    version: server.version,
+    criConfig: info instanceof ContainerdError ? undefined : parsed(info.config),
+    plugins: plugins instanceof ContainerdError ? [] : plugins,
   }
 }
 
-/** The CRI plugin's JSON; nothing for what is none. */
+function refused(error: unknown): ContainerdError {
+  if (error instanceof ContainerdError) return error
+  throw error
+}
+
+/** Nothing for what is no JSON. */
 function parsed(text = 'null'): unknown {
   try {
     return JSON.parse(text)
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined
-    throw error
+  } catch {
+    return undefined
   }
 }
 

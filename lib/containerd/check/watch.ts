@@ -8,16 +8,14 @@ import type { CheckResult } from './run.ts'
 
 /** All in milliseconds. */
 const INTERVALS = {
-  /**
-   * From one look at files and containerd to the next. They are polled and not watched: a file that is mounted, or that is
-   * replaced by a rename or a link, as configuration is, tells its watchers nothing. A look is a few `stat` and one call.
-   */
+  // From one look to the next, which is a few `stat` and one call. Files are polled and not watched: one that is mounted, or
+  // replaced by a rename or a link, as configuration is, tells its watchers nothing.
   poll: 5_000,
-  /** Between two checks at least: each is a pull, however often somebody writes a file. */
+  // Between two checks at least: each is a pull, however often somebody writes a file.
   check: 10_000,
-  /** After which a check that found errors is made again although nothing has changed that is watched. */
+  // After which a check that found errors is made again although nothing has changed that is watched.
   failed: 60_000,
-  /** Before containerd is asked again while it is not there yet. */
+  // Before containerd is asked again while it is not there yet.
   away: 500,
 }
 /** How often a check is made again at once because containerd went away, or was not done starting, before its result counts. */
@@ -53,7 +51,7 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, intervals
   let report: Report | undefined
   const pause = (ms: number) => delay(ms, undefined, { signal })
 
-  /** A result that counts. A mistake of this program, or a machine that fails, is told and tried again: it must not end the watching. */
+  /** A result that counts. What fails in a check itself is told, and the check tried again: it must not end the watching. */
   async function checked(): Promise<CheckResult> {
     for (let attempt = 1; ; attempt++) {
       try {

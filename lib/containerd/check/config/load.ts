@@ -40,9 +40,7 @@ export interface ConfigProblem {
 }
 
 /** Whether it is the main file that is not there: then it may be elsewhere, or containerd runs without one. */
-export function isMainMissing({ kind, importedBy }: ConfigProblem): boolean {
-  return kind === 'missing' && importedBy === undefined
-}
+export const isMainMissing = ({ kind, importedBy }: ConfigProblem) => kind === 'missing' && importedBy === undefined
 
 /** A configuration file as it was read. */
 export interface ConfigFile {

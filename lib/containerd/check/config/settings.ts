@@ -35,10 +35,10 @@ export interface EffectiveSettings {
   readonly disabledCri?: string | undefined
 }
 
-export type SettingName = 'config_path' | 'discard_unpacked_layers'
+/** A setting that has stood in different places. */
+export type MovedSetting = 'configPath' | 'discardUnpackedLayers'
 
 export interface IgnoredSetting {
-  readonly name: SettingName
   readonly source: Sourced
   /** Names of the tables that it is in, and its own. */
   readonly path: readonly string[]
@@ -70,18 +70,21 @@ function effectiveSettings(config: MergedConfig, dialect: Dialect): EffectiveSet
   const plugin = tableAt(plugins, id)
   const registry = tableAt(plugin, 'registry')
   const mirrors = tableAt(registry, 'mirrors').size > 0 ? registry.get('mirrors') : undefined
-  const configPath = lookup(plugins, ...pathOf(id, 'config_path'))
-  const discard = lookup(plugins, ...pathOf(id, 'discard_unpacked_layers'))
+  const configPath = lookup(plugins, ...pathOf(id, 'configPath'))
+  const discard = lookup(plugins, ...pathOf(id, 'discardUnpackedLayers'))
   const bolt = BOLT_PLUGINS[config.version === 1 && dialect.migration === 'none' ? 1 : 0]
   return {
     configPath: configPathOf(configPath, mirrors, dialect),
-    discardUnpackedLayers: { value: discard?.value ?? false, source: discard },
+    discardUnpackedLayers: settingOf(discard, false),
     sharingPolicy: settingOf(lookup(plugins, bolt, 'content_sharing_policy'), 'shared'),
     localPull: plugin.get('use_local_image_pull')?.value === true,
     localPullBecause: localPullBecause(plugin, dialect.legacyRegistry ? registry : new Map()),
     mirrors,
     configsTls: configsTls(tableAt(registry, 'configs')),
-    ignored: ignoredSettings(plugins, id, [configPath, discard]),
+    ignored: [
+      ...ignoredIn(plugins, id, 'configPath', configPath),
+      ...ignoredIn(plugins, id, 'discardUnpackedLayers', discard),
+    ],
     disabledCri: config.disabledPlugins.find((plugin) => CRI_PLUGINS.includes(plugin)),
   }
 }
@@ -123,24 +126,22 @@ function localPullBecause(plugin: ConfigTable, registry: ConfigTable): string | 
 }
 
 /** Where a setting stands below `plugins`, in the table of the plugin with that id. */
-export function pathOf(id: string, name: SettingName): string[] {
-  if (name === 'config_path') return [id, 'registry', name]
-  return id === IMAGES_PLUGIN ? [id, name] : [id, 'containerd', name]
+export function pathOf(id: string, name: MovedSetting): string[] {
+  if (name === 'configPath') return [id, 'registry', 'config_path']
+  return [id, ...(id === IMAGES_PLUGIN ? [] : ['containerd']), 'discard_unpacked_layers']
 }
 
-function ignoredSettings(plugins: ConfigTable, used: string, winners: readonly (Sourced | undefined)[]) {
-  const names = ['config_path', 'discard_unpacked_layers'] as const
-  return names.flatMap((name, at) =>
-    PLUGIN_IDS.flatMap((id): IgnoredSetting[] => {
-      const path = pathOf(id, name)
-      const [source, winner] = [lookup(plugins, ...path), winners[at]]
-      // What was migrated stands under both ids, and is the same entry.
-      if (source === undefined || source === winner || (winner !== undefined && id !== used)) return []
-      const because =
-        used === IMAGES_PLUGIN && id === OLD_PLUGIN && name === 'discard_unpacked_layers'
-          ? `containerd takes it over from plugin "${id}" only beside a table containerd.runtimes`
-          : `this containerd takes it from plugin "${used}", not from "${id}"`
-      return [{ name, source, path: ['plugins', ...path], because }]
-    }),
-  )
+/** Where a setting stands that `winner` does not come from. */
+function ignoredIn(plugins: ConfigTable, used: string, name: MovedSetting, winner: Sourced | undefined) {
+  return PLUGIN_IDS.flatMap((id): IgnoredSetting[] => {
+    const path = pathOf(id, name)
+    const source = lookup(plugins, ...path)
+    // What was migrated stands under both ids, and is the same entry.
+    if (source === undefined || source === winner || (winner !== undefined && id !== used)) return []
+    const because =
+      used === IMAGES_PLUGIN && id === OLD_PLUGIN && name === 'discardUnpackedLayers'
+        ? `containerd takes it over from plugin "${id}" only beside a table containerd.runtimes`
+        : `this containerd takes it from plugin "${used}", not from "${id}"`
+    return [{ source, path: ['plugins', ...path], because }]
+  })
 }

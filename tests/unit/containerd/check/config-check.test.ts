@@ -301,6 +301,14 @@ describe('checkConfig', () => {
       assert.deepEqual(severities(findings, 'unknown'), ['content-sharing-policy'])
     })
 
+    it('is told what to do even where no file is seen', async () => {
+      const findings = await check(criFacts('1.7.24', '/etc/containerd/certs.d', true), {})
+      assert.deepEqual(severities(findings, 'error'), ['discard-unpacked-layers'])
+      const { remedy } = only(findings, 'discard-unpacked-layers')
+      assert.match(remedy?.text ?? '', /turn discard_unpacked_layers off/)
+      assert.equal(remedy?.command, 'systemctl restart containerd')
+    })
+
     it('needs a restart and nothing else if the files are right since', async () => {
       const findings = await check(criFacts('1.7.24', '', true), RIGHT_OLD)
       assert.deepEqual(severities(findings, 'error'), ['registry-config-path', 'discard-unpacked-layers'])

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import {
   countImages,
+  lookAtCertsDirectory,
   lookAtContent,
   MACHINE_RULES,
   type MachineView,
-  problemOfDirectory,
 } from '../../../../lib/containerd/check/machine.ts'
 import { askContainerd, toldSettings } from '../../../../lib/containerd/check/told.ts'
 import { ContainerdError, type ContainerdErrorCode } from '../../../../lib/containerd/client/error.ts'
@@ -100,7 +100,7 @@ test('containerd-content tells by which way content is read', () =>
 test('certs-dir is writable, not there, or no directory', () =>
   withTemporaryDirectory(async (directory) => {
     const look = async (path: string) => {
-      const certsDir = { path, problem: await problemOfDirectory(path), hostsCommand: 'swarmirror hosts' }
+      const certsDir = await lookAtCertsDirectory(path, 'swarmirror hosts')
       return (await found('certs-dir', { certsDir }))?.severity
     }
     assert.equal(await look(directory), 'ok')
