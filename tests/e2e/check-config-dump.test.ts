@@ -53,8 +53,8 @@ function textOf({ version, plugin, configPath, discard, runtimes, imports }: Par
     const tables = ['plugins', ...path.slice(0, -1)].map((name) => JSON.stringify(name))
     lines.push(`[${tables.join('.')}]`, `${path.at(-1)} = ${JSON.stringify(value)}`)
   }
-  if (configPath !== undefined) set(pathOf(plugin, 'config_path'), configPath)
-  if (discard !== undefined) set(pathOf(plugin, 'discard_unpacked_layers'), discard)
+  if (configPath !== undefined) set(pathOf(plugin, 'configPath'), configPath)
+  if (discard !== undefined) set(pathOf(plugin, 'discardUnpackedLayers'), discard)
   if (runtimes && plugin !== IMAGES_PLUGIN) {
     set([plugin, 'containerd', 'runtimes', 'runc', 'runtime_type'], 'io.containerd.runc.v2')
   }
@@ -129,8 +129,8 @@ async function dumped(main: string): Promise<readonly unknown[]> {
   const at = (path: readonly string[]) =>
     path.reduce((table: TomlValue | undefined, name) => tableOf(table)?.get(name)?.value, plugins)
   return [
-    at(pathOf(DUMPED, 'config_path')),
-    at(pathOf(DUMPED, 'discard_unpacked_layers')),
+    at(pathOf(DUMPED, 'configPath')),
+    at(pathOf(DUMPED, 'discardUnpackedLayers')),
     // containerd 2 leaves an empty table out.
     tableOf(at([DUMPED, 'registry', 'mirrors']))?.size ?? 0,
   ]
