@@ -157,14 +157,24 @@ async function followBlobs(
   const chosen = [...new Map(children.map((child) => [child.digest, child])).values()].slice(0, MAX_PARTS)
   const roles = new Map(children.map(({ digest }, index) => [digest, index === 0 ? 'config' : 'layer'] as const))
   const rest = chosen.values()
+  // In the manifest's order, whichever answers come first.
+  let told: Promise<void> = Promise.resolve()
   const work = async () => {
     for (const { digest, size } of rest) {
       const target: BlobTarget = { kind: 'blob', ...placeOf(name), digest }
-      const { own, asking } = await look(dependencies, target, digest, signal)
-      tell({ role: roles.get(digest) ?? 'layer', key: digest, size, ...own, ...asking })
+      const looking = look(dependencies, target, digest, signal)
+      const before = told
+      told = looking.then(async ({ own, asking }) => {
+        await before
+        tell({ role: roles.get(digest) ?? 'layer', key: digest, size, ...own, ...asking })
+      })
+      // The worker below throws a failure; nobody awaits this promise then.
+      told.catch(() => undefined)
+      await looking
     }
   }
   await Promise.all(Array.from({ length: PARALLEL }, work))
+  await told
   return roles.size > chosen.length ? `only the first ${MAX_PARTS} parts of ${roles.size} were looked at` : undefined
 }
 

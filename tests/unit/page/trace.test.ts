@@ -96,6 +96,38 @@ test('createTracer goes from the tag to every layer, and tells who has what and 
   })
 })
 
+test('createTracer tells parts in the order of the manifest, whichever it hears of first', async () => {
+  await withTracer(async ({ hold, dependencies }) => {
+    await hold()
+    const [, config, ...layers] = image.contents.map(({ descriptor }) => descriptor.digest)
+    const asked = new Set<string>()
+    const all = Promise.withResolvers<void>()
+    const { store } = dependencies
+    const slow: typeof store = {
+      ...store,
+      health: { ok: true },
+      async describe(digest, signal) {
+        asked.add(digest)
+        if (layers.every((layer) => asked.has(layer))) all.resolve()
+        // The config is heard of after the layers have been.
+        if (digest === config) await all.promise.then(() => new Promise((resolve) => setImmediate(resolve)))
+        return await store.describe(digest, signal)
+      },
+    }
+    const steps: TraceStep[] = []
+    await createTracer({ ...dependencies, store: slow }, { lookupTimeout: 100 })(
+      NAME,
+      (step) => steps.push(step),
+      never,
+    )
+    assert.deepEqual(
+      partsOf(steps).map(({ role }) => role),
+      ['tag', 'manifest', 'config', 'layer', 'layer'],
+    )
+    assert.equal(problemOf(steps), undefined)
+  })
+})
+
 test('createTracer tells what this node has itself, without a peer', async () => {
   await withTracer(async ({ store, run }) => {
     store.addImage(image, tagged(NAME))
