@@ -1,20 +1,58 @@
 import assert from 'node:assert/strict'
 import { readFile, writeFile } from 'node:fs/promises'
 import { test } from 'node:test'
+import { IMAGES_PLUGIN, OLD_PLUGIN } from '../../lib/containerd/check/config/merge.ts'
 import { applyEdits } from '../../lib/toml/patch.ts'
 import { importImage } from '../fixtures/containerd.ts'
 import { makeImage } from '../fixtures/image.ts'
 import { createCheckedNode, EX_CONFIG, wrong } from './harness/checked-node.ts'
-import { logLines, testCluster, until } from './harness/index.ts'
+import { removeHosts, writeHosts } from './harness/hosts.ts'
+import { byMajor, containerdConfig, logLines, REGISTRY_NAME, testCluster, until } from './harness/index.ts'
 
-// Real daemons, each with a configuration of its own: what `check` and `serve` say of it, and that a start passes once somebody
-// has done what they printed, and nothing else.
-const cluster = await testCluster({ nodes: [{ name: 'a', start: [] }] })
+// Real daemons, each with a configuration of its own: what `check` and `serve` say of it, what a pull then really does, and that
+// a start passes once somebody has done what they printed, and nothing else.
+const cluster = await testCluster({ nodes: [{ name: 'a', start: [] }], registry: true, mirrored: [] })
 const node = await createCheckedNode(cluster, 'a')
 const { node: a, mirror, paths, right } = node
-const CRI = 'io.containerd.grpc.v1.cri'
+const image = await cluster.registry.push(await cluster.makeImage({ seed: 'check', layers: [1_000] }), 'team/check:v1')
+
+/** The newest version of a file, and the plugin that has the settings of images in it. */
+const [VERSION, PLUGIN] = byMajor({ 1: ['version = 2', OLD_PLUGIN], 2: ['version = 3', IMAGES_PLUGIN] })
+const REGISTRY = `plugins."${PLUGIN}".registry`
+const LAYERS = byMajor({ 1: `plugins."${OLD_PLUGIN}".containerd`, 2: `plugins."${IMAGES_PLUGIN}"` })
 const CONFIG_PATH = `config_path = ${JSON.stringify(paths.certs)}`
 const WITHOUT = right.replace(CONFIG_PATH, '')
+const LIST = right.replace(CONFIG_PATH, `config_path = ${JSON.stringify(`${paths.certs}:/etc/docker/certs.d`)}`)
+
+/** What a pull through CRI does: whether it asks where hosts.toml says, and whether the layers outlive a garbage collection. */
+async function pulled(): Promise<{ asks: boolean; keeps: boolean }> {
+  // Nothing but this file tells where that registry is.
+  const certs = node.flags['certs-dir'] ?? ''
+  await writeHosts(certs, REGISTRY_NAME, { hosts: [{ url: cluster.registry.url }] })
+  try {
+    const error = await a.pull(image.reference).then(
+      () => undefined,
+      (error: Error) => error,
+    )
+    if (error !== undefined) {
+      assert.match(error.message, /lookup registry\.test|unknown service runtime\.v1\.ImageService/)
+      return { asks: false, keeps: false }
+    }
+    await collectGarbage()
+    const content = await a.content()
+    await a.removeImage(image.reference)
+    await collectGarbage()
+    return { asks: true, keeps: image.own.layers.every(({ digest }) => content.includes(digest)) }
+  } finally {
+    await removeHosts(certs, REGISTRY_NAME)
+  }
+}
+
+/** Returns when a garbage collection is done. */
+async function collectGarbage(): Promise<void> {
+  await a.ctr('leases', 'create', '--id', 'collecting')
+  await a.ctr('leases', 'delete', '--sync', 'collecting')
+}
 
 test('check: a right configuration passes, the mirror starts, and nothing is left of the probes', async () => {
   await node.configure(right)
@@ -40,6 +78,18 @@ interface Case {
 const NOT_ASKED = ['error probe-mirror-asked', 'unknown probe-layers-kept']
 const DISCARD = ['snapshotter =', 'discard_unpacked_layers = true\n  snapshotter ='] as const
 
+const TLS: Case = {
+  title: 'legacy configs with tls beside config_path',
+  config: `${right}\n[${REGISTRY}.configs."a.b".tls]\n  insecure_skip_verify = true\n`,
+  ...byMajor({
+    1: {
+      cri: false,
+      finds: ['error legacy-registry-config', 'unknown probe-mirror-asked', 'unknown probe-layers-kept'],
+    },
+    2: { finds: ['warning legacy-registry-config'] },
+  }),
+}
+
 const cases: readonly Case[] = [
   { title: 'config_path missing', config: WITHOUT, finds: ['error registry-config-path', ...NOT_ASKED] },
   {
@@ -64,33 +114,47 @@ const cases: readonly Case[] = [
   },
   {
     title: 'an import that overrides config_path',
-    config: right.replace('version = 2', `version = 2\nimports = [${JSON.stringify(node.imported)}]`),
-    imported: `version = 2\n[plugins."${CRI}".registry]\n  config_path = ""\n`,
+    config: right.replace(VERSION, `${VERSION}\nimports = [${JSON.stringify(node.imported)}]`),
+    imported: `${VERSION}\n[${REGISTRY}]\n  config_path = ""\n`,
     finds: ['error registry-config-path', ...NOT_ASKED],
   },
   {
     title: 'an import that overrides discard_unpacked_layers',
-    config: right.replace('version = 2', `version = 2\nimports = [${JSON.stringify(node.imported)}]`),
-    imported: `version = 2\n[plugins."${CRI}".registry]\n  ${CONFIG_PATH}\n[plugins."${CRI}".containerd]\n\tsnapshotter = "native"\n\tdiscard_unpacked_layers = true\n`,
+    config: right.replace(VERSION, `${VERSION}\nimports = [${JSON.stringify(node.imported)}]`),
+    imported: `${VERSION}\n[${REGISTRY}]\n  ${CONFIG_PATH}\n[${LAYERS}]\n\tsnapshotter = "native"\n\tdiscard_unpacked_layers = true\n`,
     finds: ['error discard-unpacked-layers', 'error probe-layers-kept'],
   },
   {
     title: 'legacy mirrors beside config_path',
-    config: `${right}\n[plugins."${CRI}".registry.mirrors."docker.io"]\n  endpoint = ["http://127.0.0.1:5000"]\n`,
-    cri: false,
-    finds: ['error legacy-registry-config', 'unknown probe-mirror-asked', 'unknown probe-layers-kept'],
-  },
-  {
-    title: 'legacy configs with tls beside config_path',
-    config: `${right}\n[plugins."${CRI}".registry.configs."a.b".tls]\n  insecure_skip_verify = true\n`,
+    config: `${right}\n[${REGISTRY}.mirrors."docker.io"]\n  endpoint = ["http://127.0.0.1:5000"]\n`,
     cri: false,
     finds: ['error legacy-registry-config', 'unknown probe-mirror-asked', 'unknown probe-layers-kept'],
   },
   {
     title: 'legacy mirrors in place of config_path',
-    config: `${WITHOUT}\n[plugins."${CRI}".registry.mirrors."docker.io"]\n  endpoint = ["http://127.0.0.1:9"]\n`,
+    config: `${WITHOUT}\n[${REGISTRY}.mirrors."docker.io"]\n  endpoint = ["http://127.0.0.1:9"]\n`,
     finds: ['error registry-config-path', 'error legacy-registry-config', ...NOT_ASKED],
   },
+  ...byMajor<readonly Case[]>({
+    1: [TLS],
+    2: [
+      {
+        title: 'a list that has the directory, which the transfer service takes for one path,',
+        config: LIST,
+        finds: ['error registry-config-path', ...NOT_ASKED],
+      },
+      {
+        title: 'discard_unpacked_layers with a list, which is split only as long as layers are discarded,',
+        config: LIST.replace(...DISCARD),
+        finds: ['error discard-unpacked-layers', 'error probe-layers-kept', 'warning registry-config-path'],
+      },
+      {
+        title: 'discard_unpacked_layers in a version-2 file with containerd.runtimes',
+        config: `${containerdConfig({ file: 2 })(paths, 'native').replace(...DISCARD)}\n[plugins."${OLD_PLUGIN}".containerd.runtimes.runc]\n  runtime_type = "io.containerd.runc.v2"\n`,
+        finds: ['error discard-unpacked-layers', 'error probe-layers-kept'],
+      },
+    ],
+  }),
 ]
 
 for (const { title, config, imported, cri, finds } of cases) {
@@ -112,36 +176,82 @@ for (const { title, config, imported, cri, finds } of cases) {
       errors,
     )
     assert.deepEqual(await node.traces(), before)
+    const asks = !finds.some((found) => found.endsWith('probe-mirror-asked'))
+    const keeps = !finds.some((found) => found.endsWith('probe-layers-kept'))
+    assert.deepEqual(await pulled(), { asks, keeps })
     await node.follow(start.remedies)
     // A directory that containerd uses already has no hosts.toml yet: then `check` prints what is left to do.
     await node.followAll()
     await node.startsReady()
+    assert.deepEqual(await pulled(), { asks: true, keeps: true })
   })
 }
 
-for (const { title, config, says } of [
+/** What the mirror works with. */
+interface Working extends Case {
+  readonly says: RegExp
+}
+
+const OF_A_LIST = /^config_path is ".*:\/etc\/docker\/certs\.d"/
+
+const working: readonly Working[] = [
   {
-    title: 'a list that has the directory',
-    config: right.replace(CONFIG_PATH, `config_path = ${JSON.stringify(`${paths.certs}:/etc/docker/certs.d`)}`),
-    says: /^config_path is ".*:\/etc\/docker\/certs\.d"/,
+    title: 'a directory with a slash at its end',
+    config: right.replace(CONFIG_PATH, `config_path = ${JSON.stringify(`${paths.certs}/`)}`),
+    finds: [],
+    says: /^config_path is ".*certs\.d\/"/,
   },
   {
     title: 'isolated content',
     config: `${right}\n[plugins."io.containerd.metadata.v1.bolt"]\n  content_sharing_policy = "isolated"\n`,
+    finds: [],
     says: /^content_sharing_policy is isolated .*in the namespace k8s\.io only/,
   },
-]) {
-  test(`check: ${title} is right, and said`, async () => {
+  ...byMajor<readonly Working[]>({
+    1: [{ title: 'a list that has the directory', config: LIST, finds: [], says: OF_A_LIST }],
+    2: [
+      {
+        title: 'a local pull',
+        config: right.replace('snapshotter =', 'use_local_image_pull = true\n  snapshotter ='),
+        finds: [],
+        says: /^config_path is/,
+      },
+      {
+        title: 'a list with local pulls, which split it,',
+        config: LIST.replace('snapshotter =', 'use_local_image_pull = true\n  snapshotter ='),
+        finds: [],
+        says: OF_A_LIST,
+      },
+      {
+        title: 'a list that is split because of another number of downloads',
+        config: LIST.replace('snapshotter =', 'max_concurrent_downloads = 4\n  snapshotter ='),
+        finds: ['warning registry-config-path'],
+        says: OF_A_LIST,
+      },
+      {
+        title: 'discard_unpacked_layers in a version-2 file without containerd.runtimes, which is dropped,',
+        config: containerdConfig({ file: 2 })(paths, 'overlayfs').replace(...DISCARD),
+        finds: ['warning ignored-setting'],
+        says: /^discard_unpacked_layers = true .*has no effect/,
+      },
+      { ...TLS, says: /^registry\.configs with tls is set/ },
+    ],
+  }),
+]
+
+for (const { title, config, finds, says } of working) {
+  test(`check: ${title} works, and is mentioned`, async () => {
     await node.configure(config)
     const { code, report } = await node.check()
-    assert.deepEqual([code, wrong(report)], [0, []])
+    assert.deepEqual([code, wrong(report)], [0, finds])
     assert.ok(report.findings.some(({ seen }) => says.test(seen)))
+    assert.deepEqual(await pulled(), { asks: true, keeps: true })
     await node.startsReady()
   })
 }
 
 test('check: registry.mirrors that leads to the mirror takes the place of hosts.toml', async () => {
-  const mirrors = `[plugins."io.containerd.grpc.v1.cri".registry.mirrors."*"]\n  endpoint = ["http://127.0.0.1:5000"]\n`
+  const mirrors = `[${REGISTRY}.mirrors."*"]\n  endpoint = ["http://127.0.0.1:5000"]\n`
   await node.configure(`${node.right.replace(CONFIG_PATH, '')}\n${mirrors}`)
   await a.removeHosts('_default')
   const alone = await node.check()
@@ -175,7 +285,9 @@ test('check: where no hosts.toml can be written, the one in _default leads the p
 })
 
 test('check: without CRI nothing can be probed, what was read counts, and the remedy brings CRI back', async () => {
-  await node.configure(right.replace('disabled_plugins = [', `disabled_plugins = [\n  "${CRI}",`), { cri: false })
+  await node.configure(right.replace('disabled_plugins = [', `disabled_plugins = [\n  "${OLD_PLUGIN}",`), {
+    cri: false,
+  })
   const { code, report } = await node.check()
   assert.equal(code, 0)
   assert.deepEqual(wrong(report), ['warning cri-disabled', 'unknown probe-mirror-asked', 'unknown probe-layers-kept'])
