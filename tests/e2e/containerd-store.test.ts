@@ -70,6 +70,26 @@ test('containerd store serves through the socket where there are no files, and s
   )
 })
 
+test('containerd store warns of nothing at a containerd that never had content, and reads its files as soon as it has', async () => {
+  const fresh = await startContainerd()
+  try {
+    await watchStore(fresh, 'first', async ({ store, held, changes, lines }) => {
+      await waitFor('the first change', () => changes.length > 0)
+      const image = makeImage({ seed: 40 })
+      await importImage(fresh, 'first', image, NAME)
+      await waitFor('the image is held', () => holdsAll(held, keysOf(image)))
+      assert.equal((await store.open(image.target.digest, undefined, never))?.kind, 'file')
+      assert.equal(eventsIn(lines, 'content is read from files').length, 1)
+      assert.deepEqual(
+        lines.filter(({ level }) => level === 'warn' || level === 'error'),
+        [],
+      )
+    })
+  } finally {
+    await fresh.close()
+  }
+})
+
 test('containerd store does not serve what is on disk for another, isolated namespace', async () => {
   const image = makeImage({ seed: 23 })
   await importImage(containerd, 'owner', image, NAME)

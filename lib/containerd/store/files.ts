@@ -19,8 +19,13 @@ const INGEST_DELAYS: readonly number[] = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 5
 export interface ContentFiles {
   /** Whether events tell of all content that comes and goes. */
   readonly areWatched: boolean
-  /** Looks whether files below this root are readable, and logs a new answer. */
+  /** Looks whether files below this root are readable. */
   check(root: string | undefined): Promise<void>
+  /**
+   * Logs a new answer of {@link check}. Without content there may be no directory yet (containerd 2 makes it with the first
+   * blob), and it is too early to say that nothing can be read.
+   */
+  tell(hasContent: boolean): void
   /** The file of a digest, if it is readable and has that size in bytes. Says nothing about namespaces. */
   find(digest: Digest, size: number): Promise<string | undefined>
   /** The digest, if the namespace is writing it. */
@@ -50,8 +55,9 @@ export function createContentFiles(dependencies: {
   readonly log: Logger
 }): ContentFiles {
   const { namespace, onContent, log } = dependencies
-  /** Where files can be read, and why none can. */
+  /** Where files can be read, if they can. */
   let root: string | undefined
+  let checked: { readonly root: string | undefined; readonly reason: string | undefined } | undefined
   let told: string | undefined
   /** By the names of their directories; `undefined` for what is not a digest of this namespace, or not known yet. */
   const ingests = new Map<string, Ingest | undefined>()
@@ -110,20 +116,25 @@ export function createContentFiles(dependencies: {
     },
 
     async check(next) {
-      const problem =
+      const reason =
         next === undefined
           ? 'containerd does not say where its content is'
           : await watchBelow(next).then(
               () => undefined,
               (error: unknown) => (error instanceof Error ? error.message : String(error)),
             )
-      root = problem === undefined ? next : undefined
+      checked = { root: next, reason }
+      root = reason === undefined ? next : undefined
       if (root === undefined) await watcher.cover([])
       await scan()
-      if (told === `${next} ${problem}`) return
-      told = `${next} ${problem}`
-      if (problem === undefined) log.info('containerd content is read from files', { root })
-      else log.warn('containerd content is read through the socket', { root: next, reason: problem })
+    },
+
+    tell(hasContent) {
+      const text = JSON.stringify(checked)
+      if (checked === undefined || told === text || (root === undefined && !hasContent)) return
+      told = text
+      if (root !== undefined) log.info('containerd content is read from files', { root })
+      else log.warn('containerd content is read through the socket', { ...checked })
     },
 
     async find(digest, size) {

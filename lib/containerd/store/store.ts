@@ -100,6 +100,7 @@ export function createContainerdStore(
         await files.check(root)
         const begun = performance.now()
         const snapshot = await snapshots.take(signal)
+        files.tell(snapshot.sizes.size > 0)
         mediaTypes = snapshot.mediaTypes
         withheld = snapshot.withheld
         const early = pulling.complete(snapshot, begun)

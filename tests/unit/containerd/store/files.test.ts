@@ -8,23 +8,23 @@ import { type ContentFiles, createContentFiles, digestOfRef } from '../../../../
 import type { Digest } from '../../../../lib/oci/digest.ts'
 import { digestOf, withTemporaryDirectory } from '../../../fixtures/image.ts'
 import { blobPath, never } from '../../../fixtures/layout.ts'
-import { createLogRecorder } from '../../../fixtures/log.ts'
+import { createLogRecorder, type LogLine } from '../../../fixtures/log.ts'
 import { waitFor, within } from '../../../fixtures/wait.ts'
 
 const digest = (seed: number) => digestOf(new Uint8Array([seed]))
 
 /** The files of a containerd, and what they have told. */
 async function withFiles(
-  use: (files: ContentFiles, root: string, heard: readonly Digest[]) => Promise<void>,
+  use: (files: ContentFiles, root: string, heard: readonly Digest[], lines: readonly LogLine[]) => Promise<void>,
   directories: readonly string[] = ['ingest', 'blobs/sha256'],
 ): Promise<void> {
   await withTemporaryDirectory(async (root) => {
     for (const directory of directories) await mkdir(join(root, directory), { recursive: true })
     const heard: Digest[] = []
-    const { log } = createLogRecorder()
+    const { log, lines } = createLogRecorder()
     const files = createContentFiles({ namespace: 'k8s.io', onContent: (digest) => heard.push(digest), log })
     try {
-      await use(files, root, heard)
+      await use(files, root, heard, lines)
     } finally {
       files.close()
     }
@@ -127,6 +127,24 @@ test('files are watched as soon as they are there and looked at, and no longer w
     await files.check(join(root, 'elsewhere'))
     assert.equal(files.areWatched, false)
     assert.equal(files.arriving(digest(2)), undefined)
+  }, []))
+
+test('files say once how content is read, and warn of none before there is any', () =>
+  withFiles(async (files, root, _heard, lines) => {
+    const told = () => lines.map(({ level, event, fields }) => [level, event, fields.root])
+    const warning = ['warn', 'containerd content is read through the socket', root]
+    files.tell(true)
+    await files.check(root)
+    files.tell(false)
+    assert.deepEqual(told(), [])
+    files.tell(true)
+    files.tell(true)
+    assert.deepEqual(told(), [warning])
+    assert.match(String(lines[0]?.fields.reason), /ENOENT/)
+    await mkdir(join(root, 'ingest'))
+    await files.check(root)
+    files.tell(false)
+    assert.deepEqual(told(), [warning, ['info', 'containerd content is read from files', root]])
   }, []))
 
 test('digestOfRef reads what containerd writes for a pull of the namespace', () => {
