@@ -10,7 +10,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   page: ['http', 'transfer', 'peers', 'swarm', 'store', 'platform', 'observe', 'oci'],
   containerd: ['settings', 'store', 'platform', 'observe', 'toml', 'oci', 'proto'],
   settings: ['swarm', 'observe', 'oci'],
-  transfer: ['peers', 'swarm', 'store', 'platform', 'observe', 'oci'],
+  transfer: ['peers', 'swarm', 'platform', 'observe', 'oci'],
   peers: ['swarm', 'platform', 'observe', 'oci'],
   swarm: ['udx', 'platform', 'observe', 'oci'],
   store: ['platform', 'observe', 'oci'],
