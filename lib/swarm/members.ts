@@ -6,8 +6,8 @@ export const MAX_MESSAGE = 1_024
 /** Milliseconds to wait for an answer at most. */
 export const ANSWER_TIMEOUT = 1_000
 
-/** The answer to a question; `undefined` if there is none in time. */
-export type Answer = Uint8Array | undefined
+/** Answers a question of another member, in at most {@link MAX_MESSAGE} bytes; for `undefined` the other side gets none. */
+export type Answerer = (question: Uint8Array, from: Peer) => Uint8Array | undefined
 
 /** Who is in the swarm. One implementation on Hyperswarm, one in memory for tests, one suite for both. */
 export interface Members {
@@ -27,11 +27,8 @@ export interface Members {
    * @returns the answer; `undefined` if there is none before the signal aborts, or {@link ANSWER_TIMEOUT} is over
    * @throws {RangeError} for a question that is too long
    */
-  ask(peer: Peer, question: Uint8Array, signal: AbortSignal): Promise<Answer>
+  ask(peer: Peer, question: Uint8Array, signal: AbortSignal): Promise<Uint8Array | undefined>
 
-  /**
-   * Has `handler` answer the questions of other members from now on. An answer has at most {@link MAX_MESSAGE} bytes; for
-   * `undefined` the other side gets none.
-   */
-  answer(handler: (question: Uint8Array, from: Peer) => Answer): void
+  /** Lets `answerer` answer the questions of members from now on. */
+  answer(answerer: Answerer): void
 }

@@ -12,7 +12,11 @@ export const COMPACT_LENGTH = 6
 
 /** An address as hyperdht writes it: in network order but for the port, of which the lower byte comes first. */
 export function compact({ host, port }: NodeAddress): Uint8Array {
-  return Uint8Array.of(...host.split('.').map(Number), port & 0xff, port >> 8)
+  const bytes = new Uint8Array(COMPACT_LENGTH)
+  bytes.set(host.split('.').map(Number))
+  bytes[4] = port
+  bytes[5] = port >> 8
+  return bytes
 }
 
 /** @throws {RangeError} for any other number of bytes than {@link COMPACT_LENGTH} */

@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { Key } from '../../lib/oci/key.ts'
 import { bounded } from '../../lib/platform/abort.ts'
 import { addressOf } from '../../lib/platform/address.ts'
-import { ANSWER_TIMEOUT, type Answer, MAX_MESSAGE, type Members } from '../../lib/swarm/members.ts'
+import { ANSWER_TIMEOUT, type Answerer, MAX_MESSAGE, type Members } from '../../lib/swarm/members.ts'
 import { compareDistance } from '../../lib/swarm/node.ts'
 import type { Peer, Router } from '../../lib/swarm/router.ts'
 
@@ -23,7 +23,7 @@ export class MemoryNode implements Router, Members {
   readonly self: Peer
   readonly keys = new Set<Key>()
   readonly #nodes: Map<string, MemoryNode>
-  #handler: ((question: Uint8Array, from: Peer) => Answer) | undefined
+  #answerer: Answerer | undefined
 
   constructor(nodes: Map<string, MemoryNode>, self: Peer) {
     this.#nodes = nodes
@@ -64,7 +64,7 @@ export class MemoryNode implements Router, Members {
     return nodes.slice(0, count).map(({ self }) => self)
   }
 
-  async ask(peer: Peer, question: Uint8Array, signal: AbortSignal): Promise<Answer> {
+  async ask(peer: Peer, question: Uint8Array, signal: AbortSignal): Promise<Uint8Array | undefined> {
     if (question.length > MAX_MESSAGE) throw new RangeError(`expected at most ${MAX_MESSAGE} bytes`)
     const asked = this.#nodes.get(addressOf(peer))
     const answer = signal.aborted || this.#isClosed ? undefined : asked?.answerTo(question, this.self)
@@ -75,13 +75,13 @@ export class MemoryNode implements Router, Members {
     return undefined
   }
 
-  answer(handler: (question: Uint8Array, from: Peer) => Answer): void {
-    this.#handler = handler
+  answer(answerer: Answerer): void {
+    this.#answerer = answerer
   }
 
-  answerTo(question: Uint8Array, from: Peer): Answer {
+  answerTo(question: Uint8Array, from: Peer): Uint8Array | undefined {
     try {
-      const answer = this.#handler?.(question, from)
+      const answer = this.#answerer?.(question, from)
       return answer !== undefined && answer.length <= MAX_MESSAGE ? answer : undefined
     } catch {
       // The one that asked learns no more than that there is no answer.

@@ -4,7 +4,7 @@ import { onAbort } from '../../platform/abort.ts'
 import { addressOf } from '../../platform/address.ts'
 import type { NetworkMap } from '../dht/network-map.ts'
 import type { DhtRpc } from '../dht/rpc.ts'
-import { ANSWER_TIMEOUT, type Answer, MAX_MESSAGE, type Members } from '../members.ts'
+import { ANSWER_TIMEOUT, type Answerer, MAX_MESSAGE, type Members } from '../members.ts'
 import { compareDistance, type NodeAddress } from '../node.ts'
 import type { Realm } from '../realm.ts'
 import type { Peer } from '../router.ts'
@@ -21,7 +21,7 @@ export interface DhtMembersDependencies {
 /** The members of a swarm, as nodes of its DHT. */
 export class DhtMembers implements Members {
   readonly #dependencies: DhtMembersDependencies
-  #handler: ((question: Uint8Array, from: Peer) => Answer) | undefined
+  #answerer: Answerer | undefined
 
   constructor(dependencies: DhtMembersDependencies) {
     this.#dependencies = dependencies
@@ -41,7 +41,7 @@ export class DhtMembers implements Members {
     return closest.map(({ host, port }) => ({ host, port }))
   }
 
-  async ask(peer: Peer, question: Uint8Array, signal: AbortSignal): Promise<Answer> {
+  async ask(peer: Peer, question: Uint8Array, signal: AbortSignal): Promise<Uint8Array | undefined> {
     checkLength(question)
     const { rpc, seal } = this.#dependencies
     if (signal.aborted) return undefined
@@ -52,16 +52,16 @@ export class DhtMembers implements Members {
     return answer && sealed.open(answer)
   }
 
-  answer(handler: (question: Uint8Array, from: Peer) => Answer): void {
-    this.#handler = handler
+  answer(answerer: Answerer): void {
+    this.#answerer = answerer
   }
 
   /** The answer to a sealed question that came from that address; strangers get none. */
-  answerTo(sealed: Uint8Array, { host, port }: NodeAddress): Answer {
+  answerTo(sealed: Uint8Array, { host, port }: NodeAddress): Uint8Array | undefined {
     const question = this.#dependencies.seal.open(sealed, { host, port })
-    if (question === undefined || this.#handler === undefined) return undefined
+    if (question === undefined || this.#answerer === undefined) return undefined
     try {
-      const answer = this.#handler(question.bytes, { host, port })
+      const answer = this.#answerer(question.bytes, { host, port })
       if (answer === undefined) return undefined
       checkLength(answer)
       return question.seal(answer)
