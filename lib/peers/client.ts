@@ -2,7 +2,7 @@ import type { ByteSource } from '../platform/byte-source.ts'
 import { LENGTH_HEADER } from '../platform/listener.ts'
 import type { Peer } from '../swarm/router.ts'
 import { PeerError } from './error.ts'
-import type { Answer, Connection } from './http1/connection.ts'
+import type { Connection, HttpAnswer } from './http1/connection.ts'
 import { ProtocolError, StaleConnectionError } from './http1/error.ts'
 import { ConnectionPool } from './http1/pool.ts'
 import { formatRequest } from './http1/request.ts'
@@ -110,7 +110,7 @@ export class PeerClient {
    * An idle connection may have been closed by the peer while the request was on its way; that says nothing about the
    * peer, so the request goes out once more (RFC 9112, section 9.3.1: both methods may be repeated).
    */
-  async #answer(request: Request, signal: AbortSignal): Promise<Answer> {
+  async #answer(request: Request, signal: AbortSignal): Promise<HttpAnswer> {
     signal.throwIfAborted()
     const { host, port } = request
     const kept = this.#pool.take(host, port)
@@ -135,7 +135,7 @@ interface Request {
 }
 
 /** @throws the signal's reason, if that is why there is no answer */
-async function exchange(connection: Connection, { bytes, method }: Request, signal: AbortSignal): Promise<Answer> {
+async function exchange(connection: Connection, { bytes, method }: Request, signal: AbortSignal): Promise<HttpAnswer> {
   const destroy = () => connection.destroy()
   signal.addEventListener('abort', destroy, { once: true })
   try {

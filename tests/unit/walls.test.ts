@@ -19,6 +19,8 @@ const BEHIND: readonly { readonly what: RegExp; readonly files: RegExp }[] = [
   { what: /^@(?:bufbuild|connectrpc)\/|_pb\.ts$/, files: /^lib\/containerd\/client\// },
 ]
 
+const EXPORTED = /^export (?:abstract |async )*(?:function\*?|class|const|let|interface|type) (\w+)/gm
+
 interface Import {
   readonly from: string
   /** A path from the root of the tree, or the name of a package. */
@@ -51,6 +53,24 @@ describe('the walls of the house', () => {
       return there !== undefined && there !== here && !ROOMS[here]?.includes(there)
     })
     assert.deepEqual(wrong, [])
+  })
+
+  it('have no door that nobody uses', () => {
+    const used = new Set(IMPORTS.map(({ from, to }) => `${roomOf(from)} ${roomOf(to)}`))
+    const unused = Object.entries(ROOMS).flatMap(([room, seen]) =>
+      seen.filter((to) => !used.has(`${room} ${to}`)).map((to) => `${room} ${to}`),
+    )
+    assert.deepEqual(unused, [])
+  })
+
+  it('hold no name twice: what one file exports is what it says everywhere', () => {
+    const exported = FILES.flatMap((file) =>
+      [...readFileSync(join(ROOT, file), 'utf8').matchAll(EXPORTED)].map(([, name = '']) => ({ name, file })),
+    )
+    const twice = [...Map.groupBy(exported, ({ name }) => name)].filter(
+      ([, of]) => new Set(of.map(({ file }) => file)).size > 1,
+    )
+    assert.deepEqual(twice, [])
   })
 
   it('keep each package behind its files', () => {

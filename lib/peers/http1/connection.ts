@@ -11,7 +11,7 @@ export interface ConnectionEvents {
   readonly onClose: (connection: Connection) => void
 }
 
-export interface Answer {
+export interface HttpAnswer {
   readonly head: ResponseHead
   /** To be read to its end or cancelled. */
   readonly body: ByteSource
@@ -41,7 +41,7 @@ export class Connection {
    * @throws {StaleConnectionError} if the connection had been used before and ended before a byte of the answer
    * @throws {Error} when it cannot be opened, breaks, or answers with anything but HTTP/1.1
    */
-  async exchange(request: string, method: 'GET' | 'HEAD'): Promise<Answer> {
+  async exchange(request: string, method: 'GET' | 'HEAD'): Promise<HttpAnswer> {
     const first = this.#watch
     this.#watch = undefined
     this.#idle = false
@@ -75,7 +75,7 @@ export class Connection {
     }
   }
 
-  #answer({ head, rest }: { readonly head: ResponseHead; readonly rest: Uint8Array }): Answer {
+  #answer({ head, rest }: { readonly head: ResponseHead; readonly rest: Uint8Array }): HttpAnswer {
     const { framing, keepAlive } = head
     const over = (usable: boolean) => (usable && keepAlive ? this.#release() : this.destroy())
     return { head, body: new MessageBody(this.#source, framing, rest, this.#discardTimeout, over) }
