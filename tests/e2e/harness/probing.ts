@@ -23,13 +23,9 @@ await mkdir(certsDir)
 
 const REGISTRY = `[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = ${JSON.stringify(certsDir)}\n`
 
-/** Without a table like this, containerd 2 drops what stands in CRI's table `containerd`. */
-const RUNTIMES =
-  '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\nruntime_type = "io.containerd.runc.v2"\n'
-
 /** Starts containerd anew with other lines: `containerd` goes into the CRI plugin's table of that name, the rest to the end. */
 export async function configure({ rest = REGISTRY, containerd: lines = '' }: { rest?: string; containerd?: string }) {
-  const text = `${plain}${lines}\n${RUNTIMES}${rest}`
+  const text = `${plain}${lines}\n${rest}`
   if ((await readFile(configFile, 'utf8')) === text) return
   await containerd.stop()
   await writeFile(configFile, text)
