@@ -4,14 +4,14 @@ import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { test } from 'node:test'
-import type { Key } from '../../../lib/oci/key.ts'
-import type { SwarmOptions } from '../../../lib/swarm/hyperswarm.ts'
-import { SWARM_KEY } from '../../fixtures/credentials.ts'
-import { never } from '../../fixtures/layout.ts'
-import { found, type Member, withMembers } from '../../fixtures/members.ts'
-import { commandOf } from '../../fixtures/process.ts'
-import { freePort } from '../../fixtures/swarm.ts'
-import { waitFor, within } from '../../fixtures/wait.ts'
+import type { Key } from '../../lib/oci/key.ts'
+import type { SwarmOptions } from '../../lib/swarm/hyperswarm.ts'
+import { SWARM_KEY } from '../fixtures/credentials.ts'
+import { never } from '../fixtures/layout.ts'
+import { found, type Member, withMembers } from '../fixtures/members.ts'
+import { commandOf } from '../fixtures/process.ts'
+import { freePort } from '../fixtures/swarm.ts'
+import { waitFor, within } from '../fixtures/wait.ts'
 
 const STRANGER_KEY = new Uint8Array(32).fill(8)
 const NEXT_KEY = new Uint8Array(32).fill(9)
@@ -56,7 +56,7 @@ test('joinSwarm keeps quiet connections, and notices a member that is killed', a
     const a = await start([], { membership })
     const b = await start([a], { membership })
     await meet(a, b)
-    const [command, ...args] = commandOf(new URL('../../fixtures/swarm-node.ts', import.meta.url))
+    const [command, ...args] = commandOf(new URL('../fixtures/swarm-node.ts', import.meta.url))
     const child = spawn(command, [...args, String(a.port)], { stdio: ['ignore', 'pipe', 'inherit'] })
     try {
       const [line] = await within('the port of the node', once(child.stdout, 'data'))

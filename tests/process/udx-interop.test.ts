@@ -2,8 +2,8 @@
 // started from Node alone, since they bring the other runtimes along. UDX_FULL=1 carries 64 MB per transfer instead of 4 MB.
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { GIVE_UP_TIME } from '../../../lib/udx/probe-timer.ts'
-import { type Kind, onNode, Peer } from './support/peers.ts'
+import { GIVE_UP_TIME } from '../../lib/udx/probe-timer.ts'
+import { type Kind, onNode, Peer } from '../unit/udx/support/peers.ts'
 
 const MB = 1024 * 1024
 const full = process.env.UDX_FULL === '1'

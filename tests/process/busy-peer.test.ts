@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { test } from 'node:test'
-import { digestKey } from '../../../lib/oci/key.ts'
-import { PeerClient } from '../../../lib/peers/client.ts'
-import type { Router } from '../../../lib/swarm/router.ts'
-import { createPeerContent } from '../../../lib/transfer/peer-content.ts'
-import type { TestPeer } from '../../doubles/http-peer.ts'
+import { digestKey } from '../../lib/oci/key.ts'
+import { PeerClient } from '../../lib/peers/client.ts'
+import type { Router } from '../../lib/swarm/router.ts'
+import { createPeerContent } from '../../lib/transfer/peer-content.ts'
+import type { TestPeer } from '../doubles/http-peer.ts'
 import {
   BLOB,
   contentOf,
@@ -17,10 +17,10 @@ import {
   OPTIONS,
   startGoodPeer,
   startMember,
-} from '../../doubles/http-peers.ts'
-import { MemorySwarm } from '../../doubles/memory-swarm.ts'
-import { never } from '../../fixtures/layout.ts'
-import { waitFor, within } from '../../fixtures/wait.ts'
+} from '../doubles/http-peers.ts'
+import { MemorySwarm } from '../doubles/memory-swarm.ts'
+import { never } from '../fixtures/layout.ts'
+import { waitFor, within } from '../fixtures/wait.ts'
 
 /** When a peer is late here, and when a request ends whatever peers do, in milliseconds. */
 const PATIENCE = 200

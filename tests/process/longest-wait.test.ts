@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { formatContentRange, parseRange } from '../../../lib/oci/range.ts'
+import { formatContentRange, parseRange } from '../../lib/oci/range.ts'
 import {
   BLOB,
   bodyOf,
@@ -14,8 +14,8 @@ import {
   startGoodPeer,
   startMember,
   withPeers,
-} from '../../doubles/http-peers.ts'
-import { never } from '../../fixtures/layout.ts'
+} from '../doubles/http-peers.ts'
+import { never } from '../fixtures/layout.ts'
 
 /** As many as would take far longer than a client waits. */
 const PEERS = 10

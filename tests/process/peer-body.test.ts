@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { formatContentRange, parseRange } from '../../../lib/oci/range.ts'
-import { type CountingPeer, startRawPeer, type TestPeer } from '../../doubles/http-peer.ts'
+import { formatContentRange, parseRange } from '../../lib/oci/range.ts'
+import { type CountingPeer, startRawPeer, type TestPeer } from '../doubles/http-peer.ts'
 import {
   BLOB,
   bodyOf,
@@ -16,9 +16,9 @@ import {
   startGoodPeer,
   startMember,
   withPeers,
-} from '../../doubles/http-peers.ts'
-import { never } from '../../fixtures/layout.ts'
-import { inTime, waitFor, within } from '../../fixtures/wait.ts'
+} from '../doubles/http-peers.ts'
+import { never } from '../fixtures/layout.ts'
+import { inTime, waitFor, within } from '../fixtures/wait.ts'
 
 const HALF = 100_000
 const CONTENT = Buffer.from(layer.bytes)

@@ -1,16 +1,16 @@
 /** What a peer costs that has just died, told in time that a clock says: a machine that is busy changes nothing of it. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { digestKey } from '../../../lib/oci/key.ts'
-import { PeerClient } from '../../../lib/peers/client.ts'
-import { KnownPeers } from '../../../lib/peers/known-peers.ts'
-import { createPeerContent, type PeerContent } from '../../../lib/transfer/peer-content.ts'
-import { type CountingPeer, startAbsentPeer, startRawPeer, type TestPeer } from '../../doubles/http-peer.ts'
-import { BLOB, contentOf, counted, image, layer, makeParts, OPTIONS, startGoodPeer } from '../../doubles/http-peers.ts'
-import { ManualClock } from '../../doubles/manual-clock.ts'
-import { MemorySwarm } from '../../doubles/memory-swarm.ts'
-import { never } from '../../fixtures/layout.ts'
-import { waitFor, within } from '../../fixtures/wait.ts'
+import { digestKey } from '../../lib/oci/key.ts'
+import { PeerClient } from '../../lib/peers/client.ts'
+import { KnownPeers } from '../../lib/peers/known-peers.ts'
+import { createPeerContent, type PeerContent } from '../../lib/transfer/peer-content.ts'
+import { type CountingPeer, startAbsentPeer, startRawPeer, type TestPeer } from '../doubles/http-peer.ts'
+import { BLOB, contentOf, counted, image, layer, makeParts, OPTIONS, startGoodPeer } from '../doubles/http-peers.ts'
+import { ManualClock } from '../doubles/manual-clock.ts'
+import { MemorySwarm } from '../doubles/memory-swarm.ts'
+import { never } from '../fixtures/layout.ts'
+import { waitFor, within } from '../fixtures/wait.ts'
 
 /** A node that is gone with its machine: whatever is sent to it, nothing comes back. */
 const startVanishedPeer = () => startRawPeer((socket) => void socket.resume())

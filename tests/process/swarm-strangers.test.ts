@@ -4,10 +4,10 @@ import { createRequire } from 'node:module'
 import process from 'node:process'
 import { test } from 'node:test'
 import HyperDHT from 'hyperdht'
-import { type DhtResponse, QUESTION } from '../../../lib/swarm/dht/hyperdht-rpc.ts'
-import { withMembers } from '../../fixtures/members.ts'
-import { joinAsStranger } from '../../fixtures/swarm.ts'
-import { waitFor } from '../../fixtures/wait.ts'
+import { type DhtResponse, QUESTION } from '../../lib/swarm/dht/hyperdht-rpc.ts'
+import { withMembers } from '../fixtures/members.ts'
+import { joinAsStranger } from '../fixtures/swarm.ts'
+import { waitFor } from '../fixtures/wait.ts'
 
 /** Commands of hyperdht. */
 const PEER_HANDSHAKE = 0

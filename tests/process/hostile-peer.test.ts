@@ -1,11 +1,11 @@
 /** Peers whose answers are meant to do harm: each costs bounded time, memory and connections, and another one's are taken. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { digestKey, tagKey } from '../../../lib/oci/key.ts'
-import { PeerClient } from '../../../lib/peers/client.ts'
-import type { KnownPeers } from '../../../lib/peers/known-peers.ts'
-import { createPeerContent, type PeerContent } from '../../../lib/transfer/peer-content.ts'
-import type { CountingPeer, TestPeer } from '../../doubles/http-peer.ts'
+import { digestKey, tagKey } from '../../lib/oci/key.ts'
+import { PeerClient } from '../../lib/peers/client.ts'
+import type { KnownPeers } from '../../lib/peers/known-peers.ts'
+import { createPeerContent, type PeerContent } from '../../lib/transfer/peer-content.ts'
+import type { CountingPeer, TestPeer } from '../doubles/http-peer.ts'
 import {
   BLOB,
   contentOf,
@@ -18,11 +18,11 @@ import {
   OPTIONS,
   startGoodPeer,
   TAG,
-} from '../../doubles/http-peers.ts'
-import { MemorySwarm } from '../../doubles/memory-swarm.ts'
-import { drip, type MakeHead, pour, startRawMember } from '../../doubles/raw-member.ts'
-import { never } from '../../fixtures/layout.ts'
-import { inTime, waitFor, within } from '../../fixtures/wait.ts'
+} from '../doubles/http-peers.ts'
+import { MemorySwarm } from '../doubles/memory-swarm.ts'
+import { drip, type MakeHead, pour, startRawMember } from '../doubles/raw-member.ts'
+import { never } from '../fixtures/layout.ts'
+import { inTime, waitFor, within } from '../fixtures/wait.ts'
 
 const CONTENT = Buffer.from(layer.bytes)
 const SIZE = CONTENT.length

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { onNode } from './support/peers.ts'
+import { onNode } from '../unit/udx/support/peers.ts'
 
-const BIN = fileURLToPath(new URL('../../../node_modules/.bin/', import.meta.url))
-const SCRIPT = fileURLToPath(new URL('./support/exit-worker.ts', import.meta.url))
+const BIN = fileURLToPath(new URL('../../node_modules/.bin/', import.meta.url))
+const SCRIPT = fileURLToPath(new URL('../unit/udx/support/exit-worker.ts', import.meta.url))
 const skip = onNode ? false : 'starts all three runtimes itself, so it runs once, on Node'
 if (skip) console.log(`exit: skipped: ${skip}`)
 
