@@ -97,3 +97,15 @@ declare module 'hyperswarm' {
     destroy(options?: { force?: boolean }): Promise<void>
   }
 }
+
+declare module 'sodium-native' {
+  /** `sealed` is 16 bytes longer than `plain`, the nonce has 24 and the key 32. They may overlap. */
+  export function crypto_secretbox_easy(sealed: Uint8Array, plain: Uint8Array, nonce: Uint8Array, key: Uint8Array): void
+  /** @returns false, with `plain` as it was, if it does not open */
+  export function crypto_secretbox_open_easy(
+    plain: Uint8Array,
+    sealed: Uint8Array,
+    nonce: Uint8Array,
+    key: Uint8Array,
+  ): boolean
+}

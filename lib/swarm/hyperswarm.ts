@@ -1,10 +1,12 @@
 import HyperDHT from 'hyperdht'
 import Persistent from 'hyperdht/lib/persistent.js'
 import Hyperswarm, { type Server } from 'hyperswarm'
-import { UDX } from '../udx/index.ts'
+import { createSealedBackend, runtimeBackend, UDX } from '../udx/index.ts'
+import { SwarmSeal } from './datagram-seal.ts'
 import { createDhtRpc, QUESTION } from './dht/hyperdht-rpc.ts'
 import { RECORD_LIFE, RecordStore } from './dht/record-store.ts'
 import { MAX_MEMBERS } from './members/membership.ts'
+import { Refusals } from './refusals.ts'
 import { Swarm, type SwarmDependencies, type SwarmListeners, type SwarmOptions } from './swarm.ts'
 
 export type { SwarmDependencies, SwarmOptions } from './swarm.ts'
@@ -36,7 +38,9 @@ const MAX_PING_DELAY = 1
  * @throws the system's error if the port cannot be bound
  */
 export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmOptions): Promise<Swarm> {
-  const { self } = options
+  const { self, swarmKeys } = options
+  const refusals = new Refusals(dependencies.log)
+  const seal = new SwarmSeal({ swarmKeys, onRefused: (refusal, from) => refusals.note(refusal, from) })
   const keyPair = HyperDHT.keyPair(dependencies.files?.seedAt(self))
   // Every node knows its own address, so each is made as a bootstrapper: a full member of the DHT at once, alone or not.
   // hyperdht itself gets no bootstrap nodes: as long as its table is small, each of its queries would ask them again, and
@@ -50,7 +54,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     maxWindow: MAX_WINDOW,
     maxPingDelay: MAX_PING_DELAY,
     // In place of the addon that hyperdht brings, which needs the libuv of Node.
-    udx: new UDX(),
+    udx: new UDX({ backend: createSealedBackend(runtimeBackend, seal) }),
   })
   const records = new RecordStore({ log: dependencies.log })
   // There is no option for it. The listener comes after hyperdht's own, which has made its cache by then; nothing is in it yet.
@@ -105,6 +109,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
       publicKey: keyPair.publicKey,
       connections: swarm,
       records,
+      refusals,
       listen(to) {
         listeners = to
         // Of nodes that answer. A node that was restarted is noticed by its requests, since this event names each node once.

@@ -12,6 +12,8 @@ export interface SwarmFigures extends Omit<AnnouncerFigures, 'stored' | 'removed
   readonly records: number
   readonly recordLimit: number
   readonly dropped: number
+  /** Datagrams that were not answered, since no member had sealed them, or not lately. */
+  readonly refused: number
 }
 
 /** @param figures called for each look at the metrics */
@@ -40,6 +42,11 @@ export function registerSwarmMetrics({ looked, lookedCounter }: Metrics, figures
     'swarm_records_dropped_total',
     'Announcements of others that were dropped before their time, for want of room.',
     () => figures().dropped,
+  )
+  lookedCounter(
+    'datagrams_refused_total',
+    'Datagrams that were dropped unread: not sealed under the swarm key, of a wrong time, or sent twice.',
+    () => figures().refused,
   )
   looked(
     'peers_known',

@@ -63,6 +63,8 @@ export interface SwarmNode {
   }
   /** What it stores for others. */
   readonly records: Pick<RecordStore, 'size' | 'maxSize' | 'dropped'>
+  /** Datagrams that it has refused. */
+  readonly refusals: { readonly total: number }
   listen(listeners: SwarmListeners): void
   destroy(): Promise<void>
 }
@@ -168,8 +170,9 @@ export class Swarm implements Router {
 
   get figures(): SwarmFigures {
     const { size: records, maxSize: recordLimit, dropped } = this.#node.records
+    const { total: refused } = this.#node.refusals
     const neighbours = this.#map.others
-    return { ...this.#announcer.figures, ...this.#dht.figures, records, recordLimit, dropped, neighbours }
+    return { ...this.#announcer.figures, ...this.#dht.figures, records, recordLimit, dropped, refused, neighbours }
   }
 
   async *lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {

@@ -42,6 +42,7 @@ const SO_RCVBUF = 8
 
 /** Sockets of Bun.udpSocket(), which sends many datagrams in one system call. */
 export const bunBackend: DatagramBackend = {
+  overhead: 0,
   bind: (options, onDatagram) => new BunDatagramSocket(options, onDatagram),
 }
 
@@ -50,6 +51,8 @@ class BunDatagramSocket implements DatagramSocket {
   readonly #socket: BunSocket
   /** Bytes, port and host of each datagram to be sent, flat, as sendMany() takes them. */
   #batch: (Uint8Array | number | string)[] = []
+  /** What to call when each of them is sent. */
+  #done: (() => void)[] = []
   #blocked = false
   #closed = false
 
@@ -75,16 +78,17 @@ class BunDatagramSocket implements DatagramSocket {
     this.port = socket.port
   }
 
-  send(bytes: Uint8Array, port: number, host: string): void {
-    if (this.#batch.length >= MAX_WAITING * 3) return
+  send(bytes: Uint8Array, port: number, host: string, done: () => void): void {
+    if (this.#done.length >= MAX_WAITING) return
     this.#batch.push(bytes, port, host)
-    if (this.#batch.length >= BATCH * 3) this.flush()
+    this.#done.push(done)
+    if (this.#done.length >= BATCH) this.flush()
   }
 
   flush(): void {
     if (this.#blocked || this.#closed || this.#batch.length === 0) return
     const batch = this.#batch
-    let sent = 0
+    let sent = this.#done.length
     try {
       sent = this.#socket.sendMany(batch)
     } catch {
@@ -92,11 +96,10 @@ class BunDatagramSocket implements DatagramSocket {
       // got. Sending all of them again one by one costs duplicates, which the receivers drop.
       for (let i = 0; i < batch.length; i += 3)
         this.#sendOne(batch[i] as Uint8Array, batch[i + 1] as number, batch[i + 2] as string)
-      this.#batch = []
-      return
     }
     this.#batch = batch.slice(sent * 3)
     this.#blocked = this.#batch.length > 0
+    for (const done of this.#done.splice(0, sent)) done()
   }
 
   sendNow(bytes: Uint8Array, port: number, host: string, ttl: number): Promise<boolean> {

@@ -23,6 +23,7 @@ const lookup: Lookup = (host, _options, callback) => callback(null, host, 4)
 
 /** Sockets of node:dgram, for Node and Deno. */
 export const nodeBackend: DatagramBackend = {
+  overhead: 0,
   bind: (options, onDatagram) => new NodeDatagramSocket(options, onDatagram),
 }
 
@@ -52,11 +53,14 @@ class NodeDatagramSocket implements DatagramSocket {
     else enlargeReceiveBuffer(socket)
   }
 
-  send(bytes: Uint8Array, port: number, host: string): void {
+  send(bytes: Uint8Array, port: number, host: string, done: () => void): void {
     if (this.#closed) return
     this.#pending++
     // A datagram that the system refuses is a lost datagram. Without a callback node:dgram would emit an error.
-    this.#socket.send(bytes, 0, bytes.length, port, host, this.#onSent)
+    this.#socket.send(bytes, 0, bytes.length, port, host, () => {
+      done()
+      this.#onSent()
+    })
   }
 
   sendNow(bytes: Uint8Array, port: number, host: string, ttl: number): Promise<boolean> {
@@ -81,7 +85,7 @@ class NodeDatagramSocket implements DatagramSocket {
     })
   }
 
-  readonly #onSent = () => {
+  #onSent(): void {
     this.#pending--
     if (this.#closed && this.#pending === 0) this.#socket.close()
   }

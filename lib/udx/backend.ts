@@ -2,6 +2,8 @@ import { isIPv4 } from 'node:net'
 
 /** The datagram sockets of one runtime, or of a simulated network. */
 export interface DatagramBackend {
+  /** Bytes that it adds to each datagram. */
+  readonly overhead: number
   /** Binds synchronously. @throws the system's error, with its `code` (EADDRINUSE, EADDRNOTAVAIL). */
   bind(options: BindOptions, onDatagram: OnDatagram): DatagramSocket
 }
@@ -20,8 +22,11 @@ export type OnDatagram = (bytes: Uint8Array, port: number, host: string) => void
 export interface DatagramSocket {
   /** The port that it is bound to. */
   readonly port: number
-  /** Takes a datagram to be sent, at the latest by the next {@link flush} if there is one. The bytes must never change again. */
-  send(bytes: Uint8Array, port: number, host: string): void
+  /**
+   * Takes a datagram to be sent, at the latest by the next {@link flush} if there is one. The bytes must not change before
+   * `done` is called, when they have been sent; never, if the datagram is dropped.
+   */
+  send(bytes: Uint8Array, port: number, host: string, done: () => void): void
   /** Sends what {@link send} has collected. Called once per turn of the event loop. Missing where nothing is collected. */
   flush?(): void
   /** Sends one datagram at once, with its own time to live in hops. @returns whether the system took it. */

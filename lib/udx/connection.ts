@@ -1,4 +1,5 @@
 import b4a from 'b4a'
+import type { DatagramBackend } from './backend.ts'
 import { Alarm, type UdxClock } from './clock.ts'
 import {
   FLAG_DESTROY,
@@ -50,6 +51,7 @@ export class UdxError extends Error {
 
 /** What a connection uses of the instance that it belongs to. */
 export interface ConnectionHost {
+  readonly backend: DatagramBackend
   readonly clock: UdxClock
   readonly turn: Turn
   readonly slab: Slab
@@ -94,6 +96,7 @@ export class UdxConnection implements TurnTask {
     this.#hurry = new Alarm(udx.clock, () => this.#close(undefined))
     this.sender = new Sender(
       {
+        overhead: udx.backend.overhead,
         compose: (size, flags, dataOffset, seq) => this.#compose(size, flags, dataOffset, seq),
         refresh: (packet) => refreshHeader(packet, this.receiver.window, this.receiver.ack),
         heartbeat: () => this.#sendControl(FLAG_HEARTBEAT),

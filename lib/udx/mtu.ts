@@ -28,6 +28,12 @@ export class MtuSearch {
   #inFlight = false
   /** Off until the first acknowledgement, which confirms the base. */
   #searching = false
+  readonly #headers: number
+
+  /** `overhead`: bytes that sealing adds to each packet. */
+  constructor(overhead = 0) {
+    this.#headers = HEADERS + overhead
+  }
 
   /** Largest packet that is known to arrive, IP and UDP headers included, in bytes. */
   get size(): number {
@@ -36,7 +42,7 @@ export class MtuSearch {
 
   /** Most bytes of payload in a packet. */
   get payload(): number {
-    return this.#size - HEADERS
+    return this.#size - this.#headers
   }
 
   /** Padding for a full packet that leaves now, in bytes; 0 if it is no probe. */

@@ -51,9 +51,14 @@ export function createHeader(): Header {
   return { flags: 0, dataOffset: 0, id: 0, rwnd: 0, seq: 0, ack: 0 }
 }
 
+/** Whether a datagram is a UDX packet. */
+export function isPacket(bytes: Uint8Array): boolean {
+  return bytes.length >= HEADER_SIZE && bytes[0] === MAGIC && bytes[1] === VERSION
+}
+
 /** Reads the header at the start of `packet` into `into`. @returns false, with `into` untouched, if this is no UDX packet. */
 export function readHeader(packet: Uint8Array, into: Header): boolean {
-  if (packet.length < HEADER_SIZE || packet[0] !== MAGIC || packet[1] !== VERSION) return false
+  if (!isPacket(packet)) return false
   into.flags = packet[2] as number
   into.dataOffset = packet[3] as number
   into.id = b4a.readUInt32LE(packet, 4)

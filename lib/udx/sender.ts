@@ -15,6 +15,8 @@ const TRIES_ON_OLD_ROUTE = 3
 
 /** What the sender needs from the connection around it. */
 export interface SenderHost {
+  /** Bytes that the socket adds to each packet. */
+  readonly overhead: number
   /** A buffer for a packet of `size` bytes, with the header for the current route in it. */
   compose(size: number, flags: number, dataOffset: number, seq: number): Uint8Array
   /** Brings the header of a packet that is sent again up to date. */
@@ -30,7 +32,7 @@ export interface SenderHost {
 /** The sending side of a stream: cuts the bytes into packets, sends them when it may, and again when they are lost. */
 export class Sender {
   readonly board = new Scoreboard()
-  mtu = new MtuSearch()
+  mtu: MtuSearch
   /** Bytes written so far. */
   written = 0
   /** Packets that were sent again. */
@@ -58,6 +60,7 @@ export class Sender {
 
   constructor(host: SenderHost, clock: UdxClock) {
     this.#host = host
+    this.mtu = new MtuSearch(host.overhead)
     this.#probe = new ProbeTimer(clock, this.#rtt, {
       probe: (now) => this.#sendProbe(now),
       stall: () => this.#congestion.onStall(),
@@ -88,7 +91,7 @@ export class Sender {
     this.#route = route
     if (!changed) return
     this.#rtt.reset()
-    this.mtu = new MtuSearch()
+    this.mtu = new MtuSearch(this.#host.overhead)
     this.#loss = new LossDetection(this.#rtt)
     this.#congestion = new Congestion()
   }

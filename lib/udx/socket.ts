@@ -117,7 +117,7 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask, P
   /** For streams. */
   transmit(bytes: Uint8Array, port: number, host: string): void {
     if (this.#closed || this.#datagrams === undefined) return
-    this.#datagrams.send(bytes, port, host)
+    this.#datagrams.send(bytes, port, host, ignore)
     // On Deno an idle turn of the event loop costs as much as the datagram.
     if (this.#datagrams.flush !== undefined) this.udx.turn.addSocket(this)
   }
@@ -167,4 +167,9 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask, P
     const closed = this.#datagrams?.close() ?? Promise.resolve()
     void closed.then(() => this.emit('close'))
   }
+}
+
+/** Packets are kept for as long as they may have to be sent again; their memory is not reused. */
+function ignore(): undefined {
+  return undefined
 }

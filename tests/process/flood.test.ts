@@ -9,7 +9,7 @@ import HyperDHT from 'hyperdht'
 import { requestText } from '../fixtures/http.ts'
 import { digestOf, makeImage } from '../fixtures/image.ts'
 import { layerPath, portOf, withMirrors } from '../fixtures/mirrors.ts'
-import { joinAsStranger } from '../fixtures/swarm.ts'
+import { joinAsMember } from '../fixtures/swarm.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 import { createRandom } from '../unit/udx/support/random.ts'
 
@@ -118,7 +118,7 @@ test('mirror answers in bounded time while strangers flood the port of its swarm
     const before = [holder, asker].map(({ pid }) => residentMemory(pid))
     const noise = packets(500)
     const sockets = [holder, asker].map((mirror) => ({ port: portOf(mirror.peer), socket: createSocket('udp4') }))
-    const dht = await joinAsStranger(portOf(holder.peer))
+    const dht = await joinAsMember(portOf(holder.peer), Buffer.from(KEY_TEXT, 'hex'))
     let isOver = false
     let sent = 0
     let announced = 0
@@ -133,7 +133,7 @@ test('mirror answers in bounded time while strangers flood the port of its swarm
         }
       }
     }
-    // What is well-formed, and means nothing: announcements of topics that nobody asks for, in the name of ever new keys.
+    // Of a member: announcements to topics that nobody asks for, in the name of ever new keys.
     const announce = async () => {
       while (!isOver) {
         const keyPair = HyperDHT.keyPair()

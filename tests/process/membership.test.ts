@@ -163,7 +163,7 @@ test('joinSwarm goes on working while its port is flooded', async () => {
     assert.ok(sees(a, b) && sees(b, a))
     const grown = process.memoryUsage().rss - before
     assert.ok(grown < 64 * 1024 * 1024, `${grown} bytes`)
-    assert.ok(answered <= 2_000, `${answered} answers`)
+    assert.equal(answered, 0, 'strangers get no answer')
     for (const socket of sockets) socket.close()
   })
 })

@@ -13,7 +13,7 @@ import { ticketFor } from '../fixtures/credentials.ts'
 import { exchange, requestText } from '../fixtures/http.ts'
 import { digestOf, makeImage } from '../fixtures/image.ts'
 import { layerPath, portOf, TAG_PATH, withMirrors } from '../fixtures/mirrors.ts'
-import { joinAsStranger } from '../fixtures/swarm.ts'
+import { joinAsMember } from '../fixtures/swarm.ts'
 import { waitFor } from '../fixtures/wait.ts'
 
 const KEY = new Uint8Array(32).fill(21)
@@ -85,7 +85,7 @@ test('mirror asks no stranger that has announced itself, even to the right topic
     door.on('connection', (socket) => sockets.add(socket))
     await new Promise<void>((resolve) => door.listen(0, '127.0.0.1', resolve))
     const address = { host: '127.0.0.1', port: (door.address() as AddressInfo).port }
-    const dht = await joinAsStranger(portOf(holder.peer))
+    const dht = await joinAsMember(portOf(holder.peer), KEY)
     try {
       const seal = new AnnouncementSeal(KEY)
       const guess = new AnnouncementSeal(OTHER_KEY)
@@ -145,7 +145,7 @@ test('mirror gives nothing to a stranger that shows it a capability meant for th
     })
     await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', resolve))
     const address = { host: '127.0.0.1', port: (relay.address() as AddressInfo).port }
-    const dht = await joinAsStranger(portOf(asker.peer))
+    const dht = await joinAsMember(portOf(asker.peer), KEY)
     try {
       const topic = topicOf(KEY, digestKey(LAYER.digest))
       const keyPair = HyperDHT.keyPair()

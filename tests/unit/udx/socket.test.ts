@@ -120,7 +120,7 @@ test('socket asks for the end of a turn only where datagrams are collected until
     [{ ...simple, flush: () => undefined }, 1],
   ] as const) {
     deferred = 0
-    const socket = new UDX({ clock, backend: { bind: () => datagrams } }).createSocket()
+    const socket = new UDX({ clock, backend: { overhead: 0, bind: () => datagrams } }).createSocket()
     socket.trySend(Buffer.from('x'), 1, HOST)
     await socket.close()
     assert.equal(deferred, turns)

@@ -116,6 +116,7 @@ export class Simulation {
 
   #backend(): DatagramBackend {
     return {
+      overhead: 0,
       bind: (options, onDatagram) => {
         const port = this.#bind(options, onDatagram)
         this.open.sockets++

@@ -1,14 +1,24 @@
 // One peer in a process of its own, on any runtime, over the addon or lib/udx. Reads commands as JSON lines, answers each with one.
 import { createHash } from 'node:crypto'
 import { createInterface } from 'node:readline'
-import { runtimeBackend, UDX } from '../../../../lib/udx/index.ts'
+import { SwarmSeal } from '../../../../lib/swarm/datagram-seal.ts'
+import { createSealedBackend, runtimeBackend, UDX } from '../../../../lib/udx/index.ts'
 import { createFaultyBackend, type Faults } from './faulty-backend.ts'
 import { type AnySocket, addon, type Dht, HyperDHT, type NoiseStream } from './hyperdht.ts'
 import { createMutator } from './mutator.ts'
 
 /** What a worker can be told. Keys and topics are in hex, times in milliseconds. */
 export type Command =
-  | { do: 'start'; implementation: 'addon' | 'lib'; loss?: number; seed?: number; mutate?: number; bootstrap?: number }
+  | {
+      do: 'start'
+      implementation: 'addon' | 'lib'
+      loss?: number
+      seed?: number
+      mutate?: number
+      /** Datagrams are sealed, so that only sealed peers understand each other. Only over lib/udx. */
+      sealed?: boolean
+      bootstrap?: number
+    }
   /** Changes the share of datagrams that are dropped, in both directions. Only over lib/udx. */
   | { do: 'lose'; share: number }
   | { do: 'listen' }
@@ -41,6 +51,7 @@ let udx: { createSocket(): AnySocket } | undefined
 let stopped = false
 let faults: Faults | undefined
 let mutated: () => number = () => 0
+const seal = new SwarmSeal({ swarmKeys: [Buffer.alloc(32, 1)], onRefused: () => undefined })
 const spareSockets: AnySocket[] = []
 
 /** The bytes of a transfer: chunks with their offset in front, so that each is in its place or the digest is wrong. */
@@ -197,7 +208,10 @@ async function start(command: Extract<Command, { do: 'start' }>): Promise<Partia
     const mutator = createMutator(command.seed ?? 1, command.mutate ?? 0)
     mutated = () => mutator.count
     faults = { loss: command.loss ?? 0, seed: command.seed ?? 1, ...(command.mutate ? { tap: mutator.tap } : {}) }
-    udx = new UDX({ backend: createFaultyBackend(runtimeBackend, faults) }) as unknown as { createSocket(): AnySocket }
+    const backend = createFaultyBackend(runtimeBackend, faults)
+    udx = new UDX({ backend: command.sealed ? createSealedBackend(backend, seal) : backend }) as unknown as {
+      createSocket(): AnySocket
+    }
   }
   const options = { udx, host: HOST }
   if (command.bootstrap === undefined)

@@ -1,13 +1,13 @@
-/** Strangers reach the swarm's port and send what no member would: it must not end the process, nor take its memory. */
+/** A member sends what no mirror would: it must not end the process, nor take its memory. */
 import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import process from 'node:process'
 import { test } from 'node:test'
 import HyperDHT from 'hyperdht'
-import { type DhtResponse, QUESTION } from '../../lib/swarm/dht/hyperdht-rpc.ts'
-import { withMembers } from '../fixtures/members.ts'
-import { joinAsStranger } from '../fixtures/swarm.ts'
-import { waitFor } from '../fixtures/wait.ts'
+import { type DhtResponse, QUESTION } from '../../../lib/swarm/dht/hyperdht-rpc.ts'
+import { withMembers } from '../../fixtures/members.ts'
+import { joinAsMember } from '../../fixtures/swarm.ts'
+import { waitFor } from '../../fixtures/wait.ts'
 
 /** Commands of hyperdht. */
 const PEER_HANDSHAKE = 0
@@ -21,11 +21,11 @@ const NOWHERE = [127, 0, 0, 1, 0, 0]
 
 type Send = (command: number, value: Iterable<number>, target?: Uint8Array) => Promise<DhtResponse | undefined>
 
-/** Runs `use` with a member's public key, and a way to send it requests as a stranger, which it may leave unanswered. */
-async function withStranger(use: (send: Send, publicKey: Buffer) => Promise<void>): Promise<void> {
+/** Runs `use` with a member's public key, and a way to send it requests as another member, which it may leave unanswered. */
+async function withHostileMember(use: (send: Send, publicKey: Buffer) => Promise<void>): Promise<void> {
   await withMembers(async (start) => {
     const { port, id } = await start([])
-    const stranger = await joinAsStranger(port)
+    const hostile = await joinAsMember(port)
     const session = {
       _attach(request: { timeout: number }) {
         request.timeout = 100
@@ -34,7 +34,7 @@ async function withStranger(use: (send: Send, publicKey: Buffer) => Promise<void
     }
     const send: Send = async (command, value, target = new Uint8Array(32).fill(7)) => {
       const message = { command, target, value: Uint8Array.from(value) }
-      const sent = stranger.request(message, { host: '127.0.0.1', port }, { retry: false, session })
+      const sent = hostile.request(message, { host: '127.0.0.1', port }, { retry: false, session })
       return await sent.catch(() => undefined)
     }
     // What would end a mirror. Not every test runner takes it for a failure.
@@ -47,13 +47,13 @@ async function withStranger(use: (send: Send, publicKey: Buffer) => Promise<void
       assert.deepEqual(fatal, [])
     } finally {
       process.off('uncaughtException', note).off('unhandledRejection', note)
-      await stranger.destroy({ force: true })
+      await hostile.destroy({ force: true })
     }
   })
 }
 
 test('joinSwarm: a request that names port 0 ends nothing', async () => {
-  await withStranger(async (send) => {
+  await withHostileMember(async (send) => {
     const noise = [64, ...new Array<number>(64).fill(0)]
     for (let mode = 0; mode < 5; mode++) {
       await send(PEER_HANDSHAKE, [3, mode, ...noise, ...NOWHERE, ...NOWHERE])
@@ -70,7 +70,7 @@ test('joinSwarm: a handshake of any length, with anything in it, ends nothing', 
   const NoiseWrap = createRequire(import.meta.url)('hyperdht/lib/noise-wrap.js') as new (
     ...keys: unknown[]
   ) => Handshake
-  await withStranger(async (send, publicKey) => {
+  await withHostileMember(async (send, publicKey) => {
     const target = HyperDHT.hash(publicKey)
     const greet = async (payload: readonly number[], length?: number) => {
       const noise = new NoiseWrap(HyperDHT.keyPair(), publicKey).handshake.send(Uint8Array.from(payload))
@@ -85,16 +85,16 @@ test('joinSwarm: a handshake of any length, with anything in it, ends nothing', 
   })
 })
 
-test('joinSwarm: a question of a stranger gets no answer, not even an error', async () => {
-  await withStranger(async (send) => {
+test('joinSwarm: a question that is none gets no answer, not even an error', async () => {
+  await withHostileMember(async (send) => {
     for (let length = 0; length < 100; length += 9) {
       assert.equal(await send(QUESTION, new Array<number>(length).fill(1)), undefined)
     }
   })
 })
 
-test('joinSwarm: a command that no member needs is refused, and nothing of it is kept', async () => {
-  await withStranger(async (send) => {
+test('joinSwarm: a command that no mirror needs is refused, and nothing of it is kept', async () => {
+  await withHostileMember(async (send) => {
     // A busy machine may answer late.
     const isRefused = (command: number, value: Iterable<number>) =>
       waitFor(`command ${command} is refused`, async () => (await send(command, value))?.error === UNKNOWN_COMMAND)

@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict'
+import { createHmac } from 'node:crypto'
+import { createRequire } from 'node:module'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { type Refusal, SwarmSeal } from '../../../lib/swarm/datagram-seal.ts'
+
+const KEY = new Uint8Array(32).fill(1)
+const NEXT_KEY = new Uint8Array(32).fill(2)
+const STRANGER_KEY = new Uint8Array(32).fill(3)
+/** Larger than any that a network carries in one piece, too. */
+const datagrams = fc.uint8Array({ maxLength: 3_000 })
+
+/** A seal on a clock of its own, with what it has refused. */
+function create(swarmKeys: readonly [Uint8Array, ...Uint8Array[]] = [KEY]) {
+  const refused: Refusal[] = []
+  const clock = { now: 1_800_000_000_000 }
+  const seal = new SwarmSeal({ swarmKeys, onRefused: (refusal) => refused.push(refusal), now: () => clock.now })
+  return {
+    refused,
+    clock,
+    overhead: seal.overhead,
+    seal(datagram: Uint8Array): Buffer {
+      const sealed = seal.seal(datagram)
+      const bytes = Buffer.from(sealed.bytes)
+      sealed.release()
+      return bytes
+    },
+    open(sealed: Uint8Array): Buffer | undefined {
+      const opened = seal.open(sealed, 5001, '10.0.0.9')
+      return opened && Buffer.from(opened)
+    },
+  }
+}
+
+test('SwarmSeal opens what it has sealed, whatever it is', () => {
+  const [a, b] = [create(), create()]
+  fc.assert(
+    fc.property(datagrams, (datagram) => {
+      const sealed = a.seal(datagram)
+      assert.equal(sealed.length, datagram.length + a.overhead)
+      assert.deepEqual(b.open(sealed), Buffer.from(datagram))
+    }),
+  )
+  assert.deepEqual(b.refused, [])
+})
+
+test('SwarmSeal refuses whatever was changed by a bit, cut off, or made up', () => {
+  const [a, b] = [create(), create()]
+  fc.assert(
+    fc.property(datagrams, fc.nat(), fc.nat(7), fc.nat(), (datagram, byte, bit, length) => {
+      const sealed = a.seal(datagram)
+      const changed = Buffer.from(sealed)
+      changed[byte % changed.length] = (changed[byte % changed.length] ?? 0) ^ (1 << bit)
+      for (const forged of [changed, sealed.subarray(0, length % sealed.length), datagram])
+        assert.equal(b.open(forged), undefined)
+      assert.deepEqual(b.open(sealed), Buffer.from(datagram), 'and that changes nothing')
+    }),
+  )
+  assert.ok(b.refused.every(({ reason }) => reason === 'unsealed'))
+})
+
+test('SwarmSeal seals under its first key and opens under any', () => {
+  const [old, first, next, stranger] = [
+    create([KEY]),
+    create([KEY, NEXT_KEY]),
+    create([NEXT_KEY, KEY]),
+    create([STRANGER_KEY]),
+  ]
+  const opens = (from: typeof old, to: typeof old) =>
+    to.open(from.seal(Buffer.from('anything')))?.toString() === 'anything'
+  assert.deepEqual(
+    [opens(old, next), opens(first, next), opens(next, first), opens(first, old)],
+    [true, true, true, true],
+  )
+  assert.deepEqual([opens(next, old), opens(stranger, next), opens(next, stranger)], [false, false, false])
+})
+
+test('SwarmSeal refuses a datagram once the clocks differ by more than a minute, and says by how much', () => {
+  for (const [skew, isOpened] of [
+    [60_000, true],
+    [-60_000, true],
+    [62_000, false],
+    [-62_000, false],
+    [86_400_000, false],
+  ] as const) {
+    const [a, b] = [create(), create()]
+    a.clock.now += skew
+    assert.equal(b.open(a.seal(Buffer.from('x'))) !== undefined, isOpened, `${skew} ms`)
+    assert.deepEqual(b.refused, isOpened ? [] : [{ reason: 'clock', ahead: skew / 1000 }])
+  }
+})
+
+test('SwarmSeal opens each datagram once while its time is right, and packets of streams as often as they come', () => {
+  const [a, b] = [create(), create()]
+  const sealed = Array.from({ length: 200 }, (_, i) => a.seal(Buffer.from([i])))
+  for (let second = 0; second <= 60; second += 20) {
+    for (const [i, bytes] of sealed.entries()) {
+      assert.equal(b.open(bytes) !== undefined, second === 0, `datagram ${i} after ${second} s`)
+    }
+    b.clock.now += 20_000
+  }
+  assert.equal(b.refused.filter(({ reason }) => reason === 'repeated').length, 600)
+  const packet = Buffer.alloc(20)
+  packet.set([0xff, 1])
+  const again = a.seal(packet)
+  b.clock.now = a.clock.now
+  assert.deepEqual([b.open(again), b.open(again)], [packet, packet])
+})
+
+test('SwarmSeal takes no datagram for another, however many come', () => {
+  const [a, b] = [create(), create()]
+  const last = a.seal(Buffer.from('remembered'))
+  b.open(last)
+  for (let i = 0; i < 150_000; i++) {
+    if (i % 1_000 === 0) for (const { clock } of [a, b]) clock.now += 1_000
+    assert.ok(b.open(a.seal(Buffer.from('x'))) !== undefined)
+  }
+  assert.deepEqual(b.refused, [])
+})
+
+test('SwarmSeal keeps what it has handed out until that is released', () => {
+  const seal = new SwarmSeal({ swarmKeys: [KEY], onRefused: assert.fail })
+  const sealed = Array.from({ length: 2_000 }, (_, i) => seal.seal(Buffer.from(`datagram ${i}`)))
+  for (const [i, { bytes, release }] of sealed.entries()) {
+    assert.equal(Buffer.from(seal.open(bytes, 1, '10.0.0.9') ?? []).toString(), `datagram ${i}`)
+    release()
+  }
+})
+
+test('SwarmSeal shows nothing: the same datagram looks different each time, and every bit of it is random', () => {
+  const { seal } = create()
+  const [rounds, length] = [2_000, 100]
+  const ones = new Array<number>(8 * (length + 44)).fill(0)
+  for (let i = 0; i < rounds; i++) {
+    for (const [at, byte] of seal(Buffer.alloc(length)).entries())
+      for (let bit = 0; bit < 8; bit++) ones[8 * at + bit] = (ones[8 * at + bit] ?? 0) + ((byte >> bit) & 1)
+  }
+  // Ten standard deviations.
+  const most = 10 * Math.sqrt(rounds / 4)
+  for (const [bit, count] of ones.entries())
+    assert.ok(Math.abs(count - rounds / 2) < most, `bit ${bit} is set ${count} times of ${rounds}`)
+})
+
+test('SwarmSeal keeps to its documented format', () => {
+  const sodium = createRequire(import.meta.url)('sodium-native') as {
+    crypto_secretbox_open_easy(plain: Buffer, box: Buffer, nonce: Buffer, key: Buffer): boolean
+  }
+  // HKDF-SHA256 (RFC 5869) with an empty salt, and one block of output.
+  const extracted = createHmac('sha256', Buffer.alloc(32)).update(KEY).digest()
+  const key = createHmac('sha256', extracted).update('swarmirror/datagram/1\x01').digest()
+  const { seal, clock } = create()
+  const sealed = seal(Buffer.from('a datagram'))
+  const plain = Buffer.alloc(sealed.length - 40)
+  assert.ok(sodium.crypto_secretbox_open_easy(plain, sealed.subarray(24), sealed.subarray(0, 24), key))
+  assert.equal(plain.readUInt32LE(0), clock.now / 1000)
+  assert.equal(plain.toString('latin1', 4), 'a datagram')
+})
