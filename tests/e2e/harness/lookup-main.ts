@@ -4,13 +4,17 @@
  */
 import HyperDHT from 'hyperdht'
 import type { Key } from '../../../lib/oci/key.ts'
+import { SwarmSeal } from '../../../lib/swarm/datagram-seal.ts'
 import { AnnouncementSeal } from '../../../lib/swarm/dht/seal.ts'
 import { topicOf } from '../../../lib/swarm/realm.ts'
+import { createSealedBackend, runtimeBackend, UDX } from '../../../lib/udx/index.ts'
 import type { LookupOrder } from './lookup.ts'
 
 const { swarmKey, nodes, keys }: LookupOrder = JSON.parse(process.argv[2] ?? '')
+const datagrams = new SwarmSeal({ swarmKeys: [Buffer.from(swarmKey, 'hex')], onRefused: () => undefined })
+const udx = new UDX({ backend: createSealedBackend(runtimeBackend, datagrams) })
 // The project's declarations leave the plain constructor out, since mirrors are made with another one.
-const dht: HyperDHT = Reflect.construct(HyperDHT, [{ bootstrap: nodes, ephemeral: true }])
+const dht: HyperDHT = Reflect.construct(HyperDHT, [{ bootstrap: nodes, ephemeral: true, udx }])
 const seal = new AnnouncementSeal(Buffer.from(swarmKey, 'hex'))
 const doorsOf = async (key: Key): Promise<readonly [Key, string[]]> => {
   const topic = topicOf(Buffer.from(swarmKey, 'hex'), key)
