@@ -10,6 +10,8 @@ import { Attacker, handshakeFor, request, sealing, withoutFatalErrors } from './
 
 const STRANGER_KEY = new Uint8Array(32).fill(99)
 const KEY = 'registry.example/team/app:1' as Key
+/** Datagrams that are sent at once. */
+const BATCH = 20
 
 /** Sends what `make` gives to a member, and holds that it gets no byte, that each is counted, and that the member works on. */
 async function nothingComesBack(make: (publicKey: Buffer) => readonly Uint8Array[]): Promise<void> {
@@ -22,8 +24,12 @@ async function nothingComesBack(make: (publicKey: Buffer) => readonly Uint8Array
       const [attacker, third] = [await Attacker.start(), await Attacker.start()]
       try {
         const datagrams = make(Buffer.from(member.id, 'hex'))
-        for (const bytes of datagrams) await attacker.send(bytes, member.port)
-        await waitFor('all are counted', () => member.router.figures.refused - before === datagrams.length)
+        for (const [index, bytes] of datagrams.entries()) {
+          await attacker.send(bytes, member.port)
+          // A few at a time: a system drops what does not fit its buffer.
+          if (index % BATCH !== BATCH - 1 && index < datagrams.length - 1) continue
+          await waitFor('all are counted', () => member.router.figures.refused - before === index + 1)
+        }
         await waitFor('a lookup finds the member', async () =>
           (await found(asker.router.lookup(KEY, never))).some(({ port }) => port === member.port),
         )
