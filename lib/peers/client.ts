@@ -39,7 +39,7 @@ export interface PeerClientOptions {
 
 const HEAD_TIMEOUT = 1_000
 const DISCARD_TIMEOUT = 1_000
-/** The last bound, for whoever has none of its own: a body that rests for longer is not waited for by anybody. */
+/** Milliseconds without a byte after which a body has failed, for callers that set no bound of their own. */
 export const BYTE_TIMEOUT = 30_000
 /** Below the 30 s after which the peer's door ends an idle connection, in milliseconds. */
 const IDLE_TIMEOUT = 15_000

@@ -38,7 +38,7 @@ export interface StreamHost extends ConnectionHost {
 
 type Done = (error: Error | null) => void
 
-/** Somebody who waits until the peer has acknowledged all bytes up to an offset of the stream. */
+/** A caller that waits until the peer has acknowledged all bytes up to an offset of the stream. */
 interface Flush {
   readonly offset: number
   readonly resolve: (flushed: boolean) => void

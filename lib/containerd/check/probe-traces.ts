@@ -41,7 +41,7 @@ export interface ProbeRemains {
   readonly ended: boolean
 }
 
-/** How the line of a probe's hosts.toml begins that has the digests of its content, for whoever must remove its remains. */
+/** Begins the line of a probe's hosts.toml that lists the digests of its content, so that a later sweep can remove them. */
 const CONTENT = '# content of the probe: '
 
 /**

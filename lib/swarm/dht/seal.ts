@@ -9,9 +9,9 @@ const SEAL_LENGTH = 2 * COMPACT_LENGTH
 /**
  * Seals announcements, so that a node asks for content only where a member, who knows the swarm key, has announced it.
  *
- * Anybody who reaches the DHT port sees topics, can announce to them, and as a DHT node can answer a lookup with anything. A
- * record has room for a key and addresses only, so the seal, 96 bits of an HMAC, takes the place of the second and third
- * address. No node connects to any address of these records but the first.
+ * Strangers do not get this far, since every datagram is sealed (../datagram-seal.ts): this binds a record to its topic, key and
+ * door. A record has room for a key and addresses only, so the seal, 96 bits of an HMAC, takes the place of the second and
+ * third address. No node connects to any address of these records but the first.
  */
 export class AnnouncementSeal {
   readonly #secret: Uint8Array
