@@ -1,10 +1,10 @@
-// One node that announces and looks up as hyperdht does by itself, for comparison: does as it is told on its standard input.
+// One node that announces and looks up as hyperdht does by itself, over the same sealed datagrams: does as it is told on its standard input.
 import process from 'node:process'
 import HyperDHT from 'hyperdht'
-import { runtimeName } from '../../../lib/platform/runtime.ts'
+import { SwarmSeal } from '../../../lib/swarm/datagram-seal.ts'
 import type { NodeAddress } from '../../../lib/swarm/node.ts'
 import { topicOf } from '../../../lib/swarm/realm.ts'
-import { UDX } from '../../../lib/udx/index.ts'
+import { createSealedBackend, runtimeBackend, UDX } from '../../../lib/udx/index.ts'
 import { SWARM_KEY } from '../../fixtures/credentials.ts'
 import { type KeyName, type KeyRange, keyOf, keysOf } from '../../swarm/content.ts'
 import { serveCalls } from '../../swarm/lines.ts'
@@ -31,6 +31,8 @@ const CONCURRENCY = 16
 const MAX_WINDOW = 1_000
 
 const keyPair = HyperDHT.keyPair()
+/** The nodes around it answer nothing else. */
+const seal = new SwarmSeal({ swarmKeys: [SWARM_KEY], onRefused: () => undefined })
 let node: { readonly dht: HyperDHT; readonly self: NodeAddress } | undefined
 
 function started() {
@@ -46,7 +48,7 @@ serveCalls<PlainCalls>(
         bootstrap,
         keyPair,
         maxWindow: MAX_WINDOW,
-        ...(runtimeName === 'node' ? {} : { udx: new UDX() }),
+        udx: new UDX({ backend: createSealedBackend(runtimeBackend, seal) }),
       })
       await dht.fullyBootstrapped()
       node = { dht, self }
