@@ -1,5 +1,7 @@
 import {
   type Cluster,
+  CONTAINERD,
+  containerdConfig,
   createCluster,
   Daemon,
   type Node,
@@ -40,6 +42,14 @@ interface Pull {
   readonly seconds: number
   /** CPU time of containerd, of who gives the image, and of what is between them, in seconds. */
   readonly cpu: readonly number[]
+  /** Bytes that the giver's link carried for it, and those that a giving mirror counted. */
+  readonly sent: number
+  readonly counted: number
+}
+
+export interface PullOptions {
+  /** Bytes of the chunks in which containerd 2 fetches each layer, several at a time; one request for each if missing. */
+  readonly parallelFetch: number | undefined
 }
 
 /**
@@ -47,12 +57,12 @@ interface Pull {
  * verified there), through its mirror from one peer, and the same with TLS between the mirrors. Everything (registry, both
  * mirrors, containerd with its unpacking) shares this machine's cores, which is what bounds them without a bounded link.
  */
-export async function benchPulls(runtimes: readonly RuntimeName[]): Promise<void> {
-  for (const runtime of runtimes) await benchPullsOn(runtime)
+export async function benchPulls(runtimes: readonly RuntimeName[], options: PullOptions): Promise<void> {
+  for (const runtime of runtimes) await benchPullsOn(runtime, options)
 }
 
-async function benchPullsOn(runtime: RuntimeName): Promise<void> {
-  const cluster = await createCluster({ nodes: nodesOf(runtime), registry: true })
+async function benchPullsOn(runtime: RuntimeName, options: PullOptions): Promise<void> {
+  const cluster = await createCluster({ nodes: nodesOf(runtime, options), registry: true })
   try {
     const { registry } = cluster
     await cluster.node(DIRECT.node).writeHosts(REGISTRY_NAME, { server: registry.url, hosts: [{ url: registry.url }] })
@@ -72,7 +82,11 @@ async function benchPullsOn(runtime: RuntimeName): Promise<void> {
         }
       }
       const links = link === undefined ? 'unbounded links' : 'links of 1 Gbit/s'
-      console.log(`\nPull of 1 GB in 4 layers, mirrors on ${runtime}, ${links}, median of ${ROUNDS} rounds in turns:\n`)
+      const { parallelFetch } = options
+      const fetching = parallelFetch === undefined ? '' : ` in parallel chunks of ${parallelFetch} bytes`
+      console.log(
+        `\nPull of 1 GB in 4 layers${fetching}, containerd ${CONTAINERD.text}, mirrors on ${runtime}, ${links}, median of ${ROUNDS} rounds in turns:\n`,
+      )
       print(pulls)
     }
   } finally {
@@ -80,14 +94,14 @@ async function benchPullsOn(runtime: RuntimeName): Promise<void> {
   }
 }
 
-function nodesOf(runtime: RuntimeName): NodeOptions[] {
+function nodesOf(runtime: RuntimeName, { parallelFetch }: PullOptions): NodeOptions[] {
   // Two swarms in one network: those without TLS and those with it do not see each other's topics.
   const flags = (key: string, transfer: 'plain' | 'tls') => ({
     'swarm-key': key.repeat(32),
     'peer-transfer': transfer,
     'log-level': 'info',
   })
-  return [
+  const nodes: NodeOptions[] = [
     { name: 'direct', start: ['containerd'] },
     { name: 'nginx', start: ['containerd'] },
     { name: 'plainpeer', runtime, flags: flags('1a', 'plain') },
@@ -95,6 +109,8 @@ function nodesOf(runtime: RuntimeName): NodeOptions[] {
     { name: 'tlspeer', runtime, flags: flags('2b', 'tls') },
     { name: 'tls', runtime, flags: flags('2b', 'tls') },
   ]
+  if (parallelFetch === undefined) return nodes
+  return nodes.map((node) => ({ ...node, containerdConfig: containerdConfig({ parallelFetch }) }))
 }
 
 /** Starts nginx where that node's containerd expects a mirror, in front of the registry; gives the process that works. */
@@ -130,6 +146,12 @@ async function pull(cluster: Cluster, image: PushedImage, way: Way, nginx: numbe
     ...(way.peer === undefined ? [registry.daemon.pid] : peerPids(cluster, way.peer, asker)),
   ]
   if (way.node === 'nginx') pids.push(nginx)
+  const giver = way.peer === undefined ? registry : cluster.node(way.peer)
+  const figures = async () => ({
+    sent: (await giver.network.carried()).out,
+    counted: way.peer === undefined ? Number.NaN : await countedBytes(cluster.node(way.peer)),
+  })
+  const earlier = await figures()
   let seconds = Number.NaN
   let cpu: number[] = []
   const asked = await registry.requestsDuring(async () => {
@@ -141,8 +163,19 @@ async function pull(cluster: Cluster, image: PushedImage, way: Way, nginx: numbe
   })
   const upstream = requestsFor(image.digests, asked)
   if (way.peer !== undefined && upstream.length > 0) throw new Error(`upstream was asked: ${JSON.stringify(upstream)}`)
+  const later = await figures()
   await asker.removeImage(image.reference)
-  return { seconds, cpu }
+  return { seconds, cpu, sent: later.sent - earlier.sent, counted: later.counted - earlier.counted }
+}
+
+/** Bytes of content that the mirror of this node says it has sent to other nodes. */
+async function countedBytes(node: Node): Promise<number> {
+  const { body } = await node.admin('/metrics')
+  const line = body
+    .toString()
+    .split('\n')
+    .find((each) => each.startsWith('swarmirror_bytes_total{door="peer"'))
+  return Number(line?.split(' ').at(-1))
 }
 
 function peerPids(cluster: Cluster, peer: string, asker: Node): number[] {
@@ -152,8 +185,10 @@ function peerPids(cluster: Cluster, peer: string, asker: Node): number[] {
 function print(pulls: ReadonlyMap<Way, readonly Pull[]>): void {
   const secondsOf = (way: Way) => (pulls.get(way) ?? []).map(({ seconds }) => seconds)
   const direct = median(secondsOf(DIRECT))
+  const size = LAYERS.reduce((sum, layer) => sum + layer)
   const rows = WAYS.map((way) => {
     const all = secondsOf(way)
+    const images = (part: 'sent' | 'counted') => median((pulls.get(way) ?? []).map((one) => one[part])) / size
     const cpu = [0, 1, 2].map((part) => median((pulls.get(way) ?? []).flatMap((one) => one.cpu[part] ?? [])))
     return [
       way.shown,
@@ -161,9 +196,12 @@ function print(pulls: ReadonlyMap<Way, readonly Pull[]>): void {
       all.map((seconds) => seconds.toFixed(2)).join(' '),
       (median(all) / direct).toFixed(2),
       String(way.expected ?? ''),
+      images('sent').toFixed(3),
+      Number.isNaN(images('counted')) ? '' : images('counted').toFixed(3),
       ...cpu.map((seconds) => (Number.isNaN(seconds) ? '' : seconds.toFixed(2))),
     ]
   })
   const processes = ['CPU s of containerd', 'of who gives', 'of what is between']
-  printTable(['from', 's', 'all rounds', 'of direct', 'expected at most', ...processes], rows)
+  const images = ['images sent', 'images counted']
+  printTable(['from', 's', 'all rounds', 'of direct', 'expected at most', ...images, ...processes], rows)
 }
