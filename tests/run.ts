@@ -12,7 +12,7 @@
  *   node tests/run.ts swarm                 a swarm of many nodes on loopback, with churn; driven by Node, no root
  */
 import { execFileSync, spawn } from 'node:child_process'
-import { globSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { closeSync, globSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import process from 'node:process'
@@ -106,6 +106,18 @@ async function run(
   }
 }
 
+/** As {@link run}, but shows what it said when it is over: others run at the same time. */
+async function runLogged(...[command, minutes, environment]: Parameters<typeof run>): Promise<boolean> {
+  const log = join(mkdtempSync(join(tmpdir(), 'swarmirror-tests-')), 'log')
+  const output = openSync(log, 'w')
+  const passed = await run(command, minutes, environment, output)
+  closeSync(output)
+  console.log(`\n== ${command.slice(-1)}`)
+  process.stdout.write(readFileSync(log))
+  rmSync(dirname(log), { recursive: true })
+  return passed
+}
+
 /** Takes two cores for minutes, so it runs alone and once, with its nodes on Node and Bun. */
 const SIMULATION = 'tests/swarm/simulation.test.ts'
 
@@ -116,11 +128,22 @@ if (first === 'swarm') {
   const minutes = process.env.SWARM_SIZE === undefined ? FILE_MINUTES : 3 * FILE_MINUTES
   results.push({ name: 'simulated swarm', passed: await run(onNode([SIMULATION], minutes * 60_000), minutes) })
 } else if (first === 'e2e' || first === 'chaos' || first === 'browser') {
-  // One file at a time, each with a process of its own: it has a cluster to itself, and two cores, and may not hold up others.
+  // Each file has a process and clusters of its own. Much of e2e is waiting; where time decides, a file has both cores.
+  const lanes = first === 'e2e' ? 2 : 1
   const e2e = async (name: string, files: readonly string[], environment = {}) => {
     console.log(`\n== ${name}: ${files.length} files`)
     const failed: string[] = []
-    for (const file of files) if (!(await run(onNode([file]), FILE_MINUTES, environment))) failed.push(file)
+    const left = [...files]
+    const lane = async () => {
+      for (let file = left.shift(); file !== undefined; file = left.shift()) {
+        const command = onNode([file])
+        const passed = await (lanes === 1
+          ? run(command, FILE_MINUTES, environment)
+          : runLogged(command, FILE_MINUTES, environment))
+        if (!passed) failed.push(file)
+      }
+    }
+    await Promise.all(Array.from({ length: lanes }, lane))
     results.push({ name: [name, ...failed].join(' '), passed: failed.length === 0 })
   }
   const { values, positionals } = parseArgs({
@@ -157,18 +180,11 @@ if (first === 'swarm') {
         throw new Error(
           `unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, unit, e2e, browser, chaos or swarm`,
         )
-      // One is shown as it goes on, the others when it is over.
-      const log = index === 0 ? undefined : join(mkdtempSync(join(tmpdir(), 'swarmirror-tests-')), 'log')
-      const output = log === undefined ? 'inherit' : openSync(log, 'w')
-      return { name, log, passed: run(runner(files), SUITE_MINUTES, {}, output) }
-    })
-    for (const { name, log, passed } of running) {
+      // One is shown as it goes on, the others when they are over.
       console.log(`\n== tests on ${name}: ${files.length} files`)
-      results.push({ name, passed: await passed })
-      if (log === undefined) continue
-      process.stdout.write(readFileSync(log))
-      rmSync(dirname(log), { recursive: true })
-    }
+      return { name, passed: (index === 0 ? run : runLogged)(runner(files), SUITE_MINUTES) }
+    })
+    for (const { name, passed } of running) results.push({ name, passed: await passed })
   }
 }
 console.log('')
