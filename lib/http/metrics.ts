@@ -48,7 +48,7 @@ export function createHttpMetrics({ counters, histograms }: Metrics) {
     ),
     bytes: counters(
       'bytes_total',
-      'Bytes of content that the answers of a door declared, by where they came from.',
+      'Bytes of content that a door has sent, by where they came from.',
       { door: DOORS, source: CONTENT_SOURCES },
       USUAL_BYTES,
     ),

@@ -41,7 +41,7 @@ const MAX_CONNECTIONS = Math.min(4_096, Math.floor((OPEN_FILES_LIMIT || Number.P
 interface Exchange {
   /** {@link remoteOf} its connection. */
   readonly connection: string
-  readonly done: PromiseWithResolvers<void>
+  readonly done: PromiseWithResolvers<number>
 }
 
 /**
@@ -62,8 +62,9 @@ export async function listenOnNode(handler: Handler, options: ListenOptions): Pr
   const answer = async (request: Request, incoming: IncomingMessage, outgoing: ServerResponse): Promise<Response> => {
     // Each pipelined request listens for the end of the one connection, which is no leak to warn of on standard error.
     incoming.socket.setMaxListeners(0)
-    const exchange = { connection: remoteOf(incoming.socket), done: Promise.withResolvers<void>() }
+    const exchange = { connection: remoteOf(incoming.socket), done: Promise.withResolvers<number>() }
     let places = 0
+    let sent = 0
     const admission: Admission = {
       take(most) {
         if (places === 0 && admitted < most && exchanges.has(exchange)) {
@@ -76,7 +77,7 @@ export async function listenOnNode(handler: Handler, options: ListenOptions): Pr
     }
     const over = () => {
       if (exchanges.delete(exchange)) admitted -= places
-      exchange.done.resolve()
+      exchange.done.resolve(sent)
       incoming.socket.off('close', over)
     }
     exchanges.add(exchange)
@@ -86,7 +87,11 @@ export async function listenOnNode(handler: Handler, options: ListenOptions): Pr
     if (closing) outgoing.setHeader('connection', 'close')
     try {
       const malformed = malformedAnswer(request, pathOf(incoming.url ?? ''))
-      await send(malformed ?? (await handler(request, admission)), incoming, outgoing, writeTimeout)
+      const response = malformed ?? (await handler(request, admission))
+      const onSent = (bytes: number) => {
+        sent += bytes
+      }
+      await send(response, incoming, outgoing, writeTimeout, onSent)
     } catch (error) {
       options.onError(error, { method: incoming.method ?? '', url: incoming.url ?? '' })
       if (outgoing.headersSent) outgoing.socket?.destroySoon()

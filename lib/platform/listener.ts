@@ -5,8 +5,11 @@ export interface Admission {
    * when `most` others have one.
    */
   take(most: number): boolean
-  /** Resolves when the response has been sent or the client has left. Missing where a server does not tell. */
-  readonly ended?: Promise<void>
+  /**
+   * Resolves when the response has been sent or the client has left, with the bytes of its body that the system has taken.
+   * Missing where a server does not tell.
+   */
+  readonly ended?: Promise<number>
 }
 
 export type Handler = (request: Request, admission: Admission) => Response | Promise<Response>

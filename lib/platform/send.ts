@@ -18,6 +18,7 @@ export class BodyError extends Error {
  * A body that is not read to its end is cancelled: at once when the client leaves, even while the source is silent.
  *
  * @param writeTimeout milliseconds within which the client must take a chunk, or its connection is ended
+ * @param onSent told of the bytes of the body that the system has taken, as it takes them
  * @throws {BodyError} for a body that broke off, or that the client does not take; the connection is already ending then.
  *   A client that left is no error.
  */
@@ -26,6 +27,7 @@ export async function send(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   writeTimeout: number,
+  onSent: (bytes: number) => void = () => undefined,
 ): Promise<void> {
   if (incoming.method === 'HEAD' || response.body === null) {
     await response.body?.cancel()
@@ -38,7 +40,7 @@ export async function send(
   const abandon = () => source.cancel().catch(() => undefined)
   const client = new Client(incoming, outgoing, abandon, writeTimeout)
   try {
-    await sendBody(response, source, outgoing, client)
+    await sendBody(response, source, outgoing, client, onSent)
     if (client.stalled) throw new BodyError(`the client took nothing within ${writeTimeout} ms`)
   } finally {
     client.release()
@@ -51,6 +53,7 @@ async function sendBody(
   source: ByteSource,
   outgoing: ServerResponse,
   client: Client,
+  onSent: (bytes: number) => void,
 ): Promise<void> {
   const declared = response.headers.get('content-length')
   const length = declared === null ? Number.POSITIVE_INFINITY : Number(declared)
@@ -64,6 +67,7 @@ async function sendBody(
       const good = chunk.subarray(0, Math.min(chunk.byteLength, length - sent))
       sent += good.byteLength
       await client.write(good)
+      if (!client.gone) onSent(good.byteLength)
       if (good.byteLength < chunk.byteLength) throw new Error(`more than the ${length} bytes declared`)
       chunk = client.gone ? undefined : await source.next()
     }

@@ -1,7 +1,11 @@
 import type { DoorMiddleware } from '../env.ts'
 import type { DOORS, HttpMetrics } from '../metrics.ts'
 
-/** Counts the answers of a door by method, status and source of the content, and the bytes that they declare. */
+/**
+ * Counts the answers of a door by method, status and source of the content, and the bytes that it has sent of them when they
+ * are over. Where the server does not tell how many these were, the declared ones are counted: `Bun.serve` hands files to the
+ * kernel.
+ */
 export function count(door: (typeof DOORS)[number], metrics: HttpMetrics): DoorMiddleware {
   return async function count(c, next) {
     await next()
@@ -11,6 +15,8 @@ export function count(door: (typeof DOORS)[number], metrics: HttpMetrics): DoorM
     // Anybody can send any method, but a label has few values.
     const method = c.req.method === 'GET' || c.req.method === 'HEAD' ? c.req.method : 'other'
     metrics.requests.inc({ door, method, status: String(c.res.status), source })
-    if (source !== 'none' && method === 'GET') metrics.bytes.inc({ door, source }, bytes)
+    if (source === 'none' || method !== 'GET') return
+    const { ended = Promise.resolve(bytes) } = c.env?.admission ?? {}
+    void ended.then((sent) => metrics.bytes.inc({ door, source }, sent))
   }
 }

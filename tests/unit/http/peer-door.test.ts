@@ -9,6 +9,7 @@ import {
   CLOCK_SKEW,
   createCredentials,
 } from '../../../lib/peers/credentials.ts'
+import { runtimeName } from '../../../lib/platform/runtime.ts'
 import type { ContentStore } from '../../../lib/store/store.ts'
 import { CREDENTIALS, DOOR, SWARM_KEY, ticketFor } from '../../fixtures/credentials.ts'
 import { exchange, RawClient, type RawResponse, requestText } from '../../fixtures/http.ts'
@@ -243,8 +244,13 @@ test('peer door counts what it gives, refuses and runs', async () => {
     assert.match(text, /^swarmirror_peer_door_refused_total\{reason="capability"\} 1$/m)
     assert.match(text, /^swarmirror_peer_door_refused_total\{reason="busy"\} [1-9]/m)
     assert.match(text, /^swarmirror_requests_total\{door="peer",method="GET",status="404",source="none"\} [1-9]/m)
-    const bytes = new RegExp(`^swarmirror_bytes_total\\{door="peer",source="local"\\} ${layerOf(large).size}$`, 'm')
-    assert.match(text, bytes)
+    const sent = await waitFor('what was sent to be counted', async () => {
+      const found = /^swarmirror_bytes_total\{door="peer",source="local"\} ([1-9]\d*)$/m.exec(await metrics())
+      return found !== null && Number(found[1])
+    })
+    // `Bun.serve` does not tell how much it has sent.
+    if (runtimeName === 'bun') assert.equal(sent, layerOf(large).size)
+    else assert.ok(sent < layerOf(large).size, `${sent} bytes`)
   })
 })
 

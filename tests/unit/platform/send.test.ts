@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type ByteSource, sourceResponse } from '../../../lib/platform/byte-source.ts'
 import { listen } from '../../../lib/platform/listen.ts'
-import type { ListenOptions } from '../../../lib/platform/listener.ts'
+import type { Handler, ListenOptions } from '../../../lib/platform/listener.ts'
 import { BodyError } from '../../../lib/platform/send.ts'
 import { parseResponse, type RawClient, requestText, withRawClient } from '../../fixtures/http.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
@@ -121,4 +121,29 @@ test('send does not send a client away that takes something now and then', async
     assert.ok(received >= 64 * 1024 * 400)
     assert.deepEqual(failures, [])
   })
+})
+
+test('send tells how many bytes of a body it has sent, to a client that leaves too', async () => {
+  const total = 64 * 1024 * 400
+  for (const leaves of [false, true]) {
+    const ended = Promise.withResolvers<number>()
+    const handler: Handler = (_, admission) => {
+      void admission.ended?.then(ended.resolve)
+      return sourceResponse(new OneBufferSource(64 * 1024, 400), { headers: { 'content-length': String(total) } })
+    }
+    const listener = await listen(handler, { host: '127.0.0.1', port: 0, onError: assert.fail })
+    try {
+      await withRawClient(listener.port, async (client) => {
+        client.send(GET)
+        if (!leaves) return assert.equal((await client.response()).body.length, total)
+        await waitFor('the body begins', () => client.received.length > 64 * 1024)
+        client.close()
+        const sent = await within('the end of the answer', ended.promise)
+        assert.ok(sent > 0 && sent < total, `${sent} of ${total} bytes`)
+      })
+      if (!leaves) assert.equal(await within('the end of the answer', ended.promise), total)
+    } finally {
+      await within('the end of the listener', listener.close(AbortSignal.abort()))
+    }
+  }
 })

@@ -21,7 +21,25 @@ test('count counts what is answered, and not what a client has not waited for', 
   assert.match((await metrics.render()).body, /^swarmirror_requests_total\{.*status="500",source="none"\} 1$/m)
 })
 
-test('count counts the bytes that an answer declares, and no other method by its name', async () => {
+test('count counts the bytes that were sent once an answer is over', async () => {
+  const metrics = createMetrics()
+  const { promise: ended, resolve } = Promise.withResolvers<number>()
+  const door = new Hono<DoorEnv>()
+  door.use(count('registry', createHttpMetrics(metrics)))
+  door.get('/', (c) => {
+    c.set('content', { source: 'peer', bytes: 7 })
+    return c.body(null, 200)
+  })
+  const counted = async () =>
+    /^swarmirror_bytes_total\{door="registry",source="peer"\} (\d+)$/m.exec((await metrics.render()).body)?.[1]
+  await door.request('/', {}, { admission: { take: () => true, ended } })
+  assert.equal(await counted(), '0')
+  resolve(5)
+  await ended
+  assert.equal(await counted(), '5')
+})
+
+test('count counts the bytes that an answer declares where the server tells of no others, and no other method by its name', async () => {
   const metrics = createMetrics()
   const door = new Hono<DoorEnv>()
   door.use(count('registry', createHttpMetrics(metrics)))
