@@ -38,10 +38,10 @@ class Pair {
     this.#publicKey = publicKey
   }
 
-  static async start(bootstrap: number, client: Kind, server: Kind): Promise<Pair> {
+  static async start(bootstrap: number, client: Kind, server: Kind, sealed = false): Promise<Pair> {
     const [a, b] = await Promise.all([
-      Peer.start(client, { bootstrap, seed: 1 }),
-      Peer.start(server, { bootstrap, seed: 2 }),
+      Peer.start(client, { bootstrap, seed: 1, sealed }),
+      Peer.start(server, { bootstrap, seed: 2, sealed }),
     ])
     const { publicKey = '' } = await b.do({ do: 'listen' })
     const pair = new Pair(a, b, publicKey)
@@ -90,8 +90,12 @@ async function compare(
 }
 
 /** Lookups per second, CPU per lookup and per announce in ms. */
-async function measureDht(bootstrap: number, kind: Kind): Promise<{ rate: number; lookup: number; announce: number }> {
-  const peer = await Peer.start(kind, { bootstrap })
+async function measureDht(
+  bootstrap: number,
+  kind: Kind,
+  sealed = false,
+): Promise<{ rate: number; lookup: number; announce: number }> {
+  const peer = await Peer.start(kind, { bootstrap, sealed })
   try {
     const topics = Array.from({ length: TOPICS }, (_, i) => Buffer.alloc(32, `${kind} ${i} `).toString('hex'))
     await peer.do({ do: 'announce', topics: topics.slice(0, 50) })
@@ -149,8 +153,21 @@ for (const [client, server, expected] of PAIRS) {
   await pair.stop()
 }
 await addon.stop()
+// Only sealed peers understand each other, so they have a bootstrapper of their own.
+const sealedBootstrapper = await Peer.start('node', { sealed: true })
+const SEALED_KINDS = ['node', 'deno', 'bun'] as const
+for (const kind of SEALED_KINDS) {
+  const plain = await Pair.start(bootstrapper.port, kind, kind)
+  const sealed = await Pair.start(sealedBootstrapper.port, kind, kind, true)
+  const { rates, ratio } = await compare(
+    () => plain.transfer(bytes),
+    () => sealed.transfer(bytes),
+  )
+  row(`${kind}, ${kind}, sealed`, 'none', rates, ratio, 0.85)
+  await Promise.all([plain.stop(), sealed.stop()])
+}
 console.log(
-  `${megabytes} MB over a Noise stream, medians of ${rounds}; without loss the ratio is to the addon with itself, else to the same pair without`,
+  `${megabytes} MB over a Noise stream, medians of ${rounds}; without loss the ratio is to the addon with itself, with loss to the same pair without, sealed to the same pair unsealed`,
 )
 printTable(['client, server', 'loss', 'up MB/s', 'down MB/s', 'client CPU ms/MB', 'ratio', 'expected'], rows)
 
@@ -159,6 +176,10 @@ for (const kind of ['addon', 'bun', 'deno', 'node'] as const) {
   const { rate, lookup, announce } = await measureDht(bootstrapper.port, kind)
   dhtRows.push([kind, rate.toFixed(0), lookup.toFixed(2), announce.toFixed(2)])
 }
+for (const kind of SEALED_KINDS) {
+  const { rate, lookup, announce } = await measureDht(sealedBootstrapper.port, kind, true)
+  dhtRows.push([`${kind}, sealed`, rate.toFixed(0), lookup.toFixed(2), announce.toFixed(2)])
+}
 console.log('')
 printTable(['peer', 'lookups/s', 'CPU ms/lookup', 'CPU ms/announce'], dhtRows)
-await bootstrapper.stop()
+await Promise.all([bootstrapper.stop(), sealedBootstrapper.stop()])
