@@ -1,8 +1,11 @@
 import { hkdfSync, randomFillSync } from 'node:crypto'
 import b4a from 'b4a'
 import sodium from 'sodium-native'
+import type { Logger } from '../observe/log.ts'
+import { addressOf } from '../platform/address.ts'
 import { type DatagramSeal, isPacket, type SealedDatagram } from '../udx/index.ts'
 import type { NodeAddress } from './node.ts'
+import { RareWarnings } from './rare-warnings.ts'
 
 const PURPOSE = 'swarmirror/datagram/1'
 
@@ -29,6 +32,31 @@ export type Refusal =
   | { readonly reason: 'unsealed' }
   | { readonly reason: 'repeated' }
   | { readonly reason: 'clock'; readonly ahead: number }
+
+/** What to say of refusals, by their reason. A network may repeat a datagram; that is counted only. */
+const EVENTS = {
+  unsealed: 'datagrams refused: not sealed under the swarm key',
+  clock: 'datagrams refused: the clock of a member is wrong, or this one',
+} as const
+
+/** Counts the datagrams that are refused, and warns about them. */
+export class Refusals {
+  /** All so far. */
+  total = 0
+  readonly #warnings: RareWarnings
+
+  constructor(log: Logger, now?: () => number) {
+    this.#warnings = new RareWarnings(log, now)
+  }
+
+  /** Notes a datagram that was refused. Its address may be forged. */
+  note(refusal: Refusal, from: NodeAddress): void {
+    this.total++
+    if (refusal.reason === 'repeated') return
+    const ahead = refusal.reason === 'clock' ? { secondsAhead: refusal.ahead } : {}
+    this.#warnings.warn(EVENTS[refusal.reason], { from: addressOf(from), ...ahead })
+  }
+}
 
 export interface SwarmSealOptions {
   /** Datagrams are sealed under the first and opened under any. */

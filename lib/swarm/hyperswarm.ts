@@ -1,12 +1,10 @@
 import HyperDHT from 'hyperdht'
-import Persistent from 'hyperdht/lib/persistent.js'
 import Hyperswarm, { type Server } from 'hyperswarm'
 import { createSealedBackend, runtimeBackend, UDX } from '../udx/index.ts'
-import { SwarmSeal } from './datagram-seal.ts'
-import { createDhtRpc, QUESTION } from './dht/hyperdht-rpc.ts'
+import { Refusals, SwarmSeal } from './datagram-seal.ts'
+import { answerFrom, createDhtRpc, QUESTION } from './dht/hyperdht-rpc.ts'
 import { RECORD_LIFE, RecordStore } from './dht/record-store.ts'
 import { MAX_MEMBERS } from './members/membership.ts'
-import { Refusals } from './refusals.ts'
 import { Swarm, type SwarmDependencies, type SwarmListeners, type SwarmOptions } from './swarm.ts'
 
 export type { SwarmDependencies, SwarmOptions } from './swarm.ts'
@@ -17,13 +15,13 @@ export type { SwarmDependencies, SwarmOptions } from './swarm.ts'
  */
 const MAX_WINDOW = 100_000
 /**
- * Commands of hyperdht that members send each other: connect, find a peer, look up, announce, and withdraw. The others store what
- * no member asks for, values of any size, or punch holes in firewalls that are not there.
+ * Commands of hyperdht that members send each other, for their connections: connect, find a peer, and announce and withdraw where
+ * one is found. The others store what no member asks for, values of any size, or punch holes in firewalls that are not there.
  */
-const USED_COMMANDS: ReadonlySet<number> = new Set([0, 2, 3, 4, 5])
+const USED_COMMANDS: ReadonlySet<number> = new Set([0, 2, 4, 5])
 /**
- * How much of each kind hyperdht keeps besides records, in each of two generations: where members can be connected to (20 at a
- * node on average), and what strangers have it keep, at up to 2 KiB a piece.
+ * How much of each kind hyperdht keeps, in each of two generations: where members can be connected to (20 at a node on
+ * average), and what a hostile member has it keep, at up to 2 KiB a piece.
  */
 const MAX_OTHERS = 4_096
 /** Milliseconds by which a request may ask for its answer to be delayed: no member's does, and each would take memory. */
@@ -57,12 +55,6 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     udx: new UDX({ backend: createSealedBackend(runtimeBackend, seal) }),
   })
   const records = new RecordStore({ log: dependencies.log })
-  // There is no option for it. The listener comes after hyperdht's own, which has made its cache by then; nothing is in it yet.
-  dht.once('persistent', () => {
-    if (dht._persistent === null) throw new Error('expected hyperdht to store records from here on')
-    dht._persistent.records.destroy()
-    dht._persistent.records = records
-  })
   try {
     await dht.fullyBootstrapped()
   } catch (error) {
@@ -76,9 +68,8 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
   dht.onrequest = (request) => {
     const { command, from, value } = request
     if (from.id !== null) listeners?.met(from)
-    if (command !== QUESTION) return USED_COMMANDS.has(command) && next(request)
+    if (command !== QUESTION) return USED_COMMANDS.has(command) ? next(request) : answerFrom(records, request)
     const answer = value && listeners?.asked(value, from)
-    // A stranger gets no answer, not even an error.
     if (answer) request.reply(answer, { token: false, closerNodes: false })
     return true
   }
@@ -97,10 +88,8 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
         return dht.request(message, to, { retry: false, session })
       },
       hash: (bytes) => HyperDHT.hash(bytes),
-      signAnnounce: Persistent.signAnnounce,
-      signUnannounce: Persistent.signUnannounce,
     },
-    keyPair,
+    keyPair.publicKey,
   )
   return new Swarm(
     dependencies,

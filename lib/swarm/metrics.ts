@@ -8,10 +8,10 @@ export interface SwarmFigures extends Omit<AnnouncerFigures, 'stored' | 'removed
   /** Requests to other nodes so far, and those that were not answered in time. */
   readonly requests: number
   readonly silent: number
-  /** Records that this node stores for others, how many it may, and those dropped so far for want of room. */
+  /** Records that this node stores for others, how many it may, and those refused so far for want of room. */
   readonly records: number
   readonly recordLimit: number
-  readonly dropped: number
+  readonly recordsRefused: number
   /** Datagrams that were not answered, since no member had sealed them, or not lately. */
   readonly refused: number
 }
@@ -37,11 +37,16 @@ export function registerSwarmMetrics({ looked, lookedCounter }: Metrics, figures
   lookedCounter('swarm_requests_total', 'Requests to other nodes over the DHT.', () => figures().requests)
   lookedCounter('swarm_silent_total', 'Requests over the DHT that were not answered in time.', () => figures().silent)
   looked('swarm_records', 'Announcements of others that this node keeps for the DHT.', () => figures().records)
-  looked('swarm_record_limit', 'How many it keeps before it drops some.', () => figures().recordLimit)
+  looked('swarm_record_limit', 'How many it keeps before it refuses others.', () => figures().recordLimit)
   lookedCounter(
-    'swarm_records_dropped_total',
-    'Announcements of others that were dropped before their time, for want of room.',
-    () => figures().dropped,
+    'swarm_records_refused_total',
+    'Announcements of others that this node refused, for want of room.',
+    () => figures().recordsRefused,
+  )
+  lookedCounter(
+    'announcements_refused_total',
+    'Announcements of this node that others had no room for; the next nodes were asked.',
+    () => figures().turnedAway,
   )
   lookedCounter(
     'datagrams_refused_total',

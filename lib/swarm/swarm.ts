@@ -16,13 +16,12 @@ import { Connector, type ConnectorOptions } from './members/connector.ts'
 import { DhtMembers } from './members/dht-members.ts'
 import { Discovery } from './members/discovery.ts'
 import { type Liveness, Membership, type MembershipOptions, type SwarmConnection } from './members/membership.ts'
-import { QuestionSeal } from './members/question-seal.ts'
 import type { Members } from './members.ts'
 import { registerSwarmMetrics, type SwarmFigures } from './metrics.ts'
 import type { NodeAddress } from './node.ts'
 import type { NodeFiles } from './node-files.ts'
-import { MEMBERS, Realm } from './realm.ts'
 import type { Peer, Router } from './router.ts'
+import { MEMBERS, topicOf } from './topic.ts'
 
 export interface SwarmDependencies {
   readonly log: Logger
@@ -62,7 +61,7 @@ export interface SwarmNode {
     leavePeer(publicKey: Uint8Array): void
   }
   /** What it stores for others. */
-  readonly records: Pick<RecordStore, 'size' | 'maxSize' | 'dropped'>
+  readonly records: Pick<RecordStore, 'size' | 'maxSize' | 'refused'>
   /** Datagrams that it has refused. */
   readonly refusals: { readonly total: number }
   listen(listeners: SwarmListeners): void
@@ -112,11 +111,11 @@ export class Swarm implements Router {
     this.#map = new NetworkMap({ ...self, id: node.rpc.idOf(self) })
     this.#dht = new DhtClient({ rpc: node.rpc, map: this.#map })
     this.#discovery = new Discovery(this.#dht)
-    const realmOf = (swarmKey: Uint8Array) => new Realm(swarmKey, node.publicKey, self)
-    const [realm, ...others] = [realmOf(swarmKeys[0]), ...swarmKeys.slice(1).map(realmOf)] as const
+    const ownTopicOf = (key: Key) => topicOf(swarmKeys[0], key)
+    const topicsOf = (key: Key) => swarmKeys.map((swarmKey) => topicOf(swarmKey, key))
     const replicas = options.announcer?.replicas ?? REPLICAS
-    this.#finder = new Finder({ dht: this.#dht, realms: [realm, ...others] }, replicas)
-    this.#announcer = new Announcer({ dht: this.#dht, realm }, options.announcer)
+    this.#finder = new Finder({ dht: this.#dht, topicsOf }, replicas)
+    this.#announcer = new Announcer({ log, dht: this.#dht, topicOf: ownTopicOf }, options.announcer)
     this.#discovery.sampleWith((of) => this.#announcer.sampleOf(of))
     this.#bootstrap = new Bootstrap(
       { log, readiness, resolve, dht: this.#dht, discovery: this.#discovery, remembered: () => files?.nodes ?? [] },
@@ -144,13 +143,7 @@ export class Swarm implements Router {
         this.#tellAlone()
       },
     })
-    const members = new DhtMembers({
-      log,
-      map: this.#map,
-      realm,
-      rpc: node.rpc,
-      seal: new QuestionSeal(swarmKeys, self),
-    })
+    const members = new DhtMembers({ log, map: this.#map, topicOf: ownTopicOf, rpc: node.rpc })
     this.members = members
     node.listen({
       met: (address) => this.#discovery.met(address),
@@ -169,21 +162,14 @@ export class Swarm implements Router {
   }
 
   get figures(): SwarmFigures {
-    const { size: records, maxSize: recordLimit, dropped } = this.#node.records
+    const { size: records, maxSize: recordLimit, refused: recordsRefused } = this.#node.records
     const { total: refused } = this.#node.refusals
-    const neighbours = this.#map.others
-    return { ...this.#announcer.figures, ...this.#dht.figures, records, recordLimit, dropped, refused, neighbours }
+    const stored = { records, recordLimit, recordsRefused }
+    return { ...this.#announcer.figures, ...this.#dht.figures, ...stored, refused, neighbours: this.#map.others }
   }
 
   async *lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
-    // For a while, a node that was restarted is found under its former id, too.
-    const given = new Set<string>()
-    for await (const { host, port } of this.#finder.find(key, signal)) {
-      const peer = { host, port }
-      if (given.has(addressOf(peer))) continue
-      given.add(addressOf(peer))
-      yield peer
-    }
+    for await (const { host, port } of this.#finder.find(key, signal)) yield { host, port }
   }
 
   advertise(keys: Iterable<Key>): void {

@@ -20,7 +20,7 @@ import { contentOf, makeImage } from '../../lib/oci/make-image.ts'
 import { OCI_CONFIG, OCI_LAYER, OCI_MANIFEST } from '../../lib/oci/media-type.ts'
 import { createCredentials } from '../../lib/peers/credentials.ts'
 import { writeLayout } from '../../lib/store/layout/writer.ts'
-import { LOOPBACK_SWARM_KEY } from '../../lib/swarm/realm.ts'
+import { LOOPBACK_SWARM_KEY } from '../../lib/swarm/topic.ts'
 import { cpuSeconds, median, printTable, quantile, residentMebibytes, watchMemory } from './figures.ts'
 import { RUNTIMES, type RuntimeName, startLayoutMirror, startNginx } from './servers.ts'
 

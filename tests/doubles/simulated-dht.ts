@@ -11,6 +11,8 @@ const TOKEN_ROTATION = 7_500
 
 interface SimulatedNode extends DhtNode {
   alive: boolean
+  /** It has no room for more records. */
+  isFull: boolean
   /** It names the nodes of its own island, also dead ones. */
   island: number
   readonly records: Map<string, Map<string, TopicRecord>>
@@ -42,7 +44,7 @@ export class SimulatedDht {
   /** Adds a node, or restarts one that died, without its records. */
   start(port: number, island = 0): DhtNode {
     const address = { host: '10.0.0.1', port }
-    const node = { ...address, id: idOf(address), alive: true, island, records: new Map() }
+    const node = { ...address, id: idOf(address), alive: true, isFull: false, island, records: new Map() }
     this.#nodes.set(addressOf(address), node)
     return node
   }
@@ -50,6 +52,12 @@ export class SimulatedDht {
   kill(port: number): void {
     const node = this.#nodes.get(`10.0.0.1:${port}`)
     if (node !== undefined) node.alive = false
+  }
+
+  /** Sets whether a node has no room for more records. */
+  setFull(port: number, isFull: boolean): void {
+    const node = this.#nodes.get(`10.0.0.1:${port}`)
+    if (node !== undefined) node.isFull = isFull
   }
 
   /** Puts all nodes on one island. */
@@ -65,20 +73,21 @@ export class SimulatedDht {
     return [...this.alive].sort((a, b) => compareDistance(topic, a.id, b.id)).slice(0, count)
   }
 
-  /** Ports of the living nodes that hold the owner's record of a topic. */
-  holders(topic: Uint8Array, owner: string): number[] {
+  /** Ports of the living nodes that hold the record of a topic that the node at that port announced. */
+  holders(topic: Uint8Array, port: number): number[] {
+    const owner = `10.0.0.1:${port}`
     const nodes = [...this.#nodes.values()].filter((node) => node.alive && node.records.get(hex(topic))?.has(owner))
     return nodes.map(({ port }) => port).sort((a, b) => a - b)
   }
 
-  /** The requests of a node on that island, which stores under that public key. */
-  rpc(owner: Uint8Array, island = 0): DhtRpc {
-    const change = (to: DhtNode, token: Uint8Array, timeout: number, run: (node: SimulatedNode) => void) =>
+  /** The requests of the node at that address, on that island. */
+  rpc({ host, port }: NodeAddress, island = 0): DhtRpc {
+    const record = { host, port, publicKey: idOf({ host, port }) }
+    const change = (to: NodeAddress, token: Uint8Array, timeout: number, run: (node: SimulatedNode) => boolean) =>
       this.#request<StoreOutcome>(to, island, timeout, (node) => {
         const now = this.#clock.now()
         if (![now, now - TOKEN_ROTATION].some((at) => hex(token) === hex(tokenOf(node, at)))) return 'refused'
-        run(node)
-        return 'done'
+        return run(node) ? 'done' : 'full'
       })
     return {
       idOf,
@@ -87,15 +96,21 @@ export class SimulatedDht {
           token: tokenOf(node, this.#clock.now()),
           closer: this.#named(node, target),
           records: [...(node.records.get(hex(target))?.values() ?? [])],
+          isFull: node.isFull,
         })),
-      store: (to, topic, token, relayAddresses, timeout) =>
-        change(to, token, timeout, ({ records }) => {
+      store: (to, topic, token, timeout) =>
+        change(to, token, timeout, ({ records, isFull }) => {
           const stored = records.get(hex(topic)) ?? new Map()
-          records.set(hex(topic), stored.set(hex(owner), { publicKey: owner, relayAddresses }))
+          if (isFull && !stored.has(addressOf(record))) return false
+          records.set(hex(topic), stored.set(addressOf(record), record))
+          return true
         }),
       question: async () => undefined,
       remove: (to, topic, token, timeout) =>
-        change(to, token, timeout, ({ records }) => records.get(hex(topic))?.delete(hex(owner))),
+        change(to, token, timeout, ({ records }) => {
+          records.get(hex(topic))?.delete(addressOf(record))
+          return true
+        }),
     }
   }
 
@@ -159,7 +174,7 @@ export function seeded(seed: number): () => number {
   }
 }
 
-function tokenOf(node: DhtNode, now: number): Uint8Array {
+function tokenOf(node: NodeAddress, now: number): Uint8Array {
   return createHash('sha256')
     .update(`${addressOf(node)} ${Math.floor(now / TOKEN_ROTATION)}`)
     .digest()

@@ -5,11 +5,10 @@ import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
-import HyperDHT from 'hyperdht'
 import { requestText } from '../fixtures/http.ts'
 import { digestOf, makeImage } from '../fixtures/image.ts'
 import { layerPath, portOf, withMirrors } from '../fixtures/mirrors.ts'
-import { joinAsMember } from '../fixtures/swarm.ts'
+import { announceTo, joinAsMember, rpcOf } from '../fixtures/swarm.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 import { createRandom } from '../unit/udx/support/random.ts'
 
@@ -133,11 +132,12 @@ test('mirror answers in bounded time while strangers flood the port of its swarm
         }
       }
     }
-    // Of a member: announcements to topics that nobody asks for, in the name of ever new keys.
+    // Of a member: announcements to topics that nobody asks for.
     const announce = async () => {
+      const member = rpcOf(dht)
       while (!isOver) {
-        const keyPair = HyperDHT.keyPair()
-        await dht.announce(digestTopic(announced), keyPair, [{ host: '127.0.0.1', port: 1 }]).finished()
+        const topic = digestTopic(announced)
+        await Promise.all(sockets.map(({ port }) => announceTo({ host: '127.0.0.1', port }, topic, member)))
         announced++
       }
     }

@@ -3,19 +3,19 @@ import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect, createServer as createNetServer, type Socket } from 'node:net'
 import { test } from 'node:test'
-import HyperDHT from 'hyperdht'
 import { digestKey, tagKey } from '../../lib/oci/key.ts'
 import { createCredentials } from '../../lib/peers/credentials.ts'
-import { AnnouncementSeal } from '../../lib/swarm/dht/seal.ts'
-import type { NodeAddress } from '../../lib/swarm/node.ts'
-import { topicOf } from '../../lib/swarm/realm.ts'
+import { encodeRecords, LOOKUP } from '../../lib/swarm/dht/hyperdht-rpc.ts'
+import { compact, type NodeAddress } from '../../lib/swarm/node.ts'
+import { topicOf } from '../../lib/swarm/topic.ts'
 import { ticketFor } from '../fixtures/credentials.ts'
 import { exchange, requestText } from '../fixtures/http.ts'
 import { digestOf, makeImage } from '../fixtures/image.ts'
 import { layerPath, portOf, TAG_PATH, withMirrors } from '../fixtures/mirrors.ts'
-import { joinAsMember } from '../fixtures/swarm.ts'
+import { announceTo, joinAsMember, rpcOf } from '../fixtures/swarm.ts'
 import { waitFor } from '../fixtures/wait.ts'
 
+const HOST = '127.0.0.1'
 const KEY = new Uint8Array(32).fill(21)
 const KEY_TEXT = Buffer.from(KEY).toString('hex')
 const OTHER_KEY = new Uint8Array(32).fill(22)
@@ -63,64 +63,68 @@ test('mirror shows a stranger at its peer door nothing, whatever the stranger kn
   })
 })
 
-async function isAnnounced(dht: HyperDHT, topic: Uint8Array, publicKey: Uint8Array): Promise<boolean> {
-  for await (const { peers } of dht.lookup(topic)) {
-    if (peers.some((peer: { readonly publicKey: Uint8Array }) => Buffer.from(peer.publicKey).equals(publicKey)))
-      return true
+/** A door that would answer anybody anything, and what has come to it. */
+async function withOpenDoor(
+  use: (door: NodeAddress, count: () => { requests: number; connections: number }) => Promise<void>,
+): Promise<void> {
+  let requests = 0
+  let connections = 0
+  const door = createServer((_, outgoing) => {
+    requests++
+    outgoing.end('what strangers serve')
+  })
+  door.on('connection', () => connections++)
+  await new Promise<void>((resolve) => door.listen(0, HOST, resolve))
+  try {
+    const { port } = door.address() as AddressInfo
+    await use({ host: HOST, port }, () => ({ requests, connections }))
+  } finally {
+    door.closeAllConnections()
+    await new Promise((resolve) => door.close(resolve))
   }
-  return false
 }
 
-test('mirror asks no stranger that has announced itself, even to the right topics', async () => {
+const TAG = tagKey({ registry: 'registry.example', repository: 'team/app', tag: '1' })
+
+test('mirror sends no request to an address that a member merely names, and believes none that announces what it lacks', async () => {
   await withMirrors(async ({ start }) => {
     const holder = await start(undefined, { 'swarm-key': KEY_TEXT })
     const asker = await start(undefined, { 'swarm-key': KEY_TEXT, bootstrap: holder.peer })
-    // A door that would answer anybody anything, and an honest node of the DHT, which learns topics by being one.
-    let requests = 0
-    const sockets = new Set<Socket>()
-    const door = createServer((_, outgoing) => {
-      requests++
-      outgoing.end('what strangers serve')
-    })
-    door.on('connection', (socket) => sockets.add(socket))
-    await new Promise<void>((resolve) => door.listen(0, '127.0.0.1', resolve))
-    const address = { host: '127.0.0.1', port: (door.address() as AddressInfo).port }
-    const dht = await joinAsMember(portOf(holder.peer), KEY)
-    try {
-      const seal = new AnnouncementSeal(KEY)
-      const guess = new AnnouncementSeal(OTHER_KEY)
-      for (const [key, path] of [
-        [digestKey(LAYER.digest), layerPath(image)],
-        [tagKey({ registry: 'registry.example', repository: 'team/app', tag: '1' }), TAG_PATH],
-      ] as const) {
-        const topic = topicOf(KEY, key)
-        // A node keeps the first record of a key for minutes, so each announcement is made with a key of its own.
-        const announce = async (addressesOf: (publicKey: Uint8Array) => readonly NodeAddress[]) => {
-          const keyPair = HyperDHT.keyPair()
-          await dht.announce(topic, keyPair, addressesOf(keyPair.publicKey)).finished()
-          assert.ok(await isAnnounced(dht, topic, keyPair.publicKey), 'the announcement is there to be found')
-          assert.equal(await status(asker.registry, path), 404)
+    await withOpenDoor(async (third, seenThere) => {
+      await withOpenDoor(async (address, seen) => {
+        const dht = await joinAsMember(portOf(holder.peer), KEY, address.port)
+        try {
+          // A member that answers whoever looks with the address of somebody else.
+          const { onrequest } = dht
+          const record = Buffer.concat([compact(third), Buffer.alloc(32, 1)])
+          let asked = 0
+          dht.onrequest = (request) => {
+            if (request.command !== LOOKUP) return onrequest.call(dht, request)
+            asked++
+            request.reply(encodeRecords([record], false))
+            return true
+          }
+          await waitFor('the liar is asked', async () => {
+            assert.equal(await status(asker.registry, TAG_PATH), 404)
+            return asked > 0
+          })
+          assert.equal(await status(asker.registry, layerPath(image)), 404)
+          for (const key of [digestKey(LAYER.digest), TAG]) {
+            for (const node of [holder, asker].map(({ peer }) => ({ host: HOST, port: portOf(peer) })))
+              assert.equal(await announceTo(node, topicOf(KEY, key), rpcOf(dht)), 'done')
+          }
+          // Whoever was not believed once is left alone for a while, at that address.
+          for (const path of [layerPath(image), TAG_PATH]) assert.equal(await status(asker.registry, path), 404)
+          await waitFor('the member is asked', async () => {
+            assert.equal(await status(asker.registry, layerPath(image)), 404)
+            return seen().requests > 0
+          })
+          assert.deepEqual(seenThere(), { requests: 0, connections: 0 })
+        } finally {
+          await dht.destroy({ force: true })
         }
-        await announce(() => [address])
-        await announce(() => [address, address, address])
-        await announce((publicKey) => guess.seal(topic, publicKey, address))
-        assert.deepEqual([requests, sockets.size], [0, 0], 'the stranger was not even connected to')
-        // Where a member's address has come to belong to a stranger, its announcement still counts: it is asked then, and not believed.
-        await announce((publicKey) => seal.seal(topic, publicKey, address))
-        // Who was not believed once is left alone for a while, at that address.
-        await waitFor('the stranger is asked', async () => {
-          assert.equal(await status(asker.registry, path), 404)
-          return requests > 0
-        })
-        requests = 0
-        for (const socket of sockets) socket.destroy()
-        sockets.clear()
-      }
-    } finally {
-      await dht.destroy({ force: true })
-      for (const socket of sockets) socket.destroy()
-      await new Promise((resolve) => door.close(resolve))
-    }
+      })
+    })
   })
 })
 
@@ -145,12 +149,10 @@ test('mirror gives nothing to a stranger that shows it a capability meant for th
     })
     await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', resolve))
     const address = { host: '127.0.0.1', port: (relay.address() as AddressInfo).port }
-    const dht = await joinAsMember(portOf(asker.peer), KEY)
+    const dht = await joinAsMember(portOf(asker.peer), KEY, address.port)
     try {
-      const topic = topicOf(KEY, digestKey(LAYER.digest))
-      const keyPair = HyperDHT.keyPair()
-      const sealed = new AnnouncementSeal(KEY).seal(topic, keyPair.publicKey, address)
-      await dht.announce(topic, keyPair, sealed).finished()
+      const asked = { host: HOST, port: portOf(asker.peer) }
+      assert.equal(await announceTo(asked, topicOf(KEY, digestKey(LAYER.digest)), rpcOf(dht)), 'done')
       await waitFor('the stranger is asked, and its answer is there', async () => {
         assert.equal(await status(asker.registry, layerPath(image)), 404)
         return answers.length > 0

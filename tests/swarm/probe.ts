@@ -5,7 +5,6 @@ import type { NodeUsage } from './protocol.ts'
 /** The parts of a DHT node that are read here. None of them is public, and none is changed. */
 interface Inside {
   readonly nodes: { readonly length: number }
-  readonly _persistent: { readonly records: { readonly size: number } } | null
   readonly stats: { readonly requests: { total: number; retries: number; timeouts: number } }
   readonly udx: { readonly packetsReceived: number }
 }
@@ -15,7 +14,7 @@ interface Inside {
  *
  * @returns gives the figures of a node; throws if there was none at that address
  */
-export function watchNodes(): (self: NodeAddress) => Omit<NodeUsage, 'node'> {
+export function watchNodes(): (self: NodeAddress) => Omit<NodeUsage, 'node' | 'records'> {
   const made = new Map<string, Inside>()
   const { bootstrapper } = HyperDHT
   HyperDHT.bootstrapper = (port, host, options) => {
@@ -30,7 +29,6 @@ export function watchNodes(): (self: NodeAddress) => Omit<NodeUsage, 'node'> {
     const { total, retries, timeouts } = inside.stats.requests
     return {
       neighbours: inside.nodes.length,
-      records: inside._persistent?.records.size ?? 0,
       requests: total,
       retries,
       timeouts,

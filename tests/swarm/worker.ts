@@ -103,7 +103,11 @@ const calls: Handlers<Calls> = {
     return {
       cpu: (user + system) / 1_000,
       residentMebibytes: process.memoryUsage.rss() / 2 ** 20,
-      nodes: [...nodes].map(([node, { self }]) => ({ node, ...usageOf(self) })),
+      nodes: [...nodes].map(([node, { self, router }]) => ({
+        node,
+        records: router.figures.records,
+        ...usageOf(self),
+      })),
     }
   },
 }

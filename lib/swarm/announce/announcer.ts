@@ -1,17 +1,21 @@
 import process from 'node:process'
+import type { Logger } from '../../observe/log.ts'
 import type { Key } from '../../oci/key.ts'
+import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import type { DhtClient } from '../dht/client.ts'
 import type { KnownNode } from '../dht/network-map.ts'
 import { RECORD_LIFE } from '../dht/record-store.ts'
+import { MOST_ANSWERED } from '../dht/rpc.ts'
 import type { Sample } from '../members/discovery.ts'
-import type { Realm } from '../realm.ts'
+import { RareWarnings } from '../rare-warnings.ts'
 import { CpuBudget, RequestWindow } from './pace.ts'
 import { Schedule, type Task } from './schedule.ts'
 
 export interface AnnouncerDependencies {
+  readonly log: Logger
   readonly dht: DhtClient
-  readonly realm: Pick<Realm, 'topicOf' | 'relaysOf' | 'isOwn'>
+  readonly topicOf: (key: Key) => Uint8Array
   readonly clock?: Clock
   readonly random?: () => number
   /** Milliseconds of CPU that this process has used. */
@@ -41,6 +45,8 @@ export interface AnnouncerFigures {
   /** Records stored and removed at nodes so far. */
   readonly stored: number
   readonly removed: number
+  /** Records that nodes had no room for so far. */
+  readonly turnedAway: number
 }
 
 /**
@@ -69,8 +75,6 @@ const BATCH = 16
 const WITHDRAWALS = 64
 /** Milliseconds by which a timer may run early. */
 const EARLY = 1
-/** A node answers with no more records than that, chosen at random. */
-const MOST_ANSWERED = 20
 /** Keys next to a node's id among which one is chosen that the node should have. */
 const CANDIDATES = 32
 /** Part of the period in which a node is sent everything again once at most, however forgetful it is. */
@@ -83,7 +87,7 @@ const FORGIVING = 0.25
  */
 export class Announcer {
   readonly #dht: DhtClient
-  readonly #realm: AnnouncerDependencies['realm']
+  readonly #warnings: RareWarnings
   readonly #clock: Clock
   readonly #random: () => number
   readonly #cpu: () => number
@@ -99,21 +103,21 @@ export class Announcer {
   #closed = false
   #stored = 0
   #removed = 0
+  #turnedAway = 0
 
   constructor(
-    { dht, realm, clock = systemClock, random = Math.random, cpu = usedCpu }: AnnouncerDependencies,
+    { log, dht, topicOf, clock = systemClock, random = Math.random, cpu = usedCpu }: AnnouncerDependencies,
     options: AnnouncerOptions = {},
   ) {
     const { replicas = REPLICAS, refreshPeriod = REFRESH_PERIOD, recordLife = RECORD_LIFE } = options
     this.#dht = dht
-    this.#realm = realm
+    this.#warnings = new RareWarnings(log, () => clock.now())
     this.#clock = clock
     this.#random = random
     this.#cpu = cpu
     this.#forgiving = FORGIVING * refreshPeriod
     this.#window = new RequestWindow(options.window ?? WINDOW)
     this.#budget = new CpuBudget(options.cpuShare ?? CPU_SHARE)
-    const topicOf = (key: Key) => realm.topicOf(key)
     this.#schedule = new Schedule(dht.map, topicOf, random, { replicas, refreshPeriod, recordLife })
     dht.map.listen({
       joined: (node) => this.#change(() => this.#schedule.joined(node)),
@@ -130,7 +134,7 @@ export class Announcer {
   get figures(): AnnouncerFigures {
     const { size: keys, waiting, refreshed, refreshAt } = this.#schedule
     const lag = Math.max(this.#clock.now() - refreshAt - GATHER, 0)
-    return { keys, waiting, refreshed, lag, stored: this.#stored, removed: this.#removed }
+    return { keys, waiting, refreshed, lag, stored: this.#stored, removed: this.#removed, turnedAway: this.#turnedAway }
   }
 
   /** Adds to the keys that are kept announced. */
@@ -162,10 +166,11 @@ export class Announcer {
     // Another one each time, since some may have been sent again meanwhile.
     const placement = there[Math.floor(this.#random() * there.length)]
     if (placement === undefined) return undefined
+    const self = addressOf(this.#dht.map.self)
     return {
       topic: placement.topic,
       answered: (answer) => {
-        if (answer.length >= MOST_ANSWERED || answer.some((record) => this.#realm.isOwn(record))) return
+        if (answer.length >= MOST_ANSWERED || answer.some((record) => addressOf(record) === self)) return
         const now = this.#clock.now()
         const before = this.#forgotAt.get(node) ?? Number.NEGATIVE_INFINITY
         // It may have been withdrawn meanwhile.
@@ -233,16 +238,20 @@ export class Announcer {
     const sentAt = this.#clock.now()
     this.#window.sent()
     const outcome =
-      kind === 'remove'
-        ? await this.#dht.remove(node, placement.topic)
-        : await this.#dht.store(node, placement.topic, this.#realm.relaysOf(placement.topic))
+      kind === 'remove' ? await this.#dht.remove(node, placement.topic) : await this.#dht.store(node, placement.topic)
     const now = this.#clock.now()
     if (outcome === undefined) this.#window.silent(sentAt, now)
     else this.#window.answered(sentAt, now)
-    const isDone = outcome === 'done'
-    if (isDone && kind === 'store') this.#stored++
-    if (isDone && kind === 'remove') this.#removed++
-    this.#change(() => this.#schedule.landed(task, isDone, sentAt))
+    if (outcome === 'done' && kind === 'store') this.#stored++
+    if (outcome === 'done' && kind === 'remove') this.#removed++
+    if (outcome === 'full') {
+      this.#turnedAway++
+      this.#warnings.warn('an announcement is refused: the node has no room, the next one is asked', {
+        node: addressOf(node),
+        key: placement.key,
+      })
+    }
+    this.#change(() => this.#schedule.landed(task, outcome, sentAt))
   }
 }
 

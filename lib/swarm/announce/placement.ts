@@ -27,6 +27,8 @@ export class Placement {
   readonly #copies: (KnownNode | Time)[] = []
   /** Nodes with a request under way: one request each at most, so that none overtakes another. */
   #flying = NONE
+  /** Nodes that have no room for it: others hold it in their place. */
+  #full = NONE
 
   constructor(key: Key, topic: Uint8Array, now: number) {
     this.key = key
@@ -49,9 +51,16 @@ export class Placement {
     return this.#copies.some((time, at) => at % 2 === 1 && (time as Time) >= this.since)
   }
 
+  /** How many nodes have no room for it. */
+  get refusals(): number {
+    return this.#full.length
+  }
+
   /** The nodes to which it has yet to be sent, of those that have to hold it. */
   missing(targets: readonly KnownNode[]): KnownNode[] {
-    return targets.filter((node) => !this.#flying.includes(node) && this.#timeOf(node) < this.since)
+    return targets.filter(
+      (node) => !this.#flying.includes(node) && !this.#full.includes(node) && this.#timeOf(node) < this.since,
+    )
   }
 
   /** The nodes from which it has yet to be removed, once nobody wants it. */
@@ -91,6 +100,18 @@ export class Placement {
     if (at < 0) return false
     this.#copies.splice(at, 2)
     return true
+  }
+
+  /** The node has no room for a copy. */
+  refusedBy(node: KnownNode): void {
+    this.dropped(node)
+    this.#full = [...this.#full, node]
+  }
+
+  /** Its turn to be announced again has come: nodes that had no room may have some by now. */
+  renew(now: number): void {
+    this.since = now
+    this.#full = NONE
   }
 
   /** Drops the copies that are older than that: they have expired where they were. */

@@ -1,6 +1,7 @@
 import type { Key } from '../../oci/key.ts'
 import { unlessAborted } from '../../platform/abort.ts'
 import type { KnownNode, NetworkMap } from '../dht/network-map.ts'
+import type { StoreOutcome } from '../dht/rpc.ts'
 import { prefixDistance } from '../node.ts'
 import { LANES, type Lane, Placement } from './placement.ts'
 import { Sweep } from './sweep.ts'
@@ -138,11 +139,13 @@ export class Schedule {
     return undefined
   }
 
-  /** Takes note of how a task ended. */
-  landed({ placement, node, kind }: Task, isDone: boolean, sentAt: number): void {
+  /** Takes note of how a task ended; `undefined`: without an answer. */
+  landed({ placement, node, kind }: Task, outcome: StoreOutcome | undefined, sentAt: number): void {
+    const isDone = outcome === 'done'
     this.#open = undefined
     placement.landed(node)
     if (isDone && kind === 'store') placement.stored(node, sentAt)
+    if (outcome === 'full') placement.refusedBy(node)
     // A node that was lost meanwhile holds nothing any more.
     if ((isDone && kind === 'remove') || this.#map.get(node) !== node) placement.dropped(node)
     // Whether that was all can only be said once nothing is under way; a failure is tried again at once.
@@ -200,9 +203,12 @@ export class Schedule {
   /** The nodes to which something has to be sent for a placement. */
   #targets(placement: Placement): KnownNode[] {
     if (!placement.wanted) return placement.remaining()
-    const closest = this.#map.closest(placement.topic, this.#options.replicas)
+    const { replicas } = this.#options
+    // Where nodes have no room, the next ones take their place, as many again at most: lookups ask no farther.
+    const count = replicas + Math.min(placement.refusals, replicas)
+    const closest = this.#map.closest(placement.topic, count)
     const farthest = closest.at(-1)
-    const isFull = farthest !== undefined && closest.length === this.#options.replicas
+    const isFull = farthest !== undefined && closest.length === count
     placement.reach = isFull ? prefixDistance(farthest.prefix, placement.prefix) : 0xff_ff_ff_ff
     return placement.missing(closest)
   }
@@ -222,7 +228,7 @@ export class Schedule {
       this.#refreshed++
       placement.expire(now - recordLife)
       if (now - placement.since < YOUNG * refreshPeriod) continue
-      placement.since = now
+      placement.renew(now)
       this.#move(placement, 'refresh')
       return placement
     }

@@ -82,8 +82,8 @@ export class DhtClient {
   }
 
   /** Stores this node's record of a topic at a node; `undefined` when it does not answer in time. */
-  store(node: KnownNode, topic: Uint8Array, relays: readonly NodeAddress[]): Promise<StoreOutcome | undefined> {
-    return this.#withToken(node, topic, (token, timeout) => this.#rpc.store(node, topic, token, relays, timeout))
+  store(node: KnownNode, topic: Uint8Array): Promise<StoreOutcome | undefined> {
+    return this.#withToken(node, topic, (token, timeout) => this.#rpc.store(node, topic, token, timeout))
   }
 
   /** Removes this node's record of a topic from a node; `undefined` when it does not answer in time. */
@@ -101,7 +101,7 @@ export class DhtClient {
       const token = await this.#token(node, topic)
       if (token === undefined) return undefined
       const outcome = await this.#request(node, (timeout) => run(token, timeout))
-      if (outcome === 'done') this.map.answered(node, this.#clock.now())
+      if (outcome === 'done' || outcome === 'full') this.map.answered(node, this.#clock.now())
       if (outcome !== 'refused') return outcome
       this.#tokens.delete(node)
       if (attempt === 0) continue

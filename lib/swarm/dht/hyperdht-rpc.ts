@@ -1,25 +1,18 @@
 import b4a from 'b4a'
 import { COMPACT_LENGTH, compact, fromCompact, type NodeAddress } from '../node.ts'
-import type { DhtNode, DhtReply, DhtRpc, StoreOutcome, TopicRecord } from './rpc.ts'
+import { RECORD_LENGTH, type RecordStore } from './record-store.ts'
+import { type DhtReply, type DhtRpc, MOST_ANSWERED, type StoreOutcome, type TopicRecord } from './rpc.ts'
 
-export interface KeyPair {
-  readonly publicKey: Uint8Array
-  readonly secretKey: Uint8Array
-}
-
-/** What a record says before it is signed, as hyperdht's own functions take it. */
-export interface Announcement {
-  readonly peer: { readonly publicKey: Uint8Array; readonly relayAddresses: readonly NodeAddress[] }
-  readonly refresh: null
-}
-
-export type Sign = (
-  topic: Uint8Array,
-  token: Uint8Array,
-  node: Uint8Array,
-  announcement: Announcement,
-  keyPair: KeyPair,
-) => Uint8Array
+/**
+ * Commands of our own, far from any of hyperdht's. Its announcements are signed and name the announcer's addresses. These are
+ * neither: only members can send them, and a record's address is where the announcement came from, as its token has verified.
+ */
+export const QUESTION = 64
+export const LOOKUP = 65
+export const ANNOUNCE = 66
+export const WITHDRAW = 67
+/** The error of a node that has no room for a record. */
+export const FULL = 64
 
 export interface DhtRequest {
   readonly command: number
@@ -36,36 +29,30 @@ export interface DhtResponse {
   readonly value: Uint8Array | null
 }
 
+/** A request of another node. Its token, if it has one, is right: hyperdht refuses it otherwise. */
+export interface IncomingRequest {
+  readonly from: NodeAddress & { readonly id: Uint8Array | null }
+  readonly command: number
+  readonly target: Uint8Array | null
+  readonly token: Uint8Array | null
+  readonly value: Uint8Array | null
+  reply(value: Uint8Array | null, options?: { readonly token: boolean; readonly closerNodes: boolean }): void
+  error(code: number, options: { readonly token: boolean; readonly closerNodes: boolean }): void
+}
+
 /** The parts of hyperdht that requests are made of. */
 export interface DhtParts {
   /** Sends a request once. Rejects when no answer came within `timeout` milliseconds, or the DHT is being closed. */
   request(request: DhtRequest, to: NodeAddress, timeout: number): Promise<DhtResponse>
   hash(bytes: Uint8Array): Uint8Array
-  signAnnounce: Sign
-  signUnannounce: Sign
 }
 
-/** Commands of hyperdht. */
-const LOOKUP = 3
-const ANNOUNCE = 4
-const UNANNOUNCE = 5
-/** Of our own, far from any of hyperdht's. */
-export const QUESTION = 64
-
-const KEY_LENGTH = 32
-/** hyperdht takes records of 3 addresses at most. */
-const MOST_ADDRESSES = 3
-/** A record with a peer and a signature, as opposed to one that refreshes another. */
-const FLAGS = 0b101
-/** hyperdht writes counts as one byte up to this; it answers with 20 records at most. */
-const MAX_COUNT = 0xfc
-
-/** Single requests to nodes of hyperdht, as its own queries send them. */
-export function createDhtRpc(parts: DhtParts, keyPair: KeyPair): DhtRpc {
+/** Single requests to nodes of the DHT, from the node with that public key. */
+export function createDhtRpc(parts: DhtParts, publicKey: Uint8Array): DhtRpc {
   const request = async (message: DhtRequest, to: NodeAddress, timeout: number) => {
     try {
       const response = await parts.request(message, to, timeout)
-      // hyperdht takes any that has the number of the request, which strangers can guess.
+      // hyperdht takes any that has the number of the request, which other members can guess.
       const isFromThere = response.from.host === to.host && response.from.port === to.port
       return isFromThere ? response : undefined
     } catch {
@@ -73,20 +60,11 @@ export function createDhtRpc(parts: DhtParts, keyPair: KeyPair): DhtRpc {
       return undefined
     }
   }
-  const change = async (
-    command: number,
-    sign: Sign,
-    relayAddresses: readonly NodeAddress[],
-    to: DhtNode,
-    topic: Uint8Array,
-    token: Uint8Array,
-    timeout: number,
-  ): Promise<StoreOutcome | undefined> => {
-    const peer = { publicKey: keyPair.publicKey, relayAddresses }
-    const signature = sign(topic, token, to.id, { peer, refresh: null }, keyPair)
-    const value = encodeRecord(peer, signature)
-    const response = await request({ command, target: topic, token, value }, to, timeout)
-    return response && (response.error === 0 ? 'done' : 'refused')
+  const change = async (message: DhtRequest, to: NodeAddress, timeout: number): Promise<StoreOutcome | undefined> => {
+    const response = await request(message, to, timeout)
+    if (response === undefined) return undefined
+    if (response.error === 0) return 'done'
+    return response.error === FULL ? 'full' : 'refused'
   }
   return {
     idOf: (address) => parts.hash(compact(address)),
@@ -99,12 +77,12 @@ export function createDhtRpc(parts: DhtParts, keyPair: KeyPair): DhtRpc {
       return {
         token: stores ? token : undefined,
         closer: closerNodes ?? [],
-        records: error === 0 && value !== null ? decodeRecords(value) : [],
+        ...decodeRecords(error === 0 && value !== null ? value : new Uint8Array()),
       }
     },
-    store: (to, topic, token, relays, timeout) =>
-      change(ANNOUNCE, parts.signAnnounce, relays, to, topic, token, timeout),
-    remove: (to, topic, token, timeout) => change(UNANNOUNCE, parts.signUnannounce, [], to, topic, token, timeout),
+    store: (to, topic, token, timeout) =>
+      change({ command: ANNOUNCE, target: topic, token, value: publicKey }, to, timeout),
+    remove: (to, topic, token, timeout) => change({ command: WITHDRAW, target: topic, token }, to, timeout),
     async question(to, message, timeout) {
       const response = await request({ command: QUESTION, value: message }, to, timeout)
       return response?.error === 0 && response.value !== null ? response.value : undefined
@@ -112,41 +90,41 @@ export function createDhtRpc(parts: DhtParts, keyPair: KeyPair): DhtRpc {
   }
 }
 
-/**
- * A record to be stored or removed, in the form that hyperdht reads.
- *
- * @throws {RangeError} for more addresses than a record holds
- */
-export function encodeRecord({ publicKey, relayAddresses }: TopicRecord, signature: Uint8Array): Uint8Array {
-  const count = relayAddresses.length
-  if (count > MOST_ADDRESSES) throw new RangeError(`expected at most ${MOST_ADDRESSES} addresses, got ${count}`)
-  const addressesAt = 1 + KEY_LENGTH + 1
-  const signatureAt = addressesAt + count * COMPACT_LENGTH
-  const bytes = b4a.allocUnsafe(signatureAt + signature.length)
-  bytes[0] = FLAGS
-  bytes.set(publicKey, 1)
-  bytes[addressesAt - 1] = count
-  for (const [index, address] of relayAddresses.entries())
-    bytes.set(compact(address), addressesAt + index * COMPACT_LENGTH)
-  bytes.set(signature, signatureAt)
-  return bytes
+/** Answers what other nodes look up here, announce and withdraw. @returns false, without an answer, if a request is nothing of it */
+export function answerFrom(records: RecordStore, request: IncomingRequest): boolean {
+  const { command, target, token, value, from } = request
+  if (target === null) return false
+  if (command === LOOKUP) {
+    const found = records.get(target, MOST_ANSWERED)
+    const isFull = records.isFull(target)
+    request.reply(found.length > 0 || isFull ? encodeRecords(found, isFull) : null)
+    return true
+  }
+  if (token === null) return false
+  const only = { token: false, closerNodes: false }
+  if (command === WITHDRAW) {
+    records.remove(target, compact(from))
+    request.reply(null, only)
+    return true
+  }
+  if (command !== ANNOUNCE || value?.length !== RECORD_LENGTH - COMPACT_LENGTH) return false
+  if (records.add(target, b4a.concat([compact(from), value]))) request.reply(null, only)
+  else request.error(FULL, only)
+  return true
 }
 
-/** The records of an answer. Anybody may answer anything: what cannot be read ends them. */
-export function decodeRecords(bytes: Uint8Array): TopicRecord[] {
+/** The answer to a lookup: a byte that is 1 if the node has no room for more, and the records. */
+export function encodeRecords(records: readonly Uint8Array[], isFull: boolean): Uint8Array {
+  return b4a.concat([Uint8Array.of(Number(isFull)), ...records])
+}
+
+/** Reads the answer to a lookup. A member may answer anything: what cannot be a record is left out. */
+export function decodeRecords(bytes: Uint8Array): Pick<DhtReply, 'records' | 'isFull'> {
   const records: TopicRecord[] = []
-  const count = bytes[0] ?? 0
-  if (count > MAX_COUNT) return records
-  for (let at = 1; records.length < count; ) {
-    const publicKey = bytes.subarray(at, at + KEY_LENGTH)
-    at += KEY_LENGTH
-    const addresses = bytes[at++]
-    if (addresses === undefined || addresses > MAX_COUNT || at + addresses * COMPACT_LENGTH > bytes.length) break
-    const relayAddresses: NodeAddress[] = []
-    for (let index = 0; index < addresses; index++, at += COMPACT_LENGTH) {
-      relayAddresses.push(fromCompact(bytes.subarray(at, at + COMPACT_LENGTH)))
-    }
-    records.push({ publicKey: Uint8Array.from(publicKey), relayAddresses })
+  for (let at = 1; at + RECORD_LENGTH <= bytes.length && records.length < MOST_ANSWERED; at += RECORD_LENGTH) {
+    const address = fromCompact(bytes.subarray(at, at + COMPACT_LENGTH))
+    const publicKey = Uint8Array.from(bytes.subarray(at + COMPACT_LENGTH, at + RECORD_LENGTH))
+    if (address.port > 0) records.push({ ...address, publicKey })
   }
-  return records
+  return { records, isFull: bytes[0] === 1 }
 }

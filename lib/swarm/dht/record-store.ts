@@ -1,24 +1,25 @@
+import b4a from 'b4a'
 import type { Logger } from '../../observe/log.ts'
+import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
+import { COMPACT_LENGTH, fromCompact } from '../node.ts'
+import { RareWarnings } from '../rare-warnings.ts'
 
 /** Milliseconds for which a node keeps a record that is not announced again. */
 export const RECORD_LIFE = 30 * 60_000
-/** Records at most, of 230 bytes each. In a swarm where each node holds 60,000 digests, the fullest node reaches it. */
+/** Records at most, of 200 bytes each. In a swarm where each node holds 60,000 digests, the fullest node reaches it. */
 const MAX_SIZE = 1_048_576
 /**
  * Records of one topic at most. A lookup is answered with 20 of them, and the records of what all nodes of a cluster hold would
  * otherwise fill the memory of eight of them.
  */
 const MOST_OF_TOPIC = 1_000
-/** Bytes of a record at most: a public key, a count, and 3 addresses of 6 bytes each. */
-const RECORD_LENGTH = 51
-const KEY_LENGTH = 32
+/** Bytes of a record: the compact address of a member, of which each topic has one record, and its public key. */
+export const RECORD_LENGTH = COMPACT_LENGTH + 32
 const FIRST_SLOTS = 1_024
 const GROWTH = 1.5
 /** Part of the limit beyond which a warning says that it is near. */
 const NEAR = 0.8
-/** Milliseconds from one warning of dropped records to the next. */
-const WARNING_PAUSE = 60_000
 /** Stands for a slot where there is none. */
 const NONE = -1
 
@@ -37,13 +38,14 @@ export interface RecordStoreOptions {
 }
 
 /**
- * What a node of the DHT keeps for others: the records of each topic, all for the same time. It replaces hyperdht's own cache,
- * which needs several objects and some 2 KiB for a record, and drops half of all records at once when it is full. Here a
- * record is a slot of some arrays, 230 bytes with its topic, and when the store is full the oldest one makes room.
+ * What a node of the DHT keeps for others: the records of each topic, all for the same time. A record is a slot of some arrays,
+ * 200 bytes with its topic. What there is no room for is refused, so that the announcer can turn to another node: nothing that
+ * was acknowledged is dropped before its time.
  */
 export class RecordStore {
   /** Records at most. */
   readonly maxSize: number
+  readonly #warnings: RareWarnings
   readonly #log: Logger
   readonly #life: number
   readonly #mostOfTopic: number
@@ -52,7 +54,6 @@ export class RecordStore {
   /** The first slot of each topic; the others follow by `next`, which also links the free ones. */
   readonly #topics = new Map<string, number>()
   #bytes = new Uint8Array(FIRST_SLOTS * RECORD_LENGTH)
-  #lengths = new Uint8Array(FIRST_SLOTS)
   #next = new Int32Array(FIRST_SLOTS)
   /** When a record was stored last. */
   #times = new Float64Array(FIRST_SLOTS)
@@ -65,11 +66,8 @@ export class RecordStore {
   #free = NONE
   #used = 0
   #size = 0
-  #dropped = 0
+  #refused = 0
   #wasNear = false
-  /** How many dropped records the last warning has counted, and when that was. */
-  #told = 0
-  #toldAt = Number.NEGATIVE_INFINITY
 
   constructor(
     { log, clock = systemClock, random = Math.random }: RecordStoreDependencies,
@@ -77,6 +75,7 @@ export class RecordStore {
   ) {
     this.maxSize = maxSize
     this.#log = log
+    this.#warnings = new RareWarnings(log, () => clock.now())
     this.#clock = clock
     this.#random = random
     this.#life = life
@@ -89,92 +88,83 @@ export class RecordStore {
     return this.#size
   }
 
-  /** Records dropped before their time so far, for want of room. */
-  get dropped(): number {
-    return this.#dropped
+  /** Records refused so far, for want of room. */
+  get refused(): number {
+    return this.#refused
   }
 
   /**
    * Keeps a record, or keeps it for longer.
    *
-   * @param record begins with the public key, of which each topic has one record
-   * @throws {RangeError} for one of another length than hyperdht's
+   * @returns false if there is no room for it
+   * @throws {RangeError} for another length than {@link RECORD_LENGTH}
    */
-  add(topic: string, _publicKey: Uint8Array, record: Uint8Array): void {
-    if (record.length > RECORD_LENGTH || record.length < KEY_LENGTH) {
-      throw new RangeError(`expected a record of ${KEY_LENGTH} to ${RECORD_LENGTH} bytes, got ${record.length}`)
+  add(topic: Uint8Array, record: Uint8Array): boolean {
+    if (record.length !== RECORD_LENGTH) {
+      throw new RangeError(`expected a record of ${RECORD_LENGTH} bytes, got ${record.length}`)
     }
     this.#expire()
     let slot = this.#slotOf(topic, record)
-    if (slot === undefined) slot = this.#take(topic)
-    else this.#unlink(slot)
-    if (slot === undefined) return
+    if (slot !== NONE) this.#unlink(slot)
+    else if (this.isFull(topic)) return this.#refuse(record)
+    else slot = this.#take(nameOf(topic))
     this.#bytes.set(record, slot * RECORD_LENGTH)
-    this.#lengths[slot] = record.length
     this.#times[slot] = this.#clock.now()
     this.#link(slot)
-    this.#warn()
+    this.#warnIfNear()
+    return true
   }
 
-  remove(topic: string, publicKey: Uint8Array): void {
-    const slot = this.#slotOf(topic, publicKey)
-    if (slot !== undefined) this.#drop(slot)
+  /** Whether there is no room for another record of the topic. */
+  isFull(topic: Uint8Array): boolean {
+    return this.size >= this.maxSize || this.#slotsOf(topic).length >= this.#mostOfTopic
+  }
+
+  /** Removes the record of a topic that is of the member with that compact address. */
+  remove(topic: Uint8Array, address: Uint8Array): void {
+    const slot = this.#slotOf(topic, address)
+    if (slot !== NONE) this.#drop(slot)
   }
 
   /** Up to `most` records of a topic, chosen at random and in random order: peers that are found first are asked first. */
-  get(topic: string, most: number): Uint8Array[] {
-    const since = this.#clock.now() - this.#life
-    const chosen: number[] = []
-    for (let slot = this.#topics.get(topic) ?? NONE; slot !== NONE; slot = this.#next[slot] as number) {
-      if ((this.#times[slot] as number) >= since) chosen.push(slot)
-    }
+  get(topic: Uint8Array, most: number): Uint8Array[] {
+    this.#expire()
+    const slots = this.#slotsOf(topic)
     // The first steps of a shuffle, as many as are wanted.
-    const count = Math.min(most, chosen.length)
+    const count = Math.min(most, slots.length)
     for (let at = 0; at < count; at++) {
-      const other = at + Math.floor(this.#random() * (chosen.length - at))
-      const slot = chosen[other] as number
-      chosen[other] = chosen[at] as number
-      chosen[at] = slot
+      const other = at + Math.floor(this.#random() * (slots.length - at))
+      const slot = slots[other] as number
+      slots[other] = slots[at] as number
+      slots[at] = slot
     }
-    chosen.length = count
-    return chosen.map((slot) => {
-      const from = slot * RECORD_LENGTH
-      return this.#bytes.slice(from, from + (this.#lengths[slot] as number))
-    })
+    return slots.slice(0, count).map((slot) => this.#bytes.slice(slot * RECORD_LENGTH, (slot + 1) * RECORD_LENGTH))
   }
 
-  destroy(): void {
-    this.#topics.clear()
-    this.#topicOf.length = 0
-    this.#oldest = this.#youngest = this.#free = NONE
-    this.#used = this.#size = 0
+  #slotsOf(topic: Uint8Array): number[] {
+    const slots: number[] = []
+    for (let slot = this.#topics.get(nameOf(topic)) ?? NONE; slot !== NONE; slot = this.#next[slot] as number)
+      slots.push(slot)
+    return slots
   }
 
-  /** The slot of the record of a topic that begins with that public key. */
-  #slotOf(topic: string, record: Uint8Array): number | undefined {
-    for (let slot = this.#topics.get(topic) ?? NONE; slot !== NONE; slot = this.#next[slot] as number) {
+  /** The slot of the record of a topic that begins with that address; `NONE` if there is none. */
+  #slotOf(topic: Uint8Array, address: Uint8Array): number {
+    const begins = (slot: number) => {
       const from = slot * RECORD_LENGTH
       let at = 0
-      while (at < KEY_LENGTH && this.#bytes[from + at] === record[at]) at++
-      if (at === KEY_LENGTH) return slot
+      while (at < COMPACT_LENGTH && this.#bytes[from + at] === address[at]) at++
+      return at === COMPACT_LENGTH
     }
-    return undefined
+    return this.#slotsOf(topic).find(begins) ?? NONE
   }
 
-  /** A free slot, now the first of its topic; `undefined` where the topic has enough. */
-  #take(topic: string): number | undefined {
-    let count = 0
-    for (let slot = this.#topics.get(topic) ?? NONE; slot !== NONE; slot = this.#next[slot] as number) count++
-    // Those that are there are alive and as good.
-    if (count >= this.#mostOfTopic) return undefined
-    while (this.#size >= this.maxSize && this.#oldest !== NONE) {
-      this.#dropped++
-      this.#drop(this.#oldest)
-    }
+  /** A free slot, now the first of its topic. */
+  #take(topic: string): number {
     let slot = this.#free
     if (slot === NONE) {
       slot = this.#used++
-      if (slot >= this.#lengths.length) this.#grow()
+      if (slot >= this.#next.length) this.#grow()
     } else {
       this.#free = this.#next[slot] as number
     }
@@ -209,21 +199,19 @@ export class RecordStore {
     while (this.#oldest !== NONE && (this.#times[this.#oldest] as number) < since) this.#drop(this.#oldest)
   }
 
-  /** Says that the limit is near, and how many records were dropped: a digest that nobody finds costs a pull from upstream. */
-  #warn(): void {
+  #refuse(record: Uint8Array): false {
+    this.#refused++
+    const from = addressOf(fromCompact(record.subarray(0, COMPACT_LENGTH)))
+    this.#warnings.warn('announcements of other nodes refused: there is no room', { from, records: this.#size })
+    return false
+  }
+
+  /** A digest that no node has room for is found by nobody, which costs a pull from upstream. */
+  #warnIfNear(): void {
     const isNear = this.#size > this.maxSize * NEAR
-    if (isNear && !this.#wasNear) {
-      this.#log.warn('the limit of stored records is near, some may be lost', {
-        records: this.#size,
-        limit: this.maxSize,
-      })
-    }
+    if (isNear && !this.#wasNear)
+      this.#log.warn('the limit of stored records is near', { records: this.#size, limit: this.maxSize })
     this.#wasNear = isNear
-    const now = this.#clock.now()
-    if (this.#dropped === this.#told || now - this.#toldAt < WARNING_PAUSE) return
-    this.#log.warn('stored records were dropped before their time', { records: this.#dropped - this.#told })
-    this.#told = this.#dropped
-    this.#toldAt = now
   }
 
   /** Makes a slot the youngest. */
@@ -244,16 +232,20 @@ export class RecordStore {
   }
 
   #grow(): void {
-    const slots = Math.ceil(this.#lengths.length * GROWTH)
+    const slots = Math.ceil(this.#next.length * GROWTH)
     const grown = <T extends { set(from: T): void }>(to: T, from: T): T => {
       to.set(from)
       return to
     }
     this.#bytes = grown(new Uint8Array(slots * RECORD_LENGTH), this.#bytes)
-    this.#lengths = grown(new Uint8Array(slots), this.#lengths)
     this.#next = grown(new Int32Array(slots), this.#next)
     this.#times = grown(new Float64Array(slots), this.#times)
     this.#younger = grown(new Int32Array(slots), this.#younger)
     this.#older = grown(new Int32Array(slots), this.#older)
   }
+}
+
+/** Each byte is a character: half as much memory as in hex. */
+function nameOf(topic: Uint8Array): string {
+  return b4a.toString(topic, 'latin1')
 }

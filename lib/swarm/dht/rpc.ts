@@ -5,11 +5,14 @@ export interface DhtNode extends NodeAddress {
   readonly id: Uint8Array
 }
 
-/** Who announced a topic, and the addresses that came with it (see seal.ts). */
-export interface TopicRecord {
+/** Who announced a topic: where its datagrams came from, which is where its peer door is. */
+export interface TopicRecord extends NodeAddress {
+  /** Of its Hyperswarm connections, 32 bytes. */
   readonly publicKey: Uint8Array
-  readonly relayAddresses: readonly NodeAddress[]
 }
+
+/** Records of a topic that a node gives at most, chosen at random. */
+export const MOST_ANSWERED = 20
 
 export interface DhtReply {
   /** Allows to store at the node that gave it, whatever the topic; a node that stores nothing gives none. */
@@ -17,10 +20,12 @@ export interface DhtReply {
   /** Nodes close to the target that the replying node knows. */
   readonly closer: readonly NodeAddress[]
   readonly records: readonly TopicRecord[]
+  /** The node has no room for more records of the target, so there may be others elsewhere. */
+  readonly isFull: boolean
 }
 
-/** `refused`: the node answered with an error, so its token is no longer good. */
-export type StoreOutcome = 'done' | 'refused'
+/** `full`: the node has no room for the record. `refused`: it answered with another error, so its token is no longer good. */
+export type StoreOutcome = 'done' | 'full' | 'refused'
 
 /**
  * Requests to single nodes of the DHT: one request, one answer, nothing sent twice. They never reject, and give `undefined`
@@ -30,16 +35,10 @@ export interface DhtRpc {
   idOf(address: NodeAddress): Uint8Array
   /** What a node knows of the target. */
   ask(to: NodeAddress, target: Uint8Array, timeout: number): Promise<DhtReply | undefined>
-  /** Stores this node's signed record. */
-  store(
-    to: DhtNode,
-    topic: Uint8Array,
-    token: Uint8Array,
-    relays: readonly NodeAddress[],
-    timeout: number,
-  ): Promise<StoreOutcome | undefined>
-  /** Removes this node's record. */
-  remove(to: DhtNode, topic: Uint8Array, token: Uint8Array, timeout: number): Promise<StoreOutcome | undefined>
+  /** Stores this node's record of a topic. */
+  store(to: NodeAddress, topic: Uint8Array, token: Uint8Array, timeout: number): Promise<StoreOutcome | undefined>
+  /** Removes this node's record of a topic. */
+  remove(to: NodeAddress, topic: Uint8Array, token: Uint8Array, timeout: number): Promise<StoreOutcome | undefined>
   /** Sends a message of ours, and gives what the node has answered. */
   question(to: NodeAddress, message: Uint8Array, timeout: number): Promise<Uint8Array | undefined>
 }

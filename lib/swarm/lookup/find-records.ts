@@ -29,7 +29,7 @@ export async function findRecords(
   clock: Clock = systemClock,
 ): Promise<void> {
   const { map } = dht
-  // Twice as many, to replace those that do not answer.
+  // Twice as many, to replace those that do not answer or had no room.
   const closest = map.closest(topic, 2 * replicas)
   const near = closest.slice(0, replicas)
   // A silent node is passed over; but where most are silent, they are busy, and no other node holds the record.
@@ -37,6 +37,7 @@ export async function findRecords(
   let nodes: DhtNode[] = areBusy ? closest : closest.filter(({ strikes }) => strikes === 0)
   const seen = new Set(nodes.map(addressOf))
   const asked = new Set<DhtNode>()
+  let wanted = replicas
   let answers = 0
   let isFound = false
   let underWay = 0
@@ -51,7 +52,7 @@ export async function findRecords(
 
   const proceed = () => {
     if (isOver) return
-    for (const node of nodes.slice(0, replicas)) {
+    for (const node of nodes.slice(0, wanted)) {
       if (underWay >= PARALLEL) break
       if (!asked.has(node)) void visit(node)
     }
@@ -70,6 +71,8 @@ export async function findRecords(
     }
     answers++
     isFound = onRecords(reply.records)
+    // What it had no room for is one node farther away.
+    if (reply.isFull && wanted < 2 * replicas) wanted++
     for (const address of reply.closer) learn(address)
     if (answers * 2 >= Math.min(replicas, nodes.length)) {
       cancel()
@@ -84,7 +87,7 @@ export async function findRecords(
     const known = map.get(address)
     if (known !== undefined && known.strikes > 0) return
     const node = known ?? dht.nodeAt(address)
-    const farthest = nodes[replicas - 1]
+    const farthest = nodes[wanted - 1]
     if (farthest !== undefined && compareDistance(topic, node.id, farthest.id) >= 0) return
     nodes = [...nodes, node].sort((a, b) => compareDistance(topic, a.id, b.id))
   }

@@ -1,15 +1,23 @@
+import b4a from 'b4a'
 import type { Key } from '../../oci/key.ts'
 import { onAbort } from '../../platform/abort.ts'
 import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import type { DhtClient } from '../dht/client.ts'
 import type { TopicRecord } from '../dht/rpc.ts'
-import type { Announced, Realm } from '../realm.ts'
+import type { Peer } from '../router.ts'
 import { findRecords } from './find-records.ts'
+
+/** A peer as a record announces it. */
+export interface Announced extends Peer {
+  /** Its Hyperswarm public key in hex: another one after each start, unless it is remembered. */
+  readonly id: string
+}
 
 export interface FinderDependencies {
   readonly dht: DhtClient
-  readonly realms: readonly Realm[]
+  /** The topics of a key, one for each swarm key. */
+  readonly topicsOf: (key: Key) => readonly Uint8Array[]
   readonly clock?: Clock
 }
 
@@ -36,7 +44,7 @@ interface Lookup {
  */
 export class Finder {
   readonly #dht: DhtClient
-  readonly #realms: readonly Realm[]
+  readonly #topicsOf: FinderDependencies['topicsOf']
   readonly #clock: Clock
   readonly #replicas: number
   /** The oldest first. */
@@ -44,9 +52,9 @@ export class Finder {
   readonly #stop = new AbortController()
 
   /** @param replicas how many of the nodes closest to a topic are asked */
-  constructor({ dht, realms, clock = systemClock }: FinderDependencies, replicas: number) {
+  constructor({ dht, topicsOf, clock = systemClock }: FinderDependencies, replicas: number) {
     this.#dht = dht
-    this.#realms = realms
+    this.#topicsOf = topicsOf
     this.#clock = clock
     this.#replicas = replicas
   }
@@ -61,10 +69,10 @@ export class Finder {
     if (!isRemembered || stop.aborted) return
     // A caller that wants more than what was found before gets the peers that have come since.
     const known = new Set<string>()
-    for await (const { id } of lookup.peers.read(stop)) known.add(id)
+    for await (const peer of lookup.peers.read(stop)) known.add(addressOf(peer))
     const latest = this.#lookups.get(key)
     const next = latest === undefined || latest === lookup ? this.#start(key) : latest
-    for await (const peer of next.peers.read(stop)) if (!known.has(peer.id)) yield peer
+    for await (const peer of next.peers.read(stop)) if (!known.has(addressOf(peer))) yield peer
   }
 
   /** Ends all lookups, and every one that still comes. */
@@ -106,23 +114,31 @@ export class Finder {
       if (peers.length === 0) for (const peer of lost.splice(0)) peers.add(peer)
     }
     let cancel = (): void => undefined
-    // Also what this node announced under another id, before it was restarted.
-    const self = addressOf(this.#dht.map.self)
-    const look = async (realm: Realm) => {
-      const topic = realm.topicOf(key)
+    const checks: Promise<void>[] = []
+    const { map } = this.#dht
+    const self = addressOf(map.self)
+    // A member can name any address, so one that is not known has to answer before anybody sends it a request.
+    const check = async (peer: Announced, topic: Uint8Array) => {
+      const reply = await this.#dht.ask(this.#dht.nodeAt(peer), topic)
+      if (reply?.token !== undefined) peers.add(peer)
+    }
+    const look = async (topic: Uint8Array) => {
       const take = (records: readonly TopicRecord[]) => {
-        for (const record of records) {
-          const peer = realm.open(topic, record)
-          if (peer === undefined || seen.has(peer.id) || addressOf(peer) === self) continue
-          seen.add(peer.id)
-          if (!this.#dht.map.isLost(peer)) peers.add(peer)
+        for (const { host, port, publicKey } of records) {
+          const peer = { id: b4a.toString(publicKey, 'hex'), host, port }
+          const name = addressOf(peer)
+          if (seen.has(name) || name === self) continue
+          seen.add(name)
+          if (map.get(peer) !== undefined) peers.add(peer)
+          else if (!map.isLost(peer)) checks.push(check(peer, topic))
           else if (lost.push(peer) === 1) cancel = this.#clock.after(LOST_DELAY, release)
         }
         return seen.size > 0
       }
       await findRecords(this.#dht, topic, this.#replicas, take, this.#clock)
     }
-    await Promise.all(this.#realms.map(look))
+    await Promise.all(this.#topicsOf(key).map(look))
+    await Promise.all(checks)
     cancel()
     release()
     peers.end()

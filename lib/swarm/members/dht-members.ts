@@ -6,16 +6,13 @@ import type { NetworkMap } from '../dht/network-map.ts'
 import type { DhtRpc } from '../dht/rpc.ts'
 import { ANSWER_TIMEOUT, type Answerer, MAX_MESSAGE, type Members } from '../members.ts'
 import { compareDistance, type NodeAddress } from '../node.ts'
-import type { Realm } from '../realm.ts'
 import type { Peer } from '../router.ts'
-import type { QuestionSeal } from './question-seal.ts'
 
 export interface DhtMembersDependencies {
   readonly log: Logger
   readonly map: NetworkMap
-  readonly realm: Pick<Realm, 'topicOf'>
+  readonly topicOf: (key: Key) => Uint8Array
   readonly rpc: Pick<DhtRpc, 'question'>
-  readonly seal: QuestionSeal
 }
 
 /** The members of a swarm, as nodes of its DHT. */
@@ -32,8 +29,8 @@ export class DhtMembers implements Members {
   }
 
   closest(key: Key, count: number): Peer[] {
-    const { map, realm } = this.#dependencies
-    const topic = realm.topicOf(key)
+    const { map, topicOf } = this.#dependencies
+    const topic = topicOf(key)
     const self = addressOf(map.self)
     // One more, since this node knows itself as long as it answers itself.
     const others = map.closest(topic, count + 1).filter((node) => addressOf(node) !== self)
@@ -43,28 +40,22 @@ export class DhtMembers implements Members {
 
   async ask(peer: Peer, question: Uint8Array, signal: AbortSignal): Promise<Uint8Array | undefined> {
     checkLength(question)
-    const { rpc, seal } = this.#dependencies
     if (signal.aborted) return undefined
     const aborted = Promise.withResolvers<undefined>()
     using _ = onAbort(signal, () => aborted.resolve(undefined))
-    const sealed = seal.seal(question, peer)
-    const answer = await Promise.race([rpc.question(peer, sealed.bytes, ANSWER_TIMEOUT), aborted.promise])
-    return answer && sealed.open(answer)
+    return await Promise.race([this.#dependencies.rpc.question(peer, question, ANSWER_TIMEOUT), aborted.promise])
   }
 
   answer(answerer: Answerer): void {
     this.#answerer = answerer
   }
 
-  /** The answer to a sealed question that came from that address; strangers get none. */
-  answerTo(sealed: Uint8Array, { host, port }: NodeAddress): Uint8Array | undefined {
-    const question = this.#dependencies.seal.open(sealed, { host, port })
-    if (question === undefined || this.#answerer === undefined) return undefined
+  /** The answer to a question that came from that address. */
+  answerTo(question: Uint8Array, { host, port }: NodeAddress): Uint8Array | undefined {
     try {
-      const answer = this.#answerer(question.bytes, { host, port })
-      if (answer === undefined) return undefined
-      checkLength(answer)
-      return question.seal(answer)
+      const answer = this.#answerer?.(question, { host, port })
+      if (answer !== undefined) checkLength(answer)
+      return answer
     } catch (error) {
       this.#dependencies.log.error('a question of a member could not be answered', { peer: { host, port }, error })
       return undefined

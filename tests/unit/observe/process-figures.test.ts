@@ -47,7 +47,16 @@ test('metrics give the figures of the process, and those of the parts that are l
   })
   const figures = {
     ...{ keys: 7, waiting: 2, refreshed: 40, lag: 1_500 },
-    ...{ requests: 90, silent: 3, records: 12, recordLimit: 50, dropped: 6, refused: 8, neighbours: 4 },
+    ...{
+      requests: 90,
+      silent: 3,
+      records: 12,
+      recordLimit: 50,
+      recordsRefused: 6,
+      turnedAway: 1,
+      refused: 8,
+      neighbours: 4,
+    },
   }
   registerSwarmMetrics(metrics, () => ({ ...NO_FIGURES, ...figures }))
   registerPeerMetrics(metrics, { connected: 3, aside: 1 })
@@ -67,7 +76,8 @@ test('metrics give the figures of the process, and those of the parts that are l
     'swarmirror_swarm_silent_total 3',
     'swarmirror_swarm_records 12',
     'swarmirror_swarm_record_limit 50',
-    'swarmirror_swarm_records_dropped_total 6',
+    'swarmirror_swarm_records_refused_total 6',
+    'swarmirror_announcements_refused_total 1',
     'swarmirror_datagrams_refused_total 8',
     'swarmirror_peers_known 4',
     'swarmirror_peers_connected 3',

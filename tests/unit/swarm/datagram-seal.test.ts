@@ -3,7 +3,8 @@ import { createHmac } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { type Refusal, SwarmSeal } from '../../../lib/swarm/datagram-seal.ts'
+import { type Refusal, Refusals, SwarmSeal } from '../../../lib/swarm/datagram-seal.ts'
+import { createLogRecorder } from '../../fixtures/log.ts'
 
 const KEY = new Uint8Array(32).fill(1)
 const NEXT_KEY = new Uint8Array(32).fill(2)
@@ -155,4 +156,34 @@ test('SwarmSeal keeps to its documented format', () => {
   assert.ok(sodium.crypto_secretbox_open_easy(plain, sealed.subarray(24), sealed.subarray(0, 24), key))
   assert.equal(plain.readUInt32LE(0), clock.now / 1000)
   assert.equal(plain.toString('latin1', 4), 'a datagram')
+})
+
+const A = { host: '10.0.0.1', port: 1 }
+const B = { host: '10.0.0.2', port: 2 }
+
+test('Refusals counts all, and warns once a minute for each reason, with an address and how many others there were', () => {
+  const { log, lines } = createLogRecorder()
+  let now = 0
+  const refusals = new Refusals(log, () => now)
+  for (let second = 0; second < 150; second++, now += 1_000) {
+    refusals.note({ reason: 'unsealed' }, second === 120 ? B : A)
+    refusals.note({ reason: 'repeated' }, A)
+  }
+  refusals.note({ reason: 'clock', ahead: -90 }, B)
+  assert.equal(refusals.total, 301)
+  const event = 'datagrams refused: not sealed under the swarm key'
+  assert.deepEqual(
+    lines.map(({ level, event, fields }) => ({ level, event, ...fields })),
+    [
+      { level: 'warn', event, from: '10.0.0.1:1' },
+      { level: 'warn', event, from: '10.0.0.1:1', others: 59 },
+      { level: 'warn', event, from: '10.0.0.2:2', others: 59 },
+      {
+        level: 'warn',
+        event: 'datagrams refused: the clock of a member is wrong, or this one',
+        from: '10.0.0.2:2',
+        secondsAhead: -90,
+      },
+    ],
+  )
 })

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import process from 'node:process'
 import { test } from 'node:test'
 import HyperDHT from 'hyperdht'
-import { type DhtResponse, QUESTION } from '../../../lib/swarm/dht/hyperdht-rpc.ts'
+import { type DhtResponse, LOOKUP, QUESTION } from '../../../lib/swarm/dht/hyperdht-rpc.ts'
 import { withMembers } from '../../fixtures/members.ts'
 import { joinAsMember } from '../../fixtures/swarm.ts'
 import { waitFor } from '../../fixtures/wait.ts'
@@ -12,7 +12,7 @@ import { waitFor } from '../../fixtures/wait.ts'
 /** Commands of hyperdht. */
 const PEER_HANDSHAKE = 0
 const PEER_HOLEPUNCH = 1
-const LOOKUP = 3
+const HYPERDHT_LOOKUP = 3
 const PLUGIN = 10
 /** The answer to a command that a node does not take. */
 const UNKNOWN_COMMAND = 1
@@ -85,7 +85,7 @@ test('joinSwarm: a handshake of any length, with anything in it, ends nothing', 
   })
 })
 
-test('joinSwarm: a question that is none gets no answer, not even an error', async () => {
+test('joinSwarm: a question that nobody here answers gets no answer, not even an error', async () => {
   await withHostileMember(async (send) => {
     for (let length = 0; length < 100; length += 9) {
       assert.equal(await send(QUESTION, new Array<number>(length).fill(1)), undefined)
@@ -99,6 +99,7 @@ test('joinSwarm: a command that no mirror needs is refused, and nothing of it is
     const isRefused = (command: number, value: Iterable<number>) =>
       waitFor(`command ${command} is refused`, async () => (await send(command, value))?.error === UNKNOWN_COMMAND)
     await isRefused(PEER_HOLEPUNCH, [0, 0, 0, 0])
+    await isRefused(HYPERDHT_LOOKUP, [])
     for (let command = 6; command <= PLUGIN; command++) await isRefused(command, new Array<number>(40).fill(1))
   })
 })

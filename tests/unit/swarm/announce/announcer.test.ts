@@ -2,17 +2,17 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { silentLogger } from '../../../../lib/observe/log.ts'
 import type { Key } from '../../../../lib/oci/key.ts'
 import { Announcer, type AnnouncerOptions } from '../../../../lib/swarm/announce/announcer.ts'
 import { DhtClient } from '../../../../lib/swarm/dht/client.ts'
 import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
-import type { TopicRecord } from '../../../../lib/swarm/dht/rpc.ts'
 import { Discovery } from '../../../../lib/swarm/members/discovery.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
-import { hex, LATENCY, SimulatedDht, seeded } from '../../../doubles/simulated-dht.ts'
+import { LATENCY, SimulatedDht, seeded } from '../../../doubles/simulated-dht.ts'
 import { never } from '../../../fixtures/layout.ts'
+import { createLogRecorder } from '../../../fixtures/log.ts'
 
-const OWNER = new Uint8Array(32).fill(9)
 const SELF = 1
 const key = (name: string | number): Key => `${name}` as Key
 const keys = (count: number): Key[] => Array.from({ length: count }, (_, index) => key(index))
@@ -28,11 +28,10 @@ async function simulation(others: number, options: AnnouncerOptions = {}, seed =
   const self = dht.start(SELF)
   for (let port = 2; port < others + 2; port++) dht.start(port)
   const map = new NetworkMap(self)
-  const client = new DhtClient({ rpc: dht.rpc(OWNER), map, clock })
+  const client = new DhtClient({ rpc: dht.rpc(self), map, clock })
   const discovery = new Discovery(client, clock, random)
-  const isOwn = ({ publicKey }: TopicRecord) => hex(publicKey) === hex(OWNER)
-  const realm = { topicOf, relaysOf: () => [self], isOwn }
-  const announcer = new Announcer({ dht: client, realm, clock, random }, { ...PLENTY, ...options })
+  const { log, lines } = createLogRecorder()
+  const announcer = new Announcer({ log, dht: client, topicOf, clock, random }, { ...PLENTY, ...options })
   discovery.sampleWith((node) => announcer.sampleOf(node))
   const explored = discovery.explore([self], never)
   await clock.pass(1_000)
@@ -43,8 +42,9 @@ async function simulation(others: number, options: AnnouncerOptions = {}, seed =
     dht,
     map,
     announcer,
+    lines,
     /** Where a key is. */
-    holders: (of: Key) => dht.holders(topicOf(of), hex(OWNER)),
+    holders: (of: Key) => dht.holders(topicOf(of), SELF),
     /** Where it has to be. */
     closest: (of: Key) => dht.closest(topicOf(of), replicas).map(({ port }) => port),
     isSettled: () => announcer.figures.waiting === 0,
@@ -247,12 +247,12 @@ test('Announcer samples its own records only, and none that it has withdrawn', a
     const { stored } = announcer.figures
     const sample = announcer.sampleOf(node)
     assert.deepEqual(sample?.topic, new Uint8Array(topicOf(key(0))))
-    const record = (name: string) => ({ publicKey: topicOf(key(name)), relayAddresses: [] })
-    sample.answered([{ publicKey: OWNER, relayAddresses: [] }, record('other')])
-    sample.answered(Array.from({ length: 20 }, (_, at) => record(`one of many ${at}`)))
+    const record = (port: number) => ({ host: '10.0.0.1', port, publicKey: new Uint8Array(32) })
+    sample.answered([record(SELF), record(100)])
+    sample.answered(Array.from({ length: 20 }, (_, at) => record(100 + at)))
     await clock.pass(1_000)
     assert.equal(announcer.figures.stored, stored)
-    sample.answered([record('other')])
+    sample.answered([record(100)])
     await clock.pass(1_000)
     assert.equal(announcer.figures.stored, stored + 1)
     announcer.withdraw([key(0)])
@@ -261,6 +261,47 @@ test('Announcer samples its own records only, and none that it has withdrawn', a
     assert.equal(announcer.sampleOf(node), undefined)
     await clock.pass(1_000)
     assert.equal(announcer.figures.stored, stored + 1)
+  })
+})
+
+test('Announcer turns to the next nodes where the closest have no room, says so, and comes back when they have', async () => {
+  const refreshPeriod = 60_000
+  await simulated(40, { refreshPeriod }, async (simulation) => {
+    const { announcer, clock, dht, closest, holders, isSettled, lines } = simulation
+    const next = dht.closest(topicOf(key(0)), 12).map(({ port }) => port)
+    const full = closest(key(0)).slice(0, 4)
+    for (const port of full) dht.setFull(port, true)
+    announcer.advertise([key(0)])
+    await clock.pass(1_000)
+    const sorted = (ports: readonly number[]) => [...ports].sort((a, b) => a - b)
+    assert.deepEqual(holders(key(0)), sorted(next.filter((port) => !full.includes(port))))
+    assert.ok(isSettled())
+    assert.equal(announcer.figures.turnedAway, 4)
+    assert.deepEqual(
+      lines.map(({ level, fields }) => [level, fields.key]),
+      [['warn', key(0)]],
+    )
+    for (const port of full) dht.setFull(port, false)
+    await clock.pass(2 * refreshPeriod)
+    assertPlaced(simulation, [key(0)])
+    assert.equal(announcer.figures.turnedAway, 4)
+  })
+})
+
+test('Announcer asks twice as many nodes as it needs at most, and waits for the next turn when all are full', async () => {
+  await simulated(40, { replicas: 4, refreshPeriod: 60_000 }, async ({ announcer, clock, dht, isSettled, closest }) => {
+    for (const { port } of dht.alive) dht.setFull(port, true)
+    announcer.advertise([key(0)])
+    await clock.pass(20_000)
+    assert.equal(announcer.figures.turnedAway, 8)
+    assert.ok(!isSettled())
+    for (const { port } of dht.alive) dht.setFull(port, false)
+    await clock.pass(60_000)
+    assert.ok(isSettled())
+    assert.deepEqual(
+      dht.holders(topicOf(key(0)), SELF),
+      [...closest(key(0))].sort((a, b) => a - b),
+    )
   })
 })
 
@@ -334,14 +375,17 @@ function budgeted(cpuShare: number) {
   const self = dht.start(SELF)
   const map = new NetworkMap(self)
   map.answered(self, 0)
-  const client = new DhtClient({ rpc: dht.rpc(OWNER), map, clock })
+  const client = new DhtClient({ rpc: dht.rpc(self), map, clock })
   let used = 0
-  const relaysOf = () => {
+  const store = client.store.bind(client)
+  client.store = (...task) => {
     used += EACH
-    return [self]
+    return store(...task)
   }
-  const realm = { topicOf, relaysOf, isOwn: () => true }
-  const announcer = new Announcer({ dht: client, realm, clock, random: seeded(1), cpu: () => used }, { cpuShare })
+  const announcer = new Announcer(
+    { log: silentLogger, dht: client, topicOf, clock, random: seeded(1), cpu: () => used },
+    { cpuShare },
+  )
   return { announcer, clock, used: () => used }
 }
 
@@ -405,11 +449,15 @@ test('Announcer settles where all nodes announce at once on a machine that is to
   const left: number[] = []
   const swarm = nodes.map((self) => {
     const map = new NetworkMap(self)
-    const client = new DhtClient({ rpc: dht.rpc(self.id), map, clock })
+    const client = new DhtClient({ rpc: dht.rpc(self), map, clock })
     const discovery = new Discovery(client, clock, random)
-    const realm = { topicOf, relaysOf: () => [self], isOwn: () => true }
     map.listen({ left: ({ port }) => left.push(port) })
-    return { self, client, discovery, announcer: new Announcer({ dht: client, realm, clock, random }, PLENTY) }
+    return {
+      self,
+      client,
+      discovery,
+      announcer: new Announcer({ log: silentLogger, dht: client, topicOf, clock, random }, PLENTY),
+    }
   })
   const explored = Promise.all(
     swarm.map(({ discovery, self }) => discovery.explore([self, ...nodes.slice(0, 1)], never)),

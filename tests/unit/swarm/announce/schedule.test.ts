@@ -29,7 +29,7 @@ function scheduling(nodes: number, replicas = 1) {
     const sent: Task[] = []
     for (let task = schedule.next(now); task !== undefined; task = schedule.next(now)) {
       sent.push(task)
-      schedule.landed(task, true, now)
+      schedule.landed(task, 'done', now)
     }
     return sent
   }
@@ -58,7 +58,7 @@ test('Schedule gives withdrawals before news before other new keys before repair
   schedule.advertise([key('gone')], true, PERIOD)
   const task = schedule.next(PERIOD)
   assert.equal(task?.placement.key, 'gone', 'the newest goes first')
-  if (task !== undefined) schedule.landed(task, true, PERIOD)
+  if (task !== undefined) schedule.landed(task, 'done', PERIOD)
   schedule.withdraw([key('gone')])
   const sent = sendAll(PERIOD)
   assert.deepEqual(named(sent).slice(0, 3), ['remove gone', 'store news', 'store fresh'])
@@ -172,7 +172,7 @@ test('Schedule never has two requests for a key under way to one node, and settl
         const task = flying[at]
         if (task === undefined) return
         flying = flying.filter((other) => other !== task)
-        schedule.landed(task, isDone, task.sentAt)
+        schedule.landed(task, isDone ? 'done' : undefined, task.sentAt)
       }
       for (const { kind, at } of steps) {
         now++

@@ -1,10 +1,29 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createDhtRpc, type DhtResponse } from '../../../../lib/swarm/dht/hyperdht-rpc.ts'
+import fc from 'fast-check'
+import { silentLogger } from '../../../../lib/observe/log.ts'
+import {
+  ANNOUNCE,
+  answerFrom,
+  createDhtRpc,
+  type DhtRequest,
+  type DhtResponse,
+  decodeRecords,
+  encodeRecords,
+  FULL,
+  type IncomingRequest,
+  LOOKUP,
+  QUESTION,
+  WITHDRAW,
+} from '../../../../lib/swarm/dht/hyperdht-rpc.ts'
+import { RecordStore } from '../../../../lib/swarm/dht/record-store.ts'
+import { compact } from '../../../../lib/swarm/node.ts'
 
-const KEYS = { publicKey: new Uint8Array(32).fill(1), secretKey: new Uint8Array(64).fill(2) }
+const PUBLIC_KEY = new Uint8Array(32).fill(1)
 const NODE = { host: '10.0.0.1', port: 5001, id: new Uint8Array(32).fill(3) }
+const ANNOUNCER = { host: '10.0.0.7', port: 5001 }
 const TOKEN = new Uint8Array(32).fill(4)
+const TOPIC = new Uint8Array(32).fill(5)
 
 /** Requests that are all answered from there. */
 const answeredFrom = (host: string, port: number) => {
@@ -15,19 +34,123 @@ const answeredFrom = (host: string, port: number) => {
     closerNodes: [{ host: '10.0.0.9', port: 5001 }],
     value: TOKEN,
   }
-  const sign = () => new Uint8Array(64)
-  const parts = { request: async () => response, hash: () => NODE.id, signAnnounce: sign, signUnannounce: sign }
-  return createDhtRpc(parts, KEYS)
+  return createDhtRpc({ request: async () => response, hash: () => NODE.id }, PUBLIC_KEY)
 }
 
 test('createDhtRpc believes an answer of the node that was asked only: others can guess the number of a request', async () => {
   const outcomes = async (rpc: ReturnType<typeof answeredFrom>) => [
-    (await rpc.ask(NODE, TOKEN, 100))?.closer.length,
-    await rpc.store(NODE, TOKEN, TOKEN, [], 100),
-    await rpc.remove(NODE, TOKEN, TOKEN, 100),
+    (await rpc.ask(NODE, TOPIC, 100))?.closer.length,
+    await rpc.store(NODE, TOPIC, TOKEN, 100),
+    await rpc.remove(NODE, TOPIC, TOKEN, 100),
     await rpc.question(NODE, TOKEN, 100),
   ]
   assert.deepEqual(await outcomes(answeredFrom(NODE.host, NODE.port)), [1, 'done', 'done', TOKEN])
   assert.deepEqual(await outcomes(answeredFrom(NODE.host, 6001)), [undefined, undefined, undefined, undefined])
   assert.deepEqual(await outcomes(answeredFrom('10.0.0.2', NODE.port)), [undefined, undefined, undefined, undefined])
+})
+
+/** A node that keeps so many records of a topic, and the requests of members at any address to it. */
+function node(mostOfTopic: number) {
+  const records = new RecordStore({ log: silentLogger }, { mostOfTopic })
+  const ask = async (sent: DhtRequest, from: { readonly host: string; readonly port: number }) => {
+    const response = { from: NODE, error: 0, token: TOKEN, closerNodes: null }
+    let answer: DhtResponse | undefined
+    const request: IncomingRequest = {
+      target: null,
+      token: null,
+      value: null,
+      ...sent,
+      from: { ...from, id: null },
+      reply: (value) => {
+        answer = { ...response, value }
+      },
+      error: (error) => {
+        answer = { ...response, error, value: null }
+      },
+    }
+    if (!answerFrom(records, request)) return { ...response, error: 1, value: null }
+    return answer ?? assert.fail('no answer')
+  }
+  const rpcFrom = (from: { readonly host: string; readonly port: number }) =>
+    createDhtRpc({ request: (request) => ask(request, from), hash: () => NODE.id }, PUBLIC_KEY)
+  return { records, ask, rpcFrom }
+}
+
+test('answerFrom keeps a record under the address that it came from, and lets nobody else take it back', async () => {
+  const { rpcFrom } = node(2)
+  const [member, other] = [rpcFrom(ANNOUNCER), rpcFrom({ ...ANNOUNCER, port: 5002 })]
+  const found = async () => (await other.ask(NODE, TOPIC, 100))?.records
+  assert.equal(await member.store(NODE, TOPIC, TOKEN, 100), 'done')
+  assert.equal(await member.store(NODE, TOPIC, TOKEN, 100), 'done')
+  assert.deepEqual(await found(), [{ ...ANNOUNCER, publicKey: PUBLIC_KEY }])
+  assert.equal(await other.remove(NODE, TOPIC, TOKEN, 100), 'done')
+  assert.equal((await found())?.length, 1)
+  assert.equal(await member.remove(NODE, TOPIC, TOKEN, 100), 'done')
+  assert.deepEqual(await found(), [])
+})
+
+test('answerFrom refuses what it has no room for, and says so to those who look', async () => {
+  const { records, rpcFrom } = node(2)
+  const at = (port: number) => rpcFrom({ ...ANNOUNCER, port })
+  const isFull = async (topic = TOPIC) => (await at(1).ask(NODE, topic, 100))?.isFull
+  assert.equal(await at(1).store(NODE, TOPIC, TOKEN, 100), 'done')
+  assert.equal(await isFull(), false)
+  assert.equal(await at(2).store(NODE, TOPIC, TOKEN, 100), 'done')
+  assert.equal(await at(3).store(NODE, TOPIC, TOKEN, 100), 'full')
+  assert.deepEqual([await isFull(), await isFull(TOKEN), records.refused], [true, false, 1])
+  assert.equal(await at(2).store(NODE, TOPIC, TOKEN, 100), 'done')
+})
+
+test('answerFrom refuses a change without a token, and whatever else it does not read', async () => {
+  const { ask, records } = node(2)
+  const announcement = { command: ANNOUNCE, target: TOPIC, token: TOKEN, value: PUBLIC_KEY }
+  const { target: _target, ...aimless } = announcement
+  const { token: _token, ...unproven } = announcement
+  const { value: _value, ...empty } = announcement
+  for (const wrong of [
+    aimless,
+    unproven,
+    empty,
+    { ...announcement, value: new Uint8Array(31) },
+    { ...announcement, value: new Uint8Array(1_000) },
+    { command: WITHDRAW, target: TOPIC },
+    { command: LOOKUP },
+    { command: QUESTION, target: TOPIC, token: TOKEN },
+    { command: 3, target: TOPIC, token: TOKEN },
+  ])
+    assert.equal((await ask(wrong, ANNOUNCER)).error, 1, JSON.stringify(wrong))
+  assert.equal(records.size, 0)
+  assert.notEqual(FULL, 1)
+})
+
+const byte = fc.integer({ min: 0, max: 255 })
+const address = fc
+  .tuple(fc.tuple(byte, byte, byte, byte), fc.integer({ min: 1, max: 65_535 }))
+  .map(([bytes, port]) => ({ host: bytes.join('.'), port }))
+const record = fc
+  .tuple(fc.uint8Array({ minLength: 32, maxLength: 32 }), address)
+  .map(([publicKey, of]) => ({ ...of, publicKey }))
+
+test('decodeRecords gives back what encodeRecords wrote', () => {
+  fc.assert(
+    fc.property(fc.array(record, { maxLength: 20 }), fc.boolean(), (records, isFull) => {
+      const encoded = records.map(({ publicKey, ...of }) => Buffer.concat([compact(of), publicKey]))
+      assert.deepEqual(decodeRecords(encodeRecords(encoded, isFull)), { records, isFull })
+    }),
+  )
+})
+
+test('decodeRecords takes anything, and gives no more records than are whole and fit an answer', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 1_400 }), (bytes) => {
+      const { records } = decodeRecords(bytes)
+      assert.ok(records.length <= 20)
+      for (const { host, port, publicKey } of records) {
+        assert.equal(publicKey.length, 32)
+        assert.match(host, /^(\d{1,3}\.){3}\d{1,3}$/)
+        assert.ok(port > 0 && port <= 65_535)
+      }
+    }),
+  )
+  assert.deepEqual(decodeRecords(new Uint8Array()), { records: [], isFull: false })
 })

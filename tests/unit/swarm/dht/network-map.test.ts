@@ -102,7 +102,7 @@ async function discovering(nodes: number) {
   const self = dht.start(1)
   for (let port = 2; port <= nodes; port++) dht.start(port)
   const map = new NetworkMap(self)
-  const client = new DhtClient({ rpc: dht.rpc(self.id), map, clock })
+  const client = new DhtClient({ rpc: dht.rpc(self), map, clock })
   const discovery = new Discovery(client, clock, random)
   return { clock, dht, map, client, discovery }
 }
@@ -168,7 +168,7 @@ test('DhtClient does not blame a node for an answer that nobody read while this 
   discovery.close()
   const known = map.answered(node(2), 0)
   assert.ok(known !== undefined)
-  const rpc = dht.rpc(known.id)
+  const rpc = dht.rpc(known)
   let late = 0
   const silent = new DhtClient({
     rpc: {

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import type { Key } from '../../../../lib/oci/key.ts'
 import { DhtClient } from '../../../../lib/swarm/dht/client.ts'
@@ -8,7 +7,7 @@ import type { DhtNode } from '../../../../lib/swarm/dht/rpc.ts'
 import { Finder } from '../../../../lib/swarm/lookup/finder.ts'
 import { Discovery } from '../../../../lib/swarm/members/discovery.ts'
 import type { NodeAddress } from '../../../../lib/swarm/node.ts'
-import { Realm, topicOf } from '../../../../lib/swarm/realm.ts'
+import { topicOf } from '../../../../lib/swarm/topic.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
 import { LATENCY, SimulatedDht, seeded } from '../../../doubles/simulated-dht.ts'
 import { never } from '../../../fixtures/layout.ts'
@@ -16,11 +15,6 @@ import { never } from '../../../fixtures/layout.ts'
 const SWARM_KEY = new Uint8Array(32).fill(1)
 const OLD_KEY = new Uint8Array(32).fill(2)
 const KEY = 'registry.example/team/app:1' as Key
-const ownKey = publicKeyOf('self')
-
-function publicKeyOf(name: string): Uint8Array {
-  return createHash('sha256').update(name).digest()
-}
 
 /** A node that looks among others, and a way to let others announce. */
 async function finding(others: number, explore = true) {
@@ -30,24 +24,22 @@ async function finding(others: number, explore = true) {
   const self = dht.start(1)
   for (let port = 2; port < others + 2; port++) dht.start(port)
   const map = new NetworkMap(self)
-  const client = new DhtClient({ rpc: dht.rpc(ownKey), map, clock })
+  const client = new DhtClient({ rpc: dht.rpc(self), map, clock })
   const discovery = new Discovery(client, clock, random)
-  const realms = [SWARM_KEY, OLD_KEY].map((swarmKey) => new Realm(swarmKey, ownKey, self))
-  const finder = new Finder({ dht: client, realms, clock }, 8)
+  const topicsOf = (key: Key) => [SWARM_KEY, OLD_KEY].map((swarmKey) => topicOf(swarmKey, key))
+  const finder = new Finder({ dht: client, topicsOf, clock }, 8)
   const explored = discovery.explore([self], never)
   await clock.pass(explore ? 500 : 2)
   if (explore) await explored
   discovery.close()
 
   /** Announces the key for a member, on the closest nodes or on the given ones. */
-  async function announce(name: string, door: NodeAddress, swarmKey = SWARM_KEY, at?: readonly DhtNode[]) {
-    const publicKey = publicKeyOf(name)
-    const rpc = dht.rpc(publicKey)
-    const member = new Realm(swarmKey, publicKey, door)
-    const topic = member.topicOf(KEY)
+  async function announce(door: NodeAddress, swarmKey = SWARM_KEY, at?: readonly DhtNode[]) {
+    const rpc = dht.rpc(door)
+    const topic = topicOf(swarmKey, KEY)
     const done = (at ?? dht.closest(topic, 8)).map(async (node) => {
       const token = (await rpc.ask(node, topic, 1_000))?.token
-      if (token !== undefined) await rpc.store(node, topic, token, member.relaysOf(topic), 1_000)
+      if (token !== undefined) await rpc.store(node, topic, token, 1_000)
     })
     await clock.pass(2 * LATENCY)
     await Promise.all(done)
@@ -70,24 +62,24 @@ const door = (port: number): NodeAddress => ({ host: '10.0.0.1', port })
 
 test('Finder finds what was announced under any of the swarm keys, each peer once, without this node', async () => {
   const { announce, find } = await finding(40)
-  await announce('a', door(11))
-  await announce('b', door(12), OLD_KEY)
-  await announce('self', door(1))
-  await announce('stranger', door(13), new Uint8Array(32).fill(3))
+  await announce(door(11))
+  await announce(door(12), OLD_KEY)
+  await announce(door(1))
+  await announce(door(13), new Uint8Array(32).fill(3))
   assert.deepEqual(await find(), [11, 12])
 })
 
 test('Finder leaves out what this node announced under another id before it was restarted', async () => {
   const { announce, find } = await finding(40)
-  await announce('former self', door(1))
+  await announce(door(1))
   assert.deepEqual(await find(), [])
-  await announce('a', door(11))
+  await announce(door(11))
   assert.deepEqual(await find(), [11])
 })
 
 test('Finder asks the closest nodes only, and gives the first answer after one round trip', async () => {
   const { announce, clock, dht, finder } = await finding(40)
-  await announce('a', door(11))
+  await announce(door(11))
   const { requests } = dht.traffic
   const first = finder.find(KEY, never)[Symbol.asyncIterator]().next()
   await clock.pass(LATENCY)
@@ -98,17 +90,17 @@ test('Finder asks the closest nodes only, and gives the first answer after one r
 
 test('Finder finds what only one of the closest nodes holds, and what is held by nodes that its map does not know', async () => {
   const one = await finding(40)
-  await one.announce('a', door(11), SWARM_KEY, one.closest().slice(7))
+  await one.announce(door(11), SWARM_KEY, one.closest().slice(7))
   assert.deepEqual(await one.find(), [11])
   const lost = await finding(60, false)
   assert.ok(lost.map.others < 20)
-  await lost.announce('a', door(11))
+  await lost.announce(door(11))
   assert.deepEqual(await lost.find(), [11])
 })
 
 test('Finder makes one lookup of several for one key, and the abort of one caller does not end it for the others', async () => {
   const { announce, clock, dht, finder } = await finding(40)
-  await announce('a', door(11))
+  await announce(door(11))
   const { requests } = dht.traffic
   const stop = new AbortController()
   const collect = async (signal: AbortSignal) => {
@@ -132,7 +124,7 @@ test('Finder remembers hits and misses for their times, from the beginning of th
     return (dht.traffic.requests - requests) / (2 * 8)
   }
   assert.equal(await lookups(async () => assert.deepEqual(await find(never, 100), [])), 1)
-  await announce('a', door(11))
+  await announce(door(11))
   assert.equal(await lookups(async () => assert.deepEqual(await find(never, 100), [])), 0)
   await clock.pass(150)
   assert.equal(await lookups(async () => assert.deepEqual(await find(never, 100), [11])), 1)
@@ -145,9 +137,9 @@ test('Finder remembers hits and misses for their times, from the beginning of th
 
 test('Finder looks again for a caller that wants more than it remembers', async () => {
   const { announce, dht, find } = await finding(40)
-  await announce('a', door(11))
+  await announce(door(11))
   assert.deepEqual(await find(never, 100), [11])
-  await announce('b', door(12))
+  await announce(door(12))
   const { requests } = dht.traffic
   assert.deepEqual(await find(never, 100), [11, 12])
   assert.equal(dht.traffic.requests - requests, 2 * 8)
@@ -157,8 +149,8 @@ test('Finder waits for a dead node no longer than for late ones, and leaves it o
   const { announce, clock, client, dht, closest, find, finder, map } = await finding(40)
   const [dead] = closest()
   assert.ok(dead !== undefined)
-  await announce('a', door(11))
-  await announce('dead', door(dead.port))
+  await announce(door(11))
+  await announce(door(dead.port))
   dht.kill(dead.port)
   const started = clock.now()
   let ended = 0
@@ -185,7 +177,7 @@ test('Finder waits for a dead node no longer than for late ones, and leaves it o
 
 test('Finder gives a lost node rather than none', async () => {
   const { announce, clock, client, dht, find } = await finding(40)
-  await announce('a', door(11))
+  await announce(door(11))
   const node = client.nodeAt(door(11))
   dht.kill(11)
   for (let attempt = 0; attempt < 3; attempt++) {
@@ -196,9 +188,25 @@ test('Finder gives a lost node rather than none', async () => {
   assert.deepEqual(await find(), [11])
 })
 
+test('Finder gives an address that is not known once a member answers there, and none that a record merely names', async () => {
+  const { announce, dht, find, map } = await finding(40)
+  dht.start(100)
+  await announce(door(100))
+  await announce(door(8_080))
+  assert.equal(map.get(door(100)), undefined)
+  assert.deepEqual(await find(never, 5_000), [100])
+})
+
+test('Finder finds what the closest nodes had no room for, on the next ones', async () => {
+  const { announce, closest, dht, find } = await finding(40)
+  for (const { port } of closest()) dht.setFull(port, true)
+  await announce(door(11), SWARM_KEY, dht.closest(topicOf(SWARM_KEY, KEY), 9).slice(8))
+  assert.deepEqual(await find(), [11])
+})
+
 test('Finder ends for a signal that is aborted, and when it is closed', async () => {
   const { announce, clock, finder, find } = await finding(10)
-  await announce('a', door(11))
+  await announce(door(11))
   assert.deepEqual(await find(AbortSignal.abort(), 0), [])
   const looking = find(never, 0)
   finder.close()

@@ -5,7 +5,6 @@ import fc from 'fast-check'
 import type { Key } from '../../../../lib/oci/key.ts'
 import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
 import { DhtMembers } from '../../../../lib/swarm/members/dht-members.ts'
-import { QuestionSeal } from '../../../../lib/swarm/members/question-seal.ts'
 import { compareDistance } from '../../../../lib/swarm/node.ts'
 import { idOf } from '../../../doubles/simulated-dht.ts'
 import { never } from '../../../fixtures/layout.ts'
@@ -19,9 +18,8 @@ const nodeAt = (port: number) => ({ host: '10.0.0.1', port, id: idOf({ host: '10
 function membersAt(port: number) {
   const { log, lines } = createLogRecorder()
   const map = new NetworkMap(nodeAt(port))
-  const seal = new QuestionSeal([new Uint8Array(32)], nodeAt(port))
   const rpc = { question: async () => new Uint8Array(40) }
-  return { lines, map, members: new DhtMembers({ log, map, realm: { topicOf }, rpc, seal }) }
+  return { lines, map, members: new DhtMembers({ log, map, topicOf, rpc }) }
 }
 
 test('DhtMembers closest gives those closest to the topic of all that are known, whichever node says so', () => {
@@ -57,17 +55,15 @@ test('DhtMembers counts on a silent member until it is lost', () => {
   assert.deepEqual([members.size, members.closest(KEY, 2).length], [1, 1])
 })
 
-test('DhtMembers believes no answer without a proof, and answers no question without one', async () => {
+test('DhtMembers gives the answer of the member that was asked, and none once the caller has gone', async () => {
   const { members } = membersAt(1)
-  members.answer(() => assert.fail('a stranger is answered'))
-  assert.equal(await members.ask(nodeAt(2), new Uint8Array(8), never), undefined)
-  assert.equal(members.answerTo(new Uint8Array(40), nodeAt(2)), undefined)
+  assert.deepEqual(await members.ask(nodeAt(2), new Uint8Array(8), never), new Uint8Array(40))
+  assert.equal(await members.ask(nodeAt(2), new Uint8Array(8), AbortSignal.abort()), undefined)
 })
 
 test('DhtMembers logs a handler that fails, or says too much, and answers nothing', () => {
   const { lines, members } = membersAt(1)
-  const asker = new QuestionSeal([new Uint8Array(32)], nodeAt(2))
-  const ask = () => members.answerTo(asker.seal(new Uint8Array(8), nodeAt(1)).bytes, nodeAt(2))
+  const ask = () => members.answerTo(new Uint8Array(8), nodeAt(2))
   assert.equal(ask(), undefined)
   assert.equal(lines.length, 0)
   for (const handler of [

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Key } from '../../../lib/oci/key.ts'
-import { LOOPBACK_SWARM_KEY, topicOf } from '../../../lib/swarm/realm.ts'
+import { LOOPBACK_SWARM_KEY, topicOf } from '../../../lib/swarm/topic.ts'
 
 const hex = (swarmKey: Uint8Array, key: string) => Buffer.from(topicOf(swarmKey, key as Key)).toString('hex')
 const swarmKey = fc.uint8Array({ minLength: 32, maxLength: 32 })
