@@ -1,4 +1,4 @@
-/** Membership, sealed announcements and rotation of keys, between real nodes of a swarm on loopback. */
+/** Membership, announcements and rotation of keys, between real nodes of a swarm on loopback. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'

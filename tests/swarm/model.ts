@@ -35,7 +35,7 @@ export const SETTINGS = {
 export const COSTS = {
   /** A store at its sender: signature, request, answer. */
   storeSent: 0.06,
-  /** The same at its receiver: request, check of the signature, record, answer. */
+  /** The same at its receiver: request, record, answer. Measured while announcements were signed, so an upper bound. */
   storeReceived: 0.122,
   /** A question and its answer, at either end. */
   asked: 0.121,

@@ -14,6 +14,12 @@ const MAX_SIZE = 1_048_576
  * otherwise fill the memory of eight of them.
  */
 const MOST_OF_TOPIC = 1_000
+/**
+ * Records of one topic from one host at most: a member must not hide what others announce among announcements from all of its
+ * ports. More mirrors than these do not run on one host.
+ */
+const MOST_OF_HOST = 32
+const HOST_LENGTH = 4
 /** Bytes of a record: the compact address of a member, of which each topic has one record, and its public key. */
 export const RECORD_LENGTH = COMPACT_LENGTH + 32
 const FIRST_SLOTS = 1_024
@@ -104,9 +110,11 @@ export class RecordStore {
       throw new RangeError(`expected a record of ${RECORD_LENGTH} bytes, got ${record.length}`)
     }
     this.#expire()
-    let slot = this.#slotOf(topic, record)
-    if (slot !== NONE) this.#unlink(slot)
-    else if (this.isFull(topic)) return this.#refuse(record)
+    const slots = this.#slotsOf(topic)
+    let slot = this.#from(record, slots, COMPACT_LENGTH)[0]
+    if (slot !== undefined) this.#unlink(slot)
+    else if (this.#hasNoRoom(slots) || this.#from(record, slots, HOST_LENGTH).length >= MOST_OF_HOST)
+      return this.#refuse(record)
     else slot = this.#take(nameOf(topic))
     this.#bytes.set(record, slot * RECORD_LENGTH)
     this.#times[slot] = this.#clock.now()
@@ -117,13 +125,13 @@ export class RecordStore {
 
   /** Whether there is no room for another record of the topic. */
   isFull(topic: Uint8Array): boolean {
-    return this.size >= this.maxSize || this.#slotsOf(topic).length >= this.#mostOfTopic
+    this.#expire()
+    return this.#hasNoRoom(this.#slotsOf(topic))
   }
 
   /** Removes the record of a topic that is of the member with that compact address. */
   remove(topic: Uint8Array, address: Uint8Array): void {
-    const slot = this.#slotOf(topic, address)
-    if (slot !== NONE) this.#drop(slot)
+    for (const slot of this.#from(address, this.#slotsOf(topic), COMPACT_LENGTH)) this.#drop(slot)
   }
 
   /** Up to `most` records of a topic, chosen at random and in random order: peers that are found first are asked first. */
@@ -148,15 +156,18 @@ export class RecordStore {
     return slots
   }
 
-  /** The slot of the record of a topic that begins with that address; `NONE` if there is none. */
-  #slotOf(topic: Uint8Array, address: Uint8Array): number {
-    const begins = (slot: number) => {
-      const from = slot * RECORD_LENGTH
+  /** Those of some slots whose first bytes, so many of the compact address, are these. */
+  #from(address: Uint8Array, slots: readonly number[], length: number): number[] {
+    return slots.filter((slot) => {
       let at = 0
-      while (at < COMPACT_LENGTH && this.#bytes[from + at] === address[at]) at++
-      return at === COMPACT_LENGTH
-    }
-    return this.#slotsOf(topic).find(begins) ?? NONE
+      while (at < length && this.#bytes[slot * RECORD_LENGTH + at] === address[at]) at++
+      return at === length
+    })
+  }
+
+  /** Whether there is no room for another record of the topic that has these slots. */
+  #hasNoRoom(slots: readonly number[]): boolean {
+    return this.#size >= this.maxSize || slots.length >= this.#mostOfTopic
   }
 
   /** A free slot, now the first of its topic. */

@@ -114,6 +114,20 @@ test('RecordStore gives random records of a popular topic, each equally often, a
   for (const [owner, count] of times) assert.ok(count > 120 && count < 280, `${owner} was given ${count} times`)
 })
 
+test('RecordStore keeps a few records of one host for a topic, so that it cannot hide what others announce', () => {
+  const { store } = makeStore()
+  const from = (host: number, port: number) => {
+    const bytes = record(host)
+    bytes[4] = port
+    return bytes
+  }
+  for (let port = 0; port < 200; port++) assert.equal(store.add(topic('all'), from(1, port)), port < 32)
+  assert.equal(store.add(topic('all'), from(2, 1)), true)
+  assert.equal(store.add(topic('other'), from(1, 100)), true)
+  assert.equal(store.add(topic('all'), from(1, 0)), true, 'it is renewed')
+  assert.deepEqual([store.size, store.refused], [34, 168])
+})
+
 test('RecordStore gives each record first as often as any other, however few there are', () => {
   const { store } = makeStore()
   for (let owner = 0; owner < 4; owner++) store.add(topic('few'), record(owner))
