@@ -58,8 +58,8 @@ const ON_EACH_RUNTIME = ['tests/e2e/pull.test.ts', 'tests/e2e/stop.test.ts']
 /** What a second containerd would only repeat. */
 const NOT_ON_2: Readonly<Record<string, string>> = {
   'tests/e2e/image.test.ts': 'builds the image and runs it by ctr',
-  'tests/e2e/kustomize.test.ts': 'renders manifests',
-  'tests/e2e/kustomize-use.test.ts': 'renders manifests',
+  'tests/e2e/chart.test.ts': 'renders manifests',
+  'tests/e2e/chart-use.test.ts': 'runs helm',
   'tests/e2e/systemd.test.ts': 'verifies a unit file',
   'tests/e2e/udx-loss.test.ts': 'runs no containerd',
 }

@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { run, tryRun } from './harness/command.ts'
 import { type Node, testCluster } from './harness/index.ts'
 
-const DASHBOARD = new URL('../../k8s/components/prometheus/dashboard.json', import.meta.url)
+const DASHBOARD = new URL('../../k8s/chart/dashboard.json', import.meta.url)
 
 const cluster = await testCluster({
   nodes: ['a', { name: 'b', runtime: 'bun' }, { name: 'c', runtime: 'deno' }],
@@ -74,4 +75,9 @@ test('metrics: every question of the dashboard is one that Prometheus understand
     const filled = question.replaceAll('$__rate_interval', '5m').replaceAll('$__range', '1h').replaceAll(/\$\w+/g, '.*')
     await run('promtool', ['--experimental', 'promql', 'format', filled])
   }
+})
+
+test('metrics: the alerts of the chart are rules that Prometheus takes', async () => {
+  const file = fileURLToPath(new URL('alerts.yaml', DASHBOARD))
+  assert.match(await run('promtool', ['check', 'rules', '--lint-fatal', file]), /SUCCESS: \d+ rules found/)
 })

@@ -1,4 +1,4 @@
-/** What GKE makes of node-config.yaml is what a mirror with the overlay's settings needs to start. */
+/** What GKE makes of the file for its node pools is what a mirror with the chart's settings needs to start. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
@@ -21,11 +21,9 @@ interface RegistryHost {
   readonly hosts: readonly { readonly host: string; readonly capabilities: readonly string[] }[]
 }
 
-const read = (name: string) => readFileSync(new URL(`../../../k8s/overlays/gke/${name}`, import.meta.url), 'utf8')
-const { registryHosts } = parse(read('node-config.yaml')) as { readonly registryHosts: readonly RegistryHost[] }
-const { configMapGenerator } = parse(read('kustomization.yaml')) as {
-  readonly configMapGenerator: readonly { readonly literals: readonly string[] }[]
-}
+const read = (name: string) => readFileSync(new URL(`../../../k8s/chart/${name}`, import.meta.url), 'utf8')
+const { registryHosts } = parse(read('nodes/gke.yaml')) as { readonly registryHosts: readonly RegistryHost[] }
+const { gke } = parse(read('distributions.yaml')) as { readonly gke: { registries: readonly string[]; certs: string } }
 
 /** A hosts.toml as GKE writes it. */
 function hostsToml({ server, hosts }: RegistryHost): string {
@@ -36,10 +34,13 @@ function hostsToml({ server, hosts }: RegistryHost): string {
   return `server = '${server}'\n\n[host]\n${tables.join('\n')}`
 }
 
-/** The settings that the overlay adds to those of the base, on one node. */
-function overlaySettings() {
-  const literals = configMapGenerator.flatMap(({ literals }) => literals.map((literal) => literal.split('=')))
-  const environment = { ...Object.fromEntries(literals), SWARMIRROR_SWARM_KEY: 'a'.repeat(43) }
+/** The settings that the chart gives to mirrors there, on one node. */
+function chartSettings() {
+  const environment = {
+    SWARMIRROR_CERTS_DIR: gke.certs,
+    SWARMIRROR_REGISTRIES: gke.registries.join(),
+    SWARMIRROR_SWARM_KEY: 'a'.repeat(43),
+  }
   return readSettings({ flags: [], environment, readFile: () => assert.fail('no file is read') })
 }
 
@@ -50,8 +51,8 @@ test("GKE's node configuration names registries as GKE takes them: by host and p
   }
 })
 
-test("a mirror with the overlay's settings finds right what GKE writes, for every registry that it mirrors", async () => {
-  const settings = overlaySettings()
+test("a mirror with the chart's settings finds right what GKE writes, for every registry that it mirrors", async () => {
+  const settings = chartSettings()
   await withTemporaryDirectory(async (certsDir) => {
     for (const entry of registryHosts) {
       await mkdir(join(certsDir, entry.server))

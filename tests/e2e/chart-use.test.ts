@@ -1,0 +1,119 @@
+/** What helm does with the chart at an API server: the key stays the same, and an uninstallation waits for the nodes. */
+import assert from 'node:assert/strict'
+import { afterEach, beforeEach, describe, test } from 'node:test'
+import type * as apps from 'kubernetes-models/apps/v1'
+import type * as core from 'kubernetes-models/v1'
+import { splitKeys } from '../../lib/settings/values.ts'
+import { type Kubernetes, type KubernetesObject, startKubernetes } from '../doubles/kubernetes.ts'
+import { CHART, tryHelm } from './harness/chart.ts'
+import { until } from './harness/wait.ts'
+
+const COMPLETE = { conditions: [{ type: 'Complete', status: 'True' }] }
+
+describe('chart', () => {
+  let kubernetes: Kubernetes
+  beforeEach(async () => {
+    kubernetes = await startKubernetes()
+    for (const name of ['kube-system', 'swarmirror'])
+      kubernetes.put({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } })
+  })
+  afterEach(() => kubernetes.close())
+
+  const tried = (...args: string[]) =>
+    tryHelm([...args, '--namespace', 'swarmirror', '--kube-apiserver', kubernetes.url])
+  async function helm(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await tried(...args)
+    assert.equal(code, 0, stderr)
+    return stdout
+  }
+  const get = (kind: string, name = 'swarmirror') =>
+    kubernetes.get(kind, name) ?? assert.fail(`there is no ${kind} ${name}`)
+  const secretKey = () => Buffer.from((get('Secret') as core.ISecret).data?.['swarm.key'] ?? '', 'base64').toString()
+  const keyMark = () => {
+    const { spec } = get('DaemonSet') as unknown as apps.IDaemonSet
+    return spec?.template.metadata?.annotations?.['swarmirror/key'] ?? assert.fail('the pods do not follow the key')
+  }
+  const ownNames = () => kubernetes.names.filter((name) => !/^Namespace |^Secret sh\.helm\./.test(name)).sort()
+
+  test('chart: the key of the swarm is made once, and kept by upgrades and by a person who changes it', async () => {
+    await helm('install', 'swarmirror', CHART)
+    const [made, mark] = [secretKey(), keyMark()]
+    assert.equal(splitKeys(made).length, 1)
+    assert.match(made, /^[\w-]{43}$/)
+    await helm('upgrade', 'swarmirror', CHART, '--set', 'settings.verify=false')
+    assert.deepEqual([secretKey(), keyMark()], [made, mark])
+
+    const two = `${made},${'b'.repeat(43)}`
+    kubernetes.put({ ...get('Secret'), data: { 'swarm.key': Buffer.from(two).toString('base64') } })
+    await helm('upgrade', 'swarmirror', CHART)
+    assert.equal(secretKey(), two)
+    assert.notEqual(keyMark(), mark, 'the change does not roll through the nodes')
+
+    kubernetes.put({ ...get('Secret'), data: {} })
+    const { code, stderr } = await tried('upgrade', 'swarmirror', CHART)
+    assert.notEqual(code, 0, 'another key would part the swarm')
+    assert.match(stderr, /the Secret swarmirror has no entry swarm\.key/)
+  })
+
+  test('chart: two releases have different keys, and a key of your own is not touched', async () => {
+    await helm('install', 'swarmirror', CHART)
+    const first = secretKey()
+    await helm('uninstall', 'swarmirror', '--no-hooks')
+    await helm('install', 'swarmirror', CHART)
+    assert.notEqual(secretKey(), first)
+    await helm('upgrade', 'swarmirror', CHART, '--set', 'swarmKey.existingSecret=mine,swarmKey.entry=key')
+    assert.equal(kubernetes.get('Secret', 'swarmirror'), undefined, 'the one that was made is not needed any more')
+    const { volumes } = (get('DaemonSet') as unknown as apps.IDaemonSet).spec?.template.spec ?? {}
+    const { secret } = volumes?.find(({ name }) => name === 'swarm-key') ?? {}
+    assert.deepEqual([secret?.secretName, secret?.items], ['mine', [{ key: 'key', path: 'swarm.key' }]])
+  })
+
+  test('chart: the notes say what is left to do on the nodes', async () => {
+    const notes = (...values: string[]) => helm('install', 'swarmirror', CHART, '--dry-run=server', ...values)
+    assert.match(await notes('--set', 'distribution=talos'), /talosctl patch[\s\S]*discard_unpacked_layers = false/)
+    assert.match(
+      await notes('--set', 'distribution=aks'),
+      /Nothing is left to do\.[\s\S]*localhost[\s\S]*no registry has/,
+    )
+    assert.doesNotMatch(await notes('--set', 'image.repository=registry.example/swarmirror'), /no registry has/)
+  })
+
+  test('chart: an uninstallation deletes the mirrors, then restores the nodes, waits for them, and leaves nothing', async () => {
+    await helm('install', 'swarmirror', CHART)
+    const before = kubernetes.changes.length
+    const uninstalling = tried('uninstall', 'swarmirror')
+    const complete = async (name: string) => {
+      await until(`the Job ${name}`, () => kubernetes.get('Job', name) !== undefined)
+      kubernetes.put({ ...get('Job', name), status: COMPLETE } as KubernetesObject)
+    }
+    await complete('swarmirror-uninstall-wait')
+    await until('the Job that deletes', () => kubernetes.get('Job', 'swarmirror-uninstall-delete') !== undefined)
+    const changes = kubernetes.changes.slice(before)
+    const order = [
+      'delete DaemonSet swarmirror',
+      'create RoleBinding swarmirror-uninstall',
+      'create DaemonSet swarmirror-uninstall',
+      'create Job swarmirror-uninstall-wait',
+      'change Job swarmirror-uninstall-wait',
+      'create Job swarmirror-uninstall-delete',
+    ]
+    assert.deepEqual(
+      changes.filter((change) => order.includes(change)),
+      order,
+    )
+    // What the second Job does.
+    kubernetes.remove('DaemonSet', 'swarmirror-uninstall')
+    await complete('swarmirror-uninstall-delete')
+    const { code, stderr } = await uninstalling
+    assert.equal(code, 0, stderr)
+    assert.deepEqual(ownNames(), [])
+  })
+
+  test('chart: an uninstallation that a node does not answer fails, and stays there for that node', async () => {
+    await helm('install', 'swarmirror', CHART)
+    const { code, stderr } = await tried('uninstall', 'swarmirror', '--timeout', '1s')
+    assert.notEqual(code, 0)
+    assert.match(stderr, /Job\/swarmirror\/swarmirror-uninstall-wait not ready/)
+    assert.deepEqual(ownNames(), ['DaemonSet swarmirror-uninstall', 'Job swarmirror-uninstall-wait'])
+  })
+})
