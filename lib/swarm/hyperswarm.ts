@@ -52,7 +52,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     maxWindow: MAX_WINDOW,
     maxPingDelay: MAX_PING_DELAY,
     // In place of the addon that hyperdht brings, which needs the libuv of Node.
-    udx: new UDX({ backend: createSealedBackend(runtimeBackend, seal) }),
+    udx: new UDX({ backend: createSealedBackend(dependencies.backend ?? runtimeBackend, seal) }),
   })
   const records = new RecordStore({ log: dependencies.log })
   try {

@@ -5,6 +5,7 @@ import { Readiness, type Wait } from '../observe/readiness.ts'
 import type { Key } from '../oci/key.ts'
 import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
+import type { DatagramBackend } from '../udx/index.ts'
 import { Announcer, type AnnouncerOptions, REPLICAS } from './announce/announcer.ts'
 import { DhtClient } from './dht/client.ts'
 import { NetworkMap } from './dht/network-map.ts'
@@ -33,6 +34,8 @@ export interface SwarmDependencies {
   /** Learns which other members this node has a connection to. */
   readonly liveness?: Liveness | undefined
   readonly metrics?: Metrics | undefined
+  /** Datagram sockets; those of the running runtime by default. */
+  readonly backend?: DatagramBackend
 }
 
 export interface SwarmOptions {

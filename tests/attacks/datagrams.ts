@@ -5,29 +5,34 @@ import { createRequire } from 'node:module'
 import process from 'node:process'
 import HyperDHT from 'hyperdht'
 import { SwarmSeal } from '../../lib/swarm/datagram-seal.ts'
+import { compact, type NodeAddress } from '../../lib/swarm/node.ts'
 import { SWARM_KEY } from '../fixtures/credentials.ts'
 
 const HOST = '127.0.0.1'
 
 /** A socket that knows nothing of swarms, and what came back to it. */
 export class Attacker {
-  readonly port: number
+  readonly address: NodeAddress
   /** Bytes that have come. */
   received = 0
   readonly #socket: ReturnType<typeof createSocket>
 
-  private constructor(socket: ReturnType<typeof createSocket>) {
+  private constructor(socket: ReturnType<typeof createSocket>, host: string) {
     this.#socket = socket
-    this.port = socket.address().port
+    this.address = { host, port: socket.address().port }
     socket.on('message', ({ length }) => {
       this.received += length
     })
   }
 
-  static async start(): Promise<Attacker> {
+  /** @throws the system's error if the port is taken; 0 is any that is free */
+  static async start(host = HOST, port = 0): Promise<Attacker> {
     const socket = createSocket('udp4')
-    await new Promise<void>((resolve) => socket.bind(0, HOST, resolve))
-    return new Attacker(socket)
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', (error) => socket.close(() => reject(error)))
+      socket.bind({ port, address: host, exclusive: true }, resolve)
+    })
+    return new Attacker(socket, host)
   }
 
   /** Resolves when the system has taken the datagram. */
@@ -42,6 +47,16 @@ export class Attacker {
   }
 }
 
+/** Runs `use` with so many attackers, each on a port of its own, and closes them. */
+export async function withAttackers(count: number, use: (...attackers: Attacker[]) => Promise<void>): Promise<void> {
+  const attackers = await Promise.all(Array.from({ length: count }, () => Attacker.start()))
+  try {
+    await use(...attackers)
+  } finally {
+    await Promise.all(attackers.map((attacker) => attacker.close()))
+  }
+}
+
 /** Seals datagrams as a member does, at a time of the attacker's choice in milliseconds since 1970. */
 export function sealing(swarmKey: Uint8Array = SWARM_KEY, now?: () => number): (datagram: Uint8Array) => Buffer {
   const seal = new SwarmSeal({ swarmKeys: [swarmKey], onRefused: () => undefined, ...(now && { now }) })
@@ -53,21 +68,47 @@ export function sealing(swarmKey: Uint8Array = SWARM_KEY, now?: () => number): (
   }
 }
 
-/** A request of dht-rpc, version 3, that is no matter of the DHT itself: flags for a target and a value, number, address, command. */
-export function request(command: number, target: Uint8Array, value: Uint8Array, number = 1): Buffer {
-  const [flags, to] = [8 | 16, [127, 0, 0, 1, 0, 0]]
-  // compact-encoding writes lengths up to 0xfc as one byte, and longer ones as 0xfd and two.
-  const length = value.length <= 0xfc ? [value.length] : [0xfd, value.length & 0xff, value.length >> 8]
-  return Buffer.from([0b11, flags, number & 0xff, number >> 8, ...to, command, ...target, ...length, ...value])
+export interface RequestOptions {
+  /** Number of the request. */
+  readonly number?: number
+  /** The id of the node that sends it, which makes others remember that node. */
+  readonly id?: Uint8Array
+  readonly token?: Uint8Array
 }
 
-/** A request for a Noise handshake that a node with that public key would read. */
-export function handshakeFor(publicKey: Uint8Array): Buffer {
+/** A request of dht-rpc, version 3, that is no matter of the DHT itself: flags, number, address, then what the flags promise. */
+export function request(
+  command: number,
+  target: Uint8Array,
+  value: Uint8Array,
+  { number = 1, id, token }: RequestOptions = {},
+): Buffer {
+  const [flags, to] = [(id ? 1 : 0) | (token ? 2 : 0) | 8 | 16, [127, 0, 0, 1, 0, 0]]
+  // compact-encoding writes lengths up to 0xfc as one byte, and longer ones as 0xfd and two.
+  const length = value.length <= 0xfc ? [value.length] : [0xfd, value.length & 0xff, value.length >> 8]
+  const head = [0b11, flags, number & 0xff, number >> 8, ...to, ...(id ?? []), ...(token ?? [])]
+  return Buffer.from([...head, command, ...target, ...length, ...value])
+}
+
+/** An answer of dht-rpc to the request with that number, with a value. */
+export function answer(number: number, value: Uint8Array): Buffer {
+  return Buffer.from([0b0001_0011, 16, number & 0xff, number >> 8, 127, 0, 0, 1, 0, 0, value.length, ...value])
+}
+
+/** The id of the node at that address. */
+export function idAt(address: NodeAddress): Uint8Array {
+  return HyperDHT.hash(compact(address))
+}
+
+/** A request for a Noise handshake that a node with that public key would read, and relay to `relay` if it has another one. */
+export function handshakeFor(publicKey: Uint8Array, relay?: NodeAddress): Buffer {
   const NoiseWrap = createRequire(import.meta.url)('hyperdht/lib/noise-wrap.js') as new (
     ...keys: unknown[]
   ) => { readonly handshake: { send(payload: Uint8Array): Uint8Array } }
   const noise = new NoiseWrap(HyperDHT.keyPair(), publicKey).handshake.send(new Uint8Array(1))
-  return request(0, HyperDHT.hash(publicKey), Uint8Array.from([0, 0, noise.length, ...noise]))
+  const flags = relay === undefined ? 0 : 2
+  const value = [flags, 0, noise.length, ...noise, ...(relay === undefined ? [] : compact(relay))]
+  return request(0, HyperDHT.hash(publicKey), Uint8Array.from(value))
 }
 
 /** Runs `use`, and fails with what would have ended a mirror meanwhile: not every test runner takes that for a failure. */

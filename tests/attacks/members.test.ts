@@ -6,64 +6,125 @@ import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import type { Key } from '../../lib/oci/key.ts'
 import { SwarmSeal } from '../../lib/swarm/datagram-seal.ts'
-import { createSealedBackend, runtimeBackend, UDX } from '../../lib/udx/index.ts'
+import { ANNOUNCE, LOOKUP, QUESTION, WITHDRAW } from '../../lib/swarm/dht/hyperdht-rpc.ts'
+import { topicOf } from '../../lib/swarm/topic.ts'
+import { createSealedBackend, type DatagramBackend, type OnDatagram, runtimeBackend, UDX } from '../../lib/udx/index.ts'
 import { createHeader, FLAG_SACK, HEADER_SIZE, writeHeader, writeSacks } from '../../lib/udx/packet.ts'
 import { SWARM_KEY } from '../fixtures/credentials.ts'
 import { never } from '../fixtures/layout.ts'
 import { found, withMembers } from '../fixtures/members.ts'
+import { joinAsMember, rpcOf } from '../fixtures/swarm.ts'
 import { waitFor } from '../fixtures/wait.ts'
 import { createRandom } from '../unit/udx/support/random.ts'
-import { Attacker, handshakeFor, request, sealing, withoutFatalErrors } from './datagrams.ts'
+import { Attacker, handshakeFor, request, sealing, withAttackers, withoutFatalErrors } from './datagrams.ts'
 
 const HOST = '127.0.0.1'
+/** Of one member to one topic. */
+const ANNOUNCEMENTS = 10_000
 const KEY = 'registry.example/team/app:1' as Key
 
 /** Memory that a node may take more, in bytes: its tables are bounded, and garbage waits for its collection. */
 const MORE_MEMORY = 128 * 1024 * 1024
 
-const MUTATED = 100_000
+/** Datagrams that reach the stack directly, and those that are sent over the network besides. */
+const [INJECTED, SENT] = [100_000, 3_000]
 
 test('a member that seals garbage ends nothing and takes no memory', async () => {
   await withMembers((start) =>
-    withoutFatalErrors(async () => {
-      const member = await start([])
-      const asker = await start([member])
-      member.router.advertise([KEY])
-      await member.router.settled(never)
-      const random = createRandom(5)
-      const below = (bound: number) => Math.floor(random() * bound)
-      const bytes = (length: number) => Buffer.from(Array.from({ length }, () => below(256)))
-      // Requests of every kind that hyperdht has, an answer, and packets of streams.
-      const originals = [
-        ...Array.from({ length: 12 }, (_, command) => request(command, bytes(32), bytes(120))),
-        ...Array.from({ length: 4 }, () => handshakeFor(Buffer.from(member.id, 'hex'))),
-        Buffer.concat([Buffer.from([0b0001_0011, 0b11111]), bytes(200)]),
-        Buffer.concat([Buffer.from([0xff, 1, 0b11, 0]), bytes(60)]),
-      ]
-      const mutate = () => {
-        const copy = Buffer.from(originals[below(originals.length)] ?? assert.fail())
-        for (let n = 1 + below(6); n > 0; n--) copy[below(copy.length)] = below(256)
-        return below(4) === 0 ? copy.subarray(0, below(copy.length + 1)) : copy
-      }
-      const seal = sealing()
-      const attacker = await Attacker.start()
-      const before = process.memoryUsage().rss
-      try {
-        for (let sent = 0; sent < MUTATED; sent++) {
-          const sending = attacker.send(seal(mutate()), member.port)
-          if (sent % 50 === 0) await Promise.all([sending, setImmediate()])
+    withoutFatalErrors(() =>
+      withAttackers(1, async (attacker) => {
+        const listeners: OnDatagram[] = []
+        const backend: DatagramBackend = {
+          overhead: runtimeBackend.overhead,
+          bind(options, onDatagram) {
+            listeners.push(onDatagram)
+            return runtimeBackend.bind(options, onDatagram)
+          },
+        }
+        const member = await start([], {}, { backend })
+        const asker = await start([member])
+        member.router.advertise([KEY])
+        await member.router.settled(never)
+        const random = createRandom(5)
+        const below = (bound: number) => Math.floor(random() * bound)
+        const bytes = (length: number) => Buffer.from(Array.from({ length }, () => below(256)))
+        const commands = [...Array.from({ length: 12 }, (_, at) => at), QUESTION, LOOKUP, ANNOUNCE, WITHDRAW]
+        const originals = [
+          ...commands.map((command) => request(command, bytes(32), bytes(120))),
+          ...commands.map((command) => request(command, bytes(32), bytes(32), { id: bytes(32), token: bytes(32) })),
+          // An answer, and packets of streams.
+          Buffer.concat([Buffer.from([0b0001_0011, 0b11111]), bytes(200)]),
+          Buffer.concat([Buffer.from([0xff, 1, 0b11, 0]), bytes(60)]),
+          Buffer.concat([Buffer.from([0xff, 1, FLAG_SACK, 16]), bytes(60)]),
+        ]
+        const handshakes = Array.from({ length: 4 }, () => handshakeFor(Buffer.from(member.id, 'hex')))
+        const mutate = () => {
+          // A handshake that is nearly right costs as much as a hundred other datagrams.
+          const from = below(50) === 0 ? handshakes : originals
+          const copy = Buffer.from(from[below(from.length)] ?? assert.fail())
+          for (let n = 1 + below(6); n > 0; n--) copy[below(copy.length)] = below(256)
+          return below(4) === 0 ? copy.subarray(0, below(copy.length + 1)) : copy
+        }
+        const seal = sealing()
+        const before = process.memoryUsage().rss
+        for (let count = 0; count < INJECTED; count++) {
+          listeners[count % listeners.length]?.(seal(mutate()), attacker.address.port, HOST)
+          if (count % 200 === 0) await setImmediate()
+        }
+        for (let count = 0; count < SENT; count++) {
+          await attacker.send(seal(mutate()), member.port)
+          if (count % 50 === 0) await setImmediate()
         }
         await waitFor('a lookup finds the member', async () =>
           (await found(asker.router.lookup(KEY, never))).some(({ port }) => port === member.port),
         )
         await waitFor('they are connected', () => asker.members.has(member.port))
         const grown = process.memoryUsage().rss - before
-        assert.ok(grown < MORE_MEMORY, `${grown} bytes for ${MUTATED} datagrams`)
-      } finally {
-        await attacker.close()
-      }
-    }),
+        assert.ok(grown < MORE_MEMORY, `${grown} bytes for ${INJECTED + SENT} datagrams`)
+        assert.ok(attacker.received > 0, 'some were answered')
+      }),
+    ),
   )
+})
+
+test('a member that announces to one topic ten thousand times hides nobody in it, and is refused', async () => {
+  await withMembers(async (start) => {
+    const a = await start([])
+    const [b, c] = [await start([a]), await start([a])]
+    const topic = topicOf(SWARM_KEY, KEY)
+    // A host of its own, of which any port is as good.
+    const [host, victims] = ['127.0.0.3', [a, b, c].map(({ port }) => port)]
+    const dht = await joinAsMember(a.port, { host })
+    const seal = sealing()
+    try {
+      for (const port of victims) {
+        const reply = await rpcOf(dht).ask({ host: HOST, port }, topic, 1_000)
+        const announcement = request(ANNOUNCE, topic, Buffer.alloc(32, 1), { token: reply?.token ?? assert.fail() })
+        const attackers = await Promise.all(Array.from({ length: 50 }, () => Attacker.start(host)))
+        // Any port may be the source; here each of some sends many.
+        for (let sent = 0; sent < ANNOUNCEMENTS / victims.length; sent++) {
+          await attackers[sent % attackers.length]?.send(seal(announcement), port)
+          if (sent % 100 === 0) await setImmediate()
+        }
+        await Promise.all(attackers.map((attacker) => attacker.close()))
+      }
+      for (const { router } of [a, b, c]) await waitFor('the rest is refused', () => router.figures.recordsRefused > 0)
+      b.router.advertise([KEY])
+      await b.router.settled(never)
+      assert.equal(b.router.figures.turnedAway, 0)
+      for (const { router } of [a, c]) {
+        const peers = await found(router.lookup(KEY, never))
+        assert.ok(peers.some(({ port }) => port === b.port))
+        assert.ok(
+          peers.every(({ host: at }) => at === HOST),
+          'the others answer no datagram, so nobody is sent there',
+        )
+      }
+      assert.equal(a.lines.filter(({ event }) => event.startsWith('announcements of other nodes refused')).length, 1)
+    } finally {
+      await dht.destroy({ force: true })
+    }
+  })
 })
 
 test('a member that acknowledges a billion packets in one costs nothing, and the stream goes on', async () => {

@@ -117,7 +117,7 @@ test('mirror answers in bounded time while strangers flood the port of its swarm
     const before = [holder, asker].map(({ pid }) => residentMemory(pid))
     const noise = packets(500)
     const sockets = [holder, asker].map((mirror) => ({ port: portOf(mirror.peer), socket: createSocket('udp4') }))
-    const dht = await joinAsMember(portOf(holder.peer), Buffer.from(KEY_TEXT, 'hex'))
+    const dht = await joinAsMember(portOf(holder.peer), { swarmKey: Buffer.from(KEY_TEXT, 'hex') })
     let isOver = false
     let sent = 0
     let announced = 0

@@ -92,7 +92,7 @@ test('mirror sends no request to an address that a member merely names, and beli
     const asker = await start(undefined, { 'swarm-key': KEY_TEXT, bootstrap: holder.peer })
     await withOpenDoor(async (third, seenThere) => {
       await withOpenDoor(async (address, seen) => {
-        const dht = await joinAsMember(portOf(holder.peer), KEY, address.port)
+        const dht = await joinAsMember(portOf(holder.peer), { swarmKey: KEY, port: address.port })
         try {
           // A member that answers whoever looks with the address of somebody else.
           const { onrequest } = dht
@@ -149,7 +149,7 @@ test('mirror gives nothing to a stranger that shows it a capability meant for th
     })
     await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', resolve))
     const address = { host: '127.0.0.1', port: (relay.address() as AddressInfo).port }
-    const dht = await joinAsMember(portOf(asker.peer), KEY, address.port)
+    const dht = await joinAsMember(portOf(asker.peer), { swarmKey: KEY, port: address.port })
     try {
       const asked = { host: HOST, port: portOf(asker.peer) }
       assert.equal(await announceTo(asked, topicOf(KEY, digestKey(LAYER.digest)), rpcOf(dht)), 'done')

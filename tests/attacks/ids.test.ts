@@ -1,0 +1,119 @@
+/** Node ids are hashes of addresses, so whoever has many ports has many ids, and may choose the closest to any topic. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Key } from '../../lib/oci/key.ts'
+import { LOOKUP } from '../../lib/swarm/dht/hyperdht-rpc.ts'
+import { compareDistance } from '../../lib/swarm/node.ts'
+import { MEMBERS, topicOf } from '../../lib/swarm/topic.ts'
+import { SWARM_KEY } from '../fixtures/credentials.ts'
+import { never } from '../fixtures/layout.ts'
+import { found, type Member, withMembers } from '../fixtures/members.ts'
+import { joinAsMember, rpcOf } from '../fixtures/swarm.ts'
+import { waitFor } from '../fixtures/wait.ts'
+import { Attacker, idAt, request, sealing } from './datagrams.ts'
+
+const HOST = '127.0.0.1'
+const KEY = 'registry.example/team/app:1' as Key
+/** Ports to choose from, above those that other tests take, and how many of the closest are chosen: as many as hold a record. */
+const [FIRST_PORT, LAST_PORT] = [34_000, 60_000]
+const CHOSEN = 8
+/** Ids in all. */
+const IDS = 100
+
+/** Attackers whose ids are the closest to that topic, of those whose ports are free. */
+async function startClosest(topic: Uint8Array): Promise<Attacker[]> {
+  const nodes = Array.from({ length: LAST_PORT - FIRST_PORT }, (_, at) => FIRST_PORT + at).map((port) => ({
+    port,
+    id: idAt({ host: HOST, port }),
+  }))
+  nodes.sort((a, b) => compareDistance(topic, a.id, b.id))
+  const attackers: Attacker[] = []
+  for (const { port } of nodes) {
+    if (attackers.length === CHOSEN) break
+    const attacker = await Attacker.start(HOST, port).catch(() => undefined)
+    if (attacker !== undefined) attackers.push(attacker)
+  }
+  return attackers
+}
+
+test('a hundred ids of one address, and the closest to a topic and to the members, take no place in a swarm', async () => {
+  await withMembers(async (start) => {
+    const a = await start([])
+    const members = [a, await start([a]), await start([a])]
+    const topics = [KEY, MEMBERS].map((key) => topicOf(SWARM_KEY, key))
+    const attackers = (await Promise.all(topics.map(startClosest))).flat()
+    while (attackers.length < IDS) attackers.push(await Attacker.start())
+    const ports = new Set(attackers.map(({ address }) => address.port))
+    /** Makes each id known to each member, as nodes of the DHT do with every request that they send. */
+    const introduce = async (seal: (datagram: Uint8Array) => Uint8Array) => {
+      for (const attacker of attackers) {
+        for (const { port } of members) {
+          const id = idAt(attacker.address)
+          for (const topic of topics) await attacker.send(seal(request(LOOKUP, topic, Buffer.alloc(0), { id })), port)
+        }
+      }
+    }
+    const meet = async (all: readonly Member[]) => {
+      for (const one of all) {
+        for (const other of all) {
+          if (one === other) continue
+          await waitFor('members are connected', () => one.members.has(other.port))
+        }
+      }
+    }
+    /** Every member finds what each other one holds. */
+    const pull = async (all: readonly Member[]) => {
+      for (const one of all) {
+        const peers = (await found(one.router.lookup(KEY, never))).map(({ port }) => port)
+        const others = all.filter((other) => other !== one).map(({ port }) => port)
+        assert.deepEqual(peers.sort(), others.sort())
+      }
+    }
+    try {
+      const refused = () => members.map(({ router }) => router.figures.refused)
+      const before = refused()
+      await introduce((datagram) => datagram)
+      await waitFor('each has refused some', () => refused().every((count, at) => count > (before[at] ?? 0)))
+      for (const { router } of members) router.advertise([KEY])
+      await Promise.all(members.map(({ router }) => router.settled(never)))
+      await meet(members)
+      await pull(members)
+      const newcomer = await start([a])
+      newcomer.router.advertise([KEY])
+      await newcomer.router.settled(never)
+      members.push(newcomer)
+      await introduce((datagram) => datagram)
+      await meet(members)
+      await waitFor('all are found', () =>
+        pull(members).then(
+          () => true,
+          () => false,
+        ),
+      )
+      for (const { router } of members) assert.equal(router.figures.neighbours, members.length - 1)
+      // What a node names as closest to a topic: nobody without the key.
+      const dht = await joinAsMember(a.port)
+      try {
+        const named = async () => {
+          const reply = await rpcOf(dht).ask({ host: HOST, port: a.port }, topics[0] ?? assert.fail(), 1_000)
+          return (reply?.closer ?? []).filter(({ port }) => ports.has(port)).length
+        }
+        assert.equal(await named(), 0)
+        assert.ok(attackers.every(({ received }) => received === 0))
+        // A member that does the same is named. It still takes no place as long as it does not answer.
+        await introduce(sealing())
+        await waitFor('they are named', async () => (await named()) > 0)
+        await waitFor('all are found', () =>
+          pull(members).then(
+            () => true,
+            () => false,
+          ),
+        )
+      } finally {
+        await dht.destroy({ force: true })
+      }
+    } finally {
+      await Promise.all(attackers.map((attacker) => attacker.close()))
+    }
+  })
+})
