@@ -124,7 +124,7 @@ export class Swarm implements Router {
       { log, readiness, resolve, dht: this.#dht, discovery: this.#discovery, remembered: () => files?.nodes ?? [] },
       { entries: bootstrap, self, intervals: bootstrapIntervals },
     )
-    this.#membership = new Membership(swarmKeys, self, this.#livenessOf(liveness), options.membership)
+    this.#membership = new Membership(this.#livenessOf(liveness), options.membership)
     this.#connector = new Connector(
       {
         log,

@@ -1,16 +1,16 @@
-import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
 import b4a from 'b4a'
 import { addressOf } from '../../platform/address.ts'
-import { COMPACT_LENGTH, compact, fromCompact, type NodeAddress } from '../node.ts'
 import type { Peer } from '../router.ts'
 
 /** The part of a Hyperswarm connection, a Noise stream over UDX, that is used here. */
 export interface SwarmConnection {
   readonly remotePublicKey: Uint8Array
-  /** Of the Noise handshake: it binds the keys of both sides, and no two connections have the same. */
-  readonly handshakeHash: Uint8Array
-  readonly isInitiator: boolean
-  readonly rawStream: { on(event: 'data', listener: (data: Uint8Array) => void): unknown }
+  /** Where its packets come from; without an address once it is closed. */
+  readonly rawStream: {
+    readonly remoteHost: string | null
+    readonly remotePort: number
+    on(event: 'data', listener: (data: Uint8Array) => void): unknown
+  }
   on(event: 'data', listener: (data: Uint8Array) => void): unknown
   on(event: 'end' | 'close' | 'error', listener: () => void): unknown
   write(data: Uint8Array): boolean
@@ -23,15 +23,15 @@ export interface SwarmConnection {
 
 /** Learns which members are alive. */
 export interface Liveness {
-  /** A proven connection to it has opened, which may be a second one after it has started again. */
+  /** A member has greeted on a connection that has opened, which may be a second one after it has started again. */
   seen(peer: Peer): void
   /** The last connection to it has closed, or the other side has fallen silent. */
   gone(peer: Peer): void
 }
 
 const DEFAULTS = {
-  /** Milliseconds for the other side to prove that it knows the swarm key: one way through the network, once the connection is open. */
-  proofTimeout: 2_000,
+  /** Milliseconds for the greeting of the other side: one way through the network, once the connection is open. */
+  greetingTimeout: 2_000,
   /**
    * Milliseconds of quiet after which this side says that it is there. 32 quiet connections cost 32 small packets a second in each
    * direction, half of them acknowledgements.
@@ -41,19 +41,16 @@ const DEFAULTS = {
   silence: 6_500,
   /** Connections that are kept. */
   maxMembers: 32,
-  /** Connections without a proof yet; beyond that number the oldest of them is ended. */
-  maxUnproven: 16,
 }
 export type MembershipOptions = Partial<typeof DEFAULTS>
 export const MAX_MEMBERS = DEFAULTS.maxMembers
 
-/** Bytes that may come on a connection before its proof, which takes 59 of them, framed and sealed. */
-const MOST_UNPROVEN_BYTES = 1_024
-
-const PURPOSE = 'swarmirror/membership/2'
-/** A proof is an HMAC-SHA256 and the compact address of the sender's peer door. */
-const MAC_LENGTH = 32
-const PROOF_LENGTH = MAC_LENGTH + COMPACT_LENGTH
+const GREETING = Uint8Array.of(1)
+/**
+ * Bytes that may come on a connection at once, and more of them in a millisecond: a greeting takes 60, and a sign of life 20 every
+ * two seconds. A message that never ends would fill the memory.
+ */
+const [MOST_BYTES, BYTE_RATE] = [1_024, 0.1]
 
 interface Member {
   /** The public key in hex. */
@@ -62,116 +59,83 @@ interface Member {
 }
 
 /**
- * Who is in the swarm and alive: connections on which both sides have proven that they know a swarm key. Each side sends
- * the address of its peer door and an HMAC of that, the handshake hash and its role, which is worth nothing on any other
- * connection and cannot be sent back. Nothing else is ever sent; a side that sends more, or nothing in time, is cut off.
+ * Who is in the swarm and alive: connections on which both sides have greeted. Only members can open one, since all of its
+ * packets are sealed; the greeting shows that the other side really is where the packets to it go, which is where its peer
+ * door is. Nothing else is ever sent; a side that sends more, or nothing in time, is cut off.
  */
 export class Membership {
-  readonly #secrets: readonly Uint8Array[]
-  readonly #door: NodeAddress
   readonly #liveness: Liveness
   readonly #options: typeof DEFAULTS
-  readonly #members = new Map<SwarmConnection, Member>()
-  readonly #unproven = new Set<SwarmConnection>()
+  /** Connections, with the members that have greeted on them. */
+  readonly #connections = new Map<SwarmConnection, Member | undefined>()
   #closed = false
 
-  /**
-   * @param swarmKeys proofs are made with the first and accepted under all
-   * @param door of this node
-   * @throws {RangeError} without any key
-   */
-  constructor(
-    swarmKeys: readonly Uint8Array[],
-    door: NodeAddress,
-    liveness: Liveness,
-    options: MembershipOptions = {},
-  ) {
-    if (swarmKeys.length === 0) throw new RangeError('expected at least one swarm key')
-    this.#secrets = swarmKeys.map((key) => new Uint8Array(hkdfSync('sha256', key, '', PURPOSE, 32)))
-    this.#door = door
+  constructor(liveness: Liveness, options: MembershipOptions = {}) {
     this.#liveness = liveness
     this.#options = { ...DEFAULTS, ...options }
   }
 
-  /** Members with a proven connection, by their public key in hex. */
+  /** Members that have greeted, by their public key in hex. */
   get members(): ReadonlySet<string> {
-    return new Set([...this.#members.values()].map(({ id }) => id))
+    return new Set(this.#greeted.map(({ id }) => id))
   }
 
-  /** How many connections wait for their proof. */
-  get unproven(): number {
-    return this.#unproven.size
+  /** How many connections are open, with and without a greeting. */
+  get connections(): number {
+    return this.#connections.size
   }
 
   /** Takes a connection that has just opened, in either direction. */
   take(connection: SwarmConnection): void {
     // Every end of a connection is a close as well; what went wrong on it is of no interest.
     connection.on('error', () => undefined)
-    if (this.#closed || this.#members.size >= this.#options.maxMembers) {
+    const { remotePublicKey, rawStream } = connection
+    const { remoteHost: host, remotePort: port } = rawStream
+    if (this.#closed || this.#connections.size >= this.#options.maxMembers || host === null) {
       connection.destroy()
       return
     }
-    const id = b4a.toString(connection.remotePublicKey, 'hex')
+    this.#connections.set(connection, undefined)
     const drop = () => connection.destroy()
-    const timer = setTimeout(drop, this.#options.proofTimeout)
-    let received = 0
-    connection.rawStream.on('data', ({ byteLength }) => {
-      received += byteLength
-      if (this.#unproven.has(connection) && received > MOST_UNPROVEN_BYTES) drop()
+    const timer = setTimeout(drop, this.#options.greetingTimeout)
+    let allowed = MOST_BYTES
+    let cameAt = performance.now()
+    rawStream.on('data', ({ byteLength }) => {
+      const now = performance.now()
+      allowed = Math.min(allowed + (now - cameAt) * BYTE_RATE, MOST_BYTES) - byteLength
+      cameAt = now
+      if (allowed < 0) drop()
     })
-    connection.on('data', (proof) => {
-      const door = this.#unproven.delete(connection) ? this.#doorOf(proof, connection) : undefined
-      if (door === undefined) return drop()
+    connection.on('data', () => {
+      if (this.#connections.get(connection) !== undefined) return drop()
       clearTimeout(timer)
-      this.#members.set(connection, { id, door })
+      const door = { host, port }
+      this.#connections.set(connection, { id: b4a.toString(remotePublicKey, 'hex'), door })
       this.#liveness.seen(door)
     })
     connection.on('end', drop)
     connection.on('close', () => {
       clearTimeout(timer)
-      this.#unproven.delete(connection)
-      const member = this.#members.get(connection)
-      this.#members.delete(connection)
+      const member = this.#connections.get(connection)
+      this.#connections.delete(connection)
       if (member !== undefined && !this.#isConnectedTo(member.door)) this.#liveness.gone(member.door)
     })
-    const [oldest] = this.#unproven
-    this.#unproven.add(connection)
-    if (this.#unproven.size > this.#options.maxUnproven) oldest?.destroy()
     connection.setKeepAlive(this.#options.keepAlive)
     connection.setTimeout(this.#options.silence)
-    const [used] = this.#secrets
-    if (used !== undefined) connection.write(proofOf(used, connection, connection.isInitiator, compact(this.#door)))
+    connection.write(GREETING)
   }
 
   /** Ends all connections, and every one that still comes. */
   close(): void {
     this.#closed = true
-    for (const connection of [...this.#unproven, ...this.#members.keys()]) connection.destroy()
+    for (const connection of this.#connections.keys()) connection.destroy()
   }
 
-  /** The door that a proof names; `undefined` if it proves nothing. */
-  #doorOf(proof: Uint8Array, connection: SwarmConnection): Peer | undefined {
-    if (proof.byteLength !== PROOF_LENGTH) return undefined
-    const door = proof.subarray(MAC_LENGTH)
-    let right = false
-    for (const secret of this.#secrets) {
-      if (timingSafeEqual(proof, proofOf(secret, connection, !connection.isInitiator, door))) right = true
-    }
-    return right ? fromCompact(door) : undefined
+  get #greeted(): Member[] {
+    return [...this.#connections.values()].filter((member) => member !== undefined)
   }
 
   #isConnectedTo(door: Peer): boolean {
-    return [...this.#members.values()].some((member) => addressOf(member.door) === addressOf(door))
+    return this.#greeted.some((member) => addressOf(member.door) === addressOf(door))
   }
-}
-
-function proofOf(
-  secret: Uint8Array,
-  { handshakeHash }: Pick<SwarmConnection, 'handshakeHash'>,
-  isInitiator: boolean,
-  door: Uint8Array,
-): Uint8Array {
-  const role = isInitiator ? 'initiator' : 'responder'
-  const mac = createHmac('sha256', secret).update(`${role}\n`).update(handshakeHash).update(door).digest()
-  return b4a.concat([mac, door])
 }
