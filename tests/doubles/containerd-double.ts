@@ -73,7 +73,7 @@ export function makeContainerd(root?: string) {
       })()
       return Object.assign(events, { cancel: () => undefined })
     },
-    contentPlacement: async () => ({ root, policy: undefined }),
+    contentRoot: async () => root,
     version: unused,
     namespaces: unused,
     server: unused,

@@ -66,11 +66,11 @@ export interface ContentPlace {
 }
 
 export async function lookAtContent(
-  client: Pick<ContainerdClient, 'contentPlacement' | 'listContent'>,
+  client: Pick<ContainerdClient, 'contentRoot' | 'listContent'>,
   contentRoot: string | undefined,
   signal: AbortSignal,
 ): Promise<ContentPlace> {
-  const root = contentRoot ?? (await client.contentPlacement(signal)).root
+  const root = contentRoot ?? (await client.contentRoot(signal))
   if (root === undefined) return { root }
   try {
     await access(join(root, 'ingest'), constants.R_OK | constants.X_OK)

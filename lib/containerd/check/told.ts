@@ -1,4 +1,5 @@
-import type { ContainerdClient, Plugin } from '../client/client.ts'
+import * as v from 'valibot'
+import { type ContainerdClient, exportsOf, type Plugin } from '../client/client.ts'
 import type { CriClient } from '../client/cri.ts'
 import { ContainerdError } from '../client/error.ts'
 import type { Fact } from '../rule.ts'
@@ -65,36 +66,32 @@ export interface ToldSettings {
   readonly sharingPolicy: ToldValue<string> | undefined
 }
 
-const BY_CRI = 'CRI Status'
-const BY_EXPORTS = 'containerd introspection'
+const TEXT = v.fallback(v.optional(v.string()), undefined)
+const FLAG = v.fallback(v.optional(v.boolean()), undefined)
+const CRI_CONFIG = v.fallback(
+  v.object({
+    registry: v.fallback(v.object({ configPath: TEXT }), {}),
+    containerd: v.fallback(v.object({ discardUnpackedLayers: FLAG }), {}),
+  }),
+  { registry: {}, containerd: {} },
+)
 
 /**
  * Picks the settings out of what containerd told. 1.6 and 1.7 put both of CRI's into the JSON of CRI Status. From 2.0 on that
  * has the runtime's alone, and a version after 2.3 exports both from the plugin of images, as texts.
  */
 export function toldSettings({ criConfig, plugins }: ContainerdFacts): ToldSettings {
-  const exportOf = (type: string, id: string, name: string) =>
-    member(plugins.find((plugin) => plugin.type === type && plugin.id === id)?.exports, name)
-  const discard = exportOf('io.containerd.cri.v1', 'images', 'DiscardUnpackedLayers')
+  const byCri = <T>(value: T | undefined) => (value === undefined ? undefined : { value, by: 'CRI Status' })
+  const byExport = <T>(value: T | undefined) =>
+    value === undefined ? undefined : { value, by: 'containerd introspection' }
+  const { registry, containerd } = v.parse(CRI_CONFIG, criConfig)
+  const images = exportsOf(plugins, 'io.containerd.cri.v1', 'images')
+  const discard = images.DiscardUnpackedLayers
   return {
-    configPath:
-      told(isText, BY_CRI, member(member(criConfig, 'registry'), 'configPath')) ??
-      told(isText, BY_EXPORTS, exportOf('io.containerd.cri.v1', 'images', 'RegistryConfigPath')),
+    configPath: byCri(registry.configPath) ?? byExport(images.RegistryConfigPath),
     discardUnpackedLayers:
-      told(isBoolean, BY_CRI, member(member(criConfig, 'containerd'), 'discardUnpackedLayers')) ??
-      told(isBoolean, BY_EXPORTS, discard === 'true' || (discard === 'false' ? false : undefined)),
-    sharingPolicy: told(isText, BY_EXPORTS, exportOf('io.containerd.metadata.v1', 'bolt', 'policy')),
+      byCri(containerd.discardUnpackedLayers) ??
+      byExport(discard === 'true' || (discard === 'false' ? false : undefined)),
+    sharingPolicy: byExport(exportsOf(plugins, 'io.containerd.metadata.v1', 'bolt').policy),
   }
-}
-
-const isText = (value: unknown) => typeof value === 'string'
-const isBoolean = (value: unknown) => typeof value === 'boolean'
-
-function told<T>(is: (value: unknown) => value is T, by: string, value: unknown): ToldValue<T> | undefined {
-  return is(value) ? { value, by } : undefined
-}
-
-function member(value: unknown, name: string): unknown {
-  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined
-  return (value as Readonly<Record<string, unknown>>)[name]
 }

@@ -1,7 +1,7 @@
 import { createClient, type Transport } from '@connectrpc/connect'
 import { Content } from '../../../proto/containerd/services/content/v1/content_pb.ts'
 import { type Digest, isDigest } from '../../oci/digest.ts'
-import { call, found, numberOf } from './call.ts'
+import { call, found, numberOf } from './error.ts'
 import { openStream } from './stream.ts'
 
 /** What the content store has under a digest. */
@@ -12,39 +12,21 @@ export interface ContentInfo {
   readonly labels: Readonly<Record<string, string>>
 }
 
-/** The calls of a client that are about the content store. */
-export interface ContainerdContent {
-  /** `undefined` if the content is not in this namespace, even if its file is there for another one. */
-  contentInfo(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined>
-  listContent(signal: AbortSignal): AsyncIterable<ContentInfo>
-  /**
-   * Reads `size` bytes (more than 0) from `offset`, in pieces of containerd's choice (up to 1 MiB). Leaving the loop ends the call.
-   *
-   * @throws {ContainerdError} `not-found` while iterating, if the content is not there
-   */
-  readContent(
-    digest: Digest,
-    range: { readonly offset: number; readonly size: number },
-    signal: AbortSignal,
-  ): AsyncIterable<Uint8Array>
-  /** Removes content from this namespace, whether something needs it or not. False if there was none of that digest. */
-  deleteContent(digest: Digest, signal: AbortSignal): Promise<boolean>
-  /** What is being written at this moment, by its writers' refs: `layer-sha256:...` for those of a pull. */
-  ingests(signal: AbortSignal): Promise<string[]>
-  /** Removes what a writer has written, so that it fails. False if there is no ingest of that ref. */
-  abortIngest(ref: string, signal: AbortSignal): Promise<boolean>
-}
-
-/** @param stallTimeout longest wait for the next message of a stream, in milliseconds */
-export function contentCalls(transport: Transport, stallTimeout: number): ContainerdContent {
+/**
+ * The calls of a client that are about the content store.
+ *
+ * @param stallTimeout longest wait for the next message of a stream, in milliseconds
+ */
+export function contentCalls(transport: Transport, stallTimeout: number) {
   const content = createClient(Content, transport)
   return {
-    async contentInfo(digest, signal) {
+    /** `undefined` if the content is not in this namespace, even if its file is there for another one. */
+    async contentInfo(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
       const answer = await found('Content.Info', signal, () => content.info({ digest }, { signal }))
       return answer?.info && { digest, size: numberOf(answer.info.size), labels: answer.info.labels }
     },
 
-    async *listContent(signal) {
+    async *listContent(signal: AbortSignal): AsyncIterable<ContentInfo> {
       const begin = (signal: AbortSignal) => content.list({}, { signal })
       for await (const { info } of openStream('Content.List', begin, { signal, stallTimeout })) {
         for (const { digest, size, labels } of info)
@@ -52,7 +34,16 @@ export function contentCalls(transport: Transport, stallTimeout: number): Contai
       }
     },
 
-    async *readContent(digest, { offset, size }, signal) {
+    /**
+     * Reads `size` bytes (more than 0) from `offset`, in pieces of containerd's choice (up to 1 MiB). Leaving the loop ends the call.
+     *
+     * @throws {ContainerdError} `not-found` while iterating, if the content is not there
+     */
+    async *readContent(
+      digest: Digest,
+      { offset, size }: { readonly offset: number; readonly size: number },
+      signal: AbortSignal,
+    ): AsyncIterable<Uint8Array> {
       // To containerd a size of 0 means everything.
       if (size <= 0) return
       const request = { digest, offset: BigInt(offset), size: BigInt(size) }
@@ -60,16 +51,19 @@ export function contentCalls(transport: Transport, stallTimeout: number): Contai
       for await (const { data } of openStream('Content.Read', begin, { signal, stallTimeout })) yield data
     },
 
-    async deleteContent(digest, signal) {
+    /** Removes content from this namespace, whether something needs it or not. False if there was none of that digest. */
+    async deleteContent(digest: Digest, signal: AbortSignal): Promise<boolean> {
       return (await found('Content.Delete', signal, () => content.delete({ digest }, { signal }))) !== undefined
     },
 
-    async ingests(signal) {
+    /** What is being written at this moment, by its writers' refs: `layer-sha256:...` for those of a pull. */
+    async ingests(signal: AbortSignal): Promise<string[]> {
       const answer = await call('Content.ListStatuses', signal, () => content.listStatuses({}, { signal }))
       return answer.statuses.map(({ ref }) => ref)
     },
 
-    async abortIngest(ref, signal) {
+    /** Removes what a writer has written, so that it fails. False if there is no ingest of that ref. */
+    async abortIngest(ref: string, signal: AbortSignal): Promise<boolean> {
       return (await found('Content.Abort', signal, () => content.abort({ ref }, { signal }))) !== undefined
     },
   }

@@ -1,6 +1,6 @@
 import { createClient, type Transport } from '@connectrpc/connect'
 import { ImageService, RuntimeService } from '../../../proto/runtime/v1/cri_pb.ts'
-import { call } from './call.ts'
+import { call } from './error.ts'
 
 /** The namespace of everything that CRI does. */
 export const CRI_NAMESPACE = 'k8s.io'
@@ -12,32 +12,27 @@ const PULL_TIMEOUT = 150_000
  * The kubelet's side of the Container Runtime Interface, as far as a check needs it. Every call ends within its bound,
  * with the reason of its signal when that aborts, or with a ContainerdError: `unsupported` where the CRI plugin does not run.
  */
-export interface CriClient {
-  version(signal: AbortSignal): Promise<{ readonly name: string; readonly version: string }>
-  /** What containerd says of itself besides its conditions, by key; `config` is JSON, and complete on 1.6 and 1.7. */
-  info(signal: AbortSignal): Promise<Readonly<Record<string, string>>>
-  /** Pulls as the kubelet does, for as long as the signal lets it. */
-  pullImage(reference: string, signal: AbortSignal): Promise<void>
-  /** Removes the image with all of its names. CRI makes an image that is not there no error. */
-  removeImage(reference: string, signal: AbortSignal): Promise<void>
-}
+export type CriClient = ReturnType<typeof criCalls>
 
-export function criCalls(transport: Transport): CriClient {
+export function criCalls(transport: Transport) {
   const runtime = createClient(RuntimeService, transport)
   const images = createClient(ImageService, transport)
   return {
-    async version(signal) {
+    async version(signal: AbortSignal): Promise<{ readonly name: string; readonly version: string }> {
       const answer = await call('CRI Version', signal, () => runtime.version({}, { signal }))
       return { name: answer.runtimeName, version: answer.runtimeVersion }
     },
-    async info(signal) {
+    /** What containerd says of itself besides its conditions, by key; `config` is JSON, and complete on 1.6 and 1.7. */
+    async info(signal: AbortSignal): Promise<Readonly<Record<string, string>>> {
       return (await call('CRI Status', signal, () => runtime.status({ verbose: true }, { signal }))).info
     },
-    async pullImage(reference, signal) {
+    /** Pulls as the kubelet does, for as long as the signal lets it. */
+    async pullImage(reference: string, signal: AbortSignal): Promise<void> {
       const bounds = { signal, timeoutMs: PULL_TIMEOUT }
       await call('CRI PullImage', signal, () => images.pullImage({ image: { image: reference } }, bounds))
     },
-    async removeImage(reference, signal) {
+    /** Removes the image with all of its names. CRI makes an image that is not there no error. */
+    async removeImage(reference: string, signal: AbortSignal): Promise<void> {
       await call('CRI RemoveImage', signal, () => images.removeImage({ image: { image: reference } }, { signal }))
     },
   }

@@ -8,8 +8,15 @@ import {
 } from '../../../proto/containerd/services/images/v1/events_pb.ts'
 import { ContainerdError } from './error.ts'
 
+const IMAGE_EVENTS = {
+  '/images/create': ImageCreateSchema,
+  '/images/update': ImageUpdateSchema,
+  '/images/delete': ImageDeleteSchema,
+} as const
+const CONTENT_EVENTS = { '/content/create': ContentCreateSchema, '/content/delete': ContentDeleteSchema } as const
+
 /** The topics that this project knows. `/content/create` exists since containerd 2.1. */
-export type Topic = '/images/create' | '/images/update' | '/images/delete' | '/content/create' | '/content/delete'
+export type Topic = keyof typeof IMAGE_EVENTS | keyof typeof CONTENT_EVENTS
 
 /** An event in the client's namespace. Image events carry the image's name only: what it points to must be asked. */
 export type ContainerdEvent =
@@ -47,20 +54,15 @@ interface EventEnvelope {
  * @throws {ContainerdError} `unexpected` if the event is not of its topic's type, or not protobuf
  */
 export function decodeEvent({ topic, namespace, event }: EventEnvelope): ContainerdEvent | undefined {
-  switch (topic) {
-    case '/images/create':
-      return { kind: 'image', topic, namespace, name: unpack(ImageCreateSchema, topic, event).name }
-    case '/images/update':
-      return { kind: 'image', topic, namespace, name: unpack(ImageUpdateSchema, topic, event).name }
-    case '/images/delete':
-      return { kind: 'image', topic, namespace, name: unpack(ImageDeleteSchema, topic, event).name }
-    case '/content/create':
-      return { kind: 'content', topic, namespace, digest: unpack(ContentCreateSchema, topic, event).digest }
-    case '/content/delete':
-      return { kind: 'content', topic, namespace, digest: unpack(ContentDeleteSchema, topic, event).digest }
-    default:
-      return undefined
+  if (isKey(topic, IMAGE_EVENTS)) {
+    return { kind: 'image', topic, namespace, name: unpack(IMAGE_EVENTS[topic], topic, event).name }
   }
+  if (!isKey(topic, CONTENT_EVENTS)) return undefined
+  return { kind: 'content', topic, namespace, digest: unpack(CONTENT_EVENTS[topic], topic, event).digest }
+}
+
+function isKey<T extends object>(name: string, of: T): name is string & keyof T {
+  return Object.hasOwn(of, name)
 }
 
 function unpack<T extends DescMessage>(schema: T, topic: string, event: Any | undefined): MessageShape<T> {

@@ -1,4 +1,4 @@
-import { onAbort } from '../../platform/abort.ts'
+import { bounded, onAbort, unlessAborted } from '../../platform/abort.ts'
 import { ContainerdError, containerdError } from './error.ts'
 
 /** A server stream that has begun: it runs until it is read to its end, left, or its signal aborts. */
@@ -30,7 +30,16 @@ export function openStream<T>(
     ending.abort()
   }
   const messages = signal.aborted ? undefined : begin(ending.signal)[Symbol.asyncIterator]()
-  const next = (from: AsyncIterator<T>) => bounded(call, from.next(), stallTimeout)
+  const next = async (from: AsyncIterator<T>) => {
+    if (stallTimeout === undefined) return await from.next()
+    return await bounded(stallTimeout, undefined, (late) =>
+      unlessAborted(from.next(), late).catch((error) => {
+        throw late.aborted
+          ? new ContainerdError('timeout', `containerd ${call}: no message for ${stallTimeout} ms`)
+          : error
+      }),
+    )
+  }
   let first = messages && next(messages)
   // The first failure waits here for the reader, so it must not count as unhandled meanwhile.
   first?.catch(() => undefined)
@@ -52,16 +61,4 @@ export function openStream<T>(
     }
   }
   return { [Symbol.asyncIterator]: read, cancel }
-}
-
-async function bounded<T>(call: string, promise: Promise<T>, timeout: number | undefined): Promise<T> {
-  if (timeout === undefined) return promise
-  const { promise: late, reject } = Promise.withResolvers<never>()
-  const error = new ContainerdError('timeout', `containerd ${call}: no message for ${timeout} ms`)
-  const timer = setTimeout(reject, timeout, error)
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
-  }
 }

@@ -93,7 +93,7 @@ export function createContainerdStore(
         signal.addEventListener('abort', files.lost)
         const events = await client.subscribe(TOPICS, signal)
         // Asked again after each restart, which may have moved it.
-        root = options.contentRoot ?? (await client.contentPlacement(signal)).root
+        root = options.contentRoot ?? (await client.contentRoot(signal))
         return worthALook(events)
       },
       async reconcile(signal) {

@@ -79,7 +79,7 @@ test('containerd-too-old is told of what is, and of nothing else', async () => {
 test('containerd-content tells by which way content is read', () =>
   withTemporaryDirectory(async (directory) => {
     const saying = (root: string | undefined, content = 1) => ({
-      contentPlacement: async () => ({ root, policy: 'shared' }),
+      contentRoot: async () => root,
       async *listContent() {
         for (let at = 0; at < content; at++) yield { digest: digestOf(new Uint8Array([at])), size: 1, labels: {} }
       },

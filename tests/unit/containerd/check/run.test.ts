@@ -27,7 +27,7 @@ function newContainerd(version: ContainerdClient['version']): CheckDependencies 
     namespaces: async () => [],
     images: async () => [],
     server: async () => ({ uuid: 'a', pid: 0 }),
-    contentPlacement: async () => ({ root: undefined, policy: undefined }),
+    contentRoot: async () => undefined,
     listContent: async function* () {
       // Nothing is held.
     },
