@@ -1,7 +1,7 @@
 import { networkInterfaces } from 'node:os'
 import { type CheckResult, type CheckSubject, type ProbeService, runCheck } from '../containerd/check/run.ts'
 import type { Containerd } from '../containerd/client/client.ts'
-import type { Finding } from '../containerd/finding.ts'
+import type { Finding } from '../containerd/rule.ts'
 import type { Logger } from '../observe/log.ts'
 import { PeerClient } from '../peers/client.ts'
 import { createTlsIdentity } from '../peers/tls.ts'

@@ -1,4 +1,4 @@
-import { namesOf, parseToml, parseTomlSyntax, TomlError, type TomlNodes, type TomlTable, tableOf } from './toml.ts'
+import { lookup, namesOf, parseToml, parseTomlSyntax, TomlError, type TomlNodes } from './toml.ts'
 
 /** One change of a file. Lines count from 1, in the file before any change. */
 export type Edit =
@@ -100,16 +100,13 @@ export function planElementRemoval(text: string, key: string, element: string): 
 }
 
 function valueAt(text: string, path: readonly string[]): unknown {
-  let table: TomlTable | undefined
   try {
-    table = parseToml(text)
+    return lookup(parseToml(text), ...path)?.value
   } catch (error) {
     // A change that breaks the file is no candidate: this equals no wanted value, and not its absence either.
     if (error instanceof TomlError) return BROKEN
     throw error
   }
-  for (const name of path.slice(0, -1)) table = tableOf(table?.get(name)?.value)
-  return table?.get(path.at(-1) ?? '')?.value
 }
 
 const BROKEN = Symbol('broken')

@@ -3,10 +3,12 @@ import { type AST, ParseError, parseTOML } from 'toml-eslint-parser'
 /** A value of a TOML document. Tables are maps, so that a key named `__proto__` is a key like any other. */
 export type TomlValue = string | number | boolean | Date | readonly TomlEntry[] | TomlTable
 
-/** A value and the line, from 1, where its key or (for a table) its header first stands. */
+/** A value, and where its key or (for a table) its header first stands. */
 export interface TomlEntry {
   readonly value: TomlValue
+  /** From 1. */
   readonly line: number
+  readonly file: string
 }
 
 export type TomlTable = ReadonlyMap<string, TomlEntry>
@@ -41,18 +43,71 @@ export function withoutByteOrderMark(text: string): string {
 }
 
 /**
- * Reads a TOML 1.0 document with the lines of its values.
+ * Reads a TOML 1.0 document with the places of its values.
  *
+ * @param file what its entries name as their file
  * @throws {TomlError} for a text that is not TOML, or is nested deeper than {@link NESTING_LIMIT}
  */
-export function parseToml(text: string): TomlTable {
+export function parseToml(text: string, file = ''): TomlTable {
   const root: MutableTable = new Map()
+  const entryOf = (value: TomlValue, { loc }: AST.TOMLNode): TomlEntry => ({ value, line: loc.start.line, file })
+
+  /** The table at a path, made where it is missing. A number in a path is the index in an array of tables. */
+  function descend(from: MutableTable, path: readonly (string | number)[], node: AST.TOMLTable | AST.TOMLKeyValue) {
+    const { line, column } = node.loc.start
+    if (path.length > NESTING_LIMIT) throw new TomlError('nested too deeply', line, column + 1)
+    let table = from
+    for (const [at, name] of path.entries()) {
+      if (typeof name === 'number') continue
+      const next = path[at + 1]
+      let value = table.get(name)?.value
+      if (Array.isArray(value)) value = value.at(typeof next === 'number' ? next : -1)?.value
+      if (value === undefined) {
+        value = new Map()
+        table.set(name, entryOf(value, node))
+      }
+      if (!(value instanceof Map)) throw new TomlError(`${name} is not a table`, line, column + 1)
+      table = value
+    }
+    return table
+  }
+
+  function setPair(table: MutableTable, node: AST.TOMLKeyValue, depth = 0): void {
+    const names = namesOf(node)
+    const holder = descend(table, names.slice(0, -1), node)
+    holder.set(names.at(-1) ?? '', entryOf(readValue(node.value, depth), node))
+  }
+
+  function readValue(node: AST.TOMLContentNode, depth: number): TomlValue {
+    const { line, column } = node.loc.start
+    if (depth > NESTING_LIMIT) throw new TomlError('nested too deeply', line, column + 1)
+    if (node.type === 'TOMLValue') return node.value
+    if (node.type === 'TOMLArray') return node.elements.map((item) => entryOf(readValue(item, depth + 1), item))
+    const table: MutableTable = new Map()
+    for (const pair of node.body) setPair(table, pair, depth + 1)
+    return table
+  }
+
   for (const node of parseTomlSyntax(text).body[0].body) {
-    if (node.type === 'TOMLKeyValue') setPair(root, node)
-    else setTable(root, node)
+    if (node.type === 'TOMLKeyValue') {
+      setPair(root, node)
+      continue
+    }
+    if (node.kind === 'array') {
+      const holder = descend(root, node.resolvedKey.slice(0, -2), node)
+      const name = String(node.resolvedKey.at(-2))
+      const elements = holder.get(name)?.value
+      const table = entryOf(new Map(), node)
+      if (Array.isArray(elements)) elements.push(table)
+      else holder.set(name, entryOf([table], node))
+    }
+    const table = descend(root, node.resolvedKey, node)
+    for (const pair of node.body) setPair(table, pair)
   }
   return root
 }
+
+type MutableTable = Map<string, TomlEntry>
 
 /**
  * Reads a TOML 1.0 document as a syntax tree, with its comments and the exact place of everything.
@@ -83,69 +138,28 @@ function errorAt(text: string, index: number, reason: string): TomlError {
   return new TomlError(reason, before.length, (before.at(-1) ?? '').length + 1)
 }
 
-/** The value, if it is a table. */
-export function tableOf(value: TomlValue | undefined): TomlTable | undefined {
-  return value instanceof Map ? value : undefined
-}
-
 /** The parts of a dotted key, without quotes. */
 export function namesOf(pair: AST.TOMLKeyValue): string[] {
   return pair.key.keys.map((key) => (key.type === 'TOMLBare' ? key.name : key.value))
 }
 
-type MutableTable = Map<string, TomlEntry>
-
-function setTable(root: MutableTable, node: AST.TOMLTable): void {
-  const { line } = node.loc.start
-  if (node.kind === 'standard') {
-    descend(root, node.resolvedKey, node)
-  } else {
-    const path = node.resolvedKey.slice(0, -1)
-    const holder = descend(root, path.slice(0, -1), node)
-    const name = String(path.at(-1))
-    const elements = holder.get(name)?.value
-    const table = { value: new Map(), line }
-    if (Array.isArray(elements)) elements.push(table)
-    else holder.set(name, { value: [table], line })
-  }
-  const table = descend(root, node.resolvedKey, node)
-  for (const pair of node.body) setPair(table, pair)
+export function isTable(value: TomlValue | undefined): value is TomlTable {
+  return value instanceof Map
 }
 
-function setPair(table: MutableTable, node: AST.TOMLKeyValue, depth = 0): void {
-  const names = namesOf(node)
-  const holder = descend(table, names.slice(0, -1), node)
-  holder.set(names.at(-1) ?? '', { value: readValue(node.value, depth), line: node.loc.start.line })
+/** The elements of a list; `undefined` for anything else. */
+export function listOf(entry: TomlEntry | undefined): readonly TomlEntry[] | undefined {
+  return Array.isArray(entry?.value) ? entry.value : undefined
 }
 
-/** The table at a path, made where it is missing. A number in a path is the index in an array of tables. */
-function descend(from: MutableTable, path: readonly (string | number)[], node: AST.TOMLTable | AST.TOMLKeyValue) {
-  const { line, column } = node.loc.start
-  if (path.length > NESTING_LIMIT) throw new TomlError('nested too deeply', line, column + 1)
-  let table = from
-  for (const [at, name] of path.entries()) {
-    if (typeof name === 'number') continue
-    const next = path[at + 1]
-    let value = table.get(name)?.value
-    if (Array.isArray(value)) value = value.at(typeof next === 'number' ? next : -1)?.value
-    if (value === undefined) {
-      value = new Map()
-      table.set(name, { value, line })
-    }
-    if (!(value instanceof Map)) throw new TomlError(`${name} is not a table`, line, column + 1)
-    table = value
-  }
-  return table
+/** The value at a path of table names; `undefined` if it or a table on the way is missing. */
+export function lookup(table: TomlTable, ...path: readonly string[]): TomlEntry | undefined {
+  const holder = path.length > 1 ? tableAt(table, ...path.slice(0, -1)) : table
+  return holder.get(path.at(-1) ?? '')
 }
 
-function readValue(node: AST.TOMLContentNode, depth: number): TomlValue {
-  const { line, column } = node.loc.start
-  if (depth > NESTING_LIMIT) throw new TomlError('nested too deeply', line, column + 1)
-  if (node.type === 'TOMLValue') return node.value
-  if (node.type === 'TOMLArray') {
-    return node.elements.map((element) => ({ value: readValue(element, depth + 1), line: element.loc.start.line }))
-  }
-  const table: MutableTable = new Map()
-  for (const pair of node.body) setPair(table, pair, depth + 1)
-  return table
+/** The table at a path of table names; an empty one if there is none. */
+export function tableAt(table: TomlTable, ...path: readonly string[]): TomlTable {
+  const value = lookup(table, ...path)?.value
+  return isTable(value) ? value : new Map()
 }

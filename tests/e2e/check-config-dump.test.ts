@@ -6,13 +6,12 @@ import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
 import fc from 'fast-check'
-import { lookup } from '../../lib/containerd/check/config/load.ts'
 import { IMAGES_PLUGIN, OLD_PLUGIN } from '../../lib/containerd/check/config/merge.ts'
 import { pathOf, readConfig } from '../../lib/containerd/check/config/settings.ts'
 import { dialectOf } from '../../lib/containerd/dialect.ts'
 import { HOSTS_FILES } from '../../lib/containerd/hosts/files.ts'
 import { applyEdits } from '../../lib/toml/patch.ts'
-import { parseToml, type TomlValue, tableOf } from '../../lib/toml/toml.ts'
+import { lookup, parseToml, tableAt } from '../../lib/toml/toml.ts'
 import { checkConfig } from '../unit/containerd/check/checked-config.ts'
 import { silentFacts } from '../unit/containerd/check/facts.ts'
 import { byMajor, CONTAINERD } from './harness/version.ts'
@@ -93,7 +92,7 @@ test('readConfig reads files as containerd itself does', { timeout: 120_000 }, a
           const file = files.find(({ path }) => path === source.file)
           const line = file?.text.split('\n')[source.line - 1]
           assert.match(line ?? '', /^(config_path|discard_unpacked_layers) = /)
-          assert.notEqual(lookup(file?.table, 'plugins'), undefined)
+          assert.ok(file?.table.has('plugins'))
         }
       }),
       { numRuns: 60 },
@@ -125,14 +124,12 @@ test('readConfig tells of a missing import, with which containerd does not start
 /** What containerd itself says of both settings with a file. */
 async function dumped(main: string): Promise<readonly unknown[]> {
   const { stdout } = await run('containerd', ['--config', main, 'config', 'dump'])
-  const plugins = tableOf(parseToml(stdout).get('plugins')?.value)
-  const at = (path: readonly string[]) =>
-    path.reduce((table: TomlValue | undefined, name) => tableOf(table)?.get(name)?.value, plugins)
+  const plugins = tableAt(parseToml(stdout), 'plugins')
   return [
-    at(pathOf(DUMPED, 'configPath')),
-    at(pathOf(DUMPED, 'discardUnpackedLayers')),
+    lookup(plugins, ...pathOf(DUMPED, 'configPath'))?.value,
+    lookup(plugins, ...pathOf(DUMPED, 'discardUnpackedLayers'))?.value,
     // containerd 2 leaves an empty table out.
-    tableOf(at([DUMPED, 'registry', 'mirrors']))?.size ?? 0,
+    tableAt(plugins, DUMPED, 'registry', 'mirrors').size,
   ]
 }
 

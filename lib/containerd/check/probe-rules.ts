@@ -1,6 +1,6 @@
 import { type Fact, isUnreadable, type Rule, rule, type Verdict } from '../rule.ts'
 import type { ConfigView } from './config-view.ts'
-import { restartOf } from './distribution.ts'
+import { restartOf } from './distributions.ts'
 import { asksMirror, type ProbeEvidence, type SeenPull } from './probe.ts'
 import { configPathVerdict } from './registry-rules.ts'
 import { discardVerdict } from './setting-rules.ts'

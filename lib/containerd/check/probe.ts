@@ -6,8 +6,7 @@ import type { ContainerdClient } from '../client/client.ts'
 import type { CriClient } from '../client/cri.ts'
 import { ContainerdError } from '../client/error.ts'
 import { type Fact, isUnreadable, type Unreadable } from '../rule.ts'
-import type { ProbeDoor, ProbeRequest } from './probe-door.ts'
-import { makeProbeImage, type ProbeImage } from './probe-image.ts'
+import { makeProbeImage, type ProbeDoor, type ProbeImage, type ProbeRequest } from './probe-door.ts'
 import { type ProbePlaces, REMOVE_TIMEOUT, removeProbe, writeProbeHosts } from './probe-traces.ts'
 
 /** What a probe has seen; why there was none, or why nothing can be told from it. */

@@ -1,13 +1,13 @@
 import { posix } from 'node:path'
 import { variableOf } from '../../settings/settings.ts'
 import { planRemoval } from '../../toml/patch.ts'
-import type { Remedy } from '../finding.ts'
-import { rule, type Verdict } from '../rule.ts'
+import { isTable, listOf, type TomlTable, tableAt } from '../../toml/toml.ts'
+import { type Remedy, rule, type Verdict } from '../rule.ts'
 import { planChange } from './config/change.ts'
-import { type ConfigTable, isMainMissing, isTable, listOf, tableAt } from './config/load.ts'
+import { isMainMissing } from './config/load.ts'
 import { IMAGES_PLUGIN, OLD_PLUGIN, PLUGIN_IDS } from './config/merge.ts'
 import type { ConfigSnapshot, ConfigView } from './config-view.ts'
-import { remedyByDistribution, remedyForPaths, restartOf } from './distribution.ts'
+import { remedyByDistribution, remedyForPaths, restartOf } from './distributions.ts'
 import { asksMirror } from './probe.ts'
 import { type Judge, settled, unlessProven, whereOf, withFiles } from './setting-rules.ts'
 
@@ -137,7 +137,7 @@ function remedyForLegacy(view: ConfigView): Remedy {
 function removalOf(
   { files }: ConfigView,
   name: 'mirrors' | 'configs',
-  parts: (table: ConfigTable) => readonly (readonly string[])[],
+  parts: (table: TomlTable) => readonly (readonly string[])[],
 ): Pick<Remedy, 'file' | 'edits'> {
   for (const { path: file, text, table } of files) {
     const edits = PLUGIN_IDS.map((id) => ['plugins', id, 'registry', name]).flatMap((path) =>

@@ -1,6 +1,6 @@
 import type { Metrics } from '../../observe/metrics.ts'
 import type { Edit } from '../../toml/patch.ts'
-import { type Finding, type Remedy, SEVERITIES, type Severity } from '../finding.ts'
+import { type Finding, type Remedy, SEVERITIES, type Severity } from '../rule.ts'
 
 /** Findings in the order in which they should be read, and what they come to. */
 export interface Report {

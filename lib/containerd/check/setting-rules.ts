@@ -1,21 +1,20 @@
 import { planElementRemoval, planRemoval, planSetting } from '../../toml/patch.ts'
-import type { Remedy } from '../finding.ts'
-import { type Rule, rule, type Verdict } from '../rule.ts'
+import type { TomlEntry, TomlValue } from '../../toml/toml.ts'
+import { type Remedy, type Rule, rule, type Verdict } from '../rule.ts'
 import { planChange } from './config/change.ts'
-import type { ConfigValue, Sourced } from './config/load.ts'
 import { BOLT_PLUGINS } from './config/settings.ts'
 import type { ConfigSnapshot, ConfigView } from './config-view.ts'
-import { remedyByDistribution, restartOf } from './distribution.ts'
+import { remedyByDistribution, restartOf } from './distributions.ts'
 import { keepsLayers } from './probe.ts'
 import type { ToldSettings } from './told.ts'
 
 /** `/etc/containerd/config.toml line 12`, or the default of the version. */
-export function whereOf(source: Sourced | undefined): string {
+export function whereOf(source: TomlEntry | undefined): string {
   return source === undefined ? "this version's default" : `${source.file} line ${source.line}`
 }
 
 /** Judges a value of a setting; `where` says in words where it comes from. */
-export type Judge = (value: ConfigValue, where: string) => Verdict
+export type Judge = (value: TomlValue, where: string) => Verdict
 
 /**
  * The verdict on a setting: on what runs, where containerd tells that, else on its files. Where the files would make wrong what

@@ -1,6 +1,6 @@
 import { dirname, normalize, resolve } from 'node:path'
 import { type Edit, planRemoval } from '../../toml/patch.ts'
-import { parseToml, type TomlEntry, tableOf, withoutByteOrderMark } from '../../toml/toml.ts'
+import { listOf, parseToml, type TomlEntry, tableAt, withoutByteOrderMark } from '../../toml/toml.ts'
 import { type HostsReader, isRefusal } from './files.ts'
 import type { HostEntry } from './reading.ts'
 
@@ -29,13 +29,12 @@ export async function certificateProblems(
   files: HostsReader,
 ): Promise<CertificateProblem[]> {
   const root = parseToml(withoutByteOrderMark(text))
-  const named = tableOf(root.get('host')?.value)
   const names = [...new Set(hosts.map(({ name }) => name))]
-  const tables = names.map((name) => ({ table: tableOf(named?.get(name)?.value), where: ['host', name] }))
+  const tables = names.map((name) => ({ table: tableAt(root, 'host', name), where: ['host', name] }))
   const problems: CertificateProblem[] = []
   for (const { table, where } of [...tables, { table: root, where: [] }]) {
     for (const key of ['ca', 'client']) {
-      const texts = textsIn(table?.get(key)).map(({ value, line }) => ({ path: resolve(directory, value), line }))
+      const texts = textsIn(table.get(key)).map(({ value, line }) => ({ path: resolve(directory, value), line }))
       const found = await Promise.all(texts.map(async (at) => ({ ...at, ...(await problemOf(at.path, sight, files)) })))
       // The key as a whole may go only if nothing of it is right.
       const edits = found.every(({ known }) => known) ? planRemoval(text, [...where, key]) : undefined
@@ -73,8 +72,6 @@ async function problemOf(
 
 /** A text, or those of a list, or of lists in a list. */
 function textsIn(entry: TomlEntry | undefined): { readonly value: string; readonly line: number }[] {
-  if (entry === undefined) return []
-  const { value, line } = entry
-  if (typeof value === 'string') return [{ value, line }]
-  return Array.isArray(value) ? (value as readonly TomlEntry[]).flatMap(textsIn) : []
+  if (typeof entry?.value === 'string') return [{ value: entry.value, line: entry.line }]
+  return listOf(entry)?.flatMap(textsIn) ?? []
 }

@@ -1,6 +1,5 @@
 import { basename, join } from 'node:path'
-import type { Finding, Remedy } from '../finding.ts'
-import { findingsOf, type Rule, rule } from '../rule.ts'
+import { type Finding, findingsOf, type Remedy, type Rule, rule } from '../rule.ts'
 import { shellWord } from '../shell.ts'
 import { asksAt, isUrl } from './endpoint.ts'
 import type { HostsReader } from './files.ts'

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { namesOf, parseToml, parseTomlSyntax, type TomlValue, tableOf } from '../../toml/toml.ts'
+import { isTable, namesOf, parseToml, parseTomlSyntax, type TomlValue, tableAt } from '../../toml/toml.ts'
 import { type Dialect, NEWEST, OLDEST } from '../dialect.ts'
 import { type Block, findBlock } from './block.ts'
 import { HostsError, isUrl } from './endpoint.ts'
@@ -36,7 +36,7 @@ export function takeOut(text: string): string | undefined {
   const found = findBlock(text)
   if (found === undefined) return undefined
   const own = parseToml(found.lines.join('\n'))
-  const ours = [...(tableOf(own.get('host')?.value)?.keys() ?? [])]
+  const ours = [...tableAt(own, 'host').keys()]
   const keys = [...own.keys()].filter((key) => key !== 'host')
   const left = mentionsOf(found.rest).some(({ name }) => ours.includes(name))
   if (left || !isDeepStrictEqual(meaning(text, ours, keys), meaning(found.rest, ours))) {
@@ -127,14 +127,14 @@ function lineStart(text: string, at: number): number {
 function meaning(text: string, hosts: readonly string[], rootKeys: readonly string[] = []): unknown {
   const root = new Map(parseToml(text))
   for (const key of rootKeys) root.delete(key)
-  const host = root.get('host')?.value ?? new Map()
-  if (host instanceof Map) {
-    root.set('host', { value: new Map([...host].filter(([name]) => !hosts.includes(name))), line: 0 })
+  const host = root.get('host') ?? { value: new Map(), line: 0, file: '' }
+  if (isTable(host.value)) {
+    root.set('host', { ...host, value: new Map([...host.value].filter(([name]) => !hosts.includes(name))) })
   }
   return withoutLines(root)
 }
 
 function withoutLines(value: TomlValue): unknown {
-  if (value instanceof Map) return new Map([...value].map(([key, entry]) => [key, withoutLines(entry.value)]))
+  if (isTable(value)) return new Map([...value].map(([key, entry]) => [key, withoutLines(entry.value)]))
   return Array.isArray(value) ? value.map((entry) => withoutLines(entry.value)) : value
 }

@@ -1,10 +1,11 @@
 import {
+  isTable,
   namesOf,
   parseToml,
   parseTomlSyntax,
   TomlError,
   type TomlNodes,
-  tableOf,
+  tableAt,
   withoutByteOrderMark,
 } from '../../toml/toml.ts'
 import type { Dialect } from '../dialect.ts'
@@ -61,14 +62,14 @@ function read(text: string, dialect: Dialect): HostsReading {
   const mentions = mentionsOf(text)
   const root = parseToml(text)
   const host = root.get('host')
-  const tables = tableOf(host?.value) ?? new Map()
-  if (host !== undefined && host.value !== tables) throw new HostsError('`host` is not a table', host.line)
+  if (host !== undefined && !isTable(host.value)) throw new HostsError('`host` is not a table', host.line)
   if (host === undefined && dialect.needsHost) {
     throw new HostsError('no [host] table, which this version of containerd demands', 1)
   }
+  const tables = tableAt(root, 'host')
   const entryOf = (name: string, line: number): HostEntry => {
-    const table = tableOf(tables.get(name)?.value)
-    if (table === undefined) throw new HostsError(`host ${name} is not a table`, line)
+    const table = tables.get(name)?.value
+    if (!isTable(table)) throw new HostsError(`host ${name} is not a table`, line)
     return { name, ...readEndpoint(name, table, line, dialect), line }
   }
   // Errors count even in a host that is itself ignored.

@@ -2,14 +2,12 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { applyEdits, planElementRemoval, planRemoval, planSetting } from '../../../lib/toml/patch.ts'
-import { parseToml, tableOf } from '../../../lib/toml/toml.ts'
+import { lookup, parseToml } from '../../../lib/toml/toml.ts'
 
 const PATH = ['plugins', 'io.x', 'registry', 'config_path'] as const
 
 function valueIn(text: string, path: readonly string[] = PATH): unknown {
-  let table = tableOf(parseToml(text))
-  for (const name of path.slice(0, -1)) table = tableOf(table?.get(name)?.value)
-  return table?.get(path.at(-1) ?? '')?.value
+  return lookup(parseToml(text), ...path)?.value
 }
 
 describe('planSetting', () => {

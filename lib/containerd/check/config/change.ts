@@ -1,6 +1,7 @@
 import { applyEdits, planRemoval, planSetting } from '../../../toml/patch.ts'
-import type { Remedy } from '../../finding.ts'
-import { type ConfigFile, lookup } from './load.ts'
+import { lookup } from '../../../toml/toml.ts'
+import type { Remedy } from '../../rule.ts'
+import type { ConfigFile } from './load.ts'
 import { IMAGES_PLUGIN, OLD_PLUGIN, PLUGIN_IDS } from './merge.ts'
 import { type ConfigReading, type MovedSetting, pathOf, readConfig } from './settings.ts'
 

@@ -1,12 +1,5 @@
 import { posix } from 'node:path'
-import {
-  parseToml,
-  type TomlEntry,
-  TomlError,
-  type TomlTable,
-  type TomlValue,
-  withoutByteOrderMark,
-} from '../../../toml/toml.ts'
+import { isTable, listOf, parseToml, TomlError, type TomlTable, withoutByteOrderMark } from '../../../toml/toml.ts'
 import type { Dialect } from '../../dialect.ts'
 import { isRefusal } from '../../hosts/files.ts'
 import { type ConfigReader, glob } from './glob.ts'
@@ -16,15 +9,6 @@ export interface ConfigFiles extends ConfigReader {
   /** Path of the main file. */
   readonly path: string
 }
-
-/** A value and where it stands. */
-export interface Sourced {
-  readonly value: ConfigValue
-  readonly file: string
-  readonly line: number
-}
-export type ConfigValue = string | number | boolean | Date | readonly Sourced[] | ConfigTable
-export type ConfigTable = ReadonlyMap<string, Sourced>
 
 /** A file that keeps containerd from starting with this configuration, or that could not be looked at. */
 export interface ConfigProblem {
@@ -48,7 +32,7 @@ export interface ConfigFile {
   readonly text: string
   /** The `version` that it names, 0 if none. */
   readonly version: number
-  readonly table: ConfigTable
+  readonly table: TomlTable
 }
 
 /** Everything that containerd would read, in its order, and why it would not. */
@@ -97,12 +81,12 @@ async function readConfigFile(
   { byteOrderMark }: Dialect,
 ): Promise<ConfigFile | Omit<ConfigProblem, 'file'>> {
   let text: string
-  let table: ConfigTable
+  let table: TomlTable
   try {
     const bytes = await reader.read(path)
     if (bytes === undefined) return { kind: 'missing', reason: 'it is not there' }
     text = byteOrderMark ? withoutByteOrderMark(bytes.toString('utf8')) : bytes.toString('utf8')
-    table = sourced(parseToml(text), path)
+    table = parseToml(text, path)
   } catch (error) {
     if (isRefusal(error)) return { kind: 'unreadable', reason: error.message }
     if (!(error instanceof TomlError)) throw error
@@ -137,38 +121,4 @@ async function importsOf({ path, table }: ConfigFile, reader: ConfigReader, { re
     else imports.push(...found)
   }
   return { imports, refused }
-}
-
-function sourced(table: TomlTable, file: string): ConfigTable {
-  const entryOf = ({ value, line }: TomlEntry): Sourced => ({ value: withSource(value), file, line })
-  const tableOf = (table: TomlTable) => new Map([...table].map(([name, entry]) => [name, entryOf(entry)]))
-  const withSource = (value: TomlValue): ConfigValue =>
-    value instanceof Map ? tableOf(value) : Array.isArray(value) ? value.map(entryOf) : (value as ConfigValue)
-  return tableOf(table)
-}
-
-export function isTable(value: ConfigValue | undefined): value is ConfigTable {
-  return value instanceof Map
-}
-
-/** The elements of a list; `undefined` for anything else. */
-export function listOf(entry: Sourced | undefined): readonly Sourced[] | undefined {
-  return Array.isArray(entry?.value) ? (entry.value as readonly Sourced[]) : undefined
-}
-
-/** The value at a path of table names; `undefined` if it or a table on the way is missing. */
-export function lookup(table: ConfigTable | undefined, ...path: readonly string[]): Sourced | undefined {
-  let found: Sourced | undefined
-  let at = table
-  for (const name of path) {
-    found = at?.get(name)
-    at = isTable(found?.value) ? found.value : undefined
-  }
-  return found
-}
-
-/** The table at a path of table names; an empty one if there is none. */
-export function tableAt(table: ConfigTable | undefined, ...path: readonly string[]): ConfigTable {
-  const value = lookup(table, ...path)?.value
-  return isTable(value) ? value : new Map()
 }

@@ -1,5 +1,6 @@
+import { isTable, listOf, lookup, type TomlEntry, type TomlTable, tableAt } from '../../../toml/toml.ts'
 import type { Dialect } from '../../dialect.ts'
-import { type ConfigFile, type ConfigTable, isTable, listOf, lookup, type Sourced, tableAt } from './load.ts'
+import type { ConfigFile } from './load.ts'
 
 /** The plugin of CRI up to 1.7, in files of version 1. */
 const SHORT_PLUGIN = 'cri'
@@ -14,7 +15,7 @@ export const PLUGIN_IDS: readonly string[] = [SHORT_PLUGIN, OLD_PLUGIN, IMAGES_P
 export interface MergedConfig {
   /** The version that the whole counts as, before any migration. */
   readonly version: number
-  readonly plugins: ConfigTable
+  readonly plugins: TomlTable
   /** The id under which the settings of images are looked up. */
   readonly settingsPlugin: string
   readonly disabledPlugins: readonly string[]
@@ -32,13 +33,13 @@ export interface MergedConfig {
 export function mergeConfig(files: readonly ConfigFile[], dialect: Dialect): MergedConfig {
   const first = dialect.migration === 'none'
   let version: number = dialect.unnamedConfig === 'newest' ? dialect.newestConfig : 1
-  let plugins: ConfigTable = new Map()
+  let plugins: TomlTable = new Map()
   const disabled = new Set<string>()
   let root = 0
   let refusal: string | undefined
   for (const file of files) {
     const rename = (id: string) => (id === SHORT_PLUGIN && !first && file.version < 2 ? OLD_PLUGIN : id)
-    let own: ConfigTable = new Map([...tableAt(file.table, 'plugins')].map(([id, entry]) => [rename(id), entry]))
+    let own: TomlTable = new Map([...tableAt(file.table, 'plugins')].map(([id, entry]) => [rename(id), entry]))
     if (dialect.migration === 'each') {
       if (root === 0) root = file.version
       if (file.version > root) {
@@ -66,7 +67,7 @@ export function mergeConfig(files: readonly ConfigFile[], dialect: Dialect): Mer
   return { version, plugins, settingsPlugin, disabledPlugins: [...disabled], refusal }
 }
 
-function mergeKeys(to: ConfigTable, from: ConfigTable): ConfigTable {
+function mergeKeys(to: TomlTable, from: TomlTable): TomlTable {
   const merged = new Map(to)
   for (const [name, entry] of from) {
     const before = merged.get(name)?.value
@@ -81,11 +82,11 @@ function mergeKeys(to: ConfigTable, from: ConfigTable): ConfigTable {
  * taken over whole, above what the new id had; `discard_unpacked_layers` only where the file also has a table
  * `containerd.runtimes`.
  */
-function migrated(plugins: ConfigTable): ConfigTable {
+function migrated(plugins: TomlTable): TomlTable {
   const old = plugins.get(OLD_PLUGIN)
   if (old === undefined || !isTable(old.value)) return plugins
   const images = new Map(tableAt(plugins, IMAGES_PLUGIN))
-  const move = (from: ConfigTable, names: readonly string[]) => {
+  const move = (from: TomlTable, names: readonly string[]) => {
     for (const name of names) {
       const entry = from.get(name)
       if (entry !== undefined) images.set(name, entry)
@@ -95,5 +96,5 @@ function migrated(plugins: ConfigTable): ConfigTable {
   if (lookup(old.value, 'containerd', 'runtimes') !== undefined) {
     move(tableAt(old.value, 'containerd'), ['discard_unpacked_layers', 'disable_snapshot_annotations'])
   }
-  return new Map<string, Sourced>([...plugins, [IMAGES_PLUGIN, { ...old, value: images }]])
+  return new Map<string, TomlEntry>([...plugins, [IMAGES_PLUGIN, { ...old, value: images }]])
 }

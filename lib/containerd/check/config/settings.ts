@@ -1,20 +1,12 @@
+import { lookup, type TomlEntry, type TomlTable, type TomlValue, tableAt } from '../../../toml/toml.ts'
 import type { Dialect } from '../../dialect.ts'
-import {
-  type ConfigFiles,
-  type ConfigTable,
-  type ConfigValue,
-  type LoadedConfig,
-  loadConfig,
-  lookup,
-  type Sourced,
-  tableAt,
-} from './load.ts'
+import { type ConfigFiles, type LoadedConfig, loadConfig } from './load.ts'
 import { IMAGES_PLUGIN, type MergedConfig, mergeConfig, OLD_PLUGIN, PLUGIN_IDS } from './merge.ts'
 
 /** A setting's value; `source` is missing where it is the version's default. */
 export interface Setting {
-  readonly value: ConfigValue
-  readonly source?: Sourced | undefined
+  readonly value: TomlValue
+  readonly source?: TomlEntry | undefined
 }
 
 /** The settings that the mirror depends on, as containerd would have them. */
@@ -27,8 +19,8 @@ export interface EffectiveSettings {
   /** The setting that makes containerd pull by itself although nobody asked for that. */
   readonly localPullBecause?: string | undefined
   /** Tables of the old kind: `registry.mirrors`, and `registry.configs` with `tls`. */
-  readonly mirrors?: Sourced | undefined
-  readonly configsTls?: Sourced | undefined
+  readonly mirrors?: TomlEntry | undefined
+  readonly configsTls?: TomlEntry | undefined
   /** Settings where this version does not look, or that it drops. */
   readonly ignored: readonly IgnoredSetting[]
   /** The id of a disabled plugin without which there is no CRI. */
@@ -39,7 +31,7 @@ export interface EffectiveSettings {
 export type MovedSetting = 'configPath' | 'discardUnpackedLayers'
 
 export interface IgnoredSetting {
-  readonly source: Sourced
+  readonly source: TomlEntry
   /** Names of the tables that it is in, and its own. */
   readonly path: readonly string[]
   readonly because: string
@@ -91,14 +83,14 @@ function effectiveSettings(config: MergedConfig, dialect: Dialect): EffectiveSet
 
 const CRI_PLUGINS: readonly string[] = [...PLUGIN_IDS, 'io.containerd.cri.v1.runtime']
 
-function settingOf(source: Sourced | undefined, fallback: ConfigValue): Setting {
+function settingOf(source: TomlEntry | undefined, fallback: TomlValue): Setting {
   return { value: source?.value ?? fallback, source }
 }
 
 /** The default is a value like any other, or (since 2.2.2) what CRI takes at its start where nothing else tells it whom to ask. */
 function configPathOf(
-  source: Sourced | undefined,
-  mirrors: Sourced | undefined,
+  source: TomlEntry | undefined,
+  mirrors: TomlEntry | undefined,
   { defaultConfigPath, mirrorsComeFirst, legacyRegistry }: Dialect,
 ): Setting {
   if (!mirrorsComeFirst) return settingOf(source, defaultConfigPath)
@@ -107,7 +99,7 @@ function configPathOf(
   return set.value === '' && !byMirrors ? { value: defaultConfigPath } : set
 }
 
-function configsTls(configs: ConfigTable): Sourced | undefined {
+function configsTls(configs: TomlTable): TomlEntry | undefined {
   return [...configs.keys()].map((name) => tableAt(configs, name).get('tls')).find((tls) => tls !== undefined)
 }
 
@@ -115,7 +107,7 @@ function configsTls(configs: ConfigTable): Sourced | undefined {
  * The setting that makes CRI pull by itself (CheckLocalImagePullConfigs in containerd's internal/cri/config).
  * discard_unpacked_layers and registry.mirrors do so too, and are left out: they must go, and a list is not split any more then.
  */
-function localPullBecause(plugin: ConfigTable, registry: ConfigTable): string | undefined {
+function localPullBecause(plugin: TomlTable, registry: TomlTable): string | undefined {
   const downloads = plugin.get('max_concurrent_downloads')?.value ?? DEFAULT_DOWNLOADS
   if (plugin.get('disable_snapshot_annotations')?.value === false) return 'disable_snapshot_annotations = false'
   if (tableAt(registry, 'configs').size > 0) return 'registry.configs'
@@ -132,7 +124,7 @@ export function pathOf(id: string, name: MovedSetting): string[] {
 }
 
 /** Where a setting stands that `winner` does not come from. */
-function ignoredIn(plugins: ConfigTable, used: string, name: MovedSetting, winner: Sourced | undefined) {
+function ignoredIn(plugins: TomlTable, used: string, name: MovedSetting, winner: TomlEntry | undefined) {
   return PLUGIN_IDS.flatMap((id): IgnoredSetting[] => {
     const path = pathOf(id, name)
     const source = lookup(plugins, ...path)

@@ -6,9 +6,12 @@ import { join, posix } from 'node:path'
 import { describe, it } from 'node:test'
 import { promisify } from 'node:util'
 import type { ConfigFiles } from '../../../../lib/containerd/check/config/load.ts'
-import { type Expectation, kindConfig, talosPatch } from '../../../../lib/containerd/check/distribution.ts'
-import { DISTRIBUTIONS, recogniseDistribution } from '../../../../lib/containerd/check/distributions.ts'
-import type { Finding, Remedy } from '../../../../lib/containerd/finding.ts'
+import {
+  DISTRIBUTIONS,
+  type Expectation,
+  recogniseDistribution,
+} from '../../../../lib/containerd/check/distributions.ts'
+import type { Finding, Remedy } from '../../../../lib/containerd/rule.ts'
 import { SETTINGS } from '../../../../lib/settings/settings.ts'
 import { applyEdits, planSetting } from '../../../../lib/toml/patch.ts'
 import { parseToml, type TomlTable } from '../../../../lib/toml/toml.ts'
@@ -55,6 +58,12 @@ function pathsOf(name: string | undefined) {
 
 function expectationOf(name: string | undefined): Expectation {
   return { certsDir: pathsOf(name).certsDir, namespace: 'k8s.io', registryDoor: '127.0.0.1:5000' }
+}
+
+/** The lines that a person is told to give such a distribution with containerd 2. */
+function linesFor(name: string, expectation: Expectation): readonly string[] {
+  const { remedy } = DISTRIBUTIONS.find((distribution) => distribution.name === name) ?? assert.fail(name)
+  return remedy?.({ ...expectation, plugin: 'images' }).lines ?? assert.fail(name)
 }
 
 function errorsOf(findings: readonly Finding[]): string[] {
@@ -224,20 +233,15 @@ describe('the README', () => {
   })
 
   it('has what Kind and Talos need as check prints it', () => {
-    const situation = {
-      plugin: 'images',
-      certsDir: pathsOf(undefined).certsDir,
-      registryDoor: '127.0.0.1:5000',
-    } as const
-    for (const lines of [kindConfig(situation), talosPatch(situation)]) {
+    for (const name of ['Kind', 'Talos']) {
+      const lines = linesFor(name, expectationOf(undefined))
       assert.ok(README.includes(`\n\`\`\`yaml\n${lines.join('\n')}\n\`\`\`\n`), lines.join('\n'))
     }
   })
 
   it('has lines for Kind that keep content apart by namespace', async () => {
     const [, more = ''] = /add to the same patch:\n\n```yaml\n([\s\S]*?)\n```/.exec(README) ?? []
-    const { certsDir, registryDoor } = expectationOf('Kind')
-    const lines = [...kindConfig({ plugin: 'images', certsDir, registryDoor }), ...more.split('\n')]
+    const lines = [...linesFor('Kind', expectationOf('Kind')), ...more.split('\n')]
     const node = fixtureFiles('kind-2', pathsOf('Kind').configFile)
     const files = await merged(node, node.path, block(lines, '  - |-'))
     const { findings } = await checkConfig(silentFacts('2.2.1'), files, expectationOf('Kind'))

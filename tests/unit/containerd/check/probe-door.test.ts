@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createProbeDoor, isProbeServed } from '../../../../lib/containerd/check/probe-door.ts'
-import { makeProbeImage } from '../../../../lib/containerd/check/probe-image.ts'
+import { createProbeDoor, isProbeServed, makeProbeImage } from '../../../../lib/containerd/check/probe-door.ts'
 import { isProbeRegistry, probeOfLabels, probeOfName, probePort } from '../../../../lib/containerd/probe-name.ts'
 import { listen } from '../../../../lib/platform/listen.ts'
 

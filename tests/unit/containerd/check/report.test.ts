@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { findingAsText, makeReport, reportAsJson, reportAsText } from '../../../../lib/containerd/check/report.ts'
-import type { Finding, Severity } from '../../../../lib/containerd/finding.ts'
+import type { Finding, Severity } from '../../../../lib/containerd/rule.ts'
 import { readPrintedRemedies } from '../../../fixtures/printed-remedies.ts'
 
 function finding(severity: Severity, id: string): Finding {
