@@ -15,26 +15,6 @@ import { GrowingFile } from './growing-file.ts'
  */
 const INGEST_DELAYS: readonly number[] = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 
-/** containerd's content as files of this process, if it can read them. */
-export interface ContentFiles {
-  /** Whether events tell of all content that comes and goes. */
-  readonly areWatched: boolean
-  /** Looks whether files below this root are readable. */
-  check(root: string | undefined): Promise<void>
-  /**
-   * Logs a new answer of {@link check}. Without content there may be no directory yet (containerd 2 makes it with the first
-   * blob), and it is too early to say that nothing can be read.
-   */
-  tell(hasContent: boolean): void
-  /** The file of a digest, if it is readable and has that size in bytes. Says nothing about namespaces. */
-  find(digest: Digest, size: number): Promise<string | undefined>
-  /** The digest, if the namespace is writing it. */
-  arriving(digest: Digest): Arrival | undefined
-  /** Ends all arrivals: containerd went away, and nobody writes any more. */
-  lost(): void
-  close(): void
-}
-
 /** Where content is while it is written and when it is complete, in containerd's root. */
 const WATCHED = ['ingest', 'blobs/sha256', 'blobs/sha512']
 
@@ -44,7 +24,7 @@ interface Ingest {
 }
 
 /**
- * Makes files that nobody has looked at yet. containerd keeps content in `blobs/<algorithm>/<hex>`. It writes into
+ * containerd's content as files of this process, if it can read them; nobody has looked at them yet. containerd keeps content in `blobs/<algorithm>/<hex>`. It writes into
  * `ingest/<sha256 of ref>/data`, and moves that file when it is complete (containerd, plugins/content/local).
  *
  * @param dependencies `onContent` hears each digest, of any namespace, of which the file has come or gone
@@ -53,7 +33,7 @@ export function createContentFiles(dependencies: {
   readonly namespace: string
   readonly onContent: (digest: Digest) => void
   readonly log: Logger
-}): ContentFiles {
+}) {
   const { namespace, onContent, log } = dependencies
   /** Where files can be read, if they can. */
   let root: string | undefined
@@ -100,6 +80,7 @@ export function createContentFiles(dependencies: {
     if (ingests.has(name)) ingests.set(name, found)
   }
 
+  /** Ends all arrivals: containerd went away, and nobody writes any more. */
   function lost(): void {
     for (const arrival of arrivals) arrival.close()
   }
@@ -111,11 +92,13 @@ export function createContentFiles(dependencies: {
   }
 
   return {
-    get areWatched() {
+    /** Whether events tell of all content that comes and goes. */
+    get areWatched(): boolean {
       return root !== undefined && watcher.watches(join(root, 'ingest')) && watcher.watches(join(root, 'blobs/sha256'))
     },
 
-    async check(next) {
+    /** Looks whether files below this root are readable. */
+    async check(next: string | undefined): Promise<void> {
       const reason =
         next === undefined
           ? 'containerd does not say where its content is'
@@ -129,7 +112,11 @@ export function createContentFiles(dependencies: {
       await scan()
     },
 
-    tell(hasContent) {
+    /**
+     * Logs a new answer of `check`. Without content there may be no directory yet (containerd 2 makes it with the first
+     * blob), and it is too early to say that nothing can be read.
+     */
+    tell(hasContent: boolean): void {
       const text = JSON.stringify(checked)
       if (checked === undefined || told === text || (root === undefined && !hasContent)) return
       told = text
@@ -137,7 +124,8 @@ export function createContentFiles(dependencies: {
       else log.warn('containerd content is read through the socket', { ...checked })
     },
 
-    async find(digest, size) {
+    /** The file of a digest, if it is readable and has that size in bytes. Says nothing about namespaces. */
+    async find(digest: Digest, size: number): Promise<string | undefined> {
       if (root === undefined) return undefined
       const path = blobPath(root, digest)
       try {
@@ -156,7 +144,8 @@ export function createContentFiles(dependencies: {
       return undefined
     },
 
-    arriving(digest) {
+    /** The digest, if the namespace is writing it. */
+    arriving(digest: Digest): Arrival | undefined {
       const [name, ingest] = [...ingests].find(([, ingest]) => ingest?.digest === digest) ?? []
       if (root === undefined || name === undefined || ingest === undefined) return undefined
       const growing = join(root, 'ingest', name, 'data')
@@ -168,7 +157,7 @@ export function createContentFiles(dependencies: {
 
     lost,
 
-    close() {
+    close(): void {
       closing.abort()
       lost()
       watcher.close()

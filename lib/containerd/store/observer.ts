@@ -4,40 +4,33 @@ import { Readiness } from '../../observe/readiness.ts'
 import { bounded, onAbort, unlessAborted } from '../../platform/abort.ts'
 import type { ContentStore } from '../../store/store.ts'
 
-/**
- * Time between two looks at everything, in milliseconds, when no event comes: garbage collection may remove content
- * without one. Each wait is up to a tenth shorter or longer, so that the nodes of a cluster do not beat in time.
- */
-export const RECONCILE_INTERVAL = 60_000
-
-/**
- * Waits between the looks that follow a change, in milliseconds, until nothing changes any more: garbage collection
- * runs about a second after an image was removed, and unpacking may discard layers some time after a pull.
- */
-export const SETTLE_DELAYS: readonly number[] = [1000, 2000, 4000, 8000]
-
-/**
- * Time for which events gather before a look, in milliseconds, since a pull by CRI makes three names and labels them.
- * Short at first, so that others soon find what a pull has brought; twice as long each time that more events have come
- * meanwhile, so that looks (some 15 ms with 100 images) take a small part of a processor however much happens.
- */
-export const GATHER_FIRST = 25
-export const GATHER_MOST = 400
-
-/** First and longest wait before containerd is tried again, in milliseconds; it doubles in between. A restart takes a second. */
-export const RETRY_FIRST = 250
-export const RETRY_MOST = 10_000
-
-export interface ObserverOptions {
-  readonly reconcileInterval?: number
-  readonly settleDelays?: readonly number[]
-  readonly gatherFirst?: number
-  readonly gatherMost?: number
-  readonly retryFirst?: number
-  readonly retryMost?: number
+/** Times are in milliseconds. */
+const DEFAULTS = {
+  /**
+   * Between two looks at everything when no event comes: garbage collection may remove content without one. Each wait is up
+   * to a tenth shorter or longer, so that the nodes of a cluster do not beat in time.
+   */
+  reconcileInterval: 60_000,
+  /**
+   * Between the looks that follow a change, until nothing changes any more: garbage collection runs about a second after an
+   * image was removed, and unpacking may discard layers some time after a pull.
+   */
+  settleDelays: [1000, 2000, 4000, 8000] as readonly number[],
+  /**
+   * For how long events gather before a look, since a pull by CRI makes three names and labels them. Short at first, so that
+   * others soon find what a pull has brought; twice as long each time that more events have come meanwhile, so that looks
+   * (some 15 ms with 100 images) take a small part of a processor however much happens.
+   */
+  gatherFirst: 25,
+  gatherMost: 400,
+  /** First and longest wait before containerd is tried again; it doubles in between. A restart takes a second. */
+  retryFirst: 250,
+  retryMost: 10_000,
   /** From 0 up to 1, for jitter. */
-  readonly random?: () => number
+  random: Math.random,
 }
+
+export type ObserverOptions = Partial<typeof DEFAULTS>
 
 export interface ObserverDependencies {
   /** Resolves when nothing that happens from then on is missed; the stream ends or throws when that is over. */
@@ -50,21 +43,16 @@ export interface ObserverDependencies {
   readonly readiness?: Readiness | undefined
 }
 
-/** Keeps looking: at first, after each event, at intervals, and again after containerd was away. */
-export interface Observer {
-  readonly health: ContentStore['health']
-  /** Looks soon, as after an event. */
-  soon(): void
-  /** Stops it; resolves when it has. */
-  close(): Promise<void>
-}
-
-/** Starts to observe. It tries for ever what fails, at growing intervals; {@link Observer.health} says so. */
-export function createObserver(dependencies: ObserverDependencies, options: ObserverOptions = {}): Observer {
+/**
+ * Keeps looking: at first, after each event, at intervals, and again after containerd was away. It tries for ever what fails,
+ * at growing intervals; `health` says so.
+ */
+export function createObserver(dependencies: ObserverDependencies, options: ObserverOptions = {}) {
   const { subscribe, reconcile, patience = () => undefined, log, readiness = new Readiness() } = dependencies
-  const { reconcileInterval = RECONCILE_INTERVAL, settleDelays = SETTLE_DELAYS } = options
-  const { gatherFirst = GATHER_FIRST, gatherMost = GATHER_MOST } = options
-  const { retryFirst = RETRY_FIRST, retryMost = RETRY_MOST, random = Math.random } = options
+  const { reconcileInterval, settleDelays, gatherFirst, gatherMost, retryFirst, retryMost, random } = {
+    ...DEFAULTS,
+    ...options,
+  }
   const closing = new AbortController()
   const reached = readiness.wait('containerd has not answered yet')
   let failures = 0
@@ -150,8 +138,10 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
       if (reason === undefined) return { ok: true }
       return { ok: false, reason }
     },
+    /** Looks soon, as after an event. */
     soon: ring,
-    async close() {
+    /** Stops it; resolves when it has. */
+    async close(): Promise<void> {
       closing.abort(new Error('the observer of containerd was closed'))
       await running
     },

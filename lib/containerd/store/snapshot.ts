@@ -25,15 +25,6 @@ export interface Snapshot {
   readonly changed: boolean
 }
 
-/**
- * Takes snapshots of a namespace: two lists, and a walk from every image's target when one of them has changed. A layer
- * that two images share stays as long as one of them does, since a snapshot is a set and not a sum of events.
- */
-export interface Snapshots {
-  /** @throws what the client throws, and the signal's reason */
-  take(signal: AbortSignal): Promise<Snapshot>
-}
-
 /** Which content of a namespace counts. */
 export interface SnapshotRules {
   /** Which images do; a walk of the others only finds what to withhold. */
@@ -43,13 +34,17 @@ export interface SnapshotRules {
 }
 
 /**
+ * Takes snapshots of a namespace: two lists, and a walk from every image's target when one of them has changed. A layer
+ * that two images share stays as long as one of them does, since a snapshot is a set and not a sum of events.
+ *
  * @param onProblem hears each problem once, for as long as it lasts
+ * @returns what takes one; it throws what the client throws, and the signal's reason
  */
-export function createSnapshots(
+export function createSnapshotTaker(
   client: Pick<ContainerdClient, 'images' | 'listContent' | 'readContent'>,
   { admits, withholds }: SnapshotRules,
   onProblem: (problem: WalkProblem) => void,
-): Snapshots {
+) {
   let last: { readonly snapshot: Snapshot; readonly images: string } | undefined
   let manifests = new Map<Digest, Uint8Array>()
   let told = new Set<string>()
@@ -93,19 +88,17 @@ export function createSnapshots(
     return { keys: keysOf(admitted, mediaTypes), mediaTypes, withheld }
   }
 
-  return {
-    async take(signal) {
-      const images = (await client.images(signal)).sort((a, b) => (a.name < b.name ? -1 : 1))
-      const sizes = new Map<Digest, number>()
-      for await (const { digest, size, labels } of client.listContent(signal)) {
-        if (!withholds(labels)) sizes.set(digest, size)
-      }
-      const asText = JSON.stringify(images)
-      if (last?.images === asText && sameSizes(last.snapshot.sizes, sizes)) return { ...last.snapshot, changed: false }
-      const snapshot = { ...(await walk(images, sizes, signal)), sizes, changed: true }
-      last = { snapshot, images: asText }
-      return snapshot
-    },
+  return async (signal: AbortSignal): Promise<Snapshot> => {
+    const images = (await client.images(signal)).sort((a, b) => (a.name < b.name ? -1 : 1))
+    const sizes = new Map<Digest, number>()
+    for await (const { digest, size, labels } of client.listContent(signal)) {
+      if (!withholds(labels)) sizes.set(digest, size)
+    }
+    const asText = JSON.stringify(images)
+    if (last?.images === asText && sameSizes(last.snapshot.sizes, sizes)) return { ...last.snapshot, changed: false }
+    const snapshot = { ...(await walk(images, sizes, signal)), sizes, changed: true }
+    last = { snapshot, images: asText }
+    return snapshot
   }
 }
 

@@ -14,23 +14,17 @@ import { ContentFeed } from '../../store/feed.ts'
 import { assertWithin, type ContentStore } from '../../store/store.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { ContentInfo } from '../client/content.ts'
-import type { ContainerdEvent, Topic } from '../client/events.ts'
+import type { ContainerdEvent } from '../client/events.ts'
 import { createContentFiles } from './files.ts'
 import { createObserver, type ObserverOptions } from './observer.ts'
 import { Pulling } from './pulling.ts'
-import { createSnapshots, readSmall } from './snapshot.ts'
+import { createSnapshotTaker, readSmall } from './snapshot.ts'
 
 /**
  * Events after which something else may be held. containerd tells of created content since 2.1, and never of content that
  * its garbage collection removes.
  */
-const TOPICS: readonly Topic[] = [
-  '/images/create',
-  '/images/update',
-  '/images/delete',
-  '/content/create',
-  '/content/delete',
-]
+const TOPICS = ['/images/create', '/images/update', '/images/delete', '/content/create', '/content/delete'] as const
 
 /** How many media types that were found in the bytes are kept, for layers of running pulls; each takes a few dozen bytes. */
 const SNIFFED_LIMIT = 4096
@@ -74,7 +68,7 @@ export function createContainerdStore(
   const { admits = () => true, isSelective = false, withholds = () => false } = options
   const feed = new ContentFeed()
   const files = createContentFiles({ namespace: client.namespace, onContent, log })
-  const snapshots = createSnapshots(client, { admits, withholds }, ({ descriptor, problem }) =>
+  const takeSnapshot = createSnapshotTaker(client, { admits, withholds }, ({ descriptor, problem }) =>
     log.warn('containerd content left out', { digest: descriptor.digest, mediaType: descriptor.mediaType, problem }),
   )
   const pulling = new Pulling()
@@ -99,7 +93,7 @@ export function createContainerdStore(
       async reconcile(signal) {
         await files.check(root)
         const begun = performance.now()
-        const snapshot = await snapshots.take(signal)
+        const snapshot = await takeSnapshot(signal)
         files.tell(snapshot.sizes.size > 0)
         mediaTypes = snapshot.mediaTypes
         withheld = snapshot.withheld

@@ -4,7 +4,7 @@ import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { type ContentFiles, createContentFiles, digestOfRef } from '../../../../lib/containerd/store/files.ts'
+import { createContentFiles, digestOfRef } from '../../../../lib/containerd/store/files.ts'
 import type { Digest } from '../../../../lib/oci/digest.ts'
 import { digestOf, withTemporaryDirectory } from '../../../fixtures/image.ts'
 import { blobPath, never } from '../../../fixtures/layout.ts'
@@ -15,7 +15,12 @@ const digest = (seed: number) => digestOf(new Uint8Array([seed]))
 
 /** The files of a containerd, and what they have told. */
 async function withFiles(
-  use: (files: ContentFiles, root: string, heard: readonly Digest[], lines: readonly LogLine[]) => Promise<void>,
+  use: (
+    files: ReturnType<typeof createContentFiles>,
+    root: string,
+    heard: readonly Digest[],
+    lines: readonly LogLine[],
+  ) => Promise<void>,
   directories: readonly string[] = ['ingest', 'blobs/sha256'],
 ): Promise<void> {
   await withTemporaryDirectory(async (root) => {

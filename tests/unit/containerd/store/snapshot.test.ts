@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { ContainerdImage } from '../../../../lib/containerd/client/client.ts'
 import { ContainerdError } from '../../../../lib/containerd/client/error.ts'
-import { createSnapshots, readSmall, tagOf } from '../../../../lib/containerd/store/snapshot.ts'
+import { createSnapshotTaker, readSmall, tagOf } from '../../../../lib/containerd/store/snapshot.ts'
 import type { Digest } from '../../../../lib/oci/digest.ts'
 import { digestKey, type Key } from '../../../../lib/oci/key.ts'
 import { type Content, contentOf, type Image, makeImage, makeIndex } from '../../../fixtures/image.ts'
@@ -62,7 +62,7 @@ test('snapshots hold what is reachable and there, with the media types of the ma
   const image = makeImage({ types: 'docker' })
   namespace.add(image, NAME)
   namespace.add(makeImage({ seed: 2 }))
-  const snapshot = await createSnapshots(namespace, everything, noProblem).take(never)
+  const snapshot = await createSnapshotTaker(namespace, everything, noProblem)(never)
   assertKeys(snapshot.keys, keysOf(image), [NAME])
   assert.deepEqual(
     snapshot.mediaTypes,
@@ -76,12 +76,12 @@ test('snapshots keep a layer that two images share until the last of them goes',
   const both = makeIndex([one, two])
   namespace.add(one, NAME)
   namespace.add(both, 'docker.io/library/both:1')
-  const snapshots = createSnapshots(namespace, everything, noProblem)
-  assertKeys((await snapshots.take(never)).keys, keysOf(both), [NAME, 'docker.io/library/both:1'])
+  const take = createSnapshotTaker(namespace, everything, noProblem)
+  assertKeys((await take(never)).keys, keysOf(both), [NAME, 'docker.io/library/both:1'])
   namespace.removeImage('docker.io/library/both:1')
-  assertKeys((await snapshots.take(never)).keys, keysOf(one), [NAME])
+  assertKeys((await take(never)).keys, keysOf(one), [NAME])
   namespace.removeImage(NAME)
-  assertKeys((await snapshots.take(never)).keys)
+  assertKeys((await take(never)).keys)
 })
 
 test('snapshots leave out a tag whose target is not there, and content that went away under an image', async () => {
@@ -89,21 +89,21 @@ test('snapshots leave out a tag whose target is not there, and content that went
   const image = makeImage()
   const layer = image.contents.at(-1)?.descriptor.digest ?? assert.fail()
   namespace.add(image, NAME)
-  const snapshots = createSnapshots(namespace, everything, noProblem)
+  const take = createSnapshotTaker(namespace, everything, noProblem)
   namespace.removeContent(layer)
   const without = keysOf(image).filter((key) => key !== digestKey(layer))
-  assertKeys((await snapshots.take(never)).keys, without, [NAME])
+  assertKeys((await take(never)).keys, without, [NAME])
   namespace.removeContent(image.target.digest)
-  assertKeys((await snapshots.take(never)).keys)
+  assertKeys((await take(never)).keys)
 })
 
 test('snapshots of the same lists read nothing, and say that nothing changed', async () => {
   const namespace = makeNamespace()
   const image = makeImage()
   namespace.add(image, NAME)
-  const snapshots = createSnapshots(namespace, everything, noProblem)
-  assert.equal((await snapshots.take(never)).changed, true)
-  const again = await snapshots.take(never)
+  const take = createSnapshotTaker(namespace, everything, noProblem)
+  assert.equal((await take(never)).changed, true)
+  const again = await take(never)
   assert.equal(again.changed, false)
   assertKeys(again.keys, keysOf(image), [NAME])
   assert.deepEqual(namespace.state.reads, [image.target.digest])
@@ -113,10 +113,10 @@ test('snapshots read a manifest once, also when other images come and go', async
   const namespace = makeNamespace()
   const [one, two] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
   namespace.add(one, NAME)
-  const snapshots = createSnapshots(namespace, everything, noProblem)
-  await snapshots.take(never)
+  const take = createSnapshotTaker(namespace, everything, noProblem)
+  await take(never)
   namespace.add(two, `${NAME}-two`)
-  assert.equal((await snapshots.take(never)).changed, true)
+  assert.equal((await take(never)).changed, true)
   assert.deepEqual(namespace.state.reads, [one.target.digest, two.target.digest])
 })
 
@@ -125,7 +125,7 @@ test('snapshots survive a manifest that is collected between the list and the re
   const image = makeImage()
   namespace.add(image, NAME)
   namespace.state.unreadable.add(image.target.digest)
-  const snapshot = await createSnapshots(namespace, everything, noProblem).take(never)
+  const snapshot = await createSnapshotTaker(namespace, everything, noProblem)(never)
   assertKeys(snapshot.keys)
 })
 
@@ -135,10 +135,10 @@ test('snapshots tell of the same problem once', async () => {
   const broken = contentOf(image.target.mediaType, new TextEncoder().encode('{'))
   namespace.add({ target: broken.descriptor, contents: [broken] }, 'docker.io/library/broken:1')
   const problems: string[] = []
-  const snapshots = createSnapshots(namespace, everything, ({ problem }) => problems.push(problem))
-  await snapshots.take(never)
+  const take = createSnapshotTaker(namespace, everything, ({ problem }) => problems.push(problem))
+  await take(never)
   namespace.add(image, NAME)
-  await snapshots.take(never)
+  await take(never)
   assert.equal(problems.length, 1)
 })
 
@@ -203,7 +203,7 @@ test('snapshots withhold what only refused images reach', async () => {
   namespace.add(shared, 'docker.io/secret/shared:1')
   namespace.add(secret, 'docker.io/secret/app:1', `docker.io/secret/app@${secret.target.digest}`)
   const admits = ({ repository }: { readonly repository: string }) => !repository.startsWith('secret/')
-  const { keys, withheld } = await createSnapshots(namespace, { ...everything, admits }, noProblem).take(never)
+  const { keys, withheld } = await createSnapshotTaker(namespace, { ...everything, admits }, noProblem)(never)
   assertKeys(keys, keysOf(open), [NAME])
   const expected = [shared.target.digest, ...secret.contents.map(({ descriptor }) => descriptor.digest)]
   assert.deepEqual([...withheld].sort(), expected.sort())
@@ -216,6 +216,6 @@ test('snapshots leave out content by its labels, whatever names it has', async (
   namespace.add(withheld, 'docker.io/library/app:1', 'sha256:0')
   for (const { descriptor } of withheld.contents) namespace.state.labels.set(descriptor.digest, { from: 'probe' })
   const rules = { ...everything, withholds: ({ from }: Readonly<Record<string, string>>) => from === 'probe' }
-  const { keys } = await createSnapshots(namespace, rules, noProblem).take(never)
+  const { keys } = await createSnapshotTaker(namespace, rules, noProblem)(never)
   assertKeys(keys, keysOf(open), [NAME])
 })
