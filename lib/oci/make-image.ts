@@ -1,16 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Descriptor } from './descriptor.ts'
 import { type Digest, parseDigest } from './digest.ts'
-import {
-  DOCKER_CONFIG,
-  DOCKER_LAYER,
-  DOCKER_MANIFEST,
-  DOCKER_MANIFEST_LIST,
-  OCI_CONFIG,
-  OCI_INDEX,
-  OCI_LAYER,
-  OCI_MANIFEST,
-} from './media-type.ts'
+import { OCI_CONFIG, OCI_LAYER, OCI_MANIFEST } from './media-type.ts'
 
 /** A piece of content with its bytes. */
 export interface Content {
@@ -40,23 +31,19 @@ export interface ImageOptions {
   readonly seed?: number
   /** Default linux/amd64. */
   readonly platform?: Platform
-  /** Whose media types to use. Default `oci`. */
-  readonly types?: 'oci' | 'docker'
+  /** Default OCI's. */
+  readonly mediaTypes?: { readonly manifest: string; readonly config: string; readonly layer: string }
 }
 
-const MEDIA_TYPES = {
-  oci: { manifest: OCI_MANIFEST, index: OCI_INDEX, config: OCI_CONFIG, layer: OCI_LAYER },
-  docker: { manifest: DOCKER_MANIFEST, index: DOCKER_MANIFEST_LIST, config: DOCKER_CONFIG, layer: DOCKER_LAYER },
-} as const
+const OCI = { manifest: OCI_MANIFEST, config: OCI_CONFIG, layer: OCI_LAYER }
 
 /**
  * Makes a small image that unpacks, in memory, for demonstrations and tests: every layer is a tar archive with one file of
  * bytes that do not compress. Equal options make equal bytes on every machine and runtime.
  */
 export function makeImage(options: ImageOptions = {}): Image {
-  const { layers = 3, layerSize = 4096, seed = 1, types = 'oci' } = options
+  const { layers = 3, layerSize = 4096, seed = 1, mediaTypes = OCI } = options
   const { platform = { os: 'linux', architecture: 'amd64' } } = options
-  const mediaTypes = MEDIA_TYPES[types]
   const layerContents = Array.from({ length: layers }, (_, index) =>
     contentOf(mediaTypes.layer, tarOf(`layer-${index}.bin`, randomBytes(layerSize, seed * 1000 + index))),
   )
@@ -80,17 +67,6 @@ export function makeImage(options: ImageOptions = {}): Image {
     }),
   )
   return { target: manifest.descriptor, contents: unique([manifest, config, ...layerContents]), platform }
-}
-
-/** Makes an index above images, in their order. */
-export function makeIndex(images: readonly Image[], types: 'oci' | 'docker' = 'oci'): Image {
-  const mediaType = MEDIA_TYPES[types].index
-  const manifests = images.map(({ target, platform }) => ({
-    ...target,
-    ...(platform === undefined ? {} : { platform }),
-  }))
-  const index = contentOf(mediaType, json({ schemaVersion: 2, mediaType, manifests }))
-  return { target: index.descriptor, contents: unique([index, ...images.flatMap((image) => image.contents)]) }
 }
 
 /** Bytes with their descriptor. */

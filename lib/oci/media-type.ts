@@ -10,8 +10,6 @@ export const OCI_ARTIFACT_MANIFEST = 'application/vnd.oci.artifact.manifest.v1+j
 
 export const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json'
 export const OCI_LAYER = 'application/vnd.oci.image.layer.v1.tar'
-export const DOCKER_CONFIG = 'application/vnd.docker.container.image.v1+json'
-export const DOCKER_LAYER = 'application/vnd.docker.image.rootfs.diff.tar'
 
 /** The type of a blob whose type nobody has told. */
 export const OCTET_STREAM = 'application/octet-stream'

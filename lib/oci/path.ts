@@ -2,15 +2,7 @@ import { type Digest, parseDigest } from './digest.ts'
 import { OciError } from './error.ts'
 import { DEFAULT_REGISTRY, isRegistryComponent, locate, parseTag, type TaggedReference } from './reference.ts'
 
-/**
- * What a request of the registry API asks for. `other` are the endpoints that exist, but not in a mirror: the door answers
- * them with UNSUPPORTED.
- */
-export type RequestTarget =
-  | { readonly kind: 'base' }
-  | ContentTarget
-  | { readonly kind: 'other'; readonly endpoint: OtherEndpoint }
-
+/** The content that a request of the registry API asks for. */
 export type ContentTarget = ManifestTarget | BlobTarget
 
 export interface ManifestTarget {
@@ -27,9 +19,6 @@ export interface BlobTarget {
   readonly digest: Digest
 }
 
-/** `catalog` is Docker's, the others are the distribution-spec's; `uploads` stands for every step of a push of a blob. */
-export type OtherEndpoint = 'tags' | 'catalog' | 'referrers' | 'uploads'
-
 /** Characters that no registry, repository, tag or digest has. */
 const FOREIGN = /[^A-Za-z0-9._:/[\]-]/
 
@@ -43,6 +32,8 @@ const FOREIGN = /[^A-Za-z0-9._:/[\]-]/
  *   `localhost` is the registry, and not part of the repository.
  * @param defaultRegistry the registry of a request that names none. Without it such a request may ask only for a digest,
  *   which means the same everywhere and counts as docker.io's: a tag means something else in each registry.
+ * @returns `undefined` for the base and for endpoints that exist, but not in a mirror: lists of tags and repositories,
+ *   referrers, and every step of a push
  * @throws {OciError} a 4xx: NAME_INVALID, the code of TAG_INVALID, DIGEST_INVALID, NAME_UNKNOWN for a tag of no registry, or
  *   UNSUPPORTED (404) for a path that is no endpoint
  */
@@ -50,8 +41,8 @@ export function parseRequestPath(
   pathname: string,
   ns: string | undefined,
   defaultRegistry?: string | undefined,
-): RequestTarget {
-  if (pathname === '/v2' || pathname === '/v2/') return { kind: 'base' }
+): ContentTarget | undefined {
+  if (pathname === '/v2' || pathname === '/v2/') return undefined
   const path = pathname.replace(/%3a/gi, ':')
   const at = path.search(FOREIGN)
   if (at >= 0) {
@@ -63,37 +54,23 @@ export function parseRequestPath(
   }
   if (!path.startsWith('/v2/')) throw noEndpoint()
   const parts = path.slice('/v2/'.length).split('/')
-  if (parts.length === 1 && parts[0] === '_catalog') return { kind: 'other', endpoint: 'catalog' }
-  const endpoint = findEndpoint(parts)
-  const { isNamed, registry, repository } = locateParts(parts.slice(0, endpoint.at), ns, defaultRegistry)
-  switch (endpoint.kind) {
-    case 'manifests': {
-      const text = endpoint.argument
-      const reference = text.includes(':') ? { digest: parseDigest(text) } : { tag: parseTag(text) }
-      if ('tag' in reference && !isNamed) throw noRegistry(`${repository}:${reference.tag}`)
-      return { kind: 'manifest', registry, repository, reference }
-    }
-    case 'blobs':
-      return { kind: 'blob', registry, repository, digest: parseDigest(endpoint.argument) }
-    case 'referrers':
-      parseDigest(endpoint.argument)
-      return { kind: 'other', endpoint: 'referrers' }
-    default:
-      return { kind: 'other', endpoint: endpoint.kind }
-  }
+  if (parts.length === 1 && parts[0] === '_catalog') return undefined
+  const { kind, at: end, argument } = findEndpoint(parts)
+  const { isNamed, registry, repository } = locateParts(parts.slice(0, end), ns, defaultRegistry)
+  if (kind === 'blobs') return { kind: 'blob', registry, repository, digest: parseDigest(argument) }
+  if (kind === 'referrers') parseDigest(argument)
+  if (kind !== 'manifests') return undefined
+  const reference = argument.includes(':') ? { digest: parseDigest(argument) } : { tag: parseTag(argument) }
+  if ('tag' in reference && !isNamed) throw noRegistry(`${repository}:${reference.tag}`)
+  return { kind: 'manifest', registry, repository, reference }
 }
 
-interface Endpoint {
-  readonly kind: 'manifests' | 'blobs' | 'referrers' | 'tags' | 'uploads'
-  /** Index of the endpoint's first component, where the name ends. */
-  readonly at: number
-  readonly argument: string
-}
-
-/** Finds the endpoint from the end, since `manifests`, `blobs`, `tags` and the like are also fine as parts of a repository. */
-function findEndpoint(parts: readonly string[]): Endpoint {
-  const last = parts.length - 1
-  const argument = parts[last] ?? ''
+/**
+ * Finds the endpoint from the end, since `manifests`, `blobs`, `tags` and the like are also fine as parts of a repository.
+ * `at` is the index of its first component, where the name ends.
+ */
+function findEndpoint(parts: readonly string[]) {
+  const [last, argument = ''] = [parts.length - 1, parts.at(-1)]
   const verb = parts[last - 1]
   if (verb === 'uploads' && parts[last - 2] === 'blobs') return { kind: 'uploads', at: last - 2, argument }
   if (verb === 'blobs' && argument === 'uploads') return { kind: 'uploads', at: last - 1, argument }

@@ -6,7 +6,7 @@ import { formatReference, type TaggedReference } from '../../lib/oci/reference.t
 import { ArrivalError } from '../../lib/store/arrival.ts'
 import type { ContentChange, ContentStore } from '../../lib/store/store.ts'
 import { readBody } from '../fixtures/body.ts'
-import { type Content, contentOf, digestOf, type Image, makeImage, makeIndex } from '../fixtures/image.ts'
+import { type Content, contentOf, DOCKER, digestOf, type Image, makeImage, makeIndex } from '../fixtures/image.ts'
 import { PATIENCE, waitFor, within } from '../fixtures/wait.ts'
 
 /** A store under test that holds nothing of the suite's images yet, and the way to change what it holds. */
@@ -109,7 +109,7 @@ export function storeConformance(
   )
 
   check('describe gives the media types of Docker images', async (fixture) => {
-    const image = makeImage({ seed: 3, types: 'docker' })
+    const image = makeImage({ seed: 3, mediaTypes: DOCKER })
     await putAndWait(fixture, image, NAME)
     for (const { descriptor } of image.contents) {
       assert.deepEqual(await fixture.store.describe(descriptor.digest, never), descriptor)

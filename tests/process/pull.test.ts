@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 import { test } from 'node:test'
 import { isManifestMediaType } from '../../lib/oci/media-type.ts'
 import {
+  DOCKER,
   digestOf,
   type Image,
   makeImage,
@@ -54,7 +55,7 @@ async function untilFound(mirror: TestMirror, path: string, status = 200): Promi
 test('mirror: whatever one of three has, the others serve, by tag and by digest', async () => {
   const [one, two] = [
     makeIndex([makeImage({ seed: 1 }), makeImage({ seed: 2 })]),
-    makeImage({ seed: 3, types: 'docker' }),
+    makeImage({ seed: 3, mediaTypes: DOCKER }),
   ]
   await withMirrors(async (start) => {
     const a = await start({ images: [named(one, 'team/one:1')] })

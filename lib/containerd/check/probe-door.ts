@@ -3,7 +3,7 @@ import process from 'node:process'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import { OciError } from '../../oci/error.ts'
 import { type Image, makeImage, type Platform } from '../../oci/make-image.ts'
-import { parseRequestPath } from '../../oci/path.ts'
+import { digestNamed, parseRequestPath, tagNamed } from '../../oci/path.ts'
 import { DEFAULT_REGISTRY } from '../../oci/reference.ts'
 import { isProbeRegistry } from '../probe-name.ts'
 
@@ -83,14 +83,14 @@ const PARTS = ['manifest', 'config', 'layer'] as const
 export function createProbeDoor(): ProbeDoor {
   const served = new Map<ProbeImage, { readonly requests: ProbeRequest[]; withheld: boolean }>()
 
-  function answer(probe: ProbeImage, requests: ProbeRequest[], method: string, name: string, ns: string | undefined) {
+  function answer(probe: ProbeImage, requests: ProbeRequest[], method: string, name?: string, ns?: string) {
     const { image, tag, registry } = probe
-    const digest = name === tag ? image.target.digest : name
-    const at = image.contents.findIndex(({ descriptor }) => descriptor.digest === digest)
+    const wanted = name === tag ? image.target.digest : name
+    const at = image.contents.findIndex(({ descriptor }) => descriptor.digest === wanted)
     const content = image.contents[at]
     requests.push({ method, part: PARTS[at] ?? 'other', ...(ns === undefined ? {} : { ns }) })
     if (content === undefined || ns !== registry) return unknown()
-    const { mediaType, size } = content.descriptor
+    const { mediaType, digest, size } = content.descriptor
     const headers = { 'Content-Type': mediaType, 'Content-Length': String(size), 'Docker-Content-Digest': digest }
     return new Response(method === 'HEAD' ? null : Buffer.from(content.bytes), { headers })
   }
@@ -148,10 +148,8 @@ function askedFor(request: Request) {
   try {
     // An `ns` that was lost on the way is what the probe is to find.
     const target = parseRequestPath(url.pathname, ns, DEFAULT_REGISTRY)
-    if (target.kind === 'blob') return { ...target, ns, name: target.digest }
-    if (target.kind !== 'manifest') return undefined
-    const { reference } = target
-    return { ...target, ns, name: 'tag' in reference ? reference.tag : reference.digest }
+    if (target === undefined) return undefined
+    return { ...target, ns, name: tagNamed(target)?.tag ?? digestNamed(target) }
   } catch (error) {
     // The registry door refuses what is no request of the API.
     if (error instanceof OciError) return undefined

@@ -14,7 +14,7 @@ export function readTarget({ defaultRegistry, refuse }: TargetOptions = {}): Doo
   return async function readTarget(c, next) {
     try {
       const asked = parseRequestPath(c.req.path, c.req.query('ns'), defaultRegistry)
-      if (asked.kind === 'manifest' || asked.kind === 'blob') c.set('target', asked)
+      if (asked !== undefined) c.set('target', asked)
     } catch (error) {
       if (!(error instanceof OciError)) throw error
       if (refuse !== undefined) return refuse(error)

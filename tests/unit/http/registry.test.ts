@@ -2,13 +2,13 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createPolicy } from '../../../lib/oci/policy.ts'
 import { type DoorSetup, type Doors, withDoors } from '../../fixtures/door.ts'
-import { contentOf, digestOf, makeImage, makeIndex } from '../../fixtures/image.ts'
+import { contentOf, DOCKER, digestOf, makeImage, makeIndex } from '../../fixtures/image.ts'
 
 const NAME = 'registry.example:5000/team/app:1.2'
 const NS = 'ns=registry.example:5000'
 const image = makeIndex([
   makeImage({ seed: 1, layers: 1 }),
-  makeImage({ seed: 2, layers: 1, types: 'docker', platform: { os: 'linux', architecture: 'arm64' } }),
+  makeImage({ seed: 2, layers: 1, mediaTypes: DOCKER, platform: { os: 'linux', architecture: 'arm64' } }),
 ])
 const [index, manifest] = image.contents
 const layer = image.contents.at(-1)

@@ -5,7 +5,6 @@ import type { Descriptor } from '../../../lib/oci/descriptor.ts'
 import { OciError } from '../../../lib/oci/error.ts'
 import { childrenOf, sniffManifest } from '../../../lib/oci/manifest.ts'
 import {
-  DOCKER_CONFIG,
   DOCKER_MANIFEST,
   DOCKER_MANIFEST_LIST,
   isIndexMediaType,
@@ -18,7 +17,7 @@ import {
   OCI_MANIFEST,
 } from '../../../lib/oci/media-type.ts'
 import * as arbitrary from '../../fixtures/arbitrary.ts'
-import { makeImage, makeIndex } from '../../fixtures/image.ts'
+import { DOCKER, makeImage, makeIndex } from '../../fixtures/image.ts'
 
 const SHA = `sha256:${'0'.repeat(64)}`
 const child = { mediaType: OCI_LAYER, digest: SHA, size: 3 }
@@ -33,7 +32,7 @@ test('isManifestMediaType and isIndexMediaType know the types of OCI and Docker,
     assert.deepEqual([isManifestMediaType(type), isIndexMediaType(type)], [true, true])
   }
   for (const type of [
-    ...[OCI_CONFIG, OCI_LAYER, DOCKER_CONFIG, '', 'application/json', 'toString'],
+    ...[OCI_CONFIG, OCI_LAYER, DOCKER.config, '', 'application/json', 'toString'],
     ...[
       'application/vnd.docker.distribution.manifest.v1+json',
       'application/vnd.docker.distribution.manifest.v1+prettyjws',
@@ -75,7 +74,7 @@ test('sniffManifest is undefined for what is not JSON in UTF-8, and for what is 
 })
 
 test('childrenOf gives config and layers in their order, with media types as they stand there', () => {
-  const image = makeImage({ layers: 3, types: 'docker' })
+  const image = makeImage({ layers: 3, mediaTypes: DOCKER })
   const [manifest, ...rest] = image.contents
   assert.deepEqual(
     childrenOf(manifest?.bytes ?? assert.fail(), image.target.mediaType),

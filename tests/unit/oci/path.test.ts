@@ -3,15 +3,15 @@ import { join, normalize } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { OciError } from '../../../lib/oci/error.ts'
-import { parseRequestPath, type RequestTarget } from '../../../lib/oci/path.ts'
+import { type ContentTarget, parseRequestPath } from '../../../lib/oci/path.ts'
 import { parseReference } from '../../../lib/oci/reference.ts'
 import * as arbitrary from '../../fixtures/arbitrary.ts'
 
 const SHA = `sha256:${'0123456789abcdef'.repeat(4)}`
 
 for (const [pathname, ns, expected] of [
-  ['/v2/', undefined, { kind: 'base' }],
-  ['/v2', undefined, { kind: 'base' }],
+  ['/v2/', undefined, undefined],
+  ['/v2', undefined, undefined],
   ['/v2/library/alpine/manifests/3.20', 'docker.io', ['docker.io', 'library/alpine', { tag: '3.20' }]],
   ['/v2/alpine/manifests/3.20', undefined, ['docker.io', 'library/alpine', { tag: '3.20' }]],
   ['/v2/alpine/manifests/3.20', 'docker.io', ['docker.io', 'library/alpine', { tag: '3.20' }]],
@@ -31,16 +31,16 @@ for (const [pathname, ns, expected] of [
   ['/v2/host%3a5000/app/manifests/1', undefined, ['host:5000', 'app', { tag: '1' }]],
   [`/v2/team/app/blobs/${SHA}`, 'ghcr.io', { kind: 'blob', registry: 'ghcr.io', repository: 'team/app', digest: SHA }],
   [`/v2/x/blobs/${SHA}`, undefined, { kind: 'blob', registry: 'docker.io', repository: 'library/x', digest: SHA }],
-  ['/v2/_catalog', undefined, { kind: 'other', endpoint: 'catalog' }],
-  ['/v2/team/app/tags/list', undefined, { kind: 'other', endpoint: 'tags' }],
-  [`/v2/team/app/referrers/${SHA}`, undefined, { kind: 'other', endpoint: 'referrers' }],
-  ['/v2/team/app/blobs/uploads/', undefined, { kind: 'other', endpoint: 'uploads' }],
-  ['/v2/team/app/blobs/uploads', undefined, { kind: 'other', endpoint: 'uploads' }],
-  ['/v2/team/app/blobs/uploads/a-b-c', undefined, { kind: 'other', endpoint: 'uploads' }],
+  ['/v2/_catalog', undefined, undefined],
+  ['/v2/team/app/tags/list', undefined, undefined],
+  [`/v2/team/app/referrers/${SHA}`, undefined, undefined],
+  ['/v2/team/app/blobs/uploads/', undefined, undefined],
+  ['/v2/team/app/blobs/uploads', undefined, undefined],
+  ['/v2/team/app/blobs/uploads/a-b-c', undefined, undefined],
 ] as const) {
   test(`parseRequestPath reads ${pathname}${ns === undefined ? '' : `?ns=${ns}`}`, () => {
     const target =
-      'kind' in expected
+      expected === undefined || 'kind' in expected
         ? expected
         : { kind: 'manifest', registry: expected[0], repository: expected[1], reference: expected[2] }
     assert.deepEqual(parseRequestPath(pathname, ns, 'docker.io'), target)
@@ -106,14 +106,13 @@ test('parseRequestPath gives a tag no registry that nobody named, but a digest o
       () => parseRequestPath(pathname, undefined),
       (error) => error instanceof OciError && error.status === 404 && /names no registry/.test(error.message),
     )
-    assert.equal(parseRequestPath(pathname, 'ghcr.io').kind, 'manifest')
+    assert.equal(parseRequestPath(pathname, 'ghcr.io')?.kind, 'manifest')
     const target = parseRequestPath(pathname, undefined, 'ghcr.io')
-    assert.equal('registry' in target && target.registry, 'ghcr.io')
+    assert.equal(target?.registry, 'ghcr.io')
   }
   for (const kind of ['manifest', 'blob']) {
     const target = parseRequestPath(`/v2/alpine/${kind}s/${SHA}`, undefined)
-    assert.ok('registry' in target)
-    assert.deepEqual([target.kind, target.registry, target.repository], [kind, 'docker.io', 'library/alpine'])
+    assert.deepEqual([target?.kind, target?.registry, target?.repository], [kind, 'docker.io', 'library/alpine'])
   }
 })
 
@@ -152,7 +151,7 @@ test('parseRequestPath turns garbage into a valid target or a 4xx, and nothing t
       pathname,
       fc.option(fc.oneof(arbitrary.registry, arbitrary.garbage), { nil: undefined }),
       (path, ns) => {
-        let target: RequestTarget
+        let target: ContentTarget | undefined
         try {
           target = parseRequestPath(path, ns)
         } catch (error) {
@@ -171,9 +170,9 @@ test('parseRequestPath turns garbage into a valid target or a 4xx, and nothing t
   )
 })
 
-function namesIn(target: RequestTarget): string[] {
+function namesIn(target: ContentTarget | undefined): string[] {
+  if (target === undefined) return []
   if (target.kind === 'blob') return [target.registry, target.repository, target.digest]
-  if (target.kind !== 'manifest') return []
   // The repository and tag are such as a reference may have, too.
   const last = 'tag' in target.reference ? `:${target.reference.tag}` : `@${target.reference.digest}`
   const name = /[.:]|^localhost$/.test(target.registry) ? target.registry : undefined

@@ -6,7 +6,7 @@ import { ContainerdError } from '../../../../lib/containerd/client/error.ts'
 import { createSnapshotTaker, readSmall, tagOf } from '../../../../lib/containerd/store/snapshot.ts'
 import type { Digest } from '../../../../lib/oci/digest.ts'
 import { digestKey, type Key } from '../../../../lib/oci/key.ts'
-import { type Content, contentOf, type Image, makeImage, makeIndex } from '../../../fixtures/image.ts'
+import { type Content, contentOf, DOCKER, type Image, makeImage, makeIndex } from '../../../fixtures/image.ts'
 
 const never = new AbortController().signal
 const NAME = 'registry.example:5000/team/app:1.2'
@@ -59,7 +59,7 @@ const everything = { admits: () => true, withholds: () => false }
 
 test('snapshots hold what is reachable and there, with the media types of the manifests', async () => {
   const namespace = makeNamespace()
-  const image = makeImage({ types: 'docker' })
+  const image = makeImage({ mediaTypes: DOCKER })
   namespace.add(image, NAME)
   namespace.add(makeImage({ seed: 2 }))
   const snapshot = await createSnapshotTaker(namespace, everything, noProblem)(never)
