@@ -2,7 +2,6 @@ import { existsSync, readdirSync } from 'node:fs'
 import process from 'node:process'
 import { OPEN_FILES_LIMIT } from '../platform/open-files-limit.ts'
 import { runtimeName } from '../platform/runtime.ts'
-import { watchEventLoop } from './event-loop.ts'
 import type { Metrics } from './metrics.ts'
 
 /**
@@ -66,6 +65,25 @@ export function registerProcessMetrics({ looked, lookedCounter, histogram }: Met
     LAG_BUCKETS,
   )
   return watchEventLoop((seconds) => lag.observe(seconds))
+}
+
+/** Milliseconds between two looks at the event loop: often enough to see a loop that is held up, too seldom to cost anything. */
+const INTERVAL = 500
+
+/**
+ * Observes again and again by how many seconds a timer was late, which is how long everything else has to wait as well. With
+ * a timer of its own, because `monitorEventLoopDelay` means something else on each runtime.
+ *
+ * @returns what ends that
+ */
+export function watchEventLoop(observe: (seconds: number) => void, interval = INTERVAL): () => void {
+  let due = performance.now() + interval
+  const timer = setInterval(() => {
+    observe(Math.max(performance.now() - due, 0) / 1000)
+    due = performance.now() + interval
+  }, interval)
+  timer.unref()
+  return () => clearInterval(timer)
 }
 
 /** Version of the runtime that runs now. */

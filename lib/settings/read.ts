@@ -36,11 +36,6 @@ export interface CommandLine<Switch extends string> {
   readonly warnings: readonly string[]
 }
 
-/** {@link readCommandLine} for a command without switches, and without its warnings. */
-export function readSettings(sources: SettingSources): Settings {
-  return readCommandLine(sources, {}).settings
-}
-
 /**
  * Reads all settings: a flag wins over its variable, a variable over the default. An empty variable counts as unset,
  * because manifests and unit files leave a variable out that way.

@@ -11,41 +11,32 @@ import { createDirectoryWatcher } from '../directory-watcher.ts'
 import { ContentFeed } from '../feed.ts'
 import { assertWithin, type ContentStore } from '../store.ts'
 import { walkHeld } from '../walk.ts'
-import { locateBlob, readFileUpTo } from './files.ts'
+import { locateBlob, markOf, readFileUpTo } from './files.ts'
 import { admittedEntries, type LayoutEntry, namesIn, readLayout } from './index.ts'
-import { markOf } from './mark.ts'
 
 export { LayoutError } from './index.ts'
 
-export interface LayoutOptions {
+/** In milliseconds. */
+const TIMES = {
+  /** Catches what file system events miss (on network file systems, without inotify watches), for the price of six `stat` calls. */
+  rereadInterval: 10_000,
+  /**
+   * Catches what does not show on the directories either: a blob that was written over in place, without an event. Reading
+   * the sizes of ten thousand blobs takes 0.3 s of CPU.
+   */
+  thoroughInterval: 300_000,
+  /** Without an event, after which the layout is read: a tool that adds an image makes a burst of them. */
+  settleTime: 100,
+  /** After which it is read although events do not cease, so that a long copy is seen while it runs. */
+  settleLimit: 1_000,
+}
+
+export interface LayoutOptions extends Partial<typeof TIMES> {
   readonly log: Logger
   readonly readiness?: Readiness
   /** Which images are held; all if missing. */
   readonly admits?: Policy['admits']
-  /** Milliseconds between two looks at a layout in which nothing seems to happen. */
-  readonly rereadInterval?: number
-  /** Milliseconds after which it is read again, blob by blob, although it looks as it did. */
-  readonly thoroughInterval?: number
-  /** Milliseconds without an event after which the layout is read again. */
-  readonly settleTime?: number
-  /** Milliseconds after which it is read although events do not cease. */
-  readonly settleLimit?: number
 }
-
-/** Catches what file system events miss (on network file systems, without inotify watches), for the price of six `stat` calls. */
-const REREAD_INTERVAL = 10_000
-
-/**
- * Catches what does not show on the directories either: a blob that was written over in place, without an event. Reading
- * the sizes of ten thousand blobs takes 0.3 s of CPU.
- */
-const THOROUGH_INTERVAL = 300_000
-
-/** A tool that adds an image makes a burst of events; one reading after it is enough. */
-const SETTLE_TIME = 100
-
-/** A long copy is seen while it runs. */
-const SETTLE_LIMIT = 1_000
 
 /** Readings in a row that must fail before it counts: ORAS rewrites index.json in place, so one can meet half of it. */
 const FAILURES_THAT_COUNT = 2
@@ -77,8 +68,7 @@ interface State {
  */
 export async function openLayoutStore(dir: string, options: LayoutOptions): Promise<ContentStore> {
   const { log, readiness = new Readiness(), admits = () => true } = options
-  const { rereadInterval = REREAD_INTERVAL, thoroughInterval = THOROUGH_INTERVAL } = options
-  const { settleTime = SETTLE_TIME, settleLimit = SETTLE_LIMIT } = options
+  const { rereadInterval, thoroughInterval, settleTime, settleLimit } = { ...TIMES, ...options }
   const feed = new ContentFeed()
   const closing = new AbortController()
   const once = createOnce()

@@ -6,8 +6,8 @@ import { promisify } from 'node:util'
 import type * as apps from 'kubernetes-models/apps/v1'
 import type * as core from 'kubernetes-models/v1'
 import { parseAllDocuments } from 'yaml'
-import { readSettings } from '../../../lib/settings/read.ts'
 import type { Settings } from '../../../lib/settings/settings.ts'
+import { readSettings } from '../../fixtures/settings.ts'
 
 export const ROOT = join(import.meta.dirname, '..', '..', '..')
 export const CHART = join(ROOT, 'k8s', 'chart')

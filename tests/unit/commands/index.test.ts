@@ -3,9 +3,9 @@ import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { readSettings } from '../../../lib/settings/read.ts'
 import { runHere } from '../../fixtures/command.ts'
 import { LOOPBACK, problemsOf, withImageLayout } from '../../fixtures/mirror.ts'
+import { readSettings } from '../../fixtures/settings.ts'
 
 test('runCommand ends with 78 for an unknown command and says which there are', async () => {
   const { code, stderr } = await runHere(['server'])

@@ -10,8 +10,8 @@ import { checkHosts } from '../../../lib/containerd/hosts/check.ts'
 import { HOSTS_FILES } from '../../../lib/containerd/hosts/files.ts'
 import { mirrorEntryFor } from '../../../lib/containerd/hosts/mirror-entry.ts'
 import { readHosts } from '../../../lib/containerd/hosts/reading.ts'
-import { readSettings } from '../../../lib/settings/read.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
+import { readSettings } from '../../fixtures/settings.ts'
 
 /** Of the containerd that GKE nodes have had since registry hosts came. */
 const VERSION = '2.1.5'

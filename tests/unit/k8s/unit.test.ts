@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { readSettings } from '../../../lib/settings/read.ts'
 import { blockOf, page } from '../../fixtures/readme.ts'
+import { readSettings } from '../../fixtures/settings.ts'
 
 const KEY = 'a'.repeat(43)
 const PROGRAM = '/usr/local/bin/swarmirror'

@@ -3,9 +3,9 @@ import { createSocket } from 'node:dgram'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { test } from 'node:test'
 import { startMirror } from '../../../lib/mirror/mirror.ts'
-import { readSettings } from '../../../lib/settings/read.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
 import { LOOPBACK, withImageLayout } from '../../fixtures/mirror.ts'
+import { readSettings } from '../../fixtures/settings.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
 function settingsOf(layout: string, flags: readonly string[]) {

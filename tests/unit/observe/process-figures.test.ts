@@ -4,9 +4,13 @@ import { text as textOf } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { registerMirrorMetrics } from '../../../lib/mirror/metrics.ts'
-import { watchEventLoop } from '../../../lib/observe/event-loop.ts'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
-import { processFigures, registerProcessMetrics, runtimeVersion } from '../../../lib/observe/process-figures.ts'
+import {
+  processFigures,
+  registerProcessMetrics,
+  runtimeVersion,
+  watchEventLoop,
+} from '../../../lib/observe/process-figures.ts'
 import { registerPeerMetrics } from '../../../lib/peers/metrics.ts'
 import { runtimeName } from '../../../lib/platform/runtime.ts'
 import { registerSwarmMetrics } from '../../../lib/swarm/metrics.ts'
@@ -104,14 +108,14 @@ test('metrics tell the rest, and that all descriptors are open, when the process
 
 test('watchEventLoop tells by how much timers are late, until it is ended', async () => {
   const seen: number[] = []
-  const stop = watchEventLoop((seconds) => seen.push(seconds), { interval: 5 })
+  const stop = watchEventLoop((seconds) => seen.push(seconds), 5)
   const held = performance.now() + 60
   while (performance.now() < held) JSON.stringify(seen)
   await waitFor('a timer was late', () => seen.some((seconds) => seconds > 0.02))
   stop()
   const { length } = seen
   let later = 0
-  const stopOther = watchEventLoop(() => later++, { interval: 5 })
+  const stopOther = watchEventLoop(() => later++, 5)
   await waitFor('another one has told three times', () => later >= 3)
   stopOther()
   assert.equal(seen.length, length)

@@ -4,7 +4,7 @@ import { chmod, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { readCommandLine, readSettings } from '../../../lib/settings/read.ts'
+import { readCommandLine } from '../../../lib/settings/read.ts'
 import {
   ConfigurationError,
   SETTINGS,
@@ -13,6 +13,7 @@ import {
   variableOf,
 } from '../../../lib/settings/settings.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
+import { readSettings } from '../../fixtures/settings.ts'
 
 const HEX = '0123456789abcdef'.repeat(4)
 const KEY = Buffer.from(HEX, 'hex')
