@@ -2,17 +2,25 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import process from 'node:process'
 import { createInterface } from 'node:readline'
+import * as v from 'valibot'
 import { unlessAborted } from '../platform/abort.ts'
 
 /** How many lines of its log are kept, for the error if it does not become ready. */
 const MOST_LINES = 100
 
 /** Addresses of a mirror's doors, as `host:port`. */
-interface Doors {
-  readonly registry: string
-  readonly peer: string
-  readonly admin: string
-}
+const DOORS = v.object({ registry: v.string(), peer: v.string(), admin: v.string() })
+type Doors = v.InferOutput<typeof DOORS>
+
+/** The lines of its log that count; a runtime writes lines of its own beside the log. */
+const ENTRY = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.variant('event', [
+    v.object({ event: v.literal('listening'), ...DOORS.entries }),
+    v.object({ event: v.literal('ready') }),
+  ]),
+)
 
 /** A mirror that runs as a process of its own. */
 export interface MirrorProcess extends Doors {
@@ -75,25 +83,11 @@ async function untilReady(child: ChildProcess, signal: AbortSignal, onLine: (lin
   const lines = createInterface({ input: child.stderr })
   lines.on('line', (line) => {
     onLine(line)
-    const entry = readEntry(line)
-    if (entry?.event === 'listening') doors = { registry: entry.registry, peer: entry.peer, admin: entry.admin }
-    if (entry?.event === 'ready' && doors !== undefined) ready.resolve(doors)
+    const { success, output } = v.safeParse(ENTRY, line)
+    if (success && output.event === 'listening') doors = v.parse(DOORS, output)
+    if (success && output.event === 'ready' && doors !== undefined) ready.resolve(doors)
     if (said.length < MOST_LINES) said.push(line)
   })
   lines.once('close', () => ready.reject(new Error(`a mirror ended before it was ready:\n${said.join('\n')}`)))
   return await unlessAborted(ready.promise, signal)
-}
-
-interface Entry extends Doors {
-  readonly event: string
-}
-
-/** A line of the log, if it is one: a runtime writes lines of its own beside it. */
-function readEntry(line: string): Entry | undefined {
-  try {
-    const entry: unknown = JSON.parse(line)
-    return typeof entry === 'object' && entry !== null && 'event' in entry ? (entry as Entry) : undefined
-  } catch {
-    return undefined
-  }
 }

@@ -65,15 +65,16 @@ export function parseReference(text: string): Reference {
  * Reads a complete name, as containerd keeps them: with a registry, and with a tag or a digest. Nothing is added: a bare
  * `latest` or `alpine:3.20` is no image of Docker Hub.
  *
- * @throws {OciError} as {@link parseReference}, and NAME_INVALID if registry or tag and digest are missing
+ * @returns `undefined` for anything else: both containerd and layouts allow free text
  */
-export function parseFullReference(text: string): Reference {
-  const { registry, tag, digest } = split(text)
-  if (registry === undefined) {
-    throw invalidName('reference', text, 'no registry: its first component has no dot, no colon and is not localhost')
+export function fullReferenceOf(name: string): Reference | undefined {
+  try {
+    const { registry, tag, digest } = split(name)
+    return registry === undefined || (tag === undefined && digest === undefined) ? undefined : parseReference(name)
+  } catch (error) {
+    if (error instanceof OciError) return undefined
+    throw error
   }
-  if (tag === undefined && digest === undefined) throw invalidName('reference', text, 'neither tag nor digest')
-  return parseReference(text)
 }
 
 /** The name in full, such that {@link parseReference} gives the reference back. */

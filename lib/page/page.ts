@@ -1,4 +1,5 @@
 import { type Context, Hono } from 'hono'
+import * as v from 'valibot'
 import { sameSite } from '../http/middleware/cross-site.ts'
 import { boundedLog } from '../observe/bounded-log.ts'
 import type { Logger } from '../observe/log.ts'
@@ -25,6 +26,7 @@ export interface Page {
 
 /** Longest request for a trace in bytes: a reference has at most 253 + 255 + 128 characters and a digest. */
 const MAX_REQUEST = 2_048
+const REQUEST = v.pipe(v.string(), v.parseJson(), v.object({ reference: v.string() }))
 /** However many pages are open, they cost two looks a second. */
 const STATUS_AGE = 500
 
@@ -86,15 +88,15 @@ export function createPage(
     if (c.req.header('content-type') !== 'application/json') return c.text('send JSON\n', 415, HEADERS)
     if (Number(c.req.header('content-length') ?? Number.NaN) <= MAX_REQUEST === false)
       return c.text(`send at most ${MAX_REQUEST} bytes, and say how many\n`, 413, HEADERS)
-    const reference = referenceOf(await c.req.text())
-    if (reference === undefined) return c.text('send {"reference": "..."}\n', 400, HEADERS)
+    const asked = v.safeParse(REQUEST, await c.req.text())
+    if (!asked.success) return c.text('send {"reference": "..."}\n', 400, HEADERS)
     if (tracing) return c.text('another trace is running: one at a time\n', 429, HEADERS)
     tracing = true
     const done = () => {
       tracing = false
     }
     const body = linesOf(
-      (emit, signal) => trace(reference, emit, AbortSignal.any([signal, closing.signal])).finally(done),
+      (emit, signal) => trace(asked.output.reference, emit, AbortSignal.any([signal, closing.signal])).finally(done),
       (error) => log.error('trace failed', { error }),
     )
     return c.body(body, 200, { ...HEADERS, 'Content-Type': 'application/x-ndjson' })
@@ -104,15 +106,6 @@ export function createPage(
     return c.text('internal error; the log of this mirror has the cause\n', 500, HEADERS)
   })
   return { app, close: () => closing.abort() }
-}
-
-function referenceOf(text: string): string | undefined {
-  try {
-    const { reference } = JSON.parse(text) as { readonly reference?: unknown }
-    return typeof reference === 'string' ? reference : undefined
-  } catch {
-    return undefined
-  }
 }
 
 /** One line of JSON for each step, as it comes: a few dozen, so a trace need not wait for its reader. */

@@ -1,6 +1,5 @@
-import { OciError } from '../oci/error.ts'
 import type { ImageName, Policy } from '../oci/policy.ts'
-import { parseFullReference } from '../oci/reference.ts'
+import { fullReferenceOf } from '../oci/reference.ts'
 
 /**
  * Applies the policy to all names of one piece of content. If there are tags, they decide, since the other names that
@@ -11,7 +10,7 @@ import { parseFullReference } from '../oci/reference.ts'
  * @returns the names that may be used, without the tags that are not admitted; `undefined` if the content is not admitted
  */
 export function admittedNames(names: readonly string[], admits: Policy['admits']): readonly string[] | undefined {
-  const parsed = names.map((name) => ({ name, image: imageOf(name) }))
+  const parsed = names.map((name) => ({ name, image: fullReferenceOf(name) }))
   const tagged = parsed.filter(({ image }) => image?.tag !== undefined)
   const known = tagged.length > 0 ? tagged : parsed.filter(({ image }) => image !== undefined)
   const isAdmitted =
@@ -20,16 +19,6 @@ export function admittedNames(names: readonly string[], admits: Policy['admits']
       : [{ registry: '', repository: '' }, ...names.map(looselyRead)].every(admits)
   if (!isAdmitted) return undefined
   return parsed.filter(({ image }) => image?.tag === undefined || admits(image)).map(({ name }) => name)
-}
-
-/** The image that a full name means; `undefined` for free text, which both containerd and layouts allow. */
-function imageOf(name: string): ImageName | undefined {
-  try {
-    return parseFullReference(name)
-  } catch (error) {
-    if (error instanceof OciError) return undefined
-    throw error
-  }
 }
 
 /** The image that free text looks like: `registry.example/app` without a tag, `app:1` without a registry. */

@@ -10,8 +10,8 @@ export interface ContainerdFacts {
   readonly refusal?: ContainerdError | undefined
   /** As the version service gives it, with or without a `v` and a suffix: `v1.7.24`, `1.7.24~ds1`, `2.2.0-k3s1`. */
   readonly version: Fact<string>
-  /** `info["config"]` of CRI `Status(verbose)`, parsed; nothing if it was refused. */
-  readonly criConfig: unknown
+  /** `info["config"]` of CRI `Status(verbose)`, which is JSON; nothing if it was refused. */
+  readonly criConfig: string | undefined
   readonly plugins: readonly Plugin[]
 }
 
@@ -34,7 +34,7 @@ export async function askContainerd(
   const info = await cri.info(signal).catch(refused)
   return {
     version: server.version,
-    criConfig: info instanceof ContainerdError ? undefined : parsed(info.config),
+    criConfig: info instanceof ContainerdError ? undefined : info.config,
     plugins: plugins instanceof ContainerdError ? [] : plugins,
   }
 }
@@ -42,15 +42,6 @@ export async function askContainerd(
 function refused(error: unknown): ContainerdError {
   if (error instanceof ContainerdError) return error
   throw error
-}
-
-/** Nothing for what is no JSON. */
-function parsed(text = 'null'): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }
 
 /** A value as the running containerd tells it, and which call told it. */
@@ -69,10 +60,14 @@ export interface ToldSettings {
 const TEXT = v.fallback(v.optional(v.string()), undefined)
 const FLAG = v.fallback(v.optional(v.boolean()), undefined)
 const CRI_CONFIG = v.fallback(
-  v.object({
-    registry: v.fallback(v.object({ configPath: TEXT }), {}),
-    containerd: v.fallback(v.object({ discardUnpackedLayers: FLAG }), {}),
-  }),
+  v.pipe(
+    v.string(),
+    v.parseJson(),
+    v.object({
+      registry: v.fallback(v.object({ configPath: TEXT }), {}),
+      containerd: v.fallback(v.object({ discardUnpackedLayers: FLAG }), {}),
+    }),
+  ),
   { registry: {}, containerd: {} },
 )
 

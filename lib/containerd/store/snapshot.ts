@@ -1,7 +1,7 @@
 import type { Digest } from '../../oci/digest.ts'
 import { digestKey, type Key, tagKey } from '../../oci/key.ts'
 import type { Policy } from '../../oci/policy.ts'
-import { formatReference, parseFullReference, type TaggedReference } from '../../oci/reference.ts'
+import { formatReference, fullReferenceOf, type TaggedReference } from '../../oci/reference.ts'
 import { admittedNames } from '../../store/admission.ts'
 import { type WalkProblem, walkHeld } from '../../store/walk.ts'
 import type { ContainerdClient, ContainerdImage } from '../client/client.ts'
@@ -107,15 +107,10 @@ export function createSnapshotTaker(
  * `repository@digest` beside the tag, and nobody can ask for a reference that is not in its full normal form.
  */
 export function tagOf(name: string): TaggedReference | undefined {
-  try {
-    const { registry, repository, tag, digest } = parseFullReference(name)
-    if (tag === undefined || digest !== undefined) return undefined
-    const reference = { registry, repository, tag }
-    return formatReference(reference) === name ? reference : undefined
-  } catch {
-    // Not a reference at all.
-    return undefined
-  }
+  const { registry, repository, tag, digest } = fullReferenceOf(name) ?? {}
+  if (registry === undefined || repository === undefined || tag === undefined || digest !== undefined) return undefined
+  const reference = { registry, repository, tag }
+  return formatReference(reference) === name ? reference : undefined
 }
 
 /**

@@ -2,11 +2,10 @@ import { realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import type { Digest } from '../../oci/digest.ts'
-import { OciError } from '../../oci/error.ts'
 import { type Key, tagKey } from '../../oci/key.ts'
 import { parseDescriptor } from '../../oci/manifest.ts'
 import type { Policy } from '../../oci/policy.ts'
-import { parseFullReference, type TaggedReference } from '../../oci/reference.ts'
+import { fullReferenceOf, type TaggedReference } from '../../oci/reference.ts'
 import { admittedNames } from '../admission.ts'
 import { isMissing, unlessMissing } from '../missing.ts'
 import { readFileUpTo } from './files.ts'
@@ -152,11 +151,7 @@ export function namesIn(entries: readonly LayoutEntry[]): LayoutNames {
 }
 
 function fullTag(name: string, digest: Digest): TaggedReference | undefined {
-  try {
-    const { registry, repository, tag, digest: pinned = digest } = parseFullReference(name)
-    return tag === undefined || pinned !== digest ? undefined : { registry, repository, tag }
-  } catch (error) {
-    if (error instanceof OciError) return undefined
-    throw error
-  }
+  const { registry, repository, tag, digest: pinned = digest } = fullReferenceOf(name) ?? {}
+  if (registry === undefined || repository === undefined || tag === undefined || pinned !== digest) return undefined
+  return { registry, repository, tag }
 }

@@ -463,9 +463,9 @@ describe('checkConfig', () => {
     const facts: fc.Arbitrary<ContainerdFacts> = fc.record({
       version: fc.oneof(fc.constantFrom('1.7.24', '2.2.0', 'x'), fc.record({ unreadable: fc.string() })),
       criConfig: fc.oneof(
-        json,
-        fc.record({ registry: json, containerd: json }),
-        fc.record({ unreadable: fc.string() }),
+        fc.string(),
+        json.map((value) => JSON.stringify(value)),
+        fc.record({ registry: json, containerd: json }).map((value) => JSON.stringify(value)),
       ),
       plugins: fc.constant([]),
     })

@@ -121,7 +121,6 @@ test('askContainerd keeps what is told when a part is refused', async () => {
     const facts = await askContainerd(client, { info: async () => info }, never)
     assert.deepEqual(Object.values(toldSettings(facts)), [undefined, undefined, undefined], JSON.stringify(info))
   }
-  assert.deepEqual((await askContainerd(client, { info: async () => ({ config: '{"a":1}' }) }, never)).criConfig, {
-    a: 1,
-  })
+  const facts = await askContainerd(client, { info: async () => ({ config: '{"a":1}' }) }, never)
+  assert.equal(facts.criConfig, '{"a":1}')
 })
