@@ -31,7 +31,7 @@ export async function send(
 ): Promise<void> {
   if (incoming.method === 'HEAD' || response.body === null) {
     await response.body?.cancel()
-    outgoing.writeHead(response.status, headersOf(response))
+    outgoing.writeHead(response.status, Object.fromEntries(response.headers))
     outgoing.end()
     return
   }
@@ -60,7 +60,7 @@ async function sendBody(
   // The head waits for the first chunk, so that content that cannot be read is still a 5xx.
   let chunk = await unlessGone(source.next(), client)
   if (client.gone) return
-  outgoing.writeHead(response.status, headersOf(response))
+  outgoing.writeHead(response.status, Object.fromEntries(response.headers))
   let sent = 0
   try {
     while (chunk !== undefined) {
@@ -159,11 +159,4 @@ async function unlessGone<T>(promise: Promise<T>, client: Client): Promise<T | u
     if (client.gone) return undefined
     throw error
   }
-}
-
-function headersOf(response: Response): Record<string, string | string[]> {
-  const headers: Record<string, string | string[]> = Object.fromEntries(response.headers)
-  const cookies = response.headers.getSetCookie()
-  if (cookies.length > 0) headers['set-cookie'] = cookies
-  return headers
 }

@@ -53,14 +53,15 @@ export function fold(key: string, isOpen: boolean, summary: readonly Child[], in
   return details
 }
 
-/** A table. The cells of a column have its class; the first cell of each row is its header. */
+/** A table. `columns` are titles with the class of the column's cells; the first cell of each row is its header. */
 export function table(
   caption: string,
-  columns: readonly (readonly [title: string, className: string])[],
+  columns: Readonly<Record<string, string>>,
   rows: readonly (readonly Child[])[],
   className = '',
 ): HTMLElement {
-  const head = columns.map(([title, kind]) => {
+  const kinds = Object.values(columns)
+  const head = Object.entries(columns).map(([title, kind]) => {
     const cell = make('th', kind.replace('mono', ''), title)
     cell.setAttribute('scope', 'col')
     return cell
@@ -70,7 +71,7 @@ export function table(
       'tr',
       '',
       ...cells.map((cell, index) => {
-        const made = make(index === 0 ? 'th' : 'td', columns[index]?.[1] ?? '', cell)
+        const made = make(index === 0 ? 'th' : 'td', kinds[index] ?? '', cell)
         // An empty cell would be read as a mistake; it says that there is nothing to say.
         if (cell === '') made.append(make('span', 'none', ''))
         if (index === 0) made.setAttribute('scope', 'row')

@@ -59,14 +59,7 @@ export function findings(all: readonly ShownFinding[]): Child[] {
   )
   if (right.length > 0) {
     const list = right.map(({ id, seen }) => [make('span', 'mono', id), make('span', 'name', seen)])
-    const inside = table(
-      'What is right',
-      [
-        ['rule', ''],
-        ['seen', 'name'],
-      ],
-      list,
-    )
+    const inside = table('What is right', { rule: '', seen: 'name' }, list)
     const text = `${formatCount(right.length, 'thing was', 'things were')} looked at and ${right.length === 1 ? 'is' : 'are'} right`
     shown.push(fold('right', false, [make('span', 'severity good', 'right'), make('span', 'name', text)], [inside]))
   }
@@ -80,12 +73,8 @@ export function pulls(all: readonly Pull[]): Child[] {
   return all.map((pull, index) => {
     const { parts } = pull
     const count = (source: PullPart['source']) => parts.filter((part) => part.source === source).length
-    const sources = [
-      [count('peer'), 'from peers'],
-      [count('local'), 'held'],
-      [count('none'), 'upstream'],
-    ] as const
-    const from = sources.filter(([number]) => number > 0).map(([number, name]) => `${number} ${name}`)
+    const sources = { 'from peers': count('peer'), held: count('local'), upstream: count('none') }
+    const from = Object.entries(sources).flatMap(([name, number]) => (number > 0 ? [`${number} ${name}`] : []))
     const bytes = parts.reduce((sum, part) => sum + part.bytes, 0)
     const when = document.createElement('time')
     when.className = 'when'
@@ -96,49 +85,22 @@ export function pulls(all: readonly Pull[]): Child[] {
       make('span', 'number', bytes > 0 ? formatBytes(bytes) : ''),
       when,
     ]
-    const rows = parts.map(partRow)
-    const inside: Child[] = [
-      table(
-        `Parts of ${pull.name}`,
-        [
-          ['part', 'mono'],
-          ['from', 'mono'],
-          ['size', 'number'],
-          ['first byte', 'number wide'],
-          ['time', 'number'],
-          ['rate', 'number wide'],
-          ['asked', 'number wide'],
-          ['result', 'wide'],
-        ],
-        rows,
-        'parts',
-      ),
-    ]
+    const columns = {
+      ...{ part: 'mono', from: 'mono', size: 'number', 'first byte': 'number wide' },
+      ...{ time: 'number', rate: 'number wide', asked: 'number wide', result: 'wide' },
+    }
+    const inside: Child[] = [table(`Parts of ${pull.name}`, columns, parts.map(partRow), 'parts')]
     if (pull.more > 0) inside.push(make('p', 'muted more', `and ${pull.more} more requests`))
     return fold(String(pull.id), index === 0, summary, inside)
   })
 }
 
 export function partRow(part: PullPart): Child[] {
-  const { key, kind, source, bytes, headMs, ms, outcome, peers, attempts, resumes } = part
+  const { key, kind, source, bytes, headMs, ms, outcome, peers, attempts } = part
   const isTag = key.includes('/')
   const from =
     source === 'local' ? 'this node' : source === 'none' ? 'upstream' : peers.length > 0 ? peers.join(', ') : 'a peer'
   const isBad = outcome === 'failed' || outcome === 'corrupt'
-  const result =
-    source === 'none'
-      ? attempts === 0
-        ? 'nobody has it'
-        : 'no peer gave it'
-      : isBad
-        ? (outcome ?? '')
-        : ms === undefined
-          ? 'under way'
-          : resumes > 0
-            ? formatCount(resumes, 'change of peer', 'changes of peer')
-            : outcome === 'cancelled'
-              ? 'cancelled'
-              : 'complete'
   return [
     make(
       'span',
@@ -152,8 +114,16 @@ export function partRow(part: PullPart): Child[] {
     ms === undefined ? '' : formatTime(ms),
     ms === undefined ? '' : formatRate(bytes, ms),
     attempts > 0 ? String(attempts) : '',
-    make('span', isBad ? 'wrong' : 'muted', result),
+    make('span', isBad ? 'wrong' : 'muted', resultOf(part)),
   ]
+}
+
+export function resultOf({ source, ms, outcome, attempts, resumes }: PullPart): string {
+  if (source === 'none') return attempts === 0 ? 'nobody has it' : 'no peer gave it'
+  if (outcome === 'failed' || outcome === 'corrupt') return outcome
+  if (ms === undefined) return 'under way'
+  if (resumes > 0) return formatCount(resumes, 'change of peer', 'changes of peer')
+  return outcome === 'cancelled' ? 'cancelled' : 'complete'
 }
 
 export function peers(all: readonly PeerState[], more: number): Child[] {
@@ -172,19 +142,8 @@ export function peers(all: readonly PeerState[], more: number): Child[] {
       rate === undefined ? '' : formatRate(rate * 1e6, 1e6),
     ]
   })
-  const shown: Child[] = [
-    table(
-      'Peers',
-      [
-        ['address', 'mono'],
-        ['member', 'wide'],
-        ['state', ''],
-        ['first byte', 'number'],
-        ['rate', 'number'],
-      ],
-      rows,
-    ),
-  ]
+  const columns = { address: 'mono', member: 'wide', state: '', 'first byte': 'number', rate: 'number' }
+  const shown: Child[] = [table('Peers', columns, rows)]
   if (more > 0) shown.push(make('p', 'muted more', `and ${more} more`))
   return shown
 }

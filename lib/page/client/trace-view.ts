@@ -40,14 +40,10 @@ export function traceShown(steps: readonly TraceStep[]): Child[] {
     if (end.problem !== undefined) shown.push(make('p', 'careful', end.problem))
     if (conclusion !== '') shown.push(make('p', '', `${conclusion} The trace took ${formatTime(end.ms)}.`))
   }
-  const columns = [
-    ['part', 'mono'],
-    ['size', 'number wide'],
-    ['here', ''],
-    ['lookup', 'number'],
-    ['found', 'number wide'],
-    ['peers asked, and their first byte', 'mono answers'],
-  ] as const
+  const columns = {
+    ...{ part: 'mono', size: 'number wide', here: '', lookup: 'number', found: 'number wide' },
+    'peers asked, and their first byte': 'mono answers',
+  }
   const rows = parts.map((part) => [
     make(
       'span',
