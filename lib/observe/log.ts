@@ -26,7 +26,9 @@ export function createLogger(
   const at = (own: LogLevel) => {
     if (LOG_LEVELS.indexOf(own) < least) return () => undefined
     return (event: string, fields: LogFields = {}) =>
-      write(`${visible(JSON.stringify({ time: now().toISOString(), level: own, event, ...fields }, plain()))}\n`)
+      write(
+        `${escaped(JSON.stringify({ time: now().toISOString(), level: own, event, ...fields }, plain()), INVISIBLE)}\n`,
+      )
   }
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
@@ -41,8 +43,9 @@ export const silentLogger: Logger = createLogger(() => undefined, 'error')
  */
 const INVISIBLE = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
 
-function visible(json: string): string {
-  return json.replace(INVISIBLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+/** A text with some of its characters, which must not reach a terminal, written as JSON does. */
+export function escaped(text: string, characters: RegExp): string {
+  return text.replace(characters, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
 /**

@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs'
 import * as v from 'valibot'
+import { escaped } from '../observe/log.ts'
 import {
   type Address,
   ConfigurationError,
@@ -163,9 +164,10 @@ function asLines(given: readonly (string | undefined)[]): (text: string) => stri
     .filter(isSwarmKey)
     .map((secret) => new RegExp(secret, 'gi'))
   return (text) =>
-    secrets
-      .reduce((left, secret) => left.replace(secret, '(swarm key)'), text)
-      .replace(/[\p{Cc}\u2028\u2029]/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+    escaped(
+      secrets.reduce((left, secret) => left.replace(secret, '(swarm key)'), text),
+      /[\p{Cc}\u2028\u2029]/gu,
+    )
 }
 
 /** What is wrong between settings, as far as they could be read. */

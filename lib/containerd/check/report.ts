@@ -1,3 +1,4 @@
+import { escaped } from '../../observe/log.ts'
 import type { Metrics } from '../../observe/metrics.ts'
 import type { Edit } from '../../toml/patch.ts'
 import { type Finding, type Remedy, SEVERITIES, type Severity } from '../rule.ts'
@@ -34,19 +35,15 @@ export function reportAsJson(report: Report): string {
 export function reportAsText(report: Report): string {
   const blocks = report.findings.map(findingAsText)
   const { counts } = report
-  const sums = SEVERITIES.filter((severity) => counts[severity] > 0).map(
-    (severity) => `${counts[severity]} ${SUM_WORDS[severity](counts[severity])}`,
-  )
+  const sums = SEVERITIES.filter((severity) => counts[severity] > 0).map((severity) => {
+    const word = WORDS[severity] ?? `${severity}${counts[severity] === 1 ? '' : 's'}`
+    return `${counts[severity]} ${word}`
+  })
   const total = sums.length === 0 ? 'nothing was looked at' : sums.join(', ')
   return `${[...blocks, `${report.outcome}: ${total}`].join('\n')}\n`
 }
 
-const SUM_WORDS: Readonly<Record<Severity, (count: number) => string>> = {
-  error: (count) => (count === 1 ? 'error' : 'errors'),
-  warning: (count) => (count === 1 ? 'warning' : 'warnings'),
-  unknown: () => 'could not be checked',
-  ok: () => 'right',
-}
+const WORDS: Partial<Record<Severity, string>> = { unknown: 'could not be checked', ok: 'right' }
 
 /** One finding for people: a line, and for what is not right the lines that explain it, without a line feed at the end. */
 export function findingAsText({ id, severity, seen, expected, why, remedy }: Finding): string {
@@ -84,8 +81,5 @@ function placeOf(edit: Edit): string {
  * the lines of a file must be printed as they shall stand there.
  */
 function printable(text: string): string {
-  return text.replace(
-    /(?!\t)[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
+  return escaped(text, /(?!\t)[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu)
 }

@@ -1,4 +1,10 @@
-import { type ClientHttp2Stream, connect, constants, type OutgoingHttpHeaders } from 'node:http2'
+import {
+  type ClientHttp2Stream,
+  type ClientSessionRequestOptions,
+  connect,
+  constants,
+  type OutgoingHttpHeaders,
+} from 'node:http2'
 import { connect as dial } from 'node:net'
 
 /** HTTP/2 wants an authority; over a Unix socket it names nothing. */
@@ -10,30 +16,13 @@ const ATTEMPTS = 2
 /** Hears an error that something else reports, so that it does not end the process. */
 const heard = () => undefined
 
-interface RequestOptions {
-  readonly endStream?: boolean
-}
-
-/** An HTTP/2 connection to a Unix socket, as connect's transport takes one. */
-export interface Session {
-  readonly authority: string
-  request(
-    method: string,
-    path: string,
-    headers: OutgoingHttpHeaders,
-    options: RequestOptions,
-  ): Promise<ClientHttp2Stream>
-  notifyResponseByteRead(): void
-  /** Ends the connection with every call on it; later ones fail with the same reason. */
-  close(reason: Error): void
-}
-
 /**
- * The first call makes the connection, and the next call after a break makes another. This stands in for connect's own
+ * An HTTP/2 connection to a Unix socket, as connect's transport takes one. The first call makes it, and the next call after a
+ * break makes another. This stands in for connect's own
  * manager, which takes its listeners off a connection that is about to fail. An error that nobody hears ends the process:
  * on Node and Deno if something other than containerd answers, and on Deno if the other end closes at once.
  */
-export function createSession(socket: string): Session {
+export function createSession(socket: string) {
   const open = new Set<Connection>()
   let current: Connection | undefined
   let closed: Error | undefined
@@ -72,7 +61,12 @@ export function createSession(socket: string): Session {
   return {
     authority: AUTHORITY,
 
-    async request(method, path, headers, options) {
+    async request(
+      method: string,
+      path: string,
+      headers: OutgoingHttpHeaders,
+      options: ClientSessionRequestOptions,
+    ): Promise<ClientHttp2Stream> {
       for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
         if (closed !== undefined) throw closed
         current ??= connected()
@@ -85,9 +79,10 @@ export function createSession(socket: string): Session {
       throw closed ?? gone()
     },
 
-    notifyResponseByteRead: () => undefined,
+    notifyResponseByteRead: (): void => undefined,
 
-    close(reason) {
+    /** Ends the connection with every call on it; later ones fail with the same reason. */
+    close(reason: Error): void {
       closed = reason
       for (const connection of open) connection.end(reason)
     },
@@ -103,7 +98,7 @@ interface Connection {
 }
 
 /** A call on a connection; `undefined` if that ends, so that nothing was sent. */
-function begin(connection: Connection, headers: OutgoingHttpHeaders, options: RequestOptions) {
+function begin(connection: Connection, headers: OutgoingHttpHeaders, options: ClientSessionRequestOptions) {
   const { session } = connection
   if (session.closed || session.destroyed) return undefined
   try {

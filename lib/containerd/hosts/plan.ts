@@ -1,4 +1,4 @@
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { TomlError } from '../../toml/toml.ts'
 import { type Dialect, dialectOf, NEWEST } from '../dialect.ts'
 import { findBlock, makeBlock } from './block.ts'
@@ -50,26 +50,51 @@ export function backupOf(target: string): string {
  * @throws what the file system refuses in the certs directory itself
  */
 export async function planWrite(target: HostsTarget, files: HostsFiles): Promise<Plan> {
-  return await collect(target.registries, files, async (registry) => {
+  const { certsDir, registries } = target
+  const jobs: Job[] = []
+  for (const registry of registries) {
     const there: string[] = []
-    for (const directory of directoriesFor(registry, target.certsDir)) {
+    for (const directory of directoriesFor(registry, certsDir)) {
       if ((await files.real(directory)) !== undefined) there.push(directory)
     }
-    const [directory = join(target.certsDir, registry), ...shadowed] = there
-    return { directory, plan: () => planFile({ ...target, registry, directory, shadowed }, files) }
-  })
+    const [directory = join(certsDir, registry), ...shadowed] = there
+    jobs.push({ directory, plan: () => planFile({ ...target, registry, directory, shadowed }, files) })
+  }
+  return await collect(jobs, files)
+}
+
+/**
+ * Looks for our entries and decides how to take them out.
+ *
+ * @param registries of these only; of all that have a directory, if missing
+ * @throws what the file system refuses in the certs directory itself
+ */
+export async function planRemove(
+  { certsDir, registries }: { readonly certsDir: string; readonly registries?: readonly string[] | undefined },
+  files: HostsFiles,
+): Promise<Plan> {
+  const listed = (await files.list(certsDir)) ?? []
+  const all = listed.filter(({ name, directory }) => directory && !name.startsWith('.'))
+  const directories =
+    registries?.flatMap((registry) => directoriesFor(registry, certsDir)) ?? all.map(({ name }) => join(certsDir, name))
+  const jobs = directories.sort().map((directory) => ({ directory, plan: () => planFileRemoval(directory, files) }))
+  const plan = await collect(jobs, files)
+  const changes = plan.changes.filter(({ action }) => action !== 'keep')
+  // The file for which the certs directory was made goes last: then the directory is empty.
+  return { ...plan, changes: changes.sort((a, b) => a.madeDirectories - b.madeDirectories) }
+}
+
+/** The plan of one file, in a directory. */
+interface Job {
+  readonly directory: string
+  readonly plan: () => Promise<Change>
 }
 
 /** Plans one file after the other. What must not be touched, or cannot be, becomes a refusal, and the rest goes on. */
-export async function collect(
-  names: readonly string[],
-  files: HostsFiles,
-  prepare: (name: string) => Promise<{ directory: string; plan: () => Promise<Change> }>,
-): Promise<Plan> {
+async function collect(jobs: readonly Job[], files: HostsFiles): Promise<Plan> {
   const changes: Change[] = []
   const refusals: { path: string; reason: string }[] = []
-  for (const name of names) {
-    const { directory, plan } = await prepare(name)
+  for (const { directory, plan } of jobs) {
     try {
       const change = await plan()
       if (change.action !== 'keep') await refuseReadOnly(change.target, files)
@@ -143,7 +168,7 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
  *
  * @throws {HostsError} if it could not be changed without loss
  */
-export function keep({ file, target, text, utf8 }: HostsDirectory): Change {
+function keep({ file, target, text, utf8 }: HostsDirectory): Change {
   if (target === undefined) throw new HostsError('a link that leads to nothing: make what it leads to reachable')
   if (!utf8) throw new HostsError('not UTF-8, which TOML demands')
   const nothing = { action: 'keep', original: false, madeDirectories: 0, notes: [] } as const
@@ -184,4 +209,34 @@ async function refuseLoss(target: string, before: string, after: string, files: 
   const kept = (await files.read(backup))?.toString('utf8')
   if (kept === undefined || kept === before || takeOut(after) === before) return
   throw new HostsError(`${backup} is there already, with another text: move it away`)
+}
+
+async function planFileRemoval(directory: string, files: HostsFiles): Promise<Change> {
+  const unchanged = keep(await lookAt(directory, files))
+  const { target, before } = unchanged
+  const found = before === undefined ? undefined : findBlock(before)
+  if (before === undefined || found === undefined) return unchanged
+  const after = takeOut(before) ?? ''
+  const backup = (await files.read(backupOf(target)))?.toString('utf8')
+  if (backup !== undefined && (backup === after || reproduces(backup, before))) {
+    return { ...unchanged, after: backup, action: 'restore' }
+  }
+  const { newFile, madeDirectories } = found.origin
+  if (newFile && after === '') return { ...unchanged, after: undefined, action: 'delete', madeDirectories }
+  const kept = `others have changed it since; the file before swarmirror is kept as ${basename(backupOf(target))}`
+  return { ...unchanged, after, action: 'take-out', notes: backup === undefined ? [] : [kept] }
+}
+
+/** Whether writing our block into the backup gives the file as it is: then nobody has changed it since. */
+function reproduces(backup: string, current: string): boolean {
+  const block = findBlock(current)
+  const url = block?.lines.map((line) => /^\[host\.(".*")\]$/.exec(line)?.[1]).find((name) => name !== undefined)
+  if (block === undefined || url === undefined) return false
+  try {
+    return putIn(backup, block, { url: JSON.parse(url) as string, capabilities: [] }) === current
+  } catch (error) {
+    // Another file altogether, in which the block has no place.
+    if (error instanceof TomlError) return false
+    throw error
+  }
 }

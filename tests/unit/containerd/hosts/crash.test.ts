@@ -5,8 +5,7 @@ import { test } from 'node:test'
 import { applyChanges, HostsWriteError } from '../../../../lib/containerd/hosts/apply.ts'
 import { HOSTS_FILES, type HostsFiles } from '../../../../lib/containerd/hosts/files.ts'
 import { mirrorEntryFor } from '../../../../lib/containerd/hosts/mirror-entry.ts'
-import { planWrite } from '../../../../lib/containerd/hosts/plan.ts'
-import { planRemove } from '../../../../lib/containerd/hosts/removal.ts'
+import { planRemove, planWrite } from '../../../../lib/containerd/hosts/plan.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 
 const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'cached', undefined)

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { HOSTS_FILES } from '../../../../lib/containerd/hosts/files.ts'
-import { planRemove } from '../../../../lib/containerd/hosts/removal.ts'
+import { planRemove } from '../../../../lib/containerd/hosts/plan.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 import { carryOut, MIRROR, write } from './planning.ts'
 

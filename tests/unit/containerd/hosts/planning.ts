@@ -4,8 +4,7 @@ import { dirname, relative } from 'node:path'
 import { applyChanges } from '../../../../lib/containerd/hosts/apply.ts'
 import { HOSTS_FILES } from '../../../../lib/containerd/hosts/files.ts'
 import { mirrorEntryFor } from '../../../../lib/containerd/hosts/mirror-entry.ts'
-import type { Plan } from '../../../../lib/containerd/hosts/plan.ts'
-import { planWrite } from '../../../../lib/containerd/hosts/plan.ts'
+import { type Plan, planWrite } from '../../../../lib/containerd/hosts/plan.ts'
 
 export const LISTEN = { host: '127.0.0.1', port: 5000 }
 export const MIRROR = 'http://127.0.0.1:5000'
