@@ -1,13 +1,28 @@
+import { randomBytes } from 'node:crypto'
+import manifest from '../../package.json' with { type: 'json' }
 import { ConfigurationError } from '../settings/settings.ts'
 import { check } from './check.ts'
 import { type Command, type CommandContext, EX_CONFIG } from './command.ts'
 import { demo } from './demo.ts'
 import { commandHelp, helpText } from './help.ts'
 import { hosts } from './hosts.ts'
-import { key } from './key.ts'
 import { programText } from './program.ts'
 import { serve } from './serve.ts'
-import { version } from './version.ts'
+
+/** Bytes of a swarm key. */
+const KEY_SIZE = 32
+
+const key: Command = {
+  name: 'key',
+  summary: 'print a fresh swarm key',
+  run: async ({ print }) => print(`${randomBytes(KEY_SIZE).toString('base64url')}\n`),
+}
+
+const version: Command = {
+  name: 'version',
+  summary: 'print the version',
+  run: async ({ print }) => print(`${manifest.name} ${manifest.version}\n`),
+}
 
 export const COMMANDS: readonly Command[] = [serve, check, hosts, demo, key, version]
 

@@ -1,10 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
 /** Bounds the bytes per second of all bodies together. */
-export interface UploadRate {
-  /** A response with the same head, and a body that comes no faster than its share. */
-  limit(response: Response): Response
-}
+export type UploadRate = ReturnType<typeof createUploadRate>
 
 export interface UploadRateOptions {
   /** Milliseconds. */
@@ -29,7 +26,7 @@ const LARGEST_SLICE = 64 * 1_024
  *
  * @param rate bytes per second
  */
-export function createUploadRate(rate: number, options: UploadRateOptions = {}): UploadRate {
+export function createUploadRate(rate: number, options: UploadRateOptions = {}) {
   const { now = () => performance.now(), wait = (time, signal) => delay(time, undefined, { signal }) } = options
   const slice = Math.min(Math.max(Math.floor((rate * SLICE) / 1_000), SMALLEST_SLICE), LARGEST_SLICE)
   const burst = Math.max((rate * BURST) / 1_000, slice)
@@ -71,7 +68,8 @@ export function createUploadRate(rate: number, options: UploadRateOptions = {}):
     )
   }
   return {
-    limit(response) {
+    /** A response with the same head, and a body that comes no faster than its share. */
+    limit(response: Response): Response {
       const { body, status, headers } = response
       return body === null ? response : new Response(limited(body), { status, headers })
     },

@@ -7,7 +7,7 @@ import { listen } from '../platform/listen.ts'
 import type { Handler, Listener, MutualTls } from '../platform/listener.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
 import { joinSwarm } from '../swarm/hyperswarm.ts'
-import type { Swarm, SwarmDependencies } from '../swarm/swarm.ts'
+import type { SwarmDependencies } from '../swarm/swarm.ts'
 
 /** How many ports are tried where any will do: it must be free for TCP and for UDP. */
 const PORT_ATTEMPTS = 20
@@ -20,23 +20,17 @@ export interface PeerPortParts {
   readonly swarmKeys: readonly [Uint8Array, ...Uint8Array[]]
 }
 
-export interface PeerPort {
-  readonly peer: Listener
-  readonly router: Swarm
-  /** By which other nodes reach the door and this node of the swarm. */
-  readonly address: string
-}
-
 /**
  * Opens the peer door over TCP and joins the swarm over UDP, on one port number, and puts both on `parts` to be closed.
  *
+ * @returns with the `address` by which other nodes reach the door and this node of the swarm
  * @throws {ConfigurationError} if the address cannot be used
  */
 export async function openPeerPort(
   settings: Settings,
   { peerDoorAt, tls, swarm, swarmKeys }: PeerPortParts,
   parts: AsyncDisposableStack,
-): Promise<PeerPort> {
+) {
   const { host, port } = settings['peer-listen']
   const advertisedHost = settings['advertise-host'] ?? ownAddress(host)
   for (let attempt = 1; ; attempt++) {

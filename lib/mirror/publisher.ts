@@ -21,13 +21,6 @@ export interface PublisherDependencies {
   readonly log: Logger
 }
 
-export interface Publisher {
-  /** What this node offers to others. */
-  readonly held: ReadonlySet<Key>
-  /** Stops following the store; what is announced stays so. */
-  close(): Promise<void>
-}
-
 /**
  * Keeps announced what the store holds.
  *
@@ -36,7 +29,7 @@ export interface Publisher {
 export function publish(
   { store, router, policy, readiness, log }: PublisherDependencies,
   announceTimeout: number = ANNOUNCE_TIMEOUT,
-): Publisher {
+) {
   const held = new Set<Key>()
   const closing = new AbortController()
   const following = readiness.wait('the store has not told yet what it holds')
@@ -76,8 +69,10 @@ export function publish(
     .catch(fail)
     .then(() => first)
   return {
-    held,
-    async close() {
+    /** What this node offers to others. */
+    held: held as ReadonlySet<Key>,
+    /** Stops following the store; what is announced stays so. */
+    async close(): Promise<void> {
       closing.abort()
       await done
     },

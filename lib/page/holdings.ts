@@ -17,25 +17,21 @@ export interface Held {
   readonly unsized: number
 }
 
-export interface HoldingsOptions {
-  readonly listed?: number
+const LIMITS = {
+  /** Images that are told by name: more than a node usually has (kubelet keeps a few dozen), few enough for a page. */
+  listed: 200,
   /** Digests whose size is asked for at each look. */
-  readonly batch?: number
-  /** Milliseconds that asking for sizes may take at each look. */
-  readonly patience?: number
+  batch: 200,
+  /** Milliseconds that this may take: a batch takes one for each, and a page must not wait for a containerd that hangs. */
+  patience: 500,
 }
-
-/** More than a node usually has (kubelet keeps a few dozen images), few enough for a page. */
-const LISTED = 200
-const BATCH = 200
-/** Enough for a batch (a millisecond each), and short enough for a page beside a containerd that hangs. */
-const PATIENCE = 500
 
 /** Sums up what is held. Each look asks for some of the sizes that are not known yet; they are kept as long as their digest is held. */
 export function createHoldings(
   { store, held, log }: { readonly store: ContentStore; readonly held: ReadonlySet<Key>; readonly log: Logger },
-  { listed = LISTED, batch = BATCH, patience = PATIENCE }: HoldingsOptions = {},
+  limits: Partial<typeof LIMITS> = {},
 ) {
+  const { listed, batch, patience } = { ...LIMITS, ...limits }
   const sizes = new Map<string, number>()
   return async (signal: AbortSignal): Promise<Held> => {
     const keys = [...held]

@@ -13,16 +13,7 @@ export interface PageDependencies {
   readonly log: Logger
 }
 
-export interface PageOptions {
-  /** Milliseconds for which one look at the status serves everybody. */
-  readonly statusAge?: number
-}
-
-export interface Page {
-  readonly app: Hono
-  /** Ends a trace that runs. */
-  close(): void
-}
+export type Page = ReturnType<typeof createPage>
 
 /** Longest request for a trace in bytes: a reference has at most 253 + 255 + 128 characters and a digest. */
 const MAX_REQUEST = 2_048
@@ -54,11 +45,12 @@ const HEADERS = {
   'Cache-Control': 'no-store',
 }
 
-/** The page for people: what the mirror is doing, and a trace of an image. One trace runs at a time. */
-export function createPage(
-  { status, trace, log: unbounded }: PageDependencies,
-  { statusAge = STATUS_AGE }: PageOptions = {},
-): Page {
+/**
+ * The page for people: what the mirror is doing, and a trace of an image. One trace runs at a time.
+ *
+ * @param statusAge milliseconds for which one look at the status serves everybody
+ */
+export function createPage({ status, trace, log: unbounded }: PageDependencies, statusAge = STATUS_AGE) {
   const app = new Hono()
   const log = boundedLog(unbounded)
   const closing = new AbortController()
@@ -105,7 +97,9 @@ export function createPage(
     log.error('page failed', { path: c.req.path, error })
     return c.text('internal error; the log of this mirror has the cause\n', 500, HEADERS)
   })
-  return { app, close: () => closing.abort() }
+  /** Ends a trace that runs. */
+  const close = (): void => closing.abort()
+  return { app, close }
 }
 
 /** One line of JSON for each step, as it comes: a few dozen, so a trace need not wait for its reader. */

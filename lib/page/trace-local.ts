@@ -27,7 +27,7 @@ const LIMIT = 2_000
  * Asks this node's own store for a trace, which goes on without it: a page that tells what is wrong must not hang with
  * it. After one failure nothing more is asked, since every question would wait as long.
  */
-export function createLocalAsker(store: ContentStore, { limit = LIMIT }: { readonly limit?: number | undefined } = {}) {
+export function createLocalAsker(store: ContentStore, limit = LIMIT) {
   let problem: string | undefined
   return async <T>(
     question: (store: ContentStore, signal: AbortSignal) => Promise<T | undefined>,

@@ -71,7 +71,7 @@ export function createTracer(dependencies: TracerDependencies, options: TracerOp
       try {
         const reference = parseReference(text.trim())
         emit({ step: 'name', name: formatReference(reference), lookupTimeout })
-        const local = createLocalAsker(dependencies.store, { limit: localLimit })
+        const local = createLocalAsker(dependencies.store, localLimit)
         return await follow({ ...dependencies, local }, reference, (part) => emit({ step: 'part', part }), over)
       } catch (error) {
         if (over.aborted) return `stopped: a trace takes ${limit / 1000} s at most`

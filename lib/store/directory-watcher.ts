@@ -3,20 +3,6 @@ import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { unlessMissing } from './missing.ts'
 
-/** Watches directories, as far as the system can. */
-export interface DirectoryWatcher {
-  /**
-   * Watches exactly these directories from now on, as far as they exist. A directory that has taken the place of another
-   * of the same name is watched anew.
-   *
-   * @throws what the file system throws when asked for a directory
-   */
-  cover(paths: readonly string[]): Promise<void>
-  /** Whether a directory is watched now. */
-  watches(path: string): boolean
-  close(): void
-}
-
 export interface DirectoryEvent {
   readonly directory: string
   /** The file's name; `undefined` if the system does not say. */
@@ -30,6 +16,9 @@ interface Watched {
   readonly watcher: FSWatcher
 }
 
+/** Watches directories, as far as the system can. */
+export type DirectoryWatcher = ReturnType<typeof createDirectoryWatcher>
+
 /**
  * Makes a watcher that covers nothing yet.
  *
@@ -39,7 +28,7 @@ interface Watched {
 export function createDirectoryWatcher(
   onEvent: (event: DirectoryEvent) => void,
   onFailure: (path: string, error: unknown) => void,
-): DirectoryWatcher {
+) {
   const watched = new Map<string, Watched>()
   let closed = false
 
@@ -64,7 +53,13 @@ export function createDirectoryWatcher(
   }
 
   return {
-    async cover(paths) {
+    /**
+     * Watches exactly these directories from now on, as far as they exist. A directory that has taken the place of another
+     * of the same name is watched anew.
+     *
+     * @throws what the file system throws when asked for a directory
+     */
+    async cover(paths: readonly string[]): Promise<void> {
       for (const path of watched.keys()) if (!paths.includes(path)) drop(path)
       for (const path of paths) {
         const identity = await identityOf(path)
@@ -73,8 +68,9 @@ export function createDirectoryWatcher(
         if (identity !== undefined && !closed) add(path, identity)
       }
     },
-    watches: (path) => watched.has(path),
-    close() {
+    /** Whether a directory is watched now. */
+    watches: (path: string): boolean => watched.has(path),
+    close(): void {
       closed = true
       for (const path of [...watched.keys()]) drop(path)
     },

@@ -54,33 +54,19 @@ export interface ProbeRequest {
   readonly ns?: string
 }
 
-/** A probe that is being served. */
-export interface ServedProbe {
-  /** The requests for it so far, in order. */
-  readonly requests: readonly ProbeRequest[]
-  /** Gives nothing of it any more, so that a pull that runs fails. It still counts as running. */
-  withhold(): void
-  /** Ends it: from then on its name is as unknown as any other. */
-  close(): void
-}
-
-/**
- * Serves probes, each under its own name and only while it runs. It stands before the registry door and keeps every request
- * about a probe from it, also those about probes of others: none of it must reach the store or the swarm.
- */
-export interface ProbeDoor {
-  /** Answers what is about a probe; `undefined` for everything else. */
-  fetch(request: Request): Response | undefined
-  serve(probe: ProbeImage): ServedProbe
-}
-
 /** Tells whether a probe still runs. It is no evidence, and nothing that containerd would ask for. */
 const ALIVE_TAG = 'alive'
 
 /** In the order of the contents of an image with one layer. */
 const PARTS = ['manifest', 'config', 'layer'] as const
 
-export function createProbeDoor(): ProbeDoor {
+/**
+ * Serves probes, each under its own name and only while it runs. It stands before the registry door and keeps every request
+ * about a probe from it, also those about probes of others: none of it must reach the store or the swarm.
+ */
+export type ProbeDoor = ReturnType<typeof createProbeDoor>
+
+export function createProbeDoor() {
   const served = new Map<ProbeImage, { readonly requests: ProbeRequest[]; withheld: boolean }>()
 
   function answer(probe: ProbeImage, requests: ProbeRequest[], method: string, name?: string, ns?: string) {
@@ -96,7 +82,8 @@ export function createProbeDoor(): ProbeDoor {
   }
 
   return {
-    fetch(request) {
+    /** Answers what is about a probe; `undefined` for everything else. */
+    fetch(request: Request): Response | undefined {
       const asked = askedFor(request)
       if (asked === undefined) return undefined
       for (const [probe, { requests, withheld }] of served) {
@@ -108,15 +95,18 @@ export function createProbeDoor(): ProbeDoor {
       return isProbeRegistry(asked.registry) ? unknown() : undefined
     },
 
-    serve(probe) {
+    serve(probe: ProbeImage) {
       const state = { requests: [] as ProbeRequest[], withheld: false }
       served.set(probe, state)
       return {
-        requests: state.requests,
-        withhold() {
+        /** The requests for it so far, in order. */
+        requests: state.requests as readonly ProbeRequest[],
+        /** Gives nothing of it any more, so that a pull that runs fails. It still counts as running. */
+        withhold(): void {
           state.withheld = true
         },
-        close: () => served.delete(probe),
+        /** Ends it: from then on its name is as unknown as any other. */
+        close: (): void => void served.delete(probe),
       }
     },
   }

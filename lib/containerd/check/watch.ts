@@ -33,17 +33,11 @@ export interface CheckWatchDependencies {
   readonly log: Logger
 }
 
-export interface CheckWatch {
-  /** The last result; missing before the first one. */
-  readonly report: Report | undefined
-  close(): Promise<void>
-}
-
 /**
  * Checks as soon as containerd answers, and again whenever something has changed that the result depends on: a file that
  * was read, the names in a directory, containerd's process or version.
  */
-export function createCheckWatch(dependencies: CheckWatchDependencies, intervals = INTERVALS): CheckWatch {
+export function createCheckWatch(dependencies: CheckWatchDependencies, intervals = INTERVALS) {
   const { run, identify, onReport, readiness, log } = dependencies
   const closing = new AbortController()
   const { signal } = closing
@@ -133,10 +127,11 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, intervals
     log.error(reason, { error })
   })
   return {
-    get report() {
+    /** The last result; missing before the first one. */
+    get report(): Report | undefined {
       return report
     },
-    async close() {
+    async close(): Promise<void> {
       closing.abort(new Error('the check was closed'))
       await watching
     },

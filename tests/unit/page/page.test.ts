@@ -217,7 +217,7 @@ test('page: however many ask for the status, it is looked at twice a second', as
       trace: async () => undefined,
       log: silentLogger,
     },
-    { statusAge: 60_000 },
+    60_000,
   )
   const look = () => page.app.request('http://localhost/api/status', { headers: { host: 'localhost' } })
   const answers = await Promise.all(Array.from({ length: 50 }, look))
