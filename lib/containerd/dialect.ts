@@ -39,8 +39,8 @@ export interface Dialect {
 
 /** One thing that changed between two versions. */
 interface DialectChange {
-  /** The first version that has it: major, minor, patch. */
-  readonly since: readonly [number, number, number]
+  /** The first version that has it. */
+  readonly since: Version
   readonly change: Partial<Dialect>
   /** The file of containerd and the tag where it is read, or the version on which it was seen. */
   readonly source: string
@@ -117,8 +117,7 @@ const EVERY_VERSION: Dialect = { ...OLDEST, headersOnly: true, byteOrderMark: fa
 export function dialectOf(version: string | undefined): Dialect {
   const running = version === undefined ? undefined : parseVersion(version)
   if (running === undefined) return EVERY_VERSION
-  const { major, minor, patch } = running
-  return after(CHANGES.filter(({ since: [a, b, c] }) => (major - a || minor - b || patch - c) >= 0))
+  return after(CHANGES.filter(({ since }) => isSince(running, since)))
 }
 
 function after(changes: readonly DialectChange[]): Dialect {
@@ -127,19 +126,18 @@ function after(changes: readonly DialectChange[]): Dialect {
   return dialect
 }
 
-export interface ContainerdVersion {
-  readonly major: number
-  readonly minor: number
-  readonly patch: number
+export type Version = readonly [major: number, minor: number, patch: number]
+
+/** Whether a version is that one or a later one. */
+export function isSince([major, minor, patch]: Version, [a, b, c]: Version): boolean {
+  return (major - a || minor - b || patch - c) >= 0
 }
 
 /**
  * Reads what containerd's version service says: `v2.1.4`, `1.7.24~ds1`, `2.0.5-k3s1.32`. `undefined` for anything that does
  * not begin with three numbers, as a build from a branch does.
  */
-export function parseVersion(text: string): ContainerdVersion | undefined {
-  const match = /^v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?!\d)/.exec(text)
-  if (match === null) return undefined
-  const [major = 0, minor = 0, patch = 0] = match.slice(1).map(Number)
-  return { major, minor, patch }
+export function parseVersion(text: string): Version | undefined {
+  const [, major, minor, patch] = /^v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?!\d)/.exec(text) ?? []
+  return major === undefined ? undefined : [Number(major), Number(minor), Number(patch)]
 }

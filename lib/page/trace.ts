@@ -1,4 +1,3 @@
-import process from 'node:process'
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/error.ts'
@@ -9,6 +8,7 @@ import type { BlobTarget, ContentTarget, ManifestTarget } from '../oci/path.ts'
 import type { Policy } from '../oci/policy.ts'
 import { formatReference, parseReference, type Reference } from '../oci/reference.ts'
 import { bounded } from '../platform/abort.ts'
+import { ownPlatform } from '../platform/runtime.ts'
 import type { ContentStore } from '../store/store.ts'
 import { createLocalAsker, type LocalAnswer, type LocalAsker, readHere, type TracedManifest } from './trace-local.ts'
 import { type Asking, type AskingDependencies, askPeers, readFromPeer } from './trace-peers.ts'
@@ -194,16 +194,13 @@ async function readManifest(
   return undefined
 }
 
-/** The names that OCI platforms have for architectures, where Node has others. */
-const GO_NAMES: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386' }
-
 /** The child of an index that a node like this one takes: the one of its architecture, or else the first. */
 function preferredChild(index: Uint8Array, children: readonly Descriptor[]): Descriptor | undefined {
   const { manifests } = JSON.parse(new TextDecoder().decode(index)) as { readonly manifests?: unknown }
   const list: readonly unknown[] = Array.isArray(manifests) ? manifests : []
   const isOwn = (entry: unknown) => {
     const { os, architecture } = (entry as { platform?: { os?: unknown; architecture?: unknown } }).platform ?? {}
-    return os === 'linux' && architecture === (GO_NAMES[process.arch] ?? process.arch)
+    return os === ownPlatform.os && architecture === ownPlatform.architecture
   }
   return children[Math.max(list.findIndex(isOwn), 0)]
 }

@@ -18,3 +18,14 @@ export function selfCommand(script: string): readonly [program: string, ...args:
   if (script.startsWith(INSIDE_EXECUTABLE)) return [process.execPath]
   return [process.execPath, ...process.execArgv, script]
 }
+
+/** OCI's names for what Node calls an architecture; the others have the same. */
+const ARCHITECTURES: Readonly<Record<string, { readonly architecture: string; readonly variant?: string }>> = {
+  x64: { architecture: 'amd64' },
+  ia32: { architecture: '386' },
+  arm: { architecture: 'arm', variant: 'v7' },
+  ppc64: { architecture: 'ppc64le' },
+}
+
+/** The platform whose images this machine runs, as OCI names it. */
+export const ownPlatform = { os: 'linux', ...(ARCHITECTURES[process.arch] ?? { architecture: process.arch }) }

@@ -20,16 +20,11 @@ export function rememberingReader(reader: HostsReader): { readonly reader: Hosts
   return { looked, reader: { read: noted(read), list: noted(list), real: noted(real), isLink: noted(isLink) } }
 }
 
-/** What the same paths are like now. */
-export async function lookAgain(looked: Looked): Promise<Looked> {
+/** What the same paths are like now, if any of them has changed since that look. */
+export async function changeSince(looked: Looked): Promise<Looked | undefined> {
   const now = new Map<string, string>()
   for (const path of looked.keys()) now.set(path, await signatureOf(path))
-  return now
-}
-
-/** Whether something has changed between two looks at the same paths. */
-export function differs(before: Looked, after: Looked): boolean {
-  return [...before].some(([path, signature]) => after.get(path) !== signature)
+  return [...now].some(([path, signature]) => looked.get(path) !== signature) ? now : undefined
 }
 
 /**

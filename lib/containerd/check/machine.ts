@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import { variableOf } from '../../settings/settings.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { ContainerdError } from '../client/error.ts'
-import { parseVersion } from '../dialect.ts'
+import { isSince, parseVersion, type Version } from '../dialect.ts'
 import { type Fact, isUnreadable, type Rule, rule } from '../rule.ts'
 
 /** The oldest containerd that offers CRI's runtime.v1, through which the probe pulls, and that is known to work. */
-const OLDEST = { major: 1, minor: 6 }
+const OLDEST: Version = [1, 6, 0]
 /** Most containerd namespaces that are searched for images. */
 const NAMESPACE_LIMIT = 16
 
@@ -16,23 +16,26 @@ const NAMESPACE_LIMIT = 16
 export interface MachineView {
   readonly socket: { readonly path: string; readonly refusal: ContainerdError | undefined }
   readonly version: Fact<string>
-  readonly images: Fact<ImageCounts> | undefined
-  readonly certsDir: CertsDirectory
+  readonly images: Fact<Awaited<ReturnType<typeof countImages>>> | undefined
+  readonly certsDir: Awaited<ReturnType<typeof lookAtCertsDirectory>>
   readonly content: Fact<ContentPlace> | undefined
 }
 
-export interface ImageCounts {
-  readonly namespace: string
-  /** By namespace, for those that exist. */
-  readonly counts: ReadonlyMap<string, number>
+interface ContentPlace {
+  /** The root of containerd's content store; `undefined` if containerd does not say. */
+  readonly root: string | undefined
+  /** Why its files cannot be read; `undefined` if they can. */
+  readonly problem?: string | undefined
+  /** Whether it is not there because nothing was ever pulled: containerd 2.x makes it with the first pull. */
+  readonly fresh?: boolean
 }
 
-/** Counts the images of the mirrored namespace and of others. */
+/** Counts the images of the mirrored namespace and of others, by namespace, for those that exist. */
 export async function countImages(
   containerd: { in(namespace: string): Pick<ContainerdClient, 'namespaces' | 'images'> },
   namespace: string,
   signal: AbortSignal,
-): Promise<ImageCounts> {
+) {
   const there = await containerd.in(namespace).namespaces(signal)
   const looked = new Set([...there.filter((name) => name === namespace), ...there.slice(0, NAMESPACE_LIMIT)])
   const counts = new Map<string, number>()
@@ -40,29 +43,17 @@ export async function countImages(
   return { namespace, counts }
 }
 
-export interface CertsDirectory {
-  readonly path: string
-  /** Why this process cannot write there; `undefined` if it can. */
-  readonly problem: NodeJS.ErrnoException | undefined
-  /** What writes the hosts.toml files as they should be, in a shell. */
-  readonly hostsCommand: string
-}
-
-export async function lookAtCertsDirectory(path: string, hostsCommand: string): Promise<CertsDirectory> {
+/**
+ * Looks whether this process can write there; `problem` says why not.
+ *
+ * @param hostsCommand what writes the hosts.toml files as they should be, in a shell
+ */
+export async function lookAtCertsDirectory(path: string, hostsCommand: string) {
   // With a dot behind it, only a directory can be there.
   return await access(`${path}/.`, constants.R_OK | constants.W_OK | constants.X_OK).then(
     () => ({ path, hostsCommand, problem: undefined }),
     (problem: NodeJS.ErrnoException) => ({ path, hostsCommand, problem }),
   )
-}
-
-export interface ContentPlace {
-  /** The root of containerd's content store; `undefined` if containerd does not say. */
-  readonly root: string | undefined
-  /** Why its files cannot be read; `undefined` if they can. */
-  readonly problem?: string | undefined
-  /** Whether it is not there because nothing was ever pulled: containerd 2.x makes it with the first pull. */
-  readonly fresh?: boolean
 }
 
 export async function lookAtContent(
@@ -116,11 +107,10 @@ export const MACHINE_RULES: readonly Rule<MachineView>[] = [
     id: 'containerd-too-old',
     reads: ({ version }: MachineView) => (isUnreadable(version) ? undefined : version),
     judges(version) {
-      const { major, minor } = parseVersion(version) ?? OLDEST
-      const old = major < OLDEST.major || (major === OLDEST.major && minor < OLDEST.minor)
-      return old ? { severity: 'error', seen: `containerd ${version}` } : []
+      const isOld = !isSince(parseVersion(version) ?? OLDEST, OLDEST)
+      return isOld ? { severity: 'error', seen: `containerd ${version}` } : []
     },
-    expected: `containerd ${OLDEST.major}.${OLDEST.minor} or later`,
+    expected: `containerd ${OLDEST.slice(0, 2).join('.')} or later`,
     why: 'older versions are not known to ask mirrors in the way that this one expects',
     remedy: () => ({ text: 'install a newer containerd' }),
   }),

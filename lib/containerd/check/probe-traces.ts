@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../observe/log.ts'
 import { type Digest, isDigest } from '../../oci/digest.ts'
 import { bounded } from '../../platform/abort.ts'
+import { unlessMissing } from '../../store/missing.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { CriClient } from '../client/cri.ts'
 import { ContainerdError } from '../client/error.ts'
@@ -110,7 +111,7 @@ export async function sweepProbes(
 
 /** The probes that have left something anywhere. */
 async function findProbes({ client, certsDir }: ProbePlaces, signal: AbortSignal): Promise<ReadonlySet<string>> {
-  const directories = await unlessMissing(readdir(certsDir), [])
+  const directories = (await unlessMissing(readdir(certsDir))) ?? []
   const found = new Set(directories.map((name) => name.replace(/^\./, '')).filter(isProbeRegistry))
   const add = (registry: string | undefined) => registry !== undefined && found.add(registry)
   for (const { name } of await client.images(signal)) add(probeOfName(name))
@@ -166,24 +167,17 @@ async function removeFromContainerd(
 
 /** The digests that the hosts.toml of a probe tells; none if it is not there. */
 async function contentTold(directory: string): Promise<Digest[]> {
-  const text = await unlessMissing(readFile(join(directory, HOSTS_FILE), 'utf8'), '')
-  const line = text.split('\n').find((line) => line.startsWith(CONTENT)) ?? ''
+  const text = await unlessMissing(readFile(join(directory, HOSTS_FILE), 'utf8'))
+  const line = text?.split('\n').find((line) => line.startsWith(CONTENT)) ?? ''
   return line.slice(CONTENT.length).split(' ').filter(isDigest)
 }
 
 /** Removes the directory of a hosts.toml, unless somebody put something else there. */
 async function removeHosts(directory: string): Promise<void> {
   // Asked for first: a file system that is read-only refuses to remove even what is not there.
-  if ((await unlessMissing(lstat(directory), undefined)) === undefined) return
-  await unlessMissing(unlink(join(directory, HOSTS_FILE)), undefined)
-  await unlessMissing(rmdir(directory), undefined)
-}
-
-function unlessMissing<T, F>(promise: Promise<T>, fallback: F): Promise<T | F> {
-  return promise.catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return fallback
-    throw error
-  })
+  if ((await unlessMissing(lstat(directory))) === undefined) return
+  await unlessMissing(unlink(join(directory, HOSTS_FILE)))
+  await unlessMissing(rmdir(directory))
 }
 
 function unlessUnsupported(error: unknown): void {

@@ -44,19 +44,6 @@ function refused(error: unknown): ContainerdError {
   throw error
 }
 
-/** A value as the running containerd tells it, and which call told it. */
-export interface ToldValue<T> {
-  readonly value: T
-  readonly by: string
-}
-
-/** The settings that the running containerd tells; missing where its version does not. */
-export interface ToldSettings {
-  readonly configPath: ToldValue<string> | undefined
-  readonly discardUnpackedLayers: ToldValue<boolean> | undefined
-  readonly sharingPolicy: ToldValue<string> | undefined
-}
-
 const TEXT = v.fallback(v.optional(v.string()), undefined)
 const FLAG = v.fallback(v.optional(v.boolean()), undefined)
 const CRI_CONFIG = v.fallback(
@@ -71,11 +58,14 @@ const CRI_CONFIG = v.fallback(
   { registry: {}, containerd: {} },
 )
 
+/** The settings that the running containerd tells, with the call that told them; `undefined` where its version does not. */
+export type ToldSettings = ReturnType<typeof toldSettings>
+
 /**
  * Picks the settings out of what containerd told. 1.6 and 1.7 put both of CRI's into the JSON of CRI Status. From 2.0 on that
  * has the runtime's alone, and a version after 2.3 exports both from the plugin of images, as texts.
  */
-export function toldSettings({ criConfig, plugins }: ContainerdFacts): ToldSettings {
+export function toldSettings({ criConfig, plugins }: ContainerdFacts) {
   const byCri = <T>(value: T | undefined) => (value === undefined ? undefined : { value, by: 'CRI Status' })
   const byExport = <T>(value: T | undefined) =>
     value === undefined ? undefined : { value, by: 'containerd introspection' }

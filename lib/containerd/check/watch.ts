@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../observe/log.ts'
 import type { Readiness } from '../../observe/readiness.ts'
 import { ContainerdError, isLasting } from '../client/error.ts'
-import { differs, type Looked, lookAgain } from './looked.ts'
+import { changeSince, type Looked } from './looked.ts'
 import type { Report } from './report.ts'
 import type { CheckResult } from './run.ts'
 
@@ -84,8 +84,8 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, intervals
     for (;;) {
       await pause(intervals.poll)
       if ((await identified()) !== identity) return 'containerd was started again'
-      const found = await lookAgain(looked)
-      if (differs(looked, found)) {
+      const found = await changeSince(looked)
+      if (found !== undefined) {
         await settled(found)
         return 'files have changed'
       }
@@ -95,12 +95,10 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, intervals
 
   /** Waits until nobody writes any more, but not for ever. */
   async function settled(first: Looked): Promise<void> {
-    let last = first
-    for (let look = 1; look <= SETTLE_LOOKS; look++) {
+    let last: Looked | undefined = first
+    for (let look = 1; last !== undefined && look <= SETTLE_LOOKS; look++) {
       await pause(intervals.poll / SETTLE_LOOKS)
-      const found = await lookAgain(last)
-      if (!differs(last, found)) return
-      last = found
+      last = await changeSince(last)
     }
   }
 

@@ -10,7 +10,7 @@ describe('parseVersion', () => {
     ['v2.2.0-rc.1', [2, 2, 0]],
   ] as const) {
     it(`reads ${text}`, () => {
-      const { major, minor, patch } = parseVersion(text) ?? {}
+      const [major, minor, patch] = parseVersion(text) ?? []
       assert.deepEqual([major, minor, patch], version)
     })
   }
