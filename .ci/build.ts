@@ -6,6 +6,12 @@
  *     sodium-native.node   libsodium, which that file loads from beside itself
  *     swarmirror           the same as one executable with Bun and libsodium inside
  *     THIRD-PARTY-NOTICES  the licenses of what is in these, for whoever passes them on
+ *   bun .ci/build.ts DIR --package    what `npm run package` packs:
+ *     package.json         its name, version, program and export
+ *     swarmirror.mjs       the program as one ESM file
+ *     sodium-native-*.node libsodium for Linux on amd64 and arm64, which that file loads from beside itself
+ *     udx/                 lib/udx as one ESM file, and its README
+ *     README.md, LICENSE, THIRD-PARTY-NOTICES
  *   bun .ci/build.ts DIR --image ARCH [--bun FILE]    what `npm run image` puts into an image for `amd64` or `arm64`; FILE
  *                             is the Bun of that processor, if it is not this machine's:
  *     swarmirror           one executable with Bun inside
@@ -15,7 +21,7 @@
  *
  * Runs on Bun, whose bundler makes the executables.
  */
-import { copyFile, mkdir, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import process from 'node:process'
 import { parseArgs } from 'node:util'
@@ -45,6 +51,9 @@ const ENTRY = join(ROOT, 'main.ts')
 
 /** What Node calls the processors that OCI calls so. */
 const PROCESSORS: Readonly<Record<string, string>> = { amd64: 'x64', arm64: 'arm64' }
+
+/** The machines that the package of npm has libsodium for. */
+const PACKAGED = Object.values(PROCESSORS).map((processor) => `linux-${processor}`)
 
 /** The file of sodium-native for a processor. */
 function sodiumFile(platform: string): string {
@@ -97,10 +106,16 @@ const unpacked = (file: string) => `try {
 const BESIDE_EXECUTABLE = `process.dlopen(module, require('node:path').join(
   require('node:path').dirname(process.execPath), 'sodium-native.node'))`
 
-async function makeFile(dir: string): Promise<void> {
+/** Loads the file for this machine from beside the program. */
+const BESIDE_FILE = `const machine = process.platform + '-' + process.arch
+if (!${JSON.stringify(PACKAGED)}.includes(machine)) throw new Error('swarmirror has no libsodium for ' + machine)
+const file = './sodium-native-' + machine + '.node'
+module.exports = require(file)`
+
+async function makeFile(outfile: string, entry: string, loader: string, head = ''): Promise<void> {
   await esbuild({
-    entryPoints: [ENTRY],
-    outfile: join(dir, 'swarmirror.mjs'),
+    entryPoints: [entry],
+    outfile,
     bundle: true,
     format: 'esm',
     platform: 'node',
@@ -111,9 +126,9 @@ async function makeFile(dir: string): Promise<void> {
     external: ['./sodium-native.node'],
     // What is CommonJS in the bundle asks for node: modules and the addon with a require that ESM has not.
     banner: {
-      js: "import { createRequire as createRequireHere } from 'node:module'; const require = createRequireHere(import.meta.url);",
+      js: `${head}import { createRequire as createRequireHere } from 'node:module'; const require = createRequireHere(import.meta.url);`,
     },
-    plugins: [addons(required('./sodium-native.node'))],
+    plugins: [addons(loader)],
     logLevel: 'warning',
   })
 }
@@ -133,19 +148,41 @@ async function makeExecutable(
   if (!made.success) throw new AggregateError(made.logs, 'the executable cannot be built')
 }
 
+/** Everything that the package of npm holds but the notices of others. It needs no other package. */
+async function makePackage(dir: string): Promise<void> {
+  const { name, version, description, license, engines } = JSON.parse(
+    await readFile(join(ROOT, 'package.json'), 'utf8'),
+  )
+  const manifest = {
+    ...{ name, version, description, license, type: 'module', engines },
+    bin: { [name]: 'swarmirror.mjs' },
+    exports: { './udx': './udx/index.mjs', './package.json': './package.json' },
+  }
+  await writeFile(join(dir, 'package.json'), `${JSON.stringify(manifest, undefined, 2)}\n`)
+  await mkdir(join(dir, 'udx'))
+  await makeFile(join(dir, 'swarmirror.mjs'), ENTRY, BESIDE_FILE, '#!/usr/bin/env node\n')
+  await makeFile(join(dir, 'udx', 'index.mjs'), join(ROOT, 'lib', 'udx', 'index.ts'), BESIDE_FILE)
+  for (const machine of PACKAGED) await copyFile(sodiumFile(machine), join(dir, `sodium-native-${machine}.node`))
+  for (const file of ['README.md', 'LICENSE']) await copyFile(join(ROOT, file), join(dir, file))
+  await copyFile(join(ROOT, 'lib', 'udx', 'README.md'), join(dir, 'udx', 'README.md'))
+}
+
 const { values, positionals } = parseArgs({
-  options: { image: { type: 'string' }, bun: { type: 'string' } },
+  options: { image: { type: 'string' }, bun: { type: 'string' }, package: { type: 'boolean', default: false } },
   allowPositionals: true,
 })
 const dir = positionals[0] ?? join(ROOT, 'dist')
+// The package is all that its directory holds.
+if (values.package) await rm(dir, { recursive: true, force: true })
 await mkdir(dir, { recursive: true })
 // Only what is made anew: the directory may be any, such as /usr/local/bin.
 const PRODUCTS = ['swarmirror', 'swarmirror.mjs', 'sodium-native.node', 'THIRD-PARTY-NOTICES']
 for (const name of PRODUCTS) await rm(join(dir, name), { force: true })
-if (values.image === undefined) {
+if (values.package) await makePackage(dir)
+else if (values.image === undefined) {
   const sodium = sodiumFile(`${process.platform}-${process.arch}`)
   await copyFile(sodium, join(dir, 'sodium-native.node'))
-  await makeFile(dir)
+  await makeFile(join(dir, 'swarmirror.mjs'), ENTRY, required('./sodium-native.node'))
   await makeExecutable(dir, unpacked(sodium))
 } else {
   const processor = PROCESSORS[values.image]
