@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises'
 import type { ProbeDoor } from '../containerd/check/probe-door.ts'
 import { createCheckMetrics, findingAsText, type Report } from '../containerd/check/report.ts'
 import { createCheckWatch } from '../containerd/check/watch.ts'
@@ -27,8 +28,11 @@ interface GuardDependencies {
   readonly readiness: Readiness
   readonly metrics: Metrics
   readonly log: Logger
-  /** Told if the first check finds errors: a person who starts a mirror must hear of them. */
-  readonly onFailure: (error: ConfigurationError) => void
+  /**
+   * Told if the first check finds errors, since a person who starts a mirror must hear of them; and if containerd cannot be
+   * reached any more before this process starts again.
+   */
+  readonly onFailure: (error: Error) => void
 }
 
 /** Checks the node as soon as containerd answers, and again with every change. */
@@ -40,7 +44,14 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies): 
   let first = true
   const watch = createCheckWatch({
     run: check.run,
-    identify: check.identify,
+    async identify(signal) {
+      try {
+        return await check.identify(signal)
+      } catch (error) {
+        if (await isRemoved(settings['containerd-socket'])) onFailure(new Error(REMOVED))
+        throw error
+      }
+    },
     readiness,
     log,
     onReport(report) {
@@ -59,6 +70,16 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies): 
       check.close()
     },
   }
+}
+
+const REMOVED = 'containerd removed the socket that is mounted here: this container sees a new one when it starts again'
+
+/**
+ * Whether a path leads to a file that has no name any more. A container into which a socket is mounted as one file keeps that
+ * one, while containerd makes a new one at each start; elsewhere the path leads to the new socket, or to none.
+ */
+async function isRemoved(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.nlink === 0
 }
 
 const LEVELS = { error: 'error', warning: 'warn', unknown: 'info', ok: 'debug' } as const

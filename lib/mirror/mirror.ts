@@ -18,7 +18,7 @@ import { registerPeerMetrics } from '../peers/metrics.ts'
 import { createTlsIdentity } from '../peers/tls.ts'
 import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
-import type { Address, ConfigurationError, Settings } from '../settings/settings.ts'
+import type { Address, Settings } from '../settings/settings.ts'
 import { LOOPBACK_SWARM_KEY } from '../swarm/topic.ts'
 import { createPeerContent } from '../transfer/peer-content.ts'
 import { LONGEST_RACE } from '../transfer/search.ts'
@@ -35,7 +35,7 @@ export interface Mirror {
   readonly admin: Address
   readonly readiness: Readiness
   /** Resolves when the mirror must end, with why: it would not work on this node. Never, as long as it may run. */
-  readonly failed: Promise<ConfigurationError>
+  readonly failed: Promise<Error>
   /** Ends it: not ready, everything withdrawn from the swarm, running transfers drained, all closed. */
   close(): Promise<void>
 }
@@ -65,7 +65,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   // What all parts use.
   const readiness = new Readiness()
   const running = readiness.wait()
-  const failed = Promise.withResolvers<ConfigurationError>()
+  const failed = Promise.withResolvers<Error>()
   const metrics = createMetrics()
   const httpMetrics = createHttpMetrics(metrics)
   parts.defer(registerProcessMetrics(metrics))

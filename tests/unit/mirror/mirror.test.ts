@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer, type Server } from 'node:net'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { startMirror } from '../../../lib/mirror/mirror.ts'
+import { withTemporaryDirectory } from '../../fixtures/image.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
 import { LOOPBACK, withImageLayout } from '../../fixtures/mirror.ts'
 import { readSettings } from '../../fixtures/settings.ts'
@@ -78,5 +83,34 @@ test('startMirror closes what it has opened when a later door cannot be', async 
     await assertFree(registry)
     await assertFree(peer, true)
     await release(servers[2])
+  })
+})
+
+test('startMirror tells that the mirror must end once the socket that it was given has no name any more', async () => {
+  await withTemporaryDirectory(async (dir) => {
+    const path = join(dir, 'containerd.sock')
+    await writeFile(path, '')
+    // Keeps the file as a mount does, while its name is gone: that is what a container sees after a restart of containerd.
+    const keeper = spawn('sh', ['-c', 'exec 3<"$0" && echo open && exec cat', path], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
+    await once(keeper.stdout, 'data')
+    const mounted = `/proc/${keeper.pid}/fd/3`
+    const flags = [...LOOPBACK, '--containerd-socket', mounted, '--containerd-config', path, '--certs-dir', dir]
+    const mirror = await startMirror(readSettings({ flags, environment: {} }), createLogRecorder().log)
+    try {
+      await waitFor('a look at containerd', () =>
+        mirror.readiness.reasons.some((reason) => /not checked yet: /.test(reason)),
+      )
+      await rm(path)
+      assert.match(
+        (await within('the end', mirror.failed)).message,
+        /^containerd removed the socket that is mounted here/,
+      )
+    } finally {
+      await mirror.close()
+      keeper.stdin.end()
+      await once(keeper, 'close')
+    }
   })
 })
