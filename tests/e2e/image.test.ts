@@ -8,13 +8,13 @@ import { buffer } from 'node:stream/consumers'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { createZstdDecompress } from 'node:zlib'
+import { type Container, environmentOf, type Pod, podOf, renderChart } from './harness/chart.ts'
 import { Daemon } from './harness/daemon.ts'
 import { type Node, REGISTRY_NAME, requestsFor, testCluster, until } from './harness/index.ts'
 
 const execute = promisify(execFile)
 const MAKE = join(import.meta.dirname, '..', '..', 'k8s', 'image', 'make.ts')
 const ROOT = join(import.meta.dirname, '..', '..')
-const PEER_PORT = 5001
 const { version, license } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
 
 const cluster = await testCluster({
@@ -160,19 +160,19 @@ describe('image', () => {
     const names = { 'swarmirror.swarmirror.svc': cluster.nodes.map(({ address }) => address) }
     const server = cluster.registry.url
     const files = new Map<Node, Record<string, string>>()
-    const containers = new Map<Node, Container>()
+    const containers = new Map<Node, Containers>()
     const mirrors: Daemon[] = []
     for (const node of cluster.nodes) {
       await node.network.setNames(names)
       await mountControlGroups(node)
       await node.ctr('images', 'import', '--snapshotter', 'native', join(first, 'swarmirror.tar'))
       await node.writeHosts(REGISTRY_NAME, { server, hosts: [{ url: server }] })
-      const container = await containerOf(node)
+      const container = await containersOf(node)
       containers.set(node, container)
       files.set(node, await certsOf(node))
-      await node.exec('ctr', container('hosts', 'hosts'))
+      await node.exec('ctr', container.hosts)
       assert.match((await certsOf(node))[`${REGISTRY_NAME}/hosts.toml`] ?? '', /\[host\."http:\/\/127\.0\.0\.1:5000"\]/)
-      mirrors.push(await mirrorOf(node, container('serve', 'serve')))
+      mirrors.push(await mirrorOf(node, container.serve))
     }
     for (const mirror of mirrors) mirror.spawn()
     for (const [index, node] of cluster.nodes.entries()) {
@@ -199,51 +199,63 @@ describe('image', () => {
     assert.deepEqual(await b.wrongFiles(image.reference, image), [])
     for (const mirror of mirrors) assert.equal(await mirror.stop(), 0)
     for (const node of cluster.nodes) {
-      await node.exec('ctr', containers.get(node)?.('remove', 'hosts', '--remove') ?? [])
+      await node.exec('ctr', containers.get(node)?.remove ?? [])
       assert.deepEqual(await certsOf(node), files.get(node), 'the node is as it was')
     }
   })
 })
 
-/** The arguments of `ctr` for a container of this name that runs this command of the mirror. */
-type Container = (name: string, ...command: readonly string[]) => string[]
+/** The arguments of `ctr` for one of the containers that the chart has. */
+type Containers = Readonly<Record<'hosts' | 'serve' | 'remove', string[]>>
 
-/** Containers as the manifests have them: the host's network, its mounts, no capability, the runtime's seccomp profile. */
-async function containerOf(node: Node): Promise<Container> {
-  const { paths } = node
-  const directory = await node.makeDirectory('container')
-  const keyFile = join(directory, 'swarm.key')
-  await writeFile(keyFile, cluster.swarmKey, { mode: 0o400 })
-  const settings = {
-    ADVERTISE_HOST: node.address,
-    PEER_LISTEN: `${node.address}:${PEER_PORT}`,
-    BOOTSTRAP: `dns:swarmirror.swarmirror.svc:${PEER_PORT}`,
-    SWARM_KEY_FILE: '/etc/swarmirror/swarm.key',
-    CONTAINERD_SOCKET: paths.socket,
-    CONTAINERD_CONFIG: paths.config,
-    CERTS_DIR: paths.certs,
-    REGISTRIES: REGISTRY_NAME,
+/** The containers as the chart has them: environment, mounts, root, capabilities and seccomp profile. */
+async function containersOf(node: Node): Promise<Containers> {
+  const { socket, config, certs, root } = node.paths
+  const { pod, uninstall } = await renderChart({
+    paths: { socket, config, certs, content: join(root, 'io.containerd.content.v1.content') },
     // All nodes share two cores here.
-    LOOKUP_TIMEOUT: '2s',
+    settings: { 'lookup-timeout': '2s' },
+  })
+  const directory = await node.makeDirectory('container')
+  await writeFile(join(directory, 'swarm.key'), cluster.swarmKey, { mode: 0o400 })
+  const data = await node.makeDirectory('data')
+  const sourceOf = (name: string, { volumes = [] }: Pod) => {
+    const volume = volumes.find((volume) => volume.name === name)
+    if (volume?.secret !== undefined) return directory
+    return volume?.emptyDir === undefined ? (volume?.hostPath?.path ?? assert.fail(`no volume ${name}`)) : data
   }
-  const bind = (source: string, mode: 'ro' | 'rw', destination = source) => [
-    '--mount',
-    `type=bind,src=${source},dst=${destination},options=rbind:${mode}`,
-  ]
-  return (name, ...command) => [
-    ...['--address', paths.socket, '--namespace', 'k8s.io', 'run', '--rm', '--snapshotter', 'native'],
-    ...['--net-host', '--read-only', '--seccomp'],
-    ...DEFAULT_CAPABILITIES.flatMap((capability) => ['--cap-drop', capability]),
-    ...Object.entries(settings).flatMap(([setting, value]) => ['--env', `SWARMIRROR_${setting}=${value}`]),
-    // The socket's directory, since containerd makes a new socket at each start; its configuration is there as well.
-    ...bind(join(paths.socket, '..'), 'ro'),
-    ...bind(paths.certs, 'rw'),
-    ...bind(keyFile, 'ro', '/etc/swarmirror/swarm.key'),
-    // A control group of its own at the top, which is gone with the container; the one by default has a parent that stays.
-    ...['--cgroup', `/${idOf(name, node)}`, `localhost/swarmirror:${version}`],
-    // With arguments, ctr replaces the image's entry point as well.
-    ...[idOf(name, node), '/opt/swarmirror/swarmirror', ...command],
-  ]
+  const argumentsFor = (name: string, found: Container | undefined, pod: Pod): string[] => {
+    const container = found ?? assert.fail(`no container ${name}`)
+    const { image = '', args = [], securityContext, volumeMounts = [] } = container
+    assert.deepEqual(securityContext?.capabilities, { drop: ['ALL'] })
+    assert.equal(pod.securityContext?.seccompProfile?.type, 'RuntimeDefault')
+    // A directory before what is mounted below it, as containerd's CRI sorts them.
+    const mounts = [...volumeMounts].sort((a, b) => a.mountPath.length - b.mountPath.length)
+    return [
+      ...['--address', socket, '--namespace', 'k8s.io', 'run', '--rm', '--snapshotter', 'native'],
+      ...['--seccomp', ...(pod.hostNetwork ? ['--net-host'] : [])],
+      ...(securityContext.readOnlyRootFilesystem ? ['--read-only'] : []),
+      ...DEFAULT_CAPABILITIES.flatMap((capability) => ['--cap-drop', capability]),
+      ...Object.entries(environmentOf(container, node.address)).flatMap(([name, value]) => [
+        '--env',
+        `${name}=${value}`,
+      ]),
+      ...mounts.flatMap(({ name, mountPath, readOnly }) => [
+        '--mount',
+        `type=bind,src=${sourceOf(name, pod)},dst=${mountPath},options=rbind:${readOnly ? 'ro' : 'rw'}`,
+      ]),
+      // A control group of its own at the top, which is gone with the container; the one by default has a parent that stays.
+      ...['--cgroup', `/${idOf(name, node)}`, image, idOf(name, node)],
+      // With arguments, ctr replaces the image's entry point as well.
+      ...['/opt/swarmirror/swarmirror', ...args],
+    ]
+  }
+  const removing = podOf(uninstall)
+  return {
+    hosts: argumentsFor('hosts', pod.initContainers?.[0], pod),
+    serve: argumentsFor('serve', pod.containers[0], pod),
+    remove: argumentsFor('remove', removing.initContainers?.[0], removing),
+  }
 }
 
 /** Of this node and this run: runc's state is one for all containerds of a machine, and keeps what a run that failed has left. */

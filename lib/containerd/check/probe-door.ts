@@ -5,7 +5,7 @@ import { type Image, makeImage } from '../../oci/make-image.ts'
 import { digestNamed, parseRequestPath, tagNamed } from '../../oci/path.ts'
 import { DEFAULT_REGISTRY } from '../../oci/reference.ts'
 import { ownPlatform } from '../../platform/runtime.ts'
-import { isProbeRegistry } from '../probe-name.ts'
+import { probePort } from '../probe-name.ts'
 
 /** An image that exists for one probe, under a name that no registry can have: `.invalid` never resolves (RFC 6761, 6.4). */
 export interface ProbeImage {
@@ -53,7 +53,7 @@ const PARTS = ['manifest', 'config', 'layer'] as const
 
 /**
  * Serves probes, each under its own name and only while it runs. It stands before the registry door and keeps every request
- * about a probe from it, also those about probes of others: none of it must reach the store or the swarm.
+ * about a probe from it, since none of it must reach the store or the swarm. Those about probes of others it sends to them.
  */
 export type ProbeDoor = ReturnType<typeof createProbeDoor>
 
@@ -83,7 +83,8 @@ export function createProbeDoor() {
         if (asked.name === ALIVE_TAG) return new Response(null, { status: 200, headers: { 'Content-Length': '0' } })
         return withheld ? unknown() : answer(probe, requests, request.method, asked.name, asked.ns)
       }
-      return isProbeRegistry(asked.registry) ? unknown() : undefined
+      const port = probePort(asked.registry)
+      return port === undefined ? undefined : elsewhere(request, port)
     },
 
     serve(probe: ProbeImage) {
@@ -136,6 +137,14 @@ function askedFor(request: Request) {
     if (error instanceof OciError) return undefined
     throw error
   }
+}
+
+/** Sends a request for the probe of another process to the door that its name tells: containerd was told of this one. */
+function elsewhere(request: Request, port: number): Response {
+  const url = new URL(request.url)
+  if (url.port === String(port)) return unknown()
+  const headers = { Location: `http://127.0.0.1:${port}${url.pathname}${url.search}`, 'Content-Length': '0' }
+  return new Response(null, { status: 307, headers })
 }
 
 function unknown(): Response {

@@ -167,7 +167,7 @@ async function probe(
   if (typeof probe === 'string') return { unreadable: probe }
   const byMirrors = config !== undefined && mirrorsLeadHere(config)
   // A hosts.toml of its own leads to any address. registry.mirrors, and a hosts.toml that is there, lead to the registry door
-  // alone, which is left alone otherwise: a mirror may be about to start.
+  // alone, which is left alone otherwise: a mirror may be about to start. One that runs there sends the pull on to this process.
   const address = await probe.open(byMirrors || (await HOSTS_FILES.unwritable(certsDir)) !== undefined)
   if (byMirrors && address.port !== listen.port) {
     return { unreadable: 'registry.mirrors leads to the mirror that runs here, not to this process' }
@@ -178,9 +178,9 @@ async function probe(
     if (bytes === undefined) return `${path} is not there`
     const reading = readHosts(bytes.toString('utf8'), dialectOf(version))
     const first = reading.kind === 'hosts' ? reading.hosts[0] : undefined
-    const url = `http://${hostOf(address.host)}:${address.port}`
     if (first === undefined) return `${path} names no host`
-    return asksAt(first, url) ? true : `${path} names ${first.name} first, not ${url}`
+    const [url = '', ...more] = [listen, address].map(({ host, port }) => `http://${hostOf(host)}:${port}`)
+    return [url, ...more].some((url) => asksAt(first, url)) || `${path} names ${first.name} first, not ${url}`
   }
   const parts = { ...placesOf(dependencies, subject), door: probe.door, defaultPointsHere, log }
   return await runProbe(parts, { address }, signal)

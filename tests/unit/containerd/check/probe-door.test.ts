@@ -133,3 +133,12 @@ test('probe door that withholds a probe gives nothing of it, notes nothing, and 
   served.close()
   assert.equal(door.fetch(at(`/v2/${repository}/manifests/alive?ns=${registry}`, 'HEAD'))?.status, 404)
 })
+
+test('probe door sends requests for the probe of another process to its door, and none to itself', () => {
+  const door = createProbeDoor()
+  const { registry, repository, tag } = makeProbeImage(40129)
+  const path = `/v2/${repository}/manifests/${tag}?ns=${registry}`
+  const sent = door.fetch(new Request(`http://127.0.0.1:5000${path}`))
+  assert.deepEqual([sent?.status, sent?.headers.get('location')], [307, `http://127.0.0.1:40129${path}`])
+  assert.equal(door.fetch(new Request(`http://127.0.0.1:40129${path}`))?.status, 404)
+})
