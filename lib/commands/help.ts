@@ -21,7 +21,7 @@ export function helpText(program: string, commands: readonly Command[]): string 
     `\`${program} COMMAND --help\` tells more of a command.`,
     '',
     `Flags of serve, ${SETTINGS_HEADING}`,
-    ...settingRows().flatMap(describe),
+    ...describe(ALL_SETTINGS),
   ])
 }
 
@@ -35,35 +35,18 @@ export function commandHelp(program: string, command: Command): string {
     `Usage: ${program} ${name}${command.settings === undefined ? '' : ' [flags]'}`,
     ...(example === undefined ? [] : [`Example: ${program} ${name} ${example}`]),
     ...(flags.length === 0 ? [] : ['', 'Flags:', ...flags]),
-    ...(settings.length === 0 ? [] : ['', `Settings, ${SETTINGS_HEADING}`, ...settingRows(settings).flatMap(describe)]),
+    ...(settings.length === 0 ? [] : ['', `Settings, ${SETTINGS_HEADING}`, ...describe(settings)]),
   ])
-}
-
-/** One row of the table of settings, for `--help` and the documentation. */
-export interface SettingRow {
-  readonly flag: string
-  readonly variable: string
-  readonly default: string
-  readonly meaning: string
-}
-
-/** The rows of the given settings, in the order in which they are declared. */
-export function settingRows(names: readonly SettingName[] = ALL_SETTINGS): SettingRow[] {
-  return ALL_SETTINGS.filter((name) => names.includes(name)).map((name) => {
-    const setting: SettingDeclaration = SETTINGS[name]
-    return {
-      flag: `--${name}`,
-      variable: variableOf(name),
-      default: setting.default ?? setting.shownDefault ?? 'none',
-      meaning: setting.meaning,
-    }
-  })
 }
 
 export const ALL_SETTINGS = Object.keys(SETTINGS) as readonly SettingName[]
 
-function describe(row: SettingRow): string[] {
-  return [`  ${row.flag}, ${row.variable} (${row.default})`, `      ${row.meaning}`]
+/** Settings with their variables, defaults and meanings, in the order in which they are declared. */
+function describe(names: readonly SettingName[]): string[] {
+  return ALL_SETTINGS.filter((name) => names.includes(name)).flatMap((name) => {
+    const { default: fallback, shownDefault = 'none', meaning }: SettingDeclaration = SETTINGS[name]
+    return [`  --${name}, ${variableOf(name)} (${fallback ?? shownDefault})`, `      ${meaning}`]
+  })
 }
 
 function lines(texts: readonly string[]): string {

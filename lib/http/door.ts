@@ -1,7 +1,6 @@
 import { Hono } from 'hono'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
-import { boundedLog } from '../observe/bounded-log.ts'
-import type { Logger } from '../observe/log.ts'
+import { boundedLog, type Logger } from '../observe/log.ts'
 import { OciError } from '../oci/error.ts'
 import type { Policy } from '../oci/policy.ts'
 import type { Admission } from '../platform/listener.ts'

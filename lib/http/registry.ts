@@ -34,7 +34,7 @@ export function createRegistryDoor(dependencies: RegistryDoorDependencies): Door
       count('registry', metrics),
       sameSite((_, reason) => errorAnswer(new OciError('DENIED', `refused: ${reason}`))),
       readOnly(),
-      readTarget({ defaultRegistry, refuse: errorAnswer }),
+      readTarget(errorAnswer, defaultRegistry),
     ],
     [
       report(metrics, activity),

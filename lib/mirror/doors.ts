@@ -1,7 +1,6 @@
 import { networkInterfaces } from 'node:os'
 import type { Door } from '../http/door.ts'
-import { boundedLog } from '../observe/bounded-log.ts'
-import type { Logger } from '../observe/log.ts'
+import { boundedLog, type Logger } from '../observe/log.ts'
 import { addressOf } from '../platform/address.ts'
 import { listen } from '../platform/listen.ts'
 import type { Handler, Listener, MutualTls } from '../platform/listener.ts'

@@ -1,7 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs'
 import process from 'node:process'
-import { OPEN_FILES_LIMIT } from '../platform/open-files-limit.ts'
-import { runtimeName } from '../platform/runtime.ts'
+import { OPEN_FILES_LIMIT, runtimeName } from '../platform/runtime.ts'
 import type { Metrics } from './metrics.ts'
 
 /**

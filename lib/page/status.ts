@@ -13,22 +13,19 @@ export interface ShownFinding {
   readonly remedy?: string | undefined
 }
 
-/** What does not change while the mirror runs. */
-export interface NodeFacts {
-  readonly version: string
-  readonly runtime: string
-  /** The address of its peer door. */
-  readonly address: string
-  /** Where its images are. */
-  readonly store: string
-  /** Milliseconds since 1970. */
-  readonly startedAt: number
-}
-
 /** All that the page shows. Times are in milliseconds, points in time since 1970. */
 export interface Status {
   readonly time: number
-  readonly node: NodeFacts
+  /** What does not change while the mirror runs. */
+  readonly node: {
+    readonly version: string
+    readonly runtime: string
+    /** The address of its peer door. */
+    readonly address: string
+    /** Where its images are. */
+    readonly store: string
+    readonly startedAt: number
+  }
   readonly ready: boolean
   /** Why not, in words. */
   readonly reasons: readonly string[]

@@ -16,7 +16,7 @@ import {
   type MutualTls,
   malformedAnswer,
 } from './listener.ts'
-import { OPEN_FILES_LIMIT } from './open-files-limit.ts'
+import { OPEN_FILES_LIMIT } from './runtime.ts'
 import { send } from './send.ts'
 
 /** A request's head must be complete within this time, in milliseconds: nobody holds a connection by saying nothing. */

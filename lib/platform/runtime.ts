@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs'
 import process from 'node:process'
 
 /** The runtimes that this program runs on. */
@@ -29,3 +30,16 @@ const ARCHITECTURES: Readonly<Record<string, { readonly architecture: string; re
 
 /** The platform whose images this machine runs, as OCI names it. */
 export const ownPlatform = { os: 'linux', ...(ARCHITECTURES[process.arch] ?? { architecture: process.arch }) }
+
+/**
+ * How many file descriptors this process may have open; 0 without /proc or without a limit. Read once, at the start: at
+ * the limit no file can be opened.
+ */
+export const OPEN_FILES_LIMIT = openFilesLimit()
+
+function openFilesLimit(): number {
+  const path = '/proc/self/limits'
+  if (!existsSync(path)) return 0
+  const [, soft] = /^Max open files\s+(\d+)/m.exec(readFileSync(path, 'utf8')) ?? []
+  return Number(soft ?? 0)
+}

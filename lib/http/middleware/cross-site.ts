@@ -1,26 +1,20 @@
 import { isIP } from 'node:net'
 import type { Context, MiddlewareHandler } from 'hono'
 
-export interface CrossSiteOptions {
-  /** Whether a link on another site may lead here: what it shows, that site cannot read. */
-  readonly allowLinks?: boolean
-  /**
-   * Whether Host must be an IP address or `localhost` (RFC 6761: never resolved elsewhere). By DNS rebinding a foreign name
-   * comes to mean this address, and a browser then takes the foreign page for one of ours.
-   */
-  readonly addressesOnly?: boolean
-}
-
 /**
  * Refuses what a web page of another site asks for through the browser of a person who has it open: by `Sec-Fetch-Site`
  * where browsers send it, and by `Origin`. Programs send neither.
  *
  * @param refuse answers with the reason
+ * @param options `allowLinks`: a link on another site may lead here, since that site cannot read what it shows;
+ *   `addressesOnly`: Host must be an IP address or `localhost` (RFC 6761: never resolved elsewhere). By DNS rebinding a
+ *   foreign name comes to mean this address, and a browser then takes the foreign page for one of ours.
  */
 export function sameSite(
   refuse: (c: Context, reason: string) => Response,
-  { allowLinks = false, addressesOnly = false }: CrossSiteOptions = {},
+  options: { readonly allowLinks?: boolean; readonly addressesOnly?: boolean } = {},
 ): MiddlewareHandler {
+  const { allowLinks = false, addressesOnly = false } = options
   return async function sameSite(c, next) {
     const host = c.req.header('host') ?? new URL(c.req.url).host
     if (addressesOnly && !isAddress(host)) return refuse(c, 'only an IP address or localhost is answered as a Host')

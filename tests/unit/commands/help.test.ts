@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { commandHelp, helpText, type SettingRow, settingRows } from '../../../lib/commands/help.ts'
+import { commandHelp, helpText } from '../../../lib/commands/help.ts'
 import { COMMANDS } from '../../../lib/commands/index.ts'
 import { readCommandLine } from '../../../lib/settings/read.ts'
 import { SETTINGS, type SettingDeclaration, variableOf } from '../../../lib/settings/settings.ts'
@@ -42,26 +42,20 @@ test('examples of commands are command lines that are accepted', () => {
   }
 })
 
-test('settingRows has one row a setting, none of them empty', () => {
-  const rows = settingRows()
-  assert.deepEqual(
-    rows.map(({ flag }) => flag),
-    Object.keys(SETTINGS).map((name) => `--${name}`),
-  )
-  for (const row of rows) for (const cell of Object.values(row)) assert.notEqual(cell, '', row.flag)
-})
-
-/** A table in Markdown, where a vertical bar ends a cell. */
-function tableOf(rows: readonly SettingRow[]): string {
-  const lines = rows.map(({ flag, variable, default: fallback, meaning }) =>
-    [`\`${flag}\``, `\`${variable}\``, fallback, meaning].map((cell) => cell.replaceAll('|', '\\|')).join(' | '),
-  )
+/** The settings as a table in Markdown, where a vertical bar ends a cell. */
+function settingsTable(): string {
+  const declared: [string, SettingDeclaration][] = Object.entries(SETTINGS)
+  const lines = declared.map(([name, { default: fallback, shownDefault = 'none', meaning }]) => {
+    assert.notEqual(meaning, '', name)
+    const cells = [`\`--${name}\``, `\`${variableOf(name)}\``, fallback ?? shownDefault, meaning]
+    return cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')
+  })
   return ['flag | variable | default | meaning', '--- | --- | --- | ---', ...lines]
     .map((line) => `| ${line} |\n`)
     .join('')
 }
 
 test('lib/settings/README.md has the table of the settings as they are', () => {
-  const right = tableOf(settingRows())
+  const right = settingsTable()
   assert.equal(`${partOf('lib/settings/README.md', 'settings')}\n`, right, `the table must be:\n${right}`)
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { boundedLog } from '../../../lib/observe/bounded-log.ts'
+import { boundedLog } from '../../../lib/observe/log.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
 
 function setup() {
