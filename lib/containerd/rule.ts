@@ -72,6 +72,8 @@ export interface RuleDefinition<Snapshot, Input> {
   remedy?(input: Input, verdict: Verdict): Remedy | undefined | Promise<Remedy | undefined>
   /** Whether something was seen to work that cannot work where this rule finds an error. */
   provenBy?(snapshot: Snapshot): boolean
+  /** Whether that proof is also enough where nothing could be read. */
+  readonly proofIsEnough?: boolean
 }
 
 /** A rule that can be applied to a snapshot. */
@@ -80,7 +82,10 @@ export interface Rule<Snapshot> {
   readonly judge: (snapshot: Snapshot) => Promise<readonly Finding[]>
 }
 
-/** Makes a rule. Where something is proven to work now, its errors are warnings: they tell what a restart may bring. */
+/**
+ * Makes a rule. Where something is proven to work now, its errors are warnings: they tell what a restart may bring. What
+ * could not be read is right then, if the proof is enough.
+ */
 export function rule<Snapshot, Input>(definition: RuleDefinition<Snapshot, Input>): Rule<Snapshot> {
   const { id, expected, why } = definition
 
@@ -88,19 +93,20 @@ export function rule<Snapshot, Input>(definition: RuleDefinition<Snapshot, Input
     const input = definition.reads(snapshot)
     if (input === undefined) return []
     if (isUnreadable(input)) return [{ id, severity: 'unknown', seen: input.unreadable, expected, why }]
-    const verdicts = [definition.judges(input)].flat()
+    const isProven = definition.provenBy?.(snapshot) === true
+    const verdicts = [definition.judges(input)].flat().map((verdict): Verdict => {
+      const { severity, seen } = verdict
+      if (isProven && severity === 'error') {
+        return { ...verdict, severity: 'warning', seen: `${seen}; but the probe shows that it works now` }
+      }
+      if (!isProven || severity !== 'unknown' || definition.proofIsEnough !== true) return verdict
+      return { ...verdict, severity: 'ok', seen: `the probe shows that it is right; ${seen}` }
+    })
     return await Promise.all(
       verdicts.map(async (verdict): Promise<Finding> => {
-        const proven = verdict.severity === 'error' && definition.provenBy?.(snapshot) === true
-        const ok = verdict.severity === 'ok'
-        return {
-          id,
-          severity: proven ? 'warning' : verdict.severity,
-          seen: proven ? `${verdict.seen}; but the probe shows that it works now` : verdict.seen,
-          expected: verdict.expected ?? expected,
-          why: verdict.why ?? why,
-          remedy: ok ? undefined : (verdict.remedy ?? (await definition.remedy?.(input, verdict))),
-        }
+        const { severity, seen } = verdict
+        const remedy = severity === 'ok' ? undefined : (verdict.remedy ?? (await definition.remedy?.(input, verdict)))
+        return { id, severity, seen, expected: verdict.expected ?? expected, why: verdict.why ?? why, remedy }
       }),
     )
   }

@@ -9,7 +9,7 @@ import { IMAGES_PLUGIN, OLD_PLUGIN, PLUGIN_IDS } from './config/merge.ts'
 import type { ConfigSnapshot, ConfigView } from './config-view.ts'
 import { remedyByDistribution, remedyForPaths, restartOf } from './distributions.ts'
 import { asksMirror } from './probe.ts'
-import { type Judge, settled, unlessProven, whereOf, withFiles } from './setting-rules.ts'
+import { type Judge, settled, whereOf, withFiles } from './setting-rules.ts'
 
 /** Whether `registry.mirrors` sends pulls from every registry to our door first, as distributions without hosts.toml do it. */
 export function mirrorsLeadHere({ settings, expectation }: ConfigView): boolean {
@@ -150,15 +150,16 @@ function removalOf(
 
 export const CONFIG_PATH = rule({
   id: 'registry-config-path',
-  reads: ({ config, probe }: ConfigSnapshot) => config && { config, proven: asksMirror(probe) },
-  judges: ({ config, proven }) => ({
+  reads: ({ config }: ConfigSnapshot) => config,
+  judges: (config) => ({
     expected: `${config.expectation.certsDir} ${config.dialect.splitsConfigPath ? 'among its directories' : 'alone'}`,
-    ...unlessProven(configPathVerdict(config), proven),
+    ...configPathVerdict(config),
   }),
   expected: 'the directory of the hosts.toml files',
   why: 'containerd looks for hosts.toml nowhere else, so it would never ask the mirror',
-  remedy: ({ config }) => remedyForConfigPath(config),
+  remedy: remedyForConfigPath,
   provenBy: ({ probe }) => asksMirror(probe),
+  proofIsEnough: true,
 })
 
 export const LEGACY_REGISTRY = rule({

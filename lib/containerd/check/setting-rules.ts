@@ -43,12 +43,6 @@ export function settled(view: ConfigView, name: keyof ToldSettings, judge: Judge
   return { ...next, severity: 'warning', seen: `${now.seen}; from its next start on: ${next.seen}` }
 }
 
-/** What is proven needs no file to be read: the files tell only where to look, and what containerd's next start may bring. */
-export function unlessProven(verdict: Verdict, proven: boolean): Verdict {
-  if (!proven || verdict.severity !== 'unknown') return verdict
-  return { severity: 'ok', seen: `the probe shows that it is right; ${verdict.seen}` }
-}
-
 export const withFiles = ({ config }: ConfigSnapshot) =>
   config === undefined || config.files.length === 0 ? undefined : config
 
@@ -83,13 +77,15 @@ function remedyForSharing(view: ConfigView): Remedy {
 
 export const DISCARD_LAYERS = rule({
   id: 'discard-unpacked-layers',
-  reads: ({ config, probe }: ConfigSnapshot) => config && { config, proven: keepsLayers(probe) },
-  judges: ({ config, proven }) => unlessProven(discardVerdict(config), proven),
+  reads: ({ config }: ConfigSnapshot) => config,
+  judges: discardVerdict,
   expected: 'false',
   why: 'containerd would throw the layers away once they are unpacked, and keep none to share',
-  remedy: ({ config }, { severity }) =>
+  remedy: (config, { severity }) =>
     severity === 'unknown' && config.files.length === 0 ? undefined : remedyForDiscard(config),
+  // The files tell only where to look, and what containerd's next start may bring.
   provenBy: ({ probe }) => keepsLayers(probe),
+  proofIsEnough: true,
 })
 
 /** discard_unpacked_layers as it was read and told, without what the probe shows. */

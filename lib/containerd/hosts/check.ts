@@ -26,7 +26,7 @@ export async function checkHosts(check: HostsCheck, files: HostsReader): Promise
       findings.push(finding.severity === 'error' ? { ...finding, severity: 'warning' } : finding)
     }
   }
-  return [...findings, ...(await findingsOf(DIRECTORY_RULES, { check, without }))]
+  return [...findings, ...(await DEFAULT_SHADOWED.judge({ check, without }))]
 }
 
 type ViewOf<Kind> = Extract<HostsView, { kind: Kind }>
@@ -219,25 +219,19 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
   }),
 ]
 
-interface WithoutMirror {
-  readonly check: HostsCheck
-  /** Registries with a directory of their own for which containerd does not ask the mirror. */
-  readonly without: readonly HostsView[]
-}
-
-const DIRECTORY_RULES: readonly Rule<WithoutMirror>[] = [
-  rule({
-    id: 'hosts-default-shadowed',
-    reads: (found: WithoutMirror) => (found.without.length === 0 ? undefined : found),
-    judges: ({ without }) => ({
-      severity: 'warning',
-      seen: `${without.map(({ directory }) => directory).join(', ')}: there, and without the mirror`,
-    }),
-    expected: 'the mirror in the hosts.toml of each registry that has a directory of its own',
-    why: `containerd looks into ${DEFAULT_NAMESPACE} only for registries without a directory, so these are not mirrored`,
-    remedy: ({ check, without }) => ({
-      text: 'let swarmirror write it',
-      command: hostsCommand({ also: without.map(({ registry }) => registry) }, check),
-    }),
+/** Registries with a directory of their own for which containerd does not ask the mirror. */
+const DEFAULT_SHADOWED = rule({
+  id: 'hosts-default-shadowed',
+  reads: (found: { readonly check: HostsCheck; readonly without: readonly HostsView[] }) =>
+    found.without.length === 0 ? undefined : found,
+  judges: ({ without }) => ({
+    severity: 'warning',
+    seen: `${without.map(({ directory }) => directory).join(', ')}: there, and without the mirror`,
   }),
-]
+  expected: 'the mirror in the hosts.toml of each registry that has a directory of its own',
+  why: `containerd looks into ${DEFAULT_NAMESPACE} only for registries without a directory, so these are not mirrored`,
+  remedy: ({ check, without }) => ({
+    text: 'let swarmirror write it',
+    command: hostsCommand({ also: without.map(({ registry }) => registry) }, check),
+  }),
+})
