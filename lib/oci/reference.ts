@@ -166,15 +166,8 @@ export function locate(registry: string, repository: string): { registry: string
   return { registry: host, repository: parseRepository(inLibrary ? `${HUB_LIBRARY}/${repository}` : repository) }
 }
 
-interface Parts {
-  readonly registry: string | undefined
-  readonly repository: string
-  readonly tag: string | undefined
-  readonly digest: Digest | undefined
-}
-
 /** Cuts a name into its parts; tag and digest are checked, registry and repository are not. */
-function split(text: string): Parts {
+function split(text: string) {
   if (isDigest(text) || BARE_ID.test(text)) {
     throw invalidName('reference', text, 'an identifier, which names no repository')
   }

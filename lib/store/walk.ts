@@ -106,18 +106,8 @@ export async function* walkHeld(
   }
 }
 
-interface ReadManifest {
-  /** Whether the bytes are those of the digest. */
-  readonly intact: boolean
-  readonly children: readonly Descriptor[]
-  readonly problem: string | undefined
-}
-
-async function readManifest(
-  descriptor: Descriptor,
-  source: WalkSource,
-  signal: AbortSignal,
-): Promise<ReadManifest | undefined> {
+/** What a manifest is made of, and whether its bytes are those of its digest; `undefined` if it is not held. */
+async function readManifest(descriptor: Descriptor, source: WalkSource, signal: AbortSignal) {
   const failed = (intact: boolean, problem: string) => ({ intact, children: [], problem })
   if (descriptor.size > MANIFEST_SIZE_LIMIT) {
     return failed(false, `a manifest of ${descriptor.size} bytes, at most ${MANIFEST_SIZE_LIMIT}`)

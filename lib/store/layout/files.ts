@@ -4,25 +4,19 @@ import { join, sep } from 'node:path'
 import { algorithmOf, type Digest, hexOf } from '../../oci/digest.ts'
 import { unlessMissing } from '../missing.ts'
 
-/** Where a blob is: a regular file below the layout's root that can be read, by its real path. */
-export interface BlobFile {
-  readonly path: string
-  /** In bytes. */
-  readonly size: number
-}
-
 /**
- * Finds the file of a digest in `blobs/`. `outside` is what symbolic links lead to that leave the directory: a layout must
- * not be a way to read other files of the machine.
+ * Finds the file of a digest in `blobs/`: a regular file that can be read, by its real path, with its size in bytes.
+ * `outside` is what symbolic links lead to that leave the directory: a layout must not be a way to read other files of the
+ * machine.
  *
  * @param root the layout's directory, with symbolic links resolved
  * @throws what the file system throws, except that the file is not there
  */
-export async function locateBlob(root: string, digest: Digest): Promise<BlobFile | 'outside' | undefined> {
+export async function locateBlob(root: string, digest: Digest) {
   return await unlessMissing(locate(root, join(root, 'blobs', algorithmOf(digest), hexOf(digest))))
 }
 
-async function locate(root: string, link: string): Promise<BlobFile | 'outside' | undefined> {
+async function locate(root: string, link: string) {
   const path = await realpath(link)
   if (!path.startsWith(root.endsWith(sep) ? root : root + sep)) return 'outside'
   const info = await stat(path)

@@ -101,15 +101,6 @@ async function readJsonObject(path: string, limit: number, expected: string): Pr
   throw new LayoutError(path, 'not a JSON object', expected)
 }
 
-/** What entries are called: tags that can be resolved, and what cannot be served by name. */
-export interface LayoutNames {
-  readonly tags: ReadonlyMap<Key, Digest>
-  /** Entries without a full name, which are served by digest only. */
-  readonly unnamed: readonly LayoutEntry[]
-  /** Names that different entries share, so that serving either would be a guess. */
-  readonly ambiguous: readonly Key[]
-}
-
 /**
  * Leaves out the names that the policy does not admit, and the entries of content that it admits by no name. Some tools
  * write one entry for each name of an image, so the policy looks at all entries of a digest together.
@@ -132,8 +123,13 @@ export function admittedEntries(entries: readonly LayoutEntry[], admits: Policy[
   })
 }
 
-/** Finds the tags in the annotations of entries. A name counts only with registry, repository and tag. */
-export function namesIn(entries: readonly LayoutEntry[]): LayoutNames {
+/**
+ * Finds the tags in the annotations of entries. A name counts only with registry, repository and tag.
+ *
+ * @returns tags that can be resolved, entries without a full name (which are served by digest only), and names that different
+ *   entries share, so that serving either would be a guess
+ */
+export function namesIn(entries: readonly LayoutEntry[]) {
   const tags = new Map<Key, Digest>()
   const ambiguous = new Set<Key>()
   const unnamed: LayoutEntry[] = []
