@@ -1,3 +1,4 @@
+import type { DescMethod } from '@bufbuild/protobuf'
 import { createClient, type Interceptor, type Transport } from '@connectrpc/connect'
 import { createGrpcTransport } from '@connectrpc/connect-node'
 import { Events } from '../../../proto/containerd/services/events/v1/events_pb.ts'
@@ -10,7 +11,7 @@ import type { Descriptor } from '../../oci/descriptor.ts'
 import { isDigest } from '../../oci/digest.ts'
 import { contentCalls } from './content.ts'
 import { CRI_NAMESPACE, criCalls } from './cri.ts'
-import { ContainerdError, call, found, numberOf } from './error.ts'
+import { ContainerdError, containerdError, found, numberOf } from './error.ts'
 import { type ContainerdEvent, decodeEvents, eventFilters, type Topic } from './events.ts'
 import { AUTHORITY, createSession } from './session.ts'
 import { openStream, type ServerStream } from './stream.ts'
@@ -77,7 +78,16 @@ export function connectContainerd(
       readMaxBytes: MESSAGE_LIMIT,
     })
     return {
-      unary: (method, signal, timeout = callTimeout, ...rest) => transport.unary(method, signal, timeout, ...rest),
+      // A failure becomes a ContainerdError, an abort keeps the signal's reason.
+      async unary(method, signal, timeout = callTimeout, ...rest) {
+        signal?.throwIfAborted()
+        try {
+          return await transport.unary(method, signal, timeout, ...rest)
+        } catch (error) {
+          signal?.throwIfAborted()
+          throw containerdError(nameOf(method), error)
+        }
+      },
       stream: transport.stream.bind(transport),
     }
   }
@@ -94,6 +104,12 @@ export function connectContainerd(
   }
 }
 
+/** What people call it: `Images.Get`, `CRI PullImage`. */
+function nameOf({ name, parent }: DescMethod): string {
+  if (parent.typeName.startsWith('runtime.')) return `CRI ${name}`
+  return name === parent.name ? name : `${parent.name}.${name}`
+}
+
 function clientOf(transport: Transport, namespace: string, stallTimeout: number) {
   const images = createClient(Images, transport)
   const events = createClient(Events, transport)
@@ -103,12 +119,12 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
   const versions = createClient(Version, transport)
 
   async function version(signal: AbortSignal): Promise<{ readonly version: string; readonly revision: string }> {
-    return await call('Version', signal, () => versions.version({}, { signal }))
+    return await versions.version({}, { signal })
   }
 
   /** Every plugin, those that did not start included. */
   async function plugins(signal: AbortSignal): Promise<readonly Plugin[]> {
-    return (await call('Introspection.Plugins', signal, () => introspection.plugins({}, { signal }))).plugins
+    return (await introspection.plugins({}, { signal })).plugins
   }
 
   return {
@@ -118,14 +134,13 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
     plugins,
 
     async namespaces(signal: AbortSignal): Promise<string[]> {
-      const answer = await call('Namespaces.List', signal, () => namespaces.list({}, { signal }))
-      return answer.namespaces.map(({ name }) => name)
+      return (await namespaces.list({}, { signal })).namespaces.map(({ name }) => name)
     },
 
     /** Which containerd answers: after a restart it has another process. */
     async server(signal: AbortSignal): Promise<{ readonly uuid: string; readonly pid: number }> {
-      const answer = await call('Introspection.Server', signal, () => introspection.server({}, { signal }))
-      return { uuid: answer.uuid, pid: numberOf(answer.pid) }
+      const { uuid, pid } = await introspection.server({}, { signal })
+      return { uuid, pid: numberOf(pid) }
     },
 
     /** Where containerd keeps content: an absolute path on its own file system; `undefined` where it does not say. */
@@ -134,18 +149,18 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
     },
 
     async image(name: string, signal: AbortSignal): Promise<ContainerdImage | undefined> {
-      const answer = await found('Images.Get', signal, () => images.get({ name }, { signal }))
-      return answer?.image && imageOf(answer.image)
+      const image = (await found(images.get({ name }, { signal })))?.image
+      return image && imageOf(image)
     },
 
     async images(signal: AbortSignal): Promise<ContainerdImage[]> {
-      const answer = await call('Images.List', signal, () => images.list({}, { signal }))
-      return answer.images.map(imageOf).filter((image) => image !== undefined)
+      const listed = await images.list({}, { signal })
+      return listed.images.map(imageOf).filter((image) => image !== undefined)
     },
 
     /** Removes a name, and with it the content that nothing else needs. False if there was no such name. */
     async deleteImage(name: string, signal: AbortSignal): Promise<boolean> {
-      return (await found('Images.Delete', signal, () => images.delete({ name, sync: true }, { signal }))) !== undefined
+      return (await found(images.delete({ name, sync: true }, { signal }))) !== undefined
     },
 
     /**
@@ -153,11 +168,10 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
      * containerd. `content` and `ingests` are what it keeps, by the names and refs that containerd gives them.
      */
     async leases(signal: AbortSignal) {
-      const answer = await call('Leases.List', signal, () => leases.list({}, { signal }))
       const held: { readonly id: string; readonly content: readonly string[]; readonly ingests: readonly string[] }[] =
         []
-      for (const { id } of answer.leases) {
-        const kept = await found('Leases.ListResources', signal, () => leases.listResources({ id }, { signal }))
+      for (const { id } of (await leases.list({}, { signal })).leases) {
+        const kept = await found(leases.listResources({ id }, { signal }))
         if (kept === undefined) continue
         const of = (kind: string) => kept.resources.filter(({ type }) => type === kind).map((resource) => resource.id)
         held.push({ id, content: of('content'), ingests: of('ingests') })
@@ -167,7 +181,7 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
 
     /** Removes a lease, and with it the content that nothing else needs. False if there was no such lease. */
     async deleteLease(id: string, signal: AbortSignal): Promise<boolean> {
-      return (await found('Leases.Delete', signal, () => leases.delete({ id, sync: true }, { signal }))) !== undefined
+      return (await found(leases.delete({ id, sync: true }, { signal }))) !== undefined
     },
 
     /**

@@ -1,7 +1,7 @@
 import { createClient, type Transport } from '@connectrpc/connect'
 import { Content } from '../../../proto/containerd/services/content/v1/content_pb.ts'
 import { type Digest, isDigest } from '../../oci/digest.ts'
-import { call, found, numberOf } from './error.ts'
+import { found, numberOf } from './error.ts'
 import { openStream } from './stream.ts'
 
 /** What the content store has under a digest. */
@@ -22,8 +22,8 @@ export function contentCalls(transport: Transport, stallTimeout: number) {
   return {
     /** `undefined` if the content is not in this namespace, even if its file is there for another one. */
     async contentInfo(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
-      const answer = await found('Content.Info', signal, () => content.info({ digest }, { signal }))
-      return answer?.info && { digest, size: numberOf(answer.info.size), labels: answer.info.labels }
+      const info = (await found(content.info({ digest }, { signal })))?.info
+      return info && { digest, size: numberOf(info.size), labels: info.labels }
     },
 
     async *listContent(signal: AbortSignal): AsyncIterable<ContentInfo> {
@@ -53,18 +53,17 @@ export function contentCalls(transport: Transport, stallTimeout: number) {
 
     /** Removes content from this namespace, whether something needs it or not. False if there was none of that digest. */
     async deleteContent(digest: Digest, signal: AbortSignal): Promise<boolean> {
-      return (await found('Content.Delete', signal, () => content.delete({ digest }, { signal }))) !== undefined
+      return (await found(content.delete({ digest }, { signal }))) !== undefined
     },
 
     /** What is being written at this moment, by its writers' refs: `layer-sha256:...` for those of a pull. */
     async ingests(signal: AbortSignal): Promise<string[]> {
-      const answer = await call('Content.ListStatuses', signal, () => content.listStatuses({}, { signal }))
-      return answer.statuses.map(({ ref }) => ref)
+      return (await content.listStatuses({}, { signal })).statuses.map(({ ref }) => ref)
     },
 
     /** Removes what a writer has written, so that it fails. False if there is no ingest of that ref. */
     async abortIngest(ref: string, signal: AbortSignal): Promise<boolean> {
-      return (await found('Content.Abort', signal, () => content.abort({ ref }, { signal }))) !== undefined
+      return (await found(content.abort({ ref }, { signal }))) !== undefined
     },
   }
 }

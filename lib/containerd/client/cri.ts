@@ -1,6 +1,5 @@
 import { createClient, type Transport } from '@connectrpc/connect'
 import { ImageService, RuntimeService } from '../../../proto/runtime/v1/cri_pb.ts'
-import { call } from './error.ts'
 
 /** The namespace of everything that CRI does. */
 export const CRI_NAMESPACE = 'k8s.io'
@@ -19,21 +18,20 @@ export function criCalls(transport: Transport) {
   const images = createClient(ImageService, transport)
   return {
     async version(signal: AbortSignal): Promise<{ readonly name: string; readonly version: string }> {
-      const answer = await call('CRI Version', signal, () => runtime.version({}, { signal }))
+      const answer = await runtime.version({}, { signal })
       return { name: answer.runtimeName, version: answer.runtimeVersion }
     },
     /** What containerd says of itself besides its conditions, by key; `config` is JSON, and complete on 1.6 and 1.7. */
     async info(signal: AbortSignal): Promise<Readonly<Record<string, string>>> {
-      return (await call('CRI Status', signal, () => runtime.status({ verbose: true }, { signal }))).info
+      return (await runtime.status({ verbose: true }, { signal })).info
     },
     /** Pulls as the kubelet does, for as long as the signal lets it. */
     async pullImage(reference: string, signal: AbortSignal): Promise<void> {
-      const bounds = { signal, timeoutMs: PULL_TIMEOUT }
-      await call('CRI PullImage', signal, () => images.pullImage({ image: { image: reference } }, bounds))
+      await images.pullImage({ image: { image: reference } }, { signal, timeoutMs: PULL_TIMEOUT })
     },
     /** Removes the image with all of its names. CRI makes an image that is not there no error. */
     async removeImage(reference: string, signal: AbortSignal): Promise<void> {
-      await call('CRI RemoveImage', signal, () => images.removeImage({ image: { image: reference } }, { signal }))
+      await images.removeImage({ image: { image: reference } }, { signal })
     },
   }
 }

@@ -83,21 +83,10 @@ function causes(error: unknown): Error[] {
   return found
 }
 
-/** Makes one unary call. A failure becomes a ContainerdError, an abort keeps the signal's reason. */
-export async function call<T>(name: string, signal: AbortSignal, make: () => Promise<T>): Promise<T> {
-  signal.throwIfAborted()
+/** The answer of a call; `undefined` where containerd has no such thing. */
+export async function found<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
-    return await make()
-  } catch (error) {
-    signal.throwIfAborted()
-    throw containerdError(name, error)
-  }
-}
-
-/** Like {@link call}, with `undefined` for what is not there. */
-export async function found<T>(name: string, signal: AbortSignal, make: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await call(name, signal, make)
+    return await answer
   } catch (error) {
     if (error instanceof ContainerdError && error.code === 'not-found') return undefined
     throw error
