@@ -5,10 +5,10 @@ import { dialectOf, parseVersion } from '../dialect.ts'
 import { type Fact, isUnreadable } from '../rule.ts'
 import type { ConfigReader } from './config/glob.ts'
 import type { ConfigFiles } from './config/load.ts'
-import { type ConfigReading, readConfig } from './config/settings.ts'
-import { type Distribution, type Expectation, recogniseDistribution } from './distributions.ts'
+import { readConfig } from './config/settings.ts'
+import { type Expectation, recogniseDistribution } from './distributions.ts'
 import type { ProbeEvidence } from './probe.ts'
-import { type ContainerdFacts, type ToldSettings, toldSettings } from './told.ts'
+import { type ContainerdFacts, toldSettings } from './told.ts'
 
 /** What the rules on containerd's configuration read. */
 export interface ConfigSnapshot {
@@ -20,14 +20,7 @@ export interface ConfigSnapshot {
 }
 
 /** containerd's configuration: what its files say, what it tells of them while it runs, and what is expected. */
-export interface ConfigView extends ConfigReading {
-  readonly version: Fact<string>
-  /** The version by whose rules the files were read: another one than containerd's only if that is not known. */
-  readonly readAs: string
-  readonly told: ToldSettings
-  readonly distribution: Distribution | undefined
-  readonly expectation: Expectation
-}
+export type ConfigView = Awaited<ReturnType<typeof lookAtConfig>>
 
 /**
  * Reads containerd's configuration without touching anything. What cannot be read is told in the result.
@@ -39,7 +32,7 @@ export async function lookAtConfig(
   reader: ConfigFiles,
   expectation: Expectation,
   marks: ConfigReader = reader,
-): Promise<ConfigView> {
+) {
   const { version } = facts
   const known = isUnreadable(version) || parseVersion(version) === undefined ? undefined : version
   const readAs = known ?? (await guessVersion(reader))
@@ -47,7 +40,15 @@ export async function lookAtConfig(
   const dialect = known === undefined ? { ...dialectOf(readAs), splitsConfigPath: false } : dialectOf(known)
   const reading = await readConfig(reader, dialect)
   const distribution = await recogniseDistribution(marks, reader.path, reading.files[0]?.text)
-  return { ...reading, version, readAs, told: toldSettings(facts), distribution, expectation }
+  return {
+    ...reading,
+    version,
+    /** The version by whose rules the files were read: another one than containerd's only if that is not known. */
+    readAs,
+    told: toldSettings(facts),
+    distribution,
+    expectation,
+  }
 }
 
 /** A version that writes its main file as this one is written. */

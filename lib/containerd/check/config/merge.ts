@@ -11,17 +11,8 @@ export const IMAGES_PLUGIN = 'io.containerd.cri.v1.images'
 /** Every id under which one version or another looks for the settings of images. */
 export const PLUGIN_IDS: readonly string[] = [SHORT_PLUGIN, OLD_PLUGIN, IMAGES_PLUGIN]
 
-/** What containerd makes of its files: the plugins' tables under the ids by which it looks them up. */
-export interface MergedConfig {
-  /** The version that the whole counts as, before any migration. */
-  readonly version: number
-  readonly plugins: TomlTable
-  /** The id under which the settings of images are looked up. */
-  readonly settingsPlugin: string
-  readonly disabledPlugins: readonly string[]
-  /** Why containerd refuses the whole, if it does. */
-  readonly refusal?: string | undefined
-}
+/** What containerd makes of its files. */
+export type MergedConfig = ReturnType<typeof mergeConfig>
 
 /**
  * Merges files in the order in which they were read, by the rules of the version. Up to 1.7 a plugin's table replaces
@@ -30,7 +21,7 @@ export interface MergedConfig {
  * From 2.0 to 2.2 a file of version 1, or of none, counts as the newest version once its ids are renamed, so that what has
  * moved to other plugins since is lost (seen on 2.1.9; mended in 2.3 by containerd's pull request 12608).
  */
-export function mergeConfig(files: readonly ConfigFile[], dialect: Dialect): MergedConfig {
+export function mergeConfig(files: readonly ConfigFile[], dialect: Dialect) {
   const first = dialect.migration === 'none'
   let version: number = dialect.unnamedConfig === 'newest' ? dialect.newestConfig : 1
   let plugins: TomlTable = new Map()
@@ -64,7 +55,17 @@ export function mergeConfig(files: readonly ConfigFile[], dialect: Dialect): Mer
     refusal ??= `${JSON.stringify(short)} is not the full id of a plugin, which version ${version} wants`
   }
   const settingsPlugin = !first ? IMAGES_PLUGIN : version === 1 ? SHORT_PLUGIN : OLD_PLUGIN
-  return { version, plugins, settingsPlugin, disabledPlugins: [...disabled], refusal }
+  return {
+    /** The version that the whole counts as, before any migration. */
+    version,
+    /** The plugins' tables under the ids by which containerd looks them up. */
+    plugins,
+    /** The id under which the settings of images are looked up. */
+    settingsPlugin,
+    disabledPlugins: [...disabled],
+    /** Why containerd refuses the whole, if it does. */
+    refusal,
+  }
 }
 
 function mergeKeys(to: TomlTable, from: TomlTable): TomlTable {

@@ -9,40 +9,15 @@ export interface Setting {
   readonly source?: TomlEntry | undefined
 }
 
-/** The settings that the mirror depends on, as containerd would have them. */
-export interface EffectiveSettings {
-  readonly configPath: Setting
-  readonly discardUnpackedLayers: Setting
-  readonly sharingPolicy: Setting
-  /** Whether `use_local_image_pull` is set: CRI then pulls by itself, although the version has the transfer service. */
-  readonly localPull: boolean
-  /** The setting that makes containerd pull by itself although nobody asked for that. */
-  readonly localPullBecause?: string | undefined
-  /** Tables of the old kind: `registry.mirrors`, and `registry.configs` with `tls`. */
-  readonly mirrors?: TomlEntry | undefined
-  readonly configsTls?: TomlEntry | undefined
-  /** Settings where this version does not look, or that it drops. */
-  readonly ignored: readonly IgnoredSetting[]
-  /** The id of a disabled plugin without which there is no CRI. */
-  readonly disabledCri?: string | undefined
-}
-
 /** A setting that has stood in different places. */
 export type MovedSetting = 'configPath' | 'discardUnpackedLayers'
-
-export interface IgnoredSetting {
-  readonly source: TomlEntry
-  /** Names of the tables that it is in, and its own. */
-  readonly path: readonly string[]
-  readonly because: string
-}
 
 /** containerd's files, and what it makes of them. */
 export interface ConfigReading extends LoadedConfig {
   readonly reader: ConfigFiles
   readonly dialect: Dialect
   readonly merged: MergedConfig
-  readonly settings: EffectiveSettings
+  readonly settings: ReturnType<typeof effectiveSettings>
 }
 
 /** Layers that CRI downloads at a time by default; with another number it pulls by itself instead of by transfer. */
@@ -57,7 +32,8 @@ export async function readConfig(reader: ConfigFiles, dialect: Dialect): Promise
   return { reader, dialect, ...loaded, merged, settings: effectiveSettings(merged, dialect) }
 }
 
-function effectiveSettings(config: MergedConfig, dialect: Dialect): EffectiveSettings {
+/** The settings that the mirror depends on, as containerd would have them. */
+function effectiveSettings(config: MergedConfig, dialect: Dialect) {
   const { plugins, settingsPlugin: id } = config
   const plugin = tableAt(plugins, id)
   const registry = tableAt(plugin, 'registry')
@@ -69,14 +45,19 @@ function effectiveSettings(config: MergedConfig, dialect: Dialect): EffectiveSet
     configPath: configPathOf(configPath, mirrors, dialect),
     discardUnpackedLayers: settingOf(discard, false),
     sharingPolicy: settingOf(lookup(plugins, bolt, 'content_sharing_policy'), 'shared'),
+    /** Whether CRI is told to pull by itself, although the version has the transfer service. */
     localPull: plugin.get('use_local_image_pull')?.value === true,
+    /** The setting that makes it do so although nobody asked for that. */
     localPullBecause: localPullBecause(plugin, dialect.legacyRegistry ? registry : new Map()),
+    /** Tables of the old kind: `registry.mirrors`, and `registry.configs` with `tls`. */
     mirrors,
     configsTls: configsTls(tableAt(registry, 'configs')),
+    /** Settings where this version does not look, or that it drops. */
     ignored: [
       ...ignoredIn(plugins, id, 'configPath', configPath),
       ...ignoredIn(plugins, id, 'discardUnpackedLayers', discard),
     ],
+    /** The id of a disabled plugin without which there is no CRI. */
     disabledCri: config.disabledPlugins.find((plugin) => CRI_PLUGINS.includes(plugin)),
   }
 }
@@ -123,9 +104,9 @@ export function pathOf(id: string, name: MovedSetting): string[] {
   return [id, ...(id === IMAGES_PLUGIN ? [] : ['containerd']), 'discard_unpacked_layers']
 }
 
-/** Where a setting stands that `winner` does not come from. */
+/** Where a setting stands that `winner` does not come from: names of the tables that it is in, and its own. */
 function ignoredIn(plugins: TomlTable, used: string, name: MovedSetting, winner: TomlEntry | undefined) {
-  return PLUGIN_IDS.flatMap((id): IgnoredSetting[] => {
+  return PLUGIN_IDS.flatMap((id) => {
     const path = pathOf(id, name)
     const source = lookup(plugins, ...path)
     // What was migrated stands under both ids, and is the same entry.
