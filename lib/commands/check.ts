@@ -5,9 +5,8 @@ import { bounded } from '../platform/abort.ts'
 import { listen } from '../platform/listen.ts'
 import { readCommandLine } from '../settings/read.ts'
 import { type Address, ConfigurationError, hostOf, type Settings } from '../settings/settings.ts'
-import type { Command } from './command.ts'
+import { type Command, programText } from './command.ts'
 import { lookAtPorts, PORTS, type PortToCheck } from './ports.ts'
-import { programText } from './program.ts'
 
 /** Longest wait in milliseconds for the admin door of a mirror on this node. */
 const ADMIN_TIMEOUT = 2_000

@@ -1,3 +1,4 @@
+import { shellWord } from '../containerd/rule.ts'
 import type { SettingName } from '../settings/settings.ts'
 
 /** What a command gets from the process that it runs in. */
@@ -32,3 +33,13 @@ export interface Command {
 
 /** Exit code for a configuration that cannot work: EX_CONFIG of sysexits.h. */
 export const EX_CONFIG = 78
+
+/** The scripts of package.json that run main.ts. */
+const SCRIPTS: readonly string[] = ['node', 'deno', 'bun']
+
+/** What a person types, before the arguments, to start this program in the same way again. */
+export function programText({ self, environment }: Pick<CommandContext, 'self' | 'environment'>): string {
+  const { npm_lifecycle_event: script } = environment
+  if (script !== undefined && SCRIPTS.includes(script)) return `npm run ${script} --`
+  return self.map(shellWord).join(' ')
+}

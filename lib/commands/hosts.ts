@@ -7,8 +7,7 @@ import { hostsCommand, mirrorEntryFor } from '../containerd/hosts/mirror-entry.t
 import { backupOf, type Change, type HostsTarget, type Plan, planRemove, planWrite } from '../containerd/hosts/plan.ts'
 import { readCommandLine } from '../settings/read.ts'
 import { ConfigurationError, type Settings } from '../settings/settings.ts'
-import type { Command } from './command.ts'
-import { programText } from './program.ts'
+import { type Command, programText } from './command.ts'
 
 /** Longest wait in milliseconds for containerd's version: without it, one optional line is left out. */
 const VERSION_TIMEOUT = 2_000

@@ -2,11 +2,10 @@ import { randomBytes } from 'node:crypto'
 import manifest from '../../package.json' with { type: 'json' }
 import { ConfigurationError } from '../settings/settings.ts'
 import { check } from './check.ts'
-import { type Command, type CommandContext, EX_CONFIG } from './command.ts'
+import { type Command, type CommandContext, EX_CONFIG, programText } from './command.ts'
 import { demo } from './demo.ts'
 import { commandHelp, helpText } from './help.ts'
 import { hosts } from './hosts.ts'
-import { programText } from './program.ts'
 import { serve } from './serve.ts'
 
 /** Bytes of a swarm key. */

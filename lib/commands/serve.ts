@@ -3,9 +3,8 @@ import { createLogger, type Logger } from '../observe/log.ts'
 import type { Readiness } from '../observe/readiness.ts'
 import { onAbort } from '../platform/abort.ts'
 import { readCommandLine } from '../settings/read.ts'
-import type { Command } from './command.ts'
+import { type Command, programText } from './command.ts'
 import { ALL_SETTINGS } from './help.ts'
-import { programText } from './program.ts'
 
 /** Runs the mirror until it is asked to stop. */
 export const serve: Command = {

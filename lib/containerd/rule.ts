@@ -120,3 +120,8 @@ export async function findingsOf<Snapshot>(rules: readonly Rule<Snapshot>[], sna
   for (const { judge } of rules) findings.push(...(await judge(snapshot)))
   return findings
 }
+
+/** One word of a remedy's command, quoted where it must be: names come from directories and settings that others chose. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+}

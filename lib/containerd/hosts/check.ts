@@ -1,6 +1,5 @@
 import { basename, join } from 'node:path'
-import { type Finding, findingsOf, type Remedy, type Rule, rule } from '../rule.ts'
-import { shellWord } from '../shell.ts'
+import { type Finding, findingsOf, type Remedy, type Rule, rule, shellWord } from '../rule.ts'
 import { asksAt, isUrl } from './endpoint.ts'
 import type { HostsReader } from './files.ts'
 import { DEFAULT_NAMESPACE, type HostsView, isWithoutMirror, ownViews, viewOf } from './look.ts'

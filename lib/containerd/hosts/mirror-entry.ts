@@ -1,6 +1,6 @@
 import { hostOf, SETTINGS } from '../../settings/settings.ts'
 import { dialectOf } from '../dialect.ts'
-import { shellWord } from '../shell.ts'
+import { shellWord } from '../rule.ts'
 import { asksAt, type Endpoint } from './endpoint.ts'
 
 /** What a hosts.toml must say of our mirror. */

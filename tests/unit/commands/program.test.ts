@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { programText } from '../../../lib/commands/program.ts'
+import { programText } from '../../../lib/commands/command.ts'
 
 for (const [title, self, environment, text] of [
   ['a script of npm', ['/n/node', '/w/main.ts'], { npm_lifecycle_event: 'bun' }, 'npm run bun --'],
