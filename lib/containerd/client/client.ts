@@ -60,12 +60,9 @@ export function connectContainerd(
 ) {
   const { callTimeout = CALL_TIMEOUT, stallTimeout = STALL_TIMEOUT } = timeouts
   const session = createSession(socket)
-  let closed = false
 
   function transportIn(namespace: string): Transport {
-    // Async, so that a refusal is a rejection: connect stops a call's deadline for those only.
-    const inNamespace: Interceptor = (next) => async (request) => {
-      if (closed) throw new ContainerdError('closed', 'the connection to containerd is closed')
+    const inNamespace: Interceptor = (next) => (request) => {
       request.header.set(NAMESPACE_HEADER, namespace)
       return next(request)
     }
@@ -97,10 +94,7 @@ export function connectContainerd(
     /** containerd in a namespace. It costs nothing, and there is nothing to close. */
     in: (namespace: string) => clientOf(transportIn(namespace), namespace, stallTimeout),
     /** Ends the connection and with it every running call; later ones fail with the code `closed`. */
-    close(): void {
-      closed = true
-      session.close(new ContainerdError('closed', 'the connection to containerd was closed'))
-    },
+    close: (): void => session.close(new ContainerdError('closed', 'the connection to containerd is closed')),
   }
 }
 
