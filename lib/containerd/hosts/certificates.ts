@@ -2,6 +2,7 @@ import { dirname, normalize, resolve } from 'node:path'
 import { type Edit, planRemoval } from '../../toml/patch.ts'
 import { listOf, parseToml, type TomlEntry, tableAt, withoutByteOrderMark } from '../../toml/toml.ts'
 import { type HostsReader, isRefusal } from './files.ts'
+import type { HostsCheck } from './mirror-entry.ts'
 import type { HostEntry } from './reading.ts'
 
 /** A certificate or key that a hosts.toml names, and what is wrong with it. */
@@ -25,7 +26,7 @@ export interface CertificateProblem {
  */
 export async function certificateProblems(
   { directory, text, hosts }: { directory: string; text: string; hosts: readonly HostEntry[] },
-  sight: { readonly certsDir: string; readonly seesAll?: boolean },
+  sight: Pick<HostsCheck, 'certsDir' | 'seesAll'>,
   files: HostsReader,
 ): Promise<CertificateProblem[]> {
   const root = parseToml(withoutByteOrderMark(text))
@@ -48,7 +49,7 @@ export async function certificateProblems(
 /** What is wrong with a file, as far as this process can tell; nothing if it is right. */
 async function problemOf(
   path: string,
-  { certsDir, seesAll = false }: { readonly certsDir: string; readonly seesAll?: boolean },
+  { certsDir, seesAll = false }: Pick<HostsCheck, 'certsDir' | 'seesAll'>,
   files: HostsReader,
 ): Promise<{ readonly reason?: string; readonly known: boolean }> {
   const top = normalize(`${certsDir}/`)

@@ -109,26 +109,22 @@ export function tablesOf(text: string): TomlNodes.TOMLTable[] {
 
 /** Where hosts are named, in the order of the file; a host may be named several times. */
 export function mentionsOf(text: string): HostMention[] {
-  const mentions: HostMention[] = []
-  const mention = (name: string | number | undefined, { loc }: TomlNodes.TOMLNode, header = false) =>
-    mentions.push({ name: String(name), line: loc.start.line, lastLine: loc.end.line, header })
-  for (const node of parseTomlSyntax(text).body[0].body) {
-    if (node.type === 'TOMLKeyValue') {
-      const [first, second] = namesOf(node)
-      if (first !== 'host') continue
-      if (second !== undefined) mention(second, node)
-      else if (node.value.type === 'TOMLInlineTable')
-        for (const pair of node.value.body) mention(namesOf(pair)[0], node)
-    } else if (node.resolvedKey[0] === 'host' && node.resolvedKey.length > 1) {
-      if (node.kind === 'array' && node.resolvedKey.length < 4) {
-        throw new HostsError('an array of hosts', node.loc.start.line)
-      }
-      mention(node.resolvedKey[1], node, true)
-    } else if (node.resolvedKey[0] === 'host') {
-      for (const pair of node.body) mention(namesOf(pair)[0], pair)
+  const mention = (name: string | number | undefined, { loc }: TomlNodes.TOMLNode, header = false) => [
+    { name: String(name), line: loc.start.line, lastLine: loc.end.line, header },
+  ]
+  return parseTomlSyntax(text).body[0].body.flatMap((node) => {
+    const [first, name] = node.type === 'TOMLKeyValue' ? namesOf(node) : node.resolvedKey
+    if (first !== 'host') return []
+    if (node.type === 'TOMLTable') {
+      if (name === undefined) return node.body.flatMap((pair) => mention(namesOf(pair)[0], pair))
+      if (node.kind === 'standard' || node.resolvedKey.length > 3) return mention(name, node, true)
+      throw new HostsError('an array of hosts', node.loc.start.line)
     }
-  }
-  return mentions
+    if (name !== undefined) return mention(name, node)
+    return node.value.type === 'TOMLInlineTable'
+      ? node.value.body.flatMap((pair) => mention(namesOf(pair)[0], node))
+      : []
+  })
 }
 
 function firstOfEach(mentions: readonly HostMention[]): HostMention[] {
