@@ -3,38 +3,18 @@ import process from 'node:process'
 import { OPEN_FILES_LIMIT, runtimeName } from '../platform/runtime.ts'
 import type { Metrics } from './metrics.ts'
 
-/**
- * What this process uses, from what Node, Deno and Bun all have. prom-client's own figures are Node's: on Deno and Bun it
- * renders them as well, but some of them are not true (an event loop that is never busy).
- */
-export const processFigures = {
-  /** Seconds of processor time, of the user and of the system together. */
-  cpuSeconds(): number {
-    const { user, system } = process.cpuUsage()
-    return (user + system) / 1e6
-  },
-  /** Bytes, as is the next; not a number when the process cannot tell, for lack of a file descriptor. */
-  residentBytes: (): number => memory('rss'),
-  heapUsedBytes: (): number => memory('heapUsed'),
-  /** Seconds since 1970. */
-  startTime: (): number => STARTED_AT,
-  /** Open file descriptors; 0 where there is no /proc. Counting them takes one: where none is left, the limit is reached. */
-  openFiles(): number {
-    try {
-      return existsSync(OWN_FILES) ? readdirSync(OWN_FILES).length : 0
-    } catch {
-      return OPEN_FILES_LIMIT
-    }
-  },
-  /** How many may be open; 0 where there is no /proc, or no limit. */
-  mostOpenFiles: (): number => OPEN_FILES_LIMIT,
-} as const
-
-/** Read once: alerts find restarts by its changes, and neither the clock nor the uptime is exact. */
+/** Seconds since 1970. Read once: alerts find restarts by its changes, and neither the clock nor the uptime is exact. */
 const STARTED_AT = Date.now() / 1000 - process.uptime()
 
 const OWN_FILES = '/proc/self/fd'
 
+/** Seconds of processor time, of the user and of the system together. */
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1e6
+}
+
+/** Bytes; not a number when the process cannot tell, for lack of a file descriptor. */
 function memory(kind: 'rss' | 'heapUsed'): number {
   try {
     return process.memoryUsage()[kind]
@@ -43,21 +23,32 @@ function memory(kind: 'rss' | 'heapUsed'): number {
   }
 }
 
+/** Open file descriptors; 0 where there is no /proc. Counting them takes one: where none is left, the limit is reached. */
+function openFiles(): number {
+  try {
+    return existsSync(OWN_FILES) ? readdirSync(OWN_FILES).length : 0
+  } catch {
+    return OPEN_FILES_LIMIT
+  }
+}
+
 /** From a loop that is hardly late to one that stands still, in seconds. */
 const LAG_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5]
 
 /**
- * Registers what this process uses, and how late its event loop is.
+ * Registers what this process uses, from what Node, Deno and Bun all have, and how late its event loop is. prom-client's own
+ * figures are Node's: on Deno and Bun it renders them as well, but some of them are not true (an event loop that is never
+ * busy).
  *
  * @returns what ends the watching of the event loop
  */
 export function registerProcessMetrics({ looked, lookedCounter, histogram }: Metrics): () => void {
-  lookedCounter('process_cpu_seconds_total', 'Processor time that was used, in seconds.', processFigures.cpuSeconds)
-  looked('process_resident_memory_bytes', 'Resident memory in bytes.', processFigures.residentBytes)
-  looked('process_heap_bytes', 'Memory of the JavaScript heap that is in use, in bytes.', processFigures.heapUsedBytes)
-  looked('process_start_time_seconds', 'When the process started, in seconds since 1970.', processFigures.startTime)
-  looked('process_open_fds', 'Open file descriptors.', processFigures.openFiles)
-  looked('process_max_fds', 'File descriptors that may be open.', processFigures.mostOpenFiles)
+  lookedCounter('process_cpu_seconds_total', 'Processor time that was used, in seconds.', cpuSeconds)
+  looked('process_resident_memory_bytes', 'Resident memory in bytes.', () => memory('rss'))
+  looked('process_heap_bytes', 'Memory of the JavaScript heap that is in use, in bytes.', () => memory('heapUsed'))
+  looked('process_start_time_seconds', 'When the process started, in seconds since 1970.', () => STARTED_AT)
+  looked('process_open_fds', 'Open file descriptors.', openFiles)
+  looked('process_max_fds', 'File descriptors that may be open.', () => OPEN_FILES_LIMIT)
   const lag = histogram(
     'event_loop_lag_seconds',
     'By how much timers of this process are late: what waits for its turn waits as long.',

@@ -1,15 +1,14 @@
-/** The error codes of the OCI distribution-spec 1.1 ("Error Codes") with their HTTP status, and UNKNOWN for our own failures. */
+/**
+ * The error codes of the OCI distribution-spec 1.1 ("Error Codes") that are not about a push, with their HTTP status, and
+ * UNKNOWN for our own failures.
+ */
 const STATUS = {
   BLOB_UNKNOWN: 404,
-  BLOB_UPLOAD_INVALID: 400,
-  BLOB_UPLOAD_UNKNOWN: 404,
   DIGEST_INVALID: 400,
-  MANIFEST_BLOB_UNKNOWN: 404,
   MANIFEST_INVALID: 400,
   MANIFEST_UNKNOWN: 404,
   NAME_INVALID: 400,
   NAME_UNKNOWN: 404,
-  SIZE_INVALID: 400,
   UNAUTHORIZED: 401,
   DENIED: 403,
   UNSUPPORTED: 405,
