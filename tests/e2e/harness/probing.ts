@@ -79,6 +79,8 @@ export async function withTools(
         }
       },
     })
+  } catch (cause) {
+    throw new Error(`what was logged meanwhile: ${JSON.stringify(lines)}`, { cause })
   } finally {
     connection.close()
     await listener.close(AbortSignal.abort())
