@@ -68,29 +68,27 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
   dht.onrequest = (request) => {
     const { command, from, value } = request
     if (from.id !== null) listeners?.met(from)
-    if (command !== QUESTION) return USED_COMMANDS.has(command) ? next(request) : answerFrom(records, request)
+    if (command !== QUESTION)
+      return USED_COMMANDS.has(command) ? next(request) : answerFrom(records, keyPair.publicKey, request)
     const answer = value && listeners?.asked(value, from)
     if (answer) request.reply(answer, { token: false, closerNodes: false })
     return true
   }
   const swarm = new Hyperswarm({ dht, keyPair, maxPeers: MAX_MEMBERS })
   survive(swarm.server)
-  const rpc = createDhtRpc(
-    {
-      request: (message, to, timeout) => {
-        // There is no option for it; a session is shown the request before it is sent.
-        const session = {
-          _attach(request: { timeout: number }) {
-            request.timeout = timeout
-          },
-          _detach: () => undefined,
-        }
-        return dht.request(message, to, { retry: false, session })
-      },
-      hash: (bytes) => HyperDHT.hash(bytes),
+  const rpc = createDhtRpc({
+    request: (message, to, timeout) => {
+      // There is no option for it; a session is shown the request before it is sent.
+      const session = {
+        _attach(request: { timeout: number }) {
+          request.timeout = timeout
+        },
+        _detach: () => undefined,
+      }
+      return dht.request(message, to, { retry: false, session })
     },
-    keyPair.publicKey,
-  )
+    hash: (bytes) => HyperDHT.hash(bytes),
+  })
   return new Swarm(
     dependencies,
     {

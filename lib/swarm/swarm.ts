@@ -22,7 +22,7 @@ import { registerSwarmMetrics, type SwarmFigures } from './metrics.ts'
 import type { NodeAddress } from './node.ts'
 import type { NodeFiles } from './node-files.ts'
 import type { Peer, Router } from './router.ts'
-import { MEMBERS, topicOf } from './topic.ts'
+import { topicOf } from './topic.ts'
 
 export interface SwarmDependencies {
   readonly log: Logger
@@ -79,7 +79,7 @@ export interface SwarmListeners {
   readonly asked: (question: Uint8Array, from: NodeAddress) => Uint8Array | undefined
 }
 
-/** Milliseconds that withdrawing the node's own announcement may hold up its end. */
+/** Milliseconds that withdrawals under way may hold up the end of the node. */
 const LEAVE_TIMEOUT = 1_000
 
 /** A node of the swarm: what the parts of this room make together. */
@@ -129,7 +129,7 @@ export class Swarm implements Router {
       {
         log,
         members: () => this.#membership.members,
-        find: (signal) => this.#finder.find(MEMBERS, signal),
+        find: () => this.#unconnected(),
         join: (id) => node.connections.joinPeer(b4a.from(id, 'hex')),
         leave: (id) => node.connections.leavePeer(b4a.from(id, 'hex')),
       },
@@ -200,7 +200,6 @@ export class Swarm implements Router {
     this.#finder.close()
     this.#connector.close()
     this.#membership.close()
-    this.#announcer.withdraw([MEMBERS])
     await bounded(LEAVE_TIMEOUT, undefined, (signal) => this.#announcer.settled(signal)).catch(() => {
       // Others come to a door that is closed, and go on to the next peer.
       this.#log.info('not all announcements were taken back, the rest expires', {
@@ -212,6 +211,18 @@ export class Swarm implements Router {
     this.#discovery.close()
     await this.#node.destroy()
     await bootstrap
+  }
+
+  /** Members without a connection to this node, in random order. */
+  async *#unconnected(): AsyncIterable<{ readonly id: string }> {
+    const self = addressOf(this.#map.self)
+    const nodes = [...this.#map.nodes()].filter((node) => node.strikes === 0 && addressOf(node) !== self)
+    const order = nodes.map((node) => ({ node, at: Math.random() })).sort((a, b) => a.at - b.at)
+    for (const { node } of order) {
+      if (this.#membership.isConnectedTo(node)) continue
+      const publicKey = await this.#dht.identify(node)
+      if (publicKey !== undefined) yield { id: b4a.toString(publicKey, 'hex') }
+    }
   }
 
   #livenessOf(liveness: Liveness | undefined): Liveness {
@@ -243,7 +254,6 @@ export class Swarm implements Router {
     const { host, port } = this.#map.self
     const id = b4a.toString(this.#node.publicKey, 'hex')
     this.#log.info('swarm joined', { id, host, port, neighbours, alone: this.#isAlone })
-    this.#announcer.advertise([MEMBERS])
     this.#waiting.over()
     this.#joined.resolve()
     this.#node.connections.listen().then(

@@ -9,9 +9,6 @@ const PURPOSE = 'swarmirror/topic/1\n'
  */
 export const LOOPBACK_SWARM_KEY: Uint8Array = new Uint8Array(32)
 
-/** What members announce themselves to. It is neither a digest, which has a colon, nor a tag, which has a slash. */
-export const MEMBERS = 'members' as Key
-
 /**
  * The 32-byte DHT topic of a key: HMAC-SHA256 under the swarm key. Without the swarm key nobody can compute the topic of a
  * known image, or tell what a topic stands for.

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
-import { MEMBERS, topicOf } from '../../lib/swarm/topic.ts'
 import { makeImage } from '../fixtures/image.ts'
 import { layerPath, portOf, withMirrors } from '../fixtures/mirrors.ts'
 import { joinAsMember, rpcOf } from '../fixtures/swarm.ts'
@@ -44,10 +43,7 @@ const p99 = (taken: readonly number[]) => taken.toSorted((a, b) => a - b)[Math.f
 async function publicKeyOf(port: number): Promise<Uint8Array> {
   const dht = await joinAsMember(port, { swarmKey: SWARM_KEY })
   try {
-    return await waitFor('the mirror has announced itself', async () => {
-      const reply = await rpcOf(dht).ask({ host: '127.0.0.1', port }, topicOf(SWARM_KEY, MEMBERS), 1_000)
-      return reply?.records[0]?.publicKey
-    })
+    return await waitFor('the mirror says who it is', () => rpcOf(dht).identify({ host: '127.0.0.1', port }, 1_000))
   } finally {
     await dht.destroy({ force: true })
   }

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import type { Key } from '../../lib/oci/key.ts'
 import { SwarmSeal } from '../../lib/swarm/datagram-seal.ts'
-import { ANNOUNCE, LOOKUP, QUESTION, WITHDRAW } from '../../lib/swarm/dht/hyperdht-rpc.ts'
+import { ANNOUNCE, IDENTIFY, LOOKUP, QUESTION, WITHDRAW } from '../../lib/swarm/dht/hyperdht-rpc.ts'
 import { topicOf } from '../../lib/swarm/topic.ts'
 import { createSealedBackend, type DatagramBackend, type OnDatagram, runtimeBackend, UDX } from '../../lib/udx/index.ts'
 import { createHeader, FLAG_SACK, HEADER_SIZE, writeHeader, writeSacks } from '../../lib/udx/packet.ts'
@@ -48,7 +48,7 @@ test('a member that seals garbage ends nothing and takes no memory', async () =>
         const random = createRandom(5)
         const below = (bound: number) => Math.floor(random() * bound)
         const bytes = (length: number) => Buffer.from(Array.from({ length }, () => below(256)))
-        const commands = [...Array.from({ length: 12 }, (_, at) => at), QUESTION, LOOKUP, ANNOUNCE, WITHDRAW]
+        const commands = [...Array.from({ length: 12 }, (_, at) => at), QUESTION, LOOKUP, ANNOUNCE, WITHDRAW, IDENTIFY]
         const originals = [
           ...commands.map((command) => request(command, bytes(32), bytes(120))),
           ...commands.map((command) => request(command, bytes(32), bytes(32), { id: bytes(32), token: bytes(32) })),
@@ -99,7 +99,7 @@ test('a member that announces to one topic ten thousand times hides nobody in it
     try {
       for (const port of victims) {
         const reply = await rpcOf(dht).ask({ host: HOST, port }, topic, 1_000)
-        const announcement = request(ANNOUNCE, topic, Buffer.alloc(32, 1), { token: reply?.token ?? assert.fail() })
+        const announcement = request(ANNOUNCE, topic, Buffer.alloc(0), { token: reply?.token ?? assert.fail() })
         const attackers = await Promise.all(Array.from({ length: 50 }, () => Attacker.start(host)))
         // Any port may be the source; here each of some sends many.
         for (let sent = 0; sent < ANNOUNCEMENTS / victims.length; sent++) {

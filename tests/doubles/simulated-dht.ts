@@ -1,7 +1,7 @@
 /** A DHT without a network, on a clock that tests turn: its nodes answer after a while, die and come back. */
 import { createHash } from 'node:crypto'
 import { addressOf } from '../../lib/platform/address.ts'
-import type { DhtNode, DhtReply, DhtRpc, StoreOutcome, TopicRecord } from '../../lib/swarm/dht/rpc.ts'
+import type { DhtNode, DhtReply, DhtRpc, StoreOutcome } from '../../lib/swarm/dht/rpc.ts'
 import type { NodeAddress } from '../../lib/swarm/node.ts'
 import { compareDistance } from '../../lib/swarm/node.ts'
 import type { ManualClock } from './manual-clock.ts'
@@ -15,7 +15,7 @@ interface SimulatedNode extends DhtNode {
   isFull: boolean
   /** It names the nodes of its own island, also dead ones. */
   island: number
-  readonly records: Map<string, Map<string, TopicRecord>>
+  readonly records: Map<string, Map<string, NodeAddress>>
 }
 
 export interface Traffic {
@@ -82,7 +82,7 @@ export class SimulatedDht {
 
   /** The requests of the node at that address, on that island. */
   rpc({ host, port }: NodeAddress, island = 0): DhtRpc {
-    const record = { host, port, publicKey: idOf({ host, port }) }
+    const record = { host, port }
     const change = (to: NodeAddress, token: Uint8Array, timeout: number, run: (node: SimulatedNode) => boolean) =>
       this.#request<StoreOutcome>(to, island, timeout, (node) => {
         const now = this.#clock.now()
@@ -105,6 +105,7 @@ export class SimulatedDht {
           records.set(hex(topic), stored.set(addressOf(record), record))
           return true
         }),
+      identify: (to, timeout) => this.#request(to, island, timeout, ({ id }) => id),
       question: async () => undefined,
       remove: (to, topic, token, timeout) =>
         change(to, token, timeout, ({ records }) => {

@@ -91,6 +91,11 @@ export class DhtClient {
     return this.#withToken(node, topic, (token, timeout) => this.#rpc.remove(node, topic, token, timeout))
   }
 
+  /** The public key of a node's Hyperswarm connections; `undefined` when it does not answer in time. */
+  identify(node: KnownNode): Promise<Uint8Array | undefined> {
+    return this.#request(node, (timeout) => this.#rpc.identify(node, timeout))
+  }
+
   /** Tries again with a new token if the first is not good any more, for example because the node was restarted. */
   async #withToken(
     node: KnownNode,

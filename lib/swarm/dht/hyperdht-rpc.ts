@@ -1,7 +1,7 @@
 import b4a from 'b4a'
 import { COMPACT_LENGTH, compact, fromCompact, type NodeAddress } from '../node.ts'
-import { RECORD_LENGTH, type RecordStore } from './record-store.ts'
-import { type DhtReply, type DhtRpc, MOST_ANSWERED, type StoreOutcome, type TopicRecord } from './rpc.ts'
+import type { RecordStore } from './record-store.ts'
+import { type DhtReply, type DhtRpc, MOST_ANSWERED, type StoreOutcome } from './rpc.ts'
 
 /**
  * Commands of our own, far from any of hyperdht's. Its announcements are signed and name the announcer's addresses. These are
@@ -11,8 +11,11 @@ export const QUESTION = 64
 export const LOOKUP = 65
 export const ANNOUNCE = 66
 export const WITHDRAW = 67
+export const IDENTIFY = 68
 /** The error of a node that has no room for a record. */
 export const FULL = 64
+
+const KEY_LENGTH = 32
 
 export interface DhtRequest {
   readonly command: number
@@ -47,8 +50,8 @@ export interface DhtParts {
   hash(bytes: Uint8Array): Uint8Array
 }
 
-/** Single requests to nodes of the DHT, from the node with that public key. */
-export function createDhtRpc(parts: DhtParts, publicKey: Uint8Array): DhtRpc {
+/** Single requests to nodes of the DHT. */
+export function createDhtRpc(parts: DhtParts): DhtRpc {
   const request = async (message: DhtRequest, to: NodeAddress, timeout: number) => {
     try {
       const response = await parts.request(message, to, timeout)
@@ -66,6 +69,10 @@ export function createDhtRpc(parts: DhtParts, publicKey: Uint8Array): DhtRpc {
     if (response.error === 0) return 'done'
     return response.error === FULL ? 'full' : 'refused'
   }
+  const valueFrom = async (message: DhtRequest, to: NodeAddress, timeout: number) => {
+    const response = await request(message, to, timeout)
+    return response?.error === 0 && response.value !== null ? response.value : undefined
+  }
   return {
     idOf: (address) => parts.hash(compact(address)),
     async ask(to, target, timeout): Promise<DhtReply | undefined> {
@@ -80,19 +87,28 @@ export function createDhtRpc(parts: DhtParts, publicKey: Uint8Array): DhtRpc {
         ...decodeRecords(error === 0 && value !== null ? value : new Uint8Array()),
       }
     },
-    store: (to, topic, token, timeout) =>
-      change({ command: ANNOUNCE, target: topic, token, value: publicKey }, to, timeout),
+    store: (to, topic, token, timeout) => change({ command: ANNOUNCE, target: topic, token }, to, timeout),
     remove: (to, topic, token, timeout) => change({ command: WITHDRAW, target: topic, token }, to, timeout),
-    async question(to, message, timeout) {
-      const response = await request({ command: QUESTION, value: message }, to, timeout)
-      return response?.error === 0 && response.value !== null ? response.value : undefined
+    async identify(to, timeout) {
+      const publicKey = await valueFrom({ command: IDENTIFY }, to, timeout)
+      return publicKey?.length === KEY_LENGTH ? publicKey : undefined
     },
+    question: (to, message, timeout) => valueFrom({ command: QUESTION, value: message }, to, timeout),
   }
 }
 
-/** Answers what other nodes look up here, announce and withdraw. @returns false, without an answer, if a request is nothing of it */
-export function answerFrom(records: RecordStore, request: IncomingRequest): boolean {
-  const { command, target, token, value, from } = request
+/**
+ * Answers other nodes that look up, announce or withdraw something here, or ask for the public key.
+ *
+ * @returns false, without an answer, if a request is nothing of it
+ */
+export function answerFrom(records: RecordStore, publicKey: Uint8Array, request: IncomingRequest): boolean {
+  const { command, target, token, from } = request
+  const only = { token: false, closerNodes: false }
+  if (command === IDENTIFY) {
+    request.reply(publicKey, only)
+    return true
+  }
   if (target === null) return false
   if (command === LOOKUP) {
     const found = records.get(target, MOST_ANSWERED)
@@ -101,30 +117,28 @@ export function answerFrom(records: RecordStore, request: IncomingRequest): bool
     return true
   }
   if (token === null) return false
-  const only = { token: false, closerNodes: false }
   if (command === WITHDRAW) {
     records.remove(target, compact(from))
     request.reply(null, only)
     return true
   }
-  if (command !== ANNOUNCE || value?.length !== RECORD_LENGTH - COMPACT_LENGTH) return false
-  if (records.add(target, b4a.concat([compact(from), value]))) request.reply(null, only)
+  if (command !== ANNOUNCE) return false
+  if (records.add(target, compact(from))) request.reply(null, only)
   else request.error(FULL, only)
   return true
 }
 
-/** The answer to a lookup: a byte that is 1 if the node has no room for more, and the records. */
+/** The answer to a lookup: a byte that is 1 if the node has no room for more, and the compact addresses of the records. */
 export function encodeRecords(records: readonly Uint8Array[], isFull: boolean): Uint8Array {
   return b4a.concat([Uint8Array.of(Number(isFull)), ...records])
 }
 
-/** Reads the answer to a lookup. A member may answer anything: what cannot be a record is left out. */
+/** Reads the answer to a lookup. A member may answer anything: what cannot be an address is left out. */
 export function decodeRecords(bytes: Uint8Array): Pick<DhtReply, 'records' | 'isFull'> {
-  const records: TopicRecord[] = []
-  for (let at = 1; at + RECORD_LENGTH <= bytes.length && records.length < MOST_ANSWERED; at += RECORD_LENGTH) {
+  const records: NodeAddress[] = []
+  for (let at = 1; at + COMPACT_LENGTH <= bytes.length && records.length < MOST_ANSWERED; at += COMPACT_LENGTH) {
     const address = fromCompact(bytes.subarray(at, at + COMPACT_LENGTH))
-    const publicKey = Uint8Array.from(bytes.subarray(at + COMPACT_LENGTH, at + RECORD_LENGTH))
-    if (address.port > 0) records.push({ ...address, publicKey })
+    if (address.port > 0) records.push(address)
   }
   return { records, isFull: bytes[0] === 1 }
 }

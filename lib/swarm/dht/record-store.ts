@@ -7,7 +7,7 @@ import { RareWarnings } from '../rare-warnings.ts'
 
 /** Milliseconds for which a node keeps a record that is not announced again. */
 export const RECORD_LIFE = 30 * 60_000
-/** Records at most, of 200 bytes each. In a swarm where each node holds 60,000 digests, the fullest node reaches it. */
+/** Records at most, of 160 bytes each. In a swarm where each node holds 60,000 digests, the fullest node reaches it. */
 const MAX_SIZE = 1_048_576
 /**
  * Records of one topic at most. A lookup is answered with 20 of them, and the records of what all nodes of a cluster hold would
@@ -20,8 +20,6 @@ const MOST_OF_TOPIC = 1_000
  */
 const MOST_OF_HOST = 32
 const HOST_LENGTH = 4
-/** Bytes of a record: the compact address of a member, of which each topic has one record, and its public key. */
-export const RECORD_LENGTH = COMPACT_LENGTH + 32
 const FIRST_SLOTS = 1_024
 const GROWTH = 1.5
 /** Part of the limit beyond which a warning says that it is near. */
@@ -44,8 +42,8 @@ export interface RecordStoreOptions {
 }
 
 /**
- * What a node of the DHT keeps for others: the records of each topic, all for the same time. A record is a slot of some arrays,
- * 200 bytes with its topic. What there is no room for is refused, so that the announcer can turn to another node: nothing that
+ * What a node of the DHT keeps for others: who announced each topic, all for the same time. A record is a slot of some arrays,
+ * 160 bytes with its topic. What there is no room for is refused, so that the announcer can turn to another node: nothing that
  * was acknowledged is dropped before its time.
  */
 export class RecordStore {
@@ -59,7 +57,7 @@ export class RecordStore {
   readonly #clock: Clock
   /** The first slot of each topic; the others follow by `next`, which also links the free ones. */
   readonly #topics = new Map<string, number>()
-  #bytes = new Uint8Array(FIRST_SLOTS * RECORD_LENGTH)
+  #bytes = new Uint8Array(FIRST_SLOTS * COMPACT_LENGTH)
   #next = new Int32Array(FIRST_SLOTS)
   /** When a record was stored last. */
   #times = new Float64Array(FIRST_SLOTS)
@@ -102,21 +100,22 @@ export class RecordStore {
   /**
    * Keeps a record, or keeps it for longer.
    *
+   * @param address compact, of the member that announced the topic
    * @returns false if there is no room for it
-   * @throws {RangeError} for another length than {@link RECORD_LENGTH}
+   * @throws {RangeError} for another length than that of a compact address
    */
-  add(topic: Uint8Array, record: Uint8Array): boolean {
-    if (record.length !== RECORD_LENGTH) {
-      throw new RangeError(`expected a record of ${RECORD_LENGTH} bytes, got ${record.length}`)
+  add(topic: Uint8Array, address: Uint8Array): boolean {
+    if (address.length !== COMPACT_LENGTH) {
+      throw new RangeError(`expected an address of ${COMPACT_LENGTH} bytes, got ${address.length}`)
     }
     this.#expire()
     const slots = this.#slotsOf(topic)
-    let slot = this.#from(record, slots, COMPACT_LENGTH)[0]
+    let slot = this.#matching(address, slots, COMPACT_LENGTH)[0]
     if (slot !== undefined) this.#unlink(slot)
-    else if (this.#hasNoRoom(slots) || this.#from(record, slots, HOST_LENGTH).length >= MOST_OF_HOST)
-      return this.#refuse(record)
+    else if (this.#hasNoRoom(slots) || this.#matching(address, slots, HOST_LENGTH).length >= MOST_OF_HOST)
+      return this.#refuse(address)
     else slot = this.#take(nameOf(topic))
-    this.#bytes.set(record, slot * RECORD_LENGTH)
+    this.#bytes.set(address, slot * COMPACT_LENGTH)
     this.#times[slot] = this.#clock.now()
     this.#link(slot)
     this.#warnIfNear()
@@ -129,12 +128,12 @@ export class RecordStore {
     return this.#hasNoRoom(this.#slotsOf(topic))
   }
 
-  /** Removes the record of a topic that is of the member with that compact address. */
+  /** Removes the record of a topic with that compact address. */
   remove(topic: Uint8Array, address: Uint8Array): void {
-    for (const slot of this.#from(address, this.#slotsOf(topic), COMPACT_LENGTH)) this.#drop(slot)
+    for (const slot of this.#matching(address, this.#slotsOf(topic), COMPACT_LENGTH)) this.#drop(slot)
   }
 
-  /** Up to `most` records of a topic, chosen at random and in random order: peers that are found first are asked first. */
+  /** Up to `most` compact addresses of a topic, chosen at random and in random order: peers that are found first are asked first. */
   get(topic: Uint8Array, most: number): Uint8Array[] {
     this.#expire()
     const slots = this.#slotsOf(topic)
@@ -146,7 +145,7 @@ export class RecordStore {
       slots[other] = slots[at] as number
       slots[at] = slot
     }
-    return slots.slice(0, count).map((slot) => this.#bytes.slice(slot * RECORD_LENGTH, (slot + 1) * RECORD_LENGTH))
+    return slots.slice(0, count).map((slot) => this.#bytes.slice(slot * COMPACT_LENGTH, (slot + 1) * COMPACT_LENGTH))
   }
 
   #slotsOf(topic: Uint8Array): number[] {
@@ -157,10 +156,10 @@ export class RecordStore {
   }
 
   /** Those of some slots whose first bytes, so many of the compact address, are these. */
-  #from(address: Uint8Array, slots: readonly number[], length: number): number[] {
+  #matching(address: Uint8Array, slots: readonly number[], length: number): number[] {
     return slots.filter((slot) => {
       let at = 0
-      while (at < length && this.#bytes[slot * RECORD_LENGTH + at] === address[at]) at++
+      while (at < length && this.#bytes[slot * COMPACT_LENGTH + at] === address[at]) at++
       return at === length
     })
   }
@@ -210,9 +209,9 @@ export class RecordStore {
     while (this.#oldest !== NONE && (this.#times[this.#oldest] as number) < since) this.#drop(this.#oldest)
   }
 
-  #refuse(record: Uint8Array): false {
+  #refuse(address: Uint8Array): false {
     this.#refused++
-    const from = addressOf(fromCompact(record.subarray(0, COMPACT_LENGTH)))
+    const from = addressOf(fromCompact(address))
     this.#warnings.warn('announcements of other nodes refused: there is no room', { from, records: this.#size })
     return false
   }
@@ -248,7 +247,7 @@ export class RecordStore {
       to.set(from)
       return to
     }
-    this.#bytes = grown(new Uint8Array(slots * RECORD_LENGTH), this.#bytes)
+    this.#bytes = grown(new Uint8Array(slots * COMPACT_LENGTH), this.#bytes)
     this.#next = grown(new Int32Array(slots), this.#next)
     this.#times = grown(new Float64Array(slots), this.#times)
     this.#younger = grown(new Int32Array(slots), this.#younger)

@@ -5,12 +5,6 @@ export interface DhtNode extends NodeAddress {
   readonly id: Uint8Array
 }
 
-/** Who announced a topic: where its datagrams came from, which is where its peer door is. */
-export interface TopicRecord extends NodeAddress {
-  /** Of its Hyperswarm connections, 32 bytes. */
-  readonly publicKey: Uint8Array
-}
-
 /** Records of a topic that a node gives at most, chosen at random. */
 export const MOST_ANSWERED = 20
 
@@ -19,7 +13,8 @@ export interface DhtReply {
   readonly token: Uint8Array | undefined
   /** Nodes close to the target that the replying node knows. */
   readonly closer: readonly NodeAddress[]
-  readonly records: readonly TopicRecord[]
+  /** Who announced the target: where its datagrams came from, which is where its peer door is. */
+  readonly records: readonly NodeAddress[]
   /** The node has no room for more records of the target, so there may be others elsewhere. */
   readonly isFull: boolean
 }
@@ -39,6 +34,8 @@ export interface DhtRpc {
   store(to: NodeAddress, topic: Uint8Array, token: Uint8Array, timeout: number): Promise<StoreOutcome | undefined>
   /** Removes this node's record of a topic. */
   remove(to: NodeAddress, topic: Uint8Array, token: Uint8Array, timeout: number): Promise<StoreOutcome | undefined>
+  /** The public key of the node's Hyperswarm connections. */
+  identify(to: NodeAddress, timeout: number): Promise<Uint8Array | undefined>
   /** Sends a message of ours, and gives what the node has answered. */
   question(to: NodeAddress, message: Uint8Array, timeout: number): Promise<Uint8Array | undefined>
 }

@@ -1,7 +1,7 @@
 import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import type { DhtClient } from '../dht/client.ts'
-import type { DhtNode, TopicRecord } from '../dht/rpc.ts'
+import type { DhtNode } from '../dht/rpc.ts'
 import { compareDistance, type NodeAddress } from '../node.ts'
 
 /** How many nodes are asked at a time. Where the map is true, each of the closest nodes holds the record, and four are plenty. */
@@ -25,7 +25,7 @@ export async function findRecords(
   dht: DhtClient,
   topic: Uint8Array,
   replicas: number,
-  onRecords: (records: readonly TopicRecord[]) => boolean,
+  onRecords: (records: readonly NodeAddress[]) => boolean,
   clock: Clock = systemClock,
 ): Promise<void> {
   const { map } = dht

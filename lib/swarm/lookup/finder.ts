@@ -1,18 +1,11 @@
-import b4a from 'b4a'
 import type { Key } from '../../oci/key.ts'
 import { onAbort } from '../../platform/abort.ts'
 import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import type { DhtClient } from '../dht/client.ts'
-import type { TopicRecord } from '../dht/rpc.ts'
+import type { NodeAddress } from '../node.ts'
 import type { Peer } from '../router.ts'
 import { findRecords } from './find-records.ts'
-
-/** A peer as a record announces it. */
-export interface Announced extends Peer {
-  /** Its Hyperswarm public key in hex: another one after each start, unless it is remembered. */
-  readonly id: string
-}
 
 export interface FinderDependencies {
   readonly dht: DhtClient
@@ -34,7 +27,7 @@ const CAPACITY = 2_000
 const LOST_DELAY = 20
 
 interface Lookup {
-  readonly peers: SharedList<Announced>
+  readonly peers: SharedList<Peer>
   readonly startedAt: number
 }
 
@@ -60,7 +53,7 @@ export class Finder {
   }
 
   /** The members that announced the key, each once, without this node. Ends when the signal aborts; does not throw. */
-  async *find(key: Key, signal: AbortSignal): AsyncIterable<Announced> {
+  async *find(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
     if (signal.aborted || this.#stop.signal.aborted) return
     const stop = AbortSignal.any([signal, this.#stop.signal])
     const lookup = this.#fresh(key) ?? this.#start(key)
@@ -106,10 +99,10 @@ export class Finder {
     }
   }
 
-  async #look(key: Key, peers: SharedList<Announced>): Promise<void> {
+  async #look(key: Key, peers: SharedList<Peer>): Promise<void> {
     const seen = new Set<string>()
-    /** Announced by nodes that do not answer any more. Should that be wrong, they are better than no peer at all. */
-    const lost: Announced[] = []
+    /** Peer by nodes that do not answer any more. Should that be wrong, they are better than no peer at all. */
+    const lost: Peer[] = []
     const release = () => {
       if (peers.length === 0) for (const peer of lost.splice(0)) peers.add(peer)
     }
@@ -118,14 +111,13 @@ export class Finder {
     const { map } = this.#dht
     const self = addressOf(map.self)
     // A member can name any address, so one that is not known has to answer before anybody sends it a request.
-    const check = async (peer: Announced, topic: Uint8Array) => {
+    const check = async (peer: Peer, topic: Uint8Array) => {
       const reply = await this.#dht.ask(this.#dht.nodeAt(peer), topic)
       if (reply?.token !== undefined) peers.add(peer)
     }
     const look = async (topic: Uint8Array) => {
-      const take = (records: readonly TopicRecord[]) => {
-        for (const { host, port, publicKey } of records) {
-          const peer = { id: b4a.toString(publicKey, 'hex'), host, port }
+      const take = (records: readonly NodeAddress[]) => {
+        for (const peer of records) {
           const name = addressOf(peer)
           if (seen.has(name) || name === self) continue
           seen.add(name)

@@ -6,7 +6,7 @@ export interface ConnectorDependencies {
   readonly log: Logger
   /** Members with a connection, by their public key in hex. */
   members(): ReadonlySet<string>
-  /** Members that have announced themselves, by their public key in hex. */
+  /** Other members, by their public key in hex. */
   find(signal: AbortSignal): AsyncIterable<{ readonly id: string }>
   /** Connects to a member, and goes on trying for a while. */
   join(id: string): void
@@ -29,7 +29,7 @@ const INTERVAL = [3_000, 60_000] as const
 /** Milliseconds that a search may take. */
 const FIND_TIMEOUT = 5_000
 
-/** Keeps this node connected to members that it finds by their announcements. */
+/** Keeps this node connected to some of the members that it knows. */
 export class Connector {
   readonly #dependencies: ConnectorDependencies
   readonly #clock: Clock

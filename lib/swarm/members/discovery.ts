@@ -2,14 +2,14 @@ import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import type { DhtClient } from '../dht/client.ts'
 import type { KnownNode } from '../dht/network-map.ts'
-import type { DhtNode, TopicRecord } from '../dht/rpc.ts'
+import type { DhtNode } from '../dht/rpc.ts'
 import type { NodeAddress } from '../node.ts'
 
 /** A topic of which a node should have a record. */
 export interface Sample {
   readonly topic: Uint8Array
   /** Called with the records of that topic that the node has. */
-  answered(records: readonly TopicRecord[]): void
+  answered(records: readonly NodeAddress[]): void
 }
 
 /**

@@ -118,7 +118,7 @@ export class Membership {
       clearTimeout(timer)
       const member = this.#connections.get(connection)
       this.#connections.delete(connection)
-      if (member !== undefined && !this.#isConnectedTo(member.door)) this.#liveness.gone(member.door)
+      if (member !== undefined && !this.isConnectedTo(member.door)) this.#liveness.gone(member.door)
     })
     connection.setKeepAlive(this.#options.keepAlive)
     connection.setTimeout(this.#options.silence)
@@ -131,11 +131,12 @@ export class Membership {
     for (const connection of this.#connections.keys()) connection.destroy()
   }
 
-  get #greeted(): Member[] {
-    return [...this.#connections.values()].filter((member) => member !== undefined)
+  /** Whether a member with that peer door has greeted. */
+  isConnectedTo(door: Peer): boolean {
+    return this.#greeted.some((member) => addressOf(member.door) === addressOf(door))
   }
 
-  #isConnectedTo(door: Peer): boolean {
-    return this.#greeted.some((member) => addressOf(member.door) === addressOf(door))
+  get #greeted(): Member[] {
+    return [...this.#connections.values()].filter((member) => member !== undefined)
   }
 }

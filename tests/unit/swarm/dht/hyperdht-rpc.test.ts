@@ -34,7 +34,7 @@ const answeredFrom = (host: string, port: number) => {
     closerNodes: [{ host: '10.0.0.9', port: 5001 }],
     value: TOKEN,
   }
-  return createDhtRpc({ request: async () => response, hash: () => NODE.id }, PUBLIC_KEY)
+  return createDhtRpc({ request: async () => response, hash: () => NODE.id })
 }
 
 test('createDhtRpc believes an answer of the node that was asked only: others can guess the number of a request', async () => {
@@ -43,10 +43,11 @@ test('createDhtRpc believes an answer of the node that was asked only: others ca
     await rpc.store(NODE, TOPIC, TOKEN, 100),
     await rpc.remove(NODE, TOPIC, TOKEN, 100),
     await rpc.question(NODE, TOKEN, 100),
+    await rpc.identify(NODE, 100),
   ]
-  assert.deepEqual(await outcomes(answeredFrom(NODE.host, NODE.port)), [1, 'done', 'done', TOKEN])
-  assert.deepEqual(await outcomes(answeredFrom(NODE.host, 6001)), [undefined, undefined, undefined, undefined])
-  assert.deepEqual(await outcomes(answeredFrom('10.0.0.2', NODE.port)), [undefined, undefined, undefined, undefined])
+  assert.deepEqual(await outcomes(answeredFrom(NODE.host, NODE.port)), [1, 'done', 'done', TOKEN, TOKEN])
+  assert.deepEqual(await outcomes(answeredFrom(NODE.host, 6001)), new Array(5).fill(undefined))
+  assert.deepEqual(await outcomes(answeredFrom('10.0.0.2', NODE.port)), new Array(5).fill(undefined))
 })
 
 /** A node that keeps so many records of a topic, and the requests of members at any address to it. */
@@ -68,11 +69,11 @@ function node(mostOfTopic: number) {
         answer = { ...response, error, value: null }
       },
     }
-    if (!answerFrom(records, request)) return { ...response, error: 1, value: null }
+    if (!answerFrom(records, PUBLIC_KEY, request)) return { ...response, error: 1, value: null }
     return answer ?? assert.fail('no answer')
   }
   const rpcFrom = (from: { readonly host: string; readonly port: number }) =>
-    createDhtRpc({ request: (request) => ask(request, from), hash: () => NODE.id }, PUBLIC_KEY)
+    createDhtRpc({ request: (request) => ask(request, from), hash: () => NODE.id })
   return { records, ask, rpcFrom }
 }
 
@@ -82,7 +83,7 @@ test('answerFrom keeps a record under the address that it came from, and lets no
   const found = async () => (await other.ask(NODE, TOPIC, 100))?.records
   assert.equal(await member.store(NODE, TOPIC, TOKEN, 100), 'done')
   assert.equal(await member.store(NODE, TOPIC, TOKEN, 100), 'done')
-  assert.deepEqual(await found(), [{ ...ANNOUNCER, publicKey: PUBLIC_KEY }])
+  assert.deepEqual(await found(), [ANNOUNCER])
   assert.equal(await other.remove(NODE, TOPIC, TOKEN, 100), 'done')
   assert.equal((await found())?.length, 1)
   assert.equal(await member.remove(NODE, TOPIC, TOKEN, 100), 'done')
@@ -101,18 +102,23 @@ test('answerFrom refuses what it has no room for, and says so to those who look'
   assert.equal(await at(2).store(NODE, TOPIC, TOKEN, 100), 'done')
 })
 
+test('answerFrom says who the node is, and identify believes nothing that cannot be a public key', async () => {
+  assert.deepEqual(await node(2).rpcFrom(ANNOUNCER).identify(NODE, 100), PUBLIC_KEY)
+  for (const value of [null, new Uint8Array(31), new Uint8Array(33)]) {
+    const response = { from: NODE, error: 0, token: null, closerNodes: null, value }
+    const rpc = createDhtRpc({ request: async () => response, hash: () => NODE.id })
+    assert.equal(await rpc.identify(NODE, 100), undefined)
+  }
+})
+
 test('answerFrom refuses a change without a token, and whatever else it does not read', async () => {
   const { ask, records } = node(2)
-  const announcement = { command: ANNOUNCE, target: TOPIC, token: TOKEN, value: PUBLIC_KEY }
+  const announcement = { command: ANNOUNCE, target: TOPIC, token: TOKEN }
   const { target: _target, ...aimless } = announcement
   const { token: _token, ...unproven } = announcement
-  const { value: _value, ...empty } = announcement
   for (const wrong of [
     aimless,
     unproven,
-    empty,
-    { ...announcement, value: new Uint8Array(31) },
-    { ...announcement, value: new Uint8Array(1_000) },
     { command: WITHDRAW, target: TOPIC },
     { command: LOOKUP },
     { command: QUESTION, target: TOPIC, token: TOKEN },
@@ -127,15 +133,10 @@ const byte = fc.integer({ min: 0, max: 255 })
 const address = fc
   .tuple(fc.tuple(byte, byte, byte, byte), fc.integer({ min: 1, max: 65_535 }))
   .map(([bytes, port]) => ({ host: bytes.join('.'), port }))
-const record = fc
-  .tuple(fc.uint8Array({ minLength: 32, maxLength: 32 }), address)
-  .map(([publicKey, of]) => ({ ...of, publicKey }))
-
 test('decodeRecords gives back what encodeRecords wrote', () => {
   fc.assert(
-    fc.property(fc.array(record, { maxLength: 20 }), fc.boolean(), (records, isFull) => {
-      const encoded = records.map(({ publicKey, ...of }) => Buffer.concat([compact(of), publicKey]))
-      assert.deepEqual(decodeRecords(encodeRecords(encoded, isFull)), { records, isFull })
+    fc.property(fc.array(address, { maxLength: 20 }), fc.boolean(), (records, isFull) => {
+      assert.deepEqual(decodeRecords(encodeRecords(records.map(compact), isFull)), { records, isFull })
     }),
   )
 })
@@ -145,8 +146,7 @@ test('decodeRecords takes anything, and gives no more records than are whole and
     fc.property(fc.uint8Array({ maxLength: 1_400 }), (bytes) => {
       const { records } = decodeRecords(bytes)
       assert.ok(records.length <= 20)
-      for (const { host, port, publicKey } of records) {
-        assert.equal(publicKey.length, 32)
+      for (const { host, port } of records) {
         assert.match(host, /^(\d{1,3}\.){3}\d{1,3}$/)
         assert.ok(port > 0 && port <= 65_535)
       }
