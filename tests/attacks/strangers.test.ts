@@ -16,8 +16,8 @@ import { answer, handshakeFor, request, sealing, withAttackers, withoutFatalErro
 
 const STRANGER_KEY = new Uint8Array(32).fill(99)
 const KEY = 'registry.example/team/app:1' as Key
-/** Datagrams of so many bytes that are sent at once: a system drops what does not fit its buffer. */
-const BATCH_BYTES = 24_000
+/** Bytes that may wait in the buffer of a system, which drops what does not fit, and what each datagram takes besides its own. */
+const [BUFFER, EACH] = [100_000, 800]
 
 interface Attack {
   /** What is sent to a node with that public key, to do something to a third address. */
@@ -42,8 +42,8 @@ async function nothingComesBack({ make, heard }: Attack): Promise<void> {
         let underWay = 0
         for (const [index, bytes] of datagrams.entries()) {
           await attacker.send(bytes, member.port)
-          underWay += bytes.length
-          if (underWay < BATCH_BYTES && index < datagrams.length - 1) continue
+          underWay += EACH + bytes.length
+          if (underWay < BUFFER && index < datagrams.length - 1) continue
           await waitFor('all are counted', () => member.router.figures.refused - before === index + 1)
           underWay = 0
         }
