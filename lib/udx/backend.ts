@@ -48,7 +48,7 @@ export const RECEIVE_BUFFER = 1024 * 1024
  * Checks an address.
  *
  * @throws {Error} if it is not an IPv4 address. It is a plain Error, as with the addon: hyperdht takes a TypeError or RangeError
- * for a mistake of its own and ends the process, and addresses come from strangers.
+ * for a mistake of its own and ends the process, and addresses come from other nodes.
  */
 export function requireIPv4(host: string): void {
   if (!isIPv4(host)) throw new Error(`${host} is not a valid IP address`)

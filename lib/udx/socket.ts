@@ -144,7 +144,7 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask, P
   #ready(port: number, host: string): DatagramSocket | undefined {
     if (this.closing) return undefined
     requireIPv4(host)
-    // Strangers name such ports. What is sent there is lost, as on a network.
+    // Other nodes name such ports. What is sent there is lost, as on a network.
     if (!isPort(port)) return undefined
     if (!this.bound) this.bind()
     return this.#datagrams
