@@ -15,10 +15,10 @@ const MAX_SIZE = 1_048_576
  */
 const MOST_OF_TOPIC = 1_000
 /**
- * Records of one topic from one host at most: a member must not hide what others announce among announcements from all of its
- * ports. More mirrors than these do not run on one host.
+ * Records of one topic from one host at most, fewer than an answer has: a member must not hide what others announce among
+ * announcements from all of its ports. More mirrors than these do not run on one host.
  */
-const MOST_OF_HOST = 32
+const MOST_OF_HOST = 16
 const HOST_LENGTH = 4
 const FIRST_SLOTS = 1_024
 const GROWTH = 1.5
