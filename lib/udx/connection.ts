@@ -181,10 +181,10 @@ export class UdxConnection implements TurnTask {
     if (this.sender.finished && this.receiver.ended) this.#close(undefined)
   }
 
-  /** Ends it at once, and tells the peer if it is connected, unless `silent`. */
-  destroy(silent: boolean): void {
+  /** Ends it at once, and tells the peer if it is connected. */
+  destroy(): void {
     if (this.closed) return
-    if (!silent) this.#sendControl(FLAG_DESTROY)
+    this.#sendControl(FLAG_DESTROY)
     this.#close(undefined)
   }
 
@@ -192,11 +192,6 @@ export class UdxConnection implements TurnTask {
   hurry(): void {
     if (this.closed || this.#hurry.deadline !== Number.POSITIVE_INFINITY) return
     this.#hurry.set(this.#udx.clock.now() + HURRY_TIME)
-  }
-
-  /** Ends it as if the peer had reset it: for a relay that has forwarded the peer's DESTROY. */
-  reset(): void {
-    this.#close(new UdxError('ECONNRESET'))
   }
 
   #close(error: UdxError | undefined): void {

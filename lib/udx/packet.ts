@@ -86,7 +86,7 @@ export function refreshHeader(packet: Uint8Array, rwnd: number, ack: number): vo
   b4a.writeUInt32LE(packet, ack, 16)
 }
 
-/** Rewrites the stream id of a packet: all that a relay does to it. */
+/** Rewrites the stream id of a packet that is sent to another stream. */
 export function rewriteId(packet: Uint8Array, id: number): void {
   b4a.writeUInt32LE(packet, id, 4)
 }

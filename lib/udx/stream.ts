@@ -3,7 +3,7 @@ import { Duplex, type DuplexEvents, Writable } from 'streamx'
 import { isPort, requireIPv4 } from './backend.ts'
 import { type ConnectionHost, UdxConnection, UdxError } from './connection.ts'
 import type { Linger } from './linger.ts'
-import { FLAG_DESTROY, type Header, rewriteId } from './packet.ts'
+import { FLAG_DESTROY, type Header } from './packet.ts'
 import type { Route } from './route.ts'
 import type { UDXSocket } from './socket.ts'
 
@@ -54,9 +54,6 @@ export class UDXStream extends Duplex<StreamEvents> {
   #socket: UDXSocket | undefined
   #previousSocket: UDXSocket | undefined
   #changing: PromiseWithResolvers<void> | undefined
-  #relay: UDXStream | undefined
-  /** Streams that relay to this one. */
-  readonly #relayed = new Set<UDXStream>()
   #writeDone: Done | undefined
   #destroyDone: Done | undefined
   #closeError: UdxError | undefined
@@ -158,13 +155,6 @@ export class UDXStream extends Duplex<StreamEvents> {
     return promise
   }
 
-  /** From now on packets for this stream are forwarded to the remote of `destination`. */
-  relayTo(destination: UDXStream): void {
-    if (this.#connection.closed || this.#relay !== undefined || destination.#connection.closed) return
-    this.#relay = destination
-    destination.#relayed.add(this)
-  }
-
   /** Sends an unordered, unreliable message. @returns whether the system took it. */
   send(bytes: Uint8Array): Promise<boolean> {
     const route = this.#route
@@ -234,7 +224,7 @@ export class UDXStream extends Duplex<StreamEvents> {
   }
 
   override _predestroy(): void {
-    this.#connection.destroy(this.#relay !== undefined)
+    this.#connection.destroy()
     this.#continueWrite()
   }
 
@@ -242,7 +232,7 @@ export class UDXStream extends Duplex<StreamEvents> {
     if (this.#connection.closed) done(this.#closeError ?? null)
     else if (this.connected) this.#destroyDone = done
     else {
-      this.#connection.destroy(true)
+      this.#connection.destroy()
       done(null)
     }
   }
@@ -252,19 +242,7 @@ export class UDXStream extends Duplex<StreamEvents> {
   }
 
   #accept(header: Header, packet: Uint8Array): void {
-    if (this.#connection.closed) return
-    if (this.#relay !== undefined) this.#forward(this.#relay, header, packet)
-    else this.#connection.onPacket(header, packet, this.#udx.clock.now())
-  }
-
-  #forward(relay: UDXStream, header: Header, packet: Uint8Array): void {
-    const route = relay.#route
-    if (route !== undefined) {
-      const copy = b4a.from(packet)
-      rewriteId(copy, route.remoteId)
-      route.socket.transmit(copy, route.port, route.host)
-    }
-    if ((header.flags & FLAG_DESTROY) !== 0) this.#connection.reset()
+    if (!this.#connection.closed) this.#connection.onPacket(header, packet, this.#udx.clock.now())
   }
 
   #continueWrite(): void {
@@ -297,12 +275,10 @@ export class UDXStream extends Duplex<StreamEvents> {
     const { streams, linger } = this.#udx
     const { route, sender, receiver } = this.#connection
     streams.delete(this.id)
-    if (route !== undefined && error === undefined && this.#relay === undefined) {
+    if (route !== undefined && error === undefined) {
       const hasEnded = receiver.ended && sender.finished
       linger.add(this.id, route, hasEnded ? 0 : FLAG_DESTROY, sender.board.next, receiver.ack)
     }
-    if (this.#relay !== undefined) this.#relay.#relayed.delete(this)
-    for (const relayed of this.#relayed) relayed.destroy()
     for (const flush of this.#flushes.splice(0)) flush.resolve(false)
     this.#changing?.reject(new Error('Stream is closed'))
     this.#changing = undefined

@@ -400,39 +400,6 @@ test('stream moves to another remote: new packets go there, old ones to where th
   void second.close()
 })
 
-test('stream relays packets as they are, and its destruction closes what it relayed', async () => {
-  const simulation = new Simulation()
-  const [ua, ur, ub] = [simulation.createUDX(), simulation.createUDX(), simulation.createUDX()]
-  const sockets = [ua, ur, ub].map((udx) => {
-    const socket = udx.createSocket()
-    socket.bind(0, HOST)
-    return socket
-  })
-  const [pa, pr, pb] = sockets.map((socket) => socket.address()?.port as number) as [number, number, number]
-  const [sa, sr, sb] = sockets as [(typeof sockets)[0], (typeof sockets)[0], (typeof sockets)[0]]
-  const a = ua.createStream(1)
-  const b = ub.createStream(2)
-  const [ra, rb] = [ur.createStream(11), ur.createStream(12)]
-  a.connect(sa as never, 11, pr, HOST)
-  b.connect(sb as never, 12, pr, HOST)
-  ra.connect(sr as never, 1, pa, HOST)
-  rb.connect(sr as never, 2, pb, HOST)
-  const logs = [a, b, ra, rb].map((stream) => watch(stream))
-  ra.relayTo(rb)
-  rb.relayTo(ra)
-  const bytes = pattern(100_000)
-  a.write(bytes)
-  await simulation.until(() => logs[1]?.length === bytes.length)
-  assert.ok(Buffer.concat(logs[1]?.bytes ?? []).equals(bytes))
-  assert.equal(logs[2]?.length, 0)
-  a.destroy()
-  await simulation.until(() => logs.every((log) => log.closed))
-  assert.equal(logs[1]?.error?.code, 'ECONNRESET')
-  for (const socket of sockets) void socket?.close()
-  await simulation.for(1)
-  assert.deepEqual(simulation.open, { timers: 0, sockets: 0 })
-})
-
 test('stream refuses ids that are taken, addresses that are none, and to write before it is connected', async () => {
   const simulation = new Simulation()
   const udx = simulation.createUDX()
