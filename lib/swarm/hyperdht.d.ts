@@ -17,8 +17,6 @@ declare module 'hyperdht' {
     readonly bootstrap?: readonly Address[]
     readonly nodes?: readonly Address[]
     readonly keyPair?: KeyPair
-    readonly maxSize?: number
-    readonly maxAge?: number
     readonly maxWindow?: number
     readonly maxPingDelay?: number
     readonly udx?: unknown
@@ -34,6 +32,8 @@ declare module 'hyperdht' {
     static hash(bytes: Uint8Array): Uint8Array
     readonly io: { readonly networkInterfaces: { destroy(): Promise<void> } }
     fullyBootstrapped(): Promise<void>
+    /** Connects to the node with that key, by way of `relayAddresses` if there are any; replaceable. */
+    connect(publicKey: Uint8Array, options?: { readonly relayAddresses?: readonly Address[] | null }): unknown
     /** Answers a request of another node; replaceable. */
     onrequest(request: IncomingRequest): boolean
     on(event: 'add-node', listener: (node: Address) => void): this

@@ -1,10 +1,12 @@
+import b4a from 'b4a'
 import HyperDHT from 'hyperdht'
 import Hyperswarm, { type Server } from 'hyperswarm'
 import { createSealedBackend, runtimeBackend, UDX } from '../udx/index.ts'
 import { Refusals, SwarmSeal } from './datagram-seal.ts'
 import { answerFrom, createDhtRpc, QUESTION } from './dht/hyperdht-rpc.ts'
-import { RECORD_LIFE, RecordStore } from './dht/record-store.ts'
+import { RecordStore } from './dht/record-store.ts'
 import { MAX_MEMBERS } from './members/membership.ts'
+import type { NodeAddress } from './node.ts'
 import { Swarm, type SwarmDependencies, type SwarmListeners, type SwarmOptions } from './swarm.ts'
 
 export type { SwarmDependencies, SwarmOptions } from './swarm.ts'
@@ -14,16 +16,8 @@ export type { SwarmDependencies, SwarmOptions } from './swarm.ts'
  * window of its own (see pace.ts).
  */
 const MAX_WINDOW = 100_000
-/**
- * Commands of hyperdht that members send each other, for their connections: connect, find a peer, and announce and withdraw where
- * one is found. The others store what no member asks for, values of any size, or punch holes in firewalls that are not there.
- */
-const USED_COMMANDS: ReadonlySet<number> = new Set([0, 2, 4, 5])
-/**
- * How much of each kind hyperdht keeps, in each of two generations: where members can be connected to (20 at a node on
- * average), and what a hostile member has it keep, at up to 2 KiB a piece.
- */
-const MAX_OTHERS = 4_096
+/** The command of hyperdht by which members connect. */
+const PEER_HANDSHAKE = 0
 /** Milliseconds by which a request may ask for its answer to be delayed: no member's does, and each would take memory. */
 const MAX_PING_DELAY = 1
 
@@ -47,8 +41,6 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     host: options.bindHost,
     bootstrap: [],
     keyPair,
-    maxSize: MAX_OTHERS,
-    maxAge: RECORD_LIFE,
     maxWindow: MAX_WINDOW,
     maxPingDelay: MAX_PING_DELAY,
     // In place of the addon that hyperdht brings, which needs the libuv of Node.
@@ -64,15 +56,25 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     throw error
   }
   const next = dht.onrequest.bind(dht)
+  const ownTarget = HyperDHT.hash(keyPair.publicKey)
   let listeners: SwarmListeners | undefined
   dht.onrequest = (request) => {
-    const { command, from, value } = request
+    const { command, from, target, value } = request
     if (from.id !== null) listeners?.met(from)
-    if (command !== QUESTION)
-      return USED_COMMANDS.has(command) ? next(request) : answerFrom(records, keyPair.publicKey, request)
+    // Members connect directly, so this is all that hyperdht has to answer. It would relay a handshake for somebody else to
+    // any address, and keep what no member asks for.
+    if (command === PEER_HANDSHAKE) return target !== null && b4a.equals(target, ownTarget) && next(request)
+    if (command !== QUESTION) return answerFrom(records, keyPair.publicKey, request)
     const answer = value && listeners?.asked(value, from)
     if (answer) request.reply(answer, { token: false, closerNodes: false })
     return true
+  }
+  const addresses = new Map<string, NodeAddress>()
+  const connect = dht.connect.bind(dht)
+  // Each node relays for itself, so nobody else is asked for the way to it.
+  dht.connect = (publicKey, given) => {
+    const address = addresses.get(b4a.toString(publicKey, 'hex'))
+    return connect(publicKey, address === undefined ? given : { ...given, relayAddresses: [address] })
   }
   const swarm = new Hyperswarm({ dht, keyPair, maxPeers: MAX_MEMBERS })
   survive(swarm.server)
@@ -94,7 +96,18 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     {
       rpc,
       publicKey: keyPair.publicKey,
-      connections: swarm,
+      connections: {
+        on: (event, listener) => swarm.on(event, listener),
+        listen: () => swarm.listen(),
+        joinPeer(publicKey, address) {
+          addresses.set(b4a.toString(publicKey, 'hex'), address)
+          swarm.joinPeer(publicKey)
+        },
+        leavePeer(publicKey) {
+          addresses.delete(b4a.toString(publicKey, 'hex'))
+          swarm.leavePeer(publicKey)
+        },
+      },
       records,
       refusals,
       listen(to) {

@@ -13,7 +13,7 @@ import { RECORD_LIFE, type RecordStore } from './dht/record-store.ts'
 import type { DhtRpc } from './dht/rpc.ts'
 import { Finder } from './lookup/finder.ts'
 import { Bootstrap, type BootstrapEntry, type BootstrapOptions, type ResolveName } from './members/bootstrap.ts'
-import { Connector, type ConnectorOptions } from './members/connector.ts'
+import { Connector, type ConnectorOptions, type FoundMember } from './members/connector.ts'
 import { DhtMembers } from './members/dht-members.ts'
 import { Discovery } from './members/discovery.ts'
 import { type Liveness, Membership, type MembershipOptions, type SwarmConnection } from './members/membership.ts'
@@ -60,7 +60,8 @@ export interface SwarmNode {
   readonly connections: {
     on(event: 'connection', listener: (connection: SwarmConnection) => void): unknown
     listen(): Promise<void>
-    joinPeer(publicKey: Uint8Array): void
+    /** Connects to the member with that key at that address, and again until `leavePeer`. */
+    joinPeer(publicKey: Uint8Array, address: NodeAddress): void
     leavePeer(publicKey: Uint8Array): void
   }
   /** What it stores for others. */
@@ -130,7 +131,7 @@ export class Swarm implements Router {
         log,
         members: () => this.#membership.members,
         find: () => this.#unconnected(),
-        join: (id) => node.connections.joinPeer(b4a.from(id, 'hex')),
+        join: ({ id, host, port }) => node.connections.joinPeer(b4a.from(id, 'hex'), { host, port }),
         leave: (id) => node.connections.leavePeer(b4a.from(id, 'hex')),
       },
       options.connector,
@@ -214,14 +215,15 @@ export class Swarm implements Router {
   }
 
   /** Members without a connection to this node, in random order. */
-  async *#unconnected(): AsyncIterable<{ readonly id: string }> {
+  async *#unconnected(): AsyncIterable<FoundMember> {
     const self = addressOf(this.#map.self)
     const nodes = [...this.#map.nodes()].filter((node) => node.strikes === 0 && addressOf(node) !== self)
     const order = nodes.map((node) => ({ node, at: Math.random() })).sort((a, b) => a.at - b.at)
     for (const { node } of order) {
       if (this.#membership.isConnectedTo(node)) continue
       const publicKey = await this.#dht.identify(node)
-      if (publicKey !== undefined) yield { id: b4a.toString(publicKey, 'hex') }
+      const { host, port } = node
+      if (publicKey !== undefined) yield { id: b4a.toString(publicKey, 'hex'), host, port }
     }
   }
 

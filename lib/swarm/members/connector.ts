@@ -1,15 +1,21 @@
 import type { Logger } from '../../observe/log.ts'
 import { bounded } from '../../platform/abort.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
+import type { NodeAddress } from '../node.ts'
+
+/** Another member: where it is, and its public key in hex. */
+export interface FoundMember extends NodeAddress {
+  readonly id: string
+}
 
 export interface ConnectorDependencies {
   readonly log: Logger
   /** Members with a connection, by their public key in hex. */
   members(): ReadonlySet<string>
-  /** Other members, by their public key in hex. */
-  find(signal: AbortSignal): AsyncIterable<{ readonly id: string }>
+  /** Other members. */
+  find(signal: AbortSignal): AsyncIterable<FoundMember>
   /** Connects to a member, and goes on trying for a while. */
-  join(id: string): void
+  join(member: FoundMember): void
   /** Tries no more. */
   leave(id: string): void
   readonly clock?: Clock
@@ -95,12 +101,12 @@ export class Connector {
     if (connected.size >= this.#target) return
     const wanted = new Set([...connected, ...this.#joined])
     await bounded(FIND_TIMEOUT, this.#stop.signal, async (signal) => {
-      for await (const { id } of find(signal)) {
+      for await (const member of find(signal)) {
         if (signal.aborted || wanted.size >= this.#target) break
-        if (wanted.has(id)) continue
-        wanted.add(id)
-        this.#joined.add(id)
-        join(id)
+        if (wanted.has(member.id)) continue
+        wanted.add(member.id)
+        this.#joined.add(member.id)
+        join(member)
       }
     })
   }

@@ -12,7 +12,7 @@ import { waitFor } from '../../fixtures/wait.ts'
 /** Commands of hyperdht. */
 const PEER_HANDSHAKE = 0
 const PEER_HOLEPUNCH = 1
-const HYPERDHT_LOOKUP = 3
+const FIND_PEER = 2
 const PLUGIN = 10
 /** The answer to a command that a node does not take. */
 const UNKNOWN_COMMAND = 1
@@ -99,7 +99,6 @@ test('joinSwarm: a command that no mirror needs is refused, and nothing of it is
     const isRefused = (command: number, value: Iterable<number>) =>
       waitFor(`command ${command} is refused`, async () => (await send(command, value))?.error === UNKNOWN_COMMAND)
     await isRefused(PEER_HOLEPUNCH, [0, 0, 0, 0])
-    await isRefused(HYPERDHT_LOOKUP, [])
-    for (let command = 6; command <= PLUGIN; command++) await isRefused(command, new Array<number>(40).fill(1))
+    for (let command = FIND_PEER; command <= PLUGIN; command++) await isRefused(command, new Array<number>(40).fill(1))
   })
 })

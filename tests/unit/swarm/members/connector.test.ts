@@ -20,9 +20,9 @@ function connecting(
       members: () => members,
       async *find() {
         searches++
-        for (const id of others) yield { id }
+        for (const id of others) yield { id, host: '10.0.0.1', port: 5001 }
       },
-      join: (id) => {
+      join: ({ id }) => {
         if (!dead.includes(id)) members.add(id)
       },
       leave: (id) => left.push(id),
