@@ -3,9 +3,11 @@ import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect, createServer as createNetServer, type Socket } from 'node:net'
 import { test } from 'node:test'
+import { silentLogger } from '../../lib/observe/log.ts'
 import { digestKey, tagKey } from '../../lib/oci/key.ts'
 import { createCredentials } from '../../lib/peers/credentials.ts'
-import { encodeRecords, LOOKUP } from '../../lib/swarm/dht/hyperdht-rpc.ts'
+import { answerFrom, encodeRecords, LOOKUP } from '../../lib/swarm/dht/hyperdht-rpc.ts'
+import { RecordStore } from '../../lib/swarm/dht/record-store.ts'
 import { compact, type NodeAddress } from '../../lib/swarm/node.ts'
 import { topicOf } from '../../lib/swarm/topic.ts'
 import { ticketFor } from '../fixtures/credentials.ts'
@@ -149,6 +151,8 @@ test('mirror gives nothing to a stranger that shows it a capability meant for th
     await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', resolve))
     const address = { host: '127.0.0.1', port: (relay.address() as AddressInfo).port }
     const dht = await joinAsMember(portOf(asker.peer), { swarmKey: KEY, port: address.port })
+    const records = new RecordStore({ log: silentLogger })
+    dht.onrequest = (request) => answerFrom(records, new Uint8Array(32), request)
     try {
       const asked = { host: HOST, port: portOf(asker.peer) }
       assert.equal(await announceTo(asked, topicOf(KEY, digestKey(LAYER.digest)), rpcOf(dht)), 'done')

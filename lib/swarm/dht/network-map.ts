@@ -61,6 +61,8 @@ interface Lost {
   readonly node: DhtNode
   readonly since: number
   readonly tries: number
+  /** Whether it has ever answered from that address. */
+  readonly hasAnswered: boolean
   due: number
 }
 
@@ -107,9 +109,15 @@ export class NetworkMap {
     return this.#known.get(addressOf(address))
   }
 
-  /** Whether the node at that address answered once and then no more. */
+  /** Whether there is no answer from that address any more, or there never was one. */
   isLost(address: NodeAddress): boolean {
     return this.#lost.has(addressOf(address))
+  }
+
+  /** Whether a node has ever answered from that address, as far as is remembered. */
+  hasAnswered(address: NodeAddress): boolean {
+    const name = addressOf(address)
+    return this.#known.has(name) || this.#lost.get(name)?.hasAnswered === true
   }
 
   closest(target: Uint8Array, count: number): KnownNode[] {
@@ -198,7 +206,7 @@ export class NetworkMap {
     this.#known.delete(name)
     this.#tree.delete(known)
     if (known.strikes > 0) this.#silent--
-    this.#putOff(node, now)
+    this.#putOff(node, now, true)
     for (const listener of this.#listeners) listener.left?.(known)
   }
 
@@ -234,13 +242,14 @@ export class NetworkMap {
     return due
   }
 
-  #putOff(node: DhtNode, now: number): void {
+  #putOff(node: DhtNode, now: number, hasAnswered = this.hasAnswered(node)): void {
     const name = addressOf(node)
     const { retry, tries } = this.#options
     const tried = (this.#lost.get(name)?.tries ?? -1) + 1
     this.#lost.delete(name)
     if (tried >= tries) return
-    this.#lost.set(name, { node, since: now, tries: tried, due: now + Math.min(retry[0] * 2 ** tried, retry[1]) })
+    const due = now + Math.min(retry[0] * 2 ** tried, retry[1])
+    this.#lost.set(name, { node, since: now, tries: tried, hasAnswered, due })
     const [oldest] = this.#lost.keys()
     if (this.#lost.size > MAX_LOST && oldest !== undefined) this.#lost.delete(oldest)
   }

@@ -123,7 +123,7 @@ export class Finder {
           seen.add(name)
           if (map.get(peer) !== undefined) peers.add(peer)
           else if (!map.isLost(peer)) checks.push(check(peer, topic))
-          else if (lost.push(peer) === 1) cancel = this.#clock.after(LOST_DELAY, release)
+          else if (map.hasAnswered(peer) && lost.push(peer) === 1) cancel = this.#clock.after(LOST_DELAY, release)
         }
         return seen.size > 0
       }

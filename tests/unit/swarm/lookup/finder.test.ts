@@ -195,6 +195,11 @@ test('Finder gives an address that is not known once a member answers there, and
   await announce(door(8_080))
   assert.equal(map.get(door(100)), undefined)
   assert.deepEqual(await find(never, 5_000), [100])
+  dht.kill(100)
+  for (let round = 0; round < 5; round++) assert.deepEqual(await find(never, 5_000), [100], 'it has answered once')
+  const merely = await finding(40)
+  await merely.announce(door(8_080))
+  for (let round = 0; round < 5; round++) assert.deepEqual(await merely.find(never, 5_000), [])
 })
 
 test('Finder finds what the closest nodes had no room for, on the next ones', async () => {
