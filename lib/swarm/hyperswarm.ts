@@ -18,6 +18,8 @@ export type { SwarmDependencies, SwarmOptions } from './swarm.ts'
 const MAX_WINDOW = 100_000
 /** The command of hyperdht by which members connect. */
 const PEER_HANDSHAKE = 0
+/** Of the value of a handshake, after flags that say which addresses it names: it comes from the node that wants to connect. */
+const FROM_CLIENT = 0
 /** Milliseconds by which a request may ask for its answer to be delayed: no member's does, and each would take memory. */
 const MAX_PING_DELAY = 1
 
@@ -61,9 +63,10 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
   dht.onrequest = (request) => {
     const { command, from, target, value } = request
     if (from.id !== null) listeners?.met(from)
-    // Members connect directly, so this is all that hyperdht has to answer. It would relay a handshake for somebody else to
-    // any address, and keep what no member asks for.
-    if (command === PEER_HANDSHAKE) return target !== null && b4a.equals(target, ownTarget) && next(request)
+    // Members connect directly, so this is all that hyperdht has to answer. It would relay handshakes to any address that
+    // they name, and keep what no member asks for.
+    const isDirect = target !== null && b4a.equals(target, ownTarget) && value?.[0] === 0 && value[1] === FROM_CLIENT
+    if (command === PEER_HANDSHAKE) return isDirect && next(request)
     if (command !== QUESTION) return answerFrom(records, keyPair.publicKey, request)
     const answer = value && listeners?.asked(value, from)
     if (answer) request.reply(answer, { token: false, closerNodes: false })

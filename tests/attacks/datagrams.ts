@@ -100,14 +100,17 @@ export function idAt(address: NodeAddress): Uint8Array {
   return HyperDHT.hash(compact(address))
 }
 
-/** A request for a Noise handshake that a node with that public key would read, and relay to `relay` if it has another one. */
-export function handshakeFor(publicKey: Uint8Array, relay?: NodeAddress): Buffer {
+/**
+ * A request for a Noise handshake that a node with that public key would read. `third`: the address that it names as the client's
+ * and as the one to relay it to. `mode`: at which step of relaying it claims to be.
+ */
+export function handshakeFor(publicKey: Uint8Array, third?: NodeAddress, mode = 0): Buffer {
   const NoiseWrap = createRequire(import.meta.url)('hyperdht/lib/noise-wrap.js') as new (
     ...keys: unknown[]
   ) => { readonly handshake: { send(payload: Uint8Array): Uint8Array } }
   const noise = new NoiseWrap(HyperDHT.keyPair(), publicKey).handshake.send(new Uint8Array(1))
-  const flags = relay === undefined ? 0 : 2
-  const value = [flags, 0, noise.length, ...noise, ...(relay === undefined ? [] : compact(relay))]
+  const named = third === undefined ? [] : [...compact(third), ...compact(third)]
+  const value = [third === undefined ? 0 : 3, mode, noise.length, ...noise, ...named]
   return request(0, HyperDHT.hash(publicKey), Uint8Array.from(value))
 }
 
