@@ -11,7 +11,7 @@ import { createMetrics } from '../observe/metrics.ts'
 import { registerProcessMetrics } from '../observe/process-figures.ts'
 import { Readiness } from '../observe/readiness.ts'
 import { createPolicy, type ImageName } from '../oci/policy.ts'
-import { BYTE_TIMEOUT, PeerClient } from '../peers/client.ts'
+import { PeerClient } from '../peers/client.ts'
 import { createCredentials } from '../peers/credentials.ts'
 import { KnownPeers } from '../peers/known-peers.ts'
 import { registerPeerMetrics } from '../peers/metrics.ts'
@@ -101,9 +101,8 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   // The way to what other nodes have, and the door for containerd on this one.
   const client = new PeerClient({
     tls,
-    // A race knows better how long a peer is worth waiting for, and the watchdog how long a body is.
+    // A race knows better how long a peer is worth waiting for.
     headTimeout: LONGEST_RACE,
-    byteTimeout: Math.max(BYTE_TIMEOUT, settings['stall-timeout']),
   })
   parts.defer(() => client.close())
   const onTransfer = activity.transferred.bind(activity)

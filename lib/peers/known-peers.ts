@@ -4,7 +4,7 @@ import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 import { BoundedMap } from './bounded-map.ts'
-import { Pace, type Usual } from './pace.ts'
+import { Pace } from './pace.ts'
 import { patientClock } from './patient-clock.ts'
 import { TIMES } from './policy.ts'
 import { type PeerFailure, Standing } from './standing.ts'
@@ -34,11 +34,6 @@ const SOURCES = 3
 /** Peers are compared by the time that this many bytes take: a middling layer's part. */
 const COMPARED_BYTES = 1024 * 1024
 
-interface Source {
-  readonly peer: Peer
-  readonly until: number
-}
-
 /**
  * What this node knows of all others: the {@link Standing} of each, who gave wrong content, who has just given something of
  * a repository, and what is usual. In memory, bounded, and never a reason to fail: an unknown peer is as good as any.
@@ -51,69 +46,17 @@ export class KnownPeers {
   /** Until when content is held against a peer, by {@link wrongKey}. */
   readonly #wrong = new BoundedMap<number>(CAPACITY)
   /** By repository, the latest first. */
-  readonly #sources = new BoundedMap<readonly Source[]>(REPOSITORIES)
+  readonly #sources = new BoundedMap<readonly { readonly peer: Peer; readonly until: number }[]>(REPOSITORIES)
 
   constructor(clock: Clock = patientClock) {
     this.#clock = clock
   }
 
-  /**
-   * It refused, was silent or answered nonsense: it is put aside, longer each time in a row. A silent peer that may only be
-   * busy comes last instead, for a while: it may be the only one.
-   *
-   * @returns whether it may only be busy
-   */
-  failed(peer: Peer, why: PeerFailure): boolean {
-    const standing = this.#of(peer)
-    if (why === 'silent') return standing.silent(this.#now)
-    standing.putAside(why, this.#now)
-    return false
-  }
-
-  /** A body of it failed before its first byte. */
-  withheld(peer: Peer, why: PeerFailure): void {
-    this.#of(peer).withheld(why, this.#now)
-  }
-
-  /** It has too much to do (503): it comes last for the time that it asks for. */
-  busy(peer: Peer, retryAfterMs: number): void {
-    this.#of(peer).busy(retryAfterMs, this.#now)
-  }
-
-  /** It gave the head of an answer, which it needed that long for, and proved the swarm key. */
-  answered(peer: Peer, headMs: number): void {
-    const standing = this.#of(peer)
-    standing.answered(headMs, this.#now)
-    standing.proven = true
-    this.#pace.addHead(headMs)
-  }
-
-  /** It gave a byte: whatever else it does not answer, it is not dead. */
-  gave(peer: Peer): void {
-    this.#of(peer).gave(this.#now)
-  }
-
-  /** Whether it gave a byte, to any request of this node, after that time of the clock. */
-  isGivingSince(peer: Peer, time: number): boolean {
-    return (this.#find(peer)?.gaveAt ?? Number.NEGATIVE_INFINITY) > time
-  }
-
-  /** Whether a late answer of it is worth waiting for. */
-  mayAnswer(peer: Peer): boolean {
-    return this.#find(peer)?.mayAnswer(this.#now) === true
-  }
-
-  /** It had not answered yet when another one did. Its time is at least that long; leaving it out would flatter it. */
-  outrun(peer: Peer, waitedMs: number): void {
-    this.#of(peer).waitedFor(waitedMs)
-    this.#pace.addHead(waitedMs)
-  }
-
-  /** It gave that many bytes in so many milliseconds. */
-  moved(peer: Peer, bytes: number, ms: number): void {
-    const rate = bytes / Math.max(ms, 1)
-    this.#of(peer).moved(rate)
-    this.#pace.addRate(rate)
+  /** What is known of the peer, also of one that was not heard of before. */
+  of(peer: Peer): Standing {
+    const standing = this.#find(peer) ?? new Standing(this.#clock, this.#pace)
+    this.#standings.set(addressOf(peer), standing)
+    return standing
   }
 
   /**
@@ -123,6 +66,11 @@ export class KnownPeers {
    */
   wrongContent(peer: Peer, key: Key, isSuspect = false): void {
     this.#wrong.set(wrongKey(peer, key), this.#now + (isSuspect ? TIMES.suspect : TIMES.wrong))
+  }
+
+  /** Its bytes are those of the digest. */
+  rightContent(peer: Peer, key: Key): void {
+    this.#wrong.delete(wrongKey(peer, key))
   }
 
   isWrong(peer: Peer, key: Key): boolean {
@@ -148,17 +96,17 @@ export class KnownPeers {
 
   /** Its last Hyperswarm connection has ended: the node died, or the way to it. */
   gone(peer: Peer): void {
-    this.#of(peer).disconnected(this.#now)
+    this.of(peer).disconnected()
   }
 
   /** A Hyperswarm connection to it has opened. */
   seen(peer: Peer): void {
-    this.#of(peer).connected()
+    this.of(peer).connected()
   }
 
   /** Whether it should not be asked now. */
   isAside(peer: Peer): boolean {
-    return this.#isAside(this.#find(peer))
+    return (this.#find(peer)?.asideUntil ?? 0) > this.#now
   }
 
   /** Whether asking it although it is put aside costs no time worth speaking of: it refuses at once or works again. */
@@ -189,7 +137,7 @@ export class KnownPeers {
 
   /** How many peers are put aside at this moment. */
   get aside(): number {
-    return [...this.#standings.values()].filter((standing) => this.#isAside(standing)).length
+    return [...this.#standings.values()].filter(({ asideUntil }) => asideUntil > this.#now).length
   }
 
   /** How many members this node has a Hyperswarm connection to. */
@@ -203,9 +151,9 @@ export class KnownPeers {
     return [...this.#standings.entries()].map(([address, standing]) => ({
       address,
       isConnected: standing.isConnected,
-      asideMs: Math.max(standing.asideUntil(now) - now, 0),
+      asideMs: Math.max(standing.asideUntil - now, 0),
       lastFailure: standing.lastFailure,
-      isBusy: standing.isBusy(now),
+      isBusy: standing.isBusy,
       headMs: standing.headMs,
       rate: standing.rate,
     }))
@@ -219,41 +167,28 @@ export class KnownPeers {
     return this.#standings.get(addressOf(peer))
   }
 
-  /** The standing of the peer, which is made if there is none. */
-  #of(peer: Peer): Standing {
-    const standing = this.#find(peer) ?? new Standing()
-    this.#standings.set(addressOf(peer), standing)
-    return standing
-  }
-
-  #isAside(standing: Standing | undefined): boolean {
-    const now = this.#now
-    return standing !== undefined && standing.asideUntil(now) > now
-  }
-
-  #current(repository: string): readonly Source[] {
+  #current(repository: string) {
     const now = this.#now
     return (this.#sources.get(repository) ?? []).filter(({ until }) => until > now)
   }
 
   /** Smaller is better, the first difference counts. */
-  #place(peer: Peer, usual: Usual): readonly number[] {
-    const now = this.#now
+  #place(peer: Peer, usual: Pace['usual']): readonly number[] {
     const standing = this.#find(peer)
     return [
-      Number(this.#isAside(standing)),
-      Number(standing?.isBusy(now) === true || standing?.isWithholding(now) === true),
+      Number(this.isAside(peer)),
+      Number(standing?.isBusy === true || standing?.isWithholding === true),
       // Only members have a connection: both sides have proven the swarm key on it.
       Number(standing?.proven !== true && standing?.isConnected !== true),
       // In powers of two: less than that is chance.
       Math.round(Math.log2(costOf(standing, usual))),
-      Number(standing?.isAlive(now) !== true),
+      Number(standing?.isAlive !== true),
     ]
   }
 }
 
 /** Milliseconds that a part of a layer would take. What is not known of a peer is taken to be as usual. */
-function costOf(standing: Standing | undefined, usual: Usual): number {
+function costOf(standing: Standing | undefined, usual: Pace['usual']): number {
   const rate = standing?.rate ?? usual.rate
   return Math.max((standing?.headMs ?? usual.head) + (rate === undefined ? 0 : COMPARED_BYTES / rate), 1)
 }

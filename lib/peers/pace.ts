@@ -1,9 +1,3 @@
-/** What peers usually need: for a head, in milliseconds, and for bytes, in bytes per millisecond, if that is known. */
-export interface Usual {
-  readonly head: number
-  readonly rate: number | undefined
-}
-
 /**
  * Shortest and longest hedging delay in milliseconds. A head takes 1 ms within a rack and some 10 ms on a busy node: asking
  * a second peer sooner would double the requests for nothing. A fifth of a second is what a pull of ten blobs can lose to
@@ -32,7 +26,8 @@ export class Pace {
     add(this.#rates, rate)
   }
 
-  get usual(): Usual {
+  /** What peers usually need: for a head, in milliseconds, and for bytes, in bytes per millisecond, if that is known. */
+  get usual(): { readonly head: number; readonly rate: number | undefined } {
     return { head: quantile(this.#heads, 0.5) ?? 1, rate: quantile(this.#rates, 0.5) }
   }
 

@@ -1,3 +1,4 @@
+import { onAbort } from '../platform/abort.ts'
 import type { Clock } from '../platform/clock.ts'
 
 /** In how many parts a time is waited for, and how short a part may be, in milliseconds. */
@@ -40,14 +41,11 @@ export const patientClock: Clock = {
  */
 export async function until(clock: Clock, time: number, signal: AbortSignal): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
-  const abort = () => reject(signal.reason)
   const cancelTimer = clock.after(Math.max(time - clock.now(), 0), resolve)
-  signal.addEventListener('abort', abort, { once: true })
+  using _ = onAbort(signal, () => reject(signal.reason))
   try {
-    signal.throwIfAborted()
     await promise
   } finally {
     cancelTimer()
-    signal.removeEventListener('abort', abort)
   }
 }

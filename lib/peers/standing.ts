@@ -1,3 +1,5 @@
+import type { Clock } from '../platform/clock.ts'
+import type { Pace } from './pace.ts'
 import { TIMES } from './policy.ts'
 
 /**
@@ -7,47 +9,35 @@ import { TIMES } from './policy.ts'
  */
 export type PeerFailure = 'unreachable' | 'silent' | 'invalid'
 
-/** Heads came and their bodies stood still: since when, and until when that is remembered. */
-interface Withheld {
-  readonly since: number
-  readonly until: number
-}
-
 type State =
   /** Nothing stands against it. */
   | { readonly name: 'open' }
   /** It works and has too much to do: it is asked last. */
   | { readonly name: 'busy'; readonly until: number }
-  /** It gives heads and no bytes: it is asked last, and heads do not speak for it. */
-  | ({ readonly name: 'withholding' } & Withheld)
   /** It has failed: it is not asked. Afterwards it may be tried, and the next failure in a row lasts longer. */
-  | {
-      readonly name: 'aside'
-      readonly until: number
-      readonly why: PeerFailure
-      readonly withheld: Withheld | undefined
-    }
+  | { readonly name: 'aside'; readonly until: number; readonly why: PeerFailure }
 
 const OPEN: State = { name: 'open' }
 /** Weight of the newest measurement in a peer's own average. */
 const WEIGHT = 0.3
 
 /**
- * What is known of one peer, as a machine of four states. All times are milliseconds of the owner's clock.
+ * What is known of one peer, as a machine of three states. Beside its state it may withhold bytes: it gave heads whose bodies
+ * stood still. Then it is asked last, and heads do not speak for it.
  *
- * | what happens             | open        | busy  | withholding | aside, silent | aside, unreachable or invalid |
- * | ------------------------ | ----------- | ----- | ----------- | ------------- | ----------------------------- |
- * | a head                   |             |       |             | open, unless it withheld before | open        |
- * | a byte of a body         |             |       | open        | open          |                               |
- * | 503                      | busy        | busy  |             | busy, unless it withheld before |             |
- * | silence, signs of life   | busy        | busy  |             |               |                               |
- * | silence, no signs        | aside       | aside | aside       | aside         | aside, silent                 |
- * | refused, nonsense        | aside       | aside | aside       | aside         | aside                         |
- * | a body stands still before its first byte, signs of life | withholding | withholding | withholding | | |
- * | the same without signs, or it breaks off | aside | aside | aside | aside    | aside                         |
- * | Hyperswarm connects      | open        | open  | open        | open          | open                          |
- * | its last connection ends | aside       | aside | aside       | aside         | aside, silent                 |
- * | the time is over         |             | open  | open        | withholding if it did before, or as open      ||
+ * | what happens             | open  | busy  | aside, silent | aside, unreachable or invalid | withholds |
+ * | ------------------------ | ----- | ----- | ------------- | ----------------------------- | --------- |
+ * | a head                   |       |       | open, unless it withholds | open, unless it withholds | |
+ * | a byte of a body         |       |       | open          |                               | ends      |
+ * | 503                      | busy, unless it withholds | as before | busy, unless it withholds | |    |
+ * | silence, signs of life   | busy, unless it withholds | as before | |                       |           |
+ * | silence, no signs        | aside | aside | aside         | aside, silent                 |           |
+ * | refused, nonsense        | aside | aside | aside         | aside                         |           |
+ * | a body stands still before its first byte, signs of life | | | | | begins                          |
+ * | the same without signs, or it breaks off | aside | aside | aside | aside                 | begins    |
+ * | Hyperswarm connects      | open  | open  | open          | open                          | ends      |
+ * | its last connection ends | aside | aside | aside         | aside, silent                 |           |
+ * | the time is over         |       | open  | as open       | as open                       | ends      |
  *
  * Failures while it is aside are one failure of one peer, not many in a row. A sign of life is an answer or a byte a moment
  * ago, or a Hyperswarm connection that stands, if that has not for long been the only one.
@@ -55,23 +45,31 @@ const WEIGHT = 0.3
 export class Standing {
   /** Whether one of its answers proved the swarm key. */
   proven = false
+  /** Whether a Hyperswarm connection to it stands. */
+  isConnected = false
+  /** When it gave the last byte of a body, to any request of this node. */
+  gaveAt = Number.NEGATIVE_INFINITY
   /** Milliseconds that its heads take, on average. */
   headMs: number | undefined
   /** Bytes per millisecond that it gives, on average. */
   rate: number | undefined
+  readonly #clock: Clock
+  readonly #pace: Pace
   #state: State = OPEN
   /** Times aside in a row. */
   #failures = 0
-  #isConnected = false
   #aliveUntil = 0
   #heardAt = Number.NEGATIVE_INFINITY
-  #gaveAt = Number.NEGATIVE_INFINITY
+  /** Since when it withholds bytes, and until when that is remembered. */
+  #withholdsSince = 0
+  #withholdsUntil = 0
   /** When it was first waited for in vain since it was last heard of. */
   #silentSince: number | undefined
 
-  /** Whether a Hyperswarm connection to it stands. */
-  get isConnected(): boolean {
-    return this.#isConnected
+  /** @param pace learns what this peer needs, too */
+  constructor(clock: Clock, pace: Pace) {
+    this.#clock = clock
+    this.#pace = pace
   }
 
   /** The failure for which it is, or was last, aside; `undefined` once it has been heard of again. */
@@ -79,79 +77,85 @@ export class Standing {
     return this.#state.name === 'aside' ? this.#state.why : undefined
   }
 
-  /** When it gave the last byte of a body. */
-  get gaveAt(): number {
-    return this.#gaveAt
+  /** Until when it is not asked, in milliseconds of the clock; a time that is over if it may be asked. */
+  get asideUntil(): number {
+    return this.#state.name === 'aside' ? this.#state.until : 0
   }
 
-  asideUntil(now: number): number {
-    return this.#state.name === 'aside' ? this.#state.until : now
-  }
-
-  isBusy(now: number): boolean {
-    return this.#state.name === 'busy' && this.#state.until > now
+  get isBusy(): boolean {
+    return this.#state.name === 'busy' && this.#state.until > this.#now
   }
 
   /** Whether it gives heads without bytes, for all that is known. */
-  isWithholding(now: number): boolean {
-    return this.#withheld(now) !== undefined
+  get isWithholding(): boolean {
+    return this.#withholdsUntil > this.#now
   }
 
-  isAlive(now: number): boolean {
-    return this.#isConnected || this.#aliveUntil > now
+  get isAlive(): boolean {
+    return this.isConnected || this.#aliveUntil > this.#now
   }
 
   /** Whether a late answer is worth waiting for. */
-  mayAnswer(now: number): boolean {
-    if (now - this.#heardAt < TIMES.signOfLife) return true
-    return this.#isConnected && this.#silentSince !== undefined && now - this.#silentSince < TIMES.connectedWait
+  get mayAnswer(): boolean {
+    if (this.#now - this.#heardAt < TIMES.signOfLife) return true
+    return this.isConnected && this.#silentSince !== undefined && this.#now - this.#silentSince < TIMES.connectedWait
   }
 
-  /** It gave the head of an answer after that time. */
-  answered(headMs: number, now: number): void {
-    this.#heard(now)
-    if (!this.isWithholding(now)) {
+  /** It gave the head of an answer, which it needed that long for, and proved the swarm key. */
+  answered(headMs: number): void {
+    this.#heard()
+    this.proven = true
+    this.#pace.addHead(headMs)
+    if (!this.isWithholding) {
       this.#failures = 0
       if (this.#state.name === 'aside') this.#state = OPEN
     }
-    this.#aliveUntil = now + TIMES.alive
+    this.#aliveUntil = this.#now + TIMES.alive
     this.headMs = average(this.headMs, headMs)
   }
 
-  /** It had not answered after that time, and perhaps never would have: its time is at least that long. */
-  waitedFor(ms: number): void {
-    this.headMs = Math.max(average(this.headMs, ms), this.headMs ?? 0)
+  /** It had not answered yet when another one did. Its time is at least that long; leaving it out would flatter it. */
+  outrun(waitedMs: number): void {
+    this.headMs = Math.max(average(this.headMs, waitedMs), this.headMs ?? 0)
+    this.#pace.addHead(waitedMs)
   }
 
-  /** It gave a byte of a body. */
-  gave(now: number): void {
-    this.#gaveAt = now
-    if (this.#state.name === 'withholding') this.#open()
-    else if (this.#state.name === 'aside') this.#state = { ...this.#state, withheld: undefined }
-    this.#heard(now)
+  /** It gave a byte of a body: whatever else it does not answer, it is not dead. */
+  gave(): void {
+    this.gaveAt = this.#now
+    if (this.isWithholding && this.#state.name !== 'aside') this.#open()
+    this.#withholdsUntil = 0
+    this.#heard()
   }
 
-  moved(rate: number): void {
+  /** It gave that many bytes in so many milliseconds. */
+  moved(bytes: number, ms: number): void {
+    const rate = bytes / Math.max(ms, 1)
     this.rate = average(this.rate, rate)
+    this.#pace.addRate(rate)
   }
 
-  /** It refuses requests for that many milliseconds, as it says. */
-  busy(ms: number, now: number): void {
-    this.#heard(now)
-    this.#beBusy(Math.min(Math.max(ms, 0), TIMES.longestBusy), now)
+  /** It has too much to do (503): it comes last for the time that it asks for, in milliseconds. */
+  busy(ms: number): void {
+    this.#heard()
+    this.#beBusy(Math.min(Math.max(ms, 0), TIMES.longestBusy))
   }
 
   /**
-   * It was waited for in vain.
+   * It refused, was silent or answered nonsense: it is put aside, longer each time in a row. A silent peer that may only be
+   * busy comes last instead, for a while: it may be the only one.
    *
-   * @returns whether it may only be busy; if not, it is aside
+   * @returns whether it may only be busy
    */
-  silent(now: number): boolean {
-    this.#silentSince ??= now
+  failed(why: PeerFailure): boolean {
+    const now = this.#now
+    if (why === 'silent') this.#silentSince ??= now
     const isBusy =
-      now - this.#heardAt < TIMES.heard || (this.#isConnected && now - this.#silentSince < TIMES.connectedSilence)
-    if (isBusy) this.#beBusy(TIMES.silentBusy, now)
-    else this.putAside('silent', now)
+      why === 'silent' &&
+      (now - this.#heardAt < TIMES.heard ||
+        (this.isConnected && now - (this.#silentSince ?? now) < TIMES.connectedSilence))
+    if (isBusy) this.#beBusy(TIMES.silentBusy)
+    else this.#putAside(why)
     return isBusy
   }
 
@@ -159,60 +163,59 @@ export class Standing {
    * A body ended, or stood still, before its first byte. Heads speak for a peer no longer than a standing connection does:
    * one that gives nothing else would win every race and hold up every transfer.
    */
-  withheld(why: PeerFailure, now: number): void {
-    const { since } = this.#withheld(now) ?? { since: now }
-    const withheld = { since, until: now + TIMES.withheld }
-    const isAlive = this.#isConnected || now - this.#heardAt < TIMES.heard
-    const isBusy = now - this.#gaveAt < TIMES.heard || (isAlive && now - since < TIMES.connectedSilence)
-    if (why !== 'silent' || !isBusy) this.putAside(why, now, withheld)
-    else if (this.#state.name === 'aside') this.#state = { ...this.#state, withheld }
-    else this.#state = { name: 'withholding', ...withheld }
+  withheld(why: PeerFailure): void {
+    if (!this.isWithholding) this.#withholdsSince = this.#now
+    this.#withholdsUntil = this.#now + TIMES.withheld
+    const isAlive = this.isConnected || this.#now - this.#heardAt < TIMES.heard
+    const isBusy =
+      this.#now - this.gaveAt < TIMES.heard || (isAlive && this.#now - this.#withholdsSince < TIMES.connectedSilence)
+    if (why !== 'silent' || !isBusy) this.#putAside(why)
   }
 
-  putAside(why: PeerFailure, now: number, withheld = this.#withheld(now)): void {
+  #putAside(why: PeerFailure): void {
     this.#aliveUntil = 0
-    if (this.#state.name === 'aside' && this.#state.until > now) {
-      this.#state = { ...this.#state, why: why === 'silent' ? why : this.#state.why, withheld }
+    if (this.#state.name === 'aside' && this.#state.until > this.#now) {
+      if (why === 'silent') this.#state = { ...this.#state, why }
       return
     }
-    const until = now + Math.min(TIMES.firstAside * 2 ** this.#failures, TIMES.longestAside)
+    const until = this.#now + Math.min(TIMES.firstAside * 2 ** this.#failures, TIMES.longestAside)
     this.#failures++
-    this.#state = { name: 'aside', until, why, withheld }
+    this.#state = { name: 'aside', until, why }
   }
 
   /** A Hyperswarm connection to it has opened: what was held against it before is over. */
   connected(): void {
-    this.#isConnected = true
+    this.isConnected = true
     this.#silentSince = undefined
     this.#open()
   }
 
   /** Its last Hyperswarm connection has ended. */
-  disconnected(now: number): void {
-    this.#isConnected = false
-    this.putAside('silent', now)
+  disconnected(): void {
+    this.isConnected = false
+    this.#putAside('silent')
   }
 
-  #withheld(now: number): Withheld | undefined {
-    const withheld = this.#state.name === 'aside' ? this.#state.withheld : this.#state
-    return withheld !== undefined && 'since' in withheld && withheld.until > now ? withheld : undefined
+  get #now(): number {
+    return this.#clock.now()
   }
 
-  #heard(now: number): void {
-    this.#heardAt = now
+  #heard(): void {
+    this.#heardAt = this.#now
     this.#silentSince = undefined
-    if (this.lastFailure === 'silent' && !this.isWithholding(now)) this.#open()
+    if (this.lastFailure === 'silent' && !this.isWithholding) this.#open()
   }
 
-  #beBusy(ms: number, now: number): void {
-    if (this.asideUntil(now) > now || this.isWithholding(now)) return
-    const before = this.#state.name === 'busy' ? this.#state.until : now
-    this.#state = { name: 'busy', until: Math.max(before, now + ms) }
+  #beBusy(ms: number): void {
+    if (this.asideUntil > this.#now || this.isWithholding) return
+    const before = this.#state.name === 'busy' ? this.#state.until : this.#now
+    this.#state = { name: 'busy', until: Math.max(before, this.#now + ms) }
   }
 
   #open(): void {
     this.#state = OPEN
     this.#failures = 0
+    this.#withholdsUntil = 0
   }
 }
 

@@ -200,7 +200,7 @@ export const SETTINGS = {
   },
   'stall-timeout': {
     default: '2s',
-    meaning: 'how long a peer may give no byte in the middle of a blob before another one goes on (`ms`, `s` or `m`)',
+    meaning: 'how long a peer may give no byte of a blob if no other one can take its place (`ms`, `s` or `m`)',
     schema: between(readDuration, [100, '100ms'], [60_000, '1m']),
   },
   verify: {

@@ -19,27 +19,29 @@ export interface PeerRequest {
   readonly range?: string | undefined
 }
 
+/** Content as a peer gives it. */
+export interface PeerContentHead {
+  readonly kind: 'content'
+  readonly descriptor: Descriptor
+  /** Which part the body is; the whole if missing. */
+  readonly range: ByteRange | undefined
+  readonly body: ByteSource
+}
+
 /** What a peer that has the content answers with. */
-export type PeerHead =
-  | {
-      readonly kind: 'content'
-      readonly descriptor: Descriptor
-      /** Which part the body is; the whole if missing. */
-      readonly range: ByteRange | undefined
-      readonly body: ByteSource
-    }
-  | { readonly kind: 'unsatisfiable'; readonly size: number }
+export type PeerHead = PeerContentHead | { readonly kind: 'unsatisfiable'; readonly size: number }
 
 /** What a peer answers with instead of content. */
 export type PeerRefusal = { readonly kind: 'missing' } | { readonly kind: 'busy'; readonly retryAfterMs: number }
 
-/** What a busy peer's time is taken for if it names none, in milliseconds. */
+/** When a busy peer may be asked again if it does not say, in milliseconds. */
 const RETRY_AFTER = 1_000
+/** By which part of it, at most, that time is drawn out: not all that were refused come back at once. */
+const JITTER = 0.25
 
 /**
- * Asks one peer. Whatever it says counts only with the proof of the swarm key: anybody can announce a topic, and neither a
- * tag's digest nor a part of a blob, nor that there is none, is protected by a digest. A whole blob is, but who is no
- * member shall not win a race with it either; and a busy peer is waited for, as a stranger shall not be.
+ * Asks one peer. Its answer counts only with the proof of the swarm key. No digest protects the digest of a tag, a part of a
+ * blob, or a 404; a stranger must not win a race with a whole blob either, nor keep anybody waiting by saying that it is busy.
  *
  * @param signal ends the call until its head is there
  * @throws {PeerError} when the peer cannot be reached, is not in time, or answers anything but what was asked for
@@ -57,9 +59,7 @@ export async function ask(
   const { status, headers: head, body } = await client.call(peer, { method, path: pathOf(target), headers }, signal)
   try {
     if (!ticket.proves(status, head)) throw invalid(`status ${status} without the proof of the swarm key`)
-    if (status === 503) return await refusal({ kind: 'busy', retryAfterMs: retryAfterOf(head) }, body)
-    if (status === 404) return await refusal({ kind: 'missing' }, body)
-    const answer = status === 416 ? readUnsatisfiable(head, request) : readContent(status, head, body, request)
+    const answer = readAnswer(status, head, body, request)
     if (answer.kind !== 'content' || method === 'HEAD') await body.cancel()
     return answer
   } catch (error) {
@@ -68,9 +68,10 @@ export async function ask(
   }
 }
 
-async function refusal<T extends PeerRefusal>(answer: T, body: ByteSource): Promise<T> {
-  await body.cancel()
-  return answer
+function readAnswer(status: number, head: Headers, body: ByteSource, request: PeerRequest): PeerHead | PeerRefusal {
+  if (status === 503) return { kind: 'busy', retryAfterMs: retryAfterOf(head) }
+  if (status === 404) return { kind: 'missing' }
+  return status === 416 ? readUnsatisfiable(head, request) : readContent(status, head, body, request)
 }
 
 function pathOf(target: ManifestTarget | BlobTarget): string {
@@ -84,12 +85,13 @@ function invalid(message: string, cause?: unknown): PeerError {
 }
 
 /**
- * Retry-After in seconds (RFC 9110, section 10.2.3), one at least: a busy peer is not to be asked in a loop. The form with a date is
- * not used by peers.
+ * Retry-After in seconds (RFC 9110, section 10.2.3), one at least: a busy peer must not be asked in a loop. Peers do not use the
+ * form with a date.
  */
 function retryAfterOf(headers: Headers): number {
   const text = headers.get('retry-after') ?? ''
-  return /^\d{1,6}$/.test(text) ? Math.max(Number(text), 1) * 1000 : RETRY_AFTER
+  const ms = /^\d{1,6}$/.test(text) ? Math.max(Number(text), 1) * 1000 : RETRY_AFTER
+  return ms * (1 + JITTER * Math.random())
 }
 
 function readUnsatisfiable(headers: Headers, { range }: PeerRequest): PeerHead {
@@ -114,7 +116,11 @@ function readContent(status: number, headers: Headers, body: ByteSource, { targe
   if (!Number.isSafeInteger(length) || length < 0) throw invalid('no content length')
   const requested = (size: number) => parseRange(range ?? null, size)
   if (status === 200) {
-    if (requested(length).kind !== 'whole') throw invalid('the whole instead of the range that was asked for')
+    const wanted = requested(length)
+    // A server may ignore a Range (RFC 9110, section 14.2). From the first byte on, the whole will do.
+    if (wanted.kind === 'unsatisfiable' || (wanted.kind === 'part' && wanted.range.start > 0)) {
+      throw invalid('the whole instead of the range that was asked for')
+    }
     return { kind: 'content', descriptor: { mediaType, digest, size: length }, range: undefined, body }
   }
   const told = parseContentRange(headers.get('content-range'))

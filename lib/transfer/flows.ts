@@ -1,79 +1,88 @@
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { unlessAborted } from '../platform/abort.ts'
-import type { SharedFlow } from './share.ts'
+import type { Flow } from './flow.ts'
 
-/** A transfer of a whole blob that several requests may read. */
+/** A flow whose content is known. */
 export interface OpenFlow {
-  readonly descriptor: Descriptor
-  readonly flow: SharedFlow
+  /** Of the whole content, in bytes. */
+  readonly size: number
+  /** Missing if that has no byte where the flow was to begin. */
+  readonly content?: { readonly descriptor: Descriptor; readonly flow: Flow }
 }
 
 interface Entry {
   readonly opening: Promise<OpenFlow | undefined>
   readonly stop: AbortController
+  /** Where it begins. */
+  readonly start: number
   /** Requests that wait for it to be opened. */
   waiting: number
 }
 
-/** The transfers of whole blobs that are under way, at most one of each. */
+/** The flows of blobs that take readers on. */
 export class Flows {
-  readonly #entries = new Map<Digest, Entry>()
-
-  has(digest: Digest): boolean {
-    return this.#entries.has(digest)
-  }
+  readonly #entries = new Map<Digest, Entry[]>()
 
   get size(): number {
-    return this.#entries.size
+    return [...this.#entries.values()].flat().length
   }
 
-  /**
-   * To be called when the flow takes no more readers on.
-   *
-   * @param begun the signal that it was begun with: there may be a newer flow of the same blob
-   */
+  /** To be called when the flow that was begun with that signal takes no more readers on. */
   remove(digest: Digest, begun: AbortSignal): void {
-    if (this.#entries.get(digest)?.stop.signal === begun) this.#entries.delete(digest)
+    const left = (this.#entries.get(digest) ?? []).filter(({ stop }) => stop.signal !== begun)
+    if (left.length > 0) this.#entries.set(digest, left)
+    else this.#entries.delete(digest)
   }
 
   /**
-   * Waits for the flow of that blob, which is begun if there is none, and hands it to `use`. A flow to which `use` attaches
-   * nobody is closed again, unless others read it or wait for it.
+   * Waits for a flow that a request for the blob from that place on can read, which is begun if there is none, and hands it to
+   * `use`. A flow that `use` has no use for is closed again, unless others read it or wait for it.
    *
-   * @param begin opens the flow; its signal aborts when nobody waits for it any more
+   * @param use gives nothing if the flow does not go with the request
+   * @param begin opens a flow; its signal aborts when nobody waits for it any more
    * @param signal takes this request out
    * @returns `undefined` if there is no such content
    * @throws the signal's reason
    */
   async join<T>(
     digest: Digest,
+    start: number,
+    use: (open: OpenFlow, isJoined: boolean) => T | undefined,
     begin: (signal: AbortSignal) => Promise<OpenFlow | undefined>,
-    use: (open: OpenFlow, joined: boolean) => T,
     signal: AbortSignal,
   ): Promise<T | undefined> {
-    const before = this.#entries.get(digest)
-    const entry = before ?? this.#begin(digest, begin)
+    for (const entry of this.#entries.get(digest) ?? []) {
+      if (entry.start > start) continue
+      const joined = await this.#wait(digest, entry, (open) => ({ value: use(open, true) }), signal)
+      if (joined === undefined) return undefined
+      if (joined.value !== undefined) return joined.value
+    }
+    const stop = new AbortController()
+    const entry = { opening: begin(stop.signal), stop, start, waiting: 0 }
+    this.#entries.set(digest, [...(this.#entries.get(digest) ?? []), entry])
+    return await this.#wait(digest, entry, (open) => use(open, false), signal)
+  }
+
+  async #wait<T>(
+    digest: Digest,
+    entry: Entry,
+    use: (open: OpenFlow) => T,
+    signal: AbortSignal,
+  ): Promise<T | undefined> {
     entry.waiting++
     let open: OpenFlow | undefined
     try {
       open = await unlessAborted(entry.opening, signal)
-      return open === undefined ? undefined : use(open, before !== undefined)
+      return open === undefined ? undefined : use(open)
     } finally {
       entry.waiting--
-      if (entry.waiting === 0 && open?.flow.isRead !== true) {
+      if (entry.waiting === 0 && open?.content?.flow.isRead !== true) {
         entry.stop.abort()
         this.remove(digest, entry.stop.signal)
-        // Whoever failed to open it has told those who waited.
-        void entry.opening.then((late) => late?.flow.close()).catch(() => undefined)
+        // The requests that waited have heard of a failure.
+        void entry.opening.then((late) => late?.content?.flow.close()).catch(() => undefined)
       }
     }
-  }
-
-  #begin(digest: Digest, begin: (signal: AbortSignal) => Promise<OpenFlow | undefined>): Entry {
-    const stop = new AbortController()
-    const entry = { opening: begin(stop.signal), stop, waiting: 0 }
-    this.#entries.set(digest, entry)
-    return entry
   }
 }

@@ -16,8 +16,6 @@ const PEER_REQUEST_OUTCOMES = [
 ] as const
 /** Why a body of a peer broke off. */
 const BREAK_REASONS = ['unreachable', 'silent', 'invalid', 'slow'] as const
-const TARGET_KINDS = ['manifest', 'blob'] as const
-const SHARES = ['joined', 'left'] as const
 const YES_OR_NO = ['true', 'false'] as const
 
 /** What is counted of lookups and of transfers from other nodes. */
@@ -37,7 +35,7 @@ export function createTransferMetrics({ counter, counters, gauge, histograms }: 
     transferShares: counters(
       'transfer_shares_total',
       'Readers of a transfer that another request had begun (joined), and those that became too slow for it (left).',
-      { what: SHARES },
+      { what: ['joined', 'left'] as const },
     ),
     transferBreaks: counters('transfer_breaks_total', 'Bodies of peers that ended before their end, by why.', {
       reason: BREAK_REASONS,
@@ -46,7 +44,7 @@ export function createTransferMetrics({ counter, counters, gauge, histograms }: 
     verificationFailures: counters(
       'verification_failures_total',
       'Content of peers whose bytes were not those of its digest.',
-      { kind: TARGET_KINDS },
+      { kind: ['manifest', 'blob'] as const },
     ),
     peerRequests: counters('peer_requests_total', 'Requests to other nodes, by what came of them.', {
       outcome: PEER_REQUEST_OUTCOMES,

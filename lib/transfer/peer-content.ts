@@ -1,21 +1,27 @@
+import type { Transferred } from '../observe/activity.ts'
+import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import { MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
 import type { BlobTarget } from '../oci/path.ts'
-import { type ByteRange, lengthOf, parseRange } from '../oci/range.ts'
+import { type ByteRange, parseRange, type RequestedRange } from '../oci/range.ts'
+import type { PeerClient } from '../peers/client.ts'
+import type { PeerCredentials } from '../peers/credentials.ts'
+import { PeerError } from '../peers/error.ts'
+import type { KnownPeers } from '../peers/known-peers.ts'
 import { patientClock } from '../peers/patient-clock.ts'
+import { onAbort } from '../platform/abort.ts'
 import { type ByteSource, bytesSource } from '../platform/byte-source.ts'
-import type { Peer } from '../swarm/router.ts'
-import type { PeerRequest } from './ask.ts'
-import { begun } from './begun.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { Peer, Router } from '../swarm/router.ts'
+import { ask, type PeerRequest } from './ask.ts'
+import { Flow } from './flow.ts'
 import { Flows, type OpenFlow } from './flows.ts'
+import { FIRST_PIECE } from './givers.ts'
 import { createTransferMetrics } from './metrics.ts'
-import { readVerified } from './read-verified.ts'
-import type { SearchDependencies } from './search.ts'
-import { SharedFlow } from './share.ts'
-import { Slots } from './slots.ts'
-import { type Opened, Transfer, type TransferOptions } from './transfer.ts'
-import { Verifier, verified } from './verify.ts'
+import type { Span } from './pieces.ts'
+import { Transfer, type TransferDependencies, type TransferOptions } from './transfer.ts'
+import { VerificationError, Verifier } from './verify.ts'
 
 export type { PeerRequest } from './ask.ts'
 
@@ -30,213 +36,219 @@ export type PeerAnswer =
     }
   | { readonly kind: 'unsatisfiable'; readonly size: number }
 
-/** Gets what this node has not from those that do. */
+/** Gets what this node does not have from those that do. */
 export interface PeerContent {
   /**
-   * The content from peers, of which the first bytes are there; `undefined` when nobody has it, or nobody gives it in time.
+   * The content from peers, of which the first bytes are there; `undefined` when no peer has it, or none gives it in time.
    * Never throws for a peer's fault.
    */
   fetch(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined>
 }
 
-/** The whole of a blob on its way. */
-interface Whole {
-  readonly source: ByteSource
-  /** What has seen exactly the bytes that the source has given; missing if they are not verified any more, or at all. */
-  readonly verifier?: Verifier | undefined
-  /** Who gave any of the bytes so far. */
-  readonly givers: () => readonly Peer[]
+export interface PeerContentDependencies {
+  readonly router: Router
+  readonly client: PeerClient
+  readonly credentials: PeerCredentials
+  readonly known: KnownPeers
+  readonly metrics: Metrics
+  readonly log: Logger
+  readonly onTransfer?: TransferDependencies['onTransfer']
+  readonly clock?: Clock
 }
-
-export type PeerContentDependencies = Omit<SearchDependencies, 'metrics'> & { readonly metrics: Metrics }
 
 export interface PeerContentOptions extends TransferOptions {
   /** Whether blobs are hashed as they pass; manifests always are. */
   readonly verify: boolean
-  /** Bytes of one blob that are kept for requests that join its transfer. */
+  /** Bytes of one blob that are kept for requests that join its flow. */
   readonly window?: number
-  /** Bytes that all transfers together keep for that at most. */
-  readonly totalWindow?: number
 }
 
 /** A millisecond of a fast network, a tenth of a second of a slow one: by that much a second request may come later. */
 const WINDOW = 1024 * 1024
+/** Bytes that all flows together keep for that at most. */
 const TOTAL_WINDOW = 8 * 1024 * 1024
-/**
- * Blobs up to this size are read whole and verified before their first byte is sent, as manifests are: then wrong content
- * costs a question to another peer, not the pull. Configs are a few KiB; what is held is little even for many at a time.
- */
-const SMALL_BLOB = 64 * 1024
+/** Bytes that may wait in the buffers of connections for all transfers together: the kernel's memory, but the pod's too. */
+const TOTAL_AHEAD = 64 * 1024 * 1024
+/** How often content is looked for at most of which the first chunk is the last and wrong: each time from others. */
+const MOST_ATTEMPTS = 3
+const SUFFIX = /^bytes=-/i
 
-/** Gets content from the peers that the router finds: the first that answers, then others where one breaks off. */
-export function createPeerContent(dependencies: PeerContentDependencies, options: PeerContentOptions): PeerContent {
-  const { clock = patientClock } = dependencies
-  const metrics = createTransferMetrics(dependencies.metrics)
+/** Gets content from the peers that the router finds. */
+export function createPeerContent(
+  { client, credentials, metrics: registry, clock = patientClock, ...rest }: PeerContentDependencies,
+  options: PeerContentOptions,
+): PeerContent {
   const flows = new Flows()
-  const slots = new Slots()
-  const window = () =>
-    Math.min(options.window ?? WINDOW, (options.totalWindow ?? TOTAL_WINDOW) / Math.max(flows.size, 1))
-  const begin = (target: PeerRequest['target']) => new Transfer({ ...dependencies, metrics }, options, target)
+  const metrics = createTransferMetrics(registry)
+  let running = 0
+  const window = () => Math.min(options.window ?? WINDOW, TOTAL_WINDOW / Math.max(flows.size, 1))
+  const dependencies = {
+    ...rest,
+    clock,
+    metrics,
+    ask: (peer: Peer, request: PeerRequest, signal: AbortSignal) => ask(client, credentials, peer, request, signal),
+    largest: () => TOTAL_AHEAD / Math.max(running, 1) / 4,
+    onTransfer(transfer: Transferred) {
+      running--
+      rest.onTransfer?.(transfer)
+    },
+  }
+  const begin = (target: PeerRequest['target']) => {
+    running++
+    return new Transfer(dependencies, options, target)
+  }
+
+  /** Opens a transfer, and ends it at once if that fails or if no peer has the content. */
+  async function opening<T>(target: PeerRequest['target'], open: (transfer: Transfer) => Promise<T | undefined>) {
+    const transfer = begin(target)
+    try {
+      const opened = await open(transfer)
+      if (opened === undefined) transfer.finish('missing')
+      return opened
+    } catch (error) {
+      transfer.finish('cancelled')
+      throw error
+    }
+  }
 
   /** The head alone, or what has no body. */
   async function fetchHead(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
-    const transfer = begin(request.target)
-    return await ending(transfer, async () => {
+    return await opening(request.target, async (transfer) => {
       const winner = await transfer.open(request, signal)
-      if (winner !== undefined) transfer.took(0, [winner.peer])
-      transfer.finish(winner === undefined ? 'missing' : 'complete')
-      if (winner?.value.kind !== 'content') return winner?.value
-      return { ...winner.value, body: null }
+      if (winner === undefined) return undefined
+      transfer.gave(winner.peer, 0)
+      transfer.finish('complete')
+      return winner.value.kind === 'content' ? { ...winner.value, body: null } : winner.value
     })
   }
 
   async function fetchManifest(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
-    const transfer = begin(request.target)
-    return await ending(transfer, async () => {
+    return await opening(request.target, async (transfer) => {
       for (;;) {
-        const opened = openedOf(await transfer.open(request, signal))
-        if (opened === undefined) {
-          transfer.finish('missing')
-          return undefined
-        }
-        const bytes = await readVerified(transfer, opened, MANIFEST_SIZE_LIMIT, clock, signal)
+        const winner = await transfer.open(request, signal)
+        if (winner?.value.kind !== 'content') return undefined
+        const bytes = await transfer.readWhole(winner.peer, winner.value, MANIFEST_SIZE_LIMIT, signal)
         if (bytes === undefined) continue
         transfer.finish('complete')
-        return { kind: 'content', descriptor: opened.head.descriptor, range: undefined, body: bytesSource(bytes) }
+        return { ...winner.value, range: undefined, body: bytesSource(bytes) }
       }
     })
   }
 
-  /** Opens the transfer of a whole blob, which several requests may read. */
-  async function openFlow(target: BlobTarget, signal: AbortSignal): Promise<OpenFlow | undefined> {
-    const transfer = begin(target)
-    return await ending(transfer, async () => {
-      for (;;) {
-        const opened = openedOf(await transfer.open({ method: 'GET' }, signal))
-        if (opened === undefined) {
-          transfer.finish('missing')
-          return undefined
-        }
-        const { descriptor } = opened.head
-        if (!options.verify || descriptor.size > SMALL_BLOB) return flowOf(target, transfer, opened, signal)
-        const bytes = await readVerified(transfer, opened, SMALL_BLOB, clock, signal)
-        if (bytes === undefined) continue
+  /** Opens a flow of a blob, from a place on, that several requests may read. */
+  async function openFlow(target: BlobTarget, wanted: Span, isShared: boolean, signal: AbortSignal) {
+    return await opening(target, async (transfer): Promise<OpenFlow | undefined> => {
+      const { start } = wanted
+      const range = `bytes=${start}-${Math.min(start + FIRST_PIECE, wanted.end) - 1}`
+      const winner = await transfer.open({ method: 'GET', range }, signal)
+      if (winner === undefined) return undefined
+      const { peer, value: head } = winner
+      if (head.kind === 'unsatisfiable') {
         transfer.finish('complete')
-        return share(target, descriptor, { source: bytesSource(bytes), givers: () => [] }, signal)
+        return { size: head.size }
       }
+      const { descriptor, body } = head
+      const { size, digest } = descriptor
+      const span = { start, end: Math.min(wanted.end, size) }
+      const first = { peer, body, start, end: head.range === undefined ? size : head.range.end + 1 }
+      const isWhole = start === 0 && span.end === size
+      const verifier = options.verify && isWhole ? new Verifier(digest) : undefined
+      const { source, givers } = transfer.body(descriptor, span, first, verifier)
+      const alone = (left: Span, seen: Verifier | undefined) => {
+        metrics.transferShares.inc({ what: 'left' })
+        const sameEnd = left.end === size ? seen : undefined
+        return begin(target).body(descriptor, left, undefined, sameEnd, givers()).source
+      }
+      const onRetire = () => flows.remove(digest, signal)
+      const flow = new Flow({ source, span, verifier, alone, window, onRetire, isShared })
+      return { size, content: { descriptor, flow } }
     })
   }
 
-  function flowOf(target: BlobTarget, transfer: Transfer, opened: Opened, begun: AbortSignal): OpenFlow {
-    const { descriptor } = opened.head
-    const resuming = transfer.resuming(opened)
-    const verifier = options.verify ? new Verifier(descriptor.digest) : undefined
-    const source = verifier === undefined ? resuming : verified(resuming, verifier, descriptor.size)
-    const recorded = transfer.recorded(source, resuming, descriptor, descriptor.size)
-    return share(target, descriptor, { source: recorded, verifier, givers: () => resuming.contributors }, begun)
-  }
-
-  function share(target: BlobTarget, descriptor: Descriptor, { source, verifier, givers }: Whole, begun: AbortSignal) {
-    const flow = new SharedFlow(
-      {
-        source,
-        size: descriptor.size,
-        verifier,
-        alone: (start, end, seen) => {
-          metrics.transferShares.inc({ what: 'left' })
-          return alone(target, descriptor, { start, end }, seen, givers())
-        },
-        slots,
-        onRetire: () => flows.remove(target.digest, begun),
-      },
-      window,
-    )
-    return { descriptor, flow }
-  }
-
-  /**
-   * A part of a blob that is known already, for one reader. It is verified if it is all that is left.
-   *
-   * @param seen has seen what comes before it, which is of `givers`
-   */
-  function alone(
-    target: BlobTarget,
-    descriptor: Descriptor,
-    { start, end }: { readonly start: number; readonly end: number },
-    seen: Verifier | undefined,
-    givers: readonly Peer[] = [],
-  ) {
-    const transfer = begin(target)
-    const resuming = transfer.fromAnybody(descriptor, start, end, givers)
-    const isVerified = seen !== undefined && end === descriptor.size
-    const source = isVerified ? verified(resuming, seen, end - start) : resuming
-    return transfer.recorded(source, resuming, descriptor, end - start, givers)
-  }
-
-  async function fetchPart(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
-    const transfer = begin(request.target)
-    return await ending(transfer, async () => {
-      const winner = await transfer.open(request, signal)
-      const opened = openedOf(winner)
-      if (opened === undefined) {
-        transfer.finish(winner === undefined ? 'missing' : 'complete')
-        return winner?.value.kind === 'unsatisfiable' ? winner.value : undefined
-      }
-      const { descriptor, range } = opened.head
-      const resuming = transfer.resuming(opened)
-      const length = range === undefined ? descriptor.size : lengthOf(range)
-      const body = transfer.recorded(resuming, resuming, descriptor, length)
-      return { kind: 'content', descriptor, range, body }
-    })
-  }
-
-  async function fetchBlob(target: BlobTarget, request: PeerRequest, signal: AbortSignal) {
-    // A part is only taken from a transfer that is under way already: nobody shall wait for what comes before it.
-    if (!asksForWhole(request.range) && !flows.has(target.digest)) return await fetchPart(request, signal)
-    const use = ({ descriptor, flow }: OpenFlow, joined: boolean): PeerAnswer => {
-      const requested = parseRange(request.range ?? null, descriptor.size)
-      if (requested.kind === 'unsatisfiable') return { kind: 'unsatisfiable', size: descriptor.size }
-      const range = requested.kind === 'part' ? requested.range : undefined
-      const start = range?.start ?? 0
-      const end = range === undefined ? descriptor.size : range.end + 1
-      const attached = flow.attach(start, end)
-      if (joined && attached !== undefined) metrics.transferShares.inc({ what: 'joined' })
-      const fresh = options.verify && start === 0 ? new Verifier(descriptor.digest) : undefined
-      const body = attached ?? alone(target, descriptor, { start, end }, fresh)
-      return { kind: 'content', descriptor, range, body }
+  async function fetchBlob(target: BlobTarget, range: string | undefined, signal: AbortSignal) {
+    let requested = parseRange(range ?? null, Number.MAX_SAFE_INTEGER)
+    if (requested.kind === 'unsatisfiable' || SUFFIX.test(range ?? '')) {
+      // Where the last so many bytes begin, only the size tells.
+      const head = await fetchHead({ target, method: 'HEAD' }, signal)
+      if (head?.kind !== 'content') return head
+      requested = parseRange(range ?? null, head.descriptor.size)
+      if (requested.kind === 'unsatisfiable') return { kind: 'unsatisfiable', size: head.descriptor.size } as const
     }
-    return await flows.join(target.digest, (stop) => openFlow(target, stop), use, signal)
+    const wanted = spanOf(requested, Number.MAX_SAFE_INTEGER)
+    const use = ({ size, content }: OpenFlow, isJoined: boolean): PeerAnswer | undefined => {
+      const part = parseRange(range ?? null, size)
+      if (content === undefined || part.kind === 'unsatisfiable') return { kind: 'unsatisfiable', size }
+      const { descriptor, flow } = content
+      const body = flow.attach(spanOf(part, size))
+      if (body === undefined) return undefined
+      if (isJoined) metrics.transferShares.inc({ what: 'joined' })
+      return { kind: 'content', descriptor, range: part.kind === 'part' ? part.range : undefined, body }
+    }
+    const open = (stop: AbortSignal) => openFlow(target, wanted, range !== undefined, stop)
+    return await flows.join(target.digest, wanted.start, use, open, signal)
   }
 
   return {
     async fetch(request, signal) {
       signal.throwIfAborted()
+      const { target, range } = request
       if (request.method === 'HEAD') return await fetchHead(request, signal)
-      if (request.target.kind === 'manifest') return await fetchManifest(request, signal)
-      const { target } = request
-      return await begun(() => fetchBlob(target, request, signal), signal)
+      if (target.kind === 'manifest') return await fetchManifest(request, signal)
+      return await begun(() => fetchBlob(target, range, signal), signal)
     },
   }
 }
 
-function openedOf(winner: { readonly peer: Opened['peer']; readonly value: { kind: string } } | undefined) {
-  return winner?.value.kind === 'content' ? ({ peer: winner.peer, head: winner.value } as Opened) : undefined
+function spanOf(requested: Exclude<RequestedRange, { kind: 'unsatisfiable' }>, size: number): Span {
+  return requested.kind === 'part'
+    ? { start: requested.range.start, end: requested.range.end + 1 }
+    : { start: 0, end: size }
 }
 
-/** Runs the opening of a transfer. What it throws ends the transfer. */
-async function ending<T>(transfer: Transfer, open: () => Promise<T>): Promise<T> {
-  try {
-    return await open()
-  } catch (error) {
-    transfer.finish('cancelled')
-    throw error
+/**
+ * An answer of which the first chunk is there, so that what peers promise and then do not give is a miss, as long as the
+ * client has been told nothing.
+ *
+ * @param find gives an answer, and asks no peer again that gave wrong content
+ * @param signal ends it; the body is ended by cancelling it
+ * @returns `undefined` when no peer gives a byte
+ * @throws the signal's reason
+ */
+export async function begun(
+  find: () => Promise<PeerAnswer | undefined>,
+  signal: AbortSignal,
+): Promise<PeerAnswer | undefined> {
+  for (let attempt = 1; ; attempt++) {
+    const answer = await find()
+    if (answer?.kind !== 'content' || answer.body === null) return answer
+    const { body } = answer
+    using _ = onAbort(signal, () => void body.cancel())
+    try {
+      signal.throwIfAborted()
+      const first = await body.next()
+      return { ...answer, body: after(first, body) }
+    } catch (error) {
+      void body.cancel()
+      signal.throwIfAborted()
+      if (error instanceof VerificationError && attempt < MOST_ATTEMPTS) continue
+      if (error instanceof PeerError || error instanceof VerificationError) return undefined
+      throw error
+    }
   }
 }
 
-/** Whether a Range header asks for everything whatever the size: none, one that does not count, or containerd's `bytes=0-`. */
-function asksForWhole(range: string | undefined): boolean {
-  if (range === undefined) return true
-  const requested = parseRange(range, Number.MAX_SAFE_INTEGER)
-  if (requested.kind !== 'part') return requested.kind === 'whole'
-  return requested.range.start === 0 && requested.range.end === Number.MAX_SAFE_INTEGER - 1
+/** The rest of a source, with its first chunk before it. */
+function after(first: Uint8Array | undefined, source: ByteSource): ByteSource {
+  let isNew = true
+  return {
+    next() {
+      if (!isNew) return source.next()
+      isNew = false
+      return Promise.resolve(first)
+    },
+    cancel() {
+      isNew = false
+      return source.cancel()
+    },
+  }
 }

@@ -1,31 +1,23 @@
-import type { Transferred } from '../observe/activity.ts'
 import type { Logger } from '../observe/log.ts'
-import { digestKey, targetKey } from '../oci/key.ts'
-import { digestNamed } from '../oci/path.ts'
-import type { PeerClient } from '../peers/client.ts'
-import type { PeerCredentials } from '../peers/credentials.ts'
+import { targetKey } from '../oci/key.ts'
 import { PeerError } from '../peers/error.ts'
 import type { KnownPeers } from '../peers/known-peers.ts'
-import { patientClock, until } from '../peers/patient-clock.ts'
-import { addressOf } from '../platform/address.ts'
-import type { ByteSource } from '../platform/byte-source.ts'
+import { until } from '../peers/patient-clock.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer, Router } from '../swarm/router.ts'
-import { ask, type PeerHead, type PeerRequest } from './ask.ts'
+import type { PeerHead, PeerRefusal, PeerRequest } from './ask.ts'
 import { Candidates } from './candidates.ts'
 import type { TransferMetrics } from './metrics.ts'
 import { race, type Winner } from './race.ts'
 
 export interface SearchDependencies {
   readonly router: Router
-  readonly client: PeerClient
-  readonly credentials: PeerCredentials
   readonly known: KnownPeers
+  /** Asks one peer. @throws {PeerError} */
+  readonly ask: (peer: Peer, request: PeerRequest, signal: AbortSignal) => Promise<PeerHead | PeerRefusal>
   readonly metrics: TransferMetrics
   readonly log: Logger
-  /** Told of every transfer that is over. */
-  readonly onTransfer?: (transfer: Transferred) => void
-  readonly clock?: Clock
+  readonly clock: Clock
 }
 
 export interface SearchOptions {
@@ -47,164 +39,144 @@ export interface SearchOptions {
  */
 const RACE_TIMEOUT = 3_000
 /**
- * The same while a peer that is being asked shows that it works ({@link KnownPeers.mayAnswer}): it has too much to do, and
+ * The same while a peer that is being asked shows that it works ({@link Standing.mayAnswer}): it has too much to do, and
  * upstream may be slower still, or not there. Below what kubelet and people take for a pull that hangs.
  */
 export const LONGEST_RACE = 15_000
-/** By how much the race goes on each time, in milliseconds. */
-const OVERTIME = 500
 /** A head takes some 10 ms on a busy node: after a second a node that nothing else is heard of is dead. */
 const PATIENCE = 1_000
-/** Lookups for one transfer: peers that join during a long one are found, and a transfer that never ends ends. */
-const MAX_LOOKUPS = 4
-/** By which part of it, at most, the time after which a busy peer may be asked again is drawn out: not all come at once. */
-const JITTER = 0.25
 
-/** The peers that one transfer may come from, in races for who answers first. */
+/** The peers that one piece of content may come from. */
 export class Search {
+  /** How many peers have been asked to begin. */
+  attempts = 0
   readonly #dependencies: SearchDependencies
   readonly #options: SearchOptions
   readonly #target: PeerRequest['target']
-  readonly #clock: Clock
-  /** Addresses. */
-  readonly #avoided = new Set<string>()
-  /** Addresses of peers that are asked only when a new lookup finds nobody else. */
-  readonly #slow = new Set<string>()
-  #maySlowGoOn = false
-  /** When one that was busy in the present race may be asked again. */
+  readonly #suits: (peer: Peer) => boolean
+  readonly #stop = new AbortController()
+  /** When a peer that was busy in the present race may be asked again. */
   #freeAt: number | undefined
   #candidates: Candidates | undefined
-  #lookups = 0
-  #attempts = 0
 
-  constructor(dependencies: SearchDependencies, options: SearchOptions, target: PeerRequest['target']) {
+  /** @param suits whether a peer may be asked at this moment */
+  constructor(
+    dependencies: SearchDependencies,
+    options: SearchOptions,
+    target: PeerRequest['target'],
+    suits: (peer: Peer) => boolean,
+  ) {
     this.#dependencies = dependencies
     this.#options = options
     this.#target = target
-    this.#clock = dependencies.clock ?? patientClock
+    this.#suits = suits
   }
 
-  /** How many peers have been asked. */
-  get attempts(): number {
-    return this.#attempts
-  }
-
-  /** Does not ask this peer again. */
-  avoid(peer: Peer): void {
-    this.#avoided.add(addressOf(peer))
-  }
-
-  /** Asks this peer again only when there is nobody else, and not to replace another one that is slow. */
-  isSlow(peer: Peer): void {
-    this.#slow.add(addressOf(peer))
-  }
-
-  /** Looks for peers as often as at the beginning. */
-  restart(): void {
-    this.#lookups = 0
+  /** Ends the lookup that is under way. */
+  close(): void {
+    this.#stop.abort()
+    this.#candidates?.stop()
   }
 
   /**
    * The first good answer: of the peers found before that were not asked yet, or else of those that a new lookup finds. If
    * there is none because peers have too much to do, they are asked again when they say, within the time of a race.
    *
-   * @param isReplacement whether there is a peer that goes on if there is no other
-   * @returns `undefined` when nobody has it, or nobody answers in time. Never throws for a peer's fault.
+   * @returns `undefined` when no peer has it, or none answers in time. Never throws for a peer's fault.
    * @throws the signal's reason
    */
-  async open(
-    request: Omit<PeerRequest, 'target'>,
-    signal: AbortSignal,
-    isReplacement = false,
-  ): Promise<Winner<PeerHead> | undefined> {
-    const lastRetry = this.#clock.now() + this.#raceTimeout
+  async open(request: Omit<PeerRequest, 'target'>, signal: AbortSignal): Promise<Winner<PeerHead> | undefined> {
+    const { clock } = this.#dependencies
+    const lastRetry = clock.now() + (this.#options.raceTimeout ?? RACE_TIMEOUT)
     for (;;) {
       const isFresh = this.#candidates === undefined
-      this.#maySlowGoOn = isFresh && !isReplacement
-      // One that would go on is replaced no more often than it stalls: such lookups leave the others their number.
-      if (isFresh && !isReplacement && this.#lookups++ >= MAX_LOOKUPS) return undefined
-      this.#candidates ??= this.#lookup()
-      const candidates = this.#candidates
       this.#freeAt = undefined
-      let winner: Winner<PeerHead> | undefined
-      try {
-        winner = await this.#race(candidates, { ...request, target: this.#target }, signal)
-      } finally {
-        candidates.stop()
-      }
+      const winner = await this.#race({ ...request, target: this.#target }, signal)
       if (winner !== undefined) return winner
+      this.#candidates?.stop()
       this.#candidates = undefined
       if (!isFresh) continue
-      const retryAt = this.#retryAt
-      if (isReplacement || retryAt === undefined || retryAt > lastRetry) return undefined
-      await until(this.#clock, retryAt, signal)
-      // Bounded by time: it does not count.
-      this.#lookups--
+      const freeAt = this.#freeAt ?? Number.POSITIVE_INFINITY
+      if (freeAt > lastRetry) return undefined
+      await until(clock, freeAt, signal)
     }
   }
 
-  get #raceTimeout(): number {
-    return this.#options.raceTimeout ?? RACE_TIMEOUT
+  /** A peer that was found before and not asked yet, or else one that a new lookup finds. */
+  async candidate(): Promise<Peer | undefined> {
+    let found = await this.#candidates?.next()
+    if (found === undefined && !this.#stop.signal.aborted) {
+      this.#candidates = this.#lookup()
+      found = await this.#candidates.next()
+    }
+    if (found !== undefined) this.attempts++
+    return found
   }
 
-  /** When the search may be begun again because a peer that was busy may not be any more. */
-  get #retryAt(): number | undefined {
-    if (this.#freeAt === undefined) return undefined
-    const now = this.#clock.now()
-    return now + (this.#freeAt - now) * (1 + JITTER * Math.random())
+  /**
+   * Asks a peer. What it says, and how it fails, goes into what is known of it and into the log.
+   *
+   * @throws {PeerError}
+   */
+  async ask(peer: Peer, request: PeerRequest, signal: AbortSignal): Promise<PeerHead | PeerRefusal> {
+    const { ask, known, metrics, log, clock } = this.#dependencies
+    const key = targetKey(request.target)
+    const startedAt = clock.now()
+    try {
+      const answer = await ask(peer, request, signal)
+      metrics.peerRequests.inc({ outcome: answer.kind })
+      if (answer.kind === 'busy') {
+        known.of(peer).busy(answer.retryAfterMs)
+        log.debug('peer is busy', { key, peer })
+        return answer
+      }
+      known.of(peer).answered(clock.now() - startedAt)
+      if (answer.kind === 'missing') log.debug('peer does not have it', { key, peer })
+      if (answer.kind === 'content') known.served(request.target, peer)
+      return answer
+    } catch (error) {
+      if (signal.aborted || !(error instanceof PeerError)) throw error
+      known.of(peer).failed(error.failure)
+      metrics.peerRequests.inc({ outcome: error.failure })
+      log.warn('peer failed', { key, peer, error })
+      throw error
+    }
   }
 
   #lookup(): Candidates {
     const { known, metrics } = this.#dependencies
-    const digest = digestNamed(this.#target)
+    const key = targetKey(this.#target)
     const onLookup = (ms: number, wasFound: boolean) => {
       const found = wasFound ? 'true' : 'false'
       metrics.lookups.inc({ found })
       metrics.lookupSeconds.observe({ found }, ms / 1000)
     }
-    return new Candidates(
-      { ...this.#dependencies, onLookup },
-      targetKey(this.#target),
-      this.#options.lookupTimeout,
-      {
-        suits: (peer) =>
-          !this.#avoided.has(addressOf(peer)) &&
-          (this.#maySlowGoOn || !this.#slow.has(addressOf(peer))) &&
-          (digest === undefined || !known.isWrong(peer, digestKey(digest))),
-        isLastResort: (peer) => this.#slow.has(addressOf(peer)),
-      },
-      known.likely(this.#target),
-    )
+    const suits = (peer: Peer) => this.#suits(peer) && !known.isWrong(peer, key)
+    const dependencies = { ...this.#dependencies, onLookup }
+    return new Candidates(dependencies, key, this.#options.lookupTimeout, suits, known.likely(this.#target))
   }
 
-  async #race(candidates: Candidates, request: PeerRequest, signal: AbortSignal) {
-    const { known, metrics } = this.#dependencies
+  async #race(request: PeerRequest, signal: AbortSignal): Promise<Winner<PeerHead> | undefined> {
+    const { known, metrics, clock } = this.#dependencies
+    const { parallelPeers, patience = PATIENCE, raceTimeout = RACE_TIMEOUT, longestRace = LONGEST_RACE } = this.#options
+    this.#candidates ??= this.#lookup()
+    const candidates = this.#candidates
     return await race(
       {
         next: () => candidates.next(),
-        ask: (peer, stop) => this.#ask(peer, request, stop),
+        ask: (peer, stop) => this.#askOf(peer, request, stop),
         release: (head) => void (head.kind === 'content' && head.body.cancel()),
-        clock: this.#clock,
-      },
-      {
-        parallel: this.#options.parallelPeers,
-        deadline: this.#raceTimeout,
-        overtime: {
-          step: OVERTIME,
-          most: this.#options.longestRace ?? LONGEST_RACE,
-          isDue: (peer) => known.mayAnswer(peer),
-        },
+        isWorthWaiting: (peer) => this.#isWorthWaiting(peer),
+        mayAnswer: (peer) => known.of(peer).mayAnswer,
         hedgeDelay: () => known.hedgeDelay(),
-        late: {
-          after: this.#options.patience ?? PATIENCE,
-          isWorthWaiting: (peer) => this.#isWorthWaiting(peer),
-        },
         onHedge: () => metrics.hedges.inc(),
         onOutrun: (peer, waitedMs) => {
-          known.outrun(peer, waitedMs)
+          known.of(peer).outrun(waitedMs)
           metrics.peerRequests.inc({ outcome: 'outrun' })
         },
+        clock,
       },
+      { parallel: parallelPeers, patience, deadline: raceTimeout, longest: longestRace },
       signal,
     )
   }
@@ -213,7 +185,7 @@ export class Search {
   #isWorthWaiting(peer: Peer): boolean {
     const { known, metrics, log } = this.#dependencies
     const key = targetKey(this.#target)
-    const isBusy = known.failed(peer, 'silent')
+    const isBusy = known.of(peer).failed('silent')
     if (isBusy) log.debug('peer is late', { key, peer })
     else {
       metrics.peerRequests.inc({ outcome: 'silent' })
@@ -222,49 +194,20 @@ export class Search {
     return isBusy
   }
 
-  /** What the peer has, if it has it. Failures go into the peer's record and the log. */
-  async #ask(peer: Peer, request: PeerRequest, signal: AbortSignal): Promise<PeerHead | undefined> {
-    const { client, credentials, known, metrics, log } = this.#dependencies
-    const key = targetKey(request.target)
-    const startedAt = this.#clock.now()
-    this.#attempts++
+  /** What the peer has, if it has it. */
+  async #askOf(peer: Peer, request: PeerRequest, signal: AbortSignal): Promise<PeerHead | undefined> {
+    const { clock } = this.#dependencies
+    this.attempts++
     try {
-      const answer = await ask(client, credentials, peer, request, signal)
+      const answer = await this.ask(peer, request, signal)
       if (answer.kind === 'busy') {
-        known.busy(peer, answer.retryAfterMs)
-        const freeAt = this.#clock.now() + answer.retryAfterMs
+        const freeAt = clock.now() + answer.retryAfterMs
         this.#freeAt = Math.min(this.#freeAt ?? freeAt, freeAt)
-        metrics.peerRequests.inc({ outcome: 'busy' })
-        log.debug('peer is busy', { key, peer })
-        return undefined
       }
-      known.answered(peer, this.#clock.now() - startedAt)
-      metrics.peerRequests.inc({ outcome: answer.kind })
-      if (answer.kind === 'content') {
-        known.served(request.target, peer)
-        return { ...answer, body: tellingOf(answer.body, () => known.gave(peer)) }
-      }
-      if (answer.kind === 'unsatisfiable') return answer
-      log.debug('peer has it not', { key, peer })
-      return undefined
+      return answer.kind === 'busy' || answer.kind === 'missing' ? undefined : answer
     } catch (error) {
       if (signal.aborted || !(error instanceof PeerError)) throw error
-      known.failed(peer, error.failure)
-      metrics.peerRequests.inc({ outcome: error.failure })
-      log.warn('peer failed', { key, peer, error })
       return undefined
     }
-  }
-}
-
-/** The body, with every chunk told of as it comes. */
-function tellingOf(body: ByteSource, onChunk: () => void): ByteSource {
-  return {
-    async next() {
-      const chunk = await body.next()
-      if (chunk !== undefined) onChunk()
-      return chunk
-    },
-    cancel: () => body.cancel(),
   }
 }

@@ -1,249 +1,276 @@
 import type { Transferred } from '../observe/activity.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import { digestKey, targetKey } from '../oci/key.ts'
-import type { PeerError } from '../peers/error.ts'
-import { patientClock } from '../peers/patient-clock.ts'
+import { PeerError } from '../peers/error.ts'
+import { bounded, onAbort } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
-import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
-import type { PeerHead, PeerRequest } from './ask.ts'
+import type { PeerContentHead, PeerHead, PeerRequest } from './ask.ts'
+import type { BegunSpan, PiecesDependencies, PiecesOptions, PiecesTransfer, Span } from './pieces.ts'
+import { PieceRefusal, Pieces } from './pieces.ts'
 import type { Winner } from './race.ts'
-import { ResumingSource, type WatchedBody } from './resume.ts'
 import { Search, type SearchDependencies, type SearchOptions } from './search.ts'
-import { TransferReport } from './transfer-report.ts'
-import { VerificationError } from './verify.ts'
-import { Watchdog, type WatchdogOptions } from './watchdog.ts'
+import { type Ending, inOneChunk, VerificationError, Verifier, verified } from './verify.ts'
+import { readWhole } from './whole.ts'
 
-export interface TransferOptions extends SearchOptions, WatchdogOptions {
-  /** Milliseconds for which a client waits for a byte before nobody else is asked for it. */
-  readonly longestWait?: number
+export interface TransferDependencies extends SearchDependencies, Pick<PiecesDependencies, 'largest'> {
+  /** Told of every transfer that is over. */
+  readonly onTransfer?: ((transfer: Transferred) => void) | undefined
 }
 
-/** A peer that answered with content. */
-export interface Opened {
-  readonly peer: Peer
-  readonly head: PeerHead & { readonly kind: 'content' }
-}
+export type TransferOptions = SearchOptions & Pick<PiecesOptions, 'stallTimeout'> & Partial<PiecesOptions>
 
 /**
- * Longest that a body may stand still while its peer gives bytes to other requests of this node, in milliseconds. Who is
- * that slow is asked by so many that all of them together are what it can do; beyond it, this one is forgotten.
- */
-const LONGEST_STALL = 30_000
-/**
- * How long a client waits for a byte before nobody else is asked for it, in milliseconds. A node that gets no large packets
- * any more loses the time of a stall to each of those that have the content, and upstream is there.
+ * How long a client waits for a byte before no other peer is asked for it, in milliseconds. A node that gets no large packets
+ * any more waits in vain for each of those that have the content, and upstream is there.
  */
 const LONGEST_WAIT = 10_000
 /** The same in stalls, where these are set to be long: that many peers are given a chance, whatever it takes. */
 const LEAST_STALLS = 3
-/** Bytes after which peers are looked for anew as often as at the beginning: a long transfer may be in trouble more often. */
-const PROGRESS = 1024 * 1024
+/**
+ * Blobs up to this size are read whole and verified before their first byte is sent, as manifests are: then wrong content
+ * costs a question to another peer, not the pull. Configs are a few KiB; what is held is little even for many at a time.
+ */
+const SMALL = 64 * 1024
+/** Longest that a client waits until it is known which one of several peers gave wrong bytes, in milliseconds. */
+const EXAMINATION = 10_000
 
-/** One piece of content on its way from other nodes to this one: who is asked, who gave what, and how it ended. */
+/** Some content on its way from other nodes to this one: which peers are asked, which gave something, and how it ended. */
 export class Transfer {
-  readonly search: Search
-  readonly #dependencies: SearchDependencies
-  readonly #options: TransferOptions
+  readonly #dependencies: TransferDependencies
+  readonly #options: TransferOptions & PiecesOptions
   readonly #target: PeerRequest['target']
-  readonly #clock: Clock
-  readonly #report: TransferReport
-  /** Who told the size of the content. */
-  #tellers: readonly Peer[] = []
-  #reopenedAt = 0
-  /** Since when its client waits for a byte. */
-  #waitsSince: number
+  readonly #search: Search
+  readonly #startedAt: number
+  /** Addresses of peers that have failed to give all of a small body. */
+  readonly #avoided = new Set<string>()
+  /** Addresses of those that gave something, in the order in which they began to. */
+  readonly #given = new Set<string>()
+  #pieces: Pieces | undefined
+  #bytes = 0
+  #resumes = 0
+  #isOver = false
 
-  constructor(dependencies: SearchDependencies, options: TransferOptions, target: PeerRequest['target']) {
+  constructor(dependencies: TransferDependencies, options: TransferOptions, target: PeerRequest['target']) {
+    const { stallTimeout, longestWait = Math.max(LONGEST_WAIT, LEAST_STALLS * stallTimeout) } = options
     this.#dependencies = dependencies
-    this.#options = options
+    this.#options = { ...options, longestWait }
     this.#target = target
-    this.#clock = dependencies.clock ?? patientClock
-    this.#waitsSince = this.#clock.now()
-    this.#report = new TransferReport(dependencies, target, this.#clock)
-    this.search = new Search(dependencies, options, target)
+    this.#startedAt = dependencies.clock.now()
+    const suits = (peer: Peer) => this.#pieces?.uses(peer) !== true && !this.#avoided.has(addressOf(peer))
+    this.#search = new Search(dependencies, options, target, suits)
+    dependencies.metrics.transfersRunning.inc()
   }
 
-  /** What {@link Search.open} gives, unless the client has waited for too long and there is nobody to be replaced. */
-  async open(
-    request: Omit<PeerRequest, 'target'>,
+  /** What {@link Search.open} gives, unless the client has waited for too long. */
+  async open(request: Omit<PeerRequest, 'target'>, signal: AbortSignal): Promise<Winner<PeerHead> | undefined> {
+    if (this.#dependencies.clock.now() - this.#startedAt >= this.#options.longestWait) return undefined
+    return await this.#search.open(request, signal)
+  }
+
+  /**
+   * Reads a small body, and verifies it.
+   *
+   * @param limit bytes that it may have
+   * @returns `undefined` when it breaks off or is wrong, and another peer must be asked
+   * @throws the signal's reason
+   */
+  async readWhole(
+    peer: Peer,
+    { descriptor, body }: PeerContentHead,
+    limit: number,
     signal: AbortSignal,
-    isReplacement = false,
-  ): Promise<Winner<PeerHead> | undefined> {
-    const { longestWait = LONGEST_WAIT, stallTimeout } = this.#options
-    const waited = this.#clock.now() - this.#waitsSince
-    if (!isReplacement && waited >= Math.max(longestWait, LEAST_STALLS * stallTimeout)) return undefined
-    return await this.search.open(request, signal, isReplacement)
-  }
-
-  /** The body of a winner, as it comes from that peer alone. */
-  watch({ peer, head }: Opened): WatchedBody {
-    const { known, clock } = this.#dependencies
-    return { peer, body: head.body, watchdog: new Watchdog(head.body, this.#options, () => known.usualRate(), clock) }
-  }
-
-  /** The body of a winner, continued from other peers when it breaks off. */
-  resuming(opened: Opened): ResumingSource {
-    const { descriptor, range } = opened.head
-    const { start, end } = range ?? { start: 0, end: descriptor.size - 1 }
-    this.#tellers = [opened.peer]
-    return this.#resumingFrom(descriptor, this.watch(opened), start, end + 1)
-  }
-
-  /**
-   * The bytes from `start` to `end` of content that is known already, from whoever has them.
-   *
-   * @param tellers by whom it is known
-   */
-  fromAnybody(descriptor: Descriptor, start: number, end: number, tellers: readonly Peer[]): ResumingSource {
-    this.#tellers = tellers
-    return this.#resumingFrom(descriptor, undefined, start, end)
-  }
-
-  #resumingFrom(descriptor: Descriptor, first: WatchedBody | undefined, start: number, end: number): ResumingSource {
-    const { known, metrics, log } = this.#dependencies
-    const key = targetKey(this.#target)
-    return new ResumingSource(
-      {
-        reopen: (offset, signal, isReplacement) => this.#reopen(descriptor, offset, end, signal, isReplacement),
-        isOnlySlow: ({ peer }, { silentMs, since }) => silentMs < LONGEST_STALL && known.isGivingSince(peer, since),
-        onBreak: (from, error, offset) => {
-          this.broke(from, error)
-          log.warn('peer broke off', { key, peer: from.peer, offset, error })
-        },
-        onSlow: (from, offset) => {
-          this.search.isSlow(from.peer)
-          metrics.transferBreaks.inc({ reason: 'slow' })
-          log.info('peer is slow', { key, peer: from.peer, offset })
-        },
-        onResume: (to, offset) => {
-          if (offset === start) return
-          this.#report.resumed()
-          log.info('transfer goes on', { key, peer: to.peer, offset })
-        },
-        onDone: (from) => this.moved(from),
-      },
-      first,
-      start,
-      end,
-    )
-  }
-
-  /** Takes note of how fast a body came. */
-  moved({ peer, watchdog: { measured } }: WatchedBody): void {
-    if (measured !== undefined && measured.bytes > 0) {
-      this.#dependencies.known.moved(peer, measured.bytes, measured.ms)
+  ): Promise<Uint8Array | undefined> {
+    const { clock, known } = this.#dependencies
+    const startedAt = clock.now()
+    let taken = 0
+    const onBytes = (bytes: number) => {
+      taken += bytes
+      this.gave(peer, bytes)
+    }
+    try {
+      const { stallTimeout } = this.#options
+      const bytes = await readWhole(body, descriptor.size, { limit, stallTimeout, clock, onBytes }, signal)
+      const verifier = new Verifier(descriptor.digest)
+      verifier.update(bytes)
+      verifier.finish()
+      return bytes
+    } catch (error) {
+      signal.throwIfAborted()
+      this.#avoided.add(addressOf(peer))
+      if (error instanceof VerificationError) await this.#blame(descriptor, [peer])
+      else if (error instanceof PeerError) {
+        // A peer that drips must not be as dear as others to the next transfer.
+        if (taken > 0) known.of(peer).moved(taken, clock.now() - startedAt)
+        this.#broke(peer, error, taken, taken > 0)
+      } else throw error
+      return undefined
     }
   }
 
-  /** Takes note of a body that broke off. */
-  broke({ peer, watchdog }: WatchedBody, { failure }: PeerError): void {
-    const { known } = this.#dependencies
-    if (watchdog.hasGiven || failure === 'invalid') known.failed(peer, failure)
-    else known.withheld(peer, failure)
-    this.#dependencies.metrics.transferBreaks.inc({ reason: failure })
-  }
-
-  /** Takes note of bytes that a peer gave. */
-  took(bytes: number, from: readonly Peer[]): void {
-    this.#report.took(bytes)
-    this.#report.gave(from)
-  }
-
   /**
-   * Takes note of content that is not that of its digest. One peer that gave all of it is put aside for that digest. If
-   * several gave parts, at least one of them is at fault and nobody can say which: each is put aside for a short time.
-   */
-  blame(descriptor: Descriptor, peers: readonly Peer[]): void {
-    const { known, metrics, log } = this.#dependencies
-    const givers = [...new Map(peers.map((peer) => [addressOf(peer), peer])).values()]
-    for (const peer of givers) {
-      known.wrongContent(peer, digestKey(descriptor.digest), givers.length > 1)
-      // A tag can be asked for again without its digest being known.
-      this.search.avoid(peer)
-    }
-    metrics.verificationFailures.inc({ kind: this.#target.kind })
-    log.warn('wrong content', { digest: descriptor.digest, peers: givers })
-  }
-
-  /**
-   * The source, with what comes of it taken note of; the transfer is over when it is.
+   * The bytes of a span, from the peers that have them. The transfer is over when they are.
    *
-   * @param before who gave what is verified together with it, but came before it
+   * @param first gives the first of them
+   * @param verifier has seen the bytes before them; missing if they are not verified
+   * @param before the peers that gave those
+   * @returns the bytes, and which peers have given any of them so far
    */
-  recorded(
-    source: ByteSource,
-    resuming: ResumingSource,
+  body(
     descriptor: Descriptor,
-    length: number,
+    span: Span,
+    first?: BegunSpan,
+    verifier?: Verifier,
     before: readonly Peer[] = [],
-  ): ByteSource {
-    let missing = length
-    if (length === 0) this.finish('complete')
-    return {
-      next: async () => {
-        this.#waitsSince = this.#clock.now()
-        try {
-          const chunk = await source.next()
-          if (chunk === undefined) return undefined
-          missing -= chunk.length
-          this.#report.took(chunk.length)
-          if (missing <= 0) this.#finishWith(resuming, 'complete')
-          return chunk
-        } catch (error) {
-          if (error instanceof VerificationError) this.blame(descriptor, [...before, ...resuming.contributors])
-          this.#finishWith(resuming, error instanceof VerificationError ? 'corrupt' : 'failed')
-          throw error
-        }
+  ): { readonly source: ByteSource; readonly givers: () => readonly Peer[] } {
+    const { metrics, log } = this.#dependencies
+    const key = targetKey(this.#target)
+    /** The peers that told the size of the content. */
+    const tellers = first === undefined ? before : [first.peer]
+    const transfer: PiecesTransfer = {
+      ask: (peer, part, signal) => this.#ask(descriptor, tellers, peer, part, signal),
+      candidate: () => this.#search.candidate(),
+      gave: (peer, bytes) => this.gave(peer, bytes),
+      broke: (peer, error, offset, hasGiven) => this.#broke(peer, error, offset, hasGiven),
+      slow: (peer, offset) => {
+        metrics.transferBreaks.inc({ reason: 'slow' })
+        log.info('peer is slow', { key, peer, offset })
       },
-      cancel: async () => {
-        this.#finishWith(resuming, 'cancelled')
-        await source.cancel()
+      resumed: (peer, offset) => {
+        this.#resumes++
+        metrics.transferResumes.inc()
+        log.info('transfer goes on', { key, peer, offset })
       },
     }
+    const pieces = new Pieces({ ...this.#dependencies, transfer }, this.#options, span, first)
+    this.#pieces = pieces
+    const givers = () => distinct([...before, ...pieces.givers])
+    const ended = async (ending: Ending) => {
+      if (ending === 'corrupt') await this.#blame(descriptor, givers())
+      this.finish(ending)
+    }
+    const length = span.end - span.start
+    const isSmall = verifier !== undefined && length <= SMALL
+    return { source: verified(isSmall ? inOneChunk(pieces, length) : pieces, length, verifier, ended), givers }
+  }
+
+  /** A peer has given so many bytes, or told what was asked without any. */
+  gave(peer: Peer, bytes: number): void {
+    const { known, metrics } = this.#dependencies
+    if (bytes > 0) known.of(peer).gave()
+    this.#given.add(addressOf(peer))
+    this.#bytes += bytes
+    metrics.transferBytes.inc(bytes)
   }
 
   /** Ends it: logged and counted once. */
   finish(outcome: Transferred['outcome']): void {
-    this.#report.finish(outcome, this.search.attempts)
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#search.close()
+    const { metrics, log, onTransfer, clock } = this.#dependencies
+    const ms = clock.now() - this.#startedAt
+    const source = [...this.#given]
+    const [bytes, resumes, { attempts }] = [this.#bytes, this.#resumes, this.#search]
+    metrics.transfersRunning.dec()
+    metrics.transfers.inc({ outcome })
+    metrics.transferSeconds.observe({ outcome }, ms / 1000)
+    onTransfer?.({ target: this.#target, outcome, peers: source, bytes, attempts, resumes })
+    const tell = outcome === 'missing' && attempts === 0 ? log.debug : log.info
+    const key = targetKey(this.#target)
+    tell('transfer', { key, outcome, source, bytes, ms: Math.round(ms), attempts, resumes })
   }
 
-  #finishWith(resuming: ResumingSource, outcome: Transferred['outcome']): void {
-    this.#report.gave(resuming.contributors)
-    this.finish(outcome)
-  }
-
-  /** The rest from another peer, if it is of the same content. */
-  async #reopen(
-    descriptor: Descriptor,
-    offset: number,
-    end: number,
-    signal: AbortSignal,
-    isReplacement: boolean,
-  ): Promise<WatchedBody | undefined> {
-    if (offset >= this.#reopenedAt + PROGRESS) this.search.restart()
-    this.#reopenedAt = offset
-    const range = offset === 0 && end === descriptor.size ? undefined : `bytes=${offset}-${end - 1}`
-    for (;;) {
-      const winner = await this.open({ method: 'GET', range }, signal, isReplacement)
-      if (winner === undefined) return undefined
-      const { peer, value: head } = winner
-      if (head.kind === 'content' && head.descriptor.size === descriptor.size) return this.watch({ peer, head })
-      if (head.kind === 'content') await head.body.cancel()
-      this.#disagree(descriptor, peer)
-    }
+  #broke(peer: Peer, error: PeerError, offset: number, hasGiven: boolean): void {
+    const { known, metrics, log } = this.#dependencies
+    if (hasGiven || error.failure === 'invalid') known.of(peer).failed(error.failure)
+    else known.of(peer).withheld(error.failure)
+    metrics.transferBreaks.inc({ reason: error.failure })
+    log.warn('peer broke off', { key: targetKey(this.#target), peer, offset, error })
   }
 
   /**
-   * Takes note of a peer that tells another size than who was first. One of them is wrong, and nobody can say which: this
-   * transfer keeps to what it has told its client, and the next ones do not begin with that one, for a while.
+   * Asks a peer for a span.
+   *
+   * @param told the peers that have told the content's size
    */
-  #disagree({ digest, size }: Descriptor, peer: Peer): void {
+  async #ask(
+    descriptor: Descriptor,
+    told: readonly Peer[],
+    peer: Peer,
+    { start, end }: Span,
+    signal: AbortSignal,
+  ): Promise<ByteSource> {
     const { known, metrics, log } = this.#dependencies
-    this.search.avoid(peer)
-    for (const suspect of this.#tellers) known.wrongContent(suspect, digestKey(digest), true)
-    metrics.transferBreaks.inc({ reason: 'invalid' })
-    log.warn('peers disagree', { key: targetKey(this.#target), size, told: this.#tellers, peer })
+    const range = `bytes=${start}-${end - 1}`
+    const answer = await this.#search.ask(peer, { target: this.#target, method: 'GET', range }, signal)
+    if (answer.kind === 'busy') throw new PieceRefusal(answer.retryAfterMs)
+    if (answer.kind === 'missing') throw new PieceRefusal()
+    const isContent = answer.kind === 'content'
+    const size = isContent ? answer.descriptor.size : answer.size
+    const answered = isContent && answer.range !== undefined ? answer.range.end + 1 : size
+    if (isContent && size === descriptor.size && answered === end) return answer.body
+    if (isContent) void answer.body.cancel()
+    if (size !== descriptor.size) {
+      // One of them is wrong, and it cannot be said which: this transfer keeps to the size that its client knows, and the next
+      // ones do not begin with the peers that told it, for a while.
+      for (const suspect of told) known.wrongContent(suspect, digestKey(descriptor.digest), true)
+      metrics.transferBreaks.inc({ reason: 'invalid' })
+      log.warn('peers disagree', { key: targetKey(this.#target), size: descriptor.size, told, peer })
+    }
+    throw new PieceRefusal()
   }
+
+  /**
+   * Content is not that of its digest. It is held against a peer that gave all of it. If several gave parts, all of them are
+   * suspects until one is found that gives it right.
+   */
+  async #blame(descriptor: Descriptor, givers: readonly Peer[]): Promise<void> {
+    const { known, metrics, log } = this.#dependencies
+    const isSuspect = givers.length > 1
+    for (const peer of givers) {
+      // A tag can be asked for again without its digest being known.
+      for (const key of [digestKey(descriptor.digest), targetKey(this.#target)])
+        known.wrongContent(peer, key, isSuspect)
+    }
+    metrics.verificationFailures.inc({ kind: this.#target.kind })
+    log.warn('wrong content', { digest: descriptor.digest, peers: givers })
+    if (isSuspect) await bounded(EXAMINATION, undefined, (signal) => this.#examine(descriptor, givers, signal))
+  }
+
+  /** Reads content from each peer alone, until one gives it right: the next request will ask that one. */
+  async #examine(descriptor: Descriptor, suspects: readonly Peer[], signal: AbortSignal): Promise<void> {
+    const { known, log } = this.#dependencies
+    const key = digestKey(descriptor.digest)
+    for (const peer of suspects) {
+      const isRight = await this.#isRight(descriptor, peer, signal)
+      if (isRight === undefined) continue
+      log.info('peer examined', { key, peer, isRight })
+      if (!isRight) known.wrongContent(peer, key)
+      else return known.rightContent(peer, key)
+    }
+  }
+
+  /** Whether the peer has content of that digest; `undefined` if it does not give it. */
+  async #isRight({ digest }: Descriptor, peer: Peer, signal: AbortSignal): Promise<boolean | undefined> {
+    try {
+      const answer = await this.#search.ask(peer, { target: this.#target, method: 'GET' }, signal)
+      if (answer.kind !== 'content') return undefined
+      const { body } = answer
+      using _ = onAbort(signal, () => void body.cancel())
+      const verifier = new Verifier(digest)
+      for (let chunk = await body.next(); chunk !== undefined; chunk = await body.next()) verifier.update(chunk)
+      verifier.finish()
+      return true
+    } catch (error) {
+      if (error instanceof VerificationError) return false
+      if (error instanceof PeerError) return undefined
+      throw error
+    }
+  }
+}
+
+function distinct(peers: readonly Peer[]): Peer[] {
+  return [...new Map(peers.map((peer) => [addressOf(peer), peer])).values()]
 }

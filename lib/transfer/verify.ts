@@ -1,5 +1,6 @@
 import { createHash, type Hash } from 'node:crypto'
 import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts'
+import { PeerError } from '../peers/error.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 
 /** Bytes that are not those of their digest. */
@@ -47,28 +48,87 @@ export function verify(bytes: Uint8Array, digest: Digest): void {
   verifier.finish()
 }
 
+/** How a body ended. */
+export type Ending = 'complete' | 'cancelled' | 'failed' | 'corrupt'
+
 /**
  * The source's bytes, hashed as they pass. The last chunk is handed on only when the digest of all is right, so that
- * nobody ever gets the whole of wrong content.
+ * no client ever gets the whole of wrong content.
  *
- * @param verifier has seen the bytes before these
  * @param length of the source in bytes
+ * @param verifier has seen the bytes before these; missing if they are not verified
+ * @param ended is told once how it ends, and waited for before anybody else hears of it
  */
-export function verified(source: ByteSource, verifier: Verifier, length: number): ByteSource {
-  let missing = length
-  let finished = false
+export function verified(
+  source: ByteSource,
+  length: number,
+  verifier: Verifier | undefined,
+  ended: (ending: Ending) => Promise<void> | void,
+): ByteSource {
+  let left = length
+  let isOver = false
+  const end = async (ending: Ending) => {
+    if (isOver) return
+    isOver = true
+    await ended(ending)
+  }
   return {
     async next() {
-      const chunk = await source.next()
-      if (chunk !== undefined) {
-        verifier.update(chunk)
-        missing -= chunk.length
+      try {
+        const chunk = await source.next()
+        if (chunk !== undefined) {
+          verifier?.update(chunk)
+          left -= chunk.length
+        }
+        if (left <= 0 && !isOver) {
+          verifier?.finish()
+          await end('complete')
+        }
+        return chunk
+      } catch (error) {
+        await end(error instanceof VerificationError ? 'corrupt' : 'failed')
+        throw error
       }
-      if (missing <= 0 && !finished) {
-        finished = true
-        verifier.finish()
-      }
-      return chunk
+    },
+    async cancel() {
+      await end('cancelled')
+      await source.cancel()
+    },
+  }
+}
+
+/**
+ * All bytes of a source, and no more of it.
+ *
+ * @param length of the source in bytes
+ * @param onBytes told of bytes as they come
+ * @throws {PeerError} when it ends before that, or gives more
+ */
+export async function gather(
+  source: ByteSource,
+  length: number,
+  onBytes?: (bytes: number) => void,
+): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length)
+  for (let at = 0; at < length; ) {
+    const chunk = await source.next()
+    if (chunk === undefined) throw new PeerError(`the body ended ${length - at} bytes early`)
+    if (chunk.length > length - at) throw new PeerError('more bytes than declared', { failure: 'invalid' })
+    bytes.set(chunk, at)
+    at += chunk.length
+    onBytes?.(chunk.length)
+  }
+  return bytes
+}
+
+/** The same bytes in one chunk. */
+export function inOneChunk(source: ByteSource, length: number): ByteSource {
+  let isRead = length === 0
+  return {
+    async next() {
+      if (isRead) return undefined
+      isRead = true
+      return await gather(source, length)
     },
     cancel: () => source.cancel(),
   }

@@ -1,13 +1,24 @@
 import { PeerError } from '../peers/error.ts'
+import { onAbort } from '../platform/abort.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
+import { gather } from './verify.ts'
 
 export interface WholeBounds {
   /** Bytes that it may have. */
   readonly limit: number
-  /** Milliseconds within which all of it must be there. */
-  readonly timeout: number
+  /** Milliseconds within which a byte must come. */
+  readonly stallTimeout: number
+  readonly clock: Clock
+  /** Told of bytes as they come. */
+  readonly onBytes?: (bytes: number) => void
 }
+
+/**
+ * Milliseconds within which all of it must be there: a client waits for it, and no other peer can take over in the middle. The
+ * largest manifest needs a second at 4 MB/s; usual ones have a few KiB.
+ */
+const WHOLE_TIMEOUT = 5_000
 
 /**
  * Reads the whole of a body that is small enough to be held, and ends it in every other case.
@@ -20,41 +31,32 @@ export interface WholeBounds {
 export async function readWhole(
   body: ByteSource,
   size: number,
-  { limit, timeout }: WholeBounds,
-  clock: Clock,
+  { limit, stallTimeout, clock, onBytes }: WholeBounds,
   signal: AbortSignal,
 ): Promise<Uint8Array> {
+  const deadline = clock.now() + WHOLE_TIMEOUT
   let isLate = false
-  const cancel = () => void body.cancel()
-  const expire = () => {
-    isLate = true
-    cancel()
-  }
-  const cancelTimer = clock.after(timeout, expire)
-  signal.addEventListener('abort', cancel, { once: true })
+  const wait = () =>
+    clock.after(Math.min(stallTimeout, deadline - clock.now()), () => {
+      isLate = true
+      void body.cancel()
+    })
+  let cancelTimer = wait()
+  using _ = onAbort(signal, () => void body.cancel())
   try {
     signal.throwIfAborted()
     if (size > limit) throw new PeerError(`${size} bytes, at most ${limit}`, { failure: 'invalid' })
-    return await collect(body, size)
+    return await gather(body, size, (bytes) => {
+      onBytes?.(bytes)
+      cancelTimer()
+      cancelTimer = wait()
+    })
   } catch (error) {
-    cancel()
+    void body.cancel()
     signal.throwIfAborted()
-    throw isLate ? new PeerError(`not whole within ${timeout} ms`, { failure: 'silent', cause: error }) : error
+    if (isLate) throw new PeerError('not whole in time', { failure: 'silent', cause: error })
+    throw error
   } finally {
     cancelTimer()
-    signal.removeEventListener('abort', cancel)
   }
-}
-
-async function collect(body: ByteSource, size: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(size)
-  let length = 0
-  while (length < size) {
-    const chunk = await body.next()
-    if (chunk === undefined) throw new PeerError(`the body ended ${size - length} bytes early`)
-    if (chunk.length > size - length) throw new PeerError('more bytes than declared', { failure: 'invalid' })
-    bytes.set(chunk, length)
-    length += chunk.length
-  }
-  return bytes
 }

@@ -23,7 +23,7 @@ import { type CountingPeer, startHttpPeer, startPeer, type TestPeer } from './ht
 import { createMemoryStore } from './memory-store.ts'
 import { MemorySwarm } from './memory-swarm.ts'
 
-export const image = makeImage({ layers: 1, layerSize: 300_000 })
+export const image = makeImage({ layers: 1, layerSize: 250_000 })
 export const layer = image.contents.at(-1) ?? assert.fail('no layer')
 export const manifest = image.contents[0] ?? assert.fail('no manifest')
 export const TAG = { registry: 'registry.example', repository: 'team/app', tag: '1' }

@@ -61,7 +61,7 @@ async function withHostile(
     const keys = [...image.contents.map(({ descriptor }) => digestKey(descriptor.digest)), tagKey(TAG)]
     for (const { peer } of all) swarm.join(peer).advertise(keys)
     const router = swarm.join({ host: '127.0.0.1', port: 1 })
-    parts.known.answered(hostile.peer, 1)
+    parts.known.of(hostile.peer).answered(1)
     const peers = createPeerContent({ ...parts, router }, TIMES)
     const taken = () => Math.max(0, ...[...sockets].map((socket) => socket.bytesWritten - socket.writableLength))
     await use({ peers, known: parts.known, taken }, hostile)

@@ -38,8 +38,8 @@ async function withDead<P extends TestPeer>(
     for (const { peer } of [dead, good]) swarm.join(peer).advertise(keys)
     const router = swarm.join({ host: '127.0.0.1', port: 1 })
     // As every node of a swarm it has been heard of before, over HTTP and Hyperswarm.
-    known.answered(dead.peer, 1)
-    known.gave(dead.peer)
+    known.of(dead.peer).answered(1)
+    known.of(dead.peer).gave()
     known.seen(dead.peer)
     const peers = createPeerContent({ ...parts, router }, OPTIONS)
     await use({ clock, known, peers, counted: (name) => counted(parts.metrics, name) }, dead)

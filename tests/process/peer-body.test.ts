@@ -153,8 +153,8 @@ test('fetch gives a prefix of the right bytes whatever peers do wherever, and al
 
 test('fetch goes on within a part that was asked for', async () => {
   await withPeers([partThen(HALF, (incoming) => incoming.socket.destroy()), startGoodPeer], async ({ peers }) => {
-    const answer = await peers.fetch({ target: BLOB, method: 'GET', range: 'bytes=50000-250000' }, never)
-    assert.deepEqual(await within('the body', contentOf(answer)), CONTENT.subarray(50_000, 250_001))
+    const answer = await peers.fetch({ target: BLOB, method: 'GET', range: 'bytes=50000-240000' }, never)
+    assert.deepEqual(await within('the body', contentOf(answer)), CONTENT.subarray(50_000, 240_001))
   })
 })
 
@@ -174,7 +174,7 @@ test('fetch does not go on with content of another size', async () => {
 test('fetch does not take a client that reads slowly for a slow peer', async () => {
   await withPeers([startGoodPeer], async ({ peers, metrics }) => {
     const body = bodyOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
-    const received = [(await body.next()) ?? assert.fail()]
+    const received = [Uint8Array.from((await body.next()) ?? assert.fail())]
     // Longer than a peer may be silent.
     await new Promise((resolve) => setTimeout(resolve, 400))
     await read(body, received)

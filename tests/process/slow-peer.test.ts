@@ -42,7 +42,7 @@ function firstAnswers(first: Answer) {
 /** Makes them the first that are asked, in this order. */
 function prefer(known: KnownPeers, ...peers: readonly Peer[]): void {
   for (const [index, peer] of peers.entries()) {
-    known.answered(peer, 4 ** index)
+    known.of(peer).answered(4 ** index)
   }
 }
 
@@ -55,7 +55,7 @@ test('fetch does not go back to a peer that was left for being slow while there 
       prefer(known, busyPeer, peer)
       const body = contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
       await waitFor('the other one goes on, although it may still be busy', async () => {
-        known.gave(peer)
+        known.of(peer).gave()
         return (await counted(metrics, 'transfer_resumes_total')) === 2
       })
       assert.deepEqual(await within('the body', body), CONTENT)
@@ -74,7 +74,7 @@ test('fetch goes back to a peer that was left for being slow when there is nobod
       prefer(known, peer)
       const body = contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
       await waitFor('it has been left, and is asked again', async () => {
-        known.gave(peer)
+        known.of(peer).gave()
         return (await counted(metrics, 'transfer_resumes_total')) === 2
       })
       assert.deepEqual(await within('the body', body), CONTENT)

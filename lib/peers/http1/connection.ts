@@ -1,8 +1,9 @@
+import { onAbort } from '../../platform/abort.ts'
 import type { ByteSource } from '../../platform/byte-source.ts'
 import { type SocketAddress, SocketSource } from '../../platform/socket-source.ts'
+import { MessageBody } from './body.ts'
 import { StaleConnectionError, TruncatedError } from './error.ts'
 import { HeadReader, type ResponseHead } from './head.ts'
-import { MessageBody } from './message-body.ts'
 
 export interface ConnectionEvents {
   /** Told when the connection may be used again; it is watched until it is. */
@@ -35,22 +36,29 @@ export class Connection {
   }
 
   /**
-   * Sends a request and waits for the head of its answer. Has no bound in time: {@link destroy} ends it.
+   * Sends a request and waits for the head of its answer.
    *
    * @param request as it is sent
+   * @param signal ends the connection until the head is there
+   * @throws the signal's reason, if that is why there is no answer
    * @throws {StaleConnectionError} if the connection had been used before and ended before a byte of the answer
    * @throws {Error} when it cannot be opened, breaks, or answers with anything but HTTP/1.1
    */
-  async exchange(request: string, method: 'GET' | 'HEAD'): Promise<HttpAnswer> {
+  async exchange(request: string, method: 'GET' | 'HEAD', signal: AbortSignal): Promise<HttpAnswer> {
+    using _ = onAbort(signal, () => this.destroy())
     const first = this.#watch
     this.#watch = undefined
     this.#idle = false
     try {
       await this.#source.opened
       this.#source.write(request)
-      return this.#answer(await this.#readHead(method, first))
+      const answer = this.#answer(await this.#readHead(method, first))
+      // The head may have come in the moment in which it was too late.
+      signal.throwIfAborted()
+      return answer
     } catch (error) {
       this.destroy()
+      signal.throwIfAborted()
       throw error
     }
   }
@@ -77,8 +85,9 @@ export class Connection {
 
   #answer({ head, rest }: { readonly head: ResponseHead; readonly rest: Uint8Array }): HttpAnswer {
     const { framing, keepAlive } = head
-    const over = (usable: boolean) => (usable && keepAlive ? this.#release() : this.destroy())
-    return { head, body: new MessageBody(this.#source, framing, rest, this.#discardTimeout, over) }
+    const over = (isUsable: boolean) => (isUsable && keepAlive ? this.#release() : this.destroy())
+    const options = { rest, discardTimeout: this.#discardTimeout, over }
+    return { head, body: new MessageBody(this.#source, framing, options) }
   }
 
   #release(): void {

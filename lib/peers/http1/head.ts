@@ -1,11 +1,14 @@
+import { LENGTH_HEADER } from '../../platform/listener.ts'
 import { ProtocolError } from './error.ts'
 import { TOKEN } from './request.ts'
 
-/** How the end of a body is known (RFC 9112, section 6.3). */
-export type Framing =
-  | { readonly kind: 'length'; readonly length: number }
-  | { readonly kind: 'chunked' }
-  | { readonly kind: 'until-close' }
+/** How the end of a body is known. Our doors tell the length of every one, also of those that they send in chunks. */
+export interface Framing {
+  /** Of the body in bytes. */
+  readonly length: number
+  /** Whether the body comes in chunks (RFC 9112, section 7.1). */
+  readonly isChunked: boolean
+}
 
 export interface ResponseHead {
   readonly status: number
@@ -89,7 +92,11 @@ export function parseHead(bytes: Uint8Array, method: 'GET' | 'HEAD'): ResponseHe
     headers.append(name, value)
   }
   const status = Number(matched[1])
-  return { status, headers, ...framingOf(status, headers, method) }
+  const told = headers.get(LENGTH_HEADER)
+  const framing = framingOf(status, headers, method)
+  if (told !== null && !headers.has('content-length')) headers.set('content-length', told)
+  const closes = (headers.get('connection') ?? '').split(',').some((option) => option.trim().toLowerCase() === 'close')
+  return { status, headers, framing, keepAlive: !closes }
 }
 
 /** Headers that say where a body ends. */
@@ -105,29 +112,22 @@ function parseLine(line: string): [name: string, value: string] {
   return [name, value]
 }
 
-function framingOf(
-  status: number,
-  headers: Headers,
-  method: 'GET' | 'HEAD',
-): Pick<ResponseHead, 'framing' | 'keepAlive'> {
-  const closes = (headers.get('connection') ?? '').split(',').some((option) => option.trim().toLowerCase() === 'close')
-  const keepAlive = !closes
-  const told = headers.get('content-length')
-  const length = told === null ? undefined : Number(told)
+function framingOf(status: number, headers: Headers, method: 'GET' | 'HEAD'): Framing {
+  const declared = headers.get('content-length')
+  const encoding = headers.get('transfer-encoding')
+  if (encoding !== null && encoding.toLowerCase() !== 'chunked') {
+    throw new ProtocolError(`a Transfer-Encoding of ${quoted(encoding)}`)
+  }
+  if (encoding !== null && declared !== null) throw new ProtocolError('both Content-Length and Transfer-Encoding')
+  const told = declared ?? headers.get(LENGTH_HEADER)
+  const length = Number(told)
   if (told !== null && (!/^\d{1,16}$/.test(told) || !Number.isSafeInteger(length))) {
     throw new ProtocolError(`expected a Content-Length, got ${quoted(told)}`)
   }
-  const encoding = headers.get('transfer-encoding')
-  if (encoding !== null) {
-    if (encoding.toLowerCase() !== 'chunked') throw new ProtocolError(`a Transfer-Encoding of ${quoted(encoding)}`)
-    if (told !== null) throw new ProtocolError('both Content-Length and Transfer-Encoding')
-  }
-  if (method === 'HEAD' || status < 200 || status === 204 || status === 304) {
-    return { framing: { kind: 'length', length: 0 }, keepAlive }
-  }
-  if (encoding !== null) return { framing: { kind: 'chunked' }, keepAlive }
-  if (length !== undefined) return { framing: { kind: 'length', length }, keepAlive }
-  return { framing: { kind: 'until-close' }, keepAlive: false }
+  const isBodyless = method === 'HEAD' || status < 200 || status === 204 || status === 304
+  if (isBodyless) return { length: 0, isChunked: false }
+  if (told === null) throw new ProtocolError('a body of which no length is told')
+  return { length, isChunked: encoding !== null }
 }
 
 /** For a message: what a stranger sent, bounded. */

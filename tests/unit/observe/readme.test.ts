@@ -6,6 +6,7 @@ import { targetKey } from '../../../lib/oci/key.ts'
 import { createTransferMetrics } from '../../../lib/transfer/metrics.ts'
 import { Transfer } from '../../../lib/transfer/transfer.ts'
 import { BLOB, contentOf, makeParts, OPTIONS, startGoodPeer, withPeers } from '../../doubles/http-peers.ts'
+import { ManualClock } from '../../doubles/manual-clock.ts'
 import { MemorySwarm } from '../../doubles/memory-swarm.ts'
 import { peerOf } from '../../doubles/peers.ts'
 import { never } from '../../fixtures/layout.ts'
@@ -74,7 +75,9 @@ test('lib/observe/README.md shows a line of the log as a transfer makes it', asy
 test('lib/observe/README.md tells every outcome of a transfer', async () => {
   const made = makeParts()
   const router = new MemorySwarm().join(peerOf('self'))
-  const parts = { ...made, metrics: createTransferMetrics(made.metrics), router }
+  const ask = () => assert.fail('nobody is to be asked')
+  const metrics = createTransferMetrics(made.metrics)
+  const parts = { ...made, metrics, router, ask, largest: () => 0, clock: new ManualClock() }
   const outcomes = ['complete', 'cancelled', 'corrupt', 'failed', 'missing'] as const
   for (const outcome of outcomes) {
     const transfer = new Transfer(parts, OPTIONS, BLOB)

@@ -23,22 +23,22 @@ test('KnownPeers puts a peer aside at once when it fails, and takes it back afte
   const { known, clock } = make()
   for (const probation of [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]) {
     assert.equal(known.isAside(A), false)
-    known.failed(A, 'silent')
+    known.of(A).failed('silent')
     assert.equal(known.aside, 1)
     await clock.pass(probation - 1)
     assert.equal(known.isAside(A), true)
     await clock.pass(1)
   }
   assert.equal(known.isAside(A), false)
-  known.answered(A, 1)
-  known.failed(A, 'silent')
+  known.of(A).answered(1)
+  known.of(A).failed('silent')
   await clock.pass(1_000)
   assert.equal(known.isAside(A), false)
 })
 
 test('KnownPeers counts failures during a probation as one', async () => {
   const { known, clock } = make()
-  for (let transfer = 0; transfer < 50; transfer++) known.failed(A, 'unreachable')
+  for (let transfer = 0; transfer < 50; transfer++) known.of(A).failed('unreachable')
   await clock.pass(1_000)
   assert.equal(known.isAside(A), false)
 })
@@ -46,9 +46,9 @@ test('KnownPeers counts failures during a probation as one', async () => {
 test('KnownPeers knows which failures cost nothing to try again', () => {
   const { known } = make()
   assert.equal(known.isCheapToTry(A), false)
-  known.failed(A, 'unreachable')
+  known.of(A).failed('unreachable')
   assert.equal(known.isCheapToTry(A), true)
-  known.failed(A, 'silent')
+  known.of(A).failed('silent')
   assert.equal(known.isCheapToTry(A), false)
 })
 
@@ -60,10 +60,10 @@ test('KnownPeers puts a peer aside whose Hyperswarm connection ended, known or n
   known.seen(A)
   assert.equal(known.isAside(A), false)
 
-  known.answered(B, 1)
+  known.of(B).answered(1)
   known.gone(B)
   assert.equal(known.isAside(B), true)
-  known.answered(B, 1)
+  known.of(B).answered(1)
   assert.equal(known.isAside(B), false)
 
   known.gone(C)
@@ -73,20 +73,20 @@ test('KnownPeers puts a peer aside whose Hyperswarm connection ended, known or n
 
 test('KnownPeers forgets what it held against a peer that is seen again', () => {
   const { known } = make()
-  known.failed(A, 'silent')
+  known.of(A).failed('silent')
   known.seen(A)
   assert.equal(known.isAside(A), false)
 })
 
 test('KnownPeers takes another port of the same host for another peer', () => {
   const { known } = make()
-  known.failed(A, 'silent')
+  known.of(A).failed('silent')
   assert.equal(known.isAside({ ...A, port: 5_002 }), false)
 })
 
 test('KnownPeers takes a peer back at once that was started again, but not what it gave that was wrong', () => {
   const { known } = make()
-  known.answered(A, 1)
+  known.of(A).answered(1)
   known.seen(A)
   known.wrongContent(A, DIGEST)
   known.gone(A)
@@ -99,18 +99,18 @@ test('KnownPeers takes a peer back at once that was started again, but not what 
 
 test('KnownPeers takes a silent peer for busy that answered or gave a byte a moment ago: it comes last, but it may be asked', async () => {
   const signs: [string, (known: KnownPeers) => void][] = [
-    ['answered', (known) => known.answered(A, 1)],
-    ['gave a byte', (known) => known.gave(A)],
-    ['said that it is busy', (known) => known.busy(A, 0)],
+    ['answered', (known) => known.of(A).answered(1)],
+    ['gave a byte', (known) => known.of(A).gave()],
+    ['said that it is busy', (known) => known.of(A).busy(0)],
   ]
   for (const [sign, show] of signs) {
     const { known, clock } = make()
     show(known)
     await clock.pass(4_999)
-    assert.equal(known.failed(A, 'silent'), true, sign)
+    assert.equal(known.of(A).failed('silent'), true, sign)
     assert.deepEqual([known.isAside(A), known.rank([A, B])], [false, [B, A]], sign)
     await clock.pass(1)
-    assert.equal(known.failed(A, 'silent'), false, sign)
+    assert.equal(known.of(A).failed('silent'), false, sign)
     assert.equal(known.isAside(A), true, sign)
   }
 })
@@ -119,13 +119,13 @@ test('KnownPeers puts a peer aside, longer each time, that gives heads and no by
   const { known, clock } = make()
   const asides: number[] = []
   for (let round = 0; round < 7; round++) {
-    known.answered(A, 1)
+    known.of(A).answered(1)
     // It was waited for.
     await clock.pass(5_000)
-    known.withheld(A, 'silent')
+    known.of(A).withheld('silent')
     const asideMs = () => known.peers()[0]?.asideMs ?? assert.fail()
     asides.push(asideMs())
-    known.answered(A, 1)
+    known.of(A).answered(1)
     assert.equal(known.isAside(A), true)
     await clock.pass(asideMs())
     assert.equal(known.isAside(A), false)
@@ -133,39 +133,39 @@ test('KnownPeers puts a peer aside, longer each time, that gives heads and no by
   }
   assert.deepEqual(asides, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000])
   // A byte makes up for all of it.
-  known.gave(A)
-  known.answered(A, 1)
-  known.failed(A, 'invalid')
+  known.of(A).gave()
+  known.of(A).answered(1)
+  known.of(A).failed('invalid')
   assert.equal(known.peers()[0]?.asideMs, 1_000)
 })
 
 test('KnownPeers takes a peer without bytes for busy while it gives heads, or its connection stands, but not for long', async () => {
   const signs: [string, (known: KnownPeers) => void, (known: KnownPeers) => void][] = [
-    ['heads', (known) => known.answered(A, 1), (known) => known.answered(A, 1)],
+    ['heads', (known) => known.of(A).answered(1), (known) => known.of(A).answered(1)],
     ['a connection', (known) => known.seen(A), () => undefined],
   ]
   for (const [sign, show, showAgain] of signs) {
     const { known, clock } = make()
     show(known)
-    known.withheld(A, 'silent')
+    known.of(A).withheld('silent')
     assert.deepEqual([known.isAside(A), known.rank([A, B])], [false, [B, A]], sign)
     await clock.pass(9_999)
     showAgain(known)
-    known.withheld(A, 'silent')
+    known.of(A).withheld('silent')
     assert.equal(known.isAside(A), false, sign)
     await clock.pass(1)
-    known.withheld(A, 'silent')
+    known.of(A).withheld('silent')
     assert.equal(known.isAside(A), true, sign)
   }
 })
 
 test('KnownPeers does not put a peer aside that gave others a byte a moment ago, and forgets in time that it withheld some', async () => {
   const { known, clock } = make()
-  known.answered(A, 1)
-  known.gave(A)
+  known.of(A).answered(1)
+  known.of(A).gave()
   await clock.pass(4_999)
-  known.withheld(A, 'silent')
-  assert.deepEqual([known.isAside(A), known.isGivingSince(A, -1), known.isGivingSince(A, 0)], [false, true, false])
+  known.of(A).withheld('silent')
+  assert.deepEqual([known.isAside(A), known.of(A).gaveAt], [false, 0])
   await clock.pass(59_999)
   assert.deepEqual(known.rank([A, B]), [B, A])
   await clock.pass(1)
@@ -174,43 +174,43 @@ test('KnownPeers does not put a peer aside that gave others a byte a moment ago,
 
 test('KnownPeers puts a peer aside at once that ends a body before its first byte', () => {
   const { known } = make()
-  known.answered(A, 1)
-  known.withheld(A, 'unreachable')
-  known.answered(A, 1)
+  known.of(A).answered(1)
+  known.of(A).withheld('unreachable')
+  known.of(A).answered(1)
   assert.deepEqual([known.isAside(A), known.isCheapToTry(A)], [true, true])
 })
 
 test('KnownPeers takes a peer back at once whose bytes go on to come', () => {
   const { known } = make()
-  known.failed(A, 'silent')
-  known.gave(A)
+  known.of(A).failed('silent')
+  known.of(A).gave()
   assert.equal(known.isAside(A), false)
   known.gone(A)
-  known.gave(A)
+  known.of(A).gave()
   assert.equal(known.isAside(A), false)
-  known.failed(A, 'invalid')
-  known.gave(A)
+  known.of(A).failed('invalid')
+  known.of(A).gave()
   assert.equal(known.isAside(A), true)
 })
 
 test('KnownPeers takes a silent peer for busy while its Hyperswarm connection stands, but not if nothing else is heard of it', async () => {
   const { known, clock } = make()
   known.seen(A)
-  assert.equal(known.failed(A, 'silent'), true)
+  assert.equal(known.of(A).failed('silent'), true)
   await clock.pass(9_999)
-  assert.equal(known.failed(A, 'silent'), true)
+  assert.equal(known.of(A).failed('silent'), true)
   await clock.pass(1)
-  assert.equal(known.failed(A, 'silent'), false)
+  assert.equal(known.of(A).failed('silent'), false)
   assert.equal(known.isAside(A), true)
   // Answers count again.
-  known.answered(A, 1)
-  assert.deepEqual([known.isAside(A), known.failed(A, 'silent')], [false, true])
+  known.of(A).answered(1)
+  assert.deepEqual([known.isAside(A), known.of(A).failed('silent')], [false, true])
 })
 
 test('KnownPeers puts a silent peer aside whose Hyperswarm connection ended', () => {
   const { known } = make()
   known.seen(A)
-  assert.equal(known.failed(A, 'silent'), true)
+  assert.equal(known.of(A).failed('silent'), true)
   known.gone(A)
   assert.deepEqual([known.isAside(A), known.isCheapToTry(A)], [true, false])
 })
@@ -228,18 +228,18 @@ test('KnownPeers holds wrong content against a peer for that digest alone, and a
 })
 
 for (const [what, prepare] of [
-  ['put aside', (known) => known.failed(A, 'silent')],
-  ['busy', (known) => known.busy(A, 1_000)],
-  ['without proof where another one has it', (known) => [known.moved(A, 1, 1), known.answered(B, 1)]],
+  ['put aside', (known) => known.of(A).failed('silent')],
+  ['busy', (known) => known.of(A).busy(1_000)],
+  ['without proof where another one has it', (known) => [known.of(A).moved(1, 1), known.of(B).answered(1)]],
   ['without a connection where another one, never asked, has one', (known) => known.seen(B)],
   [
     'slower than another one, though its connection stands',
-    (known) => [known.seen(A), known.answered(A, 100), known.answered(B, 10)],
+    (known) => [known.seen(A), known.of(A).answered(100), known.of(B).answered(10)],
   ],
-  ['slower to answer', (known) => [known.answered(A, 100), known.answered(B, 10)]],
-  ['slower to give', (known) => [known.moved(A, 1e6, 10_000), known.moved(B, 1e6, 10)]],
-  ['not known to be alive', (known) => [known.busy(B, 0), known.seen(B)]],
-  ['outrun by others', (known) => [known.outrun(A, 500), known.answered(B, 1)]],
+  ['slower to answer', (known) => [known.of(A).answered(100), known.of(B).answered(10)]],
+  ['slower to give', (known) => [known.of(A).moved(1e6, 10_000), known.of(B).moved(1e6, 10)]],
+  ['not known to be alive', (known) => [known.of(B).busy(0), known.seen(B)]],
+  ['outrun by others', (known) => [known.of(A).outrun(500), known.of(B).answered(1)]],
 ] satisfies [string, (known: KnownPeers) => unknown][]) {
   test(`KnownPeers ranks a peer last that is ${what}`, () => {
     const { known } = make()
@@ -258,13 +258,13 @@ test('KnownPeers leaves peers between which nothing stands in their order', () =
     [B, 10],
     [C, 10.2],
   ] as const)
-    known.answered(peer, ms)
+    known.of(peer).answered(ms)
   assert.deepEqual(known.rank([A, C, B]), [A, C, B])
 })
 
 test('KnownPeers takes a busy peer at its word for ten seconds at most', async () => {
   const { known, clock } = make()
-  known.busy(A, 3_600_000)
+  known.of(A).busy(3_600_000)
   await clock.pass(9_999)
   assert.deepEqual(known.rank([A, B]), [B, A])
   await clock.pass(1)
@@ -274,19 +274,19 @@ test('KnownPeers takes a busy peer at its word for ten seconds at most', async (
 test('KnownPeers learns the hedging delay from what heads took, between its bounds', () => {
   const { known } = make()
   assert.equal(known.hedgeDelay(), 50)
-  for (let n = 0; n < 64; n++) known.answered(A, 1)
+  for (let n = 0; n < 64; n++) known.of(A).answered(1)
   assert.equal(known.hedgeDelay(), 10)
-  for (let n = 0; n < 64; n++) known.answered(A, n < 58 ? 5 : 120)
+  for (let n = 0; n < 64; n++) known.of(A).answered(n < 58 ? 5 : 120)
   assert.equal(known.hedgeDelay(), 120)
-  for (let n = 0; n < 64; n++) known.outrun(B, 5_000)
+  for (let n = 0; n < 64; n++) known.of(B).outrun(5_000)
   assert.equal(known.hedgeDelay(), 200)
 })
 
 test('KnownPeers says what rate is usual once there is something to compare', () => {
   const { known } = make()
-  for (const bytes of [100, 300, 200]) known.moved(A, bytes, 1)
+  for (const bytes of [100, 300, 200]) known.of(A).moved(bytes, 1)
   assert.equal(known.usualRate(), undefined)
-  known.moved(B, 400, 1)
+  known.of(B).moved(400, 1)
   assert.equal(known.usualRate(), 300)
 })
 
@@ -294,7 +294,7 @@ test('KnownPeers stays bounded whoever comes and goes, and keeps who was heard o
   const { known } = make()
   for (let n = 0; n < 6_000; n++) {
     const peer = peerOf(String(n))
-    known.failed(peer, 'silent')
+    known.of(peer).failed('silent')
     known.wrongContent(peer, DIGEST)
   }
   for (const [n, isKnown] of [
@@ -316,12 +316,12 @@ test('KnownPeers rank gives every peer once, whatever happened, and bounds hold'
       const { known } = make()
       for (const [name, kind, value] of events) {
         const peer = peerOf(String(name))
-        if (kind === 0) known.failed(peer, 'silent')
-        else if (kind === 1) known.busy(peer, value)
-        else if (kind === 2) known.answered(peer, value)
-        else if (kind === 3) known.outrun(peer, value)
-        else if (kind === 4) known.moved(peer, value, value % 100)
-        else if (kind === 5) known.gave(peer)
+        if (kind === 0) known.of(peer).failed('silent')
+        else if (kind === 1) known.of(peer).busy(value)
+        else if (kind === 2) known.of(peer).answered(value)
+        else if (kind === 3) known.of(peer).outrun(value)
+        else if (kind === 4) known.of(peer).moved(value, value % 100)
+        else if (kind === 5) known.of(peer).gave()
         else if (kind === 6) known.gone(peer)
         else known.seen(peer)
       }
@@ -339,10 +339,10 @@ test('KnownPeers rank gives every peer once, whatever happened, and bounds hold'
 test('KnownPeers tells for people what it knows of other nodes', () => {
   const { known } = make()
   const [good, bad, member] = [peerOf('good'), peerOf('bad'), peerOf('member')]
-  known.answered(good, 7)
-  known.moved(good, 1_000_000, 10)
-  known.failed(bad, 'invalid')
-  known.busy(bad, 500)
+  known.of(good).answered(7)
+  known.of(good).moved(1_000_000, 10)
+  known.of(bad).failed('invalid')
+  known.of(bad).busy(500)
   known.seen(member)
   assert.equal(known.connected, 1)
   const told = new Map(known.peers().map((peer) => [peer.address, peer]))
@@ -360,7 +360,7 @@ test('KnownPeers tells for people what it knows of other nodes', () => {
   const aside = told.get(addressOf(bad))
   assert.deepEqual([aside?.asideMs, aside?.lastFailure], [1_000, 'invalid'])
   assert.deepEqual(told.get(addressOf(member)), { ...base, address: addressOf(member), isConnected: true })
-  known.answered(member, 5)
+  known.of(member).answered(5)
   assert.equal(known.peers().length, 3)
   known.gone(member)
   assert.equal(known.connected, 0)

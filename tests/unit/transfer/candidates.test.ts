@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { digestKey } from '../../../lib/oci/key.ts'
 import { KnownPeers } from '../../../lib/peers/known-peers.ts'
 import type { Peer, Router } from '../../../lib/swarm/router.ts'
-import { Candidates, type CandidatesChoice } from '../../../lib/transfer/candidates.ts'
+import { Candidates } from '../../../lib/transfer/candidates.ts'
 import { BLOB } from '../../doubles/http-peers.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 import { peerOf } from '../../doubles/peers.ts'
@@ -13,7 +13,7 @@ import { within } from '../../fixtures/wait.ts'
 const [A, B, C] = ['a', 'b', 'c'].map((name) => peerOf(name)) as [Peer, Peer, Peer]
 
 /** Candidates of a lookup that finds what the test tells it to, until it is over. */
-function make(first: readonly Peer[] = [], choice: CandidatesChoice = { suits: () => true }) {
+function make(first: readonly Peer[] = [], suits: (peer: Peer) => boolean = () => true) {
   const clock = new ManualClock()
   const known = new KnownPeers(clock)
   const { log, lines } = createLogRecorder()
@@ -34,7 +34,7 @@ function make(first: readonly Peer[] = [], choice: CandidatesChoice = { suits: (
     },
   } as unknown as Router
   const onLookup = (ms: number, found: boolean) => lookups.push([ms, found])
-  const candidates = new Candidates({ router, known, log, onLookup, clock }, digestKey(BLOB.digest), 100, choice)
+  const candidates = new Candidates({ router, known, log, onLookup, clock }, digestKey(BLOB.digest), 100, suits)
   const find = (...peers: Peer[]) => more.resolve(peers)
   const finish = (error?: Error) => more.resolve(error)
   return { clock, known, candidates, find, finish, lookups, lines, isStopped: () => aborted?.aborted }
@@ -42,8 +42,8 @@ function make(first: readonly Peer[] = [], choice: CandidatesChoice = { suits: (
 
 test('Candidates gives the best of what is found together first, each once', async () => {
   const { candidates, known, finish } = make([A, B, C])
-  known.answered(C, 1)
-  known.busy(A, 1_000)
+  known.of(C).answered(1)
+  known.of(A).busy(1_000)
   finish()
   const given = [await candidates.next(), await candidates.next(), await candidates.next(), await candidates.next()]
   assert.deepEqual(given, [C, B, A, undefined])
@@ -61,8 +61,8 @@ test('Candidates waits for a peer that is found later, and gives nothing when th
 
 test('Candidates gives peers that are put aside last, and only those that fail fast', async () => {
   const { candidates, known, find, finish } = make([A, B])
-  known.failed(A, 'unreachable')
-  known.failed(B, 'silent')
+  known.of(A).failed('unreachable')
+  known.of(B).failed('silent')
   const next = candidates.next()
   find(C)
   assert.deepEqual(await within('a peer', next), C)
@@ -73,22 +73,11 @@ test('Candidates gives peers that are put aside last, and only those that fail f
 
 test('Candidates leaves out who does not suit when it is its turn', async () => {
   const refused = new Set<Peer>()
-  const { candidates, finish } = make([A, B], { suits: (peer) => !refused.has(peer) })
+  const { candidates, finish } = make([A, B], (peer) => !refused.has(peer))
   finish()
   assert.deepEqual(await candidates.next(), A)
   refused.add(B)
   assert.equal(await candidates.next(), undefined)
-})
-
-test('Candidates gives a last resort when nobody else is found any more, however good it is, and before those put aside', async () => {
-  const { candidates, known, find, finish } = make([A, C], { suits: () => true, isLastResort: (peer) => peer === A })
-  known.answered(A, 1)
-  known.failed(C, 'unreachable')
-  const next = candidates.next()
-  find(B)
-  assert.deepEqual(await within('a peer', next), B)
-  finish()
-  assert.deepEqual([await candidates.next(), await candidates.next(), await candidates.next()], [A, C, undefined])
 })
 
 test('Candidates ends the lookup after its time and when it is stopped, and keeps what was found', async () => {

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Flow } from '../../../lib/transfer/flow.ts'
 import { Flows, type OpenFlow } from '../../../lib/transfer/flows.ts'
-import { SharedFlow } from '../../../lib/transfer/share.ts'
-import { Slots } from '../../../lib/transfer/slots.ts'
 import { cut, sourceOf } from '../../doubles/byte-source.ts'
 import { layer, read } from '../../doubles/http-peers.ts'
 import { never } from '../../fixtures/layout.ts'
@@ -14,21 +13,27 @@ const { digest, size } = descriptor
 /** Flows of the layer, each of which is opened when the test says so. */
 function make() {
   const flows = new Flows()
-  const slots = new Slots()
   const begun: { readonly signal: AbortSignal; open(): void; readonly source: ReturnType<typeof sourceOf> }[] = []
-  const begin = (signal: AbortSignal): Promise<OpenFlow | undefined> => {
-    const opening = Promise.withResolvers<OpenFlow>()
-    const source = sourceOf(cut(bytes, 100_000))
-    const alone = () => assert.fail('nobody is too slow')
-    const flow = new SharedFlow(
-      { source, size, slots, alone, onRetire: () => flows.remove(digest, signal) },
-      () => Number.POSITIVE_INFINITY,
-    )
-    begun.push({ signal, source, open: () => opening.resolve({ descriptor, flow }) })
-    return opening.promise
-  }
-  const join = (signal: AbortSignal = never) =>
-    flows.join(digest, begin, ({ flow }) => flow.attach(0, size) ?? assert.fail('nothing to read'), signal)
+  const begin =
+    (start: number) =>
+    (signal: AbortSignal): Promise<OpenFlow | undefined> => {
+      const opening = Promise.withResolvers<OpenFlow>()
+      const source = sourceOf(cut(bytes.subarray(start), 100_000))
+      const alone = () => assert.fail('nobody is too slow')
+      const span = { start, end: size }
+      const flow = new Flow({
+        source,
+        span,
+        alone,
+        window: () => Number.POSITIVE_INFINITY,
+        onRetire: () => flows.remove(digest, signal),
+        isShared: true,
+      })
+      begun.push({ signal, source, open: () => opening.resolve({ size, content: { descriptor, flow } }) })
+      return opening.promise
+    }
+  const join = (signal: AbortSignal = never, start = 0) =>
+    flows.join(digest, start, ({ content }) => content?.flow.attach({ start, end: size }), begin(start), signal)
   return { flows, begun, join }
 }
 
@@ -38,14 +43,45 @@ test('Flows ends what is being opened when everybody who waits has left, and clo
   const joins = [join(one.signal), join(other.signal)].map((joined) => joined.then(() => 'joined', String))
   one.abort(new Error('one'))
   assert.equal(await joins[0], 'Error: one')
-  assert.deepEqual([flows.has(digest), begun[0]?.signal.aborted], [true, false])
+  assert.deepEqual([flows.size, begun[0]?.signal.aborted], [1, false])
   other.abort(new Error('other'))
   assert.equal(await joins[1], 'Error: other')
-  assert.deepEqual([flows.has(digest), begun[0]?.signal.aborted], [false, true])
+  assert.deepEqual([flows.size, begun[0]?.signal.aborted], [0, true])
   // Who comes now has nothing to do with the former one.
   const later = join()
   begun[0]?.open()
   begun[1]?.open()
   assert.deepEqual(await within('the body', read((await later) ?? null)), Buffer.from(bytes))
   assert.deepEqual([begun.length, begun[0]?.source.cancelled], [2, true])
+})
+
+test('Flows has a request join what begins before it, and begins another flow for one that needs bytes before that', async () => {
+  const { flows, begun, join } = make()
+  const [late, later, early] = [join(never, 10), join(never, 20), join(never, 5)]
+  assert.equal(begun.length, 2)
+  for (const { open } of begun) open()
+  for (const [joined, start] of [
+    [late, 10],
+    [later, 20],
+    [early, 5],
+  ] as const) {
+    assert.deepEqual(await within('the body', read((await joined) ?? null)), Buffer.from(bytes.subarray(start)))
+  }
+  assert.equal(flows.size, 0)
+})
+
+test('Flows begins another flow for a request that does not go with the one that there is', async () => {
+  const { flows, begun, join } = make()
+  const first = join()
+  begun[0]?.open()
+  const reader = (await first) ?? assert.fail('no reader')
+  const other = flows.join(
+    digest,
+    0,
+    ({ content }, isJoined) => (isJoined ? undefined : content?.flow),
+    async () => undefined,
+    never,
+  )
+  assert.equal(await other, undefined)
+  assert.deepEqual(await read(reader), Buffer.from(bytes))
 })

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Peer } from '../../../lib/swarm/router.ts'
-import { type RaceOptions, race, type Winner } from '../../../lib/transfer/race.ts'
+import { type RaceDependencies, type RaceOptions, race, type Winner } from '../../../lib/transfer/race.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 import { peerOf } from '../../doubles/peers.ts'
-import { never } from '../../fixtures/layout.ts'
 import { within } from '../../fixtures/wait.ts'
 
 interface Asked {
@@ -18,7 +17,17 @@ interface Asked {
 /** A race in which the test plays the peers, by the names of whom a found peer is known. */
 function start(
   names: readonly string[],
-  { parallel = 3, deadline = 1_000, hedgeDelay = (): number => 50, late, overtime }: Partial<RaceOptions> = {},
+  {
+    next,
+    parallel = 3,
+    patience = 1_000_000,
+    deadline = 1_000,
+    longest = deadline,
+    hedgeDelay = () => 50,
+    isWorthWaiting = () => true,
+    mayAnswer = () => true,
+  }: Partial<RaceOptions & RaceDependencies<string>> = {},
+  stop = new AbortController(),
 ) {
   const clock = new ManualClock()
   const left = names.map((name) => peerOf(name))
@@ -26,26 +35,22 @@ function start(
   const released: string[] = []
   const outrun: [Peer, number][] = []
   const hedged: Peer[] = []
-  const stop = new AbortController()
   const result: Promise<Winner<string> | undefined> = race<string>(
     {
-      next: async () => left.shift(),
+      next: next ?? (async () => left.shift()),
       ask: (peer, signal) =>
         new Promise((resolve, reject) => {
           asked.push({ peer, at: clock.now(), signal, answer: resolve, fail: reject })
         }),
       release: (value) => released.push(value),
-      clock,
-    },
-    {
-      parallel,
-      deadline,
+      isWorthWaiting,
+      mayAnswer,
       hedgeDelay,
-      ...(late === undefined ? {} : { late }),
-      ...(overtime === undefined ? {} : { overtime }),
       onHedge: (peer) => hedged.push(peer),
       onOutrun: (peer, ms) => outrun.push([peer, ms]),
+      clock,
     },
+    { parallel, patience, deadline, longest },
     stop.signal,
   )
   result.catch(() => undefined)
@@ -133,8 +138,8 @@ test('race gives nothing at the deadline, and stops those who were asked', async
 })
 
 test('race stops a peer that is late and not worth waiting for, and asks the next one in its place', async () => {
-  const late = { after: 300, isWorthWaiting: () => false }
-  const { clock, times, get, result, asked } = start(['a', 'b', 'c'], { parallel: 2, late })
+  const late = { patience: 300, isWorthWaiting: () => false }
+  const { clock, times, get, result, asked } = start(['a', 'b', 'c'], { parallel: 2, ...late })
   await clock.pass(299)
   assert.deepEqual(times(), [0, 50])
   await clock.pass(1)
@@ -149,29 +154,29 @@ test('race stops a peer that is late and not worth waiting for, and asks the nex
 })
 
 test('race is over at once when the last peer is late and not worth waiting for', async () => {
-  const { clock, result, outrun } = start(['a'], { late: { after: 300, isWorthWaiting: () => false } })
+  const { clock, result, outrun } = start(['a'], { patience: 300, isWorthWaiting: () => false })
   await clock.pass(300)
   assert.equal(await within('the end', result), undefined)
   assert.deepEqual([clock.now(), clock.pending, outrun], [300, 0, []])
 })
 
 test('race takes the answer of a late peer that is worth waiting for, until the deadline', async () => {
-  const late = { after: 300, isWorthWaiting: () => true }
-  const first = start(['a'], { late })
+  const late = { patience: 300 }
+  const first = start(['a'], late)
   await first.clock.pass(999)
   first.get(0).answer('from a')
   assert.equal((await within('the answer', first.result))?.value, 'from a')
   assert.equal(first.clock.pending, 0)
 
-  const second = start(['a'], { late })
+  const second = start(['a'], late)
   await second.clock.pass(1_000)
   assert.equal(await within('the end', second.result), undefined)
   assert.equal(second.get(0).signal.aborted, true)
 })
 
 test('race asks another peer in place of a late one that it waits for, and the first answer of all wins', async () => {
-  const late = { after: 300, isWorthWaiting: () => true }
-  const { clock, times, get, result } = start(['a', 'b'], { parallel: 1, late })
+  const late = { patience: 300 }
+  const { clock, times, get, result } = start(['a', 'b'], { parallel: 1, ...late })
   await clock.pass(300)
   assert.deepEqual(times(), [0, 300])
   get(1).answer(undefined)
@@ -181,8 +186,8 @@ test('race asks another peer in place of a late one that it waits for, and the f
 })
 
 test('race releases what a peer gives that was stopped for being late', async () => {
-  const late = { after: 300, isWorthWaiting: () => false }
-  const { clock, get, released, result } = start(['a', 'b'], { late })
+  const late = { patience: 300, isWorthWaiting: () => false }
+  const { clock, get, released, result } = start(['a', 'b'], late)
   await clock.pass(310)
   get(0).answer('from a')
   await clock.pass(0)
@@ -220,54 +225,42 @@ test('race ends with its signal, before it begins too', async () => {
   await clock.pass(0)
   assert.deepEqual([released, outrun, clock.pending], [['late'], [], 0])
 
-  const parts = { next: () => assert.fail('nobody is to be asked'), ask: () => assert.fail(), release: () => undefined }
-  const options = { parallel: 1, deadline: 1, hedgeDelay: () => 1 }
-  await assert.rejects(race(parts, options, AbortSignal.abort(new Error('gone'))), /gone/)
+  const gone = new AbortController()
+  gone.abort(new Error('gone'))
+  const late = start([], { next: () => assert.fail('nobody is to be found') }, gone)
+  await assert.rejects(late.result, /gone/)
+  assert.equal(late.clock.pending, 0)
 })
 
 test('race does not ask who is found after it is over', async () => {
-  const clock = new ManualClock()
   const found = Promise.withResolvers<Peer | undefined>()
-  let asked = 0
-  const result = race<string>(
-    {
-      next: () => found.promise,
-      ask: async () => {
-        asked++
-        return 'value'
-      },
-      release: () => undefined,
-      clock,
-    },
-    { parallel: 3, deadline: 100, hedgeDelay: () => 10 },
-    never,
-  )
+  const { clock, result, asked } = start([], { next: () => found.promise, deadline: 100 })
   await clock.pass(100)
   assert.equal(await within('the end', result), undefined)
   found.resolve(peerOf('late'))
   await clock.pass(0)
-  assert.equal(asked, 0)
+  assert.equal(asked.length, 0)
 })
 
 test('race goes on after the deadline as long as one who is being asked shows that it works', async () => {
   let works = true
-  const overtime = { step: 300, most: 10_000, isDue: ({ host }: Peer) => works && host === peerOf('b').host }
-  const { clock, get, result, outrun } = start(['a', 'b'], { overtime })
+  const mayAnswer = ({ host }: Peer) => works && host === peerOf('b').host
+  const { clock, get, result, outrun } = start(['a', 'b'], { longest: 10_000, mayAnswer })
   await clock.pass(1_000)
-  await clock.pass(299)
+  await clock.pass(499)
   works = false
   assert.equal(get(1).signal.aborted, false)
   await clock.pass(1)
   assert.equal(await within('the end', result), undefined)
   assert.deepEqual(outrun, [
-    [peerOf('a'), 1_300],
-    [peerOf('b'), 1_250],
+    [peerOf('a'), 1_500],
+    [peerOf('b'), 1_450],
   ])
   assert.equal(clock.pending, 0)
 })
 
 test('race takes an answer that comes after the deadline', async () => {
-  const { clock, get, result } = start(['a'], { overtime: { step: 300, most: 10_000, isDue: () => true } })
+  const { clock, get, result } = start(['a'], { longest: 10_000 })
   await clock.pass(1_100)
   get(0).answer('late')
   assert.equal((await within('the end', result))?.value, 'late')
@@ -275,13 +268,12 @@ test('race takes an answer that comes after the deadline', async () => {
 })
 
 test('race does not go on after the deadline for longer than it may, nor for one that has been stopped', async () => {
-  const long = start(['a'], { overtime: { step: 300, most: 1_600, isDue: () => true } })
-  await long.clock.pass(1_599)
+  const long = start(['a'], { longest: 2_200 })
+  await long.clock.pass(1_999)
   assert.equal(long.get(0).signal.aborted, false)
   await long.clock.pass(1)
   assert.equal(await within('the end', long.result), undefined)
-  const late = { after: 500, isWorthWaiting: () => false }
-  const stopped = start(['a'], { late, overtime: { step: 300, most: 1_600, isDue: () => true } })
+  const stopped = start(['a'], { patience: 500, isWorthWaiting: () => false, longest: 2_200 })
   await stopped.clock.pass(500)
   assert.equal(await within('the end', stopped.result), undefined)
 })

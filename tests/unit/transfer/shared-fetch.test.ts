@@ -35,16 +35,16 @@ for (const range of [undefined, 'bytes=0-']) {
   })
 }
 
-test('fetch takes a part from a transfer that is under way where it is, and from a peer where it is not', async () => {
+test('fetch takes parts from a flow that is under way where it is, and where it will be soon', async () => {
   await withPeers([startGoodPeer], async ({ peers, metrics }) => {
     const whole = bodyOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
-    const first = (await whole.next()) ?? assert.fail('no byte')
+    const first = Uint8Array.from((await whole.next()) ?? assert.fail('no byte'))
     const near = await peers.fetch({ target: BLOB, method: 'GET', range: 'bytes=5-9' }, never)
     assert.deepEqual(await contentOf(near), CONTENT.subarray(5, 10))
     assert.equal(await counted(metrics, 'peer_requests_total'), 1)
-    const far = await peers.fetch({ target: BLOB, method: 'GET', range: 'bytes=300000-' }, never)
-    assert.deepEqual(await contentOf(far), CONTENT.subarray(300_000))
-    assert.equal(await counted(metrics, 'peer_requests_total'), 2)
+    const ahead = await peers.fetch({ target: BLOB, method: 'GET', range: 'bytes=240000-' }, never)
+    assert.deepEqual(await contentOf(ahead), CONTENT.subarray(240_000))
+    assert.equal(await counted(metrics, 'peer_requests_total'), 1)
     const beyond = await peers.fetch({ target: BLOB, method: 'GET', range: 'bytes=999999-' }, never)
     assert.deepEqual(beyond, { kind: 'unsatisfiable', size: CONTENT.length })
     assert.deepEqual(Buffer.concat([first, await read(whole)]), CONTENT)

@@ -25,7 +25,7 @@ test('fetch is not kept waiting by a stranger that says to be busy, and does not
       assert.equal(await peers.fetch({ target: BLOB, method: 'GET', range }, never), undefined)
     assert.equal(stranger.asked, 1)
     const peer = busy?.peer ?? assert.fail()
-    assert.deepEqual([known.isAside(peer), known.mayAnswer(peer)], [true, false])
+    assert.deepEqual([known.isAside(peer), known.of(peer).mayAnswer], [true, false])
     const problems = lines.filter(({ level }) => level === 'warn').map(({ fields }) => String(fields.error))
     assert.match(problems.join('\n'), /^PeerError: status 503 without the proof of the swarm key$/)
   })

@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Digest } from '../../../lib/oci/digest.ts'
-import { VerificationError, Verifier, verified, verify } from '../../../lib/transfer/verify.ts'
-import { cut, sourceOf } from '../../doubles/byte-source.ts'
+import { type Ending, VerificationError, Verifier, verified, verify } from '../../../lib/transfer/verify.ts'
+import { cut, sourceOf, TestSource } from '../../doubles/byte-source.ts'
 import { read } from '../../doubles/http-peers.ts'
 import { digestOf } from '../../fixtures/image.ts'
 
@@ -18,6 +18,15 @@ test('verify knows right bytes from wrong ones, for every algorithm', () => {
   }
 })
 
+/** The source with what it was told of its end. */
+function verifying(content: Uint8Array, digest: Digest | undefined, length: number, chunk = 100) {
+  const endings: Ending[] = []
+  const raw = sourceOf(cut(content, chunk))
+  const verifier = digest === undefined ? undefined : new Verifier(digest)
+  const source = verified(raw, length, verifier, (ending) => void endings.push(ending))
+  return { raw, source, endings }
+}
+
 test('verified hands on all right bytes, and of wrong ones all but the last chunk', async () => {
   await fc.assert(
     fc.asyncProperty(
@@ -28,7 +37,7 @@ test('verified hands on all right bytes, and of wrong ones all but the last chun
         const digest = digestOf(content)
         const bytes = Uint8Array.from(content)
         if (wrongAt !== null) bytes[wrongAt % bytes.length] = ~(bytes[wrongAt % bytes.length] ?? 0)
-        const source = verified(sourceOf(cut(bytes, length)), new Verifier(digest), bytes.length)
+        const { source, endings } = verifying(bytes, digest, bytes.length, length)
         const received: Uint8Array[] = []
         if (wrongAt === null) {
           assert.deepEqual(await read(source), Buffer.from(content))
@@ -36,22 +45,53 @@ test('verified hands on all right bytes, and of wrong ones all but the last chun
           await assert.rejects(read(source, received), VerificationError)
           assert.equal(received.length, Math.ceil(bytes.length / length) - 1)
         }
+        await source.cancel()
+        assert.deepEqual(endings, [wrongAt === null ? 'complete' : 'corrupt'])
       },
     ),
   )
 })
 
-test('verified finds out about empty content too', async () => {
-  const empty = new Uint8Array()
-  assert.equal(await verified(sourceOf([]), new Verifier(digestOf(empty)), 0).next(), undefined)
-  const wrong = new Verifier(digestOf(Buffer.from('x')))
-  await assert.rejects(verified(sourceOf([]), wrong, 0).next(), VerificationError)
+test('verified waits for whoever is told of wrong content before anybody else hears of it', async () => {
+  const told = Promise.withResolvers<void>()
+  const content = Buffer.from('content')
+  const wrong = new Verifier(digestOf(Buffer.from('other')))
+  const next = verified(sourceOf([content]), content.length, wrong, () => told.promise).next()
+  let isOver = false
+  const rejected = assert.rejects(next, VerificationError).then(() => {
+    isOver = true
+  })
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.equal(isOver, false)
+  told.resolve()
+  await rejected
 })
 
-test('verified cancels its source', async () => {
-  const source = sourceOf([])
-  await verified(source, new Verifier(digestOf(new Uint8Array())), 10).cancel()
-  assert.equal(source.cancelled, true)
+test('verified finds out about empty content too', async () => {
+  const empty = new Uint8Array()
+  const right = verifying(empty, digestOf(empty), 0)
+  assert.equal(await right.source.next(), undefined)
+  const wrong = verifying(empty, digestOf(Buffer.from('x')), 0)
+  await assert.rejects(wrong.source.next(), VerificationError)
+  assert.deepEqual([right.endings, wrong.endings], [['complete'], ['corrupt']])
+})
+
+test('verified without a digest tells how the source ends, once, and cancels it', async () => {
+  const whole = verifying(Buffer.from('content'), undefined, 7)
+  assert.equal(String(await read(whole.source)), 'content')
+  await whole.source.cancel()
+  assert.deepEqual([whole.endings, whole.raw.cancelled], [['complete'], true])
+  const left = verifying(Buffer.from('content'), undefined, 7, 3)
+  await left.source.next()
+  await left.source.cancel()
+  assert.deepEqual([left.endings, left.raw.cancelled], [['cancelled'], true])
+  const failing = new TestSource()
+  const endings: Ending[] = []
+  const source = verified(failing, 7, undefined, (ending) => void endings.push(ending))
+  const next = source.next()
+  failing.fail(new Error('no peer left'))
+  await assert.rejects(next, /no peer left/)
+  assert.deepEqual(endings, ['failed'])
 })
 
 test('Verifier copy has seen the same bytes and goes its own way', () => {

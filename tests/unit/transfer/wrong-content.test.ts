@@ -93,10 +93,29 @@ for (const [what, target, content] of [
   })
 }
 
-test('fetch suspects everybody who gave a part of wrong content, for a shorter time', async () => {
-  await withPeers([corrupt(0, 100_000), startGoodPeer], async ({ peers, known }, both) => {
+test('fetch finds out which one of those that gave parts of wrong content has it wrong, before the body ends', async () => {
+  await withPeers([corrupt(0, 100_000), startGoodPeer], async ({ peers, known, lines }, both) => {
     const body = bodyOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
     await assert.rejects(within('the end of the body', read(body)), /the bytes are not those of/)
+    const [bad, good] = [both[0]?.peer ?? assert.fail(), both[1]?.peer ?? assert.fail()]
+    const told = lines
+      .filter(({ event }) => event === 'peer examined')
+      .map(({ fields }) => [fields.peer, fields.isRight])
+    // Its body breaks off: whether it is wrong cannot be said of that one.
+    assert.deepEqual(told, [[good, true]])
+    assert.deepEqual(
+      [bad, good].map((peer) => known.isWrong(peer, digestKey(BLOB.digest))),
+      [true, false],
+    )
+    const again = await contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
+    assert.deepEqual(again, Buffer.from(layer.bytes))
+  })
+})
+
+test('fetch suspects everybody who gave a part of wrong content while nobody can say who has it wrong', async () => {
+  await withPeers([corrupt(0, 100_000), corrupt(0, 200_000)], async ({ peers, known }, both) => {
+    const body = bodyOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
+    await assert.rejects(within('the end of the body', read(body)))
     assert.deepEqual(
       both.map(({ peer }) => known.isWrong(peer, digestKey(BLOB.digest))),
       [true, true],
@@ -121,7 +140,7 @@ test('fetch suspects who gave the beginning of wrong content, too, when a reader
   await withPeers(
     [startBad, startGoodPeer],
     async ({ peers, known, metrics }, both) => {
-      known.answered(both[0]?.peer ?? assert.fail(), 1)
+      known.of(both[0]?.peer ?? assert.fail()).answered(1)
       const [fast, slow] = await Promise.all(
         [1, 2].map(async () => bodyOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))),
       )
@@ -134,7 +153,8 @@ test('fetch suspects who gave the beginning of wrong content, too, when a reader
       assert.equal(await counted(metrics, 'transfer_shares_total', 'left'), 1)
       assert.deepEqual(
         both.map(({ peer }) => known.isWrong(peer, digestKey(BLOB.digest))),
-        [true, true],
+        // The other one has it right, which was found out when the body ended.
+        [true, false],
       )
     },
     { window: 1, parallelPeers: 1, stallTimeout: 5_000 },

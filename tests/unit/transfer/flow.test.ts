@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { ByteSource } from '../../../lib/platform/byte-source.ts'
-import { SharedFlow } from '../../../lib/transfer/share.ts'
-import { Slots } from '../../../lib/transfer/slots.ts'
+import { Flow } from '../../../lib/transfer/flow.ts'
+import type { Span } from '../../../lib/transfer/pieces.ts'
 import { VerificationError, Verifier, verified } from '../../../lib/transfer/verify.ts'
 import { cut, sourceOf, TestSource } from '../../doubles/byte-source.ts'
 import { read } from '../../doubles/http-peers.ts'
@@ -12,39 +12,43 @@ import { inTime, waitFor, within } from '../../fixtures/wait.ts'
 
 const CONTENT = new Uint8Array(1_000).map((_, index) => index % 251)
 const WINDOW = 300
-const SLOT = 100
 
 /** A flow of the content in pieces of 100 bytes, of which `alone` gives the rest to who falls behind. */
-function make(bytes: Uint8Array = CONTENT, window = WINDOW) {
+function make(bytes: Uint8Array = CONTENT, window = WINDOW, isShared = true) {
   const digest = digestOf(CONTENT)
   const raw = sourceOf(cut(bytes, 100))
   const verifier = new Verifier(digest)
-  const alone: [number, number][] = []
+  const alone: Span[] = []
   let idle = 0
-  const flow = new SharedFlow(
-    {
-      source: verified(raw, verifier, bytes.length),
-      size: bytes.length,
-      verifier,
-      alone(start, end, seen) {
-        alone.push([start, end])
-        const rest = sourceOf(cut(bytes.subarray(start, end), 70))
-        return seen === undefined || end < bytes.length ? rest : verified(rest, seen, end - start)
-      },
-      slots: new Slots(SLOT),
-      onRetire: () => idle++,
+  const flow = new Flow({
+    source: verified(raw, bytes.length, verifier, () => undefined),
+    span: { start: 0, end: bytes.length },
+    verifier,
+    alone(span, seen) {
+      alone.push(span)
+      const rest = sourceOf(cut(bytes.subarray(span.start, span.end), 70))
+      return verified(rest, span.end - span.start, span.end < bytes.length ? undefined : seen, () => undefined)
     },
-    () => window,
-  )
-  const attach = (start = 0, end = bytes.length) => flow.attach(start, end) ?? assert.fail(`not at ${start}`)
+    window: () => window,
+    onRetire: () => idle++,
+    isShared,
+  })
+  const attach = (start = 0, end = bytes.length) => flow.attach({ start, end }) ?? assert.fail(`not at ${start}`)
   return { flow, raw, alone, attach, idle: () => idle }
+}
+
+/** A flow of ten bytes that come when the test says so. */
+function ofSource(source: ByteSource): Flow {
+  const alone = () => assert.fail('nobody goes on alone')
+  const span = { start: 0, end: 10 }
+  return new Flow({ source, span, alone, window: () => WINDOW, onRetire: () => undefined, isShared: false })
 }
 
 async function take(source: ByteSource, count: number): Promise<void> {
   for (let index = 0; index < count; index++) assert.equal((await source.next())?.length, 100)
 }
 
-test('SharedFlow gives all readers all bytes, each read from the source once', async () => {
+test('Flow gives all readers all bytes, each read from the source once', async () => {
   const { raw, attach, alone, idle } = make()
   const readers = [attach(), attach(), attach()]
   for (const bytes of await Promise.all(readers.map((reader) => read(reader)))) {
@@ -55,7 +59,7 @@ test('SharedFlow gives all readers all bytes, each read from the source once', a
   assert.equal(idle(), 1)
 })
 
-test('SharedFlow reads its source only when the foremost reader wants more', async () => {
+test('Flow reads its source only when the foremost reader wants more', async () => {
   const { raw, attach } = make()
   const [fast, slow] = [attach(), attach()]
   await take(fast, 2)
@@ -64,19 +68,19 @@ test('SharedFlow reads its source only when the foremost reader wants more', asy
   assert.equal(raw.read, 2)
 })
 
-test('SharedFlow takes readers on within its window, also in the middle of a piece, and no others', async () => {
+test('Flow takes readers on within its window, also in the middle of a chunk, and none before it or beyond its end', async () => {
   const { flow, attach } = make()
   const first = attach()
   await take(first, 2)
   assert.deepEqual(await read(attach()), Buffer.from(CONTENT))
-  assert.equal(flow.attach(699, 1_000), undefined)
+  assert.equal(flow.attach({ start: 699, end: 1_000 }), undefined)
   assert.deepEqual(await read(attach(755, 765)), Buffer.from(CONTENT.subarray(755, 765)))
-  assert.equal(flow.attach(1_001, 1_001), undefined)
+  assert.equal(flow.attach({ start: 900, end: 1_001 }), undefined)
   await first.cancel()
-  assert.equal(flow.attach(1_000, 1_000), undefined)
+  assert.equal(flow.attach({ start: 1_000, end: 1_000 }), undefined)
 })
 
-test('SharedFlow lets a reader that falls behind go on alone at its offset, verified', async () => {
+test('Flow lets a reader that falls behind go on alone at its offset, verified', async () => {
   const { flow, attach, alone } = make()
   const [fast, slow] = [attach(), attach()]
   await take(slow, 1)
@@ -86,10 +90,10 @@ test('SharedFlow lets a reader that falls behind go on alone at its offset, veri
   await take(slow, 1)
   await take(fast, 6)
   assert.deepEqual(await read(slow), Buffer.from(CONTENT.subarray(200)))
-  assert.deepEqual(alone, [[200, 1_000]])
+  assert.deepEqual(alone, [{ start: 200, end: 1_000 }])
 })
 
-test('SharedFlow leaves alone what a reader was given until that asks for more, however far others are', async () => {
+test('Flow leaves alone what a reader was given until that asks for more, however far others are', async () => {
   const { attach } = make(CONTENT, 100)
   const [fast, slow] = [attach(), attach()]
   const chunk = await slow.next()
@@ -98,7 +102,7 @@ test('SharedFlow leaves alone what a reader was given until that asks for more, 
   assert.deepEqual(await read(slow), Buffer.from(CONTENT.subarray(100)))
 })
 
-test('SharedFlow verifies what a reader gets that goes on alone', async () => {
+test('Flow verifies what a reader gets that goes on alone', async () => {
   const wrong = Uint8Array.from(CONTENT)
   wrong[950] = 0
   const { attach, alone } = make(wrong)
@@ -107,11 +111,11 @@ test('SharedFlow verifies what a reader gets that goes on alone', async () => {
   await take(fast, 5)
   await assert.rejects(read(slow, slowBytes), VerificationError)
   await assert.rejects(read(fast, fastBytes), VerificationError)
-  assert.deepEqual(alone, [[0, 1_000]])
+  assert.deepEqual(alone, [{ start: 0, end: 1_000 }])
   assert.ok(Buffer.concat(slowBytes ?? []).length < 1_000)
 })
 
-test('SharedFlow keeps no more than its window whoever reads, and nothing when nobody does', async () => {
+test('Flow keeps no more than its window whoever reads, and nothing when nobody does', async () => {
   const { flow, raw, attach, idle } = make()
   const [a, b] = [attach(), attach()]
   for (let index = 0; index < 8; index++) {
@@ -123,51 +127,70 @@ test('SharedFlow keeps no more than its window whoever reads, and nothing when n
   await b.cancel()
   await b.cancel()
   assert.deepEqual([flow.kept, raw.cancelled, idle()], [0, true, 1])
-  assert.equal(flow.attach(0, 10), undefined)
+  assert.equal(flow.attach({ start: 0, end: 10 }), undefined)
   await assert.rejects(b.next(), /cancelled/)
 })
 
-test('SharedFlow ends when the last reader has the part that it wants', async () => {
+test('Flow ends when the last reader has the part that it wants', async () => {
   const { raw, attach, idle } = make()
   assert.deepEqual(await read(attach(0, 150)), Buffer.from(CONTENT.subarray(0, 150)))
   assert.deepEqual([raw.read, raw.cancelled, idle()], [2, true, 1])
 })
 
-test('SharedFlow tells all readers when its source fails', async () => {
+test('Flow takes on a reader that is not far ahead, which waits for it, and none that is', async () => {
+  const large = 9 * 1024 * 1024
+  const raw = sourceOf(cut(new Uint8Array(large), 1024 * 1024))
+  const span = { start: 0, end: large }
+  const alone = () => assert.fail('nobody goes on alone')
+  const window = () => large
+  const flow = new Flow({ source: raw, span, alone, window, onRetire: () => undefined, isShared: true })
+  const first = flow.attach(span) ?? assert.fail('no reader')
+  const near = flow.attach({ start: 8 * 1024 * 1024, end: large }) ?? assert.fail('not near enough')
+  assert.equal(flow.attach({ start: 8 * 1024 * 1024 + 1, end: large }), undefined)
+  assert.equal((await read(near)).length, 1024 * 1024)
+  // It has driven the flow; who was behind it finds everything there.
+  assert.equal(raw.read, 9)
+  assert.equal((await read(first)).length, large)
+  assert.equal(raw.read, 9)
+})
+
+test('Flow with one reader keeps nothing beyond its window, takes no more on, and hands on chunks as they are', async () => {
+  const { flow, attach, idle } = make(CONTENT, WINDOW, false)
+  const lone = attach()
+  await take(lone, 3)
+  assert.deepEqual([flow.kept, idle()], [300, 0])
+  const chunk = await lone.next()
+  assert.deepEqual([flow.kept, idle(), flow.attach({ start: 400, end: 1_000 })], [100, 1, undefined])
+  assert.deepEqual(Buffer.from(chunk ?? []), Buffer.from(CONTENT.subarray(300, 400)))
+  assert.deepEqual(await read(lone), Buffer.from(CONTENT.subarray(400)))
+})
+
+test('Flow verifies what its only reader gets', async () => {
+  const wrong = Uint8Array.from(CONTENT)
+  wrong[950] = 0
+  const { attach } = make(wrong, WINDOW, false)
+  const received: Uint8Array[] = []
+  await assert.rejects(read(attach(), received), VerificationError)
+  assert.equal(Buffer.concat(received).length, 900)
+})
+
+test('Flow tells all readers when its source fails', async () => {
   const source = new TestSource()
-  const flow = new SharedFlow(
-    {
-      source,
-      size: 10,
-      alone: () => assert.fail('nobody goes on alone'),
-      slots: new Slots(),
-      onRetire: () => undefined,
-    },
-    () => WINDOW,
-  )
-  const readers = [flow.attach(0, 10), flow.attach(0, 10)]
+  const flow = ofSource(source)
+  const readers = [flow.attach({ start: 0, end: 10 }), flow.attach({ start: 0, end: 10 })]
   const reading = readers.map((reader) => read(reader ?? null))
   await waitFor('a chunk is asked for', () => source.asked === 1)
   source.fail(new Error('no peer left'))
   for (const one of reading) await assert.rejects(within('the end', one), /no peer left/)
-  await assert.rejects(flow.more(), /no peer left/)
-  assert.equal(flow.attach(0, 10), undefined)
+  await assert.rejects(read(readers[0] ?? null), /no peer left/)
+  assert.equal(flow.attach({ start: 0, end: 10 }), undefined)
   assert.equal(source.asked, 1)
 })
 
-test('SharedFlow ends a reader that waits when it is cancelled, and its source with it', async () => {
+test('Flow ends a reader that waits when it is cancelled, and its source with it', async () => {
   const source = new TestSource()
-  const flow = new SharedFlow(
-    {
-      source,
-      size: 10,
-      alone: () => assert.fail('nobody goes on alone'),
-      slots: new Slots(),
-      onRetire: () => undefined,
-    },
-    () => WINDOW,
-  )
-  const reader = flow.attach(0, 10)
+  const flow = ofSource(source)
+  const reader = flow.attach({ start: 0, end: 10 })
   const reading = read(reader ?? null)
   await waitFor('a chunk is asked for', () => source.asked === 1)
   await reader?.cancel()
@@ -175,7 +198,7 @@ test('SharedFlow ends a reader that waits when it is cancelled, and its source w
   assert.equal(source.cancelled, true)
 })
 
-test('SharedFlow gives every reader exactly its bytes, which stay until it asks for more, in whatever order they read, attach and leave', async () => {
+test('Flow gives every reader exactly its bytes, which stay until it asks for more, in whatever order they read, attach and leave', async () => {
   const step = fc.record({
     reader: fc.nat(3),
     action: fc.constantFrom('read', 'read', 'read', 'read', 'attach', 'cancel'),
@@ -193,7 +216,7 @@ test('SharedFlow gives every reader exactly its bytes, which stay until it asks 
         if (action === 'attach' && reader === undefined) {
           const from = start % 3 === 0 ? 0 : start
           const end = Math.min(from + length, CONTENT.length)
-          const source = flow.attach(from, end)
+          const source = flow.attach({ start: from, end })
           if (source !== undefined) readers.set(name, { source, start: from, end, bytes: 0 })
         } else if (action === 'read') {
           const chunk = await (reader?.source ?? keeper).next()

@@ -1,0 +1,250 @@
+import { addressOf } from '../platform/address.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
+import type { Peer } from '../swarm/router.ts'
+
+/** Bytes of the first piece from a peer whose rate is not known: little is lost if it is slow, or if the client leaves. */
+export const FIRST_PIECE = 256 * 1024
+/** Bytes of the smallest piece, from a slow peer: a request costs as much processor time as some 100 KiB do. */
+const LEAST_PIECE = 64 * 1024
+/** Bytes of the largest piece from the only peer: beyond it requests cost next to nothing, and leaving costs more. */
+const LARGEST_PIECE = 8 * 1024 * 1024
+/**
+ * Bytes of the largest piece where several peers give. All but the first wait in the buffers of their connections, which grow
+ * to some MiB once they have been emptied in one go (Linux, `tcp_moderate_rcvbuf`).
+ */
+const LARGEST_SHARED = 1024 * 1024
+/** How long a piece of the only peer should take, in milliseconds: so much at most is lost when the client leaves. */
+const PIECE_TIME = 400
+/** How long a piece should take where several peers give, in milliseconds: what others give meanwhile waits for it. */
+const TURN = 100
+/** Weight of the newest measurement of a rate. */
+const WEIGHT = 0.3
+/** A peer is slow below this part of what the fastest of the transfer gives: the client would wait for it alone. */
+const SLOW_PART = 1 / 4
+/** The same of what peers usually give, at other times and to others. */
+const UNUSUAL_PART = 1 / 8
+/**
+ * The same whatever others give, in bytes per millisecond: at 16 kB/s a layer of 30 MB takes half an hour, so that a peer that
+ * gives less is worth a question to others.
+ */
+const LEAST_RATE = 16
+/** For how long a peer that was slow or has failed gets no pieces while others do, in milliseconds. */
+const REST = 10_000
+
+/**
+ * Why a peer gets no pieces for a while. `busy`: it says so. `slow`: others are faster. `failed`: its answer broke off, or
+ * never came. `unfit`: it does not have the content.
+ */
+type RestReason = 'busy' | 'slow' | 'failed' | 'unfit'
+
+/** One request to one peer for a piece. Its body is read only as it is wanted: until then it waits in the kernel. */
+export class PieceRequest {
+  readonly giver: Giver
+  readonly askedAt: number
+  /** Bytes that have been taken, and that are still to be taken. */
+  taken = 0
+  left: number
+  /** How many times it has stood still for as long as it may. */
+  stalls = 0
+  readonly #stop = new AbortController()
+  readonly #opened: Promise<ByteSource>
+  #body: ByteSource | undefined
+
+  /**
+   * @param length in bytes
+   * @param open asks for the body
+   * @param now milliseconds of the owner's clock
+   */
+  constructor(giver: Giver, length: number, open: (signal: AbortSignal) => Promise<ByteSource>, now: number) {
+    this.giver = giver
+    this.left = length
+    this.askedAt = now
+    giver.running.add(this)
+    this.#opened = open(this.#stop.signal).then((body) => {
+      this.#body = body
+      if (this.#stop.signal.aborted) void body.cancel()
+      return body
+    })
+    // Whoever reads it hears of the failure.
+    this.#opened.catch(() => undefined)
+  }
+
+  /** Whether its head is there. */
+  get isOpen(): boolean {
+    return this.#body !== undefined
+  }
+
+  /** Calls back if there is no body. */
+  onRefused(refused: (error: unknown) => void): void {
+    this.#opened.catch(refused)
+  }
+
+  /** The next chunk, good until this is called again; `undefined` if there is none although there should be. */
+  async next(): Promise<Uint8Array | undefined> {
+    const chunk = await (this.#body ?? (await this.#opened)).next()
+    return chunk?.subarray(0, this.left)
+  }
+
+  /** So many bytes have been taken. With the last one it ends. */
+  took(bytes: number): void {
+    this.taken += bytes
+    this.left -= bytes
+    this.giver.hasGiven = true
+    if (this.left === 0) this.cancel()
+  }
+
+  cancel(): void {
+    this.giver.running.delete(this)
+    this.#stop.abort()
+    void this.#body?.cancel()
+  }
+}
+
+/** One peer of a transfer. */
+export class Giver {
+  readonly peer: Peer
+  /** Requests for pieces that are under way. */
+  readonly running = new Set<PieceRequest>()
+  hasGiven = false
+  /** Bytes per millisecond that it gives at least, on average; `undefined` before its first piece is whole. */
+  rate: number | undefined
+  /** Bytes of its next piece, if it is the only one that gives, and if it is not. */
+  #alone = FIRST_PIECE
+  #shared = FIRST_PIECE
+  #rest: { readonly why: RestReason; readonly until: number } | undefined
+  #isWorthATry = true
+
+  constructor(peer: Peer) {
+    this.peer = peer
+  }
+
+  /** Why it gets no pieces at that time; `undefined` if it may get some. */
+  restsAt(now: number): RestReason | undefined {
+    return this.#rest !== undefined && this.#rest.until > now ? this.#rest.why : undefined
+  }
+
+  get restsUntil(): number {
+    return this.#rest?.until ?? 0
+  }
+
+  /** @param ms for how long, where the reason does not say */
+  rest(why: RestReason, now: number, ms = why === 'unfit' ? Number.POSITIVE_INFINITY : REST): void {
+    this.#rest = { why, until: now + ms }
+  }
+
+  /** Ends its rest, for a last try; false if it has had that since {@link renew}. */
+  retry(): boolean {
+    if (!this.#isWorthATry) return false
+    this.#isWorthATry = false
+    this.#rest = undefined
+    return true
+  }
+
+  renew(): void {
+    this.#isWorthATry = true
+  }
+
+  /** Bytes of its next piece. @param isShared whether others give, too */
+  size(isShared: boolean): number {
+    return isShared ? this.#shared : this.#alone
+  }
+
+  /** Whether it may be asked for one more piece, so that it is never without work. */
+  mayTake(isShared: boolean): boolean {
+    const [first, second] = this.running
+    if (first === undefined) return true
+    return this.rate !== undefined && second === undefined && (isShared || first.left <= this.#alone / 2)
+  }
+
+  /**
+   * It has given a piece.
+   *
+   * @param ms from the request to the last byte. It includes the time in which the piece waited to be read, so that the rate
+   *   is the least that it can be.
+   * @param waited milliseconds for which the client has waited for bytes of it
+   * @param others bytes per millisecond of the fastest other peer that gives, if there are others
+   */
+  gave(bytes: number, ms: number, waited: number, others: number | undefined, now: number): void {
+    const rate = bytes / Math.max(ms, 1)
+    this.rate = this.rate === undefined ? rate : this.rate + (rate - this.rate) * WEIGHT
+    const isLate = waited > TURN / 4
+    if (others === undefined) {
+      this.#alone = bounded(Math.min(this.rate * PIECE_TIME, this.#alone * 2), LARGEST_PIECE)
+      this.#shared = bounded(Math.min(this.rate * TURN, this.#alone), LARGEST_SHARED)
+    } else {
+      // A piece that was there in time shows only that the peer could give more, unless the others were late.
+      const wanted = isLate ? rate * TURN : ms < 2 * TURN ? LARGEST_SHARED : this.#shared
+      this.#shared = bounded(Math.min(wanted, this.#shared * 2), LARGEST_SHARED)
+      this.#alone = this.#shared
+    }
+    if (isLate && rate < (others ?? 0) * SLOW_PART) this.rest('slow', now)
+  }
+}
+
+/** The peers of one transfer. */
+export class Givers {
+  /** By address. */
+  readonly #all = new Map<string, Giver>()
+
+  has(peer: Peer): boolean {
+    return this.#all.has(addressOf(peer))
+  }
+
+  /** The giver of that peer, which is made if there is none. */
+  of(peer: Peer): Giver {
+    const giver = this.#all.get(addressOf(peer)) ?? new Giver(peer)
+    this.#all.set(addressOf(peer), giver)
+    return giver
+  }
+
+  /** Those that may get pieces, the least occupied first, then the fastest. */
+  ready(now: number): Giver[] {
+    return this.#resting(undefined, now).sort(
+      (a, b) => a.running.size - b.running.size || (b.rate ?? 0) - (a.rate ?? 0),
+    )
+  }
+
+  /** One that rests for that reason and has a last try left, which this takes. */
+  retry(why: RestReason, now: number, mayBe: (giver: Giver) => boolean): Giver | undefined {
+    return this.#resting(why, now).find((giver) => mayBe(giver) && giver.retry())
+  }
+
+  /** When the first one of those that are busy may be asked again. */
+  busyUntil(now: number): number | undefined {
+    const busy = this.#resting('busy', now).map(({ restsUntil }) => restsUntil)
+    return busy.length === 0 ? undefined : Math.min(...busy)
+  }
+
+  /**
+   * Bytes per millisecond below which a peer is slow.
+   *
+   * @param usual what peers usually give, which counts until one of this transfer has given a piece
+   */
+  leastRate(usual: number | undefined): number {
+    const fastest = fastestOf([...this.#all.values()])
+    return Math.max(fastest * SLOW_PART, fastest === 0 ? (usual ?? 0) * UNUSUAL_PART : 0, LEAST_RATE)
+  }
+
+  /** Bytes per millisecond of the fastest that may get pieces beside this one; `undefined` if there are none. */
+  beside(giver: Giver, now: number): number | undefined {
+    const others = this.ready(now).filter((other) => other !== giver)
+    return others.length === 0 ? undefined : fastestOf(others)
+  }
+
+  /** Bytes have come: those that have failed may be tried once more. */
+  renew(): void {
+    for (const giver of this.#all.values()) giver.renew()
+  }
+
+  #resting(why: RestReason | undefined, now: number): Giver[] {
+    return [...this.#all.values()].filter((giver) => giver.restsAt(now) === why)
+  }
+}
+
+function bounded(size: number, largest: number): number {
+  return Math.round(Math.min(Math.max(size, LEAST_PIECE), largest))
+}
+
+function fastestOf(givers: readonly Giver[]): number {
+  return Math.max(0, ...givers.map(({ rate }) => rate ?? 0))
+}

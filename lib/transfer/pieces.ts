@@ -1,0 +1,399 @@
+import { PeerError } from '../peers/error.ts'
+import type { KnownPeers } from '../peers/known-peers.ts'
+import { until } from '../peers/patient-clock.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { Peer } from '../swarm/router.ts'
+import { FIRST_PIECE, type Giver, Givers, PieceRequest } from './givers.ts'
+import { LATE, Lateness } from './lateness.ts'
+
+/** A part of some content; `end` is after its last byte. */
+export interface Span {
+  readonly start: number
+  readonly end: number
+}
+
+/** A span that a peer has begun to give. */
+export interface BegunSpan extends Span {
+  readonly peer: Peer
+  readonly body: ByteSource
+}
+
+export interface PiecesDependencies {
+  readonly transfer: PiecesTransfer
+  readonly known: KnownPeers
+  /** Most bytes of a piece, now. */
+  readonly largest: () => number
+  readonly clock: Clock
+}
+
+/** What the pieces belong to: it gets them, and hears what happens to them. */
+export interface PiecesTransfer {
+  /**
+   * Asks a peer for a span.
+   *
+   * @throws {PieceRefusal}
+   * @throws {PeerError}
+   */
+  ask(peer: Peer, span: Span, signal: AbortSignal): Promise<ByteSource>
+  /** A peer that is not in use and may have the content; `undefined` if there is none. */
+  candidate(): Promise<Peer | undefined>
+  /** So many bytes of a peer have come. */
+  gave(peer: Peer, bytes: number): void
+  /** A peer's body broke off at that place, or never began. */
+  broke(peer: Peer, error: PeerError, offset: number, hasGiven: boolean): void
+  /** A peer keeps the client waiting. */
+  slow(peer: Peer, offset: number): void
+  /** A peer goes on in the middle of a piece that another one has begun. */
+  resumed(peer: Peer, offset: number): void
+}
+
+export interface PiecesOptions {
+  /** Milliseconds for which a peer may be silent if no other one can take its place. */
+  readonly stallTimeout: number
+  /** Milliseconds for which a client waits for a byte before no other peer is asked for it. */
+  readonly longestWait: number
+}
+
+/**
+ * Longest that a peer may be silent while it gives bytes to other requests of this node, in milliseconds. It is that slow
+ * because of them; beyond it, this request is forgotten.
+ */
+const LONGEST_STALL = 30_000
+/** How many peers give pieces of one content at the same time: the uplinks of four nodes fill the downlink of one. */
+const PEERS = 4
+/** Bytes that must be left for one more peer to be worth its connections. */
+const WORTHWHILE = 1024 * 1024
+/** Milliseconds until peers are looked for again where there were none, at first and at most; doubled each time. */
+const FIRST_LOOK = 1_000
+const LONGEST_LOOK = 60_000
+/** Bytes after which peers that have failed may be tried once more: a long transfer may be in trouble more often. */
+const PROGRESS = 1024 * 1024
+
+/** A peer that does not give a piece, which is no failure: it does not have the content, or has too much to do. */
+export class PieceRefusal extends Error {
+  override readonly name = 'PieceRefusal'
+  /** Milliseconds after which it may be asked again; `undefined` if it does not have the content. */
+  readonly retryAfterMs: number | undefined
+
+  constructor(retryAfterMs?: number) {
+    super(retryAfterMs === undefined ? 'not there' : 'busy')
+    this.retryAfterMs = retryAfterMs
+  }
+}
+
+interface Piece {
+  readonly start: number
+  /** Place of the next byte that is to come. */
+  at: number
+  end: number
+  /** Missing if no peer is asked for it yet, or none any more. */
+  request?: PieceRequest | undefined
+}
+
+/**
+ * The bytes of a span in order, from several peers: a line of pieces, of which the first is read as it comes, and the others
+ * wait in the buffers of their connections. A peer gets another piece when it is through with most of its last one, so that
+ * faster ones give more. What a peer does not give in time, or not at all, another one does. When no peer is left, the bytes end
+ * with an error at exactly that place.
+ */
+export class Pieces implements ByteSource {
+  /** Who has given any of the bytes. */
+  readonly givers = new Set<Peer>()
+  readonly #dependencies: PiecesDependencies
+  readonly #options: PiecesOptions
+  readonly #span: Span
+  readonly #givers = new Givers()
+  readonly #lateness: Lateness
+  readonly #line: Piece[] = []
+  readonly #stop = new AbortController()
+  #offset: number
+  /** The end of the last piece in the line. */
+  #frontier: number
+  #failure: PeerError | undefined
+  /** Where those that have failed became worth another try. */
+  #renewedAt: number
+  #isLooking = false
+  /** When it is worth looking for more peers again, and how long to wait if there are none, in milliseconds. */
+  #nextLook = 0
+  #lookDelay = FIRST_LOOK
+
+  /** @param first gives the bytes from the span's start on; without it, somebody is looked for */
+  constructor(dependencies: PiecesDependencies, options: PiecesOptions, span: Span, first?: BegunSpan) {
+    this.#dependencies = dependencies
+    this.#options = options
+    this.#span = span
+    this.#offset = span.start
+    this.#frontier = span.start
+    this.#renewedAt = span.start
+    this.#lateness = new Lateness({
+      clock: dependencies.clock,
+      awaited: () => this.#line[0]?.request,
+      leastRate: () => this.#givers.leastRate(dependencies.known.usualRate()),
+      onLate: () => this.#late(),
+    })
+    if (first === undefined) return
+    const { peer, body, start, end } = first
+    this.#give(this.#push(start, end), this.#givers.of(peer), async () => body)
+  }
+
+  /** Whether a peer is, or was, one of those that the bytes come from. */
+  uses(peer: Peer): boolean {
+    return this.#givers.has(peer)
+  }
+
+  /** @throws {PeerError} when no peer is left for the next byte */
+  async next(): Promise<Uint8Array | undefined> {
+    const since = this.#now
+    try {
+      while (this.#offset < this.#span.end) {
+        this.#throwIfStopped()
+        this.#lateness.begin(since)
+        this.#fill()
+        const piece = this.#line[0] ?? this.#append(FIRST_PIECE)
+        const request = piece.request ?? (await this.#assign(piece))
+        const chunk = request && (await this.#read(piece, request))
+        if (chunk !== undefined) return chunk
+      }
+      return undefined
+    } catch (error) {
+      await this.cancel()
+      throw error
+    }
+  }
+
+  async cancel(): Promise<void> {
+    this.#stop.abort()
+    this.#lateness.close()
+    for (const { request } of this.#line.splice(0)) request?.cancel()
+  }
+
+  get #now(): number {
+    return this.#dependencies.clock.now()
+  }
+
+  #throwIfStopped(): void {
+    if (this.#stop.signal.aborted) throw new PeerError('cancelled')
+  }
+
+  /** The next chunk of the first piece; `undefined` if the peer that was asked for it does not give it. */
+  async #read(piece: Piece, request: PieceRequest): Promise<Uint8Array | undefined> {
+    try {
+      const chunk = await request.next()
+      this.#throwIfStopped()
+      if (piece.request !== request) return undefined
+      if (chunk === undefined) throw new PeerError(`the body ended ${request.left} bytes early`)
+      // Without another wait, or another peer could take its place in between.
+      this.#take(piece, request, chunk.length)
+      return chunk
+    } catch (error) {
+      this.#throwIfStopped()
+      this.#lose(piece, request, error)
+      return undefined
+    }
+  }
+
+  #take(piece: Piece, request: PieceRequest, bytes: number): void {
+    const { peer } = request.giver
+    this.#lateness.came(bytes)
+    this.#dependencies.transfer.gave(peer, bytes)
+    this.givers.add(peer)
+    request.took(bytes)
+    piece.at += bytes
+    this.#offset += bytes
+    if (request.left === 0) this.#finish(request)
+  }
+
+  /** The first piece is whole. */
+  #finish({ giver, taken, askedAt }: PieceRequest): void {
+    this.#line.shift()
+    const now = this.#now
+    giver.gave(taken, now - askedAt, this.#lateness.turn(), this.#givers.beside(giver, now), now)
+    this.#dependencies.known.of(giver.peer).moved(taken, now - askedAt)
+    if (this.#offset >= this.#renewedAt + PROGRESS) {
+      this.#renewedAt = this.#offset
+      this.#givers.renew()
+    }
+    if (this.#offset === this.#span.end) this.#lateness.close()
+    this.#fill()
+    const giving = this.#givers.ready(now).length
+    const needed = Math.min(this.#lateness.needed(giving) ?? 0, PEERS)
+    if (this.#span.end - this.#frontier >= WORTHWHILE) void this.#look(needed - giving)
+  }
+
+  /** Asks those that give for as much as they should be asked for now. */
+  #fill(): void {
+    for (;;) {
+      const ready = this.#givers.ready(this.#now)
+      const giver = ready.find((one) => one.mayTake(ready.length > 1))
+      if (giver === undefined) return
+      const open = this.#line.find(({ request }) => request === undefined)
+      if (open !== undefined) this.#request(open, giver)
+      else if (this.#frontier < this.#span.end) this.#request(this.#append(giver.size(ready.length > 1)), giver)
+      else return
+    }
+  }
+
+  /** Puts a piece at the end of the line, with what would be too little for one more. */
+  #append(size: number): Piece {
+    const { end } = this.#span
+    const length = Math.min(size, Math.max(this.#dependencies.largest(), FIRST_PIECE))
+    const isLast = end - this.#frontier < length * 1.25
+    return this.#push(this.#frontier, isLast ? end : this.#frontier + length)
+  }
+
+  #push(start: number, end: number): Piece {
+    const piece = { start, at: start, end }
+    this.#line.push(piece)
+    this.#frontier = end
+    return piece
+  }
+
+  #request(piece: Piece, giver: Giver): PieceRequest {
+    const span = { start: piece.at, end: piece.end }
+    const request = this.#give(piece, giver, (signal) => this.#dependencies.transfer.ask(giver.peer, span, signal))
+    request.onRefused((error) => {
+      if (!this.#stop.signal.aborted && isOfPeer(error)) this.#lose(piece, request, error)
+    })
+    return request
+  }
+
+  #give(piece: Piece, giver: Giver, open: (signal: AbortSignal) => Promise<ByteSource>): PieceRequest {
+    if (piece.at > piece.start) this.#dependencies.transfer.resumed(giver.peer, piece.at)
+    piece.request = new PieceRequest(giver, piece.end - piece.at, open, this.#now)
+    return piece.request
+  }
+
+  /**
+   * Finds a peer for the piece that the client waits for, whatever it takes.
+   *
+   * @throws {PeerError} if there is none
+   */
+  async #assign(piece: Piece): Promise<PieceRequest | undefined> {
+    const [ready] = this.#givers.ready(this.#now)
+    if (ready !== undefined) return this.#request(piece, ready)
+    if (this.#lateness.waiting < this.#options.longestWait) {
+      const { transfer, known, clock } = this.#dependencies
+      const peer = await transfer.candidate()
+      this.#throwIfStopped()
+      // A peer that was found meanwhile may have been asked for it.
+      if (piece.request !== undefined) return piece.request
+      if (peer !== undefined) return this.#request(piece, this.#givers.of(peer))
+      const may = (giver: Giver) => !known.isAside(giver.peer) || known.isCheapToTry(giver.peer)
+      const again = this.#givers.retry('slow', this.#now, may) ?? this.#givers.retry('failed', this.#now, may)
+      if (again !== undefined) return this.#request(piece, again)
+      const freeAt = this.#givers.busyUntil(this.#now)
+      if (freeAt !== undefined) {
+        await until(clock, freeAt, this.#stop.signal)
+        return undefined
+      }
+    }
+    throw new PeerError(`no peer left for the bytes from ${this.#offset} on`, { cause: this.#failure })
+  }
+
+  /** A peer does not give what it was asked for. */
+  #lose(piece: Piece, request: PieceRequest, error: unknown, isTold = !request.isOpen): void {
+    if (!isOfPeer(error)) throw error
+    if (piece.request !== request) return
+    const { giver, isOpen } = request
+    this.#takeAway(piece)
+    if (error instanceof PieceRefusal) {
+      giver.rest(error.retryAfterMs === undefined ? 'unfit' : 'busy', this.#now, error.retryAfterMs)
+    } else {
+      giver.rest('failed', this.#now)
+      // A mirror that is told to stop takes no more requests, and finishes what it gives.
+      if (isOpen) this.#release(giver)
+      // What broke off says more than why it could not be resumed.
+      if (!isTold || this.#failure === undefined) this.#failure = error
+      // Of a request that got no head, the search has told.
+      if (!isTold) this.#dependencies.transfer.broke(giver.peer, error, piece.at, giver.hasGiven)
+    }
+    this.#fill()
+  }
+
+  #takeAway(piece: Piece): void {
+    piece.request?.cancel()
+    piece.request = undefined
+  }
+
+  /** Has others give what that peer was to give later. */
+  #release(giver: Giver): void {
+    for (const piece of this.#line) if (piece.request?.giver === giver) this.#takeAway(piece)
+  }
+
+  /** The client waits for a peer for too long: another one gives the rest of the piece, if there is one. */
+  #late(): void {
+    const [piece] = this.#line
+    if (piece?.request === undefined) return
+    const { request } = piece
+    const { giver } = request
+    const isOther = (one: Giver) => one !== giver
+    const other =
+      this.#lateness.waiting >= this.#options.longestWait
+        ? undefined
+        : (this.#givers.ready(this.#now).find(isOther) ?? this.#givers.retry('slow', this.#now, isOther))
+    if (other !== undefined) this.#move(piece, giver, other)
+    else if (this.#lateness.silence >= this.#options.stallTimeout) this.#stall(piece, request)
+    else void this.#look()
+  }
+
+  /** Has a faster peer give what is left of a piece, as far as it would be asked at a time. */
+  #move(piece: Piece, giver: Giver, other: Giver): void {
+    const { transfer } = this.#dependencies
+    if (this.#lateness.silence < LATE) transfer.slow(giver.peer, piece.at)
+    else transfer.broke(giver.peer, silentFor(LATE), piece.at, giver.hasGiven)
+    giver.rest('slow', this.#now)
+    this.#release(giver)
+    const end = piece.at + other.size(true)
+    if (end < piece.end) {
+      this.#line.splice(1, 0, { start: end, at: end, end: piece.end })
+      piece.end = end
+    }
+    this.#request(piece, other)
+    this.#lateness.turn()
+    this.#fill()
+  }
+
+  /** No other peer can take the place of a silent one. */
+  #stall(piece: Piece, request: PieceRequest): void {
+    const { known, transfer } = this.#dependencies
+    const { stallTimeout } = this.#options
+    const { silence } = this.#lateness
+    const { peer } = request.giver
+    if (silence >= LONGEST_STALL || known.of(peer).gaveAt <= this.#now - silence) {
+      this.#lose(piece, request, silentFor(stallTimeout), false)
+    } else if (silence >= stallTimeout * (request.stalls + 1)) {
+      request.stalls++
+      transfer.slow(peer, piece.at)
+      void this.#look()
+    }
+  }
+
+  /** Looks for so many more peers. Where there were none, that is done again after a while at the earliest. */
+  async #look(count = 1): Promise<void> {
+    if (this.#isLooking || this.#now < this.#nextLook) return
+    this.#isLooking = true
+    for (let left = count; left > 0; left--) {
+      const peer = await this.#dependencies.transfer.candidate()
+      if (this.#stop.signal.aborted) return
+      if (peer === undefined) {
+        this.#nextLook = this.#now + this.#lookDelay
+        this.#lookDelay = Math.min(this.#lookDelay * 2, LONGEST_LOOK)
+        break
+      }
+      this.#givers.of(peer)
+      if (this.#lateness.silence >= LATE) this.#late()
+      this.#fill()
+    }
+    this.#isLooking = false
+  }
+}
+
+function silentFor(ms: number): PeerError {
+  return new PeerError(`no byte within ${ms} ms`, { failure: 'silent' })
+}
+
+/** Whether it is a peer's fault, or its refusal. */
+function isOfPeer(error: unknown): error is PeerError | PieceRefusal {
+  return error instanceof PeerError || error instanceof PieceRefusal
+}
