@@ -39,6 +39,8 @@ export interface Outcome {
   readonly resumes: number
   /** How often it asked one more peer because those before let it wait. */
   readonly hedges: number
+  /** How many bodies of peers broke off there, and how many requests to peers failed. */
+  readonly losses: number
   /** What upstream was asked for of the image. */
   readonly upstream: readonly UpstreamRequest[]
   /** The errors of the tries that failed. */
@@ -46,7 +48,9 @@ export interface Outcome {
 }
 
 /** What an asker's mirror counts, and an {@link Outcome} tells. */
-export type Counts = Pick<Outcome, 'resumes' | 'hedges'>
+export type Counts = Pick<Outcome, 'resumes' | 'hedges' | 'losses'>
+
+const NO_COUNTS: Counts = { resumes: 0, hedges: 0, losses: 0 }
 
 export interface Experiment {
   readonly what: string
@@ -66,7 +70,7 @@ export async function pullUnder(cluster: Cluster, experiment: Experiment): Promi
   let ms = 0
   let failedAfter: number | undefined
   let came = 0
-  let counts: Counts = { resumes: 0, hedges: 0 }
+  let counts = NO_COUNTS
   const asked = await cluster.registry.requestsDuring(async () => {
     const before = await asker.network.carried()
     const counted = await countsOf(asker)
@@ -103,14 +107,20 @@ export function sizeOf({ own: { manifest, config, layers } }: PushedImage): numb
 }
 
 /** What the mirror has done so far, or since it was asked for `before`, by its own count. */
-export async function countsOf(node: Node, before: Counts = { resumes: 0, hedges: 0 }): Promise<Counts> {
+export async function countsOf(node: Node, before = NO_COUNTS): Promise<Counts> {
   const metrics = (await node.admin('/metrics')).body.toString()
-  const count = (name: string) => {
-    const value = new RegExp(`^swarmirror_${name}_total (\\d+)$`, 'm').exec(metrics)?.[1]
-    if (value === undefined) throw new Error(`no ${name} in the metrics of ${node.name}:\n${metrics}`)
-    return Number(value)
+  /** What a metric has counted, for all labels that match together. */
+  const count = (name: string, labels = '') => {
+    const lines = [...metrics.matchAll(new RegExp(`^swarmirror_${name}_total(?:\\{${labels}\\})? (\\d+)$`, 'gm'))]
+    if (lines.length === 0) throw new Error(`no ${name} in the metrics of ${node.name}:\n${metrics}`)
+    return lines.reduce((sum, [, value]) => sum + Number(value), 0)
   }
-  return { resumes: count('transfer_resumes') - before.resumes, hedges: count('hedges') - before.hedges }
+  const failed = count('peer_requests', 'outcome="(?:unreachable|silent|invalid)"')
+  return {
+    resumes: count('transfer_resumes') - before.resumes,
+    hedges: count('hedges') - before.hedges,
+    losses: count('transfer_breaks', 'reason="[a-z]+"') + failed - before.losses,
+  }
 }
 
 /** Waits until containerd has collected what a failed pull has left, so that the next one begins anew. */
