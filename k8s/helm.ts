@@ -5,7 +5,7 @@
  *       prints plain manifests for `kubectl apply -f -`, with the namespace that Pod Security admits. The Secret `swarmirror` with the key
  *       is not among them: make it once. With --uninstall, what leaves the nodes as they were.
  *   npm run chart -- [DIR]
- *       packs the chart into DIR (dist/ by default). Same commit, same bytes: files are of SOURCE_DATE_EPOCH, or of the commit's time.
+ *       packs the chart into DIR (dist/chart by default). Same commit, same bytes: files are of SOURCE_DATE_EPOCH, or of the commit's time.
  *
  * helm is the one that `.ci/helm` fetches.
  */
@@ -42,7 +42,7 @@ async function printManifests(args: readonly string[]): Promise<void> {
   process.stdout.write(isRemoval ? rendered : `${NAMESPACE}${rendered}`)
 }
 
-async function packChart(dir = join(ROOT, 'dist')): Promise<void> {
+async function packChart(dir = join(ROOT, 'dist', 'chart')): Promise<void> {
   const epoch = Number(process.env.SOURCE_DATE_EPOCH ?? (await run('git', ['log', '-1', '--format=%ct'])))
   const work = await mkdtemp(join(tmpdir(), 'swarmirror-chart-'))
   try {

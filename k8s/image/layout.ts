@@ -43,18 +43,10 @@ export async function writeIndex(
   return descriptor.digest
 }
 
-/** Packs a layout into one file, the same bytes for the same layout. */
-export async function packLayout(dir: string, file: string, seconds: number): Promise<void> {
+/** Packs files of a directory into one, the same bytes for the same files. */
+export async function packFiles(dir: string, names: readonly string[], file: string, seconds: number): Promise<void> {
   const same = ['--sort=name', '--owner=0', '--group=0', '--numeric-owner', '--mode=u=rwX,go=rX', `--mtime=@${seconds}`]
-  await promisify(execFile)('tar', [
-    ...same,
-    '--format=ustar',
-    '-cf',
-    file,
-    '-C',
-    dir,
-    'blobs',
-    'index.json',
-    'oci-layout',
-  ])
+  // Without the time and the name that gzip would put in.
+  const compression = file.endsWith('.gz') ? ['--use-compress-program=gzip -9n'] : []
+  await promisify(execFile)('tar', [...same, '--format=ustar', ...compression, '-cf', file, '-C', dir, ...names])
 }

@@ -6,7 +6,8 @@
  *   --arch    which processors; this machine's by default. Both can be made on either.
  *   --debs    take Debian's packages from DIR, which has those of each processor in DIR/<arch>, instead of downloading them:
  *             for a machine without network, or to make an image of before again. They are kept in OUTPUT/debs.
- *   --output  dist/image by default: `swarmirror.tar` (an OCI image layout), `sbom-<arch>.spdx.json`, `debs/`
+ *   --output  dist/image by default: `swarmirror.tar` (an OCI image layout), `sbom-<arch>.spdx.json`, `debs/`, and
+ *             `executable-<arch>.tar.gz` with the same executable for hosts without containers
  *
  * Needs git, buildah, apt-get and dpkg-deb (Debian 13), and npm for the other processor's Bun. Same commit, same packages,
  * same buildah: same digest. Timestamps are SOURCE_DATE_EPOCH's, or the commit's.
@@ -20,7 +21,7 @@ import process from 'node:process'
 import { parseArgs, promisify } from 'node:util'
 import type { BundledPackage } from '../../.ci/notices.ts'
 import { ARCHITECTURES, type Architecture } from './architecture.ts'
-import { packLayout, writeIndex } from './layout.ts'
+import { packFiles, writeIndex } from './layout.ts'
 import { type DebianPackage, downloadPackages, libraryFiles, unpackPackages } from './libraries.ts'
 import { type ImagePackage, makeSbom, npmPurl } from './sbom.ts'
 
@@ -88,7 +89,7 @@ try {
   const name = `localhost/swarmirror:${manifest.version}`
   const digest = await writeIndex(layout, name, labels)
   const file = join(output, 'swarmirror.tar')
-  await packLayout(layout, file, epoch)
+  await packFiles(layout, ['blobs', 'index.json', 'oci-layout'], file, epoch)
   process.stdout.write(`${file}: ${name}, ${digest}, ${(await stat(file)).size} bytes\n`)
 } finally {
   await unprotect(work)
@@ -104,6 +105,9 @@ async function makeImage(architecture: Architecture, layout: string): Promise<vo
   const built = join(place, 'built')
   await run(join(BIN, 'bun'), ['.ci/build.ts', built, '--image', name, '--bun', await bunOf(architecture, place)])
   for (const file of PROGRAM) await placeFile(join(built, file), join(root, 'opt/swarmirror', file))
+  await copyFile(join(ROOT, 'LICENSE'), join(built, 'LICENSE'))
+  const executable = [...PROGRAM, 'LICENSE', 'THIRD-PARTY-NOTICES']
+  await packFiles(built, executable, join(output, `executable-${name}.tar.gz`), epoch)
   await placeFile(join(ROOT, 'LICENSE'), join(root, DOC, 'LICENSE'))
   await placeFile(join(built, 'THIRD-PARTY-NOTICES'), join(root, DOC, 'THIRD-PARTY-NOTICES'))
   // Where scanners look for packages in images without dpkg's own database.
