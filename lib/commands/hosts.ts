@@ -2,9 +2,10 @@ import { basename, dirname, join } from 'node:path'
 import { dialectOf } from '../containerd/dialect.ts'
 import { applyChanges, HostsWriteError } from '../containerd/hosts/apply.ts'
 import { HOSTS_FILES, isRefusal } from '../containerd/hosts/files.ts'
-import { DEFAULT_NAMESPACE, isWithoutMirror, ownViews, registriesIn } from '../containerd/hosts/look.ts'
+import { DEFAULT_NAMESPACE, isWithoutMirror, ownViews } from '../containerd/hosts/look.ts'
 import { hostsCommand, mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
 import { backupOf, type Change, type HostsTarget, type Plan, planRemove, planWrite } from '../containerd/hosts/plan.ts'
+import { registriesToWrite } from '../containerd/hosts/wanted.ts'
 import { readCommandLine } from '../settings/read.ts'
 import { ConfigurationError, type Settings } from '../settings/settings.ts'
 import { type Command, programText } from './command.ts'
@@ -32,7 +33,10 @@ export const hosts: Command = {
     const entry = switches.remove ? undefined : await entryFor(settings, stop, report)
     const { changes, refusals } = await refusedAsProblem(async () => {
       if (entry === undefined) return await planRemove({ certsDir, registries }, HOSTS_FILES)
-      return await planWrite({ ...entry, registries: await registriesOf(settings, print) }, HOSTS_FILES)
+      const wanted = await registriesToWrite(settings, HOSTS_FILES)
+      for (const registry of wanted.absent)
+        print(`${registry}: no directory of its own, so ${DEFAULT_NAMESPACE} counts for it\n`)
+      return await planWrite({ ...entry, registries: wanted.registries }, HOSTS_FILES)
     })
     // A file that others broke is theirs, and the mirror works for all other registries.
     const general = join(certsDir, DEFAULT_NAMESPACE)
@@ -85,18 +89,6 @@ async function entryFor(
     throw new ConfigurationError([`--listen: ${expected}, and ${version ?? 'an unknown version'} runs here`])
   }
   return { certsDir: settings['certs-dir'], mirror, version }
-}
-
-/** The registries whose hosts.toml is written: `_default` is for all that have no directory of their own. */
-async function registriesOf(settings: Settings, print: (text: string) => void): Promise<string[]> {
-  if (settings.registries !== undefined) return [...settings.registries]
-  if (settings.also === undefined) return [DEFAULT_NAMESPACE]
-  const own = new Set(await registriesIn(settings['certs-dir'], HOSTS_FILES))
-  const also = settings.also === 'all' ? own : settings.also
-  for (const registry of also) {
-    if (!own.has(registry)) print(`${registry}: no directory of its own, so ${DEFAULT_NAMESPACE} counts for it\n`)
-  }
-  return [DEFAULT_NAMESPACE, ...own.intersection(also)]
 }
 
 /** containerd's version, if it answers. It need not: an init container has no socket. */

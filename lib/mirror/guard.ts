@@ -8,6 +8,7 @@ import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Readiness } from '../observe/readiness.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
+import { createHostsKeeper } from './hosts-keeper.ts'
 import { createNodeCheck } from './node-check.ts'
 
 /** Keeps a mirror from running on a node where it would not work. */
@@ -41,9 +42,15 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies): 
   const probe = settings.probe === 'on' ? { door: probeDoor, open: async () => registry } : '--probe is off'
   const check = createNodeCheck(settings, { containerd, listen: registry, program, probe, log })
   const checked = createCheckMetrics(metrics)
+  const client = containerd.in(settings['containerd-namespace'])
+  const keepHosts =
+    settings['manage-hosts'] === 'on' ? createHostsKeeper(settings, { client, listen: registry, log }) : undefined
   let first = true
   const watch = createCheckWatch({
-    run: check.run,
+    async run(signal) {
+      await keepHosts?.(signal)
+      return await check.run(signal)
+    },
     async identify(signal) {
       try {
         return await check.identify(signal)

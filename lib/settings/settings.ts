@@ -159,6 +159,12 @@ export const SETTINGS = {
       'comma list of registries that have a directory of their own in `--certs-dir`, or `all` of those: `hosts` writes there, too, and not only for all others',
     schema: reading((text) => (text === 'all' ? text : readRegistries(text))),
   },
+  'manage-hosts': {
+    default: 'off',
+    meaning:
+      '`on`: a mirror writes hosts.toml as `hosts` does, when it starts and whenever something there has changed; `off`: it only checks',
+    schema: either('on', 'off'),
+  },
   exclude: {
     meaning:
       'comma list of regular expressions on `registry/repository:tag`, with nothing after the colon for an image without a tag; matches are neither served nor announced',

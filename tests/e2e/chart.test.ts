@@ -88,6 +88,7 @@ const EVERYTHING = {
 const VARIANTS: Readonly<Record<string, object>> = {
   ...Object.fromEntries(DISTRIBUTIONS.map((distribution) => [distribution, { distribution }])),
   'some registries': { settings: { registries: ['docker.io', 'ghcr.io'] } },
+  'hosts.toml that is kept': { distribution: 'k3s', settings: { 'manage-hosts': true } },
   'a PodMonitor': { metrics: { enabled: true, monitor: 'PodMonitor' } },
   everything: EVERYTHING,
 }
@@ -444,7 +445,8 @@ function assertMounted({ args = [], volumeMounts = [] }: Container, pod: Pod, se
     if (readOnly !== true) writable.push(mountPath)
   }
   // A mirror checks itself by the hosts.toml for all registries. Where the pods write none, it has to write one for its probe.
-  const writes = args[0] === 'hosts' || settings.registries !== undefined || pod.initContainers === undefined
+  const needsOwn = settings.registries !== undefined || pod.initContainers === undefined
+  const writes = args[0] === 'hosts' || needsOwn || settings['manage-hosts'] === 'on'
   assert.deepEqual(writable, writes ? [settings['certs-dir']] : [])
   const socket = volumeMounts.find(({ name }) => name === 'containerd-socket')
   assert.equal(socket?.mountPath, settings['containerd-socket'], 'that one file, and none beside it')

@@ -60,6 +60,7 @@ test('readSettings gives the defaults when nothing else is needed', () => {
     probe: 'on',
     registries: undefined,
     also: undefined,
+    'manage-hosts': 'off',
     exclude: undefined,
     tags: 'cached',
     'default-registry': undefined,
@@ -277,6 +278,7 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
     refused: [['yes', /expected `loopback`, `on` or `off`/]],
   },
   probe: { accepted: [['off', 'off']], refused: [['no', /expected `on` or `off`/]] },
+  'manage-hosts': { accepted: [['on', 'on']], refused: [['yes', /expected `on` or `off`/]] },
   verify: { accepted: [['off', 'off']], refused: [['no', /expected `on` or `off`/]] },
   'peer-transfer': { accepted: [['tls', 'tls']], refused: [['TLS', /expected `plain` or `tls`/]] },
   'max-transfers': {
