@@ -3,7 +3,7 @@
  *
  *   npm run --silent manifests -- [--uninstall] [helm's flags, such as --set distribution=talos]
  *       prints plain manifests for `kubectl apply -f -`, with the namespace that Pod Security admits. The Secret `swarmirror` with the key
- *       is not among them: make it once. With --uninstall, what leaves the nodes as they were.
+ *       is not among them: make it once. With --uninstall, the DaemonSet that leaves the nodes as they were.
  *   npm run chart -- [DIR]
  *       packs the chart into DIR (dist/chart by default). Same commit, same bytes: files are of SOURCE_DATE_EPOCH, or of the commit's time.
  *
@@ -39,7 +39,10 @@ async function printManifests(args: readonly string[]): Promise<void> {
   const which = isRemoval ? ['--show-only', 'templates/uninstall.yaml'] : ['--no-hooks']
   const given = ['--set', 'swarmKey.existingSecret=swarmirror', ...args.filter((arg) => arg !== '--uninstall')]
   const rendered = await helm('template', 'swarmirror', CHART, '--namespace', 'swarmirror', ...which, ...given)
-  process.stdout.write(isRemoval ? rendered : `${NAMESPACE}${rendered}`)
+  // Without helm, a person waits for it, and deletes it.
+  const isDaemonSet = (document: string) => /^kind: DaemonSet$/m.test(document)
+  const removal = () => rendered.split(/^---$/m).filter(isDaemonSet).join('---')
+  process.stdout.write(isRemoval ? removal() : `${NAMESPACE}${rendered}`)
 }
 
 async function packChart(dir = join(ROOT, 'dist', 'chart')): Promise<void> {

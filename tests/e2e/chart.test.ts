@@ -356,7 +356,7 @@ describe('chart', () => {
       others,
       resources.filter((resource) => !isHook(resource)),
     )
-    assert.deepEqual(await manifests('--uninstall'), resources.filter(isHook))
+    assert.deepEqual(await manifests('--uninstall'), [of('talos').uninstall])
   })
 
   test('chart: makes no key where no cluster could keep it, and says what to do', async () => {
