@@ -79,8 +79,15 @@ export async function removeProbe(places: ProbePlaces, remains: ProbeRemains, si
   const { registry, ended } = remains
   const known = new Set([...remains.content, ...(await contentTold(join(places.certsDir, registry)))])
   let pause = PAUSE_FIRST
+  let hasFailed = false
   for (let clean = 0; ; pause = Math.min(2 * pause, PAUSE_MOST)) {
-    clean = (await removeFromContainerd(places, { registry, known }, signal)) ? 0 : clean + 1
+    // While containerd removes what a pull has written, it may fail to list that (content/local, status): once is no failure.
+    const left = await removeFromContainerd(places, { registry, known }, signal).catch((error: unknown) => {
+      if (hasFailed || !(error instanceof ContainerdError) || error.code !== 'unexpected') throw error
+      hasFailed = true
+      return true
+    })
+    clean = left ? 0 : clean + 1
     if (clean === (ended ? 1 : LOOKS)) break
     await delay(pause, undefined, { signal })
   }
