@@ -1,3 +1,4 @@
+import { escaped } from '../../observe/log.ts'
 import { parseTomlSyntax } from '../../toml/toml.ts'
 import { HostsError } from './endpoint.ts'
 import type { MirrorEntry } from './mirror-entry.ts'
@@ -52,7 +53,7 @@ export function makeBlock(mirror: MirrorEntry, origin: BlockOrigin, rootLines: r
 
 /** A TOML basic string: JSON's, but for a few characters that neither URLs nor file names here have. */
 export function quote(text: string): string {
-  return JSON.stringify(text).replace(/[\u007f-\u009f]/g, (character) => `\\u00${character.charCodeAt(0).toString(16)}`)
+  return escaped(JSON.stringify(text), /[\u007f-\u009f]/g)
 }
 
 /**

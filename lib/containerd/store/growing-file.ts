@@ -130,7 +130,7 @@ export class GrowingFile extends Growth implements Arrival {
 
   async #openFile(): Promise<FileHandle> {
     const { growing, complete } = this.#place
-    const file = (await openIfThere(growing)) ?? (await openIfThere(complete))
+    const file = (await unlessMissing(open(growing, 'r'))) ?? (await unlessMissing(open(complete, 'r')))
     if (file === undefined) throw this.#error()
     this.#open.add(file)
     if (this.#closed) await this.#closeFile(file)
@@ -149,8 +149,4 @@ export class GrowingFile extends Growth implements Arrival {
 
 async function sizeOf(path: string): Promise<number | undefined> {
   return (await unlessMissing(stat(path)))?.size
-}
-
-async function openIfThere(path: string): Promise<FileHandle | undefined> {
-  return await unlessMissing(open(path, 'r'))
 }
