@@ -35,7 +35,8 @@ export function contentCalls(transport: Transport, stallTimeout: number) {
     },
 
     /**
-     * Reads `size` bytes (more than 0) from `offset`, in pieces of containerd's choice (up to 1 MiB). Leaving the loop ends the call.
+     * Reads `size` bytes (more than 0) from `offset`, in pieces of containerd's choice (up to 1 MiB). Leaving the loop ends
+     * the call.
      *
      * @throws {ContainerdError} `not-found` while iterating, if the content is not there
      */

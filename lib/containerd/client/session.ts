@@ -18,9 +18,9 @@ const heard = () => undefined
 
 /**
  * An HTTP/2 connection to a Unix socket, as connect's transport takes one. The first call makes it, and the next call after a
- * break makes another. This stands in for connect's own
- * manager, which takes its listeners off a connection that is about to fail. An error that nobody hears ends the process:
- * on Node and Deno if something other than containerd answers, and on Deno if the other end closes at once.
+ * break makes another. This stands in for connect's own manager, which takes its listeners off a connection that is about to
+ * fail. An error that nobody hears ends the process: on Node and Deno if something other than containerd answers, and on Deno
+ * if the other end closes at once.
  */
 export function createSession(socket: string) {
   const open = new Set<Connection>()

@@ -24,8 +24,9 @@ interface Ingest {
 }
 
 /**
- * containerd's content as files of this process, if it can read them; nobody has looked at them yet. containerd keeps content in `blobs/<algorithm>/<hex>`. It writes into
- * `ingest/<sha256 of ref>/data`, and moves that file when it is complete (containerd, plugins/content/local).
+ * containerd's content as files of this process, if it can read them; nobody has looked at them yet. containerd keeps content
+ * in `blobs/<algorithm>/<hex>`. It writes into `ingest/<sha256 of ref>/data`, and moves that file when it is complete
+ * (containerd, plugins/content/local).
  *
  * @param dependencies `onContent` hears each digest, of any namespace, of which the file has come or gone
  */

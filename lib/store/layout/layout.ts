@@ -18,16 +18,19 @@ export { LayoutError } from './index.ts'
 
 /** In milliseconds. */
 const TIMES = {
-  /** Catches what file system events miss (on network file systems, without inotify watches), for the price of six `stat` calls. */
+  /**
+   * Between two looks. Catches what file system events miss (on network file systems, without inotify watches), for the price
+   * of six `stat` calls.
+   */
   rereadInterval: 10_000,
   /**
-   * Catches what does not show on the directories either: a blob that was written over in place, without an event. Reading
-   * the sizes of ten thousand blobs takes 0.3 s of CPU.
+   * Between two looks at every blob. Catches what does not show on the directories either: a blob that was written over in
+   * place, without an event. Reading the sizes of ten thousand blobs takes 0.3 s of CPU.
    */
   thoroughInterval: 300_000,
-  /** Without an event, after which the layout is read: a tool that adds an image makes a burst of them. */
+  /** A quiet time after which the layout is read: a tool that adds an image makes a burst of events. */
   settleTime: 100,
-  /** After which it is read although events do not cease, so that a long copy is seen while it runs. */
+  /** The layout is read after this time although events do not cease, so that a long copy is seen while it runs. */
   settleLimit: 1_000,
 }
 
