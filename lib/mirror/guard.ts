@@ -11,13 +11,6 @@ import { type Address, ConfigurationError, type Settings } from '../settings/set
 import { createHostsKeeper } from './hosts-keeper.ts'
 import { createNodeCheck } from './node-check.ts'
 
-/** Keeps a mirror from running on a node where it would not work. */
-export interface Guard {
-  /** The last check's report; missing before the first one. */
-  readonly report: Report | undefined
-  close(): Promise<void>
-}
-
 interface GuardDependencies {
   readonly containerd: Containerd
   /** The registry door, with the port that it got. */
@@ -36,8 +29,11 @@ interface GuardDependencies {
   readonly onFailure: (error: Error) => void
 }
 
-/** Checks the node as soon as containerd answers, and again with every change. */
-export function guardNode(settings: Settings, dependencies: GuardDependencies): Guard {
+/**
+ * Keeps a mirror from running on a node where it would not work: checks the node as soon as containerd answers, and again with
+ * every change.
+ */
+export function guardNode(settings: Settings, dependencies: GuardDependencies) {
   const { containerd, registry, probeDoor, program, readiness, metrics, log, onFailure } = dependencies
   const probe = settings.probe === 'on' ? { door: probeDoor, open: async () => registry } : '--probe is off'
   const check = createNodeCheck(settings, { containerd, listen: registry, program, probe, log })
@@ -69,10 +65,11 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies): 
     },
   })
   return {
-    get report() {
+    /** The last check's report; missing before the first one. */
+    get report(): Report | undefined {
       return watch.report
     },
-    async close() {
+    async close(): Promise<void> {
       await watch.close()
       check.close()
     },
