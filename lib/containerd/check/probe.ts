@@ -49,9 +49,8 @@ export interface ProbeDependencies extends ProbePlaces {
 export interface ProbeOptions {
   /** Where containerd reaches the door. */
   readonly address: { readonly host: string; readonly port: number }
-  /** Longest times in milliseconds for the pull, and for removing everything afterwards, which the caller's signal does not end. */
+  /** Longest time in milliseconds for the pull. The caller's signal does not end the removal of everything afterwards. */
   readonly pullTimeout?: number
-  readonly removeTimeout?: number
 }
 
 /** In milliseconds. A pull of 3 KiB over loopback takes 0.2 s, and longer with a busy disk or names that do not resolve. */
@@ -109,7 +108,7 @@ export async function runProbe(
   } finally {
     const remains = { registry: probe.registry, content, ended }
     const remove = (bound: AbortSignal) => removeProbe(dependencies, remains, bound)
-    await bounded(options.removeTimeout ?? REMOVE_TIMEOUT, undefined, remove).catch((error) =>
+    await bounded(REMOVE_TIMEOUT, undefined, remove).catch((error) =>
       log.warn('a probe could not be removed; the next start tries again', { registry: probe.registry, error }),
     )
     served.close()
