@@ -4,25 +4,11 @@ import { HostsError } from './endpoint.ts'
 import type { MirrorEntry } from './mirror-entry.ts'
 
 /** What was there before our block was written. The block itself says it, so that removing it needs nothing else. */
-export interface BlockOrigin {
+interface BlockOrigin {
   /** Whether the file was made for the block. */
   readonly newFile: boolean
   /** How many directories were made for the file: its own, the one above it, and so on. */
   readonly madeDirectories: number
-}
-
-/** Our lines in a hosts.toml, between two comments. */
-export interface Block {
-  readonly origin: BlockOrigin
-  /** From the first comment to the last one, without the end of the last line. */
-  readonly lines: readonly string[]
-}
-
-/** A block that was found, and the text without it. */
-export interface FoundBlock extends Block {
-  readonly rest: string
-  /** The line of its first comment, from 1. */
-  readonly line: number
 }
 
 const BEGIN = '# >>> swarmirror hosts'
@@ -30,16 +16,16 @@ const END = '# <<< swarmirror hosts'
 const BEGIN_LINE = /^# >>> swarmirror hosts(?: \((new file)?(?:, )?(?:made directories: ([1-9]\d?))?\))?$/
 
 /**
- * Writes the block.
+ * Our lines in a hosts.toml, between two comments.
  *
  * @param rootLines what a new file says of the registry itself: keys of the root table, so nothing may stand before them
  */
-export function makeBlock(mirror: MirrorEntry, origin: BlockOrigin, rootLines: readonly string[] = []): Block {
+export function makeBlock(mirror: MirrorEntry, origin: BlockOrigin, rootLines: readonly string[] = []): string[] {
   const known = [
     ...(origin.newFile ? ['new file'] : []),
     ...(origin.madeDirectories > 0 ? [`made directories: ${origin.madeDirectories}`] : []),
   ]
-  const lines = [
+  return [
     known.length === 0 ? BEGIN : `${BEGIN} (${known.join(', ')})`,
     '# Written by `swarmirror hosts`; `swarmirror hosts --remove` takes out all between these comments.',
     ...(rootLines.length === 0 ? [] : [...rootLines, '']),
@@ -48,7 +34,6 @@ export function makeBlock(mirror: MirrorEntry, origin: BlockOrigin, rootLines: r
     ...(mirror.dialTimeout === undefined ? [] : [`  dial_timeout = ${quote(mirror.dialTimeout)}`]),
     END,
   ]
-  return { origin, lines }
 }
 
 /** A TOML basic string: JSON's, but for a few characters that neither URLs nor file names here have. */
@@ -59,11 +44,12 @@ export function quote(text: string): string {
 /**
  * Finds our block. A text without its comments need not be TOML.
  *
- * @returns nothing if there is none
+ * @returns what its first comment tells, its lines from that one to the last, the text without it, and the line of its first
+ *   comment; nothing if there is none
  * @throws {HostsError} if only a part of it is there, or there are two
  * @throws {TomlError} if the text is not TOML
  */
-export function findBlock(text: string): FoundBlock | undefined {
+export function findBlock(text: string) {
   if (!text.includes(BEGIN) && !text.includes(END)) return undefined
   const marks = parseTomlSyntax(text)
     .comments.map(({ range: [start, end], loc }) => ({
@@ -88,7 +74,7 @@ export function findBlock(text: string): FoundBlock | undefined {
   const lineEnd = text.indexOf('\n', end.start)
   const before = text.slice(0, begin.start)
   return {
-    origin: { newFile: newFile !== undefined, madeDirectories: Number(made) },
+    origin: { newFile: newFile !== undefined, madeDirectories: Number(made) } satisfies BlockOrigin,
     lines: text.slice(begin.start, end.end).split(/\r?\n/),
     // A block without an end of line at the text's end brought the end of line before it.
     rest: lineEnd < 0 ? before.replace(/\r?\n$/, '') : before + text.slice(lineEnd + 1),

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { isTable, namesOf, parseToml, parseTomlSyntax, type TomlValue, tableAt } from '../../toml/toml.ts'
 import { type Dialect, NEWEST, OLDEST } from '../dialect.ts'
-import { type Block, findBlock } from './block.ts'
+import { findBlock } from './block.ts'
 import { HostsError, isUrl } from './endpoint.ts'
 import type { MirrorEntry } from './mirror-entry.ts'
 import { type HostEntry, mentionsOf, readHosts, tablesOf } from './reading.ts'
@@ -16,11 +16,11 @@ import { type HostEntry, mentionsOf, readHosts, tablesOf } from './reading.ts'
  * @throws {HostsError} where that cannot be done
  * @throws {TomlError} if the text is not TOML
  */
-export function putIn(text: string, block: Block, mirror: MirrorEntry): string {
+export function putIn(text: string, block: readonly string[], mirror: MirrorEntry): string {
   const others = withoutTables(text, mirror.url)
   refuseEarlierHosts(others)
   const eol = others.includes('\r\n') ? '\r\n' : '\n'
-  const lines = block.lines.join(eol)
+  const lines = block.join(eol)
   const at = placeOfFirstHost(others)
   if (at < others.length) return `${others.slice(0, at)}${lines}${eol}${others.slice(at)}`
   return others === '' || others.endsWith('\n') ? `${others}${lines}${eol}` : `${others}${eol}${lines}`

@@ -233,7 +233,7 @@ function reproduces(backup: string, current: string): boolean {
   const url = block?.lines.map((line) => /^\[host\.(".*")\]$/.exec(line)?.[1]).find((name) => name !== undefined)
   if (block === undefined || url === undefined) return false
   try {
-    return putIn(backup, block, { url: JSON.parse(url) as string, capabilities: [] }) === current
+    return putIn(backup, block.lines, { url: JSON.parse(url) as string, capabilities: [] }) === current
   } catch (error) {
     // Another file altogether, in which the block has no place.
     if (error instanceof TomlError) return false
