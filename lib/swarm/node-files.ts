@@ -46,8 +46,8 @@ export class NodeFiles {
   }
 
   /**
-   * The seed of the node's identity at an address. A node that has moved gets another identity: what it announced at its
-   * former address is still found there for a while, and two records of one identity do not replace each other.
+   * The seed of the node's identity at an address. A node that has moved is another one to others, and so is one that was given
+   * a copy of these files.
    */
   seedAt({ host, port }: NodeAddress): Uint8Array {
     return new Uint8Array(hkdfSync('sha256', this.seed, '', `swarmirror/identity/1 ${addressOf({ host, port })}`, 32))

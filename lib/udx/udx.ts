@@ -1,16 +1,20 @@
 import { lookup } from 'node:dns/promises'
+import { EventEmitter } from 'node:events'
 import { isIPv4 } from 'node:net'
+import { networkInterfaces as systemInterfaces } from 'node:os'
 import type { DatagramBackend } from './backend.ts'
 import { bunBackend } from './backend-bun.ts'
 import { nodeBackend } from './backend-node.ts'
-import { createSystemClock, type UdxClock } from './clock.ts'
+import { Alarm, createSystemClock, type UdxClock } from './clock.ts'
 import { Linger } from './linger.ts'
-import { type NetworkInterface, NetworkInterfaces, networkInterfaces } from './network-interfaces.ts'
 import type { Header } from './packet.ts'
 import { Slab } from './slab.ts'
 import { type SocketHost, UDXSocket } from './socket.ts'
 import { type StreamHost, type StreamOptions, UDXStream } from './stream.ts'
 import { Turn } from './turn.ts'
+
+/** How often the addresses of this machine are compared, in milliseconds, as in the addon. */
+const INTERVAL = 5_000
 
 /** The datagram sockets of the running runtime. */
 export const runtimeBackend: DatagramBackend = 'Bun' in globalThis ? bunBackend : nodeBackend
@@ -81,5 +85,59 @@ export class UDX implements SocketHost, StreamHost {
   async lookup(host: string, options: { family?: 0 | 4 | 6 } = {}): Promise<{ host: string; family: number }> {
     const { address, family } = await lookup(host, { family: options.family ?? 0 })
     return { host: address, family }
+  }
+}
+
+/** One address of this machine. */
+export interface NetworkInterface {
+  readonly name: string
+  readonly host: string
+  readonly family: 4 | 6
+  /** Loopback. */
+  readonly internal: boolean
+}
+
+/** The addresses of this machine at this moment. */
+export function networkInterfaces(): NetworkInterface[] {
+  const found: NetworkInterface[] = []
+  for (const [name, addresses] of Object.entries(systemInterfaces())) {
+    for (const { address, family, internal } of addresses ?? [])
+      found.push({ name, host: address, family: family === 'IPv6' ? 6 : 4, internal })
+  }
+  return found
+}
+
+/** Watches the addresses of this machine from the start, without keeping the process alive. */
+export class NetworkInterfaces extends EventEmitter<{ change: [interfaces: NetworkInterface[]] }> {
+  interfaces: NetworkInterface[]
+  readonly #clock: UdxClock
+  readonly #list: () => NetworkInterface[]
+  readonly #alarm: Alarm
+
+  constructor(clock: UdxClock, list: () => NetworkInterface[] = networkInterfaces) {
+    super()
+    this.#clock = clock
+    this.#list = list
+    this.interfaces = list()
+    this.#alarm = new Alarm(clock, () => this.#compare(), true)
+    this.#alarm.set(clock.now() + INTERVAL)
+  }
+
+  destroy(): Promise<void> {
+    this.#alarm.close()
+    return Promise.resolve()
+  }
+
+  #compare(): void {
+    this.#alarm.set(this.#clock.now() + INTERVAL)
+    let found = this.interfaces
+    try {
+      found = this.#list()
+    } catch {
+      // The process may have no file descriptor left. It is asked again.
+    }
+    if (JSON.stringify(found) === JSON.stringify(this.interfaces)) return
+    this.interfaces = found
+    this.emit('change', found)
   }
 }

@@ -33,9 +33,9 @@ export const SETTINGS = {
  * `npm run bench:swarm -- --stages calibrate,rest`, but for what is said to be an estimate.
  */
 export const COSTS = {
-  /** A store at its sender: signature, request, answer. */
+  /** A store at its sender: request, answer. Measured while announcements were signed, so an upper bound. */
   storeSent: 0.06,
-  /** The same at its receiver: request, record, answer. Measured while announcements were signed, so an upper bound. */
+  /** The same at its receiver: request, record, answer; an upper bound, too. */
   storeReceived: 0.122,
   /** A question and its answer, at either end. */
   asked: 0.121,

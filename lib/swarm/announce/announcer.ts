@@ -126,11 +126,6 @@ export class Announcer {
     })
   }
 
-  /** How many keys are kept announced. */
-  get size(): number {
-    return this.#schedule.size
-  }
-
   get figures(): AnnouncerFigures {
     const { size: keys, waiting, refreshed, refreshAt } = this.#schedule
     const lag = Math.max(this.#clock.now() - refreshAt - GATHER, 0)

@@ -6,7 +6,7 @@ import { DEFAULT_TTL } from '../../../lib/udx/backend.ts'
 import { createSystemClock } from '../../../lib/udx/clock.ts'
 import { runtimeBackend, UDX, type UDXSocket } from '../../../lib/udx/index.ts'
 import { MAX_MTU } from '../../../lib/udx/mtu.ts'
-import { NetworkInterfaces } from '../../../lib/udx/network-interfaces.ts'
+import { NetworkInterfaces } from '../../../lib/udx/udx.ts'
 import { within } from '../../fixtures/wait.ts'
 import { Simulation } from './support/simulation.ts'
 

@@ -87,7 +87,7 @@ test('Announcer stores each key on the nodes closest to its topic, and on no oth
     const { announcer, clock, holders, closest } = simulation
     announcer.advertise(keys(200))
     announcer.advertise(keys(10))
-    assert.equal(announcer.size, 200)
+    assert.equal(announcer.figures.keys, 200)
     await clock.pass(2_000)
     for (const of of keys(200))
       assert.deepEqual(
@@ -128,7 +128,7 @@ test('Announcer withdraws a key from everywhere within two round trips, and leav
     announcer.withdraw([key(7), key('unknown')])
     await clock.pass(2 * LATENCY + 5)
     assert.deepEqual(holders(key(7)), [])
-    assert.equal(announcer.size, 49)
+    assert.equal(announcer.figures.keys, 49)
     assertPlaced(
       simulation,
       keys(50).filter((of) => of !== key(7)),
@@ -435,7 +435,7 @@ test('Announcer close begins nothing new, ends waiting and leaves no timer', asy
   await clock.pass(60_000)
   assert.equal(dht.traffic.requests, requests)
   assert.equal(clock.pending, 0)
-  assert.equal(announcer.size, 0)
+  assert.equal(announcer.figures.keys, 0)
 })
 
 /** Longer than any request. */
@@ -514,7 +514,7 @@ test('Announcer ends with exactly the wanted keys on their closest living nodes,
       await clock.pass(150_000)
       assertPlaced(made, [...wanted])
       for (let at = 0; at < 12; at++) if (!wanted.has(key(at))) assert.deepEqual(holders(key(at)), [])
-      assert.equal(announcer.size, wanted.size)
+      assert.equal(announcer.figures.keys, wanted.size)
       assert.equal(announcer.figures.waiting, 0)
       made.close()
     }),
