@@ -24,6 +24,7 @@ import { createPeerContent } from '../transfer/peer-content.ts'
 import { LONGEST_RACE } from '../transfer/search.ts'
 import { cut, openDoor, openPeerPort } from './doors.ts'
 import { registerMirrorMetrics } from './metrics.ts'
+import { removeTaintWhenReady } from './node-taint.ts'
 import { createMirrorPage } from './page.ts'
 import { publish, withdrawAll } from './publisher.ts'
 import { openNodeFiles, openStore } from './store.ts'
@@ -161,6 +162,10 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const metricsDoor = createAdminDoor({ readiness, metrics })
   const scraped = apart && (await openDoor('metrics-listen', apart, metricsDoor.fetch, log))
   parts.defer(async () => scraped && cut(scraped))
+  if (settings.untaint !== undefined) {
+    const untainting = removeTaintWhenReady(settings.untaint, { readiness, log })
+    parts.defer(() => untainting.close())
+  }
   log.info('listening', {
     ...{ registry: addressOf(registry), peer: addressOf(peer), admin: addressOf(admin) },
     metrics: scraped && addressOf(scraped),

@@ -8,6 +8,7 @@ import {
   readCount,
   readDuration,
   readExpressions,
+  readNodeTaint,
   readRate,
   readRegistries,
   readStore,
@@ -217,6 +218,11 @@ export const SETTINGS = {
   'data-dir': {
     meaning: "directory that keeps the node's identity and the last known nodes between starts",
     schema: absolutePath,
+  },
+  untaint: {
+    meaning:
+      '`NODE=KEY`: in a pod, take the taint of that key off this Kubernetes node once the mirror is ready, as the chart does with `nodeTaint`',
+    schema: reading(readNodeTaint),
   },
   'log-level': {
     default: 'info',

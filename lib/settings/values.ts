@@ -48,6 +48,13 @@ export function readBootstrap(list: string): readonly BootstrapEntry[] {
   })
 }
 
+/** Reads `NODE=KEY`: names as Kubernetes has them. */
+export function readNodeTaint(text: string): { readonly node: string; readonly key: string } {
+  const [, node, key] = /^([a-z0-9.-]+)=([A-Za-z0-9./_-]+)$/.exec(text) ?? []
+  if (node === undefined || key === undefined) throw new Error('expected NODE=KEY, the names of a node and of a taint')
+  return { node, key }
+}
+
 const KEY_IN_HEX = /^[0-9a-f]{64}$/i
 const KEY_IN_BASE64URL = /^[A-Za-z0-9_-]{43}=?$/
 

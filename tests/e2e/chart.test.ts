@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import * as prometheus from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1'
@@ -14,6 +14,7 @@ import * as core from 'kubernetes-models/v1'
 import { parse } from 'yaml'
 import { COMMANDS } from '../../lib/commands/index.ts'
 import { createAdminDoor } from '../../lib/http/admin.ts'
+import { IN_CLUSTER } from '../../lib/mirror/node-taint.ts'
 import { createMetrics } from '../../lib/observe/metrics.ts'
 import { Readiness } from '../../lib/observe/readiness.ts'
 import { SETTINGS, type Settings, variableOf } from '../../lib/settings/settings.ts'
@@ -89,6 +90,7 @@ const VARIANTS: Readonly<Record<string, object>> = {
   ...Object.fromEntries(DISTRIBUTIONS.map((distribution) => [distribution, { distribution }])),
   'some registries': { settings: { registries: ['docker.io', 'ghcr.io'] } },
   'hosts.toml that is kept': { distribution: 'k3s', settings: { 'manage-hosts': true } },
+  'a taint': { nodeTaint: 'swarmirror/not-ready' },
   'a PodMonitor': { metrics: { enabled: true, monitor: 'PodMonitor' } },
   everything: EVERYTHING,
 }
@@ -159,7 +161,7 @@ describe('chart', () => {
     test(`chart: the settings of ${name} exist, and are right together`, () => {
       const { pod, resources, uninstall } = of(name)
       for (const container of [...own(pod), ...(uninstall ? own(podOf(uninstall)) : [])]) {
-        const { TZ: _, ...environment } = environmentOf(container)
+        const { TZ: _, NODE_NAME: __, NODE_EXTRA_CA_CERTS: ___, ...environment } = environmentOf(container)
         const known = Object.keys(SETTINGS).map(variableOf)
         assert.deepEqual(
           Object.keys(environment).filter((variable) => !known.includes(variable)),
@@ -210,7 +212,14 @@ describe('chart', () => {
 
     test(`chart: ${name} has everything in one namespace, and only what waits for the uninstallation has a right`, () => {
       const { resources } = of(name)
-      for (const { kind, metadata } of resources) {
+      const [ofCluster, others] = [true, false].map((is) =>
+        resources.filter(({ kind }) => is === /^Cluster/.test(kind)),
+      )
+      assert.deepEqual(
+        ofCluster?.map(({ kind }) => kind),
+        name === 'a taint' ? ['ClusterRole', 'ClusterRoleBinding'] : [],
+      )
+      for (const { kind, metadata } of others ?? []) {
         assert.equal(metadata.namespace, 'swarmirror', kind)
         if (/Role/.test(kind)) assert.equal(metadata.annotations?.['helm.sh/hook'], 'post-delete', kind)
       }
@@ -279,6 +288,24 @@ describe('chart', () => {
     for (const { metadata } of resources) assert.equal(metadata.labels?.team, 'a', metadata.name)
     assert.ok(mirror.volumeMounts?.some(({ mountPath }) => mountPath === '/more'))
     assert.deepEqual(of('bottlerocket').pod.securityContext?.seLinuxOptions?.type, 'super_t')
+  })
+
+  test('chart: a mirror that takes a taint off its node may do that, and its one container alone', () => {
+    const { resources, pod } = of('a taint')
+    const [role] = resources.filter(({ kind }) => kind === 'ClusterRole') as rbac.IClusterRole[]
+    assert.deepEqual(role?.rules, [{ apiGroups: [''], resources: ['nodes'], verbs: ['get', 'patch'] }])
+    const [mirror = assert.fail()] = pod.containers
+    const environment = environmentOf(mirror)
+    assert.deepEqual(settingsOf(environment).untaint, { node: 'node-1', key: 'swarmirror/not-ready' })
+    const directory = dirname(IN_CLUSTER.tokenFile)
+    assert.equal(environment.NODE_EXTRA_CA_CERTS, join(directory, 'ca.crt'))
+    const holders = [...(pod.initContainers ?? []), ...pod.containers].filter(({ volumeMounts = [] }) =>
+      volumeMounts.some(({ mountPath }) => mountPath === directory),
+    )
+    assert.deepEqual(
+      holders.map(({ name }) => name),
+      ['swarmirror'],
+    )
   })
 
   test('chart: Prometheus scrapes the port that the mirror has', () => {

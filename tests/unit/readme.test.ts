@@ -13,7 +13,7 @@ const PAGES = globSync(['*.md', '{lib,k8s,tests}/**/*.md'], { cwd: ROOT }).sort(
 const WITH_COMMANDS = [...PAGES, ...globSync('k8s/**/*.{yaml,toml}', { cwd: ROOT })]
 /** Flags of other programs, and of our own tools and commands, that are not settings. */
 const OTHER_FLAGS =
-  /^(?:dry-run|remove|json|help|silent|nodes|stages|runtimes|digests|results|plot|images|patterns|arch|debs|container-runtime|no-hooks|uninstall)$/
+  /^(?:dry-run|remove|json|help|silent|nodes|stages|runtimes|digests|results|plot|images|patterns|arch|debs|container-runtime|no-hooks|uninstall|register-with-taints)$/
 
 const read = (path: string) => readFileSync(join(ROOT, path), 'utf8')
 const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }

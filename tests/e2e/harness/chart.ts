@@ -96,8 +96,9 @@ export function environmentOf({ env = [] }: Container, node = NODE): Record<stri
   const environment: Record<string, string> = {}
   for (const { name, value, valueFrom } of env) {
     assert.ok(!(name in environment), `${name} is there twice, which the API server refuses`)
-    assert.ok(value !== undefined || valueFrom?.fieldRef?.fieldPath === 'status.hostIP', `${name} is known here`)
-    environment[name] = value?.replace(/\$\((\w+)\)/g, (whole, other) => environment[other] ?? whole) ?? node
+    const field = { 'status.hostIP': node, 'spec.nodeName': 'node-1' }[valueFrom?.fieldRef?.fieldPath ?? '']
+    const text = value?.replace(/\$\((\w+)\)/g, (whole, other) => environment[other] ?? whole) ?? field
+    environment[name] = text ?? assert.fail(`the value of ${name} is not known here`)
   }
   return environment
 }

@@ -15,7 +15,7 @@ const distributions: Record<string, Readonly<Record<string, unknown>>> = parse(r
 /** Settings that the chart makes from other values. */
 const MADE = [
   ...['listen', 'peer-listen', 'admin-listen', 'metrics-listen', 'advertise-host', 'swarm-key', 'swarm-key-file'],
-  ...['store', 'containerd-socket', 'containerd-config', 'certs-dir', 'data-dir'],
+  ...['store', 'containerd-socket', 'containerd-config', 'certs-dir', 'data-dir', 'untaint'],
 ]
 
 /** What the program calls the distributions of the chart that it recognises. */

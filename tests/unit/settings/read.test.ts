@@ -72,6 +72,7 @@ test('readSettings gives the defaults when nothing else is needed', () => {
     'stall-timeout': 2_000,
     verify: 'on',
     'data-dir': undefined,
+    untaint: undefined,
     'log-level': 'info',
   })
 })
@@ -279,6 +280,15 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
   },
   probe: { accepted: [['off', 'off']], refused: [['no', /expected `on` or `off`/]] },
   'manage-hosts': { accepted: [['on', 'on']], refused: [['yes', /expected `on` or `off`/]] },
+  untaint: {
+    accepted: [['node-1.example=swarmirror/not-ready', { node: 'node-1.example', key: 'swarmirror/not-ready' }]],
+    refused: [
+      ['node-1', /expected NODE=KEY/],
+      ['=key', /expected NODE=KEY/],
+      ['../x=key', /expected NODE=KEY/],
+      ['node=key:NoSchedule', /expected NODE=KEY/],
+    ],
+  },
   verify: { accepted: [['off', 'off']], refused: [['no', /expected `on` or `off`/]] },
   'peer-transfer': { accepted: [['tls', 'tls']], refused: [['TLS', /expected `plain` or `tls`/]] },
   'max-transfers': {

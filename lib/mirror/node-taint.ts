@@ -1,0 +1,85 @@
+import { readFile } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+import * as v from 'valibot'
+import type { Logger } from '../observe/log.ts'
+import type { Readiness } from '../observe/readiness.ts'
+import { bounded } from '../platform/abort.ts'
+
+/** Kubernetes' API as a pod reaches it, and what the pod shows there: a token that is renewed in its file. */
+export const IN_CLUSTER = {
+  api: 'https://kubernetes.default.svc',
+  tokenFile: '/var/run/secrets/kubernetes.io/serviceaccount/token',
+}
+/** Longest time for a request and pause before another try, in milliseconds: on a new node the cluster's network may still be coming. */
+const REQUEST_TIMEOUT = 5_000
+const PAUSE = 5_000
+
+const NODE = v.object({
+  metadata: v.object({ resourceVersion: v.string() }),
+  spec: v.object({ taints: v.optional(v.array(v.looseObject({ key: v.string() })), []) }),
+})
+
+export interface NodeTaint {
+  /** The name of the node in Kubernetes. */
+  readonly node: string
+  /** The taint's key, whatever its value and effect. */
+  readonly key: string
+}
+
+/** Takes a taint off this node once, as soon as the mirror is ready, and tries until it is off. It is never put on again. */
+export function removeTaintWhenReady(
+  { node, key }: NodeTaint,
+  { readiness, log }: { readonly readiness: Readiness; readonly log: Logger },
+  { api, tokenFile, pause = PAUSE }: typeof IN_CLUSTER & { readonly pause?: number } = IN_CLUSTER,
+) {
+  const closing = new AbortController()
+
+  async function ask(method: 'GET' | 'PATCH', body?: object): Promise<unknown> {
+    const headers = {
+      Authorization: `Bearer ${(await readFile(tokenFile, 'utf8')).trim()}`,
+      'Content-Type': 'application/merge-patch+json',
+    }
+    return await bounded(REQUEST_TIMEOUT, closing.signal, async (signal) => {
+      const request = { method, headers, signal, ...(body && { body: JSON.stringify(body) }) }
+      const answer = await fetch(`${api}/api/v1/nodes/${encodeURIComponent(node)}`, request)
+      const text = await answer.text()
+      if (!answer.ok) throw new Error(`${method} of node ${node}: status ${answer.status}: ${text.slice(0, 500)}`)
+      return JSON.parse(text)
+    })
+  }
+
+  async function remove(): Promise<void> {
+    for (;;) {
+      try {
+        const { metadata, spec } = v.parse(NODE, await ask('GET'))
+        const taints = spec.taints.filter((taint) => taint.key !== key)
+        if (taints.length === spec.taints.length) return
+        // With the version, so that a taint that somebody else puts on meanwhile is not lost.
+        const { resourceVersion } = metadata
+        await ask('PATCH', { metadata: { resourceVersion }, spec: { taints } })
+        return log.info('taint removed from the node', { node, taint: key })
+      } catch (error) {
+        closing.signal.throwIfAborted()
+        log.warn('the taint of the node could not be removed yet', { node, taint: key, error })
+      }
+      await delay(pause, undefined, { signal: closing.signal })
+    }
+  }
+
+  let removing: Promise<void> | undefined
+  const look = () => {
+    if (readiness.reasons.length > 0 || closing.signal.aborted) return
+    unfollow()
+    // Only closing ends it before it is done.
+    removing ??= remove().catch(() => undefined)
+  }
+  const unfollow = readiness.onChange(look)
+  look()
+  return {
+    async close(): Promise<void> {
+      unfollow()
+      closing.abort(new Error('the mirror is stopping'))
+      await removing
+    },
+  }
+}
