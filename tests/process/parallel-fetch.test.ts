@@ -1,0 +1,81 @@
+/**
+ * A client fetches one blob in chunks, several at a time, as containerd 2.1 does with a layer: each by a request for all that
+ * follows, which it drops after its chunk.
+ */
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { pipeline, Readable } from 'node:stream'
+import { test } from 'node:test'
+import { digestKey } from '../../lib/oci/key.ts'
+import { type ByteRange, formatContentRange, lengthOf, parseRange } from '../../lib/oci/range.ts'
+import { createPeerContent } from '../../lib/transfer/peer-content.ts'
+import { BLOB, bodyOf, counted, layer, makeParts, OPTIONS, startMember } from '../doubles/http-peers.ts'
+import { MemorySwarm } from '../doubles/memory-swarm.ts'
+import { digestOf } from '../fixtures/image.ts'
+import { never } from '../fixtures/layout.ts'
+import { within } from '../fixtures/wait.ts'
+
+const MIB = 1024 * 1024
+const CONTENT = randomBytes(48 * MIB)
+const DIGEST = digestOf(CONTENT)
+/** Bytes that the holder writes at a time. */
+const PART = 64 * 1024
+/** How many chunks are fetched at a time, as containerd does by default. */
+const PARALLEL = 3
+/** By how much at most more is sent than the content has. */
+const WASTE = 1.3
+
+/** A member that has the content, and counts what it sends. */
+async function startHolder() {
+  let sent = 0
+  function* partsOf({ start, end }: ByteRange) {
+    for (let at = start; at <= end; at += PART) {
+      const part = CONTENT.subarray(at, Math.min(at + PART, end + 1))
+      sent += part.length
+      yield part
+    }
+  }
+  const member = await startMember((incoming, outgoing) => {
+    const requested = parseRange(incoming.headers.range ?? null, CONTENT.length)
+    assert.ok(requested.kind === 'part')
+    outgoing.writeHead(206, {
+      'content-type': layer.descriptor.mediaType,
+      'docker-content-digest': DIGEST,
+      'content-length': lengthOf(requested.range),
+      'content-range': formatContentRange(requested.range, CONTENT.length),
+    })
+    // A client that leaves is no failure.
+    pipeline(Readable.from(partsOf(requested.range)), outgoing, () => undefined)
+  })
+  return { peer: member.peer, sent: () => sent, close: () => member.close() }
+}
+
+for (const chunk of [MIB, 8 * MIB]) {
+  test(`fetch reads chunks of ${chunk / MIB} MiB from one transfer, of which little is lost`, async () => {
+    const holder = await startHolder()
+    const parts = makeParts()
+    const swarm = new MemorySwarm()
+    swarm.join(holder.peer).advertise([digestKey(DIGEST)])
+    const peers = createPeerContent({ ...parts, router: swarm.join({ host: '127.0.0.1', port: 1 }) }, OPTIONS)
+    const target = { ...BLOB, digest: DIGEST }
+    let next = 0
+    const worker = async () => {
+      for (let start = next; start < CONTENT.length; start = next) {
+        next += chunk
+        const end = Math.min(start + chunk, CONTENT.length)
+        const body = bodyOf(await peers.fetch({ target, method: 'GET', range: `bytes=${start}-` }, never))
+        for (let at = start; at < end; ) {
+          const bytes = (await body.next()) ?? assert.fail(`no byte at ${at}`)
+          assert.ok(CONTENT.subarray(at, at + bytes.length).equals(bytes), `wrong at ${at}`)
+          at += bytes.length
+        }
+        await body.cancel()
+      }
+    }
+    await within('all chunks', Promise.all(Array.from({ length: PARALLEL }, worker)))
+    assert.ok(holder.sent() < WASTE * CONTENT.length, `${holder.sent()} bytes were sent`)
+    assert.equal(await counted(parts.metrics, 'transfers_running'), 0)
+    parts.client.close()
+    await holder.close()
+  })
+}
