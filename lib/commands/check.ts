@@ -26,7 +26,8 @@ export const check: Command = {
   settings: [
     ...(['listen', 'peer-listen', 'admin-listen', 'metrics-listen', 'advertise-host', 'bootstrap'] as const),
     ...(['swarm-key', 'containerd-socket', 'containerd-namespace', 'containerd-content'] as const),
-    ...(['containerd-config', 'certs-dir', 'probe', 'registries', 'tags', 'peer-transfer', 'log-level'] as const),
+    ...(['containerd-config', 'certs-dir', 'probe', 'registries', 'resolve', 'upstream-timeout'] as const),
+    ...(['http-proxy', 'https-proxy', 'no-proxy', 'peer-transfer', 'log-level'] as const),
   ],
   async run(context) {
     const { args, environment, print, report, stop } = context

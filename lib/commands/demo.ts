@@ -44,7 +44,7 @@ async function show({ print, stop, self, environment }: CommandContext, dir: str
   )
 
   const start = async (name: string, layout: string, bootstrap?: string): Promise<MirrorProcess> => {
-    const flags = ['--store', `oci-layout:${layout}`, '--lookup-timeout', '1s']
+    const flags = ['--store', `oci-layout:${layout}`, '--lookup-timeout', '1s', '--resolve', 'swarm']
     for (const door of ['--listen', '--peer-listen', '--admin-listen']) flags.push(door, '127.0.0.1:0')
     if (bootstrap !== undefined) flags.push('--bootstrap', bootstrap)
     const signal = AbortSignal.any([stop, AbortSignal.timeout(STEP_TIMEOUT)])

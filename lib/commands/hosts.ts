@@ -24,7 +24,7 @@ export const hosts: Command = {
   summary: 'write hosts.toml, so that containerd asks the mirror first; --remove undoes it, --dry-run shows it',
   example: '--registries docker.io,ghcr.io --dry-run',
   switches: SWITCHES,
-  settings: ['listen', 'containerd-socket', 'containerd-namespace', 'certs-dir', 'registries', 'also', 'tags'],
+  settings: ['listen', 'containerd-socket', 'containerd-namespace', 'certs-dir', 'registries', 'also', 'resolve'],
   async run(context) {
     const { args, environment, print, report, stop } = context
     const { settings, switches } = readCommandLine({ flags: args, environment, opensDoors: false }, SWITCHES)
@@ -82,7 +82,7 @@ async function entryFor(
     throw new ConfigurationError(['--listen: expected the port on which the mirror listens, not 0, which means any'])
   }
   const version = await versionOf(settings, stop, report)
-  const mirror = mirrorEntryFor(settings.listen, settings.tags, version)
+  const mirror = mirrorEntryFor(settings.listen, settings.resolve, version)
   if (mirror.url.includes('[') && dialectOf(version).plainHeaders) {
     const expected =
       'expected an address such as 127.0.0.1:5000: only containerd 2.x reads an IPv6 address in hosts.toml'

@@ -8,6 +8,8 @@ export interface DoorEnv {
   Variables: {
     /** What it asks for; set for every request of content, and only for those. */
     target: ContentTarget
+    /** Whether upstream is to answer it, and so this mirror does not. */
+    isForUpstream?: boolean
     /** What its answer gives; missing where that has no content. */
     content?: GivenContent
   }

@@ -7,6 +7,8 @@ export const DOORS = ['registry', 'peer'] as const
 const METHODS = ['GET', 'HEAD', 'other'] as const
 /** Those that have content. */
 const CONTENT_SOURCES = ['local', 'peer'] as const
+/** Who answered a Resolve: upstream, which this mirror left it to; the swarm, this node included; or nobody, until upstream did. */
+const RESOLVERS = ['upstream', 'swarm', 'nobody'] as const
 /** Why the peer door refused a request. */
 const REFUSAL_REASONS = ['capability', 'busy'] as const
 
@@ -63,6 +65,13 @@ export function createHttpMetrics({ counters, histograms }: Metrics) {
       'Time from a request at the registry door to the end of its answer.',
       TRANSFER_BUCKETS,
       { source: CONTENT_SOURCES },
+    ),
+    resolves: counters(
+      'resolves_total',
+      'Questions what a tag or digest is, and whether it may be pulled, by who answered.',
+      {
+        by: RESOLVERS,
+      },
     ),
     peerDoorRefused: counters('peer_door_refused_total', 'Requests of other nodes that were refused, by why.', {
       reason: REFUSAL_REASONS,

@@ -13,11 +13,13 @@ import { count } from './middleware/count.ts'
 import { sameSite } from './middleware/cross-site.ts'
 import { readOnly } from './middleware/read-only.ts'
 import { readTarget } from './middleware/target.ts'
+import { type Resolution, resolved } from './resolve.ts'
 
 export interface RegistryDoorDependencies extends DoorDependencies {
   readonly store: ContentStore
   readonly peers: PeerContent
   readonly metrics: HttpMetrics
+  readonly resolution: Resolution
   /** The registry of a request that names none; without it such a request gets content by its digest only. */
   readonly defaultRegistry?: string | undefined
   /** Hears of every answer about content that is mirrored. */
@@ -26,7 +28,7 @@ export interface RegistryDoorDependencies extends DoorDependencies {
 
 /** The door for containerd on this node: what the node has, or else what a peer has. */
 export function createRegistryDoor(dependencies: RegistryDoorDependencies): Door {
-  const { store, peers, metrics, activity, policy, defaultRegistry } = dependencies
+  const { store, peers, metrics, activity, policy, resolution, defaultRegistry, log } = dependencies
   return createDoor(
     'registry',
     dependencies,
@@ -38,6 +40,7 @@ export function createRegistryDoor(dependencies: RegistryDoorDependencies): Door
     ],
     [
       report(metrics, activity),
+      resolved(resolution, metrics, log),
       fromStore(store),
       // Of a blob only the repository is known. It could be of a tag that is excluded.
       ...(policy.needsNoTag ? [expected(store)] : []),
@@ -61,7 +64,10 @@ function report(metrics: HttpMetrics, activity: Activity | undefined): DoorMiddl
     const ended =
       content === undefined && !isMiss
         ? undefined
-        : activity?.answered({ target: c.get('target'), source, bytes, headMs })
+        : activity?.answered({
+            ...{ target: c.get('target'), source, bytes, headMs },
+            isForUpstream: c.get('isForUpstream') === true,
+          })
     void c.env.admission?.ended?.then(() => {
       const ms = performance.now() - startedAt
       ended?.(ms)
@@ -74,7 +80,8 @@ function report(metrics: HttpMetrics, activity: Activity | undefined): DoorMiddl
 function expected(store: ContentStore): DoorMiddleware {
   return async function expected(c, next) {
     const digest = digestNamed(c.get('target'))
-    if (digest !== undefined && c.req.method === 'GET') store.expect?.(digest)
+    const isConditional = c.req.header('if-none-match') !== undefined
+    if (digest !== undefined && c.req.method === 'GET' && !isConditional) store.expect?.(digest)
     return await next()
   }
 }

@@ -25,7 +25,7 @@ export function createHostsKeeper(settings: Settings, { client, listen, log }: H
   const certsDir = settings['certs-dir']
   return async (signal: AbortSignal): Promise<void> => {
     const { version } = await client.version(signal)
-    const mirror = mirrorEntryFor(listen, settings.tags, version)
+    const mirror = mirrorEntryFor(listen, settings.resolve, version)
     try {
       const { registries } = await registriesToWrite(settings, HOSTS_FILES)
       const { changes, refusals } = await planWrite({ certsDir, mirror, version, registries }, HOSTS_FILES)

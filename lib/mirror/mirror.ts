@@ -10,6 +10,7 @@ import type { Logger } from '../observe/log.ts'
 import { createMetrics } from '../observe/metrics.ts'
 import { registerProcessMetrics } from '../observe/process-figures.ts'
 import { Readiness } from '../observe/readiness.ts'
+import type { Key } from '../oci/key.ts'
 import { createPolicy, type ImageName } from '../oci/policy.ts'
 import { PeerClient } from '../peers/client.ts'
 import { createCredentials } from '../peers/credentials.ts'
@@ -28,6 +29,7 @@ import { removeTaintWhenReady } from './node-taint.ts'
 import { createMirrorPage } from './page.ts'
 import { publish, withdrawAll } from './publisher.ts'
 import { openNodeFiles, openStore } from './store.ts'
+import { createNodeUpstreams } from './upstreams.ts'
 
 /** A mirror that runs: its doors, and how to end it. */
 export interface Mirror {
@@ -74,7 +76,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const chosen = createPolicy({
     registries: settings.registries,
     exclude: settings.exclude,
-    resolvesTags: settings.tags === 'cached',
+    resolvesTags: settings.resolve !== 'upstream',
   })
   // Only the probe's own door serves what a check pulls, and the swarm never hears of it.
   const policy = { ...chosen, admits: (name: ImageName) => !isProbeRegistry(name.registry) && chosen.admits(name) }
@@ -116,8 +118,12 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
       verify: settings.verify === 'on',
     },
   )
+  let held: ReadonlySet<Key> = new Set()
+  const upstreams = createNodeUpstreams(settings, { held: () => held, metrics, log })
+  parts.defer(async () => upstreams.close())
   const registryDoor = createRegistryDoor({
     ...{ store, peers, policy, metrics: httpMetrics, activity, log },
+    resolution: { by: settings.resolve, upstreams },
     defaultRegistry: settings['default-registry'],
   })
   const probeDoor = createProbeDoor()
@@ -130,7 +136,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   parts.defer(() => cut(registry))
   const publisher = publish({ store, router, policy, readiness, log })
   parts.defer(() => publisher.close())
-  const { held } = publisher
+  held = publisher.held
 
   // Whether containerd asks it at all.
   const guard =
@@ -150,7 +156,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   })
   const page = createMirrorPage(settings, {
     ...{ store, held, router, members: router.members, known, activity, readiness },
-    ...{ policy, client, credentials, address, log },
+    ...{ policy, client, credentials, address, upstreams, log },
     metrics: httpMetrics,
     report: () => guard?.report,
   })

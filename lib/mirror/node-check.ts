@@ -9,6 +9,7 @@ import { bounded } from '../platform/abort.ts'
 import type { Settings } from '../settings/settings.ts'
 import { resolveBootstrap } from '../swarm/members/bootstrap.ts'
 import { CLOCK, compareClocks, timeOf } from './peer-time.ts'
+import { upstreamFindings } from './upstreams.ts'
 
 /** Checks this node as the settings have it. */
 export interface NodeCheck {
@@ -53,7 +54,7 @@ export function createNodeCheck(
     configFile: settings['containerd-config'],
     certsDir: settings['certs-dir'],
     registries: settings.registries && [...settings.registries],
-    tags: settings.tags,
+    resolve: settings.resolve,
     listen,
     program,
   }
@@ -70,7 +71,10 @@ export function createNodeCheck(
     return await CLOCK.judge(await compareClocks(asks, signal))
   }
 
-  const others = async (signal: AbortSignal) => [...(await clockFindings(signal)), ...found]
+  const others = async (signal: AbortSignal) => {
+    const looks = [clockFindings(signal), upstreamFindings({ ...settings, listen }, client, signal)]
+    return [...(await Promise.all(looks)).flat(), ...found]
+  }
 
   return {
     run: (signal) => runCheck({ containerd, probe, others, log }, subject, signal),

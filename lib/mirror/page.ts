@@ -19,6 +19,7 @@ import { isLoopback, type Settings } from '../settings/settings.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { Members } from '../swarm/members.ts'
 import type { Router } from '../swarm/router.ts'
+import type { Upstreams } from '../upstream/upstreams.ts'
 
 /** Peers that the page lists. */
 const LISTED_PEERS = 100
@@ -36,6 +37,7 @@ export interface MirrorPageDependencies {
   readonly policy: Policy
   readonly client: PeerClient
   readonly credentials: PeerCredentials
+  readonly upstreams: Upstreams
   readonly metrics: HttpMetrics
   /** The peer door's address as it is announced. */
   readonly address: string
@@ -51,7 +53,7 @@ export function showsPage(settings: Pick<Settings, 'page' | 'admin-listen'>): bo
 export function createMirrorPage(settings: Settings, dependencies: MirrorPageDependencies): Page | undefined {
   if (!showsPage(settings)) return undefined
   const { store, known, activity, router, members, held, readiness, report } = dependencies
-  const { policy, client, credentials, metrics, address, log } = dependencies
+  const { policy, client, credentials, upstreams, metrics, address, log } = dependencies
   const holdings = createHoldings({ store, held, log })
   const node = {
     version: `${manifest.name} ${manifest.version}`,
@@ -69,6 +71,11 @@ export function createMirrorPage(settings: Settings, dependencies: MirrorPageDep
       ready: reasons.length === 0,
       reasons,
       findings: report()?.findings.map(shownFinding),
+      resolve: settings.resolve,
+      registries: upstreams.states.map((state) => ({
+        ...state,
+        resolvedBy: state.state === 'silent' ? 'swarm' : 'upstream',
+      })),
       neighbours: members.size - 1,
       peers: peers.slice(0, LISTED_PEERS),
       morePeers: Math.max(peers.length - LISTED_PEERS, 0),
@@ -80,7 +87,7 @@ export function createMirrorPage(settings: Settings, dependencies: MirrorPageDep
   }
   const trace = createTracer(
     { store, policy, router, client, credentials, known },
-    { lookupTimeout: settings['lookup-timeout'] },
+    { lookupTimeout: settings['lookup-timeout'], resolution: { by: settings.resolve, upstreams } },
   )
   return createPage({ status, trace, log })
 }

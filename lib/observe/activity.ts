@@ -15,6 +15,8 @@ export interface Answered {
   readonly bytes: number
   /** Milliseconds until its head. */
   readonly headMs: number
+  /** Whether it was left to upstream, which resolves it. */
+  readonly isForUpstream?: boolean | undefined
 }
 
 /** How a transfer from other nodes ended. */
@@ -46,6 +48,8 @@ export interface PullPart {
   peers: readonly string[]
   attempts: number
   resumes: number
+  /** Whether upstream was to resolve it, whoever has it. */
+  isForUpstream?: true
 }
 
 /** Requests for the content of one image, each soon after the one before. */
@@ -112,13 +116,16 @@ export class Activity {
    *
    * @returns to be called when the answer has ended, with the milliseconds that it took
    */
-  answered({ target, source, bytes, headMs }: Answered): (ms: number) => void {
-    this.#requests[source]++
+  answered({ target, source, bytes, headMs, isForUpstream = false }: Answered): (ms: number) => void {
+    // Nobody looked for it, so it is neither a hit nor a miss.
+    if (!isForUpstream) this.#requests[source]++
     if (source === 'local') this.#bytes.local += bytes
     const pull = this.#pullOf(target)
     const part = this.#partOf(pull, target)
     if (part === undefined) return () => undefined
     Object.assign(part, { source, bytes: Math.max(bytes, part.bytes), headMs })
+    if (isForUpstream) part.isForUpstream = true
+    else delete part.isForUpstream
     if (source !== 'peer') Object.assign(part, { peers: [], outcome: undefined, resumes: 0 })
     delete part.ms
     return (ms) => {

@@ -99,6 +99,21 @@ export function createMetrics() {
         },
       }),
 
+    /** The same with a label, for the values that it has then. */
+    lookedEach: (
+      name: string,
+      help: string,
+      label: string,
+      look: () => Iterable<readonly [value: string, of: number]>,
+    ) =>
+      new Gauge({
+        ...describe('gauge', name, help, { [label]: [] }),
+        collect() {
+          this.reset()
+          for (const [value, of] of look()) this.set({ [label]: value }, of)
+        },
+      }),
+
     /** A counter that is read when somebody asks. */
     lookedCounter: (name: string, help: string, look: () => number) =>
       new Counter({

@@ -34,6 +34,7 @@ const DOCUMENT = `<!doctype html>
 <input id="reference" name="reference" required maxlength="700" autocomplete="off" autocapitalize="off" spellcheck="false" placeholder="docker.io/library/nginx:1.29">
 <button type="submit">Trace</button></form>
 <div id="steps" aria-live="polite"></div></section>
+<section aria-labelledby="registries-title"><h2 id="registries-title">Registries</h2><div id="registries"></div></section>
 <section aria-labelledby="peers-title"><h2 id="peers-title">Peers</h2><div id="peers"></div></section>
 <section aria-labelledby="held-title"><h2 id="held-title">Held here</h2><div id="held"></div></section>
 </main>

@@ -1,5 +1,6 @@
 import type { Pull, Totals } from '../observe/activity.ts'
 import type { PeerState } from '../peers/known-peers.ts'
+import type { UpstreamState } from '../upstream/upstreams.ts'
 import type { Held } from './holdings.ts'
 
 /** A finding of the check, as the page shows it. */
@@ -31,6 +32,10 @@ export interface Status {
   readonly reasons: readonly string[]
   /** Missing where there is no containerd to check, or before the first check. */
   readonly findings?: readonly ShownFinding[] | undefined
+  /** `--resolve`. */
+  readonly resolve: 'fallback' | 'upstream' | 'swarm'
+  /** Registries that were asked for lately, and who says what their tags mean and who may pull. */
+  readonly registries: readonly (UpstreamState & { readonly resolvedBy: 'upstream' | 'swarm' })[]
   readonly neighbours: number
   readonly peers: readonly PeerState[]
   /** Peers beyond those that are listed. */

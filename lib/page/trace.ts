@@ -1,3 +1,4 @@
+import type { Resolution } from '../http/resolve.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/error.ts'
@@ -24,6 +25,7 @@ type Asked = TracerDependencies & { readonly local: LocalAsker }
 export interface TracerOptions {
   /** Milliseconds that a pull looks for peers, for comparison. */
   readonly lookupTimeout: number
+  readonly resolution: Resolution
   /** Milliseconds that a trace may take in all. */
   readonly limit?: number
   /** Milliseconds that this node's store may take for an answer. */
@@ -43,9 +45,10 @@ export interface TracePart extends Asking {
   readonly localProblem?: string | undefined
 }
 
-/** What a trace tells, in this order: the name as it was read, its parts, and the end. */
+/** What a trace tells, in this order: the name as it was read, who resolves it, its parts, and the end. */
 export type TraceStep =
   | { readonly step: 'name'; readonly name: string; readonly lookupTimeout: number }
+  | { readonly step: 'resolve'; readonly by: 'upstream' | 'swarm' }
   | { readonly step: 'part'; readonly part: TracePart }
   | { readonly step: 'end'; readonly ms: number; readonly problem?: string }
 
@@ -64,13 +67,16 @@ const PARALLEL = 3
  * @param signal ends it early
  */
 export function createTracer(dependencies: TracerDependencies, options: TracerOptions) {
-  const { lookupTimeout, limit = LIMIT, localLimit } = options
+  const { lookupTimeout, resolution, limit = LIMIT, localLimit } = options
   return async (text: string, emit: (step: TraceStep) => void, signal: AbortSignal): Promise<void> => {
     const startedAt = performance.now()
     const run = async (over: AbortSignal) => {
       try {
         const reference = parseReference(text.trim())
         emit({ step: 'name', name: formatReference(reference), lookupTimeout })
+        const by =
+          resolution.by === 'fallback' ? await resolverOf(reference, resolution.upstreams, over) : resolution.by
+        emit({ step: 'resolve', by })
         const local = createLocalAsker(dependencies.store, localLimit)
         return await follow({ ...dependencies, local }, reference, (part) => emit({ step: 'part', part }), over)
       } catch (error) {
@@ -86,6 +92,11 @@ export function createTracer(dependencies: TracerDependencies, options: TracerOp
 
 export type Tracer = ReturnType<typeof createTracer>
 
+/** Who resolves at this moment where it depends on whether the registry answers. */
+async function resolverOf({ registry }: Reference, upstreams: Resolution['upstreams'], signal: AbortSignal) {
+  return (await upstreams.answers(registry, signal)) ? 'upstream' : 'swarm'
+}
+
 type Tell = (part: TracePart) => void
 
 /** @returns why it could not go on, in words */
@@ -99,7 +110,8 @@ async function follow(
   if (!policy.admits(reference)) return 'this image is not mirrored: see --registries and --exclude'
   let digest = reference.digest
   if (digest === undefined) {
-    if (!policy.resolvesTags) return 'tags are resolved upstream (--tags off): give the digest, as in name@sha256:...'
+    if (!policy.resolvesTags)
+      return 'tags are resolved upstream (--resolve upstream): give the digest, as in name@sha256:...'
     digest = await followTag(dependencies, reference, tell, signal)
     if (digest === undefined) return 'neither this node nor a peer knows the tag: containerd asks upstream'
   }

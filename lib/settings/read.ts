@@ -50,6 +50,7 @@ export function readCommandLine<const Switch extends string>(
 ): CommandLine<Switch> {
   const problems: string[] = []
   const warnings: string[] = []
+  if (environment[variableOf('tags')]) problems.push(`${variableOf('tags')}: ${TAGS_GONE}`)
   const { given: asFlags, switched } = readFlags(flags, Object.keys(switches) as Switch[], problems)
   const given = { ...readEnvironment(environment), ...asFlags }
   const read = (name: SettingName, value: Given) => {
@@ -91,6 +92,10 @@ export function readCommandLine<const Switch extends string>(
   return { settings: settings as Settings, switches: switched, warnings: warnings.map(tellable) }
 }
 
+/** What a start with a setting is told that people may still have in their units and manifests. */
+const TAGS_GONE =
+  'there is `--resolve` now: write `--resolve upstream` for `off`, and for `cached` nothing, or `--resolve swarm` in a cluster without an upstream'
+
 const readText = (path: string): string => readFileSync(path, 'utf8')
 const permissions = (path: string): number => statSync(path).mode
 const READABLE_BY_OTHERS = 0o004
@@ -106,9 +111,9 @@ type GivenSettings = Partial<Record<SettingName, Given>>
 function readEnvironment(environment: SettingSources['environment']): GivenSettings {
   const given: GivenSettings = {}
   for (const name of Object.keys(SETTINGS) as SettingName[]) {
-    const variable = variableOf(name)
-    const value = environment[variable]
-    if (value !== undefined && value !== '') given[name] = { text: value, origin: variable }
+    const { sharedVariables = [] }: SettingDeclaration = SETTINGS[name]
+    const variable = [variableOf(name), ...sharedVariables].find((variable) => environment[variable])
+    if (variable !== undefined) given[name] = { text: environment[variable] ?? '', origin: variable }
   }
   return given
 }
@@ -132,7 +137,8 @@ function readFlags<Switch extends string>(flags: readonly string[], names: reado
       continue
     }
     if (!isFlag || !isSettingName(name)) {
-      problems.push(`unknown flag ${origin}; see --help`)
+      problems.push(name === 'tags' ? `${origin}: ${TAGS_GONE}` : `unknown flag ${origin}; see --help`)
+      if (name === 'tags' && inline === undefined && flags[at + 1]?.startsWith('-') === false) at++
       continue
     }
     const next = flags[at + 1]

@@ -64,6 +64,14 @@ const absolutePath = v.pipe(v.string(), v.startsWith('/', 'expected an absolute 
 /** containerd reads a colon in `config_path` as the end of a directory. */
 const oneDirectory = v.pipe(absolutePath, v.excludes(':', 'expected one directory, without a colon'))
 
+/** A setting that every program of a machine may share; containerd has it in its own environment. */
+const proxy = (variable: string, what: string) => ({
+  shownDefault: `${variable} of the environment`,
+  sharedVariables: [variable, variable.toLowerCase()],
+  meaning: `URL of the proxy by which ${what} whether they answer: the one that containerd has`,
+  schema: text,
+})
+
 /**
  * Every setting of swarmirror, once: the command line, the environment, `--help` and the README's table follow this. The
  * flag is `--` and the name; the variable is `SWARMIRROR_` and the name in capitals with underscores.
@@ -171,10 +179,23 @@ export const SETTINGS = {
       'comma list of regular expressions on `registry/repository:tag`, with nothing after the colon for an image without a tag; matches are neither served nor announced',
     schema: reading(readExpressions),
   },
-  tags: {
-    default: 'cached',
-    meaning: '`cached`: tags resolve from the swarm; `off`: never, containerd asks upstream',
-    schema: either('cached', 'off'),
+  resolve: {
+    default: 'fallback',
+    meaning:
+      'who says what a tag means and who may pull: `fallback`: upstream while it answers, and otherwise the swarm as it last knew; `upstream`: upstream alone; `swarm`: the swarm alone, for a cluster without an upstream',
+    schema: either('fallback', 'upstream', 'swarm'),
+  },
+  'upstream-timeout': {
+    default: '1s',
+    meaning: 'how long a registry may take to show that it answers, and so the first pull may wait (`ms`, `s` or `m`)',
+    schema: between(readDuration, [10, '10ms'], [60_000, '1m']),
+  },
+  'http-proxy': proxy('HTTP_PROXY', 'registries over HTTP are asked'),
+  'https-proxy': proxy('HTTPS_PROXY', 'registries over HTTPS are asked'),
+  'no-proxy': {
+    ...proxy('NO_PROXY', ''),
+    meaning:
+      'comma list of hosts, domains, addresses and networks that are asked without a proxy, as containerd reads it',
   },
   'default-registry': {
     meaning:
@@ -236,6 +257,8 @@ export interface SettingDeclaration {
   readonly default?: string
   /** What `--help` says in place of such a default; "none" if missing. */
   readonly shownDefault?: string
+  /** Variables without the program's name that count where its own is missing; the first that is set. */
+  readonly sharedVariables?: readonly string[]
   readonly meaning: string
   readonly schema: v.GenericSchema<string, unknown>
 }

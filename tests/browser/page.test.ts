@@ -12,6 +12,7 @@ import { contrastProblems } from './contrast.ts'
 /** Tells of every kind of answer that a peer can give. */
 const traceOfEverything: Tracer = async (_, emit) => {
   emit({ step: 'name', name: 'docker.io/library/nginx:1.29', lookupTimeout: 100 })
+  emit({ step: 'resolve', by: 'upstream' })
   const outcomes = ['content', 'missing', 'busy', 'silent', 'unreachable', 'invalid'] as const
   const answers = outcomes.map((outcome) => ({ address: '255.255.255.255:65535', outcome, headMs: 900, isAside: true }))
   const asked = { firstPeerMs: 400, lookupMs: 500, found: 6, answers, localMs: 1 }
@@ -83,7 +84,9 @@ describe('page', { skip }, () => {
           const open = await openPage(browser, url, options)
           const { page, problems, textOf } = open
           await textOf('#state', /not ready/)
-          assert.match(await trace(open, 'a'), /This node itself could not be asked: containerd does not answer/)
+          const steps = await trace(open, 'a')
+          assert.match(steps, /This node itself could not be asked: containerd does not answer/)
+          assert.match(steps, /Upstream resolves it/)
           await page.evaluate(() => {
             for (const details of document.querySelectorAll('details')) details.open = true
           })
@@ -106,6 +109,10 @@ describe('page', { skip }, () => {
           /error\s+config_path is ""[\s\S]*expected[\s\S]*why[\s\S]*remedy\s+set it[\s\S]*warning[\s\S]*unknown/,
         )
         assert.match(findings, /1 thing was looked at and is right/)
+        assert.match(
+          await textOf('#registries'),
+          /docker\.io\s+answers\s[\s\S]*upstream[\s\S]*registry\.example:5000\s+silent\s+10 s\s+swarm\s+.*no answer within 1000 ms/,
+        )
         assert.match(await textOf('#peers'), /put aside, silent, for 8\.0 s[\s\S]*busy[\s\S]*and 2 more/)
         assert.match(
           await textOf('#pulls'),
@@ -131,6 +138,7 @@ describe('page', { skip }, () => {
             remedy: MARKUP,
           })),
           held: { ...STATUS.held, images: [MARKUP] },
+          registries: STATUS.registries.map((registry) => ({ ...registry, registry: MARKUP, reason: MARKUP })),
           peers: [{ address: MARKUP, isConnected: true, asideMs: 0, isBusy: false }],
           pulls:
             pull === undefined

@@ -32,7 +32,7 @@ await withTemporaryDirectory(async (dir) => {
     // Each on an address of its own, as nodes are; all of 127.0.0.0/8 is this machine.
     const host = `127.0.0.1${count}`
     const doors = ['--listen', `${host}:0`, '--peer-listen', `${host}:5001`, '--admin-listen', `${host}:0`]
-    const flags = ['--store', `oci-layout:${layout}`, '--lookup-timeout', '1s', ...doors]
+    const flags = ['--store', `oci-layout:${layout}`, '--resolve', 'swarm', '--lookup-timeout', '1s', ...doors]
     if (bootstrap.length > 0) flags.push('--bootstrap', bootstrap.join(','))
     const mirror = await startMirrorProcess(commandOf(MAIN), flags, {}, AbortSignal.timeout(BROWSER_PATIENCE))
     mirrors.defer(() => mirror.kill())

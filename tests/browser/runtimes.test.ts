@@ -48,7 +48,7 @@ describe('page, as it is served', { skip }, () => {
       await withTemporaryDirectory(async (dir) => {
         await writeLayout(dir, [{ image: makeImage({ layers: 1 }), names: ['registry.example/team/app:1'] }])
         const doors = ['--listen', '--peer-listen', '--admin-listen'].flatMap((door) => [door, '127.0.0.1:0'])
-        const flags = ['--store', `oci-layout:${dir}`, ...doors]
+        const flags = ['--store', `oci-layout:${dir}`, '--resolve', 'swarm', ...doors]
         const mirror = await startMirrorProcess(command(), flags, {}, AbortSignal.timeout(BROWSER_PATIENCE))
         try {
           await withBrowser(async (browser) => {

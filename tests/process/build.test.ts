@@ -69,7 +69,16 @@ describe('npm run build', { skip }, () => {
       await using mirrors = new AsyncDisposableStack()
       const start = async (layout: string, bootstrap: readonly string[]) => {
         const doors = ['--listen', '--peer-listen', '--admin-listen'].flatMap((door) => [door, '127.0.0.1:0'])
-        const flags = ['--store', `oci-layout:${join(dir, layout)}`, '--lookup-timeout', '2s', ...doors, ...bootstrap]
+        const flags = [
+          '--store',
+          `oci-layout:${join(dir, layout)}`,
+          '--lookup-timeout',
+          '2s',
+          '--resolve',
+          'swarm',
+          ...doors,
+          ...bootstrap,
+        ]
         const mirror = await startMirrorProcess(command(join(dir, 'dist')), flags, {}, AbortSignal.timeout(LIMIT))
         mirrors.defer(() => mirror.kill())
         return mirror

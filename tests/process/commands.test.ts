@@ -9,7 +9,7 @@ import { LOOPBACK, problemsOf, withImageLayout } from '../fixtures/mirror.ts'
 import { MAIN, runProgram } from '../fixtures/process.ts'
 
 test('main.ts ends with 78 and all problems of the settings, one line each', async () => {
-  const { code, stdout, stderr } = await runProgram(MAIN, ['--tags', 'on', '--nonsense', 'stray'], {
+  const { code, stdout, stderr } = await runProgram(MAIN, ['--resolve', 'on', '--nonsense', 'stray'], {
     environment: { SWARMIRROR_LOG_LEVEL: 'loud' },
   })
   assert.equal(code, 78)
@@ -17,7 +17,7 @@ test('main.ts ends with 78 and all problems of the settings, one line each', asy
   assert.deepEqual(stderr.trimEnd().split('\n'), [
     'unknown flag --nonsense; see --help',
     'unexpected argument "stray"',
-    '--tags "on": expected `cached` or `off`',
+    '--resolve "on": expected `fallback`, `upstream` or `swarm`',
     'SWARMIRROR_LOG_LEVEL "loud": expected one of debug, info, warn, error',
     '--peer-listen: a door beyond loopback needs a swarm key; give --swarm-key or --swarm-key-file (`key` prints a fresh one)',
   ])

@@ -100,10 +100,10 @@ test('mirror: content that comes to a layout is found at others, and content tha
   })
 })
 
-test('mirror: with --tags off a tag is never resolved here, nor announced, but digests are', async () => {
+test('mirror: with --resolve upstream a tag is never resolved here, nor announced, but digests are', async () => {
   const image = makeImage()
   await withMirrors(async (start) => {
-    const silent = await start({ images: [named(image, 'team/app:1')], flags: ['--tags', 'off'] })
+    const silent = await start({ images: [named(image, 'team/app:1')], flags: ['--resolve', 'upstream'] })
     const other = await start({ bootstrap: [silent] })
     const layer = image.contents.at(-1) ?? assert.fail('no layer')
     await untilFound(other, pathOf('team/app', layer.descriptor))

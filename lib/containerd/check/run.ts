@@ -33,7 +33,7 @@ export interface CheckSubject {
   readonly certsDir: string
   /** The registries that are mirrored; all if missing. */
   readonly registries: readonly string[] | undefined
-  readonly tags: 'cached' | 'off'
+  readonly resolve: 'fallback' | 'upstream' | 'swarm'
   /** The address that containerd is told for the registry door. */
   readonly listen: { readonly host: string; readonly port: number }
   /** What starts this program, in a shell, for the commands that remedies tell. */
@@ -115,7 +115,7 @@ async function look(
   }
   if (refusal === undefined) await sweep(dependencies, subject, signal)
   const told = isUnreadable(version) ? undefined : version
-  const hostsCheck = { ...subject, version: told, mirror: mirrorEntryFor(listen, subject.tags, told) }
+  const hostsCheck = { ...subject, version: told, mirror: mirrorEntryFor(listen, subject.resolve, told) }
   const images = await asked(() => countImages(containerd, namespace, signal))
   const process = await asked(async () => lookAtProcess((await client.server(signal)).pid, configFile))
   const seen = process === undefined || isUnreadable(process) ? undefined : process

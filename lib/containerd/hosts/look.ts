@@ -147,9 +147,12 @@ async function see(directory: string, check: HostsCheck, files: HostsReader): Pr
 
 const OTHER_NAME: Readonly<Record<string, string>> = { '127.0.0.1': 'localhost', localhost: '127.0.0.1' }
 
-/** The host by which containerd comes to the mirror, even by the other name of loopback. */
-function ownIn(seen: SeenDirectory, { mirror: { url } }: HostsCheck): HostEntry | undefined {
-  if (seen.kind !== 'hosts') return undefined
+/** Whether containerd comes to the mirror by this host, even by the other name of loopback. */
+export function leadsTo(host: HostEntry, url: string): boolean {
   const named = url.replace(/\/\/(127\.0\.0\.1|localhost):/, (_, name) => `//${OTHER_NAME[name]}:`)
-  return seen.hosts.find((host) => asksAt(host, url) || asksAt(host, named))
+  return asksAt(host, url) || asksAt(host, named)
+}
+
+function ownIn(seen: SeenDirectory, { mirror: { url } }: HostsCheck): HostEntry | undefined {
+  return seen.kind === 'hosts' ? seen.hosts.find((host) => leadsTo(host, url)) : undefined
 }

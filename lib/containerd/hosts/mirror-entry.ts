@@ -18,20 +18,25 @@ export interface MirrorEntry {
  */
 export const DIAL_TIMEOUT = '1s'
 
+/** Where containerd reaches a registry door; one on all addresses is reached on loopback. */
+export function mirrorUrlFor(listen: { readonly host: string; readonly port: number }): string {
+  return `http://${hostOf(listen.host)}:${listen.port}`
+}
+
 /**
- * @param listen the registry door; one on all addresses is reached on loopback
- * @param tags whether tags resolve from the swarm, or upstream only
+ * @param listen the registry door
+ * @param resolve who says what a tag means
  * @param version of containerd, as it tells it; `undefined` if it could not be asked
  */
 export function mirrorEntryFor(
   listen: { readonly host: string; readonly port: number },
-  tags: 'cached' | 'off',
+  resolve: 'fallback' | 'upstream' | 'swarm',
   version: string | undefined,
 ): MirrorEntry {
   return {
-    url: `http://${hostOf(listen.host)}:${listen.port}`,
+    url: mirrorUrlFor(listen),
     // Without "resolve" containerd asks upstream what a tag means, and only then comes here for the content.
-    capabilities: tags === 'cached' ? ['pull', 'resolve'] : ['pull'],
+    capabilities: resolve === 'upstream' ? ['pull'] : ['pull', 'resolve'],
     ...(dialectOf(version).dialTimeout ? { dialTimeout: DIAL_TIMEOUT } : {}),
   }
 }
@@ -74,7 +79,7 @@ export function hostsCommand(
     ['--also', flags.also?.join(',')],
     ['--certs-dir', certsDir, SETTINGS['certs-dir'].default],
     ['--listen', mirror.url.slice('http://'.length), SETTINGS.listen.default],
-    ['--tags', mirror.capabilities.includes('resolve') ? undefined : 'off'],
+    ['--resolve', mirror.capabilities.includes('resolve') ? undefined : 'upstream'],
     ['--containerd-socket', socket, SETTINGS['containerd-socket'].default],
   ]
   const words = given.map(([flag, value, fallback]) =>

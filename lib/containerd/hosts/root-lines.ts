@@ -23,7 +23,7 @@ export async function rootLinesFor(
 }
 
 /** A registry that containerd asks by HTTP. */
-function isLocal(registry: string): boolean {
+export function isLocal(registry: string): boolean {
   const host = registry.startsWith('[') ? registry.slice(0, registry.indexOf(']') + 1) : registry.replace(/:\d+$/, '')
   return host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host)
 }

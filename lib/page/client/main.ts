@@ -1,7 +1,7 @@
 import type { Status } from '../status.ts'
 import { byId, fill, make, type Shown } from './dom.ts'
 import { formatTime } from './format.ts'
-import { figures, findings, held, peers, pulls } from './sections.ts'
+import { figures, findings, held, peers, pulls, registries } from './sections.ts'
 import { runTrace } from './trace-view.ts'
 
 /** Starts the page: asks for the status while the page is visible, and runs traces. */
@@ -48,6 +48,7 @@ export function show(status: Status, shown: Shown): void {
   byId('check').hidden = status.findings === undefined
   fill(shown, 'findings', status.findings ?? [], () => findings(status.findings ?? []))
   fill(shown, 'pulls', status.pulls, () => pulls(status.pulls))
+  fill(shown, 'registries', [status.resolve, status.registries, status.time], () => registries(status))
   fill(shown, 'peers', [status.peers, status.morePeers], () => peers(status.peers, status.morePeers))
   fill(shown, 'held', status.held, () => held(status.held))
   const age = formatTime(Math.max(status.time - node.startedAt, 1000))

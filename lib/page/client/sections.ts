@@ -66,6 +66,30 @@ export function findings(all: readonly ShownFinding[]): Child[] {
   return shown
 }
 
+/** Who resolves, registry by registry where it depends on whether that answers. */
+export function registries({ resolve, registries, time }: Status): Child[] {
+  const ways = {
+    upstream: 'Registries themselves say what a tag means and who may pull (--resolve upstream).',
+    swarm: 'The swarm says what a tag means, and to everybody (--resolve swarm).',
+    fallback: 'None was asked for lately. As long as a registry answers, it says what a tag means and who may pull.',
+  }
+  if (registries.length === 0) return [make('p', 'muted', ways[resolve])]
+  const words = {
+    answers: ['good', 'answers'],
+    silent: ['wrong', 'silent'],
+    unasked: ['careful', 'not asked'],
+  } as const
+  const rows = registries.map(({ registry, state, since, resolvedBy, reason }) => [
+    breakable(registry),
+    make('span', words[state][0], words[state][1]),
+    formatTime(Math.max(time - since, 0)),
+    resolvedBy,
+    make('span', 'muted', reason),
+  ])
+  const columns = { registry: 'mono', state: '', since: 'number', 'resolved by': '', reason: 'wide name' }
+  return [table('Registries', columns, rows)]
+}
+
 export function pulls(all: readonly Pull[]): Child[] {
   if (all.length === 0) {
     return [make('p', 'muted', 'None yet. Pull an image on this node, as in crictl pull docker.io/library/alpine:3.20')]
@@ -96,7 +120,7 @@ export function pulls(all: readonly Pull[]): Child[] {
 }
 
 export function partRow(part: PullPart): Child[] {
-  const { key, kind, source, bytes, headMs, ms, outcome, peers, attempts } = part
+  const { key, kind, source, bytes, headMs, ms, outcome, peers, attempts, isForUpstream } = part
   const isTag = key.includes('/')
   const from =
     source === 'local' ? 'this node' : source === 'none' ? 'upstream' : peers.length > 0 ? peers.join(', ') : 'a peer'
@@ -108,7 +132,7 @@ export function partRow(part: PullPart): Child[] {
       isTag ? `tag ${key.slice(key.lastIndexOf(':') + 1)}` : formatDigest(key),
       make('span', 'muted', isTag ? '' : ` ${kind}`),
     ),
-    source === 'none' ? make('span', 'careful', from) : breakable(from),
+    source === 'none' ? make('span', isForUpstream ? '' : 'careful', from) : breakable(from),
     bytes > 0 ? formatBytes(bytes) : '',
     formatTime(headMs),
     ms === undefined ? '' : formatTime(ms),
@@ -118,7 +142,8 @@ export function partRow(part: PullPart): Child[] {
   ]
 }
 
-export function resultOf({ source, ms, outcome, attempts, resumes }: PullPart): string {
+export function resultOf({ source, ms, outcome, attempts, resumes, isForUpstream }: PullPart): string {
+  if (isForUpstream) return 'resolved there'
   if (source === 'none') return attempts === 0 ? 'nobody has it' : 'no peer gave it'
   if (outcome === 'failed' || outcome === 'corrupt') return outcome
   if (ms === undefined) return 'under way'

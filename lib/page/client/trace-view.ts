@@ -33,12 +33,21 @@ export function traceShown(steps: readonly TraceStep[]): Child[] {
   const parts = steps.flatMap((step) => (step.step === 'part' ? [step.part] : []))
   const name = steps.find((step) => step.step === 'name')
   const end = steps.find((step) => step.step === 'end')
+  const resolve = steps.find((step) => step.step === 'resolve')
   const lookupTimeout = name?.step === 'name' ? name.lookupTimeout : 0
   const shown: Child[] = []
   if (end?.step === 'end') {
     const conclusion = concluded(parts, lookupTimeout)
     if (end.problem !== undefined) shown.push(make('p', 'careful', end.problem))
     if (conclusion !== '') shown.push(make('p', '', `${conclusion} The trace took ${formatTime(end.ms)}.`))
+  }
+  if (resolve?.step === 'resolve') {
+    const ways = {
+      upstream:
+        'Upstream resolves it: a pull asks there what the tag means, and with the secret of its pod whether it may pull.',
+      swarm: 'The swarm resolves it, as it last knew, and to everybody.',
+    }
+    shown.push(make('p', 'muted', ways[resolve.by]))
   }
   const columns = {
     ...{ part: 'mono', size: 'number wide', here: '', lookup: 'number', found: 'number wide' },

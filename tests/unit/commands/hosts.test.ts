@@ -31,7 +31,7 @@ test('hosts --dry-run shows the difference and changes nothing', async () => {
     await mkdir(join(certs, 'ghcr.io'))
     const path = join(certs, 'ghcr.io', 'hosts.toml')
     await writeFile(path, '[host."https://b"]\n')
-    const { code, stdout } = await run(certs, '--registries', 'ghcr.io,docker.io', '--tags', 'off', '--dry-run')
+    const { code, stdout } = await run(certs, '--registries', 'ghcr.io,docker.io', '--resolve', 'upstream', '--dry-run')
     assert.equal(code, 0)
     assert.match(stdout, /^--- .*\/ghcr\.io\/hosts\.toml\n\+\+\+ .*\n@@ from line 1 @@\n\+# >>>/)
     assert.match(

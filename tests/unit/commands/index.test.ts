@@ -31,8 +31,8 @@ test('runCommand version prints name and version; it, key and demo take no argum
   assert.equal(code, 0)
   assert.match(stdout, /^swarmirror \d+\.\d+\.\d+\n$/)
   for (const command of ['version', 'key', 'demo']) {
-    const refused = await runHere([command, '--tags', 'off'])
-    assert.deepEqual([refused.code, refused.stderr], [78, `${command}: unexpected argument "--tags"\n`])
+    const refused = await runHere([command, '--resolve', 'swarm'])
+    assert.deepEqual([refused.code, refused.stderr], [78, `${command}: unexpected argument "--resolve"\n`])
   }
 })
 
@@ -53,7 +53,7 @@ test('runCommand prints the help of the program, or of a command, whatever else 
 })
 
 test('runCommand prints the version with --version and -v, unless that is the value of a flag', async () => {
-  for (const args of [['--version'], ['-v'], ['serve', '--tags', 'off', '-v'], ['check', '--version']]) {
+  for (const args of [['--version'], ['-v'], ['serve', '--resolve', 'swarm', '-v'], ['check', '--version']]) {
     const { code, stdout, stderr } = await runHere(args)
     assert.deepEqual([code, stderr], [0, ''])
     assert.match(stdout, /^swarmirror \d+\.\d+\.\d+\n$/)

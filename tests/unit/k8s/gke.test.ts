@@ -58,7 +58,7 @@ test("a mirror with the chart's settings finds right what GKE writes, for every 
       await mkdir(join(certsDir, entry.server))
       await writeFile(join(certsDir, entry.server, 'hosts.toml'), hostsToml(entry))
     }
-    const mirror = mirrorEntryFor(settings.listen, settings.tags, VERSION)
+    const mirror = mirrorEntryFor(settings.listen, settings.resolve, VERSION)
     const registries = settings.registries && [...settings.registries]
     const findings = await checkHosts(
       { certsDir, registries, mirror, version: VERSION, socket: '', program: '' },

@@ -2,7 +2,13 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { digestKey, tagKey } from '../../../lib/oci/key.ts'
 import { createPolicy, type PolicyOptions } from '../../../lib/oci/policy.ts'
-import { createTracer, type TracePart, type TracerDependencies, type TraceStep } from '../../../lib/page/trace.ts'
+import {
+  createTracer,
+  type TracePart,
+  type TracerDependencies,
+  type TracerOptions,
+  type TraceStep,
+} from '../../../lib/page/trace.ts'
 import { unlessAborted } from '../../../lib/platform/abort.ts'
 import type { Peer } from '../../../lib/swarm/router.ts'
 import { startAbsentPeer, startPeer, startRawPeer, type TestPeer } from '../../doubles/http-peer.ts'
@@ -10,11 +16,13 @@ import { makeParts } from '../../doubles/http-peers.ts'
 import { createMemoryStore, type MemoryStore } from '../../doubles/memory-store.ts'
 import { MemorySwarm } from '../../doubles/memory-swarm.ts'
 import { peerOf } from '../../doubles/peers.ts'
+import { bySwarm } from '../../fixtures/door.ts'
 import { contentOf, type Image, makeImage, makeIndex } from '../../fixtures/image.ts'
 import { never, tagged } from '../../fixtures/layout.ts'
 
 const NAME = 'registry.example/team/app:1'
 const image = makeImage({ layers: 2 })
+const OPTIONS: TracerOptions = { lookupTimeout: 100, resolution: bySwarm }
 
 interface Setting {
   readonly store: MemoryStore
@@ -34,7 +42,7 @@ async function withTracer(use: (setting: Setting) => Promise<void>, policy: Poli
   const store = createMemoryStore()
   const router = swarm.join(peerOf('self'))
   const dependencies = { store, policy: createPolicy(policy), router, client, credentials, known }
-  const trace = createTracer(dependencies, { lookupTimeout: 100, ...(limit === undefined ? {} : { limit }) })
+  const trace = createTracer(dependencies, { ...OPTIONS, ...(limit === undefined ? {} : { limit }) })
   const announce = (peer: TestPeer, held = image) => {
     closing.defer(() => peer.close())
     const keys = held.contents.map(({ descriptor }) => digestKey(descriptor.digest))
@@ -115,11 +123,7 @@ test('createTracer tells parts in the order of the manifest, whichever it hears 
       },
     }
     const steps: TraceStep[] = []
-    await createTracer({ ...dependencies, store: slow }, { lookupTimeout: 100 })(
-      NAME,
-      (step) => steps.push(step),
-      never,
-    )
+    await createTracer({ ...dependencies, store: slow }, OPTIONS)(NAME, (step) => steps.push(step), never)
     assert.deepEqual(
       partsOf(steps).map(({ role }) => role),
       ['tag', 'manifest', 'config', 'layer', 'layer'],
@@ -179,7 +183,7 @@ test('createTracer says why it goes no further', async () => {
     const digest = await run(`registry.example/team/app@${image.target.digest}`)
     assert.match(problemOf(digest) ?? '', /nobody in the swarm has this manifest/)
   })
-  await withTracer(async ({ run }) => assert.match(problemOf(await run(NAME)) ?? '', /--tags off/), {
+  await withTracer(async ({ run }) => assert.match(problemOf(await run(NAME)) ?? '', /--resolve upstream/), {
     resolvesTags: false,
   })
   await withTracer(async ({ run }) => assert.match(problemOf(await run(NAME)) ?? '', /not mirrored/), {
@@ -257,7 +261,7 @@ test('createTracer goes on with the peers when this node itself does not answer,
       open: (_digest, _range, signal) => hang(signal),
     }
     const steps: TraceStep[] = []
-    const trace = createTracer({ ...dependencies, store }, { lookupTimeout: 100, localLimit: 20 })
+    const trace = createTracer({ ...dependencies, store }, { ...OPTIONS, localLimit: 20 })
     await trace(NAME, (step) => steps.push(step), never)
     const parts = partsOf(steps)
     assert.deepEqual(

@@ -62,7 +62,11 @@ test('readSettings gives the defaults when nothing else is needed', () => {
     also: undefined,
     'manage-hosts': 'off',
     exclude: undefined,
-    tags: 'cached',
+    resolve: 'fallback',
+    'upstream-timeout': 1_000,
+    'http-proxy': undefined,
+    'https-proxy': undefined,
+    'no-proxy': undefined,
     'default-registry': undefined,
     'lookup-timeout': 100,
     'peer-transfer': 'plain',
@@ -217,7 +221,28 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
       ['ok,[', /Invalid regular expression/i],
     ],
   },
-  tags: { accepted: [['off', 'off']], refused: [['on', /expected `cached` or `off`/]] },
+  resolve: {
+    accepted: [
+      ['fallback', 'fallback'],
+      ['upstream', 'upstream'],
+      ['swarm', 'swarm'],
+    ],
+    refused: [['cached', /expected `fallback`, `upstream` or `swarm`/]],
+  },
+  'upstream-timeout': {
+    accepted: [
+      ['10ms', 10],
+      ['1.5s', 1_500],
+    ],
+    refused: [
+      ['9ms', /expected at least 10ms/],
+      ['61s', /expected at most 1m/],
+      ['1', /expected a number with `ms`, `s` or `m`/],
+    ],
+  },
+  'http-proxy': { accepted: [['http://p:1', 'http://p:1']], refused: [['', /not empty/]] },
+  'https-proxy': { accepted: [['p:1', 'p:1']], refused: [['', /not empty/]] },
+  'no-proxy': { accepted: [['.local,10.0.0.0/8', '.local,10.0.0.0/8']], refused: [['', /not empty/]] },
   'default-registry': {
     accepted: [
       ['docker.io', 'docker.io'],
@@ -357,19 +382,43 @@ for (const name of NAMES) {
 }
 
 test('readSettings lets a flag win over its variable, and a variable over the default', () => {
-  const environment = { SWARMIRROR_TAGS: 'off', SWARMIRROR_LOG_LEVEL: 'debug' }
-  const settings = read([...LOOPBACK, '--tags', 'cached'], environment)
-  assert.equal(settings.tags, 'cached')
+  const environment = { SWARMIRROR_RESOLVE: 'upstream', SWARMIRROR_LOG_LEVEL: 'debug' }
+  const settings = read([...LOOPBACK, '--resolve', 'swarm'], environment)
+  assert.equal(settings.resolve, 'swarm')
   assert.equal(settings['log-level'], 'debug')
 })
 
 test('readSettings does not look at a variable that a flag overrules', () => {
-  assert.equal(read([...LOOPBACK, '--tags', 'off'], { SWARMIRROR_TAGS: 'nonsense' }).tags, 'off')
+  assert.equal(read([...LOOPBACK, '--resolve', 'upstream'], { SWARMIRROR_RESOLVE: 'nonsense' }).resolve, 'upstream')
+})
+
+test('readSettings says what to write in place of SWARMIRROR_TAGS', () => {
+  const [problem, ...others] = problemsOf(LOOPBACK, { SWARMIRROR_TAGS: 'off' })
+  assert.match(problem ?? '', /^SWARMIRROR_TAGS: there is `--resolve` now/)
+  assert.deepEqual(others, [])
+})
+
+test('readSettings takes proxies from the variables that all programs share, unless it has its own', () => {
+  const shared = { HTTP_PROXY: 'a:1', http_proxy: 'b:1', https_proxy: 'c:1', NO_PROXY: '', no_proxy: '.d' }
+  const settings = read(LOOPBACK, { ...shared, SWARMIRROR_HTTPS_PROXY: 'e:1' })
+  const { 'http-proxy': http, 'https-proxy': https, 'no-proxy': except } = settings
+  assert.deepEqual([http, https, except], ['a:1', 'e:1', '.d'])
 })
 
 test('readSettings tells all problems at once, contradictions too', () => {
   const problems = problemsOf(
-    ['--tags', 'on', '--nonsense', '--listen', '0.0.0.0:5001', '--bootstrap', '-x', 'stray', '--log-level=loud', '-v'],
+    [
+      '--resolve',
+      'on',
+      '--nonsense',
+      '--listen',
+      '0.0.0.0:5001',
+      '--bootstrap',
+      '-x',
+      'stray',
+      '--log-level=loud',
+      '-v',
+    ],
     { SWARMIRROR_STORE: 'docker', SWARMIRROR_DATA_DIR: 'here' },
   )
   assert.deepEqual(problems, [
@@ -378,7 +427,7 @@ test('readSettings tells all problems at once, contradictions too', () => {
     'unknown flag -v; see --help',
     '--bootstrap "-x": expected a port from 1 to 65535 after the last colon',
     'SWARMIRROR_STORE "docker": expected `containerd` or `oci-layout:DIR`',
-    '--tags "on": expected `cached` or `off`',
+    '--resolve "on": expected `fallback`, `upstream` or `swarm`',
     'SWARMIRROR_DATA_DIR "here": expected an absolute path',
     '--log-level "loud": expected one of debug, info, warn, error',
     '--listen, --peer-listen: a door beyond loopback needs a swarm key; give --swarm-key or --swarm-key-file (`key` prints a fresh one)',
@@ -396,18 +445,23 @@ test('readSettings refuses unknown flags, stray arguments, missing values and du
     [['-'], ['unknown flag -; see --help']],
     [['--'], ['unknown flag --; see --help']],
     [[''], ['unexpected argument ""']],
-    [['--no-tags'], ['unknown flag --no-tags; see --help']],
+    [['--no-resolve'], ['unknown flag --no-resolve; see --help']],
     [
       ['--constructor=x', '--__proto__=x'],
       ['unknown flag --constructor; see --help', 'unknown flag --__proto__; see --help'],
     ],
-    [['--tags'], ['--tags: expected a value']],
+    [['--resolve'], ['--resolve: expected a value']],
     // The flag that follows counts as a flag, not as the value that is missing.
     [
-      ['--tags', '--log-level', 'loud'],
-      ['--tags: expected a value', /^--log-level "loud"/],
+      ['--resolve', '--log-level', 'loud'],
+      ['--resolve: expected a value', /^--log-level "loud"/],
     ],
-    [['--tags', 'off', '--tags=cached'], ['--tags: given more than once']],
+    [['--resolve', 'swarm', '--resolve=upstream'], ['--resolve: given more than once']],
+    [['--tags', 'off'], [/^--tags: there is `--resolve` now: write `--resolve upstream` for `off`/]],
+    [
+      ['--tags=cached', 'stray'],
+      [/^--tags: there is `--resolve` now/, 'unexpected argument "stray"'],
+    ],
   ] satisfies [string[], (string | RegExp)[]][]) {
     const problems = problemsOf([...LOOPBACK, ...flags])
     assert.equal(problems.length, expected.length, problems.join('\n'))

@@ -21,7 +21,7 @@ function problemsOf(flags: readonly string[]): readonly string[] {
 }
 
 test('readCommandLine finds switches anywhere among the settings, which do not see them', () => {
-  const settings = [['--tags', 'off'], ['--certs-dir=/c'], ['--listen', '127.0.0.1:1']]
+  const settings = [['--resolve', 'upstream'], ['--certs-dir=/c'], ['--listen', '127.0.0.1:1']]
   fc.assert(
     fc.property(
       fc.subarray(Object.keys(SWITCHES)),
@@ -32,7 +32,10 @@ test('readCommandLine finds switches anywhere among the settings, which do not s
           parts.splice((places[index] ?? 0) % (parts.length + 1), 0, [`--${name}`])
         const line = read(parts.flat())
         assert.deepEqual(line.switches, { remove: given.includes('remove'), 'dry-run': given.includes('dry-run') })
-        assert.deepEqual([line.settings.tags, line.settings['certs-dir'], line.settings.listen.port], ['off', '/c', 1])
+        assert.deepEqual(
+          [line.settings.resolve, line.settings['certs-dir'], line.settings.listen.port],
+          ['upstream', '/c', 1],
+        )
       },
     ),
   )
@@ -43,10 +46,10 @@ test('readCommandLine takes the same switch twice as once', () => {
 })
 
 test('readCommandLine refuses a value for a switch, together with all other problems', () => {
-  assert.deepEqual(problemsOf(['--remove=yes', '--tags', 'sometimes', '--rmove']), [
+  assert.deepEqual(problemsOf(['--remove=yes', '--resolve', 'sometimes', '--rmove']), [
     '--remove: takes no value',
     'unknown flag --rmove; see --help',
-    '--tags "sometimes": expected `cached` or `off`',
+    '--resolve "sometimes": expected `fallback`, `upstream` or `swarm`',
   ])
   assert.deepEqual(problemsOf(['--remove', 'docker.io']), ['unexpected argument "docker.io"'])
 })
@@ -61,5 +64,8 @@ test('readCommandLine does not give a flag the value behind a switch', () => {
 test('readCommandLine needs no swarm key where no door is opened, and reads no key file', () => {
   const readFile = () => assert.fail('the key file was read')
   const flags = ['--swarm-key-file', '/none', '--peer-listen', '0.0.0.0:5000']
-  assert.equal(readCommandLine({ flags, environment: {}, readFile, opensDoors: false }, {}).settings.tags, 'cached')
+  assert.equal(
+    readCommandLine({ flags, environment: {}, readFile, opensDoors: false }, {}).settings.resolve,
+    'fallback',
+  )
 })

@@ -46,7 +46,7 @@ const SUBJECT = {
   namespace: 'k8s.io',
   contentRoot: undefined,
   registries: undefined,
-  tags: 'cached',
+  resolve: 'fallback',
   listen: { host: '127.0.0.1', port: 5000 },
   program: 'swarmirror',
 } as const
@@ -91,7 +91,7 @@ test('check does not take a mistake of our own for a finding', async () => {
 
 for (const [what, more] of [
   ['another port', { listen: { host: '127.0.0.1', port: 6000 } }],
-  ['no tags', { tags: 'off' }],
+  ['no tags', { resolve: 'upstream' }],
   ['some registries', { registries: ['ghcr.io', 'quay.io'] }],
 ] as const) {
   test(`check of a node without certs.d tells commands that make it right in any order, with ${what}`, () =>

@@ -14,7 +14,7 @@ const OURS = '[host."http://127.0.0.1:5000"]\ncapabilities = ["pull", "resolve"]
 const THEIRS = '[host."https://b"]\n'
 
 function check(certsDir: string, registries: readonly string[] | undefined, version: string, seesAll = false) {
-  const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'cached', version)
+  const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'fallback', version)
   return checkHosts(
     { certsDir, registries, mirror, version, socket: '/nowhere', program: 'swarmirror', seesAll },
     HOSTS_FILES,
@@ -243,7 +243,7 @@ for (const { what, files, registries, version = '1.7.24', found, seen, follow: f
 test('hostsCommand leaves out what the settings have by default, and quotes the rest', () => {
   const context = {
     certsDir: '/etc/containerd/certs.d',
-    mirror: mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'cached', undefined),
+    mirror: mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'fallback', undefined),
     socket: '/run/containerd/containerd.sock',
     program: 'swarmirror',
   }
@@ -252,19 +252,19 @@ test('hostsCommand leaves out what the settings have by default, and quotes the 
   assert.equal(hostsCommand({ also: ['[::1]:5000'] }, context), "swarmirror hosts --also '[::1]:5000'")
   const other = {
     certsDir: '/my certs',
-    mirror: mirrorEntryFor({ host: '::1', port: 80 }, 'off', undefined),
+    mirror: mirrorEntryFor({ host: '::1', port: 80 }, 'upstream', undefined),
     socket: '/a.sock',
     program: 'npm run node --',
   }
   assert.equal(
     hostsCommand({}, other),
-    "npm run node -- hosts --certs-dir '/my certs' --listen '[::1]:80' --tags off --containerd-socket /a.sock",
+    "npm run node -- hosts --certs-dir '/my certs' --listen '[::1]:80' --resolve upstream --containerd-socket /a.sock",
   )
 })
 
 test('checkHosts does not claim what it could not read', async () => {
   const denied = () => Promise.reject(Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' }))
-  const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'cached', undefined)
+  const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'fallback', undefined)
   const asked = {
     certsDir: '/c',
     registries: undefined,

@@ -8,7 +8,7 @@ import { mirrorEntryFor } from '../../../../lib/containerd/hosts/mirror-entry.ts
 import { planRemove, planWrite } from '../../../../lib/containerd/hosts/plan.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 
-const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'cached', undefined)
+const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'fallback', undefined)
 const ORIGINAL = '# theirs\n[host."https://b"]\n'
 const REGISTRIES = ['docker.io', 'ghcr.io']
 

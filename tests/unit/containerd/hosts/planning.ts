@@ -12,15 +12,15 @@ export const VERSION = '1.7.24'
 
 export interface Options {
   readonly port?: number
-  readonly tags?: 'cached' | 'off'
+  readonly resolve?: 'fallback' | 'upstream'
   readonly version?: string | undefined
 }
 
 /** What would be written, in a directory of this machine. */
 export function plan(certsDir: string, registries: readonly string[], options: Options = {}): Promise<Plan> {
-  const { port = LISTEN.port, tags = 'cached' } = options
+  const { port = LISTEN.port, resolve = 'fallback' } = options
   const version = 'version' in options ? options.version : VERSION
-  const mirror = mirrorEntryFor({ ...LISTEN, port }, tags, version)
+  const mirror = mirrorEntryFor({ ...LISTEN, port }, resolve, version)
   return planWrite({ certsDir, registries, mirror, version }, HOSTS_FILES)
 }
 

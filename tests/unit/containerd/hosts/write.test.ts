@@ -80,7 +80,7 @@ test('planWrite changes nothing the second time, and only our entry when the set
       'ghcr.io/hosts.toml': 'keep',
     })
     assert.deepEqual(await snapshot(certs), written)
-    await write(certs, ['docker.io', 'ghcr.io'], { port: 5005, tags: 'off', version: '2.1.0' })
+    await write(certs, ['docker.io', 'ghcr.io'], { port: 5005, resolve: 'upstream', version: '2.1.0' })
     const changed = await readFile(join(certs, 'docker.io', 'hosts.toml'), 'utf8')
     assert.match(
       changed,
@@ -88,7 +88,7 @@ test('planWrite changes nothing the second time, and only our entry when the set
     )
     assert.deepEqual(await hostsOf(join(certs, 'docker.io')), ['http://127.0.0.1:5005', 'https://b'])
     // A timeout that was written for a known version stays when the version cannot be asked.
-    const unknown = await write(certs, ['docker.io'], { port: 5005, tags: 'off', version: undefined })
+    const unknown = await write(certs, ['docker.io'], { port: 5005, resolve: 'upstream', version: undefined })
     assert.deepEqual(unknown, { 'docker.io/hosts.toml': 'keep' })
     await remove(certs)
     assert.deepEqual(await snapshot(certs), original)
@@ -120,7 +120,7 @@ test('planWrite replaces what somebody wrote by hand for the mirror if it is not
     const right = await snapshot(certs)
     assert.deepEqual(await write(certs, ['_default']), { '_default/hosts.toml': 'keep' })
     assert.deepEqual(await snapshot(certs), right)
-    assert.deepEqual(await write(certs, ['_default'], { tags: 'off' }), { '_default/hosts.toml': 'update' })
+    assert.deepEqual(await write(certs, ['_default'], { resolve: 'upstream' }), { '_default/hosts.toml': 'update' })
     assert.match(await readFile(path, 'utf8'), /\["pull"\]/)
     assert.deepEqual(await remove(certs), { '_default/hosts.toml': 'restore' })
     assert.deepEqual(await snapshot(certs), right)

@@ -1,0 +1,108 @@
+import { join, resolve } from 'node:path'
+import { DEFAULT_REGISTRY } from '../../oci/reference.ts'
+import { listOf, parseToml, type TomlEntry, type TomlTable, tableAt, withoutByteOrderMark } from '../../toml/toml.ts'
+import type { UpstreamHost } from '../../upstream/probe.ts'
+import type { UpstreamPlace } from '../../upstream/upstreams.ts'
+import { NEWEST } from '../dialect.ts'
+import { type HostsReader, isRefusal } from './files.ts'
+import { DEFAULT_NAMESPACE, directoriesFor, leadsTo, lookAt } from './look.ts'
+import { readHosts } from './reading.ts'
+import { isLocal } from './root-lines.ts'
+
+/**
+ * The hosts that containerd asks for a registry after the mirror: the rest of its hosts.toml, then `server`, or else the
+ * registry itself. The registry is known if it has a directory of its own.
+ *
+ * @param mirrorUrl where containerd reaches the mirror
+ * @throws what the file system refuses, but for what may not be read
+ */
+export async function upstreamPlaceOf(
+  registry: string,
+  { certsDir, mirrorUrl }: { readonly certsDir: string; readonly mirrorUrl: string },
+  files: HostsReader,
+): Promise<UpstreamPlace> {
+  const itself = { url: addressOfRegistry(registry), isNamed: false }
+  const own = directoriesFor(registry, certsDir)
+  for (const directory of [...own, join(certsDir, DEFAULT_NAMESPACE)]) {
+    try {
+      const { real, text = '' } = await lookAt(directory, files)
+      if (real === undefined) continue
+      const isKnown = own.includes(directory)
+      const hosts = await hostsIn(text, directory, { ...itself, isNamed: isKnown }, mirrorUrl, files)
+      return { hosts, isKnown }
+    } catch (error) {
+      if (!isRefusal(error)) throw error
+      // What this process may not read, containerd may; what it asks then is most likely the registry.
+      return { hosts: [itself], isKnown: own.includes(directory) }
+    }
+  }
+  return { hosts: [itself], isKnown: false }
+}
+
+/** Where containerd asks for a registry of which no hosts.toml says more. */
+function addressOfRegistry(registry: string): string {
+  const host = registry === DEFAULT_REGISTRY ? 'registry-1.docker.io' : registry
+  return `${isLocal(registry) ? 'http' : 'https'}://${host}/v2`
+}
+
+async function hostsIn(
+  text: string,
+  directory: string,
+  itself: UpstreamHost,
+  mirrorUrl: string,
+  files: HostsReader,
+): Promise<UpstreamHost[]> {
+  const reading = readHosts(text, NEWEST)
+  if (reading.kind !== 'hosts') return [itself]
+  const { hosts, server } = reading
+  const root = parseToml(withoutByteOrderMark(text))
+  const mirror = hosts.findIndex((host) => leadsTo(host, mirrorUrl))
+  // What comes before the mirror has been asked already when the mirror is.
+  const after = hosts
+    .slice(mirror + 1)
+    .filter(({ capabilities }) => ['pull', 'resolve'].every((one) => capabilities.includes(one)))
+  return await Promise.all([
+    ...after.map(({ name, url }) => hostOf(url, tableAt(root, 'host', name), directory, true, files)),
+    hostOf(server.url || itself.url, root, directory, itself.isNamed || server.url !== '', files),
+  ])
+}
+
+/** A host with the certificates that its table names, as far as they are there. */
+async function hostOf(url: string, table: TomlTable, directory: string, isNamed: boolean, files: HostsReader) {
+  const read = async (entries: readonly TomlEntry[]) => {
+    const paths = entries.flatMap(({ value }) => (typeof value === 'string' ? [resolve(directory, value)] : []))
+    const found = await Promise.all(paths.map((path) => files.read(path).catch(unlessRefused)))
+    const texts = found.flatMap((bytes) => (bytes === undefined ? [] : [bytes.toString('utf8')]))
+    return texts.length === 0 ? undefined : texts
+  }
+  const isTrusted = table.get('skip_verify')?.value === true
+  const pairs = listed(table.get('client')).map(listed)
+  return {
+    url,
+    isNamed,
+    ca: isTrusted ? undefined : await read(listed(table.get('ca'))),
+    cert: await read(pairs.flatMap(([cert]) => cert ?? [])),
+    // A certificate alone has its key in the same file.
+    key: await read(pairs.flatMap(([cert, key]) => (key?.value ? key : (cert ?? [])))),
+    dialTimeout: millisecondsOf(table.get('dial_timeout')?.value),
+  }
+}
+
+/** Leaves out what this process may not read. */
+function unlessRefused(error: unknown): undefined {
+  if (!isRefusal(error)) throw error
+}
+
+/** What a list holds, or the one value in place of a list. */
+function listed(entry: TomlEntry | undefined): readonly TomlEntry[] {
+  return entry === undefined ? [] : (listOf(entry) ?? [entry])
+}
+
+const UNITS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 }
+
+/** Milliseconds of a duration of Go, such as `1m30s`; none for zero and below, which containerd takes for no bound. */
+function millisecondsOf(value: unknown): number | undefined {
+  const parts = String(value ?? '').matchAll(/(\d*\.?\d+)(h|ms|m|s)/g)
+  const sum = [...parts].reduce((sum, [, amount, unit = '']) => sum + Number(amount) * (UNITS[unit] ?? 0), 0)
+  return sum > 0 ? sum : undefined
+}

@@ -1,0 +1,45 @@
+import type { Logger } from '../observe/log.ts'
+import { boundedLog } from '../observe/log.ts'
+import { OciError } from '../oci/error.ts'
+import { targetKey } from '../oci/key.ts'
+import { tagNamed } from '../oci/path.ts'
+import type { Upstreams } from '../upstream/upstreams.ts'
+import { errorAnswer } from './answer.ts'
+import type { DoorMiddleware } from './env.ts'
+import type { HttpMetrics } from './metrics.ts'
+
+/** Who resolves: says what a tag means, and whether a client may have an image. */
+export interface Resolution {
+  /** `fallback`: the registry while it answers, and otherwise the swarm, this node included, as it last knew. */
+  readonly by: 'fallback' | 'upstream' | 'swarm'
+  readonly upstreams: Pick<Upstreams, 'answers'>
+}
+
+/**
+ * Leaves to upstream what it is to resolve, with a 404 at once: containerd then asks there, with the credentials of the pod.
+ * containerd resolves by HEAD; other clients get the manifest of a tag. A GET by digest asks for content and passes on.
+ */
+export function resolved({ by, upstreams }: Resolution, metrics: HttpMetrics, log: Logger): DoorMiddleware {
+  const bounded = boundedLog(log)
+  return async function resolved(c, next) {
+    const target = c.get('target')
+    const { method, signal } = c.req.raw
+    if (method !== 'HEAD' && tagNamed(target) === undefined) return await next()
+    if (by === 'upstream' || (by === 'fallback' && (await upstreams.answers(target.registry, signal)))) {
+      c.set('isForUpstream', true)
+      metrics.resolves.inc({ by: 'upstream' })
+      const code = target.kind === 'blob' ? 'BLOB_UNKNOWN' : 'MANIFEST_UNKNOWN'
+      return errorAnswer(new OciError(code, `${target.registry} resolves this itself: ask there (--resolve ${by})`))
+    }
+    await next()
+    if (signal.aborted) return
+    const isResolved = c.res.status < 400
+    metrics.resolves.inc({ by: isResolved ? 'swarm' : 'nobody' })
+    if (by === 'swarm' || !isResolved) return
+    c.res.headers.set('X-Swarmirror-Resolved', 'swarm')
+    bounded.warn('resolved by the swarm, since upstream does not answer', {
+      key: targetKey(target),
+      digest: c.res.headers.get('docker-content-digest') ?? undefined,
+    })
+  }
+}

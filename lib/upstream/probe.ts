@@ -1,0 +1,198 @@
+import { promises as dns, type LookupAddress } from 'node:dns'
+import { connect, isIP, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import { bounded, onAbort, unlessAborted } from '../platform/abort.ts'
+import { bare, createProxyChoice, type ProxySettings } from './proxy.ts'
+import { isReserved } from './reserved.ts'
+
+/** A host that containerd asks for a registry after the mirror. */
+export interface UpstreamHost {
+  /** The base of its API, such as `https://registry-1.docker.io/v2`. */
+  readonly url: string
+  /** Whether hosts.toml names it, and so may be anywhere; otherwise a client of the mirror may have named it. */
+  readonly isNamed: boolean
+  /** Authorities, in PEM, of which one must have signed its certificate. */
+  readonly ca?: readonly string[] | undefined
+  /** Certificates and keys of the client, in PEM. */
+  readonly cert?: readonly string[] | undefined
+  readonly key?: readonly string[] | undefined
+  /** Milliseconds for the connection. */
+  readonly dialTimeout?: number | undefined
+}
+
+/** What a host did: `answers`, also with an error below 500; `silent` if not; `unasked` if it may not be asked. */
+export interface ProbeResult {
+  readonly state: 'answers' | 'silent' | 'unasked'
+  /** What it was, in words. */
+  readonly reason: string
+}
+
+/** Asks hosts whether they answer. */
+export type Probe = (host: UpstreamHost, time: number, signal: AbortSignal) => Promise<ProbeResult>
+
+/** Addresses of a name that are tried, each for its part of the time. */
+const MOST_ADDRESSES = 4
+/** Bytes of a head after which its first line is enough. */
+const LONGEST_HEAD = 4_096
+/**
+ * Names that are looked up at the same time. On Node each takes one of four threads, which files need as well, and keeps it
+ * for as long as the system's resolver waits for a server that does not answer.
+ */
+const MOST_LOOKUPS = 2
+
+/** Why a host is not asked. */
+class Unasked extends Error {}
+
+/** The addresses that may be connected to; throws {@link Unasked} if there is none. */
+type Guard = (addresses: readonly string[]) => readonly string[]
+
+/**
+ * Makes what asks `GET <base>/` without credentials and looks at the first line of the answer.
+ *
+ * Without `ca` the certificate is not verified: containerd does that itself with the authorities of its own machine, which
+ * this process may not see, and nothing secret is sent and nothing that comes is used.
+ */
+export function createProbe(settings: ProxySettings): Probe {
+  const proxyFor = createProxyChoice(settings)
+  const lookup = createLookup()
+
+  /** Connects to a host or its proxy, at the first of its addresses that takes the connection. */
+  async function dial({ hostname, port, protocol }: URL, guard: Guard, time: number, signal: AbortSignal) {
+    const name = bare(hostname)
+    const addresses = guard(isIP(name) === 0 ? await lookup(name, signal) : [name]).slice(0, MOST_ADDRESSES)
+    const target = { port: Number(port) || (protocol === 'https:' ? 443 : 80) }
+    let failure: unknown
+    for (const host of addresses) {
+      try {
+        const open = (over: AbortSignal) => opened(connect({ host, ...target }), 'connect', over)
+        return await bounded(time / addresses.length, signal, open)
+      } catch (error) {
+        signal.throwIfAborted()
+        failure = error
+      }
+    }
+    throw failure
+  }
+
+  async function ask(host: UpstreamHost, time: number, sockets: DisposableStack, signal: AbortSignal) {
+    const url = new URL(`${host.url}/`)
+    const isSecure = url.protocol === 'https:'
+    const name = bare(url.hostname)
+    const guard: Guard = (addresses) => {
+      const allowed = addresses.filter((address) => host.isNamed || !isReserved(address))
+      if (allowed.length === 0) throw new Unasked(`${name} is a reserved address, and no hosts.toml names it`)
+      return allowed
+    }
+    const proxy = proxyFor(url)
+    if (proxy !== undefined && proxy.protocol !== 'http:')
+      throw new Unasked(`it is behind a proxy of ${proxy.protocol}`)
+    // A name behind a proxy is looked up there.
+    if (isIP(name) !== 0) guard([name])
+    const dialTime = Math.min(host.dialTimeout ?? time, time)
+    let socket = await dial(proxy ?? url, proxy === undefined ? guard : (addresses) => addresses, dialTime, signal)
+    sockets.defer(() => socket.destroy())
+    const login = `${decodeURIComponent(proxy?.username ?? '')}:${decodeURIComponent(proxy?.password ?? '')}`
+    const forProxy = login === ':' ? '' : `Proxy-Authorization: Basic ${Buffer.from(login).toString('base64')}\r\n`
+    if (proxy !== undefined && isSecure) {
+      const target = `${url.hostname}:${url.port || 443}`
+      const status = await statusOf(socket, `CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n${forProxy}`, signal)
+      if (status === 407) throw new Unasked('its proxy wants to know who asks')
+      if (status >= 300) return { state: 'silent', reason: `the proxy answers ${status}` } as const
+    }
+    if (isSecure) {
+      const { ca, cert, key } = host
+      const trust = {
+        ca: ca && [...ca],
+        cert: cert && [...cert],
+        key: key && [...key],
+        rejectUnauthorized: ca !== undefined,
+      }
+      const names = { host: name, servername: isIP(name) === 0 ? name : '' }
+      const plain = socket
+      sockets.defer(() => plain.destroy())
+      socket = await opened(
+        connectTls({ ...trust, ...names, ALPNProtocols: ['http/1.1'], socket }),
+        'secureConnect',
+        signal,
+      )
+    }
+    const isAbsolute = proxy !== undefined && !isSecure
+    const line = `GET ${isAbsolute ? url.href : url.pathname} HTTP/1.1\r\nHost: ${url.host}\r\n`
+    const rest = 'User-Agent: swarmirror\r\nAccept: */*\r\nConnection: close\r\n'
+    const status = await statusOf(socket, `${line}${rest}${isAbsolute ? forProxy : ''}`, signal)
+    return { state: status < 500 ? 'answers' : 'silent', reason: `it answers ${status}` } as const
+  }
+
+  return async (host, time, signal) => {
+    using sockets = new DisposableStack()
+    try {
+      return await bounded(time, signal, (over) => ask(host, time, sockets, over))
+    } catch (error) {
+      signal.throwIfAborted()
+      if (error instanceof Unasked) return { state: 'unasked', reason: error.message }
+      if (!(error instanceof Error)) throw error
+      const { name, message } = error
+      return { state: 'silent', reason: name === 'TimeoutError' ? `no answer within ${time} ms` : message }
+    }
+  }
+}
+
+/** Looks names up with the system's resolver, each once at a time and few at the same time. IPv4 comes first. */
+function createLookup(): (name: string, signal: AbortSignal) => Promise<string[]> {
+  const running = new Map<string, Promise<LookupAddress[]>>()
+  return async (name, signal) => {
+    while (!running.has(name) && running.size >= MOST_LOOKUPS) {
+      await unlessAborted(Promise.race([...running.values()].map((looking) => looking.catch(() => []))), signal)
+    }
+    const looking = running.get(name) ?? dns.lookup(name, { all: true }).finally(() => running.delete(name))
+    running.set(name, looking)
+    const found = await unlessAborted(looking, signal)
+    return found.toSorted((a, b) => a.family - b.family).map(({ address }) => address)
+  }
+}
+
+/** Waits until a socket is open; destroys it if it does not open, or not in time. */
+async function opened(socket: Socket, event: 'connect' | 'secureConnect', signal: AbortSignal): Promise<Socket> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  using _ = onAbort(signal, () => reject(signal.reason))
+  socket.once(event, resolve)
+  // It stays on: what fails later, when nobody listens any more, must not end the process.
+  socket.on('error', reject)
+  socket.once('close', () => reject(new Error('the connection was closed')))
+  try {
+    await promise
+    return socket
+  } catch (error) {
+    socket.destroy()
+    throw error
+  }
+}
+
+/**
+ * Sends a GET or CONNECT and gives the status of its answer, when all of its head is there: after that of a CONNECT, another
+ * protocol follows.
+ */
+async function statusOf(socket: Socket, head: string, signal: AbortSignal): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>()
+  using _ = onAbort(signal, () => reject(signal.reason))
+  let answer = ''
+  const read = (chunk: Buffer) => {
+    answer += chunk.toString('latin1')
+    const [, status] = /^HTTP\/1\.[01] (\d{3})\b/.exec(answer) ?? []
+    const isWhole = answer.includes('\r\n\r\n') || answer.length > LONGEST_HEAD
+    if (isWhole && status !== undefined) resolve(Number(status))
+    else if (isWhole) reject(new Error('the answer is not HTTP'))
+  }
+  const closed = () => reject(new Error('the connection was closed before an answer'))
+  socket.on('data', read)
+  // Its errors come first: `opened` hears them, and here they end the waiting.
+  socket.once('error', reject)
+  socket.once('close', closed)
+  socket.write(`${head}\r\n`)
+  try {
+    return await promise
+  } finally {
+    socket.off('data', read)
+    socket.off('close', closed)
+  }
+}

@@ -1,0 +1,64 @@
+import { BlockList, isIP, isIPv6 } from 'node:net'
+
+/** How requests leave this node: the values of HTTP_PROXY, HTTPS_PROXY and NO_PROXY. */
+export interface ProxySettings {
+  readonly http?: string | undefined
+  readonly https?: string | undefined
+  readonly except?: string | undefined
+}
+
+/**
+ * Chooses the proxy for a URL as containerd's HTTP client does (golang.org/x/net/http/httpproxy): `localhost` and loopback
+ * addresses have none; what NO_PROXY lists has none either, by name with all names below it, by address, by network or by
+ * port; `*` is everything.
+ */
+export function createProxyChoice({ http, https, except = '' }: ProxySettings): (url: URL) => URL | undefined {
+  const proxies = { 'http:': readProxy(http), 'https:': readProxy(https) }
+  const exceptions = except.split(',').map((item) => readException(item.trim().toLowerCase()))
+  return (url) => {
+    const proxy = proxies[url.protocol as keyof typeof proxies]
+    const host = bare(url.hostname)
+    const port = url.port || (url.protocol === 'https:' ? '443' : '80')
+    const isDirect = host === 'localhost' || isLoopback(host) || exceptions.some((matches) => matches(host, port))
+    return isDirect ? undefined : proxy
+  }
+}
+
+/** Without a scheme a proxy is one for HTTP. Go uses none where it cannot read the URL. */
+function readProxy(text: string | undefined): URL | undefined {
+  if (text === undefined || text === '') return undefined
+  return URL.parse(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`) ?? undefined
+}
+
+type Exception = (host: string, port: string) => boolean
+
+function readException(text: string): Exception {
+  if (text === '') return () => false
+  if (text === '*') return () => true
+  const [, network = '', bits = ''] = /^([0-9a-f.:]+)\/(\d{1,3})$/.exec(text) ?? []
+  if (isIP(network) !== 0) return inNetwork(network, Number(bits))
+  const [, named = '', onlyPort] = /^(\[[^\]]*\]|[^:]*):(\d+)$/.exec(text) ?? [text, text]
+  const name = bare(named)
+  const isPort = (port: string) => onlyPort === undefined || onlyPort === port
+  if (isIP(name) !== 0) return (host, port) => host === name && isPort(port)
+  const below = name.startsWith('*.') ? name.slice(1) : name.startsWith('.') ? name : `.${name}`
+  const itself = name === below || name.startsWith('*.') ? undefined : name
+  return (host, port) => name !== '' && (host.endsWith(below) || host === itself) && isPort(port)
+}
+
+function inNetwork(network: string, bits: number): Exception {
+  const family = isIPv6(network) ? 'ipv6' : 'ipv4'
+  if (bits > (family === 'ipv6' ? 128 : 32)) return () => false
+  const list = new BlockList()
+  list.addSubnet(network, bits, family)
+  return (host) => isIP(host) !== 0 && list.check(host, isIPv6(host) ? 'ipv6' : 'ipv4')
+}
+
+function isLoopback(host: string): boolean {
+  return host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+}
+
+/** An IPv6 address without its brackets. */
+export function bare(host: string): string {
+  return host.replace(/^\[(.*)\]$/, '$1')
+}

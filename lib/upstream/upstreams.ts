@@ -1,0 +1,213 @@
+import type { Logger } from '../observe/log.ts'
+import { boundedLog } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import { bounded, unlessAborted } from '../platform/abort.ts'
+import { type Clock, systemClock } from '../platform/clock.ts'
+import type { Probe, ProbeResult, UpstreamHost } from './probe.ts'
+
+/** Where containerd asks for a registry, after the mirror. */
+export interface UpstreamPlace {
+  /** In the order in which they are asked; at least one. */
+  readonly hosts: readonly UpstreamHost[]
+  /** Whether this node's hosts.toml files or images name the registry, and not only somebody who asks. */
+  readonly isKnown: boolean
+}
+
+export interface UpstreamDependencies {
+  readonly find: (registry: string, signal: AbortSignal) => Promise<UpstreamPlace>
+  readonly probe: Probe
+  readonly metrics: Pick<Metrics, 'lookedEach'>
+  readonly log: Logger
+  readonly clock?: Clock
+}
+
+/** What is known of a registry, for people. */
+export interface UpstreamState extends ProbeResult {
+  readonly registry: string
+  /** Milliseconds since 1970. */
+  readonly since: number
+}
+
+/** How long a state counts without a new look, in milliseconds. */
+const LIFETIMES = { answers: 10_000, unasked: 10_000, silent: 2_000 } as const
+/** Milliseconds after the last question about a registry in which its state is still renewed. */
+const KEPT_UP = 60_000
+/** Registries that are held: a cluster uses some ten. */
+const MOST_REGISTRIES = 64
+/** Hosts of a registry that are asked: a hosts.toml names one or two. */
+const MOST_HOSTS = 4
+/** Looks at registries that nothing on this node names: so many at once, and then one in so many milliseconds. */
+const STRANGERS = { burst: 10, interval: 500 } as const
+
+interface Entry {
+  state: (UpstreamState & { readonly isKnown: boolean }) | undefined
+  /** When the state is over. */
+  until: number
+  askedAt: number
+  looking: Promise<void> | undefined
+  /** Ends the wait for the next look. */
+  cancel: () => void
+}
+
+/**
+ * Knows whether registries answer. A state counts for seconds, and while a registry is asked for it is renewed before that
+ * is over, so that only the first question waits for a look.
+ *
+ * A registry that has answered becomes silent after two probes that failed in a row, since a lost packet is no outage, and
+ * one that answers again does so with the first.
+ */
+export class Upstreams {
+  readonly #dependencies: UpstreamDependencies
+  readonly #timeout: number
+  readonly #clock: Clock
+  readonly #log: Logger
+  /** The registry that was asked for last comes last. */
+  readonly #entries = new Map<string, Entry>()
+  readonly #closing = new AbortController()
+  /** When the next stranger would be due if they came one each interval. */
+  #strangersDue = Number.NEGATIVE_INFINITY
+
+  /** @param timeout milliseconds for a probe of a host, and for a question that waits */
+  constructor(dependencies: UpstreamDependencies, timeout: number) {
+    const { clock = systemClock, log, metrics } = dependencies
+    this.#dependencies = dependencies
+    this.#timeout = timeout
+    this.#clock = clock
+    this.#log = boundedLog(log, () => clock.now())
+    metrics.lookedEach(
+      'upstream_up',
+      'Whether a registry answers (1) or not (0), where that is known.',
+      'registry',
+      () =>
+        // Whatever else clients name would become a series of its own.
+        this.#fresh().flatMap(({ isKnown, registry, state }) =>
+          isKnown && state !== 'unasked' ? [[registry, Number(state === 'answers')]] : [],
+        ),
+    )
+  }
+
+  /** What is known at this moment. */
+  get states(): readonly UpstreamState[] {
+    return this.#fresh().map(({ isKnown: _, ...state }) => state)
+  }
+
+  /**
+   * Whether a Resolve is for the registry itself: it answers, or it may not be asked from here and only containerd can tell.
+   *
+   * @throws the signal's reason, and what kept the registry's hosts from being found
+   */
+  async answers(registry: string, signal: AbortSignal): Promise<boolean> {
+    const now = this.#clock.now()
+    const entry = this.#entries.get(registry) ?? makeEntry()
+    this.#entries.delete(registry)
+    this.#entries.set(registry, entry)
+    entry.askedAt = now
+    if (entry.state === undefined || now >= entry.until) {
+      entry.looking ??= this.#look(registry, entry)
+      const { looking } = entry
+      try {
+        await bounded(this.#timeout, signal, (over) => unlessAborted(looking, over))
+      } catch (error) {
+        signal.throwIfAborted()
+        if (error instanceof DOMException && error.name === 'TimeoutError') return false
+        throw error
+      }
+    }
+    return entry.state?.state !== 'silent'
+  }
+
+  /** Ends everything that is under way. */
+  close(): void {
+    this.#closing.abort(new Error('the upstreams are closed'))
+    for (const { cancel } of this.#entries.values()) cancel()
+    this.#entries.clear()
+  }
+
+  #fresh() {
+    const now = this.#clock.now()
+    return [...this.#entries.values()].flatMap(({ state, until }) =>
+      state !== undefined && now < until ? [state] : [],
+    )
+  }
+
+  /** Finds out anew. */
+  async #look(registry: string, entry: Entry): Promise<void> {
+    const { signal } = this.#closing
+    const before = entry.state
+    const isRenewed = before !== undefined && this.#clock.now() < entry.until
+    // Until the new one is there, the old one counts.
+    if (isRenewed) entry.until = Number.POSITIVE_INFINITY
+    try {
+      const { find, probe } = this.#dependencies
+      const { hosts, isKnown } = await find(registry, signal)
+      if (!isKnown && !this.#admitsStranger()) return this.#forget(registry, entry)
+      const ask = () => askHosts(hosts, (host) => probe(host, this.#timeout, signal))
+      let result = await ask()
+      if (result.state === 'silent' && isRenewed && before.state === 'answers') result = await ask()
+      signal.throwIfAborted()
+      const isSame = before?.state === result.state
+      entry.state = { registry, ...result, since: isSame ? before.since : Date.now(), isKnown }
+      if (!isSame) this.#tell(entry.state, before)
+    } catch (error) {
+      this.#forget(registry, entry)
+      throw error
+    } finally {
+      entry.looking = undefined
+    }
+    if (this.#entries.get(registry) !== entry) return
+    const lifetime = LIFETIMES[entry.state.state]
+    entry.until = this.#clock.now() + lifetime
+    const ahead = Math.max(lifetime - this.#timeout, lifetime / 2)
+    entry.cancel = this.#clock.after(ahead, () => this.#renew(registry, entry))
+    for (const [oldest, other] of this.#entries) {
+      if (this.#entries.size <= MOST_REGISTRIES) break
+      this.#forget(oldest, other)
+    }
+  }
+
+  #renew(registry: string, entry: Entry): void {
+    if (this.#clock.now() - entry.askedAt >= KEPT_UP) return
+    entry.looking ??= this.#look(registry, entry)
+    entry.looking.catch((error) => {
+      if (!this.#closing.signal.aborted) this.#log.error('upstream cannot be looked at', { registry, error })
+    })
+  }
+
+  #admitsStranger(): boolean {
+    const now = this.#clock.now()
+    if (this.#strangersDue > now + (STRANGERS.burst - 1) * STRANGERS.interval) return false
+    this.#strangersDue = Math.max(this.#strangersDue, now) + STRANGERS.interval
+    return true
+  }
+
+  #forget(registry: string, entry: Entry): void {
+    entry.cancel()
+    entry.state = undefined
+    if (this.#entries.get(registry) === entry) this.#entries.delete(registry)
+  }
+
+  #tell({ registry, state, reason }: UpstreamState, before: UpstreamState | undefined): void {
+    if (state === 'silent') this.#log.warn('upstream does not answer', { registry, reason })
+    else if (before !== undefined) this.#log.info('upstream answers again', { registry, reason })
+  }
+}
+
+/** Asks hosts in their order until one answers. Where containerd alone can ask one of them, that one may answer. */
+export async function askHosts(
+  hosts: readonly UpstreamHost[],
+  ask: (host: UpstreamHost) => Promise<ProbeResult>,
+): Promise<ProbeResult> {
+  const results: ProbeResult[] = []
+  for (const host of hosts.slice(0, MOST_HOSTS)) {
+    const { state, reason } = await ask(host)
+    const result = { state, reason: `${new URL(host.url).origin}: ${reason}` }
+    if (state === 'answers') return result
+    results.push(result)
+  }
+  const [first = { state: 'unasked', reason: 'there is no host to ask' } as const] = results
+  return results.find(({ state }) => state === 'unasked') ?? first
+}
+
+function makeEntry(): Entry {
+  return { state: undefined, until: 0, askedAt: 0, looking: undefined, cancel: () => undefined }
+}
