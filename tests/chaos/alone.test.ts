@@ -91,6 +91,7 @@ for (const { name } of askers) {
     await untilHeldBy(cluster, image, { holders, askers: [asker] })
     const [before, counted] = [await asker.network.carried(), await countsOf(asker)]
     await registry.whileDown(async () => {
+      await asker.untilResolved(image)
       const start = performance.now()
       const pulled = asker.pull(image.reference, { timeoutMs: PULL_BOUND })
       pulled.catch(() => undefined)
@@ -102,6 +103,7 @@ for (const { name } of askers) {
       await startHolders()
       await untilCollected(asker, image)
       await asker.untilOffered(image)
+      await asker.untilResolved(image)
       await asker.pull(image.reference)
       const outcome = {
         what: 'all are killed, upstream is down, then one is back',

@@ -5,7 +5,15 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { blobFile, blobPath, layerFileName, manifestPath, REGISTRY_NAME, testCluster } from './harness/index.ts'
 
-const cluster = await testCluster({ nodes: ['a', 'b'], registry: true })
+// Other clients than containerd get a manifest by its tag, which the mirror gives while upstream answers only by this setting.
+const flags = { resolve: 'swarm' }
+const cluster = await testCluster({
+  nodes: [
+    { name: 'a', flags },
+    { name: 'b', flags },
+  ],
+  registry: true,
+})
 const { registry } = cluster
 const [a, b] = [cluster.node('a'), cluster.node('b')]
 

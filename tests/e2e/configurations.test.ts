@@ -38,7 +38,10 @@ for (const [index, { name }] of WAYS.entries()) {
     assert.deepEqual(requestsFor(image.digests, asked), [])
     assert.deepEqual(await node.wrongFiles(image.reference, image), [])
     await node.removeImage(image.reference)
-    await registry.whileDown(() => node.pull(image.reference))
+    await registry.whileDown(async () => {
+      await node.untilResolved(image)
+      await node.pull(image.reference)
+    })
     assert.deepEqual(await node.wrongFiles(image.reference, image), [])
   })
 }

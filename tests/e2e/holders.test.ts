@@ -13,7 +13,10 @@ const push = async (name: string) =>
 /** Pulls on one node, without upstream, what another one has. */
 async function assertPulls(node: Node, image: PushedImage): Promise<void> {
   await node.untilOffered(image)
-  await registry.whileDown(() => node.pull(image.reference))
+  await registry.whileDown(async () => {
+    await node.untilResolved(image)
+    await node.pull(image.reference)
+  })
   assert.deepEqual(await node.wrongFiles(image.reference, image), [])
 }
 

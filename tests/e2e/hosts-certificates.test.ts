@@ -34,7 +34,7 @@ async function asks(
     const directory = join(certsDir, REGISTRY)
     await rm(directory, { recursive: true, force: true })
     await mkdir(directory, { recursive: true })
-    const mirror = mirrorEntryFor({ host: '127.0.0.1', port: listener.port }, 'cached', '1.7.24')
+    const mirror = mirrorEntryFor({ host: '127.0.0.1', port: listener.port }, 'fallback', '1.7.24')
     const text = `server = "http://127.0.0.1:9"\n${root}[host."${mirror.url}"]\ncapabilities = ["pull", "resolve"]\n${more}`
     await writeFile(join(directory, 'hosts.toml'), text)
     await put(directory)

@@ -54,6 +54,8 @@ test('pull: without upstream, by tag and by digest, with CRI and with ctr', asyn
   await b.ctrPull(third.reference)
   for (const image of [first, second, third]) await c.untilOffered(image)
   await registry.whileDown(async () => {
+    for (const image of [first, second]) for (const node of [b, c]) await node.untilResolved(image)
+    await c.untilResolved(third)
     await c.pull(first.reference)
     await assertUsable(c, first)
     await c.pull(second.digestReference)
@@ -68,11 +70,13 @@ test('pull: without upstream, by tag and by digest, with CRI and with ctr', asyn
 test('pull: an image of Docker Hub, by its short name', async () => {
   const image = { ...(await push('library/hub', [100_000])), reference: 'docker.io/library/hub:v1' }
   await a.pull('hub:v1')
-  await until(
-    'C to be offered the tag',
-    async () => (await c.curl('/v2/library/hub/manifests/v1?ns=docker.io')).status === 200,
-  )
-  await registry.whileDown(() => c.pull('hub:v1'))
+  await registry.whileDown(async () => {
+    await until(
+      'C to resolve the tag',
+      async () => (await c.curl('/v2/library/hub/manifests/v1?ns=docker.io')).status === 200,
+    )
+    await c.pull('hub:v1')
+  })
   await assertUsable(c, image)
 })
 

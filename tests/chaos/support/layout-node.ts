@@ -63,7 +63,16 @@ export class LayoutNode {
     this.generation += 1
     if (this.generation === 1) await writeLayout(directory, [])
     const doors = ['--listen', `${host}:5000`, '--peer-listen', `${host}:5001`, '--admin-listen', `${host}:5002`]
-    const all = ['--store', `oci-layout:${directory}`, ...doors, '--advertise-host', host, ...flags]
+    const all = [
+      '--store',
+      `oci-layout:${directory}`,
+      '--resolve',
+      'swarm',
+      ...doors,
+      '--advertise-host',
+      host,
+      ...flags,
+    ]
     this.#process = await startMirrorProcess(RUNTIMES[runtime], all, process.env, AbortSignal.timeout(STEP_BOUND))
     this.state = 'up'
   }

@@ -7,6 +7,7 @@ import { runSync } from './command.ts'
 import { type ContainerdConfig, type ContainerdPaths, chooseSnapshotter } from './containerd.ts'
 import type { Daemon } from './daemon.ts'
 import { type Image, type ImageOptions, makeImage } from './image.ts'
+import { basicLock, bearerLock, type Lock } from './lock.ts'
 import { lookup } from './lookup.ts'
 import {
   defaultFlags,
@@ -17,6 +18,7 @@ import {
   REGISTRY_DOOR,
   type Runtime,
 } from './mirror.ts'
+import type { Namespace } from './namespace.ts'
 import { createNetwork } from './network.ts'
 import { createNode, type Node } from './node.ts'
 import { REGISTRY_NAME, Registry } from './registry.ts'
@@ -54,11 +56,16 @@ export interface NodeOptions {
   readonly containerdConfig?: ContainerdConfig
 }
 
+/** How a registry asks for a secret. */
+export type LockKind = 'basic' | 'bearer'
+
 export interface ClusterOptions {
   /** A name alone is a node with all defaults. */
   readonly nodes: readonly (string | NodeOptions)[]
   /** Whether there is an upstream registry. */
   readonly registry?: boolean
+  /** Upstream registries that want a secret by HTTP Basic or by a token: `basic.test` and `bearer.test`. */
+  readonly locked?: readonly LockKind[]
   /** The registries whose hosts.toml points to the mirror first and to the upstream registry second. */
   readonly mirrored?: readonly string[]
 }
@@ -72,14 +79,21 @@ export class Cluster {
   /** In hex. */
   readonly swarmKey: string
   readonly #registry: Registry | undefined
+  readonly #locked: readonly Registry[]
   readonly #run: Run
   #images = 0
 
-  constructor(run: Run, swarmKey: string, nodes: readonly Node[], registry: Registry | undefined) {
+  constructor(
+    run: Run,
+    swarmKey: string,
+    nodes: readonly Node[],
+    registries: { readonly open: Registry | undefined; readonly locked: readonly Registry[] },
+  ) {
     this.#run = run
     this.swarmKey = swarmKey
     this.nodes = nodes
-    this.#registry = registry
+    this.#registry = registries.open
+    this.#locked = registries.locked
   }
 
   /** @throws {Error} when there is no node of that name */
@@ -93,6 +107,13 @@ export class Cluster {
   get registry(): Registry {
     if (this.#registry === undefined) throw new Error('this cluster has no registry')
     return this.#registry
+  }
+
+  /** @throws {Error} when the cluster was made without one */
+  locked(kind: LockKind): Registry & { readonly lock: Lock } {
+    const registry = this.#locked.find(({ name }) => name === nameOf(kind))
+    if (registry?.lock === undefined) throw new Error(`this cluster has no registry with ${kind}`)
+    return registry as Registry & { readonly lock: Lock }
   }
 
   /** Asks the DHT, from a node's network, which nodes announce the keys. Returns their names by key. */
@@ -128,7 +149,8 @@ export class Cluster {
 
   #daemons(): Daemon[] {
     const daemons = this.nodes.flatMap(({ mirror, containerd }) => [mirror, containerd])
-    return this.#registry === undefined ? daemons : [...daemons, this.#registry.daemon]
+    const registries = [...(this.#registry === undefined ? [] : [this.#registry]), ...this.#locked]
+    return [...daemons, ...registries.flatMap(daemonsOf)]
   }
 
   /** Ends everything and removes every trace: processes, namespaces, links, files. */
@@ -157,11 +179,13 @@ export async function createCluster(options: ClusterOptions): Promise<Cluster> {
 
 async function build(
   run: Run,
-  { nodes, registry = false, mirrored = [REGISTRY_NAME] }: ClusterOptions,
+  { nodes, registry = false, locked = [], mirrored = [REGISTRY_NAME] }: ClusterOptions,
 ): Promise<Cluster> {
   const network = await createNetwork(run)
   const snapshotter = await chooseSnapshotter(run.directory)
   const upstream = registry ? await createUpstream(run, await network.add('registry')) : undefined
+  const guarded: Registry[] = []
+  for (const kind of locked) guarded.push(await createUpstream(run, await network.add(kind), kind))
   const swarmKey = randomBytes(32).toString('hex')
   const wanted = nodes.map((node) => (typeof node === 'string' ? { name: node } : node))
   const hosts: { options: NodeOptions; namespace: Awaited<ReturnType<typeof network.add>> }[] = []
@@ -192,23 +216,33 @@ async function build(
   for (const node of created) {
     // A mirror does not start where containerd would not ask it.
     await node.writeHosts('_default', { hosts: [{ url: REGISTRY_DOOR }] })
+    for (const { name, url } of guarded) await node.writeHosts(name, { server: url, hosts: [{ url: REGISTRY_DOOR }] })
     if (server === undefined) continue
     for (const name of mirrored) await node.writeHosts(name, { server, hosts: [{ url: REGISTRY_DOOR }] })
   }
   const starting = (part: 'containerd' | 'mirror') =>
     created.filter((_, index) => wanted[index]?.start?.includes(part) ?? true).map((node) => node[part].start())
-  await Promise.all([upstream?.daemon.start(), ...starting('containerd')])
+  const registries = [...(upstream === undefined ? [] : [upstream]), ...guarded]
+  await Promise.all([...registries.flatMap(daemonsOf).map((daemon) => daemon.start()), ...starting('containerd')])
   await Promise.all(starting('mirror'))
-  return new Cluster(run, swarmKey, created, upstream)
+  return new Cluster(run, swarmKey, created, { open: upstream, locked: guarded })
 }
 
-async function createUpstream(
-  run: Run,
-  namespace: Awaited<ReturnType<Awaited<ReturnType<typeof createNetwork>>['add']>>,
-) {
-  const directory = join(run.directory, 'registry')
+async function createUpstream(run: Run, namespace: Namespace, kind?: LockKind): Promise<Registry> {
+  const directory = join(run.directory, kind ?? 'registry')
   await mkdir(directory)
-  return new Registry(namespace, { directory, logDirectory: directory })
+  if (kind === undefined) return new Registry(namespace, { directory })
+  const lock = kind === 'basic' ? basicLock(directory) : bearerLock(namespace, directory)
+  return new Registry(namespace, { directory, name: nameOf(kind), lock })
+}
+
+function nameOf(kind: LockKind): string {
+  return `${kind}.test`
+}
+
+/** What a registry consists of. */
+function daemonsOf({ daemon, lock }: Registry): Daemon[] {
+  return lock?.daemon === undefined ? [daemon] : [daemon, lock.daemon]
 }
 
 function assertPossible(): void {

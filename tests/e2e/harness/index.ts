@@ -25,7 +25,8 @@
  * by tc; `setNames()` changes what names resolve to.
  *
  * **Looking.** `network.carried()` tells the bytes that came and went; `node.pull`, `ctrPull`, `images`, `content`, `wrongFiles`, `curl`, `admin`, `exec`; `logLines(node.mirror)`. An
- * announcement takes a moment: `untilOffered(image)` and `untilGone(image)` wait for it at a node's door. Wait for other
+ * announcement takes a moment: `untilOffered(image)` and `untilGone(image)` wait for it at a node's door, and with upstream down
+ * `untilResolved(image)` waits for the tag. Wait for other
  * conditions with {@link until}, which is bounded; never sleep.
  *
  * **Clean-up.** `cluster.close()` ends all processes and removes namespaces and files. The same happens when the process

@@ -5,13 +5,13 @@ import { type Digest, hexOf } from '../../../lib/oci/digest.ts'
 import { type CriClient, type CriImage, createCriClient, type PullOptions } from '../../doubles/cri.ts'
 import type { CommandResult } from './command.ts'
 import { type ContainerdConfig, type ContainerdPaths, createContainerd, type Snapshotter } from './containerd.ts'
-import { type CurlOptions, type CurlResult, headStatuses, type RunningCurl, startCurl } from './curl.ts'
+import { type CurlOptions, type CurlResult, conditionalStatuses, type RunningCurl, startCurl } from './curl.ts'
 import type { Daemon } from './daemon.ts'
 import { type Hosts, removeHosts, writeHosts } from './hosts.ts'
 import type { Image } from './image.ts'
 import { ADMIN_DOOR, createMirror, type MirrorFlags, REGISTRY_DOOR, type Runtime } from './mirror.ts'
 import type { Namespace } from './namespace.ts'
-import { type PushedImage, pathsOf } from './registry.ts'
+import { manifestPath, type PushedImage, pathsOf } from './registry.ts'
 import { until } from './wait.ts'
 
 /** The containerd namespace that CRI uses, and all of a node's tools with it. */
@@ -139,18 +139,25 @@ export class Node {
     return startCurl(this.network, this.#directory, `${REGISTRY_DOOR}${path}`, options)
   }
 
-  /** What the registry door answers to HEAD for the image's tag and every digest that a pull needs. */
+  /** What the registry door answers for every digest that a pull of the image needs: 304 for what can be had there. */
   statuses(image: PushedImage): Promise<number[]> {
-    return headStatuses(
+    return conditionalStatuses(
       this.network,
       pathsOf(image).map((path) => `${REGISTRY_DOOR}${path}`),
     )
   }
 
-  /** Waits until the whole image can be had through the registry door. */
+  /** Waits until all content of the image can be had through the registry door. */
   async untilOffered(image: PushedImage): Promise<void> {
-    const offered = async () => (await this.statuses(image)).every((status) => status === 200)
+    const offered = async () => (await this.statuses(image)).every((status) => status === 304)
     await until(`${image.reference} to be offered at the door of ${this.name}`, offered)
+  }
+
+  /** Waits until the mirror resolves the image's tag, because it has noticed that upstream is down. */
+  async untilResolved({ reference, ...image }: PushedImage): Promise<void> {
+    const path = manifestPath({ ...image, reference }, image.tag)
+    const resolved = async () => (await this.curl(path, { method: 'HEAD' })).status === 200
+    await until(`${reference} to be resolved at the door of ${this.name}`, resolved)
   }
 
   /** Waits until nothing of the image can be had through the registry door. */

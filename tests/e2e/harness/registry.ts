@@ -5,6 +5,7 @@ import type { Digest } from '../../../lib/oci/digest.ts'
 import { parseAccessLog, type UpstreamRequest } from './access-log.ts'
 import { Daemon } from './daemon.ts'
 import type { Image } from './image.ts'
+import { type Lock, OWNER } from './lock.ts'
 import type { Namespace } from './namespace.ts'
 import { until } from './wait.ts'
 
@@ -13,8 +14,13 @@ export const REGISTRY_NAME = 'registry.test'
 
 const PORT = 5000
 
+/** What a mirror calls itself when it asks whether the registry answers. */
+const PROBE_AGENT = 'swarmirror'
+
 /** An image that the registry has under a name. */
 export interface PushedImage extends Image {
+  /** As it stands in references. */
+  readonly registry: string
   readonly repository: string
   readonly tag: string
   /** As a pod would name it, such as `registry.test/team/app:v1`. */
@@ -23,35 +29,49 @@ export interface PushedImage extends Image {
   readonly digestReference: string
 }
 
+export interface RegistryOptions {
+  /** For its files and its log. */
+  readonly directory: string
+  readonly name?: string
+  /** Who may pull and push; everybody if missing. */
+  readonly lock?: Lock | undefined
+}
+
 /** The upstream: a docker-registry on file storage, on a host of its own, whose access log tells who asked for what. */
 export class Registry {
   readonly daemon: Daemon
   readonly network: Namespace
+  /** As it stands in references. */
+  readonly name: string
   /** Where nodes reach it. */
   readonly url: string
+  readonly lock: Lock | undefined
 
-  constructor(namespace: Namespace, options: { directory: string; logDirectory: string }) {
+  constructor(namespace: Namespace, { directory, name = REGISTRY_NAME, lock }: RegistryOptions) {
     this.network = namespace
+    this.name = name
     this.url = `http://${namespace.address}:${PORT}`
-    const config = join(options.directory, 'config.json')
+    this.lock = lock
+    const config = join(directory, 'config.json')
     // JSON is YAML, too.
     writeFileSync(
       config,
       JSON.stringify({
         version: '0.1',
         log: { level: 'warn' },
-        storage: { filesystem: { rootdirectory: join(options.directory, 'storage') }, delete: { enabled: true } },
+        storage: { filesystem: { rootdirectory: join(directory, 'storage') }, delete: { enabled: true } },
         http: { addr: `0.0.0.0:${PORT}` },
+        auth: lock?.settings,
       }),
     )
     this.daemon = new Daemon({
       name: 'registry',
       title: 'the registry',
       namespace,
-      logDirectory: options.logDirectory,
+      logDirectory: directory,
       command: 'docker-registry',
       args: () => ['serve', config],
-      ready: async () => (await this.#ask('/v2/')) === '200',
+      ready: async () => ['200', '401'].includes(await this.#ask('/v2/')),
     })
   }
 
@@ -64,10 +84,11 @@ export class Registry {
     const [repository = '', tag = 'latest'] = name.split(':')
     const destination = `docker://127.0.0.1:${PORT}/${repository}:${tag}`
     const options = ['--insecure-policy', 'copy', '--all', '--preserve-digests', '--dest-tls-verify=false']
+    if (this.lock !== undefined) options.push('--dest-creds', `${OWNER.username}:${OWNER.password}`)
     await this.network.exec('skopeo', [...options, `oci:${image.layout}:image`, destination])
-    const reference = `${REGISTRY_NAME}/${repository}:${tag}`
-    const digestReference = `${REGISTRY_NAME}/${repository}@${image.target.digest}`
-    return { ...image, repository, tag, reference, digestReference }
+    const reference = `${this.name}/${repository}:${tag}`
+    const digestReference = `${this.name}/${repository}@${image.target.digest}`
+    return { ...image, registry: this.name, repository, tag, reference, digestReference }
   }
 
   /** Stops the registry for as long as `work` takes. */
@@ -80,7 +101,10 @@ export class Registry {
     }
   }
 
-  /** What the registry was asked while `work` was done, in the order of its answers. */
+  /**
+   * What the registry was asked while `work` was done, in the order of its answers; without the questions of mirrors whether
+   * it answers.
+   */
   async requestsDuring(work: () => Promise<unknown>): Promise<UpstreamRequest[]> {
     const before = (await this.#requestsUntilNow()).length
     await work()
@@ -94,7 +118,7 @@ export class Registry {
     return await until("the registry's access log to be complete", () => {
       const requests = parseAccessLog(this.daemon.output('stdout'))
       return requests.some(({ target }) => target === fence)
-        ? requests.filter(({ target }) => !target.startsWith('/v2/?fence='))
+        ? requests.filter(({ target, userAgent }) => !target.startsWith('/v2/?fence=') && userAgent !== PROBE_AGENT)
         : undefined
     })
   }
@@ -117,18 +141,18 @@ export class Registry {
 
 /** The path of a manifest of an image's repository, as containerd asks a mirror for it. */
 export function manifestPath(image: PushedImage, reference: string = image.target.digest): string {
-  return `/v2/${image.repository}/manifests/${reference}?ns=${REGISTRY_NAME}`
+  return `/v2/${image.repository}/manifests/${reference}?ns=${image.registry}`
 }
 
 /** The path of a blob of an image's repository, as containerd asks a mirror for it. */
 export function blobPath(image: PushedImage, digest: string): string {
-  return `/v2/${image.repository}/blobs/${digest}?ns=${REGISTRY_NAME}`
+  return `/v2/${image.repository}/blobs/${digest}?ns=${image.registry}`
 }
 
-/** Everything that a pull of the image by tag asks for. */
+/** All content that a pull of the image asks for. */
 export function pathsOf(image: PushedImage): string[] {
   const { manifest, config, layers } = image.own
-  const manifests = new Set([image.tag, image.target.digest, manifest.digest])
+  const manifests = new Set([image.target.digest, manifest.digest])
   const blobs = [config, ...layers].map(({ digest }) => digest)
   return [...[...manifests].map((name) => manifestPath(image, name)), ...blobs.map((digest) => blobPath(image, digest))]
 }
