@@ -31,7 +31,9 @@ export async function startLayoutMirror(
   flags: readonly string[] = [],
 ): Promise<MirrorProcess> {
   const doors = ['--listen', '--peer-listen', '--admin-listen'].flatMap((door) => [door, '127.0.0.1:0'])
-  const all = ['--store', `oci-layout:${layout}`, '--log-level', 'info', ...doors, ...flags]
+  // Their registry does not exist.
+  const resolve = flags.includes('--resolve') ? [] : ['--resolve', 'swarm']
+  const all = ['--store', `oci-layout:${layout}`, '--log-level', 'info', ...resolve, ...doors, ...flags]
   return await startMirrorProcess(RUNTIMES[runtime], all, process.env, AbortSignal.timeout(START_TIMEOUT))
 }
 
