@@ -11,8 +11,8 @@ import type { BegunSpan, PiecesDependencies, PiecesOptions, PiecesTransfer, Span
 import { PieceRefusal, Pieces } from './pieces.ts'
 import type { Winner } from './race.ts'
 import { Search, type SearchDependencies, type SearchOptions } from './search.ts'
-import { type Ending, inOneChunk, VerificationError, Verifier, verified } from './verify.ts'
-import { readWhole } from './whole.ts'
+import { type Ending, VerificationError, Verifier, verified } from './verify.ts'
+import { inOneChunk, readWhole } from './whole.ts'
 
 export interface TransferDependencies extends SearchDependencies, Pick<PiecesDependencies, 'largest'> {
   /** Told of every transfer that is over. */

@@ -2,7 +2,6 @@ import { PeerError } from '../peers/error.ts'
 import { onAbort } from '../platform/abort.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
-import { gather } from './verify.ts'
 
 export interface WholeBounds {
   /** Bytes that it may have. */
@@ -59,4 +58,37 @@ export async function readWhole(
   } finally {
     cancelTimer()
   }
+}
+
+/** The same bytes in one chunk. */
+export function inOneChunk(source: ByteSource, length: number): ByteSource {
+  let isRead = length === 0
+  return {
+    async next() {
+      if (isRead) return undefined
+      isRead = true
+      return await gather(source, length)
+    },
+    cancel: () => source.cancel(),
+  }
+}
+
+/**
+ * All bytes of a source, and no more of it.
+ *
+ * @param length of the source in bytes
+ * @param onBytes told of bytes as they come
+ * @throws {PeerError} when it ends before that, or gives more
+ */
+async function gather(source: ByteSource, length: number, onBytes?: (bytes: number) => void): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length)
+  for (let at = 0; at < length; ) {
+    const chunk = await source.next()
+    if (chunk === undefined) throw new PeerError(`the body ended ${length - at} bytes early`)
+    if (chunk.length > length - at) throw new PeerError('more bytes than declared', { failure: 'invalid' })
+    bytes.set(chunk, at)
+    at += chunk.length
+    onBytes?.(chunk.length)
+  }
+  return bytes
 }

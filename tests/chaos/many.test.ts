@@ -9,7 +9,7 @@ import { type Node, type PushedImage, testCluster } from '../e2e/harness/index.t
 import { forget, pullUnder, sizeOf, untilHeldBy } from './support/experiment.ts'
 
 const MB = 1_000_000
-const LAYERS: readonly number[] = [80 * MB]
+const LAYERS: readonly number[] = [40 * MB]
 /** What each holder may send, and what an asker may get, in bytes per second: links of 100 and of 400 Mbit/s. */
 const RATE = 12.5 * MB
 const LINK = 50 * MB
