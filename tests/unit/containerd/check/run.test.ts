@@ -9,36 +9,17 @@ import {
   runCheck,
 } from '../../../../lib/containerd/check/run.ts'
 import type { ContainerdClient } from '../../../../lib/containerd/client/client.ts'
-import type { CriClient } from '../../../../lib/containerd/client/cri.ts'
 import { ContainerdError, type ContainerdErrorCode } from '../../../../lib/containerd/client/error.ts'
 import { silentLogger } from '../../../../lib/observe/log.ts'
+import { newContainerd } from '../../../doubles/new-containerd.ts'
 import { runHere } from '../../../fixtures/command.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 
 const never = new AbortController().signal
 
-/** A containerd that is new, and of which the files alone tell the configuration. */
-function newContainerd(version: ContainerdClient['version']): CheckDependencies {
-  const refused = () => Promise.reject(new ContainerdError('unsupported', 'no CRI here'))
-  const client = {
-    namespace: 'k8s.io',
-    version,
-    plugins: async () => [],
-    namespaces: async () => [],
-    images: async () => [],
-    server: async () => ({ uuid: 'a', pid: 0 }),
-    contentRoot: async () => undefined,
-    listContent: async function* () {
-      // Nothing is held.
-    },
-  } as Partial<ContainerdClient> as ContainerdClient
-  const cri = { info: refused, version: refused } as Partial<CriClient> as CriClient
-  return {
-    containerd: { in: () => client, cri },
-    others: async () => [],
-    probe: 'not here',
-    log: silentLogger,
-  }
+/** Checks a containerd that is new. */
+function dependenciesOf(version: ContainerdClient['version']): CheckDependencies {
+  return { containerd: newContainerd(version), others: async () => [], probe: 'not here', log: silentLogger }
 }
 
 const SUBJECT = {
@@ -59,7 +40,7 @@ async function check(directory: string, more: Partial<CheckSubject>, code?: Cont
     configFile,
     `version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = ${JSON.stringify(certsDir)}\n`,
   )
-  const dependencies = newContainerd(async () => {
+  const dependencies = dependenciesOf(async () => {
     if (code !== undefined) throw new ContainerdError(code, 'said the system')
     return { version: '1.7.24', revision: '' }
   })
@@ -82,7 +63,7 @@ for (const [code, interrupted] of [
 }
 
 test('check does not take a mistake of our own for a finding', async () => {
-  const mistaken = newContainerd(() => Promise.reject(new TypeError('a mistake')))
+  const mistaken = dependenciesOf(() => Promise.reject(new TypeError('a mistake')))
   await assert.rejects(
     runCheck(mistaken, { ...SUBJECT, configFile: '/nowhere', certsDir: '/nowhere' }, never),
     TypeError,

@@ -1,0 +1,22 @@
+import type { Containerd, ContainerdClient } from '../../lib/containerd/client/client.ts'
+import type { CriClient } from '../../lib/containerd/client/cri.ts'
+import { ContainerdError } from '../../lib/containerd/client/error.ts'
+
+/** A containerd that is new, and of which the files alone tell the configuration. */
+export function newContainerd(version: ContainerdClient['version']): Containerd {
+  const refused = () => Promise.reject(new ContainerdError('unsupported', 'no CRI here'))
+  const client = {
+    namespace: 'k8s.io',
+    version,
+    plugins: async () => [],
+    namespaces: async () => [],
+    images: async () => [],
+    server: async () => ({ uuid: 'a', pid: 0 }),
+    contentRoot: async () => undefined,
+    listContent: async function* () {
+      // Nothing is held.
+    },
+  } as Partial<ContainerdClient> as ContainerdClient
+  const cri = { info: refused, version: refused } as Partial<CriClient> as CriClient
+  return { in: () => client, cri, close: () => undefined }
+}
