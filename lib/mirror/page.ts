@@ -6,37 +6,25 @@ import type { Logger } from '../observe/log.ts'
 import { runtimeVersion } from '../observe/process-figures.ts'
 import type { Readiness } from '../observe/readiness.ts'
 import type { Key } from '../oci/key.ts'
-import type { Policy } from '../oci/policy.ts'
 import { createHoldings } from '../page/holdings.ts'
 import { createPage, type Page } from '../page/page.ts'
 import type { ShownFinding, Status } from '../page/status.ts'
-import { createTracer } from '../page/trace.ts'
-import type { PeerClient } from '../peers/client.ts'
-import type { PeerCredentials } from '../peers/credentials.ts'
-import type { KnownPeers } from '../peers/known-peers.ts'
+import { createTracer, type TracerDependencies } from '../page/trace.ts'
 import { runtimeName } from '../platform/runtime.ts'
 import { isLoopback, type Settings } from '../settings/settings.ts'
-import type { ContentStore } from '../store/store.ts'
 import type { Members } from '../swarm/members.ts'
-import type { Router } from '../swarm/router.ts'
 import type { Upstreams } from '../upstream/upstreams.ts'
 
 /** Peers that the page lists. */
 const LISTED_PEERS = 100
 
-export interface MirrorPageDependencies {
-  readonly store: ContentStore
-  readonly known: KnownPeers
+export interface MirrorPageDependencies extends TracerDependencies {
   readonly activity: Activity
-  readonly router: Router
   readonly members: Members
   readonly held: ReadonlySet<Key>
   readonly readiness: Readiness
   /** The last report of the check; missing where there is none. */
   readonly report: () => Report | undefined
-  readonly policy: Policy
-  readonly client: PeerClient
-  readonly credentials: PeerCredentials
   readonly upstreams: Upstreams
   readonly metrics: HttpMetrics
   /** The peer door's address as it is announced. */
@@ -52,8 +40,7 @@ export function showsPage(settings: Pick<Settings, 'page' | 'admin-listen'>): bo
 /** The page of a mirror, if its settings allow one: the names of images are not for everybody who reaches the node. */
 export function createMirrorPage(settings: Settings, dependencies: MirrorPageDependencies): Page | undefined {
   if (!showsPage(settings)) return undefined
-  const { store, known, activity, router, members, held, readiness, report } = dependencies
-  const { policy, client, credentials, upstreams, metrics, address, log } = dependencies
+  const { store, known, activity, members, held, readiness, report, upstreams, metrics, address, log } = dependencies
   const holdings = createHoldings({ store, held, log })
   const node = {
     version: `${manifest.name} ${manifest.version}`,
@@ -85,10 +72,10 @@ export function createMirrorPage(settings: Settings, dependencies: MirrorPageDep
       pulls: activity.pulls,
     }
   }
-  const trace = createTracer(
-    { store, policy, router, client, credentials, known },
-    { lookupTimeout: settings['lookup-timeout'], resolution: { by: settings.resolve, upstreams } },
-  )
+  const trace = createTracer(dependencies, {
+    lookupTimeout: settings['lookup-timeout'],
+    resolution: { by: settings.resolve, upstreams },
+  })
   return createPage({ status, trace, log })
 }
 

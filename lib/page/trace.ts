@@ -19,8 +19,13 @@ export interface TracerDependencies extends AskingDependencies {
   readonly policy: Policy
 }
 
-/** The same, with questions to this node's own store that cannot hang. */
-type Asked = TracerDependencies & { readonly local: LocalAsker }
+/** A trace that runs. */
+interface Tracing extends TracerDependencies {
+  /** Asks this node's own store, without hanging. */
+  readonly local: LocalAsker
+  readonly tell: (part: TracePart) => void
+  readonly signal: AbortSignal
+}
 
 export interface TracerOptions {
   /** Milliseconds that a pull looks for peers, for comparison. */
@@ -78,7 +83,8 @@ export function createTracer(dependencies: TracerDependencies, options: TracerOp
           resolution.by === 'fallback' ? await resolverOf(reference, resolution.upstreams, over) : resolution.by
         emit({ step: 'resolve', by })
         const local = createLocalAsker(dependencies.store, localLimit)
-        return await follow({ ...dependencies, local }, reference, (part) => emit({ step: 'part', part }), over)
+        const tell = (part: TracePart) => emit({ step: 'part', part })
+        return await follow({ ...dependencies, local, tell, signal: over }, reference)
       } catch (error) {
         if (over.aborted) return `stopped: a trace takes ${limit / 1000} s at most`
         if (error instanceof OciError) return error.message
@@ -97,52 +103,36 @@ async function resolverOf({ registry }: Reference, upstreams: Resolution['upstre
   return (await upstreams.answers(registry, signal)) ? 'upstream' : 'swarm'
 }
 
-type Tell = (part: TracePart) => void
-
 /** @returns why it could not go on, in words */
-async function follow(
-  dependencies: Asked,
-  reference: Reference,
-  tell: Tell,
-  signal: AbortSignal,
-): Promise<string | undefined> {
-  const { policy } = dependencies
+async function follow(tracing: Tracing, reference: Reference): Promise<string | undefined> {
+  const { policy } = tracing
   if (!policy.admits(reference)) return 'this image is not mirrored: see --registries and --exclude'
   let digest = reference.digest
   if (digest === undefined) {
     if (!policy.resolvesTags)
       return 'tags are resolved upstream (--resolve upstream): give the digest, as in name@sha256:...'
-    digest = await followTag(dependencies, reference, tell, signal)
+    digest = await followTag(tracing, reference)
     if (digest === undefined) return 'neither this node nor a peer knows the tag: containerd asks upstream'
   }
-  return await followContent(dependencies, reference, digest, tell, signal)
+  return await followContent(tracing, reference, digest)
 }
 
-async function followTag(
-  dependencies: Asked,
-  { registry, repository, tag = '' }: Reference,
-  tell: Tell,
-  signal: AbortSignal,
-): Promise<Digest | undefined> {
+async function followTag(tracing: Tracing, { registry, repository, tag = '' }: Reference): Promise<Digest | undefined> {
+  const { local: ask, tell, signal } = tracing
   const target: ManifestTarget = { kind: 'manifest', registry, repository, reference: { tag } }
-  const local = await dependencies.local((store, over) => store.resolve({ registry, repository, tag }, over), signal)
-  const asking = await askPeers(dependencies, { target, method: 'HEAD' }, signal)
+  const local = await ask((store, over) => store.resolve({ registry, repository, tag }, over), signal)
+  const asking = await askPeers(tracing, { target, method: 'HEAD' }, signal)
   tell({ role: 'tag', key: targetKey(target), ...shown(local), ...asking })
   return local.value ?? asking.answers.find(({ outcome }) => outcome === 'content')?.digest
 }
 
 /** Follows a manifest to its config and layers, and an index to the manifest that this node would take. */
-async function followContent(
-  dependencies: Asked,
-  name: Reference,
-  digest: Digest,
-  tell: Tell,
-  signal: AbortSignal,
-): Promise<string | undefined> {
+async function followContent(tracing: Tracing, name: Reference, digest: Digest): Promise<string | undefined> {
+  const { tell } = tracing
   for (let next: Digest = digest; ; ) {
     const target = { kind: 'manifest' as const, ...placeOf(name), reference: { digest: next } }
-    const found = await look(dependencies, target, next, signal)
-    const manifest = await readManifest(dependencies, target, found.asking, signal)
+    const found = await look(tracing, target, next)
+    const manifest = await readManifest(tracing, target, found.asking)
     if (manifest === undefined) {
       tell({ role: 'manifest', key: next, ...found.own, ...found.asking })
       return 'nobody in the swarm has this manifest: containerd asks upstream'
@@ -152,7 +142,7 @@ async function followContent(
     const role = isIndex ? 'index' : 'manifest'
     tell({ role, key: next, size: bytes.length, ...found.own, ...found.asking })
     const children = childrenOf(bytes, mediaType)
-    if (!isIndex) return await followBlobs(dependencies, name, children, tell, signal)
+    if (!isIndex) return await followBlobs(tracing, name, children)
     const child = preferredChild(bytes, children)
     if (child === undefined || !isManifestMediaType(child.mediaType)) return 'the index has no manifest'
     next = child.digest
@@ -160,11 +150,9 @@ async function followContent(
 }
 
 async function followBlobs(
-  dependencies: Asked,
+  tracing: Tracing,
   name: Reference,
   children: readonly Descriptor[],
-  tell: Tell,
-  signal: AbortSignal,
 ): Promise<string | undefined> {
   const chosen = [...new Map(children.map((child) => [child.digest, child])).values()].slice(0, MAX_PARTS)
   const roles = new Map(children.map(({ digest }, index) => [digest, index === 0 ? 'config' : 'layer'] as const))
@@ -174,11 +162,11 @@ async function followBlobs(
   const work = async () => {
     for (const { digest, size } of rest) {
       const target: BlobTarget = { kind: 'blob', ...placeOf(name), digest }
-      const looking = look(dependencies, target, digest, signal)
+      const looking = look(tracing, target, digest)
       const before = told
       told = looking.then(async ({ own, asking }) => {
         await before
-        tell({ role: roles.get(digest) ?? 'layer', key: digest, size, ...own, ...asking })
+        tracing.tell({ role: roles.get(digest) ?? 'layer', key: digest, size, ...own, ...asking })
       })
       // The worker below throws a failure; nobody awaits this promise then.
       told.catch(() => undefined)
@@ -192,15 +180,15 @@ async function followBlobs(
 
 /** From this node, or else from a peer that said that it has it; `undefined` if nobody gives it. */
 async function readManifest(
-  dependencies: Asked,
+  tracing: Tracing,
   target: Parameters<typeof readFromPeer>[1],
   { answers }: Asking,
-  signal: AbortSignal,
 ): Promise<TracedManifest | undefined> {
-  const held = await dependencies.local((store, over) => readHere(store, target.reference.digest, over), signal)
+  const { signal } = tracing
+  const held = await tracing.local((store, over) => readHere(store, target.reference.digest, over), signal)
   if (held.value !== undefined) return held.value
   for (const { address, outcome } of answers) {
-    const manifest = outcome === 'content' ? await readFromPeer(dependencies, target, address, signal) : undefined
+    const manifest = outcome === 'content' ? await readFromPeer(tracing, target, address, signal) : undefined
     if (manifest !== undefined) return manifest
   }
   return undefined
@@ -218,11 +206,12 @@ function preferredChild(index: Uint8Array, children: readonly Descriptor[]): Des
 }
 
 /** Who has it: this node, and which peers. */
-async function look(dependencies: Asked, target: ContentTarget, digest: Digest, signal: AbortSignal) {
-  const local = await dependencies.local((store, over) => store.describe(digest, over), signal)
+async function look(tracing: Tracing, target: ContentTarget, digest: Digest) {
+  const { signal } = tracing
+  const local = await tracing.local((store, over) => store.describe(digest, over), signal)
   // The first byte of a blob shows that there are bytes, and takes nothing from real pulls.
   const range = target.kind === 'blob' ? 'bytes=0-0' : undefined
-  const asking = await askPeers(dependencies, { target, method: 'GET', range }, signal)
+  const asking = await askPeers(tracing, { target, method: 'GET', range }, signal)
   return { own: shown(local), asking }
 }
 
