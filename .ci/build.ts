@@ -6,7 +6,7 @@
  *     sodium-native.node   libsodium, which that file loads from beside itself
  *     swarmirror           the same as one executable with Bun and libsodium inside
  *     THIRD-PARTY-NOTICES  the licenses of what is in these, for whoever passes them on
- *   bun .ci/build.ts DIR --package    what `npm run package` packs:
+ *   bun .ci/build.ts --package [DIR]    in dist/package or DIR, made anew, what `npm run package` packs:
  *     package.json         its name, version, program and export
  *     swarmirror.mjs       the program as one ESM file
  *     sodium-native-*.node libsodium for Linux on amd64 and arm64, which that file loads from beside itself
@@ -171,7 +171,7 @@ const { values, positionals } = parseArgs({
   options: { image: { type: 'string' }, bun: { type: 'string' }, package: { type: 'boolean', default: false } },
   allowPositionals: true,
 })
-const dir = positionals[0] ?? join(ROOT, 'dist')
+const dir = positionals[0] ?? join(ROOT, 'dist', ...(values.package ? ['package'] : []))
 // The package is all that its directory holds.
 if (values.package) await rm(dir, { recursive: true, force: true })
 await mkdir(dir, { recursive: true })
