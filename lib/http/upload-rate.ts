@@ -3,11 +3,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 /** Bounds the bytes per second of all bodies together. */
 export type UploadRate = ReturnType<typeof createUploadRate>
 
-export interface UploadRateOptions {
-  /** Milliseconds. */
-  readonly now?: () => number
+const CLOCK = {
+  /** In milliseconds. */
+  now: () => performance.now(),
   /** Waits that many milliseconds, or until the signal aborts; then it throws. */
-  readonly wait?: (milliseconds: number, signal: AbortSignal) => Promise<unknown>
+  wait: (time: number, signal: AbortSignal): Promise<unknown> => delay(time, undefined, { signal }),
 }
 
 /** How much may go out at once after a pause, in milliseconds of the rate: timers are late by less. */
@@ -26,8 +26,8 @@ const LARGEST_SLICE = 64 * 1_024
  *
  * @param rate bytes per second
  */
-export function createUploadRate(rate: number, options: UploadRateOptions = {}) {
-  const { now = () => performance.now(), wait = (time, signal) => delay(time, undefined, { signal }) } = options
+export function createUploadRate(rate: number, clock: Partial<typeof CLOCK> = {}) {
+  const { now, wait } = { ...CLOCK, ...clock }
   const slice = Math.min(Math.max(Math.floor((rate * SLICE) / 1_000), SMALLEST_SLICE), LARGEST_SLICE)
   const burst = Math.max((rate * BURST) / 1_000, slice)
   let available = burst

@@ -73,33 +73,28 @@ export interface Totals {
   readonly bytes: { readonly local: number; readonly peer: number }
 }
 
-export interface ActivityOptions {
-  readonly pulls?: number
-  readonly parts?: number
-  /** Milliseconds. */
-  readonly quiet?: number
+const DEFAULTS = {
+  /** How many pulls are kept, and how many parts of each: at most some 600 KiB in all. */
+  pulls: 20,
+  parts: 64,
+  /** Milliseconds without a request for a repository after which the next one begins another pull. */
+  quiet: 30_000,
   /** Milliseconds since 1970. */
-  readonly now?: () => number
+  now: Date.now,
 }
-
-/** How many pulls are kept, and how many parts of each: at most some 600 KiB in all. */
-const PULLS = 20
-const PARTS = 64
-/** Milliseconds without a request for a repository after which the next one begins another pull. */
-const QUIET = 30_000
 
 type Growing = Pull & { readonly parts: PullPart[]; readonly repository: string; tagged: boolean }
 
 /** The last pulls and what came of them, for people. In memory and bounded; Prometheus has the whole story. */
 export class Activity {
-  readonly #options: Required<ActivityOptions>
+  readonly #options: typeof DEFAULTS
   readonly #pulls: Growing[] = []
   readonly #requests = { local: 0, peer: 0, none: 0 }
   readonly #bytes = { local: 0, peer: 0 }
   #count = 0
 
-  constructor(options: ActivityOptions = {}) {
-    this.#options = { pulls: PULLS, parts: PARTS, quiet: QUIET, now: Date.now, ...options }
+  constructor(options: Partial<typeof DEFAULTS> = {}) {
+    this.#options = { ...DEFAULTS, ...options }
   }
 
   /** Newest first. */
