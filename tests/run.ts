@@ -8,7 +8,7 @@
  *                                           files: all with mirrors on Node, pulls and stops with mirrors on Deno and Bun too;
  *                                           without --containerd on the machine's own and on the 2.1 of .ci/containerd-2
  *   node tests/run.ts browser [FILE ...]    the page in headless Chromium, of mirrors on every runtime; driven by Node
- *   node tests/run.ts chaos [FILE ...]      pulls while nodes die, fall silent and break, and a soak; as e2e, and tcpdump
+ *   node tests/run.ts chaos [FILE ...]      pulls while nodes die, fall silent and break, and a soak; as e2e
  *   node tests/run.ts swarm                 a swarm of many nodes on loopback, with churn; driven by Node, no root
  */
 import { execFileSync, spawn } from 'node:child_process'

@@ -1,5 +1,4 @@
-import type { Logger } from '../observe/log.ts'
-import { boundedLog } from '../observe/log.ts'
+import { boundedLog, type Logger } from '../observe/log.ts'
 import { OciError } from '../oci/error.ts'
 import { targetKey } from '../oci/key.ts'
 import { tagNamed } from '../oci/path.ts'
@@ -15,27 +14,35 @@ export interface Resolution {
   readonly upstreams: Pick<Upstreams, 'answers'>
 }
 
+/** Who resolves for a registry at this moment. */
+export async function resolverOf({ by, upstreams }: Resolution, registry: string, signal: AbortSignal) {
+  if (by !== 'fallback') return by
+  return (await upstreams.answers(registry, signal)) ? 'upstream' : 'swarm'
+}
+
 /**
  * Leaves to upstream what it is to resolve, with a 404 at once: containerd then asks there, with the credentials of the pod.
  * containerd resolves by HEAD; other clients get the manifest of a tag. A GET by digest asks for content and passes on.
  */
-export function resolved({ by, upstreams }: Resolution, metrics: HttpMetrics, log: Logger): DoorMiddleware {
+export function resolved(resolution: Resolution, metrics: HttpMetrics, log: Logger): DoorMiddleware {
   const bounded = boundedLog(log)
   return async function resolved(c, next) {
     const target = c.get('target')
     const { method, signal } = c.req.raw
     if (method !== 'HEAD' && tagNamed(target) === undefined) return await next()
-    if (by === 'upstream' || (by === 'fallback' && (await upstreams.answers(target.registry, signal)))) {
+    if ((await resolverOf(resolution, target.registry, signal)) === 'upstream') {
       c.set('isForUpstream', true)
       metrics.resolves.inc({ by: 'upstream' })
       const code = target.kind === 'blob' ? 'BLOB_UNKNOWN' : 'MANIFEST_UNKNOWN'
-      return errorAnswer(new OciError(code, `${target.registry} resolves this itself: ask there (--resolve ${by})`))
+      return errorAnswer(
+        new OciError(code, `${target.registry} resolves this itself: ask there (--resolve ${resolution.by})`),
+      )
     }
     await next()
     if (signal.aborted) return
     const isResolved = c.res.status < 400
     metrics.resolves.inc({ by: isResolved ? 'swarm' : 'nobody' })
-    if (by === 'swarm' || !isResolved) return
+    if (resolution.by === 'swarm' || !isResolved) return
     c.res.headers.set('X-Swarmirror-Resolved', 'swarm')
     bounded.warn('resolved by the swarm, since upstream does not answer', {
       key: targetKey(target),

@@ -1,4 +1,4 @@
-import type { Resolution } from '../http/resolve.ts'
+import { type Resolution, resolverOf } from '../http/resolve.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/error.ts'
@@ -79,9 +79,7 @@ export function createTracer(dependencies: TracerDependencies, options: TracerOp
       try {
         const reference = parseReference(text.trim())
         emit({ step: 'name', name: formatReference(reference), lookupTimeout })
-        const by =
-          resolution.by === 'fallback' ? await resolverOf(reference, resolution.upstreams, over) : resolution.by
-        emit({ step: 'resolve', by })
+        emit({ step: 'resolve', by: await resolverOf(resolution, reference.registry, over) })
         const local = createLocalAsker(dependencies.store, localLimit)
         const tell = (part: TracePart) => emit({ step: 'part', part })
         return await follow({ ...dependencies, local, tell, signal: over }, reference)
@@ -97,11 +95,6 @@ export function createTracer(dependencies: TracerDependencies, options: TracerOp
 }
 
 export type Tracer = ReturnType<typeof createTracer>
-
-/** Who resolves at this moment where it depends on whether the registry answers. */
-async function resolverOf({ registry }: Reference, upstreams: Resolution['upstreams'], signal: AbortSignal) {
-  return (await upstreams.answers(registry, signal)) ? 'upstream' : 'swarm'
-}
 
 /** @returns why it could not go on, in words */
 async function follow(tracing: Tracing, reference: Reference): Promise<string | undefined> {

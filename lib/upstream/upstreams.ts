@@ -1,5 +1,4 @@
-import type { Logger } from '../observe/log.ts'
-import { boundedLog } from '../observe/log.ts'
+import { boundedLog, type Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { bounded, unlessAborted } from '../platform/abort.ts'
 import { type Clock, systemClock } from '../platform/clock.ts'

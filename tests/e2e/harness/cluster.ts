@@ -28,6 +28,7 @@ import { createRun, type Run, sweep } from './run.ts'
 const TOOLS = [
   'ip',
   'nft',
+  'tcpdump',
   'tc',
   'containerd',
   'ctr',

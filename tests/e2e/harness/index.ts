@@ -19,7 +19,8 @@
  * containerd (`node.containerd`) and a mirror (`node.mirror`), both {@link Daemon}s: `start`, `stop` (SIGTERM, tells the exit
  * code), `kill` (SIGKILL), `pause` and `resume` (SIGSTOP, SIGCONT), `restart`, `output`. The {@link Registry} is the upstream: the
  * images are `registry.test/...`, `registry.whileDown()` takes it away, `registry.requestsDuring()` tells what it was asked.
- * Every node's hosts.toml points to its mirror first and to the upstream second; `node.writeHosts()` changes that.
+ * `locked` adds
+ * registries that want a secret (`cluster.locked('basic')`). Every node's hosts.toml points to its mirror first and to the upstream second; `node.writeHosts()` changes that.
  *
  * **Faults.** `node.network.cutOff()`, `loseIncoming(percent)`, `loseLarge(bytes)`, `resetIncoming()` and `heal()` by nftables, `shape('out', bytesPerSecond)`
  * by tc; `setNames()` changes what names resolve to.
@@ -38,7 +39,7 @@
  *
  * **containerd** is the one that comes first in PATH: 1.7 or 2.1 ({@link CONTAINERD}); {@link byMajor} says what differs.
  *
- * **Needs** root, and Debian's containerd, runc, docker-registry, skopeo, oras, curl, iproute2, nftables.
+ * **Needs** root, and Debian's containerd, runc, docker-registry, skopeo, oras, curl, iproute2, nftables, tcpdump.
  *
  * {@link createCluster} is the same without `node:test`.
  */
