@@ -22,28 +22,25 @@ export interface Platform {
   readonly variant?: string
 }
 
-export interface ImageOptions {
-  /** How many layers, each with one file. Default 3. */
-  readonly layers?: number
-  /** Bytes of the file in each layer. Default 4096. */
-  readonly layerSize?: number
-  /** Another seed makes everything different. Default 1. */
-  readonly seed?: number
-  /** Default linux/amd64. */
-  readonly platform?: Platform
-  /** Default OCI's. */
-  readonly mediaTypes?: { readonly manifest: string; readonly config: string; readonly layer: string }
+const DEFAULTS = {
+  /** How many layers, each with one file. */
+  layers: 3,
+  /** Bytes of the file in each layer. */
+  layerSize: 4096,
+  /** Another seed makes everything different. */
+  seed: 1,
+  platform: { os: 'linux', architecture: 'amd64' } as Platform,
+  mediaTypes: { manifest: OCI_MANIFEST, config: OCI_CONFIG, layer: OCI_LAYER },
 }
 
-const OCI = { manifest: OCI_MANIFEST, config: OCI_CONFIG, layer: OCI_LAYER }
+export type ImageOptions = Partial<typeof DEFAULTS>
 
 /**
  * Makes a small image that unpacks, in memory, for demonstrations and tests: every layer is a tar archive with one file of
  * bytes that do not compress. Equal options make equal bytes on every machine and runtime.
  */
 export function makeImage(options: ImageOptions = {}): Image {
-  const { layers = 3, layerSize = 4096, seed = 1, mediaTypes = OCI } = options
-  const { platform = { os: 'linux', architecture: 'amd64' } } = options
+  const { layers, layerSize, seed, platform, mediaTypes } = { ...DEFAULTS, ...options }
   const layerContents = Array.from({ length: layers }, (_, index) =>
     contentOf(mediaTypes.layer, tarOf(`layer-${index}.bin`, randomBytes(layerSize, seed * 1000 + index))),
   )

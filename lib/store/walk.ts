@@ -5,11 +5,12 @@ import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts'
 import { childrenOf } from '../oci/manifest.ts'
 import { isManifestMediaType, MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
 
-/** How deep indexes may nest. Registries and builders write one index above manifests, rarely two. */
-export const WALK_DEPTH_LIMIT = 8
-
-/** How many descriptors below one target are looked at. A manifest of 4 MiB can name some 40 000. */
-export const WALK_WIDTH_LIMIT = 100_000
+const LIMITS = {
+  /** How deep indexes may nest. Registries and builders write one index above manifests, rarely two. */
+  depthLimit: 8,
+  /** How many descriptors below one target are looked at. A manifest of 4 MiB can name some 40 000. */
+  widthLimit: 100_000,
+}
 
 /**
  * Longest time that a walk keeps the event loop, in milliseconds. Where every answer comes from memory nothing else makes it
@@ -31,12 +32,10 @@ export interface WalkProblem {
   readonly problem: string
 }
 
-export interface WalkOptions {
+export interface WalkOptions extends Partial<typeof LIMITS> {
   readonly signal: AbortSignal
   /** Hears everything that is wrong; a child that is not there is not. */
   readonly onProblem?: (problem: WalkProblem) => void
-  readonly depthLimit?: number
-  readonly widthLimit?: number
 }
 
 /**
@@ -56,8 +55,7 @@ export async function* walkHeld(
   source: WalkSource,
   options: WalkOptions,
 ): AsyncGenerator<Descriptor, void, undefined> {
-  const { signal, onProblem = () => undefined } = options
-  const { depthLimit = WALK_DEPTH_LIMIT, widthLimit = WALK_WIDTH_LIMIT } = options
+  const { signal, depthLimit, widthLimit, onProblem = () => undefined } = { ...LIMITS, ...options }
   const sizes = new Map<Digest, Promise<number | undefined>>()
   const done = new Map<Digest, 'blob' | 'manifest'>()
   let sliceEnd = performance.now() + SLICE
