@@ -3,13 +3,19 @@ import type { Door } from '../http/door.ts'
 import { boundedLog, type Logger } from '../observe/log.ts'
 import { addressOf } from '../platform/address.ts'
 import { listen } from '../platform/listen.ts'
-import type { Handler, Listener, MutualTls } from '../platform/listener.ts'
+import type { Handler, Listener, MutualTls, NewcomerBounds } from '../platform/listener.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
 import { joinSwarm } from '../swarm/hyperswarm.ts'
 import type { SwarmDependencies } from '../swarm/swarm.ts'
 
 /** How many ports are tried where any will do: it must be free for TCP and for UDP. */
 const PORT_ATTEMPTS = 20
+
+/**
+ * A node asks for some fifty blobs at once as the first thing it does, and several nodes may share an address. With TLS a
+ * connection takes up to 60 KiB. A member shows its capability with its first packets after the handshake.
+ */
+const NEWCOMERS: NewcomerBounds = { most: 1_024, mostPerAddress: 128, time: 5_000 }
 
 export interface PeerPortParts {
   /** Makes the door, given its address as it is announced: capabilities are for that address alone. */
@@ -82,8 +88,7 @@ export async function openDoor(
       host,
       port,
       tls,
-      // Other mirrors resume by themselves; containerd needs FIN for that.
-      endsWithFin: name !== 'peer-listen',
+      newcomers: name === 'peer-listen' ? NEWCOMERS : undefined,
       onError: (error, request) => bounded.error('answer broke off', { door: name, ...request, error }),
     })
   } catch (error) {

@@ -6,6 +6,9 @@ export const CAPABILITY_HEADER = 'X-Swarmirror-Capability'
 /** Carries the proof of an answer of a peer door. */
 export const PROOF_HEADER = 'X-Swarmirror-Proof'
 
+/** The key of a request that asks for no content, only whether the door lets this node in. */
+export const DOOR_KEY = '' as Key
+
 /** Made for one request to one peer. */
 export interface PeerTicket {
   readonly headers: Readonly<Record<string, string>>

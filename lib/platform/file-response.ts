@@ -13,18 +13,9 @@ export interface FilePart {
 /** Bytes read at a time: the chunk stays in the processor's cache; larger ones measured slower. */
 const CHUNK = 256 * 1024
 
-const parts = new WeakMap<Response, FilePart>()
-
-/** A response whose body is a part of a file. `Bun.serve` recognises it and hands the file to the kernel. */
+/** A response whose body is a part of a file. */
 export function fileResponse(part: FilePart, init: ResponseInit): Response {
-  const response = sourceResponse(fileSource(part), init)
-  parts.set(response, part)
-  return response
-}
-
-/** The file behind a response of {@link fileResponse}; `undefined` for any other, also one that wraps it. */
-export function filePartOf(response: Response): FilePart | undefined {
-  return parts.get(response)
+  return sourceResponse(fileSource(part), init)
 }
 
 /** The first read opens the file: a response whose body nobody reads holds no descriptor. */

@@ -5,11 +5,12 @@ export interface Admission {
    * when `most` others have one.
    */
   take(most: number): boolean
+  /** The client has shown that it may ask: its connection is no newcomer any more (see {@link NewcomerBounds}). */
+  trust(): void
   /**
    * Resolves when the response has been sent or the client has left, with the bytes of its body that the system has taken.
-   * Missing where a server does not tell.
    */
-  readonly ended?: Promise<number>
+  readonly ended: Promise<number>
 }
 
 export type Handler = (request: Request, admission: Admission) => Response | Promise<Response>
@@ -21,17 +22,23 @@ export interface MutualTls {
   readonly key: string
 }
 
+/** Bounds for connections from which no request has come yet that shows that its client may ask. */
+export interface NewcomerBounds {
+  /** How many there may be in all, and from one address, from which as many may come in a second; one more ends the oldest. */
+  readonly most: number
+  readonly mostPerAddress: number
+  /** Milliseconds from when one is accepted until it is ended. */
+  readonly time: number
+}
+
 export interface ListenOptions {
   readonly host: string
   /** 0 takes any free port. */
   readonly port: number
   /** Speaks TLS 1.3, and only with clients that have a certificate; plain TCP if missing. */
   readonly tls?: MutualTls | undefined
-  /**
-   * Whether a body that breaks off ends its connection with FIN, as containerd needs it; the default. A client that
-   * resumes by itself does not need it, and is served faster on Bun.
-   */
-  readonly endsWithFin?: boolean
+  /** For a door that not everybody may ask: its handler trusts the clients that may. On Bun it is served faster. */
+  readonly newcomers?: NewcomerBounds | undefined
   /** Connections that may be open; one more ends the oldest idle one. */
   readonly maxConnections?: number
   /** Milliseconds within which a client must take a chunk of a body, of at most 256 KiB, or its connection is ended. */
@@ -52,14 +59,10 @@ export interface Listener {
   close(drain: AbortSignal): Promise<number>
 }
 
+/** Longest request head in bytes. A repository, a digest and `ns` need under 1 KiB; beyond this the answer is 431. */
+export const MAX_HEAD = 16 * 1024
 /** How long an idle connection is kept for the next request, in milliseconds. */
 export const KEEP_ALIVE_TIMEOUT = 30_000
-
-/**
- * Carries the length of a body that is sent in chunks: `Bun.serve` sends every stream so, and drops the Content-Length
- * of its response.
- */
-export const LENGTH_HEADER = 'X-Swarmirror-Length'
 
 /**
  * The 400 for a request that no handler must see, if it is one: its URL, made of its path and its Host header, does not

@@ -1,14 +1,62 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
 import { type ByteSource, byteSourceOf } from './byte-source.ts'
+import { internalError } from './listener.ts'
+
+/**
+ * How long a client may take for a chunk, in milliseconds. A client may rest for long while its disk does not keep up, but
+ * containerd itself cancels a pull that has not moved for 5 minutes (1.7's `image_pull_progress_timeout`): a client that
+ * rests for twice as long is no pull any more.
+ */
+const WRITE_TIMEOUT = 10 * 60 * 1000
 
 /** A body whose length is not the declared one, or that could not be read or sent to its end. */
 export class BodyError extends Error {
   override readonly name = 'BodyError'
 }
 
+/** The client of an exchange, as a server reaches it. */
+export interface Client {
+  readonly method: string
+  /** Whether it has left. */
+  readonly gone: boolean
+  readonly headSent: boolean
+  writeHead(status: number, headers: Headers): void
+  /** Calls back when the memory of the chunk is free again, unless the client leaves before. */
+  write(chunk: Uint8Array, written: () => void): void
+  /** The response is complete. */
+  end(): void
+  /** Ends the connection with FIN after all that was written. */
+  cut(): void
+  /** Ends the connection at once. The system still sends what it has, and then FIN. */
+  drop(): void
+  /** Calls back once when the client leaves, at once if it has left already. */
+  onLeave(left: () => void): Disposable
+}
+
+export interface SendOptions {
+  /** Milliseconds within which the client must take a chunk, or its connection is ended. */
+  readonly writeTimeout?: number | undefined
+  /** Told of the bytes of the body that the system has taken, as it takes them. */
+  readonly onSent: (bytes: number) => void
+}
+
+/** Sends the response that `answer` gives; where that fails, a 500 or the end of the connection, after `onError` was told. */
+export async function respond(
+  answer: () => Response | Promise<Response>,
+  client: Client,
+  onError: (error: unknown) => void,
+  options: SendOptions,
+): Promise<void> {
+  try {
+    await send(await answer(), client, options)
+  } catch (error) {
+    onError(error)
+    if (client.headSent) client.cut()
+    else await send(internalError(), client, options)
+  }
+}
+
 /**
- * Writes a response to a `node:http` exchange, byte for byte what it declares.
+ * Writes a response, byte for byte what it declares.
  *
  * A body that breaks off, or is shorter or longer than its Content-Length, ends the connection with FIN after the good
  * bytes: containerd fails a pull on RST, resumes at the offset after FIN, and hangs on a short body on an open connection
@@ -17,33 +65,29 @@ export class BodyError extends Error {
  *
  * A body that is not read to its end is cancelled: at once when the client leaves, even while the source is silent.
  *
- * @param writeTimeout milliseconds within which the client must take a chunk, or its connection is ended
- * @param onSent told of the bytes of the body that the system has taken, as it takes them
  * @throws {BodyError} for a body that broke off, or that the client does not take; the connection is already ending then.
  *   A client that left is no error.
  */
-export async function send(
+async function send(
   response: Response,
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
-  writeTimeout: number,
-  onSent: (bytes: number) => void = () => undefined,
+  client: Client,
+  { writeTimeout = WRITE_TIMEOUT, onSent }: SendOptions,
 ): Promise<void> {
-  if (incoming.method === 'HEAD' || response.body === null) {
+  if (client.method === 'HEAD' || response.body === null) {
     await response.body?.cancel()
-    outgoing.writeHead(response.status, Object.fromEntries(response.headers))
-    outgoing.end()
+    client.writeHead(response.status, response.headers)
+    client.end()
     return
   }
   const source = byteSourceOf(response) ?? streamSource(response.body)
   // Nobody is left to hear of a source that cannot be cancelled.
   const abandon = () => source.cancel().catch(() => undefined)
-  const client = new Client(incoming, outgoing, abandon, writeTimeout)
+  const writer = new Writer(client, abandon, writeTimeout)
   try {
-    await sendBody(response, source, outgoing, client, onSent)
-    if (client.stalled) throw new BodyError(`the client took nothing within ${writeTimeout} ms`)
+    await sendBody(response, source, client, writer, onSent)
+    if (writer.stalled) throw new BodyError(`the client took nothing within ${writeTimeout} ms`)
   } finally {
-    client.release()
+    writer.release()
     await abandon()
   }
 }
@@ -51,8 +95,8 @@ export async function send(
 async function sendBody(
   response: Response,
   source: ByteSource,
-  outgoing: ServerResponse,
   client: Client,
+  writer: Writer,
   onSent: (bytes: number) => void,
 ): Promise<void> {
   const declared = response.headers.get('content-length')
@@ -60,13 +104,13 @@ async function sendBody(
   // The head waits for the first chunk, so that content that cannot be read is still a 5xx.
   let chunk = await unlessGone(source.next(), client)
   if (client.gone) return
-  outgoing.writeHead(response.status, Object.fromEntries(response.headers))
+  client.writeHead(response.status, response.headers)
   let sent = 0
   try {
     while (chunk !== undefined) {
       const good = chunk.subarray(0, Math.min(chunk.byteLength, length - sent))
       sent += good.byteLength
-      await client.write(good)
+      await writer.write(good)
       if (!client.gone) onSent(good.byteLength)
       if (good.byteLength < chunk.byteLength) throw new Error(`more than the ${length} bytes declared`)
       chunk = client.gone ? undefined : await source.next()
@@ -74,10 +118,10 @@ async function sendBody(
     if (declared !== null && sent < length && !client.gone) throw new Error('the source ended')
   } catch (cause) {
     if (client.gone) return
-    outgoing.socket?.destroySoon()
+    client.cut()
     throw new BodyError(`the body broke off after ${sent} of ${declared ?? 'unknown'} bytes`, { cause })
   }
-  outgoing.end()
+  client.end()
 }
 
 function streamSource(body: ReadableStream<Uint8Array>): ByteSource {
@@ -85,52 +129,43 @@ function streamSource(body: ReadableStream<Uint8Array>): ByteSource {
   return { next: async () => (await reader.read()).value, cancel: () => reader.cancel() }
 }
 
-/** The client's side of an exchange: whether it is still there, and whether it takes what is written. */
-class Client {
-  /** Whether it has left before the end of the response. */
-  gone = false
+/** Writes chunk after chunk, and ends the connection of a client that does not take them. */
+class Writer {
   /** Whether its connection was ended because it did not take what was written. */
   stalled = false
-  readonly #outgoing: ServerResponse
-  readonly #socket: Socket
-  readonly #onLeave: () => void
+  readonly #client: Client
   readonly #writeTimeout: number
+  readonly #leaving: Disposable
   #wake: (() => void) | undefined
   /** When the write under way began, in milliseconds of the monotonic clock. */
   #since: number | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
 
-  constructor(incoming: IncomingMessage, outgoing: ServerResponse, onLeave: () => void, writeTimeout: number) {
-    this.#outgoing = outgoing
+  constructor(client: Client, onLeave: () => void, writeTimeout: number) {
+    this.#client = client
     this.#writeTimeout = writeTimeout
-    // A pipelined response has no connection of its own yet, but its request does.
-    this.#socket = incoming.socket
-    this.#onLeave = onLeave
-    outgoing.on('close', this.#left)
-    this.#socket.on('close', this.#left)
-    if (outgoing.destroyed || this.#socket.destroyed) this.#left()
+    this.#leaving = client.onLeave(() => {
+      this.#wake?.()
+      onLeave()
+    })
   }
 
   /** Writes, and waits until the memory of the chunk is free again or the client leaves. */
   async write(chunk: Uint8Array): Promise<void> {
-    if (this.gone) return
+    if (this.#client.gone) return
     this.#since = performance.now()
     this.#timer ??= setTimeout(this.#look, this.#writeTimeout)
     await new Promise<void>((resolve) => {
       this.#wake = resolve
-      // `drain` would not do: it does not come for little data, which still lies in that memory.
-      this.#outgoing.write(chunk, this.#written)
+      this.#client.write(chunk, resolve)
     })
     this.#since = undefined
   }
 
   release(): void {
     clearTimeout(this.#timer)
-    this.#outgoing.off('close', this.#left)
-    this.#socket.off('close', this.#left)
+    this.#leaving[Symbol.dispose]()
   }
-
-  readonly #written = (): void => this.#wake?.()
 
   /** One timer for the whole body, set again for the rest of the time: one for each chunk would cost more. */
   readonly #look = (): void => {
@@ -140,14 +175,7 @@ class Client {
       return
     }
     this.stalled = true
-    // destroySoon would wait for the client to take the rest. The system still sends what it has, and then FIN.
-    this.#socket.destroy()
-  }
-
-  readonly #left = (): void => {
-    this.gone = true
-    this.#wake?.()
-    this.#onLeave()
+    this.#client.drop()
   }
 }
 

@@ -11,7 +11,7 @@ import { addressOf } from '../../lib/platform/address.ts'
 import type { ContentStore } from '../../lib/store/store.ts'
 import type { Peer } from '../../lib/swarm/router.ts'
 import { CREDENTIALS } from '../fixtures/credentials.ts'
-import { listenWithoutFin } from '../fixtures/listen.ts'
+import { listenForMembers } from '../fixtures/listen.ts'
 
 /** Somebody who answers, or fails to, at the address of a peer door. */
 export interface TestPeer {
@@ -29,7 +29,7 @@ export interface CountingPeer extends TestPeer {
 
 /** A peer that works: the real door on a store. */
 export async function startPeer(store: ContentStore, capabilities: CapabilityCheck = CREDENTIALS): Promise<TestPeer> {
-  const listener = await listenWithoutFin((request, admission) => door.fetch(request, admission), {
+  const listener = await listenForMembers((request, admission) => door.fetch(request, admission), {
     host: '127.0.0.1',
     port: 0,
     onError: () => undefined,

@@ -1,13 +1,10 @@
 import { OciError } from '../../oci/error.ts'
-import { type Key, targetKey } from '../../oci/key.ts'
+import { targetKey } from '../../oci/key.ts'
 import type { ContentTarget } from '../../oci/path.ts'
-import type { CapabilityCheck } from '../../peers/credentials.ts'
+import { type CapabilityCheck, DOOR_KEY } from '../../peers/credentials.ts'
 import { errorAnswer } from '../answer.ts'
 import type { DoorMiddleware } from '../env.ts'
 import type { HttpMetrics } from '../metrics.ts'
-
-/** The key of a request that asks for no content: nobody ever makes a capability for it. */
-const NO_KEY = '' as Key
 
 /**
  * Lets a request pass only with a capability for exactly what it asks for at this very door, and proves the swarm key with
@@ -19,11 +16,12 @@ const NO_KEY = '' as Key
 export function capability(capabilities: CapabilityCheck, address: string, metrics: HttpMetrics): DoorMiddleware {
   return async function capability(c, next) {
     const target: ContentTarget | undefined = c.get('target')
-    const grant = capabilities.check(c.req.raw, target === undefined ? NO_KEY : targetKey(target), address)
+    const grant = capabilities.check(c.req.raw, target === undefined ? DOOR_KEY : targetKey(target), address)
     if (grant === undefined) {
       metrics.peerDoorRefused.inc({ reason: 'capability' })
       return forbidden()
     }
+    c.env?.admission?.trust()
     await next()
     for (const [name, value] of Object.entries(grant.prove(c.res.status, c.res.headers))) c.res.headers.set(name, value)
     return undefined
@@ -31,7 +29,5 @@ export function capability(capabilities: CapabilityCheck, address: string, metri
 }
 
 function forbidden(): Response {
-  // Other nodes see by the time that their clocks are wrong; Bun's server tells none by itself.
-  const headers = { Date: new Date().toUTCString() }
-  return errorAnswer(new OciError('DENIED', 'this door is for nodes that hold the key of its swarm'), headers)
+  return errorAnswer(new OciError('DENIED', 'this door is for nodes that hold the key of its swarm'))
 }

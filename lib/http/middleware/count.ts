@@ -1,11 +1,7 @@
 import type { DoorMiddleware } from '../env.ts'
 import type { DOORS, HttpMetrics } from '../metrics.ts'
 
-/**
- * Counts the answers of a door by method, status and source of the content, and the bytes that it has sent of them when they
- * are over. Where the server does not tell how many these were, the declared ones are counted: `Bun.serve` hands files to the
- * kernel.
- */
+/** Counts the answers of a door by method, status and source of the content, and the bytes that it has sent of them. */
 export function count(door: (typeof DOORS)[number], metrics: HttpMetrics): DoorMiddleware {
   return async function count(c, next) {
     await next()

@@ -84,10 +84,10 @@ export class Connection {
   }
 
   #answer({ head, rest }: { readonly head: ResponseHead; readonly rest: Uint8Array }): HttpAnswer {
-    const { framing, keepAlive } = head
+    const { length, keepAlive } = head
     const over = (isUsable: boolean) => (isUsable && keepAlive ? this.#release() : this.destroy())
     const options = { rest, discardTimeout: this.#discardTimeout, over }
-    return { head, body: new MessageBody(this.#source, framing, options) }
+    return { head, body: new MessageBody(this.#source, length, options) }
   }
 
   #release(): void {

@@ -1,3 +1,5 @@
+import { TOKEN } from '../../platform/http-head.ts'
+
 export interface RequestHead {
   readonly method: 'GET' | 'HEAD'
   readonly host: string
@@ -7,8 +9,6 @@ export interface RequestHead {
   readonly headers: Readonly<Record<string, string>>
 }
 
-/** RFC 9110, section 5.6.2. */
-export const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
 /** Visible characters: what else a URL has is percent-encoded. */
 const PATH = /^\/[\x21-\x7e]*$/
 const HOST = /^[0-9A-Za-z.:_-]+$/

@@ -9,7 +9,6 @@ import {
   CLOCK_SKEW,
   createCredentials,
 } from '../../../lib/peers/credentials.ts'
-import { runtimeName } from '../../../lib/platform/runtime.ts'
 import type { ContentStore } from '../../../lib/store/store.ts'
 import { CREDENTIALS, DOOR, SWARM_KEY, ticketFor } from '../../fixtures/credentials.ts'
 import { exchange, RawClient, type RawResponse, requestText } from '../../fixtures/http.ts'
@@ -248,9 +247,7 @@ test('peer door counts what it gives, refuses and runs', async () => {
       const found = /^swarmirror_bytes_total\{door="peer",source="local"\} ([1-9]\d*)$/m.exec(await metrics())
       return found !== null && Number(found[1])
     })
-    // `Bun.serve` does not tell how much it has sent.
-    if (runtimeName === 'bun') assert.equal(sent, layerOf(large).size)
-    else assert.ok(sent < layerOf(large).size, `${sent} bytes`)
+    assert.ok(sent < layerOf(large).size, `${sent} bytes`)
   })
 })
 
@@ -263,7 +260,6 @@ test('peer door gives no more bytes per second than it may, to all together, and
       const ticket = ticketFor(BLOB) ?? assert.fail('no ticket')
       const peer = { id: '', host: '127.0.0.1', port }
       const { status, headers, body } = await client.call(peer, { method: 'GET', path: BLOB, ...ticket }, never)
-      // As a stream the body may come in chunks, but its length is told, and proven, all the same.
       assert.equal(headers.get('content-length'), String(LAYER.size))
       assert.ok(ticket.proves(status, headers))
       const chunks: Uint8Array[] = []

@@ -81,57 +81,6 @@ test('PeerClient ends the connection of a long body that is cancelled', async ()
   })
 })
 
-/** The head of an answer in chunks that tells beside how many bytes they have. */
-const chunkedHead = (length: number) =>
-  `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Swarmirror-Length: ${length}\r\n\r\n`
-
-for (const [what, body, length] of [
-  ['a body', '5\r\nhello\r\n', 5],
-  ['no body', '', 0],
-] as const) {
-  test(`PeerClient uses a connection again of which the end of ${what} in chunks comes after its last byte`, async () => {
-    const ends: (() => void)[] = []
-    const start = startRawPeer((socket) => {
-      socket.on('data', () => {
-        socket.write(chunkedHead(length) + body)
-        ends.push(() => socket.write('0\r\n\r\n'))
-      })
-    })
-    await withClient({}, start, async (client, peer) => {
-      for (let round = 0; round < 3; round++) {
-        const reply = await client.call(peer.peer, CALL, never)
-        assert.equal(reply.headers.get('content-length'), String(length))
-        if (length > 0) assert.equal(Buffer.from((await reply.body.next()) ?? []).toString(), 'hello')
-        assert.equal(await within('the end', reply.body.next(), 5_000), undefined)
-        ends[round]?.()
-        await waitFor('the connection is idle', () => client.idle === 1)
-      }
-      assert.equal(peer.accepted, 1)
-    })
-  })
-}
-
-test('PeerClient ends the connection of a body in chunks that has more bytes than it tells, or does not end', async () => {
-  for (const more of ['1\r\n!\r\n', '5\r\nhello\r\n', '']) {
-    const start = startRawPeer((socket) => {
-      socket.on('data', () => socket.write(`${chunkedHead(5)}5\r\nhello\r\n${more}`))
-    })
-    await withClient({ discardTimeout: 200 }, start, async (client, peer) => {
-      const { body } = await client.call(peer.peer, CALL, never)
-      assert.equal(await textOf({ status: 200, headers: new Headers(), body }), 'hello')
-      await waitFor('the connection is closed', () => peer.open === 0)
-    })
-  }
-  const start = startRawPeer((socket) => {
-    socket.on('data', () => socket.write(`${chunkedHead(5)}6\r\nhello!\r\n`))
-  })
-  await withClient({}, start, async (client, peer) => {
-    const { body } = await client.call(peer.peer, CALL, never)
-    await assert.rejects(body.next(), (error) => error instanceof PeerError && error.failure === 'invalid')
-    await waitFor('the connection is closed', () => peer.open === 0)
-  })
-})
-
 test('PeerClient ends the connection of a short body that is cancelled and does not come', async () => {
   const answer = (outgoing: ServerResponse) => {
     outgoing.setHeader('content-length', '10')

@@ -6,7 +6,7 @@ import { fileResponse } from '../../../lib/platform/file-response.ts'
 import type { Handler, Listener } from '../../../lib/platform/listener.ts'
 import { parseResponse, RawClient, requestText } from '../../fixtures/http.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
-import { listenWithoutFin } from '../../fixtures/listen.ts'
+import { listenForMembers } from '../../fixtures/listen.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
 const CONTENT = Buffer.from(new Uint32Array(500_000).map((_, index) => Math.imul(index, 0x9e3779b1)).buffer)
@@ -16,7 +16,7 @@ async function withListener(
   use: (listener: Listener, failures: readonly unknown[]) => Promise<void>,
 ): Promise<void> {
   const failures: unknown[] = []
-  const listener = await listenWithoutFin(handler, {
+  const listener = await listenForMembers(handler, {
     host: '127.0.0.1',
     port: 0,
     onError: (error) => failures.push(error),
@@ -30,7 +30,7 @@ async function withListener(
 
 const urlOf = ({ port }: Listener) => `http://127.0.0.1:${port}/`
 
-test('listen without FIN sends files and parts of them, exactly, and HEAD with their length', async () => {
+test('listen for members sends files and parts of them, exactly, and HEAD with their length', async () => {
   await withTemporaryDirectory(async (dir) => {
     const path = join(dir, 'blob')
     await writeFile(path, CONTENT)
@@ -60,7 +60,7 @@ test('listen without FIN sends files and parts of them, exactly, and HEAD with t
   })
 })
 
-test('listen without FIN tells the length of a stream, as Content-Length or in its place', async () => {
+test('listen for members tells the length of a stream, as Content-Length or in its place', async () => {
   const handler: Handler = () => {
     const body = new ReadableStream({
       start(controller) {
@@ -80,7 +80,7 @@ test('listen without FIN tells the length of a stream, as Content-Length or in i
   })
 })
 
-test('listen without FIN answers 500 and tells why when the handler throws, or the file is gone', async () => {
+test('listen for members answers 500 and tells why when the handler throws, or the file is gone', async () => {
   await withTemporaryDirectory(async (dir) => {
     const path = join(dir, 'blob')
     await writeFile(path, CONTENT)
@@ -104,7 +104,7 @@ test('listen without FIN answers 500 and tells why when the handler throws, or t
   })
 })
 
-test('listen without FIN close lets a running exchange finish, or cuts and counts it when the signal aborts', async () => {
+test('listen for members close lets a running exchange finish, or cuts and counts it when the signal aborts', async () => {
   for (const drained of [true, false]) {
     const finish = Promise.withResolvers<void>()
     const handler: Handler = () => {
@@ -118,7 +118,7 @@ test('listen without FIN close lets a running exchange finish, or cuts and count
       })
       return new Response(body)
     }
-    const listener = await listenWithoutFin(handler, { host: '127.0.0.1', port: 0, onError: () => undefined })
+    const listener = await listenForMembers(handler, { host: '127.0.0.1', port: 0, onError: () => undefined })
     const client = await RawClient.connect(listener.port)
     client.send(requestText('GET', '/'))
     await waitFor('the body begins', () => (parseResponse(client.received)?.body.length ?? 0) >= 1_000)
@@ -134,10 +134,10 @@ test('listen without FIN close lets a running exchange finish, or cuts and count
   }
 })
 
-test('listen without FIN says which address is in use', async () => {
+test('listen for members says which address is in use', async () => {
   const handler: Handler = () => new Response(null)
   await withListener(handler, async ({ port }) => {
-    await assert.rejects(listenWithoutFin(handler, { host: '127.0.0.1', port, onError: () => undefined }), {
+    await assert.rejects(listenForMembers(handler, { host: '127.0.0.1', port, onError: () => undefined }), {
       code: 'EADDRINUSE',
     })
   })

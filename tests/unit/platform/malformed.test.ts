@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { listen } from '../../../lib/platform/listen.ts'
 import { exchange, requestText } from '../../fixtures/http.ts'
-import { listenWithoutFin } from '../../fixtures/listen.ts'
+import { listenForMembers } from '../../fixtures/listen.ts'
 import { within } from '../../fixtures/wait.ts'
 
 /** Host headers that are none, or that make no URL. */
@@ -19,7 +19,7 @@ const HEADS = [
   'GET / HTTP/1.1\r\nHost: a\r\nAccept: */*\r\nhOST: b\r\n\r\n',
 ]
 
-for (const open of [listen, listenWithoutFin]) {
+for (const open of [listen, listenForMembers]) {
   test(`${open.name} answers 400, before any handler and without a failure, to a Host header that makes no URL`, async () => {
     const asked: string[] = []
     const failures: unknown[] = []

@@ -1,0 +1,256 @@
+import { STATUS_CODES } from 'node:http'
+import { onAbort } from './abort.ts'
+import type { Caller, Callers } from './callers.ts'
+import { closes, endOfHead, ProtocolError, readHead } from './http-head.ts'
+import {
+  badRequest,
+  type Handler,
+  KEEP_ALIVE_TIMEOUT,
+  type ListenOptions,
+  MAX_HEAD,
+  malformedAnswer,
+} from './listener.ts'
+import { type Client, respond } from './send.ts'
+
+/** The parts of Bun's sockets that are used here. */
+export interface BunSocket {
+  /** Missing for one that was ended at once. */
+  data: BunConnection | undefined
+  readonly remoteAddress: string
+  readonly authorized: boolean
+  /** Gives how many bytes were taken; -1 if it is closed. */
+  write(bytes: Uint8Array): number
+  /** Sends FIN after what was written, and waits for that of the other side. */
+  end(): void
+  /** Gives it up at once; the system sends what it has, and then FIN. (`terminate` sends RST, which takes back what was sent.) */
+  close(): void
+}
+
+/** What all connections of a server share. */
+export interface BunServer {
+  readonly handler: Handler
+  readonly options: ListenOptions
+  readonly callers: Callers
+  closing: boolean
+}
+
+/** The bytes that a method can begin with are among these, and what TLS begins with is not. */
+const FIRST = [0x21, 0x7e] as const
+/** Milliseconds for a client to end its side of a connection after this one. */
+const LINGER = 1_000
+/** A host name or address with a port: what else a URL parser might take is no Host header (RFC 9110, section 7.2). */
+const HOST = /^[0-9A-Za-z._:[\]-]+$/
+const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\/[\x21-\x7e]*) HTTP\/1\.([01])$/
+
+/** A connection, with one exchange after the other. */
+export class BunConnection {
+  readonly #socket: BunSocket
+  readonly #server: BunServer
+  readonly #caller: Caller
+  /** What has come and belongs to no exchange yet. */
+  #waiting = Buffer.alloc(0)
+  #client: BunClient | undefined
+  #idle: ReturnType<typeof setTimeout> | undefined
+  /** Whether nothing more is read from it. */
+  #isOver = false
+
+  constructor(socket: BunSocket, caller: Caller, server: BunServer) {
+    this.#socket = socket
+    this.#caller = caller
+    this.#server = server
+    this.#rest()
+  }
+
+  received(bytes: Uint8Array): void {
+    if (this.#isOver) return
+    this.#waiting = Buffer.concat([this.#waiting, bytes])
+    if (this.#client === undefined) this.#next()
+    // Requests that are sent ahead may wait, but not without end.
+    else if (this.#waiting.length > MAX_HEAD) this.#socket.close()
+  }
+
+  drained(): void {
+    this.#client?.drained()
+  }
+
+  closed(): void {
+    this.#isOver = true
+    clearTimeout(this.#idle)
+    this.#server.callers.left(this.#caller)
+    this.#client?.left()
+  }
+
+  /** Ends it unless all of a request's head comes in time. */
+  #rest(): void {
+    this.#idle = setTimeout(() => this.#socket.close(), KEEP_ALIVE_TIMEOUT)
+  }
+
+  /** Answers the next request, if all of its head is there. */
+  #next(): void {
+    const end = endOfHead(this.#waiting)
+    const [first = FIRST[0]] = this.#waiting
+    // Whoever speaks TLS here would wait for an answer as long as for a head.
+    if (first < FIRST[0] || first > FIRST[1]) this.#refuse(400)
+    else if ((end ?? this.#waiting.length) > MAX_HEAD) this.#refuse(431)
+    else if (end !== undefined) {
+      const request = readRequest(this.#waiting.subarray(0, end))
+      this.#waiting = this.#waiting.subarray(end)
+      if (request === undefined) this.#refuse(400)
+      else void this.#answer(request)
+    }
+  }
+
+  #refuse(status: 400 | 431): void {
+    const text = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`
+    this.#socket.write(Buffer.from(text))
+    this.#finish()
+  }
+
+  async #answer({ method, target, headers, keepAlive }: ReceivedRequest): Promise<void> {
+    clearTimeout(this.#idle)
+    const { handler, options, callers } = this.#server
+    const exchange = callers.asked(this.#caller)
+    const client = new BunClient(this.#socket, method, keepAlive && !this.#server.closing)
+    using _ = client.onLeave(exchange.over)
+    this.#client = client
+    await respond(
+      () => {
+        const request = requestOf(method, target, headers, client.signal)
+        if (request === undefined) return badRequest()
+        return malformedAnswer(request, target.split('?', 1)[0]) ?? handler(request, exchange.admission)
+      },
+      client,
+      (error) => options.onError(error, { method, url: target }),
+      { writeTimeout: options.writeTimeout, onSent: exchange.onSent },
+    )
+    await client.ended
+    exchange.over()
+    this.#client = undefined
+    if (this.#isOver) return
+    if (!client.keepAlive) return this.#finish()
+    this.#rest()
+    this.#next()
+  }
+
+  #finish(): void {
+    this.#isOver = true
+    this.#waiting = Buffer.alloc(0)
+    // Not `close`: what the client still sends would be answered with RST.
+    this.#socket.end()
+    this.#idle = setTimeout(() => this.#socket.close(), LINGER)
+  }
+}
+
+/** The client of one exchange. */
+class BunClient implements Client {
+  readonly method: string
+  readonly #socket: BunSocket
+  readonly #leaving = new AbortController()
+  readonly #done = Promise.withResolvers<void>()
+  /** Whether the connection can be used again afterwards. */
+  keepAlive: boolean
+  headSent = false
+  /** Goes out with what follows. */
+  #head = Buffer.alloc(0)
+  #unsent: { readonly bytes: Uint8Array; readonly written: () => void } | undefined
+
+  constructor(socket: BunSocket, method: string, keepAlive: boolean) {
+    this.#socket = socket
+    this.method = method
+    this.keepAlive = keepAlive
+  }
+
+  /** Aborts when it leaves. */
+  get signal(): AbortSignal {
+    return this.#leaving.signal
+  }
+
+  get gone(): boolean {
+    return this.signal.aborted
+  }
+
+  /** Resolves when the system has taken all of the response, or it ended otherwise. */
+  get ended(): Promise<void> {
+    return this.#done.promise
+  }
+
+  writeHead(status: number, headers: Headers): void {
+    this.headSent = true
+    const isBodyless = this.method === 'HEAD' || status === 204 || status === 304
+    // The end of the connection is the end of a body of unknown length.
+    if (!isBodyless && !headers.has('content-length')) this.keepAlive = false
+    const lines = [...headers].map(([name, value]) => `${name}: ${value}\r\n`)
+    if (!headers.has('date')) lines.push(`date: ${new Date().toUTCString()}\r\n`)
+    if (!this.keepAlive) lines.push('connection: close\r\n')
+    this.#head = Buffer.from(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n`, 'latin1')
+  }
+
+  write(chunk: Uint8Array, written: () => void): void {
+    const bytes = this.#head.length === 0 ? chunk : Buffer.concat([this.#head, chunk])
+    this.#head = Buffer.alloc(0)
+    this.#send(bytes, written)
+  }
+
+  end(): void {
+    this.write(Buffer.alloc(0), this.#done.resolve)
+  }
+
+  cut(): void {
+    this.keepAlive = false
+    this.#done.resolve()
+  }
+
+  drop(): void {
+    this.#socket.close()
+  }
+
+  onLeave(left: () => void): Disposable {
+    return onAbort(this.signal, left)
+  }
+
+  drained(): void {
+    const unsent = this.#unsent
+    this.#unsent = undefined
+    if (unsent !== undefined) this.#send(unsent.bytes, unsent.written)
+  }
+
+  left(): void {
+    this.#leaving.abort()
+    this.#done.resolve()
+  }
+
+  #send(bytes: Uint8Array, written: () => void): void {
+    const taken = bytes.length === 0 ? 0 : this.#socket.write(bytes)
+    if (taken === bytes.length) written()
+    else this.#unsent = { bytes: bytes.subarray(Math.max(taken, 0)), written }
+  }
+}
+
+export interface ReceivedRequest {
+  readonly method: string
+  /** Path and query, as they were sent. */
+  readonly target: string
+  readonly headers: Headers
+  readonly keepAlive: boolean
+}
+
+/** Reads a request's head; `undefined` if it is malformed. After one with a body, which nobody reads, the connection ends. */
+export function readRequest(head: Uint8Array): ReceivedRequest | undefined {
+  try {
+    const { firstLine, headers } = readHead(head)
+    const [, method, target, version] = REQUEST_LINE.exec(firstLine) ?? []
+    if (method === undefined || target === undefined || !HOST.test(headers.get('host') ?? '')) return undefined
+    const hasBody = headers.has('transfer-encoding') || (headers.get('content-length') ?? '0') !== '0'
+    return { method, target, headers, keepAlive: version === '1' && !hasBody && !closes(headers) }
+  } catch (error) {
+    if (error instanceof ProtocolError) return undefined
+    throw error
+  }
+}
+
+/** `undefined` if the standard has no such request: for some methods, and a host that is none. */
+function requestOf(method: string, target: string, headers: Headers, signal: AbortSignal): Request | undefined {
+  const url = URL.parse(`http://${headers.get('host')}${target}`)
+  if (url === null || /^(?:connect|trace|track)$/i.test(method)) return undefined
+  return new Request(url, { method, headers, signal })
+}

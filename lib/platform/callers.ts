@@ -1,0 +1,171 @@
+import { onAbort } from './abort.ts'
+import type { Admission, NewcomerBounds } from './listener.ts'
+import { OPEN_FILES_LIMIT } from './runtime.ts'
+
+/**
+ * A few connections for each of a thousand nodes; an idle one costs about 10 KiB. Three doors must leave descriptors for
+ * files: a server on Deno 2.9 that once could not accept a connection for want of one never accepts another.
+ */
+const MAX_CONNECTIONS = Math.min(4_096, Math.floor((OPEN_FILES_LIMIT || Number.POSITIVE_INFINITY) / 4))
+
+/** Milliseconds in which as many newcomers may come from one address as it may have: each costs a TLS handshake. */
+const WINDOW = 1_000
+
+/** A connection to a server. */
+export interface Caller {
+  readonly address: string
+  readonly end: () => void
+  /** Requests that are being answered. */
+  running: number
+  timer?: ReturnType<typeof setTimeout>
+}
+
+/** A request, until its response has been sent or its connection has ended. */
+export interface Exchange {
+  readonly admission: Admission
+  /** Told of bytes of the body that the system has taken. */
+  onSent(bytes: number): void
+  over(): void
+}
+
+/** The connections of a server: which must end because there are too many, or because it closes. */
+export class Callers {
+  readonly #most: number
+  readonly #newcomerBounds: NewcomerBounds | undefined
+  /** In the order in which they came. */
+  readonly #callers = new Set<Caller>()
+  /** Those that have not shown yet that they may ask. */
+  readonly #newcomers = new Set<Caller>()
+  /** How many came from each address since {@link #since} and were not trusted. */
+  readonly #recent = new Map<string, number>()
+  #since = Number.NEGATIVE_INFINITY
+  readonly #now: () => number
+  readonly #exchanges = new Map<Exchange, Promise<number>>()
+  #admitted = 0
+
+  /**
+   * @param most connections at a time; one more ends the oldest idle one
+   * @param newcomerBounds missing for a server that anybody may ask
+   * @param now milliseconds that never go back
+   */
+  constructor(most = MAX_CONNECTIONS, newcomerBounds?: NewcomerBounds, now: () => number = () => performance.now()) {
+    this.#most = most
+    this.#now = now
+    this.#newcomerBounds = newcomerBounds
+  }
+
+  /** Exchanges that have a place. */
+  get admitted(): number {
+    return this.#admitted
+  }
+
+  /**
+   * Notes a connection as soon as it is accepted, before a TLS handshake. {@link left} must follow.
+   *
+   * @param address of its other end, without the port
+   * @param end ends it at once
+   * @returns `undefined` if it is to be ended without another word, because too many come from there
+   */
+  came(address: string, end: () => void): Caller | undefined {
+    const caller: Caller = { address, end, running: 0 }
+    if (this.#newcomerBounds !== undefined && !this.#takeIn(caller, this.#newcomerBounds)) return undefined
+    this.#callers.add(caller)
+    if (this.#callers.size > this.#most) this.#end(first(this.#callers, ({ running }) => running === 0))
+    return caller
+  }
+
+  left(caller: Caller | undefined): void {
+    if (caller === undefined) return
+    clearTimeout(caller.timer)
+    this.#callers.delete(caller)
+    this.#newcomers.delete(caller)
+  }
+
+  /** Notes a request. Its connection may have ended already. */
+  asked(caller: Caller | undefined): Exchange {
+    const done = Promise.withResolvers<number>()
+    if (caller !== undefined) caller.running++
+    let places = 0
+    let sent = 0
+    const exchange: Exchange = {
+      admission: {
+        take: (most) => {
+          if (places === 0 && this.#admitted < most && this.#exchanges.has(exchange)) {
+            places = 1
+            this.#admitted++
+          }
+          return places === 1
+        },
+        trust: () => caller && this.#trust(caller),
+        ended: done.promise,
+      },
+      onSent: (bytes) => {
+        sent += bytes
+      },
+      over: () => {
+        if (!this.#exchanges.delete(exchange)) return
+        this.#admitted -= places
+        if (caller !== undefined) caller.running--
+        done.resolve(sent)
+      },
+    }
+    this.#exchanges.set(exchange, done.promise)
+    return exchange
+  }
+
+  /** Ends all connections that are idle. */
+  endIdle(): void {
+    for (const caller of this.#callers) if (caller.running === 0) this.#end(caller)
+  }
+
+  /**
+   * Waits until no exchange is left, or the signal aborts, and then ends all connections.
+   *
+   * @returns how many exchanges were cut
+   */
+  async drain(signal: AbortSignal): Promise<number> {
+    const { promise: aborted, resolve } = Promise.withResolvers<void>()
+    using _ = onAbort(signal, resolve)
+    while (this.#exchanges.size > 0 && !signal.aborted) {
+      await Promise.race([Promise.all(this.#exchanges.values()), aborted])
+    }
+    const cut = this.#exchanges.size
+    for (const caller of this.#callers) this.#end(caller)
+    return cut
+  }
+
+  #takeIn(caller: Caller, { most, mostPerAddress, time }: NewcomerBounds): boolean {
+    const now = this.#now()
+    if (now - this.#since >= WINDOW) {
+      this.#since = now
+      this.#recent.clear()
+    }
+    const recent = this.#recent.get(caller.address) ?? 0
+    if (recent >= mostPerAddress) return false
+    this.#recent.set(caller.address, recent + 1)
+    this.#newcomers.add(caller)
+    caller.timer = setTimeout(() => this.#end(caller), time)
+    const ofAddress = [...this.#newcomers].filter(({ address }) => address === caller.address)
+    if (ofAddress.length > mostPerAddress) this.#end(ofAddress[0])
+    else if (this.#newcomers.size > most) this.#end(first(this.#newcomers))
+    return true
+  }
+
+  #trust(caller: Caller): void {
+    clearTimeout(caller.timer)
+    if (!this.#newcomers.delete(caller)) return
+    const recent = this.#recent.get(caller.address) ?? 0
+    if (recent > 0) this.#recent.set(caller.address, recent - 1)
+  }
+
+  #end(caller: Caller | undefined): void {
+    if (caller === undefined) return
+    this.left(caller)
+    caller.end()
+  }
+}
+
+function first<T>(all: Iterable<T>, matches: (one: T) => boolean = () => true): T | undefined {
+  for (const one of all) if (matches(one)) return one
+  return undefined
+}

@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Callers } from '../../../lib/platform/callers.ts'
+import { waitFor } from '../../fixtures/wait.ts'
+
+const LONG = 60_000
+
+/** Callers of which each has a name, and the names of those that were ended. */
+function setUp(...args: ConstructorParameters<typeof Callers>) {
+  const callers = new Callers(...args)
+  const ended: string[] = []
+  const come = (name: string, address = 'a') => callers.came(address, () => ended.push(name))
+  return { callers, ended, come }
+}
+
+test('Callers ends the oldest idle connection when there is one too many', () => {
+  const { callers, ended, come } = setUp(3)
+  const oldest = callers.asked(come('busy'))
+  for (const name of ['second', 'third', 'fourth']) come(name)
+  assert.deepEqual(ended, ['second'])
+  oldest.over()
+  come('fifth')
+  assert.deepEqual(ended, ['second', 'busy'])
+})
+
+test('Callers ends the oldest newcomer of an address, or of all, when there is one too many', async () => {
+  let now = 0
+  const { callers, ended, come } = setUp(100, { most: 4, mostPerAddress: 2, time: LONG }, () => now++ * 1_000)
+  for (const name of ['a0', 'a1', 'a2', 'a3']) come(name)
+  assert.deepEqual(ended, ['a0', 'a1'])
+  callers.asked(come('trusted', 'b')).admission.trust()
+  for (const address of ['b', 'b', 'c']) come(address, address)
+  assert.deepEqual(ended, ['a0', 'a1', 'a2'])
+  assert.equal(await callers.drain(AbortSignal.abort()), 1)
+})
+
+test('Callers takes in as many newcomers of an address a second as it may have, and no one counts that is trusted', async () => {
+  let now = 0
+  const { callers, ended, come } = setUp(100, { most: 10, mostPerAddress: 2, time: LONG }, () => now)
+  for (let count = 0; count < 5; count++) callers.asked(come('trusted')).admission.trust()
+  const [first, second] = [come('first'), come('second')]
+  assert.ok(first && second)
+  // They have left, and it goes on as before.
+  for (const caller of [first, second]) callers.left(caller)
+  assert.equal(come('third'), undefined)
+  assert.ok(come('other', 'b'))
+  now = 1_000
+  assert.ok(come('later'))
+  assert.deepEqual(ended, [])
+  await callers.drain(AbortSignal.abort())
+})
+
+test('Callers ends a newcomer whose time is over, even in the middle of a request, and no one that is trusted', async () => {
+  const { callers, ended, come } = setUp(100, { most: 10, mostPerAddress: 10, time: 1 })
+  callers.asked(come('trusted')).admission.trust()
+  callers.asked(come('asking'))
+  come('silent')
+  await waitFor('their end', () => ended.length === 2)
+  assert.deepEqual(ended, ['asking', 'silent'])
+  await callers.drain(AbortSignal.abort())
+  assert.deepEqual(ended, ['asking', 'silent', 'trusted'])
+})
+
+test('Callers gives as many places as it may, and a place back when its exchange is over', async () => {
+  const { callers, come } = setUp()
+  const [one, two] = [callers.asked(come('one')), callers.asked(come('two'))]
+  assert.deepEqual([one.admission.take(1), one.admission.take(1), two.admission.take(1)], [true, true, false])
+  one.onSent(5)
+  one.onSent(7)
+  one.over()
+  one.over()
+  assert.equal(await one.admission.ended, 12)
+  assert.deepEqual([callers.admitted, two.admission.take(1)], [0, true])
+  two.over()
+  assert.equal(await callers.drain(new AbortController().signal), 0)
+})
+
+test('Callers waits for exchanges until it must not wait any longer, and counts those that are cut', async () => {
+  const { callers, ended, come } = setUp()
+  const exchange = callers.asked(come('busy'))
+  come('idle')
+  callers.endIdle()
+  assert.deepEqual(ended, ['idle'])
+  const drained = callers.drain(new AbortController().signal)
+  exchange.over()
+  assert.equal(await drained, 0)
+  assert.deepEqual(ended, ['idle', 'busy'])
+  callers.asked(come('cut'))
+  assert.equal(await callers.drain(AbortSignal.abort()), 1)
+})
