@@ -204,9 +204,10 @@ export const SETTINGS = {
     schema: between(readDuration, '1ms', '1m'),
   },
   'peer-transfer': {
-    default: 'plain',
-    meaning: '`plain`: HTTP between nodes; `tls`: TLS 1.3 with certificates from the swarm key, the same on every node',
-    schema: either('plain', 'tls'),
+    default: 'tls',
+    meaning:
+      '`tls`: bytes between nodes are encrypted by TLS 1.3, with certificates from the swarm key; `plain`: HTTP; the same on every node',
+    schema: either('tls', 'plain'),
   },
   'max-transfers': {
     default: '64',

@@ -27,6 +27,8 @@ import { RUNTIMES, type RuntimeName, startLayoutMirror, startNginx } from './ser
 const SIZE = 2 ** 30
 const ROUNDS = 5
 const credentials = createCredentials([LOOPBACK_SWARM_KEY])
+/** curl has no certificate of the swarm. */
+const PLAIN = ['--peer-transfer', 'plain']
 const PEERS = 20
 const LAYERS_PER_PEER = 25
 
@@ -74,9 +76,10 @@ async function benchServing(): Promise<void> {
   const subjects = [subject('nginx, from a file', nginx.pid, `${nginx.url}/blob`)]
   const path = `/v2/bench/big/blobs/${digest}?ns=bench.example`
   for (const runtime of runtimes) {
-    const holder = await startLayoutMirror(runtime, layout)
+    const holder = await startLayoutMirror(runtime, layout, PLAIN)
     servers.defer(() => holder.kill())
-    const asker = await startLayoutMirror(runtime, empty, ['--bootstrap', holder.peer, '--lookup-timeout', '1s'])
+    const flags = [...PLAIN, '--bootstrap', holder.peer, '--lookup-timeout', '1s']
+    const asker = await startLayoutMirror(runtime, empty, flags)
     servers.defer(() => asker.kill())
     subjects.push(
       subject(`${runtime}, from a file, registry door`, holder.pid, `http://${holder.registry}${path}`),

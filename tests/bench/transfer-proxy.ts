@@ -15,10 +15,10 @@ const ROUNDS = 5
 
 /** How the mirrors between the blob and curl are set. */
 const VARIANTS = {
-  verified: ['--verify', 'on'],
-  'not verified': ['--verify', 'off'],
-  'verified, TLS': ['--verify', 'on', '--peer-transfer', 'tls'],
-  'not verified, TLS': ['--verify', 'off', '--peer-transfer', 'tls'],
+  verified: ['--verify', 'on', '--peer-transfer', 'plain'],
+  'not verified': ['--verify', 'off', '--peer-transfer', 'plain'],
+  'verified, TLS': ['--verify', 'on'],
+  'not verified, TLS': ['--verify', 'off'],
 } as const
 
 /**

@@ -73,7 +73,7 @@ const EVERYTHING = {
     exclude: ['^a/', '^b/'],
     'max-upload-rate': 20_000_000,
     page: null,
-    'peer-transfer': 'tls',
+    'peer-transfer': 'plain',
   },
   ports: { registry: 6000, peer: 6001, admin: 6002, metrics: 6003 },
   metrics: { enabled: true, monitor: 'ServiceMonitor', rules: true, dashboard: true, monitorLabels: { release: 'p' } },
@@ -278,7 +278,7 @@ describe('chart', () => {
     assert.equal(settings['max-upload-rate'], 20_000_000)
     assert.equal(settings.exclude?.length, 2)
     assert.equal(settings.page, SETTINGS.page.default)
-    assert.equal(settings['peer-transfer'], 'tls')
+    assert.equal(settings['peer-transfer'], 'plain')
     assert.equal(environment.TZ, 'UTC')
     assert.deepEqual(pod.imagePullSecrets, [{ name: 'pull' }])
     assert.deepEqual(podOf(uninstall).imagePullSecrets, [{ name: 'pull' }])
@@ -333,7 +333,7 @@ describe('chart', () => {
     const [mirror = assert.fail()] = pod.containers
     const settings = settingsOf(environmentOf(mirror))
     assert.equal(mirror.image, 'registry.example/swarmirror:0.1.0')
-    assert.equal(settings['peer-transfer'], 'tls')
+    assert.equal(settings['max-upload-rate'], 50_000_000)
     assert.equal(settings.exclude?.[0]?.test('registry.example/secret/app:1'), true)
     assert.equal(settings['certs-dir'], '/var/lib/rancher/k3s/agent/etc/containerd/certs.d')
     assert.deepEqual(settings['metrics-listen'], { host: NODE, port: 5003 })

@@ -10,7 +10,8 @@ import { layerPath, portOf, withMirrors } from '../fixtures/mirrors.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 
 const KEY = new Uint8Array(32).fill(21)
-const KEY_FLAG = { 'swarm-key': Buffer.from(KEY).toString('hex') }
+/** In plain HTTP: the tests speak to the peer door themselves. */
+const KEY_FLAG = { 'swarm-key': Buffer.from(KEY).toString('hex'), 'peer-transfer': 'plain' }
 /** A holder with one place; at that rate its layer takes 40 s. */
 const FULL = { ...KEY_FLAG, 'max-transfers': '1', 'max-upload-rate': '100k' }
 /** Longest that an answer may take, in milliseconds: 2 s for the lookup here, 3 s for the race, and room for a busy machine. */

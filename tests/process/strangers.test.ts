@@ -19,7 +19,8 @@ import { waitFor } from '../fixtures/wait.ts'
 
 const HOST = '127.0.0.1'
 const KEY = new Uint8Array(32).fill(21)
-const KEY_TEXT = Buffer.from(KEY).toString('hex')
+/** In plain HTTP, where strangers get as far as they can. */
+const FLAGS = { 'swarm-key': Buffer.from(KEY).toString('hex'), 'peer-transfer': 'plain' }
 const OTHER_KEY = new Uint8Array(32).fill(22)
 const image = makeImage({ layers: 1, layerSize: 200_000 })
 const LAYER = image.contents.at(-1)?.descriptor ?? assert.fail('no layer')
@@ -32,7 +33,7 @@ const status = async (registry: string, path: string) => {
 
 test('mirror shows a stranger at its peer door nothing, whatever the stranger knows', async () => {
   await withMirrors(async ({ start }) => {
-    const holder = await start(image, { 'swarm-key': KEY_TEXT })
+    const holder = await start(image, FLAGS)
     const port = portOf(holder.peer)
     const member = createCredentials([KEY])
     const long = createCredentials([KEY], { now: () => Date.now() - 10 * 60_000 })
@@ -90,8 +91,8 @@ const TAG = tagKey({ registry: 'registry.example', repository: 'team/app', tag: 
 
 test('mirror sends no request to an address that a member merely names, and believes none that announces what it lacks', async () => {
   await withMirrors(async ({ start }) => {
-    const holder = await start(undefined, { 'swarm-key': KEY_TEXT })
-    const asker = await start(undefined, { 'swarm-key': KEY_TEXT, bootstrap: holder.peer })
+    const holder = await start(undefined, FLAGS)
+    const asker = await start(undefined, { ...FLAGS, bootstrap: holder.peer })
     await withOpenDoor(async (third, seenThere) => {
       await withOpenDoor(async (address, seen) => {
         const dht = await joinAsMember(portOf(holder.peer), { swarmKey: KEY, port: address.port })
@@ -132,8 +133,8 @@ test('mirror sends no request to an address that a member merely names, and beli
 test('mirror gives nothing to a stranger that shows it a capability meant for the address where the stranger listens', async () => {
   await withMirrors(async ({ start }) => {
     // The asker does not know the holder, and the stranger knows both: it passes on what it is asked, word by word.
-    const holder = await start(image, { 'swarm-key': KEY_TEXT })
-    const asker = await start(undefined, { 'swarm-key': KEY_TEXT })
+    const holder = await start(image, FLAGS)
+    const asker = await start(undefined, FLAGS)
     const answers: string[] = []
     const sockets = new Set<Socket>()
     const relay = createNetServer((socket) => {

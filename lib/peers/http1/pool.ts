@@ -1,5 +1,6 @@
 import { addressOf } from '../../platform/address.ts'
-import { type SocketAddress, tellsItsEnd } from '../../platform/socket-source.ts'
+import { type SocketAddress, type TlsSession, tellsItsEnd } from '../../platform/socket-source.ts'
+import { BoundedMap } from '../bounded-map.ts'
 import { Connection, type ConnectionEvents } from './connection.ts'
 
 export interface ConnectionPoolOptions {
@@ -13,6 +14,9 @@ export interface ConnectionPoolOptions {
   readonly discardTimeout: number
 }
 
+/** Peers whose TLS sessions are remembered: a ticket is 2 KiB, and a pull asks a few dozen peers at most. */
+const MAX_SESSIONS = 256
+
 interface Idle {
   readonly name: string
   readonly cancelTimer: () => void
@@ -23,6 +27,7 @@ export class ConnectionPool {
   readonly #tls: SocketAddress['tls']
   readonly #options: ConnectionPoolOptions
   readonly #open = new Set<Connection>()
+  readonly #sessions = new BoundedMap<TlsSession>(MAX_SESSIONS)
   /** The one that has been idle for longest is the first. */
   readonly #idle = new Map<Connection, Idle>()
   #closed = false
@@ -52,14 +57,17 @@ export class ConnectionPool {
    */
   connect(host: string, port: number): Connection {
     if (this.#closed) throw new Error('the client is closed')
+    const name = addressOf({ host, port })
+    const session = this.#sessions.get(name) ?? {}
+    this.#sessions.set(name, session)
     const events: ConnectionEvents = {
-      onIdle: (connection) => this.#keep(connection, addressOf({ host, port })),
+      onIdle: (connection) => this.#keep(connection, name),
       onClose: (connection) => {
         this.#open.delete(connection)
         this.#forget(connection)
       },
     }
-    const connection = new Connection({ host, port, tls: this.#tls }, events, this.#options.discardTimeout)
+    const connection = new Connection({ host, port, tls: this.#tls, session }, events, this.#options.discardTimeout)
     this.#open.add(connection)
     return connection
   }

@@ -1,17 +1,20 @@
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
 import { request as httpsRequest } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
+import { createServer, type TlsOptions } from 'node:tls'
 import fc from 'fast-check'
 import { PeerClient } from '../../../lib/peers/client.ts'
 import { createTlsIdentity, type TlsIdentity } from '../../../lib/peers/tls.ts'
 import { listen } from '../../../lib/platform/listen.ts'
 import type { ListenOptions, MutualTls } from '../../../lib/platform/listener.ts'
+import { runtimeName } from '../../../lib/platform/runtime.ts'
 import { startHttpPeer } from '../../doubles/http-peer.ts'
 import { SWARM_KEY } from '../../fixtures/credentials.ts'
 import { RawClient, requestText } from '../../fixtures/http.ts'
 import { never } from '../../fixtures/layout.ts'
-import { listenWithoutFin } from '../../fixtures/listen.ts'
+import { listenForMembers } from '../../fixtures/listen.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
 const OTHER_KEY = new Uint8Array(32).fill(8)
@@ -123,7 +126,7 @@ async function askWith(port: number, options: object): Promise<string> {
 
 for (const [name, open] of [
   ['listen', listen],
-  ['listen without FIN', listenWithoutFin],
+  ['listen for members', listenForMembers],
 ] as const) {
   test(`${name} with TLS answers nodes of its swarm, on one connection after the other and on kept ones`, async () => {
     await withServer(open, ours, async (port) => {
@@ -201,4 +204,28 @@ test('PeerClient with TLS does not believe a certificate of the swarm that is fo
   await withServer(listen, ours, async (port) => {
     assert.match(await ask(port, { ...another, servername: 'other.example' }), /PeerError/)
   })
+})
+
+test('PeerClient with TLS resumes the session of a connection that has ended, where the runtime can', async () => {
+  const resumed: boolean[] = []
+  const { ca, cert, key } = ours
+  const options: TlsOptions = { ca: [...ca], cert, key, requestCert: true, minVersion: 'TLSv1.3' }
+  const server = createServer(options, (socket) => {
+    resumed.push(socket.isSessionReused())
+    socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi'))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const client = new PeerClient({ tls: another, headTimeout: 5_000 })
+  try {
+    const { port } = server.address() as AddressInfo
+    for (let round = 0; round < 3; round++) {
+      const { body } = await client.call({ host: '127.0.0.1', port }, { method: 'GET', path: '/', headers: {} }, never)
+      assert.equal((await body.next())?.byteLength, 2)
+      assert.equal(await body.next(), undefined)
+    }
+    assert.deepEqual(resumed, [false, ...(runtimeName === 'deno' ? [false, false] : [true, true])])
+  } finally {
+    client.close()
+    server.close()
+  }
 })

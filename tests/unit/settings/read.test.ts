@@ -69,7 +69,7 @@ test('readSettings gives the defaults when nothing else is needed', () => {
     'no-proxy': undefined,
     'default-registry': undefined,
     'lookup-timeout': 100,
-    'peer-transfer': 'plain',
+    'peer-transfer': 'tls',
     'max-transfers': 64,
     'max-upload-rate': undefined,
     'parallel-peers': 3,
@@ -315,7 +315,7 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
     ],
   },
   verify: { accepted: [['off', 'off']], refused: [['no', /expected `on` or `off`/]] },
-  'peer-transfer': { accepted: [['tls', 'tls']], refused: [['TLS', /expected `plain` or `tls`/]] },
+  'peer-transfer': { accepted: [['plain', 'plain']], refused: [['TLS', /expected `tls` or `plain`/]] },
   'max-transfers': {
     accepted: [
       ['1', 1],
