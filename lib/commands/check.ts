@@ -1,5 +1,8 @@
 import { createProbeDoor } from '../containerd/check/probe-door.ts'
 import { reportAsJson, reportAsText } from '../containerd/check/report.ts'
+import { findingsOf } from '../containerd/rule.ts'
+import { createBootstrapDoors, DOOR_RULES } from '../mirror/bootstrap-doors.ts'
+import { CLOCK } from '../mirror/peer-time.ts'
 import { createLogger } from '../observe/log.ts'
 import { bounded } from '../platform/abort.ts'
 import { listen } from '../platform/listen.ts'
@@ -37,8 +40,10 @@ export const check: Command = {
     }
     const log = createLogger(report, settings['log-level'] === 'info' ? 'warn' : settings['log-level'])
     const ports = await lookAtPorts(portsOf(settings), () => runsHere(settings['admin-listen'], stop))
-    const found = await PORTS.judge(ports)
     await using parts = new AsyncDisposableStack()
+    const doors = createBootstrapDoors(settings)
+    parts.defer(() => doors.close())
+    const found = [...(await findingsOf([CLOCK, ...DOOR_RULES], await doors.ask(stop))), ...(await PORTS.judge(ports))]
     const door = createProbeDoor()
     const { listen } = settings
     const open = (registryDoor: boolean) =>
@@ -54,8 +59,7 @@ export const check: Command = {
     const containerd = connectContainerd(settings['containerd-socket'])
     parts.defer(() => containerd.close())
     const program = programText(context)
-    const node = createNodeCheck(settings, { containerd, listen, program, probe, found, log })
-    parts.defer(() => node.close())
+    const node = createNodeCheck(settings, { containerd, listen, program, probe, others: async () => found, log })
     const result = await node.run(stop)
     print(switches.json ? reportAsJson(result.report) : reportAsText(result.report))
     // What there is to say has been said.

@@ -34,9 +34,10 @@ export const serve: Command = {
 /** Logs whether the mirror is ready, now and whenever that or the reasons change, until what it returns is called. */
 function logReadiness(readiness: Readiness, log: Logger): () => void {
   const tell = () => {
-    const { reasons } = readiness
-    if (reasons.length === 0) log.info('ready')
-    else log.info('not ready', { reasons })
+    const { reasons, notes } = readiness
+    const beside = notes.length > 0 ? { notes } : {}
+    if (reasons.length === 0) log.info('ready', beside)
+    else log.info('not ready', { reasons, ...beside })
   }
   tell()
   return readiness.onChange(tell)

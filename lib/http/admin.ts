@@ -3,7 +3,7 @@ import type { Metrics } from '../observe/metrics.ts'
 import type { Readiness } from '../observe/readiness.ts'
 
 export interface AdminDoorDependencies {
-  readonly readiness: Pick<Readiness, 'reasons'>
+  readonly readiness: Pick<Readiness, 'reasons' | 'notes'>
   readonly metrics: Metrics
   /** Answers all other paths; without it there is nothing else. */
   readonly page?: Pick<Hono, 'fetch'> | undefined
@@ -18,8 +18,9 @@ export function createAdminDoor({ readiness, metrics, page }: AdminDoorDependenc
   const app = new Hono()
   app.get('/livez', (c) => c.text('alive\n'))
   app.get('/readyz', (c) => {
-    const { reasons } = readiness
-    return reasons.length === 0 ? c.text('ready\n') : c.text(`not ready: ${reasons.join('; ')}\n`, 503)
+    const { reasons, notes } = readiness
+    if (reasons.length > 0) return c.text(`not ready: ${[...reasons, ...notes].join('; ')}\n`, 503)
+    return c.text(notes.length > 0 ? `ready, but: ${notes.join('; ')}\n` : 'ready\n')
   })
   app.get('/metrics', async (c) => {
     const { contentType, body } = await metrics.render()

@@ -8,8 +8,10 @@ import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Readiness } from '../observe/readiness.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
+import type { BootstrapDoors } from './bootstrap-doors.ts'
 import { createHostsKeeper } from './hosts-keeper.ts'
 import { createNodeCheck } from './node-check.ts'
+import { CLOCK } from './peer-time.ts'
 
 interface GuardDependencies {
   readonly containerd: Containerd
@@ -17,6 +19,7 @@ interface GuardDependencies {
   readonly registry: Address
   /** Answers at that door. */
   readonly probeDoor: ProbeDoor
+  readonly doors: BootstrapDoors
   /** What starts this program, in a shell. */
   readonly program: string
   readonly readiness: Readiness
@@ -34,9 +37,11 @@ interface GuardDependencies {
  * every change.
  */
 export function guardNode(settings: Settings, dependencies: GuardDependencies) {
-  const { containerd, registry, probeDoor, program, readiness, metrics, log, onFailure } = dependencies
+  const { containerd, registry, probeDoor, doors, program, readiness, metrics, log, onFailure } = dependencies
   const probe = settings.probe === 'on' ? { door: probeDoor, open: async () => registry } : '--probe is off'
-  const check = createNodeCheck(settings, { containerd, listen: registry, program, probe, log })
+  // Not the rules of keys: a wrong one is no reason to end, and what it means is told by the readiness.
+  const others = async (signal: AbortSignal) => await CLOCK.judge(await doors.ask(signal))
+  const check = createNodeCheck(settings, { containerd, listen: registry, program, probe, others, log })
   const checked = createCheckMetrics(metrics)
   const client = containerd.in(settings['containerd-namespace'])
   const keepHosts =
@@ -69,10 +74,7 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies) {
     get report(): Report | undefined {
       return watch.report
     },
-    async close(): Promise<void> {
-      await watch.close()
-      check.close()
-    },
+    close: (): Promise<void> => watch.close(),
   }
 }
 

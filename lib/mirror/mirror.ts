@@ -23,6 +23,8 @@ import type { Address, Settings } from '../settings/settings.ts'
 import { LOOPBACK_SWARM_KEY } from '../swarm/topic.ts'
 import { createPeerContent } from '../transfer/peer-content.ts'
 import { LONGEST_RACE } from '../transfer/search.ts'
+import { createBootstrapDoors } from './bootstrap-doors.ts'
+import { DoorWatch } from './door-watch.ts'
 import { cut, openDoor, openPeerPort } from './doors.ts'
 import { registerMirrorMetrics } from './metrics.ts'
 import { removeTaintWhenReady } from './node-taint.ts'
@@ -101,6 +103,12 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const swarm = { files, liveness: known, readiness, metrics, log }
   const { peer, router, address } = await openPeerPort(settings, { peerDoorAt, tls, swarm, swarmKeys }, parts)
 
+  const doors = createBootstrapDoors({ ...settings, 'peer-listen': peer })
+  parts.defer(() => doors.close())
+  const isAlone = () => router.members.size <= 1
+  const doorWatch = new DoorWatch({ doors, joined: router.joined, isAlone, readiness, log })
+  parts.defer(() => doorWatch.close())
+
   // The way to what other nodes have, and the door for containerd on this one.
   const client = new PeerClient({
     tls,
@@ -142,7 +150,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const guard =
     containerd &&
     (await import('./guard.ts')).guardNode(settings, {
-      ...{ containerd, registry, probeDoor, program, readiness, metrics, log },
+      ...{ containerd, registry, probeDoor, doors, program, readiness, metrics, log },
       onFailure: failed.resolve,
     })
   parts.defer(async () => guard?.close())

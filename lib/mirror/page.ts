@@ -50,13 +50,13 @@ export function createMirrorPage(settings: Settings, dependencies: MirrorPageDep
     startedAt: Date.now(),
   }
   const status = async (signal: AbortSignal): Promise<Status> => {
-    const { reasons } = readiness
+    const { reasons, notes } = readiness
     const peers = known.peers().sort((a, b) => a.address.localeCompare(b.address))
     return {
       time: Date.now(),
       node,
       ready: reasons.length === 0,
-      reasons,
+      reasons: [...reasons, ...notes],
       findings: report()?.findings.map(shownFinding),
       resolve: settings.resolve,
       registries: upstreams.states.map((state) => ({

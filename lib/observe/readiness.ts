@@ -25,8 +25,13 @@ export class Readiness {
     return this.#waits.flatMap(({ reasons }) => reasons)
   }
 
+  /** What people should know although it makes nothing unready. */
+  get notes(): readonly string[] {
+    return this.#waits.flatMap(({ notes }) => notes)
+  }
+
   /**
-   * Calls `listener` whenever the reasons have changed.
+   * Calls `listener` whenever the reasons or the notes have changed.
    *
    * @returns what ends that
    */
@@ -40,6 +45,7 @@ export class Readiness {
 export class Wait {
   readonly #changed: () => void
   #reasons: readonly string[] = []
+  #notes: readonly string[] = []
 
   constructor(changed: () => void) {
     this.#changed = changed
@@ -50,11 +56,21 @@ export class Wait {
     return this.#reasons
   }
 
+  get notes(): readonly string[] {
+    return this.#notes
+  }
+
+  /** Waits, for these reasons instead of those before, and says this beside instead of what it said before. */
+  tell({ reasons, notes }: { readonly reasons: readonly string[]; readonly notes: readonly string[] }): void {
+    const before = [this.#reasons, this.#notes]
+    this.#reasons = reasons
+    this.#notes = notes
+    if (JSON.stringify(before) !== JSON.stringify([reasons, notes])) this.#changed()
+  }
+
   /** Waits, for these reasons instead of those before. */
   for(...reasons: readonly string[]): void {
-    const before = this.#reasons
-    this.#reasons = reasons
-    if (before.join('\n') !== reasons.join('\n')) this.#changed()
+    this.tell({ reasons, notes: [] })
   }
 
   /** There is nothing to wait for, at least for now. */

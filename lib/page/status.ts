@@ -28,7 +28,7 @@ export interface Status {
     readonly startedAt: number
   }
   readonly ready: boolean
-  /** Why not, in words. */
+  /** Why not, in words, and what there is to say although it is ready. */
   readonly reasons: readonly string[]
   /** Missing where there is no containerd to check, or before the first check. */
   readonly findings?: readonly ShownFinding[] | undefined

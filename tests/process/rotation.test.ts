@@ -2,12 +2,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { MirrorProcess } from '../../lib/commands/mirror-process.ts'
+import { startMirror } from '../../lib/mirror/mirror.ts'
+import { silentLogger } from '../../lib/observe/log.ts'
 import { digestKey } from '../../lib/oci/key.ts'
 import { PROOF_HEADER } from '../../lib/peers/credentials.ts'
+import { addressOf } from '../../lib/platform/address.ts'
 import { digestOf, makeImage } from '../fixtures/image.ts'
 import { ownAddress, PEER_PORT } from '../fixtures/loopback.ts'
 import { startMember } from '../fixtures/members.ts'
+import { LOOPBACK, withImageLayout } from '../fixtures/mirror.ts'
 import { type Flags, layerPath, type Mirrors, portOf, withMirrors } from '../fixtures/mirrors.ts'
+import { readSettings } from '../fixtures/settings.ts'
 import { inTime, waitFor, within } from '../fixtures/wait.ts'
 
 const OLD = new Uint8Array(32).fill(31)
@@ -103,8 +108,19 @@ test('mirror changes its key in three rounds of restarts, and no pull fails', as
       await probe.router.close()
     }
     assert.deepEqual(failures, [], `of ${pulls} pulls`)
-    const late = await start(undefined, { bootstrap, 'peer-transfer': 'tls', 'swarm-key': textOf(OLD) })
-    assert.equal((await ask(late.registry)).status, 404, 'the old key is worth nothing any more')
+    await withImageLayout(async (layout) => {
+      const store = ['--store', `oci-layout:${layout}`]
+      const flags = [...LOOPBACK, ...store, '--bootstrap', bootstrap, '--swarm-key', textOf(OLD)]
+      const late = await startMirror(readSettings({ flags, environment: {} }), silentLogger)
+      try {
+        await waitFor('it is refused', () =>
+          late.readiness.reasons.some((reason) => / refuse this swarm key$/.test(reason)),
+        )
+        assert.equal((await ask(addressOf(late.registry))).status, 404, 'the old key is worth nothing any more')
+      } finally {
+        await late.close()
+      }
+    })
   })
 })
 

@@ -3,8 +3,8 @@ import { test } from 'node:test'
 import { createAdminDoor } from '../../../lib/http/admin.ts'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
 
-async function ask(reasons: readonly string[], path: string): Promise<[number, string]> {
-  const response = await createAdminDoor({ readiness: { reasons }, metrics: createMetrics() }).request(path)
+async function ask(reasons: readonly string[], path: string, notes: readonly string[] = []): Promise<[number, string]> {
+  const response = await createAdminDoor({ readiness: { reasons, notes }, metrics: createMetrics() }).request(path)
   return [response.status, await response.text()]
 }
 
@@ -16,6 +16,8 @@ test('admin door: /livez answers whether or not the node does its work', async (
 test('admin door: /readyz says whether the node does its work, and every reason why not', async () => {
   assert.deepEqual(await ask([], '/readyz'), [200, 'ready\n'])
   assert.deepEqual(await ask(['one thing', 'another'], '/readyz'), [503, 'not ready: one thing; another\n'])
+  assert.deepEqual(await ask([], '/readyz', ['a thing']), [200, 'ready, but: a thing\n'])
+  assert.deepEqual(await ask(['one thing'], '/readyz', ['a thing']), [503, 'not ready: one thing; a thing\n'])
 })
 
 test('admin door: there is nothing else without a page', async () => {

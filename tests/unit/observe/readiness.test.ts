@@ -31,3 +31,14 @@ test('readiness tells of each change once, until that is ended', () => {
   wait.for('one thing')
   assert.equal(told.length, 3)
 })
+
+test('readiness has notes beside the reasons, which make nothing unready and are told of once', () => {
+  const readiness = new Readiness()
+  const told: string[] = []
+  readiness.onChange(() => told.push([...readiness.reasons, '|', ...readiness.notes].join(' ')))
+  const wait = readiness.wait()
+  for (let time = 0; time < 2; time++) wait.tell({ reasons: [], notes: ['a thing'] })
+  wait.tell({ reasons: ['one'], notes: ['a thing'] })
+  wait.over()
+  assert.deepEqual(told, ['| a thing', 'one | a thing', '|'])
+})

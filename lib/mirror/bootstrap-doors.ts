@@ -1,0 +1,201 @@
+import { networkInterfaces } from 'node:os'
+import { rule } from '../containerd/rule.ts'
+import { PeerClient } from '../peers/client.ts'
+import { CLOCK_SKEW, createCredentials, DOOR_KEY } from '../peers/credentials.ts'
+import { PeerError } from '../peers/error.ts'
+import { createTlsIdentity } from '../peers/tls.ts'
+import { bounded } from '../platform/abort.ts'
+import { addressOf } from '../platform/address.ts'
+import type { Settings } from '../settings/settings.ts'
+import { type BootstrapEntry, resolveBootstrap } from '../swarm/members/bootstrap.ts'
+import type { NodeAddress } from '../swarm/node.ts'
+import { LOOPBACK_SWARM_KEY } from '../swarm/topic.ts'
+
+/**
+ * What a door says of this node. `accepts`: both have the same swarm key. `refuses`: they have not. `late`: it may be for the
+ * clocks alone that it refuses. `differs`: it speaks TLS and this node plain HTTP, or the other way round. `silent`: it cannot be
+ * reached.
+ */
+export type DoorAnswer = 'accepts' | 'refuses' | 'late' | 'differs' | 'silent'
+
+export interface AskedDoor {
+  readonly host: string
+  readonly answer: DoorAnswer
+  /** By how much this machine's clock is ahead of that of the door, in milliseconds; missing where it did not tell. */
+  readonly aheadMs?: number | undefined
+}
+
+/** What {@link BootstrapDoors.ask} gave, and how it asked. */
+export interface AskedDoors {
+  readonly doors: readonly AskedDoor[]
+  readonly transfer: 'tls' | 'plain'
+}
+
+/** The peer doors at the bootstrap addresses, and the way in which this node speaks to them. */
+export interface BootstrapDoors {
+  /**
+   * Asks some of them; none where no address is known. Takes {@link RESOLVE_TIMEOUT} and twice {@link ASK_TIMEOUT} at most.
+   *
+   * @throws the signal's reason
+   */
+  ask(signal: AbortSignal): Promise<AskedDoors>
+  close(): void
+}
+
+/** How many are asked at a time: one that accepts is enough, and a name may stand for a thousand nodes. */
+const ASKED = 5
+/** Milliseconds for names to resolve, and for one door to answer. */
+const RESOLVE_TIMEOUT = 2_000
+const ASK_TIMEOUT = 1_000
+/** What the system says where nothing listens, or no way leads there. */
+const NOWHERE: ReadonlySet<unknown> = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'EHOSTDOWN', 'ENETUNREACH', 'ETIMEDOUT'])
+
+type DoorSettings = Pick<Settings, 'peer-transfer' | 'swarm-key' | 'bootstrap' | 'peer-listen' | 'advertise-host'>
+
+/**
+ * A node whose swarm key is another one hears nothing over UDP, where all is sealed. The peer doors have the same port numbers
+ * and tell: they let a member in, and nobody else.
+ */
+export function createBootstrapDoors(settings: DoorSettings): BootstrapDoors {
+  const transfer = settings['peer-transfer']
+  const swarmKeys = settings['swarm-key'] ?? [LOOPBACK_SWARM_KEY]
+  const credentials = createCredentials(swarmKeys)
+  const clientFor = (way: typeof transfer) =>
+    new PeerClient({ headTimeout: ASK_TIMEOUT, tls: way === 'tls' ? createTlsIdentity(swarmKeys) : undefined })
+  const client = clientFor(transfer)
+  /** Speaks in the other way. Made when it is needed: it hardly ever is. */
+  let other: PeerClient | undefined
+
+  /** What comes of a request. `closed`: somebody is there and does not speak so, or not with this node. */
+  async function knock(client: PeerClient, peer: NodeAddress, signal: AbortSignal) {
+    const ticket = credentials.ticket(DOOR_KEY, 'HEAD', addressOf(peer))
+    try {
+      const call = { method: 'HEAD', path: '/v2/', headers: ticket.headers } as const
+      const { status, headers, body } = await client.call(peer, call, signal)
+      await body.cancel()
+      const time = Date.parse(headers.get('date') ?? '')
+      return { outcome: ticket.proves(status, headers) ? 'proven' : 'answered', aheadMs: Date.now() - time } as const
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!(error instanceof PeerError)) throw error
+      const isNowhere = error.failure === 'silent' || NOWHERE.has(codeOf(error.cause))
+      return { outcome: isNowhere ? 'silent' : 'closed', aheadMs: Number.NaN } as const
+    }
+  }
+
+  async function askOne(peer: NodeAddress, signal: AbortSignal): Promise<AskedDoor> {
+    const { outcome, aheadMs } = await knock(client, peer, signal)
+    const told = { host: peer.host, aheadMs: Number.isNaN(aheadMs) ? undefined : aheadMs }
+    if (outcome === 'silent') return { ...told, answer: 'silent' }
+    // Whoever shakes hands has the key. That it does not take the capability says something of its address, or of a clock.
+    if (outcome === 'proven' || (outcome === 'answered' && transfer === 'tls')) return { ...told, answer: 'accepts' }
+    if (outcome === 'answered') return { ...told, answer: Math.abs(aheadMs) > CLOCK_SKEW ? 'late' : 'refuses' }
+    other ??= clientFor(transfer === 'tls' ? 'plain' : 'tls')
+    const otherwise = (await knock(other, peer, signal)).outcome
+    return { ...told, answer: otherwise === 'proven' || otherwise === 'answered' ? 'differs' : 'refuses' }
+  }
+
+  return {
+    async ask(signal) {
+      signal.throwIfAborted()
+      const { port } = settings['peer-listen']
+      const own = new Set(
+        Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address)),
+      )
+      const entries: readonly BootstrapEntry[] = settings.bootstrap ?? []
+      const self = { host: settings['advertise-host'] ?? '127.0.0.1', port }
+      const known = await bounded(RESOLVE_TIMEOUT, signal, (resolving) =>
+        resolveBootstrap({}, entries, self, resolving),
+      )
+      const others = known.filter((peer) => !(own.has(peer.host) && peer.port === port))
+      const doors = await Promise.all(sample(others, ASKED).map((peer) => askOne(peer, signal)))
+      signal.throwIfAborted()
+      return { doors, transfer }
+    },
+    close() {
+      client.close()
+      other?.close()
+    },
+  }
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined
+}
+
+function sample<T>(all: readonly T[], count: number): T[] {
+  return all
+    .map((one) => ({ one, at: Math.random() }))
+    .sort((a, b) => a.at - b.at)
+    .slice(0, count)
+    .map(({ one }) => one)
+}
+
+/** What is wrong with the answers, in words. */
+export interface DoorProblems {
+  /** `10.0.0.2 refuses this swarm key`. */
+  readonly key: string | undefined
+  readonly transfer: string | undefined
+  readonly silence: string | undefined
+  /** Whether one has let this node in: the others are wrong then, or new, and it works. */
+  readonly isAccepted: boolean
+}
+
+export function problemsOf({ doors, transfer }: AskedDoors): DoorProblems {
+  const of = (wanted: DoorAnswer) => doors.filter(({ answer }) => answer === wanted).map(({ host }) => host)
+  const say = (hosts: readonly string[], verbs: readonly [one: string, more: string], rest: string) =>
+    hosts.length === 0 ? undefined : `${hosts.join(', ')} ${verbs[hosts.length === 1 ? 0 : 1]} ${rest}`
+  const [own, theirs] = transfer === 'tls' ? ['TLS', 'plain HTTP'] : ['plain HTTP', 'TLS']
+  const isSilent = doors.every(({ answer }) => answer === 'silent')
+  return {
+    key: say(of('refuses'), ['refuses', 'refuse'], 'this swarm key'),
+    transfer: say(of('differs'), ['speaks', 'speak'], `${theirs}, and this node ${own}: --peer-transfer differs`),
+    silence: isSilent ? say(of('silent'), ['does', 'do'], 'not answer over TCP') : undefined,
+    isAccepted: of('accepts').length > 0,
+  }
+}
+
+/** An error only where nobody lets this node in: a single wrong neighbour is that neighbour's fault. */
+const severityOf = ({ isAccepted }: DoorProblems) => (isAccepted ? 'warning' : 'error')
+
+export const DOOR_RULES = [
+  rule({
+    id: 'bootstrap',
+    reads: (asked: AskedDoors) => ({ ...asked, ...problemsOf(asked) }),
+    judges({ doors, silence }) {
+      if (doors.length === 0)
+        return { severity: 'unknown', seen: 'no address of another node is known from --bootstrap' }
+      if (silence !== undefined) return { severity: 'warning', seen: silence }
+      return { severity: 'ok', seen: 'there is an answer over TCP from addresses of --bootstrap' }
+    },
+    expected: 'an answer from one of the addresses of --bootstrap, unless this is the first node',
+    why: 'a node that finds no other one gets nothing from others, and gives nothing',
+    remedy: () => ({
+      text: 'open the port of --peer-listen between the nodes, for TCP and UDP, or name other addresses',
+    }),
+  }),
+  rule({
+    id: 'swarm-key',
+    reads: problemsOf,
+    judges(problems) {
+      if (problems.key !== undefined) return { severity: severityOf(problems), seen: problems.key }
+      if (problems.isAccepted) return { severity: 'ok', seen: 'another node accepts this swarm key' }
+      return { severity: 'unknown', seen: 'no other node tells whether its swarm key is the same' }
+    },
+    expected: 'the same swarm key on every node',
+    why: 'nodes with different keys neither find nor answer each other',
+    remedy: () => ({ text: 'give this node the key of the others, or change it everywhere as SECURITY.md says' }),
+  }),
+  rule({
+    id: 'peer-transfer',
+    reads: problemsOf,
+    judges(problems) {
+      if (problems.transfer !== undefined) return { severity: severityOf(problems), seen: problems.transfer }
+      if (problems.isAccepted) return { severity: 'ok', seen: 'other nodes have the same --peer-transfer' }
+      return { severity: 'unknown', seen: 'no other node tells how it transfers' }
+    },
+    expected: 'the same --peer-transfer on every node',
+    why: 'nodes that differ find each other and get nothing from each other',
+    remedy: () => ({ text: 'set --peer-transfer to the same value on every node' }),
+  }),
+]

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { AskedDoors, DoorAnswer } from '../../../lib/mirror/bootstrap-doors.ts'
+import { DoorWatch } from '../../../lib/mirror/door-watch.ts'
+import { Readiness } from '../../../lib/observe/readiness.ts'
+import { createLogRecorder } from '../../fixtures/log.ts'
+import { waitFor } from '../../fixtures/wait.ts'
+
+const KEY = '10.0.0.2 refuses this swarm key'
+const TRANSFER = '10.0.0.2 speaks plain HTTP, and this node TLS: --peer-transfer differs'
+const SILENCE = '10.0.0.2 does not answer over TCP'
+
+interface Scene {
+  answers: DoorAnswer[]
+  alone: boolean
+  asked: number
+  readonly readiness: Readiness
+  /** Waits until it says exactly this. */
+  says(reasons: readonly string[], notes: readonly string[]): Promise<void>
+}
+
+async function withWatch(answers: DoorAnswer[], alone: boolean, use: (scene: Scene) => Promise<void>): Promise<void> {
+  const readiness = new Readiness()
+  const said = () => JSON.stringify([readiness.reasons, readiness.notes])
+  const scene: Scene = {
+    answers,
+    alone,
+    asked: 0,
+    readiness,
+    async says(...wanted) {
+      await waitFor(JSON.stringify(wanted), () => said() === JSON.stringify(wanted))
+    },
+  }
+  const ask = async (): Promise<AskedDoors> => {
+    scene.asked++
+    return { doors: scene.answers.map((answer, index) => ({ host: `10.0.0.${index + 2}`, answer })), transfer: 'tls' }
+  }
+  const { log } = createLogRecorder()
+  const watch = new DoorWatch(
+    { doors: { ask }, joined: Promise.resolve(), isAlone: () => scene.alone, readiness, log },
+    1,
+  )
+  try {
+    assert.equal(readiness.reasons.length, 1, 'nothing is known before the first answers')
+    await use(scene)
+  } finally {
+    await watch.close()
+  }
+}
+
+test('DoorWatch: a node whose key no door accepts and that knows nobody is not ready, until a door accepts it', () =>
+  withWatch(['refuses', 'silent'], true, async (scene) => {
+    await scene.says([KEY], [])
+    scene.answers = ['accepts', 'refuses']
+    await scene.says([], [])
+  }))
+
+test('DoorWatch: one door that refuses does not matter where another one accepts, or others are known', async () => {
+  await withWatch(['refuses', 'accepts'], true, (scene) => scene.says([], []))
+  await withWatch(['refuses'], false, (scene) => scene.says([], [KEY]))
+})
+
+test('DoorWatch: another --peer-transfer is told and makes nobody unready, so that it can be changed node by node', () =>
+  withWatch(['differs'], false, (scene) => scene.says([], [TRANSFER])))
+
+test('DoorWatch: doors that are all silent are told to a node that is alone, which is ready', () =>
+  withWatch(['silent'], true, async (scene) => {
+    await scene.says([], [SILENCE])
+    scene.alone = false
+    await scene.says([], [])
+  }))
+
+test('DoorWatch asks nobody any more once it is accepted and knows others, and again when it is alone', () =>
+  withWatch(['accepts'], false, async (scene) => {
+    await scene.says([], [])
+    assert.equal(scene.asked, 1)
+    scene.alone = true
+    await waitFor('it asks again', () => scene.asked > 2)
+  }))
+
+test('DoorWatch ends while the swarm is not joined', async () => {
+  const { log, lines } = createLogRecorder()
+  const ask = async (): Promise<AskedDoors> => ({ doors: [], transfer: 'tls' })
+  const joined = new Promise<void>(() => undefined)
+  const watch = new DoorWatch({ doors: { ask }, joined, isAlone: () => true, readiness: new Readiness(), log }, 1)
+  await watch.close()
+  assert.deepEqual(lines, [])
+})
