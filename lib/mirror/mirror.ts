@@ -6,7 +6,7 @@ import { createPeerDoor } from '../http/peer.ts'
 import { createRegistryDoor } from '../http/registry.ts'
 import { createUploadRate } from '../http/upload-rate.ts'
 import { Activity } from '../observe/activity.ts'
-import type { Logger } from '../observe/log.ts'
+import { boundedLog, LONGEST_TEXT, type Logger } from '../observe/log.ts'
 import { createMetrics } from '../observe/metrics.ts'
 import { registerProcessMetrics } from '../observe/process-figures.ts'
 import { Readiness } from '../observe/readiness.ts'
@@ -49,6 +49,9 @@ export interface Mirror {
 const DRAIN_TIMEOUT = 20_000
 const WITHDRAW_TIMEOUT = 5_000
 
+/** Lines of one event at once, of whatever part: two images of a hundred layers each. Clients can cause most of them. */
+const LOG_BURST = 200
+
 /**
  * Builds a mirror from its settings and starts it. If a part cannot start, those before it are closed again.
  *
@@ -58,7 +61,7 @@ const WITHDRAW_TIMEOUT = 5_000
 export async function startMirror(settings: Settings, log: Logger, program = 'swarmirror'): Promise<Mirror> {
   const parts = new AsyncDisposableStack()
   try {
-    return await start(settings, log, program, parts)
+    return await start(settings, boundedLog(log, { burst: LOG_BURST, maxText: LONGEST_TEXT }), program, parts)
   } catch (error) {
     await parts.disposeAsync()
     throw error

@@ -48,14 +48,18 @@ export function escaped(text: string, characters: RegExp): string {
   return text.replace(characters, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
+/** Longest text in a line, in characters, whoever it comes from. The longest that we write is a remedy. */
+export const LONGEST_TEXT = 4_096
+
 /**
- * A replacer that writes what JSON has no form for: errors with their causes (also those that have a `toJSON` for other
- * readers), bigints, and errors that contain themselves.
+ * A replacer that cuts texts that are too long, and writes what JSON has no form for: errors with their causes (also those that
+ * have a `toJSON` for other readers), bigints, and errors that contain themselves.
  */
 function plain(): (this: unknown, key: string, value: unknown) => unknown {
   const seen = new Set<Error>()
   return function (key, value) {
     if (typeof value === 'bigint') return value.toString()
+    if (typeof value === 'string') return shortened(value, LONGEST_TEXT)
     // `value` is what an error's own toJSON has made of it.
     const error = (this as Record<string, unknown>)[key]
     if (!(error instanceof Error)) return value
@@ -75,13 +79,23 @@ const INTERVAL = 1_000
 /** Longest text of a field, in characters. A request may have a path of 16 KiB. */
 const MAX_TEXT = 256
 
+export interface BoundedLogOptions {
+  /** Lines of one event that may come at once. */
+  readonly burst?: number
+  /** Longest text of a field, in characters. */
+  readonly maxText?: number
+  /** Milliseconds that never go back. */
+  readonly now?: () => number
+}
+
 /**
- * A logger for lines that clients can cause. It writes at most {@link BURST} lines of an event at once and then one each
+ * A logger for lines that clients can cause. It writes at most `burst` lines of an event at once and then one each
  * {@link INTERVAL}, cuts long texts, and says with the next line how many it has `left_out`.
- *
- * @param now milliseconds that never go back
  */
-export function boundedLog(log: Logger, now: () => number = () => performance.now()): Logger {
+export function boundedLog(
+  log: Logger,
+  { burst = BURST, maxText = MAX_TEXT, now = () => performance.now() }: BoundedLogOptions = {},
+): Logger {
   const events = new Map<string, { due: number; leftOut: number }>()
   const bounded =
     (level: LogLevel) =>
@@ -90,18 +104,19 @@ export function boundedLog(log: Logger, now: () => number = () => performance.no
       // When the next line would be due if all lines so far had come one each interval.
       const state = events.get(event) ?? { due: time, leftOut: 0 }
       events.set(event, state)
-      if (state.due > time + (BURST - 1) * INTERVAL) {
+      if (state.due > time + (burst - 1) * INTERVAL) {
         state.leftOut++
         return
       }
       state.due = Math.max(state.due, time) + INTERVAL
-      const texts = Object.entries(fields).map(([name, value]) => [name, shortened(value)])
+      const texts = Object.entries(fields).map(([name, value]) => [name, shortened(value, maxText)])
       log[level](event, { ...Object.fromEntries(texts), ...(state.leftOut > 0 ? { left_out: state.leftOut } : {}) })
       state.leftOut = 0
     }
   return { debug: bounded('debug'), info: bounded('info'), warn: bounded('warn'), error: bounded('error') }
 }
 
-function shortened(value: unknown): unknown {
-  return typeof value === 'string' && value.length > MAX_TEXT ? `${value.slice(0, MAX_TEXT)}...` : value
+/** A text that is not too long; any other value as it is. */
+function shortened(value: unknown, maxText: number): unknown {
+  return typeof value === 'string' && value.length > maxText ? `${value.slice(0, maxText)}...` : value
 }

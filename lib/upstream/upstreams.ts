@@ -72,7 +72,7 @@ export class Upstreams {
     this.#dependencies = dependencies
     this.#timeout = timeout
     this.#clock = clock
-    this.#log = boundedLog(log, () => clock.now())
+    this.#log = boundedLog(log, { now: () => clock.now() })
     metrics.lookedEach(
       'upstream_up',
       'Whether a registry answers (1) or not (0), where that is known.',

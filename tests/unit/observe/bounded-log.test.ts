@@ -8,7 +8,7 @@ function setup() {
   let time = 0
   return {
     lines,
-    log: boundedLog(log, () => time),
+    log: boundedLog(log, { now: () => time }),
     pass: (ms: number) => {
       time += ms
     },

@@ -110,3 +110,12 @@ test('createLogger never writes more or less than one line, whatever the fields 
     }),
   )
 })
+
+test('createLogger cuts texts that are too long, wherever they stand', () => {
+  const long = 'x'.repeat(10_000)
+  const { path, error } = fieldsOf({ path: long, error: new Error(long) }) as {
+    path: string
+    error: { message: string }
+  }
+  assert.deepEqual([path.length, error.message.length], [4_099, 4_099])
+})
