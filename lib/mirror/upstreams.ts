@@ -52,7 +52,7 @@ export async function upstreamFindings(
   const probe = probeFor(settings)
   const looked = registries.map(async (registry) => {
     const { hosts } = await placeOf(registry, settings)
-    return { registry, ...(await askHosts(hosts, (host) => probe(host, settings['upstream-timeout'], signal))) }
+    return { registry, ...(await askHosts(hosts, (host) => probe(host, true, settings['upstream-timeout'], signal))) }
   })
   return await UPSTREAM.judge({ by, registries: await Promise.all(looked) })
 }

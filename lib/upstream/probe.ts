@@ -27,21 +27,29 @@ export interface ProbeResult {
   readonly reason: string
 }
 
-/** Asks hosts whether they answer. */
-export type Probe = (host: UpstreamHost, time: number, signal: AbortSignal) => Promise<ProbeResult>
+/**
+ * Asks a host of a registry whether it answers.
+ *
+ * @param isKnown whether this node names the registry, and not only somebody who asks
+ * @param time milliseconds
+ */
+export type Probe = (host: UpstreamHost, isKnown: boolean, time: number, signal: AbortSignal) => Promise<ProbeResult>
 
 /** Addresses of a name that are tried, each for its part of the time. */
 const MOST_ADDRESSES = 4
 /** Bytes of a head after which its first line is enough. */
 const LONGEST_HEAD = 4_096
 /**
- * Names that are looked up at the same time. On Node each takes one of four threads, which files need as well, and keeps it
- * for as long as the system's resolver waits for a server that does not answer.
+ * Names that are looked up at the same time, of registries that are known and of others, which must not be in their way. On
+ * Node each takes one of four threads, which files need as well, and keeps it for as long as the system's resolver waits for a
+ * server that does not answer.
  */
-const MOST_LOOKUPS = 2
+const MOST_LOOKUPS = { known: 2, others: 1 } as const
 
 /** Why a host is not asked. */
 class Unasked extends Error {}
+
+type Lookup = (name: string, signal: AbortSignal) => Promise<string[]>
 
 /** The addresses that may be connected to; throws {@link Unasked} if there is none. */
 type Guard = (addresses: readonly string[]) => readonly string[]
@@ -54,10 +62,16 @@ type Guard = (addresses: readonly string[]) => readonly string[]
  */
 export function createProbe(settings: ProxySettings): Probe {
   const proxyFor = createProxyChoice(settings)
-  const lookup = createLookup()
+  const lookupKnown = createLookup(MOST_LOOKUPS.known)
+  const lookupOther = createLookup(MOST_LOOKUPS.others)
 
   /** Connects to a host or its proxy, at the first of its addresses that takes the connection. */
-  async function dial({ hostname, port, protocol }: URL, guard: Guard, time: number, signal: AbortSignal) {
+  async function dial(
+    { hostname, port, protocol }: URL,
+    { lookup, guard }: { readonly lookup: Lookup; readonly guard: Guard },
+    time: number,
+    signal: AbortSignal,
+  ) {
     const name = bare(hostname)
     const addresses = guard(isIP(name) === 0 ? await lookup(name, signal) : [name]).slice(0, MOST_ADDRESSES)
     const target = { port: Number(port) || (protocol === 'https:' ? 443 : 80) }
@@ -74,7 +88,7 @@ export function createProbe(settings: ProxySettings): Probe {
     throw failure
   }
 
-  async function ask(host: UpstreamHost, time: number, sockets: DisposableStack, signal: AbortSignal) {
+  async function ask(host: UpstreamHost, lookup: Lookup, time: number, sockets: DisposableStack, signal: AbortSignal) {
     const url = new URL(`${host.url}/`)
     const isSecure = url.protocol === 'https:'
     const name = bare(url.hostname)
@@ -89,7 +103,10 @@ export function createProbe(settings: ProxySettings): Probe {
     // A name behind a proxy is looked up there.
     if (isIP(name) !== 0) guard([name])
     const dialTime = Math.min(host.dialTimeout ?? time, time)
-    let socket = await dial(proxy ?? url, proxy === undefined ? guard : (addresses) => addresses, dialTime, signal)
+    const direct = { lookup, guard }
+    const way =
+      proxy === undefined ? direct : { lookup: lookupKnown, guard: (addresses: readonly string[]) => addresses }
+    let socket = await dial(proxy ?? url, way, dialTime, signal)
     sockets.defer(() => socket.destroy())
     const login = `${decodeURIComponent(proxy?.username ?? '')}:${decodeURIComponent(proxy?.password ?? '')}`
     const forProxy = login === ':' ? '' : `Proxy-Authorization: Basic ${Buffer.from(login).toString('base64')}\r\n`
@@ -123,10 +140,11 @@ export function createProbe(settings: ProxySettings): Probe {
     return { state: status < 500 ? 'answers' : 'silent', reason: `it answers ${status}` } as const
   }
 
-  return async (host, time, signal) => {
+  return async (host, isKnown, time, signal) => {
+    const lookup = isKnown ? lookupKnown : lookupOther
     using sockets = new DisposableStack()
     try {
-      return await bounded(time, signal, (over) => ask(host, time, sockets, over))
+      return await bounded(time, signal, (over) => ask(host, lookup, time, sockets, over))
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof Unasked) return { state: 'unasked', reason: error.message }
@@ -138,10 +156,10 @@ export function createProbe(settings: ProxySettings): Probe {
 }
 
 /** Looks names up with the system's resolver, each once at a time and few at the same time. IPv4 comes first. */
-function createLookup(): (name: string, signal: AbortSignal) => Promise<string[]> {
+function createLookup(most: number): Lookup {
   const running = new Map<string, Promise<LookupAddress[]>>()
   return async (name, signal) => {
-    while (!running.has(name) && running.size >= MOST_LOOKUPS) {
+    while (!running.has(name) && running.size >= most) {
       await unlessAborted(Promise.race([...running.values()].map((looking) => looking.catch(() => []))), signal)
     }
     const looking = running.get(name) ?? dns.lookup(name, { all: true }).finally(() => running.delete(name))

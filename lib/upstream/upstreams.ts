@@ -140,7 +140,7 @@ export class Upstreams {
       const { find, probe } = this.#dependencies
       const { hosts, isKnown } = await find(registry, signal)
       if (!isKnown && !this.#admitsStranger()) return this.#forget(registry, entry)
-      const ask = () => askHosts(hosts, (host) => probe(host, this.#timeout, signal))
+      const ask = () => askHosts(hosts, (host) => probe(host, isKnown, this.#timeout, signal))
       let result = await ask()
       if (result.state === 'silent' && isRenewed && before.state === 'answers') result = await ask()
       signal.throwIfAborted()

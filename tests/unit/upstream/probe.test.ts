@@ -63,7 +63,7 @@ const answering = (text: string) => (socket: Socket) => void socket.once('data',
 const ok = answering('HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm="x"\r\n\r\n')
 
 const probeOf = (host: UpstreamHost, { time = TIME, ...proxies }: ProxySettings & { time?: number } = {}) =>
-  createProbe(proxies)(host, time, never)
+  createProbe(proxies)(host, true, time, never)
 const at = (port: number, more: Partial<UpstreamHost> = {}): UpstreamHost => ({
   url: `http://127.0.0.1:${port}/v2`,
   isNamed: true,
@@ -196,7 +196,7 @@ test('createProbe ends with its signal', () =>
     () => undefined,
     async ({ port }) => {
       const left = new AbortController()
-      const probing = createProbe({})(at(port), TIME, left.signal)
+      const probing = createProbe({})(at(port), false, TIME, left.signal)
       left.abort(new Error('closed'))
       await assert.rejects(probing, /closed/)
     },

@@ -35,7 +35,8 @@ async function withUpstreams(use: (setting: Setting) => Promise<void>): Promise<
     hosts: setting.hosts.map((url) => ({ url, isNamed: true })),
     isKnown: setting.isKnown,
   })
-  const probe = async (host: UpstreamHost) => {
+  const probe = async (host: UpstreamHost, isKnown: boolean) => {
+    assert.equal(isKnown, setting.isKnown)
     probed.push(host.url)
     return await (typeof setting.result === 'function' ? setting.result(host) : setting.result)
   }
@@ -231,7 +232,7 @@ test('Upstreams tells a failure to find the hosts to whom asked, and forgets it'
 
 test('Upstreams that is closed ends the look that is under way, and begins none', async () => {
   const ended = Promise.withResolvers<void>()
-  const probe = (_host: UpstreamHost, _time: number, signal: AbortSignal) =>
+  const probe = (_host: UpstreamHost, _isKnown: boolean, _time: number, signal: AbortSignal) =>
     new Promise<ProbeResult>((_, reject) =>
       signal.addEventListener('abort', () => {
         ended.resolve()
