@@ -19,16 +19,14 @@ export interface PeerDoorDependencies extends DoorDependencies {
   readonly address: string
   /** Bounds the bytes that are given; no bound if missing. */
   readonly uploadRate?: UploadRate | undefined
+  /**
+   * Requests that are answered at a time, content included. Each takes a connection and at most one chunk of a file: 64 stay
+   * below 40 MiB on every runtime.
+   */
+  readonly maxTransfers: number
   readonly metrics: HttpMetrics
 }
 
-export interface PeerDoorOptions {
-  /** Requests that are answered at a time, content included. */
-  readonly maxTransfers?: number
-}
-
-/** Each takes a connection and at most one chunk of a file: 64 stay below 40 MiB on every runtime. */
-export const MAX_TRANSFERS = 64
 /** When a refused peer may ask again, in seconds: a busy node is busy for longer than it takes to say so. */
 const RETRY_AFTER = 1
 
@@ -36,11 +34,8 @@ const RETRY_AFTER = 1
  * The door for other nodes of the swarm: this node's own content and nothing else. It has no way to other peers, so a
  * request cannot travel in a circle.
  */
-export function createPeerDoor(
-  dependencies: PeerDoorDependencies,
-  { maxTransfers = MAX_TRANSFERS }: PeerDoorOptions = {},
-): Door {
-  const { store, capabilities, address, uploadRate, metrics } = dependencies
+export function createPeerDoor(dependencies: PeerDoorDependencies): Door {
+  const { store, capabilities, address, uploadRate, maxTransfers, metrics } = dependencies
   return createDoor(
     'peer',
     dependencies,

@@ -99,10 +99,10 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const rate = settings['max-upload-rate']
   const uploadRate = rate === undefined ? undefined : createUploadRate(rate)
   const peerDoorAt = (address: string) =>
-    createPeerDoor(
-      { store, policy, log, metrics: httpMetrics, capabilities: credentials, address, uploadRate },
-      { maxTransfers: settings['max-transfers'] },
-    )
+    createPeerDoor({
+      ...{ store, policy, log, metrics: httpMetrics, capabilities: credentials, address, uploadRate },
+      maxTransfers: settings['max-transfers'],
+    })
   const swarm = { files, liveness: known, readiness, metrics, log }
   const { peer, router, address } = await openPeerPort(settings, { peerDoorAt, tls, swarm, swarmKeys }, parts)
 

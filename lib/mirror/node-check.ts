@@ -5,13 +5,6 @@ import type { Logger } from '../observe/log.ts'
 import type { Settings } from '../settings/settings.ts'
 import { upstreamFindings } from './upstreams.ts'
 
-/** Checks this node as the settings have it. */
-export interface NodeCheck {
-  run(signal: AbortSignal): Promise<CheckResult>
-  /** Another answer is another containerd, or the same one after a restart or an upgrade. */
-  identify(signal: AbortSignal): Promise<string>
-}
-
 export interface NodeCheckDependencies {
   readonly containerd: Containerd
   /** The address that containerd is told for the registry door. */
@@ -25,10 +18,11 @@ export interface NodeCheckDependencies {
   readonly log: Logger
 }
 
+/** Checks this node as the settings have it. */
 export function createNodeCheck(
   settings: Settings,
   { containerd, listen, program, probe, others, log }: NodeCheckDependencies,
-): NodeCheck {
+) {
   const client = containerd.in(settings['containerd-namespace'])
   const subject: CheckSubject = {
     socket: settings['containerd-socket'],
@@ -48,8 +42,10 @@ export function createNodeCheck(
   }
 
   return {
-    run: (signal) => runCheck({ containerd, probe, others: besideContainerd, log }, subject, signal),
-    async identify(signal) {
+    run: (signal: AbortSignal): Promise<CheckResult> =>
+      runCheck({ containerd, probe, others: besideContainerd, log }, subject, signal),
+    /** Another answer is another containerd, or the same one after a restart or an upgrade. */
+    async identify(signal: AbortSignal): Promise<string> {
       const [{ uuid, pid }, { version, revision }] = [await client.server(signal), await client.version(signal)]
       return [uuid, pid, version, revision].join(' ')
     },

@@ -7,27 +7,42 @@
  *     joined.over()
  */
 export class Readiness {
-  readonly #waits: Wait[] = []
+  readonly #told: (() => Told)[] = []
   readonly #listeners = new Set<() => void>()
 
   /** Waits for something, for the given reasons, until that is over. */
-  wait(...reasons: readonly string[]): Wait {
-    const wait = new Wait(() => {
-      for (const listener of this.#listeners) listener()
-    })
-    this.#waits.push(wait)
-    wait.for(...reasons)
-    return wait
+  wait(...reasons: readonly string[]) {
+    let told: Told = { reasons: [], notes: [] }
+    /** Waits, for these reasons instead of those before, and says this beside instead of what it said before. */
+    const tell = ({ reasons, notes }: Told): void => {
+      const before = JSON.stringify(told)
+      told = { reasons, notes }
+      if (before !== JSON.stringify(told)) for (const listener of this.#listeners) listener()
+    }
+    /** Waits, for these reasons instead of those before. */
+    const waitFor = (...reasons: readonly string[]): void => tell({ reasons, notes: [] })
+    this.#told.push(() => told)
+    waitFor(...reasons)
+    return {
+      /** Empty when there is nothing to wait for. */
+      get reasons(): readonly string[] {
+        return told.reasons
+      },
+      tell,
+      for: waitFor,
+      /** There is nothing to wait for, at least for now. */
+      over: (): void => waitFor(),
+    }
   }
 
   /** Empty when the mirror is ready; in the order in which the parts were made otherwise. */
   get reasons(): readonly string[] {
-    return this.#waits.flatMap(({ reasons }) => reasons)
+    return this.#told.flatMap((told) => told().reasons)
   }
 
   /** What people should know although it makes nothing unready. */
   get notes(): readonly string[] {
-    return this.#waits.flatMap(({ notes }) => notes)
+    return this.#told.flatMap((told) => told().notes)
   }
 
   /**
@@ -41,40 +56,10 @@ export class Readiness {
   }
 }
 
-/** What one part waits for. */
-export class Wait {
-  readonly #changed: () => void
-  #reasons: readonly string[] = []
-  #notes: readonly string[] = []
-
-  constructor(changed: () => void) {
-    this.#changed = changed
-  }
-
-  /** Empty when there is nothing to wait for. */
-  get reasons(): readonly string[] {
-    return this.#reasons
-  }
-
-  get notes(): readonly string[] {
-    return this.#notes
-  }
-
-  /** Waits, for these reasons instead of those before, and says this beside instead of what it said before. */
-  tell({ reasons, notes }: { readonly reasons: readonly string[]; readonly notes: readonly string[] }): void {
-    const before = [this.#reasons, this.#notes]
-    this.#reasons = reasons
-    this.#notes = notes
-    if (JSON.stringify(before) !== JSON.stringify([reasons, notes])) this.#changed()
-  }
-
-  /** Waits, for these reasons instead of those before. */
-  for(...reasons: readonly string[]): void {
-    this.tell({ reasons, notes: [] })
-  }
-
-  /** There is nothing to wait for, at least for now. */
-  over(): void {
-    this.for()
-  }
+interface Told {
+  readonly reasons: readonly string[]
+  readonly notes: readonly string[]
 }
+
+/** What one part waits for. */
+export type Wait = ReturnType<Readiness['wait']>

@@ -37,6 +37,7 @@ export async function startPeer(store: ContentStore, capabilities: CapabilityChe
   const peer = peerAt(listener.port)
   const door = createPeerDoor({
     store,
+    maxTransfers: 64,
     policy: createPolicy(),
     metrics: createHttpMetrics(createMetrics()),
     log: silentLogger,
