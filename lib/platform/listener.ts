@@ -7,9 +7,7 @@ export interface Admission {
   take(most: number): boolean
   /** The client has shown that it may ask: its connection is no newcomer any more (see {@link NewcomerBounds}). */
   trust(): void
-  /**
-   * Resolves when the response has been sent or the client has left, with the bytes of its body that the system has taken.
-   */
+  /** Resolves when the response has been sent or the client has left, with the bytes of its body that the system has taken. */
   readonly ended: Promise<number>
 }
 
@@ -24,8 +22,9 @@ export interface MutualTls {
 
 /** Bounds for connections from which no request has come yet that shows that its client may ask. */
 export interface NewcomerBounds {
-  /** How many there may be in all, and from one address, from which as many may come in a second; one more ends the oldest. */
+  /** How many there may be in all; one more ends the oldest. */
   readonly most: number
+  /** How many there may be from one address, likewise, and how many may come from there in a second: one more is refused. */
   readonly mostPerAddress: number
   /** Milliseconds from when one is accepted until it is ended. */
   readonly time: number
@@ -37,7 +36,7 @@ export interface ListenOptions {
   readonly port: number
   /** Speaks TLS 1.3, and only with clients that have a certificate; plain TCP if missing. */
   readonly tls?: MutualTls | undefined
-  /** For a door that not everybody may ask: its handler trusts the clients that may. On Bun it is served faster. */
+  /** For a door that not everybody may ask: its handler trusts the clients that may. On Bun its files take half the processor time. */
   readonly newcomers?: NewcomerBounds | undefined
   /** Connections that may be open; one more ends the oldest idle one. */
   readonly maxConnections?: number
