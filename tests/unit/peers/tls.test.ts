@@ -229,3 +229,27 @@ test('PeerClient with TLS resumes the session of a connection that has ended, wh
     server.close()
   }
 })
+
+test('listen for members with TLS loses nothing of what it has sent when it closes before its client has read', async () => {
+  const content = new Uint8Array(100_000).fill(7)
+  const ended = Promise.withResolvers<void>()
+  const listener = await listenForMembers(
+    (_, admission) => {
+      void admission.ended.then(() => ended.resolve())
+      return new Response(content, { headers: { 'content-length': String(content.length) } })
+    },
+    { host: '127.0.0.1', port: 0, tls: ours, onError: (error) => assert.fail(String(error)) },
+  )
+  const client = new PeerClient({ tls: another, headTimeout: 5_000 })
+  try {
+    const peer = { host: '127.0.0.1', port: listener.port }
+    const { body } = await client.call(peer, { method: 'GET', path: '/', headers: {} }, never)
+    await within('all is sent', ended.promise)
+    assert.equal(await within('the end of the listener', listener.close(never)), 0)
+    let length = 0
+    for (let chunk = await body.next(); chunk !== undefined; chunk = await body.next()) length += chunk.length
+    assert.equal(length, content.length)
+  } finally {
+    client.close()
+  }
+})
