@@ -4,6 +4,11 @@ import { once } from 'node:events'
 import type { Namespace } from './namespace.ts'
 import { until } from './wait.ts'
 
+/** Bytes of a packet that are kept: containerd's requests have some 600. */
+const LONGEST_REQUEST = 4_096
+/** KiB for packets that tcpdump has not read yet. */
+const BUFFER = 16_384
+
 /** All that is sent to a port on a host's loopback, by tcpdump. */
 export class SentRequests {
   readonly #network: Namespace
@@ -15,7 +20,9 @@ export class SentRequests {
   private constructor(network: Namespace, port: number) {
     this.#network = network
     this.#port = port
-    const options = ['-i', 'lo', '-n', '-l', '-A', '-s', '0', '--immediate-mode', `tcp dst port ${port}`]
+    // Room for many packets: each takes as much as the longest that is wanted.
+    const room = ['--snapshot-length', String(LONGEST_REQUEST), '--buffer-size', String(BUFFER)]
+    const options = ['-i', 'lo', '-n', '-l', '-A', ...room, '--immediate-mode', `tcp dst port ${port}`]
     this.#child = spawn(...network.wrap('tcpdump', options), { stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child.stdout?.on('data', (chunk: Buffer) => {
       this.#sent += chunk.toString('latin1')
