@@ -191,13 +191,16 @@ export async function createCheckedNode(cluster: Cluster, name: string) {
 }
 
 /**
- * What is not right, as `severity id`. The clock has nobody to be compared with on a node that is alone, and a containerd that
- * never pulled anything has no content to look into. Whether a registry can be reached is beside the point.
+ * What is not right, as `severity id`. A node that is alone has nobody to compare its clock and its swarm key with, and a
+ * containerd that never pulled anything has no content to look into. Whether a registry can be reached is beside the point.
  */
 export function wrong({ findings }: Report): string[] {
   return findings
     .map(({ severity, id }) => `${severity} ${id}`)
-    .filter((found) => !/^ok |^unknown (clock|containerd-content)$|^\w+ upstream$/.test(found))
+    .filter(
+      (found) =>
+        !/^ok |^unknown (clock|bootstrap|swarm-key|peer-transfer|containerd-content)$|^\w+ upstream$/.test(found),
+    )
 }
 
 function distinct<T>(values: readonly T[]): T[] {
