@@ -28,13 +28,14 @@ export const check: Command = {
   switches: SWITCHES,
   settings: [
     ...(['listen', 'peer-listen', 'admin-listen', 'metrics-listen', 'advertise-host', 'bootstrap'] as const),
-    ...(['swarm-key', 'containerd-socket', 'containerd-namespace', 'containerd-content'] as const),
+    ...(['swarm-key', 'swarm-key-file', 'containerd-socket', 'containerd-namespace', 'containerd-content'] as const),
     ...(['containerd-config', 'certs-dir', 'probe', 'registries', 'resolve', 'upstream-timeout'] as const),
     ...(['http-proxy', 'https-proxy', 'no-proxy', 'peer-transfer', 'log-level'] as const),
   ],
   async run(context) {
     const { args, environment, print, report, stop } = context
-    const { settings, switches } = readCommandLine({ flags: args, environment, opensDoors: false }, SWITCHES)
+    const sources = { flags: args, environment, opensDoors: false, readsKey: true }
+    const { settings, switches } = readCommandLine(sources, SWITCHES)
     if (settings.store.kind !== 'containerd') {
       throw new ConfigurationError(['check: it is about containerd, which --store oci-layout does without'])
     }

@@ -21,11 +21,10 @@ export interface SettingSources {
   readonly readFile?: (path: string) => string
   /** Permissions of a file, as `st_mode` has them; throws what `node:fs` throws. */
   readonly modeOf?: (path: string) => number
-  /**
-   * Whether the doors will be opened (the default). A command that opens none needs no swarm key and reads no key file, and
-   * the addresses of the doors may contradict each other.
-   */
+  /** Whether the doors will be opened (the default). A command that opens none needs no swarm key, and their addresses may clash. */
   readonly opensDoors?: boolean
+  /** Whether the file with the swarm key is read, if there is one; by default where the doors are opened. */
+  readonly readsKey?: boolean
 }
 
 /** Everything that the arguments and the environment say. */
@@ -45,7 +44,14 @@ export interface CommandLine<Switch extends string> {
  * @throws {ConfigurationError} with every problem there is: unknown flags, bad values, contradictions
  */
 export function readCommandLine<const Switch extends string>(
-  { flags, environment, readFile = readText, modeOf = permissions, opensDoors = true }: SettingSources,
+  {
+    flags,
+    environment,
+    readFile = readText,
+    modeOf = permissions,
+    opensDoors = true,
+    readsKey = opensDoors,
+  }: SettingSources,
   switches: Readonly<Record<Switch, unknown>>,
 ): CommandLine<Switch> {
   const problems: string[] = []
@@ -71,7 +77,7 @@ export function readCommandLine<const Switch extends string>(
     warnings.push('--swarm-key: everybody on this machine sees it in the list of processes; use --swarm-key-file')
   if (keyFile !== undefined && key !== undefined) {
     problems.push(`${key.origin} and ${keyFile.origin}: give one of them, not both`)
-  } else if (keyFile !== undefined && opensDoors) {
+  } else if (keyFile !== undefined && readsKey) {
     const { text: path, origin } = keyFile
     try {
       settings['swarm-key'] = read('swarm-key', { text: readFile(path).trim(), origin })

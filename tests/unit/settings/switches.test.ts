@@ -61,11 +61,13 @@ test('readCommandLine does not give a flag the value behind a switch', () => {
   ])
 })
 
-test('readCommandLine needs no swarm key where no door is opened, and reads no key file', () => {
+test('readCommandLine needs no swarm key where no door is opened, and reads its file only where that is wanted', () => {
   const readFile = () => assert.fail('the key file was read')
   const flags = ['--swarm-key-file', '/none', '--peer-listen', '0.0.0.0:5000']
   assert.equal(
     readCommandLine({ flags, environment: {}, readFile, opensDoors: false }, {}).settings.resolve,
     'fallback',
   )
+  const sources = { flags, environment: {}, readFile: () => '0'.repeat(64), modeOf: () => 0o600, opensDoors: false }
+  assert.deepEqual(readCommandLine({ ...sources, readsKey: true }, {}).settings['swarm-key'], [new Uint8Array(32)])
 })
