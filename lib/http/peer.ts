@@ -44,6 +44,7 @@ export function createPeerDoor(dependencies: PeerDoorDependencies): Door {
       capability(capabilities, address, metrics),
       count('peer', metrics),
       placed(maxTransfers, metrics),
+      parts(),
       ...(uploadRate === undefined ? [] : [limited(uploadRate)]),
       readOnly(),
     ],
@@ -58,6 +59,22 @@ function placed(maxTransfers: number, metrics: HttpMetrics): DoorMiddleware {
     metrics.peerDoorRefused.inc({ reason: 'busy' })
     const error = new OciError('TOOMANYREQUESTS', 'this node serves as many others as it may', { status: 503 })
     return errorAnswer(error, { 'Retry-After': String(RETRY_AFTER) })
+  }
+}
+
+/**
+ * Other nodes get a blob in pieces. A node that is told to stop gives them the rest of what they have begun to get, and is
+ * asked for nothing else.
+ */
+function parts(): DoorMiddleware {
+  return async function parts(c, next) {
+    const { admission } = c.env
+    if (admission?.mayBegin(c.req.path) === false)
+      return errorAnswer(new OciError('BLOB_UNKNOWN', 'this node stops, and only finishes what it has begun to give'))
+    await next()
+    const range = /^bytes \d+-(\d+)\/(\d+)$/.exec(c.res.headers.get('content-range') ?? '')
+    if (range !== null) admission?.givesPart(c.req.path, Number(range[1]) + 1 === Number(range[2]))
+    return undefined
   }
 }
 

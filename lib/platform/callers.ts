@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { onAbort } from './abort.ts'
 import type { Admission, NewcomerBounds } from './listener.ts'
 import { OPEN_FILES_LIMIT } from './runtime.ts'
@@ -10,6 +11,14 @@ const MAX_CONNECTIONS = Math.min(4_096, Math.floor((OPEN_FILES_LIMIT || Number.P
 
 /** Milliseconds in which as many newcomers may come from one address as it may have: each costs a TLS handshake. */
 const WINDOW = 1_000
+
+/**
+ * Milliseconds in which a client asks for the next part of what it gets. It does so when it has most of the last one, which has
+ * waited in the buffers of two systems: some MiB, on a link that may be slow.
+ */
+const NEXT_PART = 5_000
+/** Milliseconds between looks at whether they have done so. */
+const LOOK = 100
 
 /** A connection to a server. */
 export interface Caller {
@@ -42,6 +51,9 @@ export class Callers {
   readonly #now: () => number
   readonly #exchanges = new Map<Exchange, Promise<number>>()
   #admitted = 0
+  /** Until when clients may ask for the next part of something, by their address and what it is. */
+  readonly #unfinished = new Map<string, number>()
+  #isFinishing = false
 
   /**
    * @param most connections at a time; one more ends the oldest idle one
@@ -87,6 +99,8 @@ export class Callers {
     if (caller !== undefined) caller.running++
     let places = 0
     let sent = 0
+    let unfinished: string | undefined
+    const nameOf = (what: string) => `${caller?.address} ${what}`
     const exchange: Exchange = {
       admission: {
         take: (most) => {
@@ -97,6 +111,14 @@ export class Callers {
           return places === 1
         },
         trust: () => caller && this.#trust(caller),
+        mayBegin: (what) => !this.#isFinishing || this.#unfinished.has(nameOf(what)),
+        givesPart: (what, isLast) => {
+          const name = nameOf(what)
+          this.#unfinished.delete(name)
+          if (isLast) return
+          unfinished = name
+          this.#unfinished.set(name, Number.POSITIVE_INFINITY)
+        },
         ended: done.promise,
       },
       onSent: (bytes) => {
@@ -104,6 +126,11 @@ export class Callers {
       },
       over: () => {
         if (!this.#exchanges.delete(exchange)) return
+        this.#forgetFinished()
+        // Another one may have gone on with it.
+        if (unfinished !== undefined && this.#unfinished.has(unfinished)) {
+          this.#unfinished.set(unfinished, this.#now() + NEXT_PART)
+        }
         this.#admitted -= places
         if (caller !== undefined) caller.running--
         done.resolve(sent)
@@ -111,6 +138,21 @@ export class Callers {
     }
     this.#exchanges.set(exchange, done.promise)
     return exchange
+  }
+
+  /** Waits until no client is likely to ask for the next part of what it has begun to get, or the signal aborts. */
+  async finish(signal: AbortSignal): Promise<void> {
+    this.#isFinishing = true
+    for (;;) {
+      this.#forgetFinished()
+      if (this.#unfinished.size === 0 || signal.aborted) return
+      await sleep(LOOK)
+    }
+  }
+
+  #forgetFinished(): void {
+    const now = this.#now()
+    for (const [name, until] of this.#unfinished) if (until <= now) this.#unfinished.delete(name)
   }
 
   /** Ends all connections that are idle. */

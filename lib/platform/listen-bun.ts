@@ -69,6 +69,7 @@ export async function listenOnBun(handler: Handler, options: ListenOptions): Pro
       return callers.admitted
     },
     async close(drain) {
+      await callers.finish(drain)
       server.closing = true
       listening.stop()
       callers.endIdle()

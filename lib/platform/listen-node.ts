@@ -90,6 +90,7 @@ export async function listenOnNode(handler: Handler, options: ListenOptions): Pr
       return callers.admitted
     },
     async close(drain) {
+      await callers.finish(drain)
       closing = true
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       callers.endIdle()

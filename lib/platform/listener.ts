@@ -7,6 +7,13 @@ export interface Admission {
   take(most: number): boolean
   /** The client has shown that it may ask: its connection is no newcomer any more (see {@link NewcomerBounds}). */
   trust(): void
+  /** False if the server closes and this client has not begun to get that in parts. */
+  mayBegin(what: string): boolean
+  /**
+   * This response is a part of something, after which the client will ask for the next one unless it is the last. A server
+   * that closes waits for that.
+   */
+  givesPart(what: string, isLast: boolean): void
   /** Resolves when the response has been sent or the client has left, with the bytes of its body that the system has taken. */
   readonly ended: Promise<number>
 }
@@ -52,8 +59,9 @@ export interface Listener {
   /** Exchanges that have a place (see {@link Admission}) at this moment. */
   readonly running: number
   /**
-   * Takes no new connections, lets running exchanges finish until the signal aborts, then ends the rest. Resolves when
-   * nothing is left open, with the number of exchanges that were cut.
+   * Lets clients get the rest of what they have begun to get in parts, then takes no new connections, and lets running
+   * exchanges finish, all of it until the signal aborts; then ends the rest. Resolves when nothing is left open, with the number
+   * of exchanges that were cut.
    */
   close(drain: AbortSignal): Promise<number>
 }

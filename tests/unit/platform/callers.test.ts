@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { Callers } from '../../../lib/platform/callers.ts'
 import { waitFor } from '../../fixtures/wait.ts'
 
@@ -87,4 +88,51 @@ test('Callers waits for exchanges until it must not wait any longer, and counts 
   assert.deepEqual(ended, ['idle', 'busy'])
   callers.asked(come('cut'))
   assert.equal(await callers.drain(AbortSignal.abort()), 1)
+})
+
+test('Callers waits until clients have got the last part of what they get in parts, or have not asked for long', async () => {
+  let now = 0
+  const { callers, come } = setUp(100, undefined, () => now)
+  let isOver = false
+  const ask = (address: string, isLast: boolean) => {
+    const exchange = callers.asked(come(address, address))
+    exchange.admission.givesPart('blob', isLast)
+    return exchange
+  }
+  const running = ask('left', false)
+  ask('stays', false).over()
+  const finished = callers.finish(new AbortController().signal).then(() => {
+    isOver = true
+  })
+  const isStillWaiting = async () => {
+    await setTimeout(250)
+    return !isOver
+  }
+  now = 4_000
+  assert.ok(await isStillWaiting(), 'one part is running, and the other is short ago')
+  running.over()
+  ask('stays', true).over()
+  now = 8_000
+  assert.ok(await isStillWaiting(), 'the next part may be asked for')
+  now = 9_000
+  await finished
+  ask('stays', false).over()
+  await callers.finish(AbortSignal.timeout(10))
+})
+
+test('Callers that finish let a client go on with what it has begun to get, and begin nothing', async () => {
+  const { callers, come } = setUp()
+  const [a, b] = [come('a', 'a'), come('b', 'b')]
+  const first = callers.asked(a)
+  assert.ok(first.admission.mayBegin('blob'))
+  first.admission.givesPart('blob', false)
+  const finished = callers.finish(new AbortController().signal)
+  assert.ok(callers.asked(come('again', 'a')).admission.mayBegin('blob'), 'on another connection')
+  assert.ok(!callers.asked(a).admission.mayBegin('another'))
+  assert.ok(!callers.asked(b).admission.mayBegin('blob'))
+  callers.asked(a).admission.givesPart('blob', true)
+  await finished
+  first.over()
+  assert.ok(!callers.asked(a).admission.mayBegin('blob'), 'that was the last part')
+  await callers.drain(AbortSignal.abort())
 })
