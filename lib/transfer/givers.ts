@@ -205,7 +205,7 @@ export class Givers {
   }
 
   /** One that rests for that reason and has a last try left, which this takes. */
-  retry(why: RestReason, now: number, mayBe: (giver: Giver) => boolean): Giver | undefined {
+  retry(why: RestReason, now: number, mayBe: (giver: Giver) => boolean = () => true): Giver | undefined {
     return this.#resting(why, now).find((giver) => mayBe(giver) && giver.retry())
   }
 

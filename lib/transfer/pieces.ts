@@ -279,8 +279,9 @@ export class Pieces implements ByteSource {
       // A peer that was found meanwhile may have been asked for it.
       if (piece.request !== undefined) return piece.request
       if (peer !== undefined) return this.#request(piece, this.#givers.of(peer))
+      // One that was only late is the best there is, now that nobody took its place.
       const may = (giver: Giver) => !known.isAside(giver.peer) || known.isCheapToTry(giver.peer)
-      const again = this.#givers.retry('slow', this.#now, may) ?? this.#givers.retry('failed', this.#now, may)
+      const again = this.#givers.retry('slow', this.#now) ?? this.#givers.retry('failed', this.#now, may)
       if (again !== undefined) return this.#request(piece, again)
       const freeAt = this.#givers.busyUntil(this.#now)
       if (freeAt !== undefined) {

@@ -39,17 +39,21 @@ function make(rates: readonly number[], span: Partial<Span> = {}, options: Netwo
   const told: string[] = []
   const given = new Map<string, number>()
   const nameOf = ({ host }: Peer) => network.peers.find(({ address }) => address.host === host)?.name ?? '?'
+  const known = new KnownPeers(network.clock)
   const pieces: Pieces = new Pieces(
     {
       transfer: {
         ask: (peer, asked, signal) => network.ask(peer, asked, signal),
         candidate: async () => order.find(({ address }) => !pieces.uses(address))?.address,
         gave: (peer, bytes) => given.set(nameOf(peer), (given.get(nameOf(peer)) ?? 0) + bytes),
-        broke: (peer, { message }) => told.push(`${nameOf(peer)} broke: ${message}`),
+        broke: (peer, { message, failure }) => {
+          known.of(peer).failed(failure)
+          told.push(`${nameOf(peer)} broke: ${message}`)
+        },
         slow: (peer) => told.push(`${nameOf(peer)} slow`),
         resumed: (peer) => told.push(`${nameOf(peer)} goes on`),
       },
-      known: new KnownPeers(network.clock),
+      known,
       largest: () => Number.POSITIVE_INFINITY,
       clock: network.clock,
     },
@@ -192,6 +196,19 @@ test('Pieces wait for the only peer that stands still for a moment', async () =>
   setting.network.clock.after(2_000, () => setting.network.set(only, 'gives'))
   await readAll(setting)
   assert.deepEqual([setting.network.asked, setting.told], [20 * MB, []])
+})
+
+test('Pieces go on with a peer that stood still when the one that was to take its place has nothing', async () => {
+  const setting = make([USUAL], {}, { roundTrip: 20 })
+  const { network, order, told } = setting
+  const [only = assert.fail()] = order
+  network.clock.after(1_050, () => order.push(network.add('other', USUAL, 'missing')))
+  network.clock.after(1_100, () => network.set(only, 'silent'))
+  // It is itself again before it is asked once more.
+  for (let ms = 1_100; ms < 1_500; ms++)
+    network.clock.after(ms, () => told.includes('other goes on') && network.set(only, 'gives'))
+  await readAll(setting)
+  assert.deepEqual(told, ['0 broke: no byte within 300 ms', 'other goes on', '0 goes on'])
 })
 
 test('Pieces end at exactly the byte from which nobody gives any, in bounded time', async () => {
