@@ -1,4 +1,4 @@
-// Announcing and finding at scale, on three runtimes, beside plain hyperdht in the same run:
+// Announcing and finding at scale, on three runtimes:
 //
 //   node tests/bench/swarm.ts [--quick] [--grid] [--stages curve,fresh,rest,calibrate] [--runtimes bun,node,deno] [--nodes 5,20] [--digests 100]
 //

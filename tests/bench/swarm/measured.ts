@@ -4,10 +4,8 @@ import { type KeyName, type KeyRange, keyOf } from '../../swarm/content.ts'
 import type { NodeUsage, Tuning } from '../../swarm/protocol.ts'
 import { WorkerProcess } from '../../swarm/worker-process.ts'
 import type { Fleet } from './fleet.ts'
-import type { PlainCalls } from './plain-worker.ts'
 
 const SETTLE_TIMEOUT = 600_000
-const PLAIN = new URL('./plain-worker.ts', import.meta.url)
 const NODE = 'measured'
 
 /** Wall and CPU time in milliseconds. */
@@ -67,33 +65,6 @@ export class MeasuredNode {
 
   async end(): Promise<void> {
     await this.#worker.end()
-  }
-
-  async kill(): Promise<void> {
-    await this.#worker.kill()
-  }
-}
-
-/** hyperdht's own way, likewise. */
-export class PlainNode {
-  readonly #worker: WorkerProcess<PlainCalls>
-
-  private constructor(worker: WorkerProcess<PlainCalls>) {
-    this.#worker = worker
-  }
-
-  static async start(runtime: RuntimeName, fleet: Fleet): Promise<PlainNode> {
-    const worker = new WorkerProcess<PlainCalls>(runtime, PLAIN)
-    await worker.call('start', { self: fleet.addresses.next(), bootstrap: fleet.bootstrap })
-    return new PlainNode(worker)
-  }
-
-  announce(ranges: readonly KeyRange[]): Promise<Cost> {
-    return this.#worker.call('announce', { ranges })
-  }
-
-  async lookup(names: readonly KeyName[]): Promise<readonly (number | null)[]> {
-    return (await this.#worker.call('lookup', { names })).took
   }
 
   async kill(): Promise<void> {
