@@ -22,7 +22,7 @@ export interface BegunSpan extends Span {
 export interface PiecesDependencies {
   readonly transfer: PiecesTransfer
   readonly known: KnownPeers
-  /** Most bytes of a piece, now. */
+  /** Most bytes of a piece, now: a share of some memory, which need not be whole. */
   readonly largest: () => number
   readonly clock: Clock
 }
@@ -237,7 +237,7 @@ export class Pieces implements ByteSource {
   /** Puts a piece at the end of the line, with what would be too little for one more. */
   #append(size: number): Piece {
     const { end } = this.#span
-    const length = Math.min(size, Math.max(this.#dependencies.largest(), FIRST_PIECE))
+    const length = Math.floor(Math.min(size, Math.max(this.#dependencies.largest(), FIRST_PIECE)))
     const isLast = end - this.#frontier < length * 1.25
     return this.#push(this.#frontier, isLast ? end : this.#frontier + length)
   }

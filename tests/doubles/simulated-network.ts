@@ -161,6 +161,8 @@ export class SimulatedNetwork {
   async ask(address: Peer, span: Span, signal: AbortSignal): Promise<ByteSource> {
     const peer = this.peers.find((one) => addressOf(one.address) === addressOf(address))
     if (peer === undefined) throw new Error('no such peer')
+    // A Range header names bytes by whole numbers; a door ignores any other one, and gives the whole.
+    if (!Number.isInteger(span.start) || !Number.isInteger(span.end)) throw new Error(`${span.start}-${span.end}`)
     this.requests++
     this.asked += span.end - span.start
     await this.#pass(this.#options.roundTrip, signal)

@@ -33,7 +33,12 @@ interface Setting {
 }
 
 /** Pieces of the first so many bytes from peers of these rates, which are found in that order. */
-function make(rates: readonly number[], span: Partial<Span> = {}, options: NetworkOptions = {}): Setting {
+function make(
+  rates: readonly number[],
+  span: Partial<Span> = {},
+  options: NetworkOptions = {},
+  largest = Number.POSITIVE_INFINITY,
+): Setting {
   const network = new SimulatedNetwork(CONTENT, options)
   const order = rates.map((rate, index) => network.add(String(index), rate))
   const told: string[] = []
@@ -54,7 +59,7 @@ function make(rates: readonly number[], span: Partial<Span> = {}, options: Netwo
         resumed: (peer) => told.push(`${nameOf(peer)} goes on`),
       },
       known,
-      largest: () => Number.POSITIVE_INFINITY,
+      largest: () => largest,
       clock: network.clock,
     },
     OPTIONS,
@@ -112,6 +117,13 @@ test('Pieces of one peer come as fast as it gives, with few requests, each for w
     assert.ok(setting.network.requests <= 14, `${setting.network.requests} requests`)
     assert.deepEqual([setting.network.asked, setting.told], [20 * MB, []])
   }
+})
+
+test('Pieces are of whole bytes, whatever share of the memory they may take', async () => {
+  const share = (64 * 1024 * 1024) / 3 / 4
+  const setting = make([FAST], {}, {}, share)
+  await readAll(setting)
+  assert.deepEqual([setting.network.asked, setting.told], [20 * MB, []])
 })
 
 test('Pieces of four peers come nearly four times as fast as of one', async () => {
