@@ -82,19 +82,29 @@ const MAX_TEXT = 256
 export interface BoundedLogOptions {
   /** Lines of one event that may come at once. */
   readonly burst?: number
+  /** Milliseconds until there may be one more. */
+  readonly interval?: number
+  /** The field that says how many lines were left out before one. */
+  readonly leftOut?: string
   /** Longest text of a field, in characters. */
   readonly maxText?: number
   /** Milliseconds that never go back. */
-  readonly now?: () => number
+  readonly now?: (() => number) | undefined
 }
 
 /**
  * A logger for lines that clients can cause. It writes at most `burst` lines of an event at once and then one each
- * {@link INTERVAL}, cuts long texts, and says with the next line how many it has `left_out`.
+ * `interval`, cuts long texts, and says with the next line how many it has left out.
  */
 export function boundedLog(
   log: Logger,
-  { burst = BURST, maxText = MAX_TEXT, now = () => performance.now() }: BoundedLogOptions = {},
+  {
+    burst = BURST,
+    interval = INTERVAL,
+    leftOut = 'left_out',
+    maxText = MAX_TEXT,
+    now = () => performance.now(),
+  }: BoundedLogOptions = {},
 ): Logger {
   const events = new Map<string, { due: number; leftOut: number }>()
   const bounded =
@@ -104,13 +114,13 @@ export function boundedLog(
       // When the next line would be due if all lines so far had come one each interval.
       const state = events.get(event) ?? { due: time, leftOut: 0 }
       events.set(event, state)
-      if (state.due > time + (burst - 1) * INTERVAL) {
+      if (state.due > time + (burst - 1) * interval) {
         state.leftOut++
         return
       }
-      state.due = Math.max(state.due, time) + INTERVAL
+      state.due = Math.max(state.due, time) + interval
       const texts = Object.entries(fields).map(([name, value]) => [name, shortened(value, maxText)])
-      log[level](event, { ...Object.fromEntries(texts), ...(state.leftOut > 0 ? { left_out: state.leftOut } : {}) })
+      log[level](event, { ...Object.fromEntries(texts), ...(state.leftOut > 0 ? { [leftOut]: state.leftOut } : {}) })
       state.leftOut = 0
     }
   return { debug: bounded('debug'), info: bounded('info'), warn: bounded('warn'), error: bounded('error') }

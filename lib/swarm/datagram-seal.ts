@@ -5,7 +5,7 @@ import type { Logger } from '../observe/log.ts'
 import { addressOf } from '../platform/address.ts'
 import { type DatagramSeal, isPacket, type SealedDatagram } from '../udx/index.ts'
 import type { NodeAddress } from './node.ts'
-import { RareWarnings } from './rare-warnings.ts'
+import { rareWarnings } from './rare-warnings.ts'
 
 const PURPOSE = 'swarmirror/datagram/1'
 
@@ -43,10 +43,10 @@ const EVENTS = {
 export class Refusals {
   /** All so far. */
   total = 0
-  readonly #warnings: RareWarnings
+  readonly #warnings: Pick<Logger, 'warn'>
 
   constructor(log: Logger, now?: () => number) {
-    this.#warnings = new RareWarnings(log, now)
+    this.#warnings = rareWarnings(log, now)
   }
 
   /** Notes a datagram that was refused. Its address may be forged. */

@@ -8,7 +8,7 @@ import type { KnownNode } from '../dht/network-map.ts'
 import { RECORD_LIFE } from '../dht/record-store.ts'
 import { MOST_ANSWERED } from '../dht/rpc.ts'
 import type { Sample } from '../members/discovery.ts'
-import { RareWarnings } from '../rare-warnings.ts'
+import { rareWarnings } from '../rare-warnings.ts'
 import { CpuBudget, RequestWindow } from './pace.ts'
 import { Schedule, type Task } from './schedule.ts'
 
@@ -87,7 +87,7 @@ const FORGIVING = 0.25
  */
 export class Announcer {
   readonly #dht: DhtClient
-  readonly #warnings: RareWarnings
+  readonly #warnings: Pick<Logger, 'warn'>
   readonly #clock: Clock
   readonly #random: () => number
   readonly #cpu: () => number
@@ -111,7 +111,7 @@ export class Announcer {
   ) {
     const { replicas = REPLICAS, refreshPeriod = REFRESH_PERIOD, recordLife = RECORD_LIFE } = options
     this.#dht = dht
-    this.#warnings = new RareWarnings(log, () => clock.now())
+    this.#warnings = rareWarnings(log, () => clock.now())
     this.#clock = clock
     this.#random = random
     this.#cpu = cpu

@@ -3,7 +3,7 @@ import type { Logger } from '../../observe/log.ts'
 import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import { COMPACT_LENGTH, fromCompact } from '../node.ts'
-import { RareWarnings } from '../rare-warnings.ts'
+import { rareWarnings } from '../rare-warnings.ts'
 
 /** Milliseconds for which a node keeps a record that is not announced again. */
 export const RECORD_LIFE = 30 * 60_000
@@ -49,7 +49,7 @@ export interface RecordStoreOptions {
 export class RecordStore {
   /** Records at most. */
   readonly maxSize: number
-  readonly #warnings: RareWarnings
+  readonly #warnings: Pick<Logger, 'warn'>
   readonly #log: Logger
   readonly #life: number
   readonly #mostOfTopic: number
@@ -79,7 +79,7 @@ export class RecordStore {
   ) {
     this.maxSize = maxSize
     this.#log = log
-    this.#warnings = new RareWarnings(log, () => clock.now())
+    this.#warnings = rareWarnings(log, () => clock.now())
     this.#clock = clock
     this.#random = random
     this.#life = life

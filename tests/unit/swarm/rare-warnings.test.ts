@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { RareWarnings } from '../../../lib/swarm/rare-warnings.ts'
+import { rareWarnings } from '../../../lib/swarm/rare-warnings.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
 
-test('RareWarnings warns once a minute of each event, with the latest fields and how many others there were', () => {
+test('rareWarnings warns once a minute of each event, with the latest fields and how many others there were', () => {
   const { log, lines } = createLogRecorder()
   let now = 0
-  const warnings = new RareWarnings(log, () => now)
+  const warnings = rareWarnings(log, () => now)
   for (let second = 0; second < 150; second++, now += 1_000) warnings.warn('first', { second })
   warnings.warn('second', { from: '10.0.0.2:2' })
   assert.deepEqual(
