@@ -3,18 +3,19 @@ import { rule } from '../containerd/rule.ts'
 import { PeerClient } from '../peers/client.ts'
 import { CLOCK_SKEW, createCredentials, DOOR_KEY } from '../peers/credentials.ts'
 import { PeerError } from '../peers/error.ts'
-import { createTlsIdentity } from '../peers/tls.ts'
+import { createTlsIdentity, type TlsIdentity } from '../peers/tls.ts'
 import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
+import { shuffled } from '../platform/shuffled.ts'
 import type { Settings } from '../settings/settings.ts'
 import { type BootstrapEntry, resolveBootstrap } from '../swarm/members/bootstrap.ts'
 import type { NodeAddress } from '../swarm/node.ts'
 import { LOOPBACK_SWARM_KEY } from '../swarm/topic.ts'
 
 /**
- * What a door says of this node. `accepts`: both have the same swarm key. `refuses`: they have not. `late`: it may be for the
- * clocks alone that it refuses. `differs`: it speaks TLS and this node plain HTTP, or the other way round. `silent`: it cannot be
- * reached.
+ * What a door says of this node. `accepts`: both have the same swarm key. `refuses`: their swarm keys differ. `late`: it refuses,
+ * perhaps only because the clocks differ. `differs`: it speaks TLS and this node plain HTTP, or the other way round. `silent`: it
+ * cannot be reached.
  */
 export type DoorAnswer = 'accepts' | 'refuses' | 'late' | 'differs' | 'silent'
 
@@ -55,13 +56,18 @@ type DoorSettings = Pick<Settings, 'peer-transfer' | 'swarm-key' | 'bootstrap' |
 /**
  * A node whose swarm key is another one hears nothing over UDP, where all is sealed. The peer doors have the same port numbers
  * and tell: they let a member in, and nobody else.
+ *
+ * @param identity this node's, if it has one already; otherwise one is made when it is needed
  */
-export function createBootstrapDoors(settings: DoorSettings): BootstrapDoors {
+export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdentity): BootstrapDoors {
   const transfer = settings['peer-transfer']
   const swarmKeys = settings['swarm-key'] ?? [LOOPBACK_SWARM_KEY]
   const credentials = createCredentials(swarmKeys)
   const clientFor = (way: typeof transfer) =>
-    new PeerClient({ headTimeout: ASK_TIMEOUT, tls: way === 'tls' ? createTlsIdentity(swarmKeys) : undefined })
+    new PeerClient({
+      headTimeout: ASK_TIMEOUT,
+      tls: way === 'tls' ? (identity ?? createTlsIdentity(swarmKeys)) : undefined,
+    })
   const client = clientFor(transfer)
   /** Speaks in the other way. Made when it is needed: it hardly ever is. */
   let other: PeerClient | undefined
@@ -108,7 +114,11 @@ export function createBootstrapDoors(settings: DoorSettings): BootstrapDoors {
         resolveBootstrap({}, entries, self, resolving),
       )
       const others = known.filter((peer) => !(own.has(peer.host) && peer.port === port))
-      const doors = await Promise.all(sample(others, ASKED).map((peer) => askOne(peer, signal)))
+      const doors = await Promise.all(
+        shuffled(others)
+          .slice(0, ASKED)
+          .map((peer) => askOne(peer, signal)),
+      )
       signal.throwIfAborted()
       return { doors, transfer }
     },
@@ -121,14 +131,6 @@ export function createBootstrapDoors(settings: DoorSettings): BootstrapDoors {
 
 function codeOf(error: unknown): unknown {
   return error instanceof Error && 'code' in error ? error.code : undefined
-}
-
-function sample<T>(all: readonly T[], count: number): T[] {
-  return all
-    .map((one) => ({ one, at: Math.random() }))
-    .sort((a, b) => a.at - b.at)
-    .slice(0, count)
-    .map(({ one }) => one)
 }
 
 /** What is wrong with the answers, in words. */

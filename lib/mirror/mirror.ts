@@ -10,7 +10,6 @@ import { boundedLog, LONGEST_TEXT, type Logger } from '../observe/log.ts'
 import { createMetrics } from '../observe/metrics.ts'
 import { registerProcessMetrics } from '../observe/process-figures.ts'
 import { Readiness } from '../observe/readiness.ts'
-import type { Key } from '../oci/key.ts'
 import { createPolicy, type ImageName } from '../oci/policy.ts'
 import { PeerClient } from '../peers/client.ts'
 import { createCredentials } from '../peers/credentials.ts'
@@ -106,7 +105,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const swarm = { files, liveness: known, readiness, metrics, log }
   const { peer, router, address } = await openPeerPort(settings, { peerDoorAt, tls, swarm, swarmKeys }, parts)
 
-  const doors = createBootstrapDoors({ ...settings, 'peer-listen': peer })
+  const doors = createBootstrapDoors({ ...settings, 'peer-listen': peer }, tls)
   parts.defer(() => doors.close())
   const isAlone = () => router.members.size <= 1
   const doorWatch = new DoorWatch({ doors, joined: router.joined, isAlone, readiness, log })
@@ -129,8 +128,10 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
       verify: settings.verify === 'on',
     },
   )
-  let held: ReadonlySet<Key> = new Set()
-  const upstreams = createNodeUpstreams(settings, { held: () => held, metrics, log })
+  const publisher = publish({ store, router, policy, readiness, log })
+  parts.defer(() => publisher.close())
+  const { held } = publisher
+  const upstreams = createNodeUpstreams(settings, { held, metrics, log })
   parts.defer(async () => upstreams.close())
   const registryDoor = createRegistryDoor({
     ...{ store, peers, policy, metrics: httpMetrics, activity, log },
@@ -145,9 +146,6 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     log,
   )
   parts.defer(() => cut(registry))
-  const publisher = publish({ store, router, policy, readiness, log })
-  parts.defer(() => publisher.close())
-  held = publisher.held
 
   // Whether containerd asks it at all.
   const guard =

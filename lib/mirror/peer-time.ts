@@ -1,8 +1,7 @@
 import { rule } from '../containerd/rule.ts'
+import { CLOCK_SKEW } from '../peers/credentials.ts'
 import type { AskedDoors } from './bootstrap-doors.ts'
 
-/** How far two clocks may differ before nodes refuse each other's capabilities, in milliseconds (see lib/peers). */
-const TOLERANCE = 60_000
 /** A Date header counts whole seconds, and the answer takes time: a smaller difference says nothing, in milliseconds. */
 const RESOLUTION = 2_000
 
@@ -21,10 +20,10 @@ export const CLOCK = rule({
     const apart = Math.abs(median)
     if (apart <= RESOLUTION) return { severity: 'ok', seen: `the clock is that of ${nodes}` }
     const seen = `the clock is ${Math.round(apart / 1000)} s ${median > 0 ? 'ahead of' : 'behind'} that of ${nodes}`
-    if (apart < TOLERANCE / 2) return { severity: 'ok', seen }
+    if (apart < CLOCK_SKEW / 2) return { severity: 'ok', seen }
     // Never an error: nobody can tell from here which clock is wrong, and after a boot it is soon set right.
     return { severity: 'warning', seen, remedy: { text: 'synchronise the clocks of all nodes (NTP)' } }
   },
-  expected: `clocks of all nodes within ${TOLERANCE / 1000} s`,
+  expected: `clocks of all nodes within ${CLOCK_SKEW / 1000} s`,
   why: 'a capability is good for a minute: nodes whose clocks differ by more refuse each other’s requests',
 })

@@ -9,6 +9,7 @@ import { type Finding, rule } from '../containerd/rule.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Key } from '../oci/key.ts'
+import { fullReferenceOf } from '../oci/reference.ts'
 import { type Settings, variableOf } from '../settings/settings.ts'
 import { createProbe, type ProbeResult } from '../upstream/probe.ts'
 import { askHosts, Upstreams } from '../upstream/upstreams.ts'
@@ -23,7 +24,7 @@ type UpstreamSettings = Pick<
 
 export interface NodeUpstreamDependencies {
   /** What this node offers to others: the tags among it name registries. */
-  readonly held: () => ReadonlySet<Key>
+  readonly held: ReadonlySet<Key>
   readonly metrics: Metrics
   readonly log: Logger
 }
@@ -35,7 +36,7 @@ export function createNodeUpstreams(
 ): Upstreams {
   const find = async (registry: string) => {
     const place = await placeOf(registry, settings)
-    return { ...place, isKnown: place.isKnown || [...held()].some((key) => key.startsWith(`${registry}/`)) }
+    return { ...place, isKnown: place.isKnown || [...held].some((key) => key.startsWith(`${registry}/`)) }
   }
   return new Upstreams({ find, probe: probeFor(settings), metrics, log }, settings['upstream-timeout'])
 }
@@ -66,7 +67,7 @@ async function registriesOf(settings: UpstreamSettings, client: Pick<ContainerdC
     if (error instanceof ContainerdError) return []
     throw error
   })
-  const held = images.flatMap(({ name }) => /^([^/@]*[.:][^/@]*)\//.exec(name)?.[1] ?? [])
+  const held = images.flatMap(({ name }) => fullReferenceOf(name)?.registry ?? [])
   return new Set([...named, ...held.filter((registry) => !isProbeRegistry(registry))])
 }
 

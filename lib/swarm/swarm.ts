@@ -5,6 +5,7 @@ import { Readiness, type Wait } from '../observe/readiness.ts'
 import type { Key } from '../oci/key.ts'
 import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
+import { shuffled } from '../platform/shuffled.ts'
 import type { DatagramBackend } from '../udx/index.ts'
 import { Announcer, type AnnouncerOptions, REPLICAS } from './announce/announcer.ts'
 import { DhtClient } from './dht/client.ts'
@@ -218,8 +219,7 @@ export class Swarm implements Router {
   async *#unconnected(): AsyncIterable<FoundMember> {
     const self = addressOf(this.#map.self)
     const nodes = [...this.#map.nodes()].filter((node) => node.strikes === 0 && addressOf(node) !== self)
-    const order = nodes.map((node) => ({ node, at: Math.random() })).sort((a, b) => a.at - b.at)
-    for (const { node } of order) {
+    for (const node of shuffled(nodes)) {
       if (this.#membership.isConnectedTo(node)) continue
       const publicKey = await this.#dht.identify(node)
       const { host, port } = node
