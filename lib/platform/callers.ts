@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { onAbort } from './abort.ts'
+import { type Clock, systemClock } from './clock.ts'
 import type { Admission, NewcomerBounds } from './listener.ts'
 import { OPEN_FILES_LIMIT } from './runtime.ts'
 
@@ -26,7 +26,7 @@ export interface Caller {
   readonly end: () => void
   /** Requests that are being answered. */
   running: number
-  timer?: ReturnType<typeof setTimeout>
+  cancelTimer?: () => void
 }
 
 /** A request, until its response has been sent or its connection has ended. */
@@ -48,7 +48,7 @@ export class Callers {
   /** How many came from each address since {@link #since} and were not trusted. */
   readonly #recent = new Map<string, number>()
   #since = Number.NEGATIVE_INFINITY
-  readonly #now: () => number
+  readonly #clock: Clock
   readonly #exchanges = new Map<Exchange, Promise<number>>()
   #admitted = 0
   /** Until when clients may ask for the next part of something, by their address and what it is. */
@@ -58,11 +58,10 @@ export class Callers {
   /**
    * @param most connections at a time; one more ends the oldest idle one
    * @param newcomerBounds missing for a server that anybody may ask
-   * @param now milliseconds that never go back
    */
-  constructor(most = MAX_CONNECTIONS, newcomerBounds?: NewcomerBounds, now: () => number = () => performance.now()) {
+  constructor(most = MAX_CONNECTIONS, newcomerBounds?: NewcomerBounds, clock: Clock = systemClock) {
     this.#most = most
-    this.#now = now
+    this.#clock = clock
     this.#newcomerBounds = newcomerBounds
   }
 
@@ -88,7 +87,7 @@ export class Callers {
 
   left(caller: Caller | undefined): void {
     if (caller === undefined) return
-    clearTimeout(caller.timer)
+    caller.cancelTimer?.()
     this.#callers.delete(caller)
     this.#newcomers.delete(caller)
   }
@@ -129,7 +128,7 @@ export class Callers {
         this.#forgetFinished()
         // Another one may have gone on with it.
         if (unfinished !== undefined && this.#unfinished.has(unfinished)) {
-          this.#unfinished.set(unfinished, this.#now() + NEXT_PART)
+          this.#unfinished.set(unfinished, this.#clock.now() + NEXT_PART)
         }
         this.#admitted -= places
         if (caller !== undefined) caller.running--
@@ -146,12 +145,12 @@ export class Callers {
     for (;;) {
       this.#forgetFinished()
       if (this.#unfinished.size === 0 || signal.aborted) return
-      await sleep(LOOK)
+      await new Promise<void>((resolve) => this.#clock.after(LOOK, resolve))
     }
   }
 
   #forgetFinished(): void {
-    const now = this.#now()
+    const now = this.#clock.now()
     for (const [name, until] of this.#unfinished) if (until <= now) this.#unfinished.delete(name)
   }
 
@@ -177,7 +176,7 @@ export class Callers {
   }
 
   #takeIn(caller: Caller, { most, mostPerAddress, time }: NewcomerBounds): boolean {
-    const now = this.#now()
+    const now = this.#clock.now()
     if (now - this.#since >= WINDOW) {
       this.#since = now
       this.#recent.clear()
@@ -186,7 +185,7 @@ export class Callers {
     if (recent >= mostPerAddress) return false
     this.#recent.set(caller.address, recent + 1)
     this.#newcomers.add(caller)
-    caller.timer = setTimeout(() => this.#end(caller), time)
+    caller.cancelTimer = this.#clock.after(time, () => this.#end(caller))
     const ofAddress = [...this.#newcomers].filter(({ address }) => address === caller.address)
     if (ofAddress.length > mostPerAddress) this.#end(ofAddress[0])
     else if (this.#newcomers.size > most) this.#end(first(this.#newcomers))
@@ -194,7 +193,7 @@ export class Callers {
   }
 
   #trust(caller: Caller): void {
-    clearTimeout(caller.timer)
+    caller.cancelTimer?.()
     if (!this.#newcomers.delete(caller)) return
     const recent = this.#recent.get(caller.address) ?? 0
     if (recent > 0) this.#recent.set(caller.address, recent - 1)

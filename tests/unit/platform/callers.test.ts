@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { setTimeout } from 'node:timers/promises'
 import { Callers } from '../../../lib/platform/callers.ts'
+import { systemClock } from '../../../lib/platform/clock.ts'
+import { ManualClock } from '../../doubles/manual-clock.ts'
 import { waitFor } from '../../fixtures/wait.ts'
 
 const LONG = 60_000
@@ -26,7 +27,11 @@ test('Callers ends the oldest idle connection when there is one too many', () =>
 
 test('Callers ends the oldest newcomer of an address, or of all, when there is one too many', async () => {
   let now = 0
-  const { callers, ended, come } = setUp(100, { most: 4, mostPerAddress: 2, time: LONG }, () => now++ * 1_000)
+  const { callers, ended, come } = setUp(
+    100,
+    { most: 4, mostPerAddress: 2, time: LONG },
+    { ...systemClock, now: () => now++ * 1_000 },
+  )
   for (const name of ['a0', 'a1', 'a2', 'a3']) come(name)
   assert.deepEqual(ended, ['a0', 'a1'])
   callers.asked(come('trusted', 'b')).admission.trust()
@@ -37,7 +42,11 @@ test('Callers ends the oldest newcomer of an address, or of all, when there is o
 
 test('Callers takes in as many newcomers of an address a second as it may have, and no one counts that is trusted', async () => {
   let now = 0
-  const { callers, ended, come } = setUp(100, { most: 10, mostPerAddress: 2, time: LONG }, () => now)
+  const { callers, ended, come } = setUp(
+    100,
+    { most: 10, mostPerAddress: 2, time: LONG },
+    { ...systemClock, now: () => now },
+  )
   for (let count = 0; count < 5; count++) callers.asked(come('trusted')).admission.trust()
   const [first, second] = [come('first'), come('second')]
   assert.ok(first && second)
@@ -91,8 +100,8 @@ test('Callers waits for exchanges until it must not wait any longer, and counts 
 })
 
 test('Callers waits until clients have got the last part of what they get in parts, or have not asked for long', async () => {
-  let now = 0
-  const { callers, come } = setUp(100, undefined, () => now)
+  const clock = new ManualClock()
+  const { callers, come } = setUp(100, undefined, clock)
   let isOver = false
   const ask = (address: string, isLast: boolean) => {
     const exchange = callers.asked(come(address, address))
@@ -104,20 +113,16 @@ test('Callers waits until clients have got the last part of what they get in par
   const finished = callers.finish(new AbortController().signal).then(() => {
     isOver = true
   })
-  const isStillWaiting = async () => {
-    await setTimeout(250)
-    return !isOver
-  }
-  now = 4_000
-  assert.ok(await isStillWaiting(), 'one part is running, and the other is short ago')
+  await clock.pass(4_000)
+  assert.ok(!isOver, 'one part is running, and the other is short ago')
   running.over()
   ask('stays', true).over()
-  now = 8_000
-  assert.ok(await isStillWaiting(), 'the next part may be asked for')
-  now = 9_000
+  await clock.pass(4_000)
+  assert.ok(!isOver, 'the next part may be asked for')
+  await clock.pass(1_000)
   await finished
   ask('stays', false).over()
-  await callers.finish(AbortSignal.timeout(10))
+  await callers.finish(AbortSignal.abort())
 })
 
 test('Callers that finish let a client go on with what it has begun to get, and begin nothing', async () => {
