@@ -19,7 +19,7 @@ import { Flow } from './flow.ts'
 import { Flows, type OpenFlow } from './flows.ts'
 import { FIRST_PIECE } from './givers.ts'
 import { createTransferMetrics } from './metrics.ts'
-import type { Span } from './pieces.ts'
+import { PEERS, type Span } from './pieces.ts'
 import { Transfer, type TransferDependencies, type TransferOptions } from './transfer.ts'
 import { VerificationError, Verifier } from './verify.ts'
 
@@ -87,7 +87,7 @@ export function createPeerContent(
     clock,
     metrics,
     ask: (peer: Peer, request: PeerRequest, signal: AbortSignal) => ask(client, credentials, peer, request, signal),
-    largest: () => TOTAL_AHEAD / Math.max(running, 1) / 4,
+    largest: () => TOTAL_AHEAD / Math.max(running, 1) / PEERS,
     onTransfer(transfer: Transferred) {
       running--
       rest.onTransfer?.(transfer)

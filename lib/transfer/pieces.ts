@@ -61,7 +61,7 @@ export interface PiecesOptions {
  */
 const LONGEST_STALL = 30_000
 /** How many peers give pieces of one content at the same time: the uplinks of four nodes fill the downlink of one. */
-const PEERS = 4
+export const PEERS = 4
 /** Bytes that must be left for one more peer to be worth its connections. */
 const WORTHWHILE = 1024 * 1024
 /** Milliseconds until peers are looked for again where there were none, at first and at most; doubled each time. */

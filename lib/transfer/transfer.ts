@@ -11,7 +11,7 @@ import type { BegunSpan, PiecesDependencies, PiecesOptions, PiecesTransfer, Span
 import { PieceRefusal, Pieces } from './pieces.ts'
 import type { Winner } from './race.ts'
 import { Search, type SearchDependencies, type SearchOptions } from './search.ts'
-import { type Ending, VerificationError, Verifier, verified } from './verify.ts'
+import { type Ending, VerificationError, Verifier, verified, verify } from './verify.ts'
 import { inOneChunk, readWhole } from './whole.ts'
 
 export interface TransferDependencies extends SearchDependencies, Pick<PiecesDependencies, 'largest'> {
@@ -92,9 +92,7 @@ export class Transfer {
     try {
       const { stallTimeout } = this.#options
       const bytes = await readWhole(body, descriptor.size, { limit, stallTimeout, clock, onBytes }, signal)
-      const verifier = new Verifier(descriptor.digest)
-      verifier.update(bytes)
-      verifier.finish()
+      verify(bytes, descriptor.digest)
       return bytes
     } catch (error) {
       signal.throwIfAborted()
