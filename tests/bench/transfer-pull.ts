@@ -4,12 +4,14 @@ import {
   containerdConfig,
   createCluster,
   Daemon,
+  metricsOf,
   type Node,
   type NodeOptions,
   type PushedImage,
   REGISTRY_DOOR,
   REGISTRY_NAME,
   requestsFor,
+  totalOf,
 } from '../e2e/harness/index.ts'
 import { cpuSeconds, median, printTable } from './figures.ts'
 import { configureNginx, nginxProxying, nginxWorker, type RuntimeName } from './servers.ts'
@@ -149,7 +151,10 @@ async function pull(cluster: Cluster, image: PushedImage, way: Way, nginx: numbe
   const giver = way.peer === undefined ? registry : cluster.node(way.peer)
   const figures = async () => ({
     sent: (await giver.network.carried()).out,
-    counted: way.peer === undefined ? Number.NaN : await countedBytes(cluster.node(way.peer)),
+    counted:
+      way.peer === undefined
+        ? Number.NaN
+        : totalOf(await metricsOf(cluster.node(way.peer)), 'bytes', 'door="peer",source="local"'),
   })
   const earlier = await figures()
   let seconds = Number.NaN
@@ -166,16 +171,6 @@ async function pull(cluster: Cluster, image: PushedImage, way: Way, nginx: numbe
   const later = await figures()
   await asker.removeImage(image.reference)
   return { seconds, cpu, sent: later.sent - earlier.sent, counted: later.counted - earlier.counted }
-}
-
-/** Bytes of content that the mirror of this node says it has sent to other nodes. */
-async function countedBytes(node: Node): Promise<number> {
-  const { body } = await node.admin('/metrics')
-  const line = body
-    .toString()
-    .split('\n')
-    .find((each) => each.startsWith('swarmirror_bytes_total{door="peer"'))
-  return Number(line?.split(' ').at(-1))
 }
 
 function peerPids(cluster: Cluster, peer: string, asker: Node): number[] {

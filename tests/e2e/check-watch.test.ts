@@ -4,7 +4,7 @@ import { readdir, writeFile } from 'node:fs/promises'
 import { test } from 'node:test'
 import { within } from '../fixtures/wait.ts'
 import { createCheckedNode, EX_CONFIG, wrong } from './harness/checked-node.ts'
-import { logLines, testCluster, until } from './harness/index.ts'
+import { logLines, metricsOf, testCluster, until } from './harness/index.ts'
 
 const cluster = await testCluster({ nodes: [{ name: 'a', start: [] }] })
 const node = await createCheckedNode(cluster, 'a')
@@ -66,7 +66,7 @@ test('check: a running mirror is not ready while the configuration is wrong, and
     const { status, body } = await a.admin('/readyz')
     return status === 503 && body.toString().includes('check hosts-toml-missing: ')
   })
-  assert.match((await a.admin('/metrics')).body.toString(), /swarmirror_check_findings\{severity="error"\} 1/)
+  assert.match(await metricsOf(a), /swarmirror_check_findings\{severity="error"\} 1/)
   assert.equal((await a.curl('/v2/')).status, 200)
   // A node's mirror may run while somebody checks: that finds its doors, and does not disturb its own probes.
   assert.deepEqual(wrong((await node.check()).report), ['error hosts-toml-missing'])

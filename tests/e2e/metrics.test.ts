@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { run, tryRun } from './harness/command.ts'
-import { type Node, testCluster } from './harness/index.ts'
+import { metricsOf, testCluster } from './harness/index.ts'
 
 const DASHBOARD = new URL('../../k8s/chart/dashboard.json', import.meta.url)
 
@@ -13,8 +13,6 @@ const cluster = await testCluster({
   registry: true,
 })
 const [a, b, c] = [cluster.node('a'), cluster.node('b'), cluster.node('c')]
-
-const metricsOf = async (node: Node) => (await node.admin('/metrics')).body.toString()
 
 /** All series with their values. */
 function samples(metrics: string): ReadonlyMap<string, number> {

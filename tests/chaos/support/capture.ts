@@ -1,6 +1,5 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import type { Namespace } from '../../e2e/harness/index.ts'
+import { Tcpdump } from '../../e2e/harness/tcpdump.ts'
 import { until } from '../../e2e/harness/wait.ts'
 
 /** A TCP connection to the port that was watched, seen from the port's side. */
@@ -28,39 +27,23 @@ const FENCE_PORTS = 100
 
 /** Watches how connections to a port on a host's loopback begin and end, with tcpdump. */
 export class Capture {
-  readonly #network: Namespace
-  readonly #port: number
-  readonly #child: ChildProcess
-  #printed = ''
-  #said = ''
+  readonly #tcpdump: Tcpdump
 
-  private constructor(network: Namespace, port: number) {
-    this.#network = network
-    this.#port = port
-    const flags = 'tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0'
-    // Immediate and line by line: a packet is printed as soon as it is seen.
-    const options = ['-i', 'lo', '-n', '-l', '-S', '--immediate-mode', `tcp port ${port} and ${flags}`]
-    this.#child = spawn(...network.wrap('tcpdump', options), { stdio: ['ignore', 'pipe', 'pipe'] })
-    this.#child.stdout?.on('data', (chunk: Buffer) => {
-      this.#printed += chunk
-    })
-    this.#child.stderr?.on('data', (chunk: Buffer) => {
-      this.#said += chunk
-    })
+  private constructor(tcpdump: Tcpdump) {
+    this.#tcpdump = tcpdump
   }
 
   /** Begins to watch. {@link stop} must follow. */
   static async start(network: Namespace, port: number): Promise<Capture> {
-    const capture = new Capture(network, port)
-    await until('tcpdump to listen', () => capture.#said.includes('listening on'))
-    return capture
+    const flags = 'tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0'
+    return new Capture(await Tcpdump.start(network, port, ['-S', `tcp port ${port} and ${flags}`]))
   }
 
   /** The connections that were accepted since the beginning, in their order. */
   flows(): Flow[] {
     const flows: ({ -readonly [Name in keyof Flow]: Flow[Name] } & { readonly first: number })[] = []
-    for (const [, from = '', to = '', flags = '', sequence] of this.#printed.matchAll(PACKET)) {
-      const ours = Number(from) === this.#port
+    for (const [, from = '', to = '', flags = '', sequence] of this.#tcpdump.printed.matchAll(PACKET)) {
+      const ours = Number(from) === this.#tcpdump.port
       const client = Number(ours ? to : from)
       // Without an answered SYN there is no connection: it was refused, which is done by RST as well.
       if (ours && flags.includes('S'))
@@ -80,16 +63,14 @@ export class Capture {
     try {
       // A connection of our own, answered or refused: when its end is printed, all before it is.
       const options = ['--silent', '--output', '/dev/null', '--local-port', `${FENCE_PORT}-${FENCE_PORT + FENCE_PORTS}`]
-      await this.#network.tryExec('curl', [...options, `http://127.0.0.1:${this.#port}/`])
-      const packets = () => [...this.#printed.matchAll(PACKET)]
+      await this.#tcpdump.network.tryExec('curl', [...options, `http://127.0.0.1:${this.#tcpdump.port}/`])
+      const packets = () => [...this.#tcpdump.printed.matchAll(PACKET)]
       await until('the capture to be complete', () =>
         packets().some(([, from, to, flags = '']) => /[FR]/.test(flags) && (isFence(from) || isFence(to))),
       )
     } finally {
-      this.#child.kill('SIGINT')
-      await once(this.#child, 'close')
+      await this.#tcpdump.stop()
     }
-    if (!/^0 packets dropped by kernel$/m.test(this.#said)) throw new Error(`tcpdump lost packets: ${this.#said}`)
     return this.flows().filter(({ client }) => !isFence(client))
   }
 }

@@ -4,9 +4,11 @@ import type { Digest } from '../../../lib/oci/digest.ts'
 import { digestKey } from '../../../lib/oci/key.ts'
 import {
   type Cluster,
+  metricsOf,
   type Node,
   type PushedImage,
   requestsFor,
+  totalOf,
   type UpstreamRequest,
   until,
 } from '../../e2e/harness/index.ts'
@@ -108,13 +110,8 @@ export function sizeOf({ own: { manifest, config, layers } }: PushedImage): numb
 
 /** What the mirror has done so far, or since it was asked for `before`, by its own count. */
 export async function countsOf(node: Node, before = NO_COUNTS): Promise<Counts> {
-  const metrics = (await node.admin('/metrics')).body.toString()
-  /** What a metric has counted, for all labels that match together. */
-  const count = (name: string, labels = '') => {
-    const lines = [...metrics.matchAll(new RegExp(`^swarmirror_${name}_total(?:\\{${labels}\\})? (\\d+)$`, 'gm'))]
-    if (lines.length === 0) throw new Error(`no ${name} in the metrics of ${node.name}:\n${metrics}`)
-    return lines.reduce((sum, [, value]) => sum + Number(value), 0)
-  }
+  const metrics = await metricsOf(node)
+  const count = (name: string, labels?: string) => totalOf(metrics, name, labels)
   const failed = count('peer_requests', 'outcome="(?:unreachable|silent|invalid)"')
   return {
     resumes: count('transfer_resumes') - before.resumes,

@@ -8,6 +8,7 @@ import { type PrintedRemedy, readPrintedRemedies } from '../../fixtures/printed-
 import type { Cluster } from './cluster.ts'
 import type { CommandResult } from './command.ts'
 import { defaultContainerdConfig } from './containerd.ts'
+import { metricsOf } from './metrics.ts'
 import { createMirror, defaultFlags, defaultRuntime, logLines, type MirrorFlags } from './mirror.ts'
 import { until } from './wait.ts'
 
@@ -174,7 +175,7 @@ export async function createCheckedNode(cluster: Cluster, name: string) {
     /** Starts the mirror, which must be ready with no error found, and ends it. */
     async startsReady(): Promise<void> {
       await mirror.start()
-      assert.match((await node.admin('/metrics')).body.toString(), /swarmirror_check_findings\{severity="error"\} 0/)
+      assert.match(await metricsOf(node), /swarmirror_check_findings\{severity="error"\} 0/)
       assert.equal(await mirror.stop(), 0)
     },
 
