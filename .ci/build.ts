@@ -27,6 +27,7 @@ import process from 'node:process'
 import { parseArgs } from 'node:util'
 import { build as esbuild, type Plugin } from 'esbuild'
 import { bundledPackages, noticesOf } from './notices.ts'
+import { createProgress } from './progress.ts'
 
 /** The part of Bun's bundler that is used here. Its plugins have the shape of esbuild's. */
 declare const Bun: {
@@ -59,6 +60,8 @@ const PACKAGED = Object.values(PROCESSORS).map((processor) => `linux-${processor
 function sodiumFile(platform: string): string {
   return join(ROOT, 'node_modules', 'sodium-native', 'prebuilds', platform, 'sodium-native.node')
 }
+
+const tell = createProgress()
 
 /** The files of others that were bundled. */
 const loaded = new Set<string>()
@@ -113,6 +116,7 @@ const file = './sodium-native-' + machine + '.node'
 module.exports = require(file)`
 
 async function makeFile(outfile: string, entry: string, loader: string, head = ''): Promise<void> {
+  tell(outfile)
   await esbuild({
     entryPoints: [entry],
     outfile,
@@ -138,6 +142,7 @@ async function makeExecutable(
   loader: string,
   target: { readonly target?: string; readonly executablePath?: string } = {},
 ): Promise<void> {
+  tell(join(dir, 'swarmirror'))
   const made = await Bun.build({
     entrypoints: [ENTRY],
     // The environment is what the process was given: no .env and no bunfig.toml of the directory it happens to start in.
@@ -192,6 +197,8 @@ else if (values.image === undefined) {
   const bun = values.bun === undefined ? {} : { executablePath: values.bun }
   await makeExecutable(dir, BESIDE_EXECUTABLE, { target: `bun-linux-${processor}`, ...bun })
 }
+tell(join(dir, 'THIRD-PARTY-NOTICES'))
 const packages = await bundledPackages(ROOT, loaded)
 await writeFile(join(dir, 'THIRD-PARTY-NOTICES'), await noticesOf(ROOT, packages, loaded, Bun.version))
 if (values.image !== undefined) await writeFile(join(dir, 'packages.json'), JSON.stringify(packages))
+tell('done')

@@ -14,15 +14,16 @@
  * The same commit with the same packages of Debian (`--debs`, see k8s/image/make.ts) gives the same bytes. It needs what these need:
  * `npm run image`, `npm run package` and `npm run chart`. It publishes nothing: .github/workflows/release.yaml does.
  */
-import { execFile } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { createReadStream } from 'node:fs'
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
 import { pipeline } from 'node:stream/promises'
-import { parseArgs, promisify } from 'node:util'
+import { parseArgs } from 'node:util'
 import { notesOf } from './release-notes.ts'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -31,7 +32,9 @@ const PROCESSORS = ['amd64', 'arm64']
 
 async function run(command: string, ...args: readonly string[]): Promise<void> {
   process.stdout.write(`${[command, ...args].join(' ')}\n`)
-  await promisify(execFile)(command, args, { cwd: ROOT, maxBuffer: 64 << 20 })
+  // What it tells of its progress is shown as it comes.
+  const [code] = await once(spawn(command, args, { cwd: ROOT, stdio: 'inherit' }), 'close')
+  if (code !== 0) throw new Error(`${command} ended with ${code}`)
 }
 
 async function sumOf(file: string): Promise<string> {

@@ -20,6 +20,7 @@ import { dirname, join } from 'node:path'
 import process from 'node:process'
 import { parseArgs, promisify } from 'node:util'
 import type { BundledPackage } from '../../.ci/notices.ts'
+import { createProgress } from '../../.ci/progress.ts'
 import { ARCHITECTURES, type Architecture } from './architecture.ts'
 import { packFiles, writeIndex } from './layout.ts'
 import { type DebianPackage, downloadPackages, libraryFiles, unpackPackages } from './libraries.ts'
@@ -34,6 +35,7 @@ const PROGRAM = ['swarmirror', 'sodium-native.node']
 /** zstd at its best: 13 % smaller than gzip, and unpacked faster; containerd reads it since 1.5. */
 const COMPRESSION = ['--compression-format', 'zstd', '--compression-level', '19']
 
+const tell = createProgress()
 const execute = promisify(execFile)
 const run = async (command: string, args: readonly string[], cwd = ROOT) =>
   (await execute(command, args, { cwd, maxBuffer: 64 << 20 })).stdout.trim()
@@ -101,8 +103,10 @@ async function makeImage(architecture: Architecture, layout: string): Promise<vo
   const { name } = architecture
   const place = join(work, name)
   const root = join(place, 'root')
+  tell(`${name}: libraries of Debian`)
   const debian = await placeLibraries(architecture, place, root)
   const built = join(place, 'built')
+  tell(`${name}: the executable`)
   await run(join(BIN, 'bun'), ['.ci/build.ts', built, '--image', name, '--bun', await bunOf(architecture, place)])
   for (const file of PROGRAM) await placeFile(join(built, file), join(root, 'opt/swarmirror', file))
   await copyFile(join(ROOT, 'LICENSE'), join(built, 'LICENSE'))
@@ -135,7 +139,9 @@ async function makeImage(architecture: Architecture, layout: string): Promise<vo
   // The history has a hash over the files with their owner: another one for each person who makes the image.
   const same = ['--timestamp', String(epoch), '--identity-label=false', '--omit-history', '--isolation', 'chroot']
   const file = join(import.meta.dirname, 'Containerfile')
+  tell(`${name}: the image`)
   await run('buildah', [...storage, 'build', ...same, ...told, '--arch', name, '--file', file, '--tag', name, place])
+  tell(`${name}: compressing it`)
   await run('buildah', [...storage, 'push', '--quiet', ...COMPRESSION, name, `oci:${layout}:${name}`])
 }
 
