@@ -10,6 +10,8 @@ process.exitCode = await runCommand({
   environment: process.env,
   print: (text) => process.stdout.write(text),
   report: (text) => process.stderr.write(text),
+  terminal: { output: process.stdout.isTTY === true, errors: process.stderr.isTTY === true },
   stop: stop.signal,
   self: selfCommand(process.argv[1] ?? ''),
+  cwd: process.cwd(),
 })

@@ -4,6 +4,7 @@ import { findingsOf } from '../containerd/rule.ts'
 import { createBootstrapDoors, DOOR_RULES } from '../mirror/bootstrap-doors.ts'
 import { CLOCK } from '../mirror/peer-time.ts'
 import { createLogger } from '../observe/log.ts'
+import { paintFor } from '../observe/paint.ts'
 import { bounded } from '../platform/abort.ts'
 import { listen } from '../platform/listen.ts'
 import { readCommandLine } from '../settings/read.ts'
@@ -22,8 +23,7 @@ const SWITCHES = { json: 'print the report as JSON, for machines' }
 /** Tells whether a mirror with these settings would work on this node, and what to change if not. */
 export const check: Command = {
   name: 'check',
-  summary:
-    'tell whether containerd and this node are configured for the mirror, and what to change; --json for machines',
+  summary: 'tell whether this node is configured for the mirror, and which lines to change if it is not',
   example: '--json',
   switches: SWITCHES,
   settings: [
@@ -33,11 +33,11 @@ export const check: Command = {
     ...(['http-proxy', 'https-proxy', 'no-proxy', 'peer-transfer', 'log-level'] as const),
   ],
   async run(context) {
-    const { args, environment, print, report, stop } = context
+    const { args, environment, print, report, stop, terminal } = context
     const sources = { flags: args, environment, opensDoors: false, readsKey: true }
     const { settings, switches } = readCommandLine(sources, SWITCHES)
     if (settings.store.kind !== 'containerd') {
-      throw new ConfigurationError(['check: it is about containerd, which --store oci-layout does without'])
+      throw new ConfigurationError(['check looks at containerd, and --store oci-layout does without it'])
     }
     const log = createLogger(report, settings['log-level'] === 'info' ? 'warn' : settings['log-level'])
     const ports = await lookAtPorts(portsOf(settings), () => runsHere(settings['admin-listen'], stop))
@@ -62,7 +62,8 @@ export const check: Command = {
     const program = programText(context)
     const node = createNodeCheck(settings, { containerd, listen, program, probe, others: async () => found, log })
     const result = await node.run(stop)
-    print(switches.json ? reportAsJson(result.report) : reportAsText(result.report))
+    const asText = () => reportAsText(result.report, terminal.output ? paintFor(true, environment) : undefined)
+    print(switches.json ? reportAsJson(result.report) : asText())
     // What there is to say has been said.
     if (result.report.outcome === 'failed') throw new ConfigurationError([])
   },

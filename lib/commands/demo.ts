@@ -3,10 +3,12 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { paintFor } from '../observe/paint.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import { makeImage } from '../oci/make-image.ts'
 import { childrenOf } from '../oci/manifest.ts'
 import { isManifestMediaType } from '../oci/media-type.ts'
+import { onAbort } from '../platform/abort.ts'
 import { writeLayout } from '../store/layout/writer.ts'
 import type { Command, CommandContext } from './command.ts'
 import { type MirrorProcess, startMirrorProcess } from './mirror-process.ts'
@@ -23,7 +25,7 @@ const STEP_TIMEOUT = 20_000
 /** Shows on this machine, without containerd, what the mirror is for: one mirror gets from another what only that one has. */
 export const demo: Command = {
   name: 'demo',
-  summary: 'start two mirrors on this machine and pull an image from one through the other',
+  summary: 'show the main job on this machine: two mirrors, and one gets an image from the other',
   async run(context) {
     await using parts = new AsyncDisposableStack()
     const dir = await mkdtemp(join(tmpdir(), 'swarmirror-demo-'))
@@ -32,7 +34,8 @@ export const demo: Command = {
   },
 }
 
-async function show({ print, stop, self, environment }: CommandContext, dir: string, parts: AsyncDisposableStack) {
+async function show(context: CommandContext, dir: string, parts: AsyncDisposableStack) {
+  const { print, stop, self, environment, terminal } = context
   const step = stepper(print)
   const full = join(dir, 'full')
   const empty = join(dir, 'empty')
@@ -58,9 +61,20 @@ async function show({ print, stop, self, environment }: CommandContext, dir: str
 
   const signal = AbortSignal.any([stop, AbortSignal.timeout(STEP_TIMEOUT)])
   const pulled = await pull(`http://${b.registry}/v2/${REPOSITORY}`, signal, step)
-  step(`pulled ${pulled.count} pieces, ${mebibytes(pulled.bytes)} in all, through B; every digest is right`)
+  step(`pulled ${pulled.count} blobs, ${mebibytes(pulled.bytes)} in all, through B; every digest is right`)
+  if (terminal.output) {
+    const paint = paintFor(true, environment)
+    print(`\nBoth mirrors go on until you press Ctrl+C. The page of each shows what it did:\n`)
+    print(`  A, which gave   ${paint('bold', `http://${a.admin}/`)}\n`)
+    print(`  B, which took   ${paint('bold', `http://${b.admin}/`)}\n\n`)
+    const asked = Promise.withResolvers<void>()
+    using _ = onAbort(stop, asked.resolve)
+    await asked.promise
+  }
   for (const mirror of [a, b]) {
-    const code = await mirror.stop(AbortSignal.any([stop, AbortSignal.timeout(STEP_TIMEOUT)]))
+    // After Ctrl+C they are asked to stop as well, and need a moment.
+    const deadline = AbortSignal.timeout(STEP_TIMEOUT)
+    const code = await mirror.stop(terminal.output ? deadline : AbortSignal.any([stop, deadline]))
     if (code !== 0) throw new Error(`a mirror ended with exit code ${code} instead of 0`)
   }
   step('stopped both mirrors')

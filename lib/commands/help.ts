@@ -1,52 +1,87 @@
+import { type Paint, plain } from '../observe/paint.ts'
 import { SETTINGS, type SettingDeclaration, type SettingName, variableOf } from '../settings/settings.ts'
 import type { Command } from './command.ts'
 
-const SETTINGS_HEADING = 'each with its environment variable (the flag wins) and its default:'
+/** Characters of a line: narrow enough for a terminal of usual size, beside a margin. */
+const WIDTH = 96
+
+/** The headings of the settings, each above the setting that begins its group. */
+const HEADINGS: Partial<Record<SettingName, string>> = {
+  listen: 'Doors',
+  'advertise-host': 'The swarm',
+  store: 'containerd',
+  registries: 'Which images are mirrored, and who resolves',
+  'lookup-timeout': 'Transfers between nodes',
+  'data-dir': 'Other',
+}
 
 /**
- * The text of `--help`: all commands, and the flags of `serve`.
+ * The text of `--help`: what it is, and all commands.
  *
  * @param program what a person types to run this program
  */
-export function helpText(program: string, commands: readonly Command[]): string {
+export function helpText(program: string, commands: readonly Command[], paint: Paint = plain): string {
   const width = Math.max(...commands.map(({ name }) => name.length))
   return lines([
-    'swarmirror: a peer-to-peer mirror of container images, beside containerd',
+    paint('bold', 'swarmirror: a peer-to-peer mirror of container images, beside containerd'),
     '',
-    `Usage: ${program} [command] [flags]`,
+    `Usage: ${program} [COMMAND] [FLAGS]`,
     '',
-    'Commands:',
-    ...commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
+    paint('bold', 'Commands:'),
+    ...commands.map(({ name, summary }) => `  ${paint('bold', name.padEnd(width))}  ${summary}`),
     '',
-    `\`${program} COMMAND --help\` tells more of a command.`,
-    '',
-    `Flags of serve, ${SETTINGS_HEADING}`,
-    ...describe(ALL_SETTINGS),
+    paint('bold', 'Help:'),
+    `  ${program} COMMAND --help   the flags of a command, with their defaults and an example`,
+    `  ${program} --version        the version`,
   ])
 }
 
 /** The help of one command. */
-export function commandHelp(program: string, command: Command): string {
-  const { name, summary, example, switches = {}, settings = [] } = command
-  const flags = Object.entries(switches).flatMap(([flag, meaning]) => [`  --${flag}`, `      ${meaning}`])
+export function commandHelp(program: string, command: Command, paint: Paint = plain): string {
+  const { name, summary, example, switches = {}, settings } = command
+  const flags = Object.entries(switches).flatMap(([flag, meaning]) => described(`--${flag}`, '', meaning, paint))
   return lines([
-    `swarmirror ${name}: ${summary}`,
+    paint('bold', `swarmirror ${name}: ${summary}`),
     '',
-    `Usage: ${program} ${name}${command.settings === undefined ? '' : ' [flags]'}`,
-    ...(example === undefined ? [] : [`Example: ${program} ${name} ${example}`]),
-    ...(flags.length === 0 ? [] : ['', 'Flags:', ...flags]),
-    ...(settings.length === 0 ? [] : ['', `Settings, ${SETTINGS_HEADING}`, ...describe(settings)]),
+    `Usage:   ${program} ${name}${settings === undefined ? '' : ' [FLAGS]'}`,
+    `Example: ${program} ${name}${example === undefined ? '' : ` ${example}`}`,
+    ...(flags.length === 0 ? [] : ['', paint('bold', 'Flags:'), ...flags]),
+    ...(settings === undefined ? [] : ['', ...settingsHelp(settings, paint)]),
   ])
 }
 
 export const ALL_SETTINGS = Object.keys(SETTINGS) as readonly SettingName[]
 
-/** Settings with their variables, defaults and meanings, in the order in which they are declared. */
-function describe(names: readonly SettingName[]): string[] {
-  return ALL_SETTINGS.filter((name) => names.includes(name)).flatMap((name) => {
+/** Settings in the order in which they are declared, below the headings of their groups. */
+function settingsHelp(names: readonly SettingName[], paint: Paint): string[] {
+  const told = ['Settings take a value. Each has an environment variable, too; the flag wins.']
+  let heading: string | undefined
+  for (const name of ALL_SETTINGS) {
+    heading = HEADINGS[name] ?? heading
+    if (!names.includes(name)) continue
+    if (heading !== undefined) told.push('', paint('bold', `${heading}:`))
+    heading = undefined
     const { default: fallback, shownDefault = 'none', meaning }: SettingDeclaration = SETTINGS[name]
-    return [`  --${name}, ${variableOf(name)} (${fallback ?? shownDefault})`, `      ${meaning}`]
-  })
+    const beside = `  ${variableOf(name)}  (default: ${fallback ?? shownDefault})`
+    told.push(...described(`--${name}`, beside, meaning, paint))
+  }
+  return told
+}
+
+/** A flag on a line of its own, and its meaning below. */
+function described(flag: string, beside: string, meaning: string, paint: Paint): string[] {
+  return [`  ${paint('bold', flag)}${paint('dim', beside)}`, ...wrapped(meaning, WIDTH).map((line) => `      ${line}`)]
+}
+
+/** A text in lines that are broken between words. */
+function wrapped(text: string, width: number): string[] {
+  const lines: string[] = []
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1)
+    if (last === undefined || last.length + 1 + word.length > width) lines.push(word)
+    else lines[lines.length - 1] = `${last} ${word}`
+  }
+  return lines
 }
 
 function lines(texts: readonly string[]): string {

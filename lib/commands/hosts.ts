@@ -21,7 +21,7 @@ const SWITCHES = {
 /** Tells containerd to ask the mirror first, or no longer. */
 export const hosts: Command = {
   name: 'hosts',
-  summary: 'write hosts.toml, so that containerd asks the mirror first; --remove undoes it, --dry-run shows it',
+  summary: "write containerd's hosts.toml files, so that it asks the mirror first, or take that out again",
   example: '--registries docker.io,ghcr.io --dry-run',
   switches: SWITCHES,
   settings: ['listen', 'containerd-socket', 'containerd-namespace', 'certs-dir', 'registries', 'also', 'resolve'],

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import manifest from '../../package.json' with { type: 'json' }
+import { paintFor } from '../observe/paint.ts'
 import { ConfigurationError } from '../settings/settings.ts'
 import { check } from './check.ts'
 import { type Command, type CommandContext, EX_CONFIG, programText } from './command.ts'
@@ -32,16 +33,18 @@ export const COMMANDS: readonly Command[] = [serve, check, hosts, demo, key, ver
 export async function runCommand(context: CommandContext): Promise<number> {
   const [first, ...rest] = context.args
   const isNamed = first !== undefined && !first.startsWith('-')
-  const command = isNamed ? COMMANDS.find(({ name }) => name === first) : serve
+  const named = first === 'help' ? rest[0] : isNamed ? first : undefined
+  const command = named === undefined ? serve : COMMANDS.find(({ name }) => name === named)
   if (asks(context.args, '--help', '-h') || first === 'help') {
     const program = programText(context)
-    const isOfOne = isNamed && command !== undefined
-    context.print(isOfOne ? commandHelp(program, command) : helpText(program, COMMANDS))
+    const paint = paintFor(context.terminal.output, context.environment)
+    const isOfOne = named !== undefined && command !== undefined
+    context.print(isOfOne ? commandHelp(program, command, paint) : helpText(program, COMMANDS, paint))
     return 0
   }
   if (command === undefined) {
     const names = COMMANDS.map(({ name }) => name).join(', ')
-    context.report(`unknown command ${JSON.stringify(first)}; accepted are ${names} and --help\n`)
+    context.report(`unknown command ${JSON.stringify(first)}; the commands are ${names}; see --help\n`)
     return EX_CONFIG
   }
   const isVersion = asks(context.args, '--version', '-v')
@@ -49,8 +52,11 @@ export async function runCommand(context: CommandContext): Promise<number> {
     await run(isVersion ? version : command, { ...context, args: isVersion ? [] : isNamed ? rest : context.args })
     return 0
   } catch (error) {
+    const paint = paintFor(context.terminal.errors, context.environment)
     if (error instanceof ConfigurationError) {
-      context.report(error.problems.map((problem) => `${problem}\n`).join(''))
+      context.report(error.problems.map((problem) => `${paint('red', problem)}\n`).join(''))
+      if (context.terminal.errors && error.problems.length > 0)
+        context.report(`\n${programText(context)} ${command.name} --help   shows the flags of ${command.name}\n`)
       return EX_CONFIG
     }
     context.report(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)

@@ -1,10 +1,14 @@
-import { startMirror } from '../mirror/mirror.ts'
+import { type Mirror, startMirror } from '../mirror/mirror.ts'
+import { showsPage } from '../mirror/page.ts'
 import { createLogger, type Logger } from '../observe/log.ts'
+import { paintFor } from '../observe/paint.ts'
 import type { Readiness } from '../observe/readiness.ts'
 import { onAbort } from '../platform/abort.ts'
 import { readCommandLine } from '../settings/read.ts'
+import { hostOf, type Settings } from '../settings/settings.ts'
 import { type Command, programText } from './command.ts'
 import { ALL_SETTINGS } from './help.ts'
+import { readableLine } from './readable-log.ts'
 
 /** Runs the mirror until it is asked to stop. */
 export const serve: Command = {
@@ -13,11 +17,16 @@ export const serve: Command = {
   example: '--swarm-key-file swarm.key --bootstrap 10.0.0.1:5001,10.0.0.2:5001',
   settings: ALL_SETTINGS,
   async run(context) {
-    const { args, environment, report, stop } = context
+    const { args, environment, report, stop, terminal } = context
     const { settings, warnings } = readCommandLine({ flags: args, environment }, {})
-    const log = createLogger(report, settings['log-level'])
+    const paint = paintFor(terminal.errors, environment)
+    const log = createLogger(
+      terminal.errors ? (line) => report(readableLine(line, paint)) : report,
+      settings['log-level'],
+    )
     for (const problem of warnings) log.warn('insecure setting', { problem })
     const mirror = await startMirror(settings, log, programText(context))
+    if (terminal.errors) report(`\n${paint('green', greeting(mirror, settings))}\n\n`)
     const unfollow = logReadiness(mirror.readiness, log)
     try {
       const ended = Promise.withResolvers<undefined>()
@@ -29,6 +38,13 @@ export const serve: Command = {
       await mirror.close()
     }
   },
+}
+
+/** Where a person can look at a mirror that has just started. */
+function greeting({ admin }: Mirror, settings: Settings): string {
+  const at = `http://${hostOf(admin.host)}:${admin.port}`
+  const where = showsPage(settings) ? `Its page: ${at}/` : `It has no page; its state: ${at}/readyz`
+  return `This mirror is running. ${where} (Ctrl+C stops it)`
 }
 
 /** Logs whether the mirror is ready, now and whenever that or the reasons change, until what it returns is called. */

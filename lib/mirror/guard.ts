@@ -97,5 +97,8 @@ function tell({ outcome, counts, findings }: Report, log: Logger): void {
 
 function problemsOf({ findings }: Report): string[] {
   const errors = findings.filter(({ severity }) => severity === 'error')
-  return [...errors.map(findingAsText), 'the mirror would not work on this node; `check` tells the whole report']
+  return [
+    ...errors.map((finding) => findingAsText(finding)),
+    'the mirror would not work on this node; `check` prints the whole report',
+  ]
 }

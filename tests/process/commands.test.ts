@@ -2,11 +2,13 @@ import assert from 'node:assert/strict'
 import { createSocket } from 'node:dgram'
 import { readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
+import process from 'node:process'
 import { test } from 'node:test'
+import { runHere } from '../fixtures/command.ts'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
 import { ownAddress, PEER_PORT } from '../fixtures/loopback.ts'
 import { LOOPBACK, problemsOf, withImageLayout } from '../fixtures/mirror.ts'
-import { MAIN, runProgram } from '../fixtures/process.ts'
+import { commandOf, MAIN, runProgram } from '../fixtures/process.ts'
 
 test('main.ts ends with 78 and all problems of the settings, one line each', async () => {
   const { code, stdout, stderr } = await runProgram(MAIN, ['--resolve', 'on', '--nonsense', 'stray'], {
@@ -72,12 +74,31 @@ test('main.ts demo pulls everything, ends by itself with 0 and leaves nothing be
       environment: { TMPDIR: dir, SWARMIRROR_LOG_LEVEL: 'nonsense', SWARMIRROR_LISTEN: 'nonsense' },
     })
     assert.equal(stderr, '')
-    assert.match(stdout, /pulled 6 pieces, 16\.0 MiB in all, through B; every digest is right/)
+    assert.match(stdout, /pulled 6 blobs, 16\.0 MiB in all, through B; every digest is right/)
     assert.equal(code, 0)
     assert.deepEqual(await readdir(dir), [])
     const added = (await readdir(tmpdir())).filter((name) => !before.includes(name) && name.includes('swarmirror-demo'))
     assert.deepEqual(added, [])
   })
+})
+
+test('demo at a terminal keeps both mirrors, and their pages, until it is asked to stop', async () => {
+  const stopping = new AbortController()
+  const seen: Promise<number>[] = []
+  const { code, stdout, stderr } = await runHere(['demo'], {
+    terminal: true,
+    environment: { NO_COLOR: '1', PATH: process.env.PATH ?? '' },
+    self: commandOf(MAIN),
+    stop: stopping.signal,
+    onPrint: (text) => {
+      const [, page] = /^ {2}[AB], which .* (http:\S+)$/m.exec(text) ?? []
+      if (page === undefined) return
+      seen.push(fetch(page).then(({ status }) => status))
+      if (seen.length === 2) void Promise.all(seen).finally(() => stopping.abort())
+    },
+  })
+  assert.deepEqual([code, stderr, await Promise.all(seen)], [0, '', [200, 200]])
+  assert.match(stdout, /stopped both mirrors\n$/)
 })
 
 test('main.ts demo cleans up when it is asked to stop in the middle', async () => {

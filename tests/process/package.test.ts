@@ -94,7 +94,7 @@ describe('npm run package', { skip }, () => {
   for (const [name, command, args] of ways) {
     it(`shows the main job from an empty folder: ${name}`, async () => {
       const { stdout } = await run(command, args, await emptyFolder())
-      assert.match(stdout, /pulled 6 pieces, .* through B; every digest is right\n.*stopped both mirrors\n$/)
+      assert.match(stdout, /pulled 6 blobs, .* through B; every digest is right\n.*stopped both mirrors\n$/)
     })
   }
 

@@ -1,5 +1,6 @@
 import { escaped } from '../../observe/log.ts'
 import type { Metrics } from '../../observe/metrics.ts'
+import { type Look, type Paint, plain } from '../../observe/paint.ts'
 import type { Edit } from '../../toml/patch.ts'
 import { type Finding, type Remedy, SEVERITIES, type Severity } from '../rule.ts'
 
@@ -31,23 +32,30 @@ export function reportAsJson(report: Report): string {
   return `${JSON.stringify(report, undefined, 2)}\n`
 }
 
-/** The report for people, with a line feed at its end. What is right takes one line, all else says why and what to do. */
-export function reportAsText(report: Report): string {
-  const blocks = report.findings.map(findingAsText)
-  const { counts } = report
+/**
+ * The report for people, with a line feed at its end. What is right takes one line, all else says why and what to do.
+ *
+ * @param paint for a terminal: the sum then comes first, since what is most important stands below it
+ */
+export function reportAsText(report: Report, paint?: Paint): string {
+  const blocks = report.findings.map((finding) => findingAsText(finding, paint))
+  const { outcome, counts } = report
   const sums = SEVERITIES.filter((severity) => counts[severity] > 0).map((severity) => {
     const word = WORDS[severity] ?? `${severity}${counts[severity] === 1 ? '' : 's'}`
     return `${counts[severity]} ${word}`
   })
-  const total = sums.length === 0 ? 'nothing was looked at' : sums.join(', ')
-  return `${[...blocks, `${report.outcome}: ${total}`].join('\n')}\n`
+  const sum = `${outcome}: ${sums.length === 0 ? 'nothing was looked at' : sums.join(', ')}`
+  if (paint === undefined) return `${[...blocks, sum].join('\n')}\n`
+  return `${[paint(outcome === 'failed' ? 'red' : 'green', sum), '', ...blocks].join('\n')}\n`
 }
 
 const WORDS: Partial<Record<Severity, string>> = { unknown: 'could not be checked', ok: 'right' }
 
+const LOOKS: Readonly<Record<Severity, Look>> = { error: 'red', warning: 'yellow', unknown: 'dim', ok: 'green' }
+
 /** One finding for people: a line, and for what is not right the lines that explain it, without a line feed at the end. */
-export function findingAsText({ id, severity, seen, expected, why, remedy }: Finding): string {
-  const head = `${severity.padEnd(8)}${id}: ${printable(seen)}`
+export function findingAsText({ id, severity, seen, expected, why, remedy }: Finding, paint: Paint = plain): string {
+  const head = `${paint(LOOKS[severity], severity.padEnd(8))}${paint('bold', id)}: ${printable(seen)}`
   if (severity === 'ok') return head
   const lines = [head, `  expected: ${printable(expected)}`, `  why: ${printable(why)}`]
   if (remedy !== undefined) lines.push(...remedyAsText(remedy))

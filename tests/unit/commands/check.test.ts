@@ -83,7 +83,7 @@ test('check ends when it is asked to', () =>
 test('check refuses what it is not about', async () => {
   const layout = await run(['--store', 'oci-layout:/tmp'])
   assert.deepEqual([layout.code, layout.stdout], [78, ''])
-  assert.match(layout.stderr, /^check: it is about containerd/)
+  assert.match(layout.stderr, /^check looks at containerd/)
   const unknown = await run(['--probe', 'maybe', '--jsonl'])
   assert.equal(unknown.code, 78)
   assert.match(unknown.stderr, /--jsonl/)

@@ -3,14 +3,17 @@ import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { runHere } from '../../fixtures/command.ts'
+import { type RunOptions, runHere } from '../../fixtures/command.ts'
 import { LOOPBACK, problemsOf, withImageLayout } from '../../fixtures/mirror.ts'
 import { readSettings } from '../../fixtures/settings.ts'
 
 test('runCommand ends with 78 for an unknown command and says which there are', async () => {
   const { code, stderr } = await runHere(['server'])
   assert.equal(code, 78)
-  assert.equal(stderr, 'unknown command "server"; accepted are serve, check, hosts, demo, key, version and --help\n')
+  assert.equal(
+    stderr,
+    'unknown command "server"; the commands are serve, check, hosts, demo, key, version; see --help\n',
+  )
 })
 
 test('runCommand key prints a fresh swarm key that is accepted, another one each time', async () => {
@@ -38,11 +41,13 @@ test('runCommand version prints name and version; it, key and demo take no argum
 
 test('runCommand prints the help of the program, or of a command, whatever else is given', async () => {
   for (const [args, pattern] of [
-    [['--help'], /^swarmirror: .*\n[\s\S]*--peer-listen, SWARMIRROR_PEER_LISTEN/],
+    [['--help'], /^swarmirror: .*\n[\s\S]*Commands:\n {2}serve /],
     [['-h'], /^swarmirror: /],
     [['help'], /^swarmirror: /],
+    [['help', 'check'], /^swarmirror check: /],
+    [['help', 'server'], /^swarmirror: /],
     [['server', '--help'], /^swarmirror: /],
-    [['serve', '--nonsense', '--help'], /^swarmirror serve: .*\n[\s\S]*--peer-listen, SWARMIRROR_PEER_LISTEN/],
+    [['serve', '--nonsense', '--help'], /^swarmirror serve: .*\n[\s\S]*--peer-listen {2}SWARMIRROR_PEER_LISTEN/],
     [['hosts', '-h'], /^swarmirror hosts: .*\n[\s\S]*--dry-run\n/],
     [['key', '--help'], /^swarmirror key: /],
   ] as const) {
@@ -50,6 +55,41 @@ test('runCommand prints the help of the program, or of a command, whatever else 
     assert.deepEqual([code, stderr], [0, ''])
     assert.match(stdout, pattern)
   }
+})
+
+test('runCommand has looks on a terminal alone, and none where NO_COLOR is set', async () => {
+  for (const args of [['--help'], ['check', '--help'], ['serve', '--nonsense']]) {
+    const hasLooks = async (options: RunOptions) => {
+      const { stdout, stderr } = await runHere(args, options)
+      return (stdout + stderr).includes('\u001b[')
+    }
+    assert.equal(await hasLooks({ terminal: true }), true)
+    assert.equal(await hasLooks({ terminal: true, environment: { NO_COLOR: '1' } }), false)
+    assert.equal(await hasLooks({}), false)
+  }
+})
+
+test('runCommand at a terminal says which help shows the flags', async () => {
+  const { code, stderr } = await runHere(['hosts', '--nonsense'], { terminal: true, environment: { TERM: 'dumb' } })
+  assert.equal(code, 78)
+  assert.equal(stderr, 'unknown flag --nonsense; see --help\n\nfalse hosts --help   shows the flags of hosts\n')
+})
+
+test('serve at a terminal writes a log for people, and where its page is', async () => {
+  await withImageLayout(async (layout) => {
+    const stopping = new AbortController()
+    const { code, stdout, stderr } = await runHere(['serve', '--store', `oci-layout:${layout}`, ...LOOPBACK], {
+      terminal: true,
+      environment: { NO_COLOR: '1' },
+      stop: stopping.signal,
+      onReport: (text) => {
+        if (/^\d\d:\d\d:\d\d {2}info {3}ready/.test(text)) stopping.abort()
+      },
+    })
+    assert.deepEqual([code, stdout], [0, ''])
+    assert.match(stderr, /^\d\d:\d\d:\d\d {2}info {3}listening {2}registry=127\.0\.0\.1:\d+ /m)
+    assert.match(stderr, /^This mirror is running\. Its page: http:\/\/127\.0\.0\.1:\d+\/ \(Ctrl\+C stops it\)$/m)
+  })
 })
 
 test('runCommand prints the version with --version and -v, unless that is the value of a flag', async () => {

@@ -41,6 +41,12 @@ describe('reportAsText', () => {
       'error   c: saw c\n  expected: something\n  why: because\nok      a: saw a\nfailed: 1 error, 1 right\n',
     )
     assert.equal(reportAsText(makeReport([])), 'passed: nothing was looked at\n')
+    const looked = (_look: string, text: string) => `<${text}>`
+    assert.equal(
+      reportAsText(makeReport([finding('ok', 'a')]), looked),
+      '<passed: 1 right>\n\n<ok      ><a>: saw a\n',
+      'the sum comes first on a terminal',
+    )
     assert.match(reportAsText(makeReport(MIXED)), /\nfailed: 2 errors, 1 warning, 1 could not be checked, 1 right\n$/)
   })
 })
