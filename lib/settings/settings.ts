@@ -64,7 +64,7 @@ const oneDirectory = v.pipe(absolutePath, v.excludes(':', 'expected one director
 const proxy = (variable: string, what: string) => ({
   shownDefault: `${variable} of the environment`,
   sharedVariables: [variable, variable.toLowerCase()],
-  meaning: `URL of the proxy by which ${what} whether they answer: the one that containerd has`,
+  meaning: `URL of the proxy through which ${what} whether they answer; give the one that containerd uses`,
   schema: text,
 })
 
@@ -75,7 +75,7 @@ const proxy = (variable: string, what: string) => ({
 export const SETTINGS = {
   listen: {
     default: '127.0.0.1:5000',
-    meaning: 'registry door, for containerd on this node (port 0 here and below: any free port)',
+    meaning: 'registry door, for containerd on this node (port 0, here and below, means any free port)',
     schema: address,
   },
   'peer-listen': {
@@ -89,13 +89,13 @@ export const SETTINGS = {
     schema: address,
   },
   'metrics-listen': {
-    meaning: 'another door for probes and Prometheus alone, without the page, where the admin door stays on loopback',
+    meaning: 'a separate door for probes and Prometheus, without the page, so that the admin door can stay on loopback',
     schema: address,
   },
   page: {
     default: 'loopback',
     meaning:
-      '`loopback`: the admin door has a page for people, with the names of images, only if it is on loopback; `on`: in any case; `off`: never',
+      'whether the admin door has the page for people, which shows the names of images: `loopback`: only if the door is on loopback; `on`: always; `off`: never',
     schema: either('loopback', 'on', 'off'),
   },
   'advertise-host': {
@@ -105,21 +105,22 @@ export const SETTINGS = {
   },
   bootstrap: {
     shownDefault: 'none: the first node',
-    meaning: 'comma list of `host:port` or `dns:name:port` where other nodes may be; a node skips its own address',
+    meaning:
+      'where other nodes may be: `host:port` or `dns:name:port`, separated by commas; a node skips its own address',
     schema: reading(readBootstrap),
   },
   'swarm-key': {
     meaning:
-      '32 bytes in base64url or hex, the same on every node (`key` prints one), or two with a comma between: the first is used, both are accepted; required unless every door is on loopback',
+      '32 bytes in base64url or hex, the same on every node (`key` prints one), or two of them, separated by a comma: the first is used, and both are accepted; required unless every door is on loopback',
     schema: reading(readSwarmKeys),
   },
   'swarm-key-file': {
-    meaning: 'file with the swarm key, or with two, separated by a comma or a line feed',
+    meaning: 'file with the swarm key, or with two, separated by a comma or a line break',
     schema: text,
   },
   store: {
     default: 'containerd',
-    meaning: '`containerd`, or `oci-layout:DIR` (an OCI image layout, no containerd needed)',
+    meaning: 'where images are: `containerd`, or `oci-layout:DIR` (an OCI image layout, without containerd)',
     schema: reading(readStore),
   },
   'containerd-socket': {
@@ -129,7 +130,7 @@ export const SETTINGS = {
   },
   'containerd-namespace': {
     default: 'k8s.io',
-    meaning: 'containerd namespace whose images are mirrored',
+    meaning: 'the containerd namespace whose images are mirrored',
     schema: text,
   },
   'containerd-content': {
@@ -151,39 +152,40 @@ export const SETTINGS = {
   probe: {
     default: 'on',
     meaning:
-      '`on`: a check also pulls a tiny image through containerd, to see that it asks this mirror and keeps layers; `off`: it only reads',
+      '`on`: a check also pulls a tiny image through containerd, to see that it asks this mirror and keeps layers; `off`: it only reads the configuration',
     schema: either('on', 'off'),
   },
   registries: {
     shownDefault: 'all',
-    meaning: 'comma list of registries (`docker.io,registry.example:5000`): only these are mirrored',
+    meaning: 'registries, separated by commas (`docker.io,registry.example:5000`): only these are mirrored',
     schema: reading(readRegistries),
   },
   also: {
     meaning:
-      'comma list of registries that have a directory of their own in `--certs-dir`, or `all` of those: `hosts` writes there, too, and not only for all others',
+      'registries that have a directory of their own in `--certs-dir`, separated by commas, or `all`: `hosts` writes to these directories as well',
     schema: reading((text) => (text === 'all' ? text : readRegistries(text))),
   },
   'manage-hosts': {
     default: 'off',
     meaning:
-      '`on`: a mirror writes hosts.toml as `hosts` does, when it starts and whenever something there has changed; `off`: it only checks',
+      '`on`: the mirror writes hosts.toml files as `hosts` does, when it starts and whenever something there has changed; `off`: it only checks them',
     schema: either('on', 'off'),
   },
   exclude: {
     meaning:
-      'comma list of regular expressions on `registry/repository:tag`, with nothing after the colon for an image without a tag; matches are neither served nor announced',
+      'regular expressions on `registry/repository:tag`, separated by commas (an image without a tag has nothing after the colon): images that match are neither served nor announced',
     schema: reading(readExpressions),
   },
   resolve: {
     default: 'fallback',
     meaning:
-      'who says what a tag means and who may pull: `fallback`: upstream while it answers, and otherwise the swarm as it last knew; `upstream`: upstream alone; `swarm`: the swarm alone, for a cluster without an upstream',
+      'who says what a tag means and who may pull: `fallback`: the registry while it answers, and otherwise the swarm, as it last knew; `upstream`: only the registry; `swarm`: only the swarm, for a cluster without a registry',
     schema: either('fallback', 'upstream', 'swarm'),
   },
   'upstream-timeout': {
     default: '1s',
-    meaning: 'how long a registry may take to show that it answers, and so the first pull may wait (`ms`, `s` or `m`)',
+    meaning:
+      'how long a registry may take to show that it answers; the first pull from it waits at most as long (`ms`, `s` or `m`)',
     schema: between(readDuration, '10ms', '1m'),
   },
   'http-proxy': proxy('HTTP_PROXY', 'registries over HTTP are asked'),
@@ -191,60 +193,64 @@ export const SETTINGS = {
   'no-proxy': {
     ...proxy('NO_PROXY', ''),
     meaning:
-      'comma list of hosts, domains, addresses and networks that are asked without a proxy, as containerd reads it',
+      'hosts, domains, addresses and networks that are asked without a proxy, separated by commas, in the form that containerd reads',
   },
   'default-registry': {
     meaning:
-      'registry of requests that name none, as dockerd sends them for `docker.io`; without it they get content by digest, never by tag',
+      'the registry that is meant by requests that name none, such as those of dockerd for `docker.io`; without it they get content by digest, never by tag',
     schema: reading(parseRegistry),
   },
   'lookup-timeout': {
     default: '100ms',
-    meaning: 'how long a miss may look for peers before it is a 404 (`ms`, `s` or `m`)',
+    meaning:
+      'how long the mirror looks for peers that have what this node lacks before it answers 404 (`ms`, `s` or `m`)',
     schema: between(readDuration, '1ms', '1m'),
   },
   'peer-transfer': {
     default: 'tls',
     meaning:
-      '`tls`: bytes between nodes are encrypted by TLS 1.3, with certificates from the swarm key; `plain`: HTTP; the same on every node',
+      '`tls`: bytes between nodes are encrypted with TLS 1.3, with certificates made from the swarm key; `plain`: HTTP. It must be the same on every node',
     schema: either('tls', 'plain'),
   },
   'max-transfers': {
     default: '64',
-    meaning: 'how many requests of other nodes are answered at a time; one more gets a 503 and goes to another node',
+    meaning:
+      'how many requests of other nodes are answered at the same time; any more get a 503 and go to another node',
     schema: between(readCount, '1', '10000'),
   },
   'max-upload-rate': {
-    meaning: 'bytes per second that all other nodes together get (`k`, `M` or `G` for decimal multiples, as in 20M)',
+    meaning:
+      'how many bytes per second all other nodes together get at most (`k`, `M` and `G` are decimal multiples, as in 20M)',
     schema: v.pipe(reading(readRate), v.minValue(1_000, 'expected at least 1k')),
   },
   'parallel-peers': {
     default: '3',
-    meaning: 'how many peers a miss asks at the same time at most: one more each time that those before are slow',
+    meaning:
+      'how many peers are asked at the same time, at most, for what this node lacks: one more each time the others are slow',
     schema: between(readCount, '1', '16'),
   },
   'stall-timeout': {
     default: '2s',
-    meaning: 'how long a peer may give no byte of a blob if no other one can take its place (`ms`, `s` or `m`)',
+    meaning: 'how long a peer may send no byte of a blob if no other one can take its place (`ms`, `s` or `m`)',
     schema: between(readDuration, '100ms', '1m'),
   },
   verify: {
     default: 'on',
-    meaning: '`on`: what comes from peers is checked against its digest as it passes; `off`: manifests only',
+    meaning: '`on`: everything from peers is checked against its digest as it passes; `off`: only manifests are',
     schema: either('on', 'off'),
   },
   'data-dir': {
-    meaning: "directory that keeps the node's identity and the last known nodes between starts",
+    meaning: "directory that keeps the node's identity and the last known nodes from one start to the next",
     schema: absolutePath,
   },
   untaint: {
     meaning:
-      '`NODE=KEY`: in a pod, take the taint of that key off this Kubernetes node once the mirror is ready, as the chart does with `nodeTaint`',
+      '`NODE=KEY`: in a pod, remove the taint with that key from this Kubernetes node once the mirror is ready; the value `nodeTaint` of the chart sets it',
     schema: reading(readNodeTaint),
   },
   'log-level': {
     default: 'info',
-    meaning: `least important level that is logged: ${LOG_LEVELS.map((level) => `\`${level}\``).join(', ')}`,
+    meaning: `the least important level that is logged: ${LOG_LEVELS.map((level) => `\`${level}\``).join(', ')}`,
     schema: v.picklist(LOG_LEVELS, `expected one of ${LOG_LEVELS.join(', ')}`),
   },
 } as const satisfies Record<string, SettingDeclaration>

@@ -13,7 +13,7 @@ const PAGES = globSync(['*.md', '{lib,k8s,tests}/**/*.md'], { cwd: ROOT }).sort(
 const WITH_COMMANDS = [...PAGES, ...globSync('k8s/**/*.{yaml,toml}', { cwd: ROOT })]
 /** Flags of other programs, and of our own tools and commands, that are not settings. */
 const OTHER_FLAGS =
-  /^(?:dry-run|remove|json|help|silent|nodes|stages|runtimes|digests|results|plot|images|patterns|arch|debs|container-runtime|no-hooks|uninstall|register-with-taints)$/
+  /^(?:dry-run|remove|json|help|version|silent|nodes|stages|runtimes|digests|results|plot|images|patterns|arch|debs|container-runtime|no-hooks|uninstall|register-with-taints)$/
 
 const read = (path: string) => readFileSync(join(ROOT, path), 'utf8')
 const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
@@ -31,6 +31,35 @@ function fragmentsOf(path: string): ReadonlySet<string> {
   const prose = read(path).replaceAll(/^```[\s\S]*?^```$/gm, '')
   return new Set([...prose.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => fragmentOf(heading)))
 }
+
+/** The pages of this repository that a page links to. */
+function linkedFrom(page: string): string[] {
+  return [...read(page).matchAll(/\]\((?!https:)([^)#\s]+\.md)(?:#[^)]*)?\)/g)].map(([, target = '']) =>
+    join(dirname(page), target),
+  )
+}
+
+it('README.md leads to every page, is short, and begins with links to its own headings', () => {
+  const reached = new Set(['README.md'])
+  for (const page of reached) for (const next of linkedFrom(page)) reached.add(next)
+  assert.deepEqual(
+    PAGES.filter((page) => !reached.has(page)),
+    [],
+  )
+  const text = read('README.md')
+  assert.ok(text.split('\n').length <= 200)
+  const contents = text.slice(0, text.indexOf('\n## '))
+  for (const fragment of fragmentsOf('README.md'))
+    if (fragment !== 'swarmirror') assert.ok(contents.includes(`](#${fragment})`), fragment)
+})
+
+it('lib/commands/README.md has a row for every command', () => {
+  const rows = [...read('lib/commands/README.md').matchAll(/^\| \[?`([a-z]+)`.*\|$/gm)].map(([, name]) => name)
+  assert.deepEqual(
+    rows,
+    COMMANDS.map(({ name }) => name),
+  )
+})
 
 for (const page of PAGES) {
   describe(page, () => {
