@@ -64,11 +64,9 @@ export async function openPeerPort(
 /** The address by which other nodes reach a socket on `host`: itself, or the first non-internal one of the machine. */
 function ownAddress(host: string): string {
   if (host !== '0.0.0.0') return host
-  for (const addresses of Object.values(networkInterfaces())) {
-    for (const { family, internal, address } of addresses ?? []) {
-      if (family === 'IPv4' && !internal) return address
-    }
-  }
+  const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? [])
+  const own = addresses.find(({ family, internal }) => family === 'IPv4' && !internal)
+  if (own !== undefined) return own.address
   throw new ConfigurationError([
     '--advertise-host: this machine has no non-internal IPv4 address, so one must be given',
   ])
@@ -97,21 +95,18 @@ export async function openDoor(
   }
 }
 
+const ADDRESS_PROBLEMS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'the address is in use',
+  EADDRNOTAVAIL: 'this machine has no such address',
+  // What node:http of Deno 2.9 makes of that.
+  EINVAL: 'this machine has no such address',
+  EACCES: 'not permitted to use this address',
+  EPERM: 'not permitted to use this address',
+}
+
 /** What is wrong with an address, if the system's error is about that. */
 function addressProblem(error: unknown): string | undefined {
-  switch ((error as NodeJS.ErrnoException).code) {
-    case 'EADDRINUSE':
-      return 'the address is in use'
-    case 'EADDRNOTAVAIL':
-    // What node:http of Deno 2.9 makes of it.
-    case 'EINVAL':
-      return 'this machine has no such address'
-    case 'EACCES':
-    case 'EPERM':
-      return 'not permitted to use this address'
-    default:
-      return undefined
-  }
+  return ADDRESS_PROBLEMS[(error as NodeJS.ErrnoException).code ?? '']
 }
 
 /** Closes a door at once, with the requests that run. */
