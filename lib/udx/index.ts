@@ -1,6 +1,7 @@
 export type { BindOptions, DatagramBackend, DatagramSocket, OnDatagram } from './backend.ts'
 export type { UdxClock } from './clock.ts'
 export { isPacket } from './packet.ts'
+export { RoundTripTime } from './recovery.ts'
 export { createSealedBackend, type DatagramSeal, type SealedDatagram } from './sealed.ts'
 export type { UDXSocket } from './socket.ts'
 export type { UDXStream } from './stream.ts'

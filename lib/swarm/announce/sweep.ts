@@ -1,3 +1,4 @@
+import { firstWhere } from '../dht/id-tree.ts'
 import type { Placement } from './placement.ts'
 
 /** How many prefixes there are. */
@@ -88,13 +89,6 @@ export class Sweep {
 
   /** Index of the first placement at or after that prefix. */
   #firstFrom(prefix: number): number {
-    let low = 0
-    let high = this.#order.length
-    while (low < high) {
-      const middle = (low + high) >> 1
-      if ((this.#order[middle]?.prefix ?? 0) >= prefix) high = middle
-      else low = middle + 1
-    }
-    return low
+    return firstWhere(0, this.#order.length, (at) => (this.#order[at] as Placement).prefix >= prefix)
   }
 }

@@ -66,7 +66,7 @@ function bitOf(id: Uint8Array, bit: number): number {
 }
 
 /** The first place of a range from which on the condition holds; `to` if it never does. */
-function firstWhere(from: number, to: number, holds: (at: number) => boolean): number {
+export function firstWhere(from: number, to: number, holds: (at: number) => boolean): number {
   let low = from
   let high = to
   while (low < high) {
