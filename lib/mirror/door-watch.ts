@@ -24,36 +24,31 @@ const INTERVAL = 10_000
  *
  * Once a door has let it in, nothing is asked as long as it knows others.
  */
-export class DoorWatch {
-  readonly #dependencies: DoorWatchDependencies
-  readonly #closing = new AbortController()
-  readonly #watching: Promise<void>
+export function watchDoors({ doors, joined, isAlone, readiness, log }: DoorWatchDependencies, interval = INTERVAL) {
+  const closing = new AbortController()
+  const { signal } = closing
+  const told = readiness.wait('the bootstrap addresses are not asked yet')
+  const watching = watch().catch((error) => {
+    if (signal.aborted) return
+    told.over()
+    log.error('bootstrap addresses are not asked any more', { error })
+  })
 
-  constructor(dependencies: DoorWatchDependencies, interval = INTERVAL) {
-    this.#dependencies = dependencies
-    const told = dependencies.readiness.wait('the bootstrap addresses are not asked yet')
-    this.#watching = this.#watch(told.tell.bind(told), interval).catch((error) => {
-      if (this.#closing.signal.aborted) return
-      told.over()
-      dependencies.log.error('bootstrap addresses are not asked any more', { error })
-    })
-  }
-
-  async close(): Promise<void> {
-    this.#closing.abort(new Error('closed'))
-    await this.#watching
-  }
-
-  async #watch(tell: (said: ReturnType<typeof sayingOf>) => void, interval: number): Promise<void> {
-    const { doors, joined, isAlone } = this.#dependencies
-    const { signal } = this.#closing
+  async function watch(): Promise<void> {
     for (;;) {
       const [asked] = await Promise.all([doors.ask(signal), unlessAborted(joined, signal)])
       const problems = problemsOf(asked)
-      tell(sayingOf(problems, isAlone()))
+      told.tell(sayingOf(problems, isAlone()))
       do await delay(interval, undefined, { signal })
       while (problems.isAccepted && !isAlone())
     }
+  }
+
+  return {
+    async close(): Promise<void> {
+      closing.abort(new Error('closed'))
+      await watching
+    },
   }
 }
 

@@ -23,7 +23,7 @@ import { LOOPBACK_SWARM_KEY } from '../swarm/topic.ts'
 import { createPeerContent } from '../transfer/peer-content.ts'
 import { LONGEST_RACE } from '../transfer/search.ts'
 import { createBootstrapDoors } from './bootstrap-doors.ts'
-import { DoorWatch } from './door-watch.ts'
+import { watchDoors } from './door-watch.ts'
 import { cut, openDoor, openPeerPort } from './doors.ts'
 import { registerMirrorMetrics } from './metrics.ts'
 import { removeTaintWhenReady } from './node-taint.ts'
@@ -108,7 +108,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const doors = createBootstrapDoors({ ...settings, 'peer-listen': peer }, tls)
   parts.defer(() => doors.close())
   const isAlone = () => router.members.size <= 1
-  const doorWatch = new DoorWatch({ doors, joined: router.joined, isAlone, readiness, log })
+  const doorWatch = watchDoors({ doors, joined: router.joined, isAlone, readiness, log })
   parts.defer(() => doorWatch.close())
 
   // The way to what other nodes have, and the door for containerd on this one.

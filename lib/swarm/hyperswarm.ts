@@ -7,7 +7,7 @@ import { answerFrom, createDhtRpc, QUESTION } from './dht/hyperdht-rpc.ts'
 import { RecordStore } from './dht/record-store.ts'
 import { MAX_MEMBERS } from './members/membership.ts'
 import type { NodeAddress } from './node.ts'
-import { Swarm, type SwarmDependencies, type SwarmListeners, type SwarmOptions } from './swarm.ts'
+import { createSwarm, type Swarm, type SwarmDependencies, type SwarmListeners, type SwarmOptions } from './swarm.ts'
 
 export type { SwarmDependencies, SwarmOptions } from './swarm.ts'
 
@@ -94,7 +94,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     },
     hash: (bytes) => HyperDHT.hash(bytes),
   })
-  return new Swarm(
+  return createSwarm(
     dependencies,
     {
       rpc,

@@ -35,20 +35,6 @@ export interface AnnouncerOptions {
   readonly cpuShare?: number
 }
 
-export interface AnnouncerFigures {
-  /** Keys that are kept announced, and keys whose announcement or withdrawal is not complete. */
-  readonly keys: number
-  readonly waiting: number
-  /** Keys whose turn to be announced again has come so far, and by how many milliseconds that is late now. */
-  readonly refreshed: number
-  readonly lag: number
-  /** Records stored and removed at nodes so far. */
-  readonly stored: number
-  readonly removed: number
-  /** Records that nodes had no room for so far. */
-  readonly turnedAway: number
-}
-
 /**
  * As many as in BitTorrent's DHT. Hyperdht's own announcements take 20, since nobody looks after them until the next one.
  * Here a dead node is replaced within seconds, and every copy costs each node 0.1 ms of CPU in every period, and memory.
@@ -85,168 +71,153 @@ const FORGIVING = 0.25
  * once, the others again before they expire; when a node joins or is lost, what concerns it. The schedule says what to
  * send; this part sends it, no faster than nodes answer and than the budget of CPU allows.
  */
-export class Announcer {
-  readonly #dht: DhtClient
-  readonly #warnings: Pick<Logger, 'warn'>
-  readonly #clock: Clock
-  readonly #random: () => number
-  readonly #cpu: () => number
-  readonly #schedule: Schedule
-  readonly #window: RequestWindow
-  readonly #budget: CpuBudget
-  readonly #forgiving: number
+export function createAnnouncer(
+  { log, dht, topicOf, clock = systemClock, random = Math.random, cpu = usedCpu }: AnnouncerDependencies,
+  options: AnnouncerOptions = {},
+) {
+  const { replicas = REPLICAS, refreshPeriod = REFRESH_PERIOD, recordLife = RECORD_LIFE } = options
+  const warnings = rareWarnings(log, () => clock.now())
+  const window = new RequestWindow(options.window ?? WINDOW)
+  const budget = new CpuBudget(options.cpuShare ?? CPU_SHARE)
+  const schedule = new Schedule(dht.map, topicOf, random, { replicas, refreshPeriod, recordLife })
   /** When a node was found to have forgotten what it was sent. */
-  readonly #forgotAt = new WeakMap<KnownNode, number>()
-  #cancel = (): void => undefined
+  const forgotAt = new WeakMap<KnownNode, number>()
+  let cancel = (): void => undefined
   /** When the timer runs that is set; infinite if none is. */
-  #runsAt = Number.POSITIVE_INFINITY
-  #closed = false
-  #stored = 0
-  #removed = 0
-  #turnedAway = 0
+  let runsAt = Number.POSITIVE_INFINITY
+  let closed = false
+  let stored = 0
+  let removed = 0
+  let turnedAway = 0
+  dht.map.listen({
+    joined: (node) => change(() => schedule.joined(node)),
+    left: (node) => change(() => schedule.left(node)),
+    recovered: (node) => change(() => schedule.recovered(node)),
+  })
 
-  constructor(
-    { log, dht, topicOf, clock = systemClock, random = Math.random, cpu = usedCpu }: AnnouncerDependencies,
-    options: AnnouncerOptions = {},
-  ) {
-    const { replicas = REPLICAS, refreshPeriod = REFRESH_PERIOD, recordLife = RECORD_LIFE } = options
-    this.#dht = dht
-    this.#warnings = rareWarnings(log, () => clock.now())
-    this.#clock = clock
-    this.#random = random
-    this.#cpu = cpu
-    this.#forgiving = FORGIVING * refreshPeriod
-    this.#window = new RequestWindow(options.window ?? WINDOW)
-    this.#budget = new CpuBudget(options.cpuShare ?? CPU_SHARE)
-    this.#schedule = new Schedule(dht.map, topicOf, random, { replicas, refreshPeriod, recordLife })
-    dht.map.listen({
-      joined: (node) => this.#change(() => this.#schedule.joined(node)),
-      left: (node) => this.#change(() => this.#schedule.left(node)),
-      recovered: (node) => this.#change(() => this.#schedule.recovered(node)),
-    })
-  }
-
-  get figures(): AnnouncerFigures {
-    const { size: keys, waiting, refreshed, refreshAt } = this.#schedule
-    const lag = Math.max(this.#clock.now() - refreshAt - GATHER, 0)
-    return { keys, waiting, refreshed, lag, stored: this.#stored, removed: this.#removed, turnedAway: this.#turnedAway }
-  }
-
-  /** Adds to the keys that are kept announced. */
-  advertise(keys: Iterable<Key>): void {
-    // What a node announces first is not news: many nodes may have just started.
-    this.#change(() => this.#schedule.advertise(keys, this.#stored > 0, this.#clock.now()))
-  }
-
-  /** Takes keys out of those that are kept announced, and their records back. */
-  withdraw(keys: Iterable<Key>): void {
-    this.#change(() => this.#schedule.withdraw(keys))
-  }
-
-  /**
-   * Waits until everything that is wanted has reached the swarm.
-   *
-   * @throws the signal's reason if it aborts first
-   */
-  async settled(signal: AbortSignal): Promise<void> {
-    await this.#schedule.settled(signal)
-  }
-
-  /**
-   * A topic of which the node should have this node's record; `undefined` if there is none. If the answer shows that it does
-   * not, the node is sent everything again: it was restarted, faster than its silence is noticed, or it had no room.
-   */
-  sampleOf(node: KnownNode): Sample | undefined {
-    const there = this.#schedule.near(node, CANDIDATES)
-    // Another one each time, since some may have been sent again meanwhile.
-    const placement = there[Math.floor(this.#random() * there.length)]
-    if (placement === undefined) return undefined
-    const self = addressOf(this.#dht.map.self)
-    return {
-      topic: placement.topic,
-      answered: (answer) => {
-        if (answer.length >= MOST_ANSWERED || answer.some((record) => addressOf(record) === self)) return
-        const now = this.#clock.now()
-        const before = this.#forgotAt.get(node) ?? Number.NEGATIVE_INFINITY
-        // It may have been withdrawn meanwhile.
-        if (!placement.wanted || !placement.isAt(node) || now - before < this.#forgiving) return
-        this.#forgotAt.set(node, now)
-        this.#change(() => this.#schedule.forgot(node))
-      },
-    }
-  }
-
-  /** Forgets all keys; requests that are under way may still arrive, but nothing new begins. */
-  close(): void {
-    this.#closed = true
-    this.#cancel()
-    this.#schedule.clear()
-  }
-
-  #change(change: () => void): void {
-    if (this.#closed) return
-    change()
-    this.#plan()
+  function change(make: () => void): void {
+    if (closed) return
+    make()
+    plan()
   }
 
   /** How many requests may be sent for what is most urgent. */
-  get #room(): number {
-    const { urgency } = this.#schedule
+  function room(): number {
+    const { urgency } = schedule
     const isUrgent = urgency === 'withdrawals' || urgency === 'express'
-    return this.#window.room + (isUrgent && !this.#dht.isSlow ? RESERVE : 0)
+    return window.room + (isUrgent && !dht.isSlow ? RESERVE : 0)
   }
 
   /** Sets the timer for when there is something to send, and window and budget allow it. */
-  #plan(): void {
-    const now = this.#clock.now()
-    const { urgency, refreshAt } = this.#schedule
+  function plan(): void {
+    const now = clock.now()
+    const { urgency, refreshAt } = schedule
     // The next answer makes room.
-    if (this.#room <= 0) return
-    const free = urgency === 'withdrawals' ? now : now + this.#budget.pause(now)
+    if (room() <= 0) return
+    const free = urgency === 'withdrawals' ? now : now + budget.pause(now)
     const isIdle = urgency === undefined && refreshAt > now
     const at = isIdle ? refreshAt + GATHER : free
-    if (at >= this.#runsAt) return
-    this.#cancel()
-    this.#runsAt = at
-    this.#cancel = this.#clock.after(at - now, () => this.#run())
+    if (at >= runsAt) return
+    cancel()
+    runsAt = at
+    cancel = clock.after(at - now, run)
   }
 
-  #run(): void {
-    this.#runsAt = Number.POSITIVE_INFINITY
-    const start = this.#cpu()
-    const now = this.#clock.now()
-    const isFree = this.#budget.pause(now) < EARLY
-    for (let sent = 0; this.#room > 0; sent++) {
-      const isWithdrawal = this.#schedule.urgency === 'withdrawals'
+  function run(): void {
+    runsAt = Number.POSITIVE_INFINITY
+    const start = cpu()
+    const now = clock.now()
+    const isFree = budget.pause(now) < EARLY
+    for (let sent = 0; room() > 0; sent++) {
+      const isWithdrawal = schedule.urgency === 'withdrawals'
       if (isWithdrawal ? sent >= WITHDRAWALS : sent >= BATCH || !isFree) break
-      const task = this.#schedule.next(now)
+      const task = schedule.next(now)
       if (task === undefined) break
-      void this.#send(task)
+      void send(task)
     }
-    this.#budget.spent(this.#cpu() - start, this.#clock.now())
-    this.#plan()
+    budget.spent(cpu() - start, clock.now())
+    plan()
   }
 
   /** Never rejects. */
-  async #send(task: Task): Promise<void> {
+  async function send(task: Task): Promise<void> {
     const { placement, node, kind } = task
-    const sentAt = this.#clock.now()
-    this.#window.sent()
-    const outcome =
-      kind === 'remove' ? await this.#dht.remove(node, placement.topic) : await this.#dht.store(node, placement.topic)
-    const now = this.#clock.now()
-    if (outcome === undefined) this.#window.silent(sentAt, now)
-    else this.#window.answered(sentAt, now)
-    if (outcome === 'done' && kind === 'store') this.#stored++
-    if (outcome === 'done' && kind === 'remove') this.#removed++
+    const sentAt = clock.now()
+    window.sent()
+    const outcome = kind === 'remove' ? await dht.remove(node, placement.topic) : await dht.store(node, placement.topic)
+    const now = clock.now()
+    if (outcome === undefined) window.silent(sentAt, now)
+    else window.answered(sentAt, now)
+    if (outcome === 'done' && kind === 'store') stored++
+    if (outcome === 'done' && kind === 'remove') removed++
     if (outcome === 'full') {
-      this.#turnedAway++
-      this.#warnings.warn('an announcement is refused: the node has no room, the next one is asked', {
+      turnedAway++
+      warnings.warn('an announcement is refused: the node has no room, the next one is asked', {
         node: addressOf(node),
         key: placement.key,
       })
     }
-    this.#change(() => this.#schedule.landed(task, outcome, sentAt))
+    change(() => schedule.landed(task, outcome, sentAt))
+  }
+
+  return {
+    /** How many keys it has, what has been done so far, and by how many milliseconds what is due is late. */
+    get figures() {
+      const { size: keys, waiting, refreshed, refreshAt } = schedule
+      const lag = Math.max(clock.now() - refreshAt - GATHER, 0)
+      return { keys, waiting, refreshed, lag, stored, removed, turnedAway }
+    },
+
+    /** Adds to the keys that are kept announced. */
+    advertise(keys: Iterable<Key>): void {
+      // What a node announces first is not news: many nodes may have just started.
+      change(() => schedule.advertise(keys, stored > 0, clock.now()))
+    },
+
+    /** Takes keys out of those that are kept announced, and their records back. */
+    withdraw(keys: Iterable<Key>): void {
+      change(() => schedule.withdraw(keys))
+    },
+
+    /**
+     * Waits until everything that is wanted has reached the swarm.
+     *
+     * @throws the signal's reason if it aborts first
+     */
+    async settled(signal: AbortSignal): Promise<void> {
+      await schedule.settled(signal)
+    },
+
+    /**
+     * A topic of which the node should have this node's record; `undefined` if there is none. If the answer shows that it does
+     * not, the node is sent everything again: it was restarted, faster than its silence is noticed, or it had no room.
+     */
+    sampleOf(node: KnownNode): Sample | undefined {
+      const there = schedule.near(node, CANDIDATES)
+      // Another one each time, since some may have been sent again meanwhile.
+      const placement = there[Math.floor(random() * there.length)]
+      if (placement === undefined) return undefined
+      const self = addressOf(dht.map.self)
+      return {
+        topic: placement.topic,
+        answered: (answer) => {
+          if (answer.length >= MOST_ANSWERED || answer.some((record) => addressOf(record) === self)) return
+          const now = clock.now()
+          const before = forgotAt.get(node) ?? Number.NEGATIVE_INFINITY
+          // It may have been withdrawn meanwhile.
+          if (!placement.wanted || !placement.isAt(node) || now - before < FORGIVING * refreshPeriod) return
+          forgotAt.set(node, now)
+          change(() => schedule.forgot(node))
+        },
+      }
+    },
+
+    /** Forgets all keys; requests that are under way may still arrive, but nothing new begins. */
+    close(): void {
+      closed = true
+      cancel()
+      schedule.clear()
+    },
   }
 }
 

@@ -1,4 +1,5 @@
 import { type Clock, systemClock } from '../../platform/clock.ts'
+import { RoundTripTime } from '../../udx/index.ts'
 import type { NodeAddress } from '../node.ts'
 import type { KnownNode, NetworkMap } from './network-map.ts'
 import type { DhtNode, DhtReply, DhtRpc, StoreOutcome } from './rpc.ts'
@@ -16,9 +17,7 @@ export const TOKEN_LIFE = 7_000
  * nobody is to blame.
  */
 const STALL = 250
-/** Weights of a new sample, and how many deviations above the mean an answer may still come: those of RFC 6298. */
-const MEAN_WEIGHT = 1 / 8
-const DEVIATION_WEIGHT = 1 / 4
+/** How many deviations above the mean an answer may still come: as in RFC 6298. */
 const DEVIATIONS = 4
 /** Milliseconds to wait for an answer, at least and at most. hyperdht itself always waits for one second. */
 const BOUNDS = [1_000, 4_000] as const
@@ -31,151 +30,143 @@ interface Token {
 }
 
 /** Asks single nodes of the DHT. What they answer, or do not, goes into the map; their tokens are kept. */
-export class DhtClient {
-  readonly map: NetworkMap
-  readonly #rpc: DhtRpc
-  readonly #clock: Clock
-  readonly #tokens = new WeakMap<KnownNode, Token>()
-  readonly #answerTime = new AnswerTime()
-  #requests = 0
-  #silent = 0
+export type DhtClient = ReturnType<typeof createDhtClient>
 
-  constructor({ rpc, map, clock = systemClock }: DhtClientDependencies) {
-    this.map = map
-    this.#rpc = rpc
-    this.#clock = clock
-  }
+export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDependencies) {
+  const tokens = new WeakMap<KnownNode, Token>()
+  const answerTime = new AnswerTime()
+  let requests = 0
+  let silent = 0
 
-  /** Requests sent so far, and those of them that were not answered in time. */
-  get figures(): { readonly requests: number; readonly silent: number } {
-    return { requests: this.#requests, silent: this.#silent }
-  }
-
-  /** Whether answers come so slowly that nothing should be asked that can wait. */
-  get isSlow(): boolean {
-    return this.#answerTime.isSlow
-  }
-
-  nodeAt({ host, port }: NodeAddress): DhtNode {
-    return { host, port, id: this.#rpc.idOf({ host, port }) }
+  function nodeAt({ host, port }: NodeAddress): DhtNode {
+    return { host, port, id: rpc.idOf({ host, port }) }
   }
 
   /** What a node knows of a target; `undefined` when it does not answer in time. */
-  async ask(node: DhtNode, target: Uint8Array): Promise<DhtReply | undefined> {
-    const sentAt = this.#clock.now()
-    const reply = await this.#request(node, (timeout) => this.#rpc.ask(node, target, timeout))
+  async function ask(node: DhtNode, target: Uint8Array): Promise<DhtReply | undefined> {
+    const sentAt = clock.now()
+    const reply = await request(node, (timeout) => rpc.ask(node, target, timeout))
     if (reply === undefined) return undefined
     const { token, closer } = reply
     for (const address of closer) {
-      if (this.map.get(address) === undefined && !this.map.isLost(address)) this.map.named(this.nodeAt(address))
+      if (map.get(address) === undefined && !map.isLost(address)) map.named(nodeAt(address))
     }
     if (token === undefined) {
       // It answers, but stores nothing: to the map it is as good as gone.
-      this.map.silent(node, sentAt, this.#clock.now())
+      map.silent(node, sentAt, clock.now())
       return reply
     }
-    const known = this.map.answered(node, this.#clock.now())
+    const known = map.answered(node, clock.now())
     if (known !== undefined) {
-      this.#tokens.set(known, { value: Promise.resolve(token), until: this.#clock.now() + TOKEN_LIFE })
+      tokens.set(known, { value: Promise.resolve(token), until: clock.now() + TOKEN_LIFE })
     }
     return reply
   }
 
-  /** Stores this node's record of a topic at a node; `undefined` when it does not answer in time. */
-  store(node: KnownNode, topic: Uint8Array): Promise<StoreOutcome | undefined> {
-    return this.#withToken(node, topic, (token, timeout) => this.#rpc.store(node, topic, token, timeout))
-  }
-
-  /** Removes this node's record of a topic from a node; `undefined` when it does not answer in time. */
-  remove(node: KnownNode, topic: Uint8Array): Promise<StoreOutcome | undefined> {
-    return this.#withToken(node, topic, (token, timeout) => this.#rpc.remove(node, topic, token, timeout))
-  }
-
-  /** The public key of a node's Hyperswarm connections; `undefined` when it does not answer in time. */
-  identify(node: KnownNode): Promise<Uint8Array | undefined> {
-    return this.#request(node, (timeout) => this.#rpc.identify(node, timeout))
-  }
-
   /** Tries again with a new token if the first is not good any more, for example because the node was restarted. */
-  async #withToken(
+  async function withToken(
     node: KnownNode,
     topic: Uint8Array,
     run: (token: Uint8Array, timeout: number) => Promise<StoreOutcome | undefined>,
   ): Promise<StoreOutcome | undefined> {
     for (let attempt = 0; ; attempt++) {
-      const token = await this.#token(node, topic)
+      const token = await tokenOf(node, topic)
       if (token === undefined) return undefined
-      const outcome = await this.#request(node, (timeout) => run(token, timeout))
-      if (outcome === 'done' || outcome === 'full') this.map.answered(node, this.#clock.now())
+      const outcome = await request(node, (timeout) => run(token, timeout))
+      if (outcome === 'done' || outcome === 'full') map.answered(node, clock.now())
       if (outcome !== 'refused') return outcome
-      this.#tokens.delete(node)
+      tokens.delete(node)
       if (attempt === 0) continue
-      this.map.lose(node, this.#clock.now())
+      map.lose(node, clock.now())
       return outcome
     }
   }
 
-  #token(node: KnownNode, topic: Uint8Array): Promise<Uint8Array | undefined> {
-    const now = this.#clock.now()
-    const kept = this.#tokens.get(node)
+  function tokenOf(node: KnownNode, topic: Uint8Array): Promise<Uint8Array | undefined> {
+    const now = clock.now()
+    const kept = tokens.get(node)
     if (kept !== undefined && kept.until > now) return kept.value
     // Should the node know closer nodes to the topic than the map does, its answer names them.
-    const value = this.ask(node, topic).then((reply) => reply?.token)
+    const value = ask(node, topic).then((reply) => reply?.token)
     // Requests made meanwhile wait for the same answer, which replaces this promise.
-    this.#tokens.set(node, { value, until: now + TOKEN_LIFE })
+    tokens.set(node, { value, until: now + TOKEN_LIFE })
     void value.then((token) => {
-      if (token === undefined && this.#tokens.get(node)?.value === value) this.#tokens.delete(node)
+      if (token === undefined && tokens.get(node)?.value === value) tokens.delete(node)
     })
     return value
   }
 
-  async #request<T>(node: DhtNode, run: (timeout: number) => Promise<T | undefined>): Promise<T | undefined> {
-    this.#requests++
-    const sentAt = this.#clock.now()
-    const { timeout } = this.#answerTime
+  async function request<T>(node: DhtNode, run: (timeout: number) => Promise<T | undefined>): Promise<T | undefined> {
+    requests++
+    const sentAt = clock.now()
+    const { timeout } = answerTime
     const result = await run(timeout)
-    const now = this.#clock.now()
+    const now = clock.now()
     if (result !== undefined) {
-      this.#answerTime.answered(sentAt, now)
+      answerTime.answered(sentAt, now)
       return result
     }
-    this.#silent++
-    this.#answerTime.silent(sentAt, now)
-    if (now - sentAt < timeout + STALL) this.map.silent(node, sentAt, now)
+    silent++
+    answerTime.silent(sentAt, now)
+    if (now - sentAt < timeout + STALL) map.silent(node, sentAt, now)
     return undefined
+  }
+
+  return {
+    map,
+
+    /** Requests sent so far, and those of them that were not answered in time. */
+    get figures(): { readonly requests: number; readonly silent: number } {
+      return { requests, silent }
+    },
+
+    /** Whether answers come so slowly that nothing should be asked that can wait. */
+    get isSlow(): boolean {
+      return answerTime.isSlow
+    },
+
+    nodeAt,
+    ask,
+
+    /** Stores this node's record of a topic at a node; `undefined` when it does not answer in time. */
+    store(node: KnownNode, topic: Uint8Array): Promise<StoreOutcome | undefined> {
+      return withToken(node, topic, (token, timeout) => rpc.store(node, topic, token, timeout))
+    },
+
+    /** Removes this node's record of a topic from a node; `undefined` when it does not answer in time. */
+    remove(node: KnownNode, topic: Uint8Array): Promise<StoreOutcome | undefined> {
+      return withToken(node, topic, (token, timeout) => rpc.remove(node, topic, token, timeout))
+    },
+
+    /** The public key of a node's Hyperswarm connections; `undefined` when it does not answer in time. */
+    identify(node: KnownNode): Promise<Uint8Array | undefined> {
+      return request(node, (timeout) => rpc.identify(node, timeout))
+    },
   }
 }
 
 /** How long to wait for an answer, learned from those that came: as in TCP, but for all nodes together. */
 export class AnswerTime {
-  #mean: number | undefined
-  #deviation = 0
+  readonly #times = new RoundTripTime()
   /** An answer that comes too late is never seen, so every one that is missed doubles the patience until one comes. */
   #patience = 1
   #grownAt = Number.NEGATIVE_INFINITY
 
   /** Milliseconds. */
   get timeout(): number {
-    const expected = (this.#mean ?? 0) + DEVIATIONS * this.#deviation
+    const expected = this.#times.smoothed + DEVIATIONS * this.#times.variation
     return Math.min(Math.max(expected, BOUNDS[0]) * this.#patience, BOUNDS[1])
   }
 
   /** Whether the nodes that are asked, this node, or the network between them, have more to do than they get done. */
   get isSlow(): boolean {
     // A dead node makes for one silence, then another one answers.
-    return this.#patience > 2 || (this.#mean ?? 0) > SLOW
+    return this.#patience > 2 || this.#times.smoothed > SLOW
   }
 
   answered(sentAt: number, now: number): void {
-    const took = now - sentAt
     this.#patience = 1
-    if (this.#mean === undefined) {
-      this.#mean = took
-      this.#deviation = took / 2
-      return
-    }
-    this.#deviation += DEVIATION_WEIGHT * (Math.abs(took - this.#mean) - this.#deviation)
-    this.#mean += MEAN_WEIGHT * (took - this.#mean)
+    this.#times.sample(now - sentAt)
   }
 
   /** Requests that were sent together count once. */

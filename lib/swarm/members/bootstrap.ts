@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises'
 import { isIPv4 } from 'node:net'
 import type { Logger } from '../../observe/log.ts'
-import { Readiness, type Wait } from '../../observe/readiness.ts'
+import { Readiness } from '../../observe/readiness.ts'
 import { bounded, unlessAborted } from '../../platform/abort.ts'
 import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
@@ -89,38 +89,35 @@ export async function resolveBootstrap(
  * What is said of names that do not resolve: one warning each, and how often it failed once it resolves. A node of which no
  * bootstrap entry has ever given an address, and which knows nobody, is not ready: DNS may be broken, and it would be alone.
  */
-class Names {
-  readonly #log: Logger
-  readonly #waiting: Wait
+function createNames(log: Logger, readiness: Readiness, entries: readonly BootstrapEntry[]) {
+  const waiting = readiness.wait()
   /** How often each name has failed since it last resolved. */
-  readonly #failures = new Map<string, number>()
-  #isFound: boolean
-
-  constructor(log: Logger, readiness: Readiness, entries: readonly BootstrapEntry[]) {
-    this.#log = log
-    this.#waiting = readiness.wait()
-    this.#isFound = entries.some(({ host }) => isIPv4(host))
-  }
-
-  failed(name: string, error: unknown): void {
-    const failures = this.#failures.get(name) ?? 0
-    this.#failures.set(name, failures + 1)
-    if (failures === 0) this.#log.warn('bootstrap name does not resolve', { name, error })
-    if (this.#isFound) return
-    this.#waiting.for(`no bootstrap name has resolved yet: ${[...this.#failures.keys()].join(', ')}`)
-  }
-
-  resolved(name: string): void {
-    const failures = this.#failures.get(name)
-    if (failures !== undefined) this.#log.info('bootstrap name resolves', { name, failures })
-    this.#failures.delete(name)
-    this.found()
-  }
+  const failed = new Map<string, number>()
+  let isFound = entries.some(({ host }) => isIPv4(host))
 
   /** There are other nodes to ask. */
-  found(): void {
-    this.#isFound = true
-    this.#waiting.over()
+  function found(): void {
+    isFound = true
+    waiting.over()
+  }
+
+  return {
+    found,
+
+    failed(name: string, error: unknown): void {
+      const failures = failed.get(name) ?? 0
+      failed.set(name, failures + 1)
+      if (failures === 0) log.warn('bootstrap name does not resolve', { name, error })
+      if (isFound) return
+      waiting.for(`no bootstrap name has resolved yet: ${[...failed.keys()].join(', ')}`)
+    },
+
+    resolved(name: string): void {
+      const failures = failed.get(name)
+      if (failures !== undefined) log.info('bootstrap name resolves', { name, failures })
+      failed.delete(name)
+      found()
+    },
   }
 }
 
@@ -143,92 +140,83 @@ export interface BootstrapOptions {
 }
 
 /** Finds the swarm by its bootstrap nodes and those known from earlier, again and again. Names are resolved anew each time. */
-export class Bootstrap {
-  readonly #dependencies: BootstrapDependencies
-  readonly #options: BootstrapOptions
-  readonly #names: Names
-  readonly #resolve: ResolveName
-  readonly #clock: Clock
-  readonly #stop = new AbortController()
-  #cancel = (): void => undefined
-  #looking: Promise<void> | undefined
-  #onLook = (): void => undefined
-
-  constructor(dependencies: BootstrapDependencies, options: BootstrapOptions) {
-    this.#dependencies = dependencies
-    this.#options = options
-    this.#resolve = onceAtATime(dependencies.resolve ?? resolveName)
-    this.#clock = dependencies.clock ?? systemClock
-    const { dht, log, readiness = new Readiness() } = dependencies
-    this.#names = new Names(log, readiness, options.entries)
-    const { map } = dht
-    map.listen({
-      // This node itself is one of those that join.
-      joined: () => {
-        if (map.others > 0) this.#names.found()
-      },
-      left: () => {
-        if (map.others === 0 && this.#looking === undefined) this.#plan()
-      },
-    })
-  }
-
-  /** Looks for other nodes now, and from then on; `onLook` is called after each time. */
-  start(onLook: () => void): void {
-    this.#onLook = onLook
-    this.#run()
-  }
+export function createBootstrap(
+  {
+    log,
+    readiness = new Readiness(),
+    dht,
+    discovery,
+    remembered,
+    clock = systemClock,
+    ...given
+  }: BootstrapDependencies,
+  { entries, self, intervals: [alone, connected] = INTERVALS }: BootstrapOptions,
+) {
+  const { map } = dht
+  const resolve = onceAtATime(given.resolve ?? resolveName)
+  const names = createNames(log, readiness, entries)
+  const stop = new AbortController()
+  let cancel = (): void => undefined
+  let looking: Promise<void> | undefined
+  let onLook = (): void => undefined
+  map.listen({
+    // This node itself is one of those that join.
+    joined: () => {
+      if (map.others > 0) names.found()
+    },
+    left: () => {
+      if (map.others === 0 && looking === undefined) plan()
+    },
+  })
 
   /** Looks for other nodes once. */
-  async look(signal: AbortSignal): Promise<void> {
-    const { dht, discovery, remembered } = this.#dependencies
-    const { entries, self } = this.#options
-    const isAlone = dht.map.others === 0
+  async function look(signal: AbortSignal): Promise<void> {
+    const isAlone = map.others === 0
+    const onFailure = (name: string, error: unknown) => {
+      if (!signal.aborted) names.failed(name, error)
+    }
     const resolved = await bounded(RESOLVE_TIMEOUT, signal, (resolving) =>
-      resolveBootstrap(
-        {
-          resolve: this.#resolve,
-          onResolved: (name) => this.#names.resolved(name),
-          onFailure: (name, error) => {
-            if (!signal.aborted) this.#names.failed(name, error)
-          },
-        },
-        entries,
-        self,
-        resolving,
-      ),
+      resolveBootstrap({ resolve, onResolved: names.resolved, onFailure }, entries, self, resolving),
     )
     const candidates = isAlone ? [...resolved, ...remembered()] : resolved
-    const unknown = [self, ...candidates].filter((address) => dht.map.get(address) === undefined)
+    const unknown = [self, ...candidates].filter((address) => map.get(address) === undefined)
     const nodes = unknown.map((address) => dht.nodeAt(address))
     await bounded(EXPLORE_TIMEOUT, signal, (exploring) => discovery.explore(nodes, exploring))
   }
 
-  /** Ends looking, and what is under way. */
-  async close(): Promise<void> {
-    this.#stop.abort()
-    this.#cancel()
-    await this.#looking
-  }
-
-  #run(): void {
-    this.#looking = this.look(this.#stop.signal)
+  function run(): void {
+    looking = look(stop.signal)
       .then(
-        () => this.#stop.signal.aborted || this.#onLook(),
-        (error) => this.#dependencies.log.error('looking for other nodes failed', { error }),
+        () => stop.signal.aborted || onLook(),
+        (error) => log.error('looking for other nodes failed', { error }),
       )
       .then(() => {
-        this.#looking = undefined
-        this.#plan()
+        looking = undefined
+        plan()
       })
   }
 
-  #plan(): void {
-    this.#cancel()
-    if (this.#stop.signal.aborted) return
-    const [alone, connected] = this.#options.intervals ?? INTERVALS
-    const isAlone = this.#dependencies.dht.map.others === 0
-    const pause = isAlone ? alone : connected * (0.75 + Math.random() / 2)
-    this.#cancel = this.#clock.after(pause, () => this.#run())
+  function plan(): void {
+    cancel()
+    if (stop.signal.aborted) return
+    const pause = map.others === 0 ? alone : connected * (0.75 + Math.random() / 2)
+    cancel = clock.after(pause, run)
+  }
+
+  return {
+    /** Looks for other nodes now, and from then on; `hearLook` is called after each time. */
+    start(hearLook: () => void): void {
+      onLook = hearLook
+      run()
+    },
+
+    look,
+
+    /** Ends looking, and what is under way. */
+    async close(): Promise<void> {
+      stop.abort()
+      cancel()
+      await looking
+    },
   }
 }

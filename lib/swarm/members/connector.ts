@@ -36,78 +36,71 @@ const INTERVAL = [3_000, 60_000] as const
 const FIND_TIMEOUT = 5_000
 
 /** Keeps this node connected to some of the members that it knows. */
-export class Connector {
-  readonly #dependencies: ConnectorDependencies
-  readonly #clock: Clock
-  readonly #target: number
-  readonly #interval: readonly [first: number, most: number]
+export function createConnector(
+  { log, members, find, join, leave, clock = systemClock }: ConnectorDependencies,
+  { target = TARGET, interval = INTERVAL }: ConnectorOptions = {},
+) {
   /** Members that this node tries to be connected to. */
-  readonly #joined = new Set<string>()
-  readonly #stop = new AbortController()
-  #pause: number
+  const joined = new Set<string>()
+  const stop = new AbortController()
+  let pause = interval[0]
   /** When the next search begins; infinite while one is under way. */
-  #searchesAt = Number.POSITIVE_INFINITY
-  #cancel = (): void => undefined
+  let searchesAt = Number.POSITIVE_INFINITY
+  let cancel = (): void => undefined
 
-  constructor(dependencies: ConnectorDependencies, { target = TARGET, interval = INTERVAL }: ConnectorOptions = {}) {
-    this.#dependencies = dependencies
-    this.#clock = dependencies.clock ?? systemClock
-    this.#target = target
-    this.#interval = interval
-    this.#pause = interval[0]
+  function plan(): void {
+    cancel()
+    if (stop.signal.aborted) return
+    searchesAt = clock.now() + pause
+    cancel = clock.after(pause, start)
   }
 
-  /** Searches for members and connects to them, now and from then on. */
-  start(): void {
-    this.#searchesAt = Number.POSITIVE_INFINITY
-    const { log } = this.#dependencies
-    void this.#search()
-      .catch((error) => log.warn('searching for members failed', { error }))
-      .finally(() => {
-        this.#plan()
-        this.#pause = Math.min(this.#pause * 2, this.#interval[1])
-      })
-  }
-
-  /** Searches soon, since something has changed. */
-  soon(): void {
-    this.#pause = this.#interval[0]
-    const isPlanned = this.#searchesAt < Number.POSITIVE_INFINITY
-    if (isPlanned && this.#clock.now() + this.#pause < this.#searchesAt) this.#plan()
-  }
-
-  close(): void {
-    this.#stop.abort()
-    this.#cancel()
-    for (const id of this.#joined) this.#dependencies.leave(id)
-    this.#joined.clear()
-  }
-
-  #plan(): void {
-    this.#cancel()
-    if (this.#stop.signal.aborted) return
-    this.#searchesAt = this.#clock.now() + this.#pause
-    this.#cancel = this.#clock.after(this.#pause, () => this.start())
-  }
-
-  async #search(): Promise<void> {
-    const { members, find, join, leave } = this.#dependencies
+  async function search(): Promise<void> {
     const connected = members()
-    for (const id of this.#joined) {
+    for (const id of joined) {
       if (connected.has(id)) continue
-      this.#joined.delete(id)
+      joined.delete(id)
       leave(id)
     }
-    if (connected.size >= this.#target) return
-    const wanted = new Set([...connected, ...this.#joined])
-    await bounded(FIND_TIMEOUT, this.#stop.signal, async (signal) => {
+    if (connected.size >= target) return
+    const wanted = new Set([...connected, ...joined])
+    await bounded(FIND_TIMEOUT, stop.signal, async (signal) => {
       for await (const member of find(signal)) {
-        if (signal.aborted || wanted.size >= this.#target) break
+        if (signal.aborted || wanted.size >= target) break
         if (wanted.has(member.id)) continue
         wanted.add(member.id)
-        this.#joined.add(member.id)
+        joined.add(member.id)
         join(member)
       }
     })
+  }
+
+  function start(): void {
+    searchesAt = Number.POSITIVE_INFINITY
+    void search()
+      .catch((error) => log.warn('searching for members failed', { error }))
+      .finally(() => {
+        plan()
+        pause = Math.min(pause * 2, interval[1])
+      })
+  }
+
+  return {
+    /** Searches for members and connects to them, now and from then on. */
+    start,
+
+    /** Searches soon, since something has changed. */
+    soon(): void {
+      pause = interval[0]
+      const isPlanned = searchesAt < Number.POSITIVE_INFINITY
+      if (isPlanned && clock.now() + pause < searchesAt) plan()
+    },
+
+    close(): void {
+      stop.abort()
+      cancel()
+      for (const id of joined) leave(id)
+      joined.clear()
+    },
   }
 }

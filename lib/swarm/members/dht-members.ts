@@ -4,7 +4,7 @@ import { onAbort } from '../../platform/abort.ts'
 import { addressOf } from '../../platform/address.ts'
 import type { NetworkMap } from '../dht/network-map.ts'
 import type { DhtRpc } from '../dht/rpc.ts'
-import { ANSWER_TIMEOUT, type Answerer, MAX_MESSAGE, type Members } from '../members.ts'
+import { ANSWER_TIMEOUT, type Answerer, MAX_MESSAGE } from '../members.ts'
 import { compareDistance, type NodeAddress } from '../node.ts'
 import type { Peer } from '../router.ts'
 
@@ -16,50 +16,46 @@ export interface DhtMembersDependencies {
 }
 
 /** The members of a swarm, as nodes of its DHT. */
-export class DhtMembers implements Members {
-  readonly #dependencies: DhtMembersDependencies
-  #answerer: Answerer | undefined
+export function createDhtMembers({ log, map, topicOf, rpc }: DhtMembersDependencies) {
+  let answers: Answerer | undefined
 
-  constructor(dependencies: DhtMembersDependencies) {
-    this.#dependencies = dependencies
-  }
+  return {
+    get size(): number {
+      return map.others + 1
+    },
 
-  get size(): number {
-    return this.#dependencies.map.others + 1
-  }
+    closest(key: Key, count: number): Peer[] {
+      const topic = topicOf(key)
+      const self = addressOf(map.self)
+      // One more, since this node knows itself as long as it answers itself.
+      const others = map.closest(topic, count + 1).filter((node) => addressOf(node) !== self)
+      const closest = [...others, map.self].sort((a, b) => compareDistance(topic, a.id, b.id)).slice(0, count)
+      return closest.map(({ host, port }) => ({ host, port }))
+    },
 
-  closest(key: Key, count: number): Peer[] {
-    const { map, topicOf } = this.#dependencies
-    const topic = topicOf(key)
-    const self = addressOf(map.self)
-    // One more, since this node knows itself as long as it answers itself.
-    const others = map.closest(topic, count + 1).filter((node) => addressOf(node) !== self)
-    const closest = [...others, map.self].sort((a, b) => compareDistance(topic, a.id, b.id)).slice(0, count)
-    return closest.map(({ host, port }) => ({ host, port }))
-  }
+    async ask(peer: Peer, question: Uint8Array, signal: AbortSignal): Promise<Uint8Array | undefined> {
+      checkLength(question)
+      if (signal.aborted) return undefined
+      const aborted = Promise.withResolvers<undefined>()
+      using _ = onAbort(signal, () => aborted.resolve(undefined))
+      return await Promise.race([rpc.question(peer, question, ANSWER_TIMEOUT), aborted.promise])
+    },
 
-  async ask(peer: Peer, question: Uint8Array, signal: AbortSignal): Promise<Uint8Array | undefined> {
-    checkLength(question)
-    if (signal.aborted) return undefined
-    const aborted = Promise.withResolvers<undefined>()
-    using _ = onAbort(signal, () => aborted.resolve(undefined))
-    return await Promise.race([this.#dependencies.rpc.question(peer, question, ANSWER_TIMEOUT), aborted.promise])
-  }
+    answer(answerer: Answerer): void {
+      answers = answerer
+    },
 
-  answer(answerer: Answerer): void {
-    this.#answerer = answerer
-  }
-
-  /** The answer to a question that came from that address. */
-  answerTo(question: Uint8Array, { host, port }: NodeAddress): Uint8Array | undefined {
-    try {
-      const answer = this.#answerer?.(question, { host, port })
-      if (answer !== undefined) checkLength(answer)
-      return answer
-    } catch (error) {
-      this.#dependencies.log.error('a question of a member could not be answered', { peer: { host, port }, error })
-      return undefined
-    }
+    /** The answer to a question that came from that address. */
+    answerTo(question: Uint8Array, { host, port }: NodeAddress): Uint8Array | undefined {
+      try {
+        const answer = answers?.(question, { host, port })
+        if (answer !== undefined) checkLength(answer)
+        return answer
+      } catch (error) {
+        log.error('a question of a member could not be answered', { peer: { host, port }, error })
+        return undefined
+      }
+    },
   }
 }
 

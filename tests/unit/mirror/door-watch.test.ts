@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { AskedDoors, DoorAnswer } from '../../../lib/mirror/bootstrap-doors.ts'
-import { DoorWatch } from '../../../lib/mirror/door-watch.ts'
+import { watchDoors } from '../../../lib/mirror/door-watch.ts'
 import { Readiness } from '../../../lib/observe/readiness.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
 import { waitFor } from '../../fixtures/wait.ts'
@@ -36,10 +36,7 @@ async function withWatch(answers: DoorAnswer[], alone: boolean, use: (scene: Sce
     return { doors: scene.answers.map((answer, index) => ({ host: `10.0.0.${index + 2}`, answer })), transfer: 'tls' }
   }
   const { log } = createLogRecorder()
-  const watch = new DoorWatch(
-    { doors: { ask }, joined: Promise.resolve(), isAlone: () => scene.alone, readiness, log },
-    1,
-  )
+  const watch = watchDoors({ doors: { ask }, joined: Promise.resolve(), isAlone: () => scene.alone, readiness, log }, 1)
   try {
     assert.equal(readiness.reasons.length, 1, 'nothing is known before the first answers')
     await use(scene)
@@ -82,7 +79,7 @@ test('DoorWatch ends while the swarm is not joined', async () => {
   const { log, lines } = createLogRecorder()
   const ask = async (): Promise<AskedDoors> => ({ doors: [], transfer: 'tls' })
   const joined = new Promise<void>(() => undefined)
-  const watch = new DoorWatch({ doors: { ask }, joined, isAlone: () => true, readiness: new Readiness(), log }, 1)
+  const watch = watchDoors({ doors: { ask }, joined, isAlone: () => true, readiness: new Readiness(), log }, 1)
   await watch.close()
   assert.deepEqual(lines, [])
 })

@@ -4,8 +4,8 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { silentLogger } from '../../../../lib/observe/log.ts'
 import type { Key } from '../../../../lib/oci/key.ts'
-import { Announcer, type AnnouncerOptions } from '../../../../lib/swarm/announce/announcer.ts'
-import { DhtClient } from '../../../../lib/swarm/dht/client.ts'
+import { type AnnouncerOptions, createAnnouncer } from '../../../../lib/swarm/announce/announcer.ts'
+import { createDhtClient } from '../../../../lib/swarm/dht/client.ts'
 import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
 import { Discovery } from '../../../../lib/swarm/members/discovery.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
@@ -28,10 +28,10 @@ async function simulation(others: number, options: AnnouncerOptions = {}, seed =
   const self = dht.start(SELF)
   for (let port = 2; port < others + 2; port++) dht.start(port)
   const map = new NetworkMap(self)
-  const client = new DhtClient({ rpc: dht.rpc(self), map, clock })
+  const client = createDhtClient({ rpc: dht.rpc(self), map, clock })
   const discovery = new Discovery(client, clock, random)
   const { log, lines } = createLogRecorder()
-  const announcer = new Announcer({ log, dht: client, topicOf, clock, random }, { ...PLENTY, ...options })
+  const announcer = createAnnouncer({ log, dht: client, topicOf, clock, random }, { ...PLENTY, ...options })
   discovery.sampleWith((node) => announcer.sampleOf(node))
   const explored = discovery.explore([self], never)
   await clock.pass(1_000)
@@ -375,14 +375,14 @@ function budgeted(cpuShare: number) {
   const self = dht.start(SELF)
   const map = new NetworkMap(self)
   map.answered(self, 0)
-  const client = new DhtClient({ rpc: dht.rpc(self), map, clock })
+  const client = createDhtClient({ rpc: dht.rpc(self), map, clock })
   let used = 0
   const store = client.store.bind(client)
   client.store = (...task) => {
     used += EACH
     return store(...task)
   }
-  const announcer = new Announcer(
+  const announcer = createAnnouncer(
     { log: silentLogger, dht: client, topicOf, clock, random: seeded(1), cpu: () => used },
     { cpuShare },
   )
@@ -449,14 +449,14 @@ test('Announcer settles where all nodes announce at once on a machine that is to
   const left: number[] = []
   const swarm = nodes.map((self) => {
     const map = new NetworkMap(self)
-    const client = new DhtClient({ rpc: dht.rpc(self), map, clock })
+    const client = createDhtClient({ rpc: dht.rpc(self), map, clock })
     const discovery = new Discovery(client, clock, random)
     map.listen({ left: ({ port }) => left.push(port) })
     return {
       self,
       client,
       discovery,
-      announcer: new Announcer({ log: silentLogger, dht: client, topicOf, clock, random }, PLENTY),
+      announcer: createAnnouncer({ log: silentLogger, dht: client, topicOf, clock, random }, PLENTY),
     }
   })
   const explored = Promise.all(

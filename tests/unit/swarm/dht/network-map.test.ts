@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { DhtClient } from '../../../../lib/swarm/dht/client.ts'
+import { createDhtClient } from '../../../../lib/swarm/dht/client.ts'
 import { type KnownNode, NetworkMap, type NetworkMapOptions } from '../../../../lib/swarm/dht/network-map.ts'
 import { Discovery } from '../../../../lib/swarm/members/discovery.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
@@ -102,7 +102,7 @@ async function discovering(nodes: number) {
   const self = dht.start(1)
   for (let port = 2; port <= nodes; port++) dht.start(port)
   const map = new NetworkMap(self)
-  const client = new DhtClient({ rpc: dht.rpc(self), map, clock })
+  const client = createDhtClient({ rpc: dht.rpc(self), map, clock })
   const discovery = new Discovery(client, clock, random)
   return { clock, dht, map, client, discovery }
 }
@@ -170,7 +170,7 @@ test('DhtClient does not blame a node for an answer that nobody read while this 
   assert.ok(known !== undefined)
   const rpc = dht.rpc(known)
   let late = 0
-  const silent = new DhtClient({
+  const silent = createDhtClient({
     rpc: {
       ...rpc,
       ask: (_to, _target, timeout) =>

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Key } from '../../../../lib/oci/key.ts'
-import { DhtClient } from '../../../../lib/swarm/dht/client.ts'
+import { createDhtClient } from '../../../../lib/swarm/dht/client.ts'
 import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
 import type { DhtNode } from '../../../../lib/swarm/dht/rpc.ts'
 import { Finder } from '../../../../lib/swarm/lookup/finder.ts'
@@ -24,7 +24,7 @@ async function finding(others: number, explore = true) {
   const self = dht.start(1)
   for (let port = 2; port < others + 2; port++) dht.start(port)
   const map = new NetworkMap(self)
-  const client = new DhtClient({ rpc: dht.rpc(self), map, clock })
+  const client = createDhtClient({ rpc: dht.rpc(self), map, clock })
   const discovery = new Discovery(client, clock, random)
   const topicsOf = (key: Key) => [SWARM_KEY, OLD_KEY].map((swarmKey) => topicOf(swarmKey, key))
   const finder = new Finder({ dht: client, topicsOf, clock }, 8)

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Readiness } from '../../../../lib/observe/readiness.ts'
-import { DhtClient } from '../../../../lib/swarm/dht/client.ts'
+import { createDhtClient } from '../../../../lib/swarm/dht/client.ts'
 import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
 import {
-  Bootstrap,
   type BootstrapEntry,
+  createBootstrap,
   type ResolveName,
   resolveBootstrap,
   resolveName,
@@ -99,14 +99,14 @@ function bootstrapping(
   const clock = new ManualClock()
   const dht = new SimulatedDht(clock, seeded(1))
   const map = new NetworkMap({ ...SELF, id: idOf(SELF) })
-  const client = new DhtClient({ rpc: dht.rpc(SELF), map, clock })
+  const client = createDhtClient({ rpc: dht.rpc(SELF), map, clock })
   const explored: string[][] = []
   const discovery = {
     explore: async (nodes: readonly NodeAddress[]) => {
       explored.push(nodes.map(({ host: at }) => at))
     },
   }
-  const bootstrap = new Bootstrap(
+  const bootstrap = createBootstrap(
     { log, readiness, resolve, dht: client, discovery, remembered: () => remembered, clock },
     { entries, self: SELF, intervals },
   )

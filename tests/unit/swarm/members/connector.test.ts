@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { silentLogger } from '../../../../lib/observe/log.ts'
-import { Connector, type ConnectorOptions } from '../../../../lib/swarm/members/connector.ts'
+import { type ConnectorOptions, createConnector } from '../../../../lib/swarm/members/connector.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
 
 /** A connector whose network is a list of ids. A member that is joined is connected at once, unless it is dead. */
@@ -13,7 +13,7 @@ function connecting(
   const members = new Set<string>()
   const left: string[] = []
   let searches = 0
-  const connector = new Connector(
+  const connector = createConnector(
     {
       log: silentLogger,
       clock,

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Key } from '../../../../lib/oci/key.ts'
 import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
-import { DhtMembers } from '../../../../lib/swarm/members/dht-members.ts'
+import { createDhtMembers } from '../../../../lib/swarm/members/dht-members.ts'
 import { compareDistance } from '../../../../lib/swarm/node.ts'
 import { idOf } from '../../../doubles/simulated-dht.ts'
 import { never } from '../../../fixtures/layout.ts'
@@ -19,7 +19,7 @@ function membersAt(port: number) {
   const { log, lines } = createLogRecorder()
   const map = new NetworkMap(nodeAt(port))
   const rpc = { question: async () => new Uint8Array(40) }
-  return { lines, map, members: new DhtMembers({ log, map, topicOf, rpc }) }
+  return { lines, map, members: createDhtMembers({ log, map, topicOf, rpc }) }
 }
 
 test('DhtMembers closest gives those closest to the topic of all that are known, whichever node says so', () => {
