@@ -1,5 +1,6 @@
 import { createProbeDoor } from '../containerd/check/probe-door.ts'
 import { isProbeRegistry } from '../containerd/probe-name.ts'
+import { withoutFlight } from '../flight/flight.ts'
 import { createAdminDoor } from '../http/admin.ts'
 import { createHttpMetrics } from '../http/metrics.ts'
 import { createPeerDoor } from '../http/peer.ts'
@@ -119,8 +120,9 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   })
   parts.defer(() => client.close())
   const onTransfer = activity.transferred.bind(activity)
+  const flight = withoutFlight(router)
   const peers = createPeerContent(
-    { router, client, credentials, known, metrics, log, onTransfer },
+    { flight, client, credentials, known, metrics, log, onTransfer },
     {
       lookupTimeout: settings['lookup-timeout'],
       parallelPeers: settings['parallel-peers'],

@@ -1,14 +1,15 @@
 import { setImmediate } from 'node:timers/promises'
+import type { Flight } from '../flight/flight.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
 import type { KnownPeers } from '../peers/known-peers.ts'
 import { onAbort } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
-import type { Peer, Router } from '../swarm/router.ts'
+import type { Peer } from '../swarm/router.ts'
 
 export interface CandidatesDependencies {
-  readonly router: Router
+  readonly flight: Pick<Flight, 'sources'>
   readonly known: KnownPeers
   readonly log: Logger
   readonly clock: Clock
@@ -66,7 +67,7 @@ export class Candidates {
     this.#stop.abort()
   }
 
-  async #collect({ router, log, onLookup, clock }: CandidatesDependencies, key: Key, timeout: number): Promise<void> {
+  async #collect({ flight, log, onLookup, clock }: CandidatesDependencies, key: Key, timeout: number): Promise<void> {
     const { signal } = this.#stop
     const startedAt = clock.now()
     const cancelTimeout = clock.after(timeout, () => this.#stop.abort())
@@ -81,7 +82,7 @@ export class Candidates {
     // A lookup that does not heed its signal holds nobody up.
     using _ = onAbort(signal, end)
     try {
-      for await (const peer of router.lookup(key, signal)) {
+      for await (const peer of flight.sources(key, signal)) {
         if (this.#ended) return
         if (found++ === 0) onLookup(clock.now() - startedAt, true)
         if (this.#given.has(addressOf(peer))) continue

@@ -1,3 +1,4 @@
+import type { Flight } from '../flight/flight.ts'
 import type { Transferred } from '../observe/activity.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
@@ -13,7 +14,7 @@ import { patientClock } from '../peers/patient-clock.ts'
 import { onAbort } from '../platform/abort.ts'
 import { type ByteSource, bytesSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
-import type { Peer, Router } from '../swarm/router.ts'
+import type { Peer } from '../swarm/router.ts'
 import { ask, type PeerRequest } from './ask.ts'
 import { Flow } from './flow.ts'
 import { Flows, type OpenFlow } from './flows.ts'
@@ -46,7 +47,7 @@ export interface PeerContent {
 }
 
 export interface PeerContentDependencies {
-  readonly router: Router
+  readonly flight: Flight
   readonly client: PeerClient
   readonly credentials: PeerCredentials
   readonly known: KnownPeers
@@ -73,7 +74,7 @@ const TOTAL_AHEAD = 64 * 1024 * 1024
 const MOST_ATTEMPTS = 3
 const SUFFIX = /^bytes=-/i
 
-/** Gets content from the peers that the router finds. */
+/** Gets content from the peers that the flight names. */
 export function createPeerContent(
   { client, credentials, metrics: registry, clock = patientClock, ...rest }: PeerContentDependencies,
   options: PeerContentOptions,

@@ -1,17 +1,18 @@
+import type { Flight } from '../flight/flight.ts'
 import type { Logger } from '../observe/log.ts'
 import { targetKey } from '../oci/key.ts'
 import { PeerError } from '../peers/error.ts'
 import type { KnownPeers } from '../peers/known-peers.ts'
 import { until } from '../peers/patient-clock.ts'
 import type { Clock } from '../platform/clock.ts'
-import type { Peer, Router } from '../swarm/router.ts'
+import type { Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRefusal, PeerRequest } from './ask.ts'
 import { Candidates } from './candidates.ts'
 import type { TransferMetrics } from './metrics.ts'
 import { race, type Winner } from './race.ts'
 
 export interface SearchDependencies {
-  readonly router: Router
+  readonly flight: Flight
   readonly known: KnownPeers
   /** Asks one peer. @throws {PeerError} */
   readonly ask: (peer: Peer, request: PeerRequest, signal: AbortSignal) => Promise<PeerHead | PeerRefusal>

@@ -1,6 +1,8 @@
 /** Content that only peers have, and a way to get it from them. */
+
 import assert from 'node:assert/strict'
 import type { RequestListener } from 'node:http'
+import { withoutFlight } from '../../lib/flight/flight.ts'
 import { createMetrics, type Metrics } from '../../lib/observe/metrics.ts'
 import { digestKey, tagKey } from '../../lib/oci/key.ts'
 import type { BlobTarget, ManifestTarget } from '../../lib/oci/path.ts'
@@ -73,7 +75,7 @@ export async function withPeers(
       swarm.join(peer.peer).advertise([...keys, tagKey(TAG)])
     }
     const router: Router = swarm.join({ host: '127.0.0.1', port: 1 })
-    const peers = createPeerContent({ ...parts, router }, { ...OPTIONS, ...options })
+    const peers = createPeerContent({ ...parts, flight: withoutFlight(router) }, { ...OPTIONS, ...options })
     await use({ ...parts, peers }, started)
   } finally {
     parts.client.close()

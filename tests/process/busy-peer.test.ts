@@ -1,7 +1,9 @@
 /** A peer door that works but takes its time for a head, over real sockets: busy is not dead. */
+
 import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { test } from 'node:test'
+import { withoutFlight } from '../../lib/flight/flight.ts'
 import { digestKey } from '../../lib/oci/key.ts'
 import { PeerClient } from '../../lib/peers/client.ts'
 import type { Router } from '../../lib/swarm/router.ts'
@@ -71,7 +73,10 @@ async function withHolders(
   const swarm = new MemorySwarm()
   for (const { peer } of holders) swarm.join(peer).advertise([digestKey(BLOB.digest)])
   const router: Router = swarm.join({ host: '127.0.0.1', port: 1 })
-  const peers = createPeerContent({ ...parts, router }, { ...OPTIONS, patience: PATIENCE, raceTimeout: BOUND })
+  const peers = createPeerContent(
+    { ...parts, flight: withoutFlight(router) },
+    { ...OPTIONS, patience: PATIENCE, raceTimeout: BOUND },
+  )
   try {
     await use({ ...parts, peers })
   } finally {

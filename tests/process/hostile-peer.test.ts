@@ -1,6 +1,8 @@
 /** Peers whose answers are meant to do harm: each costs bounded time, memory and connections, and another one's are taken. */
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { withoutFlight } from '../../lib/flight/flight.ts'
 import { digestKey, tagKey } from '../../lib/oci/key.ts'
 import { PeerClient } from '../../lib/peers/client.ts'
 import type { KnownPeers } from '../../lib/peers/known-peers.ts'
@@ -62,7 +64,7 @@ async function withHostile(
     for (const { peer } of all) swarm.join(peer).advertise(keys)
     const router = swarm.join({ host: '127.0.0.1', port: 1 })
     parts.known.of(hostile.peer).answered(1)
-    const peers = createPeerContent({ ...parts, router }, TIMES)
+    const peers = createPeerContent({ ...parts, flight: withoutFlight(router) }, TIMES)
     const taken = () => Math.max(0, ...[...sockets].map((socket) => socket.bytesWritten - socket.writableLength))
     await use({ peers, known: parts.known, taken }, hostile)
   } finally {

@@ -1,6 +1,8 @@
 /** What a peer costs that has just died, told in time that a clock says: a machine that is busy changes nothing of it. */
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { withoutFlight } from '../../lib/flight/flight.ts'
 import { digestKey } from '../../lib/oci/key.ts'
 import { PeerClient } from '../../lib/peers/client.ts'
 import { KnownPeers } from '../../lib/peers/known-peers.ts'
@@ -41,7 +43,7 @@ async function withDead<P extends TestPeer>(
     known.of(dead.peer).answered(1)
     known.of(dead.peer).gave()
     known.seen(dead.peer)
-    const peers = createPeerContent({ ...parts, router }, OPTIONS)
+    const peers = createPeerContent({ ...parts, flight: withoutFlight(router) }, OPTIONS)
     await use({ clock, known, peers, counted: (name) => counted(parts.metrics, name) }, dead)
   } finally {
     parts.client.close()

@@ -2,10 +2,12 @@
  * A client fetches one blob in chunks, several at a time, as containerd 2.1 does with a layer: each by a request for all that
  * follows, which it drops after its chunk.
  */
+
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { pipeline, Readable } from 'node:stream'
 import { test } from 'node:test'
+import { withoutFlight } from '../../lib/flight/flight.ts'
 import { digestKey } from '../../lib/oci/key.ts'
 import { type ByteRange, formatContentRange, lengthOf, parseRange } from '../../lib/oci/range.ts'
 import { createPeerContent } from '../../lib/transfer/peer-content.ts'
@@ -56,7 +58,10 @@ for (const chunk of [MIB, 8 * MIB]) {
     const parts = makeParts()
     const swarm = new MemorySwarm()
     swarm.join(holder.peer).advertise([digestKey(DIGEST)])
-    const peers = createPeerContent({ ...parts, router: swarm.join({ host: '127.0.0.1', port: 1 }) }, OPTIONS)
+    const peers = createPeerContent(
+      { ...parts, flight: withoutFlight(swarm.join({ host: '127.0.0.1', port: 1 })) },
+      OPTIONS,
+    )
     const target = { ...BLOB, digest: DIGEST }
     let next = 0
     const worker = async () => {

@@ -3,7 +3,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   main: ['commands', 'platform'],
   commands: ['settings', 'mirror', 'containerd', 'store', 'platform', 'observe', 'oci'],
   mirror: [
-    ...['settings', 'http', 'page', 'containerd', 'upstream', 'transfer', 'peers', 'swarm', 'store'],
+    ...['settings', 'http', 'page', 'containerd', 'upstream', 'transfer', 'flight', 'peers', 'swarm', 'store'],
     ...['platform', 'observe', 'oci'],
   ],
   http: ['upstream', 'transfer', 'peers', 'store', 'platform', 'observe', 'oci'],
@@ -11,7 +11,8 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   containerd: ['settings', 'upstream', 'store', 'platform', 'observe', 'toml', 'oci', 'proto'],
   settings: ['swarm', 'observe', 'oci'],
   upstream: ['platform', 'observe'],
-  transfer: ['peers', 'swarm', 'platform', 'observe', 'oci'],
+  transfer: ['flight', 'peers', 'swarm', 'platform', 'observe', 'oci'],
+  flight: ['swarm', 'oci'],
   peers: ['swarm', 'platform', 'observe', 'oci'],
   swarm: ['udx', 'platform', 'observe', 'oci'],
   store: ['platform', 'observe', 'oci'],

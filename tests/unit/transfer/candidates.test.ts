@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { withoutFlight } from '../../../lib/flight/flight.ts'
 import { digestKey } from '../../../lib/oci/key.ts'
 import { KnownPeers } from '../../../lib/peers/known-peers.ts'
 import type { Peer, Router } from '../../../lib/swarm/router.ts'
@@ -34,7 +35,12 @@ function make(first: readonly Peer[] = [], suits: (peer: Peer) => boolean = () =
     },
   } as unknown as Router
   const onLookup = (ms: number, found: boolean) => lookups.push([ms, found])
-  const candidates = new Candidates({ router, known, log, onLookup, clock }, digestKey(BLOB.digest), 100, suits)
+  const candidates = new Candidates(
+    { flight: withoutFlight(router), known, log, onLookup, clock },
+    digestKey(BLOB.digest),
+    100,
+    suits,
+  )
   const find = (...peers: Peer[]) => more.resolve(peers)
   const finish = (error?: Error) => more.resolve(error)
   return { clock, known, candidates, find, finish, lookups, lines, isStopped: () => aborted?.aborted }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { RequestListener, ServerResponse } from 'node:http'
 import { test } from 'node:test'
+import { withoutFlight } from '../../../lib/flight/flight.ts'
 import { OCI_LAYER, OCI_MANIFEST } from '../../../lib/oci/media-type.ts'
 import { createCredentials } from '../../../lib/peers/credentials.ts'
 import type { Router } from '../../../lib/swarm/router.ts'
@@ -287,7 +288,7 @@ test('fetch gives content without a byte, and of no other digest', async () => {
     const member = await startMember((_, outgoing) => void outgoing.writeHead(200, head).end())
     const parts = makeParts()
     const peers = createPeerContent(
-      { ...parts, router: slowRouter(true, [member]) },
+      { ...parts, flight: withoutFlight(slowRouter(true, [member])) },
       { ...OPTIONS, lookupTimeout: 500 },
     )
     const answer = await peers.fetch({ target: { ...BLOB, digest }, method: 'GET' }, never)
@@ -382,7 +383,10 @@ for (const [what, heedsSignal] of [
 ] satisfies [string, boolean][]) {
   test(`fetch gives nothing after the lookup time with ${what}`, async () => {
     const parts = makeParts()
-    const peers = createPeerContent({ ...parts, router: slowRouter(heedsSignal) }, { ...OPTIONS, lookupTimeout: 50 })
+    const peers = createPeerContent(
+      { ...parts, flight: withoutFlight(slowRouter(heedsSignal)) },
+      { ...OPTIONS, lookupTimeout: 50 },
+    )
     const fetched = peers.fetch({ target: BLOB, method: 'GET' }, never)
     assert.equal(await within('a miss', fetched, 4_000), undefined)
     parts.client.close()
@@ -393,7 +397,7 @@ test('fetch does not wait for the rest of a lookup, and ends it', async () => {
   const peer = await startGoodPeer()
   const router = slowRouter(true, [peer])
   const parts = makeParts()
-  const peers = createPeerContent({ ...parts, router }, { ...OPTIONS, lookupTimeout: 60_000 })
+  const peers = createPeerContent({ ...parts, flight: withoutFlight(router) }, { ...OPTIONS, lookupTimeout: 60_000 })
   assert.deepEqual(await contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never)), Buffer.from(layer.bytes))
   await waitFor('the lookup has ended', () => router.ended)
   parts.client.close()

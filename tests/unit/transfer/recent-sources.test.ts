@@ -1,6 +1,8 @@
 /** Who has served an image is asked for the rest of it without waiting for a lookup. */
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { withoutFlight } from '../../../lib/flight/flight.ts'
 import type { ManifestTarget } from '../../../lib/oci/path.ts'
 import type { Router } from '../../../lib/swarm/router.ts'
 import { createPeerContent } from '../../../lib/transfer/peer-content.ts'
@@ -29,7 +31,7 @@ test('fetch asks who has served the image without waiting for the lookup, which 
   const parts = makeParts()
   try {
     const { router, asked } = routerFor(served.peer, true)
-    const peers = createPeerContent({ ...parts, router }, { ...OPTIONS, lookupTimeout: 60_000 })
+    const peers = createPeerContent({ ...parts, flight: withoutFlight(router) }, { ...OPTIONS, lookupTimeout: 60_000 })
     const first = await peers.fetch({ target: MANIFEST, method: 'GET' }, never)
     assert.ok(first?.kind === 'content')
     await contentOf(first)
@@ -48,7 +50,7 @@ test('fetch does not remember who has not proved the swarm key', async () => {
   const parts = makeParts()
   try {
     const { router } = routerFor(stranger.peer, false)
-    const peers = createPeerContent({ ...parts, router }, OPTIONS)
+    const peers = createPeerContent({ ...parts, flight: withoutFlight(router) }, OPTIONS)
     assert.equal(await peers.fetch({ target: MANIFEST, method: 'GET' }, never), undefined)
     assert.equal(stranger.accepted, 1)
     assert.deepEqual(parts.known.likely(BY_DIGEST), [])

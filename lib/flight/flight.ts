@@ -1,0 +1,47 @@
+import type { Digest } from '../oci/digest.ts'
+import type { Key } from '../oci/key.ts'
+import type { Peer, Router } from '../swarm/router.ts'
+
+/** A peer that may give content. */
+export interface Source extends Peer {
+  /** It does not hold the content yet, it is getting it: its bytes can be had as they come. */
+  readonly isArriving?: true
+}
+
+/** What a peer says of content that it was getting. */
+export type SourceState =
+  /** It is being written there: the bytes so far, and in all if that is known. `leads`: it gets it from upstream. */
+  | { readonly kind: 'arriving'; readonly written: number; readonly size?: number | undefined; readonly leads: boolean }
+  /** It is complete there. */
+  | { readonly kind: 'held' }
+  /** It will not come there, or not soon. */
+  | { readonly kind: 'gone' }
+
+/** Who has content, or is getting it; and so who goes upstream for what nobody has. */
+export interface Flight {
+  /**
+   * As {@link Router.lookup}: peers that hold what the key names, and at most one that is getting it, if nobody else is found.
+   * Without any, this node may go upstream, and others are sent to it. To be asked by a client's GET only, since it is a
+   * claim. It ends by itself.
+   */
+  sources(key: Key, signal: AbortSignal): AsyncIterable<Source>
+
+  /** Asks a peer that was named as getting the digest how far it is: one datagram. `undefined` if it does not answer in time. */
+  state(peer: Peer, digest: Digest, signal: AbortSignal): Promise<SourceState | undefined>
+
+  /** Tells that a peer that was named as getting the digest is given up: it is not named again for a while. */
+  left(peer: Peer, digest: Digest): void
+
+  /** Tells that the client was sent upstream for the digest, or for the rest of it. */
+  missed(digest: Digest): void
+}
+
+/** The flight of a node that takes no part in any: who has content, the router says. */
+export function withoutFlight(router: Pick<Router, 'lookup'>): Flight {
+  return {
+    sources: (key, signal) => router.lookup(key, signal),
+    state: async () => undefined,
+    left: () => undefined,
+    missed: () => undefined,
+  }
+}
