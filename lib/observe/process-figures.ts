@@ -36,9 +36,7 @@ function openFiles(): number {
 const LAG_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5]
 
 /**
- * Registers what this process uses, from what Node, Deno and Bun all have, and how late its event loop is. prom-client's own
- * figures are Node's: on Deno and Bun it renders them as well, but some of them are not true (an event loop that is never
- * busy).
+ * Registers what this process uses, from what Node, Deno and Bun all have, and how late its event loop is.
  *
  * @returns what ends the watching of the event loop
  */
@@ -57,23 +55,40 @@ export function registerProcessMetrics({ looked, lookedCounter, histogram }: Met
   return watchEventLoop((seconds) => lag.observe(seconds))
 }
 
-/** Milliseconds between two looks at the event loop: often enough to see a loop that is held up, too seldom to cost anything. */
-const INTERVAL = 500
+/**
+ * Milliseconds between two looks at the event loop: while the process works, often enough to see a loop that is held up; and at
+ * most, while it rests and nothing can hold the loop up. In between each wait is twice as long as the one before.
+ */
+const INTERVALS = [500, 8_000] as const
+/** The part of a core from which on a process works. */
+const WORKING = 0.05
 
 /**
  * Observes again and again by how many seconds a timer was late, which is how long everything else has to wait as well. With
  * a timer of its own, because `monitorEventLoopDelay` means something else on each runtime.
  *
+ * @param intervals milliseconds between two looks: see INTERVALS
+ * @param used seconds of processor time that the process has used
  * @returns what ends that
  */
-export function watchEventLoop(observe: (seconds: number) => void, interval = INTERVAL): () => void {
-  let due = performance.now() + interval
-  const timer = setInterval(() => {
-    observe(Math.max(performance.now() - due, 0) / 1000)
-    due = performance.now() + interval
-  }, interval)
-  timer.unref()
-  return () => clearInterval(timer)
+export function watchEventLoop(
+  observe: (seconds: number) => void,
+  [working, resting]: readonly [working: number, resting: number] = INTERVALS,
+  used = cpuSeconds,
+): () => void {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const wait = (interval: number) => {
+    const [since, before] = [performance.now(), used()]
+    timer = setTimeout(() => {
+      const ms = performance.now() - since
+      observe(Math.max(ms - interval, 0) / 1000)
+      const isWorking = (used() - before) * 1000 >= ms * WORKING
+      wait(isWorking ? working : Math.min(interval * 2, resting))
+    }, interval)
+    timer.unref()
+  }
+  wait(working)
+  return () => clearTimeout(timer)
 }
 
 /** Version of the runtime that runs now. */

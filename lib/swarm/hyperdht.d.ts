@@ -30,7 +30,14 @@ declare module 'hyperdht' {
     static bootstrapper(port: number, host: string, options?: Options): HyperDHT
     static keyPair(seed?: Uint8Array): KeyPair
     static hash(bytes: Uint8Array): Uint8Array
-    readonly io: { readonly networkInterfaces: { destroy(): Promise<void> } }
+    readonly io: {
+      readonly networkInterfaces: { destroy(): Promise<void> }
+      /** Runs `_drain` every 750 ms. */
+      _drainInterval: NodeJS.Timeout
+      /** Runs of `_drain` until the secret of tokens changes. */
+      _rotateSecrets: number
+      _drain(): void
+    }
     fullyBootstrapped(): Promise<void>
     /** Connects to the node with that key, by way of `relayAddresses` if there are any; replaceable. */
     connect(publicKey: Uint8Array, options?: { readonly relayAddresses?: readonly Address[] | null }): unknown
@@ -60,9 +67,19 @@ declare module 'hyperswarm' {
   export interface Server {
     /** Called for each handshake of a node that wants to connect; replaceable. */
     createHandshake(...keys: readonly unknown[]): { recv(bytes: Uint8Array): unknown }
+    /** Keeps its address announced; there once it listens. */
+    readonly _announcer: { stop(): Promise<void> } | null
+  }
+  /** Gives what was added to it back, after a time. */
+  interface BulkTimer {
+    _interval: NodeJS.Timeout | null
+    readonly _next: readonly unknown[]
+    readonly _pending: readonly unknown[]
+    _ontick(): void
   }
   export default class Hyperswarm extends EventEmitter {
     readonly server: Server
+    readonly _timer: Readonly<Record<'_sTimer' | '_mTimer' | '_lTimer' | '_xTimer', BulkTimer>>
     constructor(options: { dht: HyperDHT; keyPair: KeyPair; maxPeers?: number })
     readonly dht: HyperDHT
     readonly keyPair: KeyPair

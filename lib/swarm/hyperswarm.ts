@@ -20,6 +20,8 @@ const MAX_WINDOW = 100_000
 const PEER_HANDSHAKE = 0
 /** Of the value of a handshake, after flags that say which addresses it names: it comes from the node that wants to connect. */
 const FROM_CLIENT = 0
+/** Milliseconds for which a token of this node is good, at least; twice as long at most. As in hyperdht. */
+const TOKEN_LIFE = 7_500
 /** Milliseconds by which a request may ask for its answer to be delayed: no member's does, and each would take memory. */
 const MAX_PING_DELAY = 1
 
@@ -57,6 +59,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     await dht.destroy({ force: true }).catch(() => dht.io.networkInterfaces.destroy())
     throw error
   }
+  stillDht(dht)
   const next = dht.onrequest.bind(dht)
   const ownTarget = HyperDHT.hash(keyPair.publicKey)
   let listeners: SwarmListeners | undefined
@@ -81,6 +84,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
   }
   const swarm = new Hyperswarm({ dht, keyPair, maxPeers: MAX_MEMBERS })
   survive(swarm.server)
+  stillRetries(swarm)
   const rpc = createDhtRpc({
     request: (message, to, timeout) => {
       // There is no option for it; a session is shown the request before it is sent.
@@ -101,7 +105,12 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
       publicKey: keyPair.publicKey,
       connections: {
         on: (event, listener) => swarm.on(event, listener),
-        listen: () => swarm.listen(),
+        async listen() {
+          await swarm.listen()
+          // It would search every five minutes for nodes that keep its address for others, and wake up every 3 s to look after
+          // them. Nobody asks them.
+          await swarm.server._announcer?.stop()
+        },
         joinPeer(publicKey, address) {
           addresses.set(b4a.toString(publicKey, 'hex'), address)
           swarm.joinPeer(publicKey)
@@ -125,6 +134,32 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     },
     options,
   )
+}
+
+/**
+ * Takes the timer of 750 ms from hyperdht, which lets queued requests go, of which there are none (see MAX_WINDOW). What else it does
+ * is to change, with every tenth run, the secret that tokens are made of.
+ */
+function stillDht({ io }: HyperDHT): void {
+  clearInterval(io._drainInterval)
+  io._drainInterval = setInterval(() => {
+    io._rotateSecrets = 1
+    io._drain()
+  }, TOKEN_LIFE)
+  io._drainInterval.unref()
+}
+
+/** Lets the timers by which Hyperswarm connects again run as long as there is somebody to connect to, and not for ever after. */
+function stillRetries({ _timer: retries }: Hyperswarm): void {
+  for (const timer of [retries._sTimer, retries._mTimer, retries._lTimer, retries._xTimer]) {
+    const tick = timer._ontick.bind(timer)
+    timer._ontick = () => {
+      tick()
+      if (timer._next.length > 0 || timer._pending.length > 0) return
+      clearInterval(timer._interval ?? undefined)
+      timer._interval = null
+    }
+  }
 }
 
 /**

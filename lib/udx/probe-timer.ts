@@ -53,7 +53,8 @@ export class ProbeTimer {
   /** There is nothing to wait for. */
   rest(): void {
     this.#waiting = false
-    this.#alarm.set(Number.POSITIVE_INFINITY)
+    // Not left to run out: it would wake up a process at rest for nothing.
+    this.#alarm.close()
   }
 
   /** The peer lives. Probes of a closed window continue at their growing intervals. */

@@ -13,8 +13,8 @@ import { type SocketHost, UDXSocket } from './socket.ts'
 import { type StreamHost, type StreamOptions, UDXStream } from './stream.ts'
 import { Turn } from './turn.ts'
 
-/** How often the addresses of this machine are compared, in milliseconds, as in the addon. */
-const INTERVAL = 5_000
+/** How often the addresses of this machine are compared, in milliseconds. Those of a server hardly ever change. */
+const INTERVAL = 30_000
 
 /** The datagram sockets of the running runtime. */
 export const runtimeBackend: DatagramBackend = 'Bun' in globalThis ? bunBackend : nodeBackend

@@ -26,6 +26,10 @@ const FEW = 4
 const SLOW_RATE = 0.5
 /** Milliseconds from one look for nodes to ask to the next, at least: what comes up in between goes together. */
 const GATHER = 100
+/** The same for routine questions: a large swarm has 20 of them in a second, and they need no timer each. */
+const ROUTINE_GATHER = 1_000
+/** A question is due when so much of it has been gained: timers may run early by a millisecond. */
+const DUE = 0.95
 /** Milliseconds between questions to a silent node that sends something all the same. */
 const GREETING = 500
 /** Milliseconds from a question that was not answered to the next one, longer by that each time: the node may be busy. */
@@ -156,8 +160,8 @@ export class Discovery {
   /** When the next node may be asked again as a matter of routine. */
   get #routineAt(): number {
     // A round may have nothing to ask yet, and then leaves its allowance for the next look.
-    const missing = this.#allowance >= 1 ? 1 : 1 - this.#allowance
-    return this.#lookedAt + (missing * 1_000) / this.#perSecond
+    const missing = this.#allowance >= DUE ? 1 : 1 - this.#allowance
+    return this.#lookedAt + Math.max((missing * 1_000) / this.#perSecond, ROUTINE_GATHER)
   }
 
   /** Looks for nodes to ask at that time at the latest. */
@@ -180,7 +184,7 @@ export class Discovery {
     for (const node of this.#suspects(now, this.#room)) void this.#ask(node)
     for (const node of map.takeNamed(this.#room)) void this.#ask(node)
     for (const node of map.dueLost(now, this.#room)) void this.#ask(node).then(() => this.#plan(map.lostDueAt))
-    while (this.#allowance >= 1 && this.#room > 0) {
+    while (this.#allowance >= DUE && this.#room > 0) {
       const node = this.#nextOfRound(now)
       if (node === undefined) break
       this.#allowance--

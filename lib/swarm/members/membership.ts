@@ -15,8 +15,10 @@ export interface SwarmConnection {
   on(event: 'end' | 'close' | 'error', listener: () => void): unknown
   write(data: Uint8Array): boolean
   destroy(): void
-  /** Milliseconds after which an empty message is sent if nothing else was. */
+  /** Milliseconds after which it sends an empty message of its own if nothing else was sent; 0: never. */
   setKeepAlive(milliseconds: number): void
+  /** Sends an empty message. */
+  sendKeepAlive(): void
   /** Milliseconds of silence after which the connection is destroyed. */
   setTimeout(milliseconds: number): void
 }
@@ -33,8 +35,8 @@ const DEFAULTS = {
   /** Milliseconds for the greeting of the other side: one way through the network, once the connection is open. */
   greetingTimeout: 2_000,
   /**
-   * Milliseconds of quiet after which this side says that it is there. 32 quiet connections cost 32 small packets a second in each
-   * direction, half of them acknowledgements.
+   * Milliseconds after which this side says again that it is there. 32 connections cost 32 small packets a second in each direction,
+   * half of them acknowledgements.
    */
   keepAlive: 2_000,
   /** Milliseconds of silence after which the other side counts as gone: two lost packets in a row are no death. */
@@ -52,6 +54,9 @@ const GREETING = Uint8Array.of(1)
  */
 const [MOST_BYTES, BYTE_RATE] = [1_024, 0.1]
 
+/** A sign of life is not sent again when less than this part of the time between two has passed. */
+const TOO_SOON = 0.1
+
 interface Member {
   /** The public key in hex. */
   readonly id: string
@@ -68,6 +73,8 @@ export class Membership {
   readonly #options: typeof DEFAULTS
   /** Connections, with the members that have greeted on them. */
   readonly #connections = new Map<SwarmConnection, Member | undefined>()
+  /** Until the next sign of life, while there is any connection. */
+  #beating: ReturnType<typeof setTimeout> | undefined
   #closed = false
 
   constructor(liveness: Liveness, options: MembershipOptions = {}) {
@@ -118,9 +125,12 @@ export class Membership {
       clearTimeout(timer)
       const member = this.#connections.get(connection)
       this.#connections.delete(connection)
+      if (this.#connections.size === 0) this.#rest()
       if (member !== undefined && !this.isConnectedTo(member.door)) this.#liveness.gone(member.door)
     })
-    connection.setKeepAlive(this.#options.keepAlive)
+    // Without a timer for each connection: see #beat.
+    connection.setKeepAlive(0)
+    if (this.#beating === undefined) this.#beat()
     connection.setTimeout(this.#options.silence)
     connection.write(GREETING)
   }
@@ -128,12 +138,33 @@ export class Membership {
   /** Ends all connections, and every one that still comes. */
   close(): void {
     this.#closed = true
+    this.#rest()
     for (const connection of this.#connections.keys()) connection.destroy()
   }
 
   /** Whether a member with that peer door has greeted. */
   isConnectedTo(door: Peer): boolean {
     return this.#greeted.some((member) => addressOf(member.door) === addressOf(door))
+  }
+
+  /**
+   * Says on all connections that this side is there, now and then, by one timer. It beats in time with the clock of the machine: where
+   * the clocks of a cluster agree, a node sends and receives all signs of life at one moment, and wakes up for them once.
+   */
+  #beat(): void {
+    const { keepAlive } = this.#options
+    const left = keepAlive - (Date.now() % keepAlive)
+    const wait = left < keepAlive * TOO_SOON ? left + keepAlive : left
+    this.#beating = setTimeout(() => {
+      for (const connection of this.#connections.keys()) connection.sendKeepAlive()
+      this.#beat()
+    }, wait)
+    this.#beating.unref()
+  }
+
+  #rest(): void {
+    clearTimeout(this.#beating)
+    this.#beating = undefined
   }
 
   get #greeted(): Member[] {

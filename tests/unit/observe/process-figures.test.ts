@@ -18,7 +18,7 @@ import { waitFor, within } from '../../fixtures/wait.ts'
 async function figures(): Promise<Readonly<Record<string, number>>> {
   const metrics = createMetrics()
   registerProcessMetrics(metrics)()
-  const { body } = await metrics.render()
+  const { body } = metrics.render()
   return Object.fromEntries(
     [...body.matchAll(/^process_(\w+) (\S+)$/gm)].map(([, name, value]) => [name, Number(value)]),
   )
@@ -71,8 +71,8 @@ test('metrics give the figures of the process, and those of the parts that are l
   }
   registerSwarmMetrics(metrics, () => ({ ...NO_FIGURES, ...figures }))
   registerPeerMetrics(metrics, { connected: 3, aside: 1 })
-  await metrics.render()
-  const { body } = await metrics.render()
+  metrics.render()
+  const { body } = metrics.render()
   for (const line of [
     'swarmirror_ready 1',
     'swarmirror_store_up 0',
@@ -115,16 +115,34 @@ test('metrics tell the rest, and that all descriptors are open, when the process
 
 test('watchEventLoop tells by how much timers are late, until it is ended', async () => {
   const seen: number[] = []
-  const stop = watchEventLoop((seconds) => seen.push(seconds), 5)
+  const stop = watchEventLoop((seconds) => seen.push(seconds), [5, 5])
   const held = performance.now() + 60
   while (performance.now() < held) JSON.stringify(seen)
   await waitFor('a timer was late', () => seen.some((seconds) => seconds > 0.02))
   stop()
   const { length } = seen
   let later = 0
-  const stopOther = watchEventLoop(() => later++, 5)
+  const stopOther = watchEventLoop(() => later++, [5, 5])
   await waitFor('another one has told three times', () => later >= 3)
   stopOther()
   assert.equal(seen.length, length)
   assert.ok(seen.every((seconds) => seconds >= 0))
+})
+
+test('watchEventLoop looks less and less often at a process that rests, and often again at one that works', async () => {
+  let [looks, used] = [0, 0]
+  const stop = watchEventLoop(
+    () => looks++,
+    [1, 1 << 30],
+    () => used,
+  )
+  // 1, 2, 4 and so on: some hundred milliseconds in all.
+  await waitFor('it has looked eight times', () => looks >= 8)
+  used = Number.MAX_SAFE_INTEGER
+  await waitFor('it has looked once more, and saw that the process works', () => looks >= 9)
+  await waitFor('it looks often', () => {
+    used *= 2
+    return looks >= 20
+  })
+  stop()
 })

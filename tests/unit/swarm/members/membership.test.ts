@@ -25,7 +25,7 @@ class End extends EventEmitter implements SwarmConnection {
   readonly rawStream: RawEnd
   other: End | undefined
   destroyed = false
-  keepAlive = 0
+  keepAlives = 0
   timeout = 0
 
   /** @param port of the other side, of which the public key is made */
@@ -57,7 +57,11 @@ class End extends EventEmitter implements SwarmConnection {
   }
 
   setKeepAlive(milliseconds: number): void {
-    this.keepAlive = milliseconds
+    assert.equal(milliseconds, 0)
+  }
+
+  sendKeepAlive(): void {
+    this.keepAlives++
   }
 
   setTimeout(milliseconds: number): void {
@@ -176,11 +180,14 @@ test('Membership keeps a bounded number of connections', async () => {
   assert.ok(next.destroyed)
 })
 
-test('Membership asks every connection for signs of life, and takes none that is closed already', () => {
+test('Membership gives signs of life on all connections at a time, and takes none that is closed already', async () => {
   const { membership: own } = membership({ keepAlive: 11, silence: 22 })
-  const end = new End(2)
-  own.take(end)
-  assert.deepEqual([end.keepAlive, end.timeout], [11, 22])
+  const ends = [new End(2), new End(5), new End(6)]
+  for (const end of ends) own.take(end)
+  const [end] = ends as [End]
+  assert.equal(end.timeout, 22)
+  await waitFor('three signs of life', () => end.keepAlives >= 3)
+  assert.ok(ends.every(({ keepAlives }) => keepAlives === end.keepAlives))
   const closed = new End(0, 3, null)
   own.take(closed)
   assert.ok(closed.destroyed)
@@ -188,4 +195,11 @@ test('Membership asks every connection for signs of life, and takes none that is
   const late = new End(4)
   own.take(late)
   assert.ok(late.destroyed)
+  const { keepAlives } = end
+  const other = membership({ keepAlive: 11 }).membership
+  const living = new End(7)
+  other.take(living)
+  await waitFor('three signs of life of another one', () => living.keepAlives >= 3)
+  other.close()
+  assert.equal(end.keepAlives, keepAlives)
 })
