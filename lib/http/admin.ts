@@ -22,8 +22,8 @@ export function createAdminDoor({ readiness, metrics, page }: AdminDoorDependenc
     if (reasons.length > 0) return c.text(`not ready: ${[...reasons, ...notes].join('; ')}\n`, 503)
     return c.text(notes.length > 0 ? `ready, but: ${notes.join('; ')}\n` : 'ready\n')
   })
-  app.get('/metrics', async (c) => {
-    const { contentType, body } = await metrics.render()
+  app.get('/metrics', (c) => {
+    const { contentType, body } = metrics.render()
     return c.body(body, 200, { 'Content-Type': contentType })
   })
   if (page !== undefined) app.all('*', (c) => page.fetch(c.req.raw))

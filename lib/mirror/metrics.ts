@@ -13,8 +13,8 @@ export interface MirrorFigures {
 }
 
 /** Registers what is to be said of a mirror as a whole. */
-export function registerMirrorMetrics({ gauge, looked }: Metrics, figures: MirrorFigures): void {
-  gauge('build_info', 'Always 1; the labels say what runs.', ['version', 'runtime', 'runtime_version']).set(
+export function registerMirrorMetrics({ gauges, looked }: Metrics, figures: MirrorFigures): void {
+  gauges('build_info', 'Always 1; the labels say what runs.', ['version', 'runtime', 'runtime_version']).set(
     { version: manifest.version, runtime: runtimeName, runtime_version: runtimeVersion() },
     1,
   )

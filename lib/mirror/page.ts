@@ -68,7 +68,7 @@ export function createMirrorPage(settings: Settings, dependencies: MirrorPageDep
       morePeers: Math.max(peers.length - LISTED_PEERS, 0),
       held: await holdings(signal),
       totals: activity.totals,
-      given: await bytesGiven(metrics),
+      given: bytesGiven(metrics),
       pulls: activity.pulls,
     }
   }
@@ -86,7 +86,6 @@ function shownFinding({ remedy, ...finding }: Report['findings'][number]): Shown
   return { ...finding, remedy: lines.join('\n') }
 }
 
-async function bytesGiven(metrics: HttpMetrics): Promise<number> {
-  const { values } = await metrics.bytes.get()
-  return values.reduce((sum, { labels, value }) => (labels.door === 'peer' ? sum + value : sum), 0)
+function bytesGiven(metrics: HttpMetrics): number {
+  return metrics.bytes.values.reduce((sum, { labels, value }) => (labels.door === 'peer' ? sum + value : sum), 0)
 }

@@ -1,5 +1,3 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
-
 /** For each label the values that it may have; an empty list for a label that may be anything. */
 export type KnownLabels = Readonly<Record<string, readonly string[]>>
 
@@ -16,14 +14,6 @@ export interface MetricDescription {
   readonly help: string
 }
 
-/** A counter whose labels can only be what they are known to be. */
-export type KnownCounter<Known extends KnownLabels> = Omit<Counter<keyof Known & string>, 'inc'> & {
-  inc(labels: LabelsOf<Known>, value?: number): void
-}
-export type KnownHistogram<Known extends KnownLabels> = Omit<Histogram<keyof Known & string>, 'observe'> & {
-  observe(labels: LabelsOf<Known>, value: number): void
-}
-
 /** From a fast answer on the same machine to the longest that a peer is waited for, in seconds. */
 export const ANSWER_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]
 /** From a manifest to a layer of gigabytes over a busy network, in seconds. */
@@ -38,26 +28,49 @@ export const TRANSFER_BUCKETS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 12
 export type Metrics = ReturnType<typeof createMetrics>
 
 export function createMetrics() {
-  const registry = new Registry()
-  const registers = [registry]
   const descriptions: MetricDescription[] = []
+  const texts: (() => string)[] = []
 
-  /** What all kinds have in common. */
-  function describe<Label extends string>(
+  /** @param lines gives the series of the metric, and looks at what it is made of */
+  function register<Label extends string>(
     type: MetricDescription['type'],
-    name: string,
+    shortName: string,
     help: string,
     values: Readonly<Record<Label, readonly string[]>>,
-  ) {
-    const labelNames = Object.keys(values) as Label[]
+    lines: (name: string) => Iterable<string>,
+  ): void {
     // Prometheus itself names what every process has.
-    const metric = { name: name.startsWith('process_') ? name : `swarmirror_${name}`, help, labelNames }
-    descriptions.push({ name: metric.name, type, labels: labelNames, values, help })
-    return { ...metric, registers }
+    const name = shortName.startsWith('process_') ? shortName : `swarmirror_${shortName}`
+    if (descriptions.some((other) => other.name === name)) throw new Error(`there is a metric ${name} already`)
+    descriptions.push({ name, type, labels: Object.keys(values), values, help })
+    const head = `# HELP ${name} ${escaped(help)}\n# TYPE ${name} ${type}\n`
+    texts.push(() => `${head}${[...lines(name)].map((line) => `${line}\n`).join('')}`)
+  }
+
+  /** A metric that is one number. */
+  function single(type: 'counter' | 'gauge', name: string, help: string, look: () => number): void {
+    register(type, name, help, {}, (full) => [`${full} ${look()}`])
+  }
+
+  /** A metric that is one number for each combination of labels. */
+  function numbers<Known extends KnownLabels>(type: 'counter' | 'gauge', name: string, help: string, known: Known) {
+    const series = new Series(Object.keys(known), () => 0)
+    register(type, name, help, known, (full) =>
+      series.all.map(({ labels, value }) => `${full}${textOf(labels)} ${value}`),
+    )
+    return series
   }
 
   return {
-    counter: (name: string, help: string) => new Counter(describe('counter', name, help, {})),
+    counter(name: string, help: string) {
+      let value = 0
+      single('counter', name, help, () => value)
+      return {
+        inc(by = 1): void {
+          value += by
+        },
+      }
+    },
 
     /** A counter with labels; `usual` are the combinations that begin at 0, all of them if left out. */
     counters<Known extends KnownLabels>(
@@ -65,73 +78,154 @@ export function createMetrics() {
       help: string,
       known: Known,
       usual: readonly LabelsOf<Known>[] = combinations(known),
-    ): KnownCounter<Known> {
-      const made: KnownCounter<Known> = new Counter(describe('counter', name, help, known))
-      for (const labels of usual) made.inc(labels, 0)
-      return made
+    ) {
+      const series = numbers('counter', name, help, known)
+      for (const labels of usual) series.at(labels)
+      return {
+        inc(labels: LabelsOf<Known>, by = 1): void {
+          series.at(labels).value += by
+        },
+        /** The value of each combination that there is. */
+        get values() {
+          return series.all
+        },
+      }
     },
 
-    gauge<Label extends string = never>(name: string, help: string, labels: readonly Label[] = []) {
-      const values = Object.fromEntries(labels.map((label) => [label, []])) as Record<Label, []>
-      return new Gauge(describe('gauge', name, help, values))
+    /** A gauge that goes up and down. */
+    gauge(name: string, help: string) {
+      let value = 0
+      single('gauge', name, help, () => value)
+      return {
+        inc(): void {
+          value += 1
+        },
+        dec(): void {
+          value -= 1
+        },
+      }
     },
 
-    histogram: (name: string, help: string, buckets: number[]) =>
-      new Histogram({ ...describe('histogram', name, help, {}), buckets }),
+    /** A gauge with labels of any values. */
+    gauges<Label extends string>(name: string, help: string, labels: readonly Label[]) {
+      const known = Object.fromEntries(labels.map((label) => [label, []])) as Record<Label, []>
+      const series = numbers('gauge', name, help, known)
+      return {
+        set(labels: Readonly<Record<Label, string>>, value: number): void {
+          series.at(labels).value = value
+        },
+      }
+    },
 
-    histograms<Known extends KnownLabels>(
-      name: string,
-      help: string,
-      buckets: number[],
-      known: Known,
-    ): KnownHistogram<Known> {
-      const made = new Histogram({ ...describe('histogram', name, help, known), buckets })
-      for (const labels of combinations(known)) made.zero(labels)
-      return made
+    histogram(name: string, help: string, buckets: readonly number[]) {
+      const { series, observe } = distribution(buckets, [])
+      register('histogram', name, help, {}, series)
+      observe({})
+      return { observe: (value: number): void => observe({}, value) }
+    },
+
+    histograms<Known extends KnownLabels>(name: string, help: string, buckets: readonly number[], known: Known) {
+      const { series, observe } = distribution(buckets, Object.keys(known))
+      register('histogram', name, help, known, series)
+      for (const labels of combinations(known)) observe(labels)
+      return { observe: (labels: LabelsOf<Known>, value: number): void => observe(labels, value) }
     },
 
     /** A gauge that is read when somebody asks. */
-    looked: (name: string, help: string, look: () => number) =>
-      new Gauge({
-        ...describe('gauge', name, help, {}),
-        collect() {
-          this.set(look())
-        },
-      }),
+    looked: (name: string, help: string, look: () => number): void => single('gauge', name, help, look),
 
     /** The same with a label, for the values that it has then. */
-    lookedEach: (
+    lookedEach(
       name: string,
       help: string,
       label: string,
       look: () => Iterable<readonly [value: string, of: number]>,
-    ) =>
-      new Gauge({
-        ...describe('gauge', name, help, { [label]: [] }),
-        collect() {
-          this.reset()
-          for (const [value, of] of look()) this.set({ [label]: value }, of)
-        },
-      }),
+    ): void {
+      register('gauge', name, help, { [label]: [] }, (full) =>
+        [...look()].map(([value, of]) => `${full}${textOf({ [label]: value })} ${of}`),
+      )
+    },
 
     /** A counter that is read when somebody asks. */
-    lookedCounter: (name: string, help: string, look: () => number) =>
-      new Counter({
-        ...describe('counter', name, help, {}),
-        collect() {
-          this.reset()
-          this.inc(look())
-        },
-      }),
+    lookedCounter: (name: string, help: string, look: () => number): void => single('counter', name, help, look),
 
     /** What there is, in the order in which it is rendered. */
     descriptions: descriptions as readonly MetricDescription[],
 
     /** All of it in Prometheus' text format. */
-    async render(): Promise<{ readonly contentType: string; readonly body: string }> {
-      return { contentType: registry.contentType, body: await registry.metrics() }
+    render(): { readonly contentType: string; readonly body: string } {
+      return { contentType: CONTENT_TYPE, body: texts.map((text) => text()).join('\n') }
     },
   }
+}
+
+const CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
+
+type Labels = Readonly<Record<string, string>>
+
+/** A value for each combination of labels, in the order in which they came. */
+class Series<Value> {
+  readonly #names: readonly string[]
+  readonly #first: () => Value
+  readonly #all = new Map<string, { readonly labels: Labels; value: Value }>()
+
+  /** @param first what a combination begins with */
+  constructor(names: readonly string[], first: () => Value) {
+    this.#names = names
+    this.#first = first
+  }
+
+  get all() {
+    return [...this.#all.values()]
+  }
+
+  at(labels: Labels): { value: Value } {
+    const key = JSON.stringify(this.#names.map((name) => labels[name]))
+    const known = this.#all.get(key)
+    if (known !== undefined) return known
+    const made = { labels, value: this.#first() }
+    this.#all.set(key, made)
+    return made
+  }
+}
+
+/** How often values up to each bound were observed. */
+function distribution(buckets: readonly number[], names: readonly string[]) {
+  const all = new Series(names, () => ({ counts: buckets.map(() => 0), sum: 0, count: 0 }))
+  return {
+    /** Without a value, the labels only begin to be there. */
+    observe(labels: Labels, observed?: number): void {
+      const { value } = all.at(labels)
+      if (observed === undefined) return
+      const bucket = buckets.findIndex((bound) => observed <= bound)
+      if (bucket >= 0) value.counts[bucket] = (value.counts[bucket] ?? 0) + 1
+      value.sum += observed
+      value.count += 1
+    },
+    *series(name: string): Generator<string> {
+      for (const { labels, value } of all.all) {
+        let upTo = 0
+        for (const [index, bound] of buckets.entries()) {
+          upTo += value.counts[index] ?? 0
+          yield `${name}_bucket${textOf({ le: String(bound), ...labels })} ${upTo}`
+        }
+        yield `${name}_bucket${textOf({ le: '+Inf', ...labels })} ${value.count}`
+        yield `${name}_sum${textOf(labels)} ${value.sum}`
+        yield `${name}_count${textOf(labels)} ${value.count}`
+      }
+    },
+  }
+}
+
+/** Labels as they stand behind a metric's name; nothing where there are none. */
+function textOf(labels: Labels): string {
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escaped(value).replaceAll('"', '\\"')}"`)
+  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`
+}
+
+/** Text in which no line feed and no backslash means something. */
+function escaped(text: string): string {
+  return text.replaceAll('\\', '\\\\').replaceAll('\n', '\\n')
 }
 
 /** Every combination of the values. */

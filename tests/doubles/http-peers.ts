@@ -121,7 +121,7 @@ export function bodyOf(answer: PeerAnswer | undefined): ByteSource {
 
 /** How often a counter has counted, for all labels that agree with the given ones. */
 export async function counted(metrics: Metrics, name: string, labels = ''): Promise<number> {
-  const { body } = await metrics.render()
+  const { body } = metrics.render()
   const lines = body.split('\n').filter((line) => line.startsWith(`swarmirror_${name}`) && line.includes(labels))
   return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
 }

@@ -13,7 +13,6 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const BEHIND: readonly { readonly what: RegExp; readonly files: RegExp }[] = [
   { what: /^(?:hyperswarm|hyperdht)(?:\/|$)/, files: /^lib\/swarm\/hyperswarm\.ts$/ },
   { what: /^toml-eslint-parser$/, files: /^lib\/toml\/toml\.ts$/ },
-  { what: /^prom-client$/, files: /^lib\/observe\// },
   { what: /^hono(?:\/|$)/, files: /^lib\/(?:http|page)\// },
   { what: /^@hono\/node-server(?:\/|$)/, files: /^lib\/platform\// },
   { what: /^@(?:bufbuild|connectrpc)\/|_pb\.ts$/, files: /^lib\/containerd\/client\// },

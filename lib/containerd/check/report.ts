@@ -22,9 +22,9 @@ export function makeReport(findings: readonly Finding[]): Report {
 }
 
 /** What a node tells of its last check. */
-export function createCheckMetrics({ gauge }: Metrics) {
+export function createCheckMetrics({ gauges }: Metrics) {
   const help = 'Findings of the last check of containerd and this node, by how they weigh.'
-  return { findings: gauge('check_findings', help, ['severity']) }
+  return { findings: gauges('check_findings', help, ['severity']) }
 }
 
 /** The report for machines: one JSON document, with a line feed at its end. */

@@ -144,7 +144,7 @@ test('registry door: every Resolve is counted by who answered it, and what upstr
     const activity = new Activity()
     const dependencies = { store, peers, policy: createPolicy(), metrics, activity, resolution, log: silentLogger }
     await createRegistryDoor(dependencies).fetch(new Request(`http://mirror.example${path}`, { method: 'HEAD' }))
-    const { values } = await metrics.resolves.get()
+    const { values } = metrics.resolves
     assert.deepEqual(
       values.filter(({ value }) => value > 0).map(({ labels, value }) => [labels.by, value]),
       [[by, 1]],

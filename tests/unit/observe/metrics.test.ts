@@ -10,15 +10,34 @@ test('metrics are rendered with names, help and labels as Prometheus reads them'
   const known = { door: ['registry', 'peer'], found: ['true', 'false'] } as const
   metrics.counters('asked_total', 'Asked.', known).inc({ door: 'registry', found: 'true' })
   metrics.histograms('asking_seconds', 'Time.', [0.001, 0.005], known).observe({ door: 'peer', found: 'false' }, 0.003)
-  const { contentType, body } = await metrics.render()
+  const { contentType, body } = metrics.render()
   assert.match(contentType, /^text\/plain; version=0\.0\.4/)
   assert.match(body, /^swarmirror_asked_total\{door="registry",found="true"\} 1$/m)
   assert.match(body, /^swarmirror_asking_seconds_bucket\{le="0\.005",door="peer",found="false"\} 1$/m)
   assert.match(body, /^swarmirror_asking_seconds_bucket\{le="0\.001",door="peer",found="false"\} 0$/m)
 })
 
+test('metrics add up what falls into each bucket, and escape what a label may be', () => {
+  const metrics = createMetrics()
+  const seconds = metrics.histogram('asking_seconds', 'Line\nfeed.', [0.001, 0.005])
+  for (const value of [0.001, 0.002, 7]) seconds.observe(value)
+  metrics.gauges('info', 'Info.', ['what']).set({ what: 'a "b" \\\n' }, 1)
+  const lines = metrics.render().body.split('\n')
+  for (const line of [
+    '# HELP swarmirror_asking_seconds Line\\nfeed.',
+    'swarmirror_asking_seconds_bucket{le="0.001"} 1',
+    'swarmirror_asking_seconds_bucket{le="0.005"} 2',
+    'swarmirror_asking_seconds_bucket{le="+Inf"} 3',
+    'swarmirror_asking_seconds_sum 7.003',
+    'swarmirror_asking_seconds_count 3',
+    'swarmirror_info{what="a \\"b\\" \\\\\\n"} 1',
+  ]) {
+    assert.ok(lines.includes(line), line)
+  }
+})
+
 test('metrics of a mirror have names and help as Prometheus wants them', async () => {
-  const { body } = await createAllMetrics().render()
+  const { body } = createAllMetrics().render()
   // Every metric has its help, its type and the prefix; counters end with _total, times with _seconds.
   for (const [, name, type] of body.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
     assert.match(name ?? '', /^(?:swarmirror|process)_[a-z_]+$/)
@@ -30,7 +49,7 @@ test('metrics of a mirror have names and help as Prometheus wants them', async (
 
 test('metrics of a mirror have every series that can be foreseen from the start, at 0', async () => {
   const metrics = createAllMetrics()
-  const { body } = await metrics.render()
+  const { body } = metrics.render()
   const lines = body.split('\n')
   for (const { name, type, labels, values } of metrics.descriptions) {
     if (name.startsWith('process_') || name === 'swarmirror_build_info' || name === 'swarmirror_check_findings')
@@ -70,8 +89,8 @@ test('metrics of one mirror are apart from those of another, and a name is taken
   const [one, other] = [createMetrics(), createMetrics()]
   one.counter('hedges_total', 'Hedges.').inc()
   other.counter('hedges_total', 'Hedges.')
-  assert.match((await one.render()).body, /^swarmirror_hedges_total 1$/m)
-  assert.match((await other.render()).body, /^swarmirror_hedges_total 0$/m)
+  assert.match(one.render().body, /^swarmirror_hedges_total 1$/m)
+  assert.match(other.render().body, /^swarmirror_hedges_total 0$/m)
   assert.throws(() => one.counter('hedges_total', 'Hedges.'))
 })
 
@@ -80,12 +99,12 @@ test('looked metrics are read when they are rendered, and counters are not added
   const metrics = createMetrics()
   metrics.looked('peers_aside', 'Aside.', () => aside)
   metrics.lookedCounter('requests_total', 'Requests.', () => aside + 10)
-  await metrics.render()
-  const { body } = await metrics.render()
+  metrics.render()
+  const { body } = metrics.render()
   assert.match(body, /^swarmirror_peers_aside 2$/m)
   assert.match(body, /^swarmirror_requests_total 12$/m)
   aside = 0
-  assert.match((await metrics.render()).body, /^swarmirror_peers_aside 0$/m)
+  assert.match(metrics.render().body, /^swarmirror_peers_aside 0$/m)
 })
 
 test('admin door: /metrics gives what was counted', async () => {

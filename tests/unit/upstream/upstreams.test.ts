@@ -42,7 +42,7 @@ async function withUpstreams(use: (setting: Setting) => Promise<void>): Promise<
   }
   const upstreams = new Upstreams({ find, probe, metrics, log, clock }, TIMEOUT)
   const metric = async () => {
-    const { body } = await metrics.render()
+    const { body } = metrics.render()
     const lines = body.matchAll(/^swarmirror_upstream_up\{registry="([^"]+)"\} (\d)$/gm)
     return [...lines].map(([, registry = '', up]) => [registry, Number(up)] as const)
   }
