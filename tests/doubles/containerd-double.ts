@@ -25,7 +25,7 @@ export function makeContainerd(root?: string) {
   const contents = new Map<Digest, Content>()
   if (root !== undefined)
     for (const path of ['ingest', 'blobs/sha256']) mkdirSync(join(root, path), { recursive: true })
-  const looks = { begun: 0 }
+  const looks = { begun: 0, asked: 0 }
   let tell: (digest?: Digest) => void = () => undefined
   let listing = Promise.resolve()
   function add(content: Content): void {
@@ -44,6 +44,7 @@ export function makeContainerd(root?: string) {
   const client: ContainerdClient = {
     namespace: 'test',
     async contentInfo(digest) {
+      looks.asked++
       const content = contents.get(digest)
       return content === undefined ? undefined : { digest, size: content.bytes.length, labels: {} }
     },
@@ -87,6 +88,7 @@ export function makeContainerd(root?: string) {
   }
   return {
     client,
+    /** Looks at everything that have begun, and questions for single digests. */
     looks,
     /** As containerd before 2.1, which tells of images only. */
     putSilently: add,
@@ -101,6 +103,11 @@ export function makeContainerd(root?: string) {
     },
     /** As the garbage collection, of which containerd tells nothing. */
     unputSilently: remove,
+    /** As where another namespace still has it: the file stays. */
+    unputHere(digest: Digest) {
+      contents.delete(digest)
+      tell()
+    },
     unput(digest: Digest) {
       remove(digest)
       tell()

@@ -1,4 +1,4 @@
-import { access, constants, open, readdir, readFile } from 'node:fs/promises'
+import { access, constants, open, readdir, readFile, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../observe/log.ts'
@@ -123,6 +123,18 @@ export function createContentFiles(dependencies: {
       told = text
       if (root !== undefined) log.info('containerd content is read from files', { root })
       else log.warn('containerd content is read through the socket', { ...checked })
+    },
+
+    /** Whether files can be read. */
+    get areReadable(): boolean {
+      return root !== undefined
+    },
+
+    /** The size in bytes of the file of a digest, if there is one. Says nothing about namespaces. */
+    async sizeOf(digest: Digest): Promise<number | undefined> {
+      if (root === undefined) return undefined
+      const found = await unlessMissing(stat(blobPath(root, digest)))
+      return found?.isFile() === true ? found.size : undefined
     },
 
     /** The file of a digest, if it is readable and has that size in bytes. Says nothing about namespaces. */

@@ -58,7 +58,11 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
   let failures = 0
   /** Resolves when something happens that the last look may have missed. */
   let rung = Promise.withResolvers<true>()
-  const ring = () => rung.resolve(true)
+  let isSettled = false
+  const ring = () => {
+    isSettled = false
+    rung.resolve(true)
+  }
 
   function answered(): void {
     if (reached.reasons.length > 0) log.info('containerd answers', { failures })
@@ -68,6 +72,7 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
 
   /** Gives the time to wait before the next attempt, in milliseconds. */
   function lost(error: unknown): number {
+    isSettled = false
     const wait = Math.min(retryMost, retryFirst * 2 ** failures) * (0.5 + random() / 2)
     const fields = { error, failures, retryInMs: Math.round(wait) }
     // Told once: what follows is the same until containerd answers.
@@ -92,10 +97,16 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
     })
     let gathering = gatherFirst
     for (let calm = 0; ; ) {
-      rung = Promise.withResolvers()
+      const ringing = Promise.withResolvers<true>()
+      rung = ringing
+      let isQuiet = true
+      void ringing.promise.then(() => {
+        isQuiet = false
+      })
       const changed = await reconcile(signal)
       answered()
       if (changed) calm = 0
+      isSettled = isQuiet && calm >= settleDelays.length
       const interval = Math.min(reconcileInterval * (0.9 + random() / 5), patience() ?? reconcileInterval)
       const since = performance.now()
       const wasRung =
@@ -137,6 +148,13 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
       const [reason] = reached.reasons
       if (reason === undefined) return { ok: true }
       return { ok: false, reason }
+    },
+    /**
+     * Whether the last look still tells what there is: nothing was heard since it began, nothing had changed for as long as it takes
+     * what follows a change to happen, and events are heard.
+     */
+    get isSettled(): boolean {
+      return isSettled
     },
     /** Looks soon, as after an event. */
     soon: ring,

@@ -30,10 +30,20 @@ const TOPICS = ['/images/create', '/images/update', '/images/delete', '/content/
 const SNIFFED_LIMIT = 4096
 
 /**
+ * For how long an answer of containerd counts, in milliseconds, while the blob's file is there and no event tells otherwise: a blob is
+ * asked for piece by piece. What is removed goes with the garbage collection, about a second after its image.
+ */
+const ANSWER_LIFE = 1_000
+/** How many of them are kept. */
+const ANSWER_LIMIT = 1_024
+
+/**
  * Waits, in milliseconds, until containerd says that it has what is complete: its database follows its files, by some
  * milliseconds on an idle disk.
  */
 const DATABASE_DELAYS: readonly number[] = [0, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
+
+type Held = Pick<ContentInfo, 'digest' | 'size'>
 
 export interface ContainerdStoreOptions extends ObserverOptions {
   /** containerd's content root as this process sees it; containerd tells it if `undefined`. */
@@ -50,9 +60,10 @@ export interface ContainerdStoreOptions extends ObserverOptions {
 }
 
 /**
- * The content of one containerd namespace. It asks containerd each time whether something is held, in that namespace, so
- * that an isolated one (`content_sharing_policy`) keeps its content to itself although the files are shared; the bytes
- * come from containerd's files where this process can read them.
+ * The content of one containerd namespace: what containerd says is held in that namespace, so that an isolated one
+ * (`content_sharing_policy`) keeps its content to itself although the files are shared. The bytes come from containerd's files
+ * where this process can read them. Then containerd need not be asked for each request: without a file nothing is held, and
+ * what an image holds is held until an event tells otherwise, as long as its file is there.
  *
  * Observing starts at once and goes on until {@link ContentStore.close}, through restarts of containerd: while it is
  * away, watchers hear of no change. The client's connection stays open, it belongs to the caller.
@@ -77,6 +88,11 @@ export function createContainerdStore(
   const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
   let mediaTypes: ReadonlyMap<Digest, string> = new Map()
   let withheld: ReadonlySet<Digest> = new Set()
+  /** By the last look at everything. */
+  let sizes: ReadonlyMap<Digest, number> = new Map()
+  const answers = new Map<Digest, { readonly size: number; readonly until: number }>()
+  /** How often something was heard after which an answer may be wrong. */
+  let doubts = 0
   let root = options.contentRoot
 
   const observer = createObserver(
@@ -97,6 +113,7 @@ export function createContainerdStore(
         files.tell(snapshot.sizes.size > 0)
         mediaTypes = snapshot.mediaTypes
         withheld = snapshot.withheld
+        sizes = snapshot.sizes
         const early = pulling.complete(snapshot, begun)
         feed.replace(early.length === 0 ? snapshot.keys : new Set([...snapshot.keys, ...early.map(digestKey)]))
         answer()
@@ -111,6 +128,7 @@ export function createContainerdStore(
   async function* worthALook(events: AsyncIterable<ContainerdEvent>): AsyncGenerator<ContainerdEvent, void> {
     for await (const event of events) {
       const digest = event.kind === 'content' && isDigest(event.digest) ? event.digest : undefined
+      doubt(digest)
       if (digest !== undefined && pulling.has(digest)) onContent(digest)
       else yield event
     }
@@ -118,9 +136,17 @@ export function createContainerdStore(
 
   /** A file of containerd's content has come or gone, or containerd says so. */
   function onContent(digest: Digest): void {
+    doubt(digest)
     if (pulling.has(digest)) void ask(digest)
     // The garbage collection took it, which no event of containerd tells.
     else if (feed.held.has(digestKey(digest))) observer.soon()
+  }
+
+  /** Forgets what containerd has said of a digest, or of all. */
+  function doubt(digest: Digest | undefined): void {
+    doubts++
+    if (digest === undefined) answers.clear()
+    else answers.delete(digest)
   }
 
   /** Asks containerd whether it has what is being pulled, and tells it. */
@@ -146,14 +172,35 @@ export function createContainerdStore(
     return !withheld.has(digest) && (!isSelective || mediaTypes.has(digest) || pulling.has(digest))
   }
 
-  async function infoOf(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
+  async function infoOf(digest: Digest, signal: AbortSignal): Promise<Held | undefined> {
     if (!isOffered(digest)) return undefined
+    if (files.areReadable) {
+      const size = await files.sizeOf(digest)
+      signal.throwIfAborted()
+      // A look that knows of it and a file that is missing do not agree: containerd's files may be elsewhere.
+      if (size === undefined && !sizes.has(digest)) return undefined
+      if (size !== undefined && size === knownSize(digest)) return { digest, size }
+    }
+    const before = doubts
     const info = await client.contentInfo(digest, signal)
-    return info === undefined || withholds(info.labels) ? undefined : info
+    if (info === undefined || withholds(info.labels)) return undefined
+    if (before === doubts) {
+      if (answers.size >= ANSWER_LIMIT) answers.clear()
+      answers.set(digest, { size: info.size, until: performance.now() + ANSWER_LIFE })
+    }
+    return info
+  }
+
+  /** The size in bytes of what this namespace is known to hold, if its file is still there; containerd is not asked. */
+  function knownSize(digest: Digest): number | undefined {
+    const { size, until = 0 } = answers.get(digest) ?? {}
+    if (performance.now() < until) return size
+    // The collection takes nothing that an image holds, and of images that go there are events.
+    return observer.isSettled && mediaTypes.has(digest) && !pulling.has(digest) ? sizes.get(digest) : undefined
   }
 
   /** For content that no image names (yet): it may be a manifest that is being pulled. */
-  async function sniff({ digest, size }: ContentInfo, signal: AbortSignal): Promise<string | undefined> {
+  async function sniff({ digest, size }: Held, signal: AbortSignal): Promise<string | undefined> {
     const known = sniffed.get(digest)
     if (known !== undefined || size > MANIFEST_SIZE_LIMIT) return known ?? OCTET_STREAM
     const bytes = await readSmall(client, digest, size, signal)

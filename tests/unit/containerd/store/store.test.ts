@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { test } from 'node:test'
 import { digestKey, type Key } from '../../../../lib/oci/key.ts'
 import type { ContentStore } from '../../../../lib/store/store.ts'
 import { makeContainerd, withStore } from '../../../doubles/containerd-double.ts'
-import { type Image, makeImage } from '../../../fixtures/image.ts'
+import { type Image, makeImage, withTemporaryDirectory } from '../../../fixtures/image.ts'
+import { blobPath } from '../../../fixtures/layout.ts'
 import { waitFor } from '../../../fixtures/wait.ts'
 
 const never = new AbortController().signal
@@ -85,5 +88,60 @@ test('containerd store gives what no image names where no image is refused', asy
     look()
     await waitFor('the first look', () => held.has(OPEN as Key))
     assert.deepEqual(await heldOf(store, other), all(true, other))
+  })
+})
+
+test('containerd store asks containerd nothing for what has no file, and nothing for what an image holds while all is quiet', async () => {
+  await withTemporaryDirectory(async (root) => {
+    const containerd = makeContainerd(root)
+    const [open, other] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
+    containerd.put(...open.contents)
+    containerd.name(open, OPEN)
+    await withStore(containerd, { settleDelays: [] }, async (store, held) => {
+      await waitFor('the first look', () => held.has(OPEN as Key))
+      await waitFor('quiet', async () => {
+        containerd.looks.asked = 0
+        return (await heldOf(store, open)).every(Boolean) && containerd.looks.asked === 0
+      })
+      assert.deepEqual(await heldOf(store, other), all(false, other))
+      assert.equal(containerd.looks.asked, 0)
+    })
+  })
+})
+
+test('containerd store gives nothing of another namespace whose files it can read, and nothing that its own has no more', async () => {
+  await withTemporaryDirectory(async (root) => {
+    const containerd = makeContainerd(root)
+    const [open, foreign] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
+    containerd.put(...open.contents)
+    containerd.name(open, OPEN)
+    await withStore(containerd, { settleDelays: [] }, async (store, held) => {
+      await waitFor('the first look', () => held.has(OPEN as Key))
+      for (const { descriptor, bytes } of foreign.contents) writeFileSync(blobPath(root, descriptor.digest), bytes)
+      assert.deepEqual(await heldOf(store, foreign), all(false, foreign))
+      assert.deepEqual(await heldOf(store, open), all(true, open))
+      const [gone] = open.contents.slice(-1)
+      const digest = gone?.descriptor.digest ?? assert.fail()
+      containerd.unputHere(digest)
+      await waitFor('it is not there any more', async () => (await store.describe(digest, never)) === undefined)
+      assert.equal(await store.open(digest, undefined, never), undefined)
+    })
+  })
+})
+
+test('containerd store asks containerd for what a look has told of and its files do not have', async () => {
+  await withTemporaryDirectory(async (root) => {
+    const containerd = makeContainerd(root)
+    const open = makeImage({ seed: 1 })
+    containerd.put(...open.contents)
+    containerd.name(open, OPEN)
+    const elsewhere = `${root}/elsewhere`
+    for (const { descriptor } of open.contents)
+      mkdirSync(dirname(blobPath(elsewhere, descriptor.digest)), { recursive: true })
+    mkdirSync(`${elsewhere}/ingest`)
+    await withStore(containerd, { contentRoot: elsewhere }, async (store, held) => {
+      await waitFor('the first look', () => held.has(OPEN as Key))
+      assert.deepEqual(await heldOf(store, open), all(true, open))
+    })
   })
 })
