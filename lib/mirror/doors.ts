@@ -28,7 +28,7 @@ export interface PeerPortParts {
 /**
  * Opens the peer door over TCP and joins the swarm over UDP, on one port number, and puts both on `parts` to be closed.
  *
- * @returns with the `address` by which other nodes reach the door and this node of the swarm
+ * @returns with `self`: where other nodes reach the door and this node of the swarm
  * @throws {ConfigurationError} if the address cannot be used
  */
 export async function openPeerPort(
@@ -49,7 +49,7 @@ export async function openPeerPort(
       const router = await joinSwarm(swarm, options)
       parts.defer(() => cut(peer))
       parts.defer(() => router.close())
-      return { peer, router, address: addressOf(self) }
+      return { peer, router, self }
     } catch (error) {
       await cut(peer)
       const problem = addressProblem(error)

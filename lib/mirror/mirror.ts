@@ -1,6 +1,8 @@
 import { createProbeDoor } from '../containerd/check/probe-door.ts'
 import { isProbeRegistry } from '../containerd/probe-name.ts'
 import { withoutFlight } from '../flight/flight.ts'
+import { createFlightMetrics } from '../flight/metrics.ts'
+import { CLAIM_TIME, NodeFlight } from '../flight/node-flight.ts'
 import { createAdminDoor } from '../http/admin.ts'
 import { createHttpMetrics } from '../http/metrics.ts'
 import { createPeerDoor } from '../http/peer.ts'
@@ -19,6 +21,7 @@ import { registerPeerMetrics } from '../peers/metrics.ts'
 import { createTlsIdentity } from '../peers/tls.ts'
 import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
+import { systemClock } from '../platform/clock.ts'
 import type { Address, Settings } from '../settings/settings.ts'
 import { LOOPBACK_SWARM_KEY } from '../swarm/topic.ts'
 import { createPeerContent } from '../transfer/peer-content.ts'
@@ -104,13 +107,17 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
       maxTransfers: settings['max-transfers'],
     })
   const swarm = { files, liveness: known, readiness, metrics, log }
-  const { peer, router, address } = await openPeerPort(settings, { peerDoorAt, tls, swarm, swarmKeys }, parts)
+  const { peer, router, self } = await openPeerPort(settings, { peerDoorAt, tls, swarm, swarmKeys }, parts)
 
   const doors = createBootstrapDoors({ ...settings, 'peer-listen': peer }, tls)
   parts.defer(() => doors.close())
   const isAlone = () => router.members.size <= 1
   const doorWatch = watchDoors({ doors, joined: router.joined, isAlone, readiness, log })
   parts.defer(() => doorWatch.close())
+
+  const publisher = publish({ store, router, policy, readiness, log })
+  parts.defer(() => publisher.close())
+  const { held } = publisher
 
   // The way to what other nodes have, and the door for containerd on this one.
   const client = new PeerClient({
@@ -120,19 +127,28 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   })
   parts.defer(() => client.close())
   const onTransfer = activity.transferred.bind(activity)
-  const flight = withoutFlight(router)
+  const lookupTimeout = settings['lookup-timeout']
+  const flightMetrics = createFlightMetrics(metrics, () => taking?.figures ?? { kept: 0, arriving: 0 })
+  const taking: NodeFlight | undefined =
+    settings.flight === 'on'
+      ? new NodeFlight(
+          {
+            ...{ members: router.members, router, store, self, clock: systemClock, log },
+            ...{ holds: (key) => held.has(key), metrics: flightMetrics },
+          },
+          { lookupTimeout },
+        )
+      : undefined
+  parts.defer(() => taking?.close())
   const peers = createPeerContent(
-    { flight, client, credentials, known, metrics, log, onTransfer },
+    { flight: taking ?? withoutFlight(router), client, credentials, known, metrics, log, onTransfer },
     {
-      lookupTimeout: settings['lookup-timeout'],
+      lookupTimeout: lookupTimeout + (taking === undefined ? 0 : CLAIM_TIME),
       parallelPeers: settings['parallel-peers'],
       stallTimeout: settings['stall-timeout'],
       verify: settings.verify === 'on',
     },
   )
-  const publisher = publish({ store, router, policy, readiness, log })
-  parts.defer(() => publisher.close())
-  const { held } = publisher
   const upstreams = createNodeUpstreams(settings, { held, metrics, log })
   parts.defer(async () => upstreams.close())
   const registryDoor = createRegistryDoor({
@@ -167,7 +183,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   })
   const page = createMirrorPage(settings, {
     ...{ store, held, router, members: router.members, known, activity, readiness },
-    ...{ policy, client, credentials, address, upstreams, log },
+    ...{ policy, client, credentials, address: addressOf(self), upstreams, log },
     metrics: httpMetrics,
     report: () => guard?.report,
   })

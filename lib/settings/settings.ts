@@ -223,6 +223,12 @@ export const SETTINGS = {
       'how many bytes per second all other nodes together get at most (`k`, `M` and `G` are decimal multiples, as in 20M)',
     schema: v.pipe(reading(readRate), v.minValue(1_000, 'expected at least 1k')),
   },
+  flight: {
+    default: 'off',
+    meaning:
+      '`on`: when several nodes pull what nobody has, one of them goes to the registry, and the others get it from each other as it arrives; `off`: each goes there',
+    schema: either('on', 'off'),
+  },
   'parallel-peers': {
     default: '3',
     meaning:

@@ -12,7 +12,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   settings: ['swarm', 'observe', 'oci'],
   upstream: ['platform', 'observe'],
   transfer: ['flight', 'peers', 'swarm', 'platform', 'observe', 'oci'],
-  flight: ['swarm', 'oci'],
+  flight: ['swarm', 'store', 'platform', 'observe', 'oci'],
   peers: ['swarm', 'platform', 'observe', 'oci'],
   swarm: ['udx', 'platform', 'observe', 'oci'],
   store: ['platform', 'observe', 'oci'],

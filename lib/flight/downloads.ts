@@ -1,0 +1,210 @@
+import type { Digest } from '../oci/digest.ts'
+import { digestKey, type Key } from '../oci/key.ts'
+import { addressOf } from '../platform/address.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { Arrival } from '../store/arrival.ts'
+import type { ContentStore } from '../store/store.ts'
+import type { Peer } from '../swarm/router.ts'
+import type { SourceState } from './flight.ts'
+import { FRESH, RENEWAL } from './keeper.ts'
+import { MOST_NAMED } from './message.ts'
+
+export interface DownloadsDependencies {
+  readonly store: Pick<ContentStore, 'arriving'>
+  /** Whether this node offers it to others. */
+  readonly holds: (key: Key) => boolean
+  readonly clock: Clock
+  /** Told when the first byte is there, and then each {@link RENEWAL}. */
+  readonly onProgress: (download: Download) => void
+  readonly onEnd: (download: Download, end: 'committed' | 'aborted') => void
+}
+
+/** Milliseconds from one look whether something arrives to the next, and after which it is forgotten if it does not. */
+const LOOK_INTERVAL = 10
+const LOOK_LIMIT = 1_000
+/** Milliseconds for which others are let to wait until it arrives: containerd's files are there before it asks. */
+const ARRIVAL_PATIENCE = 300
+/** Milliseconds after which what has not begun is forgotten: its turn may come late, but not that late. */
+const BEGIN_LIMIT = 600_000
+/** Milliseconds for which a peer that was given up is not named again. */
+const LEFT_LIFE = 10_000
+/**
+ * How many downloads containerd has at a time: `max_concurrent_downloads` by default. containerd 2 goes upstream only when
+ * one of them is free, and a download from this node takes one as well.
+ */
+const PLACES = 3
+/** Downloads that are watched at a time, and digests that were completed just now. */
+const MOST_DOWNLOADS = 1_024
+
+/** A digest that a client of this node is getting. */
+export class Download {
+  readonly digest: Digest
+  readonly since: number
+  /**
+   * `peers`: it waits until this node has found peers, or gets it from them, perhaps from a parent as it arrives there.
+   * `upstream`: it was sent there, at that time.
+   */
+  way: { readonly kind: 'peers'; readonly parent?: Peer } | { readonly kind: 'upstream'; readonly at: number }
+  /** Whether keepers know of it. */
+  isClaimed = false
+  arrival: Arrival | undefined
+  readonly #left = new Map<string, { readonly peer: Peer; readonly until: number }>()
+  readonly #clock: Clock
+  readonly #found = Promise.withResolvers<void>()
+
+  constructor(digest: Digest, clock: Clock) {
+    this.digest = digest
+    this.since = clock.now()
+    this.way = { kind: 'peers' }
+    this.#clock = clock
+  }
+
+  get hasBegun(): boolean {
+    return (this.arrival?.written ?? 0) > 0
+  }
+
+  /** Peers that were given up lately. */
+  get left(): Peer[] {
+    const now = this.#clock.now()
+    for (const [address, { until }] of this.#left) if (until < now) this.#left.delete(address)
+    return [...this.#left.values()].map(({ peer }) => peer).slice(-MOST_NAMED)
+  }
+
+  leave(peer: Peer): void {
+    this.#left.delete(addressOf(peer))
+    this.#left.set(addressOf(peer), { peer, until: this.#clock.now() + LEFT_LIFE })
+    if (this.way.kind === 'peers') this.way = { kind: 'peers' }
+  }
+
+  found(arrival?: Arrival): void {
+    this.arrival = arrival
+    this.#found.resolve()
+  }
+
+  /** Waits until it arrives, for so many milliseconds at most. */
+  async arriving(ms: number): Promise<Arrival | undefined> {
+    const late = Promise.withResolvers<void>()
+    const cancel = this.#clock.after(ms, late.resolve)
+    await Promise.race([this.#found.promise, late.promise])
+    cancel()
+    return this.arrival
+  }
+}
+
+/** What the clients of this node are getting, as far as its store can tell. */
+export class Downloads {
+  readonly #dependencies: DownloadsDependencies
+  readonly #running = new Map<Digest, Download>()
+  readonly #completed = new Set<Digest>()
+  readonly #closing = new AbortController()
+
+  constructor(dependencies: DownloadsDependencies) {
+    this.#dependencies = dependencies
+  }
+
+  /** How many are being written. */
+  get arriving(): number {
+    return [...this.#running.values()].filter(({ arrival }) => arrival !== undefined).length
+  }
+
+  get(digest: Digest): Download | undefined {
+    return this.#running.get(digest)
+  }
+
+  /** Watches what a client has just asked for. */
+  begin(digest: Digest): Download {
+    const known = this.#running.get(digest)
+    if (known !== undefined) return known
+    const download = new Download(digest, this.#dependencies.clock)
+    if (this.#running.size >= MOST_DOWNLOADS || this.#closing.signal.aborted) return download
+    this.#running.set(digest, download)
+    this.#look(download)
+    return download
+  }
+
+  /** What others are told of a digest. */
+  stateOf(digest: Digest): SourceState {
+    const { holds, clock } = this.#dependencies
+    const download = this.#running.get(digest)
+    const isHeld = this.#completed.has(digest) || holds(digestKey(digest))
+    if (download === undefined) return { kind: isHeld ? 'held' : 'gone' }
+    const { arrival, way } = download
+    const leads = way.kind === 'upstream'
+    const state = { kind: 'arriving', written: arrival?.written ?? 0, size: arrival?.size, leads } as const
+    if (download.hasBegun) return state
+    if (isHeld) return { kind: 'held' }
+    const now = clock.now()
+    if (arrival === undefined) return now - download.since < ARRIVAL_PATIENCE ? state : { kind: 'gone' }
+    if (way.kind === 'upstream' && (now - way.at > FRESH || !this.#isNext(download, way.at))) return { kind: 'gone' }
+    return state
+  }
+
+  close(): void {
+    this.#closing.abort(new Error('closed'))
+    for (const { arrival } of this.#running.values()) arrival?.close()
+    this.#running.clear()
+  }
+
+  /** Whether containerd has a place for what it was sent upstream for at that time. */
+  #isNext(download: Download, at: number): boolean {
+    const before = [...this.#running.values()].filter(
+      (other) =>
+        other !== download &&
+        other.arrival !== undefined &&
+        (other.hasBegun || other.way.kind === 'peers' || other.way.at < at),
+    )
+    return before.length < PLACES
+  }
+
+  /** Looks for its arrival, and again. */
+  #look(download: Download): void {
+    const { store, holds, clock } = this.#dependencies
+    const { digest, since } = download
+    if (this.#closing.signal.aborted) return
+    const arrival = store.arriving(digest)
+    if (arrival !== undefined) {
+      download.found(arrival)
+      void this.#watch(download, arrival)
+    } else if (holds(digestKey(digest))) this.#end(download, 'committed')
+    else if (clock.now() - since > LOOK_LIMIT) this.#end(download, 'aborted')
+    else clock.after(LOOK_INTERVAL, () => this.#look(download))
+  }
+
+  async #watch(download: Download, arrival: Arrival): Promise<void> {
+    const { clock, onProgress } = this.#dependencies
+    const stop = new AbortController()
+    const cancelLimit = clock.after(BEGIN_LIMIT, () => stop.abort(new Error('nothing has come')))
+    const begun = arrival.grown(0, stop.signal).then(
+      () => cancelLimit(),
+      () => arrival.close(),
+    )
+    let cancelRenewal: () => void = () => undefined
+    const renew = () => {
+      onProgress(download)
+      cancelRenewal = clock.after(RENEWAL, renew)
+    }
+    void begun.then(() => {
+      if (this.#running.get(download.digest) === download && arrival.written > 0) renew()
+    })
+    const end = await arrival.ended
+    cancelLimit()
+    cancelRenewal()
+    stop.abort()
+    this.#end(download, end)
+    arrival.close()
+  }
+
+  #end(download: Download, end: 'committed' | 'aborted'): void {
+    const { digest } = download
+    if (this.#running.get(digest) !== download) return
+    this.#running.delete(digest)
+    download.found(download.arrival)
+    if (end === 'committed') {
+      this.#completed.delete(digest)
+      this.#completed.add(digest)
+      const [oldest] = this.#completed
+      if (oldest !== undefined && this.#completed.size > MOST_DOWNLOADS) this.#completed.delete(oldest)
+    }
+    this.#dependencies.onEnd(download, end)
+  }
+}

@@ -1,0 +1,201 @@
+import type { Digest } from '../oci/digest.ts'
+import { addressOf } from '../platform/address.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { Peer } from '../swarm/router.ts'
+import { type Ask, MOST_NAMED, type News, type Ruling } from './message.ts'
+
+/** Milliseconds for which a node counts as getting a digest without saying so again. It does each {@link RENEWAL}. */
+export const LEASE = 10_000
+/** Milliseconds from one word of a node that is getting a digest to the next. */
+export const RENEWAL = 3_000
+/** Milliseconds for which others are sent to a node that was told to go upstream and has no byte yet. */
+export const FRESH = 3_000
+/**
+ * Milliseconds for which a node that is told to have a digest is named. By then lookups find what it has announced, and it
+ * may have removed what it had.
+ */
+const HOLDER_LIFE = 60_000
+
+/** Digests of which a keeper knows something at most: the oldest goes first. Some 300 images of a dozen layers. */
+const MOST_DIGESTS = 4_096
+/** Nodes that are known to be getting, or to have, one digest. */
+const MOST_NODES = 2_048
+/** Nodes that are getting something in all, some 200 bytes each. */
+const MOST_ENTRIES = 32_768
+
+/** A node that is getting a digest, or is about to. */
+interface Entry {
+  readonly peer: Peer
+  /** Address of the node that it is getting it from; nothing if it goes upstream. */
+  parent: string | undefined
+  /** Whether others may get it from there. */
+  readonly gives: boolean
+  /** When it was told to go upstream, or whom to follow. */
+  since: number
+  heardAt: number
+  hasBegun: boolean
+  /** Whether a child of it has turned away from it since it was last heard of. */
+  wasLeft: boolean
+}
+
+interface Content {
+  /** By address. */
+  readonly entries: Map<string, Entry>
+  /** When they said that they have it; the one that was named last at the end. */
+  readonly holders: Map<string, { readonly peer: Peer; readonly at: number }>
+}
+
+/**
+ * What one node knows, in memory, of the digests that it keeps for all: who is getting them, from whom, and who has them by
+ * now. It says who goes upstream and whom the others follow: each the last in the chain, so that every node gives to one.
+ */
+export class Keeper {
+  readonly #clock: Pick<Clock, 'now'>
+  /** The one that was heard of last at the end. */
+  readonly #contents = new Map<Digest, Content>()
+  #entries = 0
+
+  constructor(clock: Pick<Clock, 'now'>) {
+    this.#clock = clock
+  }
+
+  /** How many nodes are getting something, as far as it knows; some of them may have ended. */
+  get size(): number {
+    return this.#entries
+  }
+
+  ask({ digest, gives, not }: Pick<Ask, 'digest' | 'gives' | 'not'>, from: Peer): Ruling {
+    const content = this.#content(digest)
+    const own = addressOf(from)
+    const tried = new Set(not.map(addressOf))
+    for (const address of tried) {
+      const left = content.entries.get(address)
+      if (left !== undefined) left.wasLeft = true
+    }
+    const holders = [...content.holders.values()].filter(
+      ({ peer }) => !tried.has(addressOf(peer)) && addressOf(peer) !== own,
+    )
+    if (holders.length > 0) {
+      const named = holders.slice(0, MOST_NAMED)
+      // They are named in turns.
+      for (const holder of named) {
+        content.holders.delete(addressOf(holder.peer))
+        content.holders.set(addressOf(holder.peer), holder)
+      }
+      return { kind: 'holders', peers: named.map(({ peer }) => peer) }
+    }
+    const parent = this.#parentFor(own, content, tried)
+    if (parent === undefined) {
+      // Others could not follow whoever does not give.
+      if (gives) this.#enter(digest, content, from, { parent: undefined, gives })
+      else this.#remove(content, own)
+      return { kind: 'lead' }
+    }
+    const address = addressOf(parent.peer)
+    this.#enter(digest, content, from, { parent: address, gives })
+    return { kind: 'follow', parent: parent.peer, depth: depthOf(parent, content) + 1 }
+  }
+
+  tell(news: News, from: Peer): void {
+    const content = this.#content(news.digest)
+    const own = addressOf(from)
+    const now = this.#clock.now()
+    if (news.kind === 'arriving') {
+      const { parent, written } = news
+      const entry = this.#enter(news.digest, content, from, { parent: parent && addressOf(parent), gives: true })
+      entry.wasLeft = false
+      entry.hasBegun ||= written > 0
+      return
+    }
+    this.#remove(content, own)
+    content.holders.delete(own)
+    if (news.kind === 'held') content.holders.set(own, { peer: from, at: now })
+    dropOldest(content.holders, MOST_NODES)
+  }
+
+  /** Who that node is to get it from; `undefined` if it is to go upstream. */
+  #parentFor(own: string, content: Content, tried: ReadonlySet<string>): Entry | undefined {
+    const now = this.#clock.now()
+    const { entries } = content
+    const present = entries.get(own)
+    // It has been told to go upstream, and asks once more: by several requests at once, or since that has failed.
+    if (present !== undefined && present.parent === undefined && now - present.heardAt < FRESH) return undefined
+    const givers = [...entries.values()].filter(
+      ({ gives, hasBegun, parent, since }) => gives && (hasBegun || parent !== undefined || now - since < FRESH),
+    )
+    const taken = new Set(
+      [...entries].filter(([address, { wasLeft }]) => address !== own && !wasLeft).map(([, { parent }]) => parent),
+    )
+    const ranked = givers
+      .filter(({ peer }) => !taken.has(addressOf(peer)) && !tried.has(addressOf(peer)))
+      .filter((entry) => !isBelow(entry, own, content))
+      .map((entry) => ({ entry, depth: depthOf(entry, content) }))
+      .sort((a, b) => Number(a.entry.wasLeft) - Number(b.entry.wasLeft) || a.depth - b.depth)
+    return ranked[0]?.entry
+  }
+
+  /** What is known of a digest, without what is out of date. */
+  #content(digest: Digest): Content {
+    const content = this.#contents.get(digest) ?? { entries: new Map(), holders: new Map() }
+    this.#contents.delete(digest)
+    this.#contents.set(digest, content)
+    const now = this.#clock.now()
+    for (const [address, { heardAt }] of content.entries) if (now - heardAt > LEASE) this.#remove(content, address)
+    for (const [address, { at }] of content.holders) if (now - at > HOLDER_LIFE) content.holders.delete(address)
+    while (this.#contents.size > MOST_DIGESTS || this.#entries > MOST_ENTRIES) {
+      const [oldest, of] = this.#contents.entries().next().value ?? []
+      if (oldest === undefined || of === undefined) break
+      this.#contents.delete(oldest)
+      this.#entries -= of.entries.size
+    }
+    return content
+  }
+
+  #enter(digest: Digest, content: Content, peer: Peer, { parent, gives }: Pick<Entry, 'parent' | 'gives'>): Entry {
+    const now = this.#clock.now()
+    const address = addressOf(peer)
+    const known = content.entries.get(address)
+    if (known !== undefined) {
+      if (known.parent !== undefined && parent === undefined) known.since = now
+      known.parent = parent
+      known.heardAt = now
+      return known
+    }
+    const entry = { peer, parent, gives, since: now, heardAt: now, hasBegun: false, wasLeft: false }
+    // What is dropped for want of room counts no more.
+    if (this.#contents.get(digest) !== content || content.entries.size >= MOST_NODES) return entry
+    content.entries.set(address, entry)
+    this.#entries++
+    return entry
+  }
+
+  #remove(content: Content, address: string): void {
+    if (content.entries.delete(address)) this.#entries--
+  }
+}
+
+/** How many nodes are above that one. */
+function depthOf(entry: Entry, { entries }: Content): number {
+  let depth = 0
+  for (let at = above(entry, entries); at !== undefined && depth <= entries.size; at = above(at, entries)) depth++
+  return depth
+}
+
+/** Whether an entry is that node's own, or gets it from there by any way. */
+function isBelow(entry: Entry, address: string, { entries }: Content): boolean {
+  let at: Entry | undefined = entry
+  for (let steps = 0; at !== undefined && steps <= entries.size; steps++) {
+    if (addressOf(at.peer) === address || at.parent === address) return true
+    at = above(at, entries)
+  }
+  return false
+}
+
+function above({ parent }: Entry, entries: Content['entries']): Entry | undefined {
+  return parent === undefined ? undefined : entries.get(parent)
+}
+
+function dropOldest(map: Map<string, unknown>, most: number): void {
+  const oldest = map.keys().next()
+  if (map.size > most && !oldest.done) map.delete(oldest.value)
+}

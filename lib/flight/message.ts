@@ -1,0 +1,96 @@
+import * as v from 'valibot'
+import { type Digest, isDigest } from '../oci/digest.ts'
+import { addressOf } from '../platform/address.ts'
+import type { Peer } from '../swarm/router.ts'
+
+/** What a member asks, and what it tells, in a datagram of JSON. Digests and addresses are checked as they are read. */
+
+/** How many peers a message names at most: with a digest of sha512, it is still a datagram of `MAX_MESSAGE` bytes. */
+export const MOST_NAMED = 8
+
+const digest = v.pipe(
+  v.string(),
+  v.check(isDigest),
+  v.transform((text) => text as Digest),
+)
+const peer = v.pipe(v.string(), v.regex(/^\d{1,3}(?:\.\d{1,3}){3}:\d{1,5}$/), v.transform(readPeer), v.check(isPeer))
+const peers = v.pipe(v.array(peer), v.maxLength(MOST_NAMED))
+const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+
+const QUESTION = v.variant('kind', [
+  /**
+   * Who may have it? `gives`: others may follow the asker, whose containerd is about to write it. `not`: these were
+   * tried, and do not give it.
+   */
+  v.strictObject({ kind: v.literal('ask'), digest, gives: v.boolean(), not: peers }),
+  /** It is arriving here: from upstream, or from a parent. A lease. */
+  v.strictObject({ kind: v.literal('arriving'), digest, written: bytes, parent: v.optional(peer) }),
+  /** It is complete here, or will not come. */
+  v.strictObject({ kind: v.literal('held'), digest }),
+  v.strictObject({ kind: v.literal('gone'), digest }),
+  /** How far are you with it? */
+  v.strictObject({ kind: v.literal('state'), digest }),
+])
+
+const ANSWER = v.variant('kind', [
+  v.strictObject({ kind: v.literal('holders'), peers }),
+  /** The node that it may have it from as it comes there; its depth is 1 where that one goes upstream. */
+  v.strictObject({ kind: v.literal('follow'), parent: peer, depth: bytes }),
+  v.strictObject({ kind: v.literal('lead') }),
+  v.strictObject({ kind: v.literal('told') }),
+  v.strictObject({ kind: v.literal('arriving'), written: bytes, size: v.optional(bytes), leads: v.boolean() }),
+  v.strictObject({ kind: v.literal('held') }),
+  v.strictObject({ kind: v.literal('gone') }),
+])
+
+export type Question = v.InferOutput<typeof QUESTION>
+export type Answer = v.InferOutput<typeof ANSWER>
+export type Ask = Extract<Question, { kind: 'ask' }>
+/** What a keeper is told. */
+export type News = Extract<Question, { kind: 'arriving' | 'held' | 'gone' }>
+/** What a keeper answers to an {@link Ask}. */
+export type Ruling = Extract<Answer, { kind: 'holders' | 'follow' | 'lead' }>
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder('utf-8', { fatal: true })
+
+export function encode(message: Question | Answer): Uint8Array {
+  const plain = (_: string, value: unknown) => (isAddress(value) ? addressOf(value) : value)
+  return encoder.encode(JSON.stringify(message, plain))
+}
+
+/** `undefined` for what is no question. */
+export function readQuestion(message: Uint8Array): Question | undefined {
+  return read(QUESTION, message)
+}
+
+/** `undefined` for what is no answer. */
+export function readAnswer(message: Uint8Array): Answer | undefined {
+  return read(ANSWER, message)
+}
+
+function read<T extends typeof QUESTION | typeof ANSWER>(schema: T, message: Uint8Array): v.InferOutput<T> | undefined {
+  let json: unknown
+  try {
+    json = JSON.parse(decoder.decode(message))
+  } catch {
+    return undefined
+  }
+  const result = v.safeParse(schema, json)
+  return result.success ? result.output : undefined
+}
+
+function readPeer(text: string): Peer {
+  const [host = '', port] = text.split(':')
+  return { host, port: Number(port) }
+}
+
+function isPeer({ host, port }: Peer): boolean {
+  return (
+    host.split('.').every((part) => Number(part) < 256 && String(Number(part)) === part) && port > 0 && port < 65_536
+  )
+}
+
+function isAddress(value: unknown): value is Peer {
+  return typeof value === 'object' && value !== null && 'host' in value && 'port' in value
+}

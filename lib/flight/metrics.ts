@@ -1,0 +1,47 @@
+import type { Metrics } from '../observe/metrics.ts'
+
+/** What keepers may say to a node that asks; `silent`: none has answered. */
+const ANSWERS = ['holders', 'follow', 'lead', 'silent'] as const
+export const ROLES = ['leader', 'follower'] as const
+
+export type FlightMetrics = ReturnType<typeof createFlightMetrics>
+
+export interface FlightFigures {
+  /** Nodes whose claims this one keeps, each once for each digest. */
+  readonly kept: number
+  /** Digests that are being written on this node. */
+  readonly arriving: number
+}
+
+/** @param figures called for each look at the metrics */
+export function createFlightMetrics({ counter, counters, histogram, looked }: Metrics, figures: () => FlightFigures) {
+  looked('flight_kept', 'Claims that this node keeps: which node is getting which digest.', () => figures().kept)
+  looked(
+    'flight_arriving',
+    'Digests that containerd on this node is downloading, in pulls that asked this mirror.',
+    () => figures().arriving,
+  )
+  return {
+    claims: counters(
+      'flight_claims_total',
+      'Questions to keepers about content that no node has announced, by the answer.',
+      {
+        answer: ANSWERS,
+      },
+    ),
+    flights: counters(
+      'flights_total',
+      'Downloads that other nodes could follow, by the role of this node and how they ended.',
+      {
+        role: ROLES,
+        outcome: ['complete', 'aborted'],
+      },
+    ),
+    depths: histogram(
+      'flight_depth',
+      'How many nodes were between this one and the registry when it followed.',
+      [1, 2, 4, 8, 16, 32],
+    ),
+    left: counter('flight_left_total', 'Nodes that this one followed, or was to follow, and gave up.'),
+  }
+}

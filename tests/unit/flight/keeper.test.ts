@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { FRESH, Keeper, LEASE } from '../../../lib/flight/keeper.ts'
+import type { Digest } from '../../../lib/oci/digest.ts'
+import type { Peer } from '../../../lib/swarm/router.ts'
+import { ManualClock } from '../../doubles/manual-clock.ts'
+
+const digest = `sha256:${'a'.repeat(64)}` as Digest
+const node = (number: number): Peer => ({ host: `10.0.0.${number}`, port: 5001 })
+
+/** A keeper, what it says to nodes that ask, and a way to tell it. */
+function scene() {
+  const clock = new ManualClock()
+  const keeper = new Keeper(clock)
+  /** `lead`, or the numbers of those who are named. */
+  const ask = (number: number, not: readonly number[] = [], gives = true) => {
+    const ruling = keeper.ask({ digest, gives, not: not.map(node) }, node(number))
+    if (ruling.kind === 'lead') return 'lead'
+    const named = ruling.kind === 'follow' ? [ruling.parent] : ruling.peers
+    return `${ruling.kind} ${named.map(({ host }) => host.split('.').at(-1)).join()}`
+  }
+  const arriving = (number: number, written: number, parent?: number) =>
+    keeper.tell(
+      { kind: 'arriving', digest, written, ...(parent === undefined ? {} : { parent: node(parent) }) },
+      node(number),
+    )
+  const end = (number: number, kind: 'held' | 'gone') => keeper.tell({ kind, digest }, node(number))
+  return { clock, keeper, ask, arriving, end }
+}
+
+test('a keeper lets the first one lead, and each that comes after follows the one before', () => {
+  const { ask } = scene()
+  assert.deepEqual(
+    [1, 2, 3, 4].map((number) => ask(number)),
+    ['lead', 'follow 1', 'follow 2', 'follow 3'],
+  )
+})
+
+test('a keeper says the same again to whoever asks again', () => {
+  const { ask } = scene()
+  const first = [1, 2, 3].map((number) => ask(number))
+  assert.deepEqual(
+    [1, 2, 3].map((number) => ask(number)),
+    first,
+  )
+})
+
+test('a keeper names those who have it by now, in turns, and nobody who is getting it', () => {
+  const { ask, end } = scene()
+  for (const number of [1, 2, 3]) ask(number)
+  end(1, 'held')
+  end(2, 'held')
+  assert.equal(ask(4), 'holders 1,2')
+  assert.equal(ask(4, [2]), 'holders 1')
+  assert.equal(ask(4, [1, 2]), 'follow 3')
+})
+
+test('a keeper sends nobody to who was told to go upstream and has not begun for a while, until it has', async () => {
+  const { clock, ask, arriving } = scene()
+  assert.equal(ask(1), 'lead')
+  await clock.pass(FRESH)
+  assert.equal(ask(2), 'lead')
+  arriving(1, 100)
+  assert.equal(ask(3), 'follow 1')
+})
+
+test('a keeper lets another one lead when a leader is gone, and its followers stay as they are', () => {
+  const { ask, arriving, end } = scene()
+  for (const number of [1, 2, 3]) ask(number)
+  arriving(2, 10, 1)
+  end(1, 'gone')
+  assert.equal(ask(2, [1]), 'lead')
+  assert.equal(ask(3), 'follow 2')
+  assert.equal(ask(4), 'follow 3')
+})
+
+test('a keeper gives the child of a lost node to the one above it', () => {
+  const { ask } = scene()
+  for (const number of [1, 2, 3, 4]) ask(number)
+  assert.equal(ask(3, [2]), 'follow 1')
+  assert.equal(ask(5), 'follow 4')
+})
+
+test('a keeper forgets who has not been heard of, and sends nobody to who cannot give', async () => {
+  const { clock, keeper, ask, arriving } = scene()
+  ask(1)
+  arriving(1, 10)
+  assert.equal(ask(2, [], false), 'follow 1')
+  assert.equal(ask(3), 'lead')
+  await clock.pass(LEASE / 2)
+  arriving(1, 20)
+  await clock.pass(LEASE / 2 + 1)
+  assert.equal(ask(4), 'follow 1')
+  assert.equal(keeper.size, 2)
+  assert.equal(ask(5, [], false), 'follow 4')
+})
+
+test('a keeper never makes a circle, whatever it is asked and told', () => {
+  const step = fc.oneof(
+    fc.record({
+      kind: fc.constant('ask' as const),
+      number: fc.integer({ min: 1, max: 6 }),
+      not: fc.uniqueArray(fc.integer({ min: 1, max: 6 }), { maxLength: 3 }),
+    }),
+    fc.record({
+      kind: fc.constantFrom('begun' as const, 'held' as const, 'gone' as const),
+      number: fc.integer({ min: 1, max: 6 }),
+    }),
+  )
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const { ask, arriving, end } = scene()
+      const parents = new Map<number, number>()
+      for (const step of steps) {
+        if (step.kind === 'begun') arriving(step.number, 1, parents.get(step.number))
+        else if (step.kind !== 'ask') {
+          end(step.number, step.kind)
+          parents.delete(step.number)
+        } else {
+          const said = ask(step.number, step.not)
+          parents.delete(step.number)
+          if (said.startsWith('follow ')) parents.set(step.number, Number(said.split(' ')[1]))
+        }
+        for (const start of parents.keys()) {
+          let at = parents.get(start)
+          for (let hops = 0; at !== undefined && hops < 10; hops++) at = parents.get(at)
+          assert.equal(at, undefined, 'a circle')
+        }
+      }
+    }),
+  )
+})
+
+test('a keeper keeps no more than it may, the digests that were asked for last', () => {
+  const { keeper } = scene()
+  const named = (number: number) => `sha256:${number.toString(16).padStart(64, '0')}` as Digest
+  for (let number = 0; number < 5_000; number++) keeper.ask({ digest: named(number), gives: true, not: [] }, node(1))
+  assert.equal(keeper.size, 4_096)
+  assert.equal(keeper.ask({ digest: named(4_999), gives: true, not: [] }, node(2)).kind, 'follow')
+  assert.equal(keeper.ask({ digest: named(0), gives: true, not: [] }, node(2)).kind, 'lead')
+})

@@ -1,0 +1,161 @@
+/**
+ * Rollouts of one image of one layer on a virtual clock: the keepers are real, and links share their rates evenly.
+ *
+ *   node tests/unit/flight/simulation.ts    prints the table of many sizes
+ */
+import { Keeper, RENEWAL } from '../../../lib/flight/keeper.ts'
+import type { Digest } from '../../../lib/oci/digest.ts'
+import { addressOf } from '../../../lib/platform/address.ts'
+import type { Peer } from '../../../lib/swarm/router.ts'
+import { createRandom } from '../udx/support/random.ts'
+
+export interface Rollout {
+  readonly seed: number
+  readonly nodes: number
+  /** What a node sends and receives, in parts of what the registry sends. */
+  readonly link: number
+  /** All ask within that part of the time that one node alone takes. */
+  readonly spread: number
+  /** Which part of the nodes dies in a second. */
+  readonly deaths: number
+}
+
+export interface Outcome {
+  /** Of the nodes that did not die, in parts of the time that one of them takes alone. */
+  readonly average: number
+  readonly slowest: number
+  /** Images that have left the registry. */
+  readonly images: number
+  /** Whether all have it that did not die. */
+  readonly isComplete: boolean
+}
+
+/** Of one node alone: 100 MB at 100 Mbit/s, in seconds. */
+const SOLO = 8
+/** A step of the clock, in seconds. */
+const STEP = 0.02
+/** From a byte that is there to the same one at the next node, in steps: measured, half of it to fill a block of 1 MiB. */
+const LAG = Math.round(0.12 / STEP)
+/** How long it takes to see that a parent is dead, in seconds. */
+const NOTICE = 0.6
+/** Longer than that nothing takes, in parts of the time of one node alone. */
+const LIMIT = 60
+
+const DIGEST = `sha256:${'a'.repeat(64)}` as Digest
+
+interface SimulatedNode {
+  readonly peer: Peer
+  readonly joinsAt: number
+  from: 'nobody' | 'registry' | SimulatedNode
+  /** Which part it has at each step. */
+  readonly had: number[]
+  isDead: boolean
+  lostAt: number | undefined
+  doneAt: number | undefined
+  toldAt: number | undefined
+}
+
+/** Lets a rollout happen. */
+export function simulate({ seed, nodes: count, link, spread, deaths }: Rollout): Outcome {
+  const random = createRandom(seed)
+  let step = 0
+  const now = () => step * STEP
+  const clock = { now: () => now() * 1000 }
+  const nodes = Array.from(
+    { length: count },
+    (_, index): SimulatedNode => ({
+      peer: { host: `10.${(index >> 16) & 255}.${(index >> 8) & 255}.${index & 255}`, port: 5001 },
+      joinsAt: random() * spread * SOLO,
+      ...{ from: 'nobody', had: [], isDead: false, lostAt: undefined, doneAt: undefined, toldAt: undefined },
+    }),
+  )
+  const byAddress = new Map(nodes.map((node) => [addressOf(node.peer), node]))
+  /** The order in which they keep the digest. */
+  const keepers = nodes.map((node) => ({ node, keeper: new Keeper(clock) })).sort(() => random() - 0.5)
+  const asked = () => keepers.filter(({ node }) => !node.isDead).slice(0, 2)
+  const hadBy = (node: SimulatedNode, at: number) => node.had[Math.max(at, 0)] ?? 0
+  let sent = 0
+
+  const ask = (node: SimulatedNode, not: Peer[]) => {
+    const [first] = asked()
+    const ruling = first?.keeper.ask({ digest: DIGEST, gives: true, not }, node.peer) ?? { kind: 'lead' as const }
+    const named =
+      ruling.kind === 'lead'
+        ? undefined
+        : ruling.kind === 'follow'
+          ? ruling.parent
+          : ruling.peers[Math.floor(random() * ruling.peers.length)]
+    node.from = (named && byAddress.get(addressOf(named))) ?? 'registry'
+    node.lostAt = undefined
+  }
+  const tell = (node: SimulatedNode) => {
+    if (node.toldAt !== undefined && now() - node.toldAt < RENEWAL / 1000) return
+    node.toldAt = now()
+    const parent = typeof node.from === 'string' || node.from.doneAt !== undefined ? undefined : node.from.peer
+    const written = Math.round(hadBy(node, step) * 1e8)
+    for (const { keeper } of asked())
+      keeper.tell({ kind: 'arriving', digest: DIGEST, written, ...(parent && { parent }) }, node.peer)
+  }
+
+  const running = () => nodes.filter((node) => !node.isDead && node.doneAt === undefined)
+  for (; running().length > 0 && now() < LIMIT * SOLO; step++) {
+    const present = running().filter(({ joinsAt }) => joinsAt <= now())
+    for (const node of present) {
+      if (node.from === 'nobody') ask(node, [])
+      else if (typeof node.from !== 'string' && node.from.isDead) {
+        node.lostAt ??= now()
+        if (now() - node.lostAt >= NOTICE) ask(node, [node.from.peer])
+      }
+    }
+    const shares = Map.groupBy(present, ({ from }) => from)
+    const next = new Map<SimulatedNode, number>()
+    for (const [from, takers] of shares) {
+      for (const node of takers) {
+        const has = hadBy(node, step - 1)
+        if (typeof from === 'string') {
+          const part = Math.min(1 / takers.length, link) * (STEP / SOLO)
+          next.set(node, from === 'registry' ? Math.min(has + part, 1) : has)
+          if (from === 'registry') sent += Math.min(part, 1 - has)
+          continue
+        }
+        const there = from.isDead ? has : from.doneAt === undefined ? hadBy(from, step - 1 - LAG) : 1
+        next.set(node, Math.max(has, Math.min(has + (link / takers.length) * (STEP / SOLO), there)))
+      }
+    }
+    for (const node of nodes) node.had.push(next.get(node) ?? hadBy(node, step - 1))
+    for (const node of present) {
+      if (hadBy(node, step) < 1) {
+        if (hadBy(node, step) > 0) tell(node)
+        continue
+      }
+      node.doneAt = now()
+      for (const { keeper } of asked()) keeper.tell({ kind: 'held', digest: DIGEST }, node.peer)
+    }
+    if (deaths > 0) for (const node of nodes) if (!node.isDead && random() < deaths * STEP) node.isDead = true
+  }
+  const times = nodes.flatMap(({ doneAt, joinsAt }) =>
+    doneAt === undefined ? [] : [(doneAt - joinsAt) / (SOLO * Math.max(1, 1 / link))],
+  )
+  return {
+    average: times.reduce((sum, time) => sum + time, 0) / Math.max(times.length, 1),
+    slowest: Math.max(...times),
+    images: sent,
+    isComplete: running().length === 0,
+  }
+}
+
+if (import.meta.main) {
+  for (const deaths of [0, 0.01]) {
+    for (const spread of [0.05, 0.5, 2]) {
+      for (const link of [1, 4, 16]) {
+        for (const nodes of [10, 50, 200, 1_000]) {
+          const { average, slowest, images, isComplete } = simulate({ seed: 1, nodes, link, spread, deaths })
+          const figures = [average, slowest, images].map((figure) => figure.toFixed(2)).join('  ')
+          console.log(
+            `${nodes} nodes, links of ${link}, within ${spread}, ${deaths} die a second: ${figures} ${isComplete}`,
+          )
+        }
+      }
+    }
+  }
+}
