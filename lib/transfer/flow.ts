@@ -1,5 +1,6 @@
 import { PeerError } from '../peers/error.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
+import type { Clock } from '../platform/clock.ts'
 import type { Span } from './pieces.ts'
 import type { Verifier } from './verify.ts'
 
@@ -19,8 +20,9 @@ export interface FlowDependencies {
   readonly window: () => number
   /** Told once, when it takes no more readers on. */
   readonly onRetire: () => void
-  /** Whether requests for other parts are to be expected: then it goes on to take readers on when only one is left. */
+  /** Whether requests for other parts are to be expected: then it goes on to take readers on when only one is left, or none. */
   readonly isShared: boolean
+  readonly clock: Clock
 }
 
 /**
@@ -28,6 +30,13 @@ export interface FlowDependencies {
  * each chunk; with small ones, as many flows would come to ask for much more than the layer.
  */
 const REACH = 8 * 1024 * 1024
+/**
+ * Milliseconds for which a reader rests at the end of its chunk. containerd asks for all that follows and leaves after its
+ * chunk; meanwhile some MiB more would go into the buffers of its connection, and be fetched again for the next chunk.
+ */
+export const REST = 500
+/** Milliseconds for which a flow without readers waits for the request for the next chunk. */
+export const LINGER = 1_000
 
 interface Kept {
   readonly start: number
@@ -59,6 +68,7 @@ export class Flow {
   #failure: { readonly error: unknown } | undefined
   #isRetired = false
   #isClosed = false
+  #cancelLinger = (): void => undefined
 
   constructor(dependencies: FlowDependencies) {
     this.#dependencies = dependencies
@@ -70,12 +80,19 @@ export class Flow {
     return this.#readers.size > 0
   }
 
-  /** A reader of that span; `undefined` if the flow does not have it, has let go of it, or will not come to it soon. */
-  attach({ start, end }: Span): ByteSource | undefined {
-    const { source, span, alone } = this.#dependencies
+  /**
+   * A reader of that span; `undefined` if the flow does not have it, has let go of it, or will not come to it soon.
+   *
+   * @param leavesAt where its client is expected to leave
+   */
+  attach({ start, end }: Span, leavesAt = end): ByteSource | undefined {
+    const { source, span, alone, clock } = this.#dependencies
     const isFar = start > this.#head + REACH || end > span.end
     if (this.#isRetired || isFar || this.#hasPassed(start)) return undefined
+    this.#cancelLinger()
     let offset = start
+    let stop = leavesAt
+    let wake = (): void => undefined
     /** Has seen all bytes before the offset, if that can be said. */
     let verifier = start === span.start ? this.#fresh : undefined
     /** What it was given bytes of and may still use. */
@@ -95,6 +112,17 @@ export class Flow {
             void this.#detach(reader)
             return undefined
           }
+          if (offset >= stop) {
+            stop = end
+            await new Promise<void>((resolve) => {
+              const cancelTimer = clock.after(REST, resolve)
+              wake = () => {
+                cancelTimer()
+                resolve()
+              }
+            })
+            continue
+          }
           if (this.#hasPassed(offset)) {
             rest = alone({ start: offset, end }, verifier?.copy())
             void this.#detach(reader)
@@ -107,7 +135,7 @@ export class Flow {
             continue
           }
           held.lent++
-          const chunk = held.bytes.subarray(offset - held.start, end - held.start)
+          const chunk = held.bytes.subarray(offset - held.start, Math.min(end, stop) - held.start)
           offset += chunk.length
           verifier = held.verifier
           if (offset >= end) void this.#detach(reader)
@@ -117,6 +145,7 @@ export class Flow {
       },
       cancel: async () => {
         isCancelled = true
+        wake()
         // What it was given may still be on its way to a client: that is left to the garbage collector.
         await Promise.all([this.#detach(reader), rest?.cancel()])
       },
@@ -128,14 +157,19 @@ export class Flow {
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#cancelLinger()
     this.#trim(0)
     this.#retire()
     await this.#dependencies.source.cancel()
   }
 
-  /** Takes a reader off, and ends the flow when this was its last one. */
+  /** Takes a reader off, and ends the flow when this was its last one and no other is to be expected. */
   async #detach(reader: ByteSource): Promise<void> {
-    if (this.#readers.delete(reader) && !this.isRead) await this.close()
+    if (!this.#readers.delete(reader) || this.isRead) return
+    const { isShared, span, clock } = this.#dependencies
+    if (isShared && !this.#isRetired && this.#head < span.end) {
+      this.#cancelLinger = clock.after(LINGER, () => void this.close())
+    } else await this.close()
   }
 
   /** A reader is done with what it was given. */

@@ -16,6 +16,7 @@ import { type ByteSource, bytesSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 import { ask, type PeerRequest } from './ask.ts'
+import { ChunkSize } from './chunk-size.ts'
 import { Flow } from './flow.ts'
 import { Flows, type OpenFlow } from './flows.ts'
 import { FIRST_PIECE } from './givers.ts'
@@ -73,6 +74,7 @@ const TOTAL_AHEAD = 64 * 1024 * 1024
 /** How often content is looked for at most of which the first chunk is the last and wrong: each time from others. */
 const MOST_ATTEMPTS = 3
 const SUFFIX = /^bytes=-/i
+const OPEN_ENDED = /^bytes=\d+-$/i
 
 /** Gets content from the peers that the flight names. */
 export function createPeerContent(
@@ -81,6 +83,7 @@ export function createPeerContent(
 ): PeerContent {
   const flows = new Flows()
   const metrics = createTransferMetrics(registry)
+  const chunks = new ChunkSize()
   let running = 0
   const window = () => Math.min(options.window ?? WINDOW, TOTAL_WINDOW / Math.max(flows.size, 1))
   const dependencies = {
@@ -161,7 +164,7 @@ export function createPeerContent(
         return begin(target).body(descriptor, left, undefined, sameEnd, givers()).source
       }
       const onRetire = () => flows.remove(digest, signal)
-      const flow = new Flow({ source, span, verifier, alone, window, onRetire, isShared })
+      const flow = new Flow({ source, span, verifier, alone, window, onRetire, isShared, clock })
       return { size, content: { descriptor, flow } }
     })
   }
@@ -176,11 +179,12 @@ export function createPeerContent(
       if (requested.kind === 'unsatisfiable') return { kind: 'unsatisfiable', size: head.descriptor.size } as const
     }
     const wanted = spanOf(requested, Number.MAX_SAFE_INTEGER)
+    const leavesAt = OPEN_ENDED.test(range ?? '') ? chunks.endOf(target.digest, wanted.start) : undefined
     const use = ({ size, content }: OpenFlow, isJoined: boolean): PeerAnswer | undefined => {
       const part = parseRange(range ?? null, size)
       if (content === undefined || part.kind === 'unsatisfiable') return { kind: 'unsatisfiable', size }
       const { descriptor, flow } = content
-      const body = flow.attach(spanOf(part, size))
+      const body = flow.attach(spanOf(part, size), leavesAt)
       if (body === undefined) return undefined
       if (isJoined) metrics.transferShares.inc({ what: 'joined' })
       return { kind: 'content', descriptor, range: part.kind === 'part' ? part.range : undefined, body }

@@ -1,29 +1,32 @@
 /**
  * A client fetches one blob in chunks, several at a time, as containerd 2.1 does with a layer: each by a request for all that
- * follows, which it drops after its chunk.
+ * follows, which it drops after its chunk, when more has gone into the buffers of its connection.
  */
 
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { pipeline, Readable } from 'node:stream'
 import { test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { withoutFlight } from '../../lib/flight/flight.ts'
 import { digestKey } from '../../lib/oci/key.ts'
 import { type ByteRange, formatContentRange, lengthOf, parseRange } from '../../lib/oci/range.ts'
+import type { ByteSource } from '../../lib/platform/byte-source.ts'
 import { createPeerContent } from '../../lib/transfer/peer-content.ts'
 import { BLOB, bodyOf, counted, layer, makeParts, OPTIONS, startMember } from '../doubles/http-peers.ts'
 import { MemorySwarm } from '../doubles/memory-swarm.ts'
 import { digestOf } from '../fixtures/image.ts'
 import { never } from '../fixtures/layout.ts'
-import { within } from '../fixtures/wait.ts'
+import { waitFor, within } from '../fixtures/wait.ts'
 
 const MIB = 1024 * 1024
 const CONTENT = randomBytes(48 * MIB)
 const DIGEST = digestOf(CONTENT)
 /** Bytes that the holder writes at a time. */
 const PART = 64 * 1024
-/** How many chunks are fetched at a time, as containerd does by default. */
-const PARALLEL = 3
+/** How many bytes the buffers of a connection take that nobody reads, and how long a client takes to leave, in milliseconds. */
+const BUFFERS = 4 * MIB
+const LEAVING = 20
 /** By how much at most more is sent than the content has. */
 const WASTE = 1.3
 
@@ -52,8 +55,22 @@ async function startHolder() {
   return { peer: member.peer, sent: () => sent, close: () => member.close() }
 }
 
-for (const chunk of [MIB, 8 * MIB]) {
-  test(`fetch reads chunks of ${chunk / MIB} MiB from one transfer, of which little is lost`, async () => {
+/** Fills the buffers of a connection whose client is about to leave. */
+async function fill(body: ByteSource): Promise<void> {
+  for (let taken = 0; taken < BUFFERS; ) {
+    const bytes = await body.next()
+    if (bytes === undefined) return
+    taken += bytes.length
+  }
+}
+
+// containerd fetches three chunks at a time, of one layer or of three.
+for (const [chunk, parallel] of [
+  [MIB, 3],
+  [MIB, 1],
+  [8 * MIB, 3],
+] as const) {
+  test(`fetch reads chunks of ${chunk / MIB} MiB, ${parallel} at a time, from one transfer, of which little is lost`, async () => {
     const holder = await startHolder()
     const parts = makeParts()
     const swarm = new MemorySwarm()
@@ -74,13 +91,16 @@ for (const chunk of [MIB, 8 * MIB]) {
           assert.ok(CONTENT.subarray(at, at + bytes.length).equals(bytes), `wrong at ${at}`)
           at += bytes.length
         }
+        const filled = fill(body).catch(() => undefined)
+        await Promise.race([filled, delay(LEAVING)])
         await body.cancel()
+        await filled
       }
     }
-    await within('all chunks', Promise.all(Array.from({ length: PARALLEL }, worker)))
-    assert.ok(holder.sent() < WASTE * CONTENT.length, `${holder.sent()} bytes were sent`)
-    assert.equal(await counted(parts.metrics, 'transfers_running'), 0)
+    await within('all chunks', Promise.all(Array.from({ length: parallel }, worker)))
+    await waitFor('the end of all transfers', async () => (await counted(parts.metrics, 'transfers_running')) === 0)
     parts.client.close()
     await holder.close()
+    assert.ok(holder.sent() < WASTE * CONTENT.length, `${holder.sent()} bytes were sent`)
   })
 }

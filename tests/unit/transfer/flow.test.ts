@@ -2,11 +2,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { ByteSource } from '../../../lib/platform/byte-source.ts'
-import { Flow } from '../../../lib/transfer/flow.ts'
+import { Flow, LINGER, REST } from '../../../lib/transfer/flow.ts'
 import type { Span } from '../../../lib/transfer/pieces.ts'
 import { VerificationError, Verifier, verified } from '../../../lib/transfer/verify.ts'
 import { cut, sourceOf, TestSource } from '../../doubles/byte-source.ts'
 import { read } from '../../doubles/http-peers.ts'
+import { ManualClock } from '../../doubles/manual-clock.ts'
 import { digestOf } from '../../fixtures/image.ts'
 import { inTime, waitFor, within } from '../../fixtures/wait.ts'
 
@@ -14,7 +15,7 @@ const CONTENT = new Uint8Array(1_000).map((_, index) => index % 251)
 const WINDOW = 300
 
 /** A flow of the content in pieces of 100 bytes, of which `alone` gives the rest to who falls behind. */
-function make(bytes: Uint8Array = CONTENT, window = WINDOW, isShared = true) {
+function make(bytes: Uint8Array = CONTENT, window = WINDOW, isShared = true, clock = new ManualClock()) {
   const digest = digestOf(CONTENT)
   const raw = sourceOf(cut(bytes, 100))
   const verifier = new Verifier(digest)
@@ -32,6 +33,7 @@ function make(bytes: Uint8Array = CONTENT, window = WINDOW, isShared = true) {
     window: () => window,
     onRetire: () => idle++,
     isShared,
+    clock,
   })
   const attach = (start = 0, end = bytes.length) => flow.attach({ start, end }) ?? assert.fail(`not at ${start}`)
   return { flow, raw, alone, attach, idle: () => idle }
@@ -41,7 +43,8 @@ function make(bytes: Uint8Array = CONTENT, window = WINDOW, isShared = true) {
 function ofSource(source: ByteSource): Flow {
   const alone = () => assert.fail('nobody goes on alone')
   const span = { start: 0, end: 10 }
-  return new Flow({ source, span, alone, window: () => WINDOW, onRetire: () => undefined, isShared: false })
+  const clock = new ManualClock()
+  return new Flow({ source, span, alone, window: () => WINDOW, onRetire: () => undefined, isShared: false, clock })
 }
 
 async function take(source: ByteSource, count: number): Promise<void> {
@@ -116,7 +119,8 @@ test('Flow verifies what a reader gets that goes on alone', async () => {
 })
 
 test('Flow keeps no more than its window whoever reads, and nothing when nobody does', async () => {
-  const { flow, raw, attach, idle } = make()
+  const clock = new ManualClock()
+  const { flow, raw, attach, idle } = make(CONTENT, WINDOW, true, clock)
   const [a, b] = [attach(), attach()]
   for (let index = 0; index < 8; index++) {
     await take(a, 1)
@@ -126,13 +130,14 @@ test('Flow keeps no more than its window whoever reads, and nothing when nobody 
   assert.equal(idle(), 0)
   await b.cancel()
   await b.cancel()
+  await clock.pass(LINGER)
   assert.deepEqual([flow.kept, raw.cancelled, idle()], [0, true, 1])
   assert.equal(flow.attach({ start: 0, end: 10 }), undefined)
   await assert.rejects(b.next(), /cancelled/)
 })
 
-test('Flow ends when the last reader has the part that it wants', async () => {
-  const { raw, attach, idle } = make()
+test('Flow ends when the last reader has the part that it wants, if no other is to be expected', async () => {
+  const { raw, attach, idle } = make(CONTENT, WINDOW, false)
   assert.deepEqual(await read(attach(0, 150)), Buffer.from(CONTENT.subarray(0, 150)))
   assert.deepEqual([raw.read, raw.cancelled, idle()], [2, true, 1])
 })
@@ -143,7 +148,15 @@ test('Flow takes on a reader that is not far ahead, which waits for it, and none
   const span = { start: 0, end: large }
   const alone = () => assert.fail('nobody goes on alone')
   const window = () => large
-  const flow = new Flow({ source: raw, span, alone, window, onRetire: () => undefined, isShared: true })
+  const flow = new Flow({
+    source: raw,
+    span,
+    alone,
+    window,
+    onRetire: () => undefined,
+    isShared: true,
+    clock: new ManualClock(),
+  })
   const first = flow.attach(span) ?? assert.fail('no reader')
   const near = flow.attach({ start: 8 * 1024 * 1024, end: large }) ?? assert.fail('not near enough')
   assert.equal(flow.attach({ start: 8 * 1024 * 1024 + 1, end: large }), undefined)
@@ -207,7 +220,8 @@ test('Flow gives every reader exactly its bytes, which stay until it asks for mo
   })
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 80 }), fc.integer({ min: 50, max: 600 }), async (steps, window) => {
-      const { flow, raw, attach } = make(CONTENT, window)
+      const clock = new ManualClock()
+      const { flow, raw, attach } = make(CONTENT, window, true, clock)
       const readers = new Map<number, { source: ByteSource; start: number; end: number; bytes: number }>()
       const held = new Map<number, { chunk: Uint8Array; at: number; end: number }>()
       const keeper = attach()
@@ -243,8 +257,44 @@ test('Flow gives every reader exactly its bytes, which stay until it asks for mo
         assert.deepEqual(await read(source), Buffer.from(CONTENT.subarray(start + bytes, end)))
       }
       await keeper.cancel()
+      await clock.pass(LINGER)
       assert.equal(flow.kept, 0)
     }),
     { numRuns: 200 },
   )
+})
+
+test('Flow lets a reader rest at the end of its chunk, and go on if its client stays', async () => {
+  const clock = new ManualClock()
+  const { flow, raw } = make(CONTENT, WINDOW, true, clock)
+  const attach = (start: number) => flow.attach({ start, end: 1_000 }, start + 200) ?? assert.fail(`not at ${start}`)
+  const first = attach(0)
+  await take(first, 2)
+  const next = first.next()
+  await clock.pass(REST - 1)
+  assert.equal(raw.read, 2)
+  await clock.pass(1)
+  assert.equal((await next)?.length, 100)
+  const second = attach(200)
+  await take(second, 2)
+  const resting = second.next()
+  await Promise.all([second.cancel(), assert.rejects(resting, /cancelled/)])
+})
+
+test('Flow without readers waits for the request for the next chunk, and then ends', async () => {
+  const clock = new ManualClock()
+  const { flow, raw, attach } = make(CONTENT, WINDOW, true, clock)
+  const first = attach()
+  await take(first, 1)
+  await first.cancel()
+  await clock.pass(LINGER - 1)
+  const second = attach(100)
+  await take(second, 1)
+  await second.cancel()
+  await clock.pass(LINGER - 1)
+  assert.equal(raw.cancelled, false)
+  await clock.pass(1)
+  assert.equal(raw.cancelled, true)
+  assert.equal(flow.attach({ start: 200, end: 1_000 }), undefined)
+  assert.equal(clock.pending, 0)
 })

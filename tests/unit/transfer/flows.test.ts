@@ -4,6 +4,7 @@ import { Flow } from '../../../lib/transfer/flow.ts'
 import { Flows, type OpenFlow } from '../../../lib/transfer/flows.ts'
 import { cut, sourceOf } from '../../doubles/byte-source.ts'
 import { layer, read } from '../../doubles/http-peers.ts'
+import { ManualClock } from '../../doubles/manual-clock.ts'
 import { never } from '../../fixtures/layout.ts'
 import { within } from '../../fixtures/wait.ts'
 
@@ -27,7 +28,8 @@ function make() {
         alone,
         window: () => Number.POSITIVE_INFINITY,
         onRetire: () => flows.remove(digest, signal),
-        isShared: true,
+        isShared: false,
+        clock: new ManualClock(),
       })
       begun.push({ signal, source, open: () => opening.resolve({ size, content: { descriptor, flow } }) })
       return opening.promise
