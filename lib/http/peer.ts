@@ -4,6 +4,7 @@ import type { ContentStore } from '../store/store.ts'
 import { errorAnswer } from './answer.ts'
 import { createDoor, type Door, type DoorDependencies } from './door.ts'
 import type { DoorMiddleware } from './env.ts'
+import { type Followers, fromArrival } from './from-arrival.ts'
 import { fromStore } from './from-store.ts'
 import type { HttpMetrics } from './metrics.ts'
 import { capability } from './middleware/capability.ts'
@@ -15,6 +16,8 @@ import type { UploadRate } from './upload-rate.ts'
 export interface PeerDoorDependencies extends DoorDependencies {
   readonly store: ContentStore
   readonly capabilities: CapabilityCheck
+  /** The nodes that get content from this one while it arrives; nobody does if missing. */
+  readonly followers?: Followers | undefined
   /** The door's address as its node announces it, `host:port`. */
   readonly address: string
   /** Bounds the bytes that are given; no bound if missing. */
@@ -35,7 +38,7 @@ const RETRY_AFTER = 1
  * request cannot travel in a circle.
  */
 export function createPeerDoor(dependencies: PeerDoorDependencies): Door {
-  const { store, capabilities, address, uploadRate, maxTransfers, metrics } = dependencies
+  const { store, capabilities, followers, address, uploadRate, maxTransfers, metrics } = dependencies
   return createDoor(
     'peer',
     dependencies,
@@ -48,7 +51,7 @@ export function createPeerDoor(dependencies: PeerDoorDependencies): Door {
       ...(uploadRate === undefined ? [] : [limited(uploadRate)]),
       readOnly(),
     ],
-    [fromStore(store)],
+    [fromStore(store), ...(followers === undefined ? [] : [fromArrival(store, followers)])],
   )
 }
 

@@ -4,6 +4,7 @@ import { withoutFlight } from '../flight/flight.ts'
 import { createFlightMetrics } from '../flight/metrics.ts'
 import { CLAIM_TIME, NodeFlight } from '../flight/node-flight.ts'
 import { createAdminDoor } from '../http/admin.ts'
+import { Followers } from '../http/from-arrival.ts'
 import { createHttpMetrics } from '../http/metrics.ts'
 import { createPeerDoor } from '../http/peer.ts'
 import { createRegistryDoor } from '../http/registry.ts'
@@ -105,6 +106,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     createPeerDoor({
       ...{ store, policy, log, metrics: httpMetrics, capabilities: credentials, address, uploadRate },
       maxTransfers: settings['max-transfers'],
+      followers: settings.flight === 'on' ? new Followers() : undefined,
     })
   const swarm = { files, liveness: known, readiness, metrics, log }
   const { peer, router, self } = await openPeerPort(settings, { peerDoorAt, tls, swarm, swarmKeys }, parts)
@@ -141,7 +143,16 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
       : undefined
   parts.defer(() => taking?.close())
   const peers = createPeerContent(
-    { flight: taking ?? withoutFlight(router), client, credentials, known, metrics, log, onTransfer },
+    {
+      flight: taking ?? withoutFlight(router),
+      address: addressOf(self),
+      client,
+      credentials,
+      known,
+      metrics,
+      log,
+      onTransfer,
+    },
     {
       lookupTimeout: lookupTimeout + (taking === undefined ? 0 : CLAIM_TIME),
       parallelPeers: settings['parallel-peers'],

@@ -119,7 +119,7 @@ export class KnownPeers {
    * connection that stands), fast, known to be alive. Peers between which nothing stands stay in the order in which they
    * were found, which is random, so that load spreads.
    */
-  rank(peers: readonly Peer[]): Peer[] {
+  rank<P extends Peer>(peers: readonly P[]): P[] {
     const { usual } = this.#pace
     const places = peers.map((peer) => ({ peer, place: this.#place(peer, usual) }))
     return places.sort((a, b) => compare(a.place, b.place)).map(({ peer }) => peer)

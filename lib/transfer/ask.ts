@@ -8,6 +8,7 @@ import { type ByteRange, lengthOf, parseContentRange, parseRange } from '../oci/
 import type { PeerClient } from '../peers/client.ts'
 import type { PeerCredentials } from '../peers/credentials.ts'
 import { PeerError } from '../peers/error.ts'
+import { FOLLOWER_HEADER } from '../peers/follower.ts'
 import { addressOf } from '../platform/address.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Peer } from '../swarm/router.ts'
@@ -17,6 +18,8 @@ export interface PeerRequest {
   readonly method: 'GET' | 'HEAD'
   /** The value of a Range header, for GET of a blob. */
   readonly range?: string | undefined
+  /** The address of this node's own peer door, if the peer may give what it has not got all of yet. */
+  readonly follower?: string | undefined
 }
 
 /** Content as a peer gives it. */
@@ -53,9 +56,9 @@ export async function ask(
   request: PeerRequest,
   signal: AbortSignal,
 ): Promise<PeerHead | PeerRefusal> {
-  const { target, method, range } = request
+  const { target, method, range, follower } = request
   const ticket = credentials.ticket(targetKey(target), method, addressOf(peer))
-  const headers = { ...ticket.headers, ...(range === undefined ? {} : { range }) }
+  const headers = { ...ticket.headers, ...(range && { range }), ...(follower && { [FOLLOWER_HEADER]: follower }) }
   const { status, headers: head, body } = await client.call(peer, { method, path: pathOf(target), headers }, signal)
   try {
     if (!ticket.proves(status, head)) throw invalid(`status ${status} without the proof of the swarm key`)

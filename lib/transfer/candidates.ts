@@ -1,12 +1,11 @@
 import { setImmediate } from 'node:timers/promises'
-import type { Flight } from '../flight/flight.ts'
+import type { Flight, Source } from '../flight/flight.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
 import type { KnownPeers } from '../peers/known-peers.ts'
 import { onAbort } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
-import type { Peer } from '../swarm/router.ts'
 
 export interface CandidatesDependencies {
   readonly flight: Pick<Flight, 'sources'>
@@ -18,16 +17,17 @@ export interface CandidatesDependencies {
 }
 
 /**
- * The peers that announced a key, as one lookup finds them, the best of those known first, each once. Peers that are put
- * aside come last, when no other can be found any more, and only if trying them costs nothing.
+ * The peers that may have the content of a key, as one lookup finds them, the best of those known first, each once. Those that
+ * are still getting it come after those that have it. Peers that are put aside come last, when no other can be found any more,
+ * and only if trying them costs nothing.
  */
 export class Candidates {
   readonly #known: KnownPeers
-  readonly #suits: (peer: Peer) => boolean
+  readonly #suits: (peer: Source) => boolean
   readonly #stop = new AbortController()
-  /** Addresses. */
+  /** See {@link nameOf}. */
   readonly #given = new Set<string>()
-  #found: Peer[]
+  #found: Source[]
   #ended = false
   #news = Promise.withResolvers<void>()
 
@@ -40,8 +40,8 @@ export class Candidates {
     dependencies: CandidatesDependencies,
     key: Key,
     lookupTimeout: number,
-    suits: (peer: Peer) => boolean,
-    likely: readonly Peer[] = [],
+    suits: (peer: Source) => boolean,
+    likely: readonly Source[] = [],
   ) {
     this.#known = dependencies.known
     this.#suits = suits
@@ -50,12 +50,16 @@ export class Candidates {
     void this.#collect(dependencies, key, lookupTimeout)
   }
 
-  /** The best peer that was not given yet; waits for the lookup if there is none. `undefined` when there are no more. */
-  async next(): Promise<Peer | undefined> {
+  /**
+   * The best peer that was not given yet; waits for the lookup if there is none. `undefined` when there are no more.
+   *
+   * @param isWanted whether a peer will do
+   */
+  async next(isWanted: (peer: Source) => boolean = () => true): Promise<Source | undefined> {
     for (;;) {
-      const best = this.#take((peer) => !this.#known.isAside(peer))
+      const best = this.#take((peer) => isWanted(peer) && !this.#known.isAside(peer))
       if (best !== undefined) return best
-      if (this.#ended) return this.#take((peer) => this.#known.isCheapToTry(peer))
+      if (this.#ended) return this.#take((peer) => isWanted(peer) && this.#known.isCheapToTry(peer))
       await this.#news.promise
       // One reply of the swarm brings up to 20 peers: those that are there already are ranked together.
       await setImmediate()
@@ -85,7 +89,7 @@ export class Candidates {
       for await (const peer of flight.sources(key, signal)) {
         if (this.#ended) return
         if (found++ === 0) onLookup(clock.now() - startedAt, true)
-        if (this.#given.has(addressOf(peer))) continue
+        if (this.#given.has(nameOf(peer))) continue
         this.#found.push(peer)
         this.#news.resolve()
         this.#news = Promise.withResolvers()
@@ -96,12 +100,19 @@ export class Candidates {
     end()
   }
 
-  #take(may: (peer: Peer) => boolean): Peer | undefined {
-    const [best] = this.#known.rank(this.#found.filter((peer) => this.#suits(peer) && may(peer)))
+  #take(may: (peer: Source) => boolean): Source | undefined {
+    const suitable = this.#found.filter((peer) => this.#suits(peer) && may(peer))
+    const holders = suitable.filter(({ isArriving }) => isArriving !== true)
+    const [best] = this.#known.rank(holders.length > 0 ? holders : suitable)
     if (best === undefined) return undefined
-    const address = addressOf(best)
-    this.#given.add(address)
-    this.#found = this.#found.filter((peer) => addressOf(peer) !== address)
+    const name = nameOf(best)
+    this.#given.add(name)
+    this.#found = this.#found.filter((peer) => nameOf(peer) !== name)
     return best
   }
+}
+
+/** A peer that is getting the content is another source than the same one that has it. */
+function nameOf(source: Source): string {
+  return `${addressOf(source)}${source.isArriving === true ? ' arriving' : ''}`
 }

@@ -4,7 +4,7 @@ import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import { MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
-import type { BlobTarget } from '../oci/path.ts'
+import { type BlobTarget, digestNamed } from '../oci/path.ts'
 import { type ByteRange, parseRange, type RequestedRange } from '../oci/range.ts'
 import type { PeerClient } from '../peers/client.ts'
 import type { PeerCredentials } from '../peers/credentials.ts'
@@ -49,6 +49,8 @@ export interface PeerContent {
 
 export interface PeerContentDependencies {
   readonly flight: Flight
+  /** The address of this node's own peer door, by which those know it that it follows; without it, it follows nobody. */
+  readonly address?: string
   readonly client: PeerClient
   readonly credentials: PeerCredentials
   readonly known: KnownPeers
@@ -78,7 +80,7 @@ const OPEN_ENDED = /^bytes=\d+-$/i
 
 /** Gets content from the peers that the flight names. */
 export function createPeerContent(
-  { client, credentials, metrics: registry, clock = patientClock, ...rest }: PeerContentDependencies,
+  { client, credentials, metrics: registry, clock = patientClock, address = '', ...rest }: PeerContentDependencies,
   options: PeerContentOptions,
 ): PeerContent {
   const flows = new Flows()
@@ -88,6 +90,7 @@ export function createPeerContent(
   const window = () => Math.min(options.window ?? WINDOW, TOTAL_WINDOW / Math.max(flows.size, 1))
   const dependencies = {
     ...rest,
+    address,
     clock,
     metrics,
     ask: (peer: Peer, request: PeerRequest, signal: AbortSignal) => ask(client, credentials, peer, request, signal),
@@ -122,7 +125,9 @@ export function createPeerContent(
       if (winner === undefined) return undefined
       transfer.gave(winner.peer, 0)
       transfer.finish('complete')
-      return winner.value.kind === 'content' ? { ...winner.value, body: null } : winner.value
+      return winner.value.kind === 'unsatisfiable'
+        ? winner.value
+        : { ...winner.value, kind: 'content', body: null, range: undefined }
     })
   }
 
@@ -144,17 +149,20 @@ export function createPeerContent(
     return await opening(target, async (transfer): Promise<OpenFlow | undefined> => {
       const { start } = wanted
       const range = `bytes=${start}-${Math.min(start + FIRST_PIECE, wanted.end) - 1}`
-      const winner = await transfer.open({ method: 'GET', range }, signal)
+      const winner = await transfer.open({ method: 'GET', range }, signal, start)
       if (winner === undefined) return undefined
       const { peer, value: head } = winner
       if (head.kind === 'unsatisfiable') {
         transfer.finish('complete')
         return { size: head.size }
       }
-      const { descriptor, body } = head
+      const { descriptor } = head
       const { size, digest } = descriptor
       const span = { start, end: Math.min(wanted.end, size) }
-      const first = { peer, body, start, end: head.range === undefined ? size : head.range.end + 1 }
+      const first =
+        head.kind === 'arriving'
+          ? { ...peer, isArriving: true as const }
+          : { peer, body: head.body, start, end: head.range === undefined ? size : head.range.end + 1 }
       const isWhole = start === 0 && span.end === size
       const verifier = options.verify && isWhole ? new Verifier(digest) : undefined
       const { source, givers } = transfer.body(descriptor, span, first, verifier)
@@ -198,8 +206,13 @@ export function createPeerContent(
       signal.throwIfAborted()
       const { target, range } = request
       if (request.method === 'HEAD') return await fetchHead(request, signal)
-      if (target.kind === 'manifest') return await fetchManifest(request, signal)
-      return await begun(() => fetchBlob(target, range, signal), signal)
+      const answer =
+        target.kind === 'manifest'
+          ? await fetchManifest(request, signal)
+          : await begun(() => fetchBlob(target, range, signal), signal)
+      const digest = digestNamed(target)
+      if (answer === undefined && digest !== undefined) rest.flight.missed(digest)
+      return answer
     },
   }
 }

@@ -98,8 +98,6 @@ interface Piece {
  * with an error at exactly that place.
  */
 export class Pieces implements ByteSource {
-  /** Who has given any of the bytes. */
-  readonly givers = new Set<Peer>()
   readonly #dependencies: PiecesDependencies
   readonly #options: PiecesOptions
   readonly #span: Span
@@ -197,7 +195,6 @@ export class Pieces implements ByteSource {
     const { peer } = request.giver
     this.#lateness.came(bytes)
     this.#dependencies.transfer.gave(peer, bytes)
-    this.givers.add(peer)
     request.took(bytes)
     piece.at += bytes
     this.#offset += bytes

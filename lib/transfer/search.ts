@@ -1,15 +1,27 @@
-import type { Flight } from '../flight/flight.ts'
+import type { Flight, Source } from '../flight/flight.ts'
 import type { Logger } from '../observe/log.ts'
+import type { Descriptor } from '../oci/descriptor.ts'
 import { targetKey } from '../oci/key.ts'
+import { OCTET_STREAM } from '../oci/media-type.ts'
 import { PeerError } from '../peers/error.ts'
 import type { KnownPeers } from '../peers/known-peers.ts'
 import { until } from '../peers/patient-clock.ts'
+import { bounded } from '../platform/abort.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRefusal, PeerRequest } from './ask.ts'
 import { Candidates } from './candidates.ts'
 import type { TransferMetrics } from './metrics.ts'
 import { race, type Winner } from './race.ts'
+
+/** What a peer says that does not have the content, and is getting it. */
+export interface ArrivingHead {
+  readonly kind: 'arriving'
+  readonly descriptor: Descriptor
+}
+
+/** What a search finds. */
+export type Found = PeerHead | ArrivingHead
 
 export interface SearchDependencies {
   readonly flight: Flight
@@ -44,6 +56,12 @@ const RACE_TIMEOUT = 3_000
  * upstream may be slower still, or not there. Below what kubelet and people take for a pull that hangs.
  */
 export const LONGEST_RACE = 15_000
+/**
+ * Milliseconds for which a peer that is getting content may say nothing, or not enough, and after which it is asked again: its
+ * containerd begins to write, or writes the byte that is wanted, in a moment.
+ */
+const STATE_TIMEOUT = 600
+const STATE_RETRY = 50
 /** A head takes some 10 ms on a busy node: after a second a node that nothing else is heard of is dead. */
 const PATIENCE = 1_000
 
@@ -54,7 +72,7 @@ export class Search {
   readonly #dependencies: SearchDependencies
   readonly #options: SearchOptions
   readonly #target: PeerRequest['target']
-  readonly #suits: (peer: Peer) => boolean
+  readonly #suits: (peer: Source) => boolean
   readonly #stop = new AbortController()
   /** When a peer that was busy in the present race may be asked again. */
   #freeAt: number | undefined
@@ -65,7 +83,7 @@ export class Search {
     dependencies: SearchDependencies,
     options: SearchOptions,
     target: PeerRequest['target'],
-    suits: (peer: Peer) => boolean,
+    suits: (peer: Source) => boolean,
   ) {
     this.#dependencies = dependencies
     this.#options = options
@@ -83,16 +101,17 @@ export class Search {
    * The first good answer: of the peers found before that were not asked yet, or else of those that a new lookup finds. If
    * there is none because peers have too much to do, they are asked again when they say, within the time of a race.
    *
+   * @param start the first byte that is wanted
    * @returns `undefined` when no peer has it, or none answers in time. Never throws for a peer's fault.
    * @throws the signal's reason
    */
-  async open(request: Omit<PeerRequest, 'target'>, signal: AbortSignal): Promise<Winner<PeerHead> | undefined> {
+  async open(request: Omit<PeerRequest, 'target'>, signal: AbortSignal, start = 0): Promise<Winner<Found> | undefined> {
     const { clock } = this.#dependencies
     const lastRetry = clock.now() + (this.#options.raceTimeout ?? RACE_TIMEOUT)
     for (;;) {
       const isFresh = this.#candidates === undefined
       this.#freeAt = undefined
-      const winner = await this.#race({ ...request, target: this.#target }, signal)
+      const winner = await this.#race({ ...request, target: this.#target }, start, signal)
       if (winner !== undefined) return winner
       this.#candidates?.stop()
       this.#candidates = undefined
@@ -104,14 +123,50 @@ export class Search {
   }
 
   /** A peer that was found before and not asked yet, or else one that a new lookup finds. */
-  async candidate(): Promise<Peer | undefined> {
-    let found = await this.#candidates?.next()
+  async candidate(isWanted?: (peer: Source) => boolean): Promise<Source | undefined> {
+    let found = await this.#candidates?.next(isWanted)
     if (found === undefined && !this.#stop.signal.aborted) {
       this.#candidates = this.#lookup()
-      found = await this.#candidates.next()
+      found = await this.#candidates.next(isWanted)
     }
     if (found !== undefined) this.attempts++
     return found
+  }
+
+  /** One that is getting the content, among the peers that the last lookup has found. */
+  async arriving(): Promise<Source | undefined> {
+    return await this.#candidates?.next(({ isArriving }) => isArriving === true)
+  }
+
+  /**
+   * What a peer says that was getting the blob: that it still is, or has it; `undefined` if it can give nothing from that place
+   * on.
+   *
+   * @param start in bytes; a peer that does not have this one yet may be waiting for this very node
+   */
+  async stateOf(
+    peer: Peer,
+    start: number,
+    signal: AbortSignal = this.#stop.signal,
+  ): Promise<ArrivingHead | 'held' | undefined> {
+    const target = this.#target
+    if (target.kind !== 'blob') return undefined
+    const { digest } = target
+    const { flight, clock } = this.#dependencies
+    const latest = clock.now() + STATE_TIMEOUT
+    for (;;) {
+      const state = await bounded(STATE_TIMEOUT, signal, (stop) => flight.state(peer, digest, stop))
+      if (state?.kind === 'held') return 'held'
+      const isAhead = state?.kind === 'arriving' && (start === 0 || state.written > start)
+      if (isAhead && state.size !== undefined) {
+        return { kind: 'arriving', descriptor: { mediaType: OCTET_STREAM, digest, size: state.size } }
+      }
+      if (state?.kind !== 'arriving' || clock.now() + STATE_RETRY > latest) break
+      await until(clock, clock.now() + STATE_RETRY, signal).catch(() => undefined)
+      if (signal.aborted) return undefined
+    }
+    if (!signal.aborted) flight.left(peer, digest)
+    return undefined
   }
 
   /**
@@ -152,12 +207,12 @@ export class Search {
       metrics.lookups.inc({ found })
       metrics.lookupSeconds.observe({ found }, ms / 1000)
     }
-    const suits = (peer: Peer) => this.#suits(peer) && !known.isWrong(peer, key)
+    const suits = (peer: Source) => this.#suits(peer) && !known.isWrong(peer, key)
     const dependencies = { ...this.#dependencies, onLookup }
     return new Candidates(dependencies, key, this.#options.lookupTimeout, suits, known.likely(this.#target))
   }
 
-  async #race(request: PeerRequest, signal: AbortSignal): Promise<Winner<PeerHead> | undefined> {
+  async #race(request: PeerRequest, start: number, signal: AbortSignal): Promise<Winner<Found> | undefined> {
     const { known, metrics, clock } = this.#dependencies
     const { parallelPeers, patience = PATIENCE, raceTimeout = RACE_TIMEOUT, longestRace = LONGEST_RACE } = this.#options
     this.#candidates ??= this.#lookup()
@@ -165,9 +220,9 @@ export class Search {
     return await race(
       {
         next: () => candidates.next(),
-        ask: (peer, stop) => this.#askOf(peer, request, stop),
+        ask: (peer, stop) => this.#askOf(peer, request, start, stop),
         release: (head) => void (head.kind === 'content' && head.body.cancel()),
-        isWorthWaiting: (peer) => this.#isWorthWaiting(peer),
+        isWorthWaiting: (peer: Source) => peer.isArriving === true || this.#isWorthWaiting(peer),
         mayAnswer: (peer) => known.of(peer).mayAnswer,
         hedgeDelay: () => known.hedgeDelay(),
         onHedge: () => metrics.hedges.inc(),
@@ -196,10 +251,14 @@ export class Search {
   }
 
   /** What the peer has, if it has it. */
-  async #askOf(peer: Peer, request: PeerRequest, signal: AbortSignal): Promise<PeerHead | undefined> {
+  async #askOf(peer: Source, request: PeerRequest, start: number, signal: AbortSignal): Promise<Found | undefined> {
     const { clock } = this.#dependencies
     this.attempts++
     try {
+      if (peer.isArriving === true) {
+        const state = await this.stateOf(peer, start, signal)
+        if (state !== 'held') return state
+      }
       const answer = await this.ask(peer, request, signal)
       if (answer.kind === 'busy') {
         const freeAt = clock.now() + answer.retryAfterMs

@@ -1,22 +1,28 @@
+import type { Source } from '../flight/flight.ts'
 import type { Transferred } from '../observe/activity.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
 import { digestKey, targetKey } from '../oci/key.ts'
 import { PeerError } from '../peers/error.ts'
 import { bounded, onAbort } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Peer } from '../swarm/router.ts'
-import type { PeerContentHead, PeerHead, PeerRequest } from './ask.ts'
+import type { PeerContentHead, PeerHead, PeerRefusal, PeerRequest } from './ask.ts'
+import { Following } from './following.ts'
 import type { BegunSpan, PiecesDependencies, PiecesOptions, PiecesTransfer, Span } from './pieces.ts'
 import { PieceRefusal, Pieces } from './pieces.ts'
 import type { Winner } from './race.ts'
-import { Search, type SearchDependencies, type SearchOptions } from './search.ts'
+import { type Found, Search, type SearchDependencies, type SearchOptions } from './search.ts'
+import { Supply } from './supply.ts'
 import { type Ending, VerificationError, Verifier, verified, verify } from './verify.ts'
 import { inOneChunk, readWhole } from './whole.ts'
 
 export interface TransferDependencies extends SearchDependencies, Pick<PiecesDependencies, 'largest'> {
   /** Told of every transfer that is over. */
   readonly onTransfer?: ((transfer: Transferred) => void) | undefined
+  /** The address of this node's own peer door. */
+  readonly address: string
 }
 
 export type TransferOptions = SearchOptions & Pick<PiecesOptions, 'stallTimeout'> & Partial<PiecesOptions>
@@ -45,8 +51,10 @@ export class Transfer {
   readonly #startedAt: number
   /** Addresses of peers that have failed to give all of a small body. */
   readonly #avoided = new Set<string>()
-  /** Addresses of those that gave something, in the order in which they began to. */
-  readonly #given = new Set<string>()
+  /** Addresses of those that were followed, and have failed since another one gave a byte. */
+  readonly #lost = new Set<string>()
+  /** Those that gave something by their addresses, in the order in which they began to. */
+  readonly #given = new Map<string, Peer>()
   #pieces: Pieces | undefined
   #bytes = 0
   #resumes = 0
@@ -58,15 +66,19 @@ export class Transfer {
     this.#options = { ...options, longestWait }
     this.#target = target
     this.#startedAt = dependencies.clock.now()
-    const suits = (peer: Peer) => this.#pieces?.uses(peer) !== true && !this.#avoided.has(addressOf(peer))
+    const isUsed = (peer: Source) =>
+      peer.isArriving === true
+        ? target.kind !== 'blob' || this.#lost.has(addressOf(peer))
+        : this.#pieces?.uses(peer) === true
+    const suits = (peer: Source) => !isUsed(peer) && !this.#avoided.has(addressOf(peer))
     this.#search = new Search(dependencies, options, target, suits)
     dependencies.metrics.transfersRunning.inc()
   }
 
   /** What {@link Search.open} gives, unless the client has waited for too long. */
-  async open(request: Omit<PeerRequest, 'target'>, signal: AbortSignal): Promise<Winner<PeerHead> | undefined> {
+  async open(request: Omit<PeerRequest, 'target'>, signal: AbortSignal, start = 0): Promise<Winner<Found> | undefined> {
     if (this.#dependencies.clock.now() - this.#startedAt >= this.#options.longestWait) return undefined
-    return await this.#search.open(request, signal)
+    return await this.#search.open(request, signal, start)
   }
 
   /**
@@ -110,7 +122,7 @@ export class Transfer {
   /**
    * The bytes of a span, from the peers that have them. The transfer is over when they are.
    *
-   * @param first gives the first of them
+   * @param first gives the first of them: a peer that has them, or one that is getting them
    * @param verifier has seen the bytes before them; missing if they are not verified
    * @param before the peers that gave those
    * @returns the bytes, and which peers have given any of them so far
@@ -118,46 +130,118 @@ export class Transfer {
   body(
     descriptor: Descriptor,
     span: Span,
-    first?: BegunSpan,
+    first?: BegunSpan | Source,
     verifier?: Verifier,
     before: readonly Peer[] = [],
   ): { readonly source: ByteSource; readonly givers: () => readonly Peer[] } {
+    /** The peers that told the size of the content. */
+    const tellers = first === undefined ? before : ['peer' in first ? first.peer : first]
+    const givers = () => distinct([...before, ...this.#given.values()])
+    const ended = async (ending: Ending) => {
+      if (ending === 'corrupt') await this.#blame(descriptor, givers())
+      this.finish(ending)
+    }
+    const pieces = (part: Span, begun?: BegunSpan | Peer) => this.#piecesOf(descriptor, part, tellers, begun)
+    const supply = new Supply(
+      {
+        pieces,
+        following: (part, parent) => this.#follow(descriptor, part, parent),
+        source: (offset, isKnown) => this.#source(offset, isKnown),
+        gave: (parent, bytes) => {
+          this.#lost.clear()
+          this.gave(parent, bytes)
+        },
+        left: (parent, offset, error) => this.#left(descriptor.digest, parent, offset, error),
+        clock: this.#dependencies.clock,
+      },
+      span,
+      first === undefined || 'peer' in first ? pieces(span, first) : first,
+      this.#options.longestWait,
+    )
+    const length = span.end - span.start
+    const isSmall = verifier !== undefined && length <= SMALL
+    return { source: verified(isSmall ? inOneChunk(supply, length) : supply, length, verifier, ended), givers }
+  }
+
+  /** The bytes of a span from peers that have them. */
+  #piecesOf(descriptor: Descriptor, span: Span, tellers: readonly Peer[], begun: BegunSpan | Peer | undefined): Pieces {
     const { metrics, log } = this.#dependencies
     const key = targetKey(this.#target)
-    /** The peers that told the size of the content. */
-    const tellers = first === undefined ? before : [first.peer]
+    let next = begun !== undefined && 'host' in begun ? begun : undefined
     const transfer: PiecesTransfer = {
       ask: (peer, part, signal) => this.#ask(descriptor, tellers, peer, part, signal),
-      candidate: () => this.#search.candidate(),
+      candidate: async () => {
+        const given = next
+        next = undefined
+        return given ?? (await this.#search.candidate(({ isArriving }) => isArriving !== true))
+      },
       gave: (peer, bytes) => this.gave(peer, bytes),
       broke: (peer, error, offset, hasGiven) => this.#broke(peer, error, offset, hasGiven),
       slow: (peer, offset) => {
         metrics.transferBreaks.inc({ reason: 'slow' })
         log.info('peer is slow', { key, peer, offset })
       },
-      resumed: (peer, offset) => {
-        this.#resumes++
-        metrics.transferResumes.inc()
-        log.info('transfer goes on', { key, peer, offset })
+      resumed: (peer, offset) => this.#resumed(peer, offset),
+    }
+    const first = begun !== undefined && 'peer' in begun ? begun : undefined
+    this.#pieces = new Pieces({ ...this.#dependencies, transfer }, this.#options, span, first)
+    return this.#pieces
+  }
+
+  /** The bytes of a span from a peer that is getting them. */
+  #follow(descriptor: Descriptor, span: Span, parent: Peer): Following {
+    const { ask, flight, log, clock, address } = this.#dependencies
+    const { digest } = descriptor
+    const key = targetKey(this.#target)
+    log.info('following', { key, parent, offset: span.start })
+    const request = { target: this.#target, method: 'GET', range: rangeOf(span), follower: address } as const
+    return new Following(
+      {
+        open: async (signal) => {
+          const answer = await ask(parent, request, signal)
+          return bodyOf(answer, descriptor, span) ?? Promise.reject(new PieceRefusal())
+        },
+        state: (signal) => flight.state(parent, digest, signal),
+        clock,
       },
+      span.start,
+    )
+  }
+
+  /** A peer is followed no longer. That it did not get all says nothing against it. */
+  #left(digest: Digest, parent: Peer, offset: number, error: unknown): void {
+    this.#lost.add(addressOf(parent))
+    this.#dependencies.flight.left(parent, digest)
+    this.#dependencies.log.info('parent lost', { key: targetKey(this.#target), parent, offset, error })
+  }
+
+  /** Who goes on from that place, see {@link SupplyDependencies.source}. */
+  async #source(offset: number, isKnown: boolean): Promise<Source | undefined> {
+    for (;;) {
+      const found = isKnown ? await this.#search.arriving() : await this.#search.candidate()
+      if (found === undefined) return undefined
+      const { isArriving, ...peer } = found
+      const state = isArriving === true ? await this.#search.stateOf(found, offset) : 'held'
+      if (state === undefined) this.#lost.add(addressOf(peer))
+      else {
+        this.#resumed(peer, offset)
+        return state === 'held' ? peer : found
+      }
     }
-    const pieces = new Pieces({ ...this.#dependencies, transfer }, this.#options, span, first)
-    this.#pieces = pieces
-    const givers = () => distinct([...before, ...pieces.givers])
-    const ended = async (ending: Ending) => {
-      if (ending === 'corrupt') await this.#blame(descriptor, givers())
-      this.finish(ending)
-    }
-    const length = span.end - span.start
-    const isSmall = verifier !== undefined && length <= SMALL
-    return { source: verified(isSmall ? inOneChunk(pieces, length) : pieces, length, verifier, ended), givers }
+  }
+
+  #resumed(peer: Peer, offset: number): void {
+    const { metrics, log } = this.#dependencies
+    this.#resumes++
+    metrics.transferResumes.inc()
+    log.info('transfer goes on', { key: targetKey(this.#target), peer, offset })
   }
 
   /** A peer has given so many bytes, or told what was asked without any. */
   gave(peer: Peer, bytes: number): void {
     const { known, metrics } = this.#dependencies
     if (bytes > 0) known.of(peer).gave()
-    this.#given.add(addressOf(peer))
+    this.#given.set(addressOf(peer), peer)
     this.#bytes += bytes
     metrics.transferBytes.inc(bytes)
   }
@@ -169,7 +253,7 @@ export class Transfer {
     this.#search.close()
     const { metrics, log, onTransfer, clock } = this.#dependencies
     const ms = clock.now() - this.#startedAt
-    const source = [...this.#given]
+    const source = [...this.#given.keys()]
     const [bytes, resumes, { attempts }] = [this.#bytes, this.#resumes, this.#search]
     metrics.transfersRunning.dec()
     metrics.transfers.inc({ outcome })
@@ -201,15 +285,13 @@ export class Transfer {
     signal: AbortSignal,
   ): Promise<ByteSource> {
     const { known, metrics, log } = this.#dependencies
-    const range = `bytes=${start}-${end - 1}`
-    const answer = await this.#search.ask(peer, { target: this.#target, method: 'GET', range }, signal)
+    const span = { start, end }
+    const answer = await this.#search.ask(peer, { target: this.#target, method: 'GET', range: rangeOf(span) }, signal)
     if (answer.kind === 'busy') throw new PieceRefusal(answer.retryAfterMs)
     if (answer.kind === 'missing') throw new PieceRefusal()
-    const isContent = answer.kind === 'content'
-    const size = isContent ? answer.descriptor.size : answer.size
-    const answered = isContent && answer.range !== undefined ? answer.range.end + 1 : size
-    if (isContent && size === descriptor.size && answered === end) return answer.body
-    if (isContent) void answer.body.cancel()
+    const body = bodyOf(answer, descriptor, span)
+    if (body !== undefined) return body
+    const size = answer.kind === 'content' ? answer.descriptor.size : answer.size
     if (size !== descriptor.size) {
       // One of them is wrong, and it cannot be said which: this transfer keeps to the size that its client knows, and the next
       // ones do not begin with the peers that told it, for a while.
@@ -267,6 +349,19 @@ export class Transfer {
       throw error
     }
   }
+}
+
+function rangeOf({ start, end }: Span): string {
+  return `bytes=${start}-${end - 1}`
+}
+
+/** The body of an answer that is that span, of content of the size that is known; that of any other is ended. */
+function bodyOf(answer: PeerHead | PeerRefusal, { size }: Descriptor, { end }: Span): ByteSource | undefined {
+  if (answer.kind !== 'content') return undefined
+  const last = answer.range?.end ?? answer.descriptor.size - 1
+  if (answer.descriptor.size === size && last === end - 1) return answer.body
+  void answer.body.cancel()
+  return undefined
 }
 
 function distinct(peers: readonly Peer[]): Peer[] {

@@ -1,6 +1,7 @@
 /** Peer doors that tests talk to, good ones and bad ones, over real sockets on loopback. */
 import { createServer, type RequestListener } from 'node:http'
 import { type AddressInfo, createServer as createNetServer, type Server, type Socket } from 'node:net'
+import { Followers } from '../../lib/http/from-arrival.ts'
 import { createHttpMetrics } from '../../lib/http/metrics.ts'
 import { createPeerDoor } from '../../lib/http/peer.ts'
 import { silentLogger } from '../../lib/observe/log.ts'
@@ -37,6 +38,7 @@ export async function startPeer(store: ContentStore, capabilities: CapabilityChe
   const peer = peerAt(listener.port)
   const door = createPeerDoor({
     store,
+    followers: new Followers(),
     maxTransfers: 64,
     policy: createPolicy(),
     metrics: createHttpMetrics(createMetrics()),

@@ -1,4 +1,5 @@
 /** What lib/observe/README.md says of metrics and of the log is true. */
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { withoutFlight } from '../../../lib/flight/flight.ts'
@@ -78,7 +79,10 @@ test('lib/observe/README.md tells every outcome of a transfer', async () => {
   const router = new MemorySwarm().join(peerOf('self'))
   const ask = () => assert.fail('nobody is to be asked')
   const metrics = createTransferMetrics(made.metrics)
-  const parts = { ...made, metrics, flight: withoutFlight(router), ask, largest: () => 0, clock: new ManualClock() }
+  const parts = {
+    ...{ ...made, metrics, flight: withoutFlight(router), address: '', ask },
+    ...{ largest: () => 0, clock: new ManualClock() },
+  }
   const outcomes = ['complete', 'cancelled', 'corrupt', 'failed', 'missing'] as const
   for (const outcome of outcomes) {
     const transfer = new Transfer(parts, OPTIONS, BLOB)

@@ -1,0 +1,142 @@
+import type { Digest } from '../oci/digest.ts'
+import { OCTET_STREAM } from '../oci/media-type.ts'
+import { lengthOf, parseRange } from '../oci/range.ts'
+import { FOLLOWER_HEADER } from '../peers/follower.ts'
+import { bounded } from '../platform/abort.ts'
+import { type ByteSource, sourceResponse } from '../platform/byte-source.ts'
+import { type Clock, systemClock } from '../platform/clock.ts'
+import type { Arrival } from '../store/arrival.ts'
+import type { ContentStore } from '../store/store.ts'
+import { contentHead, rangeHeaderOf } from './answer.ts'
+import type { DoorMiddleware } from './env.ts'
+
+/**
+ * How long a follower may wait for the first byte that it asks for, in milliseconds: it goes on from a place where this node
+ * is in a moment, or never.
+ */
+const WAIT = 300
+/** How long a follower may leave what it was given before another one may take its place, in milliseconds. */
+const IDLE = 3_000
+
+/**
+ * The nodes that follow this one: they get blobs that its containerd is downloading while these grow. Each blob has one
+ * follower at a time. Two would each get half of what the uplink carries, where links are the bound; the second one follows
+ * the first.
+ */
+export class Followers {
+  readonly #places = new Map<Digest, Place>()
+  readonly #clock: Clock
+
+  constructor(clock: Clock = systemClock) {
+    this.#clock = clock
+  }
+
+  /** How many nodes follow at this moment. */
+  get size(): number {
+    return this.#places.size
+  }
+
+  /** Takes the place of the blob's follower; `undefined` if another node has it. */
+  follow(digest: Digest, follower: string): Place | undefined {
+    const before = this.#places.get(digest)
+    if (before !== undefined && !before.isIdle && before.follower !== follower) return undefined
+    const place = new Place(follower, this.#clock, () => {
+      if (this.#places.get(digest) === place) this.#places.delete(digest)
+    })
+    this.#places.set(digest, place)
+    return place
+  }
+}
+
+/** The place of one follower. */
+class Place {
+  readonly follower: string
+  readonly leave: () => void
+  readonly #clock: Clock
+  /** Since when it has not taken what it was given. */
+  #givenAt: number | undefined
+
+  constructor(follower: string, clock: Clock, leave: () => void) {
+    this.follower = follower
+    this.#clock = clock
+    this.leave = leave
+  }
+
+  get isIdle(): boolean {
+    return this.#givenAt !== undefined && this.#clock.now() - this.#givenAt > IDLE
+  }
+
+  gave(): void {
+    this.#givenAt = this.#clock.now()
+  }
+
+  took(): void {
+    this.#givenAt = undefined
+  }
+}
+
+/**
+ * Answers a node that follows this one with a blob that is being written here, as far as it is there and then as it grows.
+ * Nobody else gets such content, and nobody gets any of which the size is not known: nothing has verified it.
+ */
+export function fromArrival(store: ContentStore, followers: Followers): DoorMiddleware {
+  return async function fromArrival(c, next) {
+    const target = c.get('target')
+    const request = c.req.raw
+    const follower = c.req.header(FOLLOWER_HEADER)
+    if (follower === undefined || target.kind !== 'blob' || request.method !== 'GET') return await next()
+    const { digest } = target
+    const arrival = store.arriving(digest)
+    const requested = parseRange(rangeHeaderOf(target, request) ?? null, arrival?.size ?? 0)
+    const range = requested.kind === 'part' ? requested.range : undefined
+    const place =
+      arrival?.size !== undefined &&
+      requested.kind !== 'unsatisfiable' &&
+      (await hasByte(arrival, range?.start ?? 0, request.signal)) &&
+      followers.follow(digest, follower)
+    if (arrival?.size === undefined || !place) {
+      arrival?.close()
+      return await next()
+    }
+    const descriptor = { mediaType: OCTET_STREAM, digest, size: arrival.size }
+    const { start, length } =
+      range === undefined ? { start: 0, length: arrival.size } : { start: range.start, length: lengthOf(range) }
+    return sourceResponse(bytesOf(arrival, start, length, place), contentHead(c, descriptor, range, 'local'))
+  }
+}
+
+/**
+ * Whether the byte at that place is there, or comes in a moment. The first one of all may take longer: it is waited for as
+ * long as the follower likes.
+ */
+async function hasByte(arrival: Arrival, at: number, signal: AbortSignal): Promise<boolean> {
+  if (at > 0) await bounded(WAIT, signal, (stop) => arrival.grown(at, stop)).catch(() => undefined)
+  return at === 0 || arrival.written > at
+}
+
+/** Part of what arrives. It fails when that is aborted. */
+function bytesOf(arrival: Arrival, start: number, length: number, place: Place): ByteSource {
+  const stop = new AbortController()
+  const bytes = arrival.read(start, stop.signal)[Symbol.asyncIterator]()
+  let left = length
+  const cancel = async () => {
+    place.leave()
+    stop.abort()
+    arrival.close()
+  }
+  return {
+    async next() {
+      place.took()
+      const { value } = left === 0 ? { value: undefined } : await bytes.next()
+      if (value === undefined) {
+        await cancel()
+        return undefined
+      }
+      const chunk = value.subarray(0, left)
+      left -= chunk.length
+      place.gave()
+      return chunk
+    },
+    cancel,
+  }
+}

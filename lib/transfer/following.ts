@@ -1,0 +1,122 @@
+import type { SourceState } from '../flight/flight.ts'
+import { PeerError } from '../peers/error.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
+import type { Clock } from '../platform/clock.ts'
+
+export interface FollowingDependencies {
+  /** Asks the peer for all that is wanted, as it gets it. @throws what is the peer's fault */
+  readonly open: (signal: AbortSignal) => Promise<ByteSource>
+  /** Asks the peer how far it is; `undefined` if it does not answer. */
+  readonly state: (signal: AbortSignal) => Promise<SourceState | undefined>
+  readonly clock: Clock
+}
+
+/** After how many milliseconds without a byte a peer is asked how it is, and how long it may take to answer. */
+const LOOK = 300
+const ANSWER = 600
+/** How often in a row it may not answer: one datagram may be lost. */
+const MISSES = 2
+/**
+ * Milliseconds without growth after which a peer that goes upstream is left. Slow registries stand still for seconds, and a new
+ * leader costs them the same bytes again.
+ */
+const LONGEST_STANDSTILL = 15_000
+/** The same for a peer that follows another one. It looks after that itself, and must have the time to do so first. */
+const LONGEST_PATIENCE = 25_000
+/** Milliseconds for which bytes may be on their way that are there: the way is broken. */
+const LONGEST_WAY = 5_000
+
+/**
+ * The bytes of content that a peer is still getting, as it gets them. That it gets no more for a while says nothing: as long as
+ * it lives, and says that it goes on, it is waited for.
+ */
+export class Following implements ByteSource {
+  readonly #dependencies: FollowingDependencies
+  readonly #stop = new AbortController()
+  readonly #opened: Promise<ByteSource>
+  /** Place of the next byte, and how much the peer was known to have when it last had more. */
+  #offset: number
+  #written = 0
+  #grewAt: number
+  /** Since when the peer has had the byte that does not come. */
+  #missingSince: number | undefined
+  #misses = 0
+  #lost: PeerError | undefined
+  #cancelLook = (): void => undefined
+
+  constructor(dependencies: FollowingDependencies, start: number) {
+    this.#dependencies = dependencies
+    this.#offset = start
+    this.#grewAt = dependencies.clock.now()
+    this.#opened = dependencies.open(this.#stop.signal)
+    // Whoever reads it hears of the failure.
+    this.#opened.catch(() => undefined)
+  }
+
+  /** @throws {PeerError} when the peer is lost, or has no more although there should be */
+  async next(): Promise<Uint8Array | undefined> {
+    this.#lookLater()
+    try {
+      const body = await this.#opened
+      const chunk = await body.next()
+      if (chunk === undefined) throw new PeerError(`the peer has got nothing after ${this.#offset}`)
+      this.#offset += chunk.length
+      this.#written = Math.max(this.#written, this.#offset)
+      this.#grewAt = this.#dependencies.clock.now()
+      this.#misses = 0
+      this.#missingSince = undefined
+      return chunk
+    } catch (error) {
+      throw this.#lost ?? error
+    } finally {
+      this.#cancelLook()
+    }
+  }
+
+  async cancel(): Promise<void> {
+    this.#cancelLook()
+    this.#stop.abort()
+    await this.#opened.then((body) => body.cancel()).catch(() => undefined)
+  }
+
+  #lookLater(): void {
+    const { clock } = this.#dependencies
+    const { signal } = this.#stop
+    let isOver = false
+    const answer = new AbortController()
+    const look = async () => {
+      const cancelTimeout = clock.after(ANSWER, () => answer.abort())
+      const state = await this.#dependencies.state(AbortSignal.any([signal, answer.signal]))
+      cancelTimeout()
+      if (isOver || signal.aborted) return
+      this.#lost = this.#judge(state)
+      if (this.#lost !== undefined) await this.cancel()
+      else this.#lookLater()
+    }
+    const cancel = clock.after(LOOK, () => void look())
+    this.#cancelLook = () => {
+      isOver = true
+      cancel()
+    }
+  }
+
+  /** Why the peer is lost, by what it says of itself; `undefined` if it is worth waiting for. */
+  #judge(state: SourceState | undefined): PeerError | undefined {
+    const now = this.#dependencies.clock.now()
+    if (state === undefined) {
+      this.#misses++
+      return this.#misses < MISSES ? undefined : new PeerError('it does not answer', { failure: 'silent' })
+    }
+    this.#misses = 0
+    if (state.kind === 'gone') return new PeerError('it has given up')
+    const written = state.kind === 'held' ? Number.POSITIVE_INFINITY : state.written
+    if (written > this.#written) this.#grewAt = now
+    this.#written = Math.max(written, this.#written)
+    if (written > this.#offset) this.#missingSince ??= now
+    if (now - (this.#missingSince ?? now) >= LONGEST_WAY) {
+      return new PeerError(`no byte of what it has within ${LONGEST_WAY} ms`, { failure: 'silent' })
+    }
+    const patience = state.kind === 'arriving' && state.leads ? LONGEST_STANDSTILL : LONGEST_PATIENCE
+    return now - this.#grewAt < patience ? undefined : new PeerError(`it has got nothing for ${patience} ms`)
+  }
+}

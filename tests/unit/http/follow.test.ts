@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Followers } from '../../../lib/http/from-arrival.ts'
+import { createHttpMetrics } from '../../../lib/http/metrics.ts'
+import { createPeerDoor } from '../../../lib/http/peer.ts'
+import { silentLogger } from '../../../lib/observe/log.ts'
+import { createMetrics } from '../../../lib/observe/metrics.ts'
+import { createPolicy } from '../../../lib/oci/policy.ts'
+import { FOLLOWER_HEADER } from '../../../lib/peers/follower.ts'
+import { ManualClock } from '../../doubles/manual-clock.ts'
+import { createMemoryStore } from '../../doubles/memory-store.ts'
+import { CREDENTIALS, DOOR, ticketFor } from '../../fixtures/credentials.ts'
+import { makeImage } from '../../fixtures/image.ts'
+import { within } from '../../fixtures/wait.ts'
+
+const image = makeImage({ layers: 1, layerSize: 3_000 })
+const layer = image.contents.at(-1) ?? assert.fail('no layer')
+const manifest = image.contents[0] ?? assert.fail('no manifest')
+const PATH = `/v2/team/app/blobs/${layer.descriptor.digest}?ns=registry.example`
+const BYTES = Buffer.from(layer.bytes)
+
+/** A peer door of a node that is getting the layer, and has half of it. */
+function make(exclude: readonly RegExp[] = []) {
+  const store = createMemoryStore()
+  const writer = store.arrive(layer)
+  writer.write(1_500)
+  const clock = new ManualClock()
+  const followers = new Followers(clock)
+  const door = createPeerDoor({
+    ...{ store, followers, capabilities: CREDENTIALS, address: DOOR, maxTransfers: 64, log: silentLogger },
+    policy: createPolicy({ exclude }),
+    metrics: createHttpMetrics(createMetrics()),
+  })
+  const ask = async (
+    follower: string | undefined,
+    headers: Record<string, string> = {},
+    path = PATH,
+    method = 'GET',
+  ) => {
+    const own = follower === undefined ? {} : { [FOLLOWER_HEADER]: follower }
+    const all = { ...ticketFor(path, method)?.headers, ...own, ...headers }
+    return await door.fetch(new Request(`http://door.example${path}`, { method, headers: all }))
+  }
+  return { store, writer, followers, clock, ask }
+}
+
+/** The next so many bytes of a body. */
+async function take(reader: ReadableStreamDefaultReader<Uint8Array>, length: number): Promise<Buffer> {
+  const chunks: Uint8Array[] = []
+  while (Buffer.concat(chunks).length < length) {
+    const { done, value } = await within('the next bytes', reader.read())
+    if (done) break
+    chunks.push(value)
+  }
+  return Buffer.concat(chunks)
+}
+
+function readerOf(response: Response): ReadableStreamDefaultReader<Uint8Array> {
+  assert.ok(response.status === 200 || response.status === 206, `status ${response.status}`)
+  return response.body?.getReader() ?? assert.fail('no body')
+}
+
+test('peer door gives a follower what is there of a blob, and the rest as it comes', async () => {
+  const { writer, ask, followers } = make()
+  const response = await ask('10.0.0.2:5001')
+  assert.deepEqual([response.status, response.headers.get('content-length')], [200, String(BYTES.length)])
+  const reader = readerOf(response)
+  assert.deepEqual(await take(reader, 1_500), BYTES.subarray(0, 1_500))
+  const next = take(reader, 500)
+  writer.write(2_000)
+  assert.deepEqual(await next, BYTES.subarray(1_500, 2_000))
+  writer.commit()
+  assert.deepEqual(await take(reader, BYTES.length), BYTES.subarray(2_000))
+  await reader.cancel()
+  assert.equal(followers.size, 0)
+})
+
+test('peer door gives a follower the part that it asks for, from the first byte that is there', async () => {
+  const { writer, ask } = make()
+  const response = await ask('10.0.0.2:5001', { range: 'bytes=1000-2499' })
+  assert.deepEqual([response.status, response.headers.get('content-range')], [206, `bytes 1000-2499/${BYTES.length}`])
+  const reader = readerOf(response)
+  assert.deepEqual(await take(reader, 500), BYTES.subarray(1_000, 1_500))
+  writer.write(3_000)
+  assert.deepEqual(await take(reader, 1_001), BYTES.subarray(1_500, 2_500))
+})
+
+test('peer door lets a follower wait a moment for the byte that it goes on from, and has nothing for it then', async () => {
+  const { writer, ask, followers } = make()
+  assert.equal((await ask('10.0.0.2:5001', { range: 'bytes=1500-' })).status, 404)
+  assert.equal(followers.size, 0)
+  const asked = ask('10.0.0.2:5001', { range: 'bytes=1500-' })
+  writer.write(1_600)
+  const reader = readerOf(await asked)
+  assert.deepEqual(await take(reader, 100), BYTES.subarray(1_500, 1_600))
+  await reader.cancel()
+})
+
+test('peer door ends the body of a follower when what arrives is given up', async () => {
+  const { writer, ask, followers } = make()
+  const reader = readerOf(await ask('10.0.0.2:5001'))
+  await take(reader, 1_500)
+  const rest = reader.read()
+  writer.abort()
+  await assert.rejects(within('the end', rest), /given up/)
+  assert.equal((await ask('10.0.0.2:5001')).status, 404)
+  await reader.cancel().catch(() => undefined)
+  // What a server does with a body that fails.
+  assert.ok(followers.size <= 1)
+})
+
+test('peer door has one follower for each blob, who may come again', async () => {
+  const { ask, followers } = make()
+  const first = readerOf(await ask('10.0.0.2:5001'))
+  assert.equal((await ask('10.0.0.3:5001')).status, 404)
+  assert.equal(followers.size, 1)
+  const again = readerOf(await ask('10.0.0.2:5001'))
+  // The place is that of its last request.
+  await first.cancel()
+  assert.equal((await ask('10.0.0.3:5001')).status, 404)
+  await again.cancel()
+  const next = readerOf(await ask('10.0.0.3:5001'))
+  await next.cancel()
+})
+
+test('peer door gives the place of a follower away that takes nothing of what it was given', async () => {
+  const { ask, clock } = make()
+  const first = readerOf(await ask('10.0.0.2:5001'))
+  await take(first, 1_500)
+  const waiting = first.read().catch(() => undefined)
+  await clock.pass(60_000)
+  assert.equal((await ask('10.0.0.3:5001')).status, 404, 'it waits for more')
+  await first.cancel()
+  await waiting
+  const stuck = readerOf(await ask('10.0.0.3:5001'))
+  await take(stuck, 1)
+  await clock.pass(10_000)
+  const next = readerOf(await ask('10.0.0.4:5001'))
+  await next.cancel()
+  await stuck.cancel()
+})
+
+test('peer door gives what arrives to nobody else', async () => {
+  const { ask, store } = make()
+  store.arrive(manifest)
+  const byDigest = `/v2/team/app/manifests/${manifest.descriptor.digest}?ns=registry.example`
+  for (const [what, asked] of [
+    ['who does not follow', ask(undefined)],
+    ['who asks for the head', ask('10.0.0.2:5001', {}, PATH, 'HEAD')],
+    ['who asks for a manifest', ask('10.0.0.2:5001', {}, byDigest)],
+    ['who asks for a part that is none', ask('10.0.0.2:5001', { range: `bytes=${BYTES.length}-` })],
+    ['who asks for an excluded image', make([/^registry\.example/]).ask('10.0.0.2:5001')],
+  ] as const) {
+    assert.equal((await asked).status, 404, what)
+  }
+  const stranger = await ask('10.0.0.2:5001', { 'x-swarmirror-capability': 'none' })
+  assert.equal(stranger.status, 403)
+})

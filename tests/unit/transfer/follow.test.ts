@@ -1,0 +1,204 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { createMetrics } from '../../../lib/observe/metrics.ts'
+import { digestKey } from '../../../lib/oci/key.ts'
+import { addressOf } from '../../../lib/platform/address.ts'
+import { createPeerContent } from '../../../lib/transfer/peer-content.ts'
+import { startPeer, type TestPeer } from '../../doubles/http-peer.ts'
+import { BLOB, bodyOf, contentOf, counted, layer, makeParts, OPTIONS, read } from '../../doubles/http-peers.ts'
+import type { MemoryWriter } from '../../doubles/memory-arrival.ts'
+import { createMemoryStore, type MemoryStore } from '../../doubles/memory-store.ts'
+import { ScriptedFlight } from '../../doubles/scripted-flight.ts'
+import { never } from '../../fixtures/layout.ts'
+import { waitFor, within } from '../../fixtures/wait.ts'
+
+const BYTES = Buffer.from(layer.bytes)
+const HALF = 125_000
+const GET = { target: BLOB, method: 'GET' } as const
+
+interface Node {
+  readonly store: MemoryStore
+  /** Writes the layer. */
+  readonly writer: MemoryWriter
+  readonly arriving: TestPeer['peer'] & { readonly isArriving: true }
+  readonly address: string
+}
+
+/** Runs `use` with nodes that are getting the layer, of which they have the given numbers of bytes, and one that follows. */
+async function withNodes(
+  written: readonly number[],
+  use: (setting: Awaited<ReturnType<typeof makeSetting>>) => Promise<void>,
+  content = layer,
+): Promise<void> {
+  const setting = await makeSetting(written, content)
+  try {
+    await use(setting)
+  } finally {
+    setting.client.close()
+    for (const { close } of setting.started) await close()
+  }
+}
+
+async function makeSetting(written: readonly number[], content: typeof layer) {
+  const parts = makeParts()
+  const flight = new ScriptedFlight()
+  const started: TestPeer[] = []
+  const nodes: Node[] = []
+  for (const bytes of written) {
+    const store = createMemoryStore()
+    const writer = store.arrive(content)
+    writer.write(bytes)
+    const node = await startPeer(store)
+    started.push(node)
+    const address = addressOf(node.peer)
+    flight.peers.set(address, store)
+    nodes.push({ store, writer, address, arriving: { ...node.peer, isArriving: true } })
+  }
+  const peers = createPeerContent({ ...parts, flight, address: '127.0.0.1:1' }, OPTIONS)
+  const node = (index: number) => nodes[index] ?? assert.fail('no such node')
+  return { ...parts, flight, started, node, peers }
+}
+
+/** Reads at least so many bytes. */
+async function readSome(body: ReturnType<typeof bodyOf>, least: number): Promise<Buffer> {
+  const received: Uint8Array[] = []
+  while (Buffer.concat(received).length < least) {
+    const chunk = await within('the next bytes', body.next())
+    assert.ok(chunk !== undefined)
+    received.push(new Uint8Array(chunk))
+  }
+  return Buffer.concat(received)
+}
+
+test('fetch gives what a peer is getting, as it gets it', async () => {
+  await withNodes([HALF], async ({ peers, flight, node, metrics }) => {
+    flight.found.push([node(0).arriving])
+    const body = bodyOf(await within('an answer', peers.fetch(GET, never)))
+    const first = await readSome(body, HALF)
+    assert.deepEqual(first, BYTES.subarray(0, HALF))
+    const rest = read(body)
+    node(0).writer.write(200_000)
+    node(0).writer.commit()
+    assert.deepEqual(Buffer.concat([first, await within('the rest', rest)]), BYTES)
+    assert.deepEqual([flight.asked, flight.leftOnes, flight.missedOnes], [1, [], []])
+    assert.equal(await counted(metrics, 'transfers_total', 'outcome="complete"'), 1)
+  })
+})
+
+test('fetch waits for the first byte of a peer that has none yet', async () => {
+  await withNodes([0], async ({ peers, flight, node }) => {
+    flight.found.push([node(0).arriving])
+    const answer = peers.fetch(GET, never)
+    await waitFor('it follows', () => flight.asked === 1)
+    node(0).writer.commit()
+    assert.deepEqual(await contentOf(await within('an answer', answer)), BYTES)
+  })
+})
+
+test('fetch goes on from another peer that is getting the content when one gives up', async () => {
+  await withNodes([HALF, HALF + 1], async ({ peers, flight, node, metrics }) => {
+    flight.found.push([node(0).arriving], [node(1).arriving])
+    const body = bodyOf(await within('an answer', peers.fetch(GET, never)))
+    const first = await readSome(body, HALF)
+    const rest = read(body)
+    node(0).writer.abort()
+    node(1).writer.commit()
+    assert.deepEqual(Buffer.concat([first, await within('the rest', rest)]), BYTES)
+    assert.deepEqual(flight.leftOnes, [node(0).address])
+    assert.equal(await counted(metrics, 'transfer_resumes_total'), 1)
+  })
+})
+
+test('fetch goes on from peers that have the content when one that was getting it gives up', async () => {
+  await withNodes([HALF, 0], async ({ peers, flight, node }) => {
+    const { isArriving: _, ...holder } = node(1).arriving
+    node(1).writer.commit()
+    flight.found.push([node(0).arriving], [holder])
+    const body = bodyOf(await within('an answer', peers.fetch(GET, never)))
+    const first = await readSome(body, HALF)
+    const rest = read(body)
+    node(0).writer.abort()
+    assert.deepEqual(Buffer.concat([first, await within('the rest', rest)]), BYTES)
+  })
+})
+
+test('fetch ends the body where a peer gives up that nobody replaces, and has no answer to what follows', async () => {
+  await withNodes([HALF, HALF], async ({ peers, flight, node }) => {
+    // The second one is not ahead: it may be waiting for this very node.
+    flight.found.push([node(0).arriving], [node(1).arriving])
+    const received: Uint8Array[] = []
+    const body = read(bodyOf(await within('an answer', peers.fetch(GET, never))), received)
+    await waitFor('half of it is there', () => Buffer.concat(received).length === HALF)
+    node(0).writer.abort()
+    await assert.rejects(within('the end', body))
+    assert.deepEqual(Buffer.concat(received), BYTES.subarray(0, HALF))
+    assert.deepEqual(flight.leftOnes, [node(0).address, node(1).address])
+    assert.deepEqual(flight.missedOnes, [])
+    assert.equal(await peers.fetch({ ...GET, range: `bytes=${HALF}-` }, never), undefined)
+    assert.deepEqual(flight.missedOnes, [BLOB.digest])
+  })
+})
+
+test('fetch asks a peer that has just got all of the content as every other one that has it', async () => {
+  await withNodes([0], async ({ peers, flight, node }) => {
+    node(0).writer.commit()
+    flight.found.push([node(0).arriving])
+    assert.deepEqual(await contentOf(await within('an answer', peers.fetch(GET, never))), BYTES)
+  })
+})
+
+test('fetch leaves a peer that is gone, or does not answer', async () => {
+  for (const state of [{ kind: 'gone' } as const, undefined]) {
+    await withNodes([HALF], async ({ peers, flight, node }) => {
+      flight.peers.set(node(0).address, state)
+      flight.found.push([node(0).arriving])
+      assert.equal(await within('a miss', peers.fetch(GET, never)), undefined)
+      assert.deepEqual([flight.leftOnes, flight.missedOnes], [[node(0).address], [BLOB.digest]])
+    })
+  }
+})
+
+test('fetch goes to the next peer when one has a follower already', async () => {
+  await withNodes([HALF, HALF], async ({ peers, flight, node, ...parts }) => {
+    const metrics = createMetrics()
+    const other = createPeerContent({ ...parts, flight, metrics, address: '127.0.0.1:2' }, OPTIONS)
+    flight.found.push([node(0).arriving])
+    const first = bodyOf(await within('an answer', other.fetch(GET, never)))
+    flight.found.push([node(0).arriving], [node(1).arriving])
+    const body = bodyOf(await within('an answer', peers.fetch(GET, never)))
+    node(1).writer.commit()
+    assert.deepEqual(await within('all of it', read(body)), BYTES)
+    assert.deepEqual(flight.leftOnes, [node(0).address])
+    await first.cancel()
+  })
+})
+
+test('fetch never completes wrong content that a peer is getting, and does not follow it there again', async () => {
+  const bytes = Uint8Array.from(layer.bytes)
+  bytes[HALF + 5] = ~(bytes[HALF + 5] ?? 0)
+  const wrong = { ...layer, bytes }
+  await withNodes(
+    [HALF],
+    async ({ peers, flight, node, known }) => {
+      flight.found.push([node(0).arriving])
+      const received: Uint8Array[] = []
+      const body = read(bodyOf(await within('an answer', peers.fetch(GET, never))), received)
+      node(0).writer.write(BYTES.length)
+      await assert.rejects(within('the end', body), /the bytes are not those of/)
+      assert.ok(Buffer.concat(received).length < BYTES.length)
+      assert.ok(known.isWrong(node(0).arriving, digestKey(BLOB.digest)))
+      flight.found.push([node(0).arriving])
+      assert.equal(await within('a miss', peers.fetch(GET, never)), undefined)
+    },
+    wrong,
+  )
+})
+
+test('fetch gives the head of what a peer is getting', async () => {
+  await withNodes([HALF], async ({ peers, flight, node }) => {
+    flight.found.push([node(0).arriving])
+    const answer = await within('an answer', peers.fetch({ target: BLOB, method: 'HEAD' }, never))
+    assert.ok(answer?.kind === 'content')
+    assert.deepEqual([answer.descriptor.size, answer.body], [BYTES.length, null])
+  })
+})

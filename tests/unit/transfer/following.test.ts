@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { SourceState } from '../../../lib/flight/flight.ts'
+import { PeerError } from '../../../lib/peers/error.ts'
+import { Following } from '../../../lib/transfer/following.ts'
+import { ManualClock } from '../../doubles/manual-clock.ts'
+
+/** Follows a peer of which the test says what it gives, and how it is. */
+function follow(first: SourceState | undefined) {
+  const clock = new ManualClock()
+  const parent = { state: first, looks: 0, cancelled: 0 }
+  let give = Promise.withResolvers<Uint8Array | undefined>()
+  const body = {
+    next: () => give.promise,
+    async cancel() {
+      parent.cancelled++
+      give.reject(new PeerError('cancelled'))
+    },
+  }
+  const state = async () => {
+    parent.looks++
+    return parent.state
+  }
+  const following = new Following({ open: async () => body, state, clock }, 0)
+  let end: unknown
+  const wait = () => {
+    give = Promise.withResolvers()
+    give.promise.catch(() => undefined)
+    const next = following.next()
+    next.catch((error: unknown) => {
+      end = error
+    })
+    return next
+  }
+  const come = async (bytes: number) => {
+    give.resolve(new Uint8Array(bytes))
+    await clock.pass(0)
+  }
+  return { clock, parent, following, wait, come, end: () => end }
+}
+
+const growing = (written: number, leads = true): SourceState => ({ kind: 'arriving', written, size: 1_000_000, leads })
+
+/** After how many milliseconds the peer is left, if that is not later than the given time. */
+async function leftAfter({ clock, end }: ReturnType<typeof follow>, most: number): Promise<number | undefined> {
+  for (let ms = 0; ms <= most; ms += 100) {
+    if (end() !== undefined) return ms
+    await clock.pass(100)
+  }
+  return undefined
+}
+
+test('following asks a peer how it is only while bytes are waited for', async () => {
+  const { clock, parent, wait, come } = follow(growing(100))
+  const first = wait()
+  await clock.pass(200)
+  await come(100)
+  assert.equal((await first)?.length, 100)
+  await clock.pass(10_000)
+  assert.equal(parent.looks, 0)
+  const second = wait()
+  await clock.pass(1_000)
+  assert.ok(parent.looks >= 2)
+  await come(1)
+  await second
+  assert.equal(clock.pending, 0)
+})
+
+test('following waits for a peer that goes on, however slowly', async () => {
+  const one = follow(growing(0))
+  void one.wait().catch(() => undefined)
+  for (let written = 0; written < 10; written++) {
+    one.parent.state = growing(written)
+    assert.equal(await leftAfter(one, 2_000), undefined)
+    // What it has comes, sooner or later.
+    await one.come(1)
+    void one.wait().catch(() => undefined)
+  }
+})
+
+for (const [what, state, from, to] of [
+  ['has given up', { kind: 'gone' }, 300, 500],
+  ['does not answer', undefined, 600, 2_000],
+  ['leads, and gets nothing', growing(0), 15_000, 16_000],
+  ['follows, and gets nothing', growing(0, false), 25_000, 26_000],
+  ['has bytes that do not come', growing(500), 5_000, 6_000],
+  ['has all of it, which does not come', { kind: 'held' }, 5_000, 6_000],
+] as const) {
+  test(`following leaves a peer that ${what}`, async () => {
+    const one = follow(state)
+    const next = one.wait()
+    const after = (await leftAfter(one, 30_000)) ?? Number.POSITIVE_INFINITY
+    assert.ok(from <= after && after <= to, `after ${after} ms`)
+    await assert.rejects(next, PeerError)
+    assert.ok(one.parent.cancelled > 0)
+    assert.equal(one.clock.pending, 0)
+  })
+}
+
+test('following does not leave a peer for one answer that is lost', async () => {
+  const one = follow(undefined)
+  void one.wait().catch(() => undefined)
+  await one.clock.pass(300)
+  one.parent.state = growing(0)
+  await one.clock.pass(300)
+  one.parent.state = undefined
+  await one.clock.pass(300)
+  one.parent.state = growing(0)
+  assert.equal(await leftAfter(one, 5_000), undefined)
+})
+
+test('following fails where the body of a peer ends early, and when it is cancelled', async () => {
+  const { wait, following, come } = follow(growing(0))
+  const next = wait()
+  await come(10)
+  await next
+  const cancelled = wait()
+  await following.cancel()
+  await assert.rejects(cancelled, PeerError)
+})
