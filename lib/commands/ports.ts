@@ -79,7 +79,7 @@ export const PORTS = rule({
     if (runsHere) return { severity: 'ok', seen: 'a mirror runs here, and answers at its admin door' }
     return { severity: 'error', seen: taken.join('; ') }
   },
-  expected: 'the addresses of the doors free, or used by this node’s own mirror',
+  expected: 'the addresses of the doors are free, or this node’s own mirror uses them',
   why: 'the mirror does not start without its doors',
-  remedy: () => ({ text: 'end what uses the address (`ss -tulpn` names it), or give the door another one' }),
+  remedy: () => ({ text: 'stop whatever uses the address (`ss -tulpn` names it), or give the door another one' }),
 })

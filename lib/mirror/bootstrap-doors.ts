@@ -165,13 +165,12 @@ export const DOOR_RULES = [
     id: 'bootstrap',
     reads: (asked: AskedDoors) => ({ ...asked, ...problemsOf(asked) }),
     judges({ doors, silence }) {
-      if (doors.length === 0)
-        return { severity: 'unknown', seen: 'no address of another node is known from --bootstrap' }
+      if (doors.length === 0) return { severity: 'unknown', seen: '--bootstrap leads to no other node' }
       if (silence !== undefined) return { severity: 'warning', seen: silence }
-      return { severity: 'ok', seen: 'there is an answer over TCP from addresses of --bootstrap' }
+      return { severity: 'ok', seen: 'addresses of --bootstrap answer over TCP' }
     },
     expected: 'an answer from one of the addresses of --bootstrap, unless this is the first node',
-    why: 'a node that finds no other one gets nothing from others, and gives nothing',
+    why: 'a node that finds no others can neither get nor give anything',
     remedy: () => ({
       text: 'open the port of --peer-listen between the nodes, for TCP and UDP, or name other addresses',
     }),
@@ -182,7 +181,7 @@ export const DOOR_RULES = [
     judges(problems) {
       if (problems.key !== undefined) return { severity: severityOf(problems), seen: problems.key }
       if (problems.isAccepted) return { severity: 'ok', seen: 'another node accepts this swarm key' }
-      return { severity: 'unknown', seen: 'no other node tells whether its swarm key is the same' }
+      return { severity: 'unknown', seen: 'no other node could be asked whether its swarm key is the same' }
     },
     expected: 'the same swarm key on every node',
     why: 'nodes with different keys neither find nor answer each other',
@@ -194,7 +193,7 @@ export const DOOR_RULES = [
     judges(problems) {
       if (problems.transfer !== undefined) return { severity: severityOf(problems), seen: problems.transfer }
       if (problems.isAccepted) return { severity: 'ok', seen: 'other nodes have the same --peer-transfer' }
-      return { severity: 'unknown', seen: 'no other node tells how it transfers' }
+      return { severity: 'unknown', seen: 'no other node could be asked for its --peer-transfer' }
     },
     expected: 'the same --peer-transfer on every node',
     why: 'nodes that differ find each other and get nothing from each other',

@@ -31,7 +31,7 @@ export function watchDoors({ doors, joined, isAlone, readiness, log }: DoorWatch
   const watching = watch().catch((error) => {
     if (signal.aborted) return
     told.over()
-    log.error('bootstrap addresses are not asked any more', { error })
+    log.error('stopped asking bootstrap addresses', { error })
   })
 
   async function watch(): Promise<void> {

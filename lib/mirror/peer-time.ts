@@ -18,7 +18,7 @@ export const CLOCK = rule({
     }
     const nodes = `${ahead.length} other node${ahead.length === 1 ? '' : 's'}`
     const apart = Math.abs(median)
-    if (apart <= RESOLUTION) return { severity: 'ok', seen: `the clock is that of ${nodes}` }
+    if (apart <= RESOLUTION) return { severity: 'ok', seen: `the clock agrees with that of ${nodes}` }
     const seen = `the clock is ${Math.round(apart / 1000)} s ${median > 0 ? 'ahead of' : 'behind'} that of ${nodes}`
     if (apart < CLOCK_SKEW / 2) return { severity: 'ok', seen }
     // Never an error: nobody can tell from here which clock is wrong, and after a boot it is soon set right.

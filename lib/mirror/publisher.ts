@@ -60,7 +60,7 @@ export function publish(
         await router.settled(signal)
       } catch (error) {
         if (!signal.aborted) throw error
-        if (!closing.signal.aborted) log.warn('what is held is not announced in time', { ms: announceTimeout })
+        if (!closing.signal.aborted) log.warn('announcing what is held takes too long', { ms: announceTimeout })
       }
     })
     announcing.over()

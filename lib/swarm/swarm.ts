@@ -161,7 +161,7 @@ export function createSwarm(
     membership.close()
     await bounded(LEAVE_TIMEOUT, undefined, (signal) => announcer.settled(signal)).catch(() => {
       // Others come to a door that is closed, and go on to the next peer.
-      log.info('not all announcements were taken back, the rest expires', {
+      log.info('not all announcements were withdrawn; the rest expires', {
         keys: announcer.figures.waiting,
         milliseconds: RECORD_LIFE,
       })
@@ -211,7 +211,7 @@ export function createSwarm(
     node.connections.listen().then(
       () => connector.start(),
       (error) => {
-        if (closing === undefined) log.error('cannot accept connections of members', { error })
+        if (closing === undefined) log.error('cannot accept connections from members', { error })
       },
     )
   }

@@ -168,7 +168,7 @@ export class Upstreams {
     if (this.#clock.now() - entry.askedAt >= KEPT_UP) return
     entry.looking ??= this.#look(registry, entry)
     entry.looking.catch((error) => {
-      if (!this.#closing.signal.aborted) this.#log.error('upstream cannot be looked at', { registry, error })
+      if (!this.#closing.signal.aborted) this.#log.error('upstream cannot be probed', { registry, error })
     })
   }
 

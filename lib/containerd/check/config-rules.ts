@@ -19,7 +19,7 @@ function judgeProblem(problem: ConfigProblem, view: ConfigView): Verdict {
     return { severity: 'unknown', seen, remedy: remedyForPaths(view) ?? { text } }
   }
   const missing = `make ${file}, or take it out of imports in ${importedBy}`
-  const text = kind === 'missing' ? missing : `correct ${place}, until containerd prints its configuration`
+  const text = kind === 'missing' ? missing : `correct ${place} until containerd can print its configuration`
   return { severity: 'error', seen, remedy: { text, command: configDump(view) } }
 }
 
@@ -36,8 +36,8 @@ export const CONFIG_RULES: readonly Rule<ConfigSnapshot>[] = [
       const remedy = { text: 'let swarmirror read that file', lines: [`${variableOf('containerd-config')}=${used}`] }
       return { severity: 'error', seen, remedy }
     },
-    expected: 'the file read here that containerd was started with',
-    why: 'what a file says that containerd does not use means nothing: it was not looked at',
+    expected: 'containerd was started with the file that is read here',
+    why: 'the findings come from a file that containerd does not use, so they mean nothing',
     provenBy: ({ probe }) => asksMirror(probe),
   }),
 
@@ -46,7 +46,7 @@ export const CONFIG_RULES: readonly Rule<ConfigSnapshot>[] = [
     reads: ({ config }: ConfigSnapshot) => config,
     judges({ version, readAs }) {
       if (version === readAs) return { severity: 'ok', seen: `containerd ${version}` }
-      const reason = isUnreadable(version) ? version.unreadable : `${JSON.stringify(version)} is no version`
+      const reason = isUnreadable(version) ? version.unreadable : `${JSON.stringify(version)} is not a version`
       const rules = `the rules of ${readAs.replace(/\.\d+$/, '')}, as its version field suggests`
       const seen = `containerd's version could not be read: ${reason}`
       return { severity: 'unknown', seen, why: `its configuration was read by ${rules}` }
@@ -62,7 +62,7 @@ export const CONFIG_RULES: readonly Rule<ConfigSnapshot>[] = [
       const name = view.distribution?.name
       const remedy = remedyForPaths(view)
       if (remedy === undefined) return { severity: 'ok', seen: name ?? 'no distribution with settings of its own' }
-      return { severity: 'error', seen: `${name}, and no ${view.reader.path}`, remedy }
+      return { severity: 'error', seen: `this is ${name}, and ${view.reader.path} is not there`, remedy }
     },
     expected: 'the paths of the distribution',
     why: 'a distribution may have containerd’s socket and files elsewhere, and write its configuration itself',
@@ -93,7 +93,7 @@ export const CONFIG_RULES: readonly Rule<ConfigSnapshot>[] = [
     judges: ({ merged: { refusal } }) => (refusal === undefined ? [] : { severity: 'error', seen: refusal }),
     expected: 'files of a version that this containerd reads, with ids as that version writes them',
     why: 'containerd does not start with anything else',
-    remedy: (view) => ({ text: 'correct it, until containerd prints its configuration', command: configDump(view) }),
+    remedy: (view) => ({ text: 'correct it until containerd can print its configuration', command: configDump(view) }),
     provenBy: ({ probe }) => asksMirror(probe),
   }),
 

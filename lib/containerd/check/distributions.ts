@@ -80,7 +80,7 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     name: 'Kind',
     marks: { paths: ['/kind/version', '/kind/product_name'], content: /\/etc\/containerd\/cri-base\.json/ },
     remedy: (situation) => ({
-      text: "a node's containerd is configured when the cluster is made: make it again with this in its configuration",
+      text: "a node's containerd is configured when the cluster is created: create it again with this in its configuration",
       file: 'kind.yaml',
       lines: [
         'kind: Cluster',

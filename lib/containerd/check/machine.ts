@@ -111,7 +111,7 @@ export const MACHINE_RULES: readonly Rule<MachineView>[] = [
       return isOld ? { severity: 'error', seen: `containerd ${version}` } : []
     },
     expected: `containerd ${OLDEST.slice(0, 2).join('.')} or later`,
-    why: 'older versions are not known to ask mirrors in the way that this one expects',
+    why: 'older versions may not ask mirrors in the way that swarmirror expects',
     remedy: () => ({ text: 'install a newer containerd' }),
   }),
 
@@ -142,7 +142,7 @@ export const MACHINE_RULES: readonly Rule<MachineView>[] = [
     judges({ path, problem, hostsCommand }) {
       if (problem === undefined) return { severity: 'ok', seen: `${path} is writable` }
       if (problem.code === 'ENOENT') {
-        const remedy = { text: 'let swarmirror make it', command: hostsCommand }
+        const remedy = { text: 'let swarmirror create it', command: hostsCommand }
         return { severity: 'warning', seen: `${path} is not there`, remedy }
       }
       if (problem.code === 'ENOTDIR') {
@@ -151,7 +151,7 @@ export const MACHINE_RULES: readonly Rule<MachineView>[] = [
       }
       return {
         severity: 'ok',
-        seen: `${path} is not writable by this process, which can do without: ${problem.message}`,
+        seen: `${path} is not writable by this process, which can do without that: ${problem.message}`,
       }
     },
     expected: 'the directory of the hosts.toml files writable',

@@ -25,7 +25,7 @@ function judgeAsked(pull: SeenPull, config: ConfigView | undefined): Verdict {
   const [other] = requests
   if (other !== undefined) {
     const ns = other.ns === undefined ? 'without ns' : `with ns=${JSON.stringify(other.ns)}`
-    const text = 'let containerd ask the mirror directly: whatever stands between them must leave the query as it is'
+    const text = 'let containerd ask the mirror directly: nothing between them may change the query'
     return { severity: 'error', seen: `containerd asked ${door} ${ns} instead of ns=${registry}`, remedy: { text } }
   }
   const error = reasonOf(pull) ?? 'none, as if another server had the image'
@@ -36,7 +36,7 @@ function judgeAsked(pull: SeenPull, config: ConfigView | undefined): Verdict {
     return { severity: 'error', seen, remedy }
   }
   const seen = `containerd did not ask ${door}, although ${told} says so; its error: ${error}`
-  const right = 'make config_path and the hosts.toml files right (see the other findings)'
+  const right = 'correct config_path and the hosts.toml files (see the other findings)'
   const text = `${right} and restart containerd: it reads config.toml only when it starts`
   return { severity: 'error', seen, remedy: { text, command: restartOf(config) } }
 }
@@ -55,8 +55,8 @@ function judgeKept(pull: SeenPull, config: ConfigView | undefined): Verdict {
     const seen = 'containerd has unpacked the probe without fetching its layer'
     return { severity: 'error', seen, remedy: { text } }
   }
-  const loose = `the layer of the probe is ${after}, but nothing refers to it: the garbage collection takes it`
-  const gone = `the layer of the probe was fetched, and is not ${after}`
+  const loose = `the layer of the probe is ${after}, but nothing refers to it, so garbage collection will delete it`
+  const gone = `the layer of the probe was fetched, but is not ${after}`
   const text = 'set discard_unpacked_layers = false (see the other findings) and restart containerd'
   return { severity: 'error', seen: layer === 'loose' ? loose : gone, remedy: { text, command: restartOf(config) } }
 }
@@ -69,7 +69,7 @@ function reasonOf({ error }: SeenPull): string | undefined {
 /** Says so where what was shown to be wrong reads as right. */
 function despite(verdict: Verdict, id: string, read: Verdict | undefined): Verdict {
   if (verdict.severity !== 'error' || read?.severity !== 'ok') return verdict
-  const seen = `${verdict.seen}; yet ${id} reads as right: it counts from containerd’s next start on`
+  const seen = `${verdict.seen}; yet ${id} looks right in the files: they count from containerd’s next start on`
   return { ...verdict, seen }
 }
 
@@ -86,7 +86,7 @@ export const PROBE_RULES: readonly Rule<ProbeSnapshot>[] = [
     judges: ({ pull, config }) =>
       despite(judgeAsked(pull, config), 'registry-config-path', config && configPathVerdict(config)),
     expected: 'containerd asks the registry door of this mirror for the probe, with the ns of its registry',
-    why: 'a containerd that does not ask the mirror pulls everything from upstream, without a word',
+    why: 'if containerd does not ask the mirror, it pulls everything from upstream and says nothing',
   }),
 
   rule({

@@ -110,7 +110,7 @@ export async function sweepProbes(
     if (await mayRun(registry, hosts, signal)) continue
     const remains = { registry, content: [], ended: false }
     await bounded(REMOVE_TIMEOUT, signal, (bound) => removeProbe(places, remains, bound))
-    log.info('remains of a killed probe removed', { registry })
+    log.info('removed the remains of a killed probe', { registry })
     swept.push(registry)
   }
   return swept

@@ -34,7 +34,7 @@ function judgeConfigPath(view: ConfigView): Judge {
   const { certsDir, registryDoor } = expectation
   return (value, where) => {
     const seen = `config_path is ${JSON.stringify(value)} (${where})`
-    if (typeof value !== 'string') return { severity: 'error', seen: `config_path is not a text (${where})` }
+    if (typeof value !== 'string') return { severity: 'error', seen: `config_path is not a string (${where})` }
     if (value === '' && mirrorsLeadHere(view)) {
       return { severity: 'ok', seen: `registry.mirrors asks ${registryDoor} first (${whereOf(settings.mirrors)})` }
     }
@@ -78,7 +78,7 @@ async function remedyForConfigPath(view: ConfigView): Promise<Remedy> {
   const line = `config_path = ${JSON.stringify(certsDir)}`
   if (!problems.some(isMainMissing)) return { text: `set registry.${line} in plugin "${id}"${moved}`, command }
   return {
-    text: 'make this file, since there is none; if containerd runs with another, name that with --containerd-config',
+    text: 'create this file, because there is none; if containerd uses another one, name it with --containerd-config',
     file: reader.path,
     lines: [`version = ${version}`, '', `[plugins."${id}".registry]`, `  ${line}`],
     command,
@@ -128,7 +128,7 @@ function remedyForLegacy(view: ConfigView): Remedy {
     return { text: `${text} (${whereOf(view.settings.configsTls)})`, ...tls, command }
   }
   if (configPathVerdict(view).severity === 'error') {
-    return { text: 'follow the remedy of registry-config-path, which takes the table away too' }
+    return { text: 'follow the remedy of registry-config-path, which removes the table as well' }
   }
   return remedyByDistribution(view) ?? { text, ...removalOf(view, 'mirrors', () => [[]]), command }
 }
@@ -167,7 +167,7 @@ export const LEGACY_REGISTRY = rule({
   reads: withFiles,
   judges: judgeLegacy,
   expected: 'hosts.toml files in place of registry.mirrors and registry.configs',
-  why: 'containerd takes either the old tables or config_path',
+  why: 'containerd accepts either the old tables or config_path',
   remedy: remedyForLegacy,
   provenBy: ({ probe }) => asksMirror(probe),
 })

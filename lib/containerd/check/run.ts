@@ -152,7 +152,7 @@ async function sweep(dependencies: CheckDependencies, subject: CheckSubject, sig
     await sweepProbes(placesOf(dependencies, subject), { hosts: [hostOf(subject.listen.host)], log }, signal)
   } catch (error) {
     signal.throwIfAborted()
-    log.warn('remains of killed probes could not be looked for', { error })
+    log.warn('could not look for remains of killed probes', { error })
   }
 }
 

@@ -26,7 +26,7 @@ export function settled(view: ConfigView, name: keyof ToldSettings, judge: Judge
   const [problem] = view.problems
   const next = problem === undefined ? judge(value, whereOf(source)) : undefined
   if (told === undefined) {
-    const seen = `containerd does not tell, and its files cannot be read whole: ${problem?.file}: ${problem?.reason}`
+    const seen = `containerd does not say, and not all of its files can be read: ${problem?.file}: ${problem?.reason}`
     return next ?? { severity: 'unknown', seen }
   }
   const now = judge(told.value, `${told.by}: what runs now`)
@@ -35,8 +35,8 @@ export function settled(view: ConfigView, name: keyof ToldSettings, judge: Judge
     return source === undefined ? now : { ...now, seen: `${now.seen}; set in ${whereOf(source)}` }
   }
   if (next.severity === 'ok') {
-    const text = 'restart containerd: its files are right, but it has not read them since'
-    const seen = `${now.seen}; its files say otherwise since: ${next.seen}`
+    const text = 'restart containerd: its files are right now, but it has not read them since they changed'
+    const seen = `${now.seen}; its files now say otherwise: ${next.seen}`
     return { ...now, seen, remedy: { text, command: restartOf(view) } }
   }
   if (now.severity !== 'ok') return now
@@ -56,7 +56,7 @@ async function remedyForDiscard(view: ConfigView): Promise<Remedy> {
 
 /** What lets CRI be loaded. */
 function remedyForDisabledCri(view: ConfigView): Remedy {
-  const told = { text: 'take it out of disabled_plugins, if this is a node of Kubernetes', command: restartOf(view) }
+  const told = { text: 'take it out of disabled_plugins, if this is a Kubernetes node', command: restartOf(view) }
   for (const { path: file, text } of view.files) {
     const edits = planElementRemoval(text, 'disabled_plugins', view.settings.disabledCri ?? '')
     if (edits !== undefined) return { ...told, file, edits }
@@ -93,7 +93,7 @@ export function discardVerdict(view: ConfigView): Verdict {
   return settled(view, 'discardUnpackedLayers', (value, where) => {
     const seen = `discard_unpacked_layers is ${String(value)} (${where})`
     if (typeof value === 'boolean') return { severity: value ? 'error' : 'ok', seen }
-    return { severity: 'error', seen: `discard_unpacked_layers is no boolean (${where})` }
+    return { severity: 'error', seen: `discard_unpacked_layers is not a boolean (${where})` }
   })
 }
 
@@ -110,7 +110,7 @@ export const OTHER_SETTINGS: readonly Rule<ConfigSnapshot>[] = [
           seen: `${path.at(-1)} = ${JSON.stringify(source.value)} (${whereOf(source)}) has no effect`,
           why: because,
           remedy: {
-            text: `delete ${whereOf(source)}, which misleads its readers; other findings tell what is missing elsewhere`,
+            text: `delete ${whereOf(source)}, which misleads whoever reads it; other findings say what is missing elsewhere`,
             ...(edits === undefined ? {} : { file: source.file, edits }),
           },
         }
@@ -126,7 +126,7 @@ export const OTHER_SETTINGS: readonly Rule<ConfigSnapshot>[] = [
       disabledCri === undefined
         ? []
         : { severity: 'warning', seen: `disabled_plugins has ${JSON.stringify(disabledCri)}` },
-    expected: 'CRI enabled, on a node of Kubernetes',
+    expected: 'CRI is enabled on a Kubernetes node',
     why: 'without CRI, containerd uses hosts.toml only for clients that name the directory themselves (ctr --hosts-dir)',
     remedy: remedyForDisabledCri,
   }),

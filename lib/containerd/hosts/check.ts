@@ -72,7 +72,7 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
     id: 'hosts-toml-unreadable',
     reads: (view: HostsView) => of('unreadable', view),
     judges: ({ reason }) => ({ severity: 'unknown', seen: reason }),
-    expected: 'every hosts.toml readable',
+    expected: 'every hosts.toml can be read',
     why: 'whether containerd asks the mirror cannot be seen from here',
   }),
   rule({
@@ -92,7 +92,7 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
       return { severity: 'error', seen: `${file}, ${place}: ${reason}` }
     },
     expected: 'a hosts.toml that containerd reads',
-    why: 'containerd discards the whole file, says so in its log only, and asks the registry itself',
+    why: 'containerd ignores the whole file, says so only in its log, and asks the registry itself',
     remedy: (view) =>
       view.reason.startsWith('no [host] table') ? rewrite(view) : moveAway(view, `, or correct line ${view.line}`),
   }),
@@ -122,7 +122,7 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
       }
     },
     expected: 'the mirror by the address at which it listens',
-    why: 'localhost may be ::1 as well, where something else may listen',
+    why: 'localhost can also mean ::1, where something else may listen',
     remedy: (view) => rewrite(view),
   }),
   rule({
@@ -134,7 +134,7 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
       return { severity: 'error', seen: `${file} names ${before.join(', ')} before ${own.name} (line ${own.line})` }
     },
     expected: 'the mirror as the first host',
-    why: 'containerd asks in the order of the file, so the mirror gets only what those before it do not have',
+    why: 'containerd asks in the order of the file, so it asks the mirror only for what the hosts before it do not have',
     remedy: (view) => rewrite(view),
   }),
   rule({
@@ -151,7 +151,7 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
       }
     },
     expected: 'the capabilities that the mirror has',
-    why: 'containerd asks the mirror for what it does not do; it answers 404 or 405, which costs a request each time',
+    why: 'containerd asks the mirror for what it does not do, and gets a 404 or 405: a wasted request each time',
     remedy: (view) => rewrite(view),
   }),
   rule({
@@ -174,7 +174,7 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
         return { ...verdict, severity: 'error', remedy: { text, file, edits, command: rewrite(view).command } }
       }),
     expected: 'every host as a table with a header',
-    why: 'containerd 2.x sees hosts in headers only, and ignores others without a word',
+    why: 'containerd 2.x finds hosts only in headers, and silently ignores all others',
   }),
   rule({
     id: 'hosts-toml',
@@ -196,10 +196,10 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
         seen: `${file}, line ${line}: ${path} ${reason}`,
         remedy: known
           ? { text: 'put it there, or take it out of the file', file, edits }
-          : { text: `look on the node whether ${path} is there` },
+          : { text: `see on the node whether ${path} is there` },
       })),
     expected: 'the certificates and keys that hosts.toml names',
-    why: 'without one of them containerd fails every pull that the file counts for, and asks nobody',
+    why: 'if one of them is missing, every pull that this file is for fails before anybody is asked',
   }),
   rule({
     id: 'hosts-toml-shadowed',
@@ -207,14 +207,14 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
     judges: ({ registry, directory, shadowed, check }) =>
       shadowed.map((other) => ({
         severity: 'warning',
-        seen: `${other} and ${directory} are both there for ${registry}`,
+        seen: `${other} and ${directory} both exist for ${registry}`,
         remedy: {
-          text: `move what shall count into ${directory}; the other directory is put aside`,
+          text: `move what should count into ${directory}; the command puts the other directory aside`,
           command: `mv ${shellWord(other)} ${shellWord(join(check.certsDir, `.${basename(other)}`))}`,
         },
       })),
     expected: 'one directory for a registry',
-    why: 'containerd takes `host_port_` before `host:port`, and never looks into the other',
+    why: 'containerd prefers `host_port_` to `host:port`, and never looks into the other one',
   }),
 ]
 
@@ -225,7 +225,7 @@ const DEFAULT_SHADOWED = rule({
     found.without.length === 0 ? undefined : found,
   judges: ({ without }) => ({
     severity: 'warning',
-    seen: `${without.map(({ directory }) => directory).join(', ')}: there, and without the mirror`,
+    seen: `the mirror is not named in ${without.map(({ directory }) => directory).join(', ')}`,
   }),
   expected: 'the mirror in the hosts.toml of each registry that has a directory of its own',
   why: `containerd looks into ${DEFAULT_NAMESPACE} only for registries without a directory, so these are not mirrored`,

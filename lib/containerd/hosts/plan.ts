@@ -187,7 +187,7 @@ async function refuseShadowing({ certsDir, registry, directory }: FileTarget, fi
   const others = text === '' ? await hasCertificates(general, files) : (takeOut(text) ?? text) !== ''
   if (!others) return
   throw new HostsError(
-    `${registry} has no directory, so what others wrote in ${general} counts for it, and ${directory} would take that away; make that directory, with a hosts.toml of what shall count there, or leave out --registries`,
+    `${registry} has no directory, so what others wrote in ${general} counts for it, and ${directory} would take that away; create that directory with a hosts.toml for this registry, or leave out --registries`,
   )
 }
 

@@ -62,7 +62,7 @@ export function createContentFiles(dependencies: {
     if (root === undefined) return ingests.clear()
     const directory = join(root, 'ingest')
     const names = await readdir(directory).catch((error: unknown): string[] => {
-      log.debug('ingests of containerd not readable', { directory, error })
+      log.debug('ingests of containerd cannot be read', { directory, error })
       return []
     })
     for (const name of ingests.keys()) if (!names.includes(name)) ingests.delete(name)
@@ -75,7 +75,7 @@ export function createContentFiles(dependencies: {
 
   async function identify(name: string, directory: string): Promise<void> {
     const found = await readIngest(directory, namespace, closing.signal).catch((error: unknown) => {
-      log.debug('ingest of containerd not readable', { directory, error })
+      log.debug('ingest of containerd cannot be read', { directory, error })
       return undefined
     })
     if (ingests.has(name)) ingests.set(name, found)
@@ -147,7 +147,7 @@ export function createContentFiles(dependencies: {
         try {
           const found = await file.stat()
           if (found.isFile() && found.size === size) return path
-          log.warn('containerd content file is not what containerd says', { path, size, found: found.size })
+          log.warn('containerd content file has another size than containerd says', { path, size, found: found.size })
         } finally {
           await file.close()
         }

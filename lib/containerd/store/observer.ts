@@ -76,8 +76,8 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
     const wait = Math.min(retryMost, retryFirst * 2 ** failures) * (0.5 + random() / 2)
     const fields = { error, failures, retryInMs: Math.round(wait) }
     // Told once: what follows is the same until containerd answers.
-    if (failures === 0) log.warn('containerd lost', fields)
-    else log.debug('containerd still lost', fields)
+    if (failures === 0) log.warn('containerd does not answer', fields)
+    else log.debug('containerd still does not answer', fields)
     reached.for(error instanceof Error ? error.message : String(error))
     failures += 1
     return wait

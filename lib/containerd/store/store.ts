@@ -163,7 +163,7 @@ export function createContainerdStore(
         return feed.update({ [isThere ? 'added' : 'removed']: [key] })
       }
     } catch (error) {
-      if (!closing.signal.aborted) log.debug('content that is being pulled not asked for', { digest, error })
+      if (!closing.signal.aborted) log.debug('cannot ask for content that is being pulled', { digest, error })
     }
   }
 

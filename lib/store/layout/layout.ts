@@ -140,7 +140,8 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   async function sizeOf(root: string, digest: Digest): Promise<number | undefined> {
     const file = await locateBlob(root, digest)
     if (file !== 'outside') return file?.size
-    if (once(`outside ${digest}`)) log.warn('layout blob is a link to outside, left out', { dir, digest })
+    if (once(`outside ${digest}`))
+      log.warn('layout blob left out: it links to a file outside of the layout', { dir, digest })
     return undefined
   }
 

@@ -52,7 +52,7 @@ export function createDhtMembers({ log, map, topicOf, rpc }: DhtMembersDependenc
         if (answer !== undefined) checkLength(answer)
         return answer
       } catch (error) {
-        log.error('a question of a member could not be answered', { peer: { host, port }, error })
+        log.error('a question from a member could not be answered', { peer: { host, port }, error })
         return undefined
       }
     },

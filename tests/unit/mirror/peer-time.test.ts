@@ -23,7 +23,7 @@ test('clock is unknown where nobody can be asked, and says why', async () => {
 })
 
 for (const [seconds, severity, seen] of [
-  [0, 'ok', /is that of 1 other node$/],
+  [0, 'ok', /agrees with that of 1 other node$/],
   [-20, 'ok', /20 s behind/],
   [20, 'ok', /20 s ahead/],
   [-90, 'warning', /90 s behind/],

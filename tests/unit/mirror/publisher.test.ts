@@ -74,7 +74,7 @@ test('publish waits no longer when the swarm takes too long to be told, and says
   await waitFor('nothing is waited for', () => readiness.reasons.length === 0)
   assert.deepEqual(
     lines.filter(({ level }) => level === 'warn').map(({ event, fields }) => [event, fields]),
-    [['what is held is not announced in time', { ms: 50 }]],
+    [['announcing what is held takes too long', { ms: 50 }]],
   )
   await publisher.close()
 })

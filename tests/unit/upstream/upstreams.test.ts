@@ -225,7 +225,7 @@ test('Upstreams tells a failure to find the hosts to whom asked, and forgets it'
   await clock.pass(9_000)
   assert.deepEqual(
     lines.map(({ level, event }) => [level, event]),
-    [['error', 'upstream cannot be looked at']],
+    [['error', 'upstream cannot be probed']],
   )
   upstreams.close()
 })

@@ -135,7 +135,7 @@ describe('checkConfig', () => {
 
     it('finds what is no text wrong', async () => {
       const text = `version = 2\n[${OLD}.registry]\nconfig_path = ["/etc/containerd/certs.d"]\n`
-      assert.match(only(await check(silentFacts('1.7.24'), text), 'registry-config-path').seen, /not a text/)
+      assert.match(only(await check(silentFacts('1.7.24'), text), 'registry-config-path').seen, /not a string/)
       assert.deepEqual(severities(await repaired(silentFacts('1.7.24'), text), 'error'), [])
     })
 

@@ -111,13 +111,19 @@ test('errors of other things stay beside a probe, and all where nothing was show
   }
 })
 
-test('what the probe shows to be wrong says so where it reads as right', async () => {
+test('what the probe shows to be wrong says so where it looks right in the files', async () => {
   const files = memoryFiles({ '/etc/containerd/config.toml': RIGHT })
   const config = await lookAtConfig(silentFacts('1.7.24'), files, EXPECTATION)
   const notAsked = { ...told, requests: [], error: 'no such host' } as const
   const [asked] = await probeFindings(notAsked, config)
-  assert.match(asked?.seen ?? '', /registry-config-path reads as right: it counts from containerd’s next start on/)
+  assert.match(
+    asked?.seen ?? '',
+    /registry-config-path looks right in the files: they count from containerd’s next start on/,
+  )
   const [, kept] = await probeFindings({ ...pulled, layer: 'gone' }, config)
-  assert.match(kept?.seen ?? '', /discard-unpacked-layers reads as right: it counts from containerd’s next start on/)
+  assert.match(
+    kept?.seen ?? '',
+    /discard-unpacked-layers looks right in the files: they count from containerd’s next start on/,
+  )
   assert.equal((await besideProbe(RIGHT, notAsked)).get('registry-config-path')?.severity, 'ok')
 })

@@ -115,7 +115,7 @@ test('observer subscribes anew when the stream breaks, and ends what it had begu
     lines.map(({ level, event }) => [level, event]),
     [
       ['info', 'containerd answers'],
-      ['warn', 'containerd lost'],
+      ['warn', 'containerd does not answer'],
       ['info', 'containerd answers'],
     ],
   )
