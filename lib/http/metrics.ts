@@ -12,6 +12,9 @@ const RESOLVERS = ['upstream', 'swarm', 'nobody'] as const
 /** Why the peer door refused a request. */
 const REFUSAL_REASONS = ['capability', 'busy'] as const
 
+/** Registries with a label of their own: more than a cluster has, and few enough for Prometheus. Clients of the door may name any. */
+const MOST_REGISTRIES = 32
+
 /** What the doors are asked and how they answer on a node where all is well; the rest is counted from its first time on. */
 const USUAL_REQUESTS = [
   ...CONTENT_SOURCES.flatMap(
@@ -54,6 +57,13 @@ export function createHttpMetrics({ counters, histograms }: Metrics) {
       { door: DOORS, source: CONTENT_SOURCES },
       USUAL_BYTES,
     ),
+    registryBytes: counters(
+      'registry_bytes_total',
+      'Bytes of content that the registry door has sent, by the registry that was named and by where they came from.',
+      { registry: [] as readonly string[], source: CONTENT_SOURCES },
+      [],
+    ),
+    registryLabel: boundedNames(MOST_REGISTRIES),
     firstByteSeconds: histograms(
       'first_byte_seconds',
       'Time from a request at the registry door to the head of its answer.',
@@ -76,5 +86,14 @@ export function createHttpMetrics({ counters, histograms }: Metrics) {
     peerDoorRefused: counters('peer_door_refused_total', 'Requests of other nodes that were refused, by why.', {
       reason: REFUSAL_REASONS,
     }),
+  }
+}
+
+/** Keeps the first names as they are, and calls all later ones `other`. */
+export function boundedNames(most: number): (name: string) => string {
+  const kept = new Set<string>()
+  return (name) => {
+    if (kept.size < most) kept.add(name)
+    return kept.has(name) ? name : 'other'
   }
 }

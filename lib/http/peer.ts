@@ -73,7 +73,9 @@ function parts(): DoorMiddleware {
   return async function parts(c, next) {
     const { admission } = c.env
     if (admission?.mayBegin(c.req.path) === false)
-      return errorAnswer(new OciError('BLOB_UNKNOWN', 'this node is stopping, and only finishes what it has begun to send'))
+      return errorAnswer(
+        new OciError('BLOB_UNKNOWN', 'this node is stopping, and only finishes what it has begun to send'),
+      )
     await next()
     const range = /^bytes \d+-(\d+)\/(\d+)$/.exec(c.res.headers.get('content-range') ?? '')
     if (range !== null) admission?.givesPart(c.req.path, Number(range[1]) + 1 === Number(range[2]))

@@ -68,10 +68,13 @@ function report(metrics: HttpMetrics, activity: Activity | undefined): DoorMiddl
             ...{ target: c.get('target'), source, bytes, headMs },
             isForUpstream: c.get('isForUpstream') === true,
           })
-    void c.env.admission?.ended?.then(() => {
+    void c.env.admission?.ended?.then((sent) => {
       const ms = performance.now() - startedAt
       ended?.(ms)
-      if (source !== 'none') metrics.requestSeconds.observe({ source }, ms / 1000)
+      if (source === 'none') return
+      metrics.requestSeconds.observe({ source }, ms / 1000)
+      if (bytes > 0)
+        metrics.registryBytes.inc({ registry: metrics.registryLabel(c.get('target').registry), source }, sent)
     })
   }
 }
