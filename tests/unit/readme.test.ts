@@ -53,6 +53,14 @@ it('README.md leads to every page, is short, and begins with links to its own he
     if (fragment !== 'swarmirror') assert.ok(contents.includes(`](#${fragment})`), fragment)
 })
 
+it('SECURITY.md names every attack that is measured', () => {
+  const text = read('SECURITY.md')
+  assert.deepEqual(
+    globSync('tests/attacks/*.test.ts', { cwd: ROOT }).filter((path) => !text.includes(`\`${path}\``)),
+    [],
+  )
+})
+
 it('lib/commands/README.md has a row for every command', () => {
   const rows = [...read('lib/commands/README.md').matchAll(/^\| \[?`([a-z]+)`.*\|$/gm)].map(([, name]) => name)
   assert.deepEqual(
