@@ -15,6 +15,7 @@ const KEY_SIZE = 32
 const key: Command = {
   name: 'key',
   summary: 'print a fresh swarm key',
+  example: '> swarm.key',
   run: async ({ print }) => print(`${randomBytes(KEY_SIZE).toString('base64url')}\n`),
 }
 
@@ -54,7 +55,9 @@ export async function runCommand(context: CommandContext): Promise<number> {
   } catch (error) {
     const paint = paintFor(context.terminal.errors, context.environment)
     if (error instanceof ConfigurationError) {
-      context.report(error.problems.map((problem) => `${paint('red', problem)}\n`).join(''))
+      // Of a finding the first line says what is wrong; those below it say what to do.
+      const shown = error.problems.map((problem) => `${problem.replace(/^.*/, (line) => paint('red', line))}\n`)
+      context.report(shown.join(''))
       if (context.terminal.errors && error.problems.length > 0)
         context.report(`\n${programText(context)} ${command.name} --help   shows the flags of ${command.name}\n`)
       return EX_CONFIG
