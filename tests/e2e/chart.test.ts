@@ -89,7 +89,8 @@ const EVERYTHING = {
 const VARIANTS: Readonly<Record<string, object>> = {
   ...Object.fromEntries(DISTRIBUTIONS.map((distribution) => [distribution, { distribution }])),
   'some registries': { settings: { registries: ['docker.io', 'ghcr.io'] } },
-  'hosts.toml that is kept': { distribution: 'k3s', settings: { 'manage-hosts': true } },
+  'hosts.toml that is kept': { settings: { 'manage-hosts': true } },
+  'hosts.toml that is not kept': { distribution: 'k3s', settings: { 'manage-hosts': 'off' } },
   'a taint': { nodeTaint: 'swarmirror/not-ready' },
   'a PodMonitor': { metrics: { enabled: true, monitor: 'PodMonitor' } },
   everything: EVERYTHING,
@@ -326,6 +327,16 @@ describe('chart', () => {
     const [podMonitor] = pods as unknown as prometheus.IPodMonitor[]
     assert.equal(podMonitor?.spec?.podMetricsEndpoints?.[0]?.port, 'metrics')
     assert.deepEqual(podMonitor?.spec?.selector.matchLabels, of('a PodMonitor').daemonSet.spec?.selector.matchLabels)
+  })
+
+  test('chart: mirrors keep hosts.toml files where the distribution writes its own anew, unless the values say otherwise', () => {
+    const kept = ({ pod }: Rendered) =>
+      settingsOf(environmentOf(pod.containers[0] ?? assert.fail('no container')))['manage-hosts']
+    const names = Object.keys(VARIANTS).filter((name) => name !== 'everything')
+    assert.deepEqual(
+      names.filter((name) => kept(of(name)) === 'on'),
+      ['k3s', 'rke2', 'hosts.toml that is kept'],
+    )
   })
 
   test("chart: the documentation's values do what they say", async () => {

@@ -86,6 +86,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if not (or (hasKey $settings "registries") (hasKey $settings "also")) -}}
 {{- $_ := set $settings "also" "all" -}}
 {{- end -}}
+{{- if and $node.rewritesHosts (not (hasKey $settings "manage-hosts")) -}}
+{{- $_ := set $settings "manage-hosts" true -}}
+{{- end -}}
 {{- $settings | toYaml -}}
 {{- end }}
 
