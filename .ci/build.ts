@@ -63,6 +63,13 @@ function sodiumFile(platform: string): string {
 
 const tell = createProgress()
 
+/** What an older Node says in place of an error that only we could read: npx starts the program on any Node there is. */
+const NODE_NEEDED = `if (!('AsyncDisposableStack' in globalThis)) {
+  console.error('swarmirror needs Node 24 or later, and this is ' + process.version)
+  process.exit(78)
+}
+`
+
 /** The files of others that were bundled. */
 const loaded = new Set<string>()
 
@@ -165,7 +172,7 @@ async function makePackage(dir: string): Promise<void> {
   }
   await writeFile(join(dir, 'package.json'), `${JSON.stringify(manifest, undefined, 2)}\n`)
   await mkdir(join(dir, 'udx'))
-  await makeFile(join(dir, 'swarmirror.mjs'), ENTRY, BESIDE_FILE, '#!/usr/bin/env node\n')
+  await makeFile(join(dir, 'swarmirror.mjs'), ENTRY, BESIDE_FILE, `#!/usr/bin/env node\n${NODE_NEEDED}`)
   await makeFile(join(dir, 'udx', 'index.mjs'), join(ROOT, 'lib', 'udx', 'index.ts'), BESIDE_FILE)
   for (const machine of PACKAGED) await copyFile(sodiumFile(machine), join(dir, `sodium-native-${machine}.node`))
   for (const file of ['README.md', 'LICENSE']) await copyFile(join(ROOT, file), join(dir, file))

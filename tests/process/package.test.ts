@@ -98,6 +98,16 @@ describe('npm run package', { skip }, () => {
     })
   }
 
+  it('says on a Node that is too old which one it needs', async () => {
+    const older = 'data:text/javascript,delete globalThis.AsyncDisposableStack'
+    const started = run('node', ['--import', older, join(dir, 'package', 'swarmirror.mjs'), 'version'], dir)
+    const { code, stderr } = await started.then(
+      () => assert.fail('it ran'),
+      (error: { code: number; stderr: string }) => error,
+    )
+    assert.deepEqual([code, stderr], [78, `swarmirror needs Node 24 or later, and this is ${process.version}\n`])
+  })
+
   it("exports UDX, with which its README's example runs on each runtime", async () => {
     const folder = await emptyFolder()
     await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
