@@ -6,6 +6,7 @@ import { DEFAULT_NAMESPACE, isWithoutMirror, ownViews } from '../containerd/host
 import { hostsCommand, mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
 import { backupOf, type Change, type HostsTarget, type Plan, planRemove, planWrite } from '../containerd/hosts/plan.ts'
 import { registriesToWrite } from '../containerd/hosts/wanted.ts'
+import { type Look, type Paint, paintFor } from '../observe/paint.ts'
 import { readCommandLine } from '../settings/read.ts'
 import { ConfigurationError, type Settings } from '../settings/settings.ts'
 import { type Command, programText } from './command.ts'
@@ -26,7 +27,7 @@ export const hosts: Command = {
   switches: SWITCHES,
   settings: ['listen', 'containerd-socket', 'containerd-namespace', 'certs-dir', 'registries', 'also', 'resolve'],
   async run(context) {
-    const { args, environment, print, report, stop } = context
+    const { args, environment, print, report, stop, terminal } = context
     const { settings, switches } = readCommandLine({ flags: args, environment, opensDoors: false }, SWITCHES)
     const certsDir = settings['certs-dir']
     const registries = settings.registries && [...settings.registries]
@@ -47,7 +48,8 @@ export const hosts: Command = {
     }
     for (const { path, reason } of left) report(`${path}: left as it is: ${reason}\n`)
     if (switches['dry-run']) {
-      print(changes.map(({ path, before, after }) => difference(path, before, after)).join(''))
+      const paint = paintFor(terminal.output, environment)
+      print(changes.map(({ path, before, after }) => difference(path, before, after, paint)).join(''))
       if (changes.every(({ action }) => action === 'keep')) print('nothing would change\n')
       return
     }
@@ -142,8 +144,11 @@ function tell({ path, target, action, original, notes }: Change): string {
 /** Lines shown before and after what changes. */
 const CONTEXT = 3
 
+/** How the lines of a difference look, by their first character. */
+const LOOKS: Readonly<Record<string, Look>> = { '-': 'red', '+': 'green' }
+
 /** The difference between two texts of a file for a person, in the manner of `diff -u`; one stretch that covers it all. */
-function difference(path: string, before: string | undefined, after: string | undefined): string {
+function difference(path: string, before: string | undefined, after: string | undefined, paint: Paint): string {
   if (before === after) return ''
   const [old, fresh] = [linesOf(before), linesOf(after)]
   const shared = Math.min(old.length, fresh.length)
@@ -162,7 +167,12 @@ function difference(path: string, before: string | undefined, after: string | un
     ...fresh.slice(head, fresh.length - tail).map((line) => `+${line}`),
     ...old.slice(old.length - tail, old.length - tail + kept).map((line) => ` ${line}`),
   ]
-  return `${lines.join('\n')}\n`
+  return lines.map((line) => `${painted(line, paint)}\n`).join('')
+}
+
+function painted(line: string, paint: Paint): string {
+  const look = LOOKS[line.charAt(0)]
+  return look === undefined ? line : paint(look, line)
 }
 
 function linesOf(text: string | undefined): string[] {

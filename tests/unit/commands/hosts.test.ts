@@ -43,6 +43,14 @@ test('hosts --dry-run shows the difference and changes nothing', async () => {
   })
 })
 
+test('hosts --dry-run has colours on a terminal', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    const args = ['hosts', '--certs-dir', certs, '--containerd-socket', join(certs, 'no.sock'), '--dry-run']
+    const { stdout } = await runHere(args, { terminal: true })
+    assert.ok(stdout.includes('\u001b[32m+# >>> swarmirror hosts'), stdout)
+  })
+})
+
 test('hosts ends with 78 before the first write when one of the files cannot be edited', async () => {
   await withTemporaryDirectory(async (certs) => {
     await mkdir(join(certs, 'ghcr.io'))
