@@ -70,6 +70,7 @@ async function show(context: CommandContext, dir: string, parts: AsyncDisposable
     const asked = Promise.withResolvers<void>()
     using _ = onAbort(stop, asked.resolve)
     await asked.promise
+    print('\nstopping both mirrors, which may take some seconds\n')
   }
   for (const mirror of [a, b]) {
     // After Ctrl+C they are asked to stop as well, and need a moment.

@@ -79,7 +79,7 @@ export const DISCARD_LAYERS = rule({
   id: 'discard-unpacked-layers',
   reads: ({ config }: ConfigSnapshot) => config,
   judges: discardVerdict,
-  expected: 'false',
+  expected: 'discard_unpacked_layers is false',
   why: 'containerd would throw the layers away once they are unpacked, and keep none to share',
   remedy: (config, { severity }) =>
     severity === 'unknown' && config.files.length === 0 ? undefined : remedyForDiscard(config),
