@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs'
+import { cpuSeconds } from './figures.ts'
 
 /** What processes used in a stretch of time, together. */
 export interface Use {
@@ -11,30 +12,28 @@ export interface Use {
 
 /** Looks at what processes use from now on until it is stopped. */
 export function watchUse(pids: readonly number[]): () => Use {
+  const cpu = () => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0)
   const startedAt = performance.now()
-  const before = used(pids)
+  const [cpuBefore, before] = [cpu(), switchesOf(pids)]
   return () => {
     const seconds = (performance.now() - startedAt) / 1000
-    const after = used(pids)
-    return {
-      seconds,
-      percent: (after.cpu - before.cpu) / 1e7 / seconds,
-      wakeUps: (after.switches - before.switches) / seconds,
-    }
+    const used = cpu() - cpuBefore
+    let switches = 0
+    for (const [thread, count] of switchesOf(pids)) switches += count - (before.get(thread) ?? 0)
+    return { seconds, percent: (100 * used) / seconds, wakeUps: switches / seconds }
   }
 }
 
-/** Nanoseconds on a processor, and voluntary context switches, of all threads that live. */
-function used(pids: readonly number[]): { cpu: number; switches: number } {
-  let [cpu, switches] = [0, 0]
+/** Voluntary context switches of each thread that lives. Those of threads that end meanwhile are lost. */
+function switchesOf(pids: readonly number[]): Map<string, number> {
+  const found = new Map<string, number>()
   for (const pid of pids) {
     for (const thread of readdirSync(`/proc/${pid}/task`)) {
-      const path = `/proc/${pid}/task/${thread}`
-      cpu += Number(readFileSync(`${path}/schedstat`, 'utf8').split(' ')[0])
-      switches += Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(readFileSync(`${path}/status`, 'utf8'))?.[1])
+      const status = readFileSync(`/proc/${pid}/task/${thread}/status`, 'utf8')
+      found.set(thread, Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(status)?.[1]))
     }
   }
-  return { cpu, switches }
+  return found
 }
 
 /** Memory of a process in MiB: all that is resident, and what of it is in no file. */

@@ -5,7 +5,6 @@
 import { Agent, createServer, get } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import process from 'node:process'
-import '@bufbuild/protobuf'
 import 'b4a'
 import 'hono'
 import 'hyperdht'
@@ -13,8 +12,7 @@ import 'hyperswarm'
 import 'valibot'
 
 const BODY = Buffer.alloc(300)
-const [upstream, ...packages] = process.argv.slice(2)
-for (const name of packages) await import(name)
+const [upstream] = process.argv.slice(2)
 const agent = new Agent({ keepAlive: true })
 
 const server = createServer((request, response) => {

@@ -13,7 +13,7 @@ import { once } from 'node:events'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { Agent, request } from 'node:http'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import process from 'node:process'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -49,11 +49,18 @@ const runtimes = (positionals.length > 0 ? positionals : ['bun', 'node', 'deno']
 const [nodes, requests, rest] = [values.nodes, values.requests, values.rest].map(Number) as [number, number, number]
 const agent = new Agent({ keepAlive: true })
 
+/** What requests of one kind cost, each. */
+interface RequestCosts {
+  /** Milliseconds until the client has its answer. */
+  readonly times: readonly number[]
+  /** Milliseconds of processors, in all; by process in the order of the ids that were given, the last one being asked. */
+  readonly cpu: number
+  readonly cpus: readonly number[]
+}
+
 interface Costs {
-  readonly missing: readonly number[]
-  readonly missingCpu: number
-  readonly small: readonly number[]
-  readonly smallCpu: number
+  readonly missing: RequestCosts
+  readonly small: RequestCosts
   readonly start: Use
   readonly rest: Use
   readonly memory: { readonly resident: number; readonly anonymous: number }
@@ -61,6 +68,8 @@ interface Costs {
 }
 
 const rows: string[][] = []
+/** Where a request goes. */
+const parts: string[][] = []
 const image = makeImage({ layers: requests + WARMING, layerSize: SIZE, seed: 1 })
 const digests = image.contents.map(({ descriptor }) => descriptor).filter(({ mediaType }) => mediaType === OCI_LAYER)
 for (const runtime of runtimes) {
@@ -79,27 +88,44 @@ const titles = [
   'wake-ups/s',
 ]
 printTable(['', ...titles, 'resident MiB', 'anonymous', 'start to ready ms'], rows)
+console.log('\nWhere one of them goes, on average\n')
+const spans = ['to the head of the answer ms', 'of it the lookup ms', 'requests over the DHT']
+printTable(['', 'request', ...spans, 'CPU ms: asked', 'holder', 'each other'], parts)
 agent.destroy()
 
+function partsOf(runtime: RuntimeName, kind: string, { times, cpus }: RequestCosts, spent: Spent): void {
+  const [asked = 0, holder = 0, ...others] = cpus.toReversed()
+  const other = others.reduce((sum, cpu) => sum + cpu, 0) / Math.max(others.length, 1)
+  const all = times.length + WARMING
+  // A miss has no content, of which the door tells the time; all of it is as long as its client waits.
+  const head =
+    spent.firstByte > 0 ? (spent.firstByte * 1000) / all : times.reduce((sum, ms) => sum + ms, 0) / times.length
+  const figures = [head, (spent.lookups * 1000) / all, spent.requests / all, asked, holder, other]
+  parts.push([runtime, kind, ...figures.map((figure) => figure.toFixed(2))])
+}
+
 function rowOf(name: string, costs: Costs): string[] {
-  const { missing, missingCpu, small, smallCpu, start, rest, memory, ready } = costs
-  const times = (samples: readonly number[]) => [median(samples).toFixed(2), quantile(samples, 0.95).toFixed(2)]
+  const { missing, small, start, rest, memory, ready } = costs
+  const requests = ({ times, cpu }: RequestCosts) => [
+    ...[median(times), quantile(times, 0.95)].map((ms) => ms.toFixed(2)),
+    cpu.toFixed(1),
+  ]
   const rates = [start.percent.toFixed(2), rest.percent.toFixed(2), rest.wakeUps.toFixed(0)]
   const sizes = [memory.resident.toFixed(0), memory.anonymous.toFixed(0), median(ready).toFixed(0)]
-  return [name, ...times(missing), missingCpu.toFixed(1), ...times(small), smallCpu.toFixed(1), ...rates, ...sizes]
+  return [name, ...requests(missing), ...requests(small), ...rates, ...sizes]
 }
 
 /** The costs of the mirror that is asked; times of processors are those of all mirrors together. */
 async function costsOf(runtime: RuntimeName): Promise<Costs> {
-  await using parts = new AsyncDisposableStack()
+  await using stack = new AsyncDisposableStack()
   const dir = await mkdtemp(join(tmpdir(), 'swarmirror-light-'))
-  parts.defer(() => rm(dir, { recursive: true, force: true }))
+  stack.defer(() => rm(dir, { recursive: true, force: true }))
   const mirrors: MirrorProcess[] = []
   const ready: number[] = []
   for (let index = 0; index < nodes; index++) {
     const bootstrap = mirrors.slice(0, 3).map(({ peer }) => peer)
     const isWithContainerd = values.store === 'containerd' && index >= nodes - 2
-    const store = await storeOf(join(dir, String(index)), isWithContainerd, index === nodes - 2, parts)
+    const store = await storeOf(join(dir, String(index)), isWithContainerd, index === nodes - 2, stack)
     const startedAt = performance.now()
     const flags = {
       ...store,
@@ -110,7 +136,7 @@ async function costsOf(runtime: RuntimeName): Promise<Costs> {
     const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value])
     const { PATH = '', HOME = '' } = process.env
     const mirror = await startMirrorProcess(RUNTIMES[runtime], args, { PATH, HOME }, AbortSignal.timeout(READY))
-    parts.defer(() => mirror.kill())
+    stack.defer(() => mirror.kill())
     mirrors.push(mirror)
     if (index > 0) ready.push(performance.now() - startedAt)
   }
@@ -119,6 +145,7 @@ async function costsOf(runtime: RuntimeName): Promise<Costs> {
   const start = await useDuring([asked.pid], () => delay(START * 1000))
   const idle = await useDuring(pids, () => delay(2000))
   const ask = (digest: string) => get(`http://${asked.registry}/v2/team/app/blobs/${digest}`)
+  const spent = await watchFigures(asked.admin)
   const fetched = await measured(
     pids,
     idle,
@@ -126,18 +153,21 @@ async function costsOf(runtime: RuntimeName): Promise<Costs> {
     200,
     ask,
   )
+  partsOf(runtime, 'small blob', fetched, await spent())
+  const spentMissing = await watchFigures(asked.admin)
   const random = Array.from({ length: requests + WARMING }, () => `sha256:${randomBytes(32).toString('hex')}`)
   const missed = await measured(pids, idle, random, 404, ask)
+  partsOf(runtime, '404', missed, await spentMissing())
   await delay(SETTLING * 1000)
   const resting = await useDuring([asked.pid], () => delay(rest * 1000))
   return {
-    ...{ missing: missed.times, missingCpu: missed.cpu, small: fetched.times, smallCpu: fetched.cpu },
+    ...{ missing: missed, small: fetched },
     ...{ start, rest: resting, memory: memoryOf(asked.pid), ready },
   }
 }
 
 /** The flags for a store of its own, filled or empty. */
-async function storeOf(dir: string, isContainerd: boolean, isHolder: boolean, parts: AsyncDisposableStack) {
+async function storeOf(dir: string, isContainerd: boolean, isHolder: boolean, stack: AsyncDisposableStack) {
   await mkdir(dir)
   if (!isContainerd) {
     await writeLayout(dir, isHolder ? [{ image, names: ['registry.example/team/app:1'] }] : [])
@@ -146,10 +176,11 @@ async function storeOf(dir: string, isContainerd: boolean, isHolder: boolean, pa
   const certsDir = join(dir, 'certs.d')
   await mkdir(certsDir)
   const containerd = await startContainerd({ certsDir })
-  parts.defer(() => containerd.close())
+  stack.defer(() => containerd.close())
   if (isHolder) await importImage(containerd, NAMESPACE, image, 'registry.example/team/app:1')
   return {
     ...{ 'containerd-socket': containerd.socket, 'containerd-content': containerd.contentRoot },
+    'containerd-config': join(dirname(containerd.socket), 'config.toml'),
     ...{ 'certs-dir': certsDir, 'manage-hosts': 'on', registries: 'registry.example', probe: 'off' },
   }
 }
@@ -166,7 +197,7 @@ async function floorOf(runtime: RuntimeName): Promise<Costs> {
     const passed = await measured(pids, start, paths, 200, (path) => get(`${proxy.url}${path}`))
     const resting = await useDuring([proxy.pid], () => delay(5000))
     return {
-      ...{ missing: own.times, missingCpu: own.cpu, small: passed.times, smallCpu: passed.cpu, start, rest: resting },
+      ...{ missing: own, small: passed, start, rest: resting },
       ...{ memory: memoryOf(proxy.pid), ready: [first.ready, proxy.ready] },
     }
   } finally {
@@ -176,8 +207,7 @@ async function floorOf(runtime: RuntimeName): Promise<Costs> {
 
 async function startFloor(runtime: RuntimeName, args: readonly string[]) {
   const [program, ...leading] = RUNTIMES[runtime]
-  const packages = values.store === 'containerd' ? ['@connectrpc/connect', '@connectrpc/connect-node'] : []
-  const all = [...leading.slice(0, -1), join(import.meta.dirname, 'light-floor.ts'), args[0] ?? '', ...packages]
+  const all = [...leading.slice(0, -1), join(import.meta.dirname, 'light-floor.ts'), ...args]
   const startedAt = performance.now()
   const child: ChildProcess = spawn(program, all, { stdio: ['ignore', 'pipe', 'inherit'] })
   if (child.stdout === null || child.pid === undefined) throw new Error(`${program} cannot be started`)
@@ -185,14 +215,14 @@ async function startFloor(runtime: RuntimeName, args: readonly string[]) {
   return { child, pid: child.pid, url: String(line).trim(), ready: performance.now() - startedAt }
 }
 
-/** Milliseconds of each request but the first ones, and of all processors per request, without what is used at rest. */
+/** What each request but the first ones costs, without what is used at rest. */
 async function measured<T>(
   pids: readonly number[],
   idle: Use,
   asked: readonly T[],
   expected: number,
   ask: (what: T) => Promise<number | undefined>,
-): Promise<{ readonly times: readonly number[]; readonly cpu: number }> {
+): Promise<RequestCosts> {
   const times: number[] = []
   const one = async (what: T) => {
     const startedAt = performance.now()
@@ -202,10 +232,37 @@ async function measured<T>(
   }
   for (const what of asked.slice(0, WARMING)) await one(what)
   times.length = 0
-  const used = await useDuring(pids, async () => {
-    for (const what of asked.slice(WARMING)) await one(what)
+  const stops = pids.map((pid) => watchUse([pid]))
+  for (const what of asked.slice(WARMING)) await one(what)
+  const cpus = stops.map((stop) => {
+    const { seconds, percent } = stop()
+    return (seconds * (percent - idle.percent / pids.length) * 10) / times.length
   })
-  return { times, cpu: (used.seconds * (used.percent - idle.percent) * 10) / times.length }
+  return { times, cpu: cpus.reduce((sum, cpu) => sum + cpu, 0), cpus }
+}
+
+/** What the metrics of a mirror tell of a stretch of time: seconds, and requests over the DHT. */
+interface Spent {
+  readonly firstByte: number
+  readonly lookups: number
+  readonly requests: number
+}
+
+async function watchFigures(admin: string): Promise<() => Promise<Spent>> {
+  const look = async () => {
+    const body = await (await fetch(`http://${admin}/metrics`)).text()
+    const sum = (name: string) =>
+      [...body.matchAll(new RegExp(`^swarmirror_${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))].reduce(
+        (all, [, value]) => all + Number(value),
+        0,
+      )
+    return [sum('first_byte_seconds_sum'), sum('lookup_seconds_sum'), sum('swarm_requests_total')] as const
+  }
+  const before = await look()
+  return async () => {
+    const [firstByte, lookups, requests] = (await look()).map((figure, index) => figure - (before[index] ?? 0))
+    return { firstByte: firstByte ?? 0, lookups: lookups ?? 0, requests: requests ?? 0 }
+  }
 }
 
 async function useDuring(pids: readonly number[], run: () => Promise<unknown>): Promise<Use> {

@@ -1,0 +1,30 @@
+/** What a mirror does while nobody wants anything of it. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { watchUse } from '../bench/light-figures.ts'
+import { withMirrors } from '../fixtures/mirror.ts'
+import { waitFor } from '../fixtures/wait.ts'
+
+/** Milliseconds of a stretch: as long as it takes until most of what a mirror does at rest has come round. */
+const STRETCH = 10_000
+/** Wake-ups of all threads each second, with two neighbours. It was 30 with a timer for each connection and one for each part. */
+const MOST = 20
+/** Milliseconds until rest must have come: what a runtime compiles and collects after the start takes it half a minute. */
+const START = 90_000
+
+test('a mirror at rest wakes up for its neighbours and for deadlines, and hardly else', async () => {
+  await withMirrors(async (start) => {
+    const first = await start()
+    const mirrors = [first, await start({ bootstrap: [first] }), await start({ bootstrap: [first] })]
+    const seen: number[] = []
+    const stretch = async () => {
+      const looks = mirrors.map(({ pid }) => watchUse([pid]))
+      await delay(STRETCH)
+      seen.push(Math.min(...looks.map((look) => look().wakeUps)))
+      return (seen.at(-1) ?? MOST) < MOST
+    }
+    const rested = waitFor('a stretch of rest', stretch, START)
+    await rested.catch(() => assert.fail(`wake-ups a second: ${seen}`))
+  })
+})
