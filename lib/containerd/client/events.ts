@@ -1,19 +1,17 @@
-import type { DescMessage, MessageShape } from '@bufbuild/protobuf'
-import { type Any, anyUnpack } from '@bufbuild/protobuf/wkt'
-import { ContentCreateSchema, ContentDeleteSchema } from '../../../proto/containerd/events/content_pb.ts'
-import {
-  ImageCreateSchema,
-  ImageDeleteSchema,
-  ImageUpdateSchema,
-} from '../../../proto/containerd/services/images/v1/events_pb.ts'
 import { ContainerdError } from './error.ts'
+import { contentEvent, imageEvent } from './messages.ts'
+import type { BytesKind } from './protobuf.ts'
 
+/** The types of events, by their topics. */
 const IMAGE_EVENTS = {
-  '/images/create': ImageCreateSchema,
-  '/images/update': ImageUpdateSchema,
-  '/images/delete': ImageDeleteSchema,
+  '/images/create': 'containerd.services.images.v1.ImageCreate',
+  '/images/update': 'containerd.services.images.v1.ImageUpdate',
+  '/images/delete': 'containerd.services.images.v1.ImageDelete',
 } as const
-const CONTENT_EVENTS = { '/content/create': ContentCreateSchema, '/content/delete': ContentDeleteSchema } as const
+const CONTENT_EVENTS = {
+  '/content/create': 'containerd.events.ContentCreate',
+  '/content/delete': 'containerd.events.ContentDelete',
+} as const
 
 /** The topics that this project knows. `/content/create` exists since containerd 2.1. */
 export type Topic = keyof typeof IMAGE_EVENTS | keyof typeof CONTENT_EVENTS
@@ -45,7 +43,7 @@ export async function* decodeEvents(
 interface EventEnvelope {
   readonly topic: string
   readonly namespace: string
-  readonly event?: Any | undefined
+  readonly event?: { readonly typeUrl: string; readonly value: Uint8Array } | undefined
 }
 
 /**
@@ -55,24 +53,23 @@ interface EventEnvelope {
  */
 export function decodeEvent({ topic, namespace, event }: EventEnvelope): ContainerdEvent | undefined {
   if (isKey(topic, IMAGE_EVENTS)) {
-    return { kind: 'image', topic, namespace, name: unpack(IMAGE_EVENTS[topic], topic, event).name }
+    return { kind: 'image', topic, namespace, name: unpack(imageEvent, IMAGE_EVENTS[topic], topic, event).name }
   }
   if (!isKey(topic, CONTENT_EVENTS)) return undefined
-  return { kind: 'content', topic, namespace, digest: unpack(CONTENT_EVENTS[topic], topic, event).digest }
+  return { kind: 'content', topic, namespace, digest: unpack(contentEvent, CONTENT_EVENTS[topic], topic, event).digest }
 }
 
 function isKey<T extends object>(name: string, of: T): name is string & keyof T {
   return Object.hasOwn(of, name)
 }
 
-function unpack<T extends DescMessage>(schema: T, topic: string, event: Any | undefined): MessageShape<T> {
+function unpack<T>(kind: BytesKind<T>, type: string, topic: string, event: EventEnvelope['event']): T {
   let cause: unknown
   try {
-    const message = event && anyUnpack(event, schema)
-    if (message !== undefined) return message
+    if (event?.typeUrl.split('/').at(-1) === type) return kind.read(event.value)
   } catch (error) {
     cause = error
   }
-  const problem = `expected ${schema.typeName} in an event of ${topic}, got ${event?.typeUrl || 'nothing'}`
+  const problem = `expected ${type} in an event of ${topic}, got ${event?.typeUrl || 'nothing'}`
   throw new ContainerdError('unexpected', problem, { cause })
 }

@@ -8,7 +8,7 @@ import {
 import { connect as dial } from 'node:net'
 
 /** HTTP/2 wants an authority; over a Unix socket it names nothing. */
-export const AUTHORITY = 'http://localhost'
+const AUTHORITY = 'http://localhost'
 
 /** How often a call tries to get a connection: the first one may have ended a moment ago. */
 const ATTEMPTS = 2
@@ -17,10 +17,9 @@ const ATTEMPTS = 2
 const heard = () => undefined
 
 /**
- * An HTTP/2 connection to a Unix socket, as connect's transport takes one. The first call makes it, and the next call after a
- * break makes another. This stands in for connect's own manager, which takes its listeners off a connection that is about to
- * fail. An error that nobody hears ends the process: on Node and Deno if something other than containerd answers, and on Deno
- * if the other end closes at once.
+ * An HTTP/2 connection to a Unix socket. The first call makes it, and the next call after a break makes another. An error that
+ * nobody hears ends the process: on Node and Deno if something other than containerd answers, and on Deno if the other end
+ * closes at once.
  */
 export function createSession(socket: string) {
   const open = new Set<Connection>()
@@ -59,8 +58,6 @@ export function createSession(socket: string) {
   }
 
   return {
-    authority: AUTHORITY,
-
     async request(
       method: string,
       path: string,
@@ -78,8 +75,6 @@ export function createSession(socket: string) {
       }
       throw closed ?? gone()
     },
-
-    notifyResponseByteRead: (): void => undefined,
 
     /** Ends the connection with every call on it; later ones fail with the same reason. */
     close(reason: Error): void {
