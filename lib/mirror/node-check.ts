@@ -41,13 +41,18 @@ export function createNodeCheck(
     return (await Promise.all(looks)).flat()
   }
 
+  /** What answered last, and the connection on which it did. */
+  let known: { readonly identity: string; readonly connection: object | undefined } | undefined
+
   return {
     run: (signal: AbortSignal): Promise<CheckResult> =>
       runCheck({ containerd, probe, others: besideContainerd, log }, subject, signal),
     /** Another answer is another containerd, or the same one after a restart or an upgrade. */
     async identify(signal: AbortSignal): Promise<string> {
+      if (known?.connection !== undefined && known.connection === containerd.connection) return known.identity
       const [{ uuid, pid }, { version, revision }] = [await client.server(signal), await client.version(signal)]
-      return [uuid, pid, version, revision].join(' ')
+      known = { identity: [uuid, pid, version, revision].join(' '), connection: containerd.connection }
+      return known.identity
     },
   }
 }

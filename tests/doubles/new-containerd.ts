@@ -18,5 +18,10 @@ export function newContainerd(version: ContainerdClient['version']): Containerd 
     },
   } as Partial<ContainerdClient> as ContainerdClient
   const cri = { info: refused, version: refused } as Partial<CriClient> as CriClient
-  return { in: () => client, cri, close: () => undefined }
+  return {
+    connection: undefined,
+    in: () => client,
+    cri,
+    close: () => undefined,
+  }
 }

@@ -84,7 +84,7 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, intervals
     for (;;) {
       await pause(intervals.poll)
       if ((await identified()) !== identity) return 'containerd was started again'
-      const found = await changeSince(looked)
+      const found = changeSince(looked)
       if (found !== undefined) {
         await settled(found)
         return 'files have changed'
@@ -98,7 +98,7 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, intervals
     let last: Looked | undefined = first
     for (let look = 1; last !== undefined && look <= SETTLE_LOOKS; look++) {
       await pause(intervals.poll / SETTLE_LOOKS)
-      last = await changeSince(last)
+      last = changeSince(last)
     }
   }
 

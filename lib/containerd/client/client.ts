@@ -69,6 +69,10 @@ export function connectContainerd(
   }
 
   return {
+    /** The connection that is open, if there is one. As long as it is the same, containerd was not started again. */
+    get connection(): object | undefined {
+      return session.connection
+    },
     cri: criCalls(callsIn(CRI_NAMESPACE)),
     /** containerd in a namespace. It costs nothing, and there is nothing to close. */
     in: (namespace: string) => clientOf(callsIn(namespace), namespace, stallTimeout),

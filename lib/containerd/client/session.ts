@@ -58,6 +58,11 @@ export function createSession(socket: string) {
   }
 
   return {
+    /** The connection that is open, if there is one; another one for each that was made. */
+    get connection(): object | undefined {
+      return current
+    },
+
     async request(
       method: string,
       path: string,
