@@ -24,9 +24,13 @@ function entryOf(line: string): Record<string, unknown> | undefined {
   return JSON.parse(line) as Record<string, unknown>
 }
 
-/** A value without quotation marks where it reads well without. What the terminal could obey stays escaped. */
+/**
+ * A value without quotation marks. Of an error there is what it says, and of anything else with parts that it has some: the
+ * log as JSON has them all. What the terminal could obey stays escaped.
+ */
 function shown(value: unknown): string {
-  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value.map(shown).join(', ')
-  const text = typeof value === 'string' ? value : JSON.stringify(value)
+  if (Array.isArray(value)) return value.map(shown).join(', ')
+  if (typeof value === 'object' && value !== null) return 'message' in value ? shown(value.message) : '{...}'
+  const text = String(value)
   return escaped(text, /[\p{Cc}\p{Cf}\u2028\u2029]/gu)
 }

@@ -25,9 +25,10 @@ test('a line of the log for people has the time of day, the level, the event and
     told((log) => log.info('transfer', { outcome: 'complete', source: ['10.0.0.2:5001', '10.0.0.3:5001'], ms: 812 })),
     '02:10:17  info   transfer  outcome=complete  source=10.0.0.2:5001, 10.0.0.3:5001  ms=812\n',
   )
+  assert.equal(told((log) => log.warn('odd', { code: 1 }), coloured).includes('\u001b[33modd\u001b[39m'), true)
   assert.equal(
-    told((log) => log.warn('odd', { cause: { code: 1 } }), coloured).includes('\u001b[33modd\u001b[39m'),
-    true,
+    told((log) => log.warn('peer failed', { error: new Error('no answer'), remedy: { text: 'wait' }, peers: [] })),
+    '02:10:17  warn   peer failed  error=no answer  remedy={...}  peers=\n',
   )
 })
 
