@@ -144,7 +144,7 @@ async function costsOf(runtime: RuntimeName): Promise<Costs> {
   const pids = mirrors.map(({ pid }) => pid)
   const start = await useDuring([asked.pid], () => delay(START * 1000))
   const idle = await useDuring(pids, () => delay(2000))
-  const ask = (digest: string) => get(`http://${asked.registry}/v2/team/app/blobs/${digest}`)
+  const ask = (digest: string) => get(`http://${asked.registry}/v2/team/app/blobs/${digest}?ns=registry.example`)
   const spent = await watchFigures(asked.admin)
   const fetched = await measured(
     pids,
