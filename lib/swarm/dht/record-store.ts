@@ -1,4 +1,4 @@
-import b4a from 'b4a'
+import { getRandomValues } from 'node:crypto'
 import type { Logger } from '../../observe/log.ts'
 import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
@@ -7,7 +7,7 @@ import { rareWarnings } from '../rare-warnings.ts'
 
 /** Milliseconds for which a node keeps a record that is not announced again. */
 export const RECORD_LIFE = 30 * 60_000
-/** Records at most, of 160 bytes each. In a swarm where each node holds 60,000 digests, the fullest node reaches it. */
+/** Records at most, of 62 bytes each. In a swarm where each node holds 60,000 digests, the fullest node reaches it. */
 const MAX_SIZE = 1_048_576
 /**
  * Records of one topic at most. A lookup is answered with 20 of them, and the records of what all nodes of a cluster hold would
@@ -20,6 +20,9 @@ const MOST_OF_TOPIC = 1_000
  */
 const MOST_OF_HOST = 16
 const HOST_LENGTH = 4
+const TOPIC_LENGTH = 32
+/** Bytes that are hashed at a time. */
+const WORD = 4
 const FIRST_SLOTS = 1_024
 const GROWTH = 1.5
 /** Part of the limit beyond which a warning says that it is near. */
@@ -43,7 +46,7 @@ export interface RecordStoreOptions {
 
 /**
  * What a node of the DHT keeps for others: who announced each topic, all for the same time. A record is a slot of some arrays,
- * 160 bytes with its topic. What there is no room for is refused, so that the announcer can turn to another node: nothing that
+ * 62 bytes with its topic; with the topics as strings in a map it was 160. What there is no room for is refused, so that the announcer can turn to another node: nothing that
  * was acknowledged is dropped before its time.
  */
 export class RecordStore {
@@ -55,16 +58,18 @@ export class RecordStore {
   readonly #mostOfTopic: number
   readonly #random: () => number
   readonly #clock: Clock
-  /** The first slot of each topic; the others follow by `next`, which also links the free ones. */
-  readonly #topics = new Map<string, number>()
+  /** The first slot of each bucket of topics; the others follow by `next`, which also links the free ones. */
+  #heads = new Int32Array(FIRST_SLOTS).fill(NONE)
+  /** By chance, so that no member can choose topics that all fall into one bucket. */
+  readonly #multipliers = getRandomValues(new Uint32Array(TOPIC_LENGTH / WORD))
   #bytes = new Uint8Array(FIRST_SLOTS * COMPACT_LENGTH)
+  #topics = new Uint8Array(FIRST_SLOTS * TOPIC_LENGTH)
   #next = new Int32Array(FIRST_SLOTS)
   /** When a record was stored last. */
   #times = new Float64Array(FIRST_SLOTS)
   /** Slots in the order of their times. */
   #younger = new Int32Array(FIRST_SLOTS)
   #older = new Int32Array(FIRST_SLOTS)
-  readonly #topicOf: string[] = []
   #oldest = NONE
   #youngest = NONE
   #free = NONE
@@ -102,7 +107,7 @@ export class RecordStore {
    *
    * @param address compact, of the member that announced the topic
    * @returns false if there is no room for it
-   * @throws {RangeError} for another length than that of a compact address
+   * @throws {RangeError} for another length than that of a topic or of a compact address
    */
   add(topic: Uint8Array, address: Uint8Array): boolean {
     if (address.length !== COMPACT_LENGTH) {
@@ -114,7 +119,7 @@ export class RecordStore {
     if (slot !== undefined) this.#unlink(slot)
     else if (this.#hasNoRoom(slots) || this.#matching(address, slots, HOST_LENGTH).length >= MOST_OF_HOST)
       return this.#refuse(address)
-    else slot = this.#take(nameOf(topic))
+    else slot = this.#take(topic)
     this.#bytes.set(address, slot * COMPACT_LENGTH)
     this.#times[slot] = this.#clock.now()
     this.#link(slot)
@@ -150,18 +155,14 @@ export class RecordStore {
 
   #slotsOf(topic: Uint8Array): number[] {
     const slots: number[] = []
-    for (let slot = this.#topics.get(nameOf(topic)) ?? NONE; slot !== NONE; slot = this.#next[slot] as number)
-      slots.push(slot)
+    for (let slot = this.#heads[this.#bucketOf(topic)] as number; slot !== NONE; slot = this.#next[slot] as number)
+      if (startsWith(this.#topics, slot * TOPIC_LENGTH, topic, TOPIC_LENGTH)) slots.push(slot)
     return slots
   }
 
   /** Those of some slots whose first bytes, so many of the compact address, are these. */
   #matching(address: Uint8Array, slots: readonly number[], length: number): number[] {
-    return slots.filter((slot) => {
-      let at = 0
-      while (at < length && this.#bytes[slot * COMPACT_LENGTH + at] === address[at]) at++
-      return at === length
-    })
+    return slots.filter((slot) => startsWith(this.#bytes, slot * COMPACT_LENGTH, address, length))
   }
 
   /** Whether there is no room for another record of the topic that has these slots. */
@@ -169,8 +170,8 @@ export class RecordStore {
     return this.#size >= this.maxSize || slots.length >= this.#mostOfTopic
   }
 
-  /** A free slot, now the first of its topic. */
-  #take(topic: string): number {
+  /** A free slot, now the first of its topic's bucket. */
+  #take(topic: Uint8Array): number {
     let slot = this.#free
     if (slot === NONE) {
       slot = this.#used++
@@ -179,29 +180,48 @@ export class RecordStore {
       this.#free = this.#next[slot] as number
     }
     this.#size++
-    this.#next[slot] = this.#topics.get(topic) ?? NONE
-    this.#topics.set(topic, slot)
-    this.#topicOf[slot] = topic
+    this.#topics.set(topic, slot * TOPIC_LENGTH)
+    this.#hang(slot)
     return slot
   }
 
   #drop(slot: number): void {
-    const topic = this.#topicOf[slot] as string
+    const bucket = this.#bucketOf(this.#topicAt(slot))
     const after = this.#next[slot] as number
-    const first = this.#topics.get(topic) as number
-    if (first === slot) {
-      if (after === NONE) this.#topics.delete(topic)
-      else this.#topics.set(topic, after)
-    } else {
-      let before = first
+    let before = this.#heads[bucket] as number
+    if (before === slot) this.#heads[bucket] = after
+    else {
       while (this.#next[before] !== slot) before = this.#next[before] as number
       this.#next[before] = after
     }
     this.#unlink(slot)
-    this.#topicOf[slot] = ''
     this.#next[slot] = this.#free
     this.#free = slot
     this.#size--
+  }
+
+  #topicAt(slot: number): Uint8Array {
+    return this.#topics.subarray(slot * TOPIC_LENGTH, (slot + 1) * TOPIC_LENGTH)
+  }
+
+  /** Makes a slot the first of its topic's bucket. */
+  #hang(slot: number): void {
+    const bucket = this.#bucketOf(this.#topicAt(slot))
+    this.#next[slot] = this.#heads[bucket] as number
+    this.#heads[bucket] = slot
+  }
+
+  #bucketOf(topic: Uint8Array): number {
+    if (topic.length !== TOPIC_LENGTH)
+      throw new RangeError(`expected a topic of ${TOPIC_LENGTH} bytes, got ${topic.length}`)
+    let hash = 0
+    for (let at = 0; at < TOPIC_LENGTH; at += WORD) {
+      let word = 0
+      for (let byte = at; byte < at + WORD; byte++) word = (word << 8) | (topic[byte] as number)
+      hash = (hash + Math.imul(word, this.#multipliers[at / WORD] as number)) | 0
+    }
+    // The upper half depends on all bits of each word.
+    return ((hash >>> 16) ^ hash) & (this.#heads.length - 1)
   }
 
   #expire(): void {
@@ -248,14 +268,20 @@ export class RecordStore {
       return to
     }
     this.#bytes = grown(new Uint8Array(slots * COMPACT_LENGTH), this.#bytes)
+    this.#topics = grown(new Uint8Array(slots * TOPIC_LENGTH), this.#topics)
     this.#next = grown(new Int32Array(slots), this.#next)
     this.#times = grown(new Float64Array(slots), this.#times)
     this.#younger = grown(new Int32Array(slots), this.#younger)
     this.#older = grown(new Int32Array(slots), this.#older)
+    if (this.#heads.length >= slots) return
+    this.#heads = new Int32Array(this.#heads.length * 2).fill(NONE)
+    for (let slot = this.#oldest; slot !== NONE; slot = this.#younger[slot] as number) this.#hang(slot)
   }
 }
 
-/** Each byte is a character: half as much memory as in hex. */
-function nameOf(topic: Uint8Array): string {
-  return b4a.toString(topic, 'latin1')
+/** Whether so many bytes from a place on are those that another array begins with. */
+function startsWith(bytes: Uint8Array, place: number, others: Uint8Array, length: number): boolean {
+  let at = 0
+  while (at < length && bytes[place + at] === others[at]) at++
+  return at === length
 }
