@@ -15,7 +15,7 @@ export function contentHead(
   source: GivenContent['source'],
 ): { readonly status: number; readonly headers: Record<string, string> } {
   const length = range === undefined ? descriptor.size : lengthOf(range)
-  c.set('content', { source, bytes: c.req.method === 'HEAD' ? 0 : length })
+  c.set('content', { source, bytes: c.req.method === 'HEAD' ? 0 : length, descriptor })
   return {
     status: range === undefined ? 200 : 206,
     headers: {

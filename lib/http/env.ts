@@ -1,4 +1,5 @@
 import type { MiddlewareHandler } from 'hono'
+import type { Descriptor } from '../oci/descriptor.ts'
 import type { ContentTarget } from '../oci/path.ts'
 import type { Admission } from '../platform/listener.ts'
 
@@ -20,6 +21,8 @@ export interface GivenContent {
   readonly source: 'local' | 'peer'
   /** Bytes of the body, as declared; 0 for HEAD. */
   readonly bytes: number
+  /** Of the whole content. */
+  readonly descriptor: Descriptor
 }
 
 export type DoorMiddleware = MiddlewareHandler<DoorEnv>

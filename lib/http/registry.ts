@@ -60,17 +60,17 @@ function report(metrics: HttpMetrics, activity: Activity | undefined): DoorMiddl
       metrics.firstByteSeconds.observe({ source: content.source }, headMs / 1000)
     }
     const isMiss = content === undefined && c.res.status === 404
-    const { source, bytes } = content ?? { source: 'none', bytes: 0 }
+    const { source, bytes, descriptor } = content ?? { source: 'none', bytes: 0, descriptor: undefined }
     const ended =
       content === undefined && !isMiss
         ? undefined
         : activity?.answered({
-            ...{ target: c.get('target'), source, bytes, headMs },
+            ...{ target: c.get('target'), source, bytes, headMs, descriptor },
             isForUpstream: c.get('isForUpstream') === true,
           })
     void c.env.admission?.ended?.then((sent) => {
       const ms = performance.now() - startedAt
-      ended?.(ms)
+      ended?.()
       if (source === 'none') return
       metrics.requestSeconds.observe({ source }, ms / 1000)
       if (bytes > 0)

@@ -10,6 +10,7 @@ import { createHoldings } from '../page/holdings.ts'
 import { createPage, type Page } from '../page/page.ts'
 import type { ShownFinding, Status } from '../page/status.ts'
 import { createTracer, type TracerDependencies } from '../page/trace.ts'
+import { bounded } from '../platform/abort.ts'
 import { runtimeName } from '../platform/runtime.ts'
 import { isLoopback, type Settings } from '../settings/settings.ts'
 import type { Members } from '../swarm/members.ts'
@@ -17,6 +18,8 @@ import type { Upstreams } from '../upstream/upstreams.ts'
 
 /** Peers that the page lists. */
 const LISTED_PEERS = 100
+/** Milliseconds that learning the sizes of what came from upstream may hold up a look. */
+const LEARNING_TIME = 500
 
 export interface MirrorPageDependencies extends TracerDependencies {
   readonly activity: Activity
@@ -49,7 +52,17 @@ export function createMirrorPage(settings: Settings, dependencies: MirrorPageDep
     store: settings.store.kind === 'containerd' ? 'containerd' : 'OCI image layout',
     startedAt: Date.now(),
   }
+  const learn = async (signal: AbortSignal) => {
+    try {
+      await bounded(LEARNING_TIME, signal, (over) => activity.learn((digest) => store.describe(digest, over)))
+    } catch (error) {
+      signal.throwIfAborted()
+      // A page that says that containerd is away must not need it. The next look asks again.
+      log.debug('sizes not known', { error })
+    }
+  }
   const status = async (signal: AbortSignal): Promise<Status> => {
+    await learn(signal)
     const { reasons, notes } = readiness
     const peers = known.peers().sort((a, b) => a.address.localeCompare(b.address))
     return {
@@ -70,6 +83,7 @@ export function createMirrorPage(settings: Settings, dependencies: MirrorPageDep
       totals: activity.totals,
       given: bytesGiven(metrics),
       pulls: activity.pulls,
+      names: {},
     }
   }
   const trace = createTracer(dependencies, {

@@ -1,3 +1,5 @@
+import type { Descriptor } from '../oci/descriptor.ts'
+import { type Digest, isDigest } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
 
@@ -15,39 +17,59 @@ export interface Answered {
   readonly bytes: number
   /** Milliseconds until its head. */
   readonly headMs: number
+  /** What the content is; missing where there is none. */
+  readonly descriptor?: Pick<Descriptor, 'size' | 'mediaType'> | undefined
   /** Whether it was left to upstream, which resolves it. */
   readonly isForUpstream?: boolean | undefined
 }
 
 /** How a transfer from other nodes ended. */
 export const TRANSFER_OUTCOMES = ['complete', 'missing', 'cancelled', 'failed', 'corrupt'] as const
+export type TransferOutcome = (typeof TRANSFER_OUTCOMES)[number]
 
-/** A transfer from other nodes that has ended. */
-export interface Transferred {
-  readonly target: Target
-  readonly outcome: (typeof TRANSFER_OUTCOMES)[number]
-  /** Addresses of the peers that gave bytes. */
-  readonly peers: readonly string[]
-  readonly bytes: number
-  readonly attempts: number
-  readonly resumes: number
+/** What one peer gave of some content, and why it gave no more. */
+export interface Attempt {
+  /** Its address. */
+  readonly peer: string
+  /** Milliseconds from the start of the transfer until it was asked, and until its last byte or its end. */
+  readonly from: number
+  to: number
+  bytes: number
+  /** Whether it was still getting the content itself. */
+  isArriving?: true
+  /**
+   * Missing if it gave what it was asked for, or still does. `late`: it was not waited for any longer. `gone`: it does not get
+   * the content itself any more.
+   */
+  ended?: 'unreachable' | 'silent' | 'invalid' | 'slow' | 'busy' | 'missing' | 'late' | 'gone'
 }
 
-/** One piece of content of a pull. A later request for it overwrites what is known of an earlier one. */
+/** A transfer from other nodes. It changes until it has an outcome. */
+export interface Transferred {
+  /** Milliseconds since 1970. */
+  readonly startedAt: number
+  outcome?: TransferOutcome
+  bytes: number
+  /** The first ones, in the order in which the peers were asked; bounded. */
+  readonly attempts: readonly Attempt[]
+}
+
+/** One piece of content of a pull. */
 export interface PullPart {
   /** The digest, or `registry/repository:tag`. */
   readonly key: string
   readonly kind: Target['kind']
-  source: PartSource
-  bytes: number
-  headMs: number
-  /** Milliseconds until containerd had all of it; missing while that takes. */
-  ms?: number
-  /** How the transfer ended, if there was one. */
-  outcome?: Transferred['outcome']
-  peers: readonly string[]
-  attempts: number
-  resumes: number
+  /** Milliseconds since 1970 when it was asked for, and when containerd had all of it; without the latter it has not yet. */
+  startedAt: number
+  endedAt?: number
+  /** Of the last answer; missing before that. */
+  source?: PartSource
+  headMs?: number
+  /** Of the whole content, once they are known. */
+  size?: number
+  mediaType?: string
+  /** What was asked of peers for it, the last ones. */
+  transfers: readonly Transferred[]
   /** Whether upstream was to resolve it, whoever has it. */
   isForUpstream?: true
 }
@@ -69,28 +91,39 @@ export interface Pull {
 /** What the registry door has answered since the start. */
 export interface Totals {
   readonly requests: Readonly<Record<PartSource, number>>
-  /** Bytes declared to containerd from the node's own store, and bytes taken from peers. */
-  readonly bytes: { readonly local: number; readonly peer: number }
+  /** Bytes declared to containerd from the node's own store, taken from peers, and left to upstream as far as is known. */
+  readonly bytes: { readonly local: number; readonly peer: number; readonly upstream: number }
+  /** Transfers that gave a part of their content, or wrong content. */
+  readonly failures: number
 }
 
 const DEFAULTS = {
-  /** How many pulls are kept, and how many parts of each: at most some 600 KiB in all. */
+  /** How many pulls are kept, how many parts of each, and how many transfers of each of these: a few MiB at the very most. */
   pulls: 20,
   parts: 64,
+  transfers: 3,
+  /** How much content left to upstream is remembered until its size is known, and for how many milliseconds. */
+  missed: 200,
+  patience: 600_000,
   /** Milliseconds without a request for a repository after which the next one begins another pull. */
   quiet: 30_000,
   /** Milliseconds since 1970. */
   now: Date.now,
 }
 
-type Growing = Pull & { readonly parts: PullPart[]; readonly repository: string; tagged: boolean }
+/** `open`: how many requests for it are being answered. */
+type GrowingPart = PullPart & { open: number; transfers: Transferred[] }
+type Growing = Omit<Pull, 'parts'> & { readonly parts: GrowingPart[]; readonly repository: string; tagged: boolean }
 
 /** The last pulls and what came of them, for people. In memory and bounded; Prometheus has the whole story. */
 export class Activity {
   readonly #options: typeof DEFAULTS
   readonly #pulls: Growing[] = []
   readonly #requests = { local: 0, peer: 0, none: 0 }
-  readonly #bytes = { local: 0, peer: 0 }
+  readonly #bytes = { local: 0, peer: 0, upstream: 0 }
+  /** What was left to upstream: since when, and how many bytes of it peers gave before. The oldest first. */
+  readonly #missed = new Map<Digest, { readonly since: number; readonly given: number }>()
+  #failures = 0
   #count = 0
 
   constructor(options: Partial<typeof DEFAULTS> = {}) {
@@ -103,63 +136,113 @@ export class Activity {
   }
 
   get totals(): Totals {
-    return { requests: this.#requests, bytes: this.#bytes }
+    return { requests: this.#requests, bytes: this.#bytes, failures: this.#failures }
   }
 
   /**
    * Takes note of an answer of the registry door.
    *
-   * @returns to be called when the answer has ended, with the milliseconds that it took
+   * @returns to be called when the answer has ended
    */
-  answered({ target, source, bytes, headMs, isForUpstream = false }: Answered): (ms: number) => void {
+  answered({ target, source, bytes, headMs, descriptor, isForUpstream = false }: Answered): () => void {
     // Nobody looked for it, so it is neither a hit nor a miss.
     if (!isForUpstream) this.#requests[source]++
     if (source === 'local') this.#bytes.local += bytes
     const pull = this.#pullOf(target)
-    const part = this.#partOf(pull, target)
+    const part = this.#partOf(pull, target, headMs)
+    this.#noteMiss(targetKey(target), source === 'none' && !isForUpstream ? (part?.transfers ?? []) : undefined)
     if (part === undefined) return () => undefined
-    Object.assign(part, { source, bytes: Math.max(bytes, part.bytes), headMs })
+    Object.assign(part, { source, headMs, size: descriptor?.size ?? part.size })
+    if (descriptor !== undefined) part.mediaType = descriptor.mediaType
     if (isForUpstream) part.isForUpstream = true
     else delete part.isForUpstream
-    if (source !== 'peer') Object.assign(part, { peers: [], outcome: undefined, resumes: 0 })
-    delete part.ms
-    return (ms) => {
-      part.ms = ms
+    part.open++
+    return () => {
       pull.lastAt = this.#options.now()
+      part.open--
+      if (part.open === 0) part.endedAt = pull.lastAt
     }
   }
 
-  /** Takes note of a transfer, which may end before the head of the answer goes out, or long after. */
-  transferred({ target, outcome, peers, bytes, attempts, resumes }: Transferred): void {
+  /** Takes note of a transfer twice: when it begins, and when it has its outcome, which may be long after the answer's head. */
+  transferred(target: Target, transfer: Transferred): void {
+    const { bytes, outcome } = transfer
+    if (outcome === undefined) {
+      const part = this.#partOf(this.#pullOf(target), target)
+      part?.transfers.push(transfer)
+      if (part !== undefined && part.transfers.length > this.#options.transfers) part.transfers.shift()
+      return
+    }
     this.#bytes.peer += bytes
-    const pull = this.#pulls.find((pull) => isUnderWay(pull, target)) ?? this.#pullOf(target)
-    const part = this.#partOf(pull, target)
-    if (part === undefined) return
-    Object.assign(part, { outcome, peers, attempts, resumes })
-    if (outcome !== 'complete') part.bytes = bytes
+    for (const pull of this.#pulls) {
+      const part = pull.parts.find(({ transfers }) => transfers.includes(transfer))
+      if (part === undefined) continue
+      pull.lastAt = this.#options.now()
+      // Its client has left before there was an answer.
+      if (outcome === 'cancelled' && part.open === 0) part.endedAt = pull.lastAt
+    }
+    if (!isBroken(transfer)) return
+    this.#failures++
+    this.#noteMiss(targetKey(target), [transfer])
   }
 
-  #partOf(pull: Growing, target: Target): PullPart | undefined {
-    pull.lastAt = this.#options.now()
+  /** Learns the sizes of what was left to upstream, as far as it has come to this node since. */
+  async learn(describe: (digest: Digest) => Promise<Descriptor | undefined>): Promise<void> {
+    const { now, patience } = this.#options
+    for (const [digest, missed] of [...this.#missed]) {
+      const descriptor = await describe(digest)
+      if (descriptor === undefined) {
+        if (now() - missed.since > patience) this.#missed.delete(digest)
+        continue
+      }
+      // It may have come from a peer meanwhile, or another look was faster.
+      if (this.#missed.get(digest) !== missed) continue
+      this.#missed.delete(digest)
+      const { size, mediaType } = descriptor
+      this.#bytes.upstream += Math.max(size - missed.given, 0)
+      for (const { parts } of this.#pulls)
+        for (const part of parts) if (part.key === digest) Object.assign(part, { size, mediaType })
+    }
+  }
+
+  /** @param transfers what peers gave of it before it was left to upstream; `undefined` if it was not */
+  #noteMiss(key: string, transfers: readonly Transferred[] | undefined): void {
+    if (!isDigest(key)) return
+    this.#missed.delete(key)
+    if (transfers === undefined) return
+    const given = transfers.filter(isBroken).reduce((sum, { bytes }) => sum + bytes, 0)
+    this.#missed.set(key, { since: this.#options.now(), given })
+    const [oldest] = this.#missed.keys()
+    if (oldest !== undefined && this.#missed.size > this.#options.missed) this.#missed.delete(oldest)
+  }
+
+  /**
+   * The part that a request is for. A request after one that broke off, or beside one that goes on, adds to what is known;
+   * after one that is over it begins anew.
+   *
+   * @param ago milliseconds since the request came
+   */
+  #partOf(pull: Growing, target: Target, ago = 0): GrowingPart | undefined {
+    const now = this.#options.now()
+    pull.lastAt = now
     const key = targetKey(target)
-    const known = pull.parts.find((part) => part.key === key)
-    if (known !== undefined) return known
-    if (pull.parts.length >= this.#options.parts) {
+    const fresh = (): GrowingPart => ({ key, kind: target.kind, startedAt: now - ago, transfers: [], open: 0 })
+    const at = pull.parts.findIndex((part) => part.key === key)
+    const known = pull.parts[at]
+    if (known === undefined) {
+      if (pull.parts.length < this.#options.parts) {
+        const part = fresh()
+        pull.parts.push(part)
+        return part
+      }
       pull.more++
       return undefined
     }
-    const part: PullPart = {
-      key,
-      kind: target.kind,
-      source: 'none',
-      bytes: 0,
-      headMs: 0,
-      peers: [],
-      attempts: 0,
-      resumes: 0,
-    }
-    pull.parts.push(part)
-    return part
+    if (known.endedAt === undefined) return known
+    delete known.endedAt
+    if (known.transfers.some(isBroken)) return known
+    delete known.source
+    return Object.assign(known, fresh())
   }
 
   #pullOf(target: Target): Growing {
@@ -170,7 +253,7 @@ export class Activity {
     const open = this.#pulls.find(
       (pull) =>
         pull.repository === repository &&
-        (now() - pull.lastAt < quiet || isUnderWay(pull)) &&
+        (now() - pull.lastAt < quiet || pull.parts.some(isUnderWay)) &&
         (tag === undefined || !pull.tagged || pull.name === name),
     )
     if (open !== undefined) {
@@ -194,11 +277,14 @@ export class Activity {
   }
 }
 
-/** Whether any content of the pull is still on its way from a peer to containerd; with a `target`, whether that one is. */
-function isUnderWay({ parts, repository }: Growing, target?: Target): boolean {
-  if (target !== undefined && repository !== repositoryOf(target)) return false
-  const key = target === undefined ? undefined : targetKey(target)
-  return parts.some((part) => part.source === 'peer' && part.ms === undefined && (key ?? part.key) === part.key)
+/** Whether the content is still on its way from a peer. */
+function isUnderWay({ source, endedAt, transfers }: PullPart): boolean {
+  return (source === 'peer' && endedAt === undefined) || transfers.some(({ outcome }) => outcome === undefined)
+}
+
+/** Whether it gave less than it had promised, or something else. */
+function isBroken({ outcome }: Transferred): boolean {
+  return outcome === 'failed' || outcome === 'corrupt'
 }
 
 function repositoryOf({ registry, repository }: Target): string {

@@ -1,6 +1,7 @@
 import * as dom from './client/dom.ts'
 import * as format from './client/format.ts'
 import * as main from './client/main.ts'
+import * as pulls from './client/pulls.ts'
 import * as sections from './client/sections.ts'
 import * as traceView from './client/trace-view.ts'
 import { STYLE } from './style.ts'
@@ -27,6 +28,7 @@ const DOCUMENT = `<!doctype html>
 <section id="reasons" aria-label="Why it is not ready" hidden></section>
 <section aria-label="Key figures"><dl id="figures"></dl></section>
 <section aria-labelledby="check-title" id="check" hidden><h2 id="check-title">Check of this node</h2><div id="findings"></div></section>
+<section aria-labelledby="now-title" id="now" hidden><h2 id="now-title">Running now</h2><div id="running"></div></section>
 <section aria-labelledby="pulls-title"><h2 id="pulls-title">Last pulls</h2><div id="pulls"></div></section>
 <section aria-labelledby="trace-title" id="tracing"><h2 id="trace-title">Why was this slow?</h2>
 <p class="muted">Goes the way of a pull without pulling: who has what, and how long they take to say so.</p>
@@ -53,7 +55,7 @@ const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><g fil
  * bundler may have renamed functions, but then in all of them alike.
  */
 export function clientScript(): string {
-  const functions = [format, dom, sections, traceView, main].flatMap((part) => Object.values(part))
+  const functions = [format, dom, pulls, sections, traceView, main].flatMap((part) => Object.values(part))
   return `${functions.map(String).join('\n')}\n${main.start.name}()\n`
 }
 

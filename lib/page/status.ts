@@ -45,4 +45,6 @@ export interface Status {
   /** Bytes given to other nodes. */
   readonly given: number
   readonly pulls: readonly Pull[]
+  /** Names of other nodes, by their addresses, as far as they are known. */
+  readonly names: Readonly<Record<string, string>>
 }

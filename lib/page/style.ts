@@ -62,11 +62,21 @@ tbody th.mono { font-size: 12.5px; }
 .more { padding-top: 4px; }
 .number { text-align: right; white-space: nowrap; }
 .parts { table-layout: fixed; }
-.parts th:nth-child(1) { width: 21%; }
-.parts th:nth-child(2) { width: 19%; }
-.parts th:nth-child(6) { width: 13%; }
-.parts th:nth-child(7) { width: 7%; }
-.parts th:nth-child(8) { width: 14%; }
+.parts th:nth-child(1) { width: 20%; }
+.parts th:nth-child(2) { width: 32%; }
+.parts th:nth-child(7) { width: 13%; }
+.peers .name:first-child { font-family: var(--mono); font-size: 12.5px; }
+.timeline { display: block; width: 100%; height: 12px; }
+rect.peer { fill: var(--accent); }
+rect.local { fill: var(--muted); }
+rect.upstream { fill: var(--careful); }
+rect.failed { fill: var(--wrong); }
+progress { display: block; width: 100%; height: 6px; border: 0; border-radius: 3px; overflow: hidden; background: var(--line); accent-color: var(--accent); }
+progress::-webkit-progress-bar { background: var(--line); }
+progress::-webkit-progress-value { background: var(--accent); }
+progress::-moz-progress-bar { background: var(--accent); }
+.running td { vertical-align: middle; }
+.running td:nth-child(2) { width: 22%; }
 .answers div > div { display: flex; flex-wrap: wrap; gap: 0 14px; justify-content: space-between; }
 .answers { min-width: 0; }
 td.answers, th.answers { width: 34%; white-space: normal; }
@@ -110,10 +120,10 @@ footer span { margin-left: auto; }
   th, td { padding-right: 10px; }
   details > .inside { padding-left: 0; }
   .inside dl { grid-template-columns: 1fr; }
-  .parts th:nth-child(1) { width: 33%; }
-  .parts th:nth-child(2) { width: 29%; }
-  .parts th:nth-child(3) { width: 20%; }
-  .parts td:nth-child(4), .parts td:nth-child(5) { white-space: normal; }
+  .parts th:nth-child(1) { width: 30%; }
+  .parts th:nth-child(2) { width: 35%; }
+  .parts th:nth-child(3) { width: 19%; }
+  .parts td:nth-child(3), .parts td:nth-child(5) { white-space: normal; }
   #steps tbody th .muted { display: block; }
   #steps tbody th, #steps td, .parts tbody th, .parts td { overflow-wrap: anywhere; }
   #steps table { table-layout: fixed; }

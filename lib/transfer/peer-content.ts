@@ -95,15 +95,12 @@ export function createPeerContent(
     metrics,
     ask: (peer: Peer, request: PeerRequest, signal: AbortSignal) => ask(client, credentials, peer, request, signal),
     largest: () => TOTAL_AHEAD / Math.max(running, 1) / PEERS,
-    onTransfer(transfer: Transferred) {
-      running--
-      rest.onTransfer?.(transfer)
+    onTransfer(target: PeerRequest['target'], transfer: Transferred) {
+      running += transfer.outcome === undefined ? 1 : -1
+      rest.onTransfer?.(target, transfer)
     },
   }
-  const begin = (target: PeerRequest['target']) => {
-    running++
-    return new Transfer(dependencies, options, target)
-  }
+  const begin = (target: PeerRequest['target']) => new Transfer(dependencies, options, target)
 
   /** Opens a transfer, and ends it at once if that fails or if no peer has the content. */
   async function opening<T>(target: PeerRequest['target'], open: (transfer: Transfer) => Promise<T | undefined>) {

@@ -1,5 +1,5 @@
 import type { Source } from '../flight/flight.ts'
-import type { Transferred } from '../observe/activity.ts'
+import type { Attempt, TransferOutcome, Transferred } from '../observe/activity.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { digestKey, targetKey } from '../oci/key.ts'
@@ -19,8 +19,8 @@ import { type Ending, VerificationError, Verifier, verified, verify } from './ve
 import { inOneChunk, readWhole } from './whole.ts'
 
 export interface TransferDependencies extends SearchDependencies, Pick<PiecesDependencies, 'largest'> {
-  /** Told of every transfer that is over. */
-  readonly onTransfer?: ((transfer: Transferred) => void) | undefined
+  /** Told of every transfer twice: when it begins, and when it has its outcome. */
+  readonly onTransfer?: ((target: PeerRequest['target'], transfer: Transferred) => void) | undefined
   /** The address of this node's own peer door. */
   readonly address: string
 }
@@ -41,6 +41,8 @@ const LEAST_STALLS = 3
 const SMALL = 64 * 1024
 /** Longest that a client waits until it is known which one of several peers gave wrong bytes, in milliseconds. */
 const EXAMINATION = 10_000
+/** Attempts that are told of one transfer: beyond some, which one it was says nothing more. */
+const TOLD_ATTEMPTS = 8
 
 /** Some content on its way from other nodes to this one: which peers are asked, which gave something, and how it ended. */
 export class Transfer {
@@ -55,10 +57,10 @@ export class Transfer {
   readonly #lost = new Set<string>()
   /** Those that gave something by their addresses, in the order in which they began to. */
   readonly #given = new Map<string, Peer>()
+  /** What is told of it. */
+  readonly #told: Transferred & { readonly attempts: Attempt[] } = { startedAt: Date.now(), bytes: 0, attempts: [] }
   #pieces: Pieces | undefined
-  #bytes = 0
   #resumes = 0
-  #isOver = false
 
   constructor(dependencies: TransferDependencies, options: TransferOptions, target: PeerRequest['target']) {
     const { stallTimeout, longestWait = Math.max(LONGEST_WAIT, LEAST_STALLS * stallTimeout) } = options
@@ -71,8 +73,10 @@ export class Transfer {
         ? target.kind !== 'blob' || this.#lost.has(addressOf(peer))
         : this.#pieces?.uses(peer) === true
     const suits = (peer: Source) => !isUsed(peer) && !this.#avoided.has(addressOf(peer))
-    this.#search = new Search(dependencies, options, target, suits)
+    const ask: SearchDependencies['ask'] = (peer, request, stop) => this.#asked(peer, request, stop)
+    this.#search = new Search({ ...dependencies, ask }, options, target, suits)
     dependencies.metrics.transfersRunning.inc()
+    dependencies.onTransfer?.(target, this.#told)
   }
 
   /** What {@link Search.open} gives, unless the client has waited for too long. */
@@ -178,6 +182,7 @@ export class Transfer {
       gave: (peer, bytes) => this.gave(peer, bytes),
       broke: (peer, error, offset, hasGiven) => this.#broke(peer, error, offset, hasGiven),
       slow: (peer, offset) => {
+        this.#ended(peer, 'slow')
         metrics.transferBreaks.inc({ reason: 'slow' })
         log.info('peer is slow', { key, peer, offset })
       },
@@ -194,6 +199,8 @@ export class Transfer {
     const { digest } = descriptor
     const key = targetKey(this.#target)
     log.info('following', { key, parent, offset: span.start })
+    const attempt = this.#attempt(parent)
+    if (attempt !== undefined) attempt.isArriving = true
     const request = { target: this.#target, method: 'GET', range: rangeOf(span), follower: address } as const
     return new Following(
       {
@@ -211,6 +218,7 @@ export class Transfer {
   /** A peer is followed no longer. That it did not get all says nothing against it. */
   #left(digest: Digest, parent: Peer, offset: number, error: unknown): void {
     this.#lost.add(addressOf(parent))
+    this.#ended(parent, error instanceof PeerError && error.failure === 'silent' ? 'silent' : 'gone')
     this.#dependencies.flight.left(parent, digest)
     this.#dependencies.log.info('parent lost', { key: targetKey(this.#target), parent, offset, error })
   }
@@ -242,30 +250,74 @@ export class Transfer {
     const { known, metrics } = this.#dependencies
     if (bytes > 0) known.of(peer).gave()
     this.#given.set(addressOf(peer), peer)
-    this.#bytes += bytes
+    this.#told.bytes += bytes
+    const attempt = this.#attempt(peer)
+    if (attempt !== undefined) Object.assign(attempt, { bytes: attempt.bytes + bytes, to: this.#age })
     metrics.transferBytes.inc(bytes)
   }
 
   /** Ends it: logged and counted once. */
-  finish(outcome: Transferred['outcome']): void {
-    if (this.#isOver) return
-    this.#isOver = true
+  finish(outcome: TransferOutcome): void {
+    if (this.#told.outcome !== undefined) return
+    this.#told.outcome = outcome
     this.#search.close()
-    const { metrics, log, onTransfer, clock } = this.#dependencies
-    const ms = clock.now() - this.#startedAt
+    const { metrics, log, onTransfer } = this.#dependencies
+    const ms = this.#age
     const source = [...this.#given.keys()]
-    const [bytes, resumes, { attempts }] = [this.#bytes, this.#resumes, this.#search]
+    const [{ bytes }, resumes, { attempts }] = [this.#told, this.#resumes, this.#search]
     metrics.transfersRunning.dec()
     metrics.transfers.inc({ outcome })
     metrics.transferSeconds.observe({ outcome }, ms / 1000)
-    onTransfer?.({ target: this.#target, outcome, peers: source, bytes, attempts, resumes })
+    onTransfer?.(this.#target, this.#told)
     const tell = outcome === 'missing' && attempts === 0 ? log.debug : log.info
     const key = targetKey(this.#target)
     tell('transfer', { key, outcome, source, bytes, ms: Math.round(ms), attempts, resumes })
   }
 
+  /** Milliseconds since it began. */
+  get #age(): number {
+    return this.#dependencies.clock.now() - this.#startedAt
+  }
+
+  /** What is told of a peer that is asked or gives; after a failure it is another attempt. `undefined` if nothing more is told. */
+  #attempt(peer: Peer): Attempt | undefined {
+    const { attempts } = this.#told
+    const address = addressOf(peer)
+    const last = attempts.findLast((attempt) => attempt.peer === address)
+    if (last !== undefined && !isFailure(last.ended)) {
+      delete last.ended
+      return last
+    }
+    if (attempts.length >= TOLD_ATTEMPTS) return undefined
+    const attempt: Attempt = { peer: address, from: this.#age, to: this.#age, bytes: 0 }
+    attempts.push(attempt)
+    return attempt
+  }
+
+  #ended(peer: Peer, why: NonNullable<Attempt['ended']>): void {
+    const address = addressOf(peer)
+    const attempt = this.#told.attempts.findLast((one) => one.peer === address)
+    if (attempt !== undefined && attempt.ended === undefined) Object.assign(attempt, { ended: why, to: this.#age })
+  }
+
+  /** Asks a peer, and takes note of what comes of it. */
+  async #asked(peer: Peer, request: PeerRequest, signal: AbortSignal): Promise<PeerHead | PeerRefusal> {
+    const attempt = this.#attempt(peer)
+    try {
+      const answer = await this.#dependencies.ask(peer, request, signal)
+      if (answer.kind === 'busy' || answer.kind === 'missing') this.#ended(peer, answer.kind)
+      return answer
+    } catch (error) {
+      if (!signal.aborted && error instanceof PeerError) this.#ended(peer, error.failure)
+      // A piece that is not wanted any more says nothing about a peer that gives others.
+      else if (attempt?.bytes === 0) this.#ended(peer, 'late')
+      throw error
+    }
+  }
+
   #broke(peer: Peer, error: PeerError, offset: number, hasGiven: boolean): void {
     const { known, metrics, log } = this.#dependencies
+    this.#ended(peer, error.failure)
     if (hasGiven || error.failure === 'invalid') known.of(peer).failed(error.failure)
     else known.of(peer).withheld(error.failure)
     metrics.transferBreaks.inc({ reason: error.failure })
@@ -362,6 +414,10 @@ function bodyOf(answer: PeerHead | PeerRefusal, { size }: Descriptor, { end }: S
   if (answer.descriptor.size === size && last === end - 1) return answer.body
   void answer.body.cancel()
   return undefined
+}
+
+function isFailure(ended: Attempt['ended']): boolean {
+  return ended === 'unreachable' || ended === 'silent' || ended === 'invalid' || ended === 'gone'
 }
 
 function distinct(peers: readonly Peer[]): Peer[] {

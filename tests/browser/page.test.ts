@@ -46,9 +46,9 @@ describe('page of a mirror', { skip }, () => {
       await withBrowser(async (browser) => {
         const open = await openPage(browser, `http://${asker.admin}/`)
         assert.equal(await open.textOf('#state', /^ready$/), 'ready')
-        const pull = await open.textOf('#pulls details[open]', /complete/)
+        const pull = await open.textOf('#pulls details[open]', /layer/)
         assert.ok(pull.includes(HELD_NAME), pull)
-        assert.match(pull, /tag 1/)
+        assert.match(pull, /1 tag/)
         assert.ok(pull.includes(holder.peer), pull)
         assert.match(await open.textOf('#figures'), /Upstream was spared\s+1\.91 MiB/)
         const peers = await open.textOf('#peers', /connected/)
@@ -116,8 +116,9 @@ describe('page', { skip }, () => {
         assert.match(await textOf('#peers'), /put aside, silent, for 8\.0 s[\s\S]*busy[\s\S]*and 2 more/)
         assert.match(
           await textOf('#pulls'),
-          /upstream[\s\S]*this node[\s\S]*1 change of peer[\s\S]*corrupt[\s\S]*under way/,
+          /2 broke off[\s\S]*upstream[\s\S]*this node[\s\S]*9\.54 MiB in 798 ms, then silent[\s\S]*worker-5[\s\S]*not what its digest says[\s\S]*upstream 14\.3 MiB, the rest/,
         )
+        assert.match(await textOf('#running'), /7\.15 MiB of 28\.6 MiB[\s\S]*10\.0\.0\.2/)
       })
     })
   })
@@ -143,7 +144,19 @@ describe('page', { skip }, () => {
           pulls:
             pull === undefined
               ? []
-              : [{ ...pull, name: MARKUP, parts: pull.parts.map((one) => ({ ...one, key: MARKUP, peers: [MARKUP] })) }],
+              : [
+                  {
+                    ...pull,
+                    name: MARKUP,
+                    parts: pull.parts.map((one) => ({
+                      ...{ ...one, key: MARKUP },
+                      transfers: one.transfers.map((transfer) => ({
+                        ...transfer,
+                        attempts: transfer.attempts.map((attempt) => ({ ...attempt, peer: MARKUP })),
+                      })),
+                    })),
+                  },
+                ],
         }
         await withBrowser(async (browser) => {
           const open = await openPage(browser, served.url)

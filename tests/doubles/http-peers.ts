@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import type { RequestListener } from 'node:http'
 import { withoutFlight } from '../../lib/flight/flight.ts'
+import type { Transferred } from '../../lib/observe/activity.ts'
 import { createMetrics, type Metrics } from '../../lib/observe/metrics.ts'
 import { digestKey, tagKey } from '../../lib/oci/key.ts'
 import type { BlobTarget, ManifestTarget } from '../../lib/oci/path.ts'
@@ -16,6 +17,7 @@ import {
   type PeerAnswer,
   type PeerContent,
   type PeerContentOptions,
+  type PeerRequest,
 } from '../../lib/transfer/peer-content.ts'
 import { CREDENTIALS } from '../fixtures/credentials.ts'
 import { makeImage } from '../fixtures/image.ts'
@@ -49,6 +51,8 @@ export interface Setting {
   readonly known: KnownPeers
   readonly metrics: Metrics
   readonly lines: readonly LogLine[]
+  /** What was told of transfers. */
+  readonly told: ReadonlySet<Transferred>
 }
 
 /** What a way to content of peers is made of, besides the router. */
@@ -75,8 +79,10 @@ export async function withPeers(
       swarm.join(peer.peer).advertise([...keys, tagKey(TAG)])
     }
     const router: Router = swarm.join({ host: '127.0.0.1', port: 1 })
-    const peers = createPeerContent({ ...parts, flight: withoutFlight(router) }, { ...OPTIONS, ...options })
-    await use({ ...parts, peers }, started)
+    const told = new Set<Transferred>()
+    const onTransfer = (_: PeerRequest['target'], transfer: Transferred) => void told.add(transfer)
+    const peers = createPeerContent({ ...parts, flight: withoutFlight(router), onTransfer }, { ...OPTIONS, ...options })
+    await use({ ...parts, peers, told }, started)
   } finally {
     parts.client.close()
     for (const peer of started) await peer.close()

@@ -65,20 +65,33 @@ const BREAKS: readonly [
 
 for (const [what, reason, next] of BREAKS) {
   test(`fetch goes on at the offset from another peer when one ${what} in the middle`, async () => {
-    await withPeers([partThen(HALF, next), startGoodPeer], async ({ peers, known, metrics, lines }, [bad, good]) => {
-      const answer = await peers.fetch({ target: BLOB, method: 'GET' }, never)
-      assert.deepEqual(await within('the body', contentOf(answer)), CONTENT)
-      assert.equal(await counted(metrics, 'transfer_breaks_total', `reason="${reason}"`), 1)
-      assert.equal(await counted(metrics, 'transfer_resumes_total'), 1)
-      // No byte came twice.
-      assert.equal(await counted(metrics, 'transfer_bytes_total'), CONTENT.length)
-      const [failed, other] = [bad?.peer ?? assert.fail(), good?.peer ?? assert.fail()]
-      assert.deepEqual(known.rank([failed, other]), [other, failed])
-      const { source, outcome, resumes, attempts } = lines.at(-1)?.fields ?? {}
-      const names = [bad, good].map((peer) => `127.0.0.1:${peer?.peer.port}`)
-      assert.deepEqual([source, outcome, resumes, attempts], [names, 'complete', 1, 2])
-      await waitFor('the connection is closed', () => (bad as CountingPeer).open === 0)
-    })
+    await withPeers(
+      [partThen(HALF, next), startGoodPeer],
+      async ({ peers, known, metrics, lines, told }, [bad, good]) => {
+        const answer = await peers.fetch({ target: BLOB, method: 'GET' }, never)
+        assert.deepEqual(await within('the body', contentOf(answer)), CONTENT)
+        assert.equal(await counted(metrics, 'transfer_breaks_total', `reason="${reason}"`), 1)
+        assert.equal(await counted(metrics, 'transfer_resumes_total'), 1)
+        // No byte came twice.
+        assert.equal(await counted(metrics, 'transfer_bytes_total'), CONTENT.length)
+        const [failed, other] = [bad?.peer ?? assert.fail(), good?.peer ?? assert.fail()]
+        assert.deepEqual(known.rank([failed, other]), [other, failed])
+        const { source, outcome, resumes, attempts } = lines.at(-1)?.fields ?? {}
+        const names = [bad, good].map((peer) => `127.0.0.1:${peer?.peer.port}`)
+        assert.deepEqual([source, outcome, resumes, attempts], [names, 'complete', 1, 2])
+        // What is told of it says who gave how much, and why one gave no more.
+        const [transfer] = told
+        const [first, second] = transfer?.attempts ?? []
+        assert.deepEqual([transfer?.outcome, transfer?.attempts.length], ['complete', 2])
+        assert.deepEqual(
+          [first?.peer, first?.ended, second?.peer, second?.ended],
+          [names[0], reason, names[1], undefined],
+        )
+        assert.ok((first?.bytes ?? 0) >= HALF && (first?.bytes ?? 0) + (second?.bytes ?? 0) === CONTENT.length)
+        assert.ok((second?.from ?? 0) > (first?.from ?? 0) && (second?.to ?? 0) >= (first?.to ?? 0))
+        await waitFor('the connection is closed', () => (bad as CountingPeer).open === 0)
+      },
+    )
   })
 
   test(`fetch gives a body that ends with an error, in bounded time, when the only peer ${what} in the middle`, async () => {

@@ -11,6 +11,18 @@ export function make(tag: string, className: string, ...children: readonly Child
   return element
 }
 
+/** Makes an element of a drawing. Attributes of one are no styles, so that the page's policy lets them be. */
+export function draw(
+  tag: string,
+  attributes: Readonly<Record<string, string | number>>,
+  ...children: readonly (Node | string)[]
+): Element {
+  const element = document.createElementNS('http://www.w3.org/2000/svg', tag)
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value))
+  element.append(...children)
+  return element
+}
+
 export function byId(id: string): HTMLElement {
   const element = document.getElementById(id)
   if (element === null) throw new Error(`the page has no #${id}`)

@@ -1,7 +1,8 @@
 import type { Status } from '../status.ts'
 import { byId, fill, make, type Shown } from './dom.ts'
 import { formatTime } from './format.ts'
-import { figures, findings, held, peers, pulls, registries } from './sections.ts'
+import { isRunning, pulls, running } from './pulls.ts'
+import { figures, findings, held, peers, registries } from './sections.ts'
 import { runTrace } from './trace-view.ts'
 
 /** Starts the page: asks for the status while the page is visible, and runs traces. */
@@ -11,6 +12,7 @@ export function start(): void {
   const shown: Shown = new Map()
   let timer: ReturnType<typeof setTimeout> | undefined
   let isAsking = false
+  let before: Status | undefined
 
   const look = async () => {
     clearTimeout(timer)
@@ -19,7 +21,9 @@ export function start(): void {
     try {
       const response = await fetch('/api/status', { signal: AbortSignal.timeout(5000) })
       if (!response.ok) throw new Error(`status ${response.status}`)
-      show(await response.json(), shown)
+      const status = (await response.json()) as Status
+      show(status, shown, before)
+      before = status
     } catch (error) {
       // The mirror has stopped, or the way to it is gone: the page says so.
       showState('wrong', 'no contact with the mirror')
@@ -36,7 +40,7 @@ export function start(): void {
   void look()
 }
 
-export function show(status: Status, shown: Shown): void {
+export function show(status: Status, shown: Shown, before: Status | undefined): void {
   const { node, reasons } = status
   fill(shown, 'node', node.address, () => [node.address])
   showState(status.ready ? 'good' : 'wrong', status.ready ? 'ready' : 'not ready')
@@ -47,7 +51,11 @@ export function show(status: Status, shown: Shown): void {
   )
   byId('check').hidden = status.findings === undefined
   fill(shown, 'findings', status.findings ?? [], () => findings(status.findings ?? []))
-  fill(shown, 'pulls', status.pulls, () => pulls(status.pulls))
+  // What stands still has another rate than before.
+  const isMoving = status.pulls.some(({ parts }) => parts.some(isRunning))
+  fill(shown, 'running', isMoving ? status : '', () => running(status, before))
+  byId('now').hidden = byId('running').childElementCount === 0
+  fill(shown, 'pulls', [status.pulls, status.names], () => pulls(status.pulls, status.names))
   fill(shown, 'registries', [status.resolve, status.registries, status.time], () => registries(status))
   fill(shown, 'peers', [status.peers, status.morePeers], () => peers(status.peers, status.morePeers))
   fill(shown, 'held', status.held, () => held(status.held))

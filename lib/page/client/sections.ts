@@ -1,8 +1,7 @@
-import type { Pull, PullPart } from '../../observe/activity.ts'
 import type { PeerState } from '../../peers/known-peers.ts'
 import type { ShownFinding, Status } from '../status.ts'
 import { breakable, type Child, fold, make, table } from './dom.ts'
-import { formatBytes, formatCount, formatDigest, formatRate, formatShare, formatTime } from './format.ts'
+import { formatBytes, formatCount, formatRate, formatShare, formatTime } from './format.ts'
 
 export function figures(status: Status): Child[] {
   const { requests, bytes } = status.totals
@@ -14,11 +13,11 @@ export function figures(status: Status): Child[] {
     make('div', '', make('dt', '', title), make('dd', '', value), make('dd', 'note', note))
   return [
     figure(
-      'Hit rate',
-      formatShare(requests.local + requests.peer, all),
-      `${requests.peer} peers, ${requests.local} held, ${requests.none} upstream`,
+      'Hit rate, of bytes',
+      formatShare(bytes.local + bytes.peer, bytes.local + bytes.peer + bytes.upstream),
+      `${formatShare(requests.local + requests.peer, all)} of ${formatCount(all, 'request', 'requests')}`,
     ),
-    figure('Upstream was spared', formatBytes(bytes.peer), 'since the start'),
+    figure('Upstream was spared', formatBytes(bytes.peer), `${formatBytes(bytes.upstream)} came from there`),
     figure('Given to peers', formatBytes(status.given), 'since the start'),
     figure(
       'Held here',
@@ -88,67 +87,6 @@ export function registries({ resolve, registries, time }: Status): Child[] {
   ])
   const columns = { registry: 'mono', state: '', since: 'number', 'resolved by': '', reason: 'wide name' }
   return [table('Registries', columns, rows)]
-}
-
-export function pulls(all: readonly Pull[]): Child[] {
-  if (all.length === 0) {
-    return [make('p', 'muted', 'None yet. Pull an image on this node, as in crictl pull docker.io/library/alpine:3.20')]
-  }
-  return all.map((pull, index) => {
-    const { parts } = pull
-    const count = (source: PullPart['source']) => parts.filter((part) => part.source === source).length
-    const sources = { 'from peers': count('peer'), held: count('local'), upstream: count('none') }
-    const from = Object.entries(sources).flatMap(([name, number]) => (number > 0 ? [`${number} ${name}`] : []))
-    const bytes = parts.reduce((sum, part) => sum + part.bytes, 0)
-    const when = document.createElement('time')
-    when.className = 'when'
-    when.dateTime = new Date(pull.startedAt).toISOString()
-    const summary = [
-      make('span', 'name', pull.name),
-      make('span', 'muted', from.join(', ')),
-      make('span', 'number', bytes > 0 ? formatBytes(bytes) : ''),
-      when,
-    ]
-    const columns = {
-      ...{ part: 'mono', from: 'mono', size: 'number', 'first byte': 'number wide' },
-      ...{ time: 'number', rate: 'number wide', asked: 'number wide', result: 'wide' },
-    }
-    const inside: Child[] = [table(`Parts of ${pull.name}`, columns, parts.map(partRow), 'parts')]
-    if (pull.more > 0) inside.push(make('p', 'muted more', `and ${pull.more} more requests`))
-    return fold(String(pull.id), index === 0, summary, inside)
-  })
-}
-
-export function partRow(part: PullPart): Child[] {
-  const { key, kind, source, bytes, headMs, ms, outcome, peers, attempts, isForUpstream } = part
-  const isTag = key.includes('/')
-  const from =
-    source === 'local' ? 'this node' : source === 'none' ? 'upstream' : peers.length > 0 ? peers.join(', ') : 'a peer'
-  const isBad = outcome === 'failed' || outcome === 'corrupt'
-  return [
-    make(
-      'span',
-      'name',
-      isTag ? `tag ${key.slice(key.lastIndexOf(':') + 1)}` : formatDigest(key),
-      make('span', 'muted', isTag ? '' : ` ${kind}`),
-    ),
-    source === 'none' ? make('span', isForUpstream ? '' : 'careful', from) : breakable(from),
-    bytes > 0 ? formatBytes(bytes) : '',
-    formatTime(headMs),
-    ms === undefined ? '' : formatTime(ms),
-    ms === undefined ? '' : formatRate(bytes, ms),
-    attempts > 0 ? String(attempts) : '',
-    make('span', isBad ? 'wrong' : 'muted', resultOf(part)),
-  ]
-}
-
-export function resultOf({ source, ms, outcome, attempts, resumes, isForUpstream }: PullPart): string {
-  if (isForUpstream) return 'resolved there'
-  if (source === 'none') return attempts === 0 ? 'nobody has it' : 'no peer gave it'
-  if (outcome === 'failed' || outcome === 'corrupt') return outcome
-  if (ms === undefined) return 'under way'
-  if (resumes > 0) return formatCount(resumes, 'change of peer', 'changes of peer')
-  return outcome === 'cancelled' ? 'cancelled' : 'complete'
 }
 
 export function peers(all: readonly PeerState[], more: number): Child[] {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Activity, type Answered } from '../../../lib/observe/activity.ts'
+import { Activity, type Answered, type Attempt, type Transferred } from '../../../lib/observe/activity.ts'
+import type { Digest } from '../../../lib/oci/digest.ts'
 import type { BlobTarget, ManifestTarget } from '../../../lib/oci/path.ts'
 import { digestOf } from '../../fixtures/image.ts'
 
@@ -14,7 +15,17 @@ const answered = (target: Answered['target'], source: Answered['source'] = 'loca
   bytes,
   headMs: 1,
 })
-const given = { outcome: 'complete', peers: ['10.0.0.2:5001'], bytes: 10, attempts: 2, resumes: 1 } as const
+const attempt: Attempt = { peer: '10.0.0.2:5001', from: 1, to: 9, bytes: 10 }
+/** Begins a transfer; the function that comes back ends it. */
+function transfer(activity: Activity, target: Answered['target'], given = 10) {
+  const told: Transferred = { startedAt: 0, bytes: given, attempts: [{ ...attempt, bytes: given }] }
+  activity.transferred(target, told)
+  return (outcome: NonNullable<Transferred['outcome']> = 'complete') => {
+    told.outcome = outcome
+    activity.transferred(target, told)
+  }
+}
+const described = (size: number) => async (digest: Digest) => ({ mediaType: 'layer', digest, size })
 
 test('Activity puts the requests for one image together, and those of another apart', () => {
   const activity = new Activity()
@@ -31,7 +42,14 @@ test('Activity puts the requests for one image together, and those of another ap
       ['registry.example/team/app:1', 2],
     ],
   )
-  assert.deepEqual(activity.totals, { requests: { local: 4, peer: 0, none: 1 }, bytes: { local: 35, peer: 0 } })
+  const { requests, bytes } = activity.totals
+  assert.deepEqual(
+    [requests, bytes],
+    [
+      { local: 4, peer: 0, none: 1 },
+      { local: 35, peer: 0, upstream: 0 },
+    ],
+  )
 })
 
 test('Activity begins another pull after a time without a request', () => {
@@ -51,84 +69,126 @@ test('Activity begins another pull after a time without a request', () => {
   )
 })
 
-test('Activity knows of a part what the door and the transfer say of it, whichever comes first', () => {
-  const parts = [
-    (activity: Activity) => {
-      activity.answered(answered(blob(1), 'peer'))(50)
-      activity.transferred({ target: blob(1), ...given })
-    },
-    (activity: Activity) => {
-      activity.transferred({ target: blob(1), ...given })
-      activity.answered(answered(blob(1), 'peer'))(50)
-    },
-  ].map((say) => {
-    const activity = new Activity()
-    say(activity)
-    assert.deepEqual(activity.totals.bytes, { local: 0, peer: 10 })
-    return activity.pulls[0]?.parts[0]
-  })
-  const { peers, outcome, attempts, resumes, bytes } = { ...given }
-  const expected = { key: digest(1), kind: 'blob', source: 'peer', headMs: 1, ms: 50 }
-  for (const part of parts) assert.deepEqual(part, { ...expected, bytes, peers, attempts, resumes, outcome })
+test('Activity tells of a part what it is, from when to when it came, and what each peer gave', () => {
+  let now = 1_000
+  const activity = new Activity({ now: () => now })
+  const ended = transfer(activity, blob(1))
+  const [running] = activity.pulls[0]?.parts ?? []
+  assert.deepEqual([running?.source, running?.transfers[0]?.attempts], [undefined, [attempt]])
+  now = 1_004
+  const descriptor = { size: 10, mediaType: 'layer' }
+  const end = activity.answered({ ...answered(blob(1), 'peer'), headMs: 4, descriptor })
+  ended()
+  now = 1_050
+  end()
+  const { startedAt, endedAt, source, headMs, size, mediaType, transfers } = activity.pulls[0]?.parts[0] ?? {}
+  assert.deepEqual([startedAt, endedAt, source, headMs, size, mediaType], [1_000, 1_050, 'peer', 4, 10, 'layer'])
+  assert.deepEqual(transfers, [{ startedAt: 0, bytes: 10, attempts: [attempt], outcome: 'complete' }])
+  assert.deepEqual(activity.totals.bytes, { local: 0, peer: 10, upstream: 0 })
 })
 
 test('Activity knows what takes long, and what comes after it, for parts of the same pull', () => {
   let now = 0
   const activity = new Activity({ quiet: 100, now: () => now })
-  activity.answered(answered(tag('1'), 'peer'))(1)
+  activity.answered(answered(tag('1'), 'peer'))()
+  const ended = transfer(activity, blob(1))
   const end = activity.answered(answered(blob(1), 'peer'))
   now = 500
-  activity.answered(answered(blob(2), 'peer'))(1)
+  activity.answered(answered(blob(2), 'peer'))()
   now = 1_000
-  activity.transferred({ target: blob(1), ...given })
+  ended()
   now = 1_500
-  end(1_500)
+  end()
   now = 1_550
-  activity.answered(answered(blob(3), 'peer'))(1)
-  const told = activity.pulls.map(({ parts }) => parts.map(({ source, peers, ms }) => [source, peers.length, ms]))
+  activity.answered(answered(blob(3), 'peer'))()
+  const told = activity.pulls.map(({ parts }) => parts.map(({ transfers, endedAt }) => [transfers.length, endedAt]))
   assert.deepEqual(told, [
     [
-      ['peer', 0, 1],
-      ['peer', 1, 1_500],
-      ['peer', 0, 1],
-      ['peer', 0, 1],
+      [0, 0],
+      [1, 1_500],
+      [0, 500],
+      [0, 1_550],
     ],
   ])
 })
 
-test('Activity knows of which pull a transfer is when another one has begun', () => {
-  const activity = new Activity()
-  activity.answered(answered(tag('1'), 'peer'))(1)
-  activity.answered(answered(blob(1), 'peer'))
-  activity.answered(answered(tag('2'), 'peer'))(1)
-  activity.transferred({ target: blob(1), ...given })
+test('Activity keeps what a peer gave before it failed, and adds what came of the next request', () => {
+  let now = 0
+  const activity = new Activity({ now: () => now })
+  const ended = transfer(activity, blob(1), 300)
+  const end = activity.answered({
+    ...answered(blob(1), 'peer', 1_000),
+    descriptor: { size: 1_000, mediaType: 'layer' },
+  })
+  now = 8_400
+  ended('failed')
+  end()
+  activity.answered(answered(blob(1), 'none', 0))()
+  const [part] = activity.pulls[0]?.parts ?? []
   assert.deepEqual(
-    activity.pulls.map(({ parts }) => parts.map(({ peers }) => peers.length)),
-    [[0], [0, 1]],
+    [part?.source, part?.startedAt, part?.endedAt, part?.size, part?.transfers.map(({ outcome }) => outcome)],
+    ['none', 0, 8_400, 1_000, ['failed']],
   )
+  assert.equal(activity.totals.failures, 1)
 })
 
-test('Activity tells of a transfer that broke off as many bytes as there were', () => {
-  const activity = new Activity()
-  activity.answered(answered(blob(1), 'peer', 1_000))
-  activity.transferred({ target: blob(1), ...given, outcome: 'failed', bytes: 300 })
-  assert.equal(activity.pulls[0]?.parts[0]?.bytes, 300)
+test('Activity begins a part anew that is asked for again after its end, or after its client left', () => {
+  for (const outcome of ['complete', 'cancelled'] as const) {
+    const activity = new Activity()
+    const ended = transfer(activity, blob(1))
+    if (outcome === 'complete') activity.answered(answered(blob(1), 'peer'))()
+    ended(outcome)
+    activity.answered(answered(blob(1), 'local'))()
+    const [part] = activity.pulls[0]?.parts ?? []
+    assert.deepEqual([part?.source, part?.transfers], ['local', []])
+  }
 })
 
-test('Activity keeps no more pulls, and no more parts of one, than it may', () => {
-  const activity = new Activity({ pulls: 3, parts: 4 })
+test('Activity learns how much came from upstream, once: what peers did not give of it', async () => {
+  let now = 0
+  const activity = new Activity({ now: () => now, patience: 100 })
+  transfer(activity, blob(1), 300)('failed')
+  activity.answered(answered(blob(1), 'none', 0))()
+  activity.answered(answered(blob(2), 'none', 0))()
+  // This one was found after all, and upstream was to resolve that one whoever has it.
+  activity.answered(answered(blob(3), 'none', 0))()
+  activity.answered(answered(blob(3), 'peer'))()
+  activity.answered({ ...answered(blob(4), 'none', 0), isForUpstream: true })()
+  await activity.learn(async () => undefined)
+  assert.equal(activity.totals.bytes.upstream, 0)
+  await Promise.all([activity.learn(described(1_000)), activity.learn(described(1_000))])
+  assert.equal(activity.totals.bytes.upstream, 1_700)
+  assert.deepEqual(
+    activity.pulls[0]?.parts.map(({ size }) => size),
+    [1_000, 1_000, undefined, undefined],
+  )
+  activity.answered(answered(blob(5), 'none', 0))()
+  now = 101
+  await activity.learn(async () => undefined)
+  await activity.learn(described(1_000))
+  assert.equal(activity.totals.bytes.upstream, 1_700)
+})
+
+test('Activity keeps no more pulls, parts of one, transfers and misses than it may', async () => {
+  const activity = new Activity({ pulls: 3, parts: 4, transfers: 2, missed: 5 })
   for (let at = 0; at < 50; at++) {
     activity.answered(answered(tag(String(at))))
-    for (let seed = 0; seed < 10; seed++) activity.answered(answered(blob(seed)))(1)
+    for (let seed = 0; seed < 10; seed++) {
+      const ended = [0, 1, 2].map(() => transfer(activity, blob(seed)))
+      for (const end of ended) end('missing')
+      activity.answered(answered(blob(seed), 'none', 0))()
+    }
   }
   assert.equal(activity.pulls.length, 3)
   assert.deepEqual(
-    activity.pulls.map(({ name, parts, more }) => [name.split(':')[1], parts.length, more]),
+    activity.pulls.map(({ name, parts }) => [name.split(':')[1], parts.map(({ transfers }) => transfers.length)]),
     [
-      ['49', 4, 7],
-      ['48', 4, 7],
-      ['47', 4, 7],
+      ['49', [0, 2, 2, 2]],
+      ['48', [0, 2, 2, 2]],
+      ['47', [0, 2, 2, 2]],
     ],
   )
-  assert.equal(activity.totals.requests.local, 550)
+  assert.equal(activity.totals.requests.none, 500)
+  await activity.learn(described(1))
+  assert.equal(activity.totals.bytes.upstream, 5)
 })

@@ -218,7 +218,7 @@ for (const [what, startBadPeer, problem, range] of FAILURES) {
 
 test('fetch asks the next peer when one answers 404, which is no failure', async () => {
   const startEmptyPeer = () => startPeer(createMemoryStore())
-  await withPeers([startEmptyPeer, startGoodPeer], async ({ peers, lines }) => {
+  await withPeers([startEmptyPeer, startGoodPeer], async ({ peers, lines, told }) => {
     assert.deepEqual(
       await contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never)),
       Buffer.from(layer.bytes),
@@ -230,6 +230,20 @@ test('fetch asks the next peer when one answers 404, which is no failure', async
         ['info', 'transfer'],
       ],
     )
+    const attempts = [...told].flatMap((transfer) => transfer.attempts.map(({ bytes, ended }) => [bytes, ended]))
+    assert.deepEqual(attempts, [
+      [0, 'missing'],
+      [layer.bytes.length, undefined],
+    ])
+  })
+})
+
+test('fetch tells of no more peers of a transfer than it may, and still of all bytes', async () => {
+  const startEmptyPeer = () => startPeer(createMemoryStore())
+  await withPeers([...Array(20).fill(startEmptyPeer), startGoodPeer], async ({ peers, told }) => {
+    await contentOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
+    const [transfer] = told
+    assert.deepEqual([transfer?.attempts.length, transfer?.bytes], [8, layer.bytes.length])
   })
 })
 

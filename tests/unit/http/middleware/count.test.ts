@@ -5,6 +5,8 @@ import type { DoorEnv } from '../../../../lib/http/env.ts'
 import { createHttpMetrics } from '../../../../lib/http/metrics.ts'
 import { count } from '../../../../lib/http/middleware/count.ts'
 import { createMetrics } from '../../../../lib/observe/metrics.ts'
+import { contentOf } from '../../../../lib/oci/make-image.ts'
+import { OCTET_STREAM } from '../../../../lib/oci/media-type.ts'
 
 test('count counts what is answered, and not what a client has not waited for', async () => {
   const metrics = createMetrics()
@@ -27,7 +29,7 @@ test('count counts the bytes that were sent once an answer is over', async () =>
   const door = new Hono<DoorEnv>()
   door.use(count('registry', createHttpMetrics(metrics)))
   door.get('/', (c) => {
-    c.set('content', { source: 'peer', bytes: 7 })
+    c.set('content', { source: 'peer', bytes: 7, descriptor: contentOf(OCTET_STREAM, new Uint8Array(7)).descriptor })
     return c.body(null, 200)
   })
   const counted = async () =>
@@ -44,7 +46,7 @@ test('count counts the bytes that an answer declares where the server tells of n
   const door = new Hono<DoorEnv>()
   door.use(count('registry', createHttpMetrics(metrics)))
   door.all('*', (c) => {
-    c.set('content', { source: 'peer', bytes: 7 })
+    c.set('content', { source: 'peer', bytes: 7, descriptor: contentOf(OCTET_STREAM, new Uint8Array(7)).descriptor })
     return c.body(null, 206)
   })
   for (const method of ['GET', 'GET', 'HEAD', 'POST']) await door.request('/', { method })
