@@ -15,6 +15,7 @@ import { createMetrics } from '../observe/metrics.ts'
 import { registerProcessMetrics } from '../observe/process-figures.ts'
 import { Readiness } from '../observe/readiness.ts'
 import { createPolicy, type ImageName } from '../oci/policy.ts'
+import { introducing } from '../page/census.ts'
 import { PeerClient } from '../peers/client.ts'
 import { createCredentials } from '../peers/credentials.ts'
 import { KnownPeers } from '../peers/known-peers.ts'
@@ -32,7 +33,7 @@ import { watchDoors } from './door-watch.ts'
 import { cut, openDoor, openPeerPort } from './doors.ts'
 import { registerMirrorMetrics } from './metrics.ts'
 import { removeTaintWhenReady } from './node-taint.ts'
-import { createMirrorPage } from './page.ts'
+import { createIntroduction, createMirrorPage } from './page.ts'
 import { publish, withdrawAll } from './publisher.ts'
 import { openNodeFiles, openStore } from './store.ts'
 import { createNodeUpstreams } from './upstreams.ts'
@@ -111,6 +112,10 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const swarm = { files, liveness: known, readiness, metrics, log }
   const { peer, router, self } = await openPeerPort(settings, { peerDoorAt, tls, swarm, swarmKeys }, parts)
 
+  // Other nodes' pages ask who this one is. It holds something by the time that the swarm is joined, below.
+  const introduction = createIntroduction(() => ({ held: held.size, transfers: peer.running }))
+  const members = introducing(router.members, introduction)
+
   const doors = createBootstrapDoors({ ...settings, 'peer-listen': peer }, tls)
   parts.defer(() => doors.close())
   const isAlone = () => router.members.size <= 1
@@ -135,7 +140,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     settings.flight === 'on'
       ? new NodeFlight(
           {
-            ...{ members: router.members, router, store, self, clock: systemClock, log },
+            ...{ members, router, store, self, clock: systemClock, log },
             ...{ holds: (key) => held.has(key), metrics: flightMetrics },
           },
           { lookupTimeout },
@@ -192,8 +197,8 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     keysHeld: () => held.size,
     peerDoorTransfers: () => peer.running,
   })
-  const page = createMirrorPage(settings, {
-    ...{ store, held, router, members: router.members, known, activity, readiness },
+  const page = await createMirrorPage(settings, {
+    ...{ store, held, router, members, known, activity, readiness },
     ...{ policy, client, credentials, address: addressOf(self), upstreams, log },
     metrics: httpMetrics,
     report: () => guard?.report,

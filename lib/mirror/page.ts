@@ -1,14 +1,19 @@
+import { hostname } from 'node:os'
+import { join } from 'node:path'
 import manifest from '../../package.json' with { type: 'json' }
 import { type Report, remedyAsText } from '../containerd/check/report.ts'
 import type { HttpMetrics } from '../http/metrics.ts'
 import type { Activity } from '../observe/activity.ts'
+import { History } from '../observe/history.ts'
 import type { Logger } from '../observe/log.ts'
 import { runtimeVersion } from '../observe/process-figures.ts'
 import type { Readiness } from '../observe/readiness.ts'
 import type { Key } from '../oci/key.ts'
+import { createCensus, type Introduction } from '../page/census.ts'
 import { createHoldings } from '../page/holdings.ts'
-import { createPage, type Page } from '../page/page.ts'
+import { createPage } from '../page/page.ts'
 import type { ShownFinding, Status } from '../page/status.ts'
+import { swarmStatus } from '../page/swarm-status.ts'
 import { createTracer, type TracerDependencies } from '../page/trace.ts'
 import { bounded } from '../platform/abort.ts'
 import { runtimeName } from '../platform/runtime.ts'
@@ -16,8 +21,11 @@ import { isLoopback, type Settings } from '../settings/settings.ts'
 import type { Members } from '../swarm/members.ts'
 import type { Upstreams } from '../upstream/upstreams.ts'
 
-/** Peers that the page lists. */
-const LISTED_PEERS = 100
+const { version: VERSION } = manifest
+/** The runtime, with its version. */
+const RUNTIME = `${runtimeName} ${runtimeVersion()}`
+/** Where the page remembers the last day, in `--data-dir`. */
+const HISTORY_FILE = 'history.json'
 /** Milliseconds that learning the sizes of what came from upstream may hold up a look. */
 const LEARNING_TIME = 500
 
@@ -40,31 +48,42 @@ export function showsPage(settings: Pick<Settings, 'page' | 'admin-listen'>): bo
   return settings.page === 'on' || (settings.page === 'loopback' && isLoopback(settings['admin-listen'].host))
 }
 
-/** The page of a mirror, if its settings allow one: the names of images are not for everybody who reaches the node. */
-export function createMirrorPage(settings: Settings, dependencies: MirrorPageDependencies): Page | undefined {
+/**
+ * The page of a mirror, if its settings allow one: the names of images are not for everybody who reaches the node.
+ *
+ * @throws the system's error if what it remembers cannot be read
+ */
+export async function createMirrorPage(settings: Settings, dependencies: MirrorPageDependencies) {
   if (!showsPage(settings)) return undefined
   const { store, known, activity, members, held, readiness, report, upstreams, metrics, address, log } = dependencies
   const holdings = createHoldings({ store, held, log })
+  const census = createCensus({ members, log })
   const node = {
-    version: `${manifest.name} ${manifest.version}`,
-    runtime: `${runtimeName} ${runtimeVersion()}`,
-    address,
+    ...{ version: `${manifest.name} ${VERSION}`, runtime: RUNTIME, address },
     store: settings.store.kind === 'containerd' ? 'containerd' : 'OCI image layout',
     startedAt: Date.now(),
   }
-  const learn = async (signal: AbortSignal) => {
+  const learn = async () => {
     try {
-      await bounded(LEARNING_TIME, signal, (over) => activity.learn((digest) => store.describe(digest, over)))
+      await bounded(LEARNING_TIME, undefined, (over) => activity.learn((digest) => store.describe(digest, over)))
     } catch (error) {
-      signal.throwIfAborted()
       // A page that says that containerd is away must not need it. The next look asks again.
       log.debug('sizes not known', { error })
     }
   }
+  const dataDir = settings['data-dir']
+  const history = await History.open({
+    async look() {
+      await learn()
+      const { bytes, failures } = activity.totals
+      return { ...bytes, failures, given: bytesGiven(metrics) }
+    },
+    path: dataDir === undefined ? undefined : join(dataDir, HISTORY_FILE),
+    log,
+  })
   const status = async (signal: AbortSignal): Promise<Status> => {
-    await learn(signal)
     const { reasons, notes } = readiness
-    const peers = known.peers().sort((a, b) => a.address.localeCompare(b.address))
+    const told = await history.status()
     return {
       time: Date.now(),
       node,
@@ -76,21 +95,37 @@ export function createMirrorPage(settings: Settings, dependencies: MirrorPageDep
         ...state,
         resolvedBy: state.state === 'silent' ? 'swarm' : 'upstream',
       })),
-      neighbours: members.size - 1,
-      peers: peers.slice(0, LISTED_PEERS),
-      morePeers: Math.max(peers.length - LISTED_PEERS, 0),
+      swarm: swarmStatus({ size: members.size, counted: census(signal), peers: known.peers() }),
       held: await holdings(signal),
       totals: activity.totals,
       given: bytesGiven(metrics),
       pulls: activity.pulls,
-      names: {},
+      history: told,
     }
   }
   const trace = createTracer(dependencies, {
     lookupTimeout: settings['lookup-timeout'],
     resolution: { by: settings.resolve, upstreams },
   })
-  return createPage({ status, trace, log })
+  const page = createPage({ status, trace, log })
+  return {
+    app: page.app,
+    async close() {
+      page.close()
+      await history.close()
+    },
+  }
+}
+
+/**
+ * What this node tells of itself to other members.
+ *
+ * @param look what changes while it runs
+ */
+export function createIntroduction(look: () => Pick<Introduction, 'held' | 'transfers'>): () => Introduction {
+  const startedAt = performance.now()
+  const fixed = { name: hostname(), version: VERSION, runtime: RUNTIME }
+  return () => ({ ...fixed, ...look(), ageMs: Math.round(performance.now() - startedAt) })
 }
 
 function shownFinding({ remedy, ...finding }: Report['findings'][number]): ShownFinding {

@@ -1,6 +1,7 @@
 import type { Descriptor } from '../oci/descriptor.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
+import { OCTET_STREAM } from '../oci/media-type.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
 
 type Target = ManifestTarget | BlobTarget
@@ -186,22 +187,28 @@ export class Activity {
     this.#noteMiss(targetKey(target), [transfer])
   }
 
-  /** Learns the sizes of what was left to upstream, as far as it has come to this node since. */
+  /**
+   * Learns what it did not know of content when that was asked for, as far as it has come to this node since: how large what
+   * was left to upstream is, and which blob is a layer.
+   */
   async learn(describe: (digest: Digest) => Promise<Descriptor | undefined>): Promise<void> {
-    const { now, patience } = this.#options
-    for (const [digest, missed] of [...this.#missed]) {
+    const isLate = (since: number) => this.#options.now() - since > this.#options.patience
+    const parts = this.#pulls.flatMap((pull) => pull.parts)
+    const open = parts.filter(
+      ({ mediaType = OCTET_STREAM, startedAt }) => mediaType === OCTET_STREAM && !isLate(startedAt),
+    )
+    for (const digest of new Set([...this.#missed.keys(), ...open.map(({ key }) => key)])) {
+      if (!isDigest(digest)) continue
       const descriptor = await describe(digest)
+      const missed = this.#missed.get(digest)
       if (descriptor === undefined) {
-        if (now() - missed.since > patience) this.#missed.delete(digest)
+        if (missed !== undefined && isLate(missed.since)) this.#missed.delete(digest)
         continue
       }
-      // It may have come from a peer meanwhile, or another look was faster.
-      if (this.#missed.get(digest) !== missed) continue
-      this.#missed.delete(digest)
       const { size, mediaType } = descriptor
-      this.#bytes.upstream += Math.max(size - missed.given, 0)
-      for (const { parts } of this.#pulls)
-        for (const part of parts) if (part.key === digest) Object.assign(part, { size, mediaType })
+      for (const part of parts) if (part.key === digest) Object.assign(part, { size, mediaType })
+      // Another look may have been faster.
+      if (missed !== undefined && this.#missed.delete(digest)) this.#bytes.upstream += Math.max(size - missed.given, 0)
     }
   }
 
@@ -210,7 +217,9 @@ export class Activity {
     if (!isDigest(key)) return
     this.#missed.delete(key)
     if (transfers === undefined) return
-    const given = transfers.filter(isBroken).reduce((sum, { bytes }) => sum + bytes, 0)
+    // Of what was corrupt containerd keeps nothing.
+    const failed = transfers.filter(({ outcome }) => outcome === 'failed')
+    const given = failed.reduce((sum, { bytes }) => sum + bytes, 0)
     this.#missed.set(key, { since: this.#options.now(), given })
     const [oldest] = this.#missed.keys()
     if (oldest !== undefined && this.#missed.size > this.#options.missed) this.#missed.delete(oldest)

@@ -1,8 +1,10 @@
 import * as dom from './client/dom.ts'
 import * as format from './client/format.ts'
+import * as history from './client/history.ts'
 import * as main from './client/main.ts'
 import * as pulls from './client/pulls.ts'
 import * as sections from './client/sections.ts'
+import * as swarm from './client/swarm.ts'
 import * as traceView from './client/trace-view.ts'
 import { STYLE } from './style.ts'
 
@@ -27,6 +29,7 @@ const DOCUMENT = `<!doctype html>
 <main>
 <section id="reasons" aria-label="Why it is not ready" hidden></section>
 <section aria-label="Key figures"><dl id="figures"></dl></section>
+<section aria-label="The last day" id="history"></section>
 <section aria-labelledby="check-title" id="check" hidden><h2 id="check-title">Check of this node</h2><div id="findings"></div></section>
 <section aria-labelledby="now-title" id="now" hidden><h2 id="now-title">Running now</h2><div id="running"></div></section>
 <section aria-labelledby="pulls-title"><h2 id="pulls-title">Last pulls</h2><div id="pulls"></div></section>
@@ -37,7 +40,8 @@ const DOCUMENT = `<!doctype html>
 <button type="submit">Trace</button></form>
 <div id="steps" aria-live="polite"></div></section>
 <section aria-labelledby="registries-title"><h2 id="registries-title">Registries</h2><div id="registries"></div></section>
-<section aria-labelledby="peers-title"><h2 id="peers-title">Peers</h2><div id="peers"></div></section>
+<section aria-labelledby="swarm-title"><h2 id="swarm-title">Swarm</h2><p id="members" class="muted"></p>
+<div id="swarm" class="nodes" role="group" aria-label="Nodes of the swarm" tabindex="0"></div></section>
 <section aria-labelledby="held-title"><h2 id="held-title">Held here</h2><div id="held"></div></section>
 </main>
 <footer><p><a href="/metrics">Metrics</a> <a href="/readyz">Readiness</a> <span id="version"></span></p></footer>
@@ -55,7 +59,9 @@ const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><g fil
  * bundler may have renamed functions, but then in all of them alike.
  */
 export function clientScript(): string {
-  const functions = [format, dom, pulls, sections, traceView, main].flatMap((part) => Object.values(part))
+  const functions = [format, dom, history, pulls, sections, swarm, traceView, main].flatMap((part) =>
+    Object.values(part),
+  )
   return `${functions.map(String).join('\n')}\n${main.start.name}()\n`
 }
 

@@ -1,6 +1,8 @@
 import type { Pull, Totals } from '../observe/activity.ts'
+import type { HistoryStatus } from '../observe/history.ts'
 import type { PeerState } from '../peers/known-peers.ts'
 import type { UpstreamState } from '../upstream/upstreams.ts'
+import type { Counted } from './census.ts'
 import type { Held } from './holdings.ts'
 
 /** A finding of the check, as the page shows it. */
@@ -12,6 +14,25 @@ export interface ShownFinding {
   readonly why: string
   /** What to do, as text of several lines. */
   readonly remedy?: string | undefined
+}
+
+/** A node: what it tells of itself, and how it is as a peer of this one. */
+export interface NodeStatus extends Counted {
+  /** Missing if this node has neither asked it for content nor a connection to it. */
+  readonly peer?: PeerState | undefined
+}
+
+export interface SwarmStatus {
+  /** Members that this node knows, itself included. */
+  readonly size: number
+  readonly connected: number
+  readonly aside: number
+  /** How many members run each version, as far as they have told it; the usual one first. */
+  readonly versions: readonly (readonly [version: string, members: number])[]
+  /** Members, and others of which something is known. Those with something wrong come first. */
+  readonly nodes: readonly NodeStatus[]
+  /** Nodes beyond those that are listed. */
+  readonly more: number
 }
 
 /** All that the page shows. Times are in milliseconds, points in time since 1970. */
@@ -36,15 +57,11 @@ export interface Status {
   readonly resolve: 'fallback' | 'upstream' | 'swarm'
   /** Registries that were asked for lately, and who says what their tags mean and who may pull. */
   readonly registries: readonly (UpstreamState & { readonly resolvedBy: 'upstream' | 'swarm' })[]
-  readonly neighbours: number
-  readonly peers: readonly PeerState[]
-  /** Peers beyond those that are listed. */
-  readonly morePeers: number
+  readonly swarm: SwarmStatus
   readonly held: Held
   readonly totals: Totals
   /** Bytes given to other nodes. */
   readonly given: number
   readonly pulls: readonly Pull[]
-  /** Names of other nodes, by their addresses, as far as they are known. */
-  readonly names: Readonly<Record<string, string>>
+  readonly history: HistoryStatus
 }

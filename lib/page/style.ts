@@ -52,6 +52,14 @@ main > section:first-child, main > section:has(#figures) { margin-top: 20px; }
 #figures dt { color: var(--muted); font-size: 12.5px; }
 #figures dd { font-size: 21px; font-weight: 600; line-height: 1.35; letter-spacing: -0.015em; white-space: nowrap; }
 #figures dd.note { font-size: 12.5px; font-weight: 400; letter-spacing: 0; line-height: 1.45; color: var(--muted); white-space: normal; }
+#history { display: grid; grid-template-columns: repeat(3, 1fr); gap: 24px; }
+figure { margin: 0; min-width: 0; }
+figcaption { display: flex; justify-content: space-between; gap: 8px; font-size: 12.5px; }
+figure svg { display: block; width: 100%; height: 44px; margin: 4px 0 3px; border-bottom: 1px solid var(--muted); }
+.scale { display: flex; justify-content: space-between; gap: 8px; font-size: 12px; white-space: nowrap; }
+.key::before { content: ""; display: inline-block; width: 8px; height: 8px; margin-right: 4px; background: var(--accent); }
+.key.local::before { background: var(--muted); }
+.key.upstream::before { background: var(--careful); }
 table { width: 100%; border-collapse: collapse; }
 th { font-weight: 400; font-size: 12.5px; color: var(--muted); text-align: left; white-space: nowrap; }
 th, td { padding: 4px 16px 4px 0; border-bottom: 1px solid var(--line); vertical-align: baseline; }
@@ -60,6 +68,11 @@ tbody tr:last-child td, tbody tr:last-child th { border-bottom: 0; }
 tbody th { color: inherit; font-size: inherit; white-space: normal; }
 tbody th.mono { font-size: 12.5px; }
 .more { padding-top: 4px; }
+.nodes { max-height: 560px; overflow: auto; margin-top: 4px; }
+.swarm thead th { position: sticky; top: 0; background: var(--ground); }
+.swarm th .muted { margin-left: 10px; font-size: 12px; }
+.swarm td { white-space: nowrap; }
+.swarm td:nth-child(2) { white-space: normal; }
 .number { text-align: right; white-space: nowrap; }
 .parts { table-layout: fixed; }
 .parts th:nth-child(1) { width: 20%; }
@@ -67,10 +80,10 @@ tbody th.mono { font-size: 12.5px; }
 .parts th:nth-child(7) { width: 13%; }
 .peers .name:first-child { font-family: var(--mono); font-size: 12.5px; }
 .timeline { display: block; width: 100%; height: 12px; }
-rect.peer { fill: var(--accent); }
+rect.peer, rect.given { fill: var(--accent); }
 rect.local { fill: var(--muted); }
 rect.upstream { fill: var(--careful); }
-rect.failed { fill: var(--wrong); }
+rect.failed, rect.failures { fill: var(--wrong); }
 progress { display: block; width: 100%; height: 6px; border: 0; border-radius: 3px; overflow: hidden; background: var(--line); accent-color: var(--accent); }
 progress::-webkit-progress-bar { background: var(--line); }
 progress::-webkit-progress-value { background: var(--accent); }
@@ -116,6 +129,7 @@ footer span { margin-left: auto; }
   #figures div, #figures div:first-child { padding: 9px 0 10px; border: solid var(--line); border-width: 0 0 1px; }
   #figures div:nth-child(even) { padding-left: 14px; }
   #figures div:last-child { grid-column: 1 / -1; border-bottom: 0; }
+  #history { grid-template-columns: 1fr; gap: 14px; }
   .wide { display: none; }
   th, td { padding-right: 10px; }
   details > .inside { padding-left: 0; }
@@ -124,6 +138,13 @@ footer span { margin-left: auto; }
   .parts th:nth-child(2) { width: 35%; }
   .parts th:nth-child(3) { width: 19%; }
   .parts td:nth-child(3), .parts td:nth-child(5) { white-space: normal; }
+  .swarm th .muted { display: block; margin-left: 0; }
+  .running { table-layout: fixed; }
+  .running tbody th, .running td { overflow-wrap: anywhere; white-space: normal; }
+  .running th:nth-child(1) { width: 38%; }
+  .running th:nth-child(4) { width: 18%; }
+  .running th:nth-child(5) { width: 22%; }
+  .running td:nth-child(2) { width: auto; }
   #steps tbody th .muted { display: block; }
   #steps tbody th, #steps td, .parts tbody th, .parts td { overflow-wrap: anywhere; }
   #steps table { table-layout: fixed; }

@@ -17,8 +17,8 @@ export interface PeerState {
   readonly isConnected: boolean
   /** Milliseconds for which it is still put aside; 0 if it is not. */
   readonly asideMs: number
-  /** Why it is, or was last, put aside, if it was not heard of since. */
-  readonly lastFailure?: PeerFailure | undefined
+  /** Its last failure, also if it was heard of since, and how many milliseconds ago that was. */
+  readonly failure?: { readonly why: PeerFailure; readonly agoMs: number } | undefined
   readonly isBusy: boolean
   /** Milliseconds that its heads take, and bytes per millisecond that it gives, on average. */
   readonly headMs?: number | undefined
@@ -152,7 +152,7 @@ export class KnownPeers {
       address,
       isConnected: standing.isConnected,
       asideMs: Math.max(standing.asideUntil - now, 0),
-      lastFailure: standing.lastFailure,
+      failure: standing.failure && { why: standing.failure.why, agoMs: now - standing.failure.at },
       isBusy: standing.isBusy,
       headMs: standing.headMs,
       rate: standing.rate,

@@ -53,6 +53,8 @@ export class Standing {
   headMs: number | undefined
   /** Bytes per millisecond that it gives, on average. */
   rate: number | undefined
+  /** Its last failure, also one that is long over, and when that was. */
+  failure: { readonly why: PeerFailure; readonly at: number } | undefined
   readonly #clock: Clock
   readonly #pace: Pace
   #state: State = OPEN
@@ -149,6 +151,7 @@ export class Standing {
    */
   failed(why: PeerFailure): boolean {
     const now = this.#now
+    this.failure = { why, at: now }
     if (why === 'silent') this.#silentSince ??= now
     const isBusy =
       why === 'silent' &&
@@ -164,6 +167,7 @@ export class Standing {
    * one that gives nothing else would win every race and hold up every transfer.
    */
   withheld(why: PeerFailure): void {
+    this.failure = { why, at: this.#now }
     if (!this.isWithholding) this.#withholdsSince = this.#now
     this.#withholdsUntil = this.#now + TIMES.withheld
     const isAlive = this.isConnected || this.#now - this.#heardAt < TIMES.heard
@@ -193,6 +197,7 @@ export class Standing {
   /** Its last Hyperswarm connection has ended. */
   disconnected(): void {
     this.isConnected = false
+    this.failure = { why: 'silent', at: this.#now }
     this.#putAside('silent')
   }
 

@@ -246,7 +246,8 @@ export const SETTINGS = {
     schema: either('on', 'off'),
   },
   'data-dir': {
-    meaning: "directory that keeps the node's identity and the last known nodes from one start to the next",
+    meaning:
+      "directory that keeps the node's identity, the last known nodes and the page's last day from one start to the next",
     schema: absolutePath,
   },
   untaint: {

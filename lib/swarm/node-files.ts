@@ -1,9 +1,10 @@
 import { hkdfSync, randomBytes } from 'node:crypto'
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { isIPv4 } from 'node:net'
 import { join } from 'node:path'
 import b4a from 'b4a'
 import * as v from 'valibot'
+import { readDocument, writeDocument } from '../observe/document.ts'
 import type { Logger } from '../observe/log.ts'
 import { addressOf } from '../platform/address.ts'
 import type { NodeAddress } from './node.ts'
@@ -80,28 +81,4 @@ export class NodeFiles {
   async close(): Promise<void> {
     await this.#writing
   }
-}
-
-async function readDocument<T>(path: string, schema: v.GenericSchema<unknown, T>, log: Logger): Promise<T | undefined> {
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
-  try {
-    return v.parse(schema, JSON.parse(text))
-  } catch (error) {
-    const aside = `${path}.damaged`
-    await rename(path, aside)
-    log.error('damaged file replaced', { path, aside, error })
-    return undefined
-  }
-}
-
-async function writeDocument(path: string, document: unknown): Promise<void> {
-  const temporary = `${path}.new`
-  await writeFile(temporary, `${JSON.stringify(document)}\n`, { mode: 0o600, flush: true })
-  await rename(temporary, path)
 }

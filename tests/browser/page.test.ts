@@ -51,7 +51,7 @@ describe('page of a mirror', { skip }, () => {
         assert.match(pull, /1 tag/)
         assert.ok(pull.includes(holder.peer), pull)
         assert.match(await open.textOf('#figures'), /Upstream was spared\s+1\.91 MiB/)
-        const peers = await open.textOf('#peers', /connected/)
+        const peers = await open.textOf('#swarm', /this node/)
         assert.ok(peers.includes(holder.peer), peers)
         const steps = await trace(open, HELD_NAME)
         assert.match(steps, /Of 5 parts, 0 held here, 5 to be had from peers, 0 only upstream/)
@@ -113,12 +113,23 @@ describe('page', { skip }, () => {
           await textOf('#registries'),
           /docker\.io\s+answers\s[\s\S]*upstream[\s\S]*registry\.example:5000\s+silent\s+10 s\s+swarm\s+.*no answer within 1000 ms/,
         )
-        assert.match(await textOf('#peers'), /put aside, silent, for 8\.0 s[\s\S]*busy[\s\S]*and 2 more/)
+        assert.match(
+          await textOf('#swarm'),
+          /10\.0\.0\.3:5001\s+put aside for 8\.0 s: silent[\s\S]*worker-2[\s\S]*failed 12 s ago: unreachable[\s\S]*busy[\s\S]*good[\s\S]*this node[\s\S]*and 2 more/,
+        )
+        assert.match(
+          await textOf('#members'),
+          /5 nodes, 2 connected to this one, 1 without an answer, version 0\.1\.0 on 3, 0\.0\.9 on 1/,
+        )
         assert.match(
           await textOf('#pulls'),
           /2 broke off[\s\S]*upstream[\s\S]*this node[\s\S]*9\.54 MiB in 798 ms, then silent[\s\S]*worker-5[\s\S]*not what its digest says[\s\S]*upstream 14\.3 MiB, the rest/,
         )
-        assert.match(await textOf('#running'), /7\.15 MiB of 28\.6 MiB[\s\S]*10\.0\.0\.2/)
+        assert.match(
+          await textOf('#history'),
+          /Got by this node\s+6\.\d+ GiB[\s\S]*from peers[\s\S]*Given to other nodes[\s\S]*4 transfers/,
+        )
+        assert.match(await textOf('#running'), /7\.15 MiB of 28\.6 MiB[\s\S]*worker-2/)
       })
     })
   })
@@ -140,7 +151,14 @@ describe('page', { skip }, () => {
           })),
           held: { ...STATUS.held, images: [MARKUP] },
           registries: STATUS.registries.map((registry) => ({ ...registry, registry: MARKUP, reason: MARKUP })),
-          peers: [{ address: MARKUP, isConnected: true, asideMs: 0, isBusy: false }],
+          swarm: {
+            ...STATUS.swarm,
+            versions: [[MARKUP, 1]],
+            nodes: STATUS.swarm.nodes.map((one) => ({
+              ...{ ...one, address: MARKUP },
+              told: one.told && { ...one.told, name: MARKUP, version: MARKUP, runtime: MARKUP },
+            })),
+          },
           pulls:
             pull === undefined
               ? []
@@ -160,7 +178,7 @@ describe('page', { skip }, () => {
         }
         await withBrowser(async (browser) => {
           const open = await openPage(browser, served.url)
-          for (const id of ['node', 'reasons', 'findings', 'pulls', 'peers', 'held']) {
+          for (const id of ['node', 'reasons', 'findings', 'running', 'pulls', 'members', 'swarm', 'held']) {
             assert.ok((await open.textOf(`#${id}`)).includes(MARKUP.slice(0, 12)), id)
           }
           assert.ok((await trace(open, MARKUP)).includes(MARKUP))
@@ -225,8 +243,8 @@ describe('page', { skip }, () => {
         const findings = STATUS.findings?.map((one) =>
           one.severity === 'ok' ? { ...one, seen: 'containerd 2.3.0' } : one,
         )
-        served.status = { ...STATUS, findings, neighbours: 4 }
-        await textOf('#figures', /Nodes known\s+4/)
+        served.status = { ...STATUS, findings, swarm: { ...STATUS.swarm, size: 6 } }
+        await textOf('#figures', /Other nodes\s+5/)
         assert.match(await textOf('#findings'), /layers are fetched again/)
         assert.match(await focused(), /isolated/)
       })

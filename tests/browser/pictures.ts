@@ -54,9 +54,18 @@ await withTemporaryDirectory(async (dir) => {
   }
   await withBrowser(async (browser) => {
     const open = await openPage(browser, `http://${asker.admin}/`, { width: WIDTH })
-    await open.textOf('#pulls', /complete/)
+    await open.textOf('#members', /3 nodes, .*version/)
+    await open.textOf('#pulls', /layer/)
     await trace(open, `${REGISTRY}/${IMAGES[0]?.repository}:${IMAGES[0]?.tag}`)
-    const { markup, height } = await open.page.evaluate(() => {
+    // All three run on this machine, whose name they tell: in the picture they have names as nodes do.
+    const names = [one, other, asker].map(({ peer }, at) => [peer, `worker-${at + 1}`] as const)
+    const { markup, height } = await open.page.evaluate((names) => {
+      for (const [address, name] of names) {
+        for (const shown of document.querySelectorAll(`[title$=" ${address}"]`)) {
+          shown.textContent = name
+          shown.removeAttribute('title')
+        }
+      }
       const height = Math.ceil(document.documentElement.scrollHeight)
       for (const script of document.querySelectorAll('script, noscript, link, meta')) script.remove()
       // What is typed into a field is no attribute of it, and so would not be drawn.
@@ -66,7 +75,7 @@ await withTemporaryDirectory(async (dir) => {
       body.append(...document.body.childNodes)
       document.body.append(body)
       return { markup: new XMLSerializer().serializeToString(body), height }
-    })
+    }, names)
     // In a picture there is neither :root nor body: their rules go to the elements that stand for them.
     const style = STYLE.replaceAll(':root', '.picture')
       .replace(/^html .*$/m, '')
@@ -75,7 +84,7 @@ await withTemporaryDirectory(async (dir) => {
     await writeFile(
       new URL('page.svg', PICTURES),
       `<svg xmlns="http://www.w3.org/2000/svg" class="picture" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img">
-<title>The page of a mirror: ready, its figures, its last pulls, a trace, its peers and what it holds</title>
+<title>The page of a mirror: ready, its figures, its last day, its last pulls, a trace, the nodes of the swarm and what it holds</title>
 <style>
 ${style.replaceAll('&', '&amp;').replaceAll('<', '&lt;')}.body { min-height: ${height}px; background: var(--ground); }
 </style>

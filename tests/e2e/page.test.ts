@@ -1,15 +1,56 @@
 /** The page of a node whose containerd hangs: it is there to say so. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { roleOf } from '../../lib/page/client/pulls.ts'
 import type { Status } from '../../lib/page/status.ts'
 import type { TraceStep } from '../../lib/page/trace.ts'
-import { testCluster, until } from './harness/index.ts'
+import { type Node, testCluster, until } from './harness/index.ts'
 
 /** Longest that a person may wait for the page, in seconds: the page itself gives up after as long. */
 const PATIENCE = '5'
 
 const cluster = await testCluster({ nodes: ['a', 'b'], registry: true })
 const [a, b] = [cluster.node('a'), cluster.node('b')]
+
+const statusOf = async (node: Node) =>
+  JSON.parse(
+    await node.exec('curl', ['--silent', '--fail', '--max-time', PATIENCE, 'http://127.0.0.1:5002/api/status']),
+  ) as Status
+
+test('page: of a pull it tells what each part is, and what came from a peer and what from upstream', async () => {
+  const image = await cluster.registry.push(
+    await cluster.makeImage({ seed: 'told', layers: [100_000, 2_000_000] }),
+    'team/told:v1',
+  )
+  const roles = ['manifest', 'config', 'layer', 'layer']
+  const bytes = [image.own.manifest, image.own.config, ...image.own.layers].reduce((sum, { size }) => sum + size, 0)
+  const told = ({ pulls }: Status) => {
+    const parts =
+      pulls.find(({ name }) => name === image.reference)?.parts.filter(({ key }) => !key.includes('/')) ?? []
+    const isKnown = parts.length === 4 && parts.every((part) => part.endedAt !== undefined && part.size !== undefined)
+    return isKnown && parts.reduce((sum, { size = 0 }) => sum + size, 0) === bytes ? parts : undefined
+  }
+  await a.pull(image.reference)
+  await until('the first node to tell what came from upstream', async () => {
+    const status = await statusOf(a)
+    const parts = told(status) ?? []
+    const isRight =
+      parts.every(({ source }) => source === 'none') && parts.map(roleOf).sort().join() === roles.sort().join()
+    return parts.length > 0 && isRight && status.totals.bytes.upstream === bytes
+  })
+  await b.untilOffered(image)
+  await b.pull(image.reference)
+  const peer = (await statusOf(a)).node.address
+  await until('the second node to tell what came from the first one', async () => {
+    const status = await statusOf(b)
+    const parts = told(status) ?? []
+    const isRight =
+      parts.every(({ source, transfers }) => source === 'peer' && transfers[0]?.attempts[0]?.peer === peer) &&
+      parts.map(roleOf).sort().join() === roles.sort().join()
+    return parts.length > 0 && isRight && status.totals.bytes.upstream === 0 && status.totals.bytes.peer >= bytes
+  })
+  await until('each to know the other by its name', async () => (await statusOf(b)).swarm.versions[0]?.[1] === 2)
+})
 
 test('page: a containerd that hangs hangs neither the page nor a trace', async () => {
   const image = await cluster.registry.push(

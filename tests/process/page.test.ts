@@ -1,12 +1,14 @@
 /** The page of mirrors as processes of their own, on the runtime that runs the test. */
 import assert from 'node:assert/strict'
+import { hostname } from 'node:os'
 import { test } from 'node:test'
 import { showsPage } from '../../lib/mirror/page.ts'
 import type { Status } from '../../lib/page/status.ts'
-import { makeImage } from '../fixtures/image.ts'
+import packageJson from '../../package.json' with { type: 'json' }
+import { makeImage, withTemporaryDirectory } from '../fixtures/image.ts'
 import { createAllMetrics } from '../fixtures/metrics.ts'
 import { HELD_NAME, layerPath, TAG_PATH, withMirrors } from '../fixtures/mirrors.ts'
-import { waitFor } from '../fixtures/wait.ts'
+import { PATIENCE, waitFor } from '../fixtures/wait.ts'
 
 test('showsPage: beyond loopback only if somebody has decided so', () => {
   const loopback = { 'admin-listen': { host: '127.0.0.1', port: 0 } }
@@ -56,7 +58,16 @@ test('page of a mirror tells of a pull what came from where, and the metrics agr
     assert.ok((layer?.headMs ?? 0) > 0)
     assert.equal(status.totals.requests.peer, 2)
     assert.ok(status.totals.bytes.peer > size)
-    assert.ok(status.peers.some(({ address, headMs }) => address === holder.peer && headMs !== undefined))
+    const isHolder = ({ address }: { readonly address: string }) => address === holder.peer
+    assert.ok(status.swarm.nodes.find(isHolder)?.peer?.headMs !== undefined)
+    const told = await waitFor('both nodes have told of themselves', async () => {
+      const { swarm } = JSON.parse(await ask('/api/status')) as Status
+      return swarm.versions[0]?.[1] === 2 ? swarm.nodes.find(isHolder)?.told : undefined
+    })
+    assert.deepEqual([told.name, told.version], [hostname(), packageJson.version])
+    // The tag and the digests of the image.
+    assert.deepEqual([told.held, told.transfers], [image.contents.length + 1, 0])
+    assert.ok(told.startedAt <= Date.now() && told.startedAt > Date.now() - 600_000)
     const metrics = await ask('/metrics')
     assert.match(metrics, /^swarmirror_request_seconds_count\{source="peer"\} 2$/m)
     assert.match(metrics, /^swarmirror_ready 1$/m)
@@ -71,6 +82,28 @@ test('page of a mirror tells of a pull what came from where, and the metrics agr
     assert.equal(given.given, status.totals.bytes.peer)
     assert.deepEqual(given.held.images, [HELD_NAME])
     assert.equal(given.held.digests, image.contents.length)
+  })
+})
+
+test('page of a mirror remembers the last day over a restart, with --data-dir', async () => {
+  const image = makeImage({ layers: 1, layerSize: 100_000 })
+  await withTemporaryDirectory(async (dir) => {
+    await withMirrors(async ({ start }) => {
+      const status = async ({ admin }: { readonly admin: string }) =>
+        JSON.parse(await (await fetch(`http://${admin}/api/status`)).text()) as Status
+      const first = await start(image, { 'data-dir': dir })
+      await (await fetch(`http://${first.registry}${layerPath(image)}`)).arrayBuffer()
+      const { bytes } = (await status(first)).totals
+      assert.ok(bytes.local >= 100_000)
+      assert.equal(await first.stop(AbortSignal.timeout(PATIENCE)), 0)
+      const second = await start(image, { 'data-dir': dir })
+      const { totals, history } = await status(second)
+      assert.equal(totals.bytes.local, 0)
+      assert.equal(
+        history.bars.reduce((sum, [, { local }]) => sum + local, 0),
+        bytes.local,
+      )
+    })
   })
 })
 

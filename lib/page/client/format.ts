@@ -46,6 +46,12 @@ export function formatDigest(digest: string): string {
   return hex.length > 12 ? hex.slice(0, 12) : hex
 }
 
+/** The name of a host without its domain, which all nodes have in common; an address as it is. */
+export function formatHost(name: string): string {
+  const [host = ''] = name.split('.')
+  return /^\d*$/.test(host) ? name : host
+}
+
 /** A number with its noun. */
 export function formatCount(count: number, one: string, many: string): string {
   return `${count} ${count === 1 ? one : many}`

@@ -1,8 +1,10 @@
 import type { Status } from '../status.ts'
 import { byId, fill, make, type Shown } from './dom.ts'
 import { formatTime } from './format.ts'
+import { charts } from './history.ts'
 import { isRunning, pulls, running } from './pulls.ts'
-import { figures, findings, held, peers, registries } from './sections.ts'
+import { figures, findings, held, registries } from './sections.ts'
+import { members, namesOf, swarm } from './swarm.ts'
 import { runTrace } from './trace-view.ts'
 
 /** Starts the page: asks for the status while the page is visible, and runs traces. */
@@ -46,18 +48,19 @@ export function show(status: Status, shown: Shown, before: Status | undefined): 
   showState(status.ready ? 'good' : 'wrong', status.ready ? 'ready' : 'not ready')
   fill(shown, 'reasons', reasons, () => [make('ul', '', ...reasons.map((reason) => make('li', '', reason)))])
   byId('reasons').hidden = reasons.length === 0
-  fill(shown, 'figures', [status.totals, status.given, status.held, status.neighbours, status.peers], () =>
-    figures(status),
-  )
+  fill(shown, 'figures', [status.totals, status.given, status.held, status.swarm], () => figures(status))
+  fill(shown, 'history', status.history, () => charts(status.history))
   byId('check').hidden = status.findings === undefined
   fill(shown, 'findings', status.findings ?? [], () => findings(status.findings ?? []))
   // What stands still has another rate than before.
   const isMoving = status.pulls.some(({ parts }) => parts.some(isRunning))
   fill(shown, 'running', isMoving ? status : '', () => running(status, before))
   byId('now').hidden = byId('running').childElementCount === 0
-  fill(shown, 'pulls', [status.pulls, status.names], () => pulls(status.pulls, status.names))
+  const names = namesOf(status)
+  fill(shown, 'pulls', [status.pulls, names], () => pulls(status.pulls, names))
   fill(shown, 'registries', [status.resolve, status.registries, status.time], () => registries(status))
-  fill(shown, 'peers', [status.peers, status.morePeers], () => peers(status.peers, status.morePeers))
+  fill(shown, 'members', status.swarm, () => members(status))
+  fill(shown, 'swarm', [status.swarm, formatTime(status.time - node.startedAt)], () => swarm(status))
   fill(shown, 'held', status.held, () => held(status.held))
   const age = formatTime(Math.max(status.time - node.startedAt, 1000))
   fill(shown, 'version', [node, age], () => [`${node.version}, ${node.runtime}, ${node.store}, up for ${age}`])

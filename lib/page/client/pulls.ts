@@ -2,6 +2,9 @@ import type { Attempt, Pull, PullPart, Transferred } from '../../observe/activit
 import type { Status } from '../status.ts'
 import { breakable, type Child, draw, fold, make, table } from './dom.ts'
 import { formatBytes, formatDigest, formatRate, formatTime } from './format.ts'
+import { namesOf, nodeName } from './swarm.ts'
+
+type Names = ReturnType<typeof namesOf>
 
 /** What a part is, in the words of the trace; a blob of which nothing more is known is one. */
 export function roleOf({ key, kind, mediaType = '' }: PullPart): string {
@@ -33,7 +36,9 @@ export function isBroken({ transfers }: PullPart): boolean {
 }
 
 /** What is on its way now: how far, from whom, and how fast since the status before. */
-export function running({ pulls, time, names }: Status, before: Status | undefined): Child[] {
+export function running(status: Status, before: Status | undefined): Child[] {
+  const { pulls, time } = status
+  const names = namesOf(status)
   const past = new Map<string, number>()
   for (const { id, parts } of before?.pulls ?? [])
     for (const part of parts) past.set(`${id} ${part.key}`, givenOf(part))
@@ -49,10 +54,12 @@ export function running({ pulls, time, names }: Status, before: Status | undefin
       const progress = document.createElement('progress')
       if (size > 0) Object.assign(progress, { max: size, value: Math.min(given, size) })
       progress.setAttribute('aria-label', 'Progress')
-      const peers = part.transfers
+      const giving = part.transfers
         .filter(({ outcome }) => outcome === undefined)
         .flatMap(({ attempts }) => attempts.filter(({ ended, bytes }) => ended === undefined && bytes > 0))
-      const from = [...new Set(peers.map(({ peer }) => peer))].map((peer) => peerName(peer, names))
+      const from = giving.map(({ peer, isArriving }) =>
+        make('div', '', peerName(peer, names), isArriving && make('span', 'muted', ' in flight')),
+      )
       return [
         make('span', 'name', partName(part), make('div', 'muted', pull.name)),
         progress,
@@ -62,11 +69,11 @@ export function running({ pulls, time, names }: Status, before: Status | undefin
       ]
     }),
   )
-  const columns = { part: 'mono', progress: 'wide', '': 'number', rate: 'number', from: 'mono peers' }
+  const columns = { part: 'mono', progress: 'wide', 'so far': 'number', rate: 'number', from: 'mono peers' }
   return rows.length === 0 ? [] : [table('Running transfers', columns, rows, 'running')]
 }
 
-export function pulls(all: readonly Pull[], names: Status['names']): Child[] {
+export function pulls(all: readonly Pull[], names: Names): Child[] {
   if (all.length === 0) {
     return [make('p', 'muted', 'None yet. Pull an image on this node, as in crictl pull docker.io/library/alpine:3.20')]
   }
@@ -108,7 +115,7 @@ export function pulls(all: readonly Pull[], names: Status['names']): Child[] {
   })
 }
 
-export function partRow(part: PullPart, pull: Pull, names: Status['names']): Child[] {
+export function partRow(part: PullPart, pull: Pull, names: Names): Child[] {
   const { source, size = 0, headMs, startedAt, endedAt } = part
   const ms = endedAt === undefined || source === 'none' ? undefined : endedAt - startedAt
   return [
@@ -123,13 +130,15 @@ export function partRow(part: PullPart, pull: Pull, names: Status['names']): Chi
 }
 
 /** The ways that a part took, one line for each: the peers one after the other, and what is left to upstream. */
-export function waysOf(part: PullPart, names: Status['names']): Child[] {
+export function waysOf(part: PullPart, names: Names): Child[] {
   const { source, size = 0, transfers, isForUpstream, endedAt } = part
   const line = (...children: Child[]) => make('div', '', ...children)
   if (isForUpstream) return [line('upstream', make('span', 'muted', ' resolves it'))]
   if (source === 'local') return [line('this node')]
   const attempts = transfers.flatMap((transfer) => transfer.attempts)
-  const isPlain = attempts.length === 1 && attempts[0]?.ended === undefined && source === 'peer' && !isBroken(part)
+  const isOver = source === 'peer' && endedAt !== undefined && !isBroken(part)
+  const [only] = attempts
+  const isPlain = isOver && attempts.length === 1 && only?.ended === undefined && only?.isArriving !== true
   const lines: Child[] = transfers.flatMap((transfer) => [
     ...transfer.attempts.map((attempt) => line(peerName(attempt.peer, names), ...(isPlain ? [] : cameOf(attempt)))),
     transfer.outcome === 'corrupt' && line(make('span', 'wrong', 'not what its digest says: it was refused')),
@@ -181,7 +190,11 @@ export function timeline({ source, startedAt, endedAt, transfers, isForUpstream 
   const last = endedAt ?? end
   const bars = transfers.flatMap((transfer: Transferred) =>
     transfer.attempts.map(({ from, to, bytes, ended }) =>
-      bar(transfer.startedAt + from, transfer.startedAt + to, bytes > 0 || ended === undefined ? 'peer' : 'failed'),
+      bar(
+        transfer.startedAt + from,
+        transfer.startedAt + to,
+        transfer.outcome !== 'corrupt' && (bytes > 0 || ended === undefined) ? 'peer' : 'failed',
+      ),
     ),
   )
   if (source === 'none') bars.push(bar(last, last, isForUpstream ? 'local' : 'upstream'))
@@ -196,10 +209,7 @@ export function timeline({ source, startedAt, endedAt, transfers, isForUpstream 
 }
 
 /** A peer by its node's name, where that is known. */
-export function peerName(address: string, names: Status['names']): HTMLElement {
+export function peerName(address: string, names: Names): HTMLElement {
   const name = names[address]
-  if (name === undefined) return breakable(address)
-  const shown = make('span', 'name', name)
-  shown.title = address
-  return shown
+  return name === undefined ? breakable(address) : nodeName(name, address)
 }

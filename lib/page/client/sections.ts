@@ -1,14 +1,11 @@
-import type { PeerState } from '../../peers/known-peers.ts'
 import type { ShownFinding, Status } from '../status.ts'
 import { breakable, type Child, fold, make, table } from './dom.ts'
-import { formatBytes, formatCount, formatRate, formatShare, formatTime } from './format.ts'
+import { formatBytes, formatCount, formatShare, formatTime } from './format.ts'
 
 export function figures(status: Status): Child[] {
   const { requests, bytes } = status.totals
   const all = requests.local + requests.peer + requests.none
-  const connected = status.peers.filter(({ isConnected }) => isConnected).length
-  const aside = status.peers.filter(({ asideMs }) => asideMs > 0).length
-  const { held } = status
+  const { held, swarm } = status
   const figure = (title: string, value: string, note: string) =>
     make('div', '', make('dt', '', title), make('dd', '', value), make('dd', 'note', note))
   return [
@@ -25,9 +22,9 @@ export function figures(status: Status): Child[] {
       `${formatCount(held.images.length + held.more, 'image', 'images')}, ${formatCount(held.digests, 'digest', 'digests')}`,
     ),
     figure(
-      'Nodes known',
-      String(status.neighbours),
-      status.neighbours === 0 ? 'alone, and looking' : `${connected} connected, ${aside} put aside`,
+      'Other nodes',
+      String(swarm.size - 1),
+      swarm.size <= 1 ? 'alone, and looking' : `${swarm.connected} connected, ${swarm.aside} put aside`,
     ),
   ]
 }
@@ -87,28 +84,6 @@ export function registries({ resolve, registries, time }: Status): Child[] {
   ])
   const columns = { registry: 'mono', state: '', since: 'number', 'resolved by': '', reason: 'wide name' }
   return [table('Registries', columns, rows)]
-}
-
-export function peers(all: readonly PeerState[], more: number): Child[] {
-  if (all.length === 0)
-    return [make('p', 'muted', 'None yet: this node has asked nobody, and nobody has connected to it.')]
-  const rows = all.map((peer) => {
-    const { address, isConnected, asideMs, lastFailure, isBusy, headMs, rate } = peer
-    const aside = `put aside, ${lastFailure ?? 'gone'}, for ${formatTime(asideMs)}`
-    const state =
-      asideMs > 0 ? make('span', 'wrong', aside) : isBusy ? make('span', 'careful', 'busy') : make('span', '', 'good')
-    return [
-      breakable(address),
-      isConnected ? 'connected' : make('span', 'muted', 'no'),
-      state,
-      headMs === undefined ? '' : formatTime(headMs),
-      rate === undefined ? '' : formatRate(rate * 1e6, 1e6),
-    ]
-  })
-  const columns = { address: 'mono', member: 'wide', state: '', 'first byte': 'number', rate: 'number' }
-  const shown: Child[] = [table('Peers', columns, rows)]
-  if (more > 0) shown.push(make('p', 'muted more', `and ${more} more`))
-  return shown
 }
 
 export function held({ images, more }: Status['held']): Child[] {

@@ -154,19 +154,21 @@ test('Activity learns how much came from upstream, once: what peers did not give
   activity.answered(answered(blob(3), 'none', 0))()
   activity.answered(answered(blob(3), 'peer'))()
   activity.answered({ ...answered(blob(4), 'none', 0), isForUpstream: true })()
+  transfer(activity, blob(6), 400)('corrupt')
+  activity.answered(answered(blob(6), 'none', 0))()
   await activity.learn(async () => undefined)
   assert.equal(activity.totals.bytes.upstream, 0)
   await Promise.all([activity.learn(described(1_000)), activity.learn(described(1_000))])
-  assert.equal(activity.totals.bytes.upstream, 1_700)
+  assert.equal(activity.totals.bytes.upstream, 2_700)
   assert.deepEqual(
-    activity.pulls[0]?.parts.map(({ size }) => size),
-    [1_000, 1_000, undefined, undefined],
+    activity.pulls[0]?.parts.map(({ size, mediaType }) => [size, mediaType]),
+    Array(5).fill([1_000, 'layer']),
   )
   activity.answered(answered(blob(5), 'none', 0))()
   now = 101
   await activity.learn(async () => undefined)
   await activity.learn(described(1_000))
-  assert.equal(activity.totals.bytes.upstream, 1_700)
+  assert.equal(activity.totals.bytes.upstream, 2_700)
 })
 
 test('Activity keeps no more pulls, parts of one, transfers and misses than it may', async () => {

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { formatBytes, formatDigest, formatRate, formatShare, formatTime } from '../../../lib/page/client/format.ts'
+import {
+  formatBytes,
+  formatDigest,
+  formatHost,
+  formatRate,
+  formatShare,
+  formatTime,
+} from '../../../lib/page/client/format.ts'
 
 test('formatBytes gives three digits that count, in binary units', () => {
   const cases = [
@@ -51,4 +58,14 @@ test('formatShare rounds up to the whole only what is nearly so', () => {
 test('formatDigest is short, and takes what is no digest as it is', () => {
   assert.equal(formatDigest(`sha256:${'0123456789abcdef'.repeat(4)}`), '0123456789ab')
   assert.equal(formatDigest('abc'), 'abc')
+})
+
+test('formatHost leaves out the domain, and nothing of an address', () => {
+  const cases = [
+    ['worker-1', 'worker-1'],
+    ['ip-10-0-0-1.eu-central-1.compute.internal', 'ip-10-0-0-1'],
+    ['10.0.0.1', '10.0.0.1'],
+    ['.', '.'],
+  ] as const
+  for (const [name, text] of cases) assert.equal(formatHost(name), text)
 })

@@ -351,19 +351,23 @@ test('KnownPeers tells for people what it knows of other nodes', () => {
     isConnected: false,
     asideMs: 0,
     isBusy: false,
-    lastFailure: undefined,
+    failure: undefined,
     headMs: undefined,
     rate: undefined,
   }
   const address = addressOf(good)
   assert.deepEqual(told.get(address), { ...base, address, headMs: 7, rate: 100_000 })
   const aside = told.get(addressOf(bad))
-  assert.deepEqual([aside?.asideMs, aside?.lastFailure], [1_000, 'invalid'])
+  assert.deepEqual([aside?.asideMs, aside?.failure], [1_000, { why: 'invalid', agoMs: 0 }])
   assert.deepEqual(told.get(addressOf(member)), { ...base, address: addressOf(member), isConnected: true })
   known.of(member).answered(5)
   assert.equal(known.peers().length, 3)
   known.gone(member)
   assert.equal(known.connected, 0)
+  // Of a failure it is told also when it is over.
+  known.seen(member)
+  const again = known.peers().find((peer) => peer.address === addressOf(member))
+  assert.deepEqual([again?.isConnected, again?.asideMs, again?.failure], [true, 0, { why: 'silent', agoMs: 0 }])
 })
 
 test('KnownPeers knows who has just served a repository, the latest first, each once, three at most, for half a minute', async () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { Transferred } from '../../../lib/observe/activity.ts'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
 import { digestKey } from '../../../lib/oci/key.ts'
 import { addressOf } from '../../../lib/platform/address.ts'
@@ -54,9 +55,11 @@ async function makeSetting(written: readonly number[], content: typeof layer) {
     flight.peers.set(address, store)
     nodes.push({ store, writer, address, arriving: { ...node.peer, isArriving: true } })
   }
-  const peers = createPeerContent({ ...parts, flight, address: '127.0.0.1:1' }, OPTIONS)
+  const told = new Set<Transferred>()
+  const onTransfer = (_: unknown, transfer: Transferred) => void told.add(transfer)
+  const peers = createPeerContent({ ...parts, flight, address: '127.0.0.1:1', onTransfer }, OPTIONS)
   const node = (index: number) => nodes[index] ?? assert.fail('no such node')
-  return { ...parts, flight, started, node, peers }
+  return { ...parts, flight, started, node, peers, told }
 }
 
 /** Reads at least so many bytes. */
@@ -96,7 +99,7 @@ test('fetch waits for the first byte of a peer that has none yet', async () => {
 })
 
 test('fetch goes on from another peer that is getting the content when one gives up', async () => {
-  await withNodes([HALF, HALF + 1], async ({ peers, flight, node, metrics }) => {
+  await withNodes([HALF, HALF + 1], async ({ peers, flight, node, metrics, told }) => {
     flight.found.push([node(0).arriving], [node(1).arriving])
     const body = bodyOf(await within('an answer', peers.fetch(GET, never)))
     const first = await readSome(body, HALF)
@@ -106,6 +109,15 @@ test('fetch goes on from another peer that is getting the content when one gives
     assert.deepEqual(Buffer.concat([first, await within('the rest', rest)]), BYTES)
     assert.deepEqual(flight.leftOnes, [node(0).address])
     assert.equal(await counted(metrics, 'transfer_resumes_total'), 1)
+    const attempts = [...told].flatMap((transfer) => transfer.attempts)
+    assert.deepEqual(
+      attempts.map(({ peer, bytes, isArriving, ended }) => [peer, bytes, isArriving, ended]),
+      [
+        [node(0).address, HALF, true, 'gone'],
+        // It has all of it by now.
+        [node(1).address, BYTES.length - HALF, undefined, undefined],
+      ],
+    )
   })
 })
 

@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { type Counts, History } from '../../../lib/observe/history.ts'
+import { silentLogger } from '../../../lib/observe/log.ts'
+import { withTemporaryDirectory } from '../../fixtures/image.ts'
+import { createLogRecorder } from '../../fixtures/log.ts'
+
+const NOTHING: Counts = { peer: 0, local: 0, upstream: 0, given: 0, failures: 0 }
+const BAR = 600_000
+const START = 3_000 * BAR
+
+test('History tells what happened in each bar, and forgets what is older than a day', async () => {
+  let counts = NOTHING
+  let now = START
+  const history = await History.open({ look: async () => counts, path: undefined, log: silentLogger, now: () => now })
+  assert.deepEqual((await history.status()).bars, [])
+  counts = { ...counts, peer: 10, failures: 1 }
+  assert.deepEqual((await history.status()).bars, [[0, { ...NOTHING, peer: 10, failures: 1 }]])
+  counts = { ...counts, peer: 15 }
+  now += BAR
+  // It was before the end of the bar, whose last look is this one.
+  await history.status()
+  counts = { ...counts, given: 7 }
+  const both = [
+    [1, { ...NOTHING, peer: 15, failures: 1 }],
+    [0, { ...NOTHING, given: 7 }],
+  ]
+  assert.deepEqual((await history.status()).bars, both)
+  now += 142 * BAR
+  await history.status()
+  assert.equal((await history.status()).bars.length, 2)
+  now += BAR
+  assert.deepEqual((await history.status()).bars, [[143, { ...NOTHING, given: 7 }]])
+  await history.close()
+})
+
+test('History goes on after a restart where it has a file, with counts that begin at 0', async () => {
+  await withTemporaryDirectory(async (dir) => {
+    const path = join(dir, 'history.json')
+    let now = START
+    const open = (peer: number) =>
+      History.open({ look: async () => ({ ...NOTHING, peer }), path, log: silentLogger, now: () => now })
+    const first = await open(10)
+    await first.close()
+    now += 2 * BAR
+    const second = await open(3)
+    assert.deepEqual((await second.status()).bars, [
+      [2, { ...NOTHING, peer: 10 }],
+      [0, { ...NOTHING, peer: 3 }],
+    ])
+    await second.close()
+    assert.equal(JSON.parse(await readFile(path, 'utf8')).length, 2)
+  })
+})
+
+test('History begins anew where its file is damaged, and goes on where it cannot be written', async () => {
+  await withTemporaryDirectory(async (dir) => {
+    const path = join(dir, 'history.json')
+    const { log, lines } = createLogRecorder()
+    for (const text of ['{', '[[1,{"peer":-1}]]', JSON.stringify(Array(200).fill([1, NOTHING]))]) {
+      await writeFile(path, text)
+      const history = await History.open({ look: async () => NOTHING, path, log })
+      assert.deepEqual((await history.status()).bars, [])
+      await history.close()
+      assert.equal(lines.at(-1)?.event, 'damaged file replaced')
+    }
+    const nowhere = await History.open({
+      ...{ look: async () => ({ ...NOTHING, peer: 1 }), log },
+      path: join(dir, 'nowhere', 'history.json'),
+    })
+    await nowhere.close()
+    assert.equal(lines.at(-1)?.event, 'cannot write the history')
+  })
+})
