@@ -12,7 +12,7 @@ import type { Key } from '../oci/key.ts'
 import { fullReferenceOf } from '../oci/reference.ts'
 import { type Settings, variableOf } from '../settings/settings.ts'
 import { createProbe, type ProbeResult } from '../upstream/probe.ts'
-import { askHosts, Upstreams } from '../upstream/upstreams.ts'
+import { askHosts, createUpstreams, type Upstreams } from '../upstream/upstreams.ts'
 
 /** Registries that a check asks, all at once. */
 const MOST_CHECKED = 8
@@ -38,7 +38,7 @@ export function createNodeUpstreams(
     const place = await placeOf(registry, settings)
     return { ...place, isKnown: place.isKnown || [...held].some((key) => key.startsWith(`${registry}/`)) }
   }
-  return new Upstreams({ find, probe: probeFor(settings), metrics, log }, settings['upstream-timeout'])
+  return createUpstreams({ find, probe: probeFor(settings), metrics, log }, settings['upstream-timeout'])
 }
 
 /** Asks the registries of this node's settings, hosts.toml files and images once, and says what that means. */

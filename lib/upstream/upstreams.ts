@@ -55,139 +55,128 @@ interface Entry {
  * A registry that has answered becomes silent after two probes that failed in a row, since a lost packet is no outage, and
  * one that answers again does so with the first.
  */
-export class Upstreams {
-  readonly #dependencies: UpstreamDependencies
-  readonly #timeout: number
-  readonly #clock: Clock
-  readonly #log: Logger
+export type Upstreams = ReturnType<typeof createUpstreams>
+
+/** @param timeout milliseconds for a probe of a host, and for a question that waits */
+export function createUpstreams(
+  { find, probe, metrics, log: unbounded, clock = systemClock }: UpstreamDependencies,
+  timeout: number,
+) {
+  const log = boundedLog(unbounded, { now: () => clock.now() })
   /** The registry that was asked for last comes last. */
-  readonly #entries = new Map<string, Entry>()
-  readonly #closing = new AbortController()
+  const entries = new Map<string, Entry>()
+  const closing = new AbortController()
+  const { signal: closed } = closing
   /** When the next stranger would be due if they came one each interval. */
-  #strangersDue = Number.NEGATIVE_INFINITY
+  let strangersDue = Number.NEGATIVE_INFINITY
+  metrics.lookedEach('upstream_up', 'Whether a registry answers (1) or not (0), where that is known.', 'registry', () =>
+    // Whatever else clients name would become a series of its own.
+    fresh().flatMap(({ isKnown, registry, state }) =>
+      isKnown && state !== 'unasked' ? [[registry, Number(state === 'answers')]] : [],
+    ),
+  )
 
-  /** @param timeout milliseconds for a probe of a host, and for a question that waits */
-  constructor(dependencies: UpstreamDependencies, timeout: number) {
-    const { clock = systemClock, log, metrics } = dependencies
-    this.#dependencies = dependencies
-    this.#timeout = timeout
-    this.#clock = clock
-    this.#log = boundedLog(log, { now: () => clock.now() })
-    metrics.lookedEach(
-      'upstream_up',
-      'Whether a registry answers (1) or not (0), where that is known.',
-      'registry',
-      () =>
-        // Whatever else clients name would become a series of its own.
-        this.#fresh().flatMap(({ isKnown, registry, state }) =>
-          isKnown && state !== 'unasked' ? [[registry, Number(state === 'answers')]] : [],
-        ),
-    )
-  }
-
-  /** What is known at this moment. */
-  get states(): readonly UpstreamState[] {
-    return this.#fresh().map(({ isKnown: _, ...state }) => state)
-  }
-
-  /**
-   * Whether a Resolve is for the registry itself: it answers, or it may not be asked from here and only containerd can tell.
-   *
-   * @throws the signal's reason, and what kept the registry's hosts from being found
-   */
-  async answers(registry: string, signal: AbortSignal): Promise<boolean> {
-    const now = this.#clock.now()
-    const entry = this.#entries.get(registry) ?? makeEntry()
-    this.#entries.delete(registry)
-    this.#entries.set(registry, entry)
-    entry.askedAt = now
-    if (entry.state === undefined || now >= entry.until) {
-      entry.looking ??= this.#look(registry, entry)
-      const { looking } = entry
-      try {
-        await bounded(this.#timeout, signal, (over) => unlessAborted(looking, over))
-      } catch (error) {
-        signal.throwIfAborted()
-        if (error instanceof DOMException && error.name === 'TimeoutError') return false
-        throw error
-      }
-    }
-    return entry.state?.state !== 'silent'
-  }
-
-  /** Ends everything that is under way. */
-  close(): void {
-    this.#closing.abort(new Error('the upstreams are closed'))
-    for (const { cancel } of this.#entries.values()) cancel()
-    this.#entries.clear()
-  }
-
-  #fresh() {
-    const now = this.#clock.now()
-    return [...this.#entries.values()].flatMap(({ state, until }) =>
-      state !== undefined && now < until ? [state] : [],
-    )
+  function fresh() {
+    const now = clock.now()
+    return [...entries.values()].flatMap(({ state, until }) => (state !== undefined && now < until ? [state] : []))
   }
 
   /** Finds out anew. */
-  async #look(registry: string, entry: Entry): Promise<void> {
-    const { signal } = this.#closing
+  async function look(registry: string, entry: Entry): Promise<void> {
     const before = entry.state
-    const isRenewed = before !== undefined && this.#clock.now() < entry.until
+    const isRenewed = before !== undefined && clock.now() < entry.until
     // Until the new one is there, the old one counts.
     if (isRenewed) entry.until = Number.POSITIVE_INFINITY
     try {
-      const { find, probe } = this.#dependencies
-      const { hosts, isKnown } = await find(registry, signal)
-      if (!isKnown && !this.#admitsStranger()) return this.#forget(registry, entry)
-      const ask = () => askHosts(hosts, (host) => probe(host, isKnown, this.#timeout, signal))
+      const { hosts, isKnown } = await find(registry, closed)
+      if (!isKnown && !admitsStranger()) return forget(registry, entry)
+      const ask = () => askHosts(hosts, (host) => probe(host, isKnown, timeout, closed))
       let result = await ask()
       if (result.state === 'silent' && isRenewed && before.state === 'answers') result = await ask()
-      signal.throwIfAborted()
+      closed.throwIfAborted()
       const isSame = before?.state === result.state
       entry.state = { registry, ...result, since: isSame ? before.since : Date.now(), isKnown }
-      if (!isSame) this.#tell(entry.state, before)
+      if (!isSame) tell(entry.state, before)
     } catch (error) {
-      this.#forget(registry, entry)
+      forget(registry, entry)
       throw error
     } finally {
       entry.looking = undefined
     }
-    if (this.#entries.get(registry) !== entry) return
+    if (entries.get(registry) !== entry) return
     const lifetime = LIFETIMES[entry.state.state]
-    entry.until = this.#clock.now() + lifetime
-    const ahead = Math.max(lifetime - this.#timeout, lifetime / 2)
-    entry.cancel = this.#clock.after(ahead, () => this.#renew(registry, entry))
-    for (const [oldest, other] of this.#entries) {
-      if (this.#entries.size <= MOST_REGISTRIES) break
-      this.#forget(oldest, other)
+    entry.until = clock.now() + lifetime
+    const ahead = Math.max(lifetime - timeout, lifetime / 2)
+    entry.cancel = clock.after(ahead, () => renew(registry, entry))
+    for (const [oldest, other] of entries) {
+      if (entries.size <= MOST_REGISTRIES) break
+      forget(oldest, other)
     }
   }
 
-  #renew(registry: string, entry: Entry): void {
-    if (this.#clock.now() - entry.askedAt >= KEPT_UP) return
-    entry.looking ??= this.#look(registry, entry)
+  function renew(registry: string, entry: Entry): void {
+    if (clock.now() - entry.askedAt >= KEPT_UP) return
+    entry.looking ??= look(registry, entry)
     entry.looking.catch((error) => {
-      if (!this.#closing.signal.aborted) this.#log.error('upstream cannot be probed', { registry, error })
+      if (!closed.aborted) log.error('upstream cannot be probed', { registry, error })
     })
   }
 
-  #admitsStranger(): boolean {
-    const now = this.#clock.now()
-    if (this.#strangersDue > now + (STRANGERS.burst - 1) * STRANGERS.interval) return false
-    this.#strangersDue = Math.max(this.#strangersDue, now) + STRANGERS.interval
+  function admitsStranger(): boolean {
+    const now = clock.now()
+    if (strangersDue > now + (STRANGERS.burst - 1) * STRANGERS.interval) return false
+    strangersDue = Math.max(strangersDue, now) + STRANGERS.interval
     return true
   }
 
-  #forget(registry: string, entry: Entry): void {
+  function forget(registry: string, entry: Entry): void {
     entry.cancel()
     entry.state = undefined
-    if (this.#entries.get(registry) === entry) this.#entries.delete(registry)
+    if (entries.get(registry) === entry) entries.delete(registry)
   }
 
-  #tell({ registry, state, reason }: UpstreamState, before: UpstreamState | undefined): void {
-    if (state === 'silent') this.#log.warn('upstream does not answer', { registry, reason })
-    else if (before !== undefined) this.#log.info('upstream answers again', { registry, reason })
+  function tell({ registry, state, reason }: UpstreamState, before: UpstreamState | undefined): void {
+    if (state === 'silent') log.warn('upstream does not answer', { registry, reason })
+    else if (before !== undefined) log.info('upstream answers again', { registry, reason })
+  }
+
+  return {
+    /** What is known at this moment. */
+    get states(): readonly UpstreamState[] {
+      return fresh().map(({ isKnown: _, ...state }) => state)
+    },
+
+    /**
+     * Whether a Resolve is for the registry itself: it answers, or it may not be asked from here and only containerd can tell.
+     *
+     * @throws the signal's reason, and what kept the registry's hosts from being found
+     */
+    async answers(registry: string, signal: AbortSignal): Promise<boolean> {
+      const now = clock.now()
+      const entry = entries.get(registry) ?? makeEntry()
+      entries.delete(registry)
+      entries.set(registry, entry)
+      entry.askedAt = now
+      if (entry.state === undefined || now >= entry.until) {
+        entry.looking ??= look(registry, entry)
+        const { looking } = entry
+        try {
+          await bounded(timeout, signal, (over) => unlessAborted(looking, over))
+        } catch (error) {
+          signal.throwIfAborted()
+          if (error instanceof DOMException && error.name === 'TimeoutError') return false
+          throw error
+        }
+      }
+      return entry.state?.state !== 'silent'
+    },
+
+    /** Ends everything that is under way. */
+    close(): void {
+      closing.abort(new Error('the upstreams are closed'))
+      for (const { cancel } of entries.values()) cancel()
+      entries.clear()
+    },
   }
 }
 

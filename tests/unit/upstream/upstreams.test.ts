@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
 import type { ProbeResult, UpstreamHost } from '../../../lib/upstream/probe.ts'
-import { Upstreams } from '../../../lib/upstream/upstreams.ts'
+import { createUpstreams, type Upstreams } from '../../../lib/upstream/upstreams.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 import { never } from '../../fixtures/layout.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
@@ -40,7 +40,7 @@ async function withUpstreams(use: (setting: Setting) => Promise<void>): Promise<
     probed.push(host.url)
     return await (typeof setting.result === 'function' ? setting.result(host) : setting.result)
   }
-  const upstreams = new Upstreams({ find, probe, metrics, log, clock }, TIMEOUT)
+  const upstreams = createUpstreams({ find, probe, metrics, log, clock }, TIMEOUT)
   const metric = async () => {
     const { body } = metrics.render()
     const lines = body.matchAll(/^swarmirror_upstream_up\{registry="([^"]+)"\} (\d)$/gm)
@@ -138,7 +138,7 @@ test('Upstreams: a first question waits no longer than the timeout, and then the
   const metrics = createMetrics()
   const hanging = () => new Promise<ProbeResult>(() => undefined)
   const find = async () => ({ hosts: [{ url: 'https://one/v2', isNamed: true }], isKnown: true })
-  const upstreams = new Upstreams({ find, probe: hanging, metrics, log: createLogRecorder().log }, 10)
+  const upstreams = createUpstreams({ find, probe: hanging, metrics, log: createLogRecorder().log }, 10)
   assert.equal(await upstreams.answers('r', never), false)
   const left = new AbortController()
   const waiting = upstreams.answers('r', left.signal)
@@ -217,7 +217,7 @@ test('Upstreams tells a failure to find the hosts to whom asked, and forgets it'
   }
   const { log, lines } = createLogRecorder()
   const clock = new ManualClock()
-  const upstreams = new Upstreams({ find, probe: async () => UP, metrics: createMetrics(), log, clock }, TIMEOUT)
+  const upstreams = createUpstreams({ find, probe: async () => UP, metrics: createMetrics(), log, clock }, TIMEOUT)
   await assert.rejects(upstreams.answers('r', never), /a disk error/)
   failing = false
   assert.equal(await upstreams.answers('r', never), true)
@@ -241,7 +241,7 @@ test('Upstreams that is closed ends the look that is under way, and begins none'
     )
   const find = async () => ({ hosts: [{ url: 'https://one/v2', isNamed: true }], isKnown: true })
   const clock = new ManualClock()
-  const upstreams = new Upstreams(
+  const upstreams = createUpstreams(
     { find, probe, metrics: createMetrics(), log: createLogRecorder().log, clock },
     60_000,
   )
