@@ -6,7 +6,7 @@ import type { Policy } from '../oci/policy.ts'
 import { ConfigurationError, type Settings } from '../settings/settings.ts'
 import { LayoutError, openLayoutStore } from '../store/layout/layout.ts'
 import type { ContentStore } from '../store/store.ts'
-import { NodeFiles } from '../swarm/node-files.ts'
+import { createNodeFiles, type NodeFiles } from '../swarm/node-files.ts'
 
 export interface StoreDependencies {
   readonly policy: Policy
@@ -60,7 +60,7 @@ async function openLayout(dir: string, { policy, readiness, log }: StoreDependen
 /** @throws {ConfigurationError} if the directory cannot be made or written */
 export async function openNodeFiles(dir: string, log: Logger): Promise<NodeFiles> {
   try {
-    return await NodeFiles.open(dir, log)
+    return await createNodeFiles(dir, log)
   } catch (error) {
     throw new ConfigurationError([`--data-dir ${dir}: ${(error as Error).message}`])
   }

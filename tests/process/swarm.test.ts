@@ -3,7 +3,7 @@ import { createRequire } from 'node:module'
 import { test } from 'node:test'
 import { silentLogger } from '../../lib/observe/log.ts'
 import type { Key } from '../../lib/oci/key.ts'
-import { NodeFiles } from '../../lib/swarm/node-files.ts'
+import { createNodeFiles } from '../../lib/swarm/node-files.ts'
 import type { Router } from '../../lib/swarm/router.ts'
 import { membersConformance, type SwarmFixture } from '../conformance/members.ts'
 import { routerConformance } from '../conformance/router.ts'
@@ -151,7 +151,7 @@ test('joinSwarm: a node keeps its identity, and finds the nodes that it knew wit
       const port = await freePort()
       const { log, lines } = createLogRecorder()
       for (const bootstrap of [bootstrapAt(other.address), []]) {
-        const files = await NodeFiles.open(dir, silentLogger)
+        const files = await createNodeFiles(dir, silentLogger)
         const node = await nodes.start({ port, bootstrap, files, log })
         await waitFor('the other is known', () => node.router.members.size === 2)
         node.router.advertise([KEY])

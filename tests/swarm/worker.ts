@@ -3,7 +3,7 @@ import process from 'node:process'
 import { createLogger } from '../../lib/observe/log.ts'
 import { joinSwarm } from '../../lib/swarm/hyperswarm.ts'
 import type { NodeAddress } from '../../lib/swarm/node.ts'
-import { NodeFiles } from '../../lib/swarm/node-files.ts'
+import { createNodeFiles, type NodeFiles } from '../../lib/swarm/node-files.ts'
 import type { Swarm } from '../../lib/swarm/swarm.ts'
 import { SWARM_KEY } from '../fixtures/credentials.ts'
 import { within } from '../fixtures/wait.ts'
@@ -36,7 +36,7 @@ function nodeOf(name: string): Node {
 const calls: Handlers<Calls> = {
   async start({ node, self, bootstrap, dataDir, tuning }) {
     const begin = performance.now()
-    const files = dataDir === undefined ? undefined : await NodeFiles.open(dataDir, log)
+    const files = dataDir === undefined ? undefined : await createNodeFiles(dataDir, log)
     const router = await joinSwarm(
       { log, files },
       {

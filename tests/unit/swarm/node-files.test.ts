@@ -3,7 +3,7 @@ import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/pr
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { silentLogger } from '../../../lib/observe/log.ts'
-import { NodeFiles } from '../../../lib/swarm/node-files.ts'
+import { createNodeFiles } from '../../../lib/swarm/node-files.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
 
@@ -12,27 +12,27 @@ const node = (port: number) => ({ host: '192.0.2.1', port })
 test('NodeFiles keeps the identity between starts, readable for the owner only', async () => {
   await withTemporaryDirectory(async (parent) => {
     const dir = join(parent, 'made', 'as needed')
-    const first = await NodeFiles.open(dir, silentLogger)
+    const first = await createNodeFiles(dir, silentLogger)
     assert.equal(first.seed.length, 32)
     assert.deepEqual(first.nodes, [])
     await first.close()
-    const second = await NodeFiles.open(dir, silentLogger)
+    const second = await createNodeFiles(dir, silentLogger)
     assert.deepEqual(second.seed, first.seed)
     assert.equal((await stat(join(dir, 'identity.json'))).mode & 0o777, 0o600)
     assert.equal((await stat(dir)).mode & 0o777, 0o700)
-    const other = await NodeFiles.open(join(parent, 'other'), silentLogger)
+    const other = await createNodeFiles(join(parent, 'other'), silentLogger)
     assert.notDeepEqual(other.seed, first.seed)
   })
 })
 
 test('NodeFiles keeps the nodes known last, and forgets none when it finds none', async () => {
   await withTemporaryDirectory(async (dir) => {
-    const first = await NodeFiles.open(dir, silentLogger)
+    const first = await createNodeFiles(dir, silentLogger)
     first.remember([node(1), node(2)])
     first.remember([])
     first.remember([node(3)])
     await first.close()
-    const second = await NodeFiles.open(dir, silentLogger)
+    const second = await createNodeFiles(dir, silentLogger)
     assert.deepEqual(second.nodes, [node(3), node(1), node(2)])
     assert.deepEqual(second.nodes, first.nodes)
   })
@@ -40,7 +40,7 @@ test('NodeFiles keeps the nodes known last, and forgets none when it finds none'
 
 test('NodeFiles keeps a bounded number of nodes, those of the present first', async () => {
   await withTemporaryDirectory(async (dir) => {
-    const memory = await NodeFiles.open(dir, silentLogger)
+    const memory = await createNodeFiles(dir, silentLogger)
     const ports = (from: number, count: number) => Array.from({ length: count }, (_, index) => node(from + index))
     memory.remember(ports(1, 150))
     memory.remember(ports(1001, 150))
@@ -53,7 +53,7 @@ test('NodeFiles keeps a bounded number of nodes, those of the present first', as
 
 test('NodeFiles writes only when a node is new, whatever their order', async () => {
   await withTemporaryDirectory(async (dir) => {
-    const memory = await NodeFiles.open(dir, silentLogger)
+    const memory = await createNodeFiles(dir, silentLogger)
     memory.remember([node(1), node(2)])
     await memory.close()
     const { mtimeNs, ino } = await stat(join(dir, 'nodes.json'), { bigint: true })
@@ -75,12 +75,12 @@ for (const [what, file, text] of [
 ] as const) {
   test(`NodeFiles reports ${what}, puts the file aside and starts anew`, async () => {
     await withTemporaryDirectory(async (dir) => {
-      const healthy = await NodeFiles.open(dir, silentLogger)
+      const healthy = await createNodeFiles(dir, silentLogger)
       healthy.remember([node(1)])
       await healthy.close()
       await writeFile(join(dir, file), text)
       const { log, lines } = createLogRecorder()
-      const memory = await NodeFiles.open(dir, log)
+      const memory = await createNodeFiles(dir, log)
       assert.deepEqual(
         lines.map(({ level, event }) => [level, event]),
         [['error', 'damaged file replaced']],
@@ -88,7 +88,7 @@ for (const [what, file, text] of [
       assert.equal(await readFile(join(dir, `${file}.damaged`), 'utf8'), text)
       if (file === 'identity.json') {
         assert.notDeepEqual(memory.seed, healthy.seed)
-        assert.deepEqual((await NodeFiles.open(dir, log)).seed, memory.seed)
+        assert.deepEqual((await createNodeFiles(dir, log)).seed, memory.seed)
         assert.deepEqual(memory.nodes, [node(1)])
       } else {
         assert.deepEqual(memory.seed, healthy.seed)
@@ -101,15 +101,15 @@ for (const [what, file, text] of [
 
 test('NodeFiles replaces files in one step: half a file from an earlier crash does not matter', async () => {
   await withTemporaryDirectory(async (dir) => {
-    const first = await NodeFiles.open(dir, silentLogger)
+    const first = await createNodeFiles(dir, silentLogger)
     await writeFile(join(dir, 'identity.json.new'), '{"se')
     await writeFile(join(dir, 'nodes.json.new'), '[{"ho')
     const { log, lines } = createLogRecorder()
-    const second = await NodeFiles.open(dir, log)
+    const second = await createNodeFiles(dir, log)
     assert.deepEqual(second.seed, first.seed)
     second.remember([node(1)])
     await second.close()
-    assert.deepEqual((await NodeFiles.open(dir, log)).nodes, [node(1)])
+    assert.deepEqual((await createNodeFiles(dir, log)).nodes, [node(1)])
     assert.deepEqual(lines, [])
     assert.ok(!(await readdir(dir)).includes('nodes.json.new'))
   })
@@ -119,7 +119,7 @@ test('NodeFiles logs that nodes cannot be written, and goes on', async () => {
   await withTemporaryDirectory(async (parent) => {
     const dir = join(parent, 'data')
     const { log, lines } = createLogRecorder()
-    const memory = await NodeFiles.open(dir, log)
+    const memory = await createNodeFiles(dir, log)
     await rm(dir, { recursive: true })
     memory.remember([node(1)])
     await memory.close()
@@ -139,7 +139,7 @@ test('NodeFiles open fails where no directory can be', async () => {
   await withTemporaryDirectory(async (dir) => {
     await writeFile(join(dir, 'file'), '')
     await chmod(join(dir, 'file'), 0o600)
-    await assert.rejects(NodeFiles.open(join(dir, 'file'), silentLogger), /EEXIST|ENOTDIR/)
-    await assert.rejects(NodeFiles.open(join(dir, 'file', 'below'), silentLogger), /ENOTDIR|EEXIST/)
+    await assert.rejects(createNodeFiles(join(dir, 'file'), silentLogger), /EEXIST|ENOTDIR/)
+    await assert.rejects(createNodeFiles(join(dir, 'file', 'below'), silentLogger), /ENOTDIR|EEXIST/)
   })
 })
