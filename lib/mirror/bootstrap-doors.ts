@@ -33,15 +33,7 @@ export interface AskedDoors {
 }
 
 /** The peer doors at the bootstrap addresses, and the way in which this node speaks to them. */
-export interface BootstrapDoors {
-  /**
-   * Asks some of them; none where no address is known. Takes {@link RESOLVE_TIMEOUT} and twice {@link ASK_TIMEOUT} at most.
-   *
-   * @throws the signal's reason
-   */
-  ask(signal: AbortSignal): Promise<AskedDoors>
-  close(): void
-}
+export type BootstrapDoors = ReturnType<typeof createBootstrapDoors>
 
 /** How many are asked at a time: one that accepts is enough, and a name may stand for a thousand nodes. */
 const ASKED = 5
@@ -59,7 +51,7 @@ type DoorSettings = Pick<Settings, 'peer-transfer' | 'swarm-key' | 'bootstrap' |
  *
  * @param identity this node's, if it has one already; otherwise one is made when it is needed
  */
-export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdentity): BootstrapDoors {
+export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdentity) {
   const transfer = settings['peer-transfer']
   const swarmKeys = settings['swarm-key'] ?? [LOOPBACK_SWARM_KEY]
   const credentials = createCredentials(swarmKeys)
@@ -102,7 +94,12 @@ export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdent
   }
 
   return {
-    async ask(signal) {
+    /**
+     * Asks some of them; none where no address is known. Takes {@link RESOLVE_TIMEOUT} and twice {@link ASK_TIMEOUT} at most.
+     *
+     * @throws the signal's reason
+     */
+    async ask(signal: AbortSignal): Promise<AskedDoors> {
       signal.throwIfAborted()
       const { port } = settings['peer-listen']
       const own = new Set(
@@ -122,7 +119,7 @@ export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdent
       signal.throwIfAborted()
       return { doors, transfer }
     },
-    close() {
+    close(): void {
       client.close()
       other?.close()
     },
@@ -133,17 +130,8 @@ function codeOf(error: unknown): unknown {
   return error instanceof Error && 'code' in error ? error.code : undefined
 }
 
-/** What is wrong with the answers, in words. */
-export interface DoorProblems {
-  /** `10.0.0.2 refuses this swarm key`. */
-  readonly key: string | undefined
-  readonly transfer: string | undefined
-  readonly silence: string | undefined
-  /** Whether one has let this node in: the others are wrong then, or new, and it works. */
-  readonly isAccepted: boolean
-}
-
-export function problemsOf({ doors, transfer }: AskedDoors): DoorProblems {
+/** What is wrong with the answers, in words such as `10.0.0.2 refuses this swarm key`. */
+export function problemsOf({ doors, transfer }: AskedDoors) {
   const of = (wanted: DoorAnswer) => doors.filter(({ answer }) => answer === wanted).map(({ host }) => host)
   const say = (hosts: readonly string[], verbs: readonly [one: string, more: string], rest: string) =>
     hosts.length === 0 ? undefined : `${hosts.join(', ')} ${verbs[hosts.length === 1 ? 0 : 1]} ${rest}`
@@ -153,12 +141,13 @@ export function problemsOf({ doors, transfer }: AskedDoors): DoorProblems {
     key: say(of('refuses'), ['refuses', 'refuse'], 'this swarm key'),
     transfer: say(of('differs'), ['speaks', 'speak'], `${theirs}, and this node ${own}: --peer-transfer differs`),
     silence: isSilent ? say(of('silent'), ['does', 'do'], 'not answer over TCP') : undefined,
+    /** Whether one has let this node in: the others are wrong then, or new, and it works. */
     isAccepted: of('accepts').length > 0,
   }
 }
 
 /** An error only where nobody lets this node in: a single wrong neighbour is that neighbour's fault. */
-const severityOf = ({ isAccepted }: DoorProblems) => (isAccepted ? 'warning' : 'error')
+const severityOf = ({ isAccepted }: { readonly isAccepted: boolean }) => (isAccepted ? 'warning' : 'error')
 
 export const DOOR_RULES = [
   rule({

@@ -1,21 +1,10 @@
-import { type CheckResult, type CheckSubject, type ProbeService, runCheck } from '../containerd/check/run.ts'
+import { type CheckDependencies, type CheckResult, type CheckSubject, runCheck } from '../containerd/check/run.ts'
 import type { Containerd } from '../containerd/client/client.ts'
-import type { Finding } from '../containerd/rule.ts'
-import type { Logger } from '../observe/log.ts'
 import type { Settings } from '../settings/settings.ts'
 import { upstreamFindings } from './upstreams.ts'
 
-export interface NodeCheckDependencies {
+export interface NodeCheckDependencies extends CheckDependencies, Pick<CheckSubject, 'listen' | 'program'> {
   readonly containerd: Containerd
-  /** The address that containerd is told for the registry door. */
-  readonly listen: CheckSubject['listen']
-  /** What starts this program, in a shell. */
-  readonly program: string
-  /** The door that serves probes; the reason in words if there is none. */
-  readonly probe: ProbeService | string
-  /** What else there is to say of this node. */
-  readonly others: (signal: AbortSignal) => Promise<readonly Finding[]>
-  readonly log: Logger
 }
 
 /** Checks this node as the settings have it. */

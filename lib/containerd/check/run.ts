@@ -9,7 +9,7 @@ import { checkHosts } from '../hosts/check.ts'
 import { asksAt } from '../hosts/endpoint.ts'
 import { HOSTS_FILES, type HostsReader } from '../hosts/files.ts'
 import { DEFAULT_NAMESPACE, HOSTS_FILE } from '../hosts/look.ts'
-import { hostsCommand, mirrorEntryFor } from '../hosts/mirror-entry.ts'
+import { type HostsCheck, hostsCommand, mirrorEntryFor } from '../hosts/mirror-entry.ts'
 import { readHosts } from '../hosts/reading.ts'
 import { type Fact, type Finding, findingsOf, isUnreadable } from '../rule.ts'
 import { CONFIG_RULES } from './config-rules.ts'
@@ -25,19 +25,13 @@ import { makeReport, type Report } from './report.ts'
 import { askContainerd } from './told.ts'
 
 /** Where and how the mirror works, as far as a check depends on it. */
-export interface CheckSubject {
-  readonly socket: string
+export interface CheckSubject extends Pick<HostsCheck, 'certsDir' | 'registries' | 'socket' | 'program'> {
   readonly namespace: string
   readonly contentRoot: string | undefined
   readonly configFile: string
-  readonly certsDir: string
-  /** The registries that are mirrored; all if missing. */
-  readonly registries: readonly string[] | undefined
   readonly resolve: 'fallback' | 'upstream' | 'swarm'
   /** The address that containerd is told for the registry door. */
   readonly listen: { readonly host: string; readonly port: number }
-  /** What starts this program, in a shell, for the commands that remedies tell. */
-  readonly program: string
 }
 
 export interface CheckDependencies {

@@ -19,15 +19,6 @@ export interface ListedName {
   readonly link: boolean
 }
 
-/** How hosts.toml files are looked at. What is not there is `undefined`; whatever else the file system refuses is thrown. */
-export interface HostsReader {
-  read(path: string): Promise<Buffer | undefined>
-  list(path: string): Promise<readonly ListedName[] | undefined>
-  /** Where a path leads through links. */
-  real(path: string): Promise<string | undefined>
-  isLink(path: string): Promise<boolean>
-}
-
 /** The file system of this machine: how hosts.toml files are looked at, and the steps of writing them. */
 export const HOSTS_FILES = {
   read: (path: string) => unlessMissing(readRegularFile(path)),
@@ -37,6 +28,7 @@ export const HOSTS_FILES = {
     return entries && (await Promise.all(entries.map((entry) => listed(path, entry))))
   },
 
+  /** Where a path leads through links. */
   real: (path: string) => unlessMissing(fs.realpath(path)),
 
   isLink: async (path: string) => (await unlessMissing(fs.lstat(path)))?.isSymbolicLink() ?? false,
@@ -97,6 +89,9 @@ export const HOSTS_FILES = {
 }
 
 export type HostsFiles = typeof HOSTS_FILES
+
+/** How hosts.toml files are looked at. What is not there is `undefined`; whatever else the file system refuses is thrown. */
+export type HostsReader = Pick<HostsFiles, 'read' | 'list' | 'real' | 'isLink'>
 
 /**
  * Reads a file that somebody else put there, if it is one: a pipe or a device may never end.

@@ -59,7 +59,7 @@ export interface HostsCheck {
   /** As containerd tells it, if it could be asked, and where it tells it. */
   readonly version: string | undefined
   readonly socket: string
-  /** What starts this program, in a shell. */
+  /** What starts this program, in a shell, for the commands that remedies tell. */
   readonly program: string
   /** Whether this process sees all files as containerd does, and not only those in the certs directory. */
   readonly seesAll?: boolean
