@@ -40,6 +40,8 @@ const ASKED = 5
 /** Milliseconds for names to resolve, and for one door to answer. */
 const RESOLVE_TIMEOUT = 2_000
 const ASK_TIMEOUT = 1_000
+/** A Date header counts whole seconds, and the answer takes time: a smaller difference says nothing, in milliseconds. */
+const RESOLUTION = 2_000
 /** What the system says where nothing listens, or no way leads there. */
 const NOWHERE: ReadonlySet<unknown> = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'EHOSTDOWN', 'ENETUNREACH', 'ETIMEDOUT'])
 
@@ -189,3 +191,27 @@ export const DOOR_RULES = [
     remedy: () => ({ text: 'set --peer-transfer to the same value on every node' }),
   }),
 ]
+
+/** The clock is judged apart from the others: what is wrong with it is warned of while a mirror runs. */
+export const CLOCK = rule({
+  id: 'clock',
+  reads: ({ doors }: Pick<AskedDoors, 'doors'>) => doors,
+  judges(doors) {
+    const ahead = doors.flatMap(({ aheadMs }) => aheadMs ?? []).sort((a, b) => a - b)
+    // The middle one, so that a single wrong clock among the others does not count.
+    const median = ahead[Math.floor(ahead.length / 2)]
+    if (median === undefined) {
+      const reason = doors.length === 0 ? 'no other node is known' : 'no other node answers'
+      return { severity: 'unknown', seen: `there was no clock to compare with: ${reason}` }
+    }
+    const nodes = `${ahead.length} other node${ahead.length === 1 ? '' : 's'}`
+    const apart = Math.abs(median)
+    if (apart <= RESOLUTION) return { severity: 'ok', seen: `the clock agrees with that of ${nodes}` }
+    const seen = `the clock is ${Math.round(apart / 1000)} s ${median > 0 ? 'ahead of' : 'behind'} that of ${nodes}`
+    if (apart < CLOCK_SKEW / 2) return { severity: 'ok', seen }
+    // Never an error: nobody can tell from here which clock is wrong, and after a boot it is soon set right.
+    return { severity: 'warning', seen, remedy: { text: 'synchronise the clocks of all nodes (NTP)' } }
+  },
+  expected: `clocks of all nodes within ${CLOCK_SKEW / 1000} s`,
+  why: 'a capability is good for a minute: nodes whose clocks differ by more refuse each other’s requests',
+})

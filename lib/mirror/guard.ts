@@ -8,10 +8,9 @@ import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Readiness } from '../observe/readiness.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
-import type { BootstrapDoors } from './bootstrap-doors.ts'
+import { type BootstrapDoors, CLOCK } from './bootstrap-doors.ts'
 import { createHostsKeeper } from './hosts-keeper.ts'
 import { createNodeCheck } from './node-check.ts'
-import { CLOCK } from './peer-time.ts'
 
 interface GuardDependencies {
   readonly containerd: Containerd

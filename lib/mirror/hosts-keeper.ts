@@ -1,9 +1,9 @@
 import type { ContainerdClient } from '../containerd/client/client.ts'
 import { applyChanges, HostsWriteError } from '../containerd/hosts/apply.ts'
 import { HOSTS_FILES, isRefusal } from '../containerd/hosts/files.ts'
+import { registriesToWrite } from '../containerd/hosts/look.ts'
 import { mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
 import { planWrite } from '../containerd/hosts/plan.ts'
-import { registriesToWrite } from '../containerd/hosts/wanted.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Address, Settings } from '../settings/settings.ts'
 

@@ -1,6 +1,7 @@
 import { basename, join } from 'node:path'
 import { OciError } from '../../oci/error.ts'
 import { parseRegistry } from '../../oci/reference.ts'
+import type { Settings } from '../../settings/settings.ts'
 import { dialectOf } from '../dialect.ts'
 import { isProbeDirectory } from '../probe-name.ts'
 import { type CertificateProblem, certificateProblems } from './certificates.ts'
@@ -60,6 +61,22 @@ export async function registriesIn(certsDir: string, files: HostsReader): Promis
     .filter(({ name }) => !isProbeDirectory(name))
     .map(({ name }) => name.replace(/_(\d{1,5})_$/, ':$1'))
   return [...new Set(registries.filter(isRegistry))].sort()
+}
+
+/**
+ * The registries whose hosts.toml is written: `_default` is for all that have no directory of their own.
+ *
+ * @returns as `absent` those of `--also` that have none, so that `_default` counts for them
+ */
+export async function registriesToWrite(
+  { 'certs-dir': certsDir, registries, also }: Pick<Settings, 'certs-dir' | 'registries' | 'also'>,
+  files: HostsReader,
+): Promise<{ readonly registries: readonly string[]; readonly absent: readonly string[] }> {
+  if (registries !== undefined) return { registries: [...registries], absent: [] }
+  if (also === undefined) return { registries: [DEFAULT_NAMESPACE], absent: [] }
+  const own = new Set(await registriesIn(certsDir, files))
+  const wanted = also === 'all' ? own : also
+  return { registries: [DEFAULT_NAMESPACE, ...own.intersection(wanted)], absent: [...wanted.difference(own)] }
 }
 
 function isRegistry(name: string): boolean {

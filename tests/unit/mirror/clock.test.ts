@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { CLOCK } from '../../../lib/mirror/peer-time.ts'
+import { CLOCK } from '../../../lib/mirror/bootstrap-doors.ts'
 
 const SECOND = 1_000
 
