@@ -41,7 +41,7 @@ const ASKED = 5
 const RESOLVE_TIMEOUT = 2_000
 const ASK_TIMEOUT = 1_000
 /** A Date header counts whole seconds, and the answer takes time: a smaller difference says nothing, in milliseconds. */
-const RESOLUTION = 2_000
+const DATE_RESOLUTION = 2_000
 /** What the system says where nothing listens, or no way leads there. */
 const NOWHERE: ReadonlySet<unknown> = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'EHOSTDOWN', 'ENETUNREACH', 'ETIMEDOUT'])
 
@@ -206,7 +206,7 @@ export const CLOCK = rule({
     }
     const nodes = `${ahead.length} other node${ahead.length === 1 ? '' : 's'}`
     const apart = Math.abs(median)
-    if (apart <= RESOLUTION) return { severity: 'ok', seen: `the clock agrees with that of ${nodes}` }
+    if (apart <= DATE_RESOLUTION) return { severity: 'ok', seen: `the clock agrees with that of ${nodes}` }
     const seen = `the clock is ${Math.round(apart / 1000)} s ${median > 0 ? 'ahead of' : 'behind'} that of ${nodes}`
     if (apart < CLOCK_SKEW / 2) return { severity: 'ok', seen }
     // Never an error: nobody can tell from here which clock is wrong, and after a boot it is soon set right.

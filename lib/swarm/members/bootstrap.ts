@@ -148,12 +148,12 @@ export function createBootstrap(
     discovery,
     remembered,
     clock = systemClock,
-    ...given
+    resolve: ask = resolveName,
   }: BootstrapDependencies,
   { entries, self, intervals: [alone, connected] = INTERVALS }: BootstrapOptions,
 ) {
   const { map } = dht
-  const resolve = onceAtATime(given.resolve ?? resolveName)
+  const resolve = onceAtATime(ask)
   const names = createNames(log, readiness, entries)
   const stop = new AbortController()
   let cancel = (): void => undefined
