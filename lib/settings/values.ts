@@ -93,11 +93,6 @@ export function readStore(text: string): StoreSetting {
   return { kind: 'oci-layout', dir }
 }
 
-/** With `u`, which refuses the halves of an expression with a comma, such as `a{1,3}`, instead of reading them as something else. */
-function readRegExp(source: string): RegExp {
-  return new RegExp(source, 'u')
-}
-
 /** Reads a number with one of the units behind it, each of which stands for a factor. */
 function readAmount(text: string, units: Readonly<Record<string, number>>, expected: string): number {
   const [, amount, unit = ''] = /^(\d+(?:\.\d+)?)([a-zA-Z]*)$/.exec(text) ?? []
@@ -125,7 +120,8 @@ export function readRegistries(list: string): ReadonlySet<string> {
 
 /** Reads a comma list of regular expressions. */
 export function readExpressions(list: string): readonly RegExp[] {
-  return split(list).map(readRegExp)
+  // `u` refuses the halves of an expression with a comma, such as `a{1,3}`, instead of reading them as something else.
+  return split(list).map((source) => new RegExp(source, 'u'))
 }
 
 /** Reads a whole number of decimal digits. */

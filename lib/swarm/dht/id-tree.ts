@@ -42,7 +42,7 @@ export class IdTree<N extends { readonly id: Uint8Array }> {
       found.push(this.#nodes[from] as N)
       return
     }
-    const middle = this.#firstWithBit(from, to, bit)
+    const middle = firstWhere(from, to, (at) => bitOf((this.#nodes[at] as N).id, bit) === 1)
     if (bitOf(target, bit) === 0) {
       this.#collect(target, count, from, middle, bit + 1, found)
       this.#collect(target, count, middle, to, bit + 1, found)
@@ -50,10 +50,6 @@ export class IdTree<N extends { readonly id: Uint8Array }> {
       this.#collect(target, count, middle, to, bit + 1, found)
       this.#collect(target, count, from, middle, bit + 1, found)
     }
-  }
-
-  #firstWithBit(from: number, to: number, bit: number): number {
-    return firstWhere(from, to, (at) => bitOf((this.#nodes[at] as N).id, bit) === 1)
   }
 
   #placeOf(id: Uint8Array): number {
