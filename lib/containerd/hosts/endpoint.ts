@@ -83,14 +83,13 @@ function endpointUrl(name: string, overridePath: boolean, line: number): string 
   return `${scheme.toLowerCase()}://${host.toLowerCase()}${versioned}`
 }
 
-/** Whether a host of that name is asked at the URL, unless it has `override_path`. */
+/**
+ * Whether a host of that name is asked at the URL, unless it has `override_path`.
+ *
+ * @throws {HostsError} if the name is not a URL
+ */
 export function isUrl(name: string, url: string): boolean {
-  try {
-    return asksAt({ url: endpointUrl(name, false, 1) }, url)
-  } catch (error) {
-    if (error instanceof HostsError) return false
-    throw error
-  }
+  return asksAt({ url: endpointUrl(name, false, 1) }, url)
 }
 
 /** Whether containerd asks a host at the URL: its name alone does not say, since `override_path` leaves out `/v2`. */
