@@ -5,8 +5,7 @@ import { addressOf } from '../platform/address.ts'
 import { listen } from '../platform/listen.ts'
 import type { Handler, Listener, MutualTls, NewcomerBounds } from '../platform/listener.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
-import { joinSwarm } from '../swarm/hyperswarm.ts'
-import type { SwarmDependencies } from '../swarm/swarm.ts'
+import { joinSwarm, type SwarmDependencies } from '../swarm/swarm.ts'
 
 /** How many ports are tried where any will do: it must be free for TCP and for UDP. */
 const PORT_ATTEMPTS = 20

@@ -1,15 +1,14 @@
 import b4a from 'b4a'
 import HyperDHT from 'hyperdht'
 import Hyperswarm, { type Server } from 'hyperswarm'
-import { createSealedBackend, runtimeBackend, UDX } from '../udx/index.ts'
+import type { Logger } from '../observe/log.ts'
+import { createSealedBackend, type DatagramBackend, runtimeBackend, UDX } from '../udx/index.ts'
 import { Refusals, SwarmSeal } from './datagram-seal.ts'
 import { answerFrom, createDhtRpc, QUESTION } from './dht/hyperdht-rpc.ts'
 import { RecordStore } from './dht/record-store.ts'
-import { MAX_MEMBERS } from './members/membership.ts'
+import { MAX_MEMBERS, type SwarmConnection } from './members/membership.ts'
 import type { NodeAddress } from './node.ts'
-import { createSwarm, type Swarm, type SwarmDependencies, type SwarmListeners, type SwarmOptions } from './swarm.ts'
-
-export type { SwarmDependencies, SwarmOptions } from './swarm.ts'
+import type { NodeFiles } from './node-files.ts'
 
 /**
  * Requests under way at a time before hyperdht queues them, for 750 ms and more: never, since what sends many here keeps to a
@@ -25,32 +24,57 @@ const TOKEN_LIFE = 7_500
 /** Milliseconds by which a request may ask for its answer to be delayed: no member's does, and each would take memory. */
 const MAX_PING_DELAY = 1
 
+export interface NodeDependencies {
+  readonly log: Logger
+  /** Where the node keeps what it remembers between starts, if it does. */
+  readonly files?: NodeFiles | undefined
+  /** Datagram sockets; those of the running runtime by default. */
+  readonly backend?: DatagramBackend
+}
+
+export interface NodeOptions {
+  /** Address that the swarm's UDP socket is bound to; may be 0.0.0.0. */
+  readonly bindHost: string
+  /** Where other nodes reach this one: its DHT node, and its peer door. */
+  readonly self: NodeAddress
+  /** This node announces under the first, and looks for and accepts what is announced under any. */
+  readonly swarmKeys: readonly [Uint8Array, ...Uint8Array[]]
+}
+
+/** What a node of the DHT calls back. An address may be a lie until something that was sent there is answered. */
+interface Listeners {
+  /** A node has sent something. */
+  readonly met: (node: NodeAddress) => void
+  /** Gives the answer to a question. */
+  readonly asked: (question: Uint8Array, from: NodeAddress) => Uint8Array | undefined
+}
+
 /**
- * Joins the swarm: binds its UDP port and gives the node, which has joined once it has looked for the others. A node that
- * finds none is the first, or alone for now: it has joined all the same, and goes on looking.
- *
- * Only the given bootstrap nodes are ever asked; the public ones of Hyperswarm are not.
+ * Binds the swarm's UDP port and gives the node of the DHT there. It asks nobody by itself: not the public bootstrap nodes of
+ * Hyperswarm either.
  *
  * @throws the system's error if the port cannot be bound
  */
-export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmOptions): Promise<Swarm> {
-  const { self, swarmKeys } = options
-  const refusals = new Refusals(dependencies.log)
+export async function openNode(
+  { log, files, backend = runtimeBackend }: NodeDependencies,
+  { bindHost, self, swarmKeys }: NodeOptions,
+) {
+  const refusals = new Refusals(log)
   const seal = new SwarmSeal({ swarmKeys, onRefused: (refusal, from) => refusals.note(refusal, from) })
-  const keyPair = HyperDHT.keyPair(dependencies.files?.seedAt(self))
+  const keyPair = HyperDHT.keyPair(files?.seedAt(self))
   // Every node knows its own address, so each is made as a bootstrapper: a full member of the DHT at once, alone or not.
   // hyperdht itself gets no bootstrap nodes: as long as its table is small, each of its queries would ask them again, and
   // a dead one would hold up every query for seconds.
   const dht = HyperDHT.bootstrapper(self.port, self.host, {
-    host: options.bindHost,
+    host: bindHost,
     bootstrap: [],
     keyPair,
     maxWindow: MAX_WINDOW,
     maxPingDelay: MAX_PING_DELAY,
     // In place of the addon that hyperdht brings, which needs the libuv of Node.
-    udx: new UDX({ backend: createSealedBackend(dependencies.backend ?? runtimeBackend, seal) }),
+    udx: new UDX({ backend: createSealedBackend(backend, seal) }),
   })
-  const records = new RecordStore({ log: dependencies.log })
+  const records = new RecordStore({ log })
   try {
     await dht.fullyBootstrapped()
   } catch (error) {
@@ -62,7 +86,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
   stillDht(dht)
   const next = dht.onrequest.bind(dht)
   const ownTarget = HyperDHT.hash(keyPair.publicKey)
-  let listeners: SwarmListeners | undefined
+  let listeners: Listeners | undefined
   dht.onrequest = (request) => {
     const { command, from, target, value } = request
     if (from.id !== null) listeners?.met(from)
@@ -98,42 +122,42 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     },
     hash: (bytes) => HyperDHT.hash(bytes),
   })
-  return createSwarm(
-    dependencies,
-    {
-      rpc,
-      publicKey: keyPair.publicKey,
-      connections: {
-        on: (event, listener) => swarm.on(event, listener),
-        async listen() {
-          await swarm.listen()
-          // It would search every five minutes for nodes that keep its address for others, and wake up every 3 s to look after
-          // them. Nobody asks them.
-          await swarm.server._announcer?.stop()
-        },
-        joinPeer(publicKey, address) {
-          addresses.set(b4a.toString(publicKey, 'hex'), address)
-          swarm.joinPeer(publicKey)
-        },
-        leavePeer(publicKey) {
-          addresses.delete(b4a.toString(publicKey, 'hex'))
-          swarm.leavePeer(publicKey)
-        },
+  return {
+    rpc,
+    publicKey: keyPair.publicKey,
+    /** Connections to other members, by their public keys. */
+    connections: {
+      hear: (listener: (connection: SwarmConnection) => void) => swarm.on('connection', listener),
+      async listen(): Promise<void> {
+        await swarm.listen()
+        // It would search every five minutes for nodes that keep its address for others, and wake up every 3 s to look after
+        // them. Nobody asks them.
+        await swarm.server._announcer?.stop()
       },
-      records,
-      refusals,
-      listen(to) {
-        listeners = to
-        // Of nodes that answer. A node that was restarted is noticed by its requests, since this event names each node once.
-        dht.on('add-node', to.met)
+      /** Connects to the member with that key at that address, and again until `leavePeer`. */
+      joinPeer(publicKey: Uint8Array, address: NodeAddress): void {
+        addresses.set(b4a.toString(publicKey, 'hex'), address)
+        swarm.joinPeer(publicKey)
       },
-      async destroy() {
-        // Together: the swarm's server would first ask neighbours that may be gone to forget its address, for up to 5 s.
-        await Promise.all([dht.destroy({ force: true }), swarm.destroy({ force: true })])
+      leavePeer(publicKey: Uint8Array): void {
+        addresses.delete(b4a.toString(publicKey, 'hex'))
+        swarm.leavePeer(publicKey)
       },
     },
-    options,
-  )
+    /** What it stores for others. */
+    records,
+    /** Datagrams that it has refused. */
+    refusals,
+    listen(to: Listeners): void {
+      listeners = to
+      // Of nodes that answer. A node that was restarted is noticed by its requests, since this event names each node once.
+      dht.on('add-node', to.met)
+    },
+    async destroy(): Promise<void> {
+      // Together: the swarm's server would first ask neighbours that may be gone to forget its address, for up to 5 s.
+      await Promise.all([dht.destroy({ force: true }), swarm.destroy({ force: true })])
+    },
+  }
 }
 
 /**

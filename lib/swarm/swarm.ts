@@ -1,83 +1,40 @@
 import b4a from 'b4a'
-import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { Readiness } from '../observe/readiness.ts'
 import type { Key } from '../oci/key.ts'
 import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import { shuffled } from '../platform/shuffled.ts'
-import type { DatagramBackend } from '../udx/index.ts'
 import { type AnnouncerOptions, createAnnouncer, REPLICAS } from './announce/announcer.ts'
 import { createDhtClient } from './dht/client.ts'
 import { NetworkMap } from './dht/network-map.ts'
-import { RECORD_LIFE, type RecordStore } from './dht/record-store.ts'
-import type { DhtRpc } from './dht/rpc.ts'
+import { RECORD_LIFE } from './dht/record-store.ts'
+import { type NodeDependencies, type NodeOptions, openNode } from './hyperswarm.ts'
 import { Finder } from './lookup/finder.ts'
 import { type BootstrapEntry, type BootstrapOptions, createBootstrap, type ResolveName } from './members/bootstrap.ts'
 import { type ConnectorOptions, createConnector, type FoundMember } from './members/connector.ts'
 import { createDhtMembers } from './members/dht-members.ts'
 import { Discovery } from './members/discovery.ts'
-import { type Liveness, Membership, type MembershipOptions, type SwarmConnection } from './members/membership.ts'
+import { type Liveness, Membership, type MembershipOptions } from './members/membership.ts'
 import { registerSwarmMetrics, type SwarmFigures } from './metrics.ts'
-import type { NodeAddress } from './node.ts'
-import type { NodeFiles } from './node-files.ts'
 import type { Peer } from './router.ts'
 import { topicOf } from './topic.ts'
 
-export interface SwarmDependencies {
-  readonly log: Logger
-  /** Where the node keeps what it remembers between starts, if it does. */
-  readonly files?: NodeFiles | undefined
+export interface SwarmDependencies extends NodeDependencies {
   readonly resolve?: ResolveName
   /** Waits until lookups work. */
   readonly readiness?: Readiness | undefined
   /** Learns which other members this node has a connection to. */
   readonly liveness?: Liveness | undefined
   readonly metrics?: Metrics | undefined
-  /** Datagram sockets; those of the running runtime by default. */
-  readonly backend?: DatagramBackend
 }
 
-export interface SwarmOptions {
-  /** Address that the swarm's UDP socket is bound to; may be 0.0.0.0. */
-  readonly bindHost: string
-  /** Where other nodes reach this one: its DHT node, and its peer door. */
-  readonly self: NodeAddress
+export interface SwarmOptions extends NodeOptions {
   readonly bootstrap: readonly BootstrapEntry[]
-  /** This node announces under the first, and looks for and accepts what is announced under any. */
-  readonly swarmKeys: readonly [Uint8Array, ...Uint8Array[]]
   readonly announcer?: AnnouncerOptions
   readonly bootstrapIntervals?: BootstrapOptions['intervals']
   readonly membership?: MembershipOptions
   readonly connector?: ConnectorOptions
-}
-
-/** A node of the DHT that has its port. */
-export interface SwarmNode {
-  readonly rpc: DhtRpc
-  readonly publicKey: Uint8Array
-  /** Connections to other members, by their public keys. */
-  readonly connections: {
-    on(event: 'connection', listener: (connection: SwarmConnection) => void): unknown
-    listen(): Promise<void>
-    /** Connects to the member with that key at that address, and again until `leavePeer`. */
-    joinPeer(publicKey: Uint8Array, address: NodeAddress): void
-    leavePeer(publicKey: Uint8Array): void
-  }
-  /** What it stores for others. */
-  readonly records: Pick<RecordStore, 'size' | 'maxSize' | 'refused'>
-  /** Datagrams that it has refused. */
-  readonly refusals: { readonly total: number }
-  listen(listeners: SwarmListeners): void
-  destroy(): Promise<void>
-}
-
-/** What a node of the DHT calls back. An address may be a lie until something that was sent there is answered. */
-export interface SwarmListeners {
-  /** A node has sent something. */
-  readonly met: (node: NodeAddress) => void
-  /** Gives the answer to a question. */
-  readonly asked: (question: Uint8Array, from: NodeAddress) => Uint8Array | undefined
 }
 
 /** Milliseconds that withdrawals under way may hold up the end of the node. */
@@ -86,9 +43,19 @@ const LEAVE_TIMEOUT = 1_000
 /** A node of the swarm: what the parts of this room make together. It is a Router. */
 export type Swarm = ReturnType<typeof createSwarm>
 
-export function createSwarm(
+/**
+ * Joins the swarm: binds its UDP port and gives the node, which has joined once it has looked for the others. A node that
+ * finds none is the first, or alone for now: it has joined all the same, and goes on looking.
+ *
+ * @throws the system's error if the port cannot be bound
+ */
+export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmOptions): Promise<Swarm> {
+  return createSwarm(dependencies, await openNode(dependencies, options), options)
+}
+
+function createSwarm(
   { log, files, resolve, readiness = new Readiness(), liveness, metrics }: SwarmDependencies,
-  node: SwarmNode,
+  node: Awaited<ReturnType<typeof openNode>>,
   { self, swarmKeys, bootstrap: entries, bootstrapIntervals: intervals, ...options }: SwarmOptions,
 ) {
   const joined = Promise.withResolvers<void>()
@@ -146,7 +113,7 @@ export function createSwarm(
   })
   const members = createDhtMembers({ log, map, topicOf: ownTopicOf, rpc: node.rpc })
   node.listen({ met: (address) => discovery.met(address), asked: members.answerTo })
-  node.connections.on('connection', (connection) => membership.take(connection))
+  node.connections.hear((connection) => membership.take(connection))
   if (metrics !== undefined) registerSwarmMetrics(metrics, figures)
   // Nobody has to wait for it.
   joined.promise.catch(() => undefined)

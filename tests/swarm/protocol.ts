@@ -1,6 +1,6 @@
 import type { Key } from '../../lib/oci/key.ts'
-import type { SwarmOptions } from '../../lib/swarm/hyperswarm.ts'
 import type { NodeAddress } from '../../lib/swarm/node.ts'
+import type { SwarmOptions } from '../../lib/swarm/swarm.ts'
 import type { KeyRange } from './content.ts'
 
 /** What differs from the product's defaults, for all nodes of a swarm. */

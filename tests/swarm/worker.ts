@@ -1,10 +1,10 @@
 // Many nodes of a swarm in one process, which takes commands on its standard input: see protocol.ts.
 import process from 'node:process'
 import { createLogger } from '../../lib/observe/log.ts'
-import { joinSwarm } from '../../lib/swarm/hyperswarm.ts'
 import type { NodeAddress } from '../../lib/swarm/node.ts'
 import { createNodeFiles, type NodeFiles } from '../../lib/swarm/node-files.ts'
 import type { Swarm } from '../../lib/swarm/swarm.ts'
+import { joinSwarm } from '../../lib/swarm/swarm.ts'
 import { SWARM_KEY } from '../fixtures/credentials.ts'
 import { within } from '../fixtures/wait.ts'
 import { type KeyRange, keysOf } from './content.ts'
