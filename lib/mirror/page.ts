@@ -8,6 +8,7 @@ import { History } from '../observe/history.ts'
 import type { Logger } from '../observe/log.ts'
 import { runtimeVersion } from '../observe/process-figures.ts'
 import type { Readiness } from '../observe/readiness.ts'
+import type { Digest } from '../oci/digest.ts'
 import type { Key } from '../oci/key.ts'
 import { createCensus, type Introduction } from '../page/census.ts'
 import { createHoldings } from '../page/holdings.ts'
@@ -18,6 +19,7 @@ import { createTracer, type TracerDependencies } from '../page/trace.ts'
 import { bounded } from '../platform/abort.ts'
 import { runtimeName } from '../platform/runtime.ts'
 import { isLoopback, type Settings } from '../settings/settings.ts'
+import type { ContentStore } from '../store/store.ts'
 import type { Members } from '../swarm/members.ts'
 import type { Upstreams } from '../upstream/upstreams.ts'
 
@@ -28,6 +30,8 @@ const RUNTIME = `${runtimeName} ${runtimeVersion()}`
 const HISTORY_FILE = 'history.json'
 /** Milliseconds that learning the sizes of what came from upstream may hold up a look. */
 const LEARNING_TIME = 500
+/** Milliseconds for a look at what comes from there at the moment. */
+const ARRIVAL_TIME = 50
 
 export interface MirrorPageDependencies extends TracerDependencies {
   readonly activity: Activity
@@ -65,7 +69,12 @@ export async function createMirrorPage(settings: Settings, dependencies: MirrorP
   }
   const learn = async () => {
     try {
-      await bounded(LEARNING_TIME, undefined, (over) => activity.learn((digest) => store.describe(digest, over)))
+      await bounded(LEARNING_TIME, undefined, (over) =>
+        activity.learn({
+          describe: (digest) => store.describe(digest, over),
+          arriving: (digest) => arrivedOf(store, digest, over),
+        }),
+      )
     } catch (error) {
       // A page that says that containerd is away must not need it. The next look asks again.
       log.debug('sizes not known', { error })
@@ -126,6 +135,20 @@ export function createIntroduction(look: () => Pick<Introduction, 'held' | 'tran
   const startedAt = performance.now()
   const fixed = { name: hostname(), version: VERSION, runtime: RUNTIME }
   return () => ({ ...fixed, ...look(), ageMs: Math.round(performance.now() - startedAt) })
+}
+
+/** How much of a digest is here, while containerd gets it. */
+async function arrivedOf(store: ContentStore, digest: Digest, signal: AbortSignal) {
+  const arrival = store.arriving(digest)
+  if (arrival === undefined) return undefined
+  try {
+    // Until its first look at the file. It rejects where nothing is there in that time.
+    await bounded(ARRIVAL_TIME, signal, (over) => arrival.grown(0, over)).catch(() => undefined)
+    signal.throwIfAborted()
+    return { size: arrival.size, written: arrival.written }
+  } finally {
+    arrival.close()
+  }
 }
 
 function shownFinding({ remedy, ...finding }: Report['findings'][number]): ShownFinding {

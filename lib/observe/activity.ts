@@ -69,6 +69,8 @@ export interface PullPart {
   /** Of the whole content, once they are known. */
   size?: number
   mediaType?: string
+  /** Bytes of it that are there while containerd gets it from upstream, at the last look. */
+  arrived?: number
   /** What was asked of peers for it, the last ones. */
   transfers: readonly Transferred[]
   /** Whether upstream was to resolve it, whoever has it. */
@@ -96,6 +98,14 @@ export interface Totals {
   readonly bytes: { readonly local: number; readonly peer: number; readonly upstream: number }
   /** Transfers that gave a part of their content, or wrong content. */
   readonly failures: number
+}
+
+/** What this node's store says of a digest. */
+export interface Here {
+  /** What it is, if it is here. */
+  describe(digest: Digest): Promise<Descriptor | undefined>
+  /** How much of it is here, while somebody writes it. */
+  arriving(digest: Digest): Promise<{ readonly size: number | undefined; readonly written: number } | undefined>
 }
 
 const DEFAULTS = {
@@ -189,9 +199,9 @@ export class Activity {
 
   /**
    * Learns what it did not know of content when that was asked for, as far as it has come to this node since: how large what
-   * was left to upstream is, and which blob is a layer.
+   * was left to upstream is, or how much of it is there, and which blob is a layer.
    */
-  async learn(describe: (digest: Digest) => Promise<Descriptor | undefined>): Promise<void> {
+  async learn({ describe, arriving }: Here): Promise<void> {
     const isLate = (since: number) => this.#options.now() - since > this.#options.patience
     const parts = this.#pulls.flatMap((pull) => pull.parts)
     const open = parts.filter(
@@ -201,14 +211,18 @@ export class Activity {
       if (!isDigest(digest)) continue
       const descriptor = await describe(digest)
       const missed = this.#missed.get(digest)
-      if (descriptor === undefined) {
-        if (missed !== undefined && isLate(missed.since)) this.#missed.delete(digest)
-        continue
+      const arrival = descriptor === undefined && missed !== undefined ? await arriving(digest) : undefined
+      for (const part of parts) {
+        if (part.key !== digest) continue
+        delete part.arrived
+        if (descriptor !== undefined) Object.assign(part, { size: descriptor.size, mediaType: descriptor.mediaType })
+        if (arrival !== undefined) Object.assign(part, { size: arrival.size ?? part.size, arrived: arrival.written })
       }
-      const { size, mediaType } = descriptor
-      for (const part of parts) if (part.key === digest) Object.assign(part, { size, mediaType })
-      // Another look may have been faster.
-      if (missed !== undefined && this.#missed.delete(digest)) this.#bytes.upstream += Math.max(size - missed.given, 0)
+      if (missed === undefined) continue
+      if (descriptor === undefined) {
+        if (isLate(missed.since)) this.#missed.delete(digest)
+        // Another look may have been faster.
+      } else if (this.#missed.delete(digest)) this.#bytes.upstream += Math.max(descriptor.size - missed.given, 0)
     }
   }
 

@@ -68,7 +68,7 @@ tbody tr:last-child td, tbody tr:last-child th { border-bottom: 0; }
 tbody th { color: inherit; font-size: inherit; white-space: normal; }
 tbody th.mono { font-size: 12.5px; }
 .more { padding-top: 4px; }
-.nodes { max-height: 560px; overflow: auto; margin-top: 4px; }
+.nodes { max-height: 560px; overflow: auto; margin-top: 4px; border-bottom: 1px solid var(--line); }
 .swarm thead th { position: sticky; top: 0; background: var(--ground); }
 .swarm th .muted { margin-left: 10px; font-size: 12px; }
 .swarm td { white-space: nowrap; }
@@ -139,6 +139,7 @@ footer span { margin-left: auto; }
   .parts th:nth-child(3) { width: 19%; }
   .parts td:nth-child(3), .parts td:nth-child(5) { white-space: normal; }
   .swarm th .muted { display: block; margin-left: 0; }
+  .swarm th:nth-child(1) { min-width: 128px; }
   .running { table-layout: fixed; }
   .running tbody th, .running td { overflow-wrap: anywhere; white-space: normal; }
   .running th:nth-child(1) { width: 38%; }

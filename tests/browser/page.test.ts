@@ -129,7 +129,10 @@ describe('page', { skip }, () => {
           await textOf('#history'),
           /Got by this node\s+6\.\d+ GiB[\s\S]*from peers[\s\S]*Given to other nodes[\s\S]*4 transfers/,
         )
-        assert.match(await textOf('#running'), /7\.15 MiB of 28\.6 MiB[\s\S]*worker-2/)
+        assert.match(
+          await textOf('#running'),
+          /9\.54 MiB of 28\.6 MiB[\s\S]*upstream[\s\S]*7\.15 MiB of 28\.6 MiB[\s\S]*worker-2/,
+        )
       })
     })
   })

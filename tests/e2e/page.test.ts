@@ -52,6 +52,25 @@ test('page: of a pull it tells what each part is, and what came from a peer and 
   await until('each to know the other by its name', async () => (await statusOf(b)).swarm.versions[0]?.[1] === 2)
 })
 
+test('page: it tells how much of what comes from upstream is there', async () => {
+  const image = await cluster.registry.push(
+    await cluster.makeImage({ seed: 'slow', layers: [4_000_000] }),
+    'team/slow:v1',
+  )
+  await cluster.registry.network.shape('out', 1_000_000)
+  const pulled = a.pull(image.reference)
+  try {
+    await until('a part of the layer to be there', async () => {
+      const { pulls } = await statusOf(a)
+      const layer = pulls.find(({ name }) => name === image.reference)?.parts.find(({ size = 0 }) => size > 4_000_000)
+      return layer?.arrived !== undefined && layer.arrived > 0 && layer.arrived < 4_000_000
+    })
+  } finally {
+    await cluster.registry.network.unshape('out')
+    await pulled
+  }
+})
+
 test('page: a containerd that hangs hangs neither the page nor a trace', async () => {
   const image = await cluster.registry.push(
     await cluster.makeImage({ seed: 'page', layers: [100_000, 100_000] }),

@@ -4,7 +4,7 @@ import { formatTime } from './format.ts'
 import { charts } from './history.ts'
 import { isRunning, pulls, running } from './pulls.ts'
 import { figures, findings, held, registries } from './sections.ts'
-import { members, namesOf, swarm } from './swarm.ts'
+import { members, nodeNames, swarm } from './swarm.ts'
 import { runTrace } from './trace-view.ts'
 
 /** Starts the page: asks for the status while the page is visible, and runs traces. */
@@ -56,7 +56,7 @@ export function show(status: Status, shown: Shown, before: Status | undefined): 
   const isMoving = status.pulls.some(({ parts }) => parts.some(isRunning))
   fill(shown, 'running', isMoving ? status : '', () => running(status, before))
   byId('now').hidden = byId('running').childElementCount === 0
-  const names = namesOf(status)
+  const names = nodeNames(status)
   fill(shown, 'pulls', [status.pulls, names], () => pulls(status.pulls, names))
   fill(shown, 'registries', [status.resolve, status.registries, status.time], () => registries(status))
   fill(shown, 'members', status.swarm, () => members(status))

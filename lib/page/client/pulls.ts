@@ -2,9 +2,9 @@ import type { Attempt, Pull, PullPart, Transferred } from '../../observe/activit
 import type { Status } from '../status.ts'
 import { breakable, type Child, draw, fold, make, table } from './dom.ts'
 import { formatBytes, formatDigest, formatRate, formatTime } from './format.ts'
-import { namesOf, nodeName } from './swarm.ts'
+import { nodeName, nodeNames } from './swarm.ts'
 
-type Names = ReturnType<typeof namesOf>
+type Names = ReturnType<typeof nodeNames>
 
 /** What a part is, in the words of the trace; a blob of which nothing more is known is one. */
 export function roleOf({ key, kind, mediaType = '' }: PullPart): string {
@@ -22,13 +22,17 @@ export function partName(part: PullPart): HTMLElement {
   return make('span', 'name', name, make('span', 'muted', ` ${roleOf(part)}`))
 }
 
-/** Bytes that peers gave of a part. */
-export function givenOf({ transfers }: PullPart): number {
-  return transfers.reduce((sum, { bytes }) => sum + bytes, 0)
+/** Bytes that are there of a part: those that peers gave, or what containerd has of it while it gets it from upstream. */
+export function givenOf({ transfers, arrived }: PullPart): number {
+  return arrived ?? transfers.reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
-export function isRunning({ source, endedAt, transfers }: PullPart): boolean {
-  return (source === 'peer' && endedAt === undefined) || transfers.some(({ outcome }) => outcome === undefined)
+export function isRunning({ source, endedAt, transfers, arrived }: PullPart): boolean {
+  return (
+    arrived !== undefined ||
+    (source === 'peer' && endedAt === undefined) ||
+    transfers.some(({ outcome }) => outcome === undefined)
+  )
 }
 
 export function isBroken({ transfers }: PullPart): boolean {
@@ -38,7 +42,7 @@ export function isBroken({ transfers }: PullPart): boolean {
 /** What is on its way now: how far, from whom, and how fast since the status before. */
 export function running(status: Status, before: Status | undefined): Child[] {
   const { pulls, time } = status
-  const names = namesOf(status)
+  const names = nodeNames(status)
   const past = new Map<string, number>()
   for (const { id, parts } of before?.pulls ?? [])
     for (const part of parts) past.set(`${id} ${part.key}`, givenOf(part))
@@ -65,7 +69,11 @@ export function running(status: Status, before: Status | undefined): Child[] {
         progress,
         size > 0 ? `${formatBytes(given)} of ${formatBytes(size)}` : formatBytes(given),
         rate,
-        from.length === 0 ? make('span', 'muted', 'looking for peers') : make('div', '', ...from),
+        part.arrived !== undefined
+          ? make('span', 'careful', 'upstream')
+          : from.length === 0
+            ? make('span', 'muted', 'looking for peers')
+            : make('div', '', ...from),
       ]
     }),
   )

@@ -3,7 +3,7 @@ import { breakable, type Child, make, table } from './dom.ts'
 import { formatCount, formatHost, formatRate, formatTime } from './format.ts'
 
 /** Names of nodes by their addresses, as far as they are known, for those that peers are shown by. */
-export function namesOf({ swarm }: Status): Readonly<Record<string, string>> {
+export function nodeNames({ swarm }: Status): Readonly<Record<string, string>> {
   return Object.fromEntries(
     swarm.nodes.flatMap(({ address, told }) => (told === undefined ? [] : [[address, told.name]])),
   )

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Activity, type Answered, type Attempt, type Transferred } from '../../../lib/observe/activity.ts'
+import { Activity, type Answered, type Attempt, type Here, type Transferred } from '../../../lib/observe/activity.ts'
 import type { Digest } from '../../../lib/oci/digest.ts'
 import type { BlobTarget, ManifestTarget } from '../../../lib/oci/path.ts'
 import { digestOf } from '../../fixtures/image.ts'
@@ -25,7 +25,11 @@ function transfer(activity: Activity, target: Answered['target'], given = 10) {
     activity.transferred(target, told)
   }
 }
-const described = (size: number) => async (digest: Digest) => ({ mediaType: 'layer', digest, size })
+const nothing: Here = { describe: async () => undefined, arriving: async () => undefined }
+const held = (size: number): Here => ({
+  ...nothing,
+  describe: async (digest: Digest) => ({ mediaType: 'layer', digest, size }),
+})
 
 test('Activity puts the requests for one image together, and those of another apart', () => {
   const activity = new Activity()
@@ -156,9 +160,9 @@ test('Activity learns how much came from upstream, once: what peers did not give
   activity.answered({ ...answered(blob(4), 'none', 0), isForUpstream: true })()
   transfer(activity, blob(6), 400)('corrupt')
   activity.answered(answered(blob(6), 'none', 0))()
-  await activity.learn(async () => undefined)
+  await activity.learn(nothing)
   assert.equal(activity.totals.bytes.upstream, 0)
-  await Promise.all([activity.learn(described(1_000)), activity.learn(described(1_000))])
+  await Promise.all([activity.learn(held(1_000)), activity.learn(held(1_000))])
   assert.equal(activity.totals.bytes.upstream, 2_700)
   assert.deepEqual(
     activity.pulls[0]?.parts.map(({ size, mediaType }) => [size, mediaType]),
@@ -166,9 +170,26 @@ test('Activity learns how much came from upstream, once: what peers did not give
   )
   activity.answered(answered(blob(5), 'none', 0))()
   now = 101
-  await activity.learn(async () => undefined)
-  await activity.learn(described(1_000))
+  await activity.learn(nothing)
+  await activity.learn(held(1_000))
   assert.equal(activity.totals.bytes.upstream, 2_700)
+})
+
+test('Activity learns how much of what comes from upstream is there', async () => {
+  const activity = new Activity()
+  activity.answered(answered(blob(1), 'none', 0))()
+  activity.answered(answered(blob(2), 'peer', 0))()
+  const part = () => activity.pulls[0]?.parts.map(({ arrived, size }) => [arrived, size])
+  await activity.learn({ ...nothing, arriving: async () => ({ size: 1_000, written: 400 }) })
+  assert.deepEqual(part(), [
+    [400, 1_000],
+    [undefined, undefined],
+  ])
+  await activity.learn(held(1_000))
+  assert.deepEqual(part(), [
+    [undefined, 1_000],
+    [undefined, 1_000],
+  ])
 })
 
 test('Activity keeps no more pulls, parts of one, transfers and misses than it may', async () => {
@@ -191,6 +212,6 @@ test('Activity keeps no more pulls, parts of one, transfers and misses than it m
     ],
   )
   assert.equal(activity.totals.requests.none, 500)
-  await activity.learn(described(1))
+  await activity.learn(held(1))
   assert.equal(activity.totals.bytes.upstream, 5)
 })
