@@ -1,4 +1,4 @@
-import { lookup, namesOf, parseToml, parseTomlSyntax, TomlError, type TomlNodes } from './toml.ts'
+import { keyPartsOf, lookup, parseToml, parseTomlSyntax, TomlError, type TomlNodes } from './toml.ts'
 
 /** One change of a file. Lines count from 1, in the file before any change. */
 export type Edit =
@@ -124,7 +124,7 @@ function nodesOf(text: string): { tables: TomlNodes.TOMLTable[]; pairs: Pair[] }
   const tables: TomlNodes.TOMLTable[] = []
   const pairs: Pair[] = []
   const add = (table: readonly (string | number)[], node: TomlNodes.TOMLKeyValue, inline = false) => {
-    const path = [...table, ...namesOf(node)]
+    const path = [...table, ...keyPartsOf(node)]
     pairs.push({ node, table, path, inline })
     if (node.value.type === 'TOMLInlineTable') for (const pair of node.value.body) add(path, pair, true)
   }

@@ -73,7 +73,7 @@ export function parseToml(text: string, file = ''): TomlTable {
   }
 
   function setPair(table: MutableTable, node: AST.TOMLKeyValue, depth = 0): void {
-    const names = namesOf(node)
+    const names = keyPartsOf(node)
     const holder = descend(table, names.slice(0, -1), node)
     holder.set(names.at(-1) ?? '', entryOf(readValue(node.value, depth), node))
   }
@@ -139,7 +139,7 @@ function errorAt(text: string, index: number, reason: string): TomlError {
 }
 
 /** The parts of a dotted key, without quotes. */
-export function namesOf(pair: AST.TOMLKeyValue): string[] {
+export function keyPartsOf(pair: AST.TOMLKeyValue): string[] {
   return pair.key.keys.map((key) => (key.type === 'TOMLBare' ? key.name : key.value))
 }
 

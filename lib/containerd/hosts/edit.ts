@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { isTable, namesOf, parseToml, parseTomlSyntax, type TomlValue, tableAt } from '../../toml/toml.ts'
+import { isTable, keyPartsOf, parseToml, parseTomlSyntax, type TomlValue, tableAt } from '../../toml/toml.ts'
 import { type Dialect, NEWEST, OLDEST } from '../dialect.ts'
 import { findBlock } from './block.ts'
 import { HostsError, isUrl } from './endpoint.ts'
@@ -94,7 +94,7 @@ function withoutTables(text: string, url: string): string {
 /** A host among the root's own keys comes before every header. containerd 1.x would ask it first, 2.x never. */
 function refuseEarlierHosts(text: string): void {
   for (const node of parseTomlSyntax(text).body[0].body) {
-    if (node.type !== 'TOMLKeyValue' || namesOf(node)[0] !== 'host') continue
+    if (node.type !== 'TOMLKeyValue' || keyPartsOf(node)[0] !== 'host') continue
     const { line, column } = node.loc.start
     throw new HostsError(
       'hosts as dotted keys or as an inline table, which containerd 1.x asks before the mirror and 2.x ignores: write them as [host."..."] tables',

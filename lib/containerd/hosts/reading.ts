@@ -1,6 +1,6 @@
 import {
   isTable,
-  namesOf,
+  keyPartsOf,
   parseToml,
   parseTomlSyntax,
   TomlError,
@@ -113,16 +113,16 @@ export function mentionsOf(text: string): HostMention[] {
     { name: String(name), line: loc.start.line, lastLine: loc.end.line, header },
   ]
   return parseTomlSyntax(text).body[0].body.flatMap((node) => {
-    const [first, name] = node.type === 'TOMLKeyValue' ? namesOf(node) : node.resolvedKey
+    const [first, name] = node.type === 'TOMLKeyValue' ? keyPartsOf(node) : node.resolvedKey
     if (first !== 'host') return []
     if (node.type === 'TOMLTable') {
-      if (name === undefined) return node.body.flatMap((pair) => mention(namesOf(pair)[0], pair))
+      if (name === undefined) return node.body.flatMap((pair) => mention(keyPartsOf(pair)[0], pair))
       if (node.kind === 'standard' || node.resolvedKey.length > 3) return mention(name, node, true)
       throw new HostsError('an array of hosts', node.loc.start.line)
     }
     if (name !== undefined) return mention(name, node)
     return node.value.type === 'TOMLInlineTable'
-      ? node.value.body.flatMap((pair) => mention(namesOf(pair)[0], node))
+      ? node.value.body.flatMap((pair) => mention(keyPartsOf(pair)[0], node))
       : []
   })
 }
