@@ -316,7 +316,7 @@ test('check: a broken file is a warning while the containerd that read it before
   assert.deepEqual(wrong(down.report).slice(0, 2), ['error containerd-socket', 'error containerd-config-file'])
   const [socket, file] = await node.printed('error')
   assert.match(socket?.text ?? '', /^start containerd/)
-  const [, path = '', line] = /^correct (\S+) line (\d+), until/.exec(file?.text ?? '') ?? []
+  const [, path = '', line] = /^correct (\S+) line (\d+) until/.exec(file?.text ?? '') ?? []
   const text = applyEdits(await readFile(path, 'utf8'), [
     { kind: 'replace', from: Number(line), to: Number(line), lines: [] },
   ])
