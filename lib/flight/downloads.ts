@@ -5,9 +5,8 @@ import type { Clock } from '../platform/clock.ts'
 import type { Arrival } from '../store/arrival.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { Peer } from '../swarm/router.ts'
-import type { SourceState } from './flight.ts'
-import { FRESH, RENEWAL } from './keeper.ts'
-import { MOST_NAMED } from './message.ts'
+import { RENEWAL } from './keeper.ts'
+import { type Answer, MOST_NAMED } from './message.ts'
 
 export interface DownloadsDependencies {
   readonly store: Pick<ContentStore, 'arriving'>
@@ -24,6 +23,10 @@ const LOOK_INTERVAL = 10
 const LOOK_LIMIT = 1_000
 /** Milliseconds for which others are let to wait until it arrives: containerd's files are there before it asks. */
 const ARRIVAL_PATIENCE = 300
+/** Milliseconds from the last byte until the store must have it: containerd's database follows its files. */
+const STORE_PATIENCE = 5_000
+/** Milliseconds for which the first byte from upstream is waited for: containerd writes it with the first MiB. */
+const FIRST_BYTE_PATIENCE = 3_000
 /** Milliseconds after which what has not begun is forgotten: its turn may come late, but not that late. */
 const BEGIN_LIMIT = 600_000
 /** Milliseconds for which a peer that was given up is not named again. */
@@ -33,7 +36,7 @@ const LEFT_LIFE = 10_000
  * one of them is free, and a download from this node takes one as well.
  */
 const PLACES = 3
-/** Downloads that are watched at a time, and digests that were completed just now. */
+/** Downloads that are watched at a time. */
 const MOST_DOWNLOADS = 1_024
 
 /** A digest that a client of this node is getting. */
@@ -45,6 +48,10 @@ export class Download {
    * `upstream`: it was sent there, at that time.
    */
   way: { readonly kind: 'peers'; readonly parent?: Peer } | { readonly kind: 'upstream'; readonly at: number }
+  /** Whether all of it has come, and the store does not hold it yet. */
+  isComplete = false
+  /** Whether it waits for a node that goes upstream later. */
+  isWaiting = false
   /** Whether keepers know of it. */
   isClaimed = false
   arrival: Arrival | undefined
@@ -63,6 +70,11 @@ export class Download {
     return (this.arrival?.written ?? 0) > 0
   }
 
+  /** Whether all of it has come. */
+  get hasAll(): boolean {
+    return this.isComplete || (this.arrival?.size !== undefined && this.arrival.written >= this.arrival.size)
+  }
+
   /** Peers that were given up lately. */
   get left(): Peer[] {
     const now = this.#clock.now()
@@ -72,6 +84,7 @@ export class Download {
 
   leave(peer: Peer): void {
     this.#left.delete(addressOf(peer))
+    this.isWaiting = false
     this.#left.set(addressOf(peer), { peer, until: this.#clock.now() + LEFT_LIFE })
     if (this.way.kind === 'peers') this.way = { kind: 'peers' }
   }
@@ -95,7 +108,7 @@ export class Download {
 export class Downloads {
   readonly #dependencies: DownloadsDependencies
   readonly #running = new Map<Digest, Download>()
-  readonly #completed = new Set<Digest>()
+  #hasSeenAny = false
   readonly #closing = new AbortController()
 
   constructor(dependencies: DownloadsDependencies) {
@@ -105,6 +118,11 @@ export class Downloads {
   /** How many are being written. */
   get arriving(): number {
     return [...this.#running.values()].filter(({ arrival }) => arrival !== undefined).length
+  }
+
+  /** Whether clients of this node write where this node sees it, as far as is known. */
+  get areSeen(): boolean {
+    return this.#hasSeenAny
   }
 
   get(digest: Digest): Download | undefined {
@@ -123,20 +141,31 @@ export class Downloads {
   }
 
   /** What others are told of a digest. */
-  stateOf(digest: Digest): SourceState {
+  stateOf(digest: Digest): Extract<Answer, { kind: 'arriving' | 'later' | 'held' | 'gone' | 'soon' }> {
     const { holds, clock } = this.#dependencies
     const download = this.#running.get(digest)
-    const isHeld = this.#completed.has(digest) || holds(digestKey(digest))
-    if (download === undefined) return { kind: isHeld ? 'held' : 'gone' }
+    if (holds(digestKey(digest))) return { kind: 'held' }
+    if (download === undefined) return { kind: 'gone' }
+    if (download.isComplete) return { kind: 'soon' }
     const { arrival, way } = download
     const leads = way.kind === 'upstream'
     const state = { kind: 'arriving', written: arrival?.written ?? 0, size: arrival?.size, leads } as const
     if (download.hasBegun) return state
-    if (isHeld) return { kind: 'held' }
     const now = clock.now()
-    if (arrival === undefined) return now - download.since < ARRIVAL_PATIENCE ? state : { kind: 'gone' }
-    if (way.kind === 'upstream' && (now - way.at > FRESH || !this.#isNext(download, way.at))) return { kind: 'gone' }
-    return state
+    if (arrival === undefined) return { kind: now - download.since < ARRIVAL_PATIENCE ? 'soon' : 'gone' }
+    if (way.kind === 'peers') return state
+    if (this.#isNext(download, way.at)) return now - way.at < FIRST_BYTE_PATIENCE ? state : { kind: 'gone' }
+    // What runs at this moment may be over in a moment.
+    return now - way.at < ARRIVAL_PATIENCE ? { kind: 'soon' } : { kind: 'later', size: arrival.size }
+  }
+
+  /**
+   * Whether a download may wait for a node that goes upstream later. It takes one of containerd's places, and the node that is
+   * waited for may itself wait for this one: so there is one such at a time, and another one that goes on.
+   */
+  mayWait(download: Download): boolean {
+    const others = [...this.#running.values()].filter((other) => other !== download && other.arrival && !other.hasAll)
+    return others.some(({ hasBegun }) => hasBegun) && !others.some(({ isWaiting }) => isWaiting)
   }
 
   close(): void {
@@ -151,6 +180,7 @@ export class Downloads {
       (other) =>
         other !== download &&
         other.arrival !== undefined &&
+        !other.hasAll &&
         (other.hasBegun || other.way.kind === 'peers' || other.way.at < at),
     )
     return before.length < PLACES
@@ -163,6 +193,7 @@ export class Downloads {
     if (this.#closing.signal.aborted) return
     const arrival = store.arriving(digest)
     if (arrival !== undefined) {
+      this.#hasSeenAny = true
       download.found(arrival)
       void this.#watch(download, arrival)
     } else if (holds(digestKey(digest))) this.#end(download, 'committed')
@@ -179,19 +210,36 @@ export class Downloads {
       () => arrival.close(),
     )
     let cancelRenewal: () => void = () => undefined
+    const renewLater = () => {
+      cancelRenewal()
+      if (!stop.signal.aborted) cancelRenewal = clock.after(RENEWAL, renew)
+    }
     const renew = () => {
       onProgress(download)
-      cancelRenewal = clock.after(RENEWAL, renew)
+      renewLater()
     }
+    // Those who wait for their turn are heard of, too.
+    renewLater()
     void begun.then(() => {
-      if (this.#running.get(download.digest) === download && arrival.written > 0) renew()
+      if (!stop.signal.aborted && arrival.written > 0) renew()
     })
     const end = await arrival.ended
     cancelLimit()
-    cancelRenewal()
     stop.abort()
-    this.#end(download, end)
+    renewLater()
     arrival.close()
+    if (end === 'committed') this.#store(download, clock.now() + STORE_PATIENCE)
+    else this.#end(download, end)
+  }
+
+  /** Waits until the store holds what has come. */
+  #store(download: Download, until: number): void {
+    const { holds, clock } = this.#dependencies
+    download.isComplete = true
+    if (this.#closing.signal.aborted) return
+    if (holds(digestKey(download.digest))) this.#end(download, 'committed')
+    else if (clock.now() > until) this.#end(download, 'aborted')
+    else clock.after(LOOK_INTERVAL, () => this.#store(download, until))
   }
 
   #end(download: Download, end: 'committed' | 'aborted'): void {
@@ -199,12 +247,6 @@ export class Downloads {
     if (this.#running.get(digest) !== download) return
     this.#running.delete(digest)
     download.found(download.arrival)
-    if (end === 'committed') {
-      this.#completed.delete(digest)
-      this.#completed.add(digest)
-      const [oldest] = this.#completed
-      if (oldest !== undefined && this.#completed.size > MOST_DOWNLOADS) this.#completed.delete(oldest)
-    }
     this.#dependencies.onEnd(download, end)
   }
 }

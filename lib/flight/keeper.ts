@@ -2,14 +2,14 @@ import type { Digest } from '../oci/digest.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
-import { type Ask, MOST_NAMED, type News, type Ruling } from './message.ts'
+import { type Ask, MOST_NAMED, type News, type Placing } from './message.ts'
 
 /** Milliseconds for which a node counts as getting a digest without saying so again. It does each {@link RENEWAL}. */
 export const LEASE = 10_000
 /** Milliseconds from one word of a node that is getting a digest to the next. */
 export const RENEWAL = 3_000
-/** Milliseconds for which others are sent to a node that was told to go upstream and has no byte yet. */
-export const FRESH = 3_000
+/** Milliseconds for which others are sent to a node without a byte that has not said again that it goes upstream. */
+export const FRESH = RENEWAL + 1_000
 /**
  * Milliseconds for which a node that is told to have a digest is named. By then lookups find what it has announced, and it
  * may have removed what it had.
@@ -30,8 +30,6 @@ interface Entry {
   parent: string | undefined
   /** Whether others may get it from there. */
   readonly gives: boolean
-  /** When it was told to go upstream, or whom to follow. */
-  since: number
   heardAt: number
   hasBegun: boolean
   /** Whether a child of it has turned away from it since it was last heard of. */
@@ -64,7 +62,7 @@ export class Keeper {
     return this.#entries
   }
 
-  ask({ digest, gives, not }: Pick<Ask, 'digest' | 'gives' | 'not'>, from: Peer): Ruling {
+  ask({ digest, gives, not }: Pick<Ask, 'digest' | 'gives' | 'not'>, from: Peer): Placing {
     const content = this.#content(digest)
     const own = addressOf(from)
     const tried = new Set(not.map(addressOf))
@@ -72,28 +70,21 @@ export class Keeper {
       const left = content.entries.get(address)
       if (left !== undefined) left.wasLeft = true
     }
-    const holders = [...content.holders.values()].filter(
-      ({ peer }) => !tried.has(addressOf(peer)) && addressOf(peer) !== own,
-    )
-    if (holders.length > 0) {
-      const named = holders.slice(0, MOST_NAMED)
-      // They are named in turns.
-      for (const holder of named) {
-        content.holders.delete(addressOf(holder.peer))
-        content.holders.set(addressOf(holder.peer), holder)
-      }
-      return { kind: 'holders', peers: named.map(({ peer }) => peer) }
+    const holders = [...content.holders.values()]
+      .filter(({ peer }) => !tried.has(addressOf(peer)) && addressOf(peer) !== own)
+      .slice(0, MOST_NAMED)
+    // They are named in turns.
+    for (const holder of holders) {
+      content.holders.delete(addressOf(holder.peer))
+      content.holders.set(addressOf(holder.peer), holder)
     }
-    const parent = this.#parentFor(own, content, tried)
-    if (parent === undefined) {
-      // Others could not follow whoever does not give.
-      if (gives) this.#enter(digest, content, from, { parent: undefined, gives })
-      else this.#remove(content, own)
-      return { kind: 'lead' }
-    }
-    const address = addressOf(parent.peer)
-    this.#enter(digest, content, from, { parent: address, gives })
-    return { kind: 'follow', parent: parent.peer, depth: depthOf(parent, content) + 1 }
+    const parent = this.#parentFor(own, content, tried)?.peer
+    const giver = parent ?? holders[0]?.peer
+    const crowd = content.entries.size - Number(content.entries.has(own))
+    // Others could not follow whoever does not give.
+    if (gives || giver !== undefined) this.#enter(digest, content, from, { parent: giver && addressOf(giver), gives })
+    else this.#remove(content, own)
+    return { kind: 'place', holders: holders.map(({ peer }) => peer), ...(parent && { parent }), crowd }
   }
 
   tell(news: News, from: Peer): void {
@@ -121,7 +112,7 @@ export class Keeper {
     // It has been told to go upstream, and asks once more: by several requests at once, or since that has failed.
     if (present !== undefined && present.parent === undefined && now - present.heardAt < FRESH) return undefined
     const givers = [...entries.values()].filter(
-      ({ gives, hasBegun, parent, since }) => gives && (hasBegun || parent !== undefined || now - since < FRESH),
+      ({ gives, hasBegun, parent, heardAt }) => gives && (hasBegun || parent !== undefined || now - heardAt < FRESH),
     )
     const taken = new Set(
       [...entries].filter(([address, { wasLeft }]) => address !== own && !wasLeft).map(([, { parent }]) => parent),
@@ -156,12 +147,11 @@ export class Keeper {
     const address = addressOf(peer)
     const known = content.entries.get(address)
     if (known !== undefined) {
-      if (known.parent !== undefined && parent === undefined) known.since = now
       known.parent = parent
       known.heardAt = now
       return known
     }
-    const entry = { peer, parent, gives, since: now, heardAt: now, hasBegun: false, wasLeft: false }
+    const entry = { peer, parent, gives, heardAt: now, hasBegun: false, wasLeft: false }
     // What is dropped for want of room counts no more.
     if (this.#contents.get(digest) !== content || content.entries.size >= MOST_NODES) return entry
     content.entries.set(address, entry)

@@ -33,14 +33,19 @@ const QUESTION = v.variant('kind', [
 ])
 
 const ANSWER = v.variant('kind', [
-  v.strictObject({ kind: v.literal('holders'), peers }),
-  /** The node that it may have it from as it comes there; its depth is 1 where that one goes upstream. */
-  v.strictObject({ kind: v.literal('follow'), parent: peer, depth: bytes }),
-  v.strictObject({ kind: v.literal('lead') }),
+  /**
+   * Who has it, who is to be followed if that is better, and how many are getting it besides the asker. Without any of them
+   * the asker leads.
+   */
+  v.strictObject({ kind: v.literal('place'), holders: peers, parent: v.optional(peer), crowd: bytes }),
   v.strictObject({ kind: v.literal('told') }),
   v.strictObject({ kind: v.literal('arriving'), written: bytes, size: v.optional(bytes), leads: v.boolean() }),
+  /** It will go upstream for it when its turn has come. */
+  v.strictObject({ kind: v.literal('later'), size: v.optional(bytes) }),
   v.strictObject({ kind: v.literal('held') }),
   v.strictObject({ kind: v.literal('gone') }),
+  /** It will be known in a moment. */
+  v.strictObject({ kind: v.literal('soon') }),
 ])
 
 export type Question = v.InferOutput<typeof QUESTION>
@@ -49,7 +54,7 @@ export type Ask = Extract<Question, { kind: 'ask' }>
 /** What a keeper is told. */
 export type News = Extract<Question, { kind: 'arriving' | 'held' | 'gone' }>
 /** What a keeper answers to an {@link Ask}. */
-export type Ruling = Extract<Answer, { kind: 'holders' | 'follow' | 'lead' }>
+export type Placing = Extract<Answer, { kind: 'place' }>
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true })

@@ -37,10 +37,10 @@ export function createFlightMetrics({ counter, counters, histogram, looked }: Me
         outcome: ['complete', 'aborted'],
       },
     ),
-    depths: histogram(
-      'flight_depth',
-      'How many nodes were between this one and the registry when it followed.',
-      [1, 2, 4, 8, 16, 32],
+    crowds: histogram(
+      'flight_crowd',
+      'How many other nodes were getting the same content when this one began to follow.',
+      [1, 2, 4, 8, 16, 32, 64],
     ),
     left: counter('flight_left_total', 'Nodes that this one followed, or was to follow, and gave up.'),
   }

@@ -10,7 +10,16 @@ import type { Peer, Router } from '../swarm/router.ts'
 import { type Download, Downloads } from './downloads.ts'
 import type { Flight, Source, SourceState } from './flight.ts'
 import { Keeper } from './keeper.ts'
-import { type Answer, encode, type News, type Question, type Ruling, readAnswer, readQuestion } from './message.ts'
+import {
+  type Answer,
+  type Ask,
+  encode,
+  type News,
+  type Placing,
+  type Question,
+  readAnswer,
+  readQuestion,
+} from './message.ts'
 import type { FlightFigures, FlightMetrics } from './metrics.ts'
 
 export interface FlightDependencies {
@@ -35,16 +44,20 @@ export interface FlightOptions {
 const KEEPERS = 2
 /** Milliseconds for which a keeper is waited for. */
 const KEEPER_PATIENCE = 300
-/** Milliseconds of a lookup that has found nobody, after which the keepers are asked as well. */
-const HEAD_START = 10
-/** Milliseconds for which a client may have begun to write nothing: containerd makes its files before it asks. */
+/** Milliseconds for which a keeper that did not answer is not waited for again: a pull has many layers. */
+const SILENCE_LIFE = 5_000
+/** Milliseconds for which a keeper is waited for that has not answered when a lookup has found somebody. */
+const HOLDER_PATIENCE = 30
+/** Milliseconds for which a lookup is waited for that goes on when a keeper has named somebody to follow. */
+const HEAD_START = 20
+/** Milliseconds until a node that has never seen files of its client counts as one that does not. containerd makes them before it asks. */
 const ARRIVAL_PATIENCE = 50
 /**
- * How often a peer that does not know the size yet is asked at most, and after how many milliseconds: its containerd has just
- * made its files.
+ * How often a peer is asked at most that will know in a moment, and after how many milliseconds: its containerd has just made
+ * its files, or enters in its database what is complete.
  */
-const SIZE_LOOKS = 6
-const SIZE_INTERVAL = 50
+const SOON_LOOKS = 6
+const SOON_INTERVAL = 50
 /** Milliseconds that {@link Flight.sources} takes at most beyond a lookup. */
 export const CLAIM_TIME = HEAD_START + ARRIVAL_PATIENCE + KEEPERS * KEEPER_PATIENCE
 
@@ -58,6 +71,8 @@ export class NodeFlight implements Flight {
   readonly #metrics: FlightMetrics
   readonly #keeper: Keeper
   readonly #downloads: Downloads
+  /** Keepers that did not answer, by address, and until when they are not asked. */
+  readonly #silent = new Map<string, number>()
   readonly #closing = new AbortController()
 
   constructor(dependencies: FlightDependencies, options: FlightOptions) {
@@ -84,32 +99,32 @@ export class NodeFlight implements Flight {
     const stop = new AbortController()
     using _ = onAbort(signal, () => stop.abort())
     using _closing = onAbort(this.#closing.signal, () => stop.abort())
-    const download = this.#downloads.begin(key)
-    const found = new Found()
+    const holders = new Found()
     // Whatever does not heed the signal holds nobody up.
-    using _ended = onAbort(stop.signal, () => found.end())
-    const started = Promise.withResolvers<void>()
-    const cancels = [
-      clock.after(HEAD_START, started.resolve),
-      clock.after(this.#options.lookupTimeout + CLAIM_TIME, () => stop.abort()),
-    ]
-    const looking = this.#lookup(key, found, stop.signal).finally(started.resolve)
-    const claiming = started.promise.then(async () => {
-      if (found.isEmpty && !stop.signal.aborted) await this.#claim(download, found, stop.signal)
-    })
-    Promise.all([looking, claiming]).then(
-      () => found.end(),
-      (error) => found.fail(error),
-    )
+    using _ended = onAbort(stop.signal, () => holders.end())
+    const cancel = clock.after(this.#options.lookupTimeout + CLAIM_TIME, () => stop.abort())
     try {
-      for (;;) {
-        const source = await found.next()
-        if (source === undefined || signal.aborted) return
-        yield source
+      this.#lookup(key, holders, stop.signal).then(
+        () => holders.end(),
+        (error) => holders.fail(error),
+      )
+      const download = this.#downloads.begin(key)
+      const placing = await this.#placing(download, holders, stop.signal)
+      for (const peer of placing?.holders ?? []) holders.add(peer)
+      if (placing?.parent !== undefined) {
+        await within(clock, HEAD_START, holders.ended)
+        // Each of those who have it, or are getting it, gives to one: more would share what it can send.
+        if (placing.crowd >= holders.size && !signal.aborted) {
+          download.way = { kind: 'peers', parent: placing.parent }
+          this.#metrics.crowds.observe(placing.crowd)
+          yield { ...placing.parent, isArriving: true }
+          return
+        }
       }
+      for (let peer = await holders.next(); peer !== undefined && !signal.aborted; peer = await holders.next())
+        yield peer
     } finally {
-      for (const cancel of cancels) cancel()
-      started.resolve()
+      cancel()
       stop.abort()
     }
   }
@@ -117,10 +132,15 @@ export class NodeFlight implements Flight {
   async state(peer: Peer, digest: Digest, signal: AbortSignal): Promise<SourceState | undefined> {
     for (let looks = 1; ; looks++) {
       const answer = await this.#ask(peer, { kind: 'state', digest }, signal)
-      if (answer?.kind !== 'arriving' && answer?.kind !== 'held' && answer?.kind !== 'gone') return undefined
-      const isKnown = answer.kind !== 'arriving' || answer.size !== undefined
-      if (isKnown || looks === SIZE_LOOKS || signal.aborted) return answer
-      await this.#pause(SIZE_INTERVAL, signal)
+      const download = this.#downloads.get(digest)
+      if (download !== undefined) download.isWaiting = answer?.kind === 'later' && this.#downloads.mayWait(download)
+      if (answer?.kind === 'later') {
+        return download?.isWaiting ? { kind: 'arriving', written: 0, size: answer.size, leads: true } : { kind: 'gone' }
+      }
+      if (answer?.kind === 'arriving' || answer?.kind === 'held' || answer?.kind === 'gone') return answer
+      if (answer?.kind !== 'soon' || signal.aborted) return undefined
+      if (looks === SOON_LOOKS) return { kind: 'gone' }
+      await this.#pause(SOON_INTERVAL, signal)
     }
   }
 
@@ -134,6 +154,7 @@ export class NodeFlight implements Flight {
     const download = this.#downloads.get(digest)
     if (download === undefined) return
     const wasFollowing = download.way.kind === 'peers' && download.hasBegun
+    download.isWaiting = false
     download.way = { kind: 'upstream', at: this.#dependencies.clock.now() }
     if (wasFollowing) this.#tellProgress(download)
   }
@@ -156,35 +177,51 @@ export class NodeFlight implements Flight {
     }
   }
 
-  /** Asks the keepers of a digest for the place of this node in the flight. */
-  async #claim(download: Download, found: Found, signal: AbortSignal): Promise<void> {
-    const { digest } = download
-    const gives = (await download.arriving(ARRIVAL_PATIENCE)) !== undefined
-    if (signal.aborted) return
-    const ruling = await this.#ruling({ kind: 'ask', digest, gives, not: download.left }, signal)
-    this.#metrics.claims.inc({ answer: ruling?.kind ?? 'silent' })
-    if (ruling === undefined || signal.aborted) return
-    download.isClaimed ||= gives
-    if (ruling.kind === 'holders') for (const peer of ruling.peers) found.add(peer)
-    if (ruling.kind !== 'follow') return
-    download.way = { kind: 'peers', parent: ruling.parent }
-    this.#metrics.depths.observe(ruling.depth)
-    found.add({ ...ruling.parent, isArriving: true })
+  /** The place of this node in the flight; `undefined` if no keeper tells in time, or holders are found long before. */
+  async #placing(download: Download, holders: Found, signal: AbortSignal): Promise<Placing | undefined> {
+    const { clock } = this.#dependencies
+    const late = Promise.withResolvers<undefined>()
+    let cancel: () => void = () => undefined
+    void holders.first.then(() => {
+      cancel = clock.after(HOLDER_PATIENCE, () => late.resolve(undefined))
+    })
+    const placing = await Promise.race([this.#claim(download, signal), late.promise])
+    cancel()
+    return placing
   }
 
-  async #ruling(question: Extract<Question, { kind: 'ask' }>, signal: AbortSignal): Promise<Ruling | undefined> {
-    const { members, self, clock } = this.#dependencies
-    for (const keeper of members.closest(digestKey(question.digest), KEEPERS)) {
-      if (isSame(keeper, self)) return this.#keeper.ask(question, self)
-      const late = new AbortController()
-      using _ = onAbort(signal, () => late.abort())
-      const cancel = clock.after(KEEPER_PATIENCE, () => late.abort())
-      const answer = await this.#ask(keeper, question, late.signal)
-      cancel()
-      if (answer?.kind === 'holders' || answer?.kind === 'follow' || answer?.kind === 'lead') return answer
+  /** Asks the keepers of a digest, one after the other. */
+  async #claim(download: Download, signal: AbortSignal): Promise<Placing | undefined> {
+    const { digest } = download
+    const gives = this.#downloads.areSeen || (await download.arriving(ARRIVAL_PATIENCE)) !== undefined
+    const question = { kind: 'ask', digest, gives, not: download.left } as const
+    for (const keeper of this.#dependencies.members.closest(digestKey(digest), KEEPERS)) {
+      const answer = await this.#askKeeper(keeper, question, signal)
       if (signal.aborted) return undefined
+      if (answer?.kind !== 'place') continue
+      download.isClaimed ||= gives
+      this.#metrics.claims.inc({ answer: answer.parent ? 'follow' : answer.holders.length > 0 ? 'holders' : 'lead' })
+      return answer
     }
+    this.#metrics.claims.inc({ answer: 'silent' })
     return undefined
+  }
+
+  async #askKeeper(keeper: Peer, question: Ask, signal: AbortSignal): Promise<Answer | undefined> {
+    const { self, clock } = this.#dependencies
+    if (isSame(keeper, self)) return this.#keeper.ask(question, self)
+    for (const [address, until] of this.#silent) if (until < clock.now()) this.#silent.delete(address)
+    if (this.#silent.has(addressOf(keeper))) return undefined
+    const late = new AbortController()
+    using _ = onAbort(signal, () => late.abort())
+    const cancel = clock.after(KEEPER_PATIENCE, () => late.abort())
+    try {
+      const answer = await this.#ask(keeper, question, late.signal)
+      if (answer === undefined && !signal.aborted) this.#silent.set(addressOf(keeper), clock.now() + SILENCE_LIFE)
+      return answer
+    } finally {
+      cancel()
+    }
   }
 
   #tellProgress({ digest, isClaimed, arrival, way }: Download): void {
@@ -196,14 +233,15 @@ export class NodeFlight implements Flight {
   #tellEnd(download: Download, end: 'committed' | 'aborted'): void {
     const { digest, isClaimed, way, arrival, since } = download
     if (!isClaimed) return
+    void this.#tell({ kind: end === 'committed' ? 'held' : 'gone', digest })
+    if (arrival === undefined) return
     const role = way.kind === 'upstream' ? 'leader' : 'follower'
     const outcome = end === 'committed' ? 'complete' : 'aborted'
     this.#metrics.flights.inc({ role, outcome })
     const { clock, log } = this.#dependencies
     const parent = way.kind === 'peers' && way.parent !== undefined ? addressOf(way.parent) : undefined
     const ms = Math.round(clock.now() - since)
-    log.info('flight', { key: digest, role, outcome, parent, bytes: arrival?.written ?? 0, ms })
-    void this.#tell({ kind: end === 'committed' ? 'held' : 'gone', digest })
+    log.info('flight', { key: digest, role, outcome, parent, bytes: arrival.written, ms })
   }
 
   /** Tells all keepers of a digest; those that do not answer are told once more. */
@@ -243,41 +281,51 @@ export class NodeFlight implements Flight {
   }
 }
 
-/** Sources, in the order in which they were found, each once. */
+/** Peers in the order in which they are found, each once. */
 class Found {
   readonly #addresses = new Set<string>()
-  readonly #waiting: Source[] = []
+  readonly #waiting: Peer[] = []
+  readonly #first = Promise.withResolvers<void>()
+  readonly #ended = Promise.withResolvers<void>()
   #end: { readonly error?: unknown } | undefined
   #news = Promise.withResolvers<void>()
 
-  /** Whether none was found so far. */
-  get isEmpty(): boolean {
-    return this.#addresses.size === 0
+  get size(): number {
+    return this.#addresses.size
   }
 
-  add(source: Source): void {
-    const address = addressOf(source)
+  /** Resolves when there is one. */
+  get first(): Promise<void> {
+    return this.#first.promise
+  }
+
+  /** Resolves when no more come. */
+  get ended(): Promise<void> {
+    return this.#ended.promise
+  }
+
+  add(peer: Peer): void {
+    const address = addressOf(peer)
     if (this.#addresses.has(address)) return
     this.#addresses.add(address)
-    this.#waiting.push(source)
+    this.#waiting.push(peer)
+    this.#first.resolve()
     this.#news.resolve()
   }
 
   end(): void {
-    this.#end ??= {}
-    this.#news.resolve()
+    this.#over({})
   }
 
   fail(error: unknown): void {
-    this.#end ??= { error }
-    this.#news.resolve()
+    this.#over({ error })
   }
 
   /** The next one; `undefined` when there are no more. @throws what it failed with */
-  async next(): Promise<Source | undefined> {
+  async next(): Promise<Peer | undefined> {
     for (;;) {
-      const source = this.#waiting.shift()
-      if (source !== undefined) return source
+      const peer = this.#waiting.shift()
+      if (peer !== undefined) return peer
       if (this.#end !== undefined) {
         if ('error' in this.#end) throw this.#end.error
         return undefined
@@ -286,6 +334,20 @@ class Found {
       this.#news = Promise.withResolvers()
     }
   }
+
+  #over(end: { readonly error?: unknown }): void {
+    this.#end ??= end
+    this.#ended.resolve()
+    this.#news.resolve()
+  }
+}
+
+/** Waits for that long at most. */
+async function within(clock: Clock, ms: number, promise: Promise<void>): Promise<void> {
+  const late = Promise.withResolvers<void>()
+  const cancel = clock.after(ms, late.resolve)
+  await Promise.race([promise, late.promise])
+  cancel()
 }
 
 function isSame(a: Peer, b: Peer): boolean {

@@ -20,10 +20,10 @@ import { PeerClient } from '../peers/client.ts'
 import { createCredentials } from '../peers/credentials.ts'
 import { KnownPeers } from '../peers/known-peers.ts'
 import { registerPeerMetrics } from '../peers/metrics.ts'
+import { patientClock } from '../peers/patient-clock.ts'
 import { createTlsIdentity } from '../peers/tls.ts'
 import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
-import { systemClock } from '../platform/clock.ts'
 import type { Address, Settings } from '../settings/settings.ts'
 import { LOOPBACK_SWARM_KEY } from '../swarm/topic.ts'
 import { createPeerContent } from '../transfer/peer-content.ts'
@@ -140,7 +140,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     settings.flight === 'on'
       ? new NodeFlight(
           {
-            ...{ members, router, store, self, clock: systemClock, log },
+            ...{ members, router, store, self, clock: patientClock, log },
             ...{ holds: (key) => held.has(key), metrics: flightMetrics },
           },
           { lookupTimeout },

@@ -13,12 +13,15 @@ const node = (number: number): Peer => ({ host: `10.0.0.${number}`, port: 5001 }
 function scene() {
   const clock = new ManualClock()
   const keeper = new Keeper(clock)
-  /** `lead`, or the numbers of those who are named. */
+  /** `lead`, or the numbers of those who have it, and of the one to follow. */
   const ask = (number: number, not: readonly number[] = [], gives = true) => {
-    const ruling = keeper.ask({ digest, gives, not: not.map(node) }, node(number))
-    if (ruling.kind === 'lead') return 'lead'
-    const named = ruling.kind === 'follow' ? [ruling.parent] : ruling.peers
-    return `${ruling.kind} ${named.map(({ host }) => host.split('.').at(-1)).join()}`
+    const { holders, parent } = keeper.ask({ digest, gives, not: not.map(node) }, node(number))
+    const named = (peers: readonly Peer[]) => peers.map(({ host }) => host.split('.').at(-1)).join()
+    const said = [
+      ...(holders.length > 0 ? [`holders ${named(holders)}`] : []),
+      ...(parent ? [`follow ${named([parent])}`] : []),
+    ]
+    return said.join(', ') || 'lead'
   }
   const arriving = (number: number, written: number, parent?: number) =>
     keeper.tell(
@@ -46,14 +49,24 @@ test('a keeper says the same again to whoever asks again', () => {
   )
 })
 
-test('a keeper names those who have it by now, in turns, and nobody who is getting it', () => {
+test('a keeper names those who have it by now, in turns, and whom to follow', () => {
   const { ask, end } = scene()
   for (const number of [1, 2, 3]) ask(number)
   end(1, 'held')
   end(2, 'held')
-  assert.equal(ask(4), 'holders 1,2')
-  assert.equal(ask(4, [2]), 'holders 1')
+  assert.equal(ask(4), 'holders 1,2, follow 3')
+  assert.equal(ask(5), 'holders 1,2, follow 4')
+  assert.equal(ask(4, [2]), 'holders 1, follow 3')
   assert.equal(ask(4, [1, 2]), 'follow 3')
+})
+
+test('a keeper tells how many others are getting it', () => {
+  const { keeper, ask, end } = scene()
+  const crowd = (number: number) => keeper.ask({ digest, gives: true, not: [] }, node(number)).crowd
+  assert.deepEqual([1, 2, 3, 1].map(crowd), [0, 1, 2, 2])
+  end(1, 'held')
+  assert.equal(crowd(4), 2)
+  assert.equal(ask(4), 'holders 1, follow 3')
 })
 
 test('a keeper sends nobody to who was told to go upstream and has not begun for a while, until it has', async () => {
@@ -137,6 +150,6 @@ test('a keeper keeps no more than it may, the digests that were asked for last',
   const named = (number: number) => `sha256:${number.toString(16).padStart(64, '0')}` as Digest
   for (let number = 0; number < 5_000; number++) keeper.ask({ digest: named(number), gives: true, not: [] }, node(1))
   assert.equal(keeper.size, 4_096)
-  assert.equal(keeper.ask({ digest: named(4_999), gives: true, not: [] }, node(2)).kind, 'follow')
-  assert.equal(keeper.ask({ digest: named(0), gives: true, not: [] }, node(2)).kind, 'lead')
+  assert.deepEqual(keeper.ask({ digest: named(4_999), gives: true, not: [] }, node(2)).parent, node(1))
+  assert.equal(keeper.ask({ digest: named(0), gives: true, not: [] }, node(2)).parent, undefined)
 })

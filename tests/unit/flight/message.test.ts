@@ -34,9 +34,11 @@ const question: fc.Arbitrary<Question> = fc.oneof(
   fc.record({ kind: only('state'), digest }),
 )
 const answer: fc.Arbitrary<Answer> = fc.oneof(
-  fc.record({ kind: only('holders'), peers }),
-  fc.record({ kind: only('follow'), parent: peer, depth: bytes }),
-  fc.record({ kind: fc.constantFrom('lead' as const, 'told' as const, 'held' as const, 'gone' as const) }),
+  fc.record(
+    { kind: only('place'), holders: peers, parent: peer, crowd: bytes },
+    { requiredKeys: ['kind', 'holders', 'crowd'] },
+  ),
+  fc.record({ kind: fc.constantFrom('told' as const, 'held' as const, 'gone' as const, 'soon' as const) }),
   fc.record(
     { kind: only('arriving'), written: bytes, size: bytes, leads: fc.boolean() },
     { requiredKeys: ['kind', 'written', 'leads'] },

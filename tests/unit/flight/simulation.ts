@@ -43,6 +43,9 @@ const LIMIT = 60
 
 const DIGEST = `sha256:${'a'.repeat(64)}` as Digest
 
+/** What a keeper says that is not there. */
+const NOBODY = { holders: [], parent: undefined, crowd: 0 }
+
 interface SimulatedNode {
   readonly peer: Peer
   readonly joinsAt: number
@@ -78,13 +81,9 @@ export function simulate({ seed, nodes: count, link, spread, deaths }: Rollout):
 
   const ask = (node: SimulatedNode, not: Peer[]) => {
     const [first] = asked()
-    const ruling = first?.keeper.ask({ digest: DIGEST, gives: true, not }, node.peer) ?? { kind: 'lead' as const }
+    const { holders, parent, crowd } = first?.keeper.ask({ digest: DIGEST, gives: true, not }, node.peer) ?? NOBODY
     const named =
-      ruling.kind === 'lead'
-        ? undefined
-        : ruling.kind === 'follow'
-          ? ruling.parent
-          : ruling.peers[Math.floor(random() * ruling.peers.length)]
+      parent !== undefined && crowd >= holders.length ? parent : holders[Math.floor(random() * holders.length)]
     node.from = (named && byAddress.get(addressOf(named))) ?? 'registry'
     node.lostAt = undefined
   }
