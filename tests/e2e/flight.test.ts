@@ -1,0 +1,71 @@
+/** Nodes that pull one image at once, while nobody has it: one of them gets it from upstream, and the others from each other. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { logLines, metricsOf, type Node, type PushedImage, testCluster, totalOf } from './harness/index.ts'
+
+/** What each node and the registry can send and receive, in bytes per second: 100 Mbit/s. */
+const LINK = 12_500_000
+const NAMES = ['a', 'b', 'c', 'd', 'e']
+
+const cluster = await testCluster({
+  nodes: NAMES.map((name) => ({ name, flags: { flight: 'on', 'lookup-timeout': undefined } })),
+  registry: true,
+})
+for (const { network } of [...cluster.nodes, cluster.registry]) {
+  await network.shape('out', LINK)
+  await network.shape('in', LINK)
+}
+
+/** Lets all nodes pull at once, and tells how often the image has left the registry and how long each pull took. */
+async function pullAtOnce(image: PushedImage): Promise<{ images: number; seconds: number[] }> {
+  const { registry, nodes } = cluster
+  const before = await registry.network.carried()
+  const seconds = await Promise.all(
+    nodes.map(async (node) => {
+      const start = performance.now()
+      await node.pull(image.reference, { timeoutMs: 120_000 })
+      return (performance.now() - start) / 1000
+    }),
+  )
+  const after = await registry.network.carried()
+  const bytes = image.own.layers.reduce((sum, { size }) => sum + size, 0)
+  for (const node of nodes) assert.deepEqual(await node.wrongFiles(image.reference, image), [])
+  return { images: (after.out - before.out) / bytes, seconds }
+}
+
+async function flightsOf(node: Node): Promise<string> {
+  const metrics = await metricsOf(node)
+  const [led, followed] = ['leader', 'follower'].map((role) =>
+    totalOf(metrics, 'flights', `role="${role}",outcome="\\w+"`),
+  )
+  return `${node.name} led ${led}, followed ${followed}, left ${totalOf(metrics, 'flight_left')}`
+}
+
+for (const [megabytes, layers] of [
+  [20, 1],
+  [20, 4],
+  [20, 10],
+] as const) {
+  test(`flight: of ${megabytes} MB in ${layers} layers, about one image leaves the registry`, async () => {
+    const seed = `flight ${megabytes} ${layers}`
+    const sizes = Array.from({ length: layers }, () => Math.floor((megabytes * 1_000_000) / layers))
+    const image = await cluster.registry.push(
+      await cluster.makeImage({ seed, layers: sizes }),
+      `team/flight-${megabytes}-${layers}:v1`,
+    )
+    const { images, seconds } = await pullAtOnce(image)
+    const told = await Promise.all(cluster.nodes.map(flightsOf))
+    const lines = cluster.nodes.flatMap(({ name, mirror }) =>
+      logLines(mirror)
+        .filter(({ event, key }) => event === 'flight' && image.digests.some((digest) => digest === key))
+        .map(
+          ({ key, role, parent, outcome, bytes, ms }) =>
+            `${name} ${String(key).slice(7, 15)} ${role} ${parent} ${outcome} ${bytes} ${ms}`,
+        ),
+    )
+    if (process.env.FLIGHT_TRACE !== undefined)
+      console.log(lines.sort((x, y) => x.slice(2).localeCompare(y.slice(2))).join('\n'))
+    console.log(`${images.toFixed(2)} images, ${seconds.map((s) => s.toFixed(1)).join(' ')} s; ${told.join('; ')}`)
+    assert.ok(images < 1.5, `${images.toFixed(2)} images left the registry`)
+  })
+}
