@@ -1,12 +1,19 @@
 import type { Descriptor } from '../../oci/descriptor.ts'
 import { isDigest } from '../../oci/digest.ts'
-import { bounded, unlessAborted } from '../../platform/abort.ts'
 import { contentCalls } from './content.ts'
 import { CRI_NAMESPACE, criCalls } from './cri.ts'
-import { ContainerdError, containerdError, found } from './error.ts'
+import { ContainerdError, found } from './error.ts'
 import { type ContainerdEvent, decodeEvents, eventFilters, type Topic } from './events.ts'
-import { type BoundCalls, createCalls } from './grpc.ts'
-import { events, images, introspection, leases, type Method, namespaces, version as versions } from './messages.ts'
+import { type Calls, createCalls } from './grpc.ts'
+import {
+  events,
+  type ImageMessage,
+  images,
+  introspection,
+  leases,
+  namespaces,
+  version as versions,
+} from './messages.ts'
 import { createSession } from './session.ts'
 import { openStream, type ServerStream } from './stream.ts'
 
@@ -14,6 +21,7 @@ import { openStream, type ServerStream } from './stream.ts'
 const CALL_TIMEOUT = 10_000
 /** Longest wait in milliseconds for the next message of a stream that should flow: a disk may be slow, but not hang. */
 const STALL_TIMEOUT = 15_000
+
 /** A name and what it points to. The target need not be there. */
 export interface ContainerdImage {
   readonly name: string
@@ -48,26 +56,7 @@ export function connectContainerd(
 ) {
   const { callTimeout = CALL_TIMEOUT, stallTimeout = STALL_TIMEOUT } = timeouts
   const session = createSession(socket)
-
-  /** The calls in a namespace, each with its bound: a failure becomes a ContainerdError, an abort keeps the signal's reason. */
-  function callsIn(namespace: string): BoundCalls {
-    const calls = createCalls(session, namespace)
-    return {
-      async unary(method, request, signal, timeout = callTimeout) {
-        signal.throwIfAborted()
-        const name = nameOf(method)
-        try {
-          return await bounded(timeout, signal, (bound) => unlessAborted(calls.unary(method, request, bound), bound))
-        } catch (error) {
-          signal.throwIfAborted()
-          if (!(error instanceof DOMException && error.name === 'TimeoutError')) throw containerdError(name, error)
-          throw new ContainerdError('timeout', `containerd ${name}: no answer for ${timeout} ms`, { cause: error })
-        }
-      },
-      stream: calls.stream,
-    }
-  }
-
+  const callsIn = (namespace: string) => createCalls(session, namespace, callTimeout)
   return {
     /** The connection that is open, if there is one. As long as it is the same, containerd was not started again. */
     get connection(): object | undefined {
@@ -81,15 +70,7 @@ export function connectContainerd(
   }
 }
 
-/** What people call it: `Images.Get`, `CRI PullImage`. */
-function nameOf({ path }: Pick<Method<never, never>, 'path'>): string {
-  const [service = '', name = ''] = path.split('/')
-  const short = service.split('.').at(-1)
-  if (service.startsWith('runtime.')) return `CRI ${name}`
-  return name === short ? name : `${short}.${name}`
-}
-
-function clientOf(calls: BoundCalls, namespace: string, stallTimeout: number) {
+function clientOf(calls: Calls, namespace: string, stallTimeout: number) {
   async function version(signal: AbortSignal): Promise<{ readonly version: string; readonly revision: string }> {
     return await calls.unary(versions.version, {}, signal)
   }
@@ -181,13 +162,7 @@ export function exportsOf(plugins: readonly Plugin[], type: string, id: string):
   return plugins.find((plugin) => plugin.type === type && plugin.id === id)?.exports ?? {}
 }
 
-function imageOf({
-  name,
-  target,
-}: {
-  readonly name: string
-  readonly target: { readonly mediaType: string; readonly digest: string; readonly size: number } | undefined
-}): ContainerdImage | undefined {
+function imageOf({ name, target }: ImageMessage): ContainerdImage | undefined {
   if (target === undefined || !isDigest(target.digest)) return undefined
   return { name, target: { ...target, digest: target.digest } }
 }

@@ -1,6 +1,6 @@
 import { type Digest, isDigest } from '../../oci/digest.ts'
 import { found } from './error.ts'
-import type { BoundCalls } from './grpc.ts'
+import type { Calls } from './grpc.ts'
 import { content } from './messages.ts'
 import { openStream } from './stream.ts'
 
@@ -17,7 +17,7 @@ export interface ContentInfo {
  *
  * @param stallTimeout longest wait for the next message of a stream, in milliseconds
  */
-export function contentCalls(calls: BoundCalls, stallTimeout: number) {
+export function contentCalls(calls: Calls, stallTimeout: number) {
   return {
     /** `undefined` if the content is not in this namespace, even if its file is there for another one. */
     async contentInfo(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {

@@ -1,4 +1,4 @@
-import type { BoundCalls } from './grpc.ts'
+import type { Calls } from './grpc.ts'
 import { cri } from './messages.ts'
 
 /** The namespace of everything that CRI does. */
@@ -13,7 +13,7 @@ const PULL_TIMEOUT = 150_000
  */
 export type CriClient = ReturnType<typeof criCalls>
 
-export function criCalls(calls: BoundCalls) {
+export function criCalls(calls: Calls) {
   return {
     async version(signal: AbortSignal): Promise<{ readonly name: string; readonly version: string }> {
       const answer = await calls.unary(cri.version, {}, signal)

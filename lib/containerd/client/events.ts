@@ -1,20 +1,15 @@
 import { ContainerdError } from './error.ts'
-import { contentEvent, imageEvent } from './messages.ts'
-import type { BytesKind } from './protobuf.ts'
+import { contentEvent, type Envelope, imageEvent } from './messages.ts'
 
-/** The types of events, by their topics. */
-const IMAGE_EVENTS = {
+/** The topics that this project knows, and the types of their events. `/content/create` exists since containerd 2.1. */
+const TYPES = {
   '/images/create': 'containerd.services.images.v1.ImageCreate',
   '/images/update': 'containerd.services.images.v1.ImageUpdate',
   '/images/delete': 'containerd.services.images.v1.ImageDelete',
-} as const
-const CONTENT_EVENTS = {
   '/content/create': 'containerd.events.ContentCreate',
   '/content/delete': 'containerd.events.ContentDelete',
 } as const
-
-/** The topics that this project knows. `/content/create` exists since containerd 2.1. */
-export type Topic = keyof typeof IMAGE_EVENTS | keyof typeof CONTENT_EVENTS
+export type Topic = keyof typeof TYPES
 
 /** An event in the client's namespace. Image events carry the image's name only: what it points to must be asked. */
 export type ContainerdEvent =
@@ -30,20 +25,11 @@ export function eventFilters(topics: readonly Topic[], namespace: string): strin
 }
 
 /** What the envelopes of a subscription say, without the topics that this project does not know. */
-export async function* decodeEvents(
-  source: AsyncIterable<EventEnvelope>,
-): AsyncGenerator<ContainerdEvent, void, undefined> {
+export async function* decodeEvents(source: AsyncIterable<Envelope>): AsyncGenerator<ContainerdEvent, void, undefined> {
   for await (const envelope of source) {
     const event = decodeEvent(envelope)
     if (event !== undefined) yield event
   }
-}
-
-/** The fields of an envelope that matter here. */
-interface EventEnvelope {
-  readonly topic: string
-  readonly namespace: string
-  readonly event?: { readonly typeUrl: string; readonly value: Uint8Array } | undefined
 }
 
 /**
@@ -51,25 +37,21 @@ interface EventEnvelope {
  *
  * @throws {ContainerdError} `unexpected` if the event is not of its topic's type, or not protobuf
  */
-export function decodeEvent({ topic, namespace, event }: EventEnvelope): ContainerdEvent | undefined {
-  if (isKey(topic, IMAGE_EVENTS)) {
-    return { kind: 'image', topic, namespace, name: unpack(imageEvent, IMAGE_EVENTS[topic], topic, event).name }
-  }
-  if (!isKey(topic, CONTENT_EVENTS)) return undefined
-  return { kind: 'content', topic, namespace, digest: unpack(contentEvent, CONTENT_EVENTS[topic], topic, event).digest }
-}
-
-function isKey<T extends object>(name: string, of: T): name is string & keyof T {
-  return Object.hasOwn(of, name)
-}
-
-function unpack<T>(kind: BytesKind<T>, type: string, topic: string, event: EventEnvelope['event']): T {
+export function decodeEvent({ topic, namespace, event }: Envelope): ContainerdEvent | undefined {
+  if (!isTopic(topic)) return undefined
   let cause: unknown
   try {
-    if (event?.typeUrl.split('/').at(-1) === type) return kind.read(event.value)
+    if (event?.typeUrl.split('/').at(-1) === TYPES[topic]) {
+      if (topic.startsWith('/images/')) return { kind: 'image', topic, namespace, ...imageEvent.read(event.value) }
+      return { kind: 'content', topic, namespace, ...contentEvent.read(event.value) }
+    }
   } catch (error) {
     cause = error
   }
-  const problem = `expected ${type} in an event of ${topic}, got ${event?.typeUrl || 'nothing'}`
+  const problem = `expected ${TYPES[topic]} in an event of ${topic}, got ${event?.typeUrl || 'nothing'}`
   throw new ContainerdError('unexpected', problem, { cause })
+}
+
+function isTopic(name: string): name is Topic {
+  return Object.hasOwn(TYPES, name)
 }

@@ -1,10 +1,10 @@
 import { once } from 'node:events'
 import { type ClientHttp2Stream, constants, type IncomingHttpHeaders } from 'node:http2'
-import { onAbort, unlessAborted } from '../../platform/abort.ts'
-import { GrpcError } from './error.ts'
+import { bounded, onAbort, unlessAborted } from '../../platform/abort.ts'
+import { ContainerdError, containerdError, GrpcError } from './error.ts'
 import type { Method } from './messages.ts'
 import type { BytesKind } from './protobuf.ts'
-import type { createSession } from './session.ts'
+import { gone, type Session } from './session.ts'
 
 /** Largest message accepted, in bytes: containerd's own `max_send_message_size`. */
 const MESSAGE_LIMIT = 16 * 1024 * 1024
@@ -16,12 +16,17 @@ const NAMESPACE_HEADER = 'containerd-namespace'
 /** What comes back is not gRPC. */
 const NOT_GRPC = 13
 
-export type GrpcCalls = ReturnType<typeof createCalls>
+/** Calls to containerd in one of its namespaces. */
+export type Calls = ReturnType<typeof createCalls>
 
-/** Calls by gRPC over HTTP/2 (gRPC's `PROTOCOL-HTTP2.md`), without compression, in one namespace of containerd. */
-export function createCalls(session: ReturnType<typeof createSession>, namespace: string) {
+/**
+ * Calls by gRPC over HTTP/2 (gRPC's `PROTOCOL-HTTP2.md`), without compression.
+ *
+ * @param callTimeout longest wait for the answer of a call that has one, in milliseconds
+ */
+export function createCalls(session: Session, namespace: string, callTimeout: number) {
   /**
-   * Calls at once, and gives what is answered, as it comes. Leaving the loop ends the call.
+   * Calls at once, and gives what is answered, as it comes. Leaving the loop ends the call. It has no bound: see openStream.
    *
    * @throws {GrpcError} what the server says; what the connection throws; the signal's reason
    */
@@ -31,12 +36,13 @@ export function createCalls(session: ReturnType<typeof createSession>, namespace
     signal: AbortSignal,
   ): AsyncGenerator<Answer, void, undefined> {
     signal.throwIfAborted()
-    const headers = {
+    const begun = session.request({
+      ':method': 'POST',
+      ':path': `/${path}`,
       'content-type': 'application/grpc',
       te: 'trailers',
       [NAMESPACE_HEADER]: namespace,
-    }
-    const begun = session.request('POST', `/${path}`, headers, {})
+    })
     const call = await unlessAborted(begun, signal).catch((error: unknown) => {
       // The connection may be there only later: then it carries nothing of this call.
       void begun.then(cancel, () => undefined)
@@ -61,33 +67,46 @@ export function createCalls(session: ReturnType<typeof createSession>, namespace
     }
   }
 
+  async function answerOf<Request, Answer>(method: Method<Request, Answer>, sent: Request, signal: AbortSignal) {
+    let found: Answer | undefined
+    for await (const answer of stream(method, sent, signal)) found = answer
+    if (found === undefined) throw new GrpcError(NOT_GRPC, 'no message in the answer')
+    return found
+  }
+
   return {
     stream,
 
-    /** The one answer of a call. @throws as `stream` does */
-    async unary<Request, Answer>(method: Method<Request, Answer>, sent: Request, signal: AbortSignal): Promise<Answer> {
-      let found: Answer | undefined
-      for await (const answer of stream(method, sent, signal)) found = answer
-      if (found === undefined) throw new GrpcError(NOT_GRPC, 'no message in the answer')
-      return found
+    /**
+     * The one answer of a call.
+     *
+     * @throws {ContainerdError} and the signal's reason
+     */
+    async unary<Request, Answer>(
+      method: Method<Request, Answer>,
+      sent: Request,
+      signal: AbortSignal,
+      timeout = callTimeout,
+    ): Promise<Answer> {
+      signal.throwIfAborted()
+      const name = nameOf(method)
+      try {
+        return await bounded(timeout, signal, (bound) => unlessAborted(answerOf(method, sent, bound), bound))
+      } catch (error) {
+        signal.throwIfAborted()
+        if (!(error instanceof DOMException && error.name === 'TimeoutError')) throw containerdError(name, error)
+        throw new ContainerdError('timeout', `containerd ${name}: no answer for ${timeout} ms`, { cause: error })
+      }
     },
   }
 }
 
-/** Calls to containerd in a namespace. */
-export interface BoundCalls {
-  /**
-   * @param timeout milliseconds for the answer
-   * @throws {ContainerdError} and the signal's reason
-   */
-  unary<Request, Answer>(
-    method: Method<Request, Answer>,
-    request: Request,
-    signal: AbortSignal,
-    timeout?: number,
-  ): Promise<Answer>
-  /** Without a bound: see openStream. */
-  stream<Request, Answer>(method: Method<Request, Answer>, request: Request, signal: AbortSignal): AsyncIterable<Answer>
+/** What people call it: `Images.Get`, `CRI PullImage`. */
+function nameOf({ path }: Pick<Method<never, never>, 'path'>): string {
+  const [service = '', name = ''] = path.split('/')
+  const short = service.split('.').at(-1)
+  if (service.startsWith('runtime.')) return `CRI ${name}`
+  return name === short ? name : `${short}.${name}`
 }
 
 type Trailers = Pick<IncomingHttpHeaders, string>
@@ -139,10 +158,6 @@ function decoded(text: string): string {
   } catch {
     return text
   }
-}
-
-function gone(): NodeJS.ErrnoException {
-  return Object.assign(new Error('the connection ended before the answer did'), { code: 'ECONNRESET' })
 }
 
 function framed(message: Uint8Array): Uint8Array {

@@ -47,6 +47,7 @@ export const content = {
 }
 
 const image = message({ name: one(1, text), target: maybe(3, descriptor) })
+export type ImageMessage = ReturnType<typeof image.read>
 const IMAGES = 'containerd.services.images.v1.Images'
 export const images = {
   get: method(`${IMAGES}/Get`, message({ name: one(1, text) }), message({ image: maybe(1, image) })),
@@ -58,6 +59,7 @@ export const images = {
 /** What an event says, by the name of its type: the name stands bare, without a host before it. */
 export const any = message({ typeUrl: one(1, text), value: one(2, bytes) })
 const envelope = message({ namespace: one(2, text), topic: one(3, text), event: maybe(4, any) })
+export type Envelope = ReturnType<typeof envelope.read>
 export const events = {
   /** Answers with every event. */
   subscribe: method('containerd.services.events.v1.Events/Subscribe', filters, envelope),

@@ -1,10 +1,4 @@
-import {
-  type ClientHttp2Stream,
-  type ClientSessionRequestOptions,
-  connect,
-  constants,
-  type OutgoingHttpHeaders,
-} from 'node:http2'
+import { type ClientHttp2Stream, connect, constants, type OutgoingHttpHeaders } from 'node:http2'
 import { connect as dial } from 'node:net'
 
 /** HTTP/2 wants an authority; over a Unix socket it names nothing. */
@@ -21,6 +15,8 @@ const heard = () => undefined
  * nobody hears ends the process: on Node and Deno if something other than containerd answers, and on Deno if the other end
  * closes at once.
  */
+export type Session = ReturnType<typeof createSession>
+
 export function createSession(socket: string) {
   const open = new Set<Connection>()
   let current: Connection | undefined
@@ -63,18 +59,14 @@ export function createSession(socket: string) {
       return current
     },
 
-    async request(
-      method: string,
-      path: string,
-      headers: OutgoingHttpHeaders,
-      options: ClientSessionRequestOptions,
-    ): Promise<ClientHttp2Stream> {
+    /** Begins a call, on a connection that is open or is made for it. @throws what keeps it from being made */
+    async request(headers: OutgoingHttpHeaders): Promise<ClientHttp2Stream> {
       for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
         if (closed !== undefined) throw closed
         current ??= connected()
         const connection = current
         await connection.ready
-        const stream = begin(connection, { ...headers, ':method': method, ':path': path }, options)
+        const stream = begin(connection, headers)
         if (stream !== undefined) return stream
         if (current === connection) current = undefined
       }
@@ -98,11 +90,11 @@ interface Connection {
 }
 
 /** A call on a connection; `undefined` if that ends, so that nothing was sent. */
-function begin(connection: Connection, headers: OutgoingHttpHeaders, options: ClientSessionRequestOptions) {
+function begin(connection: Connection, headers: OutgoingHttpHeaders) {
   const { session } = connection
   if (session.closed || session.destroyed) return undefined
   try {
-    const stream = session.request(headers, options)
+    const stream = session.request(headers)
     keepWhile(stream, connection)
     return stream
   } catch (error) {
@@ -123,6 +115,7 @@ function keepWhile(stream: ClientHttp2Stream, connection: Connection): void {
   })
 }
 
-function gone(): NodeJS.ErrnoException {
+/** What breaks a call when its connection ends. */
+export function gone(): NodeJS.ErrnoException {
   return Object.assign(new Error('the connection has ended'), { code: 'ECONNRESET' })
 }
