@@ -1,6 +1,5 @@
 import type { Context } from 'hono'
-import type { Descriptor } from '../oci/descriptor.ts'
-import type { Digest } from '../oci/digest.ts'
+import type { Descriptor, Digest } from '../oci/digest.ts'
 import type { OciError } from '../oci/error.ts'
 import { etagOf, matchesIfMatch, matchesIfNoneMatch, matchesIfRange } from '../oci/etag.ts'
 import type { ContentTarget } from '../oci/path.ts'

@@ -1,5 +1,5 @@
 import type { MiddlewareHandler } from 'hono'
-import type { Descriptor } from '../oci/descriptor.ts'
+import type { Descriptor } from '../oci/digest.ts'
 import type { ContentTarget } from '../oci/path.ts'
 import type { Admission } from '../platform/listener.ts'
 

@@ -1,5 +1,4 @@
-import type { Descriptor } from '../oci/descriptor.ts'
-import { type Digest, isDigest } from '../oci/digest.ts'
+import { type Descriptor, type Digest, isDigest } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
 import { OCTET_STREAM } from '../oci/media-type.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'

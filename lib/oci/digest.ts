@@ -3,6 +3,14 @@ import { echo, OciError } from './error.ts'
 /** A digest in the form `algorithm:hex`, checked by {@link parseDigest}. */
 export type Digest = string & { readonly __brand: 'Digest' }
 
+/** The three required fields of an OCI descriptor. */
+export interface Descriptor {
+  readonly mediaType: string
+  readonly digest: Digest
+  /** In bytes. */
+  readonly size: number
+}
+
 /** The registered algorithms of the OCI image-spec ("Digests") that this mirror accepts, and the length of their hex. */
 const HEX_LENGTH: Readonly<Record<string, number>> = { sha256: 64, sha512: 128 }
 

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Descriptor } from './descriptor.ts'
-import { type Digest, parseDigest } from './digest.ts'
+import { type Descriptor, type Digest, parseDigest } from './digest.ts'
 import { OCI_CONFIG, OCI_LAYER, OCI_MANIFEST } from './media-type.ts'
 
 /** A piece of content with its bytes. */

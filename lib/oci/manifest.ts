@@ -1,5 +1,4 @@
-import type { Descriptor } from './descriptor.ts'
-import { type Digest, parseDigest } from './digest.ts'
+import { type Descriptor, type Digest, parseDigest } from './digest.ts'
 import { OciError } from './error.ts'
 import {
   isIndexMediaType,

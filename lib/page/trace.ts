@@ -1,6 +1,5 @@
 import { type Resolution, resolverOf } from '../http/resolve.ts'
-import type { Descriptor } from '../oci/descriptor.ts'
-import type { Digest } from '../oci/digest.ts'
+import type { Descriptor, Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/error.ts'
 import { targetKey } from '../oci/key.ts'
 import { childrenOf } from '../oci/manifest.ts'

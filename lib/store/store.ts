@@ -1,5 +1,4 @@
-import type { Descriptor } from '../oci/descriptor.ts'
-import type { Digest } from '../oci/digest.ts'
+import type { Descriptor, Digest } from '../oci/digest.ts'
 import type { Key } from '../oci/key.ts'
 import type { ByteRange } from '../oci/range.ts'
 import type { TaggedReference } from '../oci/reference.ts'

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { setImmediate as turn } from 'node:timers/promises'
-import type { Descriptor } from '../oci/descriptor.ts'
-import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts'
+import { algorithmOf, type Descriptor, type Digest, hexOf } from '../oci/digest.ts'
 import { childrenOf } from '../oci/manifest.ts'
 import { isManifestMediaType, MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
 

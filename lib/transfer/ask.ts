@@ -1,5 +1,4 @@
-import type { Descriptor } from '../oci/descriptor.ts'
-import { parseDigest } from '../oci/digest.ts'
+import { type Descriptor, parseDigest } from '../oci/digest.ts'
 import { OciError } from '../oci/error.ts'
 import { targetKey } from '../oci/key.ts'
 import { isManifestMediaType } from '../oci/media-type.ts'

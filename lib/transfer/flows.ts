@@ -1,5 +1,4 @@
-import type { Descriptor } from '../oci/descriptor.ts'
-import type { Digest } from '../oci/digest.ts'
+import type { Descriptor, Digest } from '../oci/digest.ts'
 import { unlessAborted } from '../platform/abort.ts'
 import type { Flow } from './flow.ts'
 

@@ -1,6 +1,6 @@
 import type { Flight, Source } from '../flight/flight.ts'
 import type { Logger } from '../observe/log.ts'
-import type { Descriptor } from '../oci/descriptor.ts'
+import type { Descriptor } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
 import { OCTET_STREAM } from '../oci/media-type.ts'
 import { PeerError } from '../peers/error.ts'

@@ -1,7 +1,6 @@
 import type { Source } from '../flight/flight.ts'
 import type { Attempt, TransferOutcome, Transferred } from '../observe/activity.ts'
-import type { Descriptor } from '../oci/descriptor.ts'
-import type { Digest } from '../oci/digest.ts'
+import type { Descriptor, Digest } from '../oci/digest.ts'
 import { digestKey, targetKey } from '../oci/key.ts'
 import { PeerError } from '../peers/error.ts'
 import { bounded, onAbort } from '../platform/abort.ts'

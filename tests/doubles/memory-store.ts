@@ -1,5 +1,4 @@
-import type { Descriptor } from '../../lib/oci/descriptor.ts'
-import type { Digest } from '../../lib/oci/digest.ts'
+import type { Descriptor, Digest } from '../../lib/oci/digest.ts'
 import { digestKey, type Key, tagKey } from '../../lib/oci/key.ts'
 import type { Content, Image } from '../../lib/oci/make-image.ts'
 import type { TaggedReference } from '../../lib/oci/reference.ts'

@@ -1,5 +1,5 @@
 import { randomBytes, randomInt } from 'node:crypto'
-import type { Descriptor } from '../../oci/descriptor.ts'
+import type { Descriptor } from '../../oci/digest.ts'
 import { OciError } from '../../oci/error.ts'
 import { type Image, makeImage } from '../../oci/make-image.ts'
 import { digestNamed, parseRequestPath, tagNamed } from '../../oci/path.ts'

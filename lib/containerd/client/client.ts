@@ -1,5 +1,4 @@
-import type { Descriptor } from '../../oci/descriptor.ts'
-import { isDigest } from '../../oci/digest.ts'
+import { type Descriptor, isDigest } from '../../oci/digest.ts'
 import { contentCalls } from './content.ts'
 import { CRI_NAMESPACE, criCalls } from './cri.ts'
 import { ContainerdError, found } from './error.ts'

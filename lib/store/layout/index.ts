@@ -1,7 +1,6 @@
 import { realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Descriptor } from '../../oci/descriptor.ts'
-import type { Digest } from '../../oci/digest.ts'
+import type { Descriptor, Digest } from '../../oci/digest.ts'
 import { type Key, tagKey } from '../../oci/key.ts'
 import { parseDescriptor } from '../../oci/manifest.ts'
 import type { Policy } from '../../oci/policy.ts'

@@ -46,8 +46,8 @@ export interface RecordStoreOptions {
 
 /**
  * What a node of the DHT keeps for others: who announced each topic, all for the same time. A record is a slot of some arrays,
- * 62 bytes with its topic; with the topics as strings in a map it was 160. What there is no room for is refused, so that the announcer can turn to another node: nothing that
- * was acknowledged is dropped before its time.
+ * 62 bytes with its topic; with the topics as strings in a map it was 160. What there is no room for is refused, so that the
+ * announcer can turn to another node: nothing that was acknowledged is dropped before its time.
  */
 export class RecordStore {
   /** Records at most. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { Descriptor } from '../../../lib/oci/descriptor.ts'
+import type { Descriptor } from '../../../lib/oci/digest.ts'
 import { OciError } from '../../../lib/oci/error.ts'
 import { childrenOf, sniffManifest } from '../../../lib/oci/manifest.ts'
 import {
