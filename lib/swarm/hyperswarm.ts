@@ -5,7 +5,7 @@ import type { Logger } from '../observe/log.ts'
 import { createSealedBackend, type DatagramBackend, runtimeBackend, UDX } from '../udx/index.ts'
 import { Refusals, SwarmSeal } from './datagram-seal.ts'
 import { answerFrom, createDhtRpc, QUESTION } from './dht/hyperdht-rpc.ts'
-import { RecordStore } from './dht/record-store.ts'
+import { createRecordStore } from './dht/record-store.ts'
 import { MAX_MEMBERS, type SwarmConnection } from './members/membership.ts'
 import type { NodeAddress } from './node.ts'
 import type { NodeFiles } from './node-files.ts'
@@ -74,7 +74,7 @@ export async function openNode(
     // In place of the addon that hyperdht brings, which needs the libuv of Node.
     udx: new UDX({ backend: createSealedBackend(backend, seal) }),
   })
-  const records = new RecordStore({ log })
+  const records = createRecordStore({ log })
   try {
     await dht.fullyBootstrapped()
   } catch (error) {

@@ -7,7 +7,7 @@ import { silentLogger } from '../../lib/observe/log.ts'
 import { digestKey, tagKey } from '../../lib/oci/key.ts'
 import { createCredentials } from '../../lib/peers/credentials.ts'
 import { answerFrom, encodeRecords, LOOKUP } from '../../lib/swarm/dht/hyperdht-rpc.ts'
-import { RecordStore } from '../../lib/swarm/dht/record-store.ts'
+import { createRecordStore } from '../../lib/swarm/dht/record-store.ts'
 import { compact, type NodeAddress } from '../../lib/swarm/node.ts'
 import { topicOf } from '../../lib/swarm/topic.ts'
 import { ticketFor } from '../fixtures/credentials.ts'
@@ -152,7 +152,7 @@ test('mirror gives nothing to a stranger that shows it a capability meant for th
     await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', resolve))
     const address = { host: '127.0.0.1', port: (relay.address() as AddressInfo).port }
     const dht = await joinAsMember(portOf(asker.peer), { swarmKey: KEY, port: address.port })
-    const records = new RecordStore({ log: silentLogger })
+    const records = createRecordStore({ log: silentLogger })
     dht.onrequest = (request) => answerFrom(records, new Uint8Array(32), request)
     try {
       const asked = { host: HOST, port: portOf(asker.peer) }

@@ -12,7 +12,7 @@ import { ContentFeed } from '../../../lib/store/feed.ts'
 import { REFRESH_PERIOD, REPLICAS } from '../../../lib/swarm/announce/announcer.ts'
 import { Schedule } from '../../../lib/swarm/announce/schedule.ts'
 import { NetworkMap } from '../../../lib/swarm/dht/network-map.ts'
-import { RECORD_LIFE, RecordStore } from '../../../lib/swarm/dht/record-store.ts'
+import { createRecordStore, RECORD_LIFE } from '../../../lib/swarm/dht/record-store.ts'
 import { digestOf } from '../../fixtures/image.ts'
 
 const [DIGESTS, MEMBERS] = [10_000, 200]
@@ -51,7 +51,7 @@ test('10,000 digests and 200 members take little memory', { skip: runtimeName ==
   announced(100)
   const before = used()
   const own = announced(DIGESTS)
-  const others = new RecordStore({ log: silentLogger })
+  const others = createRecordStore({ log: silentLogger })
   for (let at = 0; at < DIGESTS * REPLICAS; at++)
     others.add(hash(String(at)), Uint8Array.of(10, 0, 1, at % MEMBERS, 1, 2))
   const feed = new ContentFeed()

@@ -16,7 +16,7 @@ import {
   QUESTION,
   WITHDRAW,
 } from '../../../../lib/swarm/dht/hyperdht-rpc.ts'
-import { RecordStore } from '../../../../lib/swarm/dht/record-store.ts'
+import { createRecordStore } from '../../../../lib/swarm/dht/record-store.ts'
 import { compact } from '../../../../lib/swarm/node.ts'
 
 const PUBLIC_KEY = new Uint8Array(32).fill(1)
@@ -52,7 +52,7 @@ test('createDhtRpc believes an answer of the node that was asked only: others ca
 
 /** A node that keeps so many records of a topic, and the requests of members at any address to it. */
 function node(mostOfTopic: number) {
-  const records = new RecordStore({ log: silentLogger }, { mostOfTopic })
+  const records = createRecordStore({ log: silentLogger }, { mostOfTopic })
   const ask = async (sent: DhtRequest, from: { readonly host: string; readonly port: number }) => {
     const response = { from: NODE, error: 0, token: TOKEN, closerNodes: null }
     let answer: DhtResponse | undefined

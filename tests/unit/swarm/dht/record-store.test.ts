@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { RecordStore, type RecordStoreOptions } from '../../../../lib/swarm/dht/record-store.ts'
+import { createRecordStore, type RecordStoreOptions } from '../../../../lib/swarm/dht/record-store.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
 import { seeded } from '../../../doubles/simulated-dht.ts'
 import { createLogRecorder } from '../../../fixtures/log.ts'
@@ -17,7 +17,7 @@ const ownerOf = (bytes: Uint8Array) => bytes[3] ?? -1
 function makeStore(options: RecordStoreOptions = {}) {
   const clock = new ManualClock()
   const { log, lines } = createLogRecorder()
-  const store = new RecordStore({ log, clock, random: seeded(1) }, { life: LIFE, maxSize: 10_000, ...options })
+  const store = createRecordStore({ log, clock, random: seeded(1) }, { life: LIFE, maxSize: 10_000, ...options })
   return { clock, lines, store }
 }
 
