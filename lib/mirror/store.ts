@@ -30,7 +30,7 @@ export async function openStore(
     parts.defer(() => store.close())
     return { store }
   }
-  // Loaded only here: HTTP/2 takes 1.5 MiB.
+  // Loaded only here: what speaks gRPC takes 5 MiB.
   const { connectContainerd } = await import('../containerd/client/client.ts')
   const { createContainerdStore } = await import('../containerd/store/store.ts')
   const containerd = connectContainerd(settings['containerd-socket'])

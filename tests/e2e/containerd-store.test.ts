@@ -252,8 +252,6 @@ test('containerd store started before containerd waits for it, and close does no
 })
 
 test('containerd store says that containerd does not answer when it stands still, and recovers', async () => {
-  const blob = contentOf(OCTET_STREAM, new Uint8Array(10).fill(8))
-  await ingest(containerd, 'frozen', blob)
   await withStore(
     'frozen',
     async ({ store }) => {
@@ -261,7 +259,7 @@ test('containerd store says that containerd does not answer when it stands still
       await containerd.freeze()
       try {
         await waitFor('the silence is noticed', () => !store.health.ok)
-        await assert.rejects(store.describe(blob.descriptor.digest, never), { code: 'timeout' })
+        await assert.rejects(store.describe(makeImage().target.digest, never), { code: 'timeout' })
       } finally {
         containerd.thaw()
       }

@@ -134,7 +134,7 @@ describe('image', () => {
     const [file = ''] = (await readdir(first)).filter((name) => name.endsWith('.spdx.json'))
     const sbom = JSON.parse(await readFile(join(first, file), 'utf8'))
     const names: string[] = sbom.packages.map(({ name }: { name: string }) => name)
-    const wanted = ['swarmirror', 'hyperswarm', 'sodium-native', 'libsodium', 'hono', ...DEBIAN]
+    const wanted = ['swarmirror', 'hyperswarm', 'sodium-native', 'libsodium', '@bufbuild/protobuf', 'hono', ...DEBIAN]
     assert.deepEqual(
       wanted.filter((name) => !names.includes(name)),
       [],

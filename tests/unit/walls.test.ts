@@ -15,6 +15,7 @@ const BEHIND: readonly { readonly what: RegExp; readonly files: RegExp }[] = [
   { what: /^toml-eslint-parser$/, files: /^lib\/toml\/toml\.ts$/ },
   { what: /^hono(?:\/|$)/, files: /^lib\/(?:http|page)\// },
   { what: /^@hono\/node-server(?:\/|$)/, files: /^lib\/platform\// },
+  { what: /^@(?:bufbuild|connectrpc)\/|_pb\.ts$/, files: /^lib\/containerd\/client\// },
 ]
 
 const EXPORTED = /^export (?:abstract |async )*(?:function\*?|class|const|let|interface|type) (\w+)/gm

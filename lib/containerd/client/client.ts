@@ -1,25 +1,29 @@
+import type { DescMethod } from '@bufbuild/protobuf'
+import { createClient, type Interceptor, type Transport } from '@connectrpc/connect'
+import { createGrpcTransport } from '@connectrpc/connect-node'
+import { Events } from '../../../proto/containerd/services/events/v1/events_pb.ts'
+import { type Image, Images } from '../../../proto/containerd/services/images/v1/images_pb.ts'
+import { Introspection } from '../../../proto/containerd/services/introspection/v1/introspection_pb.ts'
+import { Leases } from '../../../proto/containerd/services/leases/v1/leases_pb.ts'
+import { Namespaces } from '../../../proto/containerd/services/namespaces/v1/namespace_pb.ts'
+import { Version } from '../../../proto/containerd/services/version/v1/version_pb.ts'
 import { type Descriptor, isDigest } from '../../oci/digest.ts'
 import { contentCalls } from './content.ts'
 import { CRI_NAMESPACE, criCalls } from './cri.ts'
-import { ContainerdError, found } from './error.ts'
+import { ContainerdError, containerdError, found, numberOf } from './error.ts'
 import { type ContainerdEvent, decodeEvents, eventFilters, type Topic } from './events.ts'
-import { type Calls, createCalls } from './grpc.ts'
-import {
-  events,
-  type ImageMessage,
-  images,
-  introspection,
-  leases,
-  namespaces,
-  version as versions,
-} from './messages.ts'
-import { createSession } from './session.ts'
+import { AUTHORITY, createSession } from './session.ts'
 import { openStream, type ServerStream } from './stream.ts'
 
 /** Longest wait in milliseconds for the answer to one call: containerd answers from memory and a local database. */
 const CALL_TIMEOUT = 10_000
 /** Longest wait in milliseconds for the next message of a stream that should flow: a disk may be slow, but not hang. */
 const STALL_TIMEOUT = 15_000
+/** Largest message accepted, in bytes: containerd's own `max_send_message_size`. */
+const MESSAGE_LIMIT = 16 * 1024 * 1024
+
+/** The header that names the containerd namespace of a call. */
+const NAMESPACE_HEADER = 'containerd-namespace'
 
 /** A name and what it points to. The target need not be there. */
 export interface ContainerdImage {
@@ -55,43 +59,85 @@ export function connectContainerd(
 ) {
   const { callTimeout = CALL_TIMEOUT, stallTimeout = STALL_TIMEOUT } = timeouts
   const session = createSession(socket)
-  const callsIn = (namespace: string) => createCalls(session, namespace, callTimeout)
+
+  function transportIn(namespace: string): Transport {
+    const inNamespace: Interceptor = (next) => (request) => {
+      request.header.set(NAMESPACE_HEADER, namespace)
+      return next(request)
+    }
+    const transport = createGrpcTransport({
+      baseUrl: AUTHORITY,
+      sessionManager: session,
+      interceptors: [inNamespace],
+      // Blobs are compressed already, and the socket is local.
+      acceptCompression: [],
+      readMaxBytes: MESSAGE_LIMIT,
+    })
+    return {
+      // A failure becomes a ContainerdError, an abort keeps the signal's reason.
+      async unary(method, signal, timeout = callTimeout, ...rest) {
+        signal?.throwIfAborted()
+        try {
+          return await transport.unary(method, signal, timeout, ...rest)
+        } catch (error) {
+          signal?.throwIfAborted()
+          throw containerdError(nameOf(method), error)
+        }
+      },
+      stream: transport.stream.bind(transport),
+    }
+  }
+
   return {
     /** The connection that is open, if there is one. As long as it is the same, containerd was not started again. */
     get connection(): object | undefined {
       return session.connection
     },
-    cri: criCalls(callsIn(CRI_NAMESPACE)),
+    cri: criCalls(transportIn(CRI_NAMESPACE)),
     /** containerd in a namespace. It costs nothing, and there is nothing to close. */
-    in: (namespace: string) => clientOf(callsIn(namespace), namespace, stallTimeout),
+    in: (namespace: string) => clientOf(transportIn(namespace), namespace, stallTimeout),
     /** Ends the connection and with it every running call; later ones fail with the code `closed`. */
     close: (): void => session.close(new ContainerdError('closed', 'the connection to containerd is closed')),
   }
 }
 
-function clientOf(calls: Calls, namespace: string, stallTimeout: number) {
+/** What people call it: `Images.Get`, `CRI PullImage`. */
+function nameOf({ name, parent }: DescMethod): string {
+  if (parent.typeName.startsWith('runtime.')) return `CRI ${name}`
+  return name === parent.name ? name : `${parent.name}.${name}`
+}
+
+function clientOf(transport: Transport, namespace: string, stallTimeout: number) {
+  const images = createClient(Images, transport)
+  const events = createClient(Events, transport)
+  const introspection = createClient(Introspection, transport)
+  const leases = createClient(Leases, transport)
+  const namespaces = createClient(Namespaces, transport)
+  const versions = createClient(Version, transport)
+
   async function version(signal: AbortSignal): Promise<{ readonly version: string; readonly revision: string }> {
-    return await calls.unary(versions.version, {}, signal)
+    return await versions.version({}, { signal })
   }
 
   /** Every plugin, those that did not start included. */
   async function plugins(signal: AbortSignal): Promise<readonly Plugin[]> {
-    return (await calls.unary(introspection.plugins, { filters: [] }, signal)).plugins
+    return (await introspection.plugins({}, { signal })).plugins
   }
 
   return {
-    ...contentCalls(calls, stallTimeout),
+    ...contentCalls(transport, stallTimeout),
     namespace,
     version,
     plugins,
 
     async namespaces(signal: AbortSignal): Promise<string[]> {
-      return (await calls.unary(namespaces.list, { filter: '' }, signal)).namespaces.map(({ name }) => name)
+      return (await namespaces.list({}, { signal })).namespaces.map(({ name }) => name)
     },
 
     /** Which containerd answers: after a restart it has another process. */
     async server(signal: AbortSignal): Promise<{ readonly uuid: string; readonly pid: number }> {
-      return await calls.unary(introspection.server, {}, signal)
+      const { uuid, pid } = await introspection.server({}, { signal })
+      return { uuid, pid: numberOf(pid) }
     },
 
     /** Where containerd keeps content: an absolute path on its own file system; `undefined` where it does not say. */
@@ -100,18 +146,18 @@ function clientOf(calls: Calls, namespace: string, stallTimeout: number) {
     },
 
     async image(name: string, signal: AbortSignal): Promise<ContainerdImage | undefined> {
-      const image = (await found(calls.unary(images.get, { name }, signal)))?.image
+      const image = (await found(images.get({ name }, { signal })))?.image
       return image && imageOf(image)
     },
 
     async images(signal: AbortSignal): Promise<ContainerdImage[]> {
-      const listed = await calls.unary(images.list, { filters: [] }, signal)
+      const listed = await images.list({}, { signal })
       return listed.images.map(imageOf).filter((image) => image !== undefined)
     },
 
     /** Removes a name, and with it the content that nothing else needs. False if there was no such name. */
     async deleteImage(name: string, signal: AbortSignal): Promise<boolean> {
-      return (await found(calls.unary(images.delete, { name, sync: true }, signal))) !== undefined
+      return (await found(images.delete({ name, sync: true }, { signal }))) !== undefined
     },
 
     /**
@@ -121,8 +167,8 @@ function clientOf(calls: Calls, namespace: string, stallTimeout: number) {
     async leases(signal: AbortSignal) {
       const held: { readonly id: string; readonly content: readonly string[]; readonly ingests: readonly string[] }[] =
         []
-      for (const { id } of (await calls.unary(leases.list, { filters: [] }, signal)).leases) {
-        const kept = await found(calls.unary(leases.listResources, { id }, signal))
+      for (const { id } of (await leases.list({}, { signal })).leases) {
+        const kept = await found(leases.listResources({ id }, { signal }))
         if (kept === undefined) continue
         const of = (kind: string) => kept.resources.filter(({ type }) => type === kind).map((resource) => resource.id)
         held.push({ id, content: of('content'), ingests: of('ingests') })
@@ -132,7 +178,7 @@ function clientOf(calls: Calls, namespace: string, stallTimeout: number) {
 
     /** Removes a lease, and with it the content that nothing else needs. False if there was no such lease. */
     async deleteLease(id: string, signal: AbortSignal): Promise<boolean> {
-      return (await found(calls.unary(leases.delete, { id, sync: true }, signal))) !== undefined
+      return (await found(leases.delete({ id, sync: true }, { signal }))) !== undefined
     },
 
     /**
@@ -141,7 +187,7 @@ function clientOf(calls: Calls, namespace: string, stallTimeout: number) {
      */
     async subscribe(topics: readonly Topic[], signal: AbortSignal): Promise<ServerStream<ContainerdEvent>> {
       const filters = eventFilters(topics, namespace)
-      const begin = (signal: AbortSignal) => decodeEvents(calls.stream(events.subscribe, { filters }, signal))
+      const begin = (signal: AbortSignal) => decodeEvents(events.subscribe({ filters }, { signal }))
       const stream = openStream('Events.Subscribe', begin, { signal, stallTimeout: undefined })
       try {
         // containerd answers a subscription with the first event only; a round trip behind it on the same connection
@@ -161,7 +207,7 @@ export function exportsOf(plugins: readonly Plugin[], type: string, id: string):
   return plugins.find((plugin) => plugin.type === type && plugin.id === id)?.exports ?? {}
 }
 
-function imageOf({ name, target }: ImageMessage): ContainerdImage | undefined {
+function imageOf({ name, target }: Image): ContainerdImage | undefined {
   if (target === undefined || !isDigest(target.digest)) return undefined
-  return { name, target: { ...target, digest: target.digest } }
+  return { name, target: { mediaType: target.mediaType, digest: target.digest, size: numberOf(target.size) } }
 }

@@ -1,7 +1,7 @@
+import { createClient, type Transport } from '@connectrpc/connect'
+import { Content } from '../../../proto/containerd/services/content/v1/content_pb.ts'
 import { type Digest, isDigest } from '../../oci/digest.ts'
-import { found } from './error.ts'
-import type { Calls } from './grpc.ts'
-import { content } from './messages.ts'
+import { found, numberOf } from './error.ts'
 import { openStream } from './stream.ts'
 
 /** What the content store has under a digest. */
@@ -17,18 +17,20 @@ export interface ContentInfo {
  *
  * @param stallTimeout longest wait for the next message of a stream, in milliseconds
  */
-export function contentCalls(calls: Calls, stallTimeout: number) {
+export function contentCalls(transport: Transport, stallTimeout: number) {
+  const content = createClient(Content, transport)
   return {
     /** `undefined` if the content is not in this namespace, even if its file is there for another one. */
     async contentInfo(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
-      const info = (await found(calls.unary(content.info, { digest }, signal)))?.info
-      return info && { digest, size: info.size, labels: info.labels }
+      const info = (await found(content.info({ digest }, { signal })))?.info
+      return info && { digest, size: numberOf(info.size), labels: info.labels }
     },
 
     async *listContent(signal: AbortSignal): AsyncIterable<ContentInfo> {
-      const begin = (signal: AbortSignal) => calls.stream(content.list, { filters: [] }, signal)
+      const begin = (signal: AbortSignal) => content.list({}, { signal })
       for await (const { info } of openStream('Content.List', begin, { signal, stallTimeout })) {
-        for (const { digest, size, labels } of info) if (isDigest(digest)) yield { digest, size, labels }
+        for (const { digest, size, labels } of info)
+          if (isDigest(digest)) yield { digest, size: numberOf(size), labels }
       }
     },
 
@@ -45,24 +47,24 @@ export function contentCalls(calls: Calls, stallTimeout: number) {
     ): AsyncIterable<Uint8Array> {
       // To containerd a size of 0 means everything.
       if (size <= 0) return
-      const request = { digest, offset, size }
-      const begin = (signal: AbortSignal) => calls.stream(content.read, request, signal)
+      const request = { digest, offset: BigInt(offset), size: BigInt(size) }
+      const begin = (signal: AbortSignal) => content.read(request, { signal })
       for await (const { data } of openStream('Content.Read', begin, { signal, stallTimeout })) yield data
     },
 
     /** Removes content from this namespace, whether something needs it or not. False if there was none of that digest. */
     async deleteContent(digest: Digest, signal: AbortSignal): Promise<boolean> {
-      return (await found(calls.unary(content.delete, { digest }, signal))) !== undefined
+      return (await found(content.delete({ digest }, { signal }))) !== undefined
     },
 
     /** What is being written at this moment, by its writers' refs: `layer-sha256:...` for those of a pull. */
     async ingests(signal: AbortSignal): Promise<string[]> {
-      return (await calls.unary(content.listStatuses, { filters: [] }, signal)).statuses.map(({ ref }) => ref)
+      return (await content.listStatuses({}, { signal })).statuses.map(({ ref }) => ref)
     },
 
     /** Removes what a writer has written, so that it fails. False if there is no ingest of that ref. */
     async abortIngest(ref: string, signal: AbortSignal): Promise<boolean> {
-      return (await found(calls.unary(content.abort, { ref }, signal))) !== undefined
+      return (await found(content.abort({ ref }, { signal }))) !== undefined
     },
   }
 }

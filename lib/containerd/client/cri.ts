@@ -1,5 +1,5 @@
-import type { Calls } from './grpc.ts'
-import { cri } from './messages.ts'
+import { createClient, type Transport } from '@connectrpc/connect'
+import { ImageService, RuntimeService } from '../../../proto/runtime/v1/cri_pb.ts'
 
 /** The namespace of everything that CRI does. */
 export const CRI_NAMESPACE = 'k8s.io'
@@ -13,23 +13,25 @@ const PULL_TIMEOUT = 150_000
  */
 export type CriClient = ReturnType<typeof criCalls>
 
-export function criCalls(calls: Calls) {
+export function criCalls(transport: Transport) {
+  const runtime = createClient(RuntimeService, transport)
+  const images = createClient(ImageService, transport)
   return {
     async version(signal: AbortSignal): Promise<{ readonly name: string; readonly version: string }> {
-      const answer = await calls.unary(cri.version, {}, signal)
+      const answer = await runtime.version({}, { signal })
       return { name: answer.runtimeName, version: answer.runtimeVersion }
     },
     /** What containerd says of itself besides its conditions, by key; `config` is JSON, and complete on 1.6 and 1.7. */
     async info(signal: AbortSignal): Promise<Readonly<Record<string, string>>> {
-      return (await calls.unary(cri.status, { verbose: true }, signal)).info
+      return (await runtime.status({ verbose: true }, { signal })).info
     },
     /** Pulls as the kubelet does, for as long as the signal lets it. */
     async pullImage(reference: string, signal: AbortSignal): Promise<void> {
-      await calls.unary(cri.pullImage, { image: { image: reference } }, signal, PULL_TIMEOUT)
+      await images.pullImage({ image: { image: reference } }, { signal, timeoutMs: PULL_TIMEOUT })
     },
     /** Removes the image with all of its names. CRI makes an image that is not there no error. */
     async removeImage(reference: string, signal: AbortSignal): Promise<void> {
-      await calls.unary(cri.removeImage, { image: { image: reference } }, signal)
+      await images.removeImage({ image: { image: reference } }, { signal })
     },
   }
 }

@@ -19,18 +19,6 @@ export class ContainerdError extends Error {
   }
 }
 
-/** A call that the server ended with a status other than 0. */
-export class GrpcError extends Error {
-  override readonly name = 'GrpcError'
-  /** As in gRPC's `statuscodes.md`. */
-  readonly status: number
-
-  constructor(status: number, message: string) {
-    super(message)
-    this.status = status
-  }
-}
-
 /** Codes that time alone does not mend. */
 const LASTING = new Set<ContainerdErrorCode>(['denied', 'unsupported', 'unexpected'])
 
@@ -52,6 +40,18 @@ const CODES: ReadonlyMap<number, ContainerdErrorCode> = new Map([
   [14, 'unavailable'],
 ])
 
+/** What connect throws, told by its form: a mirror without containerd does not load connect, which takes 8 MiB. */
+interface ConnectError extends Error {
+  /** gRPC's status code. */
+  readonly code: number
+  /** The message without that code. */
+  readonly rawMessage: string
+}
+
+function isConnectError(error: unknown): error is ConnectError {
+  return error instanceof Error && error.name === 'ConnectError' && 'code' in error && 'rawMessage' in error
+}
+
 /** System errors of a Unix socket that nobody answers on: it is not there, nobody listens, or the other end went away. */
 const GONE = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOTSOCK'])
 
@@ -71,7 +71,7 @@ export function containerdError(call: string, error: unknown): ContainerdError {
   const system = known
     .map((cause) => ('code' in cause ? cause.code : undefined))
     .filter((code) => typeof code === 'string')
-  const text = error instanceof GrpcError ? error.message : String(error)
+  const text = isConnectError(error) ? error.rawMessage : String(error)
   return new ContainerdError(codeOf(error, system), `containerd ${call}: ${text}`, { cause: error })
 }
 
@@ -79,7 +79,7 @@ function codeOf(error: unknown, system: readonly string[]): ContainerdErrorCode 
   if (system.some((code) => FORBIDDEN.has(code))) return 'denied'
   if (causes(error).some(isOtherProtocol)) return 'unexpected'
   if (system.some((code) => GONE.has(code) || code.startsWith('ERR_HTTP2_'))) return 'unavailable'
-  return (error instanceof GrpcError ? CODES.get(error.status) : undefined) ?? 'unexpected'
+  return (isConnectError(error) ? CODES.get(error.code) : undefined) ?? 'unexpected'
 }
 
 /** Whether the other end speaks something other than HTTP/2 (nghttp2's error -505, on every runtime). */
@@ -102,4 +102,11 @@ export async function found<T>(answer: Promise<T>): Promise<T | undefined> {
     if (error instanceof ContainerdError && error.code === 'not-found') return undefined
     throw error
   }
+}
+
+/** A 64-bit count or size as a number. */
+export function numberOf(value: bigint): number {
+  const number = Number(value)
+  if (Number.isSafeInteger(number) && number >= 0) return number
+  throw new ContainerdError('unexpected', `containerd gave ${value} where a count was expected`)
 }

@@ -1,15 +1,22 @@
+import type { DescMessage, MessageShape } from '@bufbuild/protobuf'
+import { type Any, anyUnpack } from '@bufbuild/protobuf/wkt'
+import { ContentCreateSchema, ContentDeleteSchema } from '../../../proto/containerd/events/content_pb.ts'
+import {
+  ImageCreateSchema,
+  ImageDeleteSchema,
+  ImageUpdateSchema,
+} from '../../../proto/containerd/services/images/v1/events_pb.ts'
 import { ContainerdError } from './error.ts'
-import { contentEvent, type Envelope, imageEvent } from './messages.ts'
 
-/** The topics that this project knows, and the types of their events. `/content/create` exists since containerd 2.1. */
-const TYPES = {
-  '/images/create': 'containerd.services.images.v1.ImageCreate',
-  '/images/update': 'containerd.services.images.v1.ImageUpdate',
-  '/images/delete': 'containerd.services.images.v1.ImageDelete',
-  '/content/create': 'containerd.events.ContentCreate',
-  '/content/delete': 'containerd.events.ContentDelete',
+const IMAGE_EVENTS = {
+  '/images/create': ImageCreateSchema,
+  '/images/update': ImageUpdateSchema,
+  '/images/delete': ImageDeleteSchema,
 } as const
-export type Topic = keyof typeof TYPES
+const CONTENT_EVENTS = { '/content/create': ContentCreateSchema, '/content/delete': ContentDeleteSchema } as const
+
+/** The topics that this project knows. `/content/create` exists since containerd 2.1. */
+export type Topic = keyof typeof IMAGE_EVENTS | keyof typeof CONTENT_EVENTS
 
 /** An event in the client's namespace. Image events carry the image's name only: what it points to must be asked. */
 export type ContainerdEvent =
@@ -25,11 +32,20 @@ export function eventFilters(topics: readonly Topic[], namespace: string): strin
 }
 
 /** What the envelopes of a subscription say, without the topics that this project does not know. */
-export async function* decodeEvents(source: AsyncIterable<Envelope>): AsyncGenerator<ContainerdEvent, void, undefined> {
+export async function* decodeEvents(
+  source: AsyncIterable<EventEnvelope>,
+): AsyncGenerator<ContainerdEvent, void, undefined> {
   for await (const envelope of source) {
     const event = decodeEvent(envelope)
     if (event !== undefined) yield event
   }
+}
+
+/** The fields of an envelope that matter here. */
+interface EventEnvelope {
+  readonly topic: string
+  readonly namespace: string
+  readonly event?: Any | undefined
 }
 
 /**
@@ -37,21 +53,26 @@ export async function* decodeEvents(source: AsyncIterable<Envelope>): AsyncGener
  *
  * @throws {ContainerdError} `unexpected` if the event is not of its topic's type, or not protobuf
  */
-export function decodeEvent({ topic, namespace, event }: Envelope): ContainerdEvent | undefined {
-  if (!isTopic(topic)) return undefined
+export function decodeEvent({ topic, namespace, event }: EventEnvelope): ContainerdEvent | undefined {
+  if (isKey(topic, IMAGE_EVENTS)) {
+    return { kind: 'image', topic, namespace, name: unpack(IMAGE_EVENTS[topic], topic, event).name }
+  }
+  if (!isKey(topic, CONTENT_EVENTS)) return undefined
+  return { kind: 'content', topic, namespace, digest: unpack(CONTENT_EVENTS[topic], topic, event).digest }
+}
+
+function isKey<T extends object>(name: string, of: T): name is string & keyof T {
+  return Object.hasOwn(of, name)
+}
+
+function unpack<T extends DescMessage>(schema: T, topic: string, event: Any | undefined): MessageShape<T> {
   let cause: unknown
   try {
-    if (event?.typeUrl.split('/').at(-1) === TYPES[topic]) {
-      if (topic.startsWith('/images/')) return { kind: 'image', topic, namespace, ...imageEvent.read(event.value) }
-      return { kind: 'content', topic, namespace, ...contentEvent.read(event.value) }
-    }
+    const message = event && anyUnpack(event, schema)
+    if (message !== undefined) return message
   } catch (error) {
     cause = error
   }
-  const problem = `expected ${TYPES[topic]} in an event of ${topic}, got ${event?.typeUrl || 'nothing'}`
+  const problem = `expected ${schema.typeName} in an event of ${topic}, got ${event?.typeUrl || 'nothing'}`
   throw new ContainerdError('unexpected', problem, { cause })
-}
-
-function isTopic(name: string): name is Topic {
-  return Object.hasOwn(TYPES, name)
 }

@@ -1,8 +1,14 @@
-import { type ClientHttp2Stream, connect, constants, type OutgoingHttpHeaders } from 'node:http2'
+import {
+  type ClientHttp2Stream,
+  type ClientSessionRequestOptions,
+  connect,
+  constants,
+  type OutgoingHttpHeaders,
+} from 'node:http2'
 import { connect as dial } from 'node:net'
 
 /** HTTP/2 wants an authority; over a Unix socket it names nothing. */
-const AUTHORITY = 'http://localhost'
+export const AUTHORITY = 'http://localhost'
 
 /** How often a call tries to get a connection: the first one may have ended a moment ago. */
 const ATTEMPTS = 2
@@ -11,12 +17,11 @@ const ATTEMPTS = 2
 const heard = () => undefined
 
 /**
- * An HTTP/2 connection to a Unix socket. The first call makes it, and the next call after a break makes another. An error that
- * nobody hears ends the process: on Node and Deno if something other than containerd answers, and on Deno if the other end
- * closes at once.
+ * An HTTP/2 connection to a Unix socket, as connect's transport takes one. The first call makes it, and the next call after a
+ * break makes another. This stands in for connect's own manager, which takes its listeners off a connection that is about to
+ * fail. An error that nobody hears ends the process: on Node and Deno if something other than containerd answers, and on Deno
+ * if the other end closes at once.
  */
-export type Session = ReturnType<typeof createSession>
-
 export function createSession(socket: string) {
   const open = new Set<Connection>()
   let current: Connection | undefined
@@ -58,20 +63,27 @@ export function createSession(socket: string) {
     get connection(): object | undefined {
       return current
     },
+    authority: AUTHORITY,
 
-    /** Begins a call, on a connection that is open or is made for it. @throws what keeps it from being made */
-    async request(headers: OutgoingHttpHeaders): Promise<ClientHttp2Stream> {
+    async request(
+      method: string,
+      path: string,
+      headers: OutgoingHttpHeaders,
+      options: ClientSessionRequestOptions,
+    ): Promise<ClientHttp2Stream> {
       for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
         if (closed !== undefined) throw closed
         current ??= connected()
         const connection = current
         await connection.ready
-        const stream = begin(connection, headers)
+        const stream = begin(connection, { ...headers, ':method': method, ':path': path }, options)
         if (stream !== undefined) return stream
         if (current === connection) current = undefined
       }
       throw closed ?? gone()
     },
+
+    notifyResponseByteRead: (): void => undefined,
 
     /** Ends the connection with every call on it; later ones fail with the same reason. */
     close(reason: Error): void {
@@ -90,11 +102,11 @@ interface Connection {
 }
 
 /** A call on a connection; `undefined` if that ends, so that nothing was sent. */
-function begin(connection: Connection, headers: OutgoingHttpHeaders) {
+function begin(connection: Connection, headers: OutgoingHttpHeaders, options: ClientSessionRequestOptions) {
   const { session } = connection
   if (session.closed || session.destroyed) return undefined
   try {
-    const stream = session.request(headers)
+    const stream = session.request(headers, options)
     keepWhile(stream, connection)
     return stream
   } catch (error) {
@@ -115,7 +127,6 @@ function keepWhile(stream: ClientHttp2Stream, connection: Connection): void {
   })
 }
 
-/** What breaks a call when its connection ends. */
-export function gone(): NodeJS.ErrnoException {
+function gone(): NodeJS.ErrnoException {
   return Object.assign(new Error('the connection has ended'), { code: 'ECONNRESET' })
 }

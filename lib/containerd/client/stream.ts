@@ -8,7 +8,8 @@ export interface ServerStream<T> extends AsyncIterable<T> {
 }
 
 /**
- * Begins a server-streaming call at once, before the first `next`, reads it with a bound, and cancels it when a loop is left.
+ * Begins a server-streaming call at once and reads it with a bound. connect's own iterables neither start a call's
+ * reading before the first `next` nor cancel it when a loop is left; this one does both.
  *
  * @param call the call's name, for errors
  * @param begin starts the call, which must end with the signal it is given

@@ -1,20 +1,20 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ContainerdError, containerdError, GrpcError } from '../../../../lib/containerd/client/error.ts'
+import { Code, ConnectError } from '@connectrpc/connect'
+import { ContainerdError, containerdError } from '../../../../lib/containerd/client/error.ts'
 
 const system = (code: string) => Object.assign(new Error(`connect ${code}`), { code })
 
 test('containerdError names what gRPC and the system say', () => {
   const cases = [
-    [new GrpcError(5, 'no such content'), 'not-found'],
-    [new GrpcError(4, 'too late'), 'timeout'],
-    [new GrpcError(14, 'shutting down'), 'unavailable'],
-    [new GrpcError(10, 'cut'), 'unavailable'],
-    [new GrpcError(12, 'unknown service'), 'unsupported'],
-    [new GrpcError(7, 'not you'), 'denied'],
-    [new GrpcError(13, 'broken database'), 'unexpected'],
-    [system('EACCES'), 'denied'],
-    [new Error('no', { cause: system('ENOENT') }), 'unavailable'],
+    [new ConnectError('no such content', Code.NotFound), 'not-found'],
+    [new ConnectError('too late', Code.DeadlineExceeded), 'timeout'],
+    [new ConnectError('shutting down', Code.Unavailable), 'unavailable'],
+    [new ConnectError('cut', Code.Aborted), 'unavailable'],
+    [new ConnectError('unknown service', Code.Unimplemented), 'unsupported'],
+    [new ConnectError('broken database', Code.Internal), 'unexpected'],
+    [new ConnectError('no', Code.Internal, undefined, undefined, system('ENOENT')), 'unavailable'],
+    [new ConnectError('no', Code.Internal, undefined, undefined, system('EACCES')), 'denied'],
     [system('ECONNREFUSED'), 'unavailable'],
     [new TypeError('a mistake of ours'), 'unexpected'],
     ['not even an error', 'unexpected'],
@@ -30,7 +30,7 @@ test('containerdError names what gRPC and the system say', () => {
 test('containerdError passes through what has its name already, also from inside', () => {
   const closed = new ContainerdError('closed', 'the connection to containerd is closed')
   assert.equal(containerdError('Version', closed), closed)
-  assert.equal(containerdError('Version', new Error('cut', { cause: closed })), closed)
+  assert.equal(containerdError('Version', ConnectError.from(closed)), closed)
 })
 
 test('containerdError ends on causes that go round', () => {

@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { create, toBinary } from '@bufbuild/protobuf'
+import { AnySchema } from '@bufbuild/protobuf/wkt'
 import fc from 'fast-check'
 import { ContainerdError } from '../../../../lib/containerd/client/error.ts'
 import { decodeEvent, eventFilters } from '../../../../lib/containerd/client/events.ts'
-import { contentEvent, imageEvent } from '../../../../lib/containerd/client/messages.ts'
+import { ContentDeleteSchema } from '../../../../proto/containerd/events/content_pb.ts'
+import { ImageDeleteSchema } from '../../../../proto/containerd/services/images/v1/events_pb.ts'
 
-const any = (typeUrl: string, value: Uint8Array) => ({ typeUrl, value })
-const imageDelete = imageEvent.write({ name: 'docker.io/library/alpine:3.20' })
-const contentDelete = contentEvent.write({ digest: 'sha256:00' })
+const any = (typeUrl: string, value: Uint8Array) => create(AnySchema, { typeUrl, value })
+const imageDelete = toBinary(ImageDeleteSchema, create(ImageDeleteSchema, { name: 'docker.io/library/alpine:3.20' }))
+const contentDelete = toBinary(ContentDeleteSchema, create(ContentDeleteSchema, { digest: 'sha256:00' }))
 
 test('decodeEvent reads image and content events by the bare name that containerd writes', () => {
   assert.deepEqual(
