@@ -1,4 +1,3 @@
-import type { DescMessage, MessageShape } from '@bufbuild/protobuf'
 import { type Any, anyUnpack } from '@bufbuild/protobuf/wkt'
 import { ContentCreateSchema, ContentDeleteSchema } from '../../../proto/containerd/events/content_pb.ts'
 import {
@@ -8,15 +7,15 @@ import {
 } from '../../../proto/containerd/services/images/v1/events_pb.ts'
 import { ContainerdError } from './error.ts'
 
-const IMAGE_EVENTS = {
+/** The topics that this project knows, and what their events are. `/content/create` exists since containerd 2.1. */
+const SCHEMAS = {
   '/images/create': ImageCreateSchema,
   '/images/update': ImageUpdateSchema,
   '/images/delete': ImageDeleteSchema,
+  '/content/create': ContentCreateSchema,
+  '/content/delete': ContentDeleteSchema,
 } as const
-const CONTENT_EVENTS = { '/content/create': ContentCreateSchema, '/content/delete': ContentDeleteSchema } as const
-
-/** The topics that this project knows. `/content/create` exists since containerd 2.1. */
-export type Topic = keyof typeof IMAGE_EVENTS | keyof typeof CONTENT_EVENTS
+export type Topic = keyof typeof SCHEMAS
 
 /** An event in the client's namespace. Image events carry the image's name only: what it points to must be asked. */
 export type ContainerdEvent =
@@ -54,18 +53,18 @@ interface EventEnvelope {
  * @throws {ContainerdError} `unexpected` if the event is not of its topic's type, or not protobuf
  */
 export function decodeEvent({ topic, namespace, event }: EventEnvelope): ContainerdEvent | undefined {
-  if (isKey(topic, IMAGE_EVENTS)) {
-    return { kind: 'image', topic, namespace, name: unpack(IMAGE_EVENTS[topic], topic, event).name }
-  }
-  if (!isKey(topic, CONTENT_EVENTS)) return undefined
-  return { kind: 'content', topic, namespace, digest: unpack(CONTENT_EVENTS[topic], topic, event).digest }
+  if (!isTopic(topic)) return undefined
+  const message = unpack(topic, event)
+  if ('name' in message) return { kind: 'image', topic, namespace, name: message.name }
+  return { kind: 'content', topic, namespace, digest: message.digest }
 }
 
-function isKey<T extends object>(name: string, of: T): name is string & keyof T {
-  return Object.hasOwn(of, name)
+function isTopic(name: string): name is Topic {
+  return Object.hasOwn(SCHEMAS, name)
 }
 
-function unpack<T extends DescMessage>(schema: T, topic: string, event: Any | undefined): MessageShape<T> {
+function unpack(topic: Topic, event: Any | undefined) {
+  const schema = SCHEMAS[topic]
   let cause: unknown
   try {
     const message = event && anyUnpack(event, schema)
