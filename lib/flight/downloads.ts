@@ -25,6 +25,8 @@ const LOOK_LIMIT = 1_000
 const ARRIVAL_PATIENCE = 300
 /** Milliseconds from the last byte until the store must have it: containerd's database follows its files. */
 const STORE_PATIENCE = 5_000
+/** Milliseconds in which what runs may end, so that it has a place at once. */
+const TURN_PATIENCE = 150
 /** Milliseconds for which the first byte from upstream is waited for: containerd writes it with the first MiB. */
 const FIRST_BYTE_PATIENCE = 3_000
 /** Milliseconds after which what has not begun is forgotten: its turn may come late, but not that late. */
@@ -45,13 +47,18 @@ export class Download {
   readonly since: number
   /**
    * `peers`: it waits until this node has found peers, or gets it from them, perhaps from a parent as it arrives there.
-   * `upstream`: it was sent there, at that time.
+   * `upstream`: it was sent there, at that time. `again`: it was told to ask again.
    */
-  way: { readonly kind: 'peers'; readonly parent?: Peer } | { readonly kind: 'upstream'; readonly at: number }
+  way:
+    | { readonly kind: 'peers'; readonly parent?: Peer }
+    | { readonly kind: 'upstream'; readonly at: number }
+    | { readonly kind: 'again' } = { kind: 'peers' }
+  /** How often it was told to ask again. */
+  returns = 0
+  /** Whether the peer that it was to follow waits for its turn. */
+  isParentLate = false
   /** Whether all of it has come, and the store does not hold it yet. */
   isComplete = false
-  /** Whether it waits for a node that goes upstream later. */
-  isWaiting = false
   /** Whether keepers know of it. */
   isClaimed = false
   arrival: Arrival | undefined
@@ -62,7 +69,6 @@ export class Download {
   constructor(digest: Digest, clock: Clock) {
     this.digest = digest
     this.since = clock.now()
-    this.way = { kind: 'peers' }
     this.#clock = clock
   }
 
@@ -84,7 +90,6 @@ export class Download {
 
   leave(peer: Peer): void {
     this.#left.delete(addressOf(peer))
-    this.isWaiting = false
     this.#left.set(addressOf(peer), { peer, until: this.#clock.now() + LEFT_LIFE })
     if (this.way.kind === 'peers') this.way = { kind: 'peers' }
   }
@@ -154,18 +159,10 @@ export class Downloads {
     const now = clock.now()
     if (arrival === undefined) return { kind: now - download.since < ARRIVAL_PATIENCE ? 'soon' : 'gone' }
     if (way.kind === 'peers') return state
-    if (this.#isNext(download, way.at)) return now - way.at < FIRST_BYTE_PATIENCE ? state : { kind: 'gone' }
+    if (way.kind === 'again') return { kind: 'later' }
+    if (this.isNext(download, way.at)) return now - way.at < FIRST_BYTE_PATIENCE ? state : { kind: 'gone' }
     // What runs at this moment may be over in a moment.
-    return now - way.at < ARRIVAL_PATIENCE ? { kind: 'soon' } : { kind: 'later', size: arrival.size }
-  }
-
-  /**
-   * Whether a download may wait for a node that goes upstream later. It takes one of containerd's places, and the node that is
-   * waited for may itself wait for this one: so there is one such at a time, and another one that goes on.
-   */
-  mayWait(download: Download): boolean {
-    const others = [...this.#running.values()].filter((other) => other !== download && other.arrival && !other.hasAll)
-    return others.some(({ hasBegun }) => hasBegun) && !others.some(({ isWaiting }) => isWaiting)
+    return { kind: now - way.at < TURN_PATIENCE ? 'soon' : 'later' }
   }
 
   close(): void {
@@ -175,13 +172,13 @@ export class Downloads {
   }
 
   /** Whether containerd has a place for what it was sent upstream for at that time. */
-  #isNext(download: Download, at: number): boolean {
+  isNext(download: Download, at: number): boolean {
     const before = [...this.#running.values()].filter(
       (other) =>
         other !== download &&
         other.arrival !== undefined &&
         !other.hasAll &&
-        (other.hasBegun || other.way.kind === 'peers' || other.way.at < at),
+        (other.hasBegun || other.way.kind === 'peers' || (other.way.kind === 'upstream' && other.way.at < at)),
     )
     return before.length < PLACES
   }

@@ -14,7 +14,9 @@ export type SourceState =
   | { readonly kind: 'arriving'; readonly written: number; readonly size?: number | undefined; readonly leads: boolean }
   /** It is complete there. */
   | { readonly kind: 'held' }
-  /** It will not come there, or not soon. */
+  /** Its client was told to go upstream, or to ask again, and its turn has not come. */
+  | { readonly kind: 'later' }
+  /** It will not come there. */
   | { readonly kind: 'gone' }
 
 /** Who has content, or is getting it; and so who goes upstream for what nobody has. */
@@ -32,8 +34,14 @@ export interface Flight {
   /** Tells that a peer that was named as getting the digest is given up: it is not named again for a while. */
   left(peer: Peer, digest: Digest): void
 
-  /** Tells that the client was sent upstream for the digest, or for the rest of it. */
-  missed(digest: Digest): void
+  /**
+   * Tells that nobody gives the digest now. The client goes upstream for it, or for the rest of it. But where it would have to
+   * wait for its turn there, or for a peer whose turn has not come, it had better ask again.
+   *
+   * @param mayReturn whether the client can be told to ask again
+   * @returns the size of the content in bytes, if the client is to ask again; `undefined` if it is to go upstream
+   */
+  missed(digest: Digest, mayReturn: boolean): number | undefined
 }
 
 /** The flight of a node that takes no part in any: who has content, the router says. */

@@ -41,7 +41,7 @@ const ANSWER = v.variant('kind', [
   v.strictObject({ kind: v.literal('told') }),
   v.strictObject({ kind: v.literal('arriving'), written: bytes, size: v.optional(bytes), leads: v.boolean() }),
   /** It will go upstream for it when its turn has come. */
-  v.strictObject({ kind: v.literal('later'), size: v.optional(bytes) }),
+  v.strictObject({ kind: v.literal('later') }),
   v.strictObject({ kind: v.literal('held') }),
   v.strictObject({ kind: v.literal('gone') }),
   /** It will be known in a moment. */

@@ -58,6 +58,10 @@ const ARRIVAL_PATIENCE = 50
  */
 const SOON_LOOKS = 6
 const SOON_INTERVAL = 50
+/**
+ * How often a client is told to ask again for what it has no byte of: containerd gives up after the third time without progress.
+ */
+const MOST_RETURNS = 2
 /** Milliseconds that {@link Flight.sources} takes at most beyond a lookup. */
 export const CLAIM_TIME = HEAD_START + ARRIVAL_PATIENCE + KEEPERS * KEEPER_PATIENCE
 
@@ -109,6 +113,8 @@ export class NodeFlight implements Flight {
         (error) => holders.fail(error),
       )
       const download = this.#downloads.begin(key)
+      download.isParentLate = false
+      if (download.way.kind === 'again') download.way = { kind: 'peers' }
       const placing = await this.#placing(download, holders, stop.signal)
       for (const peer of placing?.holders ?? []) holders.add(peer)
       if (placing?.parent !== undefined) {
@@ -133,11 +139,15 @@ export class NodeFlight implements Flight {
     for (let looks = 1; ; looks++) {
       const answer = await this.#ask(peer, { kind: 'state', digest }, signal)
       const download = this.#downloads.get(digest)
-      if (download !== undefined) download.isWaiting = answer?.kind === 'later' && this.#downloads.mayWait(download)
-      if (answer?.kind === 'later') {
-        return download?.isWaiting ? { kind: 'arriving', written: 0, size: answer.size, leads: true } : { kind: 'gone' }
+      if (download !== undefined) download.isParentLate = answer?.kind === 'later'
+      if (
+        answer?.kind === 'arriving' ||
+        answer?.kind === 'later' ||
+        answer?.kind === 'held' ||
+        answer?.kind === 'gone'
+      ) {
+        return answer
       }
-      if (answer?.kind === 'arriving' || answer?.kind === 'held' || answer?.kind === 'gone') return answer
       if (answer?.kind !== 'soon' || signal.aborted) return undefined
       if (looks === SOON_LOOKS) return { kind: 'gone' }
       await this.#pause(SOON_INTERVAL, signal)
@@ -150,13 +160,22 @@ export class NodeFlight implements Flight {
     this.#dependencies.log.debug('no longer followed', { key: digest, peer })
   }
 
-  missed(digest: Digest): void {
+  missed(digest: Digest, mayReturn: boolean): number | undefined {
     const download = this.#downloads.get(digest)
-    if (download === undefined) return
-    const wasFollowing = download.way.kind === 'peers' && download.hasBegun
-    download.isWaiting = false
-    download.way = { kind: 'upstream', at: this.#dependencies.clock.now() }
-    if (wasFollowing) this.#tellProgress(download)
+    if (download === undefined) return undefined
+    const { way, arrival, hasBegun, isParentLate, returns } = download
+    const at = this.#dependencies.clock.now()
+    const isLate = isParentLate || !this.#downloads.isNext(download, at)
+    if (mayReturn && isLate && !hasBegun && returns < MOST_RETURNS && arrival?.size !== undefined) {
+      download.returns++
+      download.way = { kind: 'again' }
+      // Whoever asks next may have a place for it.
+      if (!isParentLate && download.isClaimed) void this.#tell({ kind: 'gone', digest })
+      return arrival.size
+    }
+    download.way = { kind: 'upstream', at }
+    if (way.kind === 'peers' && hasBegun) this.#tellProgress(download)
+    return undefined
   }
 
   /** Ends what it waits for. Others learn that nothing arrives here any more when they ask the next time. */

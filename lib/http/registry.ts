@@ -1,7 +1,7 @@
 import type { Activity } from '../observe/activity.ts'
 import { OciError } from '../oci/error.ts'
 import { digestNamed } from '../oci/path.ts'
-import { sourceResponse } from '../platform/byte-source.ts'
+import { NO_BODY, sourceResponse } from '../platform/byte-source.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { PeerContent } from '../transfer/peer-content.ts'
 import { conditionalAnswer, contentHead, errorAnswer, rangeHeaderOf, unsatisfiableAnswer } from './answer.ts'
@@ -102,6 +102,8 @@ function fromPeers(peers: PeerContent): DoorMiddleware {
     const found = await peers.fetch({ target, method, range }, request.signal)
     if (found === undefined) return await next()
     if (found.kind === 'unsatisfiable') return unsatisfiableAnswer(found.size)
+    // containerd takes the end of a body before its first byte for a reason to ask again, after what else it has to do.
+    if (found.kind === 'later') return sourceResponse(NO_BODY, { headers: { 'Content-Length': String(found.size) } })
     const conditional = conditionalAnswer(request, found.descriptor.digest)
     if (conditional !== undefined) {
       await found.body?.cancel()

@@ -185,6 +185,10 @@ class BunClient implements Client {
     this.#head = Buffer.from(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n`, 'latin1')
   }
 
+  flushHead(): void {
+    this.write(Buffer.alloc(0), () => undefined)
+  }
+
   write(chunk: Uint8Array, written: () => void): void {
     const bytes = this.#head.length === 0 ? chunk : Buffer.concat([this.#head, chunk])
     this.#head = Buffer.alloc(0)

@@ -9,6 +9,15 @@ export interface ByteSource {
   cancel(): Promise<void>
 }
 
+/**
+ * The body of a response of which the client gets the head alone: then the connection ends with FIN, and nobody hears of a
+ * failure. Any other reader of such a response sees it fail.
+ */
+export const NO_BODY: ByteSource = {
+  next: () => Promise.reject(new Error('the body ends before it begins')),
+  cancel: () => Promise.resolve(),
+}
+
 const sources = new WeakMap<Response, ByteSource>()
 
 /**

@@ -25,6 +25,10 @@ export class NodeClient implements Client {
     this.#outgoing.writeHead(status, Object.fromEntries(headers))
   }
 
+  flushHead(): void {
+    this.#outgoing.flushHeaders()
+  }
+
   write(chunk: Uint8Array, written: () => void): void {
     // `drain` would not do: it does not come for little data, which still lies in that memory.
     this.#outgoing.write(chunk, written)

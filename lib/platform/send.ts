@@ -1,4 +1,4 @@
-import { type ByteSource, byteSourceOf } from './byte-source.ts'
+import { type ByteSource, byteSourceOf, NO_BODY } from './byte-source.ts'
 import { internalError } from './listener.ts'
 
 /**
@@ -20,6 +20,8 @@ export interface Client {
   readonly gone: boolean
   readonly headSent: boolean
   writeHead(status: number, headers: Headers): void
+  /** Sends the head without waiting for a byte of the body. */
+  flushHead(): void
   /** Calls back when the memory of the chunk is free again, unless the client leaves before. */
   write(chunk: Uint8Array, written: () => void): void
   /** The response is complete. */
@@ -80,6 +82,12 @@ async function send(
     return
   }
   const source = byteSourceOf(response) ?? streamSource(response.body)
+  if (source === NO_BODY) {
+    client.writeHead(response.status, response.headers)
+    client.flushHead()
+    client.cut()
+    return
+  }
   // Nobody is left to hear of a source that cannot be cancelled.
   const abandon = () => source.cancel().catch(() => undefined)
   const writer = new Writer(client, abandon, writeTimeout)

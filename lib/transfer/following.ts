@@ -109,6 +109,7 @@ export class Following implements ByteSource {
     }
     this.#misses = 0
     if (state.kind === 'gone') return new PeerError('it has given up')
+    if (state.kind === 'later') return new PeerError('it waits for its turn')
     const written = state.kind === 'held' ? Number.POSITIVE_INFINITY : state.written
     if (written > this.#written) this.#grewAt = now
     this.#written = Math.max(written, this.#written)

@@ -37,6 +37,8 @@ export type PeerAnswer =
       readonly body: ByteSource | null
     }
   | { readonly kind: 'unsatisfiable'; readonly size: number }
+  /** Nobody gives it yet: the client is to ask again when it has done what it can do meanwhile. */
+  | { readonly kind: 'later'; readonly size: number }
 
 /** Gets what this node does not have from those that do. */
 export interface PeerContent {
@@ -208,8 +210,9 @@ export function createPeerContent(
           ? await fetchManifest(request, signal)
           : await begun(() => fetchBlob(target, range, signal), signal)
       const digest = digestNamed(target)
-      if (answer === undefined && digest !== undefined) rest.flight.missed(digest)
-      return answer
+      if (answer !== undefined || digest === undefined) return answer
+      const size = rest.flight.missed(digest, target.kind === 'blob' && range === undefined)
+      return size === undefined ? undefined : { kind: 'later', size }
     },
   }
 }

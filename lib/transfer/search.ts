@@ -62,6 +62,8 @@ export const LONGEST_RACE = 15_000
  */
 const STATE_TIMEOUT = 600
 const STATE_RETRY = 50
+/** The same for one that goes upstream when its turn has come: this node's client comes again. */
+const LATER_TIMEOUT = 150
 /** A head takes some 10 ms on a busy node: after a second a node that nothing else is heard of is dead. */
 const PATIENCE = 1_000
 
@@ -153,7 +155,7 @@ export class Search {
     if (target.kind !== 'blob') return undefined
     const { digest } = target
     const { flight, clock } = this.#dependencies
-    const latest = clock.now() + STATE_TIMEOUT
+    const begunAt = clock.now()
     for (;;) {
       const state = await bounded(STATE_TIMEOUT, signal, (stop) => flight.state(peer, digest, stop))
       if (state?.kind === 'held') return 'held'
@@ -161,7 +163,10 @@ export class Search {
       if (isAhead && state.size !== undefined) {
         return { kind: 'arriving', descriptor: { mediaType: OCTET_STREAM, digest, size: state.size } }
       }
-      if (state?.kind !== 'arriving' || clock.now() + STATE_RETRY > latest) break
+      if (state === undefined || state.kind === 'gone') break
+      const isLast = clock.now() + STATE_RETRY > begunAt + (state.kind === 'later' ? LATER_TIMEOUT : STATE_TIMEOUT)
+      if (isLast && state.kind === 'later') return undefined
+      if (isLast) break
       await until(clock, clock.now() + STATE_RETRY, signal).catch(() => undefined)
       if (signal.aborted) return undefined
     }

@@ -15,6 +15,8 @@ export class ScriptedFlight implements Flight {
   /** Addresses of those that were left, and what was missed. */
   readonly leftOnes: string[] = []
   readonly missedOnes: Digest[] = []
+  /** The size of content for which a client is to come again. */
+  returning: number | undefined
   /** How often the way to content was asked for. */
   asked = 0
 
@@ -38,7 +40,8 @@ export class ScriptedFlight implements Flight {
     this.leftOnes.push(addressOf(peer))
   }
 
-  missed(digest: Digest): void {
+  missed(digest: Digest, mayReturn: boolean): number | undefined {
     this.missedOnes.push(digest)
+    return mayReturn ? this.returning : undefined
   }
 }

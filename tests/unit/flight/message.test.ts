@@ -38,7 +38,9 @@ const answer: fc.Arbitrary<Answer> = fc.oneof(
     { kind: only('place'), holders: peers, parent: peer, crowd: bytes },
     { requiredKeys: ['kind', 'holders', 'crowd'] },
   ),
-  fc.record({ kind: fc.constantFrom('told' as const, 'held' as const, 'gone' as const, 'soon' as const) }),
+  fc.record({
+    kind: fc.constantFrom('told' as const, 'held' as const, 'gone' as const, 'soon' as const, 'later' as const),
+  }),
   fc.record(
     { kind: only('arriving'), written: bytes, size: bytes, leads: fc.boolean() },
     { requiredKeys: ['kind', 'written', 'leads'] },

@@ -67,7 +67,7 @@ test('NodeFlight: one leads, and the others follow each other', async () => {
   const join = scene()
   const [a, b, c] = [join(), join(), join()]
   assert.equal(await a.pull(), '')
-  a.flight.missed(digest)
+  a.flight.missed(digest, true)
   assert.equal(await b.pull(), 'parent 1')
   assert.equal(await c.pull(), 'parent 2')
   assert.deepEqual(await b.flight.state(a.self, digest, never), {
@@ -85,7 +85,7 @@ test('NodeFlight: whoever has it by then is named as a holder, before its announ
   const join = scene()
   const [a, b] = [join(), join()]
   await a.pull()
-  a.flight.missed(digest)
+  a.flight.missed(digest, true)
   a.writer().commit()
   assert.equal(await b.pull(), 'parent 1')
   a.held.add(key)
@@ -122,43 +122,50 @@ test('NodeFlight: a parent that aborts is gone, and its follower leads where nob
   const join = scene()
   const [a, b, c] = [join(), join(), join()]
   await a.pull()
-  a.flight.missed(digest)
+  a.flight.missed(digest, true)
   await b.pull()
   await c.pull()
   a.writer().abort()
   await waitFor('it is gone', async () => (await b.flight.state(a.self, digest, never))?.kind === 'gone')
   b.flight.left(a.self, digest)
   assert.equal(await b.pull(), '')
-  b.flight.missed(digest)
+  b.flight.missed(digest, true)
   const state = await c.flight.state(b.self, digest, never)
   assert.ok(state?.kind === 'arriving' && state.leads)
 })
 
-test('NodeFlight: one download may wait for what has to wait for its turn upstream, if another one goes on', async () => {
+test('NodeFlight: what would have to wait for its turn upstream is asked for again, and another node leads', async () => {
   const join = scene()
-  const [a, b] = [join(), join()]
-  const [late, later, ...busy] = others.slice(-5)
-  assert.ok(late && later)
-  for (const other of busy) {
+  const [a, b, c] = [join(), join(), join()]
+  for (const other of others.slice(-3)) {
     await a.pull(other)
-    a.flight.missed(other.descriptor.digest)
+    assert.equal(a.flight.missed(other.descriptor.digest, true), undefined)
     a.writer().write(1)
   }
-  for (const { descriptor } of [late, later]) a.store.arrive({ descriptor, bytes: new Uint8Array(9) })
-  const stateOf = async ({ descriptor }: typeof content) =>
-    (await b.flight.state(a.self, descriptor.digest, never))?.kind
-  for (const other of [late, later]) {
-    await a.pull(other)
-    a.flight.missed(other.descriptor.digest)
-    await b.pull(other)
-  }
-  assert.equal(await stateOf(late), 'gone', 'nothing of b goes on')
-  await b.pull()
+  assert.equal(await a.pull(), '')
+  assert.equal(a.flight.missed(digest, true), content.bytes.length)
+  await waitFor('the next one leads', async () => (await b.pull()) === '')
+  assert.equal(b.flight.missed(digest, true), undefined)
   b.writer().write(1)
-  assert.equal(await stateOf(late), 'arriving')
-  assert.equal(await stateOf(later), 'gone', 'one waits already')
-  b.flight.missed(late.descriptor.digest)
-  assert.equal(await stateOf(later), 'arriving')
+  assert.equal(await a.pull(), 'parent 2')
+  assert.equal(await c.pull(), 'parent 1')
+})
+
+test('NodeFlight: who follows somebody whose turn has not come asks again, twice at most', async () => {
+  const join = scene()
+  const [a, b] = [join(), join()]
+  for (const other of others.slice(-3)) {
+    await a.pull(other)
+    a.flight.missed(other.descriptor.digest, true)
+    a.writer().write(1)
+  }
+  await a.pull()
+  assert.equal(a.flight.missed(digest, false), undefined)
+  for (const size of [content.bytes.length, content.bytes.length, undefined]) {
+    assert.equal(await b.pull(), 'parent 1')
+    assert.deepEqual(await b.flight.state(a.self, digest, never), { kind: 'later' })
+    assert.equal(b.flight.missed(digest, true), size)
+  }
 })
 
 test('NodeFlight: a client that writes nothing is sent upstream, and nobody is sent to it', async () => {
@@ -175,7 +182,7 @@ test('NodeFlight: a keeper that does not answer costs its patience once, and the
   const [leader, follower] = nodes.filter(({ self }) => self.port !== first?.port && self.port !== second?.port)
   assert.ok(first && second && leader && follower)
   await leader.pull()
-  leader.flight.missed(digest)
+  leader.flight.missed(digest, true)
   leader.writer().write(1)
   const keeper = nodes.find(({ self }) => self.port === first.port) ?? assert.fail()
   keeper.member.answer(() => undefined)
