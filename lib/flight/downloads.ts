@@ -145,8 +145,8 @@ export class Downloads {
     return download
   }
 
-  /** What others are told of a digest. */
-  stateOf(digest: Digest): Extract<Answer, { kind: 'arriving' | 'later' | 'held' | 'gone' | 'soon' }> {
+  /** What another node is told of a digest. */
+  stateOf(digest: Digest, asker: Peer): Extract<Answer, { kind: 'arriving' | 'later' | 'held' | 'gone' | 'soon' }> {
     const { holds, clock } = this.#dependencies
     const download = this.#running.get(digest)
     if (holds(digestKey(digest))) return { kind: 'held' }
@@ -158,7 +158,11 @@ export class Downloads {
     if (download.hasBegun) return state
     const now = clock.now()
     if (arrival === undefined) return { kind: now - download.since < ARRIVAL_PATIENCE ? 'soon' : 'gone' }
-    if (way.kind === 'peers') return state
+    if (way.kind === 'peers') {
+      // Each would wait for the other.
+      const isCircle = way.parent !== undefined && addressOf(way.parent) === addressOf(asker)
+      return isCircle ? { kind: 'gone' } : state
+    }
     if (way.kind === 'again') return { kind: 'later' }
     if (this.isNext(download, way.at)) return now - way.at < FIRST_BYTE_PATIENCE ? state : { kind: 'gone' }
     // What runs at this moment may be over in a moment.

@@ -93,7 +93,9 @@ export class Keeper {
     const now = this.#clock.now()
     if (news.kind === 'arriving') {
       const { parent, written } = news
-      const entry = this.#enter(news.digest, content, from, { parent: parent && addressOf(parent), gives: true })
+      // It may have been told whom to follow a moment ago, and not have done so yet.
+      const above = parent === undefined ? content.entries.get(own)?.parent : addressOf(parent)
+      const entry = this.#enter(news.digest, content, from, { parent: above, gives: true })
       entry.wasLeft = false
       entry.hasBegun ||= written > 0
       return

@@ -38,6 +38,8 @@ export interface FlightDependencies {
 export interface FlightOptions {
   /** Milliseconds for which a lookup may look for holders. */
   readonly lookupTimeout: number
+  /** Whether the store ever tells of content that arrives. */
+  readonly gives: boolean
 }
 
 /** How many members keep a digest: the second is asked when the first does not answer. */
@@ -212,7 +214,8 @@ export class NodeFlight implements Flight {
   /** Asks the keepers of a digest, one after the other. */
   async #claim(download: Download, signal: AbortSignal): Promise<Placing | undefined> {
     const { digest } = download
-    const gives = this.#downloads.areSeen || (await download.arriving(ARRIVAL_PATIENCE)) !== undefined
+    const isSeen = async () => this.#downloads.areSeen || (await download.arriving(ARRIVAL_PATIENCE)) !== undefined
+    const gives = this.#options.gives && (await isSeen())
     const question = { kind: 'ask', digest, gives, not: download.left } as const
     for (const keeper of this.#dependencies.members.closest(digestKey(digest), KEEPERS)) {
       const answer = await this.#askKeeper(keeper, question, signal)
@@ -294,7 +297,7 @@ export class NodeFlight implements Flight {
     const question = readQuestion(message)
     if (question === undefined) return undefined
     if (question.kind === 'ask') return encode(this.#keeper.ask(question, from))
-    if (question.kind === 'state') return encode(this.#downloads.stateOf(question.digest))
+    if (question.kind === 'state') return encode(this.#downloads.stateOf(question.digest, from))
     this.#keeper.tell(question, from)
     return encode({ kind: 'told' })
   }

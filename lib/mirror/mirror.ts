@@ -143,7 +143,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
             ...{ members, router, store, self, clock: patientClock, log },
             ...{ holds: (key) => held.has(key), metrics: flightMetrics },
           },
-          { lookupTimeout },
+          { lookupTimeout, gives: containerd !== undefined },
         )
       : undefined
   parts.defer(() => taking?.close())

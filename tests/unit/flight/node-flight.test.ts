@@ -42,7 +42,7 @@ function scene() {
         metrics: createFlightMetrics(metrics, () => flight.figures),
         holds: (of) => held.has(of),
       },
-      { lookupTimeout: 100 },
+      { lookupTimeout: 100, gives: true },
     )
     closing.push(() => flight.close())
     const writers: MemoryWriter[] = []
