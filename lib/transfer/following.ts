@@ -23,6 +23,8 @@ const MISSES = 2
 const LONGEST_STANDSTILL = 15_000
 /** The same for a peer that follows another one. It looks after that itself, and must have the time to do so first. */
 const LONGEST_PATIENCE = 25_000
+/** The same for one that follows and has no byte yet: it may wait for this very node, by way of others. */
+const LONGEST_EMPTY = 5_000
 /** Milliseconds for which bytes may be on their way that are there: the way is broken. */
 const LONGEST_WAY = 5_000
 
@@ -117,7 +119,8 @@ export class Following implements ByteSource {
     if (now - (this.#missingSince ?? now) >= LONGEST_WAY) {
       return new PeerError(`no byte of what it has within ${LONGEST_WAY} ms`, { failure: 'silent' })
     }
-    const patience = state.kind === 'arriving' && state.leads ? LONGEST_STANDSTILL : LONGEST_PATIENCE
+    const isLeader = state.kind === 'arriving' && state.leads
+    const patience = isLeader ? LONGEST_STANDSTILL : this.#written === 0 ? LONGEST_EMPTY : LONGEST_PATIENCE
     return now - this.#grewAt < patience ? undefined : new PeerError(`it has got nothing for ${patience} ms`)
   }
 }

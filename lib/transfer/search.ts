@@ -144,11 +144,13 @@ export class Search {
    * What a peer says that was getting the blob: that it still is, or has it; `undefined` if it can give nothing from that place
    * on.
    *
-   * @param start in bytes; a peer that does not have this one yet may be waiting for this very node
+   * @param start in bytes; a peer that does not have this one yet may be waiting for this very node. Keepers see to it that it
+   *   does not where the first byte is wanted for the first time: then it may have none.
    */
   async stateOf(
     peer: Peer,
     start: number,
+    isFirst: boolean,
     signal: AbortSignal = this.#stop.signal,
   ): Promise<ArrivingHead | 'held' | undefined> {
     const target = this.#target
@@ -159,7 +161,7 @@ export class Search {
     for (;;) {
       const state = await bounded(STATE_TIMEOUT, signal, (stop) => flight.state(peer, digest, stop))
       if (state?.kind === 'held') return 'held'
-      const isAhead = state?.kind === 'arriving' && (start === 0 || state.written > start)
+      const isAhead = state?.kind === 'arriving' && ((isFirst && start === 0) || state.written > start)
       if (isAhead && state.size !== undefined) {
         return { kind: 'arriving', descriptor: { mediaType: OCTET_STREAM, digest, size: state.size } }
       }
@@ -261,7 +263,7 @@ export class Search {
     this.attempts++
     try {
       if (peer.isArriving === true) {
-        const state = await this.stateOf(peer, start, signal)
+        const state = await this.stateOf(peer, start, true, signal)
         if (state !== 'held') return state
       }
       const answer = await this.ask(peer, request, signal)

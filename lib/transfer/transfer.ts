@@ -228,7 +228,7 @@ export class Transfer {
       const found = isKnown ? await this.#search.arriving() : await this.#search.candidate()
       if (found === undefined) return undefined
       const { isArriving, ...peer } = found
-      const state = isArriving === true ? await this.#search.stateOf(found, offset) : 'held'
+      const state = isArriving === true ? await this.#search.stateOf(found, offset, false) : 'held'
       if (state === undefined) this.#lost.add(addressOf(peer))
       else {
         this.#resumed(peer, offset)

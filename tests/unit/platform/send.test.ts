@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type ByteSource, NO_BODY, sourceResponse } from '../../../lib/platform/byte-source.ts'
+import { type ByteSource, sourceResponse } from '../../../lib/platform/byte-source.ts'
 import { listen } from '../../../lib/platform/listen.ts'
 import type { Handler, ListenOptions } from '../../../lib/platform/listener.ts'
 import { BodyError } from '../../../lib/platform/send.ts'
@@ -145,20 +145,5 @@ test('send tells how many bytes of a body it has sent, to a client that leaves t
     } finally {
       await within('the end of the listener', listener.close(AbortSignal.abort()))
     }
-  }
-})
-
-test('send gives a head without a byte of its body, ends with FIN, and tells of no failure', async () => {
-  const handler = () => sourceResponse(NO_BODY, { headers: { 'content-length': '1000' } })
-  const listener = await listen(handler, { host: '127.0.0.1', port: 0, onError: assert.fail })
-  try {
-    await withRawClient(listener.port, async (client) => {
-      client.send(GET)
-      assert.equal(await client.ended(), 'fin')
-      const { status, headers, body } = parseResponse(client.received) ?? assert.fail('no response')
-      assert.deepEqual([status, headers['content-length'], body.length], [200, '1000', 0])
-    })
-  } finally {
-    await within('the end of the listener', listener.close(AbortSignal.abort()))
   }
 })

@@ -214,3 +214,15 @@ test('fetch gives the head of what a peer is getting', async () => {
     assert.deepEqual([answer.descriptor.size, answer.body], [BYTES.length, null])
   })
 })
+
+test('fetch lets a client ask again where the flight says so, but not for a part', async () => {
+  await withNodes([0], async ({ peers, flight, node }) => {
+    flight.peers.set(node(0).address, { kind: 'later' })
+    flight.returning = BYTES.length
+    flight.found.push([node(0).arriving])
+    assert.deepEqual(await within('an answer', peers.fetch(GET, never)), { kind: 'later', size: BYTES.length })
+    // It is not given up: its turn will come.
+    assert.deepEqual(flight.leftOnes, [])
+    assert.equal(await within('a miss', peers.fetch({ ...GET, range: 'bytes=1-' }, never)), undefined)
+  })
+})

@@ -82,7 +82,8 @@ for (const [what, state, from, to] of [
   ['has given up', { kind: 'gone' }, 300, 500],
   ['does not answer', undefined, 600, 2_000],
   ['leads, and gets nothing', growing(0), 15_000, 16_000],
-  ['follows, and gets nothing', growing(0, false), 25_000, 26_000],
+  ['follows, and gets nothing at all', growing(0, false), 5_000, 6_000],
+  ['waits for its turn', { kind: 'later' }, 300, 500],
   ['has bytes that do not come', growing(500), 5_000, 6_000],
   ['has all of it, which does not come', { kind: 'held' }, 5_000, 6_000],
 ] as const) {
@@ -117,4 +118,14 @@ test('following fails where the body of a peer ends early, and when it is cancel
   const cancelled = wait()
   await following.cancel()
   await assert.rejects(cancelled, PeerError)
+})
+
+test('following leaves a peer that follows, and gets nothing more, later than one that leads', async () => {
+  const one = follow(growing(1, false))
+  const first = one.wait()
+  await one.come(1)
+  await first
+  void one.wait().catch(() => undefined)
+  const after = (await leftAfter(one, 30_000)) ?? 0
+  assert.ok(25_000 <= after && after <= 26_000, `after ${after} ms`)
 })
