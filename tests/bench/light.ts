@@ -1,7 +1,7 @@
 /**
  * What a mirror costs where little happens: a miss, a small blob of another node, rest, memory and the start.
  *
- *   node tests/bench/light.ts [--nodes 8] [--requests 200] [--rest 20] [--store layout|containerd] [bun|node|deno ...]
+ *   node tests/bench/light.ts [--nodes 8] [--requests 200] [--settle 45] [--rest 20] [--store layout|containerd] [bun|node|deno ...]
  *
  * All nodes are processes on loopback. With `--store containerd` (as root) the node that is asked and the one that holds the blobs
  * each have a containerd of their own, and the others a layout. Beside each runtime runs a floor: a bare process with the same
@@ -31,8 +31,8 @@ import { RUNTIMES, type RuntimeName } from './servers.ts'
 const SIZE = 300
 /** Requests before those that count, so that all connections are there and what runs often is compiled. */
 const WARMING = 50
-/** Seconds after ready that count as the start, and from the last request to the stretch of rest. */
-const [START, SETTLING] = [15, 10]
+/** Seconds after ready that count as the start. */
+const START = 15
 const READY = 60_000
 const NAMESPACE = 'k8s.io'
 
@@ -41,6 +41,7 @@ const { values, positionals } = parseArgs({
   options: {
     nodes: { type: 'string', default: '8' },
     requests: { type: 'string', default: '200' },
+    settle: { type: 'string', default: '45' },
     rest: { type: 'string', default: '20' },
     store: { type: 'string', default: 'layout' },
   },
@@ -158,7 +159,7 @@ async function costsOf(runtime: RuntimeName): Promise<Costs> {
   const random = Array.from({ length: requests + WARMING }, () => `sha256:${randomBytes(32).toString('hex')}`)
   const missed = await measured(pids, idle, random, 404, ask)
   partsOf(runtime, '404', missed, await spentMissing())
-  await delay(SETTLING * 1000)
+  await delay(Number(values.settle) * 1000)
   const resting = await useDuring([asked.pid], () => delay(rest * 1000))
   return {
     ...{ missing: missed, small: fetched },
