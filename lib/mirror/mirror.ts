@@ -24,6 +24,7 @@ import { patientClock } from '../peers/patient-clock.ts'
 import { createTlsIdentity } from '../peers/tls.ts'
 import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
+import { giveMemoryBack } from '../platform/memory.ts'
 import type { Address, Settings } from '../settings/settings.ts'
 import { LOOPBACK_SWARM_KEY } from '../swarm/topic.ts'
 import { createPeerContent } from '../transfer/peer-content.ts'
@@ -81,7 +82,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const failed = Promise.withResolvers<Error>()
   const metrics = createMetrics()
   const httpMetrics = createHttpMetrics(metrics)
-  parts.defer(registerProcessMetrics(metrics))
+  parts.defer(registerProcessMetrics(metrics, giveMemoryBack))
   const activity = new Activity()
   const chosen = createPolicy({
     registries: settings.registries,

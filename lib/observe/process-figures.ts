@@ -38,9 +38,13 @@ const LAG_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5]
 /**
  * Registers what this process uses, from what Node, Deno and Bun all have, and how late its event loop is.
  *
+ * @param onRest called once each time that the process has come to rest
  * @returns what ends the watching of the event loop
  */
-export function registerProcessMetrics({ looked, lookedCounter, histogram }: Metrics): () => void {
+export function registerProcessMetrics(
+  { looked, lookedCounter, histogram }: Metrics,
+  onRest: () => void = () => undefined,
+): () => void {
   lookedCounter('process_cpu_seconds_total', 'Processor time that was used, in seconds.', cpuSeconds)
   looked('process_resident_memory_bytes', 'Resident memory in bytes.', () => memory('rss'))
   looked('process_heap_bytes', 'Memory of the JavaScript heap that is in use, in bytes.', () => memory('heapUsed'))
@@ -52,12 +56,13 @@ export function registerProcessMetrics({ looked, lookedCounter, histogram }: Met
     'By how much timers of this process are late: what waits for its turn waits as long.',
     LAG_BUCKETS,
   )
-  return watchEventLoop((seconds) => lag.observe(seconds))
+  return watchEventLoop((seconds) => lag.observe(seconds), onRest)
 }
 
 /**
  * Milliseconds between two looks at the event loop: while the process works, often enough to see a loop that is held up; and at
- * most, while it rests and nothing can hold the loop up. In between each wait is twice as long as the one before.
+ * most, while it rests and nothing can hold the loop up. In between each wait is twice as long as the one before: a process rests
+ * that has not worked for 15 s.
  */
 const INTERVALS = [500, 8_000] as const
 /** The part of a core from which on a process works. */
@@ -67,12 +72,14 @@ const WORKING = 0.05
  * Observes again and again by how many seconds a timer was late, which is how long everything else has to wait as well. With
  * a timer of its own, because `monitorEventLoopDelay` means something else on each runtime.
  *
+ * @param onRest called once each time that the process has come to rest
  * @param intervals milliseconds between two looks: see INTERVALS
  * @param used seconds of processor time that the process has used
  * @returns what ends that
  */
 export function watchEventLoop(
   observe: (seconds: number) => void,
+  onRest: () => void,
   [working, resting]: readonly [working: number, resting: number] = INTERVALS,
   used = cpuSeconds,
 ): () => void {
@@ -83,7 +90,9 @@ export function watchEventLoop(
       const ms = performance.now() - since
       observe(Math.max(ms - interval, 0) / 1000)
       const isWorking = (used() - before) * 1000 >= ms * WORKING
-      wait(isWorking ? working : Math.min(interval * 2, resting))
+      const next = isWorking ? working : Math.min(interval * 2, resting)
+      if (next === resting && interval < resting) onRest()
+      wait(next)
     }, interval)
     timer.unref()
   }

@@ -24,6 +24,8 @@ async function figures(): Promise<Readonly<Record<string, number>>> {
   )
 }
 
+const never = () => assert.fail('it does not rest')
+
 test('figures are of this process, on every runtime', async () => {
   const { cpu_seconds_total = 0, resident_memory_bytes = 0, heap_bytes = 0, ...rest } = await figures()
   const { start_time_seconds = 0, open_fds = 0, max_fds = -1 } = rest
@@ -115,14 +117,14 @@ test('metrics tell the rest, and that all descriptors are open, when the process
 
 test('watchEventLoop tells by how much timers are late, until it is ended', async () => {
   const seen: number[] = []
-  const stop = watchEventLoop((seconds) => seen.push(seconds), [5, 5])
+  const stop = watchEventLoop((seconds) => seen.push(seconds), never, [5, 5])
   const held = performance.now() + 60
   while (performance.now() < held) JSON.stringify(seen)
   await waitFor('a timer was late', () => seen.some((seconds) => seconds > 0.02))
   stop()
   const { length } = seen
   let later = 0
-  const stopOther = watchEventLoop(() => later++, [5, 5])
+  const stopOther = watchEventLoop(() => later++, never, [5, 5])
   await waitFor('another one has told three times', () => later >= 3)
   stopOther()
   assert.equal(seen.length, length)
@@ -130,19 +132,25 @@ test('watchEventLoop tells by how much timers are late, until it is ended', asyn
 })
 
 test('watchEventLoop looks less and less often at a process that rests, and often again at one that works', async () => {
-  let [looks, used] = [0, 0]
+  let [looks, used, rests, uses] = [0, 0, 0, 0]
   const stop = watchEventLoop(
     () => looks++,
-    [1, 1 << 30],
-    () => used,
+    () => rests++,
+    [1, 128],
+    () => {
+      used += uses
+      return used
+    },
   )
   // 1, 2, 4 and so on: some hundred milliseconds in all.
-  await waitFor('it has looked eight times', () => looks >= 8)
-  used = Number.MAX_SAFE_INTEGER
-  await waitFor('it has looked once more, and saw that the process works', () => looks >= 9)
-  await waitFor('it looks often', () => {
-    used *= 2
-    return looks >= 20
-  })
+  await waitFor('it rests', () => rests === 1)
+  const before = looks
+  await waitFor('it rests on', () => looks >= before + 2)
+  assert.equal(rests, 1)
+  uses = 1_000
+  await waitFor('it looks often', () => looks >= before + 20)
+  assert.equal(rests, 1)
+  uses = 0
+  await waitFor('it rests again', () => rests === 2)
   stop()
 })
