@@ -252,6 +252,9 @@ test('containerd store started before containerd waits for it, and close does no
 })
 
 test('containerd store says that containerd does not answer when it stands still, and recovers', async () => {
+  // Of what has no file it knows without containerd that it is not there.
+  const blob = contentOf(OCTET_STREAM, new Uint8Array(10).fill(8))
+  await ingest(containerd, 'frozen', blob)
   await withStore(
     'frozen',
     async ({ store }) => {
@@ -259,7 +262,7 @@ test('containerd store says that containerd does not answer when it stands still
       await containerd.freeze()
       try {
         await waitFor('the silence is noticed', () => !store.health.ok)
-        await assert.rejects(store.describe(makeImage().target.digest, never), { code: 'timeout' })
+        await assert.rejects(store.describe(blob.descriptor.digest, never), { code: 'timeout' })
       } finally {
         containerd.thaw()
       }
