@@ -78,7 +78,7 @@ export function createHttpMetrics({ counters, histograms }: Metrics) {
     ),
     resolves: counters(
       'resolves_total',
-      'Questions what a tag or digest is, and whether it may be pulled, by who answered.',
+      'Questions about what a tag or digest is and whether it may be pulled, by who answered.',
       {
         by: RESOLVERS,
       },

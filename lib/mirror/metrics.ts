@@ -18,7 +18,7 @@ export function registerMirrorMetrics({ gauges, looked }: Metrics, figures: Mirr
     { version: manifest.version, runtime: runtimeName, runtime_version: runtimeVersion() },
     1,
   )
-  looked('ready', 'Whether this mirror does its work (1) or not (0), as /readyz says.', () => Number(figures.isReady()))
+  looked('ready', 'Whether this mirror is ready (1) or not (0), as /readyz says.', () => Number(figures.isReady()))
   looked('store_up', 'Whether containerd, or the layout that stands in for it, can be asked (1) or not (0).', () =>
     Number(figures.isStoreUp()),
   )

@@ -53,7 +53,7 @@ export function registerProcessMetrics(
   looked('process_max_fds', 'File descriptors that may be open.', () => OPEN_FILES_LIMIT)
   const lag = histogram(
     'event_loop_lag_seconds',
-    'By how much timers of this process are late: what waits for its turn waits as long.',
+    'How late timers of this process fire: whatever waits for its turn waits as long.',
     LAG_BUCKETS,
   )
   return watchEventLoop((seconds) => lag.observe(seconds), onRest)

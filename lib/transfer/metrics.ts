@@ -37,15 +37,13 @@ export function createTransferMetrics({ counter, counters, gauge, histograms }: 
       'Readers of a transfer that another request had begun (joined), and those that became too slow for it (left).',
       { what: ['joined', 'left'] as const },
     ),
-    transferBreaks: counters('transfer_breaks_total', 'Bodies of peers that ended before their end, by why.', {
+    transferBreaks: counters('transfer_breaks_total', 'Bodies from peers that broke off before their end, by why.', {
       reason: BREAK_REASONS,
     }),
     transferResumes: counter('transfer_resumes_total', 'Transfers continued from another peer at their offset.'),
-    verificationFailures: counters(
-      'verification_failures_total',
-      'Content of peers whose bytes were not those of its digest.',
-      { kind: ['manifest', 'blob'] as const },
-    ),
+    verificationFailures: counters('verification_failures_total', 'Content from peers that did not match its digest.', {
+      kind: ['manifest', 'blob'] as const,
+    }),
     peerRequests: counters('peer_requests_total', 'Requests to other nodes, by what came of them.', {
       outcome: PEER_REQUEST_OUTCOMES,
     }),

@@ -23,7 +23,7 @@ export function makeReport(findings: readonly Finding[]): Report {
 
 /** What a node tells of its last check. */
 export function createCheckMetrics({ gauges }: Metrics) {
-  const help = 'Findings of the last check of containerd and this node, by how they weigh.'
+  const help = 'Findings of the last check of containerd and this node, by severity.'
   return { findings: gauges('check_findings', help, ['severity']) }
 }
 
