@@ -100,7 +100,7 @@ async function askPeer(
     const { digest } = answer.descriptor
     if (request.method === 'HEAD') return { ...told, outcome: 'content', headMs, digest }
     const chunk = await reading(answer.body, BYTE_LIMIT, signal, () => answer.body.next())
-    if (chunk === undefined) return { ...told, outcome: 'silent', headMs, problem: 'a head, but no byte' }
+    if (chunk === undefined) return { ...told, outcome: 'silent', headMs, problem: 'headers, but no byte' }
     return { ...told, outcome: 'content', headMs, firstByteMs: spent(), digest }
   } catch (error) {
     signal.throwIfAborted()

@@ -149,7 +149,7 @@ export function waysOf(part: PullPart, names: Names): Child[] {
   const isPlain = isOver && attempts.length === 1 && only?.ended === undefined && only?.isArriving !== true
   const lines: Child[] = transfers.flatMap((transfer) => [
     ...transfer.attempts.map((attempt) => line(peerName(attempt.peer, names), ...(isPlain ? [] : cameOf(attempt)))),
-    transfer.outcome === 'corrupt' && line(make('span', 'wrong', 'not what its digest says: it was refused')),
+    transfer.outcome === 'corrupt' && line(make('span', 'wrong', 'did not match its digest, and was refused')),
     transfer.outcome === 'cancelled' && line(make('span', 'muted', 'its client left')),
   ])
   const given = transfers.filter(({ outcome }) => outcome === 'failed').reduce((sum, { bytes }) => sum + bytes, 0)
@@ -159,7 +159,7 @@ export function waysOf(part: PullPart, names: Names): Child[] {
     const why = attempts.length === 0 ? ' nobody has it' : ' no peer gave it'
     lines.push(line(make('span', 'careful', 'upstream'), make('span', 'muted', why)))
   } else if (endedAt !== undefined && transfers.at(-1)?.outcome === 'failed')
-    lines.push(line(make('span', 'wrong', `no peer left:${rest} are up to upstream`)))
+    lines.push(line(make('span', 'wrong', rest === '' ? 'no peer left' : `no peer left:${rest} come from upstream`)))
   else if (lines.length === 0) lines.push(line(make('span', 'muted', 'asking')))
   return lines
 }

@@ -66,8 +66,9 @@ export function findings(all: readonly ShownFinding[]): Child[] {
 export function registries({ resolve, registries, time }: Status): Child[] {
   const ways = {
     upstream: 'Registries themselves say what a tag means and who may pull (--resolve upstream).',
-    swarm: 'The swarm says what a tag means, and to everybody (--resolve swarm).',
-    fallback: 'None was asked for lately. As long as a registry answers, it says what a tag means and who may pull.',
+    swarm: 'The swarm says what a tag means, and nobody checks secrets (--resolve swarm).',
+    fallback:
+      'No registry was needed recently. As long as a registry answers, it says what a tag means and who may pull.',
   }
   if (registries.length === 0) return [make('p', 'muted', ways[resolve])]
   const words = {

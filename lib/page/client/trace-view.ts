@@ -45,7 +45,7 @@ export function traceShown(steps: readonly TraceStep[]): Child[] {
     const ways = {
       upstream:
         'Upstream resolves it: a pull asks there what the tag means, and with the secret of its pod whether it may pull.',
-      swarm: 'The swarm resolves it, as it last knew, and to everybody.',
+      swarm: 'The swarm resolves it, as it last knew, and nobody checks secrets.',
     }
     shown.push(make('p', 'muted', ways[resolve.by]))
   }
