@@ -38,12 +38,12 @@ test('metrics add up what falls into each bucket, and escape what a label may be
 
 test('metrics of a mirror have names and help as Prometheus wants them', async () => {
   const { body } = createAllMetrics().render()
-  // Every metric has its help, its type and the prefix; counters end with _total, times with _seconds. A depth counts nodes.
+  // Every metric has its help, its type and the prefix; counters end with _total, times with _seconds. What is counted of flights is nodes.
   for (const [, name, type] of body.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
     assert.match(name ?? '', /^(?:swarmirror|process)_[a-z_]+$/)
     assert.match(body, new RegExp(`^# HELP ${name} [A-Z].*\\.$`, 'm'))
     assert.equal(type === 'counter', name?.endsWith('_total'), name)
-    if (type === 'histogram') assert.match(name ?? '', /_(?:seconds|depth)$/)
+    if (type === 'histogram') assert.match(name ?? '', /_seconds$|^swarmirror_flight_/)
   }
 })
 
