@@ -224,7 +224,7 @@ export const SETTINGS = {
     schema: v.pipe(reading(readRate), v.minValue(1_000, 'expected at least 1k')),
   },
   flight: {
-    default: 'off',
+    default: 'on',
     meaning:
       '`on`: when several nodes pull what nobody has, one of them goes to the registry, and the others get it from each other as it arrives; `off`: each goes there',
     schema: either('on', 'off'),

@@ -74,7 +74,7 @@ test('readSettings gives the defaults when nothing else is needed', () => {
     'max-upload-rate': undefined,
     'parallel-peers': 3,
     'stall-timeout': 2_000,
-    flight: 'off',
+    flight: 'on',
     verify: 'on',
     'data-dir': undefined,
     untaint: undefined,
@@ -315,7 +315,7 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
       ['node=key:NoSchedule', /expected NODE=KEY/],
     ],
   },
-  flight: { accepted: [['on', 'on']], refused: [['yes', /expected `on` or `off`/]] },
+  flight: { accepted: [['off', 'off']], refused: [['yes', /expected `on` or `off`/]] },
   verify: { accepted: [['off', 'off']], refused: [['no', /expected `on` or `off`/]] },
   'peer-transfer': { accepted: [['plain', 'plain']], refused: [['TLS', /expected `tls` or `plain`/]] },
   'max-transfers': {
