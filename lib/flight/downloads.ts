@@ -38,6 +38,8 @@ const LEFT_LIFE = 10_000
  * one of them is free, and a download from this node takes one as well.
  */
 const PLACES = 3
+/** After how many downloads of which none is seen this node does not wait any more until it sees the next one. */
+const MOST_UNSEEN = 3
 /** Downloads that are watched at a time. */
 const MOST_DOWNLOADS = 1_024
 
@@ -114,6 +116,7 @@ export class Downloads {
   readonly #dependencies: DownloadsDependencies
   readonly #running = new Map<Digest, Download>()
   #hasSeenAny = false
+  #unseen = 0
   readonly #closing = new AbortController()
 
   constructor(dependencies: DownloadsDependencies) {
@@ -125,9 +128,9 @@ export class Downloads {
     return [...this.#running.values()].filter(({ arrival }) => arrival !== undefined).length
   }
 
-  /** Whether clients of this node write where this node sees it, as far as is known. */
-  get areSeen(): boolean {
-    return this.#hasSeenAny
+  /** Whether clients of this node write where this node sees it; `undefined` if that is not known yet. */
+  get areSeen(): boolean | undefined {
+    return this.#hasSeenAny || (this.#unseen < MOST_UNSEEN ? undefined : false)
   }
 
   get(digest: Digest): Download | undefined {
@@ -247,6 +250,7 @@ export class Downloads {
     const { digest } = download
     if (this.#running.get(digest) !== download) return
     this.#running.delete(digest)
+    if (download.arrival === undefined) this.#unseen++
     download.found(download.arrival)
     this.#dependencies.onEnd(download, end)
   }

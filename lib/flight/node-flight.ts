@@ -214,7 +214,7 @@ export class NodeFlight implements Flight {
   /** Asks the keepers of a digest, one after the other. */
   async #claim(download: Download, signal: AbortSignal): Promise<Placing | undefined> {
     const { digest } = download
-    const isSeen = async () => this.#downloads.areSeen || (await download.arriving(ARRIVAL_PATIENCE)) !== undefined
+    const isSeen = async () => this.#downloads.areSeen ?? (await download.arriving(ARRIVAL_PATIENCE)) !== undefined
     const gives = this.#options.gives && (await isSeen())
     const question = { kind: 'ask', digest, gives, not: download.left } as const
     for (const keeper of this.#dependencies.members.closest(digestKey(digest), KEEPERS)) {

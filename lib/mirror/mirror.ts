@@ -144,7 +144,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
             ...{ members, router, store, self, clock: patientClock, log },
             ...{ holds: (key) => held.has(key), metrics: flightMetrics },
           },
-          { lookupTimeout, gives: containerd !== undefined },
+          { lookupTimeout, gives: containerd !== undefined && policy.needsNoTag },
         )
       : undefined
   parts.defer(() => taking?.close())
