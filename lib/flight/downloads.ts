@@ -38,6 +38,16 @@ const LEFT_LIFE = 10_000
  * one of them is free, and a download from this node takes one as well.
  */
 const PLACES = 3
+/**
+ * A leader is too slow for who follows it if what is left would take more than that many milliseconds, and this node has got
+ * that many times as much from upstream; seen for that many milliseconds.
+ */
+const LONG = 8_000
+const SLOWER = 4
+const PACE_TIME = 3_000
+/** What any registry gives, in bytes per millisecond, and of how many bytes more can be told. */
+const LEAST_PACE = 2_000
+const PACE_BYTES = 1 << 20
 /** After how many downloads of which none is seen this node does not wait any more until it sees the next one. */
 const MOST_UNSEEN = 3
 /** Downloads that are watched at a time. */
@@ -59,6 +69,12 @@ export class Download {
   returns = 0
   /** Whether the peer that it was to follow waits for its turn. */
   isParentLate = false
+  /** Whether the peer that it follows gets it from upstream. */
+  doesParentLead = false
+  /** When it began to follow the present peer, and how much was there then. */
+  followed: { readonly at: number; readonly written: number } | undefined
+  /** When it had its first bytes, and how many. */
+  begun: { readonly at: number; readonly written: number } | undefined
   /** Whether all of it has come, and the store does not hold it yet. */
   isComplete = false
   /** Whether keepers know of it. */
@@ -90,6 +106,11 @@ export class Download {
     return [...this.#left.values()].map(({ peer }) => peer).slice(-MOST_NAMED)
   }
 
+  follow(parent: Peer): void {
+    this.way = { kind: 'peers', parent }
+    this.followed = { at: this.#clock.now(), written: this.arrival?.written ?? 0 }
+  }
+
   leave(peer: Peer): void {
     this.#left.delete(addressOf(peer))
     this.#left.set(addressOf(peer), { peer, until: this.#clock.now() + LEFT_LIFE })
@@ -116,6 +137,8 @@ export class Downloads {
   readonly #dependencies: DownloadsDependencies
   readonly #running = new Map<Digest, Download>()
   #hasSeenAny = false
+  /** The fastest that anything has come from upstream, in bytes per millisecond. */
+  #upstreamPace = LEAST_PACE
   #unseen = 0
   readonly #closing = new AbortController()
 
@@ -146,6 +169,25 @@ export class Downloads {
     this.#running.set(digest, download)
     this.#look(download)
     return download
+  }
+
+  /**
+   * Whether a download that follows a leader had better go upstream itself: all that this node gets at present is little
+   * beside what it has got from upstream. Where many nodes share what the registry sends, each still gets several layers.
+   */
+  isSlow({ arrival, followed, doesParentLead }: Download): boolean {
+    const now = this.#dependencies.clock.now()
+    if (arrival?.size === undefined || followed === undefined || !doesParentLead) return false
+    const pace = (arrival.written - followed.written) / (now - followed.at)
+    // What stands still says nothing of its pace.
+    if (!(pace > 0) || now - followed.at < PACE_TIME) return false
+    const all = [...this.#running.values()].map(({ arrival, begun }) =>
+      arrival === undefined || begun === undefined
+        ? 0
+        : (arrival.written - begun.written) / Math.max(now - begun.at, 1),
+    )
+    const isFar = all.reduce((sum, one) => sum + one, 0) * SLOWER < this.#upstreamPace
+    return isFar && (arrival.size - arrival.written) / pace > LONG
   }
 
   /** What another node is told of a digest. */
@@ -225,6 +267,7 @@ export class Downloads {
     // Those who wait for their turn are heard of, too.
     renewLater()
     void begun.then(() => {
+      download.begun = { at: clock.now(), written: arrival.written }
       if (!stop.signal.aborted && arrival.written > 0) renew()
     })
     const end = await arrival.ended
@@ -247,11 +290,16 @@ export class Downloads {
   }
 
   #end(download: Download, end: 'committed' | 'aborted'): void {
-    const { digest } = download
+    const { digest, arrival, way, begun } = download
     if (this.#running.get(digest) !== download) return
+    if (end === 'committed' && way.kind === 'upstream' && begun !== undefined && arrival !== undefined) {
+      const bytes = arrival.written - begun.written
+      const ms = Math.max(this.#dependencies.clock.now() - begun.at, 1)
+      if (bytes >= PACE_BYTES) this.#upstreamPace = Math.max(this.#upstreamPace, bytes / ms)
+    }
     this.#running.delete(digest)
-    if (download.arrival === undefined) this.#unseen++
-    download.found(download.arrival)
+    if (arrival === undefined) this.#unseen++
+    download.found(arrival)
     this.#dependencies.onEnd(download, end)
   }
 }

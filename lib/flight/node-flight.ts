@@ -123,7 +123,7 @@ export class NodeFlight implements Flight {
         await within(clock, HEAD_START, holders.ended)
         // Each of those who have it, or are getting it, gives to one: more would share what it can send.
         if (placing.crowd >= holders.size && !signal.aborted) {
-          download.way = { kind: 'peers', parent: placing.parent }
+          download.follow(placing.parent)
           this.#metrics.crowds.observe(placing.crowd)
           yield { ...placing.parent, isArriving: true }
           return
@@ -141,7 +141,11 @@ export class NodeFlight implements Flight {
     for (let looks = 1; ; looks++) {
       const answer = await this.#ask(peer, { kind: 'state', digest }, signal)
       const download = this.#downloads.get(digest)
-      if (download !== undefined) download.isParentLate = answer?.kind === 'later'
+      if (download !== undefined) {
+        download.isParentLate = answer?.kind === 'later'
+        download.doesParentLead = answer?.kind === 'arriving' && answer.leads
+        if (this.#downloads.isSlow(download)) return { kind: 'gone' }
+      }
       if (
         answer?.kind === 'arriving' ||
         answer?.kind === 'later' ||

@@ -5,7 +5,7 @@ import { createFlightMetrics } from '../../../lib/flight/metrics.ts'
 import { NodeFlight } from '../../../lib/flight/node-flight.ts'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
 import { digestKey, type Key } from '../../../lib/oci/key.ts'
-import { systemClock } from '../../../lib/platform/clock.ts'
+import { type Clock, systemClock } from '../../../lib/platform/clock.ts'
 import type { Router } from '../../../lib/swarm/router.ts'
 import type { MemoryWriter } from '../../doubles/memory-arrival.ts'
 import { createMemoryStore } from '../../doubles/memory-store.ts'
@@ -26,7 +26,7 @@ afterEach(() => {
 })
 
 /** A swarm, and a way to let nodes join whose containerd is a memory store. */
-function scene() {
+function scene(clock: Clock = systemClock) {
   const swarm = new MemorySwarm()
   let port = 1
   return (router?: Pick<Router, 'lookup'>) => {
@@ -38,7 +38,7 @@ function scene() {
     const held = new Set<Key>()
     const flight: NodeFlight = new NodeFlight(
       {
-        ...{ members: member, router: router ?? member, store, self, clock: systemClock, log },
+        ...{ members: member, router: router ?? member, store, self, clock, log },
         metrics: createFlightMetrics(metrics, () => flight.figures),
         holds: (of) => held.has(of),
       },
@@ -166,6 +166,29 @@ test('NodeFlight: who follows somebody whose turn has not come asks again, twice
     assert.deepEqual(await b.flight.state(a.self, digest, never), { kind: 'later' })
     assert.equal(b.flight.missed(digest, true), size)
   }
+})
+
+test('NodeFlight: who follows a leader that is far too slow goes upstream, and who follows that one does not', async () => {
+  let skipped = 0
+  const clock: Clock = { now: () => systemClock.now() + skipped, after: (ms, run) => systemClock.after(ms, run) }
+  const join = scene(clock)
+  const [a, b, c] = [join(), join(), join()]
+  const bytes = new Uint8Array(30_000_000)
+  const large = { bytes, descriptor: { ...content.descriptor, size: bytes.length } }
+  await a.pull(large)
+  a.flight.missed(digest, true)
+  a.writer().write(1_000_000)
+  assert.equal(await b.pull(large), 'parent 1')
+  assert.equal(await c.pull(large), 'parent 2')
+  const states = async () => [
+    (await b.flight.state(a.self, digest, never))?.kind,
+    (await c.flight.state(b.self, digest, never))?.kind,
+  ]
+  for (const { writer } of [b, c]) writer().write(1)
+  assert.deepEqual(await states(), ['arriving', 'arriving'])
+  skipped += 4_000
+  for (const { writer } of [b, c]) writer().write(500_000)
+  assert.deepEqual(await states(), ['gone', 'arriving'])
 })
 
 test('NodeFlight: a client that writes nothing is sent upstream, and nobody is sent to it', async () => {
