@@ -64,6 +64,8 @@ const STATE_TIMEOUT = 600
 const STATE_RETRY = 50
 /** The same for one that goes upstream when its turn has come: this node's client comes again. */
 const LATER_TIMEOUT = 150
+/** Milliseconds in which a client may wait for others to be named in the place of such peers. */
+const REPLACEMENT_TIMEOUT = 1_000
 /** A head takes some 10 ms on a busy node: after a second a node that nothing else is heard of is dead. */
 const PATIENCE = 1_000
 
@@ -79,6 +81,8 @@ export class Search {
   /** When a peer that was busy in the present race may be asked again. */
   #freeAt: number | undefined
   #candidates: Candidates | undefined
+  /** Whether a peer that is getting the content was given up in the present race. */
+  #hasLeft = false
 
   /** @param suits whether a peer may be asked at this moment */
   constructor(
@@ -109,15 +113,19 @@ export class Search {
    */
   async open(request: Omit<PeerRequest, 'target'>, signal: AbortSignal, start = 0): Promise<Winner<Found> | undefined> {
     const { clock } = this.#dependencies
+    const latestReplacement = clock.now() + REPLACEMENT_TIMEOUT
     const lastRetry = clock.now() + (this.#options.raceTimeout ?? RACE_TIMEOUT)
     for (;;) {
       const isFresh = this.#candidates === undefined
+      this.#hasLeft = false
       this.#freeAt = undefined
       const winner = await this.#race({ ...request, target: this.#target }, start, signal)
       if (winner !== undefined) return winner
       this.#candidates?.stop()
       this.#candidates = undefined
-      if (!isFresh) continue
+      // The flight may name another one in its place.
+      const mayReplace = this.#hasLeft && clock.now() < latestReplacement
+      if (!isFresh || mayReplace) continue
       const freeAt = this.#freeAt ?? Number.POSITIVE_INFINITY
       if (freeAt > lastRetry) return undefined
       await until(clock, freeAt, signal)
@@ -172,7 +180,9 @@ export class Search {
       await until(clock, clock.now() + STATE_RETRY, signal).catch(() => undefined)
       if (signal.aborted) return undefined
     }
-    if (!signal.aborted) flight.left(peer, digest)
+    if (signal.aborted) return undefined
+    flight.left(peer, digest)
+    this.#hasLeft = true
     return undefined
   }
 

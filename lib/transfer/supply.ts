@@ -14,8 +14,9 @@ export interface SupplyDependencies {
    * A peer that may have the bytes from that place on, or be getting them; `undefined` if there is none.
    *
    * @param isKnown whether only those are wanted that were found before, and are still getting them
+   * @param isFirst whether nobody has begun to give any, so that a peer may do that has none yet
    */
-  readonly source: (offset: number, isKnown: boolean) => Promise<Source | undefined>
+  readonly source: (offset: number, isKnown: boolean, isFirst: boolean) => Promise<Source | undefined>
   /** A peer that was followed has given so many bytes. */
   readonly gave: (parent: Peer, bytes: number) => void
   /** A peer is followed no longer, and why if it did not give all that it should. */
@@ -30,6 +31,7 @@ export interface SupplyDependencies {
 export class Supply implements ByteSource {
   readonly #dependencies: SupplyDependencies
   readonly #longestWait: number
+  readonly #start: number
   readonly #end: number
   #offset: number
   #body: ByteSource
@@ -43,6 +45,7 @@ export class Supply implements ByteSource {
    */
   constructor(dependencies: SupplyDependencies, { start, end }: Span, first: ByteSource | Source, longestWait: number) {
     this.#dependencies = dependencies
+    this.#start = start
     this.#offset = start
     this.#end = end
     this.#longestWait = longestWait
@@ -82,8 +85,9 @@ export class Supply implements ByteSource {
     const span = { start: this.#offset, end: this.#end }
     // Those who have the bytes have been looked for already where they were to come from these.
     const isKnown = this.#parent === undefined
+    const isFirst = this.#offset === this.#start && error instanceof PieceRefusal
     if (this.#parent !== undefined) left(this.#parent, this.#offset, error)
-    const next = isLate ? undefined : await source(this.#offset, isKnown)
+    const next = isLate ? undefined : await source(this.#offset, isKnown, isFirst)
     if (next === undefined || this.#isCancelled) {
       throw error instanceof PeerError ? error : new PeerError('no peer left', { cause: error })
     }

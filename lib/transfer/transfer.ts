@@ -149,7 +149,7 @@ export class Transfer {
       {
         pieces,
         following: (part, parent) => this.#follow(descriptor, part, parent),
-        source: (offset, isKnown) => this.#source(offset, isKnown),
+        source: (offset, isKnown, isFirst) => this.#source(offset, isKnown, isFirst),
         gave: (parent, bytes) => {
           this.#lost.clear()
           this.gave(parent, bytes)
@@ -223,12 +223,12 @@ export class Transfer {
   }
 
   /** Who goes on from that place, see {@link SupplyDependencies.source}. */
-  async #source(offset: number, isKnown: boolean): Promise<Source | undefined> {
+  async #source(offset: number, isKnown: boolean, isFirst: boolean): Promise<Source | undefined> {
     for (;;) {
       const found = isKnown ? await this.#search.arriving() : await this.#search.candidate()
       if (found === undefined) return undefined
       const { isArriving, ...peer } = found
-      const state = isArriving === true ? await this.#search.stateOf(found, offset, false) : 'held'
+      const state = isArriving === true ? await this.#search.stateOf(found, offset, isFirst) : 'held'
       if (state === undefined) this.#lost.add(addressOf(peer))
       else {
         this.#resumed(peer, offset)

@@ -170,16 +170,28 @@ test('fetch leaves a peer that is gone, or does not answer', async () => {
   }
 })
 
+test('fetch asks the flight again when the peer that it names has nothing to give', async () => {
+  await withNodes([0, HALF], async ({ peers, flight, node }) => {
+    flight.peers.set(node(0).address, { kind: 'gone' })
+    flight.found.push([node(0).arriving], [node(1).arriving])
+    const body = bodyOf(await within('an answer', peers.fetch(GET, never)))
+    node(1).writer.commit()
+    assert.deepEqual(await within('all of it', read(body)), BYTES)
+    assert.deepEqual([flight.asked, flight.leftOnes, flight.missedOnes], [2, [node(0).address], []])
+  })
+})
+
 test('fetch goes to the next peer when one has a follower already', async () => {
-  await withNodes([HALF, HALF], async ({ peers, flight, node, ...parts }) => {
+  await withNodes([HALF, 0], async ({ peers, flight, node, ...parts }) => {
     const metrics = createMetrics()
     const other = createPeerContent({ ...parts, flight, metrics, address: '127.0.0.1:2' }, OPTIONS)
     flight.found.push([node(0).arriving])
     const first = bodyOf(await within('an answer', other.fetch(GET, never)))
     flight.found.push([node(0).arriving], [node(1).arriving])
-    const body = bodyOf(await within('an answer', peers.fetch(GET, never)))
+    const answer = peers.fetch(GET, never)
+    await waitFor('it has left the first', () => flight.leftOnes.length === 1)
     node(1).writer.commit()
-    assert.deepEqual(await within('all of it', read(body)), BYTES)
+    assert.deepEqual(await contentOf(await within('an answer', answer)), BYTES)
     assert.deepEqual(flight.leftOnes, [node(0).address])
     await first.cancel()
   })
