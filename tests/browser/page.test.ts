@@ -1,5 +1,6 @@
 /** The page in a browser: of real mirrors, and of a status that has something of everything. */
 import assert from 'node:assert/strict'
+import { hostname } from 'node:os'
 import { describe, it } from 'node:test'
 import type { Tracer } from '../../lib/page/trace.ts'
 import { makeImage } from '../fixtures/image.ts'
@@ -49,13 +50,16 @@ describe('page of a mirror', { skip }, () => {
         const pull = await open.textOf('#pulls details[open]', /layer/)
         assert.ok(pull.includes(HELD_NAME), pull)
         assert.match(pull, /1 tag/)
-        assert.ok(pull.includes(holder.peer), pull)
+        // Both mirrors run on this machine, whose name they tell.
+        const [name = ''] = hostname().split('.')
+        assert.ok(pull.includes(holder.peer) || pull.includes(name), pull)
         assert.match(await open.textOf('#figures'), /Upstream was spared\s+1\.91 MiB/)
         const peers = await open.textOf('#swarm', /this node/)
         assert.ok(peers.includes(holder.peer), peers)
+        await open.textOf('#members', /version/)
         const steps = await trace(open, HELD_NAME)
         assert.match(steps, /Of 5 parts, 0 held here, 5 to be had from peers, 0 only upstream/)
-        assert.equal(steps.split(holder.peer).length - 1, 5)
+        assert.equal(steps.split(name).length - 1, 5)
         assert.match(await trace(open, 'Nonsense'), /invalid repository/)
         const own = await openPage(browser, `http://${holder.admin}/`)
         assert.match(await own.textOf('#held', /team/), /registry\.example\/team\/app:1/)

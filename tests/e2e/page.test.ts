@@ -71,6 +71,48 @@ test('page: it tells how much of what comes from upstream is there', async () =>
   }
 })
 
+test('page: a pull tells who fell silent, after how much, and that the rest came from upstream', async () => {
+  const image = await cluster.registry.push(
+    await cluster.makeImage({ seed: 'silent', layers: [12_000_000] }),
+    'team/silent:v1',
+  )
+  const layerOf = ({ pulls }: Status) =>
+    pulls.find(({ name }) => name === image.reference)?.parts.find(({ size = 0 }) => size > 12_000_000)
+  await a.pull(image.reference)
+  await b.untilOffered(image)
+  const peer = (await statusOf(a)).node.address
+  await a.network.shape('out', 2_000_000)
+  const pulled = b.pull(image.reference)
+  try {
+    await until('some of the layer to have come', async () => {
+      const [attempt] = layerOf(await statusOf(b))?.transfers[0]?.attempts ?? []
+      return attempt?.peer === peer && attempt.bytes > 1_000_000
+    })
+    await a.network.cutOff()
+    await pulled
+  } finally {
+    await a.network.heal()
+    await a.network.unshape('out')
+  }
+  await until('the page to tell so', async () => {
+    const status = await statusOf(b)
+    const { source, size = 0, transfers = [] } = layerOf(status) ?? {}
+    const [transfer] = transfers
+    const given = transfer?.bytes ?? 0
+    const [attempt] = transfer?.attempts ?? []
+    const isTold =
+      source === 'none' && transfer?.outcome === 'failed' && attempt?.peer === peer && attempt.bytes === given
+    const failure = status.swarm.nodes.find(({ address }) => address === peer)?.peer?.failure?.why
+    return (
+      isTold &&
+      attempt.ended === 'silent' &&
+      failure === 'silent' &&
+      status.totals.bytes.upstream >= size - given &&
+      given > 0
+    )
+  })
+})
+
 test('page: a containerd that hangs hangs neither the page nor a trace', async () => {
   const image = await cluster.registry.push(
     await cluster.makeImage({ seed: 'page', layers: [100_000, 100_000] }),

@@ -4,7 +4,7 @@ import { formatTime } from './format.ts'
 import { charts } from './history.ts'
 import { isRunning, pulls, running } from './pulls.ts'
 import { figures, findings, held, registries } from './sections.ts'
-import { members, nodeNames, swarm } from './swarm.ts'
+import { members, type Names, nodeNames, swarm } from './swarm.ts'
 import { runTrace } from './trace-view.ts'
 
 /** Starts the page: asks for the status while the page is visible, and runs traces. */
@@ -37,7 +37,7 @@ export function start(): void {
   document.addEventListener('visibilitychange', () => void look())
   byId('trace').addEventListener('submit', (event) => {
     event.preventDefault()
-    void trace()
+    void trace(before === undefined ? {} : nodeNames(before))
   })
   void look()
 }
@@ -79,13 +79,13 @@ export function showState(className: string, text: string): void {
   state.title = ''
 }
 
-export async function trace(): Promise<void> {
+export async function trace(names: Names): Promise<void> {
   const input = byId('reference')
   const button = document.querySelector('#trace button')
   if (!(input instanceof HTMLInputElement) || !(button instanceof HTMLButtonElement) || button.disabled) return
   button.disabled = true
   try {
-    await runTrace(input.value)
+    await runTrace(input.value, names)
   } catch (error) {
     byId('steps').replaceChildren(make('p', 'wrong', `the trace broke off: ${String(error)}`))
   }

@@ -2,9 +2,7 @@ import type { Attempt, Pull, PullPart, Transferred } from '../../observe/activit
 import type { Status } from '../status.ts'
 import { breakable, type Child, draw, fold, make, table } from './dom.ts'
 import { formatBytes, formatDigest, formatRate, formatTime } from './format.ts'
-import { nodeName, nodeNames } from './swarm.ts'
-
-type Names = ReturnType<typeof nodeNames>
+import { type Names, nodeName, nodeNames } from './swarm.ts'
 
 /** What a part is, in the words of the trace; a blob of which nothing more is known is one. */
 export function roleOf({ key, kind, mediaType = '' }: PullPart): string {

@@ -2,8 +2,10 @@ import type { NodeStatus, Status } from '../status.ts'
 import { breakable, type Child, make, table } from './dom.ts'
 import { formatCount, formatHost, formatRate, formatTime } from './format.ts'
 
-/** Names of nodes by their addresses, as far as they are known, for those that peers are shown by. */
-export function nodeNames({ swarm }: Status): Readonly<Record<string, string>> {
+/** Names of nodes by their addresses, as far as they are known. */
+export type Names = Readonly<Record<string, string>>
+
+export function nodeNames({ swarm }: Status): Names {
   return Object.fromEntries(
     swarm.nodes.flatMap(({ address, told }) => (told === undefined ? [] : [[address, told.name]])),
   )

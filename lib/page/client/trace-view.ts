@@ -1,10 +1,12 @@
 import type { TracePart, TraceStep } from '../trace.ts'
 import type { PeerTrace } from '../trace-peers.ts'
-import { breakable, byId, type Child, make, table } from './dom.ts'
+import { byId, type Child, make, table } from './dom.ts'
 import { formatBytes, formatCount, formatDigest, formatTime } from './format.ts'
+import { peerName } from './pulls.ts'
+import type { Names } from './swarm.ts'
 
-/** Runs a trace and shows its steps as they come. */
-export async function runTrace(reference: string): Promise<void> {
+/** Runs a trace and shows its steps as they come, with the names of nodes that are known then. */
+export async function runTrace(reference: string, names: Names): Promise<void> {
   const steps: TraceStep[] = []
   const target = byId('steps')
   target.replaceChildren(make('p', 'muted', 'Asking…'))
@@ -25,11 +27,11 @@ export async function runTrace(reference: string): Promise<void> {
     const lines = (rest + value).split('\n')
     rest = lines.pop() ?? ''
     for (const line of lines) steps.push(JSON.parse(line))
-    target.replaceChildren(...traceShown(steps).filter((child) => child !== undefined && child !== false))
+    target.replaceChildren(...traceShown(steps, names).filter((child) => child !== undefined && child !== false))
   }
 }
 
-export function traceShown(steps: readonly TraceStep[]): Child[] {
+export function traceShown(steps: readonly TraceStep[], names: Names): Child[] {
   const parts = steps.flatMap((step) => (step.step === 'part' ? [step.part] : []))
   const name = steps.find((step) => step.step === 'name')
   const end = steps.find((step) => step.step === 'end')
@@ -67,7 +69,9 @@ export function traceShown(steps: readonly TraceStep[]): Child[] {
     make(
       'div',
       'name',
-      ...(part.answers.length === 0 ? [make('span', 'muted', 'nobody')] : part.answers.map(answerShown)),
+      ...(part.answers.length === 0
+        ? [make('span', 'muted', 'nobody')]
+        : part.answers.map((answer) => answerShown(answer, names))),
     ),
   ])
   if (rows.length > 0) shown.push(table('Trace', columns, rows))
@@ -88,13 +92,14 @@ export function lookupShown({ firstPeerMs, lookupMs }: TracePart, lookupTimeout:
   return make('span', isLate ? 'careful' : '', formatTime(ms))
 }
 
-export function answerShown({ address, outcome, headMs, firstByteMs, problem, isAside }: PeerTrace): HTMLElement {
+export function answerShown(answer: PeerTrace, names: Names): HTMLElement {
+  const { address, outcome, headMs, firstByteMs, problem, isAside } = answer
   const text = outcome === 'content' ? formatTime(firstByteMs ?? headMs) : `${outcome}, ${formatTime(headMs)}`
   const aside = isAside && make('span', 'careful', 'put aside')
   const line = make(
     'div',
     '',
-    breakable(address),
+    peerName(address, names),
     aside,
     make('span', outcome === 'content' ? 'number' : 'number careful', text),
   )

@@ -148,6 +148,19 @@ test('Activity begins a part anew that is asked for again after its end, or afte
   }
 })
 
+test('Activity does not take what was asked for an answer without content for what follows', () => {
+  const activity = new Activity()
+  // A conditional request, and then one for the bytes.
+  transfer(activity, blob(1), 0)('complete')
+  const ended = transfer(activity, blob(1), 10)
+  // Another request joins, and reads on by itself.
+  activity.answered(answered(blob(1), 'peer'))
+  ended()
+  transfer(activity, blob(1), 5)
+  const given = activity.pulls[0]?.parts[0]?.transfers.map(({ bytes }) => bytes)
+  assert.deepEqual(given, [10, 5])
+})
+
 test('Activity learns how much came from upstream, once: what peers did not give of it', async () => {
   let now = 0
   const activity = new Activity({ now: () => now, patience: 100 })
