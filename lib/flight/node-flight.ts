@@ -46,8 +46,12 @@ export interface FlightOptions {
 const KEEPERS = 2
 /** Milliseconds for which a keeper is waited for. */
 const KEEPER_PATIENCE = 300
-/** Milliseconds for which a keeper that did not answer is not waited for again: a pull has many layers. */
+/**
+ * Milliseconds for which a keeper that did not answer is asked last, and for how many milliseconds it is waited for then: a
+ * pull has many layers.
+ */
 const SILENCE_LIFE = 5_000
+const SILENT_PATIENCE = 100
 /** Milliseconds for which a keeper is waited for that has not answered when a lookup has found somebody. */
 const HOLDER_PATIENCE = 30
 /** Milliseconds for which a lookup is waited for that goes on when a keeper has named somebody to follow. */
@@ -77,7 +81,7 @@ export class NodeFlight implements Flight {
   readonly #metrics: FlightMetrics
   readonly #keeper: Keeper
   readonly #downloads: Downloads
-  /** Keepers that did not answer, by address, and until when they are not asked. */
+  /** Keepers that did not answer, by address, and until when they are asked last. */
   readonly #silent = new Map<string, number>()
   readonly #closing = new AbortController()
 
@@ -221,7 +225,9 @@ export class NodeFlight implements Flight {
     const isSeen = async () => this.#downloads.areSeen ?? (await download.arriving(ARRIVAL_PATIENCE)) !== undefined
     const gives = this.#options.gives && (await isSeen())
     const question = { kind: 'ask', digest, gives, not: download.left } as const
-    for (const keeper of this.#dependencies.members.closest(digestKey(digest), KEEPERS)) {
+    const keepers = this.#dependencies.members.closest(digestKey(digest), KEEPERS)
+    const isSilent = (keeper: Peer) => Number(this.#isSilent(keeper))
+    for (const keeper of keepers.sort((a, b) => isSilent(a) - isSilent(b))) {
       const answer = await this.#askKeeper(keeper, question, signal)
       if (signal.aborted) return undefined
       if (answer?.kind !== 'place') continue
@@ -236,11 +242,10 @@ export class NodeFlight implements Flight {
   async #askKeeper(keeper: Peer, question: Ask, signal: AbortSignal): Promise<Answer | undefined> {
     const { self, clock } = this.#dependencies
     if (isSame(keeper, self)) return this.#keeper.ask(question, self)
-    for (const [address, until] of this.#silent) if (until < clock.now()) this.#silent.delete(address)
-    if (this.#silent.has(addressOf(keeper))) return undefined
     const late = new AbortController()
     using _ = onAbort(signal, () => late.abort())
-    const cancel = clock.after(KEEPER_PATIENCE, () => late.abort())
+    const patience = this.#isSilent(keeper) ? SILENT_PATIENCE : KEEPER_PATIENCE
+    const cancel = clock.after(patience, () => late.abort())
     try {
       const answer = await this.#ask(keeper, question, late.signal)
       if (answer === undefined && !signal.aborted) this.#silent.set(addressOf(keeper), clock.now() + SILENCE_LIFE)
@@ -248,6 +253,12 @@ export class NodeFlight implements Flight {
     } finally {
       cancel()
     }
+  }
+
+  #isSilent(keeper: Peer): boolean {
+    for (const [address, until] of this.#silent)
+      if (until < this.#dependencies.clock.now()) this.#silent.delete(address)
+    return this.#silent.has(addressOf(keeper))
   }
 
   #tellProgress({ digest, isClaimed, arrival, way }: Download): void {

@@ -50,7 +50,7 @@ export class Transfer {
   readonly #target: PeerRequest['target']
   readonly #search: Search
   readonly #startedAt: number
-  /** Addresses of peers that have failed to give all of a small body. */
+  /** Addresses of peers that have failed to give all of a small body, or fell silent while they were followed. */
   readonly #avoided = new Set<string>()
   /** Addresses of those that were followed, and have failed since another one gave a byte. */
   readonly #lost = new Set<string>()
@@ -217,7 +217,13 @@ export class Transfer {
   /** A peer is followed no longer. That it did not get all says nothing against it. */
   #left(digest: Digest, parent: Peer, offset: number, error: unknown): void {
     this.#lost.add(addressOf(parent))
-    this.#ended(parent, error instanceof PeerError && error.failure === 'silent' ? 'silent' : 'gone')
+    const isSilent = error instanceof PeerError && error.failure === 'silent'
+    if (isSilent) {
+      // Nor is it asked for what it may have by now.
+      this.#avoided.add(addressOf(parent))
+      this.#dependencies.known.of(parent).failed('silent')
+    }
+    this.#ended(parent, isSilent ? 'silent' : 'gone')
     this.#dependencies.flight.left(parent, digest)
     this.#dependencies.log.info('parent lost', { key: targetKey(this.#target), parent, offset, error })
   }

@@ -170,6 +170,21 @@ test('fetch leaves a peer that is gone, or does not answer', async () => {
   }
 })
 
+test('fetch asks a peer for nothing more that falls silent while it is followed', async () => {
+  await withNodes([HALF, HALF + 1], async ({ peers, flight, node, metrics }) => {
+    const { isArriving, ...silent } = node(0).arriving
+    flight.found.push([node(0).arriving], [silent, node(1).arriving])
+    const body = bodyOf(await within('an answer', peers.fetch(GET, never)))
+    const first = await readSome(body, HALF)
+    const rest = read(body)
+    flight.peers.set(node(0).address, undefined)
+    node(1).writer.commit()
+    assert.deepEqual(Buffer.concat([first, await within('the rest', rest)]), BYTES)
+    assert.deepEqual(flight.leftOnes, [node(0).address])
+    assert.equal(await counted(metrics, 'peer_requests_total', 'outcome="missing"'), 0)
+  })
+})
+
 test('fetch asks the flight again when the peer that it names has nothing to give', async () => {
   await withNodes([0, HALF], async ({ peers, flight, node }) => {
     flight.peers.set(node(0).address, { kind: 'gone' })
