@@ -17,6 +17,8 @@ import type { DoorMiddleware } from './env.ts'
 const WAIT = 300
 /** How long a follower may leave what it was given before another one may take its place, in milliseconds. */
 const IDLE = 3_000
+/** Characters of an address and a port. */
+const LONGEST_ADDRESS = 21
 
 /**
  * The nodes that follow this one: they get blobs that its containerd is downloading while these grow. Each blob has one
@@ -34,6 +36,12 @@ export class Followers {
   /** How many nodes follow at this moment. */
   get size(): number {
     return this.#places.size
+  }
+
+  /** The addresses of those that follow, as they say, by what they follow. */
+  get all(): Readonly<Record<string, string>> {
+    const all = [...this.#places].map(([digest, { follower }]) => [digest, follower.slice(0, LONGEST_ADDRESS)] as const)
+    return Object.fromEntries(all)
   }
 
   /** Takes the place of the blob's follower; `undefined` if another node has it. */

@@ -104,11 +104,12 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   registerPeerMetrics(metrics, known)
   const rate = settings['max-upload-rate']
   const uploadRate = rate === undefined ? undefined : createUploadRate(rate)
+  const followers = settings.flight === 'on' ? new Followers() : undefined
   const peerDoorAt = (address: string) =>
     createPeerDoor({
       ...{ store, policy, log, metrics: httpMetrics, capabilities: credentials, address, uploadRate },
       maxTransfers: settings['max-transfers'],
-      followers: settings.flight === 'on' ? new Followers() : undefined,
+      followers,
     })
   const swarm = { files, liveness: known, readiness, metrics, log }
   const { peer, router, self } = await openPeerPort(settings, { peerDoorAt, tls, swarm, swarmKeys }, parts)
@@ -202,6 +203,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     ...{ store, held, router, members, known, activity, readiness },
     ...{ policy, client, credentials, address: addressOf(self), upstreams, log },
     metrics: httpMetrics,
+    followers,
     report: () => guard?.report,
   })
   parts.defer(() => page?.close())

@@ -2,6 +2,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import manifest from '../../package.json' with { type: 'json' }
 import { type Report, remedyAsText } from '../containerd/check/report.ts'
+import type { Followers } from '../http/from-arrival.ts'
 import type { HttpMetrics } from '../http/metrics.ts'
 import type { Activity } from '../observe/activity.ts'
 import { History } from '../observe/history.ts'
@@ -41,6 +42,8 @@ export interface MirrorPageDependencies extends TracerDependencies {
   /** The last report of the check; missing where there is none. */
   readonly report: () => Report | undefined
   readonly upstreams: Upstreams
+  /** Missing where no node follows another one. */
+  readonly followers: Followers | undefined
   readonly metrics: HttpMetrics
   /** The peer door's address as it is announced. */
   readonly address: string
@@ -59,7 +62,8 @@ export function showsPage(settings: Pick<Settings, 'page' | 'admin-listen'>): bo
  */
 export async function createMirrorPage(settings: Settings, dependencies: MirrorPageDependencies) {
   if (!showsPage(settings)) return undefined
-  const { store, known, activity, members, held, readiness, report, upstreams, metrics, address, log } = dependencies
+  const { store, known, activity, members, held, readiness, report, upstreams, metrics } = dependencies
+  const { followers, address, log } = dependencies
   const holdings = createHoldings({ store, held, log })
   const census = createCensus({ members, log })
   const node = {
@@ -109,6 +113,7 @@ export async function createMirrorPage(settings: Settings, dependencies: MirrorP
       totals: activity.totals,
       given: bytesGiven(metrics),
       pulls: activity.pulls,
+      followers: followers?.all ?? {},
       history: told,
     }
   }

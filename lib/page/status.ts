@@ -63,5 +63,7 @@ export interface Status {
   /** Bytes given to other nodes. */
   readonly given: number
   readonly pulls: readonly Pull[]
+  /** Addresses of the nodes that get content from this one while it comes here, by its digest. */
+  readonly followers: Readonly<Record<string, string>>
   readonly history: HistoryStatus
 }

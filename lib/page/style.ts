@@ -78,7 +78,7 @@ tbody th.mono { font-size: 12.5px; }
 .parts th:nth-child(1) { width: 20%; }
 .parts th:nth-child(2) { width: 32%; }
 .parts th:nth-child(7) { width: 13%; }
-.peers .name:first-child { font-family: var(--mono); font-size: 12.5px; }
+.peers .name { font-family: var(--mono); font-size: 12.5px; }
 .timeline { display: block; width: 100%; height: 12px; }
 rect.peer, rect.given { fill: var(--accent); }
 rect.local { fill: var(--muted); }

@@ -127,7 +127,7 @@ describe('page', { skip }, () => {
         )
         assert.match(
           await textOf('#pulls'),
-          /2 broke off[\s\S]*upstream[\s\S]*this node[\s\S]*9\.54 MiB in 798 ms, then silent[\s\S]*worker-5[\s\S]*not what its digest says[\s\S]*upstream 14\.3 MiB, the rest/,
+          /2 broke off[\s\S]*upstream[\s\S]*this node[\s\S]*9\.54 MiB in 798 ms, then silent[\s\S]*worker-5[\s\S]*did not match its digest[\s\S]*upstream 14\.3 MiB, the rest/,
         )
         assert.match(
           await textOf('#history'),
@@ -135,7 +135,7 @@ describe('page', { skip }, () => {
         )
         assert.match(
           await textOf('#running'),
-          /9\.54 MiB of 28\.6 MiB[\s\S]*upstream[\s\S]*7\.15 MiB of 28\.6 MiB[\s\S]*worker-2/,
+          /9\.54 MiB of 28\.6 MiB[\s\S]*upstream[\s\S]*and on to worker-5[\s\S]*7\.15 MiB of 28\.6 MiB[\s\S]*worker-2/,
         )
       })
     })

@@ -39,7 +39,7 @@ export function isBroken({ transfers }: PullPart): boolean {
 
 /** What is on its way now: how far, from whom, and how fast since the status before. */
 export function running(status: Status, before: Status | undefined): Child[] {
-  const { pulls, time } = status
+  const { pulls, time, followers } = status
   const names = nodeNames(status)
   const past = new Map<string, number>()
   for (const { id, parts } of before?.pulls ?? [])
@@ -53,6 +53,7 @@ export function running(status: Status, before: Status | undefined): Child[] {
         then === undefined || before === undefined
           ? formatRate(given, time - startedAt)
           : formatRate(given - then, time - before.time)
+      const follower = followers[part.key]
       const progress = document.createElement('progress')
       if (size > 0) Object.assign(progress, { max: size, value: Math.min(given, size) })
       progress.setAttribute('aria-label', 'Progress')
@@ -67,11 +68,13 @@ export function running(status: Status, before: Status | undefined): Child[] {
         progress,
         size > 0 ? `${formatBytes(given)} of ${formatBytes(size)}` : formatBytes(given),
         rate,
-        part.arrived !== undefined
-          ? make('span', 'careful', 'upstream')
-          : from.length === 0
-            ? make('span', 'muted', 'looking for peers')
-            : make('div', '', ...from),
+        make(
+          'div',
+          '',
+          ...(part.arrived !== undefined ? [make('span', 'careful', 'upstream')] : from),
+          part.arrived === undefined && from.length === 0 && make('span', 'muted', 'looking for peers'),
+          follower !== undefined && make('div', '', make('span', 'muted', 'and on to '), peerName(follower, names)),
+        ),
       ]
     }),
   )

@@ -66,6 +66,7 @@ test('peer door gives a follower what is there of a blob, and the rest as it com
   assert.deepEqual([response.status, response.headers.get('content-length')], [200, String(BYTES.length)])
   const reader = readerOf(response)
   assert.deepEqual(await take(reader, 1_500), BYTES.subarray(0, 1_500))
+  assert.deepEqual(Object.values(followers.all), ['10.0.0.2:5001'])
   const next = take(reader, 500)
   writer.write(2_000)
   assert.deepEqual(await next, BYTES.subarray(1_500, 2_000))
