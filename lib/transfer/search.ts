@@ -7,6 +7,7 @@ import { PeerError } from '../peers/error.ts'
 import type { KnownPeers } from '../peers/known-peers.ts'
 import { until } from '../peers/patient-clock.ts'
 import { bounded } from '../platform/abort.ts'
+import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRefusal, PeerRequest } from './ask.ts'
@@ -83,6 +84,8 @@ export class Search {
   #candidates: Candidates | undefined
   /** Whether a peer that is getting the content was given up in the present race. */
   #hasLeft = false
+  /** Addresses of those that were given up before they gave anything. */
+  readonly #vain = new Set<string>()
 
   /** @param suits whether a peer may be asked at this moment */
   constructor(
@@ -183,6 +186,7 @@ export class Search {
     if (signal.aborted) return undefined
     flight.left(peer, digest)
     this.#hasLeft = true
+    this.#vain.add(addressOf(peer))
     return undefined
   }
 
@@ -224,7 +228,8 @@ export class Search {
       metrics.lookups.inc({ found })
       metrics.lookupSeconds.observe({ found }, ms / 1000)
     }
-    const suits = (peer: Source) => this.#suits(peer) && !known.isWrong(peer, key)
+    const isVain = (peer: Source) => peer.isArriving === true && this.#vain.has(addressOf(peer))
+    const suits = (peer: Source) => !isVain(peer) && this.#suits(peer) && !known.isWrong(peer, key)
     const dependencies = { ...this.#dependencies, onLookup }
     return new Candidates(dependencies, key, this.#options.lookupTimeout, suits, known.likely(this.#target))
   }

@@ -196,6 +196,15 @@ test('fetch asks the flight again when the peer that it names has nothing to giv
   })
 })
 
+test('fetch does not ask a peer again that had nothing to give', async () => {
+  await withNodes([0], async ({ peers, flight, node }) => {
+    flight.peers.set(node(0).address, { kind: 'gone' })
+    flight.found.push([node(0).arriving], [node(0).arriving], [node(0).arriving])
+    assert.equal(await within('a miss', peers.fetch(GET, never)), undefined)
+    assert.deepEqual([flight.asked, flight.leftOnes], [2, [node(0).address]])
+  })
+})
+
 test('fetch goes to the next peer when one has a follower already', async () => {
   await withNodes([HALF, 0], async ({ peers, flight, node, ...parts }) => {
     const metrics = createMetrics()
@@ -251,5 +260,19 @@ test('fetch lets a client ask again where the flight says so, but not for a part
     // It is not given up: its turn will come.
     assert.deepEqual(flight.leftOnes, [])
     assert.equal(await within('a miss', peers.fetch({ ...GET, range: 'bytes=1-' }, never)), undefined)
+  })
+})
+
+test('fetch asks a peer once that waits for its turn, where another one has given up', async () => {
+  await withNodes([HALF, 0], async ({ peers, flight, node }) => {
+    flight.peers.set(node(1).address, { kind: 'later' })
+    const again = [node(1).arriving]
+    flight.found.push([node(0).arriving], again, again, again)
+    const received: Uint8Array[] = []
+    const body = read(bodyOf(await within('an answer', peers.fetch(GET, never))), received)
+    await waitFor('half of it is there', () => Buffer.concat(received).length === HALF)
+    node(0).writer.abort()
+    await assert.rejects(within('the end', body))
+    assert.ok(flight.asked <= 3)
   })
 })
