@@ -47,11 +47,11 @@ export const COSTS = {
    * announced, with the mirror's own note of it (resident memory at rest with 10,000 and without any). What a process grows by in
    * the minute of announcing, which `calibrate` tells, is more: most of that is room for what is not collected yet.
    */
-  record: 500,
+  record: 200,
   key: 1_780,
-  /** An estimate for a node that is known; and, measured, a mirror that holds nothing. */
+  /** An estimate for a node that is known; and, measured, a mirror among five that holds nothing. */
   node: 1_000,
-  mirror: 93 * 2 ** 20,
+  mirror: 74 * 2 ** 20,
   /** Estimates of the bytes on the wire, with the headers of UDP and IP: a store, its answer, a question, an answer with 20 nodes named. */
   storeBytes: 260,
   storedBytes: 75,
