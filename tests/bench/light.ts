@@ -27,7 +27,7 @@ import { median, printTable, quantile } from './figures.ts'
 import { memoryOf, type Use, watchUse } from './light-figures.ts'
 import { RUNTIMES, type RuntimeName } from './servers.ts'
 
-/** Bytes of a small blob, as a config may have. */
+/** Bytes of the file in each blob, which is 2 KiB with its tar: as a config may have. */
 const SIZE = 300
 /** Requests before those that count, so that all connections are there and what runs often is compiled. */
 const WARMING = 50
