@@ -72,7 +72,8 @@ export function sweep(): string[] {
 }
 
 /**
- * Kills every process in the run's namespaces, and removes mounts, namespaces (and with them their links) and files.
+ * Kills every process in the run's namespaces, and removes mounts, namespaces (and with them their links) and files. Another
+ * process may do the same to a run that is dead.
  *
  * @throws {Error} when something of it is still there afterwards
  */
@@ -81,7 +82,7 @@ function destroy(id: string): void {
   for (const name of named(NAMESPACES).filter((name) => name.startsWith(`${id}-`))) {
     if (!killAllIn(name)) problems.push(`processes in ${name} do not end: ${pidsIn(name).join(', ')}`)
     const removed = runSync('ip', ['netns', 'delete', name])
-    if (!removed.ok) problems.push(removed.stderr)
+    if (!removed.ok && named(NAMESPACES).includes(name)) problems.push(removed.stderr)
   }
   for (const name of named(NAMESPACE_FILES).filter((name) => name.startsWith(`${id}-`))) {
     rmSync(namespaceFiles(name), { recursive: true, force: true })
@@ -89,7 +90,7 @@ function destroy(id: string): void {
   const directory = join(BASE, id)
   for (const mount of mountsBelow(directory)) {
     const unmounted = runSync('umount', ['--lazy', mount])
-    if (!unmounted.ok) problems.push(unmounted.stderr)
+    if (!unmounted.ok && mountsBelow(directory).includes(mount)) problems.push(unmounted.stderr)
   }
   rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
   if (problems.length > 0) throw new Error(`could not clean up ${id}:\n${problems.join('\n')}`)
