@@ -6,8 +6,8 @@ import type { Flow } from './flow.ts'
 export interface OpenFlow {
   /** Of the whole content, in bytes. */
   readonly size: number
-  /** Missing if that has no byte where the flow was to begin. */
-  readonly content?: { readonly descriptor: Descriptor; readonly flow: Flow }
+  /** Missing if that has no byte where the flow was to begin. `isArriving`: it began at a peer that is still getting it. */
+  readonly content?: { readonly descriptor: Descriptor; readonly flow: Flow; readonly isArriving: boolean }
 }
 
 interface Entry {

@@ -172,7 +172,7 @@ export function createPeerContent(
       }
       const onRetire = () => flows.remove(digest, signal)
       const flow = new Flow({ source, span, verifier, alone, window, onRetire, isShared, clock })
-      return { size, content: { descriptor, flow } }
+      return { size, content: { descriptor, flow, isArriving: head.kind === 'arriving' } }
     })
   }
 
@@ -191,10 +191,12 @@ export function createPeerContent(
       const part = parseRange(range ?? null, size)
       if (content === undefined || part.kind === 'unsatisfiable') return { kind: 'unsatisfiable', size }
       const { descriptor, flow } = content
-      const body = flow.attach(spanOf(part, size), leavesAt)
+      // What grows comes in order: with the whole for an answer, containerd does not ask for it in parallel.
+      const isPart = part.kind === 'part' && !(content.isArriving && isWhole(range))
+      const body = flow.attach(spanOf(part, size), isPart ? leavesAt : undefined)
       if (body === undefined) return undefined
       if (isJoined) metrics.transferShares.inc({ what: 'joined' })
-      return { kind: 'content', descriptor, range: part.kind === 'part' ? part.range : undefined, body }
+      return { kind: 'content', descriptor, range: isPart ? part.range : undefined, body }
     }
     const open = (stop: AbortSignal) => openFlow(target, wanted, range !== undefined, stop)
     return await flows.join(target.digest, wanted.start, use, open, signal)
@@ -211,10 +213,15 @@ export function createPeerContent(
           : await begun(() => fetchBlob(target, range, signal), signal)
       const digest = digestNamed(target)
       if (answer !== undefined || digest === undefined) return answer
-      const size = rest.flight.missed(digest, target.kind === 'blob' && range === undefined)
+      const size = rest.flight.missed(digest, target.kind === 'blob' && isWhole(range))
       return size === undefined ? undefined : { kind: 'later', size }
     },
   }
+}
+
+/** Whether that is all of something, whatever its size. */
+function isWhole(range: string | undefined): boolean {
+  return range === undefined || /^bytes=0-$/i.test(range)
 }
 
 function spanOf(requested: Exclude<RequestedRange, { kind: 'unsatisfiable' }>, size: number): Span {

@@ -176,7 +176,8 @@ export class Search {
       if (isAhead && state.size !== undefined) {
         return { kind: 'arriving', descriptor: { mediaType: OCTET_STREAM, digest, size: state.size } }
       }
-      if (state === undefined || state.kind === 'gone') break
+      // Whoever is behind may come there late, or never.
+      if (state === undefined || state.kind === 'gone' || (state.kind === 'arriving' && !isAhead)) break
       const isLast = clock.now() + STATE_RETRY > begunAt + (state.kind === 'later' ? LATER_TIMEOUT : STATE_TIMEOUT)
       if (isLast && state.kind === 'later') return undefined
       if (isLast) break

@@ -31,7 +31,11 @@ function make() {
         isShared: false,
         clock: new ManualClock(),
       })
-      begun.push({ signal, source, open: () => opening.resolve({ size, content: { descriptor, flow } }) })
+      begun.push({
+        signal,
+        source,
+        open: () => opening.resolve({ size, content: { descriptor, flow, isArriving: false } }),
+      })
       return opening.promise
     }
   const join = (signal: AbortSignal = never, start = 0) =>

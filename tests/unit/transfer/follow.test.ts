@@ -276,3 +276,24 @@ test('fetch asks a peer once that waits for its turn, where another one has give
     assert.ok(flight.asked <= 3)
   })
 })
+
+test('fetch answers with the whole where a client asks for all of what is arriving as a part', async () => {
+  // containerd 2 would ask for the other parts in parallel.
+  await withNodes([HALF], async ({ peers, flight, node }) => {
+    flight.found.push([node(0).arriving])
+    const answer = await within('an answer', peers.fetch({ ...GET, range: 'bytes=0-' }, never))
+    assert.ok(answer?.kind === 'content' && answer.range === undefined)
+    node(0).writer.commit()
+    assert.deepEqual(await contentOf(answer), BYTES)
+  })
+})
+
+test('fetch leaves a peer at once that is not ahead of what is wanted', async () => {
+  await withNodes([HALF], async ({ peers, flight, node }) => {
+    flight.found.push([node(0).arriving])
+    const since = performance.now()
+    assert.equal(await within('a miss', peers.fetch({ ...GET, range: `bytes=${HALF}-` }, never)), undefined)
+    assert.ok(performance.now() - since < 400)
+    assert.deepEqual(flight.leftOnes, [node(0).address])
+  })
+})
