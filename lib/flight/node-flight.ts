@@ -219,7 +219,7 @@ export class NodeFlight implements Flight {
     return placing
   }
 
-  /** Asks the keepers of a digest, one after the other. */
+  /** Asks the keepers of a digest, one after the other, until one answers; and the next one before this node replaces a leader. */
   async #claim(download: Download, signal: AbortSignal): Promise<Placing | undefined> {
     const { digest } = download
     const isSeen = async () => this.#downloads.areSeen ?? (await download.arriving(ARRIVAL_PATIENCE)) !== undefined
@@ -227,16 +227,18 @@ export class NodeFlight implements Flight {
     const question = { kind: 'ask', digest, gives, not: download.left } as const
     const keepers = this.#dependencies.members.closest(digestKey(digest), KEEPERS)
     const isSilent = (keeper: Peer) => Number(this.#isSilent(keeper))
+    let placing: Placing | undefined
     for (const keeper of keepers.sort((a, b) => isSilent(a) - isSilent(b))) {
       const answer = await this.#askKeeper(keeper, question, signal)
       if (signal.aborted) return undefined
       if (answer?.kind !== 'place') continue
+      placing = answer
       download.isClaimed ||= gives
-      this.#metrics.claims.inc({ answer: answer.parent ? 'follow' : answer.holders.length > 0 ? 'holders' : 'lead' })
-      return answer
+      // Members that do not know the same ones ask different keepers, and what one knows the other may not.
+      if (nameOf(placing) !== 'lead' || question.not.length === 0) break
     }
-    this.#metrics.claims.inc({ answer: 'silent' })
-    return undefined
+    this.#metrics.claims.inc({ answer: placing === undefined ? 'silent' : nameOf(placing) })
+    return placing
   }
 
   async #askKeeper(keeper: Peer, question: Ask, signal: AbortSignal): Promise<Answer | undefined> {
@@ -385,6 +387,11 @@ async function within(clock: Clock, ms: number, promise: Promise<void>): Promise
   const cancel = clock.after(ms, late.resolve)
   await Promise.race([promise, late.promise])
   cancel()
+}
+
+function nameOf({ parent, holders }: Placing): 'follow' | 'holders' | 'lead' {
+  if (parent !== undefined) return 'follow'
+  return holders.length > 0 ? 'holders' : 'lead'
 }
 
 function isSame(a: Peer, b: Peer): boolean {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { afterEach, test } from 'node:test'
 import type { Source } from '../../../lib/flight/flight.ts'
+import { encode } from '../../../lib/flight/message.ts'
 import { createFlightMetrics } from '../../../lib/flight/metrics.ts'
 import { NodeFlight } from '../../../lib/flight/node-flight.ts'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
@@ -213,6 +214,22 @@ test('NodeFlight: a keeper that does not answer costs its patience once, and the
   const startedAt = performance.now()
   await follower.pull()
   assert.ok(performance.now() - startedAt < 250, 'it is not asked again')
+})
+
+test('NodeFlight: before a node leads in the place of another one, it asks the second keeper, too', async () => {
+  const join = scene()
+  const nodes = Array.from({ length: 6 }, () => join())
+  const [first, second] = nodes[0]?.member.closest(key, 2) ?? []
+  const [leader, other, follower] = nodes.filter(({ self }) => self.port !== first?.port && self.port !== second?.port)
+  assert.ok(first && second && leader && other && follower)
+  await leader.pull()
+  leader.flight.missed(digest, true)
+  assert.equal(await follower.pull(), `parent ${leader.self.port}`)
+  // What only the second keeper knows.
+  const news = { kind: 'arriving', digest, written: 1 } as const
+  assert.ok(await other.member.ask(second, encode(news), never))
+  follower.flight.left(leader.self, digest)
+  assert.equal(await follower.pull(), `parent ${other.self.port}`)
 })
 
 test('NodeFlight asks the router alone for tags, and ends with its signal and when it is closed', async () => {
