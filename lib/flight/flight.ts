@@ -34,6 +34,9 @@ export interface Flight {
   /** Tells that a peer that was named as getting the digest is given up: it is not named again for a while. */
   left(peer: Peer, digest: Digest): void
 
+  /** Whether that was told a short while ago: the peer is not worth asking, whoever names it. */
+  hasLeft(peer: Peer, digest: Digest): boolean
+
   /**
    * Tells that nobody gives the digest now. The client goes upstream for it, or for the rest of it. But where it would have to
    * wait for its turn there, or for a peer whose turn has not come, it had better ask again.
@@ -50,6 +53,7 @@ export function withoutFlight(router: Pick<Router, 'lookup'>): Flight {
     sources: (key, signal) => router.lookup(key, signal),
     state: async () => undefined,
     left: () => undefined,
+    hasLeft: () => false,
     missed: () => undefined,
   }
 }

@@ -170,6 +170,10 @@ export class NodeFlight implements Flight {
     this.#dependencies.log.debug('no longer followed', { key: digest, peer })
   }
 
+  hasLeft(peer: Peer, digest: Digest): boolean {
+    return this.#downloads.get(digest)?.left.some((other) => isSame(other, peer)) === true
+  }
+
   missed(digest: Digest, mayReturn: boolean): number | undefined {
     const download = this.#downloads.get(digest)
     if (download === undefined) return undefined

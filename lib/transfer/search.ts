@@ -3,6 +3,7 @@ import type { Logger } from '../observe/log.ts'
 import type { Descriptor } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
 import { OCTET_STREAM } from '../oci/media-type.ts'
+import { digestNamed } from '../oci/path.ts'
 import { PeerError } from '../peers/error.ts'
 import type { KnownPeers } from '../peers/known-peers.ts'
 import { until } from '../peers/patient-clock.ts'
@@ -222,7 +223,7 @@ export class Search {
   }
 
   #lookup(): Candidates {
-    const { known, metrics } = this.#dependencies
+    const { flight, known, metrics } = this.#dependencies
     const key = targetKey(this.#target)
     const onLookup = (ms: number, wasFound: boolean) => {
       const found = wasFound ? 'true' : 'false'
@@ -230,7 +231,10 @@ export class Search {
       metrics.lookupSeconds.observe({ found }, ms / 1000)
     }
     const isVain = (peer: Source) => peer.isArriving === true && this.#vain.has(addressOf(peer))
-    const suits = (peer: Source) => !isVain(peer) && this.#suits(peer) && !known.isWrong(peer, key)
+    const digest = digestNamed(this.#target)
+    // Who was left may hang, and be the first to come to mind: it has served other parts of the image.
+    const hasLeft = (peer: Source) => digest !== undefined && flight.hasLeft(peer, digest)
+    const suits = (peer: Source) => !isVain(peer) && this.#suits(peer) && !known.isWrong(peer, key) && !hasLeft(peer)
     const dependencies = { ...this.#dependencies, onLookup }
     return new Candidates(dependencies, key, this.#options.lookupTimeout, suits, known.likely(this.#target))
   }

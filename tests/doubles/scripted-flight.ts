@@ -40,6 +40,10 @@ export class ScriptedFlight implements Flight {
     this.leftOnes.push(addressOf(peer))
   }
 
+  hasLeft(peer: Peer): boolean {
+    return this.leftOnes.includes(addressOf(peer))
+  }
+
   missed(digest: Digest, mayReturn: boolean): number | undefined {
     this.missedOnes.push(digest)
     return mayReturn ? this.returning : undefined
