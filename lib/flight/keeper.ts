@@ -113,6 +113,9 @@ export class Keeper {
     const present = entries.get(own)
     // It has been told to go upstream, and asks once more: by several requests at once, or since that has failed.
     if (present !== undefined && present.parent === undefined && now - present.heardAt < FRESH) return undefined
+    // Who asks once more stays where it is: it may be following already, and others it.
+    const kept = present?.parent === undefined || tried.has(present.parent) ? undefined : entries.get(present.parent)
+    if (kept !== undefined && !isBelow(kept, own, content)) return kept
     const givers = [...entries.values()].filter(
       ({ gives, hasBegun, parent, heardAt }) => gives && (hasBegun || parent !== undefined || now - heardAt < FRESH),
     )

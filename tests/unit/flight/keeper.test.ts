@@ -49,6 +49,15 @@ test('a keeper says the same again to whoever asks again', () => {
   )
 })
 
+test('a keeper leaves who asks again where it is, though a place nearer to the leader is free', () => {
+  const { ask, end } = scene()
+  for (const number of [1, 2, 3, 4]) ask(number)
+  end(2, 'gone')
+  assert.equal(ask(4), 'follow 3')
+  assert.equal(ask(3, [2]), 'follow 1')
+  assert.equal(ask(4), 'follow 3')
+})
+
 test('a keeper names those who have it by now, in turns, and whom to follow', () => {
   const { ask, end } = scene()
   for (const number of [1, 2, 3]) ask(number)
