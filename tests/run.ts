@@ -46,9 +46,6 @@ const RUNNERS: Readonly<Record<string, (files: readonly string[]) => readonly [s
 const SUITE_MINUTES = 25
 const FILE_MINUTES = 20
 
-/** Which suites run at the same time: Deno and Bun run one file after the other, and wait for much of the time. */
-const TOGETHER = [['node'], ['deno', 'bun']]
-
 /** Time in milliseconds to tell what was running, after SIGTERM. */
 const KILL_AFTER = 10_000
 
@@ -171,7 +168,8 @@ if (first === 'swarm') {
   const inOne = ['node', '--test', '--test-isolation=none', `--test-timeout=${TEST_TIMEOUT}`] as const
   results.push({ name: 'unit', passed: await run([...inOne, ...filesOf('tests/unit/**/*.test.ts')], SUITE_MINUTES) })
 } else {
-  const groups = first === undefined ? TOGETHER : [first, ...rest].map((name) => [name])
+  // All at the same time: Deno and Bun run one file after the other, and much of what tests do is waiting.
+  const groups = first === undefined ? [Object.keys(RUNNERS)] : [first, ...rest].map((name) => [name])
   const files = filesOf('tests/{unit,process,swarm,attacks}/**/*.test.ts').filter((file) => file !== SIMULATION)
   for (const names of groups) {
     const running = names.map((name, index) => {
