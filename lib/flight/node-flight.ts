@@ -121,20 +121,22 @@ export class NodeFlight implements Flight {
       const download = this.#downloads.begin(key)
       download.isParentLate = false
       if (download.way.kind === 'again') download.way = { kind: 'peers' }
-      const placing = await this.#placing(download, holders, stop.signal)
+      const claim = this.#claim(download, stop.signal)
+      const placing = await this.#placing(claim, holders)
       for (const peer of placing?.holders ?? []) holders.add(peer)
       if (placing?.parent !== undefined) {
         await within(clock, HEAD_START, holders.ended)
         // Each of those who have it, or are getting it, gives to one: more would share what it can send.
         if (placing.crowd >= holders.size && !signal.aborted) {
-          download.follow(placing.parent)
-          this.#metrics.crowds.observe(placing.crowd)
-          yield { ...placing.parent, isArriving: true }
+          yield this.#follow(download, placing.parent, placing.crowd)
           return
         }
       }
       for (let peer = await holders.next(); peer !== undefined && !signal.aborted; peer = await holders.next())
         yield peer
+      // They do not have it any more: what is just removed can still be found for a moment.
+      const late = signal.aborted ? undefined : await claim
+      if (late?.parent !== undefined && !signal.aborted) yield this.#follow(download, late.parent, late.crowd)
     } finally {
       cancel()
       stop.abort()
@@ -210,17 +212,24 @@ export class NodeFlight implements Flight {
     }
   }
 
-  /** The place of this node in the flight; `undefined` if no keeper tells in time, or holders are found long before. */
-  async #placing(download: Download, holders: Found, signal: AbortSignal): Promise<Placing | undefined> {
+  /** What a claim gives; `undefined` if holders are found long before. */
+  async #placing(claim: Promise<Placing | undefined>, holders: Found): Promise<Placing | undefined> {
     const { clock } = this.#dependencies
     const late = Promise.withResolvers<undefined>()
     let cancel: () => void = () => undefined
     void holders.first.then(() => {
       cancel = clock.after(HOLDER_PATIENCE, () => late.resolve(undefined))
     })
-    const placing = await Promise.race([this.#claim(download, signal), late.promise])
+    const placing = await Promise.race([claim, late.promise])
     cancel()
     return placing
+  }
+
+  /** Notes whom this node is to follow, and gives it as a source. */
+  #follow(download: Download, parent: Peer, crowd: number): Source {
+    download.follow(parent)
+    this.#metrics.crowds.observe(crowd)
+    return { ...parent, isArriving: true }
   }
 
   /** Asks the keepers of a digest, one after the other, until one answers; and the next one before this node replaces a leader. */

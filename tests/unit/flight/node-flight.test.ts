@@ -111,12 +111,13 @@ test('NodeFlight: whom a lookup finds gives to one, and those who come after fol
   assert.deepEqual(claims, ['flight_claims_total{answer="follow"} 1'])
 })
 
-test('NodeFlight: of many who have it each gives to one, and nobody follows', async () => {
+test('NodeFlight: of many who have it each gives to one, and whoever gets nothing from them follows', async () => {
   const join = scene()
   const nodes = [join(), join(), join(), join()]
   for (const { member } of nodes.slice(0, 2)) member.advertise([key])
   assert.equal(await nodes[2]?.pull(), 'holder 1,holder 2')
-  assert.equal(await nodes[3]?.pull(), 'holder 1,holder 2')
+  // They may have removed it a moment ago.
+  assert.equal(await nodes[3]?.pull(), 'holder 1,holder 2,parent 3')
 })
 
 test('NodeFlight: a parent that aborts is gone, and its follower leads where nobody else is left', async () => {
