@@ -28,6 +28,9 @@ export interface Flight {
    */
   sources(key: Key, signal: AbortSignal): AsyncIterable<Source>
 
+  /** Only those that hold it, for who asks without pulling it: nobody is sent there. It ends by itself. */
+  holders(key: Key, signal: AbortSignal): AsyncIterable<Peer>
+
   /** Asks a peer that was named as getting the digest how far it is: one datagram. `undefined` if it does not answer in time. */
   state(peer: Peer, digest: Digest, signal: AbortSignal): Promise<SourceState | undefined>
 
@@ -51,6 +54,7 @@ export interface Flight {
 export function withoutFlight(router: Pick<Router, 'lookup'>): Flight {
   return {
     sources: (key, signal) => router.lookup(key, signal),
+    holders: (key, signal) => router.lookup(key, signal),
     state: async () => undefined,
     left: () => undefined,
     hasLeft: () => false,

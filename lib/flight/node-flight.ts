@@ -143,6 +143,10 @@ export class NodeFlight implements Flight {
     }
   }
 
+  holders(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
+    return this.#dependencies.router.lookup(key, signal)
+  }
+
   async state(peer: Peer, digest: Digest, signal: AbortSignal): Promise<SourceState | undefined> {
     for (let looks = 1; ; looks++) {
       const answer = await this.#ask(peer, { kind: 'state', digest }, signal)

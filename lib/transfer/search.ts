@@ -83,6 +83,8 @@ export class Search {
   /** When a peer that was busy in the present race may be asked again. */
   #freeAt: number | undefined
   #candidates: Candidates | undefined
+  /** Whether the client asks whether the content is there, and does not want it now. */
+  #isHead = false
   /** Whether a peer that is getting the content was given up in the present race. */
   #hasLeft = false
   /** Addresses of those that were given up before they gave anything. */
@@ -117,6 +119,7 @@ export class Search {
    */
   async open(request: Omit<PeerRequest, 'target'>, signal: AbortSignal, start = 0): Promise<Winner<Found> | undefined> {
     const { clock } = this.#dependencies
+    this.#isHead = request.method === 'HEAD'
     const latestReplacement = clock.now() + REPLACEMENT_TIMEOUT
     const lastRetry = clock.now() + (this.#options.raceTimeout ?? RACE_TIMEOUT)
     for (;;) {
@@ -235,7 +238,9 @@ export class Search {
     // Who was left may hang, and be the first to come to mind: it has served other parts of the image.
     const hasLeft = (peer: Source) => digest !== undefined && flight.hasLeft(peer, digest)
     const suits = (peer: Source) => !isVain(peer) && this.#suits(peer) && !known.isWrong(peer, key) && !hasLeft(peer)
-    const dependencies = { ...this.#dependencies, onLookup }
+    const sources: Flight['sources'] = (of, signal) =>
+      this.#isHead ? flight.holders(of, signal) : flight.sources(of, signal)
+    const dependencies = { ...this.#dependencies, flight: { sources }, onLookup }
     return new Candidates(dependencies, key, this.#options.lookupTimeout, suits, known.likely(this.#target))
   }
 

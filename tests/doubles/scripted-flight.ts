@@ -25,6 +25,10 @@ export class ScriptedFlight implements Flight {
     yield* this.found.shift() ?? []
   }
 
+  async *holders(): AsyncIterable<Peer> {
+    yield* (this.found.shift() ?? []).filter(({ isArriving }) => isArriving !== true)
+  }
+
   async state(peer: Peer, digest: Digest): Promise<SourceState | undefined> {
     const known = this.peers.get(addressOf(peer))
     if (known === undefined || 'kind' in known) return known

@@ -88,6 +88,14 @@ test('fetch gives what a peer is getting, as it gets it', async () => {
   })
 })
 
+test('fetch makes no claim for a client that only asks whether the content is there', async () => {
+  await withNodes([HALF], async ({ peers, flight, node }) => {
+    flight.found.push([node(0).arriving])
+    assert.equal(await within('an answer', peers.fetch({ ...GET, method: 'HEAD' }, never)), undefined)
+    assert.deepEqual([flight.asked, flight.missedOnes], [0, []])
+  })
+})
+
 test('fetch waits for the first byte of a peer that has none yet', async () => {
   await withNodes([0], async ({ peers, flight, node }) => {
     flight.found.push([node(0).arriving])
@@ -240,15 +248,6 @@ test('fetch never completes wrong content that a peer is getting, and does not f
     },
     wrong,
   )
-})
-
-test('fetch gives the head of what a peer is getting', async () => {
-  await withNodes([HALF], async ({ peers, flight, node }) => {
-    flight.found.push([node(0).arriving])
-    const answer = await within('an answer', peers.fetch({ target: BLOB, method: 'HEAD' }, never))
-    assert.ok(answer?.kind === 'content')
-    assert.deepEqual([answer.descriptor.size, answer.body], [BYTES.length, null])
-  })
 })
 
 test('fetch lets a client ask again where the flight says so, but not for a part', async () => {
