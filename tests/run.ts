@@ -40,7 +40,7 @@ const RUNNERS: Readonly<Record<string, (files: readonly string[]) => readonly [s
 }
 
 /**
- * Longest time in minutes for all files on one runtime (2 to 4 as measured), and for one file elsewhere (up to 2.5). Far more than
+ * Longest time in minutes for all files on one runtime (5 to 8 as measured), and for one file elsewhere (up to 2.5). Far more than
  * that: what hangs is found sooner by {@link TEST_TIMEOUT} and {@link ENDING}, which let the rest go on.
  */
 const SUITE_MINUTES = 25
