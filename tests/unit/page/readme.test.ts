@@ -10,7 +10,7 @@ import { page, partOf } from '../../fixtures/readme.ts'
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 
 test('the troubleshooting table names only findings and settings that exist', () => {
-  const table = partOf('TROUBLESHOOTING.md', 'troubleshooting')
+  const table = partOf('lib/containerd/check/TROUBLESHOOTING.md', 'troubleshooting')
   const sources = globSync('lib/{containerd/{check,hosts},commands,mirror}/**/*.ts', { cwd: ROOT }).map((file) =>
     readFileSync(join(ROOT, file), 'utf8'),
   )
