@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net'
 import * as v from 'valibot'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { addressOf } from '../platform/address.ts'
@@ -91,9 +92,7 @@ function readPeer(text: string): Peer {
 }
 
 function isPeer({ host, port }: Peer): boolean {
-  return (
-    host.split('.').every((part) => Number(part) < 256 && String(Number(part)) === part) && port > 0 && port < 65_536
-  )
+  return isIPv4(host) && port > 0 && port < 65_536
 }
 
 function isAddress(value: unknown): value is Peer {

@@ -1,7 +1,7 @@
 import type { Logger } from '../observe/log.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { digestKey, type Key } from '../oci/key.ts'
-import { onAbort } from '../platform/abort.ts'
+import { bounded, onAbort } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { ContentStore } from '../store/store.ts'
@@ -206,14 +206,10 @@ export class NodeFlight implements Flight {
 
   async #lookup(key: Key, found: Found, signal: AbortSignal): Promise<void> {
     const { router, clock } = this.#dependencies
-    const stop = new AbortController()
-    using _ = onAbort(signal, () => stop.abort())
-    const cancel = clock.after(this.#options.lookupTimeout, () => stop.abort())
-    try {
-      for await (const { host, port } of router.lookup(key, stop.signal)) found.add({ host, port })
-    } finally {
-      cancel()
+    const look = async (stop: AbortSignal) => {
+      for await (const { host, port } of router.lookup(key, stop)) found.add({ host, port })
     }
+    await bounded(this.#options.lookupTimeout, signal, look, clock)
   }
 
   /** What a claim gives; `undefined` if holders are found long before. */
@@ -261,17 +257,10 @@ export class NodeFlight implements Flight {
   async #askKeeper(keeper: Peer, question: Ask, signal: AbortSignal): Promise<Answer | undefined> {
     const { self, clock } = this.#dependencies
     if (isSame(keeper, self)) return this.#keeper.ask(question, self)
-    const late = new AbortController()
-    using _ = onAbort(signal, () => late.abort())
     const patience = this.#isSilent(keeper) ? SILENT_PATIENCE : KEEPER_PATIENCE
-    const cancel = clock.after(patience, () => late.abort())
-    try {
-      const answer = await this.#ask(keeper, question, late.signal)
-      if (answer === undefined && !signal.aborted) this.#silent.set(addressOf(keeper), clock.now() + SILENCE_LIFE)
-      return answer
-    } finally {
-      cancel()
-    }
+    const answer = await bounded(patience, signal, (stop) => this.#ask(keeper, question, stop), clock)
+    if (answer === undefined && !signal.aborted) this.#silent.set(addressOf(keeper), clock.now() + SILENCE_LIFE)
+    return answer
   }
 
   #isSilent(keeper: Peer): boolean {

@@ -1,3 +1,5 @@
+import { type Clock, systemClock } from './clock.ts'
+
 /**
  * Runs something once when the signal aborts, at once if it has aborted already. Dispose of the result (`using`) when the
  * work is over: a signal that outlives it would keep it in memory.
@@ -16,15 +18,16 @@ export async function bounded<T>(
   time: number,
   signal: AbortSignal | undefined,
   run: (signal: AbortSignal) => Promise<T>,
+  clock: Pick<Clock, 'after'> = systemClock,
 ): Promise<T> {
   const controller = new AbortController()
   const late = () => controller.abort(new DOMException(`not done within ${time} ms`, 'TimeoutError'))
-  const timer = setTimeout(late, time)
+  const cancel = clock.after(time, late)
   using _ = signal && onAbort(signal, () => controller.abort(signal.reason))
   try {
     return await run(controller.signal)
   } finally {
-    clearTimeout(timer)
+    cancel()
   }
 }
 

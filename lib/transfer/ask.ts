@@ -17,7 +17,7 @@ export interface PeerRequest {
   readonly method: 'GET' | 'HEAD'
   /** The value of a Range header, for GET of a blob. */
   readonly range?: string | undefined
-  /** The address of this node's own peer door, if the peer may give what it has not got all of yet. */
+  /** The address of this node's own peer door, if the peer may give content that is still arriving there. */
   readonly follower?: string | undefined
 }
 

@@ -1,5 +1,6 @@
 import type { SourceState } from '../flight/flight.ts'
 import { PeerError } from '../peers/error.ts'
+import { bounded } from '../platform/abort.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 
@@ -85,11 +86,8 @@ export class Following implements ByteSource {
     const { clock } = this.#dependencies
     const { signal } = this.#stop
     let isOver = false
-    const answer = new AbortController()
     const look = async () => {
-      const cancelTimeout = clock.after(ANSWER, () => answer.abort())
-      const state = await this.#dependencies.state(AbortSignal.any([signal, answer.signal]))
-      cancelTimeout()
+      const state = await bounded(ANSWER, signal, (stop) => this.#dependencies.state(stop), clock)
       if (isOver || signal.aborted) return
       this.#lost = this.#judge(state)
       if (this.#lost !== undefined) await this.cancel()
