@@ -180,7 +180,10 @@ if (first === 'swarm') {
         )
       // One is shown as it goes on, the others when they are over.
       console.log(`\n== tests on ${name}: ${files.length} files`)
-      return { name, passed: (index === 0 ? run : runLogged)(runner(files), SUITE_MINUTES) }
+      // Tests look whether they leave anything behind there, and must not see what others are about to remove.
+      const directory = mkdtempSync(join(tmpdir(), `swarmirror-${name}-`))
+      const passed = (index === 0 ? run : runLogged)(runner(files), SUITE_MINUTES, { TMPDIR: directory })
+      return { name, passed: passed.finally(() => rmSync(directory, { recursive: true, force: true })) }
     })
     for (const { name, passed } of running) results.push({ name, passed: await passed })
   }

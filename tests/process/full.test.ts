@@ -24,16 +24,20 @@ const SMALL = LARGE.replace(image.contents.at(-1)?.descriptor.digest ?? '', CONF
 /** Headers with which a member asks this very door. */
 const shown = (path: string, door: string) => ticketFor(path, 'GET', createCredentials([KEY]), door)?.headers
 
-/** Takes a place of a peer door until it is let go of. */
+/** Takes a place of a peer door until it is let go of. The door may need a moment to see that the last one is free. */
 async function occupy(door: string): Promise<() => void> {
-  const socket = connect({ host: '127.0.0.1', port: portOf(door) })
-  await new Promise<void>((resolve, reject) => {
-    socket.once('error', reject)
-    socket.once('data', () => resolve())
-    socket.write(requestText('GET', LARGE, shown(LARGE, door)))
+  return await waitFor('a place', async () => {
+    const socket = connect({ host: '127.0.0.1', port: portOf(door) })
+    const answer = await new Promise<Buffer>((resolve, reject) => {
+      socket.once('error', reject)
+      socket.once('data', resolve)
+      socket.write(requestText('GET', LARGE, shown(LARGE, door)))
+    })
+    socket.on('error', () => undefined)
+    if (answer.toString('latin1').startsWith('HTTP/1.1 200 ')) return () => socket.destroy()
+    socket.destroy()
+    return undefined
   })
-  socket.on('error', () => undefined)
-  return () => socket.destroy()
 }
 
 /** Pulls what is small through a registry door: the status, with all that a hit must be. */
