@@ -1,5 +1,6 @@
 import type { Digest } from '../oci/digest.ts'
 import { addressOf } from '../platform/address.ts'
+import { BoundedMap } from '../platform/bounded-map.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 import { type Ask, MOST_NAMED, type News, type Placing } from './message.ts'
@@ -40,7 +41,7 @@ interface Content {
   /** By address. */
   readonly entries: Map<string, Entry>
   /** When they said that they have it; the one that was named last at the end. */
-  readonly holders: Map<string, { readonly peer: Peer; readonly at: number }>
+  readonly holders: BoundedMap<{ readonly peer: Peer; readonly at: number }>
 }
 
 /**
@@ -74,10 +75,7 @@ export class Keeper {
       .filter(({ peer }) => !tried.has(addressOf(peer)) && addressOf(peer) !== own)
       .slice(0, MOST_NAMED)
     // They are named in turns.
-    for (const holder of holders) {
-      content.holders.delete(addressOf(holder.peer))
-      content.holders.set(addressOf(holder.peer), holder)
-    }
+    for (const holder of holders) content.holders.set(addressOf(holder.peer), holder)
     const parent = this.#parentFor(own, content, tried)?.peer
     const giver = parent ?? holders[0]?.peer
     const crowd = content.entries.size - Number(content.entries.has(own))
@@ -103,7 +101,6 @@ export class Keeper {
     this.#remove(content, own)
     content.holders.delete(own)
     if (news.kind === 'held') content.holders.set(own, { peer: from, at: now })
-    dropOldest(content.holders, MOST_NODES)
   }
 
   /** Who that node is to get it from; `undefined` if it is to go upstream. */
@@ -132,12 +129,13 @@ export class Keeper {
 
   /** What is known of a digest, without what is out of date. */
   #content(digest: Digest): Content {
-    const content = this.#contents.get(digest) ?? { entries: new Map(), holders: new Map() }
+    const content = this.#contents.get(digest) ?? { entries: new Map(), holders: new BoundedMap(MOST_NODES) }
     this.#contents.delete(digest)
     this.#contents.set(digest, content)
     const now = this.#clock.now()
     for (const [address, { heardAt }] of content.entries) if (now - heardAt > LEASE) this.#remove(content, address)
-    for (const [address, { at }] of content.holders) if (now - at > HOLDER_LIFE) content.holders.delete(address)
+    for (const [address, { at }] of content.holders.entries())
+      if (now - at > HOLDER_LIFE) content.holders.delete(address)
     while (this.#contents.size > MOST_DIGESTS || this.#entries > MOST_ENTRIES) {
       const [oldest, of] = this.#contents.entries().next().value ?? []
       if (oldest === undefined || of === undefined) break
@@ -188,9 +186,4 @@ function isBelow(entry: Entry, address: string, { entries }: Content): boolean {
 
 function above({ parent }: Entry, entries: Content['entries']): Entry | undefined {
   return parent === undefined ? undefined : entries.get(parent)
-}
-
-function dropOldest(map: Map<string, unknown>, most: number): void {
-  const oldest = map.keys().next()
-  if (map.size > most && !oldest.done) map.delete(oldest.value)
 }

@@ -1,7 +1,7 @@
 import type { Logger } from '../observe/log.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { digestKey, type Key } from '../oci/key.ts'
-import { bounded, onAbort } from '../platform/abort.ts'
+import { bounded, onAbort, until } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { ContentStore } from '../store/store.ts'
@@ -148,6 +148,7 @@ export class NodeFlight implements Flight {
   }
 
   async state(peer: Peer, digest: Digest, signal: AbortSignal): Promise<SourceState | undefined> {
+    const { clock } = this.#dependencies
     for (let looks = 1; ; looks++) {
       const answer = await this.#ask(peer, { kind: 'state', digest }, signal)
       const download = this.#downloads.get(digest)
@@ -166,7 +167,7 @@ export class NodeFlight implements Flight {
       }
       if (answer?.kind !== 'soon' || signal.aborted) return undefined
       if (looks === SOON_LOOKS) return { kind: 'gone' }
-      await this.#pause(SOON_INTERVAL, signal)
+      await until(clock, clock.now() + SOON_INTERVAL, signal).catch(() => undefined)
     }
   }
 
@@ -305,14 +306,6 @@ export class NodeFlight implements Flight {
   async #ask(peer: Peer, question: Question, signal: AbortSignal): Promise<Answer | undefined> {
     const answer = await this.#dependencies.members.ask(peer, encode(question), signal)
     return answer && readAnswer(answer)
-  }
-
-  async #pause(ms: number, signal: AbortSignal): Promise<void> {
-    const over = Promise.withResolvers<void>()
-    const cancel = this.#dependencies.clock.after(ms, over.resolve)
-    using _ = onAbort(signal, over.resolve)
-    await over.promise
-    cancel()
   }
 
   /** The answer to another member. */

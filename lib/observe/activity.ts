@@ -2,6 +2,7 @@ import { type Descriptor, type Digest, isDigest } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
 import { OCTET_STREAM } from '../oci/media-type.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
+import { BoundedMap } from '../platform/bounded-map.ts'
 
 type Target = ManifestTarget | BlobTarget
 
@@ -135,12 +136,13 @@ export class Activity {
   readonly #requests = { local: 0, peer: 0, none: 0 }
   readonly #bytes = { local: 0, peer: 0, upstream: 0 }
   /** What was left to upstream: since when, and how many bytes of it peers gave before. The oldest first. */
-  readonly #missed = new Map<Digest, { readonly since: number; readonly given: number }>()
+  readonly #missed: BoundedMap<{ readonly since: number; readonly given: number }, Digest>
   #failures = 0
   #count = 0
 
   constructor(options: Partial<typeof DEFAULTS> = {}) {
     this.#options = { ...DEFAULTS, ...options }
+    this.#missed = new BoundedMap(this.#options.missed)
   }
 
   /** Newest first. */
@@ -241,8 +243,6 @@ export class Activity {
     const failed = transfers.filter(({ outcome }) => outcome === 'failed')
     const given = failed.reduce((sum, { bytes }) => sum + bytes, 0)
     this.#missed.set(key, { since: this.#options.now(), given })
-    const [oldest] = this.#missed.keys()
-    if (oldest !== undefined && this.#missed.size > this.#options.missed) this.#missed.delete(oldest)
   }
 
   /**

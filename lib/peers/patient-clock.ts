@@ -1,4 +1,3 @@
-import { onAbort } from '../platform/abort.ts'
 import type { Clock } from '../platform/clock.ts'
 
 /** In how many parts a time is waited for, and how short a part may be, in milliseconds. */
@@ -32,20 +31,4 @@ export const patientClock: Clock = {
     let timer = wait()
     return () => clearTimeout(timer)
   },
-}
-
-/**
- * Waits until that time of the clock.
- *
- * @throws the signal's reason
- */
-export async function until(clock: Clock, time: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>()
-  const cancelTimer = clock.after(Math.max(time - clock.now(), 0), resolve)
-  using _ = onAbort(signal, () => reject(signal.reason))
-  try {
-    await promise
-  } finally {
-    cancelTimer()
-  }
 }

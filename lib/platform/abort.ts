@@ -37,3 +37,19 @@ export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal)
   using _ = onAbort(signal, () => reject(signal.reason))
   return await Promise.race([promise, aborted])
 }
+
+/**
+ * Waits until that time of the clock.
+ *
+ * @throws the signal's reason
+ */
+export async function until(clock: Clock, time: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const cancelTimer = clock.after(Math.max(time - clock.now(), 0), resolve)
+  using _ = onAbort(signal, () => reject(signal.reason))
+  try {
+    await promise
+  } finally {
+    cancelTimer()
+  }
+}

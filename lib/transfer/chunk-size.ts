@@ -1,5 +1,5 @@
 import type { Digest } from '../oci/digest.ts'
-import { BoundedMap } from '../peers/bounded-map.ts'
+import { BoundedMap } from '../platform/bounded-map.ts'
 
 /** Blobs of which it is known where the last request began: containerd fetches a few layers at a time. */
 const LIMIT = 64

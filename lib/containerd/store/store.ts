@@ -9,6 +9,7 @@ import type { Policy } from '../../oci/policy.ts'
 import { lengthOf } from '../../oci/range.ts'
 import { formatReference } from '../../oci/reference.ts'
 import { unlessAborted } from '../../platform/abort.ts'
+import { BoundedMap } from '../../platform/bounded-map.ts'
 import { exactStream } from '../../store/exact-stream.ts'
 import { ContentFeed } from '../../store/feed.ts'
 import { assertWithin, type ContentStore } from '../../store/store.ts'
@@ -83,7 +84,7 @@ export function createContainerdStore(
     log.warn('containerd content left out', { digest: descriptor.digest, mediaType: descriptor.mediaType, problem }),
   )
   const pulling = new Pulling()
-  const sniffed = new Map<Digest, string>()
+  const sniffed = new BoundedMap<string>(SNIFFED_LIMIT)
   const closing = new AbortController()
   const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
   let mediaTypes: ReadonlyMap<Digest, string> = new Map()
@@ -206,8 +207,6 @@ export function createContainerdStore(
     const bytes = await readSmall(client, digest, size, signal)
     if (bytes === undefined) return undefined
     const mediaType = sniffManifest(bytes) ?? OCTET_STREAM
-    const [oldest] = sniffed.keys()
-    if (oldest !== undefined && sniffed.size >= SNIFFED_LIMIT) sniffed.delete(oldest)
     sniffed.set(digest, mediaType)
     return mediaType
   }

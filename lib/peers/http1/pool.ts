@@ -1,6 +1,6 @@
 import { addressOf } from '../../platform/address.ts'
+import { BoundedMap } from '../../platform/bounded-map.ts'
 import { type SocketAddress, type TlsSession, tellsItsEnd } from '../../platform/socket-source.ts'
-import { BoundedMap } from '../bounded-map.ts'
 import { Connection, type ConnectionEvents } from './connection.ts'
 
 export interface ConnectionPoolOptions {

@@ -1,6 +1,6 @@
 /** A map that forgets the entry that was set longest ago when there are too many. */
-export class BoundedMap<V> {
-  readonly #entries = new Map<string, V>()
+export class BoundedMap<V, K extends string = string> {
+  readonly #entries = new Map<K, V>()
   readonly #capacity: number
 
   /** @param capacity how many entries there may be */
@@ -8,23 +8,28 @@ export class BoundedMap<V> {
     this.#capacity = capacity
   }
 
-  get(key: string): V | undefined {
+  get(key: K): V | undefined {
     return this.#entries.get(key)
   }
 
-  set(key: string, value: V): void {
+  set(key: K, value: V): void {
     this.#entries.delete(key)
     this.#entries.set(key, value)
     const oldest = this.#entries.keys().next()
     if (this.#entries.size > this.#capacity && !oldest.done) this.#entries.delete(oldest.value)
   }
 
-  delete(key: string): void {
-    this.#entries.delete(key)
+  /** @returns whether it was there */
+  delete(key: K): boolean {
+    return this.#entries.delete(key)
   }
 
-  entries(): Iterable<[string, V]> {
+  entries(): Iterable<[K, V]> {
     return this.#entries.entries()
+  }
+
+  keys(): Iterable<K> {
+    return this.#entries.keys()
   }
 
   values(): Iterable<V> {
