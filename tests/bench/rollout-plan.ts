@@ -18,6 +18,7 @@ export interface Plan {
   readonly link: number
   readonly images: readonly ImageShape[]
   readonly patterns: readonly Pattern[]
+  readonly ways: readonly Way[]
   readonly runtime: string
   readonly rounds: number
   /** Bytes of the chunks in which containerd 2 fetches a layer by several requests at once; off if missing. */
@@ -40,6 +41,7 @@ export function readPlan(args: string[]): Plan {
       link: { type: 'string', default: '500' },
       images: { type: 'string', default: '10x1,10x4,100x1,100x4,1000x1,1000x4' },
       patterns: { type: 'string', default: PATTERNS.join(',') },
+      ways: { type: 'string', default: WAYS.join(',') },
       runtime: { type: 'string', default: 'bun' },
       rounds: { type: 'string', default: '1' },
       'parallel-fetch': { type: 'string' },
@@ -59,21 +61,25 @@ export function readPlan(args: string[]): Plan {
       throw new Error(`--images ${text}: expected MEGABYTESxLAYERS, such as 100x4`)
     return { megabytes: Number(megabytes), layers: Number(layers) }
   })
-  const patterns = values.patterns.split(',').map((text) => {
-    const pattern = PATTERNS.find((name) => name === text)
-    if (pattern === undefined) throw new Error(`--patterns ${text}: expected ${PATTERNS.join(' or ')}`)
-    return pattern
-  })
   const { runtime, results, plot } = values
   return {
     nodes: count('nodes'),
     link: count('link'),
     images,
-    patterns,
+    patterns: chosen('patterns', values.patterns, PATTERNS),
+    ways: chosen('ways', values.ways, WAYS),
     runtime,
     rounds: count('rounds'),
     parallelFetch: values['parallel-fetch'] === undefined ? undefined : count('parallel-fetch'),
     results,
     plot,
   }
+}
+
+function chosen<Name extends string>(option: string, given: string, names: readonly Name[]): Name[] {
+  return given.split(',').map((text) => {
+    const name = names.find((one) => one === text)
+    if (name === undefined) throw new Error(`--${option} ${text}: expected ${names.join(', ')}`)
+    return name
+  })
 }

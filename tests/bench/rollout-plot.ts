@@ -34,9 +34,11 @@ export function plotRollouts({ nodes, link, results }: Results): string {
   const groups = results.flatMap((result, index) => {
     const y = TOP + index * GROUP
     const one = (way: 'direct' | 'mirrored', at: number) => {
-      const seconds = average(result[way].pulls)
+      const rollout = result[way]
+      if (rollout === undefined) return []
+      const { pulls, busy, own, upstreamLink } = rollout
+      const seconds = average(pulls)
       const width = Math.max(round(place(seconds)), 1)
-      const { busy, own, upstreamLink } = result[way]
       const mark = busy >= BOUND && own >= OWN && upstreamLink < FULL ? ' (CPU)' : ''
       return [
         `<rect x="${LABELS}" y="${at}" width="${width}" height="${LINE - 2}" fill="${COLOURS[way]}"/>`,

@@ -16,8 +16,8 @@ export interface Rollout {
   readonly own: number
 }
 
-/** The same rollout both ways. */
-export interface Result extends ImageShape, Record<Way, Rollout> {
+/** The same rollout in each way that was wanted. */
+export interface Result extends ImageShape, Partial<Record<Way, Rollout>> {
   readonly pattern: Pattern
 }
 
@@ -101,21 +101,32 @@ export const COLUMNS = [
   ...['average', 'slowest', 'upstream', 'processors'].flatMap((what) => WAYS.map((way) => `${what} ${way}`)),
   'average, mirrored / direct',
   'average, mirrored / solo',
+  'slowest, mirrored / solo',
 ]
 
 export function rowOf(result: Result): string[] {
-  const each = (figure: (rollout: Rollout) => string) => WAYS.map((way) => figure(result[way]))
-  const ratio = (way: Way) => (average(result.mirrored.pulls) / average(result[way].pulls)).toFixed(2)
+  const each = (figure: (rollout: Rollout) => string) => WAYS.map((way) => withAll([result[way]], figure))
+  const ratio = (figure: (pulls: readonly number[]) => number, way: Way) =>
+    withAll([result.mirrored, result[way]], (mirrored, other) =>
+      (figure(mirrored.pulls) / average(other.pulls)).toFixed(2),
+    )
   return [
     nameOf(result),
     result.pattern,
     ...each(({ pulls }) => average(pulls).toFixed(2)),
     ...each(({ pulls }) => quantile(pulls, 1).toFixed(2)),
-    ...each(({ upstream }) => upstream.toFixed(1)),
+    ...each(({ upstream }) => upstream.toFixed(2)),
     ...each(({ busy, own }) => `${percent(busy)} (${percent(own)} own)`),
-    ratio('direct'),
-    ratio('solo'),
+    ratio(average, 'direct'),
+    ratio(average, 'solo'),
+    ratio((pulls) => quantile(pulls, 1), 'solo'),
   ]
+}
+
+/** What rollouts say, if all of them were run. */
+function withAll(rollouts: readonly (Rollout | undefined)[], say: (...rollouts: Rollout[]) => string): string {
+  const run = rollouts.filter((rollout) => rollout !== undefined)
+  return run.length < rollouts.length ? '-' : say(...run)
 }
 
 function percent(part: number): string {
@@ -126,7 +137,9 @@ function percent(part: number): string {
 export function remarksOn({ results }: Results): string[] {
   return results.flatMap((result) =>
     WAYS.flatMap((way) => {
-      const { busy, waiting, own, upstreamLink } = result[way]
+      const rollout = result[way]
+      if (rollout === undefined) return []
+      const { busy, waiting, own, upstreamLink } = rollout
       const name = `${nameOf(result)}, ${result.pattern}, ${way}`
       // The registry's link is full: more processors would not help.
       if (upstreamLink >= FULL) return []
