@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 
 /** `solo` is one node alone, directly: the least that a pull can take. */
 export const WAYS = ['solo', 'direct', 'mirrored'] as const
-export const PATTERNS = ['update', 'create'] as const
+export const PATTERNS = ['update', 'create', 'one'] as const
 
 export type Way = (typeof WAYS)[number]
 export type Pattern = (typeof PATTERNS)[number]
@@ -40,7 +40,7 @@ export function readPlan(args: string[]): Plan {
       nodes: { type: 'string', default: '10' },
       link: { type: 'string', default: '500' },
       images: { type: 'string', default: '10x1,10x4,100x1,100x4,1000x1,1000x4' },
-      patterns: { type: 'string', default: PATTERNS.join(',') },
+      patterns: { type: 'string', default: 'update,create' },
       ways: { type: 'string', default: WAYS.join(',') },
       runtime: { type: 'string', default: 'bun' },
       rounds: { type: 'string', default: '1' },

@@ -113,8 +113,8 @@ export function rowOf(result: Result): string[] {
   return [
     nameOf(result),
     result.pattern,
-    ...each(({ pulls }) => average(pulls).toFixed(2)),
-    ...each(({ pulls }) => quantile(pulls, 1).toFixed(2)),
+    ...each(({ pulls }) => average(pulls).toFixed(3)),
+    ...each(({ pulls }) => quantile(pulls, 1).toFixed(3)),
     ...each(({ upstream }) => upstream.toFixed(2)),
     ...each(({ busy, own }) => `${percent(busy)} (${percent(own)} own)`),
     ratio(average, 'direct'),

@@ -8,9 +8,10 @@
  *
  * `--link` is what each node and the registry can send and receive, in Mbit/s (`tc` token buckets). An image is its size in
  * MB and its number of layers. `update` replaces a fifth of the nodes at a time, the next fifth as soon as the one before has
- * the image; `create` lets all pull at once. Without the way `direct`, ten nodes take a fifth of the time. With `--results` it can be run in parts, of some images or one pattern each:
- * table and plot show what the file has from all of them. `--parallel-fetch` makes containerd 2 fetch each layer by several
- * requests for so many bytes. The containerd is the first in PATH; for 2.1: PATH="$(bash .ci/containerd-2):$PATH".
+ * the image; `create` lets all pull at once; `one` has a single node pull what nobody else wants. Without the way `direct`,
+ * ten nodes take a fifth of the time. With `--results` it can be run in parts, of some images or one pattern each: table and
+ * plot show what the file has from all of them. `--parallel-fetch` makes containerd 2 fetch each layer by several requests for
+ * so many bytes. The containerd is the first in PATH; for 2.1: PATH="$(bash .ci/containerd-2):$PATH".
  */
 import { writeFile } from 'node:fs/promises'
 import process from 'node:process'
@@ -113,7 +114,7 @@ async function rollOut(cluster: Cluster, image: PushedImage, pattern: Pattern, w
   const processors = watchProcessors(daemons.map(({ pid }) => pid))
   const startedAt = performance.now()
   const pulls: number[] = []
-  for (const group of way === 'solo' ? [nodes.slice(0, 1)] : groupsOf(nodes, pattern)) {
+  for (const group of groupsOf(nodes, way === 'solo' ? 'one' : pattern)) {
     pulls.push(...(await Promise.all(group.map((node) => timed(() => node.pull(image.reference))))))
   }
   const seconds = (performance.now() - startedAt) / 1000
@@ -129,6 +130,7 @@ async function rollOut(cluster: Cluster, image: PushedImage, pattern: Pattern, w
 /** Who pulls at the same time. */
 function groupsOf(nodes: readonly Node[], pattern: Pattern): Node[][] {
   if (pattern === 'create') return [[...nodes]]
+  if (pattern === 'one') return [nodes.slice(0, 1)]
   const size = Math.ceil(nodes.length / STEPS)
   return Array.from({ length: Math.ceil(nodes.length / size) }, (_, step) =>
     nodes.slice(step * size, (step + 1) * size),
