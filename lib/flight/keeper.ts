@@ -2,8 +2,8 @@ import type { Digest } from '../oci/digest.ts'
 import { addressOf } from '../platform/address.ts'
 import { BoundedMap } from '../platform/bounded-map.ts'
 import type { Clock } from '../platform/clock.ts'
-import type { Peer } from '../swarm/router.ts'
-import { type Ask, MOST_NAMED, type News, type Placing } from './message.ts'
+import type { Known, Peer } from '../swarm/router.ts'
+import { type Ask, MOST_HOLDERS, type News, type Placing } from './message.ts'
 
 /** Milliseconds for which a node counts as getting a digest without saying so again. It does each {@link RENEWAL}. */
 export const LEASE = 10_000
@@ -63,7 +63,8 @@ export class Keeper {
     return this.#entries
   }
 
-  ask({ digest, gives, not }: Pick<Ask, 'digest' | 'gives' | 'not'>, from: Peer): Placing {
+  /** @param known who has announced it */
+  ask({ digest, gives, not }: Pick<Ask, 'digest' | 'gives' | 'not'>, from: Peer, known: Known): Placing {
     const content = this.#content(digest)
     const own = addressOf(from)
     const tried = new Set(not.map(addressOf))
@@ -71,18 +72,20 @@ export class Keeper {
       const left = content.entries.get(address)
       if (left !== undefined) left.wasLeft = true
     }
-    const holders = [...content.holders.values()]
-      .filter(({ peer }) => !tried.has(addressOf(peer)) && addressOf(peer) !== own)
-      .slice(0, MOST_NAMED)
-    // They are named in turns.
-    for (const holder of holders) content.holders.set(addressOf(holder.peer), holder)
+    const told = [...content.holders.values()]
+    // Those who have announced it come in random order, the others in turns.
+    const all = new Map([...known.peers, ...told.map(({ peer }) => peer)].map((peer) => [addressOf(peer), peer]))
+    for (const address of [own, ...tried]) all.delete(address)
+    const holders = [...all.values()].slice(0, MOST_HOLDERS)
+    for (const holder of told) if (holders.includes(holder.peer)) content.holders.set(addressOf(holder.peer), holder)
     const parent = this.#parentFor(own, content, tried)?.peer
-    const giver = parent ?? holders[0]?.peer
+    const giver = parent ?? holders[0]
     const crowd = content.entries.size - Number(content.entries.has(own))
     // Others could not follow whoever does not give.
     if (gives || giver !== undefined) this.#enter(digest, content, from, { parent: giver && addressOf(giver), gives })
     else this.#remove(content, own)
-    return { kind: 'place', holders: holders.map(({ peer }) => peer), ...(parent && { parent }), crowd }
+    const held = Math.max(holders.length, known.count)
+    return { kind: 'place', holders, held, ...(parent && { parent }), crowd, isWhole: known.isWhole }
   }
 
   tell(news: News, from: Peer): void {

@@ -6,8 +6,10 @@ import type { Peer } from '../swarm/router.ts'
 
 /** What a member asks, and what it tells, in a datagram of JSON. Digests and addresses are checked as they are read. */
 
-/** How many peers a message names at most: with a digest of sha512, it is still a datagram of `MAX_MESSAGE` bytes. */
+/** How many peers a question names at most: with a digest of sha512, it is still a datagram of `MAX_MESSAGE` bytes. */
 export const MOST_NAMED = 8
+/** The same of an answer, which has no digest. */
+export const MOST_HOLDERS = 20
 
 const digest = v.pipe(
   v.string(),
@@ -35,10 +37,13 @@ const QUESTION = v.variant('kind', [
 
 const ANSWER = v.variant('kind', [
   /**
-   * Who has it, who is to be followed if that is better, and how many are getting it besides the asker. Without any of them
-   * the asker leads.
+   * Some of those who have it, and how many they are; who is to be followed if that is better, and how many are getting it
+   * besides the asker. Without any of them the asker leads. `isWhole`: nobody else has to be asked who has it.
    */
-  v.strictObject({ kind: v.literal('place'), holders: peers, parent: v.optional(peer), crowd: bytes }),
+  v.strictObject({
+    ...{ kind: v.literal('place'), holders: v.pipe(v.array(peer), v.maxLength(MOST_HOLDERS)), held: bytes },
+    ...{ parent: v.optional(peer), crowd: bytes, isWhole: v.boolean() },
+  }),
   v.strictObject({ kind: v.literal('told') }),
   v.strictObject({ kind: v.literal('arriving'), written: bytes, size: v.optional(bytes), leads: v.boolean() }),
   /** It will go upstream for it when its turn has come. */

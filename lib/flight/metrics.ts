@@ -22,13 +22,9 @@ export function createFlightMetrics({ counter, counters, histogram, looked }: Me
     () => figures().arriving,
   )
   return {
-    claims: counters(
-      'flight_claims_total',
-      'Questions to keepers about content that no node has announced, by the answer.',
-      {
-        answer: ANSWERS,
-      },
-    ),
+    claims: counters('flight_claims_total', 'Questions to keepers about content that is pulled, by the answer.', {
+      answer: ANSWERS,
+    }),
     flights: counters(
       'flights_total',
       'Downloads that other nodes could follow, by the role of this node and how they ended.',

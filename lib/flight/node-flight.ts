@@ -24,7 +24,7 @@ import type { FlightFigures, FlightMetrics } from './metrics.ts'
 
 export interface FlightDependencies {
   readonly members: Members
-  readonly router: Pick<Router, 'lookup'>
+  readonly router: Pick<Router, 'lookup' | 'known'>
   readonly store: Pick<ContentStore, 'arriving'>
   /** Whether this node offers it to others. */
   readonly holds: (key: Key) => boolean
@@ -52,10 +52,8 @@ const KEEPER_PATIENCE = 300
  */
 const SILENCE_LIFE = 5_000
 const SILENT_PATIENCE = 100
-/** Milliseconds for which a keeper is waited for that has not answered when a lookup has found somebody. */
-const HOLDER_PATIENCE = 30
-/** Milliseconds for which a lookup is waited for that goes on when a keeper has named somebody to follow. */
-const HEAD_START = 20
+/** Milliseconds for which a keeper is asked alone: then a lookup goes on as long as it does not answer. */
+const KEEPER_HASTE = 30
 /** Milliseconds until a node that has never seen files of its client counts as one that does not. containerd makes them before it asks. */
 const ARRIVAL_PATIENCE = 50
 /**
@@ -69,10 +67,10 @@ const SOON_INTERVAL = 50
  */
 const MOST_RETURNS = 2
 /** Milliseconds that {@link Flight.sources} takes at most beyond a lookup. */
-export const CLAIM_TIME = HEAD_START + ARRIVAL_PATIENCE + KEEPERS * KEEPER_PATIENCE
+export const CLAIM_TIME = ARRIVAL_PATIENCE + KEEPERS * KEEPER_PATIENCE
 
 /**
- * Takes part in flights: asks the keepers of what nobody has announced, and follows whom they name, or leads. It tells them
+ * Takes part in flights: asks the keepers who has something, and follows whom they name, or leads. It tells them
  * what arrives here, answers those who follow, and is a keeper for others.
  */
 export class NodeFlight implements Flight {
@@ -109,34 +107,21 @@ export class NodeFlight implements Flight {
     const stop = new AbortController()
     using _ = onAbort(signal, () => stop.abort())
     using _closing = onAbort(this.#closing.signal, () => stop.abort())
-    const holders = new Found()
-    // Whatever does not heed the signal holds nobody up.
-    using _ended = onAbort(stop.signal, () => holders.end())
     const cancel = clock.after(this.#options.lookupTimeout + CLAIM_TIME, () => stop.abort())
     try {
-      this.#lookup(key, holders, stop.signal).then(
-        () => holders.end(),
-        (error) => holders.fail(error),
-      )
       const download = this.#downloads.begin(key)
       download.isParentLate = false
       if (download.way.kind === 'again') download.way = { kind: 'peers' }
       const claim = this.#claim(download, stop.signal)
-      const placing = await this.#placing(claim, holders)
-      for (const peer of placing?.holders ?? []) holders.add(peer)
-      if (placing?.parent !== undefined) {
-        await within(clock, HEAD_START, holders.ended)
-        // Each of those who have it, or are getting it, gives to one: more would share what it can send.
-        if (placing.crowd >= holders.size && !signal.aborted) {
-          yield this.#follow(download, placing.parent, placing.crowd)
-          return
-        }
-      }
-      for (let peer = await holders.next(); peer !== undefined && !signal.aborted; peer = await holders.next())
-        yield peer
-      // They do not have it any more: what is just removed can still be found for a moment.
-      const late = signal.aborted ? undefined : await claim
-      if (late?.parent !== undefined && !signal.aborted) yield this.#follow(download, late.parent, late.crowd)
+      const soon = await within(clock, KEEPER_HASTE, claim)
+      // Each of those who have it, or are getting it, gives to one: more would share what it can send.
+      const isCrowded = soon?.parent !== undefined && soon.crowd >= soon.held
+      if (!isCrowded) yield* soon?.holders ?? []
+      if (!isCrowded && soon?.isWhole !== true) yield* this.#lookup(key, stop.signal)
+      const placing = await claim
+      if (soon === undefined) yield* placing?.holders ?? []
+      // Those who have it may have removed it a moment ago.
+      if (placing?.parent !== undefined && !signal.aborted) yield this.#follow(download, placing.parent, placing.crowd)
     } finally {
       cancel()
       stop.abort()
@@ -205,25 +190,17 @@ export class NodeFlight implements Flight {
     this.#downloads.close()
   }
 
-  async #lookup(key: Key, found: Found, signal: AbortSignal): Promise<void> {
+  /** Those whom a lookup finds in its time. */
+  async *#lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
     const { router, clock } = this.#dependencies
-    const look = async (stop: AbortSignal) => {
-      for await (const { host, port } of router.lookup(key, stop)) found.add({ host, port })
+    const stop = new AbortController()
+    using _ = onAbort(signal, () => stop.abort())
+    const cancel = clock.after(this.#options.lookupTimeout, () => stop.abort())
+    try {
+      yield* router.lookup(key, stop.signal)
+    } finally {
+      cancel()
     }
-    await bounded(this.#options.lookupTimeout, signal, look, clock)
-  }
-
-  /** What a claim gives; `undefined` if holders are found long before. */
-  async #placing(claim: Promise<Placing | undefined>, holders: Found): Promise<Placing | undefined> {
-    const { clock } = this.#dependencies
-    const late = Promise.withResolvers<undefined>()
-    let cancel: () => void = () => undefined
-    void holders.first.then(() => {
-      cancel = clock.after(HOLDER_PATIENCE, () => late.resolve(undefined))
-    })
-    const placing = await Promise.race([claim, late.promise])
-    cancel()
-    return placing
   }
 
   /** Notes whom this node is to follow, and gives it as a source. */
@@ -257,7 +234,7 @@ export class NodeFlight implements Flight {
 
   async #askKeeper(keeper: Peer, question: Ask, signal: AbortSignal): Promise<Answer | undefined> {
     const { self, clock } = this.#dependencies
-    if (isSame(keeper, self)) return this.#keeper.ask(question, self)
+    if (isSame(keeper, self)) return this.#place(question, self)
     const patience = this.#isSilent(keeper) ? SILENT_PATIENCE : KEEPER_PATIENCE
     const answer = await bounded(patience, signal, (stop) => this.#ask(keeper, question, stop), clock)
     if (answer === undefined && !signal.aborted) this.#silent.set(addressOf(keeper), clock.now() + SILENCE_LIFE)
@@ -303,6 +280,11 @@ export class NodeFlight implements Flight {
     )
   }
 
+  /** The answer of this node as a keeper. */
+  #place(question: Ask, from: Peer): Placing {
+    return this.#keeper.ask(question, from, this.#dependencies.router.known(digestKey(question.digest)))
+  }
+
   async #ask(peer: Peer, question: Question, signal: AbortSignal): Promise<Answer | undefined> {
     const answer = await this.#dependencies.members.ask(peer, encode(question), signal)
     return answer && readAnswer(answer)
@@ -312,80 +294,20 @@ export class NodeFlight implements Flight {
   #answer(message: Uint8Array, from: Peer): Uint8Array | undefined {
     const question = readQuestion(message)
     if (question === undefined) return undefined
-    if (question.kind === 'ask') return encode(this.#keeper.ask(question, from))
+    if (question.kind === 'ask') return encode(this.#place(question, from))
     if (question.kind === 'state') return encode(this.#downloads.stateOf(question.digest, from))
     this.#keeper.tell(question, from)
     return encode({ kind: 'told' })
   }
 }
 
-/** Peers in the order in which they are found, each once. */
-class Found {
-  readonly #addresses = new Set<string>()
-  readonly #waiting: Peer[] = []
-  readonly #first = Promise.withResolvers<void>()
-  readonly #ended = Promise.withResolvers<void>()
-  #end: { readonly error?: unknown } | undefined
-  #news = Promise.withResolvers<void>()
-
-  get size(): number {
-    return this.#addresses.size
-  }
-
-  /** Resolves when there is one. */
-  get first(): Promise<void> {
-    return this.#first.promise
-  }
-
-  /** Resolves when no more come. */
-  get ended(): Promise<void> {
-    return this.#ended.promise
-  }
-
-  add(peer: Peer): void {
-    const address = addressOf(peer)
-    if (this.#addresses.has(address)) return
-    this.#addresses.add(address)
-    this.#waiting.push(peer)
-    this.#first.resolve()
-    this.#news.resolve()
-  }
-
-  end(): void {
-    this.#over({})
-  }
-
-  fail(error: unknown): void {
-    this.#over({ error })
-  }
-
-  /** The next one; `undefined` when there are no more. @throws what it failed with */
-  async next(): Promise<Peer | undefined> {
-    for (;;) {
-      const peer = this.#waiting.shift()
-      if (peer !== undefined) return peer
-      if (this.#end !== undefined) {
-        if ('error' in this.#end) throw this.#end.error
-        return undefined
-      }
-      await this.#news.promise
-      this.#news = Promise.withResolvers()
-    }
-  }
-
-  #over(end: { readonly error?: unknown }): void {
-    this.#end ??= end
-    this.#ended.resolve()
-    this.#news.resolve()
-  }
-}
-
-/** Waits for that long at most. */
-async function within(clock: Clock, ms: number, promise: Promise<void>): Promise<void> {
-  const late = Promise.withResolvers<void>()
-  const cancel = clock.after(ms, late.resolve)
-  await Promise.race([promise, late.promise])
+/** What a promise gives, if it does not take longer than that. */
+async function within<T>(clock: Clock, ms: number, promise: Promise<T>): Promise<T | undefined> {
+  const late = Promise.withResolvers<undefined>()
+  const cancel = clock.after(ms, () => late.resolve(undefined))
+  const result = await Promise.race([promise, late.promise])
   cancel()
+  return result
 }
 
 function nameOf({ parent, holders }: Placing): 'follow' | 'holders' | 'lead' {

@@ -47,6 +47,8 @@ interface Listeners {
   readonly met: (node: NodeAddress) => void
   /** Gives the answer to a question. */
   readonly asked: (question: Uint8Array, from: NodeAddress) => Uint8Array | undefined
+  /** Whether this node has all records of a topic. */
+  readonly isWhole: (topic: Uint8Array) => boolean
 }
 
 /**
@@ -94,7 +96,8 @@ export async function openNode(
     // they name, and keep what no member asks for.
     const isDirect = target !== null && b4a.equals(target, ownTarget) && value?.[0] === 0 && value[1] === FROM_CLIENT
     if (command === PEER_HANDSHAKE) return isDirect && next(request)
-    if (command !== QUESTION) return answerFrom(records, keyPair.publicKey, request)
+    const isWhole = (topic: Uint8Array) => listeners?.isWhole(topic) === true
+    if (command !== QUESTION) return answerFrom(records, keyPair.publicKey, request, isWhole)
     const answer = value && listeners?.asked(value, from)
     if (answer) request.reply(answer, { token: false, closerNodes: false })
     return true

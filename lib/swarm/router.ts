@@ -8,6 +8,15 @@ export interface Peer {
   readonly port: number
 }
 
+/** What a node has been told of a key. */
+export interface Known {
+  /** Peers that announced the key, some of them if there are many, and how many there are in all. */
+  readonly peers: readonly Peer[]
+  readonly count: number
+  /** Whether it was told all that was announced: then others know no more, and nobody else has to be asked. */
+  readonly isWhole: boolean
+}
+
 /** Who has what. One implementation on Hyperswarm, one in memory for tests, one suite for both. */
 export interface Router {
   /**
@@ -15,6 +24,9 @@ export interface Router {
    * have answered or the signal aborts; does not throw for either.
    */
   lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer>
+
+  /** What this node itself has been told of the key. Nobody is asked. */
+  known(key: Key): Known
 
   /** Adds to the set of keys that this node keeps announced. */
   advertise(keys: Iterable<Key>): void

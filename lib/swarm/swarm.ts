@@ -11,13 +11,14 @@ import { NetworkMap } from './dht/network-map.ts'
 import { RECORD_LIFE } from './dht/record-store.ts'
 import { type NodeDependencies, type NodeOptions, openNode } from './hyperswarm.ts'
 import { Finder } from './lookup/finder.ts'
+import { OwnRecords } from './lookup/known.ts'
 import { type BootstrapEntry, type BootstrapOptions, createBootstrap, type ResolveName } from './members/bootstrap.ts'
 import { type ConnectorOptions, createConnector, type FoundMember } from './members/connector.ts'
 import { createDhtMembers } from './members/dht-members.ts'
 import { Discovery } from './members/discovery.ts'
 import { type Liveness, Membership, type MembershipOptions } from './members/membership.ts'
 import { registerSwarmMetrics, type SwarmFigures } from './metrics.ts'
-import type { Peer } from './router.ts'
+import type { Known, Peer } from './router.ts'
 import { topicOf } from './topic.ts'
 
 export interface SwarmDependencies extends NodeDependencies {
@@ -69,7 +70,8 @@ function createSwarm(
   const ownTopicOf = (key: Key) => topicOf(swarmKeys[0], key)
   const topicsOf = (key: Key) => swarmKeys.map((swarmKey) => topicOf(swarmKey, key))
   const replicas = options.announcer?.replicas ?? REPLICAS
-  const finder = new Finder({ dht, topicsOf }, replicas)
+  const own = new OwnRecords({ map, records: node.records, topicsOf }, replicas)
+  const finder = new Finder({ dht, topicsOf, own: (topic) => own.ofWhole(topic) }, replicas)
   const announcer = createAnnouncer({ log, dht, topicOf: ownTopicOf }, options.announcer)
   discovery.sampleWith(announcer.sampleOf)
   const bootstrap = createBootstrap(
@@ -112,7 +114,11 @@ function createSwarm(
     },
   })
   const members = createDhtMembers({ log, map, topicOf: ownTopicOf, rpc: node.rpc })
-  node.listen({ met: (address) => discovery.met(address), asked: members.answerTo })
+  node.listen({
+    met: (address) => discovery.met(address),
+    asked: members.answerTo,
+    isWhole: (topic) => own.isWhole(topic),
+  })
   node.connections.hear((connection) => membership.take(connection))
   if (metrics !== undefined) registerSwarmMetrics(metrics, figures)
   // Nobody has to wait for it.
@@ -201,6 +207,10 @@ function createSwarm(
 
     async *lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
       for await (const { host, port } of finder.find(key, signal)) yield { host, port }
+    },
+
+    known(key: Key): Known {
+      return own.of(key)
     },
 
     advertise: announcer.advertise,

@@ -1,7 +1,7 @@
 /**
  * What a mirror costs where little happens: a miss, a small blob of another node, rest, memory and the start.
  *
- *   node tests/bench/light.ts [--nodes 8] [--requests 200] [--settle 45] [--rest 20] [--store layout|containerd] [bun|node|deno ...]
+ *   node tests/bench/light.ts [--nodes 8] [--requests 200] [--age 65] [--settle 45] [--rest 20] [--store layout|containerd] [bun|node|deno ...]
  *
  * All nodes are processes on loopback. With `--store containerd` (as root) the node that is asked and the one that holds the blobs
  * each have a containerd of their own, and the others a layout. Beside each runtime runs a floor: a bare process with the same
@@ -41,13 +41,20 @@ const { values, positionals } = parseArgs({
   options: {
     nodes: { type: 'string', default: '8' },
     requests: { type: 'string', default: '200' },
+    /** Seconds for which mirrors have run before they are asked: keepers vouch for what they say after a minute. */
+    age: { type: 'string', default: '65' },
     settle: { type: 'string', default: '45' },
     rest: { type: 'string', default: '20' },
     store: { type: 'string', default: 'layout' },
   },
 })
 const runtimes = (positionals.length > 0 ? positionals : ['bun', 'node', 'deno']) as RuntimeName[]
-const [nodes, requests, rest] = [values.nodes, values.requests, values.rest].map(Number) as [number, number, number]
+const [nodes, requests, age, rest] = [values.nodes, values.requests, values.age, values.rest].map(Number) as [
+  number,
+  number,
+  number,
+  number,
+]
 const agent = new Agent({ keepAlive: true })
 
 /** What requests of one kind cost, each. */
@@ -144,6 +151,7 @@ async function costsOf(runtime: RuntimeName): Promise<Costs> {
   const asked = mirrors.at(-1) as MirrorProcess
   const pids = mirrors.map(({ pid }) => pid)
   const start = await useDuring([asked.pid], () => delay(START * 1000))
+  await delay(Math.max(age - START, 0) * 1000)
   const idle = await useDuring(pids, () => delay(2000))
   const ask = (digest: string) => get(`http://${asked.registry}/v2/team/app/blobs/${digest}?ns=registry.example`)
   const spent = await watchFigures(asked.admin)

@@ -5,7 +5,7 @@ import { bounded } from '../../lib/platform/abort.ts'
 import { addressOf } from '../../lib/platform/address.ts'
 import { ANSWER_TIMEOUT, type Answerer, MAX_MESSAGE, type Members } from '../../lib/swarm/members.ts'
 import { compareDistance } from '../../lib/swarm/node.ts'
-import type { Peer, Router } from '../../lib/swarm/router.ts'
+import type { Known, Peer, Router } from '../../lib/swarm/router.ts'
 
 /** A swarm within one process, for tests: every node of it finds what the others advertise, and asks them, at once. */
 export class MemorySwarm {
@@ -22,6 +22,8 @@ export class MemorySwarm {
 export class MemoryNode implements Router, Members {
   readonly self: Peer
   readonly keys = new Set<Key>()
+  /** Whether it has been told all that the others advertise, or nothing of it. */
+  isWhole = true
   readonly #nodes: Map<string, MemoryNode>
   #answerer: Answerer | undefined
 
@@ -43,6 +45,11 @@ export class MemoryNode implements Router, Members {
       if (signal.aborted || this.#isClosed) return
       if (node !== this && node.keys.has(key)) yield node.self
     }
+  }
+
+  known(key: Key): Known {
+    const holders = this.isWhole ? [...this.#nodes.values()].filter(({ keys }) => keys.has(key)) : []
+    return { peers: holders.map(({ self }) => self), count: holders.length, isWhole: this.isWhole }
   }
 
   advertise(keys: Iterable<Key>): void {

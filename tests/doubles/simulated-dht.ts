@@ -13,6 +13,8 @@ interface SimulatedNode extends DhtNode {
   alive: boolean
   /** It has no room for more records. */
   isFull: boolean
+  /** It says that it has all records. */
+  isWhole: boolean
   /** It names the nodes of its own island, also dead ones. */
   island: number
   readonly records: Map<string, Map<string, NodeAddress>>
@@ -44,7 +46,15 @@ export class SimulatedDht {
   /** Adds a node, or restarts one that died, without its records. */
   start(port: number, island = 0): DhtNode {
     const address = { host: '10.0.0.1', port }
-    const node = { ...address, id: idOf(address), alive: true, isFull: false, island, records: new Map() }
+    const node = {
+      ...address,
+      id: idOf(address),
+      alive: true,
+      isFull: false,
+      isWhole: false,
+      island,
+      records: new Map(),
+    }
     this.#nodes.set(addressOf(address), node)
     return node
   }
@@ -58,6 +68,12 @@ export class SimulatedDht {
   setFull(port: number, isFull: boolean): void {
     const node = this.#nodes.get(`10.0.0.1:${port}`)
     if (node !== undefined) node.isFull = isFull
+  }
+
+  /** Lets a node say that it has all records. */
+  setWhole(port: number): void {
+    const node = this.#nodes.get(`10.0.0.1:${port}`)
+    if (node !== undefined) node.isWhole = true
   }
 
   /** Puts all nodes on one island. */
@@ -97,6 +113,7 @@ export class SimulatedDht {
           closer: this.#named(node, target),
           records: [...(node.records.get(hex(target))?.values() ?? [])],
           isFull: node.isFull,
+          isWhole: node.isWhole,
         })),
       store: (to, topic, token, timeout) =>
         change(to, token, timeout, ({ records, isFull }) => {

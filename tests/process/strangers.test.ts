@@ -103,7 +103,7 @@ test('mirror sends no request to an address that a member merely names, and beli
           dht.onrequest = (request) => {
             if (request.command !== LOOKUP) return onrequest.call(dht, request)
             asked++
-            request.reply(encodeRecords([compact(third)], false))
+            request.reply(encodeRecords([compact(third)], { isFull: false, isWhole: false }))
             return true
           }
           await waitFor('the liar is asked', async () => {
@@ -153,7 +153,7 @@ test('mirror gives nothing to a stranger that shows it a capability meant for th
     const address = { host: '127.0.0.1', port: (relay.address() as AddressInfo).port }
     const dht = await joinAsMember(portOf(asker.peer), { swarmKey: KEY, port: address.port })
     const records = createRecordStore({ log: silentLogger })
-    dht.onrequest = (request) => answerFrom(records, new Uint8Array(32), request)
+    dht.onrequest = (request) => answerFrom(records, new Uint8Array(32), request, () => false)
     try {
       const asked = { host: HOST, port: portOf(asker.peer) }
       assert.equal(await announceTo(asked, topicOf(KEY, digestKey(LAYER.digest)), rpcOf(dht)), 'done')

@@ -3,6 +3,9 @@ import { COMPACT_LENGTH, compact, fromCompact, type NodeAddress } from '../node.
 import type { RecordStore } from './record-store.ts'
 import { type DhtReply, type DhtRpc, MOST_ANSWERED, type StoreOutcome } from './rpc.ts'
 
+/** What a node has of a topic, as it answers a lookup. */
+type Kept = Pick<DhtReply, 'records' | 'isFull' | 'isWhole'>
+
 /**
  * Commands of our own, far from any of hyperdht's. Its announcements are signed and name the announcer's addresses. These are
  * neither: only members can send them, and a record's address is where the announcement came from, as its token has verified.
@@ -16,6 +19,8 @@ export const IDENTIFY = 68
 export const FULL = 64
 
 const KEY_LENGTH = 32
+/** The bits of the first byte of an answer to a lookup. */
+const [FULL_BIT, WHOLE_BIT] = [1, 2]
 
 export interface DhtRequest {
   readonly command: number
@@ -100,9 +105,15 @@ export function createDhtRpc(parts: DhtParts): DhtRpc {
 /**
  * Answers other nodes that look up, announce or withdraw something here, or ask for the public key.
  *
+ * @param isWhole whether this node has all records of a topic
  * @returns false, without an answer, if a request is nothing of it
  */
-export function answerFrom(records: RecordStore, publicKey: Uint8Array, request: IncomingRequest): boolean {
+export function answerFrom(
+  records: RecordStore,
+  publicKey: Uint8Array,
+  request: IncomingRequest,
+  isWhole: (topic: Uint8Array) => boolean,
+): boolean {
   const { command, target, token, from } = request
   const only = { token: false, closerNodes: false }
   if (command === IDENTIFY) {
@@ -112,8 +123,7 @@ export function answerFrom(records: RecordStore, publicKey: Uint8Array, request:
   if (target === null) return false
   if (command === LOOKUP) {
     const found = records.get(target, MOST_ANSWERED)
-    const isFull = records.isFull(target)
-    request.reply(found.length > 0 || isFull ? encodeRecords(found, isFull) : null)
+    request.reply(encodeRecords(found, { isFull: records.isFull(target), isWhole: isWhole(target) }))
     return true
   }
   if (token === null) return false
@@ -128,17 +138,21 @@ export function answerFrom(records: RecordStore, publicKey: Uint8Array, request:
   return true
 }
 
-/** The answer to a lookup: a byte that is 1 if the node has no room for more, and the compact addresses of the records. */
-export function encodeRecords(records: readonly Uint8Array[], isFull: boolean): Uint8Array {
-  return b4a.concat([Uint8Array.of(Number(isFull)), ...records])
+/** The answer to a lookup: a byte that says what else there may be, and the compact addresses of the records. */
+export function encodeRecords(
+  records: readonly Uint8Array[],
+  { isFull, isWhole }: Pick<Kept, 'isFull' | 'isWhole'>,
+): Uint8Array {
+  return b4a.concat([Uint8Array.of(Number(isFull) * FULL_BIT + Number(isWhole) * WHOLE_BIT), ...records])
 }
 
 /** Reads the answer to a lookup. A member may answer anything: what cannot be an address is left out. */
-export function decodeRecords(bytes: Uint8Array): Pick<DhtReply, 'records' | 'isFull'> {
+export function decodeRecords(bytes: Uint8Array): Kept {
   const records: NodeAddress[] = []
   for (let at = 1; at + COMPACT_LENGTH <= bytes.length && records.length < MOST_ANSWERED; at += COMPACT_LENGTH) {
     const address = fromCompact(bytes.subarray(at, at + COMPACT_LENGTH))
     if (address.port > 0) records.push(address)
   }
-  return { records, isFull: bytes[0] === 1 }
+  const [flags = 0] = bytes
+  return { records, isFull: (flags & FULL_BIT) !== 0, isWhole: (flags & WHOLE_BIT) !== 0 }
 }

@@ -245,6 +245,12 @@ export function createRecordStore(
       return hasNoRoom(slotsOf(topic))
     },
 
+    /** How many records of a topic are kept. */
+    count(topic: Uint8Array): number {
+      expire()
+      return slotsOf(topic).length
+    },
+
     /** Removes the record of a topic with that compact address. */
     remove(topic: Uint8Array, address: Uint8Array): void {
       for (const slot of matching(address, slotsOf(topic), COMPACT_LENGTH)) drop(slot)

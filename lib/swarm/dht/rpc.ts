@@ -17,6 +17,8 @@ export interface DhtReply {
   readonly records: readonly NodeAddress[]
   /** The node has no room for more records of the target, so there may be others elsewhere. */
   readonly isFull: boolean
+  /** The node keeps whatever is announced of the target, so no other one is to be asked. */
+  readonly isWhole: boolean
 }
 
 /** `full`: the node has no room for the record. `refused`: it answered with another error, so its token is no longer good. */

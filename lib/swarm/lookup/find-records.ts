@@ -6,6 +6,8 @@ import { compareDistance, type NodeAddress } from '../node.ts'
 
 /** How many nodes are asked at a time. Where the map is true, each of the closest nodes holds the record, and four are plenty. */
 const PARALLEL = 4
+/** Milliseconds for which the closest node is asked alone: mostly it has all records, and nobody else has to be asked. */
+const ALONE = 20
 /**
  * Milliseconds without an answer after which the walk does not wait for the nodes that it still asks, once half have answered:
  * many round trips within a cluster. A node that needs longer is busy or dead, and others hold the same.
@@ -16,7 +18,8 @@ const PATIENCE = 5
 
 /**
  * Asks the nodes closest to a topic for its records, the closest first. It begins with those that the map knows; if an
- * answer names closer ones, they are asked too. Ends when the closest have answered, but for late ones.
+ * answer names closer ones, they are asked too. Ends when one that has all records has answered, or else when the closest
+ * have, but for late ones.
  *
  * @param replicas how many of the closest nodes are asked
  * @param onRecords takes what one node has; returns whether anything has been found by now
@@ -42,18 +45,23 @@ export async function findRecords(
   let isFound = false
   let underWay = 0
   let isOver = false
+  let parallel = areBusy ? PARALLEL : 1
   const end = Promise.withResolvers<void>()
-  let cancel = (): void => undefined
+  let cancel = clock.after(ALONE, () => askMore())
   const finish = () => {
     isOver = true
     cancel()
     end.resolve()
   }
+  const askMore = () => {
+    parallel = PARALLEL
+    proceed()
+  }
 
   const proceed = () => {
     if (isOver) return
     for (const node of nodes.slice(0, wanted)) {
-      if (underWay >= PARALLEL) break
+      if (underWay >= parallel) break
       if (!asked.has(node)) void visit(node)
     }
     if (underWay === 0) finish()
@@ -66,11 +74,12 @@ export async function findRecords(
     if (isOver) return
     if (reply === undefined) {
       nodes = nodes.filter((other) => other !== node)
-      proceed()
+      askMore()
       return
     }
     answers++
     isFound = onRecords(reply.records)
+    if (reply.isWhole) return finish()
     // What it had no room for is one node farther away.
     if (reply.isFull && wanted < 2 * replicas) wanted++
     for (const address of reply.closer) learn(address)
@@ -78,7 +87,7 @@ export async function findRecords(
       cancel()
       cancel = clock.after(isFound ? LATE : LATE * PATIENCE, finish)
     }
-    proceed()
+    askMore()
   }
   const learn = (address: NodeAddress) => {
     const name = addressOf(address)

@@ -11,6 +11,8 @@ export interface FinderDependencies {
   readonly dht: DhtClient
   /** The topics of a key, one for each swarm key. */
   readonly topicsOf: (key: Key) => readonly Uint8Array[]
+  /** The records of a topic, if this node itself has all of them. */
+  readonly own: (topic: Uint8Array) => readonly NodeAddress[] | undefined
   readonly clock?: Clock
 }
 
@@ -38,6 +40,7 @@ interface Lookup {
 export class Finder {
   readonly #dht: DhtClient
   readonly #topicsOf: FinderDependencies['topicsOf']
+  readonly #own: FinderDependencies['own']
   readonly #clock: Clock
   readonly #replicas: number
   /** The oldest first. */
@@ -45,9 +48,10 @@ export class Finder {
   readonly #stop = new AbortController()
 
   /** @param replicas how many of the nodes closest to a topic are asked */
-  constructor({ dht, topicsOf, clock = systemClock }: FinderDependencies, replicas: number) {
+  constructor({ dht, topicsOf, own, clock = systemClock }: FinderDependencies, replicas: number) {
     this.#dht = dht
     this.#topicsOf = topicsOf
+    this.#own = own
     this.#clock = clock
     this.#replicas = replicas
   }
@@ -127,7 +131,9 @@ export class Finder {
         }
         return seen.size > 0
       }
-      await findRecords(this.#dht, topic, this.#replicas, take, this.#clock)
+      const own = this.#own(topic)
+      if (own === undefined) await findRecords(this.#dht, topic, this.#replicas, take, this.#clock)
+      else take(own)
     }
     await Promise.all(this.#topicsOf(key).map(look))
     await Promise.all(checks)

@@ -3,10 +3,12 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { FRESH, Keeper, LEASE } from '../../../lib/flight/keeper.ts'
 import type { Digest } from '../../../lib/oci/digest.ts'
-import type { Peer } from '../../../lib/swarm/router.ts'
+import type { Known, Peer } from '../../../lib/swarm/router.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 
 const digest = `sha256:${'a'.repeat(64)}` as Digest
+/** What a keeper has been told of content that nobody has announced. */
+const NOTHING: Known = { peers: [], count: 0, isWhole: true }
 const node = (number: number): Peer => ({ host: `10.0.0.${number}`, port: 5001 })
 
 /** A keeper, what it says to nodes that ask, and a way to tell it. */
@@ -14,8 +16,8 @@ function scene() {
   const clock = new ManualClock()
   const keeper = new Keeper(clock)
   /** `lead`, or the numbers of those who have it, and of the one to follow. */
-  const ask = (number: number, not: readonly number[] = [], gives = true) => {
-    const { holders, parent } = keeper.ask({ digest, gives, not: not.map(node) }, node(number))
+  const ask = (number: number, not: readonly number[] = [], gives = true, known = NOTHING) => {
+    const { holders, parent } = keeper.ask({ digest, gives, not: not.map(node) }, node(number), known)
     const named = (peers: readonly Peer[]) => peers.map(({ host }) => host.split('.').at(-1)).join()
     const said = [
       ...(holders.length > 0 ? [`holders ${named(holders)}`] : []),
@@ -69,9 +71,22 @@ test('a keeper names those who have it by now, in turns, and whom to follow', ()
   assert.equal(ask(4, [1, 2]), 'follow 3')
 })
 
+test('a keeper names those who have announced it, too, and how many they are', () => {
+  const { keeper, ask, end } = scene()
+  const known = { peers: [node(7), node(8)], count: 30, isWhole: false }
+  assert.equal(ask(1, [], true, known), 'holders 7,8')
+  assert.equal(ask(2, [], true, known), 'holders 7,8, follow 1')
+  end(3, 'held')
+  end(8, 'held')
+  const { holders, held, isWhole } = keeper.ask({ digest, gives: true, not: [node(7)] }, node(3), known)
+  assert.deepEqual([holders, held, isWhole], [[node(8)], 30, false])
+  const many = { peers: Array.from({ length: 30 }, (_, number) => node(number + 10)), count: 30, isWhole: true }
+  assert.equal(keeper.ask({ digest, gives: true, not: [] }, node(4), many).holders.length, 20)
+})
+
 test('a keeper tells how many others are getting it', () => {
   const { keeper, ask, end } = scene()
-  const crowd = (number: number) => keeper.ask({ digest, gives: true, not: [] }, node(number)).crowd
+  const crowd = (number: number) => keeper.ask({ digest, gives: true, not: [] }, node(number), NOTHING).crowd
   assert.deepEqual([1, 2, 3, 1].map(crowd), [0, 1, 2, 2])
   end(1, 'held')
   assert.equal(crowd(4), 2)
@@ -157,8 +172,9 @@ test('a keeper never makes a circle, whatever it is asked and told', () => {
 test('a keeper keeps no more than it may, the digests that were asked for last', () => {
   const { keeper } = scene()
   const named = (number: number) => `sha256:${number.toString(16).padStart(64, '0')}` as Digest
-  for (let number = 0; number < 5_000; number++) keeper.ask({ digest: named(number), gives: true, not: [] }, node(1))
+  for (let number = 0; number < 5_000; number++)
+    keeper.ask({ digest: named(number), gives: true, not: [] }, node(1), NOTHING)
   assert.equal(keeper.size, 4_096)
-  assert.deepEqual(keeper.ask({ digest: named(4_999), gives: true, not: [] }, node(2)).parent, node(1))
-  assert.equal(keeper.ask({ digest: named(0), gives: true, not: [] }, node(2)).parent, undefined)
+  assert.deepEqual(keeper.ask({ digest: named(4_999), gives: true, not: [] }, node(2), NOTHING).parent, node(1))
+  assert.equal(keeper.ask({ digest: named(0), gives: true, not: [] }, node(2), NOTHING).parent, undefined)
 })

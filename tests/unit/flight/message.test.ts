@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import {
   type Answer,
   encode,
+  MOST_HOLDERS,
   MOST_NAMED,
   type Question,
   readAnswer,
@@ -35,8 +36,11 @@ const question: fc.Arbitrary<Question> = fc.oneof(
 )
 const answer: fc.Arbitrary<Answer> = fc.oneof(
   fc.record(
-    { kind: only('place'), holders: peers, parent: peer, crowd: bytes },
-    { requiredKeys: ['kind', 'holders', 'crowd'] },
+    {
+      ...{ kind: only('place'), holders: fc.array(peer, { maxLength: MOST_HOLDERS }), held: bytes },
+      ...{ parent: peer, crowd: bytes, isWhole: fc.boolean() },
+    },
+    { requiredKeys: ['kind', 'holders', 'held', 'crowd', 'isWhole'] },
   ),
   fc.record({
     kind: fc.constantFrom('told' as const, 'held' as const, 'gone' as const, 'soon' as const, 'later' as const),

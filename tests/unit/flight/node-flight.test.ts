@@ -21,6 +21,9 @@ const others = makeImage({ seed: 9, layers: 6 }).contents
 const { digest } = content.descriptor
 const key = digestKey(digest)
 
+/** Of a node that has been told nothing. */
+const known = () => ({ peers: [], count: 0, isWhole: false })
+
 const closing: (() => void)[] = []
 afterEach(() => {
   for (const close of closing.splice(0)) close()
@@ -30,7 +33,7 @@ afterEach(() => {
 function scene(clock: Clock = systemClock) {
   const swarm = new MemorySwarm()
   let port = 1
-  return (router?: Pick<Router, 'lookup'>) => {
+  return (router?: Pick<Router, 'lookup' | 'known'>) => {
     const self = { host: '127.0.0.1', port: port++ }
     const member = swarm.join(self)
     const store = createMemoryStore()
@@ -109,6 +112,25 @@ test('NodeFlight: whom a lookup finds gives to one, and those who come after fol
   assert.equal(await c.pull(), 'parent 3')
   const claims = (await c.metrics.render()).body.match(/flight_claims_total\{.*\} 1/g)
   assert.deepEqual(claims, ['flight_claims_total{answer="follow"} 1'])
+})
+
+test('NodeFlight: where its keepers have not been told all, a node asks the router as well', async () => {
+  const join = scene()
+  const nodes = [join(), join(), join()]
+  for (const { member } of nodes) member.isWhole = false
+  const [holder, a, b] = nodes
+  holder?.member.advertise([key])
+  assert.equal(await a?.pull(), 'holder 1')
+  assert.equal(await b?.pull(), 'parent 2', 'others are getting it: no holder has to be looked for')
+})
+
+test('NodeFlight: where its keepers say who has it, nobody else is asked', async () => {
+  const join = scene()
+  const holder = join()
+  const a = join({ known: (of) => a.member.known(of), lookup: () => assert.fail('it is asked') })
+  assert.equal(await a.pull(), '')
+  holder.member.advertise([key])
+  assert.equal(await a.pull(), 'holder 1')
 })
 
 test('NodeFlight: of many who have it each gives to one, and whoever gets nothing from them follows', async () => {
@@ -241,10 +263,11 @@ test('NodeFlight asks the router alone for tags, and ends with its signal and wh
   const tag = 'registry.example/app:1' as Key
   join().member.advertise([tag])
   assert.equal(await named(a.flight.sources(tag, never)), 'holder 2')
-  const endless: Pick<Router, 'lookup'> = {
+  const endless: Pick<Router, 'lookup' | 'known'> = {
+    known,
     async *lookup(_, signal) {
       yield { host: '127.0.0.1', port: 77 }
-      await new Promise((resolve) => signal.addEventListener('abort', resolve))
+      if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve))
     },
   }
   const b = join(endless)
@@ -259,6 +282,7 @@ test('NodeFlight asks the router alone for tags, and ends with its signal and wh
 
 test('NodeFlight: a lookup that fails is not taken for a miss', async () => {
   const a = scene()({
+    known,
     // biome-ignore lint/correctness/useYield: it fails before the first one
     async *lookup() {
       throw new Error('broken')

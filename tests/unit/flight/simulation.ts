@@ -43,6 +43,8 @@ const LIMIT = 60
 
 const DIGEST = `sha256:${'a'.repeat(64)}` as Digest
 
+/** What is announced: all is told to the keepers. */
+const NOTHING = { peers: [], count: 0, isWhole: true }
 /** What a keeper says that is not there. */
 const NOBODY = { holders: [], parent: undefined, crowd: 0 }
 
@@ -81,7 +83,8 @@ export function simulate({ seed, nodes: count, link, spread, deaths }: Rollout):
 
   const ask = (node: SimulatedNode, not: Peer[]) => {
     const [first] = asked()
-    const { holders, parent, crowd } = first?.keeper.ask({ digest: DIGEST, gives: true, not }, node.peer) ?? NOBODY
+    const { holders, parent, crowd } =
+      first?.keeper.ask({ digest: DIGEST, gives: true, not }, node.peer, NOTHING) ?? NOBODY
     const named =
       parent !== undefined && crowd >= holders.length ? parent : holders[Math.floor(random() * holders.length)]
     node.from = (named && byAddress.get(addressOf(named))) ?? 'registry'

@@ -21,6 +21,7 @@ function start({ announceTimeout = 60_000, settle = Promise.withResolvers<void>(
   let calls = 0
   const slow: Router = {
     lookup: (key, signal) => router.lookup(key, signal),
+    known: (key) => router.known(key),
     advertise: (keys) => router.advertise(keys),
     withdraw: (keys) => router.withdraw(keys),
     settled(signal) {

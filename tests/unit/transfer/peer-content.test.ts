@@ -387,6 +387,7 @@ function slowRouter(heedsSignal: boolean, peers: readonly TestPeer[] = []): Rout
       })
       ended = true
     },
+    known: () => ({ peers: [], count: 0, isWhole: false }),
     advertise: () => undefined,
     withdraw: () => undefined,
     settled: async () => undefined,

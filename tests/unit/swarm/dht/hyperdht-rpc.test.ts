@@ -24,6 +24,8 @@ const NODE = { host: '10.0.0.1', port: 5001, id: new Uint8Array(32).fill(3) }
 const ANNOUNCER = { host: '10.0.0.7', port: 5001 }
 const TOKEN = new Uint8Array(32).fill(4)
 const TOPIC = new Uint8Array(32).fill(5)
+/** The node has all that is announced of this one. */
+const WHOLE = new Uint8Array(32).fill(6)
 
 /** Requests that are all answered from there. */
 const answeredFrom = (host: string, port: number) => {
@@ -69,7 +71,8 @@ function node(mostOfTopic: number) {
         answer = { ...response, error, value: null }
       },
     }
-    if (!answerFrom(records, PUBLIC_KEY, request)) return { ...response, error: 1, value: null }
+    if (!answerFrom(records, PUBLIC_KEY, request, (topic) => topic === WHOLE))
+      return { ...response, error: 1, value: null }
     return answer ?? assert.fail('no answer')
   }
   const rpcFrom = (from: { readonly host: string; readonly port: number }) =>
@@ -100,6 +103,12 @@ test('answerFrom refuses what it has no room for, and says so to those who look'
   assert.equal(await at(3).store(NODE, TOPIC, TOKEN, 100), 'full')
   assert.deepEqual([await isFull(), await isFull(TOKEN), records.refused], [true, false, 1])
   assert.equal(await at(2).store(NODE, TOPIC, TOKEN, 100), 'done')
+})
+
+test('answerFrom says of which topics it has all records', async () => {
+  const rpc = node(2).rpcFrom(ANNOUNCER)
+  const isWhole = async (topic: Uint8Array) => (await rpc.ask(NODE, topic, 100))?.isWhole
+  assert.deepEqual([await isWhole(TOPIC), await isWhole(WHOLE)], [false, true])
 })
 
 test('answerFrom says who the node is, and identify believes nothing that cannot be a public key', async () => {
@@ -135,8 +144,9 @@ const address = fc
   .map(([bytes, port]) => ({ host: bytes.join('.'), port }))
 test('decodeRecords gives back what encodeRecords wrote', () => {
   fc.assert(
-    fc.property(fc.array(address, { maxLength: 20 }), fc.boolean(), (records, isFull) => {
-      assert.deepEqual(decodeRecords(encodeRecords(records.map(compact), isFull)), { records, isFull })
+    fc.property(fc.array(address, { maxLength: 20 }), fc.boolean(), fc.boolean(), (records, isFull, isWhole) => {
+      const said = { isFull, isWhole }
+      assert.deepEqual(decodeRecords(encodeRecords(records.map(compact), said)), { records, ...said })
     }),
   )
 })
@@ -152,5 +162,5 @@ test('decodeRecords takes anything, and gives no more records than are whole and
       }
     }),
   )
-  assert.deepEqual(decodeRecords(new Uint8Array()), { records: [], isFull: false })
+  assert.deepEqual(decodeRecords(new Uint8Array()), { records: [], isFull: false, isWhole: false })
 })

@@ -27,7 +27,8 @@ async function finding(others: number, explore = true) {
   const client = createDhtClient({ rpc: dht.rpc(self), map, clock })
   const discovery = new Discovery(client, clock, random)
   const topicsOf = (key: Key) => [SWARM_KEY, OLD_KEY].map((swarmKey) => topicOf(swarmKey, key))
-  const finder = new Finder({ dht: client, topicsOf, clock }, 8)
+  const own = new Map<string, readonly NodeAddress[]>()
+  const finder = new Finder({ dht: client, topicsOf, own: (topic) => own.get(topic.toString()), clock }, 8)
   const explored = discovery.explore([self], never)
   await clock.pass(explore ? 500 : 2)
   if (explore) await explored
@@ -55,7 +56,9 @@ async function finding(others: number, explore = true) {
     await found
     return ports.sort((a, b) => a - b)
   }
-  return { clock, dht, map, client, finder, announce, find, closest: () => dht.closest(topicOf(SWARM_KEY, KEY), 8) }
+  const [topic, oldTopic] = [SWARM_KEY, OLD_KEY].map((swarmKey) => topicOf(swarmKey, KEY)) as [Uint8Array, Uint8Array]
+  const closest = (of = topic) => dht.closest(of, 8)
+  return { ...{ clock, dht, map, client, finder, announce, find, own, topic, oldTopic }, closest }
 }
 
 const door = (port: number): NodeAddress => ({ host: '10.0.0.1', port })
@@ -96,6 +99,36 @@ test('Finder finds what only one of the closest nodes holds, and what is held by
   assert.ok(lost.map.others < 20)
   await lost.announce(door(11))
   assert.deepEqual(await lost.find(), [11])
+})
+
+test('Finder asks nobody else where the closest node has all records, whatever the others have', async () => {
+  const { announce, closest, dht, find, oldTopic } = await finding(40)
+  for (const topic of [undefined, oldTopic]) for (const { port } of closest(topic).slice(0, 2)) dht.setWhole(port)
+  await announce(door(11))
+  await announce(door(12), undefined, closest().slice(1))
+  const { requests } = dht.traffic
+  assert.deepEqual(await find(), [11])
+  assert.equal(dht.traffic.requests - requests, 2)
+})
+
+test('Finder asks the others as well where the closest node does not answer at once', async () => {
+  const { announce, clock, closest, dht, finder } = await finding(40)
+  const [dead] = closest()
+  for (const { port } of closest()) dht.setWhole(port)
+  await announce(door(11))
+  dht.kill(dead?.port ?? 0)
+  const first = finder.find(KEY, never)[Symbol.asyncIterator]().next()
+  await clock.pass(20 + 2 * LATENCY)
+  assert.equal((await first).value?.port, 11)
+})
+
+test('Finder asks nobody where its own node has all records', async () => {
+  const { dht, find, own, topic, oldTopic } = await finding(40)
+  own.set(topic.toString(), [door(1), door(11)])
+  own.set(oldTopic.toString(), [])
+  const { requests } = dht.traffic
+  assert.deepEqual(await find(), [11])
+  assert.equal(dht.traffic.requests - requests, 0)
 })
 
 test('Finder makes one lookup of several for one key, and the abort of one caller does not end it for the others', async () => {
@@ -147,7 +180,7 @@ test('Finder looks again for a caller that wants more than it remembers', async 
 
 test('Finder waits for a dead node no longer than for late ones, and leaves it out when it is known to be lost', async () => {
   const { announce, clock, client, dht, closest, find, finder, map } = await finding(40)
-  const [dead] = closest()
+  const [, dead] = closest()
   assert.ok(dead !== undefined)
   await announce(door(11))
   await announce(door(dead.port))
