@@ -79,6 +79,8 @@ export class Download {
   isComplete = false
   /** Whether keepers know of it. */
   isClaimed = false
+  /** Whether a keeper has said that whoever it follows will get nothing. */
+  isReleased = false
   arrival: Arrival | undefined
   readonly #left = new Map<string, { readonly peer: Peer; readonly until: number }>()
   readonly #clock: Clock
@@ -212,6 +214,14 @@ export class Downloads {
     if (this.isNext(download, way.at)) return now - way.at < FIRST_BYTE_PATIENCE ? state : { kind: 'gone' }
     // What runs at this moment may be over in a moment.
     return { kind: now - way.at < TURN_PATIENCE ? 'soon' : 'later' }
+  }
+
+  /** Why it will not come: upstream gives nothing of it, or containerd has all of it and does not want it. */
+  whyAborted(download: Download): 'refused' | 'wrong' | undefined {
+    const { arrival, way, isComplete } = download
+    if (arrival === undefined) return undefined
+    if (download.hasAll) return isComplete ? undefined : 'wrong'
+    return way.kind === 'upstream' && !download.hasBegun && this.isNext(download, way.at) ? 'refused' : undefined
   }
 
   close(): void {

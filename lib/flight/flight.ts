@@ -40,6 +40,9 @@ export interface Flight {
   /** Whether that was told a short while ago: the peer is not worth asking, whoever names it. */
   hasLeft(peer: Peer, digest: Digest): boolean
 
+  /** Tells that what came from a peer that was getting the digest is something else. */
+  wrong(digest: Digest): void
+
   /**
    * Tells that nobody gives the digest now. The client goes upstream for it, or for the rest of it. But where it would have to
    * wait for its turn there, or for a peer whose turn has not come, it had better ask again.
@@ -57,6 +60,7 @@ export function withoutFlight(router: Pick<Router, 'lookup'>): Flight {
     holders: (key, signal) => router.lookup(key, signal),
     state: async () => undefined,
     left: () => undefined,
+    wrong: () => undefined,
     hasLeft: () => false,
     missed: () => undefined,
   }

@@ -17,6 +17,14 @@ export const FRESH = RENEWAL + 1_000
  */
 const HOLDER_LIFE = 60_000
 
+/**
+ * Milliseconds in which two nodes must fail to get a first byte from upstream, so that it counts as refused: one of them may
+ * have been stopped by a person. And for how many nobody waits for anybody then: those who are asking at this moment.
+ */
+const REFUSAL_LIFE = 5_000
+/** Milliseconds for which nobody is sent to follow anybody after bytes were wrong: who asks again within them gets what is verified. */
+const WRONG_LIFE = 30_000
+
 /** Digests of which a keeper knows something at most: the oldest goes first. Some 300 images of a dozen layers. */
 const MOST_DIGESTS = 4_096
 /** Nodes that are known to be getting, or to have, one digest. */
@@ -42,6 +50,10 @@ interface Content {
   readonly entries: Map<string, Entry>
   /** When they said that they have it; the one that was named last at the end. */
   readonly holders: BoundedMap<{ readonly peer: Peer; readonly at: number }>
+  /** Who was the last to get no byte of it from upstream. */
+  refused?: { readonly by: string; readonly at: number } | undefined
+  /** Until when nobody is sent to follow anybody, and why. */
+  alone?: { readonly until: number; readonly why: 'refused' | 'wrong' } | undefined
 }
 
 /**
@@ -78,7 +90,8 @@ export class Keeper {
     for (const address of [own, ...tried]) all.delete(address)
     const holders = [...all.values()].slice(0, MOST_HOLDERS)
     for (const holder of told) if (holders.includes(holder.peer)) content.holders.set(addressOf(holder.peer), holder)
-    const parent = this.#parentFor(own, content, tried)?.peer
+    const isAlone = (content.alone?.until ?? 0) > this.#clock.now()
+    const parent = isAlone ? undefined : this.#parentFor(own, content, tried)?.peer
     const giver = parent ?? holders[0]
     const crowd = content.entries.size - Number(content.entries.has(own))
     // Others could not follow whoever does not give.
@@ -88,7 +101,8 @@ export class Keeper {
     return { kind: 'place', holders, held, ...(parent && { parent }), crowd, isWhole: known.isWhole }
   }
 
-  tell(news: News, from: Peer): void {
+  /** @returns those who are to be told that they wait in vain */
+  tell(news: News, from: Peer): Peer[] {
     const content = this.#content(news.digest)
     const own = addressOf(from)
     const now = this.#clock.now()
@@ -99,11 +113,30 @@ export class Keeper {
       const entry = this.#enter(news.digest, content, from, { parent: above, gives: true })
       entry.wasLeft = false
       entry.hasBegun ||= written > 0
-      return
+      if (entry.hasBegun && content.alone?.why !== 'wrong') {
+        content.refused = undefined
+        content.alone = undefined
+      }
+      return []
     }
     this.#remove(content, own)
     content.holders.delete(own)
     if (news.kind === 'held') content.holders.set(own, { peer: from, at: now })
+    else if (news.why === 'wrong') content.alone = { until: now + WRONG_LIFE, why: 'wrong' }
+    else if (news.why === 'refused') return this.#refuse(content, own, now)
+    return []
+  }
+
+  /** Upstream has given no byte to that node. If it is not the first one, nobody waits for another any more. */
+  #refuse(content: Content, own: string, now: number): Peer[] {
+    const { refused, alone } = content
+    content.refused = { by: own, at: now }
+    const isSecond = refused !== undefined && refused.by !== own && now - refused.at < REFUSAL_LIFE
+    if (!isSecond || alone?.why === 'wrong') return []
+    content.alone = { until: now + REFUSAL_LIFE, why: 'refused' }
+    // They are told once.
+    if ((alone?.until ?? 0) > now) return []
+    return [...content.entries.values()].filter(({ hasBegun }) => !hasBegun).map(({ peer }) => peer)
   }
 
   /** Who that node is to get it from; `undefined` if it is to go upstream. */

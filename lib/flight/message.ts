@@ -30,7 +30,10 @@ const QUESTION = v.variant('kind', [
   v.strictObject({ kind: v.literal('arriving'), digest, written: bytes, parent: v.optional(peer) }),
   /** It is complete here, or will not come. */
   v.strictObject({ kind: v.literal('held'), digest }),
-  v.strictObject({ kind: v.literal('gone'), digest }),
+  /** `refused`: upstream gave no byte of it. `wrong`: what came from there or from others is something else. */
+  v.strictObject({ kind: v.literal('gone'), digest, why: v.optional(v.picklist(['refused', 'wrong'])) }),
+  /** A keeper says: upstream refuses it, do not wait for whoever you follow. */
+  v.strictObject({ kind: v.literal('released'), digest }),
   /** How far are you with it? */
   v.strictObject({ kind: v.literal('state'), digest }),
 ])

@@ -111,6 +111,7 @@ export class NodeFlight implements Flight {
     try {
       const download = this.#downloads.begin(key)
       download.isParentLate = false
+      download.isReleased = false
       if (download.way.kind === 'again') download.way = { kind: 'peers' }
       const claim = this.#claim(download, stop.signal)
       const soon = await within(clock, KEEPER_HASTE, claim)
@@ -137,6 +138,7 @@ export class NodeFlight implements Flight {
     for (let looks = 1; ; looks++) {
       const answer = await this.#ask(peer, { kind: 'state', digest }, signal)
       const download = this.#downloads.get(digest)
+      if (download?.isReleased === true) return { kind: 'gone' }
       if (download !== undefined) {
         download.isParentLate = answer?.kind === 'later'
         download.doesParentLead = answer?.kind === 'arriving' && answer.leads
@@ -164,6 +166,10 @@ export class NodeFlight implements Flight {
 
   hasLeft(peer: Peer, digest: Digest): boolean {
     return this.#downloads.get(digest)?.left.some((other) => isSame(other, peer)) === true
+  }
+
+  wrong(digest: Digest): void {
+    void this.#tell({ kind: 'gone', digest, why: 'wrong' })
   }
 
   missed(digest: Digest, mayReturn: boolean): number | undefined {
@@ -256,7 +262,8 @@ export class NodeFlight implements Flight {
   #tellEnd(download: Download, end: 'committed' | 'aborted'): void {
     const { digest, isClaimed, way, arrival, since } = download
     if (!isClaimed) return
-    void this.#tell({ kind: end === 'committed' ? 'held' : 'gone', digest })
+    const why = end === 'aborted' ? this.#downloads.whyAborted(download) : undefined
+    void this.#tell(end === 'committed' ? { kind: 'held', digest } : { kind: 'gone', digest, ...(why && { why }) })
     if (arrival === undefined) return
     const role = way.kind === 'upstream' ? 'leader' : 'follower'
     const outcome = end === 'committed' ? 'complete' : 'aborted'
@@ -274,7 +281,7 @@ export class NodeFlight implements Flight {
     const keepers = members.closest(digestKey(news.digest), KEEPERS)
     await Promise.all(
       keepers.map(async (keeper) => {
-        if (isSame(keeper, self)) this.#keeper.tell(news, self)
+        if (isSame(keeper, self)) this.#hear(news, self)
         else if ((await this.#ask(keeper, news, signal)) === undefined) await this.#ask(keeper, news, signal)
       }),
     )
@@ -296,8 +303,26 @@ export class NodeFlight implements Flight {
     if (question === undefined) return undefined
     if (question.kind === 'ask') return encode(this.#place(question, from))
     if (question.kind === 'state') return encode(this.#downloads.stateOf(question.digest, from))
-    this.#keeper.tell(question, from)
+    if (question.kind !== 'released') this.#hear(question, from)
+    else if (this.#dependencies.members.closest(digestKey(question.digest), KEEPERS).some((one) => isSame(one, from))) {
+      this.#release(question.digest)
+    }
     return encode({ kind: 'told' })
+  }
+
+  /** What this node is told as a keeper. */
+  #hear(news: News, from: Peer): void {
+    const { digest } = news
+    for (const peer of this.#keeper.tell(news, from)) {
+      if (isSame(peer, this.#dependencies.self)) this.#release(digest)
+      else void this.#ask(peer, { kind: 'released', digest }, this.#closing.signal)
+    }
+  }
+
+  /** Whoever it follows is given up as soon as it is asked how far it is. */
+  #release(digest: Digest): void {
+    const download = this.#downloads.get(digest)
+    if (download !== undefined && !download.hasBegun) download.isReleased = true
   }
 }
 

@@ -59,6 +59,8 @@ export class Transfer {
   /** What is told of it. */
   readonly #told: Transferred & { readonly attempts: Attempt[] } = { startedAt: Date.now(), bytes: 0, attempts: [] }
   #pieces: Pieces | undefined
+  /** Whether any of it was to come from a peer that was getting it. */
+  #hasFollowed = false
   #resumes = 0
 
   constructor(dependencies: TransferDependencies, options: TransferOptions, target: PeerRequest['target']) {
@@ -141,6 +143,7 @@ export class Transfer {
     const tellers = first === undefined ? before : ['peer' in first ? first.peer : first]
     const givers = () => distinct([...before, ...this.#given.values()])
     const ended = async (ending: Ending) => {
+      if (ending === 'corrupt' && this.#hasFollowed) this.#dependencies.flight.wrong(descriptor.digest)
       if (ending === 'corrupt') await this.#blame(descriptor, givers())
       this.finish(ending)
     }
@@ -197,6 +200,7 @@ export class Transfer {
     const { ask, flight, log, clock, address } = this.#dependencies
     const { digest } = descriptor
     const key = targetKey(this.#target)
+    this.#hasFollowed = true
     log.info('following', { key, parent, offset: span.start })
     const attempt = this.#attempt(parent)
     if (attempt !== undefined) attempt.isArriving = true

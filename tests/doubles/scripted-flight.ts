@@ -12,8 +12,9 @@ export class ScriptedFlight implements Flight {
   readonly peers = new Map<string, MemoryStore | SourceState | undefined>()
   /** Whether those that are getting content get it from upstream. */
   leads = true
-  /** Addresses of those that were left, and what was missed. */
+  /** Addresses of those that were left, what was missed, and what was wrong. */
   readonly leftOnes: string[] = []
+  readonly wrongOnes: Digest[] = []
   readonly missedOnes: Digest[] = []
   /** The size of content for which a client is to come again. */
   returning: number | undefined
@@ -46,6 +47,10 @@ export class ScriptedFlight implements Flight {
 
   hasLeft(peer: Peer): boolean {
     return this.leftOnes.includes(addressOf(peer))
+  }
+
+  wrong(digest: Digest): void {
+    this.wrongOnes.push(digest)
   }
 
   missed(digest: Digest, mayReturn: boolean): number | undefined {

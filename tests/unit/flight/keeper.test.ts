@@ -31,7 +31,10 @@ function scene() {
       node(number),
     )
   const end = (number: number, kind: 'held' | 'gone') => keeper.tell({ kind, digest }, node(number))
-  return { clock, keeper, ask, arriving, end }
+  /** The numbers of those that are to be told that they wait in vain. */
+  const fail = (number: number, why: 'refused' | 'wrong') =>
+    keeper.tell({ kind: 'gone', digest, why }, node(number)).map(({ host }) => Number(host.split('.').at(-1)))
+  return { clock, keeper, ask, arriving, end, fail }
 }
 
 test('a keeper lets the first one lead, and each that comes after follows the one before', () => {
@@ -117,6 +120,50 @@ test('a keeper gives the child of a lost node to the one above it', () => {
   for (const number of [1, 2, 3, 4]) ask(number)
   assert.equal(ask(3, [2]), 'follow 1')
   assert.equal(ask(5), 'follow 4')
+})
+
+test('a keeper lets all go when upstream has refused a second node, and nobody follows for a while', async () => {
+  const { clock, ask, fail, arriving } = scene()
+  for (const number of [1, 2, 3, 4, 5]) ask(number)
+  assert.deepEqual(fail(1, 'refused'), [])
+  assert.equal(ask(2, [1]), 'lead')
+  assert.equal(ask(6), 'follow 5')
+  assert.deepEqual(fail(2, 'refused'), [3, 4, 5, 6])
+  assert.deepEqual(
+    [3, 4, 5, 7].map((number) => ask(number)),
+    ['lead', 'lead', 'lead', 'lead'],
+  )
+  // They are told once.
+  assert.deepEqual(fail(3, 'refused'), [])
+  arriving(4, 1)
+  assert.equal(ask(8), 'follow 4')
+  await clock.pass(60_000)
+  assert.deepEqual(fail(4, 'refused'), [])
+})
+
+test('a keeper lets nobody go because one node was refused, however often', () => {
+  const { ask, fail } = scene()
+  for (const number of [1, 2, 3]) ask(number)
+  for (let times = 0; times < 3; times++) {
+    assert.deepEqual(fail(1, 'refused'), [])
+    ask(1)
+  }
+  assert.match(ask(4), /^follow/)
+})
+
+test('a keeper names only those who have it for a while when bytes were wrong', async () => {
+  const { clock, ask, fail, arriving, end } = scene()
+  for (const number of [1, 2, 3]) ask(number)
+  for (const number of [1, 2, 3]) arriving(number, 5)
+  assert.deepEqual(fail(3, 'wrong'), [])
+  assert.equal(ask(3), 'lead')
+  arriving(2, 9)
+  assert.equal(ask(4), 'lead')
+  end(1, 'held')
+  assert.deepEqual([ask(3), ask(5)], ['holders 1', 'holders 1'])
+  await clock.pass(30_001)
+  arriving(5, 5)
+  assert.equal(ask(6), 'holders 1, follow 5')
 })
 
 test('a keeper forgets who has not been heard of, and sends nobody to who cannot give', async () => {

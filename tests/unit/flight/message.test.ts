@@ -31,7 +31,11 @@ const question: fc.Arbitrary<Question> = fc.oneof(
     { requiredKeys: ['kind', 'digest', 'written'] },
   ),
   fc.record({ kind: only('held'), digest }),
-  fc.record({ kind: only('gone'), digest }),
+  fc.record(
+    { kind: only('gone'), digest, why: fc.constantFrom('refused' as const, 'wrong' as const) },
+    { requiredKeys: ['kind', 'digest'] },
+  ),
+  fc.record({ kind: only('released'), digest }),
   fc.record({ kind: only('state'), digest }),
 )
 const answer: fc.Arbitrary<Answer> = fc.oneof(

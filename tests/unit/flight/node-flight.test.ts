@@ -160,6 +160,49 @@ test('NodeFlight: a parent that aborts is gone, and its follower leads where nob
   assert.ok(state?.kind === 'arriving' && state.leads)
 })
 
+test('NodeFlight: who waits for content that upstream refuses learns so at once, and goes upstream itself', async () => {
+  const join = scene()
+  const [a, b, c, d] = [join(), join(), join(), join()]
+  await a.pull()
+  a.flight.missed(digest, false)
+  assert.deepEqual([await b.pull(), await c.pull(), await d.pull()], ['parent 1', 'parent 2', 'parent 3'])
+  a.writer().abort()
+  await waitFor('a is gone', async () => (await b.flight.state(a.self, digest, never))?.kind === 'gone')
+  // One may have been stopped: the others wait for the next one.
+  assert.equal((await d.flight.state(c.self, digest, never))?.kind, 'arriving')
+  b.flight.left(a.self, digest)
+  assert.equal(await b.pull(), '')
+  b.flight.missed(digest, false)
+  b.writer().abort()
+  await waitFor('d is released', async () => (await d.flight.state(c.self, digest, never))?.kind === 'gone')
+  assert.deepEqual([await c.pull(), await d.pull()], ['', ''])
+})
+
+test('NodeFlight: wrong bytes are followed by nobody, and content that is complete is not taken for refused', async () => {
+  const join = scene()
+  const [a, b, c, d] = [join(), join(), join(), join()]
+  await a.pull()
+  a.flight.missed(digest, false)
+  a.writer().write(5)
+  await b.pull()
+  b.flight.wrong(digest)
+  await waitFor('nobody is followed', async () => (await c.pull()) === '')
+  a.writer().commit()
+  a.held.add(key)
+  await waitFor('it is held', async () => (await d.pull()) === 'holder 1')
+})
+
+test('NodeFlight: a client that does not want what it has got all of has got wrong bytes', async () => {
+  const join = scene()
+  const [a, b, c] = [join(), join(), join()]
+  await a.pull()
+  a.flight.missed(digest, false)
+  await b.pull()
+  a.writer().write(content.bytes.length)
+  a.writer().abort()
+  await waitFor('nobody is followed', async () => (await c.pull()) === '')
+})
+
 test('NodeFlight: what would have to wait for its turn upstream is asked for again, and another node leads', async () => {
   const join = scene()
   const [a, b, c] = [join(), join(), join()]

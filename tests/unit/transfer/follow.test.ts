@@ -243,6 +243,7 @@ test('fetch never completes wrong content that a peer is getting, and does not f
       await assert.rejects(within('the end', body), /the bytes are not those of/)
       assert.ok(Buffer.concat(received).length < BYTES.length)
       assert.ok(known.isWrong(node(0).arriving, digestKey(BLOB.digest)))
+      assert.deepEqual(flight.wrongOnes, [BLOB.digest])
       flight.found.push([node(0).arriving])
       assert.equal(await within('a miss', peers.fetch(GET, never)), undefined)
     },

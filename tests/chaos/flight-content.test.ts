@@ -1,0 +1,111 @@
+/** Flights of content that upstream lacks, and of bytes that are wrong. */
+import assert from 'node:assert/strict'
+import { open, readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import type { Digest } from '../../lib/oci/digest.ts'
+import { type Node, testCluster, until } from '../e2e/harness/index.ts'
+import {
+  assertWhole,
+  imagesDuring,
+  type Pulled,
+  pullAgain,
+  shapeLinks,
+  shown,
+  timedPull,
+  untilIngested,
+} from './support/rollout.ts'
+
+const MB = 1_000_000
+const LAYER = 40 * MB
+/** Longest time for a pull, in milliseconds: one node alone takes 4 s. */
+const BOUND = 60_000
+/**
+ * Longest time until all fail that wait for content that upstream lacks, in seconds. The mirror sees that containerd was
+ * refused when containerd removes its files: at once, or 3 s later on a busy machine. It takes two of them.
+ */
+const REFUSED = 12
+
+const cluster = await testCluster({
+  nodes: ['a', 'b', 'c', 'd', 'e'].map((name) => ({ name, flags: { flight: 'on', 'lookup-timeout': undefined } })),
+  registry: true,
+})
+const { registry, nodes } = cluster
+const node = (name: string) => cluster.node(name)
+await shapeLinks(cluster)
+const report: string[] = []
+after(() => console.log(`\n${report.join('\n')}\n`))
+
+test('flight: of content that upstream lacks, every pull fails, none hangs, and nobody is asked twice', async () => {
+  const image = await registry.push(
+    await cluster.makeImage({ seed: 'lacking', layers: [2 * MB, MB] }),
+    'team/lacking:v1',
+  )
+  const missing = image.own.layers[1]?.digest ?? assert.fail('no layer')
+  await registry.network.exec('curl', ['-sfX', 'DELETE', `${registry.url}/v2/${image.repository}/blobs/${missing}`])
+  let pulls: readonly Pulled[] = []
+  const requests = await registry.requestsDuring(async () => {
+    pulls = await Promise.all(nodes.map((puller) => timedPull(puller, image, { timeoutMs: BOUND })))
+  })
+  report.push(`upstream lacks a layer: ${shown(pulls)}`)
+  for (const { name, error } of pulls) assert.match(String(error), /not.?found/i, name)
+  assert.ok(Math.max(...pulls.map(({ seconds }) => seconds)) < REFUSED)
+  const asked = requests.filter(({ method, target }) => method === 'GET' && target.includes(missing))
+  assert.deepEqual(
+    asked.map(({ status }) => status),
+    nodes.map(() => 404),
+  )
+})
+
+for (const [what, broken] of [
+  ['the leader', 'a'],
+  ['one in the middle', 'c'],
+] as const) {
+  test(`flight: wrong bytes in the files of ${what}: nobody else takes them, and the next try of all is right`, async () => {
+    const image = await registry.push(
+      await cluster.makeImage({ seed: `wrong bytes of ${what}`, layers: [LAYER] }),
+      `team/wrong-${broken}:v1`,
+    )
+    const layer = image.own.layers[0]?.digest ?? assert.fail('no layer')
+    const pulls: Promise<Pulled>[] = []
+    for (const puller of nodes) {
+      pulls.push(timedPull(puller, image, { timeoutMs: BOUND }))
+      await until(`${puller.name} to have begun`, async () => (await puller.ingested(layer)) > 0)
+    }
+    await untilIngested(node(broken), image, LAYER / 4)
+    // Its followers have yet to get what comes after that.
+    await corruptWhatComes(node(broken), layer)
+    const first = await Promise.all(pulls)
+    report.push(`wrong bytes of ${what}: ${shown(first)}`)
+    const right = nodes.slice(0, nodes.indexOf(node(broken))).map(({ name }) => name)
+    await assertWhole(
+      cluster,
+      image,
+      first.filter(({ name }) => right.includes(name)),
+    )
+    assert.ok(
+      first.some(({ error }) => error !== undefined),
+      'nobody has got wrong bytes',
+    )
+    const [again, images] = await imagesDuring(cluster, image, () =>
+      Promise.all(nodes.map((puller) => pullAgain(puller, image, BOUND))),
+    )
+    report.push(`the next try: ${images.toFixed(2)} images; ${shown(again)}`)
+    await assertWhole(cluster, image, again)
+  })
+}
+
+/** Changes a byte of what containerd has just written of a blob, as a disk that breaks does. */
+async function corruptWhatComes(of: Node, digest: Digest): Promise<void> {
+  const ingests = join(of.paths.root, 'io.containerd.content.v1.content', 'ingest')
+  for (const name of await readdir(ingests)) {
+    if (!(await readFile(join(ingests, name, 'ref'), 'utf8')).endsWith(digest)) continue
+    await using file = await open(join(ingests, name, 'data'), 'r+')
+    const { size } = await file.stat()
+    // The last block is on its way already; whoever follows reads the next one.
+    const flipped = Buffer.from([0xa5, 0x5a, 0xa5, 0x5a])
+    await file.write(flipped, 0, flipped.length, size - flipped.length)
+    return
+  }
+  assert.fail(`${of.name} does not get ${digest}`)
+}

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict'
+import { type Cluster, type Node, type PushedImage, until } from '../../e2e/harness/index.ts'
+
+/** What each node and the registry can send and receive, in bytes per second: 100 Mbit/s. */
+export const LINK = 12_500_000
+
+/** How a pull ended, and after how long. */
+export interface Pulled {
+  readonly name: string
+  readonly seconds: number
+  readonly error: unknown
+}
+
+/** Gives each node and the registry a link of that many bytes per second. */
+export async function shapeLinks({ nodes, registry }: Cluster, bytesPerSecond = LINK): Promise<void> {
+  for (const { network } of [...nodes, registry]) {
+    await network.shape('out', bytesPerSecond)
+    await network.shape('in', bytesPerSecond)
+  }
+}
+
+/** Pulls an image, and tells how that ended; it never rejects. */
+export async function timedPull(
+  node: Node,
+  image: PushedImage,
+  options: { readonly signal?: AbortSignal; readonly timeoutMs: number },
+): Promise<Pulled> {
+  const start = performance.now()
+  const error = await node.pull(image.reference, options).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  return { name: node.name, seconds: (performance.now() - start) / 1000, error }
+}
+
+/**
+ * Pulls again after wrong bytes. Where containerd has kept all of what it got, it does not ask anybody but checks that again, and
+ * fails: the kubelet comes again then, and by that time containerd has removed it.
+ */
+export async function pullAgain(node: Node, image: PushedImage, timeoutMs: number): Promise<Pulled> {
+  for (let tries = 1; ; tries++) {
+    const pulled = await timedPull(node, image, { timeoutMs })
+    if (tries === 3 || !/unexpected commit digest/.test(String(pulled.error))) return pulled
+    const layers = image.own.layers.map(({ digest }) => digest)
+    await until(`${node.name} to have removed what is wrong`, async () => {
+      const sizes = await Promise.all(layers.map((layer) => node.ingested(layer)))
+      return sizes.every((size) => size === 0)
+    })
+  }
+}
+
+/** The time of each, in a line. */
+export function shown(pulls: readonly Pulled[]): string {
+  return pulls.map(({ name, seconds, error }) => `${name} ${seconds.toFixed(1)} s${error ? ' failed' : ''}`).join(', ')
+}
+
+/** @throws {Error} when a pull has failed, or a node has other bytes than the image has */
+export async function assertWhole(cluster: Cluster, image: PushedImage, pulls: readonly Pulled[]): Promise<void> {
+  const failed = pulls.filter(({ error }) => error !== undefined)
+  assert.deepEqual(
+    failed.map(({ name, error }) => `${name}: ${error}`),
+    [],
+  )
+  for (const { name } of pulls) assert.deepEqual(await cluster.node(name).wrongFiles(image.reference, image), [])
+}
+
+/** How often the layers of an image leave the registry while something is done. */
+export async function imagesDuring<T>(
+  { registry }: Cluster,
+  { own }: PushedImage,
+  work: () => Promise<T>,
+): Promise<[T, number]> {
+  const before = await registry.network.carried()
+  const result = await work()
+  const after = await registry.network.carried()
+  return [result, (after.out - before.out) / own.layers.reduce((sum, { size }) => sum + size, 0)]
+}
+
+/** Removes the image from all nodes that have it. */
+export async function removeEverywhere({ nodes }: Cluster, { reference }: PushedImage): Promise<void> {
+  for (const node of nodes) await node.removeImage(reference).catch(() => undefined)
+}
+
+/** Waits until a node's containerd has so many bytes of a blob. */
+export async function untilIngested(node: Node, { own }: PushedImage, bytes: number): Promise<void> {
+  const layer = own.layers[0]?.digest ?? assert.fail('no layer')
+  await until(`${node.name} to have ${bytes} bytes`, async () => (await node.ingested(layer)) >= bytes)
+}
