@@ -18,7 +18,10 @@ export interface DownloadsDependencies {
   readonly onEnd: (download: Download, end: 'committed' | 'aborted') => void
 }
 
-/** Milliseconds from one look whether something arrives to the next, and after which it is forgotten if it does not. */
+/**
+ * Milliseconds from one look whether something arrives to the next, at first, and after which it is forgotten if it does not. Most
+ * of what is asked for never arrives: looks become rarer, or they would cost more than the answer.
+ */
 const LOOK_INTERVAL = 10
 const LOOK_LIMIT = 1_000
 /** Milliseconds for which others are let to wait until it arrives: containerd's files are there before it asks. */
@@ -254,7 +257,7 @@ export class Downloads {
       void this.#watch(download, arrival)
     } else if (holds(digestKey(digest))) this.#end(download, 'committed')
     else if (clock.now() - since > LOOK_LIMIT) this.#end(download, 'aborted')
-    else clock.after(LOOK_INTERVAL, () => this.#look(download))
+    else clock.after(Math.max((clock.now() - since) / 2, LOOK_INTERVAL), () => this.#look(download))
   }
 
   async #watch(download: Download, arrival: Arrival): Promise<void> {

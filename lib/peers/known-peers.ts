@@ -1,5 +1,4 @@
 import type { Key } from '../oci/key.ts'
-import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
 import { addressOf } from '../platform/address.ts'
 import { BoundedMap } from '../platform/bounded-map.ts'
 import type { Clock } from '../platform/clock.ts'
@@ -27,16 +26,11 @@ export interface PeerState {
 
 /** Nodes of the largest clusters that Kubernetes supports. Of peers and of wrong content, the longest unused is forgotten first. */
 const CAPACITY = 5_000
-/** Repositories of which it is remembered who gave something: many more than are pulled at a time. */
-const REPOSITORIES = 200
-/** Peers that are remembered for one repository, as many as a miss asks at a time. */
-const SOURCES = 3
 /** Peers are compared by the time that this many bytes take: a middling layer's part. */
 const COMPARED_BYTES = 1024 * 1024
 
 /**
- * What this node knows of all others: the {@link Standing} of each, who gave wrong content, who has just given something of
- * a repository, and what is usual. In memory, bounded, and never a reason to fail: an unknown peer is as good as any.
+ * What this node knows of all others: the {@link Standing} of each, who gave wrong content, and what is usual. In memory, bounded, and never a reason to fail: an unknown peer is as good as any.
  */
 export class KnownPeers {
   readonly #clock: Clock
@@ -45,8 +39,6 @@ export class KnownPeers {
   readonly #standings = new BoundedMap<Standing>(CAPACITY)
   /** Until when content is held against a peer, by {@link wrongKey}. */
   readonly #wrong = new BoundedMap<number>(CAPACITY)
-  /** By repository, the latest first. */
-  readonly #sources = new BoundedMap<readonly { readonly peer: Peer; readonly until: number }[]>(REPOSITORIES)
 
   constructor(clock: Clock = patientClock) {
     this.#clock = clock
@@ -75,23 +67,6 @@ export class KnownPeers {
 
   isWrong(peer: Peer, key: Key): boolean {
     return (this.#wrong.get(wrongKey(peer, key)) ?? 0) > this.#now
-  }
-
-  /** It gave what was asked for: a node that has a manifest has the image's layers, nearly always. */
-  served(target: ManifestTarget | BlobTarget, peer: Peer): void {
-    const repository = repositoryOf(target)
-    const others = this.#current(repository).filter((source) => addressOf(source.peer) !== addressOf(peer))
-    const sources = [{ peer, until: this.#now + TIMES.source }, ...others]
-    this.#sources.set(repository, sources.slice(0, SOURCES))
-  }
-
-  /**
-   * Peers that are worth asking before a lookup has found any: if they do not have it, they say so in one round trip. For a
-   * tag there are none: what it stands for may have changed where it was not asked for.
-   */
-  likely(target: ManifestTarget | BlobTarget): Peer[] {
-    if (target.kind === 'manifest' && 'tag' in target.reference) return []
-    return this.#current(repositoryOf(target)).map(({ peer }) => peer)
   }
 
   /** Its last Hyperswarm connection has ended: the node died, or the way to it. */
@@ -167,11 +142,6 @@ export class KnownPeers {
     return this.#standings.get(addressOf(peer))
   }
 
-  #current(repository: string) {
-    const now = this.#now
-    return (this.#sources.get(repository) ?? []).filter(({ until }) => until > now)
-  }
-
   /** Smaller is better, the first difference counts. */
   #place(peer: Peer, usual: Pace['usual']): readonly number[] {
     const standing = this.#find(peer)
@@ -203,8 +173,4 @@ function compare(a: readonly number[], b: readonly number[]): number {
 
 function wrongKey(peer: Peer, key: Key): string {
   return `${addressOf(peer)} ${key}`
-}
-
-function repositoryOf({ registry, repository }: ManifestTarget | BlobTarget): string {
-  return `${registry}/${repository}`
 }

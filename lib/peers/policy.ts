@@ -38,9 +38,4 @@ export const TIMES = {
   wrong: 10 * 60_000,
   /** The same where another peer may be to blame: kubelet's next tries come after 10, 20 and 40 s. */
   suspect: 60_000,
-  /**
-   * How long a peer that gave something of a repository is asked first: longer than the pauses within one pull, shorter than
-   * what a node's garbage collection leaves alone.
-   */
-  source: 30_000,
 } as const

@@ -27,25 +27,17 @@ export class Candidates {
   readonly #stop = new AbortController()
   /** See {@link nameOf}. */
   readonly #given = new Set<string>()
-  #found: Source[]
+  #found: Source[] = []
   #ended = false
   #news = Promise.withResolvers<void>()
 
   /**
    * @param lookupTimeout milliseconds for which peers are looked for
    * @param suits whether a peer may be asked at all, asked when it is its turn
-   * @param likely peers that are worth asking before the lookup has found any
    */
-  constructor(
-    dependencies: CandidatesDependencies,
-    key: Key,
-    lookupTimeout: number,
-    suits: (peer: Source) => boolean,
-    likely: readonly Source[] = [],
-  ) {
+  constructor(dependencies: CandidatesDependencies, key: Key, lookupTimeout: number, suits: (peer: Source) => boolean) {
     this.#known = dependencies.known
     this.#suits = suits
-    this.#found = [...likely]
     // Never rejects: a lookup that fails is logged and over.
     void this.#collect(dependencies, key, lookupTimeout)
   }

@@ -213,7 +213,6 @@ export class Search {
       }
       known.of(peer).answered(clock.now() - startedAt)
       if (answer.kind === 'missing') log.debug('peer does not have it', { key, peer })
-      if (answer.kind === 'content') known.served(request.target, peer)
       return answer
     } catch (error) {
       if (signal.aborted || !(error instanceof PeerError)) throw error
@@ -234,13 +233,13 @@ export class Search {
     }
     const isVain = (peer: Source) => peer.isArriving === true && this.#vain.has(addressOf(peer))
     const digest = digestNamed(this.#target)
-    // Who was left may hang, and be the first to come to mind: it has served other parts of the image.
+    // Who was left may hang.
     const hasLeft = (peer: Source) => digest !== undefined && flight.hasLeft(peer, digest)
     const suits = (peer: Source) => !isVain(peer) && this.#suits(peer) && !known.isWrong(peer, key) && !hasLeft(peer)
     const sources: Flight['sources'] = (of, signal) =>
       this.#isHead ? flight.holders(of, signal) : flight.sources(of, signal)
     const dependencies = { ...this.#dependencies, flight: { sources }, onLookup }
-    return new Candidates(dependencies, key, this.#options.lookupTimeout, suits, known.likely(this.#target))
+    return new Candidates(dependencies, key, this.#options.lookupTimeout, suits)
   }
 
   async #race(request: PeerRequest, start: number, signal: AbortSignal): Promise<Winner<Found> | undefined> {

@@ -6,7 +6,6 @@ import { digestKey } from '../../../lib/oci/key.ts'
 import { KnownPeers } from '../../../lib/peers/known-peers.ts'
 import { addressOf } from '../../../lib/platform/address.ts'
 import type { Peer } from '../../../lib/swarm/router.ts'
-import { BLOB, MANIFEST } from '../../doubles/http-peers.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 import { peerOf } from '../../doubles/peers.ts'
 
@@ -368,26 +367,4 @@ test('KnownPeers tells for people what it knows of other nodes', () => {
   known.seen(member)
   const again = known.peers().find((peer) => peer.address === addressOf(member))
   assert.deepEqual([again?.isConnected, again?.asideMs, again?.failure], [true, 0, { why: 'silent', agoMs: 0 }])
-})
-
-test('KnownPeers knows who has just served a repository, the latest first, each once, three at most, for half a minute', async () => {
-  const { known, clock } = make()
-  const D = peerOf('d')
-  assert.deepEqual(known.likely(BLOB), [])
-  for (const peer of [A, B, A]) known.served(MANIFEST, peer)
-  assert.deepEqual(known.likely(BLOB), [A, B])
-  assert.deepEqual(known.likely({ ...BLOB, repository: 'team/other' }), [])
-  for (const peer of [C, D]) known.served(BLOB, peer)
-  assert.deepEqual(known.likely(BLOB), [D, C, A])
-  await clock.pass(29_999)
-  known.served(BLOB, A)
-  await clock.pass(1)
-  assert.deepEqual(known.likely(BLOB), [A])
-})
-
-test('KnownPeers knows nobody for a tag: what it stands for may have changed', () => {
-  const { known } = make()
-  known.served(MANIFEST, A)
-  assert.deepEqual(known.likely(MANIFEST), [])
-  assert.deepEqual(known.likely({ ...MANIFEST, reference: { digest: BLOB.digest } }), [A])
 })
