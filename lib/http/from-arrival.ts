@@ -26,10 +26,12 @@ const LONGEST_ADDRESS = 21
  * the first.
  */
 export class Followers {
+  readonly arrivals: Pick<ContentStore, 'arriving'>
   readonly #places = new Map<Digest, Place>()
   readonly #clock: Clock
 
-  constructor(clock: Clock = systemClock) {
+  constructor(arrivals: Pick<ContentStore, 'arriving'>, clock: Clock = systemClock) {
+    this.arrivals = arrivals
     this.#clock = clock
   }
 
@@ -87,14 +89,14 @@ class Place {
  * Answers a node that follows this one with a blob that is being written here, as far as it is there and then as it grows.
  * Nobody else gets such content, and nobody gets any of which the size is not known: nothing has verified it.
  */
-export function fromArrival(store: ContentStore, followers: Followers): DoorMiddleware {
+export function fromArrival(followers: Followers): DoorMiddleware {
   return async function fromArrival(c, next) {
     const target = c.get('target')
     const request = c.req.raw
     const follower = c.req.header(FOLLOWER_HEADER)
     if (follower === undefined || target.kind !== 'blob' || request.method !== 'GET') return await next()
     const { digest } = target
-    const arrival = store.arriving(digest)
+    const arrival = followers.arrivals.arriving(digest)
     const requested = parseRange(rangeHeaderOf(target, request) ?? null, arrival?.size ?? 0)
     const range = requested.kind === 'part' ? requested.range : undefined
     const place =

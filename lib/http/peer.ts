@@ -51,7 +51,7 @@ export function createPeerDoor(dependencies: PeerDoorDependencies): Door {
       ...(uploadRate === undefined ? [] : [limited(uploadRate)]),
       readOnly(),
     ],
-    [fromStore(store), ...(followers === undefined ? [] : [fromArrival(store, followers)])],
+    [fromStore(store), ...(followers === undefined ? [] : [fromArrival(followers)])],
   )
 }
 

@@ -26,6 +26,7 @@ import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import { giveMemoryBack } from '../platform/memory.ts'
 import type { Address, Settings } from '../settings/settings.ts'
+import { Arrivals } from '../store/arrivals.ts'
 import { LOOPBACK_SWARM_KEY } from '../swarm/topic.ts'
 import { createPeerContent } from '../transfer/peer-content.ts'
 import { LONGEST_RACE } from '../transfer/search.ts'
@@ -104,7 +105,8 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   registerPeerMetrics(metrics, known)
   const rate = settings['max-upload-rate']
   const uploadRate = rate === undefined ? undefined : createUploadRate(rate)
-  const followers = settings.flight === 'on' ? new Followers() : undefined
+  const arrivals = new Arrivals(store)
+  const followers = settings.flight === 'on' ? new Followers(arrivals) : undefined
   const peerDoorAt = (address: string) =>
     createPeerDoor({
       ...{ store, policy, log, metrics: httpMetrics, capabilities: credentials, address, uploadRate },
@@ -142,8 +144,8 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     settings.flight === 'on'
       ? new NodeFlight(
           {
-            ...{ members, router, store, self, clock: patientClock, log },
-            ...{ holds: (key) => held.has(key), metrics: flightMetrics },
+            ...{ members, router, self, clock: patientClock, log },
+            ...{ holds: (key) => held.has(key), store: arrivals, metrics: flightMetrics },
           },
           { lookupTimeout, gives: containerd !== undefined && policy.needsNoTag },
         )
@@ -159,6 +161,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
       metrics,
       log,
       onTransfer,
+      passing: followers && arrivals.passing.bind(arrivals),
     },
     {
       lookupTimeout: lookupTimeout + (taking === undefined ? 0 : CLAIM_TIME),

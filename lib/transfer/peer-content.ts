@@ -59,6 +59,7 @@ export interface PeerContentDependencies {
   readonly metrics: Metrics
   readonly log: Logger
   readonly onTransfer?: TransferDependencies['onTransfer']
+  readonly passing?: TransferDependencies['passing']
   readonly clock?: Clock
 }
 

@@ -22,6 +22,8 @@ export interface TransferDependencies extends SearchDependencies, Pick<PiecesDep
   readonly onTransfer?: ((target: PeerRequest['target'], transfer: Transferred) => void) | undefined
   /** The address of this node's own peer door. */
   readonly address: string
+  /** Gives what passes, from that place on, to those who follow this node, too; nobody does if missing. */
+  readonly passing?: ((digest: Digest, start: number, length: number, source: ByteSource) => ByteSource) | undefined
 }
 
 export type TransferOptions = SearchOptions & Pick<PiecesOptions, 'stallTimeout'> & Partial<PiecesOptions>
@@ -166,7 +168,9 @@ export class Transfer {
     )
     const length = span.end - span.start
     const isSmall = verifier !== undefined && length <= SMALL
-    return { source: verified(isSmall ? inOneChunk(supply, length) : supply, length, verifier, ended), givers }
+    const source = verified(isSmall ? inOneChunk(supply, length) : supply, length, verifier, ended)
+    const { passing } = this.#dependencies
+    return { source: passing?.(descriptor.digest, span.start, length, source) ?? source, givers }
   }
 
   /** The bytes of a span from peers that have them. */

@@ -25,7 +25,7 @@ function make(exclude: readonly RegExp[] = []) {
   const writer = store.arrive(layer)
   writer.write(1_500)
   const clock = new ManualClock()
-  const followers = new Followers(clock)
+  const followers = new Followers(store, clock)
   const door = createPeerDoor({
     ...{ store, followers, capabilities: CREDENTIALS, address: DOOR, maxTransfers: 64, log: silentLogger },
     policy: createPolicy({ exclude }),

@@ -1,0 +1,246 @@
+import type { Digest } from '../oci/digest.ts'
+import { unlessAborted } from '../platform/abort.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
+import type { Arrival } from './arrival.ts'
+import type { ContentStore } from './store.ts'
+
+/** Bytes that are kept of a blob as it passes: containerd writes what it is given 1 MiB later. */
+const KEPT = 2 * 1024 * 1024
+/** Blobs of which bytes are kept at a time, if somebody reads them. Of others, there is what the store has. */
+const MOST_KEPT = 8
+/** Most bytes that are read at a time. */
+const CHUNK_SIZE = 128 * 1024
+
+/**
+ * What arrives at this node, for those who follow it. Of a blob that comes from another node, the last bytes can be had as
+ * soon as they pass, before the client has written them into the store; so each of many nodes in a row has them sooner.
+ */
+export class Arrivals implements Pick<ContentStore, 'arriving'> {
+  readonly #store: Pick<ContentStore, 'arriving'>
+  readonly #tails = new Map<Digest, Tail>()
+  readonly #kept: number
+  #keeping = 0
+
+  /** @param kept bytes that are kept of each */
+  constructor(store: Pick<ContentStore, 'arriving'>, kept = KEPT) {
+    this.#store = store
+    this.#kept = kept
+  }
+
+  /** As {@link ContentStore.arriving}. A chunk of it is good until the next one. */
+  arriving(digest: Digest): Arrival | undefined {
+    const written = this.#store.arriving(digest)
+    if (written === undefined) return undefined
+    const { tail, leave } = this.#enter(digest)
+    void written.ended.then(leave)
+    return new PassingArrival(written, tail, () => this.#keep(tail))
+  }
+
+  /** The bytes of a blob from that place on, which others may read as they pass. */
+  passing(digest: Digest, start: number, length: number, source: ByteSource): ByteSource {
+    const { tail, leave } = this.#enter(digest)
+    let at = start
+    let isOver = false
+    const end = () => {
+      if (isOver) return
+      isOver = true
+      // The client will have what has passed, if that is all.
+      if (at < start + length) tail.forget()
+      leave()
+    }
+    return {
+      async next() {
+        try {
+          const chunk = await source.next()
+          if (chunk !== undefined && !isOver) {
+            tail.pass(at, chunk)
+            at += chunk.length
+          } else end()
+          return chunk
+        } catch (error) {
+          end()
+          throw error
+        }
+      },
+      async cancel() {
+        end()
+        await source.cancel()
+      },
+    }
+  }
+
+  #enter(digest: Digest) {
+    const tail = this.#tails.get(digest) ?? new Tail(this.#kept)
+    this.#tails.set(digest, tail)
+    tail.users++
+    const leave = () => {
+      tail.users--
+      if (tail.users === 0) this.#tails.delete(digest)
+    }
+    return { tail, leave }
+  }
+
+  /** Keeps what passes from now on, until the result is disposed of. */
+  #keep(tail: Tail): Disposable {
+    if (tail.readers === 0 && this.#keeping === MOST_KEPT) return { [Symbol.dispose]: () => undefined }
+    if (tail.readers++ === 0) this.#keeping++
+    return {
+      [Symbol.dispose]: () => {
+        if (--tail.readers > 0) return
+        this.#keeping--
+        tail.free()
+      },
+    }
+  }
+}
+
+/** The last bytes of a blob that have passed. */
+class Tail {
+  users = 0
+  readers = 0
+  /** Where they end. */
+  written = 0
+  /** Where those begin that have passed in one go. */
+  #from = 0
+  /** Holds the byte of each place at the remainder of that place by its length. */
+  #ring: Uint8Array | undefined
+  /** How many are in it. */
+  #kept = 0
+  readonly #most: number
+  #changed = Promise.withResolvers<void>()
+
+  /** @param most bytes that are kept */
+  constructor(most: number) {
+    this.#most = most
+  }
+
+  /** Resolves when something has passed. */
+  get changed(): Promise<void> {
+    return this.#changed.promise
+  }
+
+  pass(at: number, bytes: Uint8Array): void {
+    if (at !== this.written) {
+      this.#from = at
+      this.#kept = 0
+    }
+    if (this.readers > 0) this.#keep(at, bytes)
+    this.written = at + bytes.length
+    this.#changed.resolve()
+    this.#changed = Promise.withResolvers()
+  }
+
+  /** How much there is of the blob, if there is so much of it elsewhere. */
+  beyond(there: number): number {
+    return this.#from <= there ? Math.max(there, this.written) : there
+  }
+
+  /** Copies bytes from that place on, as far as they are kept. @returns how many */
+  read(at: number, into: Uint8Array): number {
+    if (this.#ring === undefined || at >= this.written || at < this.written - this.#kept) return 0
+    const index = at % this.#most
+    const bytes = this.#ring.subarray(index, index + Math.min(into.length, this.written - at))
+    into.set(bytes)
+    return bytes.length
+  }
+
+  forget(): void {
+    this.#from = 0
+    this.#kept = 0
+    this.written = 0
+  }
+
+  /** Frees the memory at once: Bun's garbage collector leaves it for long. */
+  free(): void {
+    if (this.#ring?.buffer instanceof ArrayBuffer) this.#ring.buffer.transfer(0)
+    this.#ring = undefined
+    this.#kept = 0
+  }
+
+  #keep(at: number, bytes: Uint8Array): void {
+    this.#ring ??= new Uint8Array(this.#most)
+    const last = bytes.subarray(-this.#most)
+    const index = (at + bytes.length - last.length) % this.#most
+    const room = this.#most - index
+    this.#ring.set(last.subarray(0, room), index)
+    this.#ring.set(last.subarray(room))
+    this.#kept = Math.min(this.#kept + bytes.length, this.#most)
+  }
+}
+
+/** What is written into a store, and before it what is on its way there. */
+class PassingArrival implements Arrival {
+  readonly #stored: Arrival
+  readonly #tail: Tail
+  readonly #keep: () => Disposable
+  readonly #stop = new AbortController()
+  #stores: Promise<void> | undefined
+  #hasEnded = false
+
+  constructor(stored: Arrival, tail: Tail, keep: () => Disposable) {
+    this.#stored = stored
+    this.#tail = tail
+    this.#keep = keep
+    void stored.ended.then(() => {
+      this.#hasEnded = true
+    })
+  }
+
+  get size(): number | undefined {
+    return this.#stored.size
+  }
+
+  get written(): number {
+    return this.#tail.beyond(this.#stored.written)
+  }
+
+  get ended(): Arrival['ended'] {
+    return this.#stored.ended
+  }
+
+  async grown(bytes: number, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    while (this.written <= bytes && !this.#hasEnded)
+      await unlessAborted(Promise.race([this.#storing(), this.#tail.changed]), signal)
+  }
+
+  async *read(offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    using _ = this.#keep()
+    const buffer = new Uint8Array(CHUNK_SIZE)
+    let stored: AsyncIterator<Uint8Array> | undefined
+    try {
+      for (let at = offset; ; ) {
+        await this.grown(at, signal)
+        const passed = this.#tail.read(at, buffer)
+        if (passed > 0) {
+          await stored?.return?.()
+          stored = undefined
+          at += passed
+          yield buffer.subarray(0, passed)
+          continue
+        }
+        stored ??= this.#stored.read(at, signal)[Symbol.asyncIterator]()
+        const { value } = await stored.next()
+        if (value === undefined) return
+        at += value.length
+        yield value
+      }
+    } finally {
+      await stored?.return?.()
+    }
+  }
+
+  close(): void {
+    this.#stop.abort()
+    this.#stored.close()
+  }
+
+  /** Resolves when more is stored than now, or when that has ended. */
+  #storing(): Promise<void> {
+    const over = () => {
+      this.#stores = undefined
+    }
+    this.#stores ??= this.#stored.grown(this.#stored.written, this.#stop.signal).then(over, over)
+    return this.#stores
+  }
+}
