@@ -16,7 +16,7 @@ import type { DoorMiddleware } from './env.ts'
  */
 const WAIT = 300
 /** How long a follower may leave what it was given before another one may take its place, in milliseconds. */
-const IDLE = 3_000
+const IDLE = 500
 /** Characters of an address and a port. */
 const LONGEST_ADDRESS = 21
 

@@ -4,7 +4,7 @@ import { open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import type { Digest } from '../../lib/oci/digest.ts'
-import { type Node, testCluster, until } from '../e2e/harness/index.ts'
+import { type Node, testCluster } from '../e2e/harness/index.ts'
 import {
   assertWhole,
   imagesDuring,
@@ -70,7 +70,7 @@ for (const [what, broken] of [
     const pulls: Promise<Pulled>[] = []
     for (const puller of nodes) {
       pulls.push(timedPull(puller, image, { timeoutMs: BOUND }))
-      await until(`${puller.name} to have begun`, async () => (await puller.ingested(layer)) > 0)
+      await untilIngested(puller, image, 1)
     }
     await untilIngested(node(broken), image, LAYER / 4)
     // Its followers have yet to get what comes after that.

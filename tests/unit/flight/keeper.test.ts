@@ -216,6 +216,31 @@ test('a keeper never makes a circle, whatever it is asked and told', () => {
   )
 })
 
+test('a keeper sends no more than three nodes upstream, whoever leaves whom and ends when', () => {
+  const step = fc.record({
+    kind: fc.constantFrom('ask', 'leave', 'begun', 'gone'),
+    number: fc.integer({ min: 1, max: 8 }),
+  })
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
+      const { ask, arriving, end } = scene()
+      const said = new Map<number, string>()
+      const parentOf = (number: number) => Number(said.get(number)?.match(/follow (\d+)/)?.[1] ?? 0) || undefined
+      for (const { kind, number } of steps) {
+        const parent = parentOf(number)
+        if (kind === 'ask') said.set(number, ask(number))
+        else if (kind === 'leave' && parent !== undefined) said.set(number, ask(number, [parent]))
+        else if (kind === 'begun' && said.has(number)) arriving(number, 5, parent)
+        else if (kind === 'gone') {
+          said.delete(number)
+          end(number, 'gone')
+        }
+        assert.ok([...said.values()].filter((answer) => answer === 'lead').length <= 3)
+      }
+    }),
+  )
+})
+
 test('a keeper keeps no more than it may, the digests that were asked for last', () => {
   const { keeper } = scene()
   const named = (number: number) => `sha256:${number.toString(16).padStart(64, '0')}` as Digest
