@@ -36,6 +36,8 @@ const FIRST_BYTE_PATIENCE = 3_000
 const BEGIN_LIMIT = 600_000
 /** Milliseconds for which a peer that was given up is not named again. */
 const LEFT_LIFE = 10_000
+/** The same for one that gave to another node: that one may be gone in a moment, and there may be nobody else. */
+const REFUSED_LIFE = 500
 /**
  * How many downloads containerd has at a time: `max_concurrent_downloads` by default. containerd 2 goes upstream only when
  * one of them is free, and a download from this node takes one as well.
@@ -116,9 +118,9 @@ export class Download {
     this.followed = { at: this.#clock.now(), written: this.arrival?.written ?? 0 }
   }
 
-  leave(peer: Peer): void {
+  leave(peer: Peer, isRefused: boolean): void {
     this.#left.delete(addressOf(peer))
-    this.#left.set(addressOf(peer), { peer, until: this.#clock.now() + LEFT_LIFE })
+    this.#left.set(addressOf(peer), { peer, until: this.#clock.now() + (isRefused ? REFUSED_LIFE : LEFT_LIFE) })
     if (this.way.kind === 'peers') this.way = { kind: 'peers' }
   }
 

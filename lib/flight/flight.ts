@@ -34,8 +34,12 @@ export interface Flight {
   /** Asks a peer that was named as getting the digest how far it is: one datagram. `undefined` if it does not answer in time. */
   state(peer: Peer, digest: Digest, signal: AbortSignal): Promise<SourceState | undefined>
 
-  /** Tells that a peer that was named as getting the digest is given up: it is not named again for a while. */
-  left(peer: Peer, digest: Digest): void
+  /**
+   * Tells that a peer that was named as getting the digest is given up: it is not named again for a while.
+   *
+   * @param isRefused whether it lives, and gives to another node: it is not named again for a moment
+   */
+  left(peer: Peer, digest: Digest, isRefused?: boolean): void
 
   /** Whether that was told a short while ago: the peer is not worth asking, whoever names it. */
   hasLeft(peer: Peer, digest: Digest): boolean

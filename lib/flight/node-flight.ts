@@ -158,9 +158,9 @@ export class NodeFlight implements Flight {
     }
   }
 
-  left(peer: Peer, digest: Digest): void {
+  left(peer: Peer, digest: Digest, isRefused = false): void {
     this.#metrics.left.inc()
-    this.#downloads.get(digest)?.leave(peer)
+    this.#downloads.get(digest)?.leave(peer, isRefused)
     this.#dependencies.log.debug('no longer followed', { key: digest, peer })
   }
 

@@ -232,7 +232,7 @@ export class Transfer {
       this.#dependencies.known.of(parent).failed('silent')
     }
     this.#ended(parent, isSilent ? 'silent' : 'gone')
-    this.#dependencies.flight.left(parent, digest)
+    this.#dependencies.flight.left(parent, digest, error instanceof PieceRefusal)
     this.#dependencies.log.info('parent lost', { key: targetKey(this.#target), parent, offset, error })
   }
 

@@ -164,7 +164,8 @@ test('flight: members that cannot reach each other split, and every pull is whol
   await routes('delete')
   report.push(`split members: ${images.toFixed(2)} images; ${shown(pulls)}`)
   await assertWhole(cluster, image, pulls)
-  assert.ok(images <= 3.2, `${images.toFixed(2)} images left the registry`)
+  // The keepers of a digest may all be on the other side, until their absence is noticed.
+  assert.ok(images <= 4.2, `${images.toFixed(2)} images left the registry`)
   await removeEverywhere(cluster, image)
 })
 

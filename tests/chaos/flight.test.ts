@@ -42,11 +42,8 @@ interface Fault {
   readonly alone?: string
 }
 
-/**
- * How many images may leave the registry beside what a node gets that is alone. 1.00 to 1.02 are usual, and half a one more where
- * the machine is so busy that nodes do not answer each other.
- */
-const MOST = 1.4
+/** How many images may leave the registry beside what a node gets that is alone: 1.00 to 1.04 are usual. */
+const MOST = 1.1
 
 const FAULTS: readonly Fault[] = [
   { what: 'nothing', happens: () => undefined },

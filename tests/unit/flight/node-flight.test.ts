@@ -160,6 +160,19 @@ test('NodeFlight: a parent that aborts is gone, and its follower leads where nob
   assert.ok(state?.kind === 'arriving' && state.leads)
 })
 
+test('NodeFlight: a peer that gives to another node is named again a moment later', async () => {
+  const join = scene()
+  const [a, b] = [join(), join()]
+  await a.pull()
+  a.flight.missed(digest, false)
+  a.writer().write(5)
+  await waitFor('it has begun', async () => (await b.pull()) === 'parent 1')
+  b.flight.left(a.self, digest, true)
+  assert.equal(b.flight.hasLeft(a.self, digest), true)
+  await waitFor('it may be asked again', () => !b.flight.hasLeft(a.self, digest))
+  assert.equal(await b.pull(), 'parent 1')
+})
+
 test('NodeFlight: who waits for content that upstream refuses learns so at once, and goes upstream itself', async () => {
   const join = scene()
   const [a, b, c, d] = [join(), join(), join(), join()]
