@@ -1,3 +1,4 @@
+import { closeSync, openSync, readSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { type ByteSource, sourceResponse } from './byte-source.ts'
 
@@ -12,6 +13,8 @@ export interface FilePart {
 
 /** Bytes read at a time: the chunk stays in the processor's cache; larger ones measured slower. */
 const CHUNK = 256 * 1024
+/** Up to so many bytes are read at once: three hops through the pool of threads would take ten times as long. */
+const SMALL = 64 * 1024
 
 /** A response whose body is a part of a file. */
 export function fileResponse(part: FilePart, init: ResponseInit): Response {
@@ -31,6 +34,7 @@ function fileSource(part: FilePart): ByteSource {
 
 /** Reads into one buffer again and again, in half the time of a stream that makes one for each chunk. Ends early if the file does. */
 async function* readPart({ path, start, length }: FilePart): AsyncGenerator<Uint8Array, void> {
+  if (length > 0 && length <= SMALL) return yield* readSmall({ path, start, length })
   await using file = await open(path)
   const buffer = Buffer.allocUnsafeSlow(Math.min(CHUNK, length))
   for (let done = 0; done < length; ) {
@@ -39,4 +43,17 @@ async function* readPart({ path, start, length }: FilePart): AsyncGenerator<Uint
     done += bytesRead
     yield buffer.subarray(0, bytesRead)
   }
+}
+
+function* readSmall({ path, start, length }: FilePart): Generator<Uint8Array, void> {
+  const buffer = Buffer.allocUnsafeSlow(length)
+  const file = openSync(path, 'r')
+  let done = 0
+  try {
+    for (let read = -1; read !== 0 && done < length; done += read)
+      read = readSync(file, buffer, done, length - done, start + done)
+  } finally {
+    closeSync(file)
+  }
+  if (done > 0) yield buffer.subarray(0, done)
 }

@@ -234,7 +234,7 @@ export function createContainerdStore(
       if (info === undefined) return undefined
       if (range !== undefined) assertWithin(range, info.size)
       const [start, length] = range === undefined ? [0, info.size] : [range.start, lengthOf(range)]
-      const path = await files.find(digest, info.size)
+      const path = files.find(digest, info.size)
       if (path !== undefined) return { kind: 'file', path, start, length }
       const read = (signal: AbortSignal) => client.readContent(digest, { offset: start, size: length }, signal)
       return { kind: 'stream', stream: exactStream(read, length, signal), length }

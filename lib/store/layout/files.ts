@@ -1,5 +1,5 @@
-import { constants } from 'node:fs'
-import { access, open, realpath, stat } from 'node:fs/promises'
+import { accessSync, constants, realpathSync, statSync } from 'node:fs'
+import { open, stat } from 'node:fs/promises'
 import { join, sep } from 'node:path'
 import { algorithmOf, type Digest, hexOf } from '../../oci/digest.ts'
 import { unlessMissing } from '../missing.ts'
@@ -16,12 +16,13 @@ export async function locateBlob(root: string, digest: Digest) {
   return await unlessMissing(locate(root, join(root, 'blobs', algorithmOf(digest), hexOf(digest))))
 }
 
+/** At once, since each request does it: hops through the pool of threads would take five to twenty times as long. */
 async function locate(root: string, link: string) {
-  const path = await realpath(link)
+  const path = realpathSync.native(link)
   if (!path.startsWith(root.endsWith(sep) ? root : root + sep)) return 'outside'
-  const info = await stat(path)
+  const info = statSync(path)
   if (!info.isFile()) return undefined
-  await access(path, constants.R_OK)
+  accessSync(path, constants.R_OK)
   return { path, size: info.size }
 }
 
