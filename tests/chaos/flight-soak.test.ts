@@ -2,7 +2,8 @@
  * A soak of rollouts: five nodes on all three runtimes pull a new image at about the same time, and one of them, or the registry,
  * comes to harm at a random moment. No wrong byte, no hang, no growth.
  *
- * SOAK_ROLLOUTS says how many (6 unless given), SOAK_SEED what happens (the same unless given), though not at the same microsecond.
+ * SOAK_ROLLOUTS says how many (6 unless given), SOAK_SEED what happens (the same unless given), though not at the same microsecond;
+ * with an even one the nodes speak without TLS.
  */
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
@@ -30,7 +31,8 @@ const random = createRandom(SEED)
 const below = (bound: number) => Math.floor(random() * bound)
 const pick = <T>(items: readonly T[]): T => items[below(items.length)] ?? assert.fail('nothing to pick')
 
-const flags = { flight: 'on', 'lookup-timeout': undefined, 'log-level': 'info' }
+const transfer = SEED % 2 === 0 ? 'plain' : 'tls'
+const flags = { flight: 'on', 'lookup-timeout': undefined, 'log-level': 'info', 'peer-transfer': transfer }
 const cluster = await testCluster({
   nodes: (['node', 'deno', 'bun', 'node', 'bun'] as const).map((runtime, at) => ({
     name: 'abcde'[at] ?? '',

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
 import { afterEach, test } from 'node:test'
 import type { Source } from '../../../lib/flight/flight.ts'
-import { encode } from '../../../lib/flight/message.ts'
+import { encode, readAnswer } from '../../../lib/flight/message.ts'
 import { createFlightMetrics } from '../../../lib/flight/metrics.ts'
 import { NodeFlight } from '../../../lib/flight/node-flight.ts'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
 import { digestKey, type Key } from '../../../lib/oci/key.ts'
 import { type Clock, systemClock } from '../../../lib/platform/clock.ts'
 import type { Router } from '../../../lib/swarm/router.ts'
+import { ManualClock } from '../../doubles/manual-clock.ts'
 import type { MemoryWriter } from '../../doubles/memory-arrival.ts'
 import { createMemoryStore } from '../../doubles/memory-store.ts'
 import { MemorySwarm } from '../../doubles/memory-swarm.ts'
@@ -158,6 +159,25 @@ test('NodeFlight: a parent that aborts is gone, and its follower leads where nob
   b.flight.missed(digest, true)
   const state = await c.flight.state(b.self, digest, never)
   assert.ok(state?.kind === 'arriving' && state.leads)
+})
+
+test('NodeFlight: who follows may make its files when the first bytes come, as containerd 2 does', async () => {
+  const clock = new ManualClock()
+  const join = scene(clock)
+  const [a, b, c] = [join(), join(), join()]
+  const writer = a.store.arrive(content)
+  assert.equal(await named(a.flight.sources(key, never)), '')
+  a.flight.missed(digest, false)
+  writer.write(5)
+  const found = named(b.flight.sources(key, never))
+  await clock.pass(100)
+  assert.equal(await found, 'parent 1')
+  const said = async () =>
+    readAnswer((await c.member.ask(b.self, encode({ kind: 'state', digest }), never)) ?? assert.fail())
+  await clock.pass(500)
+  assert.deepEqual(await said(), { kind: 'soon' })
+  await clock.pass(1_000)
+  assert.deepEqual(await said(), { kind: 'gone' })
 })
 
 test('NodeFlight: a peer that gives to another node is named again a moment later', async () => {
