@@ -11,7 +11,7 @@ import type { Router } from '../../../lib/swarm/router.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 import type { MemoryWriter } from '../../doubles/memory-arrival.ts'
 import { createMemoryStore } from '../../doubles/memory-store.ts'
-import { MemorySwarm } from '../../doubles/memory-swarm.ts'
+import { type MemoryNode, MemorySwarm } from '../../doubles/memory-swarm.ts'
 import { makeImage } from '../../fixtures/image.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
@@ -209,6 +209,24 @@ test('NodeFlight: who waits for content that upstream refuses learns so at once,
   b.writer().abort()
   await waitFor('d is released', async () => (await d.flight.state(c.self, digest, never))?.kind === 'gone')
   assert.deepEqual([await c.pull(), await d.pull()], ['', ''])
+})
+
+test('NodeFlight: only a keeper of the digest can say that upstream refuses it', async () => {
+  const join = scene()
+  const nodes = Array.from({ length: 6 }, () => join())
+  const [keeper] = nodes[0]?.member.closest(key, 2) ?? []
+  const kept = nodes.filter(({ member, self }) => member.closest(key, 2).every(({ port }) => port !== self.port))
+  const [leader = assert.fail(), follower = assert.fail(), liar = assert.fail()] = kept
+  await leader.pull()
+  leader.flight.missed(digest, false)
+  await follower.pull()
+  const told = async (by: MemoryNode) => {
+    await by.ask(follower.self, encode({ kind: 'released', digest }), never)
+    return (await follower.flight.state(leader.self, digest, never))?.kind
+  }
+  assert.equal(await told(liar.member), 'arriving')
+  const { member } = nodes.find(({ self }) => self.port === keeper?.port) ?? assert.fail()
+  assert.equal(await told(member), 'gone')
 })
 
 test('NodeFlight: wrong bytes are followed by nobody, and content that is complete is not taken for refused', async () => {
