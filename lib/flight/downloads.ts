@@ -53,6 +53,13 @@ const PACE_TIME = 3_000
 /** What any registry gives, in bytes per millisecond, and of how many bytes more can be told. */
 const LEAST_PACE = 2_000
 const PACE_BYTES = 1 << 20
+/**
+ * A node can be followed by one more if its link has carried, in a download from a peer of so many bytes, so many times what
+ * all that follow it would get then. And by how many at most.
+ */
+const CARRIED_BYTES = 4 << 20
+const SPARE = 1.5
+const MOST_FOLLOWERS = 4
 /** After how many downloads of which none is seen this node does not wait any more until it sees the next one. */
 const MOST_UNSEEN = 3
 /** Downloads that are watched at a time. */
@@ -76,6 +83,8 @@ export class Download {
   isParentLate = false
   /** Whether the peer that it follows gets it from upstream. */
   doesParentLead = false
+  /** Whom it had better follow, as a keeper has said. */
+  better: Peer | undefined
   /** When it began to follow the present peer, and how much was there then. */
   followed: { readonly at: number; readonly written: number } | undefined
   /** When it had its first bytes, and how many. */
@@ -122,6 +131,7 @@ export class Download {
     this.#left.delete(addressOf(peer))
     this.#left.set(addressOf(peer), { peer, until: this.#clock.now() + (isRefused ? REFUSED_LIFE : LEFT_LIFE) })
     if (this.way.kind === 'peers') this.way = { kind: 'peers' }
+    this.better = undefined
   }
 
   found(arrival?: Arrival): void {
@@ -146,6 +156,8 @@ export class Downloads {
   #hasSeenAny = false
   /** The fastest that anything has come from upstream, in bytes per millisecond. */
   #upstreamPace = LEAST_PACE
+  /** The most that has come from peers at a time, in bytes per millisecond: what a link takes it can give. */
+  #carried = 0
   #unseen = 0
   readonly #closing = new AbortController()
 
@@ -188,13 +200,13 @@ export class Downloads {
     const pace = (arrival.written - followed.written) / (now - followed.at)
     // What stands still says nothing of its pace.
     if (!(pace > 0) || now - followed.at < PACE_TIME) return false
-    const all = [...this.#running.values()].map(({ arrival, begun }) =>
-      arrival === undefined || begun === undefined
-        ? 0
-        : (arrival.written - begun.written) / Math.max(now - begun.at, 1),
-    )
-    const isFar = all.reduce((sum, one) => sum + one, 0) * SLOWER < this.#upstreamPace
+    const isFar = this.#pace * SLOWER < this.#upstreamPace
     return isFar && (arrival.size - arrival.written) / pace > LONG
+  }
+
+  /** How many nodes can follow this one, each of which then gets all that it gets. */
+  get room(): number {
+    return roomOf(this.#carried, this.#pace)
   }
 
   /** What another node is told of a digest. */
@@ -247,6 +259,17 @@ export class Downloads {
         (other.hasBegun || other.way.kind === 'peers' || (other.way.kind === 'upstream' && other.way.at < at)),
     )
     return before.length < PLACES
+  }
+
+  /** What comes at present, in bytes per millisecond. */
+  get #pace(): number {
+    const now = this.#dependencies.clock.now()
+    return [...this.#running.values()]
+      .map(
+        ({ arrival, begun }) =>
+          (arrival && begun && (arrival.written - begun.written) / Math.max(now - begun.at, 1)) ?? 0,
+      )
+      .reduce((sum, one) => sum + one, 0)
   }
 
   /** Looks for its arrival, and again. */
@@ -309,14 +332,26 @@ export class Downloads {
   #end(download: Download, end: 'committed' | 'aborted'): void {
     const { digest, arrival, way, begun } = download
     if (this.#running.get(digest) !== download) return
-    if (end === 'committed' && way.kind === 'upstream' && begun !== undefined && arrival !== undefined) {
+    if (end === 'committed' && begun !== undefined && arrival !== undefined) {
       const bytes = arrival.written - begun.written
       const ms = Math.max(this.#dependencies.clock.now() - begun.at, 1)
-      if (bytes >= PACE_BYTES) this.#upstreamPace = Math.max(this.#upstreamPace, bytes / ms)
+      const isFromPeers = way.kind === 'peers'
+      if (isFromPeers && bytes >= CARRIED_BYTES) this.#carried = Math.max(this.#carried, bytes / ms)
+      if (!isFromPeers && bytes >= PACE_BYTES) this.#upstreamPace = Math.max(this.#upstreamPace, bytes / ms)
     }
     this.#running.delete(digest)
     if (arrival === undefined) this.#unseen++
     download.found(arrival)
     this.#dependencies.onEnd(download, end)
   }
+}
+
+/**
+ * How many can follow a node.
+ *
+ * @param carried what its link has carried
+ * @param pace what comes at present
+ */
+export function roomOf(carried: number, pace: number): number {
+  return pace > 0 ? Math.min(Math.max(Math.floor(carried / (pace * SPARE)), 1), MOST_FOLLOWERS) : 1
 }

@@ -44,6 +44,12 @@ export interface Flight {
   /** Whether that was told a short while ago: the peer is not worth asking, whoever names it. */
   hasLeft(peer: Peer, digest: Digest): boolean
 
+  /**
+   * Somebody who is getting the digest and had better be followed than the peer that is followed now, told once: fewer others
+   * are between that one and upstream.
+   */
+  better(digest: Digest): Source | undefined
+
   /** Tells that what came from a peer that was getting the digest is something else. */
   wrong(digest: Digest): void
 
@@ -64,6 +70,7 @@ export function withoutFlight(router: Pick<Router, 'lookup'>): Flight {
     holders: (key, signal) => router.lookup(key, signal),
     state: async () => undefined,
     left: () => undefined,
+    better: () => undefined,
     wrong: () => undefined,
     hasLeft: () => false,
     missed: () => undefined,

@@ -25,6 +25,15 @@ const REFUSAL_LIFE = 5_000
 /** Milliseconds for which nobody is sent to follow anybody after bytes were wrong: who asks again within them gets what is verified. */
 const WRONG_LIFE = 30_000
 
+/** A node that has so many others above it or more is moved to where it has half as many, if there is room. */
+const DEEP = 4
+/**
+ * If more than so many are getting a digest, each may be followed by two: to share what it can send costs less time than a
+ * line of so many.
+ */
+const LONGEST_CHAIN = 200
+export const PAIR = 2
+
 /** Digests of which a keeper knows something at most: the oldest goes first. Some 300 images of a dozen layers. */
 const MOST_DIGESTS = 4_096
 /** Nodes that are known to be getting, or to have, one digest. */
@@ -41,8 +50,22 @@ interface Entry {
   readonly gives: boolean
   heardAt: number
   hasBegun: boolean
+  /** How many can follow it. */
+  room: number
   /** Whether a child of it has turned away from it since it was last heard of. */
   wasLeft: boolean
+}
+
+/** A node that others may follow, as one of them sees it. */
+interface Place {
+  readonly address: string
+  readonly entry: Entry
+  /** How many nodes are above it. */
+  readonly depth: number
+  /** Whether it is that other node, or gets it from there by any way. */
+  readonly isBelow: boolean
+  /** How many follow it. */
+  taken: number
 }
 
 interface Content {
@@ -58,7 +81,8 @@ interface Content {
 
 /**
  * What one node knows, in memory, of the digests that it keeps for all: who is getting them, from whom, and who has them by
- * now. It says who goes upstream and whom the others follow: each the last in the chain, so that every node gives to one.
+ * now. It says who goes upstream and whom the others follow: whoever has room and the least above it. Most nodes have
+ * room for one, so that they form a line.
  */
 export class Keeper {
   readonly #clock: Pick<Clock, 'now'>
@@ -107,11 +131,12 @@ export class Keeper {
     const own = addressOf(from)
     const now = this.#clock.now()
     if (news.kind === 'arriving') {
-      const { parent, written } = news
+      const { parent, written, room } = news
       // It may have been told whom to follow a moment ago, and not have done so yet.
       const above = parent === undefined ? content.entries.get(own)?.parent : addressOf(parent)
       const entry = this.#enter(news.digest, content, from, { parent: above, gives: true })
       entry.wasLeft = false
+      entry.room = room
       entry.hasBegun ||= written > 0
       if (entry.hasBegun && content.alone?.why !== 'wrong') {
         content.refused = undefined
@@ -125,6 +150,20 @@ export class Keeper {
     else if (news.why === 'wrong') content.alone = { until: now + WRONG_LIFE, why: 'wrong' }
     else if (news.why === 'refused') return this.#refuse(content, own, now)
     return []
+  }
+
+  /** Whom a node had better follow that gets it from another one: somebody with less than half as many above. */
+  better(digest: Digest, from: Peer): Peer | undefined {
+    const content = this.#content(digest)
+    const own = addressOf(from)
+    const entry = content.entries.get(own)
+    if (entry?.parent === undefined || !content.entries.has(entry.parent)) return undefined
+    const depth = depthOf(entry, content)
+    if (depth < DEEP) return undefined
+    const best = this.#placeFor(own, content, new Set())
+    if (best === undefined || !best.entry.hasBegun || (best.depth + 1) * 2 > depth) return undefined
+    entry.parent = addressOf(best.entry.peer)
+    return best.entry.peer
   }
 
   /** Upstream has given no byte to that node. If it is not the first one, nobody waits for another any more. */
@@ -149,18 +188,24 @@ export class Keeper {
     // Who asks once more stays where it is: it may be following already, and others it.
     const kept = present?.parent === undefined || tried.has(present.parent) ? undefined : entries.get(present.parent)
     if (kept !== undefined && !isBelow(kept, own, content)) return kept
-    const givers = [...entries.values()].filter(
-      ({ gives, hasBegun, parent, heardAt }) => gives && (hasBegun || parent !== undefined || now - heardAt < FRESH),
+    return this.#placeFor(own, content, tried)?.entry
+  }
+
+  /** Whom a node had best follow, and how many are above that one. */
+  #placeFor(own: string, content: Content, tried: ReadonlySet<string>): Place | undefined {
+    const now = this.#clock.now()
+    const places = new Map<string, Place>()
+    for (const [address, entry] of content.entries) place(address, entry, own, content, places)
+    for (const [address, { parent, wasLeft }] of content.entries) {
+      const above = parent === undefined || address === own || wasLeft ? undefined : places.get(parent)
+      if (above !== undefined) above.taken++
+    }
+    const givers = [...places.values()].filter(
+      ({ address, isBelow, entry: { gives, hasBegun, parent, heardAt } }) =>
+        gives && !isBelow && !tried.has(address) && (hasBegun || parent !== undefined || now - heardAt < FRESH),
     )
-    const taken = new Set(
-      [...entries].filter(([address, { wasLeft }]) => address !== own && !wasLeft).map(([, { parent }]) => parent),
-    )
-    const ranked = givers
-      .filter(({ peer }) => !taken.has(addressOf(peer)) && !tried.has(addressOf(peer)))
-      .filter((entry) => !isBelow(entry, own, content))
-      .map((entry) => ({ entry, depth: depthOf(entry, content) }))
-      .sort((a, b) => Number(a.entry.wasLeft) - Number(b.entry.wasLeft) || a.depth - b.depth)
-    return ranked[0]?.entry
+    const least = content.entries.size > LONGEST_CHAIN ? PAIR : 1
+    return bestOf(givers.filter(({ entry, taken }) => taken < Math.max(entry.room, least)))
   }
 
   /** What is known of a digest, without what is out of date. */
@@ -190,7 +235,7 @@ export class Keeper {
       known.heardAt = now
       return known
     }
-    const entry = { peer, parent, gives, heardAt: now, hasBegun: false, wasLeft: false }
+    const entry = { peer, parent, gives, heardAt: now, hasBegun: false, room: 1, wasLeft: false }
     // What is dropped for want of room counts no more.
     if (this.#contents.get(digest) !== content || content.entries.size >= MOST_NODES) return entry
     content.entries.set(address, entry)
@@ -201,6 +246,34 @@ export class Keeper {
   #remove(content: Content, address: string): void {
     if (content.entries.delete(address)) this.#entries--
   }
+}
+
+/** Finds the place of a node, and those of all above it. Keepers see to it that there is no circle, but nodes may tell one. */
+function place(address: string, entry: Entry, own: string, { entries }: Content, places: Map<string, Place>): void {
+  const line = new Map<string, Entry>()
+  let at: string | undefined = address
+  for (let one: Entry | undefined = entry; one !== undefined && at !== undefined; ) {
+    if (places.has(at) || line.has(at)) break
+    line.set(at, one)
+    at = one.parent
+    one = at === undefined ? undefined : entries.get(at)
+  }
+  let above = at === undefined ? undefined : places.get(at)
+  const isInCircle = at !== undefined && line.has(at) && line.has(own)
+  for (const [address, entry] of [...line].reverse()) {
+    const isBelow = address === own || entry.parent === own || above?.isBelow === true || isInCircle
+    above = { address, entry, depth: above === undefined ? 0 : above.depth + 1, isBelow, taken: 0 }
+    places.set(address, above)
+  }
+}
+
+/** That with the least above it, one that was left only if there is no other. */
+function bestOf(places: readonly Place[]): Place | undefined {
+  const welcome = places.filter(({ entry }) => !entry.wasLeft)
+  return (welcome.length > 0 ? welcome : places).reduce<Place | undefined>(
+    (best, one) => (best === undefined || one.depth < best.depth ? one : best),
+    undefined,
+  )
 }
 
 /** How many nodes are above that one. */

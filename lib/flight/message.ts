@@ -26,8 +26,8 @@ const QUESTION = v.variant('kind', [
    * tried, and do not give it.
    */
   v.strictObject({ kind: v.literal('ask'), digest, gives: v.boolean(), not: peers }),
-  /** It is arriving here: from upstream, or from a parent. A lease. */
-  v.strictObject({ kind: v.literal('arriving'), digest, written: bytes, parent: v.optional(peer) }),
+  /** It is arriving here: from upstream, or from a parent. So many nodes can follow this one. A lease. */
+  v.strictObject({ kind: v.literal('arriving'), digest, written: bytes, parent: v.optional(peer), room: bytes }),
   /** It is complete here, or will not come. */
   v.strictObject({ kind: v.literal('held'), digest }),
   /** `refused`: upstream gave no byte of it. `wrong`: what came from there or from others is something else. */
@@ -47,7 +47,8 @@ const ANSWER = v.variant('kind', [
     ...{ kind: v.literal('place'), holders: v.pipe(v.array(peer), v.maxLength(MOST_HOLDERS)), held: bytes },
     ...{ parent: v.optional(peer), crowd: bytes, isWhole: v.boolean() },
   }),
-  v.strictObject({ kind: v.literal('told') }),
+  /** The keeper has heard, and says whom the node had better follow. */
+  v.strictObject({ kind: v.literal('told'), parent: v.optional(peer) }),
   v.strictObject({ kind: v.literal('arriving'), written: bytes, size: v.optional(bytes), leads: v.boolean() }),
   /** It will go upstream for it when its turn has come. */
   v.strictObject({ kind: v.literal('later') }),

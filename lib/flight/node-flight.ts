@@ -9,7 +9,7 @@ import type { Members } from '../swarm/members.ts'
 import type { Peer, Router } from '../swarm/router.ts'
 import { type Download, Downloads } from './downloads.ts'
 import type { Flight, Source, SourceState } from './flight.ts'
-import { Keeper } from './keeper.ts'
+import { Keeper, PAIR } from './keeper.ts'
 import {
   type Answer,
   type Ask,
@@ -97,6 +97,11 @@ export class NodeFlight implements Flight {
     members.answer((question, from) => this.#answer(question, from))
   }
 
+  /** How many nodes may follow this one: a keeper sends two where very many wait. */
+  get room(): number {
+    return Math.max(this.#downloads.room, PAIR)
+  }
+
   get figures(): FlightFigures {
     return { kept: this.#keeper.size, arriving: this.#downloads.arriving }
   }
@@ -166,6 +171,15 @@ export class NodeFlight implements Flight {
 
   hasLeft(peer: Peer, digest: Digest): boolean {
     return this.#downloads.get(digest)?.left.some((other) => isSame(other, peer)) === true
+  }
+
+  better(digest: Digest): Source | undefined {
+    const download = this.#downloads.get(digest)
+    if (download?.better === undefined || download.way.kind !== 'peers') return undefined
+    const { better } = download
+    download.better = undefined
+    download.follow(better)
+    return { ...better, isArriving: true }
   }
 
   wrong(digest: Digest): void {
@@ -253,10 +267,15 @@ export class NodeFlight implements Flight {
     return this.#silent.has(addressOf(keeper))
   }
 
-  #tellProgress({ digest, isClaimed, arrival, way }: Download): void {
+  #tellProgress(download: Download): void {
+    const { digest, isClaimed, arrival, way } = download
     if (!isClaimed) return
     const parent = way.kind === 'peers' ? way.parent : undefined
-    void this.#tell({ kind: 'arriving', digest, written: arrival?.written ?? 0, ...(parent && { parent }) })
+    const { room } = this.#downloads
+    const news = { kind: 'arriving', digest, written: arrival?.written ?? 0, ...(parent && { parent }), room } as const
+    void this.#tell(news).then((better) => {
+      download.better = better
+    })
   }
 
   #tellEnd(download: Download, end: 'committed' | 'aborted'): void {
@@ -274,17 +293,23 @@ export class NodeFlight implements Flight {
     log.info('flight', { key: digest, role, outcome, parent, bytes: arrival.written, ms })
   }
 
-  /** Tells all keepers of a digest; those that do not answer are told once more. */
-  async #tell(news: News): Promise<void> {
+  /**
+   * Tells all keepers of a digest; those that do not answer are told once more.
+   *
+   * @returns whom this node had better follow
+   */
+  async #tell(news: News): Promise<Peer | undefined> {
     const { members, self } = this.#dependencies
     const { signal } = this.#closing
     const keepers = members.closest(digestKey(news.digest), KEEPERS)
-    await Promise.all(
+    const answers = await Promise.all(
       keepers.map(async (keeper) => {
-        if (isSame(keeper, self)) this.#hear(news, self)
-        else if ((await this.#ask(keeper, news, signal)) === undefined) await this.#ask(keeper, news, signal)
+        if (isSame(keeper, self)) return this.#hear(news, self)
+        return (await this.#ask(keeper, news, signal)) ?? (await this.#ask(keeper, news, signal))
       }),
     )
+    const told = answers.find((answer) => answer?.kind === 'told')
+    return told?.kind === 'told' ? told.parent : undefined
   }
 
   /** The answer of this node as a keeper. */
@@ -303,20 +328,22 @@ export class NodeFlight implements Flight {
     if (question === undefined) return undefined
     if (question.kind === 'ask') return encode(this.#place(question, from))
     if (question.kind === 'state') return encode(this.#downloads.stateOf(question.digest, from))
-    if (question.kind !== 'released') this.#hear(question, from)
-    else if (this.#dependencies.members.closest(digestKey(question.digest), KEEPERS).some((one) => isSame(one, from))) {
+    if (question.kind !== 'released') return encode(this.#hear(question, from))
+    if (this.#dependencies.members.closest(digestKey(question.digest), KEEPERS).some((one) => isSame(one, from))) {
       this.#release(question.digest)
     }
     return encode({ kind: 'told' })
   }
 
   /** What this node is told as a keeper. */
-  #hear(news: News, from: Peer): void {
+  #hear(news: News, from: Peer): Answer {
     const { digest } = news
     for (const peer of this.#keeper.tell(news, from)) {
       if (isSame(peer, this.#dependencies.self)) this.#release(digest)
       else void this.#ask(peer, { kind: 'released', digest }, this.#closing.signal)
     }
+    const parent = news.kind === 'arriving' ? this.#keeper.better(digest, from) : undefined
+    return { kind: 'told', ...(parent && { parent }) }
   }
 
   /** Whoever it follows is given up as soon as it is asked how far it is. */

@@ -21,39 +21,46 @@ const IDLE = 500
 const LONGEST_ADDRESS = 21
 
 /**
- * The nodes that follow this one: they get blobs that its containerd is downloading while these grow. Each blob has one
- * follower at a time. Two would each get half of what the uplink carries, where links are the bound; the second one follows
- * the first.
+ * The nodes that follow this one: they get blobs that its containerd is downloading while these grow. Keepers send one to
+ * each, or more where the node says that it has room. Those who were sent here by keepers that do not know of each other are
+ * refused if they are too many.
  */
 export class Followers {
   readonly arrivals: Pick<ContentStore, 'arriving'>
-  readonly #places = new Map<Digest, Place>()
+  readonly #places = new Map<Digest, Place[]>()
+  readonly #room: () => number
   readonly #clock: Clock
 
-  constructor(arrivals: Pick<ContentStore, 'arriving'>, clock: Clock = systemClock) {
+  /** @param room how many can follow a blob at a time */
+  constructor(arrivals: Pick<ContentStore, 'arriving'>, room: () => number, clock: Clock = systemClock) {
     this.arrivals = arrivals
+    this.#room = room
     this.#clock = clock
   }
 
   /** How many nodes follow at this moment. */
   get size(): number {
-    return this.#places.size
+    return [...this.#places.values()].flat().length
   }
 
   /** The addresses of those that follow, as they say, by what they follow. */
   get all(): Readonly<Record<string, string>> {
-    const all = [...this.#places].map(([digest, { follower }]) => [digest, follower.slice(0, LONGEST_ADDRESS)] as const)
+    const all = [...this.#places].map(([digest, places]) => {
+      return [digest, places.map(({ follower }) => follower.slice(0, LONGEST_ADDRESS)).join(', ')] as const
+    })
     return Object.fromEntries(all)
   }
 
-  /** Takes the place of the blob's follower; `undefined` if another node has it. */
+  /** Takes a place of a follower of the blob; `undefined` if others have all of them. */
   follow(digest: Digest, follower: string): Place | undefined {
-    const before = this.#places.get(digest)
-    if (before !== undefined && !before.isIdle && before.follower !== follower) return undefined
+    const others = (this.#places.get(digest) ?? []).filter((place) => !place.isIdle && place.follower !== follower)
+    if (others.length >= this.#room()) return undefined
     const place = new Place(follower, this.#clock, () => {
-      if (this.#places.get(digest) === place) this.#places.delete(digest)
+      const left = (this.#places.get(digest) ?? []).filter((one) => one !== place)
+      if (left.length > 0) this.#places.set(digest, left)
+      else this.#places.delete(digest)
     })
-    this.#places.set(digest, place)
+    this.#places.set(digest, [...others, place])
     return place
   }
 }

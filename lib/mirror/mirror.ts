@@ -106,7 +106,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const rate = settings['max-upload-rate']
   const uploadRate = rate === undefined ? undefined : createUploadRate(rate)
   const arrivals = new Arrivals(store)
-  const followers = settings.flight === 'on' ? new Followers(arrivals) : undefined
+  const followers = settings.flight === 'on' ? new Followers(arrivals, () => taking?.room ?? 1) : undefined
   const peerDoorAt = (address: string) =>
     createPeerDoor({
       ...{ store, policy, log, metrics: httpMetrics, capabilities: credentials, address, uploadRate },

@@ -17,6 +17,8 @@ export interface SupplyDependencies {
    * @param isFirst whether nobody has begun to give any, so that a peer may do that has none yet
    */
   readonly source: (offset: number, isKnown: boolean, isFirst: boolean) => Promise<Source | undefined>
+  /** Somebody who is getting them, too, and had better be followed than the peer that is followed now. */
+  readonly better: () => Peer | undefined
   /** A peer that was followed has given so many bytes. */
   readonly gave: (parent: Peer, bytes: number) => void
   /** A peer is followed no longer, and why if it did not give all that it should. */
@@ -60,6 +62,7 @@ export class Supply implements ByteSource {
     const since = clock.now()
     for (;;) {
       if (this.#offset === this.#end) return undefined
+      await this.#move()
       try {
         const chunk = await this.#body.next()
         if (chunk === undefined) return undefined
@@ -77,6 +80,17 @@ export class Supply implements ByteSource {
   async cancel(): Promise<void> {
     this.#isCancelled = true
     await this.#body.cancel()
+  }
+
+  /** Goes on at this byte from whoever had better be followed. */
+  async #move(): Promise<void> {
+    const { better, following } = this.#dependencies
+    const next = this.#parent && better()
+    if (next === undefined) return
+    await this.#body.cancel()
+    if (this.#isCancelled) return
+    this.#parent = next
+    this.#body = following({ start: this.#offset, end: this.#end }, next)
   }
 
   /** @throws the error if nobody goes on */

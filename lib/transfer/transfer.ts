@@ -155,6 +155,7 @@ export class Transfer {
         pieces,
         following: (part, parent) => this.#follow(descriptor, part, parent),
         source: (offset, isKnown, isFirst) => this.#source(offset, isKnown, isFirst),
+        better: () => this.#dependencies.flight.better(descriptor.digest),
         gave: (parent, bytes) => {
           this.#lost.clear()
           this.gave(parent, bytes)

@@ -38,7 +38,7 @@ export async function startPeer(store: ContentStore, capabilities: CapabilityChe
   const peer = peerAt(listener.port)
   const door = createPeerDoor({
     store,
-    followers: new Followers(store),
+    followers: new Followers(store, () => 1),
     maxTransfers: 64,
     policy: createPolicy(),
     metrics: createHttpMetrics(createMetrics()),

@@ -18,6 +18,8 @@ export class ScriptedFlight implements Flight {
   readonly missedOnes: Digest[] = []
   /** The size of content for which a client is to come again. */
   returning: number | undefined
+  /** Whom a node had better follow. */
+  betterOne: Source | undefined
   /** How often the way to content was asked for. */
   asked = 0
 
@@ -47,6 +49,12 @@ export class ScriptedFlight implements Flight {
 
   hasLeft(peer: Peer): boolean {
     return this.leftOnes.includes(addressOf(peer))
+  }
+
+  better(): Source | undefined {
+    const better = this.betterOne
+    this.betterOne = undefined
+    return better
   }
 
   wrong(digest: Digest): void {

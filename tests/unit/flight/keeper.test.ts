@@ -25,9 +25,9 @@ function scene() {
     ]
     return said.join(', ') || 'lead'
   }
-  const arriving = (number: number, written: number, parent?: number) =>
+  const arriving = (number: number, written: number, parent?: number, room = 1) =>
     keeper.tell(
-      { kind: 'arriving', digest, written, ...(parent === undefined ? {} : { parent: node(parent) }) },
+      { kind: 'arriving', digest, written, room, ...(parent === undefined ? {} : { parent: node(parent) }) },
       node(number),
     )
   const end = (number: number, kind: 'held' | 'gone') => keeper.tell({ kind, digest }, node(number))
@@ -113,6 +113,48 @@ test('a keeper lets another one lead when a leader is gone, and its followers st
   assert.equal(ask(2, [1]), 'lead')
   assert.equal(ask(3), 'follow 2')
   assert.equal(ask(4), 'follow 3')
+})
+
+test('a keeper sends several to a node that has room, and the next ones to those below', () => {
+  const { ask, arriving } = scene()
+  for (const number of [1, 2]) ask(number)
+  arriving(1, 10, undefined, 3)
+  arriving(2, 10, 1, 2)
+  assert.deepEqual(
+    [3, 4, 5, 6, 7, 8].map((number) => ask(number)),
+    ['follow 1', 'follow 1', 'follow 2', 'follow 2', 'follow 3', 'follow 4'],
+  )
+})
+
+test('a keeper moves a node that is deep to where it has half as many above it, and those below stay with it', () => {
+  const { keeper, ask, arriving } = scene()
+  const better = (number: number) => keeper.better(digest, node(number))?.host.split('.').at(-1)
+  for (const number of [1, 2, 3, 4, 5, 6]) {
+    ask(number)
+    arriving(number, 10, number === 1 ? undefined : number - 1)
+  }
+  assert.deepEqual([1, 2, 3, 4, 5, 6].map(better), Array(6).fill(undefined), 'there is no room')
+  arriving(1, 20, undefined, 2)
+  assert.deepEqual([1, 3, 5, 6].map(better), [undefined, undefined, '1', undefined])
+  // It has not heard of it yet.
+  assert.equal(ask(6), 'follow 5')
+  assert.equal(ask(7), 'follow 6')
+  // It was refused there.
+  assert.equal(ask(5, [1]), 'follow 4')
+})
+
+test('a keeper sends two to each where a line of all would be very long', () => {
+  const clock = new ManualClock()
+  const keeper = new Keeper(clock)
+  const peer = (number: number) => ({ host: `10.0.${number >> 8}.${number & 255}`, port: 5001 })
+  const parents = Array.from(
+    { length: 205 },
+    (_, number) => keeper.ask({ digest, gives: true, not: [] }, peer(number), NOTHING).parent,
+  )
+  assert.deepEqual(
+    [1, 200, 201, 202, 203, 204].map((number) => parents[number]),
+    [0, 199, 0, 1, 201, 201].map(peer),
+  )
 })
 
 test('a keeper gives the child of a lost node to the one above it', () => {

@@ -27,8 +27,8 @@ const only = <const Kind extends string>(kind: Kind) => fc.constant(kind)
 const question: fc.Arbitrary<Question> = fc.oneof(
   fc.record({ kind: only('ask'), digest, gives: fc.boolean(), not: peers }),
   fc.record(
-    { kind: only('arriving'), digest, written: bytes, parent: peer },
-    { requiredKeys: ['kind', 'digest', 'written'] },
+    { kind: only('arriving'), digest, written: bytes, parent: peer, room: bytes },
+    { requiredKeys: ['kind', 'digest', 'written', 'room'] },
   ),
   fc.record({ kind: only('held'), digest }),
   fc.record(
@@ -47,8 +47,9 @@ const answer: fc.Arbitrary<Answer> = fc.oneof(
     { requiredKeys: ['kind', 'holders', 'held', 'crowd', 'isWhole'] },
   ),
   fc.record({
-    kind: fc.constantFrom('told' as const, 'held' as const, 'gone' as const, 'soon' as const, 'later' as const),
+    kind: fc.constantFrom('held' as const, 'gone' as const, 'soon' as const, 'later' as const),
   }),
+  fc.record({ kind: only('told'), parent: peer }, { requiredKeys: ['kind'] }),
   fc.record(
     { kind: only('arriving'), written: bytes, size: bytes, leads: fc.boolean() },
     { requiredKeys: ['kind', 'written', 'leads'] },

@@ -345,10 +345,29 @@ test('NodeFlight: before a node leads in the place of another one, it asks the s
   leader.flight.missed(digest, true)
   assert.equal(await follower.pull(), `parent ${leader.self.port}`)
   // What only the second keeper knows.
-  const news = { kind: 'arriving', digest, written: 1 } as const
+  const news = { kind: 'arriving', digest, written: 1, room: 1 } as const
   assert.ok(await other.member.ask(second, encode(news), never))
   follower.flight.left(leader.self, digest)
   assert.equal(await follower.pull(), `parent ${other.self.port}`)
+})
+
+test('NodeFlight: a node with many above it hears whom it had better follow', async () => {
+  const join = scene()
+  const chain = Array.from({ length: 6 }, () => join())
+  for (const [index, one] of chain.entries()) {
+    assert.equal(await one.pull(), index === 0 ? '' : `parent ${index}`)
+    if (index === 0) one.flight.missed(digest, true)
+  }
+  const [first, , , , deep] = chain
+  assert.ok(first !== undefined && deep !== undefined)
+  assert.equal(deep.flight.better(digest), undefined)
+  // Its link has carried much more than comes now.
+  const news = { kind: 'arriving', digest, written: 10, room: 2 } as const
+  for (const keeper of first.member.closest(key, 2)) assert.ok(await first.member.ask(keeper, encode(news), never))
+  deep.writer().write(10)
+  const better = await waitFor('it hears', async () => deep.flight.better(digest))
+  assert.deepEqual(better, { ...first.self, isArriving: true })
+  assert.equal(deep.flight.better(digest), undefined, 'it is told once')
 })
 
 test('NodeFlight asks the router alone for tags, and ends with its signal and when it is closed', async () => {

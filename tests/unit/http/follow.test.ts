@@ -20,12 +20,12 @@ const PATH = `/v2/team/app/blobs/${layer.descriptor.digest}?ns=registry.example`
 const BYTES = Buffer.from(layer.bytes)
 
 /** A peer door of a node that is getting the layer, and has half of it. */
-function make(exclude: readonly RegExp[] = []) {
+function make(exclude: readonly RegExp[] = [], room = 1) {
   const store = createMemoryStore()
   const writer = store.arrive(layer)
   writer.write(1_500)
   const clock = new ManualClock()
-  const followers = new Followers(store, clock)
+  const followers = new Followers(store, () => room, clock)
   const door = createPeerDoor({
     ...{ store, followers, capabilities: CREDENTIALS, address: DOOR, maxTransfers: 64, log: silentLogger },
     policy: createPolicy({ exclude }),
@@ -122,6 +122,19 @@ test('peer door has one follower for each blob, who may come again', async () =>
   await again.cancel()
   const next = readerOf(await ask('10.0.0.3:5001'))
   await next.cancel()
+})
+
+test('peer door has as many followers for a blob as its node has room for', async () => {
+  const { ask, followers } = make([], 2)
+  const [first, second] = [readerOf(await ask('10.0.0.2:5001')), readerOf(await ask('10.0.0.3:5001'))]
+  assert.deepEqual(Object.values(followers.all), ['10.0.0.2:5001, 10.0.0.3:5001'])
+  assert.equal((await ask('10.0.0.4:5001')).status, 404)
+  await first.cancel()
+  const third = readerOf(await ask('10.0.0.4:5001'))
+  assert.deepEqual(await take(second, 1_500), BYTES.subarray(0, 1_500))
+  await second.cancel()
+  await third.cancel()
+  assert.equal(followers.size, 0)
 })
 
 test('peer door gives the place of a follower away that takes nothing of what it was given', async () => {

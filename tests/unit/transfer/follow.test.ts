@@ -106,6 +106,26 @@ test('fetch waits for the first byte of a peer that has none yet', async () => {
   })
 })
 
+test('fetch goes on, at its byte, from a peer that had better be followed, and from another one if that refuses', async () => {
+  await withNodes([HALF, HALF + 1, HALF + 2], async ({ peers, flight, node, metrics }) => {
+    flight.found.push([node(0).arriving])
+    const body = bodyOf(await within('an answer', peers.fetch(GET, never)))
+    const first = await readSome(body, HALF)
+    flight.betterOne = node(1).arriving
+    const second = await readSome(body, 1)
+    assert.deepEqual(Buffer.concat([first, second]), BYTES.subarray(0, HALF + 1))
+    node(2).writer.write(200_000)
+    // That one has nothing more.
+    flight.betterOne = node(0).arriving
+    flight.found.push([node(2).arriving])
+    const third = await readSome(body, 1)
+    node(2).writer.commit()
+    assert.deepEqual(Buffer.concat([first, second, third, await within('the rest', read(body))]), BYTES)
+    assert.deepEqual(flight.leftOnes, [node(0).address])
+    assert.equal(await counted(metrics, 'transfers_total', 'outcome="complete"'), 1)
+  })
+})
+
 test('fetch goes on from another peer that is getting the content when one gives up', async () => {
   await withNodes([HALF, HALF + 1], async ({ peers, flight, node, metrics, told }) => {
     flight.found.push([node(0).arriving], [node(1).arriving])
