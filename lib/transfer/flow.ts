@@ -1,7 +1,7 @@
 import { PeerError } from '../peers/error.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
-import type { Span } from './pieces.ts'
+import type { Span } from './line.ts'
 import type { Verifier } from './verify.ts'
 
 export interface FlowDependencies {

@@ -30,6 +30,8 @@ const UNUSUAL_PART = 1 / 8
 const LEAST_RATE = 16
 /** For how long a peer that was slow or has failed gets no pieces while others do, in milliseconds. */
 const REST = 10_000
+/** Bytes after which peers that have failed may be tried once more: a long transfer may be in trouble more often. */
+const PROGRESS = 1024 * 1024
 
 /**
  * Why a peer gets no pieces for a while. `busy`: it says so. `slow`: others are faster. `failed`: its answer broke off, or
@@ -185,6 +187,8 @@ export class Giver {
 export class Givers {
   /** By address. */
   readonly #all = new Map<string, Giver>()
+  /** Bytes since those that have failed became worth another try. */
+  #progress = 0
 
   has(peer: Peer): boolean {
     return this.#all.has(addressOf(peer))
@@ -231,8 +235,11 @@ export class Givers {
     return others.length === 0 ? undefined : fastestOf(others)
   }
 
-  /** Bytes have come: those that have failed may be tried once more. */
-  renew(): void {
+  /** So many bytes have come. After some, those that have failed may be tried once more. */
+  came(bytes: number): void {
+    this.#progress += bytes
+    if (this.#progress < PROGRESS) return
+    this.#progress = 0
     for (const giver of this.#all.values()) giver.renew()
   }
 

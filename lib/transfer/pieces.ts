@@ -6,18 +6,8 @@ import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 import { FIRST_PIECE, type Giver, Givers, PieceRequest } from './givers.ts'
 import { LATE, Lateness } from './lateness.ts'
-
-/** A part of some content; `end` is after its last byte. */
-export interface Span {
-  readonly start: number
-  readonly end: number
-}
-
-/** A span that a peer has begun to give. */
-export interface BegunSpan extends Span {
-  readonly peer: Peer
-  readonly body: ByteSource
-}
+import { type BegunSpan, isOfPeer, Line, type Piece, PieceRefusal, type Span, silentFor, takeAway } from './line.ts'
+import { Lookout } from './lookout.ts'
 
 export interface PiecesDependencies {
   readonly transfer: PiecesTransfer
@@ -64,32 +54,6 @@ const LONGEST_STALL = 30_000
 export const PEERS = 4
 /** Bytes that must be left for one more peer to be worth its connections. */
 const WORTHWHILE = 1024 * 1024
-/** Milliseconds until peers are looked for again where there were none, at first and at most; doubled each time. */
-const FIRST_LOOK = 1_000
-const LONGEST_LOOK = 60_000
-/** Bytes after which peers that have failed may be tried once more: a long transfer may be in trouble more often. */
-const PROGRESS = 1024 * 1024
-
-/** A peer that does not give a piece, which is no failure: it does not have the content, or has too much to do. */
-export class PieceRefusal extends Error {
-  override readonly name = 'PieceRefusal'
-  /** Milliseconds after which it may be asked again; `undefined` if it does not have the content. */
-  readonly retryAfterMs: number | undefined
-
-  constructor(retryAfterMs?: number) {
-    super(retryAfterMs === undefined ? 'not there' : 'busy')
-    this.retryAfterMs = retryAfterMs
-  }
-}
-
-interface Piece {
-  readonly start: number
-  /** Place of the next byte that is to come. */
-  at: number
-  end: number
-  /** Missing if no peer is asked for it yet, or none any more. */
-  request?: PieceRequest | undefined
-}
 
 /**
  * The bytes of a span in order, from several peers: a line of pieces, of which the first is read as it comes, and the others
@@ -103,18 +67,11 @@ export class Pieces implements ByteSource {
   readonly #span: Span
   readonly #givers = new Givers()
   readonly #lateness: Lateness
-  readonly #line: Piece[] = []
+  readonly #lookout: Lookout
+  readonly #line: Line
   readonly #stop = new AbortController()
   #offset: number
-  /** The end of the last piece in the line. */
-  #frontier: number
   #failure: PeerError | undefined
-  /** Where those that have failed became worth another try. */
-  #renewedAt: number
-  #isLooking = false
-  /** When it is worth looking for more peers again, and how long to wait if there are none, in milliseconds. */
-  #nextLook = 0
-  #lookDelay = FIRST_LOOK
 
   /** @param first gives the bytes from the span's start on; without it, somebody is looked for */
   constructor(dependencies: PiecesDependencies, options: PiecesOptions, span: Span, first?: BegunSpan) {
@@ -122,17 +79,22 @@ export class Pieces implements ByteSource {
     this.#options = options
     this.#span = span
     this.#offset = span.start
-    this.#frontier = span.start
-    this.#renewedAt = span.start
+    this.#line = new Line(span)
     this.#lateness = new Lateness({
       clock: dependencies.clock,
-      awaited: () => this.#line[0]?.request,
+      awaited: () => this.#line.first?.request,
       leastRate: () => this.#givers.leastRate(dependencies.known.usualRate()),
       onLate: () => this.#late(),
     })
+    const found = (peer: Peer) => {
+      this.#givers.of(peer)
+      if (this.#lateness.silence >= LATE) this.#late()
+      this.#fill()
+    }
+    this.#lookout = new Lookout(dependencies.clock, () => dependencies.transfer.candidate(), found, this.#stop.signal)
     if (first === undefined) return
-    const { peer, body, start, end } = first
-    this.#give(this.#push(start, end), this.#givers.of(peer), async () => body)
+    const { peer, body, end } = first
+    this.#give(this.#line.push(end), this.#givers.of(peer), async () => body)
   }
 
   /** Whether a peer is, or was, one of those that the bytes come from. */
@@ -148,7 +110,7 @@ export class Pieces implements ByteSource {
         this.#throwIfStopped()
         this.#lateness.begin(since)
         this.#fill()
-        const piece = this.#line[0] ?? this.#append(FIRST_PIECE)
+        const piece = this.#line.first ?? this.#append(FIRST_PIECE)
         const request = piece.request ?? (await this.#assign(piece))
         const chunk = request && (await this.#read(piece, request))
         if (chunk !== undefined) return chunk
@@ -163,7 +125,7 @@ export class Pieces implements ByteSource {
   async cancel(): Promise<void> {
     this.#stop.abort()
     this.#lateness.close()
-    for (const { request } of this.#line.splice(0)) request?.cancel()
+    this.#line.clear()
   }
 
   get #now(): number {
@@ -182,7 +144,12 @@ export class Pieces implements ByteSource {
       if (piece.request !== request) return undefined
       if (chunk === undefined) throw new PeerError(`the body ended ${request.left} bytes early`)
       // Without another wait, or another peer could take its place in between.
-      this.#take(piece, request, chunk.length)
+      this.#lateness.came(chunk.length)
+      this.#dependencies.transfer.gave(request.giver.peer, chunk.length)
+      request.took(chunk.length)
+      piece.at += chunk.length
+      this.#offset += chunk.length
+      if (request.left === 0) this.#finish(request)
       return chunk
     } catch (error) {
       this.#throwIfStopped()
@@ -191,31 +158,18 @@ export class Pieces implements ByteSource {
     }
   }
 
-  #take(piece: Piece, request: PieceRequest, bytes: number): void {
-    const { peer } = request.giver
-    this.#lateness.came(bytes)
-    this.#dependencies.transfer.gave(peer, bytes)
-    request.took(bytes)
-    piece.at += bytes
-    this.#offset += bytes
-    if (request.left === 0) this.#finish(request)
-  }
-
   /** The first piece is whole. */
   #finish({ giver, taken, askedAt }: PieceRequest): void {
     this.#line.shift()
     const now = this.#now
     giver.gave(taken, now - askedAt, this.#lateness.turn(), this.#givers.beside(giver, now), now)
     this.#dependencies.known.of(giver.peer).moved(taken, now - askedAt)
-    if (this.#offset >= this.#renewedAt + PROGRESS) {
-      this.#renewedAt = this.#offset
-      this.#givers.renew()
-    }
+    this.#givers.came(taken)
     if (this.#offset === this.#span.end) this.#lateness.close()
     this.#fill()
     const giving = this.#givers.ready(now).length
     const needed = Math.min(this.#lateness.needed(giving) ?? 0, PEERS)
-    if (this.#span.end - this.#frontier >= WORTHWHILE) void this.#look(needed - giving)
+    if (this.#line.left >= WORTHWHILE) void this.#lookout.look(needed - giving)
   }
 
   /** Asks those that give for as much as they should be asked for now. */
@@ -224,26 +178,15 @@ export class Pieces implements ByteSource {
       const ready = this.#givers.ready(this.#now)
       const giver = ready.find((one) => one.mayTake(ready.length > 1))
       if (giver === undefined) return
-      const open = this.#line.find(({ request }) => request === undefined)
-      if (open !== undefined) this.#request(open, giver)
-      else if (this.#frontier < this.#span.end) this.#request(this.#append(giver.size(ready.length > 1)), giver)
-      else return
+      const { open, left } = this.#line
+      if (open === undefined && left === 0) return
+      this.#request(open ?? this.#append(giver.size(ready.length > 1)), giver)
     }
   }
 
-  /** Puts a piece at the end of the line, with what would be too little for one more. */
+  /** Puts a piece at the end of the line: so large, if the memory that it may take allows it. */
   #append(size: number): Piece {
-    const { end } = this.#span
-    const length = Math.floor(Math.min(size, Math.max(this.#dependencies.largest(), FIRST_PIECE)))
-    const isLast = end - this.#frontier < length * 1.25
-    return this.#push(this.#frontier, isLast ? end : this.#frontier + length)
-  }
-
-  #push(start: number, end: number): Piece {
-    const piece = { start, at: start, end }
-    this.#line.push(piece)
-    this.#frontier = end
-    return piece
+    return this.#line.append(Math.floor(Math.min(size, Math.max(this.#dependencies.largest(), FIRST_PIECE))))
   }
 
   #request(piece: Piece, giver: Giver): PieceRequest {
@@ -294,13 +237,13 @@ export class Pieces implements ByteSource {
     if (!isOfPeer(error)) throw error
     if (piece.request !== request) return
     const { giver, isOpen } = request
-    this.#takeAway(piece)
+    takeAway(piece)
     if (error instanceof PieceRefusal) {
       giver.rest(error.retryAfterMs === undefined ? 'unfit' : 'busy', this.#now, error.retryAfterMs)
     } else {
       giver.rest('failed', this.#now)
       // A mirror that is told to stop takes no more requests, and finishes what it gives.
-      if (isOpen) this.#release(giver)
+      if (isOpen) this.#line.release(giver)
       // What broke off says more than why it could not be resumed.
       if (!isTold || this.#failure === undefined) this.#failure = error
       // Of a request that got no head, the search has told.
@@ -309,19 +252,9 @@ export class Pieces implements ByteSource {
     this.#fill()
   }
 
-  #takeAway(piece: Piece): void {
-    piece.request?.cancel()
-    piece.request = undefined
-  }
-
-  /** Has others give what that peer was to give later. */
-  #release(giver: Giver): void {
-    for (const piece of this.#line) if (piece.request?.giver === giver) this.#takeAway(piece)
-  }
-
   /** The client waits for a peer for too long: another one gives the rest of the piece, if there is one. */
   #late(): void {
-    const [piece] = this.#line
+    const piece = this.#line.first
     if (piece?.request === undefined) return
     const { request } = piece
     const { giver } = request
@@ -332,7 +265,7 @@ export class Pieces implements ByteSource {
         : (this.#givers.ready(this.#now).find(isOther) ?? this.#givers.retry('slow', this.#now, isOther))
     if (other !== undefined) this.#move(piece, giver, other)
     else if (this.#lateness.silence >= this.#options.stallTimeout) this.#stall(piece, request)
-    else void this.#look()
+    else void this.#lookout.look()
   }
 
   /** Has a faster peer give what is left of a piece, as far as it would be asked at a time. */
@@ -341,12 +274,8 @@ export class Pieces implements ByteSource {
     if (this.#lateness.silence < LATE) transfer.slow(giver.peer, piece.at)
     else transfer.broke(giver.peer, silentFor(LATE), piece.at, giver.hasGiven)
     giver.rest('slow', this.#now)
-    this.#release(giver)
-    const end = piece.at + other.size(true)
-    if (end < piece.end) {
-      this.#line.splice(1, 0, { start: end, at: end, end: piece.end })
-      piece.end = end
-    }
+    this.#line.release(giver)
+    this.#line.split(piece, other.size(true))
     this.#request(piece, other)
     this.#lateness.turn()
     this.#fill()
@@ -363,35 +292,7 @@ export class Pieces implements ByteSource {
     } else if (silence >= stallTimeout * (request.stalls + 1)) {
       request.stalls++
       transfer.slow(peer, piece.at)
-      void this.#look()
+      void this.#lookout.look()
     }
   }
-
-  /** Looks for so many more peers. Where there were none, that is done again after a while at the earliest. */
-  async #look(count = 1): Promise<void> {
-    if (this.#isLooking || this.#now < this.#nextLook) return
-    this.#isLooking = true
-    for (let left = count; left > 0; left--) {
-      const peer = await this.#dependencies.transfer.candidate()
-      if (this.#stop.signal.aborted) return
-      if (peer === undefined) {
-        this.#nextLook = this.#now + this.#lookDelay
-        this.#lookDelay = Math.min(this.#lookDelay * 2, LONGEST_LOOK)
-        break
-      }
-      this.#givers.of(peer)
-      if (this.#lateness.silence >= LATE) this.#late()
-      this.#fill()
-    }
-    this.#isLooking = false
-  }
-}
-
-function silentFor(ms: number): PeerError {
-  return new PeerError(`no byte within ${ms} ms`, { failure: 'silent' })
-}
-
-/** Whether it is a peer's fault, or its refusal. */
-function isOfPeer(error: unknown): error is PeerError | PieceRefusal {
-  return error instanceof PeerError || error instanceof PieceRefusal
 }

@@ -3,7 +3,7 @@ import { PeerError } from '../peers/error.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
-import { PieceRefusal, type Span } from './pieces.ts'
+import { PieceRefusal, type Span } from './line.ts'
 
 export interface SupplyDependencies {
   /** The bytes of a span from peers that have them, the given one first. */
