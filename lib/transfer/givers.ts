@@ -9,10 +9,11 @@ const LEAST_PIECE = 64 * 1024
 /** Bytes of the largest piece from the only peer: beyond it requests cost next to nothing, and leaving costs more. */
 const LARGEST_PIECE = 8 * 1024 * 1024
 /**
- * Bytes of the largest piece where several peers give. All but the first wait in the buffers of their connections, which grow
- * to some MiB once they have been emptied in one go (Linux, `tcp_moderate_rcvbuf`).
+ * Bytes of the largest piece where several peers give. All but the first wait in the buffers of their connections: a peer whose
+ * buffers are smaller than its pieces rests until its turn comes. Linux gives a new one 64 KiB, and some MiB once it has been
+ * emptied in one go a few times (`tcp_moderate_rcvbuf`).
  */
-const LARGEST_SHARED = 1024 * 1024
+const LARGEST_SHARED = 512 * 1024
 /** How long a piece of the only peer should take, in milliseconds: so much at most is lost when the client leaves. */
 const PIECE_TIME = 400
 /** How long a piece should take where several peers give, in milliseconds: what others give meanwhile waits for it. */
@@ -30,6 +31,8 @@ const UNUSUAL_PART = 1 / 8
 const LEAST_RATE = 16
 /** For how long a peer that was slow or has failed gets no pieces while others do, in milliseconds. */
 const REST = 10_000
+/** The same for one that was late for the first time, as a busy node may be for a moment; four times as long for each further one. */
+const FIRST_REST = 1_000
 /** Bytes after which peers that have failed may be tried once more: a long transfer may be in trouble more often. */
 const PROGRESS = 1024 * 1024
 
@@ -115,6 +118,9 @@ export class Giver {
   #shared = FIRST_PIECE
   #rest: { readonly why: RestReason; readonly until: number } | undefined
   #isWorthATry = true
+  /** How often it was late, and whether it has given no piece since. */
+  #delays = 0
+  isOnTrial = false
 
   constructor(peer: Peer) {
     this.peer = peer
@@ -132,6 +138,14 @@ export class Giver {
   /** @param ms for how long, where the reason does not say */
   rest(why: RestReason, now: number, ms = why === 'unfit' ? Number.POSITIVE_INFINITY : REST): void {
     this.#rest = { why, until: now + ms }
+  }
+
+  /** It has kept the client waiting: what was known of its rate does not count any more. */
+  late(now: number): void {
+    this.rest('slow', now, Math.min(FIRST_REST * 4 ** this.#delays++, REST))
+    this.rate = undefined
+    this.#shared = LEAST_PIECE
+    this.isOnTrial = true
   }
 
   /** Ends its rest, for a last try; false if it has had that since {@link renew}. */
@@ -167,6 +181,7 @@ export class Giver {
    * @param others bytes per millisecond of the fastest other peer that gives, if there are others
    */
   gave(bytes: number, ms: number, waited: number, others: number | undefined, now: number): void {
+    this.isOnTrial = false
     const rate = bytes / Math.max(ms, 1)
     this.rate = this.rate === undefined ? rate : this.rate + (rate - this.rate) * WEIGHT
     const isLate = waited > TURN / 4
@@ -179,7 +194,8 @@ export class Giver {
       this.#shared = bounded(Math.min(wanted, this.#shared * 2), LARGEST_SHARED)
       this.#alone = this.#shared
     }
-    if (isLate && rate < (others ?? 0) * SLOW_PART) this.rest('slow', now)
+    // One piece says little on a busy machine: what it gives on average counts.
+    if (isLate && this.rate < (others ?? 0) * SLOW_PART) this.rest('slow', now)
   }
 }
 

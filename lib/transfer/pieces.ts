@@ -111,6 +111,8 @@ export class Pieces implements ByteSource {
         this.#lateness.begin(since)
         this.#fill()
         const piece = this.#line.first ?? this.#append(FIRST_PIECE)
+        // Whoever was late is tried again where that costs nothing.
+        if (piece.request?.giver.isOnTrial === true && !piece.request.isOpen) this.#late()
         const request = piece.request ?? (await this.#assign(piece))
         const chunk = request && (await this.#read(piece, request))
         if (chunk !== undefined) return chunk
@@ -273,7 +275,7 @@ export class Pieces implements ByteSource {
     const { transfer } = this.#dependencies
     if (this.#lateness.silence < LATE) transfer.slow(giver.peer, piece.at)
     else transfer.broke(giver.peer, silentFor(LATE), piece.at, giver.hasGiven)
-    giver.rest('slow', this.#now)
+    giver.late(this.#now)
     this.#line.release(giver)
     this.#line.split(piece, other.size(true))
     this.#request(piece, other)
