@@ -12,10 +12,12 @@ const TRANSFERS = 50
 /** Bytes of each blob, and how fast its reader takes it, per second: all are under way at the same time for some seconds. */
 const SIZE = 20_000_000
 const READER_RATE = 4_000_000
+/** How many peers have them all. */
+const PEERS = [1, 4]
 /** What a mirror on Bun may need, in MiB. */
-const EXPECTED = 100
+const EXPECTED = 110
 
-/** Resident memory of both mirrors while 50 different blobs go from one through the other to slow readers. */
+/** Resident memory of a mirror, and of the peer that it finds first, while 50 blobs come from one peer or several to slow readers. */
 export async function benchTransferMemory(runtimes: readonly RuntimeName[]): Promise<void> {
   await using parts = new AsyncDisposableStack()
   const dir = await mkdtemp(join(tmpdir(), 'swarmirror-bench-'))
@@ -26,10 +28,14 @@ export async function benchTransferMemory(runtimes: readonly RuntimeName[]): Pro
   await writeLayout(empty, [])
 
   const rows: string[][] = []
-  for (const runtime of runtimes) {
+  for (const [runtime, peers] of runtimes.flatMap((name) => PEERS.map((count) => [name, count] as const))) {
     await using mirrors = new AsyncDisposableStack()
     const holder = await startLayoutMirror(runtime, full)
     mirrors.defer(() => holder.kill())
+    for (let more = 1; more < peers; more++) {
+      const other = await startLayoutMirror(runtime, full, ['--bootstrap', holder.peer])
+      mirrors.defer(() => other.kill())
+    }
     const asker = await startLayoutMirror(runtime, empty, ['--bootstrap', holder.peer, '--lookup-timeout', '1s'])
     mirrors.defer(() => asker.kill())
     const urls = own.layers.map(
@@ -41,6 +47,7 @@ export async function benchTransferMemory(runtimes: readonly RuntimeName[]): Pro
     const memory = watches.map((watch) => watch.stop())
     rows.push([
       runtime,
+      String(peers),
       ...memory.flatMap(({ before, growth }) => [before.toFixed(0), (before + growth).toFixed(0)]),
       runtime === 'bun' ? String(EXPECTED) : '',
       `${codes.filter((code) => code === 0).length} of ${TRANSFERS}`,
@@ -51,6 +58,7 @@ export async function benchTransferMemory(runtimes: readonly RuntimeName[]): Pro
   printTable(
     [
       'runtime',
+      'peers',
       'mirror, idle',
       'mirror, most',
       'peer, idle',
