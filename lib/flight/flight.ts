@@ -65,9 +65,10 @@ export interface Flight {
 
 /** The flight of a node that takes no part in any: who has content, the router says. */
 export function withoutFlight(router: Pick<Router, 'lookup'>): Flight {
+  const lookup: Router['lookup'] = (key, signal) => router.lookup(key, signal)
   return {
-    sources: (key, signal) => router.lookup(key, signal),
-    holders: (key, signal) => router.lookup(key, signal),
+    sources: lookup,
+    holders: lookup,
     state: async () => undefined,
     left: () => undefined,
     better: () => undefined,
