@@ -42,8 +42,11 @@ interface Fault {
   readonly alone?: string
 }
 
-/** How many images may leave the registry beside what a node gets that is alone: 1.00 to 1.04 are usual. */
-const MOST = 1.1
+/**
+ * How many images may leave the registry beside what a node gets that is alone. 1.00 to 1.06 are usual. What the leader is ahead of
+ * the others leaves it twice: on a busy machine that is up to a quarter of the layer.
+ */
+const MOST = 1.4
 
 const FAULTS: readonly Fault[] = [
   { what: 'nothing', happens: () => undefined },
