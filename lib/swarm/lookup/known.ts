@@ -9,7 +9,7 @@ import type { Known } from '../router.ts'
 
 export interface OwnRecordsDependencies {
   readonly map: NetworkMap
-  readonly records: Pick<RecordStore, 'get' | 'count'>
+  readonly records: Pick<RecordStore, 'get' | 'count' | 'isFull'>
   /** The topics of a key, one for each swarm key. */
   readonly topicsOf: (key: Key) => readonly Uint8Array[]
   readonly clock?: Clock
@@ -40,9 +40,10 @@ export class OwnRecords {
   }
 
   isWhole(topic: Uint8Array): boolean {
-    const { map } = this.#dependencies
+    const { map, records } = this.#dependencies
     const round = Math.max(INTERVAL, (map.others * 1_000) / RATE)
-    if (this.#clock.now() - this.#startedAt < ROUNDS * round) return false
+    // What it has no room for is with others.
+    if (this.#clock.now() - this.#startedAt < ROUNDS * round || records.isFull(topic)) return false
     const closest = map.closest(topic, this.#closest)
     const farthest = closest.at(-1)
     const isFew = farthest === undefined || closest.length < this.#closest

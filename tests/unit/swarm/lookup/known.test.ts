@@ -16,7 +16,7 @@ const MINUTE = 60_000
 const door = (port: number) => ({ host: '10.0.0.1', port })
 
 /** What the closest node but so many keeps among others that it all knows. */
-function keeping(others: number, place = 0, swarmKeys = 1) {
+function keeping(others: number, place = 0, swarmKeys = 1, mostOfTopic = 100) {
   const clock = new ManualClock()
   const dht = new SimulatedDht(clock, seeded(1))
   const topicsOf = (key: Key) =>
@@ -26,7 +26,7 @@ function keeping(others: number, place = 0, swarmKeys = 1) {
   const self = dht.closest(topic, others + 1)[place] ?? assert.fail('so many are there')
   const map = new NetworkMap(self)
   for (const node of dht.alive) map.answered(node, 0)
-  const records = createRecordStore({ log: silentLogger, clock })
+  const records = createRecordStore({ log: silentLogger, clock }, { mostOfTopic })
   const own = new OwnRecords({ map, records, topicsOf, clock }, 8)
   return { clock, map, records, own, topic, add: (port: number) => records.add(topic, compact(door(port))) }
 }
@@ -67,6 +67,14 @@ test('OwnRecords give the members that announced a key, and are not whole where 
   assert.deepEqual(own.of(KEY), { peers: [door(member?.port ?? 0)], count: 2, isWhole: true })
   if (member !== undefined) map.lose(member, clock.now())
   assert.deepEqual(own.of(KEY), { peers: [], count: 2, isWhole: false })
+})
+
+test('OwnRecords are not whole where there is no room for more', async () => {
+  const { clock, own, topic, add } = keeping(20, 0, 1, 1)
+  await clock.pass(MINUTE)
+  assert.equal(own.isWhole(topic), true)
+  add(2)
+  assert.equal(own.isWhole(topic), false)
 })
 
 test('OwnRecords give what was announced under any swarm key, and are not whole where there are several', async () => {
