@@ -29,9 +29,9 @@ const UNUSUAL_PART = 1 / 8
  * gives less is worth a question to others.
  */
 const LEAST_RATE = 16
-/** For how long a peer that was slow or has failed gets no pieces while others do, in milliseconds. */
+/** For how long a peer that has failed gets no pieces while others do, in milliseconds. */
 const REST = 10_000
-/** The same for one that was late for the first time, as a busy node may be for a moment; four times as long for each further one. */
+/** The same for one that was slow or late for the first time, as a busy node may be for a moment; then four times as long, at most as above. */
 const FIRST_REST = 1_000
 /** Bytes after which peers that have failed may be tried once more: a long transfer may be in trouble more often. */
 const PROGRESS = 1024 * 1024
@@ -118,7 +118,7 @@ export class Giver {
   #shared = FIRST_PIECE
   #rest: { readonly why: RestReason; readonly until: number } | undefined
   #isWorthATry = true
-  /** How often it was late, and whether it has given no piece since. */
+  /** How often it was slow or late, and whether it has given no piece since. */
   #delays = 0
   isOnTrial = false
 
@@ -140,7 +140,7 @@ export class Giver {
     this.#rest = { why, until: now + ms }
   }
 
-  /** It has kept the client waiting: what was known of its rate does not count any more. */
+  /** It has kept the client waiting, for a moment perhaps: what was known of its rate does not count any more. */
   late(now: number): void {
     this.rest('slow', now, Math.min(FIRST_REST * 4 ** this.#delays++, REST))
     this.rate = undefined
@@ -195,7 +195,7 @@ export class Giver {
       this.#alone = this.#shared
     }
     // One piece says little on a busy machine: what it gives on average counts.
-    if (isLate && this.rate < (others ?? 0) * SLOW_PART) this.rest('slow', now)
+    if (isLate && this.rate < (others ?? 0) * SLOW_PART) this.late(now)
   }
 }
 
