@@ -79,8 +79,10 @@ export class Download {
     | { readonly kind: 'again' } = { kind: 'peers' }
   /** How often it was told to ask again. */
   returns = 0
-  /** Whether the peer that it was to follow waits for its turn. */
-  isParentLate = false
+  /** What it is part of, if that is known. */
+  image: string | undefined
+  /** Since when the peer that it is to follow waits for its turn. */
+  parentLateSince: number | undefined
   /** Whether the peer that it follows gets it from upstream. */
   doesParentLead = false
   /** Whom it had better follow, as a keeper has said. */
@@ -159,6 +161,8 @@ export class Downloads {
   /** The most that has come from peers at a time, in bytes per millisecond: what a link takes it can give. */
   #carried = 0
   #unseen = 0
+  /** When containerd last had a place again. */
+  #freedAt = 0
   readonly #closing = new AbortController()
 
   constructor(dependencies: DownloadsDependencies) {
@@ -227,10 +231,14 @@ export class Downloads {
     if (way.kind === 'peers') {
       // Each would wait for the other.
       const isCircle = way.parent !== undefined && addressOf(way.parent) === addressOf(asker)
-      return isCircle ? { kind: 'gone' } : state
+      if (isCircle) return { kind: 'gone' }
+      return download.parentLateSince === undefined ? state : { kind: 'later' }
     }
     if (way.kind === 'again') return { kind: 'later' }
-    if (this.isNext(download, way.at)) return now - way.at < FIRST_BYTE_PATIENCE ? state : { kind: 'gone' }
+    if (this.isNext(download, way.at)) {
+      const turn = Math.max(way.at, this.#freedAt)
+      return now - turn < FIRST_BYTE_PATIENCE ? state : { kind: 'gone' }
+    }
     // What runs at this moment may be over in a moment.
     return { kind: now - way.at < TURN_PATIENCE ? 'soon' : 'later' }
   }
@@ -323,6 +331,7 @@ export class Downloads {
   #store(download: Download, until: number): void {
     const { holds, clock } = this.#dependencies
     download.isComplete = true
+    this.#freedAt = clock.now()
     if (this.#closing.signal.aborted) return
     if (holds(digestKey(download.digest))) this.#end(download, 'committed')
     else if (clock.now() > until) this.#end(download, 'aborted')
@@ -340,6 +349,7 @@ export class Downloads {
       if (!isFromPeers && bytes >= PACE_BYTES) this.#upstreamPace = Math.max(this.#upstreamPace, bytes / ms)
     }
     this.#running.delete(digest)
+    this.#freedAt = this.#dependencies.clock.now()
     if (arrival === undefined) this.#unseen++
     download.found(arrival)
     this.#dependencies.onEnd(download, end)

@@ -1,5 +1,6 @@
 import type { Digest } from '../oci/digest.ts'
 import type { Key } from '../oci/key.ts'
+import type { ContentTarget } from '../oci/path.ts'
 import type { Peer, Router } from '../swarm/router.ts'
 
 /** A peer that may give content. */
@@ -14,6 +15,8 @@ export type SourceState =
   | { readonly kind: 'arriving'; readonly written: number; readonly size?: number | undefined; readonly leads: boolean }
   /** It is complete there. */
   | { readonly kind: 'held' }
+  /** The same, and it will have its turn before this node could do anything better. In bytes. */
+  | { readonly kind: 'waiting'; readonly size: number }
   /** Its client was told to go upstream, or to ask again, and its turn has not come. */
   | { readonly kind: 'later' }
   /** It will not come there. */
@@ -25,8 +28,10 @@ export interface Flight {
    * As {@link Router.lookup}: peers that hold what the key names, and at most one that is getting it, if nobody else is found.
    * Without any, this node may go upstream, and others are sent to it. To be asked by a client's GET only, since it is a
    * claim. It ends by itself.
+   *
+   * @param target what the client asks for
    */
-  sources(key: Key, signal: AbortSignal): AsyncIterable<Source>
+  sources(key: Key, signal: AbortSignal, target?: ContentTarget): AsyncIterable<Source>
 
   /** Only those that hold it, for who asks without pulling it: nobody is sent there. It ends by itself. */
   holders(key: Key, signal: AbortSignal): AsyncIterable<Peer>

@@ -100,7 +100,7 @@ export class Keeper {
   }
 
   /** @param known who has announced it */
-  ask({ digest, gives, not }: Pick<Ask, 'digest' | 'gives' | 'not'>, from: Peer, known: Known): Placing {
+  ask({ digest, gives, leads, not }: Omit<Ask, 'kind'>, from: Peer, known: Known): Placing {
     const content = this.#content(digest)
     const own = addressOf(from)
     const tried = new Set(not.map(addressOf))
@@ -118,8 +118,9 @@ export class Keeper {
     const parent = isAlone ? undefined : this.#parentFor(own, content, tried)?.peer
     const giver = parent ?? holders[0]
     const crowd = content.entries.size - Number(content.entries.has(own))
-    // Others could not follow whoever does not give.
-    if (gives || giver !== undefined) this.#enter(digest, content, from, { parent: giver && addressOf(giver), gives })
+    // Others could not follow whoever does not give, or does not get it.
+    if ((gives && leads) || giver !== undefined)
+      this.#enter(digest, content, from, { parent: giver && addressOf(giver), gives })
     else this.#remove(content, own)
     const held = Math.max(holders.length, known.count)
     return { kind: 'place', holders, held, ...(parent && { parent }), crowd, isWhole: known.isWhole }

@@ -22,10 +22,10 @@ const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 
 const QUESTION = v.variant('kind', [
   /**
-   * Who may have it? `gives`: others may follow the asker, whose containerd is about to write it. `not`: these were
-   * tried, and do not give it.
+   * Who may have it? `gives`: others may follow the asker, whose containerd is about to write it. `leads`: it goes upstream
+   * if nobody is named. `not`: these were tried, and do not give it.
    */
-  v.strictObject({ kind: v.literal('ask'), digest, gives: v.boolean(), not: peers }),
+  v.strictObject({ kind: v.literal('ask'), digest, gives: v.boolean(), leads: v.boolean(), not: peers }),
   /** It is arriving here: from upstream, or from a parent. So many nodes can follow this one. A lease. */
   v.strictObject({ kind: v.literal('arriving'), digest, written: bytes, parent: v.optional(peer), room: bytes }),
   /** It is complete here, or will not come. */

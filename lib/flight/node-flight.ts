@@ -1,8 +1,10 @@
 import type { Logger } from '../observe/log.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { digestKey, type Key } from '../oci/key.ts'
+import type { ContentTarget } from '../oci/path.ts'
 import { bounded, onAbort, until } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
+import { BoundedMap } from '../platform/bounded-map.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { Members } from '../swarm/members.ts'
@@ -66,8 +68,21 @@ const SOON_INTERVAL = 50
  * How often a client is told to ask again for what it has no byte of: containerd gives up after the third time without progress.
  */
 const MOST_RETURNS = 2
+/** Images of which it is known who leads. */
+const MOST_IMAGES = 256
+/**
+ * How often a keeper is asked for the leader of an image, which asks at about the same time, and after how many milliseconds:
+ * before the client is told to ask again, and before this node leads itself.
+ */
+const LEADER_LOOKS = 3
+const LAST_LOOKS = 10
+const LEADER_INTERVAL = 100
+/**
+ * Milliseconds for which a client waits for the turn of a leader. containerd 2.3 waits 30 s for a head.
+ */
+const TURN_PATIENCE = 20_000
 /** Milliseconds that {@link Flight.sources} takes at most beyond a lookup. */
-export const CLAIM_TIME = ARRIVAL_PATIENCE + KEEPERS * KEEPER_PATIENCE
+export const CLAIM_TIME = ARRIVAL_PATIENCE + KEEPERS * KEEPER_PATIENCE + LAST_LOOKS * LEADER_INTERVAL
 
 /**
  * Takes part in flights: asks the keepers who has something, and follows whom they name, or leads. It tells them
@@ -79,6 +94,8 @@ export class NodeFlight implements Flight {
   readonly #metrics: FlightMetrics
   readonly #keeper: Keeper
   readonly #downloads: Downloads
+  /** Whether this node leads for the images that it pulls, by repository: the claim of the manifest has told. */
+  readonly #leads = new BoundedMap<boolean>(MOST_IMAGES)
   /** Keepers that did not answer, by address, and until when they are asked last. */
   readonly #silent = new Map<string, number>()
   readonly #closing = new AbortController()
@@ -106,7 +123,7 @@ export class NodeFlight implements Flight {
     return { kept: this.#keeper.size, arriving: this.#downloads.arriving }
   }
 
-  async *sources(key: Key, signal: AbortSignal): AsyncIterable<Source> {
+  async *sources(key: Key, signal: AbortSignal, target?: ContentTarget): AsyncIterable<Source> {
     const { router, clock } = this.#dependencies
     if (!isDigest(key)) return yield* router.lookup(key, signal)
     const stop = new AbortController()
@@ -115,17 +132,22 @@ export class NodeFlight implements Flight {
     const cancel = clock.after(this.#options.lookupTimeout + CLAIM_TIME, () => stop.abort())
     try {
       const download = this.#downloads.begin(key)
-      download.isParentLate = false
+      download.parentLateSince = undefined
+      if (target?.kind === 'blob') download.image = imageOf(target)
       download.isReleased = false
       if (download.way.kind === 'again') download.way = { kind: 'peers' }
       const claim = this.#claim(download, stop.signal)
+      if (target?.kind === 'manifest') {
+        void claim.then((placing) => placing && this.#leads.set(imageOf(target), nameOf(placing) === 'lead'))
+      }
       const soon = await within(clock, KEEPER_HASTE, claim)
       // Each of those who have it, or are getting it, gives to one: more would share what it can send.
       const isCrowded = soon?.parent !== undefined && soon.crowd >= soon.held
       if (!isCrowded) yield* soon?.holders ?? []
       if (!isCrowded && soon?.isWhole !== true) yield* this.#lookup(key, stop.signal)
-      const placing = await claim
+      let placing = await claim
       if (soon === undefined) yield* placing?.holders ?? []
+      placing = await this.#led(download, placing, stop.signal)
       // Those who have it may have removed it a moment ago.
       if (placing?.parent !== undefined && !signal.aborted) yield this.#follow(download, placing.parent, placing.crowd)
     } finally {
@@ -145,9 +167,14 @@ export class NodeFlight implements Flight {
       const download = this.#downloads.get(digest)
       if (download?.isReleased === true) return { kind: 'gone' }
       if (download !== undefined) {
-        download.isParentLate = answer?.kind === 'later'
+        if (answer?.kind === 'later') download.parentLateSince ??= clock.now()
+        else if (answer !== undefined) download.parentLateSince = undefined
         download.doesParentLead = answer?.kind === 'arriving' && answer.leads
         if (this.#downloads.isSlow(download)) return { kind: 'gone' }
+        const { parentLateSince, arrival, returns } = download
+        const isPatient = returns === MOST_RETURNS && this.#isLed(download)
+        const isWaiting = isPatient && parentLateSince !== undefined && clock.now() - parentLateSince < TURN_PATIENCE
+        if (isWaiting && arrival?.size !== undefined) return { kind: 'waiting', size: arrival.size }
       }
       if (
         answer?.kind === 'arriving' ||
@@ -189,9 +216,11 @@ export class NodeFlight implements Flight {
   missed(digest: Digest, mayReturn: boolean): number | undefined {
     const download = this.#downloads.get(digest)
     if (download === undefined) return undefined
-    const { way, arrival, hasBegun, isParentLate, returns } = download
+    const { way, arrival, hasBegun, parentLateSince, returns, image } = download
     const at = this.#dependencies.clock.now()
-    const isLate = isParentLate || !this.#downloads.isNext(download, at)
+    const isParentLate = parentLateSince !== undefined
+    const doesLead = image !== undefined && this.#leads.get(image) === true
+    const isLate = !doesLead && (isParentLate || this.#isLed(download) || !this.#downloads.isNext(download, at))
     if (mayReturn && isLate && !hasBegun && returns < MOST_RETURNS && arrival?.size !== undefined) {
       download.returns++
       download.way = { kind: 'again' }
@@ -199,6 +228,8 @@ export class NodeFlight implements Flight {
       if (!isParentLate && download.isClaimed) void this.#tell({ kind: 'gone', digest })
       return arrival.size
     }
+    // Who goes upstream itself must wait for nobody: the others might wait for it.
+    if (this.#isLed(download) && !hasBegun) this.#leadItself(download)
     download.way = { kind: 'upstream', at }
     if (way.kind === 'peers' && hasBegun) this.#tellProgress(download)
     return undefined
@@ -230,12 +261,36 @@ export class NodeFlight implements Flight {
     return { ...parent, isArriving: true }
   }
 
+  /** Whether another node leads for the image that it is part of. */
+  #isLed({ image }: Download): boolean {
+    return image !== undefined && this.#leads.get(image) === false
+  }
+
+  /** From now on, this node counts on no leader for the image. */
+  #leadItself({ image }: Download): void {
+    if (image !== undefined) this.#leads.delete(image)
+  }
+
+  /** Waits a moment for the one that leads for the image, if it has not asked yet. Without it, this node may lead. */
+  async #led(download: Download, placing: Placing | undefined, signal: AbortSignal): Promise<Placing | undefined> {
+    const { clock } = this.#dependencies
+    let found = placing
+    for (let looks = 1; found !== undefined && nameOf(found) === 'lead' && !signal.aborted; looks++) {
+      if (!this.#isLed(download) || (looks > LEADER_LOOKS && download.returns < MOST_RETURNS)) break
+      if (looks > LAST_LOOKS) this.#leadItself(download)
+      else await until(clock, clock.now() + LEADER_INTERVAL, signal).catch(() => undefined)
+      found = await this.#claim(download, signal)
+    }
+    return found
+  }
+
   /** Asks the keepers of a digest, one after the other, until one answers; and the next one before this node replaces a leader. */
   async #claim(download: Download, signal: AbortSignal): Promise<Placing | undefined> {
     const { digest } = download
     const isSeen = async () => this.#downloads.areSeen ?? (await download.arriving(ARRIVAL_PATIENCE)) !== undefined
     const gives = this.#options.gives && (await isSeen())
-    const question = { kind: 'ask', digest, gives, not: download.left } as const
+    const leads = !this.#isLed(download)
+    const question = { kind: 'ask', digest, gives, leads, not: download.left } as const
     const keepers = this.#dependencies.members.closest(digestKey(digest), KEEPERS)
     const isSilent = (keeper: Peer) => Number(this.#isSilent(keeper))
     let placing: Placing | undefined
@@ -244,7 +299,7 @@ export class NodeFlight implements Flight {
       if (signal.aborted) return undefined
       if (answer?.kind !== 'place') continue
       placing = answer
-      download.isClaimed ||= gives
+      download.isClaimed ||= gives && (leads || nameOf(answer) !== 'lead')
       // Members that do not know the same ones ask different keepers, and what one knows the other may not.
       if (nameOf(placing) !== 'lead' || question.not.length === 0) break
     }
@@ -349,7 +404,9 @@ export class NodeFlight implements Flight {
   /** Whoever it follows is given up as soon as it is asked how far it is. */
   #release(digest: Digest): void {
     const download = this.#downloads.get(digest)
-    if (download !== undefined && !download.hasBegun) download.isReleased = true
+    if (download === undefined || download.hasBegun) return
+    download.isReleased = true
+    this.#leadItself(download)
   }
 }
 
@@ -369,4 +426,8 @@ function nameOf({ parent, holders }: Placing): 'follow' | 'holders' | 'lead' {
 
 function isSame(a: Peer, b: Peer): boolean {
   return a.host === b.host && a.port === b.port
+}
+
+function imageOf({ registry, repository }: ContentTarget): string {
+  return `${registry}/${repository}`
 }

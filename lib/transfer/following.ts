@@ -29,6 +29,9 @@ const LONGEST_EMPTY = 5_000
 /** Milliseconds for which bytes may be on their way that are there: the way is broken. */
 const LONGEST_WAY = 5_000
 
+/** The peer has no byte, and goes upstream when its turn has come: nothing speaks against it. */
+export class TurnError extends PeerError {}
+
 /**
  * The bytes of content that a peer is still getting, as it gets them. That it gets no more for a while says nothing: as long as
  * it lives, and says that it goes on, it is waited for.
@@ -109,7 +112,11 @@ export class Following implements ByteSource {
     }
     this.#misses = 0
     if (state.kind === 'gone') return new PeerError('it has given up')
-    if (state.kind === 'later') return new PeerError('it waits for its turn')
+    if (state.kind === 'later') return new TurnError('it waits for its turn')
+    if (state.kind === 'waiting') {
+      this.#grewAt = now
+      return undefined
+    }
     const written = state.kind === 'held' ? Number.POSITIVE_INFINITY : state.written
     if (written > this.#written) this.#grewAt = now
     this.#written = Math.max(written, this.#written)

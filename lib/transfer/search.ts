@@ -1,6 +1,6 @@
 import type { Flight, Source } from '../flight/flight.ts'
 import type { Logger } from '../observe/log.ts'
-import type { Descriptor } from '../oci/digest.ts'
+import type { Descriptor, Digest } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
 import { OCTET_STREAM } from '../oci/media-type.ts'
 import { digestNamed } from '../oci/path.ts'
@@ -64,7 +64,7 @@ export const LONGEST_RACE = 15_000
 const STATE_TIMEOUT = 600
 const STATE_RETRY = 50
 /** The same for one that goes upstream when its turn has come: this node's client comes again. */
-const LATER_TIMEOUT = 150
+const LATER_TIMEOUT = 300
 /** Milliseconds in which a client may wait for others to be named in the place of such peers. */
 const REPLACEMENT_TIMEOUT = 1_000
 /** A head takes some 10 ms on a busy node: after a second a node that nothing else is heard of is dead. */
@@ -175,10 +175,9 @@ export class Search {
     for (;;) {
       const state = await bounded(STATE_TIMEOUT, signal, (stop) => flight.state(peer, digest, stop))
       if (state?.kind === 'held') return 'held'
+      if (state?.kind === 'waiting' && isFirst && start === 0) return arrivingHead(digest, state.size)
       const isAhead = state?.kind === 'arriving' && ((isFirst && start === 0) || state.written > start)
-      if (isAhead && state.size !== undefined) {
-        return { kind: 'arriving', descriptor: { mediaType: OCTET_STREAM, digest, size: state.size } }
-      }
+      if (isAhead && state.size !== undefined) return arrivingHead(digest, state.size)
       // Whoever is behind may come there late, or never.
       if (state === undefined || state.kind === 'gone' || (state.kind === 'arriving' && !isAhead)) break
       const isLast = clock.now() + STATE_RETRY > begunAt + (state.kind === 'later' ? LATER_TIMEOUT : STATE_TIMEOUT)
@@ -237,7 +236,7 @@ export class Search {
     const hasLeft = (peer: Source) => digest !== undefined && flight.hasLeft(peer, digest)
     const suits = (peer: Source) => !isVain(peer) && this.#suits(peer) && !known.isWrong(peer, key) && !hasLeft(peer)
     const sources: Flight['sources'] = (of, signal) =>
-      this.#isHead ? flight.holders(of, signal) : flight.sources(of, signal)
+      this.#isHead ? flight.holders(of, signal) : flight.sources(of, signal, this.#target)
     const dependencies = { ...this.#dependencies, flight: { sources }, onLookup }
     return new Candidates(dependencies, key, this.#options.lookupTimeout, suits)
   }
@@ -300,4 +299,8 @@ export class Search {
       return undefined
     }
   }
+}
+
+function arrivingHead(digest: Digest, size: number): ArrivingHead {
+  return { kind: 'arriving', descriptor: { mediaType: OCTET_STREAM, digest, size } }
 }

@@ -3,6 +3,7 @@ import { PeerError } from '../peers/error.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
+import { TurnError } from './following.ts'
 import { PieceRefusal, type Span } from './line.ts'
 
 export interface SupplyDependencies {
@@ -96,6 +97,8 @@ export class Supply implements ByteSource {
   /** @throws the error if nobody goes on */
   async #replace(error: PeerError | PieceRefusal, isLate: boolean): Promise<void> {
     const { pieces, following, source, left } = this.#dependencies
+    // The client asks again.
+    if (error instanceof TurnError && this.#offset === this.#start) throw error
     const span = { start: this.#offset, end: this.#end }
     // Those who have the bytes have been looked for already where they were to come from these.
     const isKnown = this.#parent === undefined

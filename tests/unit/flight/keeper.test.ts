@@ -16,8 +16,8 @@ function scene() {
   const clock = new ManualClock()
   const keeper = new Keeper(clock)
   /** `lead`, or the numbers of those who have it, and of the one to follow. */
-  const ask = (number: number, not: readonly number[] = [], gives = true, known = NOTHING) => {
-    const { holders, parent } = keeper.ask({ digest, gives, not: not.map(node) }, node(number), known)
+  const ask = (number: number, not: readonly number[] = [], gives = true, known = NOTHING, leads = true) => {
+    const { holders, parent } = keeper.ask({ digest, gives, leads, not: not.map(node) }, node(number), known)
     const named = (peers: readonly Peer[]) => peers.map(({ host }) => host.split('.').at(-1)).join()
     const said = [
       ...(holders.length > 0 ? [`holders ${named(holders)}`] : []),
@@ -81,15 +81,24 @@ test('a keeper names those who have announced it, too, and how many they are', (
   assert.equal(ask(2, [], true, known), 'holders 7,8, follow 1')
   end(3, 'held')
   end(8, 'held')
-  const { holders, held, isWhole } = keeper.ask({ digest, gives: true, not: [node(7)] }, node(3), known)
+  const { holders, held, isWhole } = keeper.ask({ digest, gives: true, leads: true, not: [node(7)] }, node(3), known)
   assert.deepEqual([holders, held, isWhole], [[node(8)], 30, false])
   const many = { peers: Array.from({ length: 30 }, (_, number) => node(number + 10)), count: 30, isWhole: true }
-  assert.equal(keeper.ask({ digest, gives: true, not: [] }, node(4), many).holders.length, 20)
+  assert.equal(keeper.ask({ digest, gives: true, leads: true, not: [] }, node(4), many).holders.length, 20)
+})
+
+test('a keeper sends nobody to a node that does not go upstream itself, and lets it follow', () => {
+  const { ask } = scene()
+  assert.equal(ask(1, [], true, NOTHING, false), 'lead')
+  assert.equal(ask(2), 'lead')
+  assert.equal(ask(1, [], true, NOTHING, false), 'follow 2')
+  assert.equal(ask(3), 'follow 1')
 })
 
 test('a keeper tells how many others are getting it', () => {
   const { keeper, ask, end } = scene()
-  const crowd = (number: number) => keeper.ask({ digest, gives: true, not: [] }, node(number), NOTHING).crowd
+  const crowd = (number: number) =>
+    keeper.ask({ digest, gives: true, leads: true, not: [] }, node(number), NOTHING).crowd
   assert.deepEqual([1, 2, 3, 1].map(crowd), [0, 1, 2, 2])
   end(1, 'held')
   assert.equal(crowd(4), 2)
@@ -149,7 +158,7 @@ test('a keeper sends two to each where a line of all would be very long', () => 
   const peer = (number: number) => ({ host: `10.0.${number >> 8}.${number & 255}`, port: 5001 })
   const parents = Array.from(
     { length: 205 },
-    (_, number) => keeper.ask({ digest, gives: true, not: [] }, peer(number), NOTHING).parent,
+    (_, number) => keeper.ask({ digest, gives: true, leads: true, not: [] }, peer(number), NOTHING).parent,
   )
   assert.deepEqual(
     [1, 200, 201, 202, 203, 204].map((number) => parents[number]),
@@ -287,8 +296,11 @@ test('a keeper keeps no more than it may, the digests that were asked for last',
   const { keeper } = scene()
   const named = (number: number) => `sha256:${number.toString(16).padStart(64, '0')}` as Digest
   for (let number = 0; number < 5_000; number++)
-    keeper.ask({ digest: named(number), gives: true, not: [] }, node(1), NOTHING)
+    keeper.ask({ digest: named(number), gives: true, leads: true, not: [] }, node(1), NOTHING)
   assert.equal(keeper.size, 4_096)
-  assert.deepEqual(keeper.ask({ digest: named(4_999), gives: true, not: [] }, node(2), NOTHING).parent, node(1))
-  assert.equal(keeper.ask({ digest: named(0), gives: true, not: [] }, node(2), NOTHING).parent, undefined)
+  assert.deepEqual(
+    keeper.ask({ digest: named(4_999), gives: true, leads: true, not: [] }, node(2), NOTHING).parent,
+    node(1),
+  )
+  assert.equal(keeper.ask({ digest: named(0), gives: true, leads: true, not: [] }, node(2), NOTHING).parent, undefined)
 })

@@ -6,6 +6,7 @@ import { createFlightMetrics } from '../../../lib/flight/metrics.ts'
 import { NodeFlight } from '../../../lib/flight/node-flight.ts'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
 import { digestKey, type Key } from '../../../lib/oci/key.ts'
+import type { ContentTarget } from '../../../lib/oci/path.ts'
 import { type Clock, systemClock } from '../../../lib/platform/clock.ts'
 import type { Router } from '../../../lib/swarm/router.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
@@ -55,9 +56,9 @@ function scene(clock: Clock = systemClock) {
       ...{ self, member, flight, store, held, lines, metrics },
       writer: () => writers.at(-1) ?? assert.fail('it was not pulled'),
       /** What a pull finds, by the ports of the nodes. Its client begins to write before it asks, as containerd does. */
-      async pull(of = content): Promise<string> {
+      async pull(of = content, target?: ContentTarget): Promise<string> {
         if (store.arriving(of.descriptor.digest) === undefined) writers.push(store.arrive(of))
-        return await named(flight.sources(digestKey(of.descriptor.digest), never))
+        return await named(flight.sources(digestKey(of.descriptor.digest), never, target))
       },
     }
   }
@@ -286,6 +287,70 @@ test('NodeFlight: who follows somebody whose turn has not come asks again, twice
     assert.deepEqual(await b.flight.state(a.self, digest, never), { kind: 'later' })
     assert.equal(b.flight.missed(digest, true), size)
   }
+})
+
+const image = { registry: 'example.org', repository: 'team/app' }
+const manifest: ContentTarget = { ...image, kind: 'manifest', reference: { tag: 'v1' } }
+const layer: ContentTarget = { ...image, kind: 'blob', digest }
+
+/** Two nodes that pull an image: the first one leads, and goes upstream for three layers before the one that others want, too. */
+async function led(join: ReturnType<typeof scene>) {
+  const [a, b] = [join(), join()]
+  const [config = assert.fail(), ...layers] = others.slice(-4)
+  assert.equal(await a.pull(config, manifest), '')
+  assert.equal(await b.pull(config, manifest), 'parent 1')
+  for (const other of layers) {
+    const { digest } = other.descriptor
+    assert.equal(await a.pull(other, { ...image, kind: 'blob', digest }), '')
+    assert.equal(a.flight.missed(digest, true), undefined)
+    a.writer().write(1)
+  }
+  return [a, b] as const
+}
+
+test('NodeFlight: who leads for a manifest leads for all layers, and the others wait for the turn of each', async () => {
+  const [a, b] = await led(scene())
+  // It may ask before the leader does.
+  const first = b.pull(content, layer)
+  assert.equal(await a.pull(content, layer), '')
+  assert.equal(a.flight.missed(digest, true), undefined)
+  assert.equal(await first, 'parent 1')
+  for (let times = 1; times <= 2; times++) {
+    assert.deepEqual(await b.flight.state(a.self, digest, never), { kind: 'later' })
+    assert.equal(b.flight.missed(digest, true), content.bytes.length)
+    assert.equal(await b.pull(content, layer), 'parent 1')
+  }
+  assert.deepEqual(await b.flight.state(a.self, digest, never), { kind: 'waiting', size: content.bytes.length })
+  a.writer().write(1)
+  const state = await b.flight.state(a.self, digest, never)
+  assert.ok(state?.kind === 'arriving' && state.written === 1 && state.leads)
+})
+
+test('NodeFlight: where nobody leads for an image, whoever has waited for that goes upstream', async () => {
+  const [a, b] = await led(scene())
+  for (const size of [content.bytes.length, content.bytes.length, undefined]) {
+    assert.equal(await b.pull(content, layer), '')
+    assert.equal(b.flight.missed(digest, true), size)
+  }
+  assert.equal(await a.pull(content, layer), 'parent 2')
+})
+
+test('NodeFlight: the turn of a leader is not waited for without end', async () => {
+  let skipped = 0
+  const clock: Clock = { now: () => systemClock.now() + skipped, after: (ms, run) => systemClock.after(ms, run) }
+  const [a, b] = await led(scene(clock))
+  assert.equal(await a.pull(content, layer), '')
+  a.flight.missed(digest, true)
+  for (let times = 1; times <= 2; times++) {
+    await b.pull(content, layer)
+    assert.deepEqual(await b.flight.state(a.self, digest, never), { kind: 'later' })
+    b.flight.missed(digest, true)
+  }
+  await b.pull(content, layer)
+  assert.equal((await b.flight.state(a.self, digest, never))?.kind, 'waiting')
+  skipped += 21_000
+  assert.deepEqual(await b.flight.state(a.self, digest, never), { kind: 'later' })
+  assert.equal(b.flight.missed(digest, true), undefined)
 })
 
 test('NodeFlight: who follows a leader that is far too slow goes upstream, and who follows that one does not', async () => {

@@ -283,6 +283,19 @@ test('fetch lets a client ask again where the flight says so, but not for a part
   })
 })
 
+test('fetch lets a client ask again where the peer that it waits for says later that its turn has not come', async () => {
+  await withNodes([0], async ({ peers, flight, node }) => {
+    flight.peers.set(node(0).address, { kind: 'waiting', size: BYTES.length })
+    flight.returning = BYTES.length
+    flight.found.push([node(0).arriving])
+    const answer = peers.fetch(GET, never)
+    await waitFor('it is asked', () => flight.asked === 1)
+    flight.peers.set(node(0).address, { kind: 'later' })
+    assert.deepEqual(await within('an answer', answer), { kind: 'later', size: BYTES.length })
+    assert.deepEqual(flight.leftOnes, [])
+  })
+})
+
 test('fetch asks a peer once that waits for its turn, where another one has given up', async () => {
   await withNodes([HALF, 0], async ({ peers, flight, node }) => {
     flight.peers.set(node(1).address, { kind: 'later' })

@@ -98,6 +98,15 @@ for (const [what, state, from, to] of [
   })
 }
 
+test('following waits for the turn of a peer as long as that is said to be worth it', async () => {
+  const one = follow({ kind: 'waiting', size: 1_000 })
+  const next = one.wait()
+  assert.equal(await leftAfter(one, 30_000), undefined)
+  one.parent.state = { kind: 'later' }
+  assert.ok((await leftAfter(one, 500)) !== undefined)
+  await assert.rejects(next, PeerError)
+})
+
 test('following does not leave a peer for one answer that is lost', async () => {
   const one = follow(undefined)
   void one.wait().catch(() => undefined)
