@@ -1,7 +1,7 @@
 /** Nodes that pull one image at once, while nobody has it: one of them gets it from upstream, and the others from each other. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { byMajor, metricsOf, type Node, type PushedImage, testCluster, totalOf } from './harness/index.ts'
+import { metricsOf, type Node, type PushedImage, testCluster, totalOf } from './harness/index.ts'
 
 /** What each node and the registry can send and receive, in bytes per second: 100 Mbit/s. */
 const LINK = 12_500_000
@@ -42,13 +42,12 @@ async function flightsOf(node: Node): Promise<string> {
 }
 
 /**
- * How many images leave the registry at most, where 5 do without flights and 1.0 to 1.3 are usual; 1.1 to 1.8 of many layers
- * on containerd 2, which asks for all of them before it can begin.
+ * How many images leave the registry at most, where 5 do without flights and 1.0 is usual.
  */
 for (const [megabytes, layers, most] of [
   [20, 1, 2],
   [20, 4, 2],
-  [20, 10, byMajor({ 1: 2, 2: 3 })],
+  [20, 10, 2],
 ] as const) {
   test(`flight: of ${megabytes} MB in ${layers} layers, one image or little more leaves the registry`, async () => {
     const seed = `flight ${megabytes} ${layers}`
