@@ -70,19 +70,15 @@ const SOON_INTERVAL = 50
 const MOST_RETURNS = 2
 /** Images of which it is known who leads. */
 const MOST_IMAGES = 256
-/**
- * How often a keeper is asked for the leader of an image, which asks at about the same time, and after how many milliseconds:
- * before the client is told to ask again, and before this node leads itself.
- */
-const LEADER_LOOKS = 3
-const LAST_LOOKS = 10
+/** How often a keeper is asked for the leader of an image, which asks at about the same time, and after how many milliseconds. */
+const LEADER_LOOKS = 20
 const LEADER_INTERVAL = 100
 /**
  * Milliseconds for which a client waits for the turn of a leader. containerd 2.3 waits 30 s for a head.
  */
 const TURN_PATIENCE = 20_000
 /** Milliseconds that {@link Flight.sources} takes at most beyond a lookup. */
-export const CLAIM_TIME = ARRIVAL_PATIENCE + KEEPERS * KEEPER_PATIENCE + LAST_LOOKS * LEADER_INTERVAL
+export const CLAIM_TIME = ARRIVAL_PATIENCE + KEEPERS * KEEPER_PATIENCE + LEADER_LOOKS * LEADER_INTERVAL
 
 /**
  * Takes part in flights: asks the keepers who has something, and follows whom they name, or leads. It tells them
@@ -220,7 +216,7 @@ export class NodeFlight implements Flight {
     const at = this.#dependencies.clock.now()
     const isParentLate = parentLateSince !== undefined
     const doesLead = image !== undefined && this.#leads.get(image) === true
-    const isLate = !doesLead && (isParentLate || this.#isLed(download) || !this.#downloads.isNext(download, at))
+    const isLate = !doesLead && (isParentLate || !this.#downloads.isNext(download, at))
     if (mayReturn && isLate && !hasBegun && returns < MOST_RETURNS && arrival?.size !== undefined) {
       download.returns++
       download.way = { kind: 'again' }
@@ -276,8 +272,8 @@ export class NodeFlight implements Flight {
     const { clock } = this.#dependencies
     let found = placing
     for (let looks = 1; found !== undefined && nameOf(found) === 'lead' && !signal.aborted; looks++) {
-      if (!this.#isLed(download) || (looks > LEADER_LOOKS && download.returns < MOST_RETURNS)) break
-      if (looks > LAST_LOOKS) this.#leadItself(download)
+      if (!this.#isLed(download)) break
+      if (looks > LEADER_LOOKS) this.#leadItself(download)
       else await until(clock, clock.now() + LEADER_INTERVAL, signal).catch(() => undefined)
       found = await this.#claim(download, signal)
     }

@@ -328,10 +328,8 @@ test('NodeFlight: who leads for a manifest leads for all layers, and the others 
 
 test('NodeFlight: where nobody leads for an image, whoever has waited for that goes upstream', async () => {
   const [a, b] = await led(scene())
-  for (const size of [content.bytes.length, content.bytes.length, undefined]) {
-    assert.equal(await b.pull(content, layer), '')
-    assert.equal(b.flight.missed(digest, true), size)
-  }
+  assert.equal(await b.pull(content, layer), '')
+  assert.equal(b.flight.missed(digest, true), undefined)
   assert.equal(await a.pull(content, layer), 'parent 2')
 })
 
