@@ -287,9 +287,11 @@ export class Pieces implements ByteSource {
   #stall(piece: Piece, request: PieceRequest): void {
     const { known, transfer } = this.#dependencies
     const { stallTimeout } = this.#options
-    const { silence } = this.#lateness
+    const { silence, waiting } = this.#lateness
     const { peer } = request.giver
-    if (silence >= LONGEST_STALL || known.of(peer).gaveAt <= this.#now - silence) {
+    // It may have been asked while it still gave the piece before.
+    const hasGivenNothing = known.of(peer).gaveAt <= this.#now - Math.min(silence, waiting)
+    if (silence >= LONGEST_STALL || hasGivenNothing) {
       this.#lose(piece, request, silentFor(stallTimeout), false)
     } else if (silence >= stallTimeout * (request.stalls + 1)) {
       request.stalls++

@@ -50,7 +50,10 @@ function make(
       transfer: {
         ask: (peer, asked, signal) => network.ask(peer, asked, signal),
         candidate: async () => order.find(({ address }) => !pieces.uses(address))?.address,
-        gave: (peer, bytes) => given.set(nameOf(peer), (given.get(nameOf(peer)) ?? 0) + bytes),
+        gave: (peer, bytes) => {
+          known.of(peer).gave()
+          given.set(nameOf(peer), (given.get(nameOf(peer)) ?? 0) + bytes)
+        },
         broke: (peer, { message, failure }) => {
           known.of(peer).failed(failure)
           told.push(`${nameOf(peer)} broke: ${message}`)
@@ -245,6 +248,20 @@ test('Pieces end at exactly the byte from which nobody gives any, in bounded tim
     })
     assert.ok(network.clock.now() < 500 + most, `${behaviour}: ${network.clock.now()} ms`)
     await pieces.cancel()
+    await isOver(network)
+  }
+})
+
+test('Pieces do not take the end of a piece for a sign of life while the next one does not come', async () => {
+  for (let after = 400; after < 1_500; after += 10) {
+    const { network, pieces, order } = make([SLOW], {}, { roundTrip: 250 })
+    const [only = assert.fail()] = order
+    network.clock.after(after, () => network.set(only, 'silent'))
+    const read = async () => {
+      while ((await pieces.next()) !== undefined);
+    }
+    await assert.rejects(network.clock.run(read()), PeerError)
+    assert.ok(network.clock.now() < after + 7_000, `silent after ${after} ms: ${network.clock.now()} ms`)
     await isOver(network)
   }
 })
