@@ -137,15 +137,18 @@ export class NodeFlight implements Flight {
         void claim.then((placing) => placing && this.#leads.set(imageOf(target), nameOf(placing) === 'lead'))
       }
       const soon = await within(clock, KEEPER_HASTE, claim)
+      // Of manifests nobody gives a part.
+      const mayFollow = target?.kind !== 'manifest'
       // Each of those who have it, or are getting it, gives to one: more would share what it can send.
-      const isCrowded = soon?.parent !== undefined && soon.crowd >= soon.held
+      const isCrowded = mayFollow && soon?.parent !== undefined && soon.crowd >= soon.held
       if (!isCrowded) yield* soon?.holders ?? []
       if (!isCrowded && soon?.isWhole !== true) yield* this.#lookup(key, stop.signal)
       let placing = await claim
       if (soon === undefined) yield* placing?.holders ?? []
       placing = await this.#led(download, placing, stop.signal)
       // Those who have it may have removed it a moment ago.
-      if (placing?.parent !== undefined && !signal.aborted) yield this.#follow(download, placing.parent, placing.crowd)
+      if (mayFollow && placing?.parent !== undefined && !signal.aborted)
+        yield this.#follow(download, placing.parent, placing.crowd)
     } finally {
       cancel()
       stop.abort()

@@ -298,7 +298,7 @@ async function led(join: ReturnType<typeof scene>) {
   const [a, b] = [join(), join()]
   const [config = assert.fail(), ...layers] = others.slice(-4)
   assert.equal(await a.pull(config, manifest), '')
-  assert.equal(await b.pull(config, manifest), 'parent 1')
+  assert.equal(await b.pull(config, manifest), '')
   for (const other of layers) {
     const { digest } = other.descriptor
     assert.equal(await a.pull(other, { ...image, kind: 'blob', digest }), '')
@@ -324,6 +324,14 @@ test('NodeFlight: who leads for a manifest leads for all layers, and the others 
   a.writer().write(1)
   const state = await b.flight.state(a.self, digest, never)
   assert.ok(state?.kind === 'arriving' && state.written === 1 && state.leads)
+})
+
+test('NodeFlight: a manifest comes from those who have it, and nobody follows for it', async () => {
+  const join = scene()
+  const [holder, a, b] = [join(), join(), join()]
+  holder.member.advertise([key])
+  assert.equal(await a.pull(content, manifest), 'holder 1')
+  assert.equal(await b.pull(content, manifest), 'holder 1')
 })
 
 test('NodeFlight: where nobody leads for an image, whoever has waited for that goes upstream', async () => {
