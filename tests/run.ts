@@ -59,6 +59,7 @@ const NOT_ON_2: Readonly<Record<string, string>> = {
   'tests/e2e/chart-use.test.ts': 'runs helm',
   'tests/e2e/systemd.test.ts': 'verifies a unit file',
   'tests/e2e/udx-loss.test.ts': 'runs no containerd',
+  'tests/e2e/flight-tree.test.ts': 'tests what mirrors agree on among themselves',
 }
 
 /** The environment in which that containerd comes first; it is fetched if it is not there yet. */
