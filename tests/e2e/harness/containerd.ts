@@ -48,6 +48,7 @@ root = ${JSON.stringify(paths.root)}
 state = ${JSON.stringify(paths.state)}
 disabled_plugins = [
   "io.containerd.internal.v1.opt",
+  "io.containerd.nri.v1.nri",
   "io.containerd.snapshotter.v1.aufs",
   "io.containerd.snapshotter.v1.blockfile",
   "io.containerd.snapshotter.v1.btrfs",
