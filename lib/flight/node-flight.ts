@@ -137,7 +137,7 @@ export class NodeFlight implements Flight {
         void claim.then((placing) => placing && this.#leads.set(imageOf(target), nameOf(placing) === 'lead'))
       }
       const soon = await within(clock, KEEPER_HASTE, claim)
-      // Of manifests nobody gives a part.
+      // Nobody gives a part of a manifest.
       const mayFollow = target?.kind !== 'manifest'
       // Each of those who have it, or are getting it, gives to one: more would share what it can send.
       const isCrowded = mayFollow && soon?.parent !== undefined && soon.crowd >= soon.held

@@ -30,7 +30,8 @@ const CAPACITY = 5_000
 const COMPARED_BYTES = 1024 * 1024
 
 /**
- * What this node knows of all others: the {@link Standing} of each, who gave wrong content, and what is usual. In memory, bounded, and never a reason to fail: an unknown peer is as good as any.
+ * What this node knows of all others: the {@link Standing} of each, who gave wrong content, and what is usual. In memory,
+ * bounded, and never a reason to fail: an unknown peer is as good as any.
  */
 export class KnownPeers {
   readonly #clock: Clock
