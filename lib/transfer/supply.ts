@@ -63,7 +63,8 @@ export class Supply implements ByteSource {
     const since = clock.now()
     for (;;) {
       if (this.#offset === this.#end) return undefined
-      await this.#move()
+      const better = this.#parent && this.#dependencies.better()
+      if (better !== undefined) await this.#move(better)
       try {
         const chunk = await this.#body.next()
         if (chunk === undefined) return undefined
@@ -83,15 +84,12 @@ export class Supply implements ByteSource {
     await this.#body.cancel()
   }
 
-  /** Goes on at this byte from whoever had better be followed. */
-  async #move(): Promise<void> {
-    const { better, following } = this.#dependencies
-    const next = this.#parent && better()
-    if (next === undefined) return
+  /** Goes on at this byte from a peer that had better be followed. */
+  async #move(next: Peer): Promise<void> {
     await this.#body.cancel()
     if (this.#isCancelled) return
     this.#parent = next
-    this.#body = following({ start: this.#offset, end: this.#end }, next)
+    this.#body = this.#dependencies.following({ start: this.#offset, end: this.#end }, next)
   }
 
   /** @throws the error if nobody goes on */
