@@ -4,13 +4,13 @@ import { open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import type { Digest } from '../../lib/oci/digest.ts'
-import { type Node, testCluster } from '../e2e/harness/index.ts'
+import type { Node } from '../e2e/harness/index.ts'
 import {
   assertWhole,
+  fiveNodes,
   imagesDuring,
   type Pulled,
   pullAgain,
-  shapeLinks,
   shown,
   timedPull,
   untilIngested,
@@ -26,13 +26,9 @@ const BOUND = 60_000
  */
 const REFUSED = 12
 
-const cluster = await testCluster({
-  nodes: ['a', 'b', 'c', 'd', 'e'].map((name) => ({ name, flags: { flight: 'on', 'lookup-timeout': undefined } })),
-  registry: true,
-})
+const cluster = await fiveNodes()
 const { registry, nodes } = cluster
 const node = (name: string) => cluster.node(name)
-await shapeLinks(cluster)
 const report: string[] = []
 after(() => console.log(`\n${report.join('\n')}\n`))
 

@@ -1,13 +1,13 @@
 /** Flights of which a part fails: the others go on, and little more than one image leaves the registry. */
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
-import { type Node, requestsFor, testCluster, until } from '../e2e/harness/index.ts'
+import { type Node, requestsFor, until } from '../e2e/harness/index.ts'
 import {
   assertWhole,
+  fiveNodes,
   imagesDuring,
   type Pulled,
   removeEverywhere,
-  shapeLinks,
   shown,
   timedPull,
   untilIngested,
@@ -21,13 +21,9 @@ const MIDDLE = 40 * MB
 /** Longest time for any of it, in milliseconds: one node alone takes 7 s. */
 const BOUND = 90_000
 
-const cluster = await testCluster({
-  nodes: ['a', 'b', 'c', 'd', 'e'].map((name) => ({ name, flags: { flight: 'on', 'lookup-timeout': undefined } })),
-  registry: true,
-})
+const cluster = await fiveNodes()
 const { registry, nodes } = cluster
 const node = (name: string) => cluster.node(name)
-await shapeLinks(cluster)
 const report: string[] = []
 after(() => console.log(`\n${report.join('\n')}\n`))
 

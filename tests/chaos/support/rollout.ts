@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { PullOptions } from '../../doubles/cri.ts'
-import { type Cluster, type Node, type PushedImage, until } from '../../e2e/harness/index.ts'
+import { type Cluster, type Node, type PushedImage, testCluster, until } from '../../e2e/harness/index.ts'
 
 /** What each node and the registry can send and receive, in bytes per second: 100 Mbit/s. */
 export const LINK = 12_500_000
@@ -18,6 +18,17 @@ export async function shapeLinks({ nodes, registry }: Cluster, bytesPerSecond = 
     await network.shape('out', bytesPerSecond)
     await network.shape('in', bytesPerSecond)
   }
+}
+
+/** Five nodes with flights as users have them, and a registry, all with links of {@link LINK}. */
+export async function fiveNodes(): Promise<Cluster> {
+  const flags = { flight: 'on', 'lookup-timeout': undefined }
+  const cluster = await testCluster({
+    nodes: ['a', 'b', 'c', 'd', 'e'].map((name) => ({ name, flags })),
+    registry: true,
+  })
+  await shapeLinks(cluster)
+  return cluster
 }
 
 /** Pulls an image, and tells how that ended; it never rejects. */
