@@ -71,7 +71,9 @@ function throwErrors(): DoorMiddleware {
 /** Answers with a miss, whatever there is, for an image that this node does not mirror. */
 function admitted(policy: Policy): DoorMiddleware {
   return async function admitted(c, next) {
-    const target = c.get('target')
+    // The routes match `/v2/<name>/blobs/uploads`, too, which begins a push and names no content.
+    const target: ContentTarget | undefined = c.get('target')
+    if (target === undefined) return absentAnswer('this endpoint')
     const tagged = tagNamed(target)
     const isAdmitted = policy.admits(tagged ?? target) && (tagged === undefined || policy.resolvesTags)
     return isAdmitted ? await next() : unknownAnswer(target)

@@ -377,6 +377,7 @@ test('registry door: endpoints that it does not have are UNSUPPORTED', async () 
       '/v2/team/app/tags/list',
       '/v2/_catalog',
       `/v2/team/app/referrers/${ABSENT}`,
+      '/v2/team/app/blobs/uploads',
       '/v2/team/app/blobs/uploads/1',
       '/v2/team/app',
     ]) {
