@@ -138,7 +138,6 @@ export class Flow {
           const chunk = held.bytes.subarray(offset - held.start, Math.min(end, stop) - held.start)
           offset += chunk.length
           verifier = held.verifier
-          if (offset >= end) void this.#detach(reader)
           return chunk
         }
         return await rest.next()

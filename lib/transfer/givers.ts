@@ -90,12 +90,11 @@ export class PieceRequest {
     return chunk?.subarray(0, this.left)
   }
 
-  /** So many bytes have been taken. With the last one it ends. */
+  /** So many bytes have been taken. After the last one it is to be cancelled when they are not used any more. */
   took(bytes: number): void {
     this.taken += bytes
     this.left -= bytes
     this.giver.hasGiven = true
-    if (this.left === 0) this.cancel()
   }
 
   cancel(): void {

@@ -71,6 +71,8 @@ export class Pieces implements ByteSource {
   readonly #line: Line
   readonly #stop = new AbortController()
   #offset: number
+  /** Its last bytes are still used, and with them its connection. */
+  #spent: PieceRequest | undefined
   #failure: PeerError | undefined
 
   /** @param first gives the bytes from the span's start on; without it, somebody is looked for */
@@ -105,6 +107,7 @@ export class Pieces implements ByteSource {
   /** @throws {PeerError} when no peer is left for the next byte */
   async next(): Promise<Uint8Array | undefined> {
     const since = this.#now
+    this.#release()
     try {
       while (this.#offset < this.#span.end) {
         this.#throwIfStopped()
@@ -127,7 +130,13 @@ export class Pieces implements ByteSource {
   async cancel(): Promise<void> {
     this.#stop.abort()
     this.#lateness.close()
+    this.#release()
     this.#line.clear()
+  }
+
+  #release(): void {
+    this.#spent?.cancel()
+    this.#spent = undefined
   }
 
   get #now(): number {
@@ -161,14 +170,15 @@ export class Pieces implements ByteSource {
   }
 
   /** The first piece is whole. */
-  #finish({ giver, taken, askedAt }: PieceRequest): void {
+  #finish(request: PieceRequest): void {
+    const { giver, taken, askedAt } = request
+    this.#spent = request
     this.#line.shift()
     const now = this.#now
     giver.gave(taken, now - askedAt, this.#lateness.turn(), this.#givers.beside(giver, now), now)
     this.#dependencies.known.of(giver.peer).moved(taken, now - askedAt)
     this.#givers.came(taken)
     if (this.#offset === this.#span.end) this.#lateness.close()
-    this.#fill()
     const giving = this.#givers.ready(now).length
     const needed = Math.min(this.#lateness.needed(giving) ?? 0, PEERS)
     if (this.#line.left >= WORTHWHILE) void this.#lookout.look(needed - giving)

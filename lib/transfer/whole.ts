@@ -20,7 +20,7 @@ export interface WholeBounds {
 const WHOLE_TIMEOUT = 5_000
 
 /**
- * Reads the whole of a body that is small enough to be held, and ends it in every other case.
+ * Reads the whole of a body that is small enough to be held, and ends it in any case.
  *
  * @param size in bytes, as its head declares
  * @param signal ends it
@@ -51,12 +51,12 @@ export async function readWhole(
       cancelTimer = wait()
     })
   } catch (error) {
-    void body.cancel()
     signal.throwIfAborted()
     if (isLate) throw new PeerError('not whole in time', { failure: 'silent', cause: error })
     throw error
   } finally {
     cancelTimer()
+    void body.cancel()
   }
 }
 

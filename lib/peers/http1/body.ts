@@ -15,7 +15,10 @@ export interface MessageBodyOptions {
   readonly over: (isUsable: boolean) => void
 }
 
-/** The body of an answer, in the memory of its connection: a chunk is good until the next one is asked for. */
+/**
+ * The body of an answer, in the memory of its connection: a chunk is good until the next one is asked for, or the body cancelled.
+ * Only then is the connection free, after the last one, too.
+ */
 export class MessageBody implements ByteSource {
   readonly #connection: ByteSource
   readonly #options: MessageBodyOptions
@@ -33,7 +36,7 @@ export class MessageBody implements ByteSource {
     this.#isShort = length <= DISCARD_LIMIT
     this.#rest = options.rest
     this.#left = length
-    if (length === 0) this.#end('over', this.#rest.length === 0)
+    if (length === 0) this.#finish()
   }
 
   /** @throws {PeerError} when it breaks off, or was cancelled */
@@ -45,6 +48,7 @@ export class MessageBody implements ByteSource {
         const data = await this.#advance()
         if (data.length > 0) return data
       }
+      this.#finish()
       return undefined
     } catch (error) {
       this.#end('cancelled', false)
@@ -53,12 +57,11 @@ export class MessageBody implements ByteSource {
   }
 
   async cancel(): Promise<void> {
-    if (this.#left === 0) return
-    if (this.#state === 'new' && this.#isShort) await this.#discard()
+    if (this.#left === 0) this.#finish()
+    else if (this.#state === 'new' && this.#isShort) await this.#discard()
     else this.#end('cancelled', false)
   }
 
-  /** The next part of the body. Behind its end, the connection is free. */
   async #advance(): Promise<Uint8Array> {
     if (this.#rest.length === 0) {
       const chunk = await this.#connection.next()
@@ -68,11 +71,12 @@ export class MessageBody implements ByteSource {
     const data = this.#rest.subarray(0, this.#left)
     this.#rest = this.#rest.subarray(data.length)
     this.#left -= data.length
-    if (this.#left > 0) return data
-    // The memory of the connection is used again by what follows. (`slice` of a Buffer would not copy.)
-    const last = new Uint8Array(data)
+    return data
+  }
+
+  /** All of it was given, and taken. */
+  #finish(): void {
     this.#end('over', this.#rest.length === 0)
-    return last
   }
 
   /** Reads what nobody waits for, so that the connection can be used again. */
@@ -80,7 +84,8 @@ export class MessageBody implements ByteSource {
     this.#state = 'reading'
     const timer = setTimeout(() => this.#end('cancelled', false), this.#options.discardTimeout)
     try {
-      while (this.#state === 'reading') await this.#advance()
+      while (this.#state === 'reading' && this.#left > 0) await this.#advance()
+      this.#finish()
     } catch {
       // Nobody is interested in a connection that breaks while its body is thrown away.
       this.#end('cancelled', false)

@@ -19,7 +19,7 @@ const STATUS_LINE = /^HTTP\/1\.1 ([1-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/
 /** Collects the head of an answer from pieces of any length. */
 export class HeadReader {
   readonly #method: 'GET' | 'HEAD'
-  #bytes = new Uint8Array(0)
+  #bytes: Uint8Array = new Uint8Array(0)
   #interim = 0
 
   constructor(method: 'GET' | 'HEAD') {
@@ -27,18 +27,21 @@ export class HeadReader {
   }
 
   /**
-   * @returns the head when it is complete, with the bytes after it, which are not of the memory that was given
+   * @returns the head when it is complete, with the bytes after it, which may be of the memory that was given
    * @throws {ProtocolError}
    */
   push(bytes: Uint8Array): { readonly head: ResponseHead; readonly rest: Uint8Array } | undefined {
-    // Copied: what was given may be overwritten when more is asked for. The bytes already looked at need no second look,
-    // but for three that may be the beginning of the head's end.
+    // The bytes already looked at need no second look, but for three that may be the beginning of the head's end.
     let from = Math.max(this.#bytes.length - 3, 0)
-    this.#bytes = Buffer.concat([this.#bytes, bytes])
+    this.#bytes = this.#bytes.length === 0 ? bytes : Buffer.concat([this.#bytes, bytes])
     for (;;) {
       const end = endOfHead(this.#bytes, from)
       if ((end ?? this.#bytes.length) > HEAD_LIMIT) throw new ProtocolError(`a head of more than ${HEAD_LIMIT} bytes`)
-      if (end === undefined) return undefined
+      if (end === undefined) {
+        // What was given may be overwritten when more is asked for. (`slice` of a Buffer would not copy.)
+        this.#bytes = new Uint8Array(this.#bytes)
+        return undefined
+      }
       const head = parseHead(this.#bytes.subarray(0, end), this.#method)
       const rest = this.#bytes.subarray(end)
       if (head.status >= 200) return { head, rest }

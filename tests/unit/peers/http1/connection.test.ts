@@ -308,7 +308,7 @@ for (const tls of [undefined, identity]) {
   }
 }
 
-test('PeerClient leaves the last chunk as it is while its connection is used by others', async () => {
+test('PeerClient uses a connection for others only when the last chunk is not needed any more', async () => {
   let answers = 0
   const onRequest = (socket: Socket) => {
     const text = String(answers++ % 10).repeat(50_000)
@@ -319,7 +319,10 @@ test('PeerClient leaves the last chunk as it is while its connection is used by 
     let last: Uint8Array = new Uint8Array(0)
     for (let length = 0; length < 50_000; length += last.length) last = (await body.next()) ?? assert.fail('too short')
     assert.equal(await get(client, peer), '1'.repeat(50_000))
-    assert.equal(peer.accepted, 1)
     assert.equal(String(Buffer.from(last)), '0'.repeat(last.length))
+    assert.equal(peer.accepted, 2)
+    await body.cancel()
+    assert.equal(await get(client, peer), '2'.repeat(50_000))
+    assert.equal(peer.accepted, 2)
   })
 })

@@ -15,10 +15,10 @@ function readHead(bytes: Uint8Array, places: readonly number[] = [], method: 'GE
   for (const end of [...ends, bytes.length]) {
     const piece = bytes.slice(start, end)
     const found = reader.push(piece)
-    piece.fill(0xee)
     start = end
     if (found !== undefined)
       return { ...found, rest: Buffer.concat([found.rest, bytes.subarray(end)]).toString('latin1') }
+    piece.fill(0xee)
   }
   return undefined
 }
