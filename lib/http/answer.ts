@@ -1,6 +1,5 @@
 import type { Context } from 'hono'
 import type { Descriptor, Digest } from '../oci/digest.ts'
-import type { OciError } from '../oci/error.ts'
 import { etagOf, matchesIfMatch, matchesIfNoneMatch, matchesIfRange } from '../oci/etag.ts'
 import type { ContentTarget } from '../oci/path.ts'
 import { type ByteRange, formatContentRange, formatUnsatisfiedRange, lengthOf, shortRange } from '../oci/range.ts'
@@ -27,16 +26,6 @@ export function contentHead(
       'X-Swarmirror-Source': source,
     },
   }
-}
-
-/** An error in the form of the distribution-spec. */
-export function errorAnswer(error: OciError, headers: Record<string, string> = {}): Response {
-  const body = JSON.stringify(error)
-  const length = String(Buffer.byteLength(body))
-  return new Response(body, {
-    status: error.status,
-    headers: { 'Content-Type': 'application/json', 'Content-Length': length, ...headers },
-  })
 }
 
 /** RFC 9110's answer to a Range that holds no byte of the content. */

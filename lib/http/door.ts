@@ -1,11 +1,10 @@
 import { Hono } from 'hono'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { boundedLog, type Logger } from '../observe/log.ts'
-import { OciError } from '../oci/error.ts'
+import { errorAnswer, OciError } from '../oci/error.ts'
 import { type ContentTarget, digestNamed, tagNamed } from '../oci/path.ts'
 import type { Policy } from '../oci/policy.ts'
 import type { Admission } from '../platform/listener.ts'
-import { errorAnswer } from './answer.ts'
 import type { DoorEnv, DoorMiddleware } from './env.ts'
 import type { DOORS } from './metrics.ts'
 

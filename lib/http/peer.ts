@@ -1,7 +1,6 @@
-import { OciError } from '../oci/error.ts'
+import { errorAnswer, OciError } from '../oci/error.ts'
 import type { CapabilityCheck } from '../peers/credentials.ts'
 import type { ContentStore } from '../store/store.ts'
-import { errorAnswer } from './answer.ts'
 import { createDoor, type Door, type DoorDependencies } from './door.ts'
 import type { DoorMiddleware } from './env.ts'
 import { type Followers, fromArrival } from './from-arrival.ts'

@@ -1,9 +1,8 @@
 import { boundedLog, type Logger } from '../observe/log.ts'
-import { OciError } from '../oci/error.ts'
+import { errorAnswer, OciError } from '../oci/error.ts'
 import { targetKey } from '../oci/key.ts'
 import { tagNamed } from '../oci/path.ts'
 import type { Upstreams } from '../upstream/upstreams.ts'
-import { errorAnswer } from './answer.ts'
 import type { DoorMiddleware } from './env.ts'
 import type { HttpMetrics } from './metrics.ts'
 

@@ -47,6 +47,16 @@ export class OciError extends Error {
   }
 }
 
+/** An error in the form of the distribution-spec. */
+export function errorAnswer(error: OciError, headers: Record<string, string> = {}): Response {
+  const body = JSON.stringify(error)
+  const length = String(Buffer.byteLength(body))
+  return new Response(body, {
+    status: error.status,
+    headers: { 'Content-Type': 'application/json', 'Content-Length': length, ...headers },
+  })
+}
+
 /** Longest text echoed in an error, in characters: enough to recognise a mistake, too little to abuse. */
 const ECHO_LIMIT = 80
 

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { keyPartsOf, lookup, parseToml, parseTomlSyntax, TomlError, type TomlNodes } from './toml.ts'
 
 /** One change of a file. Lines count from 1, in the file before any change. */
@@ -32,17 +33,23 @@ export function applyEdits(text: string, edits: readonly Edit[]): string {
  *
  * @param path names of the tables and the key
  */
-export function planSetting(text: string, path: readonly string[], value: string | boolean): Edit[] | undefined {
-  const literal = typeof value === 'string' ? JSON.stringify(value) : String(value)
+export function planSetting(
+  text: string,
+  path: readonly string[],
+  value: string | boolean | readonly string[],
+): Edit[] | undefined {
+  const literal = Array.isArray(value)
+    ? `[${value.map((item) => JSON.stringify(item)).join(', ')}]`
+    : JSON.stringify(value)
   const key = keyText(path.slice(-1))
   const header = `[${keyText(path.slice(0, -1))}]`
   const nodes = nodesOf(text)
   if (nodes === undefined) return undefined
   const candidates: Edit[][] = []
   const pair = nodes.pairs.find((candidate) => same(candidate.path, path))?.node
-  const line = pair === undefined ? undefined : replacedValue(text, pair, literal)
-  if (pair !== undefined && line !== undefined) {
-    candidates.push([{ kind: 'replace', from: pair.loc.start.line, to: pair.loc.end.line, lines: [line] }])
+  if (pair !== undefined) {
+    const { start, end } = pair.loc
+    candidates.push([{ kind: 'replace', from: start.line, to: end.line, lines: [withValue(text, pair, literal)] }])
   }
   const table = nodes.tables.find((candidate) => same(candidate.resolvedKey, path.slice(0, -1)))
   if (table !== undefined) {
@@ -50,7 +57,7 @@ export function planSetting(text: string, path: readonly string[], value: string
     candidates.push([{ kind: 'insert', after: table.loc.start.line, lines: [`${indent}${key} = ${literal}`] }])
   }
   candidates.push([{ kind: 'append', lines: ['', header, `  ${key} = ${literal}`] }])
-  return candidates.find((edits) => valueAt(applyEdits(text, edits), path) === value)
+  return candidates.find((edits) => isDeepStrictEqual(valueAt(applyEdits(text, edits), path), value))
 }
 
 /** The change that removes a table, or a key, with all that is in it, tried on the text; `undefined` if there is none. */
@@ -66,42 +73,10 @@ export function planRemoval(text: string, path: readonly string[]): Edit[] | und
   return valueAt(applyEdits(text, ranges), path) === undefined ? ranges : undefined
 }
 
-/**
- * The change that removes a string from a list at the top of the file and keeps the list's comments, tried on the text;
- * `undefined` if there is none.
- */
-export function planElementRemoval(text: string, key: string, element: string): Edit[] | undefined {
-  const list = nodesOf(text)?.pairs.find(({ path }) => same(path, [key]))?.node.value
-  if (list?.type !== 'TOMLArray') return undefined
-  const nodes = list.elements
-  const at = nodes.findIndex((node) => node.type === 'TOMLValue' && node.value === element)
-  const [before, node, after] = [nodes[at - 1], nodes[at], nodes[at + 1]]
-  if (node === undefined) return undefined
-  // With its comma: the one after it, or the one before it for the last element.
-  const comma = text.slice(node.range[1], (after ?? list).range[after === undefined ? 1 : 0]).indexOf(',')
-  const from = comma >= 0 || before === undefined ? node.range[0] : before.range[1]
-  const to = comma >= 0 ? node.range[1] + comma + 1 : node.range[1]
-  const lineStart = text.lastIndexOf('\n', from - 1) + 1
-  const lineEnd = text.indexOf('\n', to)
-  const line = text.slice(lineStart, from) + text.slice(to, lineEnd < 0 ? undefined : lineEnd).replace(/\r$/, '')
-  const lines = line.trim() === '' ? [] : [line]
-  const first = text.slice(0, lineStart).split('\n').length
-  const spanned = text.slice(lineStart, to).split('\n').length - 1
-  const edits: Edit[] = [{ kind: 'replace', from: first, to: first + spanned, lines }]
-  const left = valueAt(applyEdits(text, edits), [key])
-  const wanted = nodes.flatMap((other) => (other.type === 'TOMLValue' && other !== node ? [other.value] : []))
-  const right =
-    Array.isArray(left) &&
-    same(
-      left.map(({ value }) => value),
-      wanted,
-    )
-  return right ? edits : undefined
-}
-
 function valueAt(text: string, path: readonly string[]): unknown {
   try {
-    return lookup(parseToml(text), ...path)?.value
+    const value = lookup(parseToml(text), ...path)?.value
+    return Array.isArray(value) ? value.map((item) => item.value) : value
   } catch (error) {
     // A change that breaks the file is no candidate: this equals no wanted value, and not its absence either.
     if (error instanceof TomlError) return BROKEN
@@ -143,13 +118,11 @@ function nodesOf(text: string): { tables: TomlNodes.TOMLTable[]; pairs: Pair[] }
   return { tables, pairs }
 }
 
-/** The line of a pair with another value; `undefined` for a pair of several lines. */
-function replacedValue(text: string, { loc, value }: TomlNodes.TOMLKeyValue, literal: string): string | undefined {
-  if (loc.start.line !== loc.end.line) return undefined
-  const line = text.split(/\r?\n/)[loc.start.line - 1]
-  return line === undefined
-    ? undefined
-    : `${line.slice(0, value.loc.start.column)}${literal}${line.slice(value.loc.end.column)}`
+/** The line of a pair with another value, in place of all of its lines. */
+function withValue(text: string, { loc, value }: TomlNodes.TOMLKeyValue, literal: string): string {
+  const lines = text.split(/\r?\n/)
+  const before = lines[loc.start.line - 1]?.slice(0, value.loc.start.column)
+  return `${before}${literal}${lines[loc.end.line - 1]?.slice(value.loc.end.column)}`
 }
 
 function same(a: readonly unknown[], b: readonly unknown[]): boolean {

@@ -9,14 +9,12 @@ import type { ConfigReading } from './config/settings.ts'
 export interface Expectation {
   /** Directory of the hosts.toml files, as containerd sees it. */
   readonly certsDir: string
-  /** containerd namespace whose images are mirrored. */
-  readonly namespace: string
   /** Host and port of the registry door, as containerd reaches it. */
   readonly registryDoor: string
 }
 
 /** What a remedy depends on besides the distribution. */
-interface Situation extends Omit<Expectation, 'namespace'> {
+interface Situation extends Expectation {
   /** Whether this containerd's files of this version name the plugin of 1.x or that of 2.x. */
   readonly plugin: 'old' | 'images'
 }

@@ -1,6 +1,6 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import type { Descriptor } from '../../oci/digest.ts'
-import { OciError } from '../../oci/error.ts'
+import { errorAnswer, OciError } from '../../oci/error.ts'
 import { type Image, makeImage } from '../../oci/make-image.ts'
 import { digestNamed, parseRequestPath, tagNamed } from '../../oci/path.ts'
 import { DEFAULT_REGISTRY } from '../../oci/reference.ts'
@@ -24,6 +24,7 @@ export interface ProbeImage {
 const SEEDS = 2 ** 40
 /** Bytes of the probe's only file: what is pulled is three blobs of some 3 KiB together. */
 const FILE_SIZE = 64
+
 /** Makes an image of this machine's platform that nobody has, to be served by a door on that port of this machine. */
 export function makeProbeImage(port: number): ProbeImage {
   const token = randomBytes(8).toString('hex')
@@ -148,8 +149,5 @@ function elsewhere(request: Request, port: number): Response {
 }
 
 function unknown(): Response {
-  const error = new OciError('MANIFEST_UNKNOWN', 'no such probe runs here')
-  const body = JSON.stringify(error)
-  const headers = { 'Content-Type': 'application/json', 'Content-Length': String(Buffer.byteLength(body)) }
-  return new Response(body, { status: error.status, headers })
+  return errorAnswer(new OciError('MANIFEST_UNKNOWN', 'no such probe runs here'))
 }

@@ -3,9 +3,9 @@ import { variableOf } from '../../settings/settings.ts'
 import { planRemoval } from '../../toml/patch.ts'
 import { isTable, listOf, type TomlTable, tableAt } from '../../toml/toml.ts'
 import { type Remedy, rule, type Verdict } from '../rule.ts'
-import { planChange } from './config/change.ts'
 import { isMainMissing } from './config/load.ts'
 import { IMAGES_PLUGIN, OLD_PLUGIN, PLUGIN_IDS } from './config/merge.ts'
+import { planChange } from './config/settings.ts'
 import type { ConfigSnapshot, ConfigView } from './config-view.ts'
 import { remedyByDistribution, remedyForPaths, restartOf } from './distributions.ts'
 import { asksMirror } from './probe.ts'
@@ -45,12 +45,8 @@ function judgeConfigPath(view: ConfigView): Judge {
     if (at === -1) return { severity: 'error', seen: `${seen}, without ${certsDir}` }
     if (paths.length === 1) return { severity: 'ok', seen }
     if (!dialect.splitsConfigPath && !settings.localPull) {
-      if (settings.localPullBecause === undefined) {
-        const why = 'pulls through the transfer service take a list for one path, so hosts.toml is silently ignored'
-        return { severity: 'error', seen: `${seen}: a list`, why }
-      }
-      const why = `a list is split only because ${settings.localPullBecause} makes containerd pull by itself`
-      return { severity: 'warning', seen: `${seen}: a list`, why }
+      const why = 'pulls through the transfer service take a list for one path, so hosts.toml is silently ignored'
+      return { severity: 'error', seen: `${seen}: a list`, why }
     }
     if (at === 0) return { severity: 'ok', seen }
     const why = 'a directory before it that has files for a registry, or for _default, hides ours'

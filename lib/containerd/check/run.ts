@@ -1,20 +1,16 @@
-import { join } from 'node:path'
 import type { Logger } from '../../observe/log.ts'
 import { hostOf } from '../../settings/settings.ts'
 import type { Containerd } from '../client/client.ts'
 import { CRI_NAMESPACE } from '../client/cri.ts'
 import { ContainerdError, isLasting } from '../client/error.ts'
-import { dialectOf } from '../dialect.ts'
 import { checkHosts } from '../hosts/check.ts'
 import { asksAt } from '../hosts/endpoint.ts'
-import { HOSTS_FILES, type HostsReader } from '../hosts/files.ts'
-import { DEFAULT_NAMESPACE, HOSTS_FILE } from '../hosts/look.ts'
-import { type HostsCheck, hostsCommand, mirrorEntryFor } from '../hosts/mirror-entry.ts'
-import { readHosts } from '../hosts/reading.ts'
+import { HOSTS_FILES, type HostsReader, type Looked, rememberingReader } from '../hosts/files.ts'
+import { DEFAULT_NAMESPACE, viewOf } from '../hosts/look.ts'
+import { type HostsCheck, hostsCommand, mirrorEntryFor, mirrorUrlFor } from '../hosts/mirror-entry.ts'
 import { type Fact, type Finding, findingsOf, isUnreadable } from '../rule.ts'
 import { CONFIG_RULES } from './config-rules.ts'
 import { type ConfigSnapshot, type ConfigView, lookAtConfig, lookAtProcess } from './config-view.ts'
-import { type Looked, rememberingReader } from './looked.ts'
 import { countImages, lookAtCertsDirectory, lookAtContent, MACHINE_RULES, type MachineView } from './machine.ts'
 import { type ProbeEvidence, runProbe } from './probe.ts'
 import type { ProbeDoor } from './probe-door.ts'
@@ -116,11 +112,11 @@ async function look(
   const registryDoor = `${hostOf(listen.host)}:${listen.port}`
   const config =
     seen?.startedWith === undefined
-      ? await lookAtConfig(facts, { ...files, path: configFile }, { certsDir, namespace, registryDoor }, HOSTS_FILES)
+      ? await lookAtConfig(facts, { ...files, path: configFile }, { certsDir, registryDoor }, HOSTS_FILES)
       : undefined
   const byMirrors = config !== undefined && mirrorsInPlace(config)
   const hosts = byMirrors ? [] : await checkHosts({ ...hostsCheck, seesAll: seen?.seesAll ?? false }, files)
-  const probed = await asked(() => probe(dependencies, subject, { version: told, files, config }, signal))
+  const probed = await asked(() => probe(dependencies, subject, { hosts: hostsCheck, files, config }, signal))
   const snapshot: Snapshot = {
     socket: { path: socket, refusal },
     version,
@@ -153,7 +149,7 @@ async function sweep(dependencies: CheckDependencies, subject: CheckSubject, sig
 async function probe(
   dependencies: CheckDependencies,
   subject: CheckSubject,
-  { version, files, config }: { version: string | undefined; files: HostsReader; config: ConfigView | undefined },
+  { hosts, files, config }: { hosts: HostsCheck; files: HostsReader; config: ConfigView | undefined },
   signal: AbortSignal,
 ): Promise<ProbeEvidence> {
   const { probe, log } = dependencies
@@ -167,14 +163,11 @@ async function probe(
     return { unreadable: 'registry.mirrors leads to the mirror that runs here, not to this process' }
   }
   const defaultPointsHere = async () => {
-    const path = join(certsDir, DEFAULT_NAMESPACE, HOSTS_FILE)
-    const bytes = await files.read(path).catch(() => undefined)
-    if (bytes === undefined) return `${path} is not there`
-    const reading = readHosts(bytes.toString('utf8'), dialectOf(version))
-    const first = reading.kind === 'hosts' ? reading.hosts[0] : undefined
-    if (first === undefined) return `${path} names no host`
-    const [url = '', ...more] = [listen, address].map(({ host, port }) => `http://${hostOf(host)}:${port}`)
-    return [url, ...more].some((url) => asksAt(first, url)) || `${path} names ${first.name} first, not ${url}`
+    const view = await viewOf(DEFAULT_NAMESPACE, hosts, files)
+    const first = view.kind === 'hosts' ? view.hosts[0] : undefined
+    if (first === undefined) return `${view.file} names no host`
+    const [url = '', ...more] = [listen, address].map(mirrorUrlFor)
+    return [url, ...more].some((url) => asksAt(first, url)) || `${view.file} names ${first.name} first, not ${url}`
   }
   const parts = { ...placesOf(dependencies, subject), door: probe.door, defaultPointsHere, log }
   return await runProbe(parts, { address }, signal)

@@ -1,8 +1,7 @@
-import { planElementRemoval, planRemoval, planSetting } from '../../toml/patch.ts'
-import type { TomlEntry, TomlValue } from '../../toml/toml.ts'
+import { planRemoval, planSetting } from '../../toml/patch.ts'
+import { listOf, type TomlEntry, type TomlValue } from '../../toml/toml.ts'
 import { type Remedy, type Rule, rule, type Verdict } from '../rule.ts'
-import { planChange } from './config/change.ts'
-import { BOLT_PLUGINS } from './config/settings.ts'
+import { CRI_PLUGINS, planChange } from './config/settings.ts'
 import type { ConfigSnapshot, ConfigView } from './config-view.ts'
 import { remedyByDistribution, restartOf } from './distributions.ts'
 import { keepsLayers } from './probe.ts'
@@ -57,22 +56,13 @@ async function remedyForDiscard(view: ConfigView): Promise<Remedy> {
 /** What lets CRI be loaded. */
 function remedyForDisabledCri(view: ConfigView): Remedy {
   const told = { text: 'take it out of disabled_plugins, if this is a Kubernetes node', command: restartOf(view) }
-  for (const { path: file, text } of view.files) {
-    const edits = planElementRemoval(text, 'disabled_plugins', view.settings.disabledCri ?? '')
+  for (const { path: file, text, table } of view.files) {
+    const listed = (listOf(table.get('disabled_plugins')) ?? []).map(({ value }) => String(value))
+    const left = listed.filter((id) => !CRI_PLUGINS.includes(id))
+    const edits = left.length < listed.length ? planSetting(text, ['disabled_plugins'], left) : undefined
     if (edits !== undefined) return { ...told, file, edits }
   }
   return told
-}
-
-/** What makes the sharing policy one that containerd knows. */
-function remedyForSharing(view: ConfigView): Remedy {
-  const { source } = view.settings.sharingPolicy
-  const text = view.files.find(({ path }) => path === source?.file)?.text ?? ''
-  const edits = BOLT_PLUGINS.map((id) => planSetting(text, ['plugins', id, 'content_sharing_policy'], 'shared')).find(
-    (edits) => edits?.[0]?.kind === 'replace',
-  )
-  const told = { text: 'write "shared", or "isolated"', command: restartOf(view) }
-  return edits === undefined ? told : { ...told, file: source?.file, edits }
 }
 
 export const DISCARD_LAYERS = rule({
@@ -129,22 +119,5 @@ export const OTHER_SETTINGS: readonly Rule<ConfigSnapshot>[] = [
     expected: 'CRI is enabled on a Kubernetes node',
     why: 'without CRI, containerd uses hosts.toml only for clients that name the directory themselves (ctr --hosts-dir)',
     remedy: remedyForDisabledCri,
-  }),
-
-  rule({
-    id: 'content-sharing-policy',
-    reads: ({ config }: ConfigSnapshot) => config,
-    judges: (config) =>
-      settled(config, 'sharingPolicy', (value, where) => {
-        if (value === 'shared') return { severity: 'ok', seen: `content_sharing_policy is shared (${where})` }
-        if (value !== 'isolated') {
-          return { severity: 'error', seen: `content_sharing_policy is ${JSON.stringify(value)} (${where})` }
-        }
-        const only = `content is asked for in the namespace ${config.expectation.namespace} only`
-        return { severity: 'ok', seen: `content_sharing_policy is isolated (${where}): ${only}` }
-      }),
-    expected: 'shared, or isolated with the right namespace',
-    why: 'with isolated, content that was pulled in one namespace is not there in another',
-    remedy: (config, { severity }) => (severity === 'error' ? remedyForSharing(config) : undefined),
   }),
 ]

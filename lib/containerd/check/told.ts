@@ -77,6 +77,5 @@ export function toldSettings({ criConfig, plugins }: ContainerdFacts) {
     discardUnpackedLayers:
       byCri(containerd.discardUnpackedLayers) ??
       byExport(discard === 'true' || (discard === 'false' ? false : undefined)),
-    sharingPolicy: byExport(exportsOf(plugins, 'io.containerd.metadata.v1', 'bolt').policy),
   }
 }

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../observe/log.ts'
 import type { Readiness } from '../../observe/readiness.ts'
 import { ContainerdError, isLasting } from '../client/error.ts'
-import { changeSince, type Looked } from './looked.ts'
+import { changeSince, type Looked } from '../hosts/files.ts'
 import type { Report } from './report.ts'
 import type { CheckResult } from './run.ts'
 

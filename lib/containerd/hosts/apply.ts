@@ -56,20 +56,20 @@ async function apply(certsDir: string, change: Change, files: HostsFiles): Promi
   if (action === 'restore') {
     await files.rename(backup, target)
   } else {
-    // The original gets a second name. An earlier backup stays: it is nearer to what was there before us.
-    if (change.original && kept === undefined) await files.link(target, backup)
-    await replace(target, after, before !== undefined, files)
+    // An earlier backup stays: it is nearer to what was there before us.
+    if (change.original && before !== undefined && kept === undefined) await write(backup, before, target, files)
+    await write(target, after, before === undefined ? undefined : target, files)
     // A backup that says nothing more than the file itself.
     if (action === 'take-out' && kept === after) await files.unlink(backup)
   }
   await files.syncDirectory(directory)
 }
 
-/** Writes the file beside its place, and moves it there. */
-async function replace(target: string, text: string, exists: boolean, files: HostsFiles): Promise<void> {
+/** Writes a file beside its place, with mode and owner of another one, and moves it there. */
+async function write(target: string, text: string, like: string | undefined, files: HostsFiles): Promise<void> {
   const staged = stagedIn(dirname(target))
   try {
-    await files.create(staged, Buffer.from(text, 'utf8'), exists ? target : undefined)
+    await files.create(staged, Buffer.from(text, 'utf8'), like)
     await files.rename(staged, target)
   } catch (error) {
     await files.unlink(staged).catch(() => undefined)

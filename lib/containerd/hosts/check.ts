@@ -28,14 +28,8 @@ export async function checkHosts(check: HostsCheck, files: HostsReader): Promise
   return [...findings, ...(await DEFAULT_SHADOWED.judge({ check, without }))]
 }
 
-type ViewOf<Kind> = Extract<HostsView, { kind: Kind }>
-
-function of<Kind extends HostsView['kind']>(kind: Kind, view: HostsView): ViewOf<Kind> | undefined {
-  return view.kind === kind ? (view as ViewOf<Kind>) : undefined
-}
-
 /** A file that containerd reads, and that leads to the mirror. */
-type OwnView = ViewOf<'hosts'> & { readonly own: HostEntry }
+type OwnView = Extract<HostsView, { kind: 'hosts' }> & { readonly own: HostEntry }
 
 function ownView(view: HostsView): OwnView | undefined {
   return view.kind === 'hosts' && view.own !== undefined ? { ...view, own: view.own } : undefined
@@ -62,7 +56,7 @@ function moveAway(view: HostsView, alternative = ''): Remedy {
 const FILE_RULES: readonly Rule<HostsView>[] = [
   rule({
     id: 'hosts-toml-missing',
-    reads: (view: HostsView) => of('absent', view),
+    reads: (view: HostsView) => (view.kind === 'absent' ? view : undefined),
     judges: ({ file }) => ({ severity: 'error', seen: `${file} is not there` }),
     expected: 'a hosts.toml that names the mirror first',
     why: 'containerd asks the registry itself, and the mirror never hears of it',
@@ -70,7 +64,7 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
   }),
   rule({
     id: 'hosts-toml-unreadable',
-    reads: (view: HostsView) => of('unreadable', view),
+    reads: (view: HostsView) => (view.kind === 'unreadable' ? view : undefined),
     judges: ({ reason }) => ({ severity: 'unknown', seen: reason }),
     expected: 'every hosts.toml can be read',
     why: 'whether containerd asks the mirror cannot be seen from here',
@@ -78,7 +72,7 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
   rule({
     id: 'hosts-toml-no-file',
     // A directory, most often: container engines make one where a file that is to be mounted is missing.
-    reads: (view: HostsView) => of('no file', view),
+    reads: (view: HostsView) => (view.kind === 'no file' ? view : undefined),
     judges: ({ file }) => ({ severity: 'error', seen: `${file} is not a file` }),
     expected: 'a file that names the mirror first',
     why: 'containerd cannot read it, and fails every pull that it would count for',
@@ -86,7 +80,7 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
   }),
   rule({
     id: 'hosts-toml-discarded',
-    reads: (view: HostsView) => of('discarded', view),
+    reads: (view: HostsView) => (view.kind === 'discarded' ? view : undefined),
     judges({ file, reason, line, column }) {
       const place = column === 0 ? `line ${line}` : `line ${line}, column ${column}`
       return { severity: 'error', seen: `${file}, ${place}: ${reason}` }
@@ -189,7 +183,7 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
   }),
   rule({
     id: 'hosts-toml-certificate',
-    reads: (view: HostsView) => of('hosts', view),
+    reads: (view: HostsView) => (view.kind === 'hosts' ? view : undefined),
     judges: ({ file, certificates }) =>
       certificates.map(({ path, line, reason, known, edits }) => ({
         severity: known ? 'error' : 'unknown',

@@ -8,7 +8,7 @@ import { type HostsFiles, type HostsReader, isRefusal } from './files.ts'
 import { DEFAULT_NAMESPACE, directoriesFor, HOSTS_FILE, type HostsDirectory, lookAt } from './look.ts'
 import { type HostsCheck, isRight } from './mirror-entry.ts'
 import { readHosts } from './reading.ts'
-import { hasCertificates, rootLinesFor } from './root-lines.ts'
+import { hasCertificates, rootLinesFor } from './upstream-hosts.ts'
 
 /** What is to be done with one hosts.toml. */
 export interface Change {

@@ -4,10 +4,11 @@ import { listOf, parseToml, type TomlEntry, type TomlTable, tableAt, withoutByte
 import type { UpstreamHost } from '../../upstream/probe.ts'
 import type { UpstreamPlace } from '../../upstream/upstreams.ts'
 import { NEWEST } from '../dialect.ts'
+import { quote } from './block.ts'
+import { HostsError } from './endpoint.ts'
 import { type HostsReader, isRefusal } from './files.ts'
 import { DEFAULT_NAMESPACE, directoriesFor, leadsTo, lookAt } from './look.ts'
 import { readHosts } from './reading.ts'
-import { isLocal } from './root-lines.ts'
 
 /**
  * The hosts that containerd asks for a registry after the mirror: the rest of its hosts.toml, then `server`, or else the
@@ -41,8 +42,11 @@ export async function upstreamPlaceOf(
 
 /** Where containerd asks for a registry of which no hosts.toml says more. */
 function addressOfRegistry(registry: string): string {
-  const host = registry === DEFAULT_REGISTRY ? 'registry-1.docker.io' : registry
-  return `${isLocal(registry) ? 'http' : 'https'}://${host}/v2`
+  return `${isLocal(registry) ? 'http' : 'https'}://${hostOfRegistry(registry)}/v2`
+}
+
+function hostOfRegistry(registry: string): string {
+  return registry === DEFAULT_REGISTRY ? 'registry-1.docker.io' : registry
 }
 
 async function hostsIn(
@@ -105,4 +109,67 @@ function millisecondsOf(value: unknown): number | undefined {
   const parts = String(value ?? '').matchAll(/(\d*\.?\d+)(h|ms|m|s)/g)
   const sum = [...parts].reduce((sum, [, amount, unit = '']) => sum + Number(amount) * (UNITS[unit] ?? 0), 0)
   return sum > 0 ? sum : undefined
+}
+
+/**
+ * What a new hosts.toml must say of the registry itself: where it is, and the certificates beside the file.
+ *
+ * `_default` is for many registries, as is a directory that other names lead to: there the server is left out, and
+ * containerd asks the registry of the image. So it does for registries on this machine, by HTTP.
+ */
+export async function rootLinesFor(
+  registry: string,
+  directory: string,
+  certsDir: string,
+  files: HostsReader,
+): Promise<string[]> {
+  const named = registry !== DEFAULT_NAMESPACE && !isLocal(registry) && !(await isLinkedTo(directory, certsDir, files))
+  return [
+    ...(named ? [`server = ${quote(`https://${hostOfRegistry(registry)}`)}`] : []),
+    ...certificateLines(await filesIn(directory, files)),
+  ]
+}
+
+/** A registry that containerd asks by HTTP. */
+function isLocal(registry: string): boolean {
+  const host = registry.startsWith('[') ? registry.slice(0, registry.indexOf(']') + 1) : registry.replace(/:\d+$/, '')
+  return host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host)
+}
+
+/** Whether a link in the certs directory, by whatever name, leads to this directory. */
+async function isLinkedTo(directory: string, certsDir: string, files: HostsReader): Promise<boolean> {
+  const real = await files.real(directory)
+  if (real === undefined) return false
+  for (const { name, link } of (await files.list(certsDir)) ?? []) {
+    if (link && (await files.real(join(certsDir, name))) === real) return true
+  }
+  return false
+}
+
+// Docker's way to give certificates is by the names of files: `*.crt`, and `*.cert` with `*.key`. containerd takes those only
+// where there is no hosts.toml.
+
+export async function hasCertificates(directory: string, files: HostsReader): Promise<boolean> {
+  return (await filesIn(directory, files)).some((name) => /\.(?:crt|cert)$/.test(name))
+}
+
+async function filesIn(directory: string, files: HostsReader): Promise<string[]> {
+  return ((await files.list(directory)) ?? []).flatMap(({ name, directory }) => (directory ? [] : [name])).sort()
+}
+
+function certificateLines(names: readonly string[]): string[] {
+  const ca = names.filter((name) => name.endsWith('.crt')).map(quote)
+  const certificates = names.filter((name) => name.endsWith('.cert'))
+  const pairs = certificates.flatMap((name) => {
+    const key = name.replace(/cert$/, 'key')
+    return names.includes(key) ? [`[${quote(name)}, ${quote(key)}]`] : []
+  })
+  if (pairs.length > 0 && pairs.length < certificates.length) {
+    throw new HostsError('client certificates with and without a .key beside them: one hosts.toml cannot name both')
+  }
+  const clients = pairs.length > 0 ? pairs : certificates.map(quote)
+  return [
+    ...(ca.length > 0 ? [`ca = [${ca.join(', ')}]`] : []),
+    ...(clients.length > 0 ? [`client = [${clients.join(', ')}]`] : []),
+  ]
 }

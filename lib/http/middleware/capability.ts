@@ -1,8 +1,7 @@
-import { OciError } from '../../oci/error.ts'
+import { errorAnswer, OciError } from '../../oci/error.ts'
 import { targetKey } from '../../oci/key.ts'
 import type { ContentTarget } from '../../oci/path.ts'
 import { type CapabilityCheck, DOOR_KEY } from '../../peers/credentials.ts'
-import { errorAnswer } from '../answer.ts'
 import type { DoorMiddleware } from '../env.ts'
 import type { HttpMetrics } from '../metrics.ts'
 

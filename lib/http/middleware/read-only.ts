@@ -1,6 +1,5 @@
 import type { MiddlewareHandler } from 'hono'
-import { OciError } from '../../oci/error.ts'
-import { errorAnswer } from '../answer.ts'
+import { errorAnswer, OciError } from '../../oci/error.ts'
 
 /** Refuses every method but GET and HEAD. */
 export function readOnly(): MiddlewareHandler {

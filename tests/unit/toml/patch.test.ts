@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { applyEdits, planElementRemoval, planRemoval, planSetting } from '../../../lib/toml/patch.ts'
+import { applyEdits, planRemoval, planSetting } from '../../../lib/toml/patch.ts'
 import { lookup, parseToml } from '../../../lib/toml/toml.ts'
 
 const PATH = ['plugins', 'io.x', 'registry', 'config_path'] as const
@@ -16,6 +16,13 @@ describe('planSetting', () => {
     const edits = planSetting(text, PATH, '/new') ?? assert.fail()
     assert.deepEqual(edits, [{ kind: 'replace', from: 2, to: 2, lines: ['\tconfig_path = "/new" # why'] }])
     assert.equal(applyEdits(text, edits), '[plugins."io.x".registry] # here\n\tconfig_path = "/new" # why\n')
+  })
+
+  it('changes a list, in place of all of its lines', () => {
+    for (const text of ['a = ["x", "y"] # c\nb = 1\n', 'a = [\n  "x", # x\n  "y",\n] # c\nb = 1\n']) {
+      assert.equal(applyEdits(text, planSetting(text, ['a'], ['y']) ?? assert.fail()), 'a = ["y"] # c\nb = 1\n')
+    }
+    assert.equal(applyEdits('a = ["x"]\n', planSetting('a = ["x"]\n', ['a'], []) ?? assert.fail()), 'a = []\n')
   })
 
   it('adds a key below the header of its table, indented as its neighbours', () => {
@@ -135,52 +142,3 @@ describe('applyEdits', () => {
     assert.equal(applyEdits('', []), '')
   })
 })
-
-describe('planElementRemoval', () => {
-  for (const [text, right] of [
-    ['a = ["x"]\n', 'a = []\n'],
-    ['a = ["x", "y"] # c\n', 'a = [ "y"] # c\n'],
-    ['a = ["y", "x"]\n', 'a = ["y"]\n'],
-    ['a = ["y", "x",]\n', 'a = ["y", ]\n'],
-    ['a = [\r\n  "y",\r\n  "x",\r\n  "z" # z\r\n]\r\n', 'a = [\r\n  "y",\r\n  "z" # z\r\n]\r\n'],
-    ['a = [\n  "y", # y\n  "x" # x\n]\n', undefined],
-    ['a = [\n  "x"\n]\n', 'a = [\n]\n'],
-    ['a = [\n  # none\n  "x",\n]\nb = 1\n', 'a = [\n  # none\n]\nb = 1\n'],
-    ['a = ["y"]\n', undefined],
-    ['a = "x"\n', undefined],
-    ['[a]\nx = 1\n', undefined],
-    ['a = ', undefined],
-  ] as const) {
-    it(`takes x out of ${JSON.stringify(text)}${right === undefined ? ', or says that it cannot' : ''}`, () => {
-      const edits = planElementRemoval(text, 'a', 'x')
-      if (right !== undefined) assert.equal(edits && applyEdits(text, edits), right)
-      else if (edits !== undefined) assert.deepEqual(listIn(applyEdits(text, edits)), ['y'])
-    })
-  }
-
-  it('leaves all others, and all else, in any list', () => {
-    const name = fc.constantFrom('x', 'y', 'z')
-    const gap = fc.constantFrom('', ' ', '\n', '\n  ', ' # c "x", \n')
-    const elements = fc.array(fc.tuple(gap, name, gap, gap), { maxLength: 5 })
-    fc.assert(
-      fc.property(elements, fc.boolean(), fc.constantFrom('', ' # end'), (parts, trailing, comment) => {
-        const inner = parts.map(([a, value, b]) => `${a}"${value}"${b}`).join(',')
-        const end = trailing && parts.length > 0 ? ',' : ''
-        const text = `before = 1\na = [${inner}${end}${parts.at(-1)?.[3] ?? ''}]${comment}\nafter = ["x"]\n`
-        const edits = planElementRemoval(text, 'a', 'x')
-        const values = parts.map(([, value]) => value)
-        const at = values.indexOf('x')
-        if (at < 0) return assert.equal(edits, undefined)
-        if (edits === undefined) return
-        const changed = applyEdits(text, edits)
-        assert.deepEqual(listIn(changed), values.toSpliced(at, 1))
-        assert.deepEqual([valueIn(changed, ['before']), listIn(changed, 'after')], [1, ['x']])
-      }),
-    )
-  })
-})
-
-function listIn(text: string, key = 'a'): unknown {
-  const list = valueIn(text, [key])
-  return Array.isArray(list) ? list.map(({ value }) => value) : list
-}

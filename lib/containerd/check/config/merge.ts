@@ -87,15 +87,11 @@ function migrated(plugins: TomlTable): TomlTable {
   const old = plugins.get(OLD_PLUGIN)
   if (old === undefined || !isTable(old.value)) return plugins
   const images = new Map(tableAt(plugins, IMAGES_PLUGIN))
-  const move = (from: TomlTable, names: readonly string[]) => {
-    for (const name of names) {
-      const entry = from.get(name)
-      if (entry !== undefined) images.set(name, entry)
-    }
-  }
-  move(old.value, ['registry', 'max_concurrent_downloads', 'image_pull_with_sync_fs'])
-  if (lookup(old.value, 'containerd', 'runtimes') !== undefined) {
-    move(tableAt(old.value, 'containerd'), ['discard_unpacked_layers', 'disable_snapshot_annotations'])
+  const registry = old.value.get('registry')
+  const discard = lookup(old.value, 'containerd', 'discard_unpacked_layers')
+  if (registry !== undefined) images.set('registry', registry)
+  if (discard !== undefined && lookup(old.value, 'containerd', 'runtimes') !== undefined) {
+    images.set('discard_unpacked_layers', discard)
   }
   return new Map<string, TomlEntry>([...plugins, [IMAGES_PLUGIN, { ...old, value: images }]])
 }

@@ -1,6 +1,8 @@
+import { applyEdits, planRemoval, planSetting } from '../../../toml/patch.ts'
 import { lookup, type TomlEntry, type TomlTable, type TomlValue, tableAt } from '../../../toml/toml.ts'
 import type { Dialect } from '../../dialect.ts'
-import { type ConfigFiles, type LoadedConfig, loadConfig } from './load.ts'
+import type { Remedy } from '../../rule.ts'
+import { type ConfigFile, type ConfigFiles, type LoadedConfig, loadConfig } from './load.ts'
 import { IMAGES_PLUGIN, type MergedConfig, mergeConfig, OLD_PLUGIN, PLUGIN_IDS } from './merge.ts'
 
 /** A setting's value; `source` is missing where it is the version's default. */
@@ -10,7 +12,7 @@ export interface Setting {
 }
 
 /** A setting that has stood in different places. */
-export type MovedSetting = 'configPath' | 'discardUnpackedLayers'
+type MovedSetting = 'configPath' | 'discardUnpackedLayers'
 
 /** containerd's files, and what it makes of them. */
 export interface ConfigReading extends LoadedConfig {
@@ -19,11 +21,6 @@ export interface ConfigReading extends LoadedConfig {
   readonly merged: MergedConfig
   readonly settings: ReturnType<typeof effectiveSettings>
 }
-
-/** Layers that CRI downloads at a time by default; with another number it pulls by itself instead of by transfer. */
-const DEFAULT_DOWNLOADS = 3
-/** The plugin that has the sharing policy; by the short id in files of version 1. */
-export const BOLT_PLUGINS = ['io.containerd.metadata.v1.bolt', 'bolt'] as const
 
 /** Reads the main file and all that it imports as containerd of that dialect does. */
 export async function readConfig(reader: ConfigFiles, dialect: Dialect): Promise<ConfigReading> {
@@ -40,15 +37,11 @@ function effectiveSettings(config: MergedConfig, dialect: Dialect) {
   const mirrors = tableAt(registry, 'mirrors').size > 0 ? registry.get('mirrors') : undefined
   const configPath = lookup(plugins, ...pathOf(id, 'configPath'))
   const discard = lookup(plugins, ...pathOf(id, 'discardUnpackedLayers'))
-  const bolt = BOLT_PLUGINS[config.version === 1 && dialect.migration === 'none' ? 1 : 0]
   return {
     configPath: configPathOf(configPath, mirrors, dialect),
     discardUnpackedLayers: settingOf(discard, false),
-    sharingPolicy: settingOf(lookup(plugins, bolt, 'content_sharing_policy'), 'shared'),
     /** Whether CRI is told to pull by itself, although the version has the transfer service. */
     localPull: plugin.get('use_local_image_pull')?.value === true,
-    /** The setting that makes it do so although nobody asked for that. */
-    localPullBecause: localPullBecause(plugin, dialect.legacyRegistry ? registry : new Map()),
     /** Tables of the old kind: `registry.mirrors`, and `registry.configs` with `tls`. */
     mirrors,
     configsTls: configsTls(tableAt(registry, 'configs')),
@@ -62,7 +55,8 @@ function effectiveSettings(config: MergedConfig, dialect: Dialect) {
   }
 }
 
-const CRI_PLUGINS: readonly string[] = [...PLUGIN_IDS, 'io.containerd.cri.v1.runtime']
+/** Plugins without any of which there is no CRI. */
+export const CRI_PLUGINS: readonly string[] = [...PLUGIN_IDS, 'io.containerd.cri.v1.runtime']
 
 function settingOf(source: TomlEntry | undefined, fallback: TomlValue): Setting {
   return { value: source?.value ?? fallback, source }
@@ -84,20 +78,6 @@ function configsTls(configs: TomlTable): TomlEntry | undefined {
   return [...configs.keys()].map((name) => tableAt(configs, name).get('tls')).find((tls) => tls !== undefined)
 }
 
-/**
- * The setting that makes CRI pull by itself (CheckLocalImagePullConfigs in containerd's internal/cri/config).
- * discard_unpacked_layers and registry.mirrors do so too, and are left out: they must go, and a list is not split any more then.
- */
-function localPullBecause(plugin: TomlTable, registry: TomlTable): string | undefined {
-  const downloads = plugin.get('max_concurrent_downloads')?.value ?? DEFAULT_DOWNLOADS
-  if (plugin.get('disable_snapshot_annotations')?.value === false) return 'disable_snapshot_annotations = false'
-  if (tableAt(registry, 'configs').size > 0) return 'registry.configs'
-  if (tableAt(registry, 'auths').size > 0) return 'registry.auths'
-  if (downloads !== DEFAULT_DOWNLOADS) return 'max_concurrent_downloads'
-  if (plugin.get('image_pull_with_sync_fs')?.value === true) return 'image_pull_with_sync_fs = true'
-  return undefined
-}
-
 /** Where a setting stands below `plugins`, in the table of the plugin with that id. */
 export function pathOf(id: string, name: MovedSetting): string[] {
   if (name === 'configPath') return [id, 'registry', 'config_path']
@@ -117,4 +97,49 @@ function ignoredIn(plugins: TomlTable, used: string, name: MovedSetting, winner:
         : `this containerd takes it from plugin "${used}", not from "${id}"`
     return [{ source, path: ['plugins', ...path], because }]
   })
+}
+
+/**
+ * The change of one of containerd's files that gives a setting a value. It has been tried: read again with it, the files say
+ * that value. `undefined` if there is none; then words must do.
+ *
+ * @param withoutMirrors whether the change takes `registry.mirrors` away as well
+ */
+export async function planChange(
+  name: MovedSetting,
+  value: string | boolean,
+  reading: ConfigReading,
+  withoutMirrors = false,
+): Promise<Pick<Remedy, 'file' | 'edits'> | undefined> {
+  const { reader, dialect } = reading
+  for (const { file, path } of placesFor(name, reading)) {
+    const edits = planSetting(file.text, path, value)
+    if (edits === undefined) continue
+    const removals = withoutMirrors ? (planRemoval(file.text, [...path.slice(0, -1), 'mirrors']) ?? []) : []
+    const change = { file: file.path, edits: [...removals, ...edits] }
+    const changed = Buffer.from(applyEdits(file.text, change.edits))
+    const read = async (wanted: string) => (wanted === file.path ? changed : await reader.read(wanted))
+    const { settings, problems } = await readConfig({ ...reader, read }, dialect)
+    const works = settings[name].value === value && !(withoutMirrors && settings.mirrors !== undefined)
+    if (works && problems.length === reading.problems.length) return change
+  }
+  return undefined
+}
+
+/** Where a setting may be written, the best place first: where it stands, then where this version looks for it. */
+function placesFor(name: MovedSetting, { files, merged, settings, dialect }: ConfigReading) {
+  const { source } = settings[name]
+  const places: { file: ConfigFile; path: readonly string[] }[] = []
+  const add = (file: ConfigFile, id: string) => places.push({ file, path: ['plugins', ...pathOf(id, name)] })
+  for (const file of source === undefined ? [] : files) {
+    for (const id of PLUGIN_IDS) if (lookup(file.table, 'plugins', ...pathOf(id, name)) === source) add(file, id)
+  }
+  const idIn = ({ version }: ConfigFile) => {
+    if (dialect.migration === 'none') return merged.settingsPlugin
+    return version === 2 ? OLD_PLUGIN : IMAGES_PLUGIN
+  }
+  // Where a plugin's table replaces the one before, only the last file that has one counts.
+  const last = files.findLast((file) => lookup(file.table, 'plugins', idIn(file)) !== undefined)
+  for (const file of [last, files[0]]) if (file !== undefined) add(file, idIn(file))
+  return places
 }

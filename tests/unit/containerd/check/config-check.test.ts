@@ -9,7 +9,7 @@ import { criFacts, silentFacts } from './facts.ts'
 import { memoryFiles, withFile } from './memory-files.ts'
 
 const MAIN = '/etc/containerd/config.toml'
-const EXPECTATION = { certsDir: '/etc/containerd/certs.d', namespace: 'k8s.io', registryDoor: '127.0.0.1:5000' }
+const EXPECTATION = { certsDir: '/etc/containerd/certs.d', registryDoor: '127.0.0.1:5000' }
 const OLD = 'plugins."io.containerd.grpc.v1.cri"'
 const IMAGES = 'plugins."io.containerd.cri.v1.images"'
 const RIGHT_OLD = `version = 2\n[${OLD}.registry]\n  config_path = "/etc/containerd/certs.d"\n`
@@ -69,7 +69,6 @@ describe('checkConfig', () => {
           'registry-config-path',
           'discard-unpacked-layers',
           'legacy-registry-config',
-          'content-sharing-policy',
         ],
       )
     })
@@ -104,23 +103,14 @@ describe('checkConfig', () => {
       assert.deepEqual(severities(await repaired(silentFacts('2.2.0'), 'version = 3\n'), 'error'), [])
     })
 
-    it('takes a list where containerd pulls by itself, with a warning unless that was asked for', async () => {
+    it('takes a list where containerd is told to pull by itself', async () => {
       const list = `version = 3\n[${IMAGES}.registry]\nconfig_path = "/etc/containerd/certs.d:/b"\n[${IMAGES}]\n`
-      const finding = async (line: string) =>
-        only(await check(silentFacts('2.1.4'), `${list}${line}\n`), 'registry-config-path')
-      assert.equal((await finding('use_local_image_pull = true')).severity, 'ok')
-      for (const line of [
-        'max_concurrent_downloads = 5',
-        'image_pull_with_sync_fs = true',
-        'disable_snapshot_annotations = false',
-      ]) {
-        const { severity, why } = await finding(line)
-        assert.equal(severity, 'warning', line)
-        assert.match(why, new RegExp(line.split(' ')[0] ?? ''))
-      }
-      // This one must go, and the list is wrong then.
-      assert.equal((await finding('discard_unpacked_layers = true')).severity, 'error')
-      assert.equal((await finding('max_concurrent_downloads = 3')).severity, 'error')
+      const severity = async (line: string) =>
+        only(await check(silentFacts('2.1.4'), `${list}${line}\n`), 'registry-config-path').severity
+      assert.equal(await severity('use_local_image_pull = true'), 'ok')
+      // containerd pulls by itself with any of these as well; that a list works then is for the probe to show.
+      for (const line of ['max_concurrent_downloads = 5', 'discard_unpacked_layers = true'])
+        assert.equal(await severity(line), 'error', line)
     })
 
     it('would rather have swarmirror use the directory that containerd uses', async () => {
@@ -259,32 +249,6 @@ describe('checkConfig', () => {
     })
   })
 
-  describe('content-sharing-policy', () => {
-    const policy = (value: string) =>
-      `${RIGHT_OLD}[plugins."io.containerd.metadata.v1.bolt"]\ncontent_sharing_policy = "${value}"\n`
-    it('takes isolated, and says with which namespace', async () => {
-      const finding = only(await check(silentFacts('1.7.24'), policy('isolated')), 'content-sharing-policy')
-      assert.equal(finding.severity, 'ok')
-      assert.match(finding.seen, /isolated.*k8s\.io/)
-    })
-
-    it('finds what containerd does not know wrong', async () => {
-      assert.equal(only(await check(silentFacts('1.7.24'), policy('x')), 'content-sharing-policy').severity, 'error')
-      assert.deepEqual(severities(await repaired(silentFacts('1.7.24'), policy('x')), 'error'), [])
-      const first =
-        '[plugins.bolt]\ncontent_sharing_policy = "x"\n[plugins.cri.registry]\nconfig_path = "/etc/containerd/certs.d"\n'
-      assert.deepEqual(severities(await check(silentFacts('1.7.24'), first), 'error'), ['content-sharing-policy'])
-      assert.deepEqual(severities(await repaired(silentFacts('1.7.24'), first), 'error'), [])
-    })
-
-    it('is asked from the plugin where its exports tell', async () => {
-      const plugins = [{ type: 'io.containerd.metadata.v1', id: 'bolt', exports: { policy: 'isolated' } }]
-      const finding = only(await check({ ...silentFacts('2.0.0'), plugins }, {}), 'content-sharing-policy')
-      assert.equal(finding.severity, 'ok')
-      assert.match(finding.seen, /introspection/)
-    })
-  })
-
   it('warns of disabled CRI, as the packages of Docker have it', async () => {
     const finding = only(await check(silentFacts('1.7.24'), 'disabled_plugins = ["cri"]\n'), 'cri-disabled')
     assert.equal(finding.severity, 'warning')
@@ -298,7 +262,7 @@ describe('checkConfig', () => {
       assert.deepEqual(severities(findings, 'error'), [])
       assert.equal(only(findings, 'registry-config-path').severity, 'ok')
       assert.match(only(findings, 'registry-config-path').seen, /CRI Status/)
-      assert.deepEqual(severities(findings, 'unknown'), ['content-sharing-policy'])
+      assert.deepEqual(severities(findings, 'unknown'), [])
     })
 
     it('is told what to do even where no file is seen', async () => {
@@ -354,7 +318,6 @@ describe('checkConfig', () => {
         'containerd-config-file',
         'registry-config-path',
         'discard-unpacked-layers',
-        'content-sharing-policy',
       ])
       assert.match(only(findings, 'containerd-config-file').remedy?.text ?? '', /--containerd-config/)
     })
@@ -418,7 +381,7 @@ describe('checkConfig', () => {
         assert.equal(only(findings, id).severity, 'ok')
         assert.match(only(findings, id).seen, /^the probe shows that it is right; .*config\.toml/)
       }
-      assert.deepEqual(severities(findings, 'unknown'), ['containerd-config-file', 'content-sharing-policy'])
+      assert.deepEqual(severities(findings, 'unknown'), ['containerd-config-file'])
     })
 
     it('is said of the version, with the rules that were used instead', async () => {
@@ -446,7 +409,6 @@ describe('checkConfig', () => {
       'version = 9',
       'imports = ["/gone.toml"]',
       'disabled_plugins = ["cri"]',
-      `version = 2\n[plugins."io.containerd.metadata.v1.bolt"]\ncontent_sharing_policy = "x"\n`,
       `version = 3\n[${OLD}.registry]\nconfig_path = "/x"\nmirrors = { a = { endpoint = [] } }\n`,
     ]
     for (const version of ['1.7.24', '2.2.0', '2.3.0', '2.4.0']) {

@@ -85,7 +85,7 @@ for (const [what, evidence, expected, seen] of EVIDENCE) {
 
 const RIGHT = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/etc/containerd/certs.d"\n'
 const WRONG = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd]\ndiscard_unpacked_layers = true\n'
-const EXPECTATION = { certsDir: '/etc/containerd/certs.d', namespace: 'k8s.io', registryDoor: '127.0.0.1:5000' }
+const EXPECTATION = { certsDir: '/etc/containerd/certs.d', registryDoor: '127.0.0.1:5000' }
 
 /** What is found in containerd's file beside a probe, by finding. */
 async function besideProbe(text: string, evidence: ProbeEvidence): Promise<ReadonlyMap<string, Finding>> {
@@ -103,8 +103,8 @@ test('an error that was only read is a warning where the probe shows otherwise',
 })
 
 test('errors of other things stay beside a probe, and all where nothing was shown', async () => {
-  const policy = `${WRONG}[plugins."io.containerd.metadata.v1.bolt"]\ncontent_sharing_policy = "x"\n`
-  assert.equal((await besideProbe(policy, pulled)).get('content-sharing-policy')?.severity, 'error')
+  const disabled = `disabled_plugins = ["io.containerd.grpc.v1.cri"]\n${WRONG}`
+  assert.equal((await besideProbe(disabled, pulled)).get('cri-disabled')?.severity, 'warning')
   const unprobed = await besideProbe(WRONG, { unreadable: 'off' })
   for (const id of ['registry-config-path', 'discard-unpacked-layers']) {
     assert.equal(unprobed.get(id)?.severity, 'error')

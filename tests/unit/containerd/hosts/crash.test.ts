@@ -17,7 +17,7 @@ class Killed extends Error {}
 /** The file system of a process that is killed at one of its steps: nothing is done from then on, not even tidying up. */
 function killedAt(step: number): { files: HostsFiles; killed: () => boolean } {
   let left = step
-  const changing = new Set(['makeDirectory', 'create', 'link', 'rename', 'unlink', 'removeDirectory', 'syncDirectory'])
+  const changing = new Set(['makeDirectory', 'create', 'rename', 'unlink', 'removeDirectory', 'syncDirectory'])
   const wrapped = Object.entries(HOSTS_FILES).map(([name, work]) => {
     if (!changing.has(name)) return [name, work]
     const step = async (...args: unknown[]) => {
