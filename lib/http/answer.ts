@@ -1,6 +1,5 @@
 import type { Context } from 'hono'
 import type { Descriptor, Digest } from '../oci/digest.ts'
-import { etagOf, matchesIfMatch, matchesIfNoneMatch, matchesIfRange } from '../oci/etag.ts'
 import type { ContentTarget } from '../oci/path.ts'
 import { type ByteRange, formatContentRange, formatUnsatisfiedRange, lengthOf, shortRange } from '../oci/range.ts'
 import type { DoorEnv, GivenContent } from './env.ts'
@@ -58,4 +57,38 @@ export function rangeHeaderOf(target: ContentTarget, { method, headers }: Reques
   if (target.kind === 'manifest' || method === 'HEAD') return undefined
   if (!matchesIfRange(headers.get('if-range'), target.digest)) return undefined
   return shortRange(headers.get('range'))
+}
+
+/** The strong entity tag of content: its digest in quotes. The content of a digest never changes. */
+export function etagOf(digest: Digest): string {
+  return `"${digest}"`
+}
+
+/**
+ * Whether an If-Match header lets a request count for this content: there is none, or it is `*`, or a list with our entity
+ * tag by strong comparison (RFC 9110, section 13.1.1).
+ */
+export function matchesIfMatch(header: string | null, digest: Digest): boolean {
+  return header === null || header.trim() === '*' || tagsOf(header).includes(etagOf(digest))
+}
+
+/**
+ * Whether an If-None-Match header names this content: it is `*`, or a list with our entity tag by weak comparison (RFC
+ * 9110, section 13.1.2). No header names nothing.
+ */
+export function matchesIfNoneMatch(header: string | null, digest: Digest): boolean {
+  if (header === null) return false
+  return header.trim() === '*' || tagsOf(header).some((tag) => tag.replace(/^W\//, '') === etagOf(digest))
+}
+
+/**
+ * Whether an If-Range header lets the Range header count: there is none, or it is our entity tag by strong comparison
+ * (RFC 9110, section 13.1.5). A weak tag, another tag and a date ask for the whole content.
+ */
+export function matchesIfRange(header: string | null, digest: Digest): boolean {
+  return header === null || header.trim() === etagOf(digest)
+}
+
+function tagsOf(header: string): string[] {
+  return header.split(',').map((tag) => tag.trim())
 }

@@ -9,10 +9,7 @@ import { createDoor, type Door, type DoorDependencies } from './door.ts'
 import type { DoorMiddleware } from './env.ts'
 import { fromStore } from './from-store.ts'
 import type { HttpMetrics } from './metrics.ts'
-import { count } from './middleware/count.ts'
-import { sameSite } from './middleware/cross-site.ts'
-import { readOnly } from './middleware/read-only.ts'
-import { readTarget } from './middleware/target.ts'
+import { count, readOnly, readTarget, sameSite } from './middleware.ts'
 import { type Resolution, resolved } from './resolve.ts'
 
 export interface RegistryDoorDependencies extends DoorDependencies {

@@ -1,6 +1,6 @@
 import { type Context, Hono } from 'hono'
 import * as v from 'valibot'
-import { sameSite } from '../http/middleware/cross-site.ts'
+import { sameSite } from '../http/middleware.ts'
 import { boundedLog, type Logger } from '../observe/log.ts'
 import { ASSETS } from './assets.ts'
 import type { Status } from './status.ts'

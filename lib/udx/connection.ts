@@ -1,6 +1,7 @@
 import b4a from 'b4a'
 import type { DatagramBackend } from './backend.ts'
 import { Alarm, type UdxClock } from './clock.ts'
+import type { Route, Slab } from './outgoing.ts'
 import {
   FLAG_DESTROY,
   FLAG_END,
@@ -18,9 +19,7 @@ import {
   writeSacks,
 } from './packet.ts'
 import { RECEIVE_CAPACITY, Receiver, type ReceiverEvents, sackWindow } from './receiver.ts'
-import type { Route } from './route.ts'
 import { Sender } from './sender.ts'
-import type { Slab } from './slab.ts'
 import type { Turn, TurnTask } from './turn.ts'
 
 /** Packets that may come in one turn before they are acknowledged in the middle of it. */

@@ -1,8 +1,8 @@
 import b4a from 'b4a'
 import { Alarm, type UdxClock } from './clock.ts'
+import type { PacketSocket, Route } from './outgoing.ts'
 import { FLAG_DESTROY, FLAGS_NUMBERED, HEADER_SIZE, type Header, seqBefore, writeHeader } from './packet.ts'
 import { GIVE_UP_TIME } from './probe-timer.ts'
-import type { PacketSocket, Route } from './route.ts'
 
 /**
  * How long a closed stream is remembered, in milliseconds: as long as a peer that missed the last packet keeps asking. A few

@@ -1,5 +1,19 @@
+import b4a from 'b4a'
 import { withoutPadding } from './packet.ts'
-import type { Route } from './route.ts'
+
+/** Sends the packets of a stream. */
+export interface PacketSocket {
+  /** Takes a packet, which leaves at the end of the turn. The bytes must never change again. */
+  transmit(bytes: Uint8Array, port: number, host: string): void
+}
+
+/** Where the packets of a stream go: from which socket, to which address, and to which stream there. */
+export interface Route {
+  readonly socket: PacketSocket
+  readonly remoteId: number
+  readonly port: number
+  readonly host: string
+}
 
 /**
  * A numbered packet that has been sent and not yet acknowledged, with what loss detection and rate measurement remember about
@@ -77,5 +91,83 @@ export class PacketList {
     packet.next = undefined
     this.bytes -= packet.size
     this.length--
+  }
+}
+
+/** Used buffers at the front of the queue from which on it is worth moving the rest. */
+const MAX_USED = 64
+
+/** What has been written and no packet carries yet: buffers in order, taken in pieces of a packet's size. */
+export class SendQueue {
+  #buffers: Uint8Array[] = []
+  /** Index of the first buffer that is not used up: taking from the front moves nothing. */
+  #head = 0
+  /** Bytes of that buffer that are used up. */
+  #offset = 0
+  #bytes = 0
+
+  /** Bytes that wait. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  push(buffer: Uint8Array): void {
+    if (buffer.length === 0) return
+    this.#buffers.push(buffer)
+    this.#bytes += buffer.length
+  }
+
+  /** Copies the next bytes into `target` from `start`, as many as there are up to `length`. @returns how many. */
+  take(target: Uint8Array, start: number, length: number): number {
+    let taken = 0
+    while (taken < length && this.#bytes > 0) {
+      const buffer = this.#buffers[this.#head] as Uint8Array
+      const count = Math.min(length - taken, buffer.length - this.#offset)
+      const whole = this.#offset === 0 && count === buffer.length
+      target.set(whole ? buffer : buffer.subarray(this.#offset, this.#offset + count), start + taken)
+      taken += count
+      this.#bytes -= count
+      this.#offset += count
+      if (this.#offset === buffer.length) this.#next()
+    }
+    return taken
+  }
+
+  clear(): void {
+    this.#buffers = []
+    this.#head = 0
+    this.#offset = 0
+    this.#bytes = 0
+  }
+
+  #next(): void {
+    this.#offset = 0
+    this.#head++
+    if (this.#head < this.#buffers.length && this.#head < MAX_USED) return
+    this.#buffers.splice(0, this.#head)
+    this.#head = 0
+  }
+}
+
+/** Size of a block in bytes: about forty packets. */
+const BLOCK = 64 * 1024
+
+/**
+ * Memory for outgoing packets, cut from blocks: one allocation for forty packets instead of one each. No piece is used twice,
+ * so a datagram that the runtime has not sent yet cannot change. A block is freed with the last of its pieces.
+ */
+export class Slab {
+  #block = b4a.alloc(0)
+  #used = 0
+
+  /** A piece of `size` bytes with arbitrary content. */
+  take(size: number): Uint8Array {
+    if (this.#used + size > this.#block.length) {
+      this.#block = b4a.allocUnsafeSlow(Math.max(BLOCK, size))
+      this.#used = 0
+    }
+    const start = this.#used
+    this.#used = start + size
+    return this.#block.subarray(start, this.#used)
   }
 }

@@ -1,14 +1,12 @@
 import { Alarm, type UdxClock } from './clock.ts'
 import { Congestion } from './congestion.ts'
 import { MtuSearch } from './mtu.ts'
-import { OutgoingPacket } from './outgoing.ts'
+import { OutgoingPacket, type Route, SendQueue } from './outgoing.ts'
 import { FLAG_DATA, FLAG_END, FLAG_SACK, HEADER_SIZE, type Header, rewriteId } from './packet.ts'
 import { ProbeTimer } from './probe-timer.ts'
 import { Pacer, RateSampler } from './rate.ts'
 import { LossDetection, RoundTripTime } from './recovery.ts'
-import type { Route } from './route.ts'
 import { PeerWindow, Scoreboard } from './scoreboard.ts'
-import { SendQueue } from './send-queue.ts'
 
 /** Transmissions to a packet's original address before the current one is tried: the old path may be gone for good. */
 const TRIES_ON_OLD_ROUTE = 3

@@ -3,8 +3,8 @@ import { Duplex, type DuplexEvents, Writable } from 'streamx'
 import { isPort, requireIPv4 } from './backend.ts'
 import { type ConnectionHost, UdxConnection, UdxError } from './connection.ts'
 import type { Linger } from './linger.ts'
+import type { Route } from './outgoing.ts'
 import { FLAG_DESTROY, type Header } from './packet.ts'
-import type { Route } from './route.ts'
 import type { UDXSocket } from './socket.ts'
 
 /** Bytes that a writer may be ahead of the network before it is held back, as in the addon. */

@@ -10,7 +10,7 @@ import { DEFAULT_NAMESPACE, viewOf } from '../hosts/look.ts'
 import { type HostsCheck, hostsCommand, mirrorEntryFor, mirrorUrlFor } from '../hosts/mirror-entry.ts'
 import { type Fact, type Finding, findingsOf, isUnreadable } from '../rule.ts'
 import { CONFIG_RULES } from './config-rules.ts'
-import { type ConfigSnapshot, type ConfigView, lookAtConfig, lookAtProcess } from './config-view.ts'
+import { askContainerd, type ConfigSnapshot, type ConfigView, lookAtConfig, lookAtProcess } from './config-view.ts'
 import { countImages, lookAtCertsDirectory, lookAtContent, MACHINE_RULES, type MachineView } from './machine.ts'
 import { type ProbeEvidence, runProbe } from './probe.ts'
 import type { ProbeDoor } from './probe-door.ts'
@@ -18,7 +18,6 @@ import { PROBE_RULES } from './probe-rules.ts'
 import { type ProbePlaces, sweepProbes } from './probe-traces.ts'
 import { mirrorsInPlace, mirrorsLeadHere } from './registry-rules.ts'
 import { makeReport, type Report } from './report.ts'
-import { askContainerd } from './told.ts'
 
 /** Where and how the mirror works, as far as a check depends on it. */
 export interface CheckSubject extends Pick<HostsCheck, 'certsDir' | 'registries' | 'socket' | 'program'> {

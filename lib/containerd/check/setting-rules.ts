@@ -2,10 +2,9 @@ import { planRemoval, planSetting } from '../../toml/patch.ts'
 import { listOf, type TomlEntry, type TomlValue } from '../../toml/toml.ts'
 import { type Remedy, type Rule, rule, type Verdict } from '../rule.ts'
 import { CRI_PLUGINS, planChange } from './config/settings.ts'
-import type { ConfigSnapshot, ConfigView } from './config-view.ts'
+import type { ConfigSnapshot, ConfigView, ToldSettings } from './config-view.ts'
 import { remedyByDistribution, restartOf } from './distributions.ts'
 import { keepsLayers } from './probe.ts'
-import type { ToldSettings } from './told.ts'
 
 /** `/etc/containerd/config.toml line 12`, or the default of the version. */
 export function whereOf(source: TomlEntry | undefined): string {

@@ -1,9 +1,8 @@
 import type { Status } from '../status.ts'
 import { byId, fill, make, type Shown } from './dom.ts'
 import { formatTime } from './format.ts'
-import { charts } from './history.ts'
 import { isRunning, pulls, running } from './pulls.ts'
-import { figures, findings, held, registries } from './sections.ts'
+import { charts, figures, findings, held, registries } from './sections.ts'
 import { members, type Names, nodeNames, swarm } from './swarm.ts'
 import { runTrace } from './trace-view.ts'
 

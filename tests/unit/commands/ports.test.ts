@@ -3,7 +3,7 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { test } from 'node:test'
-import { lookAtPorts, PORTS, type PortToCheck } from '../../../lib/commands/ports.ts'
+import { lookAtPorts, PORTS, type PortToCheck } from '../../../lib/commands/check.ts'
 
 async function portsOf(ports: readonly PortToCheck[], runsHere: () => Promise<boolean>) {
   const [finding] = await PORTS.judge(await lookAtPorts(ports, runsHere))

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { readableLine } from '../../../lib/commands/readable-log.ts'
+import { readableLine } from '../../../lib/commands/serve.ts'
 import { createLogger } from '../../../lib/observe/log.ts'
 import { coloured } from '../../../lib/observe/paint.ts'
 

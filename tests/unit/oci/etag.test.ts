@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { etagOf, matchesIfMatch, matchesIfNoneMatch, matchesIfRange } from '../../../lib/http/answer.ts'
 import { parseDigest } from '../../../lib/oci/digest.ts'
-import { etagOf, matchesIfMatch, matchesIfNoneMatch, matchesIfRange } from '../../../lib/oci/etag.ts'
 import * as arbitrary from '../../fixtures/arbitrary.ts'
 
 const OURS = parseDigest(`sha256:${'0'.repeat(64)}`)

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import process from 'node:process'
 import { test } from 'node:test'
-import { giveMemoryBack } from '../../../lib/platform/memory.ts'
-import { runtimeName } from '../../../lib/platform/runtime.ts'
+import { giveMemoryBack, runtimeName } from '../../../lib/platform/runtime.ts'
 
 test('giveMemoryBack frees what nothing needs any more, where the runtime lets it', () => {
   const made = () => Array.from({ length: 200_000 }, (_, at) => ({ at, text: String(at) }))

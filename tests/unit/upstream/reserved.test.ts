@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { isReserved } from '../../../lib/upstream/reserved.ts'
+import { isReserved } from '../../../lib/upstream/probe.ts'
 
 test('isReserved knows addresses of this host, its link, groups and examples, in IPv4, in IPv6 and in both', () => {
   for (const address of [

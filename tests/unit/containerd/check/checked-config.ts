@@ -1,10 +1,9 @@
 import type { ConfigFiles } from '../../../../lib/containerd/check/config/load.ts'
 import { CONFIG_RULES } from '../../../../lib/containerd/check/config-rules.ts'
-import { lookAtConfig } from '../../../../lib/containerd/check/config-view.ts'
+import { type ContainerdFacts, lookAtConfig } from '../../../../lib/containerd/check/config-view.ts'
 import type { Expectation } from '../../../../lib/containerd/check/distributions.ts'
 import type { ProbeEvidence } from '../../../../lib/containerd/check/probe.ts'
 import { mirrorsInPlace } from '../../../../lib/containerd/check/registry-rules.ts'
-import type { ContainerdFacts } from '../../../../lib/containerd/check/told.ts'
 import { type Finding, findingsOf } from '../../../../lib/containerd/rule.ts'
 
 const NOT_PROBED: ProbeEvidence = { unreadable: 'off' }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import type { ContainerdFacts } from '../../../../lib/containerd/check/told.ts'
+import type { ContainerdFacts } from '../../../../lib/containerd/check/config-view.ts'
 import type { Finding, Severity } from '../../../../lib/containerd/rule.ts'
 import { applyEdits } from '../../../../lib/toml/patch.ts'
 import { checkConfig } from './checked-config.ts'

@@ -1,4 +1,4 @@
-import type { ContainerdFacts } from '../../../../lib/containerd/check/told.ts'
+import type { ContainerdFacts } from '../../../../lib/containerd/check/config-view.ts'
 
 /** What a containerd says that tells its version and nothing else, as 2.0 to 2.3 do. */
 export function silentFacts(version: string): ContainerdFacts {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { askContainerd, toldSettings } from '../../../../lib/containerd/check/config-view.ts'
 import {
   countImages,
   lookAtCertsDirectory,
@@ -9,7 +10,6 @@ import {
   MACHINE_RULES,
   type MachineView,
 } from '../../../../lib/containerd/check/machine.ts'
-import { askContainerd, toldSettings } from '../../../../lib/containerd/check/told.ts'
 import { ContainerdError, type ContainerdErrorCode } from '../../../../lib/containerd/client/error.ts'
 import { digestOf } from '../../../../lib/oci/make-image.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'

@@ -1,0 +1,82 @@
+import { isIP } from 'node:net'
+import type { Context, MiddlewareHandler } from 'hono'
+import { errorAnswer, OciError } from '../oci/error.ts'
+import { parseRequestPath } from '../oci/path.ts'
+import type { DoorMiddleware } from './env.ts'
+import type { DOORS, HttpMetrics } from './metrics.ts'
+
+/**
+ * Reads what a request asks for; nothing after it reads the path again.
+ *
+ * @param refuse answers a path that asks for nothing; if missing, the request goes on without a target
+ * @param defaultRegistry the registry of a request that names none
+ */
+export function readTarget(refuse?: (error: OciError) => Response, defaultRegistry?: string): DoorMiddleware {
+  return async function readTarget(c, next) {
+    try {
+      const asked = parseRequestPath(c.req.path, c.req.query('ns'), defaultRegistry)
+      if (asked !== undefined) c.set('target', asked)
+    } catch (error) {
+      if (!(error instanceof OciError)) throw error
+      if (refuse !== undefined) return refuse(error)
+    }
+    return await next()
+  }
+}
+
+/** Refuses every method but GET and HEAD. */
+export function readOnly(): MiddlewareHandler {
+  return async function readOnly({ req: { method } }, next) {
+    if (method === 'GET' || method === 'HEAD') return await next()
+    const error = new OciError('UNSUPPORTED', `${method} is not supported: a mirror is read-only`)
+    return errorAnswer(error, { Allow: 'GET, HEAD' })
+  }
+}
+
+/** Counts the answers of a door by method, status and source of the content, and the bytes that it has sent of them. */
+export function count(door: (typeof DOORS)[number], metrics: HttpMetrics): DoorMiddleware {
+  return async function count(c, next) {
+    await next()
+    // Nobody gets the answer to a client that has left: where another node was only sooner, it would count as a failure.
+    if (c.req.raw.signal.aborted) return
+    const { source, bytes } = c.get('content') ?? { source: 'none', bytes: 0 }
+    // Anybody can send any method, but a label has few values.
+    const method = c.req.method === 'GET' || c.req.method === 'HEAD' ? c.req.method : 'other'
+    metrics.requests.inc({ door, method, status: String(c.res.status), source })
+    if (source === 'none' || method !== 'GET') return
+    const { ended = Promise.resolve(bytes) } = c.env?.admission ?? {}
+    void ended.then((sent) => metrics.bytes.inc({ door, source }, sent))
+  }
+}
+
+/**
+ * Refuses what a web page of another site asks for through the browser of a person who has it open: by `Sec-Fetch-Site`
+ * where browsers send it, and by `Origin`. Programs send neither.
+ *
+ * @param refuse answers with the reason
+ * @param options `allowLinks`: a link on another site may lead here, since that site cannot read what it shows;
+ *   `addressesOnly`: Host must be an IP address or `localhost` (RFC 6761: never resolved elsewhere). By DNS rebinding a
+ *   foreign name comes to mean this address, and a browser then takes the foreign page for one of ours.
+ */
+export function sameSite(
+  refuse: (c: Context, reason: string) => Response,
+  options: { readonly allowLinks?: boolean; readonly addressesOnly?: boolean } = {},
+): MiddlewareHandler {
+  const { allowLinks = false, addressesOnly = false } = options
+  return async function sameSite(c, next) {
+    const host = c.req.header('host') ?? new URL(c.req.url).host
+    if (addressesOnly && !isAddress(host)) return refuse(c, 'only an IP address or localhost is answered as a Host')
+    const site = c.req.header('sec-fetch-site') ?? 'none'
+    const isLink = allowLinks && c.req.method === 'GET' && c.req.header('sec-fetch-mode') === 'navigate'
+    if (site !== 'same-origin' && site !== 'none' && !isLink) return refuse(c, 'asked by another site')
+    const origin = c.req.header('origin')
+    if (origin !== undefined && origin !== `http://${host}`) return refuse(c, 'asked by another origin')
+    return await next()
+  }
+}
+
+/** Whether a Host header names an IP address or localhost, with or without a port. */
+function isAddress(host: string): boolean {
+  const [, bracketed, plain = ''] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+))(?::\d{1,5})?$/.exec(host) ?? []
+  return bracketed === undefined ? plain === 'localhost' || isIP(plain) === 4 : isIP(bracketed) === 6
+}
