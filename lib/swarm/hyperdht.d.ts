@@ -37,7 +37,15 @@ declare module 'hyperdht' {
       /** Runs of `_drain` until the secret of tokens changes. */
       _rotateSecrets: number
       _drain(): void
+      /** A token for that address, of the secret that is used now (1) or was before (0); replaceable. */
+      token(address: Address, secret: 0 | 1): Uint8Array
     }
+    /** Runs `_ontick` every 5 s, which looks after the table whenever the number of runs is a multiple of 8. */
+    _tickInterval: NodeJS.Timeout
+    _tick: number
+    /** The time of day of the last run: after more than 15 s it takes the machine for having slept. */
+    _lastTick: number
+    _ontick(): void
     fullyBootstrapped(): Promise<void>
     /** Connects to the node with that key, by way of `relayAddresses` if there are any; replaceable. */
     connect(publicKey: Uint8Array, options?: { readonly relayAddresses?: readonly Address[] | null }): unknown

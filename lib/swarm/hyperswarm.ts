@@ -21,6 +21,8 @@ const PEER_HANDSHAKE = 0
 const FROM_CLIENT = 0
 /** Milliseconds for which a token of this node is good, at least; twice as long at most. As in hyperdht. */
 const TOKEN_LIFE = 7_500
+/** Milliseconds after which hyperdht looks whether the nodes of its table still answer, and the runs of its timer in that time. */
+const [TABLE_INTERVAL, TABLE_TICKS] = [40_000, 8]
 /** Milliseconds by which a request may ask for its answer to be delayed: no member's does, and each would take memory. */
 const MAX_PING_DELAY = 1
 
@@ -164,16 +166,33 @@ export async function openNode(
 }
 
 /**
- * Takes the timer of 750 ms from hyperdht, which lets queued requests go, of which there are none (see MAX_WINDOW). What else it does
- * is to change, with every tenth run, the secret that tokens are made of.
+ * Makes one slow timer of two of hyperdht. That of 750 ms forgets requests that were not answered, lets queued ones go, of which there are
+ * none (see MAX_WINDOW), and with every tenth run changes the secret that tokens are made of: it changes now when a token is asked
+ * for and the time has come. That of 5 s looks after the table, with every eighth run; what else it does is for nodes that sleep,
+ * or whose address may change.
  */
-function stillDht({ io }: HyperDHT): void {
+function stillDht(dht: HyperDHT): void {
+  const { io } = dht
   clearInterval(io._drainInterval)
-  io._drainInterval = setInterval(() => {
-    io._rotateSecrets = 1
+  const token = io.token.bind(io)
+  let changedAt = performance.now()
+  io.token = (...which) => {
+    const lives = Math.floor((performance.now() - changedAt) / TOKEN_LIFE)
+    changedAt += lives * TOKEN_LIFE
+    for (let life = 0; life < Math.min(lives, 2); life++) {
+      io._rotateSecrets = 1
+      io._drain()
+    }
+    return token(...which)
+  }
+  clearInterval(dht._tickInterval)
+  dht._tickInterval = setInterval(() => {
     io._drain()
-  }, TOKEN_LIFE)
-  io._drainInterval.unref()
+    dht._lastTick = Date.now()
+    dht._tick |= TABLE_TICKS - 1
+    dht._ontick()
+  }, TABLE_INTERVAL)
+  dht._tickInterval.unref()
 }
 
 /** Lets the timers by which Hyperswarm connects again run as long as there is somebody to connect to, and not for ever after. */

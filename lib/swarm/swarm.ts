@@ -4,6 +4,7 @@ import { Readiness } from '../observe/readiness.ts'
 import type { Key } from '../oci/key.ts'
 import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
+import { type Clock, systemClock } from '../platform/clock.ts'
 import { shuffled } from '../platform/shuffled.ts'
 import { type AnnouncerOptions, createAnnouncer, REPLICAS } from './announce/announcer.ts'
 import { createDhtClient } from './dht/client.ts'
@@ -28,6 +29,7 @@ export interface SwarmDependencies extends NodeDependencies {
   /** Learns which other members this node has a connection to. */
   readonly liveness?: Liveness | undefined
   readonly metrics?: Metrics | undefined
+  readonly clock?: Clock
 }
 
 export interface SwarmOptions extends NodeOptions {
@@ -55,7 +57,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
 }
 
 function createSwarm(
-  { log, files, resolve, readiness = new Readiness(), liveness, metrics }: SwarmDependencies,
+  { log, files, resolve, readiness = new Readiness(), liveness, metrics, clock = systemClock }: SwarmDependencies,
   node: Awaited<ReturnType<typeof openNode>>,
   { self, swarmKeys, bootstrap: entries, bootstrapIntervals: intervals, ...options }: SwarmOptions,
 ) {
@@ -66,7 +68,7 @@ function createSwarm(
   const waiting = readiness.wait('the swarm is not joined yet')
   const map = new NetworkMap({ ...self, id: node.rpc.idOf(self) })
   const dht = createDhtClient({ rpc: node.rpc, map })
-  const discovery = new Discovery(dht)
+  const discovery = new Discovery(dht, clock)
   const ownTopicOf = (key: Key) => topicOf(swarmKeys[0], key)
   const topicsOf = (key: Key) => swarmKeys.map((swarmKey) => topicOf(swarmKey, key))
   const replicas = options.announcer?.replicas ?? REPLICAS
@@ -91,6 +93,7 @@ function createSwarm(
       },
     },
     options.membership,
+    clock,
   )
   const connector = createConnector(
     {

@@ -8,8 +8,11 @@ import { waitFor } from '../fixtures/wait.ts'
 
 /** Milliseconds of a stretch: as long as it takes until most of what a mirror does at rest has come round. */
 const STRETCH = 10_000
-/** Wake-ups of all threads each second, with two neighbours. It was 30 with a timer for each connection and one for each part. */
-const MOST = 20
+/**
+ * Wake-ups of all threads each second, with two neighbours. It was 30 with a timer for each connection and one for each part, and 20
+ * before parts shared a beat.
+ */
+const MOST = 16
 /** Milliseconds until rest must have come: what a runtime compiles and collects after the start takes it half a minute. */
 const START = 90_000
 

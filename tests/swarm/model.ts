@@ -40,8 +40,8 @@ export const COSTS = {
   /** A question and its answer, at either end. */
   asked: 0.121,
   /** Estimates of what one connection to another member costs at rest: CPU in milliseconds a second, packets a second. */
-  connection: 0.1,
-  connectionPackets: 1.2,
+  connection: 0.05,
+  connectionPackets: 0.5,
   /**
    * By how much a process grows: for a record kept for others (a store of ours filled with 80,000 of them), and a digest kept
    * announced, with the mirror's own note of it (resident memory at rest with 10,000 and without any). What a process grows by in

@@ -1,6 +1,7 @@
 // Many nodes of a swarm in one process, which takes commands on its standard input: see protocol.ts.
 import process from 'node:process'
 import { createLogger } from '../../lib/observe/log.ts'
+import { BEAT, systemClock } from '../../lib/platform/clock.ts'
 import type { NodeAddress } from '../../lib/swarm/node.ts'
 import { createNodeFiles, type NodeFiles } from '../../lib/swarm/node-files.ts'
 import type { Swarm } from '../../lib/swarm/swarm.ts'
@@ -38,7 +39,8 @@ const calls: Handlers<Calls> = {
     const begin = performance.now()
     const files = dataDir === undefined ? undefined : await createNodeFiles(dataDir, log)
     const router = await joinSwarm(
-      { log, files },
+      // Nodes of one machine would all do at one moment what the nodes of a cluster do each by itself.
+      { log, files, clock: { ...systemClock, offset: Math.random() * BEAT } },
       {
         ...tuning,
         bindHost: self.host,

@@ -1,5 +1,6 @@
 import { addressOf } from '../../platform/address.ts'
-import { type Clock, systemClock } from '../../platform/clock.ts'
+import { BEAT, type Clock, nextBeat, systemClock } from '../../platform/clock.ts'
+import { shuffled } from '../../platform/shuffled.ts'
 import type { DhtClient } from '../dht/client.ts'
 import type { KnownNode } from '../dht/network-map.ts'
 import type { DhtNode } from '../dht/rpc.ts'
@@ -19,15 +20,15 @@ export interface Sample {
 export const INTERVAL = 10_000
 /** Nodes asked again each second at most: a thousandth of a core. Up to 200 nodes that keeps the interval, 600 take half a minute. */
 export const RATE = 20
-/** Questions that are under way at a time. */
-const PARALLEL = 32
+/** Questions that are under way at a time: all that are due at a beat. */
+const PARALLEL = (RATE * BEAT) / 1_000
 /** The same while answers are slow, and nodes asked again each second: their answers tell when that is over. */
 const FEW = 4
 const SLOW_RATE = 0.5
 /** Milliseconds from one look for nodes to ask to the next, at least: what comes up in between goes together. */
 const GATHER = 100
-/** The same for routine questions: a large swarm has 20 of them in a second, and they need no timer each. */
-const ROUTINE_GATHER = 1_000
+/** The same for routine questions, which wait for a beat and need no timer each. */
+const ROUTINE_GATHER = BEAT / 2
 /** A question is due when so much of it has been gained: timers may run early by a millisecond. */
 const DUE = 0.95
 /** Milliseconds between questions to a silent node that sends something all the same. */
@@ -161,7 +162,7 @@ export class Discovery {
   get #routineAt(): number {
     // A round may have nothing to ask yet, and then leaves its allowance for the next look.
     const missing = this.#allowance >= DUE ? 1 : 1 - this.#allowance
-    return this.#lookedAt + Math.max((missing * 1_000) / this.#perSecond, ROUTINE_GATHER)
+    return nextBeat(this.#clock, this.#lookedAt + Math.max((missing * 1_000) / this.#perSecond, ROUTINE_GATHER))
   }
 
   /** Looks for nodes to ask at that time at the latest. */
@@ -178,7 +179,7 @@ export class Discovery {
     const now = this.#clock.now()
     const perSecond = this.#perSecond
     const gained = (perSecond * (now - this.#lookedAt)) / 1_000
-    this.#allowance = Math.min(this.#allowance + gained, Math.max(perSecond, 1))
+    this.#allowance = Math.min(this.#allowance + gained, Math.max((perSecond * BEAT) / 1_000, 1))
     this.#lookedAt = now
     this.#looksAt = Number.POSITIVE_INFINITY
     for (const node of this.#suspects(now, this.#room)) void this.#ask(node)
@@ -209,7 +210,11 @@ export class Discovery {
     // The allowance sets the pace; in a small swarm it must not be spent on the same node again and again.
     const before = now - INTERVAL / 2
     if (this.#round.length === 0) {
-      this.#round = [...map.nodes()].filter((node) => node.exploredAt <= before)
+      // Nodes that have started together ask at the same beats: in one order for all, they would all ask the same nodes.
+      this.#round = shuffled(
+        [...map.nodes()].filter((node) => node.exploredAt <= before),
+        this.#random,
+      )
       this.#round.sort((a, b) => b.exploredAt - a.exploredAt)
     }
     for (;;) {

@@ -1,5 +1,6 @@
 import b4a from 'b4a'
 import { addressOf } from '../../platform/address.ts'
+import { BEAT, type Clock, nextBeat, systemClock } from '../../platform/clock.ts'
 import type { Peer } from '../router.ts'
 
 /** The part of a Hyperswarm connection, a Noise stream over UDX, that is used here. */
@@ -9,18 +10,17 @@ export interface SwarmConnection {
   readonly rawStream: {
     readonly remoteHost: string | null
     readonly remotePort: number
-    on(event: 'data', listener: (data: Uint8Array) => void): unknown
+    on(event: 'data' | 'message', listener: (data: Uint8Array) => void): unknown
   }
-  on(event: 'data', listener: (data: Uint8Array) => void): unknown
+  /** What came, in order; and messages by themselves, without order. */
+  on(event: 'data' | 'message', listener: (data: Uint8Array) => void): unknown
   on(event: 'end' | 'close' | 'error', listener: () => void): unknown
   write(data: Uint8Array): boolean
+  /** Sends a message once, of which nothing is acknowledged. */
+  trySend(message: Uint8Array): void
   destroy(): void
-  /** Milliseconds after which it sends an empty message of its own if nothing else was sent; 0: never. */
+  /** Milliseconds after which it writes an empty message of its own if nothing else was written; 0: never. */
   setKeepAlive(milliseconds: number): void
-  /** Sends an empty message. */
-  sendKeepAlive(): void
-  /** Milliseconds of silence after which the connection is destroyed. */
-  setTimeout(milliseconds: number): void
 }
 
 /** Learns which members are alive. */
@@ -34,11 +34,8 @@ export interface Liveness {
 const DEFAULTS = {
   /** Milliseconds for the greeting of the other side: one way through the network, once the connection is open. */
   greetingTimeout: 2_000,
-  /**
-   * Milliseconds after which this side says again that it is there. 32 connections cost 32 small packets a second in each direction,
-   * half of them acknowledgements.
-   */
-  keepAlive: 2_000,
+  /** Milliseconds after which this side says again that it is there. 32 connections cost 16 small packets a second in each direction. */
+  keepAlive: BEAT,
   /** Milliseconds of silence after which the other side counts as gone: two lost packets in a row are no death. */
   silence: 6_500,
   /** Connections that are kept. */
@@ -49,18 +46,26 @@ export const MAX_MEMBERS = DEFAULTS.maxMembers
 
 const GREETING = Uint8Array.of(1)
 /**
- * Bytes that may come on a connection at once, and more of them in a millisecond: a greeting takes 60, and a sign of life 20 every
+ * Bytes that may come on a connection at once, and more of them in a millisecond: a greeting takes 60, and a sign of life 24 every
  * two seconds. A message that never ends would fill the memory.
  */
 const [MOST_BYTES, BYTE_RATE] = [1_024, 0.1]
 
 /** A sign of life is not sent again when less than this part of the time between two has passed. */
 const TOO_SOON = 0.1
+const SIGN_OF_LIFE = new Uint8Array()
 
 interface Member {
   /** The public key in hex. */
   readonly id: string
   readonly door: Peer
+}
+
+interface Connected {
+  /** The member that has greeted. */
+  member?: Member
+  /** When the other side last said that it is there. */
+  heardAt: number
 }
 
 /**
@@ -71,15 +76,16 @@ interface Member {
 export class Membership {
   readonly #liveness: Liveness
   readonly #options: typeof DEFAULTS
-  /** Connections, with the members that have greeted on them. */
-  readonly #connections = new Map<SwarmConnection, Member | undefined>()
+  readonly #clock: Clock
+  readonly #connections = new Map<SwarmConnection, Connected>()
   /** Until the next sign of life, while there is any connection. */
   #beating: ReturnType<typeof setTimeout> | undefined
   #closed = false
 
-  constructor(liveness: Liveness, options: MembershipOptions = {}) {
+  constructor(liveness: Liveness, options: MembershipOptions = {}, clock = systemClock) {
     this.#liveness = liveness
     this.#options = { ...DEFAULTS, ...options }
+    this.#clock = clock
   }
 
   /** Members that have greeted, by their public key in hex. */
@@ -102,36 +108,42 @@ export class Membership {
       connection.destroy()
       return
     }
-    this.#connections.set(connection, undefined)
+    const connected: Connected = { heardAt: this.#clock.now() }
+    this.#connections.set(connection, connected)
     const drop = () => connection.destroy()
     const timer = setTimeout(drop, this.#options.greetingTimeout)
     let allowed = MOST_BYTES
-    let cameAt = performance.now()
-    rawStream.on('data', ({ byteLength }) => {
-      const now = performance.now()
+    let cameAt = this.#clock.now()
+    const count = ({ byteLength }: Uint8Array) => {
+      const now = this.#clock.now()
       allowed = Math.min(allowed + (now - cameAt) * BYTE_RATE, MOST_BYTES) - byteLength
       cameAt = now
       if (allowed < 0) drop()
+    }
+    rawStream.on('data', count)
+    rawStream.on('message', count)
+    connection.on('message', () => {
+      connected.heardAt = this.#clock.now()
     })
     connection.on('data', () => {
-      if (this.#connections.get(connection) !== undefined) return drop()
+      if (connected.member !== undefined) return drop()
       clearTimeout(timer)
       const door = { host, port }
-      this.#connections.set(connection, { id: b4a.toString(remotePublicKey, 'hex'), door })
+      connected.heardAt = this.#clock.now()
+      connected.member = { id: b4a.toString(remotePublicKey, 'hex'), door }
       this.#liveness.seen(door)
     })
     connection.on('end', drop)
     connection.on('close', () => {
       clearTimeout(timer)
-      const member = this.#connections.get(connection)
+      const { member } = connected
       this.#connections.delete(connection)
       if (this.#connections.size === 0) this.#rest()
       if (member !== undefined && !this.isConnectedTo(member.door)) this.#liveness.gone(member.door)
     })
-    // Without a timer for each connection: see #beat.
+    // Without a timer for each connection, and nothing that is acknowledged: see #beat.
     connection.setKeepAlive(0)
     if (this.#beating === undefined) this.#beat()
-    connection.setTimeout(this.#options.silence)
     connection.write(GREETING)
   }
 
@@ -147,19 +159,27 @@ export class Membership {
     return this.#greeted.some((member) => addressOf(member.door) === addressOf(door))
   }
 
-  /**
-   * Says on all connections that this side is there, now and then, by one timer. It beats in time with the clock of the machine: where
-   * the clocks of a cluster agree, a node sends and receives all signs of life at one moment, and wakes up for them once.
-   */
+  /** Says on all connections that this side is there, at every beat, by one timer; and looks which other side has fallen silent. */
   #beat(): void {
     const { keepAlive } = this.#options
-    const left = keepAlive - (Date.now() % keepAlive)
-    const wait = left < keepAlive * TOO_SOON ? left + keepAlive : left
+    const now = this.#clock.now()
+    const wait = nextBeat(this.#clock, now + keepAlive * TOO_SOON, keepAlive) - now
     this.#beating = setTimeout(() => {
-      for (const connection of this.#connections.keys()) connection.sendKeepAlive()
+      for (const [connection, connected] of this.#connections) {
+        connection.trySend(SIGN_OF_LIFE)
+        this.#dropSilent(connection, connected)
+      }
       this.#beat()
     }, wait)
     this.#beating.unref()
+  }
+
+  /** Ends a connection whose other side is silent, now or as soon as that is so before the next beat. */
+  #dropSilent(connection: SwarmConnection, connected: Connected): void {
+    const { keepAlive, silence } = this.#options
+    const left = connected.heardAt + silence - this.#clock.now()
+    if (left <= 0) connection.destroy()
+    else if (left < keepAlive) setTimeout(() => this.#dropSilent(connection, connected), left).unref()
   }
 
   #rest(): void {
@@ -168,6 +188,6 @@ export class Membership {
   }
 
   get #greeted(): Member[] {
-    return [...this.#connections.values()].filter((member) => member !== undefined)
+    return [...this.#connections.values()].flatMap(({ member }) => member ?? [])
   }
 }

@@ -25,8 +25,7 @@ class End extends EventEmitter implements SwarmConnection {
   readonly rawStream: RawEnd
   other: End | undefined
   destroyed = false
-  keepAlives = 0
-  timeout = 0
+  signs = 0
 
   /** @param port of the other side, of which the public key is made */
   constructor(port: number, key = port, host: string | null = HOST) {
@@ -60,12 +59,9 @@ class End extends EventEmitter implements SwarmConnection {
     assert.equal(milliseconds, 0)
   }
 
-  sendKeepAlive(): void {
-    this.keepAlives++
-  }
-
-  setTimeout(milliseconds: number): void {
-    this.timeout = milliseconds
+  trySend(message: Uint8Array): void {
+    this.signs++
+    if (this.other?.destroyed === false) this.other.emit('message', message)
   }
 }
 
@@ -181,13 +177,12 @@ test('Membership keeps a bounded number of connections', async () => {
 })
 
 test('Membership gives signs of life on all connections at a time, and takes none that is closed already', async () => {
-  const { membership: own } = membership({ keepAlive: 11, silence: 22 })
+  const { membership: own } = membership({ keepAlive: 11 })
   const ends = [new End(2), new End(5), new End(6)]
   for (const end of ends) own.take(end)
   const [end] = ends as [End]
-  assert.equal(end.timeout, 22)
-  await waitFor('three signs of life', () => end.keepAlives >= 3)
-  assert.ok(ends.every(({ keepAlives }) => keepAlives === end.keepAlives))
+  await waitFor('three signs of life', () => end.signs >= 3)
+  assert.ok(ends.every(({ signs }) => signs === end.signs))
   const closed = new End(0, 3, null)
   own.take(closed)
   assert.ok(closed.destroyed)
@@ -195,11 +190,28 @@ test('Membership gives signs of life on all connections at a time, and takes non
   const late = new End(4)
   own.take(late)
   assert.ok(late.destroyed)
-  const { keepAlives } = end
+  const { signs } = end
   const other = membership({ keepAlive: 11 }).membership
   const living = new End(7)
   other.take(living)
-  await waitFor('three signs of life of another one', () => living.keepAlives >= 3)
+  await waitFor('three signs of life of another one', () => living.signs >= 3)
   other.close()
-  assert.equal(end.keepAlives, keepAlives)
+  assert.equal(end.signs, signs)
+})
+
+test('Membership ends a connection whose other side gives no sign of life, and no other', async () => {
+  // Long against a busy machine: beats that come late must not count as silence of the living.
+  const [one, two] = [membership({ keepAlive: 50, silence: 500 }), membership({ keepAlive: 50, silence: 500 })]
+  const [own, other] = pair()
+  one.membership.take(own)
+  two.membership.take(other)
+  const dead = new End(3)
+  one.membership.take(dead)
+  dead.receive(new Uint8Array(1))
+  await waitFor('the end of the silent one', () => dead.destroyed)
+  await settled()
+  assert.deepEqual(one.told.slice(-1), ['-10.0.0.1:3'])
+  assert.ok(!own.destroyed && one.membership.members.size === 1)
+  one.membership.close()
+  two.membership.close()
 })
