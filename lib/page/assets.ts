@@ -2,7 +2,6 @@ import * as dom from './client/dom.ts'
 import * as format from './client/format.ts'
 import * as main from './client/main.ts'
 import * as pulls from './client/pulls.ts'
-import * as history from './client/sections.ts'
 import * as sections from './client/sections.ts'
 import * as swarm from './client/swarm.ts'
 import * as traceView from './client/trace-view.ts'
@@ -59,9 +58,7 @@ const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><g fil
  * bundler may have renamed functions, but then in all of them alike.
  */
 export function clientScript(): string {
-  const functions = [format, dom, history, pulls, sections, swarm, traceView, main].flatMap((part) =>
-    Object.values(part),
-  )
+  const functions = [format, dom, pulls, sections, swarm, traceView, main].flatMap((part) => Object.values(part))
   return `${functions.map(String).join('\n')}\n${main.start.name}()\n`
 }
 

@@ -55,8 +55,8 @@ test('page: its document holds no script and no style of its own', async () => {
 
 test('page: its script is a program that stands for itself', () => {
   const script = clientScript()
-  // Parses, with nothing imported and no types left.
-  assert.equal(typeof new Function(script), 'function')
+  // Parses, with nothing imported, no types left, and no name twice, as in a module.
+  assert.equal(typeof new Function(`'use strict'; { ${script} }`), 'function')
   assert.doesNotMatch(script, /\bimport\b|\brequire\b|innerHTML|insertAdjacentHTML|document\.write/)
 })
 
