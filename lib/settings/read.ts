@@ -56,7 +56,6 @@ export function readCommandLine<const Switch extends string>(
 ): CommandLine<Switch> {
   const problems: string[] = []
   const warnings: string[] = []
-  if (environment[variableOf('tags')]) problems.push(`${variableOf('tags')}: ${TAGS_GONE}`)
   const { given: asFlags, switched } = readFlags(flags, Object.keys(switches) as Switch[], problems)
   const given = { ...readEnvironment(environment), ...asFlags }
   const read = (name: SettingName, value: Given) => {
@@ -97,10 +96,6 @@ export function readCommandLine<const Switch extends string>(
   if (problems.length > 0) throw new ConfigurationError(problems.map(tellable))
   return { settings: settings as Settings, switches: switched, warnings: warnings.map(tellable) }
 }
-
-/** What a start with a setting is told that people may still have in their units and manifests. */
-const TAGS_GONE =
-  'there is `--resolve` now: write `--resolve upstream` for `off`, and for `cached` nothing, or `--resolve swarm` in a cluster without an upstream'
 
 const readText = (path: string): string => readFileSync(path, 'utf8')
 const permissions = (path: string): number => statSync(path).mode
@@ -143,8 +138,7 @@ function readFlags<Switch extends string>(flags: readonly string[], names: reado
       continue
     }
     if (!isFlag || !isSettingName(name)) {
-      problems.push(name === 'tags' ? `${origin}: ${TAGS_GONE}` : `unknown flag ${origin}; see --help`)
-      if (name === 'tags' && inline === undefined && flags[at + 1]?.startsWith('-') === false) at++
+      problems.push(`unknown flag ${origin}; see --help`)
       continue
     }
     const next = flags[at + 1]

@@ -1,4 +1,5 @@
 import type { Digest } from '../../oci/digest.ts'
+import { BoundedMap } from '../../platform/bounded-map.ts'
 import type { Snapshot } from './snapshot.ts'
 
 /** How many digests are kept; the oldest goes first. Far more than the layers of all pulls that run at a time. */
@@ -23,7 +24,7 @@ interface Entry {
  * names them until the pull is over.
  */
 export class Pulling {
-  readonly #entries = new Map<Digest, Entry>()
+  readonly #entries = new BoundedMap<Entry, Digest>(LIMIT)
   readonly #now: () => number
 
   /** @param now milliseconds of a clock that never goes back */
@@ -32,15 +33,11 @@ export class Pulling {
   }
 
   add(digest: Digest): void {
-    // Anew at the end, so that the first is always the oldest.
-    this.#entries.delete(digest)
     this.#entries.set(digest, { since: this.#now() })
-    const [oldest] = this.#entries.keys()
-    if (oldest !== undefined && this.#entries.size > LIMIT) this.#entries.delete(oldest)
   }
 
   has(digest: Digest): boolean {
-    return this.#entries.has(digest)
+    return this.#entries.get(digest) !== undefined
   }
 
   /** Notes that a digest is complete. */
@@ -55,10 +52,10 @@ export class Pulling {
    */
   complete({ mediaTypes, sizes, withheld }: Snapshot, begun: number): Digest[] {
     const now = this.#now()
-    for (const [digest, { since }] of this.#entries) {
+    for (const [digest, { since }] of this.#entries.entries()) {
       if (now - since > LIFE || mediaTypes.has(digest)) this.#entries.delete(digest)
     }
-    return [...this.#entries]
+    return [...this.#entries.entries()]
       .filter(([digest, { foundAt = -1 }]) => (sizes.has(digest) || foundAt >= begun) && !withheld.has(digest))
       .map(([digest]) => digest)
   }

@@ -1,5 +1,6 @@
 import { realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import * as v from 'valibot'
 import type { Descriptor, Digest } from '../../oci/digest.ts'
 import { type Key, tagKey } from '../../oci/key.ts'
 import { parseDescriptor } from '../../oci/manifest.ts'
@@ -14,6 +15,10 @@ const INDEX_LIMIT = 32 * 1024 * 1024
 
 /** Largest oci-layout file that is read, in bytes. It holds one short field. */
 const MARKER_LIMIT = 64 * 1024
+
+/** Semantic versioning: whatever 1.x adds can be ignored. */
+const MARKER = v.object({ imageLayoutVersion: v.pipe(v.string(), v.regex(/^1\.[0-9]+\.[0-9]+$/)) })
+const INDEX = v.object({ schemaVersion: v.literal(2), manifests: v.nullish(v.array(v.unknown()), []) })
 
 /** The annotations that name an entry, the fuller one first: containerd's and Docker's, and the image-spec's. */
 const NAME_ANNOTATIONS = ['io.containerd.image.name', 'org.opencontainers.image.ref.name'] as const
@@ -46,29 +51,11 @@ export async function readLayout(dir: string): Promise<{ root: string; entries: 
   const root = await unlessMissing(realpath(dir))
   if (root === undefined) throw new LayoutError(dir, 'no such directory', 'an OCI image layout')
   if (!(await stat(root)).isDirectory()) throw new LayoutError(dir, 'not a directory', 'an OCI image layout')
-  await checkMarker(join(root, 'oci-layout'))
-  return { root, entries: await readIndex(join(root, 'index.json')) }
-}
-
-async function checkMarker(path: string): Promise<void> {
-  const expected = '{"imageLayoutVersion":"1.0.0"}'
-  const version = (await readJsonObject(path, MARKER_LIMIT, expected)).imageLayoutVersion
-  if (typeof version !== 'string') throw new LayoutError(path, 'no imageLayoutVersion', expected)
-  // Semantic versioning: whatever 1.x adds can be ignored.
-  if (!/^1\.[0-9]+\.[0-9]+$/.test(version)) {
-    throw new LayoutError(path, `imageLayoutVersion ${JSON.stringify(version)}`, '1.0.0')
-  }
-}
-
-async function readIndex(path: string): Promise<LayoutEntry[]> {
+  await readJson(join(root, 'oci-layout'), MARKER_LIMIT, MARKER, '{"imageLayoutVersion":"1.0.0"}')
+  const path = join(root, 'index.json')
   const expected = 'an OCI image index with schemaVersion 2 and a list of manifests'
-  const index = await readJsonObject(path, INDEX_LIMIT, expected)
-  if (index.schemaVersion !== 2) {
-    throw new LayoutError(path, `schemaVersion is ${JSON.stringify(index.schemaVersion)}`, expected)
-  }
-  const manifests = index.manifests ?? []
-  if (!Array.isArray(manifests)) throw new LayoutError(path, 'manifests is not a list', expected)
-  return manifests.map((entry: unknown, at) => {
+  const { manifests } = await readJson(path, INDEX_LIMIT, INDEX, expected)
+  const entries = manifests.map((entry, at) => {
     try {
       return { descriptor: parseDescriptor(entry, `manifests[${at}]`), names: namesOf(entry) }
     } catch (error) {
@@ -76,6 +63,7 @@ async function readIndex(path: string): Promise<LayoutEntry[]> {
       throw new LayoutError(path, problem, 'descriptors with mediaType, digest and size', error)
     }
   })
+  return { root, entries }
 }
 
 function namesOf(entry: unknown): string[] {
@@ -85,7 +73,12 @@ function namesOf(entry: unknown): string[] {
   return [...new Set(names.filter((name) => typeof name === 'string'))]
 }
 
-async function readJsonObject(path: string, limit: number, expected: string): Promise<Record<string, unknown>> {
+async function readJson<T>(
+  path: string,
+  limit: number,
+  schema: v.GenericSchema<unknown, T>,
+  expected: string,
+): Promise<T> {
   const bytes = await readFileUpTo(path, limit).catch((error: unknown) => {
     throw isMissing(error) ? new LayoutError(path, 'no such file', expected, error) : error
   })
@@ -96,8 +89,10 @@ async function readJsonObject(path: string, limit: number, expected: string): Pr
   } catch (error) {
     throw new LayoutError(path, `not JSON (${error instanceof Error ? error.message : String(error)})`, expected, error)
   }
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>
-  throw new LayoutError(path, 'not a JSON object', expected)
+  const { success, output, issues } = v.safeParse(schema, value)
+  if (success) return output
+  const [issue] = issues
+  throw new LayoutError(path, `${v.getDotPath(issue) ?? 'the document'} is ${issue.received}`, expected)
 }
 
 /**

@@ -237,6 +237,9 @@ test('peer door counts what it gives, refuses and runs', async () => {
     const given = /^swarmirror_requests_total\{door="peer",method="GET",status="200",source="local"\} 1$/m
     await waitFor('the head of the answer', async () => given.test(await metrics()))
     assert.equal(running(), 1)
+    // Bytes count once the system has taken the whole of a chunk.
+    holder.socket.resume()
+    await waitFor('two chunks', () => holder.received.length > 2 ** 19)
     holder.close()
     await waitFor('nothing runs', () => running() === 0)
     const text = await metrics()

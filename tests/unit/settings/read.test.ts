@@ -394,12 +394,6 @@ test('readSettings does not look at a variable that a flag overrules', () => {
   assert.equal(read([...LOOPBACK, '--resolve', 'upstream'], { SWARMIRROR_RESOLVE: 'nonsense' }).resolve, 'upstream')
 })
 
-test('readSettings says what to write in place of SWARMIRROR_TAGS', () => {
-  const [problem, ...others] = problemsOf(LOOPBACK, { SWARMIRROR_TAGS: 'off' })
-  assert.match(problem ?? '', /^SWARMIRROR_TAGS: there is `--resolve` now/)
-  assert.deepEqual(others, [])
-})
-
 test('readSettings takes proxies from the variables that all programs share, unless it has its own', () => {
   const shared = { HTTP_PROXY: 'a:1', http_proxy: 'b:1', https_proxy: 'c:1', NO_PROXY: '', no_proxy: '.d' }
   const settings = read(LOOPBACK, { ...shared, SWARMIRROR_HTTPS_PROXY: 'e:1' })
@@ -459,11 +453,6 @@ test('readSettings refuses unknown flags, stray arguments, missing values and du
       ['--resolve: expected a value', /^--log-level "loud"/],
     ],
     [['--resolve', 'swarm', '--resolve=upstream'], ['--resolve: given more than once']],
-    [['--tags', 'off'], [/^--tags: there is `--resolve` now: write `--resolve upstream` for `off`/]],
-    [
-      ['--tags=cached', 'stray'],
-      [/^--tags: there is `--resolve` now/, 'unexpected argument "stray"'],
-    ],
   ] satisfies [string[], (string | RegExp)[]][]) {
     const problems = problemsOf([...LOOPBACK, ...flags])
     assert.equal(problems.length, expected.length, problems.join('\n'))
