@@ -36,6 +36,8 @@ export interface BunServer {
 
 /** The bytes that a method can begin with are among these, and what TLS begins with is not. */
 const FIRST = [0x21, 0x7e] as const
+/** Bytes that go out together: a record of TLS. */
+const RECORD = 16 * 1024
 /** Milliseconds for a client to end its side of a connection after this one. */
 const LINGER = 1_000
 /** A host name or address with a port: what else a URL parser might take is no Host header (RFC 9110, section 7.2). */
@@ -190,9 +192,15 @@ class BunClient implements Client {
   }
 
   write(chunk: Uint8Array, written: () => void): void {
-    const bytes = this.#head.length === 0 ? chunk : Buffer.concat([this.#head, chunk])
-    this.#head = Buffer.alloc(0)
-    this.#send(bytes, written)
+    if (this.#head.length === 0) this.#send(chunk, written)
+    else {
+      // No more is copied than goes out at once.
+      const count = Math.max(RECORD - this.#head.length, 0)
+      const rest = chunk.subarray(count)
+      const bytes = Buffer.concat([this.#head, chunk.subarray(0, count)])
+      this.#head = Buffer.alloc(0)
+      this.#send(bytes, rest.length === 0 ? written : () => this.#send(rest, written))
+    }
   }
 
   end(): void {

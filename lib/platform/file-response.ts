@@ -1,6 +1,7 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { type ByteSource, sourceResponse } from './byte-source.ts'
+import { freeMemory } from './runtime.ts'
 
 /** A part of a file, as the body of a response. */
 export interface FilePart {
@@ -43,6 +44,8 @@ async function* readPart({ path, start, length }: FilePart): AsyncGenerator<Uint
     done += bytesRead
     yield buffer.subarray(0, bytesRead)
   }
+  // When the client leaves before, the system may still read it.
+  freeMemory(buffer)
 }
 
 function* readSmall({ path, start, length }: FilePart): Generator<Uint8Array, void> {

@@ -59,3 +59,13 @@ export function giveMemoryBack(): void {
   bun?.gc(true)
   bun?.shrink()
 }
+
+/**
+ * Frees the memory of a buffer that nobody uses any more, on Bun, whose garbage collector comes late: 50 connections that are
+ * read slowly took 249 MiB, and 110 with each buffer freed after its last byte.
+ *
+ * @param bytes all or part of the buffer, which must not be one of a pool
+ */
+export function freeMemory({ buffer }: Uint8Array): void {
+  if (runtimeName === 'bun' && buffer instanceof ArrayBuffer) buffer.transfer(0)
+}

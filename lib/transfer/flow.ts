@@ -1,6 +1,7 @@
 import { PeerError } from '../peers/error.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
+import { freeMemory } from '../platform/runtime.ts'
 import type { Span } from './line.ts'
 import type { Verifier } from './verify.ts'
 
@@ -234,7 +235,6 @@ export class Flow {
   }
 }
 
-/** Frees unused memory at once: Bun's garbage collector leaves it for long. */
 function free({ bytes, isCopy, lent }: Kept): void {
-  if (isCopy && lent === 0 && bytes.buffer instanceof ArrayBuffer) bytes.buffer.transfer(0)
+  if (isCopy && lent === 0) freeMemory(bytes)
 }

@@ -52,6 +52,11 @@ export class Line {
     return this.#end - this.#frontier
   }
 
+  /** Bytes of the pieces behind the first one. */
+  get ahead(): number {
+    return this.#frontier - (this.first?.end ?? this.#frontier)
+  }
+
   /** Puts a piece of about that many bytes at the end: what would be too little for one more is part of it. */
   append(size: number): Piece {
     return this.push(this.left < size * 1.25 ? this.#end : this.#frontier + size)

@@ -22,7 +22,6 @@ import { Flows, type OpenFlow } from './flows.ts'
 import { FIRST_PIECE } from './givers.ts'
 import type { Span } from './line.ts'
 import { createTransferMetrics } from './metrics.ts'
-import { PEERS } from './pieces.ts'
 import { Transfer, type TransferDependencies, type TransferOptions } from './transfer.ts'
 import { VerificationError, Verifier } from './verify.ts'
 
@@ -75,8 +74,11 @@ export interface PeerContentOptions extends TransferOptions {
 const WINDOW = 1024 * 1024
 /** Bytes that all flows together keep for that at most. */
 const TOTAL_WINDOW = 8 * 1024 * 1024
-/** Bytes that may wait in the buffers of connections for all transfers together: the kernel's memory, but the pod's too. */
-const TOTAL_AHEAD = 64 * 1024 * 1024
+/**
+ * Bytes that all transfers together may ask for ahead of what their clients wait for: they wait in the buffers of connections, and
+ * half a MiB of each piece in Bun's.
+ */
+const TOTAL_AHEAD = 16 * 1024 * 1024
 /** How often content is looked for at most of which the first chunk is the last and wrong: each time from others. */
 const MOST_ATTEMPTS = 3
 const SUFFIX = /^bytes=-/i
@@ -98,7 +100,7 @@ export function createPeerContent(
     clock,
     metrics,
     ask: (peer: Peer, request: PeerRequest, signal: AbortSignal) => ask(client, credentials, peer, request, signal),
-    largest: () => TOTAL_AHEAD / Math.max(running, 1) / PEERS,
+    ahead: () => TOTAL_AHEAD / Math.max(running, 1),
     onTransfer(target: PeerRequest['target'], transfer: Transferred) {
       running += transfer.outcome === undefined ? 1 : -1
       rest.onTransfer?.(target, transfer)

@@ -12,8 +12,8 @@ import { Lookout } from './lookout.ts'
 export interface PiecesDependencies {
   readonly transfer: PiecesTransfer
   readonly known: KnownPeers
-  /** Most bytes of a piece, now: a share of some memory, which need not be whole. */
-  readonly largest: () => number
+  /** Bytes that may be asked for ahead of what the client waits for, now: a share of some memory, which need not be whole. */
+  readonly ahead: () => number
   readonly clock: Clock
 }
 
@@ -51,7 +51,9 @@ export interface PiecesOptions {
  */
 const LONGEST_STALL = 30_000
 /** How many peers give pieces of one content at the same time: the uplinks of four nodes fill the downlink of one. */
-export const PEERS = 4
+const PEERS = 4
+/** Bytes that may be asked for ahead, below which nothing is: the link is full of what clients wait for. */
+const LEAST_AHEAD = 2 * FIRST_PIECE
 /** Bytes that must be left for one more peer to be worth its connections. */
 const WORTHWHILE = 1024 * 1024
 
@@ -181,7 +183,7 @@ export class Pieces implements ByteSource {
     if (this.#offset === this.#span.end) this.#lateness.close()
     const giving = this.#givers.ready(now).length
     const needed = Math.min(this.#lateness.needed(giving) ?? 0, PEERS)
-    if (this.#line.left >= WORTHWHILE) void this.#lookout.look(needed - giving)
+    if (this.#line.left >= WORTHWHILE && this.#ahead > 0) void this.#lookout.look(needed - giving)
   }
 
   /** Asks those that give for as much as they should be asked for now. */
@@ -191,14 +193,20 @@ export class Pieces implements ByteSource {
       const giver = ready.find((one) => one.mayTake(ready.length > 1))
       if (giver === undefined) return
       const { open, left } = this.#line
-      if (open === undefined && left === 0) return
+      if (open === undefined && (left === 0 || (this.#line.first !== undefined && this.#ahead === 0))) return
       this.#request(open ?? this.#append(giver.size(ready.length > 1)), giver)
     }
   }
 
-  /** Puts a piece at the end of the line: so large, if the memory that it may take allows it. */
+  /** Bytes that may be asked for ahead, besides those that are. */
+  get #ahead(): number {
+    const room = Math.floor(this.#dependencies.ahead()) - this.#line.ahead
+    return room < LEAST_AHEAD ? 0 : room
+  }
+
+  /** Puts a piece at the end of the line: so large, if it is the first, and otherwise if there is room for it. */
   #append(size: number): Piece {
-    return this.#line.append(Math.floor(Math.min(size, Math.max(this.#dependencies.largest(), FIRST_PIECE))))
+    return this.#line.append(this.#line.first === undefined ? size : Math.min(size, this.#ahead))
   }
 
   #request(piece: Piece, giver: Giver): PieceRequest {

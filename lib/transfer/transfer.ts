@@ -17,7 +17,7 @@ import { Supply } from './supply.ts'
 import { type Ending, VerificationError, Verifier, verified, verify } from './verify.ts'
 import { inOneChunk, readWhole } from './whole.ts'
 
-export interface TransferDependencies extends SearchDependencies, Pick<PiecesDependencies, 'largest'> {
+export interface TransferDependencies extends SearchDependencies, Pick<PiecesDependencies, 'ahead'> {
   /** Told of every transfer twice: when it begins, and when it has its outcome. */
   readonly onTransfer?: ((target: PeerRequest['target'], transfer: Transferred) => void) | undefined
   /** The address of this node's own peer door. */

@@ -81,7 +81,7 @@ test('lib/observe/README.md tells every outcome of a transfer', async () => {
   const metrics = createTransferMetrics(made.metrics)
   const parts = {
     ...{ ...made, metrics, flight: withoutFlight(router), address: '', ask },
-    ...{ largest: () => 0, clock: new ManualClock() },
+    ...{ ahead: () => 0, clock: new ManualClock() },
   }
   const outcomes = ['complete', 'cancelled', 'corrupt', 'failed', 'missing'] as const
   for (const outcome of outcomes) {

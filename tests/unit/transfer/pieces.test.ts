@@ -37,7 +37,7 @@ function make(
   rates: readonly number[],
   span: Partial<Span> = {},
   options: NetworkOptions = {},
-  largest = Number.POSITIVE_INFINITY,
+  ahead = Number.POSITIVE_INFINITY,
 ): Setting {
   const network = new SimulatedNetwork(CONTENT, options)
   const order = rates.map((rate, index) => network.add(String(index), rate))
@@ -62,7 +62,7 @@ function make(
         resumed: (peer) => told.push(`${nameOf(peer)} goes on`),
       },
       known,
-      largest: () => largest,
+      ahead: () => ahead,
       clock: network.clock,
     },
     OPTIONS,
@@ -123,10 +123,20 @@ test('Pieces of one peer come as fast as it gives, with few requests, each for w
 })
 
 test('Pieces are of whole bytes, whatever share of the memory they may take', async () => {
-  const share = (64 * 1024 * 1024) / 3 / 4
+  const share = (16 * 1024 * 1024) / 3
   const setting = make([FAST], {}, {}, share)
   await readAll(setting)
   assert.deepEqual([setting.network.asked, setting.told], [20 * MB, []])
+})
+
+test('Pieces are asked for one after the other where the memory for more is used up', async () => {
+  const { network, pieces, told } = make([USUAL, USUAL, USUAL, USUAL], {}, {}, 300 * 1024)
+  const read = async () => {
+    while ((await pieces.next()) !== undefined) assert.ok(network.open <= 1)
+  }
+  await network.clock.run(read())
+  assert.ok(network.clock.now() < timeOf(20 * MB, USUAL) * 1.1, `${network.clock.now()} ms`)
+  assert.deepEqual([network.asked, told], [20 * MB, []])
 })
 
 test('Pieces of four peers come nearly four times as fast as of one', async () => {
@@ -316,12 +326,13 @@ test('Pieces give the right bytes or end, ask for little more than they need and
     link: fc.constantFrom(5_000, 40_000, 1_000_000),
     pause: fc.constantFrom(0, 0, 5, 400),
     isHelped: fc.boolean(),
+    ahead: fc.constantFrom(Number.POSITIVE_INFINITY, 1_000_000, 0),
   })
   await fc.assert(
-    fc.asyncProperty(scene, async ({ rates, faults, size, link, pause, isHelped }) => {
+    fc.asyncProperty(scene, async ({ rates, faults, size, link, pause, isHelped, ahead }) => {
       // The last one always gives.
       const all = isHelped ? [...rates, USUAL] : rates
-      const { network, pieces, order } = make(all, { end: size }, { link, buffer: BUFFER })
+      const { network, pieces, order } = make(all, { end: size }, { link, buffer: BUFFER }, ahead)
       const { clock } = network
       for (const { at, peer, behaviour, rate: to } of faults) {
         const hit = peer < rates.length ? order[peer] : undefined
