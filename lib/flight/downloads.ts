@@ -225,6 +225,8 @@ export class Downloads {
     const state = { kind: 'arriving', written: arrival?.written ?? 0, size: arrival?.size, leads } as const
     if (download.hasBegun) return state
     const now = clock.now()
+    // Its client will ask again, nobody knows when. Somebody else may be getting it by then, or have it.
+    if (way.kind === 'again') return { kind: 'gone' }
     // containerd 2 makes its files when the first bytes come.
     const patience = way.kind === 'peers' && way.parent !== undefined ? LOOK_LIMIT : ARRIVAL_PATIENCE
     if (arrival === undefined) return { kind: now - download.since < patience ? 'soon' : 'gone' }
@@ -234,7 +236,6 @@ export class Downloads {
       if (isCircle) return { kind: 'gone' }
       return download.parentLateSince === undefined ? state : { kind: 'later' }
     }
-    if (way.kind === 'again') return { kind: 'later' }
     if (this.isNext(download, way.at)) {
       const turn = Math.max(way.at, this.#freedAt)
       return now - turn < FIRST_BYTE_PATIENCE ? state : { kind: 'gone' }

@@ -70,9 +70,13 @@ const SOON_INTERVAL = 50
 const MOST_RETURNS = 2
 /** Images of which it is known who leads. */
 const MOST_IMAGES = 256
-/** How often a keeper is asked for the leader of an image, which asks at about the same time, and after how many milliseconds. */
+/**
+ * How often a keeper is asked for the leader of an image, which asks at about the same time, and after how many milliseconds; and
+ * how often as long as the client can be told to ask again. containerd 2 has other layers to ask for.
+ */
 const LEADER_LOOKS = 20
 const LEADER_INTERVAL = 100
+const FEW_LEADER_LOOKS = 2
 /**
  * Milliseconds for which a client waits for the turn of a leader. containerd 2.3 waits 30 s for a head.
  */
@@ -128,10 +132,12 @@ export class NodeFlight implements Flight {
     const cancel = clock.after(this.#options.lookupTimeout + CLAIM_TIME, () => stop.abort())
     try {
       const download = this.#downloads.begin(key)
-      download.parentLateSince = undefined
       if (target?.kind === 'blob') download.image = imageOf(target)
       download.isReleased = false
-      if (download.way.kind === 'again') download.way = { kind: 'peers' }
+      if (download.way.kind === 'again') {
+        download.way = { kind: 'peers' }
+        download.parentLateSince = undefined
+      }
       const claim = this.#claim(download, stop.signal)
       if (target?.kind === 'manifest') {
         void claim.then((placing) => placing && this.#leads.set(imageOf(target), nameOf(placing) === 'lead'))
@@ -145,6 +151,8 @@ export class NodeFlight implements Flight {
       if (!isCrowded && soon?.isWhole !== true) yield* this.#lookup(key, stop.signal)
       let placing = await claim
       if (soon === undefined) yield* placing?.holders ?? []
+      // A parent that this node has just given up may be named once more: its turn has not come.
+      if (placing?.parent === undefined) download.parentLateSince = undefined
       placing = await this.#led(download, placing, stop.signal)
       // Those who have it may have removed it a moment ago.
       if (mayFollow && placing?.parent !== undefined && !signal.aborted)
@@ -223,8 +231,9 @@ export class NodeFlight implements Flight {
     if (mayReturn && isLate && !hasBegun && returns < MOST_RETURNS && arrival?.size !== undefined) {
       download.returns++
       download.way = { kind: 'again' }
-      // Whoever asks next may have a place for it.
-      if (!isParentLate && download.isClaimed) void this.#tell({ kind: 'gone', digest })
+      // Nobody is to wait for it: whoever asks next may have a place, or be told of somebody who has got it meanwhile.
+      if (download.isClaimed) void this.#tell({ kind: 'gone', digest })
+      download.isClaimed = false
       return arrival.size
     }
     // Who goes upstream itself must wait for nobody: the others might wait for it.
@@ -276,6 +285,10 @@ export class NodeFlight implements Flight {
     let found = placing
     for (let looks = 1; found !== undefined && nameOf(found) === 'lead' && !signal.aborted; looks++) {
       if (!this.#isLed(download)) break
+      if (looks > FEW_LEADER_LOOKS && download.returns < MOST_RETURNS) {
+        download.parentLateSince = clock.now()
+        break
+      }
       if (looks > LEADER_LOOKS) this.#leadItself(download)
       else await until(clock, clock.now() + LEADER_INTERVAL, signal).catch(() => undefined)
       found = await this.#claim(download, signal)

@@ -272,6 +272,42 @@ test('NodeFlight: what would have to wait for its turn upstream is asked for aga
   assert.equal(await c.pull(), 'parent 1')
 })
 
+test('NodeFlight: who finds nobody but the one whose turn has not come, asks again', async () => {
+  const join = scene()
+  const [a, b] = [join(), join()]
+  for (const other of others.slice(-3)) {
+    await a.pull(other)
+    a.flight.missed(other.descriptor.digest, true)
+    a.writer().write(1)
+  }
+  await a.pull()
+  a.flight.missed(digest, false)
+  assert.equal(await b.pull(), 'parent 1')
+  assert.deepEqual(await b.flight.state(a.self, digest, never), { kind: 'later' })
+  // It looks for another one, and does not ask the same one again.
+  assert.equal(await b.pull(), 'parent 1')
+  assert.equal(b.flight.missed(digest, true), content.bytes.length)
+})
+
+test('NodeFlight: nobody follows a node that was told to ask again', async () => {
+  const join = scene()
+  const [a, b, c] = [join(), join(), join()]
+  for (const other of others.slice(-3)) {
+    await a.pull(other)
+    a.flight.missed(other.descriptor.digest, true)
+    a.writer().write(1)
+  }
+  await a.pull()
+  a.flight.missed(digest, false)
+  assert.equal(await b.pull(), 'parent 1')
+  assert.equal(await c.pull(), 'parent 2')
+  assert.deepEqual(await b.flight.state(a.self, digest, never), { kind: 'later' })
+  assert.equal(b.flight.missed(digest, true), content.bytes.length)
+  assert.deepEqual(await c.flight.state(b.self, digest, never), { kind: 'gone' })
+  c.flight.left(b.self, digest)
+  await waitFor('the keepers name another one', async () => (await c.pull()) === 'parent 1')
+})
+
 test('NodeFlight: who follows somebody whose turn has not come asks again, twice at most', async () => {
   const join = scene()
   const [a, b] = [join(), join()]
@@ -334,10 +370,12 @@ test('NodeFlight: a manifest comes from those who have it, and nobody follows fo
   assert.equal(await b.pull(content, manifest), 'holder 1')
 })
 
-test('NodeFlight: where nobody leads for an image, whoever has waited for that goes upstream', async () => {
+test('NodeFlight: where nobody leads for an image, whoever has asked again twice and waited for that goes upstream', async () => {
   const [a, b] = await led(scene())
-  assert.equal(await b.pull(content, layer), '')
-  assert.equal(b.flight.missed(digest, true), undefined)
+  for (const size of [content.bytes.length, content.bytes.length, undefined]) {
+    assert.equal(await b.pull(content, layer), '')
+    assert.equal(b.flight.missed(digest, true), size)
+  }
   assert.equal(await a.pull(content, layer), 'parent 2')
 })
 
