@@ -84,8 +84,6 @@ export interface BoundedLogOptions {
   readonly burst?: number
   /** Milliseconds until there may be one more. */
   readonly interval?: number
-  /** The field that says how many lines were left out before one. */
-  readonly leftOut?: string
   /** Longest text of a field, in characters. */
   readonly maxText?: number
   /** Milliseconds that never go back. */
@@ -98,13 +96,7 @@ export interface BoundedLogOptions {
  */
 export function boundedLog(
   log: Logger,
-  {
-    burst = BURST,
-    interval = INTERVAL,
-    leftOut = 'left_out',
-    maxText = MAX_TEXT,
-    now = () => performance.now(),
-  }: BoundedLogOptions = {},
+  { burst = BURST, interval = INTERVAL, maxText = MAX_TEXT, now = () => performance.now() }: BoundedLogOptions = {},
 ): Logger {
   const events = new Map<string, { due: number; leftOut: number }>()
   const bounded =
@@ -120,10 +112,18 @@ export function boundedLog(
       }
       state.due = Math.max(state.due, time) + interval
       const texts = Object.entries(fields).map(([name, value]) => [name, shortened(value, maxText)])
-      log[level](event, { ...Object.fromEntries(texts), ...(state.leftOut > 0 ? { [leftOut]: state.leftOut } : {}) })
+      log[level](event, { ...Object.fromEntries(texts), ...(state.leftOut > 0 ? { left_out: state.leftOut } : {}) })
       state.leftOut = 0
     }
   return { debug: bounded('debug'), info: bounded('info'), warn: bounded('warn'), error: bounded('error') }
+}
+
+/** Milliseconds between two warnings of the same event. */
+const WARNING_INTERVAL = 60_000
+
+/** Warns of what others can cause at any rate: once a minute of each event, and of how many others there were since. */
+export function rareWarnings(log: Logger, now?: () => number): Pick<Logger, 'warn'> {
+  return boundedLog(log, { burst: 1, interval: WARNING_INTERVAL, maxText: LONGEST_TEXT, now })
 }
 
 /** A text that is not too long; any other value as it is. */

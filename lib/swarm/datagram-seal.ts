@@ -1,11 +1,10 @@
 import { hkdfSync, randomFillSync } from 'node:crypto'
 import b4a from 'b4a'
 import sodium from 'sodium-native'
-import type { Logger } from '../observe/log.ts'
+import { type Logger, rareWarnings } from '../observe/log.ts'
 import { addressOf } from '../platform/address.ts'
 import { type DatagramSeal, isPacket, type SealedDatagram } from '../udx/index.ts'
 import type { NodeAddress } from './node.ts'
-import { rareWarnings } from './rare-warnings.ts'
 
 const PURPOSE = 'swarmirror/datagram/1'
 

@@ -1,6 +1,6 @@
 import b4a from 'b4a'
 import type { DatagramBackend } from './backend.ts'
-import { Alarm, type UdxClock } from './clock.ts'
+import { Alarm, type Turn, type TurnTask, type UdxClock } from './clock.ts'
 import type { Route, Slab } from './outgoing.ts'
 import {
   FLAG_DESTROY,
@@ -20,7 +20,6 @@ import {
 } from './packet.ts'
 import { RECEIVE_CAPACITY, Receiver, type ReceiverEvents, sackWindow } from './receiver.ts'
 import { Sender } from './sender.ts'
-import type { Turn, TurnTask } from './turn.ts'
 
 /** Packets that may come in one turn before they are acknowledged in the middle of it. */
 const ACK_EVERY = 32

@@ -1,6 +1,5 @@
 import b4a from 'b4a'
-import { MAX_SACK_RANGES, seqAdd, seqBefore, seqDiff } from './packet.ts'
-import { SeqRing } from './ring.ts'
+import { MAX_SACK_RANGES, SeqRing, seqAdd, seqBefore, seqDiff } from './packet.ts'
 
 /** Bytes that a stream holds for a reader that does not read, and therefore the window that it offers, as in the addon. */
 export const RECEIVE_CAPACITY = 4 * 1024 * 1024

@@ -1,6 +1,5 @@
 import { type OutgoingPacket, PacketList } from './outgoing.ts'
-import { FLAG_SACK, type Header, readSacks, seqAdd, seqBefore, seqDiff, seqDistance } from './packet.ts'
-import { SeqRing } from './ring.ts'
+import { FLAG_SACK, type Header, readSacks, SeqRing, seqAdd, seqBefore, seqDiff, seqDistance } from './packet.ts'
 
 /** Window that is assumed before the peer has named one, in bytes, as in the addon. */
 const INITIAL_WINDOW = 4 * 1024 * 1024

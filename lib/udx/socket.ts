@@ -1,10 +1,10 @@
 import { EventEmitter } from 'node:events'
 import b4a from 'b4a'
 import { type DatagramBackend, type DatagramSocket, DEFAULT_TTL, isPort, requireIPv4 } from './backend.ts'
+import type { Turn, TurnTask } from './clock.ts'
 import type { Linger } from './linger.ts'
 import type { PacketSocket } from './outgoing.ts'
 import { createHeader, type Header, readHeader } from './packet.ts'
-import type { Turn, TurnTask } from './turn.ts'
 
 /** Where a socket is bound, or a datagram came from. */
 export interface UdxAddress {

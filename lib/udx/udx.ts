@@ -5,13 +5,12 @@ import { networkInterfaces as systemInterfaces } from 'node:os'
 import type { DatagramBackend } from './backend.ts'
 import { bunBackend } from './backend-bun.ts'
 import { nodeBackend } from './backend-node.ts'
-import { Alarm, createSystemClock, type UdxClock } from './clock.ts'
+import { Alarm, createSystemClock, Turn, type UdxClock } from './clock.ts'
 import { Linger } from './linger.ts'
 import { Slab } from './outgoing.ts'
 import type { Header } from './packet.ts'
 import { type SocketHost, UDXSocket } from './socket.ts'
 import { type StreamHost, type StreamOptions, UDXStream } from './stream.ts'
-import { Turn } from './turn.ts'
 
 /** How often the addresses of this machine are compared, in milliseconds. Those of a server hardly ever change. */
 const INTERVAL = 30_000

@@ -1,9 +1,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import { isTable, keyPartsOf, parseToml, parseTomlSyntax, type TomlValue, tableAt } from '../../toml/toml.ts'
 import { type Dialect, NEWEST, OLDEST } from '../dialect.ts'
-import { findBlock } from './block.ts'
 import { HostsError, isUrl } from './endpoint.ts'
-import type { MirrorEntry } from './mirror-entry.ts'
+import { findBlock, type MirrorEntry } from './mirror-entry.ts'
 import { type HostEntry, mentionsOf, readHosts, tablesOf } from './reading.ts'
 
 // Edits are made at places that the parser gave, so that comments, order and layout stay as they are. The result is then

@@ -1,12 +1,11 @@
 import { basename, dirname, join } from 'node:path'
 import { TomlError } from '../../toml/toml.ts'
 import { type Dialect, dialectOf, NEWEST } from '../dialect.ts'
-import { findBlock, makeBlock } from './block.ts'
 import { putIn, takeOut, verifyEdit } from './edit.ts'
 import { HostsError, isUrl } from './endpoint.ts'
 import { type HostsFiles, type HostsReader, isRefusal } from './files.ts'
 import { DEFAULT_NAMESPACE, directoriesFor, HOSTS_FILE, type HostsDirectory, lookAt } from './look.ts'
-import { type HostsCheck, isRight } from './mirror-entry.ts'
+import { findBlock, type HostsCheck, isRight, makeBlock } from './mirror-entry.ts'
 import { readHosts } from './reading.ts'
 import { hasCertificates, rootLinesFor } from './upstream-hosts.ts'
 

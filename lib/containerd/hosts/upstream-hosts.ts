@@ -4,10 +4,10 @@ import { listOf, parseToml, type TomlEntry, type TomlTable, tableAt, withoutByte
 import type { UpstreamHost } from '../../upstream/probe.ts'
 import type { UpstreamPlace } from '../../upstream/upstreams.ts'
 import { NEWEST } from '../dialect.ts'
-import { quote } from './block.ts'
 import { HostsError } from './endpoint.ts'
 import { type HostsReader, isRefusal } from './files.ts'
 import { DEFAULT_NAMESPACE, directoriesFor, leadsTo, lookAt } from './look.ts'
+import { quote } from './mirror-entry.ts'
 import { readHosts } from './reading.ts'
 
 /**

@@ -1,9 +1,8 @@
 import { getRandomValues } from 'node:crypto'
-import type { Logger } from '../../observe/log.ts'
+import { type Logger, rareWarnings } from '../../observe/log.ts'
 import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import { COMPACT_LENGTH, fromCompact } from '../node.ts'
-import { rareWarnings } from '../rare-warnings.ts'
 
 /** Milliseconds for which a node keeps a record that is not announced again. */
 export const RECORD_LIFE = 30 * 60_000

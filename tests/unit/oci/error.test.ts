@@ -9,7 +9,6 @@ test('OciError has the status of its code', () => {
     ['MANIFEST_UNKNOWN', 404],
     ['NAME_INVALID', 400],
     ['NAME_UNKNOWN', 404],
-    ['UNAUTHORIZED', 401],
     ['DENIED', 403],
     ['UNSUPPORTED', 405],
     ['TOOMANYREQUESTS', 429],

@@ -176,8 +176,8 @@ test('Refusals counts all, and warns once a minute for each reason, with an addr
     lines.map(({ level, event, fields }) => ({ level, event, ...fields })),
     [
       { level: 'warn', event, from: '10.0.0.1:1' },
-      { level: 'warn', event, from: '10.0.0.1:1', others: 59 },
-      { level: 'warn', event, from: '10.0.0.2:2', others: 59 },
+      { level: 'warn', event, from: '10.0.0.1:1', left_out: 59 },
+      { level: 'warn', event, from: '10.0.0.2:2', left_out: 59 },
       {
         level: 'warn',
         event: 'datagrams refused: the clock of a member is wrong, or this one',

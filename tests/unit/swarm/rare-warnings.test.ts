@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { rareWarnings } from '../../../lib/swarm/rare-warnings.ts'
+import { rareWarnings } from '../../../lib/observe/log.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
 
 test('rareWarnings warns once a minute of each event, with the latest fields and how many others there were', () => {
@@ -13,8 +13,8 @@ test('rareWarnings warns once a minute of each event, with the latest fields and
     lines.map(({ level, event, fields }) => ({ level, event, ...fields })),
     [
       { level: 'warn', event: 'first', second: 0 },
-      { level: 'warn', event: 'first', second: 60, others: 59 },
-      { level: 'warn', event: 'first', second: 120, others: 59 },
+      { level: 'warn', event: 'first', second: 60, left_out: 59 },
+      { level: 'warn', event: 'first', second: 120, left_out: 59 },
       { level: 'warn', event: 'second', from: '10.0.0.2:2' },
     ],
   )

@@ -4,10 +4,9 @@ import fc from 'fast-check'
 import { UDX } from '../../../lib/udx/index.ts'
 import { BASE_MTU, MAX_MTU, MtuSearch } from '../../../lib/udx/mtu.ts'
 import { SendQueue } from '../../../lib/udx/outgoing.ts'
-import { seqAdd, seqBefore, seqDiff, seqDistance } from '../../../lib/udx/packet.ts'
+import { SeqRing, seqAdd, seqBefore, seqDiff, seqDistance } from '../../../lib/udx/packet.ts'
 import { Pacer } from '../../../lib/udx/rate.ts'
 import { RoundTripTime } from '../../../lib/udx/recovery.ts'
-import { SeqRing } from '../../../lib/udx/ring.ts'
 import { PeerWindow } from '../../../lib/udx/scoreboard.ts'
 
 const u32 = fc.integer({ min: 0, max: 0xffff_ffff })

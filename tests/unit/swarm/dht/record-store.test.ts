@@ -167,7 +167,7 @@ test('RecordStore says once a minute that it refuses records, of whom, and how m
     for (let at = 0; at < count; at++) store.add(topic(owner), record(owner++))
   }
   const told = () =>
-    lines.filter(({ fields }) => fields.limit === undefined).map(({ fields }) => [fields.from, fields.others])
+    lines.filter(({ fields }) => fields.limit === undefined).map(({ fields }) => [fields.from, fields.left_out])
   add(14)
   await clock.pass(59_000)
   add(2)
