@@ -10,7 +10,7 @@ import { createDirectoryWatcher } from '../directory-watcher.ts'
 import { ContentFeed } from '../feed.ts'
 import { assertWithin, type ContentStore } from '../store.ts'
 import { walkHeld } from '../walk.ts'
-import { locateBlob, markOf, readFileUpTo } from './files.ts'
+import { locateBlob, readFileUpTo } from './files.ts'
 import { admittedEntries, type LayoutEntry, namesIn, readLayout } from './index.ts'
 
 export { LayoutError } from './index.ts'
@@ -18,15 +18,10 @@ export { LayoutError } from './index.ts'
 /** In milliseconds. */
 const TIMES = {
   /**
-   * Between two looks. Catches what file system events miss (on network file systems, without inotify watches), for the price
-   * of six `stat` calls.
+   * Between two looks at everything. They catch what events miss: on network file systems, without inotify watches, and a
+   * blob that was written over in place. Reading the sizes of ten thousand blobs takes 0.3 s of CPU.
    */
-  rereadInterval: 10_000,
-  /**
-   * Between two looks at every blob. Catches what does not show on the directories either: a blob that was written over in
-   * place, without an event. Reading the sizes of ten thousand blobs takes 0.3 s of CPU.
-   */
-  thoroughInterval: 300_000,
+  rereadInterval: 30_000,
   /** A quiet time after which the layout is read: a tool that adds an image makes a burst of events. */
   settleTime: 100,
   /** The layout is read after this time although events do not cease, so that a long copy is seen while it runs. */
@@ -70,7 +65,7 @@ interface State {
  */
 export async function openLayoutStore(dir: string, options: LayoutOptions): Promise<ContentStore> {
   const { log, readiness = new Readiness(), admits = () => true } = options
-  const { rereadInterval, thoroughInterval, settleTime, settleLimit } = { ...TIMES, ...options }
+  const { rereadInterval, settleTime, settleLimit } = { ...TIMES, ...options }
   const feed = new ContentFeed()
   const closing = new AbortController()
   const once = createOnce()
@@ -88,9 +83,6 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   let isRunning = false
   let timer: ReturnType<typeof setTimeout> | undefined
   let firstEvent: number | undefined
-  /** What the layout looked like when it was read last, and when that was. */
-  let mark: string | undefined
-  let readAt = 0
 
   let state: State
   try {
@@ -105,8 +97,6 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   /** Watches first and reads then, so that no change falls in between. */
   async function read(): Promise<State> {
     await watcher.cover(['.', 'blobs', 'blobs/sha256', 'blobs/sha512'].map((path) => join(dir, path)))
-    mark = undefined
-    const before = await markOf(dir)
     const { root, entries: all } = await readLayout(dir)
     const entries = admittedEntries(all, admits)
     const held = new Map<Digest, Descriptor>()
@@ -131,8 +121,6 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     for (const name of names.ambiguous) {
       if (once(`ambiguous ${name}`)) log.warn('layout name is ambiguous, not served', { dir, name })
     }
-    mark = before
-    readAt = performance.now()
     return { root, held, tags: new Map([...names.tags].filter(([, digest]) => held.has(digest))) }
   }
 
@@ -174,18 +162,15 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   /** However slow the reading and however many the events, one reading runs at a time, and one more after it. */
   function reread(): void {
     if (isRunning) return
-    const isRoutine = firstEvent === undefined
     firstEvent = undefined
-    running = rereadNow(isRoutine)
+    running = rereadNow()
   }
 
-  async function rereadNow(isRoutine: boolean): Promise<void> {
+  async function rereadNow(): Promise<void> {
     isRunning = true
     try {
-      if (!isRoutine || !(await looksTheSame())) {
-        state = await read()
-        publish()
-      }
+      state = await read()
+      publish()
       if (readable.reasons.length > 0) log.info('layout is readable again', { dir })
       readable.over()
       failures = 0
@@ -196,11 +181,6 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     const isFirstFailure = failures > 0 && failures < FAILURES_THAT_COUNT
     // An event during the reading may be about something that it had passed already.
     schedule(isFirstFailure || firstEvent !== undefined ? settleTime : rereadInterval)
-  }
-
-  async function looksTheSame(): Promise<boolean> {
-    if (mark === undefined || performance.now() - readAt >= thoroughInterval) return false
-    return mark === (await markOf(dir))
   }
 
   function fail(error: unknown): void {

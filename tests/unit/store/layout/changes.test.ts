@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { appendFile, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, readdir, readFile, rename, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { silentLogger } from '../../../../lib/observe/log.ts'
@@ -50,6 +50,30 @@ test('layout store sees changes without events, by reading again', async () => {
       const third = makeImage({ seed: 3 })
       await writeLayout(dir, [{ image: third, names: [NAME] }])
       await waitFor('the third image', async () => (await store.resolve(tagged(NAME), never)) === third.target.digest)
+    } finally {
+      await store.close()
+    }
+  })
+})
+
+test('layout store notices a blob that was written over without an event', async () => {
+  const image = makeImage()
+  const layer = image.contents.at(-1)?.descriptor ?? assert.fail()
+  await withTemporaryDirectory(async (dir) => {
+    await writeLayout(dir, [{ image }])
+    // No directory that is watched has the file itself.
+    const aside = join(dir, 'aside', 'blob')
+    await mkdir(join(dir, 'aside'))
+    await rename(blobPath(dir, layer.digest), aside)
+    await symlink(aside, blobPath(dir, layer.digest))
+    const store = await openLayoutStore(dir, { log: silentLogger, rereadInterval: 20 })
+    try {
+      const changes = store.watch(never)
+      const first = await changes[Symbol.asyncIterator]().next()
+      assert.ok(first.value?.added.includes(layer.digest as never))
+      await truncate(aside, 1)
+      const { value } = await changes[Symbol.asyncIterator]().next()
+      assert.deepEqual(value?.removed, [layer.digest])
     } finally {
       await store.close()
     }
