@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../observe/log.ts'
 import type { Readiness } from '../../observe/readiness.ts'
+import { BEAT, nextBeat, systemClock } from '../../platform/clock.ts'
 import { ContainerdError, isLasting } from '../client/error.ts'
 import { changeSince, type Looked } from '../hosts/files.ts'
 import type { Report } from './report.ts'
@@ -8,7 +9,7 @@ import type { CheckResult } from './run.ts'
 
 /** All in milliseconds. */
 const INTERVALS = {
-  // From one look to the next, which is a few `stat` and one call. Files are polled and not watched: one that is mounted, or
+  // From one look to the next, which is a few `stat` and one call, and then until the next beat. Files are polled and not watched: one that is mounted, or
   // replaced by a rename or a link, as configuration is, tells its watchers nothing.
   poll: 5_000,
   // Between two checks at least: each is a pull, however often somebody writes a file.
@@ -82,7 +83,8 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, intervals
   async function changed(looked: Looked, identity: string): Promise<string> {
     const since = performance.now()
     for (;;) {
-      await pause(intervals.poll)
+      const now = systemClock.now()
+      await pause(nextBeat(systemClock, now + intervals.poll, Math.min(BEAT, intervals.poll)) - now)
       if ((await identified()) !== identity) return 'containerd was started again'
       const found = changeSince(looked)
       if (found !== undefined) {
