@@ -2,7 +2,7 @@ import process from 'node:process'
 import { type Logger, rareWarnings } from '../../observe/log.ts'
 import type { Key } from '../../oci/key.ts'
 import { addressOf } from '../../platform/address.ts'
-import { type Clock, systemClock } from '../../platform/clock.ts'
+import { BEAT, type Clock, nextBeat, systemClock } from '../../platform/clock.ts'
 import type { DhtClient } from '../dht/client.ts'
 import type { KnownNode } from '../dht/network-map.ts'
 import { RECORD_LIFE } from '../dht/record-store.ts'
@@ -41,8 +41,6 @@ export interface AnnouncerOptions {
 export const REPLICAS = 8
 /** A third of a record's life is left for trouble. */
 export const REFRESH_PERIOD = 20 * 60_000
-/** Milliseconds for which keys that are due gather, so that a node with many keys wakes up once for all of them. */
-const GATHER = 1_000
 /** With 4 from each, a hundred nodes that send at once can be answered by one; 256 nearly fill Linux's usual buffer of 208 KiB. */
 const WINDOW = [4, 256] as const
 /** Of what is sent; answers cost about as much again. Ten thousand keys take some 20 s at this share. */
@@ -115,7 +113,8 @@ export function createAnnouncer(
     if (room() <= 0) return
     const free = urgency === 'withdrawals' ? now : now + budget.pause(now)
     const isIdle = urgency === undefined && refreshAt > now
-    const at = isIdle ? refreshAt + GATHER : free
+    // Keys that are due gather until the next beat.
+    const at = isIdle ? nextBeat(clock, refreshAt) : free
     if (at >= runsAt) return
     cancel()
     runsAt = at
@@ -163,7 +162,7 @@ export function createAnnouncer(
     /** How many keys it has, what has been done so far, and by how many milliseconds what is due is late. */
     get figures() {
       const { size: keys, waiting, refreshed, refreshAt } = schedule
-      const lag = Math.max(clock.now() - refreshAt - GATHER, 0)
+      const lag = Math.max(clock.now() - refreshAt - BEAT, 0)
       return { keys, waiting, refreshed, lag, stored, removed, turnedAway }
     },
 
