@@ -2,7 +2,7 @@ import type { Logger } from '../observe/log.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { digestKey, type Key } from '../oci/key.ts'
 import type { ContentTarget } from '../oci/path.ts'
-import { bounded, onAbort, until } from '../platform/abort.ts'
+import { bounded, OVER, onAbort, until } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import { BoundedMap } from '../platform/bounded-map.ts'
 import type { Clock } from '../platform/clock.ts'
@@ -127,9 +127,9 @@ export class NodeFlight implements Flight {
     const { router, clock } = this.#dependencies
     if (!isDigest(key)) return yield* router.lookup(key, signal)
     const stop = new AbortController()
-    using _ = onAbort(signal, () => stop.abort())
-    using _closing = onAbort(this.#closing.signal, () => stop.abort())
-    const cancel = clock.after(this.#options.lookupTimeout + CLAIM_TIME, () => stop.abort())
+    using _ = onAbort(signal, () => stop.abort(OVER))
+    using _closing = onAbort(this.#closing.signal, () => stop.abort(OVER))
+    const cancel = clock.after(this.#options.lookupTimeout + CLAIM_TIME, () => stop.abort(OVER))
     try {
       const download = this.#downloads.begin(key)
       if (target?.kind === 'blob') download.image = imageOf(target)
@@ -159,7 +159,7 @@ export class NodeFlight implements Flight {
         yield this.#follow(download, placing.parent, placing.crowd)
     } finally {
       cancel()
-      stop.abort()
+      stop.abort(OVER)
     }
   }
 
@@ -253,8 +253,8 @@ export class NodeFlight implements Flight {
   async *#lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
     const { router, clock } = this.#dependencies
     const stop = new AbortController()
-    using _ = onAbort(signal, () => stop.abort())
-    const cancel = clock.after(this.#options.lookupTimeout, () => stop.abort())
+    using _ = onAbort(signal, () => stop.abort(OVER))
+    const cancel = clock.after(this.#options.lookupTimeout, () => stop.abort(OVER))
     try {
       yield* router.lookup(key, stop.signal)
     } finally {

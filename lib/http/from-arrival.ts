@@ -2,7 +2,7 @@ import type { Digest } from '../oci/digest.ts'
 import { OCTET_STREAM } from '../oci/media-type.ts'
 import { lengthOf, parseRange } from '../oci/range.ts'
 import { FOLLOWER_HEADER } from '../peers/follower.ts'
-import { bounded } from '../platform/abort.ts'
+import { bounded, OVER } from '../platform/abort.ts'
 import { type ByteSource, sourceResponse } from '../platform/byte-source.ts'
 import { type Clock, systemClock } from '../platform/clock.ts'
 import type { Arrival } from '../store/arrival.ts'
@@ -138,7 +138,7 @@ function bytesOf(arrival: Arrival, start: number, length: number, place: Place):
   let left = length
   const cancel = async () => {
     place.leave()
-    stop.abort()
+    stop.abort(OVER)
     arrival.close()
   }
   return {

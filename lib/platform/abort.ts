@@ -1,5 +1,8 @@
 import { type Clock, systemClock } from './clock.ts'
 
+/** Why something stops that nobody needs any more. One for all: to make an error with its stack takes 20 to 200 us. */
+export const OVER = new DOMException('not needed any more', 'AbortError')
+
 /**
  * Runs something once when the signal aborts, at once if it has aborted already. Dispose of the result (`using`) when the
  * work is over: a signal that outlives it would keep it in memory.

@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http'
-import { onAbort } from './abort.ts'
+import { OVER, onAbort } from './abort.ts'
 import type { Caller, Callers } from './callers.ts'
 import { closes, endOfHead, ProtocolError, readHead } from './http-head.ts'
 import {
@@ -227,7 +227,7 @@ class BunClient implements Client {
   }
 
   left(): void {
-    this.#leaving.abort()
+    this.#leaving.abort(OVER)
     this.#done.resolve()
   }
 

@@ -1,5 +1,5 @@
 import type { Digest } from '../oci/digest.ts'
-import { unlessAborted } from '../platform/abort.ts'
+import { OVER, unlessAborted } from '../platform/abort.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Arrival } from './arrival.ts'
 import type { ContentStore } from './store.ts'
@@ -231,7 +231,7 @@ class PassingArrival implements Arrival {
   }
 
   close(): void {
-    this.#stop.abort()
+    this.#stop.abort(OVER)
     this.#stored.close()
   }
 

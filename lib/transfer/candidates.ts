@@ -3,7 +3,7 @@ import type { Flight, Source } from '../flight/flight.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
 import type { KnownPeers } from '../peers/known-peers.ts'
-import { onAbort } from '../platform/abort.ts'
+import { OVER, onAbort } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
 
@@ -60,13 +60,13 @@ export class Candidates {
 
   /** Ends the lookup. What it has found can still be had. */
   stop(): void {
-    this.#stop.abort()
+    this.#stop.abort(OVER)
   }
 
   async #collect({ flight, log, onLookup, clock }: CandidatesDependencies, key: Key, timeout: number): Promise<void> {
     const { signal } = this.#stop
     const startedAt = clock.now()
-    const cancelTimeout = clock.after(timeout, () => this.#stop.abort())
+    const cancelTimeout = clock.after(timeout, () => this.#stop.abort(OVER))
     let found = 0
     const end = () => {
       if (this.#ended) return

@@ -1,5 +1,5 @@
 import type { Descriptor, Digest } from '../oci/digest.ts'
-import { unlessAborted } from '../platform/abort.ts'
+import { OVER, unlessAborted } from '../platform/abort.ts'
 import type { Flow } from './flow.ts'
 
 /** A flow whose content is known. */
@@ -77,7 +77,7 @@ export class Flows {
     } finally {
       entry.waiting--
       if (entry.waiting === 0 && open?.content?.flow.isRead !== true) {
-        entry.stop.abort()
+        entry.stop.abort(OVER)
         this.remove(digest, entry.stop.signal)
         // The requests that waited have heard of a failure.
         void entry.opening.then((late) => late?.content?.flow.close()).catch(() => undefined)

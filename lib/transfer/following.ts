@@ -1,6 +1,6 @@
 import type { SourceState } from '../flight/flight.ts'
 import { PeerError } from '../peers/error.ts'
-import { bounded } from '../platform/abort.ts'
+import { bounded, OVER } from '../platform/abort.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 
@@ -81,7 +81,7 @@ export class Following implements ByteSource {
 
   async cancel(): Promise<void> {
     this.#cancelLook()
-    this.#stop.abort()
+    this.#stop.abort(OVER)
     await this.#opened.then((body) => body.cancel()).catch(() => undefined)
   }
 

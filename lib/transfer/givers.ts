@@ -1,3 +1,4 @@
+import { OVER } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Peer } from '../swarm/router.ts'
@@ -99,7 +100,7 @@ export class PieceRequest {
 
   cancel(): void {
     this.giver.running.delete(this)
-    this.#stop.abort()
+    this.#stop.abort(OVER)
     void this.#body?.cancel()
   }
 }

@@ -1,6 +1,6 @@
 import { PeerError } from '../peers/error.ts'
 import type { KnownPeers } from '../peers/known-peers.ts'
-import { until } from '../platform/abort.ts'
+import { OVER, until } from '../platform/abort.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
@@ -130,7 +130,7 @@ export class Pieces implements ByteSource {
   }
 
   async cancel(): Promise<void> {
-    this.#stop.abort()
+    this.#stop.abort(OVER)
     this.#lateness.close()
     this.#release()
     this.#line.clear()

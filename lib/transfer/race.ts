@@ -1,4 +1,4 @@
-import { onAbort } from '../platform/abort.ts'
+import { OVER, onAbort } from '../platform/abort.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 
@@ -79,7 +79,7 @@ export async function race<T>(
     for (const [peer, runner] of runners) {
       runner.cancelLate()
       if (isOutrun) onOutrun(peer, clock.now() - runner.startedAt)
-      runner.stop.abort()
+      runner.stop.abort(OVER)
     }
     settle()
   }
@@ -130,7 +130,7 @@ export async function race<T>(
     runner.isLate = true
     if (!isWorthWaiting(peer)) {
       runners.delete(peer)
-      runner.stop.abort()
+      runner.stop.abort(OVER)
     }
     goOn()
   }

@@ -6,7 +6,7 @@ import { OCTET_STREAM } from '../oci/media-type.ts'
 import { digestNamed } from '../oci/path.ts'
 import { PeerError } from '../peers/error.ts'
 import type { KnownPeers } from '../peers/known-peers.ts'
-import { bounded, until } from '../platform/abort.ts'
+import { bounded, OVER, until } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
@@ -104,7 +104,7 @@ export class Search {
 
   /** Ends the lookup that is under way. */
   close(): void {
-    this.#stop.abort()
+    this.#stop.abort(OVER)
     this.#candidates?.stop()
   }
 

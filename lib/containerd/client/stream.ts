@@ -1,4 +1,4 @@
-import { bounded, onAbort, unlessAborted } from '../../platform/abort.ts'
+import { bounded, OVER, onAbort, unlessAborted } from '../../platform/abort.ts'
 import { ContainerdError, containerdError } from './error.ts'
 
 /** A server stream that has begun: it runs until it is read to its end, left, or its signal aborts. */
@@ -24,10 +24,10 @@ export function openStream<T>(
 ): ServerStream<T> {
   const { signal, stallTimeout } = limits
   const ending = new AbortController()
-  const following = onAbort(signal, () => ending.abort())
+  const following = onAbort(signal, () => ending.abort(OVER))
   const cancel = () => {
     following[Symbol.dispose]()
-    ending.abort()
+    ending.abort(OVER)
   }
   const messages = signal.aborted ? undefined : begin(ending.signal)[Symbol.asyncIterator]()
   const next = async (from: AsyncIterator<T>) => {
