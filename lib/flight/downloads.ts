@@ -334,9 +334,10 @@ export class Downloads {
     download.isComplete = true
     this.#freedAt = clock.now()
     if (this.#closing.signal.aborted) return
+    const waited = clock.now() - until + STORE_PATIENCE
     if (holds(digestKey(download.digest))) this.#end(download, 'committed')
-    else if (clock.now() > until) this.#end(download, 'aborted')
-    else clock.after(LOOK_INTERVAL, () => this.#store(download, until))
+    else if (waited > STORE_PATIENCE) this.#end(download, 'aborted')
+    else clock.after(Math.max(waited / 8, LOOK_INTERVAL), () => this.#store(download, until))
   }
 
   #end(download: Download, end: 'committed' | 'aborted'): void {
