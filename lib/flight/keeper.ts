@@ -123,7 +123,9 @@ export class Keeper {
       this.#enter(digest, content, from, { parent: giver && addressOf(giver), gives })
     else this.#remove(content, own)
     const held = Math.max(holders.length, known.count)
-    return { kind: 'place', holders, held, ...(parent && { parent }), crowd, isWhole: known.isWhole }
+    const isRefused = this.#clock.now() - (content.refused?.at ?? Number.NEGATIVE_INFINITY) < REFUSAL_LIFE
+    const { isWhole } = known
+    return { kind: 'place', holders, held, ...(parent && { parent }), crowd, isWhole, ...(isRefused && { isRefused }) }
   }
 
   /** @returns those who are to be told that they wait in vain */

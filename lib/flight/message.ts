@@ -41,11 +41,12 @@ const QUESTION = v.variant('kind', [
 const ANSWER = v.variant('kind', [
   /**
    * Some of those who have it, and how many they are; who is to be followed if that is better, and how many are getting it
-   * besides the asker. Without any of them the asker leads. `isWhole`: nobody else has to be asked who has it.
+   * besides the asker. Without any of them the asker leads. `isWhole`: nobody else has to be asked who has it. `isRefused`: upstream
+   * has given no byte of it to a node, a moment ago.
    */
   v.strictObject({
     ...{ kind: v.literal('place'), holders: v.pipe(v.array(peer), v.maxLength(MOST_HOLDERS)), held: bytes },
-    ...{ parent: v.optional(peer), crowd: bytes, isWhole: v.boolean() },
+    ...{ parent: v.optional(peer), crowd: bytes, isWhole: v.boolean(), isRefused: v.optional(v.boolean()) },
   }),
   /** The keeper has heard, and says whom the node had better follow. */
   v.strictObject({ kind: v.literal('told'), parent: v.optional(peer) }),

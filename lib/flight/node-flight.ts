@@ -174,8 +174,10 @@ export class NodeFlight implements Flight {
       const download = this.#downloads.get(digest)
       if (download?.isReleased === true) return { kind: 'gone' }
       if (download !== undefined) {
-        if (answer?.kind === 'later') download.parentLateSince ??= clock.now()
-        else if (answer !== undefined) download.parentLateSince = undefined
+        // Whoever leads for an image may be busy.
+        if (answer?.kind === 'later' || (answer === undefined && this.#isLed(download))) {
+          download.parentLateSince ??= clock.now()
+        } else if (answer !== undefined) download.parentLateSince = undefined
         download.doesParentLead = answer?.kind === 'arriving' && answer.leads
         if (this.#downloads.isSlow(download)) return { kind: 'gone' }
         const { parentLateSince, arrival, returns } = download
@@ -285,11 +287,12 @@ export class NodeFlight implements Flight {
     let found = placing
     for (let looks = 1; found !== undefined && nameOf(found) === 'lead' && !signal.aborted; looks++) {
       if (!this.#isLed(download)) break
-      if (looks > FEW_LEADER_LOOKS && download.returns < MOST_RETURNS) {
+      const isRefused = found.isRefused === true
+      if (looks > FEW_LEADER_LOOKS && download.returns < MOST_RETURNS && !isRefused) {
         download.parentLateSince = clock.now()
         break
       }
-      if (looks > LEADER_LOOKS) this.#leadItself(download)
+      if (looks > LEADER_LOOKS || isRefused) this.#leadItself(download)
       else await until(clock, clock.now() + LEADER_INTERVAL, signal).catch(() => undefined)
       found = await this.#claim(download, signal)
     }

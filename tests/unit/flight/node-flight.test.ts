@@ -379,6 +379,31 @@ test('NodeFlight: where nobody leads for an image, whoever has asked again twice
   assert.equal(await a.pull(content, layer), 'parent 2')
 })
 
+test('NodeFlight: where the leader for an image does not answer, a client asks again before it goes upstream', async () => {
+  const [a, b] = await led(scene())
+  assert.equal(await a.pull(content, layer), '')
+  assert.equal(a.flight.missed(digest, true), undefined)
+  assert.equal(await b.pull(content, layer), 'parent 1')
+  a.member.answer(() => undefined)
+  assert.equal(await b.flight.state(a.self, digest, AbortSignal.timeout(100)), undefined)
+  b.flight.left(a.self, digest)
+  assert.equal(b.flight.missed(digest, true), content.bytes.length)
+})
+
+test('NodeFlight: what upstream has refused to the leader for an image is not waited for', async () => {
+  const join = scene()
+  const [a, b] = [join(), join()]
+  const [config = assert.fail()] = others.slice(-4)
+  assert.equal(await a.pull(config, manifest), '')
+  assert.equal(await b.pull(config, manifest), '')
+  assert.equal(await a.pull(content, layer), '')
+  assert.equal(a.flight.missed(digest, true), undefined)
+  assert.equal(await b.pull(content, layer), 'parent 1')
+  a.writer().abort()
+  await waitFor('the keepers know', async () => (await b.pull(content, layer)) === '')
+  assert.equal(b.flight.missed(digest, true), undefined)
+})
+
 test('NodeFlight: the turn of a leader is not waited for without end', async () => {
   let skipped = 0
   const clock: Clock = { now: () => systemClock.now() + skipped, after: (ms, run) => systemClock.after(ms, run) }
