@@ -1,14 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { until } from '../platform/abort.ts'
+import { type Clock, systemClock } from '../platform/clock.ts'
 
 /** Bounds the bytes per second of all bodies together. */
 export type UploadRate = ReturnType<typeof createUploadRate>
-
-const CLOCK = {
-  /** In milliseconds. */
-  now: () => performance.now(),
-  /** Waits that many milliseconds, or until the signal aborts; then it throws. */
-  wait: (time: number, signal: AbortSignal): Promise<unknown> => delay(time, undefined, { signal }),
-}
 
 /** How much may go out at once after a pause, in milliseconds of the rate: timers are late by less. */
 const BURST = 50
@@ -26,16 +20,15 @@ const LARGEST_SLICE = 64 * 1_024
  *
  * @param rate bytes per second
  */
-export function createUploadRate(rate: number, clock: Partial<typeof CLOCK> = {}) {
-  const { now, wait } = { ...CLOCK, ...clock }
+export function createUploadRate(rate: number, clock: Clock = systemClock) {
   const slice = Math.min(Math.max(Math.floor((rate * SLICE) / 1_000), SMALLEST_SLICE), LARGEST_SLICE)
   const burst = Math.max((rate * BURST) / 1_000, slice)
   let available = burst
-  let last = now()
+  let last = clock.now()
 
   /** Takes bytes out of the bucket, and gives the milliseconds until they have flowed in. */
   const draw = (bytes: number): number => {
-    const time = now()
+    const time = clock.now()
     available = Math.min(available + ((time - last) * rate) / 1_000, burst) - bytes
     last = time
     return available >= 0 ? 0 : (-available * 1_000) / rate
@@ -56,7 +49,7 @@ export function createUploadRate(rate: number, clock: Partial<typeof CLOCK> = {}
           const piece = chunk.subarray(0, slice)
           chunk = chunk.subarray(slice)
           const time = draw(piece.byteLength)
-          if (time > 0) await wait(time, left.signal)
+          if (time > 0) await until(clock, clock.now() + time, left.signal)
           controller.enqueue(piece)
         },
         async cancel(reason) {

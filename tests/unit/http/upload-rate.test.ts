@@ -10,9 +10,11 @@ function clock() {
     waits,
     options: {
       now: () => time,
-      wait: async (milliseconds: number) => {
+      after: (milliseconds: number, run: () => void) => {
         waits.push(milliseconds)
         time += milliseconds
+        queueMicrotask(run)
+        return () => undefined
       },
     },
     elapsed: () => time,
