@@ -85,6 +85,7 @@ export async function openDoor(
       host,
       port,
       tls,
+      isPlain: name === 'listen' || name === 'peer-listen',
       newcomers: name === 'peer-listen' ? NEWCOMERS : undefined,
       onError: (error, request) => bounded.error('answer broke off', { door: name, ...request, error }),
     })

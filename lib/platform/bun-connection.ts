@@ -64,7 +64,8 @@ export class BunConnection {
   }
 
   received(bytes: Uint8Array): void {
-    if (this.#isOver) return
+    // What follows the last request is its body, which nobody reads.
+    if (this.#isOver || this.#client?.keepAlive === false) return
     this.#waiting = Buffer.concat([this.#waiting, bytes])
     if (this.#client === undefined) this.#next()
     // Requests that are sent ahead may wait, but not without end.
@@ -252,6 +253,8 @@ export function readRequest(head: Uint8Array): ReceivedRequest | undefined {
     const { firstLine, headers } = readHead(head)
     const [, method, target, version] = REQUEST_LINE.exec(firstLine) ?? []
     if (method === undefined || target === undefined || !HOST.test(headers.get('host') ?? '')) return undefined
+    // Servers that take different ones of two lengths see different requests (RFC 9112, section 6.1).
+    if (headers.has('transfer-encoding') && headers.has('content-length')) return undefined
     const hasBody = headers.has('transfer-encoding') || (headers.get('content-length') ?? '0') !== '0'
     return { method, target, headers, keepAlive: version === '1' && !hasBody && !closes(headers) }
   } catch (error) {
@@ -260,9 +263,10 @@ export function readRequest(head: Uint8Array): ReceivedRequest | undefined {
   }
 }
 
-/** `undefined` if the standard has no such request: for some methods, and a host that is none. */
+/** `undefined` if the standard has no such request: for some methods (Bun makes a GET of those that it does not know), and a host that is none. */
 function requestOf(method: string, target: string, headers: Headers, signal: AbortSignal): Request | undefined {
   const url = URL.parse(`http://${headers.get('host')}${target}`)
   if (url === null || /^(?:connect|trace|track)$/i.test(method)) return undefined
-  return new Request(url, { method, headers, signal })
+  const request = new Request(url, { method, headers, signal })
+  return request.method === method.toUpperCase() ? request : undefined
 }

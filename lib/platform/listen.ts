@@ -9,6 +9,6 @@ import { runtimeName } from './runtime.ts'
  * @throws the system's error (EADDRINUSE, EACCES, EADDRNOTAVAIL) if the address cannot be bound
  */
 export async function listen(handler: Handler, options: ListenOptions): Promise<Listener> {
-  const serve = runtimeName === 'bun' && options.newcomers !== undefined ? listenOnBun : listenOnNode
+  const serve = runtimeName === 'bun' && options.isPlain === true ? listenOnBun : listenOnNode
   return await serve(handler, options)
 }

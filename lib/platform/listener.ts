@@ -43,7 +43,12 @@ export interface ListenOptions {
   readonly port: number
   /** Speaks TLS 1.3, and only with clients that have a certificate; plain TCP if missing. */
   readonly tls?: MutualTls | undefined
-  /** For a door that not everybody may ask: its handler trusts the clients that may. On Bun its files take half the processor time. */
+  /**
+   * Whether the handler reads no body of a request, and declares the length of each answer of which clients may ask more than
+   * one on a connection. Then each byte takes half the processor time on Bun.
+   */
+  readonly isPlain?: boolean
+  /** For a door that not everybody may ask: its handler trusts the clients that may. */
   readonly newcomers?: NewcomerBounds | undefined
   /** Connections that may be open; one more ends the oldest idle one. */
   readonly maxConnections?: number

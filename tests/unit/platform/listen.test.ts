@@ -12,15 +12,17 @@ interface Failure {
   readonly request: { readonly method: string; readonly url: string }
 }
 
-/** Runs `use` with a listener on the handler, and closes it afterwards. */
+/** Runs `use` with a listener on the handler, as the doors for content have it, and closes it afterwards. */
 async function withListener(
   handler: Handler,
   use: (listener: Listener, failures: readonly Failure[]) => Promise<void>,
+  isPlain = true,
 ): Promise<void> {
   const failures: Failure[] = []
   const listener = await listen(handler, {
     host: '127.0.0.1',
     port: 0,
+    isPlain,
     onError: (error, request) => failures.push({ error, request }),
   })
   try {
@@ -256,17 +258,15 @@ test('listen cancels a body that has not begun when the client leaves', async ()
   })
 })
 
-test('listen keeps the connection after whole bodies, declared, chunked and empty, and after HEAD', async () => {
+test('listen keeps the connection after whole bodies, declared and empty, and after HEAD', async () => {
   const handler = (request: Request) => {
     switch (new URL(request.url).pathname) {
       case '/declared':
         return text('declared')
       case '/empty':
         return new Response(null, { status: 200, headers: { 'content-length': '0' } })
-      case '/unmodified':
-        return new Response(null, { status: 304, headers: { etag: '"x"' } })
       default:
-        return new Response(bodyOf([new TextEncoder().encode('chunked')], (controller) => controller.close()))
+        return new Response(null, { status: 304, headers: { etag: '"x"' } })
     }
   }
   await withListener(handler, async ({ port }, failures) => {
@@ -280,7 +280,17 @@ test('listen keeps the connection after whole bodies, declared, chunked and empt
       client.send(requestText('HEAD', '/declared'))
       const head = await client.response(true)
       assert.equal(head.headers['content-length'], '8')
-      client.send(requestText('GET', '/chunked'))
+      assert.equal(client.ending, 'open')
+    })
+    assert.deepEqual(failures, [])
+  })
+})
+
+test('listen that is not plain sends what has no declared length in chunks, and keeps the connection', async () => {
+  const handler = () => new Response(bodyOf([new TextEncoder().encode('chunked')], (controller) => controller.close()))
+  const use = async ({ port }: Listener, failures: readonly Failure[]) => {
+    await withRawClient(port, async (client) => {
+      client.send(GET)
       await waitFor('the last chunk', () => client.received.includes('\r\n0\r\n\r\n'))
       const chunked = client.received.toString()
       assert.match(chunked, /^HTTP\/1\.1 200 /)
@@ -289,7 +299,8 @@ test('listen keeps the connection after whole bodies, declared, chunked and empt
       assert.equal(client.ending, 'open')
     })
     assert.deepEqual(failures, [])
-  })
+  }
+  await withListener(handler, use, false)
 })
 
 test('listen answers HEAD with the length of the body, sends none and cancels it unread', async () => {
