@@ -14,7 +14,7 @@ export interface Arrival {
   /** Resolves as soon as there are more than `bytes`, or it has ended; rejects with the signal's reason when that aborts. */
   grown(bytes: number, signal: AbortSignal): Promise<void>
   /**
-   * The bytes from `offset` on, each as soon as it is written, to the end of what is committed.
+   * The bytes from `offset` on, each as soon as it is written, to the end of what is committed. A chunk is good until the next one.
    *
    * @throws {ArrivalError} while iterating, if it is aborted or closed; the signal's reason when that aborts
    */

@@ -27,7 +27,7 @@ export class Arrivals implements Pick<ContentStore, 'arriving'> {
     this.#kept = kept
   }
 
-  /** As {@link ContentStore.arriving}. A chunk of it is good until the next one. */
+  /** As {@link ContentStore.arriving}. */
   arriving(digest: Digest): Arrival | undefined {
     const written = this.#store.arriving(digest)
     if (written === undefined) return undefined

@@ -48,7 +48,9 @@ export class Following implements ByteSource {
   #missingSince: number | undefined
   #misses = 0
   #lost: PeerError | undefined
-  #cancelLook = (): void => undefined
+  /** Since when a byte is waited for. */
+  #waitsSince: number | undefined
+  #cancelLook: (() => void) | undefined
 
   constructor(dependencies: FollowingDependencies, start: number) {
     this.#dependencies = dependencies
@@ -61,7 +63,8 @@ export class Following implements ByteSource {
 
   /** @throws {PeerError} when the peer is lost, or has no more although there should be */
   async next(): Promise<Uint8Array | undefined> {
-    this.#lookLater()
+    this.#waitsSince = this.#dependencies.clock.now()
+    if (this.#cancelLook === undefined) this.#lookLater(LOOK)
     try {
       const body = await this.#opened
       const chunk = await body.next()
@@ -75,32 +78,40 @@ export class Following implements ByteSource {
     } catch (error) {
       throw this.#lost ?? error
     } finally {
-      this.#cancelLook()
+      this.#waitsSince = undefined
     }
   }
 
   async cancel(): Promise<void> {
-    this.#cancelLook()
+    this.#cancelLook?.()
     this.#stop.abort(OVER)
     await this.#opened.then((body) => body.cancel()).catch(() => undefined)
   }
 
-  #lookLater(): void {
-    const { clock } = this.#dependencies
+  /** One timer, set again for the rest of the time: one for each chunk would cost more. */
+  #lookLater(ms: number): void {
+    this.#cancelLook = this.#dependencies.clock.after(ms, () => void this.#look())
+  }
+
+  async #look(): Promise<void> {
+    const { clock, state: ask } = this.#dependencies
     const { signal } = this.#stop
-    let isOver = false
-    const look = async () => {
-      const state = await bounded(ANSWER, signal, (stop) => this.#dependencies.state(stop), clock)
-      if (isOver || signal.aborted) return
-      this.#lost = this.#judge(state)
-      if (this.#lost !== undefined) await this.cancel()
-      else this.#lookLater()
+    const since = this.#waitsSince
+    if (signal.aborted) return
+    if (since === undefined) {
+      // The client rests: the next call begins anew.
+      this.#cancelLook = undefined
+      return
     }
-    const cancel = clock.after(LOOK, () => void look())
-    this.#cancelLook = () => {
-      isOver = true
-      cancel()
-    }
+    const waited = clock.now() - since
+    if (waited < LOOK) return this.#lookLater(LOOK - waited)
+    const offset = this.#offset
+    const state = await bounded(ANSWER, signal, (stop) => ask(stop), clock)
+    if (signal.aborted) return
+    if (this.#offset > offset) return this.#lookLater(LOOK)
+    this.#lost = this.#judge(state)
+    if (this.#lost !== undefined) await this.cancel()
+    else this.#lookLater(LOOK)
   }
 
   /** Why the peer is lost, by what it says of itself; `undefined` if it is worth waiting for. */

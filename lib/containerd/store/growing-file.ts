@@ -55,17 +55,17 @@ export class GrowingFile extends Growth implements Arrival {
   async *read(offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
     let at = offset
     let file = await this.#openFile()
+    const memory = new Uint8Array(CHUNK_SIZE)
     try {
       for (let empty = 0; ; ) {
         await this.grown(at, signal)
         if (this.#closed || this.state === 'aborted') throw this.#error()
         if (at >= this.written) return
-        const buffer = new Uint8Array(Math.min(CHUNK_SIZE, this.written - at))
-        const { bytesRead } = await file.read(buffer, 0, buffer.length, at)
+        const { bytesRead } = await file.read(memory, 0, Math.min(CHUNK_SIZE, this.written - at), at)
         if (bytesRead > 0) {
           empty = 0
           at += bytesRead
-          yield buffer.subarray(0, bytesRead)
+          yield memory.subarray(0, bytesRead)
         } else {
           // The writer has started over, or the content is another writer's, who was faster.
           if (++empty > EMPTY_READS) throw this.#error()

@@ -63,6 +63,7 @@ test('following asks a peer how it is only while bytes are waited for', async ()
   assert.ok(parent.looks >= 2)
   await come(1)
   await second
+  await clock.pass(1_000)
   assert.equal(clock.pending, 0)
 })
 

@@ -30,7 +30,7 @@ function growing(
     const file = new GrowingFile(place, makeWatcher)
     const read = async (offset: number) => {
       const pieces: Uint8Array[] = []
-      for await (const piece of file.read(offset, never)) pieces.push(piece)
+      for await (const piece of file.read(offset, never)) pieces.push(Buffer.from(piece))
       return Buffer.concat(pieces).toString()
     }
     try {
