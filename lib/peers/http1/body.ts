@@ -43,13 +43,9 @@ export class MessageBody implements ByteSource {
   async next(): Promise<Uint8Array | undefined> {
     if (this.#state === 'new') this.#state = 'reading'
     try {
-      while (this.#left > 0) {
-        if (this.#state === 'cancelled') throw new Error('the body was cancelled')
-        const data = await this.#advance()
-        if (data.length > 0) return data
-      }
-      this.#finish()
-      return undefined
+      if (this.#left === 0) return this.#finish()
+      if (this.#state === 'cancelled') throw new Error('the body was cancelled')
+      return await this.#advance()
     } catch (error) {
       this.#end('cancelled', false)
       throw peerErrorOf(error)
@@ -75,7 +71,7 @@ export class MessageBody implements ByteSource {
   }
 
   /** All of it was given, and taken. */
-  #finish(): void {
+  #finish(): undefined {
     this.#end('over', this.#rest.length === 0)
   }
 
