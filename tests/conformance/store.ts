@@ -354,7 +354,7 @@ export function storeConformance(
 function collect(pieces: AsyncIterable<Uint8Array>) {
   const read: Uint8Array[] = []
   const done = (async () => {
-    for await (const piece of pieces) read.push(piece)
+    for await (const piece of pieces) read.push(Buffer.from(piece))
     return Buffer.concat(read)
   })()
   // Whoever waits for it hears of its failure.

@@ -69,7 +69,7 @@ test('containerd store reads a layer while it is pulled, and offers those that a
     assert.equal(arrival.written, 2 << 20)
     const reading = (async () => {
       const pieces: Uint8Array[] = []
-      for await (const piece of arrival.read(0, never)) pieces.push(piece)
+      for await (const piece of arrival.read(0, never)) pieces.push(Buffer.from(piece))
       return Buffer.concat(pieces)
     })()
     const body = (await store.open(small.descriptor.digest, undefined, never)) ?? assert.fail('not held')
