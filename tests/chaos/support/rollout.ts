@@ -41,18 +41,23 @@ export async function timedPull(node: Node, image: PushedImage, options: PullOpt
   return { name: node.name, seconds: (performance.now() - start) / 1000, error }
 }
 
+/** How often a pull is tried again, and the milliseconds from one time to the next at most. */
+const [TRIES, TRY_INTERVAL] = [30, 2_000]
+
 /**
  * Pulls again after wrong bytes. Where containerd has kept all of what it got, it does not ask anybody but checks that again, and
- * fails: the kubelet comes again then, and by that time containerd has removed it.
+ * fails. It removes that after so many changes of its database (`mutation_threshold`), some of which each try makes: the kubelet
+ * comes again until then.
  */
 export async function pullAgain(node: Node, image: PushedImage, timeoutMs: number): Promise<Pulled> {
   for (let tries = 1; ; tries++) {
     const pulled = await timedPull(node, image, { timeoutMs })
-    if (tries === 3 || !/unexpected commit digest/.test(String(pulled.error))) return pulled
+    if (tries === TRIES || !/unexpected commit digest/.test(String(pulled.error))) return pulled
+    const triedAt = performance.now()
     const layers = image.own.layers.map(({ digest }) => digest)
-    await until(`${node.name} to have removed what is wrong`, async () => {
+    await until(`${node.name} to have removed what is wrong, or to be asked again`, async () => {
       const sizes = await Promise.all(layers.map((layer) => node.ingested(layer)))
-      return sizes.every((size) => size === 0)
+      return sizes.every((size) => size === 0) || performance.now() - triedAt > TRY_INTERVAL
     })
   }
 }
