@@ -324,20 +324,20 @@ export class Downloads {
     stop.abort()
     renewLater()
     arrival.close()
-    if (end === 'committed') this.#store(download, clock.now() + STORE_PATIENCE)
+    if (end === 'committed') this.#store(download, clock.now())
     else this.#end(download, end)
   }
 
   /** Waits until the store holds what has come. */
-  #store(download: Download, until: number): void {
+  #store(download: Download, since: number): void {
     const { holds, clock } = this.#dependencies
     download.isComplete = true
     this.#freedAt = clock.now()
     if (this.#closing.signal.aborted) return
-    const waited = clock.now() - until + STORE_PATIENCE
+    const waited = clock.now() - since
     if (holds(digestKey(download.digest))) this.#end(download, 'committed')
     else if (waited > STORE_PATIENCE) this.#end(download, 'aborted')
-    else clock.after(Math.max(waited / 8, LOOK_INTERVAL), () => this.#store(download, until))
+    else clock.after(Math.max(waited / 8, LOOK_INTERVAL), () => this.#store(download, since))
   }
 
   #end(download: Download, end: 'committed' | 'aborted'): void {

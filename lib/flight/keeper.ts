@@ -123,7 +123,7 @@ export class Keeper {
       this.#enter(digest, content, from, { parent: giver && addressOf(giver), gives })
     else this.#remove(content, own)
     const held = Math.max(holders.length, known.count)
-    const isRefused = this.#clock.now() - (content.refused?.at ?? Number.NEGATIVE_INFINITY) < REFUSAL_LIFE
+    const isRefused = isRecent(content.refused, this.#clock.now())
     const { isWhole } = known
     return { kind: 'place', holders, held, ...(parent && { parent }), crowd, isWhole, ...(isRefused && { isRefused }) }
   }
@@ -173,7 +173,7 @@ export class Keeper {
   #refuse(content: Content, own: string, now: number): Peer[] {
     const { refused, alone } = content
     content.refused = { by: own, at: now }
-    const isSecond = refused !== undefined && refused.by !== own && now - refused.at < REFUSAL_LIFE
+    const isSecond = refused?.by !== own && isRecent(refused, now)
     if (!isSecond || alone?.why === 'wrong') return []
     content.alone = { until: now + REFUSAL_LIFE, why: 'refused' }
     // They are told once.
@@ -298,4 +298,8 @@ function isBelow(entry: Entry, address: string, { entries }: Content): boolean {
 
 function above({ parent }: Entry, entries: Content['entries']): Entry | undefined {
   return parent === undefined ? undefined : entries.get(parent)
+}
+
+function isRecent(refused: Content['refused'], now: number): boolean {
+  return refused !== undefined && now - refused.at < REFUSAL_LIFE
 }

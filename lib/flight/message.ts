@@ -32,7 +32,7 @@ const QUESTION = v.variant('kind', [
   v.strictObject({ kind: v.literal('held'), digest }),
   /** `refused`: upstream gave no byte of it. `wrong`: what came from there or from others is something else. */
   v.strictObject({ kind: v.literal('gone'), digest, why: v.optional(v.picklist(['refused', 'wrong'])) }),
-  /** A keeper says: upstream refuses it, do not wait for whoever you follow. */
+  /** A keeper says that upstream refuses it, so nobody has to wait for the node that it follows. */
   v.strictObject({ kind: v.literal('released'), digest }),
   /** How far are you with it? */
   v.strictObject({ kind: v.literal('state'), digest }),

@@ -263,7 +263,10 @@ export function readRequest(head: Uint8Array): ReceivedRequest | undefined {
   }
 }
 
-/** `undefined` if the standard has no such request: for some methods (Bun makes a GET of those that it does not know), and a host that is none. */
+/**
+ * `undefined` if the standard has no such request, for some methods and a host that is none, and for methods that Bun does not know:
+ * it would make a GET of them.
+ */
 function requestOf(method: string, target: string, headers: Headers, signal: AbortSignal): Request | undefined {
   const url = URL.parse(`http://${headers.get('host')}${target}`)
   if (url === null || /^(?:connect|trace|track)$/i.test(method)) return undefined

@@ -1,6 +1,7 @@
 import type { Digest } from '../oci/digest.ts'
 import { OVER, unlessAborted } from '../platform/abort.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
+import { freeMemory } from '../platform/runtime.ts'
 import type { Arrival } from './arrival.ts'
 import type { ContentStore } from './store.ts'
 
@@ -150,9 +151,8 @@ class Tail {
     this.written = 0
   }
 
-  /** Frees the memory at once: Bun's garbage collector leaves it for long. */
   free(): void {
-    if (this.#ring?.buffer instanceof ArrayBuffer) this.#ring.buffer.transfer(0)
+    if (this.#ring !== undefined) freeMemory(this.#ring)
     this.#ring = undefined
     this.#kept = 0
   }

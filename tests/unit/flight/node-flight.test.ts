@@ -64,6 +64,15 @@ function scene(clock: Clock = systemClock) {
   }
 }
 
+/** Lets a node be getting as much from upstream as containerd 2 does at a time. */
+async function occupy({ pull, flight, writer }: ReturnType<ReturnType<typeof scene>>): Promise<void> {
+  for (const other of others.slice(-3)) {
+    await pull(other)
+    assert.equal(flight.missed(other.descriptor.digest, true), undefined)
+    writer().write(1)
+  }
+}
+
 async function named(sources: AsyncIterable<Source>): Promise<string> {
   const found = await within('sources', Array.fromAsync(sources))
   return found.map(({ port, isArriving }) => `${isArriving ? 'parent' : 'holder'} ${port}`).join()
@@ -258,11 +267,7 @@ test('NodeFlight: a client that does not want what it has got all of has got wro
 test('NodeFlight: what would have to wait for its turn upstream is asked for again, and another node leads', async () => {
   const join = scene()
   const [a, b, c] = [join(), join(), join()]
-  for (const other of others.slice(-3)) {
-    await a.pull(other)
-    assert.equal(a.flight.missed(other.descriptor.digest, true), undefined)
-    a.writer().write(1)
-  }
+  await occupy(a)
   assert.equal(await a.pull(), '')
   assert.equal(a.flight.missed(digest, true), content.bytes.length)
   await waitFor('the next one leads', async () => (await b.pull()) === '')
@@ -275,11 +280,7 @@ test('NodeFlight: what would have to wait for its turn upstream is asked for aga
 test('NodeFlight: who finds nobody but the one whose turn has not come, asks again', async () => {
   const join = scene()
   const [a, b] = [join(), join()]
-  for (const other of others.slice(-3)) {
-    await a.pull(other)
-    a.flight.missed(other.descriptor.digest, true)
-    a.writer().write(1)
-  }
+  await occupy(a)
   await a.pull()
   a.flight.missed(digest, false)
   assert.equal(await b.pull(), 'parent 1')
@@ -292,11 +293,7 @@ test('NodeFlight: who finds nobody but the one whose turn has not come, asks aga
 test('NodeFlight: nobody follows a node that was told to ask again', async () => {
   const join = scene()
   const [a, b, c] = [join(), join(), join()]
-  for (const other of others.slice(-3)) {
-    await a.pull(other)
-    a.flight.missed(other.descriptor.digest, true)
-    a.writer().write(1)
-  }
+  await occupy(a)
   await a.pull()
   a.flight.missed(digest, false)
   assert.equal(await b.pull(), 'parent 1')
@@ -311,11 +308,7 @@ test('NodeFlight: nobody follows a node that was told to ask again', async () =>
 test('NodeFlight: who follows somebody whose turn has not come asks again, twice at most', async () => {
   const join = scene()
   const [a, b] = [join(), join()]
-  for (const other of others.slice(-3)) {
-    await a.pull(other)
-    a.flight.missed(other.descriptor.digest, true)
-    a.writer().write(1)
-  }
+  await occupy(a)
   await a.pull()
   assert.equal(a.flight.missed(digest, false), undefined)
   for (const size of [content.bytes.length, content.bytes.length, undefined]) {
