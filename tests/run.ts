@@ -32,23 +32,37 @@ const ENDING = pathToFileURL(join(import.meta.dirname, 'fixtures', 'ending.ts'))
 const onNode = (files: readonly string[], timeout = TEST_TIMEOUT) =>
   ['node', `--import=${ENDING}`, '--test', '--test-concurrency=2', `--test-timeout=${timeout}`, ...files] as const
 
-/** One suite, unmodified, under each runtime's own runner of `node:test`. It may make files in the directory. */
+const isUnit = (file: string) => file.startsWith('tests/unit/')
+
+/**
+ * Modules, in that directory, that import the units: to start a process for each file, or to load all that it imports anew, takes
+ * longer than its tests. The files that are no units stay as they are.
+ *
+ * @param count how many modules, and so processes
+ */
+function unitsInOne(files: readonly string[], directory: string, count: number): string[] {
+  const units = files.filter(isUnit)
+  const modules = Array.from({ length: count }, (_, index) => {
+    const module = join(directory, `unit-${index}.test.ts`)
+    const imports = units.filter((_, at) => at % count === index)
+    writeFileSync(module, imports.map((file) => `import '${pathToFileURL(join(ROOT, file))}'\n`).join(''))
+    return module
+  })
+  return [...modules, ...files.filter((file) => !isUnit(file))]
+}
+
+/**
+ * One suite, unmodified, under each runtime's own runner of `node:test`; `unit` is what of it one works with. It may make files in
+ * the directory.
+ */
 const RUNNERS: Readonly<
   Record<string, (files: readonly string[], directory: string) => readonly [string, ...string[]]>
 > = {
-  node: (files) => onNode(files),
+  node: (files, directory) => onNode(unitsInOne(files, directory, 2)),
+  unit: (files, directory) => onNode(unitsInOne(files.filter(isUnit), directory, 2)),
   deno: (files, directory) => {
-    // Deno loads all that a file imports anew for each, which takes a second: the units are one.
-    const unit = join(directory, 'unit.test.ts')
-    const isUnit = (file: string) => file.startsWith('tests/unit/')
-    writeFileSync(
-      unit,
-      files
-        .filter(isUnit)
-        .map((file) => `import '${pathToFileURL(join(ROOT, file))}'\n`)
-        .join(''),
-    )
-    return ['deno', 'test', '--allow-all', '--no-check', '--quiet', unit, ...files.filter((file) => !isUnit(file))]
+    const units = unitsInOne(files, directory, 1)
+    return ['deno', 'test', '--allow-all', '--no-check', '--quiet', ...units]
   },
   bun: (files) => ['bun', 'test', '--timeout', '180000', ...files.map((file) => `./${file}`)],
 }
@@ -178,13 +192,9 @@ if (first === 'swarm') {
         await e2e(`${name}, mirrors on ${runtime}`, ON_EACH_RUNTIME, { ...environment, E2E_RUNTIME: runtime })
     }
   }
-} else if (first === 'unit') {
-  // In one process: starting one for each file takes twice as long as the tests.
-  const inOne = ['node', '--test', '--test-isolation=none', `--test-timeout=${TEST_TIMEOUT}`] as const
-  results.push({ name: 'unit', passed: await run([...inOne, ...filesOf('tests/unit/**/*.test.ts')], SUITE_MINUTES) })
 } else {
   // All at the same time: Deno and Bun run one file after the other, and much of what tests do is waiting.
-  const groups = first === undefined ? [Object.keys(RUNNERS)] : [first, ...rest].map((name) => [name])
+  const groups = first === undefined ? [['node', 'deno', 'bun']] : [first, ...rest].map((name) => [name])
   const files = filesOf('tests/{unit,process,swarm,attacks}/**/*.test.ts').filter((file) => file !== SIMULATION)
   for (const names of groups) {
     const running = names.map((name, index) => {
@@ -194,7 +204,7 @@ if (first === 'swarm') {
           `unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, unit, e2e, browser, chaos or swarm`,
         )
       // One is shown as it goes on, the others when they are over.
-      console.log(`\n== tests on ${name}: ${files.length} files`)
+      console.log(`\n== tests on ${name}`)
       // Tests look whether they leave anything behind there, and must not see what others are about to remove.
       const directory = mkdtempSync(join(tmpdir(), `swarmirror-${name}-`))
       const TMPDIR = join(directory, 'tmp')
