@@ -43,6 +43,8 @@ declare const Bun: {
       readonly autoloadBunfig: boolean
     }
     readonly minify: { readonly syntax: boolean; readonly whitespace: boolean }
+    readonly bytecode: boolean
+    readonly format: 'esm'
     readonly plugins: readonly Plugin[]
   }): Promise<{ readonly success: boolean; readonly logs: readonly Error[] }>
 }
@@ -155,6 +157,9 @@ async function makeExecutable(
     // The environment is what the process was given: no .env and no bunfig.toml of the directory it happens to start in.
     compile: { outfile: join(dir, 'swarmirror'), autoloadDotenv: false, autoloadBunfig: false, ...target },
     minify: { syntax: true, whitespace: true },
+    // What is compiled here need not be compiled at every start: a mirror is ready in half the time, and its first requests wait less.
+    bytecode: true,
+    format: 'esm',
     plugins: [addons(loader)],
   })
   if (!made.success) throw new AggregateError(made.logs, 'the executable cannot be built')

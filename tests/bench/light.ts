@@ -1,11 +1,11 @@
 /**
  * What a mirror costs where little happens: a miss, a small blob of another node, rest, memory and the start.
  *
- *   node tests/bench/light.ts [--nodes 8] [--requests 200] [--age 65] [--settle 45] [--rest 20] [--store layout|containerd] [bun|node|deno ...]
+ *   node tests/bench/light.ts [--nodes 8] [--requests 200] [--age 65] [--settle 45] [--rest 20] [--store layout|containerd] [bun|node|deno|executable ...]
  *
  * All nodes are processes on loopback. With `--store containerd` (as root) the node that is asked and the one that holds the blobs
  * each have a containerd of their own, and the others a layout. Beside each runtime runs a floor: a bare process with the same
- * packages, and a bare proxy of some twenty lines.
+ * packages, and a bare proxy of some twenty lines. The executable, which `npm run build` makes, has Bun's beside it.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -25,7 +25,7 @@ import { importImage, startContainerd } from '../fixtures/containerd.ts'
 import { SWARM_KEY } from '../fixtures/credentials.ts'
 import { median, printTable, quantile } from './figures.ts'
 import { memoryOf, type Use, watchUse } from './light-figures.ts'
-import { RUNTIMES, type RuntimeName } from './servers.ts'
+import { PROGRAMS, type ProgramName, RUNTIMES, type RuntimeName } from './servers.ts'
 
 /** Bytes of the file in each blob, which is 2 KiB with its tar: as a config may have. */
 const SIZE = 300
@@ -48,7 +48,9 @@ const { values, positionals } = parseArgs({
     store: { type: 'string', default: 'layout' },
   },
 })
-const runtimes = (positionals.length > 0 ? positionals : ['bun', 'node', 'deno']) as RuntimeName[]
+const programs = (positionals.length > 0 ? positionals : ['bun', 'node', 'deno']) as ProgramName[]
+const unknown = programs.find((name) => !Object.hasOwn(PROGRAMS, name))
+if (unknown !== undefined) throw new Error(`unknown ${unknown}; accepted are ${Object.keys(PROGRAMS).join(', ')}`)
 const [nodes, requests, age, rest] = [values.nodes, values.requests, values.age, values.rest].map(Number) as [
   number,
   number,
@@ -80,8 +82,9 @@ const rows: string[][] = []
 const parts: string[][] = []
 const image = makeImage({ layers: requests + WARMING, layerSize: SIZE, seed: 1 })
 const digests = image.contents.map(({ descriptor }) => descriptor).filter(({ mediaType }) => mediaType === OCI_LAYER)
-for (const runtime of runtimes) {
-  rows.push(rowOf(`${runtime}, floor`, await floorOf(runtime)), rowOf(runtime, await costsOf(runtime)))
+for (const program of programs) {
+  const runtime = program === 'executable' ? 'bun' : program
+  rows.push(rowOf(`${runtime}, floor`, await floorOf(runtime)), rowOf(program, await costsOf(program)))
 }
 console.log(`\n${nodes} nodes, ${values.store}, ${requests} requests of each kind\n`)
 const titles = [
@@ -101,7 +104,7 @@ const spans = ['to the head of the answer ms', 'of it the lookup ms', 'requests 
 printTable(['', 'request', ...spans, 'CPU ms: asked', 'holder', 'each other'], parts)
 agent.destroy()
 
-function partsOf(runtime: RuntimeName, kind: string, { times, cpus }: RequestCosts, spent: Spent): void {
+function partsOf(program: ProgramName, kind: string, { times, cpus }: RequestCosts, spent: Spent): void {
   const [asked = 0, holder = 0, ...others] = cpus.toReversed()
   const other = others.reduce((sum, cpu) => sum + cpu, 0) / Math.max(others.length, 1)
   const all = times.length + WARMING
@@ -109,7 +112,7 @@ function partsOf(runtime: RuntimeName, kind: string, { times, cpus }: RequestCos
   const head =
     spent.firstByte > 0 ? (spent.firstByte * 1000) / all : times.reduce((sum, ms) => sum + ms, 0) / times.length
   const figures = [head, (spent.lookups * 1000) / all, spent.requests / all, asked, holder, other]
-  parts.push([runtime, kind, ...figures.map((figure) => figure.toFixed(2))])
+  parts.push([program, kind, ...figures.map((figure) => figure.toFixed(2))])
 }
 
 function rowOf(name: string, costs: Costs): string[] {
@@ -124,7 +127,7 @@ function rowOf(name: string, costs: Costs): string[] {
 }
 
 /** The costs of the mirror that is asked; times of processors are those of all mirrors together. */
-async function costsOf(runtime: RuntimeName): Promise<Costs> {
+async function costsOf(program: ProgramName): Promise<Costs> {
   await using stack = new AsyncDisposableStack()
   const dir = await mkdtemp(join(tmpdir(), 'swarmirror-light-'))
   stack.defer(() => rm(dir, { recursive: true, force: true }))
@@ -143,7 +146,7 @@ async function costsOf(runtime: RuntimeName): Promise<Costs> {
     }
     const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value])
     const { PATH = '', HOME = '' } = process.env
-    const mirror = await startMirrorProcess(RUNTIMES[runtime], args, { PATH, HOME }, AbortSignal.timeout(READY))
+    const mirror = await startMirrorProcess(PROGRAMS[program], args, { PATH, HOME }, AbortSignal.timeout(READY))
     stack.defer(() => mirror.kill())
     mirrors.push(mirror)
     if (index > 0) ready.push(performance.now() - startedAt)
@@ -162,11 +165,11 @@ async function costsOf(runtime: RuntimeName): Promise<Costs> {
     200,
     ask,
   )
-  partsOf(runtime, 'small blob', fetched, await spent())
+  partsOf(program, 'small blob', fetched, await spent())
   const spentMissing = await watchFigures(asked.admin)
   const random = Array.from({ length: requests + WARMING }, () => `sha256:${randomBytes(32).toString('hex')}`)
   const missed = await measured(pids, idle, random, 404, ask)
-  partsOf(runtime, '404', missed, await spentMissing())
+  partsOf(program, '404', missed, await spentMissing())
   await delay(Number(values.settle) * 1000)
   const resting = await useDuring([asked.pid], () => delay(rest * 1000))
   return {

@@ -3,7 +3,7 @@
  * registry and through the mirrors, in the same run, beside one node that pulls it alone.
  *
  *   node tests/bench/rollout.ts [--nodes 10] [--link 500] [--images 10x1,10x4,100x1,100x4,1000x1,1000x4]
- *                               [--patterns update,create] [--ways solo,direct,mirrored] [--runtime bun] [--rounds 1]
+ *                               [--patterns update,create] [--ways solo,direct,mirrored] [--runtime bun|node|deno|executable] [--rounds 1]
  *                               [--parallel-fetch BYTES] [--results FILE.json] [--plot FILE.svg]
  *
  * `--link` is what each node and the registry can send and receive, in Mbit/s (`tc` token buckets). An image is its size in

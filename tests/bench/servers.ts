@@ -21,6 +21,11 @@ export const RUNTIMES = {
 
 export type RuntimeName = keyof typeof RUNTIMES
 
+/** The same, and the executable that `npm run build` has made. */
+export const PROGRAMS = { ...RUNTIMES, executable: [join(ROOT, 'dist', 'swarmirror')] } as const
+
+export type ProgramName = keyof typeof PROGRAMS
+
 /** Milliseconds that a server may take to start. */
 const START_TIMEOUT = 60_000
 

@@ -17,12 +17,16 @@ export const PEER_PORT = 5001
  */
 const LOOKUP_TIMEOUT = '2000ms'
 
-/** How each runtime starts a TypeScript file, from the pinned packages. */
-const RUNTIMES = {
-  node: { command: join(PROJECT, 'node_modules', '.bin', 'node'), args: [] },
-  deno: { command: join(PROJECT, 'node_modules', '.bin', 'deno'), args: ['run', '--allow-all', '--no-check'] },
-  bun: { command: join(PROJECT, 'node_modules', '.bin', 'bun'), args: ['run'] },
-} as const
+const BIN = join(PROJECT, 'node_modules', '.bin')
+const MAIN = join(PROJECT, 'main.ts')
+
+/** How each runtime, from the pinned packages, starts the program; and the executable that `npm run build` has made. */
+const RUNTIMES: Record<'node' | 'deno' | 'bun' | 'executable', readonly [string, ...string[]]> = {
+  node: [join(BIN, 'node'), MAIN],
+  deno: [join(BIN, 'deno'), 'run', '--allow-all', '--no-check', MAIN],
+  bun: [join(BIN, 'bun'), 'run', MAIN],
+  executable: [join(PROJECT, 'dist', 'swarmirror')],
+}
 
 export type Runtime = keyof typeof RUNTIMES
 
@@ -68,14 +72,14 @@ export function createMirror(
     readonly flags: () => MirrorFlags
   },
 ): Daemon {
-  const { command, args } = RUNTIMES[options.runtime]
+  const [command, ...args] = RUNTIMES[options.runtime]
   return new Daemon({
     name: 'mirror',
     title: `the mirror of ${options.node} on ${options.runtime}`,
     namespace,
     logDirectory: options.logDirectory,
     command,
-    args: () => [...args, join(PROJECT, 'main.ts'), 'serve', ...toArguments(options.flags())],
+    args: () => [...args, 'serve', ...toArguments(options.flags())],
     ready: (daemon) => logLines(daemon).some(({ event }) => event === 'ready'),
   })
 }
