@@ -35,21 +35,6 @@ export function byteSourceOf(response: Response): ByteSource | undefined {
   return sources.get(response)
 }
 
-/** A source of bytes in memory. */
-export function bytesSource(bytes: Uint8Array): ByteSource {
-  let rest = bytes.length > 0 ? bytes : undefined
-  return {
-    async next() {
-      const chunk = rest
-      rest = undefined
-      return chunk
-    },
-    async cancel() {
-      rest = undefined
-    },
-  }
-}
-
 function streamOf(source: ByteSource): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {

@@ -1,7 +1,7 @@
 import { type Descriptor, parseDigest } from '../oci/digest.ts'
 import { OciError } from '../oci/error.ts'
 import { targetKey } from '../oci/key.ts'
-import { isManifestMediaType } from '../oci/media-type.ts'
+import { isManifestMediaType, MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
 import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
 import { type ByteRange, lengthOf, parseContentRange, parseRange } from '../oci/range.ts'
 import type { PeerClient } from '../peers/client.ts'
@@ -116,6 +116,8 @@ function readContent(status: number, headers: Headers, body: ByteSource, { targe
   if (encoding !== null) throw invalid(`content-encoded as ${encoding}`)
   const length = Number(headers.get('content-length') ?? Number.NaN)
   if (!Number.isSafeInteger(length) || length < 0) throw invalid('no content length')
+  // It is read whole before a byte of it is given.
+  if (target.kind === 'manifest' && length > MANIFEST_SIZE_LIMIT) throw invalid(`a manifest of ${length} bytes`)
   const requested = (size: number) => parseRange(range ?? null, size)
   if (status === 200) {
     const wanted = requested(length)

@@ -3,7 +3,6 @@ import type { Transferred } from '../observe/activity.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Descriptor } from '../oci/digest.ts'
-import { MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
 import { type BlobTarget, digestNamed } from '../oci/path.ts'
 import { type ByteRange, parseRange, type RequestedRange } from '../oci/range.ts'
 import type { PeerClient } from '../peers/client.ts'
@@ -12,7 +11,7 @@ import { PeerError } from '../peers/error.ts'
 import type { KnownPeers } from '../peers/known-peers.ts'
 import { patientClock } from '../peers/patient-clock.ts'
 import { onAbort } from '../platform/abort.ts'
-import { type ByteSource, bytesSource } from '../platform/byte-source.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 import { ask, type PeerRequest } from './ask.ts'
@@ -134,16 +133,17 @@ export function createPeerContent(
     })
   }
 
+  /** A manifest, which is verified before the first byte of it is given. */
   async function fetchManifest(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
     return await opening(request.target, async (transfer) => {
-      for (;;) {
-        const winner = await transfer.open(request, signal)
-        if (winner?.value.kind !== 'content') return undefined
-        const bytes = await transfer.readWhole(winner.peer, winner.value, MANIFEST_SIZE_LIMIT, signal)
-        if (bytes === undefined) continue
-        transfer.finish('complete')
-        return { ...winner.value, range: undefined, body: bytesSource(bytes) }
-      }
+      const winner = await transfer.open(request, signal)
+      if (winner?.value.kind !== 'content') return undefined
+      const { peer, value } = winner
+      const { descriptor, body } = value
+      const span = { start: 0, end: descriptor.size }
+      const verifier = new Verifier(descriptor.digest)
+      const { source } = transfer.body(descriptor, span, { peer, body, ...span }, verifier)
+      return { kind: 'content', descriptor, range: undefined, body: source }
     })
   }
 
@@ -211,10 +211,9 @@ export function createPeerContent(
       signal.throwIfAborted()
       const { target, range } = request
       if (request.method === 'HEAD') return await fetchHead(request, signal)
-      const answer =
-        target.kind === 'manifest'
-          ? await fetchManifest(request, signal)
-          : await begun(() => fetchBlob(target, range, signal), signal)
+      const find = () =>
+        target.kind === 'manifest' ? fetchManifest(request, signal) : fetchBlob(target, range, signal)
+      const answer = await begun(find, signal)
       const digest = digestNamed(target)
       if (answer !== undefined || digest === undefined) return answer
       const size = rest.flight.missed(digest, target.kind === 'blob' && isWhole(range))

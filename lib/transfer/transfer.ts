@@ -7,15 +7,14 @@ import { bounded, onAbort } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Peer } from '../swarm/router.ts'
-import type { PeerContentHead, PeerHead, PeerRefusal, PeerRequest } from './ask.ts'
+import type { PeerHead, PeerRefusal, PeerRequest } from './ask.ts'
 import { Following } from './following.ts'
 import { type BegunSpan, PieceRefusal, type Span } from './line.ts'
 import { Pieces, type PiecesDependencies, type PiecesOptions, type PiecesTransfer } from './pieces.ts'
 import type { Winner } from './race.ts'
 import { type Found, Search, type SearchDependencies, type SearchOptions } from './search.ts'
 import { Supply } from './supply.ts'
-import { type Ending, VerificationError, Verifier, verified, verify } from './verify.ts'
-import { inOneChunk, readWhole } from './whole.ts'
+import { type Ending, inOneChunk, VerificationError, Verifier, verified } from './verify.ts'
 
 export interface TransferDependencies extends SearchDependencies, Pick<PiecesDependencies, 'ahead'> {
   /** Told of every transfer twice: when it begins, and when it has its outcome. */
@@ -36,8 +35,8 @@ const LONGEST_WAIT = 10_000
 /** The same in stalls, where these are set to be long: that many peers are given a chance, whatever it takes. */
 const LEAST_STALLS = 3
 /**
- * Blobs up to this size are read whole and verified before their first byte is sent, as manifests are: then wrong content
- * costs a question to another peer, not the pull. Configs are a few KiB; what is held is little even for many at a time.
+ * Blobs up to this size are read whole and verified before their first byte is sent, as manifests are whatever their size: then
+ * wrong content costs a question to another peer, not the pull. Configs are a few KiB; what is held is little even for many.
  */
 const SMALL = 64 * 1024
 /** Longest that a client waits until it is known which one of several peers gave wrong bytes, in milliseconds. */
@@ -52,7 +51,7 @@ export class Transfer {
   readonly #target: PeerRequest['target']
   readonly #search: Search
   readonly #startedAt: number
-  /** Addresses of peers that have failed to give all of a small body, or fell silent while they were followed. */
+  /** Addresses of peers that fell silent while they were followed. */
   readonly #avoided = new Set<string>()
   /** Addresses of those that were followed, and have failed since another one gave a byte. */
   readonly #lost = new Set<string>()
@@ -82,48 +81,9 @@ export class Transfer {
     dependencies.onTransfer?.(target, this.#told)
   }
 
-  /** What {@link Search.open} gives, unless the client has waited for too long. */
+  /** What {@link Search.open} gives. */
   async open(request: Omit<PeerRequest, 'target'>, signal: AbortSignal, start = 0): Promise<Winner<Found> | undefined> {
-    if (this.#dependencies.clock.now() - this.#startedAt >= this.#options.longestWait) return undefined
     return await this.#search.open(request, signal, start)
-  }
-
-  /**
-   * Reads a small body, and verifies it.
-   *
-   * @param limit bytes that it may have
-   * @returns `undefined` when it breaks off or is wrong, and another peer must be asked
-   * @throws the signal's reason
-   */
-  async readWhole(
-    peer: Peer,
-    { descriptor, body }: PeerContentHead,
-    limit: number,
-    signal: AbortSignal,
-  ): Promise<Uint8Array | undefined> {
-    const { clock, known } = this.#dependencies
-    const startedAt = clock.now()
-    let taken = 0
-    const onBytes = (bytes: number) => {
-      taken += bytes
-      this.gave(peer, bytes)
-    }
-    try {
-      const { stallTimeout } = this.#options
-      const bytes = await readWhole(body, descriptor.size, { limit, stallTimeout, clock, onBytes }, signal)
-      verify(bytes, descriptor.digest)
-      return bytes
-    } catch (error) {
-      signal.throwIfAborted()
-      this.#avoided.add(addressOf(peer))
-      if (error instanceof VerificationError) await this.#blame(descriptor, [peer])
-      else if (error instanceof PeerError) {
-        // A peer that drips must not be as dear as others to the next transfer.
-        if (taken > 0) known.of(peer).moved(taken, clock.now() - startedAt)
-        this.#broke(peer, error, taken, taken > 0)
-      } else throw error
-      return undefined
-    }
   }
 
   /**
@@ -168,10 +128,11 @@ export class Transfer {
       this.#options.longestWait,
     )
     const length = span.end - span.start
-    const isSmall = verifier !== undefined && length <= SMALL
-    const source = verified(isSmall ? inOneChunk(supply, length) : supply, length, verifier, ended)
-    const { passing } = this.#dependencies
-    return { source: passing?.(descriptor.digest, span.start, length, source) ?? source, givers }
+    const isSmall = verifier !== undefined && (length <= SMALL || this.#target.kind === 'manifest')
+    const { passing, clock } = this.#dependencies
+    const source = verified(isSmall ? inOneChunk(supply, length, clock) : supply, length, verifier, ended)
+    const passed = this.#target.kind === 'blob' ? passing?.(descriptor.digest, span.start, length, source) : undefined
+    return { source: passed ?? source, givers }
   }
 
   /** The bytes of a span from peers that have them. */
@@ -351,14 +312,18 @@ export class Transfer {
     signal: AbortSignal,
   ): Promise<ByteSource> {
     const { known, metrics, log } = this.#dependencies
-    const span = { start, end }
-    const answer = await this.#search.ask(peer, { target: this.#target, method: 'GET', range: rangeOf(span) }, signal)
+    // A door gives the whole of a manifest.
+    const isWhole = this.#target.kind === 'manifest'
+    const span = isWhole ? { start: 0, end: descriptor.size } : { start, end }
+    const range = isWhole ? undefined : rangeOf(span)
+    const answer = await this.#search.ask(peer, { target: this.#target, method: 'GET', range }, signal)
     if (answer.kind === 'busy') throw new PieceRefusal(answer.retryAfterMs)
     if (answer.kind === 'missing') throw new PieceRefusal()
     const body = bodyOf(answer, descriptor, span)
-    if (body !== undefined) return body
-    const size = answer.kind === 'content' ? answer.descriptor.size : answer.size
-    if (size !== descriptor.size) {
+    if (body !== undefined) return isWhole ? behind(body, start) : body
+    const { size } = answer.kind === 'content' ? answer.descriptor : answer
+    const isOther = answer.kind === 'content' && answer.descriptor.digest !== descriptor.digest
+    if (!isOther && size !== descriptor.size) {
       // One of them is wrong, and it cannot be said which: this transfer keeps to the size that its client knows, and the next
       // ones do not begin with the peers that told it, for a while.
       for (const suspect of told) known.wrongContent(suspect, digestKey(descriptor.digest), true)
@@ -421,13 +386,31 @@ function rangeOf({ start, end }: Span): string {
   return `bytes=${start}-${end - 1}`
 }
 
-/** The body of an answer that is that span, of content of the size that is known; that of any other is ended. */
-function bodyOf(answer: PeerHead | PeerRefusal, { size }: Descriptor, { end }: Span): ByteSource | undefined {
+/** The body of an answer that is that span of the content that is known; that of any other is ended. */
+function bodyOf(answer: PeerHead | PeerRefusal, { digest, size }: Descriptor, { end }: Span): ByteSource | undefined {
   if (answer.kind !== 'content') return undefined
-  const last = answer.range?.end ?? answer.descriptor.size - 1
-  if (answer.descriptor.size === size && last === end - 1) return answer.body
-  void answer.body.cancel()
+  const { descriptor, range, body } = answer
+  // A tag may be that of something else there.
+  const isSame = descriptor.digest === digest && descriptor.size === size
+  if (isSame && (range?.end ?? size - 1) === end - 1) return body
+  void body.cancel()
   return undefined
+}
+
+/** What follows the first so many bytes of a source. */
+function behind(source: ByteSource, count: number): ByteSource {
+  let left = count
+  return {
+    async next() {
+      for (;;) {
+        const chunk = await source.next()
+        const passed = Math.min(left, chunk?.length ?? 0)
+        left -= passed
+        if (chunk === undefined || passed < chunk.length) return chunk?.subarray(passed)
+      }
+    },
+    cancel: () => source.cancel(),
+  }
 }
 
 function isFailure(ended: Attempt['ended']): boolean {

@@ -1,6 +1,14 @@
 import { createHash, type Hash } from 'node:crypto'
 import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts'
+import { PeerError } from '../peers/error.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
+import type { Clock } from '../platform/clock.ts'
+
+/**
+ * Milliseconds within which all of what is read whole must be there, however steadily it drips: its client has no byte of it before,
+ * and upstream is there.
+ */
+const WHOLE_TIMEOUT = 10_000
 
 /** Bytes that are not those of their digest. */
 export class VerificationError extends Error {
@@ -93,5 +101,34 @@ export function verified(
       await end('cancelled')
       await source.cancel()
     },
+  }
+}
+
+/**
+ * All bytes of a source in one chunk.
+ *
+ * @param length of the source in bytes
+ */
+export function inOneChunk(source: ByteSource, length: number, clock: Clock): ByteSource {
+  let isRead = length === 0
+  return {
+    async next() {
+      if (isRead) return undefined
+      isRead = true
+      const bytes = new Uint8Array(length)
+      const cancelTimer = clock.after(WHOLE_TIMEOUT, () => void source.cancel())
+      try {
+        for (let at = 0; at < length; ) {
+          const chunk = await source.next()
+          if (chunk === undefined) throw new PeerError(`the body ended ${length - at} bytes early`)
+          bytes.set(chunk, at)
+          at += chunk.length
+        }
+      } finally {
+        cancelTimer()
+      }
+      return bytes
+    },
+    cancel: () => source.cancel(),
   }
 }

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { type ByteSource, bytesSource } from '../../../lib/platform/byte-source.ts'
+import type { ByteSource } from '../../../lib/platform/byte-source.ts'
 import { Arrivals } from '../../../lib/store/arrivals.ts'
+import { sourceOf } from '../../doubles/byte-source.ts'
 import { createMemoryStore } from '../../doubles/memory-store.ts'
 import { makeImage } from '../../fixtures/image.ts'
 import { never } from '../../fixtures/layout.ts'
@@ -79,7 +80,7 @@ test('what passes can be read before the store has it, and is counted', async ()
 
 test('what has passed before anybody read is read from the store', async () => {
   const { writer, arrivals, arrival } = make()
-  const passing = arrivals.passing(digest, 0, BYTES.length, bytesSource(BYTES))
+  const passing = arrivals.passing(digest, 0, BYTES.length, sourceOf([BYTES]))
   await passing.next()
   assert.equal(arrival.written, BYTES.length)
   const reader = reading(arrival, 100)
@@ -111,7 +112,7 @@ test('what has passed counts no more when the rest does not come, and its reader
 
 test('what has passed of a blob that is given up is no end of it', async () => {
   const { writer, arrivals, arrival } = make()
-  await arrivals.passing(digest, 0, BYTES.length, bytesSource(BYTES.subarray(0, 700))).next()
+  await arrivals.passing(digest, 0, BYTES.length, sourceOf([BYTES.subarray(0, 700)])).next()
   const reader = reading(arrival, 700)
   const more = assert.rejects(reader.until(1), /given up/)
   writer.abort()

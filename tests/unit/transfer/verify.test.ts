@@ -3,10 +3,13 @@ import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Digest } from '../../../lib/oci/digest.ts'
-import { type Ending, VerificationError, Verifier, verified, verify } from '../../../lib/transfer/verify.ts'
+import { PeerError } from '../../../lib/peers/error.ts'
+import { type Ending, inOneChunk, VerificationError, Verifier, verified, verify } from '../../../lib/transfer/verify.ts'
 import { cut, sourceOf, TestSource } from '../../doubles/byte-source.ts'
 import { read } from '../../doubles/http-peers.ts'
+import { ManualClock } from '../../doubles/manual-clock.ts'
 import { digestOf } from '../../fixtures/image.ts'
+import { waitFor, within } from '../../fixtures/wait.ts'
 
 test('verify knows right bytes from wrong ones, for every algorithm', () => {
   const bytes = Buffer.from('content')
@@ -103,4 +106,32 @@ test('Verifier copy has seen the same bytes and goes its own way', () => {
   right.update(content.subarray(10))
   right.finish()
   assert.throws(() => verifier.finish(), VerificationError)
+})
+
+test('inOneChunk gives all bytes at once, however they come, and fails if there are fewer', async () => {
+  const bytes = Buffer.from('the content of a manifest')
+  for (const chunk of [1, 7, 100]) {
+    const clock = new ManualClock()
+    const whole = inOneChunk(sourceOf(cut(bytes, chunk)), bytes.length, clock)
+    assert.deepEqual([await whole.next(), await whole.next()], [new Uint8Array(bytes), undefined])
+    await assert.rejects(inOneChunk(sourceOf(cut(bytes, chunk)), bytes.length + 1, clock).next(), PeerError)
+    assert.equal(clock.pending, 0)
+  }
+  assert.equal(await inOneChunk(sourceOf([]), 0, new ManualClock()).next(), undefined)
+})
+
+test('inOneChunk ends a source that drips for too long', async () => {
+  const clock = new ManualClock()
+  const source = new TestSource()
+  const whole = inOneChunk(source, 1_000, clock).next()
+  whole.catch(() => undefined)
+  for (let seconds = 1; seconds < 10; seconds++) {
+    await clock.pass(1_000)
+    source.give(new Uint8Array(1))
+    await waitFor('the next byte is wanted', () => source.asked === seconds + 1)
+  }
+  assert.equal(source.cancelled, false)
+  await clock.pass(1_000)
+  await assert.rejects(within('the end', whole), /cancelled/)
+  assert.deepEqual([source.cancelled, clock.pending], [true, 0])
 })
