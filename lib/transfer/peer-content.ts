@@ -21,6 +21,7 @@ import { Flows, type OpenFlow } from './flows.ts'
 import { FIRST_PIECE } from './givers.ts'
 import type { Span } from './line.ts'
 import { createTransferMetrics } from './metrics.ts'
+import { bytesOf } from './supply.ts'
 import { Transfer, type TransferDependencies, type TransferOptions } from './transfer.ts'
 import { VerificationError, Verifier } from './verify.ts'
 
@@ -123,7 +124,7 @@ export function createPeerContent(
   /** The head alone, or what has no body. */
   async function fetchHead(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
     return await opening(request.target, async (transfer) => {
-      const winner = await transfer.open(request, signal)
+      const winner = await transfer.search.open(request, signal)
       if (winner === undefined) return undefined
       transfer.gave(winner.peer, 0)
       transfer.finish('complete')
@@ -136,13 +137,13 @@ export function createPeerContent(
   /** A manifest, which is verified before the first byte of it is given. */
   async function fetchManifest(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
     return await opening(request.target, async (transfer) => {
-      const winner = await transfer.open(request, signal)
+      const winner = await transfer.search.open(request, signal)
       if (winner?.value.kind !== 'content') return undefined
       const { peer, value } = winner
       const { descriptor, body } = value
       const span = { start: 0, end: descriptor.size }
       const verifier = new Verifier(descriptor.digest)
-      const { source } = transfer.body(descriptor, span, { peer, body, ...span }, verifier)
+      const { source } = bytesOf(transfer, descriptor, span, { peer, body, ...span }, verifier)
       return { kind: 'content', descriptor, range: undefined, body: source }
     })
   }
@@ -152,7 +153,7 @@ export function createPeerContent(
     return await opening(target, async (transfer): Promise<OpenFlow | undefined> => {
       const { start } = wanted
       const range = `bytes=${start}-${Math.min(start + FIRST_PIECE, wanted.end) - 1}`
-      const winner = await transfer.open({ method: 'GET', range }, signal, start)
+      const winner = await transfer.search.open({ method: 'GET', range }, signal, start)
       if (winner === undefined) return undefined
       const { peer, value: head } = winner
       if (head.kind === 'unsatisfiable') {
@@ -168,11 +169,11 @@ export function createPeerContent(
           : { peer, body: head.body, start, end: head.range === undefined ? size : head.range.end + 1 }
       const isWhole = start === 0 && span.end === size
       const verifier = options.verify && isWhole ? new Verifier(digest) : undefined
-      const { source, givers } = transfer.body(descriptor, span, first, verifier)
+      const { source, givers } = bytesOf(transfer, descriptor, span, first, verifier)
       const alone = (left: Span, seen: Verifier | undefined) => {
         metrics.transferShares.inc({ what: 'left' })
         const sameEnd = left.end === size ? seen : undefined
-        return begin(target).body(descriptor, left, undefined, sameEnd, givers()).source
+        return bytesOf(begin(target), descriptor, left, undefined, sameEnd, givers()).source
       }
       const onRetire = () => flows.remove(digest, signal)
       const flow = new Flow({ source, span, verifier, alone, window, onRetire, isShared, clock })

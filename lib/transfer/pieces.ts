@@ -10,31 +10,31 @@ import { type BegunSpan, isOfPeer, Line, type Piece, PieceRefusal, type Span, si
 import { Lookout } from './lookout.ts'
 
 export interface PiecesDependencies {
-  readonly transfer: PiecesTransfer
-  readonly known: KnownPeers
-  /** Bytes that may be asked for ahead of what the client waits for, now: a share of some memory, which need not be whole. */
-  readonly ahead: () => number
-  readonly clock: Clock
-}
-
-/** What the pieces belong to: it gets them, and hears what happens to them. */
-export interface PiecesTransfer {
   /**
    * Asks a peer for a span.
    *
    * @throws {PieceRefusal}
    * @throws {PeerError}
    */
-  ask(peer: Peer, span: Span, signal: AbortSignal): Promise<ByteSource>
+  readonly ask: (peer: Peer, span: Span, signal: AbortSignal) => Promise<ByteSource>
   /** A peer that is not in use and may have the content; `undefined` if there is none. */
-  candidate(): Promise<Peer | undefined>
+  readonly candidate: () => Promise<Peer | undefined>
+  readonly told: PiecesTold
+  readonly known: KnownPeers
+  /** Bytes that may be asked for ahead of what the client waits for, now: a share of some memory, which need not be whole. */
+  readonly ahead: () => number
+  readonly clock: Clock
+}
+
+/** Hears of what happens. */
+export interface PiecesTold {
   /** So many bytes of a peer have come. */
   gave(peer: Peer, bytes: number): void
   /** A peer's body broke off at that place, or never began. */
   broke(peer: Peer, error: PeerError, offset: number, hasGiven: boolean): void
   /** A peer keeps the client waiting. */
   slow(peer: Peer, offset: number): void
-  /** A peer goes on in the middle of a piece that another one has begun. */
+  /** A peer goes on at that place with what another one has begun. */
   resumed(peer: Peer, offset: number): void
 }
 
@@ -95,7 +95,7 @@ export class Pieces implements ByteSource {
       if (this.#lateness.silence >= LATE) this.#late()
       this.#fill()
     }
-    this.#lookout = new Lookout(dependencies.clock, () => dependencies.transfer.candidate(), found, this.#stop.signal)
+    this.#lookout = new Lookout(dependencies.clock, () => dependencies.candidate(), found, this.#stop.signal)
     if (first === undefined) return
     const { peer, body, end } = first
     this.#give(this.#line.push(end), this.#givers.of(peer), async () => body)
@@ -158,7 +158,7 @@ export class Pieces implements ByteSource {
       if (chunk === undefined) throw new PeerError(`the body ended ${request.left} bytes early`)
       // Without another wait, or another peer could take its place in between.
       this.#lateness.came(chunk.length)
-      this.#dependencies.transfer.gave(request.giver.peer, chunk.length)
+      this.#dependencies.told.gave(request.giver.peer, chunk.length)
       request.took(chunk.length)
       piece.at += chunk.length
       this.#offset += chunk.length
@@ -211,7 +211,7 @@ export class Pieces implements ByteSource {
 
   #request(piece: Piece, giver: Giver): PieceRequest {
     const span = { start: piece.at, end: piece.end }
-    const request = this.#give(piece, giver, (signal) => this.#dependencies.transfer.ask(giver.peer, span, signal))
+    const request = this.#give(piece, giver, (signal) => this.#dependencies.ask(giver.peer, span, signal))
     request.onRefused((error) => {
       if (!this.#stop.signal.aborted && isOfPeer(error)) this.#lose(piece, request, error)
     })
@@ -219,7 +219,7 @@ export class Pieces implements ByteSource {
   }
 
   #give(piece: Piece, giver: Giver, open: (signal: AbortSignal) => Promise<ByteSource>): PieceRequest {
-    if (piece.at > piece.start) this.#dependencies.transfer.resumed(giver.peer, piece.at)
+    if (piece.at > piece.start) this.#dependencies.told.resumed(giver.peer, piece.at)
     piece.request = new PieceRequest(giver, piece.end - piece.at, open, this.#now)
     return piece.request
   }
@@ -233,8 +233,8 @@ export class Pieces implements ByteSource {
     const [ready] = this.#givers.ready(this.#now)
     if (ready !== undefined) return this.#request(piece, ready)
     if (this.#lateness.waiting < this.#options.longestWait) {
-      const { transfer, known, clock } = this.#dependencies
-      const peer = await transfer.candidate()
+      const { candidate, known, clock } = this.#dependencies
+      const peer = await candidate()
       this.#throwIfStopped()
       // A peer that was found meanwhile may have been asked for it.
       if (piece.request !== undefined) return piece.request
@@ -267,7 +267,7 @@ export class Pieces implements ByteSource {
       // What broke off says more than why it could not be resumed.
       if (!isTold || this.#failure === undefined) this.#failure = error
       // Of a request that got no head, the search has told.
-      if (!isTold) this.#dependencies.transfer.broke(giver.peer, error, piece.at, giver.hasGiven)
+      if (!isTold) this.#dependencies.told.broke(giver.peer, error, piece.at, giver.hasGiven)
     }
     this.#fill()
   }
@@ -290,9 +290,9 @@ export class Pieces implements ByteSource {
 
   /** Has a faster peer give what is left of a piece, as far as it would be asked at a time. */
   #move(piece: Piece, giver: Giver, other: Giver): void {
-    const { transfer } = this.#dependencies
-    if (this.#lateness.silence < LATE) transfer.slow(giver.peer, piece.at)
-    else transfer.broke(giver.peer, silentFor(LATE), piece.at, giver.hasGiven)
+    const { told } = this.#dependencies
+    if (this.#lateness.silence < LATE) told.slow(giver.peer, piece.at)
+    else told.broke(giver.peer, silentFor(LATE), piece.at, giver.hasGiven)
     giver.late(this.#now)
     this.#line.release(giver)
     this.#line.split(piece, other.size(true))
@@ -303,7 +303,7 @@ export class Pieces implements ByteSource {
 
   /** No other peer can take the place of a silent one. */
   #stall(piece: Piece, request: PieceRequest): void {
-    const { known, transfer } = this.#dependencies
+    const { known, told } = this.#dependencies
     const { stallTimeout } = this.#options
     const { silence, waiting } = this.#lateness
     const { peer } = request.giver
@@ -313,7 +313,7 @@ export class Pieces implements ByteSource {
       this.#lose(piece, request, silentFor(stallTimeout), false)
     } else if (silence >= stallTimeout * (request.stalls + 1)) {
       request.stalls++
-      transfer.slow(peer, piece.at)
+      told.slow(peer, piece.at)
       void this.#lookout.look()
     }
   }

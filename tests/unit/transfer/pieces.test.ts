@@ -47,9 +47,9 @@ function make(
   const known = new KnownPeers(network.clock)
   const pieces: Pieces = new Pieces(
     {
-      transfer: {
-        ask: (peer, asked, signal) => network.ask(peer, asked, signal),
-        candidate: async () => order.find(({ address }) => !pieces.uses(address))?.address,
+      ask: (peer, asked, signal) => network.ask(peer, asked, signal),
+      candidate: async () => order.find(({ address }) => !pieces.uses(address))?.address,
+      told: {
         gave: (peer, bytes) => {
           known.of(peer).gave()
           given.set(nameOf(peer), (given.get(nameOf(peer)) ?? 0) + bytes)
