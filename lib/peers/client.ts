@@ -1,10 +1,12 @@
 import { bounded } from '../platform/abort.ts'
+import { addressOf } from '../platform/address.ts'
+import { BoundedMap } from '../platform/bounded-map.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
+import { type TlsSession, tellsItsEnd } from '../platform/socket-source.ts'
 import type { Peer } from '../swarm/router.ts'
 import { PeerError } from './error.ts'
 import { peerErrorOf } from './http1/body.ts'
-import { StaleConnectionError } from './http1/error.ts'
-import { ConnectionPool } from './http1/pool.ts'
+import { Connection, type HttpAnswer, StaleConnectionError } from './http1/connection.ts'
 import { formatRequest } from './http1/request.ts'
 import type { TlsIdentity } from './tls.ts'
 
@@ -28,8 +30,6 @@ export interface PeerReply {
 export interface PeerClientOptions {
   /** Milliseconds within which the head of an answer must be there, connection and TLS handshake included. */
   readonly headTimeout?: number
-  /** Milliseconds within which a short body that nobody wants must be there, or its connection is ended. */
-  readonly discardTimeout?: number
   /** Milliseconds for which an idle connection is kept. */
   readonly idleTimeout?: number
   /** Speaks TLS 1.3 as this node, and only with nodes of the same swarm; plain TCP if missing. */
@@ -37,30 +37,35 @@ export interface PeerClientOptions {
 }
 
 const HEAD_TIMEOUT = 1_000
-const DISCARD_TIMEOUT = 1_000
 /** Below the 30 s after which the peer's door ends an idle connection, in milliseconds. */
 const IDLE_TIMEOUT = 15_000
 /** containerd fetches three layers of an image at a time, and a few more are on their way for races. */
 const MAX_IDLE_PER_PEER = 8
 /** Each one needs 128 KiB; a pull asks a few dozen peers at most. */
 const MAX_IDLE = 64
+/** Peers whose TLS sessions are remembered: a ticket is 2 KiB. */
+const MAX_SESSIONS = 256
+
+interface Idle {
+  readonly connection: Connection
+  readonly address: string
+  readonly timer: ReturnType<typeof setTimeout>
+}
 
 /**
  * Talks HTTP/1.1 to the peer doors of other nodes, with a bound on the wait for each head. Not through `node:http`: its client needs
  * several times the memory of the connections below it, and on Bun it goes on reading a body that nobody takes.
  */
 export class PeerClient {
-  readonly #pool: ConnectionPool
-  readonly #headTimeout: number
+  readonly #options: PeerClientOptions
+  readonly #sessions = new BoundedMap<TlsSession>(MAX_SESSIONS)
+  readonly #open = new Set<Connection>()
+  /** The one that has been idle for longest is the first. */
+  #idle: Idle[] = []
+  #isClosed = false
 
   constructor(options: PeerClientOptions = {}) {
-    this.#headTimeout = options.headTimeout ?? HEAD_TIMEOUT
-    this.#pool = new ConnectionPool(options.tls, {
-      idleTimeout: options.idleTimeout ?? IDLE_TIMEOUT,
-      maxIdlePerPeer: MAX_IDLE_PER_PEER,
-      maxIdle: MAX_IDLE,
-      discardTimeout: options.discardTimeout ?? DISCARD_TIMEOUT,
-    })
+    this.#options = options
   }
 
   /**
@@ -71,35 +76,41 @@ export class PeerClient {
   async call({ host, port }: Peer, { method, path, headers }: PeerCall, signal: AbortSignal): Promise<PeerReply> {
     const request = formatRequest({ method, host, port, path, headers })
     const where = `${host}:${port}: `
+    const { headTimeout = HEAD_TIMEOUT } = this.#options
     try {
       const answer = (stop: AbortSignal) => this.#answer({ host, port }, request, method, stop)
-      const { head, body } = await bounded(this.#headTimeout, signal, answer)
+      const { head, body } = await bounded(headTimeout, signal, answer)
       return { status: head.status, headers: head.headers, body }
     } catch (error) {
       if (signal.aborted) throw new PeerError(`${where}cancelled`, { cause: signal.reason })
       const isLate = error instanceof DOMException && error.name === 'TimeoutError'
       if (!isLate) throw peerErrorOf(error, where)
-      throw new PeerError(`${where}no answer within ${this.#headTimeout} ms`, { failure: 'silent' })
+      throw new PeerError(`${where}no answer within ${headTimeout} ms`, { failure: 'silent' })
     }
   }
 
   /** Connections that are kept for the next request. */
   get idle(): number {
-    return this.#pool.idle
+    return this.#idle.length
   }
 
+  /** Ends all connections, also those in use. */
   close(): void {
-    this.#pool.close()
+    this.#isClosed = true
+    for (const connection of [...this.#open]) connection.destroy()
   }
 
   /**
    * An idle connection may have been closed by the peer while the request was on its way; that says nothing about the
    * peer, so the request goes out once more (RFC 9112, section 9.3.1: both methods may be repeated).
    */
-  async #answer({ host, port }: Peer, request: string, method: PeerCall['method'], signal: AbortSignal) {
+  async #answer(peer: Peer, request: string, method: PeerCall['method'], signal: AbortSignal): Promise<HttpAnswer> {
     signal.throwIfAborted()
-    const kept = this.#pool.take(host, port)
+    const address = addressOf(peer)
+    // The one used last.
+    const kept = this.#idle.findLast((idle) => idle.address === address)?.connection
     if (kept !== undefined) {
+      this.#take(kept)
       try {
         return await kept.exchange(request, method, signal)
       } catch (error) {
@@ -108,6 +119,44 @@ export class PeerClient {
       // It may have aborted since, and tells of that only once.
       signal.throwIfAborted()
     }
-    return await this.#pool.connect(host, port).exchange(request, method, signal)
+    return await this.#connect(peer, address).exchange(request, method, signal)
+  }
+
+  /** @throws {Error} when the client is closed */
+  #connect({ host, port }: Peer, address: string): Connection {
+    if (this.#isClosed) throw new Error('the client is closed')
+    const session = this.#sessions.get(address) ?? {}
+    this.#sessions.set(address, session)
+    const connection: Connection = new Connection(
+      { host, port, tls: this.#options.tls, session },
+      {
+        onIdle: () => this.#keep(connection, address),
+        onClose: () => {
+          this.#open.delete(connection)
+          this.#take(connection)
+        },
+      },
+    )
+    this.#open.add(connection)
+    return connection
+  }
+
+  #keep(connection: Connection, address: string): void {
+    const { tls, idleTimeout = IDLE_TIMEOUT } = this.#options
+    if (!tellsItsEnd({ tls })) {
+      connection.destroy()
+      return
+    }
+    const timer = setTimeout(() => connection.destroy(), idleTimeout)
+    this.#idle.push({ connection, address, timer })
+    const ofPeer = this.#idle.filter((idle) => idle.address === address)
+    if (ofPeer.length > MAX_IDLE_PER_PEER) ofPeer[0]?.connection.destroy()
+    else if (this.#idle.length > MAX_IDLE) this.#idle[0]?.connection.destroy()
+  }
+
+  /** It is idle no longer. */
+  #take(connection: Connection): void {
+    clearTimeout(this.#idle.find((idle) => idle.connection === connection)?.timer)
+    this.#idle = this.#idle.filter((idle) => idle.connection !== connection)
   }
 }

@@ -35,7 +35,7 @@ const NAME = { registry: TAG.registry, repository: TAG.repository }
 export const BLOB: BlobTarget = { kind: 'blob', ...NAME, digest: layer.descriptor.digest }
 export const MANIFEST: ManifestTarget = { kind: 'manifest', ...NAME, reference: { tag: TAG.tag } }
 /** As in a mirror, a race knows sooner than the client that a peer is silent: by a clock that a busy machine does not mislead. */
-export const TIMES = { headTimeout: 10_000, discardTimeout: 300 }
+export const TIMES = { headTimeout: 10_000 }
 /** Short, so that tests are; a hedging delay that no loaded machine mistakes for a failure. */
 export const OPTIONS: PeerContentOptions = {
   lookupTimeout: 5_000,

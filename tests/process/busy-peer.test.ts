@@ -69,7 +69,7 @@ async function withHolders(
     setting: ReturnType<typeof makeParts> & { readonly peers: ReturnType<typeof createPeerContent> },
   ) => Promise<void>,
 ) {
-  const parts = { ...makeParts(), client: new PeerClient({ headTimeout: 10 * BOUND, discardTimeout: 300 }) }
+  const parts = { ...makeParts(), client: new PeerClient({ headTimeout: 10 * BOUND }) }
   const swarm = new MemorySwarm()
   for (const { peer } of holders) swarm.join(peer).advertise([digestKey(BLOB.digest)])
   const router: Router = swarm.join({ host: '127.0.0.1', port: 1 })

@@ -57,7 +57,7 @@ async function withHostile(
     act(socket, head)
   })
   const all: TestPeer[] = isHelped ? [hostile, await startGoodPeer()] : [hostile]
-  const parts = { ...makeParts(), client: new PeerClient({ headTimeout: 60_000, discardTimeout: 300 }) }
+  const parts = { ...makeParts(), client: new PeerClient({ headTimeout: 60_000 }) }
   try {
     const swarm = new MemorySwarm()
     const keys = [...image.contents.map(({ descriptor }) => digestKey(descriptor.digest)), tagKey(TAG)]

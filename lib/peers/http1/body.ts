@@ -1,19 +1,6 @@
 import type { ByteSource } from '../../platform/byte-source.ts'
 import { ProtocolError } from '../../platform/http-head.ts'
 import { PeerError } from '../error.ts'
-import { TruncatedError } from './error.ts'
-
-/** Longest body that is read to keep its connection, in bytes: an error's, or a small manifest's. */
-const DISCARD_LIMIT = 16 * 1024
-
-export interface MessageBodyOptions {
-  /** Bytes that came with the head. */
-  readonly rest: Uint8Array
-  /** Milliseconds within which what nobody wants of a body must be there, for its connection to be used again. */
-  readonly discardTimeout: number
-  /** Told once, when the connection is not needed any more: whether it stands at the end of this message. */
-  readonly over: (isUsable: boolean) => void
-}
 
 /**
  * The body of an answer, in the memory of its connection: a chunk is good until the next one is asked for, or the body cancelled.
@@ -21,79 +8,54 @@ export interface MessageBodyOptions {
  */
 export class MessageBody implements ByteSource {
   readonly #connection: ByteSource
-  readonly #options: MessageBodyOptions
-  /** Whether so little is to come that it may be read for nothing. */
-  readonly #isShort: boolean
+  readonly #over: (isUsable: boolean) => void
   #rest: Uint8Array
   /** Bytes that its reader has not got yet. */
   #left: number
-  #state: 'new' | 'reading' | 'over' | 'cancelled' = 'new'
+  #isOver = false
 
-  /** @param length of the body in bytes */
-  constructor(connection: ByteSource, length: number, options: MessageBodyOptions) {
+  /**
+   * @param length of the body in bytes
+   * @param rest bytes that came with the head
+   * @param over told once, when the connection is not needed any more: whether it stands at the end of this message
+   */
+  constructor(connection: ByteSource, length: number, rest: Uint8Array, over: (isUsable: boolean) => void) {
     this.#connection = connection
-    this.#options = options
-    this.#isShort = length <= DISCARD_LIMIT
-    this.#rest = options.rest
+    this.#over = over
+    this.#rest = rest
     this.#left = length
-    if (length === 0) this.#finish()
+    if (length === 0) this.#end()
   }
 
   /** @throws {PeerError} when it breaks off, or was cancelled */
   async next(): Promise<Uint8Array | undefined> {
-    if (this.#state === 'new') this.#state = 'reading'
     try {
-      if (this.#left === 0) return this.#finish()
-      if (this.#state === 'cancelled') throw new Error('the body was cancelled')
-      return await this.#advance()
+      if (this.#left === 0) return this.#end()
+      if (this.#isOver) throw new Error('the body was cancelled')
+      if (this.#rest.length === 0) {
+        const chunk = await this.#connection.next()
+        if (chunk === undefined) throw new Error(`the connection ended ${this.#left} bytes before the body`)
+        this.#rest = chunk
+      }
+      const data = this.#rest.subarray(0, this.#left)
+      this.#rest = this.#rest.subarray(data.length)
+      this.#left -= data.length
+      return data
     } catch (error) {
-      this.#end('cancelled', false)
+      this.#end()
       throw peerErrorOf(error)
     }
   }
 
   async cancel(): Promise<void> {
-    if (this.#left === 0) this.#finish()
-    else if (this.#state === 'new' && this.#isShort) await this.#discard()
-    else this.#end('cancelled', false)
+    this.#end()
   }
 
-  async #advance(): Promise<Uint8Array> {
-    if (this.#rest.length === 0) {
-      const chunk = await this.#connection.next()
-      if (chunk === undefined) throw new TruncatedError(`the connection ended ${this.#left} bytes before the body`)
-      this.#rest = chunk
-    }
-    const data = this.#rest.subarray(0, this.#left)
-    this.#rest = this.#rest.subarray(data.length)
-    this.#left -= data.length
-    return data
-  }
-
-  /** All of it was given, and taken. */
-  #finish(): undefined {
-    this.#end('over', this.#rest.length === 0)
-  }
-
-  /** Reads what nobody waits for, so that the connection can be used again. */
-  async #discard(): Promise<void> {
-    this.#state = 'reading'
-    const timer = setTimeout(() => this.#end('cancelled', false), this.#options.discardTimeout)
-    try {
-      while (this.#state === 'reading' && this.#left > 0) await this.#advance()
-      this.#finish()
-    } catch {
-      // Nobody is interested in a connection that breaks while its body is thrown away.
-      this.#end('cancelled', false)
-    } finally {
-      clearTimeout(timer)
-    }
-  }
-
-  #end(state: 'over' | 'cancelled', isUsable: boolean): void {
-    if (this.#state === 'over' || this.#state === 'cancelled') return
-    this.#state = state
-    this.#options.over(isUsable)
+  /** What has come already need not be read for the connection to be of use again: a short body comes with its head. */
+  #end(): undefined {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#over(this.#rest.length === this.#left)
   }
 }
 

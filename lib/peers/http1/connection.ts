@@ -2,14 +2,18 @@ import { onAbort } from '../../platform/abort.ts'
 import type { ByteSource } from '../../platform/byte-source.ts'
 import { type SocketAddress, SocketSource } from '../../platform/socket-source.ts'
 import { MessageBody } from './body.ts'
-import { StaleConnectionError, TruncatedError } from './error.ts'
 import { HeadReader, type ResponseHead } from './head.ts'
+
+/** A connection that had been kept for the next request and ended before a byte of its answer. */
+export class StaleConnectionError extends Error {
+  override readonly name = 'StaleConnectionError'
+}
 
 export interface ConnectionEvents {
   /** Told when the connection may be used again; it is watched until it is. */
-  readonly onIdle: (connection: Connection) => void
+  readonly onIdle: () => void
   /** Told once, when it cannot be used any more. */
-  readonly onClose: (connection: Connection) => void
+  readonly onClose: () => void
 }
 
 export interface HttpAnswer {
@@ -22,17 +26,14 @@ export interface HttpAnswer {
 export class Connection {
   readonly #source: SocketSource
   readonly #events: ConnectionEvents
-  readonly #discardTimeout: number
   /** The read that watches an idle connection, and then is the first one of the next exchange. */
   #watch: Promise<Uint8Array | undefined> | undefined
   #idle = false
   #closed = false
 
-  /** @param discardTimeout milliseconds within which a short body that nobody wants must be there */
-  constructor(address: SocketAddress, events: ConnectionEvents, discardTimeout: number) {
+  constructor(address: SocketAddress, events: ConnectionEvents) {
     this.#source = new SocketSource(address)
     this.#events = events
-    this.#discardTimeout = discardTimeout
   }
 
   /**
@@ -69,14 +70,14 @@ export class Connection {
     this.#closed = true
     this.#idle = false
     void this.#source.cancel()
-    this.#events.onClose(this)
+    this.#events.onClose()
   }
 
   async #readHead(method: 'GET' | 'HEAD', first: Promise<Uint8Array | undefined> | undefined) {
     const reader = new HeadReader(method)
     let chunk = await (first === undefined ? this.#source.next() : unlessStale(first))
     for (;;) {
-      if (chunk === undefined) throw new TruncatedError('the connection was closed before the answer')
+      if (chunk === undefined) throw new Error('the connection was closed before the answer')
       const found = reader.push(chunk)
       if (found !== undefined) return found
       chunk = await this.#source.next()
@@ -86,8 +87,7 @@ export class Connection {
   #answer({ head, rest }: { readonly head: ResponseHead; readonly rest: Uint8Array }): HttpAnswer {
     const { length, keepAlive } = head
     const over = (isUsable: boolean) => (isUsable && keepAlive ? this.#release() : this.destroy())
-    const options = { rest, discardTimeout: this.#discardTimeout, over }
-    return { head, body: new MessageBody(this.#source, length, options) }
+    return { head, body: new MessageBody(this.#source, length, rest, over) }
   }
 
   #release(): void {
@@ -99,7 +99,7 @@ export class Connection {
       if (this.#idle) this.destroy()
     }
     this.#watch.then(unasked, unasked)
-    this.#events.onIdle(this)
+    this.#events.onIdle()
   }
 }
 

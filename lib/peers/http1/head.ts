@@ -11,16 +11,13 @@ export interface ResponseHead {
 
 /** Longest head in bytes. A door of ours sends under 1 KiB. */
 const HEAD_LIMIT = 16 * 1024
-/** Answers before the answer (1xx) that are passed over. */
-const INTERIM_LIMIT = 4
-
-const STATUS_LINE = /^HTTP\/1\.1 ([1-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/
+/** Without answers before the answer (1xx), which no door of ours sends. */
+const STATUS_LINE = /^HTTP\/1\.1 ([2-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/
 
 /** Collects the head of an answer from pieces of any length. */
 export class HeadReader {
   readonly #method: 'GET' | 'HEAD'
   #bytes: Uint8Array = new Uint8Array(0)
-  #interim = 0
 
   constructor(method: 'GET' | 'HEAD') {
     this.#method = method
@@ -32,23 +29,15 @@ export class HeadReader {
    */
   push(bytes: Uint8Array): { readonly head: ResponseHead; readonly rest: Uint8Array } | undefined {
     // The bytes already looked at need no second look, but for three that may be the beginning of the head's end.
-    let from = Math.max(this.#bytes.length - 3, 0)
+    const from = Math.max(this.#bytes.length - 3, 0)
     this.#bytes = this.#bytes.length === 0 ? bytes : Buffer.concat([this.#bytes, bytes])
-    for (;;) {
-      const end = endOfHead(this.#bytes, from)
-      if ((end ?? this.#bytes.length) > HEAD_LIMIT) throw new ProtocolError(`a head of more than ${HEAD_LIMIT} bytes`)
-      if (end === undefined) {
-        // What was given may be overwritten when more is asked for. (`slice` of a Buffer would not copy.)
-        this.#bytes = new Uint8Array(this.#bytes)
-        return undefined
-      }
-      const head = parseHead(this.#bytes.subarray(0, end), this.#method)
-      const rest = this.#bytes.subarray(end)
-      if (head.status >= 200) return { head, rest }
-      if (head.status === 101 || ++this.#interim > INTERIM_LIMIT) throw new ProtocolError(`status ${head.status}`)
-      this.#bytes = rest
-      from = 0
-    }
+    const end = endOfHead(this.#bytes, from)
+    if ((end ?? this.#bytes.length) > HEAD_LIMIT) throw new ProtocolError(`a head of more than ${HEAD_LIMIT} bytes`)
+    if (end !== undefined)
+      return { head: parseHead(this.#bytes.subarray(0, end), this.#method), rest: this.#bytes.subarray(end) }
+    // What was given may be overwritten when more is asked for. (`slice` of a Buffer would not copy.)
+    this.#bytes = new Uint8Array(this.#bytes)
+    return undefined
   }
 }
 
@@ -72,7 +61,7 @@ function lengthOf(status: number, headers: Headers, method: 'GET' | 'HEAD'): num
   if (told !== null && (!/^\d{1,16}$/.test(told) || !Number.isSafeInteger(length))) {
     throw new ProtocolError(`expected a Content-Length, got ${quoted(told)}`)
   }
-  const isBodyless = method === 'HEAD' || status < 200 || status === 204 || status === 304
+  const isBodyless = method === 'HEAD' || status === 204 || status === 304
   if (!isBodyless && told === null) throw new ProtocolError('a body of which no length is told')
   const encoding = headers.get('transfer-encoding')
   if (encoding !== null) throw new ProtocolError(`a Transfer-Encoding of ${quoted(encoding)}`)

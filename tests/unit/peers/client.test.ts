@@ -15,7 +15,7 @@ type Use = (client: PeerClient, peer: CountingPeer) => Promise<void>
 /** Runs `use` with a client and a peer that answers as told. */
 async function withPeer(answer: (outgoing: ServerResponse, method: string) => void, use: Use): Promise<void> {
   const start = startHttpPeer((incoming, outgoing) => answer(outgoing, incoming.method ?? ''))
-  await withClient({ headTimeout: 500, discardTimeout: 300 }, start, use)
+  await withClient({ headTimeout: 500 }, start, use)
 }
 
 /** Runs `use` with a client and a peer that is being started, and ends both. */

@@ -4,9 +4,9 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { PeerClient, type PeerClientOptions } from '../../../../lib/peers/client.ts'
 import { PeerError } from '../../../../lib/peers/error.ts'
-import { ConnectionPool } from '../../../../lib/peers/http1/pool.ts'
 import { createTlsIdentity } from '../../../../lib/peers/tls.ts'
 import { listen } from '../../../../lib/platform/listen.ts'
+import { tellsItsEnd } from '../../../../lib/platform/socket-source.ts'
 import { type CountingPeer, startRawPeer } from '../../../doubles/http-peer.ts'
 import { read } from '../../../doubles/http-peers.ts'
 import { SWARM_KEY } from '../../../fixtures/credentials.ts'
@@ -30,7 +30,7 @@ async function withRawPeer(
       for (const _ of String(data).matchAll(/\r\n\r\n/g)) onRequest(socket, requests++)
     })
   })
-  const client = new PeerClient({ headTimeout: 2_000, discardTimeout: 300, ...options })
+  const client = new PeerClient({ headTimeout: 2_000, ...options })
   try {
     await use(client, peer)
   } finally {
@@ -52,11 +52,7 @@ function writeAll(socket: Socket, pieces: readonly (string | Uint8Array)[], then
 }
 
 test('PeerClient reads an answer that comes in any pieces, and uses its connection again', async () => {
-  const answers: string[] = [
-    'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello world',
-    'HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello world',
-  ]
-  let answer = ''
+  const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello world'
   let places: number[] = []
   const onRequest = (socket: Socket) => {
     const ends = [...places, answer.length]
@@ -68,9 +64,8 @@ test('PeerClient reads an answer that comes in any pieces, and uses its connecti
   await withRawPeer(onRequest, async (client, peer) => {
     const cuts = fc.array(fc.nat(70), { maxLength: 5 }).map((some) => some.sort((a, b) => a - b))
     await fc.assert(
-      fc.asyncProperty(fc.constantFrom(...answers), cuts, async (text, chosen) => {
-        answer = text
-        places = chosen.map((place) => Math.min(place, text.length))
+      fc.asyncProperty(cuts, async (chosen) => {
+        places = chosen.map((place) => Math.min(place, answer.length))
         assert.equal(await get(client, peer), 'hello world')
       }),
       { numRuns: 60 },
@@ -198,30 +193,21 @@ test('PeerClient ends connections that have been idle for long, and keeps few', 
   )
 })
 
-test('ConnectionPool keeps few idle connections of all peers together, and none when it is closed', async () => {
-  const pool = new ConnectionPool(undefined, {
-    idleTimeout: 60_000,
-    maxIdlePerPeer: 2,
-    maxIdle: 3,
-    discardTimeout: 100,
-  })
+test('PeerClient keeps few idle connections of all peers together, and none when it is closed', async () => {
+  const client = new PeerClient()
   const peers = await Promise.all(
-    Array.from({ length: 5 }, () => startRawPeer((socket) => void socket.on('data', () => socket.write(HELLO)))),
+    Array.from({ length: 66 }, () => startRawPeer((socket) => void socket.on('data', () => socket.write(HELLO)))),
   )
-  for (const { peer } of peers) {
-    const { body } = await pool.connect(peer.host, peer.port).exchange('GET / HTTP/1.1\r\n\r\n', 'GET', never)
-    assert.equal(String(await read(body)), 'hello')
-  }
-  assert.equal(pool.idle, 3)
+  for (const peer of peers) assert.equal(await get(client, peer), 'hello')
+  assert.equal(client.idle, 64)
   const open = () => peers.reduce((sum, peer) => sum + peer.open, 0)
-  await waitFor('two connections are closed', () => open() === 3)
-  assert.equal(pool.take('127.0.0.1', peers[0]?.peer.port ?? 0), undefined)
-  assert.notEqual(pool.take('127.0.0.1', peers[4]?.peer.port ?? 0), undefined)
-  assert.equal(pool.idle, 2)
-  pool.close()
+  await waitFor('two connections are closed', () => open() === 64)
+  const [first, last] = [peers[0], peers.at(-1)]
+  assert.deepEqual([first?.open, last?.open], [0, 1])
+  client.close()
   await waitFor('all connections are closed', () => open() === 0)
-  assert.equal(pool.idle, 0)
-  assert.throws(() => pool.connect('127.0.0.1', 1), /closed/)
+  assert.equal(client.idle, 0)
+  await assert.rejects(client.call(last?.peer ?? assert.fail(), CALL, never), /the client is closed/)
   for (const peer of peers) await peer.close()
 })
 
@@ -306,6 +292,31 @@ for (const tls of [undefined, identity]) {
       }
     })
   }
+}
+
+for (const tls of [undefined, identity]) {
+  test(`PeerClient keeps the connection over which a door has refused (${tls === undefined ? 'plain' : 'TLS'})`, async () => {
+    const refusal = JSON.stringify({ errors: [{ code: 'BLOB_UNKNOWN', message: 'x'.repeat(200) }] })
+    const init = { status: 404, headers: { 'content-length': String(refusal.length) } }
+    const onError = (error: unknown) => assert.fail(`${error}`)
+    const listener = await listenForMembers(() => new Response(refusal, init), {
+      host: '127.0.0.1',
+      port: 0,
+      tls,
+      onError,
+    })
+    const client = new PeerClient({ tls, headTimeout: 5_000 })
+    try {
+      for (let round = 0; round < 20; round++) {
+        const { status, body } = await client.call({ host: '127.0.0.1', port: listener.port }, CALL, never)
+        await body.cancel()
+        assert.deepEqual([status, client.idle], [404, tellsItsEnd({ tls }) ? 1 : 0])
+      }
+    } finally {
+      client.close()
+      await listener.close(AbortSignal.abort())
+    }
+  })
 }
 
 test('PeerClient uses a connection for others only when the last chunk is not needed any more', async () => {
