@@ -114,7 +114,8 @@ export class Callers {
         givesPart: (what, isLast) => {
           const name = nameOf(what)
           this.#unfinished.delete(name)
-          if (isLast) return
+          // A client that has left asks for nothing more, and nothing would ever end the waiting.
+          if (isLast || !this.#exchanges.has(exchange)) return
           unfinished = name
           this.#unfinished.set(name, Number.POSITIVE_INFINITY)
         },

@@ -52,8 +52,9 @@ export async function respond(
     await send(await answer(), client, options)
   } catch (error) {
     onError(error)
-    if (client.headSent) client.cut()
-    else await send(internalError(), client, options)
+    if (client.headSent) return client.cut()
+    // A client that does not take this either has lost its connection, and nothing else can be said.
+    await send(internalError(), client, options).catch(onError)
   }
 }
 

@@ -125,6 +125,15 @@ test('Callers waits until clients have got the last part of what they get in par
   await callers.finish(AbortSignal.abort())
 })
 
+test('Callers does not wait for a client that had left before it was given a part', async () => {
+  const { callers, come } = setUp(100, undefined, new ManualClock())
+  const exchange = callers.asked(come('left'))
+  exchange.over()
+  exchange.admission.givesPart('blob', false)
+  await callers.finish(new AbortController().signal)
+  assert.ok(!callers.asked(come('again')).admission.mayBegin('blob'))
+})
+
 test('Callers that finish let a client go on with what it has begun to get, and begin nothing', async () => {
   const { callers, come } = setUp()
   const [a, b] = [come('a', 'a'), come('b', 'b')]

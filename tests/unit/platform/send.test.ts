@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { type ByteSource, sourceResponse } from '../../../lib/platform/byte-source.ts'
 import { listen } from '../../../lib/platform/listen.ts'
 import type { Handler, ListenOptions } from '../../../lib/platform/listener.ts'
-import { BodyError } from '../../../lib/platform/send.ts'
+import { BodyError, type Client, respond } from '../../../lib/platform/send.ts'
 import { parseResponse, type RawClient, requestText, withRawClient } from '../../fixtures/http.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
@@ -148,4 +148,26 @@ test('send tells how many bytes of a body it has sent, to a client that leaves t
       await within('the end of the listener', listener.close(AbortSignal.abort()))
     }
   }
+})
+
+test('respond tells of a client that does not take the 500 for a failure, and does not throw', async () => {
+  let leave = (): void => undefined
+  const client: Client = {
+    ...{ method: 'GET', gone: false, headSent: false },
+    writeHead: () => undefined,
+    flushHead: () => undefined,
+    write: () => undefined,
+    end: () => undefined,
+    cut: () => undefined,
+    drop: () => leave(),
+    onLeave(left) {
+      leave = left
+      return { [Symbol.dispose]: () => undefined }
+    },
+  }
+  const failures: string[] = []
+  const answer = () => Promise.reject(new Error('no answer'))
+  const onError = (error: unknown) => void failures.push(String(error))
+  await within('the end of the answer', respond(answer, client, onError, { writeTimeout: 1, onSent: () => undefined }))
+  assert.deepEqual(failures, ['Error: no answer', 'BodyError: the client took nothing within 1 ms'])
 })
