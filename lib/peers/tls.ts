@@ -11,24 +11,17 @@ export interface TlsIdentity {
   readonly servername: string
 }
 
-export interface TlsIdentityOptions {
-  /** Milliseconds since 1970. */
-  readonly now?: () => number
-}
-
 const PURPOSE = 'swarmirror/tls-authority/1'
 /** `.internal` is reserved for private use, so nobody else can hold a certificate for it that a public authority signed. */
 const SERVER_NAME = 'node.swarmirror.internal'
 const CURVE = 'P-256'
 /** The order of P-256's group (SEC 2, section 2.4.2). */
 const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
-/** The same on every node. RFC 5280's two-digit years end with 2049. */
-const AUTHORITY_PERIOD: Period = { from: new Date('2025-01-01T00:00:00Z'), to: new Date('2049-12-31T23:59:59Z') }
-const DAY = 24 * 60 * 60 * 1000
-/** How far back a node's certificate reaches, in milliseconds, for nodes whose clock is behind. */
-const BACKDATED = DAY
-/** How long a node's certificate is good, in milliseconds: longer than any node runs without a restart. */
-const LIFETIME = 5 * 365 * DAY
+/**
+ * Of all certificates, and the same on every node: a clock that is years off when a mirror starts, as on a machine that keeps no
+ * time while it is off, must not count after it has been set right. RFC 5280's two-digit years end with 2049.
+ */
+const PERIOD: Period = { from: new Date('2025-01-01T00:00:00Z'), to: new Date('2049-12-31T23:59:59Z') }
 
 /**
  * Derives from each swarm key (32 bytes) the key pair of a certificate authority, the same on every node, and makes a
@@ -37,19 +30,14 @@ const LIFETIME = 5 * 365 * DAY
  * @param keys the first is used, all are accepted
  * @throws {RangeError} without any key
  */
-export function createTlsIdentity(
-  keys: readonly Uint8Array[],
-  { now = Date.now }: TlsIdentityOptions = {},
-): TlsIdentity {
+export function createTlsIdentity(keys: readonly Uint8Array[]): TlsIdentity {
   const authorities = keys.map(authorityOf)
   const [used] = authorities
   if (used === undefined) throw new RangeError('expected at least one swarm key')
   const node = generateKeyPairSync('ec', { namedCurve: CURVE })
-  const start = now()
-  const period = { from: new Date(start - BACKDATED), to: new Date(start + LIFETIME) }
   return {
-    ca: authorities.map((authority) => makeAuthorityCertificate(authority, AUTHORITY_PERIOD)),
-    cert: makeNodeCertificate(used, node.publicKey, SERVER_NAME, period),
+    ca: authorities.map((authority) => makeAuthorityCertificate(authority, PERIOD)),
+    cert: makeNodeCertificate(used, node.publicKey, SERVER_NAME, PERIOD),
     key: node.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
     servername: SERVER_NAME,
   }

@@ -33,11 +33,10 @@ test('object identifiers and times have the bytes that X.690 and RFC 5280 give t
 })
 
 test('certificates say what they are for', () => {
-  const { ca, cert, servername } = createTlsIdentity([SWARM_KEY], { now: () => Date.parse('2048-01-01T00:00:00Z') })
+  const { ca, cert, servername } = createTlsIdentity([SWARM_KEY])
   const [authority, node] = [new X509Certificate(ca[0] ?? ''), new X509Certificate(cert)]
   assert.deepEqual([authority.ca, node.ca], [true, false])
   assert.ok(node.checkIssued(authority))
   assert.equal(node.subjectAltName, `DNS:${servername}`)
   assert.equal(node.checkHost(servername), servername)
-  assert.equal(Date.parse(node.validTo), Date.parse('2048-01-01T00:00:00Z') + 5 * 365 * 24 * 60 * 60 * 1000)
 })
