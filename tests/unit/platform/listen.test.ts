@@ -162,6 +162,29 @@ test('listen answers many pipelined requests in their order, and warns of nothin
   }
 })
 
+test('listen answers pipelined requests one after the other, and ends a connection with too many of them', async () => {
+  let asked = 0
+  const handler = () => {
+    asked++
+    return new Promise<Response>(() => undefined)
+  }
+  for (const isPlain of [true, false])
+    await withListener(
+      handler,
+      async ({ port }) => {
+        await withRawClient(port, async (client) => {
+          asked = 0
+          client.send(GET.repeat(2))
+          await waitFor('the first request', () => asked > 0)
+          client.send(GET.repeat(2_000))
+          assert.notEqual(await within('the end of the connection', client.ended()), 'open')
+          assert.equal(asked, 1)
+        })
+      },
+      isPlain,
+    )
+})
+
 test('listen answers 500 to a body that fails before its first byte, and keeps the connection', async () => {
   let fail = true
   const handler = () => {
