@@ -1,10 +1,16 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Clock } from '../../lib/platform/clock.ts'
 
+interface Timer {
+  readonly at: number
+  readonly run: () => void
+}
+
 /** A clock that stands still until a test lets time pass. */
 export class ManualClock implements Clock {
   #now = 0
-  #timers: { readonly at: number; readonly run: () => void }[] = []
+  /** In the order in which they were set. */
+  readonly #timers = new Set<Timer>()
 
   now(): number {
     return this.#now
@@ -12,15 +18,13 @@ export class ManualClock implements Clock {
 
   after(ms: number, run: () => void): () => void {
     const timer = { at: this.#now + ms, run }
-    this.#timers.push(timer)
-    return () => {
-      this.#timers = this.#timers.filter((other) => other !== timer)
-    }
+    this.#timers.add(timer)
+    return () => void this.#timers.delete(timer)
   }
 
   /** How many timers run. */
   get pending(): number {
-    return this.#timers.length
+    return this.#timers.size
   }
 
   /** Lets time pass, timer by timer, with what follows from each. */
@@ -28,10 +32,11 @@ export class ManualClock implements Clock {
     const end = this.#now + ms
     await setImmediate()
     for (;;) {
-      const due = this.#timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0]
-      if (due === undefined) break
+      let due: Timer | undefined
+      for (const timer of this.#timers) if (timer.at < (due?.at ?? Number.POSITIVE_INFINITY)) due = timer
+      if (due === undefined || due.at > end) break
       this.#now = Math.max(this.#now, due.at)
-      this.#timers = this.#timers.filter((timer) => timer !== due)
+      this.#timers.delete(due)
       due.run()
       await setImmediate()
     }

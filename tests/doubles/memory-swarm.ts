@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { setTimeout } from 'node:timers/promises'
 import type { Key } from '../../lib/oci/key.ts'
-import { bounded } from '../../lib/platform/abort.ts'
+import { until } from '../../lib/platform/abort.ts'
 import { addressOf } from '../../lib/platform/address.ts'
+import { systemClock } from '../../lib/platform/clock.ts'
 import { ANSWER_TIMEOUT, type Answerer, MAX_MESSAGE, type Members } from '../../lib/swarm/members.ts'
 import { compareDistance } from '../../lib/swarm/node.ts'
 import type { Known, Peer, Router } from '../../lib/swarm/router.ts'
@@ -10,9 +10,15 @@ import type { Known, Peer, Router } from '../../lib/swarm/router.ts'
 /** A swarm within one process, for tests: every node of it finds what the others advertise, and asks them, at once. */
 export class MemorySwarm {
   readonly #nodes = new Map<string, MemoryNode>()
+  readonly #answerTimeout: number
+
+  /** @param answerTimeout for how long a question without an answer waits, in milliseconds */
+  constructor(answerTimeout = ANSWER_TIMEOUT) {
+    this.#answerTimeout = answerTimeout
+  }
 
   join(self: Peer): MemoryNode {
-    const node = new MemoryNode(this.#nodes, self)
+    const node = new MemoryNode(this.#nodes, self, this.#answerTimeout)
     this.#nodes.set(addressOf(self), node)
     return node
   }
@@ -25,10 +31,12 @@ export class MemoryNode implements Router, Members {
   /** Whether it has been told all that the others advertise, or nothing of it. */
   isWhole = true
   readonly #nodes: Map<string, MemoryNode>
+  readonly #answerTimeout: number
   #answerer: Answerer | undefined
 
-  constructor(nodes: Map<string, MemoryNode>, self: Peer) {
+  constructor(nodes: Map<string, MemoryNode>, self: Peer, answerTimeout: number) {
     this.#nodes = nodes
+    this.#answerTimeout = answerTimeout
     this.self = self
   }
 
@@ -76,9 +84,7 @@ export class MemoryNode implements Router, Members {
     const asked = this.#nodes.get(addressOf(peer))
     const answer = signal.aborted || this.#isClosed ? undefined : asked?.answerTo(question, this.self)
     if (answer !== undefined) return answer
-    await bounded(ANSWER_TIMEOUT, signal, (silence) =>
-      setTimeout(ANSWER_TIMEOUT, undefined, { signal: silence }),
-    ).catch(() => undefined)
+    await until(systemClock, systemClock.now() + this.#answerTimeout, signal).catch(() => undefined)
     return undefined
   }
 

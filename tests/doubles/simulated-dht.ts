@@ -193,9 +193,7 @@ export function seeded(seed: number): () => number {
 }
 
 function tokenOf(node: NodeAddress, now: number): Uint8Array {
-  return createHash('sha256')
-    .update(`${addressOf(node)} ${Math.floor(now / TOKEN_ROTATION)}`)
-    .digest()
+  return new TextEncoder().encode(`${addressOf(node)} ${Math.floor(now / TOKEN_ROTATION)}`)
 }
 
 export function hex(bytes: Uint8Array): string {

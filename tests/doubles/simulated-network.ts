@@ -46,7 +46,7 @@ const CHUNK = 128 * 1024
 /** A clock whose time passes when there is nothing else to do. */
 export class VirtualClock implements Clock {
   #now = 0
-  #timers: { readonly at: number; readonly run: () => void }[] = []
+  readonly #timers = new Set<{ readonly at: number; readonly run: () => void }>()
 
   now(): number {
     return this.#now
@@ -54,10 +54,8 @@ export class VirtualClock implements Clock {
 
   after(ms: number, run: () => void): () => void {
     const timer = { at: this.#now + Math.max(ms, 0), run }
-    this.#timers.push(timer)
-    return () => {
-      this.#timers = this.#timers.filter((other) => other !== timer)
-    }
+    this.#timers.add(timer)
+    return () => void this.#timers.delete(timer)
   }
 
   /** For the work that {@link run} is given. */
@@ -71,7 +69,7 @@ export class VirtualClock implements Clock {
 
   /** How many timers run. */
   get pending(): number {
-    return this.#timers.length
+    return this.#timers.size
   }
 
   /**
@@ -88,15 +86,14 @@ export class VirtualClock implements Clock {
     for (;;) {
       await setImmediate()
       if (isDone) return await work
-      const next = this.#timers.reduce((first, timer) => (timer.at < first.at ? timer : first), {
-        at: Number.POSITIVE_INFINITY,
-        run: () => undefined,
-      })
-      if (next.at > most) throw new Error(`not done at ${this.#now} ms`)
-      this.#now = next.at
-      const due = this.#timers.filter(({ at }) => at <= this.#now)
-      this.#timers = this.#timers.filter(({ at }) => at > this.#now)
-      for (const { run } of due) run()
+      let next = Number.POSITIVE_INFINITY
+      for (const { at } of this.#timers) next = Math.min(next, at)
+      if (next > most) throw new Error(`not done at ${this.#now} ms`)
+      this.#now = next
+      // Those that are set from here on have their turn afterwards.
+      for (const timer of [...this.#timers]) {
+        if (timer.at <= next && this.#timers.delete(timer)) timer.run()
+      }
     }
   }
 }

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { readableLine } from '../../../lib/commands/serve.ts'
 import { createLogger } from '../../../lib/observe/log.ts'
 import { coloured } from '../../../lib/observe/paint.ts'
+import { anyText } from '../../fixtures/arbitrary.ts'
 
 /** What one call of a logger writes, for people. */
 function told(write: (log: ReturnType<typeof createLogger>) => void, paint?: typeof coloured): string {
@@ -34,7 +35,7 @@ test('a line of the log for people has the time of day, the level, the event and
 
 test('a line of the log for people stays one line that a terminal does not obey', () => {
   fc.assert(
-    fc.property(fc.string({ unit: 'binary' }), (text) => {
+    fc.property(anyText, (text) => {
       const line = told((log) => log.info('event', { text, list: [text], nested: { text } }))
       assert.match(line, /^[^\p{Cc}]*\n$/u)
     }),

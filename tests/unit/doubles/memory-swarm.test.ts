@@ -3,7 +3,7 @@ import { routerConformance } from '../../conformance/router.ts'
 import { type MemoryNode, MemorySwarm } from '../../doubles/memory-swarm.ts'
 
 async function makeFixture(): Promise<SwarmFixture> {
-  const swarm = new MemorySwarm()
+  const swarm = new MemorySwarm(50)
   const nodes: MemoryNode[] = []
   return {
     async join() {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { AskedDoors, DoorAnswer } from '../../../lib/mirror/bootstrap-doors.ts'
-import { watchDoors } from '../../../lib/mirror/door-watch.ts'
+import { watchDoors } from '../../../lib/mirror/bootstrap-doors.ts'
 import { Readiness } from '../../../lib/observe/readiness.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
 import { waitFor } from '../../fixtures/wait.ts'

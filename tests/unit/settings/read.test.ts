@@ -12,6 +12,7 @@ import {
   type Settings,
   variableOf,
 } from '../../../lib/settings/settings.ts'
+import { anyText } from '../../fixtures/arbitrary.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
 import { readSettings } from '../../fixtures/settings.ts'
 
@@ -561,10 +562,7 @@ test('readSettings refuses --also beside --registries, and names both where they
   ])
 })
 
-const anyText = fc.oneof(
-  fc.string({ unit: 'binary' }),
-  fc.constantFrom('', ',', '0', '=', '--', '\n', '127.0.0.1:1', 'off'),
-)
+const anyValue = fc.oneof(anyText, fc.constantFrom('', ',', '0', '=', '--', '\n', '127.0.0.1:1', 'off'))
 const anyName = fc.oneof(
   fc.constantFrom(...NAMES),
   fc.string(),
@@ -572,11 +570,11 @@ const anyName = fc.oneof(
 )
 const anyFlag = fc.oneof(
   anyName.map((name) => `--${name}`),
-  fc.tuple(anyName, anyText).map(([name, text]) => `--${name}=${text}`),
-  anyText,
+  fc.tuple(anyName, anyValue).map(([name, text]) => `--${name}=${text}`),
+  anyValue,
 )
 const anyEnvironment = fc
-  .array(fc.tuple(fc.constantFrom(...NAMES), anyText))
+  .array(fc.tuple(fc.constantFrom(...NAMES), anyValue))
   .map((entries) => Object.fromEntries(entries.map(([name, text]) => [variableOf(name), text])))
 
 test('readSettings gives settings or problems of one line each, whatever it is given', () => {

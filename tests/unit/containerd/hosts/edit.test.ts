@@ -46,7 +46,6 @@ test('putIn puts the mirror first in any hosts.toml and changes nothing else; ta
       verifyEdit(text, edited, mirror, dialectOf(sixth ? '2.0.0' : undefined))
       assert.equal(takeOut(edited), text)
     }),
-    { numRuns: 200 },
   )
 })
 

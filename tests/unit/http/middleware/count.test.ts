@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Hono } from 'hono'
-import type { DoorEnv } from '../../../../lib/http/env.ts'
+import type { DoorEnv } from '../../../../lib/http/door.ts'
 import { createHttpMetrics } from '../../../../lib/http/metrics.ts'
 import { count } from '../../../../lib/http/middleware.ts'
 import { createMetrics } from '../../../../lib/observe/metrics.ts'
