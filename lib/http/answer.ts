@@ -2,7 +2,7 @@ import type { Context } from 'hono'
 import type { Descriptor, Digest } from '../oci/digest.ts'
 import type { ContentTarget } from '../oci/path.ts'
 import { type ByteRange, formatContentRange, formatUnsatisfiedRange, lengthOf, shortRange } from '../oci/range.ts'
-import type { DoorEnv, GivenContent } from './env.ts'
+import type { DoorEnv, GivenContent } from './door.ts'
 
 /** Status and headers of an answer with the whole content, or with a part of it; notes what the answer gives. */
 export function contentHead(

@@ -8,7 +8,7 @@ import { type Clock, systemClock } from '../platform/clock.ts'
 import type { Arrival } from '../store/arrival.ts'
 import type { ContentStore } from '../store/store.ts'
 import { contentHead, rangeHeaderOf } from './answer.ts'
-import type { DoorMiddleware } from './env.ts'
+import type { DoorMiddleware } from './door.ts'
 
 /**
  * How long a follower may wait for the first byte that it asks for, in milliseconds: it goes on from a place where this node

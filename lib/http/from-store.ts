@@ -4,7 +4,7 @@ import { parseRange } from '../oci/range.ts'
 import { fileResponse } from '../platform/file-response.ts'
 import type { ContentStore } from '../store/store.ts'
 import { conditionalAnswer, contentHead, rangeHeaderOf, unsatisfiableAnswer } from './answer.ts'
-import type { DoorMiddleware } from './env.ts'
+import type { DoorMiddleware } from './door.ts'
 
 /**
  * Answers with what this node has, and passes on what it does not have. Manifests are served under `manifests` and

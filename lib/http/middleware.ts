@@ -2,7 +2,7 @@ import { isIP } from 'node:net'
 import type { Context, MiddlewareHandler } from 'hono'
 import { errorAnswer, OciError } from '../oci/error.ts'
 import { parseRequestPath } from '../oci/path.ts'
-import type { DoorMiddleware } from './env.ts'
+import type { DoorMiddleware } from './door.ts'
 import type { DOORS, HttpMetrics } from './metrics.ts'
 
 /**

@@ -3,7 +3,7 @@ import { errorAnswer, OciError } from '../oci/error.ts'
 import { targetKey } from '../oci/key.ts'
 import { tagNamed } from '../oci/path.ts'
 import type { Upstreams } from '../upstream/upstreams.ts'
-import type { DoorMiddleware } from './env.ts'
+import type { DoorMiddleware } from './door.ts'
 import type { HttpMetrics } from './metrics.ts'
 
 /** Who resolves: says what a tag means, and whether a client may have an image. */

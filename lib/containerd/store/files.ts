@@ -5,10 +5,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../observe/log.ts'
 import { algorithmOf, type Digest, hexOf, isDigest } from '../../oci/digest.ts'
 import type { Arrival } from '../../store/arrival.ts'
-import { coalesced } from '../../store/coalesced.ts'
 import { createDirectoryWatcher, type DirectoryEvent } from '../../store/directory-watcher.ts'
 import { unlessMissing } from '../../store/missing.ts'
-import { GrowingFile } from './growing-file.ts'
+import { coalesced, GrowingFile } from './growing-file.ts'
 
 /**
  * Waits, in milliseconds, for the files of an ingest that has just begun: containerd makes its directory first, then in it

@@ -1,7 +1,6 @@
 import { type FileHandle, open, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Arrival, ArrivalError, Growth } from '../../store/arrival.ts'
-import { coalesced } from '../../store/coalesced.ts'
 import { createDirectoryWatcher, type DirectoryWatcher } from '../../store/directory-watcher.ts'
 import { unlessMissing } from '../../store/missing.ts'
 
@@ -149,4 +148,25 @@ export class GrowingFile extends Growth implements Arrival {
 
 async function sizeOf(path: string): Promise<number | undefined> {
   return (await unlessMissing(stat(path)))?.size
+}
+
+/**
+ * Runs `work` one at a time: all calls during a run share one more run after it. Each call's promise is that of a run which
+ * began after the call.
+ */
+export function coalesced(work: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | undefined
+  let next: Promise<void> | undefined
+  const run = (): Promise<void> => {
+    next = undefined
+    running = work().finally(() => {
+      running = undefined
+    })
+    return running
+  }
+  return () => {
+    if (running === undefined) return run()
+    next ??= running.then(run, run)
+    return next
+  }
 }

@@ -1,13 +1,13 @@
-import { realpath, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { accessSync, constants, realpathSync, statSync } from 'node:fs'
+import { open, realpath, stat } from 'node:fs/promises'
+import { join, sep } from 'node:path'
 import * as v from 'valibot'
-import type { Descriptor, Digest } from '../../oci/digest.ts'
+import { algorithmOf, type Descriptor, type Digest, hexOf } from '../../oci/digest.ts'
 import { type Key, tagKey } from '../../oci/key.ts'
 import { parseDescriptor } from '../../oci/manifest.ts'
 import { admittedNames, type Policy } from '../../oci/policy.ts'
 import { fullReferenceOf, type TaggedReference } from '../../oci/reference.ts'
 import { isMissing, unlessMissing } from '../missing.ts'
-import { readFileUpTo } from './files.ts'
 
 /** Largest index.json that is read, in bytes: some 100 000 entries, so that a wrong file cannot fill the memory. */
 const INDEX_LIMIT = 32 * 1024 * 1024
@@ -95,6 +95,22 @@ async function readJson<T>(
 }
 
 /**
+ * The bytes of a file; `undefined` if it is not a regular file (which a pipe's open would wait for) or larger than `limit`.
+ *
+ * @throws what the file system throws
+ */
+export async function readFileUpTo(path: string, limit: number): Promise<Uint8Array | undefined> {
+  if (!(await stat(path)).isFile()) return undefined
+  const file = await open(path, 'r')
+  try {
+    const { size } = await file.stat()
+    return size > limit ? undefined : await file.readFile()
+  } finally {
+    await file.close()
+  }
+}
+
+/**
  * Leaves out the names that the policy does not admit, and the entries of content that it admits by no name. Some tools
  * write one entry for each name of an image, so the policy looks at all entries of a digest together.
  */
@@ -143,4 +159,26 @@ function fullTag(name: string, digest: Digest): TaggedReference | undefined {
   const { registry, repository, tag, digest: pinned = digest } = fullReferenceOf(name) ?? {}
   if (registry === undefined || repository === undefined || tag === undefined || pinned !== digest) return undefined
   return { registry, repository, tag }
+}
+
+/**
+ * Finds the file of a digest in `blobs/`: a regular file that can be read, by its real path, with its size in bytes.
+ * `outside` is what symbolic links lead to that leave the directory: a layout must not be a way to read other files of the
+ * machine.
+ *
+ * @param root the layout's directory, with symbolic links resolved
+ * @throws what the file system throws, except that the file is not there
+ */
+export async function locateBlob(root: string, digest: Digest) {
+  return await unlessMissing(locate(root, join(root, 'blobs', algorithmOf(digest), hexOf(digest))))
+}
+
+/** At once, since each request does it: hops through the pool of threads would take five to twenty times as long. */
+async function locate(root: string, link: string) {
+  const path = realpathSync.native(link)
+  if (!path.startsWith(root.endsWith(sep) ? root : root + sep)) return 'outside'
+  const info = statSync(path)
+  if (!info.isFile()) return undefined
+  accessSync(path, constants.R_OK)
+  return { path, size: info.size }
 }

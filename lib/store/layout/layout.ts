@@ -10,8 +10,7 @@ import { createDirectoryWatcher } from '../directory-watcher.ts'
 import { ContentFeed } from '../feed.ts'
 import { assertWithin, type ContentStore } from '../store.ts'
 import { walkHeld } from '../walk.ts'
-import { locateBlob, readFileUpTo } from './files.ts'
-import { admittedEntries, type LayoutEntry, namesIn, readLayout } from './index.ts'
+import { admittedEntries, type LayoutEntry, locateBlob, namesIn, readFileUpTo, readLayout } from './index.ts'
 
 export { LayoutError } from './index.ts'
 
