@@ -3,6 +3,7 @@ import { OciError } from './error.ts'
 import {
   isIndexMediaType,
   isManifestMediaType,
+  isMediaType,
   MANIFEST_SIZE_LIMIT,
   OCI_ARTIFACT_MANIFEST,
   OCI_INDEX,
@@ -52,7 +53,7 @@ export function childrenOf(bytes: Uint8Array, mediaType: string): Descriptor[] {
 export function parseDescriptor(value: unknown, where: string): Descriptor {
   if (!isObject(value)) throw invalid(`${where} is not a descriptor`)
   const { mediaType, digest, size } = value
-  if (typeof mediaType !== 'string' || mediaType === '') throw invalid(`${where}.mediaType is not a media type`)
+  if (typeof mediaType !== 'string' || !isMediaType(mediaType)) throw invalid(`${where}.mediaType is not a media type`)
   if (typeof digest !== 'string') throw invalid(`${where}.digest is not a digest`)
   if (!Number.isSafeInteger(size) || (size as number) < 0) throw invalid(`${where}.size is not a number of bytes`)
   return { mediaType, digest: checkDigest(digest, where), size: size as number }

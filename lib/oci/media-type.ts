@@ -23,6 +23,16 @@ export const MANIFEST_SIZE_LIMIT = 4 * 1024 * 1024
 const INDEXES: ReadonlySet<string> = new Set([OCI_INDEX, DOCKER_MANIFEST_LIST])
 const MANIFESTS: ReadonlySet<string> = new Set([...INDEXES, OCI_MANIFEST, DOCKER_MANIFEST, OCI_ARTIFACT_MANIFEST])
 
+/** Longest media type, in characters: two names of RFC 6838 (section 4.2) with the slash between them. */
+const LONGEST = 255
+/** What a header can carry; RFC 6838 allows less. */
+const VISIBLE = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/
+
+/** Whether a text can be a media type. What images say of their parts is what their authors like. */
+export function isMediaType(text: string): boolean {
+  return text.length <= LONGEST && VISIBLE.test(text)
+}
+
 /**
  * Whether the manifests endpoint serves content of this type: manifests and indexes of OCI and Docker. Docker's schema 1 is
  * not supported: containerd stopped pulling it with 2.0, and never kept it, but converted it.

@@ -44,8 +44,8 @@ export interface WalkOptions extends Partial<typeof LIMITS> {
  * It leaves out content of another size than its descriptor says, and manifests whose bytes do not match their digest.
  * It yields a manifest that it cannot parse, since its bytes do match, but does not follow it.
  *
- * A digest comes once, with one exception: if one parent calls it a blob and a later one a manifest, it comes again with
- * the media type of the manifest. The last one counts.
+ * A digest comes once, with one exception: if some parents call it a blob and others a manifest, it may come again. The
+ * last one counts: it is a manifest if it can be read as one.
  *
  * @throws what the source throws, and the signal's reason when it aborts
  */
@@ -57,6 +57,7 @@ export async function* walkHeld(
   const { signal, depthLimit, widthLimit, onProblem = () => undefined } = { ...LIMITS, ...options }
   const sizes = new Map<Digest, Promise<number | undefined>>()
   const done = new Map<Digest, 'blob' | 'manifest'>()
+  const broken = new Set<Digest>()
   let sliceEnd = performance.now() + SLICE
 
   for (const target of targets) {
@@ -71,7 +72,7 @@ export async function* walkHeld(
       const { descriptor, depth } = queue[next] as (typeof queue)[number]
       const kind = isManifestMediaType(descriptor.mediaType) ? 'manifest' : 'blob'
       const before = done.get(descriptor.digest)
-      if (before === kind || before === 'manifest') continue
+      if (before === kind || before === 'manifest' || (kind === 'manifest' && broken.has(descriptor.digest))) continue
 
       const size = await remember(sizes, descriptor.digest, () => source.describe(descriptor.digest, signal))
       if (size === undefined) continue
@@ -86,9 +87,13 @@ export async function* walkHeld(
       }
       const read = await readManifest(descriptor, source, signal)
       if (read === undefined) continue
-      if (read.problem !== undefined) onProblem({ descriptor, problem: read.problem })
-      done.set(descriptor.digest, kind)
-      if (!read.intact) continue
+      if (read.problem === undefined) done.set(descriptor.digest, kind)
+      else {
+        // What an image calls a manifest may be a layer of others.
+        broken.add(descriptor.digest)
+        onProblem({ descriptor, problem: read.problem })
+      }
+      if (!read.intact || (read.problem !== undefined && before === 'blob')) continue
       yield descriptor
 
       if (read.children.length === 0) continue

@@ -8,6 +8,7 @@ import { Leases } from '../../../proto/containerd/services/leases/v1/leases_pb.t
 import { Namespaces } from '../../../proto/containerd/services/namespaces/v1/namespace_pb.ts'
 import { Version } from '../../../proto/containerd/services/version/v1/version_pb.ts'
 import { type Descriptor, isDigest } from '../../oci/digest.ts'
+import { isMediaType } from '../../oci/media-type.ts'
 import { contentCalls } from './content.ts'
 import { CRI_NAMESPACE, criCalls } from './cri.ts'
 import { ContainerdError, containerdError, found, numberOf } from './error.ts'
@@ -43,7 +44,8 @@ export type Containerd = ReturnType<typeof connectContainerd>
 
 /**
  * containerd in one namespace. Every call ends within its bound, with the reason of its signal when that aborts, or with
- * a {@link ContainerdError}. Answers leave out digests of algorithms that this mirror does not speak.
+ * a {@link ContainerdError}. Answers leave out digests of algorithms that this mirror does not speak, and images
+ * whose media type is none.
  */
 export type ContainerdClient = ReturnType<typeof clientOf>
 
@@ -208,6 +210,6 @@ export function exportsOf(plugins: readonly Plugin[], type: string, id: string):
 }
 
 function imageOf({ name, target }: Image): ContainerdImage | undefined {
-  if (target === undefined || !isDigest(target.digest)) return undefined
+  if (target === undefined || !isDigest(target.digest) || !isMediaType(target.mediaType)) return undefined
   return { name, target: { mediaType: target.mediaType, digest: target.digest, size: numberOf(target.size) } }
 }

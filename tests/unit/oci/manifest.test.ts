@@ -9,6 +9,7 @@ import {
   DOCKER_MANIFEST_LIST,
   isIndexMediaType,
   isManifestMediaType,
+  isMediaType,
   MANIFEST_SIZE_LIMIT,
   OCI_ARTIFACT_MANIFEST,
   OCI_CONFIG,
@@ -113,12 +114,20 @@ for (const [what, document, mediaType, problem] of [
   ['layers that are no list', { config, layers: {} }, OCI_MANIFEST, /layers is not a list/],
   ['a config that is no descriptor', { config: [], layers: [] }, OCI_MANIFEST, /config is not a descriptor/],
   ['a layer that is null', { config, layers: [child, null] }, OCI_MANIFEST, /layers\[1\] is not a descriptor/],
-  [
-    'a layer without media type',
-    { config, layers: [{ ...child, mediaType: '' }] },
-    OCI_MANIFEST,
-    /layers\[0\]\.mediaType/,
-  ],
+  ...[
+    ['no media type', ''],
+    ['a media type that no header can carry', 'application/\u4e2d'],
+    ['a media type of two lines', 'application/json\nx: y'],
+    ['a media type that is too long', `application/${'x'.repeat(300)}`],
+  ].map(
+    ([what, mediaType]) =>
+      [
+        `a layer with ${what}`,
+        { config, layers: [{ ...child, mediaType }] },
+        OCI_MANIFEST,
+        /layers\[0\]\.mediaType/,
+      ] as const,
+  ),
   [
     'a bad digest',
     { manifests: [child, { ...child, digest: 'sha256:x' }] },
@@ -142,7 +151,7 @@ for (const [what, document, mediaType, problem] of [
 test('childrenOf gives back the descriptors that were written', () => {
   const descriptor: fc.Arbitrary<Descriptor> = fc.record(
     {
-      mediaType: fc.string({ minLength: 1 }),
+      mediaType: fc.string({ minLength: 1 }).filter(isMediaType),
       digest: arbitrary.digest,
       size: fc.maxSafeNat(),
     },

@@ -135,6 +135,24 @@ test('walkHeld gives the media type of a manifest to what another parent calls a
   assert.deepEqual(second.held, descriptorsOf(image))
 })
 
+for (const layerSize of [100, 5_000_000]) {
+  test(`walkHeld gives a layer of ${layerSize} bytes of one image although another calls it a manifest`, async () => {
+    const image = makeImage({ layers: 1, layerSize })
+    const layer = image.contents.find(({ descriptor }) => descriptor.mediaType === OCI_LAYER) ?? assert.fail()
+    const liar = indexOf({ ...layer.descriptor, mediaType: OCI_MANIFEST })
+    const { source } = sourceOf([...image.contents, liar])
+    for (const targets of [
+      [image.target, liar.descriptor, image.target],
+      [liar.descriptor, image.target, liar.descriptor],
+    ]) {
+      const { held, problems } = await walk(targets, source)
+      const last = new Map(held.map((descriptor) => [descriptor.digest, descriptor]))
+      assert.deepEqual(new Set(last.values()), new Set([...descriptorsOf(image), liar.descriptor]))
+      assert.equal(problems.length, 1)
+    }
+  })
+}
+
 test('walkHeld comes out of a cycle, which only a source that lies can make', async () => {
   // No index can hold its own digest, so the walk must notice by the bytes.
   const real = indexOf()
