@@ -95,6 +95,8 @@ export class Download {
   isComplete = false
   /** Whether keepers know of it. */
   isClaimed = false
+  /** Whether keepers let it wait until another node has what is verified. */
+  mustWait = false
   /** Whether a keeper has said that whoever it follows will get nothing. */
   isReleased = false
   arrival: Arrival | undefined

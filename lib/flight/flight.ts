@@ -59,6 +59,13 @@ export interface Flight {
   wrong(digest: Digest): void
 
   /**
+   * Waits while another node gets it from upstream whom nobody may follow, since bytes were wrong before: for a while.
+   *
+   * @returns whether this is over, so that others had better be looked for again
+   */
+  verified(digest: Digest, signal: AbortSignal): Promise<boolean>
+
+  /**
    * Tells that nobody gives the digest now. The client goes upstream for it, or for the rest of it. But where it would have to
    * wait for its turn there, or for a peer whose turn has not come, it had better ask again.
    *
@@ -79,6 +86,7 @@ export function withoutFlight(router: Pick<Router, 'lookup'>): Flight {
     better: () => undefined,
     wrong: () => undefined,
     hasLeft: () => false,
+    verified: async () => false,
     missed: () => undefined,
   }
 }

@@ -22,7 +22,7 @@ const HOLDER_LIFE = 60_000
  * have been stopped by a person. And for how many nobody waits for anybody then: those who are asking at this moment.
  */
 const REFUSAL_LIFE = 5_000
-/** Milliseconds for which nobody is sent to follow anybody after bytes were wrong: who asks again within them gets what is verified. */
+/** Milliseconds after wrong bytes for which nobody is sent to follow anybody until a node has what is verified. */
 const WRONG_LIFE = 30_000
 
 /** A node that has so many others above it or more is moved to where it has half as many, if there is room. */
@@ -47,7 +47,7 @@ interface Entry {
   /** Address of the node that it is getting it from; nothing if it goes upstream. */
   parent: string | undefined
   /** Whether others may get it from there. */
-  readonly gives: boolean
+  gives: boolean
   heardAt: number
   hasBegun: boolean
   /** How many can follow it. */
@@ -75,8 +75,10 @@ interface Content {
   readonly holders: BoundedMap<{ readonly peer: Peer; readonly at: number }>
   /** Who was the last to get no byte of it from upstream. */
   refused?: { readonly by: string; readonly at: number } | undefined
-  /** Until when nobody is sent to follow anybody, and why. */
-  alone?: { readonly until: number; readonly why: 'refused' | 'wrong' } | undefined
+  /** Until when nobody is sent to follow anybody, since upstream refuses it. */
+  aloneUntil?: number | undefined
+  /** Until when nobody follows a node that nobody who has it is above, since bytes were wrong. */
+  doubtedUntil?: number
 }
 
 /**
@@ -100,7 +102,8 @@ export class Keeper {
   }
 
   /** @param known who has announced it */
-  ask({ digest, gives, leads, not }: Omit<Ask, 'kind'>, from: Peer, known: Known): Placing {
+  ask({ digest, gives: canGive, leads, resumes, not }: Omit<Ask, 'kind'>, from: Peer, known: Known): Placing {
+    const now = this.#clock.now()
     const content = this.#content(digest)
     const own = addressOf(from)
     const tried = new Set(not.map(addressOf))
@@ -114,18 +117,26 @@ export class Keeper {
     for (const address of [own, ...tried]) all.delete(address)
     const holders = [...all.values()].slice(0, MOST_HOLDERS)
     for (const holder of told) if (holders.includes(holder.peer)) content.holders.set(addressOf(holder.peer), holder)
-    const isAlone = (content.alone?.until ?? 0) > this.#clock.now()
-    const parent = isAlone ? undefined : this.#parentFor(own, content, tried)?.peer
+    const isAlone = isAfter(content.aloneUntil, now)
+    const isDoubted = isAfter(content.doubtedUntil, now)
+    // What it has got before may be wrong.
+    const gives = canGive && !(isDoubted && resumes)
+    const isUnverified = isDoubted && holders.length === 0
+    const parent = isAlone || isUnverified ? undefined : this.#parentFor(own, content, tried)?.peer
+    const mustWait = isUnverified && !isAlone && !resumes && this.#isLedAnew(own, content)
     const giver = parent ?? holders[0]
     const crowd = content.entries.size - Number(content.entries.has(own))
     // Others could not follow whoever does not give, or does not get it.
-    if ((gives && leads) || giver !== undefined)
-      this.#enter(digest, content, from, { parent: giver && addressOf(giver), gives })
-    else this.#remove(content, own)
+    if ((gives && leads && !mustWait) || giver !== undefined) {
+      const entry = this.#enter(digest, content, from, { parent: giver && addressOf(giver), gives })
+      if (!resumes) entry.gives = gives
+    } else this.#remove(content, own)
     const held = Math.max(holders.length, known.count)
-    const isRefused = isRecent(content.refused, this.#clock.now())
-    const { isWhole } = known
-    return { kind: 'place', holders, held, ...(parent && { parent }), crowd, isWhole, ...(isRefused && { isRefused }) }
+    const isRefused = isRecent(content.refused, now)
+    return {
+      ...{ kind: 'place', holders, held, crowd, isWhole: known.isWhole },
+      ...{ ...(parent && { parent }), ...(isRefused && { isRefused }), ...(mustWait && { mustWait }) },
+    }
   }
 
   /** @returns those who are to be told that they wait in vain */
@@ -137,21 +148,23 @@ export class Keeper {
       const { parent, written, room } = news
       // It may have been told whom to follow a moment ago, and not have done so yet.
       const above = parent === undefined ? content.entries.get(own)?.parent : addressOf(parent)
-      const entry = this.#enter(news.digest, content, from, { parent: above, gives: true })
+      const gives = !isAfter(content.doubtedUntil, now)
+      const entry = this.#enter(news.digest, content, from, { parent: above, gives })
       entry.wasLeft = false
       entry.room = room
       entry.hasBegun ||= written > 0
-      if (entry.hasBegun && content.alone?.why !== 'wrong') {
+      if (entry.hasBegun) {
         content.refused = undefined
-        content.alone = undefined
+        content.aloneUntil = undefined
       }
       return []
     }
+    if (news.kind === 'gone' && news.why === 'wrong') this.#doubt(content, own, now)
+    const isSuspect = isAfter(content.doubtedUntil, now) && content.entries.get(own)?.gives === false
     this.#remove(content, own)
     content.holders.delete(own)
-    if (news.kind === 'held') content.holders.set(own, { peer: from, at: now })
-    else if (news.why === 'wrong') content.alone = { until: now + WRONG_LIFE, why: 'wrong' }
-    else if (news.why === 'refused') return this.#refuse(content, own, now)
+    if (news.kind === 'gone') return news.why === 'refused' ? this.#refuse(content, own, now) : []
+    if (!isSuspect) content.holders.set(own, { peer: from, at: now })
     return []
   }
 
@@ -171,14 +184,33 @@ export class Keeper {
 
   /** Upstream has given no byte to that node. If it is not the first one, nobody waits for another any more. */
   #refuse(content: Content, own: string, now: number): Peer[] {
-    const { refused, alone } = content
+    const { refused, aloneUntil } = content
     content.refused = { by: own, at: now }
-    const isSecond = refused?.by !== own && isRecent(refused, now)
-    if (!isSecond || alone?.why === 'wrong') return []
-    content.alone = { until: now + REFUSAL_LIFE, why: 'refused' }
+    if (refused?.by === own || !isRecent(refused, now)) return []
+    content.aloneUntil = now + REFUSAL_LIFE
     // They are told once.
-    if ((alone?.until ?? 0) > now) return []
+    if (isAfter(aloneUntil, now)) return []
     return [...content.entries.values()].filter(({ hasBegun }) => !hasBegun).map(({ peer }) => peer)
+  }
+
+  /**
+   * A node has got wrong bytes. So may those who have theirs from the same node as it, also those who say that they have it all:
+   * containerd does not read again what it has written.
+   */
+  #doubt(content: Content, own: string, now: number): void {
+    content.doubtedUntil = now + WRONG_LIFE
+    for (const address of content.holders.keys()) content.holders.delete(address)
+    const root = rootOf(own, content)
+    for (const [address, entry] of content.entries) if (rootOf(address, content) === root) entry.gives = false
+  }
+
+  /** Whether another node gets it that others may follow, and follows nobody, and that one does not do so as well. */
+  #isLedAnew(own: string, { entries }: Content): boolean {
+    const now = this.#clock.now()
+    const leads = ({ gives, parent, hasBegun, heardAt }: Entry) =>
+      gives && (parent === undefined || !entries.has(parent)) && (hasBegun || now - heardAt < FRESH)
+    const present = entries.get(own)
+    return !(present !== undefined && leads(present)) && [...entries.values()].some(leads)
   }
 
   /** Who that node is to get it from; `undefined` if it is to go upstream. */
@@ -296,8 +328,23 @@ function isBelow(entry: Entry, address: string, { entries }: Content): boolean {
   return false
 }
 
+/** The first one above that node, or the node itself. */
+function rootOf(address: string, { entries }: Content): string {
+  let root = address
+  for (let steps = 0; steps <= entries.size; steps++) {
+    const parent = entries.get(root)?.parent
+    if (parent === undefined || !entries.has(parent)) break
+    root = parent
+  }
+  return root
+}
+
 function above({ parent }: Entry, entries: Content['entries']): Entry | undefined {
   return parent === undefined ? undefined : entries.get(parent)
+}
+
+function isAfter(time: number | undefined, now: number): boolean {
+  return time !== undefined && time > now
 }
 
 function isRecent(refused: Content['refused'], now: number): boolean {

@@ -23,9 +23,11 @@ const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 const QUESTION = v.variant('kind', [
   /**
    * Who may have it? `gives`: others may follow the asker, whose containerd is about to write it. `leads`: it goes upstream
-   * if nobody is named. `not`: these were tried, and do not give it.
+   * if nobody is named. `resumes`: its containerd has got some of it before. `not`: these were tried, and do not give it.
    */
-  v.strictObject({ kind: v.literal('ask'), digest, gives: v.boolean(), leads: v.boolean(), not: peers }),
+  v.strictObject({
+    ...{ kind: v.literal('ask'), digest, gives: v.boolean(), leads: v.boolean(), resumes: v.boolean(), not: peers },
+  }),
   /** It is arriving here: from upstream, or from a parent. So many nodes can follow this one. A lease. */
   v.strictObject({ kind: v.literal('arriving'), digest, written: bytes, parent: v.optional(peer), room: bytes }),
   /** It is complete here, or will not come. */
@@ -42,11 +44,12 @@ const ANSWER = v.variant('kind', [
   /**
    * Some of those who have it, and how many they are; who is to be followed if that is better, and how many are getting it
    * besides the asker. Without any of them the asker leads. `isWhole`: nobody else has to be asked who has it. `isRefused`: upstream
-   * has given no byte of it to a node, a moment ago.
+   * has given no byte of it to a node, a moment ago. `mustWait`: bytes were wrong, and another node gets it anew from upstream.
    */
   v.strictObject({
     ...{ kind: v.literal('place'), holders: v.pipe(v.array(peer), v.maxLength(MOST_HOLDERS)), held: bytes },
     ...{ parent: v.optional(peer), crowd: bytes, isWhole: v.boolean(), isRefused: v.optional(v.boolean()) },
+    mustWait: v.optional(v.boolean()),
   }),
   /** The keeper has heard, and says whom the node had better follow. */
   v.strictObject({ kind: v.literal('told'), parent: v.optional(peer) }),

@@ -1,7 +1,7 @@
 import type { Metrics } from '../observe/metrics.ts'
 
 /** What keepers may say to a node that asks; `silent`: none has answered. */
-const ANSWERS = ['holders', 'follow', 'lead', 'silent'] as const
+const ANSWERS = ['holders', 'follow', 'lead', 'wait', 'silent'] as const
 export const ROLES = ['leader', 'follower'] as const
 
 export type FlightMetrics = ReturnType<typeof createFlightMetrics>

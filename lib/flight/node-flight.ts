@@ -78,9 +78,12 @@ const LEADER_LOOKS = 20
 const LEADER_INTERVAL = 100
 const FEW_LEADER_LOOKS = 2
 /**
- * Milliseconds for which a client waits for the turn of a leader. containerd 2.3 waits 30 s for a head.
+ * Milliseconds for which a client waits for the turn of a leader, or until another node has what is verified. containerd 2.3
+ * waits 30 s for a head.
  */
 const TURN_PATIENCE = 20_000
+/** Milliseconds from one question whether another node has what is verified to the next. */
+const VERIFIED_INTERVAL = 300
 /** Milliseconds that {@link Flight.sources} takes at most beyond a lookup. */
 export const CLAIM_TIME = ARRIVAL_PATIENCE + KEEPERS * KEEPER_PATIENCE + LEADER_LOOKS * LEADER_INTERVAL
 
@@ -222,6 +225,18 @@ export class NodeFlight implements Flight {
     void this.#tell({ kind: 'gone', digest, why: 'wrong' })
   }
 
+  async verified(digest: Digest, signal: AbortSignal): Promise<boolean> {
+    const { clock } = this.#dependencies
+    const download = this.#downloads.get(digest)
+    const latest = clock.now() + TURN_PATIENCE
+    if (download?.mustWait !== true) return false
+    while (download.mustWait && clock.now() < latest) {
+      await until(clock, clock.now() + VERIFIED_INTERVAL, signal)
+      await this.#claim(download, signal)
+    }
+    return !download.mustWait
+  }
+
   missed(digest: Digest, mayReturn: boolean): number | undefined {
     const download = this.#downloads.get(digest)
     if (download === undefined) return undefined
@@ -305,7 +320,8 @@ export class NodeFlight implements Flight {
     const isSeen = async () => this.#downloads.areSeen ?? (await download.arriving(ARRIVAL_PATIENCE)) !== undefined
     const gives = this.#options.gives && (await isSeen())
     const leads = !this.#isLed(download)
-    const question = { kind: 'ask', digest, gives, leads, not: download.left } as const
+    const resumes = (download.arrival?.written ?? 0) > 0
+    const question = { kind: 'ask', digest, gives, leads, resumes, not: download.left } as const
     const keepers = this.#dependencies.members.closest(digestKey(digest), KEEPERS)
     const isSilent = (keeper: Peer) => Number(this.#isSilent(keeper))
     let placing: Placing | undefined
@@ -318,6 +334,7 @@ export class NodeFlight implements Flight {
       // Members that do not know the same ones ask different keepers, and what one knows the other may not.
       if (nameOf(placing) !== 'lead' || question.not.length === 0) break
     }
+    download.mustWait = placing?.mustWait === true
     this.#metrics.claims.inc({ answer: placing === undefined ? 'silent' : nameOf(placing) })
     return placing
   }
@@ -434,9 +451,10 @@ async function within<T>(clock: Clock, ms: number, promise: Promise<T>): Promise
   return result
 }
 
-function nameOf({ parent, holders }: Placing): 'follow' | 'holders' | 'lead' {
+function nameOf({ parent, holders, mustWait }: Placing): 'follow' | 'holders' | 'lead' | 'wait' {
   if (parent !== undefined) return 'follow'
-  return holders.length > 0 ? 'holders' : 'lead'
+  if (holders.length > 0) return 'holders'
+  return mustWait === true ? 'wait' : 'lead'
 }
 
 function isSame(a: Peer, b: Peer): boolean {

@@ -214,8 +214,10 @@ export function createPeerContent(
       if (request.method === 'HEAD') return await fetchHead(request, signal)
       const find = () =>
         target.kind === 'manifest' ? fetchManifest(request, signal) : fetchBlob(target, range, signal)
-      const answer = await begun(find, signal)
       const digest = digestNamed(target)
+      let answer = await begun(find, signal)
+      if (answer === undefined && digest !== undefined && (await rest.flight.verified(digest, signal)))
+        answer = await begun(find, signal)
       if (answer !== undefined || digest === undefined) return answer
       const size = rest.flight.missed(digest, target.kind === 'blob' && isWhole(range))
       return size === undefined ? undefined : { kind: 'later', size }

@@ -1,7 +1,7 @@
 import type { Flight, Source } from '../flight/flight.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Descriptor, Digest } from '../oci/digest.ts'
-import { targetKey } from '../oci/key.ts'
+import { type Key, targetKey } from '../oci/key.ts'
 import { OCTET_STREAM } from '../oci/media-type.ts'
 import { digestNamed } from '../oci/path.ts'
 import { PeerError } from '../peers/error.ts'
@@ -69,6 +69,11 @@ const LATER_TIMEOUT = 300
 const REPLACEMENT_TIMEOUT = 1_000
 /** A head takes some 10 ms on a busy node: after a second a node that nothing else is heard of is dead. */
 const PATIENCE = 1_000
+
+/** By which it is held against a peer that bytes were wrong when it was followed: what it has by now may be right. */
+export function flightKey(key: Key): Key {
+  return `${key} in flight` as Key
+}
 
 /** The peers that one piece of content may come from. */
 export class Search {
@@ -187,9 +192,7 @@ export class Search {
       if (signal.aborted) return undefined
     }
     if (signal.aborted) return undefined
-    flight.left(peer, digest)
-    this.#hasLeft = true
-    this.#vain.add(addressOf(peer))
+    this.#leave(peer, false)
     return undefined
   }
 
@@ -235,10 +238,26 @@ export class Search {
     // Who was left may hang.
     const hasLeft = (peer: Source) => digest !== undefined && flight.hasLeft(peer, digest)
     const suits = (peer: Source) => !isVain(peer) && this.#suits(peer) && !known.isWrong(peer, key) && !hasLeft(peer)
-    const sources: Flight['sources'] = (of, signal) =>
-      this.#isHead ? flight.holders(of, signal) : flight.sources(of, signal, this.#target)
-    const dependencies = { ...this.#dependencies, flight: { sources }, onLookup }
+    const dependencies = { ...this.#dependencies, flight: { sources: this.#sources.bind(this) }, onLookup }
     return new Candidates(dependencies, key, this.#options.lookupTimeout, suits)
+  }
+
+  async *#sources(key: Key, signal: AbortSignal): AsyncIterable<Source> {
+    const { flight, known } = this.#dependencies
+    if (this.#isHead) return yield* flight.holders(key, signal)
+    for await (const peer of flight.sources(key, signal, this.#target)) {
+      const isWrong = peer.isArriving === true && known.isWrong(peer, flightKey(key))
+      if (isWrong) this.#leave(peer, true)
+      else yield peer
+    }
+  }
+
+  /** Lets the flight name another one in the place of a peer that is getting the content. */
+  #leave(peer: Peer, isRefused: boolean): void {
+    const digest = digestNamed(this.#target)
+    if (digest !== undefined) this.#dependencies.flight.left(peer, digest, isRefused)
+    this.#hasLeft = true
+    this.#vain.add(addressOf(peer))
   }
 
   async #race(request: PeerRequest, start: number, signal: AbortSignal): Promise<Winner<Found> | undefined> {

@@ -32,8 +32,8 @@ export function bytesOf(
   span: Span,
   first?: BegunSpan | Source,
   verifier?: Verifier,
-  before: readonly Peer[] = [],
-): { readonly source: ByteSource; readonly givers: () => readonly Peer[] } {
+  before: readonly Source[] = [],
+): { readonly source: ByteSource; readonly givers: () => readonly Source[] } {
   const { flight, passing, clock } = transfer.dependencies
   const supply = new Supply(transfer, descriptor, span, first, before)
   const givers = () => distinct([...before, ...transfer.givers])
@@ -272,6 +272,6 @@ function behind(source: ByteSource, count: number): ByteSource {
   }
 }
 
-function distinct(peers: readonly Peer[]): Peer[] {
+function distinct(peers: readonly Source[]): Source[] {
   return [...new Map(peers.map((peer) => [addressOf(peer), peer])).values()]
 }

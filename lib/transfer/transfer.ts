@@ -9,7 +9,7 @@ import type { ByteSource } from '../platform/byte-source.ts'
 import type { Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRefusal, PeerRequest } from './ask.ts'
 import type { PiecesDependencies, PiecesOptions, PiecesTold } from './pieces.ts'
-import { Search, type SearchDependencies, type SearchOptions } from './search.ts'
+import { flightKey, Search, type SearchDependencies, type SearchOptions } from './search.ts'
 import { VerificationError, Verifier } from './verify.ts'
 
 export interface TransferDependencies extends SearchDependencies, Pick<PiecesDependencies, 'ahead'> {
@@ -46,7 +46,7 @@ export class Transfer implements PiecesTold {
   excludes: (peer: Source) => boolean = () => false
   readonly #startedAt: number
   /** Those that gave something by their addresses, in the order in which they began to. */
-  readonly #given = new Map<string, Peer>()
+  readonly #given = new Map<string, Source>()
   /** What is told of it. */
   readonly #told: Transferred & { readonly attempts: Attempt[] } = { startedAt: Date.now(), bytes: 0, attempts: [] }
   #resumes = 0
@@ -66,7 +66,7 @@ export class Transfer implements PiecesTold {
   }
 
   /** Those that gave something, in the order in which they began to. */
-  get givers(): readonly Peer[] {
+  get givers(): readonly Source[] {
     return [...this.#given.values()]
   }
 
@@ -166,12 +166,14 @@ export class Transfer implements PiecesTold {
    * Content is not that of its digest. It is held against a peer that gave all of it. If several gave parts, all of them are
    * suspects until one is found that gives it right.
    */
-  async blame(descriptor: Descriptor, givers: readonly Peer[]): Promise<void> {
+  async blame(descriptor: Descriptor, givers: readonly Source[]): Promise<void> {
     const { known, metrics, log } = this.dependencies
     const isSuspect = givers.length > 1
+    const key = digestKey(descriptor.digest)
     for (const peer of givers) {
       // A tag can be asked for again without its digest being known.
-      for (const key of [digestKey(descriptor.digest), this.key]) known.wrongContent(peer, key, isSuspect)
+      const keys = peer.isArriving === true ? [flightKey(key)] : [key, this.key]
+      for (const one of keys) known.wrongContent(peer, one, isSuspect)
     }
     metrics.verificationFailures.inc({ kind: this.target.kind })
     log.warn('wrong content', { digest: descriptor.digest, peers: givers })

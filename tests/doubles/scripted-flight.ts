@@ -18,6 +18,8 @@ export class ScriptedFlight implements Flight {
   readonly missedOnes: Digest[] = []
   /** The size of content for which a client is to come again. */
   returning: number | undefined
+  /** Whether content is there by the time that a client has waited for what is verified. */
+  verifies = false
   /** Whom a node had better follow. */
   betterOne: Source | undefined
   /** How often the way to content was asked for. */
@@ -59,6 +61,10 @@ export class ScriptedFlight implements Flight {
 
   wrong(digest: Digest): void {
     this.wrongOnes.push(digest)
+  }
+
+  async verified(): Promise<boolean> {
+    return this.verifies
   }
 
   missed(digest: Digest, mayReturn: boolean): number | undefined {

@@ -15,15 +15,23 @@ const node = (number: number): Peer => ({ host: `10.0.0.${number}`, port: 5001 }
 function scene() {
   const clock = new ManualClock()
   const keeper = new Keeper(clock)
-  /** `lead`, or the numbers of those who have it, and of the one to follow. */
-  const ask = (number: number, not: readonly number[] = [], gives = true, known = NOTHING, leads = true) => {
-    const { holders, parent } = keeper.ask({ digest, gives, leads, not: not.map(node) }, node(number), known)
+  /** `lead`, `wait`, or the numbers of those who have it, and of the one to follow. */
+  const ask = (
+    number: number,
+    not: readonly number[] = [],
+    gives = true,
+    known = NOTHING,
+    leads = true,
+    resumes = false,
+  ) => {
+    const question = { digest, gives, leads, resumes, not: not.map(node) }
+    const { holders, parent, mustWait } = keeper.ask(question, node(number), known)
     const named = (peers: readonly Peer[]) => peers.map(({ host }) => host.split('.').at(-1)).join()
     const said = [
       ...(holders.length > 0 ? [`holders ${named(holders)}`] : []),
       ...(parent ? [`follow ${named([parent])}`] : []),
     ]
-    return said.join(', ') || 'lead'
+    return said.join(', ') || (mustWait ? 'wait' : 'lead')
   }
   const arriving = (number: number, written: number, parent?: number, room = 1) =>
     keeper.tell(
@@ -81,10 +89,17 @@ test('a keeper names those who have announced it, too, and how many they are', (
   assert.equal(ask(2, [], true, known), 'holders 7,8, follow 1')
   end(3, 'held')
   end(8, 'held')
-  const { holders, held, isWhole } = keeper.ask({ digest, gives: true, leads: true, not: [node(7)] }, node(3), known)
+  const { holders, held, isWhole } = keeper.ask(
+    { digest, gives: true, leads: true, resumes: false, not: [node(7)] },
+    node(3),
+    known,
+  )
   assert.deepEqual([holders, held, isWhole], [[node(8)], 30, false])
   const many = { peers: Array.from({ length: 30 }, (_, number) => node(number + 10)), count: 30, isWhole: true }
-  assert.equal(keeper.ask({ digest, gives: true, leads: true, not: [] }, node(4), many).holders.length, 20)
+  assert.equal(
+    keeper.ask({ digest, gives: true, leads: true, resumes: false, not: [] }, node(4), many).holders.length,
+    20,
+  )
 })
 
 test('a keeper sends nobody to a node that does not go upstream itself, and lets it follow', () => {
@@ -98,7 +113,7 @@ test('a keeper sends nobody to a node that does not go upstream itself, and lets
 test('a keeper tells how many others are getting it', () => {
   const { keeper, ask, end } = scene()
   const crowd = (number: number) =>
-    keeper.ask({ digest, gives: true, leads: true, not: [] }, node(number), NOTHING).crowd
+    keeper.ask({ digest, gives: true, leads: true, resumes: false, not: [] }, node(number), NOTHING).crowd
   assert.deepEqual([1, 2, 3, 1].map(crowd), [0, 1, 2, 2])
   end(1, 'held')
   assert.equal(crowd(4), 2)
@@ -158,7 +173,8 @@ test('a keeper sends two to each where a line of all would be very long', () => 
   const peer = (number: number) => ({ host: `10.0.${number >> 8}.${number & 255}`, port: 5001 })
   const parents = Array.from(
     { length: 205 },
-    (_, number) => keeper.ask({ digest, gives: true, leads: true, not: [] }, peer(number), NOTHING).parent,
+    (_, number) =>
+      keeper.ask({ digest, gives: true, leads: true, resumes: false, not: [] }, peer(number), NOTHING).parent,
   )
   assert.deepEqual(
     [1, 200, 201, 202, 203, 204].map((number) => parents[number]),
@@ -202,19 +218,55 @@ test('a keeper lets nobody go because one node was refused, however often', () =
   assert.match(ask(4), /^follow/)
 })
 
-test('a keeper names only those who have it for a while when bytes were wrong', async () => {
+test('a keeper lets one lead anew when bytes were wrong, and the others wait until it has what is verified', async () => {
   const { clock, ask, fail, arriving, end } = scene()
   for (const number of [1, 2, 3]) ask(number)
-  for (const number of [1, 2, 3]) arriving(number, 5)
+  for (const number of [1, 2, 3]) arriving(number, 5, number === 1 ? undefined : number - 1)
   assert.deepEqual(fail(3, 'wrong'), [])
   assert.equal(ask(3), 'lead')
-  arriving(2, 9)
-  assert.equal(ask(4), 'lead')
-  end(1, 'held')
-  assert.deepEqual([ask(3), ask(5)], ['holders 1', 'holders 1'])
+  arriving(2, 9, 1)
+  assert.deepEqual([ask(4), ask(5), ask(3)], ['wait', 'wait', 'lead'])
+  // Its client resumes what may be wrong: it is not waited for, and waits for nobody.
+  assert.equal(ask(6, [], true, NOTHING, true, true), 'lead')
+  arriving(6, 20)
+  arriving(3, 10)
+  end(3, 'held')
+  assert.deepEqual([ask(4), ask(5), ask(7)], ['holders 3', 'holders 3, follow 4', 'holders 3, follow 5'])
   await clock.pass(30_001)
-  arriving(5, 5)
-  assert.equal(ask(6), 'holders 1, follow 5')
+  assert.equal(ask(8), 'holders 3')
+})
+
+test('a keeper lets the next one lead when the one that others wait for fails or does not begin', async () => {
+  const { clock, ask, fail, arriving } = scene()
+  ask(1)
+  fail(1, 'wrong')
+  assert.deepEqual([ask(1), ask(2), ask(3)], ['lead', 'wait', 'wait'])
+  // Others hear late that their bytes were wrong: these are not from the new one.
+  arriving(4, 20)
+  fail(4, 'wrong')
+  assert.equal(ask(2), 'wait')
+  fail(1, 'refused')
+  assert.deepEqual([ask(2), ask(3)], ['lead', 'wait'])
+  await clock.pass(FRESH)
+  assert.equal(ask(3), 'lead')
+  arriving(3, 5)
+  await clock.pass(30_001 - FRESH)
+  arriving(3, 10)
+  assert.equal(ask(2), 'follow 3')
+})
+
+test('a keeper sends nobody to who has wrong bytes from the same node, though that says that it has all', () => {
+  const { ask, fail, arriving, end } = scene()
+  for (const number of [1, 2, 3, 4]) ask(number)
+  for (const number of [1, 2, 3, 4]) arriving(number, 5, number === 1 ? undefined : number - 1)
+  end(1, 'held')
+  fail(3, 'wrong')
+  // What containerd has written it does not read again: it may have become something else.
+  end(2, 'held')
+  assert.equal(ask(5), 'lead')
+  const known = { peers: [node(1)], count: 1, isWhole: true }
+  assert.equal(ask(5, [], true, known), 'holders 1')
+  assert.equal(ask(6, [], true, known), 'holders 1, follow 5')
 })
 
 test('a keeper forgets who has not been heard of, and sends nobody to who cannot give', async () => {
@@ -296,11 +348,14 @@ test('a keeper keeps no more than it may, the digests that were asked for last',
   const { keeper } = scene()
   const named = (number: number) => `sha256:${number.toString(16).padStart(64, '0')}` as Digest
   for (let number = 0; number < 5_000; number++)
-    keeper.ask({ digest: named(number), gives: true, leads: true, not: [] }, node(1), NOTHING)
+    keeper.ask({ digest: named(number), gives: true, leads: true, resumes: false, not: [] }, node(1), NOTHING)
   assert.equal(keeper.size, 4_096)
   assert.deepEqual(
-    keeper.ask({ digest: named(4_999), gives: true, leads: true, not: [] }, node(2), NOTHING).parent,
+    keeper.ask({ digest: named(4_999), gives: true, leads: true, resumes: false, not: [] }, node(2), NOTHING).parent,
     node(1),
   )
-  assert.equal(keeper.ask({ digest: named(0), gives: true, leads: true, not: [] }, node(2), NOTHING).parent, undefined)
+  assert.equal(
+    keeper.ask({ digest: named(0), gives: true, leads: true, resumes: false, not: [] }, node(2), NOTHING).parent,
+    undefined,
+  )
 })

@@ -25,7 +25,7 @@ const bytes = fc.maxSafeNat()
 const only = <const Kind extends string>(kind: Kind) => fc.constant(kind)
 
 const question: fc.Arbitrary<Question> = fc.oneof(
-  fc.record({ kind: only('ask'), digest, gives: fc.boolean(), leads: fc.boolean(), not: peers }),
+  fc.record({ kind: only('ask'), digest, gives: fc.boolean(), leads: fc.boolean(), resumes: fc.boolean(), not: peers }),
   fc.record(
     { kind: only('arriving'), digest, written: bytes, parent: peer, room: bytes },
     { requiredKeys: ['kind', 'digest', 'written', 'room'] },
@@ -42,7 +42,7 @@ const answer: fc.Arbitrary<Answer> = fc.oneof(
   fc.record(
     {
       ...{ kind: only('place'), holders: fc.array(peer, { maxLength: MOST_HOLDERS }), held: bytes },
-      ...{ parent: peer, crowd: bytes, isWhole: fc.boolean() },
+      ...{ parent: peer, crowd: bytes, isWhole: fc.boolean(), mustWait: fc.constant(true) },
     },
     { requiredKeys: ['kind', 'holders', 'held', 'crowd', 'isWhole'] },
   ),
@@ -82,7 +82,14 @@ test('messages of flights: whatever a member sends is read or refused, and never
       },
     ),
   )
-  const ask = { kind: 'ask', digest: `sha256:${'a'.repeat(64)}`, gives: true, leads: true, not: [] as string[] }
+  const ask = {
+    kind: 'ask',
+    digest: `sha256:${'a'.repeat(64)}`,
+    gives: true,
+    leads: true,
+    resumes: false,
+    not: [] as string[],
+  }
   assert.notEqual(readQuestion(text(ask)), undefined)
   for (const wrong of [
     { ...ask, digest: 'sha256:a' },

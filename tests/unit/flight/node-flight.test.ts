@@ -248,9 +248,35 @@ test('NodeFlight: wrong bytes are followed by nobody, and content that is comple
   await b.pull()
   b.flight.wrong(digest)
   await waitFor('nobody is followed', async () => (await c.pull()) === '')
-  a.writer().commit()
-  a.held.add(key)
-  await waitFor('it is held', async () => (await d.pull()) === 'holder 1')
+  c.flight.missed(digest, false)
+  // It is not known who is to blame: another one gets it anew, and who comes then waits for that one.
+  assert.equal(await d.pull(), '')
+  const verified = d.flight.verified(digest, never)
+  assert.equal(await c.flight.verified(digest, never), false)
+  c.writer().commit()
+  c.held.add(key)
+  assert.equal(await within('what is verified', verified), true)
+  assert.equal(await d.pull(), 'holder 3')
+})
+
+test('NodeFlight: what is verified is not waited for without end', async () => {
+  const clock = new ManualClock()
+  const join = scene(clock)
+  const [a, b] = [join(), join()]
+  a.flight.wrong(digest)
+  await clock.pass(1)
+  assert.equal(await a.pull(), '')
+  a.flight.missed(digest, false)
+  a.writer().write(5)
+  assert.equal(await b.pull(), '')
+  let isOver = false
+  const verified = b.flight.verified(digest, never).finally(() => {
+    isOver = true
+  })
+  for (let waited = 0; waited < 19_000; waited += 500) await clock.pass(500)
+  assert.equal(isOver, false)
+  await clock.pass(2_000)
+  assert.equal(await within('its end', verified), false)
 })
 
 test('NodeFlight: a client that does not want what it has got all of has got wrong bytes', async () => {

@@ -99,7 +99,7 @@ export function simulate({ seed, nodes: count, link, spread, deaths }: Rollout):
   const ask = (node: SimulatedNode, not: Peer[]) => {
     const [first] = asked()
     const { holders, parent, crowd } =
-      first?.keeper.ask({ digest: DIGEST, gives: true, leads: true, not }, node.peer, NOTHING) ?? NOBODY
+      first?.keeper.ask({ digest: DIGEST, gives: true, leads: true, resumes: false, not }, node.peer, NOTHING) ?? NOBODY
     const named =
       parent !== undefined && crowd >= holders.length ? parent : holders[Math.floor(random() * holders.length)]
     node.from = (named && byAddress.get(addressOf(named))) ?? 'registry'

@@ -96,6 +96,16 @@ test('fetch makes no claim for a client that only asks whether the content is th
   })
 })
 
+test('fetch looks again when a client has waited for what is verified', async () => {
+  await withNodes([layer.bytes.length], async ({ peers, flight, node }) => {
+    flight.found.push([], [node(0).arriving])
+    flight.verifies = true
+    node(0).writer.commit()
+    assert.deepEqual(await contentOf(await within('an answer', peers.fetch(GET, never))), BYTES)
+    assert.deepEqual([flight.asked, flight.missedOnes], [2, []])
+  })
+})
+
 test('fetch waits for the first byte of a peer that has none yet', async () => {
   await withNodes([0], async ({ peers, flight, node }) => {
     flight.found.push([node(0).arriving])
@@ -262,10 +272,12 @@ test('fetch never completes wrong content that a peer is getting, and does not f
       node(0).writer.write(BYTES.length)
       await assert.rejects(within('the end', body), /the bytes are not those of/)
       assert.ok(Buffer.concat(received).length < BYTES.length)
-      assert.ok(known.isWrong(node(0).arriving, digestKey(BLOB.digest)))
+      // Once it is complete there, its client has verified it.
+      assert.ok(!known.isWrong(node(0).arriving, digestKey(BLOB.digest)))
       assert.deepEqual(flight.wrongOnes, [BLOB.digest])
       flight.found.push([node(0).arriving])
       assert.equal(await within('a miss', peers.fetch(GET, never)), undefined)
+      assert.deepEqual(flight.leftOnes, [node(0).address], 'another one may be named')
     },
     wrong,
   )
