@@ -30,7 +30,7 @@ export function createRegistryDoor(dependencies: RegistryDoorDependencies): Door
     dependencies,
     [
       count('registry', metrics),
-      sameSite((_, reason) => errorAnswer(new OciError('DENIED', `refused: ${reason}`))),
+      sameSite((_, reason) => errorAnswer(new OciError('DENIED', `refused: ${reason}`)), { addressesOnly: true }),
       readOnly(),
       readTarget(errorAnswer, defaultRegistry),
     ],

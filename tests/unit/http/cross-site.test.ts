@@ -21,6 +21,9 @@ test('registry door refuses what a web page of another site asks for, before it 
       { Origin: 'null' },
       { Origin: `https://127.0.0.1:${port}` },
       { Origin: `http://127.0.0.1:${port + 1}` },
+      // A page whose name has come to mean this address: its browser sends nothing else that differs.
+      { Host: `evil.example:${port}` },
+      { Host: `evil.example:${port}`, Origin: `http://evil.example:${port}` },
     ]) {
       for (const path of [PATH, '/v2/', '/v2/_catalog', '/elsewhere']) {
         const response = await ask(headers, path)
@@ -34,6 +37,8 @@ test('registry door refuses what a web page of another site asks for, before it 
       {},
       { 'Sec-Fetch-Site': 'none', 'Sec-Fetch-Mode': 'navigate' },
       { 'Sec-Fetch-Site': 'same-origin', Origin: `http://127.0.0.1:${port}` },
+      { Host: `localhost:${port}` },
+      { Host: '[::1]' },
     ]) {
       assert.equal((await ask(headers)).status, 200, JSON.stringify(headers))
     }

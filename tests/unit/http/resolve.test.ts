@@ -143,7 +143,7 @@ test('registry door: every Resolve is counted by who answered it, and what upstr
     const metrics = createHttpMetrics(createMetrics())
     const activity = new Activity()
     const dependencies = { store, peers, policy: createPolicy(), metrics, activity, resolution, log: silentLogger }
-    await createRegistryDoor(dependencies).fetch(new Request(`http://mirror.example${path}`, { method: 'HEAD' }))
+    await createRegistryDoor(dependencies).fetch(new Request(`http://127.0.0.1:5000${path}`, { method: 'HEAD' }))
     const { values } = metrics.resolves
     assert.deepEqual(
       values.filter(({ value }) => value > 0).map(({ labels, value }) => [labels.by, value]),
