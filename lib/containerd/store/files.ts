@@ -1,19 +1,18 @@
-import { closeSync, fstatSync, openSync } from 'node:fs'
-import { access, constants, readdir, readFile, stat } from 'node:fs/promises'
+import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { access, constants } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../observe/log.ts'
 import { algorithmOf, type Digest, hexOf, isDigest } from '../../oci/digest.ts'
 import type { Arrival } from '../../store/arrival.ts'
 import { createDirectoryWatcher, type DirectoryEvent } from '../../store/directory-watcher.ts'
-import { unlessMissing } from '../../store/missing.ts'
-import { coalesced, GrowingFile } from './growing-file.ts'
+import { GrowingFile } from './growing-file.ts'
 
 /**
  * Waits, in milliseconds, for the files of an ingest that has just begun: containerd makes its directory first, then in it
  * `ref`, `total` and at last `data`, which takes it less than a millisecond on an idle machine.
  */
-const INGEST_DELAYS: readonly number[] = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+const INGEST_DELAYS: readonly number[] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 
 /** Where content is while it is written and when it is complete, in containerd's root. */
 const WATCHED = ['ingest', 'blobs/sha256', 'blobs/sha512']
@@ -26,7 +25,8 @@ interface Ingest {
 /**
  * containerd's content as files of this process, if it can read them; nobody has looked at them yet. containerd keeps content
  * in `blobs/<algorithm>/<hex>`. It writes into `ingest/<sha256 of ref>/data`, and moves that file when it is complete
- * (containerd, plugins/content/local).
+ * (containerd, plugins/content/local). Looks are synchronous, since each request and each write of containerd has one: hops
+ * through the pool of threads would take ten times as long.
  *
  * @param dependencies `onContent` hears each digest, of any namespace, of which the file has come or gone
  */
@@ -49,27 +49,35 @@ export function createContentFiles(dependencies: {
     if (!unwatched.has(path)) log.warn('containerd content not watched', { path, error })
     unwatched.add(path)
   })
-  const scan = coalesced(scanNow)
 
   function hear({ directory, name, kind }: DirectoryEvent): void {
     if (kind !== 'rename') return
     const parent = basename(directory)
-    if (parent === 'ingest') void scan()
+    if (parent === 'ingest') scan()
     else if (isDigest(`${parent}:${name}`)) onContent(`${parent}:${name}` as Digest)
   }
 
-  async function scanNow(): Promise<void> {
-    if (root === undefined) return ingests.clear()
+  function scan(): void {
+    if (root === undefined) {
+      ingests.clear()
+      return
+    }
     const directory = join(root, 'ingest')
-    const names = await readdir(directory).catch((error: unknown): string[] => {
-      log.debug('ingests of containerd cannot be read', { directory, error })
-      return []
-    })
+    const names = namesIn(directory)
     for (const name of ingests.keys()) if (!names.includes(name)) ingests.delete(name)
     for (const name of names) {
       if (ingests.has(name)) continue
       ingests.set(name, undefined)
       void identify(name, join(directory, name))
+    }
+  }
+
+  function namesIn(directory: string): string[] {
+    try {
+      return readdirSync(directory)
+    } catch (error) {
+      log.debug('ingests of containerd cannot be read', { directory, error })
+      return []
     }
   }
 
@@ -110,7 +118,7 @@ export function createContentFiles(dependencies: {
       checked = { root: next, reason }
       root = reason === undefined ? next : undefined
       if (root === undefined) await watcher.cover([])
-      await scan()
+      scan()
     },
 
     /**
@@ -131,16 +139,13 @@ export function createContentFiles(dependencies: {
     },
 
     /** The size in bytes of the file of a digest, if there is one. Says nothing about namespaces. */
-    async sizeOf(digest: Digest): Promise<number | undefined> {
+    sizeOf(digest: Digest): number | undefined {
       if (root === undefined) return undefined
-      const found = await unlessMissing(stat(blobPath(root, digest)))
+      const found = statSync(blobPath(root, digest), { throwIfNoEntry: false })
       return found?.isFile() === true ? found.size : undefined
     },
 
-    /**
-     * The file of a digest, if it is readable and has that size in bytes. Says nothing about namespaces. It looks at once, since
-     * each request does it: hops through the pool of threads would take ten times as long.
-     */
+    /** The file of a digest, if it is readable and has that size in bytes. Says nothing about namespaces. */
     find(digest: Digest, size: number): string | undefined {
       if (root === undefined) return undefined
       const path = blobPath(root, digest)
@@ -187,15 +192,17 @@ function blobPath(root: string, digest: Digest): string {
 
 /** What a pull of this namespace writes into a directory; `undefined` for anything else, and for what is gone. */
 async function readIngest(directory: string, namespace: string, signal: AbortSignal): Promise<Ingest | undefined> {
+  const data = join(directory, 'data')
   for (const wait of INGEST_DELAYS) {
+    if (existsSync(data)) break
     await delay(wait, undefined, { signal })
-    if ((await unlessMissing(access(join(directory, 'data')).then(() => true))) === undefined) continue
-    const digest = digestOfRef(await readFile(join(directory, 'ref'), 'utf8'), namespace)
-    if (digest === undefined) return undefined
-    const total = Number(await unlessMissing(readFile(join(directory, 'total'), 'utf8')))
-    return { digest, size: Number.isSafeInteger(total) && total > 0 ? total : undefined }
   }
-  return undefined
+  if (!existsSync(data)) return undefined
+  const digest = digestOfRef(readFileSync(join(directory, 'ref'), 'utf8'), namespace)
+  if (digest === undefined) return undefined
+  const file = join(directory, 'total')
+  const total = existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0
+  return { digest, size: Number.isSafeInteger(total) && total > 0 ? total : undefined }
 }
 
 /**

@@ -1,4 +1,5 @@
-import { type FileHandle, open, stat } from 'node:fs/promises'
+import { statSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Arrival, ArrivalError, Growth } from '../../store/arrival.ts'
 import { createDirectoryWatcher, type DirectoryWatcher } from '../../store/directory-watcher.ts'
@@ -28,7 +29,6 @@ export interface GrowingFilePlace {
 /** A file that grows until it is renamed, or removed if its writer gives up. Events tell of both, and of what is written. */
 export class GrowingFile extends Growth implements Arrival {
   readonly #place: GrowingFilePlace
-  readonly #look = coalesced(() => this.#lookNow())
   readonly #watcher: DirectoryWatcher
   readonly #open = new Set<FileHandle>()
   #polling: ReturnType<typeof setInterval> | undefined
@@ -69,7 +69,7 @@ export class GrowingFile extends Growth implements Arrival {
           // The writer has started over, or the content is another writer's, who was faster.
           if (++empty > EMPTY_READS) throw this.#error()
           await this.#closeFile(file)
-          await this.#look()
+          this.#look()
           file = await this.#openFile()
         }
       }
@@ -88,32 +88,32 @@ export class GrowingFile extends Growth implements Arrival {
     const directory = dirname(this.#place.growing)
     // The parent as well: of a directory that is removed, Deno may tell nothing else. If it fails, so does the look.
     await this.#watcher.cover([directory, dirname(directory)]).catch(() => undefined)
-    await this.#look()
+    this.#look()
   }
 
   #hear(): void {
-    void this.#look()
+    this.#look()
     clearTimeout(this.#secondLook)
-    if (this.state === 'growing') this.#secondLook = setTimeout(() => void this.#look(), SECOND_LOOK_DELAY)
+    if (this.state === 'growing') this.#secondLook = setTimeout(() => this.#look(), SECOND_LOOK_DELAY)
   }
 
   #poll(): void {
-    if (this.state === 'growing') this.#polling ??= setInterval(() => void this.#look(), POLL_INTERVAL)
+    if (this.state === 'growing') this.#polling ??= setInterval(() => this.#look(), POLL_INTERVAL)
   }
 
-  async #lookNow(): Promise<void> {
+  #look(): void {
     const { growing, complete, size } = this.#place
     if (this.state !== 'growing') return
     try {
-      const found = await sizeOf(growing)
+      const found = sizeOf(growing)
       if (found !== undefined) {
         this.written = found
         return
       }
-      const whole = await sizeOf(complete)
-      if (whole === undefined || whole !== (size ?? whole)) return this.finish('aborted')
-      this.written = whole
-      this.finish('committed')
+      const whole = sizeOf(complete)
+      const isCommitted = whole !== undefined && whole === (size ?? whole)
+      if (isCommitted) this.written = whole
+      this.finish(isCommitted ? 'committed' : 'aborted')
     } catch (error) {
       this.#failure = error
       this.finish('aborted')
@@ -146,27 +146,6 @@ export class GrowingFile extends Growth implements Arrival {
   }
 }
 
-async function sizeOf(path: string): Promise<number | undefined> {
-  return (await unlessMissing(stat(path)))?.size
-}
-
-/**
- * Runs `work` one at a time: all calls during a run share one more run after it. Each call's promise is that of a run which
- * began after the call.
- */
-export function coalesced(work: () => Promise<void>): () => Promise<void> {
-  let running: Promise<void> | undefined
-  let next: Promise<void> | undefined
-  const run = (): Promise<void> => {
-    next = undefined
-    running = work().finally(() => {
-      running = undefined
-    })
-    return running
-  }
-  return () => {
-    if (running === undefined) return run()
-    next ??= running.then(run, run)
-    return next
-  }
+function sizeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.size
 }

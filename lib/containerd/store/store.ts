@@ -176,7 +176,7 @@ export function createContainerdStore(
   async function infoOf(digest: Digest, signal: AbortSignal): Promise<Held | undefined> {
     if (!isOffered(digest)) return undefined
     if (files.areReadable) {
-      const size = await files.sizeOf(digest)
+      const size = files.sizeOf(digest)
       signal.throwIfAborted()
       // A look that knows of it and a file that is missing do not agree: containerd's files may be elsewhere.
       if (size === undefined && !sizes.has(digest)) return undefined
