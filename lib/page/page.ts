@@ -79,7 +79,8 @@ export function createPage({ status, trace, log: unbounded }: PageDependencies, 
     if (c.req.header('content-type') !== 'application/json') return c.text('send JSON\n', 415, HEADERS)
     if (Number(c.req.header('content-length') ?? Number.NaN) <= MAX_REQUEST === false)
       return c.text(`send at most ${MAX_REQUEST} bytes, and say how many\n`, 413, HEADERS)
-    const asked = v.safeParse(REQUEST, await c.req.text())
+    // Only of a client that leaves can it not be read: no failure of this node.
+    const asked = v.safeParse(REQUEST, await c.req.text().catch(() => ''))
     if (!asked.success) return c.text('send {"reference": "..."}\n', 400, HEADERS)
     if (tracing) return c.text('another trace is running: one at a time\n', 429, HEADERS)
     tracing = true

@@ -206,6 +206,20 @@ test('page: a trace that fails says so and is logged; so does a status', async (
   assert.deepEqual(errors, ['trace failed', 'page failed'])
 })
 
+test('page: a client that leaves in the middle of its request is no failure of the page', async () => {
+  const errors: string[] = []
+  const page = createPage({
+    status: async () => STATUS,
+    trace: () => assert.fail('traced'),
+    log: { ...silentLogger, error: (event) => errors.push(event) },
+  })
+  const { headers } = asking('a')
+  const body = new ReadableStream({ pull: (controller) => controller.error(new Error('aborted')) })
+  const init = { method: 'POST', headers, body, duplex: 'half' }
+  assert.equal((await page.app.request('http://localhost/api/trace', init)).status, 400)
+  assert.deepEqual(errors, [])
+})
+
 test('page: however many ask for the status, it is looked at twice a second', async () => {
   let looks = 0
   const page = createPage(
