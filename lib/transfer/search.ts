@@ -65,8 +65,12 @@ const STATE_TIMEOUT = 600
 const STATE_RETRY = 50
 /** The same for one that goes upstream when its turn has come: this node's client comes again. */
 const LATER_TIMEOUT = 300
-/** Milliseconds in which a client may wait for others to be named in the place of such peers. */
+/**
+ * Milliseconds in which others may be named in the place of peers that are getting content: of those that do not answer, and of
+ * those that say that they have given up. The latter may have been waited for, and cost nothing.
+ */
 const REPLACEMENT_TIMEOUT = 1_000
+const LONGEST_REPLACEMENT = 5_000
 /** A head takes some 10 ms on a busy node: after a second a node that nothing else is heard of is dead. */
 const PATIENCE = 1_000
 
@@ -89,8 +93,8 @@ export class Search {
   #candidates: Candidates | undefined
   /** Whether the client asks whether the content is there, and does not want it now. */
   #isHead = false
-  /** Whether a peer that is getting the content was given up in the present race. */
-  #hasLeft = false
+  /** For how many milliseconds others may be named in the place of a peer that was given up in the present race. */
+  #replacement = 0
   /** Addresses of those that were given up before they gave anything. */
   readonly #vain = new Set<string>()
 
@@ -124,18 +128,18 @@ export class Search {
   async open(request: Omit<PeerRequest, 'target'>, signal: AbortSignal, start = 0): Promise<Winner<Found> | undefined> {
     const { clock } = this.#dependencies
     this.#isHead = request.method === 'HEAD'
-    const latestReplacement = clock.now() + REPLACEMENT_TIMEOUT
+    const begunAt = clock.now()
     const lastRetry = clock.now() + (this.#options.raceTimeout ?? RACE_TIMEOUT)
     for (;;) {
       const isFresh = this.#candidates === undefined
-      this.#hasLeft = false
+      this.#replacement = 0
       this.#freeAt = undefined
       const winner = await this.#race({ ...request, target: this.#target }, start, signal)
       if (winner !== undefined) return winner
       this.#candidates?.stop()
       this.#candidates = undefined
       // The flight may name another one in its place.
-      const mayReplace = this.#hasLeft && clock.now() < latestReplacement
+      const mayReplace = clock.now() - begunAt < this.#replacement
       if (!isFresh || mayReplace) continue
       const freeAt = this.#freeAt ?? Number.POSITIVE_INFINITY
       if (freeAt > lastRetry) return undefined
@@ -177,8 +181,10 @@ export class Search {
     const { digest } = target
     const { flight, clock } = this.#dependencies
     const begunAt = clock.now()
+    let isSilent = false
     for (;;) {
       const state = await bounded(STATE_TIMEOUT, signal, (stop) => flight.state(peer, digest, stop))
+      isSilent = state === undefined
       if (state?.kind === 'held') return 'held'
       if (state?.kind === 'waiting' && isFirst && start === 0) return arrivingHead(digest, state.size)
       const isAhead = state?.kind === 'arriving' && ((isFirst && start === 0) || state.written > start)
@@ -192,7 +198,7 @@ export class Search {
       if (signal.aborted) return undefined
     }
     if (signal.aborted) return undefined
-    this.#leave(peer, false)
+    this.#leave(peer, false, isSilent ? REPLACEMENT_TIMEOUT : LONGEST_REPLACEMENT)
     return undefined
   }
 
@@ -247,16 +253,16 @@ export class Search {
     if (this.#isHead) return yield* flight.holders(key, signal)
     for await (const peer of flight.sources(key, signal, this.#target)) {
       const isWrong = peer.isArriving === true && known.isWrong(peer, flightKey(key))
-      if (isWrong) this.#leave(peer, true)
+      if (isWrong) this.#leave(peer, true, REPLACEMENT_TIMEOUT)
       else yield peer
     }
   }
 
   /** Lets the flight name another one in the place of a peer that is getting the content. */
-  #leave(peer: Peer, isRefused: boolean): void {
+  #leave(peer: Peer, isRefused: boolean, replacement: number): void {
     const digest = digestNamed(this.#target)
     if (digest !== undefined) this.#dependencies.flight.left(peer, digest, isRefused)
-    this.#hasLeft = true
+    this.#replacement = replacement
     this.#vain.add(addressOf(peer))
   }
 

@@ -138,7 +138,7 @@ class Supply implements ByteSource {
     // Those who have the bytes have been looked for already where they were to come from these.
     const isKnown = this.#parent === undefined
     if (this.#parent !== undefined) this.#leave(this.#parent, error)
-    const next = isLate ? undefined : await this.#source(isKnown, isStart && error instanceof PieceRefusal)
+    const next = isLate ? undefined : await this.#source(isKnown, isStart)
     if (next === undefined || this.#isCancelled) {
       throw error instanceof PeerError ? error : new PeerError('no peer left', { cause: error })
     }

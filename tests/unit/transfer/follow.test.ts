@@ -4,6 +4,7 @@ import type { Transferred } from '../../../lib/observe/activity.ts'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
 import { digestKey } from '../../../lib/oci/key.ts'
 import { addressOf } from '../../../lib/platform/address.ts'
+import { type Clock, systemClock } from '../../../lib/platform/clock.ts'
 import { createPeerContent } from '../../../lib/transfer/peer-content.ts'
 import { startPeer, type TestPeer } from '../../doubles/http-peer.ts'
 import { BLOB, bodyOf, contentOf, counted, layer, makeParts, OPTIONS, read } from '../../doubles/http-peers.ts'
@@ -231,6 +232,45 @@ test('fetch asks the flight again when the peer that it names has nothing to giv
     node(1).writer.commit()
     assert.deepEqual(await within('all of it', read(body)), BYTES)
     assert.deepEqual([flight.asked, flight.leftOnes, flight.missedOnes], [2, [node(0).address], []])
+  })
+})
+
+test('fetch asks the flight again when a peer gives up after a second, and not when it falls silent', async () => {
+  for (const state of [{ kind: 'gone' } as const, undefined]) {
+    await withNodes([HALF], async ({ flight, node, ...parts }) => {
+      let skipped = 0
+      const clock: Clock = { now: () => systemClock.now() + skipped, after: (ms, run) => systemClock.after(ms, run) }
+      const peers = createPeerContent(
+        { ...parts, flight, clock, address: '127.0.0.1:2', metrics: createMetrics() },
+        OPTIONS,
+      )
+      const lost = { host: '127.0.0.1', port: 1, isArriving: true } as const
+      flight.state = async (peer) => {
+        if (peer.port !== lost.port) return ScriptedFlight.prototype.state.call(flight, peer, BLOB.digest)
+        skipped += 1_500
+        return state
+      }
+      flight.found.push([lost], [node(0).arriving])
+      const answer = await within('an answer', peers.fetch(GET, never))
+      assert.equal(answer?.kind, state && 'content')
+      if (answer === undefined) return
+      node(0).writer.commit()
+      assert.deepEqual(await contentOf(answer), BYTES)
+    })
+  }
+})
+
+test('fetch asks the flight again when a peer gives up that it waits for, though the next one has no byte yet', async () => {
+  await withNodes([0, 0], async ({ peers, flight, node, lines }) => {
+    flight.found.push([node(0).arriving], [node(1).arriving])
+    const answer = peers.fetch(GET, never)
+    const follows = (count: number) => lines.filter(({ event }) => event === 'following').length === count
+    await waitFor('it follows', () => follows(1))
+    node(0).writer.abort()
+    await waitFor('it follows another', () => follows(2))
+    node(1).writer.commit()
+    assert.deepEqual(await contentOf(await within('an answer', answer)), BYTES)
+    assert.deepEqual([flight.leftOnes, flight.missedOnes], [[node(0).address], []])
   })
 })
 
