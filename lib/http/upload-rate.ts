@@ -1,4 +1,5 @@
-import { until } from '../platform/abort.ts'
+import { OVER, until } from '../platform/abort.ts'
+import { type ByteSource, byteSourceOf, sourceResponse } from '../platform/byte-source.ts'
 import { type Clock, systemClock } from '../platform/clock.ts'
 
 /** Bounds the bytes per second of all bodies together. */
@@ -34,37 +35,31 @@ export function createUploadRate(rate: number, clock: Clock = systemClock) {
     return available >= 0 ? 0 : (-available * 1_000) / rate
   }
 
-  const limited = (body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> => {
-    const reader = body.getReader()
+  const limited = (source: ByteSource): ByteSource => {
     const left = new AbortController()
-    let chunk: Uint8Array = new Uint8Array()
-    return new ReadableStream<Uint8Array>(
-      {
-        async pull(controller) {
-          while (chunk.byteLength === 0) {
-            const { done, value } = await reader.read()
-            if (done) return controller.close()
-            chunk = value
-          }
-          const piece = chunk.subarray(0, slice)
-          chunk = chunk.subarray(slice)
-          const time = draw(piece.byteLength)
-          if (time > 0) await until(clock, clock.now() + time, left.signal)
-          controller.enqueue(piece)
-        },
-        async cancel(reason) {
-          left.abort(reason)
-          await reader.cancel(reason)
-        },
+    let rest: Uint8Array | undefined = new Uint8Array()
+    return {
+      async next() {
+        while (rest?.byteLength === 0) rest = await source.next()
+        if (rest === undefined) return undefined
+        const piece = rest.subarray(0, slice)
+        rest = rest.subarray(slice)
+        const time = draw(piece.byteLength)
+        if (time > 0) await until(clock, clock.now() + time, left.signal)
+        return piece
       },
-      { highWaterMark: 0 },
-    )
+      async cancel() {
+        left.abort(OVER)
+        await source.cancel()
+      },
+    }
   }
   return {
     /** A response with the same head, and a body that comes no faster than its share. */
     limit(response: Response): Response {
-      const { body, status, headers } = response
-      return body === null ? response : new Response(limited(body), { status, headers })
+      const { status, headers } = response
+      const source = byteSourceOf(response)
+      return source === undefined ? response : sourceResponse(limited(source), { status, headers })
     },
   }
 }

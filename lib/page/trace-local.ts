@@ -1,6 +1,7 @@
 import type { Digest } from '../oci/digest.ts'
 import { MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
 import { bounded } from '../platform/abort.ts'
+import { sourceResponse } from '../platform/byte-source.ts'
 import { fileResponse } from '../platform/file-response.ts'
 import type { ContentStore } from '../store/store.ts'
 
@@ -58,6 +59,6 @@ export async function readHere(
   if (descriptor === undefined || descriptor.size > MANIFEST_SIZE_LIMIT) return undefined
   const body = await store.open(digest, undefined, signal)
   if (body === undefined) return undefined
-  const response = body.kind === 'file' ? fileResponse(body, {}) : new Response(body.stream)
+  const response = body.kind === 'file' ? fileResponse(body, {}) : sourceResponse(body.source, {})
   return { mediaType: descriptor.mediaType, bytes: new Uint8Array(await response.arrayBuffer()) }
 }

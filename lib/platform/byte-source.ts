@@ -30,9 +30,14 @@ export function sourceResponse(source: ByteSource, init: ResponseInit): Response
   return response
 }
 
-/** The source behind a response of {@link sourceResponse}; `undefined` for any other, also one that wraps it. */
+/** The body of a response, which nobody else may read then: the source that it was made of, or else its stream. */
 export function byteSourceOf(response: Response): ByteSource | undefined {
-  return sources.get(response)
+  return sources.get(response) ?? (response.body === null ? undefined : streamSource(response.body))
+}
+
+function streamSource(body: ReadableStream<Uint8Array>): ByteSource {
+  const reader = body.getReader()
+  return { next: async () => (await reader.read()).value, cancel: () => reader.cancel() }
 }
 
 function streamOf(source: ByteSource): ReadableStream<Uint8Array> {

@@ -76,13 +76,13 @@ async function send(
   client: Client,
   { writeTimeout = WRITE_TIMEOUT, onSent }: SendOptions,
 ): Promise<void> {
-  if (client.method === 'HEAD' || response.body === null) {
-    await response.body?.cancel()
+  const source = byteSourceOf(response)
+  if (client.method === 'HEAD' || source === undefined) {
+    await source?.cancel()
     client.writeHead(response.status, response.headers)
     client.end()
     return
   }
-  const source = byteSourceOf(response) ?? streamSource(response.body)
   if (source === NO_BODY) {
     client.writeHead(response.status, response.headers)
     client.flushHead()
@@ -131,11 +131,6 @@ async function sendBody(
     throw new BodyError(`the body broke off after ${sent} of ${declared ?? 'unknown'} bytes`, { cause })
   }
   client.end()
-}
-
-function streamSource(body: ReadableStream<Uint8Array>): ByteSource {
-  const reader = body.getReader()
-  return { next: async () => (await reader.read()).value, cancel: () => reader.cancel() }
 }
 
 /** Writes chunk after chunk, and ends the connection of a client that does not take them. */

@@ -2,15 +2,16 @@ import type { Descriptor, Digest } from '../oci/digest.ts'
 import type { Key } from '../oci/key.ts'
 import type { ByteRange } from '../oci/range.ts'
 import type { TaggedReference } from '../oci/reference.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
 import type { Arrival } from './arrival.ts'
 
 /**
- * Content as bytes, exactly `length` of them. A file where possible, since every runtime has a faster way for those; a
- * stream otherwise, which its reader must read to the end or cancel.
+ * Content as bytes, exactly `length` of them. A file where possible, since every runtime has a faster way for those; otherwise a
+ * source, which must be read to the end or cancelled.
  */
 export type Body =
   | { readonly kind: 'file'; readonly path: string; readonly start: number; readonly length: number }
-  | { readonly kind: 'stream'; readonly stream: ReadableStream<Uint8Array>; readonly length: number }
+  | { readonly kind: 'source'; readonly source: ByteSource; readonly length: number }
 
 /** Keys that are held from now on, and keys that are no longer. A key is never in both. */
 export interface ContentChange {

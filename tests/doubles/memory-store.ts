@@ -2,6 +2,7 @@ import type { Descriptor, Digest } from '../../lib/oci/digest.ts'
 import { digestKey, type Key, tagKey } from '../../lib/oci/key.ts'
 import type { Content, Image } from '../../lib/oci/make-image.ts'
 import type { TaggedReference } from '../../lib/oci/reference.ts'
+import type { ByteSource } from '../../lib/platform/byte-source.ts'
 import { ContentFeed } from '../../lib/store/feed.ts'
 import { assertWithin, type ContentStore } from '../../lib/store/store.ts'
 import { MemoryWriter } from './memory-arrival.ts'
@@ -91,7 +92,7 @@ export function createMemoryStore(): MemoryStore {
       if (bytes === undefined) return undefined
       if (range !== undefined) assertWithin(range, bytes.length)
       const part = range === undefined ? bytes : bytes.subarray(range.start, range.end + 1)
-      return { kind: 'stream', stream: streamOf(part), length: part.length }
+      return { kind: 'source', source: sourceOf(part), length: part.length }
     },
     arriving: (digest) => writers.get(digest)?.arrival(),
     watch: (signal) => feed.watch(signal),
@@ -101,14 +102,14 @@ export function createMemoryStore(): MemoryStore {
   }
 }
 
-function streamOf(bytes: Uint8Array): ReadableStream<Uint8Array> {
-  let at = 0
-  return new ReadableStream({
-    pull(controller) {
-      if (at >= bytes.length) return controller.close()
-      // A copy, since a reader may transfer the chunk's memory.
-      controller.enqueue(bytes.slice(at, at + CHUNK_SIZE))
-      at += CHUNK_SIZE
+function sourceOf(bytes: Uint8Array): ByteSource {
+  let rest = bytes
+  return {
+    async next() {
+      const chunk = rest.subarray(0, CHUNK_SIZE)
+      rest = rest.subarray(CHUNK_SIZE)
+      return chunk.length === 0 ? undefined : chunk
     },
-  })
+    cancel: async () => undefined,
+  }
 }

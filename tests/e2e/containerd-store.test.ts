@@ -57,8 +57,8 @@ test('containerd store serves through the socket where there are no files, and s
     async ({ store, held, lines }) => {
       await waitFor('the image is held', () => holdsAll(held, keysOf(image)))
       const body = await store.open(image.target.digest, undefined, never)
-      assert.equal(body?.kind, 'stream')
-      await body.stream.cancel()
+      assert.equal(body?.kind, 'source')
+      await body.source.cancel()
       const told = eventsIn(lines, 'content is read')
       assert.deepEqual(
         told.map(({ level, event }) => [level, event]),
@@ -282,25 +282,23 @@ test('containerd store ends a stream whose signal aborts or whose reader leaves'
       const reason = new Error('enough')
       const controller = new AbortController()
       const body = await store.open(large.descriptor.digest, { start: 1, end: 15_000_000 }, controller.signal)
-      assert.equal(body?.kind, 'stream')
-      const reader = body.stream.getReader()
-      assert.ok(((await reader.read()).value?.length ?? 0) > 0)
+      assert.equal(body?.kind, 'source')
+      assert.ok(((await body.source.next())?.length ?? 0) > 0)
       controller.abort(reason)
       await assert.rejects(
         within(
           'the end',
           (async () => {
-            while (!(await reader.read()).done);
+            while ((await body.source.next()) !== undefined);
           })(),
         ),
         reason,
       )
 
       const other = await store.open(large.descriptor.digest, undefined, never)
-      assert.equal(other?.kind, 'stream')
-      const leaving = other.stream.getReader()
-      await leaving.read()
-      await within('the cancellation', leaving.cancel())
+      assert.equal(other?.kind, 'source')
+      await other.source.next()
+      await within('the cancellation', other.source.cancel())
       assert.equal((await store.describe(large.descriptor.digest, never))?.size, large.bytes.length)
     },
     { contentRoot: '/var/empty/not-there' },

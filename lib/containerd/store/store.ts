@@ -10,7 +10,7 @@ import { lengthOf } from '../../oci/range.ts'
 import { formatReference } from '../../oci/reference.ts'
 import { unlessAborted } from '../../platform/abort.ts'
 import { BoundedMap } from '../../platform/bounded-map.ts'
-import { exactStream } from '../../store/exact-stream.ts'
+import { exactSource } from '../../store/exact-source.ts'
 import { ContentFeed } from '../../store/feed.ts'
 import { assertWithin, type ContentStore } from '../../store/store.ts'
 import type { ContainerdClient } from '../client/client.ts'
@@ -237,7 +237,7 @@ export function createContainerdStore(
       const path = files.find(digest, info.size)
       if (path !== undefined) return { kind: 'file', path, start, length }
       const read = (signal: AbortSignal) => client.readContent(digest, { offset: start, size: length }, signal)
-      return { kind: 'stream', stream: exactStream(read, length, signal), length }
+      return { kind: 'source', source: exactSource(read, length, signal), length }
     },
 
     arriving: (digest) => (isOffered(digest) ? files.arriving(digest) : undefined),

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { exactStream } from '../../../lib/store/exact-stream.ts'
-import { within } from '../../fixtures/wait.ts'
+import type { ByteSource } from '../../../lib/platform/byte-source.ts'
+import { exactSource } from '../../../lib/store/exact-source.ts'
+import { inTime, within } from '../../fixtures/wait.ts'
 
 const never = new AbortController().signal
 
@@ -23,61 +24,61 @@ function source(lengths: readonly number[], { endless = false } = {}) {
   return { state, begin }
 }
 
-async function lengthOf(stream: ReadableStream<Uint8Array>): Promise<number> {
+async function lengthOf(bytes: ByteSource): Promise<number> {
   let length = 0
-  for await (const piece of stream) length += piece.length
+  for (let piece = await bytes.next(); piece !== undefined; piece = await bytes.next()) length += piece.length
   return length
 }
 
-test('exactStream hands on any pieces that add up to its length', async () => {
+test('exactSource hands on any pieces that add up to its length', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(fc.nat(100)), async (lengths) => {
       const sum = lengths.reduce((total, length) => total + length, 0)
-      assert.equal(await lengthOf(exactStream(source(lengths).begin, sum, never)), sum)
+      assert.equal(await lengthOf(exactSource(source(lengths).begin, sum, never)), sum)
     }),
   )
 })
 
-test('exactStream fails for missing bytes, and for surplus before it is handed on', async () => {
-  await assert.rejects(lengthOf(exactStream(source([3, 4]).begin, 8, never)), /expected 8 bytes, 1 are missing/)
+test('exactSource fails for missing bytes, and for surplus before it is handed on', async () => {
+  await assert.rejects(lengthOf(exactSource(source([3, 4]).begin, 8, never)), /expected 8 bytes, 1 are missing/)
   const { state, begin } = source([3, 4, 5])
-  const reader = exactStream(begin, 6, never).getReader()
-  assert.equal((await reader.read()).value?.length, 3)
-  await assert.rejects(reader.read(), /expected 6 bytes, got more/)
+  const reader = exactSource(begin, 6, never)
+  assert.equal((await reader.next())?.length, 3)
+  await assert.rejects(reader.next(), /expected 6 bytes, got more/)
   assert.equal(state.aborted, true)
 })
 
-test('exactStream reads nothing before it is read, and nothing ahead', async () => {
+test('exactSource reads nothing before it is read, and nothing ahead', async () => {
   const { state, begin } = source([1, 1, 1])
-  const reader = exactStream(begin, 3, never).getReader()
+  const reader = exactSource(begin, 3, never)
   assert.equal(state.begun, 0)
-  await reader.read()
+  await reader.next()
   assert.equal(state.given, 1)
   await reader.cancel()
   assert.equal(state.aborted, true)
 })
 
-test('exactStream that is cancelled while it waits ends the wait', async () => {
+test('exactSource that is cancelled while it waits ends the wait', async () => {
   const { state, begin } = source([1], { endless: true })
-  const reader = exactStream(begin, 2, never).getReader()
-  await reader.read()
-  const waiting = reader.read()
+  const reader = exactSource(begin, 2, never)
+  await reader.next()
+  const waiting = reader.next()
   await within('the cancellation', reader.cancel())
-  assert.equal((await within('the end of the read', waiting)).done, true)
+  await assert.rejects(within('the end of the read', waiting), inTime)
   assert.equal(state.aborted, true)
 })
 
-test('exactStream fails with the reason of its signal, at any time', async () => {
+test('exactSource fails with the reason of its signal, at any time', async () => {
   const reason = new Error('enough')
   const early = source([1])
-  await assert.rejects(lengthOf(exactStream(early.begin, 1, AbortSignal.abort(reason))), reason)
+  await assert.rejects(lengthOf(exactSource(early.begin, 1, AbortSignal.abort(reason))), reason)
   assert.equal(early.state.begun, 0)
 
   const controller = new AbortController()
   const { begin } = source([1], { endless: true })
-  const reader = exactStream(begin, 2, controller.signal).getReader()
-  await reader.read()
-  const waiting = reader.read()
+  const reader = exactSource(begin, 2, controller.signal)
+  await reader.next()
+  const waiting = reader.next()
   controller.abort(reason)
   await assert.rejects(within('the end of the read', waiting), reason)
 })
