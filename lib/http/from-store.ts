@@ -2,7 +2,6 @@ import { isManifestMediaType } from '../oci/media-type.ts'
 import { type ContentTarget, digestNamed, tagNamed } from '../oci/path.ts'
 import { parseRange } from '../oci/range.ts'
 import { sourceResponse } from '../platform/byte-source.ts'
-import { fileResponse } from '../platform/file-response.ts'
 import type { ContentStore } from '../store/store.ts'
 import { conditionalAnswer, contentHead, rangeHeaderOf, unsatisfiableAnswer } from './answer.ts'
 import type { DoorMiddleware } from './door.ts'
@@ -29,7 +28,7 @@ export function fromStore(store: ContentStore): DoorMiddleware {
     const body = await store.open(descriptor.digest, range, request.signal)
     if (body === undefined) return await next()
     const head = contentHead(c, descriptor, range, 'local')
-    return body.kind === 'file' ? fileResponse(body, head) : sourceResponse(body.source, head)
+    return sourceResponse(body, head)
   }
 }
 

@@ -83,7 +83,10 @@ function parts(): DoorMiddleware {
 function limited(uploadRate: UploadRate): DoorMiddleware {
   return async function limited(c, next) {
     await next()
-    if (c.res.body !== null) c.res = uploadRate.limit(c.res)
+    const limited = uploadRate.limit(c.res)
+    // Otherwise Hono makes a third response of the two, which has lost the source.
+    c.res = undefined
+    c.res = limited
   }
 }
 

@@ -2,7 +2,6 @@ import type { Digest } from '../oci/digest.ts'
 import { MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
 import { bounded } from '../platform/abort.ts'
 import { sourceResponse } from '../platform/byte-source.ts'
-import { fileResponse } from '../platform/file-response.ts'
 import type { ContentStore } from '../store/store.ts'
 
 /** What this node's own store said. */
@@ -59,6 +58,5 @@ export async function readHere(
   if (descriptor === undefined || descriptor.size > MANIFEST_SIZE_LIMIT) return undefined
   const body = await store.open(digest, undefined, signal)
   if (body === undefined) return undefined
-  const response = body.kind === 'file' ? fileResponse(body, {}) : sourceResponse(body.source, {})
-  return { mediaType: descriptor.mediaType, bytes: new Uint8Array(await response.arrayBuffer()) }
+  return { mediaType: descriptor.mediaType, bytes: new Uint8Array(await sourceResponse(body, {}).arrayBuffer()) }
 }

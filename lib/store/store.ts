@@ -5,14 +5,6 @@ import type { TaggedReference } from '../oci/reference.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Arrival } from './arrival.ts'
 
-/**
- * Content as bytes, exactly `length` of them. A file where possible, since every runtime has a faster way for those; otherwise a
- * source, which must be read to the end or cancelled.
- */
-export type Body =
-  | { readonly kind: 'file'; readonly path: string; readonly start: number; readonly length: number }
-  | { readonly kind: 'source'; readonly source: ByteSource; readonly length: number }
-
 /** Keys that are held from now on, and keys that are no longer. A key is never in both. */
 export interface ContentChange {
   readonly added: readonly Key[]
@@ -31,10 +23,10 @@ export interface ContentStore {
   describe(digest: Digest, signal: AbortSignal): Promise<Descriptor | undefined>
 
   /**
-   * The bytes of the digest, or those of `range`, which must lie within its size; `undefined` if the content is not
-   * (or no longer) held.
+   * The bytes of the digest, or exactly those of `range`, which must lie within its size, to be read to the end or cancelled;
+   * `undefined` if the content is not (or no longer) held.
    */
-  open(digest: Digest, range: ByteRange | undefined, signal: AbortSignal): Promise<Body | undefined>
+  open(digest: Digest, range: ByteRange | undefined, signal: AbortSignal): Promise<ByteSource | undefined>
 
   /** The digest while it is being written, if this store can tell. The caller closes it. */
   arriving(digest: Digest): Arrival | undefined

@@ -173,7 +173,6 @@ export function storeConformance(
       assert.deepEqual(Buffer.from(await readBody(whole ?? assert.fail('not held'))), Buffer.from(bytes))
       for (const range of ranges) {
         const body = (await fixture.store.open(descriptor.digest, range, never)) ?? assert.fail('not held')
-        assert.equal(body.length, range.end - range.start + 1)
         assert.deepEqual(Buffer.from(await readBody(body)), Buffer.from(bytes.subarray(range.start, range.end + 1)))
       }
     }

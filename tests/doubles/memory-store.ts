@@ -92,7 +92,7 @@ export function createMemoryStore(): MemoryStore {
       if (bytes === undefined) return undefined
       if (range !== undefined) assertWithin(range, bytes.length)
       const part = range === undefined ? bytes : bytes.subarray(range.start, range.end + 1)
-      return { kind: 'source', source: sourceOf(part), length: part.length }
+      return sourceOf(part)
     },
     arriving: (digest) => writers.get(digest)?.arrival(),
     watch: (signal) => feed.watch(signal),

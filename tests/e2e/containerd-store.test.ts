@@ -6,6 +6,7 @@ import { makeProbeImage } from '../../lib/containerd/check/probe-door.ts'
 import { probeOfLabels } from '../../lib/containerd/probe-name.ts'
 import { digestKey, type Key } from '../../lib/oci/key.ts'
 import { MANIFEST_SIZE_LIMIT, OCTET_STREAM } from '../../lib/oci/media-type.ts'
+import { FileSource } from '../../lib/platform/file-source.ts'
 import { readBody } from '../fixtures/body.ts'
 import { importImage, ingest, removeImage, startContainerd } from '../fixtures/containerd.ts'
 import { holdsAll, keysOf, watchStore } from '../fixtures/containerd-store.ts'
@@ -35,7 +36,7 @@ test('containerd store serves files where it can read them, and says so once', a
       await waitFor('the image is held', () => holdsAll(held, keysOf(image)))
       for (const { descriptor, bytes } of image.contents) {
         const body = (await store.open(descriptor.digest, undefined, never)) ?? assert.fail('not held')
-        assert.equal(body.kind, 'file')
+        assert.ok(body instanceof FileSource)
         assert.deepEqual(Buffer.from(await readBody(body)), Buffer.from(bytes))
       }
       await importImage(containerd, 'files', makeImage({ seed: 21 }), `${NAME}-other`)
@@ -57,8 +58,8 @@ test('containerd store serves through the socket where there are no files, and s
     async ({ store, held, lines }) => {
       await waitFor('the image is held', () => holdsAll(held, keysOf(image)))
       const body = await store.open(image.target.digest, undefined, never)
-      assert.equal(body?.kind, 'source')
-      await body.source.cancel()
+      assert.ok(body !== undefined && !(body instanceof FileSource))
+      await body.cancel()
       const told = eventsIn(lines, 'content is read')
       assert.deepEqual(
         told.map(({ level, event }) => [level, event]),
@@ -78,7 +79,7 @@ test('containerd store warns of nothing at a containerd that never had content, 
       const image = makeImage({ seed: 40 })
       await importImage(fresh, 'first', image, NAME)
       await waitFor('the image is held', () => holdsAll(held, keysOf(image)))
-      assert.equal((await store.open(image.target.digest, undefined, never))?.kind, 'file')
+      assert.ok((await store.open(image.target.digest, undefined, never)) instanceof FileSource)
       assert.equal(eventsIn(lines, 'content is read from files').length, 1)
       assert.deepEqual(
         lines.filter(({ level }) => level === 'warn' || level === 'error'),
@@ -282,23 +283,23 @@ test('containerd store ends a stream whose signal aborts or whose reader leaves'
       const reason = new Error('enough')
       const controller = new AbortController()
       const body = await store.open(large.descriptor.digest, { start: 1, end: 15_000_000 }, controller.signal)
-      assert.equal(body?.kind, 'source')
-      assert.ok(((await body.source.next())?.length ?? 0) > 0)
+      assert.ok(body !== undefined && !(body instanceof FileSource))
+      assert.ok(((await body.next())?.length ?? 0) > 0)
       controller.abort(reason)
       await assert.rejects(
         within(
           'the end',
           (async () => {
-            while ((await body.source.next()) !== undefined);
+            while ((await body.next()) !== undefined);
           })(),
         ),
         reason,
       )
 
       const other = await store.open(large.descriptor.digest, undefined, never)
-      assert.equal(other?.kind, 'source')
-      await other.source.next()
-      await within('the cancellation', other.source.cancel())
+      assert.ok(other)
+      await other.next()
+      await within('the cancellation', other.cancel())
       assert.equal((await store.describe(large.descriptor.digest, never))?.size, large.bytes.length)
     },
     { contentRoot: '/var/empty/not-there' },

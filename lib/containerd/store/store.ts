@@ -10,6 +10,7 @@ import { lengthOf } from '../../oci/range.ts'
 import { formatReference } from '../../oci/reference.ts'
 import { unlessAborted } from '../../platform/abort.ts'
 import { BoundedMap } from '../../platform/bounded-map.ts'
+import { FileSource } from '../../platform/file-source.ts'
 import { exactSource } from '../../store/exact-source.ts'
 import { ContentFeed } from '../../store/feed.ts'
 import { assertWithin, type ContentStore } from '../../store/store.ts'
@@ -235,9 +236,9 @@ export function createContainerdStore(
       if (range !== undefined) assertWithin(range, info.size)
       const [start, length] = range === undefined ? [0, info.size] : [range.start, lengthOf(range)]
       const path = files.find(digest, info.size)
-      if (path !== undefined) return { kind: 'file', path, start, length }
+      if (path !== undefined) return new FileSource({ path, start, length })
       const read = (signal: AbortSignal) => client.readContent(digest, { offset: start, size: length }, signal)
-      return { kind: 'source', source: exactSource(read, length, signal), length }
+      return exactSource(read, length, signal)
     },
 
     arriving: (digest) => (isOffered(digest) ? files.arriving(digest) : undefined),

@@ -6,6 +6,7 @@ import { digestKey, type Key, tagKey } from '../../oci/key.ts'
 import { MANIFEST_SIZE_LIMIT } from '../../oci/media-type.ts'
 import type { Policy } from '../../oci/policy.ts'
 import { lengthOf } from '../../oci/range.ts'
+import { FileSource } from '../../platform/file-source.ts'
 import { createDirectoryWatcher } from '../directory-watcher.ts'
 import { ContentFeed } from '../feed.ts'
 import { assertWithin, type ContentStore } from '../store.ts'
@@ -217,9 +218,9 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
       const found = await find(digest, signal)
       if (found === undefined) return undefined
       const { size } = found.descriptor
-      if (range === undefined) return { kind: 'file', path: found.path, start: 0, length: size }
+      if (range === undefined) return new FileSource({ path: found.path, start: 0, length: size })
       assertWithin(range, size)
-      return { kind: 'file', path: found.path, start: range.start, length: lengthOf(range) }
+      return new FileSource({ path: found.path, start: range.start, length: lengthOf(range) })
     },
     // What is written is in no index yet, so that nobody can tell whether it may be offered.
     arriving: () => undefined,

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { fileResponse } from '../../../lib/platform/file-response.ts'
+import { sourceResponse } from '../../../lib/platform/byte-source.ts'
+import { FileSource } from '../../../lib/platform/file-source.ts'
 import type { Handler, Listener } from '../../../lib/platform/listener.ts'
 import { parseResponse, RawClient, requestText } from '../../fixtures/http.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
@@ -38,7 +39,7 @@ test('listen for members sends files and parts of them, exactly, and HEAD with t
     const handler: Handler = ({ method }) => {
       const headers = { 'content-length': String(part.length), 'content-type': 'application/x', etag: '"x"' }
       const init = { status: part.start === 0 ? 200 : 206, headers }
-      return method === 'HEAD' ? new Response(null, init) : fileResponse({ path, ...part }, init)
+      return method === 'HEAD' ? new Response(null, init) : sourceResponse(new FileSource({ path, ...part }), init)
     }
     await withListener(handler, async (listener, failures) => {
       for (part of [part, { start: 7, length: 1_000_000 }, { start: CONTENT.length - 1, length: 1 }]) {
@@ -88,7 +89,7 @@ test('listen for members answers 500 and tells why when the handler throws, or t
     const handlers: [Handler, RegExp][] = [
       [() => Promise.reject(new Error('a bug')), /a bug/],
       [
-        () => fileResponse({ path, start: 0, length: 10 }, { headers: { 'content-length': '10' } }),
+        () => sourceResponse(new FileSource({ path, start: 0, length: 10 }), { headers: { 'content-length': '10' } }),
         /ENOENT|no such file/i,
       ],
     ]

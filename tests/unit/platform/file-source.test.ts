@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { type FilePart, fileResponse } from '../../../lib/platform/file-response.ts'
+import { sourceResponse } from '../../../lib/platform/byte-source.ts'
+import { type FilePart, FileSource } from '../../../lib/platform/file-source.ts'
 import { listen } from '../../../lib/platform/listen.ts'
 import { parseResponse, type RawClient, requestText, withRawClient } from '../../fixtures/http.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
@@ -28,7 +29,7 @@ async function withFile(
     const failures: unknown[] = []
     const handler = () => {
       const part = partOf(path)
-      return fileResponse(part, { headers: { 'content-length': String(part.length) } })
+      return sourceResponse(new FileSource(part), { headers: { 'content-length': String(part.length) } })
     }
     const listener = await listen(handler, { host: '127.0.0.1', port: 0, onError: (error) => failures.push(error) })
     try {
@@ -46,7 +47,7 @@ async function get(client: RawClient): Promise<Buffer> {
 
 const CONTENT = pattern(5_000_003)
 
-test('fileResponse sends exactly its part, one after the other on one connection', async () => {
+test('FileSource sends exactly its part, one after the other on one connection', async () => {
   const parts = [
     { start: 0, length: CONTENT.length },
     { start: 0, length: 1 },
@@ -70,7 +71,7 @@ test('fileResponse sends exactly its part, one after the other on one connection
   )
 })
 
-test('fileResponse sends an empty file', async () => {
+test('FileSource sends an empty file', async () => {
   await withFile(
     Buffer.alloc(0),
     (path) => ({ path, start: 0, length: 0 }),
@@ -83,7 +84,7 @@ test('fileResponse sends an empty file', async () => {
   )
 })
 
-test('fileResponse sends the right bytes to a client that reads slowly', async () => {
+test('FileSource sends the right bytes to a client that reads slowly', async () => {
   const content = pattern(24_000_001)
   await withFile(
     content,
@@ -105,7 +106,7 @@ test('fileResponse sends the right bytes to a client that reads slowly', async (
   )
 })
 
-test('fileResponse becomes a 500 when the file is gone', async () => {
+test('FileSource becomes a 500 when the file is gone', async () => {
   await withFile(
     CONTENT,
     (path) => ({ path, start: 0, length: CONTENT.length }),
@@ -120,7 +121,7 @@ test('fileResponse becomes a 500 when the file is gone', async () => {
   )
 })
 
-test('fileResponse goes on when the file is unlinked while it is being sent', async () => {
+test('FileSource goes on when the file is unlinked while it is being sent', async () => {
   const content = pattern(24_000_001)
   await withFile(
     content,
@@ -140,7 +141,7 @@ test('fileResponse goes on when the file is unlinked while it is being sent', as
   )
 })
 
-test('fileResponse ends with FIN when the file becomes shorter while it is being sent', async () => {
+test('FileSource ends with FIN when the file becomes shorter while it is being sent', async () => {
   const content = pattern(64_000_000)
   await withFile(
     content,
@@ -163,11 +164,12 @@ test('fileResponse ends with FIN when the file becomes shorter while it is being
   )
 })
 
-test('fileResponse is a Response that anything can read, or cancel before and after its first byte', async () => {
+test('FileSource makes a Response that anything can read, or cancel before and after its first byte', async () => {
   await withTemporaryDirectory(async (dir) => {
     const path = join(dir, 'blob')
     await writeFile(path, CONTENT)
-    const make = () => fileResponse({ path, start: 3, length: 4_000_000 }, { status: 206, headers: { etag: '"x"' } })
+    const make = () =>
+      sourceResponse(new FileSource({ path, start: 3, length: 4_000_000 }), { status: 206, headers: { etag: '"x"' } })
     const response = make()
     assert.equal(response.status, 206)
     assert.equal(response.headers.get('etag'), '"x"')

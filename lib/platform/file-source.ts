@@ -1,9 +1,9 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { open } from 'node:fs/promises'
-import { type ByteSource, sourceResponse } from './byte-source.ts'
+import type { ByteSource } from './byte-source.ts'
 import { freeMemory } from './runtime.ts'
 
-/** A part of a file, as the body of a response. */
+/** A part of a file. */
 export interface FilePart {
   readonly path: string
   /** First byte, counted from 0. */
@@ -17,19 +17,22 @@ const CHUNK = 256 * 1024
 /** Up to so many bytes are read at once: three hops through the pool of threads would take ten times as long. */
 const SMALL = 64 * 1024
 
-/** A response whose body is a part of a file. */
-export function fileResponse(part: FilePart, init: ResponseInit): Response {
-  return sourceResponse(fileSource(part), init)
-}
+/** The bytes of a part of a file. The first read opens it: a source that nobody reads holds no descriptor. */
+export class FileSource implements ByteSource {
+  readonly path: string
+  readonly #chunks: AsyncGenerator<Uint8Array, void>
 
-/** The first read opens the file: a response whose body nobody reads holds no descriptor. */
-function fileSource(part: FilePart): ByteSource {
-  const chunks = readPart(part)
-  return {
-    next: async () => (await chunks.next()).value ?? undefined,
-    async cancel() {
-      await chunks.return()
-    },
+  constructor(part: FilePart) {
+    this.path = part.path
+    this.#chunks = readPart(part)
+  }
+
+  async next(): Promise<Uint8Array | undefined> {
+    return (await this.#chunks.next()).value ?? undefined
+  }
+
+  async cancel(): Promise<void> {
+    await this.#chunks.return()
   }
 }
 
