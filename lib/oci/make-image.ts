@@ -83,18 +83,17 @@ function json(value: unknown): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(value))
 }
 
-/** Bytes that look random and are the same for the same seed: mulberry32, 32 bits a step. */
+/** Bytes that look random and are the same for the same seed: mulberry32, 32 bits a step, the lowest byte first. */
 function randomBytes(length: number, seed: number): Uint8Array {
-  const bytes = new Uint8Array(length)
+  const words = new Uint32Array(Math.ceil(length / 4))
   let state = seed >>> 0
-  for (let at = 0; at < length; at += 4) {
+  for (let at = 0; at < words.length; at++) {
     state = (state + 0x6d2b79f5) >>> 0
     let word = Math.imul(state ^ (state >>> 15), state | 1)
     word ^= word + Math.imul(word ^ (word >>> 7), word | 61)
-    word = (word ^ (word >>> 14)) >>> 0
-    for (let byte = at; byte < at + 4 && byte < length; byte++) bytes[byte] = word >>> ((byte - at) * 8)
+    words[at] = word ^ (word >>> 14)
   }
-  return bytes
+  return new Uint8Array(words.buffer, 0, length)
 }
 
 /** tar's unit, in bytes: headers and files are padded to it, and two empty ones end the archive (POSIX ustar). */

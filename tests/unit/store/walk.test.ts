@@ -208,7 +208,7 @@ test('walkHeld throws what its source throws', async () => {
 
 test('walkHeld lets others have their turn, although it has to wait for nothing', async () => {
   // Each manifest is read and hashed: some 100 ms for all of them.
-  const manifests = Array.from({ length: 3_000 }, (_, seed) => makeImage({ seed }))
+  const manifests = Array.from({ length: 3_000 }, (_, seed) => makeImage({ seed, layers: 1, layerSize: 1 }))
   const { source } = sourceOf(manifests.flatMap(({ contents }) => contents))
   let turns = 0
   const timer = setInterval(() => {
