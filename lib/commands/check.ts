@@ -57,7 +57,7 @@ export const check: Command = {
     const probe = settings.probe === 'on' ? { door, open } : '--probe is off'
     // Loaded here, since the other commands do without gRPC.
     const { connectContainerd } = await import('../containerd/client/client.ts')
-    const { createNodeCheck } = await import('../mirror/node-check.ts')
+    const { createNodeCheck } = await import('../mirror/guard.ts')
     const containerd = connectContainerd(settings['containerd-socket'])
     parts.defer(() => containerd.close())
     const program = programText(context)

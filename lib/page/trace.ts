@@ -10,8 +10,17 @@ import { formatReference, parseReference, type Reference } from '../oci/referenc
 import { bounded } from '../platform/abort.ts'
 import { ownPlatform } from '../platform/runtime.ts'
 import type { ContentStore } from '../store/store.ts'
-import { createLocalAsker, type LocalAnswer, type LocalAsker, readHere, type TracedManifest } from './trace-local.ts'
-import { type Asking, type AskingDependencies, askPeers, readFromPeer } from './trace-peers.ts'
+import {
+  type Asking,
+  type AskingDependencies,
+  askPeers,
+  createLocalAsker,
+  type LocalAnswer,
+  type LocalAsker,
+  readFromPeer,
+  readHere,
+  type TracedManifest,
+} from './trace-ask.ts'
 
 export interface TracerDependencies extends AskingDependencies {
   readonly store: ContentStore

@@ -1,5 +1,5 @@
 import type { TracePart, TraceStep } from '../trace.ts'
-import type { PeerTrace } from '../trace-peers.ts'
+import type { PeerTrace } from '../trace-ask.ts'
 import { byId, type Child, make, table } from './dom.ts'
 import { formatBytes, formatCount, formatDigest, formatTime } from './format.ts'
 import { peerName } from './pulls.ts'
