@@ -254,7 +254,7 @@ export class NodeFlight implements Flight {
       return arrival.size
     }
     // Who goes upstream itself must wait for nobody: the others might wait for it.
-    if (this.#isLed(download) && !hasBegun) this.#leadItself(download)
+    if (this.#isLed(download)) this.#leadItself(download)
     download.way = { kind: 'upstream', at }
     if (way.kind === 'peers' && hasBegun) this.#tellProgress(download)
     return undefined
@@ -286,9 +286,9 @@ export class NodeFlight implements Flight {
     return { ...parent, isArriving: true }
   }
 
-  /** Whether another node leads for the image that it is part of. */
-  #isLed({ image }: Download): boolean {
-    return image !== undefined && this.#leads.get(image) === false
+  /** Whether another node leads for the image that it is part of. What has begun waits for nobody: it would stand still. */
+  #isLed({ image, hasBegun }: Download): boolean {
+    return image !== undefined && !hasBegun && this.#leads.get(image) === false
   }
 
   /** From now on, this node counts on no leader for the image. */
@@ -326,6 +326,8 @@ export class NodeFlight implements Flight {
     const isSilent = (keeper: Peer) => Number(this.#isSilent(keeper))
     let placing: Placing | undefined
     for (const keeper of keepers.sort((a, b) => isSilent(a) - isSilent(b))) {
+      // What the first one does not know, one that falls silent would not tell.
+      if (placing !== undefined && this.#isSilent(keeper)) break
       const answer = await this.#askKeeper(keeper, question, signal)
       if (signal.aborted) return undefined
       if (answer?.kind !== 'place') continue

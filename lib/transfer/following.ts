@@ -106,12 +106,14 @@ export class Following implements ByteSource {
     const waited = clock.now() - since
     if (waited < LOOK) return this.#lookLater(LOOK - waited)
     const offset = this.#offset
+    const askedAt = clock.now()
     const state = await bounded(ANSWER, signal, (stop) => ask(stop), clock)
     if (signal.aborted) return
     if (this.#offset > offset) return this.#lookLater(LOOK)
     this.#lost = this.#judge(state)
     if (this.#lost !== undefined) await this.cancel()
-    else this.#lookLater(LOOK)
+    // Who has not answered in all that time is asked again at once.
+    else this.#lookLater(Math.max(askedAt + LOOK - clock.now(), 0))
   }
 
   /** Why the peer is lost, by what it says of itself; `undefined` if it is worth waiting for. */

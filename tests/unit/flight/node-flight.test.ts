@@ -428,6 +428,19 @@ test('NodeFlight: what upstream has refused to the leader for an image is not wa
   assert.equal(b.flight.missed(digest, true), undefined)
 })
 
+test('NodeFlight: who has begun to get a layer leads for the rest of it, whoever leads for the image', async () => {
+  const join = scene()
+  const [a, b] = await led(join)
+  assert.equal(await a.pull(content, layer), '')
+  a.flight.missed(digest, true)
+  a.writer().write(5)
+  assert.equal(await b.pull(content, layer), 'parent 1')
+  b.writer().write(5)
+  b.flight.left(a.self, digest)
+  assert.equal(await b.pull(content, layer), '')
+  assert.equal(await join().pull(content, layer), 'parent 2')
+})
+
 test('NodeFlight: the turn of a leader is not waited for without end', async () => {
   let skipped = 0
   const clock: Clock = { now: () => systemClock.now() + skipped, after: (ms, run) => systemClock.after(ms, run) }

@@ -5,8 +5,8 @@ import { PeerError } from '../../../lib/peers/error.ts'
 import { Following } from '../../../lib/transfer/following.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 
-/** Follows a peer of which the test says what it gives, and how it is. */
-function follow(first: SourceState | undefined) {
+/** Follows a peer of which the test says what it gives, and how it is; or it never says that. */
+function follow(first: SourceState | undefined, isSilent = false) {
   const clock = new ManualClock()
   const parent = { state: first, looks: 0, cancelled: 0 }
   let give = Promise.withResolvers<Uint8Array | undefined>()
@@ -17,8 +17,9 @@ function follow(first: SourceState | undefined) {
       give.reject(new PeerError('cancelled'))
     },
   }
-  const state = async () => {
+  const state = async (signal: AbortSignal) => {
     parent.looks++
+    if (isSilent) await new Promise((resolve) => signal.addEventListener('abort', resolve))
     return parent.state
   }
   const following = new Following({ open: async () => body, state, clock }, 0)
@@ -98,6 +99,14 @@ for (const [what, state, from, to] of [
     assert.equal(one.clock.pending, 0)
   })
 }
+
+test('following asks a peer that has not answered in time once more at once', async () => {
+  const one = follow(undefined, true)
+  const next = one.wait()
+  assert.equal(await leftAfter(one, 10_000), 1_500)
+  await assert.rejects(next, PeerError)
+  assert.equal(one.parent.looks, 2)
+})
 
 test('following waits for the turn of a peer as long as that is said to be worth it', async () => {
   const one = follow({ kind: 'waiting', size: 1_000 })
