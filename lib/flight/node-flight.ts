@@ -218,6 +218,7 @@ export class NodeFlight implements Flight {
     const { better } = download
     download.better = undefined
     download.follow(better)
+    this.#metrics.moved.inc()
     return { ...better, isArriving: true }
   }
 

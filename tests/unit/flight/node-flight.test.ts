@@ -539,6 +539,7 @@ test('NodeFlight: a node with many above it hears whom it had better follow', as
   const better = await waitFor('it hears', async () => deep.flight.better(digest))
   assert.deepEqual(better, { ...first.self, isArriving: true })
   assert.equal(deep.flight.better(digest), undefined, 'it is told once')
+  assert.match((await deep.metrics.render()).body, /flight_moved_total 1$/m)
 })
 
 test('NodeFlight asks the router alone for tags, and ends with its signal and when it is closed', async () => {
