@@ -66,9 +66,10 @@ export async function startRawPeer(onConnection: (socket: Socket) => void): Prom
 
 /** A peer that is not there any more. */
 export async function startAbsentPeer(): Promise<TestPeer> {
-  const peer = await startRawPeer((socket) => socket.destroy())
-  await peer.close()
-  return peer
+  const { peer, close } = await startRawPeer((socket) => socket.destroy())
+  await close()
+  // The port may be given to another test at once, but nobody listens at this address.
+  return { peer: { ...peer, host: '127.0.0.2' }, close }
 }
 
 async function start(server: Server): Promise<CountingPeer> {
