@@ -32,7 +32,7 @@ const UNUSUAL_PART = 1 / 8
 const LEAST_RATE = 16
 /** For how long a peer that has failed gets no pieces while others do, in milliseconds. */
 const REST = 10_000
-/** The same for one that was slow or late for the first time, as a busy node may be for a moment; then four times as long, at most as above. */
+/** The same for one that was late for the first time, as a busy node may be for a moment; then four times as long, at most as above. */
 const FIRST_REST = 1_000
 /** Bytes after which peers that have failed may be tried once more: a long transfer may be in trouble more often. */
 const PROGRESS = 1024 * 1024
@@ -121,6 +121,9 @@ export class Giver {
   /** How often it was slow or late, and whether it has given no piece since. */
   #delays = 0
   isOnTrial = false
+  /** Until when it gets its pieces earlier than others, and by how many bytes. */
+  #lagsUntil = 0
+  #lead = 0
 
   constructor(peer: Peer) {
     this.peer = peer
@@ -165,10 +168,16 @@ export class Giver {
     return isShared ? this.#shared : this.#alone
   }
 
+  /** How many bytes before the client wants it its next piece must be asked for if others give, too; 0 for one that keeps up. */
+  leadAt(now: number): number {
+    return this.#lagsUntil > now ? this.#lead : 0
+  }
+
   /** Whether it may be asked for one more piece, so that it is never without work. */
-  mayTake(isShared: boolean): boolean {
+  mayTake(isShared: boolean, now: number): boolean {
     const [first, second] = this.running
     if (first === undefined) return true
+    if (isShared && this.leadAt(now) > 0) return false
     return this.rate !== undefined && second === undefined && (isShared || first.left <= this.#alone / 2)
   }
 
@@ -179,23 +188,34 @@ export class Giver {
    *   is the least that it can be.
    * @param waited milliseconds for which the client has waited for bytes of it
    * @param others bytes per millisecond of the fastest other peer that gives, if there are others
+   * @param all bytes per millisecond that all give, on average
    */
-  gave(bytes: number, ms: number, waited: number, others: number | undefined, now: number): void {
+  gave(bytes: number, ms: number, waited: number, others: number | undefined, all: number, now: number): void {
     this.isOnTrial = false
     const rate = bytes / Math.max(ms, 1)
     this.rate = this.rate === undefined ? rate : this.rate + (rate - this.rate) * WEIGHT
     const isLate = waited > TURN / 4
-    if (others === undefined) {
+    // One piece says little on a busy machine: what it gives on average counts. But how long the next one takes, a late one tells.
+    if (isLate && this.rate < (others ?? 0) * SLOW_PART) {
+      if (rate * 2 * TURN < LEAST_PIECE) this.late(now)
+      else this.#lag(Math.ceil(all * Math.max(waited, LEAST_PIECE / rate)), now)
+    } else if (others === undefined) {
       this.#alone = bounded(Math.min(this.rate * PIECE_TIME, this.#alone * 2), LARGEST_PIECE)
       this.#shared = bounded(Math.min(this.rate * TURN, this.#alone), LARGEST_SHARED)
-    } else {
+    } else if (this.leadAt(now) === 0) {
       // A piece that was there in time shows only that the peer could give more, unless the others were late.
       const wanted = isLate ? rate * TURN : ms < 2 * TURN ? LARGEST_SHARED : this.#shared
       this.#shared = bounded(Math.min(wanted, this.#shared * 2), LARGEST_SHARED)
       this.#alone = this.#shared
     }
-    // One piece says little on a busy machine: what it gives on average counts.
-    if (isLate && this.rate < (others ?? 0) * SLOW_PART) this.late(now)
+  }
+
+  /** It is slow beside others, which had to wait: for a while it is asked for little, and so many bytes earlier than before. */
+  #lag(bytes: number, now: number): void {
+    const lead = this.leadAt(now)
+    if (lead === 0) this.#lagsUntil = now + Math.min(FIRST_REST * 4 ** ++this.#delays, REST)
+    this.#lead = lead + bytes
+    this.#shared = LEAST_PIECE
   }
 }
 
@@ -217,10 +237,10 @@ export class Givers {
     return giver
   }
 
-  /** Those that may get pieces, the least occupied first, then the fastest. */
+  /** Those that may get pieces: those that keep up with the others, the least occupied first, then the fastest. */
   ready(now: number): Giver[] {
     return this.#resting(undefined, now).sort(
-      (a, b) => a.running.size - b.running.size || (b.rate ?? 0) - (a.rate ?? 0),
+      (a, b) => a.leadAt(now) - b.leadAt(now) || a.running.size - b.running.size || (b.rate ?? 0) - (a.rate ?? 0),
     )
   }
 

@@ -42,9 +42,14 @@ export class Line {
     return this.#pieces[0]
   }
 
-  /** The first piece that no peer is asked for. */
-  get open(): Piece | undefined {
-    return this.#pieces.find(({ request }) => request === undefined)
+  /** The first piece from that place on that no peer is asked for. */
+  open(from: number): Piece | undefined {
+    return this.#pieces.find(({ request, at }) => request === undefined && at >= from)
+  }
+
+  /** The end of the last piece. */
+  get frontier(): number {
+    return this.#frontier
   }
 
   /** Bytes of the span behind the last piece. */
@@ -62,7 +67,7 @@ export class Line {
     return this.push(this.left < size * 1.25 ? this.#end : this.#frontier + size)
   }
 
-  /** Puts a piece at the end. */
+  /** Puts a piece at the end, up to that place. */
   push(end: number): Piece {
     const piece = { start: this.#frontier, at: this.#frontier, end }
     this.#pieces.push(piece)
@@ -75,12 +80,12 @@ export class Line {
     this.#pieces.shift()
   }
 
-  /** Makes two pieces of the first one if it is longer than that from where it is. */
-  split(first: Piece, size: number): void {
-    const end = first.at + size
-    if (end >= first.end) return
-    this.#pieces.splice(1, 0, { start: end, at: end, end: first.end })
-    first.end = end
+  /** Makes two pieces of one if it is longer than about that from where it is. */
+  split(piece: Piece, size: number): void {
+    const end = piece.at + size
+    if (piece.end - piece.at < size * 1.25) return
+    this.#pieces.splice(this.#pieces.indexOf(piece) + 1, 0, { start: end, at: end, end: piece.end })
+    piece.end = end
   }
 
   /** Takes away from a peer what it was to give. */

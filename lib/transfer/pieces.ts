@@ -72,6 +72,7 @@ export class Pieces implements ByteSource {
   readonly #lookout: Lookout
   readonly #line: Line
   readonly #stop = new AbortController()
+  readonly #startedAt: number
   #offset: number
   /** Its last bytes are still used, and with them its connection. */
   #spent: PieceRequest | undefined
@@ -82,6 +83,7 @@ export class Pieces implements ByteSource {
     this.#dependencies = dependencies
     this.#options = options
     this.#span = span
+    this.#startedAt = dependencies.clock.now()
     this.#offset = span.start
     this.#line = new Line(span)
     this.#lateness = new Lateness({
@@ -177,7 +179,8 @@ export class Pieces implements ByteSource {
     this.#spent = request
     this.#line.shift()
     const now = this.#now
-    giver.gave(taken, now - askedAt, this.#lateness.turn(), this.#givers.beside(giver, now), now)
+    const all = (this.#offset - this.#span.start) / Math.max(now - this.#startedAt, 1)
+    giver.gave(taken, now - askedAt, this.#lateness.turn(), this.#givers.beside(giver, now), all, now)
     this.#dependencies.known.of(giver.peer).moved(taken, now - askedAt)
     this.#givers.came(taken)
     if (this.#offset === this.#span.end) this.#lateness.close()
@@ -188,14 +191,31 @@ export class Pieces implements ByteSource {
 
   /** Asks those that give for as much as they should be asked for now. */
   #fill(): void {
-    for (;;) {
-      const ready = this.#givers.ready(this.#now)
-      const giver = ready.find((one) => one.mayTake(ready.length > 1))
-      if (giver === undefined) return
-      const { open, left } = this.#line
-      if (open === undefined && (left === 0 || (this.#line.first !== undefined && this.#ahead === 0))) return
-      this.#request(open ?? this.#append(giver.size(ready.length > 1)), giver)
+    const ready = this.#givers.ready(this.#now)
+    const isShared = ready.length > 1
+    for (const giver of ready) {
+      if (!giver.mayTake(isShared, this.#now)) continue
+      const piece = this.#pieceFor(giver, isShared)
+      if (piece === undefined) continue
+      this.#request(piece, giver)
+      // Who is the least occupied now is asked next.
+      this.#fill()
+      return
     }
+  }
+
+  /** The next piece for a peer; `undefined` if there is none, or no room for one. */
+  #pieceFor(giver: Giver, isShared: boolean): Piece | undefined {
+    const lead = isShared ? giver.leadAt(this.#now) : 0
+    const from = this.#offset + lead
+    const open = this.#line.open(from)
+    if (open !== undefined) return open
+    // What is between is for those that are faster.
+    const gap = lead === 0 ? 0 : Math.max(from - this.#line.frontier, 0)
+    const { first, left } = this.#line
+    if (left <= gap || (first !== undefined && this.#ahead <= gap)) return undefined
+    if (gap > 0) this.#line.push(from)
+    return this.#append(giver.size(isShared))
   }
 
   /** Bytes that may be asked for ahead, besides those that are. */
@@ -209,7 +229,9 @@ export class Pieces implements ByteSource {
     return this.#line.append(this.#line.first === undefined ? size : Math.min(size, this.#ahead))
   }
 
+  /** Asks a peer for as much of a piece as it may be asked for at a time; the rest is another piece. */
   #request(piece: Piece, giver: Giver): PieceRequest {
+    this.#line.split(piece, giver.size(this.#givers.ready(this.#now).length > 1))
     const span = { start: piece.at, end: piece.end }
     const request = this.#give(piece, giver, (signal) => this.#dependencies.ask(giver.peer, span, signal))
     request.onRefused((error) => {
@@ -295,7 +317,6 @@ export class Pieces implements ByteSource {
     else told.broke(giver.peer, silentFor(LATE), piece.at, giver.hasGiven)
     giver.late(this.#now)
     this.#line.release(giver)
-    this.#line.split(piece, other.size(true))
     this.#request(piece, other)
     this.#lateness.turn()
     this.#fill()
