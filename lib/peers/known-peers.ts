@@ -34,8 +34,9 @@ const COMPARED_BYTES = 1024 * 1024
  * bounded, and never a reason to fail: an unknown peer is as good as any.
  */
 export class KnownPeers {
+  /** What all of them together have needed lately. */
+  readonly pace = new Pace()
   readonly #clock: Clock
-  readonly #pace = new Pace()
   /** By address. */
   readonly #standings = new BoundedMap<Standing>(CAPACITY)
   /** Until when content is held against a peer, by {@link wrongKey}. */
@@ -47,7 +48,7 @@ export class KnownPeers {
 
   /** What is known of the peer, also of one that was not heard of before. */
   of(peer: Peer): Standing {
-    const standing = this.#find(peer) ?? new Standing(this.#clock, this.#pace)
+    const standing = this.#find(peer) ?? new Standing(this.#clock, this.pace)
     this.#standings.set(addressOf(peer), standing)
     return standing
   }
@@ -96,19 +97,9 @@ export class KnownPeers {
    * were found, which is random, so that load spreads.
    */
   rank<P extends Peer>(peers: readonly P[]): P[] {
-    const { usual } = this.#pace
+    const { usual } = this.pace
     const places = peers.map((peer) => ({ peer, place: this.#place(peer, usual) }))
     return places.sort((a, b) => compare(a.place, b.place)).map(({ peer }) => peer)
-  }
-
-  /** How long to wait for a head before the next peer is asked too, in milliseconds. */
-  hedgeDelay(): number {
-    return this.#pace.hedgeDelay()
-  }
-
-  /** Bytes per millisecond that peers usually give; `undefined` before there are enough measurements to say. */
-  usualRate(): number | undefined {
-    return this.#pace.usualRate()
   }
 
   /** How many peers are put aside at this moment. */

@@ -32,13 +32,14 @@ export class Pace {
   }
 
   /**
-   * The 95th percentile of what heads took, so that about one request in twenty is asked twice (Dean and Barroso, "The Tail
-   * at Scale", 2013), between the bounds.
+   * How long to wait for a head before the next peer is asked too, in milliseconds: the 95th percentile of what heads took, so
+   * that about one request in twenty is asked twice (Dean and Barroso, "The Tail at Scale", 2013), between the bounds.
    */
   hedgeDelay(): number {
     return Math.min(Math.max(quantile(this.#heads, 0.95) ?? FIRST_HEDGE, HEDGE.least), HEDGE.most)
   }
 
+  /** Bytes per millisecond that peers usually give; `undefined` before there are enough measurements to say. */
   usualRate(): number | undefined {
     return this.#rates.length < LEAST_RATES ? undefined : quantile(this.#rates, 0.5)
   }

@@ -89,7 +89,7 @@ export class Pieces implements ByteSource {
     this.#lateness = new Lateness({
       clock: dependencies.clock,
       awaited: () => this.#line.first?.request,
-      leastRate: () => this.#givers.leastRate(dependencies.known.usualRate()),
+      leastRate: () => this.#givers.leastRate(dependencies.known.pace.usualRate()),
       onLate: () => this.#late(),
     })
     const found = (peer: Peer) => {

@@ -278,7 +278,7 @@ export class Search {
         release: (head) => void (head.kind === 'content' && head.body.cancel()),
         isWorthWaiting: (peer: Source) => peer.isArriving === true || this.#isWorthWaiting(peer),
         mayAnswer: (peer) => known.of(peer).mayAnswer,
-        hedgeDelay: () => known.hedgeDelay(),
+        hedgeDelay: () => known.pace.hedgeDelay(),
         onHedge: () => metrics.hedges.inc(),
         onOutrun: (peer, waitedMs) => {
           known.of(peer).outrun(waitedMs)

@@ -67,7 +67,7 @@ test('fetch loses no time at all to a peer whose mirror was killed: its machine 
 
 test('fetch loses one hedging delay to a peer that has vanished with its machine, and none the next time', async () => {
   await withDead<CountingPeer>(startVanishedPeer, async (setting, dead) => {
-    const delay = setting.known.hedgeDelay()
+    const delay = setting.known.pace.hedgeDelay()
     const fetched = fetchLayer(setting)
     await waitFor('the dead one is asked', () => dead.accepted === 1)
     await setting.clock.pass(delay - 1)

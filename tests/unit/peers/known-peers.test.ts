@@ -272,21 +272,21 @@ test('KnownPeers takes a busy peer at its word for ten seconds at most', async (
 
 test('KnownPeers learns the hedging delay from what heads took, between its bounds', () => {
   const { known } = make()
-  assert.equal(known.hedgeDelay(), 50)
+  assert.equal(known.pace.hedgeDelay(), 50)
   for (let n = 0; n < 64; n++) known.of(A).answered(1)
-  assert.equal(known.hedgeDelay(), 10)
+  assert.equal(known.pace.hedgeDelay(), 10)
   for (let n = 0; n < 64; n++) known.of(A).answered(n < 58 ? 5 : 120)
-  assert.equal(known.hedgeDelay(), 120)
+  assert.equal(known.pace.hedgeDelay(), 120)
   for (let n = 0; n < 64; n++) known.of(B).outrun(5_000)
-  assert.equal(known.hedgeDelay(), 200)
+  assert.equal(known.pace.hedgeDelay(), 200)
 })
 
 test('KnownPeers says what rate is usual once there is something to compare', () => {
   const { known } = make()
   for (const bytes of [100, 300, 200]) known.of(A).moved(bytes, 1)
-  assert.equal(known.usualRate(), undefined)
+  assert.equal(known.pace.usualRate(), undefined)
   known.of(B).moved(400, 1)
-  assert.equal(known.usualRate(), 300)
+  assert.equal(known.pace.usualRate(), 300)
 })
 
 test('KnownPeers stays bounded whoever comes and goes, and keeps who was heard of last', () => {
@@ -330,7 +330,7 @@ test('KnownPeers rank gives every peer once, whatever happened, and bounds hold'
       assert.equal(ranked.length, peers.length)
       const firstAside = ranked.findIndex((peer) => known.isAside(peer))
       if (firstAside >= 0) assert.ok(ranked.slice(firstAside).every((peer) => known.isAside(peer)))
-      assert.ok(known.hedgeDelay() >= 10 && known.hedgeDelay() <= 200)
+      assert.ok(known.pace.hedgeDelay() >= 10 && known.pace.hedgeDelay() <= 200)
     }),
   )
 })
