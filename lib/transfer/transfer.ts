@@ -30,8 +30,8 @@ export type TransferOptions = SearchOptions & Pick<PiecesOptions, 'stallTimeout'
 const LONGEST_WAIT = 10_000
 /** The same in stalls, where these are set to be long: that many peers are given a chance, whatever it takes. */
 const LEAST_STALLS = 3
-/** Longest that a client waits until it is known which one of several peers gave wrong bytes, in milliseconds. */
-const EXAMINATION = 10_000
+/** Longest that a client waits until it is known which one of several peers gave wrong bytes, in stalls: 10 s by default. */
+const EXAMINATION = 5
 /** Attempts that are told of one transfer: beyond some, which one it was says nothing more. */
 const TOLD_ATTEMPTS = 8
 
@@ -177,7 +177,9 @@ export class Transfer implements PiecesTold {
     }
     metrics.verificationFailures.inc({ kind: this.target.kind })
     log.warn('wrong content', { digest: descriptor.digest, peers: givers })
-    if (isSuspect) await bounded(EXAMINATION, undefined, (signal) => this.#examine(descriptor, givers, signal))
+    if (!isSuspect) return
+    const bound = EXAMINATION * this.options.stallTimeout
+    await bounded(bound, undefined, (signal) => this.#examine(descriptor, givers, signal))
   }
 
   /** Reads content from each peer alone, until one gives it right: the next request will ask that one. */
