@@ -75,7 +75,8 @@ test('Namespace.carried: tells the bytes of a body in both directions', async ()
   await a.exec('curl', ['--silent', '--output', '/dev/null', url])
   const after = [await a.network.carried(), await registry.network.carried()]
   const [came, went] = [(after[0]?.in ?? 0) - (before[0]?.in ?? 0), (after[1]?.out ?? 0) - (before[1]?.out ?? 0)]
-  for (const carried of [came, went]) assert.ok(Math.abs(carried - size) < size / 50, `${carried} of ${size} bytes`)
+  // With the headers of its packets, which take a twentieth where each has 1,500 bytes, and hardly anything where they are large.
+  for (const carried of [came, went]) assert.ok(carried > size && carried < size * 1.06, `${carried} of ${size} bytes`)
 })
 
 test('Namespace.setNames: a name resolves to all of its addresses, from now on', async () => {
