@@ -77,7 +77,14 @@ export async function pullUnder(cluster: Cluster, experiment: Experiment): Promi
     const before = await asker.network.carried()
     const counted = await countsOf(asker)
     const start = performance.now()
-    let pulled = pullOnce(asker, image)
+    // A fault may take longer than the pull: a mirror that is told to stop withdraws what it has announced.
+    let endedAt = start
+    const pull = async () => {
+      const error = await pullOnce(asker, image)
+      endedAt = performance.now()
+      return error
+    }
+    let pulled = pull()
     if (when !== undefined) {
       // A pull that fails early must not leave this waiting.
       const failed = pulled.then((error) => error && Promise.reject(new Error(error)))
@@ -88,13 +95,13 @@ export async function pullUnder(cluster: Cluster, experiment: Experiment): Promi
     for (;;) {
       const error = await within(`${what}: the end of the pull`, pulled, PULL_BOUND)
       if (error === undefined) break
-      failedAfter ??= performance.now() - start
+      failedAfter ??= endedAt - start
       errors.push(error)
       if (retry === undefined || errors.length > 1) throw new Error(`${what}: ${errors.join('; ')}`)
       await retry()
-      pulled = pullOnce(asker, image)
+      pulled = pull()
     }
-    ms = performance.now() - start
+    ms = endedAt - start
     counts = await countsOf(asker, counted)
     came = (await asker.network.carried()).in - before.in
   })
