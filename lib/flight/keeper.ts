@@ -200,15 +200,16 @@ export class Keeper {
   #doubt(content: Content, own: string, now: number): void {
     content.doubtedUntil = now + WRONG_LIFE
     for (const address of content.holders.keys()) content.holders.delete(address)
-    const root = rootOf(own, content)
-    for (const [address, entry] of content.entries) if (rootOf(address, content) === root) entry.gives = false
+    const entry = content.entries.get(own)
+    const root = entry && rootOf(entry, content)
+    for (const one of content.entries.values()) if (rootOf(one, content) === root) one.gives = false
   }
 
   /** Whether another node gets it that others may follow, and follows nobody, and that one does not do so as well. */
   #isLedAnew(own: string, { entries }: Content): boolean {
     const now = this.#clock.now()
-    const leads = ({ gives, parent, hasBegun, heardAt }: Entry) =>
-      gives && (parent === undefined || !entries.has(parent)) && (hasBegun || now - heardAt < FRESH)
+    const leads = (entry: Entry) =>
+      entry.gives && above(entry, entries) === undefined && (entry.hasBegun || now - entry.heardAt < FRESH)
     const present = entries.get(own)
     return !(present !== undefined && leads(present)) && [...entries.values()].some(leads)
   }
@@ -328,14 +329,10 @@ function isBelow(entry: Entry, address: string, { entries }: Content): boolean {
   return false
 }
 
-/** The first one above that node, or the node itself. */
-function rootOf(address: string, { entries }: Content): string {
-  let root = address
-  for (let steps = 0; steps <= entries.size; steps++) {
-    const parent = entries.get(root)?.parent
-    if (parent === undefined || !entries.has(parent)) break
-    root = parent
-  }
+/** The first one above an entry, or the entry itself. */
+function rootOf(entry: Entry, { entries }: Content): Entry {
+  let root = entry
+  for (let steps = 0; steps <= entries.size; steps++) root = above(root, entries) ?? root
   return root
 }
 
