@@ -122,16 +122,7 @@ export async function readFromPeer(
     const answer = await ask(client, credentials, peer, { target, method: 'GET' }, signal)
     if (answer.kind !== 'content') return undefined
     const { body, descriptor } = answer
-    const bytes = await reading(body, MANIFEST_LIMIT, signal, async () => {
-      const chunks: Uint8Array[] = []
-      for (let missing = Math.min(descriptor.size, MANIFEST_SIZE_LIMIT); missing > 0; ) {
-        const chunk = await body.next()
-        if (chunk === undefined) break
-        missing -= chunk.length
-        chunks.push(new Uint8Array(chunk))
-      }
-      return Buffer.concat(chunks)
-    })
+    const bytes = await reading(body, MANIFEST_LIMIT, signal, () => wholeOf(body))
     verify(bytes, target.reference.digest)
     return { mediaType: descriptor.mediaType, bytes }
   } catch (error) {
@@ -153,6 +144,10 @@ async function reading<T>(body: ByteSource, limit: number, signal: AbortSignal, 
   } finally {
     cancel()
   }
+}
+
+async function wholeOf(source: ByteSource): Promise<Uint8Array> {
+  return new Uint8Array(await sourceResponse(source, {}).arrayBuffer())
 }
 
 /** What this node's own store said. */
@@ -209,5 +204,5 @@ export async function readHere(
   if (descriptor === undefined || descriptor.size > MANIFEST_SIZE_LIMIT) return undefined
   const body = await store.open(digest, undefined, signal)
   if (body === undefined) return undefined
-  return { mediaType: descriptor.mediaType, bytes: new Uint8Array(await sourceResponse(body, {}).arrayBuffer()) }
+  return { mediaType: descriptor.mediaType, bytes: await wholeOf(body) }
 }
