@@ -25,6 +25,9 @@ export interface Piece {
   request?: PieceRequest | undefined
 }
 
+/** By how much a piece may be longer than it should be, rather than that a small one is left. */
+const LONGER = 1.25
+
 /** The pieces of a span that are under way, in order. */
 export class Line {
   readonly #pieces: Piece[] = []
@@ -64,7 +67,7 @@ export class Line {
 
   /** Puts a piece of about that many bytes at the end: what would be too little for one more is part of it. */
   append(size: number): Piece {
-    return this.push(this.left < size * 1.25 ? this.#end : this.#frontier + size)
+    return this.push(this.left < size * LONGER ? this.#end : this.#frontier + size)
   }
 
   /** Puts a piece at the end, up to that place. */
@@ -83,7 +86,7 @@ export class Line {
   /** Makes two pieces of one if it is longer than about that from where it is. */
   split(piece: Piece, size: number): void {
     const end = piece.at + size
-    if (piece.end - piece.at < size * 1.25) return
+    if (piece.end - piece.at < size * LONGER) return
     this.#pieces.splice(this.#pieces.indexOf(piece) + 1, 0, { start: end, at: end, end: piece.end })
     piece.end = end
   }
