@@ -20,12 +20,13 @@ import { parseArgs } from 'node:util'
 import { type MirrorProcess, startMirrorProcess } from '../../lib/commands/mirror-process.ts'
 import { makeImage } from '../../lib/oci/make-image.ts'
 import { OCI_LAYER } from '../../lib/oci/media-type.ts'
+import type { RuntimeName } from '../../lib/platform/runtime.ts'
 import { writeLayout } from '../../lib/store/layout/writer.ts'
 import { importImage, startContainerd } from '../fixtures/containerd.ts'
 import { SWARM_KEY } from '../fixtures/credentials.ts'
+import { PROGRAMS, type ProgramName, RUNTIMES } from '../fixtures/programs.ts'
 import { median, printTable, quantile } from './figures.ts'
 import { memoryOf, type Use, watchUse } from './light-figures.ts'
-import { PROGRAMS, type ProgramName, RUNTIMES, type RuntimeName } from './servers.ts'
 
 /** Bytes of the file in each blob, which is 2 KiB with its tar: as a config may have. */
 const SIZE = 300

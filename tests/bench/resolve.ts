@@ -13,9 +13,11 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import type { RuntimeName } from '../../lib/platform/runtime.ts'
 import { writeLayout } from '../../lib/store/layout/writer.ts'
+import { RUNTIMES } from '../fixtures/programs.ts'
 import { median, printTable, quantile } from './figures.ts'
-import { RUNTIMES, type RuntimeName, startLayoutMirror } from './servers.ts'
+import { startLayoutMirror } from './servers.ts'
 
 const REGISTRY = 'registry.example'
 const PATH = `/v2/team/app/manifests/1?ns=${REGISTRY}`

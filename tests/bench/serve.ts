@@ -19,10 +19,12 @@ import { digestKey } from '../../lib/oci/key.ts'
 import { contentOf, makeImage } from '../../lib/oci/make-image.ts'
 import { OCI_CONFIG, OCI_LAYER, OCI_MANIFEST } from '../../lib/oci/media-type.ts'
 import { createCredentials } from '../../lib/peers/credentials.ts'
+import type { RuntimeName } from '../../lib/platform/runtime.ts'
 import { writeLayout } from '../../lib/store/layout/writer.ts'
 import { LOOPBACK_SWARM_KEY } from '../../lib/swarm/topic.ts'
+import { RUNTIMES } from '../fixtures/programs.ts'
 import { cpuSeconds, median, printTable, quantile, residentMebibytes, watchMemory } from './figures.ts'
-import { RUNTIMES, type RuntimeName, startLayoutMirror, startNginx } from './servers.ts'
+import { startLayoutMirror, startNginx } from './servers.ts'
 
 const SIZE = 2 ** 30
 const ROUNDS = 5

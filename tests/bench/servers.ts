@@ -7,24 +7,8 @@ import { join } from 'node:path'
 import process from 'node:process'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type MirrorProcess, startMirrorProcess } from '../../lib/commands/mirror-process.ts'
-
-const ROOT = join(import.meta.dirname, '..', '..')
-const BIN = join(ROOT, 'node_modules', '.bin')
-const MAIN = join(ROOT, 'main.ts')
-
-/** How each runtime runs main.ts. */
-export const RUNTIMES = {
-  node: [join(BIN, 'node'), MAIN],
-  deno: [join(BIN, 'deno'), 'run', '--allow-all', MAIN],
-  bun: [join(BIN, 'bun'), MAIN],
-} as const
-
-export type RuntimeName = keyof typeof RUNTIMES
-
-/** The same, and the executable that `npm run build` has made. */
-export const PROGRAMS = { ...RUNTIMES, executable: [join(ROOT, 'dist', 'swarmirror')] } as const
-
-export type ProgramName = keyof typeof PROGRAMS
+import type { RuntimeName } from '../../lib/platform/runtime.ts'
+import { RUNTIMES } from '../fixtures/programs.ts'
 
 /** Milliseconds that a server may take to start. */
 const START_TIMEOUT = 60_000

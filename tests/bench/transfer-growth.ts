@@ -1,10 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { RuntimeName } from '../../lib/platform/runtime.ts'
 import { writeLayout } from '../../lib/store/layout/writer.ts'
 import { makeImage } from '../e2e/harness/image.ts'
 import { printTable, watchMemory } from './figures.ts'
-import { type RuntimeName, startLayoutMirror } from './servers.ts'
+import { startLayoutMirror } from './servers.ts'
 import { download, untilOffered } from './transfer-proxy.ts'
 
 const SIZE = 1024 ** 3

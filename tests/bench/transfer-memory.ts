@@ -3,10 +3,11 @@ import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { RuntimeName } from '../../lib/platform/runtime.ts'
 import { writeLayout } from '../../lib/store/layout/writer.ts'
 import { makeImage } from '../e2e/harness/image.ts'
 import { printTable, watchMemory } from './figures.ts'
-import { type RuntimeName, startLayoutMirror } from './servers.ts'
+import { startLayoutMirror } from './servers.ts'
 
 const TRANSFERS = 50
 /** Bytes of each blob, and how fast its reader takes it, per second: all are under way at the same time for some seconds. */

@@ -5,10 +5,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
+import type { RuntimeName } from '../../lib/platform/runtime.ts'
 import { writeLayout } from '../../lib/store/layout/writer.ts'
 import { makeImage } from '../e2e/harness/image.ts'
 import { cpuSeconds, median, printTable } from './figures.ts'
-import { type RuntimeName, startLayoutMirror, startNginx, startNginxProxy } from './servers.ts'
+import { startLayoutMirror, startNginx, startNginxProxy } from './servers.ts'
 
 const SIZE = 1_000_000_000
 const ROUNDS = 5

@@ -1,3 +1,4 @@
+import type { RuntimeName } from '../../lib/platform/runtime.ts'
 import {
   type Cluster,
   CONTAINERD,
@@ -14,7 +15,7 @@ import {
   totalOf,
 } from '../e2e/harness/index.ts'
 import { cpuSeconds, median, printTable } from './figures.ts'
-import { configureNginx, nginxProxying, nginxWorker, type RuntimeName } from './servers.ts'
+import { configureNginx, nginxProxying, nginxWorker } from './servers.ts'
 
 const LAYERS = [250_000_000, 250_000_000, 250_000_000, 250_000_000]
 const ROUNDS = 3

@@ -10,7 +10,7 @@
  * time. `growth`: one of 1 GiB. All of them on all three runtimes, unless named.
  */
 import { parseArgs } from 'node:util'
-import { RUNTIMES } from './servers.ts'
+import { RUNTIMES } from '../fixtures/programs.ts'
 import { benchTransferGrowth } from './transfer-growth.ts'
 import { benchTransferMemory } from './transfer-memory.ts'
 import { benchProxying } from './transfer-proxy.ts'

@@ -3,10 +3,11 @@ import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type MirrorProcess, startMirrorProcess } from '../../../lib/commands/mirror-process.ts'
 import { hexOf } from '../../../lib/oci/digest.ts'
+import type { RuntimeName } from '../../../lib/platform/runtime.ts'
 import { residentMebibytes } from '../../bench/figures.ts'
-import { RUNTIMES, type RuntimeName } from '../../bench/servers.ts'
 import { stateOf } from '../../e2e/harness/run.ts'
 import { type NamedImage, writeIndex, writeLayout } from '../../fixtures/image.ts'
+import { RUNTIMES } from '../../fixtures/programs.ts'
 
 /** Longest that a mirror may take to start or to stop, in milliseconds: above its own bound for draining transfers. */
 const STEP_BOUND = 40_000

@@ -1,10 +1,7 @@
 import { arch } from 'node:os'
-import { join } from 'node:path'
+import { PROGRAMS, type ProgramName } from '../../fixtures/programs.ts'
 import { Daemon } from './daemon.ts'
 import type { Namespace } from './namespace.ts'
-
-/** The project's root directory. */
-const PROJECT = join(import.meta.dirname, '..', '..', '..')
 
 /** The doors of every mirror: each is alone in its namespace, so all use the default ports. */
 export const REGISTRY_DOOR = 'http://127.0.0.1:5000'
@@ -17,24 +14,13 @@ export const PEER_PORT = 5001
  */
 const LOOKUP_TIMEOUT = '2000ms'
 
-const BIN = join(PROJECT, 'node_modules', '.bin')
-const MAIN = join(PROJECT, 'main.ts')
-
-/** How each runtime, from the pinned packages, starts the program; and the executable that `npm run build` has made. */
-const RUNTIMES: Record<'node' | 'deno' | 'bun' | 'executable', readonly [string, ...string[]]> = {
-  node: [join(BIN, 'node'), MAIN],
-  deno: [join(BIN, 'deno'), 'run', '--allow-all', '--no-check', MAIN],
-  bun: [join(BIN, 'bun'), 'run', MAIN],
-  executable: [join(PROJECT, 'dist', 'swarmirror')],
-}
-
-export type Runtime = keyof typeof RUNTIMES
+export type Runtime = ProgramName
 
 /** The runtime named by the environment variable E2E_RUNTIME, or Node. */
 export function defaultRuntime(): Runtime {
   const name = process.env.E2E_RUNTIME ?? 'node'
-  if (!Object.hasOwn(RUNTIMES, name)) {
-    throw new Error(`E2E_RUNTIME=${name}: expected one of ${Object.keys(RUNTIMES).join(', ')}`)
+  if (!Object.hasOwn(PROGRAMS, name)) {
+    throw new Error(`E2E_RUNTIME=${name}: expected one of ${Object.keys(PROGRAMS).join(', ')}`)
   }
   return name as Runtime
 }
@@ -72,7 +58,7 @@ export function createMirror(
     readonly flags: () => MirrorFlags
   },
 ): Daemon {
-  const [command, ...args] = RUNTIMES[options.runtime]
+  const [command, ...args] = PROGRAMS[options.runtime]
   return new Daemon({
     name: 'mirror',
     title: `the mirror of ${options.node} on ${options.runtime}`,
