@@ -73,6 +73,15 @@ test('tls identity of two keys is of the first and trusts both', () => {
   assert.throws(() => createTlsIdentity([]), /at least one swarm key/)
 })
 
+test('certificates say what they are for', () => {
+  const { ca, cert, servername } = createTlsIdentity([SWARM_KEY])
+  const [authority, node] = [new X509Certificate(ca[0] ?? ''), new X509Certificate(cert)]
+  assert.deepEqual([authority.ca, node.ca], [true, false])
+  assert.ok(node.checkIssued(authority))
+  assert.equal(node.subjectAltName, `DNS:${servername}`)
+  assert.equal(node.checkHost(servername), servername)
+})
+
 type Listen = (handler: () => Response, options: ListenOptions) => ReturnType<typeof listen>
 
 /** Runs `use` with a server that answers everybody who gets so far. */
