@@ -7,10 +7,9 @@
  *     swarmirror           the same as one executable with Bun and libsodium inside
  *     THIRD-PARTY-NOTICES  the licenses of what is in these, for whoever passes them on
  *   bun .ci/build.ts --package [DIR]    in dist/package or DIR, made anew, what `npm run package` packs:
- *     package.json         its name, version, program and export
+ *     package.json         its name, version and program
  *     swarmirror.mjs       the program as one ESM file
  *     sodium-native-*.node libsodium for Linux on amd64 and arm64, which that file loads from beside itself
- *     udx/                 lib/udx as one ESM file, and its README
  *     README.md, LICENSE, THIRD-PARTY-NOTICES
  *   bun .ci/build.ts DIR --image ARCH [--bun FILE]    what `npm run image` puts into an image for `amd64` or `arm64`; FILE
  *                             is the Bun of that processor, if it is not this machine's:
@@ -124,10 +123,10 @@ if (!${JSON.stringify(PACKAGED)}.includes(machine)) throw new Error('swarmirror 
 const file = './sodium-native-' + machine + '.node'
 module.exports = require(file)`
 
-async function makeFile(outfile: string, entry: string, loader: string, head = ''): Promise<void> {
+async function makeFile(outfile: string, loader: string, head = ''): Promise<void> {
   tell(outfile)
   await esbuild({
-    entryPoints: [entry],
+    entryPoints: [ENTRY],
     outfile,
     bundle: true,
     format: 'esm',
@@ -173,15 +172,11 @@ async function makePackage(dir: string): Promise<void> {
   const manifest = {
     ...{ name, version, description, license, type: 'module', engines },
     bin: { [name]: 'swarmirror.mjs' },
-    exports: { './udx': './udx/index.mjs', './package.json': './package.json' },
   }
   await writeFile(join(dir, 'package.json'), `${JSON.stringify(manifest, undefined, 2)}\n`)
-  await mkdir(join(dir, 'udx'))
-  await makeFile(join(dir, 'swarmirror.mjs'), ENTRY, BESIDE_FILE, `#!/usr/bin/env node\n${NODE_NEEDED}`)
-  await makeFile(join(dir, 'udx', 'index.mjs'), join(ROOT, 'lib', 'udx', 'index.ts'), BESIDE_FILE)
+  await makeFile(join(dir, 'swarmirror.mjs'), BESIDE_FILE, `#!/usr/bin/env node\n${NODE_NEEDED}`)
   for (const machine of PACKAGED) await copyFile(sodiumFile(machine), join(dir, `sodium-native-${machine}.node`))
   for (const file of ['README.md', 'LICENSE']) await copyFile(join(ROOT, file), join(dir, file))
-  await copyFile(join(ROOT, 'lib', 'udx', 'README.md'), join(dir, 'udx', 'README.md'))
 }
 
 const { values, positionals } = parseArgs({
@@ -199,7 +194,7 @@ if (values.package) await makePackage(dir)
 else if (values.image === undefined) {
   const sodium = sodiumFile(`${process.platform}-${process.arch}`)
   await copyFile(sodium, join(dir, 'sodium-native.node'))
-  await makeFile(join(dir, 'swarmirror.mjs'), ENTRY, required('./sodium-native.node'))
+  await makeFile(join(dir, 'swarmirror.mjs'), required('./sodium-native.node'))
   await makeExecutable(dir, unpacked(sodium))
 } else {
   const processor = PROCESSORS[values.image]

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -12,7 +12,6 @@ import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { runtimeName } from '../../lib/platform/runtime.ts'
-import { blockOf } from '../fixtures/readme.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const BIN = join(ROOT, 'node_modules', '.bin')
@@ -106,17 +105,6 @@ describe('npm run package', { skip }, () => {
       (error: { code: number; stderr: string }) => error,
     )
     assert.deepEqual([code, stderr], [78, `swarmirror needs Node 24 or later, and this is ${process.version}\n`])
-  })
-
-  it("exports UDX, with which its README's example runs on each runtime", async () => {
-    const folder = await emptyFolder()
-    await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
-    await run('npm', ['install', '--silent', 'swarmirror'], folder)
-    await writeFile(join(folder, 'example.js'), blockOf('lib/udx/README.md', 'example'))
-    for (const [command, ...args] of [['node'], ['deno', 'run', '-A'], ['bun']] as const) {
-      const { stdout } = await run(command, [...args, 'example.js'], folder)
-      assert.equal(stdout, 'hello over UDX\n', command)
-    }
   })
 })
 
