@@ -47,9 +47,10 @@ type RestReason = 'busy' | 'slow' | 'failed' | 'unfit'
 export class PieceRequest {
   readonly giver: Giver
   readonly askedAt: number
-  /** Bytes that have been taken, and that are still to be taken. */
+  /** Bytes that have been taken, and that are still to be taken, and milliseconds for which the client has waited for them. */
   taken = 0
   left: number
+  waited = 0
   /** How many times it has stood still for as long as it may. */
   stalls = 0
   readonly #stop = new AbortController()
@@ -59,9 +60,16 @@ export class PieceRequest {
   /**
    * @param length in bytes
    * @param open asks for the body
+   * @param refused told if there is none
    * @param now milliseconds of the owner's clock
    */
-  constructor(giver: Giver, length: number, open: (signal: AbortSignal) => Promise<ByteSource>, now: number) {
+  constructor(
+    giver: Giver,
+    length: number,
+    open: (signal: AbortSignal) => Promise<ByteSource>,
+    refused: (error: unknown) => void,
+    now: number,
+  ) {
     this.giver = giver
     this.left = length
     this.askedAt = now
@@ -71,18 +79,12 @@ export class PieceRequest {
       if (this.#stop.signal.aborted) void body.cancel()
       return body
     })
-    // Whoever reads it hears of the failure.
-    this.#opened.catch(() => undefined)
+    this.#opened.catch(refused)
   }
 
   /** Whether its head is there. */
   get isOpen(): boolean {
     return this.#body !== undefined
-  }
-
-  /** Calls back if there is no body. */
-  onRefused(refused: (error: unknown) => void): void {
-    this.#opened.catch(refused)
   }
 
   /** The next chunk, good until this is called again; `undefined` if there is none although there should be. */
@@ -91,10 +93,11 @@ export class PieceRequest {
     return chunk?.subarray(0, this.left)
   }
 
-  /** So many bytes have been taken. After the last one it is to be cancelled when they are not used any more. */
-  took(bytes: number): void {
+  /** So many bytes have been taken, after such a wait. After the last one it is to be cancelled when they are not used any more. */
+  took(bytes: number, waited: number): void {
     this.taken += bytes
     this.left -= bytes
+    this.waited += waited
     this.giver.hasGiven = true
   }
 
@@ -117,7 +120,8 @@ export class Giver {
   #alone = FIRST_PIECE
   #shared = FIRST_PIECE
   #rest: { readonly why: RestReason; readonly until: number } | undefined
-  #isWorthATry = true
+  /** Where the transfer was when it was last tried although it rested. */
+  #triedAt = Number.NEGATIVE_INFINITY
   /** How often it was slow or late, and whether it has given no piece since. */
   #delays = 0
   isOnTrial = false
@@ -151,16 +155,12 @@ export class Giver {
     this.isOnTrial = true
   }
 
-  /** Ends its rest, for a last try; false if it has had that since {@link renew}. */
-  retry(): boolean {
-    if (!this.#isWorthATry) return false
-    this.#isWorthATry = false
+  /** Ends its rest, for a last try; false if it has had one since the transfer was much further back than that place. */
+  retry(place: number): boolean {
+    if (place < this.#triedAt + PROGRESS) return false
+    this.#triedAt = place
     this.#rest = undefined
     return true
-  }
-
-  renew(): void {
-    this.#isWorthATry = true
   }
 
   /** Bytes of its next piece. @param isShared whether others give, too */
@@ -223,8 +223,6 @@ export class Giver {
 export class Givers {
   /** By address. */
   readonly #all = new Map<string, Giver>()
-  /** Bytes since those that have failed became worth another try. */
-  #progress = 0
 
   has(peer: Peer): boolean {
     return this.#all.has(addressOf(peer))
@@ -244,9 +242,9 @@ export class Givers {
     )
   }
 
-  /** One that rests for that reason and has a last try left, which this takes. */
-  retry(why: RestReason, now: number, mayBe: (giver: Giver) => boolean = () => true): Giver | undefined {
-    return this.#resting(why, now).find((giver) => mayBe(giver) && giver.retry())
+  /** One that rests for that reason and has a last try left at that place, which this takes. */
+  retry(why: RestReason, place: number, now: number, may: (giver: Giver) => boolean = () => true): Giver | undefined {
+    return this.#resting(why, now).find((giver) => may(giver) && giver.retry(place))
   }
 
   /** When the first one of those that are busy may be asked again. */
@@ -269,14 +267,6 @@ export class Givers {
   beside(giver: Giver, now: number): number | undefined {
     const others = this.ready(now).filter((other) => other !== giver)
     return others.length === 0 ? undefined : fastestOf(others)
-  }
-
-  /** So many bytes have come. After some, those that have failed may be tried once more. */
-  came(bytes: number): void {
-    this.#progress += bytes
-    if (this.#progress < PROGRESS) return
-    this.#progress = 0
-    for (const giver of this.#all.values()) giver.renew()
   }
 
   #resting(why: RestReason | undefined, now: number): Giver[] {

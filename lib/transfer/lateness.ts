@@ -36,9 +36,8 @@ export class Lateness {
   #wantedSince: number | undefined
   #bytes = 0
   #waited = 0
-  /** What had come when the present giver was last judged, when its piece began, and when all were last judged together. */
+  /** What had come when the present giver was last judged, and when all were last judged together. */
   #window = NOTHING
-  #turn = NOTHING
   #measured: Progress
   #cancelTimer: (() => void) | undefined
 
@@ -55,23 +54,18 @@ export class Lateness {
     this.#arm(LATE)
   }
 
-  /** So many bytes have come. */
-  came(bytes: number): void {
-    this.#waited += this.waiting
+  /** So many bytes have come. @returns milliseconds for which the client has waited for them */
+  came(bytes: number): number {
+    const { waiting } = this
+    this.#waited += waiting
     this.#bytes += bytes
     this.#wantedSince = undefined
+    return waiting
   }
 
-  /**
-   * What comes now is another peer's: its rate is judged anew.
-   *
-   * @returns milliseconds for which the client has waited since the last turn
-   */
-  turn(): number {
-    const { waited } = this.#since(this.#turn)
-    this.#turn = this.#since(NOTHING)
-    this.#window = this.#turn
-    return waited
+  /** What comes now is another piece: its rate is judged anew. */
+  turn(): void {
+    this.#window = this.#since(NOTHING)
   }
 
   /**

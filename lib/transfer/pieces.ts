@@ -7,7 +7,6 @@ import type { Peer } from '../swarm/router.ts'
 import { FIRST_PIECE, type Giver, Givers, PieceRequest } from './givers.ts'
 import { LATE, Lateness } from './lateness.ts'
 import { type BegunSpan, isOfPeer, Line, type Piece, PieceRefusal, type Span, silentFor, takeAway } from './line.ts'
-import { Lookout } from './lookout.ts'
 
 export interface PiecesDependencies {
   /**
@@ -56,6 +55,9 @@ const PEERS = 4
 const LEAST_AHEAD = 2 * FIRST_PIECE
 /** Bytes that must be left for one more peer to be worth its connections. */
 const WORTHWHILE = 1024 * 1024
+/** Milliseconds until peers are looked for again where there were none, at first and at most; doubled each time. */
+const FIRST_LOOK = 1_000
+const LONGEST_LOOK = 60_000
 
 /**
  * The bytes of a span in order, from several peers: a line of pieces, of which the first is read as it comes, and the others
@@ -69,7 +71,6 @@ export class Pieces implements ByteSource {
   readonly #span: Span
   readonly #givers = new Givers()
   readonly #lateness: Lateness
-  readonly #lookout: Lookout
   readonly #line: Line
   readonly #stop = new AbortController()
   readonly #startedAt: number
@@ -77,6 +78,9 @@ export class Pieces implements ByteSource {
   /** Its last bytes are still used, and with them its connection. */
   #spent: PieceRequest | undefined
   #failure: PeerError | undefined
+  #isLooking = false
+  #nextLook = 0
+  #lookDelay = FIRST_LOOK
 
   /** @param first gives the bytes from the span's start on; without it, somebody is looked for */
   constructor(dependencies: PiecesDependencies, options: PiecesOptions, span: Span, first?: BegunSpan) {
@@ -92,12 +96,6 @@ export class Pieces implements ByteSource {
       leastRate: () => this.#givers.leastRate(dependencies.known.pace.usualRate()),
       onLate: () => this.#late(),
     })
-    const found = (peer: Peer) => {
-      this.#givers.of(peer)
-      if (this.#lateness.silence >= LATE) this.#late()
-      this.#fill()
-    }
-    this.#lookout = new Lookout(dependencies.clock, () => dependencies.candidate(), found, this.#stop.signal)
     if (first === undefined) return
     const { peer, body, end } = first
     this.#give(this.#line.push(end), this.#givers.of(peer), async () => body)
@@ -159,9 +157,8 @@ export class Pieces implements ByteSource {
       if (piece.request !== request) return undefined
       if (chunk === undefined) throw new PeerError(`the body ended ${request.left} bytes early`)
       // Without another wait, or another peer could take its place in between.
-      this.#lateness.came(chunk.length)
+      request.took(chunk.length, this.#lateness.came(chunk.length))
       this.#dependencies.told.gave(request.giver.peer, chunk.length)
-      request.took(chunk.length)
       piece.at += chunk.length
       this.#offset += chunk.length
       if (request.left === 0) this.#finish(request)
@@ -175,33 +172,47 @@ export class Pieces implements ByteSource {
 
   /** The first piece is whole. */
   #finish(request: PieceRequest): void {
-    const { giver, taken, askedAt } = request
+    const { giver, taken, askedAt, waited } = request
     this.#spent = request
     this.#line.shift()
     const now = this.#now
     const all = (this.#offset - this.#span.start) / Math.max(now - this.#startedAt, 1)
-    giver.gave(taken, now - askedAt, this.#lateness.turn(), this.#givers.beside(giver, now), all, now)
+    giver.gave(taken, now - askedAt, waited, this.#givers.beside(giver, now), all, now)
     this.#dependencies.known.of(giver.peer).moved(taken, now - askedAt)
-    this.#givers.came(taken)
+    this.#lateness.turn()
     if (this.#offset === this.#span.end) this.#lateness.close()
     const giving = this.#givers.ready(now).length
     const needed = Math.min(this.#lateness.needed(giving) ?? 0, PEERS)
-    if (this.#line.left >= WORTHWHILE && this.#ahead > 0) void this.#lookout.look(needed - giving)
+    if (this.#line.left >= WORTHWHILE && this.#ahead > 0) void this.#look(needed - giving)
   }
 
-  /** Asks those that give for as much as they should be asked for now. */
-  #fill(): void {
-    const ready = this.#givers.ready(this.#now)
-    const isShared = ready.length > 1
-    for (const giver of ready) {
-      if (!giver.mayTake(isShared, this.#now)) continue
-      const piece = this.#pieceFor(giver, isShared)
-      if (piece === undefined) continue
-      this.#request(piece, giver)
-      // Who is the least occupied now is asked next.
+  /** Looks for so many more peers, unless that is under way, or there was none a moment ago. */
+  async #look(count = 1): Promise<void> {
+    if (this.#isLooking || this.#now < this.#nextLook) return
+    this.#isLooking = true
+    for (let left = count; left > 0; left--) {
+      const peer = await this.#dependencies.candidate()
+      if (this.#stop.signal.aborted) return
+      if (peer === undefined) {
+        this.#nextLook = this.#now + this.#lookDelay
+        this.#lookDelay = Math.min(this.#lookDelay * 2, LONGEST_LOOK)
+        break
+      }
+      this.#givers.of(peer)
+      if (this.#lateness.silence >= LATE) this.#late()
       this.#fill()
-      return
     }
+    this.#isLooking = false
+  }
+
+  /** Asks those that give for as much as they should be asked for now: the least occupied first, after each piece anew. */
+  #fill(): void {
+    const now = this.#now
+    const asked = (giver: Giver, _: number, { length }: readonly Giver[]) => {
+      const piece = giver.mayTake(length > 1, now) ? this.#pieceFor(giver, length > 1) : undefined
+      return piece !== undefined && this.#request(piece, giver)
+    }
+    while (this.#givers.ready(now).some(asked));
   }
 
   /** The next piece for a peer; `undefined` if there is none, or no room for one. */
@@ -233,17 +244,17 @@ export class Pieces implements ByteSource {
   #request(piece: Piece, giver: Giver): PieceRequest {
     this.#line.split(piece, giver.size(this.#givers.ready(this.#now).length > 1))
     const span = { start: piece.at, end: piece.end }
-    const request = this.#give(piece, giver, (signal) => this.#dependencies.ask(giver.peer, span, signal))
-    request.onRefused((error) => {
-      if (!this.#stop.signal.aborted && isOfPeer(error)) this.#lose(piece, request, error)
-    })
-    return request
+    return this.#give(piece, giver, (signal) => this.#dependencies.ask(giver.peer, span, signal))
   }
 
   #give(piece: Piece, giver: Giver, open: (signal: AbortSignal) => Promise<ByteSource>): PieceRequest {
     if (piece.at > piece.start) this.#dependencies.told.resumed(giver.peer, piece.at)
-    piece.request = new PieceRequest(giver, piece.end - piece.at, open, this.#now)
-    return piece.request
+    const refused = (error: unknown) => {
+      if (!this.#stop.signal.aborted && isOfPeer(error)) this.#lose(piece, request, error)
+    }
+    const request = new PieceRequest(giver, piece.end - piece.at, open, refused, this.#now)
+    piece.request = request
+    return request
   }
 
   /**
@@ -263,7 +274,7 @@ export class Pieces implements ByteSource {
       if (peer !== undefined) return this.#request(piece, this.#givers.of(peer))
       // One that was only late is the best there is, now that nobody took its place.
       const may = (giver: Giver) => !known.isAside(giver.peer) || known.isCheapToTry(giver.peer)
-      const again = this.#givers.retry('slow', this.#now) ?? this.#givers.retry('failed', this.#now, may)
+      const again = this.#retry('slow') ?? this.#retry('failed', may)
       if (again !== undefined) return this.#request(piece, again)
       const freeAt = this.#givers.busyUntil(this.#now)
       if (freeAt !== undefined) {
@@ -272,6 +283,11 @@ export class Pieces implements ByteSource {
       }
     }
     throw new PeerError(`no peer left for the bytes from ${this.#offset} on`, { cause: this.#failure })
+  }
+
+  /** A peer that rests for that reason, and gets a last try. */
+  #retry(why: 'slow' | 'failed', may?: (giver: Giver) => boolean): Giver | undefined {
+    return this.#givers.retry(why, this.#offset, this.#now, may)
   }
 
   /** A peer does not give what it was asked for. */
@@ -304,10 +320,10 @@ export class Pieces implements ByteSource {
     const other =
       this.#lateness.waiting >= this.#options.longestWait
         ? undefined
-        : (this.#givers.ready(this.#now).find(isOther) ?? this.#givers.retry('slow', this.#now, isOther))
+        : (this.#givers.ready(this.#now).find(isOther) ?? this.#retry('slow', isOther))
     if (other !== undefined) this.#move(piece, giver, other)
     else if (this.#lateness.silence >= this.#options.stallTimeout) this.#stall(piece, request)
-    else void this.#lookout.look()
+    else void this.#look()
   }
 
   /** Has a faster peer give what is left of a piece, as far as it would be asked at a time. */
@@ -335,7 +351,7 @@ export class Pieces implements ByteSource {
     } else if (silence >= stallTimeout * (request.stalls + 1)) {
       request.stalls++
       told.slow(peer, piece.at)
-      void this.#lookout.look()
+      void this.#look()
     }
   }
 }
