@@ -22,6 +22,9 @@ import { parseArgs } from 'node:util'
 const ROOT = join(import.meta.dirname, '..')
 const BIN = join(ROOT, 'node_modules', '.bin')
 
+/** Where Node keeps what it has compiled: it starts in half the time then, and tests start it hundreds of times. */
+const NODE_COMPILE_CACHE = join(ROOT, 'node_modules', '.cache', 'node')
+
 /** Longest time in milliseconds for one test on Node: the soak takes up to 140 s, and a machine may be busy. */
 const TEST_TIMEOUT = 420_000
 
@@ -113,7 +116,7 @@ async function run(
   environment = {},
   output: number | 'inherit' = 'inherit',
 ): Promise<boolean> {
-  const env = { ...process.env, ...environment }
+  const env = { ...process.env, NODE_COMPILE_CACHE, ...environment }
   const child = spawn(join(BIN, command), args, { cwd: ROOT, stdio: ['inherit', output, output], env })
   let killing: NodeJS.Timeout | undefined
   const ending = setTimeout(() => {

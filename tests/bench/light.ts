@@ -14,7 +14,6 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { Agent, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import process from 'node:process'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { type MirrorProcess, startMirrorProcess } from '../../lib/commands/mirror-process.ts'
@@ -24,7 +23,7 @@ import type { RuntimeName } from '../../lib/platform/runtime.ts'
 import { writeLayout } from '../../lib/store/layout/writer.ts'
 import { importImage, startContainerd } from '../fixtures/containerd.ts'
 import { SWARM_KEY } from '../fixtures/credentials.ts'
-import { PROGRAMS, type ProgramName, RUNTIMES } from '../fixtures/programs.ts'
+import { environmentOfPrograms, PROGRAMS, type ProgramName, RUNTIMES } from '../fixtures/programs.ts'
 import { median, printTable, quantile } from './figures.ts'
 import { memoryOf, type Use, watchUse } from './light-figures.ts'
 
@@ -146,8 +145,12 @@ async function costsOf(program: ProgramName): Promise<Costs> {
       ...(bootstrap.length === 0 ? {} : { bootstrap: bootstrap.join(',') }),
     }
     const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value])
-    const { PATH = '', HOME = '' } = process.env
-    const mirror = await startMirrorProcess(PROGRAMS[program], args, { PATH, HOME }, AbortSignal.timeout(READY))
+    const mirror = await startMirrorProcess(
+      PROGRAMS[program],
+      args,
+      environmentOfPrograms(),
+      AbortSignal.timeout(READY),
+    )
     stack.defer(() => mirror.kill())
     mirrors.push(mirror)
     if (index > 0) ready.push(performance.now() - startedAt)

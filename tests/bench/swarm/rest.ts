@@ -1,22 +1,15 @@
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { type MirrorProcess, startMirrorProcess } from '../../../lib/commands/mirror-process.ts'
 import { digestKey } from '../../../lib/oci/key.ts'
 import type { RuntimeName } from '../../../lib/platform/runtime.ts'
 import { SWARM_KEY } from '../../fixtures/credentials.ts'
 import { type Image, makeImage, withTemporaryDirectory, writeLayout } from '../../fixtures/image.ts'
-import { MAIN } from '../../fixtures/process.ts'
+import { environmentOfPrograms, RUNTIMES } from '../../fixtures/programs.ts'
 import { cpuSeconds, printTable, residentMebibytes } from '../figures.ts'
 import { Fleet } from './fleet.ts'
 import { MeasuredNode } from './measured.ts'
 import type { Plan } from './plan.ts'
 
-const BIN = fileURLToPath(new URL('../../../node_modules/.bin/', import.meta.url))
-const COMMANDS: Readonly<Record<RuntimeName, readonly [string, ...string[]]>> = {
-  node: [`${BIN}node`],
-  deno: [`${BIN}deno`, 'run', '--allow-all'],
-  bun: [`${BIN}bun`],
-}
 /** Layers, a config and a manifest make as many digests of an image. */
 const PER_IMAGE = 100
 /** Digests at a node of which the packets at rest are counted. */
@@ -116,14 +109,7 @@ async function startMirror(runtime: RuntimeName, layout: string, fleet: Fleet): 
     'swarm-key': Buffer.from(SWARM_KEY).toString('hex'),
   }
   const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value])
-  const [command, ...leading] = COMMANDS[runtime]
-  const { PATH = '', HOME = '' } = process.env
-  return await startMirrorProcess(
-    [command, ...leading, fileURLToPath(MAIN)],
-    args,
-    { PATH, HOME },
-    AbortSignal.timeout(READY),
-  )
+  return await startMirrorProcess(RUNTIMES[runtime], args, environmentOfPrograms(), AbortSignal.timeout(READY))
 }
 
 /** Waits until all mirrors are found for the last thing that each image holds. */

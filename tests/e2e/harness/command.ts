@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
+import { environmentOfPrograms } from '../../fixtures/programs.ts'
 
 /** Longest time that a command may take, in milliseconds, unless the caller says otherwise. */
 const COMMAND_TIMEOUT_MS = 120_000
@@ -34,11 +35,7 @@ export class CommandError extends Error {
 
 /** The environment of everything that the harness starts: nothing of the caller's settings leaks into it. */
 export function cleanEnvironment(): Record<string, string> {
-  return {
-    PATH: process.env.PATH ?? '/usr/sbin:/usr/bin:/sbin:/bin',
-    HOME: process.env.HOME ?? '/root',
-    LANG: 'C.UTF-8',
-  }
+  return { ...environmentOfPrograms(), LANG: 'C.UTF-8' }
 }
 
 /** Runs a command to its end, whatever its exit code. It is killed when it takes longer than `timeoutMs`. */
