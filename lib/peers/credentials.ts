@@ -56,32 +56,12 @@ export const CLOCK_SKEW = 60_000
 const CAPABILITY_PURPOSE = 'swarmirror/capability/1'
 const PROOF_PURPOSE = 'swarmirror/proof/1'
 
-// A token is, in bytes: version, milliseconds since 1970 (64 bits, big-endian), nonce, HMAC-SHA256. Its 57 bytes are
-// exactly 76 characters of base64url, so that each token has one spelling only.
-const VERSION = 1
-const ISSUED_AT = 1
-const NONCE_AT = 9
-const MAC_AT = 25
-const TOKEN_LENGTH = 57
-const TOKEN = /^[A-Za-z0-9_-]{76}$/
-/** Takes the place of a token that is none, so that it is refused after the same work. */
-const NO_TOKEN = Buffer.alloc(TOKEN_LENGTH).toString('base64url')
+/** What was issued when (milliseconds since 1970, and a nonce of 16 bytes), and the HMAC-SHA256 of that and of what it is good for. */
+const TOKEN = /^((\d{1,16})\.[\w-]{22})\.([\w-]{43})$/
+const NONCE_LENGTH = 16
 
 /** The headers that a proof covers, besides the status: all that an asker believes of an answer's head. */
 const PROVEN_HEADERS = ['docker-content-digest', 'content-type', 'content-length', 'content-range'] as const
-
-/** What a capability is good for. */
-interface Scope {
-  readonly method: string
-  readonly door: string
-  readonly key: Key
-}
-
-/** What a proof answers to. */
-interface Asked {
-  readonly token: string
-  readonly door: string
-}
 
 /** Made ready once: with bytes for a key, Node takes four times as long for each code. */
 interface Secrets {
@@ -107,30 +87,26 @@ export function createCredentials(
   if (used === undefined) throw new RangeError('expected at least one swarm key')
   return {
     ticket(key, method, door) {
-      const token = issue(used, { method, door, key }, now())
+      const issued = `${now()}.${randomBytes(NONCE_LENGTH).toString('base64url')}`
+      const token = `${issued}.${macOf(used.capability, issued, method, door, key)}`
       return {
         headers: { [CAPABILITY_HEADER]: token },
-        proves(status, headers) {
-          return isEqual(headers.get(PROOF_HEADER) ?? '', proofOf(used, { token, door }, status, headers))
-        },
+        proves: (status, headers) =>
+          isEqual(headers.get(PROOF_HEADER) ?? '', proofOf(used, token, door, status, headers)),
       }
     },
     check(request, key, door) {
-      const given = request.headers.get(CAPABILITY_HEADER) ?? ''
-      const token = TOKEN.test(given) ? given : NO_TOKEN
-      const bytes = Buffer.from(token, 'base64url')
-      const inTime = isTimely(bytes, now())
-      let matching: Secrets | undefined
-      // All keys are tried, and the time is only looked at afterwards: a refusal takes the same work whatever its reason.
-      for (const secrets of accepted) {
-        const mac = macOf(secrets, bytes.subarray(0, MAC_AT), { method: request.method, door, key })
-        if (timingSafeEqual(mac, bytes.subarray(MAC_AT))) matching = secrets
-      }
-      if (matching === undefined || !inTime) return undefined
-      const secrets = matching
-      return {
-        prove: (status, headers) => ({ [PROOF_HEADER]: proofOf(secrets, { token, door }, status, headers) }),
-      }
+      const [token, issued = '', issuedAt, mac = ''] = TOKEN.exec(request.headers.get(CAPABILITY_HEADER) ?? '') ?? []
+      const age = now() - Number(issuedAt)
+      if (token === undefined || age < -CLOCK_SKEW || age > CAPABILITY_LIFETIME + CLOCK_SKEW) return undefined
+      const secrets = accepted.find(({ capability }) =>
+        isEqual(mac, macOf(capability, issued, request.method, door, key)),
+      )
+      return (
+        secrets && {
+          prove: (status, headers) => ({ [PROOF_HEADER]: proofOf(secrets, token, door, status, headers) }),
+        }
+      )
     },
   }
 }
@@ -140,33 +116,17 @@ function secretsOf(swarmKey: Uint8Array): Secrets {
   return { capability: derive(CAPABILITY_PURPOSE), proof: derive(PROOF_PURPOSE) }
 }
 
-function issue(secrets: Secrets, scope: Scope, now: number): string {
-  const token = Buffer.alloc(TOKEN_LENGTH)
-  token[0] = VERSION
-  token.writeBigUInt64BE(BigInt(now), ISSUED_AT)
-  randomBytes(MAC_AT - NONCE_AT).copy(token, NONCE_AT)
-  macOf(secrets, token.subarray(0, MAC_AT), scope).copy(token, MAC_AT)
-  return token.toString('base64url')
-}
-
-function macOf({ capability }: Secrets, head: Uint8Array, { method, door, key }: Scope): Buffer {
-  // The head has a fixed length, and neither a method nor an address has a line feed: no two scopes give the same bytes.
-  return createHmac('sha256', capability).update(head).update(`${method}\n${door}\n${key}`).digest()
-}
-
-function isTimely(token: Buffer, now: number): boolean {
-  const age = now - Number(token.readBigUInt64BE(ISSUED_AT))
-  return token[0] === VERSION && age >= -CLOCK_SKEW && age <= CAPABILITY_LIFETIME + CLOCK_SKEW
-}
-
-function proofOf({ proof }: Secrets, { token, door }: Asked, status: number, headers: Headers): string {
-  const lines = PROVEN_HEADERS.flatMap((name) => {
+function proofOf({ proof }: Secrets, token: string, door: string, status: number, headers: Headers): string {
+  const proven = PROVEN_HEADERS.flatMap((name) => {
     const value = headers.get(name)
-    return value === null ? [] : [`${name}: ${value}\n`]
+    return value === null ? [] : [`${name}: ${value}`]
   })
-  return createHmac('sha256', proof)
-    .update(`${token}\n${door}\n${status}\n${lines.join('')}`)
-    .digest('base64url')
+  return macOf(proof, token, door, String(status), ...proven)
+}
+
+/** The code of some parts, of which only the last may have a line feed: so no others have the same one. */
+function macOf(secret: KeyObject, ...parts: readonly string[]): string {
+  return createHmac('sha256', secret).update(parts.join('\n')).digest('base64url')
 }
 
 /** Compares in a time that depends on the length alone. */

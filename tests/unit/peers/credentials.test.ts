@@ -42,7 +42,7 @@ test('credentials ticket never gives the same token twice', () => {
 for (const [what, request, key] of [
   ['no token', asking(undefined), DIGEST],
   ['an empty token', asking(''), DIGEST],
-  ['a token of zeros', asking('A'.repeat(76)), DIGEST],
+  ['a token of zeros', asking(`${Date.now()}.${'A'.repeat(22)}.${'A'.repeat(43)}`), DIGEST],
   ['a token for another key', asking(tokenOf(TAG)), DIGEST],
   ['a token for another method', asking(tokenOf(DIGEST, 'HEAD')), DIGEST],
   ['a token of another swarm', asking(tokenOf(DIGEST, 'GET', createCredentials([OLD]))), DIGEST],
@@ -67,7 +67,7 @@ test('credentials check refuses every mutation of a valid token', () => {
     fc.tuple(at, character).map(([index, other]) => token.slice(0, index) + other + token.slice(index)),
     fc.tuple(at, fc.nat(10)).map(([index, count]) => token.slice(0, index) + token.slice(index + count)),
     fc.tuple(at, at).map(([from, to]) => token.slice(from) + token.slice(0, to)),
-    fc.string({ unit: character, minLength: 76, maxLength: 76 }),
+    fc.string({ unit: character, minLength: token.length, maxLength: token.length }),
   )
   fc.assert(
     fc.property(mutated, (other) => {
@@ -78,13 +78,14 @@ test('credentials check refuses every mutation of a valid token', () => {
   )
 })
 
-test('credentials check refuses every single flipped bit', () => {
-  const bytes = Buffer.from(tokenOf(DIGEST), 'base64url')
-  for (let bit = 0; bit < bytes.length * 8; bit++) {
-    const flipped = Buffer.from(bytes)
-    flipped[bit >> 3] = (flipped[bit >> 3] ?? 0) ^ (1 << (bit & 7))
-    assert.equal(credentials.check(asking(flipped.toString('base64url')), DIGEST, DOOR), undefined, `bit ${bit}`)
-  }
+test('credentials check refuses a token of which the last character says the same bytes', () => {
+  const token = tokenOf(DIGEST)
+  const bytes = Buffer.from(token.slice(-43), 'base64url')
+  const same = [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_']
+    .map((last) => token.slice(0, -1) + last)
+    .filter((other) => bytes.equals(Buffer.from(other.slice(-43), 'base64url')))
+  assert.equal(same.length, 4)
+  for (const other of same) assert.equal(credentials.check(asking(other), DIGEST, DOOR) !== undefined, other === token)
 })
 
 test('credentials check refuses a token for every other key', () => {
