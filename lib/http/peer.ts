@@ -92,7 +92,7 @@ function limited(uploadRate: UploadRate): DoorMiddleware {
 
 /**
  * Lets a request pass only with a capability for exactly what it asks for at this very door, and proves the swarm key with
- * every answer to it. Every other request gets one and the same 403 after the same work, before the store or the policy
+ * every answer to it. Every other request gets one and the same 403, before the store or the policy
  * are asked: the answer does not tell what exists here.
  *
  * @param address the door's, as its node announces it

@@ -7,15 +7,8 @@ import type { Peer } from '../swarm/router.ts'
 import { PeerError } from './error.ts'
 import { peerErrorOf } from './http1/body.ts'
 import { Connection, type HttpAnswer, StaleConnectionError } from './http1/connection.ts'
-import { formatRequest } from './http1/request.ts'
+import { formatRequest, type PeerCall } from './http1/head.ts'
 import type { TlsIdentity } from './tls.ts'
-
-export interface PeerCall {
-  readonly method: 'GET' | 'HEAD'
-  /** Path and query. */
-  readonly path: string
-  readonly headers: Readonly<Record<string, string>>
-}
 
 export interface PeerReply {
   readonly status: number
@@ -73,12 +66,12 @@ export class PeerClient {
    * @throws {PeerError} when the peer cannot be reached, does not answer in time or not in HTTP
    * @throws {TypeError} for a path or a header that cannot be sent
    */
-  async call({ host, port }: Peer, { method, path, headers }: PeerCall, signal: AbortSignal): Promise<PeerReply> {
-    const request = formatRequest({ method, host, port, path, headers })
-    const where = `${host}:${port}: `
+  async call(peer: Peer, call: PeerCall, signal: AbortSignal): Promise<PeerReply> {
+    const request = formatRequest(peer, call)
+    const where = `${addressOf(peer)}: `
     const { headTimeout = HEAD_TIMEOUT } = this.#options
     try {
-      const answer = (stop: AbortSignal) => this.#answer({ host, port }, request, method, stop)
+      const answer = (stop: AbortSignal) => this.#answer(peer, request, call.method, stop)
       const { head, body } = await bounded(headTimeout, signal, answer)
       return { status: head.status, headers: head.headers, body }
     } catch (error) {

@@ -1,4 +1,13 @@
+import { addressOf } from '../../platform/address.ts'
 import { closes, endOfHead, ProtocolError, quoted, readHead } from '../../platform/http-head.ts'
+import type { Peer } from '../../swarm/router.ts'
+
+export interface PeerCall {
+  readonly method: 'GET' | 'HEAD'
+  /** Path and query. */
+  readonly path: string
+  readonly headers: Readonly<Record<string, string>>
+}
 
 export interface ResponseHead {
   readonly status: number
@@ -9,10 +18,26 @@ export interface ResponseHead {
   readonly keepAlive: boolean
 }
 
+/** What the first line of a request looks like, and the others: visible characters and blanks, without which the next one begins. */
+const REQUEST_LINE = /^(?:GET|HEAD) \/[\x21-\x7e]* HTTP\/1\.1$/
+const HEADER_LINE = /^[A-Za-z-]+: [\t\x20-\x7e]*$/
 /** Longest head in bytes. A door of ours sends under 1 KiB. */
 const HEAD_LIMIT = 16 * 1024
 /** Without answers before the answer (1xx), which no door of ours sends. */
 const STATUS_LINE = /^HTTP\/1\.1 ([2-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/
+
+/**
+ * A request without a body, as it is sent.
+ *
+ * @throws {TypeError} for anything that would be read as something else than it is on the other side
+ */
+export function formatRequest(peer: Peer, { method, path, headers }: PeerCall): string {
+  const first = `${method} ${path} HTTP/1.1`
+  const lines = [['Host', addressOf(peer)], ...Object.entries(headers)].map(([name, value]) => `${name}: ${value}`)
+  const wrong = REQUEST_LINE.test(first) ? lines.find((line) => !HEADER_LINE.test(line)) : first
+  if (wrong !== undefined) throw new TypeError(`cannot send ${quoted(wrong)}`)
+  return `${[first, ...lines].join('\r\n')}\r\n\r\n`
+}
 
 /** Collects the head of an answer from pieces of any length. */
 export class HeadReader {
