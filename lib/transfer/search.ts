@@ -202,35 +202,6 @@ export class Search {
     return undefined
   }
 
-  /**
-   * Asks a peer. What it says, and how it fails, goes into what is known of it and into the log.
-   *
-   * @throws {PeerError}
-   */
-  async ask(peer: Peer, request: PeerRequest, signal: AbortSignal): Promise<PeerHead | PeerRefusal> {
-    const { ask, known, metrics, log, clock } = this.#dependencies
-    const key = targetKey(request.target)
-    const startedAt = clock.now()
-    try {
-      const answer = await ask(peer, request, signal)
-      metrics.peerRequests.inc({ outcome: answer.kind })
-      if (answer.kind === 'busy') {
-        known.of(peer).busy(answer.retryAfterMs)
-        log.debug('peer is busy', { key, peer })
-        return answer
-      }
-      known.of(peer).answered(clock.now() - startedAt)
-      if (answer.kind === 'missing') log.debug('peer does not have it', { key, peer })
-      return answer
-    } catch (error) {
-      if (signal.aborted || !(error instanceof PeerError)) throw error
-      known.of(peer).failed(error.failure)
-      metrics.peerRequests.inc({ outcome: error.failure })
-      log.warn('peer failed', { key, peer, error })
-      throw error
-    }
-  }
-
   #lookup(): Candidates {
     const { flight, known, metrics } = this.#dependencies
     const key = targetKey(this.#target)
@@ -306,14 +277,14 @@ export class Search {
 
   /** What the peer has, if it has it. */
   async #askOf(peer: Source, request: PeerRequest, start: number, signal: AbortSignal): Promise<Found | undefined> {
-    const { clock } = this.#dependencies
+    const { ask, clock } = this.#dependencies
     this.attempts++
     try {
       if (peer.isArriving === true) {
         const state = await this.stateOf(peer, start, true, signal)
         if (state !== 'held') return state
       }
-      const answer = await this.ask(peer, request, signal)
+      const answer = await ask(peer, request, signal)
       if (answer.kind === 'busy') {
         const freeAt = clock.now() + answer.retryAfterMs
         this.#freeAt = Math.min(this.#freeAt ?? freeAt, freeAt)

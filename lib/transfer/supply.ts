@@ -216,13 +216,13 @@ class Supply implements ByteSource {
 
   /** Asks a peer that may have the bytes for some of them. */
   async #ask(peer: Peer, { start, end }: Span, signal: AbortSignal): Promise<ByteSource> {
-    const { dependencies, target, key, search } = this.#transfer
+    const { dependencies, target, key } = this.#transfer
     const [descriptor, told] = [this.#descriptor, this.#tellers]
     // A door gives the whole of a manifest.
     const isWhole = target.kind === 'manifest'
     const span = isWhole ? { start: 0, end: descriptor.size } : { start, end }
     const range = isWhole ? undefined : rangeOf(span)
-    const answer = await search.ask(peer, { target, method: 'GET', range }, signal)
+    const answer = await this.#transfer.ask(peer, { target, method: 'GET', range }, signal)
     if (answer.kind === 'busy') throw new PieceRefusal(answer.retryAfterMs)
     if (answer.kind === 'missing') throw new PieceRefusal()
     const body = bodyOf(answer, descriptor, span)

@@ -58,9 +58,8 @@ export class Transfer implements PiecesTold {
     this.target = target
     this.key = targetKey(target)
     this.#startedAt = dependencies.clock.now()
-    const ask: SearchDependencies['ask'] = (peer, request, stop) => this.#asked(peer, request, stop)
     const suits = (peer: Source) => (peer.isArriving !== true || target.kind === 'blob') && !this.excludes(peer)
-    this.search = new Search({ ...dependencies, ask }, options, target, suits)
+    this.search = new Search({ ...dependencies, ask: this.ask.bind(this) }, options, target, suits)
     dependencies.metrics.transfersRunning.inc()
     dependencies.onTransfer?.(target, this.#told)
   }
@@ -131,15 +130,33 @@ export class Transfer implements PiecesTold {
     if (attempt !== undefined && attempt.ended === undefined) Object.assign(attempt, { ended: why, to: this.#age })
   }
 
-  /** Asks a peer, and takes note of what comes of it. */
-  async #asked(peer: Peer, request: PeerRequest, signal: AbortSignal): Promise<PeerHead | PeerRefusal> {
+  /**
+   * Asks a peer. What it says, and how it fails, goes into what is known of it, into the log, and into what is told.
+   *
+   * @throws {PeerError}
+   */
+  async ask(peer: Peer, request: PeerRequest, signal: AbortSignal): Promise<PeerHead | PeerRefusal> {
+    const { ask, known, metrics, log, clock } = this.dependencies
+    const { key } = this
     const attempt = this.attempt(peer)
+    const startedAt = clock.now()
     try {
-      const answer = await this.dependencies.ask(peer, request, signal)
-      if (answer.kind === 'busy' || answer.kind === 'missing') this.ended(peer, answer.kind)
+      const answer = await ask(peer, request, signal)
+      metrics.peerRequests.inc({ outcome: answer.kind })
+      if (answer.kind === 'busy') known.of(peer).busy(answer.retryAfterMs)
+      else known.of(peer).answered(clock.now() - startedAt)
+      if (answer.kind === 'busy' || answer.kind === 'missing') {
+        this.ended(peer, answer.kind)
+        log.debug('peer gives nothing', { key, peer, why: answer.kind })
+      }
       return answer
     } catch (error) {
-      if (!signal.aborted && error instanceof PeerError) this.ended(peer, error.failure)
+      if (!signal.aborted && error instanceof PeerError) {
+        this.ended(peer, error.failure)
+        known.of(peer).failed(error.failure)
+        metrics.peerRequests.inc({ outcome: error.failure })
+        log.warn('peer failed', { key, peer, error })
+      }
       // A piece that is not wanted any more says nothing about a peer that gives others.
       else if (attempt?.bytes === 0) this.ended(peer, 'late')
       throw error
@@ -198,7 +215,7 @@ export class Transfer implements PiecesTold {
   /** Whether the peer has content of that digest; `undefined` if it does not give it. */
   async #isRight({ digest }: Descriptor, peer: Peer, signal: AbortSignal): Promise<boolean | undefined> {
     try {
-      const answer = await this.search.ask(peer, { target: this.target, method: 'GET' }, signal)
+      const answer = await this.ask(peer, { target: this.target, method: 'GET' }, signal)
       if (answer.kind !== 'content') return undefined
       const { body } = answer
       using _ = onAbort(signal, () => void body.cancel())

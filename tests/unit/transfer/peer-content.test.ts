@@ -226,7 +226,7 @@ test('fetch asks the next peer when one answers 404, which is no failure', async
     assert.deepEqual(
       lines.map(({ level, event }) => [level, event]),
       [
-        ['debug', 'peer does not have it'],
+        ['debug', 'peer gives nothing'],
         ['info', 'transfer'],
       ],
     )
