@@ -44,6 +44,8 @@ export class GrowingFile extends Growth implements Arrival {
       () => this.#hear(),
       () => this.#poll(),
     )
+    // At once: whether some of it was there before is asked before there is any event.
+    this.#look()
     void this.#begin()
   }
 

@@ -116,6 +116,14 @@ for (const [how, makeWatcher] of [
     ))
 }
 
+test('a growing file that has some of it already says so at once', () =>
+  growing(10, async ({ place }) => {
+    await appendFile(place.growing, 'begun')
+    const again = new GrowingFile(place)
+    assert.equal(again.written, 5)
+    again.close()
+  }))
+
 test('a growing file whose writer starts over is read on where it was', () =>
   growing(6, async ({ place, file, read }) => {
     await appendFile(place.growing, 'abcd')
