@@ -29,6 +29,13 @@ const LONGEST_EMPTY = 5_000
 /** Milliseconds for which bytes may be on their way that are there: the way is broken. */
 const LONGEST_WAY = 5_000
 
+/**
+ * Milliseconds for which may be waited for so many bytes. No registry is so slow, and whoever gives a byte now and then must not
+ * hold a client up for ever.
+ */
+const LONGEST_CRAWL = 60_000
+const CRAWL = 1 << 20
+
 /** The peer has no byte, and goes upstream when its turn has come: nothing speaks against it. */
 export class TurnError extends PeerError {}
 
@@ -51,6 +58,8 @@ export class Following implements ByteSource {
   /** Since when a byte is waited for. */
   #waitsSince: number | undefined
   #cancelLook: (() => void) | undefined
+  /** How many bytes have come lately, and for how long they were waited for. */
+  #crawled = { bytes: 0, ms: 0 }
 
   constructor(dependencies: FollowingDependencies, start: number) {
     this.#dependencies = dependencies
@@ -63,7 +72,10 @@ export class Following implements ByteSource {
 
   /** @throws {PeerError} when the peer is lost, or has no more although there should be */
   async next(): Promise<Uint8Array | undefined> {
-    this.#waitsSince = this.#dependencies.clock.now()
+    const { clock } = this.#dependencies
+    const since = clock.now()
+    if (this.#crawled.ms >= LONGEST_CRAWL) throw new PeerError(`fewer than ${CRAWL} bytes within ${LONGEST_CRAWL} ms`)
+    this.#waitsSince = since
     if (this.#cancelLook === undefined) this.#lookLater(LOOK)
     try {
       const body = await this.#opened
@@ -71,7 +83,9 @@ export class Following implements ByteSource {
       if (chunk === undefined) throw new PeerError(`the peer has got nothing after ${this.#offset}`)
       this.#offset += chunk.length
       this.#written = Math.max(this.#written, this.#offset)
-      this.#grewAt = this.#dependencies.clock.now()
+      this.#grewAt = clock.now()
+      const bytes = this.#crawled.bytes + chunk.length
+      this.#crawled = bytes < CRAWL ? { bytes, ms: this.#crawled.ms + clock.now() - since } : { bytes: 0, ms: 0 }
       this.#misses = 0
       this.#missingSince = undefined
       return chunk

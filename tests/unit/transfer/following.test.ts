@@ -80,6 +80,25 @@ test('following waits for a peer that goes on, however slowly', async () => {
   }
 })
 
+test('following leaves a peer that gives a byte now and then, and counts only the time for which it is waited for', async () => {
+  const { clock, parent, wait, come, end } = follow(growing(0, false))
+  for (let given = 0; given < 590; given++) {
+    const next = wait()
+    await clock.pass(100)
+    await come(1)
+    await next
+    // The client rests.
+    await clock.pass(1_000)
+  }
+  for (let given = 0; given < 20 && end() === undefined; given++) {
+    void wait().catch(() => undefined)
+    await clock.pass(100)
+    await come(1)
+  }
+  assert.ok(end() instanceof PeerError)
+  assert.equal(parent.looks, 0)
+})
+
 for (const [what, state, from, to] of [
   ['has given up', { kind: 'gone' }, 300, 500],
   ['does not answer', undefined, 600, 2_000],
