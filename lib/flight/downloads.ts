@@ -6,7 +6,7 @@ import type { Arrival } from '../store/arrival.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { Peer } from '../swarm/router.ts'
 import { RENEWAL } from './keeper.ts'
-import { type Answer, MOST_NAMED } from './message.ts'
+import { type Answer, MOST_FOLLOWERS, MOST_NAMED } from './message.ts'
 
 export interface DownloadsDependencies {
   readonly store: Pick<ContentStore, 'arriving'>
@@ -50,16 +50,14 @@ const PLACES = 3
 const LONG = 8_000
 const SLOWER = 4
 const PACE_TIME = 3_000
-/** What any registry gives, in bytes per millisecond, and of how many bytes more can be told. */
+/** What any registry gives, in bytes per millisecond. */
 const LEAST_PACE = 2_000
-const PACE_BYTES = 1 << 20
 /**
- * A node can be followed by one more if its link has carried, in a download from a peer of so many bytes, so many times what
- * all that follow it would get then. And by how many at most.
+ * A node can be followed by one more if its link has carried, in a download of so many bytes from a peer, so many times what
+ * all that follow it would get then.
  */
 const CARRIED_BYTES = 4 << 20
 const SPARE = 1.5
-const MOST_FOLLOWERS = 4
 /** After how many downloads of which none is seen this node does not wait any more until it sees the next one. */
 const MOST_UNSEEN = 3
 /** Downloads that are watched at a time. */
@@ -85,6 +83,11 @@ export class Download {
   parentLateSince: number | undefined
   /** Whether the peer that it follows gets it from upstream. */
   doesParentLead = false
+  /**
+   * Whether it has left a leader that was too slow. Nobody leaves this one for that: the registry may be slow for all, and would
+   * have to give it to each.
+   */
+  isChallenger = false
   /** Whom it had better follow, as a keeper has said. */
   better: Peer | undefined
   /** When it began to follow the present peer, and how much was there then. */
@@ -223,7 +226,7 @@ export class Downloads {
     if (download === undefined) return { kind: 'gone' }
     if (download.isComplete) return { kind: 'soon' }
     const { arrival, way } = download
-    const leads = way.kind === 'upstream'
+    const leads = way.kind === 'upstream' && !download.isChallenger
     const state = { kind: 'arriving', written: arrival?.written ?? 0, size: arrival?.size, leads } as const
     if (download.hasBegun) return state
     const now = clock.now()
@@ -348,9 +351,10 @@ export class Downloads {
     if (end === 'committed' && begun !== undefined && arrival !== undefined) {
       const bytes = arrival.written - begun.written
       const ms = Math.max(this.#dependencies.clock.now() - begun.at, 1)
-      const isFromPeers = way.kind === 'peers'
-      if (isFromPeers && bytes >= CARRIED_BYTES) this.#carried = Math.max(this.#carried, bytes / ms)
-      if (!isFromPeers && bytes >= PACE_BYTES) this.#upstreamPace = Math.max(this.#upstreamPace, bytes / ms)
+      // A few bytes may come at a pace that no link carries for long.
+      const pace = bytes >= CARRIED_BYTES ? bytes / ms : 0
+      if (way.kind === 'peers') this.#carried = Math.max(this.#carried, pace)
+      else this.#upstreamPace = Math.max(this.#upstreamPace, pace)
     }
     this.#running.delete(digest)
     this.#freedAt = this.#dependencies.clock.now()

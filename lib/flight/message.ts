@@ -10,6 +10,8 @@ import type { Peer } from '../swarm/router.ts'
 export const MOST_NAMED = 8
 /** The same of an answer, which has no digest. */
 export const MOST_HOLDERS = 20
+/** How many can follow a node at most: whoever says that it has more room would get all others. */
+export const MOST_FOLLOWERS = 4
 
 const digest = v.pipe(
   v.string(),
@@ -19,6 +21,7 @@ const digest = v.pipe(
 const peer = v.pipe(v.string(), v.regex(/^\d{1,3}(?:\.\d{1,3}){3}:\d{1,5}$/), v.transform(readPeer), v.check(isPeer))
 const peers = v.pipe(v.array(peer), v.maxLength(MOST_NAMED))
 const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+const room = v.pipe(bytes, v.maxValue(MOST_FOLLOWERS))
 
 const QUESTION = v.variant('kind', [
   /**
@@ -29,7 +32,7 @@ const QUESTION = v.variant('kind', [
     ...{ kind: v.literal('ask'), digest, gives: v.boolean(), leads: v.boolean(), resumes: v.boolean(), not: peers },
   }),
   /** It is arriving here: from upstream, or from a parent. So many nodes can follow this one. A lease. */
-  v.strictObject({ kind: v.literal('arriving'), digest, written: bytes, parent: v.optional(peer), room: bytes }),
+  v.strictObject({ kind: v.literal('arriving'), digest, written: bytes, parent: v.optional(peer), room }),
   /** It is complete here, or will not come. */
   v.strictObject({ kind: v.literal('held'), digest }),
   /** `refused`: upstream gave no byte of it. `wrong`: what came from there or from others is something else. */

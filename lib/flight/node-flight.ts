@@ -97,8 +97,8 @@ export class NodeFlight implements Flight {
   readonly #metrics: FlightMetrics
   readonly #keeper: Keeper
   readonly #downloads: Downloads
-  /** Whether this node leads for the images that it pulls, by repository: the claim of the manifest has told. */
-  readonly #leads = new BoundedMap<boolean>(MOST_IMAGES)
+  /** By repository, since when this node leads for an image, or that another one does: the claim of the manifest has told. */
+  readonly #leads = new BoundedMap<number | 'another'>(MOST_IMAGES)
   /** Keepers that did not answer, by address, and until when they are asked last. */
   readonly #silent = new Map<string, number>()
   readonly #closing = new AbortController()
@@ -142,9 +142,7 @@ export class NodeFlight implements Flight {
         download.parentLateSince = undefined
       }
       const claim = this.#claim(download, stop.signal)
-      if (target?.kind === 'manifest') {
-        void claim.then((placing) => placing && this.#leads.set(imageOf(target), nameOf(placing) === 'lead'))
-      }
+      if (target?.kind === 'manifest') void claim.then((placing) => this.#noteLeader(imageOf(target), placing))
       const soon = await within(clock, KEEPER_HASTE, claim)
       // Nobody gives a part of a manifest.
       const mayFollow = target?.kind !== 'manifest'
@@ -182,7 +180,10 @@ export class NodeFlight implements Flight {
           download.parentLateSince ??= clock.now()
         } else if (answer !== undefined) download.parentLateSince = undefined
         download.doesParentLead = answer?.kind === 'arriving' && answer.leads
-        if (this.#downloads.isSlow(download)) return { kind: 'gone' }
+        if (this.#downloads.isSlow(download)) {
+          download.isChallenger = true
+          return { kind: 'gone' }
+        }
         const { parentLateSince, arrival, returns } = download
         const isPatient = returns === MOST_RETURNS && this.#isLed(download)
         const isWaiting = isPatient && parentLateSince !== undefined && clock.now() - parentLateSince < TURN_PATIENCE
@@ -217,6 +218,7 @@ export class NodeFlight implements Flight {
     if (download?.better === undefined || download.way.kind !== 'peers') return undefined
     const { better } = download
     download.better = undefined
+    if (this.hasLeft(better, digest)) return undefined
     download.follow(better)
     this.#metrics.moved.inc()
     return { ...better, isArriving: true }
@@ -244,7 +246,7 @@ export class NodeFlight implements Flight {
     const { way, arrival, hasBegun, parentLateSince, returns, image } = download
     const at = this.#dependencies.clock.now()
     const isParentLate = parentLateSince !== undefined
-    const doesLead = image !== undefined && this.#leads.get(image) === true
+    const doesLead = image !== undefined && typeof this.#leads.get(image) === 'number'
     const isLate = !doesLead && (isParentLate || !this.#downloads.isNext(download, at))
     if (mayReturn && isLate && !hasBegun && returns < MOST_RETURNS && arrival?.size !== undefined) {
       download.returns++
@@ -289,7 +291,16 @@ export class NodeFlight implements Flight {
 
   /** Whether another node leads for the image that it is part of. What has begun waits for nobody: it would stand still. */
   #isLed({ image, hasBegun }: Download): boolean {
-    return image !== undefined && !hasBegun && this.#leads.get(image) === false
+    return image !== undefined && !hasBegun && this.#leads.get(image) === 'another'
+  }
+
+  #noteLeader(image: string, placing: Placing | undefined): void {
+    if (placing === undefined) return
+    const now = this.#dependencies.clock.now()
+    const since = this.#leads.get(image)
+    // Of two tags that are pulled at once it may lead for one: nobody else does for that one.
+    if (nameOf(placing) === 'lead') this.#leads.set(image, now)
+    else if (typeof since !== 'number' || now - since > TURN_PATIENCE) this.#leads.set(image, 'another')
   }
 
   /** From now on, this node counts on no leader for the image. */

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import {
   type Answer,
   encode,
+  MOST_FOLLOWERS,
   MOST_HOLDERS,
   MOST_NAMED,
   type Question,
@@ -27,7 +28,7 @@ const only = <const Kind extends string>(kind: Kind) => fc.constant(kind)
 const question: fc.Arbitrary<Question> = fc.oneof(
   fc.record({ kind: only('ask'), digest, gives: fc.boolean(), leads: fc.boolean(), resumes: fc.boolean(), not: peers }),
   fc.record(
-    { kind: only('arriving'), digest, written: bytes, parent: peer, room: bytes },
+    { kind: only('arriving'), digest, written: bytes, parent: peer, room: fc.nat(MOST_FOLLOWERS) },
     { requiredKeys: ['kind', 'digest', 'written', 'room'] },
   ),
   fc.record({ kind: only('held'), digest }),
@@ -103,4 +104,7 @@ test('messages of flights: whatever a member sends is read or refused, and never
   ]) {
     assert.equal(readQuestion(text(wrong)), undefined, JSON.stringify(wrong))
   }
+  const arriving = { kind: 'arriving', digest: ask.digest, written: 1 }
+  assert.notEqual(readQuestion(text({ ...arriving, room: MOST_FOLLOWERS })), undefined)
+  assert.equal(readQuestion(text({ ...arriving, room: MOST_FOLLOWERS + 1 })), undefined)
 })

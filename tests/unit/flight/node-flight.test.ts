@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { afterEach, test } from 'node:test'
 import type { Source } from '../../../lib/flight/flight.ts'
-import { encode, readAnswer } from '../../../lib/flight/message.ts'
+import { encode, type Placing, readAnswer, readQuestion } from '../../../lib/flight/message.ts'
 import { createFlightMetrics } from '../../../lib/flight/metrics.ts'
 import { NodeFlight } from '../../../lib/flight/node-flight.ts'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
@@ -381,6 +381,24 @@ test('NodeFlight: who leads for a manifest leads for all layers, and the others 
   assert.ok(state?.kind === 'arriving' && state.written === 1 && state.leads)
 })
 
+test('NodeFlight: who leads for one tag of a repository leads for its layers, though another leads for another tag', async () => {
+  const join = scene()
+  const [a, b] = [join(), join()]
+  const [first = assert.fail(), second = assert.fail()] = others
+  assert.equal(await a.pull(first, manifest), '')
+  assert.equal(await b.pull(second, manifest), '')
+  await Promise.all([a.pull(second, manifest), b.pull(first, manifest)])
+  for (const [node, of] of [
+    [a, content],
+    [b, others.at(-1) ?? assert.fail()],
+  ] as const) {
+    const { digest } = of.descriptor
+    assert.equal(await node.pull(of, { ...image, kind: 'blob', digest }), '')
+    assert.equal(node.flight.missed(digest, true), undefined)
+  }
+  assert.equal(await b.pull(content, layer), 'parent 1')
+})
+
 test('NodeFlight: a manifest comes from those who have it, and nobody follows for it', async () => {
   const join = scene()
   const [holder, a, b] = [join(), join(), join()]
@@ -480,6 +498,13 @@ test('NodeFlight: who follows a leader that is far too slow goes upstream, and w
   skipped += 4_000
   for (const { writer } of [b, c]) writer().write(500_000)
   assert.deepEqual(await states(), ['gone', 'arriving'])
+  // A registry may be slow for all: if each of them went there, it would have to give one image to each.
+  b.flight.left(a.self, digest)
+  assert.equal(await b.pull(large), '')
+  b.flight.missed(digest, false)
+  skipped += 4_000
+  for (const { writer } of [b, c]) writer().write(600_000)
+  assert.equal((await c.flight.state(b.self, digest, never))?.kind, 'arriving')
 })
 
 test('NodeFlight: a client that writes nothing is sent upstream, and nobody is sent to it', async () => {
@@ -520,6 +545,34 @@ test('NodeFlight: before a node leads in the place of another one, it asks the s
   assert.ok(await other.member.ask(second, encode(news), never))
   follower.flight.left(leader.self, digest)
   assert.equal(await follower.pull(), `parent ${other.self.port}`)
+})
+
+test('NodeFlight: nobody is followed as better who was given up meanwhile', async () => {
+  const join = scene()
+  const nodes = Array.from({ length: 6 }, () => join())
+  const [one = assert.fail(), lost = assert.fail(), good = assert.fail()] = nodes.filter(({ member, self }) =>
+    member.closest(key, 2).every(({ port }) => port !== self.port),
+  )
+  const place: Placing = { kind: 'place', holders: [], held: 0, crowd: 1, isWhole: true, parent: lost.self }
+  let better = lost.self
+  for (const keeper of one.member.closest(key, 2)) {
+    const { member } = nodes.find(({ self }) => self.port === keeper.port) ?? assert.fail()
+    member.answer((question) =>
+      encode(readQuestion(question)?.kind === 'ask' ? place : { kind: 'told', parent: better }),
+    )
+  }
+  assert.equal(await one.pull(), `parent ${lost.self.port}`)
+  one.flight.left(lost.self, digest)
+  one.writer().write(1)
+  assert.equal(await one.pull(), `parent ${lost.self.port}`)
+  assert.equal(one.flight.better(digest), undefined)
+  better = good.self
+  one.flight.missed(digest, false)
+  await one.pull()
+  assert.deepEqual(await waitFor('the good one', async () => one.flight.better(digest)), {
+    ...good.self,
+    isArriving: true,
+  })
 })
 
 test('NodeFlight: a node with many above it hears whom it had better follow', async () => {
