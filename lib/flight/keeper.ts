@@ -1,6 +1,5 @@
 import type { Digest } from '../oci/digest.ts'
 import { addressOf } from '../platform/address.ts'
-import { BoundedMap } from '../platform/bounded-map.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Known, Peer } from '../swarm/router.ts'
 import { type Ask, MOST_HOLDERS, type News, type Placing } from './message.ts'
@@ -38,12 +37,13 @@ export const PAIR = 2
 const MOST_DIGESTS = 4_096
 /** Nodes that are known to be getting, or to have, one digest. */
 const MOST_NODES = 2_048
-/** Nodes that are getting something in all, some 200 bytes each. */
+/** The same of all digests, some 200 bytes each. */
 const MOST_ENTRIES = 32_768
 
-/** A node that is getting a digest, or is about to. */
+/** A node that is getting a digest, or is about to, or has said that it has it. */
 interface Entry {
   readonly peer: Peer
+  readonly holds: boolean
   /** Address of the node that it is getting it from; nothing if it goes upstream. */
   parent: string | undefined
   /** Whether others may get it from there. */
@@ -56,23 +56,24 @@ interface Entry {
   wasLeft: boolean
 }
 
-/** A node that others may follow, as one of them sees it. */
+/** Where a node is that is getting it, as another one sees it. */
 interface Place {
   readonly address: string
   readonly entry: Entry
-  /** How many nodes are above it. */
-  readonly depth: number
+  /** How many nodes are above it, and which of them is the first. */
+  depth: number
+  root: string
   /** Whether it is that other node, or gets it from there by any way. */
-  readonly isBelow: boolean
+  isBelow: boolean
   /** How many follow it. */
   taken: number
 }
 
+type Places = ReadonlyMap<string, Place>
+
 interface Content {
-  /** By address. */
+  /** By address. Of those that have it, the one that was named last is at the end. */
   readonly entries: Map<string, Entry>
-  /** When they said that they have it; the one that was named last at the end. */
-  readonly holders: BoundedMap<{ readonly peer: Peer; readonly at: number }>
   /** Who was the last to get no byte of it from upstream. */
   refused?: { readonly by: string; readonly at: number } | undefined
   /** Until when nobody is sent to follow anybody, since upstream refuses it. */
@@ -98,37 +99,44 @@ export class Keeper {
 
   /** How many nodes are getting something, as far as it knows; some of them may have ended. */
   get size(): number {
-    return this.#entries
+    const all = [...this.#contents.values()].flatMap(({ entries }) => [...entries.values()])
+    return all.filter(({ holds }) => !holds).length
   }
 
   /** @param known who has announced it */
   ask({ digest, gives: canGive, leads, resumes, not }: Omit<Ask, 'kind'>, from: Peer, known: Known): Placing {
     const now = this.#clock.now()
     const content = this.#content(digest)
+    const { entries } = content
     const own = addressOf(from)
     const tried = new Set(not.map(addressOf))
     for (const address of tried) {
-      const left = content.entries.get(address)
+      const left = entries.get(address)
       if (left !== undefined) left.wasLeft = true
     }
-    const told = [...content.holders.values()]
+    const told = [...entries.values()].filter(({ holds }) => holds)
     // Those who have announced it come in random order, the others in turns.
     const all = new Map([...known.peers, ...told.map(({ peer }) => peer)].map((peer) => [addressOf(peer), peer]))
     for (const address of [own, ...tried]) all.delete(address)
     const holders = [...all.values()].slice(0, MOST_HOLDERS)
-    for (const holder of told) if (holders.includes(holder.peer)) content.holders.set(addressOf(holder.peer), holder)
+    for (const holder of told) {
+      if (!holders.includes(holder.peer)) continue
+      entries.delete(addressOf(holder.peer))
+      entries.set(addressOf(holder.peer), holder)
+    }
     const isAlone = isAfter(content.aloneUntil, now)
     const isDoubted = isAfter(content.doubtedUntil, now)
     // What it has got before may be wrong.
     const gives = canGive && !(isDoubted && resumes)
     const isUnverified = isDoubted && holders.length === 0
-    const parent = isAlone || isUnverified ? undefined : this.#parentFor(own, content, tried)?.peer
-    const mustWait = isUnverified && !isAlone && !resumes && this.#isLedAnew(own, content)
+    const places = placesOf(content, own)
+    const parent = isAlone || isUnverified ? undefined : this.#parentFor(own, places, tried)?.entry.peer
+    const mustWait = isUnverified && !isAlone && !resumes && this.#isLedAnew(own, places)
     const giver = parent ?? holders[0]
-    const crowd = content.entries.size - Number(content.entries.has(own))
+    const crowd = places.size - Number(places.has(own))
     // Others could not follow whoever does not give, or does not get it.
     if ((gives && leads && !mustWait) || giver !== undefined) {
-      const entry = this.#enter(digest, content, from, { parent: giver && addressOf(giver), gives })
+      const entry = this.#enter(content, from, { parent: giver && addressOf(giver), gives })
       if (!resumes) entry.gives = gives
     } else this.#remove(content, own)
     const held = Math.max(holders.length, known.count)
@@ -148,8 +156,7 @@ export class Keeper {
       const { parent, written, room } = news
       // It may have been told whom to follow a moment ago, and not have done so yet.
       const above = parent === undefined ? content.entries.get(own)?.parent : addressOf(parent)
-      const gives = !isAfter(content.doubtedUntil, now)
-      const entry = this.#enter(news.digest, content, from, { parent: above, gives })
+      const entry = this.#enter(content, from, { parent: above, gives: !isAfter(content.doubtedUntil, now) })
       entry.wasLeft = false
       entry.room = room
       entry.hasBegun ||= written > 0
@@ -162,23 +169,20 @@ export class Keeper {
     if (news.kind === 'gone' && news.why === 'wrong') this.#doubt(content, own, now)
     const isSuspect = isAfter(content.doubtedUntil, now) && content.entries.get(own)?.gives === false
     this.#remove(content, own)
-    content.holders.delete(own)
     if (news.kind === 'gone') return news.why === 'refused' ? this.#refuse(content, own, now) : []
-    if (!isSuspect) content.holders.set(own, { peer: from, at: now })
+    if (!isSuspect) this.#enter(content, from, { parent: undefined, gives: true, holds: true })
     return []
   }
 
   /** Whom a node had better follow that gets it from another one: somebody with less than half as many above. */
   better(digest: Digest, from: Peer): Peer | undefined {
-    const content = this.#content(digest)
     const own = addressOf(from)
-    const entry = content.entries.get(own)
-    if (entry?.parent === undefined || !content.entries.has(entry.parent)) return undefined
-    const depth = depthOf(entry, content)
-    if (depth < DEEP) return undefined
-    const best = this.#placeFor(own, content, new Set())
-    if (best === undefined || !best.entry.hasBegun || (best.depth + 1) * 2 > depth) return undefined
-    entry.parent = addressOf(best.entry.peer)
+    const places = placesOf(this.#content(digest), own)
+    const place = places.get(own)
+    if (place === undefined || place.depth < DEEP) return undefined
+    const best = this.#bestOf(places, own, new Set())
+    if (best === undefined || !best.entry.hasBegun || (best.depth + 1) * 2 > place.depth) return undefined
+    place.entry.parent = best.address
     return best.entry.peer
   }
 
@@ -190,7 +194,7 @@ export class Keeper {
     content.aloneUntil = now + REFUSAL_LIFE
     // They are told once.
     if (isAfter(aloneUntil, now)) return []
-    return [...content.entries.values()].filter(({ hasBegun }) => !hasBegun).map(({ peer }) => peer)
+    return [...content.entries.values()].filter(({ holds, hasBegun }) => !holds && !hasBegun).map(({ peer }) => peer)
   }
 
   /**
@@ -199,81 +203,81 @@ export class Keeper {
    */
   #doubt(content: Content, own: string, now: number): void {
     content.doubtedUntil = now + WRONG_LIFE
-    for (const address of content.holders.keys()) content.holders.delete(address)
-    const entry = content.entries.get(own)
-    const root = entry && rootOf(entry, content)
-    for (const one of content.entries.values()) if (rootOf(one, content) === root) one.gives = false
+    for (const [address, { holds }] of content.entries) if (holds) this.#remove(content, address)
+    const places = placesOf(content, own)
+    const root = places.get(own)?.root
+    for (const place of places.values()) if (place.root === root) place.entry.gives = false
   }
 
   /** Whether another node gets it that others may follow, and follows nobody, and that one does not do so as well. */
-  #isLedAnew(own: string, { entries }: Content): boolean {
-    const now = this.#clock.now()
-    const leads = (entry: Entry) =>
-      entry.gives && above(entry, entries) === undefined && (entry.hasBegun || now - entry.heardAt < FRESH)
-    const present = entries.get(own)
-    return !(present !== undefined && leads(present)) && [...entries.values()].some(leads)
+  #isLedAnew(own: string, places: Places): boolean {
+    const leads = (place: Place | undefined) => place?.entry.gives === true && place.depth === 0 && this.#isFresh(place)
+    return !leads(places.get(own)) && [...places.values()].some(leads)
   }
 
   /** Who that node is to get it from; `undefined` if it is to go upstream. */
-  #parentFor(own: string, content: Content, tried: ReadonlySet<string>): Entry | undefined {
-    const now = this.#clock.now()
-    const { entries } = content
-    const present = entries.get(own)
+  #parentFor(own: string, places: Places, tried: ReadonlySet<string>): Place | undefined {
+    const { parent, heardAt } = places.get(own)?.entry ?? { heardAt: 0 }
     // It has been told to go upstream, and asks once more: by several requests at once, or since that has failed.
-    if (present !== undefined && present.parent === undefined && now - present.heardAt < FRESH) return undefined
+    if (places.has(own) && parent === undefined && this.#clock.now() - heardAt < FRESH) return undefined
     // Who asks once more stays where it is: it may be following already, and others it.
-    const kept = present?.parent === undefined || tried.has(present.parent) ? undefined : entries.get(present.parent)
-    if (kept !== undefined && !isBelow(kept, own, content)) return kept
-    return this.#placeFor(own, content, tried)?.entry
+    const kept = parent === undefined || tried.has(parent) ? undefined : places.get(parent)
+    return kept !== undefined && !kept.isBelow ? kept : this.#bestOf(places, own, tried)
   }
 
-  /** Whom a node had best follow, and how many are above that one. */
-  #placeFor(own: string, content: Content, tried: ReadonlySet<string>): Place | undefined {
-    const now = this.#clock.now()
-    const places = new Map<string, Place>()
-    for (const [address, entry] of content.entries) place(address, entry, own, content, places)
-    for (const [address, { parent, wasLeft }] of content.entries) {
-      const above = parent === undefined || address === own || wasLeft ? undefined : places.get(parent)
+  /** Where a node had best get it: of those with room, that with the least above it, one that was left only if there is no other. */
+  #bestOf(places: Places, own: string, tried: ReadonlySet<string>): Place | undefined {
+    for (const { address, entry } of places.values()) {
+      const above =
+        entry.parent === undefined || address === own || entry.wasLeft ? undefined : places.get(entry.parent)
       if (above !== undefined) above.taken++
     }
-    const givers = [...places.values()].filter(
-      ({ address, isBelow, entry: { gives, hasBegun, parent, heardAt } }) =>
-        gives && !isBelow && !tried.has(address) && (hasBegun || parent !== undefined || now - heardAt < FRESH),
-    )
-    const least = content.entries.size > LONGEST_CHAIN ? PAIR : 1
-    return bestOf(givers.filter(({ entry, taken }) => taken < Math.max(entry.room, least)))
+    const least = places.size > LONGEST_CHAIN ? PAIR : 1
+    let best: Place | undefined
+    for (const place of places.values()) {
+      const { address, entry, depth, isBelow, taken } = place
+      if (!entry.gives || isBelow || tried.has(address) || !this.#isFresh(place)) continue
+      if (taken >= Math.max(entry.room, least)) continue
+      const isWorse = best !== undefined && (entry.wasLeft === best.entry.wasLeft ? depth >= best.depth : entry.wasLeft)
+      if (!isWorse) best = place
+    }
+    return best
+  }
+
+  /** Whether it has begun to get it, or may be about to. */
+  #isFresh({ entry: { hasBegun, parent, heardAt } }: Place): boolean {
+    return hasBegun || parent !== undefined || this.#clock.now() - heardAt < FRESH
   }
 
   /** What is known of a digest, without what is out of date. */
   #content(digest: Digest): Content {
-    const content = this.#contents.get(digest) ?? { entries: new Map(), holders: new BoundedMap(MOST_NODES) }
+    const content = this.#contents.get(digest) ?? { entries: new Map() }
     this.#contents.delete(digest)
     this.#contents.set(digest, content)
     const now = this.#clock.now()
-    for (const [address, { heardAt }] of content.entries) if (now - heardAt > LEASE) this.#remove(content, address)
-    for (const [address, { at }] of content.holders.entries())
-      if (now - at > HOLDER_LIFE) content.holders.delete(address)
-    while (this.#contents.size > MOST_DIGESTS || this.#entries > MOST_ENTRIES) {
-      const [oldest, of] = this.#contents.entries().next().value ?? []
-      if (oldest === undefined || of === undefined) break
+    for (const [address, { heardAt, holds }] of content.entries)
+      if (now - heardAt > (holds ? HOLDER_LIFE : LEASE)) this.#remove(content, address)
+    for (const [oldest, { entries }] of this.#contents) {
+      if (this.#contents.size <= MOST_DIGESTS && this.#entries <= MOST_ENTRIES) break
       this.#contents.delete(oldest)
-      this.#entries -= of.entries.size
+      this.#entries -= entries.size
     }
     return content
   }
 
-  #enter(digest: Digest, content: Content, peer: Peer, { parent, gives }: Pick<Entry, 'parent' | 'gives'>): Entry {
-    const now = this.#clock.now()
+  #enter(
+    content: Content,
+    peer: Peer,
+    { holds = false, ...more }: Pick<Entry, 'parent' | 'gives'> & Partial<Pick<Entry, 'holds'>>,
+  ): Entry {
+    const heardAt = this.#clock.now()
     const address = addressOf(peer)
     const known = content.entries.get(address)
-    if (known !== undefined) {
-      known.parent = parent
-      known.heardAt = now
-      return known
-    }
-    const entry = { peer, parent, gives, heardAt: now, hasBegun: false, room: 1, wasLeft: false }
+    if (known?.holds === false) return Object.assign(known, { parent: more.parent, heardAt })
+    this.#remove(content, address)
+    const entry = { peer, holds, ...more, heardAt, hasBegun: false, room: 1, wasLeft: false }
     // What is dropped for want of room counts no more.
-    if (this.#contents.get(digest) !== content || content.entries.size >= MOST_NODES) return entry
+    if (content.entries.size >= MOST_NODES) return entry
     content.entries.set(address, entry)
     this.#entries++
     return entry
@@ -284,60 +288,26 @@ export class Keeper {
   }
 }
 
-/** Finds the place of a node, and those of all above it. Keepers see to it that there is no circle, but nodes may tell one. */
-function place(address: string, entry: Entry, own: string, { entries }: Content, places: Map<string, Place>): void {
-  const line = new Map<string, Entry>()
-  let at: string | undefined = address
-  for (let one: Entry | undefined = entry; one !== undefined && at !== undefined; ) {
-    if (places.has(at) || line.has(at)) break
-    line.set(at, one)
-    at = one.parent
-    one = at === undefined ? undefined : entries.get(at)
+/** Where each node is that is getting it. Keepers see to it that there is no circle, but nodes may tell one. */
+function placesOf({ entries }: Content, own: string): Places {
+  const places = new Map<string, Place>()
+  const find = (address: string): Place | undefined => {
+    const entry = entries.get(address)
+    const known = places.get(address)
+    if (known !== undefined || entry === undefined || entry.holds) return known
+    const { parent } = entry
+    const place = { address, entry, depth: 0, root: address, isBelow: address === own || parent === own, taken: 0 }
+    places.set(address, place)
+    const above = parent === undefined ? undefined : find(parent)
+    if (above !== undefined) {
+      place.depth = above.depth + 1
+      place.root = above.root
+      place.isBelow ||= above.isBelow
+    }
+    return place
   }
-  let above = at === undefined ? undefined : places.get(at)
-  const isInCircle = at !== undefined && line.has(at) && line.has(own)
-  for (const [address, entry] of [...line].reverse()) {
-    const isBelow = address === own || entry.parent === own || above?.isBelow === true || isInCircle
-    above = { address, entry, depth: above === undefined ? 0 : above.depth + 1, isBelow, taken: 0 }
-    places.set(address, above)
-  }
-}
-
-/** That with the least above it, one that was left only if there is no other. */
-function bestOf(places: readonly Place[]): Place | undefined {
-  const welcome = places.filter(({ entry }) => !entry.wasLeft)
-  return (welcome.length > 0 ? welcome : places).reduce<Place | undefined>(
-    (best, one) => (best === undefined || one.depth < best.depth ? one : best),
-    undefined,
-  )
-}
-
-/** How many nodes are above that one. */
-function depthOf(entry: Entry, { entries }: Content): number {
-  let depth = 0
-  for (let at = above(entry, entries); at !== undefined && depth <= entries.size; at = above(at, entries)) depth++
-  return depth
-}
-
-/** Whether an entry is that node's own, or gets it from there by any way. */
-function isBelow(entry: Entry, address: string, { entries }: Content): boolean {
-  let at: Entry | undefined = entry
-  for (let steps = 0; at !== undefined && steps <= entries.size; steps++) {
-    if (addressOf(at.peer) === address || at.parent === address) return true
-    at = above(at, entries)
-  }
-  return false
-}
-
-/** The first one above an entry, or the entry itself. */
-function rootOf(entry: Entry, { entries }: Content): Entry {
-  let root = entry
-  for (let steps = 0; steps <= entries.size; steps++) root = above(root, entries) ?? root
-  return root
-}
-
-function above({ parent }: Entry, entries: Content['entries']): Entry | undefined {
-  return parent === undefined ? undefined : entries.get(parent)
+  for (const address of entries.keys()) find(address)
+  return places
 }
 
 function isAfter(time: number | undefined, now: number): boolean {

@@ -359,3 +359,14 @@ test('a keeper keeps no more than it may, the digests that were asked for last',
     undefined,
   )
 })
+
+test('a keeper forgets who has what nobody has asked for lately, if they are too many', () => {
+  const { keeper, ask } = scene()
+  const named = (number: number) => `sha256:${number.toString(16).padStart(64, '0')}` as Digest
+  for (let number = 0; number < 4_000; number++)
+    for (let holder = 1; holder <= 10; holder++) keeper.tell({ kind: 'held', digest: named(number) }, node(holder))
+  const holdersOf = (number: number) =>
+    keeper.ask({ digest: named(number), gives: true, leads: true, resumes: false, not: [] }, node(99), NOTHING).holders
+  assert.deepEqual([holdersOf(0).length, holdersOf(3_999).length], [0, 10])
+  assert.equal(ask(1), 'lead')
+})
