@@ -5,6 +5,9 @@ import { selfCommand } from './lib/platform/runtime.ts'
 const stop = new AbortController()
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())
 
+// Nobody is left to hear that the log cannot be written, for want of a reader or of room, and a mirror works without one.
+process.stderr.on('error', () => undefined)
+
 process.exitCode = await runCommand({
   args: process.argv.slice(2),
   environment: process.env,

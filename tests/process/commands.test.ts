@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { ChildProcess } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -40,6 +41,30 @@ test('main.ts ends with 78 when the port of --peer-listen is in use for UDP alon
     } finally {
       socket.close()
     }
+  })
+})
+
+test('main.ts serves on when nothing of its log can be written any more', async () => {
+  await withImageLayout(async (layout) => {
+    let statuses: number[] | undefined
+    const use = async (child: ChildProcess, registry: string) => {
+      child.stderr?.destroy()
+      const pull = () => fetch(`http://${registry}/v2/registry.example/team/app/manifests/1`)
+      // Each request has lines of its own, and the first of them that is lost ended the process.
+      statuses = [await pull(), await pull(), await pull()].map(({ status }) => status)
+      process.kill(child.pid ?? 0, 'SIGTERM')
+    }
+    const flags = [...LOOPBACK, '--resolve', 'fallback', '--upstream-timeout', '100ms', '--log-level', 'debug']
+    const { code } = await runProgram(MAIN, ['--store', `oci-layout:${layout}`, ...flags], {
+      onStart: (child) => {
+        child.stderr?.on('data', (text: string) => {
+          const [, registry] = /"event":"listening","registry":"([^"]+)"/.exec(text) ?? []
+          if (registry !== undefined) void use(child, registry)
+        })
+      },
+    })
+    assert.deepEqual(statuses, [200, 200, 200])
+    assert.equal(code, 0)
   })
 })
 
