@@ -140,6 +140,7 @@ export class BunConnection {
     this.#waiting = Buffer.alloc(0)
     // Not `close`: what the client still sends would be answered with RST.
     this.#socket.end()
+    clearTimeout(this.#idle)
     this.#idle = setTimeout(() => this.#socket.close(), LINGER)
   }
 }
@@ -264,12 +265,12 @@ export function readRequest(head: Uint8Array): ReceivedRequest | undefined {
 }
 
 /**
- * `undefined` if the standard has no such request, for some methods and a host that is none, and for methods that Bun does not know:
- * it would make a GET of them.
+ * `undefined` if the standard has no such request, for some methods and a host that is none, and for methods that Bun does not know,
+ * of which it would make a GET, or that are not in capitals.
  */
 function requestOf(method: string, target: string, headers: Headers, signal: AbortSignal): Request | undefined {
   const url = URL.parse(`http://${headers.get('host')}${target}`)
   if (url === null || /^(?:connect|trace|track)$/i.test(method)) return undefined
   const request = new Request(url, { method, headers, signal })
-  return request.method === method.toUpperCase() ? request : undefined
+  return request.method === method ? request : undefined
 }

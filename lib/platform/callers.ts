@@ -75,14 +75,14 @@ export class Callers {
    *
    * @param address of its other end, without the port
    * @param end ends it at once
-   * @returns `undefined` if it is to be ended without another word, because too many come from there
+   * @returns `undefined` if it is to be ended without another word, because too many come from there, or all others are busy
    */
   came(address: string, end: () => void): Caller | undefined {
     const caller: Caller = { address, end, running: 0 }
     if (this.#newcomerBounds !== undefined && !this.#takeIn(caller, this.#newcomerBounds)) return undefined
     this.#callers.add(caller)
     if (this.#callers.size > this.#most) this.#end(first(this.#callers, ({ running }) => running === 0))
-    return caller
+    return this.#callers.has(caller) ? caller : undefined
   }
 
   left(caller: Caller | undefined): void {

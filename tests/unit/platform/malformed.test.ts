@@ -6,7 +6,7 @@ import { exchange, requestText } from '../../fixtures/http.ts'
 import { listenForMembers } from '../../fixtures/listen.ts'
 import { within } from '../../fixtures/wait.ts'
 
-/** Host headers that are none, or that make no URL. */
+/** Host headers that are none, or that make no URL, and a method that is none. */
 const HEADS = [
   'GET / HTTP/1.0\r\n\r\n',
   'GET / HTTP/1.1\r\n\r\n',
@@ -14,6 +14,7 @@ const HEADS = [
   ...['a b', 'x.1', '1.2.3.4.5', '0x7f.1.1.1.1', '[::1', '[x]', 'x:99999', 'x:y', 'a?b', 'u@b', 'a,b', '%zz'].map(
     (host) => requestText('GET', '/', { Host: host }),
   ),
+  requestText('get', '/'),
   'GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n',
   'GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n',
   'GET / HTTP/1.1\r\nHost: a\r\nAccept: */*\r\nhOST: b\r\n\r\n',
