@@ -40,9 +40,9 @@ export interface Attempt {
   isArriving?: true
   /**
    * Missing if it gave what it was asked for, or still does. `late`: it was not waited for any longer. `gone`: it does not get
-   * the content itself any more.
+   * the content itself any more. `moved`: a keeper has named one that had better be followed.
    */
-  ended?: 'unreachable' | 'silent' | 'invalid' | 'slow' | 'busy' | 'missing' | 'late' | 'gone'
+  ended?: 'unreachable' | 'silent' | 'invalid' | 'slow' | 'busy' | 'missing' | 'late' | 'gone' | 'moved'
 }
 
 /** A transfer from other nodes. It changes until it has an outcome. */

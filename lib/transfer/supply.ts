@@ -96,7 +96,7 @@ class Supply implements ByteSource {
     for (;;) {
       if (this.#offset === this.#span.end) return undefined
       const better = this.#parent && flight.better(this.#descriptor.digest)
-      if (better !== undefined) await this.#move(better)
+      if (this.#parent !== undefined && better !== undefined) await this.#move(this.#parent, better)
       try {
         const chunk = await this.#body.next()
         if (chunk === undefined) return undefined
@@ -125,7 +125,8 @@ class Supply implements ByteSource {
   }
 
   /** Goes on at this byte from a peer that had better be followed. */
-  async #move(next: Peer): Promise<void> {
+  async #move(from: Peer, next: Peer): Promise<void> {
+    this.#transfer.ended(from, 'moved')
     await this.#body.cancel()
     if (!this.#isCancelled) this.#body = this.#follow(next)
   }

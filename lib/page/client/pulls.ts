@@ -176,6 +176,7 @@ export function cameOf({ from, to, bytes, ended, isArriving }: Attempt): Child[]
     missing: 'does not have it',
     late: 'late',
     gone: 'got no more itself',
+    moved: 'moved nearer to upstream',
   }
   const took = formatTime(to - from)
   const isBad = ended === 'unreachable' || ended === 'silent' || ended === 'invalid'
@@ -184,7 +185,8 @@ export function cameOf({ from, to, bytes, ended, isArriving }: Attempt): Child[]
     return [make('span', isBad ? 'wrong' : 'muted', text)]
   }
   const gave = make('span', 'muted', `${isArriving ? ' in flight,' : ''} ${formatBytes(bytes)} in ${took}`)
-  return [gave, ended !== undefined && make('span', isBad ? 'wrong' : 'careful', `, then ${words[ended]}`)]
+  const tone = isBad ? 'wrong' : ended === 'moved' ? 'muted' : 'careful'
+  return [gave, ended !== undefined && make('span', tone, `, then ${words[ended]}`)]
 }
 
 /** When a part was on its way, along the time of its pull. */

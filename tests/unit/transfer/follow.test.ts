@@ -118,13 +118,21 @@ test('fetch waits for the first byte of a peer that has none yet', async () => {
 })
 
 test('fetch goes on, at its byte, from a peer that had better be followed, and from another one if that refuses', async () => {
-  await withNodes([HALF, HALF + 1, HALF + 2], async ({ peers, flight, node, metrics }) => {
+  await withNodes([HALF, HALF + 1, HALF + 2], async ({ peers, flight, node, metrics, told }) => {
     flight.found.push([node(0).arriving])
     const body = bodyOf(await within('an answer', peers.fetch(GET, never)))
     const first = await readSome(body, HALF)
     flight.betterOne = node(1).arriving
     const second = await readSome(body, 1)
     assert.deepEqual(Buffer.concat([first, second]), BYTES.subarray(0, HALF + 1))
+    const attempts = [...told].flatMap((transfer) => transfer.attempts)
+    assert.deepEqual(
+      attempts.map(({ peer, ended }) => [peer, ended]),
+      [
+        [node(0).address, 'moved'],
+        [node(1).address, undefined],
+      ],
+    )
     node(2).writer.write(200_000)
     // That one has nothing more.
     flight.betterOne = node(0).arriving
