@@ -13,7 +13,7 @@ export interface DownloadsDependencies {
   /** Whether this node offers it to others. */
   readonly holds: (key: Key) => boolean
   readonly clock: Clock
-  /** Told when the first byte is there, and then each {@link RENEWAL}. */
+  /** Told when the first byte is there, but not all, and then each {@link RENEWAL}. */
   readonly onProgress: (download: Download) => void
   readonly onEnd: (download: Download, end: 'committed' | 'aborted') => void
 }
@@ -322,7 +322,8 @@ export class Downloads {
     renewLater()
     void begun.then(() => {
       download.begun = { at: clock.now(), written: arrival.written }
-      if (!stop.signal.aborted && arrival.written > 0) renew()
+      // What is all there will be told to be held in a moment: that is enough.
+      if (!stop.signal.aborted && arrival.written > 0 && !download.hasAll) renew()
     })
     const end = await arrival.ended
     cancelLimit()

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { afterEach, test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import type { Source } from '../../../lib/flight/flight.ts'
 import { encode, type Placing, readAnswer, readQuestion } from '../../../lib/flight/message.ts'
 import { createFlightMetrics } from '../../../lib/flight/metrics.ts'
@@ -112,6 +113,33 @@ test('NodeFlight: whoever has it by then is named as a holder, before its announ
     [fields.key, fields.role, fields.outcome, fields.bytes],
     [digest, 'leader', 'complete', content.bytes.length],
   )
+})
+
+test('NodeFlight: keepers hear once of what is complete as soon as it is there', async () => {
+  const join = scene()
+  const nodes = Array.from({ length: 6 }, () => join())
+  const [one = assert.fail()] = nodes.filter(({ member, self }) =>
+    member.closest(key, 2).every(({ port }) => port !== self.port),
+  )
+  const heard: (string | undefined)[] = []
+  for (const { member, self } of nodes) {
+    if (self.port === one.self.port) continue
+    member.answer((question) => {
+      const kind = readQuestion(question)?.kind
+      heard.push(kind)
+      return encode(
+        kind === 'ask' ? { kind: 'place', holders: [], held: 0, crowd: 0, isWhole: true } : { kind: 'told' },
+      )
+    })
+  }
+  assert.equal(await one.pull(), '')
+  one.flight.missed(digest, false)
+  one.writer().write(content.bytes.length)
+  await setImmediate()
+  one.held.add(key)
+  one.writer().commit()
+  await waitFor('its end', () => heard.filter((kind) => kind === 'held').length === 2)
+  assert.deepEqual(heard, ['ask', 'held', 'held'])
 })
 
 test('NodeFlight: whom a lookup finds gives to one, and those who come after follow that one', async () => {
