@@ -1,4 +1,4 @@
-import { createECDH, createPrivateKey, createPublicKey, generateKeyPairSync, hkdfSync } from 'node:crypto'
+import { createPrivateKey, createPublicKey, generateKeyPairSync, hkdfSync } from 'node:crypto'
 import { type Issuer, makeAuthorityCertificate, makeNodeCertificate, type Period } from './certificate.ts'
 
 /** What a node needs to speak TLS with the other nodes of its swarm, as server and as client; everything in PEM. */
@@ -15,6 +15,8 @@ const PURPOSE = 'swarmirror/tls-authority/1'
 /** `.internal` is reserved for private use, so nobody else can hold a certificate for it that a public authority signed. */
 const SERVER_NAME = 'node.swarmirror.internal'
 const CURVE = 'P-256'
+/** A private key of P-256 in PKCS #8 (RFC 5958, RFC 5915), up to the 32 bytes that it is; the public key is left out. */
+const PRIVATE_KEY = '3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420'
 /** The order of P-256's group (SEC 2, section 2.4.2). */
 const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
 /**
@@ -47,18 +49,7 @@ export function createTlsIdentity(keys: readonly Uint8Array[]): TlsIdentity {
 function authorityOf(swarmKey: Uint8Array): Issuer {
   const wide = BigInt(`0x${Buffer.from(hkdfSync('sha256', swarmKey, '', PURPOSE, 48)).toString('hex')}`)
   const scalar = Buffer.from(((wide % (ORDER - 1n)) + 1n).toString(16).padStart(64, '0'), 'hex')
-  const curve = createECDH('prime256v1')
-  curve.setPrivateKey(scalar)
-  // 0x04, then both coordinates (SEC 1, section 2.3.3).
-  const point = curve.getPublicKey()
-  const jwk = {
-    kty: 'EC',
-    crv: CURVE,
-    x: point.subarray(1, 33).toString('base64url'),
-    y: point.subarray(33).toString('base64url'),
-  }
-  return {
-    publicKey: createPublicKey({ key: jwk, format: 'jwk' }),
-    privateKey: createPrivateKey({ key: { ...jwk, d: scalar.toString('base64url') }, format: 'jwk' }),
-  }
+  const der = Buffer.concat([Buffer.from(PRIVATE_KEY, 'hex'), scalar])
+  const privateKey = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
+  return { publicKey: createPublicKey(privateKey), privateKey }
 }

@@ -4,58 +4,48 @@ import { PeerError } from '../error.ts'
 
 /**
  * The body of an answer, in the memory of its connection: a chunk is good until the next one is asked for, or the body cancelled.
- * Only then is the connection free, after the last one, too.
+ * Only then is the connection free, after the last one, too. Fails with a PeerError when it breaks off, or was cancelled.
+ *
+ * @param length of the body in bytes
+ * @param rest bytes that came with the head
+ * @param over told once, when the connection is not needed any more: whether it stands at the end of this message
  */
-export class MessageBody implements ByteSource {
-  readonly #connection: ByteSource
-  readonly #over: (isUsable: boolean) => void
-  #rest: Uint8Array
+export function messageBody(
+  connection: ByteSource,
+  length: number,
+  rest: Uint8Array,
+  over: (isUsable: boolean) => void,
+): ByteSource {
   /** Bytes that its reader has not got yet. */
-  #left: number
-  #isOver = false
-
-  /**
-   * @param length of the body in bytes
-   * @param rest bytes that came with the head
-   * @param over told once, when the connection is not needed any more: whether it stands at the end of this message
-   */
-  constructor(connection: ByteSource, length: number, rest: Uint8Array, over: (isUsable: boolean) => void) {
-    this.#connection = connection
-    this.#over = over
-    this.#rest = rest
-    this.#left = length
-    if (length === 0) this.#end()
+  let left = length
+  let waiting = rest
+  let isOver = false
+  // What has come already need not be read for the connection to be of use again: a short body comes with its head.
+  const end = (): undefined => {
+    if (isOver) return
+    isOver = true
+    over(waiting.length === left)
   }
-
-  /** @throws {PeerError} when it breaks off, or was cancelled */
-  async next(): Promise<Uint8Array | undefined> {
-    try {
-      if (this.#left === 0) return this.#end()
-      if (this.#isOver) throw new Error('the body was cancelled')
-      if (this.#rest.length === 0) {
-        const chunk = await this.#connection.next()
-        if (chunk === undefined) throw new Error(`the connection ended ${this.#left} bytes before the body`)
-        this.#rest = chunk
+  if (length === 0) end()
+  return {
+    async next() {
+      try {
+        if (left === 0) return end()
+        if (isOver) throw new Error('the body was cancelled')
+        if (waiting.length === 0) waiting = (await connection.next()) ?? waiting
+        if (waiting.length === 0) throw new Error(`the connection ended ${left} bytes before the body`)
+        const data = waiting.subarray(0, left)
+        waiting = waiting.subarray(data.length)
+        left -= data.length
+        return data
+      } catch (error) {
+        end()
+        throw peerErrorOf(error)
       }
-      const data = this.#rest.subarray(0, this.#left)
-      this.#rest = this.#rest.subarray(data.length)
-      this.#left -= data.length
-      return data
-    } catch (error) {
-      this.#end()
-      throw peerErrorOf(error)
-    }
-  }
-
-  async cancel(): Promise<void> {
-    this.#end()
-  }
-
-  /** What has come already need not be read for the connection to be of use again: a short body comes with its head. */
-  #end(): undefined {
-    if (this.#isOver) return
-    this.#isOver = true
-    this.#over(this.#rest.length === this.#left)
+    },
+    async cancel() {
+      end()
+    },
   }
 }
 

@@ -1,7 +1,7 @@
 import { onAbort } from '../../platform/abort.ts'
 import type { ByteSource } from '../../platform/byte-source.ts'
 import { type SocketAddress, SocketSource } from '../../platform/socket-source.ts'
-import { MessageBody } from './body.ts'
+import { messageBody } from './body.ts'
 import { HeadReader, type ResponseHead } from './head.ts'
 
 /** A connection that had been kept for the next request and ended before a byte of its answer. */
@@ -87,7 +87,7 @@ export class Connection {
   #answer({ head, rest }: { readonly head: ResponseHead; readonly rest: Uint8Array }): HttpAnswer {
     const { length, keepAlive } = head
     const over = (isUsable: boolean) => (isUsable && keepAlive ? this.#release() : this.destroy())
-    return { head, body: new MessageBody(this.#source, length, rest, over) }
+    return { head, body: messageBody(this.#source, length, rest, over) }
   }
 
   #release(): void {
