@@ -1,6 +1,6 @@
 import type { SourceState } from '../flight/flight.ts'
 import { PeerError } from '../peers/error.ts'
-import { bounded, OVER } from '../platform/abort.ts'
+import { bounded, OVER, until } from '../platform/abort.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 
@@ -28,7 +28,6 @@ const LONGEST_PATIENCE = 25_000
 const LONGEST_EMPTY = 5_000
 /** Milliseconds for which bytes may be on their way that are there: the way is broken. */
 const LONGEST_WAY = 5_000
-
 /**
  * Milliseconds for which may be waited for so many bytes. No registry is so slow, and whoever gives a byte now and then must not
  * hold a client up for ever.
@@ -41,118 +40,99 @@ export class TurnError extends PeerError {}
 
 /**
  * The bytes of content that a peer is still getting, as it gets them. That it gets no more for a while says nothing: as long as
- * it lives, and says that it goes on, it is waited for.
+ * it lives, and says that it goes on, it is waited for. Fails with a PeerError when the peer is lost, or has no more although
+ * there should be.
  */
-export class Following implements ByteSource {
-  readonly #dependencies: FollowingDependencies
-  readonly #stop = new AbortController()
-  readonly #opened: Promise<ByteSource>
+export function following({ open, state, clock }: FollowingDependencies, start: number): ByteSource {
+  const stop = new AbortController()
+  const { signal } = stop
+  const opened = open(signal)
+  // Whoever reads it hears of the failure.
+  opened.catch(() => undefined)
   /** Place of the next byte, and how much the peer was known to have when it last had more. */
-  #offset: number
-  #written = 0
-  #grewAt: number
+  let offset = start
+  let written = 0
+  let grewAt = clock.now()
   /** Since when the peer has had the byte that does not come. */
-  #missingSince: number | undefined
-  #misses = 0
-  #lost: PeerError | undefined
+  let missingSince: number | undefined
+  let misses = 0
+  let lost: PeerError | undefined
   /** Since when a byte is waited for. */
-  #waitsSince: number | undefined
-  #cancelLook: (() => void) | undefined
+  let waitsSince: number | undefined
+  let isWatched = false
   /** How many bytes have come lately, and for how long they were waited for. */
-  #crawled = { bytes: 0, ms: 0 }
-
-  constructor(dependencies: FollowingDependencies, start: number) {
-    this.#dependencies = dependencies
-    this.#offset = start
-    this.#grewAt = dependencies.clock.now()
-    this.#opened = dependencies.open(this.#stop.signal)
-    // Whoever reads it hears of the failure.
-    this.#opened.catch(() => undefined)
-  }
-
-  /** @throws {PeerError} when the peer is lost, or has no more although there should be */
-  async next(): Promise<Uint8Array | undefined> {
-    const { clock } = this.#dependencies
-    const since = clock.now()
-    if (this.#crawled.ms >= LONGEST_CRAWL) throw new PeerError(`fewer than ${CRAWL} bytes within ${LONGEST_CRAWL} ms`)
-    this.#waitsSince = since
-    if (this.#cancelLook === undefined) this.#lookLater(LOOK)
-    try {
-      const body = await this.#opened
-      const chunk = await body.next()
-      if (chunk === undefined) throw new PeerError(`the peer has got nothing after ${this.#offset}`)
-      this.#offset += chunk.length
-      this.#written = Math.max(this.#written, this.#offset)
-      this.#grewAt = clock.now()
-      const bytes = this.#crawled.bytes + chunk.length
-      this.#crawled = bytes < CRAWL ? { bytes, ms: this.#crawled.ms + clock.now() - since } : { bytes: 0, ms: 0 }
-      this.#misses = 0
-      this.#missingSince = undefined
-      return chunk
-    } catch (error) {
-      throw this.#lost ?? error
-    } finally {
-      this.#waitsSince = undefined
-    }
-  }
-
-  async cancel(): Promise<void> {
-    this.#cancelLook?.()
-    this.#stop.abort(OVER)
-    await this.#opened.then((body) => body.cancel()).catch(() => undefined)
-  }
-
-  /** One timer, set again for the rest of the time: one for each chunk would cost more. */
-  #lookLater(ms: number): void {
-    this.#cancelLook = this.#dependencies.clock.after(ms, () => void this.#look())
-  }
-
-  async #look(): Promise<void> {
-    const { clock, state: ask } = this.#dependencies
-    const { signal } = this.#stop
-    const since = this.#waitsSince
-    if (signal.aborted) return
-    if (since === undefined) {
-      // The client rests: the next call begins anew.
-      this.#cancelLook = undefined
-      return
-    }
-    const waited = clock.now() - since
-    if (waited < LOOK) return this.#lookLater(LOOK - waited)
-    const offset = this.#offset
-    const askedAt = clock.now()
-    const state = await bounded(ANSWER, signal, (stop) => ask(stop), clock)
-    if (signal.aborted) return
-    if (this.#offset > offset) return this.#lookLater(LOOK)
-    this.#lost = this.#judge(state)
-    if (this.#lost !== undefined) await this.cancel()
-    // Who has not answered in all that time is asked again at once.
-    else this.#lookLater(Math.max(askedAt + LOOK - clock.now(), 0))
-  }
+  let crawled = { bytes: 0, ms: 0 }
 
   /** Why the peer is lost, by what it says of itself; `undefined` if it is worth waiting for. */
-  #judge(state: SourceState | undefined): PeerError | undefined {
-    const now = this.#dependencies.clock.now()
-    if (state === undefined) {
-      this.#misses++
-      return this.#misses < MISSES ? undefined : new PeerError('it does not answer', { failure: 'silent' })
-    }
-    this.#misses = 0
-    if (state.kind === 'gone') return new PeerError('it has given up')
-    if (state.kind === 'later') return new TurnError('it waits for its turn')
-    if (state.kind === 'waiting') {
-      this.#grewAt = now
-      return undefined
-    }
-    const written = state.kind === 'held' ? Number.POSITIVE_INFINITY : state.written
-    if (written > this.#written) this.#grewAt = now
-    this.#written = Math.max(written, this.#written)
-    if (written > this.#offset) this.#missingSince ??= now
-    if (now - (this.#missingSince ?? now) >= LONGEST_WAY) {
+  const judge = (told: SourceState | undefined): PeerError | undefined => {
+    const now = clock.now()
+    misses = told === undefined ? misses + 1 : 0
+    if (misses === MISSES) return new PeerError('it does not answer', { failure: 'silent' })
+    if (told?.kind === 'gone') return new PeerError('it has given up')
+    if (told?.kind === 'later') return new TurnError('it waits for its turn')
+    if (told?.kind === 'waiting') grewAt = now
+    if (told === undefined || told.kind === 'waiting') return undefined
+    const has = told.kind === 'held' ? Number.POSITIVE_INFINITY : told.written
+    if (has > written) grewAt = now
+    written = Math.max(has, written)
+    if (has > offset) missingSince ??= now
+    if (now - (missingSince ?? now) >= LONGEST_WAY) {
       return new PeerError(`no byte of what it has within ${LONGEST_WAY} ms`, { failure: 'silent' })
     }
-    const isLeader = state.kind === 'arriving' && state.leads
-    const patience = isLeader ? LONGEST_STANDSTILL : this.#written === 0 ? LONGEST_EMPTY : LONGEST_PATIENCE
-    return now - this.#grewAt < patience ? undefined : new PeerError(`it has got nothing for ${patience} ms`)
+    const isLeader = told.kind === 'arriving' && told.leads
+    const patience = isLeader ? LONGEST_STANDSTILL : written === 0 ? LONGEST_EMPTY : LONGEST_PATIENCE
+    return now - grewAt < patience ? undefined : new PeerError(`it has got nothing for ${patience} ms`)
+  }
+
+  /** Asks the peer how it is, again and again, while a byte is waited for. */
+  const watch = async () => {
+    isWatched = true
+    for (let lookAt = clock.now() + LOOK; ; ) {
+      await until(clock, lookAt, signal).catch(() => undefined)
+      isWatched = waitsSince !== undefined
+      // The client rests: the next call begins anew.
+      if (signal.aborted || waitsSince === undefined) return
+      lookAt = waitsSince + LOOK
+      if (lookAt > clock.now()) continue
+      const [before, askedAt] = [offset, clock.now()]
+      const told = await bounded(ANSWER, signal, state, clock)
+      if (signal.aborted) return
+      // Who has not answered in all that time is asked again at once.
+      lookAt = (offset > before ? clock.now() : askedAt) + LOOK
+      if (offset > before) continue
+      lost = judge(told)
+      if (lost !== undefined) return await cancel()
+    }
+  }
+
+  const cancel = async () => {
+    stop.abort(OVER)
+    await opened.then((body) => body.cancel()).catch(() => undefined)
+  }
+
+  return {
+    async next() {
+      const since = clock.now()
+      if (crawled.ms >= LONGEST_CRAWL) throw new PeerError(`fewer than ${CRAWL} bytes within ${LONGEST_CRAWL} ms`)
+      waitsSince = since
+      if (!isWatched) void watch()
+      try {
+        const chunk = await (await opened).next()
+        if (chunk === undefined) throw new PeerError(`the peer has got nothing after ${offset}`)
+        offset += chunk.length
+        written = Math.max(written, offset)
+        grewAt = clock.now()
+        const bytes = crawled.bytes + chunk.length
+        crawled = bytes < CRAWL ? { bytes, ms: crawled.ms + grewAt - since } : { bytes: 0, ms: 0 }
+        misses = 0
+        missingSince = undefined
+        return chunk
+      } catch (error) {
+        throw lost ?? error
+      } finally {
+        waitsSince = undefined
+      }
+    },
+    cancel,
   }
 }

@@ -6,7 +6,7 @@ import { addressOf } from '../platform/address.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRefusal } from './ask.ts'
-import { Following, TurnError } from './following.ts'
+import { following, TurnError } from './following.ts'
 import { type BegunSpan, PieceRefusal, type Span } from './line.ts'
 import { Pieces } from './pieces.ts'
 import type { Transfer } from './transfer.ts'
@@ -35,10 +35,10 @@ export function bytesOf(
   before: readonly Source[] = [],
 ): { readonly source: ByteSource; readonly givers: () => readonly Source[] } {
   const { flight, passing, clock } = transfer.dependencies
-  const supply = new Supply(transfer, descriptor, span, first, before)
+  const supply = supplyOf(transfer, descriptor, span, first, before)
   const givers = () => distinct([...before, ...transfer.givers])
   const ended = async (ending: Ending) => {
-    if (ending === 'corrupt' && supply.hasFollowed) flight.wrong(descriptor.digest)
+    if (ending === 'corrupt' && supply.hasFollowed()) flight.wrong(descriptor.digest)
     if (ending === 'corrupt') await transfer.blame(descriptor, givers())
     transfer.finish(ending)
   }
@@ -50,100 +50,97 @@ export function bytesOf(
   return { source: passed ?? source, givers }
 }
 
+/** `hasFollowed`: whether any of it was to come from a peer that was getting it. */
+interface Supply extends ByteSource {
+  readonly hasFollowed: () => boolean
+}
+
 /**
  * The bytes of a span, from those that have them, or from one that is getting them. When whoever gives them is lost, somebody
- * else of either kind goes on at that byte.
+ * else of either kind goes on at that byte. Fails with a PeerError when no peer is left for the next byte.
  */
-class Supply implements ByteSource {
-  /** Whether any of it was to come from a peer that was getting it. */
-  hasFollowed = false
-  readonly #transfer: Transfer
-  readonly #descriptor: Descriptor
-  readonly #span: Span
+function supplyOf(
+  transfer: Transfer,
+  descriptor: Descriptor,
+  { start, end }: Span,
+  first: BegunSpan | Source | undefined,
+  before: readonly Peer[],
+): Supply {
+  const { dependencies, options, search, target, key } = transfer
+  const { flight, known, metrics, log, clock, address } = dependencies
+  const { digest, size } = descriptor
+  const isBegun = first !== undefined && 'body' in first
   /** The peers that told the size of the content. */
-  readonly #tellers: readonly Peer[]
+  const tellers = first === undefined ? before : [isBegun ? first.peer : first]
   /** Addresses of those that were followed, and have failed since another one gave a byte. */
-  readonly #lost = new Set<string>()
-  #offset: number
-  #body: ByteSource
-  #pieces: Pieces | undefined
+  const lost = new Set<string>()
+  let offset = start
+  let pieces: Pieces | undefined
   /** Whom the bytes come from, if it is getting them itself. */
-  #parent: Peer | undefined
-  #isCancelled = false
+  let parent: Peer | undefined
+  let hasFollowed = false
+  let isCancelled = false
 
-  constructor(
-    transfer: Transfer,
-    descriptor: Descriptor,
-    span: Span,
-    first: BegunSpan | Source | undefined,
-    before: readonly Peer[],
-  ) {
-    this.#transfer = transfer
-    this.#descriptor = descriptor
-    this.#span = span
-    this.#offset = span.start
-    const isBegun = first !== undefined && 'body' in first
-    this.#tellers = first === undefined ? before : [isBegun ? first.peer : first]
-    transfer.excludes = (peer) =>
-      peer.isArriving === true ? this.#lost.has(addressOf(peer)) : this.#pieces?.uses(peer) === true
-    this.#body = first === undefined || isBegun ? this.#piecesOf(undefined, first) : this.#follow(first)
-  }
-
-  /** @throws {PeerError} when no peer is left for the next byte */
-  async next(): Promise<Uint8Array | undefined> {
-    const { flight, clock } = this.#transfer.dependencies
-    const since = clock.now()
-    for (;;) {
-      if (this.#offset === this.#span.end) return undefined
-      const better = this.#parent && flight.better(this.#descriptor.digest)
-      if (this.#parent !== undefined && better !== undefined) await this.#move(this.#parent, better)
-      try {
-        const chunk = await this.#body.next()
-        if (chunk === undefined) return undefined
-        this.#offset += chunk.length
-        if (this.#parent !== undefined) {
-          this.#lost.clear()
-          this.#transfer.gave(this.#parent, chunk.length)
-        }
-        return chunk
-      } catch (error) {
-        await this.#body.cancel()
-        if (this.#isCancelled || !(error instanceof PeerError || error instanceof PieceRefusal)) throw error
-        await this.#replace(error, clock.now() - since >= this.#transfer.options.longestWait)
-      }
+  /** Asks a peer that may have the bytes for some of them. */
+  const ask = async (peer: Peer, wanted: Span, signal: AbortSignal): Promise<ByteSource> => {
+    // A door gives the whole of a manifest.
+    const isWhole = target.kind === 'manifest'
+    const span = isWhole ? { start: 0, end: size } : wanted
+    const answer = await transfer.ask(
+      peer,
+      { target, method: 'GET', range: isWhole ? undefined : rangeOf(span) },
+      signal,
+    )
+    if (answer.kind === 'busy') throw new PieceRefusal(answer.retryAfterMs)
+    if (answer.kind === 'missing') throw new PieceRefusal()
+    const given = bodyOf(answer, descriptor, span)
+    if (given !== undefined) return isWhole ? behind(given, wanted.start) : given
+    const told = answer.kind === 'content' ? answer.descriptor : { digest, size: answer.size }
+    if (told.digest === digest && told.size !== size) {
+      // One of them is wrong, and it cannot be said which: this transfer keeps to the size that its client knows, and the next
+      // ones do not begin with the peers that told it, for a while.
+      for (const suspect of tellers) known.wrongContent(suspect, digestKey(digest), true)
+      metrics.transferBreaks.inc({ reason: 'invalid' })
+      log.warn('peers disagree', { key, size, told: tellers, peer })
     }
+    throw new PieceRefusal()
   }
 
-  async cancel(): Promise<void> {
-    this.#isCancelled = true
-    await this.#body.cancel()
-  }
-
-  /** What is left of the span. */
-  get #left(): Span {
-    return { start: this.#offset, end: this.#span.end }
-  }
-
-  /** Goes on at this byte from a peer that had better be followed. */
-  async #move(from: Peer, next: Peer): Promise<void> {
-    this.#transfer.ended(from, 'moved')
-    await this.#body.cancel()
-    if (!this.#isCancelled) this.#body = this.#follow(next)
-  }
-
-  /** @throws the error if nobody goes on */
-  async #replace(error: PeerError | PieceRefusal, isLate: boolean): Promise<void> {
-    const isStart = this.#offset === this.#span.start
-    // The client asks again.
-    if (error instanceof TurnError && isStart) throw error
-    // Those who have the bytes have been looked for already where they were to come from these.
-    const isKnown = this.#parent === undefined
-    if (this.#parent !== undefined) this.#leave(this.#parent, error)
-    const next = isLate ? undefined : await this.#source(isKnown, isStart)
-    if (next === undefined || this.#isCancelled) {
-      throw error instanceof PeerError ? error : new PeerError('no peer left', { cause: error })
+  /** The bytes from peers that have them: from that one first, or from one that has begun to give them. */
+  const piecesFrom = (next: Peer | undefined, begun?: BegunSpan): Pieces => {
+    let given = next
+    const candidate = async () => {
+      const found = given ?? (await search.candidate(({ isArriving }) => isArriving !== true))
+      given = undefined
+      return found
     }
-    this.#body = next.isArriving === true ? this.#follow(next) : this.#piecesOf(next)
+    parent = undefined
+    pieces = new Pieces({ ...dependencies, told: transfer, ask, candidate }, options, { start: offset, end }, begun)
+    return pieces
+  }
+
+  /** The bytes from a peer that is getting them. */
+  const follow = (peer: Peer): ByteSource => {
+    const span = { start: offset, end }
+    parent = peer
+    hasFollowed = true
+    log.info('following', { key, parent, offset })
+    const attempt = transfer.attempt(peer)
+    if (attempt !== undefined) attempt.isArriving = true
+    const request = { target, method: 'GET', range: rangeOf(span), follower: address } as const
+    const open = async (signal: AbortSignal) =>
+      bodyOf(await dependencies.ask(peer, request, signal), descriptor, span) ?? Promise.reject(new PieceRefusal())
+    return following({ open, state: (signal) => flight.state(peer, digest, signal), clock }, offset)
+  }
+
+  /** A peer is followed no longer. That it did not get all says nothing against it. */
+  const leave = (peer: Peer, error: unknown) => {
+    lost.add(addressOf(peer))
+    const isSilent = error instanceof PeerError && error.failure === 'silent'
+    if (isSilent) known.of(peer).failed('silent')
+    transfer.ended(peer, isSilent ? 'silent' : 'gone')
+    flight.left(peer, digest, error instanceof PieceRefusal)
+    log.info('parent lost', { key, parent: peer, offset, error })
   }
 
   /**
@@ -152,93 +149,69 @@ class Supply implements ByteSource {
    * @param isKnown whether only those are wanted that were found before, and are still getting them
    * @param isFirst whether nobody has begun to give any, so that a peer may do that has none yet
    */
-  async #source(isKnown: boolean, isFirst: boolean): Promise<Source | undefined> {
-    const { search } = this.#transfer
+  const another = async (isKnown: boolean, isFirst: boolean): Promise<Source | undefined> => {
     for (;;) {
       const found = isKnown ? await search.arriving() : await search.candidate()
       if (found === undefined) return undefined
       const { isArriving, ...peer } = found
-      const state = isArriving === true ? await search.stateOf(found, this.#offset, isFirst) : 'held'
-      if (state === undefined) this.#lost.add(addressOf(peer))
+      const state = isArriving === true ? await search.stateOf(found, offset, isFirst) : 'held'
+      if (state === undefined) lost.add(addressOf(peer))
       else {
-        this.#transfer.resumed(peer, this.#offset)
+        transfer.resumed(peer, offset)
         return state === 'held' ? peer : found
       }
     }
   }
 
-  /** The bytes from peers that have them: from that one first, or from one that has begun to give them. */
-  #piecesOf(first: Peer | undefined, begun?: BegunSpan): Pieces {
-    const { dependencies, options, search } = this.#transfer
-    let next = first
-    const pieces = {
-      ...dependencies,
-      told: this.#transfer,
-      ask: (peer: Peer, span: Span, signal: AbortSignal) => this.#ask(peer, span, signal),
-      candidate: async () => {
-        const given = next
-        next = undefined
-        return given ?? (await search.candidate(({ isArriving }) => isArriving !== true))
-      },
+  /** What goes on at this byte. @throws the error if nobody does */
+  const replace = async (error: PeerError | PieceRefusal, isLate: boolean): Promise<ByteSource> => {
+    const isFirst = offset === start
+    // The client asks again.
+    if (error instanceof TurnError && isFirst) throw error
+    // Those who have the bytes have been looked for already where they were to come from these.
+    const isKnown = parent === undefined
+    if (parent !== undefined) leave(parent, error)
+    const next = isLate ? undefined : await another(isKnown, isFirst)
+    if (next === undefined || isCancelled) {
+      throw error instanceof PeerError ? error : new PeerError('no peer left', { cause: error })
     }
-    this.#parent = undefined
-    this.#pieces = new Pieces(pieces, options, this.#left, begun)
-    return this.#pieces
+    return next.isArriving === true ? follow(next) : piecesFrom(next)
   }
 
-  /** The bytes from a peer that is getting them. */
-  #follow(parent: Peer): Following {
-    const { dependencies, target, key } = this.#transfer
-    const { ask, flight, log, clock, address } = dependencies
-    const [descriptor, span] = [this.#descriptor, this.#left]
-    this.#parent = parent
-    this.hasFollowed = true
-    log.info('following', { key, parent, offset: span.start })
-    const attempt = this.#transfer.attempt(parent)
-    if (attempt !== undefined) attempt.isArriving = true
-    const request = { target, method: 'GET', range: rangeOf(span), follower: address } as const
-    const open = async (signal: AbortSignal) =>
-      bodyOf(await ask(parent, request, signal), descriptor, span) ?? Promise.reject(new PieceRefusal())
-    const state = (signal: AbortSignal) => flight.state(parent, descriptor.digest, signal)
-    return new Following({ open, state, clock }, span.start)
-  }
-
-  /** A peer is followed no longer. That it did not get all says nothing against it. */
-  #leave(parent: Peer, error: unknown): void {
-    const { dependencies, key } = this.#transfer
-    const { known, flight, log } = dependencies
-    this.#lost.add(addressOf(parent))
-    const isSilent = error instanceof PeerError && error.failure === 'silent'
-    if (isSilent) known.of(parent).failed('silent')
-    this.#transfer.ended(parent, isSilent ? 'silent' : 'gone')
-    flight.left(parent, this.#descriptor.digest, error instanceof PieceRefusal)
-    log.info('parent lost', { key, parent, offset: this.#offset, error })
-  }
-
-  /** Asks a peer that may have the bytes for some of them. */
-  async #ask(peer: Peer, { start, end }: Span, signal: AbortSignal): Promise<ByteSource> {
-    const { dependencies, target, key } = this.#transfer
-    const [descriptor, told] = [this.#descriptor, this.#tellers]
-    // A door gives the whole of a manifest.
-    const isWhole = target.kind === 'manifest'
-    const span = isWhole ? { start: 0, end: descriptor.size } : { start, end }
-    const range = isWhole ? undefined : rangeOf(span)
-    const answer = await this.#transfer.ask(peer, { target, method: 'GET', range }, signal)
-    if (answer.kind === 'busy') throw new PieceRefusal(answer.retryAfterMs)
-    if (answer.kind === 'missing') throw new PieceRefusal()
-    const body = bodyOf(answer, descriptor, span)
-    if (body !== undefined) return isWhole ? behind(body, start) : body
-    const { size } = answer.kind === 'content' ? answer.descriptor : answer
-    const isOther = answer.kind === 'content' && answer.descriptor.digest !== descriptor.digest
-    if (!isOther && size !== descriptor.size) {
-      const { known, metrics, log } = dependencies
-      // One of them is wrong, and it cannot be said which: this transfer keeps to the size that its client knows, and the next
-      // ones do not begin with the peers that told it, for a while.
-      for (const suspect of told) known.wrongContent(suspect, digestKey(descriptor.digest), true)
-      metrics.transferBreaks.inc({ reason: 'invalid' })
-      log.warn('peers disagree', { key, size: descriptor.size, told, peer })
-    }
-    throw new PieceRefusal()
+  transfer.excludes = (peer) => (peer.isArriving === true ? lost.has(addressOf(peer)) : pieces?.uses(peer) === true)
+  let body = first === undefined || isBegun ? piecesFrom(undefined, first) : follow(first)
+  return {
+    hasFollowed: () => hasFollowed,
+    async next() {
+      const since = clock.now()
+      while (offset < end) {
+        const better = parent && flight.better(digest)
+        if (parent !== undefined && better !== undefined) {
+          transfer.ended(parent, 'moved')
+          await body.cancel()
+          if (!isCancelled) body = follow(better)
+        }
+        try {
+          const chunk = await body.next()
+          if (chunk === undefined) return undefined
+          offset += chunk.length
+          if (parent !== undefined) {
+            lost.clear()
+            transfer.gave(parent, chunk.length)
+          }
+          return chunk
+        } catch (error) {
+          await body.cancel()
+          if (isCancelled || !(error instanceof PeerError || error instanceof PieceRefusal)) throw error
+          body = await replace(error, clock.now() - since >= options.longestWait)
+        }
+      }
+      return undefined
+    },
+    async cancel() {
+      isCancelled = true
+      await body.cancel()
+    },
   }
 }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { SourceState } from '../../../lib/flight/flight.ts'
 import { PeerError } from '../../../lib/peers/error.ts'
-import { Following } from '../../../lib/transfer/following.ts'
+import { following } from '../../../lib/transfer/following.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 
 /** Follows a peer of which the test says what it gives, and how it is; or it never says that. */
@@ -22,12 +22,12 @@ function follow(first: SourceState | undefined, isSilent = false) {
     if (isSilent) await new Promise((resolve) => signal.addEventListener('abort', resolve))
     return parent.state
   }
-  const following = new Following({ open: async () => body, state, clock }, 0)
+  const source = following({ open: async () => body, state, clock }, 0)
   let end: unknown
   const wait = () => {
     give = Promise.withResolvers()
     give.promise.catch(() => undefined)
-    const next = following.next()
+    const next = source.next()
     next.catch((error: unknown) => {
       end = error
     })
@@ -37,7 +37,7 @@ function follow(first: SourceState | undefined, isSilent = false) {
     give.resolve(new Uint8Array(bytes))
     await clock.pass(0)
   }
-  return { clock, parent, following, wait, come, end: () => end }
+  return { clock, parent, source, wait, come, end: () => end }
 }
 
 const growing = (written: number, leads = true): SourceState => ({ kind: 'arriving', written, size: 1_000_000, leads })
@@ -149,12 +149,12 @@ test('following does not leave a peer for one answer that is lost', async () => 
 })
 
 test('following fails where the body of a peer ends early, and when it is cancelled', async () => {
-  const { wait, following, come } = follow(growing(0))
+  const { wait, source, come } = follow(growing(0))
   const next = wait()
   await come(10)
   await next
   const cancelled = wait()
-  await following.cancel()
+  await source.cancel()
   await assert.rejects(cancelled, PeerError)
 })
 
