@@ -11,7 +11,7 @@ import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRefusal, PeerRequest } from './ask.ts'
-import { Candidates } from './candidates.ts'
+import { type Candidates, candidatesFor } from './candidates.ts'
 import type { TransferMetrics } from './metrics.ts'
 import { race, type Winner } from './race.ts'
 
@@ -80,192 +80,63 @@ export function flightKey(key: Key): Key {
 }
 
 /** The peers that one piece of content may come from. */
-export class Search {
-  /** How many peers have been asked to begin. */
-  attempts = 0
-  readonly #dependencies: SearchDependencies
-  readonly #options: SearchOptions
-  readonly #target: PeerRequest['target']
-  readonly #suits: (peer: Source) => boolean
-  readonly #stop = new AbortController()
-  /** When a peer that was busy in the present race may be asked again. */
-  #freeAt: number | undefined
-  #candidates: Candidates | undefined
-  /** Whether the client asks whether the content is there, and does not want it now. */
-  #isHead = false
-  /** For how many milliseconds others may be named in the place of a peer that was given up in the present race. */
-  #replacement = 0
+export type Search = ReturnType<typeof createSearch>
+
+/** @param suits whether a peer may be asked at this moment */
+export function createSearch(
+  { flight, known, ask, metrics, log, clock }: SearchDependencies,
+  options: SearchOptions,
+  target: PeerRequest['target'],
+  suits: (peer: Source) => boolean,
+) {
+  const { raceTimeout = RACE_TIMEOUT, longestRace = LONGEST_RACE, patience = PATIENCE } = options
+  const key = targetKey(target)
+  const digest = digestNamed(target)
+  const stop = new AbortController()
   /** Addresses of those that were given up before they gave anything. */
-  readonly #vain = new Set<string>()
+  const vain = new Set<string>()
+  let candidates: Candidates | undefined
+  /** How many peers have been asked to begin. */
+  let attempts = 0
+  /** Whether the client asks whether the content is there, and does not want it now. */
+  let isHead = false
+  /** When a peer that was busy in the present race may be asked again. */
+  let freeAt = Number.POSITIVE_INFINITY
+  /** For how many milliseconds others may be named in the place of a peer that was given up in the present race. */
+  let replacement = 0
 
-  /** @param suits whether a peer may be asked at this moment */
-  constructor(
-    dependencies: SearchDependencies,
-    options: SearchOptions,
-    target: PeerRequest['target'],
-    suits: (peer: Source) => boolean,
-  ) {
-    this.#dependencies = dependencies
-    this.#options = options
-    this.#target = target
-    this.#suits = suits
-  }
-
-  /** Ends the lookup that is under way. */
-  close(): void {
-    this.#stop.abort(OVER)
-    this.#candidates?.stop()
-  }
-
-  /**
-   * The first good answer: of the peers found before that were not asked yet, or else of those that a new lookup finds. If
-   * there is none because peers have too much to do, they are asked again when they say, within the time of a race.
-   *
-   * @param start the first byte that is wanted
-   * @returns `undefined` when no peer has it, or none answers in time. Never throws for a peer's fault.
-   * @throws the signal's reason
-   */
-  async open(request: Omit<PeerRequest, 'target'>, signal: AbortSignal, start = 0): Promise<Winner<Found> | undefined> {
-    const { clock } = this.#dependencies
-    this.#isHead = request.method === 'HEAD'
-    const begunAt = clock.now()
-    const lastRetry = clock.now() + (this.#options.raceTimeout ?? RACE_TIMEOUT)
-    for (;;) {
-      const isFresh = this.#candidates === undefined
-      this.#replacement = 0
-      this.#freeAt = undefined
-      const winner = await this.#race({ ...request, target: this.#target }, start, signal)
-      if (winner !== undefined) return winner
-      this.#candidates?.stop()
-      this.#candidates = undefined
-      // The flight may name another one in its place.
-      const mayReplace = clock.now() - begunAt < this.#replacement
-      if (!isFresh || mayReplace) continue
-      const freeAt = this.#freeAt ?? Number.POSITIVE_INFINITY
-      if (freeAt > lastRetry) return undefined
-      await until(clock, freeAt, signal)
+  async function* sources(signal: AbortSignal): AsyncIterable<Source> {
+    if (isHead) return yield* flight.holders(key, signal)
+    for await (const peer of flight.sources(key, signal, target)) {
+      const isWrong = peer.isArriving === true && known.isWrong(peer, flightKey(key))
+      if (isWrong) leave(peer, true, REPLACEMENT_TIMEOUT)
+      else yield peer
     }
   }
 
-  /** A peer that was found before and not asked yet, or else one that a new lookup finds. */
-  async candidate(isWanted?: (peer: Source) => boolean): Promise<Source | undefined> {
-    let found = await this.#candidates?.next(isWanted)
-    if (found === undefined && !this.#stop.signal.aborted) {
-      this.#candidates = this.#lookup()
-      found = await this.#candidates.next(isWanted)
-    }
-    if (found !== undefined) this.attempts++
-    return found
-  }
-
-  /** One that is getting the content, among the peers that the last lookup has found. */
-  async arriving(): Promise<Source | undefined> {
-    return await this.#candidates?.next(({ isArriving }) => isArriving === true)
-  }
-
-  /**
-   * What a peer says that was getting the blob: that it still is, or has it; `undefined` if it can give nothing from that place
-   * on.
-   *
-   * @param start in bytes; a peer that does not have this one yet may be waiting for this very node. Keepers see to it that it
-   *   does not where the first byte is wanted for the first time: then it may have none.
-   */
-  async stateOf(
-    peer: Peer,
-    start: number,
-    isFirst: boolean,
-    signal: AbortSignal = this.#stop.signal,
-  ): Promise<ArrivingHead | 'held' | undefined> {
-    const target = this.#target
-    if (target.kind !== 'blob') return undefined
-    const { digest } = target
-    const { flight, clock } = this.#dependencies
-    const begunAt = clock.now()
-    let isSilent = false
-    for (;;) {
-      const state = await bounded(STATE_TIMEOUT, signal, (stop) => flight.state(peer, digest, stop))
-      isSilent = state === undefined
-      if (state?.kind === 'held') return 'held'
-      if (state?.kind === 'waiting' && isFirst && start === 0) return arrivingHead(digest, state.size)
-      const isAhead = state?.kind === 'arriving' && ((isFirst && start === 0) || state.written > start)
-      if (isAhead && state.size !== undefined) return arrivingHead(digest, state.size)
-      // Whoever is behind may come there late, or never.
-      if (state === undefined || state.kind === 'gone' || (state.kind === 'arriving' && !isAhead)) break
-      const isLast = clock.now() + STATE_RETRY > begunAt + (state.kind === 'later' ? LATER_TIMEOUT : STATE_TIMEOUT)
-      if (isLast && state.kind === 'later') return undefined
-      if (isLast) break
-      await until(clock, clock.now() + STATE_RETRY, signal).catch(() => undefined)
-      if (signal.aborted) return undefined
-    }
-    if (signal.aborted) return undefined
-    this.#leave(peer, false, isSilent ? REPLACEMENT_TIMEOUT : LONGEST_REPLACEMENT)
-    return undefined
-  }
-
-  #lookup(): Candidates {
-    const { flight, known, metrics } = this.#dependencies
-    const key = targetKey(this.#target)
+  function lookUp(): Candidates {
     const onLookup = (ms: number, wasFound: boolean) => {
       const found = wasFound ? 'true' : 'false'
       metrics.lookups.inc({ found })
       metrics.lookupSeconds.observe({ found }, ms / 1000)
     }
-    const isVain = (peer: Source) => peer.isArriving === true && this.#vain.has(addressOf(peer))
-    const digest = digestNamed(this.#target)
+    const isVain = (peer: Source) => peer.isArriving === true && vain.has(addressOf(peer))
     // Who was left may hang.
     const hasLeft = (peer: Source) => digest !== undefined && flight.hasLeft(peer, digest)
-    const suits = (peer: Source) => !isVain(peer) && this.#suits(peer) && !known.isWrong(peer, key) && !hasLeft(peer)
-    const dependencies = { ...this.#dependencies, flight: { sources: this.#sources.bind(this) }, onLookup }
-    return new Candidates(dependencies, key, this.#options.lookupTimeout, suits)
-  }
-
-  async *#sources(key: Key, signal: AbortSignal): AsyncIterable<Source> {
-    const { flight, known } = this.#dependencies
-    if (this.#isHead) return yield* flight.holders(key, signal)
-    for await (const peer of flight.sources(key, signal, this.#target)) {
-      const isWrong = peer.isArriving === true && known.isWrong(peer, flightKey(key))
-      if (isWrong) this.#leave(peer, true, REPLACEMENT_TIMEOUT)
-      else yield peer
-    }
+    const mayAsk = (peer: Source) => !isVain(peer) && suits(peer) && !known.isWrong(peer, key) && !hasLeft(peer)
+    return candidatesFor(key, { known, log, clock, onLookup }, sources, options.lookupTimeout, mayAsk)
   }
 
   /** Lets the flight name another one in the place of a peer that is getting the content. */
-  #leave(peer: Peer, isRefused: boolean, replacement: number): void {
-    const digest = digestNamed(this.#target)
-    if (digest !== undefined) this.#dependencies.flight.left(peer, digest, isRefused)
-    this.#replacement = replacement
-    this.#vain.add(addressOf(peer))
-  }
-
-  async #race(request: PeerRequest, start: number, signal: AbortSignal): Promise<Winner<Found> | undefined> {
-    const { known, metrics, clock } = this.#dependencies
-    const { parallelPeers, patience = PATIENCE, raceTimeout = RACE_TIMEOUT, longestRace = LONGEST_RACE } = this.#options
-    this.#candidates ??= this.#lookup()
-    const candidates = this.#candidates
-    return await race(
-      {
-        next: () => candidates.next(),
-        ask: (peer, stop) => this.#askOf(peer, request, start, stop),
-        release: (head) => void (head.kind === 'content' && head.body.cancel()),
-        isWorthWaiting: (peer: Source) => peer.isArriving === true || this.#isWorthWaiting(peer),
-        mayAnswer: (peer) => known.of(peer).mayAnswer,
-        hedgeDelay: () => known.pace.hedgeDelay(),
-        onHedge: () => metrics.hedges.inc(),
-        onOutrun: (peer, waitedMs) => {
-          known.of(peer).outrun(waitedMs)
-          metrics.peerRequests.inc({ outcome: 'outrun' })
-        },
-        clock,
-      },
-      { parallel: parallelPeers, patience, deadline: raceTimeout, longest: longestRace },
-      signal,
-    )
+  function leave(peer: Peer, isRefused: boolean, forMs: number): void {
+    if (digest !== undefined) flight.left(peer, digest, isRefused)
+    replacement = forMs
+    vain.add(addressOf(peer))
   }
 
   /** Takes note of a peer that is late. One that seems to be busy may be the only one that has the content. */
-  #isWorthWaiting(peer: Peer): boolean {
-    const { known, metrics, log } = this.#dependencies
-    const key = targetKey(this.#target)
+  function isWorthWaiting(peer: Source): boolean {
+    if (peer.isArriving === true) return true
     const isBusy = known.of(peer).failed('silent')
     if (isBusy) log.debug('peer is late', { key, peer })
     else {
@@ -276,24 +147,140 @@ export class Search {
   }
 
   /** What the peer has, if it has it. */
-  async #askOf(peer: Source, request: PeerRequest, start: number, signal: AbortSignal): Promise<Found | undefined> {
-    const { ask, clock } = this.#dependencies
-    this.attempts++
+  async function askOf(
+    peer: Source,
+    request: PeerRequest,
+    start: number,
+    signal: AbortSignal,
+  ): Promise<Found | undefined> {
+    attempts++
     try {
       if (peer.isArriving === true) {
-        const state = await this.stateOf(peer, start, true, signal)
+        const state = await stateOf(peer, start, true, signal)
         if (state !== 'held') return state
       }
       const answer = await ask(peer, request, signal)
-      if (answer.kind === 'busy') {
-        const freeAt = clock.now() + answer.retryAfterMs
-        this.#freeAt = Math.min(this.#freeAt ?? freeAt, freeAt)
-      }
+      if (answer.kind === 'busy') freeAt = Math.min(freeAt, clock.now() + answer.retryAfterMs)
       return answer.kind === 'busy' || answer.kind === 'missing' ? undefined : answer
     } catch (error) {
       if (signal.aborted || !(error instanceof PeerError)) throw error
       return undefined
     }
+  }
+
+  /**
+   * What a peer says that was getting the blob: that it still is, or has it; `undefined` if it can give nothing from that place
+   * on.
+   *
+   * @param start in bytes; a peer that does not have this one yet may be waiting for this very node. Keepers see to it that it
+   *   does not where the first byte is wanted for the first time: then it may have none.
+   */
+  async function stateOf(
+    peer: Peer,
+    start: number,
+    isFirst: boolean,
+    signal: AbortSignal = stop.signal,
+  ): Promise<ArrivingHead | 'held' | undefined> {
+    if (target.kind !== 'blob') return undefined
+    const begunAt = clock.now()
+    let isSilent = false
+    for (;;) {
+      const state = await bounded(STATE_TIMEOUT, signal, (late) => flight.state(peer, target.digest, late))
+      isSilent = state === undefined
+      if (state?.kind === 'held') return 'held'
+      if (state?.kind === 'waiting' && isFirst && start === 0) return arrivingHead(target.digest, state.size)
+      const isAhead = state?.kind === 'arriving' && ((isFirst && start === 0) || state.written > start)
+      if (isAhead && state.size !== undefined) return arrivingHead(target.digest, state.size)
+      // Whoever is behind may come there late, or never.
+      if (state === undefined || state.kind === 'gone' || (state.kind === 'arriving' && !isAhead)) break
+      const isLast = clock.now() + STATE_RETRY > begunAt + (state.kind === 'later' ? LATER_TIMEOUT : STATE_TIMEOUT)
+      if (isLast && state.kind === 'later') return undefined
+      if (isLast) break
+      await until(clock, clock.now() + STATE_RETRY, signal).catch(() => undefined)
+      if (signal.aborted) return undefined
+    }
+    if (signal.aborted) return undefined
+    leave(peer, false, isSilent ? REPLACEMENT_TIMEOUT : LONGEST_REPLACEMENT)
+    return undefined
+  }
+
+  return {
+    stateOf,
+
+    get attempts() {
+      return attempts
+    },
+
+    /** Ends the lookup that is under way. */
+    close(): void {
+      stop.abort(OVER)
+      candidates?.stop()
+    },
+
+    /**
+     * The first good answer: of the peers found before that were not asked yet, or else of those that a new lookup finds. If
+     * there is none because peers have too much to do, they are asked again when they say, within the time of a race.
+     *
+     * @param start the first byte that is wanted
+     * @returns `undefined` when no peer has it, or none answers in time. Never throws for a peer's fault.
+     * @throws the signal's reason
+     */
+    async open(
+      request: Omit<PeerRequest, 'target'>,
+      signal: AbortSignal,
+      start = 0,
+    ): Promise<Winner<Found> | undefined> {
+      const begunAt = clock.now()
+      isHead = request.method === 'HEAD'
+      for (;;) {
+        const isFresh = candidates === undefined
+        candidates ??= lookUp()
+        const { next } = candidates
+        replacement = 0
+        freeAt = Number.POSITIVE_INFINITY
+        const winner = await race<Found>(
+          {
+            next: () => next(),
+            ask: (peer, late) => askOf(peer, { ...request, target }, start, late),
+            release: (head) => void (head.kind === 'content' && head.body.cancel()),
+            isWorthWaiting,
+            mayAnswer: (peer) => known.of(peer).mayAnswer,
+            hedgeDelay: () => known.pace.hedgeDelay(),
+            onHedge: () => metrics.hedges.inc(),
+            onOutrun: (peer, waitedMs) => {
+              known.of(peer).outrun(waitedMs)
+              metrics.peerRequests.inc({ outcome: 'outrun' })
+            },
+            clock,
+          },
+          { parallel: options.parallelPeers, patience, deadline: raceTimeout, longest: longestRace },
+          signal,
+        )
+        if (winner !== undefined) return winner
+        candidates.stop()
+        candidates = undefined
+        // The flight may name another one in its place.
+        if (!isFresh || clock.now() - begunAt < replacement) continue
+        if (freeAt > begunAt + raceTimeout) return undefined
+        await until(clock, freeAt, signal)
+      }
+    },
+
+    /** A peer that was found before and not asked yet, or else one that a new lookup finds. */
+    async candidate(isWanted?: (peer: Source) => boolean): Promise<Source | undefined> {
+      let found = await candidates?.next(isWanted)
+      if (found === undefined && !stop.signal.aborted) {
+        candidates = lookUp()
+        found = await candidates.next(isWanted)
+      }
+      if (found !== undefined) attempts++
+      return found
+    },
+
+    /** One that is getting the content, among the peers that the last lookup has found. */
+    async arriving(): Promise<Source | undefined> {
+      return await candidates?.next(({ isArriving }) => isArriving === true)
+    },
   }
 }
 

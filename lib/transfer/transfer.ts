@@ -9,7 +9,7 @@ import type { ByteSource } from '../platform/byte-source.ts'
 import type { Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRefusal, PeerRequest } from './ask.ts'
 import type { PiecesDependencies, PiecesOptions, PiecesTold } from './pieces.ts'
-import { flightKey, Search, type SearchDependencies, type SearchOptions } from './search.ts'
+import { createSearch, flightKey, type Search, type SearchDependencies, type SearchOptions } from './search.ts'
 import { VerificationError, Verifier } from './verify.ts'
 
 export interface TransferDependencies extends SearchDependencies, Pick<PiecesDependencies, 'ahead'> {
@@ -59,7 +59,7 @@ export class Transfer implements PiecesTold {
     this.key = targetKey(target)
     this.#startedAt = dependencies.clock.now()
     const suits = (peer: Source) => (peer.isArriving !== true || target.kind === 'blob') && !this.excludes(peer)
-    this.search = new Search({ ...dependencies, ask: this.ask.bind(this) }, options, target, suits)
+    this.search = createSearch({ ...dependencies, ask: this.ask.bind(this) }, options, target, suits)
     dependencies.metrics.transfersRunning.inc()
     dependencies.onTransfer?.(target, this.#told)
   }

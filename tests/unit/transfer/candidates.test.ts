@@ -4,7 +4,7 @@ import { withoutFlight } from '../../../lib/flight/flight.ts'
 import { digestKey } from '../../../lib/oci/key.ts'
 import { KnownPeers } from '../../../lib/peers/known-peers.ts'
 import type { Peer, Router } from '../../../lib/swarm/router.ts'
-import { Candidates } from '../../../lib/transfer/candidates.ts'
+import { candidatesFor } from '../../../lib/transfer/candidates.ts'
 import { BLOB } from '../../doubles/http-peers.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 import { peerOf } from '../../doubles/peers.ts'
@@ -35,12 +35,9 @@ function make(first: readonly Peer[] = [], suits: (peer: Peer) => boolean = () =
     },
   } as unknown as Router
   const onLookup = (ms: number, found: boolean) => lookups.push([ms, found])
-  const candidates = new Candidates(
-    { flight: withoutFlight(router), known, log, onLookup, clock },
-    digestKey(BLOB.digest),
-    100,
-    suits,
-  )
+  const key = digestKey(BLOB.digest)
+  const lookup = (signal: AbortSignal) => withoutFlight(router).sources(key, signal)
+  const candidates = candidatesFor(key, { known, log, onLookup, clock }, lookup, 100, suits)
   const find = (...peers: Peer[]) => more.resolve(peers)
   const finish = (error?: Error) => more.resolve(error)
   return { clock, known, candidates, find, finish, lookups, lines, isStopped: () => aborted?.aborted }
