@@ -3,7 +3,7 @@ import b4a from 'b4a'
 import sodium from 'sodium-native'
 import { type Logger, rareWarnings } from '../observe/log.ts'
 import { addressOf } from '../platform/address.ts'
-import { type DatagramSeal, isPacket, type SealedDatagram } from '../udx/index.ts'
+import type { DatagramSeal } from '../udx/index.ts'
 import type { NodeAddress } from './node.ts'
 
 const PURPOSE = 'swarmirror/datagram/1'
@@ -20,11 +20,6 @@ const NONCES = 256
 
 /** Datagrams that are remembered in each of two generations, so that none is opened twice: 512 KiB in all. */
 const REMEMBERED = 32_768
-
-/** Buffers that are kept to be used again: as many as a few busy streams send in a turn of the event loop. */
-const MAX_IDLE = 512
-/** Size of a buffer in bytes: the largest datagram that Ethernet carries in one piece. Larger ones get larger buffers. */
-const BUFFER_SIZE = 1_472
 
 /** Why a datagram was refused. `ahead`: seconds by which its time is ahead of this node's. */
 export type Refusal =
@@ -81,18 +76,14 @@ export interface SwarmSealOptions {
  * choose nonces without asking each other, which is safe with 24 random bytes. Of what sodium-native and node:crypto offer,
  * secretbox is the cheapest on the three runtimes, above all for what does not open (tests/bench/seal.ts).
  *
- * A recorded datagram is worth nothing once its time is off, and is opened once until then, wherever it is sent from. Packets
- * of streams may be repeated: they are numbered, so a stream drops them.
+ * A recorded datagram is worth nothing once its time is off, and is opened once until then, wherever it is sent from.
  */
 export class SwarmSeal implements DatagramSeal {
-  readonly overhead = DATA_START
   readonly #keys: readonly [Uint8Array, ...Uint8Array[]]
   readonly #onRefused: SwarmSealOptions['onRefused']
   readonly #now: () => number
   readonly #nonces = b4a.alloc(NONCES * NONCE_LENGTH)
   #nextNonce = this.#nonces.length
-  readonly #idle: SealBuffer[] = []
-  readonly #received = new SealBuffer(this.#idle)
   readonly #opened = new RecentDatagrams()
 
   constructor({ swarmKeys: [first, ...others], onRefused, now = Date.now }: SwarmSealOptions) {
@@ -102,31 +93,28 @@ export class SwarmSeal implements DatagramSeal {
     this.#now = now
   }
 
-  seal(datagram: Uint8Array): SealedDatagram {
-    const buffer = this.#idle.pop() ?? new SealBuffer(this.#idle)
-    buffer.resize(DATA_START + datagram.length)
-    const { bytes, nonce, box, plain } = buffer
+  seal(datagram: Uint8Array): Uint8Array {
+    const sealed = b4a.allocUnsafe(DATA_START + datagram.length)
+    const nonce = sealed.subarray(0, NONCE_LENGTH)
     this.#takeNonce(nonce)
-    b4a.writeUInt32LE(bytes, this.#seconds(), TIME_START)
-    bytes.set(datagram, DATA_START)
-    sodium.crypto_secretbox_easy(box, plain, nonce, this.#keys[0])
-    return buffer
+    b4a.writeUInt32LE(sealed, this.#seconds(), TIME_START)
+    sealed.set(datagram, DATA_START)
+    sodium.crypto_secretbox_easy(sealed.subarray(NONCE_LENGTH), sealed.subarray(TIME_START), nonce, this.#keys[0])
+    return sealed
   }
 
   open(sealed: Uint8Array, port: number, host: string): Uint8Array | undefined {
     if (sealed.length < DATA_START) return this.#refuse({ reason: 'unsealed' }, port, host)
-    const buffer = this.#received
-    buffer.resize(sealed.length)
-    buffer.bytes.set(sealed)
-    const { plain, box, nonce } = buffer
+    const nonce = sealed.subarray(0, NONCE_LENGTH)
+    const box = sealed.subarray(NONCE_LENGTH)
+    const plain = b4a.allocUnsafe(sealed.length - TIME_START)
     if (!this.#keys.some((key) => sodium.crypto_secretbox_open_easy(plain, box, nonce, key)))
       return this.#refuse({ reason: 'unsealed' }, port, host)
     const now = this.#seconds()
-    const ahead = b4a.readUInt32LE(buffer.bytes, TIME_START) - now
+    const ahead = b4a.readUInt32LE(plain, 0) - now
     if (Math.abs(ahead) > CLOCK_SKEW) return this.#refuse({ reason: 'clock', ahead }, port, host)
-    if (!isPacket(buffer.data) && !this.#opened.add(buffer.nonce, now))
-      return this.#refuse({ reason: 'repeated' }, port, host)
-    return buffer.data
+    if (!this.#opened.add(nonce, now)) return this.#refuse({ reason: 'repeated' }, port, host)
+    return plain.subarray(DATA_START - TIME_START)
   }
 
   #seconds(): number {
@@ -144,41 +132,6 @@ export class SwarmSeal implements DatagramSeal {
 
   #refuse(refusal: Refusal, port: number, host: string): undefined {
     this.#onRefused(refusal, { host, port })
-  }
-}
-
-/**
- * Memory for one sealed datagram at a time, and the parts of it. Making those costs a quarter of what sealing does, so they are
- * kept for the next datagram, which mostly has the same length.
- */
-class SealBuffer implements SealedDatagram {
-  #memory = b4a.allocUnsafeSlow(BUFFER_SIZE)
-  bytes = this.#memory
-  nonce = this.#memory
-  /** Tag and ciphertext. */
-  box = this.#memory
-  /** In the place of the ciphertext: time and datagram. */
-  plain = this.#memory
-  data = this.#memory
-  #length = -1
-  readonly release: () => void
-
-  /** `idle`: where it goes when it is released. */
-  constructor(idle: SealBuffer[]) {
-    this.release = () => {
-      if (idle.length < MAX_IDLE) idle.push(this)
-    }
-  }
-
-  resize(length: number): void {
-    if (length === this.#length) return
-    this.#length = length
-    if (length > this.#memory.length) this.#memory = b4a.allocUnsafeSlow(length)
-    this.bytes = this.#memory.subarray(0, length)
-    this.nonce = this.bytes.subarray(0, NONCE_LENGTH)
-    this.box = this.bytes.subarray(NONCE_LENGTH)
-    this.plain = this.bytes.subarray(TIME_START)
-    this.data = this.bytes.subarray(DATA_START)
   }
 }
 

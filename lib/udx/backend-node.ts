@@ -3,7 +3,6 @@ import {
   type BindOptions,
   type DatagramBackend,
   type DatagramSocket,
-  DEFAULT_TTL,
   type OnDatagram,
   RECEIVE_BUFFER,
 } from './backend.ts'
@@ -23,7 +22,6 @@ const lookup: Lookup = (host, _options, callback) => callback(null, host, 4)
 
 /** Sockets of node:dgram, for Node and Deno. */
 export const nodeBackend: DatagramBackend = {
-  overhead: 0,
   bind: (options, onDatagram) => new NodeDatagramSocket(options, onDatagram),
 }
 
@@ -53,27 +51,13 @@ class NodeDatagramSocket implements DatagramSocket {
     else enlargeReceiveBuffer(socket)
   }
 
-  send(bytes: Uint8Array, port: number, host: string, done: () => void): void {
+  send(bytes: Uint8Array, port: number, host: string): void {
     if (this.#closed) return
     this.#pending++
     // A datagram that the system refuses is a lost datagram. Without a callback node:dgram would emit an error.
     this.#socket.send(bytes, 0, bytes.length, port, host, () => {
-      done()
-      this.#onSent()
-    })
-  }
-
-  sendNow(bytes: Uint8Array, port: number, host: string, ttl: number): Promise<boolean> {
-    if (this.#closed) return Promise.resolve(false)
-    return new Promise((resolve) => {
-      // The time to live belongs to the socket. Unless its send buffer is full, send() hands the datagram to the system at once.
-      if (ttl !== DEFAULT_TTL) this.#socket.setTTL(ttl)
-      this.#pending++
-      this.#socket.send(bytes, 0, bytes.length, port, host, (error) => {
-        this.#onSent()
-        resolve(error === null)
-      })
-      if (ttl !== DEFAULT_TTL) this.#socket.setTTL(DEFAULT_TTL)
+      this.#pending--
+      this.#closeIfDone()
     })
   }
 
@@ -81,17 +65,15 @@ class NodeDatagramSocket implements DatagramSocket {
     this.#closed = true
     return new Promise((resolve) => {
       this.#socket.once('close', resolve)
-      if (this.#pending === 0) this.#socket.close()
+      this.#closeIfDone()
     })
   }
 
-  #onSent(): void {
-    this.#pending--
+  #closeIfDone(): void {
     if (this.#closed && this.#pending === 0) this.#socket.close()
   }
 }
 
-/** For speed only: without it a fast sender has to send more packets again. */
 function enlargeReceiveBuffer(socket: dgram.Socket): void {
   try {
     socket.setRecvBufferSize(RECEIVE_BUFFER)

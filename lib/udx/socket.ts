@@ -1,10 +1,7 @@
 import { EventEmitter } from 'node:events'
+import { isIPv4 } from 'node:net'
 import b4a from 'b4a'
-import { type DatagramBackend, type DatagramSocket, DEFAULT_TTL, isPort, requireIPv4 } from './backend.ts'
-import type { Turn, TurnTask } from './clock.ts'
-import type { Linger } from './linger.ts'
-import type { PacketSocket } from './outgoing.ts'
-import { createHeader, type Header, readHeader } from './packet.ts'
+import type { DatagramBackend, DatagramSocket } from './backend.ts'
 
 /** Where a socket is bound, or a datagram came from. */
 export interface UdxAddress {
@@ -25,21 +22,16 @@ interface SocketEvents {
 /** What a socket uses of the instance that it belongs to. */
 export interface SocketHost {
   readonly backend: DatagramBackend
-  readonly linger: Linger
-  readonly turn: Turn
-  packetsReceived: number
-  /** Hands a packet to its stream. @returns whether there is one. */
-  dispatch(socket: UDXSocket, header: Header, packet: Uint8Array, port: number, host: string): boolean
+  /** Hands a datagram to its stream. @returns whether there is one. */
+  receive(socket: UDXSocket, bytes: Uint8Array, port: number, host: string): boolean
 }
 
 /** A datagram socket that streams share with plain messages. */
-export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask, PacketSocket {
-  queued = false
+export class UDXSocket extends EventEmitter<SocketEvents> {
   /** The instance that the socket belongs to. */
   readonly udx: SocketHost
   /** Streams that use this socket. */
   readonly #streams = new Set<unknown>()
-  readonly #header = createHeader()
   #datagrams: DatagramSocket | undefined
   #address: UdxAddress | undefined
   #closing: Promise<void> | undefined
@@ -75,7 +67,7 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask, P
   bind(port = 0, host = '0.0.0.0'): void {
     if (this.bound) throw new Error('Already bound')
     if (this.closing) throw new Error('Socket is closed')
-    requireIPv4(host)
+    if (!isIPv4(host)) throw new Error(`${host} is not a valid IP address`)
     this.#datagrams = this.udx.backend.bind({ port, host }, (bytes, fromPort, fromHost) => {
       try {
         this.#onDatagram(bytes, fromPort, fromHost)
@@ -89,20 +81,17 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask, P
     this.#address = { host, family: 4, port: this.#datagrams.port }
   }
 
-  /** Sends a datagram. @returns whether the system took it: false on a closed socket and for an impossible port. */
-  send(bytes: Uint8Array, port: number, host = '127.0.0.1', ttl = 0): Promise<boolean> {
-    const datagrams = this.#ready(port, host)
-    if (datagrams === undefined) return Promise.resolve(false)
-    return datagrams.sendNow(bytes, port, host, ttl || DEFAULT_TTL)
+  /** Sends a datagram. @returns whether there is a way for it */
+  send(bytes: Uint8Array, port: number, host?: string): Promise<boolean> {
+    return Promise.resolve(this.trySend(bytes, port, host))
   }
 
-  /** Sends a datagram if that is possible. `ttl` is its time to live in hops, 0 for the default. */
-  trySend(bytes: Uint8Array, port: number, host = '127.0.0.1', ttl = 0): void {
-    const datagrams = this.#ready(port, host)
-    if (datagrams === undefined) return
-    // Its promise never rejects.
-    if (ttl !== 0) void datagrams.sendNow(bytes, port, host, ttl)
-    else this.transmit(bytes, port, host)
+  /** Sends a datagram. What other nodes name as an address may be none: what is sent there is lost, as on a network. */
+  trySend(bytes: Uint8Array, port: number, host = '127.0.0.1'): boolean {
+    if (this.#closed || !isPort(port) || !isIPv4(host)) return false
+    if (!this.bound && !this.closing) this.bind()
+    this.#datagrams?.send(bytes, port, host)
+    return this.bound
   }
 
   /** Closes the socket as soon as no stream uses it. Resolves when its port is free. */
@@ -115,16 +104,7 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask, P
   }
 
   /** For streams. */
-  transmit(bytes: Uint8Array, port: number, host: string): void {
-    if (this.#closed || this.#datagrams === undefined) return
-    this.#datagrams.send(bytes, port, host, ignore)
-    // On Deno an idle turn of the event loop costs as much as the datagram.
-    if (this.#datagrams.flush !== undefined) this.udx.turn.addSocket(this)
-  }
-
-  /** For streams. */
   addStream(stream: unknown): void {
-    if (this.#streams.has(stream)) return
     this.#streams.add(stream)
     if (this.#streams.size === 1) this.emit('busy')
   }
@@ -136,40 +116,21 @@ export class UDXSocket extends EventEmitter<SocketEvents> implements TurnTask, P
     else this.emit('idle')
   }
 
-  /** Hands the system what the turn has gathered. */
-  run(): void {
-    if (!this.#closed) this.#datagrams?.flush?.()
-  }
-
-  #ready(port: number, host: string): DatagramSocket | undefined {
-    if (this.closing) return undefined
-    requireIPv4(host)
-    // Other nodes name such ports. What is sent there is lost, as on a network.
-    if (!isPort(port)) return undefined
-    if (!this.bound) this.bind()
-    return this.#datagrams
-  }
-
   #onDatagram(bytes: Uint8Array, port: number, host: string): void {
-    if (this.#closed) return
-    this.udx.packetsReceived++
-    if (readHeader(bytes, this.#header) && this.udx.dispatch(this, this.#header, bytes, port, host)) return
-    if (this.listenerCount('message') === 0) return
+    if (this.#closed || this.udx.receive(this, bytes, port, host)) return
     // A copy, since the bytes are valid during this call only.
-    this.emit('message', b4a.from(bytes), { host, family: 4, port })
+    if (this.listenerCount('message') > 0) this.emit('message', b4a.from(bytes), { host, family: 4, port })
   }
 
   #closeIfIdle(): void {
     if (this.#closed || !this.closing || !this.idle) return
-    this.udx.linger.takeLeave(this)
-    this.#datagrams?.flush?.()
     this.#closed = true
     const closed = this.#datagrams?.close() ?? Promise.resolve()
     void closed.then(() => this.emit('close'))
   }
 }
 
-/** Packets are kept for as long as they may have to be sent again; their memory is not reused. */
-function ignore(): undefined {
-  return undefined
+/** Whether a datagram can go to that port. */
+export function isPort(port: number): boolean {
+  return Number.isInteger(port) && port > 0 && port < 65536
 }

@@ -1,14 +1,49 @@
+import { isIPv4 } from 'node:net'
 import b4a from 'b4a'
-import { Duplex, type DuplexEvents, Writable } from 'streamx'
-import { isPort, requireIPv4 } from './backend.ts'
-import { type ConnectionHost, UdxConnection, UdxError } from './connection.ts'
-import type { Linger } from './linger.ts'
-import type { Route } from './outgoing.ts'
-import { FLAG_DESTROY, type Header } from './packet.ts'
-import type { UDXSocket } from './socket.ts'
+import { Duplex, type DuplexEvents } from 'streamx'
+import type { Clock } from '../platform/clock.ts'
+import {
+  createPacket,
+  FLAG_DESTROY,
+  FLAG_END,
+  FLAG_HEARTBEAT,
+  FLAG_MESSAGE,
+  FLAGS_NUMBERED,
+  type Header,
+  payloadOf,
+  seqDiff,
+} from './packet.ts'
+import { CAPACITY, Receiver } from './receiver.ts'
+import { Sender } from './sender.ts'
+import { isPort, type UDXSocket } from './socket.ts'
 
-/** Bytes that a writer may be ahead of the network before it is held back, as in the addon. */
-const HIGH_WATER_MARK = 256 * 1024
+/** Bytes by which the window must grow before a sender that may wait for it is told (silly windows, RFC 9293, 3.8.6.2.2). */
+const WINDOW_STEP = CAPACITY / 4
+
+const MESSAGES = {
+  ECONNRESET: 'connection reset by peer',
+  ETIMEDOUT: 'connection timed out',
+  ENOTCONN: 'stream is not connected',
+} as const
+
+/** Why a stream broke. The codes are those of the addon, on which hyperdht and its users rely. */
+export class UdxError extends Error {
+  override readonly name = 'UdxError'
+  readonly code: keyof typeof MESSAGES
+
+  constructor(code: keyof typeof MESSAGES) {
+    super(MESSAGES[code])
+    this.code = code
+  }
+}
+
+/** Where the packets of a stream go: from which socket, to which address, and to which stream there. */
+export interface Route {
+  readonly socket: UDXSocket
+  readonly remoteId: number
+  readonly port: number
+  readonly host: string
+}
 
 /**
  * Decides on a packet that came in on another socket than the stream's: true drops it. It may connect the stream to where the
@@ -18,70 +53,56 @@ export type Firewall = (socket: UDXSocket, port: number, host: string, family: 4
 
 export interface StreamOptions {
   readonly firewall?: Firewall
-  /** Number of the first packet, 0 by default. */
-  readonly seq?: number
 }
 
 interface StreamEvents extends DuplexEvents {
   connect: []
   /** An unordered, unreliable message. */
   message: [bytes: Uint8Array]
-  'remote-changed': []
 }
 
 /** What a stream uses of the instance that it belongs to. */
-export interface StreamHost extends ConnectionHost {
-  readonly linger: Linger
-  /** Streams that are not closed, by their id. */
-  readonly streams: Map<number, UDXStream>
+export interface StreamHost {
+  readonly clock: Clock
+  /** Called once for each stream that is over. `lastWord` is a packet to answer with, if the peer may still ask. */
+  forget(id: number, lastWord?: { readonly route: Route; readonly packet: Uint8Array }): void
 }
 
 type Done = (error: Error | null) => void
 
-/** A caller that waits until the peer has acknowledged all bytes up to an offset of the stream. */
-interface Flush {
-  readonly offset: number
-  readonly resolve: (flushed: boolean) => void
-}
-
-/** A UDX stream: reliable bytes in both directions, each of which ends by itself. */
+/** A UDX stream: reliable bytes in both directions, each of which ends by itself, and messages beside them. */
 export class UDXStream extends Duplex<StreamEvents> {
   /** By which the peer addresses this end. */
   readonly id: number
   readonly #udx: StreamHost
-  readonly #connection: UdxConnection
   readonly #firewall: Firewall | undefined
-  #socket: UDXSocket | undefined
-  #previousSocket: UDXSocket | undefined
-  #changing: PromiseWithResolvers<void> | undefined
-  #writeDone: Done | undefined
-  #destroyDone: Done | undefined
-  #closeError: UdxError | undefined
-  /** With ascending offsets. */
-  #flushes: Flush[] = []
+  readonly #sender: Sender
+  readonly #receiver: Receiver
+  #route: Route | undefined
+  /** The window that the peer knows of. */
+  #advertised = CAPACITY
+  /** Of a write, or the end, that is under way. */
+  #done: Done | undefined
+  /** Nothing comes or goes any more. */
+  #over = false
 
-  constructor(udx: StreamHost, id: number, { firewall, seq = 0 }: StreamOptions = {}) {
-    if (udx.streams.has(id)) throw new Error(`stream id ${id} is taken`)
+  constructor(udx: StreamHost, id: number, { firewall }: StreamOptions = {}) {
     super({ mapWritable: toBytes, eagerOpen: true })
-    udx.linger.forget(id)
-    udx.streams.set(id, this)
     this.#udx = udx
     this.id = id
     this.#firewall = firewall
-    this.#connection = new UdxConnection(udx, {
-      data: (bytes) => this.push(bytes),
-      end: () => this.push(null),
-      message: (bytes) => this.emit('message', bytes),
-      progress: () => this.#onProgress(),
-      remoteChanged: () => this.#onRemoteChanged(),
-      close: (error) => this.#onClose(error),
-    })
-    this.#connection.sender.board.startAt(seq)
+    this.#receiver = new Receiver({ data: (bytes) => this.push(bytes), end: () => this.push(null) })
+    this.#sender = new Sender(
+      {
+        send: (flags, seq, payload) => this.#transmit(this.#compose(flags, payload, seq)),
+        heartbeat: () => this.#transmit(this.#compose(FLAG_HEARTBEAT)),
+        done: () => this.#continue(),
+        timeout: () => this.#fail('ETIMEDOUT'),
+      },
+      udx.clock,
+    )
     // Before any other listener: a socket closes after its streams.
-    this.once('close', () => {
-      this.#previousSocket?.removeStream(this)
-      this.#socket?.removeStream(this)
-    })
+    this.once('close', () => this.#route?.socket.removeStream(this))
   }
 
   get connected(): boolean {
@@ -89,213 +110,142 @@ export class UDXStream extends Duplex<StreamEvents> {
   }
 
   get socket(): UDXSocket | null {
-    return (this.connected ? this.#socket : undefined) ?? null
+    return this.#route?.socket ?? null
   }
 
   get remoteId(): number {
-    return this.#connection.route?.remoteId ?? 0
+    return this.#route?.remoteId ?? 0
   }
 
   get remoteHost(): string | null {
-    return this.#connection.route?.host ?? null
+    return this.#route?.host ?? null
   }
 
   get remotePort(): number {
-    return this.#connection.route?.port ?? 0
-  }
-
-  /** Largest packet in bytes, IP and UDP headers included. */
-  get mtu(): number {
-    return this.#connection.sender.mtu.size
-  }
-
-  /** Bytes in flight. */
-  get inflight(): number {
-    return this.#connection.sender.board.flight.bytes
-  }
-
-  /** Packets that were sent again. */
-  get retransmits(): number {
-    return this.#connection.sender.retransmits
+    return this.#route?.port ?? 0
   }
 
   /**
-   * Connects to the stream `remoteId` at an address. Packets of the peer may have arrived before; its first one has the number
-   * `ack`, 0 by default.
+   * Connects to the stream `remoteId` at an address. Packets of the peer may have arrived before.
    *
-   * @throws {Error} if it is connected already
+   * @throws {Error} if it is connected already, or the address is none. It is a plain Error, as with the addon: hyperdht takes
+   * a TypeError or RangeError for a mistake of its own and ends the process, and addresses come from other nodes.
    */
-  connect(socket: UDXSocket, remoteId: number, port: number, host = '127.0.0.1', { ack = 0 } = {}): void {
-    if (this.#connection.closed || this.destroying) return
+  connect(socket: UDXSocket, remoteId: number, port: number, host = '127.0.0.1'): void {
+    if (this.destroying) return
     if (this.connected) throw new Error('Already connected')
-    const route = toRoute(socket, remoteId, port, host)
-    if (ack !== 0) this.#connection.receiver.ack = ack
-    this.#socket = socket
-    this.#connection.connect(route)
+    if (socket.closing) throw new Error('Socket is closed')
+    if (!isIPv4(host)) throw new Error(`${host} is not a valid IP address`)
+    if (!isPort(port)) throw new Error(`${port} is not a valid port`)
+    if (!socket.bound) socket.bind()
+    this.#route = { socket, remoteId: remoteId >>> 0, port, host }
     socket.addStream(this)
+    if (this.#receiver.ack !== 0) this.#transmit(this.#compose(0))
     this.emit('connect')
   }
 
-  /**
-   * Sends to another address, possibly from another socket, from now on. Resolves when all that went to the old one is
-   * acknowledged; until then both sockets are in use. Rejects if the stream closes before that.
-   */
-  changeRemote(socket: UDXSocket, remoteId: number, port: number, host = '127.0.0.1'): Promise<void> {
-    if (this.#changing !== undefined) throw new Error('Remote already changing')
-    const previous = this.socket
-    if (previous === null) throw new Error('Not yet connected')
-    if (socket.udx !== previous.udx) throw new Error('Cannot change to a socket on another UDX instance')
-    const route = toRoute(socket, remoteId, port, host)
-    if (previous !== socket) this.#previousSocket = previous
-    this.#socket = socket
-    socket.addStream(this)
-    this.#changing = Promise.withResolvers()
-    const { promise } = this.#changing
-    this.#connection.changeRoute(route)
-    return promise
+  /** Refused. hyperdht asks for it after a detour through a third node only, which a member may propose and none takes. */
+  changeRemote(): Promise<never> {
+    return Promise.reject(new Error('The remote of a stream does not change'))
   }
 
-  /** Sends an unordered, unreliable message. @returns whether the system took it. */
+  /** Sends an unordered, unreliable message. @returns whether the stream is connected */
   send(bytes: Uint8Array): Promise<boolean> {
-    const route = this.#route
-    if (route === undefined || this.#socket === undefined) return Promise.resolve(false)
-    return this.#socket.send(this.#connection.composeMessage(bytes), route.port, route.host)
+    this.trySend(bytes)
+    return Promise.resolve(this.connected && !this.#over)
   }
 
   /** Sends an unordered, unreliable message if the stream is connected. */
   trySend(bytes: Uint8Array): void {
-    const route = this.#route
-    route?.socket.transmit(this.#connection.composeMessage(bytes), route.port, route.host)
+    if (!this.#over) this.#transmit(this.#compose(FLAG_MESSAGE, bytes))
   }
 
-  /** Resolves with true once the peer has acknowledged all that has been written, with false if it never will. */
-  async flush(): Promise<boolean> {
-    if ((await Writable.drained(this)) === false || this.destroying) return false
-    const { acknowledged, written } = this.#connection.sender
-    if (acknowledged >= written) return true
-    return new Promise((resolve) => {
-      this.#flushes.push({ offset: written, resolve })
-    })
-  }
-
-  /** For the instance: a packet for this stream has come in on `socket`. */
+  /** For the instance: a packet for this stream has come in on `socket`. `packet` is not kept. */
   receive(socket: UDXSocket, header: Header, packet: Uint8Array, port: number, host: string): void {
-    if (this.#connection.closed) return
-    if (this.socket !== socket) {
-      if (!isPort(port) || this.#firewall === undefined) return
-      if (this.#firewall(socket, port, host, 4)) return
-      // As in the addon: what the firewall has started is done first. hyperdht adds listeners for this packet so.
-      const [copiedHeader, copy] = [{ ...header }, b4a.from(packet)]
-      queueMicrotask(() => this.#accept(copiedHeader, copy))
-    } else this.#accept(header, packet)
-  }
-
-  /** Ends the stream at once, and the peer's with ECONNRESET. Called again, it stops waiting for the peer soon. */
-  override destroy(error?: Error | null): void {
-    if (this.destroying) this.#connection.hurry()
-    super.destroy(error)
+    if (socket !== this.socket) {
+      if (this.#firewall === undefined || !isPort(port) || this.#firewall(socket, port, host, 4)) return
+    }
+    const payload = payloadOf(packet)
+    if (payload === undefined || this.#over) return
+    const { flags, seq, ack, rwnd } = header
+    if ((flags & FLAG_DESTROY) !== 0) {
+      if (seqDiff(seq, this.#receiver.ack) >= 0) this.#fail('ECONNRESET')
+      return
+    }
+    const isNumbered = (flags & FLAGS_NUMBERED) !== 0
+    if (isNumbered) this.#receiver.accept(seq, payload, (flags & FLAG_END) !== 0)
+    if ((flags & FLAG_HEARTBEAT) === 0) this.#sender.onAcknowledged(ack, rwnd)
+    if (isNumbered || (flags & FLAG_HEARTBEAT) !== 0) this.#transmit(this.#compose(0))
+    if ((flags & FLAG_MESSAGE) !== 0) this.emit('message', b4a.from(payload))
   }
 
   override _read(done: Done): void {
-    this.#connection.resume()
+    this.#receiver.resume()
+    // The peer may wait for room.
+    const { window } = this.#receiver
+    if (this.#advertised < WINDOW_STEP && window - this.#advertised >= WINDOW_STEP) this.#transmit(this.#compose(0))
     done(null)
   }
 
   override _writev(batch: unknown[], done: Done): void {
-    if (!this.connected) {
-      done(new UdxError('ENOTCONN'))
-      return
-    }
-    const { sender } = this.#connection
-    for (const bytes of batch) sender.write(bytes as Uint8Array)
-    this.#connection.wake()
-    if (sender.backlog <= HIGH_WATER_MARK) done(null)
-    else this.#writeDone = done
+    const bytes = b4a.concat(batch as Uint8Array[])
+    if (bytes.length === 0) done(null)
+    else if (this.#begins(done)) this.#sender.write(bytes)
   }
 
   override _final(done: Done): void {
-    if (!this.connected) {
-      done(new UdxError('ENOTCONN'))
-      return
-    }
-    this.#connection.sender.end()
-    this.#connection.wake()
-    done(null)
+    if (this.#begins(done)) this.#sender.end()
   }
 
   override _predestroy(): void {
-    this.#connection.destroy()
-    this.#continueWrite()
+    this.#leave(FLAG_DESTROY)
   }
 
   override _destroy(done: Done): void {
-    if (this.#connection.closed) done(this.#closeError ?? null)
-    else if (this.connected) this.#destroyDone = done
-    else {
-      this.#connection.destroy()
-      done(null)
-    }
+    this.#leave(0)
+    done(null)
   }
 
-  get #route(): Route | undefined {
-    return this.#connection.closed ? undefined : this.#connection.route
+  #fail(code: keyof typeof MESSAGES): void {
+    this.#leave()
+    this.destroy(new UdxError(code))
   }
 
-  #accept(header: Header, packet: Uint8Array): void {
-    if (!this.#connection.closed) this.#connection.onPacket(header, packet, this.#udx.clock.now())
+  /** Ends it. With `flags` the peer may not know yet: it is told if they say DESTROY, and when it asks. */
+  #leave(flags?: number): void {
+    if (this.#over) return
+    const [route, packet] = [this.#route, this.#compose(flags ?? 0)]
+    if (flags === FLAG_DESTROY) this.#transmit(packet)
+    this.#over = true
+    this.#udx.forget(this.id, route === undefined || flags === undefined ? undefined : { route, packet })
+    this.#sender.close()
+    this.#continue()
   }
 
-  #continueWrite(): void {
-    const done = this.#writeDone
-    this.#writeDone = undefined
+  /** Whether something can be sent. `done` is called when it has been; or at once, if nothing can. */
+  #begins(done: Done): boolean {
+    if (this.connected && !this.#over) this.#done = done
+    else done(this.connected ? null : new UdxError('ENOTCONN'))
+    return this.#done === done
+  }
+
+  #continue(): void {
+    const done = this.#done
+    this.#done = undefined
     done?.(null)
   }
 
-  #onProgress(): void {
-    const { sender } = this.#connection
-    if (this.#writeDone !== undefined && sender.backlog <= HIGH_WATER_MARK) this.#continueWrite()
-    for (let flush = this.#flushes[0]; flush !== undefined; flush = this.#flushes[0]) {
-      if (flush.offset > sender.acknowledged) return
-      this.#flushes.shift()
-      flush.resolve(true)
-    }
+  #compose(flags: number, payload?: Uint8Array, seq = this.#sender.next): Uint8Array {
+    const { window: rwnd, ack } = this.#receiver
+    return createPacket({ flags, id: this.remoteId, rwnd, seq, ack }, payload)
   }
 
-  #onRemoteChanged(): void {
-    const changing = this.#changing
-    this.#changing = undefined
-    const previous = this.#previousSocket
-    this.#previousSocket = undefined
-    previous?.removeStream(this)
-    changing?.resolve()
-    this.emit('remote-changed')
+  #transmit(packet: Uint8Array): void {
+    const route = this.#route
+    if (route === undefined || this.#over) return
+    this.#advertised = this.#receiver.window
+    route.socket.trySend(packet, route.port, route.host)
   }
-
-  #onClose(error: UdxError | undefined): void {
-    const { streams, linger } = this.#udx
-    const { route, sender, receiver } = this.#connection
-    streams.delete(this.id)
-    if (route !== undefined && error === undefined) {
-      const hasEnded = receiver.ended && sender.finished
-      linger.add(this.id, route, hasEnded ? 0 : FLAG_DESTROY, sender.board.next, receiver.ack)
-    }
-    for (const flush of this.#flushes.splice(0)) flush.resolve(false)
-    this.#changing?.reject(new Error('Stream is closed'))
-    this.#changing = undefined
-    this.#closeError = error
-    const done = this.#destroyDone
-    this.#destroyDone = undefined
-    if (done !== undefined) done(error ?? null)
-    else if (error !== undefined) this.destroy(error)
-  }
-}
-
-function toRoute(socket: UDXSocket, remoteId: number, port: number, host: string): Route {
-  if (socket.closing) throw new Error('Socket is closed')
-  requireIPv4(host)
-  if (!isPort(port)) throw new Error(`${port} is not a valid port`)
-  if (!socket.bound) socket.bind()
-  return { socket, remoteId: remoteId >>> 0, port, host }
 }
 
 function toBytes(data: unknown): unknown {

@@ -1,49 +1,56 @@
-import { lookup } from 'node:dns/promises'
 import { EventEmitter } from 'node:events'
 import { isIPv4 } from 'node:net'
-import { networkInterfaces as systemInterfaces } from 'node:os'
+import { networkInterfaces } from 'node:os'
+import { type Clock, systemClock } from '../platform/clock.ts'
 import type { DatagramBackend } from './backend.ts'
 import { bunBackend } from './backend-bun.ts'
 import { nodeBackend } from './backend-node.ts'
-import { Alarm, createSystemClock, Turn, type UdxClock } from './clock.ts'
-import { Linger } from './linger.ts'
-import { Slab } from './outgoing.ts'
-import type { Header } from './packet.ts'
+import { FLAG_DESTROY, FLAGS_NUMBERED, readHeader } from './packet.ts'
+import { GIVE_UP_TIME } from './sender.ts'
 import { type SocketHost, UDXSocket } from './socket.ts'
-import { type StreamHost, type StreamOptions, UDXStream } from './stream.ts'
+import { type Route, type StreamHost, type StreamOptions, UDXStream } from './stream.ts'
 
-/** How often the addresses of this machine are compared, in milliseconds. Those of a server hardly ever change. */
-const INTERVAL = 30_000
+/** How long a stream that is over is remembered, in milliseconds: as long as a peer that missed its last packet keeps asking. */
+export const LINGER_TIME = GIVE_UP_TIME + 2_000
+/** Most of them that are remembered. */
+const MAX_LINGERING = 1_024
 
 /** The datagram sockets of the running runtime. */
 export const runtimeBackend: DatagramBackend = 'Bun' in globalThis ? bunBackend : nodeBackend
 
 export interface UDXOptions {
   /** Time and timers; the runtime's own by default. */
-  readonly clock?: UdxClock
+  readonly clock?: Clock
   /** Datagram sockets; those of the running runtime by default. */
   readonly backend?: DatagramBackend
 }
 
+/** The answer to a peer that has not heard that a stream is over. */
+interface LastWord {
+  readonly route: Route
+  readonly packet: Uint8Array
+  readonly until: number
+}
+
 /**
- * UDX: reliable, multiplexed streams over IPv4 datagrams, compatible on the wire with the addon udx-native 1.21, and with the
- * part of its interface that hyperdht uses. To be passed to `new HyperDHT({ udx })`.
+ * UDX, the transport under Hyperswarm: reliable, multiplexed streams over IPv4 datagrams. To be passed to
+ * `new HyperDHT({ udx })`, in place of the addon udx-native, which needs Node. It is compatible with version 1.21 of that on the
+ * wire, and has the part of its interface that hyperdht uses where nodes connect directly. It is made for what members send each
+ * other on a connection: a few hundred bytes. Whoever sends more gets it right, and slowly where packets are lost.
  */
 export class UDX implements SocketHost, StreamHost {
-  readonly clock: UdxClock
+  readonly clock: Clock
   readonly backend: DatagramBackend
-  readonly turn: Turn
-  readonly linger: Linger
-  readonly slab = new Slab()
-  readonly streams = new Map<number, UDXStream>()
   /** Datagrams that all sockets have received so far. */
   packetsReceived = 0
+  /** Streams that are not over, by their id. */
+  readonly streams = new Map<number, UDXStream>()
+  /** Of streams that are over, the oldest first. The addon remembers none: there, a peer that missed the last packet times out. */
+  readonly #lastWords = new Map<number, LastWord>()
 
-  constructor({ clock = createSystemClock(), backend = runtimeBackend }: UDXOptions = {}) {
+  constructor({ clock = systemClock, backend = runtimeBackend }: UDXOptions = {}) {
     this.clock = clock
     this.backend = backend
-    this.turn = new Turn(clock)
-    this.linger = new Linger(clock)
   }
 
   static isIPv4(host: string): boolean {
@@ -60,83 +67,68 @@ export class UDX implements SocketHost, StreamHost {
    *
    * @throws {Error} if the id is taken
    */
-  createStream(id: number, options: StreamOptions = {}): UDXStream {
-    return new UDXStream(this, id, options)
+  createStream(id: number, options?: StreamOptions): UDXStream {
+    if (this.streams.has(id)) throw new Error(`stream id ${id} is taken`)
+    const stream = new UDXStream(this, id, options)
+    this.#lastWords.delete(id)
+    this.streams.set(id, stream)
+    return stream
   }
 
-  /** Hands a packet to its stream. @returns whether there is one. */
-  dispatch(socket: UDXSocket, header: Header, packet: Uint8Array, port: number, host: string): boolean {
+  receive(socket: UDXSocket, packet: Uint8Array, port: number, host: string): boolean {
+    this.packetsReceived++
+    const header = readHeader(packet)
+    if (header === undefined) return false
     const stream = this.streams.get(header.id)
-    if (stream === undefined) return this.linger.onPacket(header)
+    if (stream === undefined) return this.#answer(header.id, header.flags)
     stream.receive(socket, header, packet, port, host)
     return true
   }
 
+  forget(id: number, lastWord?: Omit<LastWord, 'until'>): void {
+    this.streams.delete(id)
+    if (lastWord === undefined) return
+    const now = this.clock.now()
+    for (const [oldest, { until }] of this.#lastWords) {
+      if (until > now && this.#lastWords.size < MAX_LINGERING) break
+      this.#lastWords.delete(oldest)
+    }
+    this.#lastWords.set(id, { ...lastWord, until: now + LINGER_TIME })
+  }
+
   networkInterfaces(): NetworkInterface[] {
-    return networkInterfaces()
+    return Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
+      addresses.map(({ address: host, family, internal }) => ({
+        name,
+        host,
+        family: family === 'IPv6' ? 6 : 4,
+        internal,
+      })),
+    )
   }
 
-  watchNetworkInterfaces(): NetworkInterfaces {
-    return new NetworkInterfaces(this.clock)
+  /** Watches nothing: a mirror keeps the address that it was started with. */
+  watchNetworkInterfaces(): EventEmitter & { readonly interfaces: NetworkInterface[]; destroy(): Promise<void> } {
+    return Object.assign(new EventEmitter(), { interfaces: this.networkInterfaces(), destroy: () => Promise.resolve() })
   }
 
-  /** Asks the system for an address of `host`. `family` 0: either. @throws the system's error (ENOTFOUND). */
-  async lookup(host: string, options: { family?: 0 | 4 | 6 } = {}): Promise<{ host: string; family: number }> {
-    const { address, family } = await lookup(host, { family: options.family ?? 0 })
-    return { host: address, family }
+  /** Answers a packet for a stream that is over. @returns whether there was one */
+  #answer(id: number, flags: number): boolean {
+    const lastWord = this.#lastWords.get(id)
+    if (lastWord === undefined || lastWord.until < this.clock.now()) return false
+    const { route, packet } = lastWord
+    if ((flags & FLAG_DESTROY) !== 0) this.#lastWords.delete(id)
+    else if ((flags & FLAGS_NUMBERED) !== 0 || packet[2] === FLAG_DESTROY)
+      route.socket.trySend(packet, route.port, route.host)
+    return true
   }
 }
 
 /** One address of this machine. */
-export interface NetworkInterface {
+interface NetworkInterface {
   readonly name: string
   readonly host: string
   readonly family: 4 | 6
   /** Loopback. */
   readonly internal: boolean
-}
-
-/** The addresses of this machine at this moment. */
-export function networkInterfaces(): NetworkInterface[] {
-  const found: NetworkInterface[] = []
-  for (const [name, addresses] of Object.entries(systemInterfaces())) {
-    for (const { address, family, internal } of addresses ?? [])
-      found.push({ name, host: address, family: family === 'IPv6' ? 6 : 4, internal })
-  }
-  return found
-}
-
-/** Watches the addresses of this machine from the start, without keeping the process alive. */
-export class NetworkInterfaces extends EventEmitter<{ change: [interfaces: NetworkInterface[]] }> {
-  interfaces: NetworkInterface[]
-  readonly #clock: UdxClock
-  readonly #list: () => NetworkInterface[]
-  readonly #alarm: Alarm
-
-  constructor(clock: UdxClock, list: () => NetworkInterface[] = networkInterfaces) {
-    super()
-    this.#clock = clock
-    this.#list = list
-    this.interfaces = list()
-    this.#alarm = new Alarm(clock, () => this.#compare(), true)
-    this.#alarm.set(clock.now() + INTERVAL)
-  }
-
-  destroy(): Promise<void> {
-    this.#alarm.close()
-    return Promise.resolve()
-  }
-
-  #compare(): void {
-    this.#alarm.set(this.#clock.now() + INTERVAL)
-    let found = this.interfaces
-    try {
-      found = this.#list()
-    } catch {
-      // The process may have no file descriptor left. It is asked again.
-    }
-    if (JSON.stringify(found) === JSON.stringify(this.interfaces)) return
-    this.interfaces = found
-    this.emit('change', found)
-  }
 }

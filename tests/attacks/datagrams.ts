@@ -60,12 +60,7 @@ export async function withAttackers(count: number, use: (...attackers: Attacker[
 /** Seals datagrams as a member does, at a time of the attacker's choice in milliseconds since 1970. */
 export function sealing(swarmKey: Uint8Array = SWARM_KEY, now?: () => number): (datagram: Uint8Array) => Buffer {
   const seal = new SwarmSeal({ swarmKeys: [swarmKey], onRefused: () => undefined, ...(now && { now }) })
-  return (datagram) => {
-    const sealed = seal.seal(datagram)
-    const bytes = Buffer.from(sealed.bytes)
-    sealed.release()
-    return bytes
-  }
+  return (datagram) => Buffer.from(seal.seal(datagram))
 }
 
 export interface RequestOptions {

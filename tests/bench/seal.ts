@@ -30,13 +30,12 @@ function swarmSeal(plain: Buffer): Candidate {
   const key = randomBytes(32)
   const options = { swarmKeys: [key] as const, onRefused: () => undefined }
   const [seal, stranger] = [new SwarmSeal(options), randomBytes(plain.length)]
-  // A packet of a stream, which may be opened again and again.
-  plain.set([0xff, 1])
-  const sealed = Buffer.from(seal.seal(plain).bytes)
+  // Each is opened once.
+  const sealed = Array.from({ length: CALLS * ROUNDS }, () => seal.seal(plain))
   return {
     name: 'lib/swarm/datagram-seal.ts',
-    seal: () => seal.seal(plain).release(),
-    open: () => seal.open(sealed, 1, '127.0.0.1') ?? fail(),
+    seal: () => seal.seal(plain),
+    open: () => seal.open(sealed.pop() ?? fail(), 1, '127.0.0.1') ?? fail(),
     refuse: () => seal.open(stranger, 1, '127.0.0.1') === undefined || fail(),
   }
 }

@@ -18,7 +18,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   store: ['platform', 'observe', 'oci'],
   observe: ['platform', 'oci'],
   platform: [],
-  udx: [],
+  udx: ['platform'],
   toml: [],
   oci: [],
 }

@@ -1,5 +1,4 @@
 import { type Clock, systemClock } from '../../platform/clock.ts'
-import { RoundTripTime } from '../../udx/index.ts'
 import type { NodeAddress } from '../node.ts'
 import type { KnownNode, NetworkMap } from './network-map.ts'
 import type { DhtNode, DhtReply, DhtRpc, StoreOutcome } from './rpc.ts'
@@ -147,26 +146,35 @@ export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDepe
 
 /** How long to wait for an answer, learned from those that came: as in TCP, but for all nodes together. */
 export class AnswerTime {
-  readonly #times = new RoundTripTime()
+  /** Of the answers that came, smoothed as in RFC 6298, section 2. In milliseconds; the mean is 0 before the first. */
+  #mean = 0
+  #deviation = 0
   /** An answer that comes too late is never seen, so every one that is missed doubles the patience until one comes. */
   #patience = 1
   #grownAt = Number.NEGATIVE_INFINITY
 
   /** Milliseconds. */
   get timeout(): number {
-    const expected = this.#times.smoothed + DEVIATIONS * this.#times.variation
+    const expected = this.#mean + DEVIATIONS * this.#deviation
     return Math.min(Math.max(expected, BOUNDS[0]) * this.#patience, BOUNDS[1])
   }
 
   /** Whether the nodes that are asked, this node, or the network between them, have more to do than they get done. */
   get isSlow(): boolean {
     // A dead node makes for one silence, then another one answers.
-    return this.#patience > 2 || this.#times.smoothed > SLOW
+    return this.#patience > 2 || this.#mean > SLOW
   }
 
   answered(sentAt: number, now: number): void {
     this.#patience = 1
-    this.#times.sample(now - sentAt)
+    const time = now - sentAt
+    if (this.#mean === 0) {
+      this.#mean = time
+      this.#deviation = time / 2
+      return
+    }
+    this.#deviation += (Math.abs(this.#mean - time) - this.#deviation) / 4
+    this.#mean += (time - this.#mean) / 8
   }
 
   /** Requests that were sent together count once. */

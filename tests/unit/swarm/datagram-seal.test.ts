@@ -20,13 +20,7 @@ function create(swarmKeys: readonly [Uint8Array, ...Uint8Array[]] = [KEY]) {
   return {
     refused,
     clock,
-    overhead: seal.overhead,
-    seal(datagram: Uint8Array): Buffer {
-      const sealed = seal.seal(datagram)
-      const bytes = Buffer.from(sealed.bytes)
-      sealed.release()
-      return bytes
-    },
+    seal: (datagram: Uint8Array): Buffer => Buffer.from(seal.seal(datagram)),
     open(sealed: Uint8Array): Buffer | undefined {
       const opened = seal.open(sealed, 5001, '10.0.0.9')
       return opened && Buffer.from(opened)
@@ -39,7 +33,7 @@ test('SwarmSeal opens what it has sealed, whatever it is', () => {
   fc.assert(
     fc.property(datagrams, (datagram) => {
       const sealed = a.seal(datagram)
-      assert.equal(sealed.length, datagram.length + a.overhead)
+      assert.equal(sealed.length, datagram.length + 44)
       assert.deepEqual(b.open(sealed), Buffer.from(datagram))
     }),
   )
@@ -92,7 +86,7 @@ test('SwarmSeal refuses a datagram once the clocks differ by more than a minute,
   }
 })
 
-test('SwarmSeal opens each datagram once while its time is right, and packets of streams as often as they come', () => {
+test('SwarmSeal opens each datagram once while its time is right', () => {
   const [a, b] = [create(), create()]
   const sealed = Array.from({ length: 200 }, (_, i) => a.seal(Buffer.from([i])))
   for (let second = 0; second <= 60; second += 20) {
@@ -102,11 +96,6 @@ test('SwarmSeal opens each datagram once while its time is right, and packets of
     b.clock.now += 20_000
   }
   assert.equal(b.refused.filter(({ reason }) => reason === 'repeated').length, 600)
-  const packet = Buffer.alloc(20)
-  packet.set([0xff, 1])
-  const again = a.seal(packet)
-  b.clock.now = a.clock.now
-  assert.deepEqual([b.open(again), b.open(again)], [packet, packet])
 })
 
 test('SwarmSeal takes no datagram for another, however many come', () => {
@@ -118,15 +107,6 @@ test('SwarmSeal takes no datagram for another, however many come', () => {
     assert.ok(b.open(a.seal(Buffer.from('x'))) !== undefined)
   }
   assert.deepEqual(b.refused, [])
-})
-
-test('SwarmSeal keeps what it has handed out until that is released', () => {
-  const seal = new SwarmSeal({ swarmKeys: [KEY], onRefused: assert.fail })
-  const sealed = Array.from({ length: 2_000 }, (_, i) => seal.seal(Buffer.from(`datagram ${i}`)))
-  for (const [i, { bytes, release }] of sealed.entries()) {
-    assert.equal(Buffer.from(seal.open(bytes, 1, '10.0.0.9') ?? []).toString(), `datagram ${i}`)
-    release()
-  }
 })
 
 test('SwarmSeal shows nothing: the same datagram looks different each time, and every bit of it is random', () => {

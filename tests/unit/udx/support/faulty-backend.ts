@@ -15,20 +15,16 @@ export function createFaultyBackend(inner: DatagramBackend, faults: Faults): Dat
   const random = createRandom(faults.seed)
   const drops = (): boolean => faults.loss > 0 && random() < faults.loss
   return {
-    overhead: inner.overhead,
     bind(options, onDatagram) {
       const socket = inner.bind(options, (bytes, port, host) => {
         if (!drops()) onDatagram(bytes, port, host)
       })
       return {
         port: socket.port,
-        send(bytes, port, host, done) {
-          faults.tap?.(bytes, (extra) => socket.send(extra, port, host, () => undefined))
-          if (drops()) done()
-          else socket.send(bytes, port, host, done)
+        send(bytes, port, host) {
+          faults.tap?.(bytes, (extra) => socket.send(extra, port, host))
+          if (!drops()) socket.send(bytes, port, host)
         },
-        flush: () => socket.flush?.(),
-        sendNow: (bytes, port, host, ttl) => (drops() ? Promise.resolve(true) : socket.sendNow(bytes, port, host, ttl)),
         close: () => socket.close(),
       }
     },

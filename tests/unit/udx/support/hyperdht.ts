@@ -28,16 +28,7 @@ export interface AnySocket extends EventEmitter {
   address(): { host: string; port: number }
   close(): Promise<void>
 }
-export interface RawStream extends Duplex {
-  readonly id: number
-  readonly remoteId: number
-  readonly remotePort: number
-  readonly remoteHost: string
-  readonly socket: AnySocket
-  changeRemote(socket: AnySocket, remoteId: number, port: number, host: string): Promise<void>
-}
 export interface NoiseStream extends Duplex {
-  readonly rawStream: RawStream
   readonly remotePublicKey: Uint8Array
   readonly opened: Promise<boolean>
 }

@@ -1,15 +1,15 @@
 import {
-  createHeader,
   FLAG_DESTROY,
   FLAG_SACK,
   FLAGS_NUMBERED,
   HEADER_SIZE,
+  type Header,
   readHeader,
 } from '../../../../lib/udx/packet.ts'
 import { createRandom } from './random.ts'
 
 /** How many packets are passed over before a numbered one is used: by then its number is long acknowledged. */
-const STALE_AFTER = 1_024
+const STALE_AFTER = 128
 
 /**
  * Makes broken packets of real ones, to be sent beside them. UDX does not authenticate: a packet with the right id and numbers
@@ -22,7 +22,7 @@ export function createMutator(
 ): { readonly count: number; tap: (bytes: Uint8Array, send: (bytes: Uint8Array) => void) => void } {
   const random = createRandom(seed)
   const below = (n: number) => Math.floor(random() * n)
-  const header = createHeader()
+  let header: Header = { flags: 0, id: 0, rwnd: 0, seq: 0, ack: 0 }
   const far = (n: number) => (n + 0x4000_0000 + below(0x3000_0000)) >>> 0
   const old: Buffer[] = []
   const mutations: ((packet: Buffer) => Buffer)[] = [
@@ -62,7 +62,9 @@ export function createMutator(
   const state = {
     count: 0,
     tap(bytes: Uint8Array, send: (bytes: Uint8Array) => void) {
-      if (state.count >= limit || !readHeader(bytes, header)) return
+      const read = readHeader(bytes)
+      if (state.count >= limit || read === undefined) return
+      header = read
       if ((header.flags & FLAGS_NUMBERED) !== 0 && header.seq < 64 && old.length < 64 && bytes.length > HEADER_SIZE)
         old.push(Buffer.from(bytes))
       const usable = mutations.length - (old.length > 0 && header.seq > STALE_AFTER ? 0 : 1)

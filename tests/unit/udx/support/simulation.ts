@@ -1,10 +1,6 @@
-import {
-  type BindOptions,
-  type DatagramBackend,
-  type OnDatagram,
-  UDX,
-  type UdxClock,
-} from '../../../../lib/udx/index.ts'
+import type { Clock } from '../../../../lib/platform/clock.ts'
+import type { BindOptions } from '../../../../lib/udx/backend.ts'
+import { type DatagramBackend, type OnDatagram, UDX } from '../../../../lib/udx/index.ts'
 import { createRandom } from './random.ts'
 
 /** How the simulated network treats datagrams. Times in milliseconds, shares from 0 to 1. */
@@ -37,7 +33,7 @@ export class Simulation {
   path: Path
   /** Sees every datagram, and drops it by returning false. */
   filter: (bytes: Buffer, fromPort: number, toPort: number) => boolean = () => true
-  readonly clock: UdxClock
+  readonly clock: Clock
   /** What is not given back yet. */
   readonly open = { timers: 0, sockets: 0 }
   readonly sent = { datagrams: 0, bytes: 0 }
@@ -54,23 +50,20 @@ export class Simulation {
     this.#random = createRandom(seed)
     this.clock = {
       now: () => this.#now,
-      setTimer: (callback, delay) => {
+      after: (delay, run) => {
         this.open.timers++
-        const timer = { alive: true }
+        let alive = true
+        const cancel = () => {
+          if (alive) this.open.timers--
+          alive = false
+        }
         this.#at(this.#now + delay, () => {
-          if (!timer.alive) return
-          timer.alive = false
-          this.open.timers--
-          callback()
+          if (!alive) return
+          cancel()
+          run()
         })
-        return timer
+        return cancel
       },
-      clearTimer: (handle) => {
-        const timer = handle as { alive: boolean }
-        if (timer.alive) this.open.timers--
-        timer.alive = false
-      },
-      defer: (callback) => this.#at(this.#now, callback),
     }
   }
 
@@ -116,19 +109,12 @@ export class Simulation {
 
   #backend(): DatagramBackend {
     return {
-      overhead: 0,
       bind: (options, onDatagram) => {
         const port = this.#bind(options, onDatagram)
         this.open.sockets++
-        const send = (bytes: Uint8Array, toPort: number) => this.#transmit(Buffer.from(bytes), port, toPort)
         return {
           port,
-          send,
-          flush: () => undefined,
-          sendNow: (bytes, toPort) => {
-            send(bytes, toPort)
-            return Promise.resolve(true)
-          },
+          send: (bytes, toPort) => this.#transmit(Buffer.from(bytes), port, toPort),
           close: () => {
             this.open.sockets--
             this.#sockets.delete(port)

@@ -24,7 +24,7 @@ export type Command =
   | { do: 'listen' }
   | { do: 'announce'; topics: string[] }
   | { do: 'lookup'; topics: string[] }
-  | { do: 'transfer'; publicKey: string; direction: 'up' | 'down'; bytes: number; move?: boolean }
+  | { do: 'transfer'; publicKey: string; direction: 'up' | 'down'; bytes: number }
   | { do: 'parallel'; publicKey: string; streams: number; bytes: number }
   | { do: 'stop' }
 
@@ -39,7 +39,6 @@ export interface Answer {
   ms?: number
   cpu?: number
   mutated?: number
-  retransmits?: number
 }
 
 const HOST = '127.0.0.1'
@@ -52,7 +51,6 @@ let stopped = false
 let faults: Faults | undefined
 let mutated: () => number = () => 0
 const seal = new SwarmSeal({ swarmKeys: [Buffer.alloc(32, 1)], onRefused: () => undefined })
-const spareSockets: AnySocket[] = []
 
 /** The bytes of a transfer: chunks with their offset in front, so that each is in its place or the digest is wrong. */
 function chunkAt(offset: number, end: number): Buffer {
@@ -136,12 +134,7 @@ async function serve(stream: NoiseStream): Promise<void> {
   stream.end()
 }
 
-async function transfer(
-  publicKey: Uint8Array,
-  direction: 'up' | 'down',
-  bytes: number,
-  move: boolean,
-): Promise<Partial<Answer>> {
+async function transfer(publicKey: Uint8Array, direction: 'up' | 'down', bytes: number): Promise<Partial<Answer>> {
   if (dht === undefined) throw new Error('not started')
   const stream = dht.connect(publicKey)
   const closed = new Promise<void>((resolve) => {
@@ -150,11 +143,9 @@ async function transfer(
   const input = read(stream)
   await Promise.race([stream.opened, closed])
   if (stream.destroyed) throw failures.get(stream) ?? new Error('could not connect')
-  const raw = stream.rawStream as NoiseStream['rawStream'] & { retransmits?: number }
   const cpu = process.cpuUsage()
   const start = performance.now()
   stream.write(Buffer.from(JSON.stringify({ direction, bytes })))
-  if (move) await moveStream(stream)
   if (direction === 'up') {
     const digest = await sendBytes(stream, bytes)
     stream.end()
@@ -175,18 +166,8 @@ async function transfer(
   }
   const ms = performance.now() - start
   const used = process.cpuUsage(cpu)
-  const retransmits = raw.retransmits ?? 0
   await closed
-  return { ms, cpu: (used.user + used.system) / 1000, retransmits }
-}
-
-/** Lets the stream go on from another socket; the peer's firewall-less stream then learns of it by its own changeRemote. */
-async function moveStream(stream: NoiseStream): Promise<void> {
-  const { rawStream } = stream
-  const socket = (udx ?? fail()).createSocket()
-  socket.bind(0, HOST)
-  spareSockets.push(socket)
-  await rawStream.changeRemote(socket, rawStream.remoteId, rawStream.remotePort, rawStream.remoteHost)
+  return { ms, cpu: (used.user + used.system) / 1000 }
 }
 
 function fail(): never {
@@ -266,21 +247,18 @@ async function execute(command: Command): Promise<Partial<Answer>> {
     }
     case 'transfer': {
       const key = Buffer.from(command.publicKey, 'hex')
-      const result = await transfer(key, command.direction, command.bytes, command.move === true)
+      const result = await transfer(key, command.direction, command.bytes)
       return { ...result, mutated: mutated() }
     }
     case 'parallel': {
       const key = Buffer.from(command.publicKey, 'hex')
       const begin = performance.now()
-      const all = Array.from({ length: command.streams }, (_, i) =>
-        transfer(key, i % 2 ? 'up' : 'down', command.bytes, false),
-      )
+      const all = Array.from({ length: command.streams }, (_, i) => transfer(key, i % 2 ? 'up' : 'down', command.bytes))
       await Promise.all(all)
       return { found: all.length, ms: performance.now() - begin }
     }
     case 'stop': {
       await dht.destroy({ force: true })
-      for (const socket of spareSockets) await socket.close()
       return {}
     }
     default:
