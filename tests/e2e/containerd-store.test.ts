@@ -206,7 +206,7 @@ test('containerd store serves content that no image names yet, with the media ty
   })
 })
 
-test('containerd store recovers by itself after kill -9, and keeps what it told meanwhile', async () => {
+test('containerd store recovers by itself after kill -9, and keeps and gives what it told meanwhile', async () => {
   const [before, later] = [makeImage({ seed: 31 }), makeImage({ seed: 32 })]
   await importImage(containerd, 'restart', before, NAME)
   await withStore('restart', async ({ store, held, changes, lines }) => {
@@ -216,10 +216,12 @@ test('containerd store recovers by itself after kill -9, and keeps what it told 
     try {
       await waitFor('the loss is noticed', () => !store.health.ok)
       const told = changes.length
-      await assert.rejects(store.describe(before.target.digest, never), {
-        name: 'ContainerdError',
-        code: 'unavailable',
-      })
+      for (const { descriptor, bytes } of before.contents) {
+        assert.deepEqual(await store.describe(descriptor.digest, never), descriptor)
+        const body = (await store.open(descriptor.digest, undefined, never)) ?? assert.fail('not held')
+        assert.deepEqual(Buffer.from(await readBody(body)), Buffer.from(bytes))
+      }
+      await assert.rejects(store.resolve(REFERENCE, never), { name: 'ContainerdError', code: 'unavailable' })
       await waitFor('several attempts', () => eventsIn(lines, 'still does not answer').length > 1)
       assert.equal(changes.length, told)
     } finally {

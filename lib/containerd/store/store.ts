@@ -65,7 +65,7 @@ export interface ContainerdStoreOptions extends ObserverOptions {
  * The content of one containerd namespace: what containerd says is held in that namespace, so that an isolated one
  * (`content_sharing_policy`) keeps its content to itself although the files are shared. The bytes come from containerd's files
  * where this process can read them. Then containerd need not be asked for each request: without a file nothing is held, and
- * what an image holds is held until an event tells otherwise, as long as its file is there.
+ * what an image holds is held until an event tells otherwise, as long as its file is there, and while containerd does not answer.
  *
  * Observing starts at once and goes on until {@link ContentStore.close}, through restarts of containerd: while it is
  * away, watchers hear of no change. The client's connection stays open, it belongs to the caller.
@@ -197,8 +197,10 @@ export function createContainerdStore(
   function knownSize(digest: Digest): number | undefined {
     const { size, until = 0 } = answers.get(digest) ?? {}
     if (performance.now() < until) return size
-    // The collection takes nothing that an image holds, and of images that go there are events.
-    return observer.isSettled && mediaTypes.has(digest) && !pulling.has(digest) ? sizes.get(digest) : undefined
+    // The collection takes nothing that an image holds, and of images that go there are events. A containerd that does not answer
+    // takes nothing at all.
+    const isKnown = observer.isSettled || !observer.health.ok
+    return isKnown && mediaTypes.has(digest) && !pulling.has(digest) ? sizes.get(digest) : undefined
   }
 
   /** For content that no image names (yet): it may be a manifest that is being pulled. */
