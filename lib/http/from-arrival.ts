@@ -1,7 +1,7 @@
 import type { Digest } from '../oci/digest.ts'
 import { OCTET_STREAM } from '../oci/media-type.ts'
 import { lengthOf, parseRange } from '../oci/range.ts'
-import { FOLLOWER_HEADER } from '../peers/follower.ts'
+import { FOLLOWER_HEADER } from '../peers/credentials.ts'
 import { bounded, OVER } from '../platform/abort.ts'
 import { type ByteSource, sourceResponse } from '../platform/byte-source.ts'
 import { type Clock, systemClock } from '../platform/clock.ts'

@@ -6,6 +6,12 @@ export const CAPABILITY_HEADER = 'X-Swarmirror-Capability'
 /** Carries the proof of an answer of a peer door. */
 export const PROOF_HEADER = 'X-Swarmirror-Proof'
 
+/**
+ * Says that a request follows: it may be answered with content that is still being written. Its value is the address of the
+ * asker's own peer door.
+ */
+export const FOLLOWER_HEADER = 'X-Swarmirror-Follower'
+
 /** The key of a request that asks for no content, only whether the door lets this node in. */
 export const DOOR_KEY = '' as Key
 

@@ -99,7 +99,7 @@ export class KnownPeers {
   rank<P extends Peer>(peers: readonly P[]): P[] {
     const { usual } = this.pace
     const places = peers.map((peer) => ({ peer, place: this.#place(peer, usual) }))
-    return places.sort((a, b) => compare(a.place, b.place)).map(({ peer }) => peer)
+    return places.sort((a, b) => a.place - b.place).map(({ peer }) => peer)
   }
 
   /** How many peers are put aside at this moment. */
@@ -134,18 +134,16 @@ export class KnownPeers {
     return this.#standings.get(addressOf(peer))
   }
 
-  /** Smaller is better, the first difference counts. */
-  #place(peer: Peer, usual: Pace['usual']): readonly number[] {
+  /** Smaller is better: of the digits of this number, the first difference counts. */
+  #place(peer: Peer, usual: Pace['usual']): number {
     const standing = this.#find(peer)
-    return [
-      Number(this.isAside(peer)),
-      Number(standing?.isBusy === true || standing?.isWithholding === true),
-      // Only members have a connection: both sides have proven the swarm key on it.
-      Number(standing?.proven !== true && standing?.isConnected !== true),
-      // In powers of two: less than that is chance.
-      Math.round(Math.log2(costOf(standing, usual))),
-      Number(standing?.isAlive !== true),
-    ]
+    const isLast = standing?.isBusy === true || standing?.isWithholding === true
+    // Only members have a connection: both sides have proven the swarm key on it.
+    const isProven = standing?.proven === true || standing?.isConnected === true
+    // In powers of two: less than that is chance. There are fewer than 100 of them.
+    const cost = Math.round(Math.log2(costOf(standing, usual)))
+    const faults = [this.isAside(peer), isLast, !isProven].reduce((sum, is) => sum * 10 + Number(is), 0)
+    return (faults * 100 + cost) * 10 + Number(standing?.isAlive !== true)
   }
 }
 
@@ -153,14 +151,6 @@ export class KnownPeers {
 function costOf(standing: Standing | undefined, usual: Pace['usual']): number {
   const rate = standing?.rate ?? usual.rate
   return Math.max((standing?.headMs ?? usual.head) + (rate === undefined ? 0 : COMPARED_BYTES / rate), 1)
-}
-
-function compare(a: readonly number[], b: readonly number[]): number {
-  for (const [index, value] of a.entries()) {
-    const difference = value - (b[index] ?? 0)
-    if (difference !== 0) return difference
-  }
-  return 0
 }
 
 function wrongKey(peer: Peer, key: Key): string {

@@ -51,8 +51,6 @@ export class PieceRequest {
   taken = 0
   left: number
   waited = 0
-  /** How many times it has stood still for as long as it may. */
-  stalls = 0
   readonly #stop = new AbortController()
   readonly #opened: Promise<ByteSource>
   #body: ByteSource | undefined

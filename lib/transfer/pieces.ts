@@ -310,48 +310,30 @@ export class Pieces implements ByteSource {
     this.#fill()
   }
 
-  /** The client waits for a peer for too long: another one gives the rest of the piece, if there is one. */
+  /** The client waits for a peer for too long: another one gives the rest of the piece, as far as it would be asked at a time. */
   #late(): void {
     const piece = this.#line.first
     if (piece?.request === undefined) return
-    const { request } = piece
-    const { giver } = request
+    const { known, told } = this.#dependencies
+    const { stallTimeout, longestWait } = this.#options
+    const { silence, waiting } = this.#lateness
+    const { giver } = piece.request
     const isOther = (one: Giver) => one !== giver
     const other =
-      this.#lateness.waiting >= this.#options.longestWait
-        ? undefined
-        : (this.#givers.ready(this.#now).find(isOther) ?? this.#retry('slow', isOther))
-    if (other !== undefined) this.#move(piece, giver, other)
-    else if (this.#lateness.silence >= this.#options.stallTimeout) this.#stall(piece, request)
-    else void this.#look()
-  }
-
-  /** Has a faster peer give what is left of a piece, as far as it would be asked at a time. */
-  #move(piece: Piece, giver: Giver, other: Giver): void {
-    const { told } = this.#dependencies
-    if (this.#lateness.silence < LATE) told.slow(giver.peer, piece.at)
-    else told.broke(giver.peer, silentFor(LATE), piece.at, giver.hasGiven)
-    giver.late(this.#now)
-    this.#line.release(giver)
-    this.#request(piece, other)
-    this.#lateness.turn()
-    this.#fill()
-  }
-
-  /** No other peer can take the place of a silent one. */
-  #stall(piece: Piece, request: PieceRequest): void {
-    const { known, told } = this.#dependencies
-    const { stallTimeout } = this.#options
-    const { silence, waiting } = this.#lateness
-    const { peer } = request.giver
-    // It may have been asked while it still gave the piece before.
-    const hasGivenNothing = known.of(peer).gaveAt <= this.#now - Math.min(silence, waiting)
-    if (silence >= LONGEST_STALL || hasGivenNothing) {
-      this.#lose(piece, request, silentFor(stallTimeout), false)
-    } else if (silence >= stallTimeout * (request.stalls + 1)) {
-      request.stalls++
-      told.slow(peer, piece.at)
-      void this.#look()
+      waiting >= longestWait ? undefined : (this.#givers.ready(this.#now).find(isOther) ?? this.#retry('slow', isOther))
+    if (other !== undefined) {
+      if (silence < LATE) told.slow(giver.peer, piece.at)
+      else told.broke(giver.peer, silentFor(LATE), piece.at, giver.hasGiven)
+      giver.late(this.#now)
+      this.#line.release(giver)
+      this.#request(piece, other)
+      this.#lateness.turn()
+      this.#fill()
+      return
     }
+    // It may have been asked while it still gave the piece before.
+    const givesOthers = known.of(giver.peer).gaveAt > this.#now - Math.min(silence, waiting)
+    if (silence < stallTimeout || (givesOthers && silence < LONGEST_STALL)) void this.#look()
+    else this.#lose(piece, piece.request, silentFor(stallTimeout), false)
   }
 }
