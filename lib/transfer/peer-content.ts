@@ -191,7 +191,7 @@ export function createPeerContent(
       if (requested.kind === 'unsatisfiable') return { kind: 'unsatisfiable', size: head.descriptor.size } as const
     }
     const wanted = spanOf(requested, Number.MAX_SAFE_INTEGER)
-    const leavesAt = OPEN_ENDED.test(range ?? '') ? chunks.endOf(target.digest, wanted.start) : undefined
+    const leavesAt = OPEN_ENDED.test(range ?? '') ? chunks.endOf(target.digest, wanted.start) : Number.POSITIVE_INFINITY
     const use = ({ size, content }: OpenFlow, isJoined: boolean): PeerAnswer | undefined => {
       const part = parseRange(range ?? null, size)
       if (content === undefined || part.kind === 'unsatisfiable') return { kind: 'unsatisfiable', size }
@@ -203,7 +203,9 @@ export function createPeerContent(
       if (isJoined) metrics.transferShares.inc({ what: 'joined' })
       return { kind: 'content', descriptor, range: isPart ? part.range : undefined, body }
     }
-    const open = (stop: AbortSignal) => openFlow(target, wanted, range !== undefined, stop)
+    // containerd 2 asks for `bytes=0-` whether it fetches in parallel or not.
+    const isChunk = range !== undefined && (wanted.start > 0 || Number.isFinite(leavesAt))
+    const open = (stop: AbortSignal) => openFlow(target, wanted, isChunk, stop)
     return await flows.join(target.digest, wanted.start, use, open, signal)
   }
 
