@@ -1,24 +1,13 @@
 import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import { BoundedMap } from '../platform/bounded-map.ts'
-import type { ByteSource } from '../platform/byte-source.ts'
 import { type TlsSession, tellsItsEnd } from '../platform/socket-source.ts'
 import type { Peer } from '../swarm/router.ts'
 import { PeerError } from './error.ts'
 import { peerErrorOf } from './http1/body.ts'
-import { Connection, type HttpAnswer, StaleConnectionError } from './http1/connection.ts'
+import { Connection, type PeerReply, StaleConnectionError } from './http1/connection.ts'
 import { formatRequest, type PeerCall } from './http1/head.ts'
 import type { TlsIdentity } from './tls.ts'
-
-export interface PeerReply {
-  readonly status: number
-  readonly headers: Headers
-  /**
-   * To be read to its end or cancelled. How long a byte is worth waiting for, only its reader knows: it cancels a body that it
-   * waits for no longer.
-   */
-  readonly body: ByteSource
-}
 
 export interface PeerClientOptions {
   /** Milliseconds within which the head of an answer must be there, connection and TLS handshake included. */
@@ -72,8 +61,7 @@ export class PeerClient {
     const { headTimeout = HEAD_TIMEOUT } = this.#options
     try {
       const answer = (stop: AbortSignal) => this.#answer(peer, request, call.method, stop)
-      const { head, body } = await bounded(headTimeout, signal, answer)
-      return { status: head.status, headers: head.headers, body }
+      return await bounded(headTimeout, signal, answer)
     } catch (error) {
       if (signal.aborted) throw new PeerError(`${where}cancelled`, { cause: signal.reason })
       const isLate = error instanceof DOMException && error.name === 'TimeoutError'
@@ -97,7 +85,7 @@ export class PeerClient {
    * An idle connection may have been closed by the peer while the request was on its way; that says nothing about the
    * peer, so the request goes out once more (RFC 9112, section 9.3.1: both methods may be repeated).
    */
-  async #answer(peer: Peer, request: string, method: PeerCall['method'], signal: AbortSignal): Promise<HttpAnswer> {
+  async #answer(peer: Peer, request: string, method: PeerCall['method'], signal: AbortSignal): Promise<PeerReply> {
     signal.throwIfAborted()
     const address = addressOf(peer)
     // The one used last.

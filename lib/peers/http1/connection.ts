@@ -2,7 +2,7 @@ import { onAbort } from '../../platform/abort.ts'
 import type { ByteSource } from '../../platform/byte-source.ts'
 import { type SocketAddress, SocketSource } from '../../platform/socket-source.ts'
 import { messageBody } from './body.ts'
-import { HeadReader, type ResponseHead } from './head.ts'
+import { headOf } from './head.ts'
 
 /** A connection that had been kept for the next request and ended before a byte of its answer. */
 export class StaleConnectionError extends Error {
@@ -16,9 +16,13 @@ export interface ConnectionEvents {
   readonly onClose: () => void
 }
 
-export interface HttpAnswer {
-  readonly head: ResponseHead
-  /** To be read to its end or cancelled. */
+export interface PeerReply {
+  readonly status: number
+  readonly headers: Headers
+  /**
+   * To be read to its end or cancelled. How long a byte is worth waiting for, only its reader knows: it cancels a body that it
+   * waits for no longer.
+   */
   readonly body: ByteSource
 }
 
@@ -45,7 +49,7 @@ export class Connection {
    * @throws {StaleConnectionError} if the connection had been used before and ended before a byte of the answer
    * @throws {Error} when it cannot be opened, breaks, or answers with anything but HTTP/1.1
    */
-  async exchange(request: string, method: 'GET' | 'HEAD', signal: AbortSignal): Promise<HttpAnswer> {
+  async exchange(request: string, method: 'GET' | 'HEAD', signal: AbortSignal): Promise<PeerReply> {
     using _ = onAbort(signal, () => this.destroy())
     const first = this.#watch
     this.#watch = undefined
@@ -53,10 +57,12 @@ export class Connection {
     try {
       await this.#source.opened
       this.#source.write(request)
-      const answer = this.#answer(await this.#readHead(method, first))
+      const { head, rest } = await this.#readHead(method, first)
       // The head may have come in the moment in which it was too late.
       signal.throwIfAborted()
-      return answer
+      const { status, headers, length, keepAlive } = head
+      const over = (isUsable: boolean) => (isUsable && keepAlive ? this.#release() : this.destroy())
+      return { status, headers, body: messageBody(this.#source, length, rest, over) }
     } catch (error) {
       this.destroy()
       signal.throwIfAborted()
@@ -74,20 +80,17 @@ export class Connection {
   }
 
   async #readHead(method: 'GET' | 'HEAD', first: Promise<Uint8Array | undefined> | undefined) {
-    const reader = new HeadReader(method)
     let chunk = await (first === undefined ? this.#source.next() : unlessStale(first))
+    let before = new Uint8Array(0)
     for (;;) {
       if (chunk === undefined) throw new Error('the connection was closed before the answer')
-      const found = reader.push(chunk)
+      const bytes = before.length === 0 ? chunk : Buffer.concat([before, chunk])
+      const found = headOf(bytes, method)
       if (found !== undefined) return found
+      // What was given may be overwritten when more is asked for. (`slice` of a Buffer would not copy.)
+      before = new Uint8Array(bytes)
       chunk = await this.#source.next()
     }
-  }
-
-  #answer({ head, rest }: { readonly head: ResponseHead; readonly rest: Uint8Array }): HttpAnswer {
-    const { length, keepAlive } = head
-    const over = (isUsable: boolean) => (isUsable && keepAlive ? this.#release() : this.destroy())
-    return { head, body: messageBody(this.#source, length, rest, over) }
   }
 
   #release(): void {

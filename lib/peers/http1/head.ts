@@ -9,15 +9,6 @@ export interface PeerCall {
   readonly headers: Readonly<Record<string, string>>
 }
 
-export interface ResponseHead {
-  readonly status: number
-  readonly headers: Headers
-  /** Bytes of the body: our doors tell the length of every one. */
-  readonly length: number
-  /** Whether the connection may be used again afterwards. */
-  readonly keepAlive: boolean
-}
-
 /** What the first line of a request looks like, and the others: visible characters and blanks, without which the next one begins. */
 const REQUEST_LINE = /^(?:GET|HEAD) \/[\x21-\x7e]* HTTP\/1\.1$/
 const HEADER_LINE = /^[A-Za-z-]+: [\t\x20-\x7e]*$/
@@ -39,47 +30,26 @@ export function formatRequest(peer: Peer, { method, path, headers }: PeerCall): 
   return `${[first, ...lines].join('\r\n')}\r\n\r\n`
 }
 
-/** Collects the head of an answer from pieces of any length. */
-export class HeadReader {
-  readonly #method: 'GET' | 'HEAD'
-  #bytes: Uint8Array = new Uint8Array(0)
-
-  constructor(method: 'GET' | 'HEAD') {
-    this.#method = method
-  }
-
-  /**
-   * @returns the head when it is complete, with the bytes after it, which may be of the memory that was given
-   * @throws {ProtocolError}
-   */
-  push(bytes: Uint8Array): { readonly head: ResponseHead; readonly rest: Uint8Array } | undefined {
-    // The bytes already looked at need no second look, but for three that may be the beginning of the head's end.
-    const from = Math.max(this.#bytes.length - 3, 0)
-    this.#bytes = this.#bytes.length === 0 ? bytes : Buffer.concat([this.#bytes, bytes])
-    const end = endOfHead(this.#bytes, from)
-    if ((end ?? this.#bytes.length) > HEAD_LIMIT) throw new ProtocolError(`a head of more than ${HEAD_LIMIT} bytes`)
-    if (end !== undefined)
-      return { head: parseHead(this.#bytes.subarray(0, end), this.#method), rest: this.#bytes.subarray(end) }
-    // What was given may be overwritten when more is asked for. (`slice` of a Buffer would not copy.)
-    this.#bytes = new Uint8Array(this.#bytes)
-    return undefined
-  }
-}
-
 /**
- * Reads a whole head.
+ * Reads the head of an answer.
  *
- * @param bytes up to the empty line, which is included
+ * @param bytes from its beginning on
+ * @returns the head, and the bytes after it; `undefined` if it is not complete
  * @throws {ProtocolError}
  */
-export function parseHead(bytes: Uint8Array, method: 'GET' | 'HEAD'): ResponseHead {
-  const { firstLine, headers } = readHead(bytes)
+export function headOf(bytes: Uint8Array, method: 'GET' | 'HEAD') {
+  const end = endOfHead(bytes)
+  if ((end ?? bytes.length) > HEAD_LIMIT) throw new ProtocolError(`a head of more than ${HEAD_LIMIT} bytes`)
+  if (end === undefined) return undefined
+  const { firstLine, headers } = readHead(bytes.subarray(0, end))
   const matched = STATUS_LINE.exec(firstLine)
   if (matched === null) throw new ProtocolError(`expected a status line of HTTP/1.1, got ${quoted(firstLine)}`)
   const status = Number(matched[1])
-  return { status, headers, length: lengthOf(status, headers, method), keepAlive: !closes(headers) }
+  const head = { status, headers, length: lengthOf(status, headers, method), keepAlive: !closes(headers) }
+  return { head, rest: bytes.subarray(end) }
 }
 
+/** Bytes of the body: our doors tell the length of every one. */
 function lengthOf(status: number, headers: Headers, method: 'GET' | 'HEAD'): number {
   const told = headers.get('content-length')
   const length = Number(told)

@@ -1,23 +1,18 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { formatRequest, HeadReader } from '../../../../lib/peers/http1/head.ts'
+import { formatRequest, headOf } from '../../../../lib/peers/http1/head.ts'
 import { ProtocolError } from '../../../../lib/platform/http-head.ts'
 
 const bytesOf = (text: string) => new Uint8Array(Buffer.from(text, 'latin1'))
 
-/** Gives the reader the bytes in pieces that end at these places; each piece is overwritten when the next one is given. */
+/** Looks for the head after each of these places, as a connection does. */
 function readHead(bytes: Uint8Array, places: readonly number[] = [], method: 'GET' | 'HEAD' = 'GET') {
-  const reader = new HeadReader(method)
   const ends = [...new Set(places.map((place) => place % (bytes.length + 1)))].sort((a, b) => a - b)
-  let start = 0
   for (const end of [...ends, bytes.length]) {
-    const piece = bytes.slice(start, end)
-    const found = reader.push(piece)
-    start = end
+    const found = headOf(bytes.subarray(0, end), method)
     if (found !== undefined)
       return { ...found, rest: Buffer.concat([found.rest, bytes.subarray(end)]).toString('latin1') }
-    piece.fill(0xee)
   }
   return undefined
 }
@@ -25,7 +20,7 @@ function readHead(bytes: Uint8Array, places: readonly number[] = [], method: 'GE
 const read = (text: string, method: 'GET' | 'HEAD' = 'GET') => readHead(bytesOf(text), [], method)
 const OK = 'HTTP/1.1 200 OK\r\n'
 
-test('HeadReader gives status, headers and what follows, wherever the bytes are cut', () => {
+test('headOf gives status, headers and what follows, wherever the bytes are cut', () => {
   const text = `${OK}Content-Length: 5\r\nX-Many: a\r\nX-Many: b\r\nX-Blank: \t v w\t\r\nX-Empty:\r\n\r\nhello`
   fc.assert(
     fc.property(fc.array(fc.nat(), { maxLength: 12 }), (places) => {
@@ -44,7 +39,7 @@ test('HeadReader gives status, headers and what follows, wherever the bytes are 
   )
 })
 
-test('HeadReader knows how the end of a body is known', () => {
+test('headOf knows how the end of a body is known', () => {
   for (const [lines, method, length] of [
     ['Content-Length: 0', 'GET', 0],
     ['Content-Length: 9007199254740991', 'GET', Number.MAX_SAFE_INTEGER],
@@ -59,7 +54,7 @@ test('HeadReader knows how the end of a body is known', () => {
   }
 })
 
-test('HeadReader says whether the connection may be used again', () => {
+test('headOf says whether the connection may be used again', () => {
   for (const [lines, keepAlive] of [
     ['Content-Length: 1', true],
     ['Content-Length: 1\r\nConnection: keep-alive', true],
@@ -70,12 +65,12 @@ test('HeadReader says whether the connection may be used again', () => {
   }
 })
 
-test('HeadReader takes no answers before the answer, which no door sends', () => {
+test('headOf takes no answers before the answer, which no door sends', () => {
   for (const status of ['100 Continue', '101 Switching Protocols', '103 Early Hints'])
     assert.throws(() => read(`HTTP/1.1 ${status}\r\n\r\n${OK}Content-Length: 1\r\n\r\nx`), ProtocolError)
 })
 
-test('HeadReader refuses what could be read in two ways, or is not HTTP/1.1', () => {
+test('headOf refuses what could be read in two ways, or is not HTTP/1.1', () => {
   for (const text of [
     `${OK}X-Any: thing\r\n\r\n`,
     `${OK}Transfer-Encoding: chunked\r\n\r\n`,
@@ -120,7 +115,7 @@ test('HeadReader refuses what could be read in two ways, or is not HTTP/1.1', ()
   }
 })
 
-test('HeadReader bounds the length of a head and the number of its headers, complete or not', () => {
+test('headOf bounds the length of a head and the number of its headers, complete or not', () => {
   const headers = (count: number) => Array.from({ length: count }, (_, index) => `X-${index}: y\r\n`).join('')
   assert.equal(read(`${OK}${headers(99)}Content-Length: 0\r\n\r\n`)?.head.status, 200)
   assert.throws(() => read(`${OK}${headers(101)}\r\n`), ProtocolError)
@@ -133,7 +128,7 @@ test('HeadReader bounds the length of a head and the number of its headers, comp
   assert.equal(read(`${OK}Content-Length: 50000\r\n\r\n${'z'.repeat(50_000)}`)?.rest.length, 50_000)
 })
 
-test('HeadReader gives a head, asks for more or refuses whatever it is given', () => {
+test('headOf gives a head, asks for more or refuses whatever it is given', () => {
   const piece = fc.oneof(
     fc.constantFrom(
       'HTTP/1.1 ',
