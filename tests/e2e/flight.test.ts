@@ -1,14 +1,28 @@
 /** Nodes that pull one image at once, while nobody has it: one of them gets it from upstream, and the others from each other. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { metricsOf, type Node, type PushedImage, testCluster, totalOf } from './harness/index.ts'
+import {
+  byMajor,
+  containerdConfig,
+  metricsOf,
+  type Node,
+  type PushedImage,
+  testCluster,
+  totalOf,
+} from './harness/index.ts'
 
 /** What each node and the registry can send and receive, in bytes per second: 100 Mbit/s. */
 const LINK = 12_500_000
 const NAMES = ['a', 'b', 'c', 'd', 'e']
 
+/** Of containerd 2, these pull without the transfer service. */
+const local = byMajor({ 1: {}, 2: { containerdConfig: containerdConfig({ localPull: true }) } })
+
 const cluster = await testCluster({
-  nodes: NAMES.map((name) => ({ name, flags: { flight: 'on', 'lookup-timeout': undefined } })),
+  nodes: NAMES.map((name) => ({
+    ...{ name, flags: { flight: 'on', 'lookup-timeout': undefined } },
+    ...(['b', 'd'].includes(name) && local),
+  })),
   registry: true,
 })
 for (const { network } of [...cluster.nodes, cluster.registry]) {
