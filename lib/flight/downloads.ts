@@ -5,6 +5,7 @@ import type { Clock } from '../platform/clock.ts'
 import type { Arrival } from '../store/arrival.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { Peer } from '../swarm/router.ts'
+import type { Source } from './flight.ts'
 import { RENEWAL } from './keeper.ts'
 import { type Answer, MOST_FOLLOWERS, MOST_NAMED } from './message.ts'
 
@@ -103,9 +104,10 @@ export class Download {
   /** Whether a keeper has said that whoever it follows will get nothing. */
   isReleased = false
   arrival: Arrival | undefined
+  /** When it is known whether it arrives. */
+  readonly found = Promise.withResolvers<void>()
   readonly #left = new Map<string, { readonly peer: Peer; readonly until: number }>()
   readonly #clock: Clock
-  readonly #found = Promise.withResolvers<void>()
 
   constructor(digest: Digest, clock: Clock) {
     this.digest = digest
@@ -129,9 +131,10 @@ export class Download {
     return [...this.#left.values()].map(({ peer }) => peer).slice(-MOST_NAMED)
   }
 
-  follow(parent: Peer): void {
+  follow(parent: Peer): Source {
     this.way = { kind: 'peers', parent }
     this.followed = { at: this.#clock.now(), written: this.arrival?.written ?? 0 }
+    return { ...parent, isArriving: true }
   }
 
   leave(peer: Peer, isRefused: boolean): void {
@@ -139,20 +142,6 @@ export class Download {
     this.#left.set(addressOf(peer), { peer, until: this.#clock.now() + (isRefused ? REFUSED_LIFE : LEFT_LIFE) })
     if (this.way.kind === 'peers') this.way = { kind: 'peers' }
     this.better = undefined
-  }
-
-  found(arrival?: Arrival): void {
-    this.arrival = arrival
-    this.#found.resolve()
-  }
-
-  /** Waits until it arrives, for so many milliseconds at most. */
-  async arriving(ms: number): Promise<Arrival | undefined> {
-    const late = Promise.withResolvers<void>()
-    const cancel = this.#clock.after(ms, late.resolve)
-    await Promise.race([this.#found.promise, late.promise])
-    cancel()
-    return this.arrival
   }
 }
 
@@ -294,7 +283,8 @@ export class Downloads {
     const arrival = store.arriving(digest)
     if (arrival !== undefined) {
       this.#hasSeenAny = true
-      download.found(arrival)
+      download.arrival = arrival
+      download.found.resolve()
       void this.#watch(download, arrival)
     } else if (holds(digestKey(digest))) this.#end(download, 'committed')
     else if (clock.now() - since > LOOK_LIMIT) this.#end(download, 'aborted')
@@ -360,7 +350,7 @@ export class Downloads {
     this.#running.delete(digest)
     this.#freedAt = this.#dependencies.clock.now()
     if (arrival === undefined) this.#unseen++
-    download.found(arrival)
+    download.found.resolve()
     this.#dependencies.onEnd(download, end)
   }
 }

@@ -156,8 +156,10 @@ export class NodeFlight implements Flight {
       if (placing?.parent === undefined) download.parentLateSince = undefined
       placing = await this.#led(download, placing, stop.signal)
       // Those who have it may have removed it a moment ago.
-      if (mayFollow && placing?.parent !== undefined && !signal.aborted)
-        yield this.#follow(download, placing.parent, placing.crowd)
+      if (mayFollow && placing?.parent !== undefined && !signal.aborted) {
+        this.#metrics.crowds.observe(placing.crowd)
+        yield download.follow(placing.parent)
+      }
     } finally {
       cancel()
       stop.abort(OVER)
@@ -189,15 +191,9 @@ export class NodeFlight implements Flight {
         const isWaiting = isPatient && parentLateSince !== undefined && clock.now() - parentLateSince < TURN_PATIENCE
         if (isWaiting && arrival?.size !== undefined) return { kind: 'waiting', size: arrival.size }
       }
-      if (
-        answer?.kind === 'arriving' ||
-        answer?.kind === 'later' ||
-        answer?.kind === 'held' ||
-        answer?.kind === 'gone'
-      ) {
-        return answer
-      }
-      if (answer?.kind !== 'soon' || signal.aborted) return undefined
+      if (answer === undefined || answer.kind === 'place' || answer.kind === 'told') return undefined
+      if (answer.kind !== 'soon') return answer
+      if (signal.aborted) return undefined
       if (looks === SOON_LOOKS) return { kind: 'gone' }
       await until(clock, clock.now() + SOON_INTERVAL, signal).catch(() => undefined)
     }
@@ -219,9 +215,8 @@ export class NodeFlight implements Flight {
     const { better } = download
     download.better = undefined
     if (this.hasLeft(better, digest)) return undefined
-    download.follow(better)
     this.#metrics.moved.inc()
-    return { ...better, isArriving: true }
+    return download.follow(better)
   }
 
   wrong(digest: Digest): void {
@@ -282,13 +277,6 @@ export class NodeFlight implements Flight {
     }
   }
 
-  /** Notes whom this node is to follow, and gives it as a source. */
-  #follow(download: Download, parent: Peer, crowd: number): Source {
-    download.follow(parent)
-    this.#metrics.crowds.observe(crowd)
-    return { ...parent, isArriving: true }
-  }
-
   /** Whether another node leads for the image that it is part of. What has begun waits for nobody: it would stand still. */
   #isLed({ image, hasBegun }: Download): boolean {
     return image !== undefined && !hasBegun && this.#leads.get(image) === 'another'
@@ -329,8 +317,10 @@ export class NodeFlight implements Flight {
   /** Asks the keepers of a digest, one after the other, until one answers; and the next one before this node replaces a leader. */
   async #claim(download: Download, signal: AbortSignal): Promise<Placing | undefined> {
     const { digest } = download
-    const isSeen = async () => this.#downloads.areSeen ?? (await download.arriving(ARRIVAL_PATIENCE)) !== undefined
-    const gives = this.#options.gives && (await isSeen())
+    const { clock } = this.#dependencies
+    const { gives: mayGive } = this.#options
+    if (mayGive && this.#downloads.areSeen === undefined) await within(clock, ARRIVAL_PATIENCE, download.found.promise)
+    const gives = mayGive && (this.#downloads.areSeen ?? false)
     const leads = !this.#isLed(download)
     const resumes = (download.arrival?.written ?? 0) > 0
     const question = { kind: 'ask', digest, gives, leads, resumes, not: download.left } as const
