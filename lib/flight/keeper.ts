@@ -154,6 +154,8 @@ export class Keeper {
     const now = this.#clock.now()
     if (news.kind === 'arriving') {
       const { parent, written, room } = news
+      // Told before that, and late: it would have asked.
+      if (content.entries.get(own)?.holds === true) return []
       // It may have been told whom to follow a moment ago, and not have done so yet.
       const above = parent === undefined ? content.entries.get(own)?.parent : addressOf(parent)
       const entry = this.#enter(content, from, { parent: above, gives: !isAfter(content.doubtedUntil, now) })

@@ -360,6 +360,17 @@ test('a keeper keeps no more than it may, the digests that were asked for last',
   )
 })
 
+test('a keeper takes what comes late for old: who has it all is not getting it again, unless it asks', () => {
+  const { ask, arriving, end } = scene()
+  ask(1)
+  arriving(1, 5)
+  end(1, 'held')
+  arriving(1, 5)
+  assert.equal(ask(2), 'holders 1')
+  assert.equal(ask(1, [2]), 'lead')
+  assert.equal(ask(3), 'follow 1')
+})
+
 test('a keeper forgets who has what nobody has asked for lately, if they are too many', () => {
   const { keeper, ask } = scene()
   const named = (number: number) => `sha256:${number.toString(16).padStart(64, '0')}` as Digest
