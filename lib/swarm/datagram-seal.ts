@@ -11,6 +11,8 @@ const PURPOSE = 'swarmirror/datagram/1'
 const NONCE_LENGTH = 24
 const TIME_START = NONCE_LENGTH + 16
 const DATA_START = TIME_START + 4
+/** Bytes of a datagram at most. */
+const MOST_PLAIN = 65_535
 
 /** Seconds by which the clocks of two members may differ: as many as capabilities tolerate. */
 const CLOCK_SKEW = 60
@@ -84,6 +86,8 @@ export class SwarmSeal implements DatagramSeal {
   readonly #now: () => number
   readonly #nonces = b4a.alloc(NONCES * NONCE_LENGTH)
   #nextNonce = this.#nonces.length
+  /** What is being opened: strangers cost no memory. */
+  readonly #plain = b4a.alloc(MOST_PLAIN)
   readonly #opened = new RecentDatagrams()
 
   constructor({ swarmKeys: [first, ...others], onRefused, now = Date.now }: SwarmSealOptions) {
@@ -107,7 +111,7 @@ export class SwarmSeal implements DatagramSeal {
     if (sealed.length < DATA_START) return this.#refuse({ reason: 'unsealed' }, port, host)
     const nonce = sealed.subarray(0, NONCE_LENGTH)
     const box = sealed.subarray(NONCE_LENGTH)
-    const plain = b4a.allocUnsafe(sealed.length - TIME_START)
+    const plain = this.#plain.subarray(0, sealed.length - TIME_START)
     if (!this.#keys.some((key) => sodium.crypto_secretbox_open_easy(plain, box, nonce, key)))
       return this.#refuse({ reason: 'unsealed' }, port, host)
     const now = this.#seconds()

@@ -31,7 +31,6 @@ declare module 'hyperdht' {
     static keyPair(seed?: Uint8Array): KeyPair
     static hash(bytes: Uint8Array): Uint8Array
     readonly io: {
-      readonly networkInterfaces: { destroy(): Promise<void> }
       /** Runs `_drain` every 750 ms. */
       _drainInterval: NodeJS.Timeout
       /** Runs of `_drain` until the secret of tokens changes. */

@@ -82,9 +82,8 @@ export async function openNode(
   try {
     await dht.fullyBootstrapped()
   } catch (error) {
-    // A node whose port could not be bound cannot be destroyed: that waits for the binding and fails as it did. What is
-    // left then would keep the process from ending.
-    await dht.destroy({ force: true }).catch(() => dht.io.networkInterfaces.destroy())
+    // A node whose port could not be bound cannot be destroyed: that waits for the binding, and fails as it did.
+    await dht.destroy({ force: true }).catch(() => undefined)
     throw error
   }
   stillDht(dht)

@@ -33,7 +33,7 @@ export const RECEIVE_BUFFER = 1024 * 1024
 /** Makes datagrams worthless to everybody who does not hold a key. */
 export interface DatagramSeal {
   seal(datagram: Uint8Array): Uint8Array
-  /** What was sealed, or undefined if it is refused. */
+  /** What was sealed, or undefined if it is refused. Valid until the next call. */
   open(sealed: Uint8Array, port: number, host: string): Uint8Array | undefined
 }
 

@@ -23,7 +23,6 @@ export interface StartOptions {
   readonly loss?: number
   readonly seed?: number
   readonly mutate?: number
-  readonly sealed?: boolean
   /** Port of the bootstrapper on 127.0.0.1; without it the peer is one. */
   readonly bootstrap?: number
   /** Name of the network namespace to run in. */

@@ -1,8 +1,7 @@
 // One peer in a process of its own, on any runtime, over the addon or lib/udx. Reads commands as JSON lines, answers each with one.
 import { createHash } from 'node:crypto'
 import { createInterface } from 'node:readline'
-import { SwarmSeal } from '../../../../lib/swarm/datagram-seal.ts'
-import { createSealedBackend, runtimeBackend, UDX } from '../../../../lib/udx/index.ts'
+import { runtimeBackend, UDX } from '../../../../lib/udx/index.ts'
 import { createFaultyBackend, type Faults } from './faulty-backend.ts'
 import { type AnySocket, addon, type Dht, HyperDHT, type NoiseStream } from './hyperdht.ts'
 import { createMutator } from './mutator.ts'
@@ -15,8 +14,6 @@ export type Command =
       loss?: number
       seed?: number
       mutate?: number
-      /** Datagrams are sealed, so that only sealed peers understand each other. Only over lib/udx. */
-      sealed?: boolean
       bootstrap?: number
     }
   /** Changes the share of datagrams that are dropped, in both directions. Only over lib/udx. */
@@ -35,9 +32,8 @@ export interface Answer {
   port?: number
   publicKey?: string
   found?: number
-  /** Duration, and CPU time of this process in it. */
+  /** How long it took. */
   ms?: number
-  cpu?: number
   mutated?: number
 }
 
@@ -50,7 +46,6 @@ let udx: { createSocket(): AnySocket } | undefined
 let stopped = false
 let faults: Faults | undefined
 let mutated: () => number = () => 0
-const seal = new SwarmSeal({ swarmKeys: [Buffer.alloc(32, 1)], onRefused: () => undefined })
 
 /** The bytes of a transfer: chunks with their offset in front, so that each is in its place or the digest is wrong. */
 function chunkAt(offset: number, end: number): Buffer {
@@ -143,7 +138,6 @@ async function transfer(publicKey: Uint8Array, direction: 'up' | 'down', bytes: 
   const input = read(stream)
   await Promise.race([stream.opened, closed])
   if (stream.destroyed) throw failures.get(stream) ?? new Error('could not connect')
-  const cpu = process.cpuUsage()
   const start = performance.now()
   stream.write(Buffer.from(JSON.stringify({ direction, bytes })))
   if (direction === 'up') {
@@ -165,9 +159,8 @@ async function transfer(publicKey: Uint8Array, direction: 'up' | 'down', bytes: 
     stream.end()
   }
   const ms = performance.now() - start
-  const used = process.cpuUsage(cpu)
   await closed
-  return { ms, cpu: (used.user + used.system) / 1000 }
+  return { ms }
 }
 
 function fail(): never {
@@ -190,9 +183,7 @@ async function start(command: Extract<Command, { do: 'start' }>): Promise<Partia
     mutated = () => mutator.count
     faults = { loss: command.loss ?? 0, seed: command.seed ?? 1, ...(command.mutate ? { tap: mutator.tap } : {}) }
     const backend = createFaultyBackend(runtimeBackend, faults)
-    udx = new UDX({ backend: command.sealed ? createSealedBackend(backend, seal) : backend }) as unknown as {
-      createSocket(): AnySocket
-    }
+    udx = new UDX({ backend }) as unknown as { createSocket(): AnySocket }
   }
   const options = { udx, host: HOST }
   if (command.bootstrap === undefined)
@@ -226,24 +217,18 @@ async function execute(command: Command): Promise<Partial<Answer>> {
       return { publicKey: Buffer.from(dht.defaultKeyPair.publicKey).toString('hex') }
     }
     case 'announce': {
-      const cpu = process.cpuUsage()
-      const begin = performance.now()
       for (const topic of command.topics)
         await dht.announce(Buffer.from(topic, 'hex'), dht.defaultKeyPair, []).finished()
-      const used = process.cpuUsage(cpu)
-      return { ms: performance.now() - begin, cpu: (used.user + used.system) / 1000 }
+      return {}
     }
     case 'lookup': {
-      const cpu = process.cpuUsage()
-      const begin = performance.now()
       const found = new Set<string>()
       for (const topic of command.topics) {
         for await (const reply of dht.lookup(Buffer.from(topic, 'hex'))) {
           for (const peer of reply.peers) found.add(`${topic} ${Buffer.from(peer.publicKey).toString('hex')}`)
         }
       }
-      const used = process.cpuUsage(cpu)
-      return { found: found.size, ms: performance.now() - begin, cpu: (used.user + used.system) / 1000 }
+      return { found: found.size }
     }
     case 'transfer': {
       const key = Buffer.from(command.publicKey, 'hex')
@@ -252,10 +237,9 @@ async function execute(command: Command): Promise<Partial<Answer>> {
     }
     case 'parallel': {
       const key = Buffer.from(command.publicKey, 'hex')
-      const begin = performance.now()
       const all = Array.from({ length: command.streams }, (_, i) => transfer(key, i % 2 ? 'up' : 'down', command.bytes))
       await Promise.all(all)
-      return { found: all.length, ms: performance.now() - begin }
+      return { found: all.length }
     }
     case 'stop': {
       await dht.destroy({ force: true })
