@@ -8,8 +8,6 @@ const HEDGE = { least: 10, most: 200 } as const
 const FIRST_HEDGE = 50
 /** Measurements that count, of heads and of rates: enough for a 95th percentile, few enough to follow the network's mood. */
 const SAMPLES = 64
-/** Rates below which nobody can say what is usual. */
-const LEAST_RATES = 4
 
 /** What peers have needed lately, all together. */
 export class Pace {
@@ -37,11 +35,6 @@ export class Pace {
    */
   hedgeDelay(): number {
     return Math.min(Math.max(quantile(this.#heads, 0.95) ?? FIRST_HEDGE, HEDGE.least), HEDGE.most)
-  }
-
-  /** Bytes per millisecond that peers usually give; `undefined` before there are enough measurements to say. */
-  usualRate(): number | undefined {
-    return this.#rates.length < LEAST_RATES ? undefined : quantile(this.#rates, 0.5)
   }
 }
 

@@ -32,7 +32,7 @@ export const TIMES = {
    * that it costs one stall and not one for each blob.
    */
   withheld: 60_000,
-  /** How long an answer is a sign, when peers are compared, that a peer lives. */
+  /** How long an answer or a byte is a sign, when peers are compared, that a peer lives. */
   alive: 60_000,
   /** How long wrong content is held against a peer: disks are repaired, blobs pulled anew. */
   wrong: 10 * 60_000,

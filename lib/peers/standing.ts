@@ -60,7 +60,6 @@ export class Standing {
   #state: State = OPEN
   /** Times aside in a row. */
   #failures = 0
-  #aliveUntil = 0
   #heardAt = Number.NEGATIVE_INFINITY
   /** Since when it withholds bytes, and until when that is remembered. */
   #withholdsSince = 0
@@ -94,7 +93,7 @@ export class Standing {
   }
 
   get isAlive(): boolean {
-    return this.isConnected || this.#aliveUntil > this.#now
+    return this.isConnected || (this.lastFailure === undefined && this.#now - this.#heardAt < TIMES.alive)
   }
 
   /** Whether a late answer is worth waiting for. */
@@ -112,7 +111,6 @@ export class Standing {
       this.#failures = 0
       if (this.#state.name === 'aside') this.#state = OPEN
     }
-    this.#aliveUntil = this.#now + TIMES.alive
     this.headMs = average(this.headMs, headMs)
   }
 
@@ -177,7 +175,6 @@ export class Standing {
   }
 
   #putAside(why: PeerFailure): void {
-    this.#aliveUntil = 0
     if (this.#state.name === 'aside' && this.#state.until > this.#now) {
       if (why === 'silent') this.#state = { ...this.#state, why }
       return

@@ -1,5 +1,6 @@
 import type { Descriptor, Digest } from '../oci/digest.ts'
 import { OVER, unlessAborted } from '../platform/abort.ts'
+import { BoundedMap } from '../platform/bounded-map.ts'
 import type { Flow } from './flow.ts'
 
 /** A flow whose content is known. */
@@ -18,6 +19,9 @@ interface Entry {
   /** Requests that wait for it to be opened. */
   waiting: number
 }
+
+/** Blobs of which it is known where the last request began: containerd fetches a few layers at a time. */
+const MOST_STARTS = 64
 
 /** The flows of blobs that take readers on. */
 export class Flows {
@@ -83,5 +87,22 @@ export class Flows {
         void entry.opening.then((late) => late?.content?.flow.close()).catch(() => undefined)
       }
     }
+  }
+}
+
+/**
+ * The size of the chunks in which this node's containerd fetches layers in parallel. No request tells it: each asks for all
+ * that follows. It shows in where they begin, and is the same for all layers, since it is a setting.
+ */
+export class ChunkSize {
+  readonly #starts = new BoundedMap<number>(MOST_STARTS)
+  #bytes = Number.POSITIVE_INFINITY
+
+  /** Where the client of a request for all that follows that offset will leave; infinity if that is not known. */
+  endOf(digest: Digest, start: number): number {
+    const last = this.#starts.get(digest)
+    if (last !== undefined && start > last) this.#bytes = start - last
+    this.#starts.set(digest, start)
+    return start + this.#bytes
   }
 }

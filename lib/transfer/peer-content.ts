@@ -15,9 +15,8 @@ import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 import { ask, type PeerRequest } from './ask.ts'
-import { ChunkSize } from './chunk-size.ts'
 import { Flow } from './flow.ts'
-import { Flows, type OpenFlow } from './flows.ts'
+import { ChunkSize, Flows, type OpenFlow } from './flows.ts'
 import { FIRST_PIECE } from './givers.ts'
 import type { Span } from './line.ts'
 import { createTransferMetrics } from './metrics.ts'
@@ -272,15 +271,11 @@ export async function begun(
 
 /** The rest of a source, with its first chunk before it. */
 function after(first: Uint8Array | undefined, source: ByteSource): ByteSource {
-  let isNew = true
+  const waiting = [first]
   return {
-    next() {
-      if (!isNew) return source.next()
-      isNew = false
-      return Promise.resolve(first)
-    },
+    next: () => (waiting.length > 0 ? Promise.resolve(waiting.pop()) : source.next()),
     cancel() {
-      isNew = false
+      waiting.length = 0
       return source.cancel()
     },
   }

@@ -93,7 +93,7 @@ export class Pieces implements ByteSource {
     this.#lateness = new Lateness({
       clock: dependencies.clock,
       awaited: () => this.#line.first?.request,
-      leastRate: () => this.#givers.leastRate(dependencies.known.pace.usualRate()),
+      leastRate: () => this.#givers.leastRate(dependencies.known.pace.usual.rate),
       onLate: () => this.#late(),
     })
     if (first === undefined) return

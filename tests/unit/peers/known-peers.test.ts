@@ -281,12 +281,13 @@ test('KnownPeers learns the hedging delay from what heads took, between its boun
   assert.equal(known.pace.hedgeDelay(), 200)
 })
 
-test('KnownPeers says what rate is usual once there is something to compare', () => {
+test('KnownPeers says what rate is usual once one is known', () => {
   const { known } = make()
+  assert.equal(known.pace.usual.rate, undefined)
   for (const bytes of [100, 300, 200]) known.of(A).moved(bytes, 1)
-  assert.equal(known.pace.usualRate(), undefined)
+  assert.equal(known.pace.usual.rate, 200)
   known.of(B).moved(400, 1)
-  assert.equal(known.pace.usualRate(), 300)
+  assert.equal(known.pace.usual.rate, 300)
 })
 
 test('KnownPeers stays bounded whoever comes and goes, and keeps who was heard of last', () => {
