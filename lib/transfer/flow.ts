@@ -1,4 +1,5 @@
 import { PeerError } from '../peers/error.ts'
+import { OVER, until } from '../platform/abort.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 import { freeMemory } from '../platform/runtime.ts'
@@ -44,8 +45,6 @@ interface Kept {
   readonly bytes: Uint8Array
   /** Has seen all bytes up to the end of these; missing for the last ones, after which there is nothing to verify. */
   readonly verifier: Verifier | undefined
-  /** Whether the memory is the flow's own, and not its source's. */
-  readonly isCopy: boolean
   /** Readers that were given bytes of it and may still use them. */
   lent: number
 }
@@ -55,7 +54,7 @@ interface Kept {
  * follows; one that falls behind goes on alone. The source is read only when the foremost reader wants more, so that the
  * slowness of all readers together is back-pressure, and that of one holds up no other.
  *
- * A flow that only one reader is left of keeps nothing, and takes no more readers on.
+ * A reader that is left alone at the head reads the source itself, and the flow takes no more readers on.
  */
 export class Flow {
   /** How many bytes of memory it keeps. */
@@ -93,20 +92,19 @@ export class Flow {
     this.#cancelLinger()
     let offset = start
     let stop = leavesAt
-    let wake = (): void => undefined
     /** Has seen all bytes before the offset, if that can be said. */
     let verifier = start === span.start ? this.#fresh : undefined
     /** What it was given bytes of and may still use. */
     let held: Kept | undefined
-    /** What it reads once it has fallen behind. */
+    /** What it reads once it has fallen behind, or is alone. */
     let rest: ByteSource | undefined
-    let isCancelled = false
+    const cancelled = new AbortController()
     const reader: ByteSource = {
       next: async () => {
         if (held !== undefined) this.#giveBack(held)
         held = undefined
         while (rest === undefined) {
-          if (isCancelled) throw new PeerError('cancelled')
+          if (cancelled.signal.aborted) throw new PeerError('cancelled')
           if (offset >= end) {
             // Of empty content, the end is all that there is to verify.
             if (span.start === span.end) await source.next()
@@ -115,14 +113,14 @@ export class Flow {
           }
           if (offset >= stop) {
             stop = end
-            await new Promise<void>((resolve) => {
-              const cancelTimer = clock.after(REST, resolve)
-              wake = () => {
-                cancelTimer()
-                resolve()
-              }
-            })
+            await until(clock, clock.now() + REST, cancelled.signal).catch(() => undefined)
             continue
+          }
+          if (offset === this.#head && end === span.end && this.#isAlone) {
+            this.#trim(0)
+            this.#retire()
+            rest = source
+            break
           }
           if (this.#hasPassed(offset)) {
             rest = alone({ start: offset, end }, verifier?.copy())
@@ -144,8 +142,7 @@ export class Flow {
         return await rest.next()
       },
       cancel: async () => {
-        isCancelled = true
-        wake()
+        cancelled.abort(OVER)
         // What it was given may still be on its way to a client: that is left to the garbage collector.
         await Promise.all([this.#detach(reader), rest?.cancel()])
       },
@@ -178,6 +175,12 @@ export class Flow {
     if (!this.#line.includes(kept)) free(kept)
   }
 
+  /** Whether nobody has joined its only reader within the window, and nobody is to be expected. */
+  get #isAlone(): boolean {
+    const { span, window, isShared } = this.#dependencies
+    return this.#readers.size === 1 && !isShared && this.#head - span.start >= window()
+  }
+
   /** Whether the byte at the offset was let go. */
   #hasPassed(offset: number): boolean {
     return offset < (this.#line[0]?.start ?? this.#head)
@@ -192,20 +195,16 @@ export class Flow {
   }
 
   async #read(): Promise<void> {
-    const { source, span, verifier, window, isShared } = this.#dependencies
+    const { source, span, verifier, window } = this.#dependencies
     try {
-      const isLone = this.#readers.size === 1 && !isShared
-      if (isLone && this.#head - span.start >= window()) this.#retire()
-      // The source may use their memory again.
-      if (this.#isRetired) this.#trim(0)
       const bytes = await source.next()
       if (bytes === undefined) throw new PeerError(`the source ended before ${this.#head}`)
       if (this.#isClosed) return
-      const isCopy = !this.#isRetired
       const start = this.#head
       this.#head += bytes.length
-      const seen = this.#head < span.end && isCopy ? verifier?.copy() : undefined
-      this.#line.push({ start, bytes: isCopy ? new Uint8Array(bytes) : bytes, verifier: seen, isCopy, lent: 0 })
+      const seen = this.#head < span.end ? verifier?.copy() : undefined
+      // The source may use their memory again.
+      this.#line.push({ start, bytes: new Uint8Array(bytes), verifier: seen, lent: 0 })
       this.kept += bytes.length
       this.#trim(window())
     } catch (error) {
@@ -235,6 +234,6 @@ export class Flow {
   }
 }
 
-function free({ bytes, isCopy, lent }: Kept): void {
-  if (isCopy && lent === 0) freeMemory(bytes)
+function free({ bytes, lent }: Kept): void {
+  if (lent === 0) freeMemory(bytes)
 }
