@@ -12,6 +12,7 @@ export interface OpenFlow {
 }
 
 interface Entry {
+  readonly digest: Digest
   readonly opening: Promise<OpenFlow | undefined>
   readonly stop: AbortController
   /** Where it begins. */
@@ -25,17 +26,15 @@ const MOST_STARTS = 64
 
 /** The flows of blobs that take readers on. */
 export class Flows {
-  readonly #entries = new Map<Digest, Entry[]>()
+  #entries: readonly Entry[] = []
 
   get size(): number {
-    return [...this.#entries.values()].flat().length
+    return this.#entries.length
   }
 
   /** To be called when the flow that was begun with that signal takes no more readers on. */
-  remove(digest: Digest, begun: AbortSignal): void {
-    const left = (this.#entries.get(digest) ?? []).filter(({ stop }) => stop.signal !== begun)
-    if (left.length > 0) this.#entries.set(digest, left)
-    else this.#entries.delete(digest)
+  remove(begun: AbortSignal): void {
+    this.#entries = this.#entries.filter(({ stop }) => stop.signal !== begun)
   }
 
   /**
@@ -55,24 +54,19 @@ export class Flows {
     begin: (signal: AbortSignal) => Promise<OpenFlow | undefined>,
     signal: AbortSignal,
   ): Promise<T | undefined> {
-    for (const entry of this.#entries.get(digest) ?? []) {
-      if (entry.start > start) continue
-      const joined = await this.#wait(digest, entry, (open) => ({ value: use(open, true) }), signal)
+    for (const entry of this.#entries) {
+      if (entry.digest !== digest || entry.start > start) continue
+      const joined = await this.#wait(entry, (open) => ({ value: use(open, true) }), signal)
       if (joined === undefined) return undefined
       if (joined.value !== undefined) return joined.value
     }
     const stop = new AbortController()
-    const entry = { opening: begin(stop.signal), stop, start, waiting: 0 }
-    this.#entries.set(digest, [...(this.#entries.get(digest) ?? []), entry])
-    return await this.#wait(digest, entry, (open) => use(open, false), signal)
+    const entry = { digest, opening: begin(stop.signal), stop, start, waiting: 0 }
+    this.#entries = [...this.#entries, entry]
+    return await this.#wait(entry, (open) => use(open, false), signal)
   }
 
-  async #wait<T>(
-    digest: Digest,
-    entry: Entry,
-    use: (open: OpenFlow) => T,
-    signal: AbortSignal,
-  ): Promise<T | undefined> {
+  async #wait<T>(entry: Entry, use: (open: OpenFlow) => T, signal: AbortSignal): Promise<T | undefined> {
     entry.waiting++
     let open: OpenFlow | undefined
     try {
@@ -82,7 +76,7 @@ export class Flows {
       entry.waiting--
       if (entry.waiting === 0 && open?.content?.flow.isRead !== true) {
         entry.stop.abort(OVER)
-        this.remove(digest, entry.stop.signal)
+        this.remove(entry.stop.signal)
         // The requests that waited have heard of a failure.
         void entry.opening.then((late) => late?.content?.flow.close()).catch(() => undefined)
       }

@@ -174,7 +174,7 @@ export function createPeerContent(
         const sameEnd = left.end === size ? seen : undefined
         return bytesOf(begin(target), descriptor, left, undefined, sameEnd, givers()).source
       }
-      const onRetire = () => flows.remove(digest, signal)
+      const onRetire = () => flows.remove(signal)
       const flow = new Flow({ source, span, verifier, alone, window, onRetire, isShared, clock })
       return { size, content: { descriptor, flow, isArriving: head.kind === 'arriving' } }
     })

@@ -27,7 +27,7 @@ function make() {
         span,
         alone,
         window: () => Number.POSITIVE_INFINITY,
-        onRetire: () => flows.remove(digest, signal),
+        onRetire: () => flows.remove(signal),
         isShared: false,
         clock: new ManualClock(),
       })
