@@ -6,6 +6,8 @@ export const CAPACITY = 64 * 1024
 
 /** How far ahead of the next expected packet one may be, in packets. Bounds what is held, whatever number a packet claims. */
 const MAX_AHEAD = 64
+/** Bytes of a payload at most: more than Ethernet carries in one piece, which is all that the addon sends. */
+const MAX_PAYLOAD = 1_500
 
 export interface ReceiverEvents {
   /** Bytes in order. Returns false if the reader wants no more until {@link Receiver.resume}. */
@@ -44,7 +46,7 @@ export class Receiver {
   /** Takes a numbered packet, or drops it: it is acknowledged once it is in order. */
   accept(seq: number, payload: Uint8Array, isEnd: boolean): void {
     const distance = seqDiff(seq, this.ack)
-    if (this.#hasEnd || distance < 0 || distance >= MAX_AHEAD) return
+    if (this.#hasEnd || distance < 0 || distance >= MAX_AHEAD || payload.length > MAX_PAYLOAD) return
     if (!this.#ahead.has(seq)) this.#ahead.set(seq, { payload: b4a.from(payload), isEnd })
     for (let next = this.#ahead.get(this.ack); next !== undefined; next = this.#ahead.get(this.ack)) {
       if (next.payload.length > this.window) break

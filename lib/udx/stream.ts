@@ -149,12 +149,6 @@ export class UDXStream extends Duplex<StreamEvents> {
     return Promise.reject(new Error('The remote of a stream does not change'))
   }
 
-  /** Sends an unordered, unreliable message. @returns whether the stream is connected */
-  send(bytes: Uint8Array): Promise<boolean> {
-    this.trySend(bytes)
-    return Promise.resolve(this.connected && !this.#over)
-  }
-
   /** Sends an unordered, unreliable message if the stream is connected. */
   trySend(bytes: Uint8Array): void {
     if (!this.#over) this.#transmit(this.#compose(FLAG_MESSAGE, bytes))

@@ -55,28 +55,31 @@ test('receiver puts packets into their order, whatever order they come in and ho
 
 test('receiver offers the room that is free, and takes no more than that', () => {
   const { receiver, read } = create(0, () => false)
-  const size = CAPACITY / 4
+  const size = CAPACITY / 64
   receiver.accept(0, packet(0, size), false)
   assert.equal(receiver.window, CAPACITY, 'the reader has taken what was in order')
-  for (let i = 1; i < 10; i++) receiver.accept(i, packet(i, size), false)
-  assert.deepEqual([receiver.window, receiver.ack], [0, 5], 'and takes no more')
+  for (let i = 1; i < 70; i++) receiver.accept(i, packet(i, size), false)
+  assert.deepEqual([receiver.window, receiver.ack], [0, 65], 'and takes no more')
   receiver.resume()
   assert.equal(receiver.window, size)
-  receiver.accept(5, packet(5, size), false)
-  assert.equal(receiver.ack, 6)
-  for (let i = 6; i < 10; i++) {
+  receiver.accept(65, packet(65, size), false)
+  assert.equal(receiver.ack, 66)
+  for (let i = 66; i < 70; i++) {
     receiver.resume()
     receiver.accept(i, packet(i, size), false)
   }
-  for (let i = 0; i < 4; i++) receiver.resume()
+  for (let i = 0; i < 64; i++) receiver.resume()
   assert.deepEqual(
     read.bytes.map(([first]) => first),
-    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    Array.from({ length: 70 }, (_, i) => i + 1),
   )
 })
 
-test('receiver keeps nothing that is far ahead', () => {
+test('receiver keeps nothing that is far ahead, or larger than what a network carries', () => {
   const { receiver } = create()
+  receiver.accept(0, packet(1, 1_501), false)
+  receiver.accept(1, packet(1, 60_000), false)
+  assert.equal(receiver.ack, 0)
   for (const seq of [64, 1_000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff]) receiver.accept(seq, packet(1), false)
   for (let i = 0; i < 64; i++) receiver.accept(i, packet(i), false)
   assert.equal(receiver.ack, 64)
