@@ -98,7 +98,7 @@ test('a member that announces to one topic ten thousand times hides nobody in it
     try {
       for (const port of victims) {
         const reply = await rpcOf(dht).ask({ host: HOST, port }, topic, 1_000)
-        const announcement = request(ANNOUNCE, topic, Buffer.alloc(0), { token: reply?.token ?? assert.fail() })
+        const announcement = request(ANNOUNCE, topic, topic, { token: reply?.token ?? assert.fail() })
         const attackers = await Promise.all(Array.from({ length: 50 }, () => Attacker.start(host)))
         // Any port may be the source; here each of some sends many.
         for (let sent = 0; sent < ANNOUNCEMENTS / victims.length; sent++) {

@@ -105,8 +105,7 @@ test('packets of streams get no answer unless they are sealed', async () => {
 test('ten thousand announcements of a stranger to one topic leave no record, and the topic is found', async () => {
   const topic = topicOf(SWARM_KEY, KEY)
   await nothingComesBack({
-    make: () =>
-      Array.from({ length: 10_000 }, () => request(ANNOUNCE, topic, Buffer.alloc(0), { token: randomBytes(32) })),
+    make: () => Array.from({ length: 10_000 }, () => request(ANNOUNCE, topic, topic, { token: randomBytes(32) })),
     // That the token is wrong.
     isHeard: true,
   })

@@ -1,7 +1,7 @@
 /** A DHT without a network, on a clock that tests turn: its nodes answer after a while, die and come back. */
 import { createHash } from 'node:crypto'
 import { addressOf } from '../../lib/platform/address.ts'
-import type { DhtNode, DhtReply, DhtRpc, StoreOutcome } from '../../lib/swarm/dht/rpc.ts'
+import type { DhtNode, DhtReply, DhtRpc, StoreOutcome, Topics } from '../../lib/swarm/dht/rpc.ts'
 import type { NodeAddress } from '../../lib/swarm/node.ts'
 import { compareDistance } from '../../lib/swarm/node.ts'
 import type { ManualClock } from './manual-clock.ts'
@@ -99,12 +99,14 @@ export class SimulatedDht {
   /** The requests of the node at that address, on that island. */
   rpc({ host, port }: NodeAddress, island = 0): DhtRpc {
     const record = { host, port }
-    const change = (to: NodeAddress, token: Uint8Array, timeout: number, run: (node: SimulatedNode) => boolean) =>
-      this.#request<StoreOutcome>(to, island, timeout, (node) => {
-        const now = this.#clock.now()
-        if (![now, now - TOKEN_ROTATION].some((at) => hex(token) === hex(tokenOf(node, at)))) return 'refused'
-        return run(node) ? 'done' : 'full'
-      })
+    const change =
+      (run: (node: SimulatedNode, topic: string) => boolean) =>
+      (to: NodeAddress, topics: Topics, token: Uint8Array, timeout: number) =>
+        this.#request<StoreOutcome>(to, island, timeout, (node) => {
+          const now = this.#clock.now()
+          if (![now, now - TOKEN_ROTATION].some((at) => hex(token) === hex(tokenOf(node, at)))) return 'refused'
+          return [...topics.keys()].filter((index) => !run(node, hex(topics[index] as Uint8Array)))
+        })
     return {
       idOf,
       ask: (to, target, timeout) =>
@@ -115,20 +117,18 @@ export class SimulatedDht {
           isFull: node.isFull,
           isWhole: node.isWhole,
         })),
-      store: (to, topic, token, timeout) =>
-        change(to, token, timeout, ({ records, isFull }) => {
-          const stored = records.get(hex(topic)) ?? new Map()
-          if (isFull && !stored.has(addressOf(record))) return false
-          records.set(hex(topic), stored.set(addressOf(record), record))
-          return true
-        }),
+      store: change(({ records, isFull }, topic) => {
+        const stored = records.get(topic) ?? new Map()
+        if (isFull && !stored.has(addressOf(record))) return false
+        records.set(topic, stored.set(addressOf(record), record))
+        return true
+      }),
       identify: (to, timeout) => this.#request(to, island, timeout, ({ id }) => id),
       question: async () => undefined,
-      remove: (to, topic, token, timeout) =>
-        change(to, token, timeout, ({ records }) => {
-          records.get(hex(topic))?.delete(addressOf(record))
-          return true
-        }),
+      remove: change(({ records }, topic) => {
+        records.get(topic)?.delete(addressOf(record))
+        return true
+      }),
     }
   }
 

@@ -2,9 +2,10 @@
  * What a node of the swarm has to do and to keep, as functions of how many nodes there are and what each holds; printed as the
  * tables of lib/swarm/scale.md: `node tests/swarm/model.ts`.
  */
-import { CPU_SHARE, REFRESH_PERIOD, REPLICAS } from '../../lib/swarm/announce/announcer.ts'
-import { TOKEN_LIFE } from '../../lib/swarm/dht/client.ts'
+import { REFRESH_PERIOD, REPLICAS } from '../../lib/swarm/announce/announcer.ts'
+import { GATHERING } from '../../lib/swarm/announce/schedule.ts'
 import { SILENCE } from '../../lib/swarm/dht/network-map.ts'
+import { MOST_TOPICS } from '../../lib/swarm/dht/rpc.ts'
 import { INTERVAL, RATE } from '../../lib/swarm/members/discovery.ts'
 import { MAX_MEMBERS } from '../../lib/swarm/members/membership.ts'
 import { createRandom } from '../unit/udx/support/random.ts'
@@ -15,15 +16,14 @@ export const SETTINGS = {
   replicas: REPLICAS,
   /** All that a node holds is announced again within that. */
   refreshPeriod: REFRESH_PERIOD / 1_000,
-  /** For so long a token is used. */
-  tokenLife: TOKEN_LIFE / 1_000,
+  /** Keys that are due gather for that long, and go to a node so many at a time. */
+  gathering: (GATHERING * REFRESH_PERIOD) / 1_000,
+  batch: MOST_TOPICS,
   /** Every node is asked for its neighbourhood that often, but so many a second at most. */
   scoutInterval: INTERVAL / 1_000,
   scoutRate: RATE,
   /** Connections to other members: half of them opened by the node itself. */
   connections: MAX_MEMBERS,
-  /** Part of one core that announcing may take. */
-  cpuShare: CPU_SHARE,
   /** How long a node has to be silent until it counts as dead. */
   silence: SILENCE / 1_000,
 } as const
@@ -33,11 +33,10 @@ export const SETTINGS = {
  * `npm run bench:swarm -- --stages calibrate,rest`, but for what is said to be an estimate.
  */
 export const COSTS = {
-  /** A store at its sender: request, answer. Measured while announcements were signed, so an upper bound. */
-  storeSent: 0.06,
-  /** The same at its receiver: request, record, answer; an upper bound, too. */
-  storeReceived: 0.122,
-  /** A question and its answer, at either end. */
+  /** A record that is stored among others in one request, at its sender and at its receiver. */
+  recordSent: 0.008,
+  recordReceived: 0.013,
+  /** A question and its answer, at either end; and a request to store, besides its records. */
   asked: 0.121,
   /** Estimates of what one connection to another member costs at rest: CPU in milliseconds a second, packets a second. */
   connection: 0.05,
@@ -52,8 +51,12 @@ export const COSTS = {
   /** An estimate for a node that is known; and, measured, a mirror among five that holds nothing. */
   node: 1_000,
   mirror: 74 * 2 ** 20,
-  /** Estimates of the bytes on the wire, with the headers of UDP and IP: a store, its answer, a question, an answer with 20 nodes named. */
-  storeBytes: 260,
+  /**
+   * Estimates of the bytes on the wire, with the headers of UDP and IP: a topic, a request to store
+   * without any, its answer, a question, an answer with 20 nodes named.
+   */
+  topicBytes: 32,
+  storeBytes: 150,
   storedBytes: 75,
   questionBytes: 105,
   answerBytes: 260,
@@ -88,21 +91,26 @@ export function loadOf(nodes: number, digests: number): Load {
   const replicas = Math.min(SETTINGS.replicas, nodes)
   const copies = digests * replicas
   const stores = copies / SETTINGS.refreshPeriod
-  // While the sweep passes, each node is asked for a token once in its life: those that it comes by, and those around it.
-  const tokens = Math.min(nodes / SETTINGS.refreshPeriod + replicas / SETTINGS.tokenLife, stores)
+  // What gathers goes to the nodes that the sweep comes by meanwhile, and those around them, each of which gives a token first.
+  const gathered = stores * SETTINGS.gathering
+  const receivers = Math.min(nodes, (nodes * SETTINGS.gathering) / SETTINGS.refreshPeriod + 2 * replicas, gathered)
+  const tokens = receivers / SETTINGS.gathering
+  const requests = (receivers + gathered / SETTINGS.batch) / SETTINGS.gathering
   const scouting = Math.min(others / SETTINGS.scoutInterval, SETTINGS.scoutRate)
   const connections = Math.min(others, SETTINGS.connections)
-  const refreshPackets = 2 * (stores + tokens)
+  const refreshPackets = 2 * (requests + tokens)
   const packets = refreshPackets + 2 * scouting + connections * COSTS.connectionPackets
   const bytes =
-    stores * (COSTS.storeBytes + COSTS.storedBytes) +
+    stores * COSTS.topicBytes +
+    requests * (COSTS.storeBytes + COSTS.storedBytes) +
     (tokens + scouting) * (COSTS.questionBytes + COSTS.answerBytes) +
     connections * COSTS.connectionPackets * COSTS.storedBytes
-  const refreshCpu = (stores * (COSTS.storeSent + COSTS.storeReceived) + 2 * tokens * COSTS.asked) / 10
+  const recordCpu = COSTS.recordSent + COSTS.recordReceived
+  const refreshCpu = (stores * recordCpu + 2 * (tokens + requests) * COSTS.asked) / 10
   const cpu = refreshCpu + (2 * scouting * COSTS.asked + connections * COSTS.connection) / 10
-  const welcome = (copies * COSTS.storeReceived) / 1_000
+  const welcome = (copies * COSTS.recordReceived) / 1_000
   // Who leaves is replaced elsewhere, who joins is given his part, and announces what he holds: three times all copies of one.
-  const churned = (0.1 / 60) * 3 * copies * (COSTS.storeSent + COSTS.storeReceived)
+  const churned = (0.1 / 60) * 3 * copies * recordCpu
   const mostRecords = copies * imbalance(nodes, replicas)
   return {
     packets,
@@ -113,7 +121,7 @@ export function loadOf(nodes: number, digests: number): Load {
     records: copies,
     mostRecords,
     mebibytes: (COSTS.mirror + copies * COSTS.record + digests * COSTS.key + nodes * COSTS.node) / 2 ** 20,
-    announcing: (copies * COSTS.storeSent) / 1_000 / SETTINGS.cpuShare,
+    announcing: (copies * COSTS.recordSent) / 1_000,
     noticing: others / scouting + SETTINGS.silence,
     welcome,
     churnCpu: cpu + churned / 10,
@@ -218,7 +226,7 @@ export function renderTables(): string {
       whole(digests),
       whole(load.records),
       whole(load.mostRecords),
-      whole(load.announcing),
+      load.announcing.toFixed(1),
       whole(load.noticing),
       load.welcome.toFixed(1),
       load.churnCpu.toFixed(1),

@@ -1,4 +1,3 @@
-import process from 'node:process'
 import { type Logger, rareWarnings } from '../../observe/log.ts'
 import type { Key } from '../../oci/key.ts'
 import { addressOf } from '../../platform/address.ts'
@@ -8,7 +7,7 @@ import type { KnownNode } from '../dht/network-map.ts'
 import { RECORD_LIFE } from '../dht/record-store.ts'
 import { MOST_ANSWERED } from '../dht/rpc.ts'
 import type { Sample } from '../members/discovery.ts'
-import { CpuBudget, RequestWindow } from './pace.ts'
+import { RequestWindow } from './pace.ts'
 import { Schedule, type Task } from './schedule.ts'
 
 export interface AnnouncerDependencies {
@@ -17,8 +16,6 @@ export interface AnnouncerDependencies {
   readonly topicOf: (key: Key) => Uint8Array
   readonly clock?: Clock
   readonly random?: () => number
-  /** Milliseconds of CPU that this process has used. */
-  readonly cpu?: () => number
 }
 
 export interface AnnouncerOptions {
@@ -30,8 +27,6 @@ export interface AnnouncerOptions {
   readonly recordLife?: number
   /** Requests that may be under way at a time: at least, and at most. */
   readonly window?: readonly [least: number, most: number]
-  /** Share of one core that announcing may take, between 0 and 1. Withdrawals do not count: nobody should wait for them. */
-  readonly cpuShare?: number
 }
 
 /**
@@ -43,21 +38,13 @@ export const REPLICAS = 8
 export const REFRESH_PERIOD = 20 * 60_000
 /** With 4 from each, a hundred nodes that send at once can be answered by one; 256 nearly fill Linux's usual buffer of 208 KiB. */
 const WINDOW = [4, 256] as const
-/** Of what is sent; answers cost about as much again. Ten thousand keys take some 20 s at this share. */
-export const CPU_SHARE = 0.3
 /**
  * Requests above the window for what cannot wait, two keys: for a second or more, the window may be full of requests to a node
  * that has just died. Where all answers are slow there is no reserve, since then everybody has to send less.
  */
 const RESERVE = 16
-/**
- * Requests sent without a pause, at most: that takes a millisecond or two, and a pull that comes waits no longer. When content
- * goes, or the node does, less is waiting for its turn.
- */
+/** Requests sent without a pause, at most: that takes a millisecond or two, and a pull that comes waits no longer. */
 const BATCH = 16
-const WITHDRAWALS = 64
-/** Milliseconds by which a timer may run early. */
-const EARLY = 1
 /** Keys next to a node's id among which one is chosen that the node should have. */
 const CANDIDATES = 32
 /** Part of the period in which a node is sent everything again once at most, however forgetful it is. */
@@ -66,16 +53,15 @@ const FORGIVING = 0.25
 /**
  * Keeps a set of keys announced: each on the nodes closest to its topic, as the map knows them. New keys and withdrawals go at
  * once, the others again before they expire; when a node joins or is lost, what concerns it. The schedule says what to
- * send; this part sends it, no faster than nodes answer and than the budget of CPU allows.
+ * send; this part sends it, no faster than nodes answer.
  */
 export function createAnnouncer(
-  { log, dht, topicOf, clock = systemClock, random = Math.random, cpu = usedCpu }: AnnouncerDependencies,
+  { log, dht, topicOf, clock = systemClock, random = Math.random }: AnnouncerDependencies,
   options: AnnouncerOptions = {},
 ) {
   const { replicas = REPLICAS, refreshPeriod = REFRESH_PERIOD, recordLife = RECORD_LIFE } = options
   const warnings = rareWarnings(log, () => clock.now())
   const window = new RequestWindow(options.window ?? WINDOW)
-  const budget = new CpuBudget(options.cpuShare ?? CPU_SHARE)
   const schedule = new Schedule(dht.map, topicOf, random, { replicas, refreshPeriod, recordLife })
   /** When a node was found to have forgotten what it was sent. */
   const forgotAt = new WeakMap<KnownNode, number>()
@@ -105,16 +91,14 @@ export function createAnnouncer(
     return window.room + (isUrgent && !dht.isSlow ? RESERVE : 0)
   }
 
-  /** Sets the timer for when there is something to send, and window and budget allow it. */
+  /** Sets the timer for when there is something to send, and the window allows it. */
   function plan(): void {
     const now = clock.now()
     const { urgency, refreshAt } = schedule
     // The next answer makes room.
     if (room() <= 0) return
-    const free = urgency === 'withdrawals' ? now : now + budget.pause(now)
     const isIdle = urgency === undefined && refreshAt > now
-    // Keys that are due gather until the next beat.
-    const at = isIdle ? nextBeat(clock, refreshAt) : free
+    const at = isIdle ? nextBeat(clock, refreshAt) : now
     if (at >= runsAt) return
     cancel()
     runsAt = at
@@ -123,37 +107,36 @@ export function createAnnouncer(
 
   function run(): void {
     runsAt = Number.POSITIVE_INFINITY
-    const start = cpu()
-    const now = clock.now()
-    const isFree = budget.pause(now) < EARLY
-    for (let sent = 0; room() > 0; sent++) {
-      const isWithdrawal = schedule.urgency === 'withdrawals'
-      if (isWithdrawal ? sent >= WITHDRAWALS : sent >= BATCH || !isFree) break
-      const task = schedule.next(now)
+    for (let sent = 0; sent < BATCH && room() > 0; sent++) {
+      const task = schedule.next(clock.now())
       if (task === undefined) break
       void send(task)
     }
-    budget.spent(cpu() - start, clock.now())
     plan()
   }
 
   /** Never rejects. */
   async function send(task: Task): Promise<void> {
-    const { placement, node, kind } = task
+    const { placements, node, kind } = task
+    const topics = placements.map(({ topic }) => topic)
     const sentAt = clock.now()
     window.sent()
-    const outcome = kind === 'remove' ? await dht.remove(node, placement.topic) : await dht.store(node, placement.topic)
+    const outcome = kind === 'remove' ? await dht.remove(node, topics) : await dht.store(node, topics)
     const now = clock.now()
     if (outcome === undefined) window.silent(sentAt, now)
     else window.answered(sentAt, now)
-    if (outcome === 'done' && kind === 'store') stored++
-    if (outcome === 'done' && kind === 'remove') removed++
-    if (outcome === 'full') {
-      turnedAway++
-      warnings.warn('an announcement is refused: the node has no room, the next one is asked', {
-        node: addressOf(node),
-        key: placement.key,
-      })
+    if (outcome !== undefined && outcome !== 'refused') {
+      const done = topics.length - outcome.length
+      if (kind === 'store') stored += done
+      else removed += done
+      turnedAway += outcome.length
+      for (const index of outcome) {
+        const key = placements[index]?.key
+        warnings.warn('an announcement is refused: the node has no room, the next one is asked', {
+          node: addressOf(node),
+          key,
+        })
+      }
     }
     change(() => schedule.landed(task, outcome, sentAt))
   }
@@ -217,10 +200,4 @@ export function createAnnouncer(
       schedule.clear()
     },
   }
-}
-
-/** What else the process does meanwhile, such as collecting garbage, counts as well; what others do on the same cores does not. */
-function usedCpu(): number {
-  const { user, system } = process.cpuUsage()
-  return (user + system) / 1_000
 }

@@ -64,24 +64,3 @@ export class RequestWindow {
     this.#threshold = this.#size
   }
 }
-
-/** Keeps work that comes in pieces to a share of one core. */
-export class CpuBudget {
-  readonly #share: number
-  #freeAt = 0
-
-  /** @param share between 0 and 1 */
-  constructor(share: number) {
-    this.#share = share
-  }
-
-  /** Takes note of work that has just taken `cpu` milliseconds of a core. */
-  spent(cpu: number, now: number): void {
-    this.#freeAt = Math.max(this.#freeAt, now) + cpu * (1 / this.#share - 1)
-  }
-
-  /** Milliseconds until more may be done. */
-  pause(now: number): number {
-    return Math.max(this.#freeAt - now, 0)
-  }
-}

@@ -1,7 +1,7 @@
 import type { Key } from '../../oci/key.ts'
 import { unlessAborted } from '../../platform/abort.ts'
 import type { KnownNode, NetworkMap } from '../dht/network-map.ts'
-import type { StoreOutcome } from '../dht/rpc.ts'
+import { MOST_TOPICS, type StoreOutcome } from '../dht/rpc.ts'
 import { prefixDistance } from '../node.ts'
 import { LANES, type Lane, Placement } from './placement.ts'
 import { Sweep } from './sweep.ts'
@@ -15,19 +15,29 @@ export interface ScheduleOptions {
   readonly recordLife: number
 }
 
-/** A request to be sent. */
+/** A request to be sent: for up to {@link MOST_TOPICS} keys that are to come to that node, or to go from it. */
 export interface Task {
-  readonly placement: Placement
+  readonly placements: readonly Placement[]
   readonly node: KnownNode
   readonly kind: 'store' | 'remove'
 }
 
+/** Placements of one lane that are worked on together, since one request to a node may be for many of them. */
+interface Open {
+  readonly lane: Lane
+  readonly placements: ReadonlySet<Placement>
+  /** Those that are still to be sent, by the node. */
+  readonly byNode: Map<KnownNode, Placement[]>
+}
+
+/** Part of the period for which keys that are due wait for others, which go to the same nodes: half a minute. */
+export const GATHERING = 1 / 40
 /** What was announced within this part of the period is not due yet when the sweep comes by. */
 const YOUNG = 0.1
 /** New keys that come together, at most, to overtake all others: more than an image has digests. */
 const FEW = 64
-/** Placements that one call looks at before it gives up: done in a fraction of a millisecond. */
-const MOST_LOOKED_AT = 64
+/** Groups of placements that one call looks at before it gives up. */
+const MOST_LOOKED_AT = 4
 
 /**
  * What has to be announced and withdrawn, where, and in which order. It knows where each key is and where it has to be, and
@@ -44,8 +54,7 @@ export class Schedule {
   readonly #placements = new Map<Key, Placement>()
   readonly #sweep: Sweep
   readonly #lanes: Record<Lane, Placement[]> = { withdrawals: [], express: [], fresh: [], repair: [], refresh: [] }
-  /** What is still to be sent of the placement that is being worked on. */
-  #open: { readonly placement: Placement; readonly nodes: KnownNode[] } | undefined
+  #open: Open | undefined
   /** Placements whose announcement or withdrawal is not complete. */
   readonly #unsettled = new Set<Placement>()
   #settled = Promise.withResolvers<void>()
@@ -77,12 +86,12 @@ export class Schedule {
 
   /** The most urgent lane in which a placement waits; `undefined` if there may be nothing to send before `refreshAt`. */
   get urgency(): Lane | undefined {
-    return LANES.find((lane) => this.#top(lane) !== undefined)
+    return LANES.find((lane) => this.#isWaiting(lane))
   }
 
-  /** When a key is due to be announced again; infinite if there is none. */
+  /** When keys that are due to be announced again have gathered; infinite if there are none. */
   get refreshAt(): number {
-    return this.#sweep.dueAt
+    return this.#sweep.dueAt + GATHERING * this.#options.refreshPeriod
   }
 
   /** @param isNews whether these keys overtake others if they are few */
@@ -102,56 +111,57 @@ export class Schedule {
       this.#unsettled.add(placement)
       fresh.push(placement)
     }
-    // In the order of the key space, so that few tokens are needed at a time.
-    fresh.sort((a, b) => b.prefix - a.prefix)
-    for (const placement of fresh) this.#move(placement, isNews && fresh.length <= FEW ? 'express' : 'fresh')
+    this.#moveAll(fresh, isNews && fresh.length <= FEW ? 'express' : 'fresh')
     if (added.length > 0) this.#sweep.add(added, now)
   }
 
   withdraw(keys: Iterable<Key>): void {
+    const gone: Placement[] = []
     for (const key of keys) {
       const placement = this.#placements.get(key)
       if (placement?.wanted !== true) continue
       placement.wanted = false
       this.#unsettled.add(placement)
-      this.#move(placement, 'withdrawals')
+      gone.push(placement)
     }
+    this.#moveAll(gone, 'withdrawals')
   }
 
   /** What to send next, which counts as sent from here on; `undefined` if there is nothing to send now. */
   next(now: number): Task | undefined {
     for (let looked = 0; looked < MOST_LOOKED_AT; looked++) {
-      const { urgency } = this
-      const placement = urgency === undefined ? this.#refresh(now) : this.#top(urgency)
-      if (placement === undefined) return undefined
-      this.#open ??= { placement, nodes: this.#targets(placement) }
-      const { nodes } = this.#open
-      const node = nodes.shift()
-      if (nodes.length === 0) this.#move(placement, undefined)
-      // A silent node is passed over until it answers or is lost.
-      if (node !== undefined && node.strikes === 0) {
-        const kind = placement.wanted ? 'store' : 'remove'
-        placement.sent(node, kind)
-        return { placement, node, kind }
+      const lane = this.urgency ?? this.#refresh(now)
+      if (lane === undefined) return undefined
+      if (this.#open?.lane !== lane) this.#open = this.#gather(lane)
+      const { byNode, placements: opened } = this.#open
+      const task = this.#nextOf(byNode)
+      if (byNode.size === 0) {
+        for (const placement of opened) this.#move(placement, undefined)
+        for (const placement of opened) this.#settle(placement)
       }
-      if (nodes.length === 0) this.#settle(placement)
+      if (task !== undefined) return task
     }
     return undefined
   }
 
   /** Takes note of how a task ended; `undefined`: without an answer. */
-  landed({ placement, node, kind }: Task, outcome: StoreOutcome | undefined, sentAt: number): void {
-    const isDone = outcome === 'done'
+  landed({ placements, node, kind }: Task, outcome: StoreOutcome | undefined, sentAt: number): void {
     this.#open = undefined
-    placement.landed(node)
-    if (isDone && kind === 'store') placement.stored(node, sentAt)
-    if (outcome === 'full') placement.refusedBy(node)
-    // A node that was lost meanwhile holds nothing any more.
-    if ((isDone && kind === 'remove') || this.#map.get(node) !== node) placement.dropped(node)
-    // Whether that was all can only be said once nothing is under way; a failure is tried again at once.
-    if (isDone && placement.wanted && placement.isFlying) return
-    if (this.#targets(placement).length > 0) this.#queue(placement)
-    else this.#settle(placement)
+    const isLost = this.#map.get(node) !== node
+    for (const [index, placement] of placements.entries()) {
+      const isAnswered = outcome !== undefined && outcome !== 'refused'
+      const isFull = isAnswered && outcome.includes(index)
+      const isDone = isAnswered && !isFull
+      placement.landed(node)
+      if (isDone && kind === 'store') placement.stored(node, sentAt)
+      if (isFull) placement.refusedBy(node)
+      // A node that was lost meanwhile holds nothing any more.
+      if ((isDone && kind === 'remove') || isLost) placement.dropped(node)
+      // Whether that was all can only be said once nothing is under way; a failure is tried again at once.
+      if (isDone && placement.wanted && placement.isFlying) continue
+      if (this.#targets(placement).length > 0) this.#queue(placement)
+      else this.#settle(placement)
+    }
   }
 
   /** A node has joined: it has to hold the keys that have it among their closest nodes now. */
@@ -218,20 +228,51 @@ export class Schedule {
     return wanted && prefixDistance(prefix, node.prefix) <= reach
   }
 
-  /** The next placement whose turn to be announced again has come. */
-  #refresh(now: number): Placement | undefined {
+  /** The first placements of a lane, and where each is to go. */
+  #gather(lane: Lane): Open {
+    const waiting = this.#lanes[lane]
+    const placements = new Set<Placement>()
+    for (let at = waiting.length - 1; at >= 0 && placements.size < MOST_TOPICS; at--) {
+      const placement = waiting[at] as Placement
+      if (placement.lane === lane) placements.add(placement)
+    }
+    const byNode = new Map<KnownNode, Placement[]>()
+    for (const placement of placements) {
+      for (const node of this.#targets(placement)) {
+        const others = byNode.get(node)
+        if (others === undefined) byNode.set(node, [placement])
+        else others.push(placement)
+      }
+    }
+    return { lane, placements, byNode }
+  }
+
+  /** The next request of those that were gathered. */
+  #nextOf(byNode: Open['byNode']): Task | undefined {
+    for (const [node, placements] of byNode) {
+      byNode.delete(node)
+      // A silent node is passed over until it answers or is lost.
+      if (node.strikes > 0) continue
+      const kind = placements[0]?.wanted ? 'store' : 'remove'
+      for (const placement of placements) placement.sent(node, kind)
+      return { placements, node, kind }
+    }
+    return undefined
+  }
+
+  /** Queues the placements whose turn to be announced again has come. @returns the lane in which they wait, if there are any */
+  #refresh(now: number): Lane | undefined {
     const { refreshPeriod, recordLife } = this.#options
-    for (;;) {
-      const placement = this.#sweep.take(now)
-      if (placement === undefined) return undefined
+    if (this.refreshAt > now) return undefined
+    for (let placement = this.#sweep.take(now); placement !== undefined; placement = this.#sweep.take(now)) {
       if (!placement.wanted) continue
       this.#refreshed++
       placement.expire(now - recordLife)
       if (now - placement.since < YOUNG * refreshPeriod) continue
       placement.renew(now)
       this.#move(placement, 'refresh')
-      return placement
     }
+    return this.urgency
   }
 
   #queueWhere(isNeeded: (placement: Placement) => boolean): void {
@@ -246,6 +287,12 @@ export class Schedule {
     this.#open = undefined
   }
 
+  /** In the order of the key space: neighbours go to the same nodes, so one request is for many, and few tokens are needed at a time. */
+  #moveAll(placements: Placement[], lane: Lane): void {
+    placements.sort((a, b) => b.prefix - a.prefix)
+    for (const placement of placements) this.#move(placement, lane)
+  }
+
   /** Puts a placement into a lane, wherever it waited before: there it is passed over. */
   #move(placement: Placement, lane: Lane | undefined): void {
     placement.lane = lane
@@ -253,10 +300,10 @@ export class Schedule {
     this.#open = undefined
   }
 
-  #top(name: Lane): Placement | undefined {
+  #isWaiting(name: Lane): boolean {
     const lane = this.#lanes[name]
     while (lane.length > 0 && lane.at(-1)?.lane !== name) lane.pop()
-    return lane.at(-1)
+    return lane.length > 0
   }
 
   #settle(placement: Placement): void {

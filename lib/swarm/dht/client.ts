@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import type { NodeAddress } from '../node.ts'
 import type { KnownNode, NetworkMap } from './network-map.ts'
-import type { DhtNode, DhtReply, DhtRpc, StoreOutcome } from './rpc.ts'
+import type { DhtNode, DhtReply, DhtRpc, StoreOutcome, Topics } from './rpc.ts'
 
 export interface DhtClientDependencies {
   readonly rpc: DhtRpc
@@ -65,15 +65,18 @@ export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDepe
   /** Tries again with a new token if the first is not good any more, for example because the node was restarted. */
   async function withToken(
     node: KnownNode,
-    topic: Uint8Array,
+    [topic]: Topics,
     run: (token: Uint8Array, timeout: number) => Promise<StoreOutcome | undefined>,
   ): Promise<StoreOutcome | undefined> {
     for (let attempt = 0; ; attempt++) {
-      const token = await tokenOf(node, topic)
+      const token = topic && (await tokenOf(node, topic))
       if (token === undefined) return undefined
       const outcome = await request(node, (timeout) => run(token, timeout))
-      if (outcome === 'done' || outcome === 'full') map.answered(node, clock.now())
-      if (outcome !== 'refused') return outcome
+      if (outcome === undefined) return undefined
+      if (outcome !== 'refused') {
+        map.answered(node, clock.now())
+        return outcome
+      }
       tokens.delete(node)
       if (attempt === 0) continue
       map.lose(node, clock.now())
@@ -127,14 +130,14 @@ export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDepe
     nodeAt,
     ask,
 
-    /** Stores this node's record of a topic at a node; `undefined` when it does not answer in time. */
-    store(node: KnownNode, topic: Uint8Array): Promise<StoreOutcome | undefined> {
-      return withToken(node, topic, (token, timeout) => rpc.store(node, topic, token, timeout))
+    /** Stores this node's records of some topics at a node; `undefined` when it does not answer in time. */
+    store(node: KnownNode, topics: Topics): Promise<StoreOutcome | undefined> {
+      return withToken(node, topics, (token, timeout) => rpc.store(node, topics, token, timeout))
     },
 
-    /** Removes this node's record of a topic from a node; `undefined` when it does not answer in time. */
-    remove(node: KnownNode, topic: Uint8Array): Promise<StoreOutcome | undefined> {
-      return withToken(node, topic, (token, timeout) => rpc.remove(node, topic, token, timeout))
+    /** Removes this node's records of some topics from a node; `undefined` when it does not answer in time. */
+    remove(node: KnownNode, topics: Topics): Promise<StoreOutcome | undefined> {
+      return withToken(node, topics, (token, timeout) => rpc.remove(node, topics, token, timeout))
     },
 
     /** The public key of a node's Hyperswarm connections; `undefined` when it does not answer in time. */

@@ -1,7 +1,7 @@
 import b4a from 'b4a'
 import { COMPACT_LENGTH, compact, fromCompact, type NodeAddress } from '../node.ts'
 import type { RecordStore } from './record-store.ts'
-import { type DhtReply, type DhtRpc, MOST_ANSWERED, type StoreOutcome } from './rpc.ts'
+import { type DhtReply, type DhtRpc, MOST_ANSWERED, MOST_TOPICS, type StoreOutcome, type Topics } from './rpc.ts'
 
 /** What a node has of a topic, as it answers a lookup. */
 type Kept = Pick<DhtReply, 'records' | 'isFull' | 'isWhole'>
@@ -15,10 +15,9 @@ export const LOOKUP = 65
 export const ANNOUNCE = 66
 export const WITHDRAW = 67
 export const IDENTIFY = 68
-/** The error of a node that has no room for a record. */
-export const FULL = 64
 
 const KEY_LENGTH = 32
+const TOPIC_LENGTH = 32
 /** The bits of the first byte of an answer to a lookup. */
 const [FULL_BIT, WHOLE_BIT] = [1, 2]
 
@@ -45,7 +44,6 @@ export interface IncomingRequest {
   readonly token: Uint8Array | null
   readonly value: Uint8Array | null
   reply(value: Uint8Array | null, options?: { readonly token: boolean; readonly closerNodes: boolean }): void
-  error(code: number, options: { readonly token: boolean; readonly closerNodes: boolean }): void
 }
 
 /** The parts of hyperdht that requests are made of. */
@@ -68,12 +66,14 @@ export function createDhtRpc(parts: DhtParts): DhtRpc {
       return undefined
     }
   }
-  const change = async (message: DhtRequest, to: NodeAddress, timeout: number): Promise<StoreOutcome | undefined> => {
-    const response = await request(message, to, timeout)
-    if (response === undefined) return undefined
-    if (response.error === 0) return 'done'
-    return response.error === FULL ? 'full' : 'refused'
-  }
+  const change =
+    (command: number) =>
+    async (to: NodeAddress, topics: Topics, token: Uint8Array, timeout: number): Promise<StoreOutcome | undefined> => {
+      const response = await request({ command, token, value: b4a.concat([...topics]) }, to, timeout)
+      if (response === undefined) return undefined
+      if (response.error !== 0) return 'refused'
+      return [...topics.keys()].filter((index) => response.value?.includes(index))
+    }
   const valueFrom = async (message: DhtRequest, to: NodeAddress, timeout: number) => {
     const response = await request(message, to, timeout)
     return response?.error === 0 && response.value !== null ? response.value : undefined
@@ -92,8 +92,8 @@ export function createDhtRpc(parts: DhtParts): DhtRpc {
         ...decodeRecords(error === 0 && value !== null ? value : new Uint8Array()),
       }
     },
-    store: (to, topic, token, timeout) => change({ command: ANNOUNCE, target: topic, token }, to, timeout),
-    remove: (to, topic, token, timeout) => change({ command: WITHDRAW, target: topic, token }, to, timeout),
+    store: change(ANNOUNCE),
+    remove: change(WITHDRAW),
     async identify(to, timeout) {
       const publicKey = await valueFrom({ command: IDENTIFY }, to, timeout)
       return publicKey?.length === KEY_LENGTH ? publicKey : undefined
@@ -114,28 +114,37 @@ export function answerFrom(
   request: IncomingRequest,
   isWhole: (topic: Uint8Array) => boolean,
 ): boolean {
-  const { command, target, token, from } = request
+  const { command, target, token, value, from } = request
   const only = { token: false, closerNodes: false }
   if (command === IDENTIFY) {
     request.reply(publicKey, only)
     return true
   }
-  if (target === null) return false
   if (command === LOOKUP) {
+    if (target === null) return false
     const found = records.get(target, MOST_ANSWERED)
     request.reply(encodeRecords(found, { isFull: records.isFull(target), isWhole: isWhole(target) }))
     return true
   }
-  if (token === null) return false
+  const topics = token === null || value === null ? [] : topicsIn(value)
+  if (topics.length === 0 || (command !== ANNOUNCE && command !== WITHDRAW)) return false
+  const address = compact(from)
   if (command === WITHDRAW) {
-    records.remove(target, compact(from))
+    for (const topic of topics) records.remove(topic, address)
     request.reply(null, only)
-    return true
+  } else {
+    // The indexes of those for which there is no room.
+    const full = [...topics.keys()].filter((index) => !records.add(topics[index] as Uint8Array, address))
+    request.reply(Uint8Array.from(full), only)
   }
-  if (command !== ANNOUNCE) return false
-  if (records.add(target, compact(from))) request.reply(null, only)
-  else request.error(FULL, only)
   return true
+}
+
+/** The topics of a request, one after the other in its value; none if that is anything else. */
+function topicsIn({ length, buffer, byteOffset }: Uint8Array): Uint8Array[] {
+  if (length % TOPIC_LENGTH !== 0 || length > MOST_TOPICS * TOPIC_LENGTH) return []
+  const at = (index: number) => new Uint8Array(buffer, byteOffset + index * TOPIC_LENGTH, TOPIC_LENGTH)
+  return Array.from({ length: length / TOPIC_LENGTH }, (_, index) => at(index))
 }
 
 /** The answer to a lookup: a byte that says what else there may be, and the compact addresses of the records. */

@@ -21,8 +21,17 @@ export interface DhtReply {
   readonly isWhole: boolean
 }
 
-/** `full`: the node has no room for the record. `refused`: it answered with another error, so its token is no longer good. */
-export type StoreOutcome = 'done' | 'full' | 'refused'
+/** Topics of one request to store or to remove, at most: with them it still fits into one packet everywhere. */
+export const MOST_TOPICS = 32
+
+/** Up to {@link MOST_TOPICS}. */
+export type Topics = readonly Uint8Array[]
+
+/**
+ * How a request to store or to remove ended: the indexes of the topics for which the node has no room; or `refused`, where it answered
+ * with an error, so the token is no longer good.
+ */
+export type StoreOutcome = readonly number[] | 'refused'
 
 /**
  * Requests to single nodes of the DHT: one request, one answer, nothing sent twice. They never reject, and give `undefined`
@@ -32,10 +41,10 @@ export interface DhtRpc {
   idOf(address: NodeAddress): Uint8Array
   /** What a node knows of the target. */
   ask(to: NodeAddress, target: Uint8Array, timeout: number): Promise<DhtReply | undefined>
-  /** Stores this node's record of a topic. */
-  store(to: NodeAddress, topic: Uint8Array, token: Uint8Array, timeout: number): Promise<StoreOutcome | undefined>
-  /** Removes this node's record of a topic. */
-  remove(to: NodeAddress, topic: Uint8Array, token: Uint8Array, timeout: number): Promise<StoreOutcome | undefined>
+  /** Stores this node's records of some topics. */
+  store(to: NodeAddress, topics: Topics, token: Uint8Array, timeout: number): Promise<StoreOutcome | undefined>
+  /** Removes them. */
+  remove(to: NodeAddress, topics: Topics, token: Uint8Array, timeout: number): Promise<StoreOutcome | undefined>
   /** The public key of the node's Hyperswarm connections. */
   identify(to: NodeAddress, timeout: number): Promise<Uint8Array | undefined>
   /** Sends a message of ours, and gives what the node has answered. */

@@ -1,5 +1,5 @@
 import type { RuntimeName } from '../../../lib/platform/runtime.ts'
-import { COSTS } from '../../swarm/model.ts'
+import { COSTS, SETTINGS } from '../../swarm/model.ts'
 import { printTable } from '../figures.ts'
 import { Fleet } from './fleet.ts'
 import { MeasuredNode } from './measured.ts'
@@ -11,16 +11,16 @@ const NODES = 10
 const REST = 5
 const WARM_UP = 200
 
-/** What one store, one question and one record cost, which the model of lib/swarm/scale.md multiplies. */
+/** What a record costs to store among many and to keep, and what a question costs, which the model of lib/swarm/scale.md multiplies. */
 export async function runCalibrate(plan: Plan): Promise<void> {
   const rows: string[][] = []
   for (const runtime of plan.runtimes) rows.push(await rowOf(plan, runtime))
-  const { storeSent, storeReceived, asked, record, key } = COSTS
-  rows.push(['model', ...[storeSent, storeReceived, asked].map((ms) => ms.toFixed(3)), `${record}`, `${key}`])
+  const { recordSent, recordReceived, asked, record, key } = COSTS
+  rows.push(['model', ...[recordSent, recordReceived, asked].map((ms) => ms.toFixed(3)), `${record}`, `${key}`])
   console.log(
-    '\nWhat the model multiplies: CPU ms at the sender and at the receiver of a store, CPU ms of a question; bytes',
+    '\nWhat the model multiplies: CPU ms at the sender and at the receiver of a record among many, CPU ms of a question; bytes',
   )
-  printTable(['runtime', 'store sent', 'store received', 'question', 'bytes a record', 'bytes a key'], rows)
+  printTable(['runtime', 'record sent', 'record received', 'question', 'bytes a record', 'bytes a key'], rows)
 }
 
 async function rowOf({ at, lookups }: Plan, runtime: RuntimeName): Promise<string[]> {
@@ -45,8 +45,7 @@ async function rowOf({ at, lookups }: Plan, runtime: RuntimeName): Promise<strin
     const seconds = (performance.now() - begin) / 1_000
     const [sentAfter, receivedAfter] = [await sender.usage(), await receiver.usage()]
     const records = receivedAfter.records - receivedBefore.records
-    const stores = sentAfter.requests - sentBefore.requests
-    const sent = (sentAfter.cpu - sentBefore.cpu - (rest[0] ?? 0) * seconds) / stores
+    const sent = (sentAfter.cpu - sentBefore.cpu - (rest[0] ?? 0) * seconds) / (at.digests * SETTINGS.replicas)
     const received = (receivedAfter.cpu - receivedBefore.cpu - (rest[1] ?? 0) * seconds) / records
     const MiB = 2 ** 20
     const perRecord = ((receivedAfter.residentMebibytes - receivedBefore.residentMebibytes) * MiB) / records

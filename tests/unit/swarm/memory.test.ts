@@ -43,7 +43,7 @@ function announced(digests: number): { readonly schedule: Schedule; readonly map
     false,
     10,
   )
-  for (let task = schedule.next(20); task !== undefined; task = schedule.next(20)) schedule.landed(task, 'done', 15)
+  for (let task = schedule.next(20); task !== undefined; task = schedule.next(20)) schedule.landed(task, [], 15)
   return { schedule, map }
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { CpuBudget, RequestWindow } from '../../../../lib/swarm/announce/pace.ts'
+import { RequestWindow } from '../../../../lib/swarm/announce/pace.ts'
 import { AnswerTime } from '../../../../lib/swarm/dht/client.ts'
 
 /** Answers that come at once. */
@@ -83,13 +83,4 @@ test('AnswerTime waits for a second where answers are fast, and for longer where
   assert.ok(timeout > 1_800 && timeout <= 4_000, `${timeout}`)
   for (let now = 10_000; now < 11_000; now += 10) roundTrip.answered(now, now + 2)
   assert.equal(roundTrip.timeout, 1_000)
-})
-
-test('CpuBudget asks for the pause that keeps work to its share', () => {
-  const budget = new CpuBudget(0.25)
-  assert.equal(budget.pause(1_000), 0)
-  budget.spent(2, 1_002)
-  assert.equal(budget.pause(1_002), 6)
-  assert.equal(budget.pause(1_005), 3)
-  assert.equal(budget.pause(2_000), 0)
 })

@@ -40,7 +40,7 @@ async function finding(others: number, explore = true) {
     const topic = topicOf(swarmKey, KEY)
     const done = (at ?? dht.closest(topic, 8)).map(async (node) => {
       const token = (await rpc.ask(node, topic, 1_000))?.token
-      if (token !== undefined) await rpc.store(node, topic, token, 1_000)
+      if (token !== undefined) await rpc.store(node, [topic], token, 1_000)
     })
     await clock.pass(2 * LATENCY)
     await Promise.all(done)
