@@ -32,7 +32,6 @@ export class Connection {
   readonly #events: ConnectionEvents
   /** The read that watches an idle connection, and then is the first one of the next exchange. */
   #watch: Promise<Uint8Array | undefined> | undefined
-  #idle = false
   #closed = false
 
   constructor(address: SocketAddress, events: ConnectionEvents) {
@@ -53,7 +52,6 @@ export class Connection {
     using _ = onAbort(signal, () => this.destroy())
     const first = this.#watch
     this.#watch = undefined
-    this.#idle = false
     try {
       await this.#source.opened
       this.#source.write(request)
@@ -74,7 +72,6 @@ export class Connection {
   destroy(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#idle = false
     void this.#source.cancel()
     this.#events.onClose()
   }
@@ -95,13 +92,13 @@ export class Connection {
 
   #release(): void {
     if (this.#closed) return
-    this.#idle = true
-    this.#watch = this.#source.next()
+    const watch = this.#source.next()
+    this.#watch = watch
     // Whatever comes now was not asked for: its end, or bytes that would be taken for the next answer.
     const unasked = () => {
-      if (this.#idle) this.destroy()
+      if (this.#watch === watch) this.destroy()
     }
-    this.#watch.then(unasked, unasked)
+    watch.then(unasked, unasked)
     this.#events.onIdle()
   }
 }
