@@ -89,8 +89,8 @@ export class Download {
    * have to give it to each.
    */
   isChallenger = false
-  /** Whom it had better follow, as a keeper has said. */
-  better: Peer | undefined
+  /** From whom it had better get it than from the peer that it follows, as a keeper has said. */
+  better: Source | undefined
   /** When it began to follow the present peer, and how much was there then. */
   followed: { readonly at: number; readonly written: number } | undefined
   /** When it had its first bytes, and how many. */

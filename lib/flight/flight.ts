@@ -50,8 +50,8 @@ export interface Flight {
   hasLeft(peer: Peer, digest: Digest): boolean
 
   /**
-   * Somebody who is getting the digest and had better be followed than the peer that is followed now, told once: fewer others
-   * are between that one and upstream.
+   * From whom the digest had better come than from the peer that is followed now, told once: somebody who is getting it, and
+   * fewer others are between that one and upstream; or one of many who have it by now.
    */
   better(digest: Digest): Source | undefined
 

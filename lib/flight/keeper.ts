@@ -2,6 +2,7 @@ import type { Digest } from '../oci/digest.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Known, Peer } from '../swarm/router.ts'
+import type { Source } from './flight.ts'
 import { type Ask, MOST_HOLDERS, type News, type Placing } from './message.ts'
 
 /** Milliseconds for which a node counts as getting a digest without saying so again. It does each {@link RENEWAL}. */
@@ -119,11 +120,7 @@ export class Keeper {
     const all = new Map([...known.peers, ...told.map(({ peer }) => peer)].map((peer) => [addressOf(peer), peer]))
     for (const address of [own, ...tried]) all.delete(address)
     const holders = [...all.values()].slice(0, MOST_HOLDERS)
-    for (const holder of told) {
-      if (!holders.includes(holder.peer)) continue
-      entries.delete(addressOf(holder.peer))
-      entries.set(addressOf(holder.peer), holder)
-    }
+    for (const holder of told) if (holders.includes(holder.peer)) nameLast(entries, holder)
     const isAlone = isAfter(content.aloneUntil, now)
     const isDoubted = isAfter(content.doubtedUntil, now)
     // What it has got before may be wrong.
@@ -176,16 +173,27 @@ export class Keeper {
     return []
   }
 
-  /** Whom a node had better follow that gets it from another one: somebody with less than half as many above. */
-  better(digest: Digest, from: Peer): Peer | undefined {
+  /**
+   * From whom a node had better get it that follows another one: from those that have it, once they are more than those that
+   * are getting it; or from somebody with less than half as many above.
+   */
+  better(digest: Digest, from: Peer): Source | undefined {
     const own = addressOf(from)
-    const places = placesOf(this.#content(digest), own)
+    const { entries } = this.#content(digest)
+    const places = placesOf({ entries }, own)
     const place = places.get(own)
-    if (place === undefined || place.depth < DEEP) return undefined
+    if (place?.entry.parent === undefined) return undefined
+    const holders = [...entries.values()].filter(({ holds }) => holds)
+    const [holder] = holders
+    if (holder !== undefined && holders.length > places.size) {
+      nameLast(entries, holder)
+      return holder.peer
+    }
+    if (place.depth < DEEP) return undefined
     const best = this.#bestOf(places, own, new Set())
     if (best === undefined || !best.entry.hasBegun || (best.depth + 1) * 2 > place.depth) return undefined
     place.entry.parent = best.address
-    return best.entry.peer
+    return { ...best.entry.peer, isArriving: true }
   }
 
   /** Upstream has given no byte to that node. If it is not the first one, nobody waits for another any more. */
@@ -291,7 +299,7 @@ export class Keeper {
 }
 
 /** Where each node is that is getting it. Keepers see to it that there is no circle, but nodes may tell one. */
-function placesOf({ entries }: Content, own: string): Places {
+function placesOf({ entries }: Pick<Content, 'entries'>, own: string): Places {
   const places = new Map<string, Place>()
   const find = (address: string): Place | undefined => {
     const entry = entries.get(address)
@@ -310,6 +318,12 @@ function placesOf({ entries }: Content, own: string): Places {
   }
   for (const address of entries.keys()) find(address)
   return places
+}
+
+/** The next one that asks is told of others. */
+function nameLast(entries: Content['entries'], holder: Entry): void {
+  entries.delete(addressOf(holder.peer))
+  entries.set(addressOf(holder.peer), holder)
 }
 
 function isAfter(time: number | undefined, now: number): boolean {

@@ -54,8 +54,8 @@ const ANSWER = v.variant('kind', [
     ...{ parent: v.optional(peer), crowd: bytes, isWhole: v.boolean(), isRefused: v.optional(v.boolean()) },
     mustWait: v.optional(v.boolean()),
   }),
-  /** The keeper has heard, and says whom the node had better follow. */
-  v.strictObject({ kind: v.literal('told'), parent: v.optional(peer) }),
+  /** The keeper has heard, and says whom the node had better follow, or who has it by now. */
+  v.strictObject({ kind: v.literal('told'), parent: v.optional(peer), holder: v.optional(peer) }),
   v.strictObject({ kind: v.literal('arriving'), written: bytes, size: v.optional(bytes), leads: v.boolean() }),
   /** It will go upstream for it when its turn has come. */
   v.strictObject({ kind: v.literal('later') }),

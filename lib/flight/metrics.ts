@@ -39,6 +39,6 @@ export function createFlightMetrics({ counter, counters, histogram, looked }: Me
       [1, 2, 4, 8, 16, 32, 64],
     ),
     left: counter('flight_left_total', 'Nodes that this one followed, or was to follow, and gave up.'),
-    moved: counter('flight_moved_total', 'How often a keeper has moved this node, as it followed, to another one.'),
+    moved: counter('flight_moved_total', 'How often a keeper has moved this node, as it followed, to a better one.'),
   }
 }

@@ -216,7 +216,9 @@ export class NodeFlight implements Flight {
     download.better = undefined
     if (this.hasLeft(better, digest)) return undefined
     this.#metrics.moved.inc()
-    return download.follow(better)
+    if (better.isArriving === true) return download.follow(better)
+    download.way = { kind: 'peers' }
+    return better
   }
 
   wrong(digest: Digest): void {
@@ -387,9 +389,9 @@ export class NodeFlight implements Flight {
   /**
    * Tells all keepers of a digest; those that do not answer are told once more.
    *
-   * @returns whom this node had better follow
+   * @returns from whom this node had better get it
    */
-  async #tell(news: News): Promise<Peer | undefined> {
+  async #tell(news: News): Promise<Source | undefined> {
     const { members, self } = this.#dependencies
     const { signal } = this.#closing
     const keepers = members.closest(digestKey(news.digest), KEEPERS)
@@ -400,7 +402,8 @@ export class NodeFlight implements Flight {
       }),
     )
     const told = answers.find((answer) => answer?.kind === 'told')
-    return told?.kind === 'told' ? told.parent : undefined
+    if (told?.kind !== 'told') return undefined
+    return told.parent === undefined ? told.holder : { ...told.parent, isArriving: true }
   }
 
   /** The answer of this node as a keeper. */
@@ -433,8 +436,10 @@ export class NodeFlight implements Flight {
       if (isSame(peer, this.#dependencies.self)) this.#release(digest)
       else void this.#ask(peer, { kind: 'released', digest }, this.#closing.signal)
     }
-    const parent = news.kind === 'arriving' ? this.#keeper.better(digest, from) : undefined
-    return { kind: 'told', ...(parent && { parent }) }
+    const better = news.kind === 'arriving' ? this.#keeper.better(digest, from) : undefined
+    if (better === undefined) return { kind: 'told' }
+    const { isArriving, ...peer } = better
+    return isArriving === true ? { kind: 'told', parent: peer } : { kind: 'told', holder: peer }
   }
 
   /** Whoever it follows is given up as soon as it is asked how far it is. */

@@ -189,7 +189,7 @@ function supplyOf(
         if (parent !== undefined && better !== undefined) {
           transfer.ended(parent, 'moved')
           await body.cancel()
-          if (!isCancelled) body = follow(better)
+          if (!isCancelled) body = better.isArriving === true ? follow(better) : piecesFrom(better)
         }
         try {
           const chunk = await body.next()

@@ -176,7 +176,7 @@ export function cameOf({ from, to, bytes, ended, isArriving }: Attempt): Child[]
     missing: 'does not have it',
     late: 'late',
     gone: 'got no more itself',
-    moved: 'moved nearer to upstream',
+    moved: 'moved to a better one',
   }
   const took = formatTime(to - from)
   const isBad = ended === 'unreachable' || ended === 'silent' || ended === 'invalid'

@@ -167,6 +167,23 @@ test('a keeper moves a node that is deep to where it has half as many above it, 
   assert.equal(ask(5, [1]), 'follow 4')
 })
 
+test('a keeper sends those who follow to who has it, once these are more than those who do not', () => {
+  const { keeper, ask, arriving, end } = scene()
+  const better = (number: number) => keeper.better(digest, node(number))?.host.split('.').at(-1)
+  for (const number of [1, 2, 3, 4, 5]) {
+    ask(number)
+    arriving(number, 10, number === 1 ? undefined : number - 1)
+  }
+  for (const number of [1, 2]) end(number, 'held')
+  assert.deepEqual([3, 4, 5].map(better), [undefined, undefined, undefined])
+  end(4, 'held')
+  assert.deepEqual([3, 5, 3].map(better), ['1', '2', '4'], 'each to another one')
+  assert.equal(keeper.better(digest, node(5))?.isArriving, undefined)
+  assert.equal(better(1), undefined, 'it has it')
+  ask(6, [], true, NOTHING)
+  assert.equal(better(6), undefined, 'as many are getting it')
+})
+
 test('a keeper sends two to each where a line of all would be very long', () => {
   const clock = new ManualClock()
   const keeper = new Keeper(clock)

@@ -50,7 +50,7 @@ const answer: fc.Arbitrary<Answer> = fc.oneof(
   fc.record({
     kind: fc.constantFrom('held' as const, 'gone' as const, 'soon' as const, 'later' as const),
   }),
-  fc.record({ kind: only('told'), parent: peer }, { requiredKeys: ['kind'] }),
+  fc.record({ kind: only('told'), parent: peer, holder: peer }, { requiredKeys: ['kind'] }),
   fc.record(
     { kind: only('arriving'), written: bytes, size: bytes, leads: fc.boolean() },
     { requiredKeys: ['kind', 'written', 'leads'] },

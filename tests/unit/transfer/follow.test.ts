@@ -145,6 +145,27 @@ test('fetch goes on, at its byte, from a peer that had better be followed, and f
   })
 })
 
+test('fetch goes on, at its byte, from a peer that has it all by now, and had better give it', async () => {
+  await withNodes([HALF, HALF], async ({ peers, flight, node, told }) => {
+    flight.found.push([node(0).arriving])
+    const body = bodyOf(await within('an answer', peers.fetch(GET, never)))
+    const first = await readSome(body, HALF)
+    node(1).writer.commit()
+    const { isArriving: _, ...holder } = node(1).arriving
+    flight.betterOne = holder
+    assert.deepEqual(Buffer.concat([first, await within('the rest', read(body))]), BYTES)
+    const attempts = [...told].flatMap((transfer) => transfer.attempts)
+    assert.deepEqual(
+      attempts.map(({ peer, bytes, isArriving, ended }) => [peer, bytes, isArriving, ended]),
+      [
+        [node(0).address, HALF, true, 'moved'],
+        [node(1).address, BYTES.length - HALF, undefined, undefined],
+      ],
+    )
+    assert.deepEqual(flight.leftOnes, [])
+  })
+})
+
 test('fetch goes on from another peer that is getting the content when one gives up', async () => {
   await withNodes([HALF, HALF + 1], async ({ peers, flight, node, metrics, told }) => {
     flight.found.push([node(0).arriving], [node(1).arriving])
