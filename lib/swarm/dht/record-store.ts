@@ -6,7 +6,7 @@ import { COMPACT_LENGTH, fromCompact } from '../node.ts'
 
 /** Milliseconds for which a node keeps a record that is not announced again. */
 export const RECORD_LIFE = 30 * 60_000
-/** Records at most, of 62 bytes each. In a swarm where each node holds 60,000 digests, the fullest node reaches it. */
+/** Records at most, of 54 bytes each. In a swarm where each node holds 60,000 digests, the fullest node reaches it. */
 const MAX_SIZE = 1_048_576
 /**
  * Records of one topic at most. A lookup is answered with 20 of them, and the records of what all nodes of a cluster hold would
@@ -26,6 +26,8 @@ const FIRST_SLOTS = 1_024
 const GROWTH = 1.5
 /** Part of the limit beyond which a warning says that it is near. */
 const NEAR = 0.8
+/** Part of its life by which a record may be kept longer. */
+const GRAIN = 0.001
 /** Stands for a slot where there is none. */
 const NONE = -1
 
@@ -45,7 +47,7 @@ export interface RecordStoreOptions {
 
 /**
  * What a node of the DHT keeps for others: who announced each topic, all for the same time. A record is a slot of some arrays,
- * 62 bytes with its topic; with the topics as strings in a map it was 160. What there is no room for is refused, so that the
+ * 54 bytes with its topic; with the topics as strings in a map it was 160. What there is no room for is refused, so that the
  * announcer can turn to another node: nothing that was acknowledged is dropped before its time.
  */
 export type RecordStore = ReturnType<typeof createRecordStore>
@@ -62,13 +64,10 @@ export function createRecordStore(
   let bytes = new Uint8Array(FIRST_SLOTS * COMPACT_LENGTH)
   let topics = new Uint8Array(FIRST_SLOTS * TOPIC_LENGTH)
   let next = new Int32Array(FIRST_SLOTS)
-  /** When a record was stored last. */
+  /** When a record was stored last; infinite in a free slot. */
   let times = new Float64Array(FIRST_SLOTS)
-  /** Slots in the order of their times. */
-  let younger = new Int32Array(FIRST_SLOTS)
-  let older = new Int32Array(FIRST_SLOTS)
-  let oldest = NONE
-  let youngest = NONE
+  /** When the next record may have to go. */
+  let expiresAt = Number.POSITIVE_INFINITY
   let free = NONE
   let used = 0
   let size = 0
@@ -96,8 +95,8 @@ export function createRecordStore(
   function take(topic: Uint8Array): number {
     let slot = free
     if (slot === NONE) {
+      if (used === next.length) grow()
       slot = used++
-      if (slot >= next.length) grow()
     } else {
       free = next[slot] as number
     }
@@ -116,7 +115,7 @@ export function createRecordStore(
       while (next[before] !== slot) before = next[before] as number
       next[before] = after
     }
-    unlink(slot)
+    times[slot] = Number.POSITIVE_INFINITY
     next[slot] = free
     free = slot
     size--
@@ -147,8 +146,16 @@ export function createRecordStore(
   }
 
   function expire(): void {
-    const since = clock.now() - life
-    while (oldest !== NONE && (times[oldest] as number) < since) drop(oldest)
+    const now = clock.now()
+    if (now < expiresAt) return
+    let oldest = Number.POSITIVE_INFINITY
+    // A million of them take a millisecond or two.
+    for (let slot = 0; slot < used; slot++) {
+      const time = times[slot] as number
+      if (time < now - life) drop(slot)
+      else if (time < oldest) oldest = time
+    }
+    expiresAt = Math.max(oldest + life, now + life * GRAIN)
   }
 
   function refuse(address: Uint8Array): false {
@@ -165,23 +172,6 @@ export function createRecordStore(
     wasNear = isNear
   }
 
-  /** Makes a slot the youngest. */
-  function link(slot: number): void {
-    older[slot] = youngest
-    younger[slot] = NONE
-    if (youngest === NONE) oldest = slot
-    else younger[youngest] = slot
-    youngest = slot
-  }
-
-  function unlink(slot: number): void {
-    const [before, after] = [older[slot] as number, younger[slot] as number]
-    if (before === NONE) oldest = after
-    else younger[before] = after
-    if (after === NONE) youngest = before
-    else older[after] = before
-  }
-
   function grow(): void {
     const slots = Math.ceil(next.length * GROWTH)
     const grown = <T extends { set(from: T): void }>(to: T, from: T): T => {
@@ -192,11 +182,9 @@ export function createRecordStore(
     topics = grown(new Uint8Array(slots * TOPIC_LENGTH), topics)
     next = grown(new Int32Array(slots), next)
     times = grown(new Float64Array(slots), times)
-    younger = grown(new Int32Array(slots), younger)
-    older = grown(new Int32Array(slots), older)
     if (heads.length >= slots) return
     heads = new Int32Array(heads.length * 2).fill(NONE)
-    for (let slot = oldest; slot !== NONE; slot = younger[slot] as number) hang(slot)
+    for (let slot = 0; slot < used; slot++) if (times[slot] !== Number.POSITIVE_INFINITY) hang(slot)
   }
 
   return {
@@ -228,12 +216,13 @@ export function createRecordStore(
       expire()
       const slots = slotsOf(topic)
       let slot = matching(address, slots, COMPACT_LENGTH)[0]
-      if (slot !== undefined) unlink(slot)
-      else if (hasNoRoom(slots) || matching(address, slots, HOST_LENGTH).length >= MOST_OF_HOST) return refuse(address)
-      else slot = take(topic)
+      if (slot === undefined) {
+        if (hasNoRoom(slots) || matching(address, slots, HOST_LENGTH).length >= MOST_OF_HOST) return refuse(address)
+        slot = take(topic)
+      }
       bytes.set(address, slot * COMPACT_LENGTH)
       times[slot] = clock.now()
-      link(slot)
+      expiresAt = Math.min(expiresAt, clock.now() + life)
       warnIfNear()
       return true
     },
