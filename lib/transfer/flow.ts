@@ -175,10 +175,11 @@ export class Flow {
     if (!this.#line.includes(kept)) free(kept)
   }
 
-  /** Whether nobody has joined its only reader within the window, and nobody is to be expected. */
+  /** Whether nobody has joined its only reader within the window, nobody is to be expected, and no other has begun to read. */
   get #isAlone(): boolean {
     const { span, window, isShared } = this.#dependencies
-    return this.#readers.size === 1 && !isShared && this.#head - span.start >= window()
+    const isLast = this.#readers.size === 1 && this.#reading === undefined
+    return isLast && !isShared && this.#head - span.start >= window()
   }
 
   /** Whether the byte at the offset was let go. */

@@ -40,11 +40,11 @@ function make(bytes: Uint8Array = CONTENT, window = WINDOW, isShared = true, clo
 }
 
 /** A flow of ten bytes that come when the test says so. */
-function ofSource(source: ByteSource): Flow {
+function ofSource(source: ByteSource, window = WINDOW): Flow {
   const alone = () => assert.fail('nobody goes on alone')
   const span = { start: 0, end: 10 }
   const clock = new ManualClock()
-  return new Flow({ source, span, alone, window: () => WINDOW, onRetire: () => undefined, isShared: false, clock })
+  return new Flow({ source, span, alone, window: () => window, onRetire: () => undefined, isShared: false, clock })
 }
 
 async function take(source: ByteSource, count: number): Promise<void> {
@@ -198,6 +198,32 @@ test('Flow tells all readers when its source fails', async () => {
   await assert.rejects(read(readers[0] ?? null), /no peer left/)
   assert.equal(flow.attach({ start: 0, end: 10 }), undefined)
   assert.equal(source.asked, 1)
+})
+
+test('Flow lets a reader that is left alone wait for what one that has left had begun to read', async () => {
+  let chunks = Promise.withResolvers<Uint8Array>()
+  let reads = 0
+  const next = async () => {
+    assert.equal(++reads, 1, 'one at a time')
+    const chunk = await chunks.promise
+    reads--
+    chunks = Promise.withResolvers()
+    return chunk
+  }
+  const flow = ofSource({ next, cancel: async () => undefined }, 1)
+  const [one, other] = [0, 1].map(() => flow.attach({ start: 0, end: 10 }) ?? assert.fail())
+  assert.ok(one !== undefined && other !== undefined)
+  const both = [one.next(), other.next()]
+  chunks.resolve(new Uint8Array([0, 1, 2]))
+  await Promise.all(both)
+  void one.next().catch(() => undefined)
+  await one.cancel()
+  const waiting = other.next()
+  chunks.resolve(new Uint8Array([3, 4]))
+  assert.deepEqual(await waiting, new Uint8Array([3, 4]))
+  const alone = other.next()
+  chunks.resolve(new Uint8Array([5]))
+  assert.deepEqual(await alone, new Uint8Array([5]))
 })
 
 test('Flow ends a reader that waits when it is cancelled, and its source with it', async () => {
