@@ -4,10 +4,11 @@ import type { Admission, NewcomerBounds } from './listener.ts'
 import { OPEN_FILES_LIMIT } from './runtime.ts'
 
 /**
- * A few connections for each of a thousand nodes; an idle one costs about 10 KiB. Three doors must leave descriptors for
- * files: a server on Deno 2.9 that once could not accept a connection for want of one never accepts another.
+ * A few connections for each of a thousand nodes; an idle one costs about 10 KiB. Four doors, and a file for each answer, must
+ * leave descriptors over, also while connections are being closed: a server on Deno 2.9 that once could not accept a connection for
+ * want of one never accepts another.
  */
-const MAX_CONNECTIONS = Math.min(4_096, Math.floor((OPEN_FILES_LIMIT || Number.POSITIVE_INFINITY) / 4))
+const MAX_CONNECTIONS = Math.min(4_096, Math.floor((OPEN_FILES_LIMIT || Number.POSITIVE_INFINITY) / 8))
 
 /** Milliseconds in which as many newcomers may come from one address as it may have: each costs a TLS handshake. */
 const WINDOW = 1_000
