@@ -16,9 +16,9 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(digits)} ${units[unit]}`
 }
 
-/** Milliseconds, as milliseconds, seconds, minutes, hours or days. */
+/** Milliseconds, as milliseconds, seconds, minutes, hours or days; none for those between two times of a clock that was set back. */
 export function formatTime(ms: number): string {
-  if (ms < 10) return `${ms.toFixed(1)} ms`
+  if (ms < 10) return `${Math.max(ms, 0).toFixed(1)} ms`
   if (ms < 1000) return `${ms.toFixed(0)} ms`
   const seconds = ms / 1000
   if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`

@@ -25,6 +25,7 @@ test('formatBytes gives three digits that count, in binary units', () => {
 
 test('formatTime gives what a reader would say', () => {
   const cases = [
+    [-3_600_000, '0.0 ms'],
     [0.04, '0.0 ms'],
     [9.96, '10.0 ms'],
     [12.3, '12 ms'],
