@@ -23,7 +23,7 @@ export interface FlowDependencies {
   /** Told once, when it takes no more readers on. */
   readonly onRetire: () => void
   /** Whether requests for other parts are to be expected: then it goes on to take readers on when only one is left, or none. */
-  readonly isShared: boolean
+  readonly isShared: () => boolean
   readonly clock: Clock
 }
 
@@ -84,8 +84,9 @@ export class Flow {
    * A reader of that span; `undefined` if the flow does not have it, has let go of it, or will not come to it soon.
    *
    * @param leavesAt where its client is expected to leave
+   * @param onStay told if it does not
    */
-  attach({ start, end }: Span, leavesAt = end): ByteSource | undefined {
+  attach({ start, end }: Span, leavesAt = end, onStay = (): void => undefined): ByteSource | undefined {
     const { source, span, alone, clock } = this.#dependencies
     const isFar = start > this.#head + REACH || end > span.end
     if (this.#isRetired || isFar || this.#hasPassed(start)) return undefined
@@ -113,7 +114,7 @@ export class Flow {
           }
           if (offset >= stop) {
             stop = end
-            await until(clock, clock.now() + REST, cancelled.signal).catch(() => undefined)
+            await until(clock, clock.now() + REST, cancelled.signal).then(onStay, () => undefined)
             continue
           }
           if (offset === this.#head && end === span.end && this.#isAlone) {
@@ -164,7 +165,7 @@ export class Flow {
   async #detach(reader: ByteSource): Promise<void> {
     if (!this.#readers.delete(reader) || this.isRead) return
     const { isShared, span, clock } = this.#dependencies
-    if (isShared && !this.#isRetired && this.#head < span.end) {
+    if (isShared() && !this.#isRetired && this.#head < span.end) {
       this.#cancelLinger = clock.after(LINGER, () => void this.close())
     } else await this.close()
   }
@@ -179,7 +180,7 @@ export class Flow {
   get #isAlone(): boolean {
     const { span, window, isShared } = this.#dependencies
     const isLast = this.#readers.size === 1 && this.#reading === undefined
-    return isLast && !isShared && this.#head - span.start >= window()
+    return isLast && !isShared() && this.#head - span.start >= window()
   }
 
   /** Whether the byte at the offset was let go. */

@@ -92,11 +92,21 @@ export class ChunkSize {
   readonly #starts = new BoundedMap<number>(MOST_STARTS)
   #bytes = Number.POSITIVE_INFINITY
 
+  /** Whether there were chunks. */
+  get isKnown(): boolean {
+    return this.#bytes < Number.POSITIVE_INFINITY
+  }
+
   /** Where the client of a request for all that follows that offset will leave; infinity if that is not known. */
   endOf(digest: Digest, start: number): number {
     const last = this.#starts.get(digest)
     if (last !== undefined && start > last) this.#bytes = start - last
     this.#starts.set(digest, start)
     return start + this.#bytes
+  }
+
+  /** A client did not leave: what was taken for a chunk was where another one had broken off. */
+  forget(): void {
+    this.#bytes = Number.POSITIVE_INFINITY
   }
 }

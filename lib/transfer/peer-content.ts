@@ -148,7 +148,7 @@ export function createPeerContent(
   }
 
   /** Opens a flow of a blob, from a place on, that several requests may read. */
-  async function openFlow(target: BlobTarget, wanted: Span, isShared: boolean, signal: AbortSignal) {
+  async function openFlow(target: BlobTarget, wanted: Span, isShared: () => boolean, signal: AbortSignal) {
     return await opening(target, async (transfer): Promise<OpenFlow | undefined> => {
       const { start } = wanted
       const range = `bytes=${start}-${Math.min(start + FIRST_PIECE, wanted.end) - 1}`
@@ -197,13 +197,13 @@ export function createPeerContent(
       const { descriptor, flow } = content
       // What grows comes in order: with the whole for an answer, containerd does not ask for it in parallel.
       const isPart = part.kind === 'part' && !(content.isArriving && isWhole(range))
-      const body = flow.attach(spanOf(part, size), isPart ? leavesAt : undefined)
+      const body = flow.attach(spanOf(part, size), isPart ? leavesAt : undefined, () => chunks.forget())
       if (body === undefined) return undefined
       if (isJoined) metrics.transferShares.inc({ what: 'joined' })
       return { kind: 'content', descriptor, range: isPart ? part.range : undefined, body }
     }
     // containerd 2 asks for `bytes=0-` whether it fetches in parallel or not.
-    const isChunk = range !== undefined && (wanted.start > 0 || Number.isFinite(leavesAt))
+    const isChunk = () => range !== undefined && (wanted.start > 0 || chunks.isKnown)
     const open = (stop: AbortSignal) => openFlow(target, wanted, isChunk, stop)
     return await flows.join(target.digest, wanted.start, use, open, signal)
   }

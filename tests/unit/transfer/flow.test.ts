@@ -32,7 +32,7 @@ function make(bytes: Uint8Array = CONTENT, window = WINDOW, isShared = true, clo
     },
     window: () => window,
     onRetire: () => idle++,
-    isShared,
+    isShared: () => isShared,
     clock,
   })
   const attach = (start = 0, end = bytes.length) => flow.attach({ start, end }) ?? assert.fail(`not at ${start}`)
@@ -44,7 +44,15 @@ function ofSource(source: ByteSource, window = WINDOW): Flow {
   const alone = () => assert.fail('nobody goes on alone')
   const span = { start: 0, end: 10 }
   const clock = new ManualClock()
-  return new Flow({ source, span, alone, window: () => window, onRetire: () => undefined, isShared: false, clock })
+  return new Flow({
+    source,
+    span,
+    alone,
+    window: () => window,
+    onRetire: () => undefined,
+    isShared: () => false,
+    clock,
+  })
 }
 
 async function take(source: ByteSource, count: number): Promise<void> {
@@ -154,7 +162,7 @@ test('Flow takes on a reader that is not far ahead, which waits for it, and none
     alone,
     window,
     onRetire: () => undefined,
-    isShared: true,
+    isShared: () => true,
     clock: new ManualClock(),
   })
   const first = flow.attach(span) ?? assert.fail('no reader')
@@ -293,7 +301,9 @@ test('Flow gives every reader exactly its bytes, which stay until it asks for mo
 test('Flow lets a reader rest at the end of its chunk, and go on if its client stays', async () => {
   const clock = new ManualClock()
   const { flow, raw } = make(CONTENT, WINDOW, true, clock)
-  const attach = (start: number) => flow.attach({ start, end: 1_000 }, start + 200) ?? assert.fail(`not at ${start}`)
+  let stays = 0
+  const attach = (start: number) =>
+    flow.attach({ start, end: 1_000 }, start + 200, () => stays++) ?? assert.fail(`not at ${start}`)
   const first = attach(0)
   await take(first, 2)
   const next = first.next()
@@ -301,10 +311,12 @@ test('Flow lets a reader rest at the end of its chunk, and go on if its client s
   assert.equal(raw.read, 2)
   await clock.pass(1)
   assert.equal((await next)?.length, 100)
+  assert.equal(stays, 1)
   const second = attach(200)
   await take(second, 2)
   const resting = second.next()
   await Promise.all([second.cancel(), assert.rejects(resting, /cancelled/)])
+  assert.equal(stays, 1, 'this one has left')
 })
 
 test('Flow without readers waits for the request for the next chunk, and then ends', async () => {
