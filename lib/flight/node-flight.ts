@@ -1,27 +1,20 @@
 import type { Logger } from '../observe/log.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
-import { digestKey, type Key } from '../oci/key.ts'
+import type { Key } from '../oci/key.ts'
 import type { ContentTarget } from '../oci/path.ts'
-import { bounded, OVER, onAbort, until } from '../platform/abort.ts'
+import { OVER, onAbort, until } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
-import { BoundedMap } from '../platform/bounded-map.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { Members } from '../swarm/members.ts'
 import type { Peer, Router } from '../swarm/router.ts'
-import { type Download, Downloads } from './downloads.ts'
+import type { Download } from './download.ts'
+import { Downloads } from './downloads.ts'
 import type { Flight, Source, SourceState } from './flight.ts'
-import { Keeper, PAIR } from './keeper.ts'
-import {
-  type Answer,
-  type Ask,
-  encode,
-  type News,
-  type Placing,
-  type Question,
-  readAnswer,
-  readQuestion,
-} from './message.ts'
+import { ImageLeaders, imageOf } from './image-leaders.ts'
+import { PAIR } from './keeper.ts'
+import { ASK_TIME, askMember, isSame, Keepers, nameOf } from './keepers.ts'
+import { encode, type Placing, readQuestion } from './message.ts'
 import type { FlightFigures, FlightMetrics } from './metrics.ts'
 
 export interface FlightDependencies {
@@ -44,16 +37,6 @@ export interface FlightOptions {
   readonly gives: boolean
 }
 
-/** How many members keep a digest: the second is asked when the first does not answer. */
-const KEEPERS = 2
-/** Milliseconds for which a keeper is waited for. */
-const KEEPER_PATIENCE = 300
-/**
- * Milliseconds for which a keeper that did not answer is asked last, and for how many milliseconds it is waited for then: a
- * pull has many layers.
- */
-const SILENCE_LIFE = 5_000
-const SILENT_PATIENCE = 100
 /** Milliseconds for which a keeper is asked alone: then a lookup goes on as long as it does not answer. */
 const KEEPER_HASTE = 30
 /** Milliseconds until a node that has never seen files of its client counts as one that does not. containerd makes them before it asks. */
@@ -68,8 +51,6 @@ const SOON_INTERVAL = 50
  * How often a client is told to ask again for what it has no byte of: containerd gives up after the third time without progress.
  */
 const MOST_RETURNS = 2
-/** Images of which it is known who leads. */
-const MOST_IMAGES = 256
 /**
  * How often a keeper is asked for the leader of an image, which asks at about the same time, and after how many milliseconds; and
  * how often as long as the client can be told to ask again. containerd 2 has other layers to ask for.
@@ -85,7 +66,7 @@ const TURN_PATIENCE = 20_000
 /** Milliseconds from one question whether another node has what is verified to the next. */
 const VERIFIED_INTERVAL = 300
 /** Milliseconds that {@link Flight.sources} takes at most beyond a lookup. */
-export const CLAIM_TIME = ARRIVAL_PATIENCE + KEEPERS * KEEPER_PATIENCE + LEADER_LOOKS * LEADER_INTERVAL
+export const CLAIM_TIME = ARRIVAL_PATIENCE + ASK_TIME + LEADER_LOOKS * LEADER_INTERVAL
 
 /**
  * Takes part in flights: asks the keepers who has something, and follows whom they name, or leads. It tells them
@@ -95,19 +76,20 @@ export class NodeFlight implements Flight {
   readonly #dependencies: FlightDependencies
   readonly #options: FlightOptions
   readonly #metrics: FlightMetrics
-  readonly #keeper: Keeper
+  readonly #keepers: Keepers
   readonly #downloads: Downloads
-  /** By repository, since when this node leads for an image, or that another one does: the claim of the manifest has told. */
-  readonly #leads = new BoundedMap<number | 'another'>(MOST_IMAGES)
-  /** Keepers that did not answer, by address, and until when they are asked last. */
-  readonly #silent = new Map<string, number>()
+  readonly #leaders: ImageLeaders
   readonly #closing = new AbortController()
 
   constructor(dependencies: FlightDependencies, options: FlightOptions) {
-    const { store, holds, clock, metrics, members } = dependencies
+    const { store, holds, clock, metrics, members, router, self } = dependencies
     this.#dependencies = dependencies
     this.#options = options
-    this.#keeper = new Keeper(clock)
+    this.#leaders = new ImageLeaders(clock)
+    this.#keepers = new Keepers({
+      ...{ members, router, self, clock },
+      onReleased: (digest) => this.#release(digest),
+    })
     this.#downloads = new Downloads({
       ...{ store, holds, clock },
       onProgress: (download) => this.#tellProgress(download),
@@ -123,7 +105,7 @@ export class NodeFlight implements Flight {
   }
 
   get figures(): FlightFigures {
-    return { kept: this.#keeper.size, arriving: this.#downloads.arriving }
+    return { kept: this.#keepers.kept, arriving: this.#downloads.arriving }
   }
 
   async *sources(key: Key, signal: AbortSignal, target?: ContentTarget): AsyncIterable<Source> {
@@ -142,7 +124,9 @@ export class NodeFlight implements Flight {
         download.parentLateSince = undefined
       }
       const claim = this.#claim(download, stop.signal)
-      if (target?.kind === 'manifest') void claim.then((placing) => this.#noteLeader(imageOf(target), placing))
+      if (target?.kind === 'manifest') {
+        void claim.then((placing) => placing && this.#leaders.note(imageOf(target), nameOf(placing) === 'lead'))
+      }
       const soon = await within(clock, KEEPER_HASTE, claim)
       // Nobody gives a part of a manifest.
       const mayFollow = target?.kind !== 'manifest'
@@ -171,9 +155,9 @@ export class NodeFlight implements Flight {
   }
 
   async state(peer: Peer, digest: Digest, signal: AbortSignal): Promise<SourceState | undefined> {
-    const { clock } = this.#dependencies
+    const { members, clock } = this.#dependencies
     for (let looks = 1; ; looks++) {
-      const answer = await this.#ask(peer, { kind: 'state', digest }, signal)
+      const answer = await askMember(members, peer, { kind: 'state', digest }, signal)
       const download = this.#downloads.get(digest)
       if (download?.isReleased === true) return { kind: 'gone' }
       if (download !== undefined) {
@@ -222,7 +206,7 @@ export class NodeFlight implements Flight {
   }
 
   wrong(digest: Digest): void {
-    void this.#tell({ kind: 'gone', digest, why: 'wrong' })
+    void this.#keepers.tell({ kind: 'gone', digest, why: 'wrong' })
   }
 
   async verified(digest: Digest, signal: AbortSignal): Promise<boolean> {
@@ -243,18 +227,17 @@ export class NodeFlight implements Flight {
     const { way, arrival, hasBegun, parentLateSince, returns, image } = download
     const at = this.#dependencies.clock.now()
     const isParentLate = parentLateSince !== undefined
-    const doesLead = image !== undefined && typeof this.#leads.get(image) === 'number'
-    const isLate = !doesLead && (isParentLate || !this.#downloads.isNext(download, at))
+    const isLate = !this.#leaders.isThisNode(image) && (isParentLate || !this.#downloads.isNext(download, at))
     if (mayReturn && isLate && !hasBegun && returns < MOST_RETURNS && arrival?.size !== undefined) {
       download.returns++
       download.way = { kind: 'again' }
       // Nobody is to wait for it: whoever asks next may have a place, or be told of somebody who has got it meanwhile.
-      if (download.isClaimed) void this.#tell({ kind: 'gone', digest })
+      if (download.isClaimed) void this.#keepers.tell({ kind: 'gone', digest })
       download.isClaimed = false
       return arrival.size
     }
     // Who goes upstream itself must wait for nobody: the others might wait for it.
-    if (this.#isLed(download)) this.#leadItself(download)
+    if (this.#isLed(download)) this.#leaders.forget(download.image)
     download.way = { kind: 'upstream', at }
     if (way.kind === 'peers' && hasBegun) this.#tellProgress(download)
     return undefined
@@ -263,6 +246,7 @@ export class NodeFlight implements Flight {
   /** Ends what it waits for. Others learn that nothing arrives here any more when they ask the next time. */
   close(): void {
     this.#closing.abort(new Error('closed'))
+    this.#keepers.close()
     this.#downloads.close()
   }
 
@@ -281,21 +265,7 @@ export class NodeFlight implements Flight {
 
   /** Whether another node leads for the image that it is part of. What has begun waits for nobody: it would stand still. */
   #isLed({ image, hasBegun }: Download): boolean {
-    return image !== undefined && !hasBegun && this.#leads.get(image) === 'another'
-  }
-
-  #noteLeader(image: string, placing: Placing | undefined): void {
-    if (placing === undefined) return
-    const now = this.#dependencies.clock.now()
-    const since = this.#leads.get(image)
-    // Of two tags that are pulled at once it may lead for one: nobody else does for that one.
-    if (nameOf(placing) === 'lead') this.#leads.set(image, now)
-    else if (typeof since !== 'number' || now - since > TURN_PATIENCE) this.#leads.set(image, 'another')
-  }
-
-  /** From now on, this node counts on no leader for the image. */
-  #leadItself({ image }: Download): void {
-    if (image !== undefined) this.#leads.delete(image)
+    return !hasBegun && this.#leaders.isAnother(image)
   }
 
   /** Waits a moment for the one that leads for the image, if it has not asked yet. Without it, this node may lead. */
@@ -309,55 +279,29 @@ export class NodeFlight implements Flight {
         download.parentLateSince = clock.now()
         break
       }
-      if (looks > LEADER_LOOKS || isRefused) this.#leadItself(download)
+      if (looks > LEADER_LOOKS || isRefused) this.#leaders.forget(download.image)
       else await until(clock, clock.now() + LEADER_INTERVAL, signal).catch(() => undefined)
       found = await this.#claim(download, signal)
     }
     return found
   }
 
-  /** Asks the keepers of a digest, one after the other, until one answers; and the next one before this node replaces a leader. */
+  /** Asks the keepers who has it, or whom to follow. */
   async #claim(download: Download, signal: AbortSignal): Promise<Placing | undefined> {
-    const { digest } = download
-    const { clock } = this.#dependencies
+    const { digest, found } = download
     const { gives: mayGive } = this.#options
-    if (mayGive && this.#downloads.areSeen === undefined) await within(clock, ARRIVAL_PATIENCE, download.found.promise)
+    if (mayGive && this.#downloads.areSeen === undefined) {
+      await within(this.#dependencies.clock, ARRIVAL_PATIENCE, found.promise)
+    }
     const gives = mayGive && (this.#downloads.areSeen ?? false)
     const leads = !this.#isLed(download)
-    const resumes = (download.arrival?.written ?? 0) > 0
-    const question = { kind: 'ask', digest, gives, leads, resumes, not: download.left } as const
-    const keepers = this.#dependencies.members.closest(digestKey(digest), KEEPERS)
-    const isSilent = (keeper: Peer) => Number(this.#isSilent(keeper))
-    let placing: Placing | undefined
-    for (const keeper of keepers.sort((a, b) => isSilent(a) - isSilent(b))) {
-      // What the first one does not know, one that falls silent would not tell.
-      if (placing !== undefined && this.#isSilent(keeper)) break
-      const answer = await this.#askKeeper(keeper, question, signal)
-      if (signal.aborted) return undefined
-      if (answer?.kind !== 'place') continue
-      placing = answer
-      download.isClaimed ||= gives && (leads || nameOf(answer) !== 'lead')
-      // Members that do not know the same ones ask different keepers, and what one knows the other may not.
-      if (nameOf(placing) !== 'lead' || question.not.length === 0) break
-    }
+    const question = { kind: 'ask', digest, gives, leads, resumes: download.hasBegun, not: download.left } as const
+    const placing = await this.#keepers.ask(question, signal)
+    download.isClaimed ||= placing !== undefined && gives && (leads || nameOf(placing) !== 'lead')
+    if (signal.aborted) return undefined
     download.mustWait = placing?.mustWait === true
     this.#metrics.claims.inc({ answer: placing === undefined ? 'silent' : nameOf(placing) })
     return placing
-  }
-
-  async #askKeeper(keeper: Peer, question: Ask, signal: AbortSignal): Promise<Answer | undefined> {
-    const { self, clock } = this.#dependencies
-    if (isSame(keeper, self)) return this.#place(question, self)
-    const patience = this.#isSilent(keeper) ? SILENT_PATIENCE : KEEPER_PATIENCE
-    const answer = await bounded(patience, signal, (stop) => this.#ask(keeper, question, stop), clock)
-    if (answer === undefined && !signal.aborted) this.#silent.set(addressOf(keeper), clock.now() + SILENCE_LIFE)
-    return answer
-  }
-
-  #isSilent(keeper: Peer): boolean {
-    for (const [address, until] of this.#silent)
-      if (until < this.#dependencies.clock.now()) this.#silent.delete(address)
-    return this.#silent.has(addressOf(keeper))
   }
 
   #tellProgress(download: Download): void {
@@ -366,7 +310,7 @@ export class NodeFlight implements Flight {
     const parent = way.kind === 'peers' ? way.parent : undefined
     const { room } = this.#downloads
     const news = { kind: 'arriving', digest, written: arrival?.written ?? 0, ...(parent && { parent }), room } as const
-    void this.#tell(news).then((better) => {
+    void this.#keepers.tell(news).then((better) => {
       download.better = better
     })
   }
@@ -375,7 +319,9 @@ export class NodeFlight implements Flight {
     const { digest, isClaimed, way, arrival, since } = download
     if (!isClaimed) return
     const why = end === 'aborted' ? this.#downloads.whyAborted(download) : undefined
-    void this.#tell(end === 'committed' ? { kind: 'held', digest } : { kind: 'gone', digest, ...(why && { why }) })
+    void this.#keepers.tell(
+      end === 'committed' ? { kind: 'held', digest } : { kind: 'gone', digest, ...(why && { why }) },
+    )
     if (arrival === undefined) return
     const role = way.kind === 'upstream' ? 'leader' : 'follower'
     const outcome = end === 'committed' ? 'complete' : 'aborted'
@@ -386,60 +332,15 @@ export class NodeFlight implements Flight {
     log.info('flight', { key: digest, role, outcome, parent, bytes: arrival.written, ms })
   }
 
-  /**
-   * Tells all keepers of a digest; those that do not answer are told once more.
-   *
-   * @returns from whom this node had better get it
-   */
-  async #tell(news: News): Promise<Source | undefined> {
-    const { members, self } = this.#dependencies
-    const { signal } = this.#closing
-    const keepers = members.closest(digestKey(news.digest), KEEPERS)
-    const answers = await Promise.all(
-      keepers.map(async (keeper) => {
-        if (isSame(keeper, self)) return this.#hear(news, self)
-        return (await this.#ask(keeper, news, signal)) ?? (await this.#ask(keeper, news, signal))
-      }),
-    )
-    const told = answers.find((answer) => answer?.kind === 'told')
-    if (told?.kind !== 'told') return undefined
-    return told.parent === undefined ? told.holder : { ...told.parent, isArriving: true }
-  }
-
-  /** The answer of this node as a keeper. */
-  #place(question: Ask, from: Peer): Placing {
-    return this.#keeper.ask(question, from, this.#dependencies.router.known(digestKey(question.digest)))
-  }
-
-  async #ask(peer: Peer, question: Question, signal: AbortSignal): Promise<Answer | undefined> {
-    const answer = await this.#dependencies.members.ask(peer, encode(question), signal)
-    return answer && readAnswer(answer)
-  }
-
   /** The answer to another member. */
   #answer(message: Uint8Array, from: Peer): Uint8Array | undefined {
     const question = readQuestion(message)
     if (question === undefined) return undefined
-    if (question.kind === 'ask') return encode(this.#place(question, from))
+    if (question.kind === 'ask') return encode(this.#keepers.place(question, from))
     if (question.kind === 'state') return encode(this.#downloads.stateOf(question.digest, from))
-    if (question.kind !== 'released') return encode(this.#hear(question, from))
-    if (this.#dependencies.members.closest(digestKey(question.digest), KEEPERS).some((one) => isSame(one, from))) {
-      this.#release(question.digest)
-    }
+    if (question.kind !== 'released') return encode(this.#keepers.hear(question, from))
+    this.#keepers.released(question.digest, from)
     return encode({ kind: 'told' })
-  }
-
-  /** What this node is told as a keeper. */
-  #hear(news: News, from: Peer): Answer {
-    const { digest } = news
-    for (const peer of this.#keeper.tell(news, from)) {
-      if (isSame(peer, this.#dependencies.self)) this.#release(digest)
-      else void this.#ask(peer, { kind: 'released', digest }, this.#closing.signal)
-    }
-    const better = news.kind === 'arriving' ? this.#keeper.better(digest, from) : undefined
-    if (better === undefined) return { kind: 'told' }
-    const { isArriving, ...peer } = better
-    return isArriving === true ? { kind: 'told', parent: peer } : { kind: 'told', holder: peer }
   }
 
   /** Whoever it follows is given up as soon as it is asked how far it is. */
@@ -447,7 +348,7 @@ export class NodeFlight implements Flight {
     const download = this.#downloads.get(digest)
     if (download === undefined || download.hasBegun) return
     download.isReleased = true
-    this.#leadItself(download)
+    this.#leaders.forget(download.image)
   }
 }
 
@@ -458,18 +359,4 @@ async function within<T>(clock: Clock, ms: number, promise: Promise<T>): Promise
   const result = await Promise.race([promise, late.promise])
   cancel()
   return result
-}
-
-function nameOf({ parent, holders, mustWait }: Placing): 'follow' | 'holders' | 'lead' | 'wait' {
-  if (parent !== undefined) return 'follow'
-  if (holders.length > 0) return 'holders'
-  return mustWait === true ? 'wait' : 'lead'
-}
-
-function isSame(a: Peer, b: Peer): boolean {
-  return a.host === b.host && a.port === b.port
-}
-
-function imageOf({ registry, repository }: ContentTarget): string {
-  return `${registry}/${repository}`
 }
