@@ -6,52 +6,52 @@ import type { Peer } from '../swarm/router.ts'
 import type { Source } from './flight.ts'
 import { MOST_NAMED } from './message.ts'
 
-/** Milliseconds for which a peer that was given up is not named again. */
+/** Milliseconds for which keepers are asked not to name a peer again that was left. */
 const LEFT_LIFE = 10_000
-/** The same for one that gave to another node: that one may be gone in a moment, and there may be nobody else. */
+/** The same for a peer that was busy with another follower: it may be free in a moment, and there may be nobody else. */
 const REFUSED_LIFE = 500
 
-/** A digest that a client of this node is getting. */
+/** A digest that containerd on this node is getting. */
 export class Download {
   readonly digest: Digest
   readonly since: number
   /**
-   * `peers`: it waits until this node has found peers, or gets it from them, perhaps from a parent as it arrives there.
-   * `upstream`: it was sent there, at that time. `again`: it was told to ask again.
+   * `peers`: this node looks for peers, or gets it from them; `parent` is the one that it follows. `upstream`: containerd was sent
+   * there at that time. `again`: containerd was told to ask again.
    */
   way:
     | { readonly kind: 'peers'; readonly parent?: Peer }
     | { readonly kind: 'upstream'; readonly at: number }
     | { readonly kind: 'again' } = { kind: 'peers' }
-  /** How often it was told to ask again. */
+  /** How often containerd was told to ask again. */
   returns = 0
-  /** What it is part of, if that is known. */
+  /** The image that it is part of, if known. */
   image: string | undefined
-  /** Since when the peer that it is to follow waits for its turn. */
+  /** Since when its parent waits for its turn. */
   parentLateSince: number | undefined
-  /** Whether the peer that it follows gets it from upstream. */
+  /** Whether its parent gets it from upstream. */
   doesParentLead = false
   /**
-   * Whether it has left a leader that was too slow. Nobody leaves this one for that: the registry may be slow for all, and would
-   * have to give it to each.
+   * Whether it has left a leader that was too slow. Nobody leaves this node for the same reason: the registry may be slow for all,
+   * and would have to send the content to each of them.
    */
   isChallenger = false
-  /** From whom it had better get it than from the peer that it follows, as a keeper has said. */
+  /** A better source than its parent, as a keeper has said. */
   better: Source | undefined
-  /** When it began to follow the present peer, and how much was there then. */
+  /** When it began to follow its parent, and how many bytes it had then. */
   followed: { readonly at: number; readonly written: number } | undefined
-  /** When it had its first bytes, and how many. */
+  /** When its first bytes came, and how many they were. */
   begun: { readonly at: number; readonly written: number } | undefined
-  /** Whether all of it has come, and the store does not hold it yet. */
+  /** Whether it is complete, but not in the store yet. */
   isComplete = false
-  /** Whether keepers know of it. */
+  /** Whether keepers know that this node is getting it. */
   isClaimed = false
-  /** Whether keepers let it wait until another node has what is verified. */
+  /** Whether keepers let it wait until another node has verified content. */
   mustWait = false
-  /** Whether a keeper has said that whoever it follows will get nothing. */
+  /** Whether a keeper has said that its parent will get nothing. */
   isReleased = false
   arrival: Arrival | undefined
-  /** When it is known whether it arrives. */
+  /** Settled as soon as it is known whether it arrives. */
   readonly found = Promise.withResolvers<void>()
   readonly #left = new Map<string, { readonly peer: Peer; readonly until: number }>()
   readonly #clock: Clock
@@ -66,12 +66,12 @@ export class Download {
     return (this.arrival?.written ?? 0) > 0
   }
 
-  /** Whether all of it has come. */
+  /** Whether all its bytes are here. */
   get hasAll(): boolean {
     return this.isComplete || (this.arrival?.size !== undefined && this.arrival.written >= this.arrival.size)
   }
 
-  /** Peers that were given up lately. */
+  /** The peers that were left lately. */
   get left(): Peer[] {
     const now = this.#clock.now()
     for (const [address, { until }] of this.#left) if (until < now) this.#left.delete(address)

@@ -14,63 +14,63 @@ export interface DownloadsDependencies {
   /** Whether this node offers it to others. */
   readonly holds: (key: Key) => boolean
   readonly clock: Clock
-  /** Told when the first byte is there, but not all, and then each {@link RENEWAL}. */
+  /** Called when the first byte is there, but not the last one, and then every {@link RENEWAL}. */
   readonly onProgress: (download: Download) => void
   readonly onEnd: (download: Download, end: 'committed' | 'aborted') => void
 }
 
 /**
- * Milliseconds from one look whether something arrives to the next, at first, and after which it is forgotten if it does not. Most
- * of what is asked for never arrives: looks become rarer, or they would cost more than the answer.
+ * Milliseconds between the first two looks whether something arrives, and after which it is given up. Most of what is asked for
+ * never arrives, so looks become rarer: they would cost more than the answer.
  */
 const LOOK_INTERVAL = 10
 const LOOK_LIMIT = 1_000
-/** Milliseconds for which others are let to wait until it arrives: containerd's files are there before it asks. */
+/** Milliseconds for which others may wait until it arrives: containerd makes its files before it asks. */
 const ARRIVAL_PATIENCE = 300
-/** Milliseconds from the last byte until the store must have it: containerd's database follows its files. */
+/** Milliseconds after the last byte within which the store must hold it: containerd's database comes after its files. */
 const STORE_PATIENCE = 5_000
-/** Milliseconds in which what runs may end, so that it has a place at once. */
+/** Milliseconds within which a running download may end and free its place. */
 const TURN_PATIENCE = 150
-/** Milliseconds for which the first byte from upstream is waited for: containerd writes it with the first MiB. */
+/** Milliseconds to wait for the first byte from upstream: containerd writes it together with the first MiB. */
 const FIRST_BYTE_PATIENCE = 3_000
-/** Milliseconds after which what has not begun is forgotten: its turn may come late, but not that late. */
+/** Milliseconds after which a download without a byte is given up: its turn may come late, but not that late. */
 const BEGIN_LIMIT = 600_000
 /**
- * How many downloads containerd has at a time: `max_concurrent_downloads` by default. containerd 2 goes upstream only when
- * one of them is free, and a download from this node takes one as well.
+ * How many downloads containerd runs at a time: `max_concurrent_downloads` by default. containerd 2 goes upstream only when one of
+ * these places is free, and a download from the mirror takes one as well.
  */
 const PLACES = 3
 /**
- * A leader is too slow for who follows it if what is left would take more than that many milliseconds, and this node has got
- * that many times as much from upstream; seen for that many milliseconds.
+ * A leader is too slow for its follower if the rest would take more than `LONG` milliseconds, and upstream once gave this node
+ * `SLOWER` times as much; both must have been true for `PACE_TIME` milliseconds.
  */
 const LONG = 8_000
 const SLOWER = 4
 const PACE_TIME = 3_000
-/** What any registry gives, in bytes per millisecond. */
+/** What any registry can be expected to give, in bytes per millisecond. */
 const LEAST_PACE = 2_000
 /**
- * A node can be followed by one more if its link has carried, in a download of so many bytes from a peer, so many times what
- * all that follow it would get then.
+ * A node has room for another follower if its link once carried `SPARE` times what all of them would get then. Only downloads from
+ * a peer of at least `CARRIED_BYTES` count.
  */
 const CARRIED_BYTES = 4 << 20
 const SPARE = 1.5
-/** After how many downloads of which none is seen this node does not wait any more until it sees the next one. */
+/** After this many downloads that were not seen in the store, this node no longer waits to see the next one. */
 const MOST_UNSEEN = 3
-/** Downloads that are watched at a time. */
+/** How many downloads are watched at a time. */
 const MOST_DOWNLOADS = 1_024
 
-/** What the clients of this node are getting, as far as its store can tell. */
+/** What containerd on this node is getting, as far as the store can tell. */
 export class Downloads {
   readonly #dependencies: DownloadsDependencies
   readonly #running = new Map<Digest, Download>()
   #hasSeenAny = false
-  /** The fastest that anything has come from upstream, in bytes per millisecond. */
+  /** The fastest download from upstream so far, in bytes per millisecond. */
   #upstreamPace = LEAST_PACE
-  /** The most that has come from peers at a time, in bytes per millisecond: what a link takes it can give. */
+  /** The fastest download from peers so far, in bytes per millisecond: what a link can receive, it can send. */
   #carried = 0
   #unseen = 0
-  /** When containerd last had a place again. */
+  /** When a place of containerd was last freed. */
   #freedAt = 0
   readonly #closing = new AbortController()
 
@@ -78,12 +78,12 @@ export class Downloads {
     this.#dependencies = dependencies
   }
 
-  /** How many are being written. */
+  /** How many downloads are being written. */
   get arriving(): number {
     return [...this.#running.values()].filter(({ arrival }) => arrival !== undefined).length
   }
 
-  /** Whether clients of this node write where this node sees it; `undefined` if that is not known yet. */
+  /** Whether containerd writes where this node sees it; `undefined` if that is not known yet. */
   get areSeen(): boolean | undefined {
     return this.#hasSeenAny || (this.#unseen < MOST_UNSEEN ? undefined : false)
   }
@@ -92,7 +92,7 @@ export class Downloads {
     return this.#running.get(digest)
   }
 
-  /** Watches what a client has just asked for. */
+  /** Watches what containerd has just asked for. */
   begin(digest: Digest): Download {
     const known = this.#running.get(digest)
     if (known !== undefined) return known
@@ -104,25 +104,25 @@ export class Downloads {
   }
 
   /**
-   * Whether a download that follows a leader had better go upstream itself: all that this node gets at present is little
-   * beside what it has got from upstream. Where many nodes share what the registry sends, each still gets several layers.
+   * Whether a download that follows a leader had better go upstream: all that this node gets at present is little beside what
+   * upstream once gave it. All downloads count, because nodes that share a slow registry still get several layers each.
    */
   isSlow({ arrival, followed, doesParentLead }: Download): boolean {
     const now = this.#dependencies.clock.now()
     if (arrival?.size === undefined || followed === undefined || !doesParentLead) return false
     const pace = (arrival.written - followed.written) / (now - followed.at)
-    // What stands still says nothing of its pace.
+    // A download that stands still says nothing about its pace.
     if (!(pace > 0) || now - followed.at < PACE_TIME) return false
     const isFar = this.#pace * SLOWER < this.#upstreamPace
     return isFar && (arrival.size - arrival.written) / pace > LONG
   }
 
-  /** How many nodes can follow this one, each of which then gets all that it gets. */
+  /** How many nodes can follow this one without slowing each other down. */
   get room(): number {
     return roomOf(this.#carried, this.#pace)
   }
 
-  /** What another node is told of a digest. */
+  /** What this node answers when another one asks about a digest. */
   stateOf(digest: Digest, asker: Peer): Extract<Answer, { kind: 'arriving' | 'later' | 'held' | 'gone' | 'soon' }> {
     const { holds, clock } = this.#dependencies
     const download = this.#running.get(digest)
@@ -134,13 +134,13 @@ export class Downloads {
     const state = { kind: 'arriving', written: arrival?.written ?? 0, size: arrival?.size, leads } as const
     if (download.hasBegun) return state
     const now = clock.now()
-    // Its client will ask again, nobody knows when. Somebody else may be getting it by then, or have it.
+    // containerd will ask again, nobody knows when. By then another node may be getting it, or hold it.
     if (way.kind === 'again') return { kind: 'gone' }
-    // containerd 2 makes its files when the first bytes come.
+    // containerd 2 makes its files only when the first bytes come.
     const patience = way.kind === 'peers' && way.parent !== undefined ? LOOK_LIMIT : ARRIVAL_PATIENCE
     if (arrival === undefined) return { kind: now - download.since < patience ? 'soon' : 'gone' }
     if (way.kind === 'peers') {
-      // Each would wait for the other.
+      // The two would wait for each other.
       const isCircle = way.parent !== undefined && addressOf(way.parent) === addressOf(asker)
       if (isCircle) return { kind: 'gone' }
       return download.parentLateSince === undefined ? state : { kind: 'later' }
@@ -149,11 +149,11 @@ export class Downloads {
       const turn = Math.max(way.at, this.#freedAt)
       return now - turn < FIRST_BYTE_PATIENCE ? state : { kind: 'gone' }
     }
-    // What runs at this moment may be over in a moment.
+    // A running download may be over in a moment.
     return { kind: now - way.at < TURN_PATIENCE ? 'soon' : 'later' }
   }
 
-  /** Why it will not come: upstream gives nothing of it, or containerd has all of it and does not want it. */
+  /** Why it will not come: upstream gave nothing of it, or containerd had all of it and rejected it. */
   whyAborted(download: Download): 'refused' | 'wrong' | undefined {
     const { arrival, way, isComplete } = download
     if (arrival === undefined) return undefined
@@ -167,7 +167,7 @@ export class Downloads {
     this.#running.clear()
   }
 
-  /** Whether containerd has a place for what it was sent upstream for at that time. */
+  /** Whether containerd has a place for a download that was sent upstream at that time. */
   isNext(download: Download, at: number): boolean {
     const before = [...this.#running.values()].filter(
       (other) =>
@@ -179,7 +179,7 @@ export class Downloads {
     return before.length < PLACES
   }
 
-  /** What comes at present, in bytes per millisecond. */
+  /** What all downloads get at present, in bytes per millisecond. */
   get #pace(): number {
     const now = this.#dependencies.clock.now()
     return [...this.#running.values()]
@@ -190,7 +190,7 @@ export class Downloads {
       .reduce((sum, one) => sum + one, 0)
   }
 
-  /** Looks for its arrival, and again. */
+  /** Looks whether it arrives, and later again. */
   #look(download: Download): void {
     const { store, holds, clock } = this.#dependencies
     const { digest, since } = download
@@ -223,11 +223,11 @@ export class Downloads {
       onProgress(download)
       renewLater()
     }
-    // Those who wait for their turn are heard of, too.
+    // Keepers must hear of downloads that wait for their turn as well.
     renewLater()
     void begun.then(() => {
       download.begun = { at: clock.now(), written: arrival.written }
-      // What is all there will be told to be held in a moment: that is enough.
+      // If it is complete, keepers hear in a moment that it is held.
       if (!stop.signal.aborted && arrival.written > 0 && !download.hasAll) renew()
     })
     const end = await arrival.ended
@@ -239,7 +239,7 @@ export class Downloads {
     else this.#end(download, end)
   }
 
-  /** Waits until the store holds what has come. */
+  /** Waits until the store holds it. */
   #store(download: Download, since: number): void {
     const { holds, clock } = this.#dependencies
     download.isComplete = true
@@ -257,7 +257,7 @@ export class Downloads {
     if (end === 'committed' && begun !== undefined && arrival !== undefined) {
       const bytes = arrival.written - begun.written
       const ms = Math.max(this.#dependencies.clock.now() - begun.at, 1)
-      // A few bytes may come at a pace that no link carries for long.
+      // A few bytes may come faster than any link can go on.
       const pace = bytes >= CARRIED_BYTES ? bytes / ms : 0
       if (way.kind === 'peers') this.#carried = Math.max(this.#carried, pace)
       else this.#upstreamPace = Math.max(this.#upstreamPace, pace)
@@ -271,10 +271,10 @@ export class Downloads {
 }
 
 /**
- * How many can follow a node.
+ * How many nodes can follow one.
  *
- * @param carried what its link has carried
- * @param pace what comes at present
+ * @param carried the most that its link has carried, in bytes per millisecond
+ * @param pace what it gets at present, in the same unit
  */
 export function roomOf(carried: number, pace: number): number {
   return pace > 0 ? Math.min(Math.max(Math.floor(carried / (pace * SPARE)), 1), MOST_FOLLOWERS) : 1

@@ -2,18 +2,18 @@ import type { ContentTarget } from '../oci/path.ts'
 import { BoundedMap } from '../platform/bounded-map.ts'
 import type { Clock } from '../platform/clock.ts'
 
-/** Images of which it is known who leads. */
+/** For how many images this node remembers who leads. */
 const MOST_IMAGES = 256
-/** Milliseconds for which a node that leads for a tag of a repository leads for the layers of its other tags as well. */
+/** Milliseconds for which a node that leads for one tag of a repository also leads for the layers of its other tags. */
 const LEAD_LIFE = 20_000
 
 /**
- * Who leads for which images: this node, or another one. The claim of the manifest tells, and whoever leads for that leads for all
- * layers: if each node led for some of them, all would wait for each other.
+ * Who leads for an image: this node or another one. The node that leads for the manifest leads for all layers: if each node led for
+ * some of them, all would wait for each other.
  */
 export class ImageLeaders {
   readonly #clock: Pick<Clock, 'now'>
-  /** By image, since when this node leads for it, or that another one does. */
+  /** By image: since when this node leads for it, or `another`. */
   readonly #leads = new BoundedMap<number | 'another'>(MOST_IMAGES)
 
   constructor(clock: Pick<Clock, 'now'>) {
@@ -24,12 +24,12 @@ export class ImageLeaders {
   note(image: string, isOurs: boolean): void {
     const now = this.#clock.now()
     const since = this.#leads.get(image)
-    // Of two tags that are pulled at once it may lead for one: nobody else does for that one.
+    // If two tags are pulled at once, this node may lead for only one of them; for that one nobody else does.
     if (isOurs) this.#leads.set(image, now)
     else if (typeof since !== 'number' || now - since > LEAD_LIFE) this.#leads.set(image, 'another')
   }
 
-  /** From now on, this node counts on no leader for the image. */
+  /** From now on, this node waits for no leader of the image. */
   forget(image: string | undefined): void {
     if (image !== undefined) this.#leads.delete(image)
   }

@@ -5,92 +5,89 @@ import type { Known, Peer } from '../swarm/router.ts'
 import type { Source } from './flight.ts'
 import { type Ask, MOST_HOLDERS, type News, type Placing } from './message.ts'
 
-/** Milliseconds for which a node counts as getting a digest without saying so again. It does each {@link RENEWAL}. */
+/** Milliseconds after its last word in which a node still counts as getting a digest. It speaks every {@link RENEWAL}. */
 export const LEASE = 10_000
-/** Milliseconds from one word of a node that is getting a digest to the next. */
+/** Milliseconds between two messages of a node that is getting a digest. */
 export const RENEWAL = 3_000
-/** Milliseconds for which others are sent to a node without a byte that has not said again that it goes upstream. */
+/** Milliseconds after its last word in which others are still sent to a node that has no byte yet. */
 export const FRESH = RENEWAL + 1_000
 /**
- * Milliseconds for which a node that is told to have a digest is named. By then lookups find what it has announced, and it
- * may have removed what it had.
+ * Milliseconds for which a keeper names a node that has said that it holds a digest. After that, lookups find its announcement,
+ * and it may have removed the content.
  */
 const HOLDER_LIFE = 60_000
 
 /**
- * Milliseconds in which two nodes must fail to get a first byte from upstream, so that it counts as refused: one of them may
- * have been stopped by a person. And for how many nobody waits for anybody then: those who are asking at this moment.
+ * A digest counts as refused by upstream when two nodes get no byte of it within this many milliseconds: a single one may have
+ * been stopped by a person. For as long after that, nobody waits for anybody else.
  */
 const REFUSAL_LIFE = 5_000
-/** Milliseconds after wrong bytes for which nobody is sent to follow anybody until a node has what is verified. */
+/** Milliseconds after wrong bytes in which nobody follows anybody, unless a node has verified content before. */
 const WRONG_LIFE = 30_000
 
-/** A node that has so many others above it or more is moved to where it has half as many, if there is room. */
+/** A node with this many others above it, or more, moves to a place with half as many, if there is one. */
 const DEEP = 4
-/**
- * If more than so many are getting a digest, each may be followed by two: to share what it can send costs less time than a
- * line of so many.
- */
+/** If more nodes than this are getting a digest, two may follow each: sharing a link then costs less time than so long a line. */
 const LONGEST_CHAIN = 200
 export const PAIR = 2
 
-/** Digests of which a keeper knows something at most: the oldest goes first. Some 300 images of a dozen layers. */
+/** How many digests a keeper knows at most; it drops the oldest first. Some 300 images of a dozen layers. */
 const MOST_DIGESTS = 4_096
-/** Nodes that are known to be getting, or to have, one digest. */
+/** How many nodes a keeper knows that are getting one digest, or hold it. */
 const MOST_NODES = 2_048
-/** The same of all digests, some 200 bytes each. */
+/** The same for all digests together, at some 200 bytes each. */
 const MOST_ENTRIES = 32_768
 
-/** A node that is getting a digest, or is about to, or has said that it has it. */
+/** A node that is getting a digest, is about to get it, or has said that it holds it. */
 interface Entry {
   readonly peer: Peer
   readonly holds: boolean
-  /** Address of the node that it is getting it from; nothing if it goes upstream. */
+  /** Address of the node that it follows; `undefined` if it goes upstream. */
   parent: string | undefined
-  /** Whether others may get it from there. */
+  /** Whether others may follow it. */
   gives: boolean
   heardAt: number
   hasBegun: boolean
-  /** How many can follow it. */
+  /** How many nodes can follow it. */
   room: number
-  /** Whether a child of it has turned away from it since it was last heard of. */
+  /** Whether a follower has left it since its last word. */
   wasLeft: boolean
 }
 
-/** Where a node is that is getting it, as another one sees it. */
+/** Where a node that is getting a digest stands in the tree, as another node sees it. */
 interface Place {
   readonly address: string
   readonly entry: Entry
-  /** How many nodes are above it, and which of them is the first. */
+  /** How many nodes are above it, and the address of the topmost one. */
   depth: number
   root: string
-  /** Whether it is that other node, or gets it from there by any way. */
+  /** Whether it is that other node, or is anywhere below it. */
   isBelow: boolean
-  /** How many follow it. */
+  /** How many nodes follow it. */
   taken: number
 }
 
 type Places = ReadonlyMap<string, Place>
 
 interface Content {
-  /** By address. Of those that have it, the one that was named last is at the end. */
+  /** By address. Among the holders, the one that was named last is at the end. */
   readonly entries: Map<string, Entry>
-  /** Who was the last to get no byte of it from upstream. */
+  /** The last node that got no byte of it from upstream. */
   refused?: { readonly by: string; readonly at: number } | undefined
-  /** Until when nobody is sent to follow anybody, since upstream refuses it. */
+  /** Until then nobody follows anybody, because upstream refuses it. */
   aloneUntil?: number | undefined
-  /** Until when nobody follows a node that nobody who has it is above, since bytes were wrong. */
+  /** Until then, because bytes were wrong, only verified content is given. */
   doubtedUntil?: number
 }
 
 /**
- * What one node knows, in memory, of the digests that it keeps for all: who is getting them, from whom, and who has them by
- * now. It says who goes upstream and whom the others follow: whoever has room and the least above it. Most nodes have
- * room for one, so that they form a line.
+ * What a node knows, in memory, of the digests that it keeps: who is getting them, from whom, and who holds them by now. It
+ * decides who goes upstream, and whom each other node follows: one with room and as few nodes as possible above it. Most nodes
+ * have room for one follower, so they form a line.
  */
 export class Keeper {
   readonly #clock: Pick<Clock, 'now'>
-  /** The one that was heard of last at the end. */
+  /** The digest that was heard of last is at the end. */
   readonly #contents = new Map<Digest, Content>()
   #entries = 0
 
@@ -98,13 +95,13 @@ export class Keeper {
     this.#clock = clock
   }
 
-  /** How many nodes are getting something, as far as it knows; some of them may have ended. */
+  /** How many nodes are getting something, as far as it knows. Some of them may be done. */
   get size(): number {
     const all = [...this.#contents.values()].flatMap(({ entries }) => [...entries.values()])
     return all.filter(({ holds }) => !holds).length
   }
 
-  /** @param known who has announced it */
+  /** @param known the nodes that have announced it */
   ask({ digest, gives: canGive, leads, resumes, not }: Omit<Ask, 'kind'>, from: Peer, known: Known): Placing {
     const now = this.#clock.now()
     const content = this.#content(digest)
@@ -116,14 +113,14 @@ export class Keeper {
       if (left !== undefined) left.wasLeft = true
     }
     const told = [...entries.values()].filter(({ holds }) => holds)
-    // Those who have announced it come in random order, the others in turns.
+    // Nodes that have announced it come in random order, the others take turns.
     const all = new Map([...known.peers, ...told.map(({ peer }) => peer)].map((peer) => [addressOf(peer), peer]))
     for (const address of [own, ...tried]) all.delete(address)
     const holders = [...all.values()].slice(0, MOST_HOLDERS)
     for (const holder of told) if (holders.includes(holder.peer)) nameLast(entries, holder)
     const isAlone = isAfter(content.aloneUntil, now)
     const isDoubted = isAfter(content.doubtedUntil, now)
-    // What it has got before may be wrong.
+    // Its earlier bytes may be the wrong ones.
     const gives = canGive && !(isDoubted && resumes)
     const isUnverified = isDoubted && holders.length === 0
     const places = placesOf(content, own)
@@ -131,7 +128,7 @@ export class Keeper {
     const mustWait = isUnverified && !isAlone && !resumes && this.#isLedAnew(own, places)
     const giver = parent ?? holders[0]
     const crowd = places.size - Number(places.has(own))
-    // Others could not follow whoever does not give, or does not get it.
+    // Nobody could follow a node that does not give, or does not get it.
     if ((gives && leads && !mustWait) || giver !== undefined) {
       const entry = this.#enter(content, from, { parent: giver && addressOf(giver), gives })
       if (!resumes) entry.gives = gives
@@ -144,16 +141,16 @@ export class Keeper {
     }
   }
 
-  /** @returns those who are to be told that they wait in vain */
+  /** @returns the nodes that must hear that they wait in vain */
   tell(news: News, from: Peer): Peer[] {
     const content = this.#content(news.digest)
     const own = addressOf(from)
     const now = this.#clock.now()
     if (news.kind === 'arriving') {
       const { parent, written, room } = news
-      // Told before that, and late: it would have asked.
+      // A late message from before it was complete: a node that gets it anew asks first.
       if (content.entries.get(own)?.holds === true) return []
-      // It may have been told whom to follow a moment ago, and not have done so yet.
+      // It may have been sent to a parent a moment ago, and not follow it yet.
       const above = parent === undefined ? content.entries.get(own)?.parent : addressOf(parent)
       const entry = this.#enter(content, from, { parent: above, gives: !isAfter(content.doubtedUntil, now) })
       entry.wasLeft = false
@@ -174,8 +171,8 @@ export class Keeper {
   }
 
   /**
-   * From whom a node had better get it that follows another one: from those that have it, once they are more than those that
-   * are getting it; or from somebody with less than half as many above.
+   * A better source for a node that follows another one: a holder, once there are more holders than nodes that are getting it; or
+   * a node with less than half as many others above it.
    */
   better(digest: Digest, from: Peer): Source | undefined {
     const own = addressOf(from)
@@ -196,19 +193,19 @@ export class Keeper {
     return { ...best.entry.peer, isArriving: true }
   }
 
-  /** Upstream has given no byte to that node. If it is not the first one, nobody waits for another any more. */
+  /** Upstream gave that node no byte. If another node has just said the same, nobody waits any longer. */
   #refuse(content: Content, own: string, now: number): Peer[] {
     const { refused, aloneUntil } = content
     content.refused = { by: own, at: now }
     if (refused?.by === own || !isRecent(refused, now)) return []
     content.aloneUntil = now + REFUSAL_LIFE
-    // They are told once.
+    // They were told already.
     if (isAfter(aloneUntil, now)) return []
     return [...content.entries.values()].filter(({ holds, hasBegun }) => !holds && !hasBegun).map(({ peer }) => peer)
   }
 
   /**
-   * A node has got wrong bytes. So may those who have theirs from the same node as it, also those who say that they have it all:
+   * A node got wrong bytes. Every node below the same leader may have them as well, even one that says it holds the content:
    * containerd does not read again what it has written.
    */
   #doubt(content: Content, own: string, now: number): void {
@@ -219,23 +216,23 @@ export class Keeper {
     for (const place of places.values()) if (place.root === root) place.entry.gives = false
   }
 
-  /** Whether another node gets it that others may follow, and follows nobody, and that one does not do so as well. */
+  /** Whether another node leads for it, and this one does not. */
   #isLedAnew(own: string, places: Places): boolean {
     const leads = (place: Place | undefined) => place?.entry.gives === true && place.depth === 0 && this.#isFresh(place)
     return !leads(places.get(own)) && [...places.values()].some(leads)
   }
 
-  /** Who that node is to get it from; `undefined` if it is to go upstream. */
+  /** The node that it is to follow; `undefined` if it is to go upstream. */
   #parentFor(own: string, places: Places, tried: ReadonlySet<string>): Place | undefined {
     const { parent, heardAt } = places.get(own)?.entry ?? { heardAt: 0 }
-    // It has been told to go upstream, and asks once more: by several requests at once, or since that has failed.
+    // It was sent upstream and asks again: with several requests at once, or because upstream failed.
     if (places.has(own) && parent === undefined && this.#clock.now() - heardAt < FRESH) return undefined
-    // Who asks once more stays where it is: it may be following already, and others it.
+    // A node that asks again keeps its place: it may follow already, and have followers.
     const kept = parent === undefined || tried.has(parent) ? undefined : places.get(parent)
     return kept !== undefined && !kept.isBelow ? kept : this.#bestOf(places, own, tried)
   }
 
-  /** Where a node had best get it: of those with room, that with the least above it, one that was left only if there is no other. */
+  /** The node with room and the fewest others above it. One that a follower has left counts only if there is no other. */
   #bestOf(places: Places, own: string, tried: ReadonlySet<string>): Place | undefined {
     for (const { address, entry } of places.values()) {
       const above =
@@ -254,12 +251,12 @@ export class Keeper {
     return best
   }
 
-  /** Whether it has begun to get it, or may be about to. */
+  /** Whether it has begun, or may be about to begin. */
   #isFresh({ entry: { hasBegun, parent, heardAt } }: Place): boolean {
     return hasBegun || parent !== undefined || this.#clock.now() - heardAt < FRESH
   }
 
-  /** What is known of a digest, without what is out of date. */
+  /** What is known of a digest and still true. */
   #content(digest: Digest): Content {
     const content = this.#contents.get(digest) ?? { entries: new Map() }
     this.#contents.delete(digest)
@@ -286,7 +283,7 @@ export class Keeper {
     if (known?.holds === false) return Object.assign(known, { parent: more.parent, heardAt })
     this.#remove(content, address)
     const entry = { peer, holds, ...more, heardAt, hasBegun: false, room: 1, wasLeft: false }
-    // What is dropped for want of room counts no more.
+    // Without room, it is not remembered.
     if (content.entries.size >= MOST_NODES) return entry
     content.entries.set(address, entry)
     this.#entries++
@@ -298,7 +295,7 @@ export class Keeper {
   }
 }
 
-/** Where each node is that is getting it. Keepers see to it that there is no circle, but nodes may tell one. */
+/** The place of each node that is getting it. A keeper never makes a circle, but nodes may claim one. */
 function placesOf({ entries }: Pick<Content, 'entries'>, own: string): Places {
   const places = new Map<string, Place>()
   const find = (address: string): Place | undefined => {
@@ -320,7 +317,7 @@ function placesOf({ entries }: Pick<Content, 'entries'>, own: string): Places {
   return places
 }
 
-/** The next one that asks is told of others. */
+/** The next node that asks hears of other holders first. */
 function nameLast(entries: Content['entries'], holder: Entry): void {
   entries.delete(addressOf(holder.peer))
   entries.set(addressOf(holder.peer), holder)

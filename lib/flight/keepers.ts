@@ -12,31 +12,31 @@ import { type Answer, type Ask, encode, type News, type Placing, type Question, 
 export interface KeepersDependencies {
   readonly members: Pick<Members, 'closest' | 'ask'>
   readonly router: Pick<Router, 'known'>
-  /** This node, as others know it. It is a keeper of some digests itself. */
+  /** This node, as others know it. It may be a keeper of a digest itself. */
   readonly self: Peer
   readonly clock: Clock
-  /** Told that this node waits in vain for whoever it follows. */
+  /** Called when a keeper says that this node waits in vain for its parent. */
   readonly onReleased: (digest: Digest) => void
 }
 
-/** How many members keep a digest: the second is asked when the first does not answer. */
+/** How many members keep a digest. The second one is asked when the first one does not answer. */
 const KEEPERS = 2
-/** Milliseconds for which a keeper is waited for. */
+/** Milliseconds to wait for a keeper's answer. */
 const KEEPER_PATIENCE = 300
 /**
- * Milliseconds for which a keeper that did not answer is asked last, and for how many milliseconds it is waited for then: a
- * pull has many layers.
+ * For `SILENCE_LIFE` milliseconds, a keeper that did not answer is asked last, and waited for `SILENT_PATIENCE` milliseconds only:
+ * a pull has many layers.
  */
 const SILENCE_LIFE = 5_000
 const SILENT_PATIENCE = 100
 /** Milliseconds that {@link Keepers.ask} takes at most. */
 export const ASK_TIME = KEEPERS * KEEPER_PATIENCE
 
-/** The keepers of digests, which are the members closest to them: this node asks and tells them, and is one of them for others. */
+/** The keepers of digests: the members closest to them. This node asks and tells them, and is a keeper for others. */
 export class Keepers {
   readonly #dependencies: KeepersDependencies
   readonly #keeper: Keeper
-  /** Keepers that did not answer, by address, and until when they are asked last. */
+  /** By address, keepers that did not answer, and until when they are asked last. */
   readonly #silent = new Map<string, number>()
   readonly #closing = new AbortController()
 
@@ -45,32 +45,35 @@ export class Keepers {
     this.#keeper = new Keeper(dependencies.clock)
   }
 
-  /** How many nodes are getting something, as far as this node knows as a keeper. */
+  /** How many nodes are getting something, as far as this node knows from being a keeper. */
   get kept(): number {
     return this.#keeper.size
   }
 
-  /** Asks the keepers of a digest, one after the other, until one answers; and the next one before this node replaces a leader. */
+  /**
+   * Asks the keepers of a digest one after the other until one answers. Before this node replaces a leader, it asks the next one
+   * as well.
+   */
   async ask(question: Ask, signal: AbortSignal): Promise<Placing | undefined> {
     const keepers = this.#of(question.digest)
     const isSilent = (keeper: Peer) => Number(this.#isSilent(keeper))
     let placing: Placing | undefined
     for (const keeper of keepers.sort((a, b) => isSilent(a) - isSilent(b))) {
-      // What the first one does not know, one that falls silent would not tell.
+      // A keeper that does not answer could add nothing to the first answer.
       if (signal.aborted || (placing !== undefined && this.#isSilent(keeper))) break
       const answer = await this.#askOne(keeper, question, signal)
       if (answer?.kind !== 'place') continue
       placing = answer
-      // Members that do not know the same ones ask different keepers, and what one knows the other may not.
+      // Nodes that see different members ask different keepers, so one may know what the other does not.
       if (nameOf(placing) !== 'lead' || question.not.length === 0) break
     }
     return placing
   }
 
   /**
-   * Tells all keepers of a digest; those that do not answer are told once more.
+   * Tells all keepers of a digest. Those that do not answer are told once more.
    *
-   * @returns from whom this node had better get it
+   * @returns a better source for this node, if a keeper knows one
    */
   async tell(news: News): Promise<Source | undefined> {
     const { members, self } = this.#dependencies
@@ -86,12 +89,12 @@ export class Keepers {
     return told.parent === undefined ? told.holder : { ...told.parent, isArriving: true }
   }
 
-  /** The answer of this node as a keeper. */
+  /** Answers a member as a keeper. */
   place(question: Ask, from: Peer): Placing {
     return this.#keeper.ask(question, from, this.#dependencies.router.known(digestKey(question.digest)))
   }
 
-  /** What this node is told as a keeper. */
+  /** Takes note, as a keeper, of what a member tells. */
   hear(news: News, from: Peer): Answer {
     const { members, self, onReleased } = this.#dependencies
     const { digest } = news
@@ -105,7 +108,7 @@ export class Keepers {
     return isArriving === true ? { kind: 'told', parent: peer } : { kind: 'told', holder: peer }
   }
 
-  /** A member says that this node waits in vain. Only a keeper of the digest can know. */
+  /** Believes a member that says that this node waits in vain, if it is a keeper of the digest. */
   released(digest: Digest, from: Peer): void {
     if (this.#of(digest).some((keeper) => isSame(keeper, from))) this.#dependencies.onReleased(digest)
   }
@@ -146,7 +149,7 @@ export async function askMember(
   return answer && readAnswer(answer)
 }
 
-/** What an answer of a keeper comes to. */
+/** What a keeper's answer means for the node that asked. */
 export function nameOf({ parent, holders, mustWait }: Placing): 'follow' | 'holders' | 'lead' | 'wait' {
   if (parent !== undefined) return 'follow'
   if (holders.length > 0) return 'holders'

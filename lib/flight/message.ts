@@ -4,13 +4,13 @@ import { type Digest, isDigest } from '../oci/digest.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Peer } from '../swarm/router.ts'
 
-/** What a member asks, and what it tells, in a datagram of JSON. Digests and addresses are checked as they are read. */
+/** What members ask and tell each other, as JSON in one datagram. Digests and addresses are checked when they are read. */
 
-/** How many peers a question names at most: with a digest of sha512, it is still a datagram of `MAX_MESSAGE` bytes. */
+/** How many peers a question may name: with a sha512 digest, it still fits into `MAX_MESSAGE` bytes. */
 export const MOST_NAMED = 8
-/** The same of an answer, which has no digest. */
+/** How many peers an answer may name: it has no digest. */
 export const MOST_HOLDERS = 20
-/** How many can follow a node at most: whoever says that it has more room would get all others. */
+/** How many followers a node may claim to have room for: with no bound, one node could draw all others to it. */
 export const MOST_FOLLOWERS = 4
 
 const digest = v.pipe(
@@ -25,19 +25,19 @@ const room = v.pipe(bytes, v.maxValue(MOST_FOLLOWERS))
 
 const QUESTION = v.variant('kind', [
   /**
-   * Who may have it? `gives`: others may follow the asker, whose containerd is about to write it. `leads`: it goes upstream
-   * if nobody is named. `resumes`: its containerd has got some of it before. `not`: these were tried, and do not give it.
+   * Who has it? `gives`: others may follow the asker, whose containerd is about to write it. `leads`: the asker goes upstream if
+   * nobody is named. `resumes`: its containerd already has a part of it. `not`: peers that were tried, and do not give it.
    */
   v.strictObject({
     ...{ kind: v.literal('ask'), digest, gives: v.boolean(), leads: v.boolean(), resumes: v.boolean(), not: peers },
   }),
-  /** It is arriving here: from upstream, or from a parent. So many nodes can follow this one. A lease. */
+  /** It is arriving at the sender, from upstream or from `parent`, and `room` nodes can follow. A lease, to be renewed. */
   v.strictObject({ kind: v.literal('arriving'), digest, written: bytes, parent: v.optional(peer), room }),
-  /** It is complete here, or will not come. */
+  /** It is complete at the sender. */
   v.strictObject({ kind: v.literal('held'), digest }),
-  /** `refused`: upstream gave no byte of it. `wrong`: what came from there or from others is something else. */
+  /** It will not come. `refused`: upstream gave no byte of it. `wrong`: the bytes did not match the digest. */
   v.strictObject({ kind: v.literal('gone'), digest, why: v.optional(v.picklist(['refused', 'wrong'])) }),
-  /** A keeper says that upstream refuses it, so nobody has to wait for the node that it follows. */
+  /** A keeper says that upstream refuses it, so the receiver waits in vain. */
   v.strictObject({ kind: v.literal('released'), digest }),
   /** How far are you with it? */
   v.strictObject({ kind: v.literal('state'), digest }),
@@ -45,23 +45,23 @@ const QUESTION = v.variant('kind', [
 
 const ANSWER = v.variant('kind', [
   /**
-   * Some of those who have it, and how many they are; who is to be followed if that is better, and how many are getting it
-   * besides the asker. Without any of them the asker leads. `isWhole`: nobody else has to be asked who has it. `isRefused`: upstream
-   * has given no byte of it to a node, a moment ago. `mustWait`: bytes were wrong, and another node gets it anew from upstream.
+   * Some holders, and how many there are; the parent to follow if that is better, and how many nodes besides the asker are getting
+   * it. With neither, the asker leads. `isWhole`: nobody else needs to be asked for holders. `isRefused`: upstream has just given a
+   * node no byte of it. `mustWait`: bytes were wrong, and another node gets it anew from upstream.
    */
   v.strictObject({
     ...{ kind: v.literal('place'), holders: v.pipe(v.array(peer), v.maxLength(MOST_HOLDERS)), held: bytes },
     ...{ parent: v.optional(peer), crowd: bytes, isWhole: v.boolean(), isRefused: v.optional(v.boolean()) },
     mustWait: v.optional(v.boolean()),
   }),
-  /** The keeper has heard, and says whom the node had better follow, or who has it by now. */
+  /** The keeper has heard. It may name a better parent, or a holder. */
   v.strictObject({ kind: v.literal('told'), parent: v.optional(peer), holder: v.optional(peer) }),
   v.strictObject({ kind: v.literal('arriving'), written: bytes, size: v.optional(bytes), leads: v.boolean() }),
-  /** It will go upstream for it when its turn has come. */
+  /** It goes upstream when its turn has come. */
   v.strictObject({ kind: v.literal('later') }),
   v.strictObject({ kind: v.literal('held') }),
   v.strictObject({ kind: v.literal('gone') }),
-  /** It will be known in a moment. */
+  /** The peer will know in a moment. */
   v.strictObject({ kind: v.literal('soon') }),
 ])
 
@@ -81,12 +81,12 @@ export function encode(message: Question | Answer): Uint8Array {
   return encoder.encode(JSON.stringify(message, plain))
 }
 
-/** `undefined` for what is no question. */
+/** `undefined` if it is not a question. */
 export function readQuestion(message: Uint8Array): Question | undefined {
   return read(QUESTION, message)
 }
 
-/** `undefined` for what is no answer. */
+/** `undefined` if it is not an answer. */
 export function readAnswer(message: Uint8Array): Answer | undefined {
   return read(ANSWER, message)
 }

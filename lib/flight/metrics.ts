@@ -1,19 +1,19 @@
 import type { Metrics } from '../observe/metrics.ts'
 
-/** What keepers may say to a node that asks; `silent`: none has answered. */
+/** What keepers may answer; `silent`: none of them answered. */
 const ANSWERS = ['holders', 'follow', 'lead', 'wait', 'silent'] as const
 export const ROLES = ['leader', 'follower'] as const
 
 export type FlightMetrics = ReturnType<typeof createFlightMetrics>
 
 export interface FlightFigures {
-  /** Nodes whose claims this one keeps, each once for each digest. */
+  /** The claims that this node keeps: one for each node and digest. */
   readonly kept: number
   /** Digests that are being written on this node. */
   readonly arriving: number
 }
 
-/** @param figures called for each look at the metrics */
+/** @param figures called whenever the metrics are read */
 export function createFlightMetrics({ counter, counters, histogram, looked }: Metrics, figures: () => FlightFigures) {
   looked('flight_kept', 'Claims that this node keeps: which node is getting which digest.', () => figures().kept)
   looked(

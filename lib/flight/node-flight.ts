@@ -21,7 +21,7 @@ export interface FlightDependencies {
   readonly members: Members
   readonly router: Pick<Router, 'lookup' | 'known'>
   readonly store: Pick<ContentStore, 'arriving'>
-  /** Whether this node offers it to others. */
+  /** Whether this node holds it and offers it to others. */
   readonly holds: (key: Key) => boolean
   /** This node, as others know it. */
   readonly self: Peer
@@ -37,40 +37,38 @@ export interface FlightOptions {
   readonly gives: boolean
 }
 
-/** Milliseconds for which a keeper is asked alone: then a lookup goes on as long as it does not answer. */
+/** Milliseconds to wait for a keeper before a lookup starts beside it. */
 const KEEPER_HASTE = 30
-/** Milliseconds until a node that has never seen files of its client counts as one that does not. containerd makes them before it asks. */
+/** Milliseconds to wait for the first files of containerd that this node ever sees. containerd makes them before it asks. */
 const ARRIVAL_PATIENCE = 50
 /**
- * How often a peer is asked at most that will know in a moment, and after how many milliseconds: its containerd has just made
- * its files, or enters in its database what is complete.
+ * How often a peer is asked again that will know in a moment, and the milliseconds between: its containerd is making its files, or
+ * is entering complete content in its database.
  */
 const SOON_LOOKS = 6
 const SOON_INTERVAL = 50
-/**
- * How often a client is told to ask again for what it has no byte of: containerd gives up after the third time without progress.
- */
+/** How often containerd is told to ask again for a layer that it has no byte of: it gives up after three times without progress. */
 const MOST_RETURNS = 2
 /**
- * How often a keeper is asked for the leader of an image, which asks at about the same time, and after how many milliseconds; and
- * how often as long as the client can be told to ask again. containerd 2 has other layers to ask for.
+ * How often a keeper is asked for a leader that is about to ask as well, and the milliseconds between; and how often where
+ * containerd can be told to ask again, because containerd 2 has other layers to ask for.
  */
 const LEADER_LOOKS = 20
 const LEADER_INTERVAL = 100
 const FEW_LEADER_LOOKS = 2
 /**
- * Milliseconds for which a client waits for the turn of a leader, or until another node has what is verified. containerd 2.3
- * waits 30 s for a head.
+ * Milliseconds for which containerd may wait for the turn of a leader, or for verified content. containerd 2.3 waits 30 s for a
+ * head.
  */
 const TURN_PATIENCE = 20_000
-/** Milliseconds from one question whether another node has what is verified to the next. */
+/** Milliseconds between two questions whether another node has verified content. */
 const VERIFIED_INTERVAL = 300
 /** Milliseconds that {@link Flight.sources} takes at most beyond a lookup. */
 export const CLAIM_TIME = ARRIVAL_PATIENCE + ASK_TIME + LEADER_LOOKS * LEADER_INTERVAL
 
 /**
- * Takes part in flights: asks the keepers who has something, and follows whom they name, or leads. It tells them
- * what arrives here, answers those who follow, and is a keeper for others.
+ * This node's part in flights: it asks the keepers who has something, then follows the node that they name, or leads. It tells
+ * them what arrives here, answers its own followers, and is a keeper for others.
  */
 export class NodeFlight implements Flight {
   readonly #dependencies: FlightDependencies
@@ -99,7 +97,7 @@ export class NodeFlight implements Flight {
     members.answer((question, from) => this.#answer(question, from))
   }
 
-  /** How many nodes may follow this one: a keeper sends two where very many wait. */
+  /** How many nodes may follow this one. A keeper may send two where very many wait. */
   get room(): number {
     return Math.max(this.#downloads.room, PAIR)
   }
@@ -128,18 +126,18 @@ export class NodeFlight implements Flight {
         void claim.then((placing) => placing && this.#leaders.note(imageOf(target), nameOf(placing) === 'lead'))
       }
       const soon = await within(clock, KEEPER_HASTE, claim)
-      // Nobody gives a part of a manifest.
+      // Manifests are given whole or not at all.
       const mayFollow = target?.kind !== 'manifest'
-      // Each of those who have it, or are getting it, gives to one: more would share what it can send.
+      // Each holder and each node that is getting it gives to one other: more would share its link.
       const isCrowded = mayFollow && soon?.parent !== undefined && soon.crowd >= soon.held
       if (!isCrowded) yield* soon?.holders ?? []
       if (!isCrowded && soon?.isWhole !== true) yield* this.#lookup(key, stop.signal)
       let placing = await claim
       if (soon === undefined) yield* placing?.holders ?? []
-      // A parent that this node has just given up may be named once more: its turn has not come.
+      // The parent that this node has just left may be named again: its turn has not come.
       if (placing?.parent === undefined) download.parentLateSince = undefined
       placing = await this.#led(download, placing, stop.signal)
-      // Those who have it may have removed it a moment ago.
+      // This comes last, for when the holders have just removed it.
       if (mayFollow && placing?.parent !== undefined && !signal.aborted) {
         this.#metrics.crowds.observe(placing.crowd)
         yield download.follow(placing.parent)
@@ -161,7 +159,7 @@ export class NodeFlight implements Flight {
       const download = this.#downloads.get(digest)
       if (download?.isReleased === true) return { kind: 'gone' }
       if (download !== undefined) {
-        // Whoever leads for an image may be busy.
+        // A node that leads for an image may be too busy to answer.
         if (answer?.kind === 'later' || (answer === undefined && this.#isLed(download))) {
           download.parentLateSince ??= clock.now()
         } else if (answer !== undefined) download.parentLateSince = undefined
@@ -231,26 +229,26 @@ export class NodeFlight implements Flight {
     if (mayReturn && isLate && !hasBegun && returns < MOST_RETURNS && arrival?.size !== undefined) {
       download.returns++
       download.way = { kind: 'again' }
-      // Nobody is to wait for it: whoever asks next may have a place, or be told of somebody who has got it meanwhile.
+      // Nobody may wait for this node: the next one that asks may have a place, or hear of a new holder.
       if (download.isClaimed) void this.#keepers.tell({ kind: 'gone', digest })
       download.isClaimed = false
       return arrival.size
     }
-    // Who goes upstream itself must wait for nobody: the others might wait for it.
+    // A node that goes upstream must wait for nobody, because others may wait for it.
     if (this.#isLed(download)) this.#leaders.forget(download.image)
     download.way = { kind: 'upstream', at }
     if (way.kind === 'peers' && hasBegun) this.#tellProgress(download)
     return undefined
   }
 
-  /** Ends what it waits for. Others learn that nothing arrives here any more when they ask the next time. */
+  /** Ends everything that waits. Others learn the next time they ask that nothing arrives here any longer. */
   close(): void {
     this.#closing.abort(new Error('closed'))
     this.#keepers.close()
     this.#downloads.close()
   }
 
-  /** Those whom a lookup finds in its time. */
+  /** What a lookup finds in its time. */
   async *#lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
     const { router, clock } = this.#dependencies
     const stop = new AbortController()
@@ -263,12 +261,12 @@ export class NodeFlight implements Flight {
     }
   }
 
-  /** Whether another node leads for the image that it is part of. What has begun waits for nobody: it would stand still. */
+  /** Whether it must leave upstream to another node, which leads for its image. A download with bytes waits for nobody. */
   #isLed({ image, hasBegun }: Download): boolean {
     return !hasBegun && this.#leaders.isAnother(image)
   }
 
-  /** Waits a moment for the one that leads for the image, if it has not asked yet. Without it, this node may lead. */
+  /** Waits a moment for the leader of the image, if it has not asked yet. If it does not come, this node may lead. */
   async #led(download: Download, placing: Placing | undefined, signal: AbortSignal): Promise<Placing | undefined> {
     const { clock } = this.#dependencies
     let found = placing
@@ -286,7 +284,7 @@ export class NodeFlight implements Flight {
     return found
   }
 
-  /** Asks the keepers who has it, or whom to follow. */
+  /** Asks the keepers who holds it, or whom to follow. */
   async #claim(download: Download, signal: AbortSignal): Promise<Placing | undefined> {
     const { digest, found } = download
     const { gives: mayGive } = this.#options
@@ -332,7 +330,7 @@ export class NodeFlight implements Flight {
     log.info('flight', { key: digest, role, outcome, parent, bytes: arrival.written, ms })
   }
 
-  /** The answer to another member. */
+  /** Answers another member. */
   #answer(message: Uint8Array, from: Peer): Uint8Array | undefined {
     const question = readQuestion(message)
     if (question === undefined) return undefined
@@ -343,7 +341,7 @@ export class NodeFlight implements Flight {
     return encode({ kind: 'told' })
   }
 
-  /** Whoever it follows is given up as soon as it is asked how far it is. */
+  /** Leaves the parent of a download at the next look at it. */
   #release(digest: Digest): void {
     const download = this.#downloads.get(digest)
     if (download === undefined || download.hasBegun) return
@@ -352,7 +350,7 @@ export class NodeFlight implements Flight {
   }
 }
 
-/** What a promise gives, if it does not take longer than that. */
+/** What a promise gives within so many milliseconds; `undefined` if it takes longer. */
 async function within<T>(clock: Clock, ms: number, promise: Promise<T>): Promise<T | undefined> {
   const late = Promise.withResolvers<undefined>()
   const cancel = clock.after(ms, () => late.resolve(undefined))
