@@ -5,14 +5,14 @@ import type { Readiness } from '../observe/readiness.ts'
 export interface AdminDoorDependencies {
   readonly readiness: Pick<Readiness, 'reasons' | 'notes'>
   readonly metrics: Metrics
-  /** Answers all other paths; without it there is nothing else. */
+  /** Answers all other paths; if missing, they are a 404. */
   readonly page?: Pick<Hono, 'fetch'> | undefined
 }
 
 /**
- * The door for probes, Prometheus and people: `/livez` answers as long as the process does, `/readyz` when it does its
- * work, `/metrics` with what it has done. None of these tells the name of an image; the page does, and has rules of its own
- * for who is answered.
+ * The door for probes, Prometheus and people: `/livez` says that the process is alive, `/readyz` whether the mirror works, and
+ * `/metrics` what it has done. None of these tells the name of an image. The page does, so it has its own rules for who may see
+ * it.
  */
 export function createAdminDoor({ readiness, metrics, page }: AdminDoorDependencies): Hono {
   const app = new Hono()

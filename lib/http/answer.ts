@@ -4,7 +4,7 @@ import type { ContentTarget } from '../oci/path.ts'
 import { type ByteRange, formatContentRange, formatUnsatisfiedRange, lengthOf, shortRange } from '../oci/range.ts'
 import type { DoorEnv, GivenContent } from './door.ts'
 
-/** Status and headers of an answer with the whole content, or with a part of it; notes what the answer gives. */
+/** Status and headers of an answer with the whole content or with a range of it. Notes in the context what the answer gives. */
 export function contentHead(
   c: Context<DoorEnv>,
   descriptor: Descriptor,
@@ -27,7 +27,7 @@ export function contentHead(
   }
 }
 
-/** RFC 9110's answer to a Range that holds no byte of the content. */
+/** The 416 for a Range that has no byte of the content (RFC 9110, section 15.5.17). */
 export function unsatisfiableAnswer(size: number): Response {
   return new Response(null, {
     status: 416,
@@ -36,9 +36,9 @@ export function unsatisfiableAnswer(size: number): Response {
 }
 
 /**
- * The answer that the request's conditions call for instead of content that there is (RFC 9110, section 13.2.2): 412 if
- * If-Match names other content, 304 if If-None-Match names this content. A HEAD gets no 304: containerd takes that for a
- * failed pull, and nobody else needs one.
+ * The answer that the request's conditions demand instead of the content (RFC 9110, section 13.2.2): 412 if If-Match names
+ * other content, 304 if If-None-Match names this content. A HEAD never gets 304: containerd would fail the pull, and no other
+ * client needs it.
  */
 export function conditionalAnswer({ method, headers }: Request, digest: Digest): Response | undefined {
   const etag = { ETag: etagOf(digest) }
@@ -50,8 +50,8 @@ export function conditionalAnswer({ method, headers }: Request, digest: Digest):
 }
 
 /**
- * The Range header in its shortest form, unless it does not count: for a manifest, with an If-Range of other content, and
- * for HEAD (RFC 9110, section 14.2: a server must ignore it for every method but GET).
+ * The Range header in its shortest form; `undefined` where it is ignored: for a manifest, for an If-Range that names other
+ * content, and for HEAD (RFC 9110, section 14.2: a server must ignore it for every method but GET).
  */
 export function rangeHeaderOf(target: ContentTarget, { method, headers }: Request): string | undefined {
   if (target.kind === 'manifest' || method === 'HEAD') return undefined
@@ -59,22 +59,22 @@ export function rangeHeaderOf(target: ContentTarget, { method, headers }: Reques
   return shortRange(headers.get('range'))
 }
 
-/** The strong entity tag of content: its digest in quotes. The content of a digest never changes. */
+/** The strong entity tag of content: its digest in quotes, because the content of a digest never changes. */
 export function etagOf(digest: Digest): string {
   return `"${digest}"`
 }
 
 /**
- * Whether an If-Match header lets a request count for this content: there is none, or it is `*`, or a list with our entity
- * tag by strong comparison (RFC 9110, section 13.1.1).
+ * Whether If-Match holds for this content: the header is missing, `*`, or a list with the content's entity tag by strong
+ * comparison (RFC 9110, section 13.1.1).
  */
 export function matchesIfMatch(header: string | null, digest: Digest): boolean {
   return header === null || header.trim() === '*' || tagsOf(header).includes(etagOf(digest))
 }
 
 /**
- * Whether an If-None-Match header names this content: it is `*`, or a list with our entity tag by weak comparison (RFC
- * 9110, section 13.1.2). No header names nothing.
+ * Whether If-None-Match names this content: the header is `*`, or a list with the content's entity tag by weak comparison (RFC
+ * 9110, section 13.1.2).
  */
 export function matchesIfNoneMatch(header: string | null, digest: Digest): boolean {
   if (header === null) return false
@@ -82,8 +82,8 @@ export function matchesIfNoneMatch(header: string | null, digest: Digest): boole
 }
 
 /**
- * Whether an If-Range header lets the Range header count: there is none, or it is our entity tag by strong comparison
- * (RFC 9110, section 13.1.5). A weak tag, another tag and a date ask for the whole content.
+ * Whether If-Range lets the Range header count: the header is missing, or is the content's entity tag by strong comparison (RFC
+ * 9110, section 13.1.5). With a weak tag, another tag or a date the client gets the whole content.
  */
 export function matchesIfRange(header: string | null, digest: Digest): boolean {
   return header === null || header.trim() === etagOf(digest)

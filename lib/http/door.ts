@@ -8,25 +8,25 @@ import type { Policy } from '../oci/policy.ts'
 import type { Admission } from '../platform/listener.ts'
 import type { DOORS } from './metrics.ts'
 
-/** What the middlewares of a door know of a request, beside the request itself. */
+/** What the middlewares of a door know about a request, beside the request itself. */
 export interface DoorEnv {
   Bindings: { readonly admission?: Admission | undefined }
   Variables: {
-    /** What it asks for; set for every request of content, and only for those. */
+    /** The content that it asks for; missing where it asks for something else, such as `/v2/`. */
     target: ContentTarget
-    /** Whether upstream is to answer it, and so this mirror does not. */
+    /** Whether this mirror leaves the answer to upstream. */
     isForUpstream?: boolean
-    /** What its answer gives; missing where that has no content. */
+    /** What the answer gives; missing where it has no content. */
     content?: GivenContent
   }
 }
 
 export interface GivenContent {
-  /** This node, or another one. */
+  /** `local`: this node. `peer`: another one. */
   readonly source: 'local' | 'peer'
   /** Bytes of the body, as declared; 0 for HEAD. */
   readonly bytes: number
-  /** Of the whole content. */
+  /** Describes the whole content, also where the body is a range of it. */
   readonly descriptor: Descriptor
 }
 
@@ -38,16 +38,16 @@ export interface DoorDependencies {
 }
 
 export interface Door {
-  /** @param admission of the server that asks; without it a door refuses no request for being one too many */
+  /** @param admission of the server that received the request; if missing, the door answers any number of requests at a time */
   fetch(request: Request, admission?: Admission): Response | Promise<Response>
 }
 
 /**
  * The pull half of the OCI distribution-spec 1.1, read-only. The registry door and the peer door differ in who may ask and
- * in where content comes from.
+ * where content comes from.
  *
- * @param checks for every request, in this order; they set the target
- * @param sources for a request of content that the policy admits: each answers or passes on, and the last one is a miss
+ * @param checks run for every request, in this order, and set the target
+ * @param sources run for content that the policy admits: each answers or passes on; if none answers, the request is a miss
  */
 export function createDoor(
   name: (typeof DOORS)[number],
@@ -56,8 +56,9 @@ export function createDoor(
   sources: readonly DoorMiddleware[],
 ): Door {
   const bounded = boundedLog(log)
-  // Hono's default falls back to a router that takes a second for a path of a thousand `manifests/`; this one refuses, when
-  // it is built, a route that it cannot match in one expression. It gets the path as it was sent, which Hono would decode.
+  // Hono's default falls back to a router that takes a second for a path of a thousand `manifests/`. This one matches all
+  // routes in one expression, and refuses at the start a route that it cannot match so. `getPath` gives it the path as it was
+  // sent, because Hono would decode it.
   const door = new Hono<DoorEnv>({ router: new RegExpRouter(), getPath: ({ url }) => new URL(url).pathname })
   door.use(...checks, throwErrors())
   door.on('GET', ['/v2', '/v2/'], baseAnswer)
@@ -67,7 +68,7 @@ export function createDoor(
   door.get('/v2/:name{.+}/tags/list', () => absentAnswer('listing tags'))
   door.get('/v2/:name{.+}/referrers/:digest', () => absentAnswer('the referrers API'))
   door.notFound(() => absentAnswer('this endpoint'))
-  // A check answers what the client did wrong. Whatever is thrown is a failure of this node, an OciError too.
+  // Checks answer for mistakes of the client. Any error that is thrown is a failure of this node, even an OciError.
   door.onError((error, c) => {
     const request = { door: name, method: c.req.method, path: c.req.path }
     if (c.req.raw.signal.aborted) bounded.debug('client went away', request)
@@ -78,7 +79,7 @@ export function createDoor(
 }
 
 /**
- * Makes an error of what is none, which Hono does not hand to `onError`: where `node:http` serves, the signal of a client
+ * Wraps anything thrown in an Error, because Hono hands nothing else to `onError`: under `node:http`, the signal of a client
  * that leaves aborts with a string.
  */
 function throwErrors(): DoorMiddleware {
@@ -91,10 +92,10 @@ function throwErrors(): DoorMiddleware {
   }
 }
 
-/** Answers with a miss, whatever there is, for an image that this node does not mirror. */
+/** Answers an image that this node does not mirror with a miss, even if the node holds it. */
 function admitted(policy: Policy): DoorMiddleware {
   return async function admitted(c, next) {
-    // The routes match `/v2/<name>/blobs/uploads`, too, which begins a push and names no content.
+    // The routes also match `/v2/<name>/blobs/uploads`, which begins a push and names no content.
     const target: ContentTarget | undefined = c.get('target')
     if (target === undefined) return absentAnswer('this endpoint')
     const tagged = tagNamed(target)

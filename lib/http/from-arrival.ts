@@ -10,20 +10,16 @@ import type { ContentStore } from '../store/store.ts'
 import { contentHead, rangeHeaderOf } from './answer.ts'
 import type { DoorMiddleware } from './door.ts'
 
-/**
- * How long a follower may wait for the first byte that it asks for, in milliseconds: it goes on from a place where this node
- * is in a moment, or never.
- */
+/** Milliseconds for which a follower may wait for the first byte of its range: this node has it in a moment, or never. */
 const WAIT = 300
-/** How long a follower may leave what it was given before another one may take its place, in milliseconds. */
+/** Milliseconds after which a follower that does not read loses its place to the next one. */
 const IDLE = 500
-/** Characters of an address and a port. */
+/** Characters of an IPv4 address and a port. */
 const LONGEST_ADDRESS = 21
 
 /**
- * The nodes that follow this one: they get blobs that its containerd is downloading while these grow. Keepers send one to
- * each, or more where the node says that it has room. Those who were sent here by keepers that do not know of each other are
- * refused if they are too many.
+ * The nodes that follow this one: they get blobs while containerd on this node downloads them. A keeper sends one follower, or
+ * more if this node has said that it has room. Keepers that do not know each other may send too many, so the rest is refused.
  */
 export class Followers {
   readonly arrivals: Pick<ContentStore, 'arriving'>
@@ -38,12 +34,12 @@ export class Followers {
     this.#clock = clock
   }
 
-  /** How many nodes follow at this moment. */
+  /** How many nodes follow this one now. */
   get size(): number {
     return [...this.#places.values()].flat().length
   }
 
-  /** The addresses of those that follow, as they say, by what they follow. */
+  /** The followers of each digest, by the addresses that they claim. */
   get all(): Readonly<Record<string, string>> {
     const all = [...this.#places].map(([digest, places]) => {
       return [digest, places.map(({ follower }) => follower.slice(0, LONGEST_ADDRESS)).join(', ')] as const
@@ -51,7 +47,7 @@ export class Followers {
     return Object.fromEntries(all)
   }
 
-  /** Takes a place of a follower of the blob; `undefined` if others have all of them. */
+  /** Takes a place for a follower of the blob; `undefined` if other followers have all of them. */
   follow(digest: Digest, follower: string): Place | undefined {
     const others = (this.#places.get(digest) ?? []).filter((place) => !place.isIdle && place.follower !== follower)
     if (others.length >= this.#room()) return undefined
@@ -70,7 +66,7 @@ class Place {
   readonly follower: string
   readonly leave: () => void
   readonly #clock: Clock
-  /** Since when it has not taken what it was given. */
+  /** When it was given the chunk that it has not taken yet. */
   #givenAt: number | undefined
 
   constructor(follower: string, clock: Clock, leave: () => void) {
@@ -93,8 +89,8 @@ class Place {
 }
 
 /**
- * Answers a node that follows this one with a blob that is being written here, as far as it is there and then as it grows.
- * Nobody else gets such content, and nobody gets any of which the size is not known: nothing has verified it.
+ * Answers a follower with a blob that containerd is still writing: first the bytes that are there, then the others as they
+ * come. Only followers get it, because nobody has verified it yet, and only if its size is known.
  */
 export function fromArrival(followers: Followers): DoorMiddleware {
   return async function fromArrival(c, next) {
@@ -123,15 +119,14 @@ export function fromArrival(followers: Followers): DoorMiddleware {
 }
 
 /**
- * Whether the byte at that place is there, or comes in a moment. The first one of all may take longer: it is waited for as
- * long as the follower likes.
+ * Whether the byte at that offset is there or comes within {@link WAIT}. The first byte may take as long as the follower waits.
  */
 async function hasByte(arrival: Arrival, at: number, signal: AbortSignal): Promise<boolean> {
   if (at > 0) await bounded(WAIT, signal, (stop) => arrival.grown(at, stop)).catch(() => undefined)
   return at === 0 || arrival.written > at
 }
 
-/** Part of what arrives. It fails when that is aborted. */
+/** A range of the blob that arrives. It fails when containerd aborts the download. */
 function bytesOf(arrival: Arrival, start: number, length: number, place: Place): ByteSource {
   const stop = new AbortController()
   const bytes = arrival.read(start, stop.signal)[Symbol.asyncIterator]()

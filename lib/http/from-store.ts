@@ -7,8 +7,8 @@ import { conditionalAnswer, contentHead, rangeHeaderOf, unsatisfiableAnswer } fr
 import type { DoorMiddleware } from './door.ts'
 
 /**
- * Answers with what this node has, and passes on what it does not have. Manifests are served under `manifests` and
- * everything else under `blobs`, never the other way round.
+ * Answers with content that this node holds, and passes other requests on. Manifests are served only under `manifests`, and
+ * everything else only under `blobs`.
  */
 export function fromStore(store: ContentStore): DoorMiddleware {
   return async function fromStore(c, next) {

@@ -5,17 +5,23 @@ export type HttpMetrics = ReturnType<typeof createHttpMetrics>
 
 export const DOORS = ['registry', 'peer'] as const
 const METHODS = ['GET', 'HEAD', 'other'] as const
-/** Those that have content. */
+/** The sources that have content. */
 const CONTENT_SOURCES = ['local', 'peer'] as const
-/** Who answered a Resolve: upstream, which this mirror left it to; the swarm, this node included; or nobody, until upstream did. */
+/**
+ * Who resolved: `upstream`, because this mirror left it to the registry; the `swarm`, this node included; or `nobody` in the
+ * swarm, so that containerd asked the registry.
+ */
 const RESOLVERS = ['upstream', 'swarm', 'nobody'] as const
 /** Why the peer door refused a request. */
 const REFUSAL_REASONS = ['capability', 'busy'] as const
 
-/** Registries with a label of their own: more than a cluster has, and few enough for Prometheus. Clients of the door may name any. */
+/** Registries with their own label: more than a cluster uses, and few enough for Prometheus. Clients may name any number. */
 const MOST_REGISTRIES = 32
 
-/** What the doors are asked and how they answer on a node where all is well; the rest is counted from its first time on. */
+/**
+ * The requests and answers of a node where all is well. Their counters are there from the start, the others from the first time
+ * on.
+ */
 const USUAL_REQUESTS = [
   ...CONTENT_SOURCES.flatMap(
     (source) =>
@@ -35,31 +41,31 @@ const USUAL_REQUESTS = [
   ),
 ] as const
 
-/** A peer door serves only what its own node has. */
+/** A peer door serves only content of its own node. */
 const USUAL_BYTES = [
   { door: 'registry', source: 'local' },
   { door: 'registry', source: 'peer' },
   { door: 'peer', source: 'local' },
 ] as const
 
-/** What the registry door and the peer door count. */
+/** The metrics of the registry door and the peer door. */
 export function createHttpMetrics({ counters, histograms }: Metrics) {
   return {
     requests: counters(
       'requests_total',
-      'Requests answered, by where the content came from (none: there was none).',
+      'Requests answered, by source of the content (none: an answer without content).',
       { door: DOORS, method: METHODS, status: [] as readonly string[], source: SOURCES },
       USUAL_REQUESTS,
     ),
     bytes: counters(
       'bytes_total',
-      'Bytes of content that a door has sent, by where they came from.',
+      'Bytes of content that a door has sent, by source.',
       { door: DOORS, source: CONTENT_SOURCES },
       USUAL_BYTES,
     ),
     registryBytes: counters(
       'registry_bytes_total',
-      'Bytes of content that the registry door has sent, by the registry that was named and by where they came from.',
+      'Bytes of content that the registry door has sent, by the registry of the request and by source.',
       { registry: [] as readonly string[], source: CONTENT_SOURCES },
       [],
     ),
@@ -76,20 +82,16 @@ export function createHttpMetrics({ counters, histograms }: Metrics) {
       TRANSFER_BUCKETS,
       { source: CONTENT_SOURCES },
     ),
-    resolves: counters(
-      'resolves_total',
-      'Questions about what a tag or digest is and whether it may be pulled, by who answered.',
-      {
-        by: RESOLVERS,
-      },
-    ),
-    peerDoorRefused: counters('peer_door_refused_total', 'Requests of other nodes that were refused, by why.', {
+    resolves: counters('resolves_total', 'Requests to resolve a tag or digest, by who answered.', {
+      by: RESOLVERS,
+    }),
+    peerDoorRefused: counters('peer_door_refused_total', 'Requests of other nodes that were refused, by reason.', {
       reason: REFUSAL_REASONS,
     }),
   }
 }
 
-/** Keeps the first names as they are, and calls all later ones `other`. */
+/** Keeps the first `most` names, and calls all later ones `other`. */
 export function boundedNames(most: number): (name: string) => string {
   const kept = new Set<string>()
   return (name) => {

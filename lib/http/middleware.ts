@@ -6,9 +6,9 @@ import type { DoorMiddleware } from './door.ts'
 import type { DOORS, HttpMetrics } from './metrics.ts'
 
 /**
- * Reads what a request asks for; nothing after it reads the path again.
+ * Sets the target of a request from its path. Nothing else reads the path.
  *
- * @param refuse answers a path that asks for nothing; if missing, the request goes on without a target
+ * @param refuse answers a path that names no valid target; if missing, the request goes on without a target
  * @param defaultRegistry the registry of a request that names none
  */
 export function readTarget(refuse?: (error: OciError) => Response, defaultRegistry?: string): DoorMiddleware {
@@ -33,14 +33,15 @@ export function readOnly(): MiddlewareHandler {
   }
 }
 
-/** Counts the answers of a door by method, status and source of the content, and the bytes that it has sent of them. */
+/** Counts the answers of a door by method, status and source of the content, and the bytes of content that it sends. */
 export function count(door: (typeof DOORS)[number], metrics: HttpMetrics): DoorMiddleware {
   return async function count(c, next) {
     await next()
-    // Nobody gets the answer to a client that has left: where another node was only sooner, it would count as a failure.
+    // A client that has left gets no answer, so none counts. It may have left because another node was sooner, which is no
+    // failure.
     if (c.req.raw.signal.aborted) return
     const { source, bytes } = c.get('content') ?? { source: 'none', bytes: 0 }
-    // Anybody can send any method, but a label has few values.
+    // Clients may send any method, but a label must have few values.
     const method = c.req.method === 'GET' || c.req.method === 'HEAD' ? c.req.method : 'other'
     metrics.requests.inc({ door, method, status: String(c.res.status), source })
     if (source === 'none' || method !== 'GET') return
@@ -50,13 +51,13 @@ export function count(door: (typeof DOORS)[number], metrics: HttpMetrics): DoorM
 }
 
 /**
- * Refuses what a web page of another site asks for through the browser of a person who has it open: by `Sec-Fetch-Site`
- * where browsers send it, and by `Origin`. Programs send neither.
+ * Refuses requests that a browser makes for a web page of another site. It knows them by `Sec-Fetch-Site`, where browsers send
+ * it, and by `Origin`; programs send neither.
  *
  * @param refuse answers with the reason
- * @param options `allowLinks`: a link on another site may lead here, since that site cannot read what it shows;
- *   `addressesOnly`: Host must be an IP address or `localhost` (RFC 6761: never resolved elsewhere). By DNS rebinding a
- *   foreign name comes to mean this address, and a browser then takes the foreign page for one of ours.
+ * @param options `allowLinks`: links on other sites may lead here, because those sites cannot read the answer; `addressesOnly`:
+ *   Host must be an IP address or `localhost` (RFC 6761: never resolved elsewhere). With DNS rebinding, a foreign name resolves
+ *   to this address, and the browser takes the foreign page for one of ours.
  */
 export function sameSite(
   refuse: (c: Context, reason: string) => Response,

@@ -13,26 +13,26 @@ import type { UploadRate } from './upload-rate.ts'
 export interface PeerDoorDependencies extends DoorDependencies {
   readonly store: ContentStore
   readonly capabilities: CapabilityCheck
-  /** The nodes that get content from this one while it arrives; nobody does if missing. */
+  /** The nodes that get content from this one while it arrives; if missing, none do. */
   readonly followers?: Followers | undefined
-  /** The door's address as its node announces it, `host:port`. */
+  /** The door's address as this node announces it, `host:port`. */
   readonly address: string
-  /** Bounds the bytes that are given; no bound if missing. */
+  /** Bounds the bytes per second that peers get; if missing, nothing does. */
   readonly uploadRate?: UploadRate | undefined
   /**
-   * Requests that are answered at a time, content included. Each takes a connection and at most one chunk of a file: 64 stay
-   * below 40 MiB on every runtime.
+   * How many requests are answered at a time, until the last byte of each body. Each takes a connection and at most one chunk
+   * of a file: 64 stay below 40 MiB on every runtime.
    */
   readonly maxTransfers: number
   readonly metrics: HttpMetrics
 }
 
-/** When a refused peer may ask again, in seconds: a busy node is busy for longer than it takes to say so. */
+/** Seconds after which a refused peer may ask again: the node stays busy for a while. */
 const RETRY_AFTER = 1
 
 /**
- * The door for other nodes of the swarm: this node's own content and nothing else. It has no way to other peers, so a
- * request cannot travel in a circle.
+ * The door for other nodes of the swarm. It serves only this node's own content and cannot ask other peers, so a request cannot
+ * go round in a circle.
  */
 export function createPeerDoor(dependencies: PeerDoorDependencies): Door {
   const { store, capabilities, followers, address, uploadRate, maxTransfers, metrics } = dependencies
@@ -43,8 +43,8 @@ export function createPeerDoor(dependencies: PeerDoorDependencies): Door {
       readTarget(),
       capability(capabilities, address, metrics),
       count('peer', metrics),
-      placed(maxTransfers, metrics),
-      parts(),
+      limitTransfers(maxTransfers, metrics),
+      finishPieces(),
       ...(uploadRate === undefined ? [] : [limited(uploadRate)]),
       readOnly(),
     ],
@@ -52,26 +52,30 @@ export function createPeerDoor(dependencies: PeerDoorDependencies): Door {
   )
 }
 
-/** Refuses at once a request that is one too many, so that its node goes to another peer. */
-function placed(maxTransfers: number, metrics: HttpMetrics): DoorMiddleware {
-  return async function placed(c, next) {
+/**
+ * Refuses a request at once when `maxTransfers` others are being answered, so that the node that asked turns to another peer.
+ */
+function limitTransfers(maxTransfers: number, metrics: HttpMetrics): DoorMiddleware {
+  return async function limitTransfers(c, next) {
     if (c.env.admission?.take(maxTransfers) !== false) return await next()
     metrics.peerDoorRefused.inc({ reason: 'busy' })
-    const error = new OciError('TOOMANYREQUESTS', 'this node serves as many others as it may', { status: 503 })
+    const error = new OciError('TOOMANYREQUESTS', 'this node is busy with other requests', {
+      status: 503,
+    })
     return errorAnswer(error, { 'Retry-After': String(RETRY_AFTER) })
   }
 }
 
 /**
- * Other nodes get a blob in pieces. A node that is told to stop gives them the rest of what they have begun to get, and is
- * asked for nothing else.
+ * Other nodes get a blob in pieces. When this node stops, it still sends them the remaining pieces of the blobs that they have
+ * begun, and no other content.
  */
-function parts(): DoorMiddleware {
-  return async function parts(c, next) {
+function finishPieces(): DoorMiddleware {
+  return async function finishPieces(c, next) {
     const { admission } = c.env
     if (admission?.mayBegin(c.req.path) === false)
       return errorAnswer(
-        new OciError('BLOB_UNKNOWN', 'this node is stopping, and only finishes what it has begun to send'),
+        new OciError('BLOB_UNKNOWN', 'this node is stopping: it only finishes blobs that it has begun to send'),
       )
     await next()
     const range = /^bytes \d+-(\d+)\/(\d+)$/.exec(c.res.headers.get('content-range') ?? '')
@@ -84,18 +88,17 @@ function limited(uploadRate: UploadRate): DoorMiddleware {
   return async function limited(c, next) {
     await next()
     const limited = uploadRate.limit(c.res)
-    // Otherwise Hono makes a third response of the two, which has lost the source.
+    // If `c.res` were still set, Hono would merge the two into a third response, which has lost its `ByteSource`.
     c.res = undefined
     c.res = limited
   }
 }
 
 /**
- * Lets a request pass only with a capability for exactly what it asks for at this very door, and proves the swarm key with
- * every answer to it. Every other request gets one and the same 403, before the store or the policy
- * are asked: the answer does not tell what exists here.
+ * Lets a request pass only with a capability for exactly this content at this door, and proves the swarm key in the answer. All
+ * other requests get the same 403, before the store and the policy are asked, so the answer does not reveal what exists here.
  *
- * @param address the door's, as its node announces it
+ * @param address the door's address as this node announces it
  */
 function capability(capabilities: CapabilityCheck, address: string, metrics: HttpMetrics): DoorMiddleware {
   return async function capability(c, next) {

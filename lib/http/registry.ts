@@ -18,11 +18,11 @@ export interface RegistryDoorDependencies extends DoorDependencies {
   readonly resolution: Resolution
   /** The registry of a request that names none; without it such a request gets content by its digest only. */
   readonly defaultRegistry?: string | undefined
-  /** Hears of every answer about content that is mirrored. */
+  /** Told of every answer about content that is mirrored. */
   readonly activity?: Activity | undefined
 }
 
-/** The door for containerd on this node: what the node has, or else what a peer has. */
+/** The door for containerd on this node. It serves content of this node, or else of a peer. */
 export function createRegistryDoor(dependencies: RegistryDoorDependencies): Door {
   const { store, peers, metrics, activity, policy, resolution, defaultRegistry, log } = dependencies
   return createDoor(
@@ -38,14 +38,14 @@ export function createRegistryDoor(dependencies: RegistryDoorDependencies): Door
       report(metrics, activity),
       resolved(resolution, metrics, log),
       fromStore(store),
-      // Of a blob only the repository is known. It could be of a tag that is excluded.
+      // A blob's request names only the repository, so the blob could belong to a tag that the policy excludes.
       ...(policy.needsNoTag ? [expected(store)] : []),
       fromPeers(peers),
     ],
   )
 }
 
-/** Tells how long answers take to their head and to their end, and the page what they give. */
+/** Measures the time to the head and to the end of each answer, and tells the page what the answer gives. */
 function report(metrics: HttpMetrics, activity: Activity | undefined): DoorMiddleware {
   return async function report(c, next) {
     const startedAt = performance.now()
@@ -75,7 +75,7 @@ function report(metrics: HttpMetrics, activity: Activity | undefined): DoorMiddl
   }
 }
 
-/** Tells the store of content that containerd will put there, from a peer or from upstream. */
+/** Tells the store which content containerd is about to put there, from a peer or from upstream. */
 function expected(store: ContentStore): DoorMiddleware {
   return async function expected(c, next) {
     const digest = digestNamed(c.get('target'))
@@ -85,12 +85,12 @@ function expected(store: ContentStore): DoorMiddleware {
   }
 }
 
-/** Answers with what a peer has, and passes on what nobody has. */
+/** Answers with content of a peer, and passes requests on that no peer can answer. */
 function fromPeers(peers: PeerContent): DoorMiddleware {
   return async function fromPeers(c, next) {
     const request = c.req.raw
     const target = c.get('target')
-    // Content that its client has already, or does not want, is not fetched: it is enough that a peer has it.
+    // If the request's conditions rule the content out, it is not fetched: it is enough to know that a peer has it.
     const digest = digestNamed(target)
     const isConditional = digest !== undefined && conditionalAnswer(request, digest) !== undefined
     const method = request.method === 'HEAD' || isConditional ? 'HEAD' : 'GET'
@@ -98,7 +98,7 @@ function fromPeers(peers: PeerContent): DoorMiddleware {
     const found = await peers.fetch({ target, method, range }, request.signal)
     if (found === undefined) return await next()
     if (found.kind === 'unsatisfiable') return unsatisfiableAnswer(found.size)
-    // containerd takes the end of a body before its first byte for a reason to ask again, after what else it has to do.
+    // When a body ends before its first byte, containerd asks again, after its other downloads.
     if (found.kind === 'later') return sourceResponse(NO_BODY, { headers: { 'Content-Length': String(found.size) } })
     const conditional = conditionalAnswer(request, found.descriptor.digest)
     if (conditional !== undefined) {

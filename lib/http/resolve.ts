@@ -6,22 +6,22 @@ import type { Upstreams } from '../upstream/upstreams.ts'
 import type { DoorMiddleware } from './door.ts'
 import type { HttpMetrics } from './metrics.ts'
 
-/** Who resolves: says what a tag means, and whether a client may have an image. */
+/** Who resolves, which means to say what a tag points to and whether a client may pull an image. */
 export interface Resolution {
-  /** `fallback`: the registry while it answers, and otherwise the swarm, this node included, as it last knew. */
+  /** `fallback`: the registry while it answers, and otherwise the swarm (this node included) from what it knew last. */
   readonly by: 'fallback' | 'upstream' | 'swarm'
   readonly upstreams: Pick<Upstreams, 'answers'>
 }
 
-/** Who resolves for a registry at this moment. */
+/** Who resolves for a registry now. */
 export async function resolverOf({ by, upstreams }: Resolution, registry: string, signal: AbortSignal) {
   if (by !== 'fallback') return by
   return (await upstreams.answers(registry, signal)) ? 'upstream' : 'swarm'
 }
 
 /**
- * Leaves to upstream what it is to resolve, with a 404 at once: containerd then asks there, with the credentials of the pod.
- * containerd resolves by HEAD; other clients get the manifest of a tag. A GET by digest asks for content and passes on.
+ * Answers 404 at once if upstream resolves: containerd then asks upstream with the credentials of the pod. containerd resolves
+ * by HEAD, other clients by GET of a tag's manifest. A GET by digest asks for content and passes on.
  */
 export function resolved(resolution: Resolution, metrics: HttpMetrics, log: Logger): DoorMiddleware {
   const bounded = boundedLog(log)
@@ -43,7 +43,7 @@ export function resolved(resolution: Resolution, metrics: HttpMetrics, log: Logg
     metrics.resolves.inc({ by: isResolved ? 'swarm' : 'nobody' })
     if (resolution.by === 'swarm' || !isResolved) return
     c.res.headers.set('X-Swarmirror-Resolved', 'swarm')
-    bounded.warn('resolved by the swarm, since upstream does not answer', {
+    bounded.warn('resolved by the swarm because upstream does not answer', {
       key: targetKey(target),
       digest: c.res.headers.get('docker-content-digest') ?? undefined,
     })

@@ -5,19 +5,21 @@ import { type Clock, systemClock } from '../platform/clock.ts'
 /** Bounds the bytes per second of all bodies together. */
 export type UploadRate = ReturnType<typeof createUploadRate>
 
-/** How much may go out at once after a pause, in milliseconds of the rate: timers are late by less. */
+/**
+ * How much may go out at once after a pause, in milliseconds of the rate. It makes up for late timers, which are late by less.
+ */
 const BURST = 50
 /**
- * The size of a piece, in milliseconds of the rate: each of 64 transfers that share it gets one every 0.64 s, and none looks
- * dead to its peer.
+ * The size of a piece, in milliseconds of the rate: each of 64 transfers gets a piece every 0.64 s, so none looks dead to its
+ * peer.
  */
 const SLICE = 10
 const SMALLEST_SLICE = 1_024
 const LARGEST_SLICE = 64 * 1_024
 
 /**
- * A token bucket that all bodies draw from. Each draw is granted at once and waited for afterwards, so that draws get
- * their turn in the order in which they came, whatever their size.
+ * A token bucket that all bodies draw from. A draw takes its bytes at once, and the body waits afterwards until the bucket is
+ * no longer overdrawn. So draws are served in the order in which they came, whatever their size.
  *
  * @param rate bytes per second
  */
@@ -27,7 +29,7 @@ export function createUploadRate(rate: number, clock: Clock = systemClock) {
   let available = burst
   let last = clock.now()
 
-  /** Takes bytes out of the bucket, and gives the milliseconds until they have flowed in. */
+  /** Takes bytes out of the bucket, and returns the milliseconds until it is no longer overdrawn. */
   const draw = (bytes: number): number => {
     const time = clock.now()
     available = Math.min(available + ((time - last) * rate) / 1_000, burst) - bytes
@@ -55,7 +57,7 @@ export function createUploadRate(rate: number, clock: Clock = systemClock) {
     }
   }
   return {
-    /** A response with the same head, and a body that comes no faster than its share. */
+    /** A response with the same head, and a body that is sent no faster than the rate allows. */
     limit(response: Response): Response {
       const { status, headers } = response
       const source = byteSourceOf(response)

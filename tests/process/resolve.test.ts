@@ -118,7 +118,7 @@ test('mirror: upstream resolves while it answers, the swarm while it does not, a
       }
     }
     assert.ok(
-      other.lines.some((line) => line.includes('"event":"resolved by the swarm, since upstream does not answer"')),
+      other.lines.some((line) => line.includes('"event":"resolved by the swarm because upstream does not answer"')),
     )
     const metrics = await (await fetch(`http://${other.admin}/metrics`)).text()
     assert.match(metrics, /^swarmirror_upstream_up\{registry="registry\.example"\} 0$/m)

@@ -95,7 +95,7 @@ for (const [source, setup] of HOLDERS) {
       assert.equal(told.length, RESOLVES.length)
       assert.deepEqual(told[0], {
         level: 'warn',
-        event: 'resolved by the swarm, since upstream does not answer',
+        event: 'resolved by the swarm because upstream does not answer',
         fields: { key: NAME, digest: image.target.digest },
       })
     }))
@@ -131,7 +131,7 @@ test('registry door: a failure to look at upstream is a 500, and no 404', async 
   })
 })
 
-test('registry door: every Resolve is counted by who answered it, and what upstream resolves is neither hit nor miss', async () => {
+test('registry door: every resolve is counted by who answered it, and counts as neither hit nor miss if upstream resolves', async () => {
   const store = createMemoryStore()
   store.addImage(image, tagged(NAME))
   const peers = { fetch: async () => undefined }
