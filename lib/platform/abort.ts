@@ -1,11 +1,14 @@
 import { type Clock, systemClock } from './clock.ts'
 
-/** Why something stops that nobody needs any more. One for all: to make an error with its stack takes 20 to 200 us. */
+/**
+ * The reason to abort work that nobody needs any more. All such work shares it, because an error with its stack takes 20 to 200
+ * us to make.
+ */
 export const OVER = new DOMException('not needed any more', 'AbortError')
 
 /**
- * Runs something once when the signal aborts, at once if it has aborted already. Dispose of the result (`using`) when the
- * work is over: a signal that outlives it would keep it in memory.
+ * Calls `run` once when the signal aborts, at once if it has aborted already. Dispose of the result (`using`) when the work is
+ * over, or a signal that lives longer keeps `run` in memory.
  */
 export function onAbort(signal: AbortSignal, run: () => void): Disposable {
   if (signal.aborted) run()
@@ -14,8 +17,8 @@ export function onAbort(signal: AbortSignal, run: () => void): Disposable {
 }
 
 /**
- * Runs something with a signal that also aborts after a time, in milliseconds. The timer ends with the work; that of
- * `AbortSignal.timeout` would keep a Deno process alive until its time is over.
+ * Runs work with a signal that also aborts after `time` milliseconds. The timer ends with the work; the timer of
+ * `AbortSignal.timeout` would keep a Deno process alive until it fires.
  */
 export async function bounded<T>(
   time: number,
@@ -34,7 +37,7 @@ export async function bounded<T>(
   }
 }
 
-/** The promise's value; rejects with the signal's reason if that aborts first. For work that cannot be stopped. */
+/** The promise's value; rejects with the signal's reason if the signal aborts first. For work that cannot be stopped. */
 export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise: aborted, reject } = Promise.withResolvers<never>()
   using _ = onAbort(signal, () => reject(signal.reason))
@@ -42,7 +45,7 @@ export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal)
 }
 
 /**
- * Waits until that time of the clock.
+ * Waits until the clock says `time`.
  *
  * @throws the signal's reason
  */

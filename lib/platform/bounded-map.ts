@@ -1,4 +1,4 @@
-/** A map that forgets the entry that was set longest ago when there are too many. */
+/** A map that drops the entry that was set longest ago when it holds too many. */
 export class BoundedMap<V, K extends string = string> {
   readonly #entries = new Map<K, V>()
   readonly #capacity: number
@@ -19,7 +19,7 @@ export class BoundedMap<V, K extends string = string> {
     if (this.#entries.size > this.#capacity && !oldest.done) this.#entries.delete(oldest.value)
   }
 
-  /** @returns whether it was there */
+  /** @returns whether the key was there */
   delete(key: K): boolean {
     return this.#entries.delete(key)
   }

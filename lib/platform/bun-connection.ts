@@ -12,21 +12,24 @@ import {
 } from './listener.ts'
 import { type Client, respond } from './send.ts'
 
-/** The parts of Bun's sockets that are used here. */
+/** The part of Bun's socket API that is used here. */
 export interface BunSocket {
-  /** Missing for one that was ended at once. */
+  /** Missing for a socket that was ended at once. */
   data: BunConnection | undefined
   readonly remoteAddress: string
   readonly authorized: boolean
-  /** Gives how many bytes were taken; -1 if it is closed. */
+  /** Returns how many bytes were taken; -1 if the socket is closed. */
   write(bytes: Uint8Array): number
-  /** Sends FIN after what was written, and waits for that of the other side. */
+  /** Sends FIN after everything that was written, and waits for the other side's FIN. */
   end(): void
-  /** Gives it up at once; the system sends what it has, and then FIN. (`terminate` sends RST, which takes back what was sent.) */
+  /**
+   * Closes the socket at once. The system still sends the bytes that it holds, and then FIN. (`terminate` sends RST, which
+   * discards bytes in flight.)
+   */
   close(): void
 }
 
-/** What all connections of a server share. */
+/** State that all connections of a server share. */
 export interface BunServer {
   readonly handler: Handler
   readonly options: ListenOptions
@@ -34,22 +37,25 @@ export interface BunServer {
   closing: boolean
 }
 
-/** The bytes that a method can begin with are among these, and what TLS begins with is not. */
+/** A method begins with a byte in this range, and TLS does not. */
 const FIRST = [0x21, 0x7e] as const
-/** Bytes that go out together: a record of TLS. */
+/** Bytes that go out together: one TLS record. */
 const RECORD = 16 * 1024
-/** Milliseconds for a client to end its side of a connection after this one. */
+/** Milliseconds that a client has to end its side of a connection after this side. */
 const LINGER = 1_000
-/** A host name or address with a port: what else a URL parser might take is no Host header (RFC 9110, section 7.2). */
+/**
+ * A host name or address with a port. A URL parser accepts more, but no other text is a valid Host header (RFC 9110, section
+ * 7.2).
+ */
 const HOST = /^[0-9A-Za-z._:[\]-]+$/
 const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\/[\x21-\x7e]*) HTTP\/1\.([01])$/
 
-/** A connection, with one exchange after the other. */
+/** A connection, with one exchange after another. */
 export class BunConnection {
   readonly #socket: BunSocket
   readonly #server: BunServer
   readonly #caller: Caller
-  /** What has come and belongs to no exchange yet. */
+  /** Bytes that have come and belong to no exchange yet. */
   #waiting = Buffer.alloc(0)
   #client: BunClient | undefined
   #idle: ReturnType<typeof setTimeout> | undefined
@@ -64,11 +70,11 @@ export class BunConnection {
   }
 
   received(bytes: Uint8Array): void {
-    // What follows the last request is its body, which nobody reads.
+    // Bytes after the last request are its body, which nobody reads.
     if (this.#isOver || this.#client?.keepAlive === false) return
     this.#waiting = Buffer.concat([this.#waiting, bytes])
     if (this.#client === undefined) this.#next()
-    // Requests that are sent ahead may wait, but not without end.
+    // Pipelined requests may wait, but only up to a limit.
     else if (this.#waiting.length > MAX_HEAD) this.#socket.close()
   }
 
@@ -83,16 +89,16 @@ export class BunConnection {
     this.#client?.left()
   }
 
-  /** Ends it unless all of a request's head comes in time. */
+  /** Ends the connection unless a whole request head comes in time. */
   #rest(): void {
     this.#idle = setTimeout(() => this.#socket.close(), KEEP_ALIVE_TIMEOUT)
   }
 
-  /** Answers the next request, if all of its head is there. */
+  /** Answers the next request, if its whole head is there. */
   #next(): void {
     const end = endOfHead(this.#waiting)
     const [first = FIRST[0]] = this.#waiting
-    // Whoever speaks TLS here would wait for an answer as long as for a head.
+    // A client that speaks TLS here would otherwise wait until the timeout for an answer.
     if (first < FIRST[0] || first > FIRST[1]) this.#refuse(400)
     else if ((end ?? this.#waiting.length) > MAX_HEAD) this.#refuse(431)
     else if (end !== undefined) {
@@ -138,7 +144,7 @@ export class BunConnection {
   #finish(): void {
     this.#isOver = true
     this.#waiting = Buffer.alloc(0)
-    // Not `close`: what the client still sends would be answered with RST.
+    // Not `close`: the system would answer bytes that the client still sends with RST.
     this.#socket.end()
     clearTimeout(this.#idle)
     this.#idle = setTimeout(() => this.#socket.close(), LINGER)
@@ -154,7 +160,7 @@ class BunClient implements Client {
   /** Whether the connection can be used again afterwards. */
   keepAlive: boolean
   headSent = false
-  /** Goes out with what follows. */
+  /** The head, which goes out together with the next bytes. */
   #head = Buffer.alloc(0)
   #unsent: { readonly bytes: Uint8Array; readonly written: () => void } | undefined
 
@@ -164,7 +170,7 @@ class BunClient implements Client {
     this.keepAlive = keepAlive
   }
 
-  /** Aborts when it leaves. */
+  /** Aborts when the client leaves. */
   get signal(): AbortSignal {
     return this.#leaving.signal
   }
@@ -173,7 +179,7 @@ class BunClient implements Client {
     return this.signal.aborted
   }
 
-  /** Resolves when the system has taken all of the response, or it ended otherwise. */
+  /** Resolves when the system has taken the whole response, or the response has ended otherwise. */
   get ended(): Promise<void> {
     return this.#done.promise
   }
@@ -181,7 +187,7 @@ class BunClient implements Client {
   writeHead(status: number, headers: Headers): void {
     this.headSent = true
     const isBodyless = this.method === 'HEAD' || status === 204 || status === 304
-    // The end of the connection is the end of a body of unknown length.
+    // A body of unknown length ends with the connection.
     if (!isBodyless && !headers.has('content-length')) this.keepAlive = false
     const lines = [...headers].map(([name, value]) => `${name}: ${value}\r\n`)
     if (!headers.has('date')) lines.push(`date: ${new Date().toUTCString()}\r\n`)
@@ -196,7 +202,7 @@ class BunClient implements Client {
   write(chunk: Uint8Array, written: () => void): void {
     if (this.#head.length === 0) this.#send(chunk, written)
     else {
-      // No more is copied than goes out at once.
+      // Copies no more than goes out at once.
       const count = Math.max(RECORD - this.#head.length, 0)
       const rest = chunk.subarray(count)
       const bytes = Buffer.concat([this.#head, chunk.subarray(0, count)])
@@ -242,19 +248,22 @@ class BunClient implements Client {
 
 export interface ReceivedRequest {
   readonly method: string
-  /** Path and query, as they were sent. */
+  /** Path and query as the client sent them. */
   readonly target: string
   readonly headers: Headers
   readonly keepAlive: boolean
 }
 
-/** Reads a request's head; `undefined` if it is malformed. After one with a body, which nobody reads, the connection ends. */
+/**
+ * Reads a request's head; `undefined` if it is malformed. If the request has a body, nobody reads it, and the connection ends
+ * after the answer.
+ */
 export function readRequest(head: Uint8Array): ReceivedRequest | undefined {
   try {
     const { firstLine, headers } = readHead(head)
     const [, method, target, version] = REQUEST_LINE.exec(firstLine) ?? []
     if (method === undefined || target === undefined || !HOST.test(headers.get('host') ?? '')) return undefined
-    // Servers that take different ones of two lengths see different requests (RFC 9112, section 6.1).
+    // Two servers that each believe the other length would see different requests (RFC 9112, section 6.1).
     if (headers.has('transfer-encoding') && headers.has('content-length')) return undefined
     const hasBody = headers.has('transfer-encoding') || (headers.get('content-length') ?? '0') !== '0'
     return { method, target, headers, keepAlive: version === '1' && !hasBody && !closes(headers) }
@@ -265,8 +274,8 @@ export function readRequest(head: Uint8Array): ReceivedRequest | undefined {
 }
 
 /**
- * `undefined` if the standard has no such request, for some methods and a host that is none, and for methods that Bun does not know,
- * of which it would make a GET, or that are not in capitals.
+ * `undefined` if no Request can be made of it (some methods, an invalid host), if the method is not in capitals, or if Bun does
+ * not know the method, because Bun would turn it into a GET.
  */
 function requestOf(method: string, target: string, headers: Headers, signal: AbortSignal): Request | undefined {
   const url = URL.parse(`http://${headers.get('host')}${target}`)

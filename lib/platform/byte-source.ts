@@ -1,17 +1,17 @@
 /** Bytes pulled one chunk at a time: a `ReadableStream` without its queues and its two promises for each chunk. */
 export interface ByteSource {
   /**
-   * The next chunk, never empty; `undefined` after the last. Call it again only when the last call is over: the next chunk
-   * may then use the memory of this one, so copy what you keep.
+   * The next chunk, never empty; `undefined` after the last one. Call it again only after the last call has settled. The next
+   * chunk may use the memory of this one, so copy bytes that you keep.
    */
   next(): Promise<Uint8Array | undefined>
-  /** Ends it and releases what it holds; a `next` under way ends too, in any way. May be called more than once. */
+  /** Ends the source and releases its resources; a `next` under way settles, either way. May be called more than once. */
   cancel(): Promise<void>
 }
 
 /**
- * The body of a response of which the client gets the head alone: then the connection ends with FIN, and nobody hears of a
- * failure. Any other reader of such a response sees it fail.
+ * The body of a response whose client gets only the head, and then the end of the connection (FIN). The server does not report
+ * it as an error. Any other reader of the response sees it fail.
  */
 export const NO_BODY: ByteSource = {
   next: () => Promise.reject(new Error('the body ends before it begins')),
@@ -21,8 +21,8 @@ export const NO_BODY: ByteSource = {
 const sources = new WeakMap<Response, ByteSource>()
 
 /**
- * A response with the bytes of a source: a standard `Response` that anything can read, which our own servers recognise
- * to take the bytes from the source itself.
+ * A response with the bytes of a source. Anything can read it as a standard `Response`; our own servers recognise it and read
+ * the source directly.
  */
 export function sourceResponse(source: ByteSource, init: ResponseInit): Response {
   const response = new Response(streamOf(source), init)
@@ -30,7 +30,7 @@ export function sourceResponse(source: ByteSource, init: ResponseInit): Response
   return response
 }
 
-/** The body of a response, which nobody else may read then: the source that it was made of, or else its stream. */
+/** The body of a response: the source that it was made of, or else its stream. Nobody else may read the response then. */
 export function byteSourceOf(response: Response): ByteSource | undefined {
   return sources.get(response) ?? (response.body === null ? undefined : streamSource(response.body))
 }

@@ -4,21 +4,21 @@ import type { Admission, NewcomerBounds } from './listener.ts'
 import { OPEN_FILES_LIMIT } from './runtime.ts'
 
 /**
- * A few connections for each of a thousand nodes; an idle one costs about 10 KiB. Four doors, and a file for each answer, must
- * leave descriptors over, also while connections are being closed: a server on Deno 2.9 that once could not accept a connection for
- * want of one never accepts another.
+ * Enough for a few connections from each of a thousand nodes; an idle one costs about 10 KiB. Four doors and a file for each
+ * answer must leave descriptors free, even while connections close: on Deno 2.9, a server that once lacks a descriptor for a
+ * new connection never accepts another one.
  */
 const MAX_CONNECTIONS = Math.min(4_096, Math.floor((OPEN_FILES_LIMIT || Number.POSITIVE_INFINITY) / 8))
 
-/** Milliseconds in which as many newcomers may come from one address as it may have: each costs a TLS handshake. */
+/** Milliseconds in which `mostPerAddress` newcomers may come from one address, because each costs a TLS handshake. */
 const WINDOW = 1_000
 
 /**
- * Milliseconds in which a client asks for the next part of what it gets. It does so when it has most of the last one, which has
- * waited in the buffers of two systems: some MiB, on a link that may be slow.
+ * Milliseconds to wait for a client's request for the next part. The client asks when it has most of the last part, whose final
+ * MiB may still lie in the buffers of both systems, on a slow link.
  */
 const NEXT_PART = 5_000
-/** Milliseconds between looks at whether they have done so. */
+/** Milliseconds between two looks whether clients have asked for their next parts. */
 const LOOK = 100
 
 /** A connection to a server. */
@@ -33,32 +33,32 @@ export interface Caller {
 /** A request, until its response has been sent or its connection has ended. */
 export interface Exchange {
   readonly admission: Admission
-  /** Told of bytes of the body that the system has taken. */
+  /** Called with the number of body bytes that the system has taken. */
   onSent(bytes: number): void
   over(): void
 }
 
-/** The connections of a server: which must end because there are too many, or because it closes. */
+/** The connections of a server. Ends some when there are too many, and all when the server closes. */
 export class Callers {
   readonly #most: number
   readonly #newcomerBounds: NewcomerBounds | undefined
   /** In the order in which they came. */
   readonly #callers = new Set<Caller>()
-  /** Those that have not shown yet that they may ask. */
+  /** Connections whose client has not yet shown that it may ask. */
   readonly #newcomers = new Set<Caller>()
-  /** How many came from each address since {@link #since} and were not trusted. */
+  /** How many connections that are not trusted came from each address since {@link #since}. */
   readonly #recent = new Map<string, number>()
   #since = Number.NEGATIVE_INFINITY
   readonly #clock: Clock
   readonly #exchanges = new Map<Exchange, Promise<number>>()
   #admitted = 0
-  /** Until when clients may ask for the next part of something, by their address and what it is. */
+  /** Until when each client may ask for its next part, by the client's address and the content. */
   readonly #unfinished = new Map<string, number>()
   #isFinishing = false
 
   /**
    * @param most connections at a time; one more ends the oldest idle one
-   * @param newcomerBounds missing for a server that anybody may ask
+   * @param newcomerBounds missing if anybody may ask this server
    */
   constructor(most = MAX_CONNECTIONS, newcomerBounds?: NewcomerBounds, clock: Clock = systemClock) {
     this.#most = most
@@ -66,17 +66,18 @@ export class Callers {
     this.#newcomerBounds = newcomerBounds
   }
 
-  /** Exchanges that have a place. */
+  /** How many exchanges have a place. */
   get admitted(): number {
     return this.#admitted
   }
 
   /**
-   * Notes a connection as soon as it is accepted, before a TLS handshake. {@link left} must follow.
+   * Takes in a connection as soon as it is accepted, before a TLS handshake. {@link left} must follow.
    *
-   * @param address of its other end, without the port
-   * @param end ends it at once
-   * @returns `undefined` if it is to be ended without another word, because too many come from there, or all others are busy
+   * @param address the client's address, without the port
+   * @param end ends the connection at once
+   * @returns `undefined` if the server must end the connection at once, because too many come from that address or all others
+   *   are busy
    */
   came(address: string, end: () => void): Caller | undefined {
     const caller: Caller = { address, end, running: 0 }
@@ -93,7 +94,7 @@ export class Callers {
     this.#newcomers.delete(caller)
   }
 
-  /** Notes a request. Its connection may have ended already. */
+  /** Takes in a request. Its connection may have ended already. */
   asked(caller: Caller | undefined): Exchange {
     const done = Promise.withResolvers<number>()
     if (caller !== undefined) caller.running++
@@ -115,7 +116,7 @@ export class Callers {
         givesPart: (what, isLast) => {
           const name = nameOf(what)
           this.#unfinished.delete(name)
-          // A client that has left asks for nothing more, and nothing would ever end the waiting.
+          // A client that has left asks for no other part, and its exchange would never end this entry.
           if (isLast || !this.#exchanges.has(exchange)) return
           unfinished = name
           this.#unfinished.set(name, Number.POSITIVE_INFINITY)
@@ -128,7 +129,7 @@ export class Callers {
       over: () => {
         if (!this.#exchanges.delete(exchange)) return
         this.#forgetFinished()
-        // Another one may have gone on with it.
+        // Another exchange of this client may have gone on with the content.
         if (unfinished !== undefined && this.#unfinished.has(unfinished)) {
           this.#unfinished.set(unfinished, this.#clock.now() + NEXT_PART)
         }
@@ -141,7 +142,7 @@ export class Callers {
     return exchange
   }
 
-  /** Waits until no client is likely to ask for the next part of what it has begun to get, or the signal aborts. */
+  /** Waits until no client is likely to ask for another part of content that it has begun to get, or the signal aborts. */
   async finish(signal: AbortSignal): Promise<void> {
     this.#isFinishing = true
     for (;;) {
@@ -162,7 +163,7 @@ export class Callers {
   }
 
   /**
-   * Waits until no exchange is left, or the signal aborts, and then ends all connections.
+   * Waits until all exchanges are over or the signal aborts, and then ends all connections.
    *
    * @returns how many exchanges were cut
    */

@@ -1,10 +1,10 @@
-/** Time for parts that wait; tests have one that they move by hand. */
+/** Time, for code that waits; tests move theirs by hand. */
 export interface Clock {
   /** Milliseconds since an arbitrary moment; never goes back. */
   now(): number
   /** Calls `run` once, `ms` milliseconds from now, unless the returned function is called before. */
   after(ms: number, run: () => void): () => void
-  /** What {@link now} is behind a clock that the machines of a cluster share, 0 by default. */
+  /** Milliseconds to add to {@link now} for a clock that all machines of a cluster share; 0 by default. */
   readonly offset?: number
 }
 
@@ -19,12 +19,12 @@ export const systemClock: Clock = {
   },
 }
 
-/** Milliseconds from one beat to the next. */
+/** Milliseconds between two beats. */
 export const BEAT = 2_000
 
 /**
- * When the first beat is at that time or after it. A node does at a beat what it does again and again: where the clocks of a cluster
- * agree, it sends all of it, and receives what the others send, at one moment, and wakes up for them once.
+ * The time of the first beat at `at` or later. Nodes do periodic work at beats: where the clocks of a cluster agree, all nodes
+ * send at the same moment, so a node wakes up once to send and to receive.
  */
 export function nextBeat({ offset = 0 }: Clock, at: number, beat = BEAT): number {
   return Math.ceil((at + offset) / beat) * beat - offset

@@ -12,9 +12,9 @@ export interface FilePart {
   readonly length: number
 }
 
-/** Bytes read at a time: the chunk stays in the processor's cache; larger ones measured slower. */
+/** Bytes read at a time. The chunk stays in the processor's cache; larger chunks measured slower. */
 const CHUNK = 256 * 1024
-/** Up to so many bytes are read at once: three hops through the pool of threads would take ten times as long. */
+/** Parts of up to this many bytes are read synchronously: three hops through the thread pool would take ten times as long. */
 const SMALL = 64 * 1024
 
 /** The bytes of a part of a file. The first read opens it: a source that nobody reads holds no descriptor. */
@@ -36,7 +36,10 @@ export class FileSource implements ByteSource {
   }
 }
 
-/** Reads into one buffer again and again, in half the time of a stream that makes one for each chunk. Ends early if the file does. */
+/**
+ * Reads into the same buffer again and again, in half the time of a stream with a buffer per chunk. Ends early if the file
+ * does.
+ */
 async function* readPart({ path, start, length }: FilePart): AsyncGenerator<Uint8Array, void> {
   if (length > 0 && length <= SMALL) return yield* readSmall({ path, start, length })
   await using file = await open(path)
@@ -47,7 +50,7 @@ async function* readPart({ path, start, length }: FilePart): AsyncGenerator<Uint
     done += bytesRead
     yield buffer.subarray(0, bytesRead)
   }
-  // When the client leaves before, the system may still read it.
+  // Not in a `finally`: when the client leaves early, the system may still read the buffer.
   freeMemory(buffer)
 }
 

@@ -1,4 +1,4 @@
-/** Bytes that are not HTTP/1.1, or that hold more than our own doors and clients ever send. */
+/** Bytes that are not HTTP/1.1, or that our own doors and clients never send. */
 export class ProtocolError extends Error {
   override readonly name = 'ProtocolError'
 }
@@ -13,7 +13,7 @@ const SINGLE: ReadonlySet<string> = new Set(['content-length', 'transfer-encodin
 const CR = 0x0d
 const LF = 0x0a
 
-/** The offset after the empty line that ends a head; `undefined` if it is not there. */
+/** The offset after the empty line that ends a head; `undefined` if the line is not there yet. */
 export function endOfHead(bytes: Uint8Array, from = 0): number | undefined {
   for (let at = bytes.indexOf(LF, from); at >= 0; at = bytes.indexOf(LF, at + 1)) {
     if (at >= 3 && bytes[at - 1] === CR && bytes[at - 2] === LF && bytes[at - 3] === CR) return at + 1
@@ -22,9 +22,9 @@ export function endOfHead(bytes: Uint8Array, from = 0): number | undefined {
 }
 
 /**
- * Reads a whole head, strictly: what our own doors and clients never send is refused and not repaired.
+ * Reads a whole head, strictly: it refuses anything that our own doors and clients never send, and repairs nothing.
  *
- * @param bytes up to the empty line, which is included
+ * @param bytes up to and including the empty line
  * @throws {ProtocolError}
  */
 export function readHead(bytes: Uint8Array): { readonly firstLine: string; readonly headers: Headers } {
@@ -42,12 +42,12 @@ export function readHead(bytes: Uint8Array): { readonly firstLine: string; reado
   return { firstLine, headers }
 }
 
-/** Whether one side says that the connection ends after this message. */
+/** Whether the sender of these headers ends the connection after this message. */
 export function closes(headers: Headers): boolean {
   return (headers.get('connection') ?? '').split(',').some((option) => option.trim().toLowerCase() === 'close')
 }
 
-/** For an error: what a stranger sent, bounded. */
+/** Text of a stranger for an error message, quoted and cut. */
 export function quoted(text: string): string {
   return JSON.stringify(text.slice(0, 80))
 }
@@ -56,8 +56,8 @@ function readLine(line: string): [name: string, value: string] {
   const colon = line.indexOf(':')
   const name = line.slice(0, Math.max(colon, 0)).toLowerCase()
   const value = line.slice(colon + 1)
-  // A folded line (it begins with a blank) has no name, and no blank may be between name and colon.
+  // A folded line begins with a blank and so has no name; a blank between name and colon is not allowed.
   if (!TOKEN.test(name) || !VALUE.test(value)) throw new ProtocolError(`expected a header, got ${quoted(line)}`)
-  // `Headers` takes off the blanks around a value.
+  // `Headers` strips the blanks around a value.
   return [name, value]
 }

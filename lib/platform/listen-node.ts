@@ -17,11 +17,11 @@ import {
 } from './listener.ts'
 import { type Client, respond } from './send.ts'
 
-/** A request's head must be complete within this time, in milliseconds: nobody holds a connection by saying nothing. */
+/** Milliseconds within which a request's head must be complete, so that a silent client cannot hold a connection. */
 const HEADERS_TIMEOUT = 10_000
 /**
- * Requests of a connection that are there at a time; one more ends it. Nobody who pulls images sends any ahead of the answers to
- * others, and 8,000 of them took 2 GiB and 5,000 file descriptors when all were answered at once.
+ * Pipelined requests of a connection at a time; one more ends the connection. No client that pulls images pipelines, and 8,000
+ * requests that were answered at once took 2 GiB and 5,000 file descriptors.
  */
 const MOST_REQUESTS = 64
 
@@ -33,14 +33,17 @@ const MOST_REQUESTS = 64
 export async function listenOnNode(handler: Handler, options: ListenOptions): Promise<Listener> {
   const { writeTimeout } = options
   const callers = new Callers(options.maxConnections, options.newcomers)
-  /** By {@link remoteOf}: under TLS an exchange sees another object for its connection than the server that accepted it. */
+  /**
+   * Connections by {@link remoteOf}, because under TLS a request has another socket object than the one that the server
+   * accepted.
+   */
   const known = new Map<string, Caller>()
-  /** Resolve when the last request of a connection that is there has its answer. */
+  /** For each connection, a promise that resolves when its last request so far has its answer. */
   const turns = new WeakMap<Socket, Promise<unknown>>()
   let closing = false
 
   const answer = async (request: Request, incoming: IncomingMessage, outgoing: ServerResponse): Promise<Response> => {
-    // Each pipelined request listens for the end of the one connection, which is no leak to warn of on standard error.
+    // Each pipelined request listens for the end of the connection. That is no leak, so Node must not warn of one.
     incoming.socket.setMaxListeners(0)
     const caller = known.get(remoteOf(incoming.socket))
     if (caller !== undefined && caller.running >= MOST_REQUESTS) incoming.socket.destroy()
@@ -51,7 +54,7 @@ export async function listenOnNode(handler: Handler, options: ListenOptions): Pr
       incoming.socket.off('close', over)
     }
     outgoing.once('close', over)
-    // A pipelined response that is still waiting for its turn does not hear of the end of its connection.
+    // The end of the connection does not close a pipelined response that still waits for its turn.
     incoming.socket.once('close', over)
     const before = turns.get(incoming.socket)
     turns.set(incoming.socket, exchange.admission.ended)
@@ -72,12 +75,12 @@ export async function listenOnNode(handler: Handler, options: ListenOptions): Pr
       const { incoming, outgoing } = env as HttpBindings
       return answer(request, incoming, outgoing)
     },
-    // Only for a request that no Request can be made of: `answer` deals with everything else.
+    // Called only where no Request can be made of the request: `answer` deals with everything else.
     { overrideGlobalObjects: false, errorHandler: badRequest },
   )
 
   const server = makeServer(options.tls, listener)
-  // Asked before those that are there: a TLS handshake is what costs.
+  // Our listener comes before the server's own ones, so that a refused connection costs no TLS handshake.
   const accepting = server.listeners('connection')
   server.removeAllListeners('connection')
   server.on('connection', (socket: Socket) => {
@@ -108,7 +111,7 @@ export async function listenOnNode(handler: Handler, options: ListenOptions): Pr
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       callers.endIdle()
       const cut = await callers.drain(drain)
-      // A client that never closes its side must not keep the process: everything that could be said was said.
+      // All answers have been sent, so a client that never closes its side must not keep the process alive.
       server.closeAllConnections()
       await closed
       return cut
@@ -141,7 +144,7 @@ async function bind(server: Server, options: ListenOptions): Promise<AddressInfo
   })
 }
 
-/** The address of the other end, unique among open connections. */
+/** The client's address and port, unique among open connections. */
 function remoteOf({ remoteAddress, remotePort }: Socket): string {
   return addressOf({ host: String(remoteAddress), port: Number(remotePort) })
 }
@@ -155,7 +158,7 @@ function pathOf(target: string): string {
 class NodeClient implements Client {
   readonly #incoming: IncomingMessage
   readonly #outgoing: ServerResponse
-  /** Whether it has left. */
+  /** Whether the client has left. */
   gone = false
 
   constructor(incoming: IncomingMessage, outgoing: ServerResponse) {
@@ -180,7 +183,7 @@ class NodeClient implements Client {
   }
 
   write(chunk: Uint8Array, written: () => void): void {
-    // `drain` would not do: it does not come for little data, which still lies in that memory.
+    // `drain` is not enough: it does not come for small chunks, whose memory is still in use.
     this.#outgoing.write(chunk, written)
   }
 
@@ -193,12 +196,12 @@ class NodeClient implements Client {
   }
 
   drop(): void {
-    // destroySoon would wait for the client to take the rest.
+    // `destroySoon` would wait until the client has taken the rest.
     this.#incoming.socket.destroy()
   }
 
   onLeave(left: () => void): Disposable {
-    // A pipelined response has no connection of its own yet, but its request does.
+    // A pipelined response has no connection yet, but its request has.
     const ends = [this.#outgoing, this.#incoming.socket] as const
     const leave = () => {
       this.gone = true

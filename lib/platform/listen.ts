@@ -28,11 +28,11 @@ declare const Bun: {
   }): { readonly hostname: string; readonly port: number; stop(): void }
 }
 
-/** TLS 1.3 as it is on the wire (RFC 8446, section 4.2.1), which is how Bun takes it. */
+/** TLS 1.3 as its number on the wire (RFC 8446, section 4.2.1), because Bun wants the number. */
 const TLS_1_3 = 0x0304
 
 /**
- * Serves a Web-standard handler in the fastest way that keeps what `options` promise.
+ * Serves a Web-standard handler in the fastest way that `options` allow.
  *
  * @throws the system's error (EADDRINUSE, EACCES, EADDRNOTAVAIL) if the address cannot be bound
  */
@@ -42,8 +42,8 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
 }
 
 /**
- * Serves requests without a body, as other mirrors send them, with the sockets of Bun: `node:http` takes twice the processor
- * time for each byte there, and `Bun.serve` does not tell of connections, so that nothing can bound those that say nothing.
+ * Serves requests without a body over Bun's own sockets. On Bun `node:http` takes twice the processor time per byte, and
+ * `Bun.serve` does not tell of connections, so nothing could bound silent ones.
  */
 async function listenOnBun(handler: Handler, options: ListenOptions): Promise<Listener> {
   const { tls } = options
@@ -60,7 +60,7 @@ async function listenOnBun(handler: Handler, options: ListenOptions): Promise<Li
         if (caller === undefined) socket.close()
         else socket.data = new BunConnection(socket, caller, server)
       },
-      // Without this, Bun tells of a connection only after its handshake.
+      // Without this handler, Bun calls `open` only after the handshake.
       handshake: () => undefined,
       data(socket, bytes) {
         if (tls !== undefined && !socket.authorized) socket.close()

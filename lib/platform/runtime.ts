@@ -4,7 +4,7 @@ import process from 'node:process'
 /** The runtimes that this program runs on. */
 export type RuntimeName = 'node' | 'deno' | 'bun'
 
-/** The runtime of this process. Deno and Bun have Node's globals too, so they are looked for first. */
+/** The runtime of this process. Deno and Bun have Node's globals too, so they are checked first. */
 export const runtimeName: RuntimeName = 'Deno' in globalThis ? 'deno' : 'Bun' in globalThis ? 'bun' : 'node'
 
 /** Where an executable made by Bun keeps its files. */
@@ -20,7 +20,7 @@ export function selfCommand(script: string): readonly [program: string, ...args:
   return [process.execPath, ...process.execArgv, script]
 }
 
-/** OCI's names for what Node calls an architecture; the others have the same. */
+/** OCI's names of architectures that Node names differently. */
 const ARCHITECTURES: Readonly<Record<string, { readonly architecture: string; readonly variant?: string }>> = {
   x64: { architecture: 'amd64' },
   ia32: { architecture: '386' },
@@ -28,11 +28,11 @@ const ARCHITECTURES: Readonly<Record<string, { readonly architecture: string; re
   ppc64: { architecture: 'ppc64le' },
 }
 
-/** The platform whose images this machine runs, as OCI names it. */
+/** The platform of this machine's images, in OCI's names. */
 export const ownPlatform = { os: 'linux', ...(ARCHITECTURES[process.arch] ?? { architecture: process.arch }) }
 
 /**
- * How many file descriptors this process may have open; 0 without /proc or without a limit. Read once, at the start: at
+ * How many file descriptors this process may have open; 0 without /proc or without a limit. It is read at the start, because at
  * the limit no file can be opened.
  */
 export const OPEN_FILES_LIMIT = openFilesLimit()
@@ -44,15 +44,15 @@ function openFilesLimit(): number {
   return Number(soft ?? 0)
 }
 
-/** The part of Bun that gives memory back. */
+/** The functions of Bun that give memory back. */
 interface Bun {
   gc(force: boolean): void
   shrink(): void
 }
 
 /**
- * Gives memory back to the system, for a process at rest. On Bun alone, which does not do so by itself, that takes 30 ms: garbage of
- * the start, and what was compiled and is not used any more, are 8 MiB of a mirror that has just started, and 17 after a pull.
+ * Gives memory back to the system; call it when the process is at rest. Only Bun needs it, where it takes 30 ms. Garbage and
+ * unused compiled code are 8 MiB of a mirror that has just started, and 17 MiB after a pull.
  */
 export function giveMemoryBack(): void {
   const { Bun: bun } = globalThis as { readonly Bun?: Bun }
@@ -61,10 +61,10 @@ export function giveMemoryBack(): void {
 }
 
 /**
- * Frees the memory of a buffer that nobody uses any more, on Bun, whose garbage collector comes late: 50 connections that are
- * read slowly took 249 MiB, and 110 with each buffer freed after its last byte.
+ * Frees the memory of a buffer that nobody uses any more. Only Bun needs it, because its garbage collector comes late: 50 slow
+ * readers took 249 MiB, and 110 MiB with each buffer freed after its last byte.
  *
- * @param bytes all or part of the buffer, which must not be one of a pool
+ * @param bytes all or part of the buffer, which must not come from a pool
  */
 export function freeMemory({ buffer }: Uint8Array): void {
   if (runtimeName === 'bun' && buffer instanceof ArrayBuffer) buffer.transfer(0)

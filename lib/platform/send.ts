@@ -2,9 +2,9 @@ import { type ByteSource, byteSourceOf, NO_BODY } from './byte-source.ts'
 import { internalError } from './listener.ts'
 
 /**
- * How long a client may take for a chunk, in milliseconds. A client may rest for long while its disk does not keep up, but
- * containerd itself cancels a pull that has not moved for 5 minutes (1.7's `image_pull_progress_timeout`): a client that
- * rests for twice as long is no pull any more.
+ * Milliseconds in which a client must take a chunk. A client may pause for long while its disk is slow, but containerd cancels
+ * a pull without progress after 5 minutes (1.7's `image_pull_progress_timeout`), so after twice that time it is no pull any
+ * more.
  */
 const WRITE_TIMEOUT = 10 * 60 * 1000
 
@@ -13,35 +13,35 @@ export class BodyError extends Error {
   override readonly name = 'BodyError'
 }
 
-/** The client of an exchange, as a server reaches it. */
+/** The client of an exchange, as the server writes to it. */
 export interface Client {
   readonly method: string
-  /** Whether it has left. */
+  /** Whether the client has left. */
   readonly gone: boolean
   readonly headSent: boolean
   writeHead(status: number, headers: Headers): void
   /** Sends the head without waiting for a byte of the body. */
   flushHead(): void
-  /** Calls back when the memory of the chunk is free again, unless the client leaves before. */
+  /** Calls `written` when the memory of the chunk may be used again, unless the client leaves first. */
   write(chunk: Uint8Array, written: () => void): void
-  /** The response is complete. */
+  /** Ends the response, which is complete. */
   end(): void
-  /** Ends the connection with FIN after all that was written. */
+  /** Ends the connection with FIN after everything that was written. */
   cut(): void
-  /** Ends the connection at once. The system still sends what it has, and then FIN. */
+  /** Ends the connection at once. The system still sends the bytes that it holds, and then FIN. */
   drop(): void
-  /** Calls back once when the client leaves, at once if it has left already. */
+  /** Calls `left` once when the client leaves, at once if it has left already. */
   onLeave(left: () => void): Disposable
 }
 
 export interface SendOptions {
-  /** Milliseconds within which the client must take a chunk, or its connection is ended. */
+  /** Milliseconds in which the client must take a chunk, or its connection is ended. */
   readonly writeTimeout?: number | undefined
-  /** Told of the bytes of the body that the system has taken, as it takes them. */
+  /** Called with the number of body bytes each time that the system has taken some. */
   readonly onSent: (bytes: number) => void
 }
 
-/** Sends the response that `answer` gives; where that fails, a 500 or the end of the connection, after `onError` was told. */
+/** Sends the response that `answer` returns. If that fails, it calls `onError`, and then sends a 500 or ends the connection. */
 export async function respond(
   answer: () => Response | Promise<Response>,
   client: Client,
@@ -53,23 +53,23 @@ export async function respond(
   } catch (error) {
     onError(error)
     if (client.headSent) return client.cut()
-    // A client that does not take this either has lost its connection, and nothing else can be said.
+    // If this fails too, the client has lost its connection, and nothing more can be sent.
     await send(internalError(), client, options).catch(onError)
   }
 }
 
 /**
- * Writes a response, byte for byte what it declares.
+ * Writes a response, with exactly as many bytes as it declares.
  *
- * A body that breaks off, or is shorter or longer than its Content-Length, ends the connection with FIN after the good
- * bytes: containerd fails a pull on RST, resumes at the offset after FIN, and hangs on a short body on an open connection
- * (measured with containerd 1.7.24 and 2.2.0). What @hono/node-server does with such bodies differs between runtimes, and
- * on some it hangs.
+ * If a body breaks off, or is shorter or longer than its Content-Length, the connection ends with FIN after the good bytes:
+ * containerd fails the pull on RST, resumes at the offset after FIN, and hangs on a short body if the connection stays open
+ * (measured with containerd 1.7.24 and 2.2.0). @hono/node-server treats such bodies differently on each runtime, and hangs on
+ * some.
  *
- * A body that is not read to its end is cancelled: at once when the client leaves, even while the source is silent.
+ * A body that is not read to its end is cancelled, at once when the client leaves, even while the source is silent.
  *
- * @throws {BodyError} for a body that broke off, or that the client does not take; the connection is already ending then.
- *   A client that left is no error.
+ * @throws {BodyError} if the body broke off or the client does not take it; the connection is already ending then. A client
+ *   that leaves is no error.
  */
 async function send(
   response: Response,
@@ -89,7 +89,7 @@ async function send(
     client.cut()
     return
   }
-  // Nobody is left to hear of a source that cannot be cancelled.
+  // Nobody is left who could be told that cancelling the source failed.
   const abandon = () => source.cancel().catch(() => undefined)
   const writer = new Writer(client, abandon, writeTimeout)
   try {
@@ -133,9 +133,9 @@ async function sendBody(
   client.end()
 }
 
-/** Writes chunk after chunk, and ends the connection of a client that does not take them. */
+/** Writes chunk after chunk, and ends the connection if the client does not take them. */
 class Writer {
-  /** Whether its connection was ended because it did not take what was written. */
+  /** Whether the connection was ended because the client did not take a chunk in time. */
   stalled = false
   readonly #client: Client
   readonly #writeTimeout: number
@@ -154,7 +154,7 @@ class Writer {
     })
   }
 
-  /** Writes, and waits until the memory of the chunk is free again or the client leaves. */
+  /** Writes the chunk, and waits until its memory may be used again or the client leaves. */
   async write(chunk: Uint8Array): Promise<void> {
     if (this.#client.gone) return
     this.#since = performance.now()
@@ -171,7 +171,7 @@ class Writer {
     this.#leaving[Symbol.dispose]()
   }
 
-  /** One timer for the whole body, set again for the rest of the time: one for each chunk would cost more. */
+  /** One timer for the whole body, restarted for the time that is left: a timer for each chunk would cost more. */
   readonly #look = (): void => {
     const waited = this.#since === undefined ? 0 : performance.now() - this.#since
     if (waited < this.#writeTimeout) {
@@ -183,7 +183,7 @@ class Writer {
   }
 }
 
-/** The promise's value; `undefined` if it fails after the client has left. */
+/** The promise's value; `undefined` if the promise rejects after the client has left. */
 async function unlessGone<T>(promise: Promise<T>, client: Client): Promise<T | undefined> {
   try {
     return await promise

@@ -4,7 +4,7 @@ import type { ByteSource } from './byte-source.ts'
 import type { MutualTls } from './listener.ts'
 import { freeMemory, runtimeName } from './runtime.ts'
 
-/** A client's certificate and key, the authorities that it trusts, and the name in the server's certificate. */
+/** The client's certificate and key, the authorities that it trusts, and the name that the server's certificate must have. */
 export interface ClientTls extends MutualTls {
   readonly servername: string
 }
@@ -12,43 +12,45 @@ export interface ClientTls extends MutualTls {
 export interface SocketAddress {
   readonly host: string
   readonly port: number
-  /** Speaks TLS 1.3, and only with a server of that name; plain TCP if missing. */
+  /** With it, the client speaks TLS 1.3, and only with a server of that name; plain TCP if missing. */
   readonly tls?: ClientTls | undefined
-  /** What connections to that server leave to the next one, which then needs no certificates and no signatures. */
+  /**
+   * The TLS session of the last connection to this server. With it, the next handshake needs no certificates and no signatures.
+   */
   readonly session?: TlsSession | undefined
 }
 
-/** Deno 2.9 has no such tickets: each of its connections makes a whole handshake. */
+/** Deno 2.9 gives no tickets, so each of its connections needs a full handshake. */
 export interface TlsSession {
   ticket?: Buffer | undefined
 }
 
 /**
- * Longest chunk in bytes, and the memory of each connection. Half of it cost a mirror more processor time for each byte
- * that it passes on (a third on Node, a fifth on Deno, a tenth on Bun); twice as much saved hardly any.
+ * Longest chunk in bytes, and the memory of each connection. With half of it, a mirror needed more processor time per byte (a
+ * third on Node, a fifth on Deno, a tenth on Bun); with twice as much, hardly less.
  */
 const CHUNK = 128 * 1024
 
 /**
- * Whether an idle connection tells when the other side ends it. Under TLS on Deno 2.9 one in a hundred does not (no `end`,
- * no `close`, no error, and no answer to what is written then): a request on it would hang.
+ * Whether an idle connection reports that the other side has ended it. Under TLS on Deno 2.9 one in a hundred does not (no
+ * `end`, no `close`, no error, and no answer to further writes), so a request on it would hang.
  */
 export function tellsItsEnd(address: Pick<SocketAddress, 'tls'>): boolean {
   return address.tls === undefined || runtimeName !== 'deno'
 }
 
 /**
- * The bytes that come over a TCP or TLS connection of ours, with back-pressure that reaches the kernel: at most one read
- * is ahead of what was asked for.
+ * The bytes that come over a TCP or TLS connection to a server, with back-pressure that reaches the kernel: at most one read is
+ * ahead of the reader.
  *
  * A chunk stays intact until the next call of {@link next}, which uses its memory again.
  */
 export class SocketSource implements ByteSource {
   readonly #socket: Socket
-  /** Whether reads are so short (under TLS) that several may wait to be joined. */
+  /** Whether reads are short, as under TLS, so that several may wait to be joined. */
   readonly #isShort: boolean
   readonly #opened = Promise.withResolvers<void>()
-  /** What has come and was not handed out yet. Under TLS one read gives several chunks. */
+  /** Chunks that have come and were not handed out yet. Under TLS one read gives several. */
   readonly #chunks: Uint8Array[] = []
   /** Their bytes. */
   #waits = 0
@@ -71,7 +73,7 @@ export class SocketSource implements ByteSource {
     })
     this.#socket.on('error', (error) => this.#fail(error))
     this.#socket.on('close', () => this.#fail(new Error('the connection was closed')))
-    // A reader that does not wait for it to open hears of the failure when it reads.
+    // A reader that does not wait for `opened` gets the failure from `next`.
     this.#opened.promise.catch(() => undefined)
   }
 
@@ -109,9 +111,9 @@ export class SocketSource implements ByteSource {
   }
 
   #connect({ host, port, tls, session = {} }: SocketAddress): Socket {
-    // Reading into one buffer again and again takes half the memory of `data` events on Node and Deno (64 and 71 MiB
-    // against 130 and 165 at 50 connections that are read slowly) and half the time. Not under TLS, where Node writes
-    // decrypted records over those that are held; nor on Bun, where it copies out of a larger chunk.
+    // On Node and Deno, reading into the same buffer again and again takes half the memory of `data` events (64 and 71 MiB
+    // against 130 and 165 with 50 slow readers) and half the time. It cannot be used under TLS, where Node overwrites records
+    // that are still held, nor on Bun, which copies out of a larger chunk.
     const plain = { host, port, noDelay: true }
     if (tls === undefined && runtimeName !== 'bun') {
       const buffer = Buffer.allocUnsafeSlow(CHUNK)
@@ -148,8 +150,8 @@ export class SocketSource implements ByteSource {
   }
 
   /**
-   * On Bun a connection stops when its stream refuses a chunk that is pushed. `pause` stops only the stream, which then
-   * takes one more chunk of up to 512 KiB: 25 MiB at 50 connections that are read slowly.
+   * On Bun a connection stops only when its stream refuses a pushed chunk. `pause` stops only the stream, which then takes
+   * another chunk of up to 512 KiB: 25 MiB with 50 slow readers.
    */
   #takePushed(socket: Socket): void {
     const push = socket.push.bind(socket)
@@ -160,7 +162,7 @@ export class SocketSource implements ByteSource {
     }
   }
 
-  /** Gives what a connection takes as the order to pause. */
+  /** Returns false, which tells the connection to pause. */
   #stop(): false {
     this.#stopped = true
     return false
@@ -202,7 +204,7 @@ export class SocketSource implements ByteSource {
     return chunk
   }
 
-  /** Joins short chunks into one: a record of TLS has 16 KiB, and each chunk costs the same on its way. */
+  /** Joins short chunks into one: a TLS record has 16 KiB, and each chunk costs the same, whatever its length. */
   #joined(): Uint8Array {
     let count = 0
     let length = 0
@@ -212,7 +214,7 @@ export class SocketSource implements ByteSource {
       count++
     }
     this.#waits -= length
-    // Not `Buffer.concat`, which takes short ones from a pool.
+    // Not `Buffer.concat`, which allocates short buffers from a pool.
     const joined = Buffer.allocUnsafeSlow(length)
     let at = 0
     for (const chunk of this.#chunks.splice(0, count)) {
@@ -230,7 +232,7 @@ export class SocketSource implements ByteSource {
   }
 }
 
-/** Frees what Bun has read, of up to 512 KiB, with the last chunk of it. */
+/** Frees a read of Bun, which has up to 512 KiB, together with its last chunk. */
 function free(chunk: Uint8Array): void {
   if (chunk.byteOffset + chunk.length === chunk.buffer.byteLength) freeMemory(chunk)
 }
