@@ -5,7 +5,7 @@ import { selfCommand } from './lib/platform/runtime.ts'
 const stop = new AbortController()
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())
 
-// Nobody is left to hear that the log cannot be written, for want of a reader or of room, and a mirror works without one.
+// If the log cannot be written (no reader, no space), there is nobody to tell, and a mirror works without a log.
 process.stderr.on('error', () => undefined)
 
 process.exitCode = await runCommand({

@@ -16,45 +16,48 @@ import type { NodeAddress } from '../swarm/node.ts'
 import { LOOPBACK_SWARM_KEY } from '../swarm/topic.ts'
 
 /**
- * What a door says of this node. `accepts`: both have the same swarm key. `refuses`: their swarm keys differ. `late`: it refuses,
- * perhaps only because the clocks differ. `differs`: it speaks TLS and this node plain HTTP, or the other way round. `silent`: it
- * cannot be reached.
+ * How a door treats this node. `accepts`: both have the same swarm key. `refuses`: their swarm keys differ. `late`: the door
+ * refuses, perhaps only because the clocks differ. `differs`: one of them speaks TLS and the other one plain HTTP. `silent`:
+ * the door cannot be reached.
  */
 export type DoorAnswer = 'accepts' | 'refuses' | 'late' | 'differs' | 'silent'
 
 export interface AskedDoor {
   readonly host: string
   readonly answer: DoorAnswer
-  /** By how much this machine's clock is ahead of that of the door, in milliseconds; missing where it did not tell. */
+  /** Milliseconds by which this machine's clock is ahead of the door's; missing if the door did not say. */
   readonly aheadMs?: number | undefined
 }
 
-/** What {@link BootstrapDoors.ask} gave, and how it asked. */
+/** The result of {@link BootstrapDoors.ask}, and the transfer with which it asked. */
 export interface AskedDoors {
   readonly doors: readonly AskedDoor[]
   readonly transfer: 'tls' | 'plain'
 }
 
-/** The peer doors at the bootstrap addresses, and the way in which this node speaks to them. */
+/** The peer doors at the bootstrap addresses, as this node can ask them. */
 export type BootstrapDoors = ReturnType<typeof createBootstrapDoors>
 
-/** How many are asked at a time: one that accepts is enough, and a name may stand for a thousand nodes. */
+/** How many doors are asked at a time: one that accepts is enough, and a name may stand for a thousand nodes. */
 const ASKED = 5
-/** Milliseconds for names to resolve, and for one door to answer. */
+/** Milliseconds for all names to resolve, and for one door to answer. */
 const RESOLVE_TIMEOUT = 2_000
 const ASK_TIMEOUT = 1_000
-/** A Date header counts whole seconds, and the answer takes time: a smaller difference says nothing, in milliseconds. */
+/**
+ * Milliseconds up to which a difference of clocks means nothing: a Date header counts whole seconds, and the answer takes time.
+ */
 const DATE_RESOLUTION = 2_000
-/** What the system says where nothing listens, or no way leads there. */
+/** The system's errors where nothing listens or no route leads. */
 const NOWHERE: ReadonlySet<unknown> = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'EHOSTDOWN', 'ENETUNREACH', 'ETIMEDOUT'])
 
 type DoorSettings = Pick<Settings, 'peer-transfer' | 'swarm-key' | 'bootstrap' | 'peer-listen' | 'advertise-host'>
 
 /**
- * A node whose swarm key is another one hears nothing over UDP, where all is sealed. The peer doors have the same port numbers
- * and tell: they let a member in, and nobody else.
+ * Asks the peer doors at the bootstrap addresses whether this node has the right swarm key. A node with a wrong key hears
+ * nothing over UDP, because every datagram is sealed. The peer doors have the same port numbers over TCP, and they let members
+ * in and nobody else.
  *
- * @param identity this node's, if it has one already; otherwise one is made when it is needed
+ * @param identity this node's TLS identity, if it has one already; otherwise it is made when it is needed
  */
 export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdentity) {
   const transfer = settings['peer-transfer']
@@ -66,10 +69,10 @@ export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdent
       tls: way === 'tls' ? (identity ?? createTlsIdentity(swarmKeys)) : undefined,
     })
   const client = clientFor(transfer)
-  /** Speaks in the other way. Made when it is needed: it hardly ever is. */
+  /** Speaks with the other transfer. It is made when it is needed, which is rare. */
   let other: PeerClient | undefined
 
-  /** What comes of a request. `closed`: somebody is there and does not speak so, or not with this node. */
+  /** Sends a request to a door. `closed`: something listens there, but does not speak this way, or not with this node. */
   async function knock(client: PeerClient, peer: NodeAddress, signal: AbortSignal) {
     const ticket = credentials.ticket(DOOR_KEY, 'HEAD', addressOf(peer))
     try {
@@ -90,7 +93,8 @@ export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdent
     const { outcome, aheadMs } = await knock(client, peer, signal)
     const told = { host: peer.host, aheadMs: Number.isNaN(aheadMs) ? undefined : aheadMs }
     if (outcome === 'silent') return { ...told, answer: 'silent' }
-    // Whoever shakes hands has the key. That it does not take the capability says something of its address, or of a clock.
+    // A TLS handshake succeeds only with the same key. If the door then refuses the capability, its address or a clock is
+    // wrong, but not the key.
     if (outcome === 'proven' || (outcome === 'answered' && transfer === 'tls')) return { ...told, answer: 'accepts' }
     if (outcome === 'answered') return { ...told, answer: Math.abs(aheadMs) > CLOCK_SKEW ? 'late' : 'refuses' }
     other ??= clientFor(transfer === 'tls' ? 'plain' : 'tls')
@@ -100,7 +104,8 @@ export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdent
 
   return {
     /**
-     * Asks some of them; none where no address is known. Takes {@link RESOLVE_TIMEOUT} and twice {@link ASK_TIMEOUT} at most.
+     * Asks some of the doors, or none if no address is known. Takes at most {@link RESOLVE_TIMEOUT} and twice
+     * {@link ASK_TIMEOUT}.
      *
      * @throws the signal's reason
      */
@@ -135,7 +140,7 @@ function codeOf(error: unknown): unknown {
   return error instanceof Error && 'code' in error ? error.code : undefined
 }
 
-/** What is wrong with the answers, in words such as `10.0.0.2 refuses this swarm key`. */
+/** The problems that the answers show, in words such as `10.0.0.2 refuses this swarm key`. */
 export function problemsOf({ doors, transfer }: AskedDoors) {
   const of = (wanted: DoorAnswer) => doors.filter(({ answer }) => answer === wanted).map(({ host }) => host)
   const say = (hosts: readonly string[], verbs: readonly [one: string, more: string], rest: string) =>
@@ -146,12 +151,15 @@ export function problemsOf({ doors, transfer }: AskedDoors) {
     key: say(of('refuses'), ['refuses', 'refuse'], 'this swarm key'),
     transfer: say(of('differs'), ['speaks', 'speak'], `${theirs}, and this node ${own}: --peer-transfer differs`),
     silence: isSilent ? say(of('silent'), ['does', 'do'], 'not answer over TCP') : undefined,
-    /** Whether one has let this node in: the others are wrong then, or new, and it works. */
+    /**
+     * Whether a door has let this node in. Then this node is right, and doors that refuse it are wrong, or change at this
+     * moment.
+     */
     isAccepted: of('accepts').length > 0,
   }
 }
 
-/** An error only where nobody lets this node in: a single wrong neighbour is that neighbour's fault. */
+/** An error only if no door lets this node in: if one does, the fault is with the door that refuses. */
 const severityOf = ({ isAccepted }: { readonly isAccepted: boolean }) => (isAccepted ? 'warning' : 'error')
 
 export const DOOR_RULES = [
@@ -195,13 +203,13 @@ export const DOOR_RULES = [
   }),
 ]
 
-/** The clock is judged apart from the others: what is wrong with it is warned of while a mirror runs. */
+/** The rule for the clock stands alone, because it also warns while a mirror runs. */
 export const CLOCK = rule({
   id: 'clock',
   reads: ({ doors }: Pick<AskedDoors, 'doors'>) => doors,
   judges(doors) {
     const ahead = doors.flatMap(({ aheadMs }) => aheadMs ?? []).sort((a, b) => a - b)
-    // The middle one, so that a single wrong clock among the others does not count.
+    // The median, so that a single wrong clock among the others does not count.
     const median = ahead[Math.floor(ahead.length / 2)]
     if (median === undefined) {
       const reason = doors.length === 0 ? 'no other node is known' : 'no other node answers'
@@ -212,7 +220,7 @@ export const CLOCK = rule({
     if (apart <= DATE_RESOLUTION) return { severity: 'ok', seen: `the clock agrees with that of ${nodes}` }
     const seen = `the clock is ${Math.round(apart / 1000)} s ${median > 0 ? 'ahead of' : 'behind'} that of ${nodes}`
     if (apart < CLOCK_SKEW / 2) return { severity: 'ok', seen }
-    // Never an error: nobody can tell from here which clock is wrong, and after a boot it is soon set right.
+    // Never an error: this node cannot tell which clock is wrong, and clocks are set soon after a boot.
     return { severity: 'warning', seen, remedy: { text: 'synchronise the clocks of all nodes (NTP)' } }
   },
   expected: `clocks of all nodes within ${CLOCK_SKEW / 1000} s`,
@@ -221,23 +229,24 @@ export const CLOCK = rule({
 
 export interface DoorWatchDependencies {
   readonly doors: Pick<BootstrapDoors, 'ask'>
-  /** Resolves when the swarm has been looked for. */
+  /** Resolves when this node has looked for the swarm. */
   readonly joined: Promise<void>
-  /** Whether this node knows no other member. Whoever it knows has opened its datagrams, and so has its key. */
+  /** Whether this node knows no other member. A member that it knows has opened its datagrams, and so has the same key. */
   readonly isAlone: () => boolean
   readonly readiness: Readiness
   readonly log: Logger
 }
 
-/** Milliseconds from one look to the next. */
+/** Milliseconds between two rounds of questions. */
 const WATCH_INTERVAL = 10_000
 
 /**
- * Says why a node is alone, or gets nothing: its swarm key or its --peer-transfer is not that of others. A wrong key makes it
- * unready while no bootstrap door accepts it and it knows nobody: one neighbour with a wrong key must not make a whole cluster
- * unready. Another --peer-transfer is only told: it changes node by node, and a rollout waits for each to be ready.
+ * Says why a node is alone or gets nothing: its swarm key or its --peer-transfer differs from that of others. A wrong key makes
+ * the node unready only while no bootstrap door accepts it and it knows no member, because one neighbour with a wrong key must
+ * not make a whole cluster unready. A different --peer-transfer is only a note: it changes node by node, and a rollout waits
+ * until each node is ready.
  *
- * Once a door has let it in, nothing is asked as long as it knows others.
+ * Once a door has let this node in, it asks no more as long as it knows other members.
  */
 export function watchDoors(
   { doors, joined, isAlone, readiness, log }: DoorWatchDependencies,
@@ -245,7 +254,7 @@ export function watchDoors(
 ) {
   const closing = new AbortController()
   const { signal } = closing
-  const told = readiness.wait('the bootstrap addresses are not asked yet')
+  const told = readiness.wait('the bootstrap addresses have not been asked yet')
   const watching = watch().catch((error) => {
     if (signal.aborted) return
     told.over()

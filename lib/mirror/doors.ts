@@ -7,17 +7,17 @@ import type { Handler, Listener, MutualTls, NewcomerBounds } from '../platform/l
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
 import { joinSwarm, type SwarmDependencies } from '../swarm/swarm.ts'
 
-/** How many ports are tried where any will do: it must be free for TCP and for UDP. */
+/** How many ports to try if any will do: the port must be free for both TCP and UDP. */
 const PORT_ATTEMPTS = 20
 
 /**
- * A node asks for some fifty blobs at once as the first thing it does, and several nodes may share an address. With TLS a
- * connection takes up to 60 KiB. A member shows its capability with its first packets after the handshake.
+ * A node may begin by asking for some fifty blobs at once, and several nodes may share an address. With TLS a connection takes
+ * up to 60 KiB. A member shows its capability with its first packets after the handshake.
  */
 const NEWCOMERS: NewcomerBounds = { most: 1_024, mostPerAddress: 128, time: 5_000 }
 
 export interface PeerPortParts {
-  /** Makes the door, given its address as it is announced: capabilities are for that address alone. */
+  /** Makes the door for its announced address: capabilities are good for that address alone. */
   peerDoorAt(address: string): Door
   readonly tls: MutualTls | undefined
   readonly swarm: SwarmDependencies
@@ -25,9 +25,9 @@ export interface PeerPortParts {
 }
 
 /**
- * Opens the peer door over TCP and joins the swarm over UDP, on one port number, and puts both on `parts` to be closed.
+ * Opens the peer door over TCP and joins the swarm over UDP, on the same port number. Adds both to `parts`, which closes them.
  *
- * @returns with `self`: where other nodes reach the door and this node of the swarm
+ * @returns among others `self`, the address at which other nodes reach the door and this node of the swarm
  * @throws {ConfigurationError} if the address cannot be used
  */
 export async function openPeerPort(
@@ -41,7 +41,7 @@ export async function openPeerPort(
     const answer: Handler = (request, admission) => door.fetch(request, admission)
     const peer = await openDoor('peer-listen', { host, port }, answer, swarm.log, tls)
     const self = { host: advertisedHost, port: peer.port }
-    // At once: no request comes before the next turn of the event loop.
+    // This comes early enough: no request comes before the next turn of the event loop.
     const door = peerDoorAt(addressOf(self))
     try {
       const options = { bindHost: host, self, bootstrap: settings.bootstrap ?? [], swarmKeys }
@@ -53,21 +53,21 @@ export async function openPeerPort(
       await cut(peer)
       const problem = addressProblem(error)
       if (problem === undefined) throw error
-      // The number was free for TCP but not for UDP: any other will do.
+      // The port was free for TCP but not for UDP, so try another one.
       if (port === 0 && attempt < PORT_ATTEMPTS) continue
       throw new ConfigurationError([`--peer-listen ${host}:${peer.port} (UDP): ${problem}`])
     }
   }
 }
 
-/** The address by which other nodes reach a socket on `host`: itself, or the first non-internal one of the machine. */
+/** The address by which other nodes reach a socket on `host`: `host` itself, or the machine's first non-internal address. */
 function ownAddress(host: string): string {
   if (host !== '0.0.0.0') return host
   const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? [])
   const own = addresses.find(({ family, internal }) => family === 'IPv4' && !internal)
   if (own !== undefined) return own.address
   throw new ConfigurationError([
-    '--advertise-host: this machine has no non-internal IPv4 address, so one must be given',
+    '--advertise-host: this machine has no non-internal IPv4 address: give one',
   ])
 }
 
@@ -98,18 +98,18 @@ export async function openDoor(
 const ADDRESS_PROBLEMS: Readonly<Record<string, string>> = {
   EADDRINUSE: 'the address is in use',
   EADDRNOTAVAIL: 'this machine has no such address',
-  // What node:http of Deno 2.9 makes of that.
+  // Deno 2.9 reports EADDRNOTAVAIL so in node:http.
   EINVAL: 'this machine has no such address',
   EACCES: 'not permitted to use this address',
   EPERM: 'not permitted to use this address',
 }
 
-/** What is wrong with an address, if the system's error is about that. */
+/** The problem with an address; `undefined` if the error is about something else. */
 function addressProblem(error: unknown): string | undefined {
   return ADDRESS_PROBLEMS[(error as NodeJS.ErrnoException).code ?? '']
 }
 
-/** Closes a door at once, with the requests that run. */
+/** Closes a door at once, and cuts the requests that run. */
 export async function cut(listener: Listener): Promise<void> {
   await listener.close(AbortSignal.abort())
 }

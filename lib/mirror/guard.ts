@@ -21,7 +21,7 @@ interface GuardDependencies {
   readonly containerd: Containerd
   /** The registry door, with the port that it got. */
   readonly registry: Address
-  /** Answers at that door. */
+  /** Answers the check's requests at that door. */
   readonly probeDoor: ProbeDoor
   readonly doors: BootstrapDoors
   /** What starts this program, in a shell. */
@@ -30,20 +30,20 @@ interface GuardDependencies {
   readonly metrics: Metrics
   readonly log: Logger
   /**
-   * Told if the first check finds errors, since a person who starts a mirror must hear of them; and if containerd cannot be
-   * reached any more before this process starts again.
+   * Called if the first check finds errors, because the person who starts a mirror must see them, and if containerd cannot be
+   * reached again before this process restarts.
    */
   readonly onFailure: (error: Error) => void
 }
 
 /**
- * Keeps a mirror from running on a node where it would not work: checks the node as soon as containerd answers, and again with
- * every change.
+ * Keeps a mirror from running on a node where it would not work. It checks the node as soon as containerd answers, and again
+ * after every change.
  */
 export function guardNode(settings: Settings, dependencies: GuardDependencies) {
   const { containerd, registry, probeDoor, doors, program, readiness, metrics, log, onFailure } = dependencies
   const probe = settings.probe === 'on' ? { door: probeDoor, open: async () => registry } : '--probe is off'
-  // Not the rules of keys: a wrong one is no reason to end, and what it means is told by the readiness.
+  // Only the rule for the clock: a wrong swarm key must not end the mirror, and the readiness reports it.
   const others = async (signal: AbortSignal) => await CLOCK.judge(await doors.ask(signal))
   const check = createNodeCheck(settings, { containerd, listen: registry, program, probe, others, log })
   const checked = createCheckMetrics(metrics)
@@ -74,7 +74,7 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies) {
     },
   })
   return {
-    /** The last check's report; missing before the first one. */
+    /** The report of the last check; missing before the first one. */
     get report(): Report | undefined {
       return watch.report
     },
@@ -85,8 +85,8 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies) {
 const REMOVED = 'containerd removed the socket that is mounted here: this container sees a new one when it starts again'
 
 /**
- * Whether a path leads to a file that has no name any more. A container into which a socket is mounted as one file keeps that
- * one, while containerd makes a new one at each start; elsewhere the path leads to the new socket, or to none.
+ * Whether a path leads to a file that has been removed. containerd makes a new socket at each start, but a container with the
+ * socket mounted as a single file keeps the old one. Elsewhere the path leads to the new socket, or to none.
  */
 async function isRemoved(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined))?.nlink === 0
@@ -108,7 +108,7 @@ function problemsOf({ findings }: Report): string[] {
 }
 
 interface HostsKeeperDependencies {
-  /** Tells its version, by which hosts.toml is written. */
+  /** Asks containerd for its version, which decides what hosts.toml must say. */
   readonly client: Pick<ContainerdClient, 'version'>
   /** The registry door, with the port that it got. */
   readonly listen: Address
@@ -116,8 +116,8 @@ interface HostsKeeperDependencies {
 }
 
 /**
- * Makes hosts.toml files what `hosts` would make them, each time that it is called. What cannot be written is logged; the check that
- * follows judges what is there.
+ * Writes hosts.toml files as `hosts` does, each time that it is called. It logs files that it cannot write; the check that
+ * follows judges the files that are there.
  *
  * @throws {ContainerdError} when containerd goes away; the signal's reason
  */
@@ -143,7 +143,7 @@ export interface NodeCheckDependencies extends CheckDependencies, Pick<CheckSubj
   readonly containerd: Containerd
 }
 
-/** Checks this node as the settings have it. */
+/** Checks this node, as its settings describe it. */
 export function createNodeCheck(
   settings: Settings,
   { containerd, listen, program, probe, others, log }: NodeCheckDependencies,
@@ -166,13 +166,13 @@ export function createNodeCheck(
     return (await Promise.all(looks)).flat()
   }
 
-  /** What answered last, and the connection on which it did. */
+  /** The containerd that answered last, and its connection. */
   let known: { readonly identity: string; readonly connection: object | undefined } | undefined
 
   return {
     run: (signal: AbortSignal): Promise<CheckResult> =>
       runCheck({ containerd, probe, others: besideContainerd, log }, subject, signal),
-    /** Another answer is another containerd, or the same one after a restart or an upgrade. */
+    /** Identifies containerd: a different answer means another containerd, or the same one after a restart or an upgrade. */
     async identify(signal: AbortSignal): Promise<string> {
       if (known?.connection !== undefined && known.connection === containerd.connection) return known.identity
       const [{ uuid, pid }, { version, revision }] = [await client.server(signal), await client.version(signal)]

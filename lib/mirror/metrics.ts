@@ -8,11 +8,11 @@ export interface MirrorFigures {
   isStoreUp(): boolean
   /** Keys that this node offers to others. */
   keysHeld(): number
-  /** Requests at the peer door that are being answered. */
+  /** Requests that the peer door is answering. */
   peerDoorTransfers(): number
 }
 
-/** Registers what is to be said of a mirror as a whole. */
+/** Registers the metrics of a mirror as a whole. */
 export function registerMirrorMetrics({ gauges, looked }: Metrics, figures: MirrorFigures): void {
   gauges('build_info', 'Always 1; the labels say what runs.', ['version', 'runtime', 'runtime_version']).set(
     { version: manifest.version, runtime: runtimeName, runtime_version: runtimeVersion() },

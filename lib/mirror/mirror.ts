@@ -45,23 +45,28 @@ export interface Mirror {
   readonly peer: Address
   readonly admin: Address
   readonly readiness: Readiness
-  /** Resolves when the mirror must end, with why: it would not work on this node. Never, as long as it may run. */
+  /** Resolves when the mirror must end, with the reason why it cannot work on this node; never resolves otherwise. */
   readonly failed: Promise<Error>
-  /** Ends it: not ready, everything withdrawn from the swarm, running transfers drained, all closed. */
+  /** Ends the mirror: not ready, everything withdrawn from the swarm, running transfers drained, all closed. */
   close(): Promise<void>
 }
 
-/** Milliseconds for running transfers to end, and for withdrawing: together below the 30 s that Kubernetes gives a pod. */
+/**
+ * Milliseconds for running transfers to end, and for withdrawing. Together they stay below the 30 s that Kubernetes gives a
+ * pod.
+ */
 const DRAIN_TIMEOUT = 20_000
 const WITHDRAW_TIMEOUT = 5_000
 
-/** Lines of one event at once, of whatever part: two images of a hundred layers each. Clients can cause most of them. */
+/**
+ * Log lines of one event that may come at once: enough for two images of a hundred layers each. Clients can cause most events.
+ */
 const LOG_BURST = 200
 
 /**
- * Builds a mirror from its settings and starts it. If a part cannot start, those before it are closed again.
+ * Builds a mirror from its settings and starts it. If a part cannot start, the parts before it are closed again.
  *
- * @param program what starts this program, in a shell, for the commands that people are told
+ * @param program the shell command that starts this program, for remedies that name commands
  * @throws {ConfigurationError} when the settings cannot work on this machine: an address that is taken, a broken layout
  */
 export async function startMirror(settings: Settings, log: Logger, program = 'swarmirror'): Promise<Mirror> {
@@ -74,7 +79,7 @@ export async function startMirror(settings: Settings, log: Logger, program = 'sw
   }
 }
 
-/** Every part is put on `parts` as soon as it is there; they are closed in the opposite order. */
+/** Adds every part to `parts` as soon as it is made; they are closed in the opposite order. */
 async function start(settings: Settings, log: Logger, program: string, parts: AsyncDisposableStack): Promise<Mirror> {
   // What all parts use.
   const readiness = new Readiness()
@@ -89,7 +94,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     exclude: settings.exclude,
     resolvesTags: settings.resolve !== 'upstream',
   })
-  // Only the probe's own door serves what a check pulls, and the swarm never hears of it.
+  // Only the probe's own door serves the image that a check pulls, and the swarm never hears of it.
   const policy = { ...chosen, admits: (name: ImageName) => !isProbeRegistry(name.registry) && chosen.admits(name) }
   const swarmKeys = settings['swarm-key'] ?? ([LOOPBACK_SWARM_KEY] as const)
   const credentials = createCredentials(swarmKeys)
@@ -115,7 +120,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const swarm = { files, liveness: known, readiness, metrics, log }
   const { peer, router, self } = await openPeerPort(settings, { peerDoorAt, tls, swarm, swarmKeys }, parts)
 
-  // Other nodes' pages ask who this one is. It holds something by the time that the swarm is joined, below.
+  // Pages of other nodes ask who this node is. `held` is set below, before the swarm is joined.
   const introduction = createIntroduction(() => ({ held: held.size, transfers: peer.running }))
   const members = introducing(router.members, introduction)
 
@@ -132,7 +137,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   // The way to what other nodes have, and the door for containerd on this one.
   const client = new PeerClient({
     tls,
-    // A race knows better how long a peer is worth waiting for.
+    // A race decides itself how long to wait for a peer.
     headTimeout: LONGEST_RACE,
   })
   parts.defer(() => client.close())
@@ -185,7 +190,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   )
   parts.defer(() => cut(registry))
 
-  // Whether containerd asks it at all.
+  // Checks whether containerd asks this mirror at all.
   const guard =
     containerd &&
     (await import('./guard.ts')).guardNode(settings, {
@@ -194,7 +199,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     })
   parts.defer(async () => guard?.close())
 
-  // What people and Prometheus see of it.
+  // What people and Prometheus see.
   registerMirrorMetrics(metrics, {
     isReady: () => readiness.reasons.length === 0,
     isStoreUp: () => store.health.ok,

@@ -5,12 +5,12 @@ import type { Logger } from '../observe/log.ts'
 import type { Readiness } from '../observe/readiness.ts'
 import { bounded } from '../platform/abort.ts'
 
-/** Kubernetes' API as a pod reaches it, and what the pod shows there: a token that is renewed in its file. */
+/** Kubernetes' API as a pod reaches it, and the file with the pod's token, which Kubernetes renews. */
 export const IN_CLUSTER = {
   api: 'https://kubernetes.default.svc',
   tokenFile: '/var/run/secrets/kubernetes.io/serviceaccount/token',
 }
-/** Longest time for a request and pause before another try, in milliseconds: on a new node the cluster's network may still be coming. */
+/** Milliseconds for a request, and before another try: on a new node the cluster's network may not be up yet. */
 const REQUEST_TIMEOUT = 5_000
 const PAUSE = 5_000
 
@@ -26,7 +26,10 @@ export interface NodeTaint {
   readonly key: string
 }
 
-/** Takes a taint off this node once, as soon as the mirror is ready, and tries until it is off. It is never put on again. */
+/**
+ * Removes a taint from this node once, as soon as the mirror is ready, and tries until it is gone. It never adds the taint
+ * again.
+ */
 export function removeTaintWhenReady(
   { node, key }: NodeTaint,
   { readiness, log }: { readonly readiness: Readiness; readonly log: Logger },
@@ -54,7 +57,7 @@ export function removeTaintWhenReady(
         const { metadata, spec } = v.parse(NODE, await ask('GET'))
         const taints = spec.taints.filter((taint) => taint.key !== key)
         if (taints.length === spec.taints.length) return
-        // With the version, so that a taint that somebody else puts on meanwhile is not lost.
+        // With the version, so that a taint that somebody else adds meanwhile is not lost.
         const { resourceVersion } = metadata
         await ask('PATCH', { metadata: { resourceVersion }, spec: { taints } })
         return log.info('taint removed from the node', { node, taint: key })
@@ -70,7 +73,7 @@ export function removeTaintWhenReady(
   const look = () => {
     if (readiness.reasons.length > 0 || closing.signal.aborted) return
     unfollow()
-    // Only closing ends it before it is done.
+    // It rejects only when it is closed.
     removing ??= remove().catch(() => undefined)
   }
   const unfollow = readiness.onChange(look)

@@ -26,11 +26,11 @@ import type { Upstreams } from '../upstream/upstreams.ts'
 const { version: VERSION } = manifest
 /** The runtime, with its version. */
 const RUNTIME = `${runtimeName} ${runtimeVersion()}`
-/** Where the page remembers the last day, in `--data-dir`. */
+/** The file in `--data-dir` that keeps the last day for the page. */
 const HISTORY_FILE = 'history.json'
-/** Milliseconds that learning the sizes of what came from upstream may hold up a look. */
+/** Milliseconds that a look may wait for the sizes of content that came from upstream. */
 const LEARNING_TIME = 500
-/** Milliseconds for a look at what comes from there at the moment. */
+/** Milliseconds for a look at content that arrives from upstream. */
 const ARRIVAL_TIME = 50
 
 export interface MirrorPageDependencies extends TracerDependencies {
@@ -41,7 +41,7 @@ export interface MirrorPageDependencies extends TracerDependencies {
   /** The last report of the check; missing where there is none. */
   readonly report: () => Report | undefined
   readonly upstreams: Upstreams
-  /** Missing where no node follows another one. */
+  /** Missing if this mirror shares no downloads. */
   readonly followers: Followers | undefined
   readonly metrics: HttpMetrics
   /** The peer door's address as it is announced. */
@@ -49,15 +49,16 @@ export interface MirrorPageDependencies extends TracerDependencies {
   readonly log: Logger
 }
 
-/** Whether the admin door has a page: not beyond loopback, unless somebody has decided so. */
+/** Whether the admin door has a page: beyond loopback only if the settings say `on`. */
 export function showsPage(settings: Pick<Settings, 'page' | 'admin-listen'>): boolean {
   return settings.page === 'on' || (settings.page === 'loopback' && isLoopback(settings['admin-listen'].host))
 }
 
 /**
- * The page of a mirror, if its settings allow one: the names of images are not for everybody who reaches the node.
+ * The page of a mirror; `undefined` if its settings do not allow one, because not everybody who reaches the node may see the
+ * names of images.
  *
- * @throws the system's error if what it remembers cannot be read
+ * @throws the system's error if the file with the last day cannot be read
  */
 export async function createMirrorPage(settings: Settings, dependencies: MirrorPageDependencies) {
   if (!showsPage(settings)) return undefined
@@ -79,8 +80,8 @@ export async function createMirrorPage(settings: Settings, dependencies: MirrorP
         }),
       )
     } catch (error) {
-      // A page that says that containerd is away must not need it. The next look asks again.
-      log.debug('sizes not known', { error })
+      // The page must work without containerd, to say that it is down. The next look asks again.
+      log.debug('sizes unknown', { error })
     }
   }
   const dataDir = settings['data-dir']
@@ -131,9 +132,9 @@ export async function createMirrorPage(settings: Settings, dependencies: MirrorP
 }
 
 /**
- * What this node tells of itself to other members.
+ * What this node tells other members about itself.
  *
- * @param look what changes while it runs
+ * @param look the values that change while the mirror runs
  */
 export function createIntroduction(look: () => Pick<Introduction, 'held' | 'transfers'>): () => Introduction {
   const startedAt = performance.now()
@@ -141,12 +142,12 @@ export function createIntroduction(look: () => Pick<Introduction, 'held' | 'tran
   return () => ({ ...fixed, ...look(), ageMs: Math.round(performance.now() - startedAt) })
 }
 
-/** How much of a digest is here, while containerd gets it. */
+/** How much of a digest is here while containerd downloads it. */
 async function arrivedOf(store: ContentStore, digest: Digest, signal: AbortSignal) {
   const arrival = store.arriving(digest)
   if (arrival === undefined) return undefined
   try {
-    // Until its first look at the file. It rejects where nothing is there in that time.
+    // Waits for its first look at the file, and rejects if nothing is there in that time.
     await bounded(ARRIVAL_TIME, signal, (over) => arrival.grown(0, over)).catch(() => undefined)
     signal.throwIfAborted()
     return { size: arrival.size, written: arrival.written }
@@ -157,7 +158,7 @@ async function arrivedOf(store: ContentStore, digest: Digest, signal: AbortSigna
 
 function shownFinding({ remedy, ...finding }: Report['findings'][number]): ShownFinding {
   if (remedy === undefined) return finding
-  // Under its own heading it needs neither the word nor the indent that it has in a terminal.
+  // The page gives the remedy its own heading, so drop the word and the indent of the terminal.
   const lines = remedyAsText(remedy).map((line) => line.replace(/^ {2}(?:remedy: )?/, ''))
   return { ...finding, remedy: lines.join('\n') }
 }

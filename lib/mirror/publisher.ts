@@ -7,9 +7,9 @@ import type { ContentStore } from '../store/store.ts'
 import type { Router } from '../swarm/router.ts'
 
 /**
- * How long the first announcement may keep a mirror from being ready, in milliseconds. It takes milliseconds a key, and a
- * second if a neighbour has just died. A node that needs longer has a swarm that does not work well; but it can get from
- * others what it is asked for, so it is of use.
+ * Milliseconds for which the first announcement may keep a mirror from being ready. It takes milliseconds per key, and a second
+ * if a neighbour has just died. If it takes longer, the swarm does not work well, but the mirror can already get content from
+ * others.
  */
 const ANNOUNCE_TIMEOUT = 10_000
 
@@ -22,9 +22,9 @@ export interface PublisherDependencies {
 }
 
 /**
- * Keeps announced what the store holds.
+ * Keeps the content of the store announced.
  *
- * @param announceTimeout milliseconds that the swarm may take to be told what is held at first
+ * @param announceTimeout milliseconds for which the first announcement may delay readiness
  */
 export function publish(
   { store, router, policy, readiness, log }: PublisherDependencies,
@@ -32,11 +32,11 @@ export function publish(
 ) {
   const held = new Set<Key>()
   const closing = new AbortController()
-  const following = readiness.wait('the store has not told yet what it holds')
+  const following = readiness.wait('the content of the store is not known yet')
   let first: Promise<void> | undefined
 
   const fail = (error: unknown) => {
-    const reason = 'what the store holds is no longer followed'
+    const reason = 'the store is no longer followed'
     following.for(reason)
     log.error(reason, { error })
   }
@@ -54,13 +54,13 @@ export function publish(
     }
   }
   const announceFirst = async () => {
-    const announcing = readiness.wait('what is held is not announced yet')
+    const announcing = readiness.wait('the content is not announced to the swarm yet')
     await bounded(announceTimeout, closing.signal, async (signal) => {
       try {
         await router.settled(signal)
       } catch (error) {
         if (!signal.aborted) throw error
-        if (!closing.signal.aborted) log.warn('announcing what is held takes too long', { ms: announceTimeout })
+        if (!closing.signal.aborted) log.warn('announcing the content takes too long', { ms: announceTimeout })
       }
     })
     announcing.over()
@@ -69,9 +69,9 @@ export function publish(
     .catch(fail)
     .then(() => first)
   return {
-    /** What this node offers to others. */
+    /** The keys that this node offers to others. */
     held: held as ReadonlySet<Key>,
-    /** Stops following the store; what is announced stays so. */
+    /** Stops following the store; its content stays announced. */
     async close(): Promise<void> {
       closing.abort()
       await done
@@ -79,7 +79,7 @@ export function publish(
   }
 }
 
-/** Takes everything back from the swarm, as far as that goes before the signal aborts. */
+/** Withdraws everything from the swarm, as far as it gets before the signal aborts. */
 export async function withdrawAll(
   router: Router,
   held: ReadonlySet<Key>,

@@ -15,10 +15,10 @@ export interface StoreDependencies {
 }
 
 /**
- * Opens the store that the settings name, and puts it on `parts` to be closed.
+ * Opens the store that the settings name, and adds it to `parts`, which closes it.
  *
- * @returns the connection to containerd as well, if that is the store
- * @throws {ConfigurationError} if it is a directory that is not an OCI image layout
+ * @returns also the connection to containerd, if that is the store
+ * @throws {ConfigurationError} if the directory is not an OCI image layout
  */
 export async function openStore(
   settings: Settings,
@@ -30,7 +30,7 @@ export async function openStore(
     parts.defer(() => store.close())
     return { store }
   }
-  // Loaded only here: what speaks gRPC takes 5 MiB.
+  // Loaded only when it is needed: gRPC takes 5 MiB.
   const { connectContainerd } = await import('../containerd/client/client.ts')
   const { createContainerdStore } = await import('../containerd/store/store.ts')
   const containerd = connectContainerd(settings['containerd-socket'])

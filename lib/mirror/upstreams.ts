@@ -14,7 +14,7 @@ import { type Settings, variableOf } from '../settings/settings.ts'
 import { createProbe, type ProbeResult } from '../upstream/probe.ts'
 import { askHosts, createUpstreams, type Upstreams } from '../upstream/upstreams.ts'
 
-/** Registries that a check asks, all at once. */
+/** How many registries a check asks, all at once. */
 const MOST_CHECKED = 8
 
 type UpstreamSettings = Pick<
@@ -23,13 +23,13 @@ type UpstreamSettings = Pick<
 >
 
 export interface NodeUpstreamDependencies {
-  /** What this node offers to others: the tags among it name registries. */
+  /** The keys that this node offers to others. The tags among them name registries. */
   readonly held: ReadonlySet<Key>
   readonly metrics: Metrics
   readonly log: Logger
 }
 
-/** The registries that containerd on this node asks, where its hosts.toml files say. */
+/** The registries that containerd on this node asks, at the hosts that its hosts.toml files name. */
 export function createNodeUpstreams(
   settings: UpstreamSettings,
   { held, metrics, log }: NodeUpstreamDependencies,
@@ -41,7 +41,7 @@ export function createNodeUpstreams(
   return createUpstreams({ find, probe: probeFor(settings), metrics, log }, settings['upstream-timeout'])
 }
 
-/** Asks the registries of this node's settings, hosts.toml files and images once, and says what that means. */
+/** Asks the registries of this node's settings, hosts.toml files and images once, and judges their answers. */
 export async function upstreamFindings(
   settings: UpstreamSettings & Pick<Settings, 'registries' | 'resolve'>,
   client: Pick<ContainerdClient, 'images'>,

@@ -93,7 +93,7 @@ export class History {
         this.#wait()
         this.#look()
           .then(() => this.#write())
-          .catch((error) => log.error('history not kept', { error }))
+          .catch((error) => log.error('history not updated', { error }))
       },
       INTERVAL - (now() % INTERVAL),
     )

@@ -126,7 +126,7 @@ export function createCensus(
       // Those of whom nothing is known first, so that a round that is cut short goes on with the next one.
       const order = peers.toSorted((a, b) => knownOf(counted.get(addressOf(a))) - knownOf(counted.get(addressOf(b))))
       void bounded(round, signal, (over) => askAll(order, over))
-        .catch((error) => log.error('members not asked', { error }))
+        .catch((error) => log.error('members cannot be asked', { error }))
         .finally(() => {
           isAsking = false
         })

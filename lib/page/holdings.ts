@@ -51,7 +51,7 @@ export function createHoldings(
     } catch (error) {
       signal.throwIfAborted()
       // A page that says that containerd is away must not need it. The next look asks again.
-      log.debug('sizes are unknown', { error })
+      log.debug('sizes unknown', { error })
     }
     let bytes = 0
     for (const digest of digests) bytes += sizes.get(digest) ?? 0

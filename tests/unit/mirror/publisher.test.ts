@@ -43,12 +43,12 @@ function storeOfImage() {
   return store
 }
 
-const NOT_YET = ['what is held is not announced yet']
+const NOT_YET = ['the content is not announced to the swarm yet']
 const isAnnouncing = ({ reasons }: Readiness) => reasons.join() === NOT_YET.join()
 
 test('publish waits until what is held at first has reached the swarm, and for nothing that comes later', async () => {
   const { publisher, readiness, settle, store, calls, lines } = start()
-  assert.deepEqual(readiness.reasons, ['the store has not told yet what it holds'])
+  assert.deepEqual(readiness.reasons, ['the content of the store is not known yet'])
   await waitFor('the store has told', () => isAnnouncing(readiness))
   assert.equal(publisher.held.size, image.contents.length)
   settle.resolve()
@@ -75,7 +75,7 @@ test('publish waits no longer when the swarm takes too long to be told, and says
   await waitFor('nothing is waited for', () => readiness.reasons.length === 0)
   assert.deepEqual(
     lines.filter(({ level }) => level === 'warn').map(({ event, fields }) => [event, fields]),
-    [['announcing what is held takes too long', { ms: 50 }]],
+    [['announcing the content takes too long', { ms: 50 }]],
   )
   await publisher.close()
 })
@@ -87,7 +87,7 @@ test('publish ends at once when it is closed before the first announcement is ou
   assert.ok(lines.every(({ level }) => level === 'info'))
 })
 
-const LOST = 'what the store holds is no longer followed'
+const LOST = 'the store is no longer followed'
 
 test('publish says for good that the store is no longer followed, whatever becomes of announcements', async () => {
   const store: ContentStore = {
