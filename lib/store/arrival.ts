@@ -1,34 +1,37 @@
 import { unlessAborted } from '../platform/abort.ts'
 
 /**
- * Content that somebody is writing into a store at this moment. Nobody has verified these bytes: a store does that when
- * it commits them. An arrival that does not grow may be what a writer left that died, until the store removes it.
+ * Content that somebody is writing into a store. Nobody has verified these bytes yet: the store does that when it commits them.
+ * If an arrival does not grow, its writer may have died, and the store removes it later.
  */
 export interface Arrival {
-  /** The size of the whole in bytes, if the writer has told it. */
+  /** The size of the whole content in bytes, if the writer has told it. */
   readonly size: number | undefined
-  /** How many bytes are there. It grows, and falls where the writer starts over. */
+  /** How many bytes are there. The number grows, and falls if the writer starts over. */
   readonly written: number
-  /** How it ended; never rejects. The store holds what is `committed`, though perhaps some milliseconds later. */
+  /** How the arrival ended; never rejects. After `committed` the store holds the content, perhaps some milliseconds later. */
   readonly ended: Promise<'committed' | 'aborted'>
-  /** Resolves as soon as there are more than `bytes`, or it has ended; rejects with the signal's reason when that aborts. */
+  /**
+   * Resolves as soon as more than `bytes` are there or the arrival has ended; rejects with the signal's reason when the signal
+   * aborts.
+   */
   grown(bytes: number, signal: AbortSignal): Promise<void>
   /**
-   * The bytes from `offset` on, each as soon as it is written, to the end of what is committed. A chunk is good until the next one.
+   * The bytes from `offset` on, as soon as each is written, to the end of the content. A chunk is good until the next one.
    *
-   * @throws {ArrivalError} while iterating, if it is aborted or closed; the signal's reason when that aborts
+   * @throws {ArrivalError} while iterating, if the arrival is aborted or closed; the signal's reason when the signal aborts
    */
   read(offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>
-  /** Frees what it holds open. Those who still read fail, and what has not ended counts as aborted. */
+  /** Closes the files that it holds open. Reads that still run fail, and an arrival that has not ended counts as aborted. */
   close(): void
 }
 
-/** An arrival has no more to give, though it is not complete. */
+/** An arrival that gives no more bytes, although it is not complete. */
 export class ArrivalError extends Error {
   override readonly name = 'ArrivalError'
 }
 
-/** How far an {@link Arrival} has come, for those who wait for more of it. */
+/** How far an {@link Arrival} has come, for code that waits for more of it. */
 export class Growth {
   readonly ended: Promise<'committed' | 'aborted'>
   readonly #end: (end: 'committed' | 'aborted') => void
@@ -56,7 +59,7 @@ export class Growth {
     this.#tell()
   }
 
-  /** The first end counts. */
+  /** Only the first call counts. */
   finish(end: 'committed' | 'aborted'): void {
     if (this.#state !== 'growing') return
     this.#state = end

@@ -5,16 +5,19 @@ import { freeMemory } from '../platform/runtime.ts'
 import type { Arrival } from './arrival.ts'
 import type { ContentStore } from './store.ts'
 
-/** Bytes that are kept of a blob as it passes: containerd writes what it is given 1 MiB later. */
+/** How many of its last bytes are kept of a blob that passes: containerd writes them to disk only after another 1 MiB. */
 const KEPT = 2 * 1024 * 1024
-/** Blobs of which bytes are kept at a time, if somebody reads them. Of others, there is what the store has. */
+/**
+ * How many blobs have bytes kept, which is only done while somebody reads them. Readers of other blobs get bytes from the
+ * store.
+ */
 const MOST_KEPT = 8
-/** Most bytes that are read at a time. */
+/** Bytes read at a time. */
 const CHUNK_SIZE = 128 * 1024
 
 /**
- * What arrives at this node, for those who follow it. Of a blob that comes from another node, the last bytes can be had as
- * soon as they pass, before the client has written them into the store; so each of many nodes in a row has them sooner.
+ * The content that arrives at this node, for its followers. If a blob comes from another node, followers can read its last
+ * bytes as they pass, before containerd has written them into the store. So each node in a long chain has them sooner.
  */
 export class Arrivals implements Pick<ContentStore, 'arriving'> {
   readonly #store: Pick<ContentStore, 'arriving'>
@@ -22,7 +25,7 @@ export class Arrivals implements Pick<ContentStore, 'arriving'> {
   readonly #kept: number
   #keeping = 0
 
-  /** @param kept bytes that are kept of each */
+  /** @param kept how many bytes of each blob are kept */
   constructor(store: Pick<ContentStore, 'arriving'>, kept = KEPT) {
     this.#store = store
     this.#kept = kept
@@ -37,7 +40,7 @@ export class Arrivals implements Pick<ContentStore, 'arriving'> {
     return new PassingArrival(written, tail, () => this.#keep(tail))
   }
 
-  /** The bytes of a blob from that place on, which others may read as they pass. */
+  /** The bytes of a blob from `start` on, which others may read as they pass. */
   passing(digest: Digest, start: number, length: number, source: ByteSource): ByteSource {
     const { tail, leave } = this.#enter(digest)
     let at = start
@@ -45,7 +48,7 @@ export class Arrivals implements Pick<ContentStore, 'arriving'> {
     const end = () => {
       if (isOver) return
       isOver = true
-      // The client will have what has passed, if that is all.
+      // If all bytes have passed, containerd will have them.
       if (at < start + length) tail.forget()
       leave()
     }
@@ -81,7 +84,7 @@ export class Arrivals implements Pick<ContentStore, 'arriving'> {
     return { tail, leave }
   }
 
-  /** Keeps what passes from now on, until the result is disposed of. */
+  /** Keeps bytes that pass from now on, until the result is disposed of. */
   #keep(tail: Tail): Disposable {
     if (tail.readers === 0 && this.#keeping === MOST_KEPT) return { [Symbol.dispose]: () => undefined }
     if (tail.readers++ === 0) this.#keeping++
@@ -99,23 +102,23 @@ export class Arrivals implements Pick<ContentStore, 'arriving'> {
 class Tail {
   users = 0
   readers = 0
-  /** Where they end. */
+  /** The offset of their end. */
   written = 0
-  /** Where those begin that have passed in one go. */
+  /** The offset at which the current unbroken run of bytes began. */
   #from = 0
-  /** Holds the byte of each place at the remainder of that place by its length. */
+  /** A ring buffer: the byte of an offset is at that offset modulo the ring's length. */
   #ring: Uint8Array | undefined
-  /** How many are in it. */
+  /** How many bytes are in the ring. */
   #kept = 0
   readonly #most: number
   #changed = Promise.withResolvers<void>()
 
-  /** @param most bytes that are kept */
+  /** @param most how many bytes are kept */
   constructor(most: number) {
     this.#most = most
   }
 
-  /** Resolves when something has passed. */
+  /** Resolves when more bytes have passed. */
   get changed(): Promise<void> {
     return this.#changed.promise
   }
@@ -131,12 +134,12 @@ class Tail {
     this.#changed = Promise.withResolvers()
   }
 
-  /** How much there is of the blob, if there is so much of it elsewhere. */
+  /** How many bytes of the blob are there, if `there` of them are in the store. */
   beyond(there: number): number {
     return this.#from <= there ? Math.max(there, this.written) : there
   }
 
-  /** Copies bytes from that place on, as far as they are kept. @returns how many */
+  /** Copies bytes from that offset on, as far as they are kept. @returns how many */
   read(at: number, into: Uint8Array): number {
     if (this.#ring === undefined || at >= this.written || at < this.written - this.#kept) return 0
     const index = at % this.#most
@@ -168,7 +171,7 @@ class Tail {
   }
 }
 
-/** What is written into a store, and before it what is on its way there. */
+/** An arrival of the store, together with the bytes that are on their way into it. */
 class PassingArrival implements Arrival {
   readonly #stored: Arrival
   readonly #tail: Tail
@@ -235,7 +238,7 @@ class PassingArrival implements Arrival {
     this.#stored.close()
   }
 
-  /** Resolves when more is stored than now, or when that has ended. */
+  /** Resolves when the store has more than now, or when its arrival has ended. */
   #storing(): Promise<void> {
     const over = () => {
       this.#stores = undefined

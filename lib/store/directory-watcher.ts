@@ -7,7 +7,7 @@ export interface DirectoryEvent {
   readonly directory: string
   /** The file's name; `undefined` if the system does not say. */
   readonly name: string | undefined
-  /** `rename` where a name came or went, `change` for all else. */
+  /** `rename` if a name came or went, `change` for everything else. */
   readonly kind: 'rename' | 'change'
 }
 
@@ -16,14 +16,14 @@ interface Watched {
   readonly watcher: FSWatcher
 }
 
-/** Watches directories, as far as the system can. */
+/** Watches directories, as far as the system allows. */
 export type DirectoryWatcher = ReturnType<typeof createDirectoryWatcher>
 
 /**
- * Makes a watcher that covers nothing yet.
+ * Makes a watcher that watches no directory yet.
  *
- * @param onEvent hears of each file in a watched directory that was made, changed, renamed or removed
- * @param onFailure hears when a directory cannot be watched (a limit of inotify, a file system without events)
+ * @param onEvent called for each file in a watched directory that was made, changed, renamed or removed
+ * @param onFailure called when a directory cannot be watched (a limit of inotify, a file system without events)
  */
 export function createDirectoryWatcher(
   onEvent: (event: DirectoryEvent) => void,
@@ -54,10 +54,10 @@ export function createDirectoryWatcher(
 
   return {
     /**
-     * Watches exactly these directories from now on, as far as they exist. A directory that has taken the place of another
-     * of the same name is watched anew.
+     * Watches exactly these directories from now on, as far as they exist. A directory that has replaced another of the same
+     * name is watched anew.
      *
-     * @throws what the file system throws when asked for a directory
+     * @throws the file system's error for a directory
      */
     async cover(paths: readonly string[]): Promise<void> {
       for (const path of watched.keys()) if (!paths.includes(path)) drop(path)
@@ -77,7 +77,7 @@ export function createDirectoryWatcher(
   }
 }
 
-/** Tells a directory from its successor of the same name. */
+/** Tells a directory from a later one of the same name. */
 async function identityOf(path: string): Promise<string | undefined> {
   const found = await unlessMissing(stat(path, { bigint: true }))
   return found && `${found.dev}:${found.ino}`

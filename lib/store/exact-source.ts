@@ -2,11 +2,11 @@ import { OVER, onAbort } from '../platform/abort.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 
 /**
- * Exactly `length` bytes from an iterable that gives pieces. It begins with the first read, and reads nothing ahead. Missing and
- * surplus bytes are an error, and nobody gets the surplus.
+ * Exactly `length` bytes from an iterable of pieces. It begins with the first read, and reads nothing ahead. Missing or surplus
+ * bytes are an error, and surplus bytes are never passed on.
  *
- * @param begin makes the iterable, which must end with the signal it is given: that aborts when the source is cancelled,
- *   fails, or `signal` aborts
+ * @param begin makes the iterable, which must end when its signal aborts: when the source is cancelled or fails, or `signal`
+ *   aborts
  */
 export function exactSource(
   begin: (signal: AbortSignal) => AsyncIterable<Uint8Array>,

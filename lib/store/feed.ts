@@ -2,13 +2,12 @@ import type { Key } from '../oci/key.ts'
 import { unlessAborted } from '../platform/abort.ts'
 import type { ContentChange } from './store.ts'
 
-/** What a watcher has not heard yet: true for an added key, false for a removed one. */
+/** The changes that a watcher has not got yet: true for an added key, false for a removed one. */
 type Pending = Map<Key, boolean>
 
 /**
- * The set of keys that a store holds, and what {@link ContentStore.watch} needs behind it: each watcher hears everything
- * once and then what changed since it last asked, so that a slow one gets fewer and larger changes and never an unbounded
- * queue.
+ * The set of keys that a store holds, for {@link ContentStore.watch}. Each watcher gets all keys first, and then what has
+ * changed since it last asked. So a slow watcher gets fewer and larger changes, and its queue stays bounded.
  */
 export class ContentFeed {
   readonly #held = new Set<Key>()
@@ -25,12 +24,12 @@ export class ContentFeed {
     return this.#watchers.size
   }
 
-  /** Makes `next` the set that is held. */
+  /** Replaces the set of held keys. */
   replace(next: ReadonlySet<Key>): void {
     this.update({ added: next, removed: [...this.#held].filter((key) => !next.has(key)) })
   }
 
-  /** Adds and removes keys; those that are there or gone already change nothing. */
+  /** Adds and removes keys. Adding a key that is there and removing one that is gone change nothing. */
   update({ added = [], removed = [] }: { readonly added?: Iterable<Key>; readonly removed?: Iterable<Key> }): void {
     for (const key of removed) if (this.#held.delete(key)) this.#note(key, false)
     for (const key of added) {
@@ -66,7 +65,7 @@ export class ContentFeed {
 
   #note(key: Key, isAdded: boolean): void {
     for (const pending of this.#watchers) {
-      // A key that went and came back before the watcher asked has not changed for it.
+      // If a key went and came back before the watcher asked, nothing has changed for the watcher.
       if (pending.get(key) === !isAdded) pending.delete(key)
       else pending.set(key, isAdded)
     }

@@ -4,7 +4,7 @@ export function isMissing(error: unknown): boolean {
   return code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP'
 }
 
-/** What a path leads to; `undefined` if it leads nowhere. */
+/** The promise's value; `undefined` if it rejects because a path leads nowhere. */
 export async function unlessMissing<T>(found: Promise<T>): Promise<T | undefined> {
   try {
     return await found

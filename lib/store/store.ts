@@ -5,15 +5,15 @@ import type { TaggedReference } from '../oci/reference.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Arrival } from './arrival.ts'
 
-/** Keys that are held from now on, and keys that are no longer. A key is never in both. */
+/** Keys that are held from now on, and keys that are no longer held. No key is in both. */
 export interface ContentChange {
   readonly added: readonly Key[]
   readonly removed: readonly Key[]
 }
 
 /**
- * What this node has. Misses are `undefined`; a store that cannot be asked throws. `describe` and `open` agree with what
- * is really there at that moment, whatever `watch` has told so far.
+ * The content of this node. A miss is `undefined`; a store that cannot be asked throws. `describe` and `open` say what is there
+ * at that moment, even if `watch` has not told it yet.
  */
 export interface ContentStore {
   /** The digest of a tag that this node knows. */
@@ -23,35 +23,35 @@ export interface ContentStore {
   describe(digest: Digest, signal: AbortSignal): Promise<Descriptor | undefined>
 
   /**
-   * The bytes of the digest, or exactly those of `range`, which must lie within its size, to be read to the end or cancelled;
-   * `undefined` if the content is not (or no longer) held.
+   * The bytes of the digest, or exactly those of `range`, which must lie within its size; `undefined` if the content is not (or
+   * no longer) held. The caller reads the source to its end or cancels it.
    */
   open(digest: Digest, range: ByteRange | undefined, signal: AbortSignal): Promise<ByteSource | undefined>
 
-  /** The digest while it is being written, if this store can tell. The caller closes it. */
+  /** The arrival of a digest that is being written, if this store can tell. The caller closes it. */
   arriving(digest: Digest): Arrival | undefined
 
   /**
-   * Announces that this node is about to pull the digest, as part of an image that the policy admits: until an image
-   * names it, nothing else says so. {@link watch} then tells it as soon as it is complete. Missing where content comes
-   * with its image.
+   * Says that this node is about to pull the digest for an image that the policy admits. The store cannot know that before an
+   * image names the digest, and without it {@link watch} would not tell the digest as soon as it is complete. Missing where
+   * content comes with its image.
    */
   expect?(digest: Digest): void
 
   /**
-   * What is held now (the first change, possibly empty), then what changes, for as long as it takes. Ends when the signal
-   * aborts, without throwing; survives a store that goes away and comes back.
+   * First all keys that are held now (possibly none), and then every change. Ends when the signal aborts, without throwing, and
+   * goes on if the store is down for a while.
    */
   watch(signal: AbortSignal): AsyncIterable<ContentChange>
 
-  /** Whether the store can be asked at this moment; the reason in words if not. */
+  /** Whether the store can be asked now; the reason in words if not. */
   readonly health: { readonly ok: true } | { readonly ok: false; readonly reason: string }
 
   close(): Promise<void>
 }
 
 /**
- * Insists on a range that lies within content of `size` bytes, as {@link ContentStore.open} demands of its callers.
+ * Checks that a range lies within content of `size` bytes, as {@link ContentStore.open} demands.
  *
  * @throws {RangeError} otherwise
  */

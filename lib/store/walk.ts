@@ -5,27 +5,27 @@ import { childrenOf } from '../oci/manifest.ts'
 import { isManifestMediaType, MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
 
 const LIMITS = {
-  /** How deep indexes may nest. Registries and builders write one index above manifests, rarely two. */
+  /** How deep indexes may nest. Registries and builders write one level of indexes, rarely two. */
   depthLimit: 8,
-  /** How many descriptors below one target are looked at. A manifest of 4 MiB can name some 40 000. */
+  /** How many descriptors below one target are visited. A manifest of 4 MiB can name some 40 000. */
   widthLimit: 100_000,
 }
 
 /**
- * Longest time that a walk keeps the event loop, in milliseconds. Where every answer comes from memory nothing else makes it
- * wait, and with thousands of images a walk takes some tenths of a second, in which no transfer would go on.
+ * Milliseconds after which a walk yields to the event loop. If all answers come from memory, nothing else makes it wait. With
+ * thousands of images it takes some tenths of a second, and all transfers would stand still.
  */
 const SLICE = 5
 
-/** Where the walk asks what is there. A miss is `undefined`; a source that fails throws, which ends the walk. */
+/** Where the walk looks for content. A miss is `undefined`; an error ends the walk. */
 export interface WalkSource {
   /** Size of the content in bytes, if it is held. */
   describe(digest: Digest, signal: AbortSignal): Promise<number | undefined>
-  /** The whole content, which is at most {@link MANIFEST_SIZE_LIMIT} bytes long, if it is held. */
+  /** The whole content, of at most {@link MANIFEST_SIZE_LIMIT} bytes, if it is held. */
   read(digest: Digest, signal: AbortSignal): Promise<Uint8Array | undefined>
 }
 
-/** Why something that a manifest names, or the manifest itself, is left out. */
+/** Why a manifest, or a child of one, is left out. */
 export interface WalkProblem {
   readonly descriptor: Descriptor
   readonly problem: string
@@ -33,21 +33,21 @@ export interface WalkProblem {
 
 export interface WalkOptions extends Partial<typeof LIMITS> {
   readonly signal: AbortSignal
-  /** Hears everything that is wrong; a child that is not there is not. */
+  /** Called for every problem. A child that is not held is no problem. */
   readonly onProblem?: (problem: WalkProblem) => void
 }
 
 /**
- * Walks from images' targets down to everything that is really held, each piece with the media type that its parent
- * gives it, parents before children. It asks for each digest whether it is there, and infers that from nothing.
+ * Walks from images' targets down to all content that is held, parents before children. Each piece has the media type that its
+ * parent gives it. The walk asks the source about every digest, and infers nothing.
  *
- * It leaves out content of another size than its descriptor says, and manifests whose bytes do not match their digest.
- * It yields a manifest that it cannot parse, since its bytes do match, but does not follow it.
+ * It leaves out content whose size differs from its descriptor, and manifests whose bytes do not match their digest. If it
+ * cannot parse a manifest whose bytes match, it yields the manifest but not its children.
  *
- * A digest comes once, with one exception: if some parents call it a blob and others a manifest, it may come again. The
- * last one counts: it is a manifest if it can be read as one.
+ * Each digest comes once, except that it may come again if some parents call it a blob and others a manifest. The last one
+ * counts: it is a manifest if it can be read as one.
  *
- * @throws what the source throws, and the signal's reason when it aborts
+ * @throws the source's error; the signal's reason when it aborts
  */
 export async function* walkHeld(
   targets: Iterable<Descriptor>,
@@ -62,7 +62,7 @@ export async function* walkHeld(
 
   for (const target of targets) {
     const queue = [{ descriptor: target, depth: 0 }]
-    // An index and not shift(), which moves the rest of a wide queue each time.
+    // Not `shift()`, which would move the rest of a wide queue each time.
     for (let next = 0; next < queue.length; next++) {
       if (performance.now() > sliceEnd) {
         await turn()
@@ -89,7 +89,7 @@ export async function* walkHeld(
       if (read === undefined) continue
       if (read.problem === undefined) done.set(descriptor.digest, kind)
       else {
-        // What an image calls a manifest may be a layer of others.
+        // One image may call it a manifest, and others a layer.
         broken.add(descriptor.digest)
         onProblem({ descriptor, problem: read.problem })
       }
@@ -108,7 +108,7 @@ export async function* walkHeld(
   }
 }
 
-/** What a manifest is made of, and whether its bytes are those of its digest; `undefined` if it is not held. */
+/** The children of a manifest, and whether its bytes match its digest; `undefined` if it is not held. */
 async function readManifest(descriptor: Descriptor, source: WalkSource, signal: AbortSignal) {
   const failed = (intact: boolean, problem: string) => ({ intact, children: [], problem })
   if (descriptor.size > MANIFEST_SIZE_LIMIT) {

@@ -9,20 +9,22 @@ import { admittedNames, type Policy } from '../../oci/policy.ts'
 import { fullReferenceOf, type TaggedReference } from '../../oci/reference.ts'
 import { isMissing, unlessMissing } from '../missing.ts'
 
-/** Largest index.json that is read, in bytes: some 100 000 entries, so that a wrong file cannot fill the memory. */
+/** Largest index.json that is read, in bytes. It has room for some 100 000 entries, and a wrong file cannot fill the memory. */
 const INDEX_LIMIT = 32 * 1024 * 1024
 
 /** Largest oci-layout file that is read, in bytes. It holds one short field. */
 const MARKER_LIMIT = 64 * 1024
 
-/** Semantic versioning: whatever 1.x adds can be ignored. */
+/** Semantic versioning: additions of any 1.x can be ignored. */
 const MARKER = v.object({ imageLayoutVersion: v.pipe(v.string(), v.regex(/^1\.[0-9]+\.[0-9]+$/)) })
 const INDEX = v.object({ schemaVersion: v.literal(2), manifests: v.nullish(v.array(v.unknown()), []) })
 
-/** The annotations that name an entry, the fuller one first: containerd's and Docker's, and the image-spec's. */
+/**
+ * The annotations that name an entry: that of containerd and Docker, which has the full name, before that of the image-spec.
+ */
 const NAME_ANNOTATIONS = ['io.containerd.image.name', 'org.opencontainers.image.ref.name'] as const
 
-/** A directory that is not, or no longer, an OCI image layout: what is wrong, where, and what is expected. */
+/** A directory that is not, or no longer, an OCI image layout. The message says what is wrong, where, and what is expected. */
 export class LayoutError extends Error {
   override readonly name = 'LayoutError'
   /** The file or directory in question. */
@@ -34,7 +36,7 @@ export class LayoutError extends Error {
   }
 }
 
-/** An entry of index.json: what it points to, and the names in its annotations. */
+/** An entry of index.json: its descriptor, and the names in its annotations. */
 export interface LayoutEntry {
   readonly descriptor: Descriptor
   readonly names: readonly string[]
@@ -44,7 +46,7 @@ export interface LayoutEntry {
  * Reads `oci-layout` and `index.json` of a layout (image-spec 1.1, "OCI Image Layout").
  *
  * @returns the directory with symbolic links resolved, and the entries of its index
- * @throws {LayoutError} if it is not a layout; what the file system throws if it cannot be asked
+ * @throws {LayoutError} if it is not a layout; the file system's error if it cannot be read
  */
 export async function readLayout(dir: string): Promise<{ root: string; entries: LayoutEntry[] }> {
   const root = await unlessMissing(realpath(dir))
@@ -95,9 +97,9 @@ async function readJson<T>(
 }
 
 /**
- * The bytes of a file; `undefined` if it is not a regular file (which a pipe's open would wait for) or larger than `limit`.
+ * The bytes of a file; `undefined` if it is larger than `limit`, or not a regular file (opening a pipe would block).
  *
- * @throws what the file system throws
+ * @throws the file system's error
  */
 export async function readFileUpTo(path: string, limit: number): Promise<Uint8Array | undefined> {
   if (!(await stat(path)).isFile()) return undefined
@@ -111,8 +113,8 @@ export async function readFileUpTo(path: string, limit: number): Promise<Uint8Ar
 }
 
 /**
- * Leaves out the names that the policy does not admit, and the entries of content that it admits by no name. Some tools
- * write one entry for each name of an image, so the policy looks at all entries of a digest together.
+ * Leaves out names that the policy does not admit, and entries whose content it admits under no name. Some tools write one
+ * entry for each name of an image, so the policy looks at all entries of a digest together.
  */
 export function admittedEntries(entries: readonly LayoutEntry[], admits: Policy['admits']): LayoutEntry[] {
   const byDigest = Map.groupBy(entries, ({ descriptor }) => descriptor.digest)
@@ -135,8 +137,8 @@ export function admittedEntries(entries: readonly LayoutEntry[], admits: Policy[
 /**
  * Finds the tags in the annotations of entries. A name counts only with registry, repository and tag.
  *
- * @returns tags that can be resolved, entries without a full name (which are served by digest only), and names that different
- *   entries share, so that serving either would be a guess
+ * @returns tags that can be resolved; entries without a full name, which are served by digest only; and names that different
+ *   entries share, so that serving either one would be a guess
  */
 export function namesIn(entries: readonly LayoutEntry[]) {
   const tags = new Map<Key, Digest>()
@@ -162,18 +164,17 @@ function fullTag(name: string, digest: Digest): TaggedReference | undefined {
 }
 
 /**
- * Finds the file of a digest in `blobs/`: a regular file that can be read, by its real path, with its size in bytes.
- * `outside` is what symbolic links lead to that leave the directory: a layout must not be a way to read other files of the
- * machine.
+ * Finds the file of a digest in `blobs/`: its real path and its size in bytes, if it is a regular file that can be read.
+ * `outside` if a symbolic link leads out of the directory: nobody may read other files of the machine through a layout.
  *
  * @param root the layout's directory, with symbolic links resolved
- * @throws what the file system throws, except that the file is not there
+ * @throws the file system's error, unless the file is missing
  */
 export async function locateBlob(root: string, digest: Digest) {
   return await unlessMissing(locate(root, join(root, 'blobs', algorithmOf(digest), hexOf(digest))))
 }
 
-/** At once, since each request does it: hops through the pool of threads would take five to twenty times as long. */
+/** Synchronous, because every request does this: hops through the thread pool would take five to twenty times as long. */
 async function locate(root: string, link: string) {
   const path = realpathSync.native(link)
   if (!path.startsWith(root.endsWith(sep) ? root : root + sep)) return 'outside'

@@ -18,27 +18,30 @@ export { LayoutError } from './index.ts'
 /** In milliseconds. */
 const TIMES = {
   /**
-   * Between two looks at everything. They catch what events miss: on network file systems, without inotify watches, and a
-   * blob that was written over in place. Reading the sizes of ten thousand blobs takes 0.3 s of CPU.
+   * Between two readings of the whole layout. They catch changes without events: on network file systems, without inotify
+   * watches, and in a blob that was overwritten in place. Reading the sizes of ten thousand blobs takes 0.3 s of CPU.
    */
   rereadInterval: 30_000,
-  /** A quiet time after which the layout is read: a tool that adds an image makes a burst of events. */
+  /** The layout is read after this time without events, because a tool that adds an image makes a burst of them. */
   settleTime: 100,
-  /** The layout is read after this time although events do not cease, so that a long copy is seen while it runs. */
+  /** The layout is read after this time even if events go on, so that a long copy is seen while it runs. */
   settleLimit: 1_000,
 }
 
 export interface LayoutOptions extends Partial<typeof TIMES> {
   readonly log: Logger
   readonly readiness?: Readiness
-  /** Which images are held; all if missing. */
+  /** Which images the store holds; all if missing. */
   readonly admits?: Policy['admits']
 }
 
-/** Readings in a row that must fail before it counts: ORAS rewrites index.json in place, so one can meet half of it. */
+/**
+ * How many readings in a row must fail before the layout counts as unreadable: ORAS rewrites index.json in place, so one
+ * reading can find half of it.
+ */
 const FAILURES_THAT_COUNT = 2
 
-/** The names in a layout whose change matters; the tools' temporary files change much more often. */
+/** The files of a layout whose changes matter. Temporary files of tools change much more often. */
 const RELEVANT = /^(?:index\.json|oci-layout|blobs|sha256|sha512|[0-9a-f]{64}|[0-9a-f]{128})$/
 
 interface State {
@@ -50,18 +53,18 @@ interface State {
 /**
  * Opens an OCI image layout directory as a store, and keeps up with its changes until it is closed.
  *
- * It holds what index.json leads to and what is really there, with the size that its descriptor says, and no other files
- * in `blobs/`. If the layout becomes unreadable later, it serves the last good state, and `health` says so.
+ * It holds the content that index.json leads to, if the file is there and has the size that its descriptor says. Other files in
+ * `blobs/` do not count. If the layout becomes unreadable later, the store serves the last good state, and `health` says so.
  *
- * A tag resolves if an entry is annotated with its full name (registry, repository and tag) in `io.containerd.image.name`
- * or `org.opencontainers.image.ref.name`. Nobody knows the repository of a bare `latest`, so such an entry is served by
- * digest only. To give a full name:
+ * A tag resolves if an entry is annotated with its full name (registry, repository and tag) in `io.containerd.image.name` or
+ * `org.opencontainers.image.ref.name`. A bare `latest` does not tell its repository, so such an entry is served by digest only.
+ * To give a full name:
  * - skopeo and buildah: `oci:DIR:docker.io/library/alpine:3.20` as the destination
  * - umoci: `--image DIR:docker.io/library/alpine:3.20`
  * - ORAS: `oras tag --oci-layout DIR:TAG docker.io/library/alpine:3.20` (after `DIR:` itself, ORAS takes only a tag)
  * - `docker save` writes both annotations by itself
  *
- * @throws {LayoutError} if the directory is not an OCI image layout; what the file system throws if it cannot be read
+ * @throws {LayoutError} if the directory is not an OCI image layout; the file system's error if it cannot be read
  */
 export async function openLayoutStore(dir: string, options: LayoutOptions): Promise<ContentStore> {
   const { log, readiness = new Readiness(), admits = () => true } = options
@@ -74,7 +77,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
       if (name === undefined || RELEVANT.test(name)) expectChange()
     },
     (path, error) => {
-      if (once(`watch ${path}`)) log.warn('layout not watched', { path, error, rereadInterval })
+      if (once(`watch ${path}`)) log.warn('layout cannot be watched', { path, error, rereadInterval })
     },
   )
   const readable = readiness.wait()
@@ -94,7 +97,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   publish()
   schedule(rereadInterval)
 
-  /** Watches first and reads then, so that no change falls in between. */
+  /** Watches before it reads, so that it misses no change in between. */
   async function read(): Promise<State> {
     await watcher.cover(['.', 'blobs', 'blobs/sha256', 'blobs/sha512'].map((path) => join(dir, path)))
     const { root, entries: all } = await readLayout(dir)
@@ -159,7 +162,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     if (!closing.signal.aborted) timer = setTimeout(reread, delay)
   }
 
-  /** However slow the reading and however many the events, one reading runs at a time, and one more after it. */
+  /** However slow the reading is and however many events come, only one reading runs at a time, and one more after it. */
   function reread(): void {
     if (isRunning) return
     firstEvent = undefined
@@ -179,7 +182,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     }
     isRunning = false
     const isFirstFailure = failures > 0 && failures < FAILURES_THAT_COUNT
-    // An event during the reading may be about something that it had passed already.
+    // An event during the reading may be about a file that had been read already.
     schedule(isFirstFailure || firstEvent !== undefined ? settleTime : rereadInterval)
   }
 
@@ -190,7 +193,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     readable.for(reason)
   }
 
-  /** The descriptor and the file of what is held, and still there with the right size. */
+  /** The descriptor and the file of a digest, if it is held and its file still has the right size. */
   async function find(digest: Digest, signal: AbortSignal) {
     signal.throwIfAborted()
     const { root, held } = state
@@ -222,7 +225,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
       assertWithin(range, size)
       return new FileSource({ path: found.path, start: range.start, length: lengthOf(range) })
     },
-    // What is written is in no index yet, so that nobody can tell whether it may be offered.
+    // Content that is being written is in no index yet, so the store cannot tell whether the policy admits it.
     arriving: () => undefined,
     watch: (signal) => feed.watch(signal),
     async close() {
@@ -235,7 +238,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   }
 }
 
-/** True the first time that it is asked about something. */
+/** Returns true the first time that it is asked about something. */
 function createOnce(): (about: string) => boolean {
   const told = new Set<string>()
   return (about) => told.size !== told.add(about).size

@@ -4,7 +4,7 @@ import { algorithmOf, hexOf } from '../../oci/digest.ts'
 import type { Image } from '../../oci/make-image.ts'
 import { OCI_INDEX } from '../../oci/media-type.ts'
 
-/** An image to write, and the names to give it: full references, or whatever a test needs. */
+/** An image to write, and its names: full references, or any text that a test needs. */
 export interface NamedImage {
   readonly image: Image
   readonly names?: readonly string[]
@@ -14,10 +14,10 @@ export interface NamedImage {
 export const REF_NAME = 'org.opencontainers.image.ref.name'
 
 /**
- * Writes images as an OCI image layout into a directory, which is made if needed. Blobs that are there stay there;
- * index.json is replaced as a whole and last, so that a reader never sees a name before its content.
+ * Writes images as an OCI image layout into a directory, which is made if needed. Blobs that are there already stay. index.json
+ * is replaced as a whole and last, so a reader never sees a name before its content.
  *
- * @throws what the file system throws
+ * @throws the file system's error
  */
 export async function writeLayout(dir: string, images: readonly NamedImage[]): Promise<void> {
   for (const { image } of images) {
@@ -33,9 +33,9 @@ export async function writeLayout(dir: string, images: readonly NamedImage[]): P
 }
 
 /**
- * Replaces index.json alone: an image without a name gets one entry, an image with several gets one for each.
+ * Replaces only index.json. An image without a name gets one entry, an image with several names one entry for each.
  *
- * @throws what the file system throws
+ * @throws the file system's error
  */
 export async function writeIndex(dir: string, images: readonly NamedImage[]): Promise<void> {
   const manifests = images.flatMap(({ image, names = [] }) =>
@@ -47,7 +47,7 @@ export async function writeIndex(dir: string, images: readonly NamedImage[]): Pr
   )
 }
 
-/** A rename makes the file appear with all of its bytes. */
+/** Writes a file that appears with all its bytes at once, by a rename. */
 async function writeWhole(path: string, data: Uint8Array | string): Promise<void> {
   const partial = `${path}.partial`
   await writeFile(partial, data)
