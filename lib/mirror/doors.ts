@@ -66,9 +66,7 @@ function ownAddress(host: string): string {
   const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? [])
   const own = addresses.find(({ family, internal }) => family === 'IPv4' && !internal)
   if (own !== undefined) return own.address
-  throw new ConfigurationError([
-    '--advertise-host: this machine has no non-internal IPv4 address: give one',
-  ])
+  throw new ConfigurationError(['--advertise-host: this machine has no non-internal IPv4 address: give one'])
 }
 
 /** @throws {ConfigurationError} if the address cannot be used */
