@@ -15,9 +15,9 @@ export interface Descriptor {
 const HEX_LENGTH: Readonly<Record<string, number>> = { sha256: 64, sha512: 128 }
 
 /**
- * Reads a digest. Accepted are `sha256:` with 64 and `sha512:` with 128 lower-case hex digits, nothing else.
+ * Reads a digest. Accepts only `sha256:` with 64 and `sha512:` with 128 lower-case hex digits.
  *
- * @throws {OciError} DIGEST_INVALID that says what is wrong and what is accepted.
+ * @throws {OciError} DIGEST_INVALID, with what is wrong and what is accepted
  */
 export function parseDigest(text: string): Digest {
   const colon = text.indexOf(':')
@@ -37,7 +37,7 @@ export function isDigest(text: string): text is Digest {
   return length !== undefined && text.length === length + 7 && /^[0-9a-f]+$/.test(text.slice(7)) && text[6] === ':'
 }
 
-/** The algorithm's name, which `node:crypto` and Web Crypto's OpenSSL names share: `sha256` or `sha512`. */
+/** The name of the algorithm, as `node:crypto` takes it: `sha256` or `sha512`. */
 export function algorithmOf(digest: Digest): string {
   return digest.slice(0, digest.indexOf(':'))
 }

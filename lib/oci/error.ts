@@ -1,6 +1,6 @@
 /**
- * The error codes of the OCI distribution-spec 1.1 ("Error Codes") that are not about a push, with their HTTP status, and
- * UNKNOWN for our own failures.
+ * The error codes of the OCI distribution-spec 1.1 ("Error Codes") that do not concern a push, with their HTTP status, and
+ * UNKNOWN for failures of this mirror.
  */
 const STATUS = {
   BLOB_UNKNOWN: 404,
@@ -17,15 +17,15 @@ const STATUS = {
 
 export type OciErrorCode = keyof typeof STATUS
 
-/** The code for a malformed tag: the spec's table has none of its own for it. */
+/** The code for a malformed tag, for which the spec has no code. */
 export const TAG_INVALID: OciErrorCode = 'MANIFEST_INVALID'
 
-/** A failure that a client of the registry API is told: a code of the spec's table and a message for people. */
+/** A failure as clients of the registry API see it: a code of the spec's table and a message for people. */
 export class OciError extends Error {
   override readonly name = 'OciError'
   readonly code: OciErrorCode
   readonly status: number
-  /** What the message is about, for programs: the body's `detail`. */
+  /** Details for programs: the body's `detail`. */
   readonly detail: unknown
 
   constructor(
@@ -46,7 +46,7 @@ export class OciError extends Error {
   }
 }
 
-/** An error in the form of the distribution-spec. */
+/** The response for an error, in the form of the distribution-spec. */
 export function errorAnswer(error: OciError, headers: Record<string, string> = {}): Response {
   const body = JSON.stringify(error)
   const length = String(Buffer.byteLength(body))
@@ -56,10 +56,10 @@ export function errorAnswer(error: OciError, headers: Record<string, string> = {
   })
 }
 
-/** Longest text echoed in an error, in characters: enough to recognise a mistake, too little to abuse. */
+/** Longest text that an error echoes, in characters: enough to recognise a mistake, too little to abuse. */
 const ECHO_LIMIT = 80
 
-/** A text of a client, quoted and cut, for a message. */
+/** Text of a client for an error message, quoted and cut. */
 export function echo(text: string): string {
   return JSON.stringify(text.length > ECHO_LIMIT ? `${text.slice(0, ECHO_LIMIT)}...` : text)
 }

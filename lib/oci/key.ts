@@ -1,7 +1,10 @@
 import type { Digest } from './digest.ts'
 import type { ContentTarget } from './path.ts'
 
-/** What a topic is made from: a digest, or `registry/repository:tag`. Only a tag's key has a slash. */
+/**
+ * The name of content in the swarm, from which its topic is made: a digest, or `registry/repository:tag`. Only a tag's key has
+ * a slash.
+ */
 export type Key = string & { readonly __brand: 'Key' }
 
 export function digestKey(digest: Digest): Key {
@@ -12,7 +15,7 @@ export function tagKey(name: { readonly registry: string; readonly repository: s
   return `${name.registry}/${name.repository}:${name.tag}` as Key
 }
 
-/** The key of what a request asks for: the digest where it names one, else the tag. */
+/** The key of the content that a request asks for: the digest if it names one, otherwise the tag. */
 export function targetKey(target: ContentTarget): Key {
   if (target.kind === 'blob') return digestKey(target.digest)
   const { registry, repository, reference } = target

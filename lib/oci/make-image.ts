@@ -8,7 +8,7 @@ export interface Content {
   readonly bytes: Uint8Array
 }
 
-/** An image in memory: its target (manifest or index), and everything below it once, the target first. */
+/** An image in memory: its target (manifest or index), and all its contents, each once and the target first. */
 export interface Image {
   readonly target: Descriptor
   readonly contents: readonly Content[]
@@ -22,11 +22,11 @@ export interface Platform {
 }
 
 const DEFAULTS = {
-  /** How many layers, each with one file. */
+  /** Number of layers, each with one file. */
   layers: 3,
   /** Bytes of the file in each layer. */
   layerSize: 4096,
-  /** Another seed makes everything different. */
+  /** A different seed makes all contents different. */
   seed: 1,
   platform: { os: 'linux', architecture: 'amd64' } as Platform,
   mediaTypes: { manifest: OCI_MANIFEST, config: OCI_CONFIG, layer: OCI_LAYER },
@@ -35,8 +35,8 @@ const DEFAULTS = {
 export type ImageOptions = Partial<typeof DEFAULTS>
 
 /**
- * Makes a small image that unpacks, in memory, for demonstrations and tests: every layer is a tar archive with one file of
- * bytes that do not compress. Equal options make equal bytes on every machine and runtime.
+ * Makes a small image in memory that can be unpacked, for demonstrations and tests. Every layer is a tar archive with one file
+ * of bytes that do not compress. The same options make the same bytes on every machine and runtime.
  */
 export function makeImage(options: ImageOptions = {}): Image {
   const { layers, layerSize, seed, platform, mediaTypes } = { ...DEFAULTS, ...options }
@@ -83,7 +83,7 @@ function json(value: unknown): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(value))
 }
 
-/** Bytes that look random and are the same for the same seed: mulberry32, 32 bits a step, the lowest byte first. */
+/** Pseudorandom bytes, the same for the same seed: mulberry32, 32 bits per step, the lowest byte first. */
 function randomBytes(length: number, seed: number): Uint8Array {
   const words = new Uint32Array(Math.ceil(length / 4))
   let state = seed >>> 0
@@ -96,10 +96,10 @@ function randomBytes(length: number, seed: number): Uint8Array {
   return new Uint8Array(words.buffer, 0, length)
 }
 
-/** tar's unit, in bytes: headers and files are padded to it, and two empty ones end the archive (POSIX ustar). */
+/** A block of tar, in bytes: headers and files are padded to it, and two empty blocks end the archive (POSIX ustar). */
 const TAR_BLOCK = 512
 
-/** A tar archive with one file, owned by root and from 1970. */
+/** A tar archive with one file, owned by root and dated 1970. */
 function tarOf(name: string, data: Uint8Array): Uint8Array {
   const header = new Uint8Array(TAR_BLOCK)
   const put = (offset: number, text: string) => header.set(new TextEncoder().encode(text), offset)

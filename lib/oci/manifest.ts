@@ -13,9 +13,9 @@ import {
 type JsonObject = Readonly<Record<string, unknown>>
 
 /**
- * The media type of a manifest or index, from its bytes alone: what it says of itself if that is known and fits its
- * shape, else OCI's type for its shape (Docker's always say it). `undefined` for anything else, in particular for a
- * document that could be read both as a manifest and as an index (CVE-2021-41190).
+ * The media type of a manifest or index, from its bytes alone: its own `mediaType` if that is known and fits its shape,
+ * otherwise OCI's type for its shape (Docker's documents always have `mediaType`). `undefined` for anything else, in particular
+ * for a document that could be read both as a manifest and as an index (CVE-2021-41190).
  */
 export function sniffManifest(bytes: Uint8Array): string | undefined {
   const document = bytes.length > MANIFEST_SIZE_LIMIT ? undefined : parseObject(bytes)
@@ -27,11 +27,11 @@ export function sniffManifest(bytes: Uint8Array): string | undefined {
 }
 
 /**
- * What a manifest or index is made of, in its order: config and layers, or manifests, or an artifact's blobs. A `subject`
- * is not among them: it is what the manifest speaks about, not a part of it, and pulling the one does not pull the other.
+ * The children of a manifest or index, in its order: config and layers, or manifests, or an artifact's blobs. A `subject` is no
+ * child: the manifest only refers to it, and pulling one does not pull the other.
  *
- * @throws {OciError} MANIFEST_INVALID for what is not a document of that media type, and for a child without a
- *   media type, with a digest that is none, or a size that is not a whole number of bytes; the message names the child
+ * @throws {OciError} MANIFEST_INVALID if the bytes are not a document of that media type, or if a child has no media type, no
+ *   valid digest, or a size that is not a whole number of bytes; the message names the child
  */
 export function childrenOf(bytes: Uint8Array, mediaType: string): Descriptor[] {
   if (!isManifestMediaType(mediaType)) throw invalid(`${mediaType} is not the media type of a manifest or index`)
@@ -45,9 +45,9 @@ export function childrenOf(bytes: Uint8Array, mediaType: string): Descriptor[] {
 }
 
 /**
- * Reads a descriptor as it stands in a manifest. Unknown fields are fine.
+ * Reads a descriptor of a manifest. Ignores unknown fields.
  *
- * @param where the descriptor's place, for the message: `layers[2]`
+ * @param where the descriptor's place for the message, such as `layers[2]`
  * @throws {OciError} MANIFEST_INVALID
  */
 export function parseDescriptor(value: unknown, where: string): Descriptor {
@@ -67,14 +67,14 @@ function checkDigest(text: string, where: string): Digest {
   }
 }
 
-/** A missing or null list is an empty one: Go writes an empty slice as null. */
+/** A missing or null list counts as empty, because Go writes an empty slice as null. */
 function listOf(document: JsonObject, field: string): Descriptor[] {
   const list = document[field] ?? []
   if (!Array.isArray(list)) throw invalid(`${field} is not a list`)
   return list.map((child: unknown, index) => parseDescriptor(child, `${field}[${index}]`))
 }
 
-/** Whether the document has the parts of its media type, none of the other kinds', and does not say it is of those. */
+/** Whether the document has the parts of its media type and none of another kind, and does not claim another kind. */
 function isShapeOf(document: JsonObject, mediaType: string): boolean {
   const own = ownMediaType(document)
   if (own !== undefined && kindOf(own) !== kindOf(mediaType)) return false
@@ -94,7 +94,7 @@ function kindOf(mediaType: string): 'index' | 'artifact' | 'manifest' {
   return mediaType === OCI_ARTIFACT_MANIFEST ? 'artifact' : 'manifest'
 }
 
-/** What the document says of itself, if that is one of the types that are known. */
+/** The media type that the document claims, if it is a known one. */
 function ownMediaType(document: JsonObject): string | undefined {
   const { mediaType } = document
   return typeof mediaType === 'string' && isManifestMediaType(mediaType) ? mediaType : undefined

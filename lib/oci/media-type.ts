@@ -1,22 +1,22 @@
-/** The media types that a mirror must tell apart: what the manifests endpoint serves, and what the blobs endpoint does. */
+/** The media types that a mirror must tell apart: those of the manifests endpoint and those of the blobs endpoint. */
 
 export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
 export const OCI_INDEX = 'application/vnd.oci.image.index.v1+json'
 export const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json'
 export const DOCKER_MANIFEST_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json'
 
-/** The artifact manifest of the image-spec's 1.1 release candidates, withdrawn since; old ORAS pushed it. */
+/** The artifact manifest of the image-spec's 1.1 release candidates, withdrawn since. Old versions of ORAS pushed it. */
 export const OCI_ARTIFACT_MANIFEST = 'application/vnd.oci.artifact.manifest.v1+json'
 
 export const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json'
 export const OCI_LAYER = 'application/vnd.oci.image.layer.v1.tar'
 
-/** The type of a blob whose type nobody has told. */
+/** The type of a blob whose real type is not known. */
 export const OCTET_STREAM = 'application/octet-stream'
 
 /**
- * Largest manifest that is read, in bytes. The distribution-spec ("Pushing manifests") has registries and clients expect
- * at least 4 megabytes, and registries refuse more.
+ * Largest manifest that is read, in bytes. By the distribution-spec ("Pushing manifests") registries and clients must accept at
+ * least 4 megabytes, and registries refuse more.
  */
 export const MANIFEST_SIZE_LIMIT = 4 * 1024 * 1024
 
@@ -25,17 +25,17 @@ const MANIFESTS: ReadonlySet<string> = new Set([...INDEXES, OCI_MANIFEST, DOCKER
 
 /** Longest media type, in characters: two names of RFC 6838 (section 4.2) with the slash between them. */
 const LONGEST = 255
-/** What a header can carry; RFC 6838 allows less. */
+/** The characters that a header can carry; RFC 6838 allows fewer. */
 const VISIBLE = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/
 
-/** Whether a text can be a media type. What images say of their parts is what their authors like. */
+/** Whether a text can be a media type. Authors of images can write anything there. */
 export function isMediaType(text: string): boolean {
   return text.length <= LONGEST && VISIBLE.test(text)
 }
 
 /**
- * Whether the manifests endpoint serves content of this type: manifests and indexes of OCI and Docker. Docker's schema 1 is
- * not supported: containerd stopped pulling it with 2.0, and never kept it, but converted it.
+ * Whether the manifests endpoint serves content of this type: manifests and indexes of OCI and Docker. Docker's schema 1 is not
+ * supported: containerd 2.0 stopped pulling it, and older versions stored a converted manifest.
  */
 export function isManifestMediaType(mediaType: string): boolean {
   return MANIFESTS.has(mediaType)

@@ -23,17 +23,16 @@ export interface BlobTarget {
 const FOREIGN = /[^A-Za-z0-9._:/[\]-]/
 
 /**
- * Reads the path of a request, as it stands on the request line: undecoded and without the query. Only the colon of a
- * digest or a port may be percent-encoded, as some clients do. No other character needs it, so a path with one is refused
- * instead of decoded: `%2e`, `%2f`, `%5c` and `%00` cannot become anything. The grammar of repositories refuses empty
- * components and `..`.
+ * Reads the path of a request from the request line, undecoded and without the query. Only colons (of a digest or a port) may
+ * be percent-encoded, as some clients do. No other character needs it, so any other encoding is refused and never decoded:
+ * `%2e`, `%2f`, `%5c` and `%00` have no effect. The grammar of repositories refuses empty components and `..`.
  *
- * @param ns the query's `ns`: the registry that containerd means. Without it a first component with a dot, a colon or
+ * @param ns the query's `ns`, in which containerd names the registry. Without it, a first component with a dot, a colon or
  *   `localhost` is the registry, and not part of the repository.
- * @param defaultRegistry the registry of a request that names none. Without it such a request may ask only for a digest,
- *   which means the same everywhere and counts as docker.io's: a tag means something else in each registry.
- * @returns `undefined` for the base and for endpoints that exist, but not in a mirror: lists of tags and repositories,
- *   referrers, and every step of a push
+ * @param defaultRegistry the registry of a request that names none. Without it, such a request may ask only for a digest, which
+ *   means the same everywhere and counts as docker.io's. A tag means something else in each registry.
+ * @returns `undefined` for the base, and for endpoints that a mirror does not have: lists of tags and repositories, referrers,
+ *   and every step of a push
  * @throws {OciError} a 4xx: NAME_INVALID, the code of TAG_INVALID, DIGEST_INVALID, NAME_UNKNOWN for a tag of no registry, or
  *   UNSUPPORTED (404) for a path that is no endpoint
  */
@@ -66,8 +65,8 @@ export function parseRequestPath(
 }
 
 /**
- * Finds the endpoint from the end, since `manifests`, `blobs`, `tags` and the like are also fine as parts of a repository.
- * `at` is the index of its first component, where the name ends.
+ * Finds the endpoint from the end of the path, because `manifests`, `blobs`, `tags` and the like may also be components of a
+ * repository. `at` is the index of the endpoint's first component, where the name ends.
  */
 function findEndpoint(parts: readonly string[]) {
   const [last, argument = ''] = [parts.length - 1, parts.at(-1)]

@@ -1,28 +1,30 @@
 import { fullReferenceOf } from './reference.ts'
 
-/** An image as the policy sees it; without a tag where only its digest is known. */
+/** An image as the policy sees it; the tag is missing where only its digest is known. */
 export interface ImageName {
   readonly registry: string
   readonly repository: string
   readonly tag?: string | undefined
 }
 
-/** What this node mirrors. It neither serves nor announces anything else. */
+/** Which images this node mirrors. It neither serves nor announces others. */
 export interface Policy {
   /** Whether an image of that name is mirrored. */
   readonly admits: (name: ImageName) => boolean
-  /** Whether there are images that are not. */
+  /** Whether some images are not mirrored. */
   readonly isSelective: boolean
   /** Whether a tag may be resolved here, or only upstream. */
   readonly resolvesTags: boolean
-  /** Whether the registry and the repository of an image are all that the policy looks at. */
+  /** Whether the policy looks only at the registry and the repository of an image. */
   readonly needsNoTag: boolean
 }
 
 export interface PolicyOptions {
   /** The registries that are mirrored; all if missing. */
   readonly registries?: ReadonlySet<string> | undefined
-  /** Images whose `registry/repository:tag` matches one of these are not mirrored; without a tag, nothing follows the colon. */
+  /**
+   * Images whose `registry/repository:tag` matches one of these are not mirrored. Nothing follows the colon if there is no tag.
+   */
   readonly exclude?: readonly RegExp[] | undefined
   readonly resolvesTags?: boolean
 }
@@ -32,7 +34,7 @@ export function createPolicy({ registries, exclude = [], resolvesTags = true }: 
     admits({ registry, repository, tag = '' }) {
       if (registries !== undefined && !registries.has(registry)) return false
       const name = `${registry}/${repository}:${tag}`
-      // search() ignores the state that a global or sticky expression keeps between tests.
+      // `search` ignores the state that a global or sticky expression keeps between calls.
       return !exclude.some((pattern) => name.search(pattern) >= 0)
     },
     isSelective: registries !== undefined || exclude.length > 0,
@@ -42,10 +44,10 @@ export function createPolicy({ registries, exclude = [], resolvesTags = true }: 
 }
 
 /**
- * Applies the policy to all names of one piece of content. If there are tags, they decide, since the other names that
- * containerd keeps beside a tag (`repository@digest`, `sha256:...`) mean the same image; without a tag the repositories
- * decide. Content without any such name belongs to no registry. Free text that tools write beside it counts as the name
- * that it looks like, so that such text cannot get around the policy.
+ * Applies the policy to all names of one piece of content. If it has tags, they decide, because the other names that containerd
+ * keeps beside a tag (`repository@digest`, `sha256:...`) mean the same image. Without a tag, the repositories decide. Content
+ * with neither belongs to no registry; then free text that tools wrote counts as the name that it looks like, so that nobody
+ * gets around the policy with it.
  *
  * @returns the names that may be used, without the tags that are not admitted; `undefined` if the content is not admitted
  */
@@ -61,7 +63,7 @@ export function admittedNames(names: readonly string[], admits: Policy['admits']
   return parsed.filter(({ image }) => image?.tag === undefined || admits(image)).map(({ name }) => name)
 }
 
-/** The image that free text looks like: `registry.example/app` without a tag, `app:1` without a registry. */
+/** The image that free text looks like, such as `registry.example/app` without a tag or `app:1` without a registry. */
 function looselyRead(text: string): ImageName {
   const [name = ''] = text.split('@', 1)
   const [, registry = '', rest = ''] = /^(?:([^/]*[.:][^/]*|localhost)\/)?(.*)$/s.exec(name) ?? []

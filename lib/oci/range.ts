@@ -10,7 +10,9 @@ export type RequestedRange =
   | { readonly kind: 'part'; readonly range: ByteRange }
   | { readonly kind: 'unsatisfiable' }
 
-/** What a Content-Range header says: a part of content of `size` bytes (where told), or that there is no such part. */
+/**
+ * What a Content-Range header says: a part of content of `size` bytes (if the header tells it), or that there is no such part.
+ */
 export type ContentRange =
   | { readonly kind: 'part'; readonly range: ByteRange; readonly size: number | undefined }
   | { readonly kind: 'unsatisfied'; readonly size: number }
@@ -19,10 +21,10 @@ const WHOLE: RequestedRange = { kind: 'whole' }
 const UNSATISFIABLE: RequestedRange = { kind: 'unsatisfiable' }
 
 /**
- * Reads a Range header for content of `size` bytes (RFC 9110, section 14). Whatever a server may ignore is `whole`: no
- * header, another unit, a malformed value, and several ranges (nobody who pulls images asks for them). An end beyond the
- * content is cut to it. Of empty content, `bytes=0-` and any suffix are `whole` too: they ask for all there is, and
- * containerd 2.1.0 to 2.1.2 send `bytes=0-` with every request.
+ * Reads a Range header for content of `size` bytes (RFC 9110, section 14). Everything that a server may ignore is `whole`: no
+ * header, another unit, a malformed value, or several ranges, which no client that pulls images asks for. An end beyond the
+ * content is cut. For empty content, `bytes=0-` and any suffix are `whole` too: they ask for everything, and containerd 2.1.0
+ * to 2.1.2 send `bytes=0-` with every request.
  */
 export function parseRange(header: string | null, size: number): RequestedRange {
   const spec = specOf(header)
@@ -36,7 +38,9 @@ export function parseRange(header: string | null, size: number): RequestedRange 
   return { kind: 'part', range: { start, end: Math.min(end, size - 1) } }
 }
 
-/** The header in the shortest form that asks for the same; `undefined` if it asks for the whole whatever the size. */
+/**
+ * The shortest header that asks for the same range; `undefined` if the header asks for the whole content, whatever its size.
+ */
 export function shortRange(header: string | null): string | undefined {
   const spec = specOf(header)
   if (spec === undefined || parseRange(header, Number.MAX_SAFE_INTEGER).kind === 'whole') return undefined
@@ -44,10 +48,10 @@ export function shortRange(header: string | null): string | undefined {
   return `bytes=${short(spec.first)}-${short(spec.last)}`
 }
 
-/** The digits before and after the hyphen of the only range; one of them may be missing. */
+/** The digits before and after the hyphen of a single range. One of the two may be empty. */
 function specOf(header: string | null): { readonly first: string; readonly last: string } | undefined {
   const set = /^[ \t]*bytes=(.*)$/i.exec(header ?? '')?.[1]
-  // A list may have empty elements, which count for nothing (RFC 9110, section 5.6.1.2).
+  // A list may have empty elements, which are ignored (RFC 9110, section 5.6.1.2).
   const specs = set?.split(',').filter((spec) => !/^[ \t]*$/.test(spec)) ?? []
   const spec = specs.length === 1 ? /^[ \t]*([0-9]*)-([0-9]*)[ \t]*$/.exec(specs[0] ?? '') : null
   const [, first = '', last = ''] = spec ?? []
@@ -77,8 +81,8 @@ export function formatUnsatisfiedRange(size: number): string {
 }
 
 /**
- * Reads a Content-Range header of a 206 or 416 answer; `undefined` if there is none that makes sense (another unit, an
- * end before the start or beyond the size, numbers that lose precision).
+ * Reads a Content-Range header of a 206 or 416 answer; `undefined` if it is missing or makes no sense (another unit, an end
+ * before the start or beyond the size, numbers that lose precision).
  */
 export function parseContentRange(header: string | null): ContentRange | undefined {
   const match = /^[ \t]*bytes (?:([0-9]+)-([0-9]+)|\*)\/([0-9]+|\*)[ \t]*$/i.exec(header ?? '')

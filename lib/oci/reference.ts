@@ -2,7 +2,7 @@ import { isIPv6 } from 'node:net'
 import { type Digest, isDigest, parseDigest } from './digest.ts'
 import { echo, OciError, TAG_INVALID } from './error.ts'
 
-/** An image's name in full: `registry` with its port, `repository`, and a tag, a digest, or both. */
+/** The full name of an image: `registry` with its port, `repository`, and a tag, a digest, or both. */
 export interface Reference {
   readonly registry: string
   readonly repository: string
@@ -32,10 +32,10 @@ export const DEFAULT_REGISTRY = 'docker.io'
 /** The tag of a name that has neither tag nor digest. */
 export const DEFAULT_TAG = 'latest'
 
-/** Names by which Docker Hub was known: distribution/reference turns the second into the first. */
+/** Another name of Docker Hub, which distribution/reference turns into `docker.io`. */
 const HUB_ALIAS = 'index.docker.io'
 
-/** Where Docker Hub keeps repositories of one component. */
+/** The namespace of Docker Hub's repositories of one component. */
 const HUB_LIBRARY = 'library'
 
 const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/
@@ -47,10 +47,10 @@ const TAG = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/
 const BARE_ID = /^[0-9a-f]{64}$/
 
 /**
- * Reads a name as people write it. `alpine` is `docker.io/library/alpine:latest`: the registry is docker.io unless the
- * first component has a dot, a colon or is `localhost`; Docker Hub's repositories of one component are in `library`; the
- * tag is `latest` only if neither tag nor digest is given: a digest alone says which image is meant.
- * Bare digests and identifiers (`sha256:...`, 64 hex digits) name no repository and are refused.
+ * Reads a name as people write it. `alpine` is `docker.io/library/alpine:latest`. The registry is docker.io unless the first
+ * component has a dot or a colon or is `localhost`. Docker Hub's repositories of one component are in `library`. The tag is
+ * `latest` only if neither tag nor digest is given, because a digest alone says which image is meant. Bare digests and
+ * identifiers (`sha256:...`, 64 hex digits) name no repository and are refused.
  *
  * @throws {OciError} NAME_INVALID, the code of TAG_INVALID, or DIGEST_INVALID
  */
@@ -62,10 +62,10 @@ export function parseReference(text: string): Reference {
 }
 
 /**
- * Reads a complete name, as containerd keeps them: with a registry, and with a tag or a digest. Nothing is added: a bare
- * `latest` or `alpine:3.20` is no image of Docker Hub.
+ * Reads a complete name, as containerd stores it, with a registry and a tag or a digest. It adds nothing: a bare `latest` or
+ * `alpine:3.20` is no image of Docker Hub.
  *
- * @returns `undefined` for anything else: both containerd and layouts allow free text
+ * @returns `undefined` for any other text, because containerd and layouts allow free text
  */
 export function fullReferenceOf(name: string): Reference | undefined {
   try {
@@ -77,7 +77,7 @@ export function fullReferenceOf(name: string): Reference | undefined {
   }
 }
 
-/** The name in full, such that {@link parseReference} gives the reference back. */
+/** The full name, which {@link parseReference} reads back as the same reference. */
 export function formatReference(reference: Reference): string {
   const tag = reference.tag === undefined ? '' : `:${reference.tag}`
   const digest = reference.digest === undefined ? '' : `@${reference.digest}`
@@ -85,8 +85,8 @@ export function formatReference(reference: Reference): string {
 }
 
 /**
- * Reads a registry: a host name, an IPv4 address or an IPv6 address in brackets, with an optional port. Gives it in lower
- * case; `index.docker.io` is docker.io.
+ * Reads a registry: a host name, an IPv4 address or an IPv6 address in brackets, with an optional port. Returns it in lower
+ * case, and `index.docker.io` as docker.io.
  *
  * @throws {OciError} NAME_INVALID
  */
@@ -111,8 +111,8 @@ export function parseRegistry(text: string): string {
 }
 
 /**
- * Reads a repository: components of lower-case letters and digits, inside of which a dot, one or two underscores or
- * hyphens may stand between letters and digits, joined by slashes; {@link REPOSITORY_LIMIT} characters at most.
+ * Reads a repository: components joined by slashes, at most {@link REPOSITORY_LIMIT} characters. A component has lower-case
+ * letters and digits, with a dot, one or two underscores, or hyphens between them.
  *
  * @throws {OciError} NAME_INVALID
  */
@@ -132,7 +132,8 @@ export function parseRepository(name: string): string {
 }
 
 /**
- * Reads a tag: a letter, a digit or an underscore, then those, dots and hyphens; {@link TAG_LIMIT} characters at most.
+ * Reads a tag: letters, digits, underscores, dots and hyphens, but no dot or hyphen at the start; at most {@link TAG_LIMIT}
+ * characters.
  *
  * @throws {OciError} with the code of TAG_INVALID
  */
@@ -156,7 +157,7 @@ export function isRegistryComponent(component: string): boolean {
 }
 
 /**
- * Registry and repository, both checked, with Docker Hub's `library/` put before a repository of one component.
+ * Checks registry and repository, and adds Docker Hub's `library/` to a repository of one component.
  *
  * @throws {OciError} NAME_INVALID
  */
@@ -166,7 +167,7 @@ export function locate(registry: string, repository: string): { registry: string
   return { registry: host, repository: parseRepository(inLibrary ? `${HUB_LIBRARY}/${repository}` : repository) }
 }
 
-/** Cuts a name into its parts; tag and digest are checked, registry and repository are not. */
+/** Splits a name into its parts. Checks tag and digest, but not registry and repository. */
 function split(text: string) {
   if (isDigest(text) || BARE_ID.test(text)) {
     throw invalidName('reference', text, 'an identifier, which names no repository')
@@ -183,7 +184,7 @@ function split(text: string) {
   return { registry: first, repository: path.slice(slash + 1), tag, digest }
 }
 
-/** The port is what follows the last colon outside of brackets. */
+/** Splits off the port, which follows the last colon outside brackets. */
 function splitPort(registry: string): { host: string; port: string | undefined } {
   const colon = registry.indexOf(':', registry.lastIndexOf(']') + 1)
   if (colon < 0) return { host: registry, port: undefined }
