@@ -135,6 +135,8 @@ function bytesOf(arrival: Arrival, start: number, length: number, place: Place):
     place.leave()
     stop.abort(OVER)
     arrival.close()
+    // It rests where it gave its last chunk, and holds what it keeps for the next one.
+    await bytes.return?.()
   }
   return {
     async next() {

@@ -7,6 +7,8 @@ import { silentLogger } from '../../../lib/observe/log.ts'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
 import { createPolicy } from '../../../lib/oci/policy.ts'
 import { FOLLOWER_HEADER } from '../../../lib/peers/credentials.ts'
+import { Arrivals } from '../../../lib/store/arrivals.ts'
+import { sourceOf } from '../../doubles/byte-source.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 import { createMemoryStore } from '../../doubles/memory-store.ts'
 import { CREDENTIALS, DOOR, ticketFor } from '../../fixtures/credentials.ts'
@@ -16,8 +18,10 @@ import { within } from '../../fixtures/wait.ts'
 const image = makeImage({ layers: 1, layerSize: 3_000 })
 const layer = image.contents.at(-1) ?? assert.fail('no layer')
 const manifest = image.contents[0] ?? assert.fail('no manifest')
-const PATH = `/v2/team/app/blobs/${layer.descriptor.digest}?ns=registry.example`
 const BYTES = Buffer.from(layer.bytes)
+
+const pathOf = ({ descriptor }: typeof layer) => `/v2/team/app/blobs/${descriptor.digest}?ns=registry.example`
+const PATH = pathOf(layer)
 
 /** A peer door of a node that is getting the layer, and has half of it. */
 function make(exclude: readonly RegExp[] = [], room = 1) {
@@ -25,7 +29,8 @@ function make(exclude: readonly RegExp[] = [], room = 1) {
   const writer = store.arrive(layer)
   writer.write(1_500)
   const clock = new ManualClock()
-  const followers = new Followers(store, () => room, clock)
+  const arrivals = new Arrivals(store)
+  const followers = new Followers(arrivals, () => room, clock)
   const door = createPeerDoor({
     ...{ store, followers, capabilities: CREDENTIALS, address: DOOR, maxTransfers: 64, log: silentLogger },
     policy: createPolicy({ exclude }),
@@ -41,7 +46,7 @@ function make(exclude: readonly RegExp[] = [], room = 1) {
     const all = { ...ticketFor(path, method)?.headers, ...own, ...headers }
     return await door.fetch(new Request(`http://door.example${path}`, { method, headers: all }))
   }
-  return { store, writer, followers, clock, ask }
+  return { store, writer, arrivals, followers, clock, ask }
 }
 
 /** The next so many bytes of a body. */
@@ -152,6 +157,24 @@ test('peer door gives the place of a follower away that takes nothing of what it
   const next = readerOf(await ask('10.0.0.4:5001'))
   await next.cancel()
   await stuck.cancel()
+})
+
+test('peer door gives what passes before it is written, however many followers have left in the middle of a blob', async () => {
+  const { store, arrivals, ask } = make()
+  const others = makeImage({ layers: 20, layerSize: 3_000, seed: 2 }).contents.slice(2)
+  for (const other of others) {
+    store.arrive(other).write(1_500)
+    const reader = readerOf(await ask('10.0.0.2:5001', {}, pathOf(other)))
+    await take(reader, 1)
+    await reader.cancel()
+  }
+  const reader = readerOf(await ask('10.0.0.2:5001'))
+  await take(reader, 1_500)
+  const passing = arrivals.passing(layer.descriptor.digest, 1_500, 500, sourceOf([BYTES.subarray(1_500, 2_000)]))
+  const next = take(reader, 500)
+  await passing.next()
+  assert.deepEqual(await next, BYTES.subarray(1_500, 2_000))
+  await reader.cancel()
 })
 
 test('peer door gives what arrives to nobody else', async () => {
