@@ -66,7 +66,7 @@ export function admittedNames(names: readonly string[], admits: Policy['admits']
 /** The image that free text looks like, such as `registry.example/app` without a tag or `app:1` without a registry. */
 function looselyRead(text: string): ImageName {
   const [name = ''] = text.split('@', 1)
-  const [, registry = '', rest = ''] = /^(?:([^/]*[.:][^/]*|localhost)\/)?(.*)$/s.exec(name) ?? []
+  const [, registry = '', rest = ''] = /^(?:([^/.:]*[.:][^/]*|localhost)\/)?(.*)$/s.exec(name) ?? []
   const [, repository = rest, tag] = /^(.*):([^:/]*)$/s.exec(rest) ?? []
   return { registry, repository, tag }
 }

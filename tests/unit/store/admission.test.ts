@@ -92,6 +92,16 @@ test('layout store: what the policy does not admit is neither held nor described
   )
 })
 
+test('admittedNames: a long text is read in time', () => {
+  // Where time grew with the square of the length, these took minutes.
+  for (const part of ['a.', 'a:', 'a/', 'a@', 'a']) {
+    const name = part.repeat(300_000)
+    const begun = performance.now()
+    assert.equal(admittedNames([name], onlyHub), undefined)
+    assert.ok(performance.now() - begun < 5_000, part)
+  }
+})
+
 async function* takeFirst<T>(source: AsyncIterable<T>): AsyncIterable<T> {
   for await (const item of source) {
     yield item
