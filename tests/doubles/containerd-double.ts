@@ -78,7 +78,6 @@ export function makeContainerd(root?: string) {
     version: unused,
     namespaces: unused,
     server: unused,
-    plugins: unused,
     deleteImage: unused,
     leases: unused,
     deleteLease: unused,

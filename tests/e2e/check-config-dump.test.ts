@@ -13,7 +13,6 @@ import { HOSTS_FILES } from '../../lib/containerd/hosts/files.ts'
 import { applyEdits } from '../../lib/toml/patch.ts'
 import { lookup, parseToml, tableAt } from '../../lib/toml/toml.ts'
 import { checkConfig } from '../unit/containerd/check/checked-config.ts'
-import { silentFacts } from '../unit/containerd/check/facts.ts'
 import { byMajor, CONTAINERD } from './harness/version.ts'
 
 const run = promisify(execFile)
@@ -155,11 +154,7 @@ test('checkConfig prints changes that containerd itself takes as they are meant'
     const notMarked = { list: () => Promise.reject(new Error('nothing else is looked at')) }
     for (const text of texts) {
       await writeFile(main, text)
-      const { findings } = await checkConfig(
-        silentFacts(CONTAINERD.text),
-        { ...HOSTS_FILES, ...notMarked, path: main },
-        expectation,
-      )
+      const { findings } = await checkConfig(CONTAINERD.text, { ...HOSTS_FILES, ...notMarked, path: main }, expectation)
       const edits = findings.flatMap(({ severity, remedy }) => (severity === 'error' ? (remedy?.edits ?? []) : []))
       await writeFile(main, applyEdits(text, edits))
       assert.deepEqual(await dumped(main), ['/etc/containerd/certs.d', false, 0], applyEdits(text, edits))

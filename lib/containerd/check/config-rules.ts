@@ -73,11 +73,8 @@ export const CONFIG_RULES: readonly Rule<ConfigSnapshot>[] = [
     id: 'containerd-config-file',
     reads: ({ config }: ConfigSnapshot) => config,
     judges(view) {
-      const { problems, files, told, merged } = view
-      // Where containerd tells both settings, its main file need not be seen.
-      const toldAll = told.configPath !== undefined && told.discardUnpackedLayers !== undefined
-      const telling = problems.filter((problem) => !(toldAll && isMainMissing(problem)))
-      if (telling.length > 0) return telling.map((problem) => judgeProblem(problem, view))
+      const { problems, files, merged } = view
+      if (problems.length > 0) return problems.map((problem) => judgeProblem(problem, view))
       if (files.length === 0 || merged.refusal !== undefined) return []
       const why = 'the findings on its settings come from them'
       return { severity: 'ok', seen: `read ${files.map(({ path }) => path).join(', ')}`, why }

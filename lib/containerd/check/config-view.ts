@@ -1,10 +1,6 @@
 import { readFile, readlink, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import * as v from 'valibot'
 import { SETTINGS } from '../../settings/settings.ts'
-import { type ContainerdClient, exportsOf, type Plugin } from '../client/client.ts'
-import type { CriClient } from '../client/cri.ts'
-import { ContainerdError } from '../client/error.ts'
 import { dialectOf, parseVersion } from '../dialect.ts'
 import { type Fact, isUnreadable } from '../rule.ts'
 import type { ConfigReader } from './config/glob.ts'
@@ -22,21 +18,21 @@ export interface ConfigSnapshot {
   readonly probe: ProbeEvidence
 }
 
-/** containerd's configuration: what its files say, what it tells of them while it runs, and what is expected. */
+/** containerd's configuration: what its files say, and what is expected. */
 export type ConfigView = Awaited<ReturnType<typeof lookAtConfig>>
 
 /**
  * Reads containerd's configuration without touching anything. What cannot be read is told in the result.
  *
+ * @param version as the version service gives it, with or without a `v` and a suffix: `v1.7.24`, `1.7.24~ds1`, `2.2.0-k3s1`
  * @param marks finds what gives a distribution away, if not the same reader: its directories are full of what others change
  */
 export async function lookAtConfig(
-  facts: ContainerdFacts,
+  version: Fact<string>,
   reader: ConfigFiles,
   expectation: Expectation,
   marks: ConfigReader = reader,
 ) {
-  const { version } = facts
   const known = isUnreadable(version) || parseVersion(version) === undefined ? undefined : version
   const readAs = known ?? (await guessVersion(reader))
   // Where versions differ in this, a list is right on some and wrong on others.
@@ -48,7 +44,6 @@ export async function lookAtConfig(
     version,
     /** The version by whose rules the files were read: another one than containerd's only if that is not known. */
     readAs,
-    told: toldSettings(facts),
     distribution,
     expectation,
   }
@@ -110,80 +105,4 @@ async function identityOf(path: string): Promise<string | undefined> {
     ({ dev, ino }) => `${dev}:${ino}`,
     () => undefined,
   )
-}
-
-/** What a running containerd tells of itself over its socket. */
-export interface ContainerdFacts {
-  /** Why it cannot be talked to at all; `undefined` if it answers. */
-  readonly refusal?: ContainerdError | undefined
-  /** As the version service gives it, with or without a `v` and a suffix: `v1.7.24`, `1.7.24~ds1`, `2.2.0-k3s1`. */
-  readonly version: Fact<string>
-  /** `info["config"]` of CRI `Status(verbose)`, which is JSON; nothing if it was refused. */
-  readonly criConfig: string | undefined
-  readonly plugins: readonly Plugin[]
-}
-
-/**
- * Asks a running containerd what it tells of itself. A part that is refused, or that this version does not have, does not hide
- * the rest.
- *
- * @throws the signal's reason
- */
-export async function askContainerd(
-  client: Pick<ContainerdClient, 'version' | 'plugins'>,
-  cri: Pick<CriClient, 'info'>,
-  signal: AbortSignal,
-): Promise<ContainerdFacts> {
-  const server = await client.version(signal).catch(refused)
-  if (server instanceof ContainerdError) {
-    return { refusal: server, version: { unreadable: server.message }, criConfig: undefined, plugins: [] }
-  }
-  const plugins = await client.plugins(signal).catch(refused)
-  const info = await cri.info(signal).catch(refused)
-  return {
-    version: server.version,
-    criConfig: info instanceof ContainerdError ? undefined : info.config,
-    plugins: plugins instanceof ContainerdError ? [] : plugins,
-  }
-}
-
-function refused(error: unknown): ContainerdError {
-  if (error instanceof ContainerdError) return error
-  throw error
-}
-
-const TEXT = v.fallback(v.optional(v.string()), undefined)
-const FLAG = v.fallback(v.optional(v.boolean()), undefined)
-const CRI_CONFIG = v.fallback(
-  v.pipe(
-    v.string(),
-    v.parseJson(),
-    v.object({
-      registry: v.fallback(v.object({ configPath: TEXT }), {}),
-      containerd: v.fallback(v.object({ discardUnpackedLayers: FLAG }), {}),
-    }),
-  ),
-  { registry: {}, containerd: {} },
-)
-
-/** The settings that the running containerd tells, with the call that told them; `undefined` where its version does not. */
-export type ToldSettings = ReturnType<typeof toldSettings>
-
-/**
- * Picks the settings out of what containerd told. 1.6 and 1.7 put both of CRI's into the JSON of CRI Status. From 2.0 on that
- * has the runtime's alone, and a version after 2.3 exports both from the plugin of images, as texts.
- */
-export function toldSettings({ criConfig, plugins }: ContainerdFacts) {
-  const byCri = <T>(value: T | undefined) => (value === undefined ? undefined : { value, by: 'CRI Status' })
-  const byExport = <T>(value: T | undefined) =>
-    value === undefined ? undefined : { value, by: 'containerd introspection' }
-  const { registry, containerd } = v.parse(CRI_CONFIG, criConfig)
-  const images = exportsOf(plugins, 'io.containerd.cri.v1', 'images')
-  const discard = images.DiscardUnpackedLayers
-  return {
-    configPath: byCri(registry.configPath) ?? byExport(images.RegistryConfigPath),
-    discardUnpackedLayers:
-      byCri(containerd.discardUnpackedLayers) ??
-      byExport(discard === 'true' || (discard === 'false' ? false : undefined)),
-  }
 }

@@ -9,7 +9,7 @@ import { planChange } from './config/settings.ts'
 import type { ConfigSnapshot, ConfigView } from './config-view.ts'
 import { remedyByDistribution, remedyForPaths, restartOf } from './distributions.ts'
 import { asksMirror } from './probe.ts'
-import { type Judge, settled, whereOf, withFiles } from './setting-rules.ts'
+import { type Judge, judgeSetting, whereOf, withFiles } from './setting-rules.ts'
 
 /** Whether `registry.mirrors` sends pulls from every registry to our door first, as distributions without hosts.toml do it. */
 export function mirrorsLeadHere({ settings, expectation }: ConfigView): boolean {
@@ -23,9 +23,9 @@ export function mirrorsInPlace(view: ConfigView): boolean {
   return view.settings.configPath.value === '' && mirrorsLeadHere(view)
 }
 
-/** config_path as it was read and told, without what the probe shows. */
+/** config_path as it was read, without what the probe shows. */
 export function configPathVerdict(view: ConfigView): Verdict {
-  return settled(view, 'configPath', judgeConfigPath(view))
+  return judgeSetting(view, 'configPath', judgeConfigPath(view))
 }
 
 /** registry.config_path has the directory of the hosts.toml files, and is one path where the version takes it for one. */

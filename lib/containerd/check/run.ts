@@ -10,7 +10,7 @@ import { DEFAULT_NAMESPACE, viewOf } from '../hosts/look.ts'
 import { type HostsCheck, hostsCommand, mirrorEntryFor, mirrorUrlFor } from '../hosts/mirror-entry.ts'
 import { type Fact, type Finding, findingsOf, isUnreadable } from '../rule.ts'
 import { CONFIG_RULES } from './config-rules.ts'
-import { askContainerd, type ConfigSnapshot, type ConfigView, lookAtConfig, lookAtProcess } from './config-view.ts'
+import { type ConfigSnapshot, type ConfigView, lookAtConfig, lookAtProcess } from './config-view.ts'
 import { countImages, lookAtCertsDirectory, lookAtContent, MACHINE_RULES, type MachineView } from './machine.ts'
 import { type ProbeEvidence, runProbe } from './probe.ts'
 import type { ProbeDoor } from './probe-door.ts'
@@ -86,8 +86,12 @@ async function look(
   const { containerd } = dependencies
   const { socket, namespace, configFile, certsDir, contentRoot, listen } = subject
   const client = containerd.in(namespace)
-  const facts = await askContainerd(client, containerd.cri, signal)
-  const { refusal, version } = facts
+  const answer = await client.version(signal).catch((error: unknown) => {
+    if (error instanceof ContainerdError) return error
+    throw error
+  })
+  const refusal = answer instanceof ContainerdError ? answer : undefined
+  const version = answer instanceof ContainerdError ? { unreadable: answer.message } : answer.version
   // It may have been there a moment ago, and may be again.
   let interrupted = refusal !== undefined && !isLasting(refusal)
   /** Asks a containerd that answers. If it goes away meanwhile, this part could not be looked at. */
@@ -111,7 +115,7 @@ async function look(
   const registryDoor = `${hostOf(listen.host)}:${listen.port}`
   const config =
     seen?.startedWith === undefined
-      ? await lookAtConfig(facts, { ...files, path: configFile }, { certsDir, registryDoor }, HOSTS_FILES)
+      ? await lookAtConfig(version, { ...files, path: configFile }, { certsDir, registryDoor }, HOSTS_FILES)
       : undefined
   const byMirrors = config !== undefined && mirrorsInPlace(config)
   const hosts = byMirrors ? [] : await checkHosts({ ...hostsCheck, seesAll: seen?.seesAll ?? false }, files)

@@ -1,8 +1,8 @@
 import { planRemoval, planSetting } from '../../toml/patch.ts'
 import { listOf, type TomlEntry, type TomlValue } from '../../toml/toml.ts'
 import { type Remedy, type Rule, rule, type Verdict } from '../rule.ts'
-import { CRI_PLUGINS, planChange } from './config/settings.ts'
-import type { ConfigSnapshot, ConfigView, ToldSettings } from './config-view.ts'
+import { CRI_PLUGINS, type MovedSetting, planChange } from './config/settings.ts'
+import type { ConfigSnapshot, ConfigView } from './config-view.ts'
 import { remedyByDistribution, restartOf } from './distributions.ts'
 import { keepsLayers } from './probe.ts'
 
@@ -14,31 +14,17 @@ export function whereOf(source: TomlEntry | undefined): string {
 /** Judges a value of a setting; `where` says in words where it comes from. */
 export type Judge = (value: TomlValue, where: string) => Verdict
 
-/**
- * The verdict on a setting: on what runs, where containerd tells that, else on its files. Where the files would make wrong what
- * is right now, that is a warning of containerd's next start.
- */
-export function settled(view: ConfigView, name: keyof ToldSettings, judge: Judge): Verdict {
-  const told = view.told[name]
-  const { value, source } = view.settings[name]
+/** The verdict on a setting by containerd's files. What runs is for the probe to show. */
+export function judgeSetting(view: ConfigView, name: MovedSetting, judge: Judge): Verdict {
   const [problem] = view.problems
-  const next = problem === undefined ? judge(value, whereOf(source)) : undefined
-  if (told === undefined) {
-    const seen = `containerd does not say, and not all of its files can be read: ${problem?.file}: ${problem?.reason}`
-    return next ?? { severity: 'unknown', seen }
+  if (problem !== undefined) {
+    return {
+      severity: 'unknown',
+      seen: `not all of containerd's files can be read: ${problem.file}: ${problem.reason}`,
+    }
   }
-  const now = judge(told.value, `${told.by}: what runs now`)
-  if (next === undefined) return now
-  if (next.severity === now.severity) {
-    return source === undefined ? now : { ...now, seen: `${now.seen}; set in ${whereOf(source)}` }
-  }
-  if (next.severity === 'ok') {
-    const text = 'restart containerd: its files are right now, but it has not read them since they changed'
-    const seen = `${now.seen}; its files now say otherwise: ${next.seen}`
-    return { ...now, seen, remedy: { text, command: restartOf(view) } }
-  }
-  if (now.severity !== 'ok') return now
-  return { ...next, severity: 'warning', seen: `${now.seen}; from its next start on: ${next.seen}` }
+  const { value, source } = view.settings[name]
+  return judge(value, whereOf(source))
 }
 
 export const withFiles = ({ config }: ConfigSnapshot) =>
@@ -77,9 +63,9 @@ export const DISCARD_LAYERS = rule({
   proofIsEnough: true,
 })
 
-/** discard_unpacked_layers as it was read and told, without what the probe shows. */
+/** discard_unpacked_layers as it was read, without what the probe shows. */
 export function discardVerdict(view: ConfigView): Verdict {
-  return settled(view, 'discardUnpackedLayers', (value, where) => {
+  return judgeSetting(view, 'discardUnpackedLayers', (value, where) => {
     const seen = `discard_unpacked_layers is ${String(value)} (${where})`
     if (typeof value === 'boolean') return { severity: value ? 'error' : 'ok', seen }
     return { severity: 'error', seen: `discard_unpacked_layers is not a boolean (${where})` }

@@ -32,13 +32,6 @@ export interface ContainerdImage {
   readonly target: Descriptor
 }
 
-/** One plugin of containerd, as introspection lists it. */
-export interface Plugin {
-  readonly type: string
-  readonly id: string
-  readonly exports: Readonly<Record<string, string>>
-}
-
 /** One connection to containerd, which CRI and all namespaces share. */
 export type Containerd = ReturnType<typeof connectContainerd>
 
@@ -121,16 +114,10 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
     return await versions.version({}, { signal })
   }
 
-  /** Every plugin, those that did not start included. */
-  async function plugins(signal: AbortSignal): Promise<readonly Plugin[]> {
-    return (await introspection.plugins({}, { signal })).plugins
-  }
-
   return {
     ...contentCalls(transport, stallTimeout),
     namespace,
     version,
-    plugins,
 
     async namespaces(signal: AbortSignal): Promise<string[]> {
       return (await namespaces.list({}, { signal })).namespaces.map(({ name }) => name)
@@ -144,7 +131,8 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
 
     /** Where containerd keeps content: an absolute path on its own file system; `undefined` where it does not say. */
     async contentRoot(signal: AbortSignal): Promise<string | undefined> {
-      return exportsOf(await plugins(signal), 'io.containerd.content.v1', 'content').root
+      const { plugins } = await introspection.plugins({}, { signal })
+      return plugins.find(({ type, id }) => type === 'io.containerd.content.v1' && id === 'content')?.exports.root
     },
 
     async image(name: string, signal: AbortSignal): Promise<ContainerdImage | undefined> {
@@ -202,11 +190,6 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
       return stream
     },
   }
-}
-
-/** What a plugin exports; nothing if there is no such plugin. */
-export function exportsOf(plugins: readonly Plugin[], type: string, id: string): Plugin['exports'] {
-  return plugins.find((plugin) => plugin.type === type && plugin.id === id)?.exports ?? {}
 }
 
 function imageOf({ name, target }: Image): ContainerdImage | undefined {

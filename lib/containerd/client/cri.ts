@@ -21,10 +21,6 @@ export function criCalls(transport: Transport) {
       const answer = await runtime.version({}, { signal })
       return { name: answer.runtimeName, version: answer.runtimeVersion }
     },
-    /** What containerd says of itself besides its conditions, by key; `config` is JSON, and complete on 1.6 and 1.7. */
-    async info(signal: AbortSignal): Promise<Readonly<Record<string, string>>> {
-      return (await runtime.status({ verbose: true }, { signal })).info
-    },
     /** Pulls as the kubelet does, for as long as the signal lets it. */
     async pullImage(reference: string, signal: AbortSignal): Promise<void> {
       await images.pullImage({ image: { image: reference } }, { signal, timeoutMs: PULL_TIMEOUT })

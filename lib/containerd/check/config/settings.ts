@@ -12,7 +12,7 @@ export interface Setting {
 }
 
 /** A setting that has stood in different places. */
-type MovedSetting = 'configPath' | 'discardUnpackedLayers'
+export type MovedSetting = 'configPath' | 'discardUnpackedLayers'
 
 /** containerd's files, and what it makes of them. */
 export interface ConfigReading extends LoadedConfig {

@@ -17,7 +17,6 @@ import { applyEdits, planSetting } from '../../../../lib/toml/patch.ts'
 import { parseToml, type TomlTable } from '../../../../lib/toml/toml.ts'
 import { page, partOf } from '../../../fixtures/readme.ts'
 import { checkConfig } from './checked-config.ts'
-import { silentFacts } from './facts.ts'
 import { fixtureFiles } from './fixture-files.ts'
 import { textOf, withFile } from './memory-files.ts'
 
@@ -74,7 +73,7 @@ describe('checkConfig', () => {
   for (const { node, name, version, errors } of NODES) {
     it(`recognises ${node} and says what it lacks as it comes`, async () => {
       const files = fixtureFiles(node, pathsOf(name).configFile)
-      const { findings } = await checkConfig(silentFacts(version), files, expectationOf(name))
+      const { findings } = await checkConfig(version, files, expectationOf(name))
       assert.deepEqual(errorsOf(findings), errors, JSON.stringify(findings, undefined, 1))
       const seen = findings.find((finding) => finding.id === 'distribution')?.seen
       assert.equal(seen, name ?? 'no distribution with settings of its own')
@@ -88,7 +87,7 @@ describe('checkConfig', () => {
       const paths = pathsOf(name)
       const expectation = expectationOf(name)
       let files = fixtureFiles(node, paths.configFile)
-      const { findings: before } = await checkConfig(silentFacts(version), files, expectation)
+      const { findings: before } = await checkConfig(version, files, expectation)
       const errors = before.filter(({ severity }) => severity === 'error')
       for (const finding of errors) assert.notEqual(finding.remedy, undefined, finding.id)
       // One may do for two findings, and then the second says no more than that.
@@ -96,7 +95,7 @@ describe('checkConfig', () => {
       for (const text of new Set(remedies.map((remedy) => JSON.stringify(remedy)))) {
         files = await follow(JSON.parse(text) as Remedy, files, name)
       }
-      const { findings: after } = await checkConfig(silentFacts(version), files, expectation)
+      const { findings: after } = await checkConfig(version, files, expectation)
       assert.deepEqual(errorsOf(after), [], JSON.stringify(after, undefined, 1))
       assert.equal(after.find((finding) => finding.id === 'registry-config-path')?.severity, 'ok')
       assert.equal(after.find((finding) => finding.id === 'discard-unpacked-layers')?.severity, 'ok')
@@ -108,11 +107,7 @@ describe('checkConfig', () => {
   it('names the paths of a distribution to who starts it with those of another', async () => {
     const { certsDir } = pathsOf(undefined)
     const expectation = { ...expectationOf(undefined), certsDir }
-    const { findings } = await checkConfig(
-      silentFacts('2.2.3'),
-      fixtureFiles('talos', pathsOf(undefined).configFile),
-      expectation,
-    )
+    const { findings } = await checkConfig('2.2.3', fixtureFiles('talos', pathsOf(undefined).configFile), expectation)
     assert.deepEqual(errorsOf(findings), ['distribution'])
     for (const { id, remedy } of findings) {
       if (id === 'distribution' || id === 'registry-config-path')
@@ -130,12 +125,12 @@ describe('checkConfig', () => {
     const plain = fixtureFiles('k3s', pathsOf('K3s').configFile)
     const text = await textOf(plain)
     const files = withFile(plain, plain.path, text.replace("images']", "images']\n  discard_unpacked_layers = true"))
-    const { findings: before } = await checkConfig(silentFacts('2.1.5-k3s1'), files, expectationOf('K3s'))
+    const { findings: before } = await checkConfig('2.1.5-k3s1', files, expectationOf('K3s'))
     assert.deepEqual(errorsOf(before), ['discard-unpacked-layers'])
     const remedy = before.find(({ severity }) => severity === 'error')?.remedy
     assert.ok(remedy !== undefined)
     const { findings: after } = await checkConfig(
-      silentFacts('2.1.5-k3s1'),
+      '2.1.5-k3s1',
       await follow(remedy, files, 'K3s'),
       expectationOf('K3s'),
     )
@@ -244,7 +239,7 @@ describe('the README', () => {
     const lines = [...linesFor('Kind', expectationOf('Kind')), ...more.split('\n')]
     const node = fixtureFiles('kind-2', pathsOf('Kind').configFile)
     const files = await merged(node, node.path, block(lines, '  - |-'))
-    const { findings } = await checkConfig(silentFacts('2.2.1'), files, expectationOf('Kind'))
+    const { findings } = await checkConfig('2.2.1', files, expectationOf('Kind'))
     assert.deepEqual(errorsOf(findings), [])
     assert.match(String(await files.read(node.path)), /content_sharing_policy = "isolated"/)
   })
@@ -265,7 +260,7 @@ describe('the README', () => {
         assert.equal(await readFile(join(dir, 'restarts'), 'utf8'), 'restart containerd\n')
         const files = withFile(node, node.path, await readFile(join(dir, 'config.toml'), 'utf8'))
         const expectation = { ...expectationOf('GKE'), certsDir: join(dir, 'certs.d') }
-        assert.deepEqual(errorsOf((await checkConfig(silentFacts(version), files, expectation)).findings), [])
+        assert.deepEqual(errorsOf((await checkConfig(version, files, expectation)).findings), [])
         const hosts = parseToml(await readFile(join(dir, 'certs.d/docker.io/hosts.toml'), 'utf8'))
         assert.deepEqual([...hosts.keys()], ['server', 'host'])
         const before = await readFile(join(dir, 'config.toml.before-swarmirror'), 'utf8')

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { askContainerd, toldSettings } from '../../../../lib/containerd/check/config-view.ts'
 import {
   countImages,
   lookAtCertsDirectory,
@@ -108,19 +107,3 @@ test('certs-dir is writable, not there, or no directory', () =>
     await writeFile(join(directory, 'file'), '')
     assert.equal(await look(join(directory, 'file')), 'error')
   }))
-
-test('askContainerd keeps what is told when a part is refused', async () => {
-  const client = { version: async () => ({ version: '1.7.24', revision: '' }), plugins: async () => [] }
-  const refused = { info: () => Promise.reject(new ContainerdError('unsupported', 'no CRI here')) }
-  assert.deepEqual(await askContainerd(client, refused, never), {
-    version: '1.7.24',
-    criConfig: undefined,
-    plugins: [],
-  })
-  for (const info of [{}, { config: '{' }, { config: '[]' }] as Record<string, string>[]) {
-    const facts = await askContainerd(client, { info: async () => info }, never)
-    assert.deepEqual(Object.values(toldSettings(facts)), [undefined, undefined], JSON.stringify(info))
-  }
-  const facts = await askContainerd(client, { info: async () => ({ config: '{"a":1}' }) }, never)
-  assert.equal(facts.criConfig, '{"a":1}')
-})

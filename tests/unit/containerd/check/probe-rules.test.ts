@@ -5,7 +5,6 @@ import type { ProbeEvidence } from '../../../../lib/containerd/check/probe.ts'
 import { PROBE_RULES } from '../../../../lib/containerd/check/probe-rules.ts'
 import { type Finding, findingsOf } from '../../../../lib/containerd/rule.ts'
 import { checkConfig } from './checked-config.ts'
-import { silentFacts } from './facts.ts'
 import { memoryFiles } from './memory-files.ts'
 
 const probeFindings = (probe: ProbeEvidence, config?: ConfigView) => findingsOf(PROBE_RULES, { probe, config })
@@ -90,7 +89,7 @@ const EXPECTATION = { certsDir: '/etc/containerd/certs.d', registryDoor: '127.0.
 /** What is found in containerd's file beside a probe, by finding. */
 async function besideProbe(text: string, evidence: ProbeEvidence): Promise<ReadonlyMap<string, Finding>> {
   const files = memoryFiles({ '/etc/containerd/config.toml': text })
-  const { findings } = await checkConfig(silentFacts('1.7.24'), files, EXPECTATION, evidence)
+  const { findings } = await checkConfig('1.7.24', files, EXPECTATION, evidence)
   return new Map(findings.map((finding) => [finding.id, finding]))
 }
 
@@ -113,7 +112,7 @@ test('errors of other things stay beside a probe, and all where nothing was show
 
 test('what the probe shows to be wrong says so where it looks right in the files', async () => {
   const files = memoryFiles({ '/etc/containerd/config.toml': RIGHT })
-  const config = await lookAtConfig(silentFacts('1.7.24'), files, EXPECTATION)
+  const config = await lookAtConfig('1.7.24', files, EXPECTATION)
   const notAsked = { ...told, requests: [], error: 'no such host' } as const
   const [asked] = await probeFindings(notAsked, config)
   assert.match(
