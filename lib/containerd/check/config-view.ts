@@ -1,4 +1,4 @@
-import { readFile, readlink, stat } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { SETTINGS } from '../../settings/settings.ts'
 import { dialectOf, parseVersion } from '../dialect.ts'
@@ -63,8 +63,6 @@ export interface ProcessView {
   readonly configFile: string
   /** The file that containerd was started with, if that is another one. */
   readonly startedWith: string | undefined
-  /** Whether this process sees the same files by the same paths as containerd: not from a container, as far as can be told. */
-  readonly seesAll: boolean
 }
 
 /** A flag of containerd's, in every way in which Go takes it. */
@@ -80,8 +78,7 @@ export async function lookAtProcess(pid: number, configFile: string, proc = '/pr
   const process = join(proc, String(pid))
   const [program = '', ...args] = (await readFile(join(process, 'cmdline'), 'utf8').catch(() => '')).split('\0')
   // In another namespace of processes, that number is somebody else's.
-  if (!basename(program).startsWith('containerd')) return { pid, configFile, startedWith: undefined, seesAll: false }
-  const [view, own] = [await viewOf(process), await viewOf(join(proc, 'self'))]
+  if (!basename(program).startsWith('containerd')) return { pid, configFile, startedWith: undefined }
   let told: string = SETTINGS['containerd-config'].default
   for (const [at, arg] of args.entries()) {
     const [flag, value] = CONFIG_FLAG.exec(arg) ?? []
@@ -89,14 +86,7 @@ export async function lookAtProcess(pid: number, configFile: string, proc = '/pr
   }
   const used = told.startsWith('/') ? await identityOf(join(process, 'root', told)) : undefined
   const another = used !== undefined && used !== (await identityOf(configFile))
-  return { pid, configFile, startedWith: another ? told : undefined, seesAll: view !== undefined && view === own }
-}
-
-/** What tells the views of two processes apart: their mounts, and where they see the root of them. */
-async function viewOf(process: string): Promise<string | undefined> {
-  const mounts = await readlink(join(process, 'ns', 'mnt')).catch(() => undefined)
-  const root = await identityOf(join(process, 'root'))
-  return mounts === undefined || root === undefined ? undefined : `${mounts} ${root}`
+  return { pid, configFile, startedWith: another ? told : undefined }
 }
 
 /** Tells files apart; `undefined` for what is not there, or must not be looked at: nothing is said of that. */

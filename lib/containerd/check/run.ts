@@ -111,14 +111,13 @@ async function look(
   const hostsCheck = { ...subject, version: told, mirror: mirrorEntryFor(listen, subject.resolve, told) }
   const images = await asked(() => countImages(containerd, namespace, signal))
   const process = await asked(async () => lookAtProcess((await client.server(signal)).pid, configFile))
-  const seen = process === undefined || isUnreadable(process) ? undefined : process
+  const isOther = process !== undefined && !isUnreadable(process) && process.startedWith !== undefined
   const registryDoor = `${hostOf(listen.host)}:${listen.port}`
-  const config =
-    seen?.startedWith === undefined
-      ? await lookAtConfig(version, { ...files, path: configFile }, { certsDir, registryDoor }, HOSTS_FILES)
-      : undefined
+  const config = isOther
+    ? undefined
+    : await lookAtConfig(version, { ...files, path: configFile }, { certsDir, registryDoor }, HOSTS_FILES)
   const byMirrors = config !== undefined && mirrorsInPlace(config)
-  const hosts = byMirrors ? [] : await checkHosts({ ...hostsCheck, seesAll: seen?.seesAll ?? false }, files)
+  const hosts = byMirrors ? [] : await checkHosts(hostsCheck, files)
   const probed = await asked(() => probe(dependencies, subject, { hosts: hostsCheck, files, config }, signal))
   const snapshot: Snapshot = {
     socket: { path: socket, refusal },

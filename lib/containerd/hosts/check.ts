@@ -182,20 +182,6 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
     why: 'containerd asks in the order of the file',
   }),
   rule({
-    id: 'hosts-toml-certificate',
-    reads: (view: HostsView) => (view.kind === 'hosts' ? view : undefined),
-    judges: ({ file, certificates }) =>
-      certificates.map(({ path, line, reason, known, edits }) => ({
-        severity: known ? 'error' : 'unknown',
-        seen: `${file}, line ${line}: ${path} ${reason}`,
-        remedy: known
-          ? { text: 'put it there, or take it out of the file', file, edits }
-          : { text: `see on the node whether ${path} is there` },
-      })),
-    expected: 'the certificates and keys that hosts.toml names',
-    why: 'if one of them is missing, every pull that this file is for fails before anybody is asked',
-  }),
-  rule({
     id: 'hosts-toml-shadowed',
     reads: (view: HostsView) => view,
     judges: ({ registry, directory, shadowed, check }) =>

@@ -63,8 +63,6 @@ export interface HostsCheck {
   readonly socket: string
   /** What starts this program, in a shell, for the commands that remedies tell. */
   readonly program: string
-  /** Whether this process sees all files as containerd does, and not only those in the certs directory. */
-  readonly seesAll?: boolean
 }
 
 /**

@@ -66,21 +66,3 @@ for (const [what, commandLine, files] of [
   test(`containerd-config-in-use says nothing ${what}`, () =>
     withProcess(commandLine, [...files], async (look) => assert.deepEqual(await look('/other.toml'), [])))
 }
-
-test('lookAtProcess tells a process with the same mounts and root from one in a container', () =>
-  withTemporaryDirectory(async (proc) => {
-    const process = async (id: string, program: string, mounts: string, root: string) => {
-      await mkdir(join(proc, id, 'ns'), { recursive: true })
-      await mkdir(join(proc, root), { recursive: true })
-      await writeFile(join(proc, id, 'cmdline'), `${program}\0`)
-      await symlink(`mnt:[${mounts}]`, join(proc, id, 'ns', 'mnt'))
-      await symlink(join(proc, root), join(proc, id, 'root'))
-    }
-    await process('self', 'node', '1', 'host')
-    await process('2', '/usr/bin/containerd', '1', 'host')
-    await process('3', '/usr/bin/containerd', '2', 'host')
-    await process('4', '/usr/bin/containerd', '1', 'jail')
-    await process('5', '/usr/bin/node', '1', 'host')
-    const seen = await Promise.all([2, 3, 4, 5, 6].map(async (pid) => (await lookAtProcess(pid, '/x', proc)).seesAll))
-    assert.deepEqual(seen, [true, false, false, false, false])
-  }))

@@ -13,12 +13,9 @@ import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 const OURS = '[host."http://127.0.0.1:5000"]\ncapabilities = ["pull", "resolve"]\n'
 const THEIRS = '[host."https://b"]\n'
 
-function check(certsDir: string, registries: readonly string[] | undefined, version: string, seesAll = false) {
+function check(certsDir: string, registries: readonly string[] | undefined, version: string) {
   const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'fallback', version)
-  return checkHosts(
-    { certsDir, registries, mirror, version, socket: '/nowhere', program: 'swarmirror', seesAll },
-    HOSTS_FILES,
-  )
+  return checkHosts({ certsDir, registries, mirror, version, socket: '/nowhere', program: 'swarmirror' }, HOSTS_FILES)
 }
 
 /** Does what a remedy tells: makes its changes, and runs its command. */
@@ -184,29 +181,6 @@ const CASES: readonly Case[] = [
     follow: true,
   },
   {
-    what: 'a certificate that is not there',
-    files: { _default: `${OURS}[host."https://b"]\n  ca = "ca.crt"\n  skip_verify = true\n` },
-    found: ['hosts-toml ok', 'hosts-toml-certificate error'],
-    follow: true,
-  },
-  {
-    what: 'certificates and keys of the registry itself that are not there',
-    files: { 'ghcr.io': `ca = ["../a.crt",\n"b.crt"]\nclient = [["c", "d"]]\n${OURS}` },
-    registries: ['ghcr.io'],
-    found: ['hosts-toml ok', ...Array.from({ length: 4 }, () => 'hosts-toml-certificate error')],
-  },
-  {
-    what: 'a certificate that is not there for a registry of its own',
-    files: { _default: OURS, 'ghcr.io': `client = "c"\n${OURS}` },
-    found: ['hosts-toml ok', 'hosts-toml ok', 'hosts-toml-certificate warning'],
-    follow: true,
-  },
-  {
-    what: 'a certificate where this process may not see what containerd sees',
-    files: { _default: `${OURS}ca = "/nowhere/ca.crt"\n` },
-    found: ['hosts-toml ok', 'hosts-toml-certificate unknown'],
-  },
-  {
     what: 'a probe that runs, which is nobody’s registry',
     files: { _default: OURS, 'probe-0123456789abcdef-9.swarmirror.invalid': THEIRS },
     found: ['hosts-toml ok'],
@@ -305,36 +279,6 @@ test('the commands of remedies are safe to type, whatever others called their di
     await mkdir(join(certs, '$(reboot)'))
     const command = (await check(certs, undefined, '1.7.24')).at(-1)?.remedy?.command ?? ''
     assert.match(command, /^swarmirror hosts --certs-dir '\/.*\/\$\(reboot\)'\\''`x`' --containerd-socket \/nowhere$/)
-  })
-})
-
-test('checkHosts sees certificates that are there, behind links, and those that are none', async () => {
-  await withTemporaryDirectory(async (certs) => {
-    const registry = join(certs, '_default')
-    await mkdir(join(registry, 'directory'), { recursive: true })
-    await writeFile(join(registry, 'ca.crt'), '')
-    await symlink(join(registry, 'ca.crt'), join(certs, 'link.crt'))
-    await symlink('/nowhere/elsewhere', join(registry, 'elsewhere'))
-    for (const [named, known, elsewhere] of [
-      ['ca.crt', 'ok', 'ok'],
-      [join(registry, 'ca.crt'), 'ok', 'ok'],
-      ['../link.crt', 'ok', 'ok'],
-      ['directory', 'error', 'error'],
-      ['elsewhere', 'error', 'unknown'],
-      ['elsewhere/ca.crt', 'error', 'unknown'],
-      ['/nowhere/ca.crt', 'error', 'unknown'],
-      [import.meta.filename, 'ok', 'unknown'],
-    ] as const) {
-      await writeFile(join(registry, 'hosts.toml'), `ca = ${JSON.stringify(named)}\n${OURS}`)
-      for (const [seesAll, severity] of [
-        [true, known],
-        [false, elsewhere],
-      ] as const) {
-        const findings = await check(certs, undefined, '1.7.24', seesAll)
-        const found = findings.find(({ id }) => id === 'hosts-toml-certificate')
-        assert.equal(found?.severity ?? 'ok', severity, `${named}, ${seesAll}`)
-      }
-    }
   })
 })
 
