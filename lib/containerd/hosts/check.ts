@@ -1,4 +1,3 @@
-import { basename, join } from 'node:path'
 import { type Finding, findingsOf, type Remedy, type Rule, rule, shellWord } from '../rule.ts'
 import { asksAt, isUrl } from './endpoint.ts'
 import type { HostsReader } from './files.ts'
@@ -180,21 +179,6 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
     },
     expected: 'the mirror as the first host, for what it serves',
     why: 'containerd asks in the order of the file',
-  }),
-  rule({
-    id: 'hosts-toml-shadowed',
-    reads: (view: HostsView) => view,
-    judges: ({ registry, directory, shadowed, check }) =>
-      shadowed.map((other) => ({
-        severity: 'warning',
-        seen: `${other} and ${directory} both exist for ${registry}`,
-        remedy: {
-          text: `move what should count into ${directory}; the command puts the other directory aside`,
-          command: `mv ${shellWord(other)} ${shellWord(join(check.certsDir, `.${basename(other)}`))}`,
-        },
-      })),
-    expected: 'one directory for a registry',
-    why: 'containerd prefers `host_port_` to `host:port`, and never looks into the other one',
   }),
 ]
 

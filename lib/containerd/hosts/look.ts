@@ -1,4 +1,4 @@
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { OciError } from '../../oci/error.ts'
 import { parseRegistry } from '../../oci/reference.ts'
 import type { Settings } from '../../settings/settings.ts'
@@ -103,29 +103,15 @@ export type HostsView = SeenDirectory & {
   readonly file: string
   /** The host by which containerd comes to the mirror, whatever its place. */
   readonly own?: HostEntry | undefined
-  /** Other directories for the mirror, into which containerd does not look because of this one. */
-  readonly shadowed: readonly string[]
 }
 
 /** Looks at the hosts.toml that counts for a registry, as containerd reads it. */
 export async function viewOf(registry: string, check: HostsCheck, files: HostsReader): Promise<HostsView> {
   const directories = [...directoriesFor(registry, check.certsDir), join(check.certsDir, DEFAULT_NAMESPACE)]
-  const seen: SeenDirectory[] = []
-  for (const directory of new Set(directories)) seen.push(await see(directory, check, files))
-  const found = seen.filter(({ kind }) => kind !== 'absent')
-  const [first = { directory: join(check.certsDir, registry), kind: 'absent' as const }, ...others] = found
-  const shadowed = others.filter(
-    (other) =>
-      basename(other.directory) !== DEFAULT_NAMESPACE &&
-      (other.kind !== 'hosts' || ownIn(other, check) !== undefined) &&
-      // A link from one name to the other is one directory.
-      !('real' in first && 'real' in other && first.real === other.real),
-  )
-  return {
-    ...first,
-    ...{ check, registry, file: join(first.directory, HOSTS_FILE), own: ownIn(first, check) },
-    shadowed: shadowed.map(({ directory }) => directory),
-  }
+  let seen: SeenDirectory | undefined
+  for (const directory of directories) seen ??= await see(directory, check, files)
+  const found = seen ?? { directory: join(check.certsDir, registry), kind: 'absent' }
+  return { ...found, check, registry, file: join(found.directory, HOSTS_FILE), own: ownIn(found, check) }
 }
 
 /** Looks at the hosts.toml of every registry that has a directory of its own. */
@@ -137,7 +123,7 @@ export async function ownViews(check: HostsCheck, files: HostsReader): Promise<H
   } catch (error) {
     if (!isRefusal(error)) throw error
     const unreadable = { directory: certsDir, file: certsDir, kind: 'unreadable', reason: error.message } as const
-    return [{ ...unreadable, check, registry: DEFAULT_NAMESPACE, shadowed: [] }]
+    return [{ ...unreadable, check, registry: DEFAULT_NAMESPACE }]
   }
 }
 
@@ -146,10 +132,11 @@ export function isWithoutMirror({ kind, own }: HostsView): boolean {
   return kind === 'empty' || (kind === 'hosts' && own === undefined)
 }
 
-async function see(directory: string, check: HostsCheck, files: HostsReader): Promise<SeenDirectory> {
+/** @returns `undefined` if the directory is not there */
+async function see(directory: string, check: HostsCheck, files: HostsReader): Promise<SeenDirectory | undefined> {
   try {
     const { real, text = '' } = await lookAt(directory, files)
-    if (real === undefined) return { directory, kind: 'absent' }
+    if (real === undefined) return undefined
     return { directory, real, ...readHosts(text, dialectOf(check.version)) }
   } catch (error) {
     if (!isRefusal(error)) throw error

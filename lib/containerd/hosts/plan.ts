@@ -52,12 +52,11 @@ export async function planWrite(target: HostsTarget, files: HostsFiles): Promise
   const { certsDir, registries } = target
   const jobs: Job[] = []
   for (const registry of registries) {
-    const there: string[] = []
-    for (const directory of directoriesFor(registry, certsDir)) {
-      if ((await files.real(directory)) !== undefined) there.push(directory)
+    let directory = join(certsDir, registry)
+    for (const form of directoriesFor(registry, certsDir).reverse()) {
+      if ((await files.real(form)) !== undefined) directory = form
     }
-    const [directory = join(certsDir, registry), ...shadowed] = there
-    jobs.push({ directory, plan: () => planFile({ ...target, registry, directory, shadowed }, files) })
+    jobs.push({ directory, plan: () => planFile({ ...target, registry, directory }, files) })
   }
   return await collect(jobs, files)
 }
@@ -124,8 +123,6 @@ interface FileTarget extends HostsTarget {
   readonly registry: string
   /** The directory that counts for it, or that is to be made. */
   readonly directory: string
-  /** Directories that containerd does not look into because of it. */
-  readonly shadowed: readonly string[]
 }
 
 async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
@@ -134,14 +131,13 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
   if (looked.real === undefined && registry !== DEFAULT_NAMESPACE) await refuseShadowing(file, files)
   const unchanged = keep(looked)
   const { target, before } = unchanged
-  const notes = file.shadowed.map((other) => `containerd does not look into ${other}, because of ${directory}`)
   const found = findBlock(before ?? '')
   const base = takeOut(before ?? '') ?? before ?? ''
   const dialect = dialectOf(version)
   const reading = readHosts(base, dialect)
   const hosts = reading.kind === 'hosts' ? reading.hosts : []
   if (found === undefined && hosts[0] !== undefined && isRight(hosts[0], file.mirror)) {
-    return { ...unchanged, notes: [...notes, 'it names the mirror already, though swarmirror did not write it'] }
+    return { ...unchanged, notes: ['it names the mirror already, though swarmirror did not write it'] }
   }
   await refuseUnread(file, base, dialect, files)
   const origin = found?.origin ?? {
@@ -153,9 +149,9 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
   const rootLines = base === '' ? await rootLinesFor(registry, directory, certsDir, files) : []
   const after = putIn(base, makeBlock(mirror, origin, rootLines), mirror)
   verifyEdit(base, after, mirror, dialect)
-  if (after === before) return { ...unchanged, notes }
+  if (after === before) return unchanged
   const others = hosts.filter(({ name }) => !isUrl(name, mirror.url)).map(({ name }) => name)
-  if (others.length > 0) notes.push(`containerd asks ${others.join(', ')} after the mirror`)
+  const notes = others.length === 0 ? [] : [`containerd asks ${others.join(', ')} after the mirror`]
   const original = before !== undefined && found === undefined
   if (original) await refuseLoss(target, before, after, files)
   const action = before === undefined ? 'create' : 'update'

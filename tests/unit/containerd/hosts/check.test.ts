@@ -130,12 +130,12 @@ const CASES: readonly Case[] = [
     what: 'our entry in the form that does not count',
     files: { 'a.b:5000': OURS, 'a.b_5000_': THEIRS },
     registries: ['a.b:5000'],
-    found: ['hosts-toml-without-mirror error', 'hosts-toml-shadowed warning'],
+    found: ['hosts-toml-without-mirror error'],
   },
   {
     what: 'both forms of a directory, where all registries are mirrored',
     files: { _default: OURS, 'a.b:5000': OURS, 'a.b_5000_': THEIRS, 'c.d:5000': OURS, 'c.d_5000_': OURS },
-    found: ['hosts-toml ok', 'hosts-toml ok', 'hosts-toml-shadowed warning', 'hosts-default-shadowed warning'],
+    found: ['hosts-toml ok', 'hosts-toml ok', 'hosts-default-shadowed warning'],
   },
   {
     what: 'a registry that _default does not count for',
@@ -308,21 +308,4 @@ test('checkHosts takes two names of one directory for one', async () => {
       )
     })
   }
-})
-
-test('checkHosts has a directory that does not count put aside, and loses nothing of it', async () => {
-  await withTemporaryDirectory(async (certs) => {
-    for (const name of ['a.b_5000_', 'a.b:5000']) {
-      await mkdir(join(certs, name))
-      await writeFile(join(certs, name, 'hosts.toml'), OURS)
-    }
-    const command = (await check(certs, ['a.b:5000'], '1.7.24')).at(-1)?.remedy?.command
-    assert.equal(command, `mv ${join(certs, 'a.b:5000')} ${join(certs, '.a.b:5000')}`)
-    await follow({ text: '', command })
-    for (const registries of [['a.b:5000'], undefined]) {
-      const findings = await check(certs, registries, '1.7.24')
-      assert.ok(!findings.some(({ id }) => id === 'hosts-toml-shadowed'))
-    }
-    assert.equal(await readFile(join(certs, '.a.b:5000', 'hosts.toml'), 'utf8'), OURS)
-  })
 })
