@@ -2,8 +2,6 @@
 export interface Dialect {
   /** Whether a hosts.toml without any `[host]` table is an error that discards the file. */
   readonly needsHost: boolean
-  /** Whether only `[host."..."]` headers count: hosts as dotted keys or inline tables are then ignored without a word. */
-  readonly headersOnly: boolean
   /**
    * Whether a header of hosts.toml is read up to its first bracket, even one within quotes, and escapes in it stay as they
    * are: the name of an IPv6 address then discards the file.
@@ -13,8 +11,6 @@ export interface Dialect {
   readonly referrers: boolean
   /** Whether `dial_timeout` is known; where it is not, it is ignored. */
   readonly dialTimeout: boolean
-  /** Whether a byte order mark before any file's text is skipped; where it is not, the file is an error. */
-  readonly byteOrderMark: boolean
   /** Highest `version` of a configuration file that is accepted; a higher one keeps containerd from starting. */
   readonly newestConfig: 2 | 3 | 4
   /** The version of a configuration file that names none; `newest` is what it counts as once its plugin ids are migrated. */
@@ -49,11 +45,9 @@ interface DialectChange {
 /** containerd 1.6, the oldest that the mirror works with. */
 export const OLDEST: Dialect = {
   needsHost: true,
-  headersOnly: false,
   plainHeaders: true,
   referrers: false,
   dialTimeout: false,
-  byteOrderMark: true,
   newestConfig: 2,
   unnamedConfig: 1,
   merge: 'plugins',
@@ -75,8 +69,7 @@ const GO_TOML = 'go.mod: go-toml v1 up to v1.7, go-toml/v2 from v2.0.0 on'
 export const CHANGES: readonly DialectChange[] = [
   { since: [1, 7, 0], change: { relativeGlobs: 'parent' }, source: `${CONFIG_1}, resolveImports, v1.7.0` },
   { since: [1, 7, 32], change: { needsHost: false }, source: `${HOSTS_1}, parseHostsFile, v1.7.32; not on 1.7.24` },
-  { since: [2, 0, 0], change: { headersOnly: true }, source: `${HOSTS_2}, getSortedHosts, v2.0.0; seen on 2.2.0` },
-  { since: [2, 0, 0], change: { plainHeaders: false, byteOrderMark: false }, source: GO_TOML },
+  { since: [2, 0, 0], change: { plainHeaders: false }, source: GO_TOML },
   { since: [2, 0, 0], change: { newestConfig: 3 }, source: 'version/version.go, v2.0.0' },
   { since: [2, 0, 0], change: { unnamedConfig: 'newest' }, source: `${CONFIG_2}, LoadConfig, v2.0.0` },
   { since: [2, 0, 0], change: { merge: 'keys' }, source: `${CONFIG_2}, mergeConfig, v2.0.0` },
@@ -108,7 +101,7 @@ export const CHANGES: readonly DialectChange[] = [
 export const NEWEST: Dialect = after(CHANGES)
 
 /** What every version understands, and no more: for a containerd that cannot be asked. */
-const EVERY_VERSION: Dialect = { ...OLDEST, headersOnly: true, byteOrderMark: false, splitsConfigPath: false }
+const EVERY_VERSION: Dialect = { ...OLDEST, splitsConfigPath: false }
 
 /**
  * The dialect of a version as containerd tells it. Without a version, or with one that {@link parseVersion} cannot read, it is

@@ -34,14 +34,6 @@ export class TomlError extends Error {
 /** Deepest nesting of tables and arrays that is read: containerd's files have less than ten levels, and more only costs stack. */
 export const NESTING_LIMIT = 100
 
-/** What some editors write before a text in UTF-8. TOML knows none; the library of containerd 1.x skips it. */
-const BYTE_ORDER_MARK = '\ufeff'
-
-/** A text as containerd 1.x reads it. */
-export function withoutByteOrderMark(text: string): string {
-  return text.startsWith(BYTE_ORDER_MARK) ? text.slice(BYTE_ORDER_MARK.length) : text
-}
-
 /**
  * Reads a TOML 1.0 document with the places of its values.
  *
@@ -115,8 +107,8 @@ type MutableTable = Map<string, TomlEntry>
  * @throws {TomlError} for a text that is not TOML
  */
 export function parseTomlSyntax(text: string): AST.TOMLProgram {
-  if (text.startsWith(BYTE_ORDER_MARK)) {
-    throw new TomlError('a byte order mark, which containerd 2.x does not read: save the file without it', 1, 1)
+  if (text.startsWith('\ufeff')) {
+    throw new TomlError('a byte order mark: save the file without it', 1, 1)
   }
   // The parser takes a lone carriage return for the end of a line; TOML and containerd do not.
   const lone = /\r(?!\n)/.exec(text)

@@ -3,7 +3,7 @@ import { asksAt, isUrl } from './endpoint.ts'
 import type { HostsReader } from './files.ts'
 import { DEFAULT_NAMESPACE, type HostsView, isWithoutMirror, ownViews, viewOf } from './look.ts'
 import { type HostsCheck, hasCapabilities, hostsCommand, isRight } from './mirror-entry.ts'
-import type { HostEntry, HostMention } from './reading.ts'
+import type { HostEntry } from './reading.ts'
 
 /**
  * Judges whether containerd asks the mirror first, for every registry that is mirrored: by the hosts.toml that counts for
@@ -32,12 +32,6 @@ type OwnView = Extract<HostsView, { kind: 'hosts' }> & { readonly own: HostEntry
 
 function ownView(view: HostsView): OwnView | undefined {
   return view.kind === 'hosts' && view.own !== undefined ? { ...view, own: view.own } : undefined
-}
-
-/** Hosts that this version ignores: all of them, or, where nothing leads to the mirror, those that were meant to. */
-function ignoredOf(view: HostsView): readonly HostMention[] {
-  if (view.kind !== 'hosts') return []
-  return view.ignored.filter(({ name }) => view.own !== undefined || isUrl(name, view.check.mirror.url))
 }
 
 function rewrite({ registry, check }: HostsView): Remedy & { readonly command: string } {
@@ -91,7 +85,7 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
   }),
   rule({
     id: 'hosts-toml-without-mirror',
-    reads: (view: HostsView) => (isWithoutMirror(view) && ignoredOf(view).length === 0 ? view : undefined),
+    reads: (view: HostsView) => (isWithoutMirror(view) ? view : undefined),
     judges(view) {
       const { file, check } = view
       if (view.kind !== 'hosts') return { severity: 'error', seen: `${file} is not there, or empty` }
@@ -148,33 +142,11 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
     remedy: (view) => rewrite(view),
   }),
   rule({
-    id: 'hosts-toml-ignored-host',
-    reads: (view: HostsView) => view,
-    judges: (view) =>
-      ignoredOf(view).map(({ name, line, lastLine }) => {
-        const { file, check } = view
-        const header = `[host.${JSON.stringify(name)}]`
-        const verdict = {
-          seen: `${file}, line ${line}: host ${name} as a dotted key or an inline table`,
-          expected: `a table with the header ${header}`,
-        }
-        if (!isUrl(name, check.mirror.url)) {
-          const text = `write what line ${line} says of the host below a header of its own`
-          return { ...verdict, severity: 'warning', remedy: { text, file, lines: [header] } }
-        }
-        const edits = [{ kind: 'replace', from: line, to: lastLine, lines: [] }] as const
-        const text = 'take it out, and let swarmirror write it'
-        return { ...verdict, severity: 'error', remedy: { text, file, edits, command: rewrite(view).command } }
-      }),
-    expected: 'every host as a table with a header',
-    why: 'containerd 2.x finds hosts only in headers, and silently ignores all others',
-  }),
-  rule({
     id: 'hosts-toml',
     reads: (view: HostsView) => ownView(view),
     judges(view) {
       const { file, own, hosts, check } = view
-      const right = hosts[0] === own && isRight(own, check.mirror) && ignoredOf(view).length === 0
+      const right = hosts[0] === own && isRight(own, check.mirror)
       return right ? { severity: 'ok', seen: `${file} names ${own.name} first` } : []
     },
     expected: 'the mirror as the first host, for what it serves',

@@ -3,7 +3,7 @@ import { isTable, keyPartsOf, parseToml, parseTomlSyntax, type TomlValue, tableA
 import { type Dialect, NEWEST, OLDEST } from '../dialect.ts'
 import { HostsError, isUrl } from './endpoint.ts'
 import { findBlock, type MirrorEntry } from './mirror-entry.ts'
-import { type HostEntry, mentionsOf, readHosts, tablesOf } from './reading.ts'
+import { type HostEntry, readHosts, tablesOf } from './reading.ts'
 
 // Edits are made at places that the parser gave, so that comments, order and layout stay as they are. The result is then
 // read again: if anything but our entry reads differently, the file is left alone.
@@ -37,7 +37,7 @@ export function takeOut(text: string): string | undefined {
   const own = parseToml(found.lines.join('\n'))
   const ours = [...tableAt(own, 'host').keys()]
   const keys = [...own.keys()].filter((key) => key !== 'host')
-  const left = mentionsOf(found.rest).some(({ name }) => ours.includes(name))
+  const left = namesOf(found.rest).some((name) => ours.includes(name))
   if (left || !isDeepStrictEqual(meaning(text, ours, keys), meaning(found.rest, ours))) {
     throw new HostsError(
       "lines outside of swarmirror's block belong to its table: move them elsewhere first",
@@ -54,8 +54,7 @@ export function takeOut(text: string): string | undefined {
  * @throws {HostsError} if not
  */
 export function verifyEdit(before: string, after: string, mirror: MirrorEntry, dialect: Dialect): void {
-  const names = [...mentionsOf(before), ...mentionsOf(after)].map(({ name }) => name)
-  const ours = names.filter((name) => isUrl(name, mirror.url))
+  const ours = [...namesOf(before), ...namesOf(after)].filter((name) => isUrl(name, mirror.url))
   if (before !== '' && !isDeepStrictEqual(meaning(before, ours), meaning(after, ours))) {
     throw new HostsError('the file cannot be edited without changing what it says of other hosts', 1)
   }
@@ -78,16 +77,23 @@ export function verifyEdit(before: string, after: string, mirror: MirrorEntry, d
 
 /** Takes out the tables for a URL, with their headers' lines and all lines below that belong to them. */
 function withoutTables(text: string, url: string): string {
-  const other = mentionsOf(text).find(({ name, header }) => !header && isUrl(name, url))
-  if (other !== undefined) {
-    const reason = `${other.name} is there, but not as a table with a [host."..."] header: write it so, or take it out`
-    throw new HostsError(reason, other.line)
-  }
   const tables = tablesOf(text).filter(({ resolvedKey: [first, name] }) => first === 'host' && isUrl(String(name), url))
-  return tables.reduceRight((rest, { range: [start, end] }) => {
+  const rest = tables.reduceRight((rest, { range: [start, end] }) => {
     const lineEnd = rest.indexOf('\n', end)
     return rest.slice(0, lineStart(rest, start)) + (lineEnd < 0 ? '' : rest.slice(lineEnd + 1))
   }, text)
+  for (const [name, { line }] of tableAt(parseToml(rest), 'host')) {
+    if (!isUrl(name, url)) continue
+    throw new HostsError(
+      `${name} is there, but not as a table with a [host."..."] header: write it so, or take it out`,
+      line,
+    )
+  }
+  return rest
+}
+
+function namesOf(text: string): string[] {
+  return [...tableAt(parseToml(text), 'host').keys()]
 }
 
 /** A host among the root's own keys comes before every header. containerd 1.x would ask it first, 2.x never. */

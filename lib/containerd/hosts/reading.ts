@@ -1,13 +1,4 @@
-import {
-  isTable,
-  keyPartsOf,
-  parseToml,
-  parseTomlSyntax,
-  TomlError,
-  type TomlNodes,
-  tableAt,
-  withoutByteOrderMark,
-} from '../../toml/toml.ts'
+import { isTable, parseToml, parseTomlSyntax, TomlError, type TomlNodes, tableAt } from '../../toml/toml.ts'
 import type { Dialect } from '../dialect.ts'
 import { type Endpoint, HostsError, readEndpoint } from './endpoint.ts'
 
@@ -27,29 +18,20 @@ export type HostsReading =
       readonly hosts: readonly HostEntry[]
       /** What is asked last. Its URL is empty if the file does not give it: then it is the registry itself. */
       readonly server: HostEntry
-      /** Hosts that this version does not see, because they have no `[host."..."]` header. */
-      readonly ignored: readonly HostMention[]
     }
   /** The whole file counts for nothing, and containerd goes upstream. */
   | { readonly kind: 'discarded'; readonly reason: string; readonly line: number; readonly column: number }
   /** As if there were no file. */
   | { readonly kind: 'empty' }
 
-/** Where a host is named. */
-export interface HostMention {
-  readonly name: string
-  /** Where the header, or the key with its value, begins and ends, from 1. */
-  readonly line: number
-  readonly lastLine: number
-  /** Whether it is named by `[host."name"]` or a header below that; otherwise by a dotted key or an inline table. */
-  readonly header: boolean
-}
-
-/** Reads a hosts.toml as containerd does. */
+/**
+ * Reads a hosts.toml as containerd does, but for two things that nobody writes and only 1.x takes: hosts without a header of their
+ * own, as dotted keys or inline tables, and a byte order mark.
+ */
 export function readHosts(text: string, dialect: Dialect): HostsReading {
   if (text === '') return { kind: 'empty' }
   try {
-    return read(dialect.byteOrderMark ? withoutByteOrderMark(text) : text, dialect)
+    return read(text, dialect)
   } catch (error) {
     if (!(error instanceof TomlError)) throw error
     const { reason, line, column } = error
@@ -74,10 +56,8 @@ function read(text: string, dialect: Dialect): HostsReading {
   }
   // Errors count even in a host that is itself ignored.
   for (const [name, { line }] of tables) entryOf(name, line)
-  const counting = dialect.headersOnly ? mentions.filter(({ header }) => header) : firstOfEach(mentions)
-  // 2.x drops a repetition only if it follows at once; a table below a host names that host again.
-  const asked = counting.filter(({ name }, index) => counting[index - 1]?.name !== name)
-  const seen = new Set(asked.map(({ name }) => name))
+  // 2.x asks a host again that a later table names again, as one for its headers; that changes nothing.
+  const asked = mentions.filter(({ name }, index) => mentions.findIndex((mention) => mention.name === name) === index)
   const server = root.get('server') ?? { value: '', line: 1 }
   if (typeof server.value !== 'string') throw new HostsError('server is not a string', server.line)
   const endpoint = readEndpoint(server.value, root, 1, dialect)
@@ -87,7 +67,6 @@ function read(text: string, dialect: Dialect): HostsReading {
     kind: 'hosts',
     hosts: asked.map(({ name, line }) => entryOf(name, line)),
     server: { name: server.value, ...upstream, line: server.line },
-    ignored: firstOfEach(mentions).filter(({ name }) => !seen.has(name)),
   }
 }
 
@@ -107,27 +86,12 @@ export function tablesOf(text: string): TomlNodes.TOMLTable[] {
   return parseTomlSyntax(text).body[0].body.filter((node) => node.type === 'TOMLTable')
 }
 
-/** Where hosts are named, in the order of the file; a host may be named several times. */
-export function mentionsOf(text: string): HostMention[] {
-  const mention = (name: string | number | undefined, { loc }: TomlNodes.TOMLNode, header = false) => [
-    { name: String(name), line: loc.start.line, lastLine: loc.end.line, header },
-  ]
-  return parseTomlSyntax(text).body[0].body.flatMap((node) => {
-    const [first, name] = node.type === 'TOMLKeyValue' ? keyPartsOf(node) : node.resolvedKey
-    if (first !== 'host') return []
-    if (node.type === 'TOMLTable') {
-      if (name === undefined) return node.body.flatMap((pair) => mention(keyPartsOf(pair)[0], pair))
-      if (node.kind === 'standard' || node.resolvedKey.length > 3) return mention(name, node, true)
-      throw new HostsError('an array of hosts', node.loc.start.line)
-    }
-    if (name !== undefined) return mention(name, node)
-    return node.value.type === 'TOMLInlineTable'
-      ? node.value.body.flatMap((pair) => mention(keyPartsOf(pair)[0], node))
-      : []
+/** The headers that name hosts, in the order of the file; a host may be named several times. */
+function mentionsOf(text: string): { readonly name: string; readonly line: number }[] {
+  return tablesOf(text).flatMap(({ kind, resolvedKey, loc: { start } }) => {
+    const [first, name] = resolvedKey
+    if (first !== 'host' || name === undefined) return []
+    if (kind === 'array' && resolvedKey.length <= 3) throw new HostsError('an array of hosts', start.line)
+    return [{ name: String(name), line: start.line }]
   })
-}
-
-function firstOfEach(mentions: readonly HostMention[]): HostMention[] {
-  const seen = new Set<string>()
-  return mentions.filter(({ name }) => !seen.has(name) && seen.add(name))
 }

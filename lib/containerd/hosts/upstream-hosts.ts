@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path'
 import { DEFAULT_REGISTRY } from '../../oci/reference.ts'
-import { listOf, parseToml, type TomlEntry, type TomlTable, tableAt, withoutByteOrderMark } from '../../toml/toml.ts'
+import { listOf, parseToml, type TomlEntry, type TomlTable, tableAt } from '../../toml/toml.ts'
 import type { UpstreamHost } from '../../upstream/probe.ts'
 import type { UpstreamPlace } from '../../upstream/upstreams.ts'
 import { NEWEST } from '../dialect.ts'
@@ -59,7 +59,7 @@ async function hostsIn(
   const reading = readHosts(text, NEWEST)
   if (reading.kind !== 'hosts') return [itself]
   const { hosts, server } = reading
-  const root = parseToml(withoutByteOrderMark(text))
+  const root = parseToml(text)
   const mirror = hosts.findIndex((host) => leadsTo(host, mirrorUrl))
   // What comes before the mirror has been asked already when the mirror is.
   const after = hosts

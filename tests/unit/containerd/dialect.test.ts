@@ -20,19 +20,19 @@ describe('parseVersion', () => {
   }
 })
 
-/** version, whether it needs a host, sees headers only, knows referrers, knows dial_timeout */
+/** version, whether it needs a host, reads headers as they are, knows referrers, knows dial_timeout */
 const HOSTS_TOML: readonly (readonly [string | undefined, boolean, boolean, boolean, boolean])[] = [
-  ['v1.6.36', true, false, false, false],
-  ['1.7.24~ds1', true, false, false, false],
-  ['1.7.31', true, false, false, false],
-  ['v1.7.32', false, false, false, false],
-  ['2.0.0-rc.1', false, true, false, false],
-  ['2.0.6', false, true, false, false],
-  ['v2.0.7', false, true, false, true],
-  ['v2.1.0', false, true, false, true],
-  ['2.1.9+unknown', false, true, false, true],
-  ['v2.2.0-k3s1', false, true, true, true],
-  ['3.0.0', false, true, true, true],
+  ['v1.6.36', true, true, false, false],
+  ['1.7.24~ds1', true, true, false, false],
+  ['1.7.31', true, true, false, false],
+  ['v1.7.32', false, true, false, false],
+  ['2.0.0-rc.1', false, false, false, false],
+  ['2.0.6', false, false, false, false],
+  ['v2.0.7', false, false, false, true],
+  ['v2.1.0', false, false, false, true],
+  ['2.1.9+unknown', false, false, false, true],
+  ['v2.2.0-k3s1', false, false, true, true],
+  ['3.0.0', false, false, true, true],
   ['main', true, true, false, false],
   [undefined, true, true, false, false],
 ]
@@ -40,10 +40,8 @@ const HOSTS_TOML: readonly (readonly [string | undefined, boolean, boolean, bool
 describe('dialectOf', () => {
   it('knows what each version understands of hosts.toml, and without one what all of them do', () => {
     for (const [version, ...expected] of HOSTS_TOML) {
-      const { needsHost, headersOnly, referrers, dialTimeout, byteOrderMark, plainHeaders } = dialectOf(version)
-      assert.deepEqual([needsHost, headersOnly, referrers, dialTimeout], expected, version)
-      const first = !headersOnly
-      assert.deepEqual([byteOrderMark, plainHeaders], [first, first || needsHost], version)
+      const { needsHost, plainHeaders, referrers, dialTimeout } = dialectOf(version)
+      assert.deepEqual([needsHost, plainHeaders, referrers, dialTimeout], expected, version)
     }
   })
 

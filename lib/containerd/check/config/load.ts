@@ -1,5 +1,5 @@
 import { posix } from 'node:path'
-import { isTable, listOf, parseToml, TomlError, type TomlTable, withoutByteOrderMark } from '../../../toml/toml.ts'
+import { isTable, listOf, parseToml, TomlError, type TomlTable } from '../../../toml/toml.ts'
 import type { Dialect } from '../../dialect.ts'
 import { isRefusal } from '../../hosts/files.ts'
 import { type ConfigReader, glob } from './glob.ts'
@@ -55,7 +55,7 @@ export async function loadConfig(reader: ConfigFiles, dialect: Dialect): Promise
   const pending: { path: string; importedBy?: string }[] = [{ path: reader.path }]
   // It grows on the way.
   for (const { path, importedBy } of pending) {
-    const file = await readConfigFile(path, reader, dialect)
+    const file = await readConfigFile(path, reader)
     if ('kind' in file) {
       problems.push({ file: path, importedBy, ...file })
       continue
@@ -75,17 +75,13 @@ export async function loadConfig(reader: ConfigFiles, dialect: Dialect): Promise
   return { files, problems }
 }
 
-async function readConfigFile(
-  path: string,
-  reader: ConfigReader,
-  { byteOrderMark }: Dialect,
-): Promise<ConfigFile | Omit<ConfigProblem, 'file'>> {
+async function readConfigFile(path: string, reader: ConfigReader): Promise<ConfigFile | Omit<ConfigProblem, 'file'>> {
   let text: string
   let table: TomlTable
   try {
     const bytes = await reader.read(path)
     if (bytes === undefined) return { kind: 'missing', reason: 'it is not there' }
-    text = byteOrderMark ? withoutByteOrderMark(bytes.toString('utf8')) : bytes.toString('utf8')
+    text = bytes.toString('utf8')
     table = parseToml(text, path)
   } catch (error) {
     if (isRefusal(error)) return { kind: 'unreadable', reason: error.message }

@@ -104,15 +104,6 @@ for (const [why, text, message, line] of REFUSED) {
   })
 }
 
-test('putIn comes before hosts without headers that follow a [host] header', () => {
-  const mirror: MirrorEntry = { url: URL, capabilities: ['pull', 'resolve'] }
-  const text = '[host]\n"https://b".capabilities = ["pull"]\n'
-  const edited = putIn(text, makeBlock(mirror, ORIGIN), mirror)
-  verifyEdit(text, edited, mirror, dialectOf('1.7.24'))
-  const reading = readHosts(edited, dialectOf('1.7.24'))
-  assert.deepEqual(reading.kind === 'hosts' && reading.hosts.map(({ name }) => name), [URL, 'https://b'])
-})
-
 test('takeOut refuses when lines of others have come to belong to our table', () => {
   const mirror: MirrorEntry = { url: URL, capabilities: ['pull'] }
   const edited = putIn('server = "https://a"\n', makeBlock(mirror, ORIGIN), mirror)
