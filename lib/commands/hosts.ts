@@ -1,10 +1,10 @@
-import { basename, dirname, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { dialectOf } from '../containerd/dialect.ts'
 import { applyChanges, HostsWriteError } from '../containerd/hosts/apply.ts'
 import { HOSTS_FILES, isRefusal } from '../containerd/hosts/files.ts'
 import { DEFAULT_NAMESPACE, isWithoutMirror, ownViews, registriesToWrite } from '../containerd/hosts/look.ts'
 import { hostsCommand, mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
-import { backupOf, type Change, type HostsTarget, type Plan, planRemove, planWrite } from '../containerd/hosts/plan.ts'
+import { type Change, type HostsTarget, type Plan, planRemove, planWrite } from '../containerd/hosts/plan.ts'
 import { type Look, type Paint, paintFor } from '../observe/paint.ts'
 import { readCommandLine } from '../settings/read.ts'
 import { ConfigurationError, type Settings } from '../settings/settings.ts'
@@ -126,18 +126,15 @@ async function refusedAsProblem(plan: () => Promise<Plan>): Promise<Plan> {
 
 const TOLD: Readonly<Record<Change['action'], string>> = {
   create: 'created',
-  update: 'updated',
+  update: 'the mirror comes first now, and the rest is as it was',
   keep: 'nothing to change: the mirror is first',
-  restore: 'restored to what it was before swarmirror',
-  'take-out': 'the mirror is taken out, and the rest left as it is',
+  'take-out': 'the mirror is taken out, and the rest is as it was',
   delete: 'deleted, since swarmirror had created it',
 }
 
 /** What was done with a file, and what else a person should know, a line each. */
-function tell({ path, target, action, original, notes }: Change): string {
-  const kept = original ? [`the original is kept beside it as ${basename(backupOf(target))}`] : []
-  const told = original ? 'the mirror comes first now, and the rest is as it was' : TOLD[action]
-  return [`${path}: ${told}`, ...[...kept, ...notes].map((note) => `  ${note}`)].map((line) => `${line}\n`).join('')
+function tell({ path, action, notes }: Change): string {
+  return [`${path}: ${TOLD[action]}`, ...notes.map((note) => `  ${note}`)].map((line) => `${line}\n`).join('')
 }
 
 /** Lines shown before and after what changes. */

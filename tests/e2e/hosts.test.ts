@@ -57,7 +57,7 @@ test('hosts: containerd pulls through the mirror after it, and from upstream aga
   const upstream = await cluster.registry.requestsDuring(() => b.pull(other.reference))
   assert.ok(upstream.length > 0)
 
-  assert.match(await hosts('--remove'), /restored to what it was before swarmirror/)
+  assert.match(await hosts('--remove'), /the mirror is taken out, and the rest is as it was/)
   assert.equal(await readFile(path, 'utf8'), original)
   await b.removeImage(image.reference)
   const direct = await cluster.registry.requestsDuring(() => b.pull(image.reference))

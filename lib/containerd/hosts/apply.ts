@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import type { HostsFiles } from './files.ts'
 import { HOSTS_FILE } from './look.ts'
-import { backupOf, type Change } from './plan.ts'
+import type { Change } from './plan.ts'
 
 /** Names of files and directories of a write that is under way. containerd looks for none of them. */
 const STAGED = '.swarmirror-'
@@ -51,17 +51,7 @@ async function apply(certsDir: string, change: Change, files: HostsFiles): Promi
     return await createDirectory(certsDir, dirname(path), after, files)
   await removeStaged(directory, files)
   if (action === 'delete') return await deleteFile(certsDir, change, files)
-  const backup = backupOf(target)
-  const kept = (await files.read(backup))?.toString('utf8')
-  if (action === 'restore') {
-    await files.rename(backup, target)
-  } else {
-    // An earlier backup stays: it is nearer to what was there before us.
-    if (change.original && before !== undefined && kept === undefined) await write(backup, before, target, files)
-    await write(target, after, before === undefined ? undefined : target, files)
-    // A backup that says nothing more than the file itself.
-    if (action === 'take-out' && kept === after) await files.unlink(backup)
-  }
+  await write(target, after, before === undefined ? undefined : target, files)
   await files.syncDirectory(directory)
 }
 

@@ -1,4 +1,4 @@
-import { basename, dirname, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { TomlError } from '../../toml/toml.ts'
 import { type Dialect, dialectOf, NEWEST } from '../dialect.ts'
 import { putIn, takeOut, verifyEdit } from './edit.ts'
@@ -18,9 +18,7 @@ export interface Change {
   readonly before: string | undefined
   /** `undefined`: the file goes. */
   readonly after: string | undefined
-  readonly action: 'create' | 'update' | 'keep' | 'restore' | 'take-out' | 'delete'
-  /** Whether `before` is somebody's original, which is kept (see {@link backupOf}). */
-  readonly original: boolean
+  readonly action: 'create' | 'update' | 'keep' | 'take-out' | 'delete'
   /** For `create` and `delete`: how many directories are made for it, or were. */
   readonly madeDirectories: number
   /** What a person should know, each a sentence without a full stop. */
@@ -36,11 +34,6 @@ export interface Plan {
 export interface HostsTarget extends Pick<HostsCheck, 'certsDir' | 'mirror' | 'version'> {
   /** `_default` is one, too. */
   readonly registries: readonly string[]
-}
-
-/** Where the original of a file is kept: beside it, under its own name, since links may lead to several in one directory. */
-export function backupOf(target: string): string {
-  return `${target}.swarmirror-backup`
 }
 
 /**
@@ -130,7 +123,7 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
   const looked = await lookAt(directory, files)
   if (looked.real === undefined && registry !== DEFAULT_NAMESPACE) await refuseShadowing(file, files)
   const unchanged = keep(looked)
-  const { target, before } = unchanged
+  const { before } = unchanged
   const found = findBlock(before ?? '')
   const base = takeOut(before ?? '') ?? before ?? ''
   const dialect = dialectOf(version)
@@ -152,10 +145,8 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
   if (after === before) return unchanged
   const others = hosts.filter(({ name }) => !isUrl(name, mirror.url)).map(({ name }) => name)
   const notes = others.length === 0 ? [] : [`containerd asks ${others.join(', ')} after the mirror`]
-  const original = before !== undefined && found === undefined
-  if (original) await refuseLoss(target, before, after, files)
   const action = before === undefined ? 'create' : 'update'
-  return { ...unchanged, after, action, original, madeDirectories: origin.madeDirectories, notes }
+  return { ...unchanged, after, action, madeDirectories: origin.madeDirectories, notes }
 }
 
 /**
@@ -166,7 +157,7 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
 function keep({ file, target, text, utf8 }: HostsDirectory): Change {
   if (target === undefined) throw new HostsError('a link that leads to nothing: make what it leads to reachable')
   if (!utf8) throw new HostsError('not UTF-8, which TOML demands')
-  const nothing = { action: 'keep', original: false, madeDirectories: 0, notes: [] } as const
+  const nothing = { action: 'keep', madeDirectories: 0, notes: [] } as const
   return { path: file, target, before: text, after: text, ...nothing }
 }
 
@@ -198,40 +189,13 @@ async function refuseUnread(file: FileTarget, base: string, dialect: Dialect, fi
   )
 }
 
-/** A table that somebody wrote by hand for the mirror is replaced only if the original can be had back. */
-async function refuseLoss(target: string, before: string, after: string, files: HostsReader): Promise<void> {
-  const backup = backupOf(target)
-  const kept = (await files.read(backup))?.toString('utf8')
-  if (kept === undefined || kept === before || takeOut(after) === before) return
-  throw new HostsError(`${backup} is there already, with another text: move it away`)
-}
-
 async function planFileRemoval(directory: string, files: HostsFiles): Promise<Change> {
   const unchanged = keep(await lookAt(directory, files))
-  const { target, before } = unchanged
+  const { before } = unchanged
   const found = before === undefined ? undefined : findBlock(before)
   if (before === undefined || found === undefined) return unchanged
   const after = takeOut(before) ?? ''
-  const backup = (await files.read(backupOf(target)))?.toString('utf8')
-  if (backup !== undefined && (backup === after || reproduces(backup, before))) {
-    return { ...unchanged, after: backup, action: 'restore' }
-  }
   const { newFile, madeDirectories } = found.origin
   if (newFile && after === '') return { ...unchanged, after: undefined, action: 'delete', madeDirectories }
-  const kept = `others have changed it since; the file before swarmirror is kept as ${basename(backupOf(target))}`
-  return { ...unchanged, after, action: 'take-out', notes: backup === undefined ? [] : [kept] }
-}
-
-/** Whether writing our block into the backup gives the file as it is: then nobody has changed it since. */
-function reproduces(backup: string, current: string): boolean {
-  const block = findBlock(current)
-  const url = block?.lines.map((line) => /^\[host\.(".*")\]$/.exec(line)?.[1]).find((name) => name !== undefined)
-  if (block === undefined || url === undefined) return false
-  try {
-    return putIn(backup, block.lines, { url: JSON.parse(url) as string, capabilities: [] }) === current
-  } catch (error) {
-    // Another file altogether, in which the block has no place.
-    if (error instanceof TomlError) return false
-    throw error
-  }
+  return { ...unchanged, after, action: 'take-out' }
 }

@@ -9,8 +9,6 @@ import { readHosts } from '../../../../lib/containerd/hosts/reading.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 import { carryOut, MIRROR, plan, put, refusal, VERSION, write } from './planning.ts'
 
-const BACKUP_FILE = 'hosts.toml.swarmirror-backup'
-
 async function remove(certsDir: string, registries?: readonly string[]): Promise<Record<string, string>> {
   return await carryOut(certsDir, await planRemove({ certsDir, registries }, HOSTS_FILES))
 }
@@ -95,7 +93,7 @@ test('planWrite changes nothing the second time, and only our entry when the set
   })
 })
 
-test('planWrite keeps mode, owner and bytes of the original in a backup, which planRemove puts back', async (t) => {
+test('planWrite keeps mode and owner of a file, and planRemove gives its bytes back', async (t) => {
   await withTemporaryDirectory(async (certs) => {
     const path = join(certs, 'docker.io', 'hosts.toml')
     await put(path, '[host."https://b"]\r\n  ca = "b.crt" # no end of line')
@@ -104,16 +102,13 @@ test('planWrite keeps mode, owner and bytes of the original in a backup, which p
     else t.diagnostic('not root: the owner is not changed')
     const original = await snapshot(certs)
     await write(certs, ['docker.io'])
-    const written = await snapshot(certs)
-    assert.equal(written[join('docker.io', BACKUP_FILE)], original[join('docker.io', 'hosts.toml')])
-    assert.match(written[join('docker.io', 'hosts.toml')] ?? '', /^640 (12:34|\d+:\d+) /)
-    assert.equal((await stat(path)).uid, (await stat(join(certs, 'docker.io', BACKUP_FILE))).uid)
-    assert.deepEqual(await remove(certs), { 'docker.io/hosts.toml': 'restore' })
+    assert.match((await snapshot(certs))[join('docker.io', 'hosts.toml')] ?? '', /^640 (12:34|\d+:\d+) /)
+    assert.deepEqual(await remove(certs), { 'docker.io/hosts.toml': 'take-out' })
     assert.deepEqual(await snapshot(certs), original)
   })
 })
 
-test('planWrite replaces what somebody wrote by hand for the mirror if it is not right, and planRemove puts it back', async () => {
+test('planWrite replaces what somebody wrote by hand for the mirror if it is not right, and planRemove takes that out', async () => {
   await withTemporaryDirectory(async (certs) => {
     const path = join(certs, '_default', 'hosts.toml')
     await put(path, `[host."${MIRROR}"]\n  capabilities = ["pull", "resolve"]\n`)
@@ -122,14 +117,13 @@ test('planWrite replaces what somebody wrote by hand for the mirror if it is not
     assert.deepEqual(await snapshot(certs), right)
     assert.deepEqual(await write(certs, ['_default'], { resolve: 'upstream' }), { '_default/hosts.toml': 'update' })
     assert.match(await readFile(path, 'utf8'), /\["pull"\]/)
-    assert.deepEqual(await remove(certs), { '_default/hosts.toml': 'restore' })
-    assert.deepEqual(await snapshot(certs), right)
+    assert.deepEqual(await remove(certs), { '_default/hosts.toml': 'take-out' })
+    assert.equal(await readFile(path, 'utf8'), '')
     await put(path, `[host."https://up"]\n[host."${MIRROR}"]\n[host."https://late"]\n`)
-    const late = await snapshot(certs)
     await write(certs, ['_default'])
     assert.deepEqual(await hostsOf(dirname(path)), [MIRROR, 'https://up', 'https://late'])
     await remove(certs)
-    assert.deepEqual(await snapshot(certs), late)
+    assert.equal(await readFile(path, 'utf8'), '[host."https://up"]\n[host."https://late"]\n')
   })
 })
 
@@ -142,13 +136,7 @@ test('planRemove takes out our entry alone where others changed the file since',
     await put(join(certs, 'ghcr.io', 'other.crt'), 'theirs')
     assert.deepEqual(await remove(certs), { 'docker.io/hosts.toml': 'take-out', 'ghcr.io/hosts.toml': 'delete' })
     assert.equal(await readFile(path, 'utf8'), '[host."https://b"]\n# new\n[host."https://c"]\n')
-    assert.equal(await readFile(join(certs, 'docker.io', BACKUP_FILE), 'utf8'), '[host."https://b"]\n')
     assert.deepEqual(await readdir(join(certs, 'ghcr.io')), ['other.crt'])
-    // An earlier backup is never overwritten.
-    await write(certs, ['docker.io'])
-    assert.equal(await readFile(join(certs, 'docker.io', BACKUP_FILE), 'utf8'), '[host."https://b"]\n')
-    await remove(certs)
-    assert.equal(await readFile(path, 'utf8'), '[host."https://b"]\n# new\n[host."https://c"]\n')
   })
 })
 
