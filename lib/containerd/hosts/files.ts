@@ -14,7 +14,6 @@ export interface ListedName {
   readonly name: string
   /** Whether it is a directory, or a link to one. */
   readonly directory: boolean
-  readonly link: boolean
 }
 
 /** The file system of this machine: how hosts.toml files are looked at, and the steps of writing them. */
@@ -111,9 +110,9 @@ export function isRefusal(error: unknown): error is NodeJS.ErrnoException {
 
 async function listed(directory: string, entry: Dirent): Promise<ListedName> {
   const { name } = entry
-  if (!entry.isSymbolicLink()) return { name, directory: entry.isDirectory(), link: false }
+  if (!entry.isSymbolicLink()) return { name, directory: entry.isDirectory() }
   const led = await unlessMissing(fs.stat(join(directory, name)))
-  return { name, directory: led?.isDirectory() ?? false, link: true }
+  return { name, directory: led?.isDirectory() ?? false }
 }
 
 async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {

@@ -7,7 +7,7 @@ import { type HostsFiles, type HostsReader, isRefusal } from './files.ts'
 import { DEFAULT_NAMESPACE, directoriesFor, HOSTS_FILE, type HostsDirectory, lookAt } from './look.ts'
 import { findBlock, type HostsCheck, isRight, makeBlock } from './mirror-entry.ts'
 import { readHosts } from './reading.ts'
-import { hasCertificates, rootLinesFor } from './upstream-hosts.ts'
+import { certificateLines, hasCertificates } from './upstream-hosts.ts'
 
 /** What is to be done with one hosts.toml. */
 export interface Change {
@@ -119,7 +119,7 @@ interface FileTarget extends HostsTarget {
 }
 
 async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
-  const { registry, directory, certsDir, version } = file
+  const { registry, directory, version } = file
   const looked = await lookAt(directory, files)
   if (looked.real === undefined && registry !== DEFAULT_NAMESPACE) await refuseShadowing(file, files)
   const unchanged = keep(looked)
@@ -139,7 +139,7 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
   }
   const known = version === undefined ? dialTimeoutOf(found?.lines) : undefined
   const mirror = { ...file.mirror, dialTimeout: file.mirror.dialTimeout ?? known }
-  const rootLines = base === '' ? await rootLinesFor(registry, directory, certsDir, files) : []
+  const rootLines = base === '' ? await certificateLines(directory, files) : []
   const after = putIn(base, makeBlock(mirror, origin, rootLines), mirror)
   verifyEdit(base, after, mirror, dialect)
   if (after === before) return unchanged

@@ -111,39 +111,10 @@ function millisecondsOf(value: unknown): number | undefined {
   return sum > 0 ? sum : undefined
 }
 
-/**
- * What a new hosts.toml must say of the registry itself: where it is, and the certificates beside the file.
- *
- * `_default` is for many registries, as is a directory that other names lead to: there the server is left out, and
- * containerd asks the registry of the image. So it does for registries on this machine, by HTTP.
- */
-export async function rootLinesFor(
-  registry: string,
-  directory: string,
-  certsDir: string,
-  files: HostsReader,
-): Promise<string[]> {
-  const named = registry !== DEFAULT_NAMESPACE && !isLocal(registry) && !(await isLinkedTo(directory, certsDir, files))
-  return [
-    ...(named ? [`server = ${quote(`https://${hostOfRegistry(registry)}`)}`] : []),
-    ...certificateLines(await filesIn(directory, files)),
-  ]
-}
-
 /** A registry that containerd asks by HTTP. */
 function isLocal(registry: string): boolean {
   const host = registry.startsWith('[') ? registry.slice(0, registry.indexOf(']') + 1) : registry.replace(/:\d+$/, '')
   return host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host)
-}
-
-/** Whether a link in the certs directory, by whatever name, leads to this directory. */
-async function isLinkedTo(directory: string, certsDir: string, files: HostsReader): Promise<boolean> {
-  const real = await files.real(directory)
-  if (real === undefined) return false
-  for (const { name, link } of (await files.list(certsDir)) ?? []) {
-    if (link && (await files.real(join(certsDir, name))) === real) return true
-  }
-  return false
 }
 
 // Docker's way to give certificates is by the names of files: `*.crt`, and `*.cert` with `*.key`. containerd takes those only
@@ -157,7 +128,13 @@ async function filesIn(directory: string, files: HostsReader): Promise<string[]>
   return ((await files.list(directory)) ?? []).flatMap(({ name, directory }) => (directory ? [] : [name])).sort()
 }
 
-function certificateLines(names: readonly string[]): string[] {
+/**
+ * What a new hosts.toml must say of the registry itself: the certificates beside the file. Where it is, containerd knows.
+ *
+ * @throws {HostsError} if one hosts.toml cannot name them
+ */
+export async function certificateLines(directory: string, files: HostsReader): Promise<string[]> {
+  const names = await filesIn(directory, files)
   const ca = names.filter((name) => name.endsWith('.crt')).map(quote)
   const certificates = names.filter((name) => name.endsWith('.cert'))
   const pairs = certificates.flatMap((name) => {

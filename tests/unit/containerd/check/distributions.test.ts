@@ -195,7 +195,7 @@ describe('recogniseDistribution', () => {
           path: '/etc/containerd/config.toml',
           read: () => Promise.reject(new Error('not read')),
           list: async (directory) =>
-            posix.dirname(mark) === directory ? [{ name: posix.basename(mark), directory: false, link: false }] : [],
+            posix.dirname(mark) === directory ? [{ name: posix.basename(mark), directory: false }] : [],
         }
         assert.equal((await recogniseDistribution(files, files.path, undefined))?.name, name, mark)
       }

@@ -1,7 +1,7 @@
 import { posix } from 'node:path'
 import type { ConfigFiles } from '../../../../lib/containerd/check/config/load.ts'
 
-const listed = (names: Iterable<string>) => [...names].map((name) => ({ name, directory: false, link: false }))
+const listed = (names: Iterable<string>) => [...names].map((name) => ({ name, directory: false }))
 
 /** Files in memory, by absolute path; a file that is an Error throws it when it is read. */
 export function memoryFiles(
