@@ -151,10 +151,7 @@ export function problemsOf({ doors, transfer }: AskedDoors) {
     key: say(of('refuses'), ['refuses', 'refuse'], 'this swarm key'),
     transfer: say(of('differs'), ['speaks', 'speak'], `${theirs}, and this node ${own}: --peer-transfer differs`),
     silence: isSilent ? say(of('silent'), ['does', 'do'], 'not answer over TCP') : undefined,
-    /**
-     * Whether a door has let this node in. Then this node is right, and doors that refuse it are wrong, or change at this
-     * moment.
-     */
+    /** Whether a door has let this node in. Then this node works, and doors that refuse it have a wrong key or a new one. */
     isAccepted: of('accepts').length > 0,
   }
 }

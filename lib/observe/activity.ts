@@ -6,7 +6,7 @@ import { BoundedMap } from '../platform/bounded-map.ts'
 
 type Target = ManifestTarget | BlobTarget
 
-/** Where the content of an answer came from; `none`: no node had it, and containerd asks upstream. */
+/** Where the content of an answer came from. `none`: no node had it, so containerd asks upstream. */
 export const SOURCES = ['local', 'peer', 'none'] as const
 export type PartSource = (typeof SOURCES)[number]
 
@@ -14,13 +14,13 @@ export type PartSource = (typeof SOURCES)[number]
 export interface Answered {
   readonly target: Target
   readonly source: PartSource
-  /** Bytes of content that its head declares. */
+  /** Bytes of content that the head declares. */
   readonly bytes: number
-  /** Milliseconds until its head. */
+  /** Milliseconds until the head of the answer. */
   readonly headMs: number
-  /** What the content is; missing where there is none. */
+  /** Missing if the answer has no content. */
   readonly descriptor?: Pick<Descriptor, 'size' | 'mediaType'> | undefined
-  /** Whether it was left to upstream, which resolves it. */
+  /** Whether the answer was left to upstream, which resolves it. */
   readonly isForUpstream?: boolean | undefined
 }
 
@@ -28,19 +28,19 @@ export interface Answered {
 export const TRANSFER_OUTCOMES = ['complete', 'missing', 'cancelled', 'failed', 'corrupt'] as const
 export type TransferOutcome = (typeof TRANSFER_OUTCOMES)[number]
 
-/** What one peer gave of some content, and why it gave no more. */
+/** How much of some content one peer gave, and why it stopped. */
 export interface Attempt {
-  /** Its address. */
+  /** The peer's address. */
   readonly peer: string
-  /** Milliseconds from the start of the transfer until it was asked, and until its last byte or its end. */
+  /** Milliseconds from the start of the transfer until the peer was asked, and until its last byte or its end. */
   readonly from: number
   to: number
   bytes: number
-  /** Whether it was still getting the content itself. */
+  /** Whether the peer was still getting the content itself. */
   isArriving?: true
   /**
-   * Missing if it gave what it was asked for, or still does. `late`: it was not waited for any longer. `gone`: it does not get
-   * the content itself any more. `moved`: a keeper has named one that had better be followed.
+   * Missing if the peer gave all that it was asked for, or still does. `late`: it took too long to be waited for. `gone`: it
+   * does not get the content any more. `moved`: a keeper has named a better peer to follow.
    */
   ended?: 'unreachable' | 'silent' | 'invalid' | 'slow' | 'busy' | 'missing' | 'late' | 'gone' | 'moved'
 }
@@ -51,7 +51,7 @@ export interface Transferred {
   readonly startedAt: number
   outcome?: TransferOutcome
   bytes: number
-  /** The first ones, in the order in which the peers were asked; bounded. */
+  /** The first attempts, in the order in which the peers were asked; bounded. */
   readonly attempts: readonly Attempt[]
 }
 
@@ -60,82 +60,85 @@ export interface PullPart {
   /** The digest, or `registry/repository:tag`. */
   readonly key: string
   readonly kind: Target['kind']
-  /** Milliseconds since 1970 when it was asked for, and when containerd had all of it; without the latter it has not yet. */
+  /**
+   * When containerd asked for it, and when containerd had all of it, in milliseconds since 1970. `endedAt` is missing until
+   * then.
+   */
   startedAt: number
   endedAt?: number
-  /** Of the last answer; missing before that. */
+  /** Of the last answer; missing before the first one. */
   source?: PartSource
   headMs?: number
-  /** Of the whole content, once they are known. */
+  /** Size and media type of the whole content, once they are known. */
   size?: number
   mediaType?: string
-  /** Bytes of it that are there while containerd gets it from upstream, at the last look. */
+  /** Bytes that were there at the last look, while containerd gets it from upstream. */
   arrived?: number
-  /** What was asked of peers for it, the last ones. */
+  /** The last transfers from peers. */
   transfers: readonly Transferred[]
-  /** Whether upstream was to resolve it, whoever has it. */
+  /** Whether upstream was to resolve it, even if nodes have it. */
   isForUpstream?: true
 }
 
-/** Requests for the content of one image, each soon after the one before. */
+/** Requests for the content of one image, each soon after the last. */
 export interface Pull {
-  /** Larger than that of the pull before. */
+  /** Larger than the id of the pull before. */
   readonly id: number
-  /** `registry/repository`, with the tag or the digest once a request named it. */
+  /** `registry/repository`, with the tag or the digest once a request has named it. */
   name: string
   /** Milliseconds since 1970. */
   readonly startedAt: number
   lastAt: number
   readonly parts: readonly PullPart[]
-  /** How many further parts there were, of which nothing is kept. */
+  /** How many more parts there were, of which nothing is kept. */
   more: number
 }
 
-/** What the registry door has answered since the start. */
+/** Sums over all answers of the registry door since the start. */
 export interface Totals {
   readonly requests: Readonly<Record<PartSource, number>>
-  /** Bytes declared to containerd from the node's own store, taken from peers, and left to upstream as far as is known. */
+  /** Bytes that containerd got from this node's store (as declared), from peers, and from upstream (as far as is known). */
   readonly bytes: { readonly local: number; readonly peer: number; readonly upstream: number }
-  /** Transfers that gave a part of their content, or wrong content. */
+  /** Transfers that gave only a part of the content, or wrong content. */
   readonly failures: number
 }
 
-/** What this node's store says of a digest. */
+/** What this node's store knows about a digest. */
 export interface Here {
-  /** What it is, if it is here. */
+  /** Its descriptor, if it is here. */
   describe(digest: Digest): Promise<Descriptor | undefined>
-  /** How much of it is here, while somebody writes it. */
+  /** How much of it is here while containerd writes it. */
   arriving(digest: Digest): Promise<{ readonly size: number | undefined; readonly written: number } | undefined>
 }
 
 const DEFAULTS = {
   /**
-   * How many pulls are kept, how many parts of each, and how many transfers of each of these: 1 MiB, and 6 MiB where peers fail
-   * for every part (measured).
+   * How many pulls are kept, how many parts of each pull, and how many transfers of each part. That takes 1 MiB, and 6 MiB if
+   * peers fail for every part (measured).
    */
   pulls: 20,
   parts: 64,
   transfers: 3,
-  /** How much content left to upstream is remembered until its size is known, and for how many milliseconds. */
+  /** How many digests that were left to upstream are remembered until their size is known, and for how many milliseconds. */
   missed: 200,
   patience: 600_000,
-  /** Milliseconds without a request for a repository after which the next one begins another pull. */
+  /** After this many milliseconds without a request for a repository, the next request begins another pull. */
   quiet: 30_000,
   /** Milliseconds since 1970. */
   now: Date.now,
 }
 
-/** `open`: how many requests for it are being answered. */
+/** `open`: how many requests for the part are being answered. */
 type GrowingPart = PullPart & { open: number; transfers: Transferred[] }
 type Growing = Omit<Pull, 'parts'> & { readonly parts: GrowingPart[]; readonly repository: string; tagged: boolean }
 
-/** The last pulls and what came of them, for people. In memory and bounded; Prometheus has the whole story. */
+/** The last pulls and how they went, for people. It is kept in memory and bounded; Prometheus has the whole history. */
 export class Activity {
   readonly #options: typeof DEFAULTS
   readonly #pulls: Growing[] = []
   readonly #requests = { local: 0, peer: 0, none: 0 }
   readonly #bytes = { local: 0, peer: 0, upstream: 0 }
-  /** What was left to upstream: since when, and how many bytes of it peers gave before. The oldest first. */
+  /** Digests that were left to upstream: since when, and how many bytes peers had given before. The oldest come first. */
   readonly #missed: BoundedMap<{ readonly since: number; readonly given: number }, Digest>
   #failures = 0
   #count = 0
@@ -155,12 +158,12 @@ export class Activity {
   }
 
   /**
-   * Takes note of an answer of the registry door.
+   * Notes an answer of the registry door.
    *
-   * @returns to be called when the answer has ended
+   * @returns a function to call when the answer has ended
    */
   answered({ target, source, bytes, headMs, descriptor, isForUpstream = false }: Answered): () => void {
-    // Nobody looked for it, so it is neither a hit nor a miss.
+    // This mirror did not look for it, so it is neither a hit nor a miss.
     if (!isForUpstream) this.#requests[source]++
     if (source === 'local') this.#bytes.local += bytes
     const pull = this.#pullOf(target)
@@ -179,13 +182,16 @@ export class Activity {
     }
   }
 
-  /** Takes note of a transfer twice: when it begins, and when it has its outcome, which may be long after the answer's head. */
+  /**
+   * Notes a transfer. Call it twice: when the transfer begins, and when it has its outcome, perhaps long after the answer's
+   * head.
+   */
   transferred(target: Target, transfer: Transferred): void {
     const { bytes, outcome } = transfer
     if (outcome === undefined) {
       const part = this.#partOf(this.#pullOf(target), target)
       if (part === undefined) return
-      // Those of a request that had no content for an answer are no part of what follows.
+      // Transfers of an earlier request that got no content do not belong to this one.
       if (part.open === 0 && part.transfers.every((one) => one.outcome !== undefined && !isBroken(one)))
         Object.assign(part, { transfers: [], startedAt: this.#options.now() })
       part.transfers.push(transfer)
@@ -197,7 +203,7 @@ export class Activity {
       const part = pull.parts.find(({ transfers }) => transfers.includes(transfer))
       if (part === undefined) continue
       pull.lastAt = this.#options.now()
-      // Its client has left before there was an answer.
+      // The client left before there was an answer.
       if (outcome === 'cancelled' && part.open === 0) part.endedAt = pull.lastAt
     }
     if (!isBroken(transfer)) return
@@ -206,8 +212,8 @@ export class Activity {
   }
 
   /**
-   * Learns what it did not know of content when that was asked for, as far as it has come to this node since: how large what
-   * was left to upstream is, or how much of it is there, and which blob is a layer.
+   * Completes parts with facts that were unknown when they were asked for: the size of content from upstream, or how much of it
+   * is there, and which blob is a layer.
    */
   async learn({ describe, arriving }: Here): Promise<void> {
     const isLate = (since: number) => this.#options.now() - since > this.#options.patience
@@ -229,25 +235,25 @@ export class Activity {
       if (missed === undefined) continue
       if (descriptor === undefined) {
         if (isLate(missed.since)) this.#missed.delete(digest)
-        // Another look may have been faster.
+        // A concurrent look may have deleted it already.
       } else if (this.#missed.delete(digest)) this.#bytes.upstream += Math.max(descriptor.size - missed.given, 0)
     }
   }
 
-  /** @param transfers what peers gave of it before it was left to upstream; `undefined` if it was not */
+  /** @param transfers what peers gave before it was left to upstream; `undefined` if it was not left to upstream */
   #noteMiss(key: string, transfers: readonly Transferred[] | undefined): void {
     if (!isDigest(key)) return
     this.#missed.delete(key)
     if (transfers === undefined) return
-    // Of what was corrupt containerd keeps nothing.
+    // containerd keeps nothing of corrupt content.
     const failed = transfers.filter(({ outcome }) => outcome === 'failed')
     const given = failed.reduce((sum, { bytes }) => sum + bytes, 0)
     this.#missed.set(key, { since: this.#options.now(), given })
   }
 
   /**
-   * The part that a request is for. A request after one that broke off, or beside one that goes on, adds to what is known;
-   * after one that is over it begins anew.
+   * The part that a request is for. If an earlier request for it broke off or still runs, the part goes on; if the earlier one
+   * is over, the part begins anew.
    *
    * @param ago milliseconds since the request came
    */
@@ -311,7 +317,7 @@ function isUnderWay({ source, endedAt, transfers }: PullPart): boolean {
   return (source === 'peer' && endedAt === undefined) || transfers.some(({ outcome }) => outcome === undefined)
 }
 
-/** Whether it gave less than it had promised, or something else. */
+/** Whether the transfer gave less than it had promised, or wrong content. */
 function isBroken({ outcome }: Transferred): boolean {
   return outcome === 'failed' || outcome === 'corrupt'
 }

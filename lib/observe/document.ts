@@ -3,9 +3,10 @@ import * as v from 'valibot'
 import type { Logger } from './log.ts'
 
 /**
- * Reads a file of JSON that this program wrote. One that is damaged is logged and put aside, to be made anew.
+ * Reads a JSON file that this program wrote. If the file is damaged, it logs that and renames the file, so that a new one can
+ * be written.
  *
- * @returns `undefined` if there is none, or none that is right
+ * @returns `undefined` if the file is missing or damaged
  * @throws the system's error
  */
 export async function readDocument<T>(
@@ -31,7 +32,7 @@ export async function readDocument<T>(
 }
 
 /**
- * Writes a file of JSON in one step: whoever reads it gets all of the old one, or all of the new one.
+ * Writes a JSON file in one step: a reader gets either the whole old file or the whole new one.
  *
  * @throws the system's error
  */

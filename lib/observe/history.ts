@@ -2,9 +2,9 @@ import * as v from 'valibot'
 import { readDocument, writeDocument } from './document.ts'
 import type { Logger } from './log.ts'
 
-/** Milliseconds of one bar: small enough to find a rollout by the clock, and 144 of them fit side by side on a phone. */
+/** Milliseconds per bar: short enough to find a rollout by its time, and the 144 bars of a day fit on a phone. */
 const INTERVAL = 600_000
-/** How many are kept: a day, so that what happened at night is there in the morning. */
+/** How many bars are kept: a day, so that people see in the morning what happened at night. */
 const KEPT = 144
 
 const count = v.pipe(v.number(), v.finite(), v.minValue(0))
@@ -20,7 +20,7 @@ const COUNTS = v.object({
 })
 const BARS = v.pipe(v.array(v.strictTuple([v.pipe(v.number(), v.safeInteger()), COUNTS])), v.maxLength(KEPT))
 
-/** What happened, in numbers that only grow. */
+/** Counts that only grow. */
 export type Counts = v.InferOutput<typeof COUNTS>
 
 /** What happened in the last day. */
@@ -28,14 +28,14 @@ export interface HistoryStatus {
   /** Milliseconds of one bar, and how many bars there are up to now. */
   readonly interval: number
   readonly kept: number
-  /** Those in which anything happened: how many bars ago, the present one being 0, and what. */
+  /** The bars in which anything happened: how many bars ago (0 is the present one), and its counts. */
   readonly bars: readonly (readonly [ago: number, counts: Counts])[]
 }
 
 export interface HistoryDependencies {
-  /** What has happened since the start of this program. */
+  /** Returns the counts since the start of this program. */
   readonly look: () => Promise<Counts>
-  /** The file that keeps it over restarts; in memory if missing. */
+  /** The file that keeps the history over restarts; if missing, it is only in memory. */
   readonly path: string | undefined
   readonly log: Logger
   /** Milliseconds since 1970. */
@@ -43,18 +43,18 @@ export interface HistoryDependencies {
 }
 
 /**
- * What happened in the last day, in bars of ten minutes. It looks once for each bar and when it is asked; a file is written
- * at the end of a bar in which something happened.
+ * What happened in the last day, in bars of ten minutes. It looks at the counts once for each bar, and when it is asked. It
+ * writes its file at the end of each bar in which something happened.
  */
 export class History {
   readonly #dependencies: Required<HistoryDependencies>
-  /** By their number since 1970. */
+  /** By number of bars since 1970. */
   readonly #bars: Map<number, Counts>
   #last: Counts = { peer: 0, local: 0, upstream: 0, given: 0, failures: 0 }
   #lookedAt: number
   #isChanged = false
   #timer: ReturnType<typeof setTimeout> | undefined
-  /** Looks follow each other: each counts what is new since the one before. */
+  /** Looks run one after another, because each counts what is new since the one before. */
   #looking: Promise<void> = Promise.resolve()
 
   private constructor(dependencies: Required<HistoryDependencies>, bars: Iterable<readonly [number, Counts]>) {
@@ -64,7 +64,7 @@ export class History {
     this.#wait()
   }
 
-  /** @throws the system's error if there is a file that cannot be read */
+  /** @throws the system's error if the file exists but cannot be read */
   static async open({ now = Date.now, ...dependencies }: HistoryDependencies): Promise<History> {
     const { path, log } = dependencies
     const bars = path === undefined ? undefined : await readDocument(path, BARS, log)
@@ -85,7 +85,7 @@ export class History {
     await this.#write()
   }
 
-  /** Looks when the present bar is over. */
+  /** Looks at the end of the present bar. */
   #wait(): void {
     const { now, log } = this.#dependencies
     this.#timer = setTimeout(
@@ -108,7 +108,7 @@ export class History {
   async #count(): Promise<void> {
     const { look, now } = this.#dependencies
     const counts = await look()
-    // What happened since the last look was in the bar that it was in, since every bar ends with one.
+    // Every bar ends with a look, so everything since the last look belongs to the bar of that look.
     const bar = barOf(this.#lookedAt)
     const before = this.#bars.get(bar)
     const grown = combined(counts, this.#last, (a, b) => Math.max(a - b, 0))
@@ -128,7 +128,7 @@ export class History {
     try {
       await writeDocument(path, [...this.#bars].slice(-KEPT))
     } catch (error) {
-      // The mirror works without, and the next bar is written again.
+      // The mirror works without the file, and tries again at the end of the next bar.
       this.#isChanged = true
       log.warn('cannot write the history', { path, error })
     }

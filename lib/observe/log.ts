@@ -1,10 +1,10 @@
-/** From the least important to the most. */
+/** From the least important to the most important. */
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
 export type LogFields = Readonly<Record<string, unknown>>
 
-/** Structured log: an event name in lower-case words, and fields. One JSON object a line. */
+/** Structured log: an event in lower-case words, and fields. One JSON object per line. */
 export interface Logger {
   debug(event: string, fields?: LogFields): void
   info(event: string, fields?: LogFields): void
@@ -13,9 +13,9 @@ export interface Logger {
 }
 
 /**
- * Makes a logger that hands finished lines (with their line feed) to `write`.
+ * Makes a logger that passes complete lines, with their line feed, to `write`.
  *
- * @param level the least important level that is still written
+ * @param level the least important level that is written
  */
 export function createLogger(
   write: (line: string) => void,
@@ -37,30 +37,29 @@ export function createLogger(
 export const silentLogger: Logger = createLogger(() => undefined, 'error')
 
 /**
- * Characters that JSON leaves as they are although a terminal or a reader of lines may obey them: control characters beyond
- * ASCII (one of them begins escape sequences as ESC does), line and paragraph separators, and those that change the direction
- * of text.
+ * Characters that JSON does not escape although a terminal or a line reader may obey them: control characters beyond ASCII (one
+ * of them begins escape sequences like ESC), line and paragraph separators, and characters that change the direction of text.
  */
 const INVISIBLE = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
 
-/** A text with some of its characters, which must not reach a terminal, written as JSON does. */
+/** Escapes characters that must not reach a terminal, in JSON's notation. */
 export function escaped(text: string, characters: RegExp): string {
   return text.replace(characters, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-/** Longest text in a line, in characters, whoever it comes from. The longest that we write is a remedy. */
+/** Longest text in a line, in characters, whatever its origin. Our own longest texts are remedies. */
 export const LONGEST_TEXT = 4_096
 
 /**
- * A replacer that cuts texts that are too long, and writes what JSON has no form for: errors with their causes (also those that
- * have a `toJSON` for other readers), bigints, and errors that contain themselves.
+ * A replacer that cuts long texts, and writes values for which JSON has no form: bigints, and errors with their causes, even if
+ * they have their own `toJSON` or contain themselves.
  */
 function plain(): (this: unknown, key: string, value: unknown) => unknown {
   const seen = new Set<Error>()
   return function (key, value) {
     if (typeof value === 'bigint') return value.toString()
     if (typeof value === 'string') return shortened(value, LONGEST_TEXT)
-    // `value` is what an error's own toJSON has made of it.
+    // `value` may already be the result of an error's own `toJSON`.
     const error = (this as Record<string, unknown>)[key]
     if (!(error instanceof Error)) return value
     if (seen.has(error)) return `${error.name} as above`
@@ -72,17 +71,17 @@ function plain(): (this: unknown, key: string, value: unknown) => unknown {
   }
 }
 
-/** Lines of one event that may come at once: enough to see what a fault does to several requests. */
+/** Lines of one event that may come at once: enough to see how a fault affects several requests. */
 const BURST = 20
-/** Milliseconds until there may be one more: a flood of one event then writes some 35 MB a day. */
+/** Milliseconds until one more line may come: a flood of one event then writes some 35 MB a day. */
 const INTERVAL = 1_000
-/** Longest text of a field, in characters. A request may have a path of 16 KiB. */
+/** Longest text of a field, in characters, because a request may have a path of 16 KiB. */
 const MAX_TEXT = 256
 
 export interface BoundedLogOptions {
   /** Lines of one event that may come at once. */
   readonly burst?: number
-  /** Milliseconds until there may be one more. */
+  /** Milliseconds until one more line may come. */
   readonly interval?: number
   /** Longest text of a field, in characters. */
   readonly maxText?: number
@@ -91,8 +90,8 @@ export interface BoundedLogOptions {
 }
 
 /**
- * A logger for lines that clients can cause. It writes at most `burst` lines of an event at once and then one each
- * `interval`, cuts long texts, and says with the next line how many it has left out.
+ * A logger for lines that clients can cause. It writes at most `burst` lines of an event at once, and then one per `interval`.
+ * It cuts long texts, and its next line says how many lines it has left out.
  */
 export function boundedLog(
   log: Logger,
@@ -103,7 +102,7 @@ export function boundedLog(
     (level: LogLevel) =>
     (event: string, fields: LogFields = {}) => {
       const time = now()
-      // When the next line would be due if all lines so far had come one each interval.
+      // `due`: when the next line would be due if all lines so far had come one per interval.
       const state = events.get(event) ?? { due: time, leftOut: 0 }
       events.set(event, state)
       if (state.due > time + (burst - 1) * interval) {
@@ -121,12 +120,14 @@ export function boundedLog(
 /** Milliseconds between two warnings of the same event. */
 const WARNING_INTERVAL = 60_000
 
-/** Warns of what others can cause at any rate: once a minute of each event, and of how many others there were since. */
+/**
+ * Warnings that others can cause at any rate. It writes each event at most once a minute, with the number of lines left out.
+ */
 export function rareWarnings(log: Logger, now?: () => number): Pick<Logger, 'warn'> {
   return boundedLog(log, { burst: 1, interval: WARNING_INTERVAL, maxText: LONGEST_TEXT, now })
 }
 
-/** A text that is not too long; any other value as it is. */
+/** Cuts a text that is too long; returns any other value as it is. */
 function shortened(value: unknown, maxText: number): unknown {
   return typeof value === 'string' && value.length > maxText ? `${value.slice(0, maxText)}...` : value
 }

@@ -1,4 +1,4 @@
-/** For each label the values that it may have; an empty list for a label that may be anything. */
+/** The values that each label may have; an empty list if a label may have any value. */
 export type KnownLabels = Readonly<Record<string, readonly string[]>>
 
 /** One value for each label. */
@@ -9,21 +9,21 @@ export interface MetricDescription {
   readonly name: string
   readonly type: 'counter' | 'gauge' | 'histogram'
   readonly labels: readonly string[]
-  /** What its labels may be, as far as that is known. */
+  /** The values that its labels may have, as far as they are known. */
   readonly values: KnownLabels
   readonly help: string
 }
 
-/** From a fast answer on the same machine to the longest that a peer is waited for, in seconds. */
+/** In seconds, from a fast answer on the same machine to the longest wait for a peer. */
 export const ANSWER_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]
-/** From a manifest to a layer of gigabytes over a busy network, in seconds. */
+/** In seconds, from a manifest to a layer of gigabytes over a busy network. */
 export const TRANSFER_BUCKETS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1200]
 
 /**
- * The metrics of one mirror. Each part makes what it counts, once; a name that is taken throws.
+ * The metrics of one mirror. Each part registers its own metrics once; a name that is taken throws.
  *
- * Every combination of labels that can be foreseen is there from the start, at 0: `rate()` sees no increase in a counter
- * that appears with its first event, and an alert on what never happens needs it, too.
+ * Every combination of labels that can be foreseen is there from the start, at 0. Otherwise `rate()` would miss the first event
+ * of a counter, and an alert on an event that has never happened would have no series.
  */
 export type Metrics = ReturnType<typeof createMetrics>
 
@@ -31,7 +31,7 @@ export function createMetrics() {
   const descriptions: MetricDescription[] = []
   const texts: (() => string)[] = []
 
-  /** @param lines gives the series of the metric, and looks at what it is made of */
+  /** @param lines returns the series of the metric, with their present values */
   function register<Label extends string>(
     type: MetricDescription['type'],
     shortName: string,
@@ -39,7 +39,7 @@ export function createMetrics() {
     values: Readonly<Record<Label, readonly string[]>>,
     lines: (name: string) => Iterable<string>,
   ): void {
-    // Prometheus itself names what every process has.
+    // Names that begin with `process_` are Prometheus' own, the same for every process.
     const name = shortName.startsWith('process_') ? shortName : `swarmirror_${shortName}`
     if (descriptions.some((other) => other.name === name)) throw new Error(`there is a metric ${name} already`)
     descriptions.push({ name, type, labels: Object.keys(values), values, help })
@@ -47,12 +47,12 @@ export function createMetrics() {
     texts.push(() => `${head}${[...lines(name)].map((line) => `${line}\n`).join('')}`)
   }
 
-  /** A metric that is one number. */
+  /** A metric with a single number. */
   function single(type: 'counter' | 'gauge', name: string, help: string, look: () => number): void {
     register(type, name, help, {}, (full) => [`${full} ${look()}`])
   }
 
-  /** A metric that is one number for each combination of labels. */
+  /** A metric with one number per combination of labels. */
   function numbers<Known extends KnownLabels>(type: 'counter' | 'gauge', name: string, help: string, known: Known) {
     const series = new Series(Object.keys(known), () => 0)
     register(type, name, help, known, (full) =>
@@ -72,7 +72,7 @@ export function createMetrics() {
       }
     },
 
-    /** A counter with labels; `usual` are the combinations that begin at 0, all of them if left out. */
+    /** A counter with labels. `usual` are the combinations that are there from the start, at 0; by default all. */
     counters<Known extends KnownLabels>(
       name: string,
       help: string,
@@ -85,7 +85,7 @@ export function createMetrics() {
         inc(labels: LabelsOf<Known>, by = 1): void {
           series.at(labels).value += by
         },
-        /** The value of each combination that there is. */
+        /** The value of each combination so far. */
         get values() {
           return series.all
         },
@@ -106,7 +106,7 @@ export function createMetrics() {
       }
     },
 
-    /** A gauge with labels of any values. */
+    /** A gauge whose labels may have any value. */
     gauges<Label extends string>(name: string, help: string, labels: readonly Label[]) {
       const known = Object.fromEntries(labels.map((label) => [label, []])) as Record<Label, []>
       const series = numbers('gauge', name, help, known)
@@ -131,10 +131,10 @@ export function createMetrics() {
       return { observe: (labels: LabelsOf<Known>, value: number): void => observe(labels, value) }
     },
 
-    /** A gauge that is read when somebody asks. */
+    /** A gauge that is read when the metrics are rendered. */
     looked: (name: string, help: string, look: () => number): void => single('gauge', name, help, look),
 
-    /** The same with a label, for the values that it has then. */
+    /** Such a gauge with a label, for each value that the label has then. */
     lookedEach(
       name: string,
       help: string,
@@ -146,13 +146,13 @@ export function createMetrics() {
       )
     },
 
-    /** A counter that is read when somebody asks. */
+    /** A counter that is read when the metrics are rendered. */
     lookedCounter: (name: string, help: string, look: () => number): void => single('counter', name, help, look),
 
-    /** What there is, in the order in which it is rendered. */
+    /** All metrics, in the order in which they are rendered. */
     descriptions: descriptions as readonly MetricDescription[],
 
-    /** All of it in Prometheus' text format. */
+    /** All metrics in Prometheus' text format. */
     render(): { readonly contentType: string; readonly body: string } {
       return { contentType: CONTENT_TYPE, body: texts.map((text) => text()).join('\n') }
     },
@@ -163,13 +163,13 @@ const CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
 type Labels = Readonly<Record<string, string>>
 
-/** A value for each combination of labels, in the order in which they came. */
+/** A value per combination of labels, in the order in which they came. */
 class Series<Value> {
   readonly #names: readonly string[]
   readonly #first: () => Value
   readonly #all = new Map<string, { readonly labels: Labels; value: Value }>()
 
-  /** @param first what a combination begins with */
+  /** @param first makes the initial value of a combination */
   constructor(names: readonly string[], first: () => Value) {
     this.#names = names
     this.#first = first
@@ -189,11 +189,11 @@ class Series<Value> {
   }
 }
 
-/** How often values up to each bound were observed. */
+/** Counts how many observed values are up to each bound. */
 function distribution(buckets: readonly number[], names: readonly string[]) {
   const all = new Series(names, () => ({ counts: buckets.map(() => 0), sum: 0, count: 0 }))
   return {
-    /** Without a value, the labels only begin to be there. */
+    /** Without a value, it only makes the series. */
     observe(labels: Labels, observed?: number): void {
       const { value } = all.at(labels)
       if (observed === undefined) return
@@ -217,18 +217,18 @@ function distribution(buckets: readonly number[], names: readonly string[]) {
   }
 }
 
-/** Labels as they stand behind a metric's name; nothing where there are none. */
+/** Labels as text, to put after a metric's name; empty if there are none. */
 function textOf(labels: Labels): string {
   const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escaped(value).replaceAll('"', '\\"')}"`)
   return pairs.length === 0 ? '' : `{${pairs.join(',')}}`
 }
 
-/** Text in which no line feed and no backslash means something. */
+/** Escapes line feeds and backslashes. */
 function escaped(text: string): string {
   return text.replaceAll('\\', '\\\\').replaceAll('\n', '\\n')
 }
 
-/** Every combination of the values. */
+/** All combinations of the values. */
 export function combinations<Known extends KnownLabels>(known: Known): LabelsOf<Known>[] {
   let made: Record<string, string>[] = [{}]
   for (const [label, values] of Object.entries(known)) {

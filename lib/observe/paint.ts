@@ -1,4 +1,4 @@
-/** Escape sequences that begin and end a look (ECMA-48, SGR). */
+/** The escape codes that begin and end a look (ECMA-48, SGR). */
 const CODES = {
   bold: [1, 22],
   dim: [2, 22],
@@ -9,7 +9,7 @@ const CODES = {
 
 export type Look = keyof typeof CODES
 
-/** Gives a text a look on a terminal, or returns it as it is. */
+/** Gives a text a look on a terminal, or returns it unchanged. */
 export type Paint = (look: Look, text: string) => string
 
 export const plain: Paint = (_look, text) => text
@@ -19,9 +19,7 @@ export const coloured: Paint = (look, text) => {
   return `\u001b[${begin}m${text}\u001b[${end}m`
 }
 
-/**
- * Colours for a terminal, unless its owner wants none: `NO_COLOR` (https://no-color.org), or a terminal that has no looks.
- */
+/** Colours for a terminal, unless `NO_COLOR` (https://no-color.org) is set or the terminal cannot show them. */
 export function paintFor(isTerminal: boolean, environment: Readonly<Record<string, string | undefined>>): Paint {
   return isTerminal && !environment.NO_COLOR && environment.TERM !== 'dumb' ? coloured : plain
 }

@@ -3,18 +3,21 @@ import process from 'node:process'
 import { OPEN_FILES_LIMIT, runtimeName } from '../platform/runtime.ts'
 import type { Metrics } from './metrics.ts'
 
-/** Seconds since 1970. Read once: alerts find restarts by its changes, and neither the clock nor the uptime is exact. */
+/**
+ * Seconds since 1970. It is computed once, because alerts take a change for a restart, and neither the clock nor the uptime is
+ * exact.
+ */
 const STARTED_AT = Date.now() / 1000 - process.uptime()
 
 const OWN_FILES = '/proc/self/fd'
 
-/** Seconds of processor time, of the user and of the system together. */
+/** Seconds of processor time, user and system together. */
 function cpuSeconds(): number {
   const { user, system } = process.cpuUsage()
   return (user + system) / 1e6
 }
 
-/** Bytes; not a number when the process cannot tell, for lack of a file descriptor. */
+/** In bytes; NaN if the process has no file descriptor left to find out. */
 function memory(kind: 'rss' | 'heapUsed'): number {
   try {
     return process.memoryUsage()[kind]
@@ -23,7 +26,7 @@ function memory(kind: 'rss' | 'heapUsed'): number {
   }
 }
 
-/** Open file descriptors; 0 where there is no /proc. Counting them takes one: where none is left, the limit is reached. */
+/** Open file descriptors; 0 without /proc. Counting needs a descriptor itself, so if it fails the limit is reached. */
 function openFiles(): number {
   try {
     return existsSync(OWN_FILES) ? readdirSync(OWN_FILES).length : 0
@@ -32,14 +35,14 @@ function openFiles(): number {
   }
 }
 
-/** From a loop that is hardly late to one that stands still, in seconds. */
+/** In seconds, from a loop that is hardly late to one that stands still. */
 const LAG_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5]
 
 /**
- * Registers what this process uses, from what Node, Deno and Bun all have, and how late its event loop is.
+ * Registers what this process uses, with functions that Node, Deno and Bun share, and how late its event loop is.
  *
  * @param onRest called once each time that the process has come to rest
- * @returns what ends the watching of the event loop
+ * @returns a function that stops watching the event loop
  */
 export function registerProcessMetrics(
   { looked, lookedCounter, histogram }: Metrics,
@@ -60,22 +63,22 @@ export function registerProcessMetrics(
 }
 
 /**
- * Milliseconds between two looks at the event loop: while the process works, often enough to see a loop that is held up; and at
- * most, while it rests and nothing can hold the loop up. In between each wait is twice as long as the one before: a process rests
- * that has not worked for 15 s.
+ * Milliseconds between two looks at the event loop. The first is for a process that works, whose loop may be held up, and the
+ * second for one at rest, whose loop is not. In between each wait is twice as long as the one before, so a process is at rest
+ * after 15 s without work.
  */
 const INTERVALS = [500, 8_000] as const
-/** The part of a core from which on a process works. */
+/** The share of a core from which on a process counts as working. */
 const WORKING = 0.05
 
 /**
- * Observes again and again by how many seconds a timer was late, which is how long everything else has to wait as well. With
- * a timer of its own, because `monitorEventLoopDelay` means something else on each runtime.
+ * Observes periodically by how many seconds a timer was late, which everything else was as well. It uses its own timer, because
+ * `monitorEventLoopDelay` means something else on each runtime.
  *
  * @param onRest called once each time that the process has come to rest
- * @param intervals milliseconds between two looks: see INTERVALS
- * @param used seconds of processor time that the process has used
- * @returns what ends that
+ * @param intervals see {@link INTERVALS}
+ * @param used returns the seconds of processor time that the process has used
+ * @returns a function that ends the watching
  */
 export function watchEventLoop(
   observe: (seconds: number) => void,
@@ -100,7 +103,7 @@ export function watchEventLoop(
   return () => clearTimeout(timer)
 }
 
-/** Version of the runtime that runs now. */
+/** The version of the runtime of this process. */
 export function runtimeVersion(): string {
   return process.versions[runtimeName] ?? 'unknown'
 }

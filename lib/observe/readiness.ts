@@ -1,46 +1,44 @@
 /**
- * Why a mirror is not ready, in words, as its parts say. A part that must not be waited for in vain takes a
- * {@link Wait} when it is made, so that nothing is ready by oversight:
+ * Why a mirror is not ready, in words, as its parts say. A part that the mirror must wait for takes a {@link Wait} as soon as
+ * it is made, so that the mirror cannot become ready before it:
  *
- *     const joined = readiness.wait('the swarm is not joined yet')
- *     ...
- *     joined.over()
+ * const joined = readiness.wait('the swarm is not joined yet') ... joined.over()
  */
 export class Readiness {
   readonly #told: (() => Told)[] = []
   readonly #listeners = new Set<() => void>()
 
-  /** Waits for something, for the given reasons, until that is over. */
+  /** Makes the mirror wait, for these reasons, until the wait is over. */
   wait(...reasons: readonly string[]) {
     let told: Told = { reasons: [], notes: [] }
-    /** Waits, for these reasons instead of those before, and says this beside instead of what it said before. */
+    /** Replaces the reasons and the notes of this wait. */
     const tell = ({ reasons, notes }: Told): void => {
       const before = JSON.stringify(told)
       told = { reasons, notes }
       if (before !== JSON.stringify(told)) for (const listener of this.#listeners) listener()
     }
-    /** Waits, for these reasons instead of those before. */
+    /** Replaces the reasons of this wait, and drops its notes. */
     const waitFor = (...reasons: readonly string[]): void => tell({ reasons, notes: [] })
     this.#told.push(() => told)
     waitFor(...reasons)
     return {
-      /** Empty when there is nothing to wait for. */
+      /** Empty when the wait is over. */
       get reasons(): readonly string[] {
         return told.reasons
       },
       tell,
       for: waitFor,
-      /** There is nothing to wait for, at least for now. */
+      /** Ends the wait, at least for now. */
       over: (): void => waitFor(),
     }
   }
 
-  /** Empty when the mirror is ready; in the order in which the parts were made otherwise. */
+  /** Empty when the mirror is ready; otherwise in the order in which the parts were made. */
   get reasons(): readonly string[] {
     return this.#told.flatMap((told) => told().reasons)
   }
 
-  /** What people should know although it makes nothing unready. */
+  /** Notes that people should know, but that do not make the mirror unready. */
   get notes(): readonly string[] {
     return this.#told.flatMap((told) => told().notes)
   }
@@ -48,7 +46,7 @@ export class Readiness {
   /**
    * Calls `listener` whenever the reasons or the notes have changed.
    *
-   * @returns what ends that
+   * @returns a function that removes the listener
    */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener)
@@ -61,5 +59,5 @@ interface Told {
   readonly notes: readonly string[]
 }
 
-/** What one part waits for. */
+/** The wait of one part. */
 export type Wait = ReturnType<Readiness['wait']>

@@ -263,7 +263,7 @@ export function readRequest(head: Uint8Array): ReceivedRequest | undefined {
     const { firstLine, headers } = readHead(head)
     const [, method, target, version] = REQUEST_LINE.exec(firstLine) ?? []
     if (method === undefined || target === undefined || !HOST.test(headers.get('host') ?? '')) return undefined
-    // Two servers that each believe the other length would see different requests (RFC 9112, section 6.1).
+    // Servers that believe different ones of the two lengths would see different requests (RFC 9112, section 6.1).
     if (headers.has('transfer-encoding') && headers.has('content-length')) return undefined
     const hasBody = headers.has('transfer-encoding') || (headers.get('content-length') ?? '0') !== '0'
     return { method, target, headers, keepAlive: version === '1' && !hasBody && !closes(headers) }
