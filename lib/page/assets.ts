@@ -7,7 +7,10 @@ import * as swarm from './client/swarm.ts'
 import * as traceView from './client/trace-view.ts'
 import { STYLE } from './style.ts'
 
-/** The page without its content, which the script puts in; everything that is read aloud, or without a script, is here. */
+/**
+ * The page without its content, which the script adds. The headings and labels for screen readers, and the text for browsers
+ * without a script, are here.
+ */
 const DOCUMENT = `<!doctype html>
 <html lang="en">
 <head>
@@ -48,21 +51,20 @@ const DOCUMENT = `<!doctype html>
 </html>
 `
 
-/** Two nodes and what passes between them, in a colour that shows on light and on dark. */
+/** Two nodes and the link between them, in a colour that is visible on light and dark. */
 const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><g fill="none" stroke="#16858f" stroke-width="2"><circle cx="4" cy="8" r="2.5"/><circle cx="12" cy="8" r="2.5"/><path d="M6.5 8h3"/></g></svg>
 `
 
 /**
- * The page's script: the sources of the functions under client/ as the runtime has them, with their types taken off. There
- * is not a file to read at run time and nothing to build, so it is the same from source and in one bundled file, where a
- * bundler may have renamed functions, but then in all of them alike.
+ * The page's script: the sources of the functions under client/ as the runtime has them, without types. It needs no file at run
+ * time and no build, so it works from source and in a bundle. A bundler may rename functions, but does so everywhere.
  */
 export function clientScript(): string {
   const functions = [format, dom, pulls, sections, swarm, traceView, main].flatMap((part) => Object.values(part))
   return `${functions.map(String).join('\n')}\n${main.start.name}()\n`
 }
 
-/** Everything that the page consists of but its data. */
+/** All files of the page; its data comes from `/api/status`. */
 export const ASSETS = [
   { path: '/', type: 'text/html; charset=utf-8', text: DOCUMENT },
   { path: '/page.css', type: 'text/css; charset=utf-8', text: STYLE },

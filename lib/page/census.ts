@@ -10,13 +10,13 @@ import type { Peer } from '../swarm/router.ts'
 const text = (longest: number) => v.pipe(v.string(), v.minLength(1), v.maxLength(longest))
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 const INTRODUCTION = v.strictObject({
-  /** Of the machine, at most as long as a name in the DNS may be. */
+  /** The machine's name, at most as long as a DNS name. */
   name: text(253),
   version: text(64),
   runtime: text(64),
-  /** Digests and tags that it offers. */
+  /** How many digests and tags the member offers. */
   held: count,
-  /** Requests that its peer door is answering. */
+  /** How many requests its peer door is answering. */
   transfers: count,
   /** Milliseconds since its start. */
   ageMs: count,
@@ -24,43 +24,43 @@ const INTRODUCTION = v.strictObject({
 
 const ANSWER = v.pipe(v.string(), v.parseJson(), INTRODUCTION)
 
-/** What a member tells of itself to another one. */
+/** What a member tells other members about itself. */
 export type Introduction = v.InferOutput<typeof INTRODUCTION>
 
-/** What a member has told, as of some time. */
+/** An introduction that this node has received. */
 export interface Heard extends Omit<Introduction, 'ageMs'> {
   /** Milliseconds since 1970. */
   readonly startedAt: number
 }
 
-/** A member, or one that has just left. */
+/** A member, or one that has just left the swarm. */
 export interface Counted {
   readonly address: string
-  /** Missing if it was not asked yet, or has never answered. */
+  /** Missing if the member has not been asked yet, or has never answered. */
   readonly told?: Heard | undefined
-  /** Whether it left the last question unanswered. */
+  /** Whether the member did not answer the last question. */
   readonly isMute: boolean
 }
 
 const LIMITS = {
-  /** Members that are asked: those of a large cluster fit on no page. */
+  /** How many members are asked: a page cannot show all members of a large cluster. */
   members: 1_000,
-  /** How many are asked at the same time. A question is a datagram, and takes a second if it is not answered. */
+  /** How many are asked at the same time. A question is one datagram, and takes a second if it is not answered. */
   parallel: 32,
-  /** Milliseconds that a round of questions may take, and from the start of one to the next at least. */
+  /** Milliseconds that a round of questions may take, and at least between the starts of two rounds. */
   round: 10_000,
 }
 
 /** What one member asks another: who are you? */
 const QUESTION = new TextEncoder().encode('{"kind":"member"}')
-/** Any key: the members closest to it are always the same ones. */
+/** Any fixed key, so that the closest members are always the same ones. */
 const SOME_KEY = '' as Key
 
 /**
- * Lets this node introduce itself to members that ask. It needs a datagram, where a request to a peer door needs a TLS
- * handshake: a page may ask a thousand nodes.
+ * Lets this node introduce itself to members that ask. A question is one datagram, because a page may ask a thousand nodes and
+ * a request to a peer door would need a TLS handshake.
  *
- * @returns the members, whose other questions can be answered as before
+ * @returns the members; their other questions can be answered as before
  */
 export function introducing(members: Members, introduce: () => Introduction): Members {
   const own: Answerer = (question) => {
@@ -79,15 +79,15 @@ export function introducing(members: Members, introduce: () => Introduction): Me
 }
 
 /**
- * Who is in the swarm and what each tells of itself. Members are asked while somebody looks, some at a time and in rounds: a
- * look gives what is known then.
+ * Who is in the swarm, and what each member tells about itself. Members are asked in rounds while somebody looks, some at a
+ * time. A look returns what is known at that moment.
  */
 export function createCensus(
   { members, clock = systemClock, log }: { members: Members; clock?: Clock; log: Logger },
   limits: Partial<typeof LIMITS> = {},
 ) {
   const { members: most, parallel, round } = { ...LIMITS, ...limits }
-  /** By address, of the present members only. */
+  /** By address; only members that are present. */
   let counted = new Map<string, Counted>()
   let isAsking = false
   let begunAt = Number.NEGATIVE_INFINITY
@@ -97,7 +97,7 @@ export function createCensus(
     if (signal.aborted) return
     const address = addressOf(peer)
     const told = answer && read(answer)
-    // Who does not answer now is still who it was.
+    // A member that does not answer now keeps its last introduction.
     counted.set(address, { address, told: told ?? counted.get(address)?.told, isMute: told === undefined })
   }
   const askAll = async (peers: readonly Peer[], signal: AbortSignal) => {
@@ -111,7 +111,7 @@ export function createCensus(
     await Promise.all(Array.from({ length: parallel }, work))
   }
 
-  /** @param signal ends the questions */
+  /** @param signal ends the round of questions */
   return (signal: AbortSignal): readonly Counted[] => {
     const peers = members.closest(SOME_KEY, most)
     counted = new Map(
@@ -123,7 +123,7 @@ export function createCensus(
     if (!isAsking && clock.now() - begunAt >= round) {
       isAsking = true
       begunAt = clock.now()
-      // Those of whom nothing is known first, so that a round that is cut short goes on with the next one.
+      // Unknown members come first, so that the next round goes on where a round was cut short.
       const order = peers.toSorted((a, b) => knownOf(counted.get(addressOf(a))) - knownOf(counted.get(addressOf(b))))
       void bounded(round, signal, (over) => askAll(order, over))
         .catch((error) => log.error('members cannot be asked', { error }))
@@ -135,7 +135,7 @@ export function createCensus(
   }
 }
 
-/** `undefined` for what is no introduction: a member of another version may tell other things. */
+/** `undefined` if the answer is no introduction: a member of another version may answer in another form. */
 function read(answer: Uint8Array): Heard | undefined {
   const { success, output } = v.safeParse(ANSWER, new TextDecoder().decode(answer))
   if (!success) return undefined

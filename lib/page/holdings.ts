@@ -4,29 +4,32 @@ import type { Key } from '../oci/key.ts'
 import { bounded } from '../platform/abort.ts'
 import type { ContentStore } from '../store/store.ts'
 
-/** What this node holds and offers, for people. */
+/** The content that this node holds and offers, for people. */
 export interface Held {
   /** `registry/repository:tag`, in alphabetical order. */
   readonly images: readonly string[]
-  /** Images beyond those that are listed. */
+  /** How many more images there are than are listed. */
   readonly more: number
   readonly digests: number
-  /** Sum of the sizes known so far. */
+  /** Sum of the sizes that are known so far. */
   readonly bytes: number
-  /** Digests whose size is not known yet. */
+  /** How many digests have a size that is not known yet. */
   readonly unsized: number
 }
 
 const LIMITS = {
-  /** Images that are told by name: more than a node usually has (kubelet keeps a few dozen), few enough for a page. */
+  /** How many images are listed: more than a node usually has (kubelet keeps a few dozen), and few enough for a page. */
   listed: 200,
-  /** Digests whose size is asked for at each look. */
+  /** How many sizes each look asks for. */
   batch: 200,
-  /** Milliseconds that this may take: a batch takes one for each, and a page must not wait for a containerd that hangs. */
+  /** Milliseconds that a batch may take. A size takes one millisecond, and a page must not wait for a containerd that hangs. */
   patience: 500,
 }
 
-/** Sums up what is held. Each look asks for some of the sizes that are not known yet; they are kept as long as their digest is held. */
+/**
+ * Sums up the content that is held. Each look asks for some of the unknown sizes, and keeps a size as long as its digest is
+ * held.
+ */
 export function createHoldings(
   { store, held, log }: { readonly store: ContentStore; readonly held: ReadonlySet<Key>; readonly log: Logger },
   limits: Partial<typeof LIMITS> = {},
@@ -44,13 +47,13 @@ export function createHoldings(
       await bounded(patience, signal, async (over) => {
         for (const digest of unknown) {
           const descriptor = await store.describe(digest, over)
-          // Content that has just gone will soon not be among what is held.
+          // If the content has just gone, its digest will leave `held` soon.
           if (descriptor !== undefined) sizes.set(digest, descriptor.size)
         }
       })
     } catch (error) {
       signal.throwIfAborted()
-      // A page that says that containerd is away must not need it. The next look asks again.
+      // The page must work without containerd, to say that it is down. The next look asks again.
       log.debug('sizes unknown', { error })
     }
     let bytes = 0

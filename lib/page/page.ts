@@ -14,15 +14,15 @@ export interface PageDependencies {
 
 export type Page = ReturnType<typeof createPage>
 
-/** Longest request for a trace in bytes: a reference has at most 253 + 255 + 128 characters and a digest. */
+/** Longest request for a trace, in bytes: a reference has at most 253 + 255 + 128 characters and a digest. */
 const MAX_REQUEST = 2_048
 const REQUEST = v.pipe(v.string(), v.parseJson(), v.object({ reference: v.string() }))
-/** However many pages are open, they cost two looks a second. */
+/** However many pages are open, they cost at most two looks a second. */
 const STATUS_AGE = 500
 
 /**
- * The headers of every answer. Nothing inline and nothing from elsewhere runs or is shown, no markup is made from text
- * (Trusted Types), nobody frames the page, and nothing is kept.
+ * The headers of every answer. No inline or foreign code or content is allowed, no text becomes markup (Trusted Types), nobody
+ * may frame the page, and nothing is cached.
  */
 const HEADERS = {
   'Content-Security-Policy': [
@@ -47,7 +47,7 @@ const HEADERS = {
 /**
  * The page for people: what the mirror is doing, and a trace of an image. One trace runs at a time.
  *
- * @param statusAge milliseconds for which one look at the status serves everybody
+ * @param statusAge milliseconds for which one look at the status serves all pages
  */
 export function createPage({ status, trace, log: unbounded }: PageDependencies, statusAge = STATUS_AGE) {
   const app = new Hono()
@@ -65,7 +65,7 @@ export function createPage({ status, trace, log: unbounded }: PageDependencies, 
     return last.body
   }
 
-  // It has no password, so a web page that somebody has open elsewhere must not read it through the browser.
+  // The page has no password, so web pages of other sites must not read it through a person's browser.
   const refuse = (c: Context, reason: string) => c.text(`refused: ${reason}\n`, 403, HEADERS)
   app.use(sameSite(refuse, { addressesOnly: true, allowLinks: true }))
   for (const { path, type, text } of ASSETS) {
@@ -75,11 +75,11 @@ export function createPage({ status, trace, log: unbounded }: PageDependencies, 
     c.body(await statusBody(), 200, { ...HEADERS, 'Content-Type': 'application/json' }),
   )
   app.post('/api/trace', async (c) => {
-    // A form of another site cannot send this type: the browser would ask first, and hear no.
+    // A form of another site cannot send this type: the browser would first ask whether it may, and is refused.
     if (c.req.header('content-type') !== 'application/json') return c.text('send JSON\n', 415, HEADERS)
     if (Number(c.req.header('content-length') ?? Number.NaN) <= MAX_REQUEST === false)
       return c.text(`send at most ${MAX_REQUEST} bytes, and say how many\n`, 413, HEADERS)
-    // Only of a client that leaves can it not be read: no failure of this node.
+    // Reading fails only if the client leaves, which is no failure of this node.
     const asked = v.safeParse(REQUEST, await c.req.text().catch(() => ''))
     if (!asked.success) return c.text('send {"reference": "..."}\n', 400, HEADERS)
     if (tracing) return c.text('another trace is running: one at a time\n', 429, HEADERS)
@@ -102,7 +102,7 @@ export function createPage({ status, trace, log: unbounded }: PageDependencies, 
   return { app, close }
 }
 
-/** One line of JSON for each step, as it comes: a few dozen, so a trace need not wait for its reader. */
+/** One line of JSON per step, as it comes. There are a few dozen, so a trace need not wait for its reader. */
 function linesOf(
   run: (emit: (step: TraceStep) => void, signal: AbortSignal) => Promise<void>,
   failed: (error: unknown) => void,

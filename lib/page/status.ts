@@ -16,9 +16,9 @@ export interface ShownFinding {
   readonly remedy?: string | undefined
 }
 
-/** A node: what it tells of itself, and how it is as a peer of this one. */
+/** A node: what it tells about itself, and what this node knows of it as a peer. */
 export interface NodeStatus extends Counted {
-  /** Missing if this node has neither asked it for content nor a connection to it. */
+  /** Missing if this node has never asked it for content and has no connection to it. */
   readonly peer?: PeerState | undefined
 }
 
@@ -27,35 +27,35 @@ export interface SwarmStatus {
   readonly size: number
   readonly connected: number
   readonly aside: number
-  /** How many members run each version, as far as they have told it; the usual one first. */
+  /** How many members run each version, as far as they have told it. The most common version comes first. */
   readonly versions: readonly (readonly [version: string, members: number])[]
-  /** Members, and others of which something is known. Those with something wrong come first. */
+  /** Members, and other peers that this node knows. Nodes with a problem come first. */
   readonly nodes: readonly NodeStatus[]
-  /** Nodes beyond those that are listed. */
+  /** How many more nodes there are than are listed. */
   readonly more: number
 }
 
-/** All that the page shows. Times are in milliseconds, points in time since 1970. */
+/** Everything that the page shows. Times are in milliseconds, points in time since 1970. */
 export interface Status {
   readonly time: number
-  /** What does not change while the mirror runs. */
+  /** Values that do not change while the mirror runs. */
   readonly node: {
     readonly version: string
     readonly runtime: string
     /** The address of its peer door. */
     readonly address: string
-    /** Where its images are. */
+    /** The kind of its store. */
     readonly store: string
     readonly startedAt: number
   }
   readonly ready: boolean
-  /** Why not, in words, and what there is to say although it is ready. */
+  /** Why the mirror is not ready, in words, and notes that do not keep it from being ready. */
   readonly reasons: readonly string[]
   /** Missing where there is no containerd to check, or before the first check. */
   readonly findings?: readonly ShownFinding[] | undefined
   /** `--resolve`. */
   readonly resolve: 'fallback' | 'upstream' | 'swarm'
-  /** Registries that were asked for lately, and who says what their tags mean and who may pull. */
+  /** Registries that were asked for lately, and who resolves for each. */
   readonly registries: readonly (UpstreamState & { readonly resolvedBy: 'upstream' | 'swarm' })[]
   readonly swarm: SwarmStatus
   readonly held: Held
@@ -63,17 +63,17 @@ export interface Status {
   /** Bytes given to other nodes. */
   readonly given: number
   readonly pulls: readonly Pull[]
-  /** Addresses of the nodes that get content from this one while it comes here, by its digest. */
+  /** The addresses of the nodes that get content from this node while it arrives, by digest. */
   readonly followers: Readonly<Record<string, string>>
   readonly history: HistoryStatus
 }
 
-/** Nodes that are listed. */
+/** How many nodes are listed. */
 const LISTED = 300
-/** For how long a failure counts as something wrong, in milliseconds. */
+/** Milliseconds for which a failure counts as a problem. */
 const RECENT = 60_000
 
-/** Puts together what members tell of themselves and what is known of them as peers. */
+/** Combines what members tell about themselves with what this node knows of them as peers. */
 export function swarmStatus(
   { size, counted, peers }: { size: number; counted: readonly Counted[]; peers: readonly PeerState[] },
   listed: number = LISTED,

@@ -1,6 +1,6 @@
 /**
- * How the page looks: one column of quiet tables with aligned figures, one accent colour, and two more for what is wrong.
- * Text has a contrast of at least 4.5 to 1 in both schemes.
+ * The look of the page: one column of plain tables with aligned figures, one accent colour, and two more for problems. Text has
+ * a contrast of at least 4.5 to 1 in both colour schemes.
  */
 export const STYLE = `:root {
   color-scheme: light dark;

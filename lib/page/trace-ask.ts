@@ -19,23 +19,23 @@ export interface AskingDependencies {
   readonly router: Router
   readonly client: PeerClient
   readonly credentials: PeerCredentials
-  /** Only read. */
+  /** A trace only reads it. */
   readonly known: KnownPeers
 }
 
-/** What one peer said. */
+/** The answer of one peer. */
 export interface PeerTrace {
   readonly address: string
   readonly outcome: 'content' | 'missing' | 'busy' | PeerFailure
   /** Milliseconds until the head of its answer, or until it failed. */
   readonly headMs: number
-  /** Milliseconds until its first byte, if one was asked for. */
+  /** Milliseconds until its first byte, if the trace asked for one. */
   readonly firstByteMs?: number
-  /** The digest that it has. */
+  /** The digest of its content. */
   readonly digest?: Digest
   /** What went wrong, in words. */
   readonly problem?: string
-  /** Whether a pull would not ask it now. */
+  /** Whether a pull would avoid this peer now. */
   readonly isAside: boolean
 }
 
@@ -46,20 +46,20 @@ export interface Asking {
   readonly lookupMs: number
   /** How many peers the lookup found. */
   readonly found: number
-  /** What the peers said that were asked. */
+  /** The answers of the peers that were asked. */
   readonly answers: readonly PeerTrace[]
 }
 
-/** How long one lookup may take, in milliseconds: longer than pulls wait, to show peers that are found too late for them. */
+/** Milliseconds that one lookup may take: longer than pulls wait, to show peers that are found too late for a pull. */
 const LOOKUP_LIMIT = 2_000
-/** Peers that are found and asked for one part. A pull asks three at a time. */
+/** How many peers a lookup may find, and how many are asked for one part. A pull asks three at a time. */
 const MAX_FOUND = 20
 const MAX_ASKED = 4
-/** How long the first byte may take after the head, and the bytes of a manifest, in milliseconds. */
+/** Milliseconds after the head for the first byte, and for all bytes of a manifest. */
 const BYTE_LIMIT = 3_000
 const MANIFEST_LIMIT = 5_000
 
-/** Looks for peers of what the request is about, to the end of the lookup, and asks some of them all at once. */
+/** Looks for peers that have the content, until the lookup is over, and asks some of them at once. */
 export async function askPeers(
   dependencies: AskingDependencies,
   request: PeerRequest,
@@ -109,7 +109,7 @@ async function askPeer(
   }
 }
 
-/** A manifest from a peer that said that it has it; `undefined` if it does not give it after all. */
+/** A manifest from a peer that has said that it has it; `undefined` if the peer does not give it after all. */
 export async function readFromPeer(
   { client, credentials }: AskingDependencies,
   target: ManifestTarget & { readonly reference: { readonly digest: Digest } },
@@ -127,13 +127,13 @@ export async function readFromPeer(
     return { mediaType: descriptor.mediaType, bytes }
   } catch (error) {
     signal.throwIfAborted()
-    // The trace shows what the peer said at first; now it has changed its mind.
+    // The peer gives other content than it said. The trace shows its first answer.
     if (error instanceof PeerError || error instanceof VerificationError) return undefined
     throw error
   }
 }
 
-/** Reads from a body that is cancelled afterwards, or when its time, in milliseconds, is over. */
+/** Reads from a body, which is cancelled afterwards, or after `limit` milliseconds. */
 async function reading<T>(body: ByteSource, limit: number, signal: AbortSignal, read: () => Promise<T>): Promise<T> {
   const cancel = () => void body.cancel()
   try {
@@ -150,28 +150,28 @@ async function wholeOf(source: ByteSource): Promise<Uint8Array> {
   return new Uint8Array(await sourceResponse(source, {}).arrayBuffer())
 }
 
-/** What this node's own store said. */
+/** The answer of this node's own store. */
 export interface LocalAnswer<T> {
-  /** Missing if it does not have it, or could not be asked. */
+  /** Missing if the store does not have it, or could not be asked. */
   readonly value?: T | undefined
-  /** Milliseconds until it had answered. */
+  /** Milliseconds until the store had answered. */
   readonly ms: number
-  /** Why it could not be asked, in words. */
+  /** Why the store could not be asked, in words. */
   readonly problem?: string | undefined
 }
 
-/** A manifest or index with its bytes, which are those of its digest. */
+/** A manifest or index with its bytes, which match its digest. */
 export interface TracedManifest {
   readonly mediaType: string
   readonly bytes: Uint8Array
 }
 
-/** How long one question may take, in milliseconds: one when all is well, for ever with a containerd that hangs. */
+/** Milliseconds that one question may take. It takes one when all is well, and would take for ever if containerd hangs. */
 const LOCAL_LIMIT = 2_000
 
 /**
- * Asks this node's own store for a trace, which goes on without it: a page that tells what is wrong must not hang with
- * it. After one failure nothing more is asked, since every question would wait as long.
+ * Asks this node's own store for a trace. The trace goes on if the store hangs, because people use the page to find out what is
+ * wrong. After one failure it asks nothing more, because every question would wait as long.
  */
 export function createLocalAsker(store: ContentStore, limit = LOCAL_LIMIT) {
   let problem: string | undefined

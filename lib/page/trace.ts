@@ -27,7 +27,7 @@ export interface TracerDependencies extends AskingDependencies {
   readonly policy: Policy
 }
 
-/** A trace that runs. */
+/** A trace under way. */
 interface Tracing extends TracerDependencies {
   /** Asks this node's own store, without hanging. */
   readonly local: LocalAsker
@@ -36,48 +36,48 @@ interface Tracing extends TracerDependencies {
 }
 
 export interface TracerOptions {
-  /** Milliseconds that a pull looks for peers, for comparison. */
+  /** Milliseconds for which a pull looks for peers, for comparison. */
   readonly lookupTimeout: number
   readonly resolution: Resolution
   /** Milliseconds that a trace may take in all. */
   readonly limit?: number
-  /** Milliseconds that this node's store may take for an answer. */
+  /** Milliseconds that this node's store may take for one answer. */
   readonly localLimit?: number
 }
 
-/** One thing that a pull of the image would ask for, and who has it. */
+/** One piece of content that a pull of the image would ask for, and who has it. */
 export interface TracePart extends Asking {
   readonly role: 'tag' | 'index' | 'manifest' | 'config' | 'layer' | 'artifact'
   /** The digest, or `registry/repository:tag`. */
   readonly key: string
   readonly size?: number | undefined
-  /** Whether this node has it, and how many milliseconds it took to tell. */
+  /** Whether this node has it, and how many milliseconds its store took to tell. */
   readonly isLocal: boolean
   readonly localMs: number
   /** Why this node could not be asked, in words. */
   readonly localProblem?: string | undefined
 }
 
-/** What a trace tells, in this order: the name as it was read, who resolves it, its parts, and the end. */
+/** The steps of a trace, in this order: the name as it was read, who resolves it, its parts, and the end. */
 export type TraceStep =
   | { readonly step: 'name'; readonly name: string; readonly lookupTimeout: number }
   | { readonly step: 'resolve'; readonly by: 'upstream' | 'swarm' }
   | { readonly step: 'part'; readonly part: TracePart }
   | { readonly step: 'end'; readonly ms: number; readonly problem?: string }
 
-/** Long enough for a large image whose every lookup runs into its bound, in milliseconds. */
+/** Milliseconds that are enough for a large image if every lookup takes as long as it may. */
 const LIMIT = 30_000
-/** Parts that are traced: images of more layers are rare, and each costs a lookup and a byte of some peers. */
+/** How many parts are traced: images with more layers are rare, and each part costs a lookup and a byte from some peers. */
 const MAX_PARTS = 48
-/** Parts that are traced at the same time: containerd pulls as many. */
+/** How many parts are traced at the same time: as many as containerd pulls. */
 const PARALLEL = 3
 
 /**
- * Goes the way of a pull of the image, without pulling it, and tells step by step who has what and how long it takes to
- * hear so. What it learns of peers changes nothing for real pulls.
+ * Takes the steps of a pull of the image without pulling it. For each step it tells who has the content and how long the
+ * answers took. It does not change what real pulls know about peers.
  *
- * @param emit hears of every step; the last one is the end
- * @param signal ends it early
+ * @param emit called with every step; the last one is the end
+ * @param signal ends the trace early
  */
 export function createTracer(dependencies: TracerDependencies, options: TracerOptions) {
   const { lookupTimeout, resolution, limit = LIMIT, localLimit } = options
@@ -104,7 +104,7 @@ export function createTracer(dependencies: TracerDependencies, options: TracerOp
 
 export type Tracer = ReturnType<typeof createTracer>
 
-/** @returns why it could not go on, in words */
+/** @returns why the trace could not go on, in words */
 async function follow(tracing: Tracing, reference: Reference): Promise<string | undefined> {
   const { policy } = tracing
   if (!policy.admits(reference)) return 'this image is not mirrored: see --registries and --exclude'
@@ -127,7 +127,7 @@ async function followTag(tracing: Tracing, { registry, repository, tag = '' }: R
   return local.value ?? asking.answers.find(({ outcome }) => outcome === 'content')?.digest
 }
 
-/** Follows a manifest to its config and layers, and an index to the manifest that this node would take. */
+/** Follows a manifest to its config and layers, and an index to the manifest for this node's platform. */
 async function followContent(tracing: Tracing, name: Reference, digest: Digest): Promise<string | undefined> {
   const { tell } = tracing
   for (let next: Digest = digest; ; ) {
@@ -158,7 +158,7 @@ async function followBlobs(
   const chosen = [...new Map(children.map((child) => [child.digest, child])).values()].slice(0, MAX_PARTS)
   const roles = new Map(children.map(({ digest }, index) => [digest, index === 0 ? 'config' : 'layer'] as const))
   const rest = chosen.values()
-  // In the manifest's order, whichever answers come first.
+  // Parts are told in the manifest's order, whichever answers come first.
   let told: Promise<void> = Promise.resolve()
   const work = async () => {
     for (const { digest, size } of rest) {
@@ -169,7 +169,7 @@ async function followBlobs(
         await before
         tracing.tell({ role: roles.get(digest) ?? 'layer', key: digest, size, ...own, ...asking })
       })
-      // The worker below throws a failure; nobody awaits this promise then.
+      // If it fails, the worker below throws the same error, and nobody awaits this promise.
       told.catch(() => undefined)
       await looking
     }
@@ -179,7 +179,7 @@ async function followBlobs(
   return roles.size > chosen.length ? `only the first ${MAX_PARTS} parts of ${roles.size} were looked at` : undefined
 }
 
-/** From this node, or else from a peer that said that it has it; `undefined` if nobody gives it. */
+/** Reads the manifest from this node, or else from a peer that has said that it has it; `undefined` if nobody gives it. */
 async function readManifest(
   tracing: Tracing,
   target: Parameters<typeof readFromPeer>[1],
@@ -195,7 +195,7 @@ async function readManifest(
   return undefined
 }
 
-/** The child of an index that a node like this one takes: the one of its architecture, or else the first. */
+/** The child of an index for this node's platform, or else the first child. */
 function preferredChild(index: Uint8Array, children: readonly Descriptor[]): Descriptor | undefined {
   const { manifests } = JSON.parse(new TextDecoder().decode(index)) as { readonly manifests?: unknown }
   const list: readonly unknown[] = Array.isArray(manifests) ? manifests : []
@@ -206,11 +206,11 @@ function preferredChild(index: Uint8Array, children: readonly Descriptor[]): Des
   return children[Math.max(list.findIndex(isOwn), 0)]
 }
 
-/** Who has it: this node, and which peers. */
+/** Finds out whether this node has the content, and which peers do. */
 async function look(tracing: Tracing, target: ContentTarget, digest: Digest) {
   const { signal } = tracing
   const local = await tracing.local((store, over) => store.describe(digest, over), signal)
-  // The first byte of a blob shows that there are bytes, and takes nothing from real pulls.
+  // The first byte of a blob shows that the peer can send it, and costs real pulls nothing.
   const range = target.kind === 'blob' ? 'bytes=0-0' : undefined
   const asking = await askPeers(tracing, { target, method: 'GET', range }, signal)
   return { own: shown(local), asking }

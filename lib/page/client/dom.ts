@@ -3,7 +3,7 @@ export type Child = Node | string | undefined | false
 /** The source of each part of the page when it was last filled. */
 export type Shown = Map<string, string>
 
-/** Makes an element. Texts only ever become text nodes: no name of an image can become markup. */
+/** Makes an element. Texts always become text nodes, so no name of an image can become markup. */
 export function make(tag: string, className: string, ...children: readonly Child[]): HTMLElement {
   const element = document.createElement(tag)
   if (className !== '') element.className = className
@@ -11,7 +11,7 @@ export function make(tag: string, className: string, ...children: readonly Child
   return element
 }
 
-/** Makes an element of a drawing. Attributes of one are no styles, so that the page's policy lets them be. */
+/** Makes an SVG element. Its looks are attributes and not styles, because the page's policy forbids inline styles. */
 export function draw(
   tag: string,
   attributes: Readonly<Record<string, string | number>>,
@@ -30,8 +30,8 @@ export function byId(id: string): HTMLElement {
 }
 
 /**
- * Puts content into an element if its source has changed. What the reader has opened stays open, and the focus stays where
- * it was.
+ * Fills an element if the source of its content has changed. Parts that the reader has opened stay open, and the focus stays
+ * where it was.
  */
 export function fill(shown: Shown, id: string, source: unknown, content: () => readonly Child[]): void {
   const element = byId(id)
@@ -50,14 +50,14 @@ export function fill(shown: Shown, id: string, source: unknown, content: () => r
   }
 }
 
-/** One address or several, which may break before their ports. */
+/** Text of one or several addresses, which may wrap before their ports. */
 export function breakable(text: string): HTMLElement {
   const [first = '', ...rest] = text.split(':')
   const pieces = rest.flatMap((piece) => [make('wbr', ''), `:${piece}`])
   return make('span', 'name', first, ...pieces)
 }
 
-/** A part that can be opened; its key tells it from others. */
+/** A part that can be opened and closed. Its key tells it from others. */
 export function fold(key: string, isOpen: boolean, summary: readonly Child[], inside: readonly Child[]): HTMLElement {
   const details = make('details', '', make('summary', '', ...summary), make('div', 'inside', ...inside))
   details.dataset.key = key
@@ -84,7 +84,7 @@ export function table(
       '',
       ...cells.map((cell, index) => {
         const made = make(index === 0 ? 'th' : 'td', kinds[index] ?? '', cell)
-        // An empty cell would be read as a mistake; it says that there is nothing to say.
+        // An empty cell would look like a mistake, so it shows a dash.
         if (cell === '') made.append(make('span', 'none', ''))
         if (index === 0) made.setAttribute('scope', 'row')
         return made

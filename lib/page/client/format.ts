@@ -1,6 +1,6 @@
 /**
- * Figures as people read them. Everything under client/ runs in the browser: its functions are sent as they are, so they may
- * use each other, and nothing else of a module.
+ * Figures as people read them. Everything under client/ runs in the browser. Its functions are sent as their source, so they
+ * may call each other, but use nothing else of a module.
  */
 
 /** Bytes in binary units, with three significant digits. */
@@ -16,7 +16,7 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(digits)} ${units[unit]}`
 }
 
-/** Milliseconds, as milliseconds, seconds, minutes, hours or days; none for those between two times of a clock that was set back. */
+/** A time in milliseconds, seconds, minutes, hours or days. A negative time, from a clock that was set back, counts as 0. */
 export function formatTime(ms: number): string {
   if (ms < 10) return `${Math.max(ms, 0).toFixed(1)} ms`
   if (ms < 1000) return `${ms.toFixed(0)} ms`
@@ -28,25 +28,25 @@ export function formatTime(ms: number): string {
   return hours < 48 ? `${hours.toFixed(0)} h` : `${(hours / 24).toFixed(0)} d`
 }
 
-/** Bytes a second from bytes and milliseconds; nothing where they are too few for a rate. */
+/** Bytes per second from bytes and milliseconds; empty if there are too few for a rate. */
 export function formatRate(bytes: number, ms: number): string {
   return bytes < 65536 || ms < 1 ? '' : `${formatBytes((bytes * 1000) / ms)}/s`
 }
 
-/** A part of a whole in per cent; a dash where there is no whole. */
+/** A share in per cent; a dash if the whole is 0. */
 export function formatShare(part: number, whole: number): string {
   if (whole === 0) return '–'
   const share = (part / whole) * 100
   return `${share.toFixed(share === 0 || share >= 99.95 || share === Math.round(share) ? 0 : 1)} %`
 }
 
-/** A digest, short enough for a table. */
+/** A digest, shortened for a table. */
 export function formatDigest(digest: string): string {
   const hex = digest.slice(digest.indexOf(':') + 1)
   return hex.length > 12 ? hex.slice(0, 12) : hex
 }
 
-/** The name of a host without its domain, which all nodes have in common; an address as it is. */
+/** The name of a host without its domain, which all nodes share; an address unchanged. */
 export function formatHost(name: string): string {
   const [host = ''] = name.split('.')
   return /^\d*$/.test(host) ? name : host

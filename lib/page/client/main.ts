@@ -8,7 +8,7 @@ import { runTrace } from './trace-view.ts'
 
 /** Starts the page: asks for the status while the page is visible, and runs traces. */
 export function start(): void {
-  /** Milliseconds between two questions; the mirror makes an answer at most twice a second. */
+  /** Milliseconds between two requests for the status; the mirror renews it at most twice a second. */
   const interval = 1500
   const shown: Shown = new Map()
   let timer: ReturnType<typeof setTimeout> | undefined
@@ -26,7 +26,7 @@ export function start(): void {
       show(status, shown, before)
       before = status
     } catch (error) {
-      // The mirror has stopped, or the way to it is gone: the page says so.
+      // The mirror has stopped or cannot be reached, and the page says so.
       showState('wrong', 'no contact with the mirror')
       byId('state').title = String(error)
     }
@@ -51,7 +51,7 @@ export function show(status: Status, shown: Shown, before: Status | undefined): 
   fill(shown, 'history', status.history, () => charts(status.history))
   byId('check').hidden = status.findings === undefined
   fill(shown, 'findings', status.findings ?? [], () => findings(status.findings ?? []))
-  // What stands still has another rate than before.
+  // While parts run, fill this anew each time, because the rate changes even if they stand still.
   const isMoving = status.pulls.some(({ parts }) => parts.some(isRunning))
   fill(shown, 'running', isMoving ? status : '', () => running(status, before))
   byId('now').hidden = byId('running').childElementCount === 0

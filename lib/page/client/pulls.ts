@@ -4,7 +4,7 @@ import { breakable, type Child, draw, fold, make, table } from './dom.ts'
 import { formatBytes, formatDigest, formatRate, formatTime } from './format.ts'
 import { type Names, nodeName, nodeNames } from './swarm.ts'
 
-/** What a part is, in the words of the trace; a blob of which nothing more is known is one. */
+/** The role of a part, in the words of the trace; `blob` if nothing more is known. */
 export function roleOf({ key, kind, mediaType = '' }: PullPart): string {
   if (key.includes('/')) return 'tag'
   if (kind === 'manifest') return /index|manifest\.list/.test(mediaType) ? 'index' : 'manifest'
@@ -12,7 +12,7 @@ export function roleOf({ key, kind, mediaType = '' }: PullPart): string {
   return /layer|rootfs/.test(mediaType) ? 'layer' : 'blob'
 }
 
-/** The name of a part, with what it is. */
+/** The name of a part, with its role. */
 export function partName(part: PullPart): HTMLElement {
   const { key } = part
   const isTag = key.includes('/')
@@ -20,7 +20,7 @@ export function partName(part: PullPart): HTMLElement {
   return make('span', 'name', name, make('span', 'muted', ` ${roleOf(part)}`))
 }
 
-/** Bytes that are there of a part: those that peers gave, or what containerd has of it while it gets it from upstream. */
+/** Bytes of a part that are there: from peers, or in containerd while it gets the part from upstream. */
 export function givenOf({ transfers, arrived }: PullPart): number {
   return arrived ?? transfers.reduce((sum, { bytes }) => sum + bytes, 0)
 }
@@ -37,7 +37,7 @@ export function isBroken({ transfers }: PullPart): boolean {
   return transfers.some(({ outcome }) => outcome === 'failed' || outcome === 'corrupt')
 }
 
-/** What is on its way now: how far, from whom, and how fast since the status before. */
+/** The parts on their way: how far each is, from whom, and how fast since the last status. */
 export function running(status: Status, before: Status | undefined): Child[] {
   const { pulls, time, followers } = status
   const names = nodeNames(status)
@@ -138,7 +138,7 @@ export function partRow(part: PullPart, pull: Pull, names: Names): Child[] {
   ]
 }
 
-/** The ways that a part took, one line for each: the peers one after the other, and what is left to upstream. */
+/** Where a part came from, a line for each: the peers one after another, and upstream. */
 export function waysOf(part: PullPart, names: Names): Child[] {
   const { source, size = 0, transfers, isForUpstream, endedAt } = part
   const line = (...children: Child[]) => make('div', '', ...children)
@@ -165,7 +165,7 @@ export function waysOf(part: PullPart, names: Names): Child[] {
   return lines
 }
 
-/** What came of asking one peer. */
+/** How the attempt at one peer went. */
 export function cameOf({ from, to, bytes, ended, isArriving }: Attempt): Child[] {
   const words = {
     unreachable: 'unreachable',
@@ -189,7 +189,7 @@ export function cameOf({ from, to, bytes, ended, isArriving }: Attempt): Child[]
   return [gave, ended !== undefined && make('span', tone, `, then ${words[ended]}`)]
 }
 
-/** When a part was on its way, along the time of its pull. */
+/** When a part was on its way, on the time scale of its pull. */
 export function timeline({ source, startedAt, endedAt, transfers, isForUpstream }: PullPart, pull: Pull): Element {
   const end = Math.max(pull.lastAt, ...pull.parts.map((part) => part.endedAt ?? part.startedAt))
   const whole = Math.max(end - pull.startedAt, 1)
@@ -219,7 +219,7 @@ export function timeline({ source, startedAt, endedAt, transfers, isForUpstream 
   )
 }
 
-/** A peer by its node's name, where that is known. */
+/** A peer, by its node's name if that is known. */
 export function peerName(address: string, names: Names): HTMLElement {
   const name = names[address]
   return name === undefined ? breakable(address) : nodeName(name, address)

@@ -30,7 +30,7 @@ export function figures(status: Status): Child[] {
   ]
 }
 
-/** What the check has found: first what is wrong, each with its remedy, then what is right in one line. */
+/** The findings of the check: first the problems, each with its remedy, and then everything that is right, in one line. */
 export function findings(all: readonly ShownFinding[]): Child[] {
   const classes = { error: 'wrong', warning: 'careful', unknown: 'muted', ok: 'good' }
   const words = { error: 'error', warning: 'warning', unknown: 'unknown', ok: 'right' }
@@ -63,7 +63,7 @@ export function findings(all: readonly ShownFinding[]): Child[] {
   return shown
 }
 
-/** Who resolves, registry by registry where it depends on whether that answers. */
+/** Who resolves; for each registry, if it depends on whether the registry answers. */
 export function registries({ resolve, registries, time }: Status): Child[] {
   const ways = {
     upstream: 'Registries themselves say what a tag means and who may pull (--resolve upstream).',
@@ -91,13 +91,13 @@ export function registries({ resolve, registries, time }: Status): Child[] {
 export function held({ images, more }: Status['held']): Child[] {
   if (images.length === 0) return [make('p', 'muted', 'No image by name.')]
   const list = make('ul', 'images', ...images.map((image) => make('li', 'mono', image)))
-  // A keyboard scrolls only what can have the focus.
+  // The keyboard can scroll only elements that can have the focus.
   list.tabIndex = 0
   list.setAttribute('aria-label', 'Images held here')
   return [list, more > 0 && make('p', 'muted more', `and ${more} more`)]
 }
 
-/** The last day as small charts: what containerd got, what other nodes got, and what broke. */
+/** The last day as small charts: bytes that containerd got, bytes that other nodes got, and failures. */
 export function charts(status: HistoryStatus): Child[] {
   const bytes = (value: number) => formatBytes(value)
   const times = (value: number) => formatCount(value, 'transfer', 'transfers')
@@ -108,7 +108,7 @@ export function charts(status: HistoryStatus): Child[] {
   ]
 }
 
-/** One chart: bars of the given counts on top of each other, with what they are if there are several. */
+/** One chart: stacked bars of the given counts, with a legend if there are several. */
 export function chart(
   title: string,
   { bars, interval, kept }: HistoryStatus,
@@ -123,7 +123,7 @@ export function chart(
     let top = 40
     return names.flatMap((name) => {
       if (counts[name] === 0) return []
-      // What is small beside the highest bar is still there.
+      // A count that is small beside the highest bar must still show.
       const height = Math.max((counts[name] / most) * 40, 1)
       top = Math.max(top - height, 0)
       return [draw('rect', { x: kept - 1 - ago + 0.1, y: top, width: 0.8, height, class: name })]

@@ -11,14 +11,14 @@ export function nodeNames({ swarm }: Status): Names {
   )
 }
 
-/** A node by its name; that with its domain, and its address, where it is pointed at. */
+/** A node, by its name without the domain. Pointing at it shows the full name and the address. */
 export function nodeName(name: string, address: string): HTMLElement {
   const shown = make('span', 'name', formatHost(name))
   shown.title = `${name} ${address}`
   return shown
 }
 
-/** How many members there are, and what is not the same everywhere. */
+/** How many members there are, and those that do not answer or run another version. */
 export function members({ swarm }: Status): Child[] {
   const { size, connected, versions, nodes } = swarm
   const mute = nodes.filter(({ isMute }) => isMute).length
@@ -32,7 +32,7 @@ export function members({ swarm }: Status): Child[] {
   return children.flatMap((child, at) => (child === false ? [] : at === 0 ? [child] : [', ', child]))
 }
 
-/** Every node with what it tells of itself, and how it is as a peer. */
+/** Every node, with what it tells about itself and its state as a peer. */
 export function swarm({ swarm, time, node }: Status): Child[] {
   const rows = swarm.nodes.map((one) => {
     const { address, told, peer } = one
@@ -59,7 +59,7 @@ export function swarm({ swarm, time, node }: Status): Child[] {
   return [table('Nodes', columns, rows, 'swarm'), more > 0 && make('p', 'muted more', `and ${more} more`)]
 }
 
-/** How a node is, for this one: what is wrong now, or has just been. */
+/** The state of a node, for this one: its problem now, or a recent one. */
 export function stateOf({ peer, isMute, told }: NodeStatus, isSelf: boolean): HTMLElement {
   const { asideMs = 0, failure, isBusy = false } = peer ?? {}
   if (isSelf) return make('span', 'good', 'this node')

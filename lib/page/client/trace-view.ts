@@ -5,7 +5,7 @@ import { formatBytes, formatCount, formatDigest, formatTime } from './format.ts'
 import { peerName } from './pulls.ts'
 import type { Names } from './swarm.ts'
 
-/** Runs a trace and shows its steps as they come, with the names of nodes that are known then. */
+/** Runs a trace and shows its steps as they come, with the names of the nodes that are known by then. */
 export async function runTrace(reference: string, names: Names): Promise<void> {
   const steps: TraceStep[] = []
   const target = byId('steps')
@@ -79,13 +79,13 @@ export function traceShown(steps: readonly TraceStep[], names: Names): Child[] {
   return shown
 }
 
-/** Whether this node has it, or a question mark where its store does not answer. */
+/** Whether this node has the part; a question mark if its store does not answer. */
 export function localShown({ isLocal, localMs, localProblem }: TracePart): Child {
   if (localProblem !== undefined) return make('span', 'careful', '?')
   return isLocal ? `yes, ${formatTime(localMs)}` : make('span', 'muted', 'no')
 }
 
-/** The time until the first peer was found, when a pull stops waiting; or until the end of a lookup that found none. */
+/** The time until the first peer was found, for which a pull waits; or until the lookup ended without one. */
 export function lookupShown({ firstPeerMs, lookupMs }: TracePart, lookupTimeout: number): Child {
   const ms = firstPeerMs ?? lookupMs
   const isLate = firstPeerMs !== undefined && firstPeerMs > lookupTimeout
@@ -107,7 +107,7 @@ export function answerShown(answer: PeerTrace, names: Names): HTMLElement {
   return line
 }
 
-/** What a pull would get from where, in words. */
+/** Where a pull would get its parts, in words. */
 export function concluded(parts: readonly TracePart[], lookupTimeout: number): string {
   if (parts.length === 0) return ''
   const local = parts.filter(({ isLocal }) => isLocal)
