@@ -13,35 +13,35 @@ import {
 } from './settings.ts'
 import { isSwarmKey, splitKeys } from './values.ts'
 
-/** What settings are read from. */
+/** The sources of settings. */
 export interface SettingSources {
   readonly flags: readonly string[]
   readonly environment: Readonly<Record<string, string | undefined>>
   /** Reads a small text file; throws what `node:fs` throws. */
   readonly readFile?: (path: string) => string
-  /** Permissions of a file, as `st_mode` has them; throws what `node:fs` throws. */
+  /** Returns the mode of a file (`st_mode`); throws what `node:fs` throws. */
   readonly modeOf?: (path: string) => number
-  /** Whether the doors will be opened (the default). A command that opens none needs no swarm key, and their addresses may clash. */
+  /** Whether the command opens the doors (the default). Otherwise it needs no swarm key, and the doors' addresses may clash. */
   readonly opensDoors?: boolean
-  /** Whether the file with the swarm key is read, if there is one; by default where the doors are opened. */
+  /** Whether to read the file with the swarm key, if one is set; by default only if the command opens the doors. */
   readonly readsKey?: boolean
 }
 
-/** Everything that the arguments and the environment say. */
+/** The result of reading the arguments and the environment. */
 export interface CommandLine<Switch extends string> {
   readonly settings: Settings
-  /** Which of the command's own flags without a value were given, such as `--json`. */
+  /** Whether each of the command's own flags without a value, such as `--json`, was given. */
   readonly switches: Readonly<Record<Switch, boolean>>
-  /** What works but should be otherwise, a line each. */
+  /** Settings that work but should be changed, one line each. */
   readonly warnings: readonly string[]
 }
 
 /**
- * Reads all settings: a flag wins over its variable, a variable over the default. An empty variable counts as unset,
- * because manifests and unit files leave a variable out that way.
+ * Reads all settings. A flag wins over its variable, and a variable over the default. An empty variable counts as unset,
+ * because manifests and unit files unset a variable that way.
  *
  * @param switches the command's own flags without a value, by their names without dashes
- * @throws {ConfigurationError} with every problem there is: unknown flags, bad values, contradictions
+ * @throws {ConfigurationError} with all problems: unknown flags, bad values, contradictions
  */
 export function readCommandLine<const Switch extends string>(
   {
@@ -101,7 +101,7 @@ const readText = (path: string): string => readFileSync(path, 'utf8')
 const permissions = (path: string): number => statSync(path).mode
 const READABLE_BY_OTHERS = 0o004
 
-/** A text that was given for a setting, and where, as a user would look for it. */
+/** The text of a setting, and the flag or variable that it came from. */
 interface Given {
   readonly text: string
   readonly origin: string
@@ -119,7 +119,7 @@ function readEnvironment(environment: SettingSources['environment']): GivenSetti
   return given
 }
 
-/** Reads `--name value`, `--name=value` and switches. What begins with `--` is the next flag and never a value. */
+/** Reads `--name value`, `--name=value` and switches. An argument that begins with `--` is always a flag and never a value. */
 function readFlags<Switch extends string>(flags: readonly string[], names: readonly Switch[], problems: string[]) {
   const given: GivenSettings = {}
   const switched = Object.fromEntries(names.map((name) => [name, false])) as Record<Switch, boolean>
@@ -157,14 +157,14 @@ function isSettingName(name: string): name is SettingName {
 }
 
 /**
- * Makes a text one line that may be logged: without control characters, and without a swarm key that was given in a wrong
- * place.
+ * Turns a text into one line that may be logged: without control characters, and without a swarm key that was given in the
+ * wrong place.
  *
- * @param given all that could hold a key
+ * @param given all texts that could contain a key
  */
 function asLines(given: readonly (string | undefined)[]): (text: string) => string {
   const secrets = given
-    // A key may begin with a dash itself, so none, one and two are taken off.
+    // A key may itself begin with a dash, so try without any, with one and with two dashes taken off.
     .flatMap((text = '') => [text, text.slice(1), text.slice(2), text.slice(text.indexOf('=') + 1)])
     .flatMap(splitKeys)
     .filter(isSwarmKey)
@@ -176,7 +176,7 @@ function asLines(given: readonly (string | undefined)[]): (text: string) => stri
     )
 }
 
-/** What is wrong between settings, as far as they could be read. */
+/** Contradictions between settings, as far as they could be read. */
 function contradictions(settings: Partial<Settings>, keyGiven: boolean): string[] {
   const problems: string[] = []
   const doors = (['listen', 'peer-listen', 'admin-listen', 'metrics-listen'] as const).flatMap((name) => {

@@ -17,7 +17,7 @@ import {
 
 export type { Address, StoreSetting } from './values.ts'
 
-/** Turns the text of a setting into its value; the reader's error says what is accepted. */
+/** A schema that turns the text of a setting into its value. The reader's error says what is accepted. */
 const reading = <T>(read: (text: string) => T) =>
   v.pipe(
     v.string(),
@@ -31,7 +31,7 @@ const reading = <T>(read: (text: string) => T) =>
     }),
   )
 
-/** A number between two bounds, which are given as a user would write them. */
+/** A number between two bounds, which are written as a user would write them. */
 const between = (read: (text: string) => number, least: string, most: string) =>
   v.pipe(
     reading(read),
@@ -57,10 +57,10 @@ const ipv4Host = reading((text) => {
 })
 const text = v.pipe(v.string(), v.nonEmpty('expected a text that is not empty'))
 const absolutePath = v.pipe(v.string(), v.startsWith('/', 'expected an absolute path'))
-/** containerd reads a colon in `config_path` as the end of a directory. */
+/** In `config_path`, containerd takes a colon for the end of a directory. */
 const oneDirectory = v.pipe(absolutePath, v.excludes(':', 'expected one directory, without a colon'))
 
-/** A setting that every program of a machine may share; containerd has it in its own environment. */
+/** A setting whose variable all programs of a machine share; containerd has it in its own environment. */
 const proxy = (variable: string, what: string) => ({
   shownDefault: `${variable} of the environment`,
   sharedVariables: [variable, variable.toLowerCase()],
@@ -69,8 +69,8 @@ const proxy = (variable: string, what: string) => ({
 })
 
 /**
- * Every setting of swarmirror, once: the command line, the environment, `--help` and the README's table follow this. The
- * flag is `--` and the name; the variable is `SWARMIRROR_` and the name in capitals with underscores.
+ * Every setting of swarmirror. The command line, the environment, `--help` and the README's table come from this. The flag is
+ * `--` and the name; the variable is `SWARMIRROR_` and the name in capitals with underscores.
  */
 export const SETTINGS = {
   listen: {
@@ -263,11 +263,11 @@ export const SETTINGS = {
 } as const satisfies Record<string, SettingDeclaration>
 
 export interface SettingDeclaration {
-  /** As a user would write it; missing where no default can be written down. */
+  /** As a user would write it; missing if the default is not a fixed text. */
   readonly default?: string
-  /** What `--help` says in place of such a default; "none" if missing. */
+  /** What `--help` shows if `default` is missing; "none" if this is missing too. */
   readonly shownDefault?: string
-  /** Variables without the program's name that count where its own is missing; the first that is set. */
+  /** Variables without the program's prefix that count if its own variable is not set; the first one that is set. */
   readonly sharedVariables?: readonly string[]
   readonly meaning: string
   readonly schema: v.GenericSchema<string, unknown>
@@ -275,7 +275,7 @@ export interface SettingDeclaration {
 
 export type SettingName = keyof typeof SETTINGS
 
-/** A value for each setting, which is `undefined` only where there is no default. */
+/** The value of each setting; `undefined` only if there is no default. */
 export type Settings = {
   readonly [Name in SettingName]:
     | v.InferOutput<(typeof SETTINGS)[Name]['schema']>
@@ -287,7 +287,7 @@ export function variableOf(name: string): string {
   return `SWARMIRROR_${name.toUpperCase().replaceAll('-', '_')}`
 }
 
-/** Settings that cannot be used: one line per problem, all of them. Ends a command with exit code 78 (EX_CONFIG). */
+/** Settings that cannot be used, with one line for each problem. It ends a command with exit code 78 (EX_CONFIG). */
 export class ConfigurationError extends Error {
   override readonly name = 'ConfigurationError'
   readonly problems: readonly string[]
@@ -298,12 +298,12 @@ export class ConfigurationError extends Error {
   }
 }
 
-/** Whether an address or name can only be reached from this machine. */
+/** Whether an address or name is reachable only from this machine. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
 }
 
-/** As it stands in a URL; a door on every address is reached by loopback. */
+/** The host for a URL. A door on every address can be reached on loopback. */
 export function hostOf(host: string): string {
   if (host === '0.0.0.0') return '127.0.0.1'
   if (host === '::') return '[::1]'

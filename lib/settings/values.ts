@@ -2,9 +2,9 @@ import { isIPv4, isIPv6 } from 'node:net'
 import { parseRegistry } from '../oci/reference.ts'
 import type { BootstrapEntry } from '../swarm/members/bootstrap.ts'
 
-// How the values of settings are written. Each reader throws an error that says what it accepts.
+// Readers for the values of settings. Each throws an error that says what it accepts.
 
-/** Where a door listens. Port 0 is any free port. */
+/** Where a door listens. Port 0 means any free port. */
 export interface Address {
   readonly host: string
   readonly port: number
@@ -25,7 +25,7 @@ function readPort(digits: string | undefined, least: number): number {
   return port
 }
 
-/** Reads `IPv4:port`, `[IPv6]:port` or `localhost:port`; port 0 is any. */
+/** Reads `IPv4:port`, `[IPv6]:port` or `localhost:port`. */
 export function readAddress(text: string): Address {
   const colon = text.lastIndexOf(':')
   const host = text.slice(0, Math.max(colon, 0)).replace(/^\[(.*)\]$/, '$1')
@@ -35,7 +35,7 @@ export function readAddress(text: string): Address {
   return { host, port: readPort(text.slice(colon + 1), 0) }
 }
 
-/** Reads a comma list of `host:port` and `dns:name:port`. */
+/** Reads a comma-separated list of `host:port` and `dns:name:port`. */
 export function readBootstrap(list: string): readonly BootstrapEntry[] {
   return split(list).map((item) => {
     const parts = item.split(':')
@@ -48,7 +48,7 @@ export function readBootstrap(list: string): readonly BootstrapEntry[] {
   })
 }
 
-/** Reads `NODE=KEY`: names as Kubernetes has them. */
+/** Reads `NODE=KEY`, the Kubernetes names of a node and of a taint. */
 export function readNodeTaint(text: string): { readonly node: string; readonly key: string } {
   const [, node, key] = /^([a-z0-9.-]+)=([A-Za-z0-9./_-]+)$/.exec(text) ?? []
   if (node === undefined || key === undefined) throw new Error('expected NODE=KEY, the names of a node and of a taint')
@@ -58,7 +58,7 @@ export function readNodeTaint(text: string): { readonly node: string; readonly k
 const KEY_IN_HEX = /^[0-9a-f]{64}$/i
 const KEY_IN_BASE64URL = /^[A-Za-z0-9_-]{43}=?$/
 
-/** Whether a text is a swarm key, which no message may repeat. */
+/** Whether a text is a swarm key. No message may contain one. */
 export function isSwarmKey(text: string): boolean {
   return KEY_IN_HEX.test(text) || KEY_IN_BASE64URL.test(text)
 }
@@ -70,7 +70,7 @@ function readSwarmKey(text: string): Uint8Array {
   throw new Error('expected 32 bytes as 64 hexadecimal digits or 43 characters of base64url (`key` prints a fresh one)')
 }
 
-/** A rotation needs the key before it and the key after it. */
+/** A rotation needs the old key and the new one. */
 const MOST_KEYS = 2
 
 /** Reads one or two swarm keys, with a comma or a line feed between them. */
@@ -80,7 +80,7 @@ export function readSwarmKeys(text: string): readonly [Uint8Array, ...Uint8Array
   return [first, ...rest]
 }
 
-/** The parts of a text that could each be a swarm key. */
+/** Splits a text into parts that could each be a swarm key. */
 export function splitKeys(text: string): string[] {
   return text.split(/[,\s]+/).filter((part) => part !== '')
 }
@@ -93,7 +93,7 @@ export function readStore(text: string): StoreSetting {
   return { kind: 'oci-layout', dir }
 }
 
-/** Reads a number with one of the units behind it, each of which stands for a factor. */
+/** Reads a number with an optional unit; `units` has the factor of each unit. */
 function readAmount(text: string, units: Readonly<Record<string, number>>, expected: string): number {
   const [, amount, unit = ''] = /^(\d+(?:\.\d+)?)([a-zA-Z]*)$/.exec(text) ?? []
   const factor = Object.hasOwn(units, unit) ? units[unit] : undefined
@@ -101,30 +101,30 @@ function readAmount(text: string, units: Readonly<Record<string, number>>, expec
   return Math.round(Number(amount) * factor)
 }
 
-/** Reads a duration into whole milliseconds, which is what timers take. */
+/** Reads a duration, in whole milliseconds, which timers need. */
 export function readDuration(text: string): number {
   return readAmount(text, { ms: 1, s: 1_000, m: 60_000 }, 'a number with `ms`, `s` or `m`, as in 100ms')
 }
 
-/** Reads a number of bytes a second, with `k`, `M` or `G` for its decimal multiples. */
+/** Reads a number of bytes per second, with `k`, `M` or `G` for decimal multiples. */
 export function readRate(text: string): number {
   return readAmount(text, { '': 1, k: 1e3, M: 1e6, G: 1e9 }, 'bytes per second with `k`, `M` or `G`, as in 20M')
 }
 
-/** Reads a comma list of registries. Nobody means an empty one, which would mirror nothing. */
+/** Reads a comma-separated list of registries. It refuses an empty list, with which nothing would be mirrored. */
 export function readRegistries(list: string): ReadonlySet<string> {
   const registries = new Set(split(list).map(parseRegistry))
   if (registries.size === 0) throw new Error('expected at least one registry')
   return registries
 }
 
-/** Reads a comma list of regular expressions. */
+/** Reads a comma-separated list of regular expressions. */
 export function readExpressions(list: string): readonly RegExp[] {
-  // `u` refuses the halves of an expression with a comma, such as `a{1,3}`, instead of reading them as something else.
+  // `u` refuses the halves of an expression with a comma, such as `a{1,3}`, which would otherwise get another meaning.
   return split(list).map((source) => new RegExp(source, 'u'))
 }
 
-/** Reads a whole number of decimal digits. */
+/** Reads a whole number in decimal digits. */
 export function readCount(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new Error('expected a whole number')
   return Number(text)

@@ -8,9 +8,9 @@ import { bare, createProxyChoice, type ProxySettings } from './proxy.ts'
 export interface UpstreamHost {
   /** The base of its API, such as `https://registry-1.docker.io/v2`. */
   readonly url: string
-  /** Whether hosts.toml names it, and so may be anywhere; otherwise a client of the mirror may have named it. */
+  /** Whether hosts.toml names the host. Then it may have any address; otherwise a client of the mirror may have named it. */
   readonly isNamed: boolean
-  /** Authorities, in PEM, of which one must have signed its certificate. */
+  /** Authorities, in PEM. One of them must have signed the host's certificate. */
   readonly ca?: readonly string[] | undefined
   /** Certificates and keys of the client, in PEM. */
   readonly cert?: readonly string[] | undefined
@@ -19,52 +19,52 @@ export interface UpstreamHost {
   readonly dialTimeout?: number | undefined
 }
 
-/** What a host did: `answers`, also with an error below 500; `silent` if not; `unasked` if it may not be asked. */
+/** `answers`: the host answers, even with an error below 500. `silent`: it does not. `unasked`: it may not be asked. */
 export interface ProbeResult {
   readonly state: 'answers' | 'silent' | 'unasked'
-  /** What it was, in words. */
+  /** The reason for the state, in words. */
   readonly reason: string
 }
 
 /**
  * Asks a host of a registry whether it answers.
  *
- * @param isKnown whether this node names the registry, and not only somebody who asks
+ * @param isKnown whether this node's configuration or images name the registry, and not only a client
  * @param time milliseconds
  */
 export type Probe = (host: UpstreamHost, isKnown: boolean, time: number, signal: AbortSignal) => Promise<ProbeResult>
 
-/** Addresses of a name that are tried, each for its part of the time. */
+/** How many addresses of a name are tried; each gets its share of the time. */
 const MOST_ADDRESSES = 4
-/** Bytes of a head after which its first line is enough. */
+/** Bytes of a head after which its first line must be enough. */
 const LONGEST_HEAD = 4_096
 /**
- * Names that are looked up at the same time, of registries that are known and of others, which must not be in their way. On
- * Node each takes one of four threads, which files need as well, and keeps it for as long as the system's resolver waits for a
- * server that does not answer.
+ * How many names are looked up at the same time, for known registries and for others, which must not block the known ones. On
+ * Node each lookup takes one of four threads, which files need as well, and keeps it as long as the system's resolver waits for
+ * a silent server.
  */
 const MOST_LOOKUPS = { known: 2, others: 1 } as const
 
-/** Why a host is not asked. */
+/** Thrown if a host may not be asked, with the reason. */
 class Unasked extends Error {}
 
 type Lookup = (name: string, signal: AbortSignal) => Promise<string[]>
 
-/** The addresses that may be connected to; throws {@link Unasked} if there is none. */
+/** Returns the addresses that this node may connect to; throws {@link Unasked} if there are none. */
 type Guard = (addresses: readonly string[]) => readonly string[]
 
 /**
- * Makes what asks `GET <base>/` without credentials and looks at the first line of the answer.
+ * Makes a probe that sends `GET <base>/` without credentials and looks at the first line of the answer.
  *
- * Without `ca` the certificate is not verified: containerd does that itself with the authorities of its own machine, which
- * this process may not see, and nothing secret is sent and nothing that comes is used.
+ * Without `ca` the certificate is not verified. containerd verifies it with the authorities of its machine, which this process
+ * may not see. The probe sends nothing secret and uses nothing of the answer.
  */
 export function createProbe(settings: ProxySettings): Probe {
   const proxyFor = createProxyChoice(settings)
   const lookupKnown = createLookup(MOST_LOOKUPS.known)
   const lookupOther = createLookup(MOST_LOOKUPS.others)
 
-  /** Connects to a host or its proxy, at the first of its addresses that takes the connection. */
+  /** Connects to a host or its proxy, at the first address that accepts the connection. */
   async function dial(
     { hostname, port, protocol }: URL,
     { lookup, guard }: { readonly lookup: Lookup; readonly guard: Guard },
@@ -99,7 +99,7 @@ export function createProbe(settings: ProxySettings): Probe {
     const proxy = proxyFor(url)
     if (proxy !== undefined && proxy.protocol !== 'http:')
       throw new Unasked(`it is behind a proxy of ${proxy.protocol}`)
-    // A name behind a proxy is looked up there.
+    // The proxy looks up names itself.
     if (isIP(name) !== 0) guard([name])
     const dialTime = Math.min(host.dialTimeout ?? time, time)
     const direct = { lookup, guard }
@@ -154,7 +154,7 @@ export function createProbe(settings: ProxySettings): Probe {
   }
 }
 
-/** Looks names up with the system's resolver, each once at a time and few at the same time. IPv4 comes first. */
+/** Looks up names with the system's resolver: a few at a time, and each name only once at a time. IPv4 comes first. */
 function createLookup(most: number): Lookup {
   const running = new Map<string, Promise<LookupAddress[]>>()
   return async (name, signal) => {
@@ -168,12 +168,12 @@ function createLookup(most: number): Lookup {
   }
 }
 
-/** Waits until a socket is open; destroys it if it does not open, or not in time. */
+/** Waits until a socket is open; destroys it if it does not open in time. */
 async function opened(socket: Socket, event: 'connect' | 'secureConnect', signal: AbortSignal): Promise<Socket> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   using _ = onAbort(signal, () => reject(signal.reason))
   socket.once(event, resolve)
-  // It stays on: what fails later, when nobody listens any more, must not end the process.
+  // This listener stays, because a later error without a listener would end the process.
   socket.on('error', reject)
   socket.once('close', () => reject(new Error('the connection was closed')))
   try {
@@ -186,7 +186,7 @@ async function opened(socket: Socket, event: 'connect' | 'secureConnect', signal
 }
 
 /**
- * Sends a GET or CONNECT and gives the status of its answer, when all of its head is there: after that of a CONNECT, another
+ * Sends a GET or CONNECT and returns the status of the answer. It waits for the whole head, because after a CONNECT another
  * protocol follows.
  */
 async function statusOf(socket: Socket, head: string, signal: AbortSignal): Promise<number> {
@@ -202,7 +202,7 @@ async function statusOf(socket: Socket, head: string, signal: AbortSignal): Prom
   }
   const closed = () => reject(new Error('the connection was closed before an answer'))
   socket.on('data', read)
-  // Its errors come first: `opened` hears them, and here they end the waiting.
+  // An error comes before `close`. The listener of `opened` keeps it from ending the process; this one ends the waiting.
   socket.once('error', reject)
   socket.once('close', closed)
   socket.write(`${head}\r\n`)
@@ -215,9 +215,9 @@ async function statusOf(socket: Socket, head: string, signal: AbortSignal): Prom
 }
 
 /**
- * Addresses that no registry of a cluster has, and behind which something else may be: this host, its link (where clouds
- * keep credentials), multicast, documentation, benchmarks, what is not assigned (the IANA's special-purpose registries for
- * IPv4 and IPv6). Private networks are not among them: registries are there.
+ * Addresses that no registry of a cluster has, but something else may: this host, its link (where clouds serve credentials),
+ * multicast, documentation, benchmarks, unassigned networks (the IANA's special-purpose registries for IPv4 and IPv6). Private
+ * networks are not listed, because registries are there.
  */
 const RESERVED = [
   ...['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '192.0.0.0/24', '192.0.2.0/24', '192.88.99.0/24', '198.18.0.0/15'],
@@ -229,11 +229,11 @@ const LIST = new BlockList()
 for (const network of RESERVED) {
   const [address = '', bits] = network.split('/')
   LIST.addSubnet(address, Number(bits), isIPv6(address) ? 'ipv6' : 'ipv4')
-  // The same by NAT64 (RFC 6052), as nodes without IPv4 reach it.
+  // The same network through NAT64 (RFC 6052), as nodes without IPv4 reach it.
   if (!isIPv6(address)) LIST.addSubnet(`64:ff9b::${address}`, 96 + Number(bits), 'ipv6')
 }
 
-/** Whether an address is one that a registry cannot have. An IPv4 address within IPv6 counts as what it is. */
+/** Whether an address is one that no registry can have. An IPv4 address mapped into IPv6 counts as IPv4. */
 export function isReserved(address: string): boolean {
   return LIST.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
 }

@@ -1,6 +1,6 @@
 import { BlockList, isIP, isIPv6 } from 'node:net'
 
-/** How requests leave this node: the values of HTTP_PROXY, HTTPS_PROXY and NO_PROXY. */
+/** The values of HTTP_PROXY, HTTPS_PROXY and NO_PROXY. */
 export interface ProxySettings {
   readonly http?: string | undefined
   readonly https?: string | undefined
@@ -8,9 +8,9 @@ export interface ProxySettings {
 }
 
 /**
- * Chooses the proxy for a URL as containerd's HTTP client does (golang.org/x/net/http/httpproxy): `localhost` and loopback
- * addresses have none; what NO_PROXY lists has none either, by name with all names below it, by address, by network or by
- * port; `*` is everything.
+ * Chooses the proxy for a URL as containerd's HTTP client does (golang.org/x/net/http/httpproxy). `localhost` and loopback
+ * addresses have none. Hosts that NO_PROXY lists have none either: by name, with all names below it, by address, by network or
+ * by port; `*` matches everything.
  */
 export function createProxyChoice({ http, https, except = '' }: ProxySettings): (url: URL) => URL | undefined {
   const proxies = { 'http:': readProxy(http), 'https:': readProxy(https) }
@@ -24,7 +24,7 @@ export function createProxyChoice({ http, https, except = '' }: ProxySettings): 
   }
 }
 
-/** Without a scheme a proxy is one for HTTP. Go uses none where it cannot read the URL. */
+/** A proxy without a scheme is an HTTP proxy. Like Go, it uses no proxy if it cannot read the URL. */
 function readProxy(text: string | undefined): URL | undefined {
   if (text === undefined || text === '') return undefined
   return URL.parse(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`) ?? undefined

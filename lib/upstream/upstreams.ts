@@ -4,11 +4,11 @@ import { bounded, unlessAborted } from '../platform/abort.ts'
 import { type Clock, systemClock } from '../platform/clock.ts'
 import type { Probe, ProbeResult, UpstreamHost } from './probe.ts'
 
-/** Where containerd asks for a registry, after the mirror. */
+/** Where containerd finds a registry, after the mirror. */
 export interface UpstreamPlace {
-  /** In the order in which they are asked; at least one. */
+  /** In the order in which containerd asks them; at least one. */
   readonly hosts: readonly UpstreamHost[]
-  /** Whether this node's hosts.toml files or images name the registry, and not only somebody who asks. */
+  /** Whether this node's hosts.toml files or images name the registry, and not only a client. */
   readonly isKnown: boolean
 }
 
@@ -20,57 +20,57 @@ export interface UpstreamDependencies {
   readonly clock?: Clock
 }
 
-/** What is known of a registry, for people. */
+/** The state of a registry, for people. */
 export interface UpstreamState extends ProbeResult {
   readonly registry: string
   /** Milliseconds since 1970. */
   readonly since: number
 }
 
-/** How long a state counts without a new look, in milliseconds. */
+/** Milliseconds for which a state counts without a new look. */
 const LIFETIMES = { answers: 10_000, unasked: 10_000, silent: 2_000 } as const
-/** Milliseconds after the last question about a registry in which its state is still renewed. */
+/** Milliseconds after the last question about a registry for which its state is still renewed. */
 const KEPT_UP = 60_000
-/** Registries that are held: a cluster uses some ten. */
+/** How many registries are kept: a cluster uses about ten. */
 const MOST_REGISTRIES = 64
-/** Hosts of a registry that are asked: a hosts.toml names one or two. */
+/** How many hosts of a registry are asked: a hosts.toml names one or two. */
 const MOST_HOSTS = 4
-/** Looks at registries that nothing on this node names: so many at once, and then one in so many milliseconds. */
+/** Bounds looks at registries that nothing on this node names: `burst` at once, and then one every `interval` milliseconds. */
 const STRANGERS = { burst: 10, interval: 500 } as const
 
 interface Entry {
   state: (UpstreamState & { readonly isKnown: boolean }) | undefined
-  /** When the state is over. */
+  /** The time until which the state counts. */
   until: number
   askedAt: number
   looking: Promise<void> | undefined
-  /** Ends the wait for the next look. */
+  /** Cancels the next look. */
   cancel: () => void
 }
 
 /**
- * Knows whether registries answer. A state counts for seconds, and while a registry is asked for it is renewed before that
- * is over, so that only the first question waits for a look.
+ * Knows whether registries answer. A state counts for seconds. While clients ask for a registry, its state is renewed before it
+ * ends, so only the first question waits for a look.
  *
- * A registry that has answered becomes silent after two probes that failed in a row, since a lost packet is no outage, and
- * one that answers again does so with the first.
+ * A registry that has answered becomes silent after two failed probes in a row, because a lost packet is no outage. A silent
+ * registry answers again after one good probe.
  */
 export type Upstreams = ReturnType<typeof createUpstreams>
 
-/** @param timeout milliseconds for a probe of a host, and for a question that waits */
+/** @param timeout milliseconds for the probe of a host, and for a question that waits for one */
 export function createUpstreams(
   { find, probe, metrics, log: unbounded, clock = systemClock }: UpstreamDependencies,
   timeout: number,
 ) {
   const log = boundedLog(unbounded, { now: () => clock.now() })
-  /** The registry that was asked for last comes last. */
+  /** In the order in which registries were last asked for. */
   const entries = new Map<string, Entry>()
   const closing = new AbortController()
   const { signal: closed } = closing
-  /** When the next stranger would be due if they came one each interval. */
+  /** When the next look at a stranger would be due if they came one per interval. */
   let strangersDue = Number.NEGATIVE_INFINITY
   metrics.lookedEach('upstream_up', 'Whether a registry answers (1) or not (0), where that is known.', 'registry', () =>
-    // Whatever else clients name would become a series of its own.
+    // Only known registries, because clients may name any, and each would become a series.
     fresh().flatMap(({ isKnown, registry, state }) =>
       isKnown && state !== 'unasked' ? [[registry, Number(state === 'answers')]] : [],
     ),
@@ -81,11 +81,11 @@ export function createUpstreams(
     return [...entries.values()].flatMap(({ state, until }) => (state !== undefined && now < until ? [state] : []))
   }
 
-  /** Finds out anew. */
+  /** Looks whether a registry answers. */
   async function look(registry: string, entry: Entry): Promise<void> {
     const before = entry.state
     const isRenewed = before !== undefined && clock.now() < entry.until
-    // Until the new one is there, the old one counts.
+    // The old state counts until the new one is there.
     if (isRenewed) entry.until = Number.POSITIVE_INFINITY
     try {
       const { hosts, isKnown } = await find(registry, closed)
@@ -141,15 +141,15 @@ export function createUpstreams(
   }
 
   return {
-    /** What is known at this moment. */
+    /** The states that are known now. */
     get states(): readonly UpstreamState[] {
       return fresh().map(({ isKnown: _, ...state }) => state)
     },
 
     /**
-     * Whether a Resolve is for the registry itself: it answers, or it may not be asked from here and only containerd can tell.
+     * Whether the registry itself resolves: it answers, or this node may not ask it and only containerd can tell.
      *
-     * @throws the signal's reason, and what kept the registry's hosts from being found
+     * @throws the signal's reason, or the error of `find`
      */
     async answers(registry: string, signal: AbortSignal): Promise<boolean> {
       const now = clock.now()
@@ -171,7 +171,7 @@ export function createUpstreams(
       return entry.state?.state !== 'silent'
     },
 
-    /** Ends everything that is under way. */
+    /** Cancels all looks. */
     close(): void {
       closing.abort(new Error('the upstreams are closed'))
       for (const { cancel } of entries.values()) cancel()
@@ -180,7 +180,7 @@ export function createUpstreams(
   }
 }
 
-/** Asks hosts in their order until one answers. Where containerd alone can ask one of them, that one may answer. */
+/** Asks hosts in their order until one answers. If none does, but only containerd can ask one of them, that one may answer. */
 export async function askHosts(
   hosts: readonly UpstreamHost[],
   ask: (host: UpstreamHost) => Promise<ProbeResult>,
