@@ -1,6 +1,6 @@
 import type { ByteSource } from '../../lib/platform/byte-source.ts'
 
-/** A source of which a test gives the chunks, one for each that is asked for. */
+/** A source to which a test gives a chunk for each one that is asked for. */
 export class TestSource implements ByteSource {
   /** How many chunks were asked for. */
   asked = 0
@@ -29,8 +29,8 @@ export class TestSource implements ByteSource {
 }
 
 /**
- * A source of these chunks, which tells how many were read and whether it was cancelled. It is as hard on its readers as a
- * source may be: a chunk is overwritten when the next one is asked for.
+ * A source of these chunks, which tells how many were read and whether it was cancelled. It is as hard on its readers as the
+ * contract allows: it overwrites a chunk when the next one is asked for.
  */
 export function sourceOf(
   chunks: readonly Uint8Array[],
@@ -57,7 +57,7 @@ export function sourceOf(
   }
 }
 
-/** The bytes cut into chunks of that length. */
+/** Cuts bytes into chunks of that length. */
 export function cut(bytes: Uint8Array, length: number): Uint8Array[] {
   const chunks: Uint8Array[] = []
   for (let at = 0; at < bytes.length; at += length) chunks.push(bytes.subarray(at, at + length))

@@ -1,4 +1,4 @@
-/** A containerd without a socket, for tests of what the store makes of its answers. */
+/** A containerd without a socket, to test what the store makes of its answers. */
 import assert from 'node:assert/strict'
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -16,9 +16,9 @@ import { blobPath } from '../fixtures/layout.ts'
 const never = new AbortController().signal
 
 /**
- * A containerd of which a test decides what it holds, whether it lists that, and when it tells of a change.
+ * A containerd for which a test decides what it holds, when it lists its content, and when it tells of a change.
  *
- * @param root a directory in which it keeps its content as files, as containerd does; none if missing
+ * @param root a directory in which it keeps its content as files, as containerd does; if missing, it keeps none
  */
 export function makeContainerd(root?: string) {
   const images: ContainerdImage[] = []
@@ -87,11 +87,11 @@ export function makeContainerd(root?: string) {
   }
   return {
     client,
-    /** Looks at everything that have begun, and questions for single digests. */
+    /** How many lists of all content have begun, and how many single digests were asked for. */
     looks,
-    /** As containerd before 2.1, which tells of images only. */
+    /** Like containerd before 2.1, which sends events only for images. */
     putSilently: add,
-    /** As containerd since 2.1. */
+    /** Like containerd since 2.1. */
     putAndTell(content: Content) {
       add(content)
       tell(content.descriptor.digest)
@@ -100,9 +100,9 @@ export function makeContainerd(root?: string) {
       for (const content of added) add(content)
       tell()
     },
-    /** As the garbage collection, of which containerd tells nothing. */
+    /** Like the garbage collection, for which containerd sends no event. */
     unputSilently: remove,
-    /** As where another namespace still has it: the file stays. */
+    /** Like a removal while another namespace still has the content: the file stays. */
     unputHere(digest: Digest) {
       contents.delete(digest)
       tell()
@@ -122,7 +122,7 @@ export function makeContainerd(root?: string) {
       )
       tell()
     },
-    /** Lets no look end until what it gives is called. */
+    /** Lets no list of content end until the returned function is called. */
     holdUp() {
       const { promise, resolve } = Promise.withResolvers<void>()
       listing = promise
@@ -131,7 +131,10 @@ export function makeContainerd(root?: string) {
   }
 }
 
-/** Runs `use` with a store on it, what that has told to be held, and what it has told to be gone. */
+/**
+ * Runs `use` with a store on this containerd, the keys that the store has told to be held, and those that it has told to be
+ * gone.
+ */
 export async function withStore(
   containerd: ReturnType<typeof makeContainerd>,
   options: ContainerdStoreOptions,

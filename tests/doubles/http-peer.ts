@@ -1,4 +1,4 @@
-/** Peer doors that tests talk to, good ones and bad ones, over real sockets on loopback. */
+/** Good and bad peer doors for tests, over real sockets on loopback. */
 import { createServer, type RequestListener } from 'node:http'
 import { type AddressInfo, createServer as createNetServer, type Server, type Socket } from 'node:net'
 import { Followers } from '../../lib/http/from-arrival.ts'
@@ -14,7 +14,7 @@ import type { Peer } from '../../lib/swarm/router.ts'
 import { CREDENTIALS } from '../fixtures/credentials.ts'
 import { listenForMembers } from '../fixtures/listen.ts'
 
-/** Somebody who answers, or fails to, at the address of a peer door. */
+/** A server that answers, or fails to answer, at the address of a peer door. */
 export interface TestPeer {
   readonly peer: Peer
   close(): Promise<void>
@@ -22,13 +22,13 @@ export interface TestPeer {
 
 /** A peer whose connections are counted. */
 export interface CountingPeer extends TestPeer {
-  /** Connections that are open at this moment. */
+  /** How many connections are open now. */
   readonly open: number
-  /** Connections that there ever were. */
+  /** How many connections were ever accepted. */
   readonly accepted: number
 }
 
-/** A peer that works: the real door on a store. */
+/** A good peer: the real door on a store. */
 export async function startPeer(store: ContentStore, capabilities: CapabilityCheck = CREDENTIALS): Promise<TestPeer> {
   const listener = await listenForMembers((request, admission) => door.fetch(request, admission), {
     host: '127.0.0.1',
@@ -54,12 +54,12 @@ export async function startPeer(store: ContentStore, capabilities: CapabilityChe
   }
 }
 
-/** A peer that answers every request as told, and counts its connections. */
+/** A peer that answers every request with `answer`, and counts its connections. */
 export async function startHttpPeer(answer: RequestListener): Promise<CountingPeer> {
   return await start(createServer({ keepAliveTimeout: 30_000 }, answer))
 }
 
-/** A peer that does to every connection what it is told. */
+/** A peer that handles every connection with `onConnection`. */
 export async function startRawPeer(onConnection: (socket: Socket) => void): Promise<CountingPeer> {
   return await start(createNetServer(onConnection))
 }
@@ -68,7 +68,7 @@ export async function startRawPeer(onConnection: (socket: Socket) => void): Prom
 export async function startAbsentPeer(): Promise<TestPeer> {
   const { peer, close } = await startRawPeer((socket) => socket.destroy())
   await close()
-  // The port may be given to another test at once, but nobody listens at this address.
+  // Another test may get the port at once, but nobody listens at this address.
   return { peer: { ...peer, host: '127.0.0.2' }, close }
 }
 
@@ -78,7 +78,7 @@ async function start(server: Server): Promise<CountingPeer> {
   server.on('connection', (socket: Socket) => {
     accepted++
     sockets.add(socket)
-    // A client that leaves in the middle is what some tests are about.
+    // In some tests the client leaves in the middle.
     socket.on('error', () => sockets.delete(socket))
     socket.on('close', () => sockets.delete(socket))
   })

@@ -1,4 +1,4 @@
-/** Content that only peers have, and a way to get it from them. */
+/** Content that only peers have, and the `PeerContent` that gets it from them. */
 
 import assert from 'node:assert/strict'
 import type { RequestListener } from 'node:http'
@@ -34,9 +34,9 @@ export const TAG = { registry: 'registry.example', repository: 'team/app', tag: 
 const NAME = { registry: TAG.registry, repository: TAG.repository }
 export const BLOB: BlobTarget = { kind: 'blob', ...NAME, digest: layer.descriptor.digest }
 export const MANIFEST: ManifestTarget = { kind: 'manifest', ...NAME, reference: { tag: TAG.tag } }
-/** As in a mirror, a race knows sooner than the client that a peer is silent: by a clock that a busy machine does not mislead. */
+/** As in a mirror, the race notices a silent peer before the client does, by a clock that a busy machine does not mislead. */
 export const TIMES = { headTimeout: 10_000 }
-/** Short, so that tests are; a hedging delay that no loaded machine mistakes for a failure. */
+/** Short, so that tests are fast, but long enough that a loaded machine takes no peer for a failed one. */
 export const OPTIONS: PeerContentOptions = {
   lookupTimeout: 5_000,
   parallelPeers: 3,
@@ -51,18 +51,18 @@ export interface Setting {
   readonly known: KnownPeers
   readonly metrics: Metrics
   readonly lines: readonly LogLine[]
-  /** What was told of transfers. */
+  /** The transfers that were reported. */
   readonly told: ReadonlySet<Transferred>
 }
 
-/** What a way to content of peers is made of, besides the router. */
+/** The parts of a `PeerContent`, besides the router. */
 export function makeParts(credentials: PeerCredentials = CREDENTIALS, times: PeerClientOptions = TIMES) {
   const { log, lines } = createLogRecorder()
   const client = new PeerClient(times)
   return { client, credentials, known: new KnownPeers(), metrics: createMetrics(), log, lines }
 }
 
-/** Runs `use` with a way to content for which the given peers were found, in that order. */
+/** Runs `use` with a `PeerContent` that finds the given peers, in that order. */
 export async function withPeers(
   starts: readonly (() => Promise<TestPeer>)[],
   use: (setting: Setting, started: readonly TestPeer[]) => Promise<void>,
@@ -95,7 +95,7 @@ export async function startGoodPeer(): Promise<TestPeer> {
   return await startPeer(store)
 }
 
-/** A member of the swarm that answers as told. */
+/** A member of the swarm that answers every request with `answer`. */
 export async function startMember(answer: RequestListener): Promise<CountingPeer> {
   return await startHttpPeer(proving(answer))
 }
@@ -107,7 +107,7 @@ export const HEAD = {
   'docker-content-digest': layer.descriptor.digest,
 }
 
-/** All bytes that a source gives; those before an error in `received`. */
+/** All bytes of a source. After an error, `received` has the bytes before it. */
 export async function read(source: ByteSource | null, received: Uint8Array[] = []): Promise<Buffer> {
   for (let chunk = await source?.next(); chunk !== undefined; chunk = await source?.next()) {
     assert.ok(chunk.length > 0)
@@ -125,7 +125,7 @@ export function bodyOf(answer: PeerAnswer | undefined): ByteSource {
   return answer.body ?? assert.fail('no body')
 }
 
-/** How often a counter has counted, for all labels that agree with the given ones. */
+/** The sum of a counter over all series whose text contains `labels`. */
 export async function counted(metrics: Metrics, name: string, labels = ''): Promise<number> {
   const { body } = metrics.render()
   const lines = body.split('\n').filter((line) => line.startsWith(`swarmirror_${name}`) && line.includes(labels))

@@ -15,7 +15,7 @@ export interface KubernetesObject {
   readonly [field: string]: unknown
 }
 
-/** What this API server knows, by the path of the group and version. */
+/** The resources of this API server, by the path of their group and version. */
 const KINDS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   '/api/v1': {
     configmaps: 'ConfigMap',
@@ -36,11 +36,11 @@ interface Watcher {
   readonly response: ServerResponse
 }
 
-/** An API server in memory, as far as helm uses one: objects, label selectors and watches. Nothing runs anywhere. */
+/** An API server in memory, as far as helm needs one: objects, label selectors and watches. It runs no pods. */
 export interface Kubernetes {
   /** Its address, for `--kube-apiserver`. */
   readonly url: string
-  /** What changed, in order, such as `create Secret swarmirror`. */
+  /** The changes in their order, such as `create Secret swarmirror`. */
   readonly changes: readonly string[]
   get(kind: string, name: string): KubernetesObject | undefined
   /** Every object, as `Kind name`. */
@@ -126,7 +126,7 @@ export async function startKubernetes(): Promise<Kubernetes> {
       if (objects.has(made)) return send(409, failure(409, 'AlreadyExists', `${nameOf(body)} already exists`))
       return send(201, write(made, body))
     }
-    // Server-side apply: the whole object, as all is one manager's here.
+    // Server-side apply: the body is the whole object, because there is only one manager here.
     if ((request.method === 'PUT' || request.method === 'PATCH') && body !== undefined)
       return send(200, write(path, body))
     send(404, failure(404, 'NotFound', `${kind} ${path} not found`))
@@ -160,7 +160,7 @@ export async function startKubernetes(): Promise<Kubernetes> {
   }
 }
 
-/** What clients ask first: which groups, versions and kinds there are. */
+/** Answers the first questions of clients: which groups, versions and kinds there are. */
 function discover(path: string): object | undefined {
   if (path === '/version') return { major: '1', minor: '34', gitVersion: 'v1.34.0' }
   if (path === '/api') return { kind: 'APIVersions', versions: ['v1'] }
@@ -184,7 +184,7 @@ function discover(path: string): object | undefined {
   return { kind: 'APIResourceList', groupVersion: path.replace(/^\/apis?\//, ''), resources }
 }
 
-/** The part of the OpenAPI documents by which a client learns that the server validates fields, so that it need not. */
+/** The part of the OpenAPI documents from which a client learns that the server validates fields, so the client need not. */
 function describe(path: string): object | undefined {
   if (path === '/openapi/v3') {
     const paths = Object.keys(KINDS).map((path) => [path.slice(1), { serverRelativeURL: `/openapi/v3${path}` }])
@@ -202,7 +202,7 @@ function describe(path: string): object | undefined {
   return { openapi: '3.0.0', info: { title: 'Kubernetes', version: '1' }, paths: Object.fromEntries(paths) }
 }
 
-/** What a path is about: one object, or all of a kind. */
+/** The target of a path: one object, or all objects of a kind. */
 function targetOf(path: string) {
   for (const [root, kinds] of Object.entries(KINDS)) {
     if (!path.startsWith(`${root}/`)) continue
@@ -240,7 +240,7 @@ function failure(code: number, reason: string, message: string): object {
   return { apiVersion: 'v1', kind: 'Status', status: 'Failure', code, reason, message }
 }
 
-/** Begins a message of Protocol Buffers, as clients send Secrets in which helm keeps its releases. */
+/** The first bytes of a protobuf message. Clients send it for Secrets, in which helm keeps its releases. */
 const PROTOBUF = Buffer.from('k8s\0')
 
 async function readObject(request: IncomingMessage): Promise<unknown> {
@@ -274,7 +274,7 @@ function secretOf(bytes: Uint8Array): KubernetesObject {
   }
 }
 
-/** The fields of a message that have a length. */
+/** The length-delimited fields of a message. */
 function fieldsOf(bytes: Uint8Array): ReadonlyMap<number, readonly Uint8Array[]> {
   const fields = new Map<number, Uint8Array[]>()
   const reader = new BinaryReader(bytes)

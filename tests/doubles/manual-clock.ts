@@ -9,7 +9,7 @@ interface Timer {
 /** A clock that stands still until a test lets time pass. */
 export class ManualClock implements Clock {
   #now = 0
-  /** In the order in which they were set. */
+  /** Timers in the order in which they were set. */
   readonly #timers = new Set<Timer>()
 
   now(): number {
@@ -27,7 +27,7 @@ export class ManualClock implements Clock {
     return this.#timers.size
   }
 
-  /** Lets time pass, timer by timer, with what follows from each. */
+  /** Lets time pass, timer by timer, and lets the work that each timer starts run. */
   async pass(ms: number): Promise<void> {
     const end = this.#now + ms
     await setImmediate()

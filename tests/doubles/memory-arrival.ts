@@ -1,20 +1,20 @@
 import type { Content } from '../../lib/oci/make-image.ts'
 import { type Arrival, ArrivalError, Growth } from '../../lib/store/arrival.ts'
 
-/** Content that a test writes, as far as it wants, into a memory store. */
+/** Writes content into a memory store, as many bytes as a test wants. */
 export class MemoryWriter {
   readonly content: Content
   readonly #done: (isCommitted: boolean) => void
   readonly #readers = new Set<Growth>()
   #written = 0
 
-  /** @param done called once, when it is committed or aborted */
+  /** @param done called once, when the content is committed or aborted */
   constructor(content: Content, done: (isCommitted: boolean) => void) {
     this.content = content
     this.#done = done
   }
 
-  /** Lets there be so many bytes. */
+  /** Writes until this many bytes are there. */
   write(bytes: number): void {
     this.#written = bytes
     for (const growth of this.#readers) growth.written = bytes

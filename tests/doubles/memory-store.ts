@@ -10,18 +10,18 @@ import { MemoryWriter } from './memory-arrival.ts'
 /** Bytes handed out at a time. */
 const CHUNK_SIZE = 64 * 1024
 
-/** A store whose content is put in and taken out by hand. */
+/** A store to which tests add and from which they remove content. */
 export interface MemoryStore extends ContentStore {
-  /** Adds content, or replaces what has the same digest. */
+  /** Adds content, or replaces content of the same digest. */
   add(...contents: readonly Content[]): void
-  /** Adds all of an image that is given, and the tags under which it resolves. */
+  /** Adds all contents of an image, and the tags that resolve to it. */
   addImage(image: Image, ...tags: readonly TaggedReference[]): void
-  /** Removes content; tags that point to it resolve no longer. */
+  /** Removes content. Tags that point to it no longer resolve. */
   remove(...digests: readonly Digest[]): void
-  /** Makes a tag resolve to a digest while that is held. */
+  /** Makes a tag resolve to a digest while the digest is held. */
   tag(reference: TaggedReference, digest: Digest): void
   untag(reference: TaggedReference): void
-  /** Begins to write content, which is added when it is committed. */
+  /** Begins to write content, which is added when the writer commits it. */
   arrive(content: Content): MemoryWriter
   setHealth(health: ContentStore['health']): void
 }

@@ -7,12 +7,12 @@ import { ANSWER_TIMEOUT, type Answerer, MAX_MESSAGE, type Members } from '../../
 import { compareDistance } from '../../lib/swarm/node.ts'
 import type { Known, Peer, Router } from '../../lib/swarm/router.ts'
 
-/** A swarm within one process, for tests: every node of it finds what the others advertise, and asks them, at once. */
+/** A swarm within one process, for tests. Every node finds at once what the others advertise, and can ask them. */
 export class MemorySwarm {
   readonly #nodes = new Map<string, MemoryNode>()
   readonly #answerTimeout: number
 
-  /** @param answerTimeout for how long a question without an answer waits, in milliseconds */
+  /** @param answerTimeout milliseconds for which a question waits for an answer */
   constructor(answerTimeout = ANSWER_TIMEOUT) {
     this.#answerTimeout = answerTimeout
   }
@@ -28,7 +28,7 @@ export class MemorySwarm {
 export class MemoryNode implements Router, Members {
   readonly self: Peer
   readonly keys = new Set<Key>()
-  /** Whether it has been told all that the others advertise, or nothing of it. */
+  /** Whether this node knows all that the others advertise, or nothing. */
   isWhole = true
   readonly #nodes: Map<string, MemoryNode>
   readonly #answerTimeout: number
@@ -69,7 +69,7 @@ export class MemoryNode implements Router, Members {
   }
 
   async settled(): Promise<void> {
-    // Nothing is ever under way here.
+    // Advertising takes no time here.
   }
 
   closest(key: Key, count: number): Peer[] {
@@ -97,7 +97,7 @@ export class MemoryNode implements Router, Members {
       const answer = this.#answerer?.(question, from)
       return answer !== undefined && answer.length <= MAX_MESSAGE ? answer : undefined
     } catch {
-      // The one that asked learns no more than that there is no answer.
+      // The node that asked learns only that there is no answer.
       return undefined
     }
   }

@@ -2,7 +2,7 @@ import type { Containerd, ContainerdClient } from '../../lib/containerd/client/c
 import type { CriClient } from '../../lib/containerd/client/cri.ts'
 import { ContainerdError } from '../../lib/containerd/client/error.ts'
 
-/** A containerd that is new, and of which the files alone tell the configuration. */
+/** A new containerd, whose configuration only its files tell. */
 export function newContainerd(version: ContainerdClient['version']): Containerd {
   const refused = () => Promise.reject(new ContainerdError('unsupported', 'no CRI here'))
   const client = {
@@ -14,7 +14,7 @@ export function newContainerd(version: ContainerdClient['version']): Containerd 
     server: async () => ({ uuid: 'a', pid: 0 }),
     contentRoot: async () => undefined,
     listContent: async function* () {
-      // Nothing is held.
+      // It holds nothing.
     },
   } as Partial<ContainerdClient> as ContainerdClient
   const cri = { info: refused, version: refused } as Partial<CriClient> as CriClient

@@ -1,13 +1,13 @@
-/** Members of the swarm that answer with whatever bytes a test wants. */
+/** Members of the swarm that answer with any bytes that a test wants. */
 import type { Socket } from 'node:net'
 import { CAPABILITY_HEADER } from '../../lib/peers/credentials.ts'
 import { grantOf } from '../fixtures/proving.ts'
 import { type CountingPeer, startRawPeer } from './http-peer.ts'
 
-/** Makes the bytes of a head with that status and these headers, and with the proof that an asker wants to see. */
+/** Makes the bytes of a head with this status, these headers, and the proof that the asker demands. */
 export type MakeHead = (status: number, headers: Readonly<Record<string, string | number>>) => string
 
-/** A member that is told of every request on every connection, and answers as it likes. */
+/** A member that calls `answer` for every request on every connection. */
 export async function startRawMember(answer: (socket: Socket, head: MakeHead) => void): Promise<CountingPeer> {
   return await startRawPeer((socket) => {
     let received = ''
@@ -33,7 +33,7 @@ function headMaker(text: string, port: number | undefined): MakeHead {
   }
 }
 
-/** Writes what `make` gives for as long as the other side takes it; `bytes` of it at most. */
+/** Writes pieces from `make` as long as the other side takes them, up to `bytes` bytes. */
 export function pour(socket: Socket, make: () => string | Uint8Array, bytes = Number.POSITIVE_INFINITY): void {
   let left = bytes
   const write = () => {

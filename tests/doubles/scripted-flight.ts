@@ -4,25 +4,25 @@ import { addressOf } from '../../lib/platform/address.ts'
 import type { Peer } from '../../lib/swarm/router.ts'
 import type { MemoryStore } from './memory-store.ts'
 
-/** A flight in which a test says who has content, and who is getting it. */
+/** A flight for which a test says who has content, and who is getting it. */
 export class ScriptedFlight implements Flight {
-  /** What is found, one list for each time that it is asked for; nothing when there are no more. */
+  /** The sources that are found, a list for each search; nothing is found when no list is left. */
   readonly found: Source[][] = []
-  /** What is known of peers by their addresses: their stores, or what they say whatever they have. */
+  /** Peers by their addresses: a peer's store, or the state that it always claims. */
   readonly peers = new Map<string, MemoryStore | SourceState | undefined>()
-  /** Whether those that are getting content get it from upstream. */
+  /** Whether peers that are getting content get it from upstream. */
   leads = true
-  /** Addresses of those that were left, what was missed, and what was wrong. */
+  /** The addresses of peers that were left, and the digests that were missed or wrong. */
   readonly leftOnes: string[] = []
   readonly wrongOnes: Digest[] = []
   readonly missedOnes: Digest[] = []
-  /** The size of content for which a client is to come again. */
+  /** The size of content for which the client is told to ask again. */
   returning: number | undefined
-  /** Whether content is there by the time that a client has waited for what is verified. */
+  /** Whether content is there after a client has waited for it to be verified. */
   verifies = false
-  /** Whom a node had better follow. */
+  /** A better source for the node to follow. */
   betterOne: Source | undefined
-  /** How often the way to content was asked for. */
+  /** How often sources were asked for. */
   asked = 0
 
   async *sources(): AsyncIterable<Source> {

@@ -1,4 +1,4 @@
-/** A DHT without a network, on a clock that tests turn: its nodes answer after a while, die and come back. */
+/** A DHT without a network, on a clock that tests move. Its nodes answer after a while, die and come back. */
 import { createHash } from 'node:crypto'
 import { addressOf } from '../../lib/platform/address.ts'
 import type { DhtNode, DhtReply, DhtRpc, StoreOutcome, Topics } from '../../lib/swarm/dht/rpc.ts'
@@ -11,11 +11,11 @@ const TOKEN_ROTATION = 7_500
 
 interface SimulatedNode extends DhtNode {
   alive: boolean
-  /** It has no room for more records. */
+  /** Whether it has no room for more records. */
   isFull: boolean
-  /** It says that it has all records. */
+  /** Whether it says that it has all records. */
   isWhole: boolean
-  /** It names the nodes of its own island, also dead ones. */
+  /** The node names only nodes of its own island, even dead ones. */
   island: number
   readonly records: Map<string, Map<string, NodeAddress>>
 }
@@ -29,9 +29,9 @@ export interface Traffic {
 
 export class SimulatedDht {
   readonly traffic: Traffic = { requests: 0, inFlight: 0, mostInFlight: 0, silent: 0 }
-  /** Part of the requests that get lost, between 0 and 1. */
+  /** The share of requests that get lost, from 0 to 1. */
   loss = 0
-  /** Milliseconds that answering one request takes on the machine that all nodes share. */
+  /** Milliseconds that one request takes on the machine that all nodes share. */
   serviceTime = 0
   #busyUntil = 0
   readonly #clock: ManualClock
@@ -43,7 +43,7 @@ export class SimulatedDht {
     this.#random = random
   }
 
-  /** Adds a node, or restarts one that died, without its records. */
+  /** Adds a node, or restarts a dead one without its records. */
   start(port: number, island = 0): DhtNode {
     const address = { host: '10.0.0.1', port }
     const node = {
@@ -70,7 +70,7 @@ export class SimulatedDht {
     if (node !== undefined) node.isFull = isFull
   }
 
-  /** Lets a node say that it has all records. */
+  /** Makes a node say that it has all records. */
   setWhole(port: number): void {
     const node = this.#nodes.get(`10.0.0.1:${port}`)
     if (node !== undefined) node.isWhole = true
@@ -89,14 +89,14 @@ export class SimulatedDht {
     return [...this.alive].sort((a, b) => compareDistance(topic, a.id, b.id)).slice(0, count)
   }
 
-  /** Ports of the living nodes that hold the record of a topic that the node at that port announced. */
+  /** The ports of the living nodes that hold the announcement of a topic by the node at `port`. */
   holders(topic: Uint8Array, port: number): number[] {
     const owner = `10.0.0.1:${port}`
     const nodes = [...this.#nodes.values()].filter((node) => node.alive && node.records.get(hex(topic))?.has(owner))
     return nodes.map(({ port }) => port).sort((a, b) => a - b)
   }
 
-  /** The requests of the node at that address, on that island. */
+  /** The RPC client of the node at that address, on that island. */
   rpc({ host, port }: NodeAddress, island = 0): DhtRpc {
     const record = { host, port }
     const change =
@@ -156,7 +156,7 @@ export class SimulatedDht {
         this.traffic.silent++
         return undefined
       }
-      // A busy node reads a request late, does what it asks all the same, and answers when nobody waits any more.
+      // A busy node reads a request late, still does what it says, and answers when nobody waits any more.
       const now = this.#clock.now()
       this.#busyUntil = Math.max(this.#busyUntil, now) + this.serviceTime
       const late = this.#busyUntil - now
@@ -181,7 +181,7 @@ export function idOf({ host, port }: NodeAddress): Uint8Array {
   return createHash('sha256').update(`${host}:${port}`).digest()
 }
 
-/** A generator of numbers between 0 and 1 that gives the same ones for the same seed (mulberry32). */
+/** A generator of numbers from 0 to 1, the same for the same seed (mulberry32). */
 export function seeded(seed: number): () => number {
   let state = seed >>> 0
   return () => {

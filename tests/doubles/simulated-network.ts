@@ -1,4 +1,4 @@
-/** Peers that give bytes at a rate, over connections with buffers, in time that passes as fast as it can be computed. */
+/** Peers that send bytes at a rate, over connections with buffers, in time that passes as fast as the machine can compute. */
 import { setImmediate } from 'node:timers/promises'
 import { PeerError } from '../../lib/peers/error.ts'
 import { onAbort } from '../../lib/platform/abort.ts'
@@ -9,10 +9,10 @@ import type { Peer } from '../../lib/swarm/router.ts'
 import { PieceRefusal, type Span } from '../../lib/transfer/line.ts'
 import { peerOf } from './peers.ts'
 
-/** What a peer does, from some time on. */
+/** What a peer does from some time on. */
 export type Behaviour =
   | 'gives'
-  /** Says nothing more, on any connection. */
+  /** Sends nothing more on any connection. */
   | 'silent'
   /** Ends all connections, and refuses new ones. */
   | 'refuses'
@@ -26,7 +26,7 @@ export type Behaviour =
 export interface SimulatedPeer {
   readonly name: string
   readonly address: Peer
-  /** Bytes per millisecond that it sends. */
+  /** Bytes per millisecond that the peer sends. */
   rate: number
   behaviour: Behaviour
 }
@@ -36,14 +36,14 @@ export interface NetworkOptions {
   readonly link?: number
   /** Milliseconds of a round trip. */
   readonly roundTrip?: number
-  /** Bytes of a connection that wait unread at most. */
+  /** How many bytes of a connection may wait unread. */
   readonly buffer?: number
 }
 
 const TICK = 1
 const CHUNK = 128 * 1024
 
-/** A clock whose time passes when there is nothing else to do. */
+/** A clock whose time passes when all other work waits. */
 export class VirtualClock implements Clock {
   #now = 0
   readonly #timers = new Set<{ readonly at: number; readonly run: () => void }>()
@@ -58,7 +58,7 @@ export class VirtualClock implements Clock {
     return () => void this.#timers.delete(timer)
   }
 
-  /** For the work that {@link run} is given. */
+  /** Waits, in work that {@link run} runs. */
   sleep(ms: number): Promise<void> {
     return new Promise((resolve) => void this.after(ms, resolve))
   }
@@ -75,7 +75,7 @@ export class VirtualClock implements Clock {
   /**
    * Lets time pass until the work is done.
    *
-   * @throws {Error} when it is not done by that time, or waits for nothing that will happen
+   * @throws {Error} if the work is not done by that time, or waits for something that never happens
    */
   async run<T>(work: Promise<T>, most = 3_600_000): Promise<T> {
     let isDone = false
@@ -90,7 +90,7 @@ export class VirtualClock implements Clock {
       for (const { at } of this.#timers) next = Math.min(next, at)
       if (next > most) throw new Error(`not done at ${this.#now} ms`)
       this.#now = next
-      // Those that are set from here on have their turn afterwards.
+      // Timers that are set from here on get their turn afterwards.
       for (const timer of [...this.#timers]) {
         if (timer.at <= next && this.#timers.delete(timer)) timer.run()
       }
@@ -102,7 +102,7 @@ export class VirtualClock implements Clock {
 interface Stream {
   readonly peer: SimulatedPeer
   readonly span: Span
-  /** Bytes that have arrived, and that have been read. */
+  /** How many bytes have arrived, and how many have been read. */
   arrived: number
   read: number
   state: 'open' | 'broken' | 'short' | 'cancelled'
@@ -112,7 +112,7 @@ interface Stream {
 export class SimulatedNetwork {
   readonly clock = new VirtualClock()
   readonly peers: SimulatedPeer[] = []
-  /** Bytes that have been sent, and that have been asked for, in all. */
+  /** How many bytes have been sent, and how many have been asked for, in all. */
   sent = 0
   asked = 0
   requests = 0
@@ -126,7 +126,7 @@ export class SimulatedNetwork {
     this.#options = { link: 1_000_000, roundTrip: 1, buffer: 1024 * 1024, ...options }
   }
 
-  /** Bodies that are under way, and those of them of which something has been read. */
+  /** How many bodies are under way, and how many of them have been read from. */
   get open(): number {
     return this.#streams.size
   }
@@ -142,7 +142,7 @@ export class SimulatedNetwork {
     return peer
   }
 
-  /** Changes what a peer does, also on connections that there are. */
+  /** Changes what a peer does, on existing connections too. */
   set(peer: SimulatedPeer, behaviour: Behaviour): void {
     peer.behaviour = behaviour
     for (const stream of this.#streams) {
@@ -157,7 +157,7 @@ export class SimulatedNetwork {
   async ask(address: Peer, span: Span, signal: AbortSignal): Promise<ByteSource> {
     const peer = this.peers.find((one) => addressOf(one.address) === addressOf(address))
     if (peer === undefined) throw new Error('no such peer')
-    // A Range header names bytes by whole numbers; a door ignores any other one, and gives the whole.
+    // A Range header names bytes by whole numbers; a door would ignore any other one and send the whole content.
     if (!Number.isInteger(span.start) || !Number.isInteger(span.end)) throw new Error(`${span.start}-${span.end}`)
     this.requests++
     this.asked += span.end - span.start
