@@ -1,6 +1,5 @@
 import { STATUS_CODES } from 'node:http'
 import { OVER, onAbort } from './abort.ts'
-import type { Caller, Callers } from './callers.ts'
 import { closes, endOfHead, ProtocolError, readHead } from './http-head.ts'
 import {
   badRequest,
@@ -11,6 +10,7 @@ import {
   malformedAnswer,
 } from './listener.ts'
 import { type Client, respond } from './send.ts'
+import type { ServerConnection, ServerConnections } from './server-connections.ts'
 
 /** The part of Bun's socket API that is used here. */
 export interface BunSocket {
@@ -33,7 +33,7 @@ export interface BunSocket {
 export interface BunServer {
   readonly handler: Handler
   readonly options: ListenOptions
-  readonly callers: Callers
+  readonly connections: ServerConnections
   closing: boolean
 }
 
@@ -54,7 +54,7 @@ const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\/[\x21-\x7e]*) HTTP\/1\.(
 export class BunConnection {
   readonly #socket: BunSocket
   readonly #server: BunServer
-  readonly #caller: Caller
+  readonly #connection: ServerConnection
   /** Bytes that have come and belong to no exchange yet. */
   #waiting = Buffer.alloc(0)
   #client: BunClient | undefined
@@ -62,9 +62,9 @@ export class BunConnection {
   /** Whether nothing more is read from it. */
   #isOver = false
 
-  constructor(socket: BunSocket, caller: Caller, server: BunServer) {
+  constructor(socket: BunSocket, connection: ServerConnection, server: BunServer) {
     this.#socket = socket
-    this.#caller = caller
+    this.#connection = connection
     this.#server = server
     this.#rest()
   }
@@ -85,7 +85,7 @@ export class BunConnection {
   closed(): void {
     this.#isOver = true
     clearTimeout(this.#idle)
-    this.#server.callers.left(this.#caller)
+    this.#server.connections.remove(this.#connection)
     this.#client?.left()
   }
 
@@ -117,8 +117,8 @@ export class BunConnection {
 
   async #answer({ method, target, headers, keepAlive }: ReceivedRequest): Promise<void> {
     clearTimeout(this.#idle)
-    const { handler, options, callers } = this.#server
-    const exchange = callers.asked(this.#caller)
+    const { handler, options, connections } = this.#server
+    const exchange = connections.begin(this.#connection)
     const client = new BunClient(this.#socket, method, keepAlive && !this.#server.closing)
     using _ = client.onLeave(exchange.over)
     this.#client = client

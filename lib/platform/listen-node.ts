@@ -4,7 +4,6 @@ import type { AddressInfo, Socket } from 'node:net'
 import { getRequestListener, type HttpBindings } from '@hono/node-server'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { addressOf } from './address.ts'
-import { type Caller, Callers } from './callers.ts'
 import {
   badRequest,
   type Handler,
@@ -16,6 +15,7 @@ import {
   malformedAnswer,
 } from './listener.ts'
 import { type Client, respond } from './send.ts'
+import { type ServerConnection, ServerConnections } from './server-connections.ts'
 
 /** Milliseconds within which a request's head must be complete, so that a silent client cannot hold a connection. */
 const HEADERS_TIMEOUT = 10_000
@@ -32,12 +32,12 @@ const MOST_REQUESTS = 64
  */
 export async function listenOnNode(handler: Handler, options: ListenOptions): Promise<Listener> {
   const { writeTimeout } = options
-  const callers = new Callers(options.maxConnections, options.newcomers)
+  const connections = new ServerConnections(options.maxConnections, options.newcomers)
   /**
    * Connections by {@link remoteOf}, because under TLS a request has another socket object than the one that the server
    * accepted.
    */
-  const known = new Map<string, Caller>()
+  const known = new Map<string, ServerConnection>()
   /** For each connection, a promise that resolves when its last request so far has its answer. */
   const turns = new WeakMap<Socket, Promise<unknown>>()
   let closing = false
@@ -45,10 +45,10 @@ export async function listenOnNode(handler: Handler, options: ListenOptions): Pr
   const answer = async (request: Request, incoming: IncomingMessage, outgoing: ServerResponse): Promise<Response> => {
     // Each pipelined request listens for the end of the connection. That is no leak, so Node must not warn of one.
     incoming.socket.setMaxListeners(0)
-    const caller = known.get(remoteOf(incoming.socket))
-    if (caller !== undefined && caller.running >= MOST_REQUESTS) incoming.socket.destroy()
+    const connection = known.get(remoteOf(incoming.socket))
+    if (connection !== undefined && connection.running >= MOST_REQUESTS) incoming.socket.destroy()
     if (incoming.socket.destroyed) return RESPONSE_ALREADY_SENT
-    const exchange = callers.asked(caller)
+    const exchange = connections.begin(connection)
     const over = () => {
       exchange.over()
       incoming.socket.off('close', over)
@@ -85,15 +85,15 @@ export async function listenOnNode(handler: Handler, options: ListenOptions): Pr
   server.removeAllListeners('connection')
   server.on('connection', (socket: Socket) => {
     const name = remoteOf(socket)
-    const caller = callers.came(String(socket.remoteAddress), () => socket.destroy())
-    if (caller === undefined) {
+    const connection = connections.accept(String(socket.remoteAddress), () => socket.destroy())
+    if (connection === undefined) {
       socket.destroy()
       return
     }
-    known.set(name, caller)
+    known.set(name, connection)
     socket.once('close', () => {
-      callers.left(caller)
-      if (known.get(name) === caller) known.delete(name)
+      connections.remove(connection)
+      if (known.get(name) === connection) known.delete(name)
     })
     for (const listener of accepting) listener.call(server, socket)
   })
@@ -103,14 +103,14 @@ export async function listenOnNode(handler: Handler, options: ListenOptions): Pr
     host: address,
     port,
     get running() {
-      return callers.admitted
+      return connections.admitted
     },
     async close(drain) {
-      await callers.finish(drain)
+      await connections.finish(drain)
       closing = true
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      callers.endIdle()
-      const cut = await callers.drain(drain)
+      connections.endIdle()
+      const cut = await connections.drain(drain)
       // All answers have been sent, so a client that never closes its side must not keep the process alive.
       server.closeAllConnections()
       await closed

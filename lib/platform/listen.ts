@@ -1,8 +1,8 @@
 import { BunConnection, type BunServer, type BunSocket } from './bun-connection.ts'
-import { Callers } from './callers.ts'
 import { listenOnNode } from './listen-node.ts'
 import type { Handler, Listener, ListenOptions } from './listener.ts'
 import { runtimeName } from './runtime.ts'
+import { ServerConnections } from './server-connections.ts'
 
 declare const Bun: {
   listen(options: {
@@ -47,8 +47,8 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
  */
 async function listenOnBun(handler: Handler, options: ListenOptions): Promise<Listener> {
   const { tls } = options
-  const callers = new Callers(options.maxConnections, options.newcomers)
-  const server: BunServer = { handler, options, callers, closing: false }
+  const connections = new ServerConnections(options.maxConnections, options.newcomers)
+  const server: BunServer = { handler, options, connections, closing: false }
   const listening = Bun.listen({
     hostname: options.host,
     port: options.port,
@@ -56,9 +56,9 @@ async function listenOnBun(handler: Handler, options: ListenOptions): Promise<Li
     ...(tls === undefined ? {} : { tls: { ...tls, requestCert: true, rejectUnauthorized: true, minVersion: TLS_1_3 } }),
     socket: {
       open(socket) {
-        const caller = callers.came(socket.remoteAddress, () => socket.close())
-        if (caller === undefined) socket.close()
-        else socket.data = new BunConnection(socket, caller, server)
+        const connection = connections.accept(socket.remoteAddress, () => socket.close())
+        if (connection === undefined) socket.close()
+        else socket.data = new BunConnection(socket, connection, server)
       },
       // Without this handler, Bun calls `open` only after the handshake.
       handshake: () => undefined,
@@ -76,14 +76,14 @@ async function listenOnBun(handler: Handler, options: ListenOptions): Promise<Li
     host: listening.hostname,
     port: listening.port,
     get running() {
-      return callers.admitted
+      return connections.admitted
     },
     async close(drain) {
-      await callers.finish(drain)
+      await connections.finish(drain)
       server.closing = true
       listening.stop()
-      callers.endIdle()
-      return await callers.drain(drain)
+      connections.endIdle()
+      return await connections.drain(drain)
     },
   }
 }

@@ -22,7 +22,7 @@ const NEXT_PART = 5_000
 const LOOK = 100
 
 /** A connection to a server. */
-export interface Caller {
+export interface ServerConnection {
   readonly address: string
   readonly end: () => void
   /** Requests that are being answered. */
@@ -39,13 +39,13 @@ export interface Exchange {
 }
 
 /** The connections of a server. Ends some when there are too many, and all when the server closes. */
-export class Callers {
+export class ServerConnections {
   readonly #most: number
   readonly #newcomerBounds: NewcomerBounds | undefined
   /** In the order in which they came. */
-  readonly #callers = new Set<Caller>()
+  readonly #connections = new Set<ServerConnection>()
   /** Connections whose client has not yet shown that it may ask. */
-  readonly #newcomers = new Set<Caller>()
+  readonly #newcomers = new Set<ServerConnection>()
   /** How many connections that are not trusted came from each address since {@link #since}. */
   readonly #recent = new Map<string, number>()
   #since = Number.NEGATIVE_INFINITY
@@ -72,36 +72,36 @@ export class Callers {
   }
 
   /**
-   * Takes in a connection as soon as it is accepted, before a TLS handshake. {@link left} must follow.
+   * Takes in a connection as soon as it is accepted, before a TLS handshake. {@link remove} must follow.
    *
    * @param address the client's address, without the port
    * @param end ends the connection at once
    * @returns `undefined` if the server must end the connection at once, because too many come from that address or all others
    *   are busy
    */
-  came(address: string, end: () => void): Caller | undefined {
-    const caller: Caller = { address, end, running: 0 }
-    if (this.#newcomerBounds !== undefined && !this.#takeIn(caller, this.#newcomerBounds)) return undefined
-    this.#callers.add(caller)
-    if (this.#callers.size > this.#most) this.#end(first(this.#callers, ({ running }) => running === 0))
-    return this.#callers.has(caller) ? caller : undefined
+  accept(address: string, end: () => void): ServerConnection | undefined {
+    const connection: ServerConnection = { address, end, running: 0 }
+    if (this.#newcomerBounds !== undefined && !this.#takeIn(connection, this.#newcomerBounds)) return undefined
+    this.#connections.add(connection)
+    if (this.#connections.size > this.#most) this.#end(first(this.#connections, ({ running }) => running === 0))
+    return this.#connections.has(connection) ? connection : undefined
   }
 
-  left(caller: Caller | undefined): void {
-    if (caller === undefined) return
-    caller.cancelTimer?.()
-    this.#callers.delete(caller)
-    this.#newcomers.delete(caller)
+  remove(connection: ServerConnection | undefined): void {
+    if (connection === undefined) return
+    connection.cancelTimer?.()
+    this.#connections.delete(connection)
+    this.#newcomers.delete(connection)
   }
 
   /** Takes in a request. Its connection may have ended already. */
-  asked(caller: Caller | undefined): Exchange {
+  begin(connection: ServerConnection | undefined): Exchange {
     const done = Promise.withResolvers<number>()
-    if (caller !== undefined) caller.running++
+    if (connection !== undefined) connection.running++
     let places = 0
     let sent = 0
     let unfinished: string | undefined
-    const nameOf = (what: string) => `${caller?.address} ${what}`
+    const nameOf = (what: string) => `${connection?.address} ${what}`
     const exchange: Exchange = {
       admission: {
         take: (most) => {
@@ -111,7 +111,7 @@ export class Callers {
           }
           return places === 1
         },
-        trust: () => caller && this.#trust(caller),
+        trust: () => connection && this.#trust(connection),
         mayBegin: (what) => !this.#isFinishing || this.#unfinished.has(nameOf(what)),
         givesPart: (what, isLast) => {
           const name = nameOf(what)
@@ -134,7 +134,7 @@ export class Callers {
           this.#unfinished.set(unfinished, this.#clock.now() + NEXT_PART)
         }
         this.#admitted -= places
-        if (caller !== undefined) caller.running--
+        if (connection !== undefined) connection.running--
         done.resolve(sent)
       },
     }
@@ -159,7 +159,7 @@ export class Callers {
 
   /** Ends all connections that are idle. */
   endIdle(): void {
-    for (const caller of this.#callers) if (caller.running === 0) this.#end(caller)
+    for (const connection of this.#connections) if (connection.running === 0) this.#end(connection)
   }
 
   /**
@@ -174,38 +174,38 @@ export class Callers {
       await Promise.race([Promise.all(this.#exchanges.values()), aborted])
     }
     const cut = this.#exchanges.size
-    for (const caller of this.#callers) this.#end(caller)
+    for (const connection of this.#connections) this.#end(connection)
     return cut
   }
 
-  #takeIn(caller: Caller, { most, mostPerAddress, time }: NewcomerBounds): boolean {
+  #takeIn(connection: ServerConnection, { most, mostPerAddress, time }: NewcomerBounds): boolean {
     const now = this.#clock.now()
     if (now - this.#since >= WINDOW) {
       this.#since = now
       this.#recent.clear()
     }
-    const recent = this.#recent.get(caller.address) ?? 0
+    const recent = this.#recent.get(connection.address) ?? 0
     if (recent >= mostPerAddress) return false
-    this.#recent.set(caller.address, recent + 1)
-    this.#newcomers.add(caller)
-    caller.cancelTimer = this.#clock.after(time, () => this.#end(caller))
-    const ofAddress = [...this.#newcomers].filter(({ address }) => address === caller.address)
+    this.#recent.set(connection.address, recent + 1)
+    this.#newcomers.add(connection)
+    connection.cancelTimer = this.#clock.after(time, () => this.#end(connection))
+    const ofAddress = [...this.#newcomers].filter(({ address }) => address === connection.address)
     if (ofAddress.length > mostPerAddress) this.#end(ofAddress[0])
     else if (this.#newcomers.size > most) this.#end(first(this.#newcomers))
     return true
   }
 
-  #trust(caller: Caller): void {
-    caller.cancelTimer?.()
-    if (!this.#newcomers.delete(caller)) return
-    const recent = this.#recent.get(caller.address) ?? 0
-    if (recent > 0) this.#recent.set(caller.address, recent - 1)
+  #trust(connection: ServerConnection): void {
+    connection.cancelTimer?.()
+    if (!this.#newcomers.delete(connection)) return
+    const recent = this.#recent.get(connection.address) ?? 0
+    if (recent > 0) this.#recent.set(connection.address, recent - 1)
   }
 
-  #end(caller: Caller | undefined): void {
-    if (caller === undefined) return
-    this.left(caller)
-    caller.end()
+  #end(connection: ServerConnection | undefined): void {
+    if (connection === undefined) return
+    this.remove(connection)
+    connection.end()
   }
 }
 
