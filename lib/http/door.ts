@@ -63,7 +63,7 @@ export function createDoor(
   door.use(...checks, throwErrors())
   door.on('GET', ['/v2', '/v2/'], baseAnswer)
   for (const content of ['/v2/:name{.+}/manifests/:reference', '/v2/:name{.+}/blobs/:digest']) {
-    door.get(content, admitted(policy), ...sources, (c) => unknownAnswer(c.get('target')))
+    door.get(content, checkPolicy(policy), ...sources, (c) => unknownAnswer(c.get('target')))
   }
   door.get('/v2/:name{.+}/tags/list', () => absentAnswer('listing tags'))
   door.get('/v2/:name{.+}/referrers/:digest', () => absentAnswer('the referrers API'))
@@ -93,8 +93,8 @@ function throwErrors(): DoorMiddleware {
 }
 
 /** Answers an image that this node does not mirror with a miss, even if the node holds it. */
-function admitted(policy: Policy): DoorMiddleware {
-  return async function admitted(c, next) {
+function checkPolicy(policy: Policy): DoorMiddleware {
+  return async function checkPolicy(c, next) {
     // The routes also match `/v2/<name>/blobs/uploads`, which begins a push and names no content.
     const target: ContentTarget | undefined = c.get('target')
     if (target === undefined) return absentAnswer('this endpoint')

@@ -41,11 +41,11 @@ export function createPeerDoor(dependencies: PeerDoorDependencies): Door {
     dependencies,
     [
       readTarget(),
-      capability(capabilities, address, metrics),
+      requireCapability(capabilities, address, metrics),
       count('peer', metrics),
       limitTransfers(maxTransfers, metrics),
       finishPieces(),
-      ...(uploadRate === undefined ? [] : [limited(uploadRate)]),
+      ...(uploadRate === undefined ? [] : [limitRate(uploadRate)]),
       readOnly(),
     ],
     [fromStore(store), ...(followers === undefined ? [] : [fromArrival(followers)])],
@@ -84,8 +84,8 @@ function finishPieces(): DoorMiddleware {
   }
 }
 
-function limited(uploadRate: UploadRate): DoorMiddleware {
-  return async function limited(c, next) {
+function limitRate(uploadRate: UploadRate): DoorMiddleware {
+  return async function limitRate(c, next) {
     await next()
     const limited = uploadRate.limit(c.res)
     // If `c.res` were still set, Hono would merge the two into a third response, which has lost its `ByteSource`.
@@ -100,8 +100,8 @@ function limited(uploadRate: UploadRate): DoorMiddleware {
  *
  * @param address the door's address as this node announces it
  */
-function capability(capabilities: CapabilityCheck, address: string, metrics: HttpMetrics): DoorMiddleware {
-  return async function capability(c, next) {
+function requireCapability(capabilities: CapabilityCheck, address: string, metrics: HttpMetrics): DoorMiddleware {
+  return async function requireCapability(c, next) {
     const target: ContentTarget | undefined = c.get('target')
     const grant = capabilities.check(c.req.raw, target === undefined ? DOOR_KEY : targetKey(target), address)
     if (grant === undefined) {

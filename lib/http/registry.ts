@@ -9,7 +9,7 @@ import { createDoor, type Door, type DoorDependencies, type DoorMiddleware } fro
 import { fromStore } from './from-store.ts'
 import type { HttpMetrics } from './metrics.ts'
 import { count, readOnly, readTarget, sameSite } from './middleware.ts'
-import { type Resolution, resolved } from './resolve.ts'
+import { leaveToUpstream, type Resolution } from './resolve.ts'
 
 export interface RegistryDoorDependencies extends DoorDependencies {
   readonly store: ContentStore
@@ -36,10 +36,10 @@ export function createRegistryDoor(dependencies: RegistryDoorDependencies): Door
     ],
     [
       report(metrics, activity),
-      resolved(resolution, metrics, log),
+      leaveToUpstream(resolution, metrics, log),
       fromStore(store),
       // A blob's request names only the repository, so the blob could belong to a tag that the policy excludes.
-      ...(policy.needsNoTag ? [expected(store)] : []),
+      ...(policy.needsNoTag ? [expectContent(store)] : []),
       fromPeers(peers),
     ],
   )
@@ -76,8 +76,8 @@ function report(metrics: HttpMetrics, activity: Activity | undefined): DoorMiddl
 }
 
 /** Tells the store which content containerd is about to put there, from a peer or from upstream. */
-function expected(store: ContentStore): DoorMiddleware {
-  return async function expected(c, next) {
+function expectContent(store: ContentStore): DoorMiddleware {
+  return async function expectContent(c, next) {
     const digest = digestNamed(c.get('target'))
     const isConditional = c.req.header('if-none-match') !== undefined
     if (digest !== undefined && c.req.method === 'GET' && !isConditional) store.expect?.(digest)

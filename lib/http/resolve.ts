@@ -23,9 +23,9 @@ export async function resolverOf({ by, upstreams }: Resolution, registry: string
  * Answers 404 at once if upstream resolves: containerd then asks upstream with the credentials of the pod. containerd resolves
  * by HEAD, other clients by GET of a tag's manifest. A GET by digest asks for content and passes on.
  */
-export function resolved(resolution: Resolution, metrics: HttpMetrics, log: Logger): DoorMiddleware {
+export function leaveToUpstream(resolution: Resolution, metrics: HttpMetrics, log: Logger): DoorMiddleware {
   const bounded = boundedLog(log)
-  return async function resolved(c, next) {
+  return async function leaveToUpstream(c, next) {
     const target = c.get('target')
     const { method, signal } = c.req.raw
     if (method !== 'HEAD' && tagNamed(target) === undefined) return await next()
