@@ -14,9 +14,12 @@ export interface FlightFigures {
 }
 
 /** @param figures called whenever the metrics are read */
-export function createFlightMetrics({ counter, counters, histogram, looked }: Metrics, figures: () => FlightFigures) {
-  looked('flight_kept', 'Claims that this node keeps: which node is getting which digest.', () => figures().kept)
-  looked(
+export function createFlightMetrics(
+  { counter, counters, histogram, gaugeFrom }: Metrics,
+  figures: () => FlightFigures,
+) {
+  gaugeFrom('flight_kept', 'Claims that this node keeps: which node is getting which digest.', () => figures().kept)
+  gaugeFrom(
     'flight_arriving',
     'Digests that containerd on this node is downloading, in pulls that asked this mirror.',
     () => figures().arriving,

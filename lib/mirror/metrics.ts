@@ -13,17 +13,17 @@ export interface MirrorFigures {
 }
 
 /** Registers the metrics of a mirror as a whole. */
-export function registerMirrorMetrics({ gauges, looked }: Metrics, figures: MirrorFigures): void {
+export function registerMirrorMetrics({ gauges, gaugeFrom }: Metrics, figures: MirrorFigures): void {
   gauges('build_info', 'Always 1; the labels say what runs.', ['version', 'runtime', 'runtime_version']).set(
     { version: manifest.version, runtime: runtimeName, runtime_version: runtimeVersion() },
     1,
   )
-  looked('ready', 'Whether this mirror is ready (1) or not (0), as /readyz says.', () => Number(figures.isReady()))
-  looked('store_up', 'Whether containerd, or the layout that stands in for it, can be asked (1) or not (0).', () =>
+  gaugeFrom('ready', 'Whether this mirror is ready (1) or not (0), as /readyz says.', () => Number(figures.isReady()))
+  gaugeFrom('store_up', 'Whether containerd, or the layout that stands in for it, can be asked (1) or not (0).', () =>
     Number(figures.isStoreUp()),
   )
-  looked('keys_held', 'Digests and tags that this node holds and offers to others.', figures.keysHeld)
-  looked(
+  gaugeFrom('keys_held', 'Digests and tags that this node holds and offers to others.', figures.keysHeld)
+  gaugeFrom(
     'peer_door_transfers',
     'Requests of other nodes that are being answered at this moment.',
     figures.peerDoorTransfers,

@@ -132,10 +132,10 @@ export function createMetrics() {
     },
 
     /** A gauge that is read when the metrics are rendered. */
-    looked: (name: string, help: string, look: () => number): void => single('gauge', name, help, look),
+    gaugeFrom: (name: string, help: string, look: () => number): void => single('gauge', name, help, look),
 
     /** Such a gauge with a label, for each value that the label has then. */
-    lookedEach(
+    gaugesFrom(
       name: string,
       help: string,
       label: string,
@@ -147,7 +147,7 @@ export function createMetrics() {
     },
 
     /** A counter that is read when the metrics are rendered. */
-    lookedCounter: (name: string, help: string, look: () => number): void => single('counter', name, help, look),
+    counterFrom: (name: string, help: string, look: () => number): void => single('counter', name, help, look),
 
     /** All metrics, in the order in which they are rendered. */
     descriptions: descriptions as readonly MetricDescription[],

@@ -45,15 +45,15 @@ const LAG_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5]
  * @returns a function that stops watching the event loop
  */
 export function registerProcessMetrics(
-  { looked, lookedCounter, histogram }: Metrics,
+  { gaugeFrom, counterFrom, histogram }: Metrics,
   onRest: () => void = () => undefined,
 ): () => void {
-  lookedCounter('process_cpu_seconds_total', 'Processor time that was used, in seconds.', cpuSeconds)
-  looked('process_resident_memory_bytes', 'Resident memory in bytes.', () => memory('rss'))
-  looked('process_heap_bytes', 'Memory of the JavaScript heap that is in use, in bytes.', () => memory('heapUsed'))
-  looked('process_start_time_seconds', 'When the process started, in seconds since 1970.', () => STARTED_AT)
-  looked('process_open_fds', 'Open file descriptors.', openFiles)
-  looked('process_max_fds', 'File descriptors that may be open.', () => OPEN_FILES_LIMIT)
+  counterFrom('process_cpu_seconds_total', 'Processor time that was used, in seconds.', cpuSeconds)
+  gaugeFrom('process_resident_memory_bytes', 'Resident memory in bytes.', () => memory('rss'))
+  gaugeFrom('process_heap_bytes', 'Memory of the JavaScript heap that is in use, in bytes.', () => memory('heapUsed'))
+  gaugeFrom('process_start_time_seconds', 'When the process started, in seconds since 1970.', () => STARTED_AT)
+  gaugeFrom('process_open_fds', 'Open file descriptors.', openFiles)
+  gaugeFrom('process_max_fds', 'File descriptors that may be open.', () => OPEN_FILES_LIMIT)
   const lag = histogram(
     'event_loop_lag_seconds',
     'How late timers of this process fire: whatever waits for its turn waits as long.',

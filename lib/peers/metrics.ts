@@ -2,9 +2,13 @@ import type { Metrics } from '../observe/metrics.ts'
 
 /** Registers what is known of other nodes. */
 export function registerPeerMetrics(
-  { looked }: Metrics,
+  { gaugeFrom }: Metrics,
   health: { readonly connected: number; readonly aside: number },
 ): void {
-  looked('peers_connected', 'Members of the swarm that this node has a proven connection to.', () => health.connected)
-  looked('peers_aside', 'Peers that are put aside at this moment.', () => health.aside)
+  gaugeFrom(
+    'peers_connected',
+    'Members of the swarm that this node has a proven connection to.',
+    () => health.connected,
+  )
+  gaugeFrom('peers_aside', 'Peers that are put aside at this moment.', () => health.aside)
 }

@@ -29,9 +29,9 @@ const METRICS = {
 export type SwarmFigures = Readonly<Record<keyof typeof METRICS, number>>
 
 /** @param figures called for each look at the metrics */
-export function registerSwarmMetrics({ looked, lookedCounter }: Metrics, figures: () => SwarmFigures): void {
+export function registerSwarmMetrics({ gaugeFrom, counterFrom }: Metrics, figures: () => SwarmFigures): void {
   for (const [figure, [name, help]] of Object.entries(METRICS)) {
-    const register = name.endsWith('_total') ? lookedCounter : looked
+    const register = name.endsWith('_total') ? counterFrom : gaugeFrom
     const unit = name.endsWith('_seconds') ? 1_000 : 1
     register(name, help, () => figures()[figure as keyof SwarmFigures] / unit)
   }

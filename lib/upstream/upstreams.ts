@@ -15,7 +15,7 @@ export interface UpstreamPlace {
 export interface UpstreamDependencies {
   readonly find: (registry: string, signal: AbortSignal) => Promise<UpstreamPlace>
   readonly probe: Probe
-  readonly metrics: Pick<Metrics, 'lookedEach'>
+  readonly metrics: Pick<Metrics, 'gaugesFrom'>
   readonly log: Logger
   readonly clock?: Clock
 }
@@ -69,7 +69,7 @@ export function createUpstreams(
   const { signal: closed } = closing
   /** When the next look at a stranger would be due if they came one per interval. */
   let strangersDue = Number.NEGATIVE_INFINITY
-  metrics.lookedEach('upstream_up', 'Whether a registry answers (1) or not (0), where that is known.', 'registry', () =>
+  metrics.gaugesFrom('upstream_up', 'Whether a registry answers (1) or not (0), where that is known.', 'registry', () =>
     // Only known registries, because clients may name any, and each would become a series.
     fresh().flatMap(({ isKnown, registry, state }) =>
       isKnown && state !== 'unasked' ? [[registry, Number(state === 'answers')]] : [],

@@ -94,11 +94,11 @@ test('metrics of one mirror are apart from those of another, and a name is taken
   assert.throws(() => one.counter('hedges_total', 'Hedges.'))
 })
 
-test('looked metrics are read when they are rendered, and counters are not added up', async () => {
+test('gaugeFrom and counterFrom are read when they are rendered, and counters are not added up', async () => {
   let aside = 2
   const metrics = createMetrics()
-  metrics.looked('peers_aside', 'Aside.', () => aside)
-  metrics.lookedCounter('requests_total', 'Requests.', () => aside + 10)
+  metrics.gaugeFrom('peers_aside', 'Aside.', () => aside)
+  metrics.counterFrom('requests_total', 'Requests.', () => aside + 10)
   metrics.render()
   const { body } = metrics.render()
   assert.match(body, /^swarmirror_peers_aside 2$/m)
