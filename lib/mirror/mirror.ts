@@ -89,13 +89,13 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const httpMetrics = createHttpMetrics(metrics)
   parts.defer(registerProcessMetrics(metrics, giveMemoryBack))
   const activity = new Activity()
-  const chosen = createPolicy({
+  const wanted = createPolicy({
     registries: settings.registries,
     exclude: settings.exclude,
     resolvesTags: settings.resolve !== 'upstream',
   })
   // Only the probe's own door serves the image that a check pulls, and the swarm never hears of it.
-  const policy = { ...chosen, admits: (name: ImageName) => !isProbeRegistry(name.registry) && chosen.admits(name) }
+  const policy = { ...wanted, admits: (name: ImageName) => !isProbeRegistry(name.registry) && wanted.admits(name) }
   const swarmKeys = settings['swarm-key'] ?? ([LOOPBACK_SWARM_KEY] as const)
   const credentials = createCredentials(swarmKeys)
   const tls = settings['peer-transfer'] === 'tls' ? createTlsIdentity(swarmKeys) : undefined
@@ -110,7 +110,9 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const rate = settings['max-upload-rate']
   const uploadRate = rate === undefined ? undefined : createUploadRate(rate)
   const arrivals = new Arrivals(store)
-  const followers = settings.flight === 'on' ? new Followers(arrivals, () => taking?.room ?? 1) : undefined
+  // Set below. Followers may ask as soon as the peer door is open.
+  let flight: NodeFlight | undefined
+  const followers = settings.flight === 'on' ? new Followers(arrivals, () => flight?.room ?? 1) : undefined
   const peerDoorAt = (address: string) =>
     createPeerDoor({
       ...{ store, policy, log, metrics: httpMetrics, capabilities: credentials, address, uploadRate },
@@ -143,21 +145,20 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   parts.defer(() => client.close())
   const onTransfer = activity.transferred.bind(activity)
   const lookupTimeout = settings['lookup-timeout']
-  const flightMetrics = createFlightMetrics(metrics, () => taking?.figures ?? { kept: 0, arriving: 0 })
-  const taking: NodeFlight | undefined =
-    settings.flight === 'on'
-      ? new NodeFlight(
-          {
-            ...{ members, router, self, clock: patientClock, log },
-            ...{ holds: (key) => held.has(key), store: arrivals, metrics: flightMetrics },
-          },
-          { lookupTimeout, gives: containerd !== undefined && policy.needsNoTag },
-        )
-      : undefined
-  parts.defer(() => taking?.close())
+  const flightMetrics = createFlightMetrics(metrics, () => flight?.figures ?? { kept: 0, arriving: 0 })
+  if (settings.flight === 'on') {
+    flight = new NodeFlight(
+      {
+        ...{ members, router, self, clock: patientClock, log },
+        ...{ holds: (key) => held.has(key), store: arrivals, metrics: flightMetrics },
+      },
+      { lookupTimeout, gives: containerd !== undefined && policy.needsNoTag },
+    )
+  }
+  parts.defer(() => flight?.close())
   const peers = createPeerContent(
     {
-      flight: taking ?? withoutFlight(router),
+      flight: flight ?? withoutFlight(router),
       address: addressOf(self),
       client,
       credentials,
@@ -168,7 +169,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
       passing: followers && arrivals.passing.bind(arrivals),
     },
     {
-      lookupTimeout: lookupTimeout + (taking === undefined ? 0 : CLAIM_TIME),
+      lookupTimeout: lookupTimeout + (flight === undefined ? 0 : CLAIM_TIME),
       parallelPeers: settings['parallel-peers'],
       stallTimeout: settings['stall-timeout'],
       verify: settings.verify === 'on',
@@ -217,17 +218,17 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const adminDoor = createAdminDoor({ readiness, metrics, page: page?.app })
   const admin = await openDoor('admin-listen', settings['admin-listen'], adminDoor.fetch, log)
   parts.defer(() => cut(admin))
-  const apart = settings['metrics-listen']
+  const metricsAddress = settings['metrics-listen']
   const metricsDoor = createAdminDoor({ readiness, metrics })
-  const scraped = apart && (await openDoor('metrics-listen', apart, metricsDoor.fetch, log))
-  parts.defer(async () => scraped && cut(scraped))
+  const metricsListener = metricsAddress && (await openDoor('metrics-listen', metricsAddress, metricsDoor.fetch, log))
+  parts.defer(async () => metricsListener && cut(metricsListener))
   if (settings.untaint !== undefined) {
     const untainting = removeTaintWhenReady(settings.untaint, { readiness, log })
     parts.defer(() => untainting.close())
   }
   log.info('listening', {
     ...{ registry: addressOf(registry), peer: addressOf(peer), admin: addressOf(admin) },
-    metrics: scraped && addressOf(scraped),
+    metrics: metricsListener && addressOf(metricsListener),
   })
 
   const close = async () => {

@@ -96,7 +96,7 @@ export async function createMirrorPage(settings: Settings, dependencies: MirrorP
   })
   const status = async (signal: AbortSignal): Promise<Status> => {
     const { reasons, notes } = readiness
-    const told = await history.status()
+    const lastDay = await history.status()
     return {
       time: Date.now(),
       node,
@@ -114,7 +114,7 @@ export async function createMirrorPage(settings: Settings, dependencies: MirrorP
       given: bytesGiven(metrics),
       pulls: activity.pulls,
       followers: followers?.all ?? {},
-      history: told,
+      history: lastDay,
     }
   }
   const trace = createTracer(dependencies, {
