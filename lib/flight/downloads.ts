@@ -13,6 +13,8 @@ export interface DownloadsDependencies {
   readonly store: Pick<ContentStore, 'arriving'>
   /** Whether this node offers it to others. */
   readonly holds: (key: Key) => boolean
+  /** Whether the store ever tells of content that arrives. */
+  readonly gives: boolean
   readonly clock: Clock
   /** Called when the first byte is there, but not the last one, and then every {@link RENEWAL}. */
   readonly onProgress: (download: Download) => void
@@ -192,7 +194,7 @@ export class Downloads {
 
   /** Looks whether it arrives, and later again. */
   #look(download: Download): void {
-    const { store, holds, clock } = this.#dependencies
+    const { store, holds, gives, clock } = this.#dependencies
     const { digest, since } = download
     if (this.#closing.signal.aborted) return
     const arrival = store.arriving(digest)
@@ -202,8 +204,11 @@ export class Downloads {
       download.found.resolve()
       void this.#watch(download, arrival)
     } else if (holds(digestKey(digest))) this.#end(download, 'committed')
-    else if (clock.now() - since > LOOK_LIMIT) this.#end(download, 'aborted')
-    else clock.after(Math.max((clock.now() - since) / 2, LOOK_INTERVAL), () => this.#look(download))
+    else if (clock.now() - since >= LOOK_LIMIT) this.#end(download, 'aborted')
+    else {
+      const pause = gives ? Math.max((clock.now() - since) / 2, LOOK_INTERVAL) : LOOK_LIMIT
+      clock.after(pause, () => this.#look(download))
+    }
   }
 
   async #watch(download: Download, arrival: Arrival): Promise<void> {

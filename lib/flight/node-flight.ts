@@ -26,6 +26,8 @@ export interface FlightDependencies {
   /** This node, as others know it. */
   readonly self: Peer
   readonly clock: Clock
+  /** For the time in which another node must answer. */
+  readonly patientClock: Clock
   readonly log: Logger
   readonly metrics: FlightMetrics
 }
@@ -80,16 +82,16 @@ export class NodeFlight implements Flight {
   readonly #closing = new AbortController()
 
   constructor(dependencies: FlightDependencies, options: FlightOptions) {
-    const { store, holds, clock, metrics, members, router, self } = dependencies
+    const { store, holds, clock, patientClock, metrics, members, router, self } = dependencies
     this.#dependencies = dependencies
     this.#options = options
     this.#leaders = new ImageLeaders(clock)
     this.#keepers = new Keepers({
-      ...{ members, router, self, clock },
+      ...{ members, router, self, clock: patientClock },
       onReleased: (digest) => this.#release(digest),
     })
     this.#downloads = new Downloads({
-      ...{ store, holds, clock },
+      ...{ store, holds, clock, gives: options.gives },
       onProgress: (download) => this.#tellProgress(download),
       onEnd: (download, end) => this.#tellEnd(download, end),
     })
@@ -250,10 +252,10 @@ export class NodeFlight implements Flight {
 
   /** What a lookup finds in its time. */
   async *#lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
-    const { router, clock } = this.#dependencies
+    const { router, patientClock } = this.#dependencies
     const stop = new AbortController()
     using _ = onAbort(signal, () => stop.abort(OVER))
-    const cancel = clock.after(this.#options.lookupTimeout, () => stop.abort(OVER))
+    const cancel = patientClock.after(this.#options.lookupTimeout, () => stop.abort(OVER))
     try {
       yield* router.lookup(key, stop.signal)
     } finally {

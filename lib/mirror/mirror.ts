@@ -24,6 +24,7 @@ import { patientClock } from '../peers/patient-clock.ts'
 import { createTlsIdentity } from '../peers/tls.ts'
 import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
+import { systemClock } from '../platform/clock.ts'
 import { giveMemoryBack } from '../platform/runtime.ts'
 import type { Address, Settings } from '../settings/settings.ts'
 import { Arrivals } from '../store/arrivals.ts'
@@ -149,7 +150,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   if (settings.flight === 'on') {
     flight = new NodeFlight(
       {
-        ...{ members, router, self, clock: patientClock, log },
+        ...{ members, router, self, clock: systemClock, patientClock, log },
         ...{ holds: (key) => held.has(key), store: arrivals, metrics: flightMetrics },
       },
       { lookupTimeout, gives: containerd !== undefined && policy.needsNoTag },

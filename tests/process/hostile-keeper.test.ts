@@ -74,7 +74,17 @@ for (const [what, lie] of LIES) {
     const store = createMemoryStore()
     const metrics = createFlightMetrics(parts.metrics, () => flight.figures)
     const flight: NodeFlight = new NodeFlight(
-      { members: member, router: member, store, self, holds: () => false, clock: systemClock, log: parts.log, metrics },
+      {
+        members: member,
+        router: member,
+        store,
+        self,
+        holds: () => false,
+        clock: systemClock,
+        patientClock: systemClock,
+        log: parts.log,
+        metrics,
+      },
       { lookupTimeout: 100, gives: true },
     )
     const peers = createPeerContent({ ...parts, flight, address: addressOf(self) }, { ...OPTIONS, lookupTimeout: 100 })

@@ -45,7 +45,7 @@ function scene(clock: Clock = systemClock) {
     const held = new Set<Key>()
     const flight: NodeFlight = new NodeFlight(
       {
-        ...{ members: member, router: router ?? member, store, self, clock, log },
+        ...{ members: member, router: router ?? member, store, self, clock, patientClock: clock, log },
         metrics: createFlightMetrics(metrics, () => flight.figures),
         holds: (of) => held.has(of),
       },
