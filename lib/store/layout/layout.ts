@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from '../../observe/log.ts'
 import { Readiness } from '../../observe/readiness.ts'
@@ -9,6 +10,7 @@ import { lengthOf } from '../../oci/range.ts'
 import { FileSource } from '../../platform/file-source.ts'
 import { createDirectoryWatcher } from '../directory-watcher.ts'
 import { ContentFeed } from '../feed.ts'
+import { unlessMissing } from '../missing.ts'
 import { assertWithin, type ContentStore } from '../store.ts'
 import { walkHeld } from '../walk.ts'
 import { admittedEntries, type LayoutEntry, locateBlob, namesIn, readFileUpTo, readLayout } from './index.ts'
@@ -18,10 +20,15 @@ export { LayoutError } from './index.ts'
 /** In milliseconds. */
 const TIMES = {
   /**
-   * Between two readings of the whole layout. They catch changes without events: on network file systems, without inotify
-   * watches, and in a blob that was overwritten in place. Reading the sizes of ten thousand blobs takes 0.3 s of CPU.
+   * Between two looks at whether the layout has changed. They catch changes without events: on network file systems, and without
+   * inotify watches.
    */
-  rereadInterval: 30_000,
+  lookInterval: 30_000,
+  /**
+   * Between two readings of the whole layout. They catch a blob that was overwritten in place without an event. Reading ten
+   * thousand blobs takes 0.4 s of CPU.
+   */
+  rereadInterval: 600_000,
   /** The layout is read after this time without events, because a tool that adds an image makes a burst of them. */
   settleTime: 100,
   /** The layout is read after this time even if events go on, so that a long copy is seen while it runs. */
@@ -40,6 +47,12 @@ export interface LayoutOptions extends Partial<typeof TIMES> {
  * reading can find half of it.
  */
 const FAILURES_THAT_COUNT = 2
+
+/** The directories that change with the names in them. */
+const DIRECTORIES = ['.', 'blobs', 'blobs/sha256', 'blobs/sha512'] as const
+
+/** Milliseconds for which a second change may leave no trace after the first one: file systems count time in steps. */
+const FRESH = 2_000
 
 /** The files of a layout whose changes matter. Temporary files of tools change much more often. */
 const RELEVANT = /^(?:index\.json|oci-layout|blobs|sha256|sha512|[0-9a-f]{64}|[0-9a-f]{128})$/
@@ -68,7 +81,7 @@ interface State {
  */
 export async function openLayoutStore(dir: string, options: LayoutOptions): Promise<ContentStore> {
   const { log, readiness = new Readiness(), admits = () => true } = options
-  const { rereadInterval, settleTime, settleLimit } = { ...TIMES, ...options }
+  const { lookInterval, rereadInterval, settleTime, settleLimit } = { ...TIMES, ...options }
   const feed = new ContentFeed()
   const closing = new AbortController()
   const once = createOnce()
@@ -77,7 +90,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
       if (name === undefined || RELEVANT.test(name)) expectChange()
     },
     (path, error) => {
-      if (once(`watch ${path}`)) log.warn('layout cannot be watched', { path, error, rereadInterval })
+      if (once(`watch ${path}`)) log.warn('layout cannot be watched', { path, error, lookInterval })
     },
   )
   const readable = readiness.wait()
@@ -86,20 +99,24 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   let isRunning = false
   let timer: ReturnType<typeof setTimeout> | undefined
   let firstEvent: number | undefined
+  /** When all was last read, and what {@link traceOf} gave then. */
+  let readAt = performance.now()
+  let trace: string | undefined
 
   let state: State
   try {
+    trace = await traceOf(dir)
     state = await read()
   } catch (error) {
     watcher.close()
     throw error
   }
   publish()
-  schedule(rereadInterval)
+  schedule(lookInterval)
 
   /** Watches before it reads, so that it misses no change in between. */
   async function read(): Promise<State> {
-    await watcher.cover(['.', 'blobs', 'blobs/sha256', 'blobs/sha512'].map((path) => join(dir, path)))
+    await watcher.cover(DIRECTORIES.map((path) => join(dir, path)))
     const { root, entries: all } = await readLayout(dir)
     const entries = admittedEntries(all, admits)
     const held = new Map<Digest, Descriptor>()
@@ -159,21 +176,30 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
 
   function schedule(delay: number): void {
     clearTimeout(timer)
-    if (!closing.signal.aborted) timer = setTimeout(reread, delay)
+    if (!closing.signal.aborted) timer = setTimeout(look, delay)
   }
 
   /** However slow the reading is and however many events come, only one reading runs at a time, and one more after it. */
-  function reread(): void {
+  function look(): void {
     if (isRunning) return
+    const isDue = firstEvent !== undefined || performance.now() - readAt >= rereadInterval
     firstEvent = undefined
-    running = rereadNow()
+    running = reread(isDue)
   }
 
-  async function rereadNow(): Promise<void> {
+  /** @param isDue whether all is read although nothing seems to have changed */
+  async function reread(isDue: boolean): Promise<void> {
     isRunning = true
     try {
-      state = await read()
-      publish()
+      const now = await traceOf(dir)
+      if (isDue || now === undefined || now !== trace) {
+        // A reading that fails is repeated.
+        trace = undefined
+        readAt = performance.now()
+        state = await read()
+        publish()
+        trace = now
+      }
       if (readable.reasons.length > 0) log.info('layout is readable again', { dir })
       readable.over()
       failures = 0
@@ -183,7 +209,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     isRunning = false
     const isFirstFailure = failures > 0 && failures < FAILURES_THAT_COUNT
     // An event during the reading may be about a file that had been read already.
-    schedule(isFirstFailure || firstEvent !== undefined ? settleTime : rereadInterval)
+    schedule(isFirstFailure || firstEvent !== undefined ? settleTime : lookInterval)
   }
 
   function fail(error: unknown): void {
@@ -236,6 +262,18 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
       await running
     },
   }
+}
+
+/**
+ * What changes with whatever tools do to a layout, except overwrite a blob in place; `undefined` if it changed a moment ago, so that
+ * another change might leave no trace.
+ */
+async function traceOf(dir: string): Promise<string | undefined> {
+  const paths = ['oci-layout', 'index.json', ...DIRECTORIES].map((path) => join(dir, path))
+  const found = await Promise.all(paths.map((path) => unlessMissing(stat(path, { bigint: true }))))
+  const newest = Math.max(...found.map((info) => Number(info?.ctimeMs ?? 0)))
+  if (Math.abs(Date.now() - newest) < FRESH) return undefined
+  return found.map((info) => info && [info.dev, info.ino, info.size, info.mtimeNs, info.ctimeNs].join(':')).join()
 }
 
 /** Returns true the first time that it is asked about something. */

@@ -40,7 +40,7 @@ test('layout store sees changes without events, by reading again', async () => {
     await writeLayout(before, [{ image: one, names: [NAME] }])
     await writeLayout(after, [{ image: two, names: [NAME] }])
     await symlink(before, dir)
-    const store = await openLayoutStore(dir, { log: silentLogger, rereadInterval: 50 })
+    const store = await openLayoutStore(dir, { log: silentLogger, lookInterval: 50 })
     try {
       assert.equal(await store.resolve(tagged(NAME), never), one.target.digest)
       await symlink(after, `${dir}.new`)
@@ -50,6 +50,33 @@ test('layout store sees changes without events, by reading again', async () => {
       const third = makeImage({ seed: 3 })
       await writeLayout(dir, [{ image: third, names: [NAME] }])
       await waitFor('the third image', async () => (await store.resolve(tagged(NAME), never)) === third.target.digest)
+    } finally {
+      await store.close()
+    }
+  })
+})
+
+test('layout store reads nothing again of what has not changed', async (t) => {
+  if (process.platform !== 'linux') return t.skip('counts the bytes that this process reads, in /proc')
+  const image = makeImage()
+  await withTemporaryDirectory(async (dir) => {
+    await writeLayout(dir, [{ image, names: [NAME] }])
+    const index = join(dir, 'index.json')
+    const size = 1 << 20
+    await appendFile(index, ' '.repeat(size))
+    const store = await openLayoutStore(dir, { log: silentLogger, lookInterval: 10 })
+    try {
+      let before = await bytesRead()
+      const isQuiet = async () => {
+        const since = before
+        before = await bytesRead()
+        return before - since < size
+      }
+      // What is fresh may still change without a trace.
+      await waitFor('some 20 looks in a row that read nothing', async () => {
+        await new Promise((resolve) => setTimeout(resolve, 200))
+        return await isQuiet()
+      })
     } finally {
       await store.close()
     }
@@ -66,7 +93,7 @@ test('layout store notices a blob that was written over without an event', async
     await mkdir(join(dir, 'aside'))
     await rename(blobPath(dir, layer.digest), aside)
     await symlink(aside, blobPath(dir, layer.digest))
-    const store = await openLayoutStore(dir, { log: silentLogger, rereadInterval: 20 })
+    const store = await openLayoutStore(dir, { log: silentLogger, lookInterval: 20, rereadInterval: 20 })
     try {
       const changes = store.watch(never)
       const first = await changes[Symbol.asyncIterator]().next()
@@ -96,7 +123,7 @@ test('layout store sees changes by events alone', async () => {
       await rm(blobPath(dir, layer.descriptor.digest))
       await gone
     },
-    { rereadInterval: 600_000 },
+    { lookInterval: 600_000 },
   )
 })
 
@@ -121,7 +148,7 @@ test('layout store sees changes although events do not cease', async () => {
         await writer
       }
     },
-    { rereadInterval: 600_000, settleTime: 5_000, settleLimit: 200 },
+    { lookInterval: 600_000, settleTime: 5_000, settleLimit: 200 },
   )
 })
 
@@ -135,6 +162,11 @@ test('layout store watches nothing any more after close', async (t) => {
     await waitFor('the directory is not watched', async () => !(await isWatched(dir)))
   })
 })
+
+/** How many bytes this process has read from files (proc(5), /proc/pid/io). */
+async function bytesRead(): Promise<number> {
+  return Number(/^rchar: (\d+)$/m.exec(await readFile('/proc/self/io', 'utf8'))?.[1])
+}
 
 /** Whether an inotify instance of this process has a watch on the directory (proc(5), /proc/pid/fdinfo). */
 async function isWatched(dir: string): Promise<boolean> {

@@ -124,6 +124,6 @@ toolTest('skopeo', 'sees an image that is added, and one that is replaced, by', 
         assert.deepEqual(await checkAll(store), { digests, tags: 1 })
       }
     },
-    { rereadInterval: 600_000 },
+    { lookInterval: 600_000 },
   )
 })
