@@ -1,7 +1,10 @@
 import { parseArgs } from 'node:util'
 
-/** `solo` is one node alone, directly: the least that a pull can take. */
-export const WAYS = ['solo', 'direct', 'mirrored'] as const
+/**
+ * `solo`: one node alone, directly, the least that a pull can take. `unshared`: all nodes directly from a registry whose link has
+ * room for all, the least that a rollout can take on this machine.
+ */
+export const WAYS = ['solo', 'unshared', 'direct', 'mirrored'] as const
 export const PATTERNS = ['update', 'create', 'one'] as const
 
 export type Way = (typeof WAYS)[number]
@@ -41,7 +44,7 @@ export function readPlan(args: string[]): Plan {
       link: { type: 'string', default: '500' },
       images: { type: 'string', default: '10x1,10x4,100x1,100x4,1000x1,1000x4' },
       patterns: { type: 'string', default: 'update,create' },
-      ways: { type: 'string', default: WAYS.join(',') },
+      ways: { type: 'string', default: 'solo,direct,mirrored' },
       runtime: { type: 'string', default: 'bun' },
       rounds: { type: 'string', default: '1' },
       'parallel-fetch': { type: 'string' },

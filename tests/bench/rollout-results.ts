@@ -101,6 +101,7 @@ export const COLUMNS = [
   ...['average', 'slowest', 'upstream', 'processors'].flatMap((what) => WAYS.map((way) => `${what} ${way}`)),
   'average, mirrored / direct',
   'average, mirrored / solo',
+  'average, mirrored / unshared',
   'slowest, mirrored / solo',
 ]
 
@@ -119,6 +120,7 @@ export function rowOf(result: Result): string[] {
     ...each(({ busy, own }) => `${percent(busy)} (${percent(own)} own)`),
     ratio(average, 'direct'),
     ratio(average, 'solo'),
+    ratio(average, 'unshared'),
     ratio((pulls) => quantile(pulls, 1), 'solo'),
   ]
 }

@@ -3,13 +3,14 @@
  * registry and through the mirrors, in the same run, beside one node that pulls it alone.
  *
  *   node tests/bench/rollout.ts [--nodes 10] [--link 500] [--images 10x1,10x4,100x1,100x4,1000x1,1000x4]
- *                               [--patterns update,create] [--ways solo,direct,mirrored] [--runtime bun|node|deno|executable] [--rounds 1]
+ *                               [--patterns update,create] [--ways solo,unshared,direct,mirrored] [--runtime bun|node|deno|executable] [--rounds 1]
  *                               [--parallel-fetch BYTES] [--results FILE.json] [--plot FILE.svg]
  *
  * `--link` is what each node and the registry can send and receive, in Mbit/s (`tc` token buckets). An image is its size in
  * MB and its number of layers. `update` replaces a fifth of the nodes at a time, the next fifth as soon as the one before has
  * the image; `create` lets all pull at once; `one` has a single node pull what nobody else wants. Without the way `direct`,
- * ten nodes take a fifth of the time. With `--results` it can be run in parts, of some images or one pattern each: table and
+ * ten nodes take a fifth of the time. The way `unshared` gives the registry a link with room for all nodes: what that takes
+ * longer than one node alone is due to the machine. With `--results` it can be run in parts, of some images or one pattern each: table and
  * plot show what the file has from all of them. `--parallel-fetch` makes containerd 2 fetch each layer by several requests for
  * so many bytes. The containerd is the first in PATH; for 2.1: PATH="$(bash .ci/containerd-2):$PATH".
  */
@@ -63,7 +64,7 @@ const cluster = await createCluster({
   })),
 })
 try {
-  for (const { network } of [...cluster.nodes, cluster.registry]) {
+  for (const { network } of cluster.nodes) {
     await network.shape('out', bytesPerSecond)
     await network.shape('in', bytesPerSecond)
   }
@@ -109,6 +110,8 @@ async function rollOut(cluster: Cluster, image: PushedImage, pattern: Pattern, w
   const { registry, nodes } = cluster
   const url = way === 'mirrored' ? REGISTRY_DOOR : registry.url
   for (const node of nodes) await node.writeHosts(REGISTRY_NAME, { server: registry.url, hosts: [{ url }] })
+  const registryLink = way === 'unshared' ? bytesPerSecond * nodes.length : bytesPerSecond
+  for (const direction of ['out', 'in'] as const) await registry.network.shape(direction, registryLink)
   const before = await registry.network.carried()
   const daemons = [registry.daemon, ...nodes.flatMap(({ containerd, mirror }) => [containerd, mirror])]
   const processors = watchProcessors(daemons.map(({ pid }) => pid))
@@ -124,7 +127,7 @@ async function rollOut(cluster: Cluster, image: PushedImage, pattern: Pattern, w
   for (const node of nodes) await node.removeImage(image.reference)
   for (const node of nodes) await node.untilGone(image)
   const left = after.out - before.out
-  return { pulls, upstream: left / bytes, upstreamLink: left / (seconds * bytesPerSecond), ...use }
+  return { pulls, upstream: left / bytes, upstreamLink: left / (seconds * registryLink), ...use }
 }
 
 /** Who pulls at the same time. */
