@@ -12,8 +12,8 @@ const DEFAULTS = {
    */
   reconcileInterval: 60_000,
   /**
-   * Between the looks that follow a change, until nothing changes any more: garbage collection runs about a second after an
-   * image was removed, and unpacking may discard layers some time after a pull.
+   * Between the looks that follow a change, until nothing changes any more, where not everything is heard: garbage collection runs
+   * about a second after an image was removed, and unpacking may discard layers some time after a pull.
    */
   settleDelays: [1000, 2000, 4000, 8000] as readonly number[],
   /**
@@ -37,7 +37,9 @@ export interface ObserverDependencies {
   subscribe(signal: AbortSignal): Promise<AsyncIterable<unknown>>
   /** Looks at everything; true if something may have changed. */
   reconcile(signal: AbortSignal): Promise<boolean>
-  /** The longest time until the next look, in milliseconds, besides the observer's own; `undefined` if it does not matter. */
+  /** Whether every change is heard, also those of which containerd tells nothing: then no look follows a change. */
+  hearsAll?(): boolean
+  /** The longest time until the next look where not everything is heard, in milliseconds; `undefined` if it does not matter. */
   patience?(): number | undefined
   readonly log: Logger
   readonly readiness?: Readiness | undefined
@@ -48,7 +50,8 @@ export interface ObserverDependencies {
  * at growing intervals; `health` says so.
  */
 export function createObserver(dependencies: ObserverDependencies, options: ObserverOptions = {}) {
-  const { subscribe, reconcile, patience = () => undefined, log, readiness = new Readiness() } = dependencies
+  const { subscribe, reconcile, log, readiness = new Readiness() } = dependencies
+  const { hearsAll = () => false, patience = () => undefined } = dependencies
   const { reconcileInterval, settleDelays, gatherFirst, gatherMost, retryFirst, retryMost, random } = {
     ...DEFAULTS,
     ...options,
@@ -106,11 +109,11 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
       const changed = await reconcile(signal)
       answered()
       if (changed) calm = 0
-      isSettled = isQuiet && calm >= settleDelays.length
-      const interval = Math.min(reconcileInterval * (0.9 + random() / 5), patience() ?? reconcileInterval)
+      const delays = hearsAll() ? [] : [settleDelays[calm], patience()].filter((wait) => wait !== undefined)
+      isSettled = isQuiet && (hearsAll() || calm >= settleDelays.length)
+      const interval = Math.min(reconcileInterval * (0.9 + random() / 5), ...delays)
       const since = performance.now()
-      const wasRung =
-        failure !== undefined || (await rungWithin(Math.min(settleDelays[calm] ?? interval, interval), signal))
+      const wasRung = failure !== undefined || (await rungWithin(interval, signal))
       if (failure !== undefined) throw failure.error
       calm = wasRung ? 0 : calm + 1
       gathering = nextGathering(gathering, performance.now() - since, gatherFirst, gatherMost)

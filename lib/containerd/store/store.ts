@@ -121,7 +121,8 @@ export function createContainerdStore(
         answer()
         return snapshot.changed
       },
-      patience: () => (files.areWatched ? undefined : pulling.patience),
+      hearsAll: () => files.areWatched,
+      patience: () => pulling.patience,
     },
     options,
   )
@@ -140,8 +141,8 @@ export function createContainerdStore(
   function onContent(digest: Digest): void {
     doubt(digest)
     if (pulling.has(digest)) void ask(digest)
-    // The garbage collection took it, which no event of containerd tells.
-    else if (feed.held.has(digestKey(digest))) observer.soon()
+    // The garbage collection took it, which no event of containerd tells. A look that is going on may not know yet that it was held.
+    else if (files.sizeOf(digest) === undefined || feed.held.has(digestKey(digest))) observer.soon()
   }
 
   /** Forgets what containerd has said of a digest, or of all. */

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createObserver, nextGathering, type ObserverOptions } from '../../../../lib/containerd/store/observer.ts'
+import {
+  createObserver,
+  nextGathering,
+  type ObserverDependencies,
+  type ObserverOptions,
+} from '../../../../lib/containerd/store/observer.ts'
 import { createLogRecorder } from '../../../fixtures/log.ts'
 import { waitFor, within } from '../../../fixtures/wait.ts'
 
@@ -8,7 +13,7 @@ import { waitFor, within } from '../../../fixtures/wait.ts'
 const AGES = 1_000_000
 
 /** Something to observe whose every answer a test decides. */
-function makeSubject(options: ObserverOptions = {}) {
+function makeSubject(options: ObserverOptions = {}, more: Pick<ObserverDependencies, 'hearsAll'> = {}) {
   const state = { subscriptions: 0, ended: 0, looks: 0, changedUntil: 0, failure: undefined as Error | undefined }
   let push: (event: 'event' | Error) => void = () => undefined
   const { log, lines } = createLogRecorder()
@@ -40,6 +45,7 @@ function makeSubject(options: ObserverOptions = {}) {
           }
         })()
       },
+      ...more,
       async reconcile() {
         state.looks += 1
         if (state.failure !== undefined) throw state.failure
@@ -95,6 +101,18 @@ test('observer looks again after a change until nothing changes', async () => {
   await waitFor('all looks', () => state.looks === 8)
   await observer.close()
   assert.equal(state.looks, 8)
+})
+
+test('observer takes one look for the whole story where it hears of every change', async () => {
+  const { state, observer, push } = makeSubject({ settleDelays: [1, 1, 1] }, { hearsAll: () => true })
+  state.changedUntil = 5
+  await waitFor('rest', () => observer.isSettled)
+  assert.equal(state.looks, 1)
+  push('event')
+  await waitFor('the look after the event', () => state.looks === 2)
+  await waitFor('rest again', () => observer.isSettled)
+  await observer.close()
+  assert.equal(state.looks, 2)
 })
 
 test('observer looks at intervals when nothing is told', async () => {
