@@ -11,10 +11,8 @@ export interface Dialect {
   readonly referrers: boolean
   /** Whether `dial_timeout` is known; where it is not, it is ignored. */
   readonly dialTimeout: boolean
-  /** Highest `version` of a configuration file that is accepted; a higher one keeps containerd from starting. */
-  readonly newestConfig: 2 | 3 | 4
-  /** The version of a configuration file that names none; `newest` is what it counts as once its plugin ids are migrated. */
-  readonly unnamedConfig: 1 | 'newest'
+  /** The version as which a configuration file counts that names none; from 2.0 on it is the newest. */
+  readonly unnamedConfig: 1 | 3
   /** What an imported file replaces: a plugin's whole table, or single keys of it. */
   readonly merge: 'plugins' | 'keys'
   /** When older plugin ids are migrated: never, after the files are merged, or in each file before that. */
@@ -48,7 +46,6 @@ export const OLDEST: Dialect = {
   plainHeaders: true,
   referrers: false,
   dialTimeout: false,
-  newestConfig: 2,
   unnamedConfig: 1,
   merge: 'plugins',
   migration: 'none',
@@ -70,8 +67,7 @@ export const CHANGES: readonly DialectChange[] = [
   { since: [1, 7, 0], change: { relativeGlobs: 'parent' }, source: `${CONFIG_1}, resolveImports, v1.7.0` },
   { since: [1, 7, 32], change: { needsHost: false }, source: `${HOSTS_1}, parseHostsFile, v1.7.32; not on 1.7.24` },
   { since: [2, 0, 0], change: { plainHeaders: false }, source: GO_TOML },
-  { since: [2, 0, 0], change: { newestConfig: 3 }, source: 'version/version.go, v2.0.0' },
-  { since: [2, 0, 0], change: { unnamedConfig: 'newest' }, source: `${CONFIG_2}, LoadConfig, v2.0.0` },
+  { since: [2, 0, 0], change: { unnamedConfig: 3 }, source: `${CONFIG_2}, LoadConfig, v2.0.0` },
   { since: [2, 0, 0], change: { merge: 'keys' }, source: `${CONFIG_2}, mergeConfig, v2.0.0` },
   { since: [2, 0, 0], change: { migration: 'merged' }, source: `${CONFIG_2}, MigrateConfig, v2.0.0; seen on 2.2.0` },
   { since: [2, 0, 7], change: { dialTimeout: true }, source: `${HOSTS_2}, hostFileConfig, v2.0.7; seen on 2.2.4` },
@@ -92,7 +88,6 @@ export const CHANGES: readonly DialectChange[] = [
     change: { mirrorsComeFirst: true },
     source: 'plugins/cri/images/plugin.go, v2.2.2 (pull request 12617); seen on 2.2.4',
   },
-  { since: [2, 3, 0], change: { newestConfig: 4 }, source: 'version/version.go, v2.3.0; seen on 2.3.4' },
   { since: [2, 3, 0], change: { migration: 'each' }, source: `${CONFIG_2}, LoadConfigWithPlugins, v2.3.0` },
   { since: [2, 4, 0], change: { legacyRegistry: false }, source: 'RELEASES.md, v2.3.0: announced for 2.4' },
 ]

@@ -73,24 +73,14 @@ export const CONFIG_RULES: readonly Rule<ConfigSnapshot>[] = [
     id: 'containerd-config-file',
     reads: ({ config }: ConfigSnapshot) => config,
     judges(view) {
-      const { problems, files, merged } = view
+      const { problems, files } = view
       if (problems.length > 0) return problems.map((problem) => judgeProblem(problem, view))
-      if (files.length === 0 || merged.refusal !== undefined) return []
+      if (files.length === 0) return []
       const why = 'the findings on its settings come from them'
       return { severity: 'ok', seen: `read ${files.map(({ path }) => path).join(', ')}`, why }
     },
     expected: 'every file of containerd’s configuration is there and can be read',
     why: 'containerd does not start with a file that it cannot read',
-    provenBy: ({ probe }) => asksMirror(probe),
-  }),
-
-  rule({
-    id: 'containerd-config-version',
-    reads: ({ config }: ConfigSnapshot) => config,
-    judges: ({ merged: { refusal } }) => (refusal === undefined ? [] : { severity: 'error', seen: refusal }),
-    expected: 'files of a version that this containerd reads, with ids as that version writes them',
-    why: 'containerd does not start with anything else',
-    remedy: (view) => ({ text: 'correct it until containerd can print its configuration', command: configDump(view) }),
     provenBy: ({ probe }) => asksMirror(probe),
   }),
 

@@ -57,11 +57,6 @@ describe('dialectOf', () => {
     ])
   })
 
-  it('knows the newest version of a file that each reads', () => {
-    const newest = (text: string) => dialectOf(text).newestConfig
-    assert.deepEqual(['1.6.0', '1.7.29', '2.0.0', '2.2.0', '2.3.0', '3.0.0'].map(newest), [2, 2, 3, 3, 4, 4])
-  })
-
   it('is the oldest before every change, and the newest after the last one', () => {
     assert.deepEqual(dialectOf('1.6.0'), OLDEST)
     assert.deepEqual(dialectOf('2.4.0'), NEWEST)

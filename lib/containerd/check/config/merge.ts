@@ -23,48 +23,27 @@ export type MergedConfig = ReturnType<typeof mergeConfig>
  */
 export function mergeConfig(files: readonly ConfigFile[], dialect: Dialect) {
   const first = dialect.migration === 'none'
-  let version: number = dialect.unnamedConfig === 'newest' ? dialect.newestConfig : 1
+  let version: number = dialect.unnamedConfig
   let plugins: TomlTable = new Map()
   const disabled = new Set<string>()
-  let root = 0
-  let refusal: string | undefined
   for (const file of files) {
     const rename = (id: string) => (id === SHORT_PLUGIN && !first && file.version < 2 ? OLD_PLUGIN : id)
     let own: TomlTable = new Map([...tableAt(file.table, 'plugins')].map(([id, entry]) => [rename(id), entry]))
-    if (dialect.migration === 'each') {
-      if (root === 0) root = file.version
-      if (file.version > root) {
-        refusal ??= `${file.path} has version ${file.version}, higher than the main file's ${root}`
-      }
-      if (file.version < 3) own = migrated(own)
-    } else if (first ? file.version !== 0 : file.version > 1) version = file.version
+    if (dialect.migration === 'each' && file.version < 3) own = migrated(own)
+    if (first ? file.version !== 0 : file.version > 1) version = file.version
     plugins = dialect.merge === 'keys' ? mergeKeys(plugins, own) : new Map([...plugins, ...own])
     for (const { value } of listOf(file.table.get('disabled_plugins')) ?? []) {
       if (typeof value === 'string') disabled.add(rename(value))
     }
   }
   if (dialect.migration === 'merged' && version < 3) plugins = migrated(plugins)
-  const highest = Math.max(0, ...files.map((file) => file.version))
-  if (highest > dialect.newestConfig) {
-    refusal ??= `version ${highest} is higher than ${dialect.newestConfig}, the highest that it reads`
-  }
-  // 1.x takes short names until the whole is of version 2; later versions look at what is disabled only.
-  const full = first ? (version < 2 ? [] : [...plugins.keys(), ...disabled]) : [...disabled]
-  const short = full.find((name) => !name.includes('.'))
-  if (short !== undefined) {
-    refusal ??= `${JSON.stringify(short)} is not the full id of a plugin, which version ${version} wants`
-  }
   const settingsPlugin = !first ? IMAGES_PLUGIN : version === 1 ? SHORT_PLUGIN : OLD_PLUGIN
   return {
-    /** The version that the whole counts as, before any migration. */
-    version,
     /** The plugins' tables under the ids by which containerd looks them up. */
     plugins,
     /** The id under which the settings of images are looked up. */
     settingsPlugin,
     disabledPlugins: [...disabled],
-    /** Why containerd refuses the whole, if it does. */
-    refusal,
   }
 }
 

@@ -329,14 +329,6 @@ describe('checkConfig', () => {
       const branch = only(await check('main', RIGHT), 'containerd-version')
       assert.match(`${branch.seen} ${branch.why}`, /"main".*2\.2/)
     })
-
-    it('is a version of the file that this containerd does not read', async () => {
-      const finding = only(await check('1.7.24', RIGHT), 'containerd-config-version')
-      assert.equal(finding.severity, 'error')
-      const imports = 'imports = ["/etc/containerd/conf.d/*.toml"]\n'
-      const texts = { [MAIN]: `version = 2\n${imports}`, '/etc/containerd/conf.d/x.toml': 'version = 3\n' }
-      assert.equal(only(await check('2.3.0', texts), 'containerd-config-version').severity, 'error')
-    })
   })
 
   it('gives a remedy with everything that is wrong', async () => {
