@@ -17,8 +17,6 @@ export interface Dialect {
   readonly merge: 'plugins' | 'keys'
   /** When older plugin ids are migrated: never, after the files are merged, or in each file before that. */
   readonly migration: 'none' | 'merged' | 'each'
-  /** Where a relative pattern in `imports` begins: at the file's own folder, or at containerd's working directory. */
-  readonly relativeGlobs: 'parent' | 'working directory'
   /** Whether config_path may list several directories with colons between them, for pulls through CRI. */
   readonly splitsConfigPath: boolean
   readonly defaultConfigPath: string
@@ -49,7 +47,6 @@ export const OLDEST: Dialect = {
   unnamedConfig: 1,
   merge: 'plugins',
   migration: 'none',
-  relativeGlobs: 'working directory',
   splitsConfigPath: true,
   defaultConfigPath: '',
   mirrorsComeFirst: false,
@@ -58,13 +55,11 @@ export const OLDEST: Dialect = {
 
 const HOSTS_1 = 'remotes/docker/config/hosts.go'
 const HOSTS_2 = 'core/remotes/docker/config/hosts.go'
-const CONFIG_1 = 'services/server/config/config.go'
 const CONFIG_2 = 'cmd/containerd/server/config/config.go'
 const GO_TOML = 'go.mod: go-toml v1 up to v1.7, go-toml/v2 from v2.0.0 on'
 
 /** Everything that has changed since, in the order of the versions. */
 export const CHANGES: readonly DialectChange[] = [
-  { since: [1, 7, 0], change: { relativeGlobs: 'parent' }, source: `${CONFIG_1}, resolveImports, v1.7.0` },
   { since: [1, 7, 32], change: { needsHost: false }, source: `${HOSTS_1}, parseHostsFile, v1.7.32; not on 1.7.24` },
   { since: [2, 0, 0], change: { plainHeaders: false }, source: GO_TOML },
   { since: [2, 0, 0], change: { unnamedConfig: 3 }, source: `${CONFIG_2}, LoadConfig, v2.0.0` },

@@ -179,7 +179,7 @@ export async function recogniseDistribution(
     const { paths, content } = distribution.marks
     if (mainText !== undefined && content?.test(mainText) === true) return distribution
     if (main === distribution.settings?.['containerd-config']) return distribution
-    for (const path of paths) if ((await glob(path, files))?.length) return distribution
+    for (const path of paths) if ((await glob(path, files)).length > 0) return distribution
   }
   return undefined
 }

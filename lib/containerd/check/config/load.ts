@@ -1,6 +1,5 @@
 import { posix } from 'node:path'
 import { isTable, listOf, parseToml, TomlError, type TomlTable } from '../../../toml/toml.ts'
-import type { Dialect } from '../../dialect.ts'
 import { isRefusal } from '../../hosts/files.ts'
 import { type ConfigReader, glob } from './glob.ts'
 
@@ -49,7 +48,7 @@ const FILE_LIMIT = 1_000
  * that were waiting before. Only a file's own `imports` count: those of containerd's default configuration do not, beside a
  * file that names none (LoadConfig in containerd 2.1.9 to 2.3). A problem does not end the reading, so that all are told at once.
  */
-export async function loadConfig(reader: ConfigFiles, dialect: Dialect): Promise<LoadedConfig> {
+export async function loadConfig(reader: ConfigFiles): Promise<LoadedConfig> {
   const files: ConfigFile[] = []
   const problems: ConfigProblem[] = []
   const pending: { path: string; importedBy?: string }[] = [{ path: reader.path }]
@@ -61,11 +60,12 @@ export async function loadConfig(reader: ConfigFiles, dialect: Dialect): Promise
       continue
     }
     files.push(file)
-    const { imports, refused } = await importsOf(file, reader, dialect)
-    for (const reason of refused) {
-      problems.push({ kind: 'invalid', file: path, line: file.table.get('imports')?.line, reason })
+    const imports = await importsOf(file, reader)
+    if (imports === undefined) {
+      const { line } = file.table.get('imports') ?? {}
+      problems.push({ kind: 'invalid', file: path, line, reason: '`imports` is not a list of texts' })
     }
-    for (const found of imports) {
+    for (const found of imports ?? []) {
       if (!pending.some(({ path }) => path === found)) pending.push({ path: found, importedBy: path })
     }
     if (pending.length <= FILE_LIMIT) continue
@@ -99,22 +99,15 @@ async function readConfigFile(path: string, reader: ConfigReader): Promise<Confi
   return { path, text, version, table }
 }
 
-/** The files that a file imports, and why containerd refuses some of its imports. */
-async function importsOf({ path, table }: ConfigFile, reader: ConfigReader, { relativeGlobs }: Dialect) {
+/** The files that a file imports; `undefined` if `imports` is not a list of texts. */
+async function importsOf({ path, table }: ConfigFile, reader: ConfigReader): Promise<string[] | undefined> {
   const listed = table.get('imports')
-  const [imports, refused]: [string[], string[]] = [[], []]
   const patterns = listed === undefined ? [] : listOf(listed)?.map(({ value }) => value)
-  if (!patterns?.every((pattern) => typeof pattern === 'string')) {
-    return { imports, refused: ['`imports` is not a list of texts'] }
-  }
+  if (!patterns?.every((pattern) => typeof pattern === 'string')) return undefined
+  const imports: string[] = []
   for (const pattern of patterns) {
-    const globbed = pattern.includes('*')
-    // The working directory of what systemd starts is the root.
-    const base = globbed && relativeGlobs === 'working directory' ? '/' : posix.dirname(path)
-    const absolute = pattern.startsWith('/') ? posix.normalize(pattern) : posix.join(base, pattern)
-    const found = globbed ? await glob(absolute, reader) : [absolute.replace(/(.)\/$/, '$1')]
-    if (found === undefined) refused.push(`imports ${JSON.stringify(pattern)}: syntax error in pattern`)
-    else imports.push(...found)
+    const absolute = posix.resolve(posix.dirname(path), pattern)
+    imports.push(...(pattern.includes('*') ? await glob(absolute, reader) : [absolute]))
   }
-  return { imports, refused }
+  return imports
 }

@@ -24,7 +24,7 @@ export interface ConfigReading extends LoadedConfig {
 
 /** Reads the main file and all that it imports as containerd of that dialect does. */
 export async function readConfig(reader: ConfigFiles, dialect: Dialect): Promise<ConfigReading> {
-  const loaded = await loadConfig(reader, dialect)
+  const loaded = await loadConfig(reader)
   const merged = mergeConfig(loaded.files, dialect)
   return { reader, dialect, ...loaded, merged, settings: effectiveSettings(merged, dialect) }
 }

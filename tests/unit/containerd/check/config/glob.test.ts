@@ -18,11 +18,7 @@ describe('glob', () => {
   for (const [pattern, matches] of [
     ['/etc/c/*.toml', ['/etc/c/.hidden.toml', '/etc/c/a.toml', '/etc/c/b.toml']],
     ['/etc/?/a.toml', ['/etc/c/a.toml', '/etc/d/a.toml']],
-    ['/etc/[cd]/a.*', ['/etc/c/a.toml', '/etc/d/a.toml']],
-    ['/etc/[^c]/*', ['/etc/d/a.toml']],
-    ['/etc/[a-c]/[!a-b]*', ['/etc/c/a.toml', '/etc/c/b.toml']],
-    ['/etc/[d-a]/*', []],
-    ['/etc/\\[x\\]/*', ['/etc/[x]/a.toml']],
+    ['/etc/[x]/*', ['/etc/[x]/a.toml']],
     ['/*.toml', ['/top.toml']],
     ['/none/*', []],
     ['/top.toml', ['/top.toml']],
@@ -33,13 +29,7 @@ describe('glob', () => {
     })
   }
 
-  for (const pattern of ['/etc/[', '/etc/[]a]*', '/etc/[a', '/etc/[-a]*', '/etc/[a-]*', '/etc/*\\', '/[/*']) {
-    it(`refuses ${pattern} as Go does`, async () => {
-      assert.equal(await glob(pattern, FILES), undefined)
-    })
-  }
-
-  it('finds, or refuses, any pattern', async () => {
+  it('takes any pattern', async () => {
     const piece = fc.constantFrom(
       '*',
       '?',
@@ -59,8 +49,7 @@ describe('glob', () => {
     )
     await fc.assert(
       fc.asyncProperty(fc.array(piece, { maxLength: 10 }), async (pieces) => {
-        const found = await glob(`/${pieces.join('')}`, FILES)
-        assert.ok(found === undefined || Array.isArray(found))
+        assert.ok(Array.isArray(await glob(`/${pieces.join('')}`, FILES)))
       }),
     )
   })

@@ -100,15 +100,6 @@ describe('readConfig', () => {
     )
   })
 
-  it('takes relative patterns from the root on 1.6', async () => {
-    const texts = { [MAIN]: 'imports = ["etc/x*.toml"]\n', '/etc/x1.toml': '', '/etc/containerd/etc/x2.toml': '' }
-    const loaded = await read('1.6.8', texts)
-    assert.deepEqual(
-      loaded.files.map(({ path }) => path),
-      [MAIN, '/etc/x1.toml'],
-    )
-  })
-
   it('takes drop-ins only where a file imports them, although the default configuration of 2.2 does', async () => {
     const texts = {
       [MAIN]: `version = 3\n${NEW}`,
@@ -123,8 +114,7 @@ describe('readConfig', () => {
   it('names every file that cannot be read, and why', async () => {
     const refused = Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' })
     const loaded = await read('1.7.24', {
-      [MAIN]:
-        'imports = ["/gone.toml", "refused.toml", "broken.toml", "list.toml", "[*", "version.toml", "plugins.toml"]\n',
+      [MAIN]: 'imports = ["/gone.toml", "refused.toml", "broken.toml", "list.toml", "version.toml", "plugins.toml"]\n',
       '/etc/containerd/refused.toml': refused,
       '/etc/containerd/broken.toml': 'a = 1\nb = [\n',
       '/etc/containerd/list.toml': '\nimports = [1]\n',
@@ -133,7 +123,6 @@ describe('readConfig', () => {
     })
     const told = loaded.problems.map(({ kind, file, line, reason }) => `${kind} ${file} ${line ?? ''} ${reason}`)
     assert.deepEqual(told, [
-      `invalid ${MAIN} 1 imports "[*": syntax error in pattern`,
       'missing /gone.toml  it is not there',
       'unreadable /etc/containerd/refused.toml  EACCES: permission denied',
       'broken /etc/containerd/broken.toml 3 Unspecified values are invalid',
@@ -141,7 +130,7 @@ describe('readConfig', () => {
       'invalid /etc/containerd/version.toml 1 `version` is not an integer',
       'invalid /etc/containerd/plugins.toml 1 `plugins` is not a table',
     ])
-    assert.equal(loaded.problems[1]?.importedBy, MAIN)
+    assert.equal(loaded.problems[0]?.importedBy, MAIN)
   })
 
   it('knows where a value stands', async () => {
