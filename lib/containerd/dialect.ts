@@ -19,12 +19,8 @@ export interface Dialect {
   readonly migration: 'none' | 'merged' | 'each'
   /** Whether config_path may list several directories with colons between them, for pulls through CRI. */
   readonly splitsConfigPath: boolean
+  /** What CRI takes where neither config_path nor `registry.mirrors` tells it whom to ask. */
   readonly defaultConfigPath: string
-  /**
-   * Whether the default of config_path is taken when CRI starts: then it also stands in for an empty value, and does not count
-   * beside `registry.mirrors`. Before, it is a value like any other, with which CRI does not load beside `registry.mirrors`.
-   */
-  readonly mirrorsComeFirst: boolean
   /** Whether `registry.mirrors`, `registry.configs` and `registry.auths` are read at all; later versions ignore them. */
   readonly legacyRegistry: boolean
 }
@@ -49,7 +45,6 @@ export const OLDEST: Dialect = {
   migration: 'none',
   splitsConfigPath: true,
   defaultConfigPath: '',
-  mirrorsComeFirst: false,
   legacyRegistry: true,
 }
 
@@ -77,11 +72,6 @@ export const CHANGES: readonly DialectChange[] = [
     since: [2, 2, 0],
     change: { defaultConfigPath: '/etc/containerd/certs.d:/etc/docker/certs.d' },
     source: 'internal/cri/config, DefaultImageConfig, v2.2.0',
-  },
-  {
-    since: [2, 2, 2],
-    change: { mirrorsComeFirst: true },
-    source: 'plugins/cri/images/plugin.go, v2.2.2 (pull request 12617); seen on 2.2.4',
   },
   { since: [2, 3, 0], change: { migration: 'each' }, source: `${CONFIG_2}, LoadConfigWithPlugins, v2.3.0` },
   { since: [2, 4, 0], change: { legacyRegistry: false }, source: 'RELEASES.md, v2.3.0: announced for 2.4' },

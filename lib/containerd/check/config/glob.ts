@@ -11,7 +11,10 @@ export type ConfigReader = Pick<HostsReader, 'read' | 'list'>
  */
 export async function glob(pattern: string, files: ConfigReader): Promise<string[]> {
   const [directory, name] = [posix.dirname(pattern), posix.basename(pattern)]
-  const source = name.replace(/[^*?]+/g, (text) => RegExp.escape(text)).replaceAll('?', '.').replaceAll('*', '.*')
+  const source = name
+    .replace(/[^*?]+/g, (text) => RegExp.escape(text))
+    .replaceAll('?', '.')
+    .replaceAll('*', '.*')
   const expression = new RegExp(`^${source}$`, 'su')
   const found: string[] = []
   for (const parent of /[*?]/.test(directory) ? await glob(directory, files) : [directory]) {

@@ -62,16 +62,15 @@ function settingOf(source: TomlEntry | undefined, fallback: TomlValue): Setting 
   return { value: source?.value ?? fallback, source }
 }
 
-/** The default is a value like any other, or (since 2.2.2) what CRI takes at its start where nothing else tells it whom to ask. */
+/** The default stands in for an empty value as well, unless tables of the old kind tell whom to ask. */
 function configPathOf(
   source: TomlEntry | undefined,
   mirrors: TomlEntry | undefined,
-  { defaultConfigPath, mirrorsComeFirst, legacyRegistry }: Dialect,
+  { defaultConfigPath, legacyRegistry }: Dialect,
 ): Setting {
-  if (!mirrorsComeFirst) return settingOf(source, defaultConfigPath)
   const set = settingOf(source, '')
   const byMirrors = mirrors !== undefined && legacyRegistry
-  return set.value === '' && !byMirrors ? { value: defaultConfigPath } : set
+  return set.value === '' && !byMirrors && defaultConfigPath !== '' ? { value: defaultConfigPath } : set
 }
 
 function configsTls(configs: TomlTable): TomlEntry | undefined {
