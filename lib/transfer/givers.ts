@@ -3,22 +3,24 @@ import { addressOf } from '../platform/address.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Peer } from '../swarm/router.ts'
 
-/** Bytes of the first piece from a peer whose rate is not known: little is lost if it is slow, or if the client leaves. */
-export const FIRST_PIECE = 256 * 1024
 /** Bytes of the smallest piece, from a slow peer: a request costs as much processor time as some 100 KiB do. */
 const LEAST_PIECE = 64 * 1024
-/** Bytes of the largest piece from the only peer: beyond it requests cost next to nothing, and leaving costs more. */
-const LARGEST_PIECE = 8 * 1024 * 1024
 /**
- * Bytes of the largest piece where several peers give. All but the first wait in the buffers of their connections: a peer whose
- * buffers are smaller than its pieces rests until its turn comes. Linux gives a new one 64 KiB, and some MiB once it has been
- * emptied in one go a few times (`tcp_moderate_rcvbuf`).
+ * Bytes of the largest piece where several peers give, each of which waits for the others. All but the first wait in the buffers of
+ * their connections: a peer whose buffers are smaller than its pieces rests until its turn comes. Linux gives a new one 64 KiB,
+ * and some MiB once it has been emptied in one go a few times (`tcp_moderate_rcvbuf`).
  */
 const LARGEST_SHARED = 512 * 1024
-/** How long a piece of the only peer should take, in milliseconds: so much at most is lost when the client leaves. */
-const PIECE_TIME = 400
+/** Bytes of the largest piece from the only peer: beyond it requests cost next to nothing, and leaving costs more. */
+const LARGEST_PIECE = 8 * 1024 * 1024
+/** How many times as much the only peer is asked for: nobody waits for it in vain. */
+const ALONE = 4
 /** How long a piece should take where several peers give, in milliseconds: what others give meanwhile waits for it. */
 const TURN = 100
+/** Bytes of the first piece from the only peer, whose rate is not known: little is lost if it is slow, or if the client leaves. */
+export const FIRST_PIECE = ALONE * LEAST_PIECE
+/** How long the client may wait for a piece, in milliseconds, before a peer beside others is asked for less. */
+const NOTICED = 25
 /** Weight of the newest measurement of a rate. */
 const WEIGHT = 0.3
 /** A peer is slow below this part of what the fastest of the transfer gives: the client would wait for it alone. */
@@ -34,14 +36,8 @@ const LEAST_RATE = 16
 const REST = 10_000
 /** The same for one that was late for the first time, as a busy node may be for a moment; then four times as long, at most as above. */
 const FIRST_REST = 1_000
-/** Bytes after which peers that have failed may be tried once more: a long transfer may be in trouble more often. */
+/** Bytes after which a peer that rests may be tried once more: a long transfer may be in trouble more often. */
 const PROGRESS = 1024 * 1024
-
-/**
- * Why a peer gets no pieces for a while. `busy`: it says so. `slow`: others are faster. `failed`: its answer broke off, or
- * never came. `unfit`: it does not have the content.
- */
-type RestReason = 'busy' | 'slow' | 'failed' | 'unfit'
 
 /** One request to one peer for a piece. Its body is read only as it is wanted: until then it waits in the kernel. */
 export class PieceRequest {
@@ -114,69 +110,57 @@ export class Giver {
   hasGiven = false
   /** Bytes per millisecond that it gives at least, on average; `undefined` before its first piece is whole. */
   rate: number | undefined
-  /** Bytes of its next piece, if it is the only one that gives, and if it is not. */
-  #alone = FIRST_PIECE
-  #shared = FIRST_PIECE
-  #rest: { readonly why: RestReason; readonly until: number } | undefined
+  /** Until when it gets no pieces while others do. */
+  restsUntil = 0
+  /** Whether it rests because it has said so. */
+  isBusy = false
+  /** Bytes of its next piece where others give, too, with no more than it can give in time. */
+  #size = LEAST_PIECE
   /** Where the transfer was when it was last tried although it rested. */
   #triedAt = Number.NEGATIVE_INFINITY
-  /** How often it was slow or late, and whether it has given no piece since. */
+  /** How often it was late. */
   #delays = 0
-  isOnTrial = false
-  /** Until when it gets its pieces earlier than others, and by how many bytes. */
-  #lagsUntil = 0
-  #lead = 0
 
   constructor(peer: Peer) {
     this.peer = peer
   }
 
-  /** Why it gets no pieces at that time; `undefined` if it may get some. */
-  restsAt(now: number): RestReason | undefined {
-    return this.#rest !== undefined && this.#rest.until > now ? this.#rest.why : undefined
+  /** Whether it was late and has given no piece since. */
+  get isOnTrial(): boolean {
+    return this.#delays > 0 && this.rate === undefined
   }
 
-  get restsUntil(): number {
-    return this.#rest?.until ?? 0
-  }
-
-  /** @param ms for how long, where the reason does not say */
-  rest(why: RestReason, now: number, ms = why === 'unfit' ? Number.POSITIVE_INFINITY : REST): void {
-    this.#rest = { why, until: now + ms }
+  /** It has failed, or has too much to do for so many milliseconds, or has nothing to give at all. */
+  rest(now: number, ms: number = REST, isBusy = false): void {
+    this.restsUntil = now + ms
+    this.isBusy = isBusy
   }
 
   /** It has kept the client waiting, for a moment perhaps: what was known of its rate does not count any more. */
   late(now: number): void {
-    this.rest('slow', now, Math.min(FIRST_REST * 4 ** this.#delays++, REST))
+    this.rest(now, Math.min(FIRST_REST * 4 ** this.#delays++, REST))
     this.rate = undefined
-    this.#shared = LEAST_PIECE
-    this.isOnTrial = true
+    this.#size = LEAST_PIECE
   }
 
-  /** Ends its rest, for a last try; false if it has had one since the transfer was much further back than that place. */
+  /** Ends its rest, for one more try; false if it has had one since the transfer was much further back than that place. */
   retry(place: number): boolean {
     if (place < this.#triedAt + PROGRESS) return false
     this.#triedAt = place
-    this.#rest = undefined
+    this.restsUntil = 0
     return true
   }
 
   /** Bytes of its next piece. @param isShared whether others give, too */
   size(isShared: boolean): number {
-    return isShared ? this.#shared : this.#alone
-  }
-
-  /** How many bytes before the client wants it its next piece must be asked for if others give, too; 0 for one that keeps up. */
-  leadAt(now: number): number {
-    return this.#lagsUntil > now ? this.#lead : 0
+    return isShared ? Math.min(this.#size, LARGEST_SHARED) : this.#size * ALONE
   }
 
   /** Whether it may be asked for one more piece, so that it is never without work. */
-  mayTake(isShared: boolean, now: number): boolean {
+  mayTake(isShared: boolean): boolean {
     const [first, second] = this.running
     if (first === undefined) return true
-    if (isShared && this.leadAt(now) > 0) return false
-    return this.rate !== undefined && second === undefined && (isShared || first.left <= this.#alone / 2)
+    return this.rate !== undefined && second === undefined && (isShared || first.left <= this.size(false) / 2)
   }
 
   /**
@@ -186,34 +170,16 @@ export class Giver {
    *   is the least that it can be.
    * @param waited milliseconds for which the client has waited for bytes of it
    * @param others bytes per millisecond of the fastest other peer that gives, if there are others
-   * @param all bytes per millisecond that all give, on average
    */
-  gave(bytes: number, ms: number, waited: number, others: number | undefined, all: number, now: number): void {
-    this.isOnTrial = false
+  gave(bytes: number, ms: number, waited: number, others: number | undefined, now: number): void {
     const rate = bytes / Math.max(ms, 1)
     this.rate = this.rate === undefined ? rate : this.rate + (rate - this.rate) * WEIGHT
-    const isLate = waited > TURN / 4
-    // One piece says little on a busy machine: what it gives on average counts. But how long the next one takes, a late one tells.
-    if (isLate && this.rate < (others ?? 0) * SLOW_PART) {
-      if (rate * 2 * TURN < LEAST_PIECE) this.late(now)
-      else this.#lag(Math.ceil(all * Math.max(waited, LEAST_PIECE / rate)), now)
-    } else if (others === undefined) {
-      this.#alone = bounded(Math.min(this.rate * PIECE_TIME, this.#alone * 2), LARGEST_PIECE)
-      this.#shared = bounded(Math.min(this.rate * TURN, this.#alone), LARGEST_SHARED)
-    } else if (this.leadAt(now) === 0) {
-      // A piece that was there in time shows only that the peer could give more, unless the others were late.
-      const wanted = isLate ? rate * TURN : ms < 2 * TURN ? LARGEST_SHARED : this.#shared
-      this.#shared = bounded(Math.min(wanted, this.#shared * 2), LARGEST_SHARED)
-      this.#alone = this.#shared
-    }
-  }
-
-  /** It is slow beside others, which had to wait: for a while it is asked for little, and so many bytes earlier than before. */
-  #lag(bytes: number, now: number): void {
-    const lead = this.leadAt(now)
-    if (lead === 0) this.#lagsUntil = now + Math.min(FIRST_REST * 4 ** ++this.#delays, REST)
-    this.#lead = lead + bytes
-    this.#shared = LEAST_PIECE
+    // A piece that was there in time shows only that the peer could give more.
+    const isLate = others === undefined || waited > NOTICED
+    const wanted = isLate ? rate * TURN : LARGEST_SHARED
+    this.#size = Math.round(Math.max(Math.min(wanted, this.#size * 2, LARGEST_PIECE / ALONE), LEAST_PIECE))
+    // One piece says little on a busy machine: what it gives on average counts.
+    if (isLate && this.rate < (others ?? 0) * SLOW_PART) this.late(now)
   }
 }
 
@@ -233,21 +199,21 @@ export class Givers {
     return giver
   }
 
-  /** Those that may get pieces: those that keep up with the others, the least occupied first, then the fastest. */
+  /** Those that may get pieces, the least occupied first, then the fastest. */
   ready(now: number): Giver[] {
-    return this.#resting(undefined, now).sort(
-      (a, b) => a.leadAt(now) - b.leadAt(now) || a.running.size - b.running.size || (b.rate ?? 0) - (a.rate ?? 0),
-    )
+    return [...this.#all.values()]
+      .filter(({ restsUntil }) => restsUntil <= now)
+      .sort((a, b) => a.running.size - b.running.size || (b.rate ?? 0) - (a.rate ?? 0))
   }
 
-  /** One that rests for that reason and has a last try left at that place, which this takes. */
-  retry(why: RestReason, place: number, now: number, may: (giver: Giver) => boolean = () => true): Giver | undefined {
-    return this.#resting(why, now).find((giver) => may(giver) && giver.retry(place))
+  /** One that rests because it was late or has failed, and may be tried once more at that place, which this does. */
+  retry(place: number, now: number, may: (giver: Giver) => boolean): Giver | undefined {
+    return this.#resting(now, false).find((giver) => may(giver) && giver.retry(place))
   }
 
   /** When the first one of those that are busy may be asked again. */
   busyUntil(now: number): number | undefined {
-    const busy = this.#resting('busy', now).map(({ restsUntil }) => restsUntil)
+    const busy = this.#resting(now, true).map(({ restsUntil }) => restsUntil)
     return busy.length === 0 ? undefined : Math.min(...busy)
   }
 
@@ -256,9 +222,9 @@ export class Givers {
    *
    * @param usual what peers usually give, which counts until one of this transfer has given a piece
    */
-  leastRate(usual: number | undefined): number {
+  leastRate(usual: () => number | undefined): number {
     const fastest = fastestOf([...this.#all.values()])
-    return Math.max(fastest * SLOW_PART, fastest === 0 ? (usual ?? 0) * UNUSUAL_PART : 0, LEAST_RATE)
+    return Math.max(fastest === 0 ? (usual() ?? 0) * UNUSUAL_PART : fastest * SLOW_PART, LEAST_RATE)
   }
 
   /** Bytes per millisecond of the fastest that may get pieces beside this one; `undefined` if there are none. */
@@ -267,13 +233,11 @@ export class Givers {
     return others.length === 0 ? undefined : fastestOf(others)
   }
 
-  #resting(why: RestReason | undefined, now: number): Giver[] {
-    return [...this.#all.values()].filter((giver) => giver.restsAt(now) === why)
+  #resting(now: number, isBusy: boolean): Giver[] {
+    return [...this.#all.values()].filter(
+      (giver) => giver.restsUntil > now && giver.restsUntil < Number.POSITIVE_INFINITY && giver.isBusy === isBusy,
+    )
   }
-}
-
-function bounded(size: number, largest: number): number {
-  return Math.round(Math.min(Math.max(size, LEAST_PIECE), largest))
 }
 
 function fastestOf(givers: readonly Giver[]): number {

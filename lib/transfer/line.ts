@@ -45,14 +45,9 @@ export class Line {
     return this.#pieces[0]
   }
 
-  /** The first piece from that place on that no peer is asked for. */
-  open(from: number): Piece | undefined {
-    return this.#pieces.find(({ request, at }) => request === undefined && at >= from)
-  }
-
-  /** The end of the last piece. */
-  get frontier(): number {
-    return this.#frontier
+  /** The first piece that no peer is asked for. */
+  get open(): Piece | undefined {
+    return this.#pieces.find(({ request }) => request === undefined)
   }
 
   /** Bytes of the span behind the last piece. */

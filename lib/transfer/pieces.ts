@@ -55,6 +55,10 @@ const PEERS = 4
 const LEAST_AHEAD = 2 * FIRST_PIECE
 /** Bytes that must be left for one more peer to be worth its connections. */
 const WORTHWHILE = 1024 * 1024
+/** Bytes per millisecond that nearly fill a link of 1 Gbit/s: more peers would only cost processor time. */
+const ENOUGH = 80_000
+/** Milliseconds over which that is measured at least: the first pieces are small, and round trips make them slow. */
+const MEASURED = 50
 /** Milliseconds until peers are looked for again where there were none, at first and at most; doubled each time. */
 const FIRST_LOOK = 1_000
 const LONGEST_LOOK = 60_000
@@ -73,11 +77,13 @@ export class Pieces implements ByteSource {
   readonly #lateness: Lateness
   readonly #line: Line
   readonly #stop = new AbortController()
-  readonly #startedAt: number
   #offset: number
   /** Its last bytes are still used, and with them its connection. */
   #spent: PieceRequest | undefined
   #failure: PeerError | undefined
+  /** What had come when it was last asked how many more peers are needed, and for how long the client has waited since. */
+  #measured: { readonly at: number; readonly offset: number }
+  #waited = 0
   #isLooking = false
   #nextLook = 0
   #lookDelay = FIRST_LOOK
@@ -87,13 +93,12 @@ export class Pieces implements ByteSource {
     this.#dependencies = dependencies
     this.#options = options
     this.#span = span
-    this.#startedAt = dependencies.clock.now()
     this.#offset = span.start
+    this.#measured = { at: this.#now, offset: span.start }
     this.#line = new Line(span)
     this.#lateness = new Lateness({
       clock: dependencies.clock,
-      awaited: () => this.#line.first?.request,
-      leastRate: () => this.#givers.leastRate(dependencies.known.pace.usual.rate),
+      leastRate: () => this.#givers.leastRate(() => dependencies.known.pace.usual.rate),
       onLate: () => this.#late(),
     })
     if (first === undefined) return
@@ -157,7 +162,9 @@ export class Pieces implements ByteSource {
       if (piece.request !== request) return undefined
       if (chunk === undefined) throw new PeerError(`the body ended ${request.left} bytes early`)
       // Without another wait, or another peer could take its place in between.
-      request.took(chunk.length, this.#lateness.came(chunk.length))
+      const waited = this.#lateness.came(chunk.length)
+      this.#waited += waited
+      request.took(chunk.length, waited)
       this.#dependencies.told.gave(request.giver.peer, chunk.length)
       piece.at += chunk.length
       this.#offset += chunk.length
@@ -176,14 +183,26 @@ export class Pieces implements ByteSource {
     this.#spent = request
     this.#line.shift()
     const now = this.#now
-    const all = (this.#offset - this.#span.start) / Math.max(now - this.#startedAt, 1)
-    giver.gave(taken, now - askedAt, waited, this.#givers.beside(giver, now), all, now)
+    giver.gave(taken, now - askedAt, waited, this.#givers.beside(giver, now), now)
     this.#dependencies.known.of(giver.peer).moved(taken, now - askedAt)
     this.#lateness.turn()
     if (this.#offset === this.#span.end) this.#lateness.close()
-    const giving = this.#givers.ready(now).length
-    const needed = Math.min(this.#lateness.needed(giving) ?? 0, PEERS)
-    if (this.#line.left >= WORTHWHILE && this.#ahead > 0) void this.#look(needed - giving)
+    else if (this.#line.left >= WORTHWHILE && this.#ahead > 0) void this.#look(this.#needed())
+  }
+
+  /**
+   * How many more peers would fill the client's link, by what came since the last answer; none if that was too little to say, or if
+   * the client is the one that is slow.
+   */
+  #needed(): number {
+    const { at, offset } = this.#measured
+    const ms = this.#now - at
+    if (ms < MEASURED) return 0
+    const [rate, waited] = [(this.#offset - offset) / ms, this.#waited]
+    this.#measured = { at: this.#now, offset: this.#offset }
+    this.#waited = 0
+    const giving = this.#givers.ready(this.#now).length
+    return waited < ms / 2 ? 0 : Math.min(Math.ceil((giving * ENOUGH) / rate), PEERS) - giving
   }
 
   /** Looks for so many more peers, unless that is under way, or there was none a moment ago. */
@@ -199,7 +218,7 @@ export class Pieces implements ByteSource {
         break
       }
       this.#givers.of(peer)
-      if (this.#lateness.silence >= LATE) this.#late()
+      if (this.#lateness.isLate) this.#late()
       this.#fill()
     }
     this.#isLooking = false
@@ -207,26 +226,19 @@ export class Pieces implements ByteSource {
 
   /** Asks those that give for as much as they should be asked for now: the least occupied first, after each piece anew. */
   #fill(): void {
-    const now = this.#now
     const asked = (giver: Giver, _: number, { length }: readonly Giver[]) => {
-      const piece = giver.mayTake(length > 1, now) ? this.#pieceFor(giver, length > 1) : undefined
+      const piece = giver.mayTake(length > 1) ? this.#pieceFor(giver, length > 1) : undefined
       return piece !== undefined && this.#request(piece, giver)
     }
-    while (this.#givers.ready(now).some(asked));
+    while (this.#givers.ready(this.#now).some(asked));
   }
 
   /** The next piece for a peer; `undefined` if there is none, or no room for one. */
   #pieceFor(giver: Giver, isShared: boolean): Piece | undefined {
-    const lead = isShared ? giver.leadAt(this.#now) : 0
-    const from = this.#offset + lead
-    const open = this.#line.open(from)
+    const { first, open, left } = this.#line
     if (open !== undefined) return open
-    // What is between is for those that are faster.
-    const gap = lead === 0 ? 0 : Math.max(from - this.#line.frontier, 0)
-    const { first, left } = this.#line
-    if (left <= gap || (first !== undefined && this.#ahead <= gap)) return undefined
-    if (gap > 0) this.#line.push(from)
-    return this.#append(giver.size(isShared))
+    const hasRoom = left > 0 && (first === undefined || this.#ahead > 0)
+    return hasRoom ? this.#append(giver.size(isShared)) : undefined
   }
 
   /** Bytes that may be asked for ahead, besides those that are. */
@@ -266,28 +278,26 @@ export class Pieces implements ByteSource {
     const [ready] = this.#givers.ready(this.#now)
     if (ready !== undefined) return this.#request(piece, ready)
     if (this.#lateness.waiting < this.#options.longestWait) {
-      const { candidate, known, clock } = this.#dependencies
-      const peer = await candidate()
+      const peer = await this.#dependencies.candidate()
       this.#throwIfStopped()
       // A peer that was found meanwhile may have been asked for it.
       if (piece.request !== undefined) return piece.request
-      if (peer !== undefined) return this.#request(piece, this.#givers.of(peer))
-      // One that was only late is the best there is, now that nobody took its place.
-      const may = (giver: Giver) => !known.isAside(giver.peer) || known.isCheapToTry(giver.peer)
-      const again = this.#retry('slow') ?? this.#retry('failed', may)
-      if (again !== undefined) return this.#request(piece, again)
+      const next = peer === undefined ? this.#retry() : this.#givers.of(peer)
+      if (next !== undefined) return this.#request(piece, next)
       const freeAt = this.#givers.busyUntil(this.#now)
       if (freeAt !== undefined) {
-        await until(clock, freeAt, this.#stop.signal)
+        await until(this.#dependencies.clock, freeAt, this.#stop.signal)
         return undefined
       }
     }
     throw new PeerError(`no peer left for the bytes from ${this.#offset} on`, { cause: this.#failure })
   }
 
-  /** A peer that rests for that reason, and gets a last try. */
-  #retry(why: 'slow' | 'failed', may?: (giver: Giver) => boolean): Giver | undefined {
-    return this.#givers.retry(why, this.#offset, this.#now, may)
+  /** A peer that was late, or has failed, and is the best that there is, now that nobody takes its place. */
+  #retry(besides?: Giver): Giver | undefined {
+    const { known } = this.#dependencies
+    const may = (one: Giver) => one !== besides && (!known.isAside(one.peer) || known.isCheapToTry(one.peer))
+    return this.#givers.retry(this.#offset, this.#now, may)
   }
 
   /** A peer does not give what it was asked for. */
@@ -297,13 +307,12 @@ export class Pieces implements ByteSource {
     const { giver, isOpen } = request
     takeAway(piece)
     if (error instanceof PieceRefusal) {
-      giver.rest(error.retryAfterMs === undefined ? 'unfit' : 'busy', this.#now, error.retryAfterMs)
+      giver.rest(this.#now, error.retryAfterMs ?? Number.POSITIVE_INFINITY, error.retryAfterMs !== undefined)
     } else {
-      giver.rest('failed', this.#now)
+      giver.rest(this.#now)
       // A mirror that is told to stop takes no more requests, and finishes what it gives.
       if (isOpen) this.#line.release(giver)
-      // What broke off says more than why it could not be resumed.
-      if (!isTold || this.#failure === undefined) this.#failure = error
+      this.#failure = error
       // Of a request that got no head, the search has told.
       if (!isTold) this.#dependencies.told.broke(giver.peer, error, piece.at, giver.hasGiven)
     }
@@ -318,9 +327,8 @@ export class Pieces implements ByteSource {
     const { stallTimeout, longestWait } = this.#options
     const { silence, waiting } = this.#lateness
     const { giver } = piece.request
-    const isOther = (one: Giver) => one !== giver
-    const other =
-      waiting >= longestWait ? undefined : (this.#givers.ready(this.#now).find(isOther) ?? this.#retry('slow', isOther))
+    const ready = this.#givers.ready(this.#now).find((one) => one !== giver)
+    const other = waiting >= longestWait ? undefined : (ready ?? this.#retry(giver))
     if (other !== undefined) {
       if (silence < LATE) told.slow(giver.peer, piece.at)
       else told.broke(giver.peer, silentFor(LATE), piece.at, giver.hasGiven)
@@ -332,7 +340,7 @@ export class Pieces implements ByteSource {
       return
     }
     // It may have been asked while it still gave the piece before.
-    const givesOthers = known.of(giver.peer).gaveAt > this.#now - Math.min(silence, waiting)
+    const givesOthers = known.of(giver.peer).gaveAt > this.#now - silence
     if (silence < stallTimeout || (givesOthers && silence < LONGEST_STALL)) void this.#look()
     else this.#lose(piece, piece.request, silentFor(stallTimeout), false)
   }
