@@ -2,7 +2,9 @@
  * Why a mirror is not ready, in words, as its parts say. A part that the mirror must wait for takes a {@link Wait} as soon as
  * it is made, so that the mirror cannot become ready before it:
  *
- * const joined = readiness.wait('the swarm is not joined yet') ... joined.over()
+ *     const joined = readiness.wait('the swarm is not joined yet')
+ *     ...
+ *     joined.over()
  */
 export class Readiness {
   readonly #told: (() => Told)[] = []
