@@ -2,7 +2,7 @@ import { createRequire } from 'node:module'
 import b4a from 'b4a'
 import { type BindOptions, type DatagramBackend, type OnDatagram, RECEIVE_BUFFER } from './backend.ts'
 
-/** The part of Bun's udpSocket() that is used here. */
+/** The part of Bun.udpSocket() that is used here. */
 interface BunSocket {
   readonly port: number
   readonly fd?: number
@@ -24,7 +24,7 @@ declare const Bun: {
 const SOL_SOCKET = 1
 const SO_RCVBUF = 8
 
-/** Sockets of Bun.udpSocket(): those of its node:dgram do not bind at once. */
+/** Sockets of Bun.udpSocket(), because Bun's node:dgram does not bind synchronously. */
 export const bunBackend: DatagramBackend = {
   bind(options, onDatagram) {
     const socket = open(options, onDatagram)
@@ -37,7 +37,7 @@ export const bunBackend: DatagramBackend = {
         try {
           socket.send(bytes, port, host)
         } catch {
-          // A datagram that the system refuses is a lost datagram.
+          // A datagram that the system refuses counts as lost.
         }
       },
       close() {
@@ -55,11 +55,11 @@ function open({ port, host }: BindOptions, onDatagram: OnDatagram): BunSocket {
     port,
     socket: {
       data: (_socket, bytes, fromPort, fromHost) => onDatagram(bytes, fromPort, fromHost),
-      // Of a single datagram, which is lost.
+      // An error concerns a single datagram, which is lost.
       error: () => undefined,
     },
   })
-  // The socket is bound when the call returns, although the call returns a promise.
+  // The socket is bound when the call returns, although the result is a promise.
   const socket = Bun.peek(opening)
   if (socket instanceof Promise) throw new Error('Bun.udpSocket() did not bind synchronously')
   return socket
@@ -73,7 +73,7 @@ interface BunFfi {
   ): { symbols: { setsockopt(...args: readonly [...number[], Uint8Array, number]): number }; close(): void }
 }
 
-/** Bun has no call for this. */
+/** Uses bun:ffi, because Bun has no function for this. */
 function enlargeReceiveBuffer(fd: number): void {
   if (process.platform !== 'linux') return
   const { dlopen } = createRequire(import.meta.url)('bun:ffi') as BunFfi
@@ -84,6 +84,6 @@ function enlargeReceiveBuffer(fd: number): void {
     libc.symbols.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, value, value.length)
     libc.close()
   } catch {
-    // There is no glibc here: the buffer stays as it is.
+    // Without glibc the buffer keeps its size.
   }
 }

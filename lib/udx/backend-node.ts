@@ -8,8 +8,9 @@ import {
 } from './backend.ts'
 
 /**
- * What Deno allocates and fills with zeros for each datagram, in bytes, instead of 64 KiB; in fact twice this. Neither UDX nor
- * the DHT sends more than 1500 bytes, and longer datagrams arrive cut off. The system's own buffer keeps its size.
+ * Bytes for Deno's buffer per datagram, which it allocates (twice this, in fact) and zeroes each time, and which otherwise has
+ * 64 KiB. Neither UDX nor the DHT sends more than 1500 bytes; longer datagrams arrive truncated. The system's buffer keeps its
+ * size.
  */
 const DENO_RECEIVE_BUFFER = 2048
 
@@ -17,7 +18,7 @@ const isDeno = 'Deno' in globalThis
 
 type Lookup = (host: string, options: unknown, callback: (error: null, address: string, family: number) => void) => void
 
-/** Only IP addresses come in. Answering at once makes bind() synchronous and send() cheap. */
+/** Hosts are always IP addresses, so it answers at once. That makes bind() synchronous and send() cheap. */
 const lookup: Lookup = (host, _options, callback) => callback(null, host, 4)
 
 /** Sockets of node:dgram, for Node and Deno. */
@@ -28,14 +29,17 @@ export const nodeBackend: DatagramBackend = {
 class NodeDatagramSocket implements DatagramSocket {
   readonly port: number
   readonly #socket: dgram.Socket
-  /** Datagrams that the system has not taken yet. On Deno a socket that closes drops them, and never says that it is closed. */
+  /**
+   * How many datagrams the system has not taken yet. On Deno, a socket that is closed before that drops them, and never reports
+   * that it is closed.
+   */
   #pending = 0
   #closed = false
 
   constructor({ port, host }: BindOptions, onDatagram: OnDatagram) {
     const socket = dgram.createSocket({ type: 'udp4', lookup: lookup as never })
     let failure: Error | undefined
-    // Only binding fails as a whole; later errors are of single datagrams.
+    // Only binding fails as a whole; later errors concern single datagrams.
     socket.on('error', (error) => {
       failure = error
     })
@@ -54,7 +58,7 @@ class NodeDatagramSocket implements DatagramSocket {
   send(bytes: Uint8Array, port: number, host: string): void {
     if (this.#closed) return
     this.#pending++
-    // A datagram that the system refuses is a lost datagram. Without a callback node:dgram would emit an error.
+    // A datagram that the system refuses counts as lost. Without a callback node:dgram would emit an error.
     this.#socket.send(bytes, 0, bytes.length, port, host, () => {
       this.#pending--
       this.#closeIfDone()
@@ -78,6 +82,6 @@ function enlargeReceiveBuffer(socket: dgram.Socket): void {
   try {
     socket.setRecvBufferSize(RECEIVE_BUFFER)
   } catch {
-    // Linux gives what it has; other systems refuse what is above their limit, and keep the buffer that they have.
+    // Linux gives as much as its limit allows. Other systems refuse a size above their limit, and keep the old buffer.
   }
 }

@@ -11,7 +11,10 @@ export interface BindOptions {
   readonly host: string
 }
 
-/** Takes a datagram. The bytes are valid during the call only: the runtime may reuse them, or hold far more memory for them. */
+/**
+ * Takes a datagram. The bytes are valid only during the call: the runtime may reuse their memory, or they may keep much more
+ * memory alive.
+ */
 export type OnDatagram = (bytes: Uint8Array, port: number, host: string) => void
 
 /** A bound datagram socket of the runtime. Datagrams that cannot be sent are lost without an error, as on a network. */
@@ -25,19 +28,19 @@ export interface DatagramSocket {
 }
 
 /**
- * Receive buffer to ask the system for, in bytes. The usual 208 KiB of Linux hold some 250 small datagrams, and all nodes of a
- * cluster may ask one at the same moment. The system gives what net.core.rmem_max allows.
+ * The receive buffer to ask the system for, in bytes. Linux' usual 208 KiB hold some 250 small datagrams, but all nodes of a
+ * cluster may ask one node at the same moment. The system gives what net.core.rmem_max allows.
  */
 export const RECEIVE_BUFFER = 1024 * 1024
 
-/** Makes datagrams worthless to everybody who does not hold a key. */
+/** Seals datagrams, so that only holders of the key can read or make them. */
 export interface DatagramSeal {
   seal(datagram: Uint8Array): Uint8Array
-  /** What was sealed, or undefined if it is refused. Valid until the next call. */
+  /** The content of a sealed datagram, valid until the next call; `undefined` if the datagram is refused. */
   open(sealed: Uint8Array, port: number, host: string): Uint8Array | undefined
 }
 
-/** The same sockets for holders of the key: every datagram that leaves is sealed, and one that does not open is dropped. */
+/** Sockets for holders of the key: they seal every datagram that they send, and drop those that they cannot open. */
 export function createSealedBackend(inner: DatagramBackend, seal: DatagramSeal): DatagramBackend {
   return {
     bind(options, onDatagram) {

@@ -23,17 +23,20 @@ const VERSION = 1
 /** Flags of byte 2. A packet with none of them is a pure acknowledgement. */
 export const FLAG_DATA = 1
 export const FLAG_END = 2
-/** Ranges of packets that came ahead of a missing one. This side neither sends nor needs them: those packets come again. */
+/**
+ * Ranges of packets that came ahead of a missing one. This implementation neither sends nor uses them, because those packets
+ * come again.
+ */
 export const FLAG_SACK = 4
 export const FLAG_MESSAGE = 8
 export const FLAG_DESTROY = 16
-/** Asks for an acknowledgement. Nothing else in such a packet counts. */
+/** Asks for an acknowledgement. The rest of such a packet is ignored. */
 export const FLAG_HEARTBEAT = 32
 
-/** Flags of the packets that take a number and have to be acknowledged. */
+/** Flags of packets that have a number and must be acknowledged. */
 export const FLAGS_NUMBERED = FLAG_DATA | FLAG_END
 
-/** A decoded header, without what only the addon sends. */
+/** A decoded header, without the fields that only the addon sends. */
 export interface Header {
   readonly flags: number
   readonly id: number
@@ -42,7 +45,7 @@ export interface Header {
   readonly ack: number
 }
 
-/** Reads the header at the start of `packet`. @returns undefined if this is no UDX packet */
+/** Reads the header at the start of `packet`. @returns `undefined` if this is no UDX packet */
 export function readHeader(packet: Uint8Array): Header | undefined {
   if (packet.length < HEADER_SIZE || packet[0] !== MAGIC || packet[1] !== VERSION) return undefined
   return {
@@ -54,7 +57,7 @@ export function readHeader(packet: Uint8Array): Header | undefined {
   }
 }
 
-/** A packet of that header and payload. */
+/** Makes a packet of this header and payload. */
 export function createPacket({ flags, id, rwnd, seq, ack }: Header, payload: Uint8Array = b4a.alloc(0)): Uint8Array {
   const packet = b4a.alloc(HEADER_SIZE + payload.length)
   packet.set([MAGIC, VERSION, flags])
@@ -67,8 +70,8 @@ export function createPacket({ flags, id, rwnd, seq, ack }: Header, payload: Uin
 }
 
 /**
- * The payload of a packet that has a header, or undefined if the packet is shorter than its data offset says. A SACK without
- * data offset has no payload: its ranges fill the packet.
+ * The payload of a packet with a header; `undefined` if the packet is shorter than its data offset. A SACK without data offset
+ * has no payload, because its ranges fill the packet.
  */
 export function payloadOf(packet: Uint8Array): Uint8Array | undefined {
   const [flags, dataOffset] = [packet[2] as number, packet[3] as number]

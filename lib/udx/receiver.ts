@@ -1,18 +1,21 @@
 import b4a from 'b4a'
 import { seqAdd, seqDiff } from './packet.ts'
 
-/** Bytes that wait for a reader who does not read, at most, and therefore the window that is offered. */
+/** How many bytes may wait for a slow reader, and so the window that is offered. */
 export const CAPACITY = 64 * 1024
 
-/** How far ahead of the next expected packet one may be, in packets. Bounds what is held, whatever number a packet claims. */
+/**
+ * How many packets ahead of the next expected one a packet may be. It bounds the packets that are kept, whatever number a
+ * packet claims.
+ */
 const MAX_AHEAD = 64
-/** Bytes of a payload at most: more than Ethernet carries in one piece, which is all that the addon sends. */
+/** Most bytes of a payload. The addon sends only packets that fit into an Ethernet frame, which are shorter. */
 const MAX_PAYLOAD = 1_500
 
 export interface ReceiverEvents {
-  /** Bytes in order. Returns false if the reader wants no more until {@link Receiver.resume}. */
+  /** Called with bytes in order. Returns false if the reader wants no more until {@link Receiver.resume}. */
   data(bytes: Uint8Array): boolean
-  /** The end, after the last byte. */
+  /** Called at the end, after the last byte. */
   end(): void
 }
 
@@ -21,14 +24,14 @@ interface Packet {
   readonly isEnd: boolean
 }
 
-/** The receiving side of a stream: puts packets in order, and keeps them until the reader wants them. */
+/** The receiving side of a stream. It puts packets in order, and keeps them until the reader wants them. */
 export class Receiver {
   /** Number of the packet that is expected next. */
   ack = 0
   readonly #events: ReceiverEvents
-  /** Packets ahead of `ack`, by their numbers. They are not acknowledged. */
+  /** Packets ahead of `ack`, by their numbers. They are not acknowledged yet. */
   readonly #ahead = new Map<number, Packet>()
-  /** In order, not yet taken by the reader. */
+  /** Packets in order that the reader has not taken yet. */
   readonly #waiting: Packet[] = []
   #waitingBytes = 0
   #wants = true
@@ -38,12 +41,12 @@ export class Receiver {
     this.#events = events
   }
 
-  /** Window to advertise, in bytes: the room that is free. */
+  /** The window to advertise: the free room in bytes. */
   get window(): number {
     return CAPACITY - this.#waitingBytes
   }
 
-  /** Takes a numbered packet, or drops it: it is acknowledged once it is in order. */
+  /** Takes or drops a numbered packet. A packet is acknowledged once it is in order. */
   accept(seq: number, payload: Uint8Array, isEnd: boolean): void {
     const distance = seqDiff(seq, this.ack)
     if (this.#hasEnd || distance < 0 || distance >= MAX_AHEAD || payload.length > MAX_PAYLOAD) return
@@ -61,7 +64,7 @@ export class Receiver {
     this.#deliver()
   }
 
-  /** The reader wants more. */
+  /** Call this when the reader wants more. */
   resume(): void {
     this.#wants = true
     this.#deliver()

@@ -2,23 +2,28 @@ import b4a from 'b4a'
 import type { Clock } from '../platform/clock.ts'
 import { FLAG_DATA, FLAG_END, seqAdd, seqDiff } from './packet.ts'
 
-/** Bytes of a packet's payload at most. With all headers and a seal it has less than 1,200, which every path carries. */
+/**
+ * Most bytes of a packet's payload. With all headers and the seal, a packet stays below 1,200 bytes, which every path carries.
+ */
 const MAX_PAYLOAD = 1_100
 
-/** Packets under way at most. Members send each other a few hundred bytes, so nothing searches for the rate of the path. */
+/**
+ * How many packets may be under way. Members send each other only a few hundred bytes, so nothing has to find the rate of the
+ * path.
+ */
 const MAX_FLIGHT = 16
 
 /**
- * Milliseconds without an answer after which packets are sent again. Each time in a row it takes twice as long, up to the
- * longest wait. A round trip that takes longer than the first wait costs needless packets and no more.
+ * Milliseconds without an answer after which packets are sent again. Each further wait is twice as long, up to the longest one.
+ * If a round trip takes longer than the first wait, it only costs needless packets.
  */
 const FIRST_WAIT = 250
 const DOUBLINGS = 3
 
-/** A peer that has answered nothing for so many waits is gone. */
+/** A peer that has not answered for this many waits is gone. */
 const MAX_WAITS = 10
 
-/** Milliseconds after which a peer that answers nothing is given up: 0.25 + 0.5 + 1, and then 2 s seven times. */
+/** Milliseconds after which a silent peer is given up: 0.25 + 0.5 + 1, and then 2 s seven times. */
 export const GIVE_UP_TIME = Array.from({ length: MAX_WAITS }, (_, i) => waitOf(i)).reduce((sum, wait) => sum + wait)
 
 function waitOf(before: number): number {
@@ -28,11 +33,11 @@ function waitOf(before: number): number {
 export interface SenderEvents {
   /** Sends a numbered packet. */
   send(flags: number, seq: number, payload: Uint8Array): void
-  /** Asks the peer, which has no room, whether it has some again. */
+  /** Asks a peer without room whether it has room again. */
   heartbeat(): void
-  /** All that was given has been sent, or all of it and the end been acknowledged. */
+  /** Called when all bytes of a write have been sent, or when everything and the end has been acknowledged. */
   done(): void
-  /** The peer has not answered for too long. */
+  /** Called when the peer has not answered for too long. */
   timeout(): void
 }
 
@@ -41,21 +46,24 @@ interface Packet {
   readonly payload: Uint8Array
 }
 
-/** The sending side of a stream: cuts bytes into packets, sends them as the peer has room, and again until it has them. */
+/**
+ * The sending side of a stream. It cuts bytes into packets, sends them when the peer has room, and repeats them until they are
+ * acknowledged.
+ */
 export class Sender {
   /** Number of the next packet. */
   next = 0
   readonly #events: SenderEvents
   readonly #clock: Clock
-  /** Sent and not acknowledged, in order; the last one has the number before `next`. */
+  /** Packets that are sent and not acknowledged, in order. The last one has the number before `next`. */
   readonly #flight: Packet[] = []
   #flightBytes = 0
-  /** What no packet carries yet. */
+  /** Bytes that are in no packet yet. */
   #queue: Uint8Array = b4a.alloc(0)
   #end: 'open' | 'wanted' | 'sent' = 'open'
-  /** Bytes that the peer has room for. It says so with its first packet. */
+  /** The peer's room in bytes, which it tells with its first packet. */
   #room = Number.POSITIVE_INFINITY
-  /** Waits in a row. */
+  /** How many waits there were in a row. */
   #waits = 0
   #cancel: (() => void) | undefined
 
@@ -64,19 +72,19 @@ export class Sender {
     this.#clock = clock
   }
 
-  /** Sends these bytes. `done` follows; until then there must be no others. */
+  /** Sends these bytes, and then calls `done`. Do not call it again before that. */
   write(bytes: Uint8Array): void {
     this.#queue = bytes
     this.#pump()
   }
 
-  /** Sends the end. `done` follows. */
+  /** Sends the end, and then calls `done`. */
   end(): void {
     this.#end = 'wanted'
     this.#pump()
   }
 
-  /** Takes an acknowledgement, if it can be true, and the window that comes with it. */
+  /** Takes an acknowledgement, if it is possible, and the window that comes with it. */
   onAcknowledged(ack: number, room: number): void {
     const count = this.#flight.length - seqDiff(this.next, ack)
     if (count < 0 || count > this.#flight.length) return
@@ -87,7 +95,7 @@ export class Sender {
       this.#rest()
       if (this.#end === 'sent' && this.#flight.length === 0) this.#events.done()
     } else if (this.#flight.length === 0) {
-      // It lives, though it has no room: it is asked on, and no more often.
+      // The peer lives but has no room, so it is asked again, but not more often.
       this.#waits = Math.min(this.#waits, DOUBLINGS)
     }
     this.#pump()

@@ -3,7 +3,7 @@ import { isIPv4 } from 'node:net'
 import b4a from 'b4a'
 import type { DatagramBackend, DatagramSocket } from './backend.ts'
 
-/** Where a socket is bound, or a datagram came from. */
+/** The address of a socket, or of the sender of a datagram. */
 export interface UdxAddress {
   readonly host: string
   readonly family: 4
@@ -13,20 +13,20 @@ export interface UdxAddress {
 interface SocketEvents {
   /** A datagram that belongs to no stream. */
   message: [bytes: Uint8Array, from: UdxAddress]
-  /** The first stream uses the socket; the last one no longer does. */
+  /** `busy`: the first stream uses the socket. `idle`: the last stream no longer does. */
   busy: []
   idle: []
   close: []
 }
 
-/** What a socket uses of the instance that it belongs to. */
+/** The part of a UDX instance that its sockets use. */
 export interface SocketHost {
   readonly backend: DatagramBackend
-  /** Hands a datagram to its stream. @returns whether there is one. */
+  /** Passes a datagram to its stream. @returns whether there is one */
   receive(socket: UDXSocket, bytes: Uint8Array, port: number, host: string): boolean
 }
 
-/** A datagram socket that streams share with plain messages. */
+/** A datagram socket for streams and plain messages. */
 export class UDXSocket extends EventEmitter<SocketEvents> {
   /** The instance that the socket belongs to. */
   readonly udx: SocketHost
@@ -60,9 +60,9 @@ export class UDXSocket extends EventEmitter<SocketEvents> {
   }
 
   /**
-   * Binds at once. Port 0 (the default) is any free one, the default host every IPv4 address.
+   * Binds synchronously. Port 0 (the default) means any free port; the default host is every IPv4 address.
    *
-   * @throws {Error} the system's, with its `code` (EADDRINUSE); or if it is bound or closed already
+   * @throws {Error} the system's error with its `code` (EADDRINUSE), or if the socket is bound or closed already
    */
   bind(port = 0, host = '0.0.0.0'): void {
     if (this.bound) throw new Error('Already bound')
@@ -72,7 +72,7 @@ export class UDXSocket extends EventEmitter<SocketEvents> {
       try {
         this.#onDatagram(bytes, fromPort, fromHost)
       } catch (error) {
-        // A listener has thrown. Bun and Deno would swallow that here, where Node reports an uncaught exception.
+        // A listener has thrown. Bun and Deno would swallow the error here, while Node reports an uncaught exception.
         queueMicrotask(() => {
           throw error
         })
@@ -81,12 +81,12 @@ export class UDXSocket extends EventEmitter<SocketEvents> {
     this.#address = { host, family: 4, port: this.#datagrams.port }
   }
 
-  /** Sends a datagram. @returns whether there is a way for it */
+  /** Sends a datagram. @returns whether it could be sent */
   send(bytes: Uint8Array, port: number, host?: string): Promise<boolean> {
     return Promise.resolve(this.trySend(bytes, port, host))
   }
 
-  /** Sends a datagram. What other nodes name as an address may be none: what is sent there is lost, as on a network. */
+  /** Sends a datagram. Other nodes may have given an invalid address; then the datagram is lost, as on a network. */
   trySend(bytes: Uint8Array, port: number, host = '127.0.0.1'): boolean {
     if (this.#closed || !isPort(port) || !isIPv4(host)) return false
     if (!this.bound && !this.closing) this.bind()

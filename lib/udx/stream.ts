@@ -17,7 +17,7 @@ import { CAPACITY, Receiver } from './receiver.ts'
 import { Sender } from './sender.ts'
 import { isPort, type UDXSocket } from './socket.ts'
 
-/** Bytes by which the window must grow before a sender that may wait for it is told (silly windows, RFC 9293, 3.8.6.2.2). */
+/** Bytes by which the window must grow before a waiting sender is told (silly windows, RFC 9293, 3.8.6.2.2). */
 const WINDOW_STEP = CAPACITY / 4
 
 const MESSAGES = {
@@ -26,7 +26,7 @@ const MESSAGES = {
   ENOTCONN: 'stream is not connected',
 } as const
 
-/** Why a stream broke. The codes are those of the addon, on which hyperdht and its users rely. */
+/** Why a stream broke. The codes are the addon's, on which hyperdht and its users rely. */
 export class UdxError extends Error {
   override readonly name = 'UdxError'
   readonly code: keyof typeof MESSAGES
@@ -37,7 +37,7 @@ export class UdxError extends Error {
   }
 }
 
-/** Where the packets of a stream go: from which socket, to which address, and to which stream there. */
+/** The way of a stream's packets: from which socket, to which address, and to which stream there. */
 export interface Route {
   readonly socket: UDXSocket
   readonly remoteId: number
@@ -46,8 +46,8 @@ export interface Route {
 }
 
 /**
- * Decides on a packet that came in on another socket than the stream's: true drops it. It may connect the stream to where the
- * packet came from. Without a firewall such packets are dropped.
+ * Decides about a packet that came in on another socket than the stream's: true drops it. It may connect the stream to the
+ * packet's sender. Without a firewall such packets are dropped.
  */
 export type Firewall = (socket: UDXSocket, port: number, host: string, family: 4) => boolean
 
@@ -61,29 +61,32 @@ interface StreamEvents extends DuplexEvents {
   message: [bytes: Uint8Array]
 }
 
-/** What a stream uses of the instance that it belongs to. */
+/** The part of a UDX instance that its streams use. */
 export interface StreamHost {
   readonly clock: Clock
-  /** Called once for each stream that is over. `lastWord` is a packet to answer with, if the peer may still ask. */
+  /**
+   * Called once for each stream that is over. `lastWord` is the packet for further packets of the peer, if the peer may still
+   * send some.
+   */
   forget(id: number, lastWord?: { readonly route: Route; readonly packet: Uint8Array }): void
 }
 
 type Done = (error: Error | null) => void
 
-/** A UDX stream: reliable bytes in both directions, each of which ends by itself, and messages beside them. */
+/** A UDX stream: reliable bytes in both directions, which end independently, and unreliable messages. */
 export class UDXStream extends Duplex<StreamEvents> {
-  /** By which the peer addresses this end. */
+  /** The id under which the peer addresses this end. */
   readonly id: number
   readonly #udx: StreamHost
   readonly #firewall: Firewall | undefined
   readonly #sender: Sender
   readonly #receiver: Receiver
   #route: Route | undefined
-  /** The window that the peer knows of. */
+  /** The window that the peer knows. */
   #advertised = CAPACITY
-  /** Of a write, or the end, that is under way. */
+  /** The callback of the write, or the end, under way. */
   #done: Done | undefined
-  /** Nothing comes or goes any more. */
+  /** Whether the stream is over: nothing is sent or received any more. */
   #over = false
 
   constructor(udx: StreamHost, id: number, { firewall }: StreamOptions = {}) {
@@ -101,7 +104,7 @@ export class UDXStream extends Duplex<StreamEvents> {
       },
       udx.clock,
     )
-    // Before any other listener: a socket closes after its streams.
+    // This listener comes first, because a socket closes after its streams.
     this.once('close', () => this.#route?.socket.removeStream(this))
   }
 
@@ -126,10 +129,10 @@ export class UDXStream extends Duplex<StreamEvents> {
   }
 
   /**
-   * Connects to the stream `remoteId` at an address. Packets of the peer may have arrived before.
+   * Connects to the stream `remoteId` at an address. Packets of the peer may have arrived already.
    *
-   * @throws {Error} if it is connected already, or the address is none. It is a plain Error, as with the addon: hyperdht takes
-   * a TypeError or RangeError for a mistake of its own and ends the process, and addresses come from other nodes.
+   * @throws {Error} if the stream is connected already, or the address is invalid. It is a plain Error, as with the addon:
+   *   hyperdht takes a TypeError or RangeError for its own mistake and ends the process, but addresses come from other nodes.
    */
   connect(socket: UDXSocket, remoteId: number, port: number, host = '127.0.0.1'): void {
     if (this.destroying) return
@@ -144,7 +147,7 @@ export class UDXStream extends Duplex<StreamEvents> {
     this.emit('connect')
   }
 
-  /** Refused. hyperdht asks for it after a detour through a third node only, which a member may propose and none takes. */
+  /** Refused. hyperdht calls it only after a detour through a third node, which a member may propose but no node accepts. */
   changeRemote(): Promise<never> {
     return Promise.reject(new Error('The remote of a stream does not change'))
   }
@@ -154,7 +157,7 @@ export class UDXStream extends Duplex<StreamEvents> {
     if (!this.#over) this.#transmit(this.#compose(FLAG_MESSAGE, bytes))
   }
 
-  /** For the instance: a packet for this stream has come in on `socket`. `packet` is not kept. */
+  /** Called by the instance with a packet for this stream that came in on `socket`. The stream does not keep `packet`. */
   receive(socket: UDXSocket, header: Header, packet: Uint8Array, port: number, host: string): void {
     if (socket !== this.socket) {
       if (this.#firewall === undefined || !isPort(port) || this.#firewall(socket, port, host, 4)) return
@@ -175,7 +178,7 @@ export class UDXStream extends Duplex<StreamEvents> {
 
   override _read(done: Done): void {
     this.#receiver.resume()
-    // The peer may wait for room.
+    // The peer may be waiting for room.
     const { window } = this.#receiver
     if (this.#advertised < WINDOW_STEP && window - this.#advertised >= WINDOW_STEP) this.#transmit(this.#compose(0))
     done(null)
@@ -205,7 +208,10 @@ export class UDXStream extends Duplex<StreamEvents> {
     this.destroy(new UdxError(code))
   }
 
-  /** Ends it. With `flags` the peer may not know yet: it is told if they say DESTROY, and when it asks. */
+  /**
+   * Ends the stream. With `flags` the peer may not know that yet: it is told at once if they say DESTROY, and otherwise when it
+   * sends another packet.
+   */
   #leave(flags?: number): void {
     if (this.#over) return
     const [route, packet] = [this.#route, this.#compose(flags ?? 0)]
@@ -216,7 +222,7 @@ export class UDXStream extends Duplex<StreamEvents> {
     this.#continue()
   }
 
-  /** Whether something can be sent. `done` is called when it has been; or at once, if nothing can. */
+  /** Whether something can be sent. `done` is called when it has been sent, or at once if nothing can be sent. */
   #begins(done: Done): boolean {
     if (this.connected && !this.#over) this.#done = done
     else done(this.connected ? null : new UdxError('ENOTCONN'))

@@ -10,22 +10,22 @@ import { GIVE_UP_TIME } from './sender.ts'
 import { type SocketHost, UDXSocket } from './socket.ts'
 import { type Route, type StreamHost, type StreamOptions, UDXStream } from './stream.ts'
 
-/** How long a stream that is over is remembered, in milliseconds: as long as a peer that missed its last packet keeps asking. */
+/** Milliseconds for which a stream that is over is remembered: as long as a peer that missed the last packet keeps asking. */
 export const LINGER_TIME = GIVE_UP_TIME + 2_000
-/** Most of them that are remembered. */
+/** How many streams that are over are remembered. */
 const MAX_LINGERING = 1_024
 
-/** The datagram sockets of the running runtime. */
+/** The datagram sockets of this runtime. */
 export const runtimeBackend: DatagramBackend = 'Bun' in globalThis ? bunBackend : nodeBackend
 
 export interface UDXOptions {
   /** Time and timers; the runtime's own by default. */
   readonly clock?: Clock
-  /** Datagram sockets; those of the running runtime by default. */
+  /** Datagram sockets; those of this runtime by default. */
   readonly backend?: DatagramBackend
 }
 
-/** The answer to a peer that has not heard that a stream is over. */
+/** The answer to a peer that does not know yet that a stream is over. */
 interface LastWord {
   readonly route: Route
   readonly packet: Uint8Array
@@ -33,19 +33,22 @@ interface LastWord {
 }
 
 /**
- * UDX, the transport under Hyperswarm: reliable, multiplexed streams over IPv4 datagrams. To be passed to
- * `new HyperDHT({ udx })`, in place of the addon udx-native, which needs Node. It is compatible with version 1.21 of that on the
- * wire, and has the part of its interface that hyperdht uses where nodes connect directly. It is made for what members send each
- * other on a connection: a few hundred bytes. Whoever sends more gets it right, and slowly where packets are lost.
+ * UDX, the transport under Hyperswarm: reliable, multiplexed streams over IPv4 datagrams. Pass it to `new HyperDHT({ udx })`,
+ * in place of the addon udx-native, which needs Node. It is compatible with version 1.21 of the addon on the wire, and has the
+ * part of its interface that hyperdht uses when nodes connect directly. It is made for the few hundred bytes that members send
+ * each other on a connection. More bytes arrive correctly, but slowly if packets are lost.
  */
 export class UDX implements SocketHost, StreamHost {
   readonly clock: Clock
   readonly backend: DatagramBackend
-  /** Datagrams that all sockets have received so far. */
+  /** How many datagrams all sockets have received so far. */
   packetsReceived = 0
   /** Streams that are not over, by their id. */
   readonly streams = new Map<number, UDXStream>()
-  /** Of streams that are over, the oldest first. The addon remembers none: there, a peer that missed the last packet times out. */
+  /**
+   * The last words of streams that are over, the oldest first. The addon has none, so there a peer that misses the last packet
+   * times out.
+   */
   readonly #lastWords = new Map<number, LastWord>()
 
   constructor({ clock = systemClock, backend = runtimeBackend }: UDXOptions = {}) {
@@ -62,8 +65,8 @@ export class UDX implements SocketHost, StreamHost {
   }
 
   /**
-   * A stream with the local `id` (32 bits, unique in this instance) by which the peer addresses it. It receives from the start,
-   * and sends once it is connected.
+   * Makes a stream with the local `id` (32 bits, unique in this instance), under which the peer addresses it. It receives at
+   * once, and sends as soon as it is connected.
    *
    * @throws {Error} if the id is taken
    */
@@ -107,12 +110,12 @@ export class UDX implements SocketHost, StreamHost {
     )
   }
 
-  /** Watches nothing: a mirror keeps the address that it was started with. */
+  /** Watches nothing, because a mirror keeps the address that it was started with. */
   watchNetworkInterfaces(): EventEmitter & { readonly interfaces: NetworkInterface[]; destroy(): Promise<void> } {
     return Object.assign(new EventEmitter(), { interfaces: this.networkInterfaces(), destroy: () => Promise.resolve() })
   }
 
-  /** Answers a packet for a stream that is over. @returns whether there was one */
+  /** Answers a packet for a stream that is over. @returns whether there was such a stream */
   #answer(id: number, flags: number): boolean {
     const lastWord = this.#lastWords.get(id)
     if (lastWord === undefined || lastWord.until < this.clock.now()) return false
