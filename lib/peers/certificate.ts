@@ -1,12 +1,12 @@
 import { createHash, type KeyObject, randomBytes, sign } from 'node:crypto'
 
-/** From the first to the last moment at which a certificate is good; before 2050. */
+/** The period in which a certificate is valid; before 2050. */
 export interface Period {
   readonly from: Date
   readonly to: Date
 }
 
-/** Who signs a certificate; a key pair of P-256. */
+/** The key pair, of P-256, that signs a certificate. */
 export interface Issuer {
   readonly publicKey: KeyObject
   readonly privateKey: KeyObject
@@ -16,7 +16,7 @@ export interface Issuer {
 const [BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, UTF8_STRING, UTC_TIME, SEQUENCE, SET] = [
   0x01, 0x02, 0x03, 0x04, 0x0c, 0x17, 0x30, 0x31,
 ]
-/** The tags of fields that have a number: around a value (EXPLICIT), and in place of its own tag (IMPLICIT). */
+/** The tags of numbered fields: around a value (EXPLICIT), or in place of its own tag (IMPLICIT). */
 const [EXPLICIT, IMPLICIT] = [0xa0, 0x80]
 /** 1.2.840.10045.4.3.2 (RFC 5758, section 3.2), which has no parameters. */
 const ECDSA_WITH_SHA256 = sequence(objectIdentifier('2a8648ce3d040302'))
@@ -28,19 +28,19 @@ const BASIC_CONSTRAINTS = objectIdentifier('551d13')
 /** Bytes of a public key of P-256 as a point: 0x04, then both coordinates (SEC 1, section 2.3.3). */
 const POINT = 65
 
-/** The certificate, in PEM, of an authority. */
+/** Makes the certificate of an authority, in PEM. */
 export function makeAuthorityCertificate(authority: Issuer, period: Period): string {
   const isAuthority = sequence(BASIC_CONSTRAINTS, der(OCTET_STRING, sequence(der(BOOLEAN, Uint8Array.of(0xff)))))
   return makeCertificate(authority, authority.publicKey, nameOf(authority.publicKey), period, isAuthority)
 }
 
-/** The certificate, in PEM, of a node that serves and asks others under one DNS name, and is no authority. */
+/** Makes the certificate of a node, in PEM, as server and client under one DNS name. The node is no authority. */
 export function makeNodeCertificate(authority: Issuer, publicKey: KeyObject, dnsName: string, period: Period): string {
   const name = sequence(SUBJECT_ALT_NAME, der(OCTET_STRING, sequence(der(IMPLICIT | 2, Buffer.from(dnsName)))))
   return makeCertificate(authority, publicKey, commonName(dnsName), period, name)
 }
 
-/** A certificate of version 3 (RFC 5280, section 4.1). */
+/** Makes a certificate of version 3 (RFC 5280, section 4.1). */
 function makeCertificate(
   issuer: Issuer,
   publicKey: KeyObject,
@@ -50,7 +50,7 @@ function makeCertificate(
 ): string {
   const signed = sequence(
     der(EXPLICIT | 0, der(INTEGER, Uint8Array.of(2))),
-    // Positive, of one length, and not guessable.
+    // The serial number is positive, always has the same length, and cannot be guessed.
     der(INTEGER, Uint8Array.of(0x40), randomBytes(15)),
     ECDSA_WITH_SHA256,
     nameOf(issuer.publicKey),
@@ -59,15 +59,15 @@ function makeCertificate(
     publicKey.export({ type: 'spki', format: 'der' }),
     der(EXPLICIT | 3, sequence(extension)),
   )
-  // Whole bytes, of which no bits are unused.
+  // The 0 says that the last byte has no unused bits.
   const signature = der(BIT_STRING, Uint8Array.of(0), sign('sha256', signed, issuer.privateKey))
   const base64 = Buffer.from(sequence(signed, ECDSA_WITH_SHA256, signature)).toString('base64')
   return `-----BEGIN CERTIFICATE-----\n${base64.replace(/.{1,64}/g, '$&\n')}-----END CERTIFICATE-----\n`
 }
 
-/** Two authorities never share a name, or a verifier that trusts both would try the wrong one. */
+/** A name that differs for each authority. If two shared a name, a verifier that trusts both would try the wrong one. */
 function nameOf(publicKey: KeyObject): Uint8Array {
-  // What SubjectPublicKeyInfo ends with.
+  // SubjectPublicKeyInfo ends with the point.
   const point = publicKey.export({ type: 'spki', format: 'der' }).subarray(-POINT)
   return commonName(`swarmirror ${createHash('sha256').update(point).digest('hex').slice(0, 16)}`)
 }
@@ -76,7 +76,7 @@ function commonName(text: string): Uint8Array {
   return sequence(der(SET, sequence(COMMON_NAME, der(UTF8_STRING, Buffer.from(text)))))
 }
 
-/** A value in the distinguished encoding (ITU-T X.690), of less than 64 KiB: its tag, its length, and what it is. */
+/** Encodes a value of less than 64 KiB in DER (ITU-T X.690): its tag, its length, and its contents. */
 function der(tag: number, ...contents: readonly Uint8Array[]): Uint8Array {
   const content = Buffer.concat(contents)
   const { length } = content
@@ -88,12 +88,12 @@ function sequence(...contents: readonly Uint8Array[]): Uint8Array {
   return der(SEQUENCE, ...contents)
 }
 
-/** @param hex as it is encoded */
+/** @param hex the encoded identifier */
 function objectIdentifier(hex: string): Uint8Array {
   return der(0x06, Buffer.from(hex, 'hex'))
 }
 
-/** A moment to the second, with two digits for the year, as RFC 5280 (section 4.1.2.5) wants it until 2049. */
+/** A time to the second, with two digits for the year, as RFC 5280 (section 4.1.2.5) demands until 2049. */
 function time(moment: Date): Uint8Array {
   return der(UTC_TIME, Buffer.from(`${moment.toISOString().replaceAll(/[-:T]/g, '').slice(2, 14)}Z`))
 }

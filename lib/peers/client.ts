@@ -10,22 +10,22 @@ import { formatRequest, type PeerCall } from './http1/head.ts'
 import type { TlsIdentity } from './tls.ts'
 
 export interface PeerClientOptions {
-  /** Milliseconds within which the head of an answer must be there, connection and TLS handshake included. */
+  /** Milliseconds in which the head of an answer must come, including the connection and the TLS handshake. */
   readonly headTimeout?: number
   /** Milliseconds for which an idle connection is kept. */
   readonly idleTimeout?: number
-  /** Speaks TLS 1.3 as this node, and only with nodes of the same swarm; plain TCP if missing. */
+  /** With it, the client speaks TLS 1.3 as this node, and only with nodes of the same swarm; plain TCP if missing. */
   readonly tls?: TlsIdentity | undefined
 }
 
 const HEAD_TIMEOUT = 1_000
-/** Below the 30 s after which the peer's door ends an idle connection, in milliseconds. */
+/** In milliseconds: less than the 30 s after which the peer's door ends an idle connection. */
 const IDLE_TIMEOUT = 15_000
-/** containerd fetches three layers of an image at a time, and a few more are on their way for races. */
+/** containerd fetches three layers of an image at a time, and races need a few more connections. */
 const MAX_IDLE_PER_PEER = 8
-/** Each one needs 128 KiB; a pull asks a few dozen peers at most. */
+/** Each connection needs 128 KiB, and a pull asks at most a few dozen peers. */
 const MAX_IDLE = 64
-/** Peers whose TLS sessions are remembered: a ticket is 2 KiB. */
+/** How many peers have their TLS session remembered: a ticket has 2 KiB. */
 const MAX_SESSIONS = 256
 
 interface Idle {
@@ -35,14 +35,14 @@ interface Idle {
 }
 
 /**
- * Talks HTTP/1.1 to the peer doors of other nodes, with a bound on the wait for each head. Not through `node:http`: its client needs
- * several times the memory of the connections below it, and on Bun it goes on reading a body that nobody takes.
+ * Speaks HTTP/1.1 to the peer doors of other nodes, and bounds the wait for each head. It does not use `node:http`, whose
+ * client needs several times the memory of its connections, and on Bun keeps reading a body that nobody takes.
  */
 export class PeerClient {
   readonly #options: PeerClientOptions
   readonly #sessions = new BoundedMap<TlsSession>(MAX_SESSIONS)
   readonly #open = new Set<Connection>()
-  /** The one that has been idle for longest is the first. */
+  /** The connection that has been idle for longest comes first. */
   #idle: Idle[] = []
   #isClosed = false
 
@@ -51,8 +51,8 @@ export class PeerClient {
   }
 
   /**
-   * @param signal ends the call until its head is there; the body is ended by cancelling it
-   * @throws {PeerError} when the peer cannot be reached, does not answer in time or not in HTTP
+   * @param signal ends the call until its head is there; cancel the body to end it after that
+   * @throws {PeerError} if the peer cannot be reached, or does not answer in time or in HTTP
    * @throws {TypeError} for a path or a header that cannot be sent
    */
   async call(peer: Peer, call: PeerCall, signal: AbortSignal): Promise<PeerReply> {
@@ -70,25 +70,25 @@ export class PeerClient {
     }
   }
 
-  /** Connections that are kept for the next request. */
+  /** How many connections are kept for the next request. */
   get idle(): number {
     return this.#idle.length
   }
 
-  /** Ends all connections, also those in use. */
+  /** Ends all connections, even those in use. */
   close(): void {
     this.#isClosed = true
     for (const connection of [...this.#open]) connection.destroy()
   }
 
   /**
-   * An idle connection may have been closed by the peer while the request was on its way; that says nothing about the
-   * peer, so the request goes out once more (RFC 9112, section 9.3.1: both methods may be repeated).
+   * If the peer closes an idle connection while the request is on its way, that says nothing about the peer, so the request is
+   * sent once more (RFC 9112, section 9.3.1: both methods may be repeated).
    */
   async #answer(peer: Peer, request: string, method: PeerCall['method'], signal: AbortSignal): Promise<PeerReply> {
     signal.throwIfAborted()
     const address = addressOf(peer)
-    // The one used last.
+    // The one that was used last.
     const kept = this.#idle.findLast((idle) => idle.address === address)?.connection
     if (kept !== undefined) {
       this.#take(kept)
@@ -97,13 +97,13 @@ export class PeerClient {
       } catch (error) {
         if (!(error instanceof StaleConnectionError)) throw error
       }
-      // It may have aborted since, and tells of that only once.
+      // The signal may have aborted since, and fires its event only once.
       signal.throwIfAborted()
     }
     return await this.#connect(peer, address).exchange(request, method, signal)
   }
 
-  /** @throws {Error} when the client is closed */
+  /** @throws {Error} if the client is closed */
   #connect({ host, port }: Peer, address: string): Connection {
     if (this.#isClosed) throw new Error('the client is closed')
     const session = this.#sessions.get(address) ?? {}
@@ -135,7 +135,7 @@ export class PeerClient {
     else if (this.#idle.length > MAX_IDLE) this.#idle[0]?.connection.destroy()
   }
 
-  /** It is idle no longer. */
+  /** Takes a connection out of the idle ones. */
   #take(connection: Connection): void {
     clearTimeout(this.#idle.find((idle) => idle.connection === connection)?.timer)
     this.#idle = this.#idle.filter((idle) => idle.connection !== connection)

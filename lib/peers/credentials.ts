@@ -1,21 +1,21 @@
 import { createHmac, createSecretKey, hkdfSync, type KeyObject, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { Key } from '../oci/key.ts'
 
-/** Carries the capability of a request to a peer door. */
+/** The header with the capability of a request to a peer door. */
 export const CAPABILITY_HEADER = 'X-Swarmirror-Capability'
-/** Carries the proof of an answer of a peer door. */
+/** The header with the proof of an answer of a peer door. */
 export const PROOF_HEADER = 'X-Swarmirror-Proof'
 
 /**
- * Says that a request follows: it may be answered with content that is still being written. Its value is the address of the
- * asker's own peer door.
+ * The header of a follower's request, which may be answered with content that is still being written. Its value is the address
+ * of the asker's own peer door.
  */
 export const FOLLOWER_HEADER = 'X-Swarmirror-Follower'
 
-/** The key of a request that asks for no content, only whether the door lets this node in. */
+/** The key of a request that only asks whether the door lets this node in. */
 export const DOOR_KEY = '' as Key
 
-/** Made for one request to one peer. */
+/** The credentials for one request to one peer. */
 export interface PeerTicket {
   readonly headers: Readonly<Record<string, string>>
   /** Whether the answer's head proves the swarm key over this ticket's nonce. */
@@ -24,7 +24,7 @@ export interface PeerTicket {
 
 export interface PeerCredentials {
   /**
-   * A short-lived capability for that key and method at one door.
+   * Makes a short-lived capability for this key and method at one door.
    *
    * @param door the address that is dialled, as `host:port`
    */
@@ -36,10 +36,10 @@ export interface Grant {
   prove(status: number, headers: Headers): Record<string, string>
 }
 
-/** The door's side. */
+/** The side of the door. */
 export interface CapabilityCheck {
   /**
-   * @param door the address that this door's node announces, as `host:port`: a capability for another one is none
+   * @param door the address that this door's node announces, as `host:port`; capabilities for other addresses are refused
    * @returns `undefined`: not allowed
    */
   check(request: Request, key: Key, door: string): Grant | undefined
@@ -50,39 +50,41 @@ export interface CredentialOptions {
   readonly now?: () => number
 }
 
-/** For how long a capability may be used, in milliseconds: the time of a request's way to a busy peer, with room. */
+/** Milliseconds for which a capability is valid: more than a request needs to reach a busy peer. */
 export const CAPABILITY_LIFETIME = 60_000
 /**
- * How far the clocks of two nodes may be apart, in milliseconds, in either direction. Nodes that keep time by NTP are
- * within a second of each other; a minute covers a node that has just started.
+ * Milliseconds by which the clocks of two nodes may differ. Nodes with NTP are within a second of each other; a minute covers a
+ * node that has just started.
  */
 export const CLOCK_SKEW = 60_000
 
-// HKDF's `info`: what is derived for one purpose is worth nothing for another, nor for topics.
+// HKDF's `info`, so that a key derived for one purpose is useless for another one, and for topics.
 const CAPABILITY_PURPOSE = 'swarmirror/capability/1'
 const PROOF_PURPOSE = 'swarmirror/proof/1'
 
-/** What was issued when (milliseconds since 1970, and a nonce of 16 bytes), and the HMAC-SHA256 of that and of what it is good for. */
+/**
+ * The time of issue (milliseconds since 1970), a nonce of 16 bytes, and the HMAC-SHA256 of both and of what the token allows.
+ */
 const TOKEN = /^((\d{1,16})\.[\w-]{22})\.([\w-]{43})$/
 const NONCE_LENGTH = 16
 
-/** The headers that a proof covers, besides the status: all that an asker believes of an answer's head. */
+/** The headers that a proof covers besides the status: all parts of an answer's head that the asker relies on. */
 const PROVEN_HEADERS = ['docker-content-digest', 'content-type', 'content-length', 'content-range'] as const
 
-/** Made ready once: with bytes for a key, Node takes four times as long for each code. */
+/** Key objects, which are made once: with raw bytes as a key, Node takes four times as long for each code. */
 interface Secrets {
   readonly capability: KeyObject
   readonly proof: KeyObject
 }
 
 /**
- * Both sides of the peer door's protection, from the swarm keys (32 bytes each). A capability lets its bearer ask one peer
- * door for one key with one method; it is good for {@link CAPABILITY_LIFETIME}, give or take {@link CLOCK_SKEW}. It is made
- * for the address that is dialled: whoever listens where a member used to be can do nothing with it at any other door. A
- * proof binds an answer's head to the capability that asked for it, and so to the door.
+ * Makes both sides of the peer door's protection from the swarm keys (32 bytes each). A capability lets its bearer ask one peer
+ * door for one key with one method. It is valid for {@link CAPABILITY_LIFETIME}, give or take {@link CLOCK_SKEW}. It is made
+ * for the dialled address, so a stranger who listens at the former address of a member cannot use it at any other door. A proof
+ * binds an answer's head to the capability of the request, and so to the door.
  *
- * @param keys the first is used, all are accepted
- * @throws {RangeError} without any key
+ * @param keys the first one is used, and all are accepted
+ * @throws {RangeError} if there is no key
  */
 export function createCredentials(
   keys: readonly Uint8Array[],
@@ -130,12 +132,12 @@ function proofOf({ proof }: Secrets, token: string, door: string, status: number
   return macOf(proof, token, door, String(status), ...proven)
 }
 
-/** The code of some parts, of which only the last may have a line feed: so no others have the same one. */
+/** The code of some parts. Only the last part may have a line feed, so different parts always give different input. */
 function macOf(secret: KeyObject, ...parts: readonly string[]): string {
   return createHmac('sha256', secret).update(parts.join('\n')).digest('base64url')
 }
 
-/** Compares in a time that depends on the length alone. */
+/** Compares in a time that depends only on the length. */
 function isEqual(given: string, expected: string): boolean {
   const [a, b] = [Buffer.from(given), Buffer.from(expected)]
   return a.length === b.length && timingSafeEqual(a, b)

@@ -1,6 +1,6 @@
 import type { PeerFailure } from './standing.ts'
 
-/** A peer that did not answer, or not as it should. */
+/** The failure of a peer that did not answer, or not correctly. */
 export class PeerError extends Error {
   override readonly name = 'PeerError'
   readonly failure: PeerFailure

@@ -1,6 +1,6 @@
 import type { Metrics } from '../observe/metrics.ts'
 
-/** Registers what is known of other nodes. */
+/** Registers the metrics of known peers. */
 export function registerPeerMetrics(
   { gaugeFrom }: Metrics,
   health: { readonly connected: number; readonly aside: number },

@@ -1,16 +1,16 @@
 import type { Clock } from '../platform/clock.ts'
 
-/** In how many parts a time is waited for, and how short a part may be, in milliseconds. */
+/** How many parts a wait has, and the shortest part, in milliseconds. */
 const PARTS = 8
 const LEAST_PART = 10
-/** How many parts at most do not count because they were late: there is an end even if nothing ever comes in time. */
+/** How many late parts may be ignored, so that a wait ends even if every part is late. */
 const MOST_LATE = 2 * PARTS
 
 /**
- * The time of the system, as this process could make use of it. A timer of a process that had no processor, or too much to
- * do, is over before what the network has brought meanwhile is read, and would be held against peers that had answered in
- * time. So a time is waited for in parts, between which everything that has come is read, and a part that took more than
- * twice as long as it should does not count.
+ * A clock that counts only time in which this process could work. If a process had no processor or too much to do, its timers
+ * fire before it reads bytes that have arrived meanwhile, and peers that answered in time would look late. So this clock waits
+ * in parts, between which the process reads everything that has come, and ignores a part that took more than twice as long as
+ * it should.
  */
 export const patientClock: Clock = {
   now: () => performance.now(),

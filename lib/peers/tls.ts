@@ -1,33 +1,35 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, hkdfSync } from 'node:crypto'
 import { type Issuer, makeAuthorityCertificate, makeNodeCertificate, type Period } from './certificate.ts'
 
-/** What a node needs to speak TLS with the other nodes of its swarm, as server and as client; everything in PEM. */
+/** Everything that a node needs to speak TLS with other nodes of its swarm, as server and as client; in PEM. */
 export interface TlsIdentity {
   /** The authorities of all accepted swarm keys. */
   readonly ca: readonly string[]
   readonly cert: string
   readonly key: string
-  /** The name for which every node's certificate is made: it says "a node of this swarm", not which one. */
+  /** The name in every node's certificate. It says "a node of this swarm", and not which one. */
   readonly servername: string
 }
 
 const PURPOSE = 'swarmirror/tls-authority/1'
-/** `.internal` is reserved for private use, so nobody else can hold a certificate for it that a public authority signed. */
+/** `.internal` is reserved for private use, so no public authority signs a certificate for it. */
 const SERVER_NAME = 'node.swarmirror.internal'
 const CURVE = 'P-256'
-/** A private key of P-256 in PKCS #8 (RFC 5958, RFC 5915), up to the 32 bytes that it is; the public key is left out. */
+/**
+ * The start of a private P-256 key in PKCS #8 (RFC 5958, RFC 5915), before the 32 bytes of the key. The public key is left out.
+ */
 const PRIVATE_KEY = '3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420'
 /** The order of P-256's group (SEC 2, section 2.4.2). */
 const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
 /**
- * Of all certificates, and the same on every node: a clock that is years off when a mirror starts, as on a machine that keeps no
- * time while it is off, must not count after it has been set right. RFC 5280's two-digit years end with 2049.
+ * The period of all certificates, the same on every node. It does not depend on the clock, which may be years off when a mirror
+ * starts on a machine that keeps no time while it is off. RFC 5280's two-digit years end with 2049.
  */
 const PERIOD: Period = { from: new Date('2025-01-01T00:00:00Z'), to: new Date('2049-12-31T23:59:59Z') }
 
 /**
- * Derives from each swarm key (32 bytes) the key pair of a certificate authority, the same on every node, and makes a
- * fresh key and certificate for this node under the authority of the first one. Nothing is written anywhere.
+ * Derives from each swarm key (32 bytes) the key pair of a certificate authority, which is the same on every node. Makes a new
+ * key and certificate for this node, signed by the authority of the first swarm key. It writes no file.
  *
  * @param keys the first is used, all are accepted
  * @throws {RangeError} without any key

@@ -3,12 +3,13 @@ import { ProtocolError } from '../../platform/http-head.ts'
 import { PeerError } from '../error.ts'
 
 /**
- * The body of an answer, in the memory of its connection: a chunk is good until the next one is asked for, or the body cancelled.
- * Only then is the connection free, after the last one, too. Fails with a PeerError when it breaks off, or was cancelled.
+ * The body of an answer, in the memory of its connection. A chunk is good until the next one is asked for or the body is
+ * cancelled, and only then is the connection free, even after the last chunk. Fails with a PeerError if the body breaks off or
+ * was cancelled.
  *
  * @param length of the body in bytes
  * @param rest bytes that came with the head
- * @param over told once, when the connection is not needed any more: whether it stands at the end of this message
+ * @param over called once, when the connection is not needed any more; says whether it stands at the end of this message
  */
 export function messageBody(
   connection: ByteSource,
@@ -16,11 +17,12 @@ export function messageBody(
   rest: Uint8Array,
   over: (isUsable: boolean) => void,
 ): ByteSource {
-  /** Bytes that its reader has not got yet. */
+  /** How many bytes the reader has not got yet. */
   let left = length
   let waiting = rest
   let isOver = false
-  // What has come already need not be read for the connection to be of use again: a short body comes with its head.
+  // If the rest of the body has come already, the connection can be used again without reading it. A short body comes with its
+  // head.
   const end = (): undefined => {
     if (isOver) return
     isOver = true
@@ -49,7 +51,7 @@ export function messageBody(
   }
 }
 
-/** A failure of a connection, or of what came over it, as the peer's. */
+/** Turns a failure of a connection, or of the bytes on it, into a failure of the peer. */
 export function peerErrorOf(error: unknown, where = ''): PeerError {
   if (error instanceof PeerError) return error
   const message = (error instanceof Error && error.message) || 'the connection broke'

@@ -4,15 +4,15 @@ import { type SocketAddress, SocketSource } from '../../platform/socket-source.t
 import { messageBody } from './body.ts'
 import { headOf } from './head.ts'
 
-/** A connection that had been kept for the next request and ended before a byte of its answer. */
+/** Thrown if a connection that had been kept for the next request ended before a byte of its answer. */
 export class StaleConnectionError extends Error {
   override readonly name = 'StaleConnectionError'
 }
 
 export interface ConnectionEvents {
-  /** Told when the connection may be used again; it is watched until it is. */
+  /** Called when the connection may be used again. It is watched until then. */
   readonly onIdle: () => void
-  /** Told once, when it cannot be used any more. */
+  /** Called once, when the connection cannot be used any more. */
   readonly onClose: () => void
 }
 
@@ -20,17 +20,17 @@ export interface PeerReply {
   readonly status: number
   readonly headers: Headers
   /**
-   * To be read to its end or cancelled. How long a byte is worth waiting for, only its reader knows: it cancels a body that it
-   * waits for no longer.
+   * Read it to its end or cancel it. Only the reader knows how long a byte is worth waiting for, and cancels the body after
+   * that.
    */
   readonly body: ByteSource
 }
 
-/** One connection to a peer, with one exchange after the other. */
+/** One connection to a peer, with one exchange after another. */
 export class Connection {
   readonly #source: SocketSource
   readonly #events: ConnectionEvents
-  /** The read that watches an idle connection, and then is the first one of the next exchange. */
+  /** The read that watches an idle connection, and becomes the first read of the next exchange. */
   #watch: Promise<Uint8Array | undefined> | undefined
   #closed = false
 
@@ -42,11 +42,11 @@ export class Connection {
   /**
    * Sends a request and waits for the head of its answer.
    *
-   * @param request as it is sent
+   * @param request the text to send
    * @param signal ends the connection until the head is there
-   * @throws the signal's reason, if that is why there is no answer
+   * @throws the signal's reason, if the signal aborted
    * @throws {StaleConnectionError} if the connection had been used before and ended before a byte of the answer
-   * @throws {Error} when it cannot be opened, breaks, or answers with anything but HTTP/1.1
+   * @throws {Error} if the connection cannot be opened, breaks, or does not answer in HTTP/1.1
    */
   async exchange(request: string, method: 'GET' | 'HEAD', signal: AbortSignal): Promise<PeerReply> {
     using _ = onAbort(signal, () => this.destroy())
@@ -56,7 +56,7 @@ export class Connection {
       await this.#source.opened
       this.#source.write(request)
       const { head, rest } = await this.#readHead(method, first)
-      // The head may have come in the moment in which it was too late.
+      // The head may have come at the moment when the signal aborted.
       signal.throwIfAborted()
       const { status, headers, length, keepAlive } = head
       const over = (isUsable: boolean) => (isUsable && keepAlive ? this.#release() : this.destroy())
@@ -68,7 +68,7 @@ export class Connection {
     }
   }
 
-  /** Ends it, whatever is under way. */
+  /** Ends the connection at once. */
   destroy(): void {
     if (this.#closed) return
     this.#closed = true
@@ -84,7 +84,7 @@ export class Connection {
       const bytes = before.length === 0 ? chunk : Buffer.concat([before, chunk])
       const found = headOf(bytes, method)
       if (found !== undefined) return found
-      // What was given may be overwritten when more is asked for. (`slice` of a Buffer would not copy.)
+      // The next read may overwrite these bytes, so copy them. (`slice` of a Buffer would not copy.)
       before = new Uint8Array(bytes)
       chunk = await this.#source.next()
     }
@@ -94,7 +94,7 @@ export class Connection {
     if (this.#closed) return
     const watch = this.#source.next()
     this.#watch = watch
-    // Whatever comes now was not asked for: its end, or bytes that would be taken for the next answer.
+    // Nothing may come now: neither the end, nor bytes that would be taken for the next answer.
     const unasked = () => {
       if (this.#watch === watch) this.destroy()
     }
@@ -103,7 +103,7 @@ export class Connection {
   }
 }
 
-/** The first read of an exchange on a connection that had been kept. */
+/** The first read of an exchange on a kept connection. */
 async function unlessStale(first: Promise<Uint8Array | undefined>): Promise<Uint8Array> {
   let cause: unknown
   try {

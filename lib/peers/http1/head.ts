@@ -9,18 +9,21 @@ export interface PeerCall {
   readonly headers: Readonly<Record<string, string>>
 }
 
-/** What the first line of a request looks like, and the others: visible characters and blanks, without which the next one begins. */
+/**
+ * The form of the first line of a request. Other lines have only visible characters and blanks, so no text can begin another
+ * line.
+ */
 const REQUEST_LINE = /^(?:GET|HEAD) \/[\x21-\x7e]* HTTP\/1\.1$/
 const HEADER_LINE = /^[A-Za-z-]+: [\t\x20-\x7e]*$/
-/** Longest head in bytes. A door of ours sends under 1 KiB. */
+/** Longest head in bytes. Our own doors send less than 1 KiB. */
 const HEAD_LIMIT = 16 * 1024
-/** Without answers before the answer (1xx), which no door of ours sends. */
+/** Without interim answers (1xx), which our own doors never send. */
 const STATUS_LINE = /^HTTP\/1\.1 ([2-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/
 
 /**
- * A request without a body, as it is sent.
+ * The text of a request without a body.
  *
- * @throws {TypeError} for anything that would be read as something else than it is on the other side
+ * @throws {TypeError} for text that the other side would read as something else
  */
 export function formatRequest(peer: Peer, { method, path, headers }: PeerCall): string {
   const first = `${method} ${path} HTTP/1.1`
@@ -33,7 +36,7 @@ export function formatRequest(peer: Peer, { method, path, headers }: PeerCall): 
 /**
  * Reads the head of an answer.
  *
- * @param bytes from its beginning on
+ * @param bytes from the beginning of the head
  * @returns the head, and the bytes after it; `undefined` if it is not complete
  * @throws {ProtocolError}
  */
@@ -49,7 +52,7 @@ export function headOf(bytes: Uint8Array, method: 'GET' | 'HEAD') {
   return { head, rest: bytes.subarray(end) }
 }
 
-/** Bytes of the body: our doors tell the length of every one. */
+/** Bytes of the body. Our doors tell the length of every body. */
 function lengthOf(status: number, headers: Headers, method: 'GET' | 'HEAD'): number {
   const told = headers.get('content-length')
   const length = Number(told)
