@@ -11,33 +11,33 @@ const PURPOSE = 'swarmirror/datagram/1'
 const NONCE_LENGTH = 24
 const TIME_START = NONCE_LENGTH + 16
 const DATA_START = TIME_START + 4
-/** Bytes of a datagram at most. */
+/** Most bytes of a datagram. */
 const MOST_PLAIN = 65_535
 
 /** Seconds by which the clocks of two members may differ: as many as capabilities tolerate. */
 const CLOCK_SKEW = 60
 
-/** Nonces that are made at once, since a call for each costs more than the nonce. */
+/** How many nonces are made at once, because a call for each costs more than the nonce. */
 const NONCES = 256
 
-/** Datagrams that are remembered in each of two generations, so that none is opened twice: 512 KiB in all. */
+/** How many datagrams each of two generations remembers, so that none is opened twice: 512 KiB in all. */
 const REMEMBERED = 32_768
 
-/** Why a datagram was refused. `ahead`: seconds by which its time is ahead of this node's. */
+/** Why a datagram was refused. `ahead`: by how many seconds its time is ahead of this node's. */
 export type Refusal =
   | { readonly reason: 'unsealed' }
   | { readonly reason: 'repeated' }
   | { readonly reason: 'clock'; readonly ahead: number }
 
-/** What to say of refusals, by their reason. A network may repeat a datagram; that is counted only. */
+/** The warnings for refusals, by their reason. A network may repeat a datagram, which is only counted. */
 const EVENTS = {
   unsealed: 'datagrams refused: not sealed under the swarm key',
   clock: 'datagrams refused: the clock of a member is wrong, or this one',
 } as const
 
-/** Counts the datagrams that are refused, and warns about them. */
+/** Counts refused datagrams, and warns about them. */
 export class Refusals {
-  /** All so far. */
+  /** How many there were so far. */
   total = 0
   readonly #warnings: Pick<Logger, 'warn'>
 
@@ -45,7 +45,7 @@ export class Refusals {
     this.#warnings = rareWarnings(log, now)
   }
 
-  /** Notes a datagram that was refused. Its address may be forged. */
+  /** Notes a refused datagram. Its address may be forged. */
   note(refusal: Refusal, from: NodeAddress): void {
     this.total++
     if (refusal.reason === 'repeated') return
@@ -55,17 +55,17 @@ export class Refusals {
 }
 
 export interface SwarmSealOptions {
-  /** Datagrams are sealed under the first and opened under any. */
+  /** Datagrams are sealed under the first key and opened under any. */
   readonly swarmKeys: readonly [Uint8Array, ...Uint8Array[]]
-  /** Called with each datagram that is refused. An address may be forged. */
+  /** Called for each refused datagram. Its address may be forged. */
   readonly onRefused: (refusal: Refusal, from: NodeAddress) => void
   /** Milliseconds since 1970. */
   readonly now?: () => number
 }
 
 /**
- * Seals every datagram of a swarm, so that only members can make one or read one: with the secretbox of NaCl (XSalsa20 and
- * Poly1305) under a key derived from the swarm key.
+ * Seals every datagram of a swarm, so that only members can make or read one. It uses NaCl's secretbox (XSalsa20 and Poly1305)
+ * under a key derived from the swarm key.
  *
  * | byte | what |
  * | --- | --- |
@@ -74,11 +74,11 @@ export interface SwarmSealOptions {
  * | 40 | encrypted: when it was sealed, in seconds since 1970, 4 bytes, little-endian |
  * | 44 | encrypted: the datagram |
  *
- * All of it looks random: nothing but its length says whether it belongs to Hyperswarm, to which topic, or to whom. Members
- * choose nonces without asking each other, which is safe with 24 random bytes. Of what sodium-native and node:crypto offer,
- * secretbox is the cheapest on the three runtimes, above all for what does not open (tests/bench/seal.ts).
+ * A sealed datagram looks random. Only its length gives a hint whether it belongs to Hyperswarm, to which topic, or to whom.
+ * Members choose nonces independently, which is safe with 24 random bytes. Of all that sodium-native and node:crypto offer,
+ * secretbox is the cheapest on the three runtimes, above all for datagrams that do not open (tests/bench/seal.ts).
  *
- * A recorded datagram is worth nothing once its time is off, and is opened once until then, wherever it is sent from.
+ * A recorded datagram is useless once its time is over. Until then it is opened only once, whoever sends it.
  */
 export class SwarmSeal implements DatagramSeal {
   readonly #keys: readonly [Uint8Array, ...Uint8Array[]]
@@ -86,7 +86,7 @@ export class SwarmSeal implements DatagramSeal {
   readonly #now: () => number
   readonly #nonces = b4a.alloc(NONCES * NONCE_LENGTH)
   #nextNonce = this.#nonces.length
-  /** What is being opened: strangers cost no memory. */
+  /** The buffer for opened datagrams. It is reused, so that strangers cost no memory. */
   readonly #plain = b4a.alloc(MOST_PLAIN)
   readonly #opened = new RecentDatagrams()
 
@@ -130,7 +130,7 @@ export class SwarmSeal implements DatagramSeal {
       randomFillSync(this.#nonces)
       this.#nextNonce = 0
     }
-    // A loop: as fast as a copy of so few bytes, without an object for the part that is copied.
+    // A loop is as fast as a copy for so few bytes, and needs no object for the copied part.
     for (let i = 0; i < NONCE_LENGTH; i++) into[i] = this.#nonces[this.#nextNonce++] as number
   }
 
@@ -140,8 +140,8 @@ export class SwarmSeal implements DatagramSeal {
 }
 
 /**
- * Which datagrams have been opened for as long as their time is right, or as there is room. Nonces are random, so 4 bytes at
- * the place that 4 others name tell them apart: one datagram in billions is taken for another, and lost.
+ * Remembers opened datagrams as long as their time is right, or as there is room. Nonces are random, so it stores 4 bytes of a
+ * nonce at the place that 4 other bytes name. One datagram in billions is taken for another one, and lost.
  */
 class RecentDatagrams {
   #current = new Uint32Array(2 * REMEMBERED)
@@ -149,12 +149,12 @@ class RecentDatagrams {
   #count = 0
   #since = 0
 
-  /** Notes a datagram at `now`, in seconds. @returns whether it is new. */
+  /** Notes a datagram at `now`, in seconds. @returns whether it is new */
   add(nonce: Uint8Array, now: number): boolean {
-    // The time of a datagram is right for this long, from a clock that is ahead to one that is behind.
+    // A datagram's time is right for up to 2 * CLOCK_SKEW, from a clock that is ahead to one that is behind.
     if (this.#count === REMEMBERED || Math.abs(now - this.#since) > 2 * CLOCK_SKEW) this.#turn(now)
     const place = b4a.readUInt32LE(nonce, 0)
-    // 0 is a free place.
+    // 0 marks a free place.
     const mark = b4a.readUInt32LE(nonce, 4) || 1
     const free = freePlace(this.#current, place, mark)
     if (free === undefined || freePlace(this.#previous, place, mark) === undefined) return false
@@ -172,7 +172,7 @@ class RecentDatagrams {
   }
 }
 
-/** The first free place from `place` on, or undefined if `mark` comes before it. Half of a table is always free. */
+/** The first free place from `place` on; `undefined` if `mark` comes before it. Half of a table is always free. */
 function freePlace(table: Uint32Array, place: number, mark: number): number | undefined {
   for (let at = place % table.length; ; at = (at + 1) % table.length) {
     if (table[at] === 0) return at

@@ -1,4 +1,4 @@
-// What lib/swarm/hyperswarm.ts, and tests and benchmarks, use of packages that ship no types.
+// The parts of packages without types that lib/swarm/hyperswarm.ts, tests and benchmarks use.
 
 declare module 'hyperdht' {
   import type { EventEmitter } from 'node:events'
@@ -21,7 +21,7 @@ declare module 'hyperdht' {
     readonly maxPingDelay?: number
     readonly udx?: unknown
   }
-  /** Sees each of its requests before it is sent, with its timeout in milliseconds, and when it is over. */
+  /** Called for each request of the session before it is sent, with its timeout in milliseconds, and when it is over. */
   export interface RequestSession {
     _attach(request: { timeout: number }): void
     _detach(request: unknown): void
@@ -33,20 +33,20 @@ declare module 'hyperdht' {
     readonly io: {
       /** Runs `_drain` every 750 ms. */
       _drainInterval: NodeJS.Timeout
-      /** Runs of `_drain` until the secret of tokens changes. */
+      /** How many runs of `_drain` are left until the secret of tokens changes. */
       _rotateSecrets: number
       _drain(): void
-      /** A token for that address, of the secret that is used now (1) or was before (0); replaceable. */
+      /** A token for that address, made with the present secret (1) or the last one (0); replaceable. */
       token(address: Address, secret: 0 | 1): Uint8Array
     }
-    /** Runs `_ontick` every 5 s, which looks after the table whenever the number of runs is a multiple of 8. */
+    /** Runs `_ontick` every 5 s, which refreshes the table at every eighth run. */
     _tickInterval: NodeJS.Timeout
     _tick: number
-    /** The time of day of the last run: after more than 15 s it takes the machine for having slept. */
+    /** The time of day of the last run. After more than 15 s it assumes that the machine has slept. */
     _lastTick: number
     _ontick(): void
     fullyBootstrapped(): Promise<void>
-    /** Connects to the node with that key, by way of `relayAddresses` if there are any; replaceable. */
+    /** Connects to the node with that key, through `relayAddresses` if there are any; replaceable. */
     connect(publicKey: Uint8Array, options?: { readonly relayAddresses?: readonly Address[] | null }): unknown
     /** Answers a request of another node; replaceable. */
     onrequest(request: IncomingRequest): boolean
@@ -70,14 +70,14 @@ declare module 'hyperswarm' {
   import type { KeyPair } from 'hyperdht'
   import type { SwarmConnection } from './members/membership.ts'
 
-  /** What accepts connections. */
+  /** Accepts connections. */
   export interface Server {
     /** Called for each handshake of a node that wants to connect; replaceable. */
     createHandshake(...keys: readonly unknown[]): { recv(bytes: Uint8Array): unknown }
-    /** Keeps its address announced; there once it listens. */
+    /** Keeps the server's address announced; null before the server listens. */
     readonly _announcer: { stop(): Promise<void> } | null
   }
-  /** Gives what was added to it back, after a time. */
+  /** Returns entries some time after they were added. */
   interface BulkTimer {
     _interval: NodeJS.Timeout | null
     readonly _next: readonly unknown[]
@@ -100,9 +100,9 @@ declare module 'hyperswarm' {
 }
 
 declare module 'sodium-native' {
-  /** `sealed` is 16 bytes longer than `plain`, the nonce has 24 and the key 32. They may overlap. */
+  /** `sealed` is 16 bytes longer than `plain`, the nonce has 24 bytes and the key 32. `sealed` and `plain` may overlap. */
   export function crypto_secretbox_easy(sealed: Uint8Array, plain: Uint8Array, nonce: Uint8Array, key: Uint8Array): void
-  /** @returns false, with `plain` as it was, if it does not open */
+  /** @returns false, and leaves `plain` unchanged, if it does not open */
   export function crypto_secretbox_open_easy(
     plain: Uint8Array,
     sealed: Uint8Array,

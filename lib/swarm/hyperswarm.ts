@@ -11,51 +11,59 @@ import type { NodeAddress } from './node.ts'
 import type { NodeFiles } from './node-files.ts'
 
 /**
- * Requests under way at a time before hyperdht queues them, for 750 ms and more: never, since what sends many here keeps to a
- * window of its own (see pace.ts).
+ * How many requests may be under way before hyperdht queues more, for 750 ms or longer. It is never reached, because the
+ * announcer keeps to its own window (see pace.ts).
  */
 const MAX_WINDOW = 100_000
-/** The command of hyperdht by which members connect. */
+/** The hyperdht command with which members connect. */
 const PEER_HANDSHAKE = 0
-/** Of the value of a handshake, after flags that say which addresses it names: it comes from the node that wants to connect. */
+/**
+ * The second byte of a handshake if it comes from the node that wants to connect. The first byte has flags that say which
+ * addresses it names.
+ */
 const FROM_CLIENT = 0
-/** Milliseconds for which a token of this node is good, at least; twice as long at most. As in hyperdht. */
+/** Milliseconds for which a token of this node is good at least; twice as long at most. The same as in hyperdht. */
 const TOKEN_LIFE = 7_500
-/** Milliseconds after which hyperdht looks whether the nodes of its table still answer, and the runs of its timer in that time. */
+/**
+ * Milliseconds after which hyperdht checks whether the nodes of its table still answer, and the runs of its timer in that time.
+ */
 const [TABLE_INTERVAL, TABLE_TICKS] = [40_000, 8]
-/** Milliseconds by which a request may ask for its answer to be delayed: no member's does, and each would take memory. */
+/**
+ * Milliseconds by which a request may ask this node to delay its answer. Members never ask for it, and each delay would take
+ * memory.
+ */
 const MAX_PING_DELAY = 1
 
 export interface NodeDependencies {
   readonly log: Logger
-  /** Where the node keeps what it remembers between starts, if it does. */
+  /** The files in which the node keeps data between starts, if it does. */
   readonly files?: NodeFiles | undefined
-  /** Datagram sockets; those of the running runtime by default. */
+  /** Datagram sockets; those of this runtime by default. */
   readonly backend?: DatagramBackend
 }
 
 export interface NodeOptions {
-  /** Address that the swarm's UDP socket is bound to; may be 0.0.0.0. */
+  /** The address to which the swarm's UDP socket is bound; may be 0.0.0.0. */
   readonly bindHost: string
-  /** Where other nodes reach this one: its DHT node, and its peer door. */
+  /** The address at which other nodes reach this node's DHT node and peer door. */
   readonly self: NodeAddress
-  /** This node announces under the first, and looks for and accepts what is announced under any. */
+  /** This node announces under the first key, and looks for and accepts announcements under any. */
   readonly swarmKeys: readonly [Uint8Array, ...Uint8Array[]]
 }
 
-/** What a node of the DHT calls back. An address may be a lie until something that was sent there is answered. */
+/** Callbacks of a node of the DHT. An address may be false until that address has answered. */
 interface Listeners {
-  /** A node has sent something. */
+  /** Called when a node has sent something. */
   readonly met: (node: NodeAddress) => void
-  /** Gives the answer to a question. */
+  /** Returns the answer to a question. */
   readonly asked: (question: Uint8Array, from: NodeAddress) => Uint8Array | undefined
   /** Whether this node has all records of a topic. */
   readonly isWhole: (topic: Uint8Array) => boolean
 }
 
 /**
- * Binds the swarm's UDP port and gives the node of the DHT there. It asks nobody by itself: not the public bootstrap nodes of
- * Hyperswarm either.
+ * Binds the swarm's UDP port and makes the DHT node there. The node asks nobody by itself, not even Hyperswarm's public
+ * bootstrap nodes.
  *
  * @throws the system's error if the port cannot be bound
  */
@@ -66,23 +74,23 @@ export async function openNode(
   const refusals = new Refusals(log)
   const seal = new SwarmSeal({ swarmKeys, onRefused: (refusal, from) => refusals.note(refusal, from) })
   const keyPair = HyperDHT.keyPair(files?.seedAt(self))
-  // Every node knows its own address, so each is made as a bootstrapper: a full member of the DHT at once, alone or not.
-  // hyperdht itself gets no bootstrap nodes: as long as its table is small, each of its queries would ask them again, and
-  // a dead one would hold up every query for seconds.
+  // Every node knows its own address, so it is made as a bootstrapper, which is a full member of the DHT at once, even alone.
+  // hyperdht itself gets no bootstrap nodes: while its table is small, each of its queries would ask them again, and a dead one
+  // would hold up every query for seconds.
   const dht = HyperDHT.bootstrapper(self.port, self.host, {
     host: bindHost,
     bootstrap: [],
     keyPair,
     maxWindow: MAX_WINDOW,
     maxPingDelay: MAX_PING_DELAY,
-    // In place of the addon that hyperdht brings, which needs the libuv of Node.
+    // In place of hyperdht's addon, which needs Node's libuv.
     udx: new UDX({ backend: createSealedBackend(backend, seal) }),
   })
   const records = createRecordStore({ log })
   try {
     await dht.fullyBootstrapped()
   } catch (error) {
-    // A node whose port could not be bound cannot be destroyed: that waits for the binding, and fails as it did.
+    // If the port could not be bound, destroying the node waits for the binding and fails like it.
     await dht.destroy({ force: true }).catch(() => undefined)
     throw error
   }
@@ -93,8 +101,8 @@ export async function openNode(
   dht.onrequest = (request) => {
     const { command, from, target, value } = request
     if (from.id !== null) listeners?.met(from)
-    // Members connect directly, so this is all that hyperdht has to answer. It would relay handshakes to any address that
-    // they name, and keep what no member asks for.
+    // Members connect directly, so hyperdht needs to answer only this. Otherwise it would relay handshakes to any address that
+    // they name, and store data that no member asks for.
     const isDirect = target !== null && b4a.equals(target, ownTarget) && value?.[0] === 0 && value[1] === FROM_CLIENT
     if (command === PEER_HANDSHAKE) return isDirect && next(request)
     const isWhole = (topic: Uint8Array) => listeners?.isWhole(topic) === true
@@ -105,7 +113,7 @@ export async function openNode(
   }
   const addresses = new Map<string, NodeAddress>()
   const connect = dht.connect.bind(dht)
-  // Each node relays for itself, so nobody else is asked for the way to it.
+  // Each node is its own relay, so no other node is asked for the way to it.
   dht.connect = (publicKey, given) => {
     const address = addresses.get(b4a.toString(publicKey, 'hex'))
     return connect(publicKey, address === undefined ? given : { ...given, relayAddresses: [address] })
@@ -115,7 +123,7 @@ export async function openNode(
   stillRetries(swarm)
   const rpc = createDhtRpc({
     request: (message, to, timeout) => {
-      // There is no option for it; a session is shown the request before it is sent.
+      // hyperdht has no option for the timeout, but a session sees the request before it is sent.
       const session = {
         _attach(request: { timeout: number }) {
           request.timeout = timeout
@@ -134,11 +142,11 @@ export async function openNode(
       hear: (listener: (connection: SwarmConnection) => void) => swarm.on('connection', listener),
       async listen(): Promise<void> {
         await swarm.listen()
-        // It would search every five minutes for nodes that keep its address for others, and wake up every 3 s to look after
-        // them. Nobody asks them.
+        // The announcer would search every five minutes for nodes that keep this node's address for others, and wake up every 3
+        // s. Nobody asks those nodes.
         await swarm.server._announcer?.stop()
       },
-      /** Connects to the member with that key at that address, and again until `leavePeer`. */
+      /** Connects to the member with that key at that address, and reconnects until `leavePeer`. */
       joinPeer(publicKey: Uint8Array, address: NodeAddress): void {
         addresses.set(b4a.toString(publicKey, 'hex'), address)
         swarm.joinPeer(publicKey)
@@ -148,27 +156,28 @@ export async function openNode(
         swarm.leavePeer(publicKey)
       },
     },
-    /** What it stores for others. */
+    /** The records that this node stores for others. */
     records,
-    /** Datagrams that it has refused. */
+    /** The datagrams that it has refused. */
     refusals,
     listen(to: Listeners): void {
       listeners = to
-      // Of nodes that answer. A node that was restarted is noticed by its requests, since this event names each node once.
+      // This event names each node that answers, but only once. A restarted node is noticed by its requests.
       dht.on('add-node', to.met)
     },
     async destroy(): Promise<void> {
-      // Together: the swarm's server would first ask neighbours that may be gone to forget its address, for up to 5 s.
+      // Both at once: otherwise the swarm's server would first ask neighbours, which may be gone, to forget its address, for up
+      // to 5 s.
       await Promise.all([dht.destroy({ force: true }), swarm.destroy({ force: true })])
     },
   }
 }
 
 /**
- * Makes one slow timer of two of hyperdht. That of 750 ms forgets requests that were not answered, lets queued ones go, of which there are
- * none (see MAX_WINDOW), and with every tenth run changes the secret that tokens are made of: it changes now when a token is asked
- * for and the time has come. That of 5 s looks after the table, with every eighth run; what else it does is for nodes that sleep,
- * or whose address may change.
+ * Replaces two timers of hyperdht with one slow timer. The timer of 750 ms drops unanswered requests and sends queued ones, of
+ * which there are none (see MAX_WINDOW). At every tenth run it changes the secret of tokens, which now changes when a token is
+ * asked for and it is time. The timer of 5 s refreshes the table at every eighth run. The rest of its work is for nodes that
+ * sleep or change their address.
  */
 function stillDht(dht: HyperDHT): void {
   const { io } = dht
@@ -194,7 +203,7 @@ function stillDht(dht: HyperDHT): void {
   dht._tickInterval.unref()
 }
 
-/** Lets the timers by which Hyperswarm connects again run as long as there is somebody to connect to, and not for ever after. */
+/** Runs the timers with which Hyperswarm reconnects only while there are members to connect to. */
 function stillRetries({ _timer: retries }: Hyperswarm): void {
   for (const timer of [retries._sTimer, retries._mTimer, retries._lTimer, retries._xTimer]) {
     const tick = timer._ontick.bind(timer)
@@ -208,8 +217,8 @@ function stillRetries({ _timer: retries }: Hyperswarm): void {
 }
 
 /**
- * Lets a handshake that cannot be read fail with a plain error. One that is too short causes a RangeError, which hyperdht takes
- * for a mistake of its own, and ends the process.
+ * Makes a malformed handshake fail with a plain error. A handshake that is too short causes a RangeError, which hyperdht takes
+ * for its own mistake and ends the process.
  */
 function survive(server: Server): void {
   const create = server.createHandshake

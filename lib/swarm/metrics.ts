@@ -1,6 +1,6 @@
 import type { Metrics } from '../observe/metrics.ts'
 
-/** What a node counts of the swarm, each with the name of its metric and what that tells. */
+/** The metrics of the swarm: name and meaning. */
 const METRICS = {
   keys: ['keys_announced', 'Digests and tags that are kept announced in the swarm.'],
   waiting: ['keys_waiting', 'Digests and tags whose announcement or withdrawal has not reached the swarm yet.'],
@@ -25,10 +25,10 @@ const METRICS = {
   neighbours: ['peers_known', 'Other nodes that this one knows in the swarm; 0 means that it is alone.'],
 } as const
 
-/** Times are in milliseconds; what has been done so far only grows. */
+/** Times are in milliseconds; totals only grow. */
 export type SwarmFigures = Readonly<Record<keyof typeof METRICS, number>>
 
-/** @param figures called for each look at the metrics */
+/** @param figures called each time that the metrics are read */
 export function registerSwarmMetrics({ gaugeFrom, counterFrom }: Metrics, figures: () => SwarmFigures): void {
   for (const [figure, [name, help]] of Object.entries(METRICS)) {
     const register = name.endsWith('_total') ? counterFrom : gaugeFrom

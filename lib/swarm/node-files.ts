@@ -11,7 +11,7 @@ import type { NodeAddress } from './node.ts'
 
 const IDENTITY_FILE = 'identity.json'
 const NODES_FILE = 'nodes.json'
-/** Nodes to keep for the next start: many more than need to be alive then to find the swarm again. */
+/** How many nodes are kept for the next start. Only a few of them must be alive then to find the swarm again. */
 const MOST_NODES = 200
 
 const Identity = v.object({ seed: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)) })
@@ -19,8 +19,8 @@ const Port = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535))
 const Nodes = v.array(v.object({ host: v.pipe(v.string(), v.check(isIPv4)), port: Port }))
 
 /**
- * The files in which a node keeps what it needs at its next start, in a directory of their own: the seed of its swarm
- * identity, and the nodes that it knew last. Files are replaced in one step; a damaged one is logged, put aside and made anew.
+ * The files that a node keeps for its next start, in their own directory: the seed of its swarm identity, and the nodes that it
+ * knew last. Files are replaced in one step. A damaged file is logged, renamed and replaced.
  */
 export type NodeFiles = Awaited<ReturnType<typeof createNodeFiles>>
 
@@ -37,28 +37,29 @@ export async function createNodeFiles(dir: string, log: Logger) {
     seed: new Uint8Array(seed),
 
     /**
-     * The seed of the node's identity at an address. A node that has moved is another one to others, and so is one that was given
-     * a copy of these files.
+     * The seed of the node's identity at an address. A node at another address has another identity, and so has a node with a
+     * copy of these files.
      */
     seedAt({ host, port }: NodeAddress): Uint8Array {
       return new Uint8Array(hkdfSync('sha256', seed, '', `swarmirror/identity/1 ${addressOf({ host, port })}`, 32))
     },
 
-    /** The nodes known last. */
+    /** The nodes that this node knew last. */
     get nodes(): readonly NodeAddress[] {
       return known
     },
 
     /**
-     * Keeps the nodes for the next start, before those that were known earlier: a node that finds no others forgets none. The
-     * file is written only if a node is new. A failure to write is logged, since the mirror works without.
+     * Keeps nodes for the next start, ahead of those that were known earlier, so a node that finds no others forgets none. It
+     * writes the file only if a node is new. It logs a failure to write, because the mirror works without the file.
      */
     remember(nodes: readonly NodeAddress[]): void {
       const present = new Map(nodes.map(({ host, port }) => [addressOf({ host, port }), { host, port }]))
       const earlier = new Map(known.map((node) => [addressOf(node), node]))
       const stayed = [...earlier].filter(([name]) => present.has(name))
       const left = [...earlier].filter(([name]) => !present.has(name))
-      // In a swarm of more nodes than are kept, those that stay come first, or every call would keep others and write.
+      // Nodes that stay come first. If the swarm has more nodes than are kept, every call would otherwise keep different ones
+      // and write.
       const kept = [...new Map([...stayed, ...present, ...left])].slice(0, MOST_NODES)
       if (kept.every(([name]) => earlier.has(name))) return
       known = kept.map(([, node]) => node)

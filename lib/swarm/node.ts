@@ -1,16 +1,16 @@
-/** The vocabulary of the DHT: addresses of nodes, and distances between ids. */
+/** Addresses of DHT nodes, and distances between ids. */
 
-/** Where a node is: the UDP port of its swarm, and by the same number the TCP port of its peer door. */
+/** The address of a node. The port is the UDP port of its swarm, and also the TCP port of its peer door. */
 export interface NodeAddress {
   /** IPv4. */
   readonly host: string
   readonly port: number
 }
 
-/** Bytes of a compact address: 4 of IPv4, 2 of the port. */
+/** Bytes of a compact address: 4 for IPv4, 2 for the port. */
 export const COMPACT_LENGTH = 6
 
-/** An address as hyperdht writes it: in network order but for the port, of which the lower byte comes first. */
+/** An address as hyperdht encodes it: IPv4 in network order, and the port with its lower byte first. */
 export function compact({ host, port }: NodeAddress): Uint8Array {
   const bytes = new Uint8Array(COMPACT_LENGTH)
   bytes.set(host.split('.').map(Number))
@@ -19,14 +19,14 @@ export function compact({ host, port }: NodeAddress): Uint8Array {
   return bytes
 }
 
-/** @throws {RangeError} for any other number of bytes than {@link COMPACT_LENGTH} */
+/** @throws {RangeError} if there are not {@link COMPACT_LENGTH} bytes */
 export function fromCompact(bytes: Uint8Array): NodeAddress {
   if (bytes.length !== COMPACT_LENGTH) throw new RangeError(`expected ${COMPACT_LENGTH} bytes, got ${bytes.length}`)
   const [low = 0, high = 0] = bytes.subarray(4)
   return { host: bytes.subarray(0, 4).join('.'), port: low | (high << 8) }
 }
 
-/** The first 32 bits of an id or a topic, as an unsigned number: nearly always enough to compare. */
+/** The first 32 bits of an id or a topic, as an unsigned number. They are nearly always enough to compare. */
 export function prefixOf(id: Uint8Array): number {
   return (((id[0] ?? 0) << 24) | ((id[1] ?? 0) << 16) | ((id[2] ?? 0) << 8) | (id[3] ?? 0)) >>> 0
 }

@@ -1,6 +1,6 @@
 import type { Key } from '../oci/key.ts'
 
-/** Another mirror, known by the address of its peer door: one that starts again at the same address is the same peer. */
+/** Another mirror, identified by the address of its peer door. If it restarts at the same address, it is the same peer. */
 export interface Peer {
   /** IPv4 address. */
   readonly host: string
@@ -8,30 +8,30 @@ export interface Peer {
   readonly port: number
 }
 
-/** What a node has been told of a key. */
+/** What this node itself knows about a key. */
 export interface Known {
-  /** Peers that announced the key, some of them if there are many, and how many there are in all. */
+  /** Peers that announced the key (some of them if there are many), and how many there are in all. */
   readonly peers: readonly Peer[]
   readonly count: number
-  /** Whether it was told all that was announced: then others know no more, and nobody else has to be asked. */
+  /** Whether this node knows all announcements of the key. Then others know no more, and nobody has to be asked. */
   readonly isWhole: boolean
 }
 
-/** Who has what. One implementation on Hyperswarm, one in memory for tests, one suite for both. */
+/** Who has what. There is an implementation on Hyperswarm and one in memory for tests; one suite tests both. */
 export interface Router {
   /**
-   * Peers that announced the key, each once, the first answers first, without this node. Ends when all nodes that were asked
-   * have answered or the signal aborts; does not throw for either.
+   * Peers that announced the key, each once and without this node, in the order of the answers. Ends when all nodes that were
+   * asked have answered, or when the signal aborts; neither throws.
    */
   lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer>
 
-  /** What this node itself has been told of the key. Nobody is asked. */
+  /** What this node itself knows about the key. It asks nobody. */
   known(key: Key): Known
 
   /** Adds to the set of keys that this node keeps announced. */
   advertise(keys: Iterable<Key>): void
 
-  /** Takes keys out of that set, and the announcements back. */
+  /** Takes keys out of that set, and withdraws their announcements. */
   withdraw(keys: Iterable<Key>): void
 
   /**

@@ -24,9 +24,9 @@ import { topicOf } from './topic.ts'
 
 export interface SwarmDependencies extends NodeDependencies {
   readonly resolve?: ResolveName
-  /** Waits until lookups work. */
+  /** The mirror is not ready until lookups work. */
   readonly readiness?: Readiness | undefined
-  /** Learns which other members this node has a connection to. */
+  /** Told which members this node has a connection to. */
   readonly liveness?: Liveness | undefined
   readonly metrics?: Metrics | undefined
   readonly clock?: Clock
@@ -40,15 +40,15 @@ export interface SwarmOptions extends NodeOptions {
   readonly connector?: ConnectorOptions
 }
 
-/** Milliseconds that withdrawals under way may hold up the end of the node. */
+/** Milliseconds for which withdrawals may delay the end of the node. */
 const LEAVE_TIMEOUT = 1_000
 
-/** A node of the swarm: what the parts of this room make together. It is a Router. */
+/** A node of the swarm, which is also a Router. */
 export type Swarm = ReturnType<typeof createSwarm>
 
 /**
- * Joins the swarm: binds its UDP port and gives the node, which has joined once it has looked for the others. A node that
- * finds none is the first, or alone for now: it has joined all the same, and goes on looking.
+ * Binds the swarm's UDP port and returns the node. The node has joined once it has looked for the others. If it finds none, it
+ * is the first, or alone for now; it has joined anyway, and keeps looking.
  *
  * @throws the system's error if the port cannot be bound
  */
@@ -124,7 +124,7 @@ function createSwarm(
   })
   node.connections.hear((connection) => membership.take(connection))
   if (metrics !== undefined) registerSwarmMetrics(metrics, figures)
-  // Nobody has to wait for it.
+  // It may reject while nobody waits for it.
   joined.promise.catch(() => undefined)
   bootstrap.start(looked)
 
@@ -136,7 +136,7 @@ function createSwarm(
     connector.close()
     membership.close()
     await bounded(LEAVE_TIMEOUT, undefined, (signal) => announcer.settled(signal)).catch(() => {
-      // Others come to a door that is closed, and go on to the next peer.
+      // Other nodes find a closed door, and go on to the next peer.
       log.info('not all announcements were withdrawn; the rest expires', {
         keys: announcer.figures.waiting,
         milliseconds: RECORD_LIFE,
@@ -148,7 +148,7 @@ function createSwarm(
     await looking
   }
 
-  /** Members without a connection to this node, in random order. */
+  /** Members to which this node has no connection, in random order. */
   async function* unconnected(): AsyncIterable<FoundMember> {
     const self = addressOf(map.self)
     const nodes = [...map.nodes()].filter((node) => node.strikes === 0 && addressOf(node) !== self)
@@ -172,7 +172,7 @@ function createSwarm(
     files?.remember([...map.nodes()].filter((node) => addressOf(node) !== self))
   }
 
-  /** The node has looked for others. */
+  /** Called when the node has looked for others. */
   function looked(): void {
     remember()
     if (isJoined) return
@@ -200,7 +200,10 @@ function createSwarm(
   }
 
   return {
-    /** Resolves when lookups work: the node has looked for others, and has found some or is the first. Rejects if it is closed before. */
+    /**
+     * Resolves when lookups work: the node has looked for others, and has found some or is the first. Rejects if the node is
+     * closed before that.
+     */
     joined: joined.promise,
     members,
 
@@ -220,7 +223,7 @@ function createSwarm(
     withdraw: announcer.withdraw,
     settled: announcer.settled,
 
-    /** Leaves the swarm and ends everything. */
+    /** Leaves the swarm and closes everything. */
     close(): Promise<void> {
       closing ??= leave()
       return closing

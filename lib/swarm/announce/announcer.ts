@@ -19,41 +19,44 @@ export interface AnnouncerDependencies {
 }
 
 export interface AnnouncerOptions {
-  /** On how many nodes a key is stored: those closest to its topic. */
+  /** How many nodes, the closest ones to its topic, store a key. */
   readonly replicas?: number
   /** Milliseconds within which everything is announced again. */
   readonly refreshPeriod?: number
   /** Milliseconds for which nodes keep a record. */
   readonly recordLife?: number
-  /** Requests that may be under way at a time: at least, and at most. */
+  /** The least and the most requests that may be under way at a time. */
   readonly window?: readonly [least: number, most: number]
 }
 
 /**
- * As many as in BitTorrent's DHT. Hyperdht's own announcements take 20, since nobody looks after them until the next one.
- * Here a dead node is replaced within seconds, and every copy costs each node 0.1 ms of CPU in every period, and memory.
+ * As many as in BitTorrent's DHT. Hyperdht's own announcements take 20, because nothing maintains them until the next one. Here
+ * a dead node is replaced within seconds, and every copy costs each node memory, and 0.1 ms of CPU per period.
  */
 export const REPLICAS = 8
-/** A third of a record's life is left for trouble. */
+/** A third of a record's life is left as a reserve. */
 export const REFRESH_PERIOD = 20 * 60_000
-/** With 4 from each, a hundred nodes that send at once can be answered by one; 256 nearly fill Linux's usual buffer of 208 KiB. */
+/**
+ * One node can answer a hundred nodes that each send 4 requests at once; 256 requests nearly fill Linux's usual buffer of 208
+ * KiB.
+ */
 const WINDOW = [4, 256] as const
 /**
- * Requests above the window for what cannot wait, two keys: for a second or more, the window may be full of requests to a node
- * that has just died. Where all answers are slow there is no reserve, since then everybody has to send less.
+ * Requests beyond the window for urgent changes, enough for two keys: for a second or more, requests to a node that has just
+ * died may fill the window. If all answers are slow there is no reserve, because then every node must send less.
  */
 const RESERVE = 16
-/** Requests sent without a pause, at most: that takes a millisecond or two, and a pull that comes waits no longer. */
+/** Requests that may be sent without a pause. That takes a millisecond or two, and a pull waits no longer than that. */
 const BATCH = 16
-/** Keys next to a node's id among which one is chosen that the node should have. */
+/** How many keys next to a node's id are considered to choose one that the node should have. */
 const CANDIDATES = 32
-/** Part of the period in which a node is sent everything again once at most, however forgetful it is. */
+/** The part of a period in which a node is sent everything again at most once, however often it forgets. */
 const FORGIVING = 0.25
 
 /**
- * Keeps a set of keys announced: each on the nodes closest to its topic, as the map knows them. New keys and withdrawals go at
- * once, the others again before they expire; when a node joins or is lost, what concerns it. The schedule says what to
- * send; this part sends it, no faster than nodes answer.
+ * Keeps a set of keys announced, each on the nodes closest to its topic, as the map knows them. It sends new keys and
+ * withdrawals at once, announces others again before they expire, and moves keys when a node joins or is lost. The schedule
+ * decides what to send; this part sends it, no faster than nodes answer.
  */
 export function createAnnouncer(
   { log, dht, topicOf, clock = systemClock, random = Math.random }: AnnouncerDependencies,
@@ -63,10 +66,10 @@ export function createAnnouncer(
   const warnings = rareWarnings(log, () => clock.now())
   const window = new RequestWindow(options.window ?? WINDOW)
   const schedule = new Schedule(dht.map, topicOf, random, { replicas, refreshPeriod, recordLife })
-  /** When a node was found to have forgotten what it was sent. */
+  /** When each node was found to have forgotten its records. */
   const forgotAt = new WeakMap<KnownNode, number>()
   let cancel = (): void => undefined
-  /** When the timer runs that is set; infinite if none is. */
+  /** When the timer fires; infinite if none is set. */
   let runsAt = Number.POSITIVE_INFINITY
   let closed = false
   let stored = 0
@@ -84,18 +87,18 @@ export function createAnnouncer(
     plan()
   }
 
-  /** How many requests may be sent for what is most urgent. */
+  /** How many requests may be sent in the most urgent lane. */
   function room(): number {
     const { urgency } = schedule
     const isUrgent = urgency === 'withdrawals' || urgency === 'express'
     return window.room + (isUrgent && !dht.isSlow ? RESERVE : 0)
   }
 
-  /** Sets the timer for when there is something to send, and the window allows it. */
+  /** Sets the timer for when there is something to send and the window has room. */
   function plan(): void {
     const now = clock.now()
     const { urgency, refreshAt } = schedule
-    // The next answer makes room.
+    // The next answer makes room and plans again.
     if (room() <= 0) return
     const isIdle = urgency === undefined && refreshAt > now
     const at = isIdle ? nextBeat(clock, refreshAt) : now
@@ -142,26 +145,26 @@ export function createAnnouncer(
   }
 
   return {
-    /** How many keys it has, what has been done so far, and by how many milliseconds what is due is late. */
+    /** How many keys are announced or waiting, totals so far, and by how many milliseconds announcements are late. */
     get figures() {
       const { size: keys, waiting, refreshed, refreshAt } = schedule
       const lag = Math.max(clock.now() - refreshAt - BEAT, 0)
       return { keys, waiting, refreshed, lag, stored, removed, turnedAway }
     },
 
-    /** Adds to the keys that are kept announced. */
+    /** Adds keys to keep announced. */
     advertise(keys: Iterable<Key>): void {
-      // What a node announces first is not news: many nodes may have just started.
+      // The first keys of a node are not urgent, because many nodes may have just started.
       change(() => schedule.advertise(keys, stored > 0, clock.now()))
     },
 
-    /** Takes keys out of those that are kept announced, and their records back. */
+    /** Stops announcing keys, and removes their records. */
     withdraw(keys: Iterable<Key>): void {
       change(() => schedule.withdraw(keys))
     },
 
     /**
-     * Waits until everything that is wanted has reached the swarm.
+     * Waits until all changes have reached the swarm.
      *
      * @throws the signal's reason if it aborts first
      */
@@ -170,12 +173,13 @@ export function createAnnouncer(
     },
 
     /**
-     * A topic of which the node should have this node's record; `undefined` if there is none. If the answer shows that it does
-     * not, the node is sent everything again: it was restarted, faster than its silence is noticed, or it had no room.
+     * A topic of which the node should have this node's record; `undefined` if there is none. If the answer shows that the
+     * record is missing, the node is sent everything again: it was restarted before anybody noticed its silence, or had no
+     * room.
      */
     sampleOf(node: KnownNode): Sample | undefined {
       const there = schedule.near(node, CANDIDATES)
-      // Another one each time, since some may have been sent again meanwhile.
+      // A different one each time, because some may have been sent again meanwhile.
       const placement = there[Math.floor(random() * there.length)]
       if (placement === undefined) return undefined
       const self = addressOf(dht.map.self)
@@ -185,7 +189,7 @@ export function createAnnouncer(
           if (answer.length >= MOST_ANSWERED || answer.some((record) => addressOf(record) === self)) return
           const now = clock.now()
           const before = forgotAt.get(node) ?? Number.NEGATIVE_INFINITY
-          // It may have been withdrawn meanwhile.
+          // The key may have been withdrawn meanwhile.
           if (!placement.wanted || !placement.isAt(node) || now - before < FORGIVING * refreshPeriod) return
           forgotAt.set(node, now)
           change(() => schedule.forgot(node))
@@ -193,7 +197,7 @@ export function createAnnouncer(
       }
     },
 
-    /** Forgets all keys; requests that are under way may still arrive, but nothing new begins. */
+    /** Forgets all keys. Requests under way may still arrive, but no new ones begin. */
     close(): void {
       closed = true
       cancel()

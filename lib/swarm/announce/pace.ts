@@ -1,26 +1,29 @@
 import { SLOW } from '../dht/client.ts'
 
-/** The window at the beginning, if its bounds allow: some twenty nodes that all begin at once can be answered. */
+/** The window at the start, if its bounds allow it. One node can answer some twenty nodes that start at once. */
 const FIRST = 16
-/** What is left of the window when nodes fall behind, and by how many requests it grows with each windowful answered after that. */
+/**
+ * The factor by which the window shrinks when nodes fall behind, and the requests by which it then grows with each windowful of
+ * answers.
+ */
 const SHRINK = 0.5
 const GROWTH = 4
 
 /**
- * How many requests may be under way. It doubles with each windowful that is answered, until an answer is late or missing.
- * From then on it halves each time, and grows slowly in between. Late answers come before lost requests, so it shrinks before
- * a queue overflows somewhere. The cause does not matter: where many nodes send to a busy one, only sending less helps.
+ * How many requests may be under way. The window doubles with each windowful of answers until an answer is late or missing.
+ * After that it halves each time, and grows slowly in between. Answers are late before requests are lost, so it shrinks before
+ * a queue overflows. The cause does not matter: if many nodes send to a busy one, only sending less helps.
  */
 export class RequestWindow {
   readonly #least: number
   readonly #most: number
   #size: number
-  /** Up to this size it grows fast. */
+  /** Up to this size the window doubles. */
   #threshold = Number.POSITIVE_INFINITY
   #inFlight = 0
   #shrunkAt = Number.NEGATIVE_INFINITY
 
-  /** @param bounds of the window, in requests */
+  /** @param bounds the least and the most requests of the window */
   constructor([least, most]: readonly [least: number, most: number]) {
     this.#least = least
     this.#most = most
@@ -31,7 +34,7 @@ export class RequestWindow {
     return Math.floor(this.#size)
   }
 
-  /** How many more may be sent. */
+  /** How many more requests may be sent. */
   get room(): number {
     return this.size - this.#inFlight
   }
@@ -50,13 +53,13 @@ export class RequestWindow {
     this.#size = Math.min(this.#size + growth, this.#most)
   }
 
-  /** There was no answer in time. */
+  /** Call this if no answer came in time. */
   silent(sentAt: number, now: number): void {
     this.#inFlight--
     this.#shrink(sentAt, now)
   }
 
-  /** At most once in a round trip: requests sent before it shrank last do not count. */
+  /** Shrinks at most once per round trip: requests that were sent before the last time do not count. */
   #shrink(sentAt: number, now: number): void {
     if (sentAt < this.#shrunkAt) return
     this.#shrunkAt = now

@@ -6,33 +6,33 @@ import { prefixOf } from '../node.ts'
 export const LANES = ['withdrawals', 'express', 'fresh', 'repair', 'refresh'] as const
 export type Lane = (typeof LANES)[number]
 
-/** When the store that a node acknowledged last was sent; 0 if it has acknowledged none. */
+/** When the last store that a node acknowledged was sent; 0 if it has acknowledged none. */
 type Time = number
 
 const NONE: readonly KnownNode[] = []
 
-/** Where one key is announced. A mirror has thousands of placements, so each is kept small: see #copies. */
+/** The nodes on which one key is announced. A mirror has thousands of placements, so each is small: see #copies. */
 export class Placement {
   readonly key: Key
   readonly topic: Uint8Array
   readonly prefix: number
   wanted = true
-  /** Copies that were stored before this time have to be stored again. */
+  /** Copies that were stored before this time must be stored again. */
   since: number
-  /** The lane of the schedule in which it waits. */
+  /** The lane of the schedule in which this placement waits. */
   lane: Lane | undefined
-  /** Distance of the farthest node that has to hold a copy, as far as is known: nodes beyond it do not matter. */
+  /** The distance of the farthest node that must hold a copy, as far as it is known. Nodes beyond it do not matter. */
   reach = 0xff_ff_ff_ff
-  /** Each node that holds a copy, or may (what was sent may have arrived), followed by its time. */
+  /** Each node that holds a copy, or may hold one because a request may have arrived, followed by its time. */
   readonly #copies: (KnownNode | Time)[] = []
-  /** Nodes with a request under way: one request each at most, so that none overtakes another. */
+  /** Nodes with a request under way. Each has at most one, so that none overtakes another. */
   #flying = NONE
-  /** Nodes that have no room for it: others hold it in their place. */
+  /** Nodes without room for this key. Others hold it in their place. */
   #full = NONE
 
   constructor(key: Key, topic: Uint8Array, now: number) {
     this.key = key
-    // A digest of node:crypto carries a buffer of its own, which takes more memory than its 32 bytes.
+    // A digest of node:crypto has its own buffer, which takes more memory than 32 bytes.
     this.topic = Uint8Array.from(topic)
     this.prefix = prefixOf(topic)
     this.since = now
@@ -46,29 +46,29 @@ export class Placement {
     return this.#flying.length > 0
   }
 
-  /** Whether any node has acknowledged it since it was due. */
+  /** Whether any node has acknowledged the key since it was due. */
   get isHeld(): boolean {
     return this.#copies.some((time, at) => at % 2 === 1 && (time as Time) >= this.since)
   }
 
-  /** How many nodes have no room for it. */
+  /** How many nodes have no room for the key. */
   get refusals(): number {
     return this.#full.length
   }
 
-  /** The nodes to which it has yet to be sent, of those that have to hold it. */
+  /** Those of the nodes that must hold the key to which it still has to be sent. */
   missing(targets: readonly KnownNode[]): KnownNode[] {
     return targets.filter(
       (node) => !this.#flying.includes(node) && !this.#full.includes(node) && this.#timeOf(node) < this.since,
     )
   }
 
-  /** The nodes from which it has yet to be removed, once nobody wants it. */
+  /** The nodes from which the key still has to be removed once it is withdrawn. */
   remaining(): KnownNode[] {
     return this.holders.filter((node) => !this.#flying.includes(node))
   }
 
-  /** Whether the node has acknowledged it, and no request to that node is under way. */
+  /** Whether the node has acknowledged the key, and no request to it is under way. */
   isAt(node: KnownNode): boolean {
     return this.#timeOf(node) > 0 && !this.#flying.includes(node)
   }
@@ -87,14 +87,14 @@ export class Placement {
     if (at >= 0) this.#copies[at + 1] = sentAt
   }
 
-  /** The node has lost its copy. @returns whether it had one */
+  /** Call this if the node has lost its copy. @returns whether it had one */
   forgotten(node: KnownNode): boolean {
     if (!this.isAt(node)) return false
     this.stored(node, 0)
     return true
   }
 
-  /** The node does not hold a copy any more, or is gone. @returns whether it had one */
+  /** Call this if the node no longer holds a copy or is gone. @returns whether it had one */
   dropped(node: KnownNode): boolean {
     const at = this.#copies.indexOf(node)
     if (at < 0) return false
@@ -102,19 +102,19 @@ export class Placement {
     return true
   }
 
-  /** The node has no room for a copy. */
+  /** Call this if the node has no room for a copy. */
   refusedBy(node: KnownNode): void {
     this.dropped(node)
     this.#full = [...this.#full, node]
   }
 
-  /** Its turn to be announced again has come: nodes that had no room may have some by now. */
+  /** Call this when it is time to announce the key again. Nodes that had no room may have some by now. */
   renew(now: number): void {
     this.since = now
     this.#full = NONE
   }
 
-  /** Drops the copies that are older than that: they have expired where they were. */
+  /** Drops copies that are older than `before`, because they have expired on their nodes. */
   expire(before: Time): void {
     for (const node of this.remaining()) {
       if (this.#timeOf(node) < before) this.dropped(node)

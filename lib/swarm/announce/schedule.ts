@@ -7,7 +7,7 @@ import { LANES, type Lane, Placement } from './placement.ts'
 import { Sweep } from './sweep.ts'
 
 export interface ScheduleOptions {
-  /** On how many nodes a key is stored: those closest to its topic. */
+  /** How many nodes, the closest ones to its topic, store a key. */
   readonly replicas: number
   /** Milliseconds within which everything is announced again. */
   readonly refreshPeriod: number
@@ -15,37 +15,37 @@ export interface ScheduleOptions {
   readonly recordLife: number
 }
 
-/** A request to be sent: for up to {@link MOST_TOPICS} keys that are to come to that node, or to go from it. */
+/** A request to send: it stores up to {@link MOST_TOPICS} keys at the node, or removes them from it. */
 export interface Task {
   readonly placements: readonly Placement[]
   readonly node: KnownNode
   readonly kind: 'store' | 'remove'
 }
 
-/** Placements of one lane that are worked on together, since one request to a node may be for many of them. */
+/** Placements of one lane that are worked on together, because one request to a node can be for many of them. */
 interface Open {
   readonly lane: Lane
   readonly placements: ReadonlySet<Placement>
-  /** Those that are still to be sent, by the node. */
+  /** Placements that still have to be sent, by node. */
   readonly byNode: Map<KnownNode, Placement[]>
 }
 
-/** Part of the period for which keys that are due wait for others, which go to the same nodes: half a minute. */
+/** The part of a period for which due keys wait for others that go to the same nodes: half a minute. */
 export const GATHERING = 1 / 40
-/** What was announced within this part of the period is not due yet when the sweep comes by. */
+/** A key that was announced within this part of a period is not due yet when the sweep passes it. */
 const YOUNG = 0.1
-/** New keys that come together, at most, to overtake all others: more than an image has digests. */
+/** Up to this many new keys at once overtake all others. It is more than an image has digests. */
 const FEW = 64
-/** Groups of placements that one call looks at before it gives up. */
+/** How many groups of placements one call looks at before it gives up. */
 const MOST_LOOKED_AT = 4
 
 /**
- * What has to be announced and withdrawn, where, and in which order. It knows where each key is and where it has to be, and
- * answers what to send next; it neither sends nor waits itself.
+ * Decides what to announce and withdraw, where, and in which order. It knows which nodes hold each key and which must hold it,
+ * and tells what to send next. It neither sends nor waits itself.
  *
- * A placement waits in the lane of its most urgent reason. Withdrawals go first, since nobody should be sent to content that
- * is gone. A few new keys go before the many that a node has when it starts, those before repairs, and refreshes last. Within
- * a lane the newest goes first: others ask for what has just arrived, and the last of ten thousand keys can wait a second more.
+ * A placement waits in the lane of its most urgent reason. Withdrawals go first, because nobody should be sent to content that
+ * is gone. Then come a few new keys, the many keys of a node that starts, repairs, and refreshes. Within a lane the newest goes
+ * first: others ask for content that has just arrived, and the last of ten thousand keys can wait a second more.
  */
 export class Schedule {
   readonly #map: NetworkMap
@@ -79,22 +79,22 @@ export class Schedule {
     return this.#unsettled.size
   }
 
-  /** How many keys have come to their turn to be announced again so far. */
+  /** How many keys have been due to be announced again so far. */
   get refreshed(): number {
     return this.#refreshed
   }
 
-  /** The most urgent lane in which a placement waits; `undefined` if there may be nothing to send before `refreshAt`. */
+  /** The most urgent lane in which a placement waits; `undefined` if there is perhaps nothing to send before `refreshAt`. */
   get urgency(): Lane | undefined {
     return LANES.find((lane) => this.#isWaiting(lane))
   }
 
-  /** When keys that are due to be announced again have gathered; infinite if there are none. */
+  /** When the keys that are due to be announced again have gathered; infinite if there are none. */
   get refreshAt(): number {
     return this.#sweep.dueAt + GATHERING * this.#options.refreshPeriod
   }
 
-  /** @param isNews whether these keys overtake others if they are few */
+  /** @param isNews whether these keys overtake others if there are few of them */
   advertise(keys: Iterable<Key>, isNews: boolean, now: number): void {
     const fresh: Placement[] = []
     const added: Placement[] = []
@@ -127,7 +127,7 @@ export class Schedule {
     this.#moveAll(gone, 'withdrawals')
   }
 
-  /** What to send next, which counts as sent from here on; `undefined` if there is nothing to send now. */
+  /** The next request, which counts as sent from now on; `undefined` if there is nothing to send now. */
   next(now: number): Task | undefined {
     for (let looked = 0; looked < MOST_LOOKED_AT; looked++) {
       const lane = this.urgency ?? this.#refresh(now)
@@ -144,7 +144,7 @@ export class Schedule {
     return undefined
   }
 
-  /** Takes note of how a task ended; `undefined`: without an answer. */
+  /** Notes how a task ended; `undefined` means without an answer. */
   landed({ placements, node, kind }: Task, outcome: StoreOutcome | undefined, sentAt: number): void {
     this.#open = undefined
     const isLost = this.#map.get(node) !== node
@@ -155,26 +155,27 @@ export class Schedule {
       placement.landed(node)
       if (isDone && kind === 'store') placement.stored(node, sentAt)
       if (isFull) placement.refusedBy(node)
-      // A node that was lost meanwhile holds nothing any more.
+      // A node that was lost meanwhile holds no copy any more.
       if ((isDone && kind === 'remove') || isLost) placement.dropped(node)
-      // Whether that was all can only be said once nothing is under way; a failure is tried again at once.
+      // Whether the placement is complete can only be said when no request is under way. A failed request is tried again at
+      // once.
       if (isDone && placement.wanted && placement.isFlying) continue
       if (this.#targets(placement).length > 0) this.#queue(placement)
       else this.#settle(placement)
     }
   }
 
-  /** A node has joined: it has to hold the keys that have it among their closest nodes now. */
+  /** Call this when a node has joined. It must hold the keys that now have it among their closest nodes. */
   joined(node: KnownNode): void {
     this.#queueWhere((placement) => this.#concerns(placement, node))
   }
 
-  /** A node is lost: what it held, or was still to be sent, is needed elsewhere. */
+  /** Call this when a node is lost. Its keys, and those that it should have got, must go to other nodes. */
   left(node: KnownNode): void {
     this.#queueWhere((placement) => placement.dropped(node) || this.#concerns(placement, node))
   }
 
-  /** A silent node answers again: what was kept back for it can be sent. */
+  /** Call this when a silent node answers again. Requests that waited for it can be sent. */
   recovered(node: KnownNode): void {
     this.#queueWhere((placement) => {
       if (!placement.wanted) return placement.remaining().includes(node)
@@ -182,18 +183,18 @@ export class Schedule {
     })
   }
 
-  /** A node has lost what it was sent: it needs all of it again. */
+  /** Call this when a node has lost its keys. It needs all of them again. */
   forgot(node: KnownNode): void {
     this.#queueWhere((placement) => placement.wanted && placement.forgotten(node))
   }
 
-  /** Placements that the node should hold a copy of, among so many next to it in the key space. */
+  /** The placements of which the node should hold a copy, among the `count` next to it in the key space. */
   near(node: KnownNode, count: number): Placement[] {
     return this.#sweep.near(node.prefix, count).filter((placement) => placement.wanted && placement.isAt(node))
   }
 
   /**
-   * Waits until everything that is wanted has reached the swarm.
+   * Waits until all changes have reached the swarm.
    *
    * @throws the signal's reason if it aborts first
    */
@@ -210,11 +211,11 @@ export class Schedule {
     this.#settled.resolve()
   }
 
-  /** The nodes to which something has to be sent for a placement. */
+  /** The nodes to which a request for a placement must be sent. */
   #targets(placement: Placement): KnownNode[] {
     if (!placement.wanted) return placement.remaining()
     const { replicas } = this.#options
-    // Where nodes have no room, the next ones take their place, as many again at most: lookups ask no farther.
+    // Nodes without room are replaced by the next ones, at most by as many again, because lookups ask no farther.
     const count = replicas + Math.min(placement.refusals, replicas)
     const closest = this.#map.closest(placement.topic, count)
     const farthest = closest.at(-1)
@@ -223,12 +224,12 @@ export class Schedule {
     return placement.missing(closest)
   }
 
-  /** Whether the node is among those that have to hold the key. */
+  /** Whether the node must hold the key. */
   #concerns({ wanted, prefix, reach }: Placement, node: KnownNode): boolean {
     return wanted && prefixDistance(prefix, node.prefix) <= reach
   }
 
-  /** The first placements of a lane, and where each is to go. */
+  /** The first placements of a lane, and the nodes for each. */
   #gather(lane: Lane): Open {
     const waiting = this.#lanes[lane]
     const placements = new Set<Placement>()
@@ -247,11 +248,11 @@ export class Schedule {
     return { lane, placements, byNode }
   }
 
-  /** The next request of those that were gathered. */
+  /** The next request for the gathered placements. */
   #nextOf(byNode: Open['byNode']): Task | undefined {
     for (const [node, placements] of byNode) {
       byNode.delete(node)
-      // A silent node is passed over until it answers or is lost.
+      // A silent node is skipped until it answers or is lost.
       if (node.strikes > 0) continue
       const kind = placements[0]?.wanted ? 'store' : 'remove'
       for (const placement of placements) placement.sent(node, kind)
@@ -260,7 +261,7 @@ export class Schedule {
     return undefined
   }
 
-  /** Queues the placements whose turn to be announced again has come. @returns the lane in which they wait, if there are any */
+  /** Queues the placements that are due to be announced again. @returns the lane in which they wait, if there are any */
   #refresh(now: number): Lane | undefined {
     const { refreshPeriod, recordLife } = this.#options
     if (this.refreshAt > now) return undefined
@@ -279,7 +280,7 @@ export class Schedule {
     for (const placement of this.#placements.values()) if (isNeeded(placement)) this.#queue(placement)
   }
 
-  /** Queues a placement, unless it waits for something more urgent already. */
+  /** Queues a placement, unless it already waits in a more urgent lane. */
   #queue(placement: Placement): void {
     const news: Lane = this.#unsettled.has(placement) ? 'fresh' : 'repair'
     const lane = placement.wanted ? news : 'withdrawals'
@@ -287,13 +288,16 @@ export class Schedule {
     this.#open = undefined
   }
 
-  /** In the order of the key space: neighbours go to the same nodes, so one request is for many, and few tokens are needed at a time. */
+  /**
+   * Moves placements in the order of the key space. Neighbours go to the same nodes, so one request carries many of them, and
+   * few tokens are needed at a time.
+   */
   #moveAll(placements: Placement[], lane: Lane): void {
     placements.sort((a, b) => b.prefix - a.prefix)
     for (const placement of placements) this.#move(placement, lane)
   }
 
-  /** Puts a placement into a lane, wherever it waited before: there it is passed over. */
+  /** Puts a placement into a lane. The lane in which it waited before skips it. */
   #move(placement: Placement, lane: Lane | undefined): void {
     placement.lane = lane
     if (lane !== undefined) this.#lanes[lane].push(placement)
@@ -310,7 +314,7 @@ export class Schedule {
     if (placement.isFlying) return
     if (placement.wanted ? !placement.isHeld : placement.holders.length > 0) return
     if (!placement.wanted) {
-      // By now the key may be advertised again, with another placement.
+      // The key may have been advertised again since, with another placement.
       if (this.#placements.get(placement.key) === placement) this.#placements.delete(placement.key)
       this.#move(placement, undefined)
       this.#sweep.delete(placement)

@@ -3,24 +3,24 @@ import type { Placement } from './placement.ts'
 
 /** How many prefixes there are. */
 const RING = 2 ** 32
-/** The part of a period by which a lap may be shorter, so that nodes that started together drift apart. */
+/** The part of a period by which a lap may be shorter, so that nodes that start together drift apart. */
 const JITTER = 0.1
 
 /**
- * Passes all placements in the order of the key space, lap after lap and at an even pace. Neighbours in the key space have
- * their closest nodes in common, so few nodes, and few tokens, are needed at a time.
+ * Passes all placements in the order of the key space, lap after lap, at an even pace. Neighbours in the key space have the
+ * same closest nodes, so few nodes, and few tokens, are needed at a time.
  */
 export class Sweep {
   readonly #period: number
   readonly #random: () => number
   #order: Placement[] = []
-  /** Index of the placement that is passed next. */
+  /** The index of the next placement. */
   #next = 0
   readonly #gone = new Set<Placement>()
   #lapBegan = 0
   #lap: number
 
-  /** @param period milliseconds of a lap at most */
+  /** @param period the most milliseconds of a lap */
   constructor(period: number, random: () => number) {
     this.#period = period
     this.#random = random
@@ -35,11 +35,11 @@ export class Sweep {
   }
 
   add(placements: readonly Placement[], now: number): void {
-    // The first lap begins at a place of chance.
+    // The first lap begins at a random place.
     if (this.#order.length === 0) this.#lapBegan = now - this.#random() * this.#lap
     const reached = ((now - this.#lapBegan) / this.#lap) * RING
     const position = Math.min(reached, this.#order[this.#next]?.prefix ?? RING)
-    // One by one: as arguments of one call, a hundred thousand are too many.
+    // One by one, because a hundred thousand are too many arguments for one call.
     for (const placement of placements) this.#order.push(placement)
     this.#order.sort((a, b) => a.prefix - b.prefix)
     this.#next = this.#firstFrom(position)
@@ -49,7 +49,7 @@ export class Sweep {
     this.#gone.add(placement)
   }
 
-  /** The next placement that is due, which counts as passed; `undefined` if none is. */
+  /** The next due placement, which counts as passed; `undefined` if none is due. */
   take(now: number): Placement | undefined {
     this.#clear()
     if (this.dueAt > now) return undefined
@@ -60,20 +60,20 @@ export class Sweep {
     }
     const began = this.#lapBegan + this.#lap
     this.#lap = this.#lapTime()
-    // After a standstill of several laps, one brings everything.
+    // After a standstill of several laps, one lap covers everything.
     this.#lapBegan = Math.max(began, now - this.#lap)
     this.#next = 0
     return this.take(now)
   }
 
-  /** Up to so many placements next to that prefix. */
+  /** Up to `count` placements next to that prefix. */
   near(prefix: number, count: number): Placement[] {
     this.#clear()
     const from = Math.max(this.#firstFrom(prefix) - Math.floor(count / 2), 0)
     return this.#order.slice(from, from + count)
   }
 
-  /** Takes out what was deleted, all at once: it is a walk through everything. */
+  /** Removes all deleted placements at once, because it must walk through all. */
   #clear(): void {
     if (this.#gone.size === 0) return
     const passed = this.#order.slice(0, this.#next).filter((placement) => !this.#gone.has(placement))
@@ -87,7 +87,7 @@ export class Sweep {
     return this.#period * (1 - this.#random() * JITTER)
   }
 
-  /** Index of the first placement at or after that prefix. */
+  /** The index of the first placement at or after that prefix. */
   #firstFrom(prefix: number): number {
     return firstWhere(0, this.#order.length, (at) => (this.#order[at] as Placement).prefix >= prefix)
   }

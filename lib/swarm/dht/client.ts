@@ -9,18 +9,18 @@ export interface DhtClientDependencies {
   readonly clock?: Clock
 }
 
-/** Milliseconds for which a token is used. Nodes change their secret every 7.5 s and still take tokens of the one before. */
+/** Milliseconds for which a token is used. Nodes change their secret every 7.5 s and still accept tokens of the last one. */
 export const TOKEN_LIFE = 7_000
 /**
- * Milliseconds by which a timeout may come late. Beyond that this process stood still and answers may be there unread, so
- * nobody is to blame.
+ * Milliseconds by which a timeout may be late. If it is later, this process stood still and may not have read answers that are
+ * there, so nobody is to blame.
  */
 const STALL = 250
-/** How many deviations above the mean an answer may still come: as in RFC 6298. */
+/** How many deviations above the mean an answer may come, as in RFC 6298. */
 const DEVIATIONS = 4
-/** Milliseconds to wait for an answer, at least and at most. hyperdht itself always waits for one second. */
+/** The least and the most milliseconds to wait for an answer. hyperdht itself always waits for one second. */
 const BOUNDS = [1_000, 4_000] as const
-/** Milliseconds that no answer takes within a cluster, unless a node has more to do than it gets done. */
+/** Milliseconds that an answer takes within a cluster only if a node is overloaded. */
 export const SLOW = 400
 
 interface Token {
@@ -28,7 +28,7 @@ interface Token {
   readonly until: number
 }
 
-/** Asks single nodes of the DHT. What they answer, or do not, goes into the map; their tokens are kept. */
+/** Asks single nodes of the DHT. It tells the map about answers and silence, and keeps tokens. */
 export type DhtClient = ReturnType<typeof createDhtClient>
 
 export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDependencies) {
@@ -41,7 +41,7 @@ export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDepe
     return { host, port, id: rpc.idOf({ host, port }) }
   }
 
-  /** What a node knows of a target; `undefined` when it does not answer in time. */
+  /** What a node knows about a target; `undefined` if it does not answer in time. */
   async function ask(node: DhtNode, target: Uint8Array): Promise<DhtReply | undefined> {
     const sentAt = clock.now()
     const reply = await request(node, (timeout) => rpc.ask(node, target, timeout))
@@ -51,7 +51,7 @@ export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDepe
       if (map.get(address) === undefined && !map.isLost(address)) map.named(nodeAt(address))
     }
     if (token === undefined) {
-      // It answers, but stores nothing: to the map it is as good as gone.
+      // The node answers but stores nothing, so for the map it is as good as gone.
       map.silent(node, sentAt, clock.now())
       return reply
     }
@@ -62,7 +62,7 @@ export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDepe
     return reply
   }
 
-  /** Tries again with a new token if the first is not good any more, for example because the node was restarted. */
+  /** Tries again with a new token if the first one is no longer good, for example because the node was restarted. */
   async function withToken(
     node: KnownNode,
     [topic]: Topics,
@@ -88,9 +88,9 @@ export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDepe
     const now = clock.now()
     const kept = tokens.get(node)
     if (kept !== undefined && kept.until > now) return kept.value
-    // Should the node know closer nodes to the topic than the map does, its answer names them.
+    // If the node knows nodes closer to the topic than the map does, its answer names them.
     const value = ask(node, topic).then((reply) => reply?.token)
-    // Requests made meanwhile wait for the same answer, which replaces this promise.
+    // Requests made meanwhile wait for the same token.
     tokens.set(node, { value, until: now + TOKEN_LIFE })
     void value.then((token) => {
       if (token === undefined && tokens.get(node)?.value === value) tokens.delete(node)
@@ -117,12 +117,12 @@ export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDepe
   return {
     map,
 
-    /** Requests sent so far, and those of them that were not answered in time. */
+    /** How many requests were sent so far, and how many of them were not answered in time. */
     get figures(): { readonly requests: number; readonly silent: number } {
       return { requests, silent }
     },
 
-    /** Whether answers come so slowly that nothing should be asked that can wait. */
+    /** Whether answers are so slow that questions which can wait should wait. */
     get isSlow(): boolean {
       return answerTime.isSlow
     },
@@ -130,41 +130,43 @@ export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDepe
     nodeAt,
     ask,
 
-    /** Stores this node's records of some topics at a node; `undefined` when it does not answer in time. */
+    /** Stores this node's records of some topics at a node; `undefined` if it does not answer in time. */
     store(node: KnownNode, topics: Topics): Promise<StoreOutcome | undefined> {
       return withToken(node, topics, (token, timeout) => rpc.store(node, topics, token, timeout))
     },
 
-    /** Removes this node's records of some topics from a node; `undefined` when it does not answer in time. */
+    /** Removes this node's records of some topics from a node; `undefined` if it does not answer in time. */
     remove(node: KnownNode, topics: Topics): Promise<StoreOutcome | undefined> {
       return withToken(node, topics, (token, timeout) => rpc.remove(node, topics, token, timeout))
     },
 
-    /** The public key of a node's Hyperswarm connections; `undefined` when it does not answer in time. */
+    /** The public key of a node's Hyperswarm connections; `undefined` if it does not answer in time. */
     identify(node: KnownNode): Promise<Uint8Array | undefined> {
       return request(node, (timeout) => rpc.identify(node, timeout))
     },
   }
 }
 
-/** How long to wait for an answer, learned from those that came: as in TCP, but for all nodes together. */
+/** How long to wait for an answer, learned from earlier answers as in TCP, but for all nodes together. */
 export class AnswerTime {
-  /** Of the answers that came, smoothed as in RFC 6298, section 2. In milliseconds; the mean is 0 before the first. */
+  /**
+   * Mean and deviation of answers in milliseconds, smoothed as in RFC 6298, section 2. The mean is 0 before the first answer.
+   */
   #mean = 0
   #deviation = 0
-  /** An answer that comes too late is never seen, so every one that is missed doubles the patience until one comes. */
+  /** An answer that comes too late is never seen, so each missing one doubles the patience until one comes. */
   #patience = 1
   #grownAt = Number.NEGATIVE_INFINITY
 
-  /** Milliseconds. */
+  /** In milliseconds. */
   get timeout(): number {
     const expected = this.#mean + DEVIATIONS * this.#deviation
     return Math.min(Math.max(expected, BOUNDS[0]) * this.#patience, BOUNDS[1])
   }
 
-  /** Whether the nodes that are asked, this node, or the network between them, have more to do than they get done. */
+  /** Whether the nodes that are asked, this node, or the network between them is overloaded. */
   get isSlow(): boolean {
-    // A dead node makes for one silence, then another one answers.
+    // A dead node causes one silence, and then another node answers.
     return this.#patience > 2 || this.#mean > SLOW
   }
 
@@ -180,7 +182,7 @@ export class AnswerTime {
     this.#mean += (time - this.#mean) / 8
   }
 
-  /** Requests that were sent together count once. */
+  /** Call this if no answer came. Requests that were sent together count once. */
   silent(sentAt: number, now: number): void {
     if (sentAt < this.#grownAt) return
     this.#grownAt = now

@@ -3,12 +3,12 @@ import { COMPACT_LENGTH, compact, fromCompact, type NodeAddress } from '../node.
 import type { RecordStore } from './record-store.ts'
 import { type DhtReply, type DhtRpc, MOST_ANSWERED, MOST_TOPICS, type StoreOutcome, type Topics } from './rpc.ts'
 
-/** What a node has of a topic, as it answers a lookup. */
+/** The answer of a node to a lookup of a topic. */
 type Kept = Pick<DhtReply, 'records' | 'isFull' | 'isWhole'>
 
 /**
- * Commands of our own, far from any of hyperdht's. Its announcements are signed and name the announcer's addresses. These are
- * neither: only members can send them, and a record's address is where the announcement came from, as its token has verified.
+ * Our own commands, with numbers far from hyperdht's. hyperdht's announcements are signed and name the announcer's addresses.
+ * Ours need neither: only members can send them, and a record's address is the sender's, which the token has verified.
  */
 export const QUESTION = 64
 export const LOOKUP = 65
@@ -18,7 +18,7 @@ export const IDENTIFY = 68
 
 const KEY_LENGTH = 32
 const TOPIC_LENGTH = 32
-/** The bits of the first byte of an answer to a lookup. */
+/** Bits in the first byte of an answer to a lookup. */
 const [FULL_BIT, WHOLE_BIT] = [1, 2]
 
 export interface DhtRequest {
@@ -36,7 +36,7 @@ export interface DhtResponse {
   readonly value: Uint8Array | null
 }
 
-/** A request of another node. Its token, if it has one, is right: hyperdht refuses it otherwise. */
+/** A request of another node. If it has a token, the token is right, because hyperdht refuses wrong ones. */
 export interface IncomingRequest {
   readonly from: NodeAddress & { readonly id: Uint8Array | null }
   readonly command: number
@@ -46,23 +46,23 @@ export interface IncomingRequest {
   reply(value: Uint8Array | null, options?: { readonly token: boolean; readonly closerNodes: boolean }): void
 }
 
-/** The parts of hyperdht that requests are made of. */
+/** The functions of hyperdht that requests need. */
 export interface DhtParts {
-  /** Sends a request once. Rejects when no answer came within `timeout` milliseconds, or the DHT is being closed. */
+  /** Sends a request once. Rejects if no answer comes within `timeout` milliseconds, or if the DHT is being closed. */
   request(request: DhtRequest, to: NodeAddress, timeout: number): Promise<DhtResponse>
   hash(bytes: Uint8Array): Uint8Array
 }
 
-/** Single requests to nodes of the DHT. */
+/** Makes single requests to nodes of the DHT. */
 export function createDhtRpc(parts: DhtParts): DhtRpc {
   const request = async (message: DhtRequest, to: NodeAddress, timeout: number) => {
     try {
       const response = await parts.request(message, to, timeout)
-      // hyperdht takes any that has the number of the request, which other members can guess.
+      // hyperdht accepts any answer with the number of the request, which other members can guess.
       const isFromThere = response.from.host === to.host && response.from.port === to.port
       return isFromThere ? response : undefined
     } catch {
-      // It times out, or the DHT is being closed: there is no other reason.
+      // It has timed out, or the DHT is being closed; there is no other reason.
       return undefined
     }
   }
@@ -84,7 +84,7 @@ export function createDhtRpc(parts: DhtParts): DhtRpc {
       const response = await request({ command: LOOKUP, target }, to, timeout)
       if (response === undefined) return undefined
       const { error, from, token, closerNodes, value } = response
-      // Only a node with an id of its own stores records.
+      // Only a node with an id stores records.
       const stores = error === 0 && from.id !== null && token !== null
       return {
         token: stores ? token : undefined,
@@ -103,10 +103,10 @@ export function createDhtRpc(parts: DhtParts): DhtRpc {
 }
 
 /**
- * Answers other nodes that look up, announce or withdraw something here, or ask for the public key.
+ * Answers other nodes that look up, announce or withdraw topics here, or ask for the public key.
  *
  * @param isWhole whether this node has all records of a topic
- * @returns false, without an answer, if a request is nothing of it
+ * @returns false if a request is none of these; it is not answered then
  */
 export function answerFrom(
   records: RecordStore,
@@ -133,21 +133,24 @@ export function answerFrom(
     for (const topic of topics) records.remove(topic, address)
     request.reply(null, only)
   } else {
-    // The indexes of those for which there is no room.
+    // The indexes of the topics for which there is no room.
     const full = [...topics.keys()].filter((index) => !records.add(topics[index] as Uint8Array, address))
     request.reply(Uint8Array.from(full), only)
   }
   return true
 }
 
-/** The topics of a request, one after the other in its value; none if that is anything else. */
+/** The topics of a request, one after another in its value; none if the value is anything else. */
 function topicsIn({ length, buffer, byteOffset }: Uint8Array): Uint8Array[] {
   if (length % TOPIC_LENGTH !== 0 || length > MOST_TOPICS * TOPIC_LENGTH) return []
   const at = (index: number) => new Uint8Array(buffer, byteOffset + index * TOPIC_LENGTH, TOPIC_LENGTH)
   return Array.from({ length: length / TOPIC_LENGTH }, (_, index) => at(index))
 }
 
-/** The answer to a lookup: a byte that says what else there may be, and the compact addresses of the records. */
+/**
+ * Encodes the answer to a lookup: a byte with bits that say whether there may be more, and the compact addresses of the
+ * records.
+ */
 export function encodeRecords(
   records: readonly Uint8Array[],
   { isFull, isWhole }: Pick<Kept, 'isFull' | 'isWhole'>,
@@ -155,7 +158,7 @@ export function encodeRecords(
   return b4a.concat([Uint8Array.of(Number(isFull) * FULL_BIT + Number(isWhole) * WHOLE_BIT), ...records])
 }
 
-/** Reads the answer to a lookup. A member may answer anything: what cannot be an address is left out. */
+/** Reads the answer to a lookup. A member may send anything, so bytes that cannot be an address are left out. */
 export function decodeRecords(bytes: Uint8Array): Kept {
   const records: NodeAddress[] = []
   for (let at = 1; at + COMPACT_LENGTH <= bytes.length && records.length < MOST_ANSWERED; at += COMPACT_LENGTH) {

@@ -1,6 +1,6 @@
 import b4a from 'b4a'
 
-/** A set of nodes in the order of their ids. It finds those closest to a target without looking at the others. */
+/** A set of nodes in the order of their ids. It finds the nodes closest to a target without looking at the others. */
 export class IdTree<N extends { readonly id: Uint8Array }> {
   readonly #nodes: N[] = []
 
@@ -8,7 +8,7 @@ export class IdTree<N extends { readonly id: Uint8Array }> {
     return this.#nodes.length
   }
 
-  /** @returns whether it was not there yet */
+  /** @returns whether the node is new */
   add(node: N): boolean {
     const at = this.#placeOf(node.id)
     const there = this.#nodes[at]
@@ -35,7 +35,10 @@ export class IdTree<N extends { readonly id: Uint8Array }> {
     return this.#nodes.values()
   }
 
-  /** Adds nodes of a range whose ids have their first `bit` bits in common: first the half that shares the next bit with the target. */
+  /**
+   * Adds nodes of a range whose ids share their first `bit` bits. The half that shares the next bit with the target comes
+   * first.
+   */
   #collect(target: Uint8Array, count: number, from: number, to: number, bit: number, found: N[]): void {
     if (from >= to || found.length >= count) return
     if (to - from === 1) {
@@ -61,7 +64,7 @@ function bitOf(id: Uint8Array, bit: number): number {
   return ((id[bit >> 3] ?? 0) >> (7 - (bit & 7))) & 1
 }
 
-/** The first place of a range from which on the condition holds; `to` if it never does. */
+/** The first place of a range at which the condition holds, as it does for all later ones; `to` if it never does. */
 export function firstWhere(from: number, to: number, holds: (at: number) => boolean): number {
   let low = from
   let high = to

@@ -3,12 +3,12 @@ import { type NodeAddress, prefixOf } from '../node.ts'
 import { IdTree } from './id-tree.ts'
 import type { DhtNode } from './rpc.ts'
 
-/** A node that has answered from this address, and has not been silent for long since. Times are on the caller's clock. */
+/** A node that has answered from this address, and has not been silent for long since then. Times are on the caller's clock. */
 export interface KnownNode extends DhtNode {
   readonly prefix: number
-  /** Requests in a row that it did not answer; requests that were under way together count once. */
+  /** How many requests in a row it did not answer. Requests that were under way together count once. */
   strikes: number
-  /** When the last of them was given up, and when the first was sent. */
+  /** When the last of these requests was given up, and when the first one was sent. */
   struckAt: number
   silentSince: number
   /** When it last sent something by itself. */
@@ -19,41 +19,46 @@ export interface KnownNode extends DhtNode {
 }
 
 export interface MapListener {
-  /** Another node has named one that is not known. */
+  /** Called when another node has named an unknown node. */
   named(): void
   joined(node: KnownNode): void
   left(node: KnownNode): void
-  /** A node did not answer. */
+  /** Called when a node has not answered. */
   silent(node: KnownNode): void
-  /** A node that did not answer last time has answered again. */
+  /** Called when a node that did not answer last time has answered again. */
   recovered(node: KnownNode): void
 }
 
 const DEFAULTS = {
-  /** Known nodes at most: twice the largest cluster that Kubernetes supports. */
+  /** How many nodes are known at most: twice the largest cluster that Kubernetes supports. */
   capacity: 10_000,
-  /** Nodes at most that others have named and that have not been asked yet. */
+  /** How many nodes are kept that others have named and that have not been asked yet. */
   maxNamed: 512,
   /**
-   * Requests in a row without an answer until a node is lost. One is a lost packet, two are a node that is short of time. While a
-   * whole cluster starts, many nodes are: moving their records elsewhere, and back again, would cost others the same time. So
-   * no node is lost in haste; silent ones are passed over.
+   * Requests in a row without an answer until a node is lost. One may be a lost packet, and two a node that is short of time,
+   * as many are while a whole cluster starts. Moving their records away and back would cost other nodes time, so silent nodes
+   * are first only skipped.
    */
   strikes: 3,
-  /** Milliseconds of silence until a node is lost, at least. */
+  /** The least milliseconds of silence until a node is lost. */
   silence: 5_000,
-  /** Milliseconds until a lost node is asked again, at first and at most; twice as many each time. */
+  /** Milliseconds until a lost node is asked again, at first and at most; doubled each time. */
   retry: [3_000, 120_000] as readonly [first: number, most: number],
-  /** How often a lost node is asked again: for as long as others may find what it announced, and have to learn that it is gone. */
+  /** How often a lost node is asked again: as long as others may find its announcements, and must learn that it is gone. */
   tries: 25,
 }
 export type NetworkMapOptions = Partial<typeof DEFAULTS>
 export const SILENCE = DEFAULTS.silence
 
-/** Where more than this and more than half are silent at once, they or this node are busy: losing one takes so many times longer. */
+/**
+ * If more than `FEW` nodes and more than half are silent at once, they or this node are busy, and losing a node takes longer.
+ */
 const FEW = 4
 const INDULGENCE = 6
-/** A node that sends but does not answer is alive and busy, for so many milliseconds at most: a packet's sender can be a lie. */
+/**
+ * Milliseconds for which a node that sends but does not answer counts as alive and busy. It is bounded because the sender of a
+ * packet can be forged.
+ */
 const MOST_HEARD = 60_000
 const MAX_LOST = 2_000
 
@@ -61,15 +66,15 @@ interface Lost {
   readonly node: DhtNode
   readonly since: number
   readonly tries: number
-  /** Whether it has ever answered from that address. */
+  /** Whether the node has ever answered from that address. */
   readonly hasAnswered: boolean
   due: number
 }
 
 /**
- * All nodes of the DHT that this one knows. A node is known once it has answered from its own address; those that others only
- * name have to be asked first. In Kademlia a node knows its own neighbourhood best. Once every known node has been asked for
- * its own, the map is complete and tells the nodes closest to a topic without a walk.
+ * All nodes of the DHT that this one knows. A node is known once it has answered from its own address; nodes that others name
+ * must be asked first. In Kademlia a node knows its own neighbourhood best. Once every known node has been asked for its
+ * neighbourhood, the map is complete, and gives the nodes closest to a topic without a walk.
  */
 export class NetworkMap {
   readonly self: DhtNode
@@ -78,7 +83,7 @@ export class NetworkMap {
   readonly #named = new Map<string, DhtNode>()
   readonly #lost = new Map<string, Lost>()
   readonly #listeners = new Set<Partial<MapListener>>()
-  /** How many of the known nodes did not answer last time. */
+  /** How many known nodes did not answer last time. */
   #silent = 0
   readonly #options: typeof DEFAULTS
 
@@ -92,7 +97,7 @@ export class NetworkMap {
     return this.#known.size - Number(this.#known.has(addressOf(this.self)))
   }
 
-  /** How many nodes have been named by others but not asked yet. */
+  /** How many nodes others have named that have not been asked yet. */
   get unexplored(): number {
     return this.#named.size
   }
@@ -109,12 +114,12 @@ export class NetworkMap {
     return this.#known.get(addressOf(address))
   }
 
-  /** Whether there is no answer from that address any more, or there never was one. */
+  /** Whether that address no longer answers, or never has. */
   isLost(address: NodeAddress): boolean {
     return this.#lost.has(addressOf(address))
   }
 
-  /** Whether a node has ever answered from that address, as far as is remembered. */
+  /** Whether a node has ever answered from that address, as far as the map remembers. */
   hasAnswered(address: NodeAddress): boolean {
     const name = addressOf(address)
     return this.#known.has(name) || this.#lost.get(name)?.hasAnswered === true
@@ -124,7 +129,7 @@ export class NetworkMap {
     return this.#tree.closest(target, count)
   }
 
-  /** Takes note of a node that another one named. */
+  /** Notes a node that another one has named. */
   named(node: DhtNode): void {
     const name = addressOf(node)
     if (this.#known.has(name) || this.#lost.has(name) || this.#named.size >= this.#options.maxNamed) return
@@ -132,16 +137,16 @@ export class NetworkMap {
     for (const listener of this.#listeners) listener.named?.()
   }
 
-  /** Takes note of a node that has sent something: even if it was lost, it is asked now. */
+  /** Notes a node that has sent something. It is asked now, even if it was lost. */
   met(node: DhtNode): void {
     this.#lost.delete(addressOf(node))
     this.named(node)
   }
 
   /**
-   * Takes note that a node which stores records has answered.
+   * Notes that a node which stores records has answered.
    *
-   * @returns the node as the map knows it; `undefined` where there is no room for it
+   * @returns the node as the map knows it; `undefined` if there is no room for it
    */
   answered(node: DhtNode, now: number): KnownNode | undefined {
     const name = addressOf(node)
@@ -176,7 +181,7 @@ export class NetworkMap {
     return joined
   }
 
-  /** Takes note of a request without an answer. It does not count if the node has answered, or been blamed, since it was sent. */
+  /** Notes a request without an answer. It does not count if the node has answered or been blamed since it was sent. */
   silent(node: DhtNode, sentAt: number, now: number): void {
     const name = addressOf(node)
     const known = this.#known.get(name)
@@ -198,7 +203,7 @@ export class NetworkMap {
     if ((this.#lost.get(name)?.since ?? Number.NEGATIVE_INFINITY) < sentAt) this.#putOff(node, now)
   }
 
-  /** Takes a node out of the map, until it answers again. */
+  /** Takes a node out of the map until it answers again. */
   lose(node: DhtNode, now: number): void {
     const name = addressOf(node)
     const known = this.#known.get(name)
@@ -210,14 +215,14 @@ export class NetworkMap {
     for (const listener of this.#listeners) listener.left?.(known)
   }
 
-  /** Up to `count` nodes that others have named; they count as asked from here on. */
+  /** Up to `count` nodes that others have named. They count as asked from now on. */
   takeNamed(count: number): DhtNode[] {
     const taken = [...this.#named.values()].slice(0, count)
     for (const node of taken) this.#named.delete(addressOf(node))
     return taken
   }
 
-  /** Known nodes that did not answer last time. */
+  /** The known nodes that did not answer last time. */
   suspects(): KnownNode[] {
     return this.#silent === 0 ? [] : [...this.#tree].filter(({ strikes }) => strikes > 0)
   }
@@ -229,13 +234,13 @@ export class NetworkMap {
     return at
   }
 
-  /** Lost nodes that it is time to ask again. */
+  /** The lost nodes that are due to be asked again. */
   dueLost(now: number, count: number): DhtNode[] {
     const due: DhtNode[] = []
     for (const lost of this.#lost.values()) {
       if (due.length >= count) break
       if (lost.due > now) continue
-      // Not again before it has had time to answer.
+      // It is not asked again before it has had time to answer.
       lost.due = now + this.#options.retry[1]
       due.push(lost.node)
     }

@@ -4,31 +4,31 @@ import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import { COMPACT_LENGTH, fromCompact } from '../node.ts'
 
-/** Milliseconds for which a node keeps a record that is not announced again. */
+/** Milliseconds for which a node keeps a record that nobody announces again. */
 export const RECORD_LIFE = 30 * 60_000
-/** Records at most, of 54 bytes each. In a swarm where each node holds 60,000 digests, the fullest node reaches it. */
+/** Most records, of 54 bytes each. If each node of a swarm holds 60,000 digests, the fullest node reaches this limit. */
 const MAX_SIZE = 1_048_576
 /**
- * Records of one topic at most. A lookup is answered with 20 of them, and the records of what all nodes of a cluster hold would
- * otherwise fill the memory of eight of them.
+ * Most records of one topic. A lookup gets only 20 of them, and content that all nodes of a cluster hold would otherwise fill
+ * the memory of eight nodes.
  */
 const MOST_OF_TOPIC = 1_000
 /**
- * Records of one topic from one host at most, fewer than an answer has: a member must not hide what others announce among
- * announcements from all of its ports. More mirrors than these do not run on one host.
+ * Most records of one topic from one host. It is fewer than an answer has, so that a member cannot hide the announcements of
+ * others behind those from all its ports. No host runs more mirrors than this.
  */
 const MOST_OF_HOST = 16
 const HOST_LENGTH = 4
 const TOPIC_LENGTH = 32
-/** Bytes that are hashed at a time. */
+/** Bytes that are hashed together. */
 const WORD = 4
 const FIRST_SLOTS = 1_024
 const GROWTH = 1.5
-/** Part of the limit beyond which a warning says that it is near. */
+/** The part of the limit beyond which a warning says that it is near. */
 const NEAR = 0.8
-/** Part of its life by which a record may be kept longer. */
+/** The part of its life by which a record may be kept longer. */
 const GRAIN = 0.001
-/** Stands for a slot where there is none. */
+/** Means "no slot". */
 const NONE = -1
 
 export interface RecordStoreDependencies {
@@ -38,17 +38,17 @@ export interface RecordStoreDependencies {
 }
 
 export interface RecordStoreOptions {
-  /** Milliseconds for which a record is kept that is not stored again. */
+  /** Milliseconds for which a record is kept that nobody stores again. */
   readonly life?: number
-  /** Records at most. */
+  /** The most records. */
   readonly maxSize?: number
   readonly mostOfTopic?: number
 }
 
 /**
- * What a node of the DHT keeps for others: who announced each topic, all for the same time. A record is a slot of some arrays,
- * 54 bytes with its topic; with the topics as strings in a map it was 160. What there is no room for is refused, so that the
- * announcer can turn to another node: nothing that was acknowledged is dropped before its time.
+ * The records that a node of the DHT keeps for others: who announced each topic, all for the same time. A record is a slot in
+ * some arrays, with 54 bytes including its topic; with topics as strings in a map it took 160. If there is no room, a record is
+ * refused, so that the announcer can turn to another node. No acknowledged record is dropped before its time.
  */
 export type RecordStore = ReturnType<typeof createRecordStore>
 
@@ -57,16 +57,16 @@ export function createRecordStore(
   { life = RECORD_LIFE, maxSize = MAX_SIZE, mostOfTopic = MOST_OF_TOPIC }: RecordStoreOptions = {},
 ) {
   const warnings = rareWarnings(log, () => clock.now())
-  /** The first slot of each bucket of topics; the others follow by `next`, which also links the free ones. */
+  /** The first slot of each bucket of topics. `next` links the others, and also the free slots. */
   let heads = new Int32Array(FIRST_SLOTS).fill(NONE)
-  /** By chance, so that no member can choose topics that all fall into one bucket. */
+  /** Random, so that no member can choose topics that all fall into one bucket. */
   const multipliers = getRandomValues(new Uint32Array(TOPIC_LENGTH / WORD))
   let bytes = new Uint8Array(FIRST_SLOTS * COMPACT_LENGTH)
   let topics = new Uint8Array(FIRST_SLOTS * TOPIC_LENGTH)
   let next = new Int32Array(FIRST_SLOTS)
-  /** When a record was stored last; infinite in a free slot. */
+  /** When each record was last stored; infinite in a free slot. */
   let times = new Float64Array(FIRST_SLOTS)
-  /** When the next record may have to go. */
+  /** When the next record may expire. */
   let expiresAt = Number.POSITIVE_INFINITY
   let free = NONE
   let used = 0
@@ -81,17 +81,17 @@ export function createRecordStore(
     return slots
   }
 
-  /** Those of some slots whose first bytes, so many of the compact address, are these. */
+  /** Those of some slots whose compact addresses begin with the first `length` bytes of `address`. */
   function matching(address: Uint8Array, slots: readonly number[], length: number): number[] {
     return slots.filter((slot) => startsWith(bytes, slot * COMPACT_LENGTH, address, length))
   }
 
-  /** Whether there is no room for another record of the topic that has these slots. */
+  /** Whether there is no room for another record of the topic with these slots. */
   function hasNoRoom(slots: readonly number[]): boolean {
     return size >= maxSize || slots.length >= mostOfTopic
   }
 
-  /** A free slot, now the first of its topic's bucket. */
+  /** Takes a free slot, and makes it the first of its topic's bucket. */
   function take(topic: Uint8Array): number {
     let slot = free
     if (slot === NONE) {
@@ -149,7 +149,7 @@ export function createRecordStore(
     const now = clock.now()
     if (now < expiresAt) return
     let oldest = Number.POSITIVE_INFINITY
-    // A million of them take a millisecond or two.
+    // A million slots take a millisecond or two.
     for (let slot = 0; slot < used; slot++) {
       const time = times[slot] as number
       if (time < now - life) drop(slot)
@@ -165,7 +165,7 @@ export function createRecordStore(
     return false
   }
 
-  /** A digest that no node has room for is found by nobody, which costs a pull from upstream. */
+  /** Nobody finds a digest for which no node has room, which costs a pull from upstream. */
   function warnIfNear(): void {
     const isNear = size > maxSize * NEAR
     if (isNear && !wasNear) log.warn('the limit of stored records is near', { records: size, limit: maxSize })
@@ -188,7 +188,7 @@ export function createRecordStore(
   }
 
   return {
-    /** Records at most. */
+    /** The most records. */
     maxSize,
 
     /** How many records are kept. */
@@ -197,17 +197,17 @@ export function createRecordStore(
       return size
     },
 
-    /** Records refused so far, for want of room. */
+    /** How many records were refused so far because there was no room. */
     get refused(): number {
       return refused
     },
 
     /**
-     * Keeps a record, or keeps it for longer.
+     * Adds a record, or keeps an existing one for longer.
      *
-     * @param address compact, of the member that announced the topic
+     * @param address the compact address of the member that announced the topic
      * @returns false if there is no room for it
-     * @throws {RangeError} for another length than that of a topic or of a compact address
+     * @throws {RangeError} if a topic or a compact address has the wrong length
      */
     add(topic: Uint8Array, address: Uint8Array): boolean {
       if (address.length !== COMPACT_LENGTH) {
@@ -244,11 +244,14 @@ export function createRecordStore(
       for (const slot of matching(address, slotsOf(topic), COMPACT_LENGTH)) drop(slot)
     },
 
-    /** Up to `most` compact addresses of a topic, chosen at random and in random order: peers that are found first are asked first. */
+    /**
+     * Up to `most` compact addresses of a topic, chosen and ordered at random, because peers that are found first are asked
+     * first.
+     */
     get(topic: Uint8Array, most: number): Uint8Array[] {
       expire()
       const slots = slotsOf(topic)
-      // The first steps of a shuffle, as many as are wanted.
+      // The first `count` steps of a shuffle.
       const count = Math.min(most, slots.length)
       for (let at = 0; at < count; at++) {
         const other = at + Math.floor(random() * (slots.length - at))
@@ -261,7 +264,7 @@ export function createRecordStore(
   }
 }
 
-/** Whether so many bytes from a place on are those that another array begins with. */
+/** Whether `length` bytes from `place` on are the first bytes of another array. */
 function startsWith(bytes: Uint8Array, place: number, others: Uint8Array, length: number): boolean {
   let at = 0
   while (at < length && bytes[place + at] === others[at]) at++

@@ -4,25 +4,25 @@ import type { DhtClient } from '../dht/client.ts'
 import type { DhtNode } from '../dht/rpc.ts'
 import { compareDistance, type NodeAddress } from '../node.ts'
 
-/** How many nodes are asked at a time. Where the map is true, each of the closest nodes holds the record, and four are plenty. */
+/** How many nodes are asked at a time. If the map is right, each of the closest nodes holds the record, so four are plenty. */
 const PARALLEL = 4
-/** Milliseconds for which the closest node is asked alone: mostly it has all records, and nobody else has to be asked. */
+/** Milliseconds for which only the closest node is asked. It usually has all records, so no other node has to be asked. */
 const ALONE = 20
 /**
- * Milliseconds without an answer after which the walk does not wait for the nodes that it still asks, once half have answered:
- * many round trips within a cluster. A node that needs longer is busy or dead, and others hold the same.
+ * Milliseconds without an answer after which the walk stops waiting, once half of the nodes have answered. It is many round
+ * trips within a cluster: a node that needs longer is busy or dead, and others hold the same records.
  */
 const LATE = 60
-/** So many times longer while nothing has been found: then the late ones are all there is. */
+/** It waits this many times longer while nothing has been found, because then only late nodes are left. */
 const PATIENCE = 5
 
 /**
- * Asks the nodes closest to a topic for its records, the closest first. It begins with those that the map knows; if an
- * answer names closer ones, they are asked too. Ends when one that has all records has answered, or else when the closest
- * have, but for late ones.
+ * Asks the nodes closest to a topic for its records, the closest first. It begins with nodes of the map; if an answer names
+ * closer nodes, it asks them too. It ends when a node with all records has answered, or when the closest nodes have, except
+ * late ones.
  *
- * @param replicas how many of the closest nodes are asked
- * @param onRecords takes what one node has; returns whether anything has been found by now
+ * @param replicas how many of the closest nodes to ask
+ * @param onRecords takes the records of one node; returns whether anything has been found by now
  */
 export async function findRecords(
   dht: DhtClient,
@@ -32,10 +32,10 @@ export async function findRecords(
   clock: Clock = systemClock,
 ): Promise<void> {
   const { map } = dht
-  // Twice as many, to replace those that do not answer or had no room.
+  // Twice as many, to replace nodes that do not answer or have no room.
   const closest = map.closest(topic, 2 * replicas)
   const near = closest.slice(0, replicas)
-  // A silent node is passed over; but where most are silent, they are busy, and no other node holds the record.
+  // Silent nodes are skipped, unless most are silent: then they are busy, and no other node holds the record.
   const areBusy = near.filter(({ strikes }) => strikes > 0).length * 2 > near.length
   let nodes: DhtNode[] = areBusy ? closest : closest.filter(({ strikes }) => strikes === 0)
   const seen = new Set(nodes.map(addressOf))
@@ -80,7 +80,7 @@ export async function findRecords(
     answers++
     isFound = onRecords(reply.records)
     if (reply.isWhole) return finish()
-    // What it had no room for is one node farther away.
+    // A record for which it had no room is one node farther away.
     if (reply.isFull && wanted < 2 * replicas) wanted++
     for (const address of reply.closer) learn(address)
     if (answers * 2 >= Math.min(replicas, nodes.length)) {

@@ -11,21 +11,21 @@ export interface FinderDependencies {
   readonly dht: DhtClient
   /** The topics of a key, one for each swarm key. */
   readonly topicsOf: (key: Key) => readonly Uint8Array[]
-  /** The records of a topic, if this node itself has all of them. */
+  /** Returns the records of a topic, if this node itself has all of them. */
   readonly own: (topic: Uint8Array) => readonly NodeAddress[] | undefined
   readonly clock?: Clock
 }
 
 /**
- * Milliseconds from its beginning for which a lookup that has found peers gives others its first ones. What is withdrawn must
- * be gone after 2 s.
+ * Milliseconds after its start for which a lookup that has found peers serves later lookups. A withdrawn key must be gone after
+ * 2 s.
  */
 const HIT_TIME = 1_500
-/** The same for a lookup that has found none, or none yet. What has just been announced must be found within 1 s. */
+/** The same for a lookup that has found no peer, or none yet. A new announcement must be found within 1 s. */
 const MISS_TIME = 300
-/** Lookups that are kept at most. */
+/** How many lookups are kept. */
 const CAPACITY = 2_000
-/** Milliseconds to find other peers before one that seems to be dead is given: a pull waits for 100 by default. */
+/** Milliseconds to find other peers before a peer that seems dead is given. By default, a pull waits for 100 ms. */
 const LOST_DELAY = 20
 
 interface Lookup {
@@ -34,8 +34,8 @@ interface Lookup {
 }
 
 /**
- * Finds out who has announced a key. Lookups of one key within a short time are one lookup, which goes on for the others
- * when one caller stops.
+ * Finds out who has announced a key. Lookups of the same key within a short time share one lookup, which goes on for the other
+ * callers when one stops.
  */
 export class Finder {
   readonly #dht: DhtClient
@@ -43,11 +43,11 @@ export class Finder {
   readonly #own: FinderDependencies['own']
   readonly #clock: Clock
   readonly #replicas: number
-  /** The oldest first. */
+  /** The oldest come first. */
   readonly #lookups = new Map<Key, Lookup>()
   readonly #stop = new AbortController()
 
-  /** @param replicas how many of the nodes closest to a topic are asked */
+  /** @param replicas how many of the nodes closest to a topic to ask */
   constructor({ dht, topicsOf, own, clock = systemClock }: FinderDependencies, replicas: number) {
     this.#dht = dht
     this.#topicsOf = topicsOf
@@ -64,7 +64,7 @@ export class Finder {
     const isRemembered = lookup.peers.ended && lookup.peers.length > 0
     yield* lookup.peers.read(stop)
     if (!isRemembered || stop.aborted) return
-    // A caller that wants more than what was found before gets the peers that have come since.
+    // A caller that wants more than the earlier results gets the peers that have come since.
     const known = new Set<string>()
     for await (const peer of lookup.peers.read(stop)) known.add(addressOf(peer))
     const latest = this.#lookups.get(key)
@@ -72,7 +72,7 @@ export class Finder {
     for await (const peer of next.peers.read(stop)) if (!known.has(addressOf(peer))) yield peer
   }
 
-  /** Ends all lookups, and every one that still comes. */
+  /** Ends all lookups, and every later one. */
   close(): void {
     this.#stop.abort()
     this.#lookups.clear()
@@ -105,7 +105,7 @@ export class Finder {
 
   async #look(key: Key, peers: SharedList<Peer>): Promise<void> {
     const seen = new Set<string>()
-    /** Peer by nodes that do not answer any more. Should that be wrong, they are better than no peer at all. */
+    /** Peers that no longer answer. If they are alive after all, they are better than no peer. */
     const lost: Peer[] = []
     const release = () => {
       if (peers.length === 0) for (const peer of lost.splice(0)) peers.add(peer)
@@ -114,7 +114,7 @@ export class Finder {
     const checks: Promise<void>[] = []
     const { map } = this.#dht
     const self = addressOf(map.self)
-    // A member can name any address, so one that is not known has to answer before anybody sends it a request.
+    // A member can name any address, so an unknown one must answer before anybody sends it a request.
     const check = async (peer: Peer, topic: Uint8Array) => {
       const reply = await this.#dht.ask(this.#dht.nodeAt(peer), topic)
       if (reply?.token !== undefined) peers.add(peer)
@@ -143,7 +143,7 @@ export class Finder {
   }
 }
 
-/** A list that grows until it ends, and that any number of readers follow, each at its own speed. */
+/** A list that grows until it ends. Any number of readers follow it, each at its own speed. */
 class SharedList<T> {
   readonly #items: T[] = []
   #ended = false

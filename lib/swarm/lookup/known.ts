@@ -16,14 +16,15 @@ export interface OwnRecordsDependencies {
 }
 
 /**
- * Rounds of questions to all nodes that a node has to live through until it counts as one that all others have sent what it
- * has to keep. After a restart others notice in one or two rounds that it has forgotten what they sent.
+ * How many rounds of questions to all nodes a node must live through before it can assume that all others have sent it their
+ * records. After its restart, others notice within one or two rounds that it has forgotten them.
  */
 const ROUNDS = 6
 
 /**
- * What this node keeps of others' announcements, and whether that is all there is: it is, of the topics that it has been
- * close to for long. Of the nodes that are to hold a topic, each will do; the farther half may have come to it just now.
+ * The announcements that this node keeps for others, and whether they are complete. They are for topics to which this node has
+ * been close for long. It must be in the closer half of the nodes that hold a topic, because the farther half may have just got
+ * there.
  */
 export class OwnRecords {
   readonly #dependencies: OwnRecordsDependencies
@@ -31,7 +32,7 @@ export class OwnRecords {
   readonly #closest: number
   readonly #startedAt: number
 
-  /** @param replicas on how many of the closest nodes a key is stored */
+  /** @param replicas how many of the closest nodes store a key */
   constructor(dependencies: OwnRecordsDependencies, replicas: number) {
     this.#dependencies = dependencies
     this.#clock = dependencies.clock ?? systemClock
@@ -42,7 +43,7 @@ export class OwnRecords {
   isWhole(topic: Uint8Array): boolean {
     const { map, records } = this.#dependencies
     const round = Math.max(INTERVAL, (map.others * 1_000) / RATE)
-    // What it has no room for is with others.
+    // Records for which it has no room are on other nodes.
     if (this.#clock.now() - this.#startedAt < ROUNDS * round || records.isFull(topic)) return false
     const closest = map.closest(topic, this.#closest)
     const farthest = closest.at(-1)
@@ -50,19 +51,19 @@ export class OwnRecords {
     return isFew || compareDistance(topic, map.self.id, farthest.id) <= 0
   }
 
-  /** Some records of a topic, if this node has all of them. */
+  /** Some records of a topic; `undefined` if this node does not have all of them. */
   ofWhole(topic: Uint8Array): readonly NodeAddress[] | undefined {
     return this.isWhole(topic) ? this.#recordsOf(topic) : undefined
   }
 
-  /** What is known of a key; without peers that have not shown yet that they are members, or are not there any more. */
+  /** What this node knows about a key, without peers that have not yet proved to be members or are gone. */
   of(key: Key): Known {
     const { map, records, topicsOf } = this.#dependencies
     const topics = topicsOf(key)
     const all = topics.flatMap((topic) => this.#recordsOf(topic))
     const peers = all.filter((address) => map.get(address) !== undefined).map(({ host, port }) => ({ host, port }))
     const count = topics.reduce((sum, topic) => sum + records.count(topic), 0)
-    // Those left out may be there all the same, and be all there are. Other swarm keys have other closest nodes.
+    // The peers that were left out may be there after all, and be the only ones. Other swarm keys have other closest nodes.
     const isWhole = topics.length === 1 && topics.every((topic) => this.isWhole(topic))
     return { peers, count, isWhole: isWhole && (peers.length > 0 || all.length === 0) }
   }

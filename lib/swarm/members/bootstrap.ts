@@ -9,7 +9,7 @@ import type { DhtClient } from '../dht/client.ts'
 import type { NodeAddress } from '../node.ts'
 import type { Discovery } from './discovery.ts'
 
-/** Where other nodes may be found: an address or host name, or a DNS name of which every A record is a node. */
+/** Where other nodes may be: an address or host name, or a DNS name whose A records are all nodes. */
 export interface BootstrapEntry {
   readonly kind: 'host' | 'dns'
   readonly host: string
@@ -19,22 +19,22 @@ export interface BootstrapEntry {
 /** Resolves a name to its IPv4 addresses; throws what `node:dns` throws. */
 export type ResolveName = (name: string) => Promise<readonly string[]>
 
-/** Milliseconds for the names of bootstrap nodes to resolve, before the swarm is looked for without them. */
+/** Milliseconds for the names of bootstrap nodes to resolve. After that the node looks for the swarm without them. */
 const RESOLVE_TIMEOUT = 5_000
-/** Milliseconds for asking the nodes that answer, and those that they name. */
+/** Milliseconds to ask nodes that answer, and nodes that those name. */
 const EXPLORE_TIMEOUT = 5_000
 /**
- * Milliseconds from one look at the bootstrap nodes to the next while this node is alone, and while it is not. The latter, give
- * or take a quarter, heals a swarm that fell into parts of which no node knows any of another; it costs one question to DNS,
- * and one to each bootstrap node that is not known to be alive.
+ * Milliseconds between two looks at the bootstrap nodes, while this node is alone and while it is not. The second one varies by
+ * a quarter. It heals a swarm that fell into parts whose nodes do not know each other. A look costs one question to DNS, and
+ * one to each bootstrap node that is not known to be alive.
  */
 const INTERVALS = [3_000, 15_000] as const
 
-/** The system's resolver, which knows /etc/hosts and the search domains of a cluster; its own timeouts bound it. */
+/** The system's resolver, which knows /etc/hosts and the search domains of a cluster. It has its own timeouts. */
 export const resolveName: ResolveName = async (name) =>
   (await lookup(name, { family: 4, all: true })).map((found) => found.address)
 
-/** The same resolver, asked for a name once at a time: one that does not answer would get more and more to do. */
+/** Asks a resolver for a name only once at a time, because questions to a silent resolver would pile up. */
 function onceAtATime(resolve: ResolveName): ResolveName {
   const underWay = new Map<string, Promise<readonly string[]>>()
   return (name) => {
@@ -53,10 +53,10 @@ export interface ResolveDependencies {
 }
 
 /**
- * The addresses behind a bootstrap list, each once, without `self`. A name that does not resolve is left out, because it may
+ * The addresses behind a bootstrap list, each once, without `self`. It leaves out names that do not resolve, because they may
  * resolve later: in a cluster the record of a headless service appears with its first pod.
  *
- * @param signal ends the waiting for names that do not resolve in time; they are left out
+ * @param signal stops waiting for names that do not resolve in time, which are left out
  */
 export async function resolveBootstrap(
   { resolve = resolveName, onResolved = () => undefined, onFailure = () => undefined }: ResolveDependencies,
@@ -86,16 +86,16 @@ export async function resolveBootstrap(
 }
 
 /**
- * What is said of names that do not resolve: one warning each, and how often it failed once it resolves. A node of which no
- * bootstrap entry has ever given an address, and which knows nobody, is not ready: DNS may be broken, and it would be alone.
+ * Reports names that do not resolve: one warning each, and how often a name failed once it resolves. If no bootstrap entry has
+ * ever given an address and the node knows nobody, it is not ready, because DNS may be broken and the node would be alone.
  */
 function createNames(log: Logger, readiness: Readiness, entries: readonly BootstrapEntry[]) {
   const waiting = readiness.wait()
-  /** How often each name has failed since it last resolved. */
+  /** How many times each name has failed since it last resolved. */
   const failed = new Map<string, number>()
   let isFound = entries.some(({ host }) => isIPv4(host))
 
-  /** There are other nodes to ask. */
+  /** Call this if there are other nodes to ask. */
   function found(): void {
     isFound = true
     waiting.over()
@@ -127,7 +127,7 @@ export interface BootstrapDependencies {
   readonly resolve?: ResolveName | undefined
   readonly dht: DhtClient
   readonly discovery: Pick<Discovery, 'explore'>
-  /** Nodes known from earlier. */
+  /** The nodes that this node knew earlier. */
   remembered(): readonly NodeAddress[]
   readonly clock?: Clock
 }
@@ -135,11 +135,13 @@ export interface BootstrapDependencies {
 export interface BootstrapOptions {
   readonly entries: readonly BootstrapEntry[]
   readonly self: NodeAddress
-  /** Milliseconds from one look to the next: see INTERVALS. */
+  /** Milliseconds between two looks: see {@link INTERVALS}. */
   readonly intervals?: readonly [alone: number, connected: number] | undefined
 }
 
-/** Finds the swarm by its bootstrap nodes and those known from earlier, again and again. Names are resolved anew each time. */
+/**
+ * Finds the swarm through bootstrap nodes and nodes that were known earlier, periodically. Names are resolved anew each time.
+ */
 export function createBootstrap(
   {
     log,
@@ -160,7 +162,7 @@ export function createBootstrap(
   let looking: Promise<void> | undefined
   let onLook = (): void => undefined
   map.listen({
-    // This node itself is one of those that join.
+    // This node is one of the nodes that join.
     joined: () => {
       if (map.others > 0) names.found()
     },
@@ -204,7 +206,7 @@ export function createBootstrap(
   }
 
   return {
-    /** Looks for other nodes now, and from then on; `hearLook` is called after each time. */
+    /** Looks for other nodes now and periodically. Calls `hearLook` after each look. */
     start(hearLook: () => void): void {
       onLook = hearLook
       run()
@@ -212,7 +214,7 @@ export function createBootstrap(
 
     look,
 
-    /** Ends looking, and what is under way. */
+    /** Stops looking, and ends a look under way. */
     async close(): Promise<void> {
       stop.abort()
       cancel()

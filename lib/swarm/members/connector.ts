@@ -3,34 +3,37 @@ import { bounded } from '../../platform/abort.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import type { NodeAddress } from '../node.ts'
 
-/** Another member: where it is, and its public key in hex. */
+/** Another member: its address, and its public key in hex. */
 export interface FoundMember extends NodeAddress {
   readonly id: string
 }
 
 export interface ConnectorDependencies {
   readonly log: Logger
-  /** Members with a connection, by their public key in hex. */
+  /** The connected members, by their public keys in hex. */
   members(): ReadonlySet<string>
-  /** Other members. */
+  /** Finds other members. */
   find(signal: AbortSignal): AsyncIterable<FoundMember>
-  /** Connects to a member, and goes on trying for a while. */
+  /** Connects to a member, and keeps trying for a while. */
   join(member: FoundMember): void
-  /** Tries no more. */
+  /** Stops trying. */
   leave(id: string): void
   readonly clock?: Clock
 }
 
 export interface ConnectorOptions {
-  /** To how many members this node connects itself; as many again may connect to it. */
+  /** How many members this node connects to. As many again may connect to it. */
   readonly target?: number
-  /** Milliseconds from one search to the next, at first and at most: see INTERVAL. */
+  /** Milliseconds between two searches, at first and at most: see {@link INTERVAL}. */
   readonly interval?: readonly [first: number, most: number]
 }
 
-/** Half of what is accepted (see membership.ts), so that a newcomer finds room. Up to 17 nodes, all are connected. */
+/**
+ * Half of the connections that are accepted (see membership.ts), so that new members find room. In swarms of up to 17 nodes,
+ * all are connected.
+ */
 const TARGET = 16
-/** Twice as long each time, while nothing changes. */
+/** Doubled each time, while nothing changes. */
 const INTERVAL = [3_000, 60_000] as const
 /** Milliseconds that a search may take. */
 const FIND_TIMEOUT = 5_000
@@ -40,11 +43,11 @@ export function createConnector(
   { log, members, find, join, leave, clock = systemClock }: ConnectorDependencies,
   { target = TARGET, interval = INTERVAL }: ConnectorOptions = {},
 ) {
-  /** Members that this node tries to be connected to. */
+  /** The members that this node tries to connect to. */
   const joined = new Set<string>()
   const stop = new AbortController()
   let pause = interval[0]
-  /** When the next search begins; infinite while one is under way. */
+  /** When the next search begins; infinite while one runs. */
   let searchesAt = Number.POSITIVE_INFINITY
   let cancel = (): void => undefined
 
@@ -86,10 +89,10 @@ export function createConnector(
   }
 
   return {
-    /** Searches for members and connects to them, now and from then on. */
+    /** Searches for members and connects to them, now and periodically. */
     start,
 
-    /** Searches soon, since something has changed. */
+    /** Searches soon, because something has changed. */
     soon(): void {
       pause = interval[0]
       const isPlanned = searchesAt < Number.POSITIVE_INFINITY

@@ -15,7 +15,7 @@ export interface DhtMembersDependencies {
   readonly rpc: Pick<DhtRpc, 'question'>
 }
 
-/** The members of a swarm, as nodes of its DHT. */
+/** The members of a swarm, which are the nodes of its DHT. */
 export function createDhtMembers({ log, map, topicOf, rpc }: DhtMembersDependencies) {
   let answers: Answerer | undefined
 
@@ -27,7 +27,7 @@ export function createDhtMembers({ log, map, topicOf, rpc }: DhtMembersDependenc
     closest(key: Key, count: number): Peer[] {
       const topic = topicOf(key)
       const self = addressOf(map.self)
-      // One more, since this node knows itself as long as it answers itself.
+      // One more, because the map may contain this node itself, which answers itself.
       const others = map.closest(topic, count + 1).filter((node) => addressOf(node) !== self)
       const closest = [...others, map.self].sort((a, b) => compareDistance(topic, a.id, b.id)).slice(0, count)
       return closest.map(({ host, port }) => ({ host, port }))
@@ -45,7 +45,7 @@ export function createDhtMembers({ log, map, topicOf, rpc }: DhtMembersDependenc
       answers = answerer
     },
 
-    /** The answer to a question that came from that address. */
+    /** The answer to a question from that address. */
     answerTo(question: Uint8Array, { host, port }: NodeAddress): Uint8Array | undefined {
       try {
         const answer = answers?.(question, { host, port })

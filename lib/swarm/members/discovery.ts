@@ -6,61 +6,68 @@ import type { KnownNode } from '../dht/network-map.ts'
 import type { DhtNode } from '../dht/rpc.ts'
 import type { NodeAddress } from '../node.ts'
 
-/** A topic of which a node should have a record. */
+/** A topic for which a node should have a record. */
 export interface Sample {
   readonly topic: Uint8Array
-  /** Called with the records of that topic that the node has. */
+  /** Called with the node's records of that topic. */
   answered(records: readonly NodeAddress[]): void
 }
 
 /**
- * Milliseconds within which every known node is asked for its neighbourhood again. A death is noticed after that and two more
- * requests, a new node as soon as the first of its neighbours names it.
+ * Milliseconds in which every known node is asked again for its neighbourhood. A death is noticed after that and two more
+ * requests, and a new node as soon as one of its neighbours names it.
  */
 export const INTERVAL = 10_000
-/** Nodes asked again each second at most: a thousandth of a core. Up to 200 nodes that keeps the interval, 600 take half a minute. */
+/**
+ * Most nodes that are asked again each second, which takes a thousandth of a core. It keeps the interval for up to 200 nodes;
+ * 600 nodes take half a minute.
+ */
 export const RATE = 20
-/** Questions that are under way at a time: all that are due at a beat. */
+/** How many questions may be under way: all that are due at a beat. */
 const PARALLEL = (RATE * BEAT) / 1_000
-/** The same while answers are slow, and nodes asked again each second: their answers tell when that is over. */
+/** The same while answers are slow, and then also the nodes asked again each second, whose answers show when that is over. */
 const FEW = 4
 const SLOW_RATE = 0.5
-/** Milliseconds from one look for nodes to ask to the next, at least: what comes up in between goes together. */
+/** The least milliseconds between two looks for nodes to ask, so that nodes which come up in between are asked together. */
 const GATHER = 100
-/** The same for routine questions, which wait for a beat and need no timer each. */
+/** The same for routine questions, which wait for a beat instead of their own timer. */
 const ROUTINE_GATHER = BEAT / 2
-/** A question is due when so much of it has been gained: timers may run early by a millisecond. */
+/** The allowance at which a question is due. It is less than 1 because timers may fire a millisecond early. */
 const DUE = 0.95
-/** Milliseconds between questions to a silent node that sends something all the same. */
+/** Milliseconds between questions to a silent node that still sends something. */
 const GREETING = 500
-/** Milliseconds from a question that was not answered to the next one, longer by that each time: the node may be busy. */
+/**
+ * Milliseconds between an unanswered question and the next one. The wait grows by this each time, because the node may be busy.
+ */
 const PATIENCE = 250
-/** The first nodes are asked for so many parts of the key space: 2^8 parts of 20 nodes each make room for 5,000. */
+/**
+ * The bits of the parts of the key space for which the first nodes are asked: 2^8 parts of 20 nodes each are enough for 5,000.
+ */
 const PARTS = 8
-/** How many of the nodes that answer first are asked for all parts. */
+/** How many of the first nodes that answer are asked for all parts. */
 const GUIDES = 4
-/** A part of the key space that has no more nodes than these is known to its own nodes, all of it. */
+/** If a part of the key space has no more nodes than this, its own nodes know all of it. */
 const NEIGHBOURHOOD = 10
 
 /**
- * Keeps the map true. It asks nodes that others have named, silent ones until they answer or are lost, lost ones now and then,
- * and every known node from time to time. Half of those questions are for the neighbourhood of the node that is asked, the others
- * for the parts of the key space next to it, or no node would ever name one of another half.
+ * Keeps the map up to date. It asks nodes that others have named, silent nodes until they answer or are lost, lost nodes now
+ * and then, and every known node from time to time. Half of these routine questions are for the neighbourhood of the asked
+ * node. The others are for the parts of the key space next to it, or no node would ever name one in another half.
  */
 export class Discovery {
   readonly #dht: DhtClient
   readonly #clock: Clock
   readonly #random: () => number
   readonly #asked = new Set<DhtNode>()
-  /** When a silent node was asked because it had sent something. */
+  /** When each silent node was last asked because it had sent something. */
   readonly #greeted = new WeakMap<DhtNode, number>()
-  /** How many nodes may be asked again as a matter of routine, when it was last counted. */
+  /** How many routine questions may be asked, when it was last computed. */
   #allowance = 1
-  /** Nodes still to be asked in this round of the routine. */
+  /** The nodes that are still to be asked in this routine round. */
   #round: KnownNode[] = []
   #sampleOf: ((node: KnownNode) => Sample | undefined) | undefined
   #lookedAt: number
-  /** When the next look is; infinite if none is planned. */
+  /** When the next look comes; infinite if none is planned. */
   #looksAt = Number.POSITIVE_INFINITY
   #cancel = (): void => undefined
   #closed = false
@@ -79,8 +86,8 @@ export class Discovery {
   }
 
   /**
-   * Asks these nodes now, and those that they name, until no new one is named or the signal aborts. It asks a few at a time and
-   * in random order: there may be thousands of names, and thousands of nodes that start together with the same ones.
+   * Asks these nodes now, and those that they name, until no new one is named or the signal aborts. It asks a few at a time, in
+   * random order: there may be thousands of names, and thousands of nodes that start at once with the same names.
    */
   async explore(nodes: readonly DhtNode[], signal: AbortSignal): Promise<void> {
     const { map } = this.#dht
@@ -92,7 +99,7 @@ export class Discovery {
       const part = parts.pop()
       if (part !== undefined) return this.#ask(part.node, part.bit)
       let node = waiting.pop()
-      // Others may have named it meanwhile.
+      // It may have become known meanwhile.
       while (node !== undefined && map.get(node) !== undefined) node = waiting.pop()
       node ??= map.takeNamed(1)[0]
       return node && this.#ask(node).then(() => welcome(node))
@@ -121,8 +128,8 @@ export class Discovery {
   }
 
   /**
-   * Takes note of a node that has sent something. Its address may be a lie, so it has to answer before it counts. A silent
-   * node, which may have been restarted, is asked at once.
+   * Notes a node that has sent something. Its address may be forged, so it must answer before it counts. A silent node may have
+   * been restarted and is asked at once.
    */
   met(address: NodeAddress): void {
     const { map } = this.#dht
@@ -138,7 +145,7 @@ export class Discovery {
     void this.#ask(known)
   }
 
-  /** Half of the routine questions to a node ask for something that it should know, where `sampleOf` names any. */
+  /** From now on, half of the routine questions to a node ask for a record that it should have, if `sampleOf` names one. */
   sampleWith(sampleOf: (node: KnownNode) => Sample | undefined): void {
     this.#sampleOf = sampleOf
   }
@@ -148,24 +155,24 @@ export class Discovery {
     this.#cancel()
   }
 
-  /** How many more nodes may be asked now. */
+  /** How many more questions may be sent now. */
   get #room(): number {
     return Math.max((this.#dht.isSlow ? FEW : PARALLEL) - this.#asked.size, 0)
   }
 
-  /** Nodes asked again each second: evenly, so that no node has to answer all others at once. */
+  /** How many nodes are asked again per second. They are spread evenly, so that no node has to answer all others at once. */
   get #perSecond(): number {
     return Math.min((this.#dht.map.others * 1_000) / INTERVAL, this.#dht.isSlow ? SLOW_RATE : RATE)
   }
 
-  /** When the next node may be asked again as a matter of routine. */
+  /** When the next routine question may be sent. */
   get #routineAt(): number {
-    // A round may have nothing to ask yet, and then leaves its allowance for the next look.
+    // A round that has nothing to ask yet leaves its allowance for the next look.
     const missing = this.#allowance >= DUE ? 1 : 1 - this.#allowance
     return nextBeat(this.#clock, this.#lookedAt + Math.max((missing * 1_000) / this.#perSecond, ROUTINE_GATHER))
   }
 
-  /** Looks for nodes to ask at that time at the latest. */
+  /** Plans a look for nodes to ask, at that time at the latest. */
   #plan(at: number): void {
     const looksAt = Math.max(at, this.#lookedAt + GATHER)
     if (this.#closed || looksAt >= this.#looksAt) return
@@ -198,19 +205,19 @@ export class Discovery {
     if (map.unexplored > 0) this.#plan(now)
   }
 
-  /** Silent nodes that it is time to ask again. */
+  /** Silent nodes that are due to be asked again. */
   #suspects(now: number, count: number): KnownNode[] {
     const due = this.#dht.map.suspects().filter((node) => !this.#asked.has(node) && dueAt(node) <= now)
     return due.slice(0, count)
   }
 
-  /** The next node of this round that is due. A round goes through all nodes; the next one takes the nodes as they are then. */
+  /** The next due node of this round. A round goes through all nodes that are known when it begins. */
   #nextOfRound(now: number): KnownNode | undefined {
     const { map } = this.#dht
-    // The allowance sets the pace; in a small swarm it must not be spent on the same node again and again.
+    // The allowance sets the pace. In a small swarm it must not be spent on the same node again and again.
     const before = now - INTERVAL / 2
     if (this.#round.length === 0) {
-      // Nodes that have started together ask at the same beats: in one order for all, they would all ask the same nodes.
+      // Nodes that started together ask at the same beats. Without a random order, they would all ask the same nodes.
       this.#round = shuffled(
         [...map.nodes()].filter((node) => node.exploredAt <= before),
         this.#random,
@@ -224,13 +231,13 @@ export class Discovery {
     }
   }
 
-  /** A part to ask for in a swarm of this size; `undefined` for the node's own neighbourhood. */
+  /** The part of the key space to ask for, in a swarm of this size; `undefined` for the node's own neighbourhood. */
   #part(): number | undefined {
     const parts = Math.ceil(Math.log2(Math.max(this.#dht.map.others / NEIGHBOURHOOD, 1)))
     return parts === 0 || this.#random() < 0.5 ? undefined : Math.floor(this.#random() * parts)
   }
 
-  /** The sample's topic is close to the node, so the answer names its neighbourhood as well. */
+  /** Asks for a sample. Its topic is close to the node, so the answer also names the node's neighbourhood. */
   async #check(node: KnownNode, { topic, answered }: Sample): Promise<void> {
     this.#asked.add(node)
     const reply = await this.#dht.ask(node, topic)
@@ -238,7 +245,7 @@ export class Discovery {
     if (reply?.token !== undefined) answered(reply.records)
   }
 
-  /** @param bit the first in which nodes of the part that is asked for differ from the node; none for its own neighbourhood */
+  /** @param bit the first bit in which nodes of the wanted part differ from the node; missing for its own neighbourhood */
   async #ask(node: DhtNode, bit?: number): Promise<void> {
     this.#asked.add(node)
     const target = Uint8Array.from(node.id)
@@ -250,7 +257,7 @@ export class Discovery {
   }
 }
 
-/** When to ask a silent node again. */
+/** When a silent node is due to be asked again. */
 function dueAt({ struckAt, strikes }: KnownNode): number {
   return struckAt + PATIENCE * strikes
 }

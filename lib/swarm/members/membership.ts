@@ -6,39 +6,39 @@ import type { Peer } from '../router.ts'
 /** The part of a Hyperswarm connection, a Noise stream over UDX, that is used here. */
 export interface SwarmConnection {
   readonly remotePublicKey: Uint8Array
-  /** Where its packets come from; without an address once it is closed. */
+  /** The other side's address; missing once the connection is closed. */
   readonly rawStream: {
     readonly remoteHost: string | null
     readonly remotePort: number
     on(event: 'data' | 'message', listener: (data: Uint8Array) => void): unknown
   }
-  /** What came, in order; and messages by themselves, without order. */
+  /** `data`: bytes in order. `message`: single messages in any order. */
   on(event: 'data' | 'message', listener: (data: Uint8Array) => void): unknown
   on(event: 'end' | 'close' | 'error', listener: () => void): unknown
   write(data: Uint8Array): boolean
-  /** Sends a message once, of which nothing is acknowledged. */
+  /** Sends a message once, without an acknowledgement. */
   trySend(message: Uint8Array): void
   destroy(): void
-  /** Milliseconds after which it writes an empty message of its own if nothing else was written; 0: never. */
+  /** Sets after how many milliseconds without a write it sends an empty message itself; 0: never. */
   setKeepAlive(milliseconds: number): void
 }
 
-/** Learns which members are alive. */
+/** Told which members are alive. */
 export interface Liveness {
-  /** A member has greeted on a connection that has opened, which may be a second one after it has started again. */
+  /** Called when a member has greeted on a new connection. It may be a second connection, after the member has restarted. */
   seen(peer: Peer): void
-  /** The last connection to it has closed, or the other side has fallen silent. */
+  /** Called when the last connection to a member has closed, or the member has fallen silent. */
   gone(peer: Peer): void
 }
 
 const DEFAULTS = {
-  /** Milliseconds for the greeting of the other side: one way through the network, once the connection is open. */
+  /** Milliseconds for the greeting of the other side. It takes one way through the network once the connection is open. */
   greetingTimeout: 2_000,
-  /** Milliseconds after which this side says again that it is there. 32 connections cost 16 small packets a second in each direction. */
+  /** Milliseconds between two signs of life of this side. 32 connections cost 16 small packets a second in each direction. */
   keepAlive: BEAT,
-  /** Milliseconds of silence after which the other side counts as gone: two lost packets in a row are no death. */
+  /** Milliseconds of silence after which the other side counts as gone, so that two lost packets in a row do not matter. */
   silence: 6_500,
-  /** Connections that are kept. */
+  /** How many connections are kept. */
   maxMembers: 32,
 }
 export type MembershipOptions = Partial<typeof DEFAULTS>
@@ -46,12 +46,12 @@ export const MAX_MEMBERS = DEFAULTS.maxMembers
 
 const GREETING = Uint8Array.of(1)
 /**
- * Bytes that may come on a connection at once, and more of them in a millisecond: a greeting takes 60, and a sign of life 24 every
- * two seconds. A message that never ends would fill the memory.
+ * How many bytes may come on a connection at once, and how many more per millisecond. A greeting has 60 bytes, and a sign of
+ * life 24 every two seconds. An endless message would fill the memory.
  */
 const [MOST_BYTES, BYTE_RATE] = [1_024, 0.1]
 
-/** A sign of life is not sent again when less than this part of the time between two has passed. */
+/** No sign of life is sent if less than this part of the interval has passed since the last one. */
 const TOO_SOON = 0.1
 const SIGN_OF_LIFE = new Uint8Array()
 
@@ -62,23 +62,23 @@ interface Member {
 }
 
 interface Connected {
-  /** The member that has greeted. */
+  /** The member, once it has greeted. */
   member?: Member
-  /** When the other side last said that it is there. */
+  /** When the other side last gave a sign of life. */
   heardAt: number
 }
 
 /**
- * Who is in the swarm and alive: connections on which both sides have greeted. Only members can open one, since all of its
- * packets are sealed; the greeting shows that the other side really is where the packets to it go, which is where its peer
- * door is. Nothing else is ever sent; a side that sends more, or nothing in time, is cut off.
+ * The members that are connected and alive: both sides of a connection have greeted. Only members can open a connection,
+ * because all its packets are sealed. The greeting shows that the other side really is at the address to which packets go,
+ * which is that of its peer door. Nothing else is ever sent. A side that sends more, or nothing in time, is cut off.
  */
 export class Membership {
   readonly #liveness: Liveness
   readonly #options: typeof DEFAULTS
   readonly #clock: Clock
   readonly #connections = new Map<SwarmConnection, Connected>()
-  /** Until the next sign of life, while there is any connection. */
+  /** The timer for the next sign of life, while there is any connection. */
   #beating: ReturnType<typeof setTimeout> | undefined
   #closed = false
 
@@ -88,19 +88,19 @@ export class Membership {
     this.#clock = clock
   }
 
-  /** Members that have greeted, by their public key in hex. */
+  /** The members that have greeted, by their public keys in hex. */
   get members(): ReadonlySet<string> {
     return new Set(this.#greeted.map(({ id }) => id))
   }
 
-  /** How many connections are open, with and without a greeting. */
+  /** How many connections are open, with or without a greeting. */
   get connections(): number {
     return this.#connections.size
   }
 
-  /** Takes a connection that has just opened, in either direction. */
+  /** Takes a connection that has just been opened by either side. */
   take(connection: SwarmConnection): void {
-    // Every end of a connection is a close as well; what went wrong on it is of no interest.
+    // A connection that fails also closes, and the error does not matter.
     connection.on('error', () => undefined)
     const { remotePublicKey, rawStream } = connection
     const { remoteHost: host, remotePort: port } = rawStream
@@ -141,25 +141,25 @@ export class Membership {
       if (this.#connections.size === 0) this.#rest()
       if (member !== undefined && !this.isConnectedTo(member.door)) this.#liveness.gone(member.door)
     })
-    // Without a timer for each connection, and nothing that is acknowledged: see #beat.
+    // No timer for each connection, and no acknowledged messages: see #beat.
     connection.setKeepAlive(0)
     if (this.#beating === undefined) this.#beat()
     connection.write(GREETING)
   }
 
-  /** Ends all connections, and every one that still comes. */
+  /** Ends all connections, and every later one. */
   close(): void {
     this.#closed = true
     this.#rest()
     for (const connection of this.#connections.keys()) connection.destroy()
   }
 
-  /** Whether a member with that peer door has greeted. */
+  /** Whether the member with that peer door is connected and has greeted. */
   isConnectedTo(door: Peer): boolean {
     return this.#greeted.some((member) => addressOf(member.door) === addressOf(door))
   }
 
-  /** Says on all connections that this side is there, at every beat, by one timer; and looks which other side has fallen silent. */
+  /** At every beat, sends a sign of life on all connections, with one timer, and looks which other sides have fallen silent. */
   #beat(): void {
     const { keepAlive } = this.#options
     const now = this.#clock.now()
@@ -174,7 +174,7 @@ export class Membership {
     this.#beating.unref()
   }
 
-  /** Ends a connection whose other side is silent, now or as soon as that is so before the next beat. */
+  /** Ends a connection whose other side is silent now, or becomes silent before the next beat. */
   #dropSilent(connection: SwarmConnection, connected: Connected): void {
     const { keepAlive, silence } = this.#options
     const left = connected.heardAt + silence - this.#clock.now()
