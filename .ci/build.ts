@@ -28,7 +28,7 @@ import { build as esbuild, type Plugin } from 'esbuild'
 import { bundledPackages, noticesOf } from './notices.ts'
 import { createProgress } from './progress.ts'
 
-/** The part of Bun's bundler that is used here. Its plugins have the shape of esbuild's. */
+/** The part of Bun's bundler that is used here. Its plugins have the form of esbuild's. */
 declare const Bun: {
   readonly version: string
   build(options: {
@@ -51,10 +51,10 @@ declare const Bun: {
 const ROOT = dirname(import.meta.dirname)
 const ENTRY = join(ROOT, 'main.ts')
 
-/** What Node calls the processors that OCI calls so. */
+/** Node's names of processors, by OCI's names. */
 const PROCESSORS: Readonly<Record<string, string>> = { amd64: 'x64', arm64: 'arm64' }
 
-/** The machines that the package of npm has libsodium for. */
+/** The machines for which the npm package has libsodium. */
 const PACKAGED = Object.values(PROCESSORS).map((processor) => `linux-${processor}`)
 
 /** The file of sodium-native for a processor. */
@@ -64,19 +64,19 @@ function sodiumFile(platform: string): string {
 
 const tell = createProgress()
 
-/** What an older Node says in place of an error that only we could read: npx starts the program on any Node there is. */
+/** The message for an older Node, on which npx may start the program, in place of a cryptic error. */
 const NODE_NEEDED = `if (!('AsyncDisposableStack' in globalThis)) {
   console.error('swarmirror needs Node 24 or later, and this is ' + process.version)
   process.exit(78)
 }
 `
 
-/** The files of others that were bundled. */
+/** The files of other packages that were bundled. */
 const loaded = new Set<string>()
 
 /**
- * Replaces the two addons: the loader of sodium-native, which searches folders that a bundle has not, by one that knows
- * where the file is; and udx-native, which needs libuv, by the UDX of our own.
+ * Replaces two addons. The loader of sodium-native searches folders that a bundle does not have, so another one knows where the
+ * file is. udx-native needs libuv, so our own UDX takes its place.
  *
  * @param loader a CommonJS module that exports libsodium
  */
@@ -97,12 +97,12 @@ function addons(loader: string): Plugin {
   }
 }
 
-/** Puts the file into the bundle, or leaves it beside it, as the bundler says. */
+/** Puts the file into the bundle or beside it, as the bundler decides. */
 const required = (file: string) => `module.exports = require(${JSON.stringify(file)})`
 
 /**
- * The file inside of the executable, which Bun unpacks into a directory for temporary files and loads from there. Where
- * that is mounted `noexec`, as hardened hosts have it, there is no other way than to say so.
+ * Loads the file from inside the executable: Bun unpacks it into a directory for temporary files first. If that is mounted
+ * `noexec`, as on hardened hosts, it can only say so.
  */
 const unpacked = (file: string) => `try {
   ${required(file)}
@@ -113,7 +113,10 @@ const unpacked = (file: string) => `try {
   process.exit(78)
 }`
 
-/** Loads the file from beside the executable. An addon inside of it is unpacked into /tmp first, which an image has not. */
+/**
+ * Loads the file from beside the executable. An addon inside of it would first be unpacked into /tmp, which an image does not
+ * have.
+ */
 const BESIDE_EXECUTABLE = `process.dlopen(module, require('node:path').join(
   require('node:path').dirname(process.execPath), 'sodium-native.node'))`
 
@@ -136,7 +139,7 @@ async function makeFile(outfile: string, loader: string, head = ''): Promise<voi
     minifyWhitespace: true,
     legalComments: 'eof',
     external: ['./sodium-native.node'],
-    // What is CommonJS in the bundle asks for node: modules and the addon with a require that ESM has not.
+    // CommonJS code in the bundle gets node: modules and the addon with `require`, which ESM does not have.
     banner: {
       js: `${head}import { createRequire as createRequireHere } from 'node:module'; const require = createRequireHere(import.meta.url);`,
     },
@@ -153,10 +156,11 @@ async function makeExecutable(
   tell(join(dir, 'swarmirror'))
   const made = await Bun.build({
     entrypoints: [ENTRY],
-    // The environment is what the process was given: no .env and no bunfig.toml of the directory it happens to start in.
+    // The program must not read a .env or bunfig.toml of the directory in which it happens to start.
     compile: { outfile: join(dir, 'swarmirror'), autoloadDotenv: false, autoloadBunfig: false, ...target },
     minify: { syntax: true, whitespace: true },
-    // What is compiled here need not be compiled at every start: a mirror is ready in half the time, and its first requests wait less.
+    // Code that is compiled here need not be compiled at every start: a mirror is ready in half the time, and its first
+    // requests wait less.
     bytecode: true,
     format: 'esm',
     plugins: [addons(loader)],
@@ -164,7 +168,7 @@ async function makeExecutable(
   if (!made.success) throw new AggregateError(made.logs, 'the executable cannot be built')
 }
 
-/** Everything that the package of npm holds but the notices of others. It needs no other package. */
+/** Makes everything in the npm package except the notices of other packages. It needs no other package. */
 async function makePackage(dir: string): Promise<void> {
   const { name, version, description, license, engines } = JSON.parse(
     await readFile(join(ROOT, 'package.json'), 'utf8'),

@@ -39,7 +39,7 @@ async function printManifests(args: readonly string[]): Promise<void> {
   const which = isRemoval ? ['--show-only', 'templates/uninstall.yaml'] : ['--no-hooks']
   const given = ['--set', 'swarmKey.existingSecret=swarmirror', ...args.filter((arg) => arg !== '--uninstall')]
   const rendered = await helm('template', 'swarmirror', CHART, '--namespace', 'swarmirror', ...which, ...given)
-  // Without helm, a person waits for it, and deletes it.
+  // Without helm, a person waits for the DaemonSet and deletes it.
   const isDaemonSet = (document: string) => /^kind: DaemonSet$/m.test(document)
   const removal = () => rendered.split(/^---$/m).filter(isDaemonSet).join('---')
   process.stdout.write(isRemoval ? removal() : `${NAMESPACE}${rendered}`)

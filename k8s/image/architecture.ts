@@ -1,12 +1,12 @@
-/** A processor that images are made for, and how those who have a part in it call it. */
+/** A processor for which images are made, and its names elsewhere. */
 export interface Architecture {
-  /** What OCI and Debian call it. */
+  /** The name in OCI and Debian. */
   readonly name: 'amd64' | 'arm64'
-  /** The npm package of its Bun, linked to glibc as libsodium is. */
+  /** The npm package of Bun for it, linked to glibc like libsodium. */
   readonly bun: string
   /** The directory of its libraries below /usr/lib. */
   readonly triplet: string
-  /** Where executables look for the dynamic loader. */
+  /** The path of the dynamic loader. */
   readonly loader: string
 }
 

@@ -13,10 +13,10 @@ interface Descriptor {
 }
 
 /**
- * Replaces the manifests of an OCI image layout by one image index over them, under the image's full name: containerd
- * reads its own annotation, other tools that of OCI.
+ * Replaces the manifests of an OCI image layout with one image index of them, under the image's full name. containerd reads its
+ * own annotation, and other tools OCI's.
  *
- * @param dir a layout whose manifests are named by their architecture, as `buildah push ... oci:DIR:ARCH` writes them
+ * @param dir a layout whose manifests are named by architecture, as `buildah push ... oci:DIR:ARCH` writes them
  * @returns the index's digest
  */
 export async function writeIndex(
@@ -43,10 +43,10 @@ export async function writeIndex(
   return descriptor.digest
 }
 
-/** Packs files of a directory into one, the same bytes for the same files. */
+/** Packs files of a directory into an archive. The same files give the same bytes. */
 export async function packFiles(dir: string, names: readonly string[], file: string, seconds: number): Promise<void> {
   const same = ['--sort=name', '--owner=0', '--group=0', '--numeric-owner', '--mode=u=rwX,go=rX', `--mtime=@${seconds}`]
-  // Without the time and the name that gzip would put in.
+  // Without the time and the name that gzip would add.
   const compression = file.endsWith('.gz') ? ['--use-compress-program=gzip -9n'] : []
   await promisify(execFile)('tar', [...same, '--format=ustar', ...compression, '-cf', file, '-C', dir, ...names])
 }

@@ -10,28 +10,31 @@ const run = promisify(execFile)
 export interface DebianPackage {
   readonly name: string
   readonly version: string
-  /** Its control file, by which scanners know what is there. */
+  /** Its control file, from which scanners know the package. */
   readonly control: string
 }
 
-/** A file, and where it goes. */
+/** A file and its path in the image. */
 export interface PlacedFile {
   readonly from: string
   readonly to: string
 }
 
-/** The packages of Debian 13 that hold what the executable and libsodium are linked to, with those libraries. */
+/**
+ * The packages of Debian 13 with the libraries to which the executable and libsodium are linked, and the names of these
+ * libraries.
+ */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
-  // Has the release's name and the licenses' texts.
+  // For the release's name and the texts of licenses.
   'base-files': [],
-  // Has the licenses of GCC's libraries.
+  // For the licenses of GCC's libraries.
   'gcc-14-base': [],
   libc6: ['libc.so.6', 'libdl.so.2', 'libm.so.6', 'libpthread.so.0'],
   'libgcc-s1': ['libgcc_s.so.1'],
   'libstdc++6': ['libstdc++.so.6'],
 }
 
-/** The notices of the libraries, and the licenses that they name; and the release, for scanners. */
+/** The notices of the libraries, the licenses that they name, and the release, for scanners. */
 const TEXTS = [
   '/usr/share/doc/gcc-14-base/copyright',
   '/usr/share/doc/libc6/copyright',
@@ -40,8 +43,8 @@ const TEXTS = [
 ]
 
 /**
- * Downloads the packages for an architecture, whatever this machine's is, from the Debian release that this machine
- * has. apt works in the directory given and checks the signatures; the machine's own state does not change.
+ * Downloads the packages for any architecture from this machine's Debian release. apt works in the given directory and checks
+ * the signatures; the state of the machine does not change.
  */
 export async function downloadPackages({ name }: Architecture, dir: string): Promise<void> {
   const state = resolve(dir, 'apt')
@@ -49,7 +52,7 @@ export async function downloadPackages({ name }: Architecture, dir: string): Pro
   const options = Object.entries({
     'APT::Architecture': name,
     'APT::Architectures': name,
-    // As root in a directory that is root's: the user that apt would switch to cannot write there.
+    // apt runs as root, because the user to which it would switch cannot write in root's directory.
     'APT::Sandbox::User': 'root',
     'Dir::State::Lists': join(state, 'lists'),
     'Dir::State::status': '/dev/null',
@@ -62,7 +65,7 @@ export async function downloadPackages({ name }: Architecture, dir: string): Pro
 /**
  * Unpacks the packages of a directory.
  *
- * @throws {Error} when one is missing, or is there twice
+ * @throws {Error} if a package is missing or is there twice
  */
 export async function unpackPackages(architecture: Architecture, dir: string, to: string): Promise<DebianPackage[]> {
   const found: (DebianPackage & { readonly file: string })[] = []
@@ -85,11 +88,11 @@ export async function unpackPackages(architecture: Architecture, dir: string, to
     .sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** What of the unpacked packages goes into the image: the loader, the libraries, their licenses and the release's name. */
+/** The files of the unpacked packages for the image: the loader, the libraries, their licenses and the release's name. */
 export async function libraryFiles({ triplet, loader }: Architecture, unpacked: string): Promise<PlacedFile[]> {
   const libraries = Object.values(PACKAGES).flatMap((names) => names.map((name) => `/usr/lib/${triplet}/${name}`))
   const loaded = { from: `/usr/lib/${triplet}/${loader.slice(loader.lastIndexOf('/') + 1)}`, to: loader }
   const files = [loaded, ...[...libraries, ...TEXTS].map((path) => ({ from: path, to: path }))]
-  // Some are links to a file with the library's full version in its name.
+  // Some are links to files with the library's full version in their name.
   return await Promise.all(files.map(async ({ from, to }) => ({ from: await realpath(join(unpacked, from)), to })))
 }

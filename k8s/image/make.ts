@@ -30,9 +30,9 @@ const ROOT = join(import.meta.dirname, '..', '..')
 const BIN = join(ROOT, 'node_modules', '.bin')
 const SBOM = '/usr/share/swarmirror/sbom.spdx.json'
 const DOC = 'usr/share/doc/swarmirror'
-/** What `.ci/build.ts` makes that runs. */
+/** The files of `.ci/build.ts` that run. */
 const PROGRAM = ['swarmirror', 'sodium-native.node']
-/** zstd at its best: 13 % smaller than gzip, and unpacked faster; containerd reads it since 1.5. */
+/** zstd at its highest level: 13 % smaller than gzip, and faster to unpack. containerd reads it since 1.5. */
 const COMPRESSION = ['--compression-format', 'zstd', '--compression-level', '19']
 
 const tell = createProgress()
@@ -98,7 +98,7 @@ try {
   await rm(work, { recursive: true, force: true })
 }
 
-/** Makes the image of one processor and puts it into the layout. */
+/** Makes the image for one processor and adds it to the layout. */
 async function makeImage(architecture: Architecture, layout: string): Promise<void> {
   const { name } = architecture
   const place = join(work, name)
@@ -114,9 +114,9 @@ async function makeImage(architecture: Architecture, layout: string): Promise<vo
   await packFiles(built, executable, join(output, `executable-${name}.tar.gz`), epoch)
   await placeFile(join(ROOT, 'LICENSE'), join(root, DOC, 'LICENSE'))
   await placeFile(join(built, 'THIRD-PARTY-NOTICES'), join(root, DOC, 'THIRD-PARTY-NOTICES'))
-  // Where scanners look for packages in images without dpkg's own database.
+  // Scanners look here for packages of images without dpkg's database.
   for (const { name, control } of debian) await placeText(control, join(root, 'var/lib/dpkg/status.d', name))
-  // glibc's resolver: what is in /etc/hosts first, as the kubelet writes it.
+  // glibc's resolver must read /etc/hosts first, which the kubelet writes.
   await placeText('hosts: files dns\n', join(root, 'etc/nsswitch.conf'))
   const bundled = JSON.parse(await readFile(join(built, 'packages.json'), 'utf8')) as readonly BundledPackage[]
   const sodium = await libsodium(join(built, 'sodium-native.node'))
@@ -136,7 +136,7 @@ async function makeImage(architecture: Architecture, layout: string): Promise<vo
     '--label',
     `${key}=${value}`,
   ])
-  // The history has a hash over the files with their owner: another one for each person who makes the image.
+  // The history would have a hash over the files with their owner, which differs for each person who makes the image.
   const same = ['--timestamp', String(epoch), '--identity-label=false', '--omit-history', '--isolation', 'chroot']
   const file = join(import.meta.dirname, 'Containerfile')
   tell(`${name}: the image`)
@@ -160,7 +160,7 @@ async function placeLibraries(architecture: Architecture, place: string, root: s
   return packages
 }
 
-/** The Bun that goes into the executable: of this machine's packages, or from npm, checked as `npm ci` checks. */
+/** The Bun for the executable, from this machine's packages or from npm, with the same check as `npm ci`. */
 async function bunOf(architecture: Architecture, place: string): Promise<string> {
   if (architecture.name === (arch() === 'x64' ? 'amd64' : arch())) return await realpath(join(BIN, 'bun'))
   const pack = ['pack', '--silent', `${architecture.bun}@${bunVersion}`, '--pack-destination', place]
@@ -174,7 +174,7 @@ async function bunOf(architecture: Architecture, place: string): Promise<string>
   return join(place, 'package/bin/bun')
 }
 
-/** What libsodium says of itself. */
+/** Reads the version from libsodium itself. */
 async function libsodium(file: string): Promise<ImagePackage> {
   const version = /\0(1\.0\.\d+)\0/.exec(await readFile(file, 'latin1'))?.[1]
   if (version === undefined) throw new Error(`${file}: libsodium's version is not in it`)
@@ -189,7 +189,7 @@ async function debianRelease(file: string): Promise<string> {
 
 function others({ name: arch, bun }: Architecture, debian: readonly DebianPackage[], release: string): ImagePackage[] {
   const runtime = { name: bun, version: bunVersion, integrity: lock.packages[`node_modules/${bun}`]?.integrity }
-  // Of what it is linked to, JavaScriptCore above all.
+  // The licenses of its parts, above all JavaScriptCore.
   const license = 'MIT AND LGPL-2.0-only'
   const libraries = debian.map(({ name, version }) => ({
     name,
@@ -210,7 +210,7 @@ async function placeText(text: string, to: string): Promise<void> {
   await writeFile(to, text)
 }
 
-/** Nothing can be written, by anybody; what is run can be run. */
+/** Makes all files read-only for everybody, and programs executable. */
 async function protect(root: string): Promise<void> {
   for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath, entry.name)
@@ -220,7 +220,7 @@ async function protect(root: string): Promise<void> {
   await chmod(root, 0o555)
 }
 
-/** Who is not root can only delete what is in directories that can be written. */
+/** Makes directories writable again, because only root can delete files in read-only ones. */
 async function unprotect(dir: string): Promise<void> {
   await chmod(dir, 0o755)
   for (const entry of await readdir(dir, { withFileTypes: true }))

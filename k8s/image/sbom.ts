@@ -1,26 +1,26 @@
 import { createHash } from 'node:crypto'
 
-/** Something that is in the image. */
+/** A part of the image. */
 export interface ImagePackage {
   readonly name: string
   readonly version: string
-  /** As SPDX writes it. */
+  /** In the notation of SPDX. */
   readonly license: string
   /** Package URL: https://github.com/package-url/purl-spec */
   readonly purl: string
-  /** As package-lock.json has it, of what was downloaded. */
+  /** The integrity of a download, as in package-lock.json. */
   readonly integrity?: string | undefined
 }
 
-/** The package URL of a package of npm. */
+/** The package URL of an npm package. */
 export function npmPurl({ name, version }: Pick<ImagePackage, 'name' | 'version'>): string {
   return `pkg:npm/${name.replace('@', '%40')}@${encodeURIComponent(version)}`
 }
 
 /**
- * The image's bill of materials in SPDX 2.3: what is in it, and nothing else. The same content is the same document.
+ * The image's bill of materials in SPDX 2.3. It lists only the contents of the image; the same contents give the same document.
  *
- * @param described what the image is of
+ * @param described the main package of the image
  * @param created seconds since 1970
  */
 export function makeSbom(described: ImagePackage, parts: readonly ImagePackage[], created: number): string {
