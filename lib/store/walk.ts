@@ -117,7 +117,7 @@ async function readManifest(descriptor: Descriptor, source: WalkSource, signal: 
   const bytes = await source.read(descriptor.digest, signal)
   if (bytes === undefined) return undefined
   const hex = createHash(algorithmOf(descriptor.digest)).update(bytes).digest('hex')
-  if (hex !== hexOf(descriptor.digest)) return failed(false, 'the bytes are not those of the digest')
+  if (hex !== hexOf(descriptor.digest)) return failed(false, 'the bytes do not match the digest')
   try {
     return { intact: true, children: childrenOf(bytes, descriptor.mediaType), problem: undefined }
   } catch (error) {

@@ -15,7 +15,7 @@ export class VerificationError extends Error {
   override readonly name = 'VerificationError'
 
   constructor(digest: Digest) {
-    super(`the bytes are not those of ${digest}`)
+    super(`the bytes do not match ${digest}`)
   }
 }
 

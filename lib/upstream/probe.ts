@@ -112,7 +112,7 @@ export function createProbe(settings: ProxySettings): Probe {
     if (proxy !== undefined && isSecure) {
       const target = `${url.hostname}:${url.port || 443}`
       const status = await statusOf(socket, `CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n${forProxy}`, signal)
-      if (status === 407) throw new Unasked('its proxy wants to know who asks')
+      if (status === 407) throw new Unasked('its proxy demands a login')
       if (status >= 300) return { state: 'silent', reason: `the proxy answers ${status}` } as const
     }
     if (isSecure) {

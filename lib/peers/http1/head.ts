@@ -60,7 +60,7 @@ function lengthOf(status: number, headers: Headers, method: 'GET' | 'HEAD'): num
     throw new ProtocolError(`expected a Content-Length, got ${quoted(told)}`)
   }
   const isBodyless = method === 'HEAD' || status === 204 || status === 304
-  if (!isBodyless && told === null) throw new ProtocolError('a body of which no length is told')
+  if (!isBodyless && told === null) throw new ProtocolError('a body without a length')
   const encoding = headers.get('transfer-encoding')
   if (encoding !== null) throw new ProtocolError(`a Transfer-Encoding of ${quoted(encoding)}`)
   return isBodyless ? 0 : length

@@ -99,14 +99,14 @@ test('walkHeld leaves out and reports content of another size, and takes it from
   assert.deepEqual(problems, [{ descriptor: wrong, problem: '10 bytes are held, the descriptor says 11' }])
 })
 
-test('walkHeld leaves out and reports a manifest whose bytes are not those of its digest', async () => {
+test('walkHeld leaves out and reports a manifest whose bytes do not match its digest', async () => {
   const { source, bytes } = sourceOf(index.contents)
   const broken = (bytes.get(index.target.digest) ?? assert.fail()).slice()
   broken[20] = 0
   bytes.set(index.target.digest, broken)
   const { held, problems } = await walk([index.target], source)
   assert.deepEqual(held, [])
-  assert.deepEqual(problems, [{ descriptor: index.target, problem: 'the bytes are not those of the digest' }])
+  assert.deepEqual(problems, [{ descriptor: index.target, problem: 'the bytes do not match the digest' }])
 })
 
 test('walkHeld gives but does not follow a manifest that cannot be read, and reports why', async () => {

@@ -143,7 +143,7 @@ const FAILURES: readonly [what: string, start: () => Promise<TestPeer>, problem:
   [
     'answers without a length',
     () => startMember(answering(200, { 'content-length': undefined })),
-    /a body of which no length is told/,
+    /a body without a length/,
   ],
   ['encodes the content', () => startMember(answering(200, { 'content-encoding': 'gzip' })), /content-encoded as gzip/],
   [

@@ -256,7 +256,7 @@ test('createProbe leaves to containerd what it cannot ask by the proxy, and asks
   assert.deepEqual(socks, { state: 'unasked', reason: 'it is behind a proxy of socks5:' })
   await withServer(createServer(), answering('HTTP/1.1 407 x\r\n\r\n'), async ({ port }) => {
     const login = await probeOf({ url: 'https://registry.invalid/v2', isNamed: true }, { https: `127.0.0.1:${port}` })
-    assert.deepEqual(login, { state: 'unasked', reason: 'its proxy wants to know who asks' })
+    assert.deepEqual(login, { state: 'unasked', reason: 'its proxy demands a login' })
   })
   const link = await probeOf({ url: 'https://169.254.169.254/v2', isNamed: false }, { https: '127.0.0.1:1' })
   assert.equal(link.state, 'unasked')
