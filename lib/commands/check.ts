@@ -13,15 +13,15 @@ import { readCommandLine } from '../settings/read.ts'
 import { type Address, ConfigurationError, hostOf, type Settings } from '../settings/settings.ts'
 import { type Command, programText } from './command.ts'
 
-/** Longest wait in milliseconds for the admin door of a mirror on this node. */
+/** Milliseconds to wait for the admin door of a mirror on this node. */
 const ADMIN_TIMEOUT = 2_000
 
-/** Any address by which this machine reaches itself. */
+/** Any port on loopback. */
 const ANY: Address = { host: '127.0.0.1', port: 0 }
 
 const SWITCHES = { json: 'print the report as JSON, for machines' }
 
-/** Tells whether a mirror with these settings would work on this node, and what to change if not. */
+/** Says whether a mirror with these settings would work on this node, and what to change if not. */
 export const check: Command = {
   name: 'check',
   summary: 'tell whether this node is configured for the mirror, and which lines to change if it is not',
@@ -55,7 +55,7 @@ export const check: Command = {
         parts,
       )
     const probe = settings.probe === 'on' ? { door, open } : '--probe is off'
-    // Loaded here, since the other commands do without gRPC.
+    // Loaded only here, because the other commands do not need gRPC.
     const { connectContainerd } = await import('../containerd/client/client.ts')
     const { createNodeCheck } = await import('../mirror/guard.ts')
     const containerd = connectContainerd(settings['containerd-socket'])
@@ -65,7 +65,7 @@ export const check: Command = {
     const result = await node.run(stop)
     const asText = () => reportAsText(result.report, terminal.output ? paintFor(true, environment) : undefined)
     print(switches.json ? reportAsJson(result.report) : asText())
-    // What there is to say has been said.
+    // The report has already been printed.
     if (result.report.outcome === 'failed') throw new ConfigurationError([])
   },
 }
@@ -80,17 +80,17 @@ function portsOf(settings: Settings): PortToCheck[] {
   ]
 }
 
-/** Whether a mirror answers at the admin door: then it is the one that uses the ports. */
+/** Whether a mirror answers at the admin door. Then it is the one that uses the ports. */
 async function runsHere({ host, port }: Address, stop: AbortSignal): Promise<boolean> {
   const ask = async (signal: AbortSignal) => {
     const answer = await fetch(`http://${hostOf(host)}:${port}/livez`, { signal })
     return (await answer.text()) === 'alive\n'
   }
-  // Refused, cut off or too late: it is not a mirror that works.
+  // If the answer is refused, cut off or too late, no working mirror is there.
   return await bounded(ADMIN_TIMEOUT, stop, ask).catch(() => false)
 }
 
-/** Opens a door at that address if nobody has it, else at any of loopback's. */
+/** Opens a door at that address if it is free, otherwise at any port on loopback. */
 async function openProbeDoor(
   wanted: Address,
   handler: (request: Request) => Response,
@@ -108,11 +108,11 @@ function notHere(): Response {
   return new Response(null, { status: 404, headers: { 'Content-Length': '0' } })
 }
 
-/** How often an address is tried before it counts as taken, and the wait between tries in milliseconds. */
+/** How many times an address is tried before it counts as taken, and the milliseconds between tries. */
 const ATTEMPTS = 3
 const PAUSE = 50
 
-/** An address that the mirror will open a door on. */
+/** An address at which the mirror will open a door. */
 export interface PortToCheck {
   readonly flag: string
   readonly host: string
@@ -121,7 +121,7 @@ export interface PortToCheck {
   readonly udp?: boolean
 }
 
-/** Which addresses of the mirror cannot be used, and whether a mirror on this node is what uses them. */
+/** Which addresses of the mirror cannot be used, and whether a mirror on this node uses them. */
 interface PortUse {
   /** In words, with the flag of each. */
   readonly taken: readonly string[]
@@ -131,8 +131,7 @@ interface PortUse {
 /**
  * Tries to use the addresses of the mirror's doors.
  *
- * @param runsHere whether a mirror answers at its admin door. It is asked last, since a mirror that is starting opens that
- * door last.
+ * @param runsHere whether a mirror answers at its admin door; called last, because a mirror that starts opens that door last
  */
 export async function lookAtPorts(ports: readonly PortToCheck[], runsHere: () => Promise<boolean>): Promise<PortUse> {
   const taken: string[] = []
@@ -145,7 +144,7 @@ export async function lookAtPorts(ports: readonly PortToCheck[], runsHere: () =>
   return { taken, runsHere: taken.length > 0 && (await runsHere()) }
 }
 
-/** Tries again: another check that looks at the same moment holds the address for an instant. */
+/** Tries again, because another check may hold the address for a moment. */
 async function patiently(bind: () => Promise<string | undefined>): Promise<string | undefined> {
   for (let attempt = 1; ; attempt++) {
     const problem = await bind()
@@ -175,7 +174,7 @@ function tryToBind(host: string, port: number, protocol: 'TCP' | 'UDP'): Promise
   })
 }
 
-/** For a process that is not the mirror: a mirror would find its own doors in use. */
+/** The rule for ports. A running mirror cannot use it, because it would find its own doors in use. */
 export const PORTS = rule({
   id: 'ports',
   reads: (use: PortUse) => use,

@@ -3,12 +3,12 @@ import { basename, join, relative } from 'node:path'
 import { shellWord } from '../containerd/rule.ts'
 import type { SettingName } from '../settings/settings.ts'
 
-/** What a command gets from the process that it runs in. */
+/** Everything that a command gets from its process. */
 export interface CommandContext {
   /** The arguments after the command's name. */
   readonly args: readonly string[]
   readonly environment: Readonly<Record<string, string | undefined>>
-  /** Writes text to standard output: what the command was asked for. */
+  /** Writes text to standard output: the result of the command. */
   readonly print: (text: string) => void
   /** Writes text to standard error: logs and problems. */
   readonly report: (text: string) => void
@@ -22,25 +22,25 @@ export interface CommandContext {
   readonly cwd: string
 }
 
-/** One command, with what its own help says of it. */
+/** A command and the text of its help. */
 export interface Command {
   readonly name: string
   /** One line. */
   readonly summary: string
   /** Arguments of a typical call. */
   readonly example?: string
-  /** Its own flags, which take no value, and what they mean. */
+  /** The command's own flags, which take no value, and their meanings. */
   readonly switches?: Readonly<Record<string, string>>
-  /** The settings that matter to it; it takes no arguments if missing. */
+  /** The settings that the command reads; if missing, it takes no arguments. */
   readonly settings?: readonly SettingName[]
-  /** Does it all; an exit code of 0 if it resolves. A ConfigurationError becomes 78, any other error 1. */
+  /** Runs the command. The exit code is 0 if it resolves, 78 for a ConfigurationError, and 1 for any other error. */
   run(context: CommandContext): Promise<void>
 }
 
 /** Exit code for a configuration that cannot work: EX_CONFIG of sysexits.h. */
 export const EX_CONFIG = 78
 
-/** The scripts of package.json that run main.ts, and the runners of packages: both name themselves in npm's variable. */
+/** The scripts of package.json that run main.ts, and the package runners. Both put their name into npm's variable. */
 const STARTERS: Readonly<Record<string, string>> = {
   node: 'npm run node --',
   deno: 'npm run deno --',
@@ -50,18 +50,18 @@ const STARTERS: Readonly<Record<string, string>> = {
   bunx: 'bunx --bun swarmirror',
 }
 
-/** What a person types, before the arguments, to start this program in the same way again. */
+/** The text before the arguments with which a person starts this program again in the same way. */
 export function programText({ self, environment, cwd }: Pick<CommandContext, 'self' | 'environment' | 'cwd'>): string {
   const { npm_lifecycle_event: script = '', PATH = '' } = environment
   const starter = STARTERS[script]
   if (starter !== undefined) return starter
   const [program, ...args] = self
-  // The last argument is the program's own file, if it is not the executable itself.
+  // The last argument is the program's file, unless the program is an executable.
   const words = [nameOnPath(program, PATH), ...args.slice(0, -1), ...args.slice(-1).map((file) => nearby(file, cwd))]
   return words.map(shellWord).join(' ')
 }
 
-/** The name alone where a shell finds the same file by it; otherwise the path. */
+/** The name alone if a shell finds the same file by it; otherwise the path. */
 function nameOnPath(program: string, path: string): string {
   const name = basename(program)
   const found = path.split(':').flatMap((dir) => realPath(join(dir, name)) ?? [])
@@ -72,12 +72,12 @@ function realPath(path: string): string | undefined {
   try {
     return realpathSync(path)
   } catch {
-    // Not there, or not for this user: a shell does not find it either.
+    // The file is missing, or this user may not see it, so a shell does not find it either.
     return undefined
   }
 }
 
-/** A path below the working directory is told from there on. */
+/** Shortens a path below the working directory. */
 function nearby(file: string, cwd: string): string {
   const way = relative(cwd, file)
   return way === '' || way.startsWith('..') ? file : way

@@ -22,7 +22,7 @@ const LAYER_SIZE = 4 * 1024 * 1024
 /** Milliseconds that each step may take. */
 const STEP_TIMEOUT = 20_000
 
-/** Shows on this machine, without containerd, what the mirror is for: one mirror gets from another what only that one has. */
+/** Shows the main job on this machine, without containerd: one mirror gets an image that only another one has. */
 export const demo: Command = {
   name: 'demo',
   summary: 'show the main job on this machine: two mirrors, and one gets an image from the other',
@@ -73,7 +73,7 @@ async function show(context: CommandContext, dir: string, parts: AsyncDisposable
     print('\nstopping both mirrors, which may take some seconds\n')
   }
   for (const mirror of [a, b]) {
-    // After Ctrl+C they are asked to stop as well, and need a moment.
+    // After Ctrl+C the mirrors are asked to stop as well, and need a moment.
     const deadline = AbortSignal.timeout(STEP_TIMEOUT)
     const code = await mirror.stop(terminal.output ? deadline : AbortSignal.any([stop, deadline]))
     if (code !== 0) throw new Error(`a mirror ended with exit code ${code} instead of 0`)
@@ -94,7 +94,7 @@ function stepper(print: (text: string) => void): (text: string) => void {
 /** Pulls and verifies everything from the tag down, as containerd would. */
 async function pull(base: string, signal: AbortSignal, step: (text: string) => void) {
   const tag = `${base}/manifests/${TAG}?ns=${REGISTRY}`
-  // A has only just announced its image: until B's lookup finds it, the answer is a 404.
+  // A has only just announced its image, so the answer is a 404 until B's lookup finds it.
   while (!(await fetch(tag, { method: 'HEAD', signal })).ok) await delay(20, undefined, { signal })
   step('B finds the tag at A')
   let count = 0
@@ -120,7 +120,7 @@ async function pull(base: string, signal: AbortSignal, step: (text: string) => v
   return { count, bytes }
 }
 
-/** Reads a body to its end; keeps its bytes only if they are wanted. */
+/** Reads a body to its end, and keeps its bytes if `keep` is set. */
 async function hashed(response: Response, algorithm: string, keep: boolean) {
   const hash = createHash(algorithm)
   const chunks: Uint8Array[] = []

@@ -2,10 +2,10 @@ import { type Paint, plain } from '../observe/paint.ts'
 import { SETTINGS, type SettingDeclaration, type SettingName, variableOf } from '../settings/settings.ts'
 import type { Command } from './command.ts'
 
-/** Characters of a line: narrow enough for a terminal of usual size, beside a margin. */
+/** Characters of a line: with a margin, they fit into a terminal of usual size. */
 const WIDTH = 96
 
-/** The headings of the settings, each above the setting that begins its group. */
+/** The headings of groups of settings, by the first setting of each group. */
 const HEADINGS: Partial<Record<SettingName, string>> = {
   listen: 'Doors',
   'advertise-host': 'The swarm',
@@ -16,7 +16,7 @@ const HEADINGS: Partial<Record<SettingName, string>> = {
 }
 
 /**
- * The text of `--help`: what it is, and all commands.
+ * The text of `--help`: what the program is, and all commands.
  *
  * @param program what a person types to run this program
  */
@@ -68,12 +68,12 @@ function settingsHelp(names: readonly SettingName[], paint: Paint): string[] {
   return told
 }
 
-/** A flag on a line of its own, and its meaning below. */
+/** A flag on its own line, and its meaning below. */
 function described(flag: string, beside: string, meaning: string, paint: Paint): string[] {
   return [`  ${paint('bold', flag)}${paint('dim', beside)}`, ...wrapped(meaning, WIDTH).map((line) => `      ${line}`)]
 }
 
-/** A text in lines that are broken between words. */
+/** Wraps a text between words. */
 function wrapped(text: string, width: number): string[] {
   const lines: string[] = []
   for (const word of text.split(' ')) {

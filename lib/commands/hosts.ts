@@ -10,7 +10,7 @@ import { readCommandLine } from '../settings/read.ts'
 import { ConfigurationError, type Settings } from '../settings/settings.ts'
 import { type Command, programText } from './command.ts'
 
-/** Longest wait in milliseconds for containerd's version: without it, one optional line is left out. */
+/** Milliseconds to wait for containerd's version. Without it, one optional line is left out. */
 const VERSION_TIMEOUT = 2_000
 
 const SWITCHES = {
@@ -18,7 +18,7 @@ const SWITCHES = {
   'dry-run': 'show what would change, and write nothing',
 }
 
-/** Tells containerd to ask the mirror first, or no longer. */
+/** Makes containerd ask the mirror first, or no longer. */
 export const hosts: Command = {
   name: 'hosts',
   summary: "write containerd's hosts.toml files, so that it asks the mirror first, or take that out again",
@@ -38,7 +38,7 @@ export const hosts: Command = {
         print(`${registry}: no directory of its own, so ${DEFAULT_NAMESPACE} counts for it\n`)
       return await planWrite({ ...entry, registries: wanted.registries }, HOSTS_FILES)
     })
-    // A file that others broke is theirs, and the mirror works for all other registries.
+    // A file that somebody else broke is left alone, and the mirror works for all other registries.
     const general = join(certsDir, DEFAULT_NAMESPACE)
     const left = refusals.filter(({ path }) => settings.also === 'all' && dirname(path) !== general)
     const refused = refusals.filter((refusal) => !left.includes(refusal))
@@ -73,7 +73,7 @@ export const hosts: Command = {
   },
 }
 
-/** Where hosts.toml files are, and what they must say. */
+/** The directory of hosts.toml files, and the mirror's entry in them. */
 async function entryFor(
   settings: Settings,
   stop: AbortSignal,
@@ -92,7 +92,7 @@ async function entryFor(
   return { certsDir: settings['certs-dir'], mirror, version }
 }
 
-/** containerd's version, if it answers. It need not: an init container has no socket. */
+/** containerd's version, if it answers. An init container has no socket. */
 async function versionOf(
   settings: Settings,
   stop: AbortSignal,
@@ -114,7 +114,9 @@ async function versionOf(
   }
 }
 
-/** What the file system refuses before anything is written is a problem for a person to solve, as a wrong setting is. */
+/**
+ * Turns an error of the file system before anything is written into a problem that a person must solve, like a wrong setting.
+ */
 async function refusedAsProblem(plan: () => Promise<Plan>): Promise<Plan> {
   try {
     return await plan()
@@ -132,18 +134,18 @@ const TOLD: Readonly<Record<Change['action'], string>> = {
   delete: 'deleted, since swarmirror had created it',
 }
 
-/** What was done with a file, and what else a person should know, a line each. */
+/** The change of a file, and notes for a person, one line each. */
 function tell({ path, action, notes }: Change): string {
   return [`${path}: ${TOLD[action]}`, ...notes.map((note) => `  ${note}`)].map((line) => `${line}\n`).join('')
 }
 
-/** Lines shown before and after what changes. */
+/** Lines of context before and after a change. */
 const CONTEXT = 3
 
-/** How the lines of a difference look, by their first character. */
+/** The looks of a difference's lines, by their first character. */
 const LOOKS: Readonly<Record<string, Look>> = { '-': 'red', '+': 'green' }
 
-/** The difference between two texts of a file for a person, in the manner of `diff -u`; one stretch that covers it all. */
+/** The difference between two texts of a file for a person, like `diff -u`, but in one stretch. */
 function difference(path: string, before: string | undefined, after: string | undefined, paint: Paint): string {
   if (before === after) return ''
   const [old, fresh] = [linesOf(before), linesOf(after)]

@@ -28,8 +28,8 @@ const version: Command = {
 export const COMMANDS: readonly Command[] = [serve, check, hosts, demo, key, version]
 
 /**
- * Runs the command that the arguments name (`serve` if they name none) and gives the exit code: 0, 78 with one line per
- * problem for a configuration that cannot work, 1 with the cause for anything else.
+ * Runs the command that the arguments name (by default `serve`) and returns the exit code: 0; 78 for a configuration that
+ * cannot work, with one line per problem; 1 for anything else, with the cause.
  */
 export async function runCommand(context: CommandContext): Promise<number> {
   const [first, ...rest] = context.args
@@ -55,7 +55,7 @@ export async function runCommand(context: CommandContext): Promise<number> {
   } catch (error) {
     const paint = paintFor(context.terminal.errors, context.environment)
     if (error instanceof ConfigurationError) {
-      // Of a finding the first line says what is wrong; those below it say what to do.
+      // The first line of a finding says what is wrong; the lines below say what to do.
       const shown = error.problems.map((problem) => `${problem.replace(/^.*/, (line) => paint('red', line))}\n`)
       context.report(shown.join(''))
       if (context.terminal.errors && error.problems.length > 0)
@@ -74,7 +74,7 @@ async function run(command: Command, context: CommandContext): Promise<void> {
   await command.run(context)
 }
 
-/** Whether a flag without a value is among the arguments; the short one may also be the value of the flag before it. */
+/** Whether a flag without a value is among the arguments. Its short form may also be the value of the flag before it. */
 function asks(args: readonly string[], long: string, short: string): boolean {
   const isValue = (at: number) => /^--[^=]+$/.test(args[at - 1] ?? '')
   return args.some((arg, at) => arg === long || (arg === short && !isValue(at)))

@@ -5,14 +5,14 @@ import { createInterface } from 'node:readline'
 import * as v from 'valibot'
 import { unlessAborted } from '../platform/abort.ts'
 
-/** How many lines of its log are kept, for the error if it does not become ready. */
+/** How many lines of the mirror's log are kept, for the error if it does not become ready. */
 const MOST_LINES = 100
 
 /** Addresses of a mirror's doors, as `host:port`. */
 const DOORS = v.object({ registry: v.string(), peer: v.string(), admin: v.string() })
 type Doors = v.InferOutput<typeof DOORS>
 
-/** The lines of its log that count; a runtime writes lines of its own beside the log. */
+/** The lines of the log that matter here. A runtime writes its own lines as well. */
 const ENTRY = v.pipe(
   v.string(),
   v.parseJson(),
@@ -22,12 +22,12 @@ const ENTRY = v.pipe(
   ]),
 )
 
-/** A mirror that runs as a process of its own. */
+/** A mirror in its own process. */
 export interface MirrorProcess extends Doors {
   readonly pid: number
-  /** Asks it to end and gives its exit code; kills it when the signal aborts first. */
+  /** Asks the mirror to end and returns its exit code; kills it if the signal aborts first. */
   stop(signal: AbortSignal): Promise<number | null>
-  /** Ends it at once, if it still runs. */
+  /** Kills the mirror if it still runs. */
   kill(): Promise<void>
 }
 
@@ -35,7 +35,7 @@ export interface MirrorProcess extends Doors {
  * Starts this program as a mirror and waits until it is ready.
  *
  * @param onLine called with every line of its log, as long as it runs
- * @throws when it ends before that, with its log; when the signal aborts first
+ * @throws with the log, if the mirror ends before that or the signal aborts first
  */
 export async function startMirrorProcess(
   [program, ...args]: readonly [string, ...string[]],
@@ -44,12 +44,12 @@ export async function startMirrorProcess(
   signal: AbortSignal,
   onLine: (line: string) => void = () => undefined,
 ): Promise<MirrorProcess> {
-  // Variables of the caller are settings of its own mirror.
+  // The caller's variables are settings of another mirror.
   const env = Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith('SWARMIRROR_')))
   const child = spawn(program, [...args, 'serve', ...flags], { env, stdio: ['ignore', 'ignore', 'pipe'] })
   const exited = once(child, 'exit').then(([code]) => code as number | null)
   const { pid } = child
-  // A program that cannot be started has no id and never exits; waiting for its end fails with the reason.
+  // A program that cannot be started has no process id and never exits. Waiting for its end fails with the reason.
   if (pid === undefined)
     throw new Error(`${program} cannot be started`, { cause: await exited.catch((error) => error) })
   const running = () => child.exitCode === null && child.signalCode === null
@@ -60,7 +60,7 @@ export async function startMirrorProcess(
   try {
     const doors = await untilReady(child, signal, onLine)
     const stop = async (deadline: AbortSignal) => {
-      // By its id: after child.kill(), Deno reports that signal as the way it ended, whatever its exit code was.
+      // By its process id: after child.kill(), Deno reports the signal as the way it ended, whatever its exit code was.
       if (running()) process.kill(pid, 'SIGTERM')
       return await unlessAborted(exited, deadline).catch(async () => {
         await kill()
@@ -79,7 +79,7 @@ async function untilReady(child: ChildProcess, signal: AbortSignal, onLine: (lin
   const said: string[] = []
   let doors: Doors | undefined
   const ready = Promise.withResolvers<Doors>()
-  // Read to its end, or its pipe would fill and the mirror would stand still.
+  // Read standard error to its end, or the pipe would fill up and the mirror would stand still.
   const lines = createInterface({ input: child.stderr })
   lines.on('line', (line) => {
     onLine(line)

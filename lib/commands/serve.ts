@@ -39,14 +39,14 @@ export const serve: Command = {
   },
 }
 
-/** Where a person can look at a mirror that has just started. */
+/** Tells a person where to look at a mirror that has just started. */
 function greeting({ admin }: Mirror, settings: Settings): string {
   const at = `http://${hostOf(admin.host)}:${admin.port}`
   const where = showsPage(settings) ? `Its page: ${at}/` : `It has no page; its state: ${at}/readyz`
   return `This mirror is running. ${where} (Ctrl+C stops it)`
 }
 
-/** Logs whether the mirror is ready, now and whenever that or the reasons change, until what it returns is called. */
+/** Logs whether the mirror is ready, now and whenever that or the reasons change, until the returned function is called. */
 function logReadiness(readiness: Readiness, log: Logger): () => void {
   const tell = () => {
     const { reasons, notes } = readiness
@@ -61,8 +61,8 @@ function logReadiness(readiness: Readiness, log: Logger): () => void {
 const LOOKS: Readonly<Record<string, Look>> = { debug: 'dim', info: 'bold', warn: 'yellow', error: 'red' }
 
 /**
- * A line of the log as a person reads it at a terminal: time of day, level, event, and the fields as `name=value`. What is
- * no line of the log stays as it is.
+ * A line of the log for a person at a terminal: time of day, level, event, and the fields as `name=value`. Other lines stay
+ * unchanged.
  *
  * @param line with its line feed
  */
@@ -82,8 +82,8 @@ function entryOf(line: string): Record<string, unknown> | undefined {
 }
 
 /**
- * A value without quotation marks. Of an error there is what it says, and of anything else with parts that it has some: the
- * log as JSON has them all. What the terminal could obey stays escaped.
+ * A value without quotation marks. An error is shown by its message, and any other object as `{...}`, because the JSON
+ * log has all parts. Characters that a terminal could obey stay escaped.
  */
 function shown(value: unknown): string {
   if (Array.isArray(value)) return value.map(shown).join(', ')

@@ -1,13 +1,13 @@
 import { isDeepStrictEqual } from 'node:util'
 import { keyPartsOf, lookup, parseToml, parseTomlSyntax, TomlError, type TomlNodes } from './toml.ts'
 
-/** One change of a file. Lines count from 1, in the file before any change. */
+/** A change of a file. Lines count from 1, in the unchanged file. */
 export type Edit =
   | { readonly kind: 'replace'; readonly from: number; readonly to: number; readonly lines: readonly string[] }
   | { readonly kind: 'insert'; readonly after: number; readonly lines: readonly string[] }
   | { readonly kind: 'append'; readonly lines: readonly string[] }
 
-/** Makes all changes, in whatever order they come. The rest of the file stays as it is, with its comments. */
+/** Makes all changes, in any order. The rest of the file stays unchanged, with its comments. */
 export function applyEdits(text: string, edits: readonly Edit[]): string {
   const newline = text.includes('\r\n') ? '\r\n' : '\n'
   const lines = text.split(/\r?\n/)
@@ -15,7 +15,7 @@ export function applyEdits(text: string, edits: readonly Edit[]): string {
   if (endsWithNewline) lines.pop()
   const at = (edit: Edit) =>
     edit.kind === 'append' ? Number.POSITIVE_INFINITY : edit.kind === 'insert' ? edit.after + 0.5 : edit.from
-  // From the bottom up, so that the numbers of the lines above stay right; appends keep their order.
+  // From the bottom up, so that the line numbers above stay right. Appends keep their order.
   const ordered = [...edits].sort((a, b) => at(b) - at(a))
   const appended = edits.filter((edit) => edit.kind === 'append')
   for (const edit of ordered) {
@@ -27,11 +27,11 @@ export function applyEdits(text: string, edits: readonly Edit[]): string {
 }
 
 /**
- * The change that gives a key of a table a value: in the key's line if there is one, else below the table's header if there
- * is one, else in a new table at the end. It has been tried on the text. `undefined` if none of these works, as with an
- * inline table that lacks the key, or if the text is not TOML.
+ * The change that sets a key of a table: in the key's line if it has one, otherwise below the table's header if it has one,
+ * otherwise in a new table at the end. The change has been tried on the text. `undefined` if none of these works, as for a key
+ * that an inline table lacks, or if the text is not TOML.
  *
- * @param path names of the tables and the key
+ * @param path the names of the tables, and the key
  */
 export function planSetting(
   text: string,
@@ -60,7 +60,7 @@ export function planSetting(
   return candidates.find((edits) => isDeepStrictEqual(valueAt(applyEdits(text, edits), path), value))
 }
 
-/** The change that removes a table, or a key, with all that is in it, tried on the text; `undefined` if there is none. */
+/** The change that removes a table or a key with its contents, tried on the text; `undefined` if there is none. */
 export function planRemoval(text: string, path: readonly string[]): Edit[] | undefined {
   const nodes = nodesOf(text)
   if (nodes === undefined) return undefined
@@ -78,7 +78,7 @@ function valueAt(text: string, path: readonly string[]): unknown {
     const value = lookup(parseToml(text), ...path)?.value
     return Array.isArray(value) ? value.map((item) => item.value) : value
   } catch (error) {
-    // A change that breaks the file is no candidate: this equals no wanted value, and not its absence either.
+    // A change that breaks the file is no candidate, so this value equals neither a wanted value nor a missing one.
     if (error instanceof TomlError) return BROKEN
     throw error
   }
@@ -88,10 +88,10 @@ const BROKEN = Symbol('broken')
 
 interface Pair {
   readonly node: TomlNodes.TOMLKeyValue
-  /** Names of the table under whose header it stands. */
+  /** The names of the table under whose header the pair is. */
   readonly table: readonly (string | number)[]
   readonly path: readonly (string | number)[]
-  /** Whether it stands in an inline table. */
+  /** Whether the pair is in an inline table. */
   readonly inline: boolean
 }
 
@@ -118,7 +118,7 @@ function nodesOf(text: string): { tables: TomlNodes.TOMLTable[]; pairs: Pair[] }
   return { tables, pairs }
 }
 
-/** The line of a pair with another value, in place of all of its lines. */
+/** The line of a pair with another value, which replaces all its lines. */
 function withValue(text: string, { loc, value }: TomlNodes.TOMLKeyValue, literal: string): string {
   const lines = text.split(/\r?\n/)
   const before = lines[loc.start.line - 1]?.slice(0, value.loc.start.column)

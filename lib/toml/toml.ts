@@ -1,9 +1,9 @@
 import { type AST, ParseError, parseTOML } from 'toml-eslint-parser'
 
-/** A value of a TOML document. Tables are maps, so that a key named `__proto__` is a key like any other. */
+/** A value of a TOML document. Tables are maps, so that `__proto__` is a key like any other. */
 export type TomlValue = string | number | boolean | Date | readonly TomlEntry[] | TomlTable
 
-/** A value, and where its key or (for a table) its header first stands. */
+/** A value, and the place of its key or (for a table) of its first header. */
 export interface TomlEntry {
   readonly value: TomlValue
   /** From 1. */
@@ -15,7 +15,10 @@ export type TomlTable = ReadonlyMap<string, TomlEntry>
 
 export type { AST as TomlNodes } from 'toml-eslint-parser'
 
-/** What is wrong with a text that should be TOML 1.0, and where. Lines and columns count from 1; 0 is no certain place. */
+/**
+ * What is wrong with a text that should be TOML 1.0, and where. Lines and columns count from 1; 0 means that the place is not
+ * known.
+ */
 export class TomlError extends Error {
   override readonly name: string = 'TomlError'
   readonly reason: string
@@ -31,20 +34,22 @@ export class TomlError extends Error {
   }
 }
 
-/** Deepest nesting of tables and arrays that is read: containerd's files have less than ten levels, and more only costs stack. */
+/**
+ * Deepest nesting of tables and arrays that is read. containerd's files have fewer than ten levels, and more only costs stack.
+ */
 export const NESTING_LIMIT = 100
 
 /**
- * Reads a TOML 1.0 document with the places of its values.
+ * Reads a TOML 1.0 document, with the places of its values.
  *
- * @param file what its entries name as their file
+ * @param file the name of the file, for the entries
  * @throws {TomlError} for a text that is not TOML, or is nested deeper than {@link NESTING_LIMIT}
  */
 export function parseToml(text: string, file = ''): TomlTable {
   const root: MutableTable = new Map()
   const entryOf = (value: TomlValue, { loc }: AST.TOMLNode): TomlEntry => ({ value, line: loc.start.line, file })
 
-  /** The table at a path, made where it is missing. A number in a path is the index in an array of tables. */
+  /** The table at a path, which is made if it is missing. A number in a path is the index in an array of tables. */
   function descend(from: MutableTable, path: readonly (string | number)[], node: AST.TOMLTable | AST.TOMLKeyValue) {
     const { line, column } = node.loc.start
     if (path.length > NESTING_LIMIT) throw new TomlError('nested too deeply', line, column + 1)
