@@ -16,36 +16,37 @@ export interface PeerRequest {
   readonly method: 'GET' | 'HEAD'
   /** The value of a Range header, for GET of a blob. */
   readonly range?: string | undefined
-  /** The address of this node's own peer door, if the peer may give content that is still arriving there. */
+  /** The address of this node's own peer door, if the peer may send content that is still arriving there. */
   readonly follower?: string | undefined
 }
 
-/** Content as a peer gives it. */
+/** Content that a peer sends. */
 export interface PeerContentHead {
   readonly kind: 'content'
   readonly descriptor: Descriptor
-  /** Which part the body is; the whole if missing. */
+  /** The range of the body; the whole content if missing. */
   readonly range: ByteRange | undefined
   readonly body: ByteSource
 }
 
-/** What a peer that has the content answers with. */
+/** The answer of a peer that has the content. */
 export type PeerHead = PeerContentHead | { readonly kind: 'unsatisfiable'; readonly size: number }
 
-/** What a peer answers with instead of content. */
+/** The answer of a peer that does not send the content. */
 export type PeerRefusal = { readonly kind: 'missing' } | { readonly kind: 'busy'; readonly retryAfterMs: number }
 
-/** When a busy peer may be asked again if it does not say, in milliseconds. */
+/** Milliseconds after which a busy peer may be asked again if it does not say when. */
 const RETRY_AFTER = 1_000
-/** By which part of it, at most, that time is drawn out: not all that were refused come back at once. */
+/** The part by which that time may be longer, so that nodes that were refused do not all come back at once. */
 const JITTER = 0.25
 
 /**
- * Asks one peer. Its answer counts only with the proof of the swarm key. No digest protects the digest of a tag, a part of a
- * blob, or a 404; a stranger must not win a race with a whole blob either, nor keep anybody waiting by saying that it is busy.
+ * Asks one peer. Its answer counts only with the proof of the swarm key, because no digest protects the digest of a tag, a part
+ * of a blob, or a 404. Without it a stranger could also win a race with a whole blob, or keep others waiting by saying that it
+ * is busy.
  *
  * @param signal ends the call until its head is there
- * @throws {PeerError} when the peer cannot be reached, is not in time, or answers anything but what was asked for
+ * @throws {PeerError} if the peer cannot be reached, does not answer in time, or does not answer the question
  */
 export async function ask(
   client: PeerClient,
@@ -86,8 +87,8 @@ function invalid(message: string, cause?: unknown): PeerError {
 }
 
 /**
- * Retry-After in seconds (RFC 9110, section 10.2.3), one at least: a busy peer must not be asked in a loop. Peers do not use the
- * form with a date.
+ * The milliseconds of Retry-After (RFC 9110, section 10.2.3), at least one second, so that a busy peer is not asked in a loop.
+ * Peers never send the form with a date.
  */
 function retryAfterOf(headers: Headers): number {
   const text = headers.get('retry-after') ?? ''
@@ -103,7 +104,7 @@ function readUnsatisfiable(headers: Headers, { range }: PeerRequest): PeerHead {
   throw invalid('status 416 for a range that exists, or without the size')
 }
 
-/** Takes an answer only if it is whole and exactly what was asked for. */
+/** Accepts an answer only if it is complete and exactly what was asked for. */
 function readContent(status: number, headers: Headers, body: ByteSource, { target, range }: PeerRequest): PeerHead {
   if (status !== 200 && status !== 206) throw invalid(`status ${status}`)
   const digest = parseDigest(headers.get('docker-content-digest') ?? '')
@@ -115,12 +116,12 @@ function readContent(status: number, headers: Headers, body: ByteSource, { targe
   if (encoding !== null) throw invalid(`content-encoded as ${encoding}`)
   const length = Number(headers.get('content-length') ?? Number.NaN)
   if (!Number.isSafeInteger(length) || length < 0) throw invalid('no content length')
-  // It is read whole before a byte of it is given.
+  // A manifest is read completely before a byte of it is passed on.
   if (target.kind === 'manifest' && length > MANIFEST_SIZE_LIMIT) throw invalid(`a manifest of ${length} bytes`)
   const requested = (size: number) => parseRange(range ?? null, size)
   if (status === 200) {
     const wanted = requested(length)
-    // A server may ignore a Range (RFC 9110, section 14.2). From the first byte on, the whole will do.
+    // A server may ignore a Range (RFC 9110, section 14.2). If the range begins at the first byte, the whole content will do.
     if (wanted.kind === 'unsatisfiable' || (wanted.kind === 'part' && wanted.range.start > 0)) {
       throw invalid('the whole instead of the range that was asked for')
     }

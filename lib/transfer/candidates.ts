@@ -11,30 +11,30 @@ export interface CandidatesDependencies {
   readonly known: KnownPeers
   readonly log: Logger
   readonly clock: Clock
-  /** Told how long a lookup took until its first peer, or in vain, in milliseconds. */
+  /** Called with the milliseconds of a lookup until its first peer, or until its end without one. */
   readonly onLookup: (ms: number, found: boolean) => void
 }
 
 /** The peers that may have some content. */
 export interface Candidates {
   /**
-   * The best peer that was not given yet; waits for the lookup if there is none. `undefined` when there are no more.
+   * The best peer that was not returned yet; waits for the lookup if there is none. `undefined` if there are no more.
    *
-   * @param isWanted whether a peer will do
+   * @param isWanted whether the caller wants a peer
    */
   next(isWanted?: (peer: Source) => boolean): Promise<Source | undefined>
-  /** Ends the lookup. What it has found can still be had. */
+  /** Ends the lookup. Peers that it has found can still be taken. */
   stop(): void
 }
 
 /**
- * The peers that may have the content of a key, as one lookup finds them, the best of those known first, each once. Those that
- * are still getting it come after those that have it. Peers that are put aside come last, when no other can be found any more,
+ * The peers that may have the content of a key, as one lookup finds them: each once, and the best known ones first. Peers that
+ * are still getting the content come after those that have it. Peers that are put aside come last, when no others can be found,
  * and only if trying them costs nothing.
  *
- * @param lookup finds them
- * @param timeout milliseconds for which it may look
- * @param suits whether a peer may be asked at all, asked when it is its turn
+ * @param lookup finds peers
+ * @param timeout milliseconds for which the lookup may run
+ * @param suits whether a peer may be asked at all; called when it is the peer's turn
  */
 export function candidatesFor(
   key: Key,
@@ -61,7 +61,7 @@ export function candidatesFor(
     return best
   }
 
-  /** Never rejects: a lookup that fails is logged and over. */
+  /** Never rejects: a failed lookup is logged and over. */
   const collect = async () => {
     const startedAt = clock.now()
     const cancelTimeout = clock.after(timeout, () => stop.abort(OVER))
@@ -73,7 +73,7 @@ export function candidatesFor(
       if (count === 0) onLookup(clock.now() - startedAt, false)
       news.resolve()
     }
-    // A lookup that does not heed its signal holds nobody up.
+    // A lookup that ignores its signal must not hold anybody up.
     using _ = onAbort(stop.signal, end)
     try {
       for await (const peer of lookup(stop.signal)) {
@@ -98,7 +98,7 @@ export function candidatesFor(
         if (best !== undefined) return best
         if (isOver) return take((peer) => isWanted(peer) && known.isCheapToTry(peer))
         await news.promise
-        // One reply of the swarm brings up to 20 peers: those that are there already are ranked together.
+        // One reply of the swarm brings up to 20 peers. Wait a moment, so that all of them are ranked together.
         await setImmediate()
       }
     },
@@ -106,7 +106,7 @@ export function candidatesFor(
   }
 }
 
-/** A peer that is getting the content is another source than the same one that has it. */
+/** A peer that is getting the content counts as another source than the same peer once it has the content. */
 function nameOf(source: Source): string {
   return `${addressOf(source)}${source.isArriving === true ? ' arriving' : ''}`
 }

@@ -10,31 +10,32 @@ export interface FlowDependencies {
   /** The bytes of the span. */
   readonly source: ByteSource
   readonly span: Span
-  /** What has seen exactly the bytes that the source has given; missing if they are not verified. */
+  /** A verifier that has seen exactly the bytes that the source has given; missing if they are not verified. */
   readonly verifier?: Verifier | undefined
   /**
-   * The bytes of a span for a reader that has become too slow to follow.
+   * Makes a source of a span for a reader that has become too slow for the flow.
    *
-   * @param verifier has seen all bytes before them; missing if that cannot be said
+   * @param verifier has seen all bytes before the span; missing if that is not known
    */
   readonly alone: (span: Span, verifier: Verifier | undefined) => ByteSource
-  /** How many bytes may be kept at this moment. */
+  /** How many bytes the flow may keep now. */
   readonly window: () => number
-  /** Told once, when it takes no more readers on. */
+  /** Called once, when the flow takes no more readers. */
   readonly onRetire: () => void
-  /** Whether requests for other parts are to be expected: then it goes on to take readers on when only one is left, or none. */
+  /** Whether requests for other parts are likely. If so, the flow still takes readers when only one is left, or none. */
   readonly isShared: () => boolean
   readonly clock: Clock
 }
 
 /**
- * How far ahead a reader may wait for the flow to come to it, in bytes. containerd fetches a layer in parallel by a request for
- * each chunk; with small ones, as many flows would come to ask for much more than the layer.
+ * How far ahead of the flow a reader may begin and wait, in bytes. containerd fetches a layer in parallel, with a request for
+ * each chunk. If the chunks are small, a flow for each would fetch much more than the layer.
  */
 const REACH = 8 * 1024 * 1024
 /**
- * Milliseconds for which a reader rests at the end of its chunk. containerd asks for all that follows and leaves after its
- * chunk; meanwhile some MiB more would go into the buffers of its connection, and be fetched again for the next chunk.
+ * Milliseconds for which a reader rests at the end of its chunk. containerd asks for everything from an offset on and leaves
+ * after its chunk. Without the rest, some more MiB would go into the buffers of its connection, and be fetched again for the
+ * next chunk.
  */
 export const REST = 500
 /** Milliseconds for which a flow without readers waits for the request for the next chunk. */
@@ -43,21 +44,21 @@ export const LINGER = 1_000
 interface Kept {
   readonly start: number
   readonly bytes: Uint8Array
-  /** Has seen all bytes up to the end of these; missing for the last ones, after which there is nothing to verify. */
+  /** Has seen all bytes up to the end of this chunk; missing for the last chunk, after which there is nothing to verify. */
   readonly verifier: Verifier | undefined
-  /** Readers that were given bytes of it and may still use them. */
+  /** How many readers have got bytes of it and may still use them. */
   lent: number
 }
 
 /**
- * One source for several readers. The last bytes that were read are kept, up to a window: a reader within it, or not far ahead,
- * follows; one that falls behind goes on alone. The source is read only when the foremost reader wants more, so that the
- * slowness of all readers together is back-pressure, and that of one holds up no other.
+ * One source for several readers. It keeps the last bytes that were read, up to a window. A reader within the window, or not
+ * far ahead, stays with the flow; one that falls behind goes on alone. The source is read only when the foremost reader wants
+ * more. So if all readers are slow, the source is slowed down, but one slow reader does not hold up the others.
  *
- * A reader that is left alone at the head reads the source itself, and the flow takes no more readers on.
+ * If only one reader is left, at the head, it reads the source itself, and the flow takes no more readers.
  */
 export class Flow {
-  /** How many bytes of memory it keeps. */
+  /** How many bytes the flow keeps in memory. */
   kept = 0
   readonly #dependencies: FlowDependencies
   readonly #fresh: Verifier | undefined
@@ -81,10 +82,10 @@ export class Flow {
   }
 
   /**
-   * A reader of that span; `undefined` if the flow does not have it, has let go of it, or will not come to it soon.
+   * A reader of that span; `undefined` if the flow does not have it, has dropped it, or will not reach it soon.
    *
-   * @param leavesAt where its client is expected to leave
-   * @param onStay told if it does not
+   * @param leavesAt the offset at which the client will probably leave
+   * @param onStay called if the client does not leave there
    */
   attach({ start, end }: Span, leavesAt = end, onStay = (): void => undefined): ByteSource | undefined {
     const { source, span, alone, clock } = this.#dependencies
@@ -93,11 +94,11 @@ export class Flow {
     this.#cancelLinger()
     let offset = start
     let stop = leavesAt
-    /** Has seen all bytes before the offset, if that can be said. */
+    /** Has seen all bytes before the offset; `undefined` if that is not known. */
     let verifier = start === span.start ? this.#fresh : undefined
-    /** What it was given bytes of and may still use. */
+    /** The chunk of which the reader has bytes that it may still use. */
     let held: Kept | undefined
-    /** What it reads once it has fallen behind, or is alone. */
+    /** The source that it reads once it has fallen behind or is alone. */
     let rest: ByteSource | undefined
     const cancelled = new AbortController()
     const reader: ByteSource = {
@@ -107,7 +108,7 @@ export class Flow {
         while (rest === undefined) {
           if (cancelled.signal.aborted) throw new PeerError('cancelled')
           if (offset >= end) {
-            // Of empty content, the end is all that there is to verify.
+            // Empty content has nothing to verify but its end.
             if (span.start === span.end) await source.next()
             void this.#detach(reader)
             return undefined
@@ -128,7 +129,7 @@ export class Flow {
             void this.#detach(reader)
             break
           }
-          // From the end: readers are close to the head.
+          // Search from the end, because readers are close to the head.
           held = this.#line.findLast((kept) => kept.start <= offset && offset < kept.start + kept.bytes.length)
           if (held === undefined) {
             await this.#more()
@@ -144,7 +145,7 @@ export class Flow {
       },
       cancel: async () => {
         cancelled.abort(OVER)
-        // What it was given may still be on its way to a client: that is left to the garbage collector.
+        // The reader's bytes may still be on their way to a client, so the garbage collector frees them.
         await Promise.all([this.#detach(reader), rest?.cancel()])
       },
     }
@@ -161,7 +162,7 @@ export class Flow {
     await this.#dependencies.source.cancel()
   }
 
-  /** Takes a reader off, and ends the flow when this was its last one and no other is to be expected. */
+  /** Removes a reader, and ends the flow if it was the last one and no other is likely. */
   async #detach(reader: ByteSource): Promise<void> {
     if (!this.#readers.delete(reader) || this.isRead) return
     const { isShared, span, clock } = this.#dependencies
@@ -170,25 +171,25 @@ export class Flow {
     } else await this.close()
   }
 
-  /** A reader is done with what it was given. */
+  /** Call this when a reader is done with its chunk. */
   #giveBack(kept: Kept): void {
     kept.lent--
     if (!this.#line.includes(kept)) free(kept)
   }
 
-  /** Whether nobody has joined its only reader within the window, nobody is to be expected, and no other has begun to read. */
+  /** Whether the only reader is alone: nobody has joined it within the window or begun to read, and nobody is likely to. */
   get #isAlone(): boolean {
     const { span, window, isShared } = this.#dependencies
     const isLast = this.#readers.size === 1 && this.#reading === undefined
     return isLast && !isShared() && this.#head - span.start >= window()
   }
 
-  /** Whether the byte at the offset was let go. */
+  /** Whether the byte at the offset has been dropped. */
   #hasPassed(offset: number): boolean {
     return offset < (this.#line[0]?.start ?? this.#head)
   }
 
-  /** Waits for bytes beyond the head. Readers that wait at the same time wait for the same bytes. */
+  /** Waits for bytes beyond the head. All readers that wait at the same time share one read. */
   async #more(): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure.error
     if (this.#isClosed || this.#head >= this.#dependencies.span.end) throw new PeerError('the flow has ended')
@@ -205,13 +206,13 @@ export class Flow {
       const start = this.#head
       this.#head += bytes.length
       const seen = this.#head < span.end ? verifier?.copy() : undefined
-      // The source may use their memory again.
+      // Copied, because the source may use their memory again.
       this.#line.push({ start, bytes: new Uint8Array(bytes), verifier: seen, lent: 0 })
       this.kept += bytes.length
       this.#trim(window())
     } catch (error) {
       this.#failure = { error }
-      // Its readers may still read what is kept, but a new one must not fail with them.
+      // Present readers may still read the kept bytes, but a new reader must not fail with them.
       this.#retire()
       throw error
     } finally {
@@ -226,7 +227,7 @@ export class Flow {
   }
 
   #trim(most: number): void {
-    // The newest stays whatever its size, unless all go: somebody has asked for it.
+    // The newest chunk stays, whatever its size, unless all must go, because somebody has asked for it.
     while (this.kept > most && this.#line.length > (most === 0 ? 0 : 1)) {
       for (const kept of this.#line.splice(0, 1)) {
         this.kept -= kept.bytes.length

@@ -5,9 +5,12 @@ import type { Flow } from './flow.ts'
 
 /** A flow whose content is known. */
 export interface OpenFlow {
-  /** Of the whole content, in bytes. */
+  /** The size of the whole content, in bytes. */
   readonly size: number
-  /** Missing if that has no byte where the flow was to begin. `isArriving`: it began at a peer that is still getting it. */
+  /**
+   * Missing if the content has no byte at the start of the flow. `isArriving`: the flow began at a peer that is still getting
+   * the content.
+   */
   readonly content?: { readonly descriptor: Descriptor; readonly flow: Flow; readonly isArriving: boolean }
 }
 
@@ -15,16 +18,16 @@ interface Entry {
   readonly digest: Digest
   readonly opening: Promise<OpenFlow | undefined>
   readonly stop: AbortController
-  /** Where it begins. */
+  /** The offset at which the flow begins. */
   readonly start: number
-  /** Requests that wait for it to be opened. */
+  /** How many requests wait for the flow to open. */
   waiting: number
 }
 
-/** Blobs of which it is known where the last request began: containerd fetches a few layers at a time. */
+/** How many blobs have the start of their last request remembered: containerd fetches a few layers at a time. */
 const MOST_STARTS = 64
 
-/** The flows of blobs that take readers on. */
+/** The flows of blobs that take readers. */
 export class Flows {
   #entries: readonly Entry[] = []
 
@@ -32,18 +35,18 @@ export class Flows {
     return this.#entries.length
   }
 
-  /** To be called when the flow that was begun with that signal takes no more readers on. */
+  /** Call this when the flow that was begun with that signal takes no more readers. */
   remove(begun: AbortSignal): void {
     this.#entries = this.#entries.filter(({ stop }) => stop.signal !== begun)
   }
 
   /**
-   * Waits for a flow that a request for the blob from that place on can read, which is begun if there is none, and hands it to
-   * `use`. A flow that `use` has no use for is closed again, unless others read it or wait for it.
+   * Waits for a flow that can serve a request for the blob from that offset on, beginning one if there is none, and passes it
+   * to `use`. If `use` returns nothing, the flow is closed again, unless others read it or wait for it.
    *
-   * @param use gives nothing if the flow does not go with the request
-   * @param begin opens a flow; its signal aborts when nobody waits for it any more
-   * @param signal takes this request out
+   * @param use returns nothing if the flow does not suit the request
+   * @param begin opens a flow; its signal aborts when nobody waits for the flow any more
+   * @param signal cancels this request
    * @returns `undefined` if there is no such content
    * @throws the signal's reason
    */
@@ -77,7 +80,7 @@ export class Flows {
       if (entry.waiting === 0 && open?.content?.flow.isRead !== true) {
         entry.stop.abort(OVER)
         this.remove(entry.stop.signal)
-        // The requests that waited have heard of a failure.
+        // If opening failed, the waiting requests have got the error.
         void entry.opening.then((late) => late?.content?.flow.close()).catch(() => undefined)
       }
     }
@@ -85,19 +88,20 @@ export class Flows {
 }
 
 /**
- * The size of the chunks in which this node's containerd fetches layers in parallel. No request tells it: each asks for all
- * that follows. It shows in where they begin, and is the same for all layers, since it is a setting.
+ * The size of the chunks in which this node's containerd fetches layers in parallel. No request tells it, because each asks for
+ * everything from its offset on. But the offsets of the requests show it, and it is the same for all layers, because it is a
+ * setting.
  */
 export class ChunkSize {
   readonly #starts = new BoundedMap<number>(MOST_STARTS)
   #bytes = Number.POSITIVE_INFINITY
 
-  /** Whether there were chunks. */
+  /** Whether containerd has fetched in chunks. */
   get isKnown(): boolean {
     return this.#bytes < Number.POSITIVE_INFINITY
   }
 
-  /** Where the client of a request for all that follows that offset will leave; infinity if that is not known. */
+  /** The offset at which the client of a request for everything from `start` on will leave; infinity if that is not known. */
   endOf(digest: Digest, start: number): number {
     const last = this.#starts.get(digest)
     if (last !== undefined && start > last) this.#bytes = start - last
@@ -105,7 +109,10 @@ export class ChunkSize {
     return start + this.#bytes
   }
 
-  /** A client did not leave: what was taken for a chunk was where another one had broken off. */
+  /**
+   * Call this if a client did not leave at the end of its chunk. Its request began where another one had broken off, and not at
+   * a chunk.
+   */
   forget(): void {
     this.#bytes = Number.POSITIVE_INFINITY
   }

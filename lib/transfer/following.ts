@@ -5,65 +5,68 @@ import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 
 export interface FollowingDependencies {
-  /** Asks the peer for all that is wanted, as it gets it. @throws what is the peer's fault */
+  /** Asks the peer for the bytes as it gets them. @throws errors that are the peer's fault */
   readonly open: (signal: AbortSignal) => Promise<ByteSource>
   /** Asks the peer how far it is; `undefined` if it does not answer. */
   readonly state: (signal: AbortSignal) => Promise<SourceState | undefined>
   readonly clock: Clock
 }
 
-/** After how many milliseconds without a byte a peer is asked how it is, and how long it may take to answer. */
+/** Milliseconds without a byte after which the follower asks the peer how far it is, and milliseconds for the answer. */
 const LOOK = 300
 const ANSWER = 600
-/** How often in a row it may not answer: one datagram may be lost. */
+/** How many questions in a row the peer may leave unanswered: one datagram may be lost. */
 const MISSES = 2
 /**
- * Milliseconds without growth after which a peer that goes upstream is left. Slow registries stand still for seconds, and a new
- * leader costs them the same bytes again.
+ * Milliseconds without growth after which the follower leaves a peer that goes upstream. Slow registries stand still for
+ * seconds, and a new leader makes them send the same bytes again.
  */
 const LONGEST_STANDSTILL = 15_000
-/** The same for a peer that follows another one. It looks after that itself, and must have the time to do so first. */
+/**
+ * The same for a peer that follows another one. It is longer, because that peer must have the time to leave its own parent
+ * first.
+ */
 const LONGEST_PATIENCE = 25_000
-/** The same for one that follows and has no byte yet: it may wait for this very node, by way of others. */
+/** The same for a peer that follows another one and has no byte yet: it may wait for this very node, through others. */
 const LONGEST_EMPTY = 5_000
-/** Milliseconds for which bytes may be on their way that are there: the way is broken. */
+/** Milliseconds for which bytes that the peer has may take to arrive. After that the way must be broken. */
 const LONGEST_WAY = 5_000
 /**
- * Milliseconds for which may be waited for so many bytes. No registry is so slow, and whoever gives a byte now and then must not
- * hold a client up for ever.
+ * Milliseconds in which at least `CRAWL` bytes must come. No registry is that slow, and a peer that sends a byte now and
+ * then must not hold up a client for ever.
  */
 const LONGEST_CRAWL = 60_000
 const CRAWL = 1 << 20
 
-/** The peer has no byte, and goes upstream when its turn has come: nothing speaks against it. */
+/** The peer has no byte yet, and goes upstream when its turn comes. That does not count against it. */
 export class TurnError extends PeerError {}
 
 /**
- * The bytes of content that a peer is still getting, as it gets them. That it gets no more for a while says nothing: as long as
- * it lives, and says that it goes on, it is waited for. Fails with a PeerError when the peer is lost, or has no more although
- * there should be.
+ * The bytes of content that a peer is still getting, as the peer gets them. If the peer gets none for a while, the reader
+ * waits, as long as the peer lives and says that it goes on. Fails with a PeerError if the peer is lost, or ends before its
+ * last byte.
  */
 export function following({ open, state, clock }: FollowingDependencies, start: number): ByteSource {
   const stop = new AbortController()
   const { signal } = stop
   const opened = open(signal)
-  // Whoever reads it hears of the failure.
+  // The reader gets the failure from `next`.
   opened.catch(() => undefined)
-  /** Place of the next byte, and how much the peer was known to have when it last had more. */
+  /** The offset of the next byte, and how many bytes the peer had when its number last grew. */
   let offset = start
   let written = 0
   let grewAt = clock.now()
-  /** Since when the peer has had the byte that does not come. */
+  /** Since when the peer has the byte that does not come. */
   let missingSince: number | undefined
   let misses = 0
   let lost: PeerError | undefined
-  /** Since when a byte is waited for. */
+  /** Since when the reader waits for a byte. */
   let waitsSince: number | undefined
   let isWatched = false
-  /** How many bytes have come lately, and for how long they were waited for. */
+  /** How many bytes have come lately, and for how long the reader waited for them. */
   let crawled = { bytes: 0, ms: 0 }
 
-  /** Why the peer is lost, by what it says of itself; `undefined` if it is worth waiting for. */
+  /** Why the peer is lost, by its own state; `undefined` if it is worth waiting for. */
   const judge = (told: SourceState | undefined): PeerError | undefined => {
     const now = clock.now()
     misses = told === undefined ? misses + 1 : 0
@@ -84,20 +87,20 @@ export function following({ open, state, clock }: FollowingDependencies, start: 
     return now - grewAt < patience ? undefined : new PeerError(`it has got nothing for ${patience} ms`)
   }
 
-  /** Asks the peer how it is, again and again, while a byte is waited for. */
+  /** Asks the peer how far it is, repeatedly, while the reader waits for a byte. */
   const watch = async () => {
     isWatched = true
     for (let lookAt = clock.now() + LOOK; ; ) {
       await until(clock, lookAt, signal).catch(() => undefined)
       isWatched = waitsSince !== undefined
-      // The client rests: the next call begins anew.
+      // The reader has its byte and rests. The next call begins anew.
       if (signal.aborted || waitsSince === undefined) return
       lookAt = waitsSince + LOOK
       if (lookAt > clock.now()) continue
       const [before, askedAt] = [offset, clock.now()]
       const told = await bounded(ANSWER, signal, state, clock)
       if (signal.aborted) return
-      // Who has not answered in all that time is asked again at once.
+      // A peer that has not answered in all that time is asked again at once.
       lookAt = (offset > before ? clock.now() : askedAt) + LOOK
       if (offset > before) continue
       lost = judge(told)

@@ -9,23 +9,23 @@ export interface Span {
   readonly end: number
 }
 
-/** A span that a peer has begun to give. */
+/** A span that a peer has begun to send. */
 export interface BegunSpan extends Span {
   readonly peer: Peer
   readonly body: ByteSource
 }
 
-/** A part of a span that is asked for at a time. */
+/** A part of a span that is asked for at once. */
 export interface Piece {
   readonly start: number
-  /** Place of the next byte that is to come. */
+  /** The offset of the next byte. */
   at: number
   end: number
-  /** Missing if no peer is asked for it yet, or none any more. */
+  /** Missing if no peer has been asked for the piece yet, or none is any more. */
   request?: PieceRequest | undefined
 }
 
-/** By how much a piece may be longer than it should be, rather than that a small one is left. */
+/** The factor by which a piece may be too long, so that no small rest is left. */
 const LONGER = 1.25
 
 /** The pieces of a span that are under way, in order. */
@@ -40,7 +40,7 @@ export class Line {
     this.#end = end
   }
 
-  /** The piece that the client wants bytes of. */
+  /** The piece of which the client wants bytes. */
   get first(): Piece | undefined {
     return this.#pieces[0]
   }
@@ -60,12 +60,14 @@ export class Line {
     return this.#frontier - (this.first?.end ?? this.#frontier)
   }
 
-  /** Puts a piece of about that many bytes at the end: what would be too little for one more is part of it. */
+  /**
+   * Appends a piece of about that many bytes. If the rest would be too small for another piece, it becomes part of this one.
+   */
   append(size: number): Piece {
     return this.push(this.left < size * LONGER ? this.#end : this.#frontier + size)
   }
 
-  /** Puts a piece at the end, up to that place. */
+  /** Appends a piece up to that offset. */
   push(end: number): Piece {
     const piece = { start: this.#frontier, at: this.#frontier, end }
     this.#pieces.push(piece)
@@ -73,12 +75,12 @@ export class Line {
     return piece
   }
 
-  /** The first piece is whole. */
+  /** Removes the first piece, which is complete. */
   shift(): void {
     this.#pieces.shift()
   }
 
-  /** Makes two pieces of one if it is longer than about that from where it is. */
+  /** Splits a piece in two if it has more than about `size` bytes left. */
   split(piece: Piece, size: number): void {
     const end = piece.at + size
     if (piece.end - piece.at < size * LONGER) return
@@ -86,27 +88,27 @@ export class Line {
     piece.end = end
   }
 
-  /** Takes away from a peer what it was to give. */
+  /** Takes all pieces away from a peer. */
   release(giver: Giver): void {
     for (const piece of this.#pieces) if (piece.request?.giver === giver) takeAway(piece)
   }
 
-  /** Ends all. */
+  /** Removes all pieces, and cancels their requests. */
   clear(): void {
     for (const piece of this.#pieces.splice(0)) takeAway(piece)
   }
 }
 
-/** The peer that was asked for a piece is asked no longer. */
+/** Cancels the request for a piece. */
 export function takeAway(piece: Piece): void {
   piece.request?.cancel()
   piece.request = undefined
 }
 
-/** A peer that does not give a piece, which is no failure: it does not have the content, or has too much to do. */
+/** Thrown if a peer does not send a piece because it does not have the content or has too much to do. It is no failure. */
 export class PieceRefusal extends Error {
   override readonly name = 'PieceRefusal'
-  /** Milliseconds after which it may be asked again; `undefined` if it does not have the content. */
+  /** Milliseconds after which the peer may be asked again; `undefined` if it does not have the content. */
   readonly retryAfterMs: number | undefined
 
   constructor(retryAfterMs?: number) {
@@ -119,7 +121,7 @@ export function silentFor(ms: number): PeerError {
   return new PeerError(`no byte within ${ms} ms`, { failure: 'silent' })
 }
 
-/** Whether it is a peer's fault, or its refusal. */
+/** Whether an error is a peer's failure or refusal. */
 export function isOfPeer(error: unknown): error is PeerError | PieceRefusal {
   return error instanceof PeerError || error instanceof PieceRefusal
 }

@@ -3,7 +3,7 @@ import { ANSWER_BUCKETS, type Metrics, TRANSFER_BUCKETS } from '../observe/metri
 
 export type TransferMetrics = ReturnType<typeof createTransferMetrics>
 
-/** What came of a request to a peer. */
+/** The outcomes of a request to a peer. */
 const PEER_REQUEST_OUTCOMES = [
   'content',
   'missing',
@@ -18,7 +18,7 @@ const PEER_REQUEST_OUTCOMES = [
 const BREAK_REASONS = ['unreachable', 'silent', 'invalid', 'slow'] as const
 const YES_OR_NO = ['true', 'false'] as const
 
-/** What is counted of lookups and of transfers from other nodes. */
+/** The metrics of lookups and of transfers from other nodes. */
 export function createTransferMetrics({ counter, counters, gauge, histograms }: Metrics) {
   return {
     transfers: counters('transfers_total', 'Transfers from other nodes, by how they ended.', {

@@ -30,27 +30,27 @@ export type PeerAnswer =
   | {
       readonly kind: 'content'
       readonly descriptor: Descriptor
-      /** Which part the body is; the whole if missing. */
+      /** The range of the body; the whole content if missing. */
       readonly range: ByteRange | undefined
-      /** Nothing for HEAD. To be read to its end or cancelled. */
+      /** Null for HEAD. The caller reads it to its end or cancels it. */
       readonly body: ByteSource | null
     }
   | { readonly kind: 'unsatisfiable'; readonly size: number }
-  /** Nobody gives it yet: the client is to ask again when it has done what it can do meanwhile. */
+  /** No peer can send it yet. The client should ask again, after its other downloads. */
   | { readonly kind: 'later'; readonly size: number }
 
-/** Gets what this node does not have from those that do. */
+/** Gets content that this node does not have from peers that do. */
 export interface PeerContent {
   /**
-   * The content from peers, of which the first bytes are there; `undefined` when no peer has it, or none gives it in time.
-   * Never throws for a peer's fault.
+   * Content from peers, whose first bytes are there; `undefined` if no peer has it, or none sends it in time. Never throws for
+   * a peer's failure.
    */
   fetch(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined>
 }
 
 export interface PeerContentDependencies {
   readonly flight: Flight
-  /** The address of this node's own peer door, by which those know it that it follows; without it, it follows nobody. */
+  /** The address of this node's own peer door, which it tells to nodes that it follows; if missing, it follows nobody. */
   readonly address?: string
   readonly client: PeerClient
   readonly credentials: PeerCredentials
@@ -65,25 +65,25 @@ export interface PeerContentDependencies {
 export interface PeerContentOptions extends TransferOptions {
   /** Whether blobs are hashed as they pass; manifests always are. */
   readonly verify: boolean
-  /** Bytes of one blob that are kept for requests that join its flow. */
+  /** How many bytes of a blob are kept for requests that join its flow. */
   readonly window?: number
 }
 
-/** A millisecond of a fast network, a tenth of a second of a slow one: by that much a second request may come later. */
+/** A second request may come a few milliseconds later on a fast network, and a tenth of a second on a slow one. */
 const WINDOW = 1024 * 1024
-/** Bytes that all flows together keep for that at most. */
+/** The most bytes that all flows together keep for that. */
 const TOTAL_WINDOW = 8 * 1024 * 1024
 /**
- * Bytes that all transfers together may ask for ahead of what their clients wait for: they wait in the buffers of connections, and
- * half a MiB of each piece in Bun's.
+ * Bytes that all transfers together may ask for ahead of their clients. They wait in the buffers of connections, and on Bun
+ * half a MiB of each piece in Bun's own memory.
  */
 const TOTAL_AHEAD = 16 * 1024 * 1024
-/** How often content is looked for at most of which the first chunk is the last and wrong: each time from others. */
+/** How many times content is looked for if its first chunk is its last and wrong, each time from other peers. */
 const MOST_ATTEMPTS = 3
 const SUFFIX = /^bytes=-/i
 const OPEN_ENDED = /^bytes=\d+-$/i
 
-/** Gets content from the peers that the flight names. */
+/** Makes a `PeerContent` that gets content from the peers that the flight names. */
 export function createPeerContent(
   { client, credentials, metrics: registry, clock = patientClock, address = '', ...rest }: PeerContentDependencies,
   options: PeerContentOptions,
@@ -107,7 +107,7 @@ export function createPeerContent(
   }
   const begin = (target: PeerRequest['target']) => new Transfer(dependencies, options, target)
 
-  /** Opens a transfer, and ends it at once if that fails or if no peer has the content. */
+  /** Opens a transfer, and ends it at once if opening fails or no peer has the content. */
   async function opening<T>(target: PeerRequest['target'], open: (transfer: Transfer) => Promise<T | undefined>) {
     const transfer = begin(target)
     try {
@@ -120,7 +120,7 @@ export function createPeerContent(
     }
   }
 
-  /** The head alone, or what has no body. */
+  /** Fetches only the head. */
   async function fetchHead(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
     return await opening(request.target, async (transfer) => {
       const winner = await transfer.search.open(request, signal)
@@ -133,7 +133,7 @@ export function createPeerContent(
     })
   }
 
-  /** A manifest, which is verified before the first byte of it is given. */
+  /** Fetches a manifest, and verifies it before its first byte is passed on. */
   async function fetchManifest(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
     return await opening(request.target, async (transfer) => {
       const winner = await transfer.search.open(request, signal)
@@ -147,7 +147,7 @@ export function createPeerContent(
     })
   }
 
-  /** Opens a flow of a blob, from a place on, that several requests may read. */
+  /** Opens a flow of a blob, from an offset on, that several requests may read. */
   async function openFlow(target: BlobTarget, wanted: Span, isShared: () => boolean, signal: AbortSignal) {
     return await opening(target, async (transfer): Promise<OpenFlow | undefined> => {
       const { start } = wanted
@@ -183,7 +183,7 @@ export function createPeerContent(
   async function fetchBlob(target: BlobTarget, range: string | undefined, signal: AbortSignal) {
     let requested = parseRange(range ?? null, Number.MAX_SAFE_INTEGER)
     if (requested.kind === 'unsatisfiable' || SUFFIX.test(range ?? '')) {
-      // Where the last so many bytes begin, only the size tells.
+      // The offset of a suffix range depends on the size.
       const head = await fetchHead({ target, method: 'HEAD' }, signal)
       if (head?.kind !== 'content') return head
       requested = parseRange(range ?? null, head.descriptor.size)
@@ -195,7 +195,7 @@ export function createPeerContent(
       const part = parseRange(range ?? null, size)
       if (content === undefined || part.kind === 'unsatisfiable') return { kind: 'unsatisfiable', size }
       const { descriptor, flow } = content
-      // What grows comes in order: with the whole for an answer, containerd does not ask for it in parallel.
+      // A blob that grows comes in order. If it gets the whole blob as an answer, containerd does not fetch it in parallel.
       const isPart = part.kind === 'part' && !(content.isArriving && isWhole(range))
       const body = flow.attach(spanOf(part, size), isPart ? leavesAt : undefined, () => chunks.forget())
       if (body === undefined) return undefined
@@ -226,7 +226,7 @@ export function createPeerContent(
   }
 }
 
-/** Whether that is all of something, whatever its size. */
+/** Whether a Range header asks for everything, whatever the size. */
 function isWhole(range: string | undefined): boolean {
   return range === undefined || /^bytes=0-$/i.test(range)
 }
@@ -238,12 +238,12 @@ function spanOf(requested: Exclude<RequestedRange, { kind: 'unsatisfiable' }>, s
 }
 
 /**
- * An answer of which the first chunk is there, so that what peers promise and then do not give is a miss, as long as the
- * client has been told nothing.
+ * Waits for the first chunk of an answer. If peers promise content and then send none, that is still a miss, because the client
+ * has been told nothing yet.
  *
- * @param find gives an answer, and asks no peer again that gave wrong content
- * @param signal ends it; the body is ended by cancelling it
- * @returns `undefined` when no peer gives a byte
+ * @param find returns an answer; it does not ask peers again that gave wrong content
+ * @param signal ends the wait; cancel the body to end it after that
+ * @returns `undefined` if no peer sends a byte
  * @throws the signal's reason
  */
 export async function begun(
@@ -269,7 +269,7 @@ export async function begun(
   }
 }
 
-/** The rest of a source, with its first chunk before it. */
+/** A source with its first chunk put back. */
 function after(first: Uint8Array | undefined, source: ByteSource): ByteSource {
   const waiting = [first]
   return {

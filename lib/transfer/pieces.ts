@@ -20,54 +20,54 @@ export interface PiecesDependencies {
   readonly candidate: () => Promise<Peer | undefined>
   readonly told: PiecesTold
   readonly known: KnownPeers
-  /** Bytes that may be asked for ahead of what the client waits for, now: a share of some memory, which need not be whole. */
+  /** How many bytes may be asked for ahead of the client now: a share of some memory, which need not be an integer. */
   readonly ahead: () => number
   readonly clock: Clock
 }
 
-/** Hears of what happens. */
+/** Called when something happens. */
 export interface PiecesTold {
-  /** So many bytes of a peer have come. */
+  /** Bytes of a peer have come. */
   gave(peer: Peer, bytes: number): void
-  /** A peer's body broke off at that place, or never began. */
+  /** A peer's body broke off at that offset, or never began. */
   broke(peer: Peer, error: PeerError, offset: number, hasGiven: boolean): void
   /** A peer keeps the client waiting. */
   slow(peer: Peer, offset: number): void
-  /** A peer goes on at that place with what another one has begun. */
+  /** A peer continues at that offset what another one has begun. */
   resumed(peer: Peer, offset: number): void
 }
 
 export interface PiecesOptions {
   /** Milliseconds for which a peer may be silent if no other one can take its place. */
   readonly stallTimeout: number
-  /** Milliseconds for which a client waits for a byte before no other peer is asked for it. */
+  /** Milliseconds after which no other peer is asked for a byte that the client waits for. */
   readonly longestWait: number
 }
 
 /**
- * Longest that a peer may be silent while it gives bytes to other requests of this node, in milliseconds. It is that slow
- * because of them; beyond it, this request is forgotten.
+ * Milliseconds for which a peer may be silent while it sends bytes for other requests of this node. These make it slow; after
+ * this time, it must have forgotten this request.
  */
 const LONGEST_STALL = 30_000
-/** How many peers give pieces of one content at the same time: the uplinks of four nodes fill the downlink of one. */
+/** How many peers send pieces of one content at the same time: the uplinks of four nodes fill the downlink of one. */
 const PEERS = 4
-/** Bytes that may be asked for ahead, below which nothing is: the link is full of what clients wait for. */
+/** If fewer bytes than this may be asked for ahead, none are: the link is busy with bytes that clients wait for. */
 const LEAST_AHEAD = 2 * FIRST_PIECE
-/** Bytes that must be left for one more peer to be worth its connections. */
+/** Bytes that must be left for another peer to be worth its connections. */
 const WORTHWHILE = 1024 * 1024
 /** Bytes per millisecond that nearly fill a link of 1 Gbit/s: more peers would only cost processor time. */
 const ENOUGH = 80_000
-/** Milliseconds over which that is measured at least: the first pieces are small, and round trips make them slow. */
+/** The least milliseconds over which that is measured, because the first pieces are small and round trips make them slow. */
 const MEASURED = 50
-/** Milliseconds until peers are looked for again where there were none, at first and at most; doubled each time. */
+/** Milliseconds until the next search for peers after one that found none, at first and at most; doubled each time. */
 const FIRST_LOOK = 1_000
 const LONGEST_LOOK = 60_000
 
 /**
- * The bytes of a span in order, from several peers: a line of pieces, of which the first is read as it comes, and the others
- * wait in the buffers of their connections. A peer gets another piece when it is through with most of its last one, so that
- * faster ones give more. What a peer does not give in time, or not at all, another one does. When no peer is left, the bytes end
- * with an error at exactly that place.
+ * The bytes of a span in order, from several peers. They come as a line of pieces: the first is read as it comes, and the
+ * others wait in the buffers of their connections. A peer is asked for another piece when it has sent most of its last one, so
+ * faster peers send more. If a peer does not send its piece in time, or at all, another one does. If no peer is left, the bytes
+ * end with an error at exactly that offset.
  */
 export class Pieces implements ByteSource {
   readonly #dependencies: PiecesDependencies
@@ -78,17 +78,17 @@ export class Pieces implements ByteSource {
   readonly #line: Line
   readonly #stop = new AbortController()
   #offset: number
-  /** Its last bytes are still used, and with them its connection. */
+  /** A finished request whose last bytes, and with them its connection, are still in use. */
   #spent: PieceRequest | undefined
   #failure: PeerError | undefined
-  /** What had come when it was last asked how many more peers are needed, and for how long the client has waited since. */
+  /** The state when the number of needed peers was last computed, and the milliseconds that the client has waited since. */
   #measured: { readonly at: number; readonly offset: number }
   #waited = 0
   #isLooking = false
   #nextLook = 0
   #lookDelay = FIRST_LOOK
 
-  /** @param first gives the bytes from the span's start on; without it, somebody is looked for */
+  /** @param first a peer that has begun to send the span; if missing, one is looked for */
   constructor(dependencies: PiecesDependencies, options: PiecesOptions, span: Span, first?: BegunSpan) {
     this.#dependencies = dependencies
     this.#options = options
@@ -106,12 +106,12 @@ export class Pieces implements ByteSource {
     this.#give(this.#line.push(end), this.#givers.of(peer), async () => body)
   }
 
-  /** Whether a peer is, or was, one of those that the bytes come from. */
+  /** Whether a peer sends, or has sent, some of the bytes. */
   uses(peer: Peer): boolean {
     return this.#givers.has(peer)
   }
 
-  /** @throws {PeerError} when no peer is left for the next byte */
+  /** @throws {PeerError} if no peer is left for the next byte */
   async next(): Promise<Uint8Array | undefined> {
     const since = this.#now
     this.#release()
@@ -121,7 +121,7 @@ export class Pieces implements ByteSource {
         this.#lateness.begin(since)
         this.#fill()
         const piece = this.#line.first ?? this.#append(FIRST_PIECE)
-        // Whoever was late is tried again where that costs nothing.
+        // A peer that was late is tried again if that costs nothing.
         if (piece.request?.giver.isOnTrial === true && !piece.request.isOpen) this.#late()
         const request = piece.request ?? (await this.#assign(piece))
         const chunk = request && (await this.#read(piece, request))
@@ -154,14 +154,14 @@ export class Pieces implements ByteSource {
     if (this.#stop.signal.aborted) throw new PeerError('cancelled')
   }
 
-  /** The next chunk of the first piece; `undefined` if the peer that was asked for it does not give it. */
+  /** The next chunk of the first piece; `undefined` if the peer does not send it. */
   async #read(piece: Piece, request: PieceRequest): Promise<Uint8Array | undefined> {
     try {
       const chunk = await request.next()
       this.#throwIfStopped()
       if (piece.request !== request) return undefined
       if (chunk === undefined) throw new PeerError(`the body ended ${request.left} bytes early`)
-      // Without another wait, or another peer could take its place in between.
+      // Without another `await`, during which another peer could take its place.
       const waited = this.#lateness.came(chunk.length)
       this.#waited += waited
       request.took(chunk.length, waited)
@@ -177,7 +177,7 @@ export class Pieces implements ByteSource {
     }
   }
 
-  /** The first piece is whole. */
+  /** Call this when the first piece is complete. */
   #finish(request: PieceRequest): void {
     const { giver, taken, askedAt, waited } = request
     this.#spent = request
@@ -191,8 +191,8 @@ export class Pieces implements ByteSource {
   }
 
   /**
-   * How many more peers would fill the client's link, by what came since the last answer; none if that was too little to say, or if
-   * the client is the one that is slow.
+   * How many more peers would fill the client's link, judging by the bytes since the last call; 0 if these were too few, or if
+   * the client itself is slow.
    */
   #needed(): number {
     const { at, offset } = this.#measured
@@ -205,7 +205,7 @@ export class Pieces implements ByteSource {
     return waited < ms / 2 ? 0 : Math.min(Math.ceil((giving * ENOUGH) / rate), PEERS) - giving
   }
 
-  /** Looks for so many more peers, unless that is under way, or there was none a moment ago. */
+  /** Looks for `count` more peers, unless a search is under way, or the last one found none a moment ago. */
   async #look(count = 1): Promise<void> {
     if (this.#isLooking || this.#now < this.#nextLook) return
     this.#isLooking = true
@@ -224,7 +224,7 @@ export class Pieces implements ByteSource {
     this.#isLooking = false
   }
 
-  /** Asks those that give for as much as they should be asked for now: the least occupied first, after each piece anew. */
+  /** Asks the peers for as many pieces as they should be asked for now: always the least occupied peer first. */
   #fill(): void {
     const asked = (giver: Giver, _: number, { length }: readonly Giver[]) => {
       const piece = giver.mayTake(length > 1) ? this.#pieceFor(giver, length > 1) : undefined
@@ -233,7 +233,7 @@ export class Pieces implements ByteSource {
     while (this.#givers.ready(this.#now).some(asked));
   }
 
-  /** The next piece for a peer; `undefined` if there is none, or no room for one. */
+  /** The next piece for a peer; `undefined` if there is none, or no room for another one. */
   #pieceFor(giver: Giver, isShared: boolean): Piece | undefined {
     const { first, open, left } = this.#line
     if (open !== undefined) return open
@@ -241,18 +241,18 @@ export class Pieces implements ByteSource {
     return hasRoom ? this.#append(giver.size(isShared)) : undefined
   }
 
-  /** Bytes that may be asked for ahead, besides those that are. */
+  /** How many more bytes may be asked for ahead. */
   get #ahead(): number {
     const room = Math.floor(this.#dependencies.ahead()) - this.#line.ahead
     return room < LEAST_AHEAD ? 0 : room
   }
 
-  /** Puts a piece at the end of the line: so large, if it is the first, and otherwise if there is room for it. */
+  /** Appends a piece to the line. The first piece has `size` bytes; later ones only as many as there is room for. */
   #append(size: number): Piece {
     return this.#line.append(this.#line.first === undefined ? size : Math.min(size, this.#ahead))
   }
 
-  /** Asks a peer for as much of a piece as it may be asked for at a time; the rest is another piece. */
+  /** Asks a peer for as much of a piece as it may be asked for at once. The rest becomes another piece. */
   #request(piece: Piece, giver: Giver): PieceRequest {
     this.#line.split(piece, giver.size(this.#givers.ready(this.#now).length > 1))
     const span = { start: piece.at, end: piece.end }
@@ -270,9 +270,9 @@ export class Pieces implements ByteSource {
   }
 
   /**
-   * Finds a peer for the piece that the client waits for, whatever it takes.
+   * Finds a peer for the piece that the client waits for, with all means.
    *
-   * @throws {PeerError} if there is none
+   * @throws {PeerError} if there is no peer
    */
   async #assign(piece: Piece): Promise<PieceRequest | undefined> {
     const [ready] = this.#givers.ready(this.#now)
@@ -280,7 +280,7 @@ export class Pieces implements ByteSource {
     if (this.#lateness.waiting < this.#options.longestWait) {
       const peer = await this.#dependencies.candidate()
       this.#throwIfStopped()
-      // A peer that was found meanwhile may have been asked for it.
+      // A peer that was found meanwhile may already have been asked for it.
       if (piece.request !== undefined) return piece.request
       const next = peer === undefined ? this.#retry() : this.#givers.of(peer)
       if (next !== undefined) return this.#request(piece, next)
@@ -293,14 +293,14 @@ export class Pieces implements ByteSource {
     throw new PeerError(`no peer left for the bytes from ${this.#offset} on`, { cause: this.#failure })
   }
 
-  /** A peer that was late, or has failed, and is the best that there is, now that nobody takes its place. */
+  /** A peer that was late or has failed. It is the best one left, because nobody takes its place. */
   #retry(besides?: Giver): Giver | undefined {
     const { known } = this.#dependencies
     const may = (one: Giver) => one !== besides && (!known.isAside(one.peer) || known.isCheapToTry(one.peer))
     return this.#givers.retry(this.#offset, this.#now, may)
   }
 
-  /** A peer does not give what it was asked for. */
+  /** Call this if a peer does not send its piece. */
   #lose(piece: Piece, request: PieceRequest, error: unknown, isTold = !request.isOpen): void {
     if (!isOfPeer(error)) throw error
     if (piece.request !== request) return
@@ -310,16 +310,19 @@ export class Pieces implements ByteSource {
       giver.rest(this.#now, error.retryAfterMs ?? Number.POSITIVE_INFINITY, error.retryAfterMs !== undefined)
     } else {
       giver.rest(this.#now)
-      // A mirror that is told to stop takes no more requests, and finishes what it gives.
+      // A mirror that stops takes no new requests, but finishes the running ones.
       if (isOpen) this.#line.release(giver)
       this.#failure = error
-      // Of a request that got no head, the search has told.
+      // The search has already reported a request that got no head.
       if (!isTold) this.#dependencies.told.broke(giver.peer, error, piece.at, giver.hasGiven)
     }
     this.#fill()
   }
 
-  /** The client waits for a peer for too long: another one gives the rest of the piece, as far as it would be asked at a time. */
+  /**
+   * Call this if the client has waited too long for a peer. Another peer sends the rest of the piece, as much as it may be
+   * asked for at once.
+   */
   #late(): void {
     const piece = this.#line.first
     if (piece?.request === undefined) return
@@ -339,7 +342,7 @@ export class Pieces implements ByteSource {
       this.#fill()
       return
     }
-    // It may have been asked while it still gave the piece before.
+    // The peer may have been asked while it still sent its last piece.
     const givesOthers = known.of(giver.peer).gaveAt > this.#now - silence
     if (silence < stallTimeout || (givesOthers && silence < LONGEST_STALL)) void this.#look()
     else this.#lose(piece, piece.request, silentFor(stallTimeout), false)

@@ -3,36 +3,36 @@ import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 
 export interface RaceDependencies<T> {
-  /** The next peer to ask, which may have to be found first; `undefined` when there is none. Never throws. */
+  /** The next peer to ask, which may have to be found first; `undefined` if there is none. Never throws. */
   readonly next: () => Promise<Peer | undefined>
   /**
-   * Asks a peer: what it gives, or `undefined` if it does not have it or fails. Must end with its signal, and within a time of
-   * its own. What it throws before that ends the race.
+   * Asks a peer; returns its answer, or `undefined` if the peer does not have the content or fails. It must end when its signal
+   * aborts, and within its own timeout. If it throws before that, the race ends.
    */
   readonly ask: (peer: Peer, signal: AbortSignal) => Promise<T | undefined>
-  /** Gets rid of an answer that came after another one. */
+  /** Releases an answer that came after another one. */
   readonly release: (value: T) => void
-  /** Whether a late peer is still waited for, until the deadline; if not, it is stopped. */
+  /** Whether to wait for a late peer until the deadline; if not, it is stopped. */
   readonly isWorthWaiting: (peer: Peer) => boolean
-  /** Whether a peer shows at this moment that it works, and is only slow. */
+  /** Whether a peer shows now that it works and is only slow. */
   readonly mayAnswer: (peer: Peer) => boolean
-  /** Milliseconds after which one more peer is asked while those before have not answered; asked for before each. */
+  /** Milliseconds after which another peer is asked if the earlier ones have not answered; called before each one. */
   readonly hedgeDelay: () => number
-  /** Told when a peer is asked only because those before it are slow. */
+  /** Called when a peer is asked only because the earlier ones are slow. */
   readonly onHedge: (peer: Peer) => void
-  /** Told of a peer that had not answered when another one won, or when the deadline came. */
+  /** Called for a peer that had not answered when another one won or the deadline came. */
   readonly onOutrun: (peer: Peer, waitedMs: number) => void
   readonly clock: Clock
 }
 
 export interface RaceOptions {
-  /** How many peers are asked at the same time at most. */
+  /** The most peers that are asked at the same time. */
   readonly parallel: number
-  /** Milliseconds after which a peer that has not answered is late: its place among those asked is free. */
+  /** Milliseconds after which a peer without an answer is late. Its place among the asked peers is then free. */
   readonly patience: number
-  /** Milliseconds after which there is no winner, unless a peer that is being asked may answer. */
+  /** Milliseconds after which the race has no winner, unless a peer that is being asked may answer. */
   readonly deadline: number
-  /** Milliseconds after which there is no winner, even so. */
+  /** Milliseconds after which the race has no winner in any case. */
   readonly longest: number
 }
 
@@ -48,15 +48,16 @@ interface Runner {
   cancelLate: () => void
 }
 
-/** By how much the deadline is put off each time, in milliseconds. */
+/** Milliseconds by which the deadline is put off each time. */
 const OVERTIME = 500
 
 /**
- * Asks the best peer at once, and the next one when those before have not answered for the hedging delay, or as soon as
- * one has failed, does not have it or is late. The first answer wins, even a late one; the others are stopped.
+ * Asks the best peer at once. Asks the next one when the earlier peers have not answered for the hedging delay, or as soon as
+ * one has failed, does not have the content, or is late. The first answer wins, even a late one, and the other peers are
+ * stopped.
  *
- * @param signal ends the race; then it throws the signal's reason
- * @returns `undefined` when all peers have answered or failed without a winner, or at the deadline
+ * @param signal ends the race, which then throws the signal's reason
+ * @returns `undefined` if all peers have answered or failed without a winner, or at the deadline
  */
 export async function race<T>(
   { next, ask, release, isWorthWaiting, mayAnswer, hedgeDelay, onHedge, onOutrun, clock }: RaceDependencies<T>,

@@ -15,13 +15,13 @@ import { type Candidates, candidatesFor } from './candidates.ts'
 import type { TransferMetrics } from './metrics.ts'
 import { race, type Winner } from './race.ts'
 
-/** What a peer says that does not have the content, and is getting it. */
+/** The answer of a peer that is still getting the content. */
 export interface ArrivingHead {
   readonly kind: 'arriving'
   readonly descriptor: Descriptor
 }
 
-/** What a search finds. */
+/** The result of a search. */
 export type Found = PeerHead | ArrivingHead
 
 export interface SearchDependencies {
@@ -37,52 +37,53 @@ export interface SearchDependencies {
 export interface SearchOptions {
   /** Milliseconds for which one lookup may look for peers. */
   readonly lookupTimeout: number
-  /** How many peers are asked at the same time at most. */
+  /** The most peers that are asked at the same time. */
   readonly parallelPeers: number
   /** Milliseconds after which a race has no winner, unless a peer that is being asked shows that it works. */
   readonly raceTimeout?: number
-  /** Milliseconds after which a race has no winner, even so. */
+  /** Milliseconds after which a race has no winner in any case. */
   readonly longestRace?: number
-  /** Milliseconds without the head of an answer after which a peer is late, and given up unless it seems to be busy. */
+  /** Milliseconds without the head of an answer after which a peer is late. It is then given up unless it seems to be busy. */
   readonly patience?: number
 }
 
 /**
- * How long a client waits for a head, in milliseconds: containerd waits for ever, and upstream is there. Enough for two
+ * Milliseconds that a client waits for a head. containerd would wait for ever, although upstream is there. It is enough for two
  * silent peers in a row, and for one that has many others to answer.
  */
 const RACE_TIMEOUT = 3_000
 /**
- * The same while a peer that is being asked shows that it works ({@link Standing.mayAnswer}): it has too much to do, and
- * upstream may be slower still, or not there. Below what kubelet and people take for a pull that hangs.
+ * The same while a peer that is being asked shows that it works ({@link Standing.mayAnswer}). Such a peer has too much to do,
+ * but upstream may be even slower or down. It is less than the kubelet and people take for a pull that hangs.
  */
 export const LONGEST_RACE = 15_000
 /**
- * Milliseconds for which a peer that is getting content may say nothing, or not enough, and after which it is asked again: its
- * containerd begins to write, or writes the byte that is wanted, in a moment.
+ * Milliseconds for a peer that is getting content to say that it has the wanted byte, and milliseconds between two questions:
+ * its containerd may begin to write, or write that byte, in a moment.
  */
 const STATE_TIMEOUT = 600
 const STATE_RETRY = 50
-/** The same for one that goes upstream when its turn has come: this node's client comes again. */
+/** The same for a peer that goes upstream when its turn comes, because this node's client asks again. */
 const LATER_TIMEOUT = 300
 /**
- * Milliseconds in which others may be named in the place of peers that are getting content: of those that do not answer, and of
- * those that say that they have given up. The latter may have been waited for, and cost nothing.
+ * Milliseconds in which the flight may name replacements for peers that are getting content: for those that do not answer, and
+ * for those that say that they have given up. The second time is longer, because it includes the time for which this node
+ * waited for such a peer.
  */
 const REPLACEMENT_TIMEOUT = 1_000
 const LONGEST_REPLACEMENT = 5_000
-/** A head takes some 10 ms on a busy node: after a second a node that nothing else is heard of is dead. */
+/** A head takes some 10 ms on a busy node, so a node without any sign of life for a second is dead. */
 const PATIENCE = 1_000
 
-/** By which it is held against a peer that bytes were wrong when it was followed: what it has by now may be right. */
+/** The key for wrong bytes of a peer that was followed. Content that the peer holds by now may be right. */
 export function flightKey(key: Key): Key {
   return `${key} in flight` as Key
 }
 
-/** The peers that one piece of content may come from. */
+/** Finds the peers from which some content may come. */
 export type Search = ReturnType<typeof createSearch>
 
-/** @param suits whether a peer may be asked at this moment */
+/** @param suits whether a peer may be asked now */
 export function createSearch(
   { flight, known, ask, metrics, log, clock }: SearchDependencies,
   options: SearchOptions,
@@ -93,16 +94,16 @@ export function createSearch(
   const key = targetKey(target)
   const digest = digestNamed(target)
   const stop = new AbortController()
-  /** Addresses of those that were given up before they gave anything. */
+  /** The addresses of peers that were given up before they sent anything. */
   const vain = new Set<string>()
   let candidates: Candidates | undefined
-  /** How many peers have been asked to begin. */
+  /** How many peers were asked to begin. */
   let attempts = 0
-  /** Whether the client asks whether the content is there, and does not want it now. */
+  /** Whether the client only asks whether the content is there. */
   let isHead = false
-  /** When a peer that was busy in the present race may be asked again. */
+  /** When a busy peer of the present race may be asked again. */
   let freeAt = Number.POSITIVE_INFINITY
-  /** For how many milliseconds others may be named in the place of a peer that was given up in the present race. */
+  /** Milliseconds in which the flight may name a replacement for a peer that was given up in the present race. */
   let replacement = 0
 
   async function* sources(signal: AbortSignal): AsyncIterable<Source> {
@@ -121,20 +122,20 @@ export function createSearch(
       metrics.lookupSeconds.observe({ found }, ms / 1000)
     }
     const isVain = (peer: Source) => peer.isArriving === true && vain.has(addressOf(peer))
-    // Who was left may hang.
+    // A peer that was left may hang.
     const hasLeft = (peer: Source) => digest !== undefined && flight.hasLeft(peer, digest)
     const mayAsk = (peer: Source) => !isVain(peer) && suits(peer) && !known.isWrong(peer, key) && !hasLeft(peer)
     return candidatesFor(key, { known, log, clock, onLookup }, sources, options.lookupTimeout, mayAsk)
   }
 
-  /** Lets the flight name another one in the place of a peer that is getting the content. */
+  /** Lets the flight name a replacement for a peer that is getting the content. */
   function leave(peer: Peer, isRefused: boolean, forMs: number): void {
     if (digest !== undefined) flight.left(peer, digest, isRefused)
     replacement = forMs
     vain.add(addressOf(peer))
   }
 
-  /** Takes note of a peer that is late. One that seems to be busy may be the only one that has the content. */
+  /** Notes a late peer. A peer that seems to be busy may be the only one that has the content. */
   function isWorthWaiting(peer: Source): boolean {
     if (peer.isArriving === true) return true
     const isBusy = known.of(peer).failed('silent')
@@ -146,7 +147,7 @@ export function createSearch(
     return isBusy
   }
 
-  /** What the peer has, if it has it. */
+  /** Asks a peer; returns its answer if it has the content. */
   async function askOf(
     peer: Source,
     request: PeerRequest,
@@ -169,11 +170,11 @@ export function createSearch(
   }
 
   /**
-   * What a peer says that was getting the blob: that it still is, or has it; `undefined` if it can give nothing from that place
+   * Asks a peer that was getting the blob whether it still is, or has it; `undefined` if it can send nothing from that offset
    * on.
    *
-   * @param start in bytes; a peer that does not have this one yet may be waiting for this very node. Keepers see to it that it
-   *   does not where the first byte is wanted for the first time: then it may have none.
+   * @param start offset of the wanted byte. A peer that does not have it yet may be waiting for this very node. Only if the
+   *   first byte is wanted for the first time may a peer have none, because then keepers prevent that.
    */
   async function stateOf(
     peer: Peer,
@@ -191,7 +192,7 @@ export function createSearch(
       if (state?.kind === 'waiting' && isFirst && start === 0) return arrivingHead(target.digest, state.size)
       const isAhead = state?.kind === 'arriving' && ((isFirst && start === 0) || state.written > start)
       if (isAhead && state.size !== undefined) return arrivingHead(target.digest, state.size)
-      // Whoever is behind may come there late, or never.
+      // A peer that is behind may get there late, or never.
       if (state === undefined || state.kind === 'gone' || (state.kind === 'arriving' && !isAhead)) break
       const isLast = clock.now() + STATE_RETRY > begunAt + (state.kind === 'later' ? LATER_TIMEOUT : STATE_TIMEOUT)
       if (isLast && state.kind === 'later') return undefined
@@ -211,18 +212,18 @@ export function createSearch(
       return attempts
     },
 
-    /** Ends the lookup that is under way. */
+    /** Ends the lookup under way. */
     close(): void {
       stop.abort(OVER)
       candidates?.stop()
     },
 
     /**
-     * The first good answer: of the peers found before that were not asked yet, or else of those that a new lookup finds. If
-     * there is none because peers have too much to do, they are asked again when they say, within the time of a race.
+     * The first good answer of peers that were found before and not asked yet, or else of peers that a new lookup finds. If
+     * there is none because peers are busy, they are asked again when they say, within the time of a race.
      *
-     * @param start the first byte that is wanted
-     * @returns `undefined` when no peer has it, or none answers in time. Never throws for a peer's fault.
+     * @param start offset of the first wanted byte
+     * @returns `undefined` if no peer has the content, or none answers in time. Never throws for a peer's failure.
      * @throws the signal's reason
      */
     async open(
@@ -259,14 +260,14 @@ export function createSearch(
         if (winner !== undefined) return winner
         candidates.stop()
         candidates = undefined
-        // The flight may name another one in its place.
+        // The flight may name a replacement.
         if (!isFresh || clock.now() - begunAt < replacement) continue
         if (freeAt > begunAt + raceTimeout) return undefined
         await until(clock, freeAt, signal)
       }
     },
 
-    /** A peer that was found before and not asked yet, or else one that a new lookup finds. */
+    /** A peer that was found before and not asked yet, or else a peer that a new lookup finds. */
     async candidate(isWanted?: (peer: Source) => boolean): Promise<Source | undefined> {
       let found = await candidates?.next(isWanted)
       if (found === undefined && !stop.signal.aborted) {
@@ -277,7 +278,7 @@ export function createSearch(
       return found
     },
 
-    /** One that is getting the content, among the peers that the last lookup has found. */
+    /** A peer that is getting the content, among those that the last lookup has found. */
     async arriving(): Promise<Source | undefined> {
       return await candidates?.next(({ isArriving }) => isArriving === true)
     },

@@ -13,18 +13,19 @@ import type { Transfer } from './transfer.ts'
 import { type Ending, inOneChunk, type Verifier, verified } from './verify.ts'
 
 /**
- * Blobs up to this size are read whole and verified before their first byte is sent, as manifests are whatever their size: then
- * wrong content costs a question to another peer, not the pull. Configs are a few KiB; what is held is little even for many.
+ * Blobs up to this size are read completely and verified before their first byte is sent, like manifests of any size. Then
+ * wrong content costs only a question to another peer, and not the pull. Configs have a few KiB, so even many take little
+ * memory.
  */
 const SMALL = 64 * 1024
 
 /**
- * The bytes of a span, from the peers that have them. The transfer is over when they are.
+ * The bytes of a span, from peers that have them. The transfer is over when the bytes are.
  *
- * @param first gives the first of them: a peer that has them, or one that is getting them
- * @param verifier has seen the bytes before them; missing if they are not verified
- * @param before the peers that gave those
- * @returns the bytes, and which peers have given any of them so far
+ * @param first the peer for the first bytes; it has them or is getting them
+ * @param verifier has seen the bytes before the span; missing if they are not verified
+ * @param before the peers that gave the bytes before the span
+ * @returns the bytes, and the peers that have given any of them so far
  */
 export function bytesOf(
   transfer: Transfer,
@@ -50,14 +51,14 @@ export function bytesOf(
   return { source: passed ?? source, givers }
 }
 
-/** `hasFollowed`: whether any of it was to come from a peer that was getting it. */
+/** `hasFollowed`: whether this node has followed a peer for any of the bytes. */
 interface Supply extends ByteSource {
   readonly hasFollowed: () => boolean
 }
 
 /**
- * The bytes of a span, from those that have them, or from one that is getting them. When whoever gives them is lost, somebody
- * else of either kind goes on at that byte. Fails with a PeerError when no peer is left for the next byte.
+ * The bytes of a span, from peers that have them, or from a peer that is getting them. If the present peer is lost, another one
+ * of either kind continues at that byte. Fails with a PeerError if no peer is left for the next byte.
  */
 function supplyOf(
   transfer: Transfer,
@@ -72,18 +73,18 @@ function supplyOf(
   const isBegun = first !== undefined && 'body' in first
   /** The peers that told the size of the content. */
   const tellers = first === undefined ? before : [isBegun ? first.peer : first]
-  /** Addresses of those that were followed, and have failed since another one gave a byte. */
+  /** The addresses of followed peers that have failed since another one gave a byte. */
   const lost = new Set<string>()
   let offset = start
   let pieces: Pieces | undefined
-  /** Whom the bytes come from, if it is getting them itself. */
+  /** The peer that this node follows, if it follows one. */
   let parent: Peer | undefined
   let hasFollowed = false
   let isCancelled = false
 
-  /** Asks a peer that may have the bytes for some of them. */
+  /** Asks a peer that may have the bytes for a span of them. */
   const ask = async (peer: Peer, wanted: Span, signal: AbortSignal): Promise<ByteSource> => {
-    // A door gives the whole of a manifest.
+    // A door always sends a whole manifest.
     const isWhole = target.kind === 'manifest'
     const span = isWhole ? { start: 0, end: size } : wanted
     const answer = await transfer.ask(
@@ -97,8 +98,8 @@ function supplyOf(
     if (given !== undefined) return isWhole ? behind(given, wanted.start) : given
     const told = answer.kind === 'content' ? answer.descriptor : { digest, size: answer.size }
     if (told.digest === digest && told.size !== size) {
-      // One of them is wrong, and it cannot be said which: this transfer keeps to the size that its client knows, and the next
-      // ones do not begin with the peers that told it, for a while.
+      // One of the peers is wrong, but it is not known which one. This transfer keeps the size that its client knows, and for a
+      // while the next ones do not begin with the peers that told it.
       for (const suspect of tellers) known.wrongContent(suspect, digestKey(digest), true)
       metrics.transferBreaks.inc({ reason: 'invalid' })
       log.warn('peers disagree', { key, size, told: tellers, peer })
@@ -106,7 +107,7 @@ function supplyOf(
     throw new PieceRefusal()
   }
 
-  /** The bytes from peers that have them: from that one first, or from one that has begun to give them. */
+  /** The bytes from peers that have them: from `next` first, or from a peer that has begun to send them. */
   const piecesFrom = (next: Peer | undefined, begun?: BegunSpan): Pieces => {
     let given = next
     const candidate = async () => {
@@ -119,7 +120,7 @@ function supplyOf(
     return pieces
   }
 
-  /** The bytes from a peer that is getting them. */
+  /** The bytes from a peer that is still getting them. */
   const follow = (peer: Peer): ByteSource => {
     const span = { start: offset, end }
     parent = peer
@@ -133,7 +134,7 @@ function supplyOf(
     return following({ open, state: (signal) => flight.state(peer, digest, signal), clock }, offset)
   }
 
-  /** A peer is followed no longer. That it did not get all says nothing against it. */
+  /** Stops following a peer. It does not count against the peer that it did not get everything. */
   const leave = (peer: Peer, error: unknown) => {
     lost.add(addressOf(peer))
     const isSilent = error instanceof PeerError && error.failure === 'silent'
@@ -144,10 +145,10 @@ function supplyOf(
   }
 
   /**
-   * A peer that may have the bytes from this place on, or be getting them; `undefined` if there is none.
+   * A peer that may have the bytes from this offset on, or be getting them; `undefined` if there is none.
    *
-   * @param isKnown whether only those are wanted that were found before, and are still getting them
-   * @param isFirst whether nobody has begun to give any, so that a peer may do that has none yet
+   * @param isKnown whether to return only a peer that was found before and is still getting the bytes
+   * @param isFirst whether no peer has sent a byte yet, so that a peer without bytes may do
    */
   const another = async (isKnown: boolean, isFirst: boolean): Promise<Source | undefined> => {
     for (;;) {
@@ -163,12 +164,12 @@ function supplyOf(
     }
   }
 
-  /** What goes on at this byte. @throws the error if nobody does */
+  /** A source that continues at this byte. @throws the error if no peer does */
   const replace = async (error: PeerError | PieceRefusal, isLate: boolean): Promise<ByteSource> => {
     const isFirst = offset === start
-    // The client asks again.
+    // The client will ask again.
     if (error instanceof TurnError && isFirst) throw error
-    // Those who have the bytes have been looked for already where they were to come from these.
+    // Unless this node followed a peer, peers that have the bytes have already been looked for.
     const isKnown = parent === undefined
     if (parent !== undefined) leave(parent, error)
     const next = isLate ? undefined : await another(isKnown, isFirst)
@@ -219,18 +220,18 @@ function rangeOf({ start, end }: Span): string {
   return `bytes=${start}-${end - 1}`
 }
 
-/** The body of an answer that is that span of the content that is known; that of any other is ended. */
+/** The body of an answer, if it is that span of the known content; any other body is cancelled. */
 function bodyOf(answer: PeerHead | PeerRefusal, { digest, size }: Descriptor, { end }: Span): ByteSource | undefined {
   if (answer.kind !== 'content') return undefined
   const { descriptor, range, body } = answer
-  // A tag may be that of something else there.
+  // The tag may point to other content there.
   const isSame = descriptor.digest === digest && descriptor.size === size
   if (isSame && (range?.end ?? size - 1) === end - 1) return body
   void body.cancel()
   return undefined
 }
 
-/** What follows the first so many bytes of a source. */
+/** The rest of a source, after its first `count` bytes. */
 function behind(source: ByteSource, count: number): ByteSource {
   let left = count
   return {

@@ -13,41 +13,41 @@ import { createSearch, flightKey, type Search, type SearchDependencies, type Sea
 import { VerificationError, Verifier } from './verify.ts'
 
 export interface TransferDependencies extends SearchDependencies, Pick<PiecesDependencies, 'ahead'> {
-  /** Told of every transfer twice: when it begins, and when it has its outcome. */
+  /** Called twice for every transfer: when it begins, and when it has its outcome. */
   readonly onTransfer?: ((target: PeerRequest['target'], transfer: Transferred) => void) | undefined
   /** The address of this node's own peer door. */
   readonly address: string
-  /** Gives what passes, from that place on, to those who follow this node, too; nobody does if missing. */
+  /** Passes the bytes, from that offset on, to nodes that follow this one; if missing, none do. */
   readonly passing?: ((digest: Digest, start: number, length: number, source: ByteSource) => ByteSource) | undefined
 }
 
 export type TransferOptions = SearchOptions & Pick<PiecesOptions, 'stallTimeout'> & Partial<PiecesOptions>
 
 /**
- * How long a client waits for a byte before no other peer is asked for it, in milliseconds. A node that gets no large packets
- * any more waits in vain for each of those that have the content, and upstream is there.
+ * Milliseconds after which no other peer is asked for a byte that the client waits for. A node that no longer gets large
+ * packets would wait in vain for each peer that has the content, and upstream is there.
  */
 const LONGEST_WAIT = 10_000
-/** The same in stalls, where these are set to be long: that many peers are given a chance, whatever it takes. */
+/** The same in stalls, if the stall timeout is long: this many peers get a chance in any case. */
 const LEAST_STALLS = 3
-/** Longest that a client waits until it is known which one of several peers gave wrong bytes, in stalls: 10 s by default. */
+/** How many stalls a client waits at most until it is known which one of several peers gave wrong bytes: 10 s by default. */
 const EXAMINATION = 5
-/** Attempts that are told of one transfer: beyond some, which one it was says nothing more. */
+/** How many attempts of one transfer are reported. More of them would tell nothing new. */
 const TOLD_ATTEMPTS = 8
 
-/** Some content on its way from other nodes to this one: which peers are asked, which gave something, and how it ended. */
+/** Some content on its way from other nodes to this one: which peers were asked, which sent something, and how it ended. */
 export class Transfer implements PiecesTold {
   readonly dependencies: TransferDependencies
   readonly options: TransferOptions & PiecesOptions
   readonly target: PeerRequest['target']
   readonly key: Key
   readonly search: Search
-  /** Whether a peer that may have it, or be getting it, is of no use at this moment. */
+  /** Whether a peer that may have the content, or be getting it, is of no use now. */
   excludes: (peer: Source) => boolean = () => false
   readonly #startedAt: number
-  /** Those that gave something by their addresses, in the order in which they began to. */
+  /** The peers that gave something, by their addresses, in the order in which they began. */
   readonly #given = new Map<string, Source>()
-  /** What is told of it. */
+  /** The report of the transfer. */
   readonly #told: Transferred & { readonly attempts: Attempt[] } = { startedAt: Date.now(), bytes: 0, attempts: [] }
   #resumes = 0
 
@@ -64,7 +64,7 @@ export class Transfer implements PiecesTold {
     dependencies.onTransfer?.(target, this.#told)
   }
 
-  /** Those that gave something, in the order in which they began to. */
+  /** The peers that gave something, in the order in which they began. */
   get givers(): readonly Source[] {
     return [...this.#given.values()]
   }
@@ -76,7 +76,7 @@ export class Transfer implements PiecesTold {
     log.info('transfer goes on', { key: this.key, peer, offset })
   }
 
-  /** A peer has given so many bytes, or told what was asked without any. */
+  /** Call this when a peer has sent bytes, or an answer without any. */
   gave(peer: Peer, bytes: number): void {
     const { known, metrics } = this.dependencies
     if (bytes > 0) known.of(peer).gave()
@@ -87,7 +87,7 @@ export class Transfer implements PiecesTold {
     metrics.transferBytes.inc(bytes)
   }
 
-  /** Ends it: logged and counted once. */
+  /** Ends the transfer. It is logged and counted only once. */
   finish(outcome: TransferOutcome): void {
     if (this.#told.outcome !== undefined) return
     this.#told.outcome = outcome
@@ -104,12 +104,12 @@ export class Transfer implements PiecesTold {
     tell('transfer', { key: this.key, outcome, source, bytes, ms: Math.round(ms), attempts, resumes })
   }
 
-  /** Milliseconds since it began. */
+  /** Milliseconds since the transfer began. */
   get #age(): number {
     return this.dependencies.clock.now() - this.#startedAt
   }
 
-  /** What is told of a peer that is asked or gives; after a failure it is another attempt. `undefined` if nothing more is told. */
+  /** The attempt that reports a peer's answer; a new one after a failure. `undefined` if no more attempts are reported. */
   attempt(peer: Peer): Attempt | undefined {
     const { attempts } = this.#told
     const address = addressOf(peer)
@@ -131,7 +131,7 @@ export class Transfer implements PiecesTold {
   }
 
   /**
-   * Asks a peer. What it says, and how it fails, goes into what is known of it, into the log, and into what is told.
+   * Asks a peer. Its answer or failure goes into its standing, the log, and the report.
    *
    * @throws {PeerError}
    */
@@ -157,7 +157,7 @@ export class Transfer implements PiecesTold {
         metrics.peerRequests.inc({ outcome: error.failure })
         log.warn('peer failed', { key, peer, error })
       }
-      // A piece that is not wanted any more says nothing about a peer that gives others.
+      // If a piece is no longer wanted, that says nothing about a peer that sends others.
       else if (attempt?.bytes === 0) this.ended(peer, 'late')
       throw error
     }
@@ -180,15 +180,15 @@ export class Transfer implements PiecesTold {
   }
 
   /**
-   * Content is not that of its digest. It is held against a peer that gave all of it. If several gave parts, all of them are
-   * suspects until one is found that gives it right.
+   * Call this if content does not match its digest. If one peer gave all of it, that peer is to blame. If several gave parts,
+   * all of them are suspects until one is found that gives the right content.
    */
   async blame(descriptor: Descriptor, givers: readonly Source[]): Promise<void> {
     const { known, metrics, log } = this.dependencies
     const isSuspect = givers.length > 1
     const key = digestKey(descriptor.digest)
     for (const peer of givers) {
-      // A tag can be asked for again without its digest being known.
+      // The tag, too, because it can be asked for again without its digest.
       const keys = peer.isArriving === true ? [flightKey(key)] : [key, this.key]
       for (const one of keys) known.wrongContent(peer, one, isSuspect)
     }
@@ -199,7 +199,7 @@ export class Transfer implements PiecesTold {
     await bounded(bound, undefined, (signal) => this.#examine(descriptor, givers, signal))
   }
 
-  /** Reads content from each peer alone, until one gives it right: the next request will ask that one. */
+  /** Reads the content from one peer after another, until one gives it right. The next request will ask that one. */
   async #examine(descriptor: Descriptor, suspects: readonly Peer[], signal: AbortSignal): Promise<void> {
     const { known, log } = this.dependencies
     const key = digestKey(descriptor.digest)
@@ -212,7 +212,7 @@ export class Transfer implements PiecesTold {
     }
   }
 
-  /** Whether the peer has content of that digest; `undefined` if it does not give it. */
+  /** Whether the peer's content matches the digest; `undefined` if it does not send the content. */
   async #isRight({ digest }: Descriptor, peer: Peer, signal: AbortSignal): Promise<boolean | undefined> {
     try {
       const answer = await this.ask(peer, { target: this.target, method: 'GET' }, signal)

@@ -5,12 +5,12 @@ import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 
 /**
- * Milliseconds within which all of what is read whole must be there, however steadily it drips: its client has no byte of it before,
- * and upstream is there.
+ * Milliseconds in which content that is read completely must arrive, however steadily it drips. Until then its client has no
+ * byte, and upstream is there.
  */
 const WHOLE_TIMEOUT = 10_000
 
-/** Bytes that are not those of their digest. */
+/** Thrown if bytes do not match their digest. */
 export class VerificationError extends Error {
   override readonly name = 'VerificationError'
 
@@ -19,7 +19,7 @@ export class VerificationError extends Error {
   }
 }
 
-/** The digest of bytes as they pass. */
+/** Hashes bytes as they pass, and compares the result with their digest. */
 export class Verifier {
   readonly #digest: Digest
   readonly #hash: Hash
@@ -33,13 +33,13 @@ export class Verifier {
     this.#hash.update(chunk)
   }
 
-  /** A verifier of its own that has seen the same bytes. */
+  /** An independent verifier that has seen the same bytes. */
   copy(): Verifier {
     return new Verifier(this.#digest, this.#hash.copy())
   }
 
   /**
-   * Says that there are no more bytes. To be called once.
+   * Call this once, after the last byte.
    *
    * @throws {VerificationError}
    */
@@ -59,12 +59,12 @@ export function verify(bytes: Uint8Array, digest: Digest): void {
 export type Ending = 'complete' | 'cancelled' | 'failed' | 'corrupt'
 
 /**
- * The source's bytes, hashed as they pass. The last chunk is handed on only when the digest of all is right, so that
- * no client ever gets the whole of wrong content.
+ * The bytes of a source, hashed as they pass. The last chunk is passed on only if the digest is right, so no client ever gets
+ * all of wrong content.
  *
  * @param length of the source in bytes
- * @param verifier has seen the bytes before these; missing if they are not verified
- * @param ended is told once how it ends, and waited for before anybody else hears of it
+ * @param verifier has seen the bytes before the source; missing if they are not verified
+ * @param ended called once with how it ended, and awaited before the reader gets the end
  */
 export function verified(
   source: ByteSource,
