@@ -22,16 +22,16 @@ import { parseArgs } from 'node:util'
 const ROOT = join(import.meta.dirname, '..')
 const BIN = join(ROOT, 'node_modules', '.bin')
 
-/** Where Node keeps what it has compiled: it starts in half the time then, and tests start it hundreds of times. */
+/** Where Node keeps compiled code. It then starts in half the time, and tests start it hundreds of times. */
 const NODE_COMPILE_CACHE = join(ROOT, 'node_modules', '.cache', 'node')
 
-/** Longest time in milliseconds for one test on Node: the soak takes up to 140 s, and a machine may be busy. */
+/** Milliseconds for one test on Node: the soak takes up to 140 s, and the machine may be busy. */
 const TEST_TIMEOUT = 420_000
 
 /** Ends the process of a file whose tests are over: Deno and Bun do so by themselves. */
 const ENDING = pathToFileURL(join(import.meta.dirname, 'fixtures', 'ending.ts')).href
 
-/** Runs files on Node, each in a process of its own, two at a time: much of what they do is waiting. */
+/** Runs files on Node, each in its own process, two at a time, because they spend much time waiting. */
 const onNode = (files: readonly string[], timeout = TEST_TIMEOUT) =>
   ['node', `--import=${ENDING}`, '--test', '--test-concurrency=2', `--test-timeout=${timeout}`, ...files] as const
 

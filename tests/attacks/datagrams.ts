@@ -1,4 +1,4 @@
-/** Datagrams as an attacker sends them: over a plain socket, sealed or not. */
+/** Datagrams of an attacker, over a plain socket, sealed or not. */
 import assert from 'node:assert/strict'
 import { createSocket } from 'node:dgram'
 import { createRequire } from 'node:module'
@@ -10,10 +10,10 @@ import { SWARM_KEY } from '../fixtures/credentials.ts'
 
 const HOST = '127.0.0.1'
 
-/** A socket that knows nothing of swarms, and what came back to it. */
+/** A socket that knows nothing about swarms, and the bytes that it receives. */
 export class Attacker {
   readonly address: NodeAddress
-  /** Bytes that have come. */
+  /** How many bytes have come. */
   received = 0
   readonly #socket: ReturnType<typeof createSocket>
 
@@ -25,7 +25,7 @@ export class Attacker {
     })
   }
 
-  /** @throws the system's error if the port is taken; 0 is any that is free */
+  /** @throws the system's error if the port is taken; port 0 means any free port */
   static async start(host = HOST, port = 0): Promise<Attacker> {
     const socket = createSocket('udp4')
     await new Promise<void>((resolve, reject) => {
@@ -47,7 +47,7 @@ export class Attacker {
   }
 }
 
-/** Runs `use` with so many attackers, each on a port of its own, and closes them. */
+/** Runs `use` with `count` attackers, each on its own port, and closes them. */
 export async function withAttackers(count: number, use: (...attackers: Attacker[]) => Promise<void>): Promise<void> {
   const attackers = await Promise.all(Array.from({ length: count }, () => Attacker.start()))
   try {
@@ -57,7 +57,7 @@ export async function withAttackers(count: number, use: (...attackers: Attacker[
   }
 }
 
-/** Seals datagrams as a member does, at a time of the attacker's choice in milliseconds since 1970. */
+/** Seals datagrams like a member, at any time in milliseconds since 1970. */
 export function sealing(swarmKey: Uint8Array = SWARM_KEY, now?: () => number): (datagram: Uint8Array) => Buffer {
   const seal = new SwarmSeal({ swarmKeys: [swarmKey], onRefused: () => undefined, ...(now && { now }) })
   return (datagram) => Buffer.from(seal.seal(datagram))
@@ -66,12 +66,15 @@ export function sealing(swarmKey: Uint8Array = SWARM_KEY, now?: () => number): (
 export interface RequestOptions {
   /** Number of the request. */
   readonly number?: number
-  /** The id of the node that sends it, which makes others remember that node. */
+  /** The id of the sending node, which makes others remember the node. */
   readonly id?: Uint8Array
   readonly token?: Uint8Array
 }
 
-/** A request of dht-rpc, version 3, that is no matter of the DHT itself: flags, number, address, then what the flags promise. */
+/**
+ * A request of dht-rpc, version 3, with a command beyond the DHT's own ones: flags, number, address, and then the fields that
+ * the flags announce.
+ */
 export function request(
   command: number,
   target: Uint8Array,
@@ -85,7 +88,7 @@ export function request(
   return Buffer.from([...head, command, ...target, ...length, ...value])
 }
 
-/** An answer of dht-rpc to the request with that number, with a value. */
+/** An answer of dht-rpc with a value, to the request with that number. */
 export function answer(number: number, value: Uint8Array): Buffer {
   return Buffer.from([0b0001_0011, 16, number & 0xff, number >> 8, 127, 0, 0, 1, 0, 0, value.length, ...value])
 }
@@ -96,8 +99,8 @@ export function idAt(address: NodeAddress): Uint8Array {
 }
 
 /**
- * A request for a Noise handshake that a node with that public key would read. `third`: the address that it names as the client's
- * and as the one to relay it to. `mode`: at which step of relaying it claims to be.
+ * A request for a Noise handshake that a node with that public key would read. `third`: the address that it gives for the
+ * client and for the relay. `mode`: the step of relaying at which it claims to be.
  */
 export function handshakeFor(publicKey: Uint8Array, third?: NodeAddress, mode = 0): Buffer {
   const NoiseWrap = createRequire(import.meta.url)('hyperdht/lib/noise-wrap.js') as new (
@@ -109,7 +112,7 @@ export function handshakeFor(publicKey: Uint8Array, third?: NodeAddress, mode = 
   return request(0, HyperDHT.hash(publicKey), Uint8Array.from(value))
 }
 
-/** Runs `use`, and fails with what would have ended a mirror meanwhile: not every test runner takes that for a failure. */
+/** Runs `use`, and fails with any error that would have ended a mirror meanwhile, because not every test runner fails then. */
 export async function withoutFatalErrors(use: () => Promise<void>): Promise<void> {
   const fatal: unknown[] = []
   const note = (error: unknown) => fatal.push(error)

@@ -1,4 +1,4 @@
-/** What a stranger who sends all the time costs a mirror: what reaches its doors meanwhile is answered as fast as without. */
+/** The cost of a stranger who sends all the time: the mirror's doors must answer as fast as without the stranger. */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
@@ -13,15 +13,15 @@ const SWARM_KEY = Buffer.alloc(32, 21)
 const image = makeImage({ layers: 1, layerSize: 20_000 })
 /** Datagrams a second. A third as many handshakes stopped a mirror that read them, its registry door included. */
 const RATE = 500
-/** Milliseconds from one burst to the next. */
+/** Milliseconds between two bursts. */
 const PACE = 20
 /** Milliseconds for which latencies are measured, with and without the flood, in turn. */
 const ROUND = 700
 const ROUNDS = 3
-/** Milliseconds that the slowest may take on a machine that does other things, too. What was seen to stop took seconds. */
+/** Milliseconds that the slowest answer may take on a busy machine. When a mirror stood still, answers took seconds. */
 const FLOOR = 250
 
-/** Asks all of these in turn for so long. Gives the milliseconds that each answer took, from the shortest. */
+/** Asks all URLs in turn for {@link ROUND}. Returns the milliseconds of all answers, in ascending order. */
 async function latencies(urls: readonly string[]): Promise<number[]> {
   const taken: number[] = []
   const end = performance.now() + ROUND

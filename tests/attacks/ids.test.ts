@@ -1,4 +1,4 @@
-/** Node ids are hashes of addresses, so whoever has many ports has many ids, and may choose the closest to any topic. */
+/** Node ids are hashes of addresses, so an attacker with many ports has many ids, and can choose those closest to any topic. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import HyperDHT from 'hyperdht'
@@ -15,13 +15,13 @@ import { Attacker, idAt, request, sealing } from './datagrams.ts'
 
 const HOST = '127.0.0.1'
 const KEY = 'registry.example/team/app:1' as Key
-/** Ports to choose from, above those that other tests take, and how many of the closest are chosen: as many as hold a record. */
+/** The ports to choose from, above those of other tests, and how many of the closest are chosen: as many as hold a record. */
 const [FIRST_PORT, LAST_PORT] = [34_000, 60_000]
 const CHOSEN = 8
 /** Ids in all. */
 const IDS = 100
 
-/** Attackers whose ids are the closest to that topic, of those whose ports are free. */
+/** Attackers on the free ports whose ids are closest to the topic. */
 async function startClosest(topic: Uint8Array): Promise<Attacker[]> {
   const nodes = Array.from({ length: LAST_PORT - FIRST_PORT }, (_, at) => FIRST_PORT + at).map((port) => ({
     port,
@@ -41,12 +41,12 @@ test('a hundred ids of one address, and the closest to a topic and to a member, 
   await withMembers(async (start) => {
     const a = await start([])
     const members = [a, await start([a]), await start([a])]
-    // Next to a topic, and next to a member, where others look for its neighbours and for the way to connect to it.
+    // Next to a topic, and next to a member, where others look for the member's neighbours and for the way to connect to it.
     const topics = [topicOf(SWARM_KEY, KEY), HyperDHT.hash(Buffer.from(a.id, 'hex'))]
     const attackers = (await Promise.all(topics.map(startClosest))).flat()
     while (attackers.length < IDS) attackers.push(await Attacker.start())
     const ports = new Set(attackers.map(({ address }) => address.port))
-    /** Makes each id known to each member, as nodes of the DHT do with every request that they send. */
+    /** Makes each id known to each member, like nodes of the DHT with every request. */
     const introduce = async (seal: (datagram: Uint8Array) => Uint8Array) => {
       for (const attacker of attackers) {
         for (const { port } of members) {
@@ -63,7 +63,7 @@ test('a hundred ids of one address, and the closest to a topic and to a member, 
         }
       }
     }
-    /** Every member finds what each other one holds. */
+    /** Checks that every member finds the content of every other one. */
     const pull = async (all: readonly Member[]) => {
       for (const one of all) {
         const peers = (await found(one.router.lookup(KEY, never))).map(({ port }) => port)
@@ -93,7 +93,7 @@ test('a hundred ids of one address, and the closest to a topic and to a member, 
         ),
       )
       for (const { router } of members) assert.equal(router.figures.neighbours, members.length - 1)
-      // What a node names as closest to a topic: nobody without the key.
+      // A node names nobody without the key as close to a topic.
       const dht = await joinAsMember(a.port)
       try {
         const named = async () => {
@@ -102,7 +102,7 @@ test('a hundred ids of one address, and the closest to a topic and to a member, 
         }
         assert.equal(await named(), 0)
         assert.ok(attackers.every(({ received }) => received === 0))
-        // A member that does the same is named. It still takes no place as long as it does not answer.
+        // A member that does the same is named. Even so it takes no place as long as it does not answer.
         await introduce(sealing())
         await waitFor('they are named', async () => (await named()) > 0)
         await waitFor('all are found', () =>

@@ -1,4 +1,4 @@
-/** What clients can make a mirror write into its log: each line is bounded, and so is how many there are. */
+/** Log lines that clients can cause: their length is bounded, and so is their number. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { PeerClient } from '../../lib/peers/client.ts'
@@ -14,10 +14,10 @@ import { waitFor } from '../fixtures/wait.ts'
 const image = makeImage({ layers: 1, layerSize: 1_000 })
 const KEY = new Uint8Array(32).fill(43)
 const FLAGS = ['--swarm-key', Buffer.from(KEY).toString('hex')]
-/** Requests of a flood, and how few say what every one of them does. */
+/** Requests of a flood, and of a control, all of whose lines must be there. */
 const FLOOD = 600
 const CONTROL = 10
-/** Lines of one event that may come at once, and a second's more for each second of a busy machine. */
+/** Lines of one event that may come at once, and more for each second of a busy machine. */
 const MOST_LINES = 200 + 90
 const LONGEST_LINE = 6_000
 
@@ -54,18 +54,18 @@ test('clients that send nonsense to the doors write nothing, or little', () =>
         requestText('GET', '/v2/', { Origin: `http://${long}` }),
       ])
         assert.ok((await exchange(registry, text)).status >= 400)
-      // Noise, at the other door where TLS is spoken.
+      // Noise; at the peer door it comes where TLS is expected.
       for (const port of [registry, portOf(mirror.peer)])
         await withRawClient(port, async (client) => client.send(Buffer.alloc(3_000, count)))
     }
     const client = new PeerClient({ tls: createTlsIdentity([KEY]), headTimeout: 10_000 })
     try {
-      // A member's own, for something else than it asks for.
+      // A member's own capability, for other content than it asks for.
       const { headers } = createCredentials([KEY]).ticket('other' as never, 'GET', mirror.peer)
       for (let count = 0; count < 100; count++) {
         const peer = { host: '127.0.0.1', port: portOf(mirror.peer) }
         const call = { method: 'GET', path: layerPath(image), headers } as const
-        // One connection too many from this address within a second is refused.
+        // The door refuses a surplus connection from this address within a second.
         const reply = await waitFor('an answer', () => client.call(peer, call, never).catch(() => undefined))
         assert.equal(reply.status, 403)
         await reply.body.cancel()

@@ -1,4 +1,4 @@
-/** What a member may send that no mirror would, sealed rightly. */
+/** Correctly sealed datagrams that a malicious member may send, and a mirror never would. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import process from 'node:process'
@@ -19,14 +19,14 @@ import { createRandom } from '../unit/udx/support/random.ts'
 import { Attacker, handshakeFor, request, sealing, withAttackers, withoutFatalErrors } from './datagrams.ts'
 
 const HOST = '127.0.0.1'
-/** Of one member to one topic. */
+/** Announcements of one member for one topic. */
 const ANNOUNCEMENTS = 10_000
 const KEY = 'registry.example/team/app:1' as Key
 
-/** Memory that a node may take more, in bytes: its tables are bounded, and garbage waits for its collection. */
+/** Bytes of additional memory that a node may take: its tables are bounded, but garbage waits for its collection. */
 const MORE_MEMORY = 128 * 1024 * 1024
 
-/** Datagrams that reach the stack directly, and those that are sent over the network besides. */
+/** How many datagrams reach the stack directly, and how many are also sent over the network. */
 const [INJECTED, SENT] = [100_000, 3_000]
 
 test('a member that seals garbage ends nothing and takes no memory', async () => {
@@ -58,7 +58,7 @@ test('a member that seals garbage ends nothing and takes no memory', async () =>
         ]
         const handshakes = Array.from({ length: 4 }, () => handshakeFor(Buffer.from(member.id, 'hex')))
         const mutate = () => {
-          // A handshake that is nearly right costs as much as a hundred other datagrams.
+          // A nearly correct handshake costs as much as a hundred other datagrams.
           const from = below(50) === 0 ? handshakes : originals
           const copy = Buffer.from(from[below(from.length)] ?? assert.fail())
           for (let n = 1 + below(6); n > 0; n--) copy[below(copy.length)] = below(256)
@@ -91,7 +91,7 @@ test('a member that announces to one topic ten thousand times hides nobody in it
     const a = await start([])
     const [b, c] = [await start([a]), await start([a])]
     const topic = topicOf(SWARM_KEY, KEY)
-    // A host of its own, of which any port is as good.
+    // Another host, on which any port will do.
     const [host, victims] = ['127.0.0.3', [a, b, c].map(({ port }) => port)]
     const dht = await joinAsMember(a.port, { host })
     const seal = sealing()
@@ -100,7 +100,7 @@ test('a member that announces to one topic ten thousand times hides nobody in it
         const reply = await rpcOf(dht).ask({ host: HOST, port }, topic, 1_000)
         const announcement = request(ANNOUNCE, topic, topic, { token: reply?.token ?? assert.fail() })
         const attackers = await Promise.all(Array.from({ length: 50 }, () => Attacker.start(host)))
-        // Any port may be the source; here each of some sends many.
+        // Any port may be the source. Here a few ports each send many.
         for (let sent = 0; sent < ANNOUNCEMENTS / victims.length; sent++) {
           await attackers[sent % attackers.length]?.send(seal(announcement), port)
           if (sent % 100 === 0) await setImmediate()
@@ -156,7 +156,7 @@ test('a member that acknowledges a billion packets in one costs nothing, and the
     })
     const ended = once(receiver, 'end')
     sender.end(Buffer.alloc(3_000_000, 7))
-    // Each of these could take seconds: ranges are read, or numbers counted.
+    // Each of these could take seconds, if ranges were read or numbers counted.
     for (let i = 0; i < 500; i++) {
       const header = { flags: FLAG_SACK, id: 1, rwnd: 4_000_000, seq: 0, ack: acks[i % acks.length] ?? 0 }
       await attacker.send(seal(createPacket(header, range)), from)

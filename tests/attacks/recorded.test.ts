@@ -1,4 +1,4 @@
-/** What a datagram is worth to somebody who has recorded it. */
+/** What an attacker can do with a recorded datagram. */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
@@ -6,7 +6,7 @@ import { withMembers } from '../fixtures/members.ts'
 import { waitFor } from '../fixtures/wait.ts'
 import { Attacker, request, sealing } from './datagrams.ts'
 
-/** Of hyperdht: answered by every node, with a token and with what it knows. */
+/** A command of hyperdht, which every node answers with a token and with what it knows. */
 const LOOKUP = 3
 
 test('a recorded request is answered once, wherever it is sent from, and not at all after the tolerated skew', async () => {

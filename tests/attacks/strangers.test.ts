@@ -1,4 +1,4 @@
-/** What reaches a node of the swarm from a sender without the swarm key: nothing comes back, and all of it is counted. */
+/** Datagrams from senders without the swarm key: a node answers none of them, and counts all. */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
@@ -16,20 +16,23 @@ import { answer, handshakeFor, request, sealing, withAttackers, withoutFatalErro
 
 const STRANGER_KEY = new Uint8Array(32).fill(99)
 const KEY = 'registry.example/team/app:1' as Key
-/** Bytes that may wait in the buffer of a system, which drops what does not fit, and what each datagram takes besides its own. */
+/** Bytes that may wait in the system's buffer, which drops further datagrams, and the overhead of each datagram. */
 const [BUFFER, EACH] = [100_000, 800]
 
 interface Attack {
-  /** What is sent to a node with that public key, to do something to a third address. */
+  /** The datagrams to a node with that public key that would do something to a third address. */
   make(publicKey: Buffer, third: NodeAddress): readonly Uint8Array[]
-  /** Whether the sender hears from the node when a member seals the same. The third address never does. */
+  /** Whether the sender gets an answer if a member seals the same datagram. The third address never gets one. */
   readonly isHeard?: boolean
 }
 
 const finds = async (one: Member, other: Member) =>
   (await found(one.router.lookup(KEY, never))).some(({ port }) => port === other.port)
 
-/** Sends what `make` gives to a member, and holds that nobody gets a byte, that each is counted, and that the member works on. */
+/**
+ * Sends the datagrams of `make` to a member, and checks that nobody gets a byte, that each is counted, and that the member
+ * still works.
+ */
 async function nothingComesBack({ make, isHeard = false }: Attack): Promise<void> {
   await withMembers((start) =>
     withoutFatalErrors(() =>
@@ -83,7 +86,7 @@ test('a handshake that a stranger wants to be relayed goes to no third address',
       Array.from({ length: 50 }, (_, at) =>
         handshakeFor(at % 2 === 0 ? publicKey : HyperDHT.keyPair().publicKey, third, at % 5),
       ),
-    // A member is told that nobody relays.
+    // A member gets the answer that nobody relays.
     isHeard: true,
   })
 })
@@ -106,7 +109,7 @@ test('ten thousand announcements of a stranger to one topic leave no record, and
   const topic = topicOf(SWARM_KEY, KEY)
   await nothingComesBack({
     make: () => Array.from({ length: 10_000 }, () => request(ANNOUNCE, topic, topic, { token: randomBytes(32) })),
-    // That the token is wrong.
+    // The answer says that the token is wrong.
     isHeard: true,
   })
 })
@@ -123,7 +126,7 @@ test('answers that a stranger guesses turn no lookup into a miss', async () => {
     withAttackers(1, async (attacker) => {
       const member = await start([])
       const asker = await start([member])
-      // A lookup is remembered for a while, so each asks for a key of its own.
+      // A lookup is remembered for a while, so each asks for its own key.
       const keys = Array.from({ length: 300 }, (_, at) => `registry.example/team/app:${at}` as Key)
       member.router.advertise(keys)
       await member.router.settled(never)
@@ -132,10 +135,10 @@ test('answers that a stranger guesses turn no lookup into a miss', async () => {
       let isOver = false
       const guess = async () => {
         while (!isOver) {
-          // The numbers of requests are sequential, so these are all that may be under way.
+          // Request numbers are sequential, so these are all numbers that may be under way.
           const guessed = answer(sent & 0xffff, Buffer.concat([Buffer.from([0]), compact(attacker.address)]))
           await attacker.send(sent % 2 === 0 ? guessed : seal(guessed), asker.port)
-          // Some thousand a second.
+          // About a thousand per second.
           if (++sent % 20 === 0) await setTimeout(10)
         }
       }
@@ -161,7 +164,7 @@ test('a swarm with another key on the same addresses disturbs nothing', async ()
   await withMembers(async (start) => {
     const a = await start([])
     const stranger = await start([a], { swarmKeys: [STRANGER_KEY] })
-    // Each of these is told to begin at a member of the other swarm, too.
+    // Each of these also has a member of the other swarm as a bootstrap node.
     const b = await start([a, stranger])
     const friend = await start([a, stranger], { swarmKeys: [STRANGER_KEY] })
     a.router.advertise([KEY])

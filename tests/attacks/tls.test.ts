@@ -1,4 +1,4 @@
-/** What strangers do to a peer door that speaks TLS: handshakes without end, slow ones, and connections that say nothing. */
+/** Attacks of strangers on a peer door with TLS: endless handshakes, slow handshakes, and silent connections. */
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
@@ -13,28 +13,28 @@ const KEY = new Uint8Array(32).fill(41)
 const STRANGER = createTlsIdentity([new Uint8Array(32).fill(42)])
 const image = makeImage({ layers: 1, layerSize: 200_000 })
 const LAYER = image.contents.at(-1)?.descriptor ?? assert.fail('no layer')
-/** Where the strangers are: of each address the door takes 128 connections. */
+/** The strangers' addresses. The door takes 128 connections from each. */
 const ADDRESSES = ['127.0.0.66', '127.0.0.67', '127.0.0.68']
 /**
- * File descriptors that a mirror may have more than before: those connections, others that have ended and are not closed yet, and
- * what else it opens meanwhile. The strangers would have 750.
+ * How many more file descriptors a mirror may have: those connections, others that have ended and are not closed yet, and some
+ * of its own. Without bounds the strangers would have 750.
  */
 const MORE_DESCRIPTORS = ADDRESSES.length * 128 + 200
 const PULLS = 5
-/** What a ClientHello begins with, of which the rest never comes. */
+/** The beginning of a ClientHello, whose rest never comes. */
 const BEGINNING = Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03])
 
 /** Strangers that connect again as soon as they are cut off. */
 class Flood {
-  /** Connections that were ended by the door. */
+  /** How many connections the door has ended. */
   ended = 0
   readonly #sockets = new Set<Socket>()
   readonly #speak: (socket: Socket) => void
   #isOver = false
 
   /**
-   * @param connections that each address keeps open
-   * @param speak what each says when it is connected
+   * @param connections how many connections each address keeps open
+   * @param speak called for each new connection, to send something
    */
   constructor(port: number, connections: number, speak: (socket: Socket) => void) {
     this.#speak = speak
@@ -55,7 +55,7 @@ class Flood {
       this.#sockets.delete(socket)
       if (this.#isOver) return
       this.ended++
-      // Not at once, or the test's own process would have no time for anything else.
+      // Not at once, or the test's process would have no time for anything else.
       setTimeout(() => this.#isOver || this.#open(port, localAddress), 100)
     })
   }
@@ -92,7 +92,7 @@ for (const [who, { speak, connections = 0 }] of Object.entries(ATTACKS)) {
       let most = 0
       try {
         if (flood !== undefined) await waitFor('strangers are cut off', () => flood.ended > connections)
-        // A newcomer, with connections and handshakes of its own.
+        // A new mirror, with its own connections and handshakes.
         const asker = await start(undefined, { ...flags, bootstrap: holder.peer })
         const pull = async () => {
           const response = await fetch(`http://${asker.registry}${layerPath(image)}`)

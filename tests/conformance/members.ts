@@ -5,7 +5,7 @@ import { MAX_MESSAGE, type Members } from '../../lib/swarm/members.ts'
 import type { Peer, Router } from '../../lib/swarm/router.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 
-/** A node of a swarm under test, and where the others find it. */
+/** A node of a swarm under test, and the address at which others find it. */
 export interface SwarmMember {
   readonly router: Router
   readonly members: Members
@@ -13,7 +13,7 @@ export interface SwarmMember {
   close(): Promise<void>
 }
 
-/** A swarm that nodes join one by one; `join` waits until lookups work. Closed once, also after a failure. */
+/** A swarm that nodes join one by one; `join` waits until lookups work. It is closed once, even after a failure. */
 export interface SwarmFixture {
   join(): Promise<SwarmMember>
   close(): Promise<void>
@@ -24,7 +24,7 @@ const never = new AbortController().signal
 const bytes = (text: string) => new TextEncoder().encode(text)
 const textOf = (answer: Uint8Array | undefined) => answer && new TextDecoder().decode(answer)
 
-/** Runs `body` with so many members that all know each other. */
+/** Runs `body` with `count` members that all know each other. */
 export async function withSwarmOf(
   count: number,
   makeFixture: () => Promise<SwarmFixture>,
@@ -44,7 +44,7 @@ export async function withSwarmOf(
 /**
  * The suite that every Members must pass.
  *
- * @param name the implementation's, with which the tests' names start
+ * @param name the name of the implementation, with which the names of the tests begin
  * @param makeFixture called for each test
  */
 export function membersConformance(name: string, makeFixture: () => Promise<SwarmFixture>): void {
@@ -75,7 +75,7 @@ export function membersConformance(name: string, makeFixture: () => Promise<Swar
         }
         firsts.add(JSON.stringify(expected[0]))
       }
-      // The closest member of all takes half of the key space at most.
+      // One member is the closest one for at most half of the key space.
       assert.ok(firsts.size >= 2, `${firsts.size} members are the closest to some key`)
     },
   )

@@ -7,15 +7,15 @@ import { type SwarmFixture, type SwarmMember, withSwarmOf } from './members.ts'
 
 const key = (name: string): Key => `registry.example/team/${name}:1` as Key
 const never = new AbortController().signal
-/** Milliseconds for a single lookup: it takes that long where a node does not answer any more. */
+/** Milliseconds for a single lookup: it takes that long if a node no longer answers. */
 const LOOKUP = 1_000
-/** Milliseconds for which a router may give what an earlier lookup has found. */
+/** Milliseconds for which a router may return the results of an earlier lookup. */
 const MEMORY = 2_000
 
 /**
  * The suite that every Router must pass.
  *
- * @param name the router's, with which the tests' names start
+ * @param name the name of the router, with which the names of the tests begin
  * @param makeFixture called for each test
  */
 export function routerConformance(name: string, makeFixture: () => Promise<SwarmFixture>): void {
@@ -98,7 +98,7 @@ export function routerConformance(name: string, makeFixture: () => Promise<Swarm
   check('settled throws the reason of its signal, or has nothing to wait for', 1, async (a) => {
     await within('settled', a.router.settled(never))
     const settling = a.router.settled(AbortSignal.abort(new Error('too late')))
-    // A router that has nothing under way may also be settled already.
+    // A router without requests under way may be settled already.
     await settling.catch((error) => assert.match(String(error), /too late/))
   })
 
@@ -132,13 +132,13 @@ async function collect(peers: AsyncIterable<Peer>): Promise<Peer[]> {
   return collected
 }
 
-/** The addresses that a lookup finds, in a fixed order; each as often as it was given. */
+/** The addresses that a lookup finds, in a fixed order, with duplicates. */
 async function found({ router }: SwarmMember, name: Key): Promise<string[]> {
   const peers = await within('the end of the lookup', collect(router.lookup(name, AbortSignal.timeout(LOOKUP))))
   return peers.map(({ host, port }) => `${host}:${port}`).sort()
 }
 
-/** Waits until a lookup finds exactly these: a router may remember for a while what it has found before. */
+/** Waits until a lookup finds exactly these addresses, because a router may remember earlier results for a while. */
 async function untilFound(member: SwarmMember, name: Key, addresses: readonly string[]): Promise<void> {
   const isFound = async () => (await found(member, name)).join() === addresses.join()
   await waitFor(`${name} is found at ${addresses.join()}`, isFound, MEMORY)

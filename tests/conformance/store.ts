@@ -9,45 +9,45 @@ import { readBody } from '../fixtures/body.ts'
 import { type Content, contentOf, DOCKER, digestOf, type Image, makeImage, makeIndex } from '../fixtures/image.ts'
 import { PATIENCE, waitFor, within } from '../fixtures/wait.ts'
 
-/** A store under test that holds nothing of the suite's images yet, and the way to change what it holds. */
+/** A store under test that holds none of the suite's images yet, and functions that change its content. */
 export interface StoreFixture {
   readonly store: ContentStore
-  /** Puts an image, of which `contents` may lack pieces, behind the store, under a full name. The store may notice later. */
+  /** Puts an image behind the store, under a full name. Its `contents` may lack pieces. The store may notice later. */
   put(image: Image, name: string): Promise<void>
-  /** Takes an image and all of its contents away again. */
+  /** Removes an image and all its contents. */
   remove(image: Image, name: string): Promise<void>
   /**
-   * Begins to write a blob that no image names, as a pull does; missing where the store tells of nothing that arrives.
-   * The store may notice later.
+   * Begins to write a blob that no image names, like a pull; missing if the store tells of no arrivals. The store may notice
+   * later.
    */
   arrive?(content: Content): Promise<ArrivingContent>
-  /** Closes the store and whatever is behind it. Called once, also after a failure. */
+  /** Closes the store and everything behind it. Called once, even after a failure. */
   close(): Promise<void>
 }
 
 /** A blob that the suite writes piece by piece. */
 export interface ArrivingContent {
-  /** Lets at least so many bytes be written, but not all. */
+  /** Writes at least this many bytes, but not all. */
   write(bytes: number): Promise<void>
-  /** Writes what is missing, and completes it. */
+  /** Writes the missing bytes, and completes the blob. */
   commit(): Promise<void>
-  /** Gives it up. */
+  /** Aborts the blob. */
   abort(): Promise<void>
 }
 
 export interface StoreConformanceOptions {
-  /** How long the store may take to notice a change, in milliseconds. */
+  /** Milliseconds that the store may take to notice a change. */
   readonly patience?: number
 }
 
 const REFERENCE: TaggedReference = { registry: 'registry.example:5000', repository: 'team/app', tag: '1.2' }
 const NAME = formatReference(REFERENCE)
 
-/** Larger than the blocks of 1 MiB in which containerd writes, and no multiple of them. */
+/** Larger than containerd's blocks of 1 MiB, and not a multiple of them. */
 const ARRIVING_SIZE = 3_500_001
 const HALF = 1_500_000
 
-/** Another blob each time: what a store has for one test, it may not need to write for the next. */
+/** A different blob each time, because a store that holds it after one test need not write it for the next. */
 function makeArriving(): Content {
   return contentOf('application/octet-stream', randomBytes(ARRIVING_SIZE))
 }
@@ -55,7 +55,7 @@ function makeArriving(): Content {
 /**
  * The suite that every ContentStore must pass.
  *
- * @param name the store's, with which the tests' names start
+ * @param name the name of the store, with which the names of the tests begin
  * @param makeFixture called for each test
  */
 export function storeConformance(
@@ -84,7 +84,7 @@ export function storeConformance(
       const content = makeArriving()
       const writer = await fixture.arrive?.(content)
       if (writer !== undefined) await body(fixture.store, content, writer)
-      // Where nothing can be told to arrive, nothing is.
+      // A store that tells of no arrivals has none.
       else assert.equal(fixture.store.arriving(content.descriptor.digest), undefined)
     })
   }
@@ -158,7 +158,7 @@ export function storeConformance(
   })
 
   check('open gives exactly the bytes, whole and in ranges', async (fixture) => {
-    // Larger than what stores hand out at a time, so that a body is put together from pieces.
+    // Larger than the chunks of stores, so that a body has several.
     const image = makeImage({ seed: 9, layers: 1, layerSize: 300_001 })
     await putAndWait(fixture, image, NAME)
     for (const { descriptor, bytes } of image.contents) {
@@ -356,7 +356,7 @@ function collect(pieces: AsyncIterable<Uint8Array>) {
     for await (const piece of pieces) read.push(Buffer.from(piece))
     return Buffer.concat(read)
   })()
-  // Whoever waits for it hears of its failure.
+  // Code that waits for it gets the error.
   done.catch(() => undefined)
   return {
     done,
@@ -367,19 +367,21 @@ function collect(pieces: AsyncIterable<Uint8Array>) {
 }
 
 interface Followed {
-  /** What the changes so far add up to. */
+  /** The sum of the changes so far. */
   readonly held: Set<Key>
   readonly first: Promise<ContentChange>
-  /** The contradictions met, once the watch has ended. */
+  /** The contradictions, once the watch has ended. */
   readonly ended: Promise<string[]>
 }
 
-/** Adds up the changes of a watch, and notes every key that is added while held, removed while not held, or both. */
+/**
+ * Adds up the changes of a watch, and notes every key that is added while it is held, removed while it is not held, or both.
+ */
 function follow(store: ContentStore, signal: AbortSignal): Followed {
   const held = new Set<Key>()
   const problems: string[] = []
   const first = Promise.withResolvers<ContentChange>()
-  // Whoever does not ask for the first change is not to be told that there was none.
+  // Nobody may ask for the first change, and then nobody needs to know that there was none.
   first.promise.catch(() => undefined)
   const ended = (async () => {
     for await (const change of store.watch(signal)) {
