@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 
-/** The value below which the given part (0 to 1) of the samples lies. */
+/** The value below which the given share (0 to 1) of the samples lies. */
 export function quantile(samples: readonly number[], part: number): number {
   const sorted = [...samples].sort((a, b) => a - b)
   return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? Number.NaN
@@ -15,7 +15,8 @@ const TICKS = 100
 
 /** User and system time that a process has used so far, in seconds. */
 export function cpuSeconds(pid: number): number {
-  // After the command's name, which may hold anything but ends with the last parenthesis, utime and stime are 12th and 13th.
+  // The command's name may hold anything, but ends with the last parenthesis. utime and stime are the 12th and 13th fields
+  // after it.
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
     .replace(/^.*\) /s, '')
     .split(' ')
@@ -28,7 +29,7 @@ export function residentMebibytes(pid: number): number {
   return Number(kibibytes) / 1024
 }
 
-/** Samples the resident memory of a process until stopped; gives how far it rose above the beginning, in MiB. */
+/** Samples the resident memory of a process until it is stopped; returns the memory before and the growth, in MiB. */
 export function watchMemory(pid: number): { stop(): { before: number; growth: number } } {
   const before = residentMebibytes(pid)
   let most = before
@@ -44,7 +45,7 @@ export function watchMemory(pid: number): { stop(): { before: number; growth: nu
   }
 }
 
-/** Prints rows as a Markdown table, so that figures can go into a note as they are. */
+/** Prints rows as a Markdown table, so that figures can be copied. */
 export function printTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
   console.log([line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n'))

@@ -1,4 +1,4 @@
-/** Asks for each URL until it is answered with content, and prints when that was, in milliseconds since 1970. */
+/** Asks for each URL until it gets content, and prints when that was, in milliseconds since 1970. */
 import process from 'node:process'
 import { setTimeout as delay } from 'node:timers/promises'
 

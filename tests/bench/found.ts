@@ -17,7 +17,7 @@ import { defaultRuntime } from '../e2e/harness/mirror.ts'
 import { median, printTable, quantile } from './figures.ts'
 
 const LAYERS_OF_IMAGE = 10
-/** Bytes: as small as a layer can be, so that the pull is not what is measured. */
+/** Bytes of a layer: as few as possible, so that the benchmark does not measure the pull. */
 const LAYER = 4_000
 
 const { values } = parseArgs({

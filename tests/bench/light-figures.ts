@@ -1,16 +1,16 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { cpuSeconds } from './figures.ts'
 
-/** What processes used in a stretch of time, together. */
+/** What processes used together in some time. */
 export interface Use {
   readonly seconds: number
   /** Of one core. */
   readonly percent: number
-  /** How often a thread began to run again after it had waited for something, each second. */
+  /** How many times per second a thread ran again after it had waited. */
   readonly wakeUps: number
 }
 
-/** Looks at what processes use from now on until it is stopped. */
+/** Measures what processes use from now on, until it is stopped. */
 export function watchUse(pids: readonly number[]): () => Use {
   const cpu = () => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0)
   const startedAt = performance.now()
@@ -24,7 +24,7 @@ export function watchUse(pids: readonly number[]): () => Use {
   }
 }
 
-/** Voluntary context switches of each thread that lives. Those of threads that end meanwhile are lost. */
+/** The voluntary context switches of each living thread. Those of threads that end meanwhile are lost. */
 function switchesOf(pids: readonly number[]): Map<string, number> {
   const found = new Map<string, number>()
   for (const pid of pids) {
@@ -36,7 +36,7 @@ function switchesOf(pids: readonly number[]): Map<string, number> {
   return found
 }
 
-/** Memory of a process in MiB: all that is resident, and what of it is in no file. */
+/** Memory of a process in MiB: all resident memory, and the anonymous part. */
 export function memoryOf(pid: number): { readonly resident: number; readonly anonymous: number } {
   const text = readFileSync(`/proc/${pid}/status`, 'utf8')
   const mebibytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1]) / 1024

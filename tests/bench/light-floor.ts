@@ -1,6 +1,6 @@
 /**
- * What a mirror cannot go below: this runtime with the packages of a mirror loaded, and a bare proxy. Prints its address, and passes on
- * what the server at the address that it is given answers; without one it answers 300 bytes itself.
+ * The floor for a mirror: this runtime with the packages of a mirror loaded, and a bare proxy. It prints its address, and
+ * passes on the answers of the server at the given address. Without an address it answers 300 bytes itself.
  */
 import { Agent, createServer, get } from 'node:http'
 import type { AddressInfo } from 'node:net'

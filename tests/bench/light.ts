@@ -27,9 +27,9 @@ import { environmentOfPrograms, PROGRAMS, type ProgramName, RUNTIMES } from '../
 import { median, printTable, quantile } from './figures.ts'
 import { memoryOf, type Use, watchUse } from './light-figures.ts'
 
-/** Bytes of the file in each blob, which is 2 KiB with its tar: as a config may have. */
+/** Bytes of the file in each blob, which has 2 KiB as a tar, like a config. */
 const SIZE = 300
-/** Requests before those that count, so that all connections are there and what runs often is compiled. */
+/** Requests before the measured ones, so that all connections are open and hot code is compiled. */
 const WARMING = 50
 /** Seconds after ready that count as the start. */
 const START = 15
@@ -41,7 +41,7 @@ const { values, positionals } = parseArgs({
   options: {
     nodes: { type: 'string', default: '8' },
     requests: { type: 'string', default: '200' },
-    /** Seconds for which mirrors have run before they are asked: keepers vouch for what they say after a minute. */
+    /** Seconds for which mirrors run before they are asked, because keepers vouch for their answers only after a minute. */
     age: { type: 'string', default: '65' },
     settle: { type: 'string', default: '45' },
     rest: { type: 'string', default: '20' },
@@ -59,9 +59,9 @@ const [nodes, requests, age, rest] = [values.nodes, values.requests, values.age,
 ]
 const agent = new Agent({ keepAlive: true })
 
-/** What requests of one kind cost, each. */
+/** The costs of requests of one kind. */
 interface RequestCosts {
-  /** Milliseconds until the client has its answer. */
+  /** Milliseconds until the client has the answer. */
   readonly times: readonly number[]
   /** Milliseconds of processors, in all; by process in the order of the ids that were given, the last one being asked. */
   readonly cpu: number
@@ -78,7 +78,7 @@ interface Costs {
 }
 
 const rows: string[][] = []
-/** Where a request goes. */
+/** The rows on where a request's time goes. */
 const parts: string[][] = []
 const image = makeImage({ layers: requests + WARMING, layerSize: SIZE, seed: 1 })
 const digests = image.contents.map(({ descriptor }) => descriptor).filter(({ mediaType }) => mediaType === OCI_LAYER)
@@ -108,7 +108,7 @@ function partsOf(program: ProgramName, kind: string, { times, cpus }: RequestCos
   const [asked = 0, holder = 0, ...others] = cpus.toReversed()
   const other = others.reduce((sum, cpu) => sum + cpu, 0) / Math.max(others.length, 1)
   const all = times.length + WARMING
-  // A miss has no content, of which the door tells the time; all of it is as long as its client waits.
+  // The door measures only answers with content. For a miss, the whole time of the client counts.
   const head =
     spent.firstByte > 0 ? (spent.firstByte * 1000) / all : times.reduce((sum, ms) => sum + ms, 0) / times.length
   const figures = [head, (spent.lookups * 1000) / all, spent.requests / all, asked, holder, other]
@@ -182,7 +182,7 @@ async function costsOf(program: ProgramName): Promise<Costs> {
   }
 }
 
-/** The flags for a store of its own, filled or empty. */
+/** The flags for a separate store, filled or empty. */
 async function storeOf(dir: string, isContainerd: boolean, isHolder: boolean, stack: AsyncDisposableStack) {
   await mkdir(dir)
   if (!isContainerd) {
@@ -201,7 +201,7 @@ async function storeOf(dir: string, isContainerd: boolean, isHolder: boolean, st
   }
 }
 
-/** The same of bare processes: one that answers by itself, and one that passes on. */
+/** The costs of bare processes: one that answers by itself, and one that passes on. */
 async function floorOf(runtime: RuntimeName): Promise<Costs> {
   const first = await startFloor(runtime, [])
   const proxy = await startFloor(runtime, [first.url])
@@ -231,7 +231,7 @@ async function startFloor(runtime: RuntimeName, args: readonly string[]) {
   return { child, pid: child.pid, url: String(line).trim(), ready: performance.now() - startedAt }
 }
 
-/** What each request but the first ones costs, without what is used at rest. */
+/** The cost of each request after the first ones, without the use at rest. */
 async function measured<T>(
   pids: readonly number[],
   idle: Use,
@@ -257,7 +257,7 @@ async function measured<T>(
   return { times, cpu: cpus.reduce((sum, cpu) => sum + cpu, 0), cpus }
 }
 
-/** What the metrics of a mirror tell of a stretch of time: seconds, and requests over the DHT. */
+/** The metrics of a mirror over some time: seconds, and requests over the DHT. */
 interface Spent {
   readonly firstByte: number
   readonly lookups: number

@@ -2,11 +2,11 @@ import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { cpuSeconds } from './figures.ts'
 
-/** How the processors of this machine spent a time, each from 0 to 1 of all of them. */
+/** How this machine's processors spent some time, each value from 0 to 1 of all processors. */
 export interface ProcessorUse {
-  /** Working, for whoever, and taken away by a hypervisor, which is work that could not be done either. */
+  /** Working for any process, or taken away by a hypervisor. */
   readonly busy: number
-  /** With nothing to do but wait for the disk. */
+  /** Idle, but waiting for the disk. */
   readonly waiting: number
   /** Working for the processes that were named. */
   readonly own: number
@@ -20,9 +20,9 @@ function ticks() {
 }
 
 /**
- * Looks from now on until it is stopped.
+ * Measures from now on, until it is stopped.
  *
- * @param pids processes whose share is told apart: the rest of what is busy is somebody else's, or the kernel's
+ * @param pids processes whose share is shown separately; the rest of the busy time belongs to others or the kernel
  */
 export function watchProcessors(pids: readonly number[] = []): () => ProcessorUse {
   const used = () => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0)

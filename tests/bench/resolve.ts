@@ -21,7 +21,9 @@ import { startLayoutMirror } from './servers.ts'
 
 const REGISTRY = 'registry.example'
 const PATH = `/v2/team/app/manifests/1?ns=${REGISTRY}`
-/** What a Resolve may cost at most: of no mirror in the median, and milliseconds more at the 99th percentile. */
+/**
+ * The most that a resolve may cost: the ratio to no mirror in the median, and additional milliseconds at the 99th percentile.
+ */
 const EXPECTED = { ratio: 1.05, more: 3 }
 
 const { values, positionals } = parseArgs({
@@ -70,7 +72,7 @@ const titles = ['median direct', 'median mirrored', 'p99 direct', 'p99 mirrored'
 const expected = [`median mirrored / direct (at most ${EXPECTED.ratio})`, `p99 more (at most ${EXPECTED.more})`]
 printTable(['runtime', ...titles, ...expected], rows)
 
-/** Milliseconds until one of the hosts, in this order, has said what the tag is. */
+/** Milliseconds until one of the hosts, asked in this order, has resolved the tag. */
 async function resolve(hosts: readonly string[]): Promise<number> {
   const startedAt = performance.now()
   for (const host of hosts) {

@@ -26,7 +26,7 @@ export interface Plan {
   readonly rounds: number
   /** Bytes of the chunks in which containerd 2 fetches a layer by several requests at once; off if missing. */
   readonly parallelFetch: number | undefined
-  /** Where figures are kept, so that parts that were run one after the other come together. */
+  /** The file for figures, so that parts which run one after another are combined. */
   readonly results: string | undefined
   readonly plot: string | undefined
 }
@@ -35,7 +35,7 @@ export function nameOf({ megabytes, layers }: ImageShape): string {
   return `${megabytes} MB in ${layers}`
 }
 
-/** @throws {Error} on what is not understood */
+/** @throws {Error} for an argument that is not understood */
 export function readPlan(args: string[]): Plan {
   const { values } = parseArgs({
     args,

@@ -7,15 +7,15 @@ const FIGURES = 90
 const LINE = 16
 const GROUP = 2 * LINE + 12
 const TOP = 64
-/** Seconds at the left and at the right end: the same in every plot, so that plots of parts can be laid beside each other. */
+/** Seconds at the left and at the right end. They are the same in every plot, so that plots can be compared. */
 const LEAST = 0.1
 const MOST = 1000
-/** Told apart without colour, too: the order and the figures say which is which. */
+/** The bars can be told apart without colour, by their order and figures. */
 const COLOURS = { direct: '#9aa4b2', mirrored: '#1f7a5c' } as const
 
 /**
- * Draws the average pull of both ways as pairs of horizontal bars: an SVG that stands on its own, readable on a light and on
- * a dark page. Lengths are logarithmic, since rollouts of small and large images differ by a hundred times.
+ * Draws the average pull of both ways as pairs of horizontal bars, in a self-contained SVG for light and dark pages. Lengths
+ * are logarithmic, because rollouts of small and large images differ by a factor of a hundred.
  */
 export function plotRollouts({ nodes, link, results }: Results): string {
   const title = `Average pull of ${nodes} nodes, links of ${link} Mbit/s`

@@ -2,13 +2,13 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { quantile } from './figures.ts'
 import { type ImageShape, nameOf, type Pattern, type Plan, WAYS, type Way } from './rollout-plan.ts'
 
-/** What one rollout took. */
+/** The costs of one rollout. */
 export interface Rollout {
   /** Seconds of each node's pull. */
   readonly pulls: readonly number[]
-  /** Bytes that left the registry, in sizes of the image. */
+  /** Bytes that left the registry, as a multiple of the image's size. */
   readonly upstream: number
-  /** Bytes that left the registry, of what its link can carry in that time. */
+  /** Bytes that left the registry, as a share of what its link can carry in that time. */
   readonly upstreamLink: number
   /** How the machine's processors spent the time, each from 0 to 1; `own`: for the containerds, the mirrors and the registry. */
   readonly busy: number
@@ -16,12 +16,12 @@ export interface Rollout {
   readonly own: number
 }
 
-/** The same rollout in each way that was wanted. */
+/** The same rollout in each requested way. */
 export interface Result extends ImageShape, Partial<Record<Way, Rollout>> {
   readonly pattern: Pattern
 }
 
-/** Figures that belong together: they differ in the image and the pattern alone. */
+/** Figures that belong together: only the image and the pattern differ. */
 export interface Results {
   readonly nodes: number
   readonly link: number
@@ -31,18 +31,18 @@ export interface Results {
   readonly results: readonly Result[]
 }
 
-/** Above this share of busy processors it cannot be told whether links or processors are the bound. */
+/** If more than this share of the processors is busy, links or processors may be the bottleneck. */
 export const BOUND = 0.9
-/** Below this share of its own, a run was held up by others, if by anybody. */
+/** If less than this share is the run's own, other programs may have held it up. */
 export const OWN = 0.5
-/** From this share on the registry's link is full: token buckets and TCP leave some of it. */
+/** From this share on the registry's link counts as full: token buckets and TCP leave some of it unused. */
 export const FULL = 0.85
 
 export function average(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length
 }
 
-/** One rollout out of several rounds of it. */
+/** Combines several rounds of a rollout. */
 export function mergeRounds(rollouts: readonly Rollout[]): Rollout {
   const mean = (field: Exclude<keyof Rollout, 'pulls'>) => average(rollouts.map((rollout) => rollout[field]))
   return {
@@ -56,9 +56,9 @@ export function mergeRounds(rollouts: readonly Rollout[]): Rollout {
 }
 
 /**
- * What the file of results has from parts before.
+ * The results of earlier parts in the file.
  *
- * @throws {Error} if those are not of the same nodes, links, runtime and containerd: they could not be compared
+ * @throws {Error} if they have other nodes, links, runtimes or containerds, and so cannot be compared
  */
 export function readResults({ results: file, nodes, link, runtime }: Plan, containerd: string): Results {
   const none = { nodes, link, runtime, containerd, results: [] }
@@ -78,7 +78,7 @@ export function readResults({ results: file, nodes, link, runtime }: Plan, conta
   return before
 }
 
-/** With one more result, in the place of an older one of the same image and pattern; from small to large. */
+/** Adds a result, or replaces an older one of the same image and pattern; sorted from small to large. */
 export function withResult(all: Results, result: Result): Results {
   const isSame = ({ megabytes, layers, pattern }: Result) =>
     megabytes === result.megabytes && layers === result.layers && pattern === result.pattern
@@ -125,7 +125,7 @@ export function rowOf(result: Result): string[] {
   ]
 }
 
-/** What rollouts say, if all of them were run. */
+/** The text of `say` if all rollouts were run. */
 function withAll(rollouts: readonly (Rollout | undefined)[], say: (...rollouts: Rollout[]) => string): string {
   const run = rollouts.filter((rollout) => rollout !== undefined)
   return run.length < rollouts.length ? '-' : say(...run)
@@ -135,7 +135,7 @@ function percent(part: number): string {
   return `${Math.round(part * 100)} %`
 }
 
-/** What figures do not say by themselves: where the links were not the bound. */
+/** Remarks on rollouts whose bottleneck was not the links. */
 export function remarksOn({ results }: Results): string[] {
   return results.flatMap((result) =>
     WAYS.flatMap((way) => {

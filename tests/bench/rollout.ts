@@ -59,7 +59,7 @@ const cluster = await createCluster({
     name: `n${index + 1}`,
     runtime,
     containerdConfig: containerdConfig(parallelFetch === undefined ? {} : { parallelFetch }),
-    // As users have it, other than the harness.
+    // The defaults of users, and not of the harness.
     flags: { 'lookup-timeout': undefined, 'log-level': 'info' },
   })),
 })
@@ -89,7 +89,7 @@ if (plan.plot !== undefined) {
   console.log(`\nplot: ${plan.plot}`)
 }
 
-/** All ways in turns, with an image of their own each round, so that nobody has anything of it. */
+/** Measures all ways in turns, with a new image each round, so that no node has any of it. */
 async function measure(cluster: Cluster, shape: ImageShape, pattern: Pattern): Promise<Result> {
   const rollouts = new Map<Way, Rollout[]>(plan.ways.map((way) => [way, []]))
   for (let round = 1; round <= plan.rounds; round++) {
@@ -130,7 +130,7 @@ async function rollOut(cluster: Cluster, image: PushedImage, pattern: Pattern, w
   return { pulls, upstream: left / bytes, upstreamLink: left / (seconds * registryLink), ...use }
 }
 
-/** Who pulls at the same time. */
+/** The groups of nodes that pull at the same time. */
 function groupsOf(nodes: readonly Node[], pattern: Pattern): Node[][] {
   if (pattern === 'create') return [[...nodes]]
   if (pattern === 'one') return [nodes.slice(0, 1)]

@@ -1,4 +1,4 @@
-// What sealing a datagram costs with each primitive, on three runtimes: `node tests/bench/seal.ts`. Starts itself on each.
+// The cost of sealing a datagram with each primitive on three runtimes: `node tests/bench/seal.ts`. It starts itself on each.
 import { execFileSync } from 'node:child_process'
 import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
@@ -12,7 +12,7 @@ const SIZES = [100, 1_408]
 const CALLS = 20_000
 const ROUNDS = 5
 
-/** A way to seal, to open what that gave, and to refuse what nobody sealed. */
+/** A way to seal datagrams, to open them, and to refuse unsealed ones. */
 interface Candidate {
   readonly name: string
   seal(): unknown
@@ -20,7 +20,7 @@ interface Candidate {
   refuse(): unknown
 }
 
-/** All of sodium-native that is compared; lib uses one of them. */
+/** The functions of sodium-native that are compared. lib uses one pair of them. */
 type Sodium = Record<string, (...args: readonly unknown[]) => unknown>
 
 const require = createRequire(import.meta.url)
@@ -100,7 +100,7 @@ function throws(open: () => unknown): void {
   fail()
 }
 
-/** CPU time of a call in microseconds: the least of some rounds, since other processes only add to it. */
+/** CPU time of a call in microseconds: the least of some rounds, because other processes only add to it. */
 function costOf(call: () => unknown): number {
   let least = Number.POSITIVE_INFINITY
   for (let round = 0; round < ROUNDS; round++) {

@@ -46,12 +46,12 @@ parts.defer(() => rm(dir, { recursive: true, force: true }))
 await benchServing()
 for (const runtime of runtimes) await benchMisses(runtime)
 
-/** What is measured: a server, and where it has the blob. */
+/** A measured server, and the URL of its blob. */
 interface Subject {
   readonly name: string
   readonly pid: number
   readonly url: string
-  /** What each request needs besides: a peer door wants a fresh capability. */
+  /** The headers of each request: a peer door demands a new capability. */
   readonly headers: () => readonly (readonly [name: string, value: string])[]
   readonly rates: number[]
   readonly cpu: number[]
@@ -121,7 +121,7 @@ async function benchServing(): Promise<void> {
   )
 }
 
-/** Writes a layout whose one layer has SIZE bytes, without ever holding them. */
+/** Writes a layout whose only layer has SIZE bytes, without holding them in memory. */
 async function writeBigLayout(layout: string): Promise<Digest> {
   await writeLayout(layout, [])
   const partial = join(layout, 'partial')
@@ -159,7 +159,7 @@ async function download(url: string, headers: ReturnType<Subject['headers']>): P
   return (performance.now() - start) / 1000
 }
 
-/** A mirror that has nothing asks for blobs of which each is at one of PEERS others. */
+/** A mirror without content asks for blobs, each of which one of PEERS others holds. */
 async function benchMisses(runtime: RuntimeName): Promise<void> {
   await using mirrors = new AsyncDisposableStack()
   const digests: Digest[] = []
@@ -188,7 +188,7 @@ async function benchMisses(runtime: RuntimeName): Promise<void> {
 
   const ask = (digest: Digest) =>
     firstByte(`http://${asker.registry}/v2/bench/peer/blobs/${digest}?ns=bench.example`, agent)
-  // Announcing is not what is measured here: wait until the last peer's content can be found.
+  // Announcing is not measured here, so wait until the last peer's content can be found.
   while ((await ask(digests.at(-1) as Digest)).status !== 200);
   const times: number[] = []
   let missed = 0

@@ -13,14 +13,14 @@ import { RUNTIMES } from '../fixtures/programs.ts'
 /** Milliseconds that a server may take to start. */
 const START_TIMEOUT = 60_000
 
-/** Starts a mirror on an OCI image layout, on loopback ports of its own. */
+/** Starts a mirror on an OCI image layout, on its own loopback ports. */
 export async function startLayoutMirror(
   runtime: RuntimeName,
   layout: string,
   flags: readonly string[] = [],
 ): Promise<MirrorProcess> {
   const doors = ['--listen', '--peer-listen', '--admin-listen'].flatMap((door) => [door, '127.0.0.1:0'])
-  // Their registry does not exist.
+  // The registry of these images does not exist.
   const resolve = flags.includes('--resolve') ? [] : ['--resolve', 'swarm']
   const all = ['--store', `oci-layout:${layout}`, '--log-level', 'info', ...resolve, ...doors, ...flags]
   return await startMirrorProcess(RUNTIMES[runtime], all, process.env, AbortSignal.timeout(START_TIMEOUT))
@@ -28,29 +28,29 @@ export async function startLayoutMirror(
 
 export interface Nginx {
   readonly url: string
-  /** The one worker, which does the work. */
+  /** The process id of the only worker. */
   readonly pid: number
   stop(): Promise<void>
 }
 
-/** Starts nginx with one worker on a directory of files, with sendfile: the peer that file servers are measured by. */
+/** Starts nginx with one worker on a directory of files, with sendfile, for comparison with file servers. */
 export function startNginx(dir: string, files: string): Promise<Nginx> {
   return startNginxWith(dir, `root ${files};`)
 }
 
-/** Starts nginx with one worker that passes on what another server gives: the peer that proxying is measured by. */
+/** Starts nginx with one worker as a proxy for another server, for comparison with proxies. */
 export function startNginxProxy(dir: string, url: string): Promise<Nginx> {
   return startNginxWith(dir, nginxProxying(url))
 }
 
-/** What a location of nginx is told to pass on what another server gives, with as much memory for each as a mirror has. */
+/** The directives of an nginx location that proxies another server, with as much memory per request as a mirror. */
 export function nginxProxying(url: string): string {
   const buffers =
     'proxy_buffer_size 128k; proxy_buffers 4 128k; proxy_busy_buffers_size 256k; proxy_max_temp_file_size 0;'
   return `proxy_pass ${url}; proxy_http_version 1.1; proxy_set_header Connection ""; ${buffers}`
 }
 
-/** Writes the configuration of an nginx with one worker, and gives its path. */
+/** Writes the configuration of an nginx with one worker, and returns its path. */
 export async function configureNginx(dir: string, listen: string, location: string): Promise<string> {
   await mkdir(dir, { recursive: true })
   const configuration = join(dir, 'nginx.conf')
@@ -64,7 +64,7 @@ http { access_log off; sendfile on; tcp_nopush on; server { listen ${listen}; lo
   return configuration
 }
 
-/** The one worker of an nginx, which does the work. */
+/** The process id of the only worker of an nginx. */
 export function nginxWorker(pid: number): number {
   return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim())
 }

@@ -9,10 +9,10 @@ import { startLayoutMirror } from './servers.ts'
 import { download, untilOffered } from './transfer-proxy.ts'
 
 const SIZE = 1024 ** 3
-/** How much a mirror may grow while it passes that on, in MiB. */
+/** MiB by which a mirror may grow while it passes the blob on. */
 const EXPECTED = 32
 
-/** By how much the resident memory of a mirror grows while one blob of 1 GiB goes through it as fast as it can. */
+/** Measures how much the resident memory of a mirror grows while a blob of 1 GiB passes through it at full speed. */
 export async function benchTransferGrowth(runtimes: readonly RuntimeName[]): Promise<void> {
   await using parts = new AsyncDisposableStack()
   const dir = await mkdtemp(join(tmpdir(), 'swarmirror-bench-'))

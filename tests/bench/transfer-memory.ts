@@ -13,7 +13,7 @@ const TRANSFERS = 50
 /** Bytes of each blob, and how fast its reader takes it, per second: all are under way at the same time for some seconds. */
 const SIZE = 20_000_000
 const READER_RATE = 4_000_000
-/** How many peers have them all. */
+/** How many peers have all blobs. */
 const PEERS = [1, 4]
 /** What a mirror on Bun may need, in MiB. */
 const EXPECTED = 110
@@ -72,7 +72,7 @@ export async function benchTransferMemory(runtimes: readonly RuntimeName[]): Pro
   )
 }
 
-/** Longest until all is announced and found, in milliseconds. */
+/** Milliseconds until everything must be announced and found. */
 const OFFER_BOUND = 60_000
 
 async function untilOffered(urls: readonly string[]): Promise<void> {
@@ -80,7 +80,7 @@ async function untilOffered(urls: readonly string[]): Promise<void> {
   for (const url of urls) while (!(await fetch(url, { method: 'HEAD', signal })).ok);
 }
 
-/** The exit code of curl: 0 if all of it came. */
+/** The exit code of curl: 0 if everything came. */
 async function readSlowly(url: string): Promise<number> {
   const options = ['--silent', '--fail', '--limit-rate', String(READER_RATE), '-o', '/dev/null']
   const [code] = await once(spawn('curl', [...options, url], { stdio: 'inherit' }), 'exit')

@@ -14,7 +14,7 @@ import { startLayoutMirror, startNginx, startNginxProxy } from './servers.ts'
 const SIZE = 1_000_000_000
 const ROUNDS = 5
 
-/** How the mirrors between the blob and curl are set. */
+/** The settings of the mirrors between the blob and curl. */
 const VARIANTS = {
   verified: ['--verify', 'on', '--peer-transfer', 'plain'],
   'not verified': ['--verify', 'off', '--peer-transfer', 'plain'],
@@ -79,12 +79,12 @@ export async function benchProxying(runtimes: readonly RuntimeName[]): Promise<v
   printTable(['runtime', 'how', 'GB/s', 'CPU s/GB of the mirror', 'CPU s/GB of the peer'], rows)
 }
 
-/** What is between the blob and curl: processes by their ids, and what was measured. */
+/** A measured chain between the blob and curl: its process ids and figures. */
 function subjectOf(name: string, asker: number, holder: number, url: string) {
   return { name, asker, holder, url, rates: [] as number[], asking: [] as number[], holding: [] as number[] }
 }
 
-/** CPU time that this machine needs for the digest of 1 GB: what verification cannot cost less than. */
+/** CPU time of this machine for the digest of 1 GB, which is the least cost of verification. */
 function hashSeconds(): number {
   const chunk = new Uint8Array(128 * 1024)
   const hash = createHash('sha256')
@@ -94,7 +94,7 @@ function hashSeconds(): number {
   return (cpuSeconds(process.pid) - before) / (SIZE / 1e9)
 }
 
-/** Longest until a blob is announced and found, in milliseconds. */
+/** Milliseconds until a blob must be announced and found. */
 const OFFER_BOUND = 30_000
 
 export async function untilOffered(url: string): Promise<void> {

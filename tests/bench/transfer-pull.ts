@@ -27,9 +27,9 @@ interface Way {
   /** The node that pulls. */
   readonly node: string
   readonly shown: string
-  /** What is expected at most, as a part of the direct pull's time. */
+  /** The most that is expected, as a ratio to the direct pull's time. */
   readonly expected?: number
-  /** The node whose mirror gives the image; the registry does if missing. */
+  /** The node whose mirror gives the image; if missing, the registry does. */
   readonly peer?: string
 }
 
@@ -43,9 +43,9 @@ const WAYS: readonly Way[] = [
 
 interface Pull {
   readonly seconds: number
-  /** CPU time of containerd, of who gives the image, and of what is between them, in seconds. */
+  /** CPU seconds of containerd, of the giver of the image, and of the processes between them. */
   readonly cpu: readonly number[]
-  /** Bytes that the giver's link carried for it, and those that a giving mirror counted. */
+  /** Bytes that the giver's link carried, and bytes that a giving mirror counted. */
   readonly sent: number
   readonly counted: number
 }
@@ -116,7 +116,7 @@ function nodesOf(runtime: RuntimeName, { parallelFetch }: PullOptions): NodeOpti
   return nodes.map((node) => ({ ...node, containerdConfig: containerdConfig({ parallelFetch }) }))
 }
 
-/** Starts nginx where that node's containerd expects a mirror, in front of the registry; gives the process that works. */
+/** Starts nginx where that node's containerd expects a mirror, in front of the registry; returns the worker's process id. */
 async function startNginx(cluster: Cluster): Promise<number> {
   const node = cluster.node('nginx')
   const directory = await node.makeDirectory('nginx')

@@ -41,7 +41,7 @@ describe('npm run build', { skip }, () => {
   it('passes on the license of every package that is in it', async () => {
     const notices = await readFile(join(dir, 'dist', 'THIRD-PARTY-NOTICES'), 'utf8')
     const { dependencies } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
-    // hyperdht is hyperswarm's, and what is asked for by others is there as well.
+    // hyperdht comes with hyperswarm, and dependencies of dependencies must be there as well.
     for (const name of [...Object.keys(dependencies), 'dht-rpc', 'noise-handshake', 'libsodium', 'Bun'])
       assert.match(notices, new RegExp(`^${name}[ ,].*\\(.+\\)$`, 'm'))
     for (const text of [

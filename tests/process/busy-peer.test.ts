@@ -1,4 +1,4 @@
-/** A peer door that works but takes its time for a head, over real sockets: busy is not dead. */
+/** A peer door that works but is slow to send a head, over real sockets: busy is not dead. */
 
 import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
@@ -24,13 +24,13 @@ import { MemorySwarm } from '../doubles/memory-swarm.ts'
 import { never } from '../fixtures/layout.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 
-/** When a peer is late here, and when a request ends whatever peers do, in milliseconds. */
+/** Milliseconds after which a peer is late here, and after which a request ends in any case. */
 const PATIENCE = 200
 const BOUND = 2_000
-/** A part. Those of one test begin before each other, so that none can share the flow of one before it. */
+/** A request for a range. In a test each one begins before the last one, so that none can share an earlier flow. */
 const request = (start: number) => ({ target: BLOB, method: 'GET', range: `bytes=${start}-` }) as const
 
-/** A holder that gives its answers when the test lets it. */
+/** A holder that answers when the test lets it. */
 async function startHeldPeer() {
   const held: (() => void)[] = []
   let isFree = true
@@ -62,7 +62,7 @@ async function startHeldPeer() {
   }
 }
 
-/** Runs `use` with a way to what the given peers have. */
+/** Runs `use` with a `PeerContent` for the given peers. */
 async function withHolders(
   holders: readonly TestPeer[],
   use: (
@@ -92,7 +92,7 @@ test('fetch waits for the only holder although it is late, if it was heard of a 
     slow.hold()
     const fetches = [6, 5, 4, 3].map((start) => peers.fetch(request(start), never))
     await waitFor('all of them are late', () => lines.filter(({ event }) => event === 'peer is late').length === 4)
-    // One that comes when the peer was late already.
+    // A request that comes when the peer is already late.
     fetches.push(peers.fetch(request(2), never))
     await waitFor('it is asked, too', () => slow.held.length === 5)
     assert.equal(known.isAside(slow.peer.peer), false)
@@ -130,7 +130,7 @@ test('fetch asks a late holder after others', async () => {
   await withHolders([slow.peer, good], async ({ peers, known, metrics }) => {
     known.of(slow.peer.peer).answered(1)
     slow.hold()
-    // One hedging delay, whoever is found first; after that the other one is asked at once.
+    // This takes one hedging delay if the silent peer is found first. After that the other one is asked at once.
     await contentOf(await peers.fetch(request(1), never))
     assert.equal(known.of(slow.peer.peer).failed('silent'), true)
     const before = slow.held.length
@@ -143,7 +143,7 @@ test('fetch asks a late holder after others', async () => {
   })
 })
 
-/** A holder that refuses the first so many requests as being one too many. */
+/** A holder that refuses its first `refusals` requests with 503. */
 async function startFullPeer(refusals: number) {
   let asked = 0
   const peer = await startMember((_, outgoing) => {
@@ -185,7 +185,7 @@ test('fetch ends when it is aborted while it waits for a holder that has too muc
   })
 })
 
-/** A holder whose bodies stand still after their first half, except for those that are asked for from an odd offset on. */
+/** A holder whose bodies stand still after their first half, unless they begin at an odd offset. */
 async function startStallingPeer() {
   const held: (() => void)[] = []
   const peer = await startMember((incoming, outgoing) => {

@@ -50,7 +50,7 @@ test('main.ts serves on when nothing of its log can be written any more', async 
     const use = async (child: ChildProcess, registry: string) => {
       child.stderr?.destroy()
       const pull = () => fetch(`http://${registry}/v2/registry.example/team/app/manifests/1`)
-      // Each request has lines of its own, and the first of them that is lost ended the process.
+      // Each request writes log lines. The first lost line once ended the process.
       statuses = [await pull(), await pull(), await pull()].map(({ status }) => status)
       process.kill(child.pid ?? 0, 'SIGTERM')
     }

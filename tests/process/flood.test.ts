@@ -1,4 +1,4 @@
-/** Strangers that send as much as they can to mirrors that serve their members meanwhile. */
+/** Strangers flood mirrors, which must still serve their members. */
 import assert from 'node:assert/strict'
 import { createSocket } from 'node:dgram'
 import { readFileSync } from 'node:fs'
@@ -30,15 +30,15 @@ const MORE_MEMORY = 140 * 1024 * 1024
 const MORE_MEMORY_BY_PACKETS = 180 * 1024 * 1024
 /** Pulls during a flood. */
 const ROUNDS = 8
-/** Longest that an answer may take, in milliseconds: 2 s for the lookup here, 3 s for the race, and room for a busy machine. */
+/** Milliseconds for an answer: 2 s for the lookup here, 3 s for the race, and a reserve for a busy machine. */
 const ANSWER_BOUND = 15_000
 
-/** Pulls the layer through a registry door; whatever is not the right content fails. */
+/** Pulls the layer through a registry door; fails unless it gets the right content. */
 async function pull(registry: string): Promise<void> {
   assert.equal(await pullOrMiss(registry), true)
 }
 
-/** The same where a miss is right, too: containerd goes upstream then. Says whether it was none. */
+/** The same if a miss is also right, because containerd then goes upstream. Returns whether it was a hit. */
 async function pullOrMiss(registry: string): Promise<boolean> {
   const response = await fetch(`http://${registry}${layerPath(image)}`)
   const body = new Uint8Array(await response.arrayBuffer())
@@ -70,7 +70,7 @@ test('mirror serves its members while strangers flood its peer door, and its mem
     const sockets: Socket[] = []
     const open = (then: (socket: Socket) => void) => {
       const socket = connect({ host: '127.0.0.1', port })
-      // Being cut off is what a stranger has to expect.
+      // A stranger must expect to be cut off.
       socket.on('error', () => socket.destroy())
       socket.on('connect', () => then(socket))
       socket.resume()
@@ -78,7 +78,7 @@ test('mirror serves its members while strangers flood its peer door, and its mem
     }
     const request = requestText('GET', layerPath(image), { 'X-Swarmirror-Capability': 'A'.repeat(76) })
     try {
-      // Who says nothing, who never ends the head, who asks without end, who sends noise, who sends a body.
+      // Silent strangers, endless heads, endless requests, noise, and bodies.
       for (let count = 0; count < 200; count++) {
         open(() => undefined)
         open((socket) => socket.write(request.slice(0, 40)))
@@ -99,7 +99,7 @@ test('mirror serves its members while strangers flood its peer door, and its mem
   })
 })
 
-/** Packets of a seeded stranger: noise, and what begins as the DHT's requests and answers and as UDX does. */
+/** Packets of a seeded stranger: noise, and packets that begin like requests and answers of the DHT or like UDX. */
 function packets(count: number): Buffer[] {
   const random = createRandom(7)
   const below = (bound: number) => Math.floor(random() * bound)
@@ -129,12 +129,12 @@ test('mirror answers in bounded time while strangers flood the port of its swarm
         for (const [index, packet] of noise.entries()) {
           for (const { socket, port } of sockets) socket.send(packet, port, '127.0.0.1')
           sent += sockets.length
-          // As many as the test's own process gets out, without keeping it from everything else.
+          // As many as the test's process can send without starving its other work.
           if (index % 20 === 0) await setImmediate()
         }
       }
     }
-    // Of a member: announcements to topics that nobody asks for.
+    // Announcements of a member, for topics that nobody asks for.
     const announce = async () => {
       const member = rpcOf(dht)
       while (!isOver) {
@@ -145,7 +145,7 @@ test('mirror answers in bounded time while strangers flood the port of its swarm
     }
     const floods = Promise.all([send(), announce()])
     try {
-      // A lookup goes over that very port, so some may find nobody in time.
+      // Lookups use the same port, so some may find nobody in time.
       for (let round = 0; round < ROUNDS; round++)
         if (await within('an answer', pullOrMiss(asker.registry), ANSWER_BOUND)) pulled++
     } finally {

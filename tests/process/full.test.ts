@@ -1,4 +1,4 @@
-/** Holders that give to as many others as they may, or are asked by very many at a time: busy is not dead, nor without content. */
+/** Holders whose places are all taken, or that very many nodes ask at once: busy is neither dead nor without content. */
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { test } from 'node:test'
@@ -10,21 +10,24 @@ import { layerPath, portOf, withMirrors } from '../fixtures/mirrors.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 
 const KEY = new Uint8Array(32).fill(21)
-/** In plain HTTP: the tests speak to the peer door themselves. */
+/** In plain HTTP, because the tests themselves speak to the peer door. */
 const KEY_FLAG = { 'swarm-key': Buffer.from(KEY).toString('hex'), 'peer-transfer': 'plain' }
-/** A holder with one place; at that rate its layer takes 40 s. */
+/** A holder with one place. At this rate its layer takes 40 s. */
 const FULL = { ...KEY_FLAG, 'max-transfers': '1', 'max-upload-rate': '100k' }
-/** Longest that an answer may take, in milliseconds: 2 s for the lookup here, 3 s for the race, and room for a busy machine. */
+/** Milliseconds for an answer: 2 s for the lookup here, 3 s for the race, and a reserve for a busy machine. */
 const BOUND = 15_000
 const image = makeImage({ layers: 1, layerSize: 4_000_000 })
 const LARGE = layerPath(image)
 const CONFIG = image.contents.at(-2)?.descriptor ?? assert.fail('no config')
 const SMALL = LARGE.replace(image.contents.at(-1)?.descriptor.digest ?? '', CONFIG.digest)
 
-/** Headers with which a member asks this very door. */
+/** The headers with which a member asks this door. */
 const shown = (path: string, door: string) => ticketFor(path, 'GET', createCredentials([KEY]), door)?.headers
 
-/** Takes a place of a peer door until it is let go of. The door may need a moment to see that the last one is free. */
+/**
+ * Takes a place of a peer door until the returned function is called. The door may need a moment to see that the last place is
+ * free.
+ */
 async function occupy(door: string): Promise<() => void> {
   return await waitFor('a place', async () => {
     const socket = connect({ host: '127.0.0.1', port: portOf(door) })
@@ -40,7 +43,7 @@ async function occupy(door: string): Promise<() => void> {
   })
 }
 
-/** Pulls what is small through a registry door: the status, with all that a hit must be. */
+/** Pulls the small contents through a registry door, and checks every hit. Returns the status. */
 async function pull(registry: string): Promise<number> {
   const response = await fetch(`http://${registry}${SMALL}`)
   const body = new Uint8Array(await response.arrayBuffer())
@@ -51,7 +54,7 @@ async function pull(registry: string): Promise<number> {
   return response.status
 }
 
-/** How often the door of a node was asked in vain because it had too much to do, as the asker counts. */
+/** How many times a busy door refused this node, by its own count. */
 async function refusals(admin: string): Promise<number> {
   const text = await (await fetch(`http://${admin}/metrics`)).text()
   return Number(/^swarmirror_peer_requests_total\{outcome="busy"\} (\d+)$/m.exec(text)?.[1] ?? 0)
@@ -66,19 +69,19 @@ test('mirror whose peer door is full says so at once, and another one waits for 
     const refused = await exchange(portOf(holder.peer), requestText('GET', SMALL, shown(SMALL, holder.peer)))
     assert.deepEqual([refused.status, refused.headers['retry-after']], [503, '1'])
 
-    // The place is free a moment later: a miss would be wrong.
+    // The place is free a moment later, so a miss would be wrong.
     const pulled = pull(asker.registry)
     await waitFor('the asker is refused', async () => (await refusals(asker.admin)) > 0)
     free()
     assert.equal(await within('the config', pulled, BOUND), 200)
 
-    // It stays full: there is an end, and nothing is held against it afterwards.
+    // The door stays full. The request ends, and nothing counts against the door afterwards.
     const freeAgain = await occupy(holder.peer)
     assert.equal(await within('a miss', pull(asker.registry), BOUND), 404)
     freeAgain()
     assert.equal(await within('the config', pull(asker.registry), BOUND), 200)
 
-    // It stays full, and somebody else has it.
+    // The door stays full, but another node has the content.
     const freeAtLast = await occupy(holder.peer)
     await start(image, { ...KEY_FLAG, bootstrap: holder.peer })
     await waitFor('the asker finds the other holder', async () => (await pull(asker.registry)) === 200)

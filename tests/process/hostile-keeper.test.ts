@@ -15,15 +15,15 @@ import { type MemoryNode, MemorySwarm } from '../doubles/memory-swarm.ts'
 import { never } from '../fixtures/layout.ts'
 import { within } from '../fixtures/wait.ts'
 
-/** Longest that a pull may be held up, in milliseconds; with room for a busy machine. */
+/** Milliseconds for which a pull may be held up, with a reserve for a busy machine. */
 const BOUND = 15_000
 const LIARS = 12
 
-/** Nothing listens there, and no member is there. */
+/** An address at which nothing listens and no member is. */
 const nobody = (number: number): Peer => ({ host: '127.0.0.1', port: 60_000 + number })
 const none: Placing = { kind: 'place', holders: [], held: 0, crowd: 0, isWhole: true }
 
-/** What a member answers to a question of that node. */
+/** The answer of a lying member to a question of a node. */
 type Lie = (question: Question | undefined, from: Peer, self: Peer) => Uint8Array | undefined
 
 const follow = (parent: (from: Peer, self: Peer) => Peer): Lie => {
@@ -52,7 +52,7 @@ const LIES: readonly [what: string, lie: Lie][] = [
   ],
 ]
 
-/** A node that keeps nothing of the digest itself: the liars do. */
+/** A node that is no keeper of the digest; the liars are. */
 function join(swarm: MemorySwarm): MemoryNode {
   for (let port = 1; ; port++) {
     const member = swarm.join({ host: '127.0.0.1', port })

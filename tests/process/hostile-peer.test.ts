@@ -1,4 +1,6 @@
-/** Peers whose answers are meant to do harm: each costs bounded time, memory and connections, and another one's are taken. */
+/**
+ * Peers whose answers are meant to do harm. Each costs bounded time, memory and connections, and another peer's answer is used.
+ */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -28,11 +30,11 @@ import { inTime, waitFor, within } from '../fixtures/wait.ts'
 
 const CONTENT = Buffer.from(layer.bytes)
 const SIZE = CONTENT.length
-/** What a mirror has, but shorter: its client waits for a head for longer than any race, which knows better. */
+/** The times of a mirror, but shorter. The client waits longer for a head than any race. */
 const TIMES = { ...OPTIONS, patience: 300, raceTimeout: 1_500, longestRace: 3_000, stallTimeout: 300, window: 500 }
-/** Longest that one request may take whatever peers do, in milliseconds; with room for a busy machine. */
+/** Milliseconds that one request may take whatever peers do, with a reserve for a busy machine. */
 const BOUND = 10_000
-/** Most that one connection takes of what nobody wants, in bytes: what the kernels of both sides hold for it. */
+/** Most bytes that one connection takes although nobody wants them: the buffers of both kernels. */
 const MOST_TAKEN = 16 * 1024 * 1024
 
 type Socket = Parameters<Parameters<typeof startRawMember>[0]>[0]
@@ -41,11 +43,11 @@ type Act = (socket: Socket, head: MakeHead) => void
 interface Setting {
   readonly peers: PeerContent
   readonly known: KnownPeers
-  /** The most that any connection took of the hostile one. */
+  /** The most bytes that any connection took from the hostile peer. */
   readonly taken: () => number
 }
 
-/** Runs `use` with a way to what a hostile member has, asked first, and perhaps to a good one. */
+/** Runs `use` with a `PeerContent` that asks a hostile member first, and then perhaps a good one. */
 async function withHostile(
   act: Act,
   isHelped: boolean,
@@ -76,7 +78,7 @@ async function withHostile(
 const LONG = 'x'.repeat(10_000)
 const without = (name: keyof typeof HEAD) => Object.fromEntries(Object.entries(HEAD).filter(([key]) => key !== name))
 
-/** What goes wrong before or with the head: nothing of it may reach the client. */
+/** Faults before or in the head. None of them may reach the client. */
 const HEADS: readonly [what: string, act: Act][] = [
   ['drips its head', (socket) => drip(socket, () => 'H')],
   [
@@ -190,7 +192,7 @@ for (const [what, act] of HEADS) {
   })
 }
 
-/** What goes wrong with the body, after a head that is right. */
+/** Faults in the body, after a correct head. */
 const BODIES: readonly [what: string, act: (socket: Socket, content: Uint8Array) => void][] = [
   ['gives no byte', () => undefined],
   [
@@ -247,7 +249,7 @@ for (const lie of [1, SIZE - 1, SIZE + 1, 2 ** 50]) {
     }
     await withHostile(hostile, true, async ({ peers, known }, { peer }) => {
       const answer = await within('an answer', peers.fetch({ target: BLOB, method: 'GET' }, never), BOUND)
-      // Small enough to be verified before it is given, or else never given whole.
+      // The content is small enough to be verified before it is sent; otherwise it would never be sent completely.
       if (lie === 1) assert.deepEqual(await contentOf(answer), CONTENT)
       else await assert.rejects(within('the end of the body', contentOf(answer), BOUND), inTime)
       assert.equal(known.isWrong(peer, digestKey(BLOB.digest)), true)

@@ -18,7 +18,7 @@ const layer = image.contents.at(-1) ?? assert.fail('no layer')
 const BLOB = `/v2/library/demo/blobs/${layer.descriptor.digest}?ns=docker.io`
 const TAG = '/v2/library/demo/manifests/1?ns=docker.io'
 
-/** A store that holds the image, of which one operation does not work. */
+/** A store that holds the image, but one of its operations fails. */
 function breaking(operation: 'resolve' | 'describe' | 'open'): ContentStore {
   const store = createMemoryStore()
   store.addImage(image, tagged(NAME))
@@ -33,7 +33,7 @@ function breaking(operation: 'resolve' | 'describe' | 'open'): ContentStore {
   }
 }
 
-/** Runs `use` with the doors of a node without content, and the only peer, which answers as told. */
+/** Runs `use` with the doors of a node without content, whose only peer answers with `answer`. */
 async function withMember(
   answer: RequestListener,
   use: (doors: Doors, peer: CountingPeer) => Promise<void>,
@@ -98,7 +98,7 @@ test('doors bound what requests that fail write to the log, in lines and in leng
         assert.equal((await client.response()).status, 500)
       }
     })
-    // 20 at once, and one a second: the requests take less than a minute.
+    // 20 lines at once and then one per second; the requests take less than a minute.
     assert.ok(lines.length >= 20 && lines.length < 80, `${lines.length} lines`)
     assert.ok(lines.every((line) => JSON.stringify(line).length < 2_000))
   })

@@ -1,4 +1,4 @@
-/** What a peer costs that has just died, told in time that a clock says: a machine that is busy changes nothing of it. */
+/** The cost of a peer that has just died, measured by a simulated clock, so that a busy machine does not change it. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -14,7 +14,7 @@ import { MemorySwarm } from '../doubles/memory-swarm.ts'
 import { never } from '../fixtures/layout.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 
-/** A node that is gone with its machine: whatever is sent to it, nothing comes back. */
+/** A node that is gone together with its machine: it never answers. */
 const startVanishedPeer = () => startRawPeer((socket) => void socket.resume())
 
 interface Setting {
@@ -24,7 +24,10 @@ interface Setting {
   readonly counted: (name: string) => Promise<number>
 }
 
-/** Runs `use` with a way to content that a dead peer, the best of all until now, and another one have announced. */
+/**
+ * Runs `use` with a `PeerContent` for content that two peers have announced: a dead one, which was the best until now, and
+ * another one.
+ */
 async function withDead<P extends TestPeer>(
   startDead: () => Promise<P>,
   use: (setting: Setting, dead: P) => Promise<void>,
@@ -39,7 +42,7 @@ async function withDead<P extends TestPeer>(
     const keys = image.contents.map(({ descriptor }) => digestKey(descriptor.digest))
     for (const { peer } of [dead, good]) swarm.join(peer).advertise(keys)
     const router = swarm.join({ host: '127.0.0.1', port: 1 })
-    // As every node of a swarm it has been heard of before, over HTTP and Hyperswarm.
+    // Like every node of a swarm, it has been known before, over HTTP and Hyperswarm.
     known.of(dead.peer).answered(1)
     known.of(dead.peer).gave()
     known.seen(dead.peer)

@@ -1,4 +1,4 @@
-/** Heads come and bodies do not, from whomever: the client is not kept waiting for one after the other. */
+/** All peers send heads but no bodies. The client must not wait for one after another. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -17,13 +17,13 @@ import {
 } from '../doubles/http-peers.ts'
 import { never } from '../fixtures/layout.ts'
 
-/** As many as would take far longer than a client waits. */
+/** So many peers would take far longer than a client waits. */
 const PEERS = 10
-/** One at a time, so that each costs a stall; of those a client waits for three, and for none that begins after them. */
+/** One at a time, so that each costs a stall. A client waits for three stalls, and for none that begins after them. */
 const OPTIONS = { parallelPeers: 1, stallTimeout: 100, longestWait: 300 }
 const MOST_ASKED = 4
 
-/** Members whose bodies stand still at that offset of the content. */
+/** Members whose bodies stand still after `given` bytes of the content. */
 function holders(given: number) {
   const all = {
     asked: 0,

@@ -22,13 +22,13 @@ const meet = async (...nodes: readonly Member[]) => {
   const all = () => nodes.every((one) => nodes.every((other) => one === other || sees(one, other)))
   await waitFor('all are connected', all)
 }
-/** Whether a lookup finds the other one; left as soon as it does. */
+/** Whether a lookup finds the other member; it stops as soon as it does. */
 const finds = async (one: Member, other: Member) => {
   for await (const { port } of one.router.lookup(KEY, never)) if (port === other.port) return true
   return false
 }
 
-/** Whether a question of one to the other is answered. */
+/** Whether the other member answers a question. */
 const ask = async (one: Member, other: Member) => {
   const answer = await one.router.members.ask({ host: '127.0.0.1', port: other.port }, new Uint8Array(1), never)
   return answer === undefined ? 'silent' : 'answered'
@@ -65,7 +65,7 @@ test('joinSwarm keeps quiet connections, and notices a member that is killed', a
       child.kill('SIGKILL')
       const killed = performance.now()
       await waitFor('it is gone', () => !a.members.has(port) && !b.members.has(port))
-      // A connection that nobody ends is only noticed by its silence.
+      // If nobody ends a connection, only its silence shows that it is dead.
       assert.ok(performance.now() - killed > 300)
     } finally {
       child.kill('SIGKILL')

@@ -1,4 +1,4 @@
-/** The door for Prometheus alone, on the runtime that runs the test. */
+/** The separate door for Prometheus, on the runtime of the test. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { makeImage } from '../fixtures/image.ts'

@@ -1,4 +1,4 @@
-/** A mirror whose bootstrap names do not resolve, as where a cluster's DNS is broken. */
+/** A mirror whose bootstrap names do not resolve, because a cluster's DNS is broken. */
 import assert from 'node:assert/strict'
 import type { ChildProcess } from 'node:child_process'
 import process from 'node:process'
@@ -42,7 +42,7 @@ test('mirror whose bootstrap name has never resolved is not ready, says so, and 
         createInterface({ input: child.stderr ?? assert.fail('no log') }).on('line', (text) => {
           const line = JSON.parse(text) as Line
           if (line.event === 'listening') doors = line
-          // Whatever else is waited for at a start is over then.
+          // By then, all other waits of a start are over.
           if (line.event === 'not ready' && line.reasons?.join() === REASON) void ask(child, doors)
         })
       },

@@ -1,4 +1,6 @@
-/** What `npm run package` packs runs from an empty folder, by npx, bunx and deno, from a registry that has nothing else. */
+/**
+ * The package of `npm run package` runs from an empty folder with npx, bunx and deno, from a registry that has nothing else.
+ */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -34,7 +36,7 @@ describe('npm run package', { skip }, () => {
   })
   const registryUrl = () => `http://127.0.0.1:${(registry.address() as AddressInfo).port}`
 
-  /** Packs it anew, as the script of package.json does. */
+  /** Packs it anew, like the script of package.json. */
   async function pack(name: string): Promise<Buffer> {
     const folder = join(dir, name)
     await promisify(execFile)(join(BIN, 'bun'), [join(ROOT, '.ci', 'build.ts'), folder, '--package'])
@@ -42,7 +44,7 @@ describe('npm run package', { skip }, () => {
     return await readFile(join(dir, stdout.trim()))
   }
 
-  /** Runs a command in a folder, with the tree's runtimes and nothing else of this machine's. */
+  /** Runs a command in a folder, with the repository's runtimes and nothing else of this machine. */
   async function run(command: string, args: readonly string[], cwd: string) {
     const env = {
       PATH: `${join(dir, 'bin')}:${process.env.PATH}`,

@@ -1,4 +1,4 @@
-/** The page of mirrors as processes of their own, on the runtime that runs the test. */
+/** The page of mirrors in their own processes, on the runtime of the test. */
 import assert from 'node:assert/strict'
 import { hostname } from 'node:os'
 import { test } from 'node:test'
@@ -77,7 +77,7 @@ test('page of a mirror tells of a pull what came from where, and the metrics agr
     const documented = createAllMetrics().descriptions.map(({ name }) => name)
     const rendered = [...metrics.matchAll(/^# TYPE (\S+)/gm)].map(([, name = '']) => name)
     assert.deepEqual(new Set([...rendered, 'swarmirror_check_findings']), new Set(documented))
-    // What the other one gave is what this one took.
+    // The other mirror gave as many bytes as this one took.
     const given = JSON.parse(await (await fetch(`http://${holder.admin}/api/status`)).text()) as Status
     assert.equal(given.given, status.totals.bytes.peer)
     assert.deepEqual(given.held.images, [HELD_NAME])

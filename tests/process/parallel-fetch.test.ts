@@ -1,6 +1,6 @@
 /**
- * A client fetches one blob in chunks, several at a time, as containerd 2.1 does with a layer: each by a request for all that
- * follows, which it drops after its chunk, when more has gone into the buffers of its connection.
+ * A client fetches one blob in several chunks at a time, like containerd 2.1. Each request asks for everything from its offset
+ * on, and the client drops it after its chunk, when more bytes have already gone into the buffers of its connection.
  */
 
 import assert from 'node:assert/strict'
@@ -24,10 +24,10 @@ const CONTENT = randomBytes(48 * MIB)
 const DIGEST = digestOf(CONTENT)
 /** Bytes that the holder writes at a time. */
 const PART = 64 * 1024
-/** How many bytes the buffers of a connection take that nobody reads, and how long a client takes to leave, in milliseconds. */
+/** How many bytes the buffers of an unread connection take, and how many milliseconds a client takes to leave. */
 const BUFFERS = 4 * MIB
 const LEAVING = 20
-/** By how much at most more is sent than the content has. */
+/** The factor by which more bytes may be sent than the content has. */
 const WASTE = 1.3
 
 /** A member that has the content, and counts what it sends. */
@@ -55,7 +55,7 @@ async function startHolder() {
   return { peer: member.peer, sent: () => sent, close: () => member.close() }
 }
 
-/** Fills the buffers of a connection whose client is about to leave. */
+/** Reads as much as the buffers of a connection take whose client is about to leave. */
 async function fill(body: ByteSource): Promise<void> {
   for (let taken = 0; taken < BUFFERS; ) {
     const bytes = await body.next()

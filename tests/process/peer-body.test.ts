@@ -24,8 +24,8 @@ const HALF = 100_000
 const CONTENT = Buffer.from(layer.bytes)
 
 /**
- * Answers as a good member does, with bytes that may be wrong, but does `next` after so many bytes of its body; more than
- * so many times it does not answer at all.
+ * Answers like a good member, perhaps with wrong bytes, but calls `next` after some bytes of the body. After some requests it
+ * no longer answers.
  */
 function partThen(
   length: number,
@@ -79,7 +79,7 @@ for (const [what, reason, next] of BREAKS) {
         const { source, outcome, resumes, attempts } = lines.at(-1)?.fields ?? {}
         const names = [bad, good].map((peer) => `127.0.0.1:${peer?.peer.port}`)
         assert.deepEqual([source, outcome, resumes, attempts], [names, 'complete', 1, 2])
-        // What is told of it says who gave how much, and why one gave no more.
+        // The report says how much each peer gave, and why one gave no more.
         const [transfer] = told
         const [first, second] = transfer?.attempts ?? []
         assert.deepEqual([transfer?.outcome, transfer?.attempts.length], ['complete', 2])
@@ -154,7 +154,7 @@ test('fetch gives a prefix of the right bytes whatever peers do wherever, and al
         }
         assert.equal(await counted(metrics, 'transfers_running'), 0)
         const isClosed = () => started.every((one) => !('open' in one) || one.open === 0)
-        // Those whose bodies were read to their end are kept for the next request.
+        // Connections whose bodies were read to their end are kept for the next request.
         client.close()
         await waitFor('the connections are closed', isClosed)
       }
@@ -179,7 +179,7 @@ test('fetch does not go on with content of another size', async () => {
     assert.deepEqual(await within('the body', contentOf(answer)), CONTENT)
     const told = lines.find(({ level, event }) => level === 'warn' && event === 'peers disagree')?.fields
     assert.deepEqual([told?.size, told?.told, told?.peer], [CONTENT.length, [first?.peer], longer?.peer])
-    // Nobody can say who is right: it is not put aside for everything.
+    // It is not known which one is right, so the peer is not put aside for everything.
     assert.equal(known.isAside(longer?.peer ?? assert.fail()), false)
   })
 })

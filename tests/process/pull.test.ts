@@ -32,7 +32,7 @@ async function statusOf(mirror: TestMirror, path: string): Promise<number> {
   return response.status
 }
 
-/** Pulls a tag and everything of the image through a mirror, and insists on every byte and on where it came from. */
+/** Pulls a tag and all contents of the image through a mirror, and checks every byte and its source. */
 async function pull(mirror: TestMirror, repository: string, tag: string, image: Image, source: string): Promise<void> {
   const resolved = await mirror.get(`/v2/${repository}/manifests/${tag}?${NS}`, { method: 'HEAD' })
   assert.equal(resolved.status, 200)
@@ -142,7 +142,7 @@ test('mirror: nobody has it, so the answer is a 404 in about the time of a looku
     assert.equal(response.status, 404)
     const body = (await response.json()) as { errors: { code: string }[] }
     assert.equal(body.errors[0]?.code, 'MANIFEST_UNKNOWN')
-    // Lookups may take a second here; the rest is for a busy machine.
+    // Lookups may take a second here; the rest is a reserve for a busy machine.
     assert.ok(performance.now() - before < 10_000)
   })
 })

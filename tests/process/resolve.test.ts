@@ -1,4 +1,4 @@
-/** Who resolves: a mirror as a process beside a registry that comes and goes. */
+/** Who resolves: a mirror in its own process, beside a registry that comes and goes. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { mkdir, writeFile } from 'node:fs/promises'
@@ -17,7 +17,7 @@ const TAG = `/v2/team/app/manifests/1?ns=${REGISTRY}`
 const image = makeImage()
 const MANIFEST = `/v2/team/app/manifests/${image.target.digest}?ns=${REGISTRY}`
 
-/** A registry that wants credentials, as far as a mirror sees one. It keeps its port while it is down. */
+/** A registry that demands credentials, as far as a mirror sees it. It keeps its port while it is down. */
 class Upstream {
   readonly asked: Pick<IncomingMessage, 'method' | 'url' | 'headers'>[] = []
   #server: Server | undefined
@@ -48,9 +48,9 @@ class Upstream {
 
 interface Scene {
   readonly upstream: Upstream
-  /** Holds the image. */
+  /** The mirror that holds the image. */
   readonly holder: TestMirror
-  /** Holds nothing. */
+  /** A mirror that holds nothing. */
   readonly other: TestMirror
 }
 

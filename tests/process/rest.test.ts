@@ -1,4 +1,4 @@
-/** What a mirror does while nobody wants anything of it. */
+/** What a mirror does at rest. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -6,14 +6,16 @@ import { watchUse } from '../bench/light-figures.ts'
 import { withMirrors } from '../fixtures/mirror.ts'
 import { waitFor } from '../fixtures/wait.ts'
 
-/** Milliseconds of a stretch: as long as it takes until most of what a mirror does at rest has come round. */
+/** Milliseconds of a measurement: long enough for most periodic work of a mirror at rest. */
 const STRETCH = 10_000
 /**
  * Wake-ups of all threads each second, with two neighbours. It was 30 with a timer for each connection and one for each part, and 20
  * before parts shared a beat.
  */
 const MOST = 16
-/** Milliseconds until rest must have come: what a runtime compiles and collects after the start takes it half a minute. */
+/**
+ * Milliseconds until the mirror must be at rest: after the start, a runtime compiles and collects garbage for half a minute.
+ */
 const START = 90_000
 
 test('a mirror at rest wakes up for its neighbours and for deadlines, and hardly else', async () => {

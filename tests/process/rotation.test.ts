@@ -1,4 +1,4 @@
-/** What operators do to running mirrors: change the swarm key, and have them speak TLS. */
+/** Operators change the swarm key of running mirrors, with TLS. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { MirrorProcess } from '../../lib/commands/mirror-process.ts'
@@ -34,13 +34,13 @@ async function holds(registry: string): Promise<void> {
   await waitFor('the layer comes', async () => (await ask(registry)).right)
 }
 
-// With TLS, which has authorities to change on top of all that plain transfers have.
+// With TLS, where the authorities change as well.
 test('mirror changes its key in three rounds of restarts, and no pull fails', async () => {
   await withMirrors(async ({ start }: Mirrors) => {
     const hosts = [0, 1, 2].map(ownAddress)
     const bootstrap = hosts.map((host) => `${host}:${PEER_PORT}`).join(',')
     const mirrors: MirrorProcess[] = []
-    /** Starts the mirror with that number, at its address. The first two hold the image, the third one pulls. */
+    /** Starts the mirror with that number at its address. The first two hold the image, and the third one pulls. */
     const launch = async (index: number, keys: readonly Uint8Array[]) => {
       const flags: Flags = {
         'peer-listen': `${hosts[index]}:${PEER_PORT}`,
@@ -54,7 +54,7 @@ test('mirror changes its key in three rounds of restarts, and no pull fails', as
     for (let index = 0; index < 3; index++) await launch(index, [OLD])
     const puller = () => mirrors[2] ?? assert.fail('no puller')
     await holds(puller().registry)
-    // Whoever restarts nodes waits until the last one is back before the next one goes. It is back when it is found.
+    // A rolling restart waits until a node is back before the next one stops. A node is back when lookups find it.
     const probe = await startMember([], {
       swarmKeys: [NEW, OLD],
       bootstrap: hosts.map((host) => ({ kind: 'host', host, port: PEER_PORT })),
@@ -65,7 +65,7 @@ test('mirror changes its key in three rounds of restarts, and no pull fails', as
       }
       return false
     }
-    // Otherwise the only node that keeps its announcement may be the next one to go.
+    // Otherwise the only node that keeps its announcement may be the next one to stop.
     const isAnnounced = async ({ admin }: MirrorProcess) =>
       /^swarmirror_keys_waiting 0$/m.test(await (await fetch(`http://${admin}/metrics`)).text())
     let pulls = 0
@@ -89,7 +89,7 @@ test('mirror changes its key in three rounds of restarts, and no pull fails', as
       for (const keys of [[OLD, NEW], [NEW, OLD], [NEW]]) {
         for (let index = 0; index < 3; index++) {
           const before = pulls
-          // Nobody pulls through a mirror while that one is not there.
+          // Nobody pulls through a mirror that is down.
           if (index === 2) {
             const back = Promise.withResolvers<void>()
             resume = back.resolve

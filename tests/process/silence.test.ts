@@ -1,4 +1,4 @@
-/** A holder that is stopped (SIGSTOP): its connections stand, and nothing comes of them. */
+/** A stopped holder (SIGSTOP): its connections stand, but nothing comes over them. */
 import assert from 'node:assert/strict'
 import process from 'node:process'
 import { test } from 'node:test'
@@ -6,7 +6,9 @@ import { makeImage } from '../fixtures/image.ts'
 import { layerPath, withMirrors } from '../fixtures/mirrors.ts'
 import { waitFor, within } from '../fixtures/wait.ts'
 
-/** Milliseconds that a request may take while nobody answers: the lookup of these mirrors takes 2 s at most, the race 3 s. */
+/**
+ * Milliseconds that a request may take while nobody answers: the lookup of these mirrors takes at most 2 s, and the race 3 s.
+ */
 const BOUND = 20_000
 const image = makeImage({ layers: 1, layerSize: 200_000 })
 

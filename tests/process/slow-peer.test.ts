@@ -1,4 +1,4 @@
-/** Peers whose bodies stand still although they work, over real sockets: left for others, and asked again last. */
+/** Peers that work but whose bodies stand still, over real sockets. Others take their place, and they are asked again last. */
 import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { test } from 'node:test'
@@ -20,7 +20,7 @@ const stalling: Answer = (outgoing, status, head, part) =>
 const breaking: Answer = (outgoing, status, head, part) =>
   void outgoing.writeHead(status, head).write(part.subarray(0, 50_000), () => outgoing.destroy())
 
-/** A member that gives the first answer as told, and those after it as it should. */
+/** A member that gives its first answer with `first`, and later ones correctly. */
 function firstAnswers(first: Answer) {
   const member = {
     asked: 0,
@@ -39,7 +39,7 @@ function firstAnswers(first: Answer) {
   return member
 }
 
-/** Makes them the first that are asked, in this order. */
+/** Makes these peers the first ones to be asked, in this order. */
 function prefer(known: KnownPeers, ...peers: readonly Peer[]): void {
   for (const [index, peer] of peers.entries()) {
     known.of(peer).answered(4 ** index)
@@ -100,7 +100,7 @@ test('fetch loses one stall to a peer that gives heads and no bytes, not one for
         CONTENT,
       )
     }
-    // Beside the first time it is asked, if ever, only because the other one was slow, as on a busy machine.
+    // After the first time it is asked only if the other peer is slow, as on a busy machine.
     const most = 1 + (await counted(metrics, 'hedges_total'))
     assert.ok(asked <= most, `${asked} times`)
     const stalls = await counted(metrics, 'transfer_breaks_total', 'reason="silent"')

@@ -9,7 +9,7 @@ import { waitFor } from '../fixtures/wait.ts'
 const NAME = 'registry.example/team/app:1'
 const LAYER_SIZE = 48 * 1024 * 1024
 
-/** Milliseconds for which a mirror remembers what a lookup has found: what is withdrawn is gone after 2 s. */
+/** Milliseconds for which a mirror remembers the results of a lookup. Withdrawn content is gone after that. */
 const MEMORY = 2_000
 
 const image = makeImage({ layers: 1, layerSize: LAYER_SIZE })

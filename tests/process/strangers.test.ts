@@ -1,4 +1,4 @@
-/** What strangers can do to mirrors that they reach: nothing but cost a little. */
+/** Attacks of strangers on mirrors that they can reach. They cost little, and achieve nothing. */
 import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect, createServer as createNetServer, type Socket } from 'node:net'
@@ -19,7 +19,7 @@ import { waitFor } from '../fixtures/wait.ts'
 
 const HOST = '127.0.0.1'
 const KEY = new Uint8Array(32).fill(21)
-/** In plain HTTP, where strangers get as far as they can. */
+/** In plain HTTP, where strangers get farthest. */
 const FLAGS = { 'swarm-key': Buffer.from(KEY).toString('hex'), 'peer-transfer': 'plain' }
 const OTHER_KEY = new Uint8Array(32).fill(22)
 const image = makeImage({ layers: 1, layerSize: 200_000 })
@@ -66,7 +66,7 @@ test('mirror shows a stranger at its peer door nothing, whatever the stranger kn
   })
 })
 
-/** A door that would answer anybody anything, and what has come to it. */
+/** A door that answers anybody, and the requests that it gets. */
 async function withOpenDoor(
   use: (door: NodeAddress, count: () => { requests: number; connections: number }) => Promise<void>,
 ): Promise<void> {
@@ -97,7 +97,7 @@ test('mirror sends no request to an address that a member merely names, and beli
       await withOpenDoor(async (address, seen) => {
         const dht = await joinAsMember(portOf(holder.peer), { swarmKey: KEY, port: address.port })
         try {
-          // A member that answers whoever looks with the address of somebody else.
+          // A member that answers lookups with the address of another node.
           const { onrequest } = dht
           let asked = 0
           dht.onrequest = (request) => {
@@ -115,7 +115,7 @@ test('mirror sends no request to an address that a member merely names, and beli
             for (const node of [holder, asker].map(({ peer }) => ({ host: HOST, port: portOf(peer) })))
               assert.deepEqual(await announceTo(node, topicOf(KEY, key), rpcOf(dht)), [])
           }
-          // Whoever was not believed once is left alone for a while, at that address.
+          // After a false answer, the address is left alone for a while.
           for (const path of [layerPath(image), TAG_PATH]) assert.equal(await status(asker.registry, path), 404)
           await waitFor('the member is asked', async () => {
             assert.equal(await status(asker.registry, layerPath(image)), 404)
@@ -132,7 +132,7 @@ test('mirror sends no request to an address that a member merely names, and beli
 
 test('mirror gives nothing to a stranger that shows it a capability meant for the address where the stranger listens', async () => {
   await withMirrors(async ({ start }) => {
-    // The asker does not know the holder, and the stranger knows both: it passes on what it is asked, word by word.
+    // The asker does not know the holder, and the stranger knows both. It passes requests on word for word.
     const holder = await start(image, FLAGS)
     const asker = await start(undefined, FLAGS)
     const answers: string[] = []
@@ -162,7 +162,7 @@ test('mirror gives nothing to a stranger that shows it a capability meant for th
         return answers.length > 0
       })
       assert.deepEqual(new Set(answers), new Set(['HTTP/1.1 403']))
-      // It is the address alone that was wrong.
+      // Only the address was wrong.
       const ticket = ticketFor(layerPath(image), 'GET', createCredentials([KEY]), holder.peer)
       const request = requestText('GET', layerPath(image), ticket?.headers)
       assert.equal((await exchange(portOf(holder.peer), request)).status, 200)

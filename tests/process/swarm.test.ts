@@ -39,7 +39,7 @@ async function finds(router: Router, key: Key = KEY): Promise<number[]> {
   return ports.sort()
 }
 
-/** Waits until every node finds what every other one advertises. */
+/** Waits until every node finds the keys of every other one. */
 async function untilConnected(nodes: readonly SwarmNode[]): Promise<void> {
   const keyOf = ({ address }: SwarmNode) => `registry.example/node/n${address.port}:1` as Key
   for (const node of nodes) node.router.advertise([keyOf(node)])
@@ -147,7 +147,7 @@ test('joinSwarm: a node keeps its identity, and finds the nodes that it knew wit
   await withTemporaryDirectory(async (dir) => {
     await withSwarm(async (nodes) => {
       const other = await nodes.start()
-      // The same port both times, or the other node would have to wait for one that does not answer any more.
+      // The same port both times, or the other node would have to wait for a node that no longer answers.
       const port = await freePort()
       const { log, lines } = createLogRecorder()
       for (const bootstrap of [bootstrapAt(other.address), []]) {
@@ -181,7 +181,7 @@ test('Hyperswarm router: lookup ends when its signal aborts, and when the router
     const first = await nodes.start()
     const second = await nodes.start({ bootstrap: bootstrapAt(first.address) })
     await waitFor('they know each other', () => second.router.members.size === 2)
-    // The first does not answer any more: a lookup has to wait for it.
+    // The first node no longer answers, so a lookup has to wait for it.
     await first.router.close()
     const stop = new AbortController()
     const looking = finds(second.router)

@@ -1,4 +1,4 @@
-// A process that has closed what it opened must end by itself, on each runtime. Started once, from Node.
+// A process that has closed everything must end by itself, on each runtime. The test runs only on Node.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { test } from 'node:test'
@@ -10,7 +10,9 @@ const SCRIPT = fileURLToPath(new URL('../unit/udx/support/exit-worker.ts', impor
 const skip = onNode ? false : 'starts all three runtimes itself, so it runs once, on Node'
 if (skip) console.log(`exit: skipped: ${skip}`)
 
-/** Milliseconds that a process may take from its last word to its end; below the 15 s after which UDX itself gives streams up. */
+/**
+ * Milliseconds between the last output of a process and its end; less than the 15 s after which UDX itself gives up streams.
+ */
 const PATIENCE = 10_000
 
 for (const [runtime, args] of [

@@ -1,5 +1,5 @@
-// Peers in processes of their own, on all three runtimes: lib/udx against the addon and against itself, on loopback only. They are
-// started from Node alone, since they bring the other runtimes along.
+// Peers in their own processes, on all three runtimes: lib/udx against the addon and against itself, only on loopback. The test
+// runs only on Node, because it starts the other runtimes itself.
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { GIVE_UP_TIME } from '../../lib/udx/sender.ts'
@@ -20,7 +20,7 @@ const PAIRS: readonly (readonly [Kind, Kind])[] = [
   ...(['bun', 'deno', 'node'] as const).map((server) => ['addon', server] as const),
 ]
 
-/** Starts peers around a bootstrapper, hands them over, and stops them; each must end by itself. */
+/** Starts peers around a bootstrapper, passes them to `use`, and stops them. Each must end by itself. */
 async function withPeers(kinds: readonly Kind[], use: (...peers: Peer[]) => Promise<void>, mutate = 0): Promise<void> {
   const bootstrapper = await Peer.start('addon')
   const peers = [bootstrapper as Peer]
@@ -29,7 +29,7 @@ async function withPeers(kinds: readonly Kind[], use: (...peers: Peer[]) => Prom
       const options = { bootstrap: bootstrapper.port, seed: 11 + i, mutate: i === 0 ? mutate : 0 }
       peers[1 + i] = await Peer.start(kind, options)
     })
-    // One that does not start leaves the others, which must be ended.
+    // If one does not start, the others must be ended.
     for (const result of await Promise.allSettled(started)) if (result.status === 'rejected') throw result.reason
     await use(...peers.slice(1))
     const ended = await Promise.all(peers.map((peer) => peer.stop()))
@@ -45,7 +45,7 @@ async function listen(peer: Peer): Promise<string> {
   return publicKey
 }
 
-// Two at a time: much of it is waiting.
+// Two at a time, because they spend much time waiting.
 describe('interop', { concurrency: 2 }, () => {
   for (const [client, server] of PAIRS) {
     test(

@@ -5,13 +5,13 @@ import { Fleet } from './fleet.ts'
 import { MeasuredNode } from './measured.ts'
 import type { Plan } from './plan.ts'
 
-/** Few nodes, so that the one that only receives gets most of what is announced. */
+/** Few nodes, so that the node that only receives gets most of the announcements. */
 const NODES = 10
-/** Seconds at rest, of which the CPU is taken off what was used while something went on. */
+/** Seconds at rest, whose CPU time is subtracted from that of the measured work. */
 const REST = 5
 const WARM_UP = 200
 
-/** What a record costs to store among many and to keep, and what a question costs, which the model of lib/swarm/scale.md multiplies. */
+/** Measures the cost of storing and keeping a record among many, and of a question, for the model of lib/swarm/scale.md. */
 export async function runCalibrate(plan: Plan): Promise<void> {
   const rows: string[][] = []
   for (const runtime of plan.runtimes) rows.push(await rowOf(plan, runtime))

@@ -5,7 +5,7 @@ import { Fleet } from './fleet.ts'
 import { MeasuredNode } from './measured.ts'
 import { isOnCurve, type Plan } from './plan.ts'
 
-/** Announced digests that another node is asked for. */
+/** How many announced digests another node looks up. */
 const SAMPLE = 100
 
 /** What announcing and looking up cost over nodes and digests. */
@@ -19,7 +19,7 @@ export async function runCurve(plan: Plan): Promise<void> {
   printTable(['runtime', 'nodes', 'median', '99 %', 'missed'], looked)
 }
 
-/** A swarm of its own for each runtime, so that no node dies in it. The two that are measured belong to it. */
+/** Each runtime has its own swarm, so that no node dies in it. It contains the two measured nodes. */
 async function curveOf(plan: Plan, runtime: RuntimeName, announced: string[][], looked: string[][]): Promise<void> {
   const fleet = await Fleet.start()
   const closing: { kill(): Promise<void> }[] = []

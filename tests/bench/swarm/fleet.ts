@@ -5,20 +5,20 @@ import { type KeyName, keyOf } from '../../swarm/content.ts'
 import { type SimulatedNode, SimulatedSwarm } from '../../swarm/swarm.ts'
 import { WorkerProcess } from '../../swarm/worker-process.ts'
 
-/** Processes that host the nodes around the one that is measured; on Node, whose addon needs the least CPU. */
+/** Processes that host the nodes around the measured one; on Node, whose addon needs the least CPU. */
 const PROCESSES = 2
-/** Digests that each of them holds, to be looked for. */
+/** How many digests each of them holds, for lookups. */
 const DIGESTS = 50
 const SETTLE_TIMEOUT = 120_000
 const LOOKUP_TIMEOUT = 2_000
 const STARTING = 10
 
-/** The swarm around the nodes that are measured: it only grows. */
+/** The swarm around the measured nodes. It only grows. */
 export class Fleet {
   readonly addresses: AddressBlock
   readonly #workers: readonly WorkerProcess[]
   readonly #swarm: SimulatedSwarm
-  /** Digests that were asked for already, which who asked may still remember. */
+  /** Digests that were already looked up, and that the asker may remember. */
   readonly #asked = new Set<string>()
 
   private constructor(addresses: AddressBlock) {
@@ -37,14 +37,14 @@ export class Fleet {
 
   async grow(size: number): Promise<void> {
     while (this.size < size) {
-      // The first one alone: the others are told of it.
+      // The first node starts alone, because the others need its address.
       const count = this.size === 0 ? 1 : Math.min(STARTING, size - this.size)
       const nodes = await Promise.all(Array.from({ length: count }, () => this.#swarm.join()))
       await Promise.all(nodes.map((node) => this.#swarm.announce(node, SETTLE_TIMEOUT)))
     }
   }
 
-  /** Some addresses to begin from. */
+  /** Some addresses for bootstrapping. */
   get bootstrap(): NodeAddress[] {
     return this.#swarm.settled.slice(0, 3).map(({ address }) => address)
   }
@@ -66,7 +66,7 @@ export class Fleet {
     return this.#swarm.pick(this.#swarm.settled)
   }
 
-  /** Whether one of its nodes, another each time, finds the digest at that address. */
+  /** Whether one of its nodes, a different one each time, finds the digest at that address. */
   async finds(name: KeyName, { host, port }: NodeAddress): Promise<boolean> {
     return await this.findsAll(keyOf(name), [`${host}:${port}`])
   }

@@ -5,7 +5,7 @@ import { Fleet } from './fleet.ts'
 import { MeasuredNode } from './measured.ts'
 import type { Plan } from './plan.ts'
 
-/** So short that a node with ten thousand digests is refreshing all the time, in milliseconds. */
+/** In milliseconds: so short that a node with ten thousand digests refreshes all the time. */
 const REFRESH_PERIOD = 20_000
 const PATIENCE = 30_000
 
@@ -55,7 +55,7 @@ async function rowsOf(
   ]
 }
 
-/** One digest after the other, until there are enough or it is over. */
+/** Measures one digest after another, until there are enough or the time is over. */
 async function probe(
   set: string,
   count: number,

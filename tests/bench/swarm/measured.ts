@@ -38,7 +38,7 @@ export class MeasuredNode {
     return this.#worker.call('withdraw', { node: NODE, ranges })
   }
 
-  /** What `change` costs until it has reached the swarm. */
+  /** The cost of `change` until it has reached the swarm. */
   async costOf(change: () => Promise<object>): Promise<Cost> {
     const before = await this.usage()
     const begin = performance.now()
@@ -48,7 +48,7 @@ export class MeasuredNode {
     return { took, cpu: (await this.usage()).cpu - before.cpu }
   }
 
-  /** One after the other; for each the milliseconds to the first peer, or nothing if there was none. */
+  /** Looks up one name after another; for each the milliseconds to the first peer, or null if there was none. */
   async lookup(names: readonly KeyName[], timeout = 2_000): Promise<(number | null)[]> {
     const result: (number | null)[] = []
     for (const name of names) {

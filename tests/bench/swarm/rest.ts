@@ -12,7 +12,7 @@ import type { Plan } from './plan.ts'
 
 /** Layers, a config and a manifest make as many digests of an image. */
 const PER_IMAGE = 100
-/** Digests at a node of which the packets at rest are counted. */
+/** How many digests the node has whose packets at rest are counted. */
 const PACKET_DIGESTS = 2_000
 /**
  * Seconds from the last announcement to the stretch that is measured: what was announced within a tenth of the period, 20
@@ -22,7 +22,7 @@ const SETTLING = 125
 const READY = 60_000
 const ANNOUNCED = 180_000
 
-/** What whole mirrors, and nodes alone, use while nothing is asked of them but to keep announced what they have. */
+/** Measures what whole mirrors, and nodes alone, use while they only keep their content announced. */
 export async function runRest(plan: Plan): Promise<void> {
   const { at, runtimes, stretch } = plan
   await withTemporaryDirectory(async (dir) => {
@@ -112,7 +112,7 @@ async function startMirror(runtime: RuntimeName, layout: string, fleet: Fleet): 
   return await startMirrorProcess(RUNTIMES[runtime], args, environmentOfPrograms(), AbortSignal.timeout(READY))
 }
 
-/** Waits until all mirrors are found for the last thing that each image holds. */
+/** Waits until lookups find all mirrors for the last digest of each image. */
 async function untilAnnounced(
   images: readonly Image[],
   fleet: Fleet,

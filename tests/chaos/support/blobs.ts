@@ -3,7 +3,10 @@ import { join } from 'node:path'
 import type { Digest } from '../../../lib/oci/digest.ts'
 import type { Node } from '../../e2e/harness/index.ts'
 
-/** Inverts one byte of a blob on a node's disk, in place: the size stays, and whoever has the file open reads the wrong byte. Doing it twice repairs it. */
+/**
+ * Inverts one byte of a blob on a node's disk, in place. The size stays, and readers with an open file read the wrong byte.
+ * Doing it twice repairs the blob.
+ */
 export async function flipByte(node: Node, digest: Digest, place: number): Promise<void> {
   const file = await open(node.contentFile(digest), 'r+')
   try {
@@ -16,7 +19,7 @@ export async function flipByte(node: Node, digest: Digest, place: number): Promi
   }
 }
 
-/** Takes a blob's file away behind the back of containerd and mirror. Returns how to put it back. */
+/** Removes a blob's file behind the backs of containerd and the mirror. Returns a function that restores it. */
 export async function takeAway(node: Node, digest: Digest): Promise<() => Promise<void>> {
   const file = node.contentFile(digest)
   const aside = join(node.paths.root, digest.replace(':', '-'))
