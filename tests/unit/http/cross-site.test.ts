@@ -7,7 +7,7 @@ import { makeImage } from '../../fixtures/image.ts'
 const image = makeImage({ layers: 1 })
 const PATH = `/v2/team/app/manifests/${image.target.digest}?ns=registry.example`
 
-test('registry door refuses what a web page of another site asks for, before it looks for anything', async () => {
+test('registry door refuses requests of web pages of other sites before it looks for content', async () => {
   const setup = { local: [image, 'registry.example/team/app:1'] } as const
   await withDoors(setup, async ({ listen, lines }) => {
     const { port } = await listen()

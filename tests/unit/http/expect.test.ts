@@ -21,7 +21,7 @@ async function expectedBy(use: (ask: Doors['ask']) => Promise<void>, setup: Door
   return expected
 }
 
-test('registry door: what containerd will get from elsewhere is expected, from a peer as well as from upstream', async () => {
+test('registry door: content that containerd gets from a peer or from upstream is expected', async () => {
   const expected = await expectedBy(
     async (ask) => {
       assert.equal((await ask(manifest('1'))).status, 200)
@@ -36,7 +36,7 @@ test('registry door: what containerd will get from elsewhere is expected, from a
   assert.deepEqual(expected, [image.target.digest, layer.digest, ABSENT])
 })
 
-test('registry door: nothing is expected of images that are not mirrored, or that a tag might exclude', async () => {
+test('registry door: no content is expected for images that are not mirrored, or that a tag might exclude', async () => {
   for (const policy of [
     createPolicy({ registries: new Set(['docker.io']) }),
     createPolicy({ exclude: [/:secret$/] }),

@@ -65,7 +65,7 @@ function readerOf(response: Response): ReadableStreamDefaultReader<Uint8Array> {
   return response.body?.getReader() ?? assert.fail('no body')
 }
 
-test('peer door gives a follower what is there of a blob, and the rest as it comes', async () => {
+test('peer door sends a follower the bytes of a blob that are there, and the rest as it comes', async () => {
   const { writer, ask, followers } = make()
   const response = await ask('10.0.0.2:5001')
   assert.deepEqual([response.status, response.headers.get('content-length')], [200, String(BYTES.length)])
@@ -81,7 +81,7 @@ test('peer door gives a follower what is there of a blob, and the rest as it com
   assert.equal(followers.size, 0)
 })
 
-test('peer door gives a follower the part that it asks for, from the first byte that is there', async () => {
+test('peer door sends a follower the range that it asks for, as soon as its first byte is there', async () => {
   const { writer, ask } = make()
   const response = await ask('10.0.0.2:5001', { range: 'bytes=1000-2499' })
   assert.deepEqual([response.status, response.headers.get('content-range')], [206, `bytes 1000-2499/${BYTES.length}`])
@@ -91,7 +91,7 @@ test('peer door gives a follower the part that it asks for, from the first byte 
   assert.deepEqual(await take(reader, 1_001), BYTES.subarray(1_500, 2_500))
 })
 
-test('peer door lets a follower wait a moment for the byte that it goes on from, and has nothing for it then', async () => {
+test('peer door lets a follower wait a moment for the first byte of its range, and then answers 404', async () => {
   const { writer, ask, followers } = make()
   assert.equal((await ask('10.0.0.2:5001', { range: 'bytes=1500-' })).status, 404)
   assert.equal(followers.size, 0)
@@ -102,7 +102,7 @@ test('peer door lets a follower wait a moment for the byte that it goes on from,
   await reader.cancel()
 })
 
-test('peer door ends the body of a follower when what arrives is given up', async () => {
+test('peer door ends the body of a follower when the arriving blob is aborted', async () => {
   const { writer, ask, followers } = make()
   const reader = readerOf(await ask('10.0.0.2:5001'))
   await take(reader, 1_500)
@@ -115,7 +115,7 @@ test('peer door ends the body of a follower when what arrives is given up', asyn
   assert.ok(followers.size <= 1)
 })
 
-test('peer door has one follower for each blob, who may come again', async () => {
+test('peer door has one follower for each blob, which may come again', async () => {
   const { ask, followers } = make()
   const first = readerOf(await ask('10.0.0.2:5001'))
   assert.equal((await ask('10.0.0.3:5001')).status, 404)
@@ -142,7 +142,7 @@ test('peer door has as many followers for a blob as its node has room for', asyn
   assert.equal(followers.size, 0)
 })
 
-test('peer door gives the place of a follower away that takes nothing of what it was given', async () => {
+test('peer door gives away the place of a follower that does not read', async () => {
   const { ask, clock } = make()
   const first = readerOf(await ask('10.0.0.2:5001'))
   await take(first, 1_500)
@@ -159,7 +159,7 @@ test('peer door gives the place of a follower away that takes nothing of what it
   await stuck.cancel()
 })
 
-test('peer door gives what passes before it is written, however many followers have left in the middle of a blob', async () => {
+test('peer door sends passing bytes before they are written, however many followers have left in the middle of a blob', async () => {
   const { store, arrivals, ask } = make()
   const others = makeImage({ layers: 20, layerSize: 3_000, seed: 2 }).contents.slice(2)
   for (const other of others) {
@@ -177,7 +177,7 @@ test('peer door gives what passes before it is written, however many followers h
   await reader.cancel()
 })
 
-test('peer door gives what arrives to nobody else', async () => {
+test('peer door sends arriving blobs only to followers', async () => {
   const { ask, store } = make()
   store.arrive(manifest)
   const byDigest = `/v2/team/app/manifests/${manifest.descriptor.digest}?ns=registry.example`

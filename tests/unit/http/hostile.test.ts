@@ -115,7 +115,7 @@ test('doors serve the plain form of what they refuse when it is hidden', async (
   })
 })
 
-test('doors answer paths as long as a head may be in no time, whatever they repeat', async () => {
+test('doors answer the longest paths at once, whatever they repeat', async () => {
   await withTemptingDoor(async (port) => {
     const start = performance.now()
     for (const part of ['a/', 'a/manifests/', 'a/blobs/', 'manifests/', 'tags/list/', 'a%2f', '/']) {
@@ -130,7 +130,7 @@ test('doors answer paths as long as a head may be in no time, whatever they repe
   })
 })
 
-test('doors are not impressed by absurd headers', async () => {
+test('doors answer requests with absurd headers as usual', async () => {
   await withTemptingDoor(async (port, lines) => {
     const target = `/v2/team/app/manifests/${digest}?ns=registry.example`
     for (const [name, value] of [
@@ -159,7 +159,7 @@ test('doors are not impressed by absurd headers', async () => {
   })
 })
 
-test('doors answer whatever else is sent with a 4xx or not at all', async () => {
+test('doors answer anything else with a 4xx or not at all', async () => {
   await withTemptingDoor(async (port, lines) => {
     for (const text of [
       'GET /v2/ HTTP/9.9\r\nHost: x\r\n\r\n',

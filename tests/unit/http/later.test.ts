@@ -9,7 +9,7 @@ import { byteSourceOf, NO_BODY } from '../../../lib/platform/byte-source.ts'
 import { createMemoryStore } from '../../doubles/memory-store.ts'
 import { bySwarm } from '../../fixtures/door.ts'
 
-test('registry door ends a body before its first byte where the client is to ask again', async () => {
+test('registry door ends a body before its first byte if the client should ask again', async () => {
   const door = createRegistryDoor({
     store: createMemoryStore(),
     peers: { fetch: async () => ({ kind: 'later', size: 4_096 }) },

@@ -57,7 +57,7 @@ const expired = createCredentials([SWARM_KEY], { now: () => Date.now() - long })
 const early = createCredentials([SWARM_KEY], { now: () => Date.now() + long })
 const stranger = createCredentials([new Uint8Array(32).fill(8)])
 
-test('peer door gives strangers one answer, whatever they ask and whether or not it is there', async () => {
+test('peer door gives strangers always the same answer, whatever they ask for', async () => {
   const asked: string[] = []
   await withPeerDoor({ image, wrap: watched(asked) }, async ({ port }) => {
     const refusals: [string, string, string, Record<string, string>][] = []
@@ -91,7 +91,7 @@ test('peer door gives strangers one answer, whatever they ask and whether or not
   })
 })
 
-test('peer door refuses a capability that it took before when that is shown again after its time', async () => {
+test('peer door refuses a capability after its time, even if it has accepted it before', async () => {
   let time = Date.now()
   const capabilities = createCredentials([SWARM_KEY], { now: () => time })
   await withPeerDoor({ image, dependencies: { capabilities } }, async ({ port }) => {
@@ -172,7 +172,7 @@ async function occupy(port: number): Promise<RawClient> {
   return client
 }
 
-test('peer door refuses at once, and proves it, what is one transfer too many; and takes it when one is over', async () => {
+test('peer door refuses a surplus transfer at once, with a proof, and accepts it when another one is over', async () => {
   await withPeerDoor({ image: large, maxTransfers: 2 }, async ({ port }) => {
     const ask = async () => {
       const ticket = ticketFor(UNKNOWN) ?? assert.fail('no ticket')
@@ -226,7 +226,7 @@ test('peer door gives a place back after every way in which an answer ends', asy
   })
 })
 
-test('peer door counts what it gives, refuses and runs', async () => {
+test('peer door counts bytes, refusals and running requests', async () => {
   await withPeerDoor({ image: large, maxTransfers: 1 }, async ({ port, running, metrics }) => {
     await exchange(port, requestText('GET', UNKNOWN))
     await exchange(port, requestText('GET', UNKNOWN, allowed(UNKNOWN)))
@@ -257,7 +257,7 @@ test('peer door counts what it gives, refuses and runs', async () => {
   })
 })
 
-test('peer door gives no more bytes per second than it may, to all together, and all of them', async () => {
+test('peer door keeps to the upload rate for all peers together, and sends every byte', async () => {
   const uploadRate = createUploadRate(400_000)
   await withPeerDoor({ image, dependencies: { uploadRate } }, async ({ port }) => {
     const client = new PeerClient()

@@ -12,7 +12,7 @@ const PATHS = [
   `/v2/library/demo/blobs/${image.contents.at(-1)?.descriptor.digest}?ns=docker.io`,
 ]
 
-test('peer door serves what this node has, as local', async () => {
+test('peer door serves content of this node, as local', async () => {
   await withDoors({ local: [image, NAME] }, async ({ askAsPeer }) => {
     for (const path of PATHS) {
       const response = await askAsPeer(path)
@@ -23,7 +23,7 @@ test('peer door serves what this node has, as local', async () => {
   })
 })
 
-test('peer door never asks other peers, where the registry door of the same node does', async () => {
+test('peer door never asks other peers, although the registry door of the same node does', async () => {
   await withDoors({ remote: [image, NAME] }, async ({ ask, askAsPeer }) => {
     for (const path of PATHS) {
       for (const method of ['GET', 'HEAD']) {

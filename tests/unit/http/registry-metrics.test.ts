@@ -10,7 +10,7 @@ import { waitFor } from '../../fixtures/wait.ts'
 const image = makeImage({ layers: 1, layerSize: 5_000 })
 const layer = image.contents.at(-1)?.descriptor ?? assert.fail('no layer')
 
-test('registry door counts the bytes that it sends by the registry that is named, and none for HEAD or a miss', async () => {
+test('registry door counts its bytes by the registry of the request, and none for HEAD or a miss', async () => {
   await withDoors({ local: [image, 'registry.example/team/app:1'] }, async ({ listen, metrics }) => {
     const { port } = await listen()
     const ask = (method: string, digest: string, registry: string) =>
@@ -32,7 +32,7 @@ test('registry door counts the bytes that it sends by the registry that is named
   })
 })
 
-test('boundedNames keeps the first names, and calls later ones other', () => {
+test('boundedNames keeps the first names, and calls later ones `other`', () => {
   const name = boundedNames(2)
   assert.deepEqual(['a', 'b', 'a', 'c', 'b', 'd'].map(name), ['a', 'b', 'a', 'other', 'b', 'other'])
 })

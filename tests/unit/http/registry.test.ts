@@ -320,7 +320,7 @@ test('registry door: the base endpoint says that this is a registry', async () =
   })
 })
 
-test('registry door: what nobody has is a 404 in the form of the spec', async () => {
+test('registry door: content that nobody has is a 404 in the form of the spec', async () => {
   await withDoors({}, async ({ ask, lines }) => {
     for (const [path, code, what] of [
       [`/v2/team/app/blobs/${ABSENT}`, 'BLOB_UNKNOWN', ABSENT],

@@ -110,7 +110,7 @@ for (const [source, setup] of HOLDERS) {
     }))
 }
 
-test('registry door: only a Resolve of what is mirrored makes it look at upstream, at the registry that is meant', async () => {
+test('registry door: only a resolve of mirrored content makes it look at upstream, at the right registry', async () => {
   const asked: string[] = []
   const policy = createPolicy({ registries: new Set(['registry.example']) })
   await withDoors({ local: [image, NAME], policy, resolution: fallback(true, asked) }, async ({ ask }) => {

@@ -63,7 +63,7 @@ test('upload rate is for all bodies together', async () => {
   assert.ok(elapsed() > 900, `${elapsed()} ms`)
 })
 
-test('upload rate gives each of 64 bodies something before a second is over', async () => {
+test('upload rate lets each of 64 bodies send something within a second', async () => {
   const { options, elapsed } = clock()
   const rate = createUploadRate(1_000_000, options)
   const readers = Array.from({ length: 64 }, () => rate.limit(responseOf([1_000_000])).body?.getReader())
@@ -75,7 +75,7 @@ test('upload rate gives each of 64 bodies something before a second is over', as
   await Promise.all(readers.map((reader) => reader?.cancel()))
 })
 
-test('upload rate saves nothing up beyond a moment', async () => {
+test('upload rate saves up no more than a moment', async () => {
   const { options, elapsed, pass } = clock()
   const rate = createUploadRate(1_000_000, options)
   pass(3_600_000)
@@ -100,7 +100,7 @@ test('upload rate cancels the source and stops waiting when the body is cancelle
   assert.equal(cancelled, 1)
 })
 
-test('upload rate leaves alone what has no body', () => {
+test('upload rate leaves responses without a body alone', () => {
   const response = new Response(null, { status: 304 })
   assert.equal(createUploadRate(1_000).limit(response), response)
 })

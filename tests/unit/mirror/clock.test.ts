@@ -11,7 +11,7 @@ async function clockOf(...ahead: readonly (number | undefined)[]) {
   return finding ?? assert.fail()
 }
 
-test('clock is unknown where nobody can be asked, and says why', async () => {
+test('clock is unknown if nobody can be asked, and says why', async () => {
   for (const [ahead, reason] of [
     [[], /no other node is known/],
     [[undefined], /no other node answers/],
@@ -36,6 +36,6 @@ for (const [seconds, severity, seen] of [
   })
 }
 
-test('clock is compared with the middle of several, so that a wrong one does not count', async () => {
+test('clock is compared with the median of several, so that a wrong one does not count', async () => {
   assert.equal((await clockOf(0, 0, -900 * SECOND, undefined)).severity, 'ok')
 })

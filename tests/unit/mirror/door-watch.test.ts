@@ -57,10 +57,10 @@ test('DoorWatch: one door that refuses does not matter where another one accepts
   await withWatch(['refuses'], false, (scene) => scene.says([], [KEY]))
 })
 
-test('DoorWatch: another --peer-transfer is told and makes nobody unready, so that it can be changed node by node', () =>
+test('DoorWatch: a different --peer-transfer is a note and makes nobody unready, so that it can change node by node', () =>
   withWatch(['differs'], false, (scene) => scene.says([], [TRANSFER])))
 
-test('DoorWatch: doors that are all silent are told to a node that is alone, which is ready', () =>
+test('DoorWatch: a node that is alone notes that all doors are silent, and is ready', () =>
   withWatch(['silent'], true, async (scene) => {
     await scene.says([], [SILENCE])
     scene.alone = false
@@ -75,7 +75,7 @@ test('DoorWatch asks nobody any more once it is accepted and knows others, and a
     await waitFor('it asks again', () => scene.asked > 2)
   }))
 
-test('DoorWatch ends while the swarm is not joined', async () => {
+test('DoorWatch can be closed before the swarm is joined', async () => {
   const { log, lines } = createLogRecorder()
   const ask = async (): Promise<AskedDoors> => ({ doors: [], transfer: 'tls' })
   const joined = new Promise<void>(() => undefined)

@@ -19,7 +19,7 @@ function keeperOf(certs: string, ...flags: string[]) {
   return { keep: createHostsKeeper(settings, { client, listen, log }), told, lines }
 }
 
-test('hosts keeper writes what is not there, again whenever somebody took it away, and nothing else', async () => {
+test('hosts keeper writes missing files, again whenever somebody removes them, and nothing else', async () => {
   await withTemporaryDirectory(async (certs) => {
     const path = join(certs, '_default', 'hosts.toml')
     const { keep, told } = keeperOf(certs)
@@ -51,7 +51,7 @@ test('hosts keeper leaves registries with a directory of their own alone unless 
   })
 })
 
-test('hosts keeper tells what it cannot write, and does the rest', async () => {
+test('hosts keeper logs files that it cannot write, and writes the others', async () => {
   await withTemporaryDirectory(async (certs) => {
     const broken = join(certs, 'ghcr.io', 'hosts.toml')
     await mkdir(join(certs, 'ghcr.io'))

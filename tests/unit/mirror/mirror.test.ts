@@ -67,7 +67,7 @@ test('startMirror says by its readiness when it is ready, and leaves no port ope
   })
 })
 
-test('startMirror closes what it has opened when a later door cannot be', async () => {
+test('startMirror closes everything that it has opened if a later door fails to open', async () => {
   await withImageLayout(async (layout) => {
     const { log } = createLogRecorder()
     // The doors before it get ports that are known, so that they can be looked at afterwards.
@@ -86,7 +86,7 @@ test('startMirror closes what it has opened when a later door cannot be', async 
   })
 })
 
-test('startMirror tells that the mirror must end once the socket that it was given has no name any more', async () => {
+test('startMirror reports that the mirror must end once the socket of containerd has been removed', async () => {
   await withTemporaryDirectory(async (dir) => {
     const path = join(dir, 'containerd.sock')
     await writeFile(path, '')

@@ -87,7 +87,7 @@ test('removeTaintWhenReady waits until the mirror is ready, and leaves the other
   })
 })
 
-test('removeTaintWhenReady changes nothing where the taint is not', async () => {
+test('removeTaintWhenReady changes nothing if the taint is not there', async () => {
   for (const taints of [undefined, [], [OTHER]]) {
     await withApi(taints, async ({ options, asked }) => {
       const untainting = removeTaintWhenReady(OF, { readiness: new Readiness(), log: createLogRecorder().log }, options)
@@ -116,7 +116,7 @@ test('removeTaintWhenReady tries again where it was refused, or where somebody e
   })
 })
 
-test('removeTaintWhenReady ends when it is closed, though the API server never answers rightly', async () => {
+test('removeTaintWhenReady ends when it is closed, even if the API server never answers correctly', async () => {
   await withApi([TAINT], async (api) => {
     api.refuse = () => 500
     const { log, lines } = createLogRecorder()

@@ -46,7 +46,7 @@ function storeOfImage() {
 const NOT_YET = ['the content is not announced to the swarm yet']
 const isAnnouncing = ({ reasons }: Readiness) => reasons.join() === NOT_YET.join()
 
-test('publish waits until what is held at first has reached the swarm, and for nothing that comes later', async () => {
+test('publish waits until the first content has reached the swarm, but not for later content', async () => {
   const { publisher, readiness, settle, store, calls, lines } = start()
   assert.deepEqual(readiness.reasons, ['the content of the store is not known yet'])
   await waitFor('the store has told', () => isAnnouncing(readiness))
@@ -60,7 +60,7 @@ test('publish waits until what is held at first has reached the swarm, and for n
   assert.ok(lines.every(({ level }) => level === 'info'))
 })
 
-test('publish goes on taking up what the store holds while its first announcement is under way', async () => {
+test('publish keeps following the store while its first announcement is under way', async () => {
   const { publisher, readiness, store } = start()
   await waitFor('the store has told', () => isAnnouncing(readiness))
   store.addImage(makeImage({ layers: 1, layerSize: 100, seed: 2 }))
@@ -69,7 +69,7 @@ test('publish goes on taking up what the store holds while its first announcemen
   await within('the end', publisher.close())
 })
 
-test('publish waits no longer when the swarm takes too long to be told, and says so', async () => {
+test('publish stops waiting if announcing takes too long, and says so', async () => {
   const { publisher, readiness, lines } = start({ announceTimeout: 50 })
   await waitFor('the store has told', () => publisher.held.size > 0)
   await waitFor('nothing is waited for', () => readiness.reasons.length === 0)

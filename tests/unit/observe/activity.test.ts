@@ -31,7 +31,7 @@ const held = (size: number): Here => ({
   describe: async (digest: Digest) => ({ mediaType: 'layer', digest, size }),
 })
 
-test('Activity puts the requests for one image together, and those of another apart', () => {
+test('Activity groups the requests for one image, apart from those for another', () => {
   const activity = new Activity()
   activity.answered(answered(tag('1'), 'none', 0))
   activity.answered(answered(blob(1)))
@@ -73,7 +73,7 @@ test('Activity begins another pull after a time without a request', () => {
   )
 })
 
-test('Activity tells of a part what it is, from when to when it came, and what each peer gave', () => {
+test('Activity tells for each part what it is, when it came, and what each peer gave', () => {
   let now = 1_000
   const activity = new Activity({ now: () => now })
   const ended = transfer(activity, blob(1))
@@ -91,7 +91,7 @@ test('Activity tells of a part what it is, from when to when it came, and what e
   assert.deepEqual(activity.totals.bytes, { local: 0, peer: 10, upstream: 0 })
 })
 
-test('Activity knows what takes long, and what comes after it, for parts of the same pull', () => {
+test('Activity keeps slow parts, and parts after them, in the same pull', () => {
   let now = 0
   const activity = new Activity({ quiet: 100, now: () => now })
   activity.answered(answered(tag('1'), 'peer'))()
@@ -116,7 +116,7 @@ test('Activity knows what takes long, and what comes after it, for parts of the 
   ])
 })
 
-test('Activity keeps what a peer gave before it failed, and adds what came of the next request', () => {
+test('Activity keeps what a peer gave before it failed, and adds the transfers of the next request', () => {
   let now = 0
   const activity = new Activity({ now: () => now })
   const ended = transfer(activity, blob(1), 300)
@@ -148,7 +148,7 @@ test('Activity begins a part anew that is asked for again after its end, or afte
   }
 })
 
-test('Activity does not take what was asked for an answer without content for what follows', () => {
+test('Activity does not count transfers of a request without content for the next request', () => {
   const activity = new Activity()
   // A conditional request, and then one for the bytes.
   transfer(activity, blob(1), 0)('complete')
@@ -161,7 +161,7 @@ test('Activity does not take what was asked for an answer without content for wh
   assert.deepEqual(given, [10, 5])
 })
 
-test('Activity learns how much came from upstream, once: what peers did not give of it', async () => {
+test('Activity learns how much came from upstream, once, without the bytes that peers gave', async () => {
   let now = 0
   const activity = new Activity({ now: () => now, patience: 100 })
   transfer(activity, blob(1), 300)('failed')
@@ -188,7 +188,7 @@ test('Activity learns how much came from upstream, once: what peers did not give
   assert.equal(activity.totals.bytes.upstream, 2_700)
 })
 
-test('Activity learns how much of what comes from upstream is there', async () => {
+test('Activity learns how much has arrived from upstream', async () => {
   const activity = new Activity()
   activity.answered(answered(blob(1), 'none', 0))()
   activity.answered(answered(blob(2), 'peer', 0))()
@@ -205,7 +205,7 @@ test('Activity learns how much of what comes from upstream is there', async () =
   ])
 })
 
-test('Activity keeps no more pulls, parts of one, transfers and misses than it may', async () => {
+test('Activity bounds pulls, parts, transfers and misses', async () => {
   const activity = new Activity({ pulls: 3, parts: 4, transfers: 2, missed: 5 })
   for (let at = 0; at < 50; at++) {
     activity.answered(answered(tag(String(at))))

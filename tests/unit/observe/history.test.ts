@@ -36,7 +36,7 @@ test('History tells what happened in each bar, and forgets what is older than a 
   await history.close()
 })
 
-test('History goes on after a restart where it has a file, with counts that begin at 0', async () => {
+test('History goes on after a restart if it has a file, with counts that begin at 0', async () => {
   await withTemporaryDirectory(async (dir) => {
     const path = join(dir, 'history.json')
     let now = START
@@ -55,7 +55,7 @@ test('History goes on after a restart where it has a file, with counts that begi
   })
 })
 
-test('History begins anew where its file is damaged, and goes on where it cannot be written', async () => {
+test('History begins anew if its file is damaged, and goes on if it cannot be written', async () => {
   await withTemporaryDirectory(async (dir) => {
     const path = join(dir, 'history.json')
     const { log, lines } = createLogRecorder()

@@ -35,7 +35,7 @@ test('createLogger writes one JSON object a line, with time, level, event and fi
   ])
 })
 
-test('createLogger writes its level and what is more important', () => {
+test('createLogger writes lines of its level and of more important ones', () => {
   for (const [index, level] of LOG_LEVELS.entries()) {
     const { log, lines } = record(level)
     for (const each of LOG_LEVELS) log[each](each)
@@ -78,11 +78,11 @@ test('createLogger tells an error that is its own cause once', () => {
   })
 })
 
-test('createLogger tells big integers as text, and leaves out what is undefined', () => {
+test('createLogger writes big integers as text, and leaves out undefined fields', () => {
   assert.deepEqual(fieldsOf({ size: 2n ** 64n, missing: undefined }), { size: '18446744073709551616' })
 })
 
-test('createLogger lets no text give an order to a terminal, nor begin a line of its own', () => {
+test('createLogger writes no text that a terminal could obey, or that could begin another line', () => {
   const orders = '\u001b[2J\u009b2J\u0085\u007f\u2028\u2029\u202e\u2066\u200f\u061c\r\n{"event":"forged"}'
   const { log, lines } = record()
   log.warn('tried', { name: orders, [orders]: 'a name', error: new Error(orders) })
@@ -111,7 +111,7 @@ test('createLogger never writes more or less than one line, whatever the fields 
   )
 })
 
-test('createLogger cuts texts that are too long, wherever they stand', () => {
+test('createLogger cuts texts that are too long, wherever they are', () => {
   const long = 'x'.repeat(10_000)
   const { path, error } = fieldsOf({ path: long, error: new Error(long) }) as {
     path: string

@@ -17,7 +17,7 @@ test('metrics are rendered with names, help and labels as Prometheus reads them'
   assert.match(body, /^swarmirror_asking_seconds_bucket\{le="0\.001",door="peer",found="false"\} 0$/m)
 })
 
-test('metrics add up what falls into each bucket, and escape what a label may be', () => {
+test('metrics add up buckets, and escape the values of labels', () => {
   const metrics = createMetrics()
   const seconds = metrics.histogram('asking_seconds', 'Line\nfeed.', [0.001, 0.005])
   for (const value of [0.001, 0.002, 7]) seconds.observe(value)
@@ -75,7 +75,7 @@ test('metrics of a mirror have every series that can be foreseen from the start,
   }
 })
 
-test('combinations has each once, and none of what may be anything', () => {
+test('combinations has each combination once, and none for a label with any value', () => {
   assert.deepEqual(combinations({ a: ['1', '2'], b: ['x', 'y'] }), [
     { a: '1', b: 'x' },
     { a: '1', b: 'y' },
@@ -85,7 +85,7 @@ test('combinations has each once, and none of what may be anything', () => {
   assert.deepEqual(combinations({ a: ['1'], b: [] }), [])
 })
 
-test('metrics of one mirror are apart from those of another, and a name is taken once', async () => {
+test('metrics of two mirrors are independent, and a name can be taken only once', async () => {
   const [one, other] = [createMetrics(), createMetrics()]
   one.counter('hedges_total', 'Hedges.').inc()
   other.counter('hedges_total', 'Hedges.')

@@ -41,7 +41,7 @@ test('figures are of this process, on every runtime', async () => {
   assert.match(runtimeVersion(), /^\d+\.\d+/)
 })
 
-test('figures tell one start of the process, whenever they are asked', async () => {
+test('figures always tell the same start of the process', async () => {
   const first = await figures()
   for (let round = 0; round < 20; round++) {
     await sleep(1)
@@ -49,7 +49,7 @@ test('figures tell one start of the process, whenever they are asked', async () 
   }
 })
 
-test('metrics give the figures of the process, and those of the parts that are looked at', async () => {
+test('metrics have the figures of the process and of parts that are read on demand', async () => {
   const metrics = createMetrics()
   registerProcessMetrics(metrics)()
   registerMirrorMetrics(metrics, {
@@ -104,7 +104,7 @@ test('metrics give the figures of the process, and those of the parts that are l
   assert.match(body, /^process_cpu_seconds_total 0?\d*\.?\d+/m)
 })
 
-test('metrics tell the rest, and that all descriptors are open, when the process has none left', async () => {
+test('metrics work when the process has no descriptor left, and show that all are open', async () => {
   const [program, ...args] = commandOf(new URL('../../fixtures/exhausted-child.ts', import.meta.url))
   const child = spawn('sh', ['-c', 'ulimit -n 200; exec "$0" "$@"', program, ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],

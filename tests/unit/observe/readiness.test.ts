@@ -16,7 +16,7 @@ test('readiness has the reasons of all parts that wait, in the order in which th
   assert.deepEqual([readiness.reasons, swarm.reasons], [['one thing', 'another'], []])
 })
 
-test('readiness tells of each change once, until that is ended', () => {
+test('readiness reports each change once, until the listener is removed', () => {
   const readiness = new Readiness()
   const told: string[] = []
   const end = readiness.onChange(() => told.push(readiness.reasons.join('; ')))
@@ -32,7 +32,7 @@ test('readiness tells of each change once, until that is ended', () => {
   assert.equal(told.length, 3)
 })
 
-test('readiness has notes beside the reasons, which make nothing unready and are told of once', () => {
+test('readiness has notes beside the reasons, which do not make the mirror unready and are reported once', () => {
   const readiness = new Readiness()
   const told: string[] = []
   readiness.onChange(() => told.push([...readiness.reasons, '|', ...readiness.notes].join(' ')))

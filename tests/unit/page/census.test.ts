@@ -50,7 +50,7 @@ test('a member introduces itself to those that ask who it is, and other question
   assert.deepEqual([members.size, members.closest('' as never, 9)], [2, asked.closest('' as never, 9)])
 })
 
-test('the census takes nothing from a member but a whole introduction', async () => {
+test('the census accepts only a complete introduction from a member', async () => {
   const long = { ...INTRODUCTION, name: 'x'.repeat(300) }
   const wrong = { ...INTRODUCTION, held: -1 }
   for (const answer of ['', '{', '[]', 'null', '{"name":"a"}', JSON.stringify(long), JSON.stringify(wrong)]) {
@@ -60,7 +60,7 @@ test('the census takes nothing from a member but a whole introduction', async ()
   }
 })
 
-test('the census asks nobody unless somebody looks, once in a round, and keeps what a silent member told', async () => {
+test('the census asks only if somebody looks, once per round, and keeps the introduction of a silent member', async () => {
   let asked = 0
   let answer: Uint8Array | undefined = bytes(JSON.stringify(INTRODUCTION))
   const { look, clock } = censusOf(() => {
@@ -77,7 +77,7 @@ test('the census asks nobody unless somebody looks, once in a round, and keeps w
   assert.deepEqual([asked, look()?.told?.name], [2, 'worker-1'])
 })
 
-test('the census asks so many at a time, ends with its signal, and knows nobody who has left', async () => {
+test('the census asks a bounded number at a time, ends with its signal, and drops members that have left', async () => {
   let asked = 0
   const peers = Array.from({ length: 50 }, (_, at) => ({ host: `10.0.0.${at}`, port: 5001 }))
   const members: Members = {
@@ -104,7 +104,7 @@ const peer = (address: string, state: Partial<PeerState> = {}): PeerState => ({
   ...state,
 })
 
-test('swarmStatus lists nodes with something wrong first, and knows of peers that are no members', () => {
+test('swarmStatus lists nodes with problems first, and includes peers that are no members', () => {
   const { ageMs: _, ...told } = { ...INTRODUCTION, startedAt: 1 }
   const one = (name: string, version = '2') => ({
     address: `${name}:1`,

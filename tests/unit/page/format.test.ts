@@ -9,7 +9,7 @@ import {
   formatTime,
 } from '../../../lib/page/client/format.ts'
 
-test('formatBytes gives three digits that count, in binary units', () => {
+test('formatBytes gives three significant digits, in binary units', () => {
   const cases = [
     [0, '0 B'],
     [999, '999 B'],
@@ -23,7 +23,7 @@ test('formatBytes gives three digits that count, in binary units', () => {
   for (const [bytes, text] of cases) assert.equal(formatBytes(bytes), text)
 })
 
-test('formatTime gives what a reader would say', () => {
+test('formatTime gives times as people say them', () => {
   const cases = [
     [-3_600_000, '0.0 ms'],
     [0.04, '0.0 ms'],
@@ -38,13 +38,13 @@ test('formatTime gives what a reader would say', () => {
   for (const [ms, text] of cases) assert.equal(formatTime(ms), text)
 })
 
-test('formatRate says nothing of what is too small to measure', () => {
+test('formatRate is empty if there is too little to measure', () => {
   assert.equal(formatRate(100, 50), '')
   assert.equal(formatRate(10_000_000, 0.5), '')
   assert.equal(formatRate(10 * 2 ** 20, 1_000), '10.0 MiB/s')
 })
 
-test('formatShare rounds up to the whole only what is nearly so', () => {
+test('formatShare shows 100 % only for nearly the whole', () => {
   const cases = [
     [0, 0, '–'],
     [0, 5, '0 %'],
@@ -56,12 +56,12 @@ test('formatShare rounds up to the whole only what is nearly so', () => {
   for (const [part, whole, text] of cases) assert.equal(formatShare(part, whole), text)
 })
 
-test('formatDigest is short, and takes what is no digest as it is', () => {
+test('formatDigest is short, and leaves other text unchanged', () => {
   assert.equal(formatDigest(`sha256:${'0123456789abcdef'.repeat(4)}`), '0123456789ab')
   assert.equal(formatDigest('abc'), 'abc')
 })
 
-test('formatHost leaves out the domain, and nothing of an address', () => {
+test('formatHost leaves out the domain, but keeps addresses', () => {
   const cases = [
     ['worker-1', 'worker-1'],
     ['ip-10-0-0-1.eu-central-1.compute.internal', 'ip-10-0-0-1'],

@@ -12,7 +12,7 @@ const image = makeImage({ layers: 6 })
 const NAMES = ['registry.example/b:1', 'registry.example/a:1', 'registry.example/c:1']
 const sizes = image.contents.map(({ descriptor }) => descriptor.size)
 
-test('createHoldings sums up what is held, asks for sizes some at a time, and forgets what is gone', async () => {
+test('createHoldings sums up held content, asks for some sizes at a time, and forgets removed content', async () => {
   const store = createMemoryStore()
   store.addImage(image, ...NAMES.map(tagged))
   const held = new Set<Key>([
@@ -43,7 +43,7 @@ test('createHoldings sums up what is held, asks for sizes some at a time, and fo
   assert.deepEqual([third.digests, third.bytes, asked], [7, second.bytes - (gone?.descriptor.size ?? 0), 8])
 })
 
-test('createHoldings tells what is held also while the store cannot be asked', async () => {
+test('createHoldings lists held content even while the store cannot be asked', async () => {
   const store = { ...createMemoryStore(), describe: () => Promise.reject(new Error('away')) }
   const held = new Set(image.contents.map(({ descriptor }) => descriptor.digest)) as ReadonlySet<string> as Set<Key>
   const holdings = createHoldings({ store, held, log: silentLogger })

@@ -27,7 +27,7 @@ function asking(reference: string, headers: Record<string, string> = {}) {
   return { method: 'POST', body, headers: { ...JSON_TYPE, 'content-length': String(body.length), ...headers } }
 }
 
-test('page: everything of it comes with a policy that lets nothing else run, and is not kept', async () => {
+test('page: all its files have a policy that lets nothing else run, and are not cached', async () => {
   for (const [path, type] of [
     ['/', 'text/html; charset=utf-8'],
     ['/page.css', 'text/css; charset=utf-8'],
@@ -48,12 +48,12 @@ test('page: everything of it comes with a policy that lets nothing else run, and
   assert.equal((await ask('/other')).status, 404)
 })
 
-test('page: its document holds no script and no style of its own', async () => {
+test('page: its document has no inline script or style', async () => {
   const text = await (await ask('/')).text()
   assert.doesNotMatch(text, /<style|\sstyle=|\son[a-z]+=|<script(?![^>]*src=)|https?:/)
 })
 
-test('page: its script is a program that stands for itself', () => {
+test('page: its script is a self-contained program', () => {
   const script = clientScript()
   // Parses, with nothing imported, no types left, and no name twice, as in a module.
   assert.equal(typeof new Function(`'use strict'; { ${script} }`), 'function')
@@ -70,7 +70,7 @@ test('page: all that its sources define is in its script, which takes what they 
   }
 })
 
-test('page: only an IP address or localhost as its host is answered, so that no foreign name can stand for it', async () => {
+test('page: only an IP address or localhost is answered as its host, so that no foreign name can stand for it', async () => {
   for (const host of ['127.0.0.1:5002', '127.0.0.1', 'localhost:8080', 'localhost', '[::1]:5002', '10.0.0.1:5002']) {
     assert.equal((await ask('/api/status', { headers: { host } })).status, 200, host)
   }
@@ -113,7 +113,7 @@ test('page: other sites get nothing', async () => {
   assert.equal((await ask('/api/trace', asking('a', own))).status, 200)
 })
 
-test('page: a trace takes one reference in JSON, of a length that is told and bounded', async () => {
+test('page: a trace takes one reference in JSON, of a declared and bounded length', async () => {
   const status = async (init: Parameters<typeof ask>[1]) => (await ask('/api/trace', init)).status
   assert.equal(await status(asking('a', { 'content-type': 'text/plain' })), 415)
   assert.equal(await status(asking('a', { 'content-type': 'application/x-www-form-urlencoded' })), 415)
@@ -188,7 +188,7 @@ test('page: closing it ends a trace that runs', async () => {
   assert.equal(await within('its end', answer.text()), '')
 })
 
-test('page: a trace that fails says so and is logged; so does a status', async () => {
+test('page: a failed trace or status says so and is logged', async () => {
   const errors: string[] = []
   const page = createPage({
     status: async () => assert.fail('secret'),
@@ -220,7 +220,7 @@ test('page: a client that leaves in the middle of its request is no failure of t
   assert.deepEqual(errors, [])
 })
 
-test('page: however many ask for the status, it is looked at twice a second', async () => {
+test('page: however many clients ask for the status, it is read at most twice a second', async () => {
   let looks = 0
   const page = createPage(
     {

@@ -11,7 +11,7 @@ import {
 } from '../../../lib/oci/media-type.ts'
 import { roleOf } from '../../../lib/page/client/pulls.ts'
 
-test('roleOf says what a part is as everybody does', () => {
+test('roleOf names parts with the usual words', () => {
   const part = { startedAt: 0, transfers: [] }
   const key = `sha256:${'a'.repeat(64)}`
   assert.equal(roleOf({ ...part, key: 'docker.io/library/nginx:1', kind: 'manifest', mediaType: OCI_INDEX }), 'tag')

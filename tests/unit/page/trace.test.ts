@@ -104,7 +104,7 @@ test('createTracer goes from the tag to every layer, and tells who has what and 
   })
 })
 
-test('createTracer tells parts in the order of the manifest, whichever it hears of first', async () => {
+test('createTracer tells parts in the order of the manifest, whichever answers first', async () => {
   await withTracer(async ({ hold, dependencies }) => {
     await hold()
     const [, config, ...layers] = image.contents.map(({ descriptor }) => descriptor.digest)
@@ -132,7 +132,7 @@ test('createTracer tells parts in the order of the manifest, whichever it hears 
   })
 })
 
-test('createTracer tells what this node has itself, without a peer', async () => {
+test('createTracer tells what this node has, without a peer', async () => {
   await withTracer(async ({ store, run }) => {
     store.addImage(image, tagged(NAME))
     const steps = await run(NAME)
@@ -143,7 +143,7 @@ test('createTracer tells what this node has itself, without a peer', async () =>
   })
 })
 
-test('createTracer takes the manifest of this architecture out of an index', async () => {
+test('createTracer picks the manifest of this architecture from an index', async () => {
   const architecture = process.arch === 'x64' ? 'amd64' : process.arch
   const own = makeImage({ seed: 2, platform: { os: 'linux', architecture } })
   const index = makeIndex([makeImage({ seed: 3, platform: { os: 'linux', architecture: 's390x' } }), own])
@@ -191,7 +191,7 @@ test('createTracer says why it goes no further', async () => {
   })
 })
 
-test('createTracer tells how peers fail, and holds nothing against them', async () => {
+test('createTracer tells how peers fail, without consequences for them', async () => {
   await withTracer(async ({ hold, announce, run, dependencies }) => {
     const absent = await startAbsentPeer()
     announce(absent)
@@ -210,7 +210,7 @@ test('createTracer tells how peers fail, and holds nothing against them', async 
   })
 })
 
-test('createTracer does not believe a manifest that is not that of its digest', async () => {
+test('createTracer does not believe a manifest that does not match its digest', async () => {
   await withTracer(async ({ announce, run }) => {
     const store = createMemoryStore()
     const wrong = contentOf(image.target.mediaType, new TextEncoder().encode('{}'))

@@ -17,7 +17,7 @@ test('onAbort runs once, at once for a signal that has aborted, and not after it
   assert.deepEqual(runs, ['waiting', 'late'])
 })
 
-test('bounded gives what the work gives, and aborts its signal neither during the work nor after it', async () => {
+test('bounded returns the result of the work, and aborts its signal neither during the work nor after it', async () => {
   let given: AbortSignal | undefined
   const work = async (signal: AbortSignal) => {
     given = signal
@@ -40,7 +40,7 @@ test('bounded aborts the work after its time, or with the reason of the signal f
   await assert.rejects(bounded(60_000, controller.signal, wait), reason)
 })
 
-test('unlessAborted gives what the promise gives, or throws the reason of the signal', async () => {
+test('unlessAborted returns the value of the promise, or throws the reason of the signal', async () => {
   const controller = new AbortController()
   assert.equal(await unlessAborted(Promise.resolve(1), controller.signal), 1)
   await assert.rejects(unlessAborted(Promise.reject(new Error('failed')), controller.signal), /failed/)

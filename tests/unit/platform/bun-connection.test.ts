@@ -22,7 +22,7 @@ test('readRequest ends the connection after a request with a body, of HTTP/1.0, 
     assert.equal(read(`${head}\r\n\r\n`)?.keepAlive, false, head)
 })
 
-test('readRequest takes no request that two readers could read differently', () => {
+test('readRequest refuses requests that two servers could read differently', () => {
   for (const head of [
     'GET / HTTP/1.1',
     'GET / HTTP/1.1\r\nHost: a, b',
@@ -41,7 +41,7 @@ test('readRequest takes no request that two readers could read differently', () 
     assert.equal(read(`${head}\r\n\r\n`), undefined, head)
 })
 
-test('readRequest gives back every well-formed request, and throws for no bytes at all', () => {
+test('readRequest reads every well-formed request, and never throws', () => {
   const target = fc.stringMatching(/^\/[!-~]{0,40}$/)
   fc.assert(
     fc.property(token, target, fc.uniqueArray(token, { maxLength: 5 }), (method, target, names) => {

@@ -48,7 +48,7 @@ async function get(client: RawClient): Promise<Buffer> {
 
 const CONTENT = pattern(5_000_003)
 
-test('FileSource sends exactly its part, one after the other on one connection', async () => {
+test('FileSource sends exactly its part, one after another on one connection', async () => {
   const parts = [
     { start: 0, length: CONTENT.length },
     { start: 0, length: 1 },

@@ -135,7 +135,7 @@ test('listen for members close lets a running exchange finish, or cuts and count
   }
 })
 
-test('listen for members says which address is in use', async () => {
+test('listen for members reports an address in use', async () => {
   const handler: Handler = () => new Response(null)
   await withListener(handler, async ({ port }) => {
     await assert.rejects(listenForMembers(handler, { host: '127.0.0.1', port, onError: () => undefined }), {

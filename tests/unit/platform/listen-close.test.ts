@@ -71,7 +71,7 @@ test('listen close ends idle connections at once, while others are still busy', 
   busy.close()
 })
 
-test('listen close cuts with FIN what has not finished when the signal aborts, and counts it', async () => {
+test('listen close cuts unfinished exchanges with FIN when the signal aborts, and counts them', async () => {
   const { handler } = halves()
   const { listener, failures } = await open(handler)
   const clients = [await startHalf(listener.port), await startHalf(listener.port)]
@@ -113,7 +113,7 @@ test('listen close does not wait for a pipelined request whose connection has en
   assert.equal(await within('the end of the listener', cut), 0)
 })
 
-test('listen leaves nothing behind: a process that has closed its listener ends by itself', async () => {
+test('listen leaves nothing open: a process that has closed its listener ends by itself', async () => {
   const program = new URL('../../fixtures/listen-and-close.ts', import.meta.url)
   const { code, stdout, stderr } = await runProgram(program, [])
   assert.equal(stderr, '')

@@ -29,7 +29,7 @@ test('listen answers after, and during, more connections than there are file des
   }
 })
 
-test('listen ends as many idle connections as are too many, also when many come at once', async () => {
+test('listen ends surplus idle connections, even if many come at once', async () => {
   const answer = () => new Response('hello', { headers: { 'content-length': '5' } })
   const onError = (error: unknown) => assert.fail(String(error))
   const listener = await listen(answer, { host: '127.0.0.1', port: 0, maxConnections: 5, onError })

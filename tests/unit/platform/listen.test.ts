@@ -119,7 +119,7 @@ test('listen cuts a body that is longer than declared, ends the connection with 
   })
 })
 
-test('listen ends with FIN a broken body whose client has sent a second request already', async () => {
+test('listen ends a broken body with FIN, even if the client has already sent a second request', async () => {
   let asked = 0
   const handler = () => {
     asked++
@@ -139,7 +139,7 @@ test('listen ends with FIN a broken body whose client has sent a second request 
   })
 })
 
-test('listen answers many pipelined requests in their order, and warns of nothing', async () => {
+test('listen answers many pipelined requests in their order, without a warning', async () => {
   const warnings: unknown[] = []
   const warned = (warning: unknown) => warnings.push(warning)
   process.on('warning', warned)
@@ -162,7 +162,7 @@ test('listen answers many pipelined requests in their order, and warns of nothin
   }
 })
 
-test('listen answers pipelined requests one after the other, and ends a connection with too many of them', async () => {
+test('listen answers pipelined requests one after another, and ends a connection with too many of them', async () => {
   let asked = 0
   const handler = () => {
     asked++
@@ -309,7 +309,7 @@ test('listen keeps the connection after whole bodies, declared and empty, and af
   })
 })
 
-test('listen that is not plain sends what has no declared length in chunks, and keeps the connection', async () => {
+test('listen that is not plain sends bodies without a declared length in chunks, and keeps the connection', async () => {
   const handler = () => new Response(bodyOf([new TextEncoder().encode('chunked')], (controller) => controller.close()))
   const use = async ({ port }: Listener, failures: readonly Failure[]) => {
     await withRawClient(port, async (client) => {
@@ -357,7 +357,7 @@ test('listen answers HEAD with the length of the body, sends none and cancels it
   })
 })
 
-test('listen pulls no more from a body than a client that does not read can take', async () => {
+test('listen pulls no more from a body than the buffers of a client that does not read can take', async () => {
   const chunk = new Uint8Array(64 * 1024)
   const total = 512 * 1024 * 1024
   let pulled = 0
@@ -425,7 +425,7 @@ test('listen refuses a path that a URL parser would change, before any handler s
   })
 })
 
-test('listen answers 431 to a head beyond the limit, and 400 to what is not HTTP', async () => {
+test('listen answers 431 to a head beyond the limit, and 400 to bytes that are not HTTP', async () => {
   let asked = 0
   const handler = () => {
     asked++
@@ -453,7 +453,7 @@ test('listen answers 431 to a head beyond the limit, and 400 to what is not HTTP
   })
 })
 
-test('listen says which address is in use', async () => {
+test('listen reports an address in use', async () => {
   await withListener(
     () => text(''),
     async ({ port }) => {

@@ -3,7 +3,7 @@ import process from 'node:process'
 import { test } from 'node:test'
 import { giveMemoryBack, runtimeName } from '../../../lib/platform/runtime.ts'
 
-test('giveMemoryBack frees what nothing needs any more, where the runtime lets it', () => {
+test('giveMemoryBack frees unused memory, if the runtime can', () => {
   const made = () => Array.from({ length: 200_000 }, (_, at) => ({ at, text: String(at) }))
   assert.equal(made().length, 200_000)
   const before = process.memoryUsage().heapUsed

@@ -33,6 +33,6 @@ for (const [door, open] of [
   })
 }
 
-test('whoever else reads a response without its body sees it fail', async () => {
+test('any other reader of a response without its body sees it fail', async () => {
   await assert.rejects(sourceResponse(NO_BODY, {}).text(), /ends before it begins/)
 })

@@ -86,7 +86,7 @@ for (const length of [1_000, 20_000, 64 * 1024, 512 * 1024]) {
   })
 }
 
-test('send ends with FIN the connection of a client that takes nothing for too long, and gives its body up', async () => {
+test('send ends the connection of a client that takes nothing for too long with FIN, and cancels the body', async () => {
   const source = new OneBufferSource(64 * 1024, 2_000)
   await withSlowClient(source, 64 * 1024 * 2_000, { writeTimeout: 300 }, async (client, failures) => {
     await waitFor('the body is given up', () => source.cancelled)
@@ -104,7 +104,7 @@ test('send ends with FIN the connection of a client that takes nothing for too l
   })
 })
 
-test('send does not send a client away that takes something now and then', async () => {
+test('send keeps a client that takes something now and then', async () => {
   const source = new OneBufferSource(64 * 1024, 400)
   await withSlowClient(source, 64 * 1024 * 400, { writeTimeout: 600 }, async (client, failures) => {
     let received = client.received.length
@@ -123,7 +123,7 @@ test('send does not send a client away that takes something now and then', async
   })
 })
 
-test('send tells how many bytes of a body it has sent, to a client that leaves too', async () => {
+test('send reports how many bytes of a body it has sent, even if the client leaves', async () => {
   for (const leaves of [false, true]) {
     // What the client leaves does not end before it does.
     const chunks = leaves ? 1_000_000 : 400
@@ -150,7 +150,7 @@ test('send tells how many bytes of a body it has sent, to a client that leaves t
   }
 })
 
-test('respond tells of a client that does not take the 500 for a failure, and does not throw', async () => {
+test('respond reports a client that does not take the 500 for a failure, and does not throw', async () => {
   let leave = (): void => undefined
   const client: Client = {
     ...{ method: 'GET', gone: false, headSent: false },

@@ -15,7 +15,7 @@ function setUp(...args: ConstructorParameters<typeof ServerConnections>) {
   return { connections, ended, come }
 }
 
-test('ServerConnections ends the oldest idle connection when there is one too many', () => {
+test('ServerConnections ends the oldest idle connection if there is one too many', () => {
   const { connections, ended, come } = setUp(3)
   const oldest = connections.begin(come('busy'))
   for (const name of ['second', 'third', 'fourth']) come(name)
@@ -25,7 +25,7 @@ test('ServerConnections ends the oldest idle connection when there is one too ma
   assert.deepEqual(ended, ['second', 'busy'])
 })
 
-test('ServerConnections ends the oldest newcomer of an address, or of all, when there is one too many', async () => {
+test('ServerConnections ends the oldest newcomer of an address, or of all, if there is one too many', async () => {
   let now = 0
   const { connections, ended, come } = setUp(
     100,
@@ -40,7 +40,7 @@ test('ServerConnections ends the oldest newcomer of an address, or of all, when 
   assert.equal(await connections.drain(AbortSignal.abort()), 1)
 })
 
-test('ServerConnections takes in as many newcomers of an address a second as it may have, and no one counts that is trusted', async () => {
+test('ServerConnections accepts a bounded number of newcomers per address and second, not counting trusted ones', async () => {
   let now = 0
   const { connections, ended, come } = setUp(
     100,
@@ -60,7 +60,7 @@ test('ServerConnections takes in as many newcomers of an address a second as it 
   await connections.drain(AbortSignal.abort())
 })
 
-test('ServerConnections ends a newcomer whose time is over, even in the middle of a request, and no one that is trusted', async () => {
+test('ServerConnections ends a newcomer whose time is over, even in the middle of a request, but no trusted connection', async () => {
   const { connections, ended, come } = setUp(100, { most: 10, mostPerAddress: 10, time: 1 })
   connections.begin(come('trusted')).admission.trust()
   connections.begin(come('asking'))
@@ -71,7 +71,7 @@ test('ServerConnections ends a newcomer whose time is over, even in the middle o
   assert.deepEqual(ended, ['asking', 'silent', 'trusted'])
 })
 
-test('ServerConnections gives as many places as it may, and a place back when its exchange is over', async () => {
+test('ServerConnections gives a bounded number of places, and frees a place when its exchange is over', async () => {
   const { connections, come } = setUp()
   const [one, two] = [connections.begin(come('one')), connections.begin(come('two'))]
   assert.deepEqual([one.admission.take(1), one.admission.take(1), two.admission.take(1)], [true, true, false])
@@ -85,7 +85,7 @@ test('ServerConnections gives as many places as it may, and a place back when it
   assert.equal(await connections.drain(new AbortController().signal), 0)
 })
 
-test('ServerConnections waits for exchanges until it must not wait any longer, and counts those that are cut', async () => {
+test('ServerConnections waits for exchanges until the signal aborts, and counts those that are cut', async () => {
   const { connections, ended, come } = setUp()
   const exchange = connections.begin(come('busy'))
   come('idle')
@@ -99,7 +99,7 @@ test('ServerConnections waits for exchanges until it must not wait any longer, a
   assert.equal(await connections.drain(AbortSignal.abort()), 1)
 })
 
-test('ServerConnections waits until clients have got the last part of what they get in parts, or have not asked for long', async () => {
+test('ServerConnections waits until clients have got the last part of their content, or have not asked for long', async () => {
   const clock = new ManualClock()
   const { connections, come } = setUp(100, undefined, clock)
   let isOver = false
@@ -134,7 +134,7 @@ test('ServerConnections does not wait for a client that had left before it was g
   assert.ok(!connections.begin(come('again')).admission.mayBegin('blob'))
 })
 
-test('ServerConnections that finish let a client go on with what it has begun to get, and begin nothing', async () => {
+test('ServerConnections that finish let clients go on with content that they have begun, and begin no other', async () => {
   const { connections, come } = setUp()
   const [a, b] = [come('a', 'a'), come('b', 'b')]
   const first = connections.begin(a)

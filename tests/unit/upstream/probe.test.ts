@@ -129,7 +129,7 @@ test('createProbe: a registry that hangs is silent when the time is over, before
   }
 })
 
-test('createProbe: a registry that refuses connections, or whose name nobody knows, is silent', async () => {
+test('createProbe: a registry that refuses connections, or whose name does not resolve, is silent', async () => {
   const gone = createServer()
   let free = 0
   await withServer(gone, ok, async ({ port }) => {
@@ -215,7 +215,7 @@ function proxyTo(port: number): (socket: Socket) => void {
     })
 }
 
-test('createProbe asks by the proxy, over HTTP with the whole URL and over TLS through a tunnel', async () => {
+test('createProbe asks through the proxy, over HTTP with the whole URL and over TLS through a tunnel', async () => {
   const identity = makeIdentity()
   await withServer(createServer(), ok, (plain) =>
     withServer(createServer(), proxyTo(plain.port), async ({ port, received }) => {
@@ -251,7 +251,7 @@ test('createProbe: a registry that its proxy does not reach is silent', () =>
     assert.deepEqual(plain, { state: 'silent', reason: 'it answers 502' })
   }))
 
-test('createProbe leaves to containerd what it cannot ask by the proxy, and asks no reserved address through any', async () => {
+test('createProbe leaves hosts to containerd that it cannot ask through the proxy, and asks no reserved address through any', async () => {
   const socks = await probeOf({ url: 'https://registry.invalid/v2', isNamed: true }, { https: 'socks5://127.0.0.1:1' })
   assert.deepEqual(socks, { state: 'unasked', reason: 'it is behind a proxy of socks5:' })
   await withServer(createServer(), answering('HTTP/1.1 407 x\r\n\r\n'), async ({ port }) => {

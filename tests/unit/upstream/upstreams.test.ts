@@ -63,7 +63,7 @@ test('Upstreams probes for the first question, and gives the answer to all that 
     assert.deepEqual(probed, ['https://one/v2'])
   }))
 
-test('Upstreams renews what it knows while a registry is asked for, before that is over, so that nobody waits', () =>
+test('Upstreams renews a state before it ends while clients ask for the registry, so that nobody waits', () =>
   withUpstreams(async (setting) => {
     const { upstreams, clock, probed } = setting
     await upstreams.answers('r', never)
@@ -86,7 +86,7 @@ test('Upstreams renews what it knows while a registry is asked for, before that 
     assert.equal(probed.length, before + 3)
   }))
 
-test('Upstreams lets what it knows lapse a minute after the last question, and the next one waits for a look', () =>
+test('Upstreams lets a state lapse a minute after the last question, and the next question waits for a look', () =>
   withUpstreams(async (setting) => {
     const { upstreams, clock, probed } = setting
     await upstreams.answers('r', never)
@@ -156,7 +156,7 @@ test('Upstreams asks the hosts in their order until one answers', () =>
     assert.equal(setting.upstreams.states[0]?.reason, 'http://two:5000: it answers 401')
   }))
 
-test('Upstreams leaves to upstream what may not be asked from here, and what has no host', () =>
+test('Upstreams leaves registries to upstream that may not be asked from here, or that have no host', () =>
   withUpstreams(async (setting) => {
     setting.hosts = ['https://one/v2', 'https://two/v2']
     setting.result = ({ url }) => (url.includes('two') ? UNASKED : DOWN)
@@ -183,7 +183,7 @@ test('Upstreams probes few registries that only a client names, and leaves the r
     assert.equal(await upstreams.answers('known', never), false)
   }))
 
-test('Upstreams holds a bounded number of registries, those that were asked for last', () =>
+test('Upstreams keeps a bounded number of registries, those that were asked for last', () =>
   withUpstreams(async ({ upstreams }) => {
     for (let index = 0; index < 100; index++) await upstreams.answers(`r${index}`, never)
     const held = upstreams.states.map(({ registry }) => registry)
@@ -191,7 +191,7 @@ test('Upstreams holds a bounded number of registries, those that were asked for 
     assert.equal(held.at(-1), 'r99')
   }))
 
-test('swarmirror_upstream_up tells of the registries that this node names, as far as that is known', () =>
+test('swarmirror_upstream_up has the registries that this node names, as far as their state is known', () =>
   withUpstreams(async (setting) => {
     const { upstreams, clock, metric } = setting
     await upstreams.answers('up', never)
@@ -209,7 +209,7 @@ test('swarmirror_upstream_up tells of the registries that this node names, as fa
     assert.deepEqual(await metric(), [])
   }))
 
-test('Upstreams tells a failure to find the hosts to whom asked, and forgets it', async () => {
+test('Upstreams passes a failure to find the hosts to the caller, and forgets it', async () => {
   let failing = true
   const find = async () => {
     if (failing) throw new Error('a disk error')
@@ -230,7 +230,7 @@ test('Upstreams tells a failure to find the hosts to whom asked, and forgets it'
   upstreams.close()
 })
 
-test('Upstreams that is closed ends the look that is under way, and begins none', async () => {
+test('Upstreams that is closed ends the look under way, and begins no other', async () => {
   const ended = Promise.withResolvers<void>()
   const probe = (_host: UpstreamHost, _isKnown: boolean, _time: number, signal: AbortSignal) =>
     new Promise<ProbeResult>((_, reject) =>

@@ -8,7 +8,7 @@ import { createMetrics } from '../../../../lib/observe/metrics.ts'
 import { contentOf } from '../../../../lib/oci/make-image.ts'
 import { OCTET_STREAM } from '../../../../lib/oci/media-type.ts'
 
-test('count counts what is answered, and not what a client has not waited for', async () => {
+test('count counts answers, but not those for which the client has not waited', async () => {
   const metrics = createMetrics()
   const leaving = new AbortController()
   const door = new Hono<DoorEnv>()
@@ -41,7 +41,7 @@ test('count counts the bytes that were sent once an answer is over', async () =>
   assert.equal(await counted(), '5')
 })
 
-test('count counts the bytes that an answer declares where the server tells of no others, and no other method by its name', async () => {
+test('count counts declared bytes if the server does not count them, and other methods only as `other`', async () => {
   const metrics = createMetrics()
   const door = new Hono<DoorEnv>()
   door.use(count('registry', createHttpMetrics(metrics)))
