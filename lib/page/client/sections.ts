@@ -57,7 +57,7 @@ export function findings(all: readonly ShownFinding[]): Child[] {
   if (right.length > 0) {
     const list = right.map(({ id, seen }) => [make('span', 'mono', id), make('span', 'name', seen)])
     const inside = table('What is right', { rule: '', seen: 'name' }, list)
-    const text = `${formatCount(right.length, 'thing was', 'things were')} looked at and ${right.length === 1 ? 'is' : 'are'} right`
+    const text = formatCount(right.length, 'check passed', 'checks passed')
     shown.push(fold('right', false, [make('span', 'severity good', 'right'), make('span', 'name', text)], [inside]))
   }
   return shown
