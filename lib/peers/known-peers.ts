@@ -137,7 +137,7 @@ export class KnownPeers {
   /** Smaller is better: of the digits of this number, the first difference counts. */
   #place(peer: Peer, usual: Pace['usual']): number {
     const standing = this.#find(peer)
-    const isLast = standing?.isBusy === true || standing?.isWithholding === true
+    const isLast = standing?.isBusy === true || standing?.isMute === true
     // Only members have a connection: both sides have proven the swarm key on it.
     const isProven = standing?.proven === true || standing?.isConnected === true
     // In powers of two: less than that is chance. There are fewer than 100 of them.

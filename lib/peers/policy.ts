@@ -27,11 +27,6 @@ export const TIMES = {
    * A dead one costs that long once.
    */
   connectedWait: 5_000,
-  /**
-   * How long it is remembered that bodies stood still before their first byte, unless a byte comes: longer than a pull, so
-   * that it costs one stall and not one for each blob.
-   */
-  withheld: 60_000,
   /** How long an answer or a byte is a sign, when peers are compared, that a peer lives. */
   alive: 60_000,
   /** How long wrong content is held against a peer: disks are repaired, blobs pulled anew. */

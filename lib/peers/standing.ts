@@ -22,22 +22,20 @@ const OPEN: State = { name: 'open' }
 const WEIGHT = 0.3
 
 /**
- * What is known of one peer, as a machine of three states. Beside its state it may withhold bytes: it gave heads whose bodies
- * stood still. Then it is asked last, and heads do not speak for it.
+ * What is known of one peer, as a machine of three states. Beside its state it may be mute: it gave heads whose bodies did not
+ * come. Then it is asked last, and its heads are no signs of life, until a byte comes or Hyperswarm connects.
  *
- * | what happens             | open  | busy  | aside, silent | aside, unreachable or invalid | withholds |
- * | ------------------------ | ----- | ----- | ------------- | ----------------------------- | --------- |
- * | a head                   |       |       | open, unless it withholds | open, unless it withholds | |
- * | a byte of a body         |       |       | open          |                               | ends      |
- * | 503                      | busy, unless it withholds | as before | busy, unless it withholds | |    |
- * | silence, signs of life   | busy, unless it withholds | as before | |                       |           |
- * | silence, no signs        | aside | aside | aside         | aside, silent                 |           |
- * | refused, nonsense        | aside | aside | aside         | aside                         |           |
- * | a body stands still before its first byte, signs of life | | | | | begins                          |
- * | the same without signs, or it breaks off | aside | aside | aside | aside                 | begins    |
- * | Hyperswarm connects      | open  | open  | open          | open                          | ends      |
- * | its last connection ends | aside | aside | aside         | aside, silent                 |           |
- * | the time is over         |       | open  | as open       | as open                       | ends      |
+ * | what happens                    | open  | busy      | aside, silent | aside, unreachable or invalid |
+ * | ------------------------------- | ----- | --------- | ------------- | ----------------------------- |
+ * | a head, unless it is mute       |       |           | open          | open                          |
+ * | a byte of a body                |       |           | open          |                               |
+ * | 503                             | busy  | as before | busy          |                               |
+ * | silence, signs of life          | busy  | as before |               |                               |
+ * | silence, no signs               | aside | aside     | aside         | aside, silent                 |
+ * | refused, nonsense               | aside | aside     | aside         | aside                         |
+ * | Hyperswarm connects             | open  | open      | open          | open                          |
+ * | its last connection ends        | aside | aside     | aside         | aside, silent                 |
+ * | the time is over                |       | open      | as open       | as open                       |
  *
  * Failures while it is aside are one failure of one peer, not many in a row. A sign of life is an answer or a byte a moment
  * ago, or a Hyperswarm connection that stands, if that has not for long been the only one.
@@ -47,6 +45,8 @@ export class Standing {
   proven = false
   /** Whether a Hyperswarm connection to it stands. */
   isConnected = false
+  /** Whether it gives heads without bytes, for all that is known. */
+  isMute = false
   /** When it gave the last byte of a body, to any request of this node. */
   gaveAt = Number.NEGATIVE_INFINITY
   /** Milliseconds that its heads take, on average. */
@@ -61,9 +61,6 @@ export class Standing {
   /** Times aside in a row. */
   #failures = 0
   #heardAt = Number.NEGATIVE_INFINITY
-  /** Since when it withholds bytes, and until when that is remembered. */
-  #withholdsSince = 0
-  #withholdsUntil = 0
   /** When it was first waited for in vain since it was last heard of. */
   #silentSince: number | undefined
 
@@ -87,11 +84,6 @@ export class Standing {
     return this.#state.name === 'busy' && this.#state.until > this.#now
   }
 
-  /** Whether it gives heads without bytes, for all that is known. */
-  get isWithholding(): boolean {
-    return this.#withholdsUntil > this.#now
-  }
-
   get isAlive(): boolean {
     return this.isConnected || (this.lastFailure === undefined && this.#now - this.#heardAt < TIMES.alive)
   }
@@ -104,14 +96,13 @@ export class Standing {
 
   /** It gave the head of an answer, which it needed that long for, and proved the swarm key. */
   answered(headMs: number): void {
-    this.#heard()
     this.proven = true
     this.#pace.addHead(headMs)
-    if (!this.isWithholding) {
-      this.#failures = 0
-      if (this.#state.name === 'aside') this.#state = OPEN
-    }
     this.headMs = average(this.headMs, headMs)
+    if (this.isMute) return
+    this.#heard()
+    this.#failures = 0
+    if (this.#state.name === 'aside') this.#state = OPEN
   }
 
   /** It had not answered yet when another one did. Its time is at least that long; leaving it out would flatter it. */
@@ -123,8 +114,7 @@ export class Standing {
   /** It gave a byte of a body: whatever else it does not answer, it is not dead. */
   gave(): void {
     this.gaveAt = this.#now
-    if (this.isWithholding && this.#state.name !== 'aside') this.#open()
-    this.#withholdsUntil = 0
+    this.isMute = false
     this.#heard()
   }
 
@@ -137,7 +127,7 @@ export class Standing {
 
   /** It has too much to do (503): it comes last for the time that it asks for, in milliseconds. */
   busy(ms: number): void {
-    this.#heard()
+    if (!this.isMute) this.#heard()
     this.#beBusy(Math.min(Math.max(ms, 0), TIMES.longestBusy))
   }
 
@@ -161,17 +151,12 @@ export class Standing {
   }
 
   /**
-   * A body ended, or stood still, before its first byte. Heads speak for a peer no longer than a standing connection does:
-   * one that gives nothing else would win every race and hold up every transfer.
+   * A body ended, or stood still, before its first byte. Heads speak for a peer no longer: one that gives nothing else would win
+   * every race and hold up every transfer.
    */
   withheld(why: PeerFailure): void {
-    this.failure = { why, at: this.#now }
-    if (!this.isWithholding) this.#withholdsSince = this.#now
-    this.#withholdsUntil = this.#now + TIMES.withheld
-    const isAlive = this.isConnected || this.#now - this.#heardAt < TIMES.heard
-    const isBusy =
-      this.#now - this.gaveAt < TIMES.heard || (isAlive && this.#now - this.#withholdsSince < TIMES.connectedSilence)
-    if (why !== 'silent' || !isBusy) this.#putAside(why)
+    this.isMute = true
+    this.failed(why)
   }
 
   #putAside(why: PeerFailure): void {
@@ -205,11 +190,11 @@ export class Standing {
   #heard(): void {
     this.#heardAt = this.#now
     this.#silentSince = undefined
-    if (this.lastFailure === 'silent' && !this.isWithholding) this.#open()
+    if (this.lastFailure === 'silent') this.#open()
   }
 
   #beBusy(ms: number): void {
-    if (this.asideUntil > this.#now || this.isWithholding) return
+    if (this.asideUntil > this.#now) return
     const before = this.#state.name === 'busy' ? this.#state.until : this.#now
     this.#state = { name: 'busy', until: Math.max(before, this.#now + ms) }
   }
@@ -217,7 +202,7 @@ export class Standing {
   #open(): void {
     this.#state = OPEN
     this.#failures = 0
-    this.#withholdsUntil = 0
+    this.isMute = false
   }
 }
 
