@@ -8,33 +8,35 @@ import { patientClock } from './patient-clock.ts'
 import { TIMES } from './policy.ts'
 import { type PeerFailure, Standing } from './standing.ts'
 
-/** What is known of another node, for people. */
+/** What this node knows about another one, for people. */
 export interface PeerState {
-  /** Of its door. */
+  /** The address of its peer door. */
   readonly address: string
-  /** Whether a Hyperswarm connection to it stands. */
+  /** Whether this node has a Hyperswarm connection to it. */
   readonly isConnected: boolean
-  /** Milliseconds for which it is still put aside; 0 if it is not. */
+  /** Milliseconds for which it stays aside; 0 if it is not. */
   readonly asideMs: number
-  /** Its last failure, also if it was heard of since, and how many milliseconds ago that was. */
+  /** Its last failure, even if it has answered since, and how many milliseconds ago that was. */
   readonly failure?: { readonly why: PeerFailure; readonly agoMs: number } | undefined
   readonly isBusy: boolean
-  /** Milliseconds that its heads take, and bytes per millisecond that it gives, on average. */
+  /** Milliseconds that its heads take, and bytes per millisecond that it sends, on average. */
   readonly headMs?: number | undefined
   readonly rate?: number | undefined
 }
 
-/** Nodes of the largest clusters that Kubernetes supports. Of peers and of wrong content, the longest unused is forgotten first. */
+/**
+ * As many nodes as the largest clusters that Kubernetes supports. Entries that were not set for longest are forgotten first.
+ */
 const CAPACITY = 5_000
-/** Peers are compared by the time that this many bytes take: a middling layer's part. */
+/** Peers are compared by the time that they need for this many bytes, a part of a medium layer. */
 const COMPARED_BYTES = 1024 * 1024
 
 /**
- * What this node knows of all others: the {@link Standing} of each, who gave wrong content, and what is usual. In memory,
- * bounded, and never a reason to fail: an unknown peer is as good as any.
+ * What this node knows about all others: the {@link Standing} of each, which ones gave wrong content, and the usual pace. It is
+ * in memory and bounded, and nothing fails without it: an unknown peer counts as good as any.
  */
 export class KnownPeers {
-  /** What all of them together have needed lately. */
+  /** What all peers together have needed lately. */
   readonly pace = new Pace()
   readonly #clock: Clock
   /** By address. */
@@ -46,7 +48,7 @@ export class KnownPeers {
     this.#clock = clock
   }
 
-  /** What is known of the peer, also of one that was not heard of before. */
+  /** The standing of a peer; a new one for an unknown peer. */
   of(peer: Peer): Standing {
     const standing = this.#find(peer) ?? new Standing(this.#clock, this.pace)
     this.#standings.set(addressOf(peer), standing)
@@ -54,15 +56,15 @@ export class KnownPeers {
   }
 
   /**
-   * Its bytes are not those of the digest, or of the tag: it is not asked for that again, for a while.
+   * Call this if the peer's bytes do not match the digest or the tag. For a while the peer is not asked for this content again.
    *
-   * @param isSuspect whether it gave only a part of them, so that another peer may be to blame
+   * @param isSuspect whether the peer gave only a part of the bytes, so that another peer may be to blame
    */
   wrongContent(peer: Peer, key: Key, isSuspect = false): void {
     this.#wrong.set(wrongKey(peer, key), this.#now + (isSuspect ? TIMES.suspect : TIMES.wrong))
   }
 
-  /** Its bytes are those of the digest. */
+  /** Call this if the peer's bytes match the digest. */
   rightContent(peer: Peer, key: Key): void {
     this.#wrong.delete(wrongKey(peer, key))
   }
@@ -71,30 +73,30 @@ export class KnownPeers {
     return (this.#wrong.get(wrongKey(peer, key)) ?? 0) > this.#now
   }
 
-  /** Its last Hyperswarm connection has ended: the node died, or the way to it. */
+  /** Call this when the last Hyperswarm connection to the peer has ended, because the node or the way to it is dead. */
   gone(peer: Peer): void {
     this.of(peer).disconnected()
   }
 
-  /** A Hyperswarm connection to it has opened. */
+  /** Call this when a Hyperswarm connection to the peer has opened. */
   seen(peer: Peer): void {
     this.of(peer).connected()
   }
 
-  /** Whether it should not be asked now. */
+  /** Whether the peer should not be asked now. */
   isAside(peer: Peer): boolean {
     return (this.#find(peer)?.asideUntil ?? 0) > this.#now
   }
 
-  /** Whether asking it although it is put aside costs no time worth speaking of: it refuses at once or works again. */
+  /** Whether it costs hardly any time to ask the peer although it is put aside: it refuses at once or works again. */
   isCheapToTry(peer: Peer): boolean {
     return this.#find(peer)?.lastFailure === 'unreachable'
   }
 
   /**
-   * The peers from the best to the last: those not put aside, not busy nor without bytes, proven (by an answer, or by a
-   * connection that stands), fast, known to be alive. Peers between which nothing stands stay in the order in which they
-   * were found, which is random, so that load spreads.
+   * Sorts peers from the best to the worst. The criteria, in this order: not put aside; not busy, not mute; proven, by an
+   * answer or a standing connection; fast; known to be alive. Equal peers stay in the order in which they were found, which is
+   * random, so that load spreads.
    */
   rank<P extends Peer>(peers: readonly P[]): P[] {
     const { usual } = this.pace
@@ -102,7 +104,7 @@ export class KnownPeers {
     return places.sort((a, b) => a.place - b.place).map(({ peer }) => peer)
   }
 
-  /** How many peers are put aside at this moment. */
+  /** How many peers are put aside now. */
   get aside(): number {
     return [...this.#standings.values()].filter(({ asideUntil }) => asideUntil > this.#now).length
   }
@@ -112,7 +114,7 @@ export class KnownPeers {
     return [...this.#standings.values()].filter(({ isConnected }) => isConnected).length
   }
 
-  /** What is known of other nodes, for people: those that were asked, and those that this node has a connection to. */
+  /** The state, for people, of all nodes that this node has asked or has a connection to. */
   peers(): PeerState[] {
     const now = this.#now
     return [...this.#standings.entries()].map(([address, standing]) => ({
@@ -134,20 +136,20 @@ export class KnownPeers {
     return this.#standings.get(addressOf(peer))
   }
 
-  /** Smaller is better: of the digits of this number, the first difference counts. */
+  /** Smaller is better. Each criterion is a digit of this number, so the first difference decides. */
   #place(peer: Peer, usual: Pace['usual']): number {
     const standing = this.#find(peer)
     const isLast = standing?.isBusy === true || standing?.isMute === true
-    // Only members have a connection: both sides have proven the swarm key on it.
+    // Only members have a connection, because both sides prove the swarm key on it.
     const isProven = standing?.proven === true || standing?.isConnected === true
-    // In powers of two: less than that is chance. There are fewer than 100 of them.
+    // In powers of two, because smaller differences are chance. There are fewer than 100 values.
     const cost = Math.round(Math.log2(costOf(standing, usual)))
     const faults = [this.isAside(peer), isLast, !isProven].reduce((sum, is) => sum * 10 + Number(is), 0)
     return (faults * 100 + cost) * 10 + Number(standing?.isAlive !== true)
   }
 }
 
-/** Milliseconds that a part of a layer would take. What is not known of a peer is taken to be as usual. */
+/** Milliseconds that a part of a layer would take. Unknown figures of a peer count as usual. */
 function costOf(standing: Standing | undefined, usual: Pace['usual']): number {
   const rate = standing?.rate ?? usual.rate
   return Math.max((standing?.headMs ?? usual.head) + (rate === undefined ? 0 : COMPARED_BYTES / rate), 1)

@@ -3,18 +3,18 @@ import type { Pace } from './pace.ts'
 import { TIMES } from './policy.ts'
 
 /**
- * Why a peer failed. `unreachable`: it refused the connection or closed it, which costs nothing to find out again.
- * `silent`: no answer or no byte in time, which costs that time. `invalid`: an answer that cannot be right, or without
- * the proof of the swarm key.
+ * Why a peer failed. `unreachable`: it refused or closed the connection, which costs no time to find out again. `silent`: it
+ * sent no answer or no byte in time, which costs that time. `invalid`: its answer cannot be right, or lacks the proof of the
+ * swarm key.
  */
 export type PeerFailure = 'unreachable' | 'silent' | 'invalid'
 
 type State =
-  /** Nothing stands against it. */
+  /** Nothing counts against the peer. */
   | { readonly name: 'open' }
-  /** It works and has too much to do: it is asked last. */
+  /** The peer works but has too much to do, so it is asked last. */
   | { readonly name: 'busy'; readonly until: number }
-  /** It has failed: it is not asked. Afterwards it may be tried, and the next failure in a row lasts longer. */
+  /** The peer has failed and is not asked until then. After another failure in a row it is aside for longer. */
   | { readonly name: 'aside'; readonly until: number; readonly why: PeerFailure }
 
 const OPEN: State = { name: 'open' }
@@ -22,8 +22,9 @@ const OPEN: State = { name: 'open' }
 const WEIGHT = 0.3
 
 /**
- * What is known of one peer, as a machine of three states. Beside its state it may be mute: it gave heads whose bodies did not
- * come. Then it is asked last, and its heads are no signs of life, until a byte comes or Hyperswarm connects.
+ * What this node knows about one peer, as a machine of three states. In any state the peer may also be mute, which means that
+ * it sent heads whose bodies did not come. Then it is asked last, and its heads are no signs of life, until a byte comes or
+ * Hyperswarm connects.
  *
  * | what happens                    | open  | busy      | aside, silent | aside, unreachable or invalid |
  * | ------------------------------- | ----- | --------- | ------------- | ----------------------------- |
@@ -37,45 +38,45 @@ const WEIGHT = 0.3
  * | its last connection ends        | aside | aside     | aside         | aside, silent                 |
  * | the time is over                |       | open      | as open       | as open                       |
  *
- * Failures while it is aside are one failure of one peer, not many in a row. A sign of life is an answer or a byte a moment
- * ago, or a Hyperswarm connection that stands, if that has not for long been the only one.
+ * Failures while the peer is aside count as one failure, and not as many in a row. A sign of life is an answer or a byte a
+ * moment ago, or a standing Hyperswarm connection, unless that has been the only sign for long.
  */
 export class Standing {
-  /** Whether one of its answers proved the swarm key. */
+  /** Whether one of the peer's answers proved the swarm key. */
   proven = false
   /** Whether a Hyperswarm connection to it stands. */
   isConnected = false
-  /** Whether it gives heads without bytes, for all that is known. */
+  /** Whether it sends heads without bytes, as far as this node knows. */
   isMute = false
-  /** When it gave the last byte of a body, to any request of this node. */
+  /** When the peer last sent a byte of a body, for any request of this node. */
   gaveAt = Number.NEGATIVE_INFINITY
   /** Milliseconds that its heads take, on average. */
   headMs: number | undefined
   /** Bytes per millisecond that it gives, on average. */
   rate: number | undefined
-  /** Its last failure, also one that is long over, and when that was. */
+  /** Its last failure, however long ago, and when that was. */
   failure: { readonly why: PeerFailure; readonly at: number } | undefined
   readonly #clock: Clock
   readonly #pace: Pace
   #state: State = OPEN
-  /** Times aside in a row. */
+  /** How many times in a row it was put aside. */
   #failures = 0
   #heardAt = Number.NEGATIVE_INFINITY
-  /** When it was first waited for in vain since it was last heard of. */
+  /** When a request first waited for it in vain since its last sign of life. */
   #silentSince: number | undefined
 
-  /** @param pace learns what this peer needs, too */
+  /** @param pace also gets the measurements of this peer */
   constructor(clock: Clock, pace: Pace) {
     this.#clock = clock
     this.#pace = pace
   }
 
-  /** The failure for which it is, or was last, aside; `undefined` once it has been heard of again. */
+  /** The failure for which it is, or was last, aside; `undefined` once it has given a sign of life again. */
   get lastFailure(): PeerFailure | undefined {
     return this.#state.name === 'aside' ? this.#state.why : undefined
   }
 
-  /** Until when it is not asked, in milliseconds of the clock; a time that is over if it may be asked. */
+  /** Until when it is not asked, in milliseconds of the clock; in the past if it may be asked. */
   get asideUntil(): number {
     return this.#state.name === 'aside' ? this.#state.until : 0
   }
@@ -88,13 +89,13 @@ export class Standing {
     return this.isConnected || (this.lastFailure === undefined && this.#now - this.#heardAt < TIMES.alive)
   }
 
-  /** Whether a late answer is worth waiting for. */
+  /** Whether it is worth waiting for a late answer. */
   get mayAnswer(): boolean {
     if (this.#now - this.#heardAt < TIMES.signOfLife) return true
     return this.isConnected && this.#silentSince !== undefined && this.#now - this.#silentSince < TIMES.connectedWait
   }
 
-  /** It gave the head of an answer, which it needed that long for, and proved the swarm key. */
+  /** Call this when the peer has sent the head of an answer, after `headMs`, and proved the swarm key. */
   answered(headMs: number): void {
     this.proven = true
     this.#pace.addHead(headMs)
@@ -105,37 +106,40 @@ export class Standing {
     if (this.#state.name === 'aside') this.#state = OPEN
   }
 
-  /** It had not answered yet when another one did. Its time is at least that long; leaving it out would flatter it. */
+  /**
+   * Call this if another peer answered first. This peer needs at least `waitedMs`; without that its average would look too
+   * good.
+   */
   outrun(waitedMs: number): void {
     this.headMs = Math.max(average(this.headMs, waitedMs), this.headMs ?? 0)
     this.#pace.addHead(waitedMs)
   }
 
-  /** It gave a byte of a body: whatever else it does not answer, it is not dead. */
+  /** Call this when the peer has sent a byte of a body: it is not dead, even if it does not answer other requests. */
   gave(): void {
     this.gaveAt = this.#now
     this.isMute = false
     this.#heard()
   }
 
-  /** It gave that many bytes in so many milliseconds. */
+  /** Call this when the peer has sent `bytes` in `ms` milliseconds. */
   moved(bytes: number, ms: number): void {
     const rate = bytes / Math.max(ms, 1)
     this.rate = average(this.rate, rate)
     this.#pace.addRate(rate)
   }
 
-  /** It has too much to do (503): it comes last for the time that it asks for, in milliseconds. */
+  /** Call this if the peer has too much to do (503). It comes last for the milliseconds that it asks for. */
   busy(ms: number): void {
     if (!this.isMute) this.#heard()
     this.#beBusy(Math.min(Math.max(ms, 0), TIMES.longestBusy))
   }
 
   /**
-   * It refused, was silent or answered nonsense: it is put aside, longer each time in a row. A silent peer that may only be
-   * busy comes last instead, for a while: it may be the only one.
+   * Call this if the peer refused, was silent or sent a wrong answer. It is put aside, longer each time in a row. A silent peer
+   * that may only be busy comes last for a while instead, because it may be the only one.
    *
-   * @returns whether it may only be busy
+   * @returns whether the peer may only be busy
    */
   failed(why: PeerFailure): boolean {
     const now = this.#now
@@ -151,8 +155,8 @@ export class Standing {
   }
 
   /**
-   * A body ended, or stood still, before its first byte. Heads speak for a peer no longer: one that gives nothing else would win
-   * every race and hold up every transfer.
+   * Call this if a body ended or stood still before its first byte. After that, heads no longer count for the peer: a peer that
+   * sends nothing but heads would win every race and hold up every transfer.
    */
   withheld(why: PeerFailure): void {
     this.isMute = true
@@ -169,14 +173,14 @@ export class Standing {
     this.#state = { name: 'aside', until, why }
   }
 
-  /** A Hyperswarm connection to it has opened: what was held against it before is over. */
+  /** Call this when a Hyperswarm connection to the peer has opened. Earlier failures no longer count. */
   connected(): void {
     this.isConnected = true
     this.#silentSince = undefined
     this.#open()
   }
 
-  /** Its last Hyperswarm connection has ended. */
+  /** Call this when the last Hyperswarm connection to the peer has ended. */
   disconnected(): void {
     this.isConnected = false
     this.failure = { why: 'silent', at: this.#now }
