@@ -21,7 +21,7 @@ test('registry door refuses requests of web pages of other sites before it looks
       { Origin: 'null' },
       { Origin: `https://127.0.0.1:${port}` },
       { Origin: `http://127.0.0.1:${port + 1}` },
-      // A page whose name has come to mean this address: its browser sends nothing else that differs.
+      // A page whose name now resolves to this address. Its browser sends nothing else that is different.
       { Host: `evil.example:${port}` },
       { Host: `evil.example:${port}`, Origin: `http://evil.example:${port}` },
     ]) {

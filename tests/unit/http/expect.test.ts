@@ -1,4 +1,4 @@
-/** What the registry door tells the store to expect. */
+/** The content that the registry door tells the store to expect. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Digest } from '../../../lib/oci/digest.ts'

@@ -49,7 +49,7 @@ function make(exclude: readonly RegExp[] = [], room = 1) {
   return { store, writer, arrivals, followers, clock, ask }
 }
 
-/** The next so many bytes of a body. */
+/** The next `count` bytes of a body. */
 async function take(reader: ReadableStreamDefaultReader<Uint8Array>, length: number): Promise<Buffer> {
   const chunks: Uint8Array[] = []
   while (Buffer.concat(chunks).length < length) {
@@ -111,7 +111,7 @@ test('peer door ends the body of a follower when the arriving blob is aborted', 
   await assert.rejects(within('the end', rest), /given up/)
   assert.equal((await ask('10.0.0.2:5001')).status, 404)
   await reader.cancel().catch(() => undefined)
-  // What a server does with a body that fails.
+  // Like a server with a body that fails.
   assert.ok(followers.size <= 1)
 })
 
@@ -121,7 +121,7 @@ test('peer door has one follower for each blob, which may come again', async () 
   assert.equal((await ask('10.0.0.3:5001')).status, 404)
   assert.equal(followers.size, 1)
   const again = readerOf(await ask('10.0.0.2:5001'))
-  // The place is that of its last request.
+  // The follower has the place of its last request.
   await first.cancel()
   assert.equal((await ask('10.0.0.3:5001')).status, 404)
   await again.cancel()

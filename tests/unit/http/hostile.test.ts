@@ -15,7 +15,7 @@ const image = makeImage({ layers: 1 })
 const { digest } = image.target
 const HEX = digest.slice('sha256:'.length)
 
-/** A registry door over a layout, with files beside the layout and in it that are nobody's business. */
+/** A registry door over a layout, with private files beside the layout and in it. */
 async function withTemptingDoor(use: (port: number, lines: readonly LogLine[]) => Promise<void>): Promise<void> {
   await withTemporaryDirectory(async (dir) => {
     const layout = join(dir, 'layout')
@@ -36,7 +36,7 @@ async function withTemptingDoor(use: (port: number, lines: readonly LogLine[]) =
 const long = (count: number) => 'a'.repeat(count)
 
 const HOSTILE_TARGETS = [
-  // Out of the store, as it stands, encoded once, twice, and with other separators.
+  // Paths out of the store: plain, encoded once or twice, and with other separators.
   '/v2/team/app/blobs/sha256:../../../secret',
   '/v2/team/app/blobs/sha256:../secret',
   '/v2/team/app/blobs/../../secret',
@@ -57,7 +57,7 @@ const HOSTILE_TARGETS = [
   `/v2/team/app/blobs/sha256:${HEX.toUpperCase()}`,
   `/v2/team/app/blobs/md5:${HEX.slice(0, 32)}`,
   `/v2/team/app/blobs/sha256:${HEX}0`,
-  // Encoded slashes and dots where the plain form would be served.
+  // Encoded slashes and dots, in paths whose plain form would be served.
   `/v2/team%2fapp/manifests/${digest}?ns=registry.example`,
   `/v2/team%2Fapp/manifests/1?ns=registry.example`,
   `/v2%2fteam/app/manifests/1?ns=registry.example`,
@@ -81,7 +81,7 @@ const HOSTILE_TARGETS = [
   '/v2/team/app/manifests/1?ns=http://registry.example',
   '/v2/team/app/manifests/1?ns=registry.example/..',
   '/v2/team/app/manifests/1?ns=%ff%fe',
-  // What is no path at all.
+  // Targets that are no paths.
   '*',
   'team/app',
   'http://registry.example/v2/',
@@ -125,7 +125,7 @@ test('doors answer the longest paths at once, whatever they repeat', async () =>
         assert.ok(status >= 400 && status < 500, `${part} ${end}: ${status}`)
       }
     }
-    // A router that backtracks takes a second for each of them; all together take some hundredths.
+    // A router that backtracks takes a second for each of them; all together they take some hundredths of a second.
     assert.ok(performance.now() - start < 10_000)
   })
 })
@@ -189,11 +189,11 @@ test('doors answer TRACE and pushes with 405 over a socket, bodies and all', asy
           const length = method === 'TRACE' ? {} : { 'Content-Length': String(body.length) }
           client.send(requestText(method, '/v2/team/app/blobs/uploads/', length) + (method === 'TRACE' ? '' : body))
           const response = await client.response()
-          // The standard's Request cannot be made of TRACE.
+          // No standard Request can be made of TRACE.
           if (method === 'TRACE' && response.status === 400) return
           assert.equal(response.status, 405, method)
           assert.equal(response.headers.allow, 'GET, HEAD')
-          // With sockets of Bun's own, a request with a body is the last one.
+          // With Bun's own sockets, a request with a body is the last one.
           if (response.headers.connection === 'close') return
         }
       })
@@ -202,7 +202,7 @@ test('doors answer TRACE and pushes with 405 over a socket, bodies and all', asy
   })
 })
 
-/** Pieces of which paths that get somewhere, or nearly, are made. */
+/** Pieces for paths that are valid, or nearly valid. */
 const piece = fc.oneof(
   { weight: 3, arbitrary: fc.constantFrom('v2', 'team', 'app', 'manifests', 'blobs', 'uploads', 'tags', 'list', '1') },
   { weight: 2, arbitrary: fc.constantFrom('..', '.', '', '%2e%2e', '%2f', '%00', '\\', 'secret', digest, 'sha256:') },
@@ -229,12 +229,12 @@ test('doors answer any request line without a 5xx, and never with content from o
       fc.asyncProperty(requestLine, async (line) => {
         await withRawClient(port, async (client) => {
           client.send(Buffer.from(`${line}\r\nHost: x\r\nConnection: close\r\n\r\n`, 'latin1'))
-          // The rest of what was random may leave the server waiting for more: it gets no more.
+          // Random bytes may leave the server waiting for more, which never come.
           client.socket.end()
           await client.ended()
           const { received } = client
           assert.ok(!received.includes(SECRET))
-          // A connection may end without an answer: a line of white space only is no request.
+          // A connection may end without an answer: a line of white space is no request.
           const status = parseResponse(received)?.status
           assert.ok(status === undefined || status < 500, `${status}`)
         })

@@ -17,7 +17,7 @@ import { never } from '../../fixtures/layout.ts'
 import { allowed, withPeerDoor } from '../../fixtures/peer-door.ts'
 import { waitFor } from '../../fixtures/wait.ts'
 
-/** More than the socket buffers of both sides hold, so that who does not read keeps a transfer running. */
+/** More than the socket buffers of both sides hold, so that a client that does not read keeps a transfer running. */
 const LARGE = 24 * 1024 * 1024
 const image = makeImage({ layers: 1, layerSize: 100_000 })
 const large = makeImage({ layers: 1, layerSize: LARGE })
@@ -31,7 +31,7 @@ const UNKNOWN = `/v2/library/demo/blobs/${digestOf(Buffer.from('nobody has this'
 const TAG = '/v2/library/demo/manifests/1?ns=docker.io'
 const MANIFEST = `/v2/library/demo/manifests/${image.target.digest}?ns=docker.io`
 
-/** A store that says what it was asked. */
+/** A store that records the questions. */
 function watched(asked: string[]): (store: ContentStore) => ContentStore {
   return (store) =>
     new Proxy(store, {
@@ -43,7 +43,7 @@ function watched(asked: string[]): (store: ContentStore) => ContentStore {
     })
 }
 
-/** An answer without what differs from one moment to the next. */
+/** An answer without the parts that differ each time. */
 function lasting({ status, headers, body }: RawResponse): unknown {
   const { date, connection, 'keep-alive': keepAlive, ...rest } = headers
   return { status, headers: rest, body: body.toString('latin1') }
@@ -187,12 +187,12 @@ test('peer door refuses a surplus transfer at once, with a proof, and accepts it
       return answer.status === 503 && answer
     })
     assert.equal(refused.headers['retry-after'], '1')
-    // However many strangers ask, they do not take a place, and they are not told that there is none.
+    // However many strangers ask, they take no place, and do not learn that all are taken.
     for (let count = 0; count < 20; count++) {
       assert.equal((await exchange(port, requestText('GET', UNKNOWN))).status, 403)
     }
     assert.equal((await ask()).status, 503)
-    // One reads its answer to the end, the other one leaves.
+    // One client reads its answer to the end, and the other one leaves.
     clients[0]?.socket.resume()
     await waitFor('a place', async () => (await ask()).status === 404)
     const answer = (await clients[0]?.response()) ?? assert.fail('no client')
@@ -237,7 +237,7 @@ test('peer door counts bytes, refusals and running requests', async () => {
     const given = /^swarmirror_requests_total\{door="peer",method="GET",status="200",source="local"\} 1$/m
     await waitFor('the head of the answer', async () => given.test(await metrics()))
     assert.equal(running(), 1)
-    // Bytes count once the system has taken the whole of a chunk.
+    // Bytes count once the system has taken a whole chunk.
     holder.socket.on('data', () => {
       if (holder.received.length > 2 ** 19) holder.socket.pause()
     })
@@ -276,7 +276,7 @@ test('peer door keeps to the upload rate for all peers together, and sends every
     await Promise.all([call(), call(), call()])
     const seconds = (performance.now() - start) / 1_000
     client.close()
-    // 300 kB at 400 kB/s, less what may come at once.
+    // 300 kB at 400 kB/s, minus the burst.
     assert.ok(seconds > 0.69, `${seconds} s`)
   })
 })

@@ -1,4 +1,4 @@
-/** What the registry door counts of each registry. */
+/** The metrics of the registry door for each registry. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { boundedNames } from '../../../lib/http/metrics.ts'

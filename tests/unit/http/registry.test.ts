@@ -15,7 +15,7 @@ const layer = image.contents.at(-1)
 assert.ok(index !== undefined && manifest !== undefined && layer !== undefined)
 const ABSENT = digestOf(new Uint8Array([1, 2, 3]))
 
-/** The same image held by the node and by a peer: the answers must differ in their source only. */
+/** The same image at the node and at a peer: the answers may differ only in their source. */
 const HOLDERS = [
   ['local', { local: [image, NAME] }],
   ['peer', { remote: [image, NAME] }],

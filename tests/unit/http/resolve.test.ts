@@ -20,7 +20,7 @@ const TAG = `/v2/team/app/manifests/1?${NS}`
 const MANIFEST = `/v2/team/app/manifests/${manifest?.descriptor.digest}?${NS}`
 const LAYER = `/v2/team/app/blobs/${layer?.descriptor.digest}?${NS}`
 
-/** What containerd and others send to resolve, and what they send to fetch. */
+/** The requests with which containerd and others resolve, and those with which they fetch. */
 const RESOLVES = [
   ['HEAD', TAG],
   ['GET', TAG],

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createUploadRate } from '../../../lib/http/upload-rate.ts'
 
-/** A clock that runs only while somebody waits. */
+/** A clock whose time passes only while somebody waits. */
 function clock() {
   let time = 0
   const waits: number[] = []
@@ -49,7 +49,7 @@ test('upload rate keeps head and bytes as they are, and takes the time that they
   const bytes = new Uint8Array(await limited.arrayBuffer())
   assert.equal(bytes.length, 1_000_000)
   assert.deepEqual([bytes[0], bytes[699_999], bytes[700_000], bytes[700_001], bytes.at(-1)], [0, 0, 1, 2, 2])
-  // One second, less the 50 ms that may come at once.
+  // One second, minus the burst of 50 ms.
   assert.ok(elapsed() > 900 && elapsed() <= 1_000, `${elapsed()} ms`)
 })
 

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { findingsOf } from '../../../lib/containerd/rule.ts'
 import { type AskedDoor, DOOR_RULES, type DoorAnswer } from '../../../lib/mirror/bootstrap-doors.ts'
 
-/** Doors that answer so, at addresses of their own. */
+/** Doors with these answers, each at its own address. */
 const doorsOf = (...answers: DoorAnswer[]): AskedDoor[] =>
   answers.map((answer, index) => ({ host: `10.0.0.${index + 2}`, answer }))
 

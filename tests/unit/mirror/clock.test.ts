@@ -4,7 +4,7 @@ import { CLOCK } from '../../../lib/mirror/bootstrap-doors.ts'
 
 const SECOND = 1_000
 
-/** What is found where this machine's clock is ahead of those of other nodes by so many milliseconds. */
+/** The finding if this machine's clock is ahead of those of other nodes by these milliseconds. */
 async function clockOf(...ahead: readonly (number | undefined)[]) {
   const doors = ahead.map((aheadMs) => ({ host: '10.0.0.2', answer: 'accepts', aheadMs }) as const)
   const [finding] = await CLOCK.judge({ doors })

@@ -15,7 +15,7 @@ interface Scene {
   alone: boolean
   asked: number
   readonly readiness: Readiness
-  /** Waits until it says exactly this. */
+  /** Waits until the readiness says exactly this. */
   says(reasons: readonly string[], notes: readonly string[]): Promise<void>
 }
 

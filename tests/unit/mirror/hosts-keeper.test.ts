@@ -31,7 +31,7 @@ test('hosts keeper writes missing files, again whenever somebody removes them, a
     await rm(join(certs, '_default'), { recursive: true })
     await keep(never)
     assert.equal(await readFile(path, 'utf8'), written)
-    // K3s, for one, writes files of its own.
+    // K3s, for example, writes its own files.
     await writeFile(path, '[host."https://cache.example"]\n')
     await keep(never)
     assert.match(await readFile(path, 'utf8'), /127\.0\.0\.1:5000[\s\S]*cache\.example/)

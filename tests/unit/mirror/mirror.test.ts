@@ -17,7 +17,7 @@ function settingsOf(layout: string, flags: readonly string[]) {
   return readSettings({ flags: ['--store', `oci-layout:${layout}`, ...flags], environment: {} })
 }
 
-/** Takes a port of loopback over TCP; rejects if it is taken. */
+/** Binds a TCP port on loopback; rejects if it is taken. */
 async function occupy(port: number): Promise<Server> {
   const server = createServer()
   await new Promise<void>((resolve, reject) => {
@@ -33,7 +33,7 @@ async function release(server: Server): Promise<void> {
   await new Promise((resolve) => server.close(resolve))
 }
 
-/** Rejects if the door is still open, over UDP as well for the peer door. */
+/** Rejects if the door is still open, for the peer door also over UDP. */
 async function assertFree(port: number, udp = false): Promise<void> {
   await release(await occupy(port))
   if (!udp) return
@@ -70,7 +70,7 @@ test('startMirror says by its readiness when it is ready, and leaves no port ope
 test('startMirror closes everything that it has opened if a later door fails to open', async () => {
   await withImageLayout(async (layout) => {
     const { log } = createLogRecorder()
-    // The doors before it get ports that are known, so that they can be looked at afterwards.
+    // The earlier doors get known ports, so that the test can check them afterwards.
     const servers = [await occupy(0), await occupy(0), await occupy(0)] as const
     const [registry, peer, metrics] = [portOf(servers[0]), portOf(servers[1]), portOf(servers[2])]
     for (const server of servers.slice(0, 2)) await release(server)
@@ -90,7 +90,7 @@ test('startMirror reports that the mirror must end once the socket of containerd
   await withTemporaryDirectory(async (dir) => {
     const path = join(dir, 'containerd.sock')
     await writeFile(path, '')
-    // Keeps the file as a mount does, while its name is gone: that is what a container sees after a restart of containerd.
+    // Like a mount, this keeps the file although its name is gone, which a container sees after a restart of containerd.
     const keeper = spawn('sh', ['-c', 'exec 3<"$0" && echo open && exec cat', path], {
       stdio: ['pipe', 'pipe', 'inherit'],
     })

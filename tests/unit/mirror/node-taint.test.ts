@@ -19,7 +19,7 @@ interface Asked {
   readonly body: string
 }
 
-/** Stands in for the API server with one node; `answer` may refuse a request by a status. */
+/** A double of the API server with one node; `answer` may refuse a request with a status. */
 async function withApi(
   taints: readonly object[] | undefined,
   use: (api: {

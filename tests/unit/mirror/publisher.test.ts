@@ -14,7 +14,7 @@ import { waitFor, within } from '../../fixtures/wait.ts'
 
 const image = makeImage({ layers: 1, layerSize: 100 })
 
-/** A publisher of a store that holds an image, to a swarm that is slow to be told. */
+/** A publisher of a store with an image, in a swarm that is slow to take announcements. */
 function start({ announceTimeout = 60_000, settle = Promise.withResolvers<void>(), store = storeOfImage() } = {}) {
   const { log, lines } = createLogRecorder()
   const router = new MemorySwarm().join(peerOf('self'))

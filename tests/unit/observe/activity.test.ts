@@ -16,7 +16,7 @@ const answered = (target: Answered['target'], source: Answered['source'] = 'loca
   headMs: 1,
 })
 const attempt: Attempt = { peer: '10.0.0.2:5001', from: 1, to: 9, bytes: 10 }
-/** Begins a transfer; the function that comes back ends it. */
+/** Begins a transfer; the returned function ends it. */
 function transfer(activity: Activity, target: Answered['target'], given = 10) {
   const told: Transferred = { startedAt: 0, bytes: given, attempts: [{ ...attempt, bytes: given }] }
   activity.transferred(target, told)
@@ -153,7 +153,7 @@ test('Activity does not count transfers of a request without content for the nex
   // A conditional request, and then one for the bytes.
   transfer(activity, blob(1), 0)('complete')
   const ended = transfer(activity, blob(1), 10)
-  // Another request joins, and reads on by itself.
+  // Another request joins, and goes on by itself.
   activity.answered(answered(blob(1), 'peer'))
   ended()
   transfer(activity, blob(1), 5)
@@ -167,7 +167,7 @@ test('Activity learns how much came from upstream, once, without the bytes that 
   transfer(activity, blob(1), 300)('failed')
   activity.answered(answered(blob(1), 'none', 0))()
   activity.answered(answered(blob(2), 'none', 0))()
-  // This one was found after all, and upstream was to resolve that one whoever has it.
+  // The first one was found after all, and the second one was left to upstream.
   activity.answered(answered(blob(3), 'none', 0))()
   activity.answered(answered(blob(3), 'peer'))()
   activity.answered({ ...answered(blob(4), 'none', 0), isForUpstream: true })()

@@ -34,7 +34,7 @@ test('boundedLog bounds a flood of one event, says how much it left out, and lea
     log.error('request failed', { ms })
     pass(1)
   }
-  // 20 at once, and one in each of the ten seconds.
+  // 20 lines at once, and one in each of the ten seconds.
   assert.ok(lines.length >= 29 && lines.length <= 30, `${lines.length} lines`)
   log.error('answer broke off')
   assert.equal(lines.at(-1)?.event, 'answer broke off')
@@ -43,7 +43,7 @@ test('boundedLog bounds a flood of one event, says how much it left out, and lea
   pass(60_000)
   log.error('request failed')
   assert.equal(told + Number(lines.at(-1)?.fields.left_out), 10_000)
-  // After a pause as many may come at once as at first, and nothing is told twice.
+  // After a pause as many lines may come at once as at first, and no count is reported twice.
   for (let count = 0; count < 30; count++) log.error('request failed')
   assert.equal(lines.filter(({ event }) => event === 'request failed').length, before.length + 20)
   assert.equal(lines.at(-1)?.fields.left_out, undefined)

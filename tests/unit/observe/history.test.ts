@@ -20,7 +20,7 @@ test('History tells what happened in each bar, and forgets what is older than a 
   assert.deepEqual((await history.status()).bars, [[0, { ...NOTHING, peer: 10, failures: 1 }]])
   counts = { ...counts, peer: 15 }
   now += BAR
-  // It was before the end of the bar, whose last look is this one.
+  // It happened before the end of the bar, and this is the bar's last look.
   await history.status()
   counts = { ...counts, given: 7 }
   const both = [

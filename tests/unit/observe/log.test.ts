@@ -18,7 +18,7 @@ function record(level: LogLevel = 'debug') {
   }
 }
 
-/** The fields of a line, as a reader of the log gets them. */
+/** The fields of a line, as a program reads them. */
 function fieldsOf(fields: LogFields): Record<string, unknown> {
   const { log, lines } = record()
   log.info('something', fields)

@@ -54,7 +54,7 @@ test('metrics of a mirror have every series that can be foreseen from the start,
   for (const { name, type, labels, values } of metrics.descriptions) {
     if (name.startsWith('process_') || name === 'swarmirror_build_info' || name === 'swarmirror_check_findings')
       continue
-    // Nobody knows the registries before they are asked for.
+    // Registries are not known before clients ask for them.
     if (name === 'swarmirror_upstream_up') continue
     const series = type === 'histogram' ? `${name}_count` : name
     if (labels.length === 0) assert.ok(lines.includes(`${series} 0`), series)

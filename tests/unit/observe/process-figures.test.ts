@@ -14,7 +14,7 @@ import { NO_FIGURES } from '../../fixtures/metrics.ts'
 import { commandOf } from '../../fixtures/process.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
-/** What the metrics of this process say, by their names. */
+/** The values of this process's metrics, by name. */
 async function figures(): Promise<Readonly<Record<string, number>>> {
   const metrics = createMetrics()
   registerProcessMetrics(metrics)()
@@ -82,7 +82,7 @@ test('metrics have the figures of the process and of parts that are read on dema
     'swarmirror_peer_door_transfers 5',
     'swarmirror_keys_announced 7',
     'swarmirror_keys_waiting 2',
-    // Looked at twice, and not added up.
+    // They are read twice, but not added up.
     'swarmirror_keys_refreshed_total 40',
     'swarmirror_refresh_lag_seconds 1.5',
     'swarmirror_swarm_requests_total 90',

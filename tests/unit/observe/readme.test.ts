@@ -1,4 +1,4 @@
-/** What lib/observe/README.md says of metrics and of the log is true. */
+/** Checks what lib/observe/README.md says about metrics and the log. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -87,7 +87,7 @@ test('lib/observe/README.md tells every outcome of a transfer', async () => {
   for (const outcome of outcomes) {
     const transfer = new Transfer(parts, OPTIONS, BLOB)
     transfer.finish(outcome)
-    // Once, whatever ends it again.
+    // The transfer ends once, even if it is finished again.
     transfer.finish('failed')
   }
   parts.client.close()

@@ -18,7 +18,7 @@ const self = { host: '10.0.0.1', port: 5001 }
 const other = { host: '10.0.0.2', port: 5001 }
 const bytes = (text: string) => new TextEncoder().encode(text)
 
-/** A census of one other member, which answers as told. */
+/** A census with one other member, which answers with `answer`. */
 function censusOf(answer: () => Uint8Array | undefined) {
   const swarm = new MemorySwarm()
   const asker = swarm.join(self)
@@ -70,7 +70,7 @@ test('the census asks only if somebody looks, once per round, and keeps the intr
   assert.deepEqual(look(), { address: addressOf(other), isMute: false })
   await waitFor('it has told', () => look()?.told)
   assert.equal(asked, 1)
-  // Not an introduction, which is as good as silence and comes sooner.
+  // An answer that is no introduction counts as silence, and comes sooner.
   answer = bytes('no')
   await clock.pass(10_000)
   await waitFor('it is mute', () => look()?.isMute)

@@ -1,4 +1,4 @@
-/** The page as it is asked for over HTTP: who is answered, with what, and how much it may cost. */
+/** The page over HTTP: who gets an answer, which one, and how much it may cost. */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
@@ -21,7 +21,7 @@ function ask(path: string, init: RequestInit & { readonly headers?: Record<strin
   return page.app.request(`http://127.0.0.1:5002${path}`, { ...init, headers })
 }
 
-/** A request as `fetch` sends it over a connection, with its length. */
+/** A request with its length, as `fetch` sends it. */
 function asking(reference: string, headers: Record<string, string> = {}) {
   const body = JSON.stringify({ reference })
   return { method: 'POST', body, headers: { ...JSON_TYPE, 'content-length': String(body.length), ...headers } }
@@ -55,7 +55,7 @@ test('page: its document has no inline script or style', async () => {
 
 test('page: its script is a self-contained program', () => {
   const script = clientScript()
-  // Parses, with nothing imported, no types left, and no name twice, as in a module.
+  // The script parses as a module, without imports, types or duplicate names.
   assert.equal(typeof new Function(`'use strict'; { ${script} }`), 'function')
   assert.doesNotMatch(script, /\bimport\b|\brequire\b|innerHTML|insertAdjacentHTML|document\.write/)
 })
@@ -94,7 +94,7 @@ test('page: only an IP address or localhost is answered as its host, so that no 
 
 test('page: other sites get nothing', async () => {
   assert.equal((await ask('/', { headers: { 'sec-fetch-site': 'none', 'sec-fetch-mode': 'navigate' } })).status, 200)
-  // A link to the page from elsewhere is followed; what is shown then, the other site cannot read.
+  // Links to the page from other sites work, because those sites cannot read the page.
   assert.equal(
     (await ask('/', { headers: { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' } })).status,
     200,
@@ -144,7 +144,7 @@ test('page: one trace runs at a time, and the next one after it', async () => {
     },
     async (_, emit) => {
       started++
-      // The head of an answer goes out with its first byte.
+      // The head of an answer is sent together with its first byte.
       emit({ step: 'name', name: 'a', lookupTimeout: 1 })
       await going.promise
       emit({ step: 'end', ms: 1 })

@@ -1,4 +1,4 @@
-/** What the documentation says of the page is true, and its pictures. */
+/** Checks what the documentation says about the page, and its pictures. */
 import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -26,9 +26,9 @@ const OPTIONS: TracerOptions = { lookupTimeout: 100, resolution: bySwarm }
 
 interface Setting {
   readonly store: MemoryStore
-  /** Lets a peer that works hold the image, and gives its address. */
+  /** Starts a good peer with the image, and returns its address. */
   hold(held?: Image): Promise<TestPeer>
-  /** Lets a peer announce the image, whatever it does when it is asked. */
+  /** Makes a peer announce the image, whatever it answers later. */
   announce(peer: TestPeer, held?: Image): void
   run(reference: string, signal?: AbortSignal): Promise<readonly TraceStep[]>
   readonly dependencies: TracerDependencies
@@ -117,7 +117,7 @@ test('createTracer tells parts in the order of the manifest, whichever answers f
       async describe(digest, signal) {
         asked.add(digest)
         if (layers.every((layer) => asked.has(layer))) all.resolve()
-        // The config is heard of after the layers have been.
+        // The answer for the config comes after those for the layers.
         if (digest === config) await all.promise.then(() => new Promise((resolve) => setImmediate(resolve)))
         return await store.describe(digest, signal)
       },
@@ -224,7 +224,7 @@ test('createTracer does not believe a manifest that does not match its digest', 
 test('createTracer ends in time and with its signal, and says so', async () => {
   const slow = (setting: Setting) => {
     const router = setting.dependencies.router
-    // A lookup that goes on until it is ended.
+    // A lookup that runs until it is ended.
     router.lookup = async function* (_, signal) {
       await new Promise<void>((resolve) => {
         if (signal.aborted) resolve()
@@ -273,7 +273,7 @@ test('createTracer goes on with the peers when this node itself does not answer,
       assert.equal(answers[0]?.outcome, 'content')
     }
     assert.equal(problemOf(steps), undefined)
-    // Whoever waited once for nothing does not wait again.
+    // After one wait in vain the trace does not wait again.
     assert.equal(asked, 1)
   })
 })

@@ -11,7 +11,7 @@ import { waitFor } from '../../fixtures/wait.ts'
 
 const GET = requestText('GET', '/')
 
-/** No two places of it look alike, so that bytes at a wrong place are seen. */
+/** No two offsets have the same bytes, so that misplaced bytes are noticed. */
 function pattern(length: number): Buffer {
   const words = new Uint32Array(Math.ceil(length / 4))
   for (let index = 0; index < words.length; index++) words[index] = Math.imul(index + 1, 0x9e3779b1)
@@ -95,7 +95,7 @@ test('FileSource sends the right bytes to a client that reads slowly', async () 
         let seen = 0
         client.socket.on('data', (chunk: Buffer) => {
           seen += chunk.length
-          // Stops the stream again and again, so that the writer has to wait for it.
+          // Pauses the stream repeatedly, so that the writer has to wait.
           if (Math.floor(seen / 2_000_000) > Math.floor((seen - chunk.length) / 2_000_000)) {
             client.socket.pause()
             setTimeout(() => client.socket.resume(), 20)

@@ -15,7 +15,7 @@ async function open(handler: Handler): Promise<{ listener: Listener; failures: u
   return { listener, failures }
 }
 
-/** Bodies of two halves, of which the second comes when `finish` is called. */
+/** Bodies of two halves. The second half comes when `finish` is called. */
 function halves() {
   const finish = Promise.withResolvers<void>()
   const handler = () => {
@@ -83,7 +83,7 @@ test('listen close cuts unfinished exchanges with FIN when the signal aborts, an
     assert.equal(await client.ended(), 'fin')
     assert.equal(parseResponse(client.received)?.body.length, 1_000)
   }
-  // The mirror ended them, the content did not break.
+  // The mirror ended them; the content did not break off.
   assert.deepEqual(failures, [])
 })
 
@@ -120,6 +120,6 @@ test('listen leaves nothing open: a process that has closed its listener ends by
   const { at, ...told } = JSON.parse(stdout)
   assert.deepEqual(told, { status: 200, refused: 400, cut: 1 })
   assert.equal(code, 0)
-  // A connection that was forgotten would end after 30 s.
+  // A forgotten connection would end after 30 s.
   assert.ok(Date.now() - at < 20_000, `${Date.now() - at} ms`)
 })

@@ -12,7 +12,7 @@ interface Failure {
   readonly request: { readonly method: string; readonly url: string }
 }
 
-/** Runs `use` with a listener on the handler, as the doors for content have it, and closes it afterwards. */
+/** Runs `use` with a listener like those of the doors for content, and closes it afterwards. */
 async function withListener(
   handler: Handler,
   use: (listener: Listener, failures: readonly Failure[]) => Promise<void>,
@@ -35,7 +35,7 @@ async function withListener(
 const text = (body: string) => new Response(body, { headers: { 'content-length': String(body.length) } })
 const GET = requestText('GET', '/')
 
-/** A body that gives its chunks and then, when it is pulled again, does what `last` does. */
+/** A body that gives its chunks, and then calls `last` when it is pulled again. */
 function bodyOf(
   chunks: readonly Uint8Array[],
   last: (controller: ReadableStreamDefaultController<Uint8Array>) => void | Promise<void>,
@@ -57,7 +57,7 @@ function bodyOf(
 
 const PART = new Uint8Array(1_000_000).map((_, index) => index % 251)
 
-/** Sends GET / and gives what came until the end of the connection. */
+/** Sends GET / and returns everything until the end of the connection. */
 async function readToEnd(client: RawClient) {
   client.send(GET)
   const ending = await client.ended()
@@ -154,7 +154,7 @@ test('listen answers many pipelined requests in their order, without a warning',
         })
       },
     )
-    // Warnings come in a turn of their own.
+    // Warnings come in another turn of the event loop.
     await sleep(20)
     assert.deepEqual(warnings.map(String), [])
   } finally {
@@ -348,7 +348,7 @@ test('listen answers HEAD with the length of the body, sends none and cancels it
       client.send(requestText('HEAD', '/'))
       assert.equal((await client.response(true)).headers['content-length'], '12345')
       client.send(requestText('HEAD', '/'))
-      // Bytes of a body would stand in front of this one.
+      // Bytes of a body would come before this response.
       assert.equal((await client.response(true)).status, 200)
       assert.equal(client.received.length, 0)
     })
@@ -378,7 +378,7 @@ test('listen pulls no more from a body than the buffers of a client that does no
       client.socket.pause()
       client.send(GET)
       await waitFor('the body begins', () => pulled > 0)
-      // Once the kernel's buffers are full nothing moves any more.
+      // Once the kernel's buffers are full, nothing moves any more.
       let last = -1
       await waitFor('the body stands still', async () => {
         const still = pulled === last

@@ -1,4 +1,4 @@
-/** Requests that no handler sees and no log tells of, over raw sockets, on the server of each door. */
+/** Requests that neither a handler nor the log sees, over raw sockets, on the server of each door. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { listen } from '../../../lib/platform/listen.ts'
@@ -6,7 +6,7 @@ import { exchange, requestText } from '../../fixtures/http.ts'
 import { listenForMembers } from '../../fixtures/listen.ts'
 import { within } from '../../fixtures/wait.ts'
 
-/** Host headers that are none, or that make no URL, and a method that is none. */
+/** Invalid Host headers, Host headers that make no URL, and an invalid method. */
 const HEADS = [
   'GET / HTTP/1.0\r\n\r\n',
   'GET / HTTP/1.1\r\n\r\n',

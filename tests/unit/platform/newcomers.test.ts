@@ -15,12 +15,12 @@ const identity = createTlsIdentity([SWARM_KEY])
 interface Scene {
   /** Opens silent connections. */
   open(count: number, from?: string): void
-  /** How many of them stand. */
+  /** How many of them are still open. */
   standing(): number
   ask(client: PeerClient): Promise<string>
 }
 
-/** Runs `use` with a door that trusts those who ask for `/trusted`. */
+/** Runs `use` with a door that trusts clients that ask for `/trusted`. */
 async function withDoor(
   tls: typeof identity | undefined,
   newcomers: NewcomerBounds,
@@ -78,7 +78,7 @@ for (const [what, tls] of [
       assert.equal(await ask(client), 'hello')
       open(10)
       await waitFor('their end', () => standing() === 0)
-      // Deno keeps no idle connection under TLS, by our own choice.
+      // On Deno we keep no idle connections under TLS.
       assert.equal(await ask(client), 'hello')
     }))
 }

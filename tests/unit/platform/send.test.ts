@@ -9,7 +9,7 @@ import { waitFor, within } from '../../fixtures/wait.ts'
 
 const GET = requestText('GET', '/')
 
-/** A source that has one piece of memory for all of its chunks, and fills it again as soon as it is asked for more. */
+/** A source that uses the same memory for all its chunks, and overwrites it as soon as it is asked for more. */
 class OneBufferSource implements ByteSource {
   cancelled = false
   readonly #buffer: Uint8Array
@@ -59,7 +59,7 @@ async function withSlowClient(
   }
 }
 
-/** Waits until nothing more is asked of the source: the client's and the system's buffers are full. */
+/** Waits until the source is asked for nothing more, because the buffers of the client and the system are full. */
 async function untilStill(source: OneBufferSource): Promise<void> {
   await waitFor('the body stands still', async () => {
     const before = source.given
@@ -97,7 +97,7 @@ test('send ends the connection of a client that takes nothing for too long with 
     assert.equal(await client.ended(), 'fin')
     const { body } = parseResponse(client.received) ?? assert.fail('no response')
     assert.ok(body.length < 64 * 1024 * 2_000)
-    // What came is good to its last byte.
+    // All bytes that came are correct.
     body.forEach((byte, at) => {
       if (byte !== Math.floor(at / (64 * 1024)) % 199) assert.fail(`byte ${at}`)
     })
@@ -125,7 +125,7 @@ test('send keeps a client that takes something now and then', async () => {
 
 test('send reports how many bytes of a body it has sent, even if the client leaves', async () => {
   for (const leaves of [false, true]) {
-    // What the client leaves does not end before it does.
+    // The body does not end before the client has left.
     const chunks = leaves ? 1_000_000 : 400
     const total = 64 * 1024 * chunks
     const ended = Promise.withResolvers<number>()

@@ -50,7 +50,7 @@ test('ServerConnections accepts a bounded number of newcomers per address and se
   for (let count = 0; count < 5; count++) connections.begin(come('trusted')).admission.trust()
   const [first, second] = [come('first'), come('second')]
   assert.ok(first && second)
-  // They have left, and it goes on as before.
+  // They have left, and newcomers are bounded as before.
   for (const connection of [first, second]) connections.remove(connection)
   assert.equal(come('third'), undefined)
   assert.ok(come('other', 'b'))

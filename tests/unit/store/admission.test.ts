@@ -93,7 +93,7 @@ test('layout store: what the policy does not admit is neither held nor described
 })
 
 test('admittedNames: a long text is read in time', () => {
-  // Where time grew with the square of the length, these took minutes.
+  // If the time grew with the square of the length, these would take minutes.
   for (const part of ['a.', 'a:', 'a/', 'a@', 'a']) {
     const name = part.repeat(300_000)
     const begun = performance.now()

@@ -22,7 +22,7 @@ function make() {
   return { writer, arrivals, arrival }
 }
 
-/** A source of which the next chunk comes when a test says so. */
+/** A source whose next chunk comes when a test says so. */
 function script(): { readonly source: ByteSource; give(chunk: Uint8Array): void; fail(): void } {
   let next = Promise.withResolvers<Uint8Array>()
   return {
@@ -37,7 +37,7 @@ function script(): { readonly source: ByteSource; give(chunk: Uint8Array): void;
   }
 }
 
-/** The bytes of an arrival from a place on, as they come. */
+/** The bytes of an arrival from an offset on, as they come. */
 function reading(arrival: { read(offset: number, signal: AbortSignal): AsyncIterable<Uint8Array> }, offset = 0) {
   const chunks = arrival.read(offset, never)[Symbol.asyncIterator]()
   let got = Buffer.alloc(0)
@@ -70,7 +70,7 @@ test('what passes can be read before the store has it, and is counted', async ()
   const last = passing.next()
   give(BYTES.subarray(600))
   await last
-  // More at once than is kept: the first of it, when the store has it.
+  // More bytes at once than are kept. The first of them come when the store has them.
   writer.write(BYTES.length - 500)
   assert.deepEqual(await rest, BYTES)
   writer.commit()
@@ -122,7 +122,7 @@ test('what has passed of a blob that is given up is no end of it', async () => {
 
 test('whatever passes, is written and is read in any order, readers get the bytes of the blob', async () => {
   const step = fc.record({
-    /** Which of two transfers gives so many bytes more. */
+    /** Which of two transfers gives this many more bytes. */
     passing: fc.nat(1),
     bytes: fc.integer({ min: 1, max: 1_500 }),
     /** How far behind the store is. */

@@ -7,7 +7,7 @@ import { inTime, within } from '../../fixtures/wait.ts'
 
 const never = new AbortController().signal
 
-/** Pieces of these lengths, and what became of them. */
+/** Pieces of these lengths, and how the iterable ended. */
 function source(lengths: readonly number[], { endless = false } = {}) {
   const state = { begun: 0, given: 0, aborted: false }
   async function* begin(signal: AbortSignal) {

@@ -6,7 +6,7 @@ import { OCI_INDEX, OCI_LAYER, OCI_MANIFEST } from '../../../lib/oci/media-type.
 import { type WalkOptions, type WalkProblem, type WalkSource, walkHeld } from '../../../lib/store/walk.ts'
 import { type Content, contentOf, type Image, makeImage, makeIndex } from '../../fixtures/image.ts'
 
-/** A source of these contents that counts what it is asked. */
+/** A source of these contents that counts the questions. */
 function sourceOf(contents: readonly Content[]) {
   const bytes = new Map(contents.map((content) => [content.descriptor.digest, content.bytes]))
   const described: Digest[] = []
@@ -154,7 +154,7 @@ for (const layerSize of [100, 5_000_000]) {
 }
 
 test('walkHeld comes out of a cycle, which only a source that lies can make', async () => {
-  // No index can hold its own digest, so the walk must notice by the bytes.
+  // No index can contain its own digest, so the walk must notice from the bytes.
   const real = indexOf()
   const liar = indexOf({ ...real.descriptor })
   const source: WalkSource = { describe: async () => real.descriptor.size, read: async () => liar.bytes }

@@ -10,7 +10,7 @@ import type { ProxySettings } from '../../../lib/upstream/proxy.ts'
 import { never } from '../../fixtures/layout.ts'
 import { PATIENCE } from '../../fixtures/wait.ts'
 
-/** Milliseconds for what must come; a probe of what never comes gets less. */
+/** Milliseconds for answers that must come; probes without an answer get less. */
 const TIME = PATIENCE
 const SHORT = 50
 
@@ -30,11 +30,11 @@ function makeIdentity() {
 
 interface Scene {
   readonly port: number
-  /** What came, as text. */
+  /** The received text. */
   readonly received: () => string
 }
 
-/** Runs `use` with a server on loopback that handles its connections in a way of the test's. */
+/** Runs `use` with a server on loopback whose connections the test handles. */
 async function withServer(server: Server, handle: (socket: Socket) => void, use: (scene: Scene) => Promise<void>) {
   const sockets = new Set<Socket>()
   let received = ''
@@ -202,7 +202,7 @@ test('createProbe ends with its signal', () =>
     },
   ))
 
-/** A proxy that leads every connection to a port of loopback, whatever name it is asked for. */
+/** A proxy that connects everything to the same port on loopback, whatever name it is asked for. */
 function proxyTo(port: number): (socket: Socket) => void {
   return (socket) =>
     void socket.once('data', (head) => {

@@ -18,7 +18,7 @@ interface Setting {
   /** The hosts that were probed, in order. */
   readonly probed: string[]
   readonly lines: ReturnType<typeof createLogRecorder>['lines']
-  /** What every probe gives from now on; a promise is a probe that takes its time. */
+  /** The result of every probe from now on; a promise is a slow probe. */
   result: ProbeResult | Promise<ProbeResult> | ((host: UpstreamHost) => ProbeResult)
   isKnown: boolean
   hosts: readonly string[]
@@ -69,7 +69,7 @@ test('Upstreams renews a state before it ends while clients ask for the registry
     await upstreams.answers('r', never)
     await clock.pass(9_000)
     assert.equal(probed.length, 2)
-    // The next look hangs: what was known counts as long as it does.
+    // The next look hangs, and the old state counts meanwhile.
     const slow = Promise.withResolvers<ProbeResult>()
     setting.result = slow.promise
     await clock.pass(9_000)
@@ -80,7 +80,7 @@ test('Upstreams renews a state before it ends while clients ask for the registry
     slow.resolve(DOWN)
     await clock.pass(0)
     assert.equal(await upstreams.answers('r', never), false)
-    // A silent one is looked at each second.
+    // A silent registry is probed each second.
     const before = probed.length
     await clock.pass(3_000)
     assert.equal(probed.length, before + 3)
@@ -176,7 +176,7 @@ test('Upstreams probes few registries that only a client names, and leaves the r
     const first = await ask(0, 100)
     assert.equal(first.filter((answers) => !answers).length, 10)
     assert.equal(probed.length, 10)
-    // Nor do looks that renew what is known of them come more often.
+    // Looks that renew their states are no more frequent.
     await clock.pass(10_000)
     assert.ok(probed.length <= 10 + 10_000 / 500, `${probed.length} probes`)
     setting.isKnown = true

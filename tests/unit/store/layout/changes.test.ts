@@ -35,7 +35,7 @@ test('layout store keeps the last good state while index.json is corrupt, says s
 test('layout store sees changes without events, by reading again', async () => {
   const [one, two] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
   await withTemporaryDirectory(async (parent) => {
-    // The directory that is watched is replaced by a link's change, of which no event tells.
+    // A link changes and so replaces the watched directory, without an event.
     const [before, after, dir] = [join(parent, 'before'), join(parent, 'after'), join(parent, 'layout')]
     await writeLayout(before, [{ image: one, names: [NAME] }])
     await writeLayout(after, [{ image: two, names: [NAME] }])
@@ -88,7 +88,7 @@ test('layout store notices a blob that was written over without an event', async
   const layer = image.contents.at(-1)?.descriptor ?? assert.fail()
   await withTemporaryDirectory(async (dir) => {
     await writeLayout(dir, [{ image }])
-    // No directory that is watched has the file itself.
+    // The file itself is in no watched directory.
     const aside = join(dir, 'aside', 'blob')
     await mkdir(join(dir, 'aside'))
     await rename(blobPath(dir, layer.digest), aside)
@@ -134,7 +134,7 @@ test('layout store sees changes although events do not cease', async () => {
     async (store, dir) => {
       const writing = new AbortController()
       const writer = (async () => {
-        // A copy in place, as it looks from outside; the pause between its events is far below the settle time.
+        // Looks like a copy in place. The pauses between its events are far shorter than the settle time.
         for (let at = 0; !writing.signal.aborted; at++) {
           await appendFile(blobPath(dir, digestOf(new Uint8Array())), String(at))
           await new Promise((resolve) => setTimeout(resolve, 5))

@@ -23,7 +23,7 @@ import {
 import { blobPath, heldKeys, NAME, never, withLayoutStore } from '../../../fixtures/layout.ts'
 import { createLogRecorder } from '../../../fixtures/log.ts'
 
-/** A layout of which images come and go by name, as the conformance suite wants it. */
+/** A layout whose images come and go by name, as the conformance suite demands. */
 async function makeFixture() {
   const opened = Promise.withResolvers<ContentStore>()
   const finish = Promise.withResolvers<void>()

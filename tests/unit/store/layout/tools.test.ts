@@ -1,4 +1,4 @@
-/** Layouts as the tools of the field really write them. Each test needs its tool installed and is skipped without it. */
+/** Layouts of real tools. Each test needs its tool, and is skipped without it. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
@@ -25,7 +25,7 @@ type JsonEntry = { annotations?: Record<string, string> }
 
 type Run = (command: string, ...args: string[]) => Promise<string>
 
-/** Runs a test in a directory of its own, if the tool can be started. */
+/** Runs a test in its own directory, if the tool can be started. */
 function toolTest(tool: string, what: string, body: (dir: string, run: Run) => Promise<void>): void {
   test(`layout store ${what} ${tool}`, async (t) => {
     const versions = await promisify(execFile)(tool, ['help']).catch((error: NodeJS.ErrnoException) => error)
@@ -41,7 +41,7 @@ function toolTest(tool: string, what: string, body: (dir: string, run: Run) => P
   })
 }
 
-/** Reads everything that the store tells of, and checks each content against its digest. */
+/** Reads everything that the store announces, and checks all contents against their digests. */
 async function checkAll(store: ContentStore): Promise<{ digests: number; tags: number }> {
   const keys = await heldKeys(store)
   const digests = keys.filter((key) => !key.includes('/')).map(parseDigest)
@@ -119,7 +119,7 @@ toolTest('skopeo', 'sees an image that is added, and one that is replaced, by', 
         const { manifests } = JSON.parse(await readFile(join(dir, 'layout', 'index.json'), 'utf8'))
         const { digest } = manifests.find(({ annotations }: JsonEntry) => annotations?.[REF_NAME] === NAME)
         await waitFor(`image ${name}`, async () => (await store.resolve(tagged(NAME), never)) === digest)
-        // skopeo compresses the layers, so that only their number is known; of the image before it takes only the name.
+        // skopeo compresses the layers, so only their number is known. It takes away only the name of the earlier image.
         digests += image.contents.length
         assert.deepEqual(await checkAll(store), { digests, tags: 1 })
       }
