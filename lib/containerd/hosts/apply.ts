@@ -47,7 +47,7 @@ async function apply(certsDir: string, change: Change, files: HostsFiles): Promi
   if (action === 'keep') return
   if ((await files.read(target))?.toString('utf8') !== before) throw new Error('somebody changed it meanwhile')
   const directory = dirname(target)
-  if (action === 'create' && change.madeDirectories > 0)
+  if ((await files.real(dirname(path))) === undefined)
     return await createDirectory(certsDir, dirname(path), after, files)
   await removeStaged(directory, files)
   if (action === 'delete') return await deleteFile(certsDir, change, files)
@@ -92,21 +92,18 @@ async function makeDirectories(directory: string, files: HostsFiles): Promise<vo
   await files.syncDirectory(dirname(directory))
 }
 
-/** Deletes a file, with the directories that were made for it and hold nothing else. */
-async function deleteFile(certsDir: string, change: Change, files: HostsFiles): Promise<void> {
-  const directory = dirname(change.target)
-  const alone = (await files.list(directory))?.length === 1
-  if (change.madeDirectories === 0 || !alone || (await files.isLink(dirname(change.path)))) {
-    await files.unlink(change.target)
+/** Deletes a file, and its directory if nothing else is in it: an empty one would keep the registry from `_default`. */
+async function deleteFile(certsDir: string, { path, target }: Change, files: HostsFiles): Promise<void> {
+  const directory = dirname(target)
+  const isAlone = (await files.list(directory))?.length === 1
+  if (!isAlone || (await files.isLink(path)) || (await files.isLink(dirname(path)))) {
+    await files.unlink(target)
     await files.syncDirectory(directory)
     return
   }
   const staged = await movedAside(certsDir, directory, files)
   await files.unlink(join(staged, HOSTS_FILE))
   await files.removeDirectory(staged)
-  for (let [made, above] = [1, dirname(directory)]; made < change.madeDirectories; made++, above = dirname(above)) {
-    if ((await files.list(above))?.length === 0) await files.removeDirectory(above)
-  }
 }
 
 /**

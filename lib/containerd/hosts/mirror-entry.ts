@@ -88,30 +88,19 @@ export function hostsCommand(
   return `${program} hosts${words.join('')}`
 }
 
-/** What was there before our block was written. The block itself says it, so that removing it needs nothing else. */
-interface BlockOrigin {
-  /** Whether the file was made for the block. */
-  readonly newFile: boolean
-  /** How many directories were made for the file: its own, the one above it, and so on. */
-  readonly madeDirectories: number
-}
-
 const BEGIN = '# >>> swarmirror hosts'
 const END = '# <<< swarmirror hosts'
-const BEGIN_LINE = /^# >>> swarmirror hosts(?: \((new file)?(?:, )?(?:made directories: ([1-9]\d?))?\))?$/
+const NEW_FILE = `${BEGIN} (new file)`
 
 /**
  * Our lines in a hosts.toml, between two comments.
  *
+ * @param isNewFile whether the file is made for them: then it goes with them
  * @param rootLines what a new file says of the registry itself: keys of the root table, so nothing may stand before them
  */
-export function makeBlock(mirror: MirrorEntry, origin: BlockOrigin, rootLines: readonly string[] = []): string[] {
-  const known = [
-    ...(origin.newFile ? ['new file'] : []),
-    ...(origin.madeDirectories > 0 ? [`made directories: ${origin.madeDirectories}`] : []),
-  ]
+export function makeBlock(mirror: MirrorEntry, isNewFile: boolean, rootLines: readonly string[] = []): string[] {
   return [
-    known.length === 0 ? BEGIN : `${BEGIN} (${known.join(', ')})`,
+    isNewFile ? NEW_FILE : BEGIN,
     '# Written by `swarmirror hosts`; `swarmirror hosts --remove` takes out all between these comments.',
     ...(rootLines.length === 0 ? [] : [...rootLines, '']),
     `[host.${quote(mirror.url)}]`,
@@ -129,8 +118,8 @@ export function quote(text: string): string {
 /**
  * Finds our block. A text without its comments need not be TOML.
  *
- * @returns what its first comment tells, its lines from that one to the last, the text without it, and the line of its first
- *   comment; nothing if there is none
+ * @returns whether the file was made for it, its lines from the first comment to the last, the text without it, and the line of
+ *   its first comment; nothing if there is none
  * @throws {HostsError} if only a part of it is there, or there are two
  * @throws {TomlError} if the text is not TOML
  */
@@ -147,19 +136,19 @@ export function findBlock(text: string) {
     .filter((comment) => comment.text.startsWith(BEGIN) || comment.text.startsWith(END))
   const [begin, end, third] = marks
   if (begin === undefined) return undefined
-  const first = BEGIN_LINE.exec(begin.text)
-  if (first === null || end?.text !== END || third !== undefined || !begin.ownLine || !end.ownLine) {
+  const isNewFile = begin.text === NEW_FILE
+  const isBegin = isNewFile || begin.text === BEGIN
+  if (!isBegin || end?.text !== END || third !== undefined || !begin.ownLine || !end.ownLine) {
     const { line } = begin.text.startsWith(BEGIN) ? (third ?? begin) : begin
     throw new HostsError(
       'the comments that enclose the lines of swarmirror must both be there, once, as it wrote them',
       line,
     )
   }
-  const [, newFile, made = '0'] = first
   const lineEnd = text.indexOf('\n', end.start)
   const before = text.slice(0, begin.start)
   return {
-    origin: { newFile: newFile !== undefined, madeDirectories: Number(made) } satisfies BlockOrigin,
+    isNewFile,
     lines: text.slice(begin.start, end.end).split(/\r?\n/),
     // A block without an end of line at the text's end brought the end of line before it.
     rest: lineEnd < 0 ? before.replace(/\r?\n$/, '') : before + text.slice(lineEnd + 1),

@@ -19,8 +19,6 @@ export interface Change {
   /** `undefined`: the file goes. */
   readonly after: string | undefined
   readonly action: 'create' | 'update' | 'keep' | 'take-out' | 'delete'
-  /** For `create` and `delete`: how many directories are made for it, or were. */
-  readonly madeDirectories: number
   /** What a person should know, each a sentence without a full stop. */
   readonly notes: readonly string[]
 }
@@ -70,9 +68,7 @@ export async function planRemove(
     registries?.flatMap((registry) => directoriesFor(registry, certsDir)) ?? all.map(({ name }) => join(certsDir, name))
   const jobs = directories.sort().map((directory) => ({ directory, plan: () => planFileRemoval(directory, files) }))
   const plan = await collect(jobs, files)
-  const changes = plan.changes.filter(({ action }) => action !== 'keep')
-  // The file for which the certs directory was made goes last: then the directory is empty.
-  return { ...plan, changes: changes.sort((a, b) => a.madeDirectories - b.madeDirectories) }
+  return { ...plan, changes: plan.changes.filter(({ action }) => action !== 'keep') }
 }
 
 /** The plan of one file, in a directory. */
@@ -100,16 +96,10 @@ async function collect(jobs: readonly Job[], files: HostsFiles): Promise<Plan> {
 
 /** @throws {HostsError} if the file cannot be written */
 async function refuseReadOnly(target: string, files: HostsFiles): Promise<void> {
-  const { directory } = await nearest(dirname(target), files)
+  let directory = dirname(target)
+  while ((await files.real(directory)) === undefined) directory = dirname(directory)
   const problem = await files.unwritable(directory)
   if (problem !== undefined) throw new HostsError(`${directory} cannot be written: ${problem}`)
-}
-
-/** The first directory that is there, from this one upwards, and how many below it are missing. */
-async function nearest(directory: string, files: HostsReader): Promise<{ directory: string; missing: number }> {
-  for (let [at, missing] = [directory, 0]; ; at = dirname(at), missing++) {
-    if ((await files.real(at)) !== undefined) return { directory: at, missing }
-  }
 }
 
 interface FileTarget extends HostsTarget {
@@ -133,20 +123,17 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
     return { ...unchanged, notes: ['it names the mirror already, though swarmirror did not write it'] }
   }
   await refuseUnread(file, base, dialect, files)
-  const origin = found?.origin ?? {
-    newFile: before === undefined,
-    madeDirectories: (await nearest(directory, files)).missing,
-  }
+  const isNewFile = found?.isNewFile ?? before === undefined
   const known = version === undefined ? dialTimeoutOf(found?.lines) : undefined
   const mirror = { ...file.mirror, dialTimeout: file.mirror.dialTimeout ?? known }
   const rootLines = base === '' ? await certificateLines(directory, files) : []
-  const after = putIn(base, makeBlock(mirror, origin, rootLines), mirror)
+  const after = putIn(base, makeBlock(mirror, isNewFile, rootLines), mirror)
   verifyEdit(base, after, mirror, dialect)
   if (after === before) return unchanged
   const others = hosts.filter(({ name }) => !isUrl(name, mirror.url)).map(({ name }) => name)
   const notes = others.length === 0 ? [] : [`containerd asks ${others.join(', ')} after the mirror`]
   const action = before === undefined ? 'create' : 'update'
-  return { ...unchanged, after, action, madeDirectories: origin.madeDirectories, notes }
+  return { ...unchanged, after, action, notes }
 }
 
 /**
@@ -157,7 +144,7 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
 function keep({ file, target, text, utf8 }: HostsDirectory): Change {
   if (target === undefined) throw new HostsError('a link that leads to nothing: make what it leads to reachable')
   if (!utf8) throw new HostsError('not UTF-8, which TOML demands')
-  const nothing = { action: 'keep', madeDirectories: 0, notes: [] } as const
+  const nothing = { action: 'keep', notes: [] } as const
   return { path: file, target, before: text, after: text, ...nothing }
 }
 
@@ -195,7 +182,6 @@ async function planFileRemoval(directory: string, files: HostsFiles): Promise<Ch
   const found = before === undefined ? undefined : findBlock(before)
   if (before === undefined || found === undefined) return unchanged
   const after = takeOut(before) ?? ''
-  const { newFile, madeDirectories } = found.origin
-  if (newFile && after === '') return { ...unchanged, after: undefined, action: 'delete', madeDirectories }
+  if (found.isNewFile && after === '') return { ...unchanged, after: undefined, action: 'delete' }
   return { ...unchanged, after, action: 'take-out' }
 }

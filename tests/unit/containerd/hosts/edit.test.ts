@@ -10,7 +10,6 @@ import { readHosts } from '../../../../lib/containerd/hosts/reading.ts'
 import { hostsToml } from './arbitrary.ts'
 
 const URL = 'http://127.0.0.1:5000'
-const ORIGIN = { newFile: false, madeDirectories: 0 }
 
 const mirrorEntry: fc.Arbitrary<MirrorEntry> = fc.record({
   url: fc.constantFrom(URL, 'http://[::1]:5000', 'http://localhost:80'),
@@ -31,7 +30,7 @@ function otherHosts(text: string, mirror: MirrorEntry): unknown {
 test('putIn puts the mirror first in any hosts.toml and changes nothing else; takeOut gives the bytes back', () => {
   fc.assert(
     fc.property(hostsToml, mirrorEntry, (text, mirror) => {
-      const edited = putIn(text, makeBlock(mirror, ORIGIN), mirror)
+      const edited = putIn(text, makeBlock(mirror, false), mirror)
       const sixth = mirror.url.includes('[')
       for (const dialect of [OLDEST, NEWEST].filter(({ plainHeaders }) => !(sixth && plainHeaders))) {
         const before = readHosts(text, dialect)
@@ -52,9 +51,9 @@ test('putIn puts the mirror first in any hosts.toml and changes nothing else; ta
 test('putIn replaces what it wrote before, and is the same the second time', () => {
   fc.assert(
     fc.property(hostsToml, mirrorEntry, mirrorEntry, (text, first, second) => {
-      const once = putIn(text, makeBlock(first, ORIGIN), first)
-      const again = putIn(takeOut(once) ?? '', makeBlock(second, ORIGIN), second)
-      assert.equal(again, putIn(text, makeBlock(second, ORIGIN), second))
+      const once = putIn(text, makeBlock(first, false), first)
+      const again = putIn(takeOut(once) ?? '', makeBlock(second, false), second)
+      assert.equal(again, putIn(text, makeBlock(second, false), second))
     }),
   )
 })
@@ -62,7 +61,7 @@ test('putIn replaces what it wrote before, and is the same the second time', () 
 test('putIn keeps the ends of lines of the file, and writes after what belongs to the root', () => {
   const mirror: MirrorEntry = { url: URL, capabilities: ['pull'] }
   const text = 'server = "https://a"\r\nskip_verify = true\r\n\r\n# why b\r\n[host."b"]\r\n'
-  const lines = putIn(text, makeBlock(mirror, ORIGIN), mirror).split('\r\n')
+  const lines = putIn(text, makeBlock(mirror, false), mirror).split('\r\n')
   assert.deepEqual(lines, [
     'server = "https://a"',
     'skip_verify = true',
@@ -82,7 +81,7 @@ test('putIn replaces a table that somebody wrote for the same URL, in any spelli
   const mirror: MirrorEntry = { url: URL, capabilities: ['pull'] }
   for (const name of [URL, `${URL}/`, `${URL}/v2`, 'HTTP://127.0.0.1:5000'.replace('HTTP', 'http')]) {
     const text = `[host."https://a"]\n[host."${name}"]\n  capabilities = ["push"]\n[host."${name}".header]\n  x = "y"\n# end`
-    const edited = putIn(text, makeBlock(mirror, ORIGIN), mirror)
+    const edited = putIn(text, makeBlock(mirror, false), mirror)
     verifyEdit(text, edited, mirror, dialectOf('1.7.24'))
     assert.equal(takeOut(edited), '[host."https://a"]\n# end')
   }
@@ -98,7 +97,7 @@ for (const [why, text, message, line] of REFUSED) {
   test(`putIn refuses a file with ${why}, and says where`, () => {
     const mirror: MirrorEntry = { url: URL, capabilities: ['pull'] }
     assert.throws(
-      () => putIn(text, makeBlock(mirror, ORIGIN), mirror),
+      () => putIn(text, makeBlock(mirror, false), mirror),
       (error) => error instanceof HostsError && message.test(error.message) && error.line === line,
     )
   })
@@ -106,7 +105,7 @@ for (const [why, text, message, line] of REFUSED) {
 
 test('takeOut refuses when lines of others have come to belong to our table', () => {
   const mirror: MirrorEntry = { url: URL, capabilities: ['pull'] }
-  const edited = putIn('server = "https://a"\n', makeBlock(mirror, ORIGIN), mirror)
+  const edited = putIn('server = "https://a"\n', makeBlock(mirror, false), mirror)
   for (const added of ['skip_verify = true\n', `[host."${URL}".header]\nx = "y"\n`]) {
     assert.throws(() => takeOut(edited + added), /belong to its table/)
   }
@@ -115,9 +114,9 @@ test('takeOut refuses when lines of others have come to belong to our table', ()
 test('findBlock finds nothing in files of others, and refuses a block that is not whole', () => {
   fc.assert(fc.property(hostsToml, (text) => assert.equal(findBlock(text), undefined)))
   const mirror: MirrorEntry = { url: URL, capabilities: ['pull'] }
-  const block = makeBlock(mirror, { newFile: true, madeDirectories: 2 })
+  const block = makeBlock(mirror, true)
   const text = putIn('', block, mirror)
-  assert.deepEqual(findBlock(text)?.origin, { newFile: true, madeDirectories: 2 })
+  assert.equal(findBlock(text)?.isNewFile, true)
   const cut = text.split('\n')
   const halves = [
     cut.slice(1),
