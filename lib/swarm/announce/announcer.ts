@@ -42,10 +42,12 @@ export const REFRESH_PERIOD = 20 * 60_000
  */
 const WINDOW = [4, 256] as const
 /**
- * Requests beyond the window for urgent changes, enough for two keys: for a second or more, requests to a node that has just
- * died may fill the window. If all answers are slow there is no reserve, because then every node must send less.
+ * Requests beyond the window for urgent changes: for a second or more, requests to a node that has just died may fill the
+ * window. If all answers are slow there is no reserve, because then every node must send less.
  */
 const RESERVE = 16
+/** New keys are urgent if at most this many wait. It is more than an image has digests; a node that starts has more. */
+const FEW = 64
 /** Requests that may be sent without a pause. That takes a millisecond or two, and a pull waits no longer than that. */
 const BATCH = 16
 /** How many keys next to a node's id are considered to choose one that the node should have. */
@@ -89,8 +91,8 @@ export function createAnnouncer(
 
   /** How many requests may be sent in the most urgent lane. */
   function room(): number {
-    const { urgency } = schedule
-    const isUrgent = urgency === 'withdrawals' || urgency === 'express'
+    const { urgency, waiting } = schedule
+    const isUrgent = urgency === 'withdrawals' || (urgency === 'fresh' && waiting <= FEW)
     return window.room + (isUrgent && !dht.isSlow ? RESERVE : 0)
   }
 
@@ -154,8 +156,7 @@ export function createAnnouncer(
 
     /** Adds keys to keep announced. */
     advertise(keys: Iterable<Key>): void {
-      // The first keys of a node are not urgent, because many nodes may have just started.
-      change(() => schedule.advertise(keys, stored > 0, clock.now()))
+      change(() => schedule.advertise(keys, clock.now()))
     },
 
     /** Stops announcing keys, and removes their records. */

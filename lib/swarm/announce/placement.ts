@@ -3,7 +3,7 @@ import type { KnownNode } from '../dht/network-map.ts'
 import { prefixOf } from '../node.ts'
 
 /** Why a placement waits, the most urgent first: see schedule.ts. */
-export const LANES = ['withdrawals', 'express', 'fresh', 'repair', 'refresh'] as const
+export const LANES = ['withdrawals', 'fresh', 'repair', 'refresh'] as const
 export type Lane = (typeof LANES)[number]
 
 /** When the last store that a node acknowledged was sent; 0 if it has acknowledged none. */

@@ -34,8 +34,6 @@ interface Open {
 export const GATHERING = 1 / 40
 /** A key that was announced within this part of a period is not due yet when the sweep passes it. */
 const YOUNG = 0.1
-/** Up to this many new keys at once overtake all others. It is more than an image has digests. */
-const FEW = 64
 /** How many groups of placements one call looks at before it gives up. */
 const MOST_LOOKED_AT = 4
 
@@ -44,8 +42,8 @@ const MOST_LOOKED_AT = 4
  * and tells what to send next. It neither sends nor waits itself.
  *
  * A placement waits in the lane of its most urgent reason. Withdrawals go first, because nobody should be sent to content that
- * is gone. Then come a few new keys, the many keys of a node that starts, repairs, and refreshes. Within a lane the newest goes
- * first: others ask for content that has just arrived, and the last of ten thousand keys can wait a second more.
+ * is gone. Then come new keys, repairs, and refreshes. Within a lane the newest goes first: others ask for content that has just
+ * arrived, and the last of ten thousand keys can wait a second more.
  */
 export class Schedule {
   readonly #map: NetworkMap
@@ -53,7 +51,7 @@ export class Schedule {
   readonly #options: ScheduleOptions
   readonly #placements = new Map<Key, Placement>()
   readonly #sweep: Sweep
-  readonly #lanes: Record<Lane, Placement[]> = { withdrawals: [], express: [], fresh: [], repair: [], refresh: [] }
+  readonly #lanes: Record<Lane, Placement[]> = { withdrawals: [], fresh: [], repair: [], refresh: [] }
   #open: Open | undefined
   /** Placements whose announcement or withdrawal is not complete. */
   readonly #unsettled = new Set<Placement>()
@@ -94,8 +92,7 @@ export class Schedule {
     return this.#sweep.dueAt + GATHERING * this.#options.refreshPeriod
   }
 
-  /** @param isNews whether these keys overtake others if there are few of them */
-  advertise(keys: Iterable<Key>, isNews: boolean, now: number): void {
+  advertise(keys: Iterable<Key>, now: number): void {
     const fresh: Placement[] = []
     const added: Placement[] = []
     for (const key of keys) {
@@ -111,7 +108,7 @@ export class Schedule {
       this.#unsettled.add(placement)
       fresh.push(placement)
     }
-    this.#moveAll(fresh, isNews && fresh.length <= FEW ? 'express' : 'fresh')
+    this.#moveAll(fresh, 'fresh')
     if (added.length > 0) this.#sweep.add(added, now)
   }
 
@@ -136,8 +133,10 @@ export class Schedule {
       const { byNode, placements: opened } = this.#open
       const task = this.#nextOf(byNode)
       if (byNode.size === 0) {
-        for (const placement of opened) this.#move(placement, undefined)
-        for (const placement of opened) this.#settle(placement)
+        for (const placement of opened) {
+          this.#move(placement, undefined)
+          this.#settle(placement)
+        }
       }
       if (task !== undefined) return task
     }

@@ -40,7 +40,6 @@ function announced(digests: number): { readonly schedule: Schedule; readonly map
   const schedule = new Schedule(map, hash, Math.random, options)
   schedule.advertise(
     Array.from({ length: digests }, () => digestKey(digestOf(randomBytes(32)))),
-    false,
     10,
   )
   for (let task = schedule.next(20); task !== undefined; task = schedule.next(20)) schedule.landed(task, [], 15)

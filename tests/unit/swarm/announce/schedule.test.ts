@@ -39,9 +39,9 @@ function scheduling(nodes: number, replicas = 1) {
 const named = (tasks: readonly Task[]) =>
   tasks.flatMap(({ kind, placements }) => placements.map((placement) => `${kind} ${placement.key}`))
 
-test('Schedule gives withdrawals before news before other new keys before repairs before refreshes', () => {
+test('Schedule gives withdrawals before new keys before repairs before refreshes', () => {
   const { map, schedule, sendAll } = scheduling(1)
-  schedule.advertise(keys(0, 3), false, 0)
+  schedule.advertise(keys(0, 3), 0)
   sendAll(0)
   // All of these are due again, and a node has joined that has to hold one of them.
   const [first] = keys(0, 3)
@@ -54,9 +54,9 @@ test('Schedule gives withdrawals before news before other new keys before repair
   })
   assert.ok(joining !== undefined)
   map.answered(joining, PERIOD)
-  schedule.advertise([key('fresh')], false, PERIOD)
-  schedule.advertise([key('news')], true, PERIOD)
-  schedule.advertise([key('gone')], true, PERIOD)
+  schedule.advertise([key('fresh')], PERIOD)
+  schedule.advertise([key('news')], PERIOD)
+  schedule.advertise([key('gone')], PERIOD)
   const task = schedule.next(PERIOD)
   assert.deepEqual(task && named([task]), ['store gone', 'store news'], 'the newest goes first')
   if (task !== undefined) schedule.landed(task, [], PERIOD)
@@ -69,8 +69,8 @@ test('Schedule gives withdrawals before news before other new keys before repair
 
 test('Schedule gives the newest first within a lane, those of one call in the order of the key space, each once', () => {
   const { schedule, sendAll } = scheduling(1)
-  schedule.advertise(keys(0, 20), false, 0)
-  schedule.advertise(keys(10, 40), false, 0)
+  schedule.advertise(keys(0, 20), 0)
+  schedule.advertise(keys(10, 40), 0)
   const sent = sendAll(0).flatMap(({ placements }) => placements)
   assert.deepEqual(sent.map(({ key: of }) => of).sort(), keys(0, 40).sort())
   assert.deepEqual(
@@ -86,21 +86,13 @@ test('Schedule gives the newest first within a lane, those of one call in the or
   }
 })
 
-test('Schedule lets a few new keys overtake others, but not many', () => {
-  const { schedule } = scheduling(1)
-  schedule.advertise(keys(0, 65), true, 0)
-  assert.equal(schedule.urgency, 'fresh')
-  schedule.advertise(keys(65, 129), true, 0)
-  assert.equal(schedule.urgency, 'express')
-})
-
 test('Schedule moves a key that waited for something else', () => {
   const { schedule, sendAll } = scheduling(1)
-  schedule.advertise([key('a'), key('b')], false, 0)
+  schedule.advertise([key('a'), key('b')], 0)
   sendAll(0)
   schedule.withdraw([key('a'), key('b')])
   assert.equal(schedule.urgency, 'withdrawals')
-  schedule.advertise([key('a')], false, 1)
+  schedule.advertise([key('a')], 1)
   assert.deepEqual(named(sendAll(1)), ['remove b', 'store a'])
   assert.deepEqual([schedule.size, schedule.waiting, schedule.urgency], [1, 0, undefined])
 })
@@ -108,7 +100,7 @@ test('Schedule moves a key that waited for something else', () => {
 test('Schedule says when a key is due to be announced again, and has nothing to send before', () => {
   const { schedule, sendAll } = scheduling(3, 3)
   assert.equal(schedule.refreshAt, Number.POSITIVE_INFINITY)
-  schedule.advertise([key('a')], false, 0)
+  schedule.advertise([key('a')], 0)
   assert.equal(sendAll(0).length, 3)
   let refreshed = 0
   for (let now = 0; refreshed < 3; ) {
@@ -128,7 +120,7 @@ test('Schedule sends nothing to a node that is silent until it answers, and else
   const [silent, lost] = map.closest(topicOf(key('a')), 2)
   assert.ok(silent !== undefined && lost !== undefined)
   for (const node of [silent, lost]) map.silent(node, 1, 2)
-  schedule.advertise([key('a')], false, 3)
+  schedule.advertise([key('a')], 3)
   assert.equal(sendAll(3).length, 6)
   assert.equal(schedule.waiting, 0, 'it waits for no silent node')
   map.answered(silent, 4)
@@ -179,7 +171,7 @@ test('Schedule never has two requests for a key under way to one node, and settl
         now++
         const node = nodeAt(at + 1)
         if (kind === 'pass') now += at
-        if (kind === 'advertise') schedule.advertise([key(at)], true, now)
+        if (kind === 'advertise') schedule.advertise([key(at)], now)
         if (kind === 'advertise') wanted.add(key(at))
         if (kind === 'withdraw') schedule.withdraw([key(at)])
         if (kind === 'withdraw') wanted.delete(key(at))
