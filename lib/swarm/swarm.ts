@@ -75,7 +75,6 @@ function createSwarm(
   const own = new OwnRecords({ map, records: node.records, topicsOf }, replicas)
   const finder = new Finder({ dht, topicsOf, own: (topic) => own.ofWhole(topic) }, replicas)
   const announcer = createAnnouncer({ log, dht, topicOf: ownTopicOf, clock }, options.announcer)
-  discovery.sampleWith(announcer.sampleOf)
   const bootstrap = createBootstrap(
     { log, readiness, resolve, dht, discovery, remembered: () => files?.nodes ?? [] },
     { entries, self, intervals },

@@ -17,6 +17,7 @@ interface SimulatedNode extends DhtNode {
   isWhole: boolean
   /** The node names only nodes of its own island, even dead ones. */
   island: number
+  readonly run: number
   readonly records: Map<string, Map<string, NodeAddress>>
 }
 
@@ -34,6 +35,7 @@ export class SimulatedDht {
   /** Milliseconds that one request takes on the machine that all nodes share. */
   serviceTime = 0
   #busyUntil = 0
+  #runs = 0
   readonly #clock: ManualClock
   readonly #random: () => number
   readonly #nodes = new Map<string, SimulatedNode>()
@@ -43,7 +45,7 @@ export class SimulatedDht {
     this.#random = random
   }
 
-  /** Adds a node, or restarts a dead one without its records. */
+  /** Adds a node, or restarts one without its records. */
   start(port: number, island = 0): DhtNode {
     const address = { host: '10.0.0.1', port }
     const node = {
@@ -53,6 +55,7 @@ export class SimulatedDht {
       isFull: false,
       isWhole: false,
       island,
+      run: this.#runs++,
       records: new Map(),
     }
     this.#nodes.set(addressOf(address), node)
@@ -112,6 +115,7 @@ export class SimulatedDht {
       ask: (to, target, timeout) =>
         this.#request<DhtReply>(to, island, timeout, (node) => ({
           token: tokenOf(node, this.#clock.now()),
+          run: node.run,
           closer: this.#named(node, target),
           records: [...(node.records.get(hex(target))?.values() ?? [])],
           isFull: node.isFull,

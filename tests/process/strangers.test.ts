@@ -103,7 +103,7 @@ test('mirror sends no request to an address that a member merely names, and beli
           dht.onrequest = (request) => {
             if (request.command !== LOOKUP) return onrequest.call(dht, request)
             asked++
-            request.reply(encodeRecords([compact(third)], { isFull: false, isWhole: false }))
+            request.reply(encodeRecords([compact(third)], { run: 1, isFull: false, isWhole: false }))
             return true
           }
           await waitFor('the liar is asked', async () => {

@@ -3,10 +3,7 @@ import type { Key } from '../../oci/key.ts'
 import { addressOf } from '../../platform/address.ts'
 import { BEAT, type Clock, nextBeat, systemClock } from '../../platform/clock.ts'
 import type { DhtClient } from '../dht/client.ts'
-import type { KnownNode } from '../dht/network-map.ts'
 import { RECORD_LIFE } from '../dht/record-store.ts'
-import { MOST_ANSWERED } from '../dht/rpc.ts'
-import type { Sample } from '../members/discovery.ts'
 import { RequestWindow } from './pace.ts'
 import { Schedule, type Task } from './schedule.ts'
 
@@ -50,11 +47,6 @@ const RESERVE = 16
 const FEW = 64
 /** Requests that may be sent without a pause. That takes a millisecond or two, and a pull waits no longer than that. */
 const BATCH = 16
-/** How many keys next to a node's id are considered to choose one that the node should have. */
-const CANDIDATES = 32
-/** The part of a period in which a node is sent everything again at most once, however often it forgets. */
-const FORGIVING = 0.25
-
 /**
  * Keeps a set of keys announced, each on the nodes closest to its topic, as the map knows them. It sends new keys and
  * withdrawals at once, announces others again before they expire, and moves keys when a node joins or is lost. The schedule
@@ -68,8 +60,6 @@ export function createAnnouncer(
   const warnings = rareWarnings(log, () => clock.now())
   const window = new RequestWindow(options.window ?? WINDOW)
   const schedule = new Schedule(dht.map, topicOf, random, { replicas, refreshPeriod, recordLife })
-  /** When each node was found to have forgotten its records. */
-  const forgotAt = new WeakMap<KnownNode, number>()
   let cancel = (): void => undefined
   /** When the timer fires; infinite if none is set. */
   let runsAt = Number.POSITIVE_INFINITY
@@ -81,6 +71,7 @@ export function createAnnouncer(
     joined: (node) => change(() => schedule.joined(node)),
     left: (node) => change(() => schedule.left(node)),
     recovered: (node) => change(() => schedule.recovered(node)),
+    restarted: (node) => change(() => schedule.forgot(node)),
   })
 
   function change(make: () => void): void {
@@ -171,31 +162,6 @@ export function createAnnouncer(
      */
     async settled(signal: AbortSignal): Promise<void> {
       await schedule.settled(signal)
-    },
-
-    /**
-     * A topic of which the node should have this node's record; `undefined` if there is none. If the answer shows that the
-     * record is missing, the node is sent everything again: it was restarted before anybody noticed its silence, or had no
-     * room.
-     */
-    sampleOf(node: KnownNode): Sample | undefined {
-      const there = schedule.near(node, CANDIDATES)
-      // A different one each time, because some may have been sent again meanwhile.
-      const placement = there[Math.floor(random() * there.length)]
-      if (placement === undefined) return undefined
-      const self = addressOf(dht.map.self)
-      return {
-        topic: placement.topic,
-        answered: (answer) => {
-          if (answer.length >= MOST_ANSWERED || answer.some((record) => addressOf(record) === self)) return
-          const now = clock.now()
-          const before = forgotAt.get(node) ?? Number.NEGATIVE_INFINITY
-          // The key may have been withdrawn meanwhile.
-          if (!placement.wanted || !placement.isAt(node) || now - before < FORGIVING * refreshPeriod) return
-          forgotAt.set(node, now)
-          change(() => schedule.forgot(node))
-        },
-      }
     },
 
     /** Forgets all keys. Requests under way may still arrive, but no new ones begin. */

@@ -187,11 +187,6 @@ export class Schedule {
     this.#queueWhere((placement) => placement.wanted && placement.forgotten(node))
   }
 
-  /** The placements of which the node should hold a copy, among the `count` next to it in the key space. */
-  near(node: KnownNode, count: number): Placement[] {
-    return this.#sweep.near(node.prefix, count).filter((placement) => placement.wanted && placement.isAt(node))
-  }
-
   /**
    * Waits until all changes have reached the swarm.
    *

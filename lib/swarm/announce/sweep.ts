@@ -66,13 +66,6 @@ export class Sweep {
     return this.take(now)
   }
 
-  /** Up to `count` placements next to that prefix. */
-  near(prefix: number, count: number): Placement[] {
-    this.#clear()
-    const from = Math.max(this.#firstFrom(prefix) - Math.floor(count / 2), 0)
-    return this.#order.slice(from, from + count)
-  }
-
   /** Removes all deleted placements at once, because it must walk through all. */
   #clear(): void {
     if (this.#gone.size === 0) return

@@ -46,7 +46,7 @@ export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDepe
     const sentAt = clock.now()
     const reply = await request(node, (timeout) => rpc.ask(node, target, timeout))
     if (reply === undefined) return undefined
-    const { token, closer } = reply
+    const { token, closer, run } = reply
     for (const address of closer) {
       if (map.get(address) === undefined && !map.isLost(address)) map.named(nodeAt(address))
     }
@@ -58,6 +58,7 @@ export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDepe
     const known = map.answered(node, clock.now())
     if (known !== undefined) {
       tokens.set(known, { value: Promise.resolve(token), until: clock.now() + TOKEN_LIFE })
+      map.ran(known, run, clock.now())
     }
     return reply
   }

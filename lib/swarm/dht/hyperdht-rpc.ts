@@ -4,7 +4,7 @@ import type { RecordStore } from './record-store.ts'
 import { type DhtReply, type DhtRpc, MOST_ANSWERED, MOST_TOPICS, type StoreOutcome, type Topics } from './rpc.ts'
 
 /** The answer of a node to a lookup of a topic. */
-type Kept = Pick<DhtReply, 'records' | 'isFull' | 'isWhole'>
+type Kept = Pick<DhtReply, 'run' | 'records' | 'isFull' | 'isWhole'>
 
 /**
  * Our own commands, with numbers far from hyperdht's. hyperdht's announcements are signed and name the announcer's addresses.
@@ -20,6 +20,8 @@ const KEY_LENGTH = 32
 const TOPIC_LENGTH = 32
 /** Bits in the first byte of an answer to a lookup. */
 const [FULL_BIT, WHOLE_BIT] = [1, 2]
+/** Bytes of an answer to a lookup before the records: the bits, and the run. */
+const HEAD_LENGTH = 5
 
 export interface DhtRequest {
   readonly command: number
@@ -123,7 +125,8 @@ export function answerFrom(
   if (command === LOOKUP) {
     if (target === null) return false
     const found = records.get(target, MOST_ANSWERED)
-    request.reply(encodeRecords(found, { isFull: records.isFull(target), isWhole: isWhole(target) }))
+    const isFull = records.isFull(target)
+    request.reply(encodeRecords(found, { run: records.run, isFull, isWhole: isWhole(target) }))
     return true
   }
   const topics = token === null || value === null ? [] : topicsIn(value)
@@ -148,23 +151,32 @@ function topicsIn({ length, buffer, byteOffset }: Uint8Array): Uint8Array[] {
 }
 
 /**
- * Encodes the answer to a lookup: a byte with bits that say whether there may be more, and the compact addresses of the
- * records.
+ * Encodes the answer to a lookup: a byte with bits that say whether there may be more, the run, and the compact addresses of
+ * the records.
  */
 export function encodeRecords(
   records: readonly Uint8Array[],
-  { isFull, isWhole }: Pick<Kept, 'isFull' | 'isWhole'>,
+  { run, isFull, isWhole }: Pick<Kept, 'run' | 'isFull' | 'isWhole'>,
 ): Uint8Array {
-  return b4a.concat([Uint8Array.of(Number(isFull) * FULL_BIT + Number(isWhole) * WHOLE_BIT), ...records])
+  const head = b4a.alloc(HEAD_LENGTH)
+  head[0] = Number(isFull) * FULL_BIT + Number(isWhole) * WHOLE_BIT
+  b4a.writeUInt32LE(head, run, 1)
+  return b4a.concat([head, ...records])
 }
 
 /** Reads the answer to a lookup. A member may send anything, so bytes that cannot be an address are left out. */
 export function decodeRecords(bytes: Uint8Array): Kept {
+  if (bytes.length < HEAD_LENGTH) return { run: 0, records: [], isFull: false, isWhole: false }
   const records: NodeAddress[] = []
-  for (let at = 1; at + COMPACT_LENGTH <= bytes.length && records.length < MOST_ANSWERED; at += COMPACT_LENGTH) {
+  for (
+    let at = HEAD_LENGTH;
+    at + COMPACT_LENGTH <= bytes.length && records.length < MOST_ANSWERED;
+    at += COMPACT_LENGTH
+  ) {
     const address = fromCompact(bytes.subarray(at, at + COMPACT_LENGTH))
     if (address.port > 0) records.push(address)
   }
   const [flags = 0] = bytes
-  return { records, isFull: (flags & FULL_BIT) !== 0, isWhole: (flags & WHOLE_BIT) !== 0 }
+  const run = b4a.readUInt32LE(bytes, 1)
+  return { run, records, isFull: (flags & FULL_BIT) !== 0, isWhole: (flags & WHOLE_BIT) !== 0 }
 }

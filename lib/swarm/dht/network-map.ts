@@ -1,7 +1,7 @@
 import { addressOf } from '../../platform/address.ts'
 import { type NodeAddress, prefixOf } from '../node.ts'
 import { IdTree } from './id-tree.ts'
-import type { DhtNode } from './rpc.ts'
+import type { DhtNode, DhtReply } from './rpc.ts'
 
 /** A node that has answered from this address, and has not been silent for long since then. Times are on the caller's clock. */
 export interface KnownNode extends DhtNode {
@@ -16,6 +16,9 @@ export interface KnownNode extends DhtNode {
   /** When it last answered, and when it was last asked for its neighbourhood. */
   answeredAt: number
   exploredAt: number
+  /** The last run that was taken note of (see {@link DhtReply}), and when. */
+  run: number | undefined
+  ranAt: number
 }
 
 export interface MapListener {
@@ -27,6 +30,8 @@ export interface MapListener {
   silent(node: KnownNode): void
   /** Called when a node that did not answer last time has answered again. */
   recovered(node: KnownNode): void
+  /** A node was started again, faster than its silence was noticed, and has forgotten what it kept. */
+  restarted(node: KnownNode): void
 }
 
 const DEFAULTS = {
@@ -61,6 +66,8 @@ const INDULGENCE = 6
  */
 const MOST_HEARD = 60_000
 const MAX_LOST = 2_000
+/** Milliseconds in which a node counts as started again once at most: all that it keeps is sent to it again. */
+const RESTART_INTERVAL = 300_000
 
 interface Lost {
   readonly node: DhtNode
@@ -174,11 +181,23 @@ export class NetworkMap {
       heardAt: Number.NEGATIVE_INFINITY,
       answeredAt: now,
       exploredAt: 0,
+      run: undefined,
+      ranAt: Number.NEGATIVE_INFINITY,
     }
     this.#known.set(name, joined)
     this.#tree.add(joined)
     for (const listener of this.#listeners) listener.joined?.(joined)
     return joined
+  }
+
+  /** Notes the run that a node has answered with. */
+  ran(node: KnownNode, run: number, now: number): void {
+    if (node.run === run || now - node.ranAt < RESTART_INTERVAL) return
+    const isAnother = node.run !== undefined
+    node.run = run
+    if (!isAnother) return
+    node.ranAt = now
+    for (const listener of this.#listeners) listener.restarted?.(node)
   }
 
   /** Notes a request without an answer. It does not count if the node has answered or been blamed since it was sent. */

@@ -187,7 +187,11 @@ export function createRecordStore(
     for (let slot = 0; slot < used; slot++) if (times[slot] !== Number.POSITIVE_INFINITY) hang(slot)
   }
 
+  const [run = 0] = getRandomValues(new Uint32Array(1))
   return {
+    /** Tells this store from the empty one that the node has after its next start. */
+    run,
+
     /** The most records. */
     maxSize,
 

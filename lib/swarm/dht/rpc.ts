@@ -9,6 +9,8 @@ export interface DhtNode extends NodeAddress {
 export const MOST_ANSWERED = 20
 
 export interface DhtReply {
+  /** Another number after each start of the node, which has then forgotten what it kept. */
+  readonly run: number
   /** A token that allows this node to store any topic at the node that gave it. A node that stores nothing gives none. */
   readonly token: Uint8Array | undefined
   /** Nodes close to the target that the answering node knows. */

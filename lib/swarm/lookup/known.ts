@@ -17,7 +17,7 @@ export interface OwnRecordsDependencies {
 
 /**
  * How many rounds of questions to all nodes a node must live through before it can assume that all others have sent it their
- * records. After its restart, others notice within one or two rounds that it has forgotten them.
+ * records. After its restart, others notice with their next question that it has forgotten them.
  */
 const ROUNDS = 6
 

@@ -6,13 +6,6 @@ import type { KnownNode } from '../dht/network-map.ts'
 import type { DhtNode } from '../dht/rpc.ts'
 import type { NodeAddress } from '../node.ts'
 
-/** A topic for which a node should have a record. */
-export interface Sample {
-  readonly topic: Uint8Array
-  /** Called with the node's records of that topic. */
-  answered(records: readonly NodeAddress[]): void
-}
-
 /**
  * Milliseconds in which every known node is asked again for its neighbourhood. A death is noticed after that and two more
  * requests, and a new node as soon as one of its neighbours names it.
@@ -65,7 +58,6 @@ export class Discovery {
   #allowance = 1
   /** The nodes that are still to be asked in this routine round. */
   #round: KnownNode[] = []
-  #sampleOf: ((node: KnownNode) => Sample | undefined) | undefined
   #lookedAt: number
   /** When the next look comes; infinite if none is planned. */
   #looksAt = Number.POSITIVE_INFINITY
@@ -145,11 +137,6 @@ export class Discovery {
     void this.#ask(known)
   }
 
-  /** From now on, half of the routine questions to a node ask for a record that it should have, if `sampleOf` names one. */
-  sampleWith(sampleOf: (node: KnownNode) => Sample | undefined): void {
-    this.#sampleOf = sampleOf
-  }
-
   close(): void {
     this.#closed = true
     this.#cancel()
@@ -197,8 +184,7 @@ export class Discovery {
       if (node === undefined) break
       this.#allowance--
       node.exploredAt = now
-      const sample = this.#random() < 0.5 ? this.#sampleOf?.(node) : undefined
-      void (sample === undefined ? this.#ask(node, this.#part()) : this.#check(node, sample))
+      void this.#ask(node, this.#part())
     }
     const suspects = map.suspects().filter((node) => !this.#asked.has(node))
     this.#plan(Math.min(this.#routineAt, map.lostDueAt, ...suspects.map(dueAt)))
@@ -235,14 +221,6 @@ export class Discovery {
   #part(): number | undefined {
     const parts = Math.ceil(Math.log2(Math.max(this.#dht.map.others / NEIGHBOURHOOD, 1)))
     return parts === 0 || this.#random() < 0.5 ? undefined : Math.floor(this.#random() * parts)
-  }
-
-  /** Asks for a sample. Its topic is close to the node, so the answer also names the node's neighbourhood. */
-  async #check(node: KnownNode, { topic, answered }: Sample): Promise<void> {
-    this.#asked.add(node)
-    const reply = await this.#dht.ask(node, topic)
-    this.#asked.delete(node)
-    if (reply?.token !== undefined) answered(reply.records)
   }
 
   /** @param bit the first bit in which nodes of the wanted part differ from the node; missing for its own neighbourhood */

@@ -140,12 +140,19 @@ const byte = fc.integer({ min: 0, max: 255 })
 const address = fc
   .tuple(fc.tuple(byte, byte, byte, byte), fc.integer({ min: 1, max: 65_535 }))
   .map(([bytes, port]) => ({ host: bytes.join('.'), port }))
+const run = fc.nat(0xffff_ffff)
 test('decodeRecords gives back what encodeRecords wrote', () => {
   fc.assert(
-    fc.property(fc.array(address, { maxLength: 20 }), fc.boolean(), fc.boolean(), (records, isFull, isWhole) => {
-      const said = { isFull, isWhole }
-      assert.deepEqual(decodeRecords(encodeRecords(records.map(compact), said)), { records, ...said })
-    }),
+    fc.property(
+      fc.array(address, { maxLength: 20 }),
+      run,
+      fc.boolean(),
+      fc.boolean(),
+      (records, run, isFull, isWhole) => {
+        const said = { run, isFull, isWhole }
+        assert.deepEqual(decodeRecords(encodeRecords(records.map(compact), said)), { records, ...said })
+      },
+    ),
   )
 })
 
@@ -160,5 +167,5 @@ test('decodeRecords takes anything, and gives no more records than are whole and
       }
     }),
   )
-  assert.deepEqual(decodeRecords(new Uint8Array()), { records: [], isFull: false, isWhole: false })
+  assert.deepEqual(decodeRecords(new Uint8Array()), { run: 0, records: [], isFull: false, isWhole: false })
 })
