@@ -15,7 +15,7 @@ const CONFIG = (certs: string) => `version = 2
 const run = (args: readonly string[], stop?: AbortSignal) =>
   runHere(['check', ...args], stop === undefined ? {} : { stop })
 
-/** A node with right files, on which containerd does not run; and the flags for it. */
+/** A node with correct files on which containerd does not run, and the flags for it. */
 async function withNode(use: (dir: string, flags: readonly string[]) => Promise<void>): Promise<void> {
   await withTemporaryDirectory(async (dir) => {
     const certs = join(dir, 'certs.d')
@@ -69,7 +69,7 @@ test('check reads what is wrong in the files, and never touches them', () =>
 
 test('check ends when it is asked to', () =>
   withNode(async (dir, flags) => {
-    // Accepts, and says nothing: only the signal ends the waiting.
+    // Accepts connections and stays silent, so only the signal ends the wait.
     const silent = createServer((socket) => socket.on('error', () => socket.destroy()).resume())
     await new Promise<void>((resolve) => silent.listen(join(dir, 'none.sock'), resolve))
     const stop = new AbortController()

@@ -146,7 +146,7 @@ for (const door of ['listen', 'peer-listen', 'admin-listen', 'metrics-listen']) 
 test('runCommand ends with 78 for an address that this machine has not', async () => {
   await withImageLayout(async (layout) => {
     const key = ['--swarm-key', '0'.repeat(64)]
-    // Of the range for documentation, which nobody has (RFC 5737).
+    // An address for documentation, which nobody has (RFC 5737).
     const flags = ['--store', `oci-layout:${layout}`, ...LOOPBACK, ...key].map((value, index, all) =>
       all[index - 1] === '--listen' ? '192.0.2.1:5000' : value,
     )
@@ -157,7 +157,7 @@ test('runCommand ends with 78 for an address that this machine has not', async (
 })
 
 test('runCommand ends with 1 and the reason when a command fails otherwise', async () => {
-  // A program that ends at once in place of the mirrors that the demo starts.
+  // A program that ends at once, in place of the demo's mirrors.
   const { code, stdout, stderr } = await runHere(['demo'])
   assert.equal(code, 1)
   assert.match(stdout, /made registry\.example/)

@@ -26,14 +26,14 @@ test('ports are found free, taken, or taken by the mirror itself, for TCP and fo
     assert.equal((await portsOf([{ ...tcp, port: 0 }], nobody)).severity, 'ok')
     const taken = await portsOf([tcp, udp], nobody)
     assert.equal(taken.severity, 'error')
-    // Somebody else may have the port of UDP for TCP.
+    // Another program may use the number of the UDP port for TCP.
     const seen = taken.seen.split('; ').filter((one) => !/^--peer-listen .*TCP/.test(one))
     assert.deepEqual(seen, [
       `--listen 127.0.0.1:${port} is in use (TCP: EADDRINUSE)`,
       `--peer-listen 127.0.0.1:${udp.port} is in use (UDP: EADDRINUSE)`,
     ])
     const elsewhere = await portsOf([{ ...tcp, host: '192.0.2.1' }], nobody)
-    // Deno names another reason.
+    // Deno gives another reason.
     assert.match(
       elsewhere.seen,
       /^--listen 192\.0\.2\.1:\d+ (is no address of this machine|cannot be opened) \(TCP: E[A-Z]+\)$/,

@@ -6,7 +6,7 @@ import { createLogger } from '../../../lib/observe/log.ts'
 import { coloured } from '../../../lib/observe/paint.ts'
 import { anyText } from '../../fixtures/arbitrary.ts'
 
-/** What one call of a logger writes, for people. */
+/** The line of one call of a logger, for people. */
 function told(write: (log: ReturnType<typeof createLogger>) => void, paint?: typeof coloured): string {
   let text = ''
   write(

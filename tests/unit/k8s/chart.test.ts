@@ -1,4 +1,4 @@
-/** What the chart says beside its templates agrees with the program. */
+/** Checks that the chart's files beside the templates agree with the program. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
@@ -18,7 +18,7 @@ const MADE = [
   ...['store', 'containerd-socket', 'containerd-config', 'certs-dir', 'data-dir', 'untaint'],
 ]
 
-/** What the program calls the distributions of the chart that it recognises. */
+/** The program's names of the chart's distributions, if it recognises them. */
 const NAMES: Readonly<Record<string, string>> = {
   kind: 'Kind',
   talos: 'Talos',

@@ -4,7 +4,7 @@ import { describe, it } from 'node:test'
 import { createAllMetrics } from '../../fixtures/metrics.ts'
 
 const FILE = new URL('../../../k8s/chart/dashboard.json', import.meta.url)
-/** What Prometheus itself, or the ServiceMonitor, adds to every sample; and the bound of a histogram's bucket. */
+/** Labels that Prometheus or the ServiceMonitor adds to every sample, and the bound of a histogram's bucket. */
 const ADDED_LABELS = ['job', 'node', 'le']
 
 interface Panel {

@@ -1,4 +1,4 @@
-/** What GKE makes of the file for its node pools is what a mirror with the chart's settings needs to start. */
+/** GKE's result of the file for its node pools is what a mirror with the chart's settings needs to start. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
@@ -13,7 +13,7 @@ import { readHosts } from '../../../lib/containerd/hosts/reading.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
 import { readSettings } from '../../fixtures/settings.ts'
 
-/** Of the containerd that GKE nodes have had since registry hosts came. */
+/** The version of containerd that GKE nodes have had since registry hosts exist. */
 const VERSION = '2.1.5'
 
 interface RegistryHost {
@@ -34,7 +34,7 @@ function hostsToml({ server, hosts }: RegistryHost): string {
   return `server = '${server}'\n\n[host]\n${tables.join('\n')}`
 }
 
-/** The settings that the chart gives to mirrors there, on one node. */
+/** The settings that the chart gives to a mirror on GKE. */
 function chartSettings() {
   const environment = {
     SWARMIRROR_CERTS_DIR: gke.certs,

@@ -5,7 +5,7 @@ import { readSettings } from '../../fixtures/settings.ts'
 
 const KEY = 'a'.repeat(43)
 const PROGRAM = '/usr/local/bin/swarmirror'
-/** Seconds that a mirror takes to stop at most: withdrawing and draining, see lib/mirror/mirror.ts. */
+/** The most seconds that a mirror takes to stop, for withdrawing and draining: see lib/mirror/mirror.ts. */
 const STOP = 5 + 20
 
 /** The values of a key in the unit file, in their order. */
@@ -13,7 +13,7 @@ function values(unit: string, key: string): string[] {
   return [...unit.matchAll(new RegExp(`^${key}=(.*)$`, 'gm'))].map(([, value]) => value ?? '')
 }
 
-/** What systemd makes of a setting's value: `%S` is the directory of the state. */
+/** Expands a setting's value like systemd: `%S` is the directory of the state. */
 function variables(lines: readonly string[]): Record<string, string> {
   const expanded = lines.map((line) => line.replace('%S', '/var/lib'))
   return Object.fromEntries(
@@ -45,7 +45,7 @@ describe('unit file of the README', () => {
       assert.equal(read['data-dir'], `/var/lib/${values(unit, 'StateDirectory')[0]}`)
       assert.deepEqual(values(unit, 'ReadWritePaths'), [read['certs-dir']])
     }
-    // A misspelt variable would be passed over.
+    // A misspelt variable would be ignored.
     const known = new Set(page('lib/settings/README.md').match(/`SWARMIRROR_\w+`/g))
     const { BUN_TMPDIR: _, ...used } = variables([...fixed, ...given, ...shown])
     for (const name of Object.keys(used)) assert.ok(known.has(`\`${name}\``), name)

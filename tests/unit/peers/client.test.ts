@@ -13,7 +13,7 @@ const CALL = { method: 'GET', path: '/v2/?ns=x', headers: {} } as const
 
 type Use = (client: PeerClient, peer: CountingPeer) => Promise<void>
 
-/** Runs `use` with a client and a peer that answers as told. */
+/** Runs `use` with a client and a peer that answers with `answer`. */
 async function withPeer(answer: (outgoing: ServerResponse, method: string) => void, use: Use): Promise<void> {
   const start = startHttpPeer((incoming, outgoing) => answer(outgoing, incoming.method ?? ''))
   await withClient({ headTimeout: 500 }, start, use)
@@ -49,7 +49,7 @@ test('PeerClient call sends method, path and headers, and gives status, headers 
     )
     assert.equal(reply.status, 203)
     assert.equal(reply.headers.get('x-multiple'), 'a, b')
-    // Nothing is asked to be encoded: a digest is that of the bytes as they are.
+    // The request allows no encoding, because a digest is that of the plain bytes.
     assert.equal(await textOf(reply), 'GET /v2/a?ns=b bytes=1- undefined')
   })
 })
@@ -65,7 +65,7 @@ test('PeerClient uses a connection again after bodies that were read, cancelled 
       await (await client.call(peer.peer, CALL, never)).body.cancel()
       await (await client.call(peer.peer, { ...CALL, method: 'HEAD' }, never)).body.cancel()
     }
-    // Nine calls, and a second connection for those that came while the first was still being emptied.
+    // Nine calls, and a second connection for calls that came while the first one was still being read.
     assert.ok(peer.accepted <= 2, `${peer.accepted} connections`)
   })
 })

@@ -152,7 +152,7 @@ test('credentials of two keys use the first and accept both', () => {
     const ticket = from.ticket(TAG, 'GET', DOOR)
     const grant = to.check(asking(ticket.headers[CAPABILITY_HEADER]), TAG, DOOR)
     assert.equal(grant !== undefined, allowed)
-    // The answer is proven under the key of the question, whichever key the door itself would use.
+    // The answer is proven under the key of the request, whichever key the door itself would use.
     if (grant !== undefined) assert.ok(ticket.proves(404, new Headers(grant.prove(404, new Headers()))))
   }
   assert.throws(() => createCredentials([]), /at least one swarm key/)

@@ -119,7 +119,7 @@ test('KnownPeers puts a peer aside, longer each time, that gives heads and no by
   const asides: number[] = []
   for (let round = 0; round < 7; round++) {
     known.of(A).answered(1)
-    // It was waited for.
+    // The request waited for it.
     await clock.pass(5_000)
     known.of(A).withheld('silent')
     const asideMs = () => known.peers()[0]?.asideMs ?? assert.fail()
@@ -131,7 +131,7 @@ test('KnownPeers puts a peer aside, longer each time, that gives heads and no by
     assert.deepEqual(known.rank([A, B]), [B, A])
   }
   assert.deepEqual(asides, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000])
-  // A byte makes up for all of it.
+  // One byte ends all that.
   known.of(A).gave()
   known.of(A).answered(1)
   known.of(A).failed('invalid')
@@ -364,7 +364,7 @@ test('KnownPeers tells for people what it knows of other nodes', () => {
   assert.equal(known.peers().length, 3)
   known.gone(member)
   assert.equal(known.connected, 0)
-  // Of a failure it is told also when it is over.
+  // A failure is reported even when it is over.
   known.seen(member)
   const again = known.peers().find((peer) => peer.address === addressOf(member))
   assert.deepEqual([again?.isConnected, again?.asideMs, again?.failure], [true, 0, { why: 'silent', agoMs: 0 }])

@@ -8,7 +8,7 @@ async function passed(ms: number): Promise<void> {
   await new Promise<void>((resolve) => patientClock.after(ms, resolve))
 }
 
-/** Keeps the process from doing anything else, as much work or a lack of processors does. */
+/** Keeps the process from doing anything else, like much work or a lack of processors. */
 function standStill(ms: number): void {
   const end = performance.now() + ms
   while (performance.now() < end);
@@ -41,7 +41,7 @@ test('patientClock lets what has come meanwhile be read after a standstill that 
     isOver = true
   })
   standStill(300)
-  // Timers that are due, and everything that waits to be read, have their turn.
+  // Due timers, and everything that waits to be read, get their turn.
   await setTimeout(0)
   await setImmediate()
   assert.equal(isOver, false)

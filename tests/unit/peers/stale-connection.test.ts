@@ -1,4 +1,4 @@
-/** A kept connection that its peer has ended, and a call on it that is ended at the same moment. */
+/** A kept connection that its peer has ended, and a call on it that is aborted at the same moment. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { PeerClient } from '../../../lib/peers/client.ts'
@@ -10,7 +10,7 @@ import { waitFor, within } from '../../fixtures/wait.ts'
 const CALL = { method: 'GET', path: '/v2/?ns=x', headers: {} } as const
 const ANSWER = 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'
 
-/** Runs `use` while every exchange tells `failed` that it has, before anybody else hears of it. */
+/** Runs `use` while every failed exchange calls `failed` before anybody else learns of the failure. */
 async function hearing(failed: () => void, use: () => Promise<void>): Promise<void> {
   const { exchange } = Connection.prototype
   Connection.prototype.exchange = function (...args) {
@@ -25,7 +25,7 @@ async function hearing(failed: () => void, use: () => Promise<void>): Promise<vo
   }
 }
 
-/** Runs something after so many turns of the queue of promises. */
+/** Runs something after some turns of the queue of promises. */
 async function afterTurns(turns: number, run: () => void): Promise<void> {
   for (let turn = 0; turn < turns; turn++) await undefined
   run()
@@ -34,7 +34,7 @@ async function afterTurns(turns: number, run: () => void): Promise<void> {
 for (let turns = 0; turns < 8; turns++) {
   test(`PeerClient ends a call that is aborted ${turns} turns after its kept connection was found to be closed`, async () => {
     let asked = 0
-    // Answers the first request, closes on the second one, and says nothing to those after it.
+    // Answers the first request, closes on the second one, and ignores later ones.
     const peer = await startRawPeer((socket) => {
       socket.on('data', () => {
         asked++

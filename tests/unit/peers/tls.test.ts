@@ -41,7 +41,7 @@ test('tls identity has the authority of its swarm key, the same on every node, a
 })
 
 test('tls identity derives the authority that it always derived', () => {
-  // A change of this would cut a running swarm in two.
+  // Changing this would cut a running swarm in two.
   const authority = new X509Certificate(createTlsIdentity([new Uint8Array(32)]).ca[0] ?? '')
   assert.equal(authority.subject, 'CN=swarmirror 27f98bd0c24a5c10')
 })
@@ -84,7 +84,7 @@ test('certificates say what they are for', () => {
 
 type Listen = (handler: () => Response, options: ListenOptions) => ReturnType<typeof listen>
 
-/** Runs `use` with a server that answers everybody who gets so far. */
+/** Runs `use` with a server that answers everybody who completes the handshake. */
 async function withServer(
   open: Listen,
   tls: MutualTls | undefined,
@@ -103,7 +103,7 @@ async function withServer(
   }
 }
 
-/** What a client gets: the body, or why it gets nothing. */
+/** The result of a client: the body, or why it got none. */
 async function ask(port: number, tls: TlsIdentity | undefined): Promise<string> {
   const client = new PeerClient({ headTimeout: 5_000, tls })
   try {
@@ -117,7 +117,7 @@ async function ask(port: number, tls: TlsIdentity | undefined): Promise<string> 
   }
 }
 
-/** What a client gets that says about TLS whatever it likes. */
+/** The result of a client with any TLS options. */
 async function askWith(port: number, options: object): Promise<string> {
   return await new Promise((resolve) => {
     const outgoing = httpsRequest({ host: '127.0.0.1', port, path: '/', agent: false, ...options }, (message) => {

@@ -83,7 +83,7 @@ test('readSettings gives the defaults when nothing else is needed', () => {
   })
 })
 
-/** For every setting: texts with the value that they mean, and texts that are refused, with what is said. */
+/** For every setting: texts with their values, and refused texts with the messages. */
 const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; refused: [string, RegExp][] } } = {
   listen: {
     accepted: [
@@ -354,7 +354,7 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
 
 for (const name of NAMES) {
   const isKey = name === 'swarm-key'
-  // A key for doors beyond loopback is beside the point here.
+  // This test is not about the key for doors beyond loopback.
   const base = name === 'peer-listen' ? [] : LOOPBACK
 
   test(`readSettings reads --${name} in every accepted form, as flag and as variable`, () => {
@@ -448,7 +448,7 @@ test('readSettings refuses unknown flags, stray arguments, missing values and du
       ['unknown flag --constructor; see --help', 'unknown flag --__proto__; see --help'],
     ],
     [['--resolve'], ['--resolve: expected a value']],
-    // The flag that follows counts as a flag, not as the value that is missing.
+    // The next flag counts as a flag, and not as the missing value.
     [
       ['--resolve', '--log-level', 'loud'],
       ['--resolve: expected a value', /^--log-level "loud"/],

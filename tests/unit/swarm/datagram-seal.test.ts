@@ -9,10 +9,10 @@ import { createLogRecorder } from '../../fixtures/log.ts'
 const KEY = new Uint8Array(32).fill(1)
 const NEXT_KEY = new Uint8Array(32).fill(2)
 const STRANGER_KEY = new Uint8Array(32).fill(3)
-/** Larger than any that a network carries in one piece, too. */
+/** Also sizes beyond those that a network carries in one piece. */
 const datagrams = fc.uint8Array({ maxLength: 3_000 })
 
-/** A seal on a clock of its own, with what it has refused. */
+/** A seal with its own clock, and the datagrams that it has refused. */
 function create(swarmKeys: readonly [Uint8Array, ...Uint8Array[]] = [KEY]) {
   const refused: Refusal[] = []
   const clock = { now: 1_800_000_000_000 }

@@ -1,4 +1,4 @@
-/** A member sends what no mirror would: it must not end the process, nor take its memory. */
+/** A member sends requests that a mirror never sends. They must neither end the process nor fill its memory. */
 import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import process from 'node:process'
@@ -14,14 +14,16 @@ const PEER_HANDSHAKE = 0
 const PEER_HOLEPUNCH = 1
 const FIND_PEER = 2
 const PLUGIN = 10
-/** The answer to a command that a node does not take. */
+/** The answer to a command that a node refuses. */
 const UNKNOWN_COMMAND = 1
 /** 127.0.0.1, port 0. */
 const NOWHERE = [127, 0, 0, 1, 0, 0]
 
 type Send = (command: number, value: Iterable<number>, target?: Uint8Array) => Promise<DhtResponse | undefined>
 
-/** Runs `use` with a member's public key, and a way to send it requests as another member, which it may leave unanswered. */
+/**
+ * Runs `use` with a member's public key, and a function that sends it requests from another member, perhaps without an answer.
+ */
 async function withHostileMember(use: (send: Send, publicKey: Buffer) => Promise<void>): Promise<void> {
   await withMembers(async (start) => {
     const { port, id } = await start([])
@@ -37,7 +39,7 @@ async function withHostileMember(use: (send: Send, publicKey: Buffer) => Promise
       const sent = hostile.request(message, { host: '127.0.0.1', port }, { retry: false, session })
       return await sent.catch(() => undefined)
     }
-    // What would end a mirror. Not every test runner takes it for a failure.
+    // Errors that would end a mirror. Not every test runner fails then.
     const fatal: unknown[] = []
     const note = (error: unknown) => fatal.push(error)
     process.on('uncaughtException', note).on('unhandledRejection', note)
@@ -77,11 +79,11 @@ test('joinSwarm: a handshake of any length, with anything in it, ends nothing', 
       const sent = noise.subarray(0, length)
       return await send(PEER_HANDSHAKE, [0, 0, sent.length, ...sent], target)
     }
-    // Of a version that it does not know.
+    // A version that the node does not know.
     await waitFor('a handshake is answered', async () => (await greet([2]))?.value?.length === 80)
     const lengths = Array.from({ length: 20 }, (_, at) => 5 * at)
     await Promise.all(lengths.map((length) => greet([], length)))
-    // Flags that promise more than there is, and an address of port 0.
+    // Flags that announce missing fields, and an address with port 0.
     await Promise.all([1, 2, 4, 8, 16, 32, 64].map((flags) => greet([1, flags, 0, 1, 1, ...NOWHERE])))
   })
 })

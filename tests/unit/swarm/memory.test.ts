@@ -1,4 +1,4 @@
-/** What a node of a large swarm keeps in memory for what it holds, and for what others hold. */
+/** The memory that a node of a large swarm needs for its own content and for that of others. */
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import process from 'node:process'
@@ -57,6 +57,6 @@ test('10,000 digests and 200 members take little memory', { skip: runtimeName ==
   feed.replace(new Set(Array.from({ length: DIGESTS }, () => digestKey(digestOf(randomBytes(32))))))
   const more = used() - before
   assert.ok(more < MOST, `${more.toFixed(1)} MiB`)
-  // Alive until here.
+  // Keeps them alive until here.
   assert.deepEqual([own.schedule.size, others.size, feed.held.size], [DIGESTS, DIGESTS * REPLICAS, DIGESTS])
 })

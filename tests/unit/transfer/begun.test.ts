@@ -25,7 +25,7 @@ const answerOf = (number: number, body: ByteSource | null) => {
   return { kind: 'content', descriptor, range: undefined, body } as const
 }
 
-/** Gives the answers in their order, and counts them. */
+/** Returns the answers in their order, and counts them. */
 function finding(bodies: readonly (ByteSource | null)[]) {
   let asked = 0
   const find = async () => {

@@ -13,7 +13,7 @@ import { within } from '../../fixtures/wait.ts'
 
 const [A, B, C] = ['a', 'b', 'c'].map((name) => peerOf(name)) as [Peer, Peer, Peer]
 
-/** Candidates of a lookup that finds what the test tells it to, until it is over. */
+/** Candidates of a lookup whose results the test gives, until it ends the lookup. */
 function make(first: readonly Peer[] = [], suits: (peer: Peer) => boolean = () => true) {
   const clock = new ManualClock()
   const known = new KnownPeers(clock)

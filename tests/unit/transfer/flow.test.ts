@@ -14,7 +14,7 @@ import { inTime, waitFor, within } from '../../fixtures/wait.ts'
 const CONTENT = new Uint8Array(1_000).map((_, index) => index % 251)
 const WINDOW = 300
 
-/** A flow of the content in pieces of 100 bytes, of which `alone` gives the rest to who falls behind. */
+/** A flow of the content in pieces of 100 bytes. `alone` gives the rest to a reader that falls behind. */
 function make(bytes: Uint8Array = CONTENT, window = WINDOW, isShared = true, clock = new ManualClock()) {
   const digest = digestOf(CONTENT)
   const raw = sourceOf(cut(bytes, 100))
@@ -97,7 +97,7 @@ test('Flow lets a reader that falls behind go on alone at its offset, verified',
   await take(slow, 1)
   await take(fast, 4)
   assert.ok(flow.kept <= WINDOW)
-  // Its next byte is still there.
+  // The reader's next byte is still there.
   await take(slow, 1)
   await take(fast, 6)
   assert.deepEqual(await read(slow), Buffer.from(CONTENT.subarray(200)))
@@ -169,7 +169,7 @@ test('Flow takes on a reader that is not far ahead, which waits for it, and none
   const near = flow.attach({ start: 8 * 1024 * 1024, end: large }) ?? assert.fail('not near enough')
   assert.equal(flow.attach({ start: 8 * 1024 * 1024 + 1, end: large }), undefined)
   assert.equal((await read(near)).length, 1024 * 1024)
-  // It has driven the flow; who was behind it finds everything there.
+  // This reader has driven the flow; the one behind it finds everything there.
   assert.equal(raw.read, 9)
   assert.equal((await read(first)).length, large)
   assert.equal(raw.read, 9)

@@ -12,7 +12,7 @@ import { within } from '../../fixtures/wait.ts'
 const { descriptor, bytes } = layer
 const { digest, size } = descriptor
 
-/** Flows of the layer, each of which is opened when the test says so. */
+/** Flows of the layer, which open when the test says so. */
 function make() {
   const flows = new Flows()
   const begun: { readonly signal: AbortSignal; open(): void; readonly source: ReturnType<typeof sourceOf> }[] = []
@@ -54,7 +54,7 @@ test('Flows ends what is being opened when everybody who waits has left, and clo
   other.abort(new Error('other'))
   assert.equal(await joins[1], 'Error: other')
   assert.deepEqual([flows.size, begun[0]?.signal.aborted], [0, true])
-  // Who comes now has nothing to do with the former one.
+  // A request that comes now has nothing to do with the former flow.
   const later = join()
   begun[0]?.open()
   begun[1]?.open()

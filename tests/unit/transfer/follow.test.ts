@@ -26,7 +26,7 @@ interface Node {
   readonly address: string
 }
 
-/** Runs `use` with nodes that are getting the layer, of which they have the given numbers of bytes, and one that follows. */
+/** Runs `use` with nodes that are getting the layer and have the given numbers of bytes, and with a follower. */
 async function withNodes(
   written: readonly number[],
   use: (setting: Awaited<ReturnType<typeof makeSetting>>) => Promise<void>,
@@ -63,7 +63,7 @@ async function makeSetting(written: readonly number[], content: typeof layer) {
   return { ...parts, flight, started, node, peers, told }
 }
 
-/** Reads at least so many bytes. */
+/** Reads at least `count` bytes. */
 async function readSome(body: ReturnType<typeof bodyOf>, least: number): Promise<Buffer> {
   const received: Uint8Array[] = []
   while (Buffer.concat(received).length < least) {
@@ -134,7 +134,7 @@ test('fetch goes on, at its byte, from a peer that had better be followed, and f
       ],
     )
     node(2).writer.write(200_000)
-    // That one has nothing more.
+    // That node has no more bytes.
     flight.betterOne = node(0).arriving
     flight.found.push([node(2).arriving])
     const third = await readSome(body, 1)
@@ -182,7 +182,7 @@ test('fetch goes on from another peer that is getting the content when one gives
       attempts.map(({ peer, bytes, isArriving, ended }) => [peer, bytes, isArriving, ended]),
       [
         [node(0).address, HALF, true, 'gone'],
-        // It has all of it by now.
+        // It has the whole layer by now.
         [node(1).address, BYTES.length - HALF, undefined, undefined],
       ],
     )
@@ -204,7 +204,7 @@ test('fetch goes on from peers that have the content when one that was getting i
 
 test('fetch ends the body where a peer gives up that nobody replaces, and has no answer to what follows', async () => {
   await withNodes([HALF, HALF], async ({ peers, flight, node }) => {
-    // The second one is not ahead: it may be waiting for this very node.
+    // The second node is not ahead, so it may be waiting for this very node.
     flight.found.push([node(0).arriving], [node(1).arriving])
     const received: Uint8Array[] = []
     const body = read(bodyOf(await within('an answer', peers.fetch(GET, never))), received)
@@ -358,7 +358,7 @@ test('fetch lets a client ask again where the flight says so, but not for a part
     flight.returning = BYTES.length
     flight.found.push([node(0).arriving])
     assert.deepEqual(await within('an answer', peers.fetch(GET, never)), { kind: 'later', size: BYTES.length })
-    // It is not given up: its turn will come.
+    // The node is not given up, because its turn will come.
     assert.deepEqual(flight.leftOnes, [])
     assert.equal(await within('a miss', peers.fetch({ ...GET, range: 'bytes=1-' }, never)), undefined)
   })

@@ -5,7 +5,7 @@ import { PeerError } from '../../../lib/peers/error.ts'
 import { following } from '../../../lib/transfer/following.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 
-/** Follows a peer of which the test says what it gives, and how it is; or it never says that. */
+/** Follows a peer whose bytes and state the test gives, or whose state it never gives. */
 function follow(first: SourceState | undefined, isSilent = false) {
   const clock = new ManualClock()
   const parent = { state: first, looks: 0, cancelled: 0 }
@@ -42,7 +42,7 @@ function follow(first: SourceState | undefined, isSilent = false) {
 
 const growing = (written: number, leads = true): SourceState => ({ kind: 'arriving', written, size: 1_000_000, leads })
 
-/** After how many milliseconds the peer is left, if that is not later than the given time. */
+/** The milliseconds after which the peer is left, if that is before the given time. */
 async function leftAfter({ clock, end }: ReturnType<typeof follow>, most: number): Promise<number | undefined> {
   for (let ms = 0; ms <= most; ms += 100) {
     if (end() !== undefined) return ms
@@ -74,7 +74,7 @@ test('following waits for a peer that goes on, however slowly', async () => {
   for (let written = 0; written < 10; written++) {
     one.parent.state = growing(written)
     assert.equal(await leftAfter(one, 2_000), undefined)
-    // What it has comes, sooner or later.
+    // The bytes that it has come sooner or later.
     await one.come(1)
     void one.wait().catch(() => undefined)
   }

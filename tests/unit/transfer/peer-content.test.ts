@@ -35,7 +35,7 @@ import { digestOf } from '../../fixtures/image.ts'
 import { never } from '../../fixtures/layout.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
-/** Answers with the whole layer, except for what is given. */
+/** Answers with the whole layer, with the given changes. */
 function answering(status: number, headers: Record<string, string | undefined>, bytes = layer.bytes): RequestListener {
   return (incoming, outgoing) => {
     const all = Object.entries({ ...HEAD, ...headers }).filter((entry): entry is [string, string] => {
@@ -118,7 +118,7 @@ const PART = layer.bytes.subarray(5, 10)
 const PART_HEAD = { 'content-length': '5', 'content-range': `bytes 5-9/${layer.bytes.length}` }
 const OTHER_DIGEST = digestOf(new Uint8Array([1, 2, 3]))
 
-/** Every way in which a peer can fail before its body begins, and what the log says of it. */
+/** Every way in which a peer can fail before its body begins, and the text in the log. */
 const FAILURES: readonly [what: string, start: () => Promise<TestPeer>, problem: RegExp, range?: string][] = [
   ['refuses the connection', startAbsentPeer, /ECONNREFUSED|ConnectionRefused|refused/i],
   ['closes at once', () => startRawPeer((socket) => socket.end()), /socket hang up|ECONNRESET|closed/],
@@ -362,7 +362,7 @@ for (const [what, request] of [
         [true, true],
       )
     }
-    // On a busy machine an answer takes longer than 300 ms, and what is wrong with it is what counts here.
+    // On a busy machine an answer may take longer than 300 ms, but this test is about wrong answers.
     await withPeers([startStranger, startLiar], use, { patience: 10_000, raceTimeout: 10_000 })
   })
 }

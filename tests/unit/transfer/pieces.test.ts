@@ -1,4 +1,4 @@
-/** Pieces of a content from peers that are fast, slow, or fail, in time that passes as fast as it can be computed. */
+/** Pieces of content from peers that are fast, slow or fail, in time that passes as fast as the machine can compute. */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
@@ -26,13 +26,13 @@ interface Setting {
   readonly pieces: Pieces
   /** What was told, without what was told of single bytes and pieces. */
   readonly told: readonly string[]
-  /** Bytes by the names of the peers that gave them. */
+  /** Bytes by the names of the peers that sent them. */
   readonly given: ReadonlyMap<string, number>
-  /** Whom a search finds, in that order. */
+  /** The peers that a search finds, in that order. */
   readonly order: SimulatedPeer[]
 }
 
-/** Pieces of the first so many bytes from peers of these rates, which are found in that order. */
+/** Pieces of the first bytes from peers with these rates, which are found in that order. */
 function make(
   rates: readonly number[],
   span: Partial<Span> = {},
@@ -71,7 +71,7 @@ function make(
   return { network, pieces, told, given, order }
 }
 
-/** Reads to the end, and says how many milliseconds it took. */
+/** Reads to the end, and returns how many milliseconds that took. */
 async function readAll(
   { network, pieces }: Setting,
   { start = 0, end = 20 * MB }: Partial<Span> = {},
@@ -90,13 +90,13 @@ async function readAll(
   return ms
 }
 
-/** Nothing is under way any more, and nothing waits. */
+/** Checks that nothing is under way any more, and nothing waits. */
 async function isOver(network: SimulatedNetwork): Promise<void> {
   await network.clock.pass(5)
   assert.deepEqual([network.open, network.clock.pending], [0, 0])
 }
 
-/** What a transfer of that size takes at that rate. */
+/** The time of a transfer of that size at that rate. */
 const timeOf = (bytes: number, rate: number) => bytes / rate
 
 test('Pieces gives every span, also those of one byte and of none', async () => {
@@ -333,7 +333,7 @@ test('Pieces give the right bytes or end, ask for little more than they need and
   })
   await fc.assert(
     fc.asyncProperty(scene, async ({ rates, faults, size, link, pause, isHelped, ahead }) => {
-      // The last one always gives.
+      // The last peer always sends.
       const all = isHelped ? [...rates, USUAL] : rates
       const { network, pieces, order } = make(all, { end: size }, { link, buffer: BUFFER }, ahead)
       const { clock } = network

@@ -14,7 +14,7 @@ interface Asked {
   fail(error: unknown): void
 }
 
-/** A race in which the test plays the peers, by the names of whom a found peer is known. */
+/** A race in which the test plays the peers, by their names. */
 function start(
   names: readonly string[],
   {
@@ -145,7 +145,7 @@ test('race stops a peer that is late and not worth waiting for, and asks the nex
   await clock.pass(1)
   assert.deepEqual(times(), [0, 50, 300])
   assert.equal(get(0).signal.aborted, true)
-  // That its call ends with an error is no news to anybody.
+  // Nobody needs to know that its call ends with an error.
   get(0).fail(new Error('cancelled'))
   get(1).answer('from b')
   assert.equal((await result)?.value, 'from b')

@@ -1,11 +1,11 @@
-/** Those who announce what they have not, without the swarm key: their word delays nothing, whatever it is. */
+/** Strangers without the swarm key that announce content: nothing that they say delays a request. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { startHttpPeer } from '../../doubles/http-peer.ts'
 import { BLOB, contentOf, counted, layer, startGoodPeer, withPeers } from '../../doubles/http-peers.ts'
 import { never } from '../../fixtures/layout.ts'
 
-/** As a proxy in front of a node that is gone does, too. */
+/** Like a proxy in front of a node that is gone. */
 function startBusyStranger() {
   const stranger = {
     asked: 0,

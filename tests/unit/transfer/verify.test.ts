@@ -21,7 +21,7 @@ test('verify knows right bytes from wrong ones, for every algorithm', () => {
   }
 })
 
-/** The source with what it was told of its end. */
+/** The source, and the ends that were reported. */
 function verifying(content: Uint8Array, digest: Digest | undefined, length: number, chunk = 100) {
   const endings: Ending[] = []
   const raw = sourceOf(cut(content, chunk))

@@ -28,7 +28,7 @@ const config =
       descriptor.digest !== layer.descriptor.digest && descriptor.digest !== manifest.descriptor.digest,
   ) ?? assert.fail('no config')
 
-/** A member whose disk has flipped the byte at that place of everything that it has. */
+/** A member whose disk has flipped the byte at that offset in all its content. */
 function corrupt(place: number, breakAfter = Number.POSITIVE_INFINITY): () => Promise<CountingPeer> {
   const answer: RequestListener = (incoming, outgoing) => {
     const content =
@@ -101,7 +101,7 @@ test('fetch finds out which one of those that gave parts of wrong content has it
     const told = lines
       .filter(({ event }) => event === 'peer examined')
       .map(({ fields }) => [fields.peer, fields.isRight])
-    // Its body breaks off: whether it is wrong cannot be said of that one.
+    // The body breaks off, so it is not known whether it is wrong.
     assert.deepEqual(told, [[good, true]])
     assert.deepEqual(
       [bad, good].map((peer) => known.isWrong(peer, digestKey(BLOB.digest))),
@@ -153,7 +153,7 @@ test('fetch suspects who gave the beginning of wrong content, too, when a reader
       assert.equal(await counted(metrics, 'transfer_shares_total', 'left'), 1)
       assert.deepEqual(
         both.map(({ peer }) => known.isWrong(peer, digestKey(BLOB.digest))),
-        // The other one has it right, which was found out when the body ended.
+        // The other peer has the right content, which was found out when the body ended.
         [true, false],
       )
     },

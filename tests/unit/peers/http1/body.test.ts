@@ -8,7 +8,7 @@ import { waitFor } from '../../../fixtures/wait.ts'
 
 const bytesOf = (text: string) => new Uint8Array(Buffer.from(text, 'latin1'))
 
-/** The body of so many bytes in what comes over a connection, and whether the connection can be used again. */
+/** A body of `length` bytes over a connection, and whether the connection can be used again. */
 async function bodyOf(sent: string, length: number, size: number) {
   const usable: boolean[] = []
   const [first = new Uint8Array(), ...more] = cut(bytesOf(sent), size)

@@ -17,7 +17,7 @@ import { waitFor, within } from '../../../fixtures/wait.ts'
 const CALL = { method: 'GET', path: '/', headers: {} } as const
 const HELLO = 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello'
 
-/** A peer that does to its nth request, on whatever connection, what it is told. */
+/** A peer that handles its nth request, on any connection, with the nth function. */
 async function withRawPeer(
   onRequest: (socket: Socket, index: number) => void,
   use: (client: PeerClient, peer: CountingPeer) => Promise<void>,
@@ -44,7 +44,7 @@ async function get(client: PeerClient, { peer }: CountingPeer): Promise<string> 
   return String(await within('the body', read(body)))
 }
 
-/** Writes the pieces one after the other, each when the one before has left. */
+/** Writes the pieces one after another, each when the last one has left. */
 function writeAll(socket: Socket, pieces: readonly (string | Uint8Array)[], then: () => void = () => undefined): void {
   const [piece, ...rest] = pieces
   if (piece === undefined) then()
@@ -184,7 +184,7 @@ test('PeerClient ends connections that have been idle for long, and keeps few', 
   await withRawPeer(
     (socket) => socket.write(HELLO),
     async (client, peer) => {
-      // All at the same time, each on a connection of its own.
+      // All at the same time, each on its own connection.
       const replies = await Promise.all(Array.from({ length: 20 }, () => client.call(peer.peer, CALL, never)))
       assert.equal(peer.open, 20)
       for (const { body } of replies) assert.equal(String(await read(body)), 'hello')
@@ -251,7 +251,7 @@ test('PeerClient says what is not HTTP, and puts it down to the peer', async () 
   )
 })
 
-/** Bytes of which no two places within a chunk are alike. */
+/** Bytes in which no two offsets within a chunk are alike. */
 function pattern(length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length)
   let state = 1

@@ -41,9 +41,9 @@ async function simulation(others: number, options: AnnouncerOptions = {}, seed =
     map,
     announcer,
     lines,
-    /** Where a key is. */
+    /** The nodes that hold a key. */
     holders: (of: Key) => dht.holders(topicOf(of), SELF),
-    /** Where it has to be. */
+    /** The nodes that must hold it. */
     closest: (of: Key) => dht.closest(topicOf(of), replicas).map(({ port }) => port),
     isSettled: () => announcer.figures.waiting === 0,
     close() {
@@ -68,7 +68,7 @@ async function simulated(
   }
 }
 
-/** Fails unless each of these is on all of its closest living nodes. */
+/** Fails unless each of these keys is on all of its closest living nodes. */
 function assertPlaced({ holders, closest }: Simulation, announced: readonly Key[]): void {
   for (const of of announced) {
     const held = new Set(holders(of))
@@ -193,7 +193,7 @@ test('Announcer announces a new key, and withdraws one, while its window is full
     announcer.advertise([key('new')])
     announcer.withdraw([key('old')])
     await clock.pass(30)
-    // Its neighbours as the node knows them; the dead ones are replaced later.
+    // The neighbours that the node knows; dead ones are replaced later.
     assert.ok(holders(key('new')).length > 0)
     assert.ok(holders(key('new')).every((port) => closest(key('new')).includes(port)))
     assert.deepEqual(holders(key('old')), [])
@@ -221,10 +221,10 @@ test('Announcer announces everything again within a period, evenly', async () =>
       const { stored } = announcer.figures
       await clock.pass(refreshPeriod / 10)
       const sent = announcer.figures.stored - stored
-      // A tenth of the keys, more or less.
+      // About a tenth of the keys.
       assert.ok(sent > 160 && sent < 160 * 4, `${sent} records in part ${part}`)
     }
-    // Those that were due together went together; and requests for tokens and by discovery.
+    // Keys that were due together were sent together; the rest are requests for tokens and of discovery.
     const requests = dht.traffic.requests - before
     assert.ok(requests < 400 * 4, `${requests} requests`)
     assert.ok(announcer.figures.refreshed >= 400)
@@ -240,7 +240,7 @@ test('Announcer soon sends a node again what it has forgotten, but not all the t
     await clock.pass(5_000)
     const { stored } = announcer.figures
     const concerned = keys(200).filter((of) => holders(of).includes(3))
-    // It starts again so fast that its silence is not noticed.
+    // It restarts so fast that nobody notices its silence.
     dht.start(3)
     assert.equal(keys(200).filter((of) => holders(of).includes(3)).length, 0)
     await clock.pass(100_000)
@@ -332,7 +332,7 @@ test('Announcer does not wait for a node that has just died', async () => {
     announcer.advertise([key('a')])
     await clock.pass(20)
     assert.equal(simulation.holders(key('a')).length, 7)
-    // The one request to it has to be given up.
+    // The only request to it has to be given up.
     await clock.pass(1_000)
     assert.equal(simulation.isSettled(), true)
     await clock.pass(7_000)
@@ -443,7 +443,7 @@ test('Announcer ends with exactly the wanted keys on their closest living nodes,
         if (taken.kind === 'pass') await clock.pass(taken.ms)
       }
       dht.loss = 0
-      // Lost nodes are asked again, and nodes that started again unnoticed are sent everything with the next refresh.
+      // Lost nodes are asked again, and nodes that restarted unnoticed get everything with the next refresh.
       await clock.pass(150_000)
       assertPlaced(made, [...wanted])
       for (let at = 0; at < 12; at++) if (!wanted.has(key(at))) assert.deepEqual(holders(key(at)), [])

@@ -14,7 +14,7 @@ const keys = (from: number, to: number): Key[] => Array.from({ length: to - from
 const topicOf = (of: Key): Uint8Array => createHash('sha256').update(of).digest()
 const nodeAt = (port: number) => ({ host: '10.0.0.1', port, id: idOf({ host: '10.0.0.1', port }) })
 
-/** A schedule over a map of so many nodes, and a driver for it. */
+/** A schedule over a map of `count` nodes, and a driver for it. */
 function scheduling(nodes: number, replicas = 1) {
   const map = new NetworkMap(nodeAt(1), { strikes: 3, silence: 0 })
   const schedule = new Schedule(map, topicOf, seeded(1), { replicas, refreshPeriod: PERIOD, recordLife: 2 * PERIOD })
@@ -24,7 +24,7 @@ function scheduling(nodes: number, replicas = 1) {
     recovered: (node) => schedule.recovered(node),
   })
   for (let port = 1; port <= nodes; port++) map.answered(nodeAt(port), 0)
-  /** Sends everything that there is to send, with success. */
+  /** Sends everything that is due, successfully. */
   const sendAll = (now: number): Task[] => {
     const sent: Task[] = []
     for (let task = schedule.next(now); task !== undefined; task = schedule.next(now)) {
@@ -43,7 +43,7 @@ test('Schedule gives withdrawals before new keys before repairs before refreshes
   const { map, schedule, sendAll } = scheduling(1)
   schedule.advertise(keys(0, 3), 0)
   sendAll(0)
-  // All of these are due again, and a node has joined that has to hold one of them.
+  // All keys are due again, and a node has joined that must hold one of them.
   const [first] = keys(0, 3)
   assert.ok(first !== undefined)
   const joining = Array.from({ length: 200 }, (_, at) => nodeAt(at + 2)).find((node) => {

@@ -11,7 +11,7 @@ const placement = (name: string | number) =>
   new Placement(`${name}` as Key, createHash('sha256').update(`${name}`).digest(), 0)
 const placements = (count: number) => Array.from({ length: count }, (_, index) => placement(index))
 
-/** Takes what is due, up to so many. */
+/** Takes the due placements, up to `most`. */
 function take(sweep: Sweep, now: number, most = Number.POSITIVE_INFINITY): Placement[] {
   const taken: Placement[] = []
   while (taken.length < most) {

@@ -23,10 +23,10 @@ const NODE = { host: '10.0.0.1', port: 5001, id: new Uint8Array(32).fill(3) }
 const ANNOUNCER = { host: '10.0.0.7', port: 5001 }
 const TOKEN = new Uint8Array(32).fill(4)
 const TOPIC = new Uint8Array(32).fill(5)
-/** The node has all that is announced of this one. */
+/** The node has all records of this topic. */
 const WHOLE = new Uint8Array(32).fill(6)
 
-/** Requests that are all answered from there. */
+/** Requests whose answers all come from that address. */
 const answeredFrom = (host: string, port: number) => {
   const response: DhtResponse = {
     from: { host, port, id: NODE.id },
@@ -51,7 +51,7 @@ test('createDhtRpc believes an answer of the node that was asked only: others ca
   assert.deepEqual(await outcomes(answeredFrom('10.0.0.2', NODE.port)), new Array(5).fill(undefined))
 })
 
-/** A node that keeps so many records of a topic, and the requests of members at any address to it. */
+/** A node with a bounded number of records of a topic, and requests to it from members at any address. */
 function node(mostOfTopic: number) {
   const records = createRecordStore({ log: silentLogger }, { mostOfTopic })
   const ask = async (sent: DhtRequest, from: { readonly host: string; readonly port: number }) => {

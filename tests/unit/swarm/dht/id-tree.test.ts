@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { IdTree } from '../../../../lib/swarm/dht/id-tree.ts'
 import { compareDistance, prefixDistance, prefixOf } from '../../../../lib/swarm/node.ts'
 
-/** Ids with much in common, so that every bit gets to decide. */
+/** Ids that are much alike, so that every bit matters. */
 const id = fc
   .tuple(fc.constantFrom(0, 1, 0x80, 0xff), fc.integer({ min: 0, max: 255 }), fc.constantFrom(0, 1, 255))
   .map(([first, second, last]) => {

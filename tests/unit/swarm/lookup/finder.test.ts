@@ -16,7 +16,7 @@ const SWARM_KEY = new Uint8Array(32).fill(1)
 const OLD_KEY = new Uint8Array(32).fill(2)
 const KEY = 'registry.example/team/app:1' as Key
 
-/** A node that looks among others, and a way to let others announce. */
+/** A node that looks up keys among others, and functions with which others announce. */
 async function finding(others: number, explore = true) {
   const clock = new ManualClock()
   const random = seeded(3)
@@ -46,7 +46,7 @@ async function finding(others: number, explore = true) {
     await Promise.all(done)
   }
 
-  /** What a lookup gives while the clock runs. */
+  /** The results of a lookup while the clock runs. */
   async function find(signal: AbortSignal = never, time = 1_500): Promise<number[]> {
     const ports: number[] = []
     const found = (async () => {
@@ -150,7 +150,7 @@ test('Finder makes one lookup of several for one key, and the abort of one calle
 
 test('Finder remembers hits and misses for their times, from the beginning of the lookup', async () => {
   const { announce, clock, dht, find, finder } = await finding(40)
-  /** How many lookups a step has made, under both swarm keys. */
+  /** How many lookups a step has caused, under both swarm keys. */
   const lookups = async (step: () => Promise<void>) => {
     const { requests } = dht.traffic
     await step()

@@ -11,11 +11,11 @@ import { ManualClock } from '../../../doubles/manual-clock.ts'
 import { SimulatedDht, seeded } from '../../../doubles/simulated-dht.ts'
 
 const KEY = 'registry.example/team/app:1' as Key
-/** Milliseconds after which a node of a small swarm has been sent what it has to keep. */
+/** Milliseconds after which a node of a small swarm has got all records that it must keep. */
 const MINUTE = 60_000
 const door = (port: number) => ({ host: '10.0.0.1', port })
 
-/** What the closest node but so many keeps among others that it all knows. */
+/** The records of the nth closest node, among others that it all knows. */
 function keeping(others: number, place = 0, swarmKeys = 1, mostOfTopic = 100) {
   const clock = new ManualClock()
   const dht = new SimulatedDht(clock, seeded(1))

@@ -21,7 +21,7 @@ const SELF = { host: '192.0.2.1', port: 5001 }
 const host = (name: string, port = 5001): BootstrapEntry => ({ kind: 'host', host: name, port })
 const dns = (name: string, port = 5001): BootstrapEntry => ({ kind: 'dns', host: name, port })
 
-/** A resolver that knows some names and remembers for which it was asked. */
+/** A resolver that knows some names, and records the names that it was asked for. */
 function resolver(names: Readonly<Record<string, readonly string[]>>) {
   const asked: string[] = []
   const resolve = async (name: string) => {
@@ -87,7 +87,7 @@ test('resolveBootstrap waits for no resolver longer than its signal, and keeps w
   assert.deepEqual(failed, ['slow'])
 })
 
-/** A bootstrap of a node in a simulated DHT, which never finds more than it is named. */
+/** The bootstrap of a node in a simulated DHT, which finds no other nodes than those it is given. */
 function bootstrapping(
   resolve: ResolveName,
   entries: readonly BootstrapEntry[],
@@ -122,7 +122,7 @@ test('Bootstrap asks for a name again only once its resolver has answered', asyn
     return answer.promise
   }
   const { bootstrap, explored } = bootstrapping(resolve, [dns('one'), dns('two'), host('one', 7)])
-  // The names are not waited for.
+  // It does not wait for the names.
   for (let time = 0; time < 3; time++) await bootstrap.look(AbortSignal.abort())
   assert.deepEqual(asked, ['one', 'two'])
   answer.resolve(['192.0.2.2'])
@@ -203,7 +203,7 @@ test('Bootstrap is not ready while no name has ever resolved, and names those th
   known.add('two')
   await bootstrap.look(never)
   assert.deepEqual(readiness.reasons, [])
-  // DNS that fails later is no reason: the node knows others, or has been the first.
+  // A later failure of DNS does not matter, because the node knows others, or has been the first.
   known.clear()
   await bootstrap.look(never)
   assert.deepEqual(readiness.reasons, [])

@@ -14,7 +14,7 @@ const KEY = 'registry.example/team/app:1' as Key
 const topicOf = (key: Key) => createHash('sha256').update(key).digest()
 const nodeAt = (port: number) => ({ host: '10.0.0.1', port, id: idOf({ host: '10.0.0.1', port }) })
 
-/** Members as the node at that port sees them, which sends its questions nowhere. */
+/** Members as the node at that port sees them. Its questions go nowhere. */
 function membersAt(port: number) {
   const { log, lines } = createLogRecorder()
   const map = new NetworkMap(nodeAt(port))
@@ -33,7 +33,7 @@ test('DhtMembers closest gives those closest to the topic of all that are known,
         const expected = ports.map(nodeAt).sort((a, b) => compareDistance(topicOf(key), a.id, b.id))
         for (const self of ports) {
           const { map, members } = membersAt(self)
-          // A node is in its own map only once it has answered itself.
+          // A node is in its own map only after it has answered itself.
           for (const port of ports) if (port !== self || port % 2 === 0) map.answered(nodeAt(port), 0)
           assert.equal(members.size, ports.length)
           assert.deepEqual(

@@ -19,7 +19,7 @@ class RawEnd extends EventEmitter {
   }
 }
 
-/** One end of a connection in memory: what is written at one end comes out at the other, in a later turn. */
+/** One end of a connection in memory. Bytes that are written at one end come out at the other, in a later turn. */
 class End extends EventEmitter implements SwarmConnection {
   readonly remotePublicKey: Uint8Array
   readonly rawStream: RawEnd
@@ -27,7 +27,7 @@ class End extends EventEmitter implements SwarmConnection {
   destroyed = false
   signs = 0
 
-  /** @param port of the other side, of which the public key is made */
+  /** @param port of the other side, from which its public key is made */
   constructor(port: number, key = port, host: string | null = HOST) {
     super()
     this.remotePublicKey = new Uint8Array(32).fill(key)
@@ -65,7 +65,7 @@ class End extends EventEmitter implements SwarmConnection {
   }
 }
 
-/** Two ends that are connected: that of the node at port 1, and that of the one at another port. */
+/** Two connected ends: that of the node at port 1, and that of the node at another port. */
 function pair(port = 2, key = port): readonly [End, End] {
   const ends = [new End(port, key), new End(1)] as const
   ends[0].other = ends[1]
@@ -105,7 +105,7 @@ test('Membership tells of a member once it has greeted, by where its packets com
 
 test('Membership tells that a member is gone when the last connection to its address ends', async () => {
   const { membership: own, told } = membership()
-  // A node that was started again has another key, and the old connection falls silent later than the new one opens.
+  // A restarted node has another key, and its old connection falls silent after the new one opens.
   const ends = [2, 3].map((key) => {
     const [end, other] = pair(2, key)
     own.take(end)
@@ -200,7 +200,7 @@ test('Membership gives signs of life on all connections at a time, and takes non
 })
 
 test('Membership ends a connection whose other side gives no sign of life, and no other', async () => {
-  // Long against a busy machine: beats that come late must not count as silence of the living.
+  // Long, so that late beats on a busy machine do not count as silence.
   const [one, two] = [membership({ keepAlive: 50, silence: 500 }), membership({ keepAlive: 50, silence: 500 })]
   const [own, other] = pair()
   one.membership.take(own)

@@ -1,12 +1,12 @@
 import type { DatagramBackend } from '../../../../lib/udx/index.ts'
 import { createRandom } from './random.ts'
 
-/** What a {@link createFaultyBackend} does to datagrams. */
+/** How a {@link createFaultyBackend} treats datagrams. */
 export interface Faults {
-  /** Share of the datagrams that are dropped, of those that leave as of those that arrive. May change. */
+  /** The share of datagrams that are dropped, in both directions. May change. */
   loss: number
   readonly seed: number
-  /** Called with every datagram that leaves; may send more by itself. */
+  /** Called with every outgoing datagram; may send more. */
   readonly tap?: (bytes: Uint8Array, send: (bytes: Uint8Array) => void) => void
 }
 

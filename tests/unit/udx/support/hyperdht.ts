@@ -2,7 +2,7 @@ import type { EventEmitter } from 'node:events'
 import { createRequire } from 'node:module'
 import type { Duplex } from 'node:stream'
 
-/** What these tests use of hyperdht, which ships no types. */
+/** The parts of hyperdht, which ships no types, that these tests use. */
 export interface Dht {
   fullyBootstrapped(): Promise<void>
   address(): { host: string; port: number }

@@ -29,7 +29,7 @@ export interface StartOptions {
   readonly namespace?: string
 }
 
-/** A peer in a process of its own. */
+/** A peer in its own process. */
 export class Peer {
   readonly kind: Kind
   readonly process: ChildProcess
@@ -71,14 +71,14 @@ export class Peer {
     }
   }
 
-  /** Gives a command that must succeed. */
+  /** Sends a command that must succeed. */
   async do(command: Command): Promise<Answer> {
     const answer = await this.try(command)
     if (!answer.ok) throw new Error(`${this.kind}: ${command.do}: ${answer.error}`)
     return answer
   }
 
-  /** Gives a command that may fail. One at a time. */
+  /** Sends a command that may fail, one at a time. */
   try(command: Command): Promise<Answer> {
     return new Promise((resolve) => {
       this.#waiting.push(resolve)
@@ -86,7 +86,7 @@ export class Peer {
     })
   }
 
-  /** Ends the process without giving it a chance to say so. */
+  /** Kills the process without notice. */
   async kill(): Promise<void> {
     this.#killed = true
     this.process.kill('SIGKILL')

@@ -6,7 +6,7 @@ import { createRandom } from './random.ts'
 /** How the simulated network treats datagrams. Times in milliseconds, shares from 0 to 1. */
 export interface Path {
   readonly delay?: number
-  /** A datagram takes up to this much longer, so that it may be overtaken. */
+  /** A datagram takes up to this much longer, so that others may overtake it. */
   readonly jitter?: number
   readonly loss?: number
   readonly duplication?: number
@@ -31,10 +31,10 @@ const FIRST_PORT = 20_000
  */
 export class Simulation {
   path: Path
-  /** Sees every datagram, and drops it by returning false. */
+  /** Called for every datagram, and drops it by returning false. */
   filter: (bytes: Buffer, fromPort: number, toPort: number) => boolean = () => true
   readonly clock: Clock
-  /** What is not given back yet. */
+  /** Resources that are not released yet. */
   readonly open = { timers: 0, sockets: 0 }
   readonly sent = { datagrams: 0, bytes: 0 }
   readonly #random: () => number
@@ -76,7 +76,7 @@ export class Simulation {
     return new UDX({ clock: this.clock, backend: this.#backend() })
   }
 
-  /** Sends a datagram of anyone's making. */
+  /** Sends any datagram. */
   inject(bytes: Buffer, fromPort: number, toPort: number): void {
     this.#deliver(bytes, fromPort, toPort, 0)
   }

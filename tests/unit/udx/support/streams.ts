@@ -40,7 +40,7 @@ export function watch(stream: UDXStream, reading = true): End['log'] {
   return log
 }
 
-/** Two connected streams, each on a socket of an instance of its own. */
+/** Two connected streams, each on a socket of its own instance. */
 export function connectPair(simulation: Simulation, options: { reading?: boolean } = {}): [End, End] {
   const ends = [1, 2].map((id) => {
     const udx = simulation.createUDX()
@@ -72,7 +72,7 @@ export function writeAll(stream: UDXStream, bytes: Buffer, piece = 16 * 1024): v
   go()
 }
 
-/** Bytes of which no two pieces are alike. */
+/** Bytes in which no two pieces are alike. */
 export function pattern(length: number): Buffer {
   const bytes = Buffer.alloc(length)
   for (let i = 0; i + 4 <= length; i += 4) bytes.writeUInt32LE(Math.imul(i, 2654435761) >>> 0, i)
