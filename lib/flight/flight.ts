@@ -40,11 +40,13 @@ export interface Flight {
   state(peer: Peer, digest: Digest, signal: AbortSignal): Promise<SourceState | undefined>
 
   /**
-   * This node has left a peer that was getting the digest. Keepers do not name that peer to it for a while.
+   * This node gave up a peer that was to give it the digest. Keepers do not name that peer to it for a while.
    *
-   * @param isRefused whether the peer is well but busy with another follower; then it may be named again in a moment
+   * @param isRefused whether the peer is well, but busy with another follower or without the content; then it may be named again in
+   *   a moment
+   * @returns whether somebody else may be named now
    */
-  left(peer: Peer, digest: Digest, isRefused?: boolean): void
+  left(peer: Peer, digest: Digest, isRefused?: boolean): boolean
 
   /** Whether this node left the peer a short while ago: then it is not worth asking, whoever names it. */
   hasLeft(peer: Peer, digest: Digest): boolean
@@ -82,7 +84,7 @@ export function withoutFlight(router: Pick<Router, 'lookup'>): Flight {
     sources: lookup,
     holders: lookup,
     state: async () => undefined,
-    left: () => undefined,
+    left: () => false,
     better: () => undefined,
     wrong: () => undefined,
     hasLeft: () => false,

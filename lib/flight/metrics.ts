@@ -41,7 +41,7 @@ export function createFlightMetrics(
       'How many other nodes were getting the same content when this one began to follow.',
       [1, 2, 4, 8, 16, 32, 64],
     ),
-    left: counter('flight_left_total', 'Nodes that this one followed, or was to follow, and gave up.'),
+    left: counter('flight_left_total', 'Nodes that this one was to get content from, and gave up.'),
     moved: counter('flight_moved_total', 'How often a keeper has moved this node, as it followed, to a better one.'),
   }
 }

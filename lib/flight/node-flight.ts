@@ -4,6 +4,7 @@ import type { Key } from '../oci/key.ts'
 import type { ContentTarget } from '../oci/path.ts'
 import { OVER, onAbort, until } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
+import { BoundedMap } from '../platform/bounded-map.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { Members } from '../swarm/members.ts'
@@ -65,6 +66,8 @@ const FEW_LEADER_LOOKS = 2
 const TURN_PATIENCE = 20_000
 /** Milliseconds between two questions whether another node has verified content. */
 const VERIFIED_INTERVAL = 300
+/** How many digests are remembered of which keepers were told: those of some 80 images. Keepers forget them after a minute. */
+const MOST_TOLD = 1_024
 /** Milliseconds that {@link Flight.sources} takes at most beyond a lookup. */
 export const CLAIM_TIME = ARRIVAL_PATIENCE + ASK_TIME + LEADER_LOOKS * LEADER_INTERVAL
 
@@ -79,6 +82,8 @@ export class NodeFlight implements Flight {
   readonly #keepers: Keepers
   readonly #downloads: Downloads
   readonly #leaders: ImageLeaders
+  /** The digests of which keepers were told that this node holds them. */
+  readonly #told = new BoundedMap<true, Digest>(MOST_TOLD)
   readonly #closing = new AbortController()
 
   constructor(dependencies: FlightDependencies, options: FlightOptions) {
@@ -183,10 +188,11 @@ export class NodeFlight implements Flight {
     }
   }
 
-  left(peer: Peer, digest: Digest, isRefused = false): void {
+  left(peer: Peer, digest: Digest, isRefused = false): boolean {
     this.#metrics.left.inc()
     this.#downloads.get(digest)?.leave(peer, isRefused)
-    this.#dependencies.log.debug('no longer followed', { key: digest, peer })
+    this.#dependencies.log.debug('peer given up', { key: digest, peer })
+    return true
   }
 
   hasLeft(peer: Peer, digest: Digest): boolean {
@@ -241,6 +247,15 @@ export class NodeFlight implements Flight {
     download.way = { kind: 'upstream', at }
     if (way.kind === 'peers' && hasBegun) this.#tellProgress(download)
     return undefined
+  }
+
+  /** Content has left this node: keepers that were told that it is here no longer name this node. */
+  removed(keys: readonly Key[]): void {
+    for (const key of keys) {
+      // A node that is getting it anew keeps its claim.
+      if (!isDigest(key) || this.#downloads.get(key) !== undefined || !this.#told.delete(key)) continue
+      void this.#keepers.tell({ kind: 'gone', digest: key })
+    }
   }
 
   /** Ends everything that waits. Others learn the next time they ask that nothing arrives here any longer. */
@@ -318,6 +333,7 @@ export class NodeFlight implements Flight {
   #tellEnd(download: Download, end: 'committed' | 'aborted'): void {
     const { digest, isClaimed, way, arrival, since } = download
     if (!isClaimed) return
+    if (end === 'committed') this.#told.set(digest, true)
     const why = end === 'aborted' ? this.#downloads.whyAborted(download) : undefined
     void this.#keepers.tell(
       end === 'committed' ? { kind: 'held', digest } : { kind: 'gone', digest, ...(why && { why }) },

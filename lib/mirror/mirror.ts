@@ -14,6 +14,7 @@ import { boundedLog, LONGEST_TEXT, type Logger } from '../observe/log.ts'
 import { createMetrics } from '../observe/metrics.ts'
 import { registerProcessMetrics } from '../observe/process-figures.ts'
 import { Readiness } from '../observe/readiness.ts'
+import type { Key } from '../oci/key.ts'
 import { createPolicy, type ImageName } from '../oci/policy.ts'
 import { introducing } from '../page/census.ts'
 import { PeerClient } from '../peers/client.ts'
@@ -133,7 +134,8 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const doorWatch = watchDoors({ doors, joined: router.joined, isAlone, readiness, log })
   parts.defer(() => doorWatch.close())
 
-  const publisher = publish({ store, router, policy, readiness, log })
+  const onRemoved = (keys: readonly Key[]) => flight?.removed(keys)
+  const publisher = publish({ store, router, policy, readiness, onRemoved, log })
   parts.defer(() => publisher.close())
   const { held } = publisher
 

@@ -130,9 +130,13 @@ export function createSearch(
 
   /** Lets the flight name a replacement for a peer that is getting the content. */
   function leave(peer: Peer, isRefused: boolean, forMs: number): void {
-    if (digest !== undefined) flight.left(peer, digest, isRefused)
-    replacement = forMs
+    if (digest !== undefined && flight.left(peer, digest, isRefused)) replacement = forMs
     vain.add(addressOf(peer))
+  }
+
+  /** Lets the flight name somebody else when a holder turns out to have nothing. Otherwise all nodes that ask it would go upstream. */
+  function giveUp(peer: Source): void {
+    if (digest !== undefined && !isHead && flight.left(peer, digest, true)) replacement = REPLACEMENT_TIMEOUT
   }
 
   /** Notes a late peer. A peer that seems to be busy may be the only one that has the content. */
@@ -162,11 +166,13 @@ export function createSearch(
       }
       const answer = await ask(peer, request, signal)
       if (answer.kind === 'busy') freeAt = Math.min(freeAt, clock.now() + answer.retryAfterMs)
-      return answer.kind === 'busy' || answer.kind === 'missing' ? undefined : answer
+      if (answer.kind === 'busy') return undefined
+      if (answer.kind !== 'missing') return answer
     } catch (error) {
       if (signal.aborted || !(error instanceof PeerError)) throw error
-      return undefined
     }
+    giveUp(peer)
+    return undefined
   }
 
   /**

@@ -45,8 +45,9 @@ export class ScriptedFlight implements Flight {
       : { kind: 'arriving', written: arrival.written, size: arrival.size, leads: this.leads }
   }
 
-  left(peer: Peer): void {
+  left(peer: Peer): boolean {
     this.leftOnes.push(addressOf(peer))
+    return true
   }
 
   hasLeft(peer: Peer): boolean {

@@ -115,6 +115,19 @@ test('NodeFlight: whoever has it by then is named as a holder, before its announ
   )
 })
 
+test('NodeFlight: a node that has removed what it was named for is named no more', async () => {
+  const join = scene()
+  const [a, b, c] = [join(), join(), join()]
+  await a.pull()
+  a.flight.missed(digest, true)
+  a.writer().commit()
+  a.held.add(key)
+  await waitFor('the keepers know', async () => (await b.pull()) === 'holder 1')
+  a.held.delete(key)
+  a.flight.removed([key])
+  await waitFor('the keepers know', async () => !(await c.pull()).includes('holder'))
+})
+
 test('NodeFlight: keepers hear once of what is complete as soon as it is there', async () => {
   const join = scene()
   const nodes = Array.from({ length: 6 }, () => join())

@@ -312,6 +312,21 @@ test('fetch does not ask a peer again that had nothing to give', async () => {
   })
 })
 
+test('fetch asks the flight again when no holder has the content any more, so that one node leads and not all', async () => {
+  const empty = await startPeer(createMemoryStore())
+  try {
+    await withNodes([0], async ({ peers, flight, node }) => {
+      flight.found.push([empty.peer], [node(0).arriving])
+      const answer = peers.fetch(GET, never)
+      node(0).writer.commit()
+      assert.deepEqual(await contentOf(await within('an answer', answer)), BYTES)
+      assert.deepEqual([flight.asked, flight.leftOnes, flight.missedOnes], [2, [addressOf(empty.peer)], []])
+    })
+  } finally {
+    await empty.close()
+  }
+})
+
 test('fetch goes to the next peer when one has a follower already', async () => {
   await withNodes([HALF, 0], async ({ peers, flight, node, ...parts }) => {
     const metrics = createMetrics()
