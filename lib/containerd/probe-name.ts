@@ -26,11 +26,13 @@ export function probeOfName(name: string): string | undefined {
   return isProbeRegistry(registry) ? registry : undefined
 }
 
+/** The hosts that content came from, without their ports, by its labels in containerd. */
+export function hostsOfLabels(labels: Readonly<Record<string, string>>): string[] {
+  const sources = Object.keys(labels).filter((label) => label.startsWith(SOURCE_LABEL))
+  return sources.map((label) => label.slice(SOURCE_LABEL.length))
+}
+
 /** The registry of the probe that content came from, by its labels in containerd, if any. */
 export function probeOfLabels(labels: Readonly<Record<string, string>>): string | undefined {
-  for (const label of Object.keys(labels)) {
-    const source = label.startsWith(SOURCE_LABEL) ? label.slice(SOURCE_LABEL.length) : ''
-    if (isProbeRegistry(source)) return source
-  }
-  return undefined
+  return hostsOfLabels(labels).find(isProbeRegistry)
 }

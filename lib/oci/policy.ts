@@ -11,8 +11,11 @@ export interface ImageName {
 export interface Policy {
   /** Whether an image of that name is mirrored. */
   readonly admits: (name: ImageName) => boolean
-  /** Whether some images are not mirrored. */
-  readonly isSelective: boolean
+  /**
+   * Whether the registries on a host are mirrored; missing if every image is. containerd notes where content came from as a host
+   * without its port.
+   */
+  readonly admitsHost?: ((host: string) => boolean) | undefined
   /** Whether a tag may be resolved here, or only upstream. */
   readonly resolvesTags: boolean
   /** Whether the policy looks only at the registry and the repository of an image. */
@@ -30,6 +33,7 @@ export interface PolicyOptions {
 }
 
 export function createPolicy({ registries, exclude = [], resolvesTags = true }: PolicyOptions = {}): Policy {
+  const hosts = registries && new Set([...registries].map((name) => name.replace(/:\d+$/, '').replace(/[[\]]/g, '')))
   return {
     admits({ registry, repository, tag = '' }) {
       if (registries !== undefined && !registries.has(registry)) return false
@@ -37,7 +41,7 @@ export function createPolicy({ registries, exclude = [], resolvesTags = true }: 
       // `search` ignores the state that a global or sticky expression keeps between calls.
       return !exclude.some((pattern) => name.search(pattern) >= 0)
     },
-    isSelective: registries !== undefined || exclude.length > 0,
+    admitsHost: hosts?.has.bind(hosts) ?? (exclude.length > 0 ? () => true : undefined),
     resolvesTags,
     needsNoTag: exclude.length === 0,
   }

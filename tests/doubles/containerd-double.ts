@@ -23,6 +23,7 @@ const never = new AbortController().signal
 export function makeContainerd(root?: string) {
   const images: ContainerdImage[] = []
   const contents = new Map<Digest, Content>()
+  const labels = new Map<Digest, Readonly<Record<string, string>>>()
   if (root !== undefined)
     for (const path of ['ingest', 'blobs/sha256']) mkdirSync(join(root, path), { recursive: true })
   const looks = { begun: 0, asked: 0 }
@@ -46,13 +47,15 @@ export function makeContainerd(root?: string) {
     async contentInfo(digest) {
       looks.asked++
       const content = contents.get(digest)
-      return content === undefined ? undefined : { digest, size: content.bytes.length, labels: {} }
+      return content === undefined
+        ? undefined
+        : { digest, size: content.bytes.length, labels: labels.get(digest) ?? {} }
     },
     async *listContent(signal) {
       looks.begun++
       const listed = [...contents.values()]
       await unlessAborted(listing, signal)
-      for (const { descriptor } of listed) yield { ...descriptor, labels: {} }
+      for (const { descriptor } of listed) yield { ...descriptor, labels: labels.get(descriptor.digest) ?? {} }
     },
     async *readContent(digest) {
       const content = contents.get(digest)
@@ -102,6 +105,11 @@ export function makeContainerd(root?: string) {
     },
     /** Like the garbage collection, for which containerd sends no event. */
     unputSilently: remove,
+    /** As containerd does after it has pulled content: it notes where that came from, and what it is made of. */
+    label(digest: Digest, host: string, children: readonly Digest[] = []) {
+      const named = children.map((child, at) => [`containerd.io/gc.ref.content.l.${at}`, child])
+      labels.set(digest, { ...Object.fromEntries(named), [`containerd.io/distribution.source.${host}`]: 'team/app' })
+    },
     /** Like a removal while another namespace still has the content: the file stays. */
     unputHere(digest: Digest) {
       contents.delete(digest)

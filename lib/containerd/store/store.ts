@@ -17,6 +17,7 @@ import { assertWithin, type ContentStore } from '../../store/store.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { ContentInfo } from '../client/content.ts'
 import type { ContainerdEvent } from '../client/events.ts'
+import { hostsOfLabels } from '../probe-name.ts'
 import { createContentFiles } from './files.ts'
 import { createObserver, type ObserverOptions } from './observer.ts'
 import { Pulling } from './pulling.ts'
@@ -45,6 +46,11 @@ const ANSWER_LIMIT = 1_024
  */
 const DATABASE_DELAYS: readonly number[] = [0, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 
+/** How many digests are kept that pulls need: more than the layers of all pulls that run at a time. */
+const NEEDED_LIMIT = 4_096
+/** The beginning of the labels in which containerd notes what a manifest is made of, before it asks for that. */
+const CHILD_LABEL = 'containerd.io/gc.ref.content.'
+
 type Held = Pick<ContentInfo, 'digest' | 'size'>
 
 export interface ContainerdStoreOptions extends ObserverOptions {
@@ -53,10 +59,12 @@ export interface ContainerdStoreOptions extends ObserverOptions {
   /** Which images are held; all if missing. */
   readonly admits?: Policy['admits']
   /**
-   * Whether `admits` refuses any image. Then content that no image names may belong to a refused one (that is being pulled,
-   * or was removed and not collected yet), and is not held unless {@link ContentStore.expect} announced it.
+   * Whether `admits` admits images from a host; missing if it refuses no image. If there is one, content that no image names may
+   * belong to a refused image (that is being pulled, or was removed and not collected yet). Then it is held only if
+   * {@link ContentStore.expect} announced it and containerd has noted that it needs it for an image from such a host: what asked
+   * for it may not be containerd.
    */
-  readonly isSelective?: boolean
+  readonly admitsHost?: ((host: string) => boolean) | undefined
   /** Which content is not held, whatever images name it, by its labels in containerd; none if missing. */
   readonly withholds?: (labels: ContentInfo['labels']) => boolean
 }
@@ -78,13 +86,14 @@ export function createContainerdStore(
   }: { readonly client: ContainerdClient; readonly log: Logger; readonly readiness?: Readiness },
   options: ContainerdStoreOptions = {},
 ): ContentStore {
-  const { admits = () => true, isSelective = false, withholds = () => false } = options
+  const { admits = () => true, admitsHost, withholds = () => false } = options
   const feed = new ContentFeed()
   const files = createContentFiles({ namespace: client.namespace, onContent, log })
   const takeSnapshot = createSnapshotTaker(client, { admits, withholds }, ({ descriptor, problem }) =>
     log.warn('containerd content left out', { digest: descriptor.digest, mediaType: descriptor.mediaType, problem }),
   )
   const pulling = new Pulling()
+  const needed = new BoundedMap<true, Digest>(NEEDED_LIMIT)
   const sniffed = new BoundedMap<string>(SNIFFED_LIMIT)
   const closing = new AbortController()
   const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
@@ -116,7 +125,10 @@ export function createContainerdStore(
         mediaTypes = snapshot.mediaTypes
         withheld = snapshot.withheld
         sizes = snapshot.sizes
-        const early = pulling.complete(snapshot, begun)
+        const complete = pulling.complete(snapshot, begun)
+        const early = complete.filter(isOffered)
+        // No event may have told of it, or it was there before.
+        for (const digest of complete) if (!isOffered(digest)) void ask(digest)
         feed.replace(early.length === 0 ? snapshot.keys : new Set([...snapshot.keys, ...early.map(digestKey)]))
         answer()
         return snapshot.changed
@@ -158,6 +170,7 @@ export function createContainerdStore(
     try {
       for (const wait of DATABASE_DELAYS) {
         await delay(wait, undefined, { signal: closing.signal })
+        if (!isOffered(digest)) learn(await client.contentInfo(digest, closing.signal))
         const isThere = (await infoOf(digest, closing.signal)) !== undefined
         // A look at everything may have been faster, and have found it in an image.
         if (!pulling.has(digest)) return
@@ -172,7 +185,17 @@ export function createContainerdStore(
 
   /** Whether content may be offered, if it is there: as part of an image, or where no image needs to name it. */
   function isOffered(digest: Digest): boolean {
-    return !withheld.has(digest) && (!isSelective || mediaTypes.has(digest) || pulling.has(digest))
+    if (withheld.has(digest)) return false
+    if (admitsHost === undefined || mediaTypes.has(digest)) return true
+    return pulling.has(digest) && needed.get(digest) === true
+  }
+
+  /** Notes that pulls need content and its children, if containerd says that it came from a host whose images are admitted. */
+  function learn(info: ContentInfo | undefined): void {
+    if (info === undefined || !hostsOfLabels(info.labels).some((host) => admitsHost?.(host))) return
+    const children = Object.entries(info.labels).filter(([label]) => label.startsWith(CHILD_LABEL))
+    for (const digest of [info.digest, ...children.map(([, child]) => child)])
+      if (isDigest(digest)) needed.set(digest, true)
   }
 
   async function infoOf(digest: Digest, signal: AbortSignal): Promise<Held | undefined> {

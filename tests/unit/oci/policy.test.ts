@@ -22,6 +22,19 @@ test('createPolicy admits the registries that it is given, exactly', () => {
   }
 })
 
+test('createPolicy tells by a host without its port whether registries there are mirrored, where some images are not', () => {
+  const { admitsHost } = createPolicy({
+    registries: new Set(['registry.example:5000', 'docker.io', '[2001:db8::1]:5000']),
+  })
+  const hosts = ['registry.example', 'docker.io', '2001:db8::1', 'registry.example:5000', 'other.example', 'io']
+  assert.deepEqual(
+    hosts.map((host) => admitsHost?.(host)),
+    [true, true, true, false, false, false],
+  )
+  assert.equal(createPolicy({ exclude: [/:latest$/] }).admitsHost?.('other.example'), true)
+  assert.equal(createPolicy().admitsHost, undefined)
+})
+
 test('createPolicy excludes what an expression matches anywhere in registry/repository:tag', () => {
   const policy = createPolicy({ exclude: [/:latest$/u, /^docker\.io\/library\//u] })
   assert.ok(!policy.admits({ ...OTHER, tag: 'latest' }))

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { test } from 'node:test'
+import { type Descriptor, hexOf } from '../../../../lib/oci/digest.ts'
 import { digestKey, type Key } from '../../../../lib/oci/key.ts'
 import type { ContentStore } from '../../../../lib/store/store.ts'
 import { makeContainerd, withStore } from '../../../doubles/containerd-double.ts'
@@ -34,7 +35,7 @@ test('containerd store gives nothing of a refused image, before its first look, 
   containerd.name(secret, SECRET)
   containerd.name(open, OPEN)
   const look = containerd.holdUp()
-  await withStore(containerd, { admits, isSelective: true }, async (store, held) => {
+  await withStore(containerd, { admits, admitsHost: () => true }, async (store, held) => {
     assert.deepEqual(await heldOf(store, secret), all(false, secret))
     look()
     await waitFor('the first look', () => held.has(OPEN as Key))
@@ -63,17 +64,60 @@ test('containerd store gives nothing of a refused image, before its first look, 
   })
 })
 
-test('containerd store gives what is expected before an image names it, also where images are refused', async () => {
-  const containerd = makeContainerd()
-  const [open, layer] = [makeImage({ seed: 1 }), makeImage({ seed: 2 }).contents.at(-1) ?? assert.fail()]
-  containerd.put(...open.contents)
-  containerd.name(open, OPEN)
-  await withStore(containerd, { admits, isSelective: true }, async (store, held) => {
-    await waitFor('the first look', () => held.has(OPEN as Key))
-    store.expect?.(layer.descriptor.digest)
-    containerd.put(layer)
-    assert.equal((await store.describe(layer.descriptor.digest, never))?.size, layer.bytes.length)
-    await waitFor('the layer is told of', () => held.has(digestKey(layer.descriptor.digest)))
+/** Puts the beginning of a layer where containerd writes what it downloads. */
+function beginIngest(root: string, { digest, size }: Descriptor): void {
+  const directory = join(root, 'ingest', hexOf(digest))
+  mkdirSync(directory)
+  writeFileSync(join(directory, 'ref'), `test/1/layer-${digest}`)
+  writeFileSync(join(directory, 'total'), String(size))
+  writeFileSync(join(directory, 'data'), 'a')
+}
+
+test('containerd store gives what is expected before an image names it, and where images are refused only what an admitted one needs', async () => {
+  await withTemporaryDirectory(async (root) => {
+    const containerd = makeContainerd(root)
+    const [open, mine, theirs] = [makeImage({ seed: 1 }), makeImage({ seed: 2 }), makeImage({ seed: 3 })]
+    const partsOf = ({ contents: [manifest, , layer, growing] }: Image) => ({
+      manifest: manifest ?? assert.fail(),
+      layer: layer ?? assert.fail(),
+      growing: growing ?? assert.fail(),
+    })
+    containerd.put(...open.contents)
+    containerd.name(open, OPEN)
+    const options = { admits, admitsHost: (host: string) => host === 'registry.example', settleDelays: [] }
+    await withStore(containerd, options, async (store, held) => {
+      await waitFor('the first look', () => held.has(OPEN as Key))
+      // One is pulled from elsewhere, and a process asks the mirror for it as for an image of the registry that is mirrored.
+      for (const [image, host] of [
+        [theirs, 'secret.example'],
+        [mine, 'registry.example'],
+      ] as const) {
+        const { manifest, layer, growing } = partsOf(image)
+        for (const { descriptor } of image.contents) store.expect?.(descriptor.digest)
+        containerd.label(
+          manifest.descriptor.digest,
+          host,
+          [layer, growing].map(({ descriptor }) => descriptor.digest),
+        )
+        containerd.label(layer.descriptor.digest, host)
+        containerd.putSilently(manifest)
+        containerd.putSilently(layer)
+        beginIngest(root, growing.descriptor)
+      }
+      const { manifest, layer, growing } = partsOf(mine)
+      for (const { descriptor } of [manifest, layer])
+        await waitFor('it is told', () => held.has(digestKey(descriptor.digest)))
+      const arrival = await waitFor('the layer that arrives', () => store.arriving(growing.descriptor.digest))
+      arrival.close()
+      assert.equal((await store.describe(layer.descriptor.digest, never))?.size, layer.bytes.length)
+      containerd.name(open, `${OPEN}1`)
+      await waitFor('the second look', () => held.has(`${OPEN}1` as Key))
+      for (const { descriptor } of Object.values(partsOf(theirs))) {
+        assert.equal(held.has(digestKey(descriptor.digest)), false)
+        assert.equal(await store.describe(descriptor.digest, never), undefined)
+        assert.equal(store.arriving(descriptor.digest), undefined)
+      }
+    })
   })
 })
 
