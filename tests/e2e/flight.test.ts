@@ -55,6 +55,8 @@ async function flightsOf(node: Node): Promise<string> {
   return `${node.name} led ${led}, followed ${followed}, left ${totalOf(metrics, 'flight_left')}`
 }
 
+let last: PushedImage | undefined
+
 /**
  * How many images leave the registry at most, where 5 do without flights and 1.0 is usual.
  */
@@ -74,5 +76,15 @@ for (const [megabytes, layers, most] of [
     const told = await Promise.all(cluster.nodes.map(flightsOf))
     console.log(`${images.toFixed(2)} images, ${seconds.map((s) => s.toFixed(1)).join(' ')} s; ${told.join('; ')}`)
     assert.ok(images < most, `${images.toFixed(2)} images left the registry`)
+    last = image
   })
 }
+
+test('flight: an image that all nodes have removed leaves the registry once more, and not for each of them', async () => {
+  const image = last ?? assert.fail('no image was pulled')
+  for (const node of cluster.nodes) await node.removeImage(image.reference)
+  for (const node of cluster.nodes) await node.untilGone(image)
+  const { images } = await pullAtOnce(image)
+  console.log(`${images.toFixed(2)} images, after all nodes have removed it`)
+  assert.ok(images < 2, `${images.toFixed(2)} images left the registry`)
+})
