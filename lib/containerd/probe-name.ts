@@ -26,13 +26,16 @@ export function probeOfName(name: string): string | undefined {
   return isProbeRegistry(registry) ? registry : undefined
 }
 
-/** The hosts that content came from, without their ports, by its labels in containerd. */
-export function hostsOfLabels(labels: Readonly<Record<string, string>>): string[] {
-  const sources = Object.keys(labels).filter((label) => label.startsWith(SOURCE_LABEL))
-  return sources.map((label) => label.slice(SOURCE_LABEL.length))
+/** Where content came from, by its labels in containerd: each host, without its port, and each repository there. */
+export function sourcesOfLabels(labels: Readonly<Record<string, string>>): { host: string; repository: string }[] {
+  return Object.entries(labels).flatMap(([label, repositories]) => {
+    if (!label.startsWith(SOURCE_LABEL)) return []
+    const host = label.slice(SOURCE_LABEL.length)
+    return repositories.split(',').map((repository) => ({ host, repository }))
+  })
 }
 
 /** The registry of the probe that content came from, by its labels in containerd, if any. */
 export function probeOfLabels(labels: Readonly<Record<string, string>>): string | undefined {
-  return hostsOfLabels(labels).find(isProbeRegistry)
+  return sourcesOfLabels(labels).find(({ host }) => isProbeRegistry(host))?.host
 }

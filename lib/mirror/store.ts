@@ -39,7 +39,7 @@ export async function openStore(
     { client: containerd.in(settings['containerd-namespace']), log, readiness },
     {
       admits: policy.admits,
-      admitsHost: policy.admitsHost,
+      admitsSource: policy.admitsSource,
       contentRoot: settings['containerd-content'],
       withholds: (labels) => probeOfLabels(labels) !== undefined,
     },

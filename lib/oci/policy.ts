@@ -12,10 +12,10 @@ export interface Policy {
   /** Whether an image of that name is mirrored. */
   readonly admits: (name: ImageName) => boolean
   /**
-   * Whether the registries on a host are mirrored; missing if every image is. containerd notes where content came from as a host
-   * without its port.
+   * Whether images of a repository are mirrored, as far as can be told from where containerd says that content came from: a host
+   * without its port, a repository, and no tag. Missing if every image is mirrored.
    */
-  readonly admitsHost?: ((host: string) => boolean) | undefined
+  readonly admitsSource?: ((host: string, repository: string) => boolean) | undefined
   /** Whether a tag may be resolved here, or only upstream. */
   readonly resolvesTags: boolean
   /** Whether the policy looks only at the registry and the repository of an image. */
@@ -33,15 +33,17 @@ export interface PolicyOptions {
 }
 
 export function createPolicy({ registries, exclude = [], resolvesTags = true }: PolicyOptions = {}): Policy {
+  // `search` ignores the state that a global or sticky expression keeps between calls.
+  const isExcluded = (name: string) => exclude.some((pattern) => name.search(pattern) >= 0)
   const hosts = registries && new Set([...registries].map((name) => name.replace(/:\d+$/, '').replace(/[[\]]/g, '')))
   return {
     admits({ registry, repository, tag = '' }) {
-      if (registries !== undefined && !registries.has(registry)) return false
-      const name = `${registry}/${repository}:${tag}`
-      // `search` ignores the state that a global or sticky expression keeps between calls.
-      return !exclude.some((pattern) => name.search(pattern) >= 0)
+      return (registries?.has(registry) ?? true) && !isExcluded(`${registry}/${repository}:${tag}`)
     },
-    admitsHost: hosts?.has.bind(hosts) ?? (exclude.length > 0 ? () => true : undefined),
+    ...((registries !== undefined || exclude.length > 0) && {
+      admitsSource: (host: string, repository: string) =>
+        (hosts?.has(host) ?? true) && !isExcluded(`${host}/${repository}:`),
+    }),
     resolvesTags,
     needsNoTag: exclude.length === 0,
   }

@@ -106,9 +106,10 @@ export function makeContainerd(root?: string) {
     /** Like the garbage collection, for which containerd sends no event. */
     unputSilently: remove,
     /** As containerd does after it has pulled content: it notes where that came from, and what it is made of. */
-    label(digest: Digest, host: string, children: readonly Digest[] = []) {
+    label(digest: Digest, from: { host: string; repository: string }, children: readonly Digest[] = []) {
       const named = children.map((child, at) => [`containerd.io/gc.ref.content.l.${at}`, child])
-      labels.set(digest, { ...Object.fromEntries(named), [`containerd.io/distribution.source.${host}`]: 'team/app' })
+      const source = { [`containerd.io/distribution.source.${from.host}`]: from.repository }
+      labels.set(digest, { ...Object.fromEntries(named), ...source })
     },
     /** Like a removal while another namespace still has the content: the file stays. */
     unputHere(digest: Digest) {

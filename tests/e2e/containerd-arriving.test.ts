@@ -56,7 +56,7 @@ async function withHeldPull(
         await pulled
       },
       // What is offered must not depend on the request alone, since some images are refused here.
-      { settleDelays: [], admitsHost: (host) => host === registry.host.replace(/:\d+$/, '') },
+      { settleDelays: [], admitsSource: (host) => host === registry.host.replace(/:\d+$/, '') },
     )
   } finally {
     connection.close()

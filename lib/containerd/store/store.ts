@@ -17,7 +17,7 @@ import { assertWithin, type ContentStore } from '../../store/store.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { ContentInfo } from '../client/content.ts'
 import type { ContainerdEvent } from '../client/events.ts'
-import { hostsOfLabels } from '../probe-name.ts'
+import { sourcesOfLabels } from '../probe-name.ts'
 import { createContentFiles } from './files.ts'
 import { createObserver, type ObserverOptions } from './observer.ts'
 import { Pulling } from './pulling.ts'
@@ -59,12 +59,12 @@ export interface ContainerdStoreOptions extends ObserverOptions {
   /** Which images are held; all if missing. */
   readonly admits?: Policy['admits']
   /**
-   * Whether `admits` admits images from a host; missing if it refuses no image. If there is one, content that no image names may
-   * belong to a refused image (that is being pulled, or was removed and not collected yet). Then it is held only if
-   * {@link ContentStore.expect} announced it and containerd has noted that it needs it for an image from such a host: what asked
-   * for it may not be containerd.
+   * Whether `admits` admits images of a host and repository; missing if it refuses no image. If there is one, content that no image
+   * names may belong to a refused image (that is being pulled, or was removed and not collected yet). Then it is held only if
+   * {@link ContentStore.expect} announced it and containerd has noted that it needs it for an image from there: what asked for it
+   * may not be containerd.
    */
-  readonly admitsHost?: ((host: string) => boolean) | undefined
+  readonly admitsSource?: ((host: string, repository: string) => boolean) | undefined
   /** Which content is not held, whatever images name it, by its labels in containerd; none if missing. */
   readonly withholds?: (labels: ContentInfo['labels']) => boolean
 }
@@ -86,7 +86,7 @@ export function createContainerdStore(
   }: { readonly client: ContainerdClient; readonly log: Logger; readonly readiness?: Readiness },
   options: ContainerdStoreOptions = {},
 ): ContentStore {
-  const { admits = () => true, admitsHost, withholds = () => false } = options
+  const { admits = () => true, admitsSource, withholds = () => false } = options
   const feed = new ContentFeed()
   const files = createContentFiles({ namespace: client.namespace, onContent, log })
   const takeSnapshot = createSnapshotTaker(client, { admits, withholds }, ({ descriptor, problem }) =>
@@ -186,13 +186,14 @@ export function createContainerdStore(
   /** Whether content may be offered, if it is there: as part of an image, or where no image needs to name it. */
   function isOffered(digest: Digest): boolean {
     if (withheld.has(digest)) return false
-    if (admitsHost === undefined || mediaTypes.has(digest)) return true
+    if (admitsSource === undefined || mediaTypes.has(digest)) return true
     return pulling.has(digest) && needed.get(digest) === true
   }
 
-  /** Notes that pulls need content and its children, if containerd says that it came from a host whose images are admitted. */
+  /** Notes that pulls need content and its children, if containerd says that it came from where images are admitted. */
   function learn(info: ContentInfo | undefined): void {
-    if (info === undefined || !hostsOfLabels(info.labels).some((host) => admitsHost?.(host))) return
+    if (info === undefined) return
+    if (!sourcesOfLabels(info.labels).some(({ host, repository }) => admitsSource?.(host, repository))) return
     const children = Object.entries(info.labels).filter(([label]) => label.startsWith(CHILD_LABEL))
     for (const digest of [info.digest, ...children.map(([, child]) => child)])
       if (isDigest(digest)) needed.set(digest, true)

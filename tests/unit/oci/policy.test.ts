@@ -22,17 +22,19 @@ test('createPolicy admits the registries that it is given, exactly', () => {
   }
 })
 
-test('createPolicy tells by a host without its port whether registries there are mirrored, where some images are not', () => {
-  const { admitsHost } = createPolicy({
+test('createPolicy tells by a host without its port and a repository whether images there are mirrored, where some are not', () => {
+  const { admitsSource } = createPolicy({
     registries: new Set(['registry.example:5000', 'docker.io', '[2001:db8::1]:5000']),
+    exclude: [/^docker\.io\/secret\//u],
   })
   const hosts = ['registry.example', 'docker.io', '2001:db8::1', 'registry.example:5000', 'other.example', 'io']
   assert.deepEqual(
-    hosts.map((host) => admitsHost?.(host)),
+    hosts.map((host) => admitsSource?.(host, 'team/app')),
     [true, true, true, false, false, false],
   )
-  assert.equal(createPolicy({ exclude: [/:latest$/] }).admitsHost?.('other.example'), true)
-  assert.equal(createPolicy().admitsHost, undefined)
+  assert.equal(admitsSource?.('docker.io', 'secret/app'), false)
+  assert.equal(createPolicy({ exclude: [/:latest$/u] }).admitsSource?.('other.example', 'team/app'), true)
+  assert.equal(createPolicy().admitsSource, undefined)
 })
 
 test('createPolicy excludes what an expression matches anywhere in registry/repository:tag', () => {

@@ -35,7 +35,7 @@ test('containerd store gives nothing of a refused image, before its first look, 
   containerd.name(secret, SECRET)
   containerd.name(open, OPEN)
   const look = containerd.holdUp()
-  await withStore(containerd, { admits, admitsHost: () => true }, async (store, held) => {
+  await withStore(containerd, { admits, admitsSource: () => true }, async (store, held) => {
     assert.deepEqual(await heldOf(store, secret), all(false, secret))
     look()
     await waitFor('the first look', () => held.has(OPEN as Key))
@@ -76,7 +76,7 @@ function beginIngest(root: string, { digest, size }: Descriptor): void {
 test('containerd store gives what is expected before an image names it, and where images are refused only what an admitted one needs', async () => {
   await withTemporaryDirectory(async (root) => {
     const containerd = makeContainerd(root)
-    const [open, mine, theirs] = [makeImage({ seed: 1 }), makeImage({ seed: 2 }), makeImage({ seed: 3 })]
+    const [open, mine, theirs, secret] = [1, 2, 3, 4].map((seed) => makeImage({ seed })) as [Image, Image, Image, Image]
     const partsOf = ({ contents: [manifest, , layer, growing] }: Image) => ({
       manifest: manifest ?? assert.fail(),
       layer: layer ?? assert.fail(),
@@ -84,22 +84,24 @@ test('containerd store gives what is expected before an image names it, and wher
     })
     containerd.put(...open.contents)
     containerd.name(open, OPEN)
-    const options = { admits, admitsHost: (host: string) => host === 'registry.example', settleDelays: [] }
+    const admitsSource = (host: string, repository: string) => host === 'registry.example' && admits({ repository })
+    const options = { admits, admitsSource, settleDelays: [] }
     await withStore(containerd, options, async (store, held) => {
       await waitFor('the first look', () => held.has(OPEN as Key))
-      // One is pulled from elsewhere, and a process asks the mirror for it as for an image of the registry that is mirrored.
-      for (const [image, host] of [
-        [theirs, 'secret.example'],
-        [mine, 'registry.example'],
+      // Two are not mirrored, and a process asks the mirror for them as for an image that is.
+      for (const [image, host, repository] of [
+        [theirs, 'secret.example', 'team/app'],
+        [secret, 'registry.example', 'secret/app'],
+        [mine, 'registry.example', 'other/app,team/app'],
       ] as const) {
         const { manifest, layer, growing } = partsOf(image)
         for (const { descriptor } of image.contents) store.expect?.(descriptor.digest)
         containerd.label(
           manifest.descriptor.digest,
-          host,
+          { host, repository },
           [layer, growing].map(({ descriptor }) => descriptor.digest),
         )
-        containerd.label(layer.descriptor.digest, host)
+        containerd.label(layer.descriptor.digest, { host, repository })
         containerd.putSilently(manifest)
         containerd.putSilently(layer)
         beginIngest(root, growing.descriptor)
@@ -112,7 +114,7 @@ test('containerd store gives what is expected before an image names it, and wher
       assert.equal((await store.describe(layer.descriptor.digest, never))?.size, layer.bytes.length)
       containerd.name(open, `${OPEN}1`)
       await waitFor('the second look', () => held.has(`${OPEN}1` as Key))
-      for (const { descriptor } of Object.values(partsOf(theirs))) {
+      for (const { descriptor } of [theirs, secret].flatMap((image) => Object.values(partsOf(image)))) {
         assert.equal(held.has(digestKey(descriptor.digest)), false)
         assert.equal(await store.describe(descriptor.digest, never), undefined)
         assert.equal(store.arriving(descriptor.digest), undefined)
