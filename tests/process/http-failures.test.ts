@@ -199,7 +199,8 @@ for (const [what, next, cause] of [
       assert.match(error?.message ?? '', /the body broke off after \d+ of/)
       const left = error?.cause as Error | undefined
       assert.match(left?.message ?? '', /no peer left for the bytes from \d+ on/)
-      assert.match(String(left?.cause), cause)
+      const broke = lines.find(({ event }) => event === 'peer broke off')
+      assert.match(String(broke?.fields.error), cause)
     })
   })
 }
