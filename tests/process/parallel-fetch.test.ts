@@ -27,8 +27,6 @@ const PART = 64 * 1024
 /** How many bytes the buffers of an unread connection take, and how many milliseconds a client takes to leave. */
 const BUFFERS = 4 * MIB
 const LEAVING = 20
-/** The factor by which more bytes may be sent than the content has. */
-const WASTE = 1.3
 
 /** A member that has the content, and counts what it sends. */
 async function startHolder() {
@@ -64,11 +62,12 @@ async function fill(body: ByteSource): Promise<void> {
   }
 }
 
-// containerd fetches three chunks at a time, of one layer or of three.
-for (const [chunk, parallel] of [
-  [MIB, 3],
-  [MIB, 1],
-  [8 * MIB, 3],
+// containerd fetches three chunks at a time, of one layer or of three. How many times the content may be sent is the last number.
+for (const [chunk, parallel, waste] of [
+  [MIB, 3, 1.3],
+  [MIB, 1, 1.3],
+  // 1.1 to 1.3 are usual: what containerd does not take of a chunk is lost, and chunks are a sixth of the whole.
+  [8 * MIB, 3, 1.5],
 ] as const) {
   test(`fetch reads chunks of ${chunk / MIB} MiB, ${parallel} at a time, from one transfer, of which little is lost`, async () => {
     const holder = await startHolder()
@@ -101,6 +100,6 @@ for (const [chunk, parallel] of [
     await waitFor('the end of all transfers', async () => (await counted(parts.metrics, 'transfers_running')) === 0)
     parts.client.close()
     await holder.close()
-    assert.ok(holder.sent() < WASTE * CONTENT.length, `${holder.sent()} bytes were sent`)
+    assert.ok(holder.sent() < waste * CONTENT.length, `${holder.sent()} bytes were sent`)
   })
 }
