@@ -26,6 +26,15 @@ export function sniffManifest(bytes: Uint8Array): string | undefined {
   return isShapeOf(document, mediaType) ? mediaType : undefined
 }
 
+/** Blanks of JSON, and the bytes of a byte order mark. */
+const BLANKS = new Set([0x20, 0x09, 0x0a, 0x0d, 0xef, 0xbb, 0xbf])
+
+/** Whether content may be a manifest or index, by its first bytes: it is a JSON object, and a layer is something compressed. */
+export function mayBeManifest(head: Uint8Array): boolean {
+  const first = head.find((byte) => !BLANKS.has(byte))
+  return first === undefined || first === 0x7b
+}
+
 /**
  * The children of a manifest or index, in its order: config and layers, or manifests, or an artifact's blobs. A `subject` is no
  * child: the manifest only refers to it, and pulling one does not pull the other.

@@ -26,7 +26,7 @@ export function makeContainerd(root?: string) {
   const labels = new Map<Digest, Readonly<Record<string, string>>>()
   if (root !== undefined)
     for (const path of ['ingest', 'blobs/sha256']) mkdirSync(join(root, path), { recursive: true })
-  const looks = { begun: 0, asked: 0 }
+  const looks = { begun: 0, asked: 0, read: 0 }
   let tell: (digest?: Digest) => void = () => undefined
   let listing = Promise.resolve()
   function add(content: Content): void {
@@ -57,10 +57,11 @@ export function makeContainerd(root?: string) {
       await unlessAborted(listing, signal)
       for (const { descriptor } of listed) yield { ...descriptor, labels: labels.get(descriptor.digest) ?? {} }
     },
-    async *readContent(digest) {
+    async *readContent(digest, { offset, size }) {
       const content = contents.get(digest)
       if (content === undefined) throw new ContainerdError('not-found', 'gone')
-      yield content.bytes
+      looks.read += size
+      yield content.bytes.subarray(offset, offset + size)
     },
     image: async (name) => images.find((image) => image.name === name),
     images: async () => [...images],
@@ -90,7 +91,7 @@ export function makeContainerd(root?: string) {
   }
   return {
     client,
-    /** How many lists of all content have begun, and how many single digests were asked for. */
+    /** How many lists of all content have begun, how many single digests were asked for, and how many bytes were read. */
     looks,
     /** Like containerd before 2.1, which sends events only for images. */
     putSilently: add,

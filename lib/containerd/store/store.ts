@@ -3,7 +3,7 @@ import type { Logger } from '../../observe/log.ts'
 import type { Readiness } from '../../observe/readiness.ts'
 import { type Digest, isDigest } from '../../oci/digest.ts'
 import { digestKey } from '../../oci/key.ts'
-import { sniffManifest } from '../../oci/manifest.ts'
+import { mayBeManifest, sniffManifest } from '../../oci/manifest.ts'
 import { MANIFEST_SIZE_LIMIT, OCTET_STREAM } from '../../oci/media-type.ts'
 import type { Policy } from '../../oci/policy.ts'
 import { lengthOf } from '../../oci/range.ts'
@@ -31,6 +31,8 @@ const TOPICS = ['/images/create', '/images/update', '/images/delete', '/content/
 
 /** How many media types that were found in the bytes are kept, for layers of running pulls; each takes a few dozen bytes. */
 const SNIFFED_LIMIT = 4096
+/** Bytes that are read of content to see whether it may be a manifest. */
+const SNIFFED_HEAD = 64
 
 /**
  * For how long an answer of containerd counts, in milliseconds, while the blob's file is there and no event tells otherwise: a blob is
@@ -232,7 +234,9 @@ export function createContainerdStore(
   async function sniff({ digest, size }: Held, signal: AbortSignal): Promise<string | undefined> {
     const known = sniffed.get(digest)
     if (known !== undefined || size > MANIFEST_SIZE_LIMIT) return known ?? OCTET_STREAM
-    const bytes = await readSmall(client, digest, size, signal)
+    const head = await readSmall(client, digest, Math.min(size, SNIFFED_HEAD), signal)
+    // Layers of a few MiB are many, and would all go through the socket.
+    const bytes = head && mayBeManifest(head) ? await readSmall(client, digest, size, signal) : head
     if (bytes === undefined) return undefined
     const mediaType = sniffManifest(bytes) ?? OCTET_STREAM
     sniffed.set(digest, mediaType)

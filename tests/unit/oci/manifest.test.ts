@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Descriptor } from '../../../lib/oci/digest.ts'
 import { OciError } from '../../../lib/oci/error.ts'
-import { childrenOf, sniffManifest } from '../../../lib/oci/manifest.ts'
+import { childrenOf, mayBeManifest, sniffManifest } from '../../../lib/oci/manifest.ts'
 import {
   DOCKER_MANIFEST,
   DOCKER_MANIFEST_LIST,
@@ -72,6 +72,14 @@ test('sniffManifest is undefined for what is not JSON in UTF-8, and for what is 
   assert.equal(sniffManifest(new TextEncoder().encode('{"schemaVersion":2,"manifests":[')), undefined)
   const padding = ' '.repeat(MANIFEST_SIZE_LIMIT)
   assert.equal(sniffManifest(new TextEncoder().encode(`{"schemaVersion":2,"manifests":[]}${padding}`)), undefined)
+})
+
+test('mayBeManifest tells by the first bytes what is no JSON object', () => {
+  for (const text of ['{', '{"schemaVersion":2}', ' \r\n\t{', '\ufeff{', '', '    '])
+    assert.ok(mayBeManifest(new TextEncoder().encode(text)), text)
+  for (const text of ['[', '"{', '2', 'a{']) assert.ok(!mayBeManifest(new TextEncoder().encode(text)), text)
+  const [gzip, zstd] = [Uint8Array.of(0x1f, 0x8b, 8), Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd)]
+  assert.ok(!mayBeManifest(gzip) && !mayBeManifest(zstd))
 })
 
 test('childrenOf gives config and layers in their order, with media types as they stand there', () => {
@@ -193,7 +201,7 @@ test('sniffManifest throws nothing and childrenOf nothing but OciError, and neit
       ),
       (bytes) => {
         const sniffed = sniffManifest(bytes)
-        assert.ok(sniffed === undefined || isManifestMediaType(sniffed))
+        assert.ok(sniffed === undefined || (isManifestMediaType(sniffed) && mayBeManifest(bytes.subarray(0, 64))))
         for (const mediaType of [OCI_MANIFEST, OCI_INDEX]) {
           try {
             childrenOf(bytes, mediaType)

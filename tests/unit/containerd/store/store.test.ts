@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { type Descriptor, hexOf } from '../../../../lib/oci/digest.ts'
 import { digestKey, type Key } from '../../../../lib/oci/key.ts'
+import { OCTET_STREAM } from '../../../../lib/oci/media-type.ts'
 import type { ContentStore } from '../../../../lib/store/store.ts'
 import { makeContainerd, withStore } from '../../../doubles/containerd-double.ts'
 import { type Image, makeImage, withTemporaryDirectory } from '../../../fixtures/image.ts'
@@ -134,6 +135,18 @@ test('containerd store gives what no image names where no image is refused', asy
     look()
     await waitFor('the first look', () => held.has(OPEN as Key))
     assert.deepEqual(await heldOf(store, other), all(true, other))
+  })
+})
+
+test('containerd store reads no more than the beginning of a layer that no image names', async () => {
+  const containerd = makeContainerd()
+  const { contents } = makeImage({ seed: 1 })
+  const [manifest, layer] = [contents[0] ?? assert.fail(), contents.at(-1) ?? assert.fail()]
+  containerd.put(manifest, layer)
+  await withStore(containerd, {}, async (store) => {
+    assert.equal((await store.describe(layer.descriptor.digest, never))?.mediaType, OCTET_STREAM)
+    assert.ok(containerd.looks.read < 100, `${containerd.looks.read} of ${layer.bytes.length} bytes`)
+    assert.deepEqual(await store.describe(manifest.descriptor.digest, never), manifest.descriptor)
   })
 })
 
