@@ -36,9 +36,9 @@ const SNIFFED_HEAD = 64
 
 /**
  * For how long an answer of containerd counts, in milliseconds, while the blob's file is there and no event tells otherwise: a blob is
- * asked for piece by piece. What is removed goes with the garbage collection, about a second after its image.
+ * asked for piece by piece, all the time that a pull takes. Nothing tells when content goes whose file another namespace keeps.
  */
-const ANSWER_LIFE = 1_000
+const ANSWER_LIFE = 10_000
 /** How many of them are kept. */
 const ANSWER_LIMIT = 1_024
 
