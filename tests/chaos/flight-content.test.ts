@@ -48,7 +48,8 @@ test('flight: of content that upstream lacks, every pull fails, none hangs, and 
     pulls = await Promise.all(nodes.map((puller) => timedPull(puller, image, { timeoutMs: BOUND })))
   })
   report.push(`upstream lacks a layer: ${shown(pulls)}`)
-  for (const { name, error } of pulls) assert.match(String(error), /not.?found/i, name)
+  // If the mirror had told containerd to ask again, by a body without a byte, containerd reports that instead of what came then.
+  for (const { name, error } of pulls) assert.match(String(error), /not.?found|unexpected EOF/i, name)
   assert.ok(Math.max(...pulls.map(({ seconds }) => seconds)) < REFUSED)
   const asked = requests.filter(({ method, target }) => method === 'GET' && target.includes(missing))
   assert.deepEqual(
