@@ -128,15 +128,18 @@ export function createSearch(
     return candidatesFor(key, { known, log, clock, onLookup }, sources, options.lookupTimeout, mayAsk)
   }
 
-  /** Lets the flight name a replacement for a peer that is getting the content. */
-  function leave(peer: Peer, isRefused: boolean, forMs: number): void {
-    if (digest !== undefined && flight.left(peer, digest, isRefused)) replacement = forMs
-    vain.add(addressOf(peer))
+  /**
+   * Lets the flight name a replacement for a peer within so many milliseconds. Otherwise all nodes that ask a holder without the
+   * content would go upstream.
+   */
+  function giveUp(peer: Peer, isRefused: boolean, forMs: number): void {
+    if (digest !== undefined && !isHead && flight.left(peer, digest, isRefused)) replacement = forMs
   }
 
-  /** Lets the flight name somebody else when a holder turns out to have nothing. Otherwise all nodes that ask it would go upstream. */
-  function giveUp(peer: Source): void {
-    if (digest !== undefined && !isHead && flight.left(peer, digest, true)) replacement = REPLACEMENT_TIMEOUT
+  /** The same for a peer that is getting the content, and is not asked again. */
+  function leave(peer: Peer, isRefused: boolean, forMs: number): void {
+    giveUp(peer, isRefused, forMs)
+    vain.add(addressOf(peer))
   }
 
   /** Notes a late peer. A peer that seems to be busy may be the only one that has the content. */
@@ -171,7 +174,7 @@ export function createSearch(
     } catch (error) {
       if (signal.aborted || !(error instanceof PeerError)) throw error
     }
-    giveUp(peer)
+    giveUp(peer, true, REPLACEMENT_TIMEOUT)
     return undefined
   }
 
