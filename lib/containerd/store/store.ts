@@ -172,7 +172,7 @@ export function createContainerdStore(
     try {
       for (const wait of DATABASE_DELAYS) {
         await delay(wait, undefined, { signal: closing.signal })
-        if (!isOffered(digest)) learn(await client.contentInfo(digest, closing.signal))
+        if (!isOffered(digest)) learn(await askInfo(digest, closing.signal))
         const isThere = (await infoOf(digest, closing.signal)) !== undefined
         // A look at everything may have been faster, and have found it in an image.
         if (!pulling.has(digest)) return
@@ -210,6 +210,11 @@ export function createContainerdStore(
       if (size === undefined && !sizes.has(digest)) return undefined
       if (size !== undefined && size === knownSize(digest)) return { digest, size }
     }
+    return await askInfo(digest, signal)
+  }
+
+  /** Asks containerd what it has under a digest, unless that is withheld, and remembers the answer. */
+  async function askInfo(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
     const before = doubts
     const info = await client.contentInfo(digest, signal)
     if (info === undefined || withholds(info.labels)) return undefined
