@@ -7,7 +7,6 @@
  * each have a containerd of their own, and the others a layout. Beside each runtime runs a floor: a bare process with the same
  * packages, and a bare proxy of some twenty lines. The executable, which `npm run build` makes, has Bun's beside it.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
@@ -23,9 +22,10 @@ import type { RuntimeName } from '../../lib/platform/runtime.ts'
 import { writeLayout } from '../../lib/store/layout/writer.ts'
 import { importImage, startContainerd } from '../fixtures/containerd.ts'
 import { SWARM_KEY } from '../fixtures/credentials.ts'
-import { environmentOfPrograms, PROGRAMS, type ProgramName, RUNTIMES } from '../fixtures/programs.ts'
+import { environmentOfPrograms, PROGRAMS, type ProgramName } from '../fixtures/programs.ts'
 import { median, printTable, quantile } from './figures.ts'
 import { memoryOf, type Use, watchUse } from './light-figures.ts'
+import { startScript } from './servers.ts'
 
 /** Bytes of the file in each blob, which has 2 KiB as a tar, like a config. */
 const SIZE = 300
@@ -203,8 +203,9 @@ async function storeOf(dir: string, isContainerd: boolean, isHolder: boolean, st
 
 /** The costs of bare processes: one that answers by itself, and one that passes on. */
 async function floorOf(runtime: RuntimeName): Promise<Costs> {
-  const first = await startFloor(runtime, [])
-  const proxy = await startFloor(runtime, [first.url])
+  const script = join(import.meta.dirname, 'light-floor.ts')
+  const first = await startScript(runtime, script)
+  const proxy = await startScript(runtime, script, first.url)
   try {
     const pids = [first.pid, proxy.pid]
     const start = await useDuring([proxy.pid], () => delay(2000))
@@ -217,18 +218,8 @@ async function floorOf(runtime: RuntimeName): Promise<Costs> {
       ...{ memory: memoryOf(proxy.pid), ready: [first.ready, proxy.ready] },
     }
   } finally {
-    for (const { child } of [first, proxy]) child.kill('SIGKILL')
+    for (const { kill } of [first, proxy]) kill()
   }
-}
-
-async function startFloor(runtime: RuntimeName, args: readonly string[]) {
-  const [program, ...leading] = RUNTIMES[runtime]
-  const all = [...leading.slice(0, -1), join(import.meta.dirname, 'light-floor.ts'), ...args]
-  const startedAt = performance.now()
-  const child: ChildProcess = spawn(program, all, { stdio: ['ignore', 'pipe', 'inherit'] })
-  if (child.stdout === null || child.pid === undefined) throw new Error(`${program} cannot be started`)
-  const [line] = await once(child.stdout, 'data')
-  return { child, pid: child.pid, url: String(line).trim(), ready: performance.now() - startedAt }
 }
 
 /** The cost of each request after the first ones, without the use at rest. */

@@ -26,6 +26,18 @@ export async function startLayoutMirror(
   return await startMirrorProcess(RUNTIMES[runtime], all, process.env, AbortSignal.timeout(START_TIMEOUT))
 }
 
+/** Runs a script on a runtime: a bare server that prints its address. `ready`: milliseconds until it has. */
+export async function startScript(runtime: RuntimeName, script: string, ...args: readonly string[]) {
+  // The last word would start the mirror.
+  const [program, ...leading] = RUNTIMES[runtime]
+  const startedAt = performance.now()
+  const child = spawn(program, [...leading.slice(0, -1), script, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+  if (child.pid === undefined) throw new Error(`${program} cannot be started`)
+  const [line] = await once(child.stdout, 'data')
+  const kill = () => void child.kill('SIGKILL')
+  return { pid: child.pid, url: String(line).trim(), ready: performance.now() - startedAt, kill }
+}
+
 export interface Nginx {
   readonly url: string
   /** The process id of the only worker. */

@@ -8,9 +8,8 @@ import process from 'node:process'
 import type { RuntimeName } from '../../lib/platform/runtime.ts'
 import { writeLayout } from '../../lib/store/layout/writer.ts'
 import { makeImage } from '../e2e/harness/image.ts'
-import { RUNTIMES } from '../fixtures/programs.ts'
 import { cpuSeconds, median, printTable } from './figures.ts'
-import { startLayoutMirror, startNginx, startNginxProxy } from './servers.ts'
+import { startLayoutMirror, startNginx, startNginxProxy, startScript } from './servers.ts'
 
 const SIZE = 1_000_000_000
 const ROUNDS = 5
@@ -47,8 +46,8 @@ export async function benchProxying(runtimes: readonly RuntimeName[]): Promise<v
   const rows: string[][] = []
   for (const runtime of runtimes) {
     await using mirrors = new AsyncDisposableStack()
-    const bare = await startBareProxy(runtime, origin.url)
-    mirrors.defer(() => bare.kill())
+    const bare = await startScript(runtime, join(import.meta.dirname, 'hop-floor.ts'), new URL(origin.url).port)
+    mirrors.defer(bare.kill)
     const subjects = [
       nginxSubject(),
       subjectOf('nginx to a bare proxy with SHA-256', bare.pid, origin.pid, `${bare.url}${blob}`),
@@ -88,16 +87,6 @@ export async function benchProxying(runtimes: readonly RuntimeName[]): Promise<v
 /** A measured chain between the blob and curl: its process ids and figures. */
 function subjectOf(name: string, asker: number, holder: number, url: string) {
   return { name, asker, holder, url, rates: [] as number[], asking: [] as number[], holding: [] as number[] }
-}
-
-/** Starts the least that a hop can be on that runtime, in front of another server. */
-async function startBareProxy(runtime: RuntimeName, upstream: string) {
-  const [program, ...leading] = RUNTIMES[runtime]
-  const args = [...leading.slice(0, -1), join(import.meta.dirname, 'hop-floor.ts'), new URL(upstream).port]
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-  if (child.pid === undefined) throw new Error(`${program} cannot be started`)
-  const [line] = await once(child.stdout, 'data')
-  return { pid: child.pid, url: String(line).trim(), kill: () => void child.kill('SIGKILL') }
 }
 
 /** CPU time of this machine for the digest of 1 GB, which is the least cost of verification. */
