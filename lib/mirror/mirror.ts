@@ -36,6 +36,7 @@ import { createBootstrapDoors, watchDoors } from './bootstrap-doors.ts'
 import { cut, openDoor, openPeerPort } from './doors.ts'
 import { registerMirrorMetrics } from './metrics.ts'
 import { removeTaintWhenReady } from './node-taint.ts'
+import { watchOwnAddress } from './own-address.ts'
 import { createIntroduction, createMirrorPage } from './page.ts'
 import { publish, withdrawAll } from './publisher.ts'
 import { openNodeFiles, openStore } from './store.ts'
@@ -123,6 +124,9 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     })
   const swarm = { files, liveness: known, readiness, metrics, log }
   const { peer, router, self } = await openPeerPort(settings, { peerDoorAt, tls, swarm, swarmKeys }, parts)
+  const isNamed = settings['advertise-host'] !== undefined || settings['peer-listen'].host !== '0.0.0.0'
+  const address = watchOwnAddress(self.host, isNamed, { readiness, onChanged: failed.resolve })
+  parts.defer(() => address.close())
 
   // Pages of other nodes ask who this node is. `held` is set below, before the swarm is joined.
   const introduction = createIntroduction(() => ({ held: held.size, transfers: peer.running }))

@@ -1,0 +1,49 @@
+import { networkInterfaces } from 'node:os'
+import type { Readiness } from '../observe/readiness.ts'
+import { type Clock, systemClock } from '../platform/clock.ts'
+
+/** Milliseconds between two looks at this machine's addresses. */
+const INTERVAL = 10_000
+
+export interface OwnAddressDependencies {
+  readonly readiness: Readiness
+  /** Called if the interface has another address instead, and the person who started the mirror has not named the old one. */
+  readonly onChanged: (error: Error) => void
+  readonly interfaces?: typeof networkInterfaces
+  readonly clock?: Clock
+}
+
+/**
+ * Watches the address at which other nodes reach this one, if this machine has it. The node's place in the swarm and every
+ * capability depend on this address, so a mirror cannot change it while it runs. Without it nobody finds this node, so the
+ * mirror is not ready until the address is back.
+ *
+ * @param isNamed whether a setting names the address, so that a restart would not change it
+ */
+export function watchOwnAddress(
+  host: string,
+  isNamed: boolean,
+  { readiness, onChanged, interfaces = networkInterfaces, clock = systemClock }: OwnAddressDependencies,
+) {
+  const lost = readiness.wait()
+  const addressesOf = (name: string) => (interfaces()[name] ?? []).filter(({ family }) => family === 'IPv4')
+  const has = (name: string) => addressesOf(name).some(({ address }) => address === host)
+  const name = Object.keys(interfaces()).find(has)
+  // Behind NAT, and in a pod with a network of its own, the address belongs to another machine or network.
+  if (name === undefined) return { close: () => undefined }
+  let cancel = clock.after(INTERVAL, look)
+
+  function look(): void {
+    const isThere = Object.keys(interfaces()).some(has)
+    const [other] = addressesOf(name as string)
+    if (isThere) lost.over()
+    else lost.for(`this machine no longer has the address ${host}, at which other nodes reach it`)
+    if (!isThere && other !== undefined && !isNamed)
+      onChanged(
+        new Error(`the address of ${name} has changed from ${host} to ${other.address}: this mirror must start again`),
+      )
+    cancel = clock.after(INTERVAL, look)
+  }
+
+  return { close: (): void => cancel() }
+}
