@@ -151,6 +151,7 @@ export function problemsOf({ doors, transfer }: AskedDoors) {
     key: say(of('refuses'), ['refuses', 'refuse'], 'this swarm key'),
     transfer: say(of('differs'), ['speaks', 'speak'], `${theirs}, and this node ${own}: --peer-transfer differs`),
     silence: isSilent ? say(of('silent'), ['does', 'do'], 'not answer over TCP') : undefined,
+    clock: Math.abs(aheadOf(doors) ?? 0) > CLOCK_SKEW ? differenceOf(doors) : undefined,
     /** Whether a door has let this node in. Then this node works, and doors that refuse it have a wrong key or a new one. */
     isAccepted: of('accepts').length > 0,
   }
@@ -205,24 +206,38 @@ export const CLOCK = rule({
   id: 'clock',
   reads: ({ doors }: Pick<AskedDoors, 'doors'>) => doors,
   judges(doors) {
-    const ahead = doors.flatMap(({ aheadMs }) => aheadMs ?? []).sort((a, b) => a - b)
-    // The median, so that a single wrong clock among the others does not count.
-    const median = ahead[Math.floor(ahead.length / 2)]
-    if (median === undefined) {
+    const ahead = aheadOf(doors)
+    if (ahead === undefined) {
       const reason = doors.length === 0 ? 'no other node is known' : 'no other node answers'
       return { severity: 'unknown', seen: `there was no clock to compare with: ${reason}` }
     }
-    const nodes = `${ahead.length} other node${ahead.length === 1 ? '' : 's'}`
-    const apart = Math.abs(median)
-    if (apart <= DATE_RESOLUTION) return { severity: 'ok', seen: `the clock agrees with that of ${nodes}` }
-    const seen = `the clock is ${Math.round(apart / 1000)} s ${median > 0 ? 'ahead of' : 'behind'} that of ${nodes}`
-    if (apart < CLOCK_SKEW / 2) return { severity: 'ok', seen }
+    const seen = differenceOf(doors)
+    if (Math.abs(ahead) < CLOCK_SKEW / 2) return { severity: 'ok', seen }
     // Never an error: this node cannot tell which clock is wrong, and clocks are set soon after a boot.
     return { severity: 'warning', seen, remedy: { text: 'synchronise the clocks of all nodes (NTP)' } }
   },
   expected: `clocks of all nodes within ${CLOCK_SKEW / 1000} s`,
   why: 'a capability is good for a minute: nodes whose clocks differ by more refuse each other’s requests',
 })
+
+const aheadsOf = (doors: readonly AskedDoor[]) => doors.flatMap(({ aheadMs }) => aheadMs ?? [])
+
+/**
+ * Milliseconds by which this machine's clock is ahead of those of other nodes; `undefined` if none has answered. It is the
+ * median, so that a single wrong clock among the others does not count.
+ */
+function aheadOf(doors: readonly AskedDoor[]): number | undefined {
+  const aheads = aheadsOf(doors).sort((a, b) => a - b)
+  return aheads[Math.floor(aheads.length / 2)]
+}
+
+/** The difference of the clocks in words. */
+function differenceOf(doors: readonly AskedDoor[]): string {
+  const [count, ahead = 0] = [aheadsOf(doors).length, aheadOf(doors)]
+  const nodes = `${count} other node${count === 1 ? '' : 's'}`
+  if (Math.abs(ahead) <= DATE_RESOLUTION) return `the clock agrees with that of ${nodes}`
+  return `the clock is ${Math.round(Math.abs(ahead) / 1000)} s ${ahead > 0 ? 'ahead of' : 'behind'} that of ${nodes}`
+}
 
 export interface DoorWatchDependencies {
   readonly doors: Pick<BootstrapDoors, 'ask'>
@@ -238,9 +253,10 @@ export interface DoorWatchDependencies {
 const WATCH_INTERVAL = 10_000
 
 /**
- * Says why a node is alone or gets nothing: its swarm key or its --peer-transfer differs from that of others. A wrong key makes
- * the node unready only while no bootstrap door accepts it and it knows no member, because one neighbour with a wrong key must
- * not make a whole cluster unready. A different --peer-transfer is only a note: it changes node by node, and a rollout waits
+ * Says why a node is alone or gets nothing: its swarm key, its clock or its --peer-transfer differs from that of others. A
+ * wrong key makes the node unready only while no bootstrap door accepts it and it knows no member, because one neighbour with a
+ * wrong key must not make a whole cluster unready. A clock that is too far off makes it unready while it knows no member: nodes
+ * take no datagrams of another time. A different --peer-transfer is only a note: it changes node by node, and a rollout waits
  * until each node is ready.
  *
  * Once a door has let this node in, it asks no more as long as it knows other members.
@@ -262,9 +278,10 @@ export function watchDoors(
     for (;;) {
       const [asked] = await Promise.all([doors.ask(signal), unlessAborted(joined, signal)])
       const problems = problemsOf(asked)
-      told.tell(sayingOf(problems, isAlone()))
-      do await delay(interval, undefined, { signal })
-      while (problems.isAccepted && !isAlone())
+      do {
+        told.tell(sayingOf(problems, isAlone()))
+        await delay(interval, undefined, { signal })
+      } while (problems.isAccepted && !isAlone())
     }
   }
 
@@ -276,9 +293,9 @@ export function watchDoors(
   }
 }
 
-function sayingOf({ key, transfer, silence, isAccepted }: ReturnType<typeof problemsOf>, isAlone: boolean) {
+function sayingOf({ key, transfer, silence, clock, isAccepted }: ReturnType<typeof problemsOf>, isAlone: boolean) {
   const said = (...texts: readonly (string | undefined)[]) => texts.filter((text) => text !== undefined)
-  if (isAccepted) return { reasons: [], notes: [] }
+  if (isAccepted) return { reasons: isAlone ? said(clock) : [], notes: [] }
   if (!isAlone) return { reasons: [], notes: said(key, transfer) }
-  return { reasons: said(key), notes: said(transfer, silence) }
+  return { reasons: said(key, clock), notes: said(transfer, silence) }
 }

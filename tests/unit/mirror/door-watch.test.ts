@@ -12,6 +12,8 @@ const SILENCE = '10.0.0.2 does not answer over TCP'
 
 interface Scene {
   answers: DoorAnswer[]
+  /** By how much this machine's clock is ahead of that of each door. */
+  aheadMs: number
   alone: boolean
   asked: number
   readonly readiness: Readiness
@@ -24,6 +26,7 @@ async function withWatch(answers: DoorAnswer[], alone: boolean, use: (scene: Sce
   const said = () => JSON.stringify([readiness.reasons, readiness.notes])
   const scene: Scene = {
     answers,
+    aheadMs: 0,
     alone,
     asked: 0,
     readiness,
@@ -33,7 +36,11 @@ async function withWatch(answers: DoorAnswer[], alone: boolean, use: (scene: Sce
   }
   const ask = async (): Promise<AskedDoors> => {
     scene.asked++
-    return { doors: scene.answers.map((answer, index) => ({ host: `10.0.0.${index + 2}`, answer })), transfer: 'tls' }
+    const { answers, aheadMs } = scene
+    return {
+      doors: answers.map((answer, index) => ({ host: `10.0.0.${index + 2}`, answer, aheadMs })),
+      transfer: 'tls',
+    }
   }
   const { log } = createLogRecorder()
   const watch = watchDoors({ doors: { ask }, joined: Promise.resolve(), isAlone: () => scene.alone, readiness, log }, 1)
@@ -55,6 +62,21 @@ test('DoorWatch: a node whose key no door accepts and that knows nobody is not r
 test('DoorWatch: one door that refuses does not matter where another one accepts, or others are known', async () => {
   await withWatch(['refuses', 'accepts'], true, (scene) => scene.says([], []))
   await withWatch(['refuses'], false, (scene) => scene.says([], [KEY]))
+})
+
+test('DoorWatch: a node that is alone because its clock is wrong is not ready', async () => {
+  for (const answer of ['accepts', 'late'] as const) {
+    await withWatch([answer, answer], true, async (scene) => {
+      scene.aheadMs = -300_000
+      await scene.says(['the clock is 300 s behind that of 2 other nodes'], [])
+      scene.aheadMs = 30_000
+      await scene.says([], [])
+      scene.aheadMs = 300_000
+      await scene.says(['the clock is 300 s ahead of that of 2 other nodes'], [])
+      scene.alone = false
+      await scene.says([], [])
+    })
+  }
 })
 
 test('DoorWatch: a different --peer-transfer is a note and makes nobody unready, so that it can change node by node', () =>
