@@ -1,4 +1,4 @@
-/** What helm does with the chart at an API server: the key stays the same, and an uninstallation waits for the nodes. */
+/** Helm with the chart at an API server: the swarm key stays the same, and uninstalling waits for the nodes. */
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, describe, test } from 'node:test'
 import type * as apps from 'kubernetes-models/apps/v1'
@@ -35,7 +35,7 @@ describe('chart', () => {
   }
   const ownNames = () => kubernetes.names.filter((name) => !/^Namespace |^Secret sh\.helm\./.test(name)).sort()
 
-  test('chart: the key of the swarm is made once, and kept by upgrades and by a person who changes it', async () => {
+  test('chart: the swarm key is made once, and survives upgrades and changes by hand', async () => {
     await helm('install', 'swarmirror', CHART)
     const [made, mark] = [secretKey(), keyMark()]
     assert.equal(splitKeys(made).length, 1)
@@ -47,28 +47,28 @@ describe('chart', () => {
     kubernetes.put({ ...get('Secret'), data: { 'swarm.key': Buffer.from(two).toString('base64') } })
     await helm('upgrade', 'swarmirror', CHART)
     assert.equal(secretKey(), two)
-    assert.notEqual(keyMark(), mark, 'the change does not roll through the nodes')
+    assert.notEqual(keyMark(), mark, 'the change does not roll out to the nodes')
 
     kubernetes.put({ ...get('Secret'), data: {} })
     const { code, stderr } = await tried('upgrade', 'swarmirror', CHART)
-    assert.notEqual(code, 0, 'another key would part the swarm')
+    assert.notEqual(code, 0, 'another key would split the swarm')
     assert.match(stderr, /the Secret swarmirror has no entry swarm\.key/)
   })
 
-  test('chart: two releases have different keys, and a key of your own is not touched', async () => {
+  test('chart: two releases have different keys, and your own key is left alone', async () => {
     await helm('install', 'swarmirror', CHART)
     const first = secretKey()
     await helm('uninstall', 'swarmirror', '--no-hooks')
     await helm('install', 'swarmirror', CHART)
     assert.notEqual(secretKey(), first)
     await helm('upgrade', 'swarmirror', CHART, '--set', 'swarmKey.existingSecret=mine,swarmKey.entry=key')
-    assert.equal(kubernetes.get('Secret', 'swarmirror'), undefined, 'the one that was made is not needed any more')
+    assert.equal(kubernetes.get('Secret', 'swarmirror'), undefined, 'the generated key is no longer needed')
     const { volumes } = (get('DaemonSet') as unknown as apps.IDaemonSet).spec?.template.spec ?? {}
     const { secret } = volumes?.find(({ name }) => name === 'swarm-key') ?? {}
     assert.deepEqual([secret?.secretName, secret?.items], ['mine', [{ key: 'key', path: 'swarm.key' }]])
   })
 
-  test('chart: the notes say what is left to do on the nodes', async () => {
+  test('chart: the notes say what you still have to do on the nodes', async () => {
     const notes = (...values: string[]) => helm('install', 'swarmirror', CHART, '--dry-run=server', ...values)
     assert.match(await notes('--set', 'distribution=talos'), /talosctl patch[\s\S]*discard_unpacked_layers = false/)
     assert.match(
@@ -78,7 +78,7 @@ describe('chart', () => {
     assert.doesNotMatch(await notes('--set', 'image.repository=registry.example/swarmirror'), /no registry has/)
   })
 
-  test('chart: an uninstallation deletes the mirrors, then restores the nodes, waits for them, and leaves nothing', async () => {
+  test('chart: uninstalling deletes the mirrors, restores the nodes, waits for them, and leaves nothing behind', async () => {
     await helm('install', 'swarmirror', CHART)
     const before = kubernetes.changes.length
     const uninstalling = tried('uninstall', 'swarmirror')
@@ -109,7 +109,7 @@ describe('chart', () => {
     assert.deepEqual(ownNames(), [])
   })
 
-  test('chart: an uninstallation that a node does not answer fails, and stays there for that node', async () => {
+  test('chart: uninstalling fails when a node does not answer, and keeps what that node still needs', async () => {
     await helm('install', 'swarmirror', CHART)
     const { code, stderr } = await tried('uninstall', 'swarmirror', '--timeout', '1s')
     assert.notEqual(code, 0)

@@ -1,4 +1,4 @@
-/** What the chart renders to is what Kubernetes takes and what a mirror needs. */
+/** The chart renders what Kubernetes accepts and what a mirror needs. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
@@ -38,10 +38,10 @@ import {
 } from './harness/chart.ts'
 
 const execute = promisify(execFile)
-/** Seconds that a mirror takes to stop at most: withdrawing and draining, see lib/mirror/mirror.ts. */
+/** The most seconds that a mirror takes to stop: it withdraws and drains, see lib/mirror/mirror.ts. */
 const STOP = 5 + 20
 
-/** Where each kind is from: the validators that are made from Kubernetes' schemas, and their types. */
+/** Where each kind comes from: the validators generated from Kubernetes' schemas, and their types. */
 const MODELS: Readonly<Record<string, { readonly module: string; readonly models: object }>> = {
   v1: { module: 'kubernetes-models/v1', models: core },
   'apps/v1': { module: 'kubernetes-models/apps/v1', models: apps },
@@ -53,7 +53,7 @@ const MODELS: Readonly<Record<string, { readonly module: string; readonly models
   },
 }
 
-/** The labels of nodes, and whether there is to be a mirror. */
+/** The labels of nodes, and whether a mirror should run there. */
 const NODES: readonly (readonly [Readonly<Record<string, string>>, boolean])[] = [
   [{}, true],
   [{ 'node-role.kubernetes.io/control-plane': '' }, true],
@@ -64,7 +64,7 @@ const NODES: readonly (readonly [Readonly<Record<string, string>>, boolean])[] =
 ]
 
 const DISTRIBUTIONS = Object.keys(parse(await readFile(join(CHART, 'distributions.yaml'), 'utf8')))
-/** Every value that adds something. */
+/** Every value that adds resources or fields. */
 const EVERYTHING = {
   image: { digest: `sha256:${'0'.repeat(64)}` },
   imagePullSecrets: [{ name: 'pull' }],
@@ -106,7 +106,7 @@ describe('chart', () => {
   after(() => rm(dir, { recursive: true, force: true }))
   const of = (name: string) => rendered.get(name) ?? assert.fail(`${name} was not rendered`)
 
-  test('chart: helm finds nothing to mend, and packs the same bytes of it each time', async () => {
+  test('chart: helm lint finds nothing, and helm packages the same bytes each time', async () => {
     assert.doesNotMatch(await helm('lint', '--strict', CHART), /WARNING|ERROR/)
     const pack = async (name: string) => {
       await execute(process.execPath, [join(ROOT, 'k8s', 'helm.ts'), 'package', join(dir, name)])
@@ -118,11 +118,11 @@ describe('chart', () => {
     const packed = await pack('first')
     assert.ok(packed.equals(await pack('second')))
     const { resources } = await renderChart({}, join(dir, 'first', `swarmirror-${version}.tgz`))
-    assert.deepEqual(resources, of('none').resources, 'the package lacks something')
+    assert.deepEqual(resources, of('none').resources, 'the package lacks a resource')
   })
 
   for (const name of Object.keys(VARIANTS)) {
-    test(`chart: ${name} is valid by the schemas of Kubernetes`, () => {
+    test(`chart for ${name}: valid by the schemas of Kubernetes`, () => {
       for (const resource of of(name).resources) {
         const { models } = MODELS[resource.apiVersion] ?? { models: {} }
         const Model = (models as Record<string, new (data: object) => { validate(): void }>)[resource.kind]
@@ -133,7 +133,7 @@ describe('chart', () => {
   }
 
   test('chart: has no field that Kubernetes does not know', async () => {
-    // The validators pass over unknown fields, the API server does not: TypeScript knows them.
+    // The validators ignore unknown fields, but the API server does not. TypeScript's types find them.
     await cp(join(ROOT, 'tsconfig.json'), join(dir, 'tsconfig.json'))
     await writeFile(join(dir, 'package.json'), '{ "type": "module" }')
     await symlink(join(ROOT, 'node_modules'), join(dir, 'node_modules'))
@@ -154,12 +154,12 @@ describe('chart', () => {
     assert.match(
       (await compile(wrong)).stdout,
       /"hostNetwrk"' does not exist in type 'IPodSpec'/,
-      'the check must see an unknown field',
+      'the check must find an unknown field',
     )
   })
 
   for (const name of Object.keys(VARIANTS)) {
-    test(`chart: the settings of ${name} exist, and are right together`, () => {
+    test(`chart for ${name}: its settings exist and agree with each other`, () => {
       const { pod, resources, uninstall } = of(name)
       for (const container of [...own(pod), ...(uninstall ? own(podOf(uninstall)) : [])]) {
         const { TZ: _, NODE_NAME: __, NODE_EXTRA_CA_CERTS: ___, ...environment } = environmentOf(container)
@@ -177,7 +177,7 @@ describe('chart', () => {
       }
     })
 
-    test(`chart: ${name} runs what there is, confined, on every node`, () => {
+    test(`chart for ${name}: runs commands that exist, confined, on every node`, () => {
       const { pod, uninstall, daemonSet } = of(name)
       const all = [pod, ...(uninstall ? [podOf(uninstall)] : [])]
       for (const { args = [] } of all.flatMap(own)) {
@@ -207,11 +207,11 @@ describe('chart', () => {
         for (const [labels, runs] of NODES) assert.equal(admits(pod, labels), runs, JSON.stringify(labels))
       }
       assert.ok((pod.terminationGracePeriodSeconds ?? 0) > STOP, 'a mirror would be killed while it drains')
-      // The port is one for both, so there must be a node without the old pod before it has the new one.
+      // Both pods use the same port, so the old pod must leave the node before the new one starts.
       assert.equal(daemonSet.spec?.updateStrategy?.rollingUpdate?.maxSurge, 0)
     })
 
-    test(`chart: ${name} has everything in one namespace, and only what waits for the uninstallation has a right`, () => {
+    test(`chart for ${name}: everything is in one namespace, which grants permissions for uninstalling only`, () => {
       const { resources } = of(name)
       const [ofCluster, others] = [true, false].map((is) =>
         resources.filter(({ kind }) => is === /^Cluster/.test(kind)),
@@ -229,9 +229,9 @@ describe('chart', () => {
           assert.deepEqual([apiGroups, resources], [['apps'], ['daemonsets']])
     })
 
-    test(`chart: ports and probes of ${name} are those of the mirror`, async () => {
+    test(`chart for ${name}: ports and probes are those of the mirror`, async () => {
       const [mirror] = own(of(name).pod).filter(({ args }) => args?.[0] === 'serve')
-      // By digest, the image has another name.
+      // An image given by digest has another name.
       const container = mirror ?? of(name).pod.containers[0] ?? assert.fail()
       const settings = settingsOf(environmentOf(container))
       const ports = (container.ports ?? []).map(({ name, hostIP, hostPort, containerPort, protocol = 'TCP' }) => {
@@ -247,7 +247,11 @@ describe('chart', () => {
         admin: [shown(admin), admin.port, 'TCP'],
         ...(metrics && { metrics: [shown(metrics), metrics.port, 'TCP'] }),
       })
-      assert.equal(listen.host, '127.0.0.1', 'whoever reaches the registry door can pull what the swarm holds')
+      assert.equal(
+        listen.host,
+        '127.0.0.1',
+        'whoever reaches the registry door can pull everything that the swarm holds',
+      )
       assert.equal(admin.host, '127.0.0.1', 'the page names images')
       const door = createAdminDoor({ readiness: new Readiness(), metrics: createMetrics() })
       for (const probe of ['startupProbe', 'livenessProbe', 'readinessProbe'] as const) {
@@ -257,7 +261,7 @@ describe('chart', () => {
       }
     })
 
-    test(`chart: the service of ${name} names every node from the first start on`, () => {
+    test(`chart for ${name}: the service names every node from its first start`, () => {
       const { resources, daemonSet } = of(name)
       const [service] = resources.filter(({ kind }) => kind === 'Service') as core.IService[]
       assert.equal(service?.spec?.clusterIP, 'None')
@@ -269,13 +273,13 @@ describe('chart', () => {
     })
   }
 
-  test('chart: its values reach what they are about', () => {
+  test('chart: its values end up where they belong', () => {
     const { resources, pod, daemonSet, uninstall } = of('everything')
     const [mirror = assert.fail()] = pod.containers
     assert.equal(mirror.image, `localhost/swarmirror@sha256:${'0'.repeat(64)}`)
     const environment = environmentOf(mirror)
     const settings = settingsOf(environment)
-    assert.equal(settings.verify, 'off', 'a boolean of YAML is what its author has not written')
+    assert.equal(settings.verify, 'off', 'YAML reads off as a boolean, which must become off again')
     assert.equal(settings['max-upload-rate'], 20_000_000)
     assert.equal(settings.exclude?.length, 2)
     assert.equal(settings.page, SETTINGS.page.default)
@@ -291,7 +295,7 @@ describe('chart', () => {
     assert.deepEqual(of('bottlerocket').pod.securityContext?.seLinuxOptions?.type, 'super_t')
   })
 
-  test('chart: a mirror that takes a taint off its node may do that, and its one container alone', () => {
+  test('chart: only the one container that removes a taint from its node has permission to do so', () => {
     const { resources, pod } = of('a taint')
     const [role] = resources.filter(({ kind }) => kind === 'ClusterRole') as rbac.IClusterRole[]
     assert.deepEqual(role?.rules, [{ apiGroups: [''], resources: ['nodes'], verbs: ['get', 'patch'] }])
@@ -309,7 +313,7 @@ describe('chart', () => {
     )
   })
 
-  test('chart: Prometheus scrapes the port that the mirror has', () => {
+  test("chart: Prometheus scrapes the mirror's port", () => {
     const { resources, pod } = of('everything')
     const monitors = resources.filter(
       ({ kind }) => kind === 'ServiceMonitor',
@@ -329,7 +333,7 @@ describe('chart', () => {
     assert.deepEqual(podMonitor?.spec?.selector.matchLabels, of('a PodMonitor').daemonSet.spec?.selector.matchLabels)
   })
 
-  test('chart: mirrors keep hosts.toml files where the distribution writes its own anew, unless the values say otherwise', () => {
+  test('chart: mirrors maintain hosts.toml where the distribution rewrites it, unless the values say otherwise', () => {
     const kept = ({ pod }: Rendered) =>
       settingsOf(environmentOf(pod.containers[0] ?? assert.fail('no container')))['manage-hosts']
     const names = Object.keys(VARIANTS).filter((name) => name !== 'everything')
@@ -352,7 +356,7 @@ describe('chart', () => {
     for (const kind of ['ServiceMonitor', 'PrometheusRule', 'ConfigMap']) assert.ok(kinds.includes(kind), kind)
   })
 
-  test('chart: bad values are refused, each with its name', async () => {
+  test('chart: bad values are refused by name', async () => {
     const cases: readonly (readonly [object, RegExp])[] = [
       [{ distribution: 'kubeadm' }, /'\/distribution'/],
       [{ settings: { verfy: 'on' } }, /'\/settings'.*'verfy' not allowed/],
@@ -380,7 +384,7 @@ describe('chart', () => {
     }
   })
 
-  test('chart: plain manifests for those without helm are the same, with their namespace, and what uninstalls apart', async () => {
+  test('chart: the plain manifests are the same, with their namespace, and the uninstalling part is a separate file', async () => {
     const manifests = async (...args: string[]) => {
       const all = [join(ROOT, 'k8s', 'helm.ts'), 'manifests', '--set', 'distribution=talos', ...args]
       return readResources((await execute(process.execPath, all)).stdout)
@@ -397,7 +401,7 @@ describe('chart', () => {
     assert.deepEqual(await manifests('--uninstall'), [of('talos').uninstall])
   })
 
-  test('chart: makes no key where no cluster could keep it, and says what to do', async () => {
+  test('chart: makes no key when no cluster can keep it, and says what to do', async () => {
     const { code, stderr } = await tryHelm(['template', CHART])
     assert.notEqual(code, 0)
     assert.match(stderr, /make a Secret with it, and set swarmKey\.existingSecret/)
@@ -405,10 +409,10 @@ describe('chart', () => {
   })
 
   for (const name of Object.keys(VARIANTS)) {
-    test(`chart: the uninstallation of ${name} takes back what its pods write, where they write it, once they are gone`, () => {
+    test(`chart for ${name}: uninstalling undoes what its pods wrote, where they wrote it, once they are gone`, () => {
       const { pod, uninstall } = of(name)
       const [writes] = pod.initContainers ?? []
-      if (writes === undefined) return assert.equal(uninstall, undefined, 'nothing was written')
+      if (writes === undefined) return assert.equal(uninstall, undefined, 'its pods write nothing')
       const removing = podOf(uninstall)
       const [removes] = removing.initContainers ?? []
       assert.deepEqual(writes.args, ['hosts'])
@@ -418,8 +422,8 @@ describe('chart', () => {
       assert.deepEqual({ ...samePlace, args: [] }, { ...place, args: [] })
       const settings = settingsOf(environmentOf(removes ?? assert.fail()))
       assert.equal(settings['certs-dir'], settingsOf(environmentOf(writes))['certs-dir'])
-      assert.equal(settings.registries, undefined, 'also what is not in the list any more')
-      // The scheduler lets two pods of a node not have one port.
+      assert.equal(settings.registries, undefined, 'also registries that are no longer in the list')
+      // The scheduler never gives two pods of a node the same port.
       const ports = ({ containers }: Pod) =>
         containers.flatMap(({ ports = [] }) => ports.map(({ hostPort }) => hostPort))
       assert.ok(ports(removing).length > 0)
@@ -430,8 +434,8 @@ describe('chart', () => {
     })
   }
 
-  test("chart: kind takes the cluster's configuration", async () => {
-    // Without a container engine in its path, kind reads the configuration strictly and gets no further.
+  test("chart: kind accepts the cluster's configuration", async () => {
+    // Without a container engine in its PATH, kind reads the configuration strictly and then stops.
     const create = async (file: string) => {
       const env = { PATH: dir, HOME: dir, KIND_EXPERIMENTAL_PROVIDER: 'docker' }
       const args = ['create', 'cluster', '--kubeconfig', join(dir, 'kubeconfig'), '--config', file]
@@ -441,10 +445,10 @@ describe('chart', () => {
     assert.match((await create(file)).stderr, /"docker": executable file not found/)
     const wrong = join(dir, 'wrong.yaml')
     await writeFile(wrong, (await readFile(file, 'utf8')).replace('role: worker', 'rolle: worker'))
-    assert.match((await create(wrong)).stderr, /unable to decode config/, 'a misspelt field must be seen')
+    assert.match((await create(wrong)).stderr, /unable to decode config/, 'a misspelt field must be found')
   })
 
-  test("chart: what is given for the nodes points containerd to the distribution's directory", async () => {
+  test("chart: the configuration for the nodes points containerd to the distribution's directory", async () => {
     const certs = (name: string) => settingsOf(environmentOf(own(of(name).pod)[0] ?? assert.fail()))['certs-dir']
     const text = (path: string) => readFile(join(CHART, 'nodes', path), 'utf8')
     const paths = (toml: string) => [...toml.matchAll(/^\s*config_path = "(.*)"$/gm)].map(([, path]) => path)
@@ -466,28 +470,28 @@ describe('chart', () => {
   })
 })
 
-/** The name of the headless service, as a pod's search domains complete it. */
+/** The name of the headless service, which a pod's search domains complete. */
 function serviceName(resources: readonly Resource[]): string {
   const service = resources.find(({ kind }) => kind === 'Service')
   return `${service?.metadata.name}.${service?.metadata.namespace}.svc`
 }
 
-/** Asserts that the container sees the node's paths where settings name them, and writes hosts.toml files alone. */
+/** Asserts that the container sees the node's paths where its settings name them, and that it writes only hosts.toml files. */
 function assertMounted({ args = [], volumeMounts = [] }: Container, pod: Pod, settings: Settings): void {
   const writable: string[] = []
   for (const { name, mountPath, readOnly } of volumeMounts) {
     const volume = pod.volumes?.find((volume) => volume.name === name)
     assert.ok(volume, `no volume ${name}`)
     if (volume.hostPath === undefined) continue
-    assert.equal(volume.hostPath.path, mountPath, 'another path inside than on the node')
+    assert.equal(volume.hostPath.path, mountPath, 'the path inside differs from the one on the node')
     if (readOnly !== true) writable.push(mountPath)
   }
-  // A mirror checks itself by the hosts.toml for all registries. Where the pods write none, it has to write one for its probe.
+  // A mirror checks itself through the hosts.toml for all registries. If the pods write none, the mirror writes one for its probe.
   const needsOwn = settings.registries !== undefined || pod.initContainers === undefined
   const writes = args[0] === 'hosts' || needsOwn || settings['manage-hosts'] === 'on'
   assert.deepEqual(writable, writes ? [settings['certs-dir']] : [])
   const socket = volumeMounts.find(({ name }) => name === 'containerd-socket')
-  assert.equal(socket?.mountPath, settings['containerd-socket'], 'that one file, and none beside it')
+  assert.equal(socket?.mountPath, settings['containerd-socket'], 'only that one file')
   const mounted = (path: string) => volumeMounts.some(({ mountPath }) => `${path}/`.startsWith(`${mountPath}/`))
   const serves = ['containerd-config', 'swarm-key-file', 'data-dir'] as const
   for (const name of ['certs-dir', ...(args[0] === 'serve' ? serves : [])] as const)
@@ -496,12 +500,12 @@ function assertMounted({ args = [], volumeMounts = [] }: Container, pod: Pod, se
   assert.equal(content, args[0] === 'serve')
 }
 
-/** Whether a pod may be on a Linux node with these labels, as the scheduler sees it. */
+/** Whether the scheduler may put a pod on a Linux node with these labels. */
 function admits({ affinity, nodeSelector = {} }: Pod, given: Readonly<Record<string, string>>): boolean {
   const labels: Readonly<Record<string, string | undefined>> = { 'kubernetes.io/os': 'linux', ...given }
   const [term] = affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms ?? []
   const keeps = (term?.matchExpressions ?? []).every(({ key, operator, values = [] }) => {
-    assert.equal(operator, 'NotIn', 'the only one that is known here')
+    assert.equal(operator, 'NotIn', 'this test knows no other operator')
     return !values.includes(labels[key] ?? '')
   })
   return keeps && Object.entries(nodeSelector).every(([key, value]) => labels[key] === value)

@@ -16,18 +16,18 @@ import { checkConfig } from '../unit/containerd/check/checked-config.ts'
 import { byMajor, CONTAINERD } from './harness/version.ts'
 
 const run = promisify(execFile)
-/** By the rules of the containerd whose `config dump` it is compared with. */
+/** Reads by the rules of the containerd whose `config dump` the test compares with. */
 const DIALECT = dialectOf(CONTAINERD.text)
-/** Where `config dump` has the settings, whatever the ids in the files. */
+/** Where `config dump` prints the settings, whatever ids the files use. */
 const DUMPED = byMajor({ 1: OLD_PLUGIN, 2: IMAGES_PLUGIN })
 
-/** What a generated file says; its name says where it is. */
+/** The content of a generated file; its name tells its place. */
 interface Part {
   readonly version: number
   readonly plugin: string
   readonly configPath: string | undefined
   readonly discard: boolean | undefined
-  /** Whether there is a table `containerd.runtimes`, without which containerd 2 drops what stands beside it. */
+  /** Whether there is a table `containerd.runtimes`. Without one, containerd 2 drops the keys beside it. */
   readonly runtimes: boolean
   readonly imports: readonly string[]
 }
@@ -73,9 +73,9 @@ test('readConfig reads files as containerd itself does', { timeout: 120_000 }, a
         }
         const main = join(dir, 'config.toml')
         const { files, problems, settings } = await readConfig({ ...HOSTS_FILES, path: main }, DIALECT)
-        // `config dump` of containerd 2 stops at a missing file and prints what it has until then; see the next test.
+        // `config dump` of containerd 2 stops at a missing file and prints what it has read so far; see the next test.
         if (CONTAINERD.major === 2 && problems.some(({ kind }) => kind === 'missing')) return
-        // What containerd refuses, such as ids of another version, no running one was started with.
+        // containerd refuses some files, such as those with ids of another version. No running containerd was started with such a file.
         const dump = await dumped(main).catch(() => undefined)
         if (dump === undefined) return
         assert.deepEqual(problems, [])
@@ -97,7 +97,7 @@ test('readConfig reads files as containerd itself does', { timeout: 120_000 }, a
   }
 })
 
-test('readConfig tells of a missing import, with which containerd does not start', async () => {
+test('readConfig reports a missing import, which keeps containerd from starting', async () => {
   const root = await mkdtemp(join(tmpdir(), 'swarmirror-import-'))
   try {
     const main = join(root, 'config.toml')
@@ -116,19 +116,19 @@ test('readConfig tells of a missing import, with which containerd does not start
   }
 })
 
-/** What containerd itself says of both settings with a file. */
+/** What containerd itself says about both settings, given a file. */
 async function dumped(main: string): Promise<readonly unknown[]> {
   const { stdout } = await run('containerd', ['--config', main, 'config', 'dump'])
   const plugins = tableAt(parseToml(stdout), 'plugins')
   return [
     lookup(plugins, ...pathOf(DUMPED, 'configPath'))?.value,
     lookup(plugins, ...pathOf(DUMPED, 'discardUnpackedLayers'))?.value,
-    // containerd 2 leaves an empty table out.
+    // containerd 2 omits an empty table.
     tableAt(plugins, DUMPED, 'registry', 'mirrors').size,
   ]
 }
 
-test('checkConfig prints changes that containerd itself takes as they are meant', async () => {
+test('checkConfig prints changes that containerd itself understands as intended', async () => {
   const root = await mkdtemp(join(tmpdir(), 'swarmirror-remedy-'))
   try {
     const fixtures = ['gke', 'minikube', 'debian', 'digitalocean'].map((node) =>

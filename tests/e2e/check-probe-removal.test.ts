@@ -21,7 +21,7 @@ import {
 
 after(() => containerd.close())
 
-test('probe that is not done in time is given up on, and leaves nothing', async () => {
+test('a probe that takes too long is given up, and leaves nothing behind', async () => {
   await configure({})
   await withTools(async ({ probe, traces, lines }) => {
     const before = await traces()
@@ -32,7 +32,7 @@ test('probe that is not done in time is given up on, and leaves nothing', async 
   }, withoutLayer)
 })
 
-test('probe ends with its signal, and leaves nothing', async () => {
+test('a probe ends with its signal, and leaves nothing behind', async () => {
   await configure({})
   await withTools(async ({ probe, traces, lines }) => {
     const before = await traces()
@@ -49,12 +49,12 @@ test('probe ends with its signal, and leaves nothing', async () => {
 })
 
 for (const [request, what] of ['the HEAD', 'the manifest', 'the config', 'the layer'].entries()) {
-  test(`probe that ends with its signal while it gets ${what} leaves nothing, and nothing comes afterwards`, async () => {
+  test(`a probe whose signal aborts while it gets ${what} leaves nothing behind, and nothing appears later`, async () => {
     await configure({})
     for (let round = 1; round <= 4; round++) {
       const controller = new AbortController()
       let requests = 0
-      // What is answered and what is cancelled lie before containerd at once, so that it may do either first.
+      // The answer and the cancellation reach containerd at the same time, so it may handle either first.
       const frozen = (door: ProbeDoor) => async (asked: Request) => {
         const response = door.fetch(asked) ?? new Response(null, { status: 404 })
         if (requests++ !== request) return response
@@ -67,7 +67,7 @@ for (const [request, what] of ['the HEAD', 'the manifest', 'the config', 'the la
         const before = await traces()
         await assert.rejects(probe({ signal: controller.signal }), { message: 'enough' })
         assert.deepEqual(await traces(), before)
-        // As long as what was under way in containerd can take.
+        // As long as containerd's running work can take.
         await delay(200)
         assert.deepEqual(await traces(), before)
         assert.deepEqual(lines, [])
@@ -76,11 +76,11 @@ for (const [request, what] of ['the HEAD', 'the manifest', 'the config', 'the la
   })
 }
 
-test('sweep removes what a killed probe has left, and nothing of one that runs', async () => {
+test('sweep removes what a killed probe left behind, and nothing of a running one', async () => {
   await configure({})
   await withTools(async ({ probe, sweep, traces, cri }) => {
     const before = await traces()
-    // Nobody listens on that port any more.
+    // Nothing listens on that port any more.
     const dead = 'probe-0123456789abcdef-9.swarmirror.invalid'
     await writeProbeHosts(certsDir, dead, { door: 'http://127.0.0.1:9', content: [] })
     await mkdir(join(certsDir, `.${dead}`))
@@ -109,7 +109,7 @@ test('sweep removes what a killed probe has left, and nothing of one that runs',
   }, withoutLayer)
 })
 
-test('sweep removes an image with all of its names, and its content', async () => {
+test('sweep removes an image with all its names and its content', async () => {
   await configure({})
   const doors: ProbeDoor[] = []
   const answer = (door: ProbeDoor) => {
@@ -124,20 +124,20 @@ test('sweep removes an image with all of its names, and its content', async () =
     assert.ok(door)
     const served = door.serve(image)
     await cri.pullImage(image.reference, never)
-    // What a removal that was killed in its middle leaves: names that do not tell the registry.
+    // What a removal leaves when it is killed half-way: names that do not contain the registry.
     await containerd.ctr(CRI_NAMESPACE, ['images', 'rm', image.reference])
-    assert.deepEqual(await sweep(), [], 'it still runs')
+    assert.deepEqual(await sweep(), [], 'its owner still runs')
     served.close()
     assert.deepEqual(await sweep(), [image.registry])
     assert.deepEqual(await traces(), before)
   }, answer)
 })
 
-test('sweep removes content that nothing keeps, and that no garbage collection takes', async () => {
+test('sweep removes content that nothing keeps and that no garbage collection removes', async () => {
   await configure({})
   await withTools(async ({ sweep, traces }) => {
     const before = await traces()
-    // Nobody listens on that port.
+    // Nothing listens on that port.
     const dead = 'probe-0123456789abcdef-9.swarmirror.invalid'
     const bytes = Buffer.from('a layer')
     const digest = digestOf(bytes)

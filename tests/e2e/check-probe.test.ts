@@ -8,7 +8,7 @@ import { configFile, configure, containerd, plain, probeFindings, severities, wi
 
 after(() => containerd.close())
 
-test('probe shows a containerd that asks and keeps, and leaves nothing', async () => {
+test('probe recognizes a containerd that asks the mirror and keeps content, and leaves nothing behind', async () => {
   await configure({})
   await withTools(async ({ probe, traces, lines }) => {
     const before = await traces()
@@ -31,7 +31,7 @@ test('probe shows a containerd that asks and keeps, and leaves nothing', async (
   })
 })
 
-test('probe shows a containerd that does not ask the mirror', async () => {
+test('probe recognizes a containerd that does not ask the mirror', async () => {
   await configure({ rest: '' })
   await withTools(async ({ probe, traces }) => {
     const before = await traces()
@@ -42,7 +42,7 @@ test('probe shows a containerd that does not ask the mirror', async () => {
   })
 })
 
-test('probe shows a containerd that discards unpacked layers', async () => {
+test('probe recognizes a containerd that discards unpacked layers', async () => {
   const table = '[plugins."io.containerd.grpc.v1.cri".containerd]\nsnapshotter = "native"\n'
   await configure({ containerd: 'discard_unpacked_layers = true' })
   assert.ok(plain.endsWith(table), 'the line belongs to that table')
@@ -53,7 +53,7 @@ test('probe shows a containerd that discards unpacked layers', async () => {
   })
 })
 
-test('probe cannot be where CRI does not run', async () => {
+test('probe is impossible where CRI does not run', async () => {
   await containerd.stop()
   await writeFile(
     configFile,
@@ -69,7 +69,7 @@ test('probe cannot be where CRI does not run', async () => {
   })
 })
 
-test('probe tells a request that lost its ns on the way', async () => {
+test('probe recognizes a request that lost its ns on the way', async () => {
   await configure({})
   const withoutNs = (door: ProbeDoor) => (request: Request) => {
     const url = new URL(request.url)
@@ -83,10 +83,10 @@ test('probe tells a request that lost its ns on the way', async () => {
   }, withoutNs)
 })
 
-test('probe tells a door that containerd cannot reach', async () => {
+test('probe recognizes a door that containerd cannot reach', async () => {
   await configure({})
   await withTools(async ({ probe }) => {
-    // The discard port, on which nobody listens.
+    // The discard port, on which nothing listens.
     const evidence = await probe({ address: { host: '127.0.0.1', port: 9 } })
     assert.deepEqual(await severities(evidence), ['probe-mirror-asked error', 'probe-layers-kept unknown'])
     assert.match(

@@ -11,11 +11,11 @@ const node = await createCheckedNode(cluster, 'a')
 const { node: a, mirror, paths } = node
 const CONFIG_PATH = `config_path = ${JSON.stringify(paths.certs)}`
 
-test('check: what a killed probe has left is gone with the next start', async () => {
+test('check: the next start removes what a killed probe left behind', async () => {
   await node.configure(node.right)
   const before = await node.traces()
   const watcher = watch(paths.certs)
-  /** Kills the mirror as soon as its probe is there; what that has left. Nothing, where others have held this process up. */
+  /** Kills the mirror as soon as its probe is there. Returns what the probe left: nothing if this process was held up for too long. */
   const killInTheMiddle = async () => {
     const probing = new Promise<void>((resolve) => {
       watcher.on('change', (_, name) => {
@@ -33,7 +33,7 @@ test('check: what a killed probe has left is gone with the next start', async ()
   } finally {
     watcher.close()
   }
-  assert.equal(left.length, 1, 'it was killed in the middle')
+  assert.equal(left.length, 1, 'the mirror was killed in the middle of its probe')
   await mirror.start()
   assert.deepEqual(await node.traces(), before)
   assert.ok(
@@ -43,7 +43,7 @@ test('check: what a killed probe has left is gone with the next start', async ()
   assert.deepEqual(await node.traces(), before)
 })
 
-test('check: a mirror that is there before a wrong containerd ends when that comes', async () => {
+test('check: a mirror that starts before a wrongly configured containerd ends when containerd comes', async () => {
   await node.configure(node.right.replace(CONFIG_PATH, ''))
   await a.containerd.stop()
   mirror.spawn()
@@ -57,7 +57,7 @@ test('check: a mirror that is there before a wrong containerd ends when that com
   assert.match(mirror.output('stderr'), /error {3}registry-config-path: config_path is not set/)
 })
 
-test('check: a running mirror is not ready while the configuration is wrong, and goes on', async () => {
+test('check: a running mirror is not ready while the configuration is wrong, and recovers', async () => {
   await node.configure(node.right)
   await mirror.start()
   const { pid } = mirror
@@ -68,11 +68,11 @@ test('check: a running mirror is not ready while the configuration is wrong, and
   })
   assert.match(await metricsOf(a), /swarmirror_check_findings\{severity="error"\} 1/)
   assert.equal((await a.curl('/v2/')).status, 200)
-  // A node's mirror may run while somebody checks: that finds its doors, and does not disturb its own probes.
+  // Somebody may check while the node's mirror runs: the check finds the mirror's doors, and does not disturb its probes.
   assert.deepEqual(wrong((await node.check()).report), ['error hosts-toml-missing'])
   await node.followAll()
   await until('the mirror to be ready again', () => a.isReady())
-  // The same files, and another containerd that has read others.
+  // The hosts.toml files stay the same; a new containerd reads another configuration.
   await a.containerd.stop()
   await writeFile(paths.config, node.right.replace(CONFIG_PATH, ''))
   await a.containerd.start()
@@ -85,7 +85,7 @@ test('check: a running mirror is not ready while the configuration is wrong, and
   assert.equal(await mirror.stop(), 0)
 })
 
-test('check: several at once, beside a mirror that checks as well, do not disturb each other', async () => {
+test('check: several checks at once, beside a mirror that also checks, do not disturb each other', async () => {
   await node.configure(node.right)
   const before = await node.traces()
   mirror.spawn()
@@ -96,7 +96,7 @@ test('check: several at once, beside a mirror that checks as well, do not distur
     await until('the mirror to be ready', () => a.isReady())
   }
   const errors = logLines(mirror).filter(({ level }) => level === 'warn' || level === 'error')
-  // The harness gives the swarm key on the command line, and nothing else is worth a warning.
+  // The harness passes the swarm key on the command line. Nothing else deserves a warning.
   assert.deepEqual(
     errors.map(({ event }) => event),
     ['insecure setting'],

@@ -9,14 +9,14 @@ import { createCheckedNode, EX_CONFIG, wrong } from './harness/checked-node.ts'
 import { removeHosts, writeHosts } from './harness/hosts.ts'
 import { byMajor, containerdConfig, logLines, REGISTRY_NAME, testCluster, until } from './harness/index.ts'
 
-// Real daemons, each with a configuration of its own: what `check` and `serve` say of it, what a pull then really does, and that
-// a start passes once somebody has done what they printed, and nothing else.
+// Real daemons with one configuration after the other: what `check` and `serve` say about it, what a pull then really does, and
+// that a start succeeds once somebody has done exactly what they printed.
 const cluster = await testCluster({ nodes: [{ name: 'a', start: [] }], registry: true, mirrored: [] })
 const node = await createCheckedNode(cluster, 'a')
 const { node: a, mirror, paths, right } = node
 const image = await cluster.registry.push(await cluster.makeImage({ seed: 'check', layers: [1_000] }), 'team/check:v1')
 
-/** The newest version of a file, and the plugin that has the settings of images in it. */
+/** The newest file version, and the plugin that holds the image settings in it. */
 const [VERSION, PLUGIN] = byMajor({ 1: ['version = 2', OLD_PLUGIN], 2: ['version = 3', IMAGES_PLUGIN] })
 const REGISTRY = `plugins."${PLUGIN}".registry`
 const LAYERS = byMajor({ 1: `plugins."${OLD_PLUGIN}".containerd`, 2: `plugins."${IMAGES_PLUGIN}"` })
@@ -24,9 +24,9 @@ const CONFIG_PATH = `config_path = ${JSON.stringify(paths.certs)}`
 const WITHOUT = right.replace(CONFIG_PATH, '')
 const LIST = right.replace(CONFIG_PATH, `config_path = ${JSON.stringify(`${paths.certs}:/etc/docker/certs.d`)}`)
 
-/** What a pull through CRI does: whether it asks where hosts.toml says, and whether the layers outlive a garbage collection. */
+/** What a pull through CRI does: whether it asks the hosts of hosts.toml, and whether the layers survive a garbage collection. */
 async function pulled(): Promise<{ asks: boolean; keeps: boolean }> {
-  // Nothing but this file tells where that registry is.
+  // Only this file says where that registry is.
   const certs = node.flags['certs-dir'] ?? ''
   await writeHosts(certs, REGISTRY_NAME, { hosts: [{ url: cluster.registry.url }] })
   try {
@@ -48,13 +48,13 @@ async function pulled(): Promise<{ asks: boolean; keeps: boolean }> {
   }
 }
 
-/** Returns when a garbage collection is done. */
+/** Waits until a garbage collection is done. */
 async function collectGarbage(): Promise<void> {
   await a.ctr('leases', 'create', '--id', 'collecting')
   await a.ctr('leases', 'delete', '--sync', 'collecting')
 }
 
-test('check: a right configuration passes, the mirror starts, and nothing is left of the probes', async () => {
+test('check: a correct configuration passes, the mirror starts, and the probes leave nothing behind', async () => {
   await node.configure(right)
   const before = await node.traces()
   const { code, report } = await node.check()
@@ -108,7 +108,7 @@ const cases: readonly Case[] = [
     finds: ['error discard-unpacked-layers', 'error probe-layers-kept'],
   },
   {
-    title: 'both settings, which changes of one file must make right together,',
+    title: 'both settings wrong in one file',
     config: WITHOUT.replace(...DISCARD),
     finds: ['error registry-config-path', 'error discard-unpacked-layers', ...NOT_ASKED],
   },
@@ -139,7 +139,7 @@ const cases: readonly Case[] = [
     1: [TLS],
     2: [
       {
-        title: 'a list that has the directory, which the transfer service takes for one path,',
+        title: 'a list with the directory, which the transfer service takes for a single path,',
         config: LIST,
         finds: ['error registry-config-path', ...NOT_ASKED],
       },
@@ -158,7 +158,7 @@ const cases: readonly Case[] = [
 ]
 
 for (const { title, config, imported, cri, finds } of cases) {
-  test(`check: ${title} is found, keeps the mirror from starting, and goes away by what is printed`, async () => {
+  test(`check: ${title} is found, keeps the mirror from starting, and is mended by what is printed`, async () => {
     await node.configure(config, { imported: imported ?? '', cri: cri ?? true })
     const before = await node.traces()
     const { code, report } = await node.check()
@@ -180,7 +180,7 @@ for (const { title, config, imported, cri, finds } of cases) {
     const keeps = !finds.some((found) => found.endsWith('probe-layers-kept'))
     assert.deepEqual(await pulled(), { asks, keeps })
     await node.follow(start.remedies)
-    // A directory that containerd uses already has no hosts.toml yet: then `check` prints what is left to do.
+    // The directory that containerd already uses has no hosts.toml yet, so `check` prints what is left to do.
     await node.followAll()
     await node.startsReady()
     assert.deepEqual(await pulled(), { asks: true, keeps: true })
@@ -208,7 +208,7 @@ const working: readonly Working[] = [
     says: /^config_path is/,
   },
   ...byMajor<readonly Working[]>({
-    1: [{ title: 'a list that has the directory', config: LIST, finds: [], says: OF_A_LIST }],
+    1: [{ title: 'a list with the directory', config: LIST, finds: [], says: OF_A_LIST }],
     2: [
       {
         title: 'a local pull',
@@ -223,7 +223,7 @@ const working: readonly Working[] = [
         says: OF_A_LIST,
       },
       {
-        title: 'a list that is split because of another number of downloads',
+        title: 'a list that is split because the number of downloads differs',
         config: LIST.replace('snapshotter =', 'max_concurrent_downloads = 4\n  snapshotter ='),
         finds: ['warning registry-config-path'],
         says: OF_A_LIST,
@@ -240,7 +240,7 @@ const working: readonly Working[] = [
 ]
 
 for (const { title, config, finds, says } of working) {
-  test(`check: ${title} works, and is mentioned`, async () => {
+  test(`check: ${title} works and is mentioned`, async () => {
     await node.configure(config)
     const { code, report } = await node.check()
     assert.deepEqual([code, wrong(report)], [0, finds])
@@ -250,7 +250,7 @@ for (const { title, config, finds, says } of working) {
   })
 }
 
-test('check: registry.mirrors that leads to the mirror takes the place of hosts.toml', async () => {
+test('check: registry.mirrors that points to the mirror replaces hosts.toml', async () => {
   const mirrors = `[${REGISTRY}.mirrors."*"]\n  endpoint = ["http://127.0.0.1:5000"]\n`
   await node.configure(`${node.right.replace(CONFIG_PATH, '')}\n${mirrors}`)
   await a.removeHosts('_default')
@@ -265,7 +265,7 @@ test('check: registry.mirrors that leads to the mirror takes the place of hosts.
   assert.equal(await mirror.stop(), 0)
 })
 
-test('check: where no hosts.toml can be written, the one in _default leads the probe', async () => {
+test('check: where no hosts.toml can be written, the probe uses the one in _default', async () => {
   await node.configure(node.right)
   const script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
   const below = ['unshare', '--mount', 'sh', '-c', script, 'sh', paths.certs] as const
@@ -284,7 +284,7 @@ test('check: where no hosts.toml can be written, the one in _default leads the p
   assert.match(astray.asked?.seen ?? '', /read-only file system.*names http:\/\/127.0.0.1:9 first/)
 })
 
-test('check: without CRI nothing can be probed, what was read counts, and the remedy brings CRI back', async () => {
+test('check: without CRI no probe is possible, the files decide, and the remedy brings CRI back', async () => {
   await node.configure(right.replace('disabled_plugins = [', `disabled_plugins = [\n  "${OLD_PLUGIN}",`), {
     cri: false,
   })
@@ -298,7 +298,7 @@ test('check: without CRI nothing can be probed, what was read counts, and the re
   await node.startsReady()
 })
 
-test('check: a broken file is a warning while the containerd that read it before works, and an error after that', async () => {
+test('check: a broken file is a warning while containerd runs with the earlier one, and an error after that', async () => {
   await node.configure(right)
   await writeFile(paths.config, `${right}\nthis is no TOML\n`)
   const behaved = await node.check()
@@ -326,7 +326,7 @@ test('check: a broken file is a warning while the containerd that read it before
   await node.startsReady()
 })
 
-test('check: a file that containerd was not started with is told apart, and what stands in it is not judged', async () => {
+test('check: a file that containerd was not started with is recognized, and its content is not judged', async () => {
   await node.configure(WITHOUT)
   await writeFile(node.imported, right)
   node.set(`SWARMIRROR_CONTAINERD_CONFIG=${node.imported}`)
@@ -340,7 +340,7 @@ test('check: a file that containerd was not started with is told apart, and what
   await node.startsReady()
 })
 
-test('check: a socket that this user may not use is an error, which root does not have', async () => {
+test('check: a socket that this user may not use is an error, but not for root', async () => {
   await node.configure(right)
   const nobody = { uid: 65_534 }
   const { code, report } = await node.check(node.flags, nobody)
@@ -354,7 +354,7 @@ test('check: a socket that this user may not use is an error, which root does no
   await node.startsReady()
 })
 
-test('check: a namespace without images beside one that has them is told of', async () => {
+test('check: a namespace without images is reported when another one has them', async () => {
   await node.configure(right)
   const ctr = (namespace: string, given: readonly string[]) =>
     a.exec('ctr', ['--address', paths.socket, '--namespace', namespace, ...given])

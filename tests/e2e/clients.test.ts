@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { blobFile, blobPath, layerFileName, manifestPath, REGISTRY_NAME, testCluster } from './harness/index.ts'
 
-// Other clients than containerd get a manifest by its tag, which the mirror gives while upstream answers only by this setting.
+// Clients other than containerd get a manifest by its tag. While upstream answers, the mirror serves tags only with this setting.
 const flags = { resolve: 'swarm' }
 const cluster = await testCluster({
   nodes: [
@@ -29,7 +29,7 @@ await a.pull(image.reference)
 await b.untilOffered(image)
 await registry.daemon.stop()
 
-/** As a client without `ns` names the image at a mirror's door. */
+/** How a client without `ns` names the image at a mirror's door. */
 const AT_DOOR = `127.0.0.1:5000/${image.reference}`
 const sha256 = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
 
@@ -49,7 +49,7 @@ for (const [node, source] of [
       for (const digest of image.digests) assert.equal(sha256(await readFile(blobFile(directory, digest))), digest)
     })
 
-    test('skopeo copies it as podman and CRI-O do, with the mirror that the README shows', async () => {
+    test("skopeo copies it as podman and CRI-O do, with the README's configuration", async () => {
       const directory = await node.makeDirectory('podman')
       const copy = async (mirror: string, target: string) => {
         const file = join(directory, `${target}.conf`)
@@ -60,7 +60,7 @@ for (const [node, source] of [
       }
       await copy(`127.0.0.1:5000/${REGISTRY_NAME}`, 'named')
       for (const digest of image.digests) assert.equal(sha256(await readFile(blobFile(directory, digest))), digest)
-      // Without the registry in its path the door does not guess one, and upstream has been stopped.
+      // The door guesses no registry when the path names none, and upstream is stopped.
       await assert.rejects(copy('127.0.0.1:5000', 'unnamed'))
     })
 
@@ -72,7 +72,7 @@ for (const [node, source] of [
       }
     })
 
-    test('curl gets a blob with every header that a client may rely on', async () => {
+    test('curl gets a blob with every header that clients rely on', async () => {
       const got = await node.curl(blob)
       assert.equal(got.exitCode, 0)
       assert.equal(got.status, 200)
@@ -117,7 +117,7 @@ for (const [node, source] of [
       })
     }
 
-    test('curl gets the whole for several parts, and for a part of other content', async () => {
+    test('curl gets the whole blob when it asks for several parts, or for a part of other content', async () => {
       const others: Record<string, string>[] = [
         { range: 'bytes=0-1,5-6' },
         { range: 'bytes=0-1', 'if-range': '"sha256:other"' },
@@ -143,7 +143,7 @@ for (const [node, source] of [
       }
     })
 
-    test('curl gets errors in the form of the distribution-spec', async () => {
+    test('curl gets errors as the distribution-spec defines them', async () => {
       const absent = `sha256:${'0'.repeat(64)}`
       const cases = [
         ['GET', blobPath(image, absent), 404, 'BLOB_UNKNOWN'],

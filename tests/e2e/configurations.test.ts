@@ -1,11 +1,11 @@
-/** Pulls through the mirror with each way in which a containerd can be told to pull. */
+/** Pulls through the mirror, with every configuration that changes how containerd pulls. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { byMajor, type ConfigChoices, containerdConfig, requestsFor, testCluster } from './harness/index.ts'
 
 const MIB = 1 << 20
 
-/** What this containerd can be told; `parallelFetch` splits layers beyond that size into ranges. */
+/** The configurations that this containerd knows; `parallelFetch` splits layers above that size into ranges. */
 const WAYS: readonly (ConfigChoices & { readonly name: string })[] = byMajor({
   1: [{ name: 'a file of version 2', file: 2 }],
   2: [

@@ -1,4 +1,4 @@
-/** What a pull of a real containerd brings, while it goes on. */
+/** The content that a pull of a real containerd brings, while the pull still runs. */
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { connectContainerd } from '../../lib/containerd/client/client.ts'
@@ -16,7 +16,7 @@ after(() => containerd.close())
 
 const never = new AbortController().signal
 
-/** An image with a small layer and one larger than a block of containerd, the registry's pull of which stops in the middle. */
+/** An image with a small layer and one larger than a block of containerd. The registry stops in the middle of the large one. */
 async function withHeldPull(
   seed: number,
   use: (parts: {
@@ -38,7 +38,7 @@ async function withHeldPull(
   try {
     registry.put(image, 'held')
     registry.hold(large.descriptor.digest, 2 << 20)
-    // Events alone must do: no look comes by itself.
+    // Events alone must suffice: the store does not look by itself here.
     await watchStore(
       containerd,
       'k8s.io',
@@ -51,11 +51,11 @@ async function withHeldPull(
         )
         const arrival = await waitFor('the large layer', () => watched.store.arriving(large.descriptor.digest))
         await within('its first half', arrival.grown((2 << 20) - 1, never))
-        await waitFor('the small layer is told', () => watched.held.has(digestKey(small.descriptor.digest)))
+        await waitFor('the small layer is held', () => watched.held.has(digestKey(small.descriptor.digest)))
         await use({ watched, image, registry, small, large, arrival, pulled })
         await pulled
       },
-      // What is offered must not depend on the request alone, since some images are refused here.
+      // What the store offers must not depend on the request alone, since some images are refused here.
       { settleDelays: [], admitsSource: (host) => host === registry.host.replace(/:\d+$/, '') },
     )
   } finally {
@@ -64,7 +64,7 @@ async function withHeldPull(
   }
 }
 
-test('containerd store reads a layer while it is pulled, and offers those that are complete', () =>
+test('containerd store reads a layer while containerd pulls it, and offers complete layers', () =>
   withHeldPull(70, async ({ watched: { store, held }, image, registry, small, large, arrival, pulled }) => {
     assert.equal(arrival.size, large.bytes.length)
     assert.equal(arrival.written, 2 << 20)
@@ -80,14 +80,14 @@ test('containerd store reads a layer while it is pulled, and offers those that a
     registry.release(large.descriptor.digest)
     assert.equal(await within('the end', arrival.ended), 'committed')
     assert.deepEqual(await within('all of it', reading), Buffer.from(large.bytes))
-    await waitFor('the large layer is told', () => held.has(digestKey(large.descriptor.digest)))
+    await waitFor('the large layer is held', () => held.has(digestKey(large.descriptor.digest)))
     assert.equal(await pulled, true)
-    await waitFor('the image is told', () => held.has(`${registry.host}/team/app:held` as Key))
+    await waitFor('the image is held', () => held.has(`${registry.host}/team/app:held` as Key))
     await removeImage(containerd, 'k8s.io', image)
     await waitFor('nothing is held', () => held.size === 0)
   }))
 
-test('containerd store tells that a pull was given up, and withdraws what it had brought', () =>
+test('containerd store notices that a pull was given up, and withdraws what it had brought', () =>
   withHeldPull(72, async ({ watched: { store, held }, registry, large, arrival, pulled }) => {
     registry.lose(large.descriptor.digest)
     assert.equal(await pulled, false)
@@ -96,7 +96,7 @@ test('containerd store tells that a pull was given up, and withdraws what it had
     await waitFor('nothing arrives', () => store.arriving(large.descriptor.digest) === undefined)
   }))
 
-test('containerd store ends what arrives when containerd is killed', () =>
+test('containerd store ends arriving content when containerd is killed', () =>
   withHeldPull(74, async ({ watched: { store }, arrival, pulled }) => {
     await containerd.kill()
     try {

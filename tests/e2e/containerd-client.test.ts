@@ -15,7 +15,7 @@ after(() => containerd.close())
 const never = new AbortController().signal
 const NAME = 'registry.example:5000/team/app:1.2'
 
-/** Larger than the piece of 1 MiB in which containerd reads, and not a multiple of it. */
+/** Larger than the 1 MiB that containerd reads at a time, and not a multiple of it. */
 const large = contentOf('application/octet-stream', new Uint8Array(5_000_003).fill(7))
 
 async function withClient(
@@ -52,7 +52,7 @@ test('version and contentRoot say what runs there, and where its files are', asy
   })
 })
 
-test('server tells a containerd from itself after a restart', async () => {
+test('server tells a restarted containerd from the one before', async () => {
   await withClient('one', async (client) => {
     const before = await client.server(never)
     assert.deepEqual(await client.server(never), before)
@@ -64,7 +64,7 @@ test('server tells a containerd from itself after a restart', async () => {
   })
 })
 
-test('deleteImage and deleteLease remove what is there, and its content with it', async () => {
+test('deleteImage and deleteLease remove an image or lease together with its content', async () => {
   const image = makeImage({ seed: 9 })
   await importImage(containerd, 'doomed', image, NAME)
   await withClient('doomed', async (client) => {
@@ -77,7 +77,7 @@ test('deleteImage and deleteLease remove what is there, and its content with it'
   })
 })
 
-test('CRI tells its version, and pulls until its signal aborts', async () => {
+test('CRI reports its version, and pulls until its signal aborts', async () => {
   const connection = connectContainerd(containerd.socket)
   const { cri } = connection
   try {
@@ -141,7 +141,7 @@ test('readContent gives exactly the bytes asked for', async () => {
   })
 })
 
-test('readContent that nobody reads on does not hold up other calls', async () => {
+test('readContent without a reader does not hold up other calls', async () => {
   await ingest(containerd, 'one', large)
   const { digest, size } = large.descriptor
   await withClient('one', async (client) => {
@@ -165,14 +165,14 @@ test('readContent and unary calls end with the reason of their signal', async ()
     await reader.next()
     controller.abort(reason)
     await assert.rejects(async () => {
-      // What was received before may still be handed out.
+      // The stream may still deliver what it received before.
       while (!(await reader.next()).done);
     }, reason)
     await assert.rejects(client.version(AbortSignal.abort(reason)), reason)
   })
 })
 
-test('subscribe tells of the images of its namespace that change after it resolved', async () => {
+test('subscribe reports images of its namespace that change after it resolved', async () => {
   const image = makeImage({ seed: 2 })
   await withClient('three', async (client) => {
     const told: ContainerdEvent[] = []
@@ -210,7 +210,7 @@ test('calls fail as unavailable while containerd is away, and work again on the 
   })
 })
 
-test('calls fail in time when containerd stands still, and work again when it goes on', async () => {
+test('calls fail in time when containerd is frozen, and work again when it resumes', async () => {
   await ingest(containerd, 'one', large)
   const bounds = { callTimeout: 200, stallTimeout: 200 }
   await withClient(
@@ -233,7 +233,7 @@ test('calls fail in time when containerd stands still, and work again when it go
   )
 })
 
-test('calls fail in time at a socket where nobody speaks gRPC', async () => {
+test('calls fail in time at a socket whose server does not speak gRPC', async () => {
   await withTemporaryDirectory(async (directory) => {
     const socket = join(directory, 'silent.sock')
     const server = createServer((connection) => connection.resume())
@@ -267,7 +267,7 @@ test('close ends running calls at once and refuses later ones', async () => {
   connection.close()
 })
 
-test('all namespaces and CRI share one connection, and close lets go of it', async () => {
+test('all namespaces and CRI share one connection, and close ends it', async () => {
   await withTemporaryDirectory(async (directory) => {
     const socket = join(directory, 'counted.sock')
     let open = 0

@@ -16,7 +16,7 @@ after(async () => {
   await containerd.close()
 })
 
-/** A namespace for each test: they see nothing of each other. */
+/** A namespace for each test, so that tests do not see each other. */
 let namespaces = 0
 
 for (const [name, contentRoot] of [
@@ -40,8 +40,8 @@ for (const [name, contentRoot] of [
       store,
       async put(image, imageName) {
         await importImage(containerd, namespace, image, imageName)
-        // containerd answers for single digests at once; media types and the tag's key come with the walk that its
-        // event sets off.
+        // containerd answers for single digests at once. Media types and the tag's key come with the walk that its
+        // event triggers.
         const keys = [imageName as Key, ...image.contents.map(({ descriptor }) => digestKey(descriptor.digest))]
         await waitFor(`${imageName} is told`, () => keys.every((key) => told.has(key)))
       },

@@ -1,4 +1,4 @@
-/** Content other than an image of one platform: offered as far as containerd itself has it. */
+/** Content other than an image of one platform: the store offers as much of it as containerd has. */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
@@ -29,7 +29,7 @@ const never = new AbortController().signal
 const text = (value: unknown) => new TextEncoder().encode(JSON.stringify(value))
 const json = (mediaType: string, value: object) => contentOf(mediaType, text({ schemaVersion: 2, mediaType, ...value }))
 
-/** Pulls by tag or digest, without unpacking, and gives the reference. */
+/** Pulls by tag or digest, without unpacking, and returns the reference. */
 async function fetchImage(
   namespace: string,
   image: Image,
@@ -49,7 +49,7 @@ async function checkHeld(
   ...references: readonly string[]
 ): Promise<void> {
   const keys = [...contents.map(({ descriptor }) => digestKey(descriptor.digest)), ...(references as Key[])]
-  await waitFor('all is told', () => holdsAll(held, keys))
+  await waitFor('everything is held', () => holdsAll(held, keys))
   assert.deepEqual(new Set(held), new Set(keys))
   for (const { descriptor, bytes } of contents) {
     assert.deepEqual(await store.describe(descriptor.digest, never), descriptor)
@@ -96,11 +96,11 @@ function makeAttested(seed: number) {
   }
 }
 
-test('of an attestation only what containerd has fetched is offered with its image', () =>
+test('the store offers only what containerd has fetched of an attestation', () =>
   watchStore(containerd, 'attested', async (watched) => {
     const { whole, index, image, attestation } = makeAttested(80)
     const reference = await fetchImage('attested', whole, 'attested', '--platform', 'linux/amd64')
-    // For one platform, containerd 1 leaves it out, and containerd 2 fetches its manifest and config, but no statement.
+    // When it pulls one platform, containerd 1 skips the attestation; containerd 2 fetches its manifest and config, but no statement.
     const fetched = byMajor({ 1: 0, 2: 2 })
     await checkHeld(watched, [index, ...image.contents, ...attestation.slice(0, fetched)], reference)
     await checkAbsent(watched, attestation.slice(fetched))
@@ -125,7 +125,7 @@ test('artifacts of ORAS are offered, and what refers to them', () =>
       await run('oras', ['attach', ...options('application/x.sbom'), `${layout}:1`, `${sbom}:application/x.json`])
       const [artifact, referrer] = await imagesOf(layout)
       assert.ok(artifact !== undefined && referrer !== undefined)
-      // By its digest, as nothing else names it. What it refers to is no part of it, and does not come with it.
+      // By its digest, as nothing else names it. Its subject is no part of it, and does not come with it.
       const pinned = await fetchImage('artifacts', referrer, referrer.target.digest)
       await checkHeld(watched, referrer.contents)
       await checkAbsent(watched, artifact.contents.slice(0, 1))
@@ -175,13 +175,13 @@ test('layers that a snapshotter has not fetched are not offered, although the im
     const index = makeIndex([makeImage({ seed: 82 })])
     const [top, manifest, config, ...layers] = index.contents
     assert.ok(top !== undefined && manifest !== undefined && config !== undefined && layers.length > 0)
-    // As lazy snapshotters pull: containerd labels the manifest with layers that it never gets.
+    // Lazy snapshotters pull like this: containerd labels the manifest with layers that it never gets.
     const reference = await fetchImage('lazy', index, 'lazy', '--metadata-only')
     await checkHeld(watched, [top, manifest, config], reference)
     await checkAbsent(watched, layers)
   }))
 
-test('an image with a digest of SHA-512 is not offered, since containerd does not take it', () =>
+test('an image with a SHA-512 digest is not offered, since containerd does not accept it', () =>
   watchStore(containerd, 'sha512', async (watched) => {
     const bytes = new Uint8Array(5_000).fill(9)
     const digest = parseDigest(`sha512:${createHash('sha512').update(bytes).digest('hex')}`)
@@ -192,14 +192,14 @@ test('an image with a digest of SHA-512 is not offered, since containerd does no
     watched.store.expect?.(digest)
     await assert.rejects(fetchImage('sha512', image, 'sha512'), /unexpected commit digest sha256:/)
     await checkAbsent(watched, [layer])
-    // What the failed pull had brought is collected, and never was in an image.
+    // The content of the failed pull is collected; it never belonged to an image.
     for (const { descriptor } of [manifest, config]) {
       await waitFor('it is gone', async () => (await watched.store.describe(descriptor.digest, never)) === undefined)
     }
     assert.deepEqual([...watched.held], [])
   }))
 
-test('what another namespace has, or is getting, is not offered before this one has it', () =>
+test('content that another namespace has or receives is not offered before this one has it', () =>
   watchStore(containerd, 'mine', async (watched) => {
     const image = makeImage({ seed: 83 })
     await fetchImage('theirs', image, 'theirs')
@@ -215,7 +215,7 @@ test('what another namespace has, or is getting, is not offered before this one 
     })
     await pull.commit()
     await checkAbsent(watched, [layer])
-    // Its files are there, so that this namespace needs only to name them.
+    // Its files are there, so this namespace only needs to name them.
     const reference = await fetchImage('mine', image, 'mine')
     await checkHeld(watched, image.contents, reference)
   }))

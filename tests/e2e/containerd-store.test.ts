@@ -27,7 +27,7 @@ function eventsIn(lines: readonly LogLine[], text: string): LogLine[] {
   return lines.filter(({ event }) => event.includes(text))
 }
 
-test('containerd store serves files where it can read them, and says so once', async () => {
+test('containerd store serves files when it can read them, and says so once', async () => {
   const image = makeImage({ seed: 20 })
   await importImage(containerd, 'files', image, NAME)
   await withStore(
@@ -50,7 +50,7 @@ test('containerd store serves files where it can read them, and says so once', a
   )
 })
 
-test('containerd store serves through the socket where there are no files, and says why', async () => {
+test('containerd store serves through the socket when it finds no files, and says why', async () => {
   const image = makeImage({ seed: 22 })
   await importImage(containerd, 'socket', image, NAME)
   await withStore(
@@ -71,7 +71,7 @@ test('containerd store serves through the socket where there are no files, and s
   )
 })
 
-test('containerd store warns of nothing at a containerd that never had content, and reads its files as soon as it has', async () => {
+test('containerd store does not warn about an empty containerd, and reads its files as soon as there are any', async () => {
   const fresh = await startContainerd()
   try {
     await watchStore(fresh, 'first', async ({ store, held, changes, lines }) => {
@@ -91,7 +91,7 @@ test('containerd store warns of nothing at a containerd that never had content, 
   }
 })
 
-test('containerd store does not serve what is on disk for another, isolated namespace', async () => {
+test('containerd store does not serve files of another, isolated namespace', async () => {
   const image = makeImage({ seed: 23 })
   await importImage(containerd, 'owner', image, NAME)
   await withStore('stranger', async ({ store, changes }) => {
@@ -105,7 +105,7 @@ test('containerd store does not serve what is on disk for another, isolated name
   })
 })
 
-test('containerd store advertises of an index only the platform that is held', async () => {
+test('containerd store advertises only the platform of an index that is held', async () => {
   const [amd, arm] = [
     makeImage({ seed: 24 }),
     makeImage({ seed: 25, platform: { os: 'linux', architecture: 'arm64' } }),
@@ -124,7 +124,7 @@ test('containerd store advertises of an index only the platform that is held', a
   })
 })
 
-test('containerd store advertises tags and no other names that CRI makes', async () => {
+test('containerd store advertises tags, but none of the other names that CRI makes', async () => {
   const image = makeImage({ seed: 26 })
   // In this namespace CRI adds `sha256:<config>` by itself.
   await withStore('k8s.io', async ({ held }) => {
@@ -146,7 +146,7 @@ test('containerd store advertises tags and no other names that CRI makes', async
   })
 })
 
-test('containerd store withdraws a removed image by its event, and keeps what another image shares', async () => {
+test('containerd store withdraws an image when its removal is reported, and keeps what another image shares', async () => {
   const [one, two] = [makeImage({ seed: 27 }), makeImage({ seed: 28 })]
   // An index over both shares everything with each of them.
   const both = makeIndex([one, two])
@@ -159,7 +159,7 @@ test('containerd store withdraws a removed image by its event, and keeps what an
     assert.deepEqual(new Set(held), new Set([...keysOf(one), NAME as Key]))
     for (const { descriptor } of two.contents) {
       await waitFor(
-        'containerd has collected it',
+        'containerd collected it',
         async () => (await store.describe(descriptor.digest, never)) === undefined,
       )
     }
@@ -168,7 +168,7 @@ test('containerd store withdraws a removed image by its event, and keeps what an
   })
 })
 
-test('containerd store notices content that goes without an event', async () => {
+test('containerd store notices content that disappears without an event', async () => {
   const image = makeImage({ seed: 29 })
   const layer = image.contents.at(-1)?.descriptor ?? assert.fail()
   await importImage(containerd, 'silent', image, NAME)
@@ -176,7 +176,7 @@ test('containerd store notices content that goes without an event', async () => 
     'silent',
     async ({ held }) => {
       await waitFor('the image is held', () => holdsAll(held, keysOf(image)))
-      // As discard_unpacked_layers does: the label that keeps the layer goes, and the garbage collection takes it.
+      // discard_unpacked_layers does the same: it removes the label that keeps the layer, and the garbage collection takes the layer.
       await containerd.ctr('silent', ['content', 'label', image.target.digest, 'containerd.io/gc.ref.content.l.2='])
       await containerd.ctr('silent', ['leases', 'create', '--id', 'stir'])
       await containerd.ctr('silent', ['leases', 'delete', '--sync', 'stir'])
@@ -187,12 +187,12 @@ test('containerd store notices content that goes without an event', async () => 
   )
 })
 
-test('containerd store serves content that no image names yet, with the media type of what it looks like', async () => {
+test('containerd store serves content that no image names yet, and guesses its media type from its bytes', async () => {
   const image = makeImage({ seed: 30 })
   const [manifest, config] = image.contents
   assert.ok(manifest && config)
   const huge = contentOf(OCTET_STREAM, new Uint8Array(MANIFEST_SIZE_LIMIT + 1).fill(0x20))
-  // Without a lease the garbage collection may take them at once.
+  // Without a lease the garbage collection may remove them at once.
   for (const content of [manifest, config, huge]) await ingest(containerd, 'pulling', content)
   await withStore('pulling', async ({ store, held, changes }) => {
     assert.deepEqual(await store.describe(manifest.descriptor.digest, never), manifest.descriptor)
@@ -206,7 +206,7 @@ test('containerd store serves content that no image names yet, with the media ty
   })
 })
 
-test('containerd store recovers by itself after kill -9, and keeps and gives what it told meanwhile', async () => {
+test('containerd store recovers by itself after kill -9, and meanwhile keeps and serves what it had reported', async () => {
   const [before, later] = [makeImage({ seed: 31 }), makeImage({ seed: 32 })]
   await importImage(containerd, 'restart', before, NAME)
   await withStore('restart', async ({ store, held, changes, lines }) => {
@@ -236,7 +236,7 @@ test('containerd store recovers by itself after kill -9, and keeps and gives wha
   })
 })
 
-test('containerd store started before containerd waits for it, and close does not wait', async () => {
+test('containerd store waits for a containerd that starts later, but close does not', async () => {
   await containerd.stop()
   try {
     await withStore('early', async ({ store, changes }) => {
@@ -254,8 +254,8 @@ test('containerd store started before containerd waits for it, and close does no
   }
 })
 
-test('containerd store says that containerd does not answer when it stands still, and recovers', async () => {
-  // Of what has no file it knows without containerd that it is not there.
+test('containerd store reports a frozen containerd, and recovers', async () => {
+  // If there is no file, the store knows without containerd that the content is missing.
   const blob = contentOf(OCTET_STREAM, new Uint8Array(10).fill(8))
   await ingest(containerd, 'frozen', blob)
   await withStore(
@@ -334,16 +334,16 @@ for (const [runtime, ...args] of [['node'], ['deno', 'run', '--allow-all', '--no
   })
 }
 
-test('containerd store neither holds nor serves what it is to withhold by its labels', async () => {
+test('containerd store neither holds nor serves content that its labels tell it to withhold', async () => {
   const image = makeImage({ seed: 31 })
   const { registry, repository } = makeProbeImage(5000)
   await importImage(containerd, 'probed', image, `${registry}/${repository}:1`)
-  // As containerd does it for what it pulls.
+  // containerd sets this label on content that it pulls.
   const source = `containerd.io/distribution.source.${registry}=${repository}`
   for (const { descriptor } of image.contents) {
     await containerd.ctr('probed', ['content', 'label', descriptor.digest, source])
   }
-  // A name that says nothing of where it came from, as CRI makes one.
+  // CRI makes such names, which do not tell where the image came from.
   await containerd.ctr('probed', ['images', 'tag', `${registry}/${repository}:1`, 'sha256:0'])
   await withStore(
     'probed',
@@ -360,7 +360,7 @@ test('containerd store neither holds nor serves what it is to withhold by its la
   )
 })
 
-test('containerd store tells of expected content as soon as it is complete, and of none that nobody expects', async () => {
+test('containerd store reports expected content as soon as it is complete, and no other', async () => {
   const image = makeImage({ seed: 60 })
   const [manifest, layer, other] = [image.contents[0], image.contents.at(-1), makeImage({ seed: 61 }).contents.at(-1)]
   assert.ok(manifest !== undefined && layer !== undefined && other !== undefined)
@@ -373,7 +373,7 @@ test('containerd store tells of expected content as soon as it is complete, and 
     assert.deepEqual([...held], [digestKey(layer.descriptor.digest)])
     const body = (await store.open(layer.descriptor.digest, undefined, never)) ?? assert.fail('not held')
     assert.deepEqual(Buffer.from(await readBody(body)), Buffer.from(layer.bytes))
-    // The image comes, and goes with all that it has.
+    // The image comes, and goes with all its content.
     await importImage(containerd, 'expected', image, NAME)
     await waitFor('the image is held', () => holdsAll(held, keysOf(image)))
     await containerd.ctr('expected', ['content', 'label', layer.descriptor.digest, 'containerd.io/gc.root='])

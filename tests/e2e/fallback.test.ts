@@ -10,7 +10,7 @@ test('fallback: without its mirror a node pulls everything from upstream', async
   const image = await cluster.registry.push(made, 'team/fallback:v1')
   const asked = await cluster.registry.requestsDuring(() => a.pull(image.reference))
   const missing = image.digests.filter((digest) => requestsFor([digest], asked).length === 0)
-  assert.deepEqual(missing, [], 'digests that upstream was not asked for')
+  assert.deepEqual(missing, [], 'digests that nobody asked upstream for')
   assert.deepEqual(await a.wrongFiles(image.reference, image), [])
   const listed = await a.images()
   assert.deepEqual(

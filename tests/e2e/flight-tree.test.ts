@@ -1,4 +1,4 @@
-/** How many nodes follow one: several where the registry is slower than their links, and one where it is not. */
+/** How many nodes follow the same node: several if the registry is slower than their links, else one. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createCluster, logLines, type Node, type PushedImage } from './harness/index.ts'
@@ -6,11 +6,11 @@ import { createCluster, logLines, type Node, type PushedImage } from './harness/
 const NAMES = ['a', 'b', 'c', 'd', 'e', 'f']
 
 /**
- * Lets all nodes pull a new image at once, after one that each has got from another: then they know what their links carry.
+ * Lets all nodes pull a new image at once. Before, each pulls another image from a node, so that they know what their links carry.
  *
  * @param link what a node can send and receive, and `registry` what the registry can, in Mbit/s
- * @param megabytes of the image
- * @returns how many follow each node in the end, the most first; and how many went on elsewhere in the middle
+ * @param megabytes size of the image
+ * @returns how many nodes follow each node in the end, the most first; and how often a node changed whom it follows half-way
  */
 async function rollOut(link: number, registry: number, megabytes: number) {
   const nodes = NAMES.map((name) => ({ name, flags: { 'lookup-timeout': undefined } }))
@@ -45,12 +45,12 @@ async function rollOut(link: number, registry: number, megabytes: number) {
   }
 }
 
-test('flight: where the registry is slow, several follow one, and who was deep goes on there at its byte', async () => {
+test('flight: with a slow registry several nodes follow the same one, and nodes that were deeper continue there at their byte', async () => {
   const { children, moved } = await rollOut(200, 25, 24)
   assert.ok((children[0] ?? 0) > 1 && moved > 0, `${children} follow, ${moved} moved`)
 })
 
-test('flight: where links are as the registry is, each is followed by one', async () => {
+test('flight: with links as fast as the registry, each node has one follower', async () => {
   const { children, moved } = await rollOut(50, 50, 40)
   assert.ok(children[0] === 1 && moved === 0, `${children} follow, ${moved} moved`)
 })

@@ -1,4 +1,4 @@
-/** Nodes that pull one image at once, while nobody has it: one of them gets it from upstream, and the others from each other. */
+/** Nodes that pull one image at once while nobody has it: one of them gets it from upstream, the others get it from each other. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
@@ -15,7 +15,7 @@ import {
 const LINK = 12_500_000
 const NAMES = ['a', 'b', 'c', 'd', 'e']
 
-/** Of containerd 2, these pull without the transfer service. */
+/** On containerd 2, these pull without the transfer service. */
 const local = byMajor({ 1: {}, 2: { containerdConfig: containerdConfig({ localPull: true }) } })
 
 const cluster = await testCluster({
@@ -30,7 +30,7 @@ for (const { network } of [...cluster.nodes, cluster.registry]) {
   await network.shape('in', LINK)
 }
 
-/** Lets all nodes pull at once, and tells how often the image has left the registry and how long each pull took. */
+/** Lets all nodes pull at once. Returns how often the image left the registry and how long each pull took. */
 async function pullAtOnce(image: PushedImage): Promise<{ images: number; seconds: number[] }> {
   const { registry, nodes } = cluster
   const before = await registry.network.carried()
@@ -58,14 +58,14 @@ async function flightsOf(node: Node): Promise<string> {
 let last: PushedImage | undefined
 
 /**
- * How many images leave the registry at most, where 5 do without flights and 1.0 is usual.
+ * The most copies of an image that may leave the registry. Without flights 5 do; 1.0 is usual.
  */
 for (const [megabytes, layers, most] of [
   [20, 1, 2],
   [20, 4, 2],
   [20, 10, 2],
 ] as const) {
-  test(`flight: of ${megabytes} MB in ${layers} layers, one image or little more leaves the registry`, async () => {
+  test(`flight: ${megabytes} MB in ${layers} layers leave the registry once, or little more`, async () => {
     const seed = `flight ${megabytes} ${layers}`
     const sizes = Array.from({ length: layers }, () => Math.floor((megabytes * 1_000_000) / layers))
     const image = await cluster.registry.push(
@@ -80,11 +80,11 @@ for (const [megabytes, layers, most] of [
   })
 }
 
-test('flight: an image that all nodes have removed leaves the registry once more, and not for each of them', async () => {
+test('flight: an image that all nodes have removed leaves the registry once more, not once per node', async () => {
   const image = last ?? assert.fail('no image was pulled')
   for (const node of cluster.nodes) await node.removeImage(image.reference)
   for (const node of cluster.nodes) await node.untilGone(image)
   const { images } = await pullAtOnce(image)
-  console.log(`${images.toFixed(2)} images, after all nodes have removed it`)
+  console.log(`${images.toFixed(2)} images, after all nodes removed it`)
   assert.ok(images < 2, `${images.toFixed(2)} images left the registry`)
 })

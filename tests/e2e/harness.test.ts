@@ -11,9 +11,9 @@ const cluster = await testCluster({ nodes: [{ name: 'a', start: ['containerd'] }
 const a = cluster.node('a')
 const { registry } = cluster
 
-/** Longest that an answer may take in seconds, where one comes and where none does. */
+/** The longest time to wait for an answer, in seconds: where one comes, and where none does. */
 const [ANSWERED, SILENT] = ['20', '1']
-/** Asks upstream from node A. Gives curl's exit code. */
+/** Asks upstream from node A. Returns curl's exit code. */
 const askUpstream = async (seconds = ANSWERED, url = `${registry.url}/v2/`) => {
   const asked = await a.tryExec('curl', ['--silent', '--output', '/dev/null', '--max-time', seconds, url])
   return asked.code
@@ -22,7 +22,7 @@ const CURL_TIMED_OUT = 28
 const CURL_REFUSED = 7
 const CURL_RESET = 56
 
-/** What one test has left is no affair of the next one's. */
+/** Undoes what a test leaves, so that it does not affect the next one. */
 afterEach(async () => {
   for (const { network } of [a, registry]) {
     await network.heal()
@@ -30,7 +30,7 @@ afterEach(async () => {
   }
 })
 
-test('Namespace.cutOff: nothing passes until heal', async () => {
+test('Namespace.cutOff drops everything until heal', async () => {
   assert.equal(await askUpstream(), 0)
   await a.network.cutOff()
   assert.equal(await askUpstream(SILENT), CURL_TIMED_OUT)
@@ -38,14 +38,14 @@ test('Namespace.cutOff: nothing passes until heal', async () => {
   assert.equal(await askUpstream(), 0)
 })
 
-test('Namespace.loseIncoming: the given share is lost', async () => {
+test('Namespace.loseIncoming drops the given share', async () => {
   await a.network.loseIncoming(100)
   assert.equal(await askUpstream(SILENT), CURL_TIMED_OUT)
   await a.network.loseIncoming(0)
   assert.equal(await askUpstream(), 0)
 })
 
-test('Namespace.loseLarge: small answers come, large ones do not', async () => {
+test('Namespace.loseLarge drops large answers and lets small ones pass', async () => {
   const url = await blobUrl('large', 100_000)
   await registry.network.loseLarge(1_000)
   assert.equal(await askUpstream(), 0)
@@ -54,11 +54,11 @@ test('Namespace.loseLarge: small answers come, large ones do not', async () => {
   assert.equal(await askUpstream(ANSWERED, url), 0)
 })
 
-test('Namespace.resetIncoming: what other hosts send on TCP is answered with RST until heal', async () => {
+test('Namespace.resetIncoming answers TCP packets of other hosts with RST until heal', async () => {
   await registry.network.resetIncoming()
   assert.equal(await askUpstream(), CURL_REFUSED)
   await registry.network.heal()
-  // It takes 20 s unless something happens.
+  // The transfer takes 20 s unless something happens.
   const url = await blobUrl('reset', 20_000_000)
   await registry.network.shape('out', 1_000_000)
   const asked = askUpstream('60', url)
@@ -68,18 +68,18 @@ test('Namespace.resetIncoming: what other hosts send on TCP is answered with RST
   assert.equal(await asked, CURL_RESET)
 })
 
-test('Namespace.carried: tells the bytes of a body in both directions', async () => {
+test('Namespace.carried counts the bytes of a body in both directions', async () => {
   const size = 3_000_000
   const url = await blobUrl('carried', size)
   const before = [await a.network.carried(), await registry.network.carried()]
   await a.exec('curl', ['--silent', '--output', '/dev/null', url])
   const after = [await a.network.carried(), await registry.network.carried()]
   const [came, went] = [(after[0]?.in ?? 0) - (before[0]?.in ?? 0), (after[1]?.out ?? 0) - (before[1]?.out ?? 0)]
-  // With the headers of its packets, which take a twentieth where each has 1,500 bytes, and hardly anything where they are large.
+  // The count includes the packets' headers: a twentieth if packets have 1,500 bytes, hardly anything if they are large.
   for (const carried of [came, went]) assert.ok(carried > size && carried < size * 1.06, `${carried} of ${size} bytes`)
 })
 
-test('Namespace.setNames: a name resolves to all of its addresses, from now on', async () => {
+test('Namespace.setNames makes a name resolve to all its addresses at once', async () => {
   const resolve = async () => (await a.tryExec('getent', ['ahostsv4', 'swarm.test'])).stdout.match(/^\S+(?= +STREAM)/gm)
   assert.equal(await resolve(), null)
   await a.network.setNames({ 'swarm.test': ['10.87.0.77', '10.87.0.78'] })
@@ -88,29 +88,29 @@ test('Namespace.setNames: a name resolves to all of its addresses, from now on',
   assert.equal(await resolve(), null)
 })
 
-/** Where the registry has a layer of about that many bytes. */
+/** The URL of a layer of about that many bytes in the registry. */
 async function blobUrl(seed: string, size: number): Promise<string> {
   const image = await registry.push(await cluster.makeImage({ seed, layers: [size] }), `harness/${seed}:v1`)
   return `${registry.url}/v2/harness/${seed}/blobs/${image.own.layers[0]?.digest}`
 }
 
 for (const direction of ['in', 'out'] as const) {
-  test(`Namespace.shape: ${direction} is bounded until unshape`, async () => {
+  test(`Namespace.shape bounds ${direction} until unshape`, async () => {
     const size = 3_000_000
     const url = await blobUrl(direction, size)
     const seconds = async () =>
       Number(await a.exec('curl', ['--silent', '--output', '/dev/null', '--write-out', '%{time_total}', url]))
-    // What A receives is what the registry's host sends.
+    // A receives what the registry's host sends.
     const network = direction === 'in' ? a.network : registry.network
     await network.shape(direction, size)
     assert.ok((await seconds()) > 0.8, 'expected about a second at this rate')
     await network.unshape(direction)
-    // Some hundredths of a second, if nothing else has the processors.
-    await until('a transfer that no bound slows down', async () => (await seconds()) < 0.5)
+    // It takes some hundredths of a second if nothing else uses the processors.
+    await until('a transfer at full speed', async () => (await seconds()) < 0.5)
   })
 }
 
-test('Daemon: stop, start, kill, pause and resume do what they say', async () => {
+test('Daemon stops, starts, kills, pauses and resumes its process', async () => {
   await registry.daemon.pause()
   assert.equal(await askUpstream(SILENT), CURL_TIMED_OUT)
   await registry.daemon.resume()
@@ -126,7 +126,7 @@ test('Daemon: stop, start, kill, pause and resume do what they say', async () =>
   await a.containerd.start()
 })
 
-test('createCluster: says why a part does not get ready, and leaves nothing behind', async () => {
+test('createCluster says why a part does not become ready, and leaves nothing behind', async () => {
   const own = `swe2e-${process.pid}-`
   const count = async () =>
     (await a.exec('ip', ['netns', 'list'])).split('\n').filter((name) => name.startsWith(own)).length
@@ -139,7 +139,7 @@ test('createCluster: says why a part does not get ready, and leaves nothing behi
   assert.equal(await count(), before)
 })
 
-test('Registry.requestsDuring: tells what was asked, and nothing else', async () => {
+test('Registry.requestsDuring returns the requests of that time, and no others', async () => {
   const image = await registry.push(await cluster.makeImage({ seed: 'log', layers: [1000] }), 'team/log:v1')
   const asked = await registry.requestsDuring(() => a.pull(image.reference))
   assert.deepEqual([...new Set(asked.map(({ client }) => client))], [a.address])
@@ -151,7 +151,7 @@ test('Registry.requestsDuring: tells what was asked, and nothing else', async ()
   assert.deepEqual(await registry.requestsDuring(async () => undefined), [])
 })
 
-test('Node.wrongFiles: names the files that are not as they were made', async () => {
+test('Node.wrongFiles names the files that differ from those the image was made of', async () => {
   const image = await registry.push(await cluster.makeImage({ seed: 'right', layers: [5000, 70_000] }), 'team/files:v1')
   const other = await cluster.makeImage({ seed: 'other', layers: [5000, 70_000] })
   await a.pull(image.reference)
@@ -162,7 +162,7 @@ test('Node.wrongFiles: names the files that are not as they were made', async ()
   )
 })
 
-/** Starts a process that makes a cluster and then waits for its end. */
+/** Starts a process that makes a cluster and then waits to be ended. */
 async function startOther(): Promise<{ child: ChildProcess; prefix: string }> {
   const script = join(await a.makeDirectory(`other-${Math.random().toString(36).slice(2)}`), 'other.ts')
   const harness = join(import.meta.dirname, 'harness', 'cluster.ts')
@@ -176,7 +176,7 @@ async function startOther(): Promise<{ child: ChildProcess; prefix: string }> {
   const child = spawn(process.execPath, [script], { stdio: ['ignore', 'pipe', 'inherit'] })
   children.push(child)
   assert.ok(child.stdout)
-  // It may end before it says anything.
+  // The process may end before it says anything.
   const said = await Promise.race([once(child.stdout, 'data'), once(child, 'exit')])
   assert.equal(String(said[0]), 'made')
   return { child, prefix: `swe2e-${child.pid}-` }
@@ -190,14 +190,14 @@ after(async () => {
   sweep()
 })
 
-/** Whether a namespace of that cluster, or a process in one, is there. */
+/** Whether a namespace of that cluster, or a process in one, exists. */
 async function isThere(prefix: string): Promise<boolean> {
   const names = (await a.exec('ip', ['netns', 'list'])).split('\n')
   const mounted = await a.exec('cat', ['/proc/self/mountinfo'])
   return names.some((name) => name.startsWith(prefix)) || mounted.includes(prefix)
 }
 
-test('createCluster: a Ctrl-C leaves nothing behind', async () => {
+test('createCluster leaves nothing behind after Ctrl-C', async () => {
   const { child, prefix } = await startOther()
   assert.equal(await isThere(prefix), true)
   child.kill('SIGINT')
@@ -206,7 +206,7 @@ test('createCluster: a Ctrl-C leaves nothing behind', async () => {
   assert.equal(await isThere(prefix), false)
 })
 
-test('sweep: removes what a killed process has left, and nothing of a living one', async () => {
+test('sweep removes what a killed process left behind, and nothing of a living one', async () => {
   const living = await startOther()
   const killed = await startOther()
   killed.child.kill('SIGKILL')

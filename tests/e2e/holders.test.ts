@@ -10,7 +10,7 @@ const [a, b, c] = [cluster.node('a'), cluster.node('b'), cluster.node('c')]
 const push = async (name: string) =>
   await registry.push(await cluster.makeImage({ seed: name, layers: [50_000, 1 << 20] }), `${name}:v1`)
 
-/** Pulls on one node, without upstream, what another one has. */
+/** Pulls on one node, without upstream, what another node has. */
 async function assertPulls(node: Node, image: PushedImage): Promise<void> {
   await node.untilOffered(image)
   await registry.whileDown(async () => {
@@ -23,7 +23,7 @@ async function assertPulls(node: Node, image: PushedImage): Promise<void> {
 /** "Within seconds": more than an order of magnitude above what it takes, for a busy machine. */
 const SOON = { timeoutMs: 30_000 }
 
-/** Every test begins with nodes that are whole, however the one before has ended. */
+/** Every test begins with working nodes, however the one before ended. */
 afterEach(async () => {
   await registry.network.unshape('out')
   await Promise.all(
@@ -34,7 +34,7 @@ afterEach(async () => {
   )
 })
 
-test('holders: an image that all of them removed is soon offered by nobody', async () => {
+test('holders: nobody offers an image soon after all holders removed it', async () => {
   const image = await push('team/removed')
   await a.pull(image.reference)
   await b.untilOffered(image)
@@ -53,7 +53,7 @@ test('holders: an image that all of them removed is soon offered by nobody', asy
     )
   }
   await until(
-    'all announcements to be taken back',
+    'all announcements to be withdrawn',
     async () => Object.values(await cluster.announcers(keys)).every((names) => names.length === 0),
     SOON,
   )
@@ -61,7 +61,7 @@ test('holders: an image that all of them removed is soon offered by nobody', asy
   await c.untilOffered(image)
 })
 
-test('holders: a layer is found at a node as soon as it is complete there, while the pull goes on', async () => {
+test('holders: others find a layer as soon as it is complete, while the pull goes on', async () => {
   const image = await registry.push(
     await cluster.makeImage({ seed: 'early', layers: [300_000, 30_000_000] }),
     'team/early:v1',
@@ -79,7 +79,7 @@ test('holders: a layer is found at a node as soon as it is complete there, while
   // containerd writes whole MiB, so the first bytes take a second to show.
   await until('A to have some of the large layer', async () => (await a.ingested(large.digest)) > 0)
   assert.ok((await a.ingested(large.digest)) < large.size, 'expected A to be in the middle of the large layer')
-  // What is not complete is not announced.
+  // An incomplete layer is not announced.
   const key = digestKey(large.digest)
   assert.deepEqual(await cluster.announcers([key]), { [key]: [] })
   await registry.network.unshape('out')
@@ -87,7 +87,7 @@ test('holders: a layer is found at a node as soon as it is complete there, while
   await assertPulls(b, image)
 })
 
-test('holders: one of two that removed it leaves the other one', async () => {
+test('holders: when one of two removes an image, the other still offers it', async () => {
   const image = await push('team/kept')
   await a.pull(image.reference)
   await b.untilOffered(image)
@@ -97,7 +97,7 @@ test('holders: one of two that removed it leaves the other one', async () => {
 })
 
 for (const how of ['stop', 'kill'] as const) {
-  test(`holders: a mirror recovers when its containerd was restarted (${how})`, async () => {
+  test(`holders: a mirror recovers after its containerd restarts (${how})`, async () => {
     const before = await push(`team/before-${how}`)
     const after = await push(`team/after-${how}`)
     await b.pull(before.reference)
@@ -114,7 +114,7 @@ for (const how of ['stop', 'kill'] as const) {
     await b.containerd.start()
     await until('the mirror of B to be ready again', () => b.isReady())
     await assertPulls(c, before)
-    // And what happens from now on is seen as well.
+    // The mirror also sees what happens from now on.
     await b.pull(after.reference)
     await assertPulls(c, after)
     await b.removeImage(after.reference)
@@ -124,7 +124,7 @@ for (const how of ['stop', 'kill'] as const) {
   })
 }
 
-test('holders: a mirror that starts before its containerd becomes ready with it', async () => {
+test('holders: a mirror that starts before its containerd becomes ready once containerd runs', async () => {
   const image = await push('team/late')
   await b.pull(image.reference)
   await b.mirror.stop()

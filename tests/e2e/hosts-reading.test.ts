@@ -9,11 +9,11 @@ import { readHosts } from '../../lib/containerd/hosts/reading.ts'
 import { startContainerd } from '../fixtures/containerd.ts'
 import { byMajor, CONTAINERD } from './harness/index.ts'
 
-// Nobody listens on these ports of this machine, so that every host refuses at once and the next one is asked.
+// Nothing listens on these ports of this machine, so every host refuses at once and containerd asks the next one.
 const url = (port: number) => `http://127.0.0.1:${port}`
 const REGISTRY = '127.0.0.1:7'
 
-/** Reads hosts.toml in the client, whose output tells of it: containerd 2 would do so in the server. */
+/** Makes the client read hosts.toml, whose output shows it; with containerd 2 the server would read it. */
 const LOCAL = byMajor({ 1: [], 2: ['--local'] })
 
 const containerd = await startContainerd()
@@ -22,7 +22,7 @@ const certs = join(dirname(containerd.socket), 'certs')
 const path = join(certs, '127.0.0.1_7_', 'hosts.toml')
 await mkdir(dirname(path), { recursive: true })
 
-/** Which URLs containerd's own client asks, in order, with this hosts.toml, and whether it discards the file. */
+/** The URLs that containerd's own client asks with this hosts.toml, in order, and whether it discards the file. */
 async function asked(text: string): Promise<{ discarded: boolean; urls: string[] }> {
   await writeFile(path, text)
   const args = ['--address', containerd.socket, 'images', 'pull', ...LOCAL, '--hosts-dir', certs, `${REGISTRY}/x:1`]
@@ -35,7 +35,7 @@ async function asked(text: string): Promise<{ discarded: boolean; urls: string[]
   return { discarded: /failed to decode \S*hosts\.toml/.test(output), urls: urls.map(named) }
 }
 
-/** The same as we read the file. containerd asks for a tag at hosts that may resolve and pull. */
+/** The same by our own reading of the file. containerd asks for a tag at hosts that may resolve and pull. */
 function read(text: string): { discarded: boolean; urls: string[] } {
   const reading = readHosts(text, dialectOf(CONTAINERD.text))
   if (reading.kind !== 'hosts') return { discarded: reading.kind === 'discarded', urls: [REGISTRY] }
@@ -45,7 +45,7 @@ function read(text: string): { discarded: boolean; urls: string[] } {
   return { discarded: false, urls: able.map(({ url }) => named(url)) }
 }
 
-/** The registry itself is asked by HTTPS and HTTP, as it is on this machine: one name for both. */
+/** containerd asks the registry itself by HTTPS and HTTP, as it is on this machine: both get one name here. */
 function named(url: string): string {
   return url === '' || url.includes(`//${REGISTRY}/`) ? REGISTRY : url
 }
@@ -54,7 +54,7 @@ const LINES = [
   ...[`[host."${url(1)}"]`, `[host.'${url(2)}']`, `[ host . "${url(3)}" ]`, `  [host."${url(1)}"] # c ]`],
   ...[`[host."${url(4)}".header]`, '[host."127.0.0.1:5"]', `["host"."${url(6)}"]`, '[host."http://[::1]:5000"]'],
   ...['[[host]]', '[[other]]', '[other]', '[', `[host."${url(6)}/v2/"]`],
-  // Only containerd 1 asks a host without a header of its own, or passes over a byte order mark.
+  // Only containerd 1 asks a host that has no table header of its own, or skips a byte order mark.
   ...byMajor({ 1: [], 2: [`host."${url(8)}".capabilities = ["pull", "resolve"]`, `host = { "${url(9)}" = { } }`] }),
   ...['capabilities = ["pull", "resolve"]', 'capabilities = ["PULL",\n"resolve" # x\n,]', 'capabilities = []'],
   ...['capabilities = ["pull"]', 'capabilities = "pull"', 'capabilities = ["pull", 1]', "capabilities = ['fly']"],
@@ -66,7 +66,7 @@ const LINES = [
     'k = 0x1F',
     'k = inf',
     "k = '''a\nb'''",
-    // containerd 2's parser takes this escape of TOML 1.1, which readHosts refuses: nobody writes it.
+    // containerd 2's parser accepts this escape of TOML 1.1. readHosts refuses it, as nobody writes it.
     ...byMajor({ 1: ['k = "\\e"'], 2: [] }),
     '"" = 1',
     'k = ',

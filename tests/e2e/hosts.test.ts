@@ -18,9 +18,9 @@ function hosts(...flags: string[]): Promise<string> {
   return b.exec(process.execPath, [MAIN.pathname, 'hosts', ...options, ...flags])
 }
 
-test('hosts: containerd pulls through the mirror after it, and from upstream again after --remove', async () => {
+test('hosts makes containerd pull through the mirror, and --remove makes it pull from upstream again', async () => {
   const path = join(b.paths.certs, REGISTRY, 'hosts.toml')
-  // What a company would have: its registry, with a certificate in a file beside it.
+  // A company could have this: its registry, with a certificate in a file beside it.
   const original = [
     `# The company's registry`,
     `server = ${JSON.stringify(cluster.registry.url)}`,
@@ -46,10 +46,10 @@ test('hosts: containerd pulls through the mirror after it, and from upstream aga
   assert.deepEqual(
     mirrored.map(({ method, target }) => `${method} ${target.split('?', 1)}`),
     ['HEAD /v2/team/hosts/manifests/v1'],
-    'upstream was asked for more than the tag although the mirror has it all',
+    'upstream was asked for more than the tag although the mirror has everything',
   )
 
-  // Only upstream has this one: the table of others, with its certificate, still works behind the mirror.
+  // Only upstream has this image: the company's table, with its certificate, still works behind the mirror.
   const other = await cluster.registry.push(
     await cluster.makeImage({ seed: 'hosts-2', layers: [50_000] }),
     'team/other:v1',
@@ -64,7 +64,7 @@ test('hosts: containerd pulls through the mirror after it, and from upstream aga
   assert.ok(direct.length > 0, 'upstream was not asked after --remove')
 })
 
-/** Any certificate that containerd can read: it is loaded for every pull, whatever the URL. */
+/** Any certificate that containerd can read: it loads it for every pull, whatever the URL. */
 function companyCertificate(): string {
   const day = 24 * 60 * 60 * 1000
   const period = { from: new Date(Date.now() - day), to: new Date(Date.now() + day) }

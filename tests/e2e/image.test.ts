@@ -29,7 +29,7 @@ const [a, b] = [cluster.node('a'), cluster.node('b')]
 const dir = await mkdtemp(join(tmpdir(), 'swarmirror-image-test-'))
 after(() => rm(dir, { recursive: true, force: true }))
 
-/** The packages of Debian that something in the image is from. */
+/** The Debian packages that files of the image come from. */
 const DEBIAN = ['base-files', 'gcc-14-base', 'libc6', 'libgcc-s1', 'libstdc++6']
 
 interface Descriptor {
@@ -44,7 +44,7 @@ interface Config {
   readonly config: Readonly<Record<string, unknown>> & { readonly Labels: Readonly<Record<string, string>> }
 }
 
-/** An image as it lies in an unpacked OCI layout. */
+/** An image in an unpacked OCI layout. */
 interface Made {
   /** Of the index. */
   readonly digest: string
@@ -78,18 +78,18 @@ describe('image', () => {
     made = await make(first)
   })
 
-  test('image: two builds give one digest, and one file', async () => {
+  test('image: two builds make the same digest and the same file', async () => {
     const second = join(dir, 'second')
     const again = await make(second, '--debs', join(first, 'debs'))
     assert.equal(again.digest, made.digest)
-    assert.deepEqual(made.config.history ?? [], [], 'has a hash over the files with their owner')
+    assert.deepEqual(made.config.history ?? [], [], 'the history holds a hash over files and owners')
     const [one, other] = await Promise.all(
       [first, second].map((output) => execute('sha256sum', [join(output, 'swarmirror.tar')])),
     )
     assert.equal(one?.stdout.split(' ')[0], other?.stdout.split(' ')[0])
   })
 
-  test('image: holds what the mirror needs, the licenses, what scanners ask, and nothing else; nobody may write any of it', async () => {
+  test('image: holds only what the mirror needs, licenses and what scanners read, all of it read-only', async () => {
     const listing = execFile('tar', ['--list', '--verbose', '--numeric-owner'])
     assert.ok(listing.stdin && listing.stdout)
     createReadStream(made.blob(made.layer.digest)).pipe(createZstdDecompress()).pipe(listing.stdin)
@@ -144,19 +144,19 @@ describe('image', () => {
       names.some((name) => name.startsWith('@oven/bun-linux-')),
       'Bun is not in the SBOM',
     )
-    // udx-native is replaced by a UDX of our own, and bare-fs is there for other runtimes.
+    // Our own UDX replaces udx-native; bare-fs serves other runtimes.
     const absent = ['deno', 'typescript', 'fast-check', 'udx-native', 'bare-fs', 'npm']
     assert.deepEqual(
       names.filter((name) => absent.includes(name)),
       [],
       'in the SBOM, and not in the image',
     )
-    assert.doesNotMatch(JSON.stringify(sbom.creationInfo), /npm/, 'another npm must not make another digest')
+    assert.doesNotMatch(JSON.stringify(sbom.creationInfo), /npm/, 'the digest must not depend on the version of npm')
     assert.equal(new Set(sbom.packages.map(({ SPDXID }: { SPDXID: string }) => SPDXID)).size, sbom.packages.length)
     assert.equal(labels['swarmirror.sbom'], '/usr/share/swarmirror/sbom.spdx.json')
   })
 
-  test('image: mirrors in containers of real containerd; one pulls an image from the other', async () => {
+  test('image: mirrors run in containers of real containerd, and one pulls an image from the other', async () => {
     const names = { 'swarmirror.swarmirror.svc': cluster.nodes.map(({ address }) => address) }
     const server = cluster.registry.url
     const files = new Map<Node, Record<string, string>>()
@@ -183,7 +183,7 @@ describe('image', () => {
     }
     for (const node of cluster.nodes) await assertConfined(node)
     for (const node of cluster.nodes) {
-      // As `kubectl exec` does it, beside the mirror that runs.
+      // As `kubectl exec` does it, beside the running mirror.
       const inside = ['tasks', 'exec', '--exec-id', 'check', idOf('serve', node)]
       assert.match(await node.ctr(...inside, 'swarmirror', 'check'), /^ok +probe-mirror-asked: .*^passed: /ms)
     }
@@ -200,15 +200,15 @@ describe('image', () => {
     for (const mirror of mirrors) assert.equal(await mirror.stop(), 0)
     for (const node of cluster.nodes) {
       await node.exec('ctr', containers.get(node)?.remove ?? [])
-      assert.deepEqual(await certsOf(node), files.get(node), 'the node is as it was')
+      assert.deepEqual(await certsOf(node), files.get(node), 'the node must be as it was before')
     }
   })
 })
 
-/** The arguments of `ctr` for one of the containers that the chart has. */
+/** The arguments of `ctr` for each of the chart's containers. */
 type Containers = Readonly<Record<'hosts' | 'serve' | 'remove', string[]>>
 
-/** The containers as the chart has them: environment, mounts, root, capabilities and seccomp profile. */
+/** The containers as the chart defines them: environment, mounts, root, capabilities and seccomp profile. */
 async function containersOf(node: Node): Promise<Containers> {
   const { socket, config, certs, root } = node.paths
   const { pod, uninstall } = await renderChart({
@@ -229,7 +229,7 @@ async function containersOf(node: Node): Promise<Containers> {
     const { image = '', args = [], securityContext, volumeMounts = [] } = container
     assert.deepEqual(securityContext?.capabilities, { drop: ['ALL'] })
     assert.equal(pod.securityContext?.seccompProfile?.type, 'RuntimeDefault')
-    // A directory before what is mounted below it, as containerd's CRI sorts them.
+    // A directory comes before mounts below it, as containerd's CRI sorts them.
     const mounts = [...volumeMounts].sort((a, b) => a.mountPath.length - b.mountPath.length)
     return [
       ...['--address', socket, '--namespace', 'k8s.io', 'run', '--rm', '--snapshotter', 'native'],
@@ -244,9 +244,9 @@ async function containersOf(node: Node): Promise<Containers> {
         '--mount',
         `type=bind,src=${sourceOf(name, pod)},dst=${mountPath},options=rbind:${readOnly ? 'ro' : 'rw'}`,
       ]),
-      // A control group of its own at the top, which is gone with the container; the one by default has a parent that stays.
+      // A control group of its own at the top, which goes away with the container; the parent of the default one stays.
       ...['--cgroup', `/${idOf(name, node)}`, image, idOf(name, node)],
-      // With arguments, ctr replaces the image's entry point as well.
+      // When ctr gets arguments, it also replaces the image's entry point.
       ...['/opt/swarmirror/swarmirror', ...args],
     ]
   }
@@ -258,7 +258,7 @@ async function containersOf(node: Node): Promise<Containers> {
   }
 }
 
-/** Of this node and this run: runc's state is one for all containerds of a machine, and keeps what a run that failed has left. */
+/** Names this node and this run: all containerds of a machine share runc's state, which keeps what a failed run leaves. */
 function idOf(name: string, node: Node): string {
   return `swarmirror-${name}-${node.name}-${process.pid}`
 }
@@ -275,7 +275,7 @@ async function mirrorOf(node: Node, args: readonly string[]): Promise<Daemon> {
   })
 }
 
-/** Every file below the directory of hosts.toml files, by its path there. */
+/** Every file below the directory of hosts.toml files, by relative path. */
 async function certsOf(node: Node): Promise<Record<string, string>> {
   const entries = await readdir(node.paths.certs, { recursive: true, withFileTypes: true })
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
@@ -283,7 +283,7 @@ async function certsOf(node: Node): Promise<Record<string, string>> {
   return Object.fromEntries(await Promise.all(read))
 }
 
-/** `ip netns exec` gives containerd a /sys of its own: mounts the control groups there that runc looks for, as they are here. */
+/** `ip netns exec` gives containerd its own /sys. This mounts the control groups there that runc needs, as they are here. */
 async function mountControlGroups(node: Node): Promise<void> {
   const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').flatMap((line) => {
     const [before = '', after = ''] = line.split(' - ')
@@ -299,7 +299,7 @@ async function mountControlGroups(node: Node): Promise<void> {
   }
 }
 
-/** What ctr gives a container unless it is told otherwise. */
+/** The capabilities that ctr gives a container by default. */
 const DEFAULT_CAPABILITIES = [
   ...['CHOWN', 'DAC_OVERRIDE', 'FSETID', 'FOWNER', 'MKNOD', 'NET_RAW', 'SETGID', 'SETUID', 'SETFCAP', 'SETPCAP'],
   ...['NET_BIND_SERVICE', 'SYS_CHROOT', 'KILL', 'AUDIT_WRITE'],

@@ -1,4 +1,4 @@
-/** What Prometheus' own tool says of the metrics and of the dashboard's questions. */
+/** What Prometheus' own tool says about the metrics and the dashboard's queries. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
@@ -14,13 +14,13 @@ const cluster = await testCluster({
 })
 const [a, b, c] = [cluster.node('a'), cluster.node('b'), cluster.node('c')]
 
-/** All series with their values. */
+/** Every series with its value. */
 function samples(metrics: string): ReadonlyMap<string, number> {
   const lines = metrics.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
   return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]))
 }
 
-test('metrics: promtool finds nothing to say, before and after a pull, on each runtime', async () => {
+test('metrics: promtool accepts them before and after a pull, on each runtime', async () => {
   const image = await cluster.registry.push(
     await cluster.makeImage({ seed: 'metrics', layers: [300_000] }),
     'team/metrics:v1',
@@ -28,7 +28,7 @@ test('metrics: promtool finds nothing to say, before and after a pull, on each r
   const before = [await metricsOf(a)]
   await a.pull(image.reference)
   for (const node of [b, c]) {
-    // Counted as well: the test asks in a way of its own.
+    // The metrics count this request too: the test asks in its own way.
     await node.untilOffered(image)
     before.push(await metricsOf(node))
     await node.pull(image.reference)
@@ -39,10 +39,10 @@ test('metrics: promtool finds nothing to say, before and after a pull, on each r
       const { code, stdout, stderr } = await tryRun('promtool', ['check', 'metrics'], { input: metrics })
       assert.deepEqual([code, stdout, stderr], [0, '', ''], node.name)
     }
-    // A pull of any kind brings no series that were not there: nothing that `rate()` would miss.
+    // A pull adds no new series, whose first value `rate()` would miss.
     const known = samples(before[index] ?? '')
     assert.deepEqual(
-      // What is told of a registry is there only since somebody has named it.
+      // Series about a registry exist only after somebody has named it.
       [...samples(after).keys()].filter((name) => !known.has(name) && !name.includes('{registry=')),
       [],
       node.name,
@@ -50,7 +50,7 @@ test('metrics: promtool finds nothing to say, before and after a pull, on each r
   }
 })
 
-test('metrics: figures of the process and its event loop are real on each runtime', async () => {
+test('metrics: the figures of the process and its event loop are real on each runtime', async () => {
   for (const node of cluster.nodes) {
     const values = samples(await metricsOf(node))
     const figure = (name: string) => values.get(name) ?? assert.fail(`${node.name} has no ${name}`)
@@ -65,20 +65,20 @@ test('metrics: figures of the process and its event loop are real on each runtim
   }
 })
 
-test('metrics: every question of the dashboard is one that Prometheus understands', async () => {
+test('metrics: Prometheus understands every query of the dashboard', async () => {
   const { panels } = JSON.parse(readFileSync(DASHBOARD, 'utf8')) as {
     panels: { title: string; targets: { expr: string }[] }[]
   }
   const questions = panels.flatMap(({ targets }) => targets.map(({ expr }) => expr))
   assert.ok(questions.length > 10)
   for (const question of questions) {
-    // As Grafana fills it in.
+    // Grafana fills these in.
     const filled = question.replaceAll('$__rate_interval', '5m').replaceAll('$__range', '1h').replaceAll(/\$\w+/g, '.*')
     await run('promtool', ['--experimental', 'promql', 'format', filled])
   }
 })
 
-test('metrics: the alerts of the chart are rules that Prometheus takes', async () => {
+test("metrics: Prometheus accepts the chart's alerts as rules", async () => {
   const file = fileURLToPath(new URL('alerts.yaml', DASHBOARD))
   assert.match(await run('promtool', ['check', 'rules', '--lint-fatal', file]), /SUCCESS: \d+ rules found/)
 })

@@ -1,4 +1,4 @@
-/** The page of a node whose containerd hangs: it is there to say so. */
+/** What the page tells about pulls, and that it still works when the node's containerd hangs. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { roleOf } from '../../lib/page/client/pulls.ts'
@@ -6,7 +6,7 @@ import type { Status } from '../../lib/page/status.ts'
 import type { TraceStep } from '../../lib/page/trace.ts'
 import { type Node, testCluster, until } from './harness/index.ts'
 
-/** Longest that a person may wait for the page, in seconds: the page itself gives up after as long. */
+/** The longest time that a person may wait for the page, in seconds; the page itself gives up after as long. */
 const PATIENCE = '5'
 
 const cluster = await testCluster({ nodes: ['a', 'b'], registry: true })
@@ -17,7 +17,7 @@ const statusOf = async (node: Node) =>
     await node.exec('curl', ['--silent', '--fail', '--max-time', PATIENCE, 'http://127.0.0.1:5002/api/status']),
   ) as Status
 
-test('page: of a pull it tells what each part is, and what came from a peer and what from upstream', async () => {
+test('page: shows the parts of a pull, and which came from a peer and which from upstream', async () => {
   const image = await cluster.registry.push(
     await cluster.makeImage({ seed: 'told', layers: [100_000, 2_000_000] }),
     'team/told:v1',
@@ -31,7 +31,7 @@ test('page: of a pull it tells what each part is, and what came from a peer and 
     return isKnown && parts.reduce((sum, { size = 0 }) => sum + size, 0) === bytes ? parts : undefined
   }
   await a.pull(image.reference)
-  await until('the first node to tell what came from upstream', async () => {
+  await until('the first node to show what came from upstream', async () => {
     const status = await statusOf(a)
     const parts = told(status) ?? []
     const isRight =
@@ -41,7 +41,7 @@ test('page: of a pull it tells what each part is, and what came from a peer and 
   await b.untilOffered(image)
   await b.pull(image.reference)
   const peer = (await statusOf(a)).node.address
-  await until('the second node to tell what came from the first one', async () => {
+  await until('the second node to show what came from the first one', async () => {
     const status = await statusOf(b)
     const parts = told(status) ?? []
     const isRight =
@@ -49,10 +49,10 @@ test('page: of a pull it tells what each part is, and what came from a peer and 
       parts.map(roleOf).sort().join() === roles.sort().join()
     return parts.length > 0 && isRight && status.totals.bytes.upstream === 0 && status.totals.bytes.peer >= bytes
   })
-  await until('each to know the other by its name', async () => (await statusOf(b)).swarm.versions[0]?.[1] === 2)
+  await until('the nodes to know each other', async () => (await statusOf(b)).swarm.versions[0]?.[1] === 2)
 })
 
-test('page: it tells how much of what comes from upstream is there', async () => {
+test('page: shows how much of a download from upstream has arrived', async () => {
   const image = await cluster.registry.push(
     await cluster.makeImage({ seed: 'slow', layers: [4_000_000] }),
     'team/slow:v1',
@@ -60,7 +60,7 @@ test('page: it tells how much of what comes from upstream is there', async () =>
   await cluster.registry.network.shape('out', 1_000_000)
   const pulled = a.pull(image.reference)
   try {
-    await until('a part of the layer to be there', async () => {
+    await until('a part of the layer to arrive', async () => {
       const { pulls } = await statusOf(a)
       const layer = pulls.find(({ name }) => name === image.reference)?.parts.find(({ size = 0 }) => size > 4_000_000)
       return layer?.arrived !== undefined && layer.arrived > 0 && layer.arrived < 4_000_000
@@ -71,7 +71,7 @@ test('page: it tells how much of what comes from upstream is there', async () =>
   }
 })
 
-test('page: a pull tells who fell silent, after how much, and that the rest came from upstream', async () => {
+test('page: shows which peer fell silent, after how many bytes, and that the rest came from upstream', async () => {
   const image = await cluster.registry.push(
     await cluster.makeImage({ seed: 'silent', layers: [12_000_000] }),
     'team/silent:v1',
@@ -84,7 +84,7 @@ test('page: a pull tells who fell silent, after how much, and that the rest came
   await a.network.shape('out', 2_000_000)
   const pulled = b.pull(image.reference)
   try {
-    await until('some of the layer to have come', async () => {
+    await until('a part of the layer to arrive from the peer', async () => {
       const [attempt] = layerOf(await statusOf(b))?.transfers[0]?.attempts ?? []
       return attempt?.peer === peer && attempt.bytes > 1_000_000
     })
@@ -94,7 +94,7 @@ test('page: a pull tells who fell silent, after how much, and that the rest came
     await a.network.heal()
     await a.network.unshape('out')
   }
-  await until('the page to tell so', async () => {
+  await until('the page to show the silent peer', async () => {
     const status = await statusOf(b)
     const { source, size = 0, transfers = [] } = layerOf(status) ?? {}
     const [transfer] = transfers
@@ -113,7 +113,7 @@ test('page: a pull tells who fell silent, after how much, and that the rest came
   })
 })
 
-test('page: a containerd that hangs hangs neither the page nor a trace', async () => {
+test('page: a hanging containerd blocks neither the page nor a trace', async () => {
   const image = await cluster.registry.push(
     await cluster.makeImage({ seed: 'page', layers: [100_000, 100_000] }),
     'team/page:v1',

@@ -22,7 +22,7 @@ const absentPaths = foreign.flatMap(({ manifest, config, layers }) => [
   ...[config, ...layers].map(({ digest }) => blobPath(image, digest)),
 ])
 
-test('platforms: an index is pulled from a node that holds one of its platforms', async () => {
+test('platforms: a node pulls an index from another that holds one of its platforms', async () => {
   assert.equal(platforms.length, 3)
   await a.pull(image.reference)
   await b.untilOffered(image)
@@ -31,12 +31,12 @@ test('platforms: an index is pulled from a node that holds one of its platforms'
   assert.deepEqual(await b.wrongFiles(image.reference, image), [])
 })
 
-/** Lets both nodes hold the image, if they do not yet. */
+/** Makes both nodes hold the image. */
 async function hold(): Promise<void> {
   for (const node of cluster.nodes) await node.pull(image.reference)
 }
 
-test('platforms: what the nodes do not hold is not served', async () => {
+test('platforms: nodes do not serve what they do not hold', async () => {
   await hold()
   for (const node of cluster.nodes) {
     for (const path of absentPaths) {
@@ -48,7 +48,7 @@ test('platforms: what the nodes do not hold is not served', async () => {
   }
 })
 
-test('platforms: what the nodes hold is announced, and nothing else', async () => {
+test('platforms: nodes announce exactly what they hold', async () => {
   await hold()
   const held = image.digests.map(digestKey)
   const names = [...held, tagKey({ registry: REGISTRY_NAME, repository: image.repository, tag: image.tag })]

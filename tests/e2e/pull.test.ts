@@ -20,9 +20,9 @@ const first = await push('team/first', [1_000, 3 << 20, 5 << 20])
 const second = await push('team/second', [2 << 20])
 const third = await push('team/third', [2 << 20, 100])
 
-/** Asserts that the node has the image, by its CRI and by the content of its unpacked files. */
+/** Asserts that the node has the image: its CRI lists it, and the unpacked files are right. */
 async function assertUsable(node: Node, image: PushedImage, reference = image.reference): Promise<void> {
-  // CRI lists what another client pulled once it has heard of it.
+  // CRI lists another client's pull only after it has heard of it.
   const find = async () => (await node.images()).find(({ tags, digests }) => [...tags, ...digests].includes(reference))
   await until(`${reference} to be among the images of ${node.name}`, async () => (await find()) !== undefined)
   const listed = (await find()) ?? assert.fail(`${reference} is gone from ${node.name}`)
@@ -34,14 +34,14 @@ async function assertUsable(node: Node, image: PushedImage, reference = image.re
   assert.deepEqual(await node.wrongFiles(reference, image), [])
 }
 
-test('pull: what no node has comes from upstream', async () => {
+test('pull: an image that no node has comes from upstream', async () => {
   const asked = await registry.requestsDuring(() => a.pull(first.reference))
   const missing = first.digests.filter((digest) => requestsFor([digest], asked).length === 0)
-  assert.deepEqual(missing, [], 'digests that upstream was not asked for')
+  assert.deepEqual(missing, [], 'digests that nobody asked upstream for')
   await assertUsable(a, first)
 })
 
-test('pull: what another node has is not asked from upstream', async () => {
+test('pull: nobody asks upstream for an image that another node has', async () => {
   await a.pull(first.reference)
   await b.untilOffered(first)
   const asked = await registry.requestsDuring(() => b.pull(first.reference))
@@ -49,7 +49,7 @@ test('pull: what another node has is not asked from upstream', async () => {
   await assertUsable(b, first)
 })
 
-test('pull: without upstream, by tag and by digest, with CRI and with ctr', async () => {
+test('pull: works without upstream, by tag and by digest, with CRI and with ctr', async () => {
   for (const image of [first, second]) await a.pull(image.reference)
   await b.ctrPull(third.reference)
   for (const image of [first, second, third]) await c.untilOffered(image)
@@ -67,7 +67,7 @@ test('pull: without upstream, by tag and by digest, with CRI and with ctr', asyn
   })
 })
 
-test('pull: an image of Docker Hub, by its short name', async () => {
+test('pull: gets an image of Docker Hub by its short name', async () => {
   const image = { ...(await push('library/hub', [100_000])), reference: 'docker.io/library/hub:v1' }
   await a.pull('hub:v1')
   await registry.whileDown(async () => {
@@ -80,10 +80,10 @@ test('pull: an image of Docker Hub, by its short name', async () => {
   await assertUsable(c, image)
 })
 
-test('pull: without upstream and without a holder it fails, soon', async () => {
+test('pull: fails soon without upstream and without a holder', async () => {
   const unknown = await push('team/unknown', [1000])
   await registry.whileDown(() =>
-    // containerd 2 reports the mirror's 404, which it ranks above a refused connection (docker/resolver.go).
+    // containerd 2 reports the mirror's 404: it ranks that above a refused connection (docker/resolver.go).
     assert.rejects(
       () => a.pull(unknown.reference, { timeoutMs: 30_000 }),
       byMajor({ 1: /connection refused/, 2: /not found/ }),
@@ -93,7 +93,7 @@ test('pull: without upstream and without a holder it fails, soon', async () => {
   await assertUsable(a, unknown)
 })
 
-test('pull: all nodes at once', async () => {
+test('pull: works on all nodes at once', async () => {
   const image = await push('team/crowd', [4 << 20, 4 << 20])
   await Promise.all(cluster.nodes.map((node) => node.pull(image.reference)))
   for (const node of cluster.nodes) await assertUsable(node, image)

@@ -1,4 +1,4 @@
-/** Who resolves, and with it who may pull: upstream registries that want a secret, beside nodes that hold their images. */
+/** Who resolves tags, and thereby who may pull: upstream registries that require a secret, and nodes that hold their images. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { tagKey } from '../../lib/oci/key.ts'
@@ -44,7 +44,7 @@ for (const [name, server] of [
 }
 await strict.mirror.start()
 
-/** What came to each mirror from its containerd. */
+/** The requests that each mirror got from its containerd. */
 const sent = new Map<Node, SentRequests>()
 for (const node of cluster.nodes)
   sent.set(node, await SentRequests.start(node.network, Number(new URL(REGISTRY_DOOR).port)))
@@ -52,15 +52,15 @@ for (const node of cluster.nodes)
 const push = async (kind: (typeof KINDS)[number], name: string, seed = name, layers = [100_000, 1 << 20]) =>
   await cluster.locked(kind).push(await cluster.makeImage({ seed: `${kind} ${seed}`, layers }), name)
 
-/** Of what upstream was asked, the content of an image. */
+/** The requests to upstream that ask for content of the image. */
 const contentOf = (image: PushedImage, asked: readonly UpstreamRequest[]) =>
   requestsFor(image.digests, asked).filter(({ method }) => method === 'GET')
 
-/** containerd 2 ranks the mirror's 404 above what upstream says (docker/resolver.go). */
+/** containerd 2 ranks the mirror's 404 above upstream's answer (docker/resolver.go). */
 const DENIED = byMajor({ 1: /unauthorized|authorization failed|denied|401/i, 2: /not found|unauthorized|denied|401/i })
 const UNREACHABLE = byMajor({ 1: /refused|i\/o timeout/, 2: /not found|refused/ })
 
-/** Asserts that a pull is denied, and that containerd got nothing of the image by it. */
+/** Asserts that a pull is denied, and that containerd got nothing of the image. */
 async function assertDenied(node: Node, image: PushedImage, secret?: Secret): Promise<void> {
   const held = async () => (await node.content()).filter((digest) => image.digests.includes(digest)).length
   const before = await held()
@@ -78,7 +78,7 @@ for (const kind of KINDS) {
   const image = imageOf(kind)
 
   describe(`resolve: a registry with ${kind}`, () => {
-    test('with the secret upstream is asked what the tag is, and the content comes from another node', async () => {
+    test('with the secret, upstream resolves the tag, and the content comes from another node', async () => {
       const first = await registry.requestsDuring(() => a.pull(image.reference, { secret: SECRET }))
       assert.equal(contentOf(image, first).filter(({ status }) => status === 200).length, image.digests.length)
       await b.untilOffered(image)
@@ -96,7 +96,7 @@ for (const kind of KINDS) {
       assert.deepEqual(contentOf(image, byDigest), [])
     })
 
-    test('without the secret, or with a wrong one, nobody gets what this node or another one holds', async () => {
+    test('without the secret or with a wrong one, nobody gets content of this node or another', async () => {
       for (const node of [b, c]) {
         const asked = await registry.requestsDuring(async () => {
           for (const secret of [undefined, WRONG]) await assertDenied(node, image, secret)
@@ -105,7 +105,7 @@ for (const kind of KINDS) {
       }
     })
 
-    test('a secret that is revoked between two pulls counts for the first one alone', async () => {
+    test('a secret that is revoked between two pulls works for the first one only', async () => {
       await b.pull(image.reference, { secret: SECRET })
       registry.lock.setSecrets([])
       for (const node of [b, c]) await assertDenied(node, image, SECRET)
@@ -113,7 +113,7 @@ for (const kind of KINDS) {
       await until('the secret to count again', () => b.pull(image.reference, { secret: SECRET }))
     })
 
-    test('a tag that was pushed again is the new image, although nodes hold the old one', async () => {
+    test('a tag that was pushed again yields the new image, although nodes hold the old one', async () => {
       const old = await push(kind, 'team/again:v1', 'old')
       await a.pull(old.reference, { secret: SECRET })
       await c.untilOffered(old)
@@ -123,7 +123,7 @@ for (const kind of KINDS) {
       }
     })
 
-    test('a member that gives a tag another digest is not believed', async () => {
+    test('nobody believes a member that gives a tag another digest', async () => {
       const [evil, good] = [await push(kind, 'team/evil:v1'), await push(kind, 'team/good:v1')]
       await a.pull(evil.reference, { secret: SECRET })
       await a.ctr('images', 'tag', evil.reference, good.reference)
@@ -132,7 +132,7 @@ for (const kind of KINDS) {
       assert.equal(await c.pull(good.reference, { secret: SECRET }), good.own.config.digest)
     })
 
-    test('containerd that need not ask the mirror what a tag is asks it for the content alone', async () => {
+    test('a containerd that resolves tags upstream asks the mirror for content only', async () => {
       const requests = sent.get(strict) ?? assert.fail()
       await strict.untilOffered(image)
       const heads = requests.count('HEAD')
@@ -144,7 +144,7 @@ for (const kind of KINDS) {
   })
 }
 
-test('resolve: what one tenant pulled on its node, another one does not get on another node', async () => {
+test('resolve: a tenant cannot get on another node what another tenant pulled', async () => {
   const registry = cluster.locked('bearer')
   const image = await push('bearer', 'alice/app:v1')
   await a.pull(image.reference, { secret: ALICE })
@@ -154,7 +154,7 @@ test('resolve: what one tenant pulled on its node, another one does not get on a
   assert.deepEqual(contentOf(image, asked), [])
 })
 
-test('resolve: upstream that goes down in the middle of a pull does not matter to it', async () => {
+test('resolve: a pull succeeds although upstream goes down in its middle', async () => {
   const registry = cluster.locked('basic')
   const image = await push('basic', 'team/middle:v1', 'middle', [4 << 20])
   const [layer] = image.own.layers
@@ -170,7 +170,7 @@ test('resolve: upstream that goes down in the middle of a pull does not matter t
   assert.deepEqual(await c.wrongFiles(image.reference, image), [])
 })
 
-test('resolve: while upstream is down or hangs, the swarm resolves and says so; with --resolve upstream nobody does', async () => {
+test('resolve: while upstream is down or hangs, the swarm resolves and says so; with --resolve upstream nobody does so', async () => {
   const [down, hanging] = [cluster.locked('basic'), cluster.locked('bearer')]
   await hanging.daemon.pause()
   try {
@@ -183,7 +183,7 @@ test('resolve: while upstream is down or hangs, the swarm resolves and says so; 
           assert.equal(headers.get('x-swarmirror-resolved'), 'swarm')
           assert.equal(headers.get('docker-content-digest'), image.target.digest)
         }
-        // As documented: what upstream cannot deny now, the swarm gives.
+        // As documented: the swarm gives what upstream cannot deny at the moment.
         await c.pull(image.reference)
         await c.pull(image.digestReference)
         assert.deepEqual(await c.wrongFiles(image.reference, image), [])

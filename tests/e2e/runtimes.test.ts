@@ -12,7 +12,7 @@ const cluster = await testCluster({
 })
 
 for (const holder of cluster.nodes) {
-  test(`runtimes: mirrors on the others pull what the one on ${holder.name} has`, async () => {
+  test(`runtimes: mirrors on the other runtimes pull what the one on ${holder.name} has`, async () => {
     const made = await cluster.makeImage({ seed: holder.name, layers: [1 << 20, 8 << 20] })
     const image = await cluster.registry.push(made, `team/from-${holder.name}:v1`)
     await holder.pull(image.reference)

@@ -1,4 +1,4 @@
-/** A pod has containerd's socket as one file: the file that was there when its container started. */
+/** A pod mounts containerd's socket as a single file: the file that existed when its container started. */
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import process from 'node:process'
@@ -12,7 +12,7 @@ const MAIN = join(import.meta.dirname, '..', '..', 'main.ts')
 const cluster = await testCluster({ nodes: [{ name: 'a', start: ['containerd'] }] })
 const a = cluster.node('a')
 
-test('socket: a mirror that has it as one file ends when containerd makes another, and its next start has that one', async () => {
+test('socket: a mirror with a mounted socket file ends when containerd makes a new one, and its next start mounts that', async () => {
   const directory = await a.makeDirectory('mounted')
   const flags = {
     ...defaultFlags(a.network, cluster.swarmKey),
@@ -20,7 +20,7 @@ test('socket: a mirror that has it as one file ends when containerd makes anothe
     'containerd-config': a.paths.config,
     'certs-dir': a.paths.certs,
   }
-  // In the mount namespace that is the process's own, as a container has one.
+  // In a mount namespace of its own, like a container.
   const script = 'touch "$1" && mount --bind "$0" "$1" && shift && exec "$@"'
   const mirror = new Daemon({
     name: 'mounted-mirror',

@@ -8,9 +8,9 @@ const { registry } = cluster
 const [a, b, c] = [cluster.node('a'), cluster.node('b'), cluster.node('c')]
 
 const LAYER = 30_000_000
-/** In bytes per second: the layer takes longer than what a test does meanwhile, be the machine ever so busy. */
+/** In bytes per second: the layer takes longer than a test's other work, even on a very busy machine. */
 const SLOW = 2_000_000
-/** How much of the layer has arrived when something happens: enough to be in the middle of it. */
+/** How many bytes of the layer have arrived when something happens: enough to be in the middle of it. */
 const MIDDLE = 1_000_000
 
 /** curl's exit code for a body that ended early with FIN. RST would be 56. */
@@ -19,14 +19,14 @@ const PARTIAL_FILE = 18
 const push = async (name: string) =>
   await registry.push(await cluster.makeImage({ seed: name, layers: [LAYER] }), `${name}:v1`)
 
-/** Every test begins with a B that has just started and serves at full speed, and with the others. */
+/** Every test begins with the other nodes running, and with a B that has just started and serves at full speed. */
 afterEach(async () => {
   await b.network.unshape('out')
   if (b.mirror.running) await b.mirror.kill()
   for (const { mirror } of cluster.nodes) if (!mirror.running) await mirror.start()
 })
 
-/** Lets B alone hold the image, and C be in the middle of getting its layer from there, slowly. */
+/** Makes B the only holder of the image, and C slowly download the layer from B, until C is in its middle. */
 async function inTheMiddle(image: PushedImage): Promise<ReturnType<Node['startCurl']>> {
   await b.pull(image.reference)
   await c.untilOffered(image)
@@ -37,14 +37,14 @@ async function inTheMiddle(image: PushedImage): Promise<ReturnType<Node['startCu
   return transfer
 }
 
-test('stop: SIGTERM withdraws, finishes the running transfer, and ends with 0', async () => {
+test('stop: SIGTERM makes a mirror withdraw, finish the running transfer, and exit with 0', async () => {
   const image = await push('team/stop')
   const transfer = await inTheMiddle(image)
   const stopped = b.mirror.stop()
   await until('the mirror of B to say that it is not ready', async () => !(await b.isReady()))
   await a.untilGone(image)
   assert.deepEqual(Object.values(await cluster.announcers(image.digests.map(digestKey))).flat(), [])
-  assert.ok((await transfer.received()) < LAYER, 'expected the transfer to be still running')
+  assert.ok((await transfer.received()) < LAYER, 'expected the transfer to still run')
   await b.network.unshape('out')
   const result = await transfer.result
   assert.deepEqual([result.exitCode, result.status, result.size], [0, 200, image.own.layers[0]?.size])
@@ -53,12 +53,12 @@ test('stop: SIGTERM withdraws, finishes the running transfer, and ends with 0', 
   await a.untilOffered(image)
 })
 
-test('stop: a mirror without work ends with 0 after SIGTERM', async () => {
+test('stop: SIGTERM makes an idle mirror exit with 0', async () => {
   assert.equal(await a.mirror.stop(), 0)
   await a.mirror.start()
 })
 
-test('stop: a peer that is killed in mid-body ends the transfer with FIN', async () => {
+test('stop: when a peer is killed in mid-body, the transfer ends with FIN', async () => {
   const image = await push('team/killed')
   const transfer = await inTheMiddle(image)
   await b.mirror.kill()
@@ -67,7 +67,7 @@ test('stop: a peer that is killed in mid-body ends the transfer with FIN', async
   assert.ok(result.size >= MIDDLE && result.size < LAYER, `${result.size} bytes`)
 })
 
-test('stop: a pull whose peer is killed in mid-body goes on upstream at the offset', async () => {
+test('stop: when a peer is killed in mid-body, the pull continues upstream at the offset', async () => {
   const image = await push('team/resumed')
   await b.pull(image.reference)
   await c.untilOffered(image)

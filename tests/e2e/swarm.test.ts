@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { logLines, type Node, type NodeOptions, testCluster, until } from './harness/index.ts'
 
-/** What the nodes know of each other: the name of a headless service, which each resolves in its own way. */
+/** The nodes find each other by the name of a headless service, which each node resolves to its own list. */
 const SERVICE = 'swarm.test'
 const options = (name: string): NodeOptions => ({
   name,
@@ -17,19 +17,19 @@ const push = async (name: string) =>
   await cluster.registry.push(await cluster.makeImage({ seed: name, layers: [10_000] }), `${name}:v1`)
 const image = await push('team/swarm')
 
-/** Lets a node know others, with a mirror that runs: each test begins with what it needs, however the one before has ended. */
+/** Tells a node the others' addresses and makes its mirror run, so that each test begins with what it needs. */
 async function join(node: Node, others: Node[]): Promise<void> {
   await know(node, others)
   if (!node.mirror.running) await node.mirror.start()
 }
 
-/** Lets A hold the image. */
+/** Makes A hold the image. */
 async function hold(): Promise<void> {
   await join(a, [a])
   await a.pull(image.reference)
 }
 
-test('swarm: a node that knows only itself is ready, and says that it is alone', async () => {
+test('swarm: a node that knows only itself becomes ready, and says that it is alone', async () => {
   await know(a, [a])
   await a.mirror.start()
   assert.equal(await a.isReady(), true)
@@ -38,13 +38,13 @@ test('swarm: a node that knows only itself is ready, and says that it is alone',
   await a.pull(image.reference)
 })
 
-test('swarm: a node that comes later finds what is there', async () => {
+test('swarm: a node that joins later finds what others have', async () => {
   await hold()
   await join(b, [a, b])
   await b.untilOffered(image)
 })
 
-test('swarm: a node whose bootstrap name does not resolve yet is not ready, names it, and joins when it does', async () => {
+test('swarm: a node waits, not ready, for its bootstrap name to resolve, names it, and then joins', async () => {
   await hold()
   await know(c, [])
   c.mirror.spawn()
@@ -60,7 +60,7 @@ test('swarm: a node whose bootstrap name does not resolve yet is not ready, name
   await c.mirror.ready()
 })
 
-test('swarm: a node that was killed and comes back is found again', async () => {
+test('swarm: others find a node again that was killed and came back', async () => {
   await hold()
   for (const node of [b, c]) await join(node, [a, b, c])
   await b.untilOffered(image)
@@ -71,7 +71,7 @@ test('swarm: a node that was killed and comes back is found again', async () => 
   await c.untilOffered(image)
 })
 
-test('swarm: the nodes find each other after all were killed and started at once', async () => {
+test('swarm: the nodes find each other after all were killed and restarted at once', async () => {
   await hold()
   for (const node of cluster.nodes) await join(node, [a, b, c])
   await Promise.all(cluster.nodes.map(({ mirror }) => mirror.kill()))

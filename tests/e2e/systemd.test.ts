@@ -10,10 +10,10 @@ import { blockOf } from '../fixtures/readme.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 
-/** Highest exposure that systemd may see in the unit, from 0 to 10: it calls below 5 "OK", a unit without any of it has 9.6. */
+/** The highest exposure that systemd may see in the unit, from 0 to 10. It calls below 5 "OK"; an unconfined unit has 9.6. */
 const MOST_EXPOSED = 4
 
-test("systemd: the README's unit file is one that systemd takes, and confined", async () => {
+test("systemd: accepts the README's unit file, and finds it confined", async () => {
   const dir = await mkdtemp(join(tmpdir(), 'swarmirror-unit-'))
   try {
     const program = join(dir, 'swarmirror')
@@ -31,13 +31,13 @@ test("systemd: the README's unit file is one that systemd takes, and confined", 
       blockOf('lib/commands/README.md', 'unit').replace('[Service]\n', '[Service]\nProtectSytem=strict\n'),
     )
     const wrong = await analyze('verify', '--man=no').catch((error: { stderr: string }) => error)
-    assert.match(wrong.stderr, /ProtectSytem/, 'a misspelt key must be seen')
+    assert.match(wrong.stderr, /ProtectSytem/, 'a misspelt key must be found')
   } finally {
     await rm(dir, { recursive: true, force: true })
   }
 })
 
-test("systemd: with the unit's environment the executable runs on a host where nothing in /tmp may be run", async () => {
+test("systemd: with the unit's environment the executable runs on a host with a noexec /tmp", async () => {
   const dir = await mkdtemp(join(tmpdir(), 'swarmirror-noexec-'))
   try {
     await promisify(execFile)(join(ROOT, 'node_modules', '.bin', 'bun'), [join(ROOT, '.ci', 'build.ts'), dir])

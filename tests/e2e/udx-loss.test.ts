@@ -1,10 +1,10 @@
-// UDX under loss that a real packet filter makes: peers in a network namespace of their own, whose loopback drops datagrams. Root only.
+// UDX under loss by a real packet filter: peers in their own network namespace, whose loopback drops datagrams. Needs root.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { after, before, test } from 'node:test'
 import { type Kind, onNode, Peer } from '../unit/udx/support/peers.ts'
 
-/** Bytes of a transfer: hundreds of times what members send each other. */
+/** Bytes of a transfer: hundreds of times as many as members send each other. */
 const SIZE = 16 * 1024
 const NAMESPACE = `udx-loss-${process.pid}`
 const isRoot = process.getuid?.() === 0
@@ -16,7 +16,7 @@ const run = (...[command, ...args]: [string, ...string[]]) =>
   execFileSync(command, args, { stdio: ['ignore', 'pipe', 'pipe'] })
 const nft = (...args: string[]) => run('ip', 'netns', 'exec', NAMESPACE, 'nft', ...args)
 
-/** Drops this share of all datagrams, in percent, as they leave and again as they arrive: what two bad ends do. */
+/** Drops this share of all datagrams, in percent, as they leave and again as they arrive, like two bad ends of a link. */
 function drop(percent: number): void {
   nft('flush', 'ruleset')
   nft('add', 'table', 'inet', 'loss')
@@ -36,7 +36,7 @@ function drop(percent: number): void {
   }
 }
 
-/** Datagrams that the filter has dropped so far. */
+/** The number of datagrams that the filter has dropped so far. */
 function dropped(): number {
   const counters = nft('list', 'ruleset')
     .toString()
@@ -80,11 +80,11 @@ for (const [client, server] of PAIRS as readonly (readonly [Kind, Kind])[]) {
       const { publicKey = '' } = await b.do({ do: 'listen' })
       drop(5)
       for (const direction of ['up', 'down'] as const) {
-        // The worker compares the digests of what was sent and of what has come.
+        // The worker compares the digests of the sent and the received bytes.
         const { ms = 0 } = await a.do({ do: 'transfer', publicKey, direction, bytes: SIZE })
         console.log(`${client} ${direction} ${server}: ${ms.toFixed(0)} ms`)
       }
-      assert.ok(dropped() > 0, 'the filter was in the way')
+      assert.ok(dropped() > 0, 'the filter dropped something')
       drop(0)
       const ended = await Promise.all(peers.map((peer) => peer.stop()))
       assert.ok(ended.every(Boolean), `ended by themselves after stop: ${ended}`)

@@ -1,4 +1,4 @@
-/** What a rolling upgrade of the DaemonSet does to pulls: one mirror after the other stops and starts again. */
+/** Pulls during a rolling upgrade of the DaemonSet: one mirror after the other stops and starts again. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
@@ -9,25 +9,25 @@ const { nodes, registry } = cluster
 
 /** In bytes. */
 const LAYERS = [3_000_000, 1_500_000, 200_000]
-/** How many rounds of upgrades there are: more than two where pulls were not in the way of each of the mirrors. */
+/** How many rounds of upgrades there are: more than the least only while some mirror was never away during a pull. */
 const ROUNDS = { least: 2, most: 8 }
-/** In bytes per second: a pull of those layers takes a second at least, so that mirrors stop in the middle of some. */
+/** In bytes per second: a pull of those layers takes at least a second, so that mirrors stop in the middle of some. */
 const LINK = 6_000_000
 
 interface Pulled {
   readonly node: Node
   readonly reference: string
-  /** The mirror that was being replaced when it began and when it ended. */
+  /** The mirrors that were being replaced when the pull began and when it ended. */
   readonly during: readonly string[]
 }
 
-test('upgrade: an upgrade of the DaemonSet never breaks running pulls', async () => {
+test('upgrade: upgrading the DaemonSet never breaks running pulls', async () => {
   const images: PushedImage[] = []
   for (let count = 1; count <= 3; count++) {
     const image = await cluster.makeImage({ seed: `upgrade ${count}`, layers: LAYERS })
     images.push(await registry.push(image, `team/upgrade:v${count}`))
   }
-  // Each image on one node at first, so that every node pulls from every other one.
+  // Each image starts on one node, so that every node pulls from every other one.
   for (const [index, node] of nodes.entries()) await node.pull(images[index]?.reference ?? '')
   for (const node of nodes) for (const image of images) await node.untilOffered(image)
   for (const { network } of nodes) await network.shape('out', LINK)
@@ -35,7 +35,7 @@ test('upgrade: an upgrade of the DaemonSet never breaks running pulls', async ()
   let replaced = 'none'
   let over = false
   const pulls: Pulled[] = []
-  /** Pulls on one node what others have, again and again. A pull that fails ends the test. */
+  /** Pulls on one node what others have, again and again. A failed pull ends the test. */
   const keepPulling = async (node: Node) => {
     const others = images.filter((_, index) => nodes[index] !== node)
     while (!over) {
@@ -44,24 +44,24 @@ test('upgrade: an upgrade of the DaemonSet never breaks running pulls', async ()
         await node.pull(image.reference)
         pulls.push({ node, reference: image.reference, during: [before, replaced] })
         assert.deepEqual(await node.wrongFiles(image.reference, image), [])
-        // With its content, so that the next pull finds nothing of it here.
+        // Its content goes too, so that the next pull finds nothing here.
         await node.removeImage(image.reference)
       }
       await setImmediate()
     }
   }
-  /** Whether the mirror of that node was away during a pull of its own node, and during one of another. */
+  /** Whether the mirror of that node was away during a pull of its own node, and during a pull of another node. */
   const disturbed = (name: string) => {
     const during = pulls.filter(({ during }) => during.includes(name))
     return { own: during.some(({ node }) => node.name === name), others: during.some(({ node }) => node.name !== name) }
   }
   const isSeen = () => nodes.map(({ name }) => disturbed(name)).every(({ own, others }) => own && others)
   const upgrade = async () => {
-    // As the DaemonSet's strategy does: the next node when the one before is ready.
+    // Like the DaemonSet's strategy: the next node follows when the one before is ready.
     for (let round = 1; round <= ROUNDS.least || (round <= ROUNDS.most && !isSeen()); round++) {
       for (const node of nodes) {
         replaced = node.name
-        assert.equal(await node.mirror.stop(), 0, `the mirror of ${node.name} ended within its grace`)
+        assert.equal(await node.mirror.stop(), 0, `the mirror of ${node.name} must exit with 0 within its grace period`)
         await node.mirror.start()
       }
     }

@@ -1,12 +1,12 @@
 /** A request that the upstream registry has answered. */
 export interface UpstreamRequest {
-  /** The address of who asked. */
+  /** The client's address. */
   readonly client: string
   readonly method: string
   /** Path and query. */
   readonly target: string
   readonly status: number
-  /** Bytes of the body that were sent. */
+  /** Bytes of the body that the registry sent. */
   readonly bytes: number
   readonly userAgent: string
 }

@@ -1,4 +1,4 @@
-/** The chart as helm renders it, for the tests. */
+/** The chart as helm renders it. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
@@ -37,7 +37,7 @@ export interface Rendered {
   readonly resources: readonly Resource[]
   readonly daemonSet: apps.IDaemonSet
   readonly pod: Pod
-  /** What runs on the nodes when the chart is uninstalled, if anything is to be done there. */
+  /** What runs on the nodes when the chart is uninstalled, if there is anything to do. */
   readonly uninstall: apps.IDaemonSet | undefined
 }
 
@@ -63,7 +63,7 @@ export async function renderChart(values: object = {}, chart = CHART): Promise<R
   return read(await helm('template', 'swarmirror', chart, '--namespace', 'swarmirror', ...given))
 }
 
-/** As Kubernetes reads them: YAML 1.1, where 0400 is octal. */
+/** Parsed as Kubernetes does: YAML 1.1, where 0400 is octal. */
 export function readResources(text: string): Resource[] {
   return parseAllDocuments(text, { version: '1.1' })
     .map((document) => document.toJS() as Resource | null)
@@ -83,7 +83,7 @@ const isHook = ({ annotations = {} }: Resource['metadata']) => Object.hasOwn(ann
 
 /** The pod of a DaemonSet. */
 export function podOf(daemonSet: apps.IDaemonSet | undefined): Pod {
-  return daemonSet?.spec?.template.spec ?? assert.fail('there is no such DaemonSet')
+  return daemonSet?.spec?.template.spec ?? assert.fail('the DaemonSet is missing')
 }
 
 /** The containers of the mirror's own image. */
@@ -91,14 +91,14 @@ export function own({ initContainers = [], containers }: Pod): Container[] {
   return [...initContainers, ...containers].filter(({ image }) => image?.startsWith('localhost/swarmirror:'))
 }
 
-/** What the kubelet makes of a container's environment: `$(NAME)` is replaced by a variable that stands before it. */
+/** A container's environment as the kubelet expands it: earlier variables replace `$(NAME)`. */
 export function environmentOf({ env = [] }: Container, node = NODE): Record<string, string> {
   const environment: Record<string, string> = {}
   for (const { name, value, valueFrom } of env) {
     assert.ok(!(name in environment), `${name} is there twice, which the API server refuses`)
     const field = { 'status.hostIP': node, 'spec.nodeName': 'node-1' }[valueFrom?.fieldRef?.fieldPath ?? '']
     const text = value?.replace(/\$\((\w+)\)/g, (whole, other) => environment[other] ?? whole) ?? field
-    environment[name] = text ?? assert.fail(`the value of ${name} is not known here`)
+    environment[name] = text ?? assert.fail(`the value of ${name} is unknown here`)
   }
   return environment
 }

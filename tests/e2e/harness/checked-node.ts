@@ -15,7 +15,7 @@ import { until } from './wait.ts'
 const MAIN = join(import.meta.dirname, '..', '..', '..', 'main.ts')
 const NODE = join(import.meta.dirname, '..', '..', '..', 'node_modules', '.bin', 'node')
 
-/** How a mirror ends for which the node is not configured. */
+/** The exit code of a mirror whose node is not configured for it. */
 export const EX_CONFIG = 78
 
 /** Runs a command of the mirror as another user, or below another command. */
@@ -25,8 +25,8 @@ export interface RunOptions {
 }
 
 /**
- * A node on which somebody sets the mirror up: its containerd gets one configuration after the other, the mirror is started
- * on it, and what is printed is done. It does what a person at a terminal would do, and knows no more.
+ * A node on which somebody sets the mirror up: its containerd gets one configuration after the other, the mirror starts there,
+ * and the node follows what it prints. It does what a person at a terminal would do, and knows no more.
  */
 export async function createCheckedNode(cluster: Cluster, name: string) {
   const node = cluster.node(name)
@@ -47,7 +47,7 @@ export async function createCheckedNode(cluster: Cluster, name: string) {
     runtime: defaultRuntime(),
     flags: () => flags,
   })
-  // There is no systemd on this node: the test starts containerd again when it is asked for.
+  // This node has no systemd: the test restarts containerd when the output asks for it.
   const bin = await node.makeDirectory('bin')
   const asked = join(bin, 'asked')
   await writeFile(join(bin, 'systemctl'), `#!/bin/sh\necho "$*" > ${asked}\n`)
@@ -71,12 +71,12 @@ export async function createCheckedNode(cluster: Cluster, name: string) {
     return await node.tryExec(program, rest)
   }
 
-  /** Does what was printed: changes all files first, as they are then, and types the commands in their order. */
+  /** Does what was printed: first changes all files as they are then, and then runs the commands in order. */
   async function follow(remedies: readonly PrintedRemedy[]): Promise<void> {
     const files = Map.groupBy(remedies, ({ file }) => file)
     for (const [file, changes] of files) {
       const lines = changes.flatMap(({ lines }) => lines)
-      // Two findings may have one remedy, which is to be followed once.
+      // Two findings may share a remedy, which is followed once.
       const edits = distinct(changes.flatMap(({ edits }) => edits))
       if (file === undefined) {
         for (const line of lines) set(line)
@@ -86,10 +86,10 @@ export async function createCheckedNode(cluster: Cluster, name: string) {
     for (const command of distinct(remedies.flatMap(({ command }) => command ?? []))) await type(command)
   }
 
-  /** A setting of the mirror, as a variable. */
+  /** A setting of the mirror as an environment variable. */
   function set(line: string): void {
     const [, variable, value] = /^SWARMIRROR_([A-Z_]+)=(.*)$/.exec(line) ?? []
-    assert.ok(variable !== undefined, `a line that belongs nowhere: ${line}`)
+    assert.ok(variable !== undefined, `an unexpected line: ${line}`)
     flags = { ...flags, [variable.toLowerCase().replaceAll('_', '-')]: value }
   }
 
@@ -117,9 +117,9 @@ export async function createCheckedNode(cluster: Cluster, name: string) {
       return flags
     },
 
-    /** Starts containerd with these files; without CRI it has only to answer. The mirror's flags are the usual ones again. */
+    /** Starts containerd with these files; without CRI it only has to answer. Resets the mirror's flags to the usual ones. */
     async configure(text: string, options: { readonly imported?: string; readonly cri?: boolean } = {}): Promise<void> {
-      // A test that has failed leaves a mirror that runs.
+      // A failed test may leave a running mirror.
       if (mirror.running) await mirror.kill()
       if (containerd.running) await containerd.stop()
       await writeFile(paths.config, text)
@@ -134,7 +134,7 @@ export async function createCheckedNode(cluster: Cluster, name: string) {
     /** Runs a command of the mirror with its flags. */
     run: (command: string, options?: RunOptions) => main(command, flags, [], options),
 
-    /** The report of `check`, as a machine takes it. */
+    /** The report of `check` in JSON. */
     async check(
       given: MirrorFlags = flags,
       options?: RunOptions,
@@ -144,7 +144,7 @@ export async function createCheckedNode(cluster: Cluster, name: string) {
       return { code, report: JSON.parse(stdout) }
     },
 
-    /** What `check` prints on a terminal has to be done, for findings of one severity. */
+    /** What `check` on a terminal tells a person to do, for findings of one severity. */
     async printed(severity: Severity, given: MirrorFlags = flags, options?: RunOptions): Promise<PrintedRemedy[]> {
       const { stdout } = await main('check', { ...given, 'log-level': 'warn' }, [], options)
       return readPrintedRemedies(stdout).filter((remedy) => remedy.severity === severity)
@@ -161,25 +161,25 @@ export async function createCheckedNode(cluster: Cluster, name: string) {
       }
     },
 
-    /** Starts the mirror, which must end by itself; gives its exit code, the errors that it logged, and what it printed to do. */
+    /** Starts the mirror, which must end by itself. Returns its exit code, the errors that it logged, and what it says to do. */
     async refused() {
       mirror.spawn()
       await until('the mirror to end', () => !mirror.running)
       const lines = logLines(mirror)
-      assert.ok(!lines.some(({ event }) => event === 'ready'), 'it was never ready')
+      assert.ok(!lines.some(({ event }) => event === 'ready'), 'it must never be ready')
       const errors = lines.filter(({ event, severity }) => event === 'finding' && severity === 'error')
       const remedies = readPrintedRemedies(mirror.output('stderr'))
       return { code: await mirror.exited, told: errors.map(({ id }) => String(id)), remedies }
     },
 
-    /** Starts the mirror, which must be ready with no error found, and ends it. */
+    /** Starts the mirror, which must become ready and find no error, and stops it. */
     async startsReady(): Promise<void> {
       await mirror.start()
       assert.match(await metricsOf(node), /swarmirror_check_findings\{severity="error"\} 0/)
       assert.equal(await mirror.stop(), 0)
     },
 
-    /** Does what `check` prints until it prints nothing more: one remedy may uncover another. */
+    /** Follows what `check` prints until it prints nothing more: one remedy may uncover another. */
     async followAll(severity: Severity = 'error'): Promise<void> {
       for (let round = 1; round <= 3; round++) {
         const remedies = await this.printed(severity)
@@ -192,8 +192,8 @@ export async function createCheckedNode(cluster: Cluster, name: string) {
 }
 
 /**
- * What is not right, as `severity id`. A node that is alone has nobody to compare its clock and its swarm key with, and a
- * containerd that never pulled anything has no content to look into. Whether a registry can be reached is beside the point.
+ * The findings other than `ok`, as `severity id`, without those that do not matter here: a lone node has nobody to compare its clock
+ * and swarm key with, a containerd that never pulled has no content to look into, and a registry may be out of reach.
  */
 export function wrong({ findings }: Report): string[] {
   return findings

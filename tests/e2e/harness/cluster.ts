@@ -24,7 +24,7 @@ import { createNode, type Node } from './node.ts'
 import { REGISTRY_NAME, Registry } from './registry.ts'
 import { createRun, type Run, sweep } from './run.ts'
 
-/** What the harness runs, all from Debian. */
+/** The commands that the harness runs, all from Debian. */
 const TOOLS = [
   'ip',
   'nft',
@@ -41,19 +41,19 @@ const TOOLS = [
   'umount',
 ]
 
-/** How many of a log's last lines are shown when a test fails. */
+/** How many of a log's last lines a failed test shows. */
 const SHOWN_LINES = 60
 
 export interface NodeOptions {
   /** 1 to 12 lower-case letters and digits. */
   readonly name: string
-  /** Runs the mirror; by default what the environment variable E2E_RUNTIME says, or Node. */
+  /** The mirror's runtime; by default the one that the environment variable E2E_RUNTIME names, or Node. */
   readonly runtime?: Runtime
-  /** What is started with the cluster; both by default. The rest can be started later. */
+  /** What starts with the cluster; both by default. The test can start the rest later. */
   readonly start?: readonly ('containerd' | 'mirror')[]
-  /** Flags of the mirror, over those that the harness sets. */
+  /** Flags of the mirror, which override those of the harness. */
   readonly flags?: MirrorFlags
-  /** Writes the config.toml, instead of the harness. */
+  /** Writes the config.toml instead of the harness. */
   readonly containerdConfig?: ContainerdConfig
 }
 
@@ -61,7 +61,7 @@ export interface NodeOptions {
 export type LockKind = 'basic' | 'bearer'
 
 export interface ClusterOptions {
-  /** A name alone is a node with all defaults. */
+  /** A name alone means a node with all defaults. */
   readonly nodes: readonly (string | NodeOptions)[]
   /** Whether there is an upstream registry. */
   readonly registry?: boolean
@@ -122,7 +122,7 @@ export class Cluster {
     const [from] = this.nodes
     if (from === undefined) throw new Error('no node to ask from')
     const doors = new Map(this.nodes.map(({ name, network }) => [peerAddress(network), name]))
-    // Each that does not answer would be waited for.
+    // The lookup would wait for each node that does not answer.
     const running = this.nodes.filter(({ mirror }) => mirror.running)
     const nodes = running.map(({ address }) => ({ host: address, port: PEER_PORT }))
     const found = await lookup(from.network, { swarmKey: this.swarmKey, nodes, keys })
@@ -131,7 +131,7 @@ export class Cluster {
     )
   }
 
-  /** Makes an image among the cluster's files. */
+  /** Makes an image in the cluster's directory. */
   makeImage(options: ImageOptions): Promise<Image> {
     this.#images += 1
     return makeImage(join(this.#run.directory, `image-${this.#images}`), options)
@@ -142,7 +142,7 @@ export class Cluster {
     return new Map(this.#daemons().flatMap((daemon) => daemon.logFiles.map((file) => [file, readOrEmpty(file).length])))
   }
 
-  /** The last lines of every daemon's logs (since the marks), for a person who looks into a failure. */
+  /** The last lines of every daemon's logs (since the marks), for somebody who looks into a failure. */
   logs(since: LogMarks = new Map()): string {
     const described = this.#daemons().flatMap((daemon) => daemon.logFiles.map((file) => [daemon.title, file] as const))
     return described.map(([title, file]) => lastLines(title, file, since.get(file) ?? 0)).join('')
@@ -162,9 +162,9 @@ export class Cluster {
 }
 
 /**
- * Makes a cluster and waits until everything in it is ready. What an earlier, killed test process left is removed first.
+ * Makes a cluster and waits until everything in it is ready. First removes what an earlier, killed test process left.
  *
- * @throws {Error} when not root, when a tool is missing, or when a part does not become ready; nothing is left then
+ * @throws {Error} when not root, when a tool is missing, or when a part does not become ready; it then leaves nothing behind
  */
 export async function createCluster(options: ClusterOptions): Promise<Cluster> {
   assertPossible()
@@ -215,7 +215,7 @@ async function build(
   )
   const server = upstream?.url
   for (const node of created) {
-    // A mirror does not start where containerd would not ask it.
+    // A mirror does not start if containerd would not ask it.
     await node.writeHosts('_default', { hosts: [{ url: REGISTRY_DOOR }] })
     for (const { name, url } of guarded) await node.writeHosts(name, { server: url, hosts: [{ url: REGISTRY_DOOR }] })
     if (server === undefined) continue

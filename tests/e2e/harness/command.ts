@@ -4,11 +4,11 @@ import { environmentOfPrograms } from '../../fixtures/programs.ts'
 /** Longest time that a command may take, in milliseconds, unless the caller says otherwise. */
 const COMMAND_TIMEOUT_MS = 120_000
 
-/** Most bytes kept of a command's standard output and error each; what is larger belongs in a file. */
+/** The most bytes kept of a command's standard output, and of its standard error; larger output belongs in a file. */
 const OUTPUT_LIMIT = 16 << 20
 
 export interface CommandOptions {
-  /** What the command reads from its standard input. */
+  /** The command's standard input. */
   readonly input?: string
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
@@ -33,12 +33,12 @@ export class CommandError extends Error {
   }
 }
 
-/** The environment of everything that the harness starts: nothing of the caller's settings leaks into it. */
+/** The environment of everything that the harness starts: the caller's settings do not leak into it. */
 export function cleanEnvironment(): Record<string, string> {
   return { ...environmentOfPrograms(), LANG: 'C.UTF-8' }
 }
 
-/** Runs a command to its end, whatever its exit code. It is killed when it takes longer than `timeoutMs`. */
+/** Runs a command to its end, whatever its exit code. Kills it when it takes longer than `timeoutMs`. */
 export function tryRun(command: string, args: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
   const { input, timeoutMs = COMMAND_TIMEOUT_MS, signal } = options
   const { promise, resolve, reject } = Promise.withResolvers<CommandResult>()
@@ -82,7 +82,7 @@ export async function run(command: string, args: readonly string[], options: Com
   return result.stdout
 }
 
-/** Runs a command while the process is exiting and nothing asynchronous runs any more. Returns what it printed. */
+/** Runs a command while the process exits, when nothing asynchronous runs any more. Returns what it printed. */
 export function runSync(command: string, args: readonly string[]): { ok: boolean; stdout: string; stderr: string } {
   const result = spawnSync(command, args, { encoding: 'utf8', env: cleanEnvironment(), timeout: COMMAND_TIMEOUT_MS })
   return { ok: result.status === 0, stdout: result.stdout ?? '', stderr: result.stderr ?? String(result.error ?? '') }

@@ -22,17 +22,17 @@ export type Snapshotter = 'overlayfs' | 'native'
 /** Writes a config.toml for these paths. */
 export type ContainerdConfig = (paths: ContainerdPaths, snapshotter: Snapshotter) => string
 
-/** What a configuration may say beside the usual. */
+/** What a configuration may change. */
 export interface ConfigChoices {
-  /** The version of the file; the newest that this containerd reads if missing. */
+  /** The version of the file; by default the newest that this containerd reads. */
   readonly file?: 2 | 3
-  /** containerd 2 only: CRI pulls by itself instead of through the transfer service. */
+  /** containerd 2 only: CRI itself pulls, not the transfer service. */
   readonly localPull?: boolean
-  /** containerd 2.1 and later: bytes of the chunks in which one layer is fetched by several requests at once. */
+  /** containerd 2.1 and later: the size of the chunks in which several requests fetch a layer at once, in bytes. */
   readonly parallelFetch?: number
 }
 
-/** CRI on, our certs directory effective, and nothing outside of the node's own directory. */
+/** CRI is on, our certs directory counts, and everything is inside the node's own directory. */
 export function containerdConfig({
   file = byMajor({ 1: 2, 2: 3 }),
   localPull,
@@ -68,7 +68,7 @@ ${localPull === undefined ? '' : `  use_local_image_pull = ${localPull}\n`}${fet
 ${fetch === '' ? '' : `[plugins."io.containerd.transfer.v1.local"]\n${fetch}`}${unpackingBy(snapshotter)}`
 }
 
-/** CRI of containerd 2 pulls with a snapshotter only if the transfer service has it in a table of its own. */
+/** containerd 2's CRI pulls with a snapshotter only if the transfer service has a table for it. */
 function unpackingBy(snapshotter: Snapshotter): string {
   if (snapshotter === 'overlayfs' || CONTAINERD.major === 1) return ''
   return `[[plugins."io.containerd.transfer.v1.local".unpack_config]]
@@ -104,7 +104,7 @@ export async function createContainerd(
     certs: join(directory, 'certs.d'),
     config: join(directory, 'config.toml'),
   }
-  // As on a real node, only root reaches the content.
+  // Only root reaches the content, as on a real node.
   mkdirSync(paths.root, { recursive: true, mode: 0o700 })
   await mkdir(paths.certs, { recursive: true })
   writeFileSync(paths.config, config(paths, snapshotter))
@@ -127,11 +127,11 @@ export async function createContainerd(
   return { daemon, paths }
 }
 
-/** The snapshotter that works below a directory: overlayfs where the file system allows it, else native. */
+/** The snapshotter that works below a directory: overlayfs if the file system allows it, else native. */
 export async function chooseSnapshotter(directory: string): Promise<Snapshotter> {
   const probe = await mkdtemp(join(directory, 'overlay-'))
   try {
-    // In a mount namespace of its own, so that nothing has to be unmounted.
+    // A mount namespace of its own saves unmounting.
     const script = 'mkdir l u w m && mount -t overlay overlay -o lowerdir=l,upperdir=u,workdir=w m'
     const mounted = await tryRun('unshare', ['--mount', 'sh', '-c', `cd "$0" && ${script}`, probe])
     return mounted.code === 0 ? 'overlayfs' : 'native'

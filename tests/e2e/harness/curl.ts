@@ -9,17 +9,17 @@ const MAX_SECONDS = 30
 export interface CurlOptions {
   readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   readonly headers?: Readonly<Record<string, string>>
-  /** Throws the body away, for large ones. */
+  /** Throws the body away: for large ones. */
   readonly discard?: boolean
   readonly maxSeconds?: number
-  /** How fast the body is taken; as fast as it comes unless given. */
+  /** How fast curl takes the body; by default as fast as it comes. */
   readonly bytesPerSecond?: number
 }
 
 export interface CurlResult {
-  /** curl's own: 0 is a complete answer, 18 a body cut by FIN, 56 one cut by RST, 28 `maxSeconds` being over. */
+  /** curl's exit code: 0 for a complete answer, 18 for a body cut by FIN, 56 for one cut by RST, 28 after `maxSeconds`. */
   readonly exitCode: number
-  /** curl's words for an exit code other than 0. */
+  /** curl's message for an exit code other than 0. */
   readonly error: string
   /** 0 if there was no answer. */
   readonly status: number
@@ -35,7 +35,7 @@ export interface CurlResult {
 
 /** A request whose answer is still arriving. */
 export interface RunningCurl {
-  /** How many bytes of the body have arrived so far. Not known for a discarded one. */
+  /** How many bytes of the body have arrived so far; unknown for a discarded body. */
   received(): Promise<number>
   readonly result: Promise<CurlResult>
 }
@@ -55,8 +55,8 @@ export function startCurl(
 }
 
 /**
- * Asks for each of the URLs with GET unless the client has it already, all with one process: 304 says that it is there. A URL
- * that does not answer has status 0.
+ * Sends a GET to each of the URLs that a client would send if it had the content already: the answer 304 says that the content is
+ * there. One process sends them all. A URL that does not answer has status 0.
  */
 export async function conditionalStatuses(namespace: Namespace, urls: readonly string[]): Promise<number[]> {
   const args = ['--silent', '--header', 'If-None-Match: *', '--max-time', String(MAX_SECONDS)]
@@ -83,7 +83,7 @@ async function runCurl(namespace: Namespace, file: string, url: string, options:
       error: written.errormsg ?? '',
       status: written.http_code,
       headers: parseHeaders((await readOrEmpty(`${file}.headers`)).toString('latin1')),
-      // For HEAD, curl writes the headers where a body would be.
+      // For HEAD, curl writes the headers in place of a body.
       body: discard || method === 'HEAD' ? Buffer.alloc(0) : await readOrEmpty(`${file}.body`),
       size: method === 'HEAD' ? 0 : written.size_download,
       firstByteMs: written.time_starttransfer * 1000,
@@ -94,7 +94,7 @@ async function runCurl(namespace: Namespace, file: string, url: string, options:
   }
 }
 
-/** The headers of the last answer: those before it are interim ones. */
+/** The headers of the last answer: the ones before it are interim. */
 function parseHeaders(text: string): Headers {
   const last = text.trimEnd().split('\r\n\r\n').at(-1) ?? ''
   const fields = last

@@ -15,15 +15,15 @@ const TAIL = 4_000
 export interface DaemonOptions {
   /** Names the log files. */
   readonly name: string
-  /** Says to a person which one it is. */
+  /** Tells a person which daemon it is. */
   readonly title: string
   readonly namespace: Namespace
   /** Where `<name>.stdout` and `<name>.stderr` are written; restarts append to them. */
   readonly logDirectory: string
   readonly command: string
-  /** Asked for at every start, so that what a start depends on may change in between. */
+  /** Called at every start, so that arguments may change in between. */
   readonly args: () => readonly string[]
-  /** Whether it does its work now. Asked again and again until it does; throwing means "not yet". */
+  /** Whether it does its work now. Called again and again until it does; throwing means "not yet". */
   readonly ready: (daemon: Daemon) => boolean | Promise<boolean>
 }
 
@@ -60,7 +60,7 @@ export class Daemon {
     return pid
   }
 
-  /** How the last start ended; rejects if the command could not be started at all. */
+  /** How the last start ended; rejects if the command could not start at all. */
   get exited(): Promise<Exit> {
     return this.#exited
   }
@@ -79,7 +79,7 @@ export class Daemon {
     const stderr = openSync(this.#logs.stderr, 'a')
     this.#started = { stdout: statSync(this.#logs.stdout).size, stderr: statSync(this.#logs.stderr).size }
     const [wrapper, wrapped] = namespace.wrap(command, args())
-    // Detached: a Ctrl-C at the terminal goes to the test alone, which then ends everything in its own order.
+    // Detached: a Ctrl-C at the terminal reaches only the test, which then ends everything in its own order.
     const child = spawn(wrapper, wrapped, {
       env: cleanEnvironment(),
       stdio: ['ignore', stdout, stderr],

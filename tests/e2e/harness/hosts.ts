@@ -7,7 +7,7 @@ export interface HostEntry {
   readonly capabilities?: readonly ('pull' | 'resolve' | 'push')[]
 }
 
-/** What containerd asks for a registry, in this order, and `server` last: the registry itself if missing. */
+/** What containerd asks for a registry: these hosts in order, and `server` last, by default the registry itself. */
 export interface Hosts {
   readonly server?: string
   readonly hosts: readonly HostEntry[]
@@ -15,7 +15,7 @@ export interface Hosts {
 
 /** Writes `<certs>/<registry>/hosts.toml`. containerd reads it anew for every pull. */
 export async function writeHosts(certs: string, registry: string, { server, hosts }: Hosts): Promise<void> {
-  // JSON strings and arrays of strings are TOML ones as well.
+  // JSON strings and arrays of strings are valid TOML.
   const tables = hosts.map(
     ({ url, capabilities = ['pull', 'resolve'] }) =>
       `[host.${JSON.stringify(url)}]\n  capabilities = ${JSON.stringify(capabilities)}\n`,

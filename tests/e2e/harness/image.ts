@@ -15,15 +15,15 @@ const MEDIA_TYPE = {
   layer: 'application/vnd.oci.image.layer.v1.tar+gzip',
 } as const
 
-/** How many bytes of a layer are made at a time. */
+/** How many bytes of a layer to make at a time. */
 const CHUNK = 1 << 20
 
 export interface ImageOptions {
-  /** The same options make the same bytes; another seed makes an image that shares nothing with the first. */
+  /** Equal options make equal bytes; another seed makes an image that shares nothing with the first. */
   readonly seed: string
   /** How many bytes of incompressible data each layer holds; with a seed of its own, a layer is shared between images. */
   readonly layers: readonly (number | { readonly size: number; readonly seed: string })[]
-  /** This machine's platform unless given. More than one makes an index. */
+  /** By default this machine's platform. More than one makes an index. */
   readonly platforms?: readonly string[]
 }
 
@@ -143,7 +143,7 @@ export function blobFile(layout: string, digest: Digest): string {
   return join(layout, 'blobs', 'sha256', hexOf(digest))
 }
 
-/** Bytes that look random and depend on the seed alone: a cipher's key stream. */
+/** Bytes that look random and depend only on the seed: a cipher's key stream. */
 function* noise(seed: string, size: number): Generator<Buffer> {
   const secret = createHash('sha256').update(seed).digest()
   const cipher = createCipheriv('aes-128-ctr', secret.subarray(0, 16), secret.subarray(16))

@@ -16,28 +16,28 @@
  *
  * **What a cluster is.** Hosts on one bridge, each a network namespace with loopback, an address in 10.87.0.0/24 and nothing
  * else; the bridge is in a namespace of its own, so the machine's network does not change. Every {@link Node} has a
- * containerd (`node.containerd`) and a mirror (`node.mirror`), both {@link Daemon}s: `start`, `stop` (SIGTERM, tells the exit
+ * containerd (`node.containerd`) and a mirror (`node.mirror`), both {@link Daemon}s: `start`, `stop` (SIGTERM, returns the exit
  * code), `kill` (SIGKILL), `pause` and `resume` (SIGSTOP, SIGCONT), `restart`, `output`. The {@link Registry} is the upstream: the
- * images are `registry.test/...`, `registry.whileDown()` takes it away, `registry.requestsDuring()` tells what it was asked.
+ * images are `registry.test/...`, `registry.whileDown()` takes it down, `registry.requestsDuring()` returns the requests to it.
  * `locked` adds
- * registries that want a secret (`cluster.locked('basic')`). Every node's hosts.toml points to its mirror first and to the upstream second; `node.writeHosts()` changes that.
+ * registries that require a secret (`cluster.locked('basic')`). Every node's hosts.toml points to its mirror first and to the upstream second; `node.writeHosts()` changes that.
  *
  * **Faults.** `node.network.cutOff()`, `loseIncoming(percent)`, `loseLarge(bytes)`, `resetIncoming()` and `heal()` by nftables, `shape('out', bytesPerSecond)`
  * by tc; `setNames()` changes what names resolve to.
  *
- * **Looking.** `network.carried()` tells the bytes that came and went; `node.pull`, `ctrPull`, `images`, `content`, `wrongFiles`, `curl`, `admin`, `exec`; `logLines(node.mirror)`. An
+ * **Observing.** `network.carried()` counts the bytes that came and went; `node.pull`, `ctrPull`, `images`, `content`, `wrongFiles`, `curl`, `admin`, `exec`; `logLines(node.mirror)`. An
  * announcement takes a moment: `untilOffered(image)` and `untilGone(image)` wait for it at a node's door, and with upstream down
  * `untilResolved(image)` waits for the tag. Wait for other
  * conditions with {@link until}, which is bounded; never sleep.
  *
  * **Clean-up.** `cluster.close()` ends all processes and removes namespaces and files. The same happens when the process
- * exits in any other way, Ctrl-C included. What a SIGKILLed process leaves is removed by the next cluster on the machine: names
- * carry the owner's pid and start time. Only processes inside of the cluster's own namespaces are ever killed.
+ * exits in any other way, Ctrl-C included. The next cluster on the machine removes what a SIGKILLed process leaves: names carry
+ * the owner's pid and start time. The harness only ever kills processes inside the cluster's own namespaces.
  *
- * **Runtimes.** The mirrors run on Node, or on what E2E_RUNTIME (`node`, `deno`, `bun`) or the node's `runtime` says. The
+ * **Runtimes.** The mirrors run on Node, or on what E2E_RUNTIME (`node`, `deno`, `bun`) or the node's `runtime` names. The
  * harness itself runs on Node 24.
  *
- * **containerd** is the one that comes first in PATH: 1.7 or 2.1 ({@link CONTAINERD}); {@link byMajor} says what differs.
+ * **containerd** is the first one in PATH: 1.7 or 2.1 ({@link CONTAINERD}); {@link byMajor} picks what differs.
  *
  * **Needs** root, and Debian's containerd, runc, docker-registry, skopeo, oras, curl, iproute2, nftables, tcpdump.
  *

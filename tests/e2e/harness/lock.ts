@@ -7,30 +7,30 @@ import type { Secret } from '../../doubles/cri.ts'
 import { Daemon } from './daemon.ts'
 import type { Namespace } from './namespace.ts'
 
-/** May do everything in every repository, whatever is revoked. */
+/** The user who may do everything in every repository, whatever is revoked. */
 export const OWNER: Secret = { username: 'owner', password: 'owner-secret' }
 
 const TOKEN_PORT = 5001
 const SERVICE = 'registry'
 const ISSUER = 'token-server'
 
-/** Keeps a registry's images for those who show a secret. */
+/** Restricts a registry's images to clients with a secret. */
 export interface Lock {
   /** The `auth` section of the registry's configuration. */
   readonly settings: object
-  /** What must run beside the registry. */
+  /** A daemon that must run beside the registry. */
   readonly daemon?: Daemon
-  /** Lets exactly these in from now on, and {@link OWNER}. */
+  /** From now on admits exactly these, and {@link OWNER}. */
   setSecrets(secrets: readonly Secret[]): void
 }
 
-/** Passwords that {@link basicLock} takes, with bcrypt's hashes of them: nothing in Node makes such a hash. */
+/** Passwords that {@link basicLock} accepts, with their bcrypt hashes, which Node cannot make. */
 const HASHES: Readonly<Record<string, string>> = {
   'owner-secret': '$2y$05$abcdefghijklmnopqrstuuOA9AgKZ9vSkvHgNT5UopYobjktw3B1e',
   'pull-secret': '$2y$05$abcdefghijklmnopqrstuuiuhH7Ikupt0NZBlrLOsxuBkm7D98a7C',
 }
 
-/** HTTP Basic, with a file of hashes that the registry reads anew when it has changed. */
+/** HTTP Basic, with a file of hashes that the registry reads again after a change. */
 export function basicLock(directory: string): Lock {
   const path = join(directory, 'htpasswd')
   const setSecrets = (secrets: readonly Secret[]) => {
@@ -41,7 +41,7 @@ export function basicLock(directory: string): Lock {
   return { settings: { htpasswd: { realm: 'basic', path } }, setSecrets }
 }
 
-/** Bearer tokens of a token server on the registry's host. Whoever has a secret may pull from the repositories of that name. */
+/** Bearer tokens of a token server on the registry's host. A user with a secret may pull from the repositories of that name. */
 export function bearerLock(namespace: Namespace, directory: string): Lock {
   const period = { from: new Date('2025-01-01T00:00:00Z'), to: new Date('2049-12-31T00:00:00Z') }
   const authority = generateKeyPairSync('ec', { namedCurve: 'P-256' })

@@ -1,6 +1,6 @@
 /**
- * Looks keys up in a cluster's DHT, and prints who announced them. It runs inside of a node's network, as a client that the
- * DHT's members do not remember: it asks each of the given members.
+ * Looks keys up in a cluster's DHT, and prints who announced them. It runs inside a node's network, as a client that the DHT's
+ * members do not remember: it asks each of the given members.
  */
 import HyperDHT from 'hyperdht'
 import type { Key } from '../../../lib/oci/key.ts'
@@ -11,13 +11,13 @@ import { createSealedBackend, runtimeBackend, UDX } from '../../../lib/udx/index
 import { rpcOf } from '../../fixtures/swarm.ts'
 import type { LookupOrder } from './lookup.ts'
 
-/** Milliseconds for one member to answer. */
+/** How long one member may take to answer, in milliseconds. */
 const TIMEOUT = 2_000
 
 const { swarmKey, nodes, keys }: LookupOrder = JSON.parse(process.argv[2] ?? '')
 const datagrams = new SwarmSeal({ swarmKeys: [Buffer.from(swarmKey, 'hex')], onRefused: () => undefined })
 const udx = new UDX({ backend: createSealedBackend(runtimeBackend, datagrams) })
-// The project's declarations leave the plain constructor out, since mirrors are made with another one.
+// The project's declarations omit the plain constructor, since mirrors use another one.
 const dht: HyperDHT = Reflect.construct(HyperDHT, [{ bootstrap: nodes, ephemeral: true, udx }])
 const rpc = rpcOf(dht)
 const doorsOf = async (key: Key): Promise<readonly [Key, string[]]> => {

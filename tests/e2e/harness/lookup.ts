@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { Key } from '../../../lib/oci/key.ts'
 import type { Namespace } from './namespace.ts'
 
-/** What {@link lookup} tells its process. */
+/** What {@link lookup} passes to its process. */
 export interface LookupOrder {
   /** In hex. */
   readonly swarmKey: string

@@ -1,14 +1,14 @@
 import type { Node } from './node.ts'
 
-/** All metrics of a node's mirror, as Prometheus gets them. */
+/** All metrics of a node's mirror, as Prometheus scrapes them. */
 export async function metricsOf(node: Node): Promise<string> {
   return (await node.admin('/metrics')).body.toString()
 }
 
 /**
- * What a counter has counted, for all labels that match together.
+ * The sum of a counter over all matching labels.
  *
- * @param metrics what {@link metricsOf} gave
+ * @param metrics what {@link metricsOf} returned
  * @param name without `swarmirror_` and `_total`
  * @param labels a regular expression for all labels between the braces
  * @throws {Error} if there is no such counter

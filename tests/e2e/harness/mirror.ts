@@ -3,14 +3,14 @@ import { PROGRAMS, type ProgramName } from '../../fixtures/programs.ts'
 import { Daemon } from './daemon.ts'
 import type { Namespace } from './namespace.ts'
 
-/** The doors of every mirror: each is alone in its namespace, so all use the default ports. */
+/** The doors of every mirror. Each mirror is alone in its namespace, so all use the default ports. */
 export const REGISTRY_DOOR = 'http://127.0.0.1:5000'
 export const ADMIN_DOOR = 'http://127.0.0.1:5002'
 export const PEER_PORT = 5001
 
 /**
- * How long a miss may look for peers. Above the default of 100 ms, since these tests are about what is found and all nodes
- * share two cores; below containerd's patience by far.
+ * How long a request may look for peers. Far above the default of 100 ms, since these tests are about what is found and all
+ * nodes share two cores; far below containerd's patience.
  */
 const LOOKUP_TIMEOUT = '2000ms'
 
@@ -25,7 +25,7 @@ export function defaultRuntime(): Runtime {
   return name as Runtime
 }
 
-/** Flags of the mirror by name without the dashes; `undefined` leaves one out that the harness would set. */
+/** Flags of the mirror by name without the dashes; `undefined` omits one that the harness would set. */
 export type MirrorFlags = Readonly<Record<string, string | undefined>>
 
 /** Where a node's peer door and swarm are. */
@@ -54,7 +54,7 @@ export function createMirror(
     readonly node: string
     readonly logDirectory: string
     readonly runtime: Runtime
-    /** Asked for at every start. */
+    /** Called at every start. */
     readonly flags: () => MirrorFlags
   },
 ): Daemon {
@@ -70,7 +70,7 @@ export function createMirror(
   })
 }
 
-/** What a mirror has logged since its last start, line by line. A line that is not yet complete is left out. */
+/** The lines that a mirror has logged since its last start, without a line that is not complete yet. */
 export function logLines(mirror: Daemon): { event?: unknown; [field: string]: unknown }[] {
   const lines = mirror.output('stderr').split('\n').slice(0, -1)
   return lines.flatMap((line) => (line.startsWith('{') ? [JSON.parse(line)] : []))

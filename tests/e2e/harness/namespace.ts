@@ -3,15 +3,15 @@ import { join } from 'node:path'
 import { type CommandOptions, type CommandResult, run, tryRun } from './command.ts'
 import { namespaceFiles } from './run.ts'
 
-/** Least bucket of a shaped link, in bytes: one full-size segment of a veth link must fit. */
+/** The smallest bucket of a shaped link, in bytes: one full-size segment of a veth link must fit. */
 const LEAST_BURST = 64 << 10
 
-/** How long a packet may wait in a shaped link before it is dropped, in milliseconds: what a busy switch buffers. */
+/** How long a packet may wait in a shaped link before it is dropped, in milliseconds: as much as a busy switch buffers. */
 const SHAPED_LATENCY_MS = 50
 
 /**
- * What Ethernet, IPv4 and TCP with a timestamp put before a segment's data, in bytes. A veth link counts a train of segments
- * as one packet, as it carries it. What is not TCP here (ARP, the swarm's UDP) is small beside a pull.
+ * The size of the headers of Ethernet, IPv4 and TCP with a timestamp, in bytes. A veth link carries a train of segments as one
+ * packet, and counts it as one. Everything else here (ARP, the swarm's UDP) is small beside a pull.
  */
 const HEADERS = 14 + 20 + 32
 
@@ -20,7 +20,7 @@ const FAULTS = 'inet faults'
 
 /** A host's network: its namespace, and the faults that can be put on it. */
 export class Namespace {
-  /** The name that `ip netns` knows. */
+  /** The name for `ip netns`. */
   readonly name: string
   /** Its IPv4 address on the bridge. */
   readonly address: string
@@ -35,51 +35,51 @@ export class Namespace {
     this.#port = place.port
   }
 
-  /** The command line that runs a command in here. The process keeps the pid that it is spawned with. */
+  /** The command line that runs a command in here. The process keeps the pid of the spawned one. */
   wrap(command: string, args: readonly string[]): [command: string, args: string[]] {
     return ['ip', ['netns', 'exec', this.name, command, ...args]]
   }
 
-  /** Runs a command in here to its end, whatever its exit code. */
+  /** Runs a command in this namespace to its end, whatever its exit code. */
   tryExec(command: string, args: readonly string[], options?: CommandOptions): Promise<CommandResult> {
     return tryRun(...this.wrap(command, args), options)
   }
 
-  /** Runs a command in here that must succeed, and returns its standard output. */
+  /** Runs a command in this namespace that must succeed, and returns its standard output. */
   exec(command: string, args: readonly string[], options?: CommandOptions): Promise<string> {
     return run(...this.wrap(command, args), options)
   }
 
   /**
-   * Says what host names resolve to in here, at once and for everything that runs already. A name may have several
-   * addresses, as that of a headless service has.
+   * Sets what host names resolve to in this namespace, at once and also for running processes. A name may have several
+   * addresses, like that of a headless service.
    */
   async setNames(names: Readonly<Record<string, readonly string[]>>): Promise<void> {
     const lines = Object.entries(names).flatMap(([name, addresses]) => addresses.map((address) => `${address} ${name}`))
-    // Written in place: processes have this very file mounted over their /etc/hosts.
+    // Written in place: processes have this very file mounted over their /etc/hosts
     await writeFile(join(namespaceFiles(this.name), 'hosts'), ['127.0.0.1 localhost', ...lines, ''].join('\n'))
   }
 
-  /** Drops every packet from and to other hosts, silently: what a pulled cable looks like. */
+  /** Silently drops every packet from and to other hosts, like a pulled cable. */
   async cutOff(): Promise<void> {
     await this.#setFaults('drop')
   }
 
-  /** Drops this share of the packets from other hosts, at random. */
+  /** Randomly drops this share of the packets from other hosts. */
   async loseIncoming(percent: number): Promise<void> {
     if (!Number.isInteger(percent) || percent < 0 || percent > 100) throw new RangeError(`${percent} percent`)
     // nftables refuses a comparison that is always true.
     await this.#setFaults(percent === 100 ? 'drop' : `numgen random mod 100 < ${percent} drop`, 'accept')
   }
 
-  /** Answers every TCP packet from other hosts with RST: what a host does that was restarted and knows no connection. */
+  /** Answers every TCP packet from other hosts with RST, like a restarted host that knows no connection. */
   async resetIncoming(): Promise<void> {
     await this.#setFaults('meta l4proto tcp reject with tcp reset', 'accept')
   }
 
   /**
-   * Drops packets to and from other hosts that are longer than that, in bytes with IP header, and tells nobody: a path that
-   * carries less than the hosts believe, and whose complaints are filtered. Connections open, and small answers come.
+   * Silently drops packets to and from other hosts that are longer than that, in bytes with IP header, like a path that carries
+   * less than the hosts believe and whose complaints are filtered. Connections open, and small answers come.
    */
   async loseLarge(bytes: number): Promise<void> {
     await this.#setFaults(`meta length > ${bytes} drop`)
@@ -90,7 +90,7 @@ export class Namespace {
     await this.exec('nft', ['--file', '-'], { input: `table ${FAULTS}\ndelete table ${FAULTS}\n` })
   }
 
-  /** Bounds how fast this host sends (`out`) or is sent to (`in`), in bytes per second. */
+  /** Bounds how fast this host sends (`out`) or receives (`in`), in bytes per second. */
   async shape(direction: 'in' | 'out', bytesPerSecond: number): Promise<void> {
     const burst = Math.max(LEAST_BURST, Math.ceil(bytesPerSecond / 100))
     const rate = ['rate', `${bytesPerSecond * 8}bit`, 'burst', `${burst}b`, 'latency', `${SHAPED_LATENCY_MS}ms`]
@@ -102,7 +102,7 @@ export class Namespace {
     await run('tc', [...this.#end(direction), 'noqueue'])
   }
 
-  /** Bytes that have come to and gone from this host in TCP segments so far, without their headers (nearly: see below). */
+  /** The bytes that this host has received and sent in TCP segments so far, without headers (nearly: see below). */
   async carried(): Promise<{ in: number; out: number }> {
     const files = ['rx_bytes', 'rx_packets', 'tx_bytes', 'tx_packets'].map(
       (name) => `/sys/class/net/eth0/statistics/${name}`,
@@ -121,7 +121,7 @@ export class Namespace {
     await this.exec('nft', ['--file', '-'], { input })
   }
 
-  /** A link is shaped where it sends: on the host for `out`, on the bridge's port for `in`. */
+  /** Links are shaped at the sending end: on the host for `out`, on the bridge's port for `in`. */
   #end(direction: 'in' | 'out'): string[] {
     const [namespace, device] = direction === 'out' ? [this.name, 'eth0'] : [this.#bridge, this.#port]
     return ['-netns', namespace, 'qdisc', 'replace', 'dev', device, 'root']

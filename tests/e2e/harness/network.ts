@@ -3,13 +3,13 @@ import { run } from './command.ts'
 import { Namespace } from './namespace.ts'
 import { namespaceFiles, type Run } from './run.ts'
 
-/** The subnet of every cluster. It exists in the cluster's namespaces only, so that clusters do not see each other. */
+/** The subnet of every cluster. It exists only in the cluster's namespaces, so clusters do not see each other. */
 const SUBNET = '10.87.0'
 
-/** Host part of the first address that is given out. */
+/** The host part of the first address. */
 const FIRST_HOST = 10
 
-/** Most hosts that a cluster may have: what is left of the subnet. */
+/** The most hosts that a cluster may have: the rest of the subnet. */
 const MOST_HOSTS = 200
 
 /** Makes namespaces that reach each other, and nothing else. */
@@ -19,8 +19,8 @@ export interface Network {
 }
 
 /**
- * Makes the bridge, in a namespace of its own: nothing appears in the machine's own network, and a fault can be put
- * on either end of a host's link. It goes when the run is destroyed.
+ * Makes the bridge in a namespace of its own: nothing appears in the machine's own network, and tests can put a fault on
+ * either end of a host's link. The bridge goes away when the run is destroyed.
  */
 export async function createNetwork(owner: Run): Promise<Network> {
   const bridge = `${owner.id}-bridge`

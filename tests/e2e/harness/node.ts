@@ -14,7 +14,7 @@ import type { Namespace } from './namespace.ts'
 import { manifestPath, type PushedImage, pathsOf } from './registry.ts'
 import { until } from './wait.ts'
 
-/** The containerd namespace that CRI uses, and all of a node's tools with it. */
+/** The containerd namespace of CRI and of all tools here. */
 const NAMESPACE = 'k8s.io'
 
 export interface NodeDependencies {
@@ -28,7 +28,7 @@ export interface NodeDependencies {
   readonly snapshotter: Snapshotter
 }
 
-/** A node of a cluster: a network namespace with a containerd and a mirror, and the tools that a person would use there. */
+/** A node of a cluster: a network namespace with a containerd and a mirror, and the tools that a person would use. */
 export class Node {
   readonly name: string
   readonly network: Namespace
@@ -77,7 +77,7 @@ export class Node {
     return this.cri.listImages()
   }
 
-  /** Removes the image as the kubelet does: with all of its names, and its content as far as no other image needs it. */
+  /** Removes the image as the kubelet does: with all its names, and the content that no other image needs. */
   async removeImage(reference: string): Promise<void> {
     await this.cri.removeImage(reference)
   }
@@ -93,7 +93,7 @@ export class Node {
     return join(this.paths.root, 'io.containerd.content.v1.content', 'blobs', 'sha256', hexOf(digest))
   }
 
-  /** How many bytes of a blob containerd has received in a download that is still running; 0 if there is none. */
+  /** How many bytes of a blob containerd has received in a running download; 0 if there is none. */
   async ingested(digest: Digest): Promise<number> {
     const ingests = join(this.paths.root, 'io.containerd.content.v1.content', 'ingest')
     for (const name of await readdir(ingests)) {
@@ -106,7 +106,7 @@ export class Node {
   /**
    * Mounts the image's unpacked layers, and hashes the files there.
    *
-   * @returns the files of the image's layers whose content is not what the image was made of; empty if all is right
+   * @returns the files of the layers whose content differs from what the image was made of; empty if all are right
    */
   async wrongFiles(reference: string, image: Image): Promise<string[]> {
     const mountPoint = join(
@@ -134,12 +134,12 @@ export class Node {
     return this.startCurl(path, options).result
   }
 
-  /** Asks the registry door, and lets the test look on while the answer arrives. */
+  /** Asks the registry door, and lets the test watch while the answer arrives. */
   startCurl(path: string, options?: CurlOptions): RunningCurl {
     return startCurl(this.network, this.#directory, `${REGISTRY_DOOR}${path}`, options)
   }
 
-  /** What the registry door answers for every digest that a pull of the image needs: 304 for what can be had there. */
+  /** The registry door's answers for every digest that a pull of the image needs: 304 for available content. */
   statuses(image: PushedImage): Promise<number[]> {
     return conditionalStatuses(
       this.network,
@@ -147,7 +147,7 @@ export class Node {
     )
   }
 
-  /** Waits until all content of the image can be had through the registry door. */
+  /** Waits until the registry door offers all content of the image. */
   async untilOffered(image: PushedImage): Promise<void> {
     const offered = async () => (await this.statuses(image)).every((status) => status === 304)
     await until(`${image.reference} to be offered at the door of ${this.name}`, offered)
@@ -160,7 +160,7 @@ export class Node {
     await until(`${reference} to be resolved at the door of ${this.name}`, resolved)
   }
 
-  /** Waits until nothing of the image can be had through the registry door. */
+  /** Waits until the registry door offers no content of the image. */
   async untilGone(image: PushedImage, options?: { timeoutMs: number }): Promise<void> {
     const gone = async () => (await this.statuses(image)).every((status) => status === 404)
     await until(`${image.reference} to be gone from the door of ${this.name}`, gone, options)
@@ -193,7 +193,7 @@ export class Node {
     return path
   }
 
-  /** Says where this node's containerd asks for a registry. */
+  /** Sets where this node's containerd asks for a registry. */
   writeHosts(registry: string, hosts: Hosts): Promise<void> {
     return writeHosts(this.paths.certs, registry, hosts)
   }
@@ -209,7 +209,7 @@ export class Node {
   }
 }
 
-/** A download may end while its files are looked at. */
+/** A download may end while we look at its files. */
 async function unlessGone<T>(looked: Promise<T>): Promise<T | undefined> {
   try {
     return await looked

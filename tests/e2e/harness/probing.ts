@@ -23,7 +23,7 @@ await mkdir(certsDir)
 
 const REGISTRY = `[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = ${JSON.stringify(certsDir)}\n`
 
-/** Starts containerd anew with other lines: `containerd` goes into the CRI plugin's table of that name, the rest to the end. */
+/** Restarts containerd with other lines: `containerd` goes into the CRI plugin's table of that name, the rest to the end. */
 export async function configure({ rest = REGISTRY, containerd: lines = '' }: { rest?: string; containerd?: string }) {
   const text = `${plain}${lines}\n${rest}`
   if ((await readFile(configFile, 'utf8')) === text) return
@@ -41,7 +41,7 @@ export interface Tools {
   readonly lines: ReturnType<typeof createLogRecorder>['lines']
   probe(options?: Partial<ProbeOptions> & { readonly signal?: AbortSignal }): Promise<ProbeEvidence>
   sweep(): Promise<readonly string[]>
-  /** Everything that a probe could leave: names of images, digests, snapshots, leases, hosts.toml directories. */
+  /** Everything that a probe could leave behind: names of images, digests, snapshots, leases, hosts.toml directories. */
   traces(): Promise<Traces>
 }
 
@@ -87,7 +87,7 @@ export async function withTools(
   }
 }
 
-/** Answers everything about a probe but GETs of that media type, which it holds back. */
+/** Answers every request of a probe except GETs of that media type, which it holds back. */
 export const without = (part: string) => (door: ProbeDoor) => (request: Request) => {
   const response = door.fetch(request) ?? new Response(null, { status: 404 })
   const held = request.method === 'GET' && response.headers.get('content-type')?.includes(part) === true
@@ -97,7 +97,7 @@ export const without = (part: string) => (door: ProbeDoor) => (request: Request)
 }
 export const withoutLayer = without('layer')
 
-/** What is found in a probe's evidence alone. */
+/** The findings that follow from a probe's evidence alone. */
 export const probeFindings = (probe: ProbeEvidence) => findingsOf(PROBE_RULES, { probe, config: undefined })
 
 export const severities = async (evidence: ProbeEvidence) =>

@@ -9,17 +9,17 @@ import { type Lock, OWNER } from './lock.ts'
 import type { Namespace } from './namespace.ts'
 import { until } from './wait.ts'
 
-/** The registry's name in references. Nothing resolves it: every node's hosts.toml says where it is. */
+/** The registry's name in references. It does not resolve: every node's hosts.toml says where the registry is. */
 export const REGISTRY_NAME = 'registry.test'
 
 const PORT = 5000
 
-/** What a mirror calls itself when it asks whether the registry answers. */
+/** The user agent of a mirror that asks whether the registry answers. */
 const PROBE_AGENT = 'swarmirror'
 
-/** An image that the registry has under a name. */
+/** An image in the registry, under a name. */
 export interface PushedImage extends Image {
-  /** As it stands in references. */
+  /** The name in references. */
   readonly registry: string
   readonly repository: string
   readonly tag: string
@@ -33,15 +33,15 @@ export interface RegistryOptions {
   /** For its files and its log. */
   readonly directory: string
   readonly name?: string
-  /** Who may pull and push; everybody if missing. */
+  /** Who may pull and push; by default everybody. */
   readonly lock?: Lock | undefined
 }
 
-/** The upstream: a docker-registry on file storage, on a host of its own, whose access log tells who asked for what. */
+/** The upstream: a docker-registry on file storage, on a host of its own. Its access log tells who asked for what. */
 export class Registry {
   readonly daemon: Daemon
   readonly network: Namespace
-  /** As it stands in references. */
+  /** The name in references. */
   readonly name: string
   /** Where nodes reach it. */
   readonly url: string
@@ -53,7 +53,7 @@ export class Registry {
     this.url = `http://${namespace.address}:${PORT}`
     this.lock = lock
     const config = join(directory, 'config.json')
-    // JSON is YAML, too.
+    // JSON is also YAML.
     writeFileSync(
       config,
       JSON.stringify({
@@ -76,7 +76,7 @@ export class Registry {
   }
 
   /**
-   * Stores the image with all of its platforms.
+   * Stores the image with all its platforms.
    *
    * @param name repository and tag, such as `team/app:v1`
    */
@@ -102,8 +102,8 @@ export class Registry {
   }
 
   /**
-   * What the registry was asked while `work` was done, in the order of its answers; without the questions of mirrors whether
-   * it answers.
+   * The requests to the registry while `work` ran, in the order of its answers, without the requests by which mirrors find out
+   * whether it answers.
    */
   async requestsDuring(work: () => Promise<unknown>): Promise<UpstreamRequest[]> {
     const before = (await this.#requestsUntilNow()).length
@@ -111,7 +111,7 @@ export class Registry {
     return (await this.#requestsUntilNow()).slice(before)
   }
 
-  /** The log after a request of our own has appeared in it: whatever was answered before is then in it, too. */
+  /** The log once a request of our own has appeared in it: it then also holds every earlier answer. */
   async #requestsUntilNow(): Promise<UpstreamRequest[]> {
     const fence = `/v2/?fence=${randomUUID()}`
     await this.#ask(fence)

@@ -3,12 +3,12 @@ import type { Namespace } from './namespace.ts'
 import { Tcpdump } from './tcpdump.ts'
 import { until } from './wait.ts'
 
-/** Bytes of a packet that are kept: containerd's requests have some 600. */
+/** How many bytes of a packet tcpdump keeps: containerd's requests have some 600. */
 const LONGEST_REQUEST = 4_096
-/** KiB for packets that tcpdump has not read yet. */
+/** The buffer for packets that tcpdump has not read yet, in KiB. */
 const BUFFER = 16_384
 
-/** All that is sent to a port on a host's loopback, by tcpdump. */
+/** Everything that is sent to a port on a host's loopback, captured by tcpdump. */
 export class SentRequests {
   readonly #tcpdump: Tcpdump
 
@@ -16,14 +16,14 @@ export class SentRequests {
     this.#tcpdump = tcpdump
   }
 
-  /** Begins to watch. {@link stop} must follow. */
+  /** Starts watching. {@link stop} must follow. */
   static async start(network: Namespace, port: number): Promise<SentRequests> {
-    // Room for many packets: each takes as much as the longest that is wanted.
+    // Room for many packets, each of which takes as much as the longest.
     const room = ['--snapshot-length', String(LONGEST_REQUEST), '--buffer-size', String(BUFFER)]
     return new SentRequests(await Tcpdump.start(network, port, ['-A', ...room, `tcp dst port ${port}`]))
   }
 
-  /** The values of all Authorization headers so far, but for one of our own, which shows that none was overlooked. */
+  /** The values of all Authorization headers so far, except one of our own, which shows that none was overlooked. */
   async credentials(): Promise<string[]> {
     const own = `Fence ${randomUUID()}`
     const options = ['--silent', '--output', '/dev/null', '--header', `Authorization: ${own}`]
@@ -34,7 +34,7 @@ export class SentRequests {
     return shown().filter((value) => !value.startsWith('Fence '))
   }
 
-  /** How many requests came, of a method. */
+  /** How many requests of a method came. */
   count(method: string): number {
     return [...this.#tcpdump.printed.matchAll(new RegExp(`${method} /v2/\\S+ HTTP/1\\.1`, 'g'))].length
   }

@@ -3,19 +3,19 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { runSync } from './command.ts'
 
-/** First part of every name that the harness gives to something outside its process. */
+/** The prefix of every name that the harness gives to something outside its process. */
 const PREFIX = 'swe2e'
 
-/** Where the files of all runs are. Short, since a Unix socket's path has at most 107 bytes. */
+/** The directory for the files of all runs. Short, since a Unix socket's path has at most 107 bytes. */
 const BASE = join(tmpdir(), PREFIX)
 
 /** Where `ip netns` keeps its namespaces. */
 const NAMESPACES = '/run/netns'
 
-/** Where `ip netns exec` looks for files to put over those of /etc: below a directory of the namespace's name. */
+/** Where `ip netns exec` looks for files to mount over those of /etc: below a directory of the namespace's name. */
 const NAMESPACE_FILES = '/etc/netns'
 
-/** How often the processes of a namespace are killed and looked for again before that counts as a failure. */
+/** How often to kill the processes of a namespace and look for more before that counts as a failure. */
 const KILL_ROUNDS = 100
 
 /**
@@ -33,8 +33,8 @@ export interface Run {
 let runs = 0
 
 /**
- * Claims a name and a directory, and sees to it that {@link destroy} happens however this process ends, SIGKILL excepted:
- * what such a run leaves is removed by the {@link sweep} of the next.
+ * Claims a name and a directory, and makes sure that {@link destroy} runs however this process ends, except by SIGKILL: the
+ * next run's {@link sweep} removes what that leaves.
  */
 export function createRun(): Run {
   runs += 1
@@ -75,7 +75,7 @@ export function sweep(): string[] {
  * Kills every process in the run's namespaces, and removes mounts, namespaces (and with them their links) and files. Another
  * process may do the same to a run that is dead.
  *
- * @throws {Error} when something of it is still there afterwards
+ * @throws {Error} when something of the run still exists afterwards
  */
 function destroy(id: string): void {
   const problems: string[] = []
@@ -96,7 +96,7 @@ function destroy(id: string): void {
   if (problems.length > 0) throw new Error(`could not clean up ${id}:\n${problems.join('\n')}`)
 }
 
-/** Kills until nothing is left, since a process may start another while it is being killed. */
+/** Kills until no process is left, since a process may start another while it is killed. */
 function killAllIn(namespace: string): boolean {
   for (let round = 0; round < KILL_ROUNDS; round += 1) {
     const pids = pidsIn(namespace)
@@ -124,7 +124,7 @@ export function namespaceFiles(namespace: string): string {
   return join(NAMESPACE_FILES, namespace)
 }
 
-/** What the harness has made in a directory, in any run. */
+/** The entries of a directory that the harness made, in any run. */
 function named(directory: string): string[] {
   try {
     return readdirSync(directory).filter((name) => name.startsWith(`${PREFIX}-`))

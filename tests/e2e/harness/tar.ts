@@ -1,6 +1,6 @@
 const BLOCK = 512
 
-/** What ends an archive: two empty blocks. */
+/** The end of an archive: two empty blocks. */
 export const endOfArchive: Buffer = Buffer.alloc(2 * BLOCK)
 
 /** A directory's entry in a POSIX ustar archive. */

@@ -3,11 +3,11 @@ import { once } from 'node:events'
 import type { Namespace } from './namespace.ts'
 import { until } from './wait.ts'
 
-/** What passes to and from a port on a host's loopback, as tcpdump prints it: packet by packet, as soon as each is seen. */
+/** The traffic to and from a port on a host's loopback, as tcpdump prints it: each packet as soon as tcpdump sees it. */
 export class Tcpdump {
   readonly network: Namespace
   readonly port: number
-  /** All so far. */
+  /** Everything printed so far. */
   printed = ''
   readonly #child: ChildProcess
   #said = ''
@@ -26,9 +26,9 @@ export class Tcpdump {
   }
 
   /**
-   * Begins to watch. {@link stop} must follow.
+   * Starts watching. {@link stop} must follow.
    *
-   * @param args options, and which packets
+   * @param args options, and a filter for packets
    */
   static async start(network: Namespace, port: number, args: readonly string[]): Promise<Tcpdump> {
     const tcpdump = new Tcpdump(network, port, args)
@@ -36,7 +36,7 @@ export class Tcpdump {
     return tcpdump
   }
 
-  /** @throws {Error} if it has not seen everything */
+  /** @throws {Error} if it missed packets */
   async stop(): Promise<void> {
     this.#child.kill('SIGINT')
     await once(this.#child, 'close')

@@ -2,8 +2,8 @@ import { after, afterEach, beforeEach } from 'node:test'
 import { type Cluster, type ClusterOptions, createCluster, type LogMarks } from './cluster.ts'
 
 /**
- * Makes a cluster for the test file that calls it (with top-level await): it is closed after the file's last test, and when
- * a test fails, what the daemons logged during it is printed.
+ * Makes a cluster for the test file that calls it (with top-level await). Closes it after the file's last test. When a test
+ * fails, prints what the daemons logged during it.
  */
 export async function testCluster(options: ClusterOptions): Promise<Cluster> {
   const cluster = await createCluster(options)

@@ -1,12 +1,12 @@
 /**
- * A token server as the distribution project specifies it ("Token Authentication Specification"): gives a registry's clients that
- * show a secret a JSON Web Token for what they ask for. Runs as a process of its own on the registry's host.
+ * A token server as the distribution project specifies it ("Token Authentication Specification"): it gives a registry's clients
+ * that show a secret a JSON Web Token for what they ask for. It runs in its own process on the registry's host.
  */
 import { randomUUID, sign, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 
-/** Seconds for which a token is good: short, so that a secret that is revoked counts at once. */
+/** How long a token is valid, in seconds: short, so that revoking a secret takes effect at once. */
 const LIFETIME = 5
 
 const [port, signerFile = '', usersFile = ''] = process.argv.slice(2)
@@ -15,7 +15,7 @@ const chain = [new X509Certificate(certificate).raw.toString('base64')]
 
 const base64 = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
 
-/** What a user may do of what it asks for: all if it is the owner, or else to pull from repositories of its own name. */
+/** What a user may do of what it asks for: the owner everything, others may pull from repositories of their own name. */
 function accessOf(user: string, scopes: readonly string[]) {
   return scopes.flatMap((scope) => {
     const [type = '', name = '', actions = ''] = scope.split(':')
@@ -36,7 +36,7 @@ function tokenFor(user: string, scopes: readonly string[]): string {
 createServer((request, response) => {
   const answer = (status: number, body: object = {}) =>
     response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(body))
-  // containerd tries OAuth by POST first, and then this.
+  // containerd first tries OAuth by POST, and then this.
   if (request.method !== 'GET') return answer(405)
   const [scheme, shown = ''] = (request.headers.authorization ?? '').split(' ')
   const [user = '', password] = Buffer.from(shown, 'base64').toString().split(':')

@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** How often a condition is looked at, in milliseconds: often enough not to be felt, rarely enough to leave the two cores alone. */
+/** The time between two looks at a condition, in milliseconds: short enough not to delay, long enough to spare the two cores. */
 const POLL_MS = 50
 
 /** How long a condition may take, in milliseconds, unless the caller says otherwise. */
 export const WAIT_MS = 90_000
 
 /**
- * Waits until the condition gives something other than `undefined` or `false`, and returns it.
+ * Waits until the condition returns something other than `undefined` or `false`, and returns that.
  *
  * @param what the condition in words: `waited 90 s for <what>`
  * @throws {Error} after `timeoutMs`, with the last error of the condition as its cause. Errors before that count as "not yet".
