@@ -7,13 +7,13 @@ import { asksMirror } from './probe.ts'
 import { CONFIG_PATH, LEGACY_REGISTRY } from './registry-rules.ts'
 import { DISCARD_LAYERS, OTHER_SETTINGS } from './setting-rules.ts'
 
-/** A file that containerd would refuse, or that could not be looked at. */
+/** Judges a file that containerd would refuse, or that this process could not read. */
 function judgeProblem(problem: ConfigProblem, view: ConfigView): Verdict {
   const { kind, file, line, column, reason, importedBy } = problem
   const place = line === undefined ? file : `${file} line ${line}`
   const at = column === undefined ? place : `${place}, column ${column}`
   const seen = `${at}${importedBy === undefined ? '' : `, imported by ${importedBy}`}: ${reason}`
-  // What we may not read, containerd may; and its main file may be elsewhere, or not be mounted for us.
+  // containerd may read what we may not. Its main file may be elsewhere, or not be mounted for us.
   if (kind === 'unreadable' || isMainMissing(problem)) {
     const text = `let swarmirror read ${file}, or name containerd's file with --containerd-config`
     return { severity: 'unknown', seen, remedy: remedyForPaths(view) ?? { text } }
@@ -25,7 +25,7 @@ function judgeProblem(problem: ConfigProblem, view: ConfigView): Verdict {
 
 const configDump = ({ reader }: ConfigView) => `containerd --config ${reader.path} config dump`
 
-/** containerd's configuration, from its process to its single settings, as this version reads it. */
+/** Rules on containerd's configuration as its version reads it, from its process to single settings. */
 export const CONFIG_RULES: readonly Rule<ConfigSnapshot>[] = [
   rule({
     id: 'containerd-config-in-use',

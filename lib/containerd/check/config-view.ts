@@ -9,23 +9,23 @@ import { readConfig } from './config/settings.ts'
 import { type Expectation, recogniseDistribution } from './distributions.ts'
 import type { ProbeEvidence } from './probe.ts'
 
-/** What the rules on containerd's configuration read. */
+/** The input of the rules on containerd's configuration. */
 export interface ConfigSnapshot {
-  /** `undefined` where containerd does not answer. */
+  /** `undefined` if containerd does not answer. */
   readonly process: Fact<ProcessView> | undefined
-  /** `undefined` where containerd was started with another file: what this one says then means nothing. */
+  /** `undefined` if containerd was started with another file, because this one then means nothing. */
   readonly config: ConfigView | undefined
   readonly probe: ProbeEvidence
 }
 
-/** containerd's configuration: what its files say, and what is expected. */
+/** containerd's configuration: what its files say, and what the mirror expects. */
 export type ConfigView = Awaited<ReturnType<typeof lookAtConfig>>
 
 /**
- * Reads containerd's configuration without touching anything. What cannot be read is told in the result.
+ * Reads containerd's configuration without changing anything. The result says what could not be read.
  *
- * @param version as the version service gives it, with or without a `v` and a suffix: `v1.7.24`, `1.7.24~ds1`, `2.2.0-k3s1`
- * @param marks finds what gives a distribution away, if not the same reader: its directories are full of what others change
+ * @param version as the version service reports it, with or without a `v` and a suffix: `v1.7.24`, `1.7.24~ds1`, `2.2.0-k3s1`
+ * @param marks finds the marks of distributions, by default the same reader; others often change files in those directories
  */
 export async function lookAtConfig(
   version: Fact<string>,
@@ -35,49 +35,49 @@ export async function lookAtConfig(
 ) {
   const known = isUnreadable(version) || parseVersion(version) === undefined ? undefined : version
   const readAs = known ?? (await guessVersion(reader))
-  // Where versions differ in this, a list is right on some and wrong on others.
+  // Versions differ in this, so a list is right for some and wrong for others.
   const dialect = known === undefined ? { ...dialectOf(readAs), splitsConfigPath: false } : dialectOf(known)
   const reading = await readConfig(reader, dialect)
   const distribution = await recogniseDistribution(marks, reader.path, reading.files[0]?.text)
   return {
     ...reading,
     version,
-    /** The version by whose rules the files were read: another one than containerd's only if that is not known. */
+    /** The version by whose rules the files are read: containerd's, unless that is unknown. */
     readAs,
     distribution,
     expectation,
   }
 }
 
-/** A version that writes its main file as this one is written. */
+/** A version that writes its main file like this one. */
 async function guessVersion(reader: ConfigFiles): Promise<string> {
   const { files } = await readConfig(reader, dialectOf('2.3.0'))
   return ['1.7.24', '1.7.24', '1.7.24', '2.2.0'][files[0]?.version ?? 0] ?? '2.3.0'
 }
 
-/** What can be seen of containerd's process. */
+/** What is visible of containerd's process. */
 export interface ProcessView {
-  /** As containerd tells it. */
+  /** As containerd reports it. */
   readonly pid: number
-  /** The file that is read here. */
+  /** The file that the check reads. */
   readonly configFile: string
-  /** The file that containerd was started with, if that is another one. */
+  /** The file that containerd was started with, if it is another one. */
   readonly startedWith: string | undefined
 }
 
-/** A flag of containerd's, in every way in which Go takes it. */
+/** A flag of containerd, in every form that Go accepts. */
 const CONFIG_FLAG = /^--?(?:config|c)(?:=(.*))?$/s
 
 /**
- * Looks at containerd's process, as far as it can be seen: from a container without the node's processes it cannot. Files are
- * compared by what the paths lead to, since a container may see them elsewhere.
+ * Looks at containerd's process if it is visible, which it is not from a container without the node's processes. Compares files by
+ * what the paths lead to, since a container may see them elsewhere.
  *
- * @param proc where processes are found; another directory in tests
+ * @param proc the directory of processes; tests use another one
  */
 export async function lookAtProcess(pid: number, configFile: string, proc = '/proc'): Promise<ProcessView> {
   const process = join(proc, String(pid))
   const [program = '', ...args] = (await readFile(join(process, 'cmdline'), 'utf8').catch(() => '')).split('\0')
-  // In another namespace of processes, that number is somebody else's.
+  // In another PID namespace, the number belongs to another process.
   if (!basename(program).startsWith('containerd')) return { pid, configFile, startedWith: undefined }
   let told: string = SETTINGS['containerd-config'].default
   for (const [at, arg] of args.entries()) {
@@ -89,7 +89,7 @@ export async function lookAtProcess(pid: number, configFile: string, proc = '/pr
   return { pid, configFile, startedWith: another ? told : undefined }
 }
 
-/** Tells files apart; `undefined` for what is not there, or must not be looked at: nothing is said of that. */
+/** Identifies a file; `undefined` for a missing or inaccessible one, of which the check says nothing. */
 async function identityOf(path: string): Promise<string | undefined> {
   return await stat(path).then(
     ({ dev, ino }) => `${dev}:${ino}`,

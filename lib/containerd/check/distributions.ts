@@ -7,32 +7,32 @@ import type { ConfigReading } from './config/settings.ts'
 
 /** What the mirror needs of containerd. */
 export interface Expectation {
-  /** Directory of the hosts.toml files, as containerd sees it. */
+  /** The directory of the hosts.toml files, as containerd sees it. */
   readonly certsDir: string
-  /** Host and port of the registry door, as containerd reaches it. */
+  /** The host and port at which containerd reaches the registry door. */
   readonly registryDoor: string
 }
 
-/** What a remedy depends on besides the distribution. */
+/** What a remedy depends on, besides the distribution. */
 interface Situation extends Expectation {
-  /** Whether this containerd's files of this version name the plugin of 1.x or that of 2.x. */
+  /** Whether containerd's files name the plugin of 1.x or the one of 2.x. */
   readonly plugin: 'old' | 'images'
 }
 
-/** A distribution of Kubernetes that a node gives away. What it comes with and what must be added is in the README. */
+/** A Kubernetes distribution that a node's files reveal. The README says what it comes with and what must be added. */
 export interface Distribution {
   readonly name: string
-  /** The paths on such a node, where they are not the defaults of swarmirror's settings. */
+  /** The paths on such a node that differ from the defaults of swarmirror's settings. */
   readonly settings?: Partial<Record<'containerd-config' | 'certs-dir' | 'containerd-socket', string>>
-  /** Paths and contents of containerd's main file of which one gives it away. */
+  /** Paths, and contents of containerd's main file; a single match reveals the distribution. */
   readonly marks: { readonly paths: readonly string[]; readonly content?: RegExp }
-  /** What to do where containerd's file must not be edited by hand, because the distribution writes it. */
+  /** What to do in place of editing containerd's file, which the distribution writes. */
   readonly remedy?: ((situation: Situation) => Remedy) | undefined
-  /** What makes containerd read its files again; `systemctl restart containerd` if missing. */
+  /** Makes containerd read its files again; by default `systemctl restart containerd`. */
   readonly restart?: string | undefined
 }
 
-/** The two settings as TOML, for a distribution that merges it into a file of its own key by key. */
+/** The two settings as TOML, for a distribution that merges it into its own file key by key. */
 function settingsToml(situation: Situation): string[] {
   const id = situation.plugin === 'old' ? OLD_PLUGIN : IMAGES_PLUGIN
   const path = `  config_path = ${JSON.stringify(situation.certsDir)}`
@@ -44,7 +44,7 @@ function layersToml({ plugin }: Situation): string[] {
   return [table, '  discard_unpacked_layers = false']
 }
 
-/** Lines further to the right, for a block text in YAML. */
+/** Indents lines for a block scalar in YAML. */
 const indented = (lines: readonly string[], by: number) => lines.map((line) => `${' '.repeat(by)}${line}`)
 
 function rancher(name: string): Omit<Distribution, 'name'> {
@@ -72,7 +72,7 @@ function rancher(name: string): Omit<Distribution, 'name'> {
 
 const RESTART_K0S = 'systemctl restart k0sworker || systemctl restart k0scontroller'
 
-/** All that are known. The first whose marks fit is taken, so that one that is built on another comes before it. */
+/** All known distributions. The first one with a matching mark counts, so one that builds on another comes before it. */
 export const DISTRIBUTIONS: readonly Distribution[] = [
   {
     name: 'Kind',
@@ -166,9 +166,9 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
 ]
 
 /**
- * The distribution that a node's files give away; `undefined` for none that is known, as containerd by itself.
+ * The distribution that a node's files reveal; `undefined` if it is unknown, or containerd runs by itself.
  *
- * @param main containerd's main file, and its text if it could be read
+ * @param main containerd's main file, with its text if it is readable
  */
 export async function recogniseDistribution(
   files: ConfigReader,
@@ -184,25 +184,25 @@ export async function recogniseDistribution(
   return undefined
 }
 
-/** What makes containerd read its files again. Containers that run do not notice: their shims keep them. */
+/** The command that makes containerd read its files again. Running containers do not notice, because their shims keep them. */
 export function restartOf(view: DistributionView | undefined): string {
   return view?.distribution?.restart ?? 'systemctl restart containerd'
 }
 
-/** containerd's configuration, as far as its distribution's remedies depend on it. */
+/** The parts of containerd's configuration on which the distribution's remedies depend. */
 interface DistributionView extends ConfigReading {
   readonly distribution: Distribution | undefined
   readonly expectation: Expectation
 }
 
-/** What to do where the distribution writes containerd's file itself. */
+/** What to do if the distribution itself writes containerd's file. */
 export function remedyByDistribution(view: DistributionView): Remedy | undefined {
   const { distribution, expectation, dialect, files } = view
   const plugin = dialect.migration === 'none' || files[0]?.version === 2 ? 'old' : 'images'
   return distribution?.remedy?.({ ...expectation, plugin })
 }
 
-/** What makes this program look where the distribution has everything; `undefined` if it does, or if there is nothing to look at. */
+/** Makes this program look at the distribution's paths; `undefined` if it does so already, or if there is nothing to look at. */
 export function remedyForPaths({ distribution, problems }: DistributionView): Remedy | undefined {
   const problem = problems.find(isMainMissing)
   if (distribution === undefined || problem === undefined) return undefined

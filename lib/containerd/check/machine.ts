@@ -7,12 +7,12 @@ import type { ContainerdError } from '../client/error.ts'
 import { isSince, parseVersion, type Version } from '../dialect.ts'
 import { type Fact, isUnreadable, type Rule, rule } from '../rule.ts'
 
-/** The oldest containerd that offers CRI's runtime.v1, through which the probe pulls, and that is known to work. */
+/** The oldest containerd that is known to work and offers CRI's runtime.v1, through which the probe pulls. */
 const OLDEST: Version = [1, 6, 0]
-/** Most containerd namespaces that are searched for images. */
+/** The most containerd namespaces to search for images. */
 const NAMESPACE_LIMIT = 16
 
-/** What was seen of this machine, and of containerd as a service on it. What containerd was not asked is `undefined`. */
+/** What a check saw of this machine, and of containerd as a service there. Anything not asked is `undefined`. */
 export interface MachineView {
   readonly socket: { readonly path: string; readonly refusal: ContainerdError | undefined }
   readonly version: Fact<string>
@@ -26,11 +26,11 @@ interface ContentPlace {
   readonly root: string | undefined
   /** Why its files cannot be read; `undefined` if they can. */
   readonly problem?: string | undefined
-  /** Whether it is not there because nothing was ever pulled: containerd 2.x makes it with the first pull. */
+  /** Whether the root does not exist because nothing was ever pulled: containerd 2.x makes it at the first pull. */
   readonly fresh?: boolean
 }
 
-/** Counts the images of the mirrored namespace and of others, by namespace, for those that exist. */
+/** Counts the images of each existing namespace, the mirrored one and others. */
 export async function countImages(
   containerd: { in(namespace: string): Pick<ContainerdClient, 'namespaces' | 'images'> },
   namespace: string,
@@ -44,12 +44,12 @@ export async function countImages(
 }
 
 /**
- * Looks whether this process can write there; `problem` says why not.
+ * Finds out whether this process can write there; `problem` says why not.
  *
- * @param hostsCommand what writes the hosts.toml files as they should be, in a shell
+ * @param hostsCommand the shell command that writes the correct hosts.toml files
  */
 export async function lookAtCertsDirectory(path: string, hostsCommand: string) {
-  // With a dot behind it, only a directory can be there.
+  // With a dot at its end, the path can only lead to a directory.
   return await access(`${path}/.`, constants.R_OK | constants.W_OK | constants.X_OK).then(
     () => ({ path, hostsCommand, problem: undefined }),
     (problem: NodeJS.ErrnoException) => ({ path, hostsCommand, problem }),
@@ -77,7 +77,7 @@ async function hasContent(client: Pick<ContainerdClient, 'listContent'>, signal:
   return false
 }
 
-/** What an error of containerd's socket means, and what to do about it. */
+/** The meaning of an error of containerd's socket, and what to do about it. */
 const SOCKET_PROBLEMS: Partial<Record<ContainerdError['code'], readonly [seen: string, remedy: string]>> = {
   denied: ['this process may not use it', 'run as root: only root may use the socket of containerd'],
   unavailable: [

@@ -11,10 +11,10 @@ import { probePort } from '../probe-name.ts'
 export interface ProbeImage {
   /** `probe-<random>-<port of its door>.swarmirror.invalid`. */
   readonly registry: string
-  /** Random as well, so that a request is recognised even if its `ns` was lost on the way. */
+  /** Also random, so that the door recognises a request even if its `ns` was lost on the way. */
   readonly repository: string
   readonly tag: string
-  /** All of that in full, as it is pulled. */
+  /** The full reference, which containerd pulls. */
   readonly reference: string
   readonly image: Image
   readonly layer: Descriptor
@@ -22,10 +22,10 @@ export interface ProbeImage {
 
 /** Seeds up to here stay exact in the arithmetic of {@link makeImage}. */
 const SEEDS = 2 ** 40
-/** Bytes of the probe's only file: what is pulled is three blobs of some 3 KiB together. */
+/** Bytes of the probe's only file. The pull gets three blobs of some 3 KiB together. */
 const FILE_SIZE = 64
 
-/** Makes an image of this machine's platform that nobody has, to be served by a door on that port of this machine. */
+/** Makes an image for this machine's platform that nobody else has. A door on that port of this machine serves it. */
 export function makeProbeImage(port: number): ProbeImage {
   const token = randomBytes(8).toString('hex')
   const registry = `probe-${token}-${port}.swarmirror.invalid`
@@ -37,24 +37,24 @@ export function makeProbeImage(port: number): ProbeImage {
   return { registry, repository, tag, reference: `${registry}/${repository}:${tag}`, image, layer }
 }
 
-/** A request for a probe that the door has answered, as far as it is evidence. */
+/** The parts of an answered request for a probe that are evidence. */
 export interface ProbeRequest {
   readonly method: string
-  /** `other` is nothing that the probe has. */
+  /** `other`: the probe has no such content. */
   readonly part: 'manifest' | 'config' | 'layer' | 'other'
   /** The query's `ns`; missing if there was none. */
   readonly ns?: string
 }
 
-/** Tells whether a probe still runs. It is no evidence, and nothing that containerd would ask for. */
+/** Tells whether a probe still runs. It is no evidence, and containerd never asks for it. */
 const ALIVE_TAG = 'alive'
 
 /** In the order of the contents of an image with one layer. */
 const PARTS = ['manifest', 'config', 'layer'] as const
 
 /**
- * Serves probes, each under its own name and only while it runs. It stands before the registry door and keeps every request
- * about a probe from it, since none of it must reach the store or the swarm. Those about probes of others it sends to them.
+ * Serves probes, each under its own name and only while it runs. It sees requests before the registry door and keeps those about
+ * probes, which must not reach the store or the swarm. It forwards requests about probes of other processes to them.
  */
 export type ProbeDoor = ReturnType<typeof createProbeDoor>
 
@@ -74,12 +74,12 @@ export function createProbeDoor() {
   }
 
   return {
-    /** Answers what is about a probe; `undefined` for everything else. */
+    /** Answers requests about probes; `undefined` for everything else. */
     fetch(request: Request): Response | undefined {
       const asked = askedFor(request)
       if (asked === undefined) return undefined
       for (const [probe, { requests, withheld }] of served) {
-        // By the repository too: an `ns` that was lost or changed on the way is what the probe is to find.
+        // Compares the repository too, since the probe must find an `ns` that was lost or changed on the way.
         if (asked.registry !== probe.registry && !asked.repository.endsWith(probe.repository)) continue
         if (asked.name === ALIVE_TAG) return new Response(null, { status: 200, headers: { 'Content-Length': '0' } })
         return withheld ? unknown() : answer(probe, requests, request.method, asked.name, asked.ns)
@@ -92,13 +92,13 @@ export function createProbeDoor() {
       const state = { requests: [] as ProbeRequest[], withheld: false }
       served.set(probe, state)
       return {
-        /** The requests for it so far, in order. */
+        /** The requests for this probe so far, in order. */
         requests: state.requests as readonly ProbeRequest[],
-        /** Gives nothing of it any more, so that a pull that runs fails. It still counts as running. */
+        /** Stops serving the probe, so that a running pull fails. The probe still counts as running. */
         withhold(): void {
           state.withheld = true
         },
-        /** Ends it: from then on its name is as unknown as any other. */
+        /** Ends the probe: from then on its name is unknown. */
         close: (): void => void served.delete(probe),
       }
     },
@@ -106,9 +106,9 @@ export function createProbeDoor() {
 }
 
 /**
- * Whether the door on that port of this machine serves that probe at this moment.
+ * Whether the door on that port of this machine serves that probe now.
  *
- * @returns `undefined` if nobody can tell: something is there that does not answer
+ * @returns `undefined` if that is unknown, because something listens there but does not answer
  */
 export async function isProbeServed(
   { registry, host, port }: { readonly registry: string; readonly host: string; readonly port: number },
@@ -118,29 +118,29 @@ export async function isProbeServed(
   try {
     return (await fetch(url, { method: 'HEAD', signal, redirect: 'manual' })).status === 200
   } catch {
-    // Refused is an answer: without a door, no probe. Being too late is none.
+    // A refused connection is an answer: without a door there is no probe. A timeout is none.
     return signal.aborted ? undefined : false
   }
 }
 
-/** What of the registry's API a request is for, if it may be about a probe. */
+/** What a request to the registry's API is for, if it may be about a probe. */
 function askedFor(request: Request) {
   const url = new URL(request.url)
   const ns = url.searchParams.get('ns') ?? undefined
   if (!url.pathname.includes('/probe') && !ns?.startsWith('probe-')) return undefined
   try {
-    // An `ns` that was lost on the way is what the probe is to find.
+    // The probe must find an `ns` that was lost on the way.
     const target = parseRequestPath(url.pathname, ns, DEFAULT_REGISTRY)
     if (target === undefined) return undefined
     return { ...target, ns, name: tagNamed(target)?.tag ?? digestNamed(target) }
   } catch (error) {
-    // The registry door refuses what is no request of the API.
+    // The registry door refuses requests that do not belong to the API.
     if (error instanceof OciError) return undefined
     throw error
   }
 }
 
-/** Sends a request for the probe of another process to the door that its name tells: containerd was told of this one. */
+/** Forwards a request for another process's probe to the door that its name tells, because containerd was sent to this one. */
 function elsewhere(request: Request, port: number): Response {
   const url = new URL(request.url)
   if (url.port === String(port)) return unknown()

@@ -5,7 +5,7 @@ import { asksMirror, type ProbeEvidence, type SeenPull } from './probe.ts'
 import { configPathVerdict } from './registry-rules.ts'
 import { discardVerdict } from './setting-rules.ts'
 
-/** What the rules on a probe read. What was read of the configuration cannot outweigh it, but may explain it. */
+/** The input of the rules on a probe. The configuration cannot outweigh what the probe shows, but may explain it. */
 export interface ProbeSnapshot {
   readonly probe: ProbeEvidence
   readonly config: ConfigView | undefined
@@ -61,24 +61,24 @@ function judgeKept(pull: SeenPull, config: ConfigView | undefined): Verdict {
   return { severity: 'error', seen: layer === 'loose' ? loose : gone, remedy: { text, command: restartOf(config) } }
 }
 
-/** The end of containerd's words, which say at every step what was being done. */
+/** The end of containerd's message, which names every step that led there. */
 function reasonOf({ error }: SeenPull): string | undefined {
   return error?.replace(/^.*failed to do request: /s, '')
 }
 
-/** Says so where what was shown to be wrong reads as right. */
+/** Adds a note if the files look right although the probe shows a fault. */
 function despite(verdict: Verdict, id: string, read: Verdict | undefined): Verdict {
   if (verdict.severity !== 'error' || read?.severity !== 'ok') return verdict
   const seen = `${verdict.seen}; yet ${id} looks right in the files: they count from containerd’s next start on`
   return { ...verdict, seen }
 }
 
-/** The pull, and the configuration beside it; the reason if there was no pull. */
+/** The pull and the configuration, or the reason why there was no pull. */
 function pullIn({ probe, config }: ProbeSnapshot): Fact<{ pull: SeenPull; config: ConfigView | undefined }> {
   return isUnreadable(probe) ? { unreadable: `not probed: ${probe.unreadable}` } : { pull: probe, config }
 }
 
-/** What a probe shows, and nothing beyond that. */
+/** Rules on what a probe shows, and nothing beyond that. */
 export const PROBE_RULES: readonly Rule<ProbeSnapshot>[] = [
   rule({
     id: 'probe-mirror-asked',

@@ -13,19 +13,19 @@ import { isProbeRegistry, probeOfLabels, probeOfName, probePort } from '../probe
 import { isProbeServed } from './probe-door.ts'
 
 /**
- * First and longest wait before another look whether all is gone, in milliseconds; it doubles in between. A pull that was given
- * up on may still end in containerd.
+ * The first and the longest wait before it looks again whether everything is gone, in milliseconds; the wait doubles in between.
+ * containerd may take a moment to end a pull that was given up.
  */
 const PAUSE_FIRST = 100
 const PAUSE_MOST = 1_600
-/** How many looks in a row must find nothing where the end of the pull was not seen: it may have been cancelled a moment ago. */
+/** How many looks in a row must find nothing if nobody saw the pull end, because it may have been cancelled just now. */
 const LOOKS = 3
-/** Longest time for the removal of one probe in milliseconds: containerd answers some of it after a garbage collection. */
+/** The longest time to remove one probe, in milliseconds: some answers of containerd wait for a garbage collection. */
 export const REMOVE_TIMEOUT = 10_000
-/** Longest wait in milliseconds for the answer of a door that may serve a probe: it is on this machine. */
+/** The longest wait for a door that may serve a probe, in milliseconds; the door is on this machine. */
 const ALIVE_TIMEOUT = 1_000
 
-/** What a probe works with, and leaves something in. */
+/** What a probe works with, and where it leaves traces. */
 export interface ProbePlaces {
   /** containerd in the namespace of CRI. */
   readonly client: ContainerdClient
@@ -33,22 +33,22 @@ export interface ProbePlaces {
   readonly certsDir: string
 }
 
-/** What a probe may have left. */
+/** What a probe may have left behind. */
 export interface ProbeRemains {
   readonly registry: string
-  /** The digests of its content: what was just written has no label yet. */
+  /** The digests of its content, because new content has no label yet. */
   readonly content: readonly Digest[]
-  /** Whether its pull is known to be over. */
+  /** Whether its pull has certainly ended. */
   readonly ended: boolean
 }
 
-/** Begins the line of a probe's hosts.toml that lists the digests of its content, so that a later sweep can remove them. */
+/** Begins the line of a probe's hosts.toml that lists the digests of its content for a later sweep. */
 const CONTENT = '# content of the probe: '
 
 /**
- * Writes the hosts.toml of a probe in one step: containerd, and a sweep for what was left behind, see all of it or none.
+ * Writes the hosts.toml of a probe in one step: containerd and a later sweep see all of it or nothing.
  *
- * @throws what `node:fs` throws, such as EACCES or EROFS; nothing is left then
+ * @throws what `node:fs` throws, such as EACCES or EROFS; it then leaves nothing behind
  */
 export async function writeProbeHosts(
   certsDir: string,
@@ -70,10 +70,10 @@ export async function writeProbeHosts(
 }
 
 /**
- * Removes everything that a probe has left: what is still being written, its image with all names that CRI gave it, the
- * leases on its content, the content itself, and its hosts.toml last, so that a killed removal is found again.
+ * Removes everything that a probe left behind: unfinished content, its image with all names that CRI gave it, the leases on its
+ * content, the content itself, and last its hosts.toml, so that a later sweep can finish a killed removal.
  *
- * @throws when containerd cannot be asked; the signal's reason, with which something may still be there
+ * @throws when containerd does not answer, or the signal's reason; something may then remain
  */
 export async function removeProbe(places: ProbePlaces, remains: ProbeRemains, signal: AbortSignal): Promise<void> {
   const { registry, ended } = remains
@@ -81,7 +81,7 @@ export async function removeProbe(places: ProbePlaces, remains: ProbeRemains, si
   let pause = PAUSE_FIRST
   let hasFailed = false
   for (let clean = 0; ; pause = Math.min(2 * pause, PAUSE_MOST)) {
-    // While containerd removes what a pull has written, it may fail to list that (content/local, status): once is no failure.
+    // While containerd removes what a pull wrote, it may fail to list it (content/local, status), so one failure does not count.
     const left = await removeFromContainerd(places, { registry, known }, signal).catch((error: unknown) => {
       if (hasFailed || !(error instanceof ContainerdError) || error.code !== 'unexpected') throw error
       hasFailed = true
@@ -95,10 +95,10 @@ export async function removeProbe(places: ProbePlaces, remains: ProbeRemains, si
 }
 
 /**
- * Removes what killed probes have left. A probe that runs, here or in another process, is left alone.
+ * Removes what killed probes left behind. It leaves running probes alone, in this process and in others.
  *
- * @param hosts where doors of this machine may be, besides 127.0.0.1
- * @returns the registries of the probes that were removed
+ * @param hosts addresses of this machine where doors may be, besides 127.0.0.1
+ * @returns the registries of the removed probes
  */
 export async function sweepProbes(
   places: ProbePlaces,
@@ -116,7 +116,7 @@ export async function sweepProbes(
   return swept
 }
 
-/** The probes that have left something anywhere. */
+/** The probes that left something anywhere. */
 async function findProbes({ client, certsDir }: ProbePlaces, signal: AbortSignal): Promise<ReadonlySet<string>> {
   const directories = (await unlessMissing(readdir(certsDir))) ?? []
   const found = new Set(directories.map((name) => name.replace(/^\./, '')).filter(isProbeRegistry))
@@ -126,7 +126,7 @@ async function findProbes({ client, certsDir }: ProbePlaces, signal: AbortSignal
   return found
 }
 
-/** Whether the door that a probe names serves it, or may do so. */
+/** Whether the door that a probe names serves it, or may serve it. */
 async function mayRun(registry: string, hosts: readonly string[], signal: AbortSignal): Promise<boolean> {
   const port = probePort(registry)
   if (port === undefined) return false
@@ -139,14 +139,14 @@ async function mayRun(registry: string, hosts: readonly string[], signal: AbortS
   return false
 }
 
-/** One round of removal; true if there was anything. */
+/** Runs one round of removal. Returns whether there was anything. */
 async function removeFromContainerd(
   { client, cri }: ProbePlaces,
   { registry, known }: { readonly registry: string; readonly known: ReadonlySet<Digest> },
   signal: AbortSignal,
 ): Promise<boolean> {
   const writes = (ref: string) => [...known].some((digest) => ref.endsWith(digest))
-  // First, so that what is not yet among the content does not come to it afterwards.
+  // First the unfinished content, so that it does not become content afterwards.
   const ingests = (await client.ingests(signal)).filter(writes)
   for (const ref of ingests) await client.abortIngest(ref, signal)
   const content = new Set<Digest>()
@@ -154,11 +154,11 @@ async function removeFromContainerd(
     if (known.has(digest) || probeOfLabels(labels) === registry) content.add(digest)
   }
   const images = await client.images(signal)
-  // The content is nobody else's, so whatever points to it is the probe's: `sha256:<config>` says no registry.
+  // Only the probe has this content, so whatever points to it is the probe's; `sha256:<config>` names no registry.
   const pointsHere = (digest: Digest) => known.has(digest) || content.has(digest)
   const ours = images.filter(({ name, target }) => probeOfName(name) === registry || pointsHere(target.digest))
   const [first] = ours
-  // CRI keeps a list of its own, and knows all names; where it does not run, there is no such list either.
+  // CRI keeps its own list of all names. Where CRI does not run, there is no such list.
   if (first !== undefined) await cri.removeImage(first.name, signal).catch(unlessUnsupported)
   for (const { name } of ours) await client.deleteImage(name, signal)
   if (content.size + known.size === 0) return ours.length > 0
@@ -166,13 +166,13 @@ async function removeFromContainerd(
     (lease) => lease.content.some((digest) => isDigest(digest) && pointsHere(digest)) || lease.ingests.some(writes),
   )
   for (const { id } of leases) await client.deleteLease(id, signal)
-  // Left to the garbage collection, it could stay for as long as nothing else changes: containerd 1.7 forgets what was
-  // removed while a collection was deleting files (its scheduler skips what is older than the end of that collection).
+  // The garbage collection might leave it there until something else changes: containerd 1.7 forgets what was removed while a
+  // collection was deleting files (its scheduler skips everything older than the end of that collection).
   for (const digest of content) await client.deleteContent(digest, signal)
   return ours.length + content.size + ingests.length + leases.length > 0
 }
 
-/** The digests that the hosts.toml of a probe tells; none if it is not there. */
+/** The digests in the hosts.toml of a probe; none if there is no such file. */
 async function contentTold(directory: string): Promise<Digest[]> {
   const text = await unlessMissing(readFile(join(directory, HOSTS_FILE), 'utf8'))
   const line = text?.split('\n').find((line) => line.startsWith(CONTENT)) ?? ''
@@ -181,7 +181,7 @@ async function contentTold(directory: string): Promise<Digest[]> {
 
 /** Removes the directory of a hosts.toml, unless somebody put something else there. */
 async function removeHosts(directory: string): Promise<void> {
-  // Asked for first: a file system that is read-only refuses to remove even what is not there.
+  // Looks first, because a read-only file system even refuses to remove what does not exist.
   if ((await unlessMissing(lstat(directory))) === undefined) return
   await unlessMissing(unlink(join(directory, HOSTS_FILE)))
   await unlessMissing(rmdir(directory))

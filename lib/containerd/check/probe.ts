@@ -9,31 +9,31 @@ import { type Fact, isUnreadable, type Unreadable } from '../rule.ts'
 import { makeProbeImage, type ProbeDoor, type ProbeImage, type ProbeRequest } from './probe-door.ts'
 import { type ProbePlaces, REMOVE_TIMEOUT, removeProbe, writeProbeHosts } from './probe-traces.ts'
 
-/** What a probe has seen; why there was none, or why nothing can be told from it. */
+/** What a probe saw, or why there was none, or why it proves nothing. */
 export type ProbeEvidence = Fact<SeenPull>
 
 /** The pull of a probe. */
 export interface SeenPull {
-  /** How containerd was told where the probe is: by a hosts.toml of its own, or by the one for all registries. */
+  /** What leads containerd to the probe: a hosts.toml of the probe's own, or the one for all registries. */
   readonly way: 'own' | '_default'
-  /** The probe's name, and the door where containerd was told to ask for it. */
+  /** The probe's name, and the door where containerd should ask for it. */
   readonly registry: string
   readonly door: string
   readonly requests: readonly ProbeRequest[]
-  /** Why the pull failed, in containerd's words. */
+  /** containerd's message if the pull failed. */
   readonly error?: string
-  /** What became of the layer, see {@link layerAfter}; missing if the pull failed. */
+  /** What happened to the layer, see {@link layerAfter}; missing if the pull failed. */
   readonly layer?: LayerState
 }
 
 type LayerState = 'kept' | 'loose' | 'gone' | 'never fetched'
 
-/** Whether containerd was seen to ask this mirror: then its `config_path` and hosts.toml files, or `registry.mirrors`, count. */
+/** Whether containerd asked this mirror, which proves its `config_path` and hosts.toml files, or its `registry.mirrors`. */
 export function asksMirror(evidence: ProbeEvidence): boolean {
   return !isUnreadable(evidence) && evidence.requests.some(({ ns }) => ns === evidence.registry)
 }
 
-/** Whether a layer was seen to stay in the content store. */
+/** Whether the layer stayed in the content store. */
 export function keepsLayers(evidence: ProbeEvidence): boolean {
   return !isUnreadable(evidence) && evidence.layer === 'kept'
 }
@@ -41,37 +41,37 @@ export function keepsLayers(evidence: ProbeEvidence): boolean {
 export interface ProbeDependencies extends ProbePlaces {
   /** The door that answers at {@link ProbeOptions.address}. */
   readonly door: ProbeDoor
-  /** Whether the hosts.toml for all registries points to that door first, and if not, why not. */
+  /** Whether the hosts.toml for all registries names that door first; if not, why not. */
   readonly defaultPointsHere: (signal: AbortSignal) => Promise<true | string>
   readonly log: Logger
 }
 
 export interface ProbeOptions {
-  /** Where containerd reaches the door. */
+  /** The address at which containerd reaches the door. */
   readonly address: { readonly host: string; readonly port: number }
-  /** Longest time in milliseconds for the pull. The caller's signal does not end the removal of everything afterwards. */
+  /** The longest time for the pull, in milliseconds. The caller's signal does not end the clean-up afterwards. */
   readonly pullTimeout?: number
 }
 
-/** In milliseconds. A pull of 3 KiB over loopback takes 0.2 s, and longer with a busy disk or names that do not resolve. */
+/** In milliseconds. Pulling 3 KiB over loopback takes 0.2 s, and more if the disk is busy or names do not resolve. */
 export const PROBE_TIMEOUT = 20_000
 /**
- * Longest wait in milliseconds for a pull to end once the door gives it nothing any more. Only a pull that has ended leaves
- * nothing behind later: a call that is cancelled goes on in containerd for a moment.
+ * The longest wait for a pull to end once the door has stopped serving it, in milliseconds. Only an ended pull writes nothing more:
+ * a cancelled call still runs in containerd for a moment.
  */
 const END_TIMEOUT = 1_000
-/** Longest wait in milliseconds for the one question that tells a slow pull from a containerd that stands still. */
+/** The longest wait for the one question that tells a slow pull from a hanging containerd, in milliseconds. */
 const ALIVE_TIMEOUT = 2_000
 
-/** containerd's labels from a manifest to what it needs. Without one, the garbage collection takes the layer. */
+/** containerd's labels that lead from a manifest to its content. Without one, the garbage collection takes the layer. */
 const REFERENCE_LABEL = 'containerd.io/gc.ref.content.'
 
 /**
- * Finds out by behaviour whether containerd asks this mirror and keeps layers. It pulls, as the kubelet would, an image that
- * nobody else has under a name that nobody else serves, and watches the door and the content store. It knows nothing of
- * versions and configuration files. It removes everything again before it returns.
+ * Finds out by trying whether containerd asks this mirror and keeps layers. Like the kubelet, it pulls an image, which nobody else
+ * has under a name that nobody else serves, and watches the door and the content store. It knows nothing about versions and
+ * configuration files. It removes everything before it returns.
  *
- * @throws the signal's reason, and what containerd's client throws when containerd goes away
+ * @throws the signal's reason, or what containerd's client throws when containerd goes away
  */
 export async function runProbe(
   dependencies: ProbeDependencies,
@@ -115,7 +115,7 @@ export async function runProbe(
   }
 }
 
-/** Tells containerd where the probe is, in the way that is possible here. */
+/** Tells containerd where the probe is, in whatever way is possible here. */
 async function tellWhere(
   { certsDir, defaultPointsHere }: ProbeDependencies,
   registry: string,
@@ -134,7 +134,7 @@ async function tellWhere(
   }
 }
 
-/** Why a pull failed, or was not done in time by a containerd that answers other questions meanwhile; `undefined` if it is done. */
+/** Why a pull failed, or did not end in time although containerd answers other questions; `undefined` if it succeeded. */
 async function pullError(
   cri: CriClient,
   pulling: Promise<void>,
@@ -146,17 +146,17 @@ async function pullError(
     return undefined
   } catch (error) {
     signal.throwIfAborted()
-    // Throws if containerd is gone, or stands still as a whole: then the failure says nothing of its configuration.
+    // Throws if containerd is gone, or hangs as a whole: the failure then says nothing about its configuration.
     await bounded(ALIVE_TIMEOUT, signal, (bound) => cri.version(bound))
     return error instanceof ContainerdError ? error.message : `not done within ${timeout / 1000} s`
   }
 }
 
-/** Whether a pull is over, however it ended, or will be within that many milliseconds. */
+/** Whether a pull has ended, in any way, or ends within that many milliseconds. */
 async function endsWithin(time: number, pulling: Promise<void>): Promise<boolean> {
   const over = Promise.allSettled([pulling])
   const waited = bounded(time, undefined, (bound) => unlessAborted(over, bound))
-  // Too late is the only reason to fail.
+  // This only fails when time is up.
   return await waited.then(
     () => true,
     () => false,
@@ -164,9 +164,8 @@ async function endsWithin(time: number, pulling: Promise<void>): Promise<boolean
 }
 
 /**
- * What the pull has left of the layer. With `discard_unpacked_layers`, nothing refers to it (`loose`), so that the next
- * garbage collection takes it (`gone`); there is no need to wait for that. A snapshotter that fetches lazily does without it
- * (`never fetched`).
+ * What the pull left of the layer. With `discard_unpacked_layers`, nothing refers to the layer (`loose`), and the next garbage
+ * collection takes it (`gone`), for which the probe need not wait. A lazy snapshotter does not fetch it (`never fetched`).
  */
 async function layerAfter(
   client: ContainerdClient,

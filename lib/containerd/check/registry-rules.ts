@@ -11,24 +11,24 @@ import { remedyByDistribution, remedyForPaths, restartOf } from './distributions
 import { asksMirror } from './probe.ts'
 import { type Judge, judgeSetting, whereOf, withFiles } from './setting-rules.ts'
 
-/** Whether `registry.mirrors` sends pulls from every registry to our door first, as distributions without hosts.toml do it. */
+/** Whether `registry.mirrors` sends every pull to our door first, as distributions without hosts.toml do. */
 export function mirrorsLeadHere({ settings, expectation }: ConfigView): boolean {
   const all = isTable(settings.mirrors?.value) ? tableAt(settings.mirrors.value, '*') : undefined
   const first = listOf(all?.get('endpoint'))?.[0]?.value
   return first === `http://${expectation.registryDoor}` || first === `http://${expectation.registryDoor}/`
 }
 
-/** Whether containerd asks the mirror by `registry.mirrors`, so that no hosts.toml counts. */
+/** Whether `registry.mirrors` makes containerd ask the mirror, so that no hosts.toml counts. */
 export function mirrorsInPlace(view: ConfigView): boolean {
   return view.settings.configPath.value === '' && mirrorsLeadHere(view)
 }
 
-/** config_path as it was read, without what the probe shows. */
+/** Judges config_path by the files alone. */
 export function configPathVerdict(view: ConfigView): Verdict {
   return judgeSetting(view, 'configPath', judgeConfigPath(view))
 }
 
-/** registry.config_path has the directory of the hosts.toml files, and is one path where the version takes it for one. */
+/** registry.config_path must hold the directory of the hosts.toml files, and be a single path if the version reads no list. */
 function judgeConfigPath(view: ConfigView): Judge {
   const { dialect, settings, expectation } = view
   const { certsDir, registryDoor } = expectation
@@ -59,7 +59,7 @@ function samePath(a: string, b: string): boolean {
   return plain(a) === plain(b)
 }
 
-/** What makes containerd look where the hosts.toml files are. */
+/** Makes containerd look where the hosts.toml files are. */
 async function remedyForConfigPath(view: ConfigView): Promise<Remedy> {
   const { dialect, settings, reader, problems } = view
   const { certsDir } = view.expectation
@@ -81,18 +81,18 @@ async function remedyForConfigPath(view: ConfigView): Promise<Remedy> {
   }
 }
 
-/** What makes swarmirror use the one directory that is set in place of ours, if there is one. */
+/** Makes swarmirror use the directory that containerd uses in place of ours, if there is one. */
 function remedyByDirectory({ files, settings, dialect }: ConfigView): Remedy | undefined {
   const { value } = settings.configPath
   if (files.length === 0 || settings.mirrors !== undefined || typeof value !== 'string') return undefined
   const [first, ...more] = value.split(':').filter((path) => path !== '')
-  // A list that is not split must be changed anyway; from one that is, the first directory will do.
+  // A list that is not split must be changed anyway; of a split list, the first directory will do.
   if (!first?.startsWith('/') || (more.length > 0 && !dialect.splitsConfigPath)) return undefined
   const text = `let swarmirror use the directory that containerd uses (--certs-dir ${first}); containerd stays as it is`
   return { text, lines: [`${variableOf('certs-dir')}=${first}`] }
 }
 
-/** Tables of the old kind: containerd does not load CRI with them beside config_path. */
+/** Tables of the old kind: beside config_path, they keep containerd from loading CRI. */
 function judgeLegacy(view: ConfigView): Verdict {
   const { settings, dialect } = view
   const { mirrors, configsTls } = settings
@@ -108,14 +108,14 @@ function judgeLegacy(view: ConfigView): Verdict {
   }
   if (configsTls !== undefined && !alone) {
     const seen = `registry.configs with tls is set (${whereOf(configsTls)})`
-    // Later versions than 1.x leave the table out of account.
+    // Versions after 1.x ignore the table.
     if (dialect.migration !== 'none') return { severity: 'warning', seen, why: 'it is ignored beside config_path' }
     return { severity: 'error', seen, why: both }
   }
   return { severity: 'ok', seen: 'neither registry.mirrors nor registry.configs with tls' }
 }
 
-/** What takes the tables of the old kind away. */
+/** Removes the tables of the old kind. */
 function remedyForLegacy(view: ConfigView): Remedy {
   const text = 'delete the table, and put its endpoints into hosts.toml files'
   const command = restartOf(view)
@@ -129,7 +129,7 @@ function remedyForLegacy(view: ConfigView): Remedy {
   return remedyByDistribution(view) ?? { text, ...removalOf(view, 'mirrors', () => [[]]), command }
 }
 
-/** The change that takes parts of a table below `registry` away, in the first file that has some. */
+/** The change that removes parts of a table below `registry`, in the first file that has some. */
 function removalOf(
   { files }: ConfigView,
   name: 'mirrors' | 'configs',

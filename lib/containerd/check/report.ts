@@ -4,12 +4,12 @@ import { type Look, type Paint, plain } from '../../observe/paint.ts'
 import type { Edit } from '../../toml/patch.ts'
 import { type Finding, type Remedy, SEVERITIES, type Severity } from '../rule.ts'
 
-/** Findings in the order in which they should be read, and what they come to. */
+/** Findings in the order in which to read them, and their sum. */
 export interface Report {
-  /** `failed` with any error: the mirror would not work, and `serve` does not start. */
+  /** `failed` if there is any error: the mirror would not work, and `serve` does not start. */
   readonly outcome: 'passed' | 'failed'
   readonly counts: Readonly<Record<Severity, number>>
-  /** Errors first, then warnings, then what could not be checked; as they were found within each. */
+  /** Errors first, then warnings, then what could not be checked; each in the order in which they were found. */
   readonly findings: readonly Finding[]
 }
 
@@ -21,21 +21,21 @@ export function makeReport(findings: readonly Finding[]): Report {
   return { outcome: counts.error > 0 ? 'failed' : 'passed', counts, findings: SEVERITIES.flatMap(of) }
 }
 
-/** What a node tells of its last check. */
+/** Reports a node's last check. */
 export function createCheckMetrics({ gauges }: Metrics) {
   const help = 'Findings of the last check of containerd and this node, by severity.'
   return { findings: gauges('check_findings', help, ['severity']) }
 }
 
-/** The report for machines: one JSON document, with a line feed at its end. */
+/** The report for machines: one JSON document and a line feed. */
 export function reportAsJson(report: Report): string {
   return `${JSON.stringify(report, undefined, 2)}\n`
 }
 
 /**
- * The report for people, with a line feed at its end. What is right takes one line, all else says why and what to do.
+ * The report for people, with a line feed at its end. A finding that is right takes one line; others say why and what to do.
  *
- * @param paint for a terminal: the sum then comes first, since what is most important stands below it
+ * @param paint for a terminal: the sum then comes first, so that the most important findings follow it
  */
 export function reportAsText(report: Report, paint?: Paint): string {
   const blocks = report.findings.map((finding) => findingAsText(finding, paint))
@@ -53,7 +53,7 @@ const WORDS: Partial<Record<Severity, string>> = { unknown: 'could not be checke
 
 const LOOKS: Readonly<Record<Severity, Look>> = { error: 'red', warning: 'yellow', unknown: 'dim', ok: 'green' }
 
-/** One finding for people: a line, and for what is not right the lines that explain it, without a line feed at the end. */
+/** One finding for people: a line, and an explanation if it is not right, without a line feed at the end. */
 export function findingAsText({ id, severity, seen, expected, why, remedy }: Finding, paint: Paint = plain): string {
   const head = `${paint(LOOKS[severity], severity.padEnd(8))}${paint('bold', id)}: ${printable(seen)}`
   if (severity === 'ok') return head
@@ -62,12 +62,12 @@ export function findingAsText({ id, severity, seen, expected, why, remedy }: Fin
   return lines.join('\n')
 }
 
-/** A remedy for people: lines without a line feed at the end of the last one. */
+/** A remedy for people: lines, without a line feed at the end. */
 export function remedyAsText({ text, file, lines = [], edits = [], command }: Remedy): string[] {
   const told = [`  remedy: ${printable(text)}`]
   if (file !== undefined)
     told.push(`    in ${printable(file)}${edits.length > 0 ? ', by its line numbers as it is now' : ''}:`)
-  // Indented alone, so that the block can be copied as it stands: TOML and YAML do not mind a common indent.
+  // Only indented, so that people can copy the block as it is: TOML and YAML accept a common indent.
   for (const line of lines) told.push(`      ${printable(line)}`)
   for (const edit of edits) {
     told.push(`    ${placeOf(edit)}`)
@@ -85,8 +85,8 @@ function placeOf(edit: Edit): string {
 }
 
 /**
- * Values come from files that others wrote: control characters must not reach a terminal. A tab may: it does no harm, and
- * the lines of a file must be printed as they shall stand there.
+ * Values come from files that others wrote, and their control characters must not reach a terminal. A tab may: it is harmless, and
+ * the lines of a file must be printed exactly.
  */
 function printable(text: string): string {
   return escaped(text, /(?!\t)[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu)

@@ -19,21 +19,21 @@ import { type ProbePlaces, sweepProbes } from './probe-traces.ts'
 import { mirrorsInPlace, mirrorsLeadHere } from './registry-rules.ts'
 import { makeReport, type Report } from './report.ts'
 
-/** Where and how the mirror works, as far as a check depends on it. */
+/** The settings of the mirror on which a check depends. */
 export interface CheckSubject extends Pick<HostsCheck, 'certsDir' | 'registries' | 'socket' | 'program'> {
   readonly namespace: string
   readonly contentRoot: string | undefined
   readonly configFile: string
   readonly resolve: 'fallback' | 'upstream' | 'swarm'
-  /** The address that containerd is told for the registry door. */
+  /** The address of the registry door for containerd. */
   readonly listen: { readonly host: string; readonly port: number }
 }
 
 export interface CheckDependencies {
   readonly containerd: Pick<Containerd, 'in' | 'cri'>
-  /** What serves a probe; the reason in words if there is to be none. */
+  /** What serves a probe, or the reason why there should be none. */
   readonly probe: ProbeService | string
-  /** What else there is to say of this node, beside containerd. */
+  /** Further findings about this node, besides containerd. */
   readonly others: (signal: AbortSignal) => Promise<readonly Finding[]>
   readonly log: Logger
 }
@@ -41,23 +41,23 @@ export interface CheckDependencies {
 /** A door that serves probes. */
 export interface ProbeService {
   readonly door: ProbeDoor
-  /** Opens it, at the registry door's own address if that is asked for and free, and tells where containerd reaches it. */
+  /** Opens the door, at the registry door's own address if wanted and free. Returns the address at which containerd reaches it. */
   open(registryDoor: boolean): Promise<{ readonly host: string; readonly port: number }>
 }
 
 export interface CheckResult {
   readonly report: Report
-  /** The files and directories that it depends on, as they were before it. */
+  /** The files and directories that the result depends on, as they were before the check. */
   readonly looked: Looked
-  /** Whether containerd went away in the middle, so that it should be asked again. */
+  /** Whether containerd went away during the check, which should then run again. */
   readonly interrupted: boolean
 }
 
 type Snapshot = MachineView & ConfigSnapshot
 
 /**
- * Looks at everything: whether containerd answers, what it says of itself, its files, hosts.toml, this machine, and by a
- * probe whether it really asks the mirror. Takes a few seconds, and as long as the probe at most.
+ * Checks everything: whether containerd answers, what it says about itself, its files, hosts.toml, this machine, and with a probe
+ * whether it really asks the mirror. Takes a few seconds, plus at most the time of the probe.
  *
  * @throws the signal's reason
  */
@@ -92,9 +92,9 @@ async function look(
   })
   const refusal = answer instanceof ContainerdError ? answer : undefined
   const version = answer instanceof ContainerdError ? { unreadable: answer.message } : answer.version
-  // It may have been there a moment ago, and may be again.
+  // containerd may have been there a moment ago, and may come back.
   let interrupted = refusal !== undefined && !isLasting(refusal)
-  /** Asks a containerd that answers. If it goes away meanwhile, this part could not be looked at. */
+  /** Asks a containerd that answers. If it goes away meanwhile, this part remains unknown. */
   const asked = async <T>(ask: () => Promise<T>): Promise<Fact<T> | undefined> => {
     if (refusal !== undefined) return undefined
     try {
@@ -124,7 +124,7 @@ async function look(
     version,
     images,
     certsDir: await lookAtCertsDirectory(certsDir, hostsCommand(subject, hostsCheck)),
-    // After the probe: a containerd that has never pulled anything has no directory for content yet.
+    // After the probe, because a containerd that has never pulled has no directory for content yet.
     content: await asked(() => lookAtContent(client, contentRoot, signal)),
     process,
     config,
@@ -133,7 +133,7 @@ async function look(
   return { snapshot, hosts, interrupted }
 }
 
-/** Probes land in the namespace of CRI, whichever is mirrored. */
+/** Probes end up in the namespace of CRI, whichever namespace is mirrored. */
 function placesOf({ containerd }: CheckDependencies, { certsDir }: CheckSubject): ProbePlaces {
   return { client: containerd.in(CRI_NAMESPACE), cri: containerd.cri, certsDir }
 }
@@ -158,8 +158,8 @@ async function probe(
   const { certsDir, listen } = subject
   if (typeof probe === 'string') return { unreadable: probe }
   const byMirrors = config !== undefined && mirrorsLeadHere(config)
-  // A hosts.toml of its own leads to any address. registry.mirrors, and a hosts.toml that is there, lead to the registry door
-  // alone, which is left alone otherwise: a mirror may be about to start. One that runs there sends the pull on to this process.
+  // A probe's own hosts.toml can lead to any address. registry.mirrors and existing hosts.toml files lead only to the registry door,
+  // whose address must otherwise stay free for a starting mirror. A mirror that runs there forwards the pull to this process.
   const address = await probe.open(byMirrors || (await HOSTS_FILES.unwritable(certsDir)) !== undefined)
   if (byMirrors && address.port !== listen.port) {
     return { unreadable: 'registry.mirrors leads to the mirror that runs here, not to this process' }

@@ -6,15 +6,15 @@ import type { ConfigSnapshot, ConfigView } from './config-view.ts'
 import { remedyByDistribution, restartOf } from './distributions.ts'
 import { keepsLayers } from './probe.ts'
 
-/** `/etc/containerd/config.toml line 12`, or the default of the version. */
+/** `/etc/containerd/config.toml line 12`, or the version's default. */
 export function whereOf(source: TomlEntry | undefined): string {
   return source === undefined ? "this version's default" : `${source.file} line ${source.line}`
 }
 
-/** Judges a value of a setting; `where` says in words where it comes from. */
+/** Judges the value of a setting; `where` describes its source. */
 export type Judge = (value: TomlValue, where: string) => Verdict
 
-/** The verdict on a setting by containerd's files. What runs is for the probe to show. */
+/** The verdict on a setting by containerd's files. The probe shows what really happens. */
 export function judgeSetting(view: ConfigView, name: MovedSetting, judge: Judge): Verdict {
   const [problem] = view.problems
   if (problem !== undefined) {
@@ -30,7 +30,7 @@ export function judgeSetting(view: ConfigView, name: MovedSetting, judge: Judge)
 export const withFiles = ({ config }: ConfigSnapshot) =>
   config === undefined || config.files.length === 0 ? undefined : config
 
-/** What makes containerd keep its layers. */
+/** Makes containerd keep its layers. */
 async function remedyForDiscard(view: ConfigView): Promise<Remedy> {
   const text =
     'turn discard_unpacked_layers off; images that were pulled before must be pulled again to be shared whole'
@@ -38,7 +38,7 @@ async function remedyForDiscard(view: ConfigView): Promise<Remedy> {
   return remedyByDistribution(view) ?? { text, ...change, command: restartOf(view) }
 }
 
-/** What lets CRI be loaded. */
+/** Makes containerd load CRI. */
 function remedyForDisabledCri(view: ConfigView): Remedy {
   const told = { text: 'take it out of disabled_plugins, if this is a Kubernetes node', command: restartOf(view) }
   for (const { path: file, text, table } of view.files) {
@@ -58,12 +58,12 @@ export const DISCARD_LAYERS = rule({
   why: 'containerd would throw the layers away once they are unpacked, and keep none to share',
   remedy: (config, { severity }) =>
     severity === 'unknown' && config.files.length === 0 ? undefined : remedyForDiscard(config),
-  // The files tell only where to look, and what containerd's next start may bring.
+  // The files tell only where to look, and what may happen at containerd's next start.
   provenBy: ({ probe }) => keepsLayers(probe),
   proofIsEnough: true,
 })
 
-/** discard_unpacked_layers as it was read, without what the probe shows. */
+/** Judges discard_unpacked_layers by the files alone. */
 export function discardVerdict(view: ConfigView): Verdict {
   return judgeSetting(view, 'discardUnpackedLayers', (value, where) => {
     const seen = `discard_unpacked_layers is ${String(value)} (${where})`

@@ -9,34 +9,34 @@ import type { CheckResult } from './run.ts'
 
 /** All in milliseconds. */
 const INTERVALS = {
-  // From one look to the next, which is a few `stat` and one call, and then until the next beat. Files are polled and not watched: one that is mounted, or
-  // replaced by a rename or a link, as configuration is, tells its watchers nothing.
+  // Between two looks, each a few `stat` and one call, and then until the next beat. Files are polled, because watching misses
+  // files that are mounted, or replaced by a rename or a link, as configuration often is.
   poll: 5_000,
-  // Between two checks at least: each is a pull, however often somebody writes a file.
+  // The shortest time between two checks, each of which is a pull, however often somebody writes a file.
   check: 10_000,
-  // After which a check that found errors is made again although nothing has changed that is watched.
+  // After this time a check that found errors runs again although no watched file has changed.
   failed: 60_000,
-  // Before containerd is asked again while it is not there yet.
+  // Between two calls to a containerd that does not answer yet.
   away: 500,
 }
-/** How often a check is made again at once because containerd went away, or was not done starting, before its result counts. */
+/** How often to repeat a check at once because containerd went away or was still starting, before the result counts anyway. */
 export const INTERRUPTED_LIMIT = 20
-/** How many looks in one poll interval tell whether files still change, before what they have become is checked. */
+/** The number of looks in a poll interval that find out whether files still change, before they are checked. */
 const SETTLE_LOOKS = 5
 
 export interface CheckWatchDependencies {
   readonly run: (signal: AbortSignal) => Promise<CheckResult>
-  /** Tells one containerd from another, or from itself before a restart; throws a ContainerdError if none answers. */
+  /** Distinguishes containerds, also one from itself before a restart. Throws a ContainerdError if none answers. */
   readonly identify: (signal: AbortSignal) => Promise<string>
-  /** Told of every result that counts. */
+  /** Called with every result that counts. */
   readonly onReport: (report: Report) => void
   readonly readiness: Readiness
   readonly log: Logger
 }
 
 /**
- * Checks as soon as containerd answers, and again whenever something has changed that the result depends on: a file that
- * was read, the names in a directory, containerd's process or version.
+ * Checks as soon as containerd answers, and again whenever something changes on which the result depends: a file, the names in a
+ * directory, containerd's process or version.
  */
 export function createCheckWatch(dependencies: CheckWatchDependencies, intervals = INTERVALS) {
   const { run, identify, onReport, readiness, log } = dependencies
@@ -46,7 +46,7 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, intervals
   let report: Report | undefined
   const pause = (ms: number) => delay(ms, undefined, { signal })
 
-  /** A result that counts. What fails in a check itself is told, and the check tried again: it must not end the watching. */
+  /** Returns a result that counts. If a check itself fails, logs that and tries again: it must not end the watching. */
   async function checked(): Promise<CheckResult> {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -64,7 +64,7 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, intervals
     }
   }
 
-  /** Waits for containerd, at its first start and after every other one. */
+  /** Waits for containerd at every start. */
   async function identified(): Promise<string> {
     for (;;) {
       try {
@@ -79,7 +79,7 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, intervals
     }
   }
 
-  /** Returns when something is different from what the result was made of, and says what. */
+  /** Returns the reason when something has changed since the result. */
   async function changed(looked: Looked, identity: string): Promise<string> {
     const since = performance.now()
     for (;;) {
@@ -95,7 +95,7 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, intervals
     }
   }
 
-  /** Waits until nobody writes any more, but not for ever. */
+  /** Waits until nobody writes any more, within a bound. */
   async function settled(first: Looked): Promise<void> {
     let last: Looked | undefined = first
     for (let look = 1; last !== undefined && look <= SETTLE_LOOKS; look++) {
@@ -106,7 +106,7 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, intervals
 
   async function watch(): Promise<void> {
     for (;;) {
-      // Before the check, so that what changes meanwhile is seen afterwards.
+      // Before the check, so that changes during the check are noticed afterwards.
       const identity = await identified()
       const result = await checked()
       const checkedAt = performance.now()

@@ -9,12 +9,12 @@ export interface ConfigFiles extends ConfigReader {
   readonly path: string
 }
 
-/** A file that keeps containerd from starting with this configuration, or that could not be looked at. */
+/** A file that keeps containerd from starting with this configuration, or that could not be read. */
 export interface ConfigProblem {
-  /** `missing`: not there; `unreadable`: there, but refused to us; `broken`: not TOML; `invalid`: refused by containerd. */
+  /** `missing`: not there; `unreadable`: we may not read it; `broken`: not TOML; `invalid`: containerd refuses it. */
   readonly kind: 'missing' | 'unreadable' | 'broken' | 'invalid'
   readonly file: string
-  /** From 1, where it is known. */
+  /** From 1, if known. */
   readonly line?: number | undefined
   readonly column?: number | undefined
   readonly reason: string
@@ -22,37 +22,37 @@ export interface ConfigProblem {
   readonly importedBy?: string | undefined
 }
 
-/** Whether it is the main file that is not there: then it may be elsewhere, or containerd runs without one. */
+/** Whether the main file is missing. Then it may be elsewhere, or containerd runs without one. */
 export const isMainMissing = ({ kind, importedBy }: ConfigProblem) => kind === 'missing' && importedBy === undefined
 
-/** A configuration file as it was read. */
+/** A configuration file. */
 export interface ConfigFile {
   readonly path: string
   readonly text: string
-  /** The `version` that it names, 0 if none. */
+  /** The `version` that it names; 0 if none. */
   readonly version: number
   readonly table: TomlTable
 }
 
-/** Everything that containerd would read, in its order, and why it would not. */
+/** Everything that containerd would read, in its order, and what would keep it from starting. */
 export interface LoadedConfig {
   readonly files: readonly ConfigFile[]
   readonly problems: readonly ConfigProblem[]
 }
 
-/** Most files that are followed: a guard against a directory that is not meant for us, far above what anyone has. */
+/** The most files to follow: far more than anyone has, as a guard against a directory of other files. */
 const FILE_LIMIT = 1_000
 
 /**
- * Reads the main file and what it imports, breadth first as containerd does: each file once, and a file's imports after all
- * that were waiting before. Only a file's own `imports` count: those of containerd's default configuration do not, beside a
- * file that names none (LoadConfig in containerd 2.1.9 to 2.3). A problem does not end the reading, so that all are told at once.
+ * Reads the main file and its imports, breadth first as containerd does: each file once, and a file's imports after all that were
+ * waiting before. Only a file's own `imports` count: a file without any does not get those of containerd's default configuration
+ * (LoadConfig in containerd 2.1.9 to 2.3). Reading continues after a problem, so that the check can report all at once.
  */
 export async function loadConfig(reader: ConfigFiles): Promise<LoadedConfig> {
   const files: ConfigFile[] = []
   const problems: ConfigProblem[] = []
   const pending: { path: string; importedBy?: string }[] = [{ path: reader.path }]
-  // It grows on the way.
+  // The list grows during the loop.
   for (const { path, importedBy } of pending) {
     const file = await readConfigFile(path, reader)
     if ('kind' in file) {

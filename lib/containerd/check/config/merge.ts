@@ -2,13 +2,13 @@ import { isTable, listOf, lookup, type TomlEntry, type TomlTable, tableAt } from
 import type { Dialect } from '../../dialect.ts'
 import type { ConfigFile } from './load.ts'
 
-/** The plugin of CRI up to 1.7, in files of version 1. */
+/** CRI's plugin up to 1.7, in files of version 1. */
 const SHORT_PLUGIN = 'cri'
-/** The plugin of CRI up to 1.7, and later in files of version 2 and before, which are migrated. */
+/** CRI's plugin up to 1.7. Later versions migrate it from files of version 2 and before. */
 export const OLD_PLUGIN = 'io.containerd.grpc.v1.cri'
-/** The plugin of CRI's images since 2.0. */
+/** The plugin for CRI's images since 2.0. */
 export const IMAGES_PLUGIN = 'io.containerd.cri.v1.images'
-/** Every id under which one version or another looks for the settings of images. */
+/** All ids under which some version looks for the settings of images. */
 export const PLUGIN_IDS: readonly string[] = [SHORT_PLUGIN, OLD_PLUGIN, IMAGES_PLUGIN]
 
 /** What containerd makes of its files. */
@@ -16,10 +16,10 @@ export type MergedConfig = ReturnType<typeof mergeConfig>
 
 /**
  * Merges files in the order in which they were read, by the rules of the version. Up to 1.7 a plugin's table replaces
- * the one before; since 2.0 tables are merged key by key, and values replaced. The last `version` that is named wins.
+ * the one before; since 2.0 containerd merges tables key by key and replaces values. The last `version` wins.
  *
- * From 2.0 to 2.2 a file of version 1, or of none, counts as the newest version once its ids are renamed, so that what has
- * moved to other plugins since is lost (seen on 2.1.9; mended in 2.3 by containerd's pull request 12608).
+ * From 2.0 to 2.2 a file of version 1, or of none, counts as the newest version once its ids are renamed. It thereby loses what has
+ * since moved to other plugins (seen on 2.1.9; fixed in 2.3 by containerd's pull request 12608).
  */
 export function mergeConfig(files: readonly ConfigFile[], dialect: Dialect) {
   const first = dialect.migration === 'none'
@@ -58,8 +58,8 @@ function mergeKeys(to: TomlTable, from: TomlTable): TomlTable {
 }
 
 /**
- * Version 2 to 3, as far as pulls depend on it (migrateConfig in containerd's plugins/cri/images/plugin.go). `registry` is
- * taken over whole, above what the new id had; `discard_unpacked_layers` only where the file also has a table
+ * Migrates version 2 to 3, as far as pulls depend on it (migrateConfig in containerd's plugins/cri/images/plugin.go). containerd
+ * takes over `registry` whole, in place of the new id's, and `discard_unpacked_layers` only if the file also has a table
  * `containerd.runtimes`.
  */
 function migrated(plugins: TomlTable): TomlTable {

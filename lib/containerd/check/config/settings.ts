@@ -5,16 +5,16 @@ import type { Remedy } from '../../rule.ts'
 import { type ConfigFile, type ConfigFiles, type LoadedConfig, loadConfig } from './load.ts'
 import { IMAGES_PLUGIN, type MergedConfig, mergeConfig, OLD_PLUGIN, PLUGIN_IDS } from './merge.ts'
 
-/** A setting's value; `source` is missing where it is the version's default. */
+/** A setting's value; `source` is missing if it is the version's default. */
 export interface Setting {
   readonly value: TomlValue
   readonly source?: TomlEntry | undefined
 }
 
-/** A setting that has stood in different places. */
+/** A setting that versions keep in different places. */
 export type MovedSetting = 'configPath' | 'discardUnpackedLayers'
 
-/** containerd's files, and what it makes of them. */
+/** containerd's files, and what they mean to it. */
 export interface ConfigReading extends LoadedConfig {
   readonly reader: ConfigFiles
   readonly dialect: Dialect
@@ -22,7 +22,7 @@ export interface ConfigReading extends LoadedConfig {
   readonly settings: ReturnType<typeof effectiveSettings>
 }
 
-/** Reads the main file and all that it imports as containerd of that dialect does. */
+/** Reads the main file and all imports, like a containerd of that dialect. */
 export async function readConfig(reader: ConfigFiles, dialect: Dialect): Promise<ConfigReading> {
   const loaded = await loadConfig(reader)
   const merged = mergeConfig(loaded.files, dialect)
@@ -40,29 +40,29 @@ function effectiveSettings(config: MergedConfig, dialect: Dialect) {
   return {
     configPath: configPathOf(configPath, mirrors, dialect),
     discardUnpackedLayers: settingOf(discard, false),
-    /** Whether CRI is told to pull by itself, although the version has the transfer service. */
+    /** Whether CRI pulls by itself, although the version has the transfer service. */
     localPull: plugin.get('use_local_image_pull')?.value === true,
     /** Tables of the old kind: `registry.mirrors`, and `registry.configs` with `tls`. */
     mirrors,
     configsTls: configsTls(tableAt(registry, 'configs')),
-    /** Settings where this version does not look, or that it drops. */
+    /** Settings in places where this version does not look, or that it drops. */
     ignored: [
       ...ignoredIn(plugins, id, 'configPath', configPath),
       ...ignoredIn(plugins, id, 'discardUnpackedLayers', discard),
     ],
-    /** The id of a disabled plugin without which there is no CRI. */
+    /** The id of a disabled plugin that CRI needs. */
     disabledCri: config.disabledPlugins.find((plugin) => CRI_PLUGINS.includes(plugin)),
   }
 }
 
-/** Plugins without any of which there is no CRI. */
+/** The plugins that CRI needs. */
 export const CRI_PLUGINS: readonly string[] = [...PLUGIN_IDS, 'io.containerd.cri.v1.runtime']
 
 function settingOf(source: TomlEntry | undefined, fallback: TomlValue): Setting {
   return { value: source?.value ?? fallback, source }
 }
 
-/** The default stands in for an empty value as well, unless tables of the old kind tell whom to ask. */
+/** The default also replaces an empty value, unless tables of the old kind say whom to ask. */
 function configPathOf(
   source: TomlEntry | undefined,
   mirrors: TomlEntry | undefined,
@@ -77,18 +77,18 @@ function configsTls(configs: TomlTable): TomlEntry | undefined {
   return [...configs.keys()].map((name) => tableAt(configs, name).get('tls')).find((tls) => tls !== undefined)
 }
 
-/** Where a setting stands below `plugins`, in the table of the plugin with that id. */
+/** The place of a setting below `plugins`, in the table of the plugin with that id. */
 export function pathOf(id: string, name: MovedSetting): string[] {
   if (name === 'configPath') return [id, 'registry', 'config_path']
   return [id, ...(id === IMAGES_PLUGIN ? [] : ['containerd']), 'discard_unpacked_layers']
 }
 
-/** Where a setting stands that `winner` does not come from: names of the tables that it is in, and its own. */
+/** The places of a setting that `winner` does not come from: the names of its tables, and its own. */
 function ignoredIn(plugins: TomlTable, used: string, name: MovedSetting, winner: TomlEntry | undefined) {
   return PLUGIN_IDS.flatMap((id) => {
     const path = pathOf(id, name)
     const source = lookup(plugins, ...path)
-    // What was migrated stands under both ids, and is the same entry.
+    // A migrated setting is the same entry under both ids.
     if (source === undefined || source === winner || (winner !== undefined && id !== used)) return []
     const because =
       used === IMAGES_PLUGIN && id === OLD_PLUGIN && name === 'discardUnpackedLayers'
@@ -99,10 +99,10 @@ function ignoredIn(plugins: TomlTable, used: string, name: MovedSetting, winner:
 }
 
 /**
- * The change of one of containerd's files that gives a setting a value. It has been tried: read again with it, the files say
- * that value. `undefined` if there is none; then words must do.
+ * The change of one of containerd's files that gives a setting a value. The function has tried it: with the change, the files say
+ * that value. `undefined` if no such change exists, so that the remedy must describe it in words.
  *
- * @param withoutMirrors whether the change takes `registry.mirrors` away as well
+ * @param withoutMirrors whether the change also removes `registry.mirrors`
  */
 export async function planChange(
   name: MovedSetting,
@@ -125,7 +125,7 @@ export async function planChange(
   return undefined
 }
 
-/** Where a setting may be written, the best place first: where it stands, then where this version looks for it. */
+/** The places where a setting may be written, the best first: where it is, then where this version looks for it. */
 function placesFor(name: MovedSetting, { files, merged, settings, dialect }: ConfigReading) {
   const { source } = settings[name]
   const places: { file: ConfigFile; path: readonly string[] }[] = []
@@ -137,7 +137,7 @@ function placesFor(name: MovedSetting, { files, merged, settings, dialect }: Con
     if (dialect.migration === 'none') return merged.settingsPlugin
     return version === 2 ? OLD_PLUGIN : IMAGES_PLUGIN
   }
-  // Where a plugin's table replaces the one before, only the last file that has one counts.
+  // If a plugin's table replaces the one before, only the last file with one counts.
   const last = files.findLast((file) => lookup(file.table, 'plugins', idIn(file)) !== undefined)
   for (const file of [last, files[0]]) if (file !== undefined) add(file, idIn(file))
   return places
