@@ -1,27 +1,27 @@
-/** What a version of containerd reads, and how: in hosts.toml, and in its own configuration. */
+/** What a version of containerd reads in hosts.toml and in its own configuration, and how. */
 export interface Dialect {
-  /** Whether a hosts.toml without any `[host]` table is an error that discards the file. */
+  /** Whether containerd discards a hosts.toml without any `[host]` table. */
   readonly needsHost: boolean
   /**
-   * Whether a header of hosts.toml is read up to its first bracket, even one within quotes, and escapes in it stay as they
-   * are: the name of an IPv6 address then discards the file.
+   * Whether containerd reads a header of hosts.toml only up to its first bracket, even one within quotes, and keeps escapes as they
+   * are. It then discards a file that names an IPv6 address.
    */
   readonly plainHeaders: boolean
-  /** Whether the capability `referrers` is known; where it is not, it is an error that discards the file. */
+  /** Whether containerd knows the capability `referrers`; if not, it discards a file that has it. */
   readonly referrers: boolean
-  /** Whether `dial_timeout` is known; where it is not, it is ignored. */
+  /** Whether containerd knows `dial_timeout`; if not, it ignores it. */
   readonly dialTimeout: boolean
-  /** The version as which a configuration file counts that names none; from 2.0 on it is the newest. */
+  /** The version that a configuration file without `version` has; from 2.0 on it is the newest. */
   readonly unnamedConfig: 1 | 3
   /** What an imported file replaces: a plugin's whole table, or single keys of it. */
   readonly merge: 'plugins' | 'keys'
-  /** When older plugin ids are migrated: never, after the files are merged, or in each file before that. */
+  /** When containerd migrates older plugin ids: never, after it has merged the files, or in each file before. */
   readonly migration: 'none' | 'merged' | 'each'
-  /** Whether config_path may list several directories with colons between them, for pulls through CRI. */
+  /** Whether config_path may list several directories, separated by colons, for pulls through CRI. */
   readonly splitsConfigPath: boolean
-  /** What CRI takes where neither config_path nor `registry.mirrors` tells it whom to ask. */
+  /** CRI's default if neither config_path nor `registry.mirrors` says whom to ask. */
   readonly defaultConfigPath: string
-  /** Whether `registry.mirrors`, `registry.configs` and `registry.auths` are read at all; later versions ignore them. */
+  /** Whether containerd reads `registry.mirrors`, `registry.configs` and `registry.auths`; later versions ignore them. */
   readonly legacyRegistry: boolean
 }
 
@@ -30,11 +30,11 @@ interface DialectChange {
   /** The first version that has it. */
   readonly since: Version
   readonly change: Partial<Dialect>
-  /** The file of containerd and the tag where it is read, or the version on which it was seen. */
+  /** containerd's source file and the tag with this change, or the version on which it was seen. */
   readonly source: string
 }
 
-/** containerd 1.6, the oldest that the mirror works with. */
+/** containerd 1.6, the oldest with which the mirror works. */
 export const OLDEST: Dialect = {
   needsHost: true,
   plainHeaders: true,
@@ -63,7 +63,7 @@ export const CHANGES: readonly DialectChange[] = [
   { since: [2, 0, 7], change: { dialTimeout: true }, source: `${HOSTS_2}, hostFileConfig, v2.0.7; seen on 2.2.4` },
   {
     since: [2, 1, 0],
-    // CRI pulls through the transfer service, which takes the value for one path.
+    // CRI pulls through the transfer service, which takes the value for a single path.
     change: { splitsConfigPath: false },
     source: 'internal/cri/server/images/image_pull.go, v2.1.0; seen on 2.1.9 and 2.2.0',
   },
@@ -77,14 +77,14 @@ export const CHANGES: readonly DialectChange[] = [
   { since: [2, 4, 0], change: { legacyRegistry: false }, source: 'RELEASES.md, v2.3.0: announced for 2.4' },
 ]
 
-/** The newest containerd that is known. */
+/** The newest known containerd. */
 export const NEWEST: Dialect = after(CHANGES)
 
-/** What every version understands, and no more: for a containerd that cannot be asked. */
+/** Only what every version understands, for a containerd that cannot be asked. */
 const EVERY_VERSION: Dialect = { ...OLDEST, splitsConfigPath: false }
 
 /**
- * The dialect of a version as containerd tells it. Without a version, or with one that {@link parseVersion} cannot read, it is
+ * The dialect of a version that containerd reports. Without a version, or with one that {@link parseVersion} cannot read, it is
  * what every version understands.
  */
 export function dialectOf(version: string | undefined): Dialect {
@@ -101,14 +101,14 @@ function after(changes: readonly DialectChange[]): Dialect {
 
 export type Version = readonly [major: number, minor: number, patch: number]
 
-/** Whether a version is that one or a later one. */
+/** Whether a version is that one or later. */
 export function isSince([major, minor, patch]: Version, [a, b, c]: Version): boolean {
   return (major - a || minor - b || patch - c) >= 0
 }
 
 /**
- * Reads what containerd's version service says: `v2.1.4`, `1.7.24~ds1`, `2.0.5-k3s1.32`. `undefined` for anything that does
- * not begin with three numbers, as a build from a branch does.
+ * Reads the answer of containerd's version service: `v2.1.4`, `1.7.24~ds1`, `2.0.5-k3s1.32`. `undefined` for anything that does not
+ * begin with three numbers, such as a build from a branch.
  */
 export function parseVersion(text: string): Version | undefined {
   const [, major, minor, patch] = /^v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?!\d)/.exec(text) ?? []

@@ -1,15 +1,15 @@
 /** The name of a probe's registry, with the port of the door that serves it. `.invalid` never resolves (RFC 6761, 6.4). */
 const NAME = /^probe-[0-9a-f]{16}-([0-9]{1,5})\.swarmirror\.invalid$/
 
-/** The label, completed by a registry's host, with which containerd says where content came from. */
+/** The prefix of the label that says where content came from; the registry's host follows. */
 const SOURCE_LABEL = 'containerd.io/distribution.source.'
 
-/** Whether a registry is that of a probe: of this process, of another, or of one that was killed. */
+/** Whether a registry belongs to a probe: of this process, of another, or of a killed one. */
 export function isProbeRegistry(registry: string): boolean {
   return NAME.test(registry)
 }
 
-/** Whether a directory holds the hosts.toml of a probe. Its name begins with a dot while it is being written. */
+/** Whether a directory holds the hosts.toml of a probe. Its name begins with a dot during writing. */
 export function isProbeDirectory(name: string): boolean {
   return isProbeRegistry(name.startsWith('.') ? name.slice(1) : name)
 }
@@ -20,13 +20,13 @@ export function probePort(registry: string): number | undefined {
   return port === undefined ? undefined : Number(port)
 }
 
-/** The registry of the probe that an image's name in containerd belongs to, if any. */
+/** The registry of the probe to which an image's name in containerd belongs, if any. */
 export function probeOfName(name: string): string | undefined {
   const [registry = ''] = name.split('/', 1)
   return isProbeRegistry(registry) ? registry : undefined
 }
 
-/** Where content came from, by its labels in containerd: each host, without its port, and each repository there. */
+/** Where content came from, by its labels in containerd: each host without its port, and each repository there. */
 export function sourcesOfLabels(labels: Readonly<Record<string, string>>): { host: string; repository: string }[] {
   return Object.entries(labels).flatMap(([label, repositories]) => {
     if (!label.startsWith(SOURCE_LABEL)) return []

@@ -1,90 +1,90 @@
 import type { Edit } from '../toml/patch.ts'
 
 /**
- * How a finding weighs. `error`: the mirror would not work; `warning`: it works, but not as expected; `ok`: looked at and
- * right; `unknown`: it could not be checked, which is neither good nor bad.
+ * The weight of a finding. `error`: the mirror would not work; `warning`: it works, but not as expected; `ok`: checked and right;
+ * `unknown`: it could not be checked, which is neither good nor bad.
  */
 export type Severity = 'error' | 'warning' | 'ok' | 'unknown'
 
-/** From what must be read first to what may be skipped. */
+/** From the most important to the least. */
 export const SEVERITIES: readonly Severity[] = ['error', 'warning', 'unknown', 'ok']
 
-/** One thing that was looked at, or that was meant to be. Texts are whole sentences or noun phrases without a full stop. */
+/** The result of one rule. Texts are sentences or noun phrases without a full stop. */
 export interface Finding {
-  /** Names the rule, in kebab-case; it stays the same between versions, so that scripts can rely on it. */
+  /** The rule's name in kebab-case, on which scripts rely: it stays the same between versions. */
   readonly id: string
   readonly severity: Severity
-  /** What was seen, with the value and where it was (file and line, or the call that gave it). */
+  /** What was seen: the value and its place (file and line, or the call that returned it). */
   readonly seen: string
   readonly expected: string
-  /** What goes wrong otherwise. */
+  /** What goes wrong if this is not as expected. */
   readonly why: string
   readonly remedy?: Remedy | undefined
 }
 
-/** What to do, literally: after it the finding is gone. */
+/** Literally what to do to make the finding go away. */
 export interface Remedy {
   /** What to do, in words. */
   readonly text: string
   /** The file that `lines` belong in. */
   readonly file?: string | undefined
-  /** Lines as they must stand in `file`; without a file, settings of swarmirror as environment variables. */
+  /** The exact lines for `file`; without a file, settings of swarmirror as environment variables. */
   readonly lines?: readonly string[] | undefined
-  /** Changes of `file` as it is now, to be made all at once; in place of `lines`. */
+  /** In place of `lines`: changes of `file` as it is now, to be made all at once. */
   readonly edits?: readonly Edit[] | undefined
-  /** What to type afterwards, as root, for it to take effect. */
+  /** The command that root must then type for it to take effect. */
   readonly command?: string | undefined
 }
 
-/** Something that could not be looked at, and why, in words. */
+/** Why something could not be looked at, in words. */
 export interface Unreadable {
   readonly unreadable: string
 }
 
-/** Something that was looked at: what was seen, or why nothing was. */
+/** What was seen, or why nothing was. */
 export type Fact<T> = T | Unreadable
 
 export function isUnreadable(fact: unknown): fact is Unreadable {
   return typeof fact === 'object' && fact !== null && 'unreadable' in fact
 }
 
-/** What a rule says of its input. `why`, `expected` and `remedy` replace the rule's own where those do not fit. */
+/** A rule's judgement of its input. `why`, `expected` and `remedy` replace the rule's own if those do not fit. */
 export interface Verdict {
   readonly severity: Severity
-  /** What was seen, with the value and where it was. */
+  /** What was seen: the value and its place. */
   readonly seen: string
   readonly expected?: string | undefined
   readonly why?: string | undefined
   readonly remedy?: Remedy | undefined
 }
 
-/** One thing to look at: which part of a snapshot it reads, how it judges that, why it matters, and what to do about it. */
+/** A rule: which part of a snapshot it reads, how it judges that part, why that matters, and what to do about it. */
 export interface RuleDefinition<Snapshot, Input> {
-  /** In kebab-case. It never changes, so that scripts can rely on it. */
+  /** In kebab-case. It never changes, because scripts rely on it. */
   readonly id: string
-  /** The part of the snapshot that is judged; `undefined` where there is nothing to judge. */
+  /** The part of the snapshot to judge; `undefined` if there is nothing to judge. */
   reads(snapshot: Snapshot): Fact<Input> | undefined
   /** No verdict means that there is nothing to say. */
   judges(input: Input): Verdict | readonly Verdict[]
   readonly expected: string
   readonly why: string
-  /** What makes it right again. It is not asked about what is right. */
+  /** What makes it right. Called only if something is not. */
   remedy?(input: Input, verdict: Verdict): Remedy | undefined | Promise<Remedy | undefined>
-  /** Whether something was seen to work that cannot work where this rule finds an error. */
+  /** Whether something was seen to work that contradicts an error of this rule. */
   provenBy?(snapshot: Snapshot): boolean
-  /** Whether that proof is also enough where nothing could be read. */
+  /** Whether that proof is also enough if nothing could be read. */
   readonly proofIsEnough?: boolean
 }
 
-/** A rule that can be applied to a snapshot. */
+/** A rule that can judge a snapshot. */
 export interface Rule<Snapshot> {
   readonly id: string
   readonly judge: (snapshot: Snapshot) => Promise<readonly Finding[]>
 }
 
 /**
- * Makes a rule. Where something is proven to work now, its errors are warnings: they tell what a restart may bring. What
- * could not be read is right then, if the proof is enough.
+ * Makes a rule. If something provably works now, the rule's errors become warnings, which tell what a restart may bring. What
+ * could not be read is then right, if the proof is enough.
  */
 export function rule<Snapshot, Input>(definition: RuleDefinition<Snapshot, Input>): Rule<Snapshot> {
   const { id, expected, why } = definition
@@ -114,14 +114,14 @@ export function rule<Snapshot, Input>(definition: RuleDefinition<Snapshot, Input
   return { id, judge }
 }
 
-/** What rules find in a snapshot, in the order of the rules. */
+/** The findings of rules in a snapshot, in the order of the rules. */
 export async function findingsOf<Snapshot>(rules: readonly Rule<Snapshot>[], snapshot: Snapshot): Promise<Finding[]> {
   const findings: Finding[] = []
   for (const { judge } of rules) findings.push(...(await judge(snapshot)))
   return findings
 }
 
-/** One word of a remedy's command, quoted where it must be: names come from directories and settings that others chose. */
+/** A word of a remedy's command, quoted if necessary: names come from directories and settings that others chose. */
 export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }

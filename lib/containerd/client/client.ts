@@ -16,17 +16,17 @@ import { type ContainerdEvent, decodeEvents, eventFilters, type Topic } from './
 import { AUTHORITY, createSession } from './session.ts'
 import { openStream, type ServerStream } from './stream.ts'
 
-/** Longest wait in milliseconds for the answer to one call: containerd answers from memory and a local database. */
+/** The longest wait for the answer to one call, in milliseconds: containerd answers from memory and a local database. */
 const CALL_TIMEOUT = 10_000
-/** Longest wait in milliseconds for the next message of a stream that should flow: a disk may be slow, but not hang. */
+/** The longest wait for the next message of a flowing stream, in milliseconds: a disk may be slow, but not hang. */
 const STALL_TIMEOUT = 15_000
-/** Largest message accepted, in bytes: containerd's own `max_send_message_size`. */
+/** The largest message that is accepted, in bytes: containerd's own `max_send_message_size`. */
 const MESSAGE_LIMIT = 16 * 1024 * 1024
 
 /** The header that names the containerd namespace of a call. */
 const NAMESPACE_HEADER = 'containerd-namespace'
 
-/** A name and what it points to. The target need not be there. */
+/** A name and its target, which may be missing. */
 export interface ContainerdImage {
   readonly name: string
   readonly target: Descriptor
@@ -37,16 +37,16 @@ export type Containerd = ReturnType<typeof connectContainerd>
 
 /**
  * containerd in one namespace. Every call ends within its bound, with the reason of its signal when that aborts, or with
- * a {@link ContainerdError}. Answers leave out digests of algorithms that this mirror does not speak, and images
- * whose media type is none.
+ * a {@link ContainerdError}. Answers omit digests of algorithms that this mirror does not know, and images whose media
+ * type is invalid.
  */
 export type ContainerdClient = ReturnType<typeof clientOf>
 
 /**
- * Speaks gRPC to the containerd behind a Unix socket. The first call makes the connection; when it breaks, the calls on it
- * fail and the next call makes a new one, so a restart of containerd needs nothing here.
+ * Speaks gRPC to the containerd behind a Unix socket. The first call makes the connection. When it breaks, its calls fail and the
+ * next call makes a new one, so a restart of containerd needs no handling here.
  *
- * @param timeouts longest waits in milliseconds: for the answer to one call, and for the next message of a stream
+ * @param timeouts the longest waits for the answer to one call and for the next message of a stream, in milliseconds
  */
 export function connectContainerd(
   socket: string,
@@ -64,12 +64,12 @@ export function connectContainerd(
       baseUrl: AUTHORITY,
       sessionManager: session,
       interceptors: [inNamespace],
-      // Blobs are compressed already, and the socket is local.
+      // Blobs are already compressed, and the socket is local.
       acceptCompression: [],
       readMaxBytes: MESSAGE_LIMIT,
     })
     return {
-      // A failure becomes a ContainerdError, an abort keeps the signal's reason.
+      // A failure becomes a ContainerdError; an abort keeps the signal's reason.
       async unary(method, signal, timeout = callTimeout, ...rest) {
         signal?.throwIfAborted()
         try {
@@ -84,19 +84,19 @@ export function connectContainerd(
   }
 
   return {
-    /** The connection that is open, if there is one. As long as it is the same, containerd was not started again. */
+    /** The open connection, if there is one. As long as it is the same, containerd has not restarted. */
     get connection(): object | undefined {
       return session.connection
     },
     cri: criCalls(transportIn(CRI_NAMESPACE)),
-    /** containerd in a namespace. It costs nothing, and there is nothing to close. */
+    /** containerd in a namespace. It is free, and needs no closing. */
     in: (namespace: string) => clientOf(transportIn(namespace), namespace, stallTimeout),
-    /** Ends the connection and with it every running call; later ones fail with the code `closed`. */
+    /** Ends the connection and every running call. Later calls fail with the code `closed`. */
     close: (): void => session.close(new ContainerdError('closed', 'the connection to containerd is closed')),
   }
 }
 
-/** What people call it: `Images.Get`, `CRI PullImage`. */
+/** The call's name for people: `Images.Get`, `CRI PullImage`. */
 function nameOf({ name, parent }: DescMethod): string {
   if (parent.typeName.startsWith('runtime.')) return `CRI ${name}`
   return name === parent.name ? name : `${parent.name}.${name}`
@@ -123,13 +123,13 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
       return (await namespaces.list({}, { signal })).namespaces.map(({ name }) => name)
     },
 
-    /** Which containerd answers: after a restart it has another process. */
+    /** Identifies the containerd that answers, which has another process after a restart. */
     async server(signal: AbortSignal): Promise<{ readonly uuid: string; readonly pid: number }> {
       const { uuid, pid } = await introspection.server({}, { signal })
       return { uuid, pid: numberOf(pid) }
     },
 
-    /** Where containerd keeps content: an absolute path on its own file system; `undefined` where it does not say. */
+    /** Where containerd keeps content: an absolute path on its own file system; `undefined` if it does not say. */
     async contentRoot(signal: AbortSignal): Promise<string | undefined> {
       const { plugins } = await introspection.plugins({}, { signal })
       return plugins.find(({ type, id }) => type === 'io.containerd.content.v1' && id === 'content')?.exports.root
@@ -145,14 +145,14 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
       return listed.images.map(imageOf).filter((image) => image !== undefined)
     },
 
-    /** Removes a name, and with it the content that nothing else needs. False if there was no such name. */
+    /** Removes a name and the content that nothing else needs. False if there was no such name. */
     async deleteImage(name: string, signal: AbortSignal): Promise<boolean> {
       return (await found(images.delete({ name, sync: true }, { signal }))) !== undefined
     },
 
     /**
-     * What keeps content from the garbage collection besides images: a running pull has one, and so has one that died with
-     * containerd. `content` and `ingests` are what it keeps, by the names and refs that containerd gives them.
+     * Leases protect content from the garbage collection, as images do: a running pull has one, and so does a pull that died with
+     * containerd. `content` and `ingests` are what the lease protects, by containerd's names and refs.
      */
     async leases(signal: AbortSignal) {
       const held: { readonly id: string; readonly content: readonly string[]; readonly ingests: readonly string[] }[] =
@@ -166,22 +166,22 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
       return held
     },
 
-    /** Removes a lease, and with it the content that nothing else needs. False if there was no such lease. */
+    /** Removes a lease and the content that nothing else needs. False if there was no such lease. */
     async deleteLease(id: string, signal: AbortSignal): Promise<boolean> {
       return (await found(leases.delete({ id, sync: true }, { signal }))) !== undefined
     },
 
     /**
-     * Resolves when containerd has taken up the subscription, so that nothing falls between it and a list that is asked for
-     * afterwards: there is no replay. The stream ends with an error when containerd goes away, and is not renewed.
+     * Resolves when containerd has accepted the subscription, so that a list that is requested afterwards misses nothing: there is
+     * no replay. The stream ends with an error when containerd goes away, and is not renewed.
      */
     async subscribe(topics: readonly Topic[], signal: AbortSignal): Promise<ServerStream<ContainerdEvent>> {
       const filters = eventFilters(topics, namespace)
       const begin = (signal: AbortSignal) => decodeEvents(events.subscribe({ filters }, { signal }))
       const stream = openStream('Events.Subscribe', begin, { signal, stallTimeout: undefined })
       try {
-        // containerd answers a subscription with the first event only; a round trip behind it on the same connection
-        // shows that it was taken up.
+        // containerd answers a subscription only with the first event. A later round trip on the same connection shows that it
+        // has accepted the subscription.
         await version(signal)
       } catch (error) {
         stream.cancel()

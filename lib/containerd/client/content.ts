@@ -4,7 +4,7 @@ import { type Digest, isDigest } from '../../oci/digest.ts'
 import { found, numberOf } from './error.ts'
 import { openStream } from './stream.ts'
 
-/** What the content store has under a digest. */
+/** The content store's entry for a digest. */
 export interface ContentInfo {
   readonly digest: Digest
   /** In bytes. */
@@ -13,14 +13,14 @@ export interface ContentInfo {
 }
 
 /**
- * The calls of a client that are about the content store.
+ * A client's calls about the content store.
  *
- * @param stallTimeout longest wait for the next message of a stream, in milliseconds
+ * @param stallTimeout the longest wait for the next message of a stream, in milliseconds
  */
 export function contentCalls(transport: Transport, stallTimeout: number) {
   const content = createClient(Content, transport)
   return {
-    /** `undefined` if the content is not in this namespace, even if its file is there for another one. */
+    /** `undefined` if the content is not in this namespace, even if its file exists for another one. */
     async contentInfo(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
       const info = (await found(content.info({ digest }, { signal })))?.info
       return info && { digest, size: numberOf(info.size), labels: info.labels }
@@ -38,7 +38,7 @@ export function contentCalls(transport: Transport, stallTimeout: number) {
      * Reads `size` bytes (more than 0) from `offset`, in pieces of containerd's choice (up to 1 MiB). Leaving the loop ends
      * the call.
      *
-     * @throws {ContainerdError} `not-found` while iterating, if the content is not there
+     * @throws {ContainerdError} `not-found` while iterating, if there is no such content
      */
     async *readContent(
       digest: Digest,
@@ -52,17 +52,17 @@ export function contentCalls(transport: Transport, stallTimeout: number) {
       for await (const { data } of openStream('Content.Read', begin, { signal, stallTimeout })) yield data
     },
 
-    /** Removes content from this namespace, whether something needs it or not. False if there was none of that digest. */
+    /** Removes content from this namespace, even if something needs it. False if there was none of that digest. */
     async deleteContent(digest: Digest, signal: AbortSignal): Promise<boolean> {
       return (await found(content.delete({ digest }, { signal }))) !== undefined
     },
 
-    /** What is being written at this moment, by its writers' refs: `layer-sha256:...` for those of a pull. */
+    /** The refs of everything that is being written now: `layer-sha256:...` in a pull. */
     async ingests(signal: AbortSignal): Promise<string[]> {
       return (await content.listStatuses({}, { signal })).statuses.map(({ ref }) => ref)
     },
 
-    /** Removes what a writer has written, so that it fails. False if there is no ingest of that ref. */
+    /** Removes what a writer has written, so that the writer fails. False if there is no ingest of that ref. */
     async abortIngest(ref: string, signal: AbortSignal): Promise<boolean> {
       return (await found(content.abort({ ref }, { signal }))) !== undefined
     },

@@ -1,15 +1,15 @@
 import { createClient, type Transport } from '@connectrpc/connect'
 import { ImageService, RuntimeService } from '../../../proto/runtime/v1/cri_pb.ts'
 
-/** The namespace of everything that CRI does. */
+/** The namespace of everything in CRI. */
 export const CRI_NAMESPACE = 'k8s.io'
 
-/** Longest time for a pull in milliseconds, where the signal does not end it before: half of containerd's own patience. */
+/** The longest time for a pull, in milliseconds, unless the signal ends it earlier: half of containerd's own patience. */
 const PULL_TIMEOUT = 150_000
 
 /**
- * The kubelet's side of the Container Runtime Interface, as far as a check needs it. Every call ends within its bound,
- * with the reason of its signal when that aborts, or with a ContainerdError: `unsupported` where the CRI plugin does not run.
+ * The kubelet's side of the Container Runtime Interface, as far as a check needs it. Every call ends within its bound, with the
+ * reason of its signal when that aborts, or with a ContainerdError: `unsupported` if the CRI plugin does not run.
  */
 export type CriClient = ReturnType<typeof criCalls>
 
@@ -21,11 +21,11 @@ export function criCalls(transport: Transport) {
       const answer = await runtime.version({}, { signal })
       return { name: answer.runtimeName, version: answer.runtimeVersion }
     },
-    /** Pulls as the kubelet does, for as long as the signal lets it. */
+    /** Pulls as the kubelet does, until the signal aborts. */
     async pullImage(reference: string, signal: AbortSignal): Promise<void> {
       await images.pullImage({ image: { image: reference } }, { signal, timeoutMs: PULL_TIMEOUT })
     },
-    /** Removes the image with all of its names. CRI makes an image that is not there no error. */
+    /** Removes the image with all its names. A missing image is no error in CRI. */
     async removeImage(reference: string, signal: AbortSignal): Promise<void> {
       await images.removeImage({ image: { image: reference } }, { signal })
     },

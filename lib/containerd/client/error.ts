@@ -1,4 +1,4 @@
-/** What went wrong, for programs. The message has containerd's words, the cause is the transport's error. */
+/** What went wrong, for programs. The message quotes containerd, the cause is the transport's error. */
 export type ContainerdErrorCode =
   | 'not-found'
   | 'unavailable'
@@ -19,18 +19,18 @@ export class ContainerdError extends Error {
   }
 }
 
-/** Codes that time alone does not mend. */
+/** Codes of errors that waiting does not cure. */
 const LASTING = new Set<ContainerdErrorCode>(['denied', 'unsupported', 'unexpected'])
 
-/** Whether waiting does not help. */
+/** Whether waiting cannot help. */
 export function isLasting({ code }: ContainerdError): boolean {
   return LASTING.has(code)
 }
 
-/** How gRPC's status codes read here. Those that containerd does not use for these calls stay `unexpected`. */
+/** Our names for gRPC's status codes. Those that containerd does not use for these calls stay `unexpected`. */
 const CODES: ReadonlyMap<number, ContainerdErrorCode> = new Map([
-  // So ends a stream when containerd dies (CANCELLED, ABORTED). The caller's own cancellation never gets here: it ends with the
-  // signal's reason.
+  // A stream ends like this when containerd dies (CANCELLED, ABORTED). The caller's own cancellation ends with the signal's reason
+  // instead.
   [1, 'unavailable'],
   [10, 'unavailable'],
   [4, 'timeout'],
@@ -40,7 +40,7 @@ const CODES: ReadonlyMap<number, ContainerdErrorCode> = new Map([
   [14, 'unavailable'],
 ])
 
-/** What connect throws, told by its form: a mirror without containerd does not load connect, which takes 8 MiB. */
+/** Recognizes connect's errors by their form: a mirror without containerd does not load connect, which takes 8 MiB. */
 interface ConnectError extends Error {
   /** gRPC's status code. */
   readonly code: number
@@ -52,14 +52,14 @@ function isConnectError(error: unknown): error is ConnectError {
   return error instanceof Error && error.name === 'ConnectError' && 'code' in error && 'rawMessage' in error
 }
 
-/** System errors of a Unix socket that nobody answers on: it is not there, nobody listens, or the other end went away. */
+/** System errors of a Unix socket that does not answer: it does not exist, nobody listens, or the other end went away. */
 const GONE = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOTSOCK'])
 
 /** System errors of a socket that this user may not use. */
 const FORBIDDEN = new Set(['EACCES', 'EPERM'])
 
 /**
- * Names what a call threw. An error that is already a {@link ContainerdError} is passed through.
+ * Turns what a call threw into a {@link ContainerdError}, unless it is one already.
  *
  * @param call the call's name, for the message
  */
@@ -87,14 +87,14 @@ function isOtherProtocol(error: Error): boolean {
   return 'code' in error && error.code === 'ERR_HTTP2_ERROR' && 'errno' in error && error.errno === -505
 }
 
-/** The error and what caused it, outermost first, each once. */
+/** The error and its causes, outermost first, each once. */
 function causes(error: unknown): Error[] {
   const found: Error[] = []
   for (let next = error; next instanceof Error && !found.includes(next); next = next.cause) found.push(next)
   return found
 }
 
-/** The answer of a call; `undefined` where containerd has no such thing. */
+/** The answer of a call; `undefined` if containerd has no such thing. */
 export async function found<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
     return await answer

@@ -7,7 +7,7 @@ import {
 } from '../../../proto/containerd/services/images/v1/events_pb.ts'
 import { ContainerdError } from './error.ts'
 
-/** The topics that this project knows, and what their events are. `/content/create` exists since containerd 2.1. */
+/** The topics that this project knows, and the types of their events. `/content/create` exists since containerd 2.1. */
 const SCHEMAS = {
   '/images/create': ImageCreateSchema,
   '/images/update': ImageUpdateSchema,
@@ -17,20 +17,20 @@ const SCHEMAS = {
 } as const
 export type Topic = keyof typeof SCHEMAS
 
-/** An event in the client's namespace. Image events carry the image's name only: what it points to must be asked. */
+/** An event in the client's namespace. Image events carry only the image's name, so the client must ask for its target. */
 export type ContainerdEvent =
   | { readonly kind: 'image'; readonly topic: Topic; readonly namespace: string; readonly name: string }
   | { readonly kind: 'content'; readonly topic: Topic; readonly namespace: string; readonly digest: string }
 
 /**
- * containerd's filters for events of these topics in one namespace: the items are alternatives, a comma inside an item
- * means "and". The namespace header does not filter events, so each filter names it.
+ * containerd's filters for events of these topics in one namespace. The items are alternatives; a comma inside an item means
+ * "and". The namespace header does not filter events, so each filter names the namespace.
  */
 export function eventFilters(topics: readonly Topic[], namespace: string): string[] {
   return topics.map((topic) => `topic==${JSON.stringify(topic)},namespace==${JSON.stringify(namespace)}`)
 }
 
-/** What the envelopes of a subscription say, without the topics that this project does not know. */
+/** The events of a subscription, without topics that this project does not know. */
 export async function* decodeEvents(
   source: AsyncIterable<EventEnvelope>,
 ): AsyncGenerator<ContainerdEvent, void, undefined> {
@@ -40,7 +40,7 @@ export async function* decodeEvents(
   }
 }
 
-/** The fields of an envelope that matter here. */
+/** The relevant fields of an envelope. */
 interface EventEnvelope {
   readonly topic: string
   readonly namespace: string
@@ -48,9 +48,9 @@ interface EventEnvelope {
 }
 
 /**
- * What an envelope says; `undefined` for topics that this project does not know.
+ * The event in an envelope; `undefined` for topics that this project does not know.
  *
- * @throws {ContainerdError} `unexpected` if the event is not of its topic's type, or not protobuf
+ * @throws {ContainerdError} `unexpected` if the event does not have its topic's type, or is not protobuf
  */
 export function decodeEvent({ topic, namespace, event }: EventEnvelope): ContainerdEvent | undefined {
   if (!isTopic(topic)) return undefined

@@ -7,20 +7,20 @@ import {
 } from 'node:http2'
 import { connect as dial } from 'node:net'
 
-/** HTTP/2 wants an authority; over a Unix socket it names nothing. */
+/** HTTP/2 requires an authority, which means nothing over a Unix socket. */
 export const AUTHORITY = 'http://localhost'
 
-/** How often a call tries to get a connection: the first one may have ended a moment ago. */
+/** How often a call tries to get a connection, because the first one may have just ended. */
 const ATTEMPTS = 2
 
-/** Hears an error that something else reports, so that it does not end the process. */
+/** Listens to an error that something else reports, so that it does not end the process. */
 const heard = () => undefined
 
 /**
- * An HTTP/2 connection to a Unix socket, as connect's transport takes one. The first call makes it, and the next call after a
- * break makes another. This stands in for connect's own manager, which takes its listeners off a connection that is about to
- * fail. An error that nobody hears ends the process: on Node and Deno if something other than containerd answers, and on Deno
- * if the other end closes at once.
+ * An HTTP/2 connection to a Unix socket, for connect's transport. The first call makes it, and the next call after a break makes
+ * another. It replaces connect's own manager, which removes its listeners from a connection that is about to fail. An error
+ * without a listener ends the process: on Node and Deno if something other than containerd answers, and on Deno if the other end
+ * closes at once.
  */
 export function createSession(socket: string) {
   const open = new Set<Connection>()
@@ -46,20 +46,20 @@ export function createSession(socket: string) {
       session.destroy(reason, constants.NGHTTP2_CANCEL)
     }
     session.once('connect', () => {
-      // An idle connection does not keep the process.
+      // An idle connection does not keep the process alive.
       session.unref()
       resolve()
     })
-    // Running calls go on, new ones need another connection.
+    // Running calls go on; new ones need another connection.
     session.once('goaway', leave)
-    // Never taken off: some come after the end.
+    // Never removed, because some errors come after the end.
     session.on('error', over)
     session.once('close', () => over(gone()))
     return connection
   }
 
   return {
-    /** The connection that is open, if there is one; another one for each that was made. */
+    /** The open connection, if there is one. Each new connection is another object. */
     get connection(): object | undefined {
       return current
     },
@@ -85,7 +85,7 @@ export function createSession(socket: string) {
 
     notifyResponseByteRead: (): void => undefined,
 
-    /** Ends the connection with every call on it; later ones fail with the same reason. */
+    /** Ends the connection and every call on it. Later calls fail with the same reason. */
     close(reason: Error): void {
       closed = reason
       for (const connection of open) connection.end(reason)
@@ -95,13 +95,13 @@ export function createSession(socket: string) {
 
 interface Connection {
   readonly session: ReturnType<typeof connect>
-  /** Rejects if it ends before that. */
+  /** Rejects if the connection ends first. */
   readonly ready: Promise<void>
   streams: number
   end(reason: Error): void
 }
 
-/** A call on a connection; `undefined` if that ends, so that nothing was sent. */
+/** A call on a connection; `undefined` if the connection ended before anything was sent. */
 function begin(connection: Connection, headers: OutgoingHttpHeaders, options: ClientSessionRequestOptions) {
   const { session } = connection
   if (session.closed || session.destroyed) return undefined
@@ -115,10 +115,10 @@ function begin(connection: Connection, headers: OutgoingHttpHeaders, options: Cl
   }
 }
 
-/** The codes of a connection that takes no more calls. */
+/** The codes of a connection that accepts no more calls. */
 const ENDING = new Set(['ERR_HTTP2_GOAWAY_SESSION', 'ERR_HTTP2_INVALID_SESSION'])
 
-/** Keeps the process as long as a call runs. */
+/** Keeps the process alive while a call runs. */
 function keepWhile(stream: ClientHttp2Stream, connection: Connection): void {
   if (connection.streams++ === 0) connection.session.ref()
   stream.once('close', () => {

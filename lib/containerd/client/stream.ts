@@ -1,21 +1,21 @@
 import { bounded, OVER, onAbort, unlessAborted } from '../../platform/abort.ts'
 import { ContainerdError, containerdError } from './error.ts'
 
-/** A server stream that has begun: it runs until it is read to its end, left, or its signal aborts. */
+/** A running server stream. It ends when it is read to its end or left, or when its signal aborts. */
 export interface ServerStream<T> extends AsyncIterable<T> {
   /** Ends the call, as leaving the loop does. */
   cancel(): void
 }
 
 /**
- * Begins a server-streaming call at once and reads it with a bound. connect's own iterables neither start a call's
- * reading before the first `next` nor cancel it when a loop is left; this one does both.
+ * Begins a server-streaming call at once and reads it with a bound. connect's own iterables neither start reading before the first
+ * `next` nor cancel the call when a loop is left; this one does both.
  *
  * @param call the call's name, for errors
  * @param begin starts the call, which must end with the signal it is given
- * @param limits `signal` ends the call with its reason; `stallTimeout` is the longest wait for one message in
- *   milliseconds, `undefined` where silence is normal. The reader's own time does not count.
- * @throws {ContainerdError} while iterating: `timeout` for a stall, else what containerd said.
+ * @param limits `signal` ends the call with its reason. `stallTimeout` is the longest wait for one message in milliseconds,
+ *   `undefined` if silence is normal. The reader's own time does not count.
+ * @throws {ContainerdError} while iterating: `timeout` for a stall, else what containerd reported
  */
 export function openStream<T>(
   call: string,
@@ -41,7 +41,7 @@ export function openStream<T>(
     )
   }
   let first = messages && next(messages)
-  // The first failure waits here for the reader, so it must not count as unhandled meanwhile.
+  // The first failure waits here for the reader, and must not count as unhandled until then.
   first?.catch(() => undefined)
 
   async function* read(): AsyncGenerator<T, void, undefined> {

@@ -4,10 +4,10 @@ import type { HostsFiles } from './files.ts'
 import { HOSTS_FILE } from './look.ts'
 import type { Change } from './plan.ts'
 
-/** Names of files and directories of a write that is under way. containerd looks for none of them. */
+/** Names of files and directories during a write. containerd ignores them. */
 const STAGED = '.swarmirror-'
 
-/** A write failed in the middle. Each file is as it was or as it should be, and those before it are done. */
+/** A write failed half-way. Each file is either old or new, and the changes before the failed one are done. */
 export class HostsWriteError extends Error {
   override readonly name = 'HostsWriteError'
   readonly done: readonly Change[]
@@ -22,13 +22,13 @@ export class HostsWriteError extends Error {
 }
 
 /**
- * Makes the changes, one after the other. Each file is replaced by a rename, so that containerd and a crash see the old
- * one or the new one.
+ * Makes the changes, one after the other. A rename replaces each file, so that containerd always sees the old one or the new one,
+ * even after a crash.
  *
  * @throws {HostsWriteError} at the first change that fails
  */
 export async function applyChanges(certsDir: string, changes: readonly Change[], files: HostsFiles): Promise<void> {
-  // What a killed write left goes also where nothing else is to be done, as long as it can.
+  // Removes what a killed write left, if possible, even if there is nothing else to do.
   const idle = changes.every(({ action }) => action === 'keep')
   await removeStaged(certsDir, files).catch((error: unknown) => {
     if (!idle) throw error
@@ -55,7 +55,7 @@ async function apply(certsDir: string, change: Change, files: HostsFiles): Promi
   await files.syncDirectory(directory)
 }
 
-/** Writes a file beside its place, with mode and owner of another one, and moves it there. */
+/** Writes a file beside its place, with another file's mode and owner, and moves it there. */
 async function write(target: string, text: string, like: string | undefined, files: HostsFiles): Promise<void> {
   const staged = stagedIn(dirname(target))
   try {
@@ -72,7 +72,7 @@ function stagedIn(directory: string): string {
 }
 
 /**
- * Makes the directory with its file in one step: an empty directory would already take the registry away from
+ * Makes the directory and its file in one step, because an empty directory would already take the registry away from
  * `_default`.
  */
 async function createDirectory(certsDir: string, directory: string, text: string, files: HostsFiles): Promise<void> {
@@ -92,7 +92,7 @@ async function makeDirectories(directory: string, files: HostsFiles): Promise<vo
   await files.syncDirectory(dirname(directory))
 }
 
-/** Deletes a file, and its directory if nothing else is in it: an empty one would keep the registry from `_default`. */
+/** Deletes a file, and its directory if that is then empty: an empty one would keep the registry from `_default`. */
 async function deleteFile(certsDir: string, { path, target }: Change, files: HostsFiles): Promise<void> {
   const directory = dirname(target)
   const isAlone = (await files.list(directory))?.length === 1
@@ -107,9 +107,9 @@ async function deleteFile(certsDir: string, { path, target }: Change, files: Hos
 }
 
 /**
- * Moves a directory away in one step, so that it is never there without its file.
+ * Moves a directory away in one step, so that it never exists without its file.
  *
- * @returns where it is then: in its old place if it belongs to a lower layer of an overlay, whose directories cannot be moved
+ * @returns its new place, or the old one if it belongs to a lower layer of an overlay, whose directories cannot be moved
  */
 async function movedAside(certsDir: string, directory: string, files: HostsFiles): Promise<string> {
   const staged = stagedIn(certsDir)

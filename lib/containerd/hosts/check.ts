@@ -6,9 +6,9 @@ import { type HostsCheck, hasCapabilities, hostsCommand, isRight } from './mirro
 import type { HostEntry } from './reading.ts'
 
 /**
- * Judges whether containerd asks the mirror first, for every registry that is mirrored: by the hosts.toml that counts for
- * it, as containerd of this version reads it. Without a list of registries that is `_default`, and every directory that
- * takes a registry away from it.
+ * Judges whether containerd asks the mirror first for every mirrored registry, by the hosts.toml that counts for it, read like this
+ * version of containerd. Without a list of registries it judges `_default`, and every directory that takes a registry away
+ * from it.
  */
 export async function checkHosts(check: HostsCheck, files: HostsReader): Promise<Finding[]> {
   const findings: Finding[] = []
@@ -20,14 +20,14 @@ export async function checkHosts(check: HostsCheck, files: HostsReader): Promise
   const without = own.filter(isWithoutMirror)
   for (const view of own.filter((view) => !without.includes(view))) {
     for (const finding of await findingsOf(FILE_RULES, view)) {
-      // A file that others broke is theirs, and the mirror works for all other registries.
+      // Others broke this file, and the mirror works for all other registries.
       findings.push(finding.severity === 'error' ? { ...finding, severity: 'warning' } : finding)
     }
   }
   return [...findings, ...(await DEFAULT_SHADOWED.judge({ check, without }))]
 }
 
-/** A file that containerd reads, and that leads to the mirror. */
+/** A file that containerd reads and that leads to the mirror. */
 type OwnView = Extract<HostsView, { kind: 'hosts' }> & { readonly own: HostEntry }
 
 function ownView(view: HostsView): OwnView | undefined {
@@ -39,13 +39,13 @@ function rewrite({ registry, check }: HostsView): Remedy & { readonly command: s
   return { text: 'let swarmirror write it', command: hostsCommand({ registries }, check) }
 }
 
-/** containerd takes nothing from what stands there, so nothing is lost. */
+/** containerd uses nothing of what is there, so nothing is lost. */
 function moveAway(view: HostsView, alternative = ''): Remedy {
   const text = `move it away${alternative}; then let swarmirror write its entry`
   return { text, command: `mv ${shellWord(view.file)} ${shellWord(`${view.file}.broken`)} && ${rewrite(view).command}` }
 }
 
-/** What is judged of the hosts.toml that counts for a registry. */
+/** The rules on the hosts.toml that counts for a registry. */
 const FILE_RULES: readonly Rule<HostsView>[] = [
   rule({
     id: 'hosts-toml-missing',
@@ -64,7 +64,7 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
   }),
   rule({
     id: 'hosts-toml-no-file',
-    // A directory, most often: container engines make one where a file that is to be mounted is missing.
+    // Usually a directory: container engines make one if a file that they should mount is missing.
     reads: (view: HostsView) => (view.kind === 'no file' ? view : undefined),
     judges: ({ file }) => ({ severity: 'error', seen: `${file} is not a file` }),
     expected: 'a file that names the mirror first',
@@ -154,7 +154,7 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
   }),
 ]
 
-/** Registries with a directory of their own for which containerd does not ask the mirror. */
+/** Registries with their own directory for which containerd does not ask the mirror. */
 const DEFAULT_SHADOWED = rule({
   id: 'hosts-default-shadowed',
   reads: (found: { readonly check: HostsCheck; readonly without: readonly HostsView[] }) =>

@@ -5,14 +5,14 @@ import { HostsError, isUrl } from './endpoint.ts'
 import { findBlock, type MirrorEntry } from './mirror-entry.ts'
 import { type HostEntry, readHosts, tablesOf } from './reading.ts'
 
-// Edits are made at places that the parser gave, so that comments, order and layout stay as they are. The result is then
-// read again: if anything but our entry reads differently, the file is left alone.
+// Edits happen at places that the parser found, so that comments, order and layout stay as they are. We then read the result again:
+// if anything but our entry has changed its meaning, we leave the file alone.
 
 /**
- * Puts our block before all hosts of a text that has no block of ours, and before the comments of the first of them. A table
- * that somebody wrote by hand for the same URL is taken out, since TOML allows only one.
+ * Puts our block before all hosts of a text without such a block, and before the comments of the first host. Removes a table that
+ * somebody wrote by hand for the same URL, since TOML allows only one.
  *
- * @throws {HostsError} where that cannot be done
+ * @throws {HostsError} if that is impossible
  * @throws {TomlError} if the text is not TOML
  */
 export function putIn(text: string, block: readonly string[], mirror: MirrorEntry): string {
@@ -26,7 +26,7 @@ export function putIn(text: string, block: readonly string[], mirror: MirrorEntr
 }
 
 /**
- * Takes our block out of a text.
+ * Removes our block from a text.
  *
  * @returns nothing if there is none
  * @throws {HostsError} if more than our entry would be lost, or moved to another table
@@ -48,8 +48,8 @@ export function takeOut(text: string): string | undefined {
 }
 
 /**
- * Makes sure that an edit changed nothing but our entry, and that every containerd that read the text before it reads it now
- * and asks our mirror first.
+ * Makes sure that an edit changed only our entry, and that every containerd that could read the text before still can, and asks our
+ * mirror first.
  *
  * @throws {HostsError} if not
  */
@@ -63,7 +63,7 @@ export function verifyEdit(before: string, after: string, mirror: MirrorEntry, d
   for (const reader of [dialect, ...able]) {
     const was = readHosts(before, reader)
     const is = readHosts(after, reader)
-    // What one containerd cannot read anyway, and is not the one that runs here, stays as unreadable to it.
+    // If a containerd other than the running one could not read the text before, it need not read it now.
     if (was.kind === 'discarded' && is.kind === 'discarded' && reader !== dialect) continue
     if (is.kind !== 'hosts') throw new HostsError('containerd would not read the file with the mirror in it', 1)
     const others = was.kind === 'hosts' ? was.hosts.filter(({ name }) => !isUrl(name, mirror.url)) : []
@@ -75,7 +75,7 @@ export function verifyEdit(before: string, after: string, mirror: MirrorEntry, d
   }
 }
 
-/** Takes out the tables for a URL, with their headers' lines and all lines below that belong to them. */
+/** Removes the tables for a URL: the lines of their headers and all lines below that belong to them. */
 function withoutTables(text: string, url: string): string {
   const tables = tablesOf(text).filter(({ resolvedKey: [first, name] }) => first === 'host' && isUrl(String(name), url))
   const rest = tables.reduceRight((rest, { range: [start, end] }) => {
@@ -96,7 +96,7 @@ function namesOf(text: string): string[] {
   return [...tableAt(parseToml(text), 'host').keys()]
 }
 
-/** A host among the root's own keys comes before every header. containerd 1.x would ask it first, 2.x never. */
+/** A host among the keys of the root comes before every header. containerd 1.x would ask it first, 2.x never. */
 function refuseEarlierHosts(text: string): void {
   for (const node of parseTomlSyntax(text).body[0].body) {
     if (node.type !== 'TOMLKeyValue' || keyPartsOf(node)[0] !== 'host') continue
@@ -109,7 +109,7 @@ function refuseEarlierHosts(text: string): void {
   }
 }
 
-/** Where the first host begins, with the comments directly above it; the text's end if there is none. */
+/** Where the first host begins, including the comments directly above it; the text's end if there is none. */
 function placeOfFirstHost(text: string): number {
   const first = tablesOf(text).find(({ resolvedKey }) => resolvedKey[0] === 'host')
   if (first === undefined) return text.length
@@ -128,7 +128,7 @@ function lineStart(text: string, at: number): number {
   return at === 0 ? 0 : text.lastIndexOf('\n', at - 1) + 1
 }
 
-/** What a text says, but for some hosts and some keys of the root. Equal meanings are deeply equal. */
+/** The meaning of a text without some hosts and some keys of the root. Equal meanings are deeply equal. */
 function meaning(text: string, hosts: readonly string[], rootKeys: readonly string[] = []): unknown {
   const root = new Map(parseToml(text))
   for (const key of rootKeys) root.delete(key)

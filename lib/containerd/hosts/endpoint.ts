@@ -7,14 +7,14 @@ export class HostsError extends TomlError {
   override readonly name = 'HostsError'
 }
 
-/** Where containerd asks, and for what. */
+/** Where containerd asks, and what for. */
 export interface Endpoint {
-  /** With scheme and path; empty if no name was given. */
+  /** With scheme and path; empty if there is no name. */
   readonly url: string
   readonly capabilities: readonly string[]
 }
 
-/** The shapes (see {@link shapeOf}) in which containerd takes the keys that it knows, and what others are. */
+/** The shapes (see {@link shapeOf}) that containerd accepts for the keys that it knows, and the complaint about others. */
 const KEYS: Readonly<Record<string, readonly [shape: RegExp, problem: string]>> = {
   override_path: [/^b$/, 'neither true nor false'],
   skip_verify: [/^b$/, 'neither true nor false'],
@@ -47,7 +47,7 @@ export function readEndpoint(name: string, table: TomlTable, line: number, diale
   return { url: name === '' ? '' : endpointUrl(name, overridePath, line), capabilities: capabilitiesOf(table, dialect) }
 }
 
-/** What a value is: `s` for a string, `b` for true or false, `[]` around a list, `{}` around a table, `?` for others. */
+/** The shape of a value: `s` for a string, `b` for true or false, `[]` around a list, `{}` around a table, `?` for others. */
 function shapeOf(value: TomlValue): string {
   if (typeof value === 'string') return 's'
   if (typeof value === 'boolean') return 'b'
@@ -84,7 +84,7 @@ function endpointUrl(name: string, overridePath: boolean, line: number): string 
 }
 
 /**
- * Whether a host of that name is asked at the URL, unless it has `override_path`.
+ * Whether containerd asks a host of that name at the URL, unless the host has `override_path`.
  *
  * @throws {HostsError} if the name is not a URL
  */
@@ -92,7 +92,7 @@ export function isUrl(name: string, url: string): boolean {
   return asksAt({ url: endpointUrl(name, false, 1) }, url)
 }
 
-/** Whether containerd asks a host at the URL: its name alone does not say, since `override_path` leaves out `/v2`. */
+/** Whether containerd asks a host at the URL. The name alone does not tell, since `override_path` omits `/v2`. */
 export function asksAt(host: Pick<Endpoint, 'url'>, url: string): boolean {
   return host.url === endpointUrl(url, false, 1)
 }

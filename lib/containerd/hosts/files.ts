@@ -3,20 +3,20 @@ import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
 import { isProbeDirectory } from '../probe-name.ts'
 
-/** Everybody may read and enter, and root may write: as containerd's packages make theirs. */
+/** Everybody may read and enter, and root may write, as in containerd's own packages. */
 const DIRECTORY_MODE = 0o755
 const FILE_MODE = 0o644
 
-/** Longest file that is read, in bytes. A hosts.toml has some hundred, containerd's configuration some ten thousand. */
+/** The longest file to read, in bytes. A hosts.toml has some hundred, containerd's configuration some ten thousand. */
 const SIZE_LIMIT = 1 << 20
 
 export interface ListedName {
   readonly name: string
-  /** Whether it is a directory, or a link to one. */
+  /** Whether it is a directory or a link to one. */
   readonly directory: boolean
 }
 
-/** The file system of this machine: how hosts.toml files are looked at, and the steps of writing them. */
+/** This machine's file system: reading hosts.toml files, and the steps of writing them. */
 export const HOSTS_FILES = {
   read: (path: string) => unlessMissing(readRegularFile(path)),
 
@@ -30,21 +30,21 @@ export const HOSTS_FILES = {
 
   isLink: async (path: string) => (await unlessMissing(fs.lstat(path)))?.isSymbolicLink() ?? false,
 
-  /** Why no files can be made in a directory; `undefined` if they can. */
+  /** Why files cannot be made in a directory; `undefined` if they can. */
   unwritable: (directory: string): Promise<string | undefined> =>
     fs.access(directory, constants.W_OK | constants.X_OK).then(
       () => undefined,
       (error: Error) => error.message,
     ),
 
-  /** Makes a new directory; its parent is there. */
+  /** Makes a new directory in an existing one. */
   async makeDirectory(path: string): Promise<void> {
     await fs.mkdir(path)
-    // Whatever the umask is.
+    // Independently of the umask.
     await fs.chmod(path, DIRECTORY_MODE)
   },
 
-  /** Makes a new file with these bytes, and with mode and owner of another one. It is on the disk when this resolves. */
+  /** Makes a new file with these bytes and another file's mode and owner. It is on the disk when this resolves. */
   async create(path: string, bytes: Uint8Array, like?: string): Promise<void> {
     const model = like === undefined ? undefined : await fs.stat(like)
     const file = await fs.open(path, 'wx', 0o600)
@@ -64,7 +64,7 @@ export const HOSTS_FILES = {
   unlink: (path: string): Promise<void> => fs.unlink(path),
   removeDirectory: (path: string): Promise<void> => fs.rmdir(path),
 
-  /** Brings names that were made or changed in a directory to the disk. */
+  /** Writes new and changed names in a directory to the disk. */
   async syncDirectory(path: string): Promise<void> {
     const directory = await fs.open(path, 'r')
     try {
@@ -77,16 +77,16 @@ export const HOSTS_FILES = {
 
 export type HostsFiles = typeof HOSTS_FILES
 
-/** How hosts.toml files are looked at. What is not there is `undefined`; whatever else the file system refuses is thrown. */
+/** Reads hosts.toml files. Returns `undefined` for what is not there, and throws whatever else the file system refuses. */
 export type HostsReader = Pick<HostsFiles, 'read' | 'list' | 'real' | 'isLink'>
 
 /**
- * Reads a file that somebody else put there, if it is one: a pipe or a device may never end.
+ * Reads a file that somebody else put there, if it is a regular file: a pipe or a device may never end.
  *
- * @throws what the system says; EINVAL for what is not a file, EFBIG for more than {@link SIZE_LIMIT}
+ * @throws the system's error; EINVAL for anything but a file, EFBIG for more than {@link SIZE_LIMIT}
  */
 export async function readRegularFile(path: string): Promise<Buffer> {
-  // Without waiting for somebody to write into a pipe.
+  // Does not wait for somebody to write into a pipe.
   const file = await fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
     const found = await file.stat()
@@ -102,7 +102,7 @@ function refusal(code: string, message: string): NodeJS.ErrnoException {
   return Object.assign(new Error(`${code}: ${message}`), { code })
 }
 
-/** Whether the file system refused something, other than because it is not there: `EACCES`, `ENOTDIR`, `ELOOP`. */
+/** Whether the file system refused something for another reason than that it does not exist: `EACCES`, `ENOTDIR`, `ELOOP`. */
 export function isRefusal(error: unknown): error is NodeJS.ErrnoException {
   const { code } = error as NodeJS.ErrnoException
   return error instanceof Error && typeof code === 'string' && /^E[A-Z]+$/.test(code)
@@ -124,13 +124,13 @@ async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** Every path that was read or listed, whether it is there or not, with its signature from before the first look at it. */
+/** Every path that was read or listed, even a missing one, with its signature from before the first look. */
 export type Looked = ReadonlyMap<string, string>
 
-/** A reader that remembers the paths that it was asked for, so that they can be watched. */
+/** A reader that remembers its paths, so that they can be watched. */
 export function rememberingReader(reader: HostsReader): { readonly reader: HostsReader; readonly looked: Looked } {
   const looked = new Map<string, string>()
-  /** The signature first: what changes while it is read, or while the rest is checked, is a change. */
+  /** Takes the signature first, so that anything that changes during the reading or the rest of the check counts as a change. */
   const noted =
     <T>(read: (path: string) => Promise<T>) =>
     async (path: string): Promise<T> => {
@@ -142,7 +142,7 @@ export function rememberingReader(reader: HostsReader): { readonly reader: Hosts
   return { looked, reader: { read: noted(read), list: noted(list), real: noted(real), isLink: noted(isLink) } }
 }
 
-/** What the same paths are like now, if any of them has changed since that look. */
+/** The same paths with their present signatures, if any of them has changed since that look. */
 export function changeSince(looked: Looked): Looked | undefined {
   const now = new Map<string, string>()
   for (const path of looked.keys()) now.set(path, signatureOf(path))
@@ -150,17 +150,17 @@ export function changeSince(looked: Looked): Looked | undefined {
 }
 
 /**
- * What a path is like: another answer means that it has changed. A file is known by its times and identity, a directory by its
- * names alone, since its times also change with what comes and goes in it for a moment.
+ * The signature of a path: another answer means that the path has changed. A file's signature is its times and identity. A
+ * directory's is only its names, since its times also change with entries that come and go in a moment.
  *
- * Not by promises: some dozen paths take 0.2 ms in all every few seconds, and by promises each of them wakes up two threads.
+ * Synchronous: some dozen paths take 0.2 ms in all every few seconds, while with promises each of them wakes up two threads.
  */
 function signatureOf(path: string): string {
   try {
     const found = statSync(path, { throwIfNoEntry: false })
     if (found === undefined) return 'ENOENT'
     if (!found.isDirectory()) return `${found.ino} ${found.size} ${found.mtimeMs} ${found.ctimeMs}`
-    // Probes come and go, those of this process and of others.
+    // Probes of this process and of others come and go.
     const names = readdirSync(path).filter((name) => !isProbeDirectory(name))
     return names.sort().join('/')
   } catch (error) {

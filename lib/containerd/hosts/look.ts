@@ -14,24 +14,24 @@ export const DEFAULT_NAMESPACE = '_default'
 
 export const HOSTS_FILE = 'hosts.toml'
 
-/** A directory for a registry and its hosts.toml, as they are. */
+/** A directory for a registry, and its hosts.toml. */
 export interface HostsDirectory {
-  /** Where the directory is, through links; `undefined` if it is not there. */
+  /** Where the directory is, after following links; `undefined` if it does not exist. */
   readonly real: string | undefined
-  /** The hosts.toml as containerd opens it. */
+  /** The path of the hosts.toml that containerd opens. */
   readonly file: string
-  /** The hosts.toml itself, where links lead to it; `undefined` for a link that leads to nothing. */
+  /** The hosts.toml itself, after following links; `undefined` for a link that leads to nothing. */
   readonly target: string | undefined
   /** `undefined` if there is no hosts.toml. */
   readonly text: string | undefined
-  /** Whether all of it is UTF-8; what is not is replaced in `text`. */
+  /** Whether all of it is UTF-8; `text` has replacements for anything else. */
   readonly utf8: boolean
 }
 
 /**
  * Looks at a directory and its hosts.toml.
  *
- * @throws what the file system refuses, but for what is not there
+ * @throws what the file system refuses, except because it does not exist
  */
 export async function lookAt(directory: string, files: HostsReader): Promise<HostsDirectory> {
   const file = join(directory, HOSTS_FILE)
@@ -42,7 +42,7 @@ export async function lookAt(directory: string, files: HostsReader): Promise<Hos
   return { real, file, target, text, utf8: bytes?.equals(Buffer.from(text ?? '', 'utf8')) ?? true }
 }
 
-/** The directories that containerd looks into for a registry alone. The first that is there counts, and nothing else. */
+/** The directories where containerd looks for a single registry. Only the first one that exists counts. */
 export function directoriesFor(registry: string, certsDir: string): string[] {
   const colon = registry.lastIndexOf(':')
   const forms = colon > 0 ? [`${registry.slice(0, colon)}_${registry.slice(colon + 1)}_`, registry] : [registry]
@@ -50,8 +50,8 @@ export function directoriesFor(registry: string, certsDir: string): string[] {
 }
 
 /**
- * The registries that have a directory of their own, in order: not those of probes, which come and go, nor names that no
- * registry can have, such as that of a copy of a directory: containerd never looks there.
+ * The registries that have their own directory, in order: without those of probes, which come and go, and names that no registry can
+ * have, such as that of a directory's copy, because containerd never looks there.
  */
 export async function registriesIn(certsDir: string, files: HostsReader): Promise<string[]> {
   const listed = (await files.list(certsDir)) ?? []
@@ -63,9 +63,9 @@ export async function registriesIn(certsDir: string, files: HostsReader): Promis
 }
 
 /**
- * The registries whose hosts.toml is written: `_default` is for all that have no directory of their own.
+ * The registries whose hosts.toml to write: `_default` is for all that have no directory of their own.
  *
- * @returns as `absent` those of `--also` that have none, so that `_default` counts for them
+ * @returns as `absent` those of `--also` without a directory, for which `_default` counts
  */
 export async function registriesToWrite(
   { 'certs-dir': certsDir, registries, also }: Pick<Settings, 'certs-dir' | 'registries' | 'also'>,
@@ -87,11 +87,11 @@ function isRegistry(name: string): boolean {
   }
 }
 
-/** A directory and its hosts.toml, as containerd reads it. */
+/** A directory, and what its hosts.toml means to containerd. */
 type SeenDirectory = { readonly directory: string } & (
   | (HostsReading & { readonly real: string })
   | { readonly kind: 'absent' }
-  /** Something else is in the place of its hosts.toml. */
+  /** Something else than a file is in the place of its hosts.toml. */
   | { readonly kind: 'no file' }
   | { readonly kind: 'unreadable'; readonly reason: string }
 )
@@ -101,11 +101,11 @@ export type HostsView = SeenDirectory & {
   readonly check: HostsCheck
   readonly registry: string
   readonly file: string
-  /** The host by which containerd comes to the mirror, whatever its place. */
+  /** The host that leads containerd to the mirror, wherever it is in the file. */
   readonly own?: HostEntry | undefined
 }
 
-/** Looks at the hosts.toml that counts for a registry, as containerd reads it. */
+/** Reads the hosts.toml that counts for a registry like containerd. */
 export async function viewOf(registry: string, check: HostsCheck, files: HostsReader): Promise<HostsView> {
   const directories = [...directoriesFor(registry, check.certsDir), join(check.certsDir, DEFAULT_NAMESPACE)]
   let seen: SeenDirectory | undefined
@@ -114,7 +114,7 @@ export async function viewOf(registry: string, check: HostsCheck, files: HostsRe
   return { ...found, check, registry, file: join(found.directory, HOSTS_FILE), own: ownIn(found, check) }
 }
 
-/** Looks at the hosts.toml of every registry that has a directory of its own. */
+/** Reads the hosts.toml of every registry with its own directory. */
 export async function ownViews(check: HostsCheck, files: HostsReader): Promise<HostsView[]> {
   const { certsDir } = check
   try {
@@ -127,12 +127,12 @@ export async function ownViews(check: HostsCheck, files: HostsReader): Promise<H
   }
 }
 
-/** Whether containerd does not ask the mirror for a registry that has a directory. */
+/** Whether containerd does not ask the mirror for a registry with a directory. */
 export function isWithoutMirror({ kind, own }: HostsView): boolean {
   return kind === 'empty' || (kind === 'hosts' && own === undefined)
 }
 
-/** @returns `undefined` if the directory is not there */
+/** @returns `undefined` if the directory does not exist */
 async function see(directory: string, check: HostsCheck, files: HostsReader): Promise<SeenDirectory | undefined> {
   try {
     const { real, text = '' } = await lookAt(directory, files)
@@ -140,7 +140,7 @@ async function see(directory: string, check: HostsCheck, files: HostsReader): Pr
     return { directory, real, ...readHosts(text, dialectOf(check.version)) }
   } catch (error) {
     if (!isRefusal(error)) throw error
-    // A directory or a pipe is that for containerd as well.
+    // containerd cannot read a directory or a pipe either.
     if (error.code === 'EINVAL') return { directory, kind: 'no file' }
     return { directory, kind: 'unreadable', reason: error.message }
   }
@@ -148,7 +148,7 @@ async function see(directory: string, check: HostsCheck, files: HostsReader): Pr
 
 const OTHER_NAME: Readonly<Record<string, string>> = { '127.0.0.1': 'localhost', localhost: '127.0.0.1' }
 
-/** Whether containerd comes to the mirror by this host, even by the other name of loopback. */
+/** Whether this host leads containerd to the mirror, even by the other name of loopback. */
 export function leadsTo(host: HostEntry, url: string): boolean {
   const named = url.replace(/\/\/(127\.0\.0\.1|localhost):/, (_, name) => `//${OTHER_NAME[name]}:`)
   return asksAt(host, url) || asksAt(host, named)

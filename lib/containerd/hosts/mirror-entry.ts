@@ -5,30 +5,30 @@ import { dialectOf } from '../dialect.ts'
 import { shellWord } from '../rule.ts'
 import { asksAt, type Endpoint, HostsError } from './endpoint.ts'
 
-/** What a hosts.toml must say of our mirror. */
+/** What a hosts.toml must say about our mirror. */
 export interface MirrorEntry {
   /** Where containerd reaches the registry door, such as `http://127.0.0.1:5000`. */
   readonly url: string
   readonly capabilities: readonly ('pull' | 'resolve')[]
-  /** A Go duration; only for versions that know it. */
+  /** A Go duration, only for versions that know it. */
   readonly dialTimeout?: string | undefined
 }
 
 /**
- * How long containerd may take to connect to the mirror. On loopback a connection is made or refused at once; one second
- * is the kernel's first retransmission, and far below containerd's own 30 s.
+ * How long containerd may take to connect to the mirror. Loopback makes or refuses a connection at once. One second is the
+ * kernel's first retransmission, and far below containerd's own 30 s.
  */
 export const DIAL_TIMEOUT = '1s'
 
-/** Where containerd reaches a registry door; one on all addresses is reached on loopback. */
+/** Where containerd reaches a registry door: on loopback if the door listens on all addresses. */
 export function mirrorUrlFor(listen: { readonly host: string; readonly port: number }): string {
   return `http://${hostOf(listen.host)}:${listen.port}`
 }
 
 /**
  * @param listen the registry door
- * @param resolve who says what a tag means
- * @param version of containerd, as it tells it; `undefined` if it could not be asked
+ * @param resolve who resolves tags
+ * @param version containerd's, as it reports it; `undefined` if it could not be asked
  */
 export function mirrorEntryFor(
   listen: { readonly host: string; readonly port: number },
@@ -37,13 +37,13 @@ export function mirrorEntryFor(
 ): MirrorEntry {
   return {
     url: mirrorUrlFor(listen),
-    // Without "resolve" containerd asks upstream what a tag means, and only then comes here for the content.
+    // Without "resolve" containerd first resolves a tag upstream, and then comes here for the content.
     capabilities: resolve === 'upstream' ? ['pull'] : ['pull', 'resolve'],
     ...(dialectOf(version).dialTimeout ? { dialTimeout: DIAL_TIMEOUT } : {}),
   }
 }
 
-/** Whether containerd asks a host at the mirror, and for the right things. */
+/** Whether containerd asks the mirror through a host, and for the right things. */
 export function isRight(host: Endpoint, mirror: MirrorEntry): boolean {
   return asksAt(host, mirror.url) && hasCapabilities(host, mirror)
 }
@@ -52,23 +52,23 @@ export function hasCapabilities({ capabilities }: Endpoint, mirror: MirrorEntry)
   return [...new Set(capabilities)].sort().join() === [...mirror.capabilities].sort().join()
 }
 
-/** What hosts.toml files should say on this node, and what the commands that write them depend on. */
+/** What hosts.toml files on this node should say, and what the commands that write them depend on. */
 export interface HostsCheck {
   readonly certsDir: string
-  /** The registries that are mirrored; all if missing. */
+  /** The mirrored registries; by default all. */
   readonly registries: readonly string[] | undefined
   readonly mirror: MirrorEntry
-  /** As containerd tells it, if it could be asked, and where it tells it. */
+  /** containerd's version, if it could be asked, and the socket where it was asked. */
   readonly version: string | undefined
   readonly socket: string
-  /** What starts this program, in a shell, for the commands that remedies tell. */
+  /** What starts this program in a shell, for the commands in remedies. */
   readonly program: string
 }
 
 /**
- * The command that makes hosts.toml right, for a shell.
+ * The shell command that corrects hosts.toml.
  *
- * @param flags which registries: `--registries` or `--also`, with a comma list; without them it is all, by `_default`
+ * @param flags the registries: `--registries` or `--also`, with a comma list; without them all, through `_default`
  */
 export function hostsCommand(
   flags: { readonly registries?: readonly string[] | undefined; readonly also?: readonly string[] },
@@ -95,8 +95,8 @@ const NEW_FILE = `${BEGIN} (new file)`
 /**
  * Our lines in a hosts.toml, between two comments.
  *
- * @param isNewFile whether the file is made for them: then it goes with them
- * @param rootLines what a new file says of the registry itself: keys of the root table, so nothing may stand before them
+ * @param isNewFile whether the file exists only for them, and goes away with them
+ * @param rootLines what a new file says about the registry itself: keys of the root table, before which nothing may come
  */
 export function makeBlock(mirror: MirrorEntry, isNewFile: boolean, rootLines: readonly string[] = []): string[] {
   return [
@@ -110,16 +110,16 @@ export function makeBlock(mirror: MirrorEntry, isNewFile: boolean, rootLines: re
   ]
 }
 
-/** A TOML basic string: JSON's, but for a few characters that neither URLs nor file names here have. */
+/** A TOML basic string: it is like JSON's, except for a few characters that neither URLs nor file names here have. */
 export function quote(text: string): string {
   return escaped(JSON.stringify(text), /[\u007f-\u009f]/g)
 }
 
 /**
- * Finds our block. A text without its comments need not be TOML.
+ * Finds our block. A text without the block's comments need not be TOML.
  *
- * @returns whether the file was made for it, its lines from the first comment to the last, the text without it, and the line of
- *   its first comment; nothing if there is none
+ * @returns whether the file exists only for the block, its lines from the first comment to the last, the text without it, and the
+ *   line of its first comment; nothing if there is no block
  * @throws {HostsError} if only a part of it is there, or there are two
  * @throws {TomlError} if the text is not TOML
  */
@@ -150,7 +150,7 @@ export function findBlock(text: string) {
   return {
     isNewFile,
     lines: text.slice(begin.start, end.end).split(/\r?\n/),
-    // A block without an end of line at the text's end brought the end of line before it.
+    // A block at the text's end without a line feed brought the line feed before it.
     rest: lineEnd < 0 ? before.replace(/\r?\n$/, '') : before + text.slice(lineEnd + 1),
     line: begin.line,
   }

@@ -9,33 +9,33 @@ import { findBlock, type HostsCheck, isRight, makeBlock } from './mirror-entry.t
 import { readHosts } from './reading.ts'
 import { certificateLines, hasCertificates } from './upstream-hosts.ts'
 
-/** What is to be done with one hosts.toml. */
+/** The change of one hosts.toml. */
 export interface Change {
-  /** As containerd opens it. */
+  /** The path that containerd opens. */
   readonly path: string
-  /** The file itself, where `path` is a link. */
+  /** The file itself, if `path` is a link. */
   readonly target: string
   readonly before: string | undefined
-  /** `undefined`: the file goes. */
+  /** `undefined` removes the file. */
   readonly after: string | undefined
   readonly action: 'create' | 'update' | 'keep' | 'take-out' | 'delete'
-  /** What a person should know, each a sentence without a full stop. */
+  /** What a person should know: sentences without a full stop. */
   readonly notes: readonly string[]
 }
 
 export interface Plan {
   readonly changes: readonly Change[]
-  /** Files that are not touched, and why. */
+  /** Files to leave alone, and why. */
   readonly refusals: readonly { readonly path: string; readonly reason: string }[]
 }
 
 export interface HostsTarget extends Pick<HostsCheck, 'certsDir' | 'mirror' | 'version'> {
-  /** `_default` is one, too. */
+  /** `_default` counts as one. */
   readonly registries: readonly string[]
 }
 
 /**
- * Looks at the hosts.toml of each registry and decides what to do, without doing it.
+ * Looks at the hosts.toml of each registry and decides what to do. It changes nothing.
  *
  * @throws what the file system refuses in the certs directory itself
  */
@@ -53,9 +53,9 @@ export async function planWrite(target: HostsTarget, files: HostsFiles): Promise
 }
 
 /**
- * Looks for our entries and decides how to take them out.
+ * Looks for our entries and decides how to remove them.
  *
- * @param registries of these only; of all that have a directory, if missing
+ * @param registries only these; by default all that have a directory
  * @throws what the file system refuses in the certs directory itself
  */
 export async function planRemove(
@@ -71,13 +71,13 @@ export async function planRemove(
   return { ...plan, changes: plan.changes.filter(({ action }) => action !== 'keep') }
 }
 
-/** The plan of one file, in a directory. */
+/** The plan for one file in a directory. */
 interface Job {
   readonly directory: string
   readonly plan: () => Promise<Change>
 }
 
-/** Plans one file after the other. What must not be touched, or cannot be, becomes a refusal, and the rest goes on. */
+/** Plans one file after the other. A file that must not or cannot be changed becomes a refusal, and the rest goes on. */
 async function collect(jobs: readonly Job[], files: HostsFiles): Promise<Plan> {
   const changes: Change[] = []
   const refusals: { path: string; reason: string }[] = []
@@ -104,7 +104,7 @@ async function refuseReadOnly(target: string, files: HostsFiles): Promise<void> 
 
 interface FileTarget extends HostsTarget {
   readonly registry: string
-  /** The directory that counts for it, or that is to be made. */
+  /** The directory that counts for the registry, or that must be made. */
   readonly directory: string
 }
 
@@ -139,7 +139,7 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
 /**
  * A file that stays as it is.
  *
- * @throws {HostsError} if it could not be changed without loss
+ * @throws {HostsError} if a change would lose something
  */
 function keep({ file, target, text, utf8 }: HostsDirectory): Change {
   if (target === undefined) throw new HostsError('a link that leads to nothing: make what it leads to reachable')
@@ -148,12 +148,12 @@ function keep({ file, target, text, utf8 }: HostsDirectory): Change {
   return { path: file, target, before: text, after: text, ...nothing }
 }
 
-/** The timeout that was written when containerd could be asked for its version. */
+/** The timeout that an earlier run wrote because containerd could be asked for its version. */
 function dialTimeoutOf(lines: readonly string[] = []): string | undefined {
   return lines.map((line) => /^ *dial_timeout = "([^"\\]*)"$/.exec(line)?.[1]).find((value) => value !== undefined)
 }
 
-/** A new directory takes a registry away from `_default`, and with it from whatever others wrote there. */
+/** A new directory takes a registry away from `_default`, and so from whatever others wrote there. */
 async function refuseShadowing({ certsDir, registry, directory }: FileTarget, files: HostsReader): Promise<void> {
   const general = join(certsDir, DEFAULT_NAMESPACE)
   const text = (await lookAt(general, files)).text ?? ''
@@ -164,9 +164,9 @@ async function refuseShadowing({ certsDir, registry, directory }: FileTarget, fi
   )
 }
 
-/** What containerd does not read must not begin to count because we write into it. */
+/** A file that containerd does not read must not take effect because we write into it. */
 async function refuseUnread(file: FileTarget, base: string, dialect: Dialect, files: HostsReader): Promise<void> {
-  // Without a version, what at least the newest reads is somebody's valid file.
+  // If the version is unknown, a file that the newest containerd reads counts as valid.
   const reading = readHosts(base, { ...(file.version === undefined ? NEWEST : dialect), needsHost: false })
   if (reading.kind === 'discarded') throw new HostsError(reading.reason, reading.line, reading.column)
   if (base === '' || !dialect.needsHost || readHosts(base, dialect).kind === 'hosts') return

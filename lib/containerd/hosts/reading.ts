@@ -2,31 +2,31 @@ import { isTable, parseToml, parseTomlSyntax, TomlError, type TomlNodes, tableAt
 import type { Dialect } from '../dialect.ts'
 import { type Endpoint, HostsError, readEndpoint } from './endpoint.ts'
 
-/** A host that containerd asks, as a hosts.toml names it. */
+/** A host in a hosts.toml that containerd asks. */
 export interface HostEntry extends Endpoint {
-  /** As its header says. */
+  /** The name in its header. */
   readonly name: string
-  /** Where it first stands, from 1. */
+  /** The line of its first header, from 1. */
   readonly line: number
 }
 
-/** What containerd makes of a hosts.toml. */
+/** What a hosts.toml means to containerd. */
 export type HostsReading =
   | {
       readonly kind: 'hosts'
-      /** In the order in which they are asked. */
+      /** In the order in which containerd asks them. */
       readonly hosts: readonly HostEntry[]
-      /** What is asked last. Its URL is empty if the file does not give it: then it is the registry itself. */
+      /** The host that containerd asks last. Its URL is empty if the file names none, which means the registry itself. */
       readonly server: HostEntry
     }
-  /** The whole file counts for nothing, and containerd goes upstream. */
+  /** containerd discards the whole file, and goes upstream. */
   | { readonly kind: 'discarded'; readonly reason: string; readonly line: number; readonly column: number }
-  /** As if there were no file. */
+  /** containerd treats it like a missing file. */
   | { readonly kind: 'empty' }
 
 /**
- * Reads a hosts.toml as containerd does, but for two things that nobody writes and only 1.x takes: hosts without a header of their
- * own, as dotted keys or inline tables, and a byte order mark.
+ * Reads a hosts.toml as containerd does, except for two things that nobody writes and only 1.x accepts: hosts without their own
+ * header, as dotted keys or inline tables, and a byte order mark.
  */
 export function readHosts(text: string, dialect: Dialect): HostsReading {
   if (text === '') return { kind: 'empty' }
@@ -54,14 +54,14 @@ function read(text: string, dialect: Dialect): HostsReading {
     if (!isTable(table)) throw new HostsError(`host ${name} is not a table`, line)
     return { name, ...readEndpoint(name, table, line, dialect), line }
   }
-  // Errors count even in a host that is itself ignored.
+  // Errors count even in a host that containerd ignores.
   for (const [name, { line }] of tables) entryOf(name, line)
-  // 2.x asks a host again that a later table names again, as one for its headers; that changes nothing.
+  // If a later table names a host again, 2.x also asks it again. That changes nothing.
   const asked = mentions.filter(({ name }, index) => mentions.findIndex((mention) => mention.name === name) === index)
   const server = root.get('server') ?? { value: '', line: 1 }
   if (typeof server.value !== 'string') throw new HostsError('server is not a string', server.line)
   const endpoint = readEndpoint(server.value, root, 1, dialect)
-  // Without `server`, the registry itself may be asked for everything, whatever capabilities the root has.
+  // Without `server`, containerd may ask the registry itself for everything, whatever capabilities the root has.
   const upstream = server.value === '' ? readEndpoint('', new Map(), 1, dialect) : endpoint
   return {
     kind: 'hosts',
@@ -70,7 +70,7 @@ function read(text: string, dialect: Dialect): HostsReading {
   }
 }
 
-/** @throws {HostsError} for a header that containerd 1.x does not read as it is meant */
+/** @throws {HostsError} for a header that containerd 1.x misreads */
 function refuseFancyHeaders(text: string): void {
   for (const node of tablesOf(text)) {
     for (const { type, range, loc } of node.key.keys) {
@@ -81,7 +81,7 @@ function refuseFancyHeaders(text: string): void {
   }
 }
 
-/** The tables of a file that have a header. */
+/** The tables of a file with a header. */
 export function tablesOf(text: string): TomlNodes.TOMLTable[] {
   return parseTomlSyntax(text).body[0].body.filter((node) => node.type === 'TOMLTable')
 }

@@ -11,11 +11,11 @@ import { quote } from './mirror-entry.ts'
 import { readHosts } from './reading.ts'
 
 /**
- * The hosts that containerd asks for a registry after the mirror: the rest of its hosts.toml, then `server`, or else the
- * registry itself. The registry is known if it has a directory of its own.
+ * The hosts that containerd asks for a registry after the mirror: the rest of its hosts.toml, then `server` or else the registry
+ * itself. The registry is known if it has its own directory.
  *
  * @param mirrorUrl where containerd reaches the mirror
- * @throws what the file system refuses, but for what may not be read
+ * @throws what the file system refuses, except a lack of permission
  */
 export async function upstreamPlaceOf(
   registry: string,
@@ -33,14 +33,14 @@ export async function upstreamPlaceOf(
       return { hosts, isKnown }
     } catch (error) {
       if (!isRefusal(error)) throw error
-      // What this process may not read, containerd may; what it asks then is most likely the registry.
+      // containerd may read what this process may not. Most likely it then asks the registry.
       return { hosts: [itself], isKnown: own.includes(directory) }
     }
   }
   return { hosts: [itself], isKnown: false }
 }
 
-/** Where containerd asks for a registry of which no hosts.toml says more. */
+/** Where containerd asks for a registry without a hosts.toml. */
 function addressOfRegistry(registry: string): string {
   return `${isLocal(registry) ? 'http' : 'https'}://${hostOfRegistry(registry)}/v2`
 }
@@ -61,7 +61,7 @@ async function hostsIn(
   const { hosts, server } = reading
   const root = parseToml(text)
   const mirror = hosts.findIndex((host) => leadsTo(host, mirrorUrl))
-  // What comes before the mirror has been asked already when the mirror is.
+  // containerd has already asked the hosts before the mirror.
   const after = hosts
     .slice(mirror + 1)
     .filter(({ capabilities }) => ['pull', 'resolve'].every((one) => capabilities.includes(one)))
@@ -71,7 +71,7 @@ async function hostsIn(
   ])
 }
 
-/** A host with the certificates that its table names, as far as they are there. */
+/** A host with the certificates that its table names, if they exist. */
 async function hostOf(url: string, table: TomlTable, directory: string, isNamed: boolean, files: HostsReader) {
   const read = async (entries: readonly TomlEntry[]) => {
     const paths = entries.flatMap(({ value }) => (typeof value === 'string' ? [resolve(directory, value)] : []))
@@ -86,39 +86,39 @@ async function hostOf(url: string, table: TomlTable, directory: string, isNamed:
     isNamed,
     ca: isTrusted ? undefined : await read(listed(table.get('ca'))),
     cert: await read(pairs.flatMap(([cert]) => cert ?? [])),
-    // A certificate alone has its key in the same file.
+    // A certificate without a key file includes its key.
     key: await read(pairs.flatMap(([cert, key]) => (key?.value ? key : (cert ?? [])))),
     dialTimeout: millisecondsOf(table.get('dial_timeout')?.value),
   }
 }
 
-/** Leaves out what this process may not read. */
+/** Omits files that this process may not read. */
 function unlessRefused(error: unknown): undefined {
   if (!isRefusal(error)) throw error
 }
 
-/** What a list holds, or the one value in place of a list. */
+/** The items of a list, or a single value in its place. */
 function listed(entry: TomlEntry | undefined): readonly TomlEntry[] {
   return entry === undefined ? [] : (listOf(entry) ?? [entry])
 }
 
 const UNITS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 }
 
-/** Milliseconds of a duration of Go, such as `1m30s`; none for zero and below, which containerd takes for no bound. */
+/** The milliseconds of a Go duration such as `1m30s`; none for zero and below, which mean no bound to containerd. */
 function millisecondsOf(value: unknown): number | undefined {
   const parts = String(value ?? '').matchAll(/(\d*\.?\d+)(h|ms|m|s)/g)
   const sum = [...parts].reduce((sum, [, amount, unit = '']) => sum + Number(amount) * (UNITS[unit] ?? 0), 0)
   return sum > 0 ? sum : undefined
 }
 
-/** A registry that containerd asks by HTTP. */
+/** Whether containerd asks a registry by HTTP. */
 function isLocal(registry: string): boolean {
   const host = registry.startsWith('[') ? registry.slice(0, registry.indexOf(']') + 1) : registry.replace(/:\d+$/, '')
   return host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host)
 }
 
-// Docker's way to give certificates is by the names of files: `*.crt`, and `*.cert` with `*.key`. containerd takes those only
-// where there is no hosts.toml.
+// Docker finds certificates by file names: `*.crt`, and `*.cert` with `*.key`. containerd uses those only if there is no
+// hosts.toml.
 
 export async function hasCertificates(directory: string, files: HostsReader): Promise<boolean> {
   return (await filesIn(directory, files)).some((name) => /\.(?:crt|cert)$/.test(name))
@@ -129,7 +129,7 @@ async function filesIn(directory: string, files: HostsReader): Promise<string[]>
 }
 
 /**
- * What a new hosts.toml must say of the registry itself: the certificates beside the file. Where it is, containerd knows.
+ * What a new hosts.toml must say about the registry itself: the certificates beside the file. containerd knows its address.
  *
  * @throws {HostsError} if one hosts.toml cannot name them
  */
