@@ -2,12 +2,12 @@
  * The chart without an installed helm:
  *
  *   npm run --silent manifests -- [--uninstall] [helm's flags, such as --set distribution=talos]
- *       prints plain manifests for `kubectl apply -f -`, with the namespace that Pod Security admits. The Secret `swarmirror` with the key
- *       is not among them: make it once. With --uninstall, the DaemonSet that leaves the nodes as they were.
+ *       prints plain manifests for `kubectl apply -f -`, with a namespace to which Pod Security admits the pods. They lack the Secret
+ *       `swarmirror` with the key: make it once. With --uninstall, prints the DaemonSet that restores the nodes.
  *   npm run chart -- [DIR]
- *       packs the chart into DIR (dist/chart by default). Same commit, same bytes: files are of SOURCE_DATE_EPOCH, or of the commit's time.
+ *       packs the chart into DIR (dist/chart by default). Same commit, same bytes: files have the time of SOURCE_DATE_EPOCH or the commit.
  *
- * helm is the one that `.ci/helm` fetches.
+ * `.ci/helm` fetches helm.
  */
 import { execFile } from 'node:child_process'
 import { cp, mkdir, mkdtemp, readdir, rm, utimes } from 'node:fs/promises'

@@ -102,7 +102,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
       fieldPath: status.hostIP
 - name: SWARMIRROR_LISTEN
   value: 127.0.0.1:{{ .Values.ports.registry }}
-# The node's address in the cluster and no other that it may have.
+# The node's address in the cluster, and no other address.
 - name: SWARMIRROR_PEER_LISTEN
   value: $(SWARMIRROR_ADVERTISE_HOST):{{ .Values.ports.peer }}
 - name: SWARMIRROR_ADMIN_LISTEN
@@ -122,7 +122,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - name: SWARMIRROR_CERTS_DIR
   value: {{ $node.certs }}
 {{- if not (hasKey $settings "bootstrap") }}
-# Every node that has a pod.
+# Every node with a pod.
 - name: SWARMIRROR_BOOTSTRAP
   value: dns:{{ include "swarmirror.name" . }}.{{ .Release.Namespace }}.svc:{{ .Values.ports.peer }}
 {{- end }}
@@ -138,7 +138,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{- /* Root, since containerd's socket and content are root's; with no capability at all. */ -}}
+{{- /* Root, since containerd's socket and content belong to root; without any capability. */ -}}
 {{- define "swarmirror.confined" -}}
 runAsUser: 0
 runAsGroup: 0
@@ -152,7 +152,7 @@ capabilities:
 {{- define "swarmirror.pod" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
-# The node's own network: containerd asks on the node's loopback, before there is any network of pods, and without.
+# The node's own network: containerd asks on the node's loopback, even before the pods' network exists.
 hostNetwork: true
 dnsPolicy: ClusterFirstWithHostNet
 {{- with .Values.priorityClassName }}
@@ -208,13 +208,13 @@ securityContext:
 {{- define "swarmirror.hostsVolumes" -}}
 {{- $node := include "swarmirror.node" . | fromYaml -}}
 - name: containerd-socket
-  # This one file. A container sees a new socket, which containerd makes at each start, only when it starts again itself:
+  # Only this file. containerd makes a new socket at each start, which a container sees only after its own restart:
   # the mirror notices that, and ends.
   hostPath:
     path: {{ $node.socket }}
     type: Socket
 - name: certs
-  # The one place of the node that is written: hosts.toml files.
+  # The only place on the node that pods write: hosts.toml files.
   hostPath:
     path: {{ $node.certs }}
     type: DirectoryOrCreate
