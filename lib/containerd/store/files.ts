@@ -9,12 +9,12 @@ import { createDirectoryWatcher, type DirectoryEvent } from '../../store/directo
 import { GrowingFile } from './growing-file.ts'
 
 /**
- * Waits, in milliseconds, for the files of an ingest that has just begun: containerd makes its directory first, then in it
- * `ref`, `total` and at last `data`, which takes it less than a millisecond on an idle machine.
+ * Waits for the files of an ingest that has just begun, in milliseconds: containerd first makes its directory, then in it `ref`,
+ * `total` and finally `data`, in less than a millisecond on an idle machine.
  */
 const INGEST_DELAYS: readonly number[] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 
-/** Where content is while it is written and when it is complete, in containerd's root. */
+/** The places of content in containerd's root, during writing and afterwards. */
 const WATCHED = ['ingest', 'blobs/sha256', 'blobs/sha512']
 
 interface Ingest {
@@ -23,12 +23,12 @@ interface Ingest {
 }
 
 /**
- * containerd's content as files of this process, if it can read them; nobody has looked at them yet. containerd keeps content
- * in `blobs/<algorithm>/<hex>`. It writes into `ingest/<sha256 of ref>/data`, and moves that file when it is complete
- * (containerd, plugins/content/local). Looks are synchronous, since each request and each write of containerd has one: hops
- * through the pool of threads would take ten times as long.
+ * containerd's content as files, if this process can read them; it does not look at them yet. containerd keeps content in
+ * `blobs/<algorithm>/<hex>`. It writes into `ingest/<sha256 of ref>/data`, and moves that file when it is complete
+ * (containerd, plugins/content/local). File calls are synchronous, since each request and each write of containerd causes some:
+ * hops through the pool of threads would take ten times as long.
  *
- * @param dependencies `onContent` hears each digest, of any namespace, of which the file has come or gone
+ * @param dependencies `onContent` is called with each digest, of any namespace, whose file has come or gone
  */
 export function createContentFiles(dependencies: {
   readonly namespace: string
@@ -36,11 +36,11 @@ export function createContentFiles(dependencies: {
   readonly log: Logger
 }) {
   const { namespace, onContent, log } = dependencies
-  /** Where files can be read, if they can. */
+  /** The directory of readable files, if they are readable. */
   let root: string | undefined
   let checked: { readonly root: string | undefined; readonly reason: string | undefined } | undefined
   let told: string | undefined
-  /** By the names of their directories; `undefined` for what is not a digest of this namespace, or not known yet. */
+  /** By the names of their directories; `undefined` for anything but a digest of this namespace, and for one not known yet. */
   const ingests = new Map<string, Ingest | undefined>()
   const arrivals = new Set<Arrival>()
   const unwatched = new Set<string>()
@@ -89,24 +89,24 @@ export function createContentFiles(dependencies: {
     if (ingests.has(name)) ingests.set(name, found)
   }
 
-  /** Ends all arrivals: containerd went away, and nobody writes any more. */
+  /** Ends all arrivals, because containerd went away and nobody writes any more. */
   function lost(): void {
     for (const arrival of arrivals) arrival.close()
   }
 
   async function watchBelow(next: string): Promise<void> {
-    // containerd makes it when it starts, and `blobs` with the first blob.
+    // containerd makes it at its start, and `blobs` with the first blob.
     await access(join(next, 'ingest'), constants.R_OK | constants.X_OK)
     await watcher.cover(WATCHED.map((path) => join(next, path)))
   }
 
   return {
-    /** Whether events tell of all content that comes and goes. */
+    /** Whether events report all content that comes and goes. */
     get areWatched(): boolean {
       return root !== undefined && watcher.watches(join(root, 'ingest')) && watcher.watches(join(root, 'blobs/sha256'))
     },
 
-    /** Looks whether files below this root are readable. */
+    /** Checks whether files below this root are readable. */
     async check(next: string | undefined): Promise<void> {
       const reason =
         next === undefined
@@ -133,24 +133,24 @@ export function createContentFiles(dependencies: {
       else log.warn('containerd content is read through the socket', { ...checked })
     },
 
-    /** Whether files can be read. */
+    /** Whether files are readable. */
     get areReadable(): boolean {
       return root !== undefined
     },
 
-    /** The size in bytes of the file of a digest, if there is one. Says nothing about namespaces. */
+    /** The size of a digest's file in bytes, if there is one. Says nothing about namespaces. */
     sizeOf(digest: Digest): number | undefined {
       if (root === undefined) return undefined
       const found = statSync(blobPath(root, digest), { throwIfNoEntry: false })
       return found?.isFile() === true ? found.size : undefined
     },
 
-    /** The file of a digest, if it is readable and has that size in bytes. Says nothing about namespaces. */
+    /** A digest's file, if it is readable and has that size in bytes. Says nothing about namespaces. */
     find(digest: Digest, size: number): string | undefined {
       if (root === undefined) return undefined
       const path = blobPath(root, digest)
       try {
-        // Opened and not only looked at: nothing else says for sure that it can be.
+        // Opens the file, since nothing else proves that it can be opened.
         const file = openSync(path, 'r')
         try {
           const found = fstatSync(file)
@@ -190,7 +190,7 @@ function blobPath(root: string, digest: Digest): string {
   return join(root, 'blobs', algorithmOf(digest), hexOf(digest))
 }
 
-/** What a pull of this namespace writes into a directory; `undefined` for anything else, and for what is gone. */
+/** The content that a pull of this namespace writes into a directory; `undefined` for anything else, and if it is gone. */
 async function readIngest(directory: string, namespace: string, signal: AbortSignal): Promise<Ingest | undefined> {
   const data = join(directory, 'data')
   for (const wait of INGEST_DELAYS) {
@@ -206,7 +206,7 @@ async function readIngest(directory: string, namespace: string, signal: AbortSig
 }
 
 /**
- * The digest that an ingest is of, if that can be told and is of the namespace. containerd writes
+ * The digest of an ingest, if it is known and in the namespace. containerd writes
  * `<namespace>/<number>/<ref>`, and pulls give refs such as `layer-<digest>` (core/remotes, `MakeRefKey`).
  */
 export function digestOfRef(text: string, namespace: string): Digest | undefined {

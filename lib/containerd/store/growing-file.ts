@@ -5,28 +5,28 @@ import { type Arrival, ArrivalError, Growth } from '../../store/arrival.ts'
 import { createDirectoryWatcher, type DirectoryWatcher } from '../../store/directory-watcher.ts'
 import { unlessMissing } from '../../store/missing.ts'
 
-/** Most bytes that are read at a time: a quarter of the blocks in which containerd writes. */
+/** The most bytes to read at a time: a quarter of the blocks in which containerd writes. */
 const CHUNK_SIZE = 256 * 1024
 
-/** How often a file is looked at that the system does not watch, in milliseconds. */
+/** The time between two looks at a file that the system does not watch, in milliseconds. */
 const POLL_INTERVAL = 100
 
-/** Time from an event to a second look, in milliseconds: of two events of a file within a millisecond, Bun tells one. */
+/** The time from an event to a second look, in milliseconds: Bun reports only one of two events within a millisecond. */
 const SECOND_LOOK_DELAY = 5
 
-/** How often in a row a file may have no byte where some were seen, before it counts as broken. */
+/** How often in a row a read may find no byte where there were some, before the file counts as broken. */
 const EMPTY_READS = 3
 
 export interface GrowingFilePlace {
-  /** Where it is while it grows, in a directory of its own. */
+  /** Its place while it grows, in a directory of its own. */
   readonly growing: string
-  /** To where it is renamed when it is complete. Something may be there already: another writer can be faster. */
+  /** Its place when it is complete. Something may be there already, because another writer can be faster. */
   readonly complete: string
   /** In bytes, when it is complete. */
   readonly size: number | undefined
 }
 
-/** A file that grows until it is renamed, or removed if its writer gives up. Events tell of both, and of what is written. */
+/** A file that grows until it is renamed, or removed if its writer gives up. Events report both, and each write. */
 export class GrowingFile extends Growth implements Arrival {
   readonly #place: GrowingFilePlace
   readonly #watcher: DirectoryWatcher
@@ -34,7 +34,7 @@ export class GrowingFile extends Growth implements Arrival {
   #polling: ReturnType<typeof setInterval> | undefined
   #secondLook: ReturnType<typeof setTimeout> | undefined
   #closed = false
-  /** What the system said where it could not be looked at. */
+  /** The system's error if the file could not be read. */
   #failure: unknown
 
   constructor(place: GrowingFilePlace, makeWatcher = createDirectoryWatcher) {
@@ -44,7 +44,7 @@ export class GrowingFile extends Growth implements Arrival {
       () => this.#hear(),
       () => this.#poll(),
     )
-    // At once: whether some of it was there before is asked before there is any event.
+    // At once, because callers ask what was already there before there is any event.
     this.#look()
     void this.#begin()
   }
@@ -68,7 +68,7 @@ export class GrowingFile extends Growth implements Arrival {
           at += bytesRead
           yield memory.subarray(0, bytesRead)
         } else {
-          // The writer has started over, or the content is another writer's, who was faster.
+          // The writer has started over, or another writer was faster.
           if (++empty > EMPTY_READS) throw this.#error()
           await this.#closeFile(file)
           this.#look()
@@ -88,7 +88,7 @@ export class GrowingFile extends Growth implements Arrival {
 
   async #begin(): Promise<void> {
     const directory = dirname(this.#place.growing)
-    // The parent as well: of a directory that is removed, Deno may tell nothing else. If it fails, so does the look.
+    // Also the parent, since Deno may report nothing else when a directory is removed. If this fails, so does the look.
     await this.#watcher.cover([directory, dirname(directory)]).catch(() => undefined)
     this.#look()
   }

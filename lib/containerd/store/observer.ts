@@ -7,23 +7,23 @@ import type { ContentStore } from '../../store/store.ts'
 /** Times are in milliseconds. */
 const DEFAULTS = {
   /**
-   * Between two looks at everything when no event comes: garbage collection may remove content without one. Each wait is up
-   * to a tenth shorter or longer, so that the nodes of a cluster do not beat in time.
+   * Between two looks at everything if no event comes: garbage collection may remove content without one. Each wait is up
+   * to a tenth shorter or longer, so that the nodes of a cluster do not look at the same time.
    */
   reconcileInterval: 60_000,
   /**
-   * Between the looks that follow a change, until nothing changes any more, where not everything is heard: garbage collection runs
+   * Between the looks after a change, until nothing changes any more, if events do not report everything: garbage collection runs
    * about a second after an image was removed, and unpacking may discard layers some time after a pull.
    */
   settleDelays: [1000, 2000, 4000, 8000] as readonly number[],
   /**
-   * For how long events gather before a look, since a pull by CRI makes three names and labels them. Short at first, so that
-   * others soon find what a pull has brought; twice as long each time that more events have come meanwhile, so that looks
-   * (some 15 ms with 100 images) take a small part of a processor however much happens.
+   * How long events gather before a look, since a pull by CRI makes three names and labels them. Short at first, so that others
+   * soon find what a pull has brought. The time doubles whenever more events have come meanwhile, so that looks (some 15 ms with
+   * 100 images) take a small part of a processor however much happens.
    */
   gatherFirst: 25,
   gatherMost: 400,
-  /** First and longest wait before containerd is tried again; it doubles in between. A restart takes a second. */
+  /** The first and the longest wait before another try to reach containerd; it doubles in between. A restart takes a second. */
   retryFirst: 250,
   retryMost: 10_000,
   /** From 0 up to 1, for jitter. */
@@ -33,21 +33,21 @@ const DEFAULTS = {
 export type ObserverOptions = Partial<typeof DEFAULTS>
 
 export interface ObserverDependencies {
-  /** Resolves when nothing that happens from then on is missed; the stream ends or throws when that is over. */
+  /** Resolves when the subscription misses nothing from then on. The stream ends or throws when that is over. */
   subscribe(signal: AbortSignal): Promise<AsyncIterable<unknown>>
-  /** Looks at everything; true if something may have changed. */
+  /** Looks at everything. Returns whether something may have changed. */
   reconcile(signal: AbortSignal): Promise<boolean>
-  /** Whether every change is heard, also those of which containerd tells nothing: then no look follows a change. */
+  /** Whether events report every change, also those that containerd does not report. No look then follows a change. */
   hearsAll?(): boolean
-  /** The longest time until the next look where not everything is heard, in milliseconds; `undefined` if it does not matter. */
+  /** The longest time until the next look if events do not report everything, in milliseconds; `undefined` if it does not matter. */
   patience?(): number | undefined
   readonly log: Logger
   readonly readiness?: Readiness | undefined
 }
 
 /**
- * Keeps looking: at first, after each event, at intervals, and again after containerd was away. It tries for ever what fails,
- * at growing intervals; `health` says so.
+ * Keeps looking: at first, after each event, at intervals, and after containerd was away. It repeats what fails for ever, at growing
+ * intervals; `health` says so.
  */
 export function createObserver(dependencies: ObserverDependencies, options: ObserverOptions = {}) {
   const { subscribe, reconcile, log, readiness = new Readiness() } = dependencies
@@ -73,12 +73,12 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
     failures = 0
   }
 
-  /** Gives the time to wait before the next attempt, in milliseconds. */
+  /** Returns the time to wait before the next attempt, in milliseconds. */
   function lost(error: unknown): number {
     isSettled = false
     const wait = Math.min(retryMost, retryFirst * 2 ** failures) * (0.5 + random() / 2)
     const fields = { error, failures, retryInMs: Math.round(wait) }
-    // Told once: what follows is the same until containerd answers.
+    // A warning once, since nothing changes until containerd answers.
     if (failures === 0) log.warn('containerd does not answer', fields)
     else log.debug('containerd still does not answer', fields)
     reached.for(error instanceof Error ? error.message : String(error))
@@ -86,7 +86,7 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
     return wait
   }
 
-  /** One subscription and the looks under it, until something throws. */
+  /** One subscription and its looks, until something throws. */
   async function observe(signal: AbortSignal): Promise<never> {
     const events = await subscribe(signal)
     let failure: { readonly error: unknown } | undefined
@@ -131,7 +131,7 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
 
   async function run(): Promise<void> {
     while (!closing.signal.aborted) {
-      // Of its own for each attempt, so that what one has begun ends with it.
+      // A signal of its own, so that everything in an attempt ends with it.
       const attempt = new AbortController()
       using _ = onAbort(closing.signal, () => attempt.abort(closing.signal.reason))
       try {
@@ -153,15 +153,15 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
       return { ok: false, reason }
     },
     /**
-     * Whether the last look still tells what there is: nothing was heard since it began, nothing had changed for as long as it takes
-     * what follows a change to happen, and events are heard.
+     * Whether the last look is still valid: no event came since it began, nothing had changed for as long as the consequences of a
+     * change may take, and events are coming in.
      */
     get isSettled(): boolean {
       return isSettled
     },
     /** Looks soon, as after an event. */
     soon: ring,
-    /** Stops it; resolves when it has. */
+    /** Stops looking; resolves when that is done. */
     async close(): Promise<void> {
       closing.abort(new Error('the observer of containerd was closed'))
       await running

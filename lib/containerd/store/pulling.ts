@@ -2,16 +2,16 @@ import type { Digest } from '../../oci/digest.ts'
 import { BoundedMap } from '../../platform/bounded-map.ts'
 import type { Snapshot } from './snapshot.ts'
 
-/** How many digests are kept; the oldest goes first. Far more than the layers of all pulls that run at a time. */
+/** The most digests to keep; the oldest goes first. Far more than the layers of all simultaneous pulls. */
 const LIMIT = 1_024
 
-/** For how long a digest is kept, in milliseconds: longer than any layer takes. One that stays is left over from a failed pull. */
+/** How long to keep a digest, in milliseconds: longer than any layer takes. An older one is left over from a failed pull. */
 const LIFE = 3_600_000
 
-/** Shortest time between two looks where no event tells, in milliseconds. */
+/** The shortest time between two looks if no event comes, in milliseconds. */
 const SHORTEST_PATIENCE = 1_000
 
-/** What has taken some time so far may take as long again: a look after an eighth of it comes soon enough, and costs little. */
+/** A pull that has taken some time may take as long again: a look after an eighth of it comes soon enough, and costs little. */
 const PATIENCE_PART = 1 / 8
 
 interface Entry {
@@ -20,8 +20,8 @@ interface Entry {
 }
 
 /**
- * Digests that containerd is pulling, as far as the mirror knows: those that it was asked for and did not have. No image
- * names them until the pull is over.
+ * Digests that containerd is pulling, as far as the mirror knows: it was asked for them and did not have them. No image names them
+ * until the pull is over.
  */
 export class Pulling {
   readonly #entries = new BoundedMap<Entry, Digest>(LIMIT)
@@ -47,8 +47,8 @@ export class Pulling {
   }
 
   /**
-   * What is complete and in no image yet, by a snapshot that was begun at `begun`, and may have missed what was found since.
-   * Forgets what is in an image, and what never came.
+   * The digests that are complete and in no image yet, by a snapshot that began at `begun` and may have missed later ones. Forgets
+   * digests that are in an image, and those that never came.
    */
   complete({ mediaTypes, sizes, withheld }: Snapshot, begun: number): Digest[] {
     const now = this.#now()
@@ -60,7 +60,7 @@ export class Pulling {
       .map(([digest]) => digest)
   }
 
-  /** After how many milliseconds to look again; `undefined` if nothing is being pulled. */
+  /** The milliseconds until the next look; `undefined` if there is no pull. */
   get patience(): number | undefined {
     const youngest = [...this.#entries.values()].at(-1)?.since
     return youngest === undefined ? undefined : Math.max((this.#now() - youngest) * PATIENCE_PART, SHORTEST_PATIENCE)

@@ -7,37 +7,37 @@ import type { ContainerdClient, ContainerdImage } from '../client/client.ts'
 import type { ContentInfo } from '../client/content.ts'
 import { ContainerdError } from '../client/error.ts'
 
-/** Most bytes of manifests kept between two snapshots: some 2000 images with an index of several platforms each. */
+/** The most bytes of manifests to keep between two snapshots: some 2000 images with an index of several platforms each. */
 const MANIFEST_CACHE_LIMIT = 16 * 1024 * 1024
 
-/** What a namespace holds at one moment. */
+/** The content of a namespace at one moment. */
 export interface Snapshot {
-  /** The digests that are there and reachable from an image, and the tags whose target is there. */
+  /** The digests that exist and are reachable from an image, and the tags whose target exists. */
   readonly keys: ReadonlySet<Key>
   /** The media types that images give their content. */
   readonly mediaTypes: ReadonlyMap<Digest, string>
-  /** Digests that are there, but only for images that the policy does not admit. */
+  /** Digests that exist only for images that the policy does not admit. */
   readonly withheld: ReadonlySet<Digest>
-  /** All content that is there, in images or not, with its size in bytes. */
+  /** All content, in images or not, with its size in bytes. */
   readonly sizes: ReadonlyMap<Digest, number>
-  /** Whether anything may differ from the snapshot before. */
+  /** Whether anything may differ from the previous snapshot. */
   readonly changed: boolean
 }
 
-/** Which content of a namespace counts. */
+/** Decides which content of a namespace counts. */
 export interface SnapshotRules {
-  /** Which images do; a walk of the others only finds what to withhold. */
+  /** Decides which images count; a walk of the others only finds what to withhold. */
   readonly admits: Policy['admits']
-  /** Which content does not, by its labels. */
+  /** Decides which content does not count, by its labels. */
   readonly withholds: (labels: ContentInfo['labels']) => boolean
 }
 
 /**
- * Takes snapshots of a namespace: two lists, and a walk from every image's target when one of them has changed. A layer
- * that two images share stays as long as one of them does, since a snapshot is a set and not a sum of events.
+ * Takes snapshots of a namespace: two lists, and a walk from every image's target if one of the lists has changed. A layer that two
+ * images share stays as long as either does, since a snapshot is a set and not a sum of events.
  *
- * @param onProblem hears each problem once, for as long as it lasts
- * @returns what takes one; it throws what the client throws, and the signal's reason
+ * @param onProblem called once for each problem while it lasts
+ * @returns a function that takes one; it throws what the client throws, or the signal's reason
  */
 export function createSnapshotTaker(
   client: Pick<ContainerdClient, 'images' | 'listContent' | 'readContent'>,
@@ -102,8 +102,8 @@ export function createSnapshotTaker(
 }
 
 /**
- * The tag that an image's name is, if it is one. containerd's names are free text: CRI makes `sha256:<config>` and
- * `repository@digest` beside the tag, and nobody can ask for a reference that is not in its full normal form.
+ * An image's name as a tag, if it is one. containerd's names are free text: CRI makes `sha256:<config>` and `repository@digest`
+ * beside the tag, and nobody can ask for a reference that is not in its full normal form.
  */
 export function tagOf(name: string): TaggedReference | undefined {
   const { registry, repository, tag, digest } = fullReferenceOf(name) ?? {}
