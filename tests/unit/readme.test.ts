@@ -1,4 +1,4 @@
-/** What the documentation points to is there: its own headings, files, scripts of npm, commands and settings. */
+/** Everything exists to which the documentation points: headings, files, npm scripts, commands and settings. */
 import assert from 'node:assert/strict'
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -9,7 +9,7 @@ import { SETTINGS, variableOf } from '../../lib/settings/settings.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const PAGES = globSync(['*.md', '{lib,k8s,tests}/**/*.md'], { cwd: ROOT }).sort()
-/** Files that hold commands for people, too. */
+/** Other files with commands for people. */
 const WITH_COMMANDS = [...PAGES, ...globSync('k8s/**/*.{yaml,toml}', { cwd: ROOT })]
 /** Flags of other programs, and of our own tools and commands, that are not settings. */
 const OTHER_FLAGS =
@@ -26,7 +26,7 @@ function fragmentOf(heading: string): string {
     .replaceAll(' ', '-')
 }
 
-/** The fragments by which a page's headings can be linked to. */
+/** The fragments of a page's headings, for links. */
 function fragmentsOf(path: string): ReadonlySet<string> {
   const prose = read(path).replaceAll(/^```[\s\S]*?^```$/gm, '')
   return new Set([...prose.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => fragmentOf(heading)))
@@ -74,7 +74,7 @@ for (const page of PAGES) {
     const text = read(page)
     const prose = text.replaceAll(/^```[\s\S]*?^```$/gm, '')
 
-    it('has links to headings and files that are there', () => {
+    it('has only links to existing headings and files', () => {
       const wrong = [...prose.matchAll(/\]\(([^)\s]+)\)/g)]
         .map(([, target = '']) => target)
         .filter((target) => !/^https:\/\//.test(target))
@@ -86,7 +86,7 @@ for (const page of PAGES) {
       assert.deepEqual(wrong, [])
     })
 
-    it('names paths of this repository that are there', () => {
+    it('names only existing paths of this repository', () => {
       const named = [...text.matchAll(/(?<![\w/@.-])((?:k8s|lib|tests|proto|\.ci)\/[\w./-]*[\w-])/g)].map(
         ([, path]) => path ?? '',
       )
@@ -96,7 +96,7 @@ for (const page of PAGES) {
       )
     })
 
-    it('names settings that exist', () => {
+    it('names only existing settings', () => {
       const flags = [...prose.matchAll(/`--([a-z][a-z-]+)/g)].map(([, flag = '']) => flag)
       assert.deepEqual(
         flags.filter((flag) => !(flag in SETTINGS) && !OTHER_FLAGS.test(flag)),
@@ -107,7 +107,7 @@ for (const page of PAGES) {
 }
 
 for (const page of WITH_COMMANDS) {
-  it(`${page} runs scripts, commands and settings that exist`, () => {
+  it(`${page} uses only existing scripts, commands and settings`, () => {
     const text = read(page)
     const run = [...text.matchAll(/\bnpm run (?:--silent )?([\w:]+)/g)].map(([, script = '']) => script)
     assert.deepEqual(

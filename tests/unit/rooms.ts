@@ -1,4 +1,4 @@
-/** What each room may import of ours. A room is a folder of lib/; `main` is main.ts, `proto` the generated code. */
+/** The rooms that each room may import. A room is a folder of lib/; `main` is main.ts, `proto` the generated code. */
 export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   main: ['commands', 'platform'],
   commands: ['settings', 'mirror', 'containerd', 'store', 'platform', 'observe', 'oci'],

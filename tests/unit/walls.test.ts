@@ -1,4 +1,4 @@
-/** The walls of the house: which room may import from which, and which packages stay behind one of them. */
+/** The walls of the house: which room may import which, and which packages stay inside one room. */
 import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
@@ -9,7 +9,7 @@ import { ROOMS } from './rooms.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
-/** What only these files may import: a package by its name or the start of it, or generated code. */
+/** Packages (by name or its start) and generated code that only these files may import. */
 const BEHIND: readonly { readonly what: RegExp; readonly files: RegExp }[] = [
   { what: /^(?:hyperswarm|hyperdht)(?:\/|$)/, files: /^lib\/swarm\/hyperswarm\.ts$/ },
   { what: /^toml-eslint-parser$/, files: /^lib\/toml\/toml\.ts$/ },
@@ -38,7 +38,7 @@ function importsOf(file: string): Import[] {
   })
 }
 
-/** The room of a file of ours; nothing for packages and for data beside the code. */
+/** The room of one of our files; nothing for packages and for data beside the code. */
 function roomOf(path: string): string | undefined {
   if (path === 'main.ts') return 'main'
   if (path.startsWith('proto/')) return 'proto'
@@ -54,7 +54,7 @@ describe('the walls of the house', () => {
     assert.deepEqual(wrong, [])
   })
 
-  it('have no door that nobody uses', () => {
+  it('have no unused door', () => {
     const used = new Set(IMPORTS.map(({ from, to }) => `${roomOf(from)} ${roomOf(to)}`))
     const unused = Object.entries(ROOMS).flatMap(([room, seen]) =>
       seen.filter((to) => !used.has(`${room} ${to}`)).map((to) => `${room} ${to}`),
@@ -62,7 +62,7 @@ describe('the walls of the house', () => {
     assert.deepEqual(unused, [])
   })
 
-  it('hold no name twice: what one file exports is what it says everywhere', () => {
+  it('export no name twice', () => {
     const exported = FILES.flatMap((file) =>
       [...readFileSync(join(ROOT, file), 'utf8').matchAll(EXPORTED)].map(([, name = '']) => ({ name, file })),
     )
@@ -72,7 +72,7 @@ describe('the walls of the house', () => {
     assert.deepEqual(twice, [])
   })
 
-  it('keep each package behind its files', () => {
+  it('keep each package inside its files', () => {
     const wrong = IMPORTS.filter(({ from, to }) => BEHIND.some(({ what, files }) => what.test(to) && !files.test(from)))
     assert.deepEqual(wrong, [])
   })
@@ -83,7 +83,7 @@ describe('the walls of the house', () => {
     )
     const mutual = [...arrows].filter((arrow) => {
       const [from = '', to = ''] = arrow.split(' ')
-      // The files of a room and those of its folders are one room.
+      // The folders of a room belong to the room.
       const isInside = `${from}/`.startsWith(`${to}/`) || `${to}/`.startsWith(`${from}/`)
       return !isInside && from < to && arrows.has(`${to} ${from}`)
     })
@@ -94,13 +94,13 @@ describe('the walls of the house', () => {
     assert.deepEqual(circles(), [])
   })
 
-  it('are drawn in CONTRIBUTING.md as they stand', () => {
+  it('are drawn in CONTRIBUTING.md as they are', () => {
     const drawn = /```mermaid\n([\s\S]*?)```/.exec(readFileSync(join(ROOT, 'CONTRIBUTING.md'), 'utf8'))?.[1]
     assert.equal(drawn, drawRooms(), `the drawing must be:\n${drawRooms()}`)
   })
 })
 
-/** Each set of files that import each other, directly or by others of the set (Tarjan's strongly connected components). */
+/** Each set of files that import each other, directly or through others of the set (Tarjan's strongly connected components). */
 function circles(): string[][] {
   const next = Map.groupBy(
     IMPORTS.filter(({ to }) => FILES.includes(to)),

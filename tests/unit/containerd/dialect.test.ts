@@ -38,7 +38,7 @@ const HOSTS_TOML: readonly (readonly [string | undefined, boolean, boolean, bool
 ]
 
 describe('dialectOf', () => {
-  it('knows what each version understands of hosts.toml, and without one what all of them do', () => {
+  it('knows what each version understands of hosts.toml, and without a version what all understand', () => {
     for (const [version, ...expected] of HOSTS_TOML) {
       const { needsHost, plainHeaders, referrers, dialTimeout } = dialectOf(version)
       assert.deepEqual([needsHost, plainHeaders, referrers, dialTimeout], expected, version)

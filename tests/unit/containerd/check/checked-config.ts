@@ -8,7 +8,7 @@ import { type Fact, type Finding, findingsOf } from '../../../../lib/containerd/
 
 const NOT_PROBED: ProbeEvidence = { unreadable: 'off' }
 
-/** What the rules on containerd's configuration find, without a probe unless one is given. */
+/** The findings of the rules on containerd's configuration, by default without a probe. */
 export async function checkConfig(
   version: Fact<string>,
   files: ConfigFiles,

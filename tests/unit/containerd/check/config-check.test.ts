@@ -30,12 +30,12 @@ function severities(findings: readonly Finding[], severity: Severity): string[] 
   return findings.filter((finding) => finding.severity === severity).map(({ id }) => id)
 }
 
-/** Follows all remedies with edits at once, as a reader of the report does; what they say of the rest is not needed. */
+/** Follows all remedies with edits at once, as a reader of the report does, and needs no other remedies. */
 async function repaired(version: Fact<string>, text: string, of: Severity = 'error'): Promise<readonly Finding[]> {
   const edits = (await check(version, text)).flatMap(({ id, severity, remedy }) => {
     if (severity !== of || remedy?.edits === undefined) return []
     assert.equal(remedy.file, MAIN)
-    // What counts for nothing may go at any time.
+    // An ignored setting may go at any time.
     assert.equal(remedy.command, id === 'ignored-setting' ? undefined : 'systemctl restart containerd')
     return remedy.edits
   })
@@ -52,7 +52,7 @@ describe('checkConfig', () => {
     ['2.2.0', RIGHT],
     ['2.3.0', RIGHT.replace('version = 3', 'version = 4')],
   ] as const) {
-    it(`has nothing to say against a right file on ${version}`, async () => {
+    it(`accepts a right file on ${version}`, async () => {
       const findings = await check(version, text)
       assert.deepEqual(
         findings.filter(({ severity }) => severity !== 'ok'),
@@ -101,17 +101,17 @@ describe('checkConfig', () => {
       assert.deepEqual(severities(await repaired('2.2.0', 'version = 3\n'), 'error'), [])
     })
 
-    it('takes a list where containerd is told to pull by itself', async () => {
+    it('accepts a list if containerd pulls by itself', async () => {
       const list = `version = 3\n[${IMAGES}.registry]\nconfig_path = "/etc/containerd/certs.d:/b"\n[${IMAGES}]\n`
       const severity = async (line: string) =>
         only(await check('2.1.4', `${list}${line}\n`), 'registry-config-path').severity
       assert.equal(await severity('use_local_image_pull = true'), 'ok')
-      // containerd pulls by itself with any of these as well; that a list works then is for the probe to show.
+      // With any of these containerd also pulls by itself; the probe shows that a list then works.
       for (const line of ['max_concurrent_downloads = 5', 'discard_unpacked_layers = true'])
         assert.equal(await severity(line), 'error', line)
     })
 
-    it('would rather have swarmirror use the directory that containerd uses', async () => {
+    it('prefers to let swarmirror use the directory that containerd uses', async () => {
       const text = `version = 2\n[${OLD}.registry]\nconfig_path = "/srv/certs.d"\n`
       const { severity, remedy } = only(await check('1.7.24', text), 'registry-config-path')
       assert.equal(severity, 'error')
@@ -121,7 +121,7 @@ describe('checkConfig', () => {
       assert.deepEqual(severities(await check('1.7.24', text, expectation), 'error'), [])
     })
 
-    it('finds what is no text wrong', async () => {
+    it('rejects a value that is no text', async () => {
       const text = `version = 2\n[${OLD}.registry]\nconfig_path = ["/etc/containerd/certs.d"]\n`
       assert.match(only(await check('1.7.24', text), 'registry-config-path').seen, /not a string/)
       assert.deepEqual(severities(await repaired('1.7.24', text), 'error'), [])
@@ -139,12 +139,12 @@ describe('checkConfig', () => {
       ['2.3.0', 'version = 2\n'],
       ['2.3.0', 'version = 4\n'],
     ] as const) {
-      it(`prints lines that make ${JSON.stringify(text)} right on ${version}`, async () => {
+      it(`prints lines that correct ${JSON.stringify(text)} on ${version}`, async () => {
         assert.deepEqual(severities(await repaired(version, text), 'error'), [])
       })
     }
 
-    it('writes where it counts if an import replaces the plugin', async () => {
+    it('writes into the file that counts if an import replaces the plugin', async () => {
       const texts = {
         [MAIN]: `version = 2\nimports = ["x.toml"]\n[${OLD}.registry]\nconfig_path = "/etc/containerd/certs.d"\n`,
         '/etc/containerd/x.toml': `[${OLD}]\nsandbox_image = "x"\n`,
@@ -185,13 +185,13 @@ describe('checkConfig', () => {
 
   describe('legacy-registry-config', () => {
     const mirrors = `[${OLD}.registry.mirrors."docker.io"]\n  endpoint = ["https://mirror.example"]\n`
-    it('finds mirrors beside config_path wrong, and takes them away', async () => {
+    it('finds mirrors beside config_path wrong, and removes them', async () => {
       const findings = await check('1.7.24', `${RIGHT_OLD}${mirrors}`)
       assert.deepEqual(severities(findings, 'error'), ['legacy-registry-config'])
       assert.deepEqual(severities(await repaired('1.7.24', `${RIGHT_OLD}${mirrors}`), 'error'), [])
     })
 
-    it('has mirrors replaced by config_path at once', async () => {
+    it('replaces mirrors by config_path in one step', async () => {
       const text = `version = 2\n${mirrors}[${OLD}]\nsandbox_image = "x"\n`
       const findings = await check('1.7.24', text)
       assert.deepEqual(severities(findings, 'error'), ['registry-config-path', 'legacy-registry-config'])
@@ -199,13 +199,13 @@ describe('checkConfig', () => {
       assert.deepEqual(severities(await repaired('1.7.24', text), 'error'), [])
     })
 
-    it('takes mirrors that ask our door first', async () => {
+    it('accepts mirrors that ask our door first', async () => {
       const text = `version = 2\n[${OLD}.registry.mirrors."*"]\nendpoint = ["http://127.0.0.1:5000", "https://x"]\n`
       assert.deepEqual(severities(await check('1.7.24', text), 'error'), [])
       const inPlace = async (version: string, text: string) =>
         (await checkConfig(version, memoryFiles({ [MAIN]: text }), EXPECTATION)).mirrorsInPlace
       const other = text.replace('127.0.0.1:5000', '127.0.0.1:5009')
-      // From 2.2 on, containerd's own default for config_path gives way to them.
+      // From 2.2 on, they replace containerd's own default for config_path.
       for (const version of ['1.7.24', '2.1.9', '2.2.4', '2.3.4']) {
         assert.ok(await inPlace(version, text), version)
         assert.ok(!(await inPlace(version, other)), version)
@@ -217,7 +217,7 @@ describe('checkConfig', () => {
       }
     })
 
-    it('finds them wrong where they are no longer read', async () => {
+    it('finds them wrong on versions that no longer read them', async () => {
       const text = `version = 2\n[${OLD}.registry.mirrors."*"]\nendpoint = ["http://127.0.0.1:5000"]\n`
       const late = await check('2.4.0', text)
       assert.deepEqual(severities(late, 'error'), ['registry-config-path'])
@@ -228,7 +228,7 @@ describe('checkConfig', () => {
       assert.deepEqual(severities(await repaired('2.4.0', beside, 'warning'), 'warning'), [])
     })
 
-    it('finds configs with tls wrong on 1.x, and ignored after it; an empty table of mirrors is none', async () => {
+    it('finds configs with tls wrong on 1.x and ignored later; an empty table of mirrors counts as none', async () => {
       const tls = `${RIGHT_OLD}[${OLD}.registry.configs."x".tls]\ninsecure_skip_verify = true\n[${OLD}.registry.mirrors]\n`
       assert.equal(only(await check('1.7.24', tls), 'legacy-registry-config').severity, 'error')
       assert.equal(only(await check('2.1.0', tls), 'legacy-registry-config').severity, 'warning')
@@ -240,14 +240,14 @@ describe('checkConfig', () => {
     })
   })
 
-  it('warns of disabled CRI, as the packages of Docker have it', async () => {
+  it('warns of disabled CRI, as in Docker’s packages', async () => {
     const finding = only(await check('1.7.24', 'disabled_plugins = ["cri"]\n'), 'cri-disabled')
     assert.equal(finding.severity, 'warning')
     const text = '# Docker has its own\ndisabled_plugins = [\n  "cri", # CRI\n]\n'
     assert.deepEqual(severities(await repaired('1.7.24', text, 'warning'), 'warning'), [])
   })
 
-  describe('what could not be looked at', () => {
+  describe('something that could not be read', () => {
     it('is unknown without a file and without an answer', async () => {
       const findings = await check('2.2.0', {})
       assert.deepEqual(severities(findings, 'error'), [])
@@ -259,7 +259,7 @@ describe('checkConfig', () => {
       assert.match(only(findings, 'containerd-config-file').remedy?.text ?? '', /--containerd-config/)
     })
 
-    it('has a remedy that is the whole file, for a containerd that runs without one', async () => {
+    it('has the whole file as a remedy for a containerd without one', async () => {
       for (const version of ['1.7.24', '2.2.0']) {
         const found = only(await check(version, {}), 'registry-config-path')
         assert.deepEqual([found.severity, found.remedy?.file], ['unknown', MAIN])
@@ -275,7 +275,7 @@ describe('checkConfig', () => {
       assert.match(found.seen, /line 1, column 1: a byte order mark/)
     })
 
-    it('is unknown with a file that is refused to us', async () => {
+    it('is unknown with a file that we may not read', async () => {
       const refused = Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' })
       const findings = await check('2.2.0', {
         [MAIN]: `imports = ["x.toml"]\n${RIGHT}`,
@@ -285,7 +285,7 @@ describe('checkConfig', () => {
       assert.equal(only(findings, 'registry-config-path').severity, 'unknown')
     })
 
-    it('is an error with a file that containerd cannot read either, with the place', async () => {
+    it('is an error with its place in a file that containerd cannot read either', async () => {
       const broken = only(await check('2.2.0', `${RIGHT}x = [\n`), 'containerd-config-file')
       assert.equal(broken.severity, 'error')
       assert.match(broken.seen, /config\.toml line 5, column \d+: /)
@@ -295,7 +295,7 @@ describe('checkConfig', () => {
       assert.match(missing.seen, /\/gone\.toml, imported by \/etc\/containerd\/config\.toml/)
     })
 
-    it('is proven right by a probe, whatever could be read', async () => {
+    it('is proven right by a probe, whatever else could be read', async () => {
       const registry = 'probe-0123456789abcdef-5000.swarmirror.invalid'
       const requests = [{ method: 'HEAD', part: 'manifest', ns: registry }] as const
       const probe = {
@@ -313,7 +313,7 @@ describe('checkConfig', () => {
       assert.deepEqual(severities(findings, 'unknown'), ['containerd-config-file'])
     })
 
-    it('is said of the version, with the rules that were used instead', async () => {
+    it('is reported for the version, with the rules that were used instead', async () => {
       const silent = { unreadable: 'containerd Version: timeout' }
       const old = only(await check(silent, RIGHT_OLD), 'containerd-version')
       assert.deepEqual([old.severity, /timeout/.test(old.seen), /1\.7/.test(old.why)], ['unknown', true, true])
@@ -324,7 +324,7 @@ describe('checkConfig', () => {
     })
   })
 
-  it('gives a remedy with everything that is wrong', async () => {
+  it('gives a remedy for everything that is wrong', async () => {
     const wrong = [
       'x = [',
       'version = 9',

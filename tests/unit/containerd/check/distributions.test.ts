@@ -23,7 +23,7 @@ import { textOf, withFile } from './memory-files.ts'
 const PAGE = 'lib/containerd/check/README.md'
 const README = page(PAGE)
 
-/** A node whose files are in fixtures/, the containerd on it, and what `check` says of it as it comes. */
+/** A node whose files are in fixtures/, its containerd, and what `check` finds before any change. */
 const NODES = [
   { node: 'kind', name: 'Kind', version: '1.7.18', errors: ['registry-config-path', 'discard-unpacked-layers'] },
   { node: 'kind-2', name: 'Kind', version: '2.2.1', errors: ['discard-unpacked-layers'] },
@@ -59,7 +59,7 @@ function expectationOf(name: string | undefined): Expectation {
   return { certsDir: pathsOf(name).certsDir, registryDoor: '127.0.0.1:5000' }
 }
 
-/** The lines that a person is told to give such a distribution with containerd 2. */
+/** The lines that a remedy has for such a distribution with containerd 2. */
 function linesFor(name: string, expectation: Expectation): readonly string[] {
   const { remedy } = DISTRIBUTIONS.find((distribution) => distribution.name === name) ?? assert.fail(name)
   return remedy?.({ ...expectation, plugin: 'images' }).lines ?? assert.fail(name)
@@ -71,7 +71,7 @@ function errorsOf(findings: readonly Finding[]): string[] {
 
 describe('checkConfig', () => {
   for (const { node, name, version, errors } of NODES) {
-    it(`recognises ${node} and says what it lacks as it comes`, async () => {
+    it(`recognises ${node} and says what it lacks`, async () => {
       const files = fixtureFiles(node, pathsOf(name).configFile)
       const { findings } = await checkConfig(version, files, expectationOf(name))
       assert.deepEqual(errorsOf(findings), errors, JSON.stringify(findings, undefined, 1))
@@ -83,14 +83,14 @@ describe('checkConfig', () => {
       )
     })
 
-    it(`finds ${node} right once its remedies are followed to the letter`, async () => {
+    it(`finds ${node} right after its remedies are followed to the letter`, async () => {
       const paths = pathsOf(name)
       const expectation = expectationOf(name)
       let files = fixtureFiles(node, paths.configFile)
       const { findings: before } = await checkConfig(version, files, expectation)
       const errors = before.filter(({ severity }) => severity === 'error')
       for (const finding of errors) assert.notEqual(finding.remedy, undefined, finding.id)
-      // One may do for two findings, and then the second says no more than that.
+      // One remedy may solve two findings; the second then only says so.
       const remedies = errors.map(({ remedy }) => remedy).filter((remedy) => remedy?.lines ?? remedy?.edits)
       for (const text of new Set(remedies.map((remedy) => JSON.stringify(remedy)))) {
         files = await follow(JSON.parse(text) as Remedy, files, name)
@@ -104,7 +104,7 @@ describe('checkConfig', () => {
 })
 
 describe('checkConfig', () => {
-  it('names the paths of a distribution to who starts it with those of another', async () => {
+  it('names the paths of a distribution to somebody who starts with other paths', async () => {
     const { certsDir } = pathsOf(undefined)
     const expectation = { ...expectationOf(undefined), certsDir }
     const { findings } = await checkConfig('2.2.3', fixtureFiles('talos', pathsOf(undefined).configFile), expectation)
@@ -138,16 +138,16 @@ describe('checkConfig', () => {
   })
 })
 
-/** Does to a node's files what its distribution, or its administrator, makes of a remedy. */
+/** Changes a node's files as its distribution, or its administrator, would after a remedy. */
 async function follow(remedy: Remedy, files: ConfigFiles, name: string | undefined): Promise<ConfigFiles> {
   const { file = '', edits, lines = [] } = remedy
   if (edits !== undefined) return withFile(files, file, applyEdits(await textOf(files, file), edits))
   const merge = MERGES[name ?? '']
-  assert.ok(merge !== undefined, `${name}: nothing is known of how it takes ${JSON.stringify(remedy)}`)
+  assert.ok(merge !== undefined, `${name}: the test does not know how it applies ${JSON.stringify(remedy)}`)
   return merge(files, lines)
 }
 
-/** How a distribution puts what it is given into containerd's files. */
+/** How a distribution writes its input into containerd's files. */
 const MERGES: Readonly<Record<string, (files: ConfigFiles, lines: readonly string[]) => Promise<ConfigFiles>>> = {
   Kind: (files, lines) => merged(files, files.path, block(lines, '  - |-')),
   Talos: (files, lines) => merged(files, '/etc/cri/conf.d/cri.toml', block(lines, '      content: |')),
@@ -170,7 +170,7 @@ function block(lines: readonly string[], header: string): string[] {
   return lines.slice(at + 1).map((line) => line.slice(indent))
 }
 
-/** Merges TOML key by key: values that are there give way, other tables come to it. */
+/** Merges TOML key by key: new values replace old ones, and new tables are added. */
 async function merged(files: ConfigFiles, path: string, lines: readonly string[]): Promise<ConfigFiles> {
   let text = await textOf(files, path)
   const visit = (table: TomlTable, names: readonly string[]) => {
@@ -188,7 +188,7 @@ async function merged(files: ConfigFiles, path: string, lines: readonly string[]
 }
 
 describe('recogniseDistribution', () => {
-  it('knows each by its own marks alone', async () => {
+  it('recognises each by its own marks only', async () => {
     for (const { name, marks } of DISTRIBUTIONS) {
       for (const mark of marks.paths) {
         const files: ConfigFiles = {
@@ -202,7 +202,7 @@ describe('recogniseDistribution', () => {
     }
   })
 
-  it('takes a node without marks for containerd by itself', async () => {
+  it('takes a node without marks for a plain containerd', async () => {
     const files = { path: pathsOf(undefined).configFile, read: async () => Buffer.from(''), list: async () => [] }
     assert.equal(await recogniseDistribution(files, files.path, 'version = 2'), undefined)
   })
@@ -214,7 +214,7 @@ describe('the README', () => {
       .split('\n')
       .map((line) => line.slice(2, -2).split(' | '))
     const names = rows.slice(2).map(([name]) => name)
-    // This one has no marks by which it could be told.
+    // This one has no marks.
     assert.deepEqual(names, [...DISTRIBUTIONS.map(({ name }) => name), 'VKE (Vultr)'])
     for (const distribution of DISTRIBUTIONS) {
       const row = rows.find(([name]) => name === distribution.name) ?? assert.fail()
@@ -222,12 +222,12 @@ describe('the README', () => {
       const flags = Object.entries(distribution.settings ?? {}).map(([name, path]) => `\`--${name} ${path}\``)
       assert.equal(row[4], flags.join(' ') || 'none')
       const node = NODES.find(({ name }) => name === distribution.name)
-      if (row[1] === 'green') assert.deepEqual(node?.errors, [], 'it works as it comes')
+      if (row[1] === 'green') assert.deepEqual(node?.errors, [], 'it works without changes')
       else assert.match(row[1] ?? '', /^(yellow|red)$/)
     }
   })
 
-  it('has what Kind and Talos need as check prints it', () => {
+  it('has in the documentation what check prints for Kind and Talos', () => {
     for (const name of ['Kind', 'Talos']) {
       const lines = linesFor(name, expectationOf(undefined))
       assert.ok(README.includes(`\n\`\`\`yaml\n${lines.join('\n')}\n\`\`\`\n`), lines.join('\n'))
@@ -245,7 +245,7 @@ describe('the README', () => {
   })
 
   for (const version of ['2.1.5', '1.7.29']) {
-    it(`has a script for GKE that makes containerd ${version} right, once`, async () => {
+    it(`has a script for GKE that corrects containerd ${version}, once`, async () => {
       const script = /<!-- gke -->\n```sh\n([\s\S]*?)```/.exec(README)?.[1]
       assert.ok(script !== undefined)
       const dir = await mkdtemp(join(tmpdir(), 'swarmirror-gke-'))

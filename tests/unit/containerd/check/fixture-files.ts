@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url'
 import type { ConfigFiles } from '../../../../lib/containerd/check/config/load.ts'
 import { HOSTS_FILES } from '../../../../lib/containerd/hosts/files.ts'
 
-/** The files of a node in the folder fixtures, by the paths that they have on the node. */
+/** The files of a node in the folder fixtures, by their paths on the node. */
 export function fixtureFiles(node: string, configFile: string): ConfigFiles {
   const root = fileURLToPath(new URL(`./fixtures/${node}`, import.meta.url))
   return {

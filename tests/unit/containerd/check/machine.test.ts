@@ -15,7 +15,7 @@ import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 
 const never = new AbortController().signal
 
-/** What the rule of that name finds in a view that has what it reads. */
+/** The finding of the rule of that name in a view. */
 async function found(id: string, view: Partial<MachineView>) {
   const rule = MACHINE_RULES.find((rule) => rule.id === id) ?? assert.fail(id)
   const [finding, ...more] = await rule.judge(view as MachineView)
@@ -62,7 +62,7 @@ for (const [images, own, severity] of [
   })
 }
 
-test('containerd-too-old is told of what is, and of nothing else', async () => {
+test('containerd-too-old reports an old containerd, and no other', async () => {
   for (const [version, expected] of [
     ['v1.5.18', true],
     ['0.9.1', true],
@@ -75,7 +75,7 @@ test('containerd-too-old is told of what is, and of nothing else', async () => {
   assert.equal(await found('containerd-too-old', { version: { unreadable: 'not asked' } }), undefined)
 })
 
-test('containerd-content tells by which way content is read', () =>
+test('containerd-content says how content is read', () =>
   withTemporaryDirectory(async (directory) => {
     const saying = (root: string | undefined, content = 1) => ({
       contentRoot: async () => root,
@@ -96,7 +96,7 @@ test('containerd-content tells by which way content is read', () =>
     assert.deepEqual([there.severity, there.seen], ['ok', `content is read from the files in ${directory}`])
   }))
 
-test('certs-dir is writable, not there, or no directory', () =>
+test('certs-dir is writable, missing, or no directory', () =>
   withTemporaryDirectory(async (directory) => {
     const look = async (path: string) => {
       const certsDir = await lookAtCertsDirectory(path, 'swarmirror hosts')

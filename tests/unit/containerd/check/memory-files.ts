@@ -3,7 +3,7 @@ import type { ConfigFiles } from '../../../../lib/containerd/check/config/load.t
 
 const listed = (names: Iterable<string>) => [...names].map((name) => ({ name, directory: false }))
 
-/** Files in memory, by absolute path; a file that is an Error throws it when it is read. */
+/** Files in memory, by absolute path; reading a file that is an Error throws it. */
 export function memoryFiles(
   texts: Readonly<Record<string, string | Error>>,
   path = '/etc/containerd/config.toml',
@@ -35,7 +35,7 @@ export function withFile(files: ConfigFiles, path: string, text: string): Config
   }
 }
 
-/** The text of a file that is there. */
+/** The text of an existing file. */
 export async function textOf(files: ConfigFiles, path = files.path): Promise<string> {
   return String((await files.read(path)) ?? '')
 }

@@ -7,7 +7,7 @@ import { listen } from '../../../../lib/platform/listen.ts'
 const never = new AbortController().signal
 const at = (path: string, method = 'GET') => new Request(`http://127.0.0.1:5000${path}`, { method })
 
-test('makeProbeImage makes another image under another name each time, for this machine', () => {
+test('makeProbeImage makes a different image with a different name each time, for this machine', () => {
   const [one, two] = [makeProbeImage(5000), makeProbeImage(5000)]
   assert.ok(isProbeRegistry(one.registry))
   assert.equal(probePort(one.registry), 5000)
@@ -17,7 +17,7 @@ test('makeProbeImage makes another image under another name each time, for this 
   assert.equal(one.layer.digest, one.image.contents[2]?.descriptor.digest)
 })
 
-test('isProbeRegistry takes nothing for a probe that is not one', () => {
+test('isProbeRegistry accepts only probes', () => {
   for (const name of [
     'docker.io',
     'probe.swarmirror.invalid',
@@ -34,7 +34,7 @@ test('isProbeRegistry takes nothing for a probe that is not one', () => {
   }
 })
 
-test('probeOfName and probeOfLabels tell the probe', () => {
+test('probeOfName and probeOfLabels find the probe', () => {
   const { registry, reference, repository } = makeProbeImage(1)
   assert.equal(probeOfName(reference), registry)
   assert.equal(probeOfName(`${registry}/x@sha256:00`), registry)
@@ -44,7 +44,7 @@ test('probeOfName and probeOfLabels tell the probe', () => {
   assert.equal(probeOfLabels(labels), registry)
 })
 
-test('probe door serves a probe under its name, and notes what was asked', async () => {
+test('probe door serves a probe under its name, and records the requests', async () => {
   const door = createProbeDoor()
   const probe = makeProbeImage(5000)
   const { registry, repository, tag, image } = probe
@@ -74,7 +74,7 @@ test('probe door serves a probe under its name, and notes what was asked', async
   assert.equal(door.fetch(at(`${base}/manifests/${tag}?ns=${registry}`))?.status, 404)
 })
 
-test('probe door notes an ns that was lost or changed, and does not serve under it', () => {
+test('probe door records a lost or changed ns, and does not serve under it', () => {
   const door = createProbeDoor()
   const { registry, repository, tag, ...rest } = makeProbeImage(5000)
   const served = door.serve({ registry, repository, tag, ...rest })
@@ -102,7 +102,7 @@ test('probe door leaves everything else to the registry door', () => {
   }
 })
 
-test('isProbeServed tells a probe that runs from one that does not, and from a door that does not answer', async () => {
+test('isProbeServed distinguishes a running probe from one that has ended, and from a door that does not answer', async () => {
   const door = createProbeDoor()
   const options = { host: '127.0.0.1', port: 0, onError: (error: unknown) => assert.fail(String(error)) }
   const listener = await listen((request) => door.fetch(request) ?? new Response(null, { status: 404 }), options)
@@ -119,7 +119,7 @@ test('isProbeServed tells a probe that runs from one that does not, and from a d
   assert.equal(await isProbeServed(where, never), false)
 })
 
-test('probe door that withholds a probe gives nothing of it, notes nothing, and still says that it runs', async () => {
+test('probe door that withholds a probe serves nothing of it, records nothing, and still says that it runs', async () => {
   const door = createProbeDoor()
   const probe = makeProbeImage(5000)
   const { registry, repository, tag, image } = probe
@@ -134,7 +134,7 @@ test('probe door that withholds a probe gives nothing of it, notes nothing, and 
   assert.equal(door.fetch(at(`/v2/${repository}/manifests/alive?ns=${registry}`, 'HEAD'))?.status, 404)
 })
 
-test('probe door sends requests for the probe of another process to its door, and none to itself', () => {
+test("probe door forwards requests for another process's probe to that door, and none to itself", () => {
   const door = createProbeDoor()
   const { registry, repository, tag } = makeProbeImage(40129)
   const path = `/v2/${repository}/manifests/${tag}?ns=${registry}`

@@ -86,14 +86,14 @@ const RIGHT = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconf
 const WRONG = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd]\ndiscard_unpacked_layers = true\n'
 const EXPECTATION = { certsDir: '/etc/containerd/certs.d', registryDoor: '127.0.0.1:5000' }
 
-/** What is found in containerd's file beside a probe, by finding. */
+/** The findings in containerd's file beside a probe. */
 async function besideProbe(text: string, evidence: ProbeEvidence): Promise<ReadonlyMap<string, Finding>> {
   const files = memoryFiles({ '/etc/containerd/config.toml': text })
   const { findings } = await checkConfig('1.7.24', files, EXPECTATION, evidence)
   return new Map(findings.map((finding) => [finding.id, finding]))
 }
 
-test('an error that was only read is a warning where the probe shows otherwise', async () => {
+test('an error in a file is a warning if the probe shows that it works', async () => {
   const findings = await besideProbe(WRONG, { ...pulled, layer: 'loose' })
   const path = findings.get('registry-config-path')
   assert.equal(path?.severity, 'warning')
@@ -101,7 +101,7 @@ test('an error that was only read is a warning where the probe shows otherwise',
   assert.equal(findings.get('discard-unpacked-layers')?.severity, 'error')
 })
 
-test('errors of other things stay beside a probe, and all where nothing was shown', async () => {
+test('other findings stay beside a probe, and all stay if there was no probe', async () => {
   const disabled = `disabled_plugins = ["io.containerd.grpc.v1.cri"]\n${WRONG}`
   assert.equal((await besideProbe(disabled, pulled)).get('cri-disabled')?.severity, 'warning')
   const unprobed = await besideProbe(WRONG, { unreadable: 'off' })
@@ -110,7 +110,7 @@ test('errors of other things stay beside a probe, and all where nothing was show
   }
 })
 
-test('what the probe shows to be wrong says so where it looks right in the files', async () => {
+test('a fault that the probe shows says so if the files look right', async () => {
   const files = memoryFiles({ '/etc/containerd/config.toml': RIGHT })
   const config = await lookAtConfig('1.7.24', files, EXPECTATION)
   const notAsked = { ...told, requests: [], error: 'no such host' } as const

@@ -12,7 +12,7 @@ const REGISTRY = 'probe-0123456789abcdef-9.swarmirror.invalid'
 const LEFT = contentOf('application/octet-stream', new Uint8Array([1]))
 const CODE = { name: 'ContainerdError', code: 'unexpected' }
 
-/** Removes a probe of one content from a containerd that fails to list what is written, that many times. */
+/** Removes a probe with one content from a containerd that fails that many times to list what is being written. */
 async function remove(failures: number, certsDir: string) {
   const containerd = makeContainerd()
   containerd.putSilently(LEFT)
@@ -36,13 +36,13 @@ async function remove(failures: number, certsDir: string) {
   assert.equal(await client.contentInfo(LEFT.descriptor.digest, never), undefined)
 }
 
-test('removeProbe looks again where containerd fails once to list what a pull has written', () =>
+test('removeProbe looks again when containerd fails once to list what a pull has written', () =>
   withTemporaryDirectory(async (certsDir) => {
     await remove(1, certsDir)
     assert.deepEqual(await readdir(certsDir), [])
   }))
 
-test('removeProbe fails with a containerd that fails again, and keeps the hosts.toml for the next start', () =>
+test('removeProbe fails when containerd fails again, and keeps the hosts.toml for the next start', () =>
   withTemporaryDirectory(async (certsDir) => {
     await assert.rejects(remove(2, certsDir), CODE)
     assert.deepEqual(await readdir(certsDir), [REGISTRY])

@@ -9,7 +9,7 @@ import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 
 const DEFAULT = '/etc/containerd/config.toml'
 
-/** A process with that command line, in whose root the files are. */
+/** A process with that command line, whose root holds the files. */
 async function withProcess(
   commandLine: readonly string[],
   files: readonly string[],
@@ -48,7 +48,7 @@ for (const [commandLine, used] of [
       assert.match(found?.seen ?? '', new RegExp(`\\(process 7\\) was started with ${used},`))
       assert.deepEqual(found?.remedy?.lines, [`SWARMIRROR_CONTAINERD_CONFIG=${used}`])
       assert.equal((await look(join(root, 'missing.toml'))).length, 1)
-      // The same file by another name, as a container that has it mounted elsewhere sees it.
+      // The same file under another name, as in a container that mounts it elsewhere.
       assert.deepEqual(await look(join(root, used)), [])
       await symlink(join(root, used), join(root, 'link.toml'))
       assert.deepEqual(await look(join(root, 'link.toml')), [])

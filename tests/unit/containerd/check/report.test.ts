@@ -18,7 +18,7 @@ const MIXED = [
 ]
 
 describe('makeReport', () => {
-  it('puts first what must be read first, and fails with any error', () => {
+  it('puts the most important findings first, and fails with any error', () => {
     const { outcome, counts, findings } = makeReport(MIXED)
     assert.equal(outcome, 'failed')
     assert.deepEqual(counts, { error: 2, warning: 1, unknown: 1, ok: 1 })
@@ -35,7 +35,7 @@ describe('makeReport', () => {
 })
 
 describe('reportAsText', () => {
-  it('gives what is right one line, and the rest its reason', () => {
+  it('gives a right finding one line, and others a reason', () => {
     assert.equal(
       reportAsText(makeReport([finding('ok', 'a'), finding('error', 'c')])),
       'error   c: saw c\n  expected: something\n  why: because\nok      a: saw a\nfailed: 1 error, 1 right\n',
@@ -52,7 +52,7 @@ describe('reportAsText', () => {
 })
 
 describe('findingAsText', () => {
-  it('prints lines and edits as they must stand in their file', () => {
+  it('prints lines and edits exactly as they belong in their file', () => {
     const remedy = {
       text: 'change it',
       file: '/etc/x.toml',
@@ -85,7 +85,7 @@ describe('findingAsText', () => {
     assert.deepEqual(lines.split('\n').slice(3), ['  remedy: add', '    in /y:', '      z'])
   })
 
-  it('lets nothing from a file reach the terminal as a control character', () => {
+  it('lets no control character of a file reach the terminal', () => {
     const text = findingAsText({ ...finding('ok', 'a'), seen: 'a\u001b[2Jb\u202ec\nd' })
     assert.equal(text, 'ok      a: a\\u001b[2Jb\\u202ec\\u000ad')
   })

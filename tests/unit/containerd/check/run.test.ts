@@ -17,7 +17,7 @@ import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 
 const never = new AbortController().signal
 
-/** Checks a containerd that is new. */
+/** Checks a new containerd. */
 function dependenciesOf(version: ContainerdClient['version']): CheckDependencies {
   return { containerd: newContainerd(version), others: async () => [], probe: 'not here', log: silentLogger }
 }
@@ -54,7 +54,7 @@ for (const [code, interrupted] of [
   ['unsupported', false],
   ['unexpected', false],
 ] as const) {
-  test(`check that finds a containerd that is ${code} ${interrupted ? 'is to be made again' : 'is done'}`, () =>
+  test(`check of a containerd that is ${code} ${interrupted ? 'must run again' : 'is done'}`, () =>
     withTemporaryDirectory(async (directory) => {
       const result = await check(directory, {}, code)
       assert.equal(result.interrupted, interrupted)
@@ -62,7 +62,7 @@ for (const [code, interrupted] of [
     }))
 }
 
-test('check does not take a mistake of our own for a finding', async () => {
+test('check does not turn a bug of its own into a finding', async () => {
   const mistaken = dependenciesOf(() => Promise.reject(new TypeError('a mistake')))
   await assert.rejects(
     runCheck(mistaken, { ...SUBJECT, configFile: '/nowhere', certsDir: '/nowhere' }, never),
@@ -75,7 +75,7 @@ for (const [what, more] of [
   ['no tags', { resolve: 'upstream' }],
   ['some registries', { registries: ['ghcr.io', 'quay.io'] }],
 ] as const) {
-  test(`check of a node without certs.d tells commands that make it right in any order, with ${what}`, () =>
+  test(`check of a node without certs.d prints commands that correct it in any order, with ${what}`, () =>
     withTemporaryDirectory(async (directory) => {
       const before = await check(directory, more)
       const commands = before.report.findings.flatMap(({ remedy }) => remedy?.command ?? [])
@@ -92,7 +92,7 @@ for (const [what, more] of [
     }))
 }
 
-test('check depends on its own files, and not on what else comes and goes on the machine', () =>
+test('check depends on its own files, and not on others that come and go', () =>
   withTemporaryDirectory(async (directory) => {
     const path = join(directory, 'certs.d', '_default', 'hosts.toml')
     await mkdir(dirname(path), { recursive: true })

@@ -21,20 +21,20 @@ const FAILED = makeReport([{ id: 'two', severity: 'error', seen: 'it is wrong', 
 
 const NOTHING: Looked = new Map()
 
-/** What a check has looked at that has read these paths. */
+/** The looks of a check that has read these paths. */
 async function lookedAt(paths: readonly string[]): Promise<Looked> {
   const { reader, looked } = rememberingReader(HOSTS_FILES)
   for (const path of paths) await reader.real(path)
   return looked
 }
 
-/** What a check finds, and the paths that it looks at; the last of it happens after that look, and before its end. */
+/** What a check finds, the paths that it looks at, and what happens between that look and its end. */
 type Found = Pick<CheckResult, 'report' | 'interrupted'> & {
   readonly paths: readonly string[]
   readonly afterLook: () => Promise<void>
 }
 
-/** A node to watch: what a check of it finds, which containerd it has, and how often it was checked. */
+/** A node to watch: the results of its checks, its containerd, and the number of checks. */
 async function withWatch(
   options: Partial<typeof QUICK>,
   use: (node: {
@@ -75,14 +75,14 @@ async function withWatch(
   }
 }
 
-test('watch has something to say until the first check has passed', () =>
+test('watch gives a reason until the first check has passed', () =>
   withWatch({}, async ({ watch, reports, state, readiness }) => {
     assert.deepEqual(readiness.reasons, ['the configuration of containerd is not checked yet'])
     await waitFor('the first result', () => reports.length === 1)
     assert.deepEqual([readiness.reasons, watch.report, state.checks], [[], PASSED, 1])
   }))
 
-test('watch tells the errors of a check in words', () =>
+test('watch reports the errors of a check in words', () =>
   withWatch(
     {},
     async ({ reports, readiness }) => {
@@ -92,7 +92,7 @@ test('watch tells the errors of a check in words', () =>
     { report: FAILED },
   ))
 
-test('watch waits for a containerd that is not there yet', () =>
+test('watch waits for a containerd that does not run yet', () =>
   withWatch(
     {},
     async ({ state, reports, readiness }) => {
@@ -106,11 +106,11 @@ test('watch waits for a containerd that is not there yet', () =>
   ))
 
 for (const code of ['denied', 'unsupported', 'unexpected'] as const) {
-  test(`watch does not wait where waiting does not help: ${code}`, () =>
+  test(`watch does not wait if waiting cannot help: ${code}`, () =>
     withWatch({}, async ({ reports }) => void (await waitFor('a result', () => reports.length === 1)), {}, code))
 }
 
-test('watch checks again when containerd was started again', () =>
+test('watch checks again after a restart of containerd', () =>
   withWatch({}, async ({ state, reports, readiness }) => {
     await waitFor('the first result', () => reports.length === 1)
     state.away = 'unavailable'
@@ -122,7 +122,7 @@ test('watch checks again when containerd was started again', () =>
     assert.equal(state.checks, 2)
   }))
 
-test('watch checks again when a file was written, replaced, made or removed, and a name came into a directory', () =>
+test('watch checks again after a file was written, replaced, made or removed, or a name was added to a directory', () =>
   withTemporaryDirectory(async (directory) => {
     const file = join(directory, 'config.toml')
     await writeFile(file, 'one')
@@ -150,7 +150,7 @@ test('watch checks again when a file was written, replaced, made or removed, and
     )
   }))
 
-test('watch sees what has changed while it was checked, after it was looked at', () =>
+test('watch sees a change that happens during a check, after its look', () =>
   withTemporaryDirectory(async (directory) => {
     const file = join(directory, 'hosts.toml')
     await writeFile(file, 'one')
@@ -180,7 +180,7 @@ test('watch checks again although somebody never stops writing', () =>
     }
   }))
 
-test('watch does not take the directories of probes for a change', () =>
+test('watch does not count the directories of probes as a change', () =>
   withTemporaryDirectory(async (directory) => {
     await withWatch(
       {},
@@ -188,7 +188,7 @@ test('watch does not take the directories of probes for a change', () =>
         await waitFor('the first result', () => reports.length === 1)
         await writeFile(join(directory, 'probe-0123456789abcdef-5000.swarmirror.invalid'), '')
         await writeFile(join(directory, '.probe-0123456789abcdef-5000.swarmirror.invalid'), '')
-        // What comes after it is seen, and is all that is seen.
+        // The watch sees only what comes afterwards.
         await writeFile(join(directory, 'docker.io'), '')
         await waitFor('the second result', () => reports.length === 2)
         assert.equal(state.checks, 2)
@@ -197,7 +197,7 @@ test('watch does not take the directories of probes for a change', () =>
     )
   }))
 
-test('watch checks again after a while what failed, although nothing has changed', () =>
+test('watch repeats a failed check after a while, although nothing has changed', () =>
   withWatch(
     { failed: 50 },
     async ({ state, reports, readiness }) => {
@@ -220,7 +220,7 @@ test('watch does not count a result during which containerd went away', () =>
     { report: FAILED, interrupted: true },
   ))
 
-test('watch counts it in the end, where that never becomes another', () =>
+test('watch counts such a result in the end, if there is never another', () =>
   withWatch(
     {},
     async ({ reports, readiness }) => {
@@ -230,7 +230,7 @@ test('watch counts it in the end, where that never becomes another', () =>
     { report: FAILED, interrupted: true },
   ))
 
-test('watch says when a check fails itself, and checks again', async () => {
+test('watch says when a check itself fails, and checks again', async () => {
   let mistaken = true
   const reports: Report[] = []
   const readiness = new Readiness()

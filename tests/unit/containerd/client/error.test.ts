@@ -5,7 +5,7 @@ import { ContainerdError, containerdError } from '../../../../lib/containerd/cli
 
 const system = (code: string) => Object.assign(new Error(`connect ${code}`), { code })
 
-test('containerdError names what gRPC and the system say', () => {
+test('containerdError names errors of gRPC and the system', () => {
   const cases = [
     [new ConnectError('no such content', Code.NotFound), 'not-found'],
     [new ConnectError('too late', Code.DeadlineExceeded), 'timeout'],
@@ -27,13 +27,13 @@ test('containerdError names what gRPC and the system say', () => {
   }
 })
 
-test('containerdError passes through what has its name already, also from inside', () => {
+test('containerdError passes a ContainerdError through, even from inside another error', () => {
   const closed = new ContainerdError('closed', 'the connection to containerd is closed')
   assert.equal(containerdError('Version', closed), closed)
   assert.equal(containerdError('Version', ConnectError.from(closed)), closed)
 })
 
-test('containerdError ends on causes that go round', () => {
+test('containerdError copes with a cycle of causes', () => {
   const [one, two] = [new Error('one'), new Error('two')]
   one.cause = two
   two.cause = one

@@ -49,12 +49,12 @@ test('decodeEvent reads the field numbers of containerd', () => {
   }
 })
 
-test('decodeEvent passes over topics that nobody asked for', () => {
+test('decodeEvent skips topics that nobody asked for', () => {
   const event = any('containerd.events.TaskOOM', new Uint8Array([0xff]))
   assert.equal(decodeEvent({ topic: '/tasks/oom', namespace: 'k8s.io', event }), undefined)
 })
 
-test('decodeEvent refuses an event that is not of its topic, empty, or not protobuf', () => {
+test('decodeEvent refuses an event that does not fit its topic, is empty, or is not protobuf', () => {
   const cases = [
     any('containerd.events.ContentDelete', contentDelete),
     any('containerd.services.images.v1.ImageDelete', new Uint8Array([0x0a, 0xff])),
@@ -70,7 +70,7 @@ test('decodeEvent refuses an event that is not of its topic, empty, or not proto
   }
 })
 
-test('decodeEvent gives an event or a ContainerdError for any bytes', () => {
+test('decodeEvent returns an event or throws a ContainerdError for any bytes', () => {
   fc.assert(
     fc.property(fc.uint8Array(), (value) => {
       try {

@@ -10,7 +10,7 @@ import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 
 const never = new AbortController().signal
 
-/** A client of what listens on a socket; both are ended afterwards, and nobody's error may be left over. */
+/** A client of a server on a socket. Both end afterwards, and no error may be left unhandled. */
 async function withServer(
   server: Server | ReturnType<typeof createHttp2Server>,
   use: (client: ContainerdClient, containerd: Containerd) => Promise<void>,
@@ -33,7 +33,7 @@ async function withServer(
       server.close()
       await once(server, 'close')
     }
-    // What comes late would end the process here.
+    // A late error would end the process here.
     await delay(50)
   })
 }
@@ -52,13 +52,13 @@ for (const [when, end] of Object.entries(ENDINGS)) {
     }))
 }
 
-test('what answers otherwise than in HTTP/2 is not containerd', () =>
+test('a server that does not answer in HTTP/2 is not containerd', () =>
   withServer(
     createServer((connection) => void connection.write('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')),
     (client) => assert.rejects(client.version(never), { name: 'ContainerdError', code: 'unexpected' }),
   ))
 
-test('a connection that broke is made again by the next call, and used by all until then', async () => {
+test('after a connection breaks, the next call makes another one for all', async () => {
   const sessions: ServerHttp2Session[] = []
   const server = createHttp2Server()
   server.on('session', (session) => sessions.push(session))
@@ -77,7 +77,7 @@ test('a connection that broke is made again by the next call, and used by all un
   })
 })
 
-test('a client that is closed ends its calls, those that wait for a connection included, and makes no more', async () => {
+test('a closed client ends its calls, including those that wait for a connection, and makes no more', async () => {
   const closed = { name: 'ContainerdError', code: 'closed' }
   await withServer(
     createServer(() => undefined),

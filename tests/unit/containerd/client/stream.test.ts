@@ -6,7 +6,7 @@ import { waitFor } from '../../../fixtures/wait.ts'
 const never = new AbortController().signal
 const unbounded = { signal: never, stallTimeout: undefined }
 
-/** Messages that are there, then silence until the signal aborts. */
+/** Some messages, then silence until the signal aborts. */
 function call(...messages: readonly number[]) {
   const state = { begun: 0, aborted: false }
   const begin = (signal: AbortSignal): AsyncIterable<number> => {
@@ -63,7 +63,7 @@ test('openStream does not begin a call whose signal has aborted', async () => {
   assert.equal(state.begun, 0)
 })
 
-test('openStream gives up on a call that falls silent, and cancels it', async () => {
+test('openStream gives up a call that falls silent, and cancels it', async () => {
   const { state, begin } = call(1)
   const seen: number[] = []
   await assert.rejects(

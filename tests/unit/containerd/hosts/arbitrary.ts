@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 
-/** Names that a hosts.toml may give to hosts, none of which is the mirror. */
+/** Names of hosts in a hosts.toml, none of which is the mirror. */
 const NAMES = [
   '"https://mirror.example"',
   "'https://other.example:8443/v2'",

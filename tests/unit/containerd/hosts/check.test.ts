@@ -17,7 +17,7 @@ function check(certsDir: string, registries: readonly string[] | undefined, vers
   return checkHosts({ certsDir, registries, mirror, version, socket: '/nowhere', program: 'swarmirror' }, HOSTS_FILES)
 }
 
-/** Does what a remedy tells: runs its command. */
+/** Follows a remedy: runs its command. */
 async function follow({ command }: Remedy): Promise<void> {
   for (const step of command?.split(' && ') ?? []) {
     const [program, ...args] = step.split(' ')
@@ -38,9 +38,9 @@ interface Case {
   readonly version?: string
   /** Identifiers and severities. */
   readonly found: readonly string[]
-  /** What is seen, of the first. */
+  /** What the first finding sees. */
   readonly seen?: RegExp
-  /** Whether the remedy's command alone makes it right. */
+  /** Whether the remedy's command alone corrects it. */
   readonly follow?: boolean
 }
 
@@ -195,7 +195,7 @@ for (const { what, files, registries, version = '1.7.24', found, seen, follow: f
   })
 }
 
-test('hostsCommand leaves out what the settings have by default, and quotes the rest', () => {
+test('hostsCommand omits settings with their defaults, and quotes the rest', () => {
   const context = {
     certsDir: '/etc/containerd/certs.d',
     mirror: mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'fallback', undefined),
@@ -217,7 +217,7 @@ test('hostsCommand leaves out what the settings have by default, and quotes the 
   )
 })
 
-test('checkHosts does not claim what it could not read', async () => {
+test('checkHosts claims nothing about what it could not read', async () => {
   const denied = () => Promise.reject(Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' }))
   const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'fallback', undefined)
   const asked = {
@@ -253,7 +253,7 @@ test('checkHosts does not take a file for a directory', async () => {
   })
 })
 
-test('the commands of remedies are safe to type, whatever others called their directories', async () => {
+test('the commands of remedies are safe to type, whatever others call their directories', async () => {
   await withTemporaryDirectory(async (directory) => {
     const certs = join(directory, "$(reboot)'`x`")
     await mkdir(join(certs, '_default'), { recursive: true })
@@ -263,7 +263,7 @@ test('the commands of remedies are safe to type, whatever others called their di
   })
 })
 
-test('checkHosts finds a directory in place of a file wrong, and follows from there', async () => {
+test('checkHosts reports a directory in place of a file, with a remedy that works', async () => {
   await withTemporaryDirectory(async (certs) => {
     await mkdir(join(certs, '_default', 'hosts.toml'), { recursive: true })
     const [found] = await check(certs, undefined, '1.7.24')
@@ -273,7 +273,7 @@ test('checkHosts finds a directory in place of a file wrong, and follows from th
   })
 })
 
-test('checkHosts takes two names of one directory for one', async () => {
+test('checkHosts treats two names of one directory as one', async () => {
   for (const [real, link] of [
     ['a.b_5000_', 'a.b:5000'],
     ['a.b:5000', 'a.b_5000_'],

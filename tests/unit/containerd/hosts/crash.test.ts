@@ -14,7 +14,7 @@ const REGISTRIES = ['docker.io', 'ghcr.io']
 
 class Killed extends Error {}
 
-/** The file system of a process that is killed at one of its steps: nothing is done from then on, not even tidying up. */
+/** The file system of a process that is killed at one of its steps: nothing happens after that, not even tidying up. */
 function killedAt(step: number): { files: HostsFiles; killed: () => boolean } {
   let left = step
   const changing = new Set(['makeDirectory', 'create', 'rename', 'unlink', 'removeDirectory', 'syncDirectory'])
@@ -23,7 +23,7 @@ function killedAt(step: number): { files: HostsFiles; killed: () => boolean } {
     const step = async (...args: unknown[]) => {
       left -= 1
       if (left >= 0) return await (work as (...args: unknown[]) => Promise<unknown>)(...args)
-      // The step at which it is killed is half done where it can be.
+      // The step at which the process is killed is half done, if that is possible.
       if (left === -1 && name === 'create') await writeFile(args[0] as string, (args[1] as Buffer).subarray(0, 20))
       throw new Killed(name)
     }
@@ -47,7 +47,7 @@ for (const [kind, next] of [
   ['remove', ['write', 'remove']],
   ['remove', ['remove']],
 ] as const) {
-  test(`applyChanges killed at any step of a ${kind} leaves each file old or new, and then ${next.join(' and ')} ends it`, async () => {
+  test(`applyChanges killed at any step of a ${kind} leaves each file old or new, and ${next.join(' and ')} then completes it`, async () => {
     let steps = 0
     for (let running = true; running; steps++) {
       await withTemporaryDirectory(async (certs) => {
@@ -70,7 +70,7 @@ for (const [kind, next] of [
         const directories = (await readdir(certs)).filter((name) => !name.startsWith('.'))
         for (const name of directories) {
           const left = (await readdir(join(certs, name))).includes('hosts.toml')
-          assert.ok(left, `step ${steps}: ${name} is there without a hosts.toml`)
+          assert.ok(left, `step ${steps}: ${name} exists without a hosts.toml`)
         }
         for (const kind of next) await applyChanges(certs, (await planOf(certs, kind)).changes, HOSTS_FILES)
         assert.deepEqual(
@@ -85,7 +85,7 @@ for (const [kind, next] of [
   })
 }
 
-test('applyChanges says what was done and what not when a write fails, and leaves nothing beside it', async () => {
+test('applyChanges reports what it did and what not when a write fails, and leaves no temporary file', async () => {
   await withTemporaryDirectory(async (certs) => {
     for (const name of REGISTRIES) {
       await mkdir(join(certs, name))
@@ -117,7 +117,7 @@ test('applyChanges says what was done and what not when a write fails, and leave
   })
 })
 
-test('applyChanges removes a directory that cannot be moved, as one of a lower layer of an overlay', async () => {
+test("applyChanges removes a directory that cannot be moved, such as one of an overlay's lower layer", async () => {
   await withTemporaryDirectory(async (certs) => {
     await applyChanges(certs, (await planOf(certs, 'write')).changes, HOSTS_FILES)
     const files: HostsFiles = {
@@ -134,7 +134,7 @@ test('applyChanges removes a directory that cannot be moved, as one of a lower l
   })
 })
 
-test('applyChanges refuses to replace what others changed after it was looked at', async () => {
+test('applyChanges refuses to replace a file that others changed after we read it', async () => {
   await withTemporaryDirectory(async (certs) => {
     await mkdir(join(certs, 'docker.io'))
     const path = join(certs, 'docker.io', 'hosts.toml')

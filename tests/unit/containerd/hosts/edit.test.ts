@@ -17,7 +17,7 @@ const mirrorEntry: fc.Arbitrary<MirrorEntry> = fc.record({
   dialTimeout: fc.constantFrom(undefined, '1s'),
 })
 
-/** What a file says to a parser that is not the one that edits. */
+/** The meaning of a file to another parser than the one that edits. */
 function otherHosts(text: string, mirror: MirrorEntry): unknown {
   const root = parse(text) as { host?: Record<string, unknown> }
   if (root.host !== undefined) {
@@ -27,7 +27,7 @@ function otherHosts(text: string, mirror: MirrorEntry): unknown {
   return JSON.parse(JSON.stringify(root))
 }
 
-test('putIn puts the mirror first in any hosts.toml and changes nothing else; takeOut gives the bytes back', () => {
+test('putIn puts the mirror first in any hosts.toml and changes nothing else; takeOut restores the bytes', () => {
   fc.assert(
     fc.property(hostsToml, mirrorEntry, (text, mirror) => {
       const edited = putIn(text, makeBlock(mirror, false), mirror)
@@ -48,7 +48,7 @@ test('putIn puts the mirror first in any hosts.toml and changes nothing else; ta
   )
 })
 
-test('putIn replaces what it wrote before, and is the same the second time', () => {
+test('putIn replaces what it wrote before, and changes nothing the second time', () => {
   fc.assert(
     fc.property(hostsToml, mirrorEntry, mirrorEntry, (text, first, second) => {
       const once = putIn(text, makeBlock(first, false), first)
@@ -58,7 +58,7 @@ test('putIn replaces what it wrote before, and is the same the second time', () 
   )
 })
 
-test('putIn keeps the ends of lines of the file, and writes after what belongs to the root', () => {
+test("putIn keeps the file's line endings, and writes after the keys of the root", () => {
   const mirror: MirrorEntry = { url: URL, capabilities: ['pull'] }
   const text = 'server = "https://a"\r\nskip_verify = true\r\n\r\n# why b\r\n[host."b"]\r\n'
   const lines = putIn(text, makeBlock(mirror, false), mirror).split('\r\n')
@@ -103,7 +103,7 @@ for (const [why, text, message, line] of REFUSED) {
   })
 }
 
-test('takeOut refuses when lines of others have come to belong to our table', () => {
+test("takeOut refuses when others' lines have become part of our table", () => {
   const mirror: MirrorEntry = { url: URL, capabilities: ['pull'] }
   const edited = putIn('server = "https://a"\n', makeBlock(mirror, false), mirror)
   for (const added of ['skip_verify = true\n', `[host."${URL}".header]\nx = "y"\n`]) {

@@ -7,7 +7,7 @@ import { planRemove } from '../../../../lib/containerd/hosts/plan.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 import { carryOut, write } from './planning.ts'
 
-test('planWrite writes to each file, where several of one directory are linked to; planRemove gives them back', async () => {
+test('planWrite writes to each of several linked files in one directory; planRemove restores them', async () => {
   const texts = { 'docker.io': '# one\n', 'ghcr.io': '# two\n', 'quay.io': '# two\n' }
   await withTemporaryDirectory(async (directory) => {
     const [certs, shared] = [join(directory, 'certs.d'), join(directory, 'shared')]

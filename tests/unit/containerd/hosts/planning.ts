@@ -16,7 +16,7 @@ export interface Options {
   readonly version?: string | undefined
 }
 
-/** What would be written, in a directory of this machine. */
+/** The plan for a directory of this machine. */
 export function plan(certsDir: string, registries: readonly string[], options: Options = {}): Promise<Plan> {
   const { port = LISTEN.port, resolve = 'fallback' } = options
   const version = 'version' in options ? options.version : VERSION
@@ -24,14 +24,14 @@ export function plan(certsDir: string, registries: readonly string[], options: O
   return planWrite({ certsDir, registries, mirror, version }, HOSTS_FILES)
 }
 
-/** Why the one file that is refused must not be touched. */
+/** Why the plan refuses its one file. */
 export async function refusal(certsDir: string, registries: readonly string[], options: Options = {}): Promise<string> {
   const { refusals } = await plan(certsDir, registries, options)
   assert.equal(refusals.length, 1)
   return refusals[0]?.reason ?? ''
 }
 
-/** Writes, and returns what was done with each file. */
+/** Writes, and returns what happened to each file. */
 export async function write(
   certsDir: string,
   registries: readonly string[],
@@ -40,7 +40,7 @@ export async function write(
   return await carryOut(certsDir, await plan(certsDir, registries, options))
 }
 
-/** Carries out a plan, and returns what was done with each file. */
+/** Carries out a plan, and returns what happened to each file. */
 export async function carryOut(certsDir: string, { changes, refusals }: Plan): Promise<Record<string, string>> {
   assert.deepEqual(refusals, [])
   await applyChanges(certsDir, changes, HOSTS_FILES)

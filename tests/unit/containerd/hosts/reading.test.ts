@@ -8,7 +8,7 @@ import { hostsToml } from './arbitrary.ts'
 const OLD = dialectOf('1.7.24~ds1')
 const NEW = dialectOf('v2.2.0')
 
-/** The names of the hosts in the order in which they are asked, or why there are none. */
+/** The names of the hosts in the order in which containerd asks them, or why there are none. */
 function summary(reading: HostsReading): string {
   if (reading.kind === 'hosts') return reading.hosts.map(({ name }) => name).join(' ')
   return reading.kind === 'discarded' ? `discarded: ${reading.reason}` : reading.kind
@@ -118,14 +118,14 @@ for (const [what, text, old, fresh] of READINGS) {
   })
 }
 
-test('readHosts says where a file is not TOML', () => {
+test('readHosts reports the place where a file is not TOML', () => {
   const reading = readHosts('server = "a"\n[host."b"]\n  ca = ]\n', NEW)
   assert.ok(reading.kind === 'discarded')
   assert.equal(reading.line, 3)
   assert.ok((reading.column ?? 0) > 0, `${reading.column}`)
 })
 
-test('readHosts gives URLs, capabilities and lines as containerd understands them', () => {
+test('readHosts returns URLs, capabilities and lines as containerd understands them', () => {
   const text = [
     'server = "registry.example"',
     '[host."mirror.example:8443/v2/"]',
@@ -148,7 +148,7 @@ test('readHosts gives URLs, capabilities and lines as containerd understands the
   assert.equal(reading.server.url, 'https://registry.example/v2')
 })
 
-test('readHosts reads every valid file, and never throws whatever it is given', () => {
+test('readHosts reads every valid file, and never throws, whatever its input', () => {
   fc.assert(
     fc.property(hostsToml, (text) => {
       for (const dialect of [OLDEST, NEWEST]) assert.equal(readHosts(text, dialect).kind, 'hosts', text)

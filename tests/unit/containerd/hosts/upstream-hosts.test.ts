@@ -40,7 +40,7 @@ test('upstreamPlaceOf: without a hosts.toml, containerd asks the registry itself
   }
 })
 
-test('upstreamPlaceOf: what follows the mirror counts, in its order, and the server last', async () => {
+test('upstreamPlaceOf: the hosts after the mirror count, in order, and the server last', async () => {
   const toml = [
     'server = "https://upstream.example"\n[host."https://before.example"]\n',
     OWN,
@@ -71,7 +71,7 @@ test('upstreamPlaceOf: the directory of the registry counts before _default, whi
   assert.deepEqual([hosts[0]?.url, hosts[0]?.isNamed, isKnown], ['https://all.example/v2', true, false])
 })
 
-test('upstreamPlaceOf: only a directory of its own lets a registry be anywhere', async () => {
+test('upstreamPlaceOf: a registry counts as named only by a directory of its own', async () => {
   const only = async (files: Readonly<Record<string, string>>) => (await placeOf('127.0.0.1:6000', files)).hosts[0]
   assert.equal((await only({ '_default/hosts.toml': OWN }))?.isNamed, false)
   assert.equal((await only({ '127.0.0.1_6000_/hosts.toml': OWN }))?.isNamed, true)
@@ -85,7 +85,7 @@ test('upstreamPlaceOf: the mirror is known by both names of loopback', async () 
   ])
 })
 
-test('upstreamPlaceOf gives the certificates that a host names, as far as they are there', async () => {
+test('upstreamPlaceOf returns the existing certificates that a host names', async () => {
   const toml = [
     'ca = "root.pem"\n',
     OWN,
@@ -106,7 +106,7 @@ test('upstreamPlaceOf gives the certificates that a host names, as far as they a
   )
 })
 
-test('upstreamPlaceOf: of a hosts.toml that cannot be read, or that is no TOML, nothing counts', async () => {
+test('upstreamPlaceOf: an unreadable hosts.toml, or one that is no TOML, does not count', async () => {
   assert.deepEqual(await placeOf('ghcr.io', { 'ghcr.io/hosts.toml': 'server = [' }), {
     hosts: [{ url: 'https://ghcr.io/v2', isNamed: true }],
     isKnown: true,

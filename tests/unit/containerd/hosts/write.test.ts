@@ -33,7 +33,7 @@ async function hostsOf(directory: string, version = VERSION): Promise<string[]> 
   return reading.hosts.map(({ name }) => name)
 }
 
-test('planWrite makes a file for each registry that reads on every version, and planRemove leaves nothing of it', async () => {
+test('planWrite makes a file for each registry that every version can read, and planRemove leaves nothing behind', async () => {
   await withTemporaryDirectory(async (dir) => {
     const certs = join(dir, 'etc', 'certs.d')
     const registries = ['docker.io', 'ghcr.io', 'registry.example:5000', 'localhost:5000', '[::1]:443', '_default']
@@ -76,7 +76,7 @@ test('planWrite changes nothing the second time, and only our entry when the set
       /\[host\."http:\/\/127\.0\.0\.1:5005"\]\n {2}capabilities = \["pull"\]\n {2}dial_timeout = "1s"\n/,
     )
     assert.deepEqual(await hostsOf(join(certs, 'docker.io')), ['http://127.0.0.1:5005', 'https://b'])
-    // A timeout that was written for a known version stays when the version cannot be asked.
+    // A timeout that was written for a known version stays when the version is unknown.
     const unknown = await write(certs, ['docker.io'], { port: 5005, resolve: 'upstream', version: undefined })
     assert.deepEqual(unknown, { 'docker.io/hosts.toml': 'keep' })
     await remove(certs)
@@ -84,13 +84,13 @@ test('planWrite changes nothing the second time, and only our entry when the set
   })
 })
 
-test('planWrite keeps mode and owner of a file, and planRemove gives its bytes back', async (t) => {
+test('planWrite keeps mode and owner of a file, and planRemove restores its bytes', async (t) => {
   await withTemporaryDirectory(async (certs) => {
     const path = join(certs, 'docker.io', 'hosts.toml')
     await put(path, '[host."https://b"]\r\n  ca = "b.crt" # no end of line')
     await chmod(path, 0o640)
     if (process.getuid?.() === 0) await chown(path, 12, 34)
-    else t.diagnostic('not root: the owner is not changed')
+    else t.diagnostic('not root, so the owner does not change')
     const original = await snapshot(certs)
     await write(certs, ['docker.io'])
     assert.match((await snapshot(certs))[join('docker.io', 'hosts.toml')] ?? '', /^640 (12:34|\d+:\d+) /)
@@ -99,7 +99,7 @@ test('planWrite keeps mode and owner of a file, and planRemove gives its bytes b
   })
 })
 
-test('planWrite replaces what somebody wrote by hand for the mirror if it is not right, and planRemove takes that out', async () => {
+test('planWrite replaces a wrong entry that somebody wrote by hand for the mirror, and planRemove removes it', async () => {
   await withTemporaryDirectory(async (certs) => {
     const path = join(certs, '_default', 'hosts.toml')
     await put(path, `[host."${MIRROR}"]\n  capabilities = ["pull", "resolve"]\n`)
@@ -118,7 +118,7 @@ test('planWrite replaces what somebody wrote by hand for the mirror if it is not
   })
 })
 
-test('planRemove takes out our entry alone where others changed the file since', async () => {
+test('planRemove removes only our entry if others have changed the file', async () => {
   await withTemporaryDirectory(async (certs) => {
     const path = join(certs, 'docker.io', 'hosts.toml')
     await put(path, '[host."https://b"]\n')
@@ -131,7 +131,7 @@ test('planRemove takes out our entry alone where others changed the file since',
   })
 })
 
-test('planRemove touches only the registries that are named, and nothing of others', async () => {
+test('planRemove changes only the named registries, and nothing that others wrote', async () => {
   await withTemporaryDirectory(async (certs) => {
     await put(join(certs, 'quay.io', 'hosts.toml'), '# swarmirror was here\nbroken = ')
     await put(join(certs, 'quay.io', 'x.crt'), 'x')
@@ -145,7 +145,7 @@ test('planRemove touches only the registries that are named, and nothing of othe
   })
 })
 
-test('planWrite keeps Docker-style certificates working, which count only where there is no hosts.toml', async () => {
+test('planWrite keeps Docker-style certificates working, which count only without a hosts.toml', async () => {
   await withTemporaryDirectory(async (certs) => {
     for (const name of ['a.crt', 'b.crt', 'c.cert', 'c.key']) await put(join(certs, 'private.example', name), name)
     const original = await snapshot(certs)
@@ -157,7 +157,7 @@ test('planWrite keeps Docker-style certificates working, which count only where 
     assert.deepEqual(await snapshot(certs), original)
     await put(join(certs, 'private.example', 'd.cert'), 'without a key')
     assert.match(await refusal(certs, ['private.example']), /with and without a \.key/)
-    // containerd 1.7.24 discards a file with a server alone, and takes the certificates.
+    // containerd 1.7.24 discards a file with only a server, and uses the certificates.
     await put(join(certs, 'other.example', 'hosts.toml'), 'server = "https://other.example"\n')
     await put(join(certs, 'other.example', 'a.crt'), 'a')
     assert.match(await refusal(certs, ['other.example']), /takes the certificates beside it/)
@@ -165,12 +165,12 @@ test('planWrite keeps Docker-style certificates working, which count only where 
   })
 })
 
-test('planWrite completes a file with a server alone, which containerd 1.7.24 cannot read', async () => {
+test('planWrite completes a file with only a server, which containerd 1.7.24 cannot read', async () => {
   await withTemporaryDirectory(async (certs) => {
     await put(join(certs, 'ghcr.io', 'hosts.toml'), 'server = "https://ghcr.io"\n')
     await write(certs, ['ghcr.io'])
     assert.deepEqual(await hostsOf(join(certs, 'ghcr.io')), [MIRROR])
-    // Empty is as if there were no file.
+    // An empty file counts as none.
     await put(join(certs, 'quay.io', 'hosts.toml'), '')
     await write(certs, ['quay.io'])
     assert.deepEqual(await hostsOf(join(certs, 'quay.io')), [MIRROR])
@@ -184,7 +184,7 @@ for (const [form, there, counts] of [
   ['host:port', ['registry.example:5000'], 'registry.example:5000'],
   ['both', ['registry.example:5000', 'registry.example_5000_'], 'registry.example_5000_'],
 ] as const) {
-  test(`planWrite writes where containerd looks first when ${form} is there`, async () => {
+  test(`planWrite writes where containerd looks first when ${form} exists`, async () => {
     await withTemporaryDirectory(async (certs) => {
       for (const name of there) await put(join(certs, name, 'hosts.toml'), `[host."https://of-${name.length}"]\n`)
       const original = await snapshot(certs)

@@ -1,4 +1,4 @@
-/** How soon the store finds what it is to expect, and at what price. */
+/** How soon the store finds expected content, and what that costs. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { digestKey, type Key } from '../../../../lib/oci/key.ts'
@@ -8,7 +8,7 @@ import { waitFor } from '../../../fixtures/wait.ts'
 
 const OPEN = 'registry.example/team/app:1'
 
-test('containerd store finds what is expected without a look at everything', () =>
+test('containerd store finds expected content without a look at everything', () =>
   withTemporaryDirectory(async (root) => {
     const containerd = makeContainerd(root)
     const open = makeImage({ seed: 1 })
@@ -27,8 +27,8 @@ test('containerd store finds what is expected without a look at everything', () 
     })
   }))
 
-test('containerd store finds what is expected as soon as containerd says that it has come, without a look at everything', async () => {
-  // Without files, so that nothing else says it.
+test('containerd store finds expected content as soon as containerd reports it, without a look at everything', async () => {
+  // Without files, so that nothing else reports it.
   const containerd = makeContainerd()
   const [open, other] = [makeImage({ seed: 1 }), makeImage({ seed: 3 }).contents.at(-1) ?? assert.fail()]
   const layers = makeImage({ seed: 2, layers: 20 }).contents.slice(2)
@@ -50,7 +50,7 @@ test('containerd store finds what is expected as soon as containerd says that it
   })
 })
 
-test('containerd store without files and without a word finds what is expected by looking, and sees it go', async () => {
+test('containerd store finds expected content by looking if there are neither files nor events, and sees it go', async () => {
   const containerd = makeContainerd()
   const [open, image] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
   const layer = image.contents.at(-1) ?? assert.fail()
@@ -68,7 +68,7 @@ test('containerd store without files and without a word finds what is expected b
   })
 })
 
-test('containerd store looks at everything when content of an image goes without a word', () =>
+test('containerd store looks at everything when content of an image disappears without an event', () =>
   withTemporaryDirectory(async (root) => {
     const containerd = makeContainerd(root)
     const open = makeImage({ seed: 1 })
@@ -83,7 +83,7 @@ test('containerd store looks at everything when content of an image goes without
     })
   }))
 
-test('containerd store finds what is expected when it comes later, and keeps it over a look that was begun before', () =>
+test('containerd store finds expected content that comes later, and keeps it over a look that began earlier', () =>
   withTemporaryDirectory(async (root) => {
     const containerd = makeContainerd(root)
     const [open, layer] = [makeImage({ seed: 1 }), makeImage({ seed: 2 }).contents.at(-1) ?? assert.fail()]
@@ -108,7 +108,7 @@ test('containerd store finds what is expected when it comes later, and keeps it 
     })
   }))
 
-test('containerd store withdraws expected content that went without a word, as after a pull that failed', () =>
+test('containerd store withdraws expected content that disappears without an event, as after a failed pull', () =>
   withTemporaryDirectory(async (root) => {
     const containerd = makeContainerd(root)
     const [open, layer] = [makeImage({ seed: 1 }), makeImage({ seed: 2 }).contents.at(-1) ?? assert.fail()]

@@ -13,7 +13,7 @@ import { waitFor, within } from '../../../fixtures/wait.ts'
 
 const digest = (seed: number) => digestOf(new Uint8Array([seed]))
 
-/** The files of a containerd, and what they have told. */
+/** The files of a containerd, and what they reported. */
 async function withFiles(
   use: (
     files: ReturnType<typeof createContentFiles>,
@@ -36,7 +36,7 @@ async function withFiles(
   })
 }
 
-/** Begins an ingest as containerd does, and gives its directory. */
+/** Begins an ingest as containerd does, and returns its directory. */
 async function ingest(root: string, ref: string, { total, bytes = '' }: { total?: number; bytes?: string } = {}) {
   const directory = join(root, 'ingest', createHash('sha256').update(ref).digest('hex'))
   await mkdir(directory)
@@ -46,7 +46,7 @@ async function ingest(root: string, ref: string, { total, bytes = '' }: { total?
   return directory
 }
 
-test('files tell what a pull is writing, begun before the first look or after it', () =>
+test('files show what a pull writes, whether it began before the first look or after it', () =>
   withFiles(async (files, root) => {
     await ingest(root, `k8s.io/1/layer-${digest(1)}`, { total: 3, bytes: 'ab' })
     await files.check(root)
@@ -59,7 +59,7 @@ test('files tell what a pull is writing, begun before the first look or after it
     for (const arrival of [before, after]) arrival.close()
   }))
 
-test('files do not tell what another namespace writes, or nobody can know of which digest', () =>
+test('files do not show what another namespace writes, or an ingest of an unknown digest', () =>
   withFiles(async (files, root) => {
     await files.check(root)
     await ingest(root, `other/1/layer-${digest(1)}`)
@@ -69,7 +69,7 @@ test('files do not tell what another namespace writes, or nobody can know of whi
     assert.equal(files.arriving(digest(1)), undefined)
   }))
 
-test('files tell an ingest of which the files come one after the other', () =>
+test('files show an ingest whose files appear one after the other', () =>
   withFiles(async (files, root) => {
     await files.check(root)
     const directory = join(root, 'ingest', 'a'.repeat(64))
@@ -85,7 +85,7 @@ test('files tell an ingest of which the files come one after the other', () =>
     await waitFor('nothing arrives', () => files.arriving(digest(1)) === undefined)
   }))
 
-test('files end what arrives when containerd is lost, and when they are closed', () =>
+test('files end arrivals when containerd is lost, and when they are closed', () =>
   withFiles(async (files, root) => {
     await files.check(root)
     await ingest(root, `k8s.io/1/layer-${digest(1)}`)
@@ -97,7 +97,7 @@ test('files end what arrives when containerd is lost, and when they are closed',
     assert.equal(await within('the end', closed.ended), 'aborted')
   }))
 
-test('files tell each digest that comes and goes, and nothing else', () =>
+test('files report each digest that comes and goes, and nothing else', () =>
   withFiles(async (files, root, heard) => {
     await files.check(root)
     assert.equal(files.areWatched, true)
@@ -114,7 +114,7 @@ test('files tell each digest that comes and goes, and nothing else', () =>
     assert.equal(await files.find(digest(1), 1), undefined)
   }))
 
-test('files are watched as soon as they are there and looked at, and no longer when they cannot be read', () =>
+test('files are watched as soon as they exist and are looked at, and no longer when they become unreadable', () =>
   withFiles(async (files, root, heard) => {
     await files.check(undefined)
     await files.check(root)
@@ -134,7 +134,7 @@ test('files are watched as soon as they are there and looked at, and no longer w
     assert.equal(files.arriving(digest(2)), undefined)
   }, []))
 
-test('files say once how content is read, and warn of none before there is any', () =>
+test('files log once how content is read, and do not warn before there is content', () =>
   withFiles(async (files, root, _heard, lines) => {
     const told = () => lines.map(({ level, event, fields }) => [level, event, fields.root])
     const warning = ['warn', 'containerd content is read through the socket', root]
@@ -152,7 +152,7 @@ test('files say once how content is read, and warn of none before there is any',
     assert.deepEqual(told(), [warning, ['info', 'containerd content is read from files', root]])
   }, []))
 
-test('digestOfRef reads what containerd writes for a pull of the namespace', () => {
+test('digestOfRef reads the refs of pulls in the namespace', () => {
   for (const kind of ['layer', 'manifest', 'index', 'config', 'attestation']) {
     assert.equal(digestOfRef(`k8s.io/1/${kind}-${digest(1)}`, 'k8s.io'), digest(1))
   }

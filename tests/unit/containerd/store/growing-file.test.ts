@@ -10,7 +10,7 @@ import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 import { never } from '../../../fixtures/layout.ts'
 import { waitFor, within } from '../../../fixtures/wait.ts'
 
-/** A file that a test lets grow, and its readers. */
+/** A file that grows as a test wants, and its readers. */
 interface Growing {
   readonly place: { readonly growing: string; readonly complete: string; readonly size: number | undefined }
   readonly file: GrowingFile
@@ -41,7 +41,7 @@ function growing(
   })
 }
 
-/** A system that watches nothing. */
+/** A system that cannot watch. */
 const blind: typeof createDirectoryWatcher = (_, onFailure) => ({
   cover: async (paths) => {
     for (const path of paths) onFailure(path, new Error('no space left on device'))
@@ -56,7 +56,7 @@ function openBelow(directory: string): string[] {
     try {
       return readlinkSync(`/proc/self/fd/${fd}`)
     } catch {
-      // Closed meanwhile, as the one that lists them is.
+      // Closed in the meantime, like the descriptor that lists them.
       return ''
     }
   })
@@ -78,7 +78,7 @@ for (const [how, makeWatcher] of [
   ['by events', createDirectoryWatcher],
   ['by looking', blind],
 ] as const) {
-  test(`a growing file is read to the end of what it becomes (${how})`, () =>
+  test(`a growing file is read to the end of its final form (${how})`, () =>
     growing(
       9,
       async ({ place, file, read }) => {
@@ -100,7 +100,7 @@ for (const [how, makeWatcher] of [
       makeWatcher,
     ))
 
-  test(`a growing file that is removed was given up (${how})`, () =>
+  test(`a growing file counts as given up when it is removed (${how})`, () =>
     growing(
       9,
       async ({ place, file, read }) => {
@@ -116,7 +116,7 @@ for (const [how, makeWatcher] of [
     ))
 }
 
-test('a growing file that has some of it already says so at once', () =>
+test('a growing file reports existing bytes at once', () =>
   growing(10, async ({ place }) => {
     await appendFile(place.growing, 'begun')
     const again = new GrowingFile(place)
@@ -124,7 +124,7 @@ test('a growing file that has some of it already says so at once', () =>
     again.close()
   }))
 
-test('a growing file whose writer starts over is read on where it was', () =>
+test('a growing file whose writer starts over is read on from the same offset', () =>
   growing(6, async ({ place, file, read }) => {
     await appendFile(place.growing, 'abcd')
     const reading = read(0)
@@ -136,7 +136,7 @@ test('a growing file whose writer starts over is read on where it was', () =>
     assert.equal(await within('all', reading), 'abcdef')
   }))
 
-test('a growing file that is removed because another writer was faster is read from what that one wrote', () =>
+test("a growing file that is removed because another writer was faster is read from that writer's file", () =>
   growing(6, async ({ place, file, read }) => {
     await appendFile(place.growing, 'abc')
     const reading = read(0)
@@ -147,14 +147,14 @@ test('a growing file that is removed because another writer was faster is read f
     assert.equal(await within('all', reading), 'abcdef')
   }))
 
-test('a growing file is not complete with a file of another size', () =>
+test('a growing file does not become complete by a file of another size', () =>
   growing(6, async ({ place, file }) => {
     await writeFile(place.complete, 'abc')
     await rm(place.growing)
     assert.equal(await within('the end', file.ended), 'aborted')
   }))
 
-test('a growing file of unknown size is what it has become', () =>
+test('a growing file of unknown size has the size of its final form', () =>
   growing(undefined, async ({ place, file, read }) => {
     assert.equal(file.size, undefined)
     await appendFile(place.growing, 'abc')
@@ -163,7 +163,7 @@ test('a growing file of unknown size is what it has become', () =>
     assert.equal(await within('all', reading), 'abc')
   }))
 
-test('a growing file that is complete before anybody looks is read all the same, and one that is gone is given up', () =>
+test('a growing file can be read even if it was complete before the first look; if it is gone, it was given up', () =>
   withTemporaryDirectory(async (directory) => {
     const place = { growing: join(directory, 'none', 'data'), complete: join(directory, 'complete'), size: 3 }
     await writeFile(place.complete, 'abc')
@@ -174,7 +174,7 @@ test('a growing file that is complete before anybody looks is read all the same,
     for (const file of [late, gone]) file.close()
   }))
 
-test('close lets go of the file and the watch, also where a reader has stopped in the middle', async () => {
+test('close releases the file and the watch, even if a reader has stopped half-way', async () => {
   const before = watches()
   await growing(9, async ({ place, file }, directory) => {
     await appendFile(place.growing, 'abc')

@@ -9,10 +9,10 @@ import {
 import { createLogRecorder } from '../../../fixtures/log.ts'
 import { waitFor, within } from '../../../fixtures/wait.ts'
 
-/** Longer than any test may take, in milliseconds: what waits so long must be woken. */
+/** Longer than any test may take, in milliseconds: a wait of this length must be woken. */
 const AGES = 1_000_000
 
-/** Something to observe whose every answer a test decides. */
+/** Something to observe, for which a test decides every answer. */
 function makeSubject(options: ObserverOptions = {}, more: Pick<ObserverDependencies, 'hearsAll'> = {}) {
   const state = { subscriptions: 0, ended: 0, looks: 0, changedUntil: 0, failure: undefined as Error | undefined }
   let push: (event: 'event' | Error) => void = () => undefined
@@ -90,7 +90,7 @@ test('nextGathering is short after quiet, and longer and longer while events kee
   const gathered = [25]
   for (let look = 1; look < 7; look++) gathered.push(nextGathering(gathered.at(-1) ?? 0, 1, 25, 400))
   assert.deepEqual(gathered, [25, 50, 100, 200, 400, 400, 400])
-  // As long as it was gathered before, and so without doubt over.
+  // As long as the last gathering, so it has certainly ended.
   assert.equal(nextGathering(400, 400, 25, 400), 25)
 })
 
@@ -103,7 +103,7 @@ test('observer looks again after a change until nothing changes', async () => {
   assert.equal(state.looks, 8)
 })
 
-test('observer takes one look for the whole story where it hears of every change', async () => {
+test('observer looks only once if events report every change', async () => {
   const { state, observer, push } = makeSubject({ settleDelays: [1, 1, 1] }, { hearsAll: () => true })
   state.changedUntil = 5
   await waitFor('rest', () => observer.isSettled)
@@ -115,14 +115,14 @@ test('observer takes one look for the whole story where it hears of every change
   assert.equal(state.looks, 2)
 })
 
-test('observer looks at intervals when nothing is told', async () => {
+test('observer looks at intervals when no event comes', async () => {
   const { state, observer } = makeSubject({ reconcileInterval: 2 })
   await waitFor('several looks', () => state.looks > 5)
   await observer.close()
   assert.equal(state.subscriptions, 1)
 })
 
-test('observer subscribes anew when the stream breaks, and ends what it had begun', async () => {
+test('observer subscribes again when the stream breaks, and ends what it had begun', async () => {
   const { state, observer, push, lines } = makeSubject()
   await waitFor('the first look', () => state.looks === 1)
   push(new Error('containerd is gone'))

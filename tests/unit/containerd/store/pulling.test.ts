@@ -6,7 +6,7 @@ import { digestOf } from '../../../fixtures/image.ts'
 
 const digest = (seed: number) => digestOf(new Uint8Array([seed]))
 
-/** A snapshot in which these digests are there, in an image, or withheld. */
+/** A snapshot in which these digests exist, are in an image, or are withheld. */
 function snapshot({ there = [], inImage = [], withheld = [] }: Partial<Record<string, readonly Digest[]>>) {
   return {
     keys: new Set<never>(),
@@ -19,12 +19,12 @@ function snapshot({ there = [], inImage = [], withheld = [] }: Partial<Record<st
 
 const all = [1, 2, 3].map(digest)
 
-test('Pulling tells what is complete and in no image yet', () => {
+test('Pulling finds what is complete and in no image yet', () => {
   const pulling = new Pulling(() => 0)
   for (const each of all) pulling.add(each)
   assert.deepEqual(pulling.complete(snapshot({}), 1), [])
   assert.deepEqual(pulling.complete(snapshot({ there: [digest(1), digest(3)] }), 1), [digest(1), digest(3)])
-  // What is in an image is pulled no more, whatever becomes of the image.
+  // A digest in an image is no longer being pulled, whatever happens to the image.
   assert.deepEqual(pulling.complete(snapshot({ there: all, inImage: [digest(1)] }), 1), [digest(2), digest(3)])
   assert.deepEqual(
     [1, 2].map((seed) => pulling.has(digest(seed))),
@@ -34,7 +34,7 @@ test('Pulling tells what is complete and in no image yet', () => {
   assert.deepEqual(pulling.complete(snapshot({ there: all, withheld: [digest(2)] }), 1), [digest(3)])
 })
 
-test('Pulling keeps what was found until a snapshot that was begun later misses it', () => {
+test('Pulling keeps what was found until a later snapshot misses it', () => {
   let now = 0
   const pulling = new Pulling(() => now)
   for (const seed of [1, 2]) pulling.add(digest(seed))
@@ -45,7 +45,7 @@ test('Pulling keeps what was found until a snapshot that was begun later misses 
   assert.deepEqual(pulling.complete(snapshot({}), 11), [])
 })
 
-test('Pulling wants a look soon, and later the longer nothing new is pulled', () => {
+test('Pulling asks for a look soon, and for later ones the longer no new pull begins', () => {
   let now = 0
   const pulling = new Pulling(() => now)
   assert.equal(pulling.patience, undefined)
@@ -59,7 +59,7 @@ test('Pulling wants a look soon, and later the longer nothing new is pulled', ()
   assert.equal(pulling.patience, undefined)
 })
 
-test('Pulling forgets after an hour what never comes, and the oldest when there is too much', () => {
+test('Pulling forgets digests that never come after an hour, and the oldest if there are too many', () => {
   let now = 0
   const pulling = new Pulling(() => now)
   const many = Array.from({ length: 1025 }, (_, at) => digestOf(new Uint8Array([at % 256, at >> 8])))

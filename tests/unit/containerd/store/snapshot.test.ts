@@ -13,7 +13,7 @@ const NAME = 'registry.example:5000/team/app:1.2'
 
 const noProblem = ({ problem }: { readonly problem: string }) => assert.fail(problem)
 
-/** The lists of a namespace, and what was read. What goes and comes between the lists and the reads is up to the test. */
+/** The lists of a namespace, and what was read. The test decides what comes and goes between the lists and the reads. */
 function makeNamespace() {
   const images: ContainerdImage[] = []
   const contents = new Map<Digest, Content>()
@@ -57,7 +57,7 @@ function assertKeys(actual: ReadonlySet<Key>, ...expected: readonly (readonly (K
 /** Rules that leave nothing out. */
 const everything = { admits: () => true, withholds: () => false }
 
-test('snapshots hold what is reachable and there, with the media types of the manifests', async () => {
+test('snapshots hold what exists and is reachable, with the media types of the manifests', async () => {
   const namespace = makeNamespace()
   const image = makeImage({ mediaTypes: DOCKER })
   namespace.add(image, NAME)
@@ -84,7 +84,7 @@ test('snapshots keep a layer that two images share until the last of them goes',
   assertKeys((await take(never)).keys)
 })
 
-test('snapshots leave out a tag whose target is not there, and content that went away under an image', async () => {
+test('snapshots omit a tag without its target, and content that disappeared from an image', async () => {
   const namespace = makeNamespace()
   const image = makeImage()
   const layer = image.contents.at(-1)?.descriptor.digest ?? assert.fail()
@@ -109,7 +109,7 @@ test('snapshots of the same lists read nothing, and say that nothing changed', a
   assert.deepEqual(namespace.state.reads, [image.target.digest])
 })
 
-test('snapshots read a manifest once, also when other images come and go', async () => {
+test('snapshots read a manifest once, even when other images come and go', async () => {
   const namespace = makeNamespace()
   const [one, two] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
   namespace.add(one, NAME)
@@ -129,7 +129,7 @@ test('snapshots survive a manifest that is collected between the list and the re
   assertKeys(snapshot.keys)
 })
 
-test('snapshots tell of the same problem once', async () => {
+test('snapshots report the same problem once', async () => {
   const namespace = makeNamespace()
   const image = makeImage()
   const broken = contentOf(image.target.mediaType, new TextEncoder().encode('{'))
@@ -175,7 +175,7 @@ test('tagOf takes any name without throwing', () => {
   )
 })
 
-test('readSmall puts pieces together, and is undefined for what is gone', async () => {
+test('readSmall joins pieces, and returns undefined for content that is gone', async () => {
   const namespace = makeNamespace()
   const content = contentOf(
     'text/plain',
@@ -209,7 +209,7 @@ test('snapshots withhold what only refused images reach', async () => {
   assert.deepEqual([...withheld].sort(), expected.sort())
 })
 
-test('snapshots leave out content by its labels, whatever names it has', async () => {
+test('snapshots omit content by its labels, whatever names it has', async () => {
   const namespace = makeNamespace()
   const [open, withheld] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
   namespace.add(open, NAME)

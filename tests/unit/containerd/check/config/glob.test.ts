@@ -24,12 +24,12 @@ describe('glob', () => {
     ['/top.toml', ['/top.toml']],
     ['/none.toml', []],
   ] as const) {
-    it(`finds what ${pattern} stands for, in order`, async () => {
+    it(`finds the matches of ${pattern}, in order`, async () => {
       assert.deepEqual(await glob(pattern, FILES), matches)
     })
   }
 
-  it('takes any pattern', async () => {
+  it('accepts any pattern', async () => {
     const piece = fc.constantFrom(
       '*',
       '?',

@@ -17,7 +17,7 @@ function read(version: string, texts: Texts | string): Promise<ConfigReading> {
   return readConfig(files, dialectOf(version))
 }
 
-/** What containerd would have: config_path, discard_unpacked_layers. */
+/** The values for containerd: config_path, discard_unpacked_layers. */
 async function valuesOf(version: string, texts: Texts | string): Promise<string> {
   const { settings } = await read(version, texts)
   return `${String(settings.configPath.value)} ${String(settings.discardUnpackedLayers.value)}`
@@ -131,7 +131,7 @@ describe('readConfig', () => {
     assert.equal(loaded.problems[0]?.importedBy, MAIN)
   })
 
-  it('knows where a value stands', async () => {
+  it('knows the place of a value', async () => {
     const { settings } = await read('1.7.24', {
       [MAIN]: `version = 2\nimports = ["x.toml"]\n${BOTH}`,
       '/etc/containerd/x.toml': `# first\n${BOTH}`,
@@ -140,7 +140,7 @@ describe('readConfig', () => {
     assert.deepEqual([file, line], ['/etc/containerd/x.toml', 3])
   })
 
-  it('throws nothing and gives the same twice, for any files', async () => {
+  it('throws nothing and returns the same result twice, for any files', async () => {
     const line = fc.constantFrom(
       ...[
         'version = 1',
