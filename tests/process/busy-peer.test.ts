@@ -85,7 +85,7 @@ async function withHolders(
   }
 }
 
-test('fetch waits for the only holder although it is late, if it was heard of a moment ago, and so do those after it', async () => {
+test('fetch waits for the only holder although it is late, if it was heard from a moment ago, and so do later requests', async () => {
   const slow = await startHeldPeer()
   await withHolders([slow.peer], async ({ peers, known, lines }) => {
     await contentOf(await peers.fetch(request(7), never))
@@ -102,7 +102,7 @@ test('fetch waits for the only holder although it is late, if it was heard of a 
   })
 })
 
-test('fetch gives up on a late holder that was never heard of, and does not wait for it again', async () => {
+test('fetch gives up a late holder that was never heard from, and does not wait for it again', async () => {
   const slow = await startHeldPeer()
   slow.hold()
   await withHolders([slow.peer], async ({ peers, known, metrics }) => {
@@ -115,7 +115,7 @@ test('fetch gives up on a late holder that was never heard of, and does not wait
   })
 })
 
-test('fetch ends in time when the only holder, heard of a moment ago, has fallen silent', async () => {
+test('fetch ends in time when the only holder, heard from a moment ago, has fallen silent', async () => {
   const slow = await startHeldPeer()
   await withHolders([slow.peer], async ({ peers }) => {
     await contentOf(await peers.fetch(request(1), never))
@@ -154,7 +154,7 @@ async function startFullPeer(refusals: number) {
   return { peer, asked: () => asked }
 }
 
-test('fetch asks the only holder again that has too much to do, when that says', async () => {
+test('fetch asks the only holder again when it is busy, at the time that it names', async () => {
   const full = await startFullPeer(1)
   await withHolders([full.peer], async ({ peers, metrics }) => {
     assert.deepEqual(
@@ -166,7 +166,7 @@ test('fetch asks the only holder again that has too much to do, when that says',
   })
 })
 
-test('fetch gives up on the only holder that has too much to do for longer than a race takes', async () => {
+test('fetch gives up the only holder if it is busy for longer than a race takes', async () => {
   const full = await startFullPeer(Number.POSITIVE_INFINITY)
   await withHolders([full.peer], async ({ peers }) => {
     assert.equal(await within('the end', peers.fetch({ target: BLOB, method: 'GET' }, never), 3 * BOUND), undefined)
@@ -174,7 +174,7 @@ test('fetch gives up on the only holder that has too much to do for longer than 
   })
 })
 
-test('fetch ends when it is aborted while it waits for a holder that has too much to do', async () => {
+test('fetch ends when it is aborted while it waits for a busy holder', async () => {
   const full = await startFullPeer(Number.POSITIVE_INFINITY)
   await withHolders([full.peer], async ({ peers }) => {
     const stop = new AbortController()
@@ -185,7 +185,7 @@ test('fetch ends when it is aborted while it waits for a holder that has too muc
   })
 })
 
-/** A holder whose bodies stand still after their first half, unless they begin at an odd offset. */
+/** A holder whose bodies stall after their first half, unless they begin at an odd offset. */
 async function startStallingPeer() {
   const held: (() => void)[] = []
   const peer = await startMember((incoming, outgoing) => {
@@ -206,7 +206,7 @@ async function startStallingPeer() {
   return { peer, held }
 }
 
-test('fetch does not break off a body that stands still while its holder, the only one, gives to others', async () => {
+test('fetch does not break off a stalled body while its holder, the only one, gives to others', async () => {
   const slow = await startStallingPeer()
   await withHolders([slow.peer], async ({ peers, metrics }) => {
     const body = contentOf(await peers.fetch(request(200_000), never))
@@ -224,7 +224,7 @@ test('fetch does not break off a body that stands still while its holder, the on
   })
 })
 
-test('fetch goes on with another holder when a body stands still although its holder gives to others', async () => {
+test('fetch continues with another holder when a body stalls although its holder gives to others', async () => {
   const slow = await startStallingPeer()
   const good = await startGoodPeer()
   await withHolders([slow.peer, good], async ({ peers, known, metrics }) => {

@@ -11,7 +11,7 @@ import { ownAddress, PEER_PORT } from '../fixtures/loopback.ts'
 import { LOOPBACK, problemsOf, withImageLayout } from '../fixtures/mirror.ts'
 import { commandOf, MAIN, runProgram } from '../fixtures/process.ts'
 
-test('main.ts ends with 78 and all problems of the settings, one line each', async () => {
+test('main.ts exits with 78 and prints all problems of the settings, one line each', async () => {
   const { code, stdout, stderr } = await runProgram(MAIN, ['--resolve', 'on', '--nonsense', 'stray'], {
     environment: { SWARMIRROR_LOG_LEVEL: 'loud' },
   })
@@ -26,7 +26,7 @@ test('main.ts ends with 78 and all problems of the settings, one line each', asy
   ])
 })
 
-test('main.ts ends with 78 when the port of --peer-listen is in use for UDP alone', async () => {
+test('main.ts exits with 78 when the port of --peer-listen is in use only for UDP', async () => {
   await withImageLayout(async (layout) => {
     const [address, port] = [ownAddress(0), PEER_PORT]
     const socket = createSocket('udp4')
@@ -44,7 +44,7 @@ test('main.ts ends with 78 when the port of --peer-listen is in use for UDP alon
   })
 })
 
-test('main.ts serves on when nothing of its log can be written any more', async () => {
+test('main.ts continues to serve when it can no longer write its log', async () => {
   await withImageLayout(async (layout) => {
     let statuses: number[] | undefined
     const use = async (child: ChildProcess, registry: string) => {
@@ -69,7 +69,7 @@ test('main.ts serves on when nothing of its log can be written any more', async 
 })
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  test(`main.ts ends with 0 after ${signal}, having said when it listened, was ready and stopped`, async () => {
+  test(`main.ts exits with 0 after ${signal}, and has logged when it listened, was ready and stopped`, async () => {
     await withImageLayout(async (layout) => {
       const { code, stdout, stderr } = await runProgram(MAIN, ['--store', `oci-layout:${layout}`, ...LOOPBACK], {
         onStart: (child) => {
@@ -92,7 +92,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   })
 }
 
-test('main.ts demo pulls everything, ends by itself with 0 and leaves nothing behind', async () => {
+test('main.ts demo pulls everything, exits by itself with 0 and leaves nothing behind', async () => {
   await withTemporaryDirectory(async (dir) => {
     const before = await readdir(tmpdir())
     const { code, stdout, stderr } = await runProgram(MAIN, ['demo'], {
@@ -107,7 +107,7 @@ test('main.ts demo pulls everything, ends by itself with 0 and leaves nothing be
   })
 })
 
-test('demo at a terminal keeps both mirrors, and their pages, until it is asked to stop', async () => {
+test('demo at a terminal keeps both mirrors and their pages until it is asked to stop', async () => {
   const stopping = new AbortController()
   const seen: Promise<number>[] = []
   const { code, stdout, stderr } = await runHere(['demo'], {

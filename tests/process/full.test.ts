@@ -60,7 +60,7 @@ async function refusals(admin: string): Promise<number> {
   return Number(/^swarmirror_peer_requests_total\{outcome="busy"\} (\d+)$/m.exec(text)?.[1] ?? 0)
 }
 
-test('mirror whose peer door is full says so at once, and another one waits for the only holder, or asks the next one', async () => {
+test('mirror with a full peer door says so at once, and the asker waits for the only holder, or asks the next one', async () => {
   await withMirrors(async ({ start }) => {
     const holder = await start(image, FULL)
     const asker = await start(undefined, { ...KEY_FLAG, bootstrap: holder.peer })

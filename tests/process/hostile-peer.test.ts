@@ -139,14 +139,17 @@ const HEADS: readonly [what: string, act: Act][] = [
       pour(socket, () => `1000\r\n${'x'.repeat(0x1000)}\r\n`)
     },
   ],
-  ['tells two lengths', (socket, head) => socket.write(head(200, { ...HEAD, 'Content-Length': SIZE + 1 }))],
-  ['tells a length that is no number', (socket, head) => socket.write(head(200, { ...HEAD, 'content-length': '1e9' }))],
+  ['declares two lengths', (socket, head) => socket.write(head(200, { ...HEAD, 'Content-Length': SIZE + 1 }))],
   [
-    'tells a length beyond all numbers',
+    'declares a length that is no number',
+    (socket, head) => socket.write(head(200, { ...HEAD, 'content-length': '1e9' })),
+  ],
+  [
+    'declares a length beyond all numbers',
     (socket, head) => socket.write(head(200, { ...HEAD, 'content-length': '9'.repeat(30) })),
   ],
   [
-    'tells a length and sends chunks',
+    'declares a length and sends chunks',
     (socket, head) => socket.write(head(200, { ...HEAD, 'transfer-encoding': 'chunked' })),
   ],
   [
@@ -178,7 +181,7 @@ const HEADS: readonly [what: string, act: Act][] = [
 ]
 
 for (const [what, act] of HEADS) {
-  test(`fetch gives what a good peer has at once, and nothing in bounded time without it, when one ${what}`, async () => {
+  test(`fetch returns a good peer's content at once, or nothing in bounded time without one, when a peer ${what}`, async () => {
     for (const isHelped of [true, false]) {
       await withHostile(act, isHelped, async ({ peers, taken }, hostile) => {
         const answer = await within('an answer', peers.fetch({ target: BLOB, method: 'GET' }, never), BOUND)
@@ -204,7 +207,7 @@ const BODIES: readonly [what: string, act: (socket: Socket, content: Uint8Array)
   ],
   ['ends it early', (socket, content) => socket.end(content.subarray(0, 100))],
   [
-    'gives more than it told',
+    'sends more than it declared',
     (socket, content) => {
       socket.write(content)
       pour(socket, () => LONG)
@@ -213,7 +216,7 @@ const BODIES: readonly [what: string, act: (socket: Socket, content: Uint8Array)
 ]
 
 for (const [what, act] of BODIES) {
-  test(`fetch gives a blob whole, from whoever has it, when one peer tells all and then ${what}`, async () => {
+  test(`fetch returns a whole blob, from whoever has it, when a peer declares the whole and then ${what}`, async () => {
     const hostile: Act = (socket, head) => {
       socket.write(head(200, HEAD))
       act(socket, CONTENT)
@@ -226,7 +229,7 @@ for (const [what, act] of BODIES) {
     })
   })
 
-  test(`fetch gives a manifest whole, from a good peer, when one tells all and then ${what}`, async () => {
+  test(`fetch returns a whole manifest, from a good peer, when another declares the whole and then ${what}`, async () => {
     const hostile: Act = (socket, head) => {
       const { mediaType, digest, size } = manifest.descriptor
       socket.write(head(200, { 'content-type': mediaType, 'content-length': size, 'docker-content-digest': digest }))
@@ -242,7 +245,7 @@ for (const [what, act] of BODIES) {
 }
 
 for (const lie of [1, SIZE - 1, SIZE + 1, 2 ** 50]) {
-  test(`fetch never completes a blob that a peer tells to have ${lie} bytes, and then takes it from another one`, async () => {
+  test(`fetch never completes a blob that a peer declares to have ${lie} bytes, and then takes it from another one`, async () => {
     const hostile: Act = (socket, head) => {
       socket.write(head(200, { ...HEAD, 'content-length': lie }))
       socket.end(CONTENT.subarray(0, lie))

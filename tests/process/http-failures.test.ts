@@ -64,9 +64,9 @@ for (const operation of ['resolve', 'describe', 'open'] as const) {
   })
 }
 
-test('doors answer 500 and log it when the store throws an error of the kind that clients are told of', async () => {
+test('doors answer 500 and log it when the store throws an error of a kind meant for clients', async () => {
   const fail = async () => {
-    throw new OciError('DIGEST_INVALID', 'the disk tells nonsense')
+    throw new OciError('DIGEST_INVALID', 'the disk returns nonsense')
   }
   const store = createMemoryStore()
   store.addImage(image, tagged(NAME))
@@ -104,7 +104,7 @@ test('doors bound what requests that fail write to the log, in lines and in leng
   })
 })
 
-test('doors say nothing of a client that went away', async () => {
+test('doors do not warn about a client that left', async () => {
   const stop = new AbortController()
   const store = breaking('open')
   const open = async () => {
@@ -140,7 +140,7 @@ test('registry door logs no error when its client leaves before there is an answ
   })
 })
 
-test('doors fill from a peer what vanishes between describe and open', async () => {
+test('doors fetch from a peer what vanishes between describe and open', async () => {
   const store = createMemoryStore()
   store.addImage(image, tagged(NAME))
   const gone: ContentStore = { ...store, health: { ok: true }, open: async () => undefined }
@@ -172,7 +172,7 @@ for (const [what, next, cause] of [
   ['breaks off', (outgoing) => outgoing.destroy(), /.+/],
   ['goes silent', () => undefined, /no byte within 1000 ms/],
 ] satisfies [string, (outgoing: ServerResponse) => void, RegExp][]) {
-  test(`registry door ends with FIN, not RST and not never, a body of a peer that ${what} in the middle`, async () => {
+  test(`registry door ends a body with FIN, and does end it, when a peer ${what} in the middle`, async () => {
     const answer: RequestListener = (_, outgoing) => {
       outgoing.writeHead(200, {
         'content-type': layer.descriptor.mediaType,
@@ -209,7 +209,7 @@ for (const [what, next] of [
   ['closes the connection', (outgoing) => outgoing.destroy()],
   ['gives nothing', () => undefined],
 ] satisfies [string, (outgoing: ServerResponse) => void][]) {
-  test(`registry door answers 404 where the only peer gives a head and then ${what}, and logs no error of its own`, async () => {
+  test(`registry door answers 404 when the only peer sends a head and then ${what}, and logs no error of its own`, async () => {
     const answer: RequestListener = (_, outgoing) => {
       outgoing.writeHead(200, {
         'content-type': layer.descriptor.mediaType,

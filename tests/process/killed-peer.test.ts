@@ -83,7 +83,7 @@ test('fetch loses one hedging delay to a peer that has vanished with its machine
   })
 })
 
-test('fetch loses nothing to a peer of which Hyperswarm has told that it is gone', async () => {
+test('fetch loses nothing to a peer that Hyperswarm has reported as gone', async () => {
   await withDead<CountingPeer>(startVanishedPeer, async (setting, dead) => {
     setting.known.gone(dead.peer)
     await fetchLayer(setting)

@@ -50,7 +50,7 @@ for (const [what, target] of [
   ['a manifest', MANIFEST],
   ['a blob', BLOB],
 ] as const) {
-  test(`fetch gives up on ${what} of which nobody gives a byte when its client has waited for long enough`, async () => {
+  test(`fetch gives up ${what} when nobody sends a byte and its client has waited long enough`, async () => {
     const all = holders(0)
     await withPeers(
       Array(PEERS).fill(all.start),
@@ -63,7 +63,7 @@ for (const [what, target] of [
   })
 }
 
-test('fetch ends a body of which nobody gives the rest when its client has waited for long enough', async () => {
+test('fetch ends a body when nobody sends the rest and its client has waited long enough', async () => {
   const all = holders(100_000)
   await withPeers(
     Array(PEERS).fill(all.start),
@@ -78,7 +78,7 @@ test('fetch ends a body of which nobody gives the rest when its client has waite
   )
 })
 
-test('fetch does not count the time for which its client does not read', async () => {
+test('fetch does not count the time in which its client does not read', async () => {
   let breakOff = (): void => assert.fail('nobody is asked')
   const startBreaking = () =>
     startMember((incoming, outgoing) => {

@@ -74,7 +74,7 @@ test('joinSwarm keeps quiet connections, and notices a member that is killed', a
   })
 })
 
-test('joinSwarm has nothing to say to a stranger, and does not find what it announces', async () => {
+test('joinSwarm does not answer a stranger, and does not find what a stranger announces', async () => {
   await withMembers(async (start) => {
     const a = await start([])
     const stranger = await start([a], { swarmKeys: [STRANGER_KEY] })
@@ -100,7 +100,7 @@ test('joinSwarm has nothing to say to a stranger, and does not find what it anno
   })
 })
 
-test('joinSwarm changes its key, node by node, and at every moment all find all', async () => {
+test('joinSwarm changes its key node by node, and at every moment all nodes find each other', async () => {
   await withMembers(async (start) => {
     const nodes: Member[] = []
     /** Starts a node, or starts it again at its address. */
@@ -131,11 +131,11 @@ test('joinSwarm changes its key, node by node, and at every moment all find all'
       for (let index = 0; index < 3; index++) await restart(index, keys)
     }
     const late = await start(nodes)
-    assert.equal((await found(late.router.lookup(KEY, never))).length, 0, 'the old key is worth nothing at the end')
+    assert.equal((await found(late.router.lookup(KEY, never))).length, 0, 'the old key is worthless in the end')
   })
 })
 
-test('joinSwarm goes on working while its port is flooded', async () => {
+test('joinSwarm keeps working while its port is flooded', async () => {
   await withMembers(async (start) => {
     const a = await start([])
     const b = await start([a])

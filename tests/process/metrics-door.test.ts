@@ -6,7 +6,7 @@ import { withMirrors } from '../fixtures/mirror.ts'
 
 const NAME = 'registry.example/team/app:1'
 
-test('mirror with --metrics-listen serves metrics and probes there, and the page at the admin door alone', async () => {
+test('mirror with --metrics-listen serves metrics and probes there, and the page only at the admin door', async () => {
   await withMirrors(async (start) => {
     const image = makeImage()
     const mirror = await start({

@@ -99,7 +99,7 @@ describe('npm run package', { skip }, () => {
     })
   }
 
-  it('says on a Node that is too old which one it needs', async () => {
+  it('says on an old Node which version it needs', async () => {
     const older = 'data:text/javascript,delete globalThis.AsyncDisposableStack'
     const started = run('node', ['--import', older, join(dir, 'package', 'swarmirror.mjs'), 'version'], dir)
     const { code, stderr } = await started.then(

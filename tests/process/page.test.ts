@@ -10,7 +10,7 @@ import { createAllMetrics } from '../fixtures/metrics.ts'
 import { HELD_NAME, layerPath, TAG_PATH, withMirrors } from '../fixtures/mirrors.ts'
 import { PATIENCE, waitFor } from '../fixtures/wait.ts'
 
-test('showsPage: beyond loopback only if somebody has decided so', () => {
+test('showsPage: beyond loopback only if somebody decides so', () => {
   const loopback = { 'admin-listen': { host: '127.0.0.1', port: 0 } }
   const beyond = { 'admin-listen': { host: '10.0.0.1', port: 0 } }
   const everywhere = { 'admin-listen': { host: '0.0.0.0', port: 0 } }
@@ -21,7 +21,7 @@ test('showsPage: beyond loopback only if somebody has decided so', () => {
   assert.equal(showsPage({ ...loopback, page: 'off' }), false)
 })
 
-test('page of a mirror tells of a pull what came from where, and the metrics agree', async () => {
+test('page of a mirror shows what came from where in a pull, and the metrics agree', async () => {
   const image = makeImage({ layers: 1, layerSize: 300_000 })
   await withMirrors(async ({ start }) => {
     const holder = await start(image, {})
@@ -85,7 +85,7 @@ test('page of a mirror tells of a pull what came from where, and the metrics agr
   })
 })
 
-test('page of a mirror remembers the last day over a restart, with --data-dir', async () => {
+test('page of a mirror remembers the last day across a restart, with --data-dir', async () => {
   const image = makeImage({ layers: 1, layerSize: 100_000 })
   await withTemporaryDirectory(async (dir) => {
     await withMirrors(async ({ start }) => {
@@ -107,7 +107,7 @@ test('page of a mirror remembers the last day over a restart, with --data-dir', 
   })
 })
 
-test('page of a mirror is not there with --page off', async () => {
+test('page of a mirror does not exist with --page off', async () => {
   await withMirrors(async ({ start }) => {
     const mirror = await start(undefined, { page: 'off' })
     for (const path of ['/', '/api/status', '/page.js']) {

@@ -64,7 +64,7 @@ const BREAKS: readonly [
 ]
 
 for (const [what, reason, next] of BREAKS) {
-  test(`fetch goes on at the offset from another peer when one ${what} in the middle`, async () => {
+  test(`fetch continues at the offset from another peer when one ${what} in the middle`, async () => {
     await withPeers(
       [partThen(HALF, next), startGoodPeer],
       async ({ peers, known, metrics, lines, told }, [bad, good]) => {
@@ -94,7 +94,7 @@ for (const [what, reason, next] of BREAKS) {
     )
   })
 
-  test(`fetch gives a body that ends with an error, in bounded time, when the only peer ${what} in the middle`, async () => {
+  test(`fetch returns a body that ends with an error, in bounded time, when the only peer ${what} in the middle`, async () => {
     const received: Uint8Array[] = []
     await withPeers([partThen(HALF, next, { times: 1 })], async ({ peers, metrics }, [peer]) => {
       const answer = await peers.fetch({ target: BLOB, method: 'GET' }, never)
@@ -109,7 +109,7 @@ for (const [what, reason, next] of BREAKS) {
   })
 }
 
-test('fetch goes on as often as there are peers', async () => {
+test('fetch continues as often as there are peers', async () => {
   const starts = [1, 2, 3, 4, 5, 6].map(() => partThen(30_000, (incoming) => incoming.socket.destroy()))
   await withPeers(
     [...starts, startGoodPeer],
@@ -122,7 +122,7 @@ test('fetch goes on as often as there are peers', async () => {
   )
 })
 
-test('fetch gives a prefix of the right bytes whatever peers do wherever, and all of them only if it ends', async () => {
+test('fetch returns a prefix of the right bytes whatever peers do, and all of them only if it ends', async () => {
   const peer = fc.record({
     length: fc.nat(CONTENT.length),
     next: fc.constantFrom(...BREAKS.map(([, , next]) => next)),
@@ -164,14 +164,14 @@ test('fetch gives a prefix of the right bytes whatever peers do wherever, and al
   )
 })
 
-test('fetch goes on within a part that was asked for', async () => {
+test('fetch continues within the requested part', async () => {
   await withPeers([partThen(HALF, (incoming) => incoming.socket.destroy()), startGoodPeer], async ({ peers }) => {
     const answer = await peers.fetch({ target: BLOB, method: 'GET', range: 'bytes=50000-240000' }, never)
     assert.deepEqual(await within('the body', contentOf(answer)), CONTENT.subarray(50_000, 240_001))
   })
 })
 
-test('fetch does not go on with content of another size', async () => {
+test('fetch does not continue with content of another size', async () => {
   const startLonger = partThen(Number.POSITIVE_INFINITY, () => undefined, { bytes: Buffer.concat([CONTENT, CONTENT]) })
   const starts = [partThen(HALF, (incoming) => incoming.socket.destroy()), startLonger, startGoodPeer]
   await withPeers(starts, async ({ peers, known, lines }, [first, longer]) => {
@@ -184,7 +184,7 @@ test('fetch does not go on with content of another size', async () => {
   })
 })
 
-test('fetch does not take a client that reads slowly for a slow peer', async () => {
+test('fetch does not mistake a slow client for a slow peer', async () => {
   await withPeers([startGoodPeer], async ({ peers, metrics }) => {
     const body = bodyOf(await peers.fetch({ target: BLOB, method: 'GET' }, never))
     const received = [Uint8Array.from((await body.next()) ?? assert.fail())]

@@ -52,7 +52,7 @@ async function untilFound(mirror: TestMirror, path: string, status = 200): Promi
   await waitFor(`${status} for ${path}`, async () => (await statusOf(mirror, path)) === status)
 }
 
-test('mirror: whatever one of three has, the others serve, by tag and by digest', async () => {
+test('mirror: the others serve whatever one of three has, by tag and by digest', async () => {
   const [one, two] = [
     makeIndex([makeImage({ seed: 1 }), makeImage({ seed: 2 })]),
     makeImage({ seed: 3, mediaTypes: DOCKER }),
@@ -79,7 +79,7 @@ test('mirror: whatever one of three has, the others serve, by tag and by digest'
   })
 })
 
-test('mirror: content that comes to a layout is found at others, and content that goes is not any more', async () => {
+test('mirror: others find content that comes to a layout, and no longer find content that goes', async () => {
   const [first, second] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
   await withMirrors(async (start) => {
     const a = await start({ images: [named(first, 'team/app:1')] })
@@ -114,7 +114,7 @@ test('mirror: with --resolve upstream a tag is never resolved here, nor announce
   })
 })
 
-test('mirror: what is excluded is neither served nor announced by the one that holds it', async () => {
+test('mirror: the holder of excluded content neither serves nor announces it', async () => {
   const [shown, hidden] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
   await withMirrors(async (start) => {
     const a = await start({
@@ -133,7 +133,7 @@ test('mirror: what is excluded is neither served nor announced by the one that h
   })
 })
 
-test('mirror: nobody has it, so the answer is a 404 in about the time of a lookup', async () => {
+test('mirror: if nobody has the content, the answer is a 404 in about the time of a lookup', async () => {
   await withMirrors(async (start) => {
     const a = await start()
     const b = await start({ bootstrap: [a] })

@@ -18,7 +18,7 @@ const MOST = 16
  */
 const START = 90_000
 
-test('a mirror at rest wakes up for its neighbours and for deadlines, and hardly else', async () => {
+test('a mirror at rest wakes up for its neighbours and for deadlines, and for little else', async () => {
   await withMirrors(async (start) => {
     const first = await start()
     const mirrors = [first, await start({ bootstrap: [first] }), await start({ bootstrap: [first] })]

@@ -122,7 +122,7 @@ test('mirror changes its key in three rounds of restarts, and no pull fails', as
         await waitFor('it is refused', () =>
           late.readiness.reasons.some((reason) => / refuse this swarm key$/.test(reason)),
         )
-        assert.equal((await ask(addressOf(late.registry))).status, 404, 'the old key is worth nothing any more')
+        assert.equal((await ask(addressOf(late.registry))).status, 404, 'the old key is worthless')
       } finally {
         await late.close()
       }
@@ -130,7 +130,7 @@ test('mirror changes its key in three rounds of restarts, and no pull fails', as
   })
 })
 
-test('mirrors that do not agree on --peer-transfer miss at once instead of hanging', async () => {
+test('mirrors that disagree on --peer-transfer miss at once instead of hanging', async () => {
   await withMirrors(async ({ start }) => {
     const key = textOf(NEW)
     for (const [own, other] of [
@@ -150,7 +150,7 @@ test('mirrors that do not agree on --peer-transfer miss at once instead of hangi
   })
 })
 
-test('mirror with TLS keeps its content from who has no certificate', async () => {
+test('mirror with TLS keeps its content from clients without a certificate', async () => {
   await withMirrors(async ({ start }) => {
     const holder = await start(image, { 'swarm-key': textOf(NEW), 'peer-transfer': 'tls' })
     for (const scheme of ['http', 'https']) {

@@ -18,7 +18,7 @@ const status = async (registry: string) => {
   return response.status
 }
 
-test('mirror answers in bounded time while its only peer is stopped, and has the content again once it goes on', async () => {
+test('mirror answers in bounded time while its only peer is stopped, and gets the content again once it resumes', async () => {
   await withMirrors(async ({ start }) => {
     const holder = await start(image, {})
     const asker = await start(undefined, { bootstrap: holder.peer })

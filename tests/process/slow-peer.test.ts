@@ -46,7 +46,7 @@ function prefer(known: KnownPeers, ...peers: readonly Peer[]): void {
   }
 }
 
-test('fetch does not go back to a peer that was left for being slow while there is another one', async () => {
+test('fetch does not return to a slow peer that it left while there is another one', async () => {
   const [other, slow, third] = [firstAnswers(busy), firstAnswers(stalling), firstAnswers(breaking)]
   await withPeers(
     [other.start, slow.start, third.start],
@@ -65,7 +65,7 @@ test('fetch does not go back to a peer that was left for being slow while there 
   )
 })
 
-test('fetch goes back to a peer that was left for being slow when there is nobody else', async () => {
+test('fetch returns to a slow peer that it left when there is nobody else', async () => {
   const [slow, other] = [firstAnswers(stalling), firstAnswers(breaking)]
   await withPeers(
     [slow.start, other.start],
@@ -84,7 +84,7 @@ test('fetch goes back to a peer that was left for being slow when there is nobod
   )
 })
 
-test('fetch loses one stall to a peer that gives heads and no bytes, not one for each blob', async () => {
+test('fetch loses one stall to a peer that sends heads and no bytes, not one for each blob', async () => {
   let asked = 0
   const startEmpty = () =>
     startMember((_, outgoing) => {

@@ -89,7 +89,7 @@ async function withOpenDoor(
 
 const TAG = tagKey({ registry: 'registry.example', repository: 'team/app', tag: '1' })
 
-test('mirror sends no request to an address that a member merely names, and believes none that announces what it lacks', async () => {
+test('mirror sends no request to an address that a member merely names, and does not trust false announcements', async () => {
   await withMirrors(async ({ start }) => {
     const holder = await start(undefined, FLAGS)
     const asker = await start(undefined, { ...FLAGS, bootstrap: holder.peer })
@@ -130,7 +130,7 @@ test('mirror sends no request to an address that a member merely names, and beli
   })
 })
 
-test('mirror gives nothing to a stranger that shows it a capability meant for the address where the stranger listens', async () => {
+test("mirror gives nothing to a stranger with a capability for the stranger's own address", async () => {
   await withMirrors(async ({ start }) => {
     // The asker does not know the holder, and the stranger knows both. It passes requests on word for word.
     const holder = await start(image, FLAGS)

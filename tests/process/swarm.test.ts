@@ -61,7 +61,7 @@ test('joinSwarm: nodes that all start at once, each with all as bootstrap, find 
   })
 })
 
-test('joinSwarm: a node that starts before the one it is to bootstrap from finds it later, and says so', async () => {
+test('joinSwarm: a node that starts before its bootstrap node finds it later, and says so', async () => {
   await withSwarm(async (nodes) => {
     const port = await freePort()
     const { log, lines } = createLogRecorder()
@@ -80,7 +80,7 @@ test('joinSwarm: a node that starts before the one it is to bootstrap from finds
   })
 })
 
-test('joinSwarm: a node that is alone is found by nodes that come later and bootstrap from it', async () => {
+test('joinSwarm: nodes that come later and bootstrap from a lone node find it', async () => {
   await withSwarm(async (nodes) => {
     const first = await nodes.start()
     first.router.advertise([KEY])
@@ -94,7 +94,7 @@ test('joinSwarm: a node that is alone is found by nodes that come later and boot
   })
 })
 
-test('joinSwarm: a name is resolved anew while the node is alone, and left alone afterwards', async () => {
+test('joinSwarm: a node resolves a name again while it is alone, and not afterwards', async () => {
   await withSwarm(async (nodes) => {
     const other = await nodes.start()
     const { log } = createLogRecorder()
@@ -121,7 +121,7 @@ test('joinSwarm: a name is resolved anew while the node is alone, and left alone
   })
 })
 
-test('joinSwarm: its own address among the bootstrap nodes is no other node', async () => {
+test("joinSwarm: a node's own address among the bootstrap nodes does not count as another node", async () => {
   await withSwarm(async (nodes) => {
     const port = await freePort()
     const node = await nodes.start({ port, bootstrap: bootstrapAt({ host: '127.0.0.1', port }) })
@@ -130,7 +130,7 @@ test('joinSwarm: its own address among the bootstrap nodes is no other node', as
   })
 })
 
-test('joinSwarm: nodes of different swarm keys find nothing of each other, in one DHT', async () => {
+test('joinSwarm: nodes with different swarm keys find nothing of each other in one DHT', async () => {
   await withSwarm(async (nodes) => {
     const first = await nodes.start()
     const bootstrap = bootstrapAt(first.address)
@@ -143,7 +143,7 @@ test('joinSwarm: nodes of different swarm keys find nothing of each other, in on
   })
 })
 
-test('joinSwarm: a node keeps its identity, and finds the nodes that it knew without any bootstrap', async () => {
+test('joinSwarm: a node keeps its identity, and finds the nodes that it knew without bootstrap nodes', async () => {
   await withTemporaryDirectory(async (dir) => {
     await withSwarm(async (nodes) => {
       const other = await nodes.start()
@@ -210,7 +210,7 @@ test('Hyperswarm router: close does not wait for a name that does not resolve', 
   })
 })
 
-test('joinSwarm: nothing of the addon that hyperdht brings is used', async (t) => {
+test("joinSwarm: hyperdht's addon is not used", async (t) => {
   const require = createRequire(import.meta.url)
   const { prototype } = createRequire(require.resolve('hyperdht'))('udx-native') as {
     prototype: Record<string, unknown>

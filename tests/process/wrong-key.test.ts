@@ -1,4 +1,4 @@
-/** Mirrors whose swarm key, or way of transfer, is not that of their neighbours. */
+/** Mirrors whose swarm key or way of transfer differs from their neighbours'. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type AskedDoor, createBootstrapDoors } from '../../lib/mirror/bootstrap-doors.ts'
@@ -14,7 +14,7 @@ const [OLD, NEW] = ['1', '2'].map((digit) => digit.repeat(64)) as [string, strin
 
 type Start = (flags: readonly string[]) => Promise<Mirror & { readonly lines: readonly LogLine[] }>
 
-/** Flags for doors on free ports of loopback, but for those that are given. */
+/** Flags for doors on free ports of loopback, except for the given ones. */
 const doorsBeside = (flags: readonly string[]) =>
   LOOPBACK.filter((_, index) => !flags.includes(LOOPBACK[index - (index % 2)] ?? ''))
 
@@ -38,7 +38,7 @@ async function withMirrors(
   })
 }
 
-test('a door is found to accept, to refuse, to speak otherwise or to be silent, with TLS and without', () =>
+test('a door is found to accept, refuse, speak otherwise or be silent, with TLS and without', () =>
   withMirrors(async (start, settings) => {
     for (const [theirs, cases] of [
       [
@@ -72,7 +72,7 @@ async function askOne(settings: ReturnType<typeof readSettings>): Promise<AskedD
   }
 }
 
-test('a door tells the time with its answer, and a closed one does not; asking ends with its signal', () =>
+test("a door's answer includes the time, a closed door gives none, and asking ends with its signal", () =>
   withMirrors(async (start, settings) => {
     for (const transfer of ['tls', 'plain']) {
       const flags = ['--swarm-key', OLD, '--peer-transfer', transfer]

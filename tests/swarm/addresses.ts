@@ -1,17 +1,17 @@
 import { createSocket, type Socket } from 'node:dgram'
 import type { NodeAddress } from '../../lib/swarm/node.ts'
 
-/** The port of all nodes: in a cluster, each has an address of its own and all have the same port. */
+/** The port of all nodes: as in a cluster, each has its own address and all have the same port. */
 const PORT = 5_001
-/** Second bytes of 127.x.y.z to try: not 0, since everything else on loopback is there. */
+/** Second bytes of 127.x.y.z to try: not 0, which everything else on loopback uses. */
 const FIRST_BLOCK = 16
 const BLOCKS = 200
 const HOSTS = 250
 
-/** Addresses of loopback that no other simulation on this machine uses, each given once. */
+/** Loopback addresses that no other simulation on this machine uses; each is handed out once. */
 export class AddressBlock {
   readonly #block: number
-  /** Bound as long as the block is in use, at an address that no node gets. */
+  /** Bound while the block is in use, at an address that no node gets. */
   readonly #lock: Socket
   #given = 0
 
@@ -20,7 +20,7 @@ export class AddressBlock {
     this.#lock = lock
   }
 
-  /** @param seed where to look first: while that is free, a seed gives the same addresses, and so the same node ids */
+  /** @param seed where to look first: if that block is free, a seed gives the same addresses, and so the same node ids */
   static async reserve(seed: number): Promise<AddressBlock> {
     for (let attempt = 0; attempt < BLOCKS; attempt++) {
       const block = FIRST_BLOCK + ((seed + attempt) % BLOCKS)

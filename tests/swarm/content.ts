@@ -1,4 +1,4 @@
-/** What simulated nodes hold: digests made from a seed, so that nobody has to list them. */
+/** What simulated nodes hold: digests made from a seed, so that nobody needs a list of them. */
 import { createHash } from 'node:crypto'
 import type { Key } from '../../lib/oci/key.ts'
 
@@ -14,7 +14,7 @@ export interface KeyName {
   readonly index: number
 }
 
-/** The digest of a name: the same in every process of a simulation. */
+/** The digest of a name, which is the same in every process of a simulation. */
 export function keyOf({ set, index }: KeyName): Key {
   return `sha256:${createHash('sha256').update(`${set}/${index}`).digest('hex')}` as Key
 }
@@ -33,7 +33,7 @@ export function holds(ranges: readonly KeyRange[], { set, index }: KeyName): boo
   return ranges.some((range) => range.set === set && index >= range.from && index < range.to)
 }
 
-/** The name at a place among all that the ranges hold, counted from 0. */
+/** The name at a place among all names in the ranges, counted from 0. */
 export function nameAt(ranges: readonly KeyRange[], place: number): KeyName {
   let rest = place
   for (const { set, from, to } of ranges) {
@@ -43,12 +43,12 @@ export function nameAt(ranges: readonly KeyRange[], place: number): KeyName {
   throw new RangeError(`expected a place below ${countOf(ranges)}, got ${place}`)
 }
 
-/** Shared digests come from a pool of this many times those of one node: each is held by half of the nodes. */
+/** The size of the pool of shared digests, as a multiple of one node's share: half of the nodes hold each digest. */
 const POOL = 2
 
 /**
- * What one node holds: a part that no other node has, and a stretch of a pool that all nodes share, like layers of common
- * base images.
+ * What one node holds: a part that no other node has, and a stretch of a pool that all nodes share, like the layers of common base
+ * images.
  *
  * @param random numbers in [0, 1)
  */

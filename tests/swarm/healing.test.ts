@@ -15,9 +15,9 @@ import { AddressBlock } from './addresses.ts'
 import { type KeyName, keyOf } from './content.ts'
 import { WorkerProcess } from './worker-process.ts'
 
-/** How long a swarm may take to heal, in milliseconds: many times its look for other nodes, on a machine that is busy. */
+/** How long a swarm may take to heal, in milliseconds: many times the interval at which it looks for nodes, for a busy machine. */
 const HEALING = 30_000
-/** Nodes that look often, since tests do not want to wait. */
+/** Nodes that look often, so that tests do not wait long. */
 const TUNING = { bootstrapIntervals: [200, 1_000] } as const
 const LOOKUP = 1_000
 
@@ -33,7 +33,7 @@ async function withAddresses(use: (addresses: AddressBlock) => Promise<void>): P
   }
 }
 
-/** Nodes in processes of their own, on the runtime that runs the test. */
+/** Nodes in their own processes, on the runtime of the test. */
 async function withWorkers(count: number, use: (...workers: WorkerProcess[]) => Promise<void>): Promise<void> {
   const workers = Array.from({ length: count }, () => new WorkerProcess(runtimeName))
   try {
@@ -66,7 +66,7 @@ async function found({ worker, node }: Placed, set: string): Promise<readonly st
   return peers
 }
 
-/** Waits until each of the nodes finds what each other one advertises from now on. */
+/** Waits until each node finds what every other one advertises from now on. */
 async function untilAllFound(nodes: readonly Placed[], what: string): Promise<void> {
   const setOf = ({ node }: Placed) => `${what}/${node}`
   for (const node of nodes) await advertise(node, setOf(node))
@@ -103,7 +103,8 @@ test('swarm healing: two swarms that learn of each other by their bootstrap name
         routers.push({ side, self, router })
         hosts[side]?.push(self.host)
       }
-      for (const { router } of routers) await waitFor('all of its side are known', () => router.members.size === 3)
+      for (const { router } of routers)
+        await waitFor('all of its side know each other', () => router.members.size === 3)
       for (const { self, router } of routers) router.advertise([keyOf(nameOf(at(self)))])
       const finds = async (asker: Router, self: NodeAddress) => {
         const name = keyOf(nameOf(at(self)))
@@ -135,7 +136,7 @@ test('swarm healing: two swarms that learn of each other by their bootstrap name
   })
 })
 
-test('swarm healing: a swarm goes on when all nodes that it was bootstrapped from die at once', async () => {
+test('swarm healing: a swarm survives the sudden death of all its bootstrap nodes', async () => {
   await withAddresses(async (addresses) => {
     await withWorkers(2, async (dying, living) => {
       const place = (worker: WorkerProcess, name: string) => ({ worker, node: name, self: addresses.next() })
@@ -154,7 +155,7 @@ test('swarm healing: a swarm goes on when all nodes that it was bootstrapped fro
   })
 })
 
-test('swarm healing: a swarm of which all nodes were killed comes together again by what they remember', async () => {
+test('swarm healing: after all nodes were killed, what they remember brings the swarm together again', async () => {
   await withTemporaryDirectory(async (dir) => {
     await withAddresses(async (addresses) => {
       const places = ['a', 'b', 'c', 'd'].map((node) => ({ node, self: addresses.next() }))
@@ -165,7 +166,7 @@ test('swarm healing: a swarm of which all nodes were killed comes together again
           await start(node, first === undefined || node === first ? [] : [first.self], join(dir, node.node))
         }
         await untilAllFound(nodes, 'before')
-        // What is not on disk when the process is killed is not remembered.
+        // A killed process remembers only what is on disk.
         for (const { node, self } of nodes) {
           await waitFor(`${node} has written the others down`, async () => {
             const text = await readFile(join(dir, node, 'nodes.json'), 'utf8').catch(() => '')
@@ -183,7 +184,7 @@ test('swarm healing: a swarm of which all nodes were killed comes together again
 })
 
 for (const how of ['leave', 'drop'] as const) {
-  test(`swarm healing: a node that comes back with another address is found there only (${how})`, async () => {
+  test(`swarm healing: a node that comes back with another address is found only there (${how})`, async () => {
     await withTemporaryDirectory(async (dir) => {
       await withAddresses(async (addresses) => {
         await withWorkers(1, async (worker) => {

@@ -1,7 +1,7 @@
 import process from 'node:process'
 import { createInterface } from 'node:readline'
 
-/** Calls from one process to another, by name: the question and the answer. Both survive JSON. */
+/** Calls from one process to another, by name: question and answer, which both survive JSON. */
 export type CallTable = Readonly<Record<string, { readonly ask: unknown; readonly answer: unknown }>>
 
 export type Handlers<Calls extends object> = {
@@ -23,9 +23,9 @@ export type Response =
   | { readonly id: number; readonly error: string }
 
 /**
- * Answers the calls that come as lines on the standard input, each with a line on the standard output, in any order.
+ * Answers the calls that arrive as lines on standard input, each with a line on standard output, in any order.
  *
- * @param end called when the input ends, because the caller is done or gone. The process should end by itself then
+ * @param end called when the input ends because the caller is done or gone; the process should then end by itself
  */
 export function serveCalls<Calls extends object>(handlers: Handlers<Calls>, end: () => Promise<void>): void {
   const table = new Map(Object.entries(handlers) as [string, (ask: unknown) => Promise<unknown>][])

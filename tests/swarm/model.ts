@@ -1,6 +1,6 @@
 /**
- * What a node of the swarm has to do and to keep, as functions of how many nodes there are and what each holds; printed as the
- * tables of lib/swarm/scale.md: `node tests/swarm/model.ts`.
+ * What a node of the swarm must do and keep, as functions of the number of nodes and of what each holds. `node tests/swarm/model.ts`
+ * prints it as the tables of lib/swarm/scale.md.
  */
 import { REFRESH_PERIOD, REPLICAS } from '../../lib/swarm/announce/announcer.ts'
 import { GATHERING } from '../../lib/swarm/announce/schedule.ts'
@@ -10,50 +10,50 @@ import { INTERVAL, RATE } from '../../lib/swarm/members/discovery.ts'
 import { MAX_MEMBERS } from '../../lib/swarm/members/membership.ts'
 import { createRandom } from '../unit/udx/support/random.ts'
 
-/** How the product is set, where it matters here. Times in seconds. */
+/** The product's relevant settings. Times in seconds. */
 export const SETTINGS = {
   /** Nodes that keep the record of a digest. */
   replicas: REPLICAS,
-  /** All that a node holds is announced again within that. */
+  /** A node announces everything that it holds again within this time. */
   refreshPeriod: REFRESH_PERIOD / 1_000,
-  /** Keys that are due gather for that long, and go to a node so many at a time. */
+  /** How long due keys gather, and how many go to a node at a time. */
   gathering: (GATHERING * REFRESH_PERIOD) / 1_000,
   batch: MOST_TOPICS,
-  /** Every node is asked for its neighbourhood that often, but so many a second at most. */
+  /** How often a node asks every other one for its neighbourhood, and how many it asks per second at most. */
   scoutInterval: INTERVAL / 1_000,
   scoutRate: RATE,
-  /** Connections to other members: half of them opened by the node itself. */
+  /** Connections to other members; the node itself opens half of them. */
   connections: MAX_MEMBERS,
-  /** How long a node has to be silent until it counts as dead. */
+  /** How long a node must be silent to count as dead. */
   silence: SILENCE / 1_000,
 } as const
 
 /**
- * What one of each costs on the runtime of the image, Bun: CPU in milliseconds, memory in bytes, packets a second. Measured by
- * `npm run bench:swarm -- --stages calibrate,rest`, but for what is said to be an estimate.
+ * The cost of one of each on the image's runtime, Bun: CPU in milliseconds, memory in bytes, packets per second. Measured by
+ * `npm run bench:swarm -- --stages calibrate,rest`, except for estimates, which say so.
  */
 export const COSTS = {
-  /** A record that is stored among others in one request, at its sender and at its receiver. */
+  /** A record in a request with others, at its sender and at its receiver. */
   recordSent: 0.008,
   recordReceived: 0.013,
-  /** A question and its answer, at either end; and a request to store, besides its records. */
+  /** A question and its answer, at either end; and a request to store, without its records. */
   asked: 0.121,
-  /** Estimates of what one connection to another member costs at rest: CPU in milliseconds a second, packets a second. */
+  /** Estimated costs of an idle connection to another member: CPU in milliseconds per second, packets per second. */
   connection: 0.05,
   connectionPackets: 0.5,
   /**
-   * By how much a process grows: for a record kept for others (a store of ours filled with 80,000 of them), and a digest kept
-   * announced, with the mirror's own note of it (resident memory at rest with 10,000 and without any). What a process grows by in
-   * the minute of announcing, which `calibrate` tells, is more: most of that is room for what is not collected yet.
+   * How much a process grows by a record that it keeps for others (our store filled with 80,000 of them), and by a digest that it
+   * keeps announced, including the mirror's own note (resident memory at rest with 10,000 and without any). In the minute of
+   * announcing it grows by more, which `calibrate` prints: most of that is garbage that is not collected yet.
    */
   record: 200,
   key: 1_780,
-  /** An estimate for a node that is known; and, measured, a mirror among five that holds nothing. */
+  /** An estimate for a known node; and, measured, a mirror among five that holds nothing. */
   node: 1_000,
   mirror: 74 * 2 ** 20,
   /**
-   * Estimates of the bytes on the wire, with the headers of UDP and IP: a topic, a request to store
-   * without any, its answer, a question, an answer with 20 nodes named.
+   * Estimated bytes on the wire, with the headers of UDP and IP: a topic, a request to store without any topic, its answer, a
+   * question, an answer that names 20 nodes.
    */
   topicBytes: 32,
   storeBytes: 150,
@@ -63,35 +63,35 @@ export const COSTS = {
 } as const
 
 export interface Load {
-  /** Packets a second of one node at rest, sent and as many received, and what of them is for what it holds. */
+  /** Packets per second that one node sends at rest (it receives as many), and how many of them are for what it holds. */
   readonly packets: number
   readonly refreshPackets: number
-  /** Kilobytes a second that it sends. */
+  /** Kilobytes per second that it sends. */
   readonly kilobytes: number
-  /** Parts of a core, in percent: in all, and for refreshing (its own digests and those of others that it stores). */
+  /** Percent of a core: in all, and for refreshing (its own digests and those that it stores for others). */
   readonly cpu: number
   readonly refreshCpu: number
-  /** Records that a node keeps for others: on average, and the one that keeps the most. */
+  /** Records that a node keeps for others: on average, and at the fullest node. */
   readonly records: number
   readonly mostRecords: number
   readonly mebibytes: number
   /** Seconds until a node that has just started has announced everything. */
   readonly announcing: number
-  /** Seconds until a death is noticed by all. */
+  /** Seconds until all notice a death. */
   readonly noticing: number
-  /** Seconds of CPU of the newcomer itself for what the others store at it when it joins. */
+  /** Seconds of CPU that a newcomer needs for what the others store at it when it joins. */
   readonly welcome: number
-  /** Part of one core of each node, in percent, while 10% of the nodes are replaced every minute. */
+  /** Percent of one core at each node while 10% of the nodes are replaced every minute. */
   readonly churnCpu: number
 }
 
-/** What each node of a swarm of equals has to bear. */
+/** The load of each node in a swarm of equals. */
 export function loadOf(nodes: number, digests: number): Load {
   const others = nodes - 1
   const replicas = Math.min(SETTINGS.replicas, nodes)
   const copies = digests * replicas
   const stores = copies / SETTINGS.refreshPeriod
-  // What gathers goes to the nodes that the sweep comes by meanwhile, and those around them, each of which gives a token first.
+  // Gathered keys go to the nodes that the sweep passes meanwhile, and those around them, each of which first gives a token.
   const gathered = stores * SETTINGS.gathering
   const receivers = Math.min(nodes, (nodes * SETTINGS.gathering) / SETTINGS.refreshPeriod + 2 * replicas, gathered)
   const tokens = receivers / SETTINGS.gathering
@@ -109,7 +109,7 @@ export function loadOf(nodes: number, digests: number): Load {
   const refreshCpu = (stores * recordCpu + 2 * (tokens + requests) * COSTS.asked) / 10
   const cpu = refreshCpu + (2 * scouting * COSTS.asked + connections * COSTS.connection) / 10
   const welcome = (copies * COSTS.recordReceived) / 1_000
-  // Who leaves is replaced elsewhere, who joins is given his part, and announces what he holds: three times all copies of one.
+  // Others replace a leaving node's records, and give a joining node its share, and it announces what it holds: three times all copies.
   const churned = (0.1 / 60) * 3 * copies * recordCpu
   const mostRecords = copies * imbalance(nodes, replicas)
   return {
@@ -129,8 +129,8 @@ export function loadOf(nodes: number, digests: number): Load {
 }
 
 /**
- * How many times the average the fullest node keeps: ids are random, so some nodes are among the closest to more topics than
- * others. Exact for one set of random ids.
+ * How many times the average the fullest node keeps: ids are random, so some nodes are among the closest to more topics than others.
+ * Exact for one set of random ids.
  */
 export function imbalance(nodes: number, replicas: number): number {
   const random = createRandom(nodes)
@@ -140,7 +140,7 @@ export function imbalance(nodes: number, replicas: number): number {
   divide({ from: 0, to: nodes, bit: 0 }, count, 1)
   return Math.max(...shares) / (count / nodes)
 
-  /** Gives `wanted` nodes of a part of the tree of ids to the topics in it, of which there is that share. */
+  /** Assigns `wanted` nodes of a subtree of ids to its topics, which are this share of all topics. */
   function divide(part: Part, wanted: number, share: number): void {
     const { from, to, bit } = part
     if (to - from <= wanted) {
@@ -153,7 +153,7 @@ export function imbalance(nodes: number, replicas: number): number {
       { from, to: middle, bit: bit + 1 },
       { from: middle, to, bit: bit + 1 },
     ]
-    // A topic takes what is on its own side, and what is missing then from the other one, where it is as good as random.
+    // A topic takes nodes from its own side, and any missing ones from the other side, where the choice is practically random.
     for (const [near, far] of [halves, [halves[1], halves[0]] as const]) {
       const there = Math.min(near.to - near.from, wanted)
       if (there > 0) divide(near, there, share / 2)

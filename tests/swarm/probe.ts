@@ -2,7 +2,7 @@ import HyperDHT from 'hyperdht'
 import type { NodeAddress } from '../../lib/swarm/node.ts'
 import type { NodeUsage } from './protocol.ts'
 
-/** The parts of a DHT node that are read here. None of them is public, and none is changed. */
+/** The parts of a DHT node that this reads. None of them is public, and none is changed. */
 interface Inside {
   readonly nodes: { readonly length: number }
   readonly stats: { readonly requests: { total: number; retries: number; timeouts: number } }
@@ -10,9 +10,9 @@ interface Inside {
 }
 
 /**
- * Watches the DHT nodes that this process makes from now on, by their addresses.
+ * Watches the DHT nodes that this process creates from now on, by their addresses.
  *
- * @returns gives the figures of a node; throws if there was none at that address
+ * @returns a function that returns the figures of a node, and throws if there was none at that address
  */
 export function watchNodes(): (self: NodeAddress) => Omit<NodeUsage, 'node' | 'records'> {
   const made = new Map<string, Inside>()

@@ -3,13 +3,13 @@ import type { NodeAddress } from '../../lib/swarm/node.ts'
 import type { SwarmOptions } from '../../lib/swarm/swarm.ts'
 import type { KeyRange } from './content.ts'
 
-/** What differs from the product's defaults, for all nodes of a swarm. */
+/** Differences from the product's defaults, for all nodes of a swarm. */
 export type Tuning = Partial<Omit<SwarmOptions, 'bindHost' | 'self' | 'bootstrap' | 'swarmKeys'>>
 
-/** How a node ends: as on SIGTERM, or without taking back what it announced. */
+/** How a node ends: as on SIGTERM, or without withdrawing its announcements. */
 export type Ending = 'leave' | 'drop'
 
-/** What the process that drives a simulation asks of one that hosts nodes, and what it gets. Times in milliseconds. */
+/** The calls of the process that drives a simulation to one that hosts nodes, and their results. Times in milliseconds. */
 export interface Calls {
   /** Joins the swarm, and waits until the node is ready. */
   start: {
@@ -17,7 +17,7 @@ export interface Calls {
       readonly node: string
       readonly self: NodeAddress
       readonly bootstrap: readonly NodeAddress[]
-      /** Where it remembers its identity and neighbours, if it does. */
+      /** Where it remembers its identity and neighbours, if anywhere. */
       readonly dataDir?: string | undefined
       readonly tuning?: Tuning | undefined
     }
@@ -25,12 +25,12 @@ export interface Calls {
   }
   advertise: { readonly ask: { readonly node: string; readonly ranges: readonly KeyRange[] }; readonly answer: object }
   withdraw: { readonly ask: { readonly node: string; readonly ranges: readonly KeyRange[] }; readonly answer: object }
-  /** Waits until all that was advertised and withdrawn has reached the swarm. */
+  /** Waits until everything advertised and withdrawn has reached the swarm. */
   settle: {
     readonly ask: { readonly node: string; readonly timeout: number }
     readonly answer: { readonly took: number }
   }
-  /** Ends with the first peer, unless all are wanted. */
+  /** Ends with the first peer, unless the caller wants all. */
   lookup: {
     readonly ask: { readonly node: string; readonly key: Key; readonly timeout: number; readonly all: boolean }
     readonly answer: Lookup
@@ -43,13 +43,13 @@ export interface Calls {
 }
 
 export interface Lookup {
-  /** `host:port` of each peer found, in the order in which they came. */
+  /** `host:port` of each peer, in the order of their discovery. */
   readonly peers: readonly string[]
-  /** Until the first peer, or until the end if there was none. */
+  /** The time until the first peer, or until the end if there was none. */
   readonly took: number
 }
 
-/** What a process has used since it began, and what its nodes are at now. */
+/** What a process has used since its start, and the present state of its nodes. */
 export interface Usage {
   readonly cpu: number
   readonly residentMebibytes: number

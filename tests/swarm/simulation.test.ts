@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Phase, type SimulationOptions, simulate } from './simulation.ts'
 
-/** A cluster of a hundred nodes; takes half an hour of two cores. */
+/** A cluster of a hundred nodes; takes half an hour on two cores. */
 const FULL: SimulationOptions = {
   seed: 1,
   nodes: 100,
@@ -16,7 +16,7 @@ const FULL: SimulationOptions = {
   lookupRate: 30,
   workers: ['node', 'node', 'node'],
 }
-/** What two busy cores do in two minutes. */
+/** As much as two busy cores do in two minutes. */
 const SMALL: SimulationOptions = {
   ...FULL,
   nodes: 24,
@@ -30,9 +30,9 @@ const SMALL: SimulationOptions = {
 }
 const isFull = process.env.SWARM_SIZE === 'full'
 /**
- * The share of lookups that must find a holder, and the milliseconds within which a new digest must be found and a withdrawn one
- * must not be found any more. The full size runs on a machine of its own; in the small one, others on the same cores delay
- * some answers too long.
+ * The share of lookups that must find a holder, and the milliseconds within which a new digest must be found and a withdrawn one must
+ * be gone. The full size has a machine of its own; in the small one, other work on the same cores delays some answers for too
+ * long.
  */
 const EXPECTED = isFull
   ? { still: { recall: 0.999, findable: 1_000, gone: 2_000 }, churn: { recall: 0.99, findable: 1_000, gone: 2_000 } }
@@ -41,7 +41,7 @@ const EXPECTED = isFull
 const overrides = JSON.parse(process.env.SWARM_SIMULATION ?? '{}') as Partial<SimulationOptions>
 const options: SimulationOptions = { ...(isFull ? FULL : SMALL), ...overrides }
 
-test('swarm: what is held is found, while nothing changes and while nodes are replaced', async () => {
+test('swarm: lookups find what nodes hold, while nothing changes and while nodes are replaced', async () => {
   console.log(JSON.stringify(options))
   const report = await simulate({ ...options, tell: (line) => console.log(line) })
   const { young, still, churn, records, residentMebibytes, exits } = report

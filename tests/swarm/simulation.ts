@@ -1,4 +1,4 @@
-/** The phases of a simulation: a swarm comes up, is asked, and changes while it is asked; and what was seen. */
+/** The phases of a simulation: a swarm starts, answers lookups, and changes while it answers; and the observations. */
 import type { RuntimeName } from '../../lib/platform/runtime.ts'
 import { quantile } from '../bench/figures.ts'
 import { AddressBlock } from './addresses.ts'
@@ -11,20 +11,20 @@ export interface SimulationOptions {
   readonly seed: number
   readonly nodes: number
   readonly digests: number
-  /** Part of a node's digests (0 to 1) that others hold too. */
+  /** The share of a node's digests (0 to 1) that others also hold. */
   readonly shared: number
-  /** Milliseconds for a node to announce all of them. */
+  /** Milliseconds in which a node announces all of them. */
   readonly settleTimeout: number
   /** Lookups while nothing changes. */
   readonly lookups: number
-  /** Single digests added and withdrawn again, in each of the two phases. */
+  /** How many single digests to add and withdraw again in each of the two phases. */
   readonly probes: number
-  /** Seconds of churn, and the part of the nodes (0 to 1) that are replaced each minute. */
+  /** Seconds of churn, and the share of the nodes (0 to 1) to replace each minute. */
   readonly churnSeconds: number
   readonly churn: number
   /** Lookups per second during churn. */
   readonly lookupRate: number
-  /** Runtimes of the processes that host the nodes. */
+  /** The runtimes of the processes that host the nodes. */
   readonly workers: readonly RuntimeName[]
   readonly tuning?: Tuning | undefined
   /** Called with the progress, in words. */
@@ -55,17 +55,17 @@ export interface Phase {
 
 export interface SimulationReport {
   readonly announcements: number
-  /** Seconds that it took all nodes together, and CPU milliseconds of the whole swarm for each announcement. */
+  /** The seconds for all nodes together, and the whole swarm's CPU milliseconds per announcement. */
   readonly announceSeconds: number
   readonly announceCpu: number
-  /** From the moment when everything is announced, while nodes that came up together still learn of each other. */
+  /** Lookups after everything is announced, while nodes that started together still get to know each other. */
   readonly young: Recall
   readonly still: Phase
   readonly churn: Phase & {
     readonly replaced: number
-    /** Nodes that stopped in an orderly way, but could not withdraw everything in time. */
+    /** Nodes that stopped gracefully, but could not withdraw everything in time. */
     readonly incomplete: number
-    /** Milliseconds from joining until all was announced, of nodes that came in. */
+    /** Milliseconds from joining until everything was announced, of new nodes. */
     readonly settleTimes: readonly number[]
   }
   readonly records: readonly number[]
@@ -74,16 +74,16 @@ export interface SimulationReport {
   readonly exits: readonly (number | null)[]
 }
 
-/** Milliseconds for one lookup: more than a mirror allows, since here many nodes share two cores. */
+/** Milliseconds for one lookup: more than a mirror allows, since many nodes share two cores here. */
 const LOOKUP_TIMEOUT = 2_000
-/** A new digest that is not found after this, or a withdrawn one that still is, is a failure. */
+/** It is a failure if a new digest is not found, or a withdrawn one still is, after this many milliseconds. */
 const PROBE_TIMEOUT = 10_000
-/** Nodes that come up at the same time. */
+/** How many nodes start at the same time. */
 const STARTING = 10
-/** Milliseconds until a swarm that has come up within seconds counts as still, and lookups a second until then. */
+/** Milliseconds until a swarm that started within seconds counts as settled, and lookups per second until then. */
 const YOUNG = 15_000
 const YOUNG_RATE = 40
-/** Lookups that are under way at the same time while nothing changes. */
+/** How many lookups run at the same time while nothing changes. */
 const ASKING = 4
 
 /** @throws when a node does not come up, a lookup fails, or a probe is not found at all */
@@ -130,7 +130,7 @@ async function comeUp(swarm: SimulatedSwarm, { nodes, settleTimeout }: Simulatio
   const joined = [first, ...(await inParallel(nodes - 1, STARTING, () => swarm.join()))]
   const before = cpuOf(await swarm.usage())
   const begin = performance.now()
-  // All at once, as when a whole cluster is started.
+  // All at once, as when a whole cluster starts.
   await Promise.all(joined.map((node) => swarm.announce(node, settleTimeout)))
   const took = performance.now() - begin
   const announcements = joined.reduce((sum, node) => sum + countOf(node.content), 0)
@@ -177,7 +177,7 @@ async function churnPhase(swarm: SimulatedSwarm, options: SimulationOptions): Pr
   return { recall, probes: found, replaced, incomplete, settleTimes }
 }
 
-/** Asks a node for a digest that another one holds, and counts. */
+/** Asks a node for a digest that another one holds, and counts the result. */
 class RecallCount implements Recall {
   readonly #swarm: SimulatedSwarm
   readonly strangers: string[] = []
@@ -204,7 +204,7 @@ class RecallCount implements Recall {
     }
     const { peers, took } = lookup
     this.strangers.push(...this.#swarm.strangersAmong(peers, name))
-    // A node that has stopped meanwhile need not be found, nor answer.
+    // A node that has stopped in the meantime need neither be found nor answer.
     if (isGone(holder) || isGone(asker)) return
     this.asked++
     if (!this.#swarm.settled.some((node) => peers.includes(node.at))) {
@@ -216,7 +216,7 @@ class RecallCount implements Recall {
   }
 }
 
-/** Adds a digest to a node until another one finds it, and removes it until a third one does not. */
+/** Adds a digest to a node until another node finds it, and removes it until a third one no longer does. */
 async function probeInto(probes: Probes, swarm: SimulatedSwarm, count: number): Promise<void> {
   const { findable, gone } = probes as { findable: number[]; gone: number[] }
   for (let done = 0; done < count; done++) {
@@ -235,7 +235,7 @@ async function probeInto(probes: Probes, swarm: SimulatedSwarm, count: number): 
       await holder.worker.call('withdraw', change)
       gone.push(await elapsedUntil('a withdrawn digest is not found', async () => !(await seen())))
     } catch (error) {
-      // The holder has been replaced meanwhile, or the node that looked for it.
+      // The holder, or the node that looked for the digest, has been replaced in the meantime.
       if (!isGone(holder) && swarm.nodes.every((node) => !isGone(node))) throw error
     }
   }
@@ -264,7 +264,7 @@ async function inParallel<T>(count: number, lanes: number, body: () => Promise<T
   return results
 }
 
-/** Begins `body` so many times a second, in even steps, until the end; waits for all that were begun. */
+/** Starts `body` that many times per second, evenly, until the end; then waits for all of them. */
 async function atRate(perSecond: number, end: number, body: () => Promise<void>): Promise<void> {
   const running: Promise<void>[] = []
   if (perSecond <= 0) return

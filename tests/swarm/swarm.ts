@@ -6,26 +6,26 @@ import { countOf, holds, type KeyName, type KeyRange, makeContent, nameAt } from
 import type { Ending, Lookup, Tuning, Usage } from './protocol.ts'
 import type { WorkerProcess } from './worker-process.ts'
 
-/** Bootstrap nodes of a new node: a few, as a deployment would list them. */
+/** How many bootstrap nodes a new node has: a few, as in a deployment. */
 const BOOTSTRAP = 3
 
 export interface SwarmOptions {
   readonly seed: number
-  /** Digests that each node holds, and the part of them (0 to 1) that it shares with others. */
+  /** How many digests each node holds, and the share of them (0 to 1) that others also hold. */
   readonly digests: number
   readonly shared: number
   readonly tuning?: Tuning | undefined
 }
 
-/** One node, and the truth of what it holds. */
+/** One node, and what it really holds. */
 export class SimulatedNode {
   readonly name: string
   readonly address: NodeAddress
   readonly worker: WorkerProcess
   readonly content: readonly KeyRange[]
-  /** Digests added one by one after the others, in a set of the node's own. */
+  /** Digests added one by one later, in the node's own set. */
   added = 0
-  /** `settled`: all that it holds has reached the swarm; `gone`: it stops or has stopped. */
+  /** `settled`: everything that it holds has reached the swarm; `gone`: it stops or has stopped. */
   state: 'starting' | 'announcing' | 'settled' | 'gone' = 'starting'
 
   constructor(name: string, address: NodeAddress, worker: WorkerProcess, content: readonly KeyRange[]) {
@@ -39,12 +39,12 @@ export class SimulatedNode {
     return `${this.address.host}:${this.address.port}`
   }
 
-  /** Whether it holds the digest, or did at some time. */
+  /** Whether it holds the digest, or once did. */
   everHeld(name: KeyName): boolean {
     return holds(this.content, name) || (name.set === this.#addedSet && name.index < this.added)
   }
 
-  /** A digest that no node has had so far. */
+  /** A digest that no node has ever had. */
   nextAdded(): KeyRange {
     const from = this.added++
     return { set: this.#addedSet, from, to: from + 1 }
@@ -111,7 +111,7 @@ export class SimulatedSwarm {
     return asker.worker.call('lookup', { node: asker.name, key, timeout, all: true })
   }
 
-  /** Whether the addresses all belong to nodes that hold the digest, or did. */
+  /** Whether all addresses belong to nodes that hold the digest, or once did. */
   strangersAmong(peers: readonly string[], name: KeyName): string[] {
     const byAddress = new Map(this.nodes.map((node) => [node.at, node]))
     return peers.filter((peer) => byAddress.get(peer)?.everHeld(name) !== true)

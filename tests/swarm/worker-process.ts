@@ -18,7 +18,7 @@ const COMMANDS: Readonly<Record<RuntimeName, readonly [string, ...string[]]>> = 
 type Ask<Calls, Name extends keyof Calls> = Calls[Name] extends { readonly ask: infer Ask } ? Ask : never
 type Answer<Calls, Name extends keyof Calls> = Calls[Name] extends { readonly answer: infer Answer } ? Answer : never
 
-/** A process that answers calls (see lines.ts); without a program of its own, one that hosts nodes of a swarm. */
+/** A process that answers calls (see lines.ts); by default one that hosts nodes of a swarm. */
 export class WorkerProcess<Calls extends object = NodeCalls> {
   readonly runtime: RuntimeName
   readonly #child: ChildProcess
@@ -37,7 +37,7 @@ export class WorkerProcess<Calls extends object = NodeCalls> {
     })
     if (this.#child.stdout === null) throw new Error('the standard output of a worker is not a pipe')
     createInterface({ input: this.#child.stdout }).on('line', (line) => this.#take(JSON.parse(line) as Response))
-    // A worker that is killed may be in the middle of a call; its calls fail because it has ended.
+    // A worker may be killed in the middle of a call. Its calls then fail because it has ended.
     this.#child.stdin?.on('error', () => undefined)
   }
 
@@ -56,7 +56,7 @@ export class WorkerProcess<Calls extends object = NodeCalls> {
     return (await waiting.promise) as Answer<Calls, Name>
   }
 
-  /** Ends it at once, with all its nodes, as a power cut would. */
+  /** Ends it at once with all its nodes, like a power cut. */
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL')
     await this.#exited

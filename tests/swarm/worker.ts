@@ -1,4 +1,4 @@
-// Many nodes of a swarm in one process, which takes commands on its standard input: see protocol.ts.
+// Many nodes of a swarm in one process, which reads commands from its standard input: see protocol.ts.
 import process from 'node:process'
 import { createLogger } from '../../lib/observe/log.ts'
 import { BEAT, systemClock } from '../../lib/platform/clock.ts'
@@ -13,7 +13,7 @@ import { type Handlers, serveCalls } from './lines.ts'
 import { watchNodes } from './probe.ts'
 import type { Calls } from './protocol.ts'
 
-/** Milliseconds that a mirror gives to withdrawing everything when it stops. */
+/** Milliseconds that a stopping mirror has to withdraw everything. */
 const WITHDRAW_TIMEOUT = 5_000
 const READY_TIMEOUT = 60_000
 
@@ -39,7 +39,7 @@ const calls: Handlers<Calls> = {
     const begin = performance.now()
     const files = dataDir === undefined ? undefined : await createNodeFiles(dataDir, log)
     const router = await joinSwarm(
-      // Nodes of one machine would all do at one moment what the nodes of a cluster do each by itself.
+      // Otherwise the nodes of this machine would all do at once what the nodes of a cluster do independently.
       { log, files, clock: { ...systemClock, offset: Math.random() * BEAT } },
       {
         ...tuning,
