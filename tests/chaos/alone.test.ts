@@ -1,4 +1,4 @@
-/** Pulls during which all peers vanish: what is left then is upstream, or nothing. On all three runtimes. */
+/** Pulls during which all peers vanish, so that only upstream is left, or nothing. On all three runtimes. */
 import assert from 'node:assert/strict'
 import { after, afterEach, before, test } from 'node:test'
 import { type NodeOptions, type PushedImage, testCluster, until } from '../e2e/harness/index.ts'
@@ -16,12 +16,12 @@ import {
 import { Report } from './support/report.ts'
 
 const MB = 1_000_000
-/** One layer: what upstream is asked for can be told to the byte. */
+/** One layer, so that the bytes from upstream can be counted exactly. */
 const LAYER = 60 * MB
-/** What each holder may send, and upstream as well, in bytes per second. */
+/** What each holder, and upstream, may send, in bytes per second. */
 const RATE = 20 * MB
 const MIDDLE = 10 * MB
-/** How long a pull that nobody can serve any more may take to fail, in milliseconds: containerd asks three times more. */
+/** How long a pull that nobody can serve may take to fail, in milliseconds: containerd asks three more times. */
 const FAILURE_BOUND = 30_000
 
 const askers: readonly NodeOptions[] = (['node', 'deno', 'bun'] as const).map((runtime) => ({ name: runtime, runtime }))
@@ -37,7 +37,7 @@ before(async () => {
   for (const { network } of [...holders, registry]) await network.shape('out', RATE)
 })
 
-/** Every test begins with holders that serve and askers that have nothing, however the one before has ended. */
+/** Every test begins with holders that serve and askers that have nothing, however the one before ended. */
 afterEach(async () => {
   await startHolders()
   for (const { name } of askers) await forget(cluster.node(name), image)
@@ -59,7 +59,7 @@ for (const { name } of askers) {
 
   let undisturbed: Outcome | undefined
 
-  test(`alone on ${name}: the pull goes on upstream at the offset`, async () => {
+  test(`alone on ${name}: the pull continues upstream at the offset`, async () => {
     await untilHeldBy(cluster, image, { holders, askers: [asker] })
     undisturbed = await pullUnder(cluster, { what: 'nothing', asker, image })
     report.add(undisturbed)
@@ -74,7 +74,7 @@ for (const { name } of askers) {
     })
     report.add(outcome, { undisturbed: undisturbed.ms })
     assert.deepEqual(await asker.wrongFiles(image.reference, image), [])
-    // Manifest and configuration came from peers before.
+    // Manifest and configuration came from peers earlier.
     assert.deepEqual(
       outcome.upstream.map(({ method, status, target }) => ({
         method,
@@ -87,7 +87,7 @@ for (const { name } of askers) {
     assert.ok(bytes <= LAYER - MIDDLE + MB, `${bytes} bytes from upstream`)
   })
 
-  test(`alone on ${name}: without upstream the pull fails in time, and the next is right once a peer is back`, async () => {
+  test(`alone on ${name}: without upstream the pull fails in time, and the next one succeeds once a peer is back`, async () => {
     await untilHeldBy(cluster, image, { holders, askers: [asker] })
     const [before, counted] = [await asker.network.carried(), await countsOf(asker)]
     await registry.whileDown(async () => {

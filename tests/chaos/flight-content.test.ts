@@ -1,4 +1,4 @@
-/** Flights of content that upstream lacks, and of bytes that are wrong. */
+/** Flights of content that upstream lacks, and of wrong bytes. */
 import assert from 'node:assert/strict'
 import { open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -18,15 +18,15 @@ import {
 
 const MB = 1_000_000
 const LAYER = 40 * MB
-/** Longest time for a pull, in milliseconds: one node alone takes 4 s. */
+/** The longest time for a pull, in milliseconds: a single node takes 4 s. */
 const BOUND = 60_000
 /**
- * Longest time until all fail that wait for content that upstream lacks, in seconds. The mirror sees that containerd was
- * refused when containerd removes its files: at once, or 3 s later on a busy machine. It takes two of them.
+ * The longest time until all pulls of content that upstream lacks fail, in seconds. The mirror sees that upstream refused
+ * containerd when containerd removes its files: at once, or 3 s later on a busy machine. It takes two such removals.
  */
 const REFUSED = 12
 
-/** How many images leave the registry for the next try of all after wrong bytes, and how often bytes are changed. */
+/** How many images may leave the registry when all try again after wrong bytes, and how often bytes change. */
 const MOST_AGAIN = 1.6
 const CHANGES = 8
 
@@ -36,7 +36,7 @@ const node = (name: string) => cluster.node(name)
 const report: string[] = []
 after(() => console.log(`\n${report.join('\n')}\n`))
 
-test('flight: of content that upstream lacks, every pull fails, none hangs, and nobody is asked twice', async () => {
+test('flight: when upstream lacks content, every pull fails, none hangs, and nobody is asked twice', async () => {
   const image = await registry.push(
     await cluster.makeImage({ seed: 'lacking', layers: [2 * MB, MB] }),
     'team/lacking:v1',
@@ -48,7 +48,7 @@ test('flight: of content that upstream lacks, every pull fails, none hangs, and 
     pulls = await Promise.all(nodes.map((puller) => timedPull(puller, image, { timeoutMs: BOUND })))
   })
   report.push(`upstream lacks a layer: ${shown(pulls)}`)
-  // If the mirror had told containerd to ask again, by a body without a byte, containerd reports that instead of what came then.
+  // If the mirror made containerd ask again, by a body without a byte, containerd would report that instead of the later answer.
   for (const { name, error } of pulls) assert.match(String(error), /not.?found|unexpected EOF/i, name)
   assert.ok(Math.max(...pulls.map(({ seconds }) => seconds)) < REFUSED)
   const asked = requests.filter(({ method, target }) => method === 'GET' && target.includes(missing))
@@ -62,7 +62,7 @@ for (const [what, broken] of [
   ['the leader', 'a'],
   ['one in the middle', 'c'],
 ] as const) {
-  test(`flight: wrong bytes in the files of ${what}: nobody else takes them, and the next try of all is right`, async () => {
+  test(`flight: wrong bytes in the files of ${what} reach nobody else, and the next try of all is right`, async () => {
     const image = await registry.push(
       await cluster.makeImage({ seed: `wrong bytes of ${what}`, layers: [LAYER] }),
       `team/wrong-${broken}:v1`,
@@ -74,7 +74,7 @@ for (const [what, broken] of [
       await untilIngested(puller, image, 1)
     }
     await untilIngested(node(broken), image, LAYER / 4)
-    // Its followers have yet to get what comes after that.
+    // Its followers have not read what comes after that.
     await corruptWhatComes(node(broken), layer)
     const first = await Promise.all(pulls)
     report.push(`wrong bytes of ${what}: ${shown(first)}`)
@@ -86,7 +86,7 @@ for (const [what, broken] of [
     )
     assert.ok(
       first.some(({ error }) => error !== undefined),
-      'nobody has got wrong bytes',
+      'nobody may get wrong bytes',
     )
     const [again, images] = await imagesDuring(cluster, image, () =>
       Promise.all(nodes.map((puller) => pullAgain(puller, image, BOUND))),
@@ -97,7 +97,7 @@ for (const [what, broken] of [
   })
 }
 
-/** Changes some of what containerd has just written of a blob, again and again, as a disk that breaks does. */
+/** Changes bytes that containerd has just written of a blob, again and again, like a failing disk. */
 async function corruptWhatComes(of: Node, digest: Digest): Promise<void> {
   const ingests = join(of.paths.root, 'io.containerd.content.v1.content', 'ingest')
   for (const name of await readdir(ingests)) {
@@ -110,7 +110,7 @@ async function corruptWhatComes(of: Node, digest: Digest): Promise<void> {
         const { size } = await file.stat()
         return size > changed && size
       })
-      // Whoever follows may have read it before.
+      // A follower may have read it before.
       await file.write(flipped, 0, flipped.length, changed - flipped.length)
     }
     return

@@ -1,6 +1,6 @@
 /**
- * Flights among mirrors on all three runtimes, over TLS as by default, of which one may send half as much as the others: who joins
- * late, who is drained, what is pulled at the same time, and a network and a registry that fail.
+ * Flights among mirrors on all three runtimes, over TLS as by default; one of them may send half as much as the others. Nodes join
+ * late or are drained, several images are pulled at once, and the network or the registry fails.
  */
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
@@ -20,9 +20,9 @@ import {
 
 const MB = 1_000_000
 const LAYER = 40 * MB
-/** Longest time for a pull, in milliseconds: one node alone takes 4 s. */
+/** The longest time for a pull, in milliseconds: a single node takes 4 s. */
 const BOUND = 90_000
-/** Longest time until a pull fails whose registry is gone, in seconds. */
+/** The longest time until a pull fails when its registry is gone, in seconds. */
 const GONE = 45
 const SECRET: Secret = { username: 'team', password: 'pull-secret' }
 
@@ -48,7 +48,7 @@ const push = async (what: string, layers: readonly (number | { size: number; see
   await registry.push(await cluster.makeImage({ seed: what, layers }), `team/${what.replaceAll(' ', '-')}:v1`)
 const pull = (puller: Node, image: PushedImage) => timedPull(puller, image, { timeoutMs: BOUND })
 
-/** Lets all nodes pull, the others as soon as the first one has begun. */
+/** Lets all nodes pull: the others start as soon as the first one has begun. */
 async function pullAfter(image: PushedImage): Promise<Promise<Pulled>[]> {
   const [first = assert.fail(), ...others] = nodes
   const leads = pull(first, image)
@@ -59,10 +59,10 @@ async function pullAfter(image: PushedImage): Promise<Promise<Pulled>[]> {
 }
 
 /**
- * A fault in the middle of a flight in which all pulls are to become whole.
+ * A fault in the middle of a flight that every pull must survive.
  *
- * @param most images that leave the registry: 1.0 are usual, and 2 where the machine is so busy that nodes do not answer each other in
- *   time; what a node gets whose mirror is gone comes on top
+ * @param most images that leave the registry: 1.0 are usual, and 2 if the machine is so busy that nodes do not answer each other in
+ *   time; what a node without its mirror gets is extra
  */
 async function during(what: string, most: number, happens: () => Promise<unknown>): Promise<void> {
   const image = await push(what)
@@ -126,13 +126,13 @@ test('flight: three images at once, two of which share a layer', async () => {
   for (const image of images) await removeEverywhere(cluster, image)
 })
 
-test('flight: a mirror that follows, and is followed, is drained by SIGTERM', async () => {
+test('flight: SIGTERM drains a mirror that follows and is followed', async () => {
   await during('a drained mirror', 2.2, async () => assert.equal(await node('c').mirror.stop(), 0))
 })
 
-test('flight: the mirror is killed that keeps the claims', async () => {
+test('flight: the mirror that keeps the claims is killed', async () => {
   await during('a killed keeper', 3.2, async () => {
-    // What it is when the leader's mirror is killed, another test shows.
+    // Another test kills the leader's mirror.
     const kept = async (name: string) => /^swarmirror_flight_kept [1-9]/m.test(await metricsOf(node(name)))
     for (const name of ['e', 'd', 'c', 'b', 'a']) {
       if (!(await kept(name))) continue
@@ -140,7 +140,7 @@ test('flight: the mirror is killed that keeps the claims', async () => {
       await node(name).mirror.kill()
       return
     }
-    assert.fail('nobody keeps a claim')
+    assert.fail('nobody keeps the claim')
   })
 })
 
@@ -148,7 +148,7 @@ test('flight: the registry is restarted', async () => {
   await during('a restarted registry', 2.2, () => registry.daemon.restart('kill'))
 })
 
-test('flight: members that cannot reach each other split, and every pull is whole', async () => {
+test('flight: members that cannot reach each other split into two flights, and every pull succeeds', async () => {
   const sides = [nodes.slice(0, 2), nodes.slice(2)]
   const routes = async (what: 'add' | 'delete') => {
     for (const [index, side] of sides.entries())
@@ -164,12 +164,12 @@ test('flight: members that cannot reach each other split, and every pull is whol
   await routes('delete')
   report.push(`split members: ${images.toFixed(2)} images; ${shown(pulls)}`)
   await assertWhole(cluster, image, pulls)
-  // The keepers of a digest may all be on the other side, until their absence is noticed.
+  // The keepers of a digest may all be on the other side, until the members notice their absence.
   assert.ok(images <= 4.2, `${images.toFixed(2)} images left the registry`)
   await removeEverywhere(cluster, image)
 })
 
-test('flight: a node without permission upstream fails alone, at once', async () => {
+test('flight: only a node without permission upstream fails, and at once', async () => {
   const locked = cluster.locked('basic')
   locked.lock.setSecrets([SECRET])
   const image = await locked.push(await cluster.makeImage({ seed: 'locked', layers: [10 * MB] }), 'team/locked:v1')
@@ -181,7 +181,7 @@ test('flight: a node without permission upstream fails alone, at once', async ()
   )
   report.push(`without permission: ${shown(pulls)}`)
   const denied = pulls.find(({ name }) => name === 'c') ?? assert.fail()
-  // containerd 2 tells what the mirror has answered.
+  // containerd 2 reports the mirror's answer.
   assert.match(String(denied.error), /401|403|authoriz|not found/i)
   await assertWhole(
     cluster,
@@ -201,7 +201,7 @@ test('flight: when the registry is gone, every pull fails, and none hangs', asyn
   report.push(`the registry is gone: ${shown(pulls)}`)
   for (const { name, error } of pulls) assert.ok(error !== undefined, name)
   assert.ok(Math.max(...pulls.map(({ seconds }) => seconds)) < GONE)
-  // And the next try is whole.
+  // The next try succeeds.
   await until('the nodes to try again', async () => {
     const again = await Promise.all(nodes.map((puller) => pull(puller, image)))
     report.push(`the next try: ${shown(again)}`)

@@ -1,9 +1,9 @@
 /**
- * A soak of rollouts: five nodes on all three runtimes pull a new image at about the same time, and one of them, or the registry,
- * comes to harm at a random moment. No wrong byte, no hang, no growth.
+ * A soak of rollouts: five nodes on all three runtimes pull a new image at about the same time, and at a random moment one of them,
+ * or the registry, fails. No wrong byte, no hang, no growth.
  *
- * SOAK_ROLLOUTS says how many (6 unless given), SOAK_SEED what happens (the same unless given), though not at the same microsecond;
- * with an even one the nodes speak without TLS.
+ * SOAK_ROLLOUTS sets how many rollouts there are (6 by default). SOAK_SEED decides what happens, though not to the microsecond; the
+ * default is fixed. With an even seed the nodes speak without TLS.
  */
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
@@ -17,13 +17,13 @@ import { assertWhole, imagesDuring, removeEverywhere, shapeLinks, shown, timedPu
 const ROLLOUTS = Number(process.env.SOAK_ROLLOUTS ?? 6)
 const SEED = Number(process.env.SOAK_SEED ?? 1)
 const MB = 1_000_000
-/** Bytes of an image, in one to four layers: directly, all five together take 12 s for it. */
+/** Bytes of an image, in one to four layers: without mirrors, all five together take 12 s for it. */
 const IMAGE = 30 * MB
-/** Longest for which a node may be later than the first one, and for which a fault is waited with, in milliseconds. */
+/** The longest delay of a node after the first one, and of a fault, in milliseconds. */
 const SPREAD = 1_500
-/** Longest time for a pull, in milliseconds. */
+/** The longest time for a pull, in milliseconds. */
 const BOUND = 90_000
-/** Descriptors and MiB that a mirror that lives through all may have more in the end than after its first pull. */
+/** How many more descriptors and MiB than after its first pull a mirror may have in the end, if it runs all the time. */
 const MORE_DESCRIPTORS = 24
 const MORE_MEMORY = 160
 
@@ -42,7 +42,7 @@ const cluster = await testCluster({
   registry: true,
 })
 const { registry, nodes } = cluster
-/** Their mirrors may be paused, but never end. */
+/** Nodes whose mirrors may be paused, but never end. */
 const lasting = nodes.slice(0, 3)
 const mortal = nodes.slice(3)
 await shapeLinks(cluster)
@@ -51,7 +51,7 @@ after(() => console.log(`\nSOAK_SEED=${SEED} SOAK_ROLLOUTS=${ROLLOUTS}\n${report
 
 interface Fault {
   readonly what: string
-  /** The node that may come to nothing; the pulls of all others must be whole. */
+  /** The node whose pull may fail; all others must succeed. */
   readonly spared?: Node
   readonly happens: (stop: AbortController) => Promise<unknown> | unknown
   readonly heals?: () => Promise<unknown>
@@ -128,7 +128,7 @@ test('flight soak: no wrong byte, no hang, no growth while nodes fail in rollout
     await assertWhole(cluster, image, pulls)
     if (fault.spared !== undefined) {
       const { spared } = fault
-      await until(`${spared.name} to have it, too`, async () => {
+      await until(`${spared.name} to have it too`, async () => {
         const { error } = await timedPull(spared, image, { timeoutMs: BOUND })
         return error === undefined
       })
@@ -138,7 +138,7 @@ test('flight soak: no wrong byte, no hang, no growth while nodes fail in rollout
     if (rollout === 0) first = lasting.map(usage)
   }
   const grown = (node: Node, at: number) => usage(node).descriptors - (first[at]?.descriptors ?? 0)
-  await until('the descriptors to be those of the beginning', () =>
+  await until('the number of descriptors to return to that of the beginning', () =>
     lasting.every((node, at) => grown(node, at) <= MORE_DESCRIPTORS),
   )
   for (const [at, node] of lasting.entries()) {

@@ -1,4 +1,4 @@
-/** Flights of which a part fails: the others go on, and little more than one image leaves the registry. */
+/** Flights in which one node fails: the others go on, and little more than one image leaves the registry. */
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { type Node, requestsFor, until } from '../e2e/harness/index.ts'
@@ -14,11 +14,11 @@ import {
 } from './support/rollout.ts'
 
 const MB = 1_000_000
-/** One layer, so that who leads and who follows is one line: a, b, c, d, e. */
+/** One layer, so that the nodes form one line from the leader on: a, b, c, d, e. */
 const LAYER = 80 * MB
 /** How much of the layer the leader has when the fault happens. */
 const MIDDLE = 40 * MB
-/** Longest time for any of it, in milliseconds: one node alone takes 7 s. */
+/** The longest time for any step, in milliseconds: a single node takes 7 s. */
 const BOUND = 90_000
 
 const cluster = await fiveNodes()
@@ -30,17 +30,17 @@ after(() => console.log(`\n${report.join('\n')}\n`))
 interface Fault {
   readonly what: string
   readonly happens: (cancel: (name: string) => void) => Promise<unknown> | unknown
-  /** Makes it good again, when all pulls are over. */
+  /** Undoes the fault when all pulls are over. */
   readonly heals?: () => Promise<unknown>
   /** Nodes whose pull may fail. */
   readonly mayFail?: readonly string[]
-  /** A node whose containerd has no mirror any more: it gets the rest of the layer from the registry. */
+  /** A node whose containerd loses its mirror: it gets the rest of the layer from the registry. */
   readonly alone?: string
 }
 
 /**
- * How many images may leave the registry beside what a node gets that is alone. 1.00 to 1.06 are usual. What the leader is ahead of
- * the others leaves it twice: on a busy machine that is up to a quarter of the layer.
+ * How many images may leave the registry, not counting what a node without its mirror gets. 1.00 to 1.06 are usual. The bytes by
+ * which the leader is ahead of the others leave it twice: on a busy machine that is up to a quarter of the layer.
  */
 const MOST = 1.4
 
@@ -91,7 +91,7 @@ for (const [index, { what, happens, heals, mayFail = [], alone }] of FAULTS.entr
     const pull = (puller: Node) =>
       timedPull(puller, image, { signal: stops.get(puller.name)?.signal ?? assert.fail(), timeoutMs: BOUND })
     const pulls: Promise<Pulled>[] = []
-    /** The part of the layer that the node that is alone lacks when it is. */
+    /** The part of the layer that a node still lacks when it loses its mirror. */
     let rest = 0
     let done: Pulled[] = []
     let images = 0
@@ -101,7 +101,7 @@ for (const [index, { what, happens, heals, mayFail = [], alone }] of FAULTS.entr
           pulls.push(pull(puller))
           await until(`${puller.name} to have begun`, async () => (await puller.ingested(layer)) > 0)
         }
-        assert.ok((await node('a').ingested(layer)) > 0, 'the leader has all before the others have begun')
+        assert.ok((await node('a').ingested(layer)) > 0, 'the leader has the whole layer before the others begin')
         await untilIngested(node('a'), image, MIDDLE)
         if (alone !== undefined) rest = 1 - (await node(alone).ingested(layer)) / LAYER
         await happens((name) => stops.get(name)?.abort(new Error('cancelled')))
@@ -120,7 +120,7 @@ for (const [index, { what, happens, heals, mayFail = [], alone }] of FAULTS.entr
     await assertWhole(cluster, image, done)
     assert.ok(
       images <= MOST + rest,
-      `${images.toFixed(2)} images left the registry, ${rest.toFixed(2)} for who is alone`,
+      `${images.toFixed(2)} images left the registry, ${rest.toFixed(2)} for the node without its mirror`,
     )
     await removeEverywhere(cluster, image)
   })

@@ -1,6 +1,6 @@
 /**
- * Pulls that begin when one of two holders has just been lost, and nobody knows it yet: what that costs is at most one hedging
- * delay, not one for each of the image's many blobs. On all three runtimes.
+ * Pulls that begin just after one of two holders was lost, before anybody knows it. This costs at most one hedging delay, not one
+ * for each of the image's many blobs. On all three runtimes.
  */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
@@ -9,14 +9,14 @@ import { LONGEST_PACKET } from './support/experiment.ts'
 import { Report } from './support/report.ts'
 import { assertFromPeers, Scene } from './support/scene.ts'
 
-/** Many blobs, of which about half would be asked of either holder. */
+/** Many blobs: the asker would ask each holder for about half of them. */
 const LAYERS: readonly number[] = Array.from({ length: 48 }, () => 100_000)
 /**
- * Most requests of a pull that may have waited for a hedging delay. Half of some 52 would if each had to find out anew; what it
- * takes to learn is one for each that containerd sends at the same time (3), and one in twenty is hedged in any case.
+ * The most requests of a pull that may wait for a hedging delay. Half of some 52 would wait if each had to find out by itself. One
+ * for each that containerd sends at the same time (3) is enough to learn, and one in twenty is hedged in any case.
  */
 const MOST_HEDGES = 16
-/** How often that is tried: a busy machine hedges more at times, what has to find out anew does so every time. */
+/** How often to try: a busy machine sometimes hedges more, a mirror that does not learn always does. */
 const TRIES = 3
 
 const askers: readonly NodeOptions[] = (['node', 'deno', 'bun'] as const).map((runtime) => ({ name: runtime, runtime }))
@@ -46,7 +46,7 @@ for (const { name } of askers) {
   test(`lost on ${name}: undisturbed`, () => scene.undisturbed(asker))
 
   for (const [what, lose] of Object.entries(losses)) {
-    test(`lost on ${name}: one of two holders, just before the pull: ${what}`, async () => {
+    test(`lost on ${name}: one of two holders just before the pull: ${what}`, async () => {
       const hedges: number[] = []
       while (hedges.length < TRIES && (hedges.at(-1) ?? MOST_HEDGES + 1) > MOST_HEDGES) {
         const outcome = await scene.pull({ what, asker }, () => lose(lost))

@@ -1,7 +1,7 @@
 /**
- * Pulls from several holders whose links are a quarter of the asker's: all of them give, and one that is slow holds up no
- * other. How fast that is beside a pull from one of them is printed; what is checked holds on a busy machine, too. The mirrors
- * are on the runtime that E2E_RUNTIME names.
+ * Pulls from several holders whose links are a quarter of the asker's: all of them give, and a slow one holds up no other. The
+ * tests print how fast that is beside a pull from one holder, and check only what also holds on a busy machine. The mirrors run on
+ * the runtime that E2E_RUNTIME names.
  */
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'
@@ -10,7 +10,7 @@ import { forget, pullUnder, sizeOf, untilHeldBy } from './support/experiment.ts'
 
 const MB = 1_000_000
 const LAYERS: readonly number[] = [100 * MB]
-/** What each holder may send, and what an asker may get, in bytes per second: links of 100 and of 400 Mbit/s. */
+/** What each holder may send and an asker may receive, in bytes per second: links of 100 and 400 Mbit/s. */
 const RATE = 12.5 * MB
 const LINK = 50 * MB
 /** A holder with a link of 10 Mbit/s. */
@@ -22,7 +22,7 @@ const first = holders[0] ?? assert.fail()
 const last = holders.at(-1) ?? assert.fail()
 const [asker, other] = [cluster.node('asker'), cluster.node('other')]
 let image: PushedImage
-/** Bytes per microsecond of a single holder, which is pulled from first. */
+/** The speed of the first pull, from a single holder, in bytes per microsecond. */
 let one: number | undefined
 
 before(async () => {
@@ -37,7 +37,7 @@ before(async () => {
   for (const { network } of [asker, other]) await network.shape('in', LINK)
 })
 
-/** Has them pull, from peers alone, and says how fast their layers came, and which part of the bytes each holder has sent. */
+/** Lets the askers pull from peers only. Returns how fast their layers came, and which share of the bytes each holder sent. */
 async function pulls(from: readonly Node[], askers: readonly Node[]) {
   await untilHeldBy(cluster, image, { holders: from, askers })
   const sent = () => Promise.all(from.map(async ({ network }) => (await network.carried()).out))
@@ -65,20 +65,20 @@ async function pulls(from: readonly Node[], askers: readonly Node[]) {
   return { times, parts: given.map((bytes) => bytes / all) }
 }
 
-/** Seconds that transfers have taken at a node's mirror, without what its containerd does with them afterwards. */
+/** Seconds that a node's mirror has spent on transfers, without what its containerd does afterwards. */
 async function transferSeconds(node: Node): Promise<number> {
   const [, seconds] =
     /^swarmirror_transfer_seconds_sum\{outcome="complete"\} ([\d.e-]+)$/m.exec(await metricsOf(node)) ?? []
   return Number(seconds)
 }
 
-test('four holders give a quarter each, more or less', async () => {
+test('four holders give about a quarter each', async () => {
   const { parts, times } = await pulls(holders, [asker])
   for (const part of parts) assert.ok(part > 0.1, parts.join(', '))
   for (const by of times) assert.ok(by > 2, `${by} times as fast as from one`)
 })
 
-test('three holders give nearly all where a fourth one is slow', async () => {
+test('three holders give nearly everything when the fourth is slow', async () => {
   await last.network.shape('out', SLOW)
   try {
     const { parts, times } = await pulls(holders, [asker])
@@ -90,7 +90,7 @@ test('three holders give nearly all where a fourth one is slow', async () => {
   }
 })
 
-test('two askers get all of it at the same time, and one little faster than the other', async () => {
+test('two askers at the same time get everything, at about the same speed', async () => {
   const { times } = await pulls(holders, [asker, other])
   assert.ok(Math.min(...times) > Math.max(...times) / 3, times.join(', '))
 })

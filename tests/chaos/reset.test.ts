@@ -1,7 +1,7 @@
 /**
- * No body from the registry door ends in RST, on any runtime: containerd takes RST for the end of the pull, and FIN for a
- * reason to go on elsewhere. Mirrors on all three runtimes serve a real containerd each from one holder, to which
- * something happens; what their doors send is captured from the wire.
+ * No body from the registry door ends with RST, on any runtime: after RST containerd gives the pull up, after FIN it continues
+ * elsewhere. Mirrors on all three runtimes each serve a real containerd from one holder, to which something happens; tcpdump
+ * captures what their doors send.
  */
 import assert from 'node:assert/strict'
 import { truncate } from 'node:fs/promises'
@@ -22,19 +22,19 @@ import { forget, LONGEST_PACKET, PULL_BOUND, untilHeldBy } from './support/exper
 
 const MB = 1_000_000
 const LAYER = 45 * MB
-/** What the holder may send, in bytes per second, to three askers. */
+/** What the holder may send to the three askers, in bytes per second. */
 const RATE = 15 * MB
 /**
- * How much of the layer has come when something happens. Not more: an asker on Deno, which opens a connection for each piece
- * over TLS, gets the least of the shared link, and the others must not be through by then.
+ * How many bytes of the layer have come when something happens. Not more: an asker on Deno, which opens a TLS connection for each
+ * piece, gets the smallest share of the link, and the others must not be done by then.
  */
 const MIDDLE = 1 * MB
-/** Where the layer gets a wrong byte: not yet read then. */
+/** Where the layer gets a wrong byte: nobody has read it yet. */
 const WRONG_PLACE = 40 * MB
 const DOOR = 5000
 /** curl's exit code for a body that ended early with FIN. RST would be 56. */
 const PARTIAL_FILE = 18
-/** curl's exit code for a time that is over. */
+/** curl's exit code when its time is over. */
 const TIMED_OUT = 28
 
 const runtimes: readonly NodeOptions[] = (['node', 'deno', 'bun'] as const).map((runtime) => ({
@@ -54,7 +54,7 @@ before(async () => {
   await holder.pull(image.reference)
 })
 
-/** What else makes the holder whole again. */
+/** Further steps that repair the holder. */
 const repairs: (() => Promise<void>)[] = []
 
 afterEach(async () => {
@@ -67,7 +67,7 @@ afterEach(async () => {
   await forEachAsker((asker) => forget(asker, image))
 })
 
-/** Captures what the doors send while `work` is done. */
+/** Captures what the doors send while `work` runs. */
 async function captured(work: () => Promise<void>): Promise<Flow[][]> {
   const captures = await forEachAsker(({ network }) => Capture.start(network, DOOR))
   try {
@@ -80,25 +80,25 @@ async function captured(work: () => Promise<void>): Promise<Flow[][]> {
 }
 
 /**
- * Checks that each door has ended a connection by FIN, and none by RST after the first byte of an answer. (A connection that
- * the kernel had taken for a mirror that was gone before it saw the request is refused by RST: the next host is asked then.)
+ * Checks that each door has ended a connection with FIN, and none with RST after the first byte of an answer. (If the kernel has
+ * accepted a connection for a mirror that dies before it sees the request, RST ends it: containerd then asks the next host.)
  *
- * @param isBroken whether a body of that asker must have ended early
+ * @param isBroken whether a body for that asker must have ended early
  */
 function assertEndedByFin(flows: readonly Flow[][], isBroken: (asker: Node) => boolean = () => true): void {
   for (const [index, ends] of flows.map((flows) => flows.filter(({ sent }) => sent > 0)).entries()) {
     const asker = askers[index] ?? assert.fail('no asker')
     const { runtime } = asker
-    assert.ok(!isBroken(asker) || ends.some(({ end }) => end === 'FIN'), `${runtime}: expected an end by FIN`)
+    assert.ok(!isBroken(asker) || ends.some(({ end }) => end === 'FIN'), `${runtime}: expected an end with FIN`)
     assert.deepEqual(
       ends.filter(({ end }) => end === 'RST'),
       [],
-      `${runtime}: ended by RST`,
+      `${runtime}: ended with RST`,
     )
   }
 }
 
-/** How many transfers of the layer's bytes from other nodes the asker's mirror has brought to their end since it was started. */
+/** How many transfers of the layer from other nodes the asker's mirror has completed since its start. */
 function completed({ mirror }: Node): number {
   return logLines(mirror).filter(
     ({ event, outcome, key, bytes }) =>
@@ -106,7 +106,7 @@ function completed({ mirror }: Node): number {
   ).length
 }
 
-/** Lets all askers pull from the holder, does `fault` in the middle of it, and checks how the bodies ended. */
+/** Lets all askers pull from the holder, runs `fault` in the middle, and checks how the bodies ended. */
 async function endEarly(fault: () => Promise<unknown>, { fails = false } = {}): Promise<void> {
   await untilHeldBy(cluster, image, { holders: [holder], askers })
   await holder.network.shape('out', RATE)
@@ -129,7 +129,7 @@ async function endEarly(fault: () => Promise<unknown>, { fails = false } = {}): 
         )
     })
   })
-  // Each containerd has gone on where the body had ended, or the body with another asker that had all of it by then.
+  // Each containerd has continued where the body ended, or its mirror has continued from another asker that had everything by then.
   const upstream = asked.filter(({ target, status }) => target.includes(layer()) && status === 206)
   assertEndedByFin(flows, ({ address }) => upstream.some(({ client }) => client === address))
   const wentOn = askers.filter(
@@ -139,11 +139,11 @@ async function endEarly(fault: () => Promise<unknown>, { fails = false } = {}): 
     wentOn.map(({ name }) => name),
     askers.map(({ name }) => name),
   )
-  assert.ok(upstream.length > 0, 'expected that somebody had to go on upstream')
+  assert.ok(upstream.length > 0, 'expected somebody to continue upstream')
   if (!fails) await forEachAsker(async (asker) => assert.deepEqual(await asker.wrongFiles(image.reference, image), []))
 }
 
-test('capture: tells an end by RST from an end by FIN', async () => {
+test('capture: distinguishes an end with RST from an end with FIN', async () => {
   const [{ network } = assert.fail('no asker')] = askers
   const script = `
     const server = require('net').createServer((socket) => socket.on('data', (data) =>
@@ -173,13 +173,13 @@ test('reset: the peer is cut off', () => endEarly(() => holder.network.cutOff())
 
 test("reset: the peer's large packets are lost", () => endEarly(() => holder.network.loseLarge(LONGEST_PACKET)))
 
-test('reset: the peer itself ends by RST', () => endEarly(() => holder.network.resetIncoming()))
+test('reset: the peer itself ends with RST', () => endEarly(() => holder.network.resetIncoming()))
 
 test('reset: the peer sends a wrong byte', async () => {
   const fault = async () => {
     repairs.push(async () => {
       await flipByte(holder, layer(), WRONG_PLACE)
-      // They would not ask the holder for this layer again for ten minutes.
+      // Otherwise they would not ask the holder for this layer for ten minutes.
       await forEachAsker(({ mirror }) => mirror.restart())
     })
     await flipByte(holder, layer(), WRONG_PLACE)
@@ -190,11 +190,11 @@ test('reset: the peer sends a wrong byte', async () => {
 test('reset: the serving mirror is killed in mid-body', () =>
   endEarly(() => forEachAsker(({ mirror }) => mirror.kill())))
 
-test('reset: the serving mirror is stopped, and has no time to end the body', async () => {
+test('reset: the serving mirror is stopped and has no time to finish the body', async () => {
   await untilHeldBy(cluster, image, { holders: [holder], askers })
   const flows = await captured(async () => {
     const codes = await forEachAsker(async (asker) => {
-      // A client that takes longer than a mirror that stops waits for it (20 s): a slow peer would be given up before.
+      // A slow client, for which a stopping mirror does not wait long enough (20 s). A mirror would give up a slow peer earlier.
       const transfer = asker.startCurl(blobPath(image, layer()), { bytesPerSecond: MB, maxSeconds: 60 })
       await until('the body to have begun', async () => (await transfer.received()) > 0)
       assert.equal(await asker.mirror.stop(), 0)
@@ -205,11 +205,11 @@ test('reset: the serving mirror is stopped, and has no time to end the body', as
   assertEndedByFin(flows)
   for (const { runtime, mirror } of askers) {
     const drained = logLines(mirror).find(({ event }) => event === 'drained')
-    assert.equal(drained?.cut, 1, `${runtime}: expected the body to be cut when the time to drain was over`)
+    assert.equal(drained?.cut, 1, `${runtime}: expected the body to be cut at the end of the time to drain`)
   }
 })
 
-test('reset: the client goes away in mid-body', async () => {
+test('reset: the client leaves in mid-body', async () => {
   await untilHeldBy(cluster, image, { holders: [holder], askers })
   await holder.network.shape('out', RATE)
   const cancelled = ({ mirror }: Node) =>
@@ -220,12 +220,12 @@ test('reset: the client goes away in mid-body', async () => {
       const { exitCode, size } = await asker.curl(blobPath(image, layer()), { bytesPerSecond: MB, maxSeconds: 4 })
       assert.equal(exitCode, TIMED_OUT)
       assert.ok(size > 0)
-      await until(`the mirror of ${asker.name} to give the transfer up`, () => cancelled(asker) > before)
+      await until(`the mirror of ${asker.name} to give up the transfer`, () => cancelled(asker) > before)
     })
   })
   for (const [index, ends] of flows.entries()) {
     const { runtime } = askers[index] ?? assert.fail('no asker')
-    // The client's own kernel resets what is still under way to it.
+    // The client's own kernel answers later packets with RST.
     assert.ok(
       ends.some(({ clientReset }) => clientReset),
       `${runtime}: expected the client to leave`,
@@ -233,12 +233,12 @@ test('reset: the client goes away in mid-body', async () => {
     assert.deepEqual(
       ends.filter(({ end }) => end === 'RST'),
       [],
-      `${runtime}: ended by RST`,
+      `${runtime}: ended with RST`,
     )
   }
 })
 
-test("reset: the mirror's own file becomes shorter", async () => {
+test("reset: the mirror's own file is truncated", async () => {
   await forEachAsker((asker) => asker.pull(image.reference))
   const flows = await captured(async () => {
     const codes = await forEachAsker(async (asker) => {

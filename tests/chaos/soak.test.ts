@@ -1,9 +1,9 @@
 /**
- * A soak: eight mirrors on embedded OCI image layouts, on loopback, join, leave, die, pause and pull at random. Needs no root.
+ * A soak: eight mirrors on OCI image layouts, on loopback, join, leave, die, pause and pull at random. Needs no root.
  *
- * SOAK_SECONDS says how many seconds (45 unless given, besides beginning and end), SOAK_SEED what happens (the same unless
- * given): the same seed makes the same decisions in the same order, although not at the same microsecond; with an even one
- * the nodes speak TLS. E2E_RUNTIME, if given, runs all mirrors on that runtime; otherwise they are mixed.
+ * SOAK_SECONDS sets how long it takes (45 by default, besides beginning and end). SOAK_SEED decides what happens: the same seed makes
+ * the same decisions in the same order, although not to the microsecond; the default is fixed. With an even seed the nodes speak
+ * TLS. E2E_RUNTIME, if given, runs all mirrors on that runtime; otherwise they are mixed.
  */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
@@ -26,27 +26,27 @@ const SECONDS = Number(process.env.SOAK_SECONDS ?? 45)
 const SEED = Number(process.env.SOAK_SEED ?? 1)
 const TRANSFER = SEED % 2 === 0 ? 'tls' : 'plain'
 const NODES = 8
-/** The first ones are paused but never ended: over their whole life nothing may grow. One for each runtime. */
+/** The first ones, one for each runtime, are paused but never ended: nothing may grow over their whole life. */
 const LASTING = 3
 const IMAGES = 16
 const LAYERS = 3
-/** Bytes of a layer: small ones and some that take a while. */
+/** Bytes of a layer: some are small, some take a while. */
 const LAYER_SIZES = [100_000, 1_000_000, 4_000_000]
-/** How many images a node holds at most. */
+/** The most images that a node holds. */
 const CAPACITY = 5
-/** How many pulls run at a time. */
+/** How many pulls run at the same time. */
 const PULLERS = 4
-/** Milliseconds between two events, at most. */
+/** The longest time between two events, in milliseconds. */
 const EVENT_INTERVAL = 2_000
-/** Milliseconds for which a node is paused at most: with and without being noticed by its neighbours. */
+/** The longest pauses of a node, in milliseconds: its neighbours notice one and not the other. */
 const PAUSE = 8_000
-/** Longest for which the traffic of the last minutes may be felt, in milliseconds: connections are kept for 30 s. */
+/** How long the last minutes' traffic may still show, in milliseconds: connections are kept for 30 s. */
 const SETTLE_BOUND = 60_000
-/** Descriptors that a mirror may have more than when it had just started: connections to its neighbours come and go. */
+/** How many more descriptors than just after its start a mirror may have: connections to its neighbours come and go. */
 const MORE_DESCRIPTORS = 16
 /**
- * MiB that a mirror may have more than after its first pulls: a runtime gives memory back when it likes to. Deno has some 100 then,
- * comes to some 215 within two minutes and stays there (SOAK_SECONDS=200, every 7 s), with a heap of 20 to 50 all the time.
+ * How many more MiB than after its first pulls a mirror may have: a runtime returns memory when it likes. Deno has some 100 then,
+ * reaches some 215 within two minutes and stays there (SOAK_SECONDS=200, every 7 s), with a heap of 20 to 50 all the time.
  */
 const MORE_MEMORY = 160
 
@@ -112,12 +112,12 @@ function hold(node: LayoutNode, pull: PullImage): Promise<void> {
   return node.hold(nameOf(pull), { image: pull.image, names: [nameOf(pull)] })
 }
 
-/** Pulls until nothing of it comes from upstream: announcements take a moment. */
+/** Pulls until nothing comes from upstream: announcements take a moment. */
 async function untilFromPeers(node: LayoutNode, pull: PullImage): Promise<void> {
   await until(`${node.name} to get ${nameOf(pull)} from peers`, async () => (await pullOne(node, pull)).upstream === 0)
 }
 
-/** Pulls something somewhere, and lets the node hold it in place of something else. */
+/** Lets a random node pull a random image and hold it in place of another. */
 async function pullSomewhere(): Promise<void> {
   const node = pick(nodes.filter(({ state }) => state === 'up'))
   const pull = pick(images)
@@ -134,7 +134,7 @@ async function pullSomewhere(): Promise<void> {
   }
 }
 
-/** Lets something happen to some node. A paused one is not asked for anything: its own containerd would wait as well. */
+/** Lets a random event happen to a random node. Nobody pulls at a paused node: its own containerd would also wait. */
 async function happen(): Promise<void> {
   const mortal = nodes.slice(LASTING)
   const down = pick(mortal.filter(({ state }) => state === 'down'))
@@ -162,7 +162,7 @@ test('soak: no wrong byte, no hang, no leak while nodes join, leave, die, pause 
   const lasting = nodes.slice(0, LASTING)
   const first = lasting.map((node) => node.usage())
   for (const [index, pull] of images.entries()) await hold(lasting[index % LASTING] ?? assert.fail('no node'), pull)
-  // The first pulls warm the mirrors up: what memory they need then, they may keep.
+  // The first pulls warm the mirrors up: they may keep the memory that they need then.
   for (const node of lasting) for (const pull of images) await untilFromPeers(node, pull)
   const warm = lasting.map((node) => node.usage())
 
@@ -187,7 +187,7 @@ test('soak: no wrong byte, no hang, no leak while nodes join, leave, die, pause 
   for (const result of results) if (result.status === 'rejected') throw result.reason
   assert.ok(total.peer > total.upstream, `more from upstream than from peers: ${JSON.stringify(total)}`)
 
-  // The swarm is whole again: what any node holds, every other gets from its peers alone.
+  // The swarm is whole again: every node gets from its peers alone what any other holds.
   await Promise.all(nodes.filter(({ state }) => state === 'down').map((node) => node.start()))
   for (const node of nodes) {
     const held = images.find((pull) => nodes.some((other) => other !== node && other.holds.has(nameOf(pull))))
@@ -201,7 +201,7 @@ test('soak: no wrong byte, no hang, no leak while nodes join, leave, die, pause 
   const settled = async () =>
     lasting.every((node, index) => node.usage().descriptors <= (first[index]?.descriptors ?? 0) + MORE_DESCRIPTORS)
   try {
-    await until('the descriptors to be those of the beginning', settled, { timeoutMs: SETTLE_BOUND })
+    await until('the number of descriptors to return to that of the beginning', settled, { timeoutMs: SETTLE_BOUND })
   } finally {
     const last = lasting.map((node) => node.usage())
     const shown = (usages: typeof last, index: number) => [

@@ -2,30 +2,30 @@ import type { Namespace } from '../../e2e/harness/index.ts'
 import { Tcpdump } from '../../e2e/harness/tcpdump.ts'
 import { until } from '../../e2e/harness/wait.ts'
 
-/** A TCP connection to the port that was watched, seen from the port's side. */
+/** A TCP connection to the watched port, seen from the port's side. */
 export interface Flow {
   /** The client's port. */
   readonly client: number
-  /** What the port's side ended its part with; nothing if it has not. A RST that follows a FIN is a RST. */
+  /** How the port's side ended its part; missing if it did not. RST after FIN counts as RST. */
   readonly end: 'FIN' | 'RST' | undefined
   /** How many bytes the port's side had sent by then. */
   readonly sent: number
-  /** Whether the client has sent RST: it has gone away by itself. */
+  /** Whether the client has sent RST: it left by itself. */
   readonly clientReset: boolean
 }
 
 /**
  * A packet with SYN, FIN or RST, as tcpdump prints it: `127.0.0.1.5000 > 127.0.0.1.41234: Flags [F.], seq 411`, or `seq 400:411`
- * with data. The numbers are those on the wire: tcpdump can tell where they began of packets with ACK only, and not of a RST
- * for a connection that the kernel does not know any more.
+ * with data. The sequence numbers are absolute: tcpdump can make only those of packets with ACK relative, which a RST for a
+ * connection that the kernel no longer knows does not have.
  */
 const PACKET = /IP 127\.0\.0\.1\.(\d+) > 127\.0\.0\.1\.(\d+): Flags \[([^\]]+)\], seq (?:\d+:)?(\d+)/g
 
-/** Ports for connections that show that a capture is complete: below those that Linux gives out by itself. */
+/** Ports of our own connections, which show that a capture is complete: below the range that Linux assigns. */
 const FENCE_PORT = 20_000
 const FENCE_PORTS = 100
 
-/** Watches how connections to a port on a host's loopback begin and end, with tcpdump. */
+/** Watches with tcpdump how connections to a port on a host's loopback begin and end. */
 export class Capture {
   readonly #tcpdump: Tcpdump
 
@@ -33,19 +33,19 @@ export class Capture {
     this.#tcpdump = tcpdump
   }
 
-  /** Begins to watch. {@link stop} must follow. */
+  /** Starts watching. {@link stop} must follow. */
   static async start(network: Namespace, port: number): Promise<Capture> {
     const flags = 'tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0'
     return new Capture(await Tcpdump.start(network, port, ['-S', `tcp port ${port} and ${flags}`]))
   }
 
-  /** The connections that were accepted since the beginning, in their order. */
+  /** The connections accepted since the start, in order. */
   flows(): Flow[] {
     const flows: ({ -readonly [Name in keyof Flow]: Flow[Name] } & { readonly first: number })[] = []
     for (const [, from = '', to = '', flags = '', sequence] of this.#tcpdump.printed.matchAll(PACKET)) {
       const ours = Number(from) === this.#tcpdump.port
       const client = Number(ours ? to : from)
-      // Without an answered SYN there is no connection: it was refused, which is done by RST as well.
+      // Without an answered SYN there is no connection: RST also refuses one.
       if (ours && flags.includes('S'))
         flows.push({ client, end: undefined, sent: 0, clientReset: false, first: Number(sequence) + 1 })
       const flow = flows.findLast((flow) => flow.client === client)
@@ -58,10 +58,10 @@ export class Capture {
     return flows.map(({ first: _, ...flow }) => flow)
   }
 
-  /** Waits until all that has happened is printed, ends, and gives the connections that were accepted. */
+  /** Waits until everything so far is printed, stops, and returns the accepted connections. */
   async stop(): Promise<Flow[]> {
     try {
-      // A connection of our own, answered or refused: when its end is printed, all before it is.
+      // Once tcpdump prints the end of our own connection, answered or refused, it has printed everything before.
       const options = ['--silent', '--output', '/dev/null', '--local-port', `${FENCE_PORT}-${FENCE_PORT + FENCE_PORTS}`]
       await this.#tcpdump.network.tryExec('curl', [...options, `http://127.0.0.1:${this.#tcpdump.port}/`])
       const packets = () => [...this.#tcpdump.printed.matchAll(PACKET)]

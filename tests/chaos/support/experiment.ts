@@ -15,18 +15,18 @@ import {
 import { within } from '../../fixtures/wait.ts'
 
 /**
- * Longest time that a disturbed pull may take, in milliseconds. The undisturbed ones take about 5 s; what a fault adds is one
- * or two of the mirror's own bounds, and this leaves room for a machine that is busy otherwise.
+ * The longest time that a disturbed pull may take, in milliseconds. Undisturbed ones take about 5 s, and a fault adds one or two of
+ * the mirror's own bounds; this leaves room for a busy machine.
  */
 export const PULL_BOUND = 60_000
 
-/** The longest packet that still passes where large ones are lost, in bytes: less than any tunnel leaves of Ethernet's 1500. */
+/** The longest packet that still passes when large ones are lost, in bytes: less than any tunnel leaves of Ethernet's 1500. */
 export const LONGEST_PACKET = 1_300
 
-/** Longest time until containerd has thrown away what a failed pull has left, in milliseconds. It takes about a second. */
+/** The longest time until containerd has collected what a failed pull left, in milliseconds. It takes about a second. */
 const COLLECTION_BOUND = 30_000
 
-/** How a pull went. */
+/** The outcome of a pull. */
 export interface Outcome {
   readonly what: string
   readonly asker: Node
@@ -35,21 +35,21 @@ export interface Outcome {
   /** How long the first try took to fail, in milliseconds, if it did. */
   readonly failedAfter: number | undefined
   readonly tries: number
-  /** Bytes that came to the asker over the network, beyond those of the image. */
+  /** Bytes that came to the asker over the network beyond those of the image. */
   readonly twice: number
-  /** How often the asker's mirror went on from another peer in the middle of a body. */
+  /** How often the asker's mirror continued from another peer in the middle of a body. */
   readonly resumes: number
-  /** How often it asked one more peer because those before let it wait. */
+  /** How often it asked one more peer because the earlier ones did not answer yet. */
   readonly hedges: number
-  /** How many bodies of peers broke off there, and how many requests to peers failed. */
+  /** How many bodies from peers broke off there, plus how many requests to peers failed. */
   readonly losses: number
-  /** What upstream was asked for of the image. */
+  /** The requests for the image that upstream got. */
   readonly upstream: readonly UpstreamRequest[]
-  /** The errors of the tries that failed. */
+  /** The errors of failed tries. */
   readonly errors: readonly string[]
 }
 
-/** What an asker's mirror counts, and an {@link Outcome} tells. */
+/** What an asker's mirror counts, as part of an {@link Outcome}. */
 export type Counts = Pick<Outcome, 'resumes' | 'hedges' | 'losses'>
 
 const NO_COUNTS: Counts = { resumes: 0, hedges: 0, losses: 0 }
@@ -58,14 +58,14 @@ export interface Experiment {
   readonly what: string
   readonly asker: Node
   readonly image: PushedImage
-  /** Whose download is watched, and how many bytes of it must have come before the fault; without it there is none. */
+  /** The fault happens when this many bytes of this download have come; without this there is none. */
   readonly when?: { readonly digest: Digest; readonly bytes: number }
   readonly fault?: () => Promise<void>
-  /** Given if the pull may fail and be tried once more, as the kubelet does: what the second try waits for. */
+  /** Given if the pull may fail once and be tried again, as the kubelet does: what the second try waits for. */
   readonly retry?: () => Promise<void>
 }
 
-/** Pulls the image at the asker, lets the fault happen in the middle, and says how it went. The content is not verified here. */
+/** Pulls the image at the asker, lets the fault happen in the middle, and returns the outcome. Does not verify the content. */
 export async function pullUnder(cluster: Cluster, experiment: Experiment): Promise<Outcome> {
   const { what, asker, image, when, fault, retry } = experiment
   const errors: string[] = []
@@ -77,7 +77,7 @@ export async function pullUnder(cluster: Cluster, experiment: Experiment): Promi
     const before = await asker.network.carried()
     const counted = await countsOf(asker)
     const start = performance.now()
-    // A fault may take longer than the pull: a mirror that is told to stop withdraws what it has announced.
+    // A fault may take longer than the pull: a mirror that is told to stop withdraws its announcements.
     let endedAt = start
     const pull = async () => {
       const error = await pullOnce(asker, image)
@@ -86,7 +86,7 @@ export async function pullUnder(cluster: Cluster, experiment: Experiment): Promi
     }
     let pulled = pull()
     if (when !== undefined) {
-      // A pull that fails early must not leave this waiting.
+      // A pull that fails early must end this wait.
       const failed = pulled.then((error) => error && Promise.reject(new Error(error)))
       const middle = until('the pull to be in its middle', async () => (await asker.ingested(when.digest)) > when.bytes)
       await Promise.race([middle, failed.then(() => middle)])
@@ -110,12 +110,12 @@ export async function pullUnder(cluster: Cluster, experiment: Experiment): Promi
   return { what, asker, ms, failedAfter, tries: errors.length + 1, twice, ...counts, upstream, errors }
 }
 
-/** Bytes of all that a node pulls of an image. */
+/** Bytes of everything that a node pulls of an image. */
 export function sizeOf({ own: { manifest, config, layers } }: PushedImage): number {
   return [manifest, config, ...layers].reduce((sum, { size }) => sum + size, 0)
 }
 
-/** What the mirror has done so far, or since it was asked for `before`, by its own count. */
+/** The mirror's own counts so far, or since those of `before`. */
 export async function countsOf(node: Node, before = NO_COUNTS): Promise<Counts> {
   const metrics = await metricsOf(node)
   const count = (name: string, labels?: string) => totalOf(metrics, name, labels)
@@ -127,7 +127,7 @@ export async function countsOf(node: Node, before = NO_COUNTS): Promise<Counts> 
   }
 }
 
-/** Waits until containerd has collected what a failed pull has left, so that the next one begins anew. */
+/** Waits until containerd has collected what a failed pull left, so that the next one starts afresh. */
 export async function untilCollected(node: Node, image: PushedImage): Promise<void> {
   const left = async () =>
     (await Promise.all(image.own.layers.map(({ digest }) => node.ingested(digest)))).some(Boolean)
@@ -135,8 +135,8 @@ export async function untilCollected(node: Node, image: PushedImage): Promise<vo
 }
 
 /**
- * Waits until each of the holders announces everything of the image, and the askers' doors offer it. Somebody who had it may
- * still be announced: taking that back is tried once at nodes that have just died or are busy, and costs others a 404 at most.
+ * Waits until each holder announces the whole image, and the askers' doors offer it. A former holder may still be announced: a
+ * mirror tries only once to withdraw at nodes that have just died or are busy, and this costs others a 404 at most.
  */
 export async function untilHeldBy(
   cluster: Cluster,
@@ -147,7 +147,7 @@ export async function untilHeldBy(
   await until(`${names.join(' and ')} to announce ${image.reference}`, async () => {
     const announcers = await cluster.announcers(image.digests.map(digestKey))
     const isComplete = Object.values(announcers).every((found) => names.every((name) => found.includes(name)))
-    // What was found last is the cause of an error that says that it took too long.
+    // If the wait takes too long, the last finding becomes the cause of its error.
     assert.ok(isComplete, JSON.stringify(announcers))
     return true
   })
@@ -155,8 +155,8 @@ export async function untilHeldBy(
 }
 
 /**
- * Removes the image at a node, with what an interrupted pull has left (a killed containerd keeps it for a day), and waits
- * until its blobs are gone.
+ * Removes the image at a node, and what an interrupted pull left (a killed containerd keeps it for a day). Waits until its blobs
+ * are gone.
  */
 export async function forget(node: Node, image: PushedImage): Promise<void> {
   await node.removeImage(image.reference)
@@ -168,7 +168,7 @@ export async function forget(node: Node, image: PushedImage): Promise<void> {
   })
 }
 
-/** The one that has sent the most during the given time, which is bounded by a condition: some byte must come from somewhere. */
+/** The node that has sent the most since the call, as soon as one has sent 1 MiB. */
 export async function busiest(nodes: readonly Node[]): Promise<Node> {
   const sent = async () => await Promise.all(nodes.map(async ({ network }) => (await network.carried()).out))
   const before = await sent()
@@ -180,7 +180,7 @@ export async function busiest(nodes: readonly Node[]): Promise<Node> {
   })
 }
 
-/** One try; the error's words if it fails. */
+/** One try. Returns the error as text if it fails. */
 async function pullOnce(asker: Node, image: PushedImage): Promise<string | undefined> {
   try {
     await asker.pull(image.reference, { timeoutMs: PULL_BOUND })

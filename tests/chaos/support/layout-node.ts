@@ -9,12 +9,12 @@ import { stateOf } from '../../e2e/harness/run.ts'
 import { type NamedImage, writeIndex, writeLayout } from '../../fixtures/image.ts'
 import { RUNTIMES } from '../../fixtures/programs.ts'
 
-/** Longest that a mirror may take to start or to stop, in milliseconds: above its own bound for draining transfers. */
+/** The longest time that a mirror may take to start or stop, in milliseconds: above its own bound for draining transfers. */
 const STEP_BOUND = 40_000
 
 export interface LayoutNodeOptions {
   readonly name: string
-  /** A loopback address of its own: the doors keep their ports over restarts, and nothing else is there. */
+  /** A loopback address of its own: nothing else uses it, so the doors keep their ports over restarts. */
   readonly host: string
   readonly runtime: RuntimeName
   readonly directory: string
@@ -26,9 +26,9 @@ export class LayoutNode {
   readonly options: LayoutNodeOptions
   readonly holds = new Map<string, NamedImage>()
   state: 'down' | 'starting' | 'up' | 'paused' | 'stopping' = 'down'
-  /** Counts the starts: who began something with another process than the present one has lost it. */
+  /** Counts the starts: work that began with an earlier process is lost. */
   generation = 0
-  /** What is being pulled through it. */
+  /** The pulls through it. */
   pulls = 0
   #process: MirrorProcess | undefined
   /** The last change of the layout. */
@@ -53,7 +53,7 @@ export class LayoutNode {
     return this.#process.pid
   }
 
-  /** How many descriptors are open, and how much memory is resident, in MiB. */
+  /** The number of open descriptors, and resident memory in MiB. */
   usage(): { descriptors: number; memory: number } {
     return { descriptors: readdirSync(`/proc/${this.pid}/fd`).length, memory: residentMebibytes(this.pid) }
   }
@@ -78,7 +78,7 @@ export class LayoutNode {
     this.state = 'up'
   }
 
-  /** Leaves gracefully. @throws {Error} when that does not end with exit code 0 */
+  /** Leaves gracefully. @throws {Error} when the exit code is not 0 */
   async stop(): Promise<void> {
     this.state = 'stopping'
     const code = await this.#process?.stop(AbortSignal.timeout(STEP_BOUND))
@@ -102,14 +102,14 @@ export class LayoutNode {
     this.state = 'up'
   }
 
-  /** @throws {Error} when its process has ended and nobody told it to */
+  /** @throws {Error} when its process has ended by itself */
   assertAlive(): void {
     if (this.state !== 'up' && this.state !== 'paused') return
     const state = stateOf(this.pid)
     if (state === undefined || state === 'Z') throw new Error(`${this.name} has ended by itself`)
   }
 
-  /** Puts an image into its layout: the content first, then the name that leads to it. */
+  /** Puts an image into its layout: first the content, then the name that leads to it. */
   hold(name: string, named: NamedImage): Promise<void> {
     return this.#oneAtATime(async () => {
       const blobs = join(this.options.directory, 'blobs', 'sha256')
@@ -123,7 +123,7 @@ export class LayoutNode {
     })
   }
 
-  /** Takes an image out of its layout; its blobs stay on disk, where nothing leads to them. */
+  /** Takes an image out of its layout; its blobs stay on disk, but nothing leads to them. */
   drop(name: string): Promise<void> {
     return this.#oneAtATime(async () => {
       this.holds.delete(name)

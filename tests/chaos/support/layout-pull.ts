@@ -5,11 +5,11 @@ import type { Content, Image } from '../../../lib/oci/make-image.ts'
 import { isManifestMediaType } from '../../../lib/oci/media-type.ts'
 import type { LayoutNode } from './layout-node.ts'
 
-/** Longest that a door may be silent, before the head of an answer and in the middle of it, in milliseconds. */
+/** How long a door may be silent before the head of an answer or in its middle, in milliseconds. */
 export const SILENCE_BOUND = 15_000
 /** How often containerd reopens a body without progress before it gives up. */
 const REOPENINGS = 3
-/** How many blobs containerd gets at a time. */
+/** How many blobs containerd gets at the same time. */
 const PARALLEL = 3
 
 export interface PullImage {
@@ -19,10 +19,10 @@ export interface PullImage {
   readonly image: Image
 }
 
-/** Where bytes came from: this node's store, its peers, or the truth that the test knows in place of an upstream. */
+/** Where bytes came from: this node's store, its peers, or the test's own copy in place of an upstream. */
 export type Sources = Record<'local' | 'peer' | 'upstream', number>
 
-/** The node was taken away during the pull: what happens to the pull then is not the mirrors' affair. */
+/** The test took the node away during the pull: its end says nothing about the mirrors. */
 export class NodeLost extends Error {
   override readonly name = 'NodeLost'
 }
@@ -38,10 +38,10 @@ export interface PullPace {
 
 /**
  * Pulls an image through a node's registry door as containerd does: reopens a body that ended early at its offset, and goes
- * upstream when the door has it not. Every byte is compared with the true one as it comes.
+ * upstream when the door does not have the content. Compares every byte with the true one as it comes.
  *
  * @throws {NodeLost} when the node went down meanwhile
- * @throws {Error} for a wrong byte, a wrong head, a silence beyond {@link SILENCE_BOUND}, a body that ends in RST
+ * @throws {Error} for a wrong byte, a wrong head, a silence beyond {@link SILENCE_BOUND}, a body that ends with RST
  */
 export async function pullThrough(node: LayoutNode, pull: PullImage, pace: PullPace): Promise<Sources> {
   const { generation } = node
@@ -49,7 +49,7 @@ export async function pullThrough(node: LayoutNode, pull: PullImage, pace: PullP
   const sources: Sources = { local: 0, peer: 0, upstream: 0 }
   try {
     const contents = [...pull.image.contents]
-    // The target by its tag, as containerd begins; the rest by digest.
+    // Like containerd, the first request names the tag; the rest name digests.
     const one = (content: Content) => new Download(node, agent, pull, content, pace).run(sources)
     await one(contents.shift() as Content)
     const worker = async () => {
@@ -68,7 +68,7 @@ export async function pullThrough(node: LayoutNode, pull: PullImage, pace: PullP
   }
 }
 
-/** One piece of content on its way. */
+/** One piece of content during its download. */
 class Download {
   readonly #node: LayoutNode
   readonly #agent: Agent

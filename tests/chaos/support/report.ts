@@ -11,19 +11,19 @@ interface Row {
   readonly undisturbed: number | undefined
 }
 
-/** Collects how disturbed pulls went beside undisturbed ones, and prints it as Markdown. The README has its table from here. */
+/** Compares disturbed pulls with undisturbed ones, and prints that as Markdown. The table of lib/transfer/README.md is from here. */
 export class Report {
   readonly #rows: Row[] = []
 
   /**
-   * @param runtime on which of the runtimes what was looked at ran; the asker's unless given
-   * @param undisturbed how long the same pull takes without a fault, in milliseconds
+   * @param runtime the runtime under test; by default the asker's
+   * @param undisturbed the time of the same pull without a fault, in milliseconds
    */
   add(outcome: Outcome, { undisturbed, runtime = outcome.asker.runtime }: Partial<Omit<Row, 'outcome'>> = {}): void {
     this.#rows.push({ outcome, runtime, undisturbed })
   }
 
-  /** Prints what each fault cost on each runtime, and then all that was counted. */
+  /** Prints what each fault cost on each runtime, and then all counts. */
   print(title: string): void {
     const faults = [...new Set(this.#rows.map(({ outcome }) => outcome.what))]
     const cost = (what: string, runtime: Runtime) => {
@@ -54,7 +54,7 @@ export class Report {
   }
 }
 
-/** Time beside that of the undisturbed pull, bytes that came twice, and what is not as it should be. */
+/** The time compared with the undisturbed pull, the bytes that came twice, and whatever is not as it should be. */
 function costOf({ outcome: { ms, twice, tries, upstream }, undisturbed }: Row): string {
   const time = undisturbed === undefined ? seconds(ms) : signed(seconds(ms - undisturbed))
   const parts = [`${time} s`, `${megabytes(Math.max(twice, 0))} MB`]

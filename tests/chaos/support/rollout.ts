@@ -5,7 +5,7 @@ import { type Cluster, type Node, type PushedImage, testCluster, until } from '.
 /** What each node and the registry can send and receive, in bytes per second: 100 Mbit/s. */
 export const LINK = 12_500_000
 
-/** How a pull ended, and after how long. */
+/** How a pull ended, and how long it took. */
 export interface Pulled {
   readonly name: string
   readonly seconds: number
@@ -31,7 +31,7 @@ export async function fiveNodes(): Promise<Cluster> {
   return cluster
 }
 
-/** Pulls an image, and tells how that ended; it never rejects. */
+/** Pulls an image and returns how that ended; never rejects. */
 export async function timedPull(node: Node, image: PushedImage, options: PullOptions): Promise<Pulled> {
   const start = performance.now()
   const error = await node.pull(image.reference, options).then(
@@ -41,13 +41,13 @@ export async function timedPull(node: Node, image: PushedImage, options: PullOpt
   return { name: node.name, seconds: (performance.now() - start) / 1000, error }
 }
 
-/** How often a pull is tried again, and the milliseconds from one time to the next at most. */
+/** How often to try a pull again, and the longest time between two tries in milliseconds. */
 const [TRIES, TRY_INTERVAL] = [30, 2_000]
 
 /**
- * Pulls again after wrong bytes. Where containerd has kept all of what it got, it does not ask anybody but checks that again, and
- * fails. It removes that after so many changes of its database (`mutation_threshold`), some of which each try makes: the kubelet
- * comes again until then.
+ * Pulls again after wrong bytes. If containerd has kept a whole wrong blob, it asks nobody, checks the blob again, and fails. It
+ * removes the blob after a number of changes of its database (`mutation_threshold`). Each try makes some changes, and the kubelet
+ * tries until then.
  */
 export async function pullAgain(node: Node, image: PushedImage, timeoutMs: number): Promise<Pulled> {
   for (let tries = 1; ; tries++) {
@@ -55,19 +55,19 @@ export async function pullAgain(node: Node, image: PushedImage, timeoutMs: numbe
     if (tries === TRIES || !/unexpected commit digest/.test(String(pulled.error))) return pulled
     const triedAt = performance.now()
     const layers = image.own.layers.map(({ digest }) => digest)
-    await until(`${node.name} to have removed what is wrong, or to be asked again`, async () => {
+    await until(`${node.name} to have removed the wrong bytes, or to be asked again`, async () => {
       const sizes = await Promise.all(layers.map((layer) => node.ingested(layer)))
       return sizes.every((size) => size === 0) || performance.now() - triedAt > TRY_INTERVAL
     })
   }
 }
 
-/** The time of each, in a line. */
+/** The time of each pull, in one line. */
 export function shown(pulls: readonly Pulled[]): string {
   return pulls.map(({ name, seconds, error }) => `${name} ${seconds.toFixed(1)} s${error ? ' failed' : ''}`).join(', ')
 }
 
-/** @throws {Error} when a pull has failed, or a node has other bytes than the image has */
+/** @throws {Error} when a pull failed, or the bytes of a node differ from the image's */
 export async function assertWhole(cluster: Cluster, image: PushedImage, pulls: readonly Pulled[]): Promise<void> {
   const failed = pulls.filter(({ error }) => error !== undefined)
   assert.deepEqual(
@@ -77,7 +77,7 @@ export async function assertWhole(cluster: Cluster, image: PushedImage, pulls: r
   for (const { name } of pulls) assert.deepEqual(await cluster.node(name).wrongFiles(image.reference, image), [])
 }
 
-/** How often the layers of an image leave the registry while something is done. */
+/** How often the layers of an image leave the registry while `work` runs. */
 export async function imagesDuring<T>(
   { registry }: Cluster,
   { own }: PushedImage,
@@ -94,7 +94,7 @@ export async function removeEverywhere({ nodes }: Cluster, { reference }: Pushed
   for (const node of nodes) await node.removeImage(reference).catch(() => undefined)
 }
 
-/** Waits until a node's containerd has so many bytes of the first layer, or all. */
+/** Waits until a node's containerd has that many bytes of the first layer, or all. */
 export async function untilIngested(node: Node, { own }: PushedImage, bytes: number): Promise<void> {
   const layer = own.layers[0]?.digest ?? assert.fail('no layer')
   const has = async () => (await node.ingested(layer)) >= bytes || (await node.content()).includes(layer)

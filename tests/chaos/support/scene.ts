@@ -5,30 +5,30 @@ import { busiest, type Experiment, forget, type Outcome, pullUnder, untilHeldBy 
 import type { Report } from './report.ts'
 
 const MB = 1_000_000
-/** Nearly all is in one layer: whoever sends in the middle of the pull sends that one. */
+/** One layer holds nearly everything: whoever sends in the middle of the pull sends that one. */
 export const LAYERS: readonly number[] = [190 * MB, 5 * MB, 5 * MB]
-/** What each holder may send, in bytes per second: a pull takes some seconds. */
+/** What each holder may send, in bytes per second, so that a pull takes some seconds. */
 const RATE = 50 * MB
-/** How much of the largest layer has come when the fault happens. */
+/** How many bytes of the largest layer have come when the fault happens. */
 const MIDDLE = 30 * MB
 /**
- * Most bytes that may come twice. What was under way in the kernel's buffers when a connection was given up is lost; a quarter
- * of the image is far more than that, and far less than one layer that begins anew.
+ * The most bytes that may come twice. When the mirror gives up a connection, bytes in the kernel's buffers are lost. A quarter of
+ * the image is far more than that, and far less than a layer that starts again.
  */
 const TWICE = 50 * MB
 
 export interface SceneOptions {
   readonly image: PushedImage
-  /** Those that the image can come from. They have it already. */
+  /** The nodes that already have the image. */
   readonly holders: readonly Node[]
-  /** Pulls unless an experiment says otherwise. */
+  /** The node that pulls, unless an experiment names another. */
   readonly asker: Node
   readonly report: Report
-  /** The runtime that matters, for the report: the holders'. The asker's unless given. */
+  /** The runtime under test, for the report; by default the asker's. */
   readonly runtime?: Runtime
 }
 
-/** Holders of one image, what is done to them while somebody pulls it, and how they are made whole again. */
+/** Holders of one image, what happens to them while somebody pulls it, and their repair. */
 export class Scene {
   readonly image: PushedImage
   readonly holders: readonly Node[]
@@ -53,7 +53,7 @@ export class Scene {
     return this.image.own.layers[0]?.digest ?? assert.fail('no layer')
   }
 
-  /** Who sends most at this moment. */
+  /** The holder that sends most at this moment. */
   serving(): Promise<Node> {
     return busiest(this.holders)
   }
@@ -63,7 +63,7 @@ export class Scene {
     return { when: { digest: this.largest, bytes: MIDDLE } }
   }
 
-  /** What else must be done to make a holder whole again, once. */
+  /** Adds a step for the next repair of the holders. */
   repairLater(repair: () => Promise<void>): void {
     this.#repairs.push(repair)
   }
@@ -73,7 +73,7 @@ export class Scene {
     for (const { network } of this.holders) await network.shape('out', RATE)
   }
 
-  /** Pulls without a fault, and takes that for what other pulls of this asker are compared with. */
+  /** Pulls without a fault, and compares this asker's later pulls with that. */
   async undisturbed(asker: Node = this.asker): Promise<void> {
     await this.shape()
     const outcome = await this.pull({ what: 'nothing', asker })
@@ -81,7 +81,7 @@ export class Scene {
     this.#undisturbed.set(asker, outcome.ms)
   }
 
-  /** Runs an experiment on a pull that all holders could serve; checks the content; makes everything as it was. */
+  /** Runs an experiment on a pull that all holders could serve, checks the content, and restores everything. */
   async pull(
     experiment: Pick<Experiment, 'what'> & Partial<Experiment>,
     prepare: () => Promise<void> = async () => undefined,
@@ -113,21 +113,21 @@ export class Scene {
   }
 }
 
-/** What must be true wherever another peer has the content. */
+/** Asserts what must hold whenever another peer has the content. */
 export function assertUpstreamUnasked({ what, upstream }: Outcome): void {
   assert.deepEqual(upstream, [], `${what}: upstream was asked`)
 }
 
-/** What must be true of a pull that did not fail in between. */
+/** Asserts what must hold for a pull that never failed. */
 export function assertFromPeers(outcome: Outcome): void {
   assertUpstreamUnasked(outcome)
   const { what, twice } = outcome
   assert.ok(twice < TWICE, `${what}: ${twice} bytes came twice`)
 }
 
-/** What must be true when the node that served is lost: its mirror went on elsewhere, and containerd did not notice. */
+/** Asserts what must hold when the serving node is lost: the asker's mirror continued elsewhere, and containerd did not notice. */
 export function assertWentOn(outcome: Outcome): void {
   assertFromPeers(outcome)
-  // Of a node whose mirror is killed, the kernel still sends the pieces that are under way: then nothing has to be resumed.
-  assert.ok(outcome.losses > 0, `${outcome.what}: expected the mirror to go on from another peer`)
+  // After a mirror is killed, its node's kernel still sends the running pieces. In that case the asker has nothing to resume.
+  assert.ok(outcome.losses > 0, `${outcome.what}: expected the mirror to continue from another peer`)
 }
