@@ -18,7 +18,7 @@ function judgeProblem(problem: ConfigProblem, view: ConfigView): Verdict {
     const text = `let swarmirror read ${file}, or name containerd's file with --containerd-config`
     return { severity: 'unknown', seen, remedy: remedyForPaths(view) ?? { text } }
   }
-  const missing = `make ${file}, or take it out of imports in ${importedBy}`
+  const missing = `create ${file}, or remove it from imports in ${importedBy}`
   const text = kind === 'missing' ? missing : `correct ${place} until containerd can print its configuration`
   return { severity: 'error', seen, remedy: { text, command: configDump(view) } }
 }
@@ -36,7 +36,7 @@ export const CONFIG_RULES: readonly Rule<ConfigSnapshot>[] = [
       const remedy = { text: 'let swarmirror read that file', lines: [`${variableOf('containerd-config')}=${used}`] }
       return { severity: 'error', seen, remedy }
     },
-    expected: 'containerd was started with the file that is read here',
+    expected: 'containerd was started with the file that swarmirror reads',
     why: 'the findings come from a file that containerd does not use, so they mean nothing',
     provenBy: ({ probe }) => asksMirror(probe),
   }),

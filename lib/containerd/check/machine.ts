@@ -154,7 +154,7 @@ export const MACHINE_RULES: readonly Rule<MachineView>[] = [
         seen: `${path} is not writable by this process, which can do without that: ${problem.message}`,
       }
     },
-    expected: 'the directory of the hosts.toml files writable',
+    expected: 'a writable directory of the hosts.toml files',
     why: 'the command `hosts` writes there, and so does the probe',
   }),
 
@@ -172,7 +172,7 @@ export const MACHINE_RULES: readonly Rule<MachineView>[] = [
       if (fresh) return { severity: 'unknown', seen: `there is no ${root} yet: ${first}` }
       return { severity: 'warning', seen: `content is read through the socket: ${problem}` }
     },
-    expected: 'the files of containerd’s content store readable',
+    expected: 'readable files in containerd’s content store',
     why: 'reading content through the socket is ten times slower, and costs containerd as much again',
     remedy: (_, { severity }) => (severity === 'warning' ? { text: SEE_CONTENT } : undefined),
   }),

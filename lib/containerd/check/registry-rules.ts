@@ -45,7 +45,7 @@ function judgeConfigPath(view: ConfigView): Judge {
     if (at === -1) return { severity: 'error', seen: `${seen}, without ${certsDir}` }
     if (paths.length === 1) return { severity: 'ok', seen }
     if (!dialect.splitsConfigPath && !settings.localPull) {
-      const why = 'pulls through the transfer service take a list for one path, so hosts.toml is silently ignored'
+      const why = 'the transfer service takes a list for a single path, so pulls silently ignore hosts.toml'
       return { severity: 'error', seen: `${seen}: a list`, why }
     }
     if (at === 0) return { severity: 'ok', seen }

@@ -40,7 +40,7 @@ async function remedyForDiscard(view: ConfigView): Promise<Remedy> {
 
 /** Makes containerd load CRI. */
 function remedyForDisabledCri(view: ConfigView): Remedy {
-  const told = { text: 'take it out of disabled_plugins, if this is a Kubernetes node', command: restartOf(view) }
+  const told = { text: 'remove it from disabled_plugins, if this is a Kubernetes node', command: restartOf(view) }
   for (const { path: file, text, table } of view.files) {
     const listed = (listOf(table.get('disabled_plugins')) ?? []).map(({ value }) => String(value))
     const left = listed.filter((id) => !CRI_PLUGINS.includes(id))
