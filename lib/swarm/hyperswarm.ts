@@ -55,6 +55,8 @@ export interface NodeOptions {
 interface Listeners {
   /** Called when a node has sent something. */
   readonly met: (node: NodeAddress) => void
+  /** Called with the address at which another node has seen this one. */
+  readonly seen: (address: NodeAddress, by: NodeAddress) => void
   /** Returns the answer to a question. */
   readonly asked: (question: Uint8Array, from: NodeAddress) => Uint8Array | undefined
   /** Whether this node has all records of a topic. */
@@ -133,6 +135,7 @@ export async function openNode(
       return dht.request(message, to, { retry: false, session })
     },
     hash: (bytes) => HyperDHT.hash(bytes),
+    seen: (address, by) => listeners?.seen(address, by),
   })
   return {
     rpc,

@@ -18,6 +18,7 @@ import { type ConnectorOptions, createConnector, type FoundMember } from './memb
 import { createDhtMembers } from './members/dht-members.ts'
 import { Discovery } from './members/discovery.ts'
 import { type Liveness, Membership, type MembershipOptions } from './members/membership.ts'
+import { createSeenAddress } from './members/seen-address.ts'
 import { registerSwarmMetrics, type SwarmFigures } from './metrics.ts'
 import type { Known, Peer } from './router.ts'
 import { topicOf } from './topic.ts'
@@ -118,6 +119,7 @@ function createSwarm(
   const members = createDhtMembers({ log, map, topicOf: ownTopicOf, rpc: node.rpc })
   node.listen({
     met: (address) => discovery.met(address),
+    seen: createSeenAddress(self, readiness, clock),
     asked: members.answerTo,
     isWhole: (topic) => own.isWhole(topic),
   })

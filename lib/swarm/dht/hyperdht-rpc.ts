@@ -32,6 +32,8 @@ export interface DhtRequest {
 
 export interface DhtResponse {
   readonly from: NodeAddress & { readonly id: Uint8Array | null }
+  /** The address at which that node has seen this one. */
+  readonly to: NodeAddress
   readonly error: number
   readonly token: Uint8Array | null
   readonly closerNodes: readonly NodeAddress[] | null
@@ -53,6 +55,8 @@ export interface DhtParts {
   /** Sends a request once. Rejects if no answer comes within `timeout` milliseconds, or if the DHT is being closed. */
   request(request: DhtRequest, to: NodeAddress, timeout: number): Promise<DhtResponse>
   hash(bytes: Uint8Array): Uint8Array
+  /** Called with the address at which another node has seen this one. */
+  seen?(address: NodeAddress, by: NodeAddress): void
 }
 
 /** Makes single requests to nodes of the DHT. */
@@ -62,7 +66,9 @@ export function createDhtRpc(parts: DhtParts): DhtRpc {
       const response = await parts.request(message, to, timeout)
       // hyperdht accepts any answer with the number of the request, which other members can guess.
       const isFromThere = response.from.host === to.host && response.from.port === to.port
-      return isFromThere ? response : undefined
+      if (!isFromThere) return undefined
+      parts.seen?.(response.to, to)
+      return response
     } catch {
       // It has timed out, or the DHT is being closed; there is no other reason.
       return undefined

@@ -6,6 +6,7 @@ import {
   ANNOUNCE,
   answerFrom,
   createDhtRpc,
+  type DhtParts,
   type DhtRequest,
   type DhtResponse,
   decodeRecords,
@@ -20,6 +21,8 @@ import { compact } from '../../../../lib/swarm/node.ts'
 
 const PUBLIC_KEY = new Uint8Array(32).fill(1)
 const NODE = { host: '10.0.0.1', port: 5001, id: new Uint8Array(32).fill(3) }
+/** This node, as others see it. */
+const SEEN = { host: '10.0.0.5', port: 5001 }
 const ANNOUNCER = { host: '10.0.0.7', port: 5001 }
 const TOKEN = new Uint8Array(32).fill(4)
 const TOPIC = new Uint8Array(32).fill(5)
@@ -27,15 +30,16 @@ const TOPIC = new Uint8Array(32).fill(5)
 const WHOLE = new Uint8Array(32).fill(6)
 
 /** Requests whose answers all come from that address. */
-const answeredFrom = (host: string, port: number) => {
+const answeredFrom = (host: string, port: number, seen: DhtParts['seen'] = () => undefined) => {
   const response: DhtResponse = {
     from: { host, port, id: NODE.id },
+    to: SEEN,
     error: 0,
     token: TOKEN,
     closerNodes: [{ host: '10.0.0.9', port: 5001 }],
     value: TOKEN,
   }
-  return createDhtRpc({ request: async () => response, hash: () => NODE.id })
+  return createDhtRpc({ request: async () => response, hash: () => NODE.id, seen })
 }
 
 test('createDhtRpc believes an answer of the node that was asked only: others can guess the number of a request', async () => {
@@ -51,11 +55,19 @@ test('createDhtRpc believes an answer of the node that was asked only: others ca
   assert.deepEqual(await outcomes(answeredFrom('10.0.0.2', NODE.port)), new Array(5).fill(undefined))
 })
 
+test('createDhtRpc tells where the node that was asked has seen this one, and nobody else', async () => {
+  const told: unknown[] = []
+  const seen: DhtParts['seen'] = (...both) => void told.push(both)
+  await answeredFrom(NODE.host, 6001, seen).ask(NODE, TOPIC, 100)
+  await answeredFrom(NODE.host, NODE.port, seen).ask(NODE, TOPIC, 100)
+  assert.deepEqual(told, [[SEEN, NODE]])
+})
+
 /** A node with a bounded number of records of a topic, and requests to it from members at any address. */
 function node(mostOfTopic: number) {
   const records = createRecordStore({ log: silentLogger }, { mostOfTopic })
   const ask = async (sent: DhtRequest, from: { readonly host: string; readonly port: number }) => {
-    const response = { from: NODE, error: 0, token: TOKEN, closerNodes: null }
+    const response = { from: NODE, to: SEEN, error: 0, token: TOKEN, closerNodes: null }
     let answer: DhtResponse | undefined
     const request: IncomingRequest = {
       target: null,
@@ -110,7 +122,7 @@ test('answerFrom says of which topics it has all records', async () => {
 test('answerFrom says who the node is, and identify believes nothing that cannot be a public key', async () => {
   assert.deepEqual(await node(2).rpcFrom(ANNOUNCER).identify(NODE, 100), PUBLIC_KEY)
   for (const value of [null, new Uint8Array(31), new Uint8Array(33)]) {
-    const response = { from: NODE, error: 0, token: null, closerNodes: null, value }
+    const response = { from: NODE, to: SEEN, error: 0, token: null, closerNodes: null, value }
     const rpc = createDhtRpc({ request: async () => response, hash: () => NODE.id })
     assert.equal(await rpc.identify(NODE, 100), undefined)
   }
