@@ -26,22 +26,26 @@ export function watchOwnAddress(
   { readiness, onChanged, interfaces = networkInterfaces, clock = systemClock }: OwnAddressDependencies,
 ) {
   const lost = readiness.wait()
-  const addressesOf = (name: string) => (interfaces()[name] ?? []).filter(({ family }) => family === 'IPv4')
-  const has = (name: string) => addressesOf(name).some(({ address }) => address === host)
-  const name = Object.keys(interfaces()).find(has)
+  // One look costs a system call for each interface, of which a node with many pods has hundreds.
+  const addresses = () =>
+    Object.entries(interfaces()).flatMap(([name, all = []]) =>
+      all.filter(({ family }) => family === 'IPv4').map(({ address }) => ({ name, address })),
+    )
+  const own = addresses().find(({ address }) => address === host)
   // Behind NAT, and in a pod with a network of its own, the address belongs to another machine or network.
-  if (name === undefined) return { close: () => undefined }
+  if (own === undefined) return { close: () => undefined }
+  const { name } = own
   let cancel = clock.after(INTERVAL, look)
 
   function look(): void {
-    const isThere = Object.keys(interfaces()).some(has)
-    const [other] = addressesOf(name as string)
+    const all = addresses()
+    const isThere = all.some(({ address }) => address === host)
+    const other = all.find((one) => one.name === name)?.address
     if (isThere) lost.over()
     else lost.for(`this machine no longer has the address ${host}, at which other nodes reach it`)
-    if (!isThere && other !== undefined && !isNamed)
-      onChanged(
-        new Error(`the address of ${name} has changed from ${host} to ${other.address}: this mirror must start again`),
-      )
+    if (!isThere && other !== undefined && !isNamed) {
+      onChanged(new Error(`the address of ${name} has changed from ${host} to ${other}: this mirror must start again`))
+    }
     cancel = clock.after(INTERVAL, look)
   }
 
