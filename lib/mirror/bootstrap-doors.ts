@@ -151,6 +151,8 @@ export function problemsOf({ doors, transfer }: AskedDoors) {
     key: say(of('refuses'), ['refuses', 'refuse'], 'this swarm key'),
     transfer: say(of('differs'), ['speaks', 'speak'], `${theirs}, and this node ${own}: --peer-transfer differs`),
     silence: isSilent ? say(of('silent'), ['does', 'do'], 'not answer over TCP') : undefined,
+    /** To tell only if this node knows no member. */
+    unheard: say(of('accepts'), ['lets', 'let'], 'this node in over TCP, but no node answers over UDP'),
     clock: Math.abs(aheadOf(doors) ?? 0) > CLOCK_SKEW ? differenceOf(doors) : undefined,
     /** Whether a door has let this node in. Then this node works, and doors that refuse it have a wrong key or a new one. */
     isAccepted: of('accepts').length > 0,
@@ -293,9 +295,12 @@ export function watchDoors(
   }
 }
 
-function sayingOf({ key, transfer, silence, clock, isAccepted }: ReturnType<typeof problemsOf>, isAlone: boolean) {
+function sayingOf(problems: ReturnType<typeof problemsOf>, isAlone: boolean) {
+  const { key, transfer, silence, unheard, clock, isAccepted } = problems
   const said = (...texts: readonly (string | undefined)[]) => texts.filter((text) => text !== undefined)
-  if (isAccepted) return { reasons: isAlone ? said(clock) : [], notes: [] }
+  if (isAccepted && !isAlone) return { reasons: [], notes: [] }
+  // A wrong clock also is why nobody answers over UDP.
+  if (isAccepted) return { reasons: said(clock), notes: clock === undefined ? said(unheard) : [] }
   if (!isAlone) return { reasons: [], notes: said(key, transfer) }
   return { reasons: said(key, clock), notes: said(transfer, silence) }
 }
