@@ -21,9 +21,11 @@ import {
   CONTAINERD,
   containerdConfig,
   createCluster,
+  logLines,
   type Node,
   type PushedImage,
   REGISTRY_NAME,
+  until,
 } from '../e2e/harness/index.ts'
 import { defaultRuntime, REGISTRY_DOOR } from '../e2e/harness/mirror.ts'
 import { printTable } from './figures.ts'
@@ -44,6 +46,11 @@ import {
 
 /** How many times the nodes of an update take turns. */
 const STEPS = 5
+/**
+ * The name under which nodes pull without their mirrors. With one name, `hosts.toml` would change for each way, and every mirror
+ * would check its node again in the middle of the pulls.
+ */
+const DIRECT_NAME = 'direct.test'
 
 const plan = readPlan(process.argv.slice(2))
 const bytesPerSecond = (plan.link * 1_000_000) / 8
@@ -64,10 +71,7 @@ const cluster = await createCluster({
   })),
 })
 try {
-  for (const { network } of cluster.nodes) {
-    await network.shape('out', bytesPerSecond)
-    await network.shape('in', bytesPerSecond)
-  }
+  await Promise.all(cluster.nodes.map((node) => prepare(node, cluster.registry.url)))
   for (const shape of plan.images) {
     for (const pattern of plan.patterns) {
       const result = await measure(cluster, shape, pattern)
@@ -89,6 +93,16 @@ if (plan.plot !== undefined) {
   console.log(`\nplot: ${plan.plot}`)
 }
 
+/** Bounds what a node can send and receive, and waits until its mirror has checked the files of both names. */
+async function prepare(node: Node, url: string): Promise<void> {
+  const checks = () => logLines(node.mirror).filter(({ event }) => event === 'checked').length
+  const before = checks()
+  await node.writeHosts(REGISTRY_NAME, { server: url, hosts: [{ url: REGISTRY_DOOR }] })
+  await node.writeHosts(DIRECT_NAME, { server: url, hosts: [{ url }] })
+  for (const direction of ['out', 'in'] as const) await node.network.shape(direction, bytesPerSecond)
+  await until(`the mirror of ${node.name} to check its files`, () => checks() > before)
+}
+
 /** Measures all ways in turns, with a new image each round, so that no node has any of it. */
 async function measure(cluster: Cluster, shape: ImageShape, pattern: Pattern): Promise<Result> {
   const rollouts = new Map<Way, Rollout[]>(plan.ways.map((way) => [way, []]))
@@ -108,8 +122,7 @@ async function measure(cluster: Cluster, shape: ImageShape, pattern: Pattern): P
 
 async function rollOut(cluster: Cluster, image: PushedImage, pattern: Pattern, way: Way): Promise<Rollout> {
   const { registry, nodes } = cluster
-  const url = way === 'mirrored' ? REGISTRY_DOOR : registry.url
-  for (const node of nodes) await node.writeHosts(REGISTRY_NAME, { server: registry.url, hosts: [{ url }] })
+  const reference = way === 'mirrored' ? image.reference : image.reference.replace(REGISTRY_NAME, DIRECT_NAME)
   const registryLink = way === 'unshared' ? bytesPerSecond * nodes.length : bytesPerSecond
   for (const direction of ['out', 'in'] as const) await registry.network.shape(direction, registryLink)
   const before = await registry.network.carried()
@@ -118,13 +131,13 @@ async function rollOut(cluster: Cluster, image: PushedImage, pattern: Pattern, w
   const startedAt = performance.now()
   const pulls: number[] = []
   for (const group of groupsOf(nodes, way === 'solo' ? 'one' : pattern)) {
-    pulls.push(...(await Promise.all(group.map((node) => timed(() => node.pull(image.reference))))))
+    pulls.push(...(await Promise.all(group.map((node) => timed(() => node.pull(reference))))))
   }
   const seconds = (performance.now() - startedAt) / 1000
   const use = processors()
   const after = await registry.network.carried()
   const bytes = image.own.layers.reduce((sum, { size }) => sum + size, 0)
-  for (const node of nodes) await node.removeImage(image.reference)
+  for (const node of nodes) await node.removeImage(reference)
   for (const node of nodes) await node.untilGone(image)
   const left = after.out - before.out
   return { pulls, upstream: left / bytes, upstreamLink: left / (seconds * registryLink), ...use }
