@@ -122,7 +122,7 @@ export class Standing {
     this.#heard()
   }
 
-  /** Call this when the peer has sent `bytes` in `ms` milliseconds. */
+  /** Call this when the peer has sent `bytes`, one at least, in `ms` milliseconds. */
   moved(bytes: number, ms: number): void {
     const rate = bytes / Math.max(ms, 1)
     this.rate = average(this.rate, rate)

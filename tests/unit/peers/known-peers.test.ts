@@ -320,7 +320,7 @@ test('KnownPeers rank gives every peer once, whatever happened, and bounds hold'
         else if (kind === 1) known.of(peer).busy(value)
         else if (kind === 2) known.of(peer).answered(value)
         else if (kind === 3) known.of(peer).outrun(value)
-        else if (kind === 4) known.of(peer).moved(value, value % 100)
+        else if (kind === 4) known.of(peer).moved(value + 1, value % 100)
         else if (kind === 5) known.of(peer).gave()
         else if (kind === 6) known.gone(peer)
         else known.seen(peer)
