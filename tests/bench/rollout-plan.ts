@@ -24,6 +24,8 @@ export interface Plan {
   readonly ways: readonly Way[]
   readonly runtime: string
   readonly rounds: number
+  /** Seconds for which mirrors run before anything is measured: keepers vouch for their answers only after a minute. */
+  readonly age: number
   /** Bytes of the chunks in which containerd 2 fetches a layer by several requests at once; off if missing. */
   readonly parallelFetch: number | undefined
   /** The file for figures, so that parts which run one after another are combined. */
@@ -47,12 +49,13 @@ export function readPlan(args: string[]): Plan {
       ways: { type: 'string', default: 'solo,direct,mirrored' },
       runtime: { type: 'string', default: 'bun' },
       rounds: { type: 'string', default: '1' },
+      age: { type: 'string', default: '65' },
       'parallel-fetch': { type: 'string' },
       results: { type: 'string' },
       plot: { type: 'string' },
     },
   })
-  const count = (name: 'nodes' | 'link' | 'rounds' | 'parallel-fetch') => {
+  const count = (name: 'nodes' | 'link' | 'rounds' | 'age' | 'parallel-fetch') => {
     const value = Number(values[name])
     if (!Number.isInteger(value) || value < 1)
       throw new Error(`--${name} ${values[name]}: expected a whole number above 0`)
@@ -73,6 +76,7 @@ export function readPlan(args: string[]): Plan {
     ways: chosen('ways', values.ways, WAYS),
     runtime,
     rounds: count('rounds'),
+    age: count('age'),
     parallelFetch: values['parallel-fetch'] === undefined ? undefined : count('parallel-fetch'),
     results,
     plot,

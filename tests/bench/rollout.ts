@@ -4,18 +4,20 @@
  *
  *   node tests/bench/rollout.ts [--nodes 10] [--link 500] [--images 10x1,10x4,100x1,100x4,1000x1,1000x4]
  *                               [--patterns update,create] [--ways solo,unshared,direct,mirrored] [--runtime bun|node|deno|executable] [--rounds 1]
- *                               [--parallel-fetch BYTES] [--results FILE.json] [--plot FILE.svg]
+ *                               [--age 65] [--parallel-fetch BYTES] [--results FILE.json] [--plot FILE.svg]
  *
  * `--link` is what each node and the registry can send and receive, in Mbit/s (`tc` token buckets). An image is its size in
  * MB and its number of layers. `update` replaces a fifth of the nodes at a time, the next fifth as soon as the one before has
  * the image; `create` lets all pull at once; `one` has a single node pull what nobody else wants. Without the way `direct`,
  * ten nodes take a fifth of the time. The way `unshared` gives the registry a link with room for all nodes: what that takes
- * longer than one node alone is due to the machine. With `--results` it can be run in parts, of some images or one pattern each: table and
- * plot show what the file has from all of them. `--parallel-fetch` makes containerd 2 fetch each layer by several requests for
- * so many bytes. The containerd is the first in PATH; for 2.1: PATH="$(bash .ci/containerd-2):$PATH".
+ * longer than one node alone is due to the machine. Mirrors run for `--age` seconds before the first pull, as those of a
+ * cluster have. `--parallel-fetch` makes containerd 2 fetch each layer by several requests for so many bytes. With `--results`
+ * it can be run in parts, of some images or one pattern each: table and plot show what the file has from all of them. The
+ * containerd is the first in PATH; for 2.1: PATH="$(bash .ci/containerd-2):$PATH".
  */
 import { writeFile } from 'node:fs/promises'
 import process from 'node:process'
+import { setTimeout as delay } from 'node:timers/promises'
 import {
   type Cluster,
   CONTAINERD,
@@ -71,7 +73,7 @@ const cluster = await createCluster({
   })),
 })
 try {
-  await Promise.all(cluster.nodes.map((node) => prepare(node, cluster.registry.url)))
+  await Promise.all([delay(plan.age * 1_000), ...cluster.nodes.map((node) => prepare(node, cluster.registry.url))])
   for (const shape of plan.images) {
     for (const pattern of plan.patterns) {
       const result = await measure(cluster, shape, pattern)
