@@ -57,15 +57,15 @@ test('runCommand prints the help of the program, or of a command, whatever else 
   }
 })
 
-test('runCommand has looks on a terminal alone, and none where NO_COLOR is set', async () => {
+test('runCommand uses colours only on a terminal, and none if NO_COLOR is set', async () => {
   for (const args of [['--help'], ['check', '--help'], ['serve', '--nonsense']]) {
-    const hasLooks = async (options: RunOptions) => {
+    const hasColours = async (options: RunOptions) => {
       const { stdout, stderr } = await runHere(args, options)
       return (stdout + stderr).includes('\u001b[')
     }
-    assert.equal(await hasLooks({ terminal: true }), true)
-    assert.equal(await hasLooks({ terminal: true, environment: { NO_COLOR: '1' } }), false)
-    assert.equal(await hasLooks({}), false)
+    assert.equal(await hasColours({ terminal: true }), true)
+    assert.equal(await hasColours({ terminal: true, environment: { NO_COLOR: '1' } }), false)
+    assert.equal(await hasColours({}), false)
   }
 })
 

@@ -45,7 +45,7 @@ function scene() {
   return { clock, keeper, ask, arriving, end, fail }
 }
 
-test('a keeper lets the first one lead, and each that comes after follows the one before', () => {
+test('a keeper makes the first node lead, and each later one follow the one before', () => {
   const { ask } = scene()
   assert.deepEqual(
     [1, 2, 3, 4].map((number) => ask(number)),
@@ -53,7 +53,7 @@ test('a keeper lets the first one lead, and each that comes after follows the on
   )
 })
 
-test('a keeper says the same again to whoever asks again', () => {
+test('a keeper repeats its answer to a node that asks again', () => {
   const { ask } = scene()
   const first = [1, 2, 3].map((number) => ask(number))
   assert.deepEqual(
@@ -62,7 +62,7 @@ test('a keeper says the same again to whoever asks again', () => {
   )
 })
 
-test('a keeper leaves who asks again where it is, though a place nearer to the leader is free', () => {
+test('a keeper keeps a node that asks again in its place, though one nearer to the leader is free', () => {
   const { ask, end } = scene()
   for (const number of [1, 2, 3, 4]) ask(number)
   end(2, 'gone')
@@ -71,7 +71,7 @@ test('a keeper leaves who asks again where it is, though a place nearer to the l
   assert.equal(ask(4), 'follow 3')
 })
 
-test('a keeper names those who have it by now, in turns, and whom to follow', () => {
+test('a keeper names nodes that already have the content, in turns, and one to follow', () => {
   const { ask, end } = scene()
   for (const number of [1, 2, 3]) ask(number)
   end(1, 'held')
@@ -82,7 +82,7 @@ test('a keeper names those who have it by now, in turns, and whom to follow', ()
   assert.equal(ask(4, [1, 2]), 'follow 3')
 })
 
-test('a keeper names those who have announced it, too, and how many they are', () => {
+test('a keeper also names nodes that have announced the content, and says how many they are', () => {
   const { keeper, ask, end } = scene()
   const known = { peers: [node(7), node(8)], count: 30, isWhole: false }
   assert.equal(ask(1, [], true, known), 'holders 7,8')
@@ -102,7 +102,7 @@ test('a keeper names those who have announced it, too, and how many they are', (
   )
 })
 
-test('a keeper sends nobody to a node that does not go upstream itself, and lets it follow', () => {
+test('a keeper sends nobody to a node that does not go upstream itself, and makes that node follow', () => {
   const { ask } = scene()
   assert.equal(ask(1, [], true, NOTHING, false), 'lead')
   assert.equal(ask(2), 'lead')
@@ -110,7 +110,7 @@ test('a keeper sends nobody to a node that does not go upstream itself, and lets
   assert.equal(ask(3), 'follow 1')
 })
 
-test('a keeper tells how many others are getting it', () => {
+test('a keeper says how many others are getting the content', () => {
   const { keeper, ask, end } = scene()
   const crowd = (number: number) =>
     keeper.ask({ digest, gives: true, leads: true, resumes: false, not: [] }, node(number), NOTHING).crowd
@@ -120,7 +120,7 @@ test('a keeper tells how many others are getting it', () => {
   assert.equal(ask(4), 'holders 1, follow 3')
 })
 
-test('a keeper sends nobody to who was told to go upstream and has not begun for a while, until it has', async () => {
+test('a keeper sends nobody to a leader that has not begun for a while, until it has', async () => {
   const { clock, ask, arriving } = scene()
   assert.equal(ask(1), 'lead')
   await clock.pass(FRESH)
@@ -129,7 +129,7 @@ test('a keeper sends nobody to who was told to go upstream and has not begun for
   assert.equal(ask(3), 'follow 1')
 })
 
-test('a keeper lets another one lead when a leader is gone, and its followers stay as they are', () => {
+test('a keeper makes another node lead when a leader is gone, and its followers keep their places', () => {
   const { ask, arriving, end } = scene()
   for (const number of [1, 2, 3]) ask(number)
   arriving(2, 10, 1)
@@ -139,7 +139,7 @@ test('a keeper lets another one lead when a leader is gone, and its followers st
   assert.equal(ask(4), 'follow 3')
 })
 
-test('a keeper sends several to a node that has room, and the next ones to those below', () => {
+test('a keeper sends several nodes to one with room, and the next ones to those below it', () => {
   const { ask, arriving } = scene()
   for (const number of [1, 2]) ask(number)
   arriving(1, 10, undefined, 3)
@@ -150,7 +150,7 @@ test('a keeper sends several to a node that has room, and the next ones to those
   )
 })
 
-test('a keeper moves a node that is deep to where it has half as many above it, and those below stay with it', () => {
+test('a keeper moves a deep node to where it has half as many above it, and those below stay with it', () => {
   const { keeper, ask, arriving } = scene()
   const better = (number: number) => keeper.better(digest, node(number))?.host.split('.').at(-1)
   for (const number of [1, 2, 3, 4, 5, 6]) {
@@ -167,7 +167,7 @@ test('a keeper moves a node that is deep to where it has half as many above it, 
   assert.equal(ask(5, [1]), 'follow 4')
 })
 
-test('a keeper sends those who follow to who has it, once these are more than those who do not', () => {
+test('a keeper sends followers to nodes that have the content, once these are the majority', () => {
   const { keeper, ask, arriving, end } = scene()
   const better = (number: number) => keeper.better(digest, node(number))?.host.split('.').at(-1)
   for (const number of [1, 2, 3, 4, 5]) {
@@ -184,7 +184,7 @@ test('a keeper sends those who follow to who has it, once these are more than th
   assert.equal(better(6), undefined, 'as many are getting it')
 })
 
-test('a keeper sends two to each where a line of all would be very long', () => {
+test('a keeper sends two nodes to each if a line of all would be very long', () => {
   const clock = new ManualClock()
   const keeper = new Keeper(clock)
   const peer = (number: number) => ({ host: `10.0.${number >> 8}.${number & 255}`, port: 5001 })
@@ -199,14 +199,14 @@ test('a keeper sends two to each where a line of all would be very long', () => 
   )
 })
 
-test('a keeper gives the child of a lost node to the one above it', () => {
+test('a keeper gives the child of a lost node to the node above it', () => {
   const { ask } = scene()
   for (const number of [1, 2, 3, 4]) ask(number)
   assert.equal(ask(3, [2]), 'follow 1')
   assert.equal(ask(5), 'follow 4')
 })
 
-test('a keeper lets all go when upstream has refused a second node, and nobody follows for a while', async () => {
+test('a keeper releases all nodes when upstream has refused a second one, and nobody follows for a while', async () => {
   const { clock, ask, fail, arriving } = scene()
   for (const number of [1, 2, 3, 4, 5]) ask(number)
   assert.deepEqual(fail(1, 'refused'), [])
@@ -225,7 +225,7 @@ test('a keeper lets all go when upstream has refused a second node, and nobody f
   assert.deepEqual(fail(4, 'refused'), [])
 })
 
-test('a keeper lets nobody go because one node was refused, however often', () => {
+test('a keeper releases nobody because one node was refused, however often', () => {
   const { ask, fail } = scene()
   for (const number of [1, 2, 3]) ask(number)
   for (let times = 0; times < 3; times++) {
@@ -235,7 +235,7 @@ test('a keeper lets nobody go because one node was refused, however often', () =
   assert.match(ask(4), /^follow/)
 })
 
-test('a keeper lets one lead anew when bytes were wrong, and the others wait until it has what is verified', async () => {
+test('a keeper makes one node lead again after wrong bytes, and the others wait until it has verified content', async () => {
   const { clock, ask, fail, arriving, end } = scene()
   for (const number of [1, 2, 3]) ask(number)
   for (const number of [1, 2, 3]) arriving(number, 5, number === 1 ? undefined : number - 1)
@@ -253,7 +253,7 @@ test('a keeper lets one lead anew when bytes were wrong, and the others wait unt
   assert.equal(ask(8), 'holders 3')
 })
 
-test('a keeper lets the next one lead when the one that others wait for fails or does not begin', async () => {
+test('a keeper makes the next node lead when the one for which others wait fails or does not begin', async () => {
   const { clock, ask, fail, arriving } = scene()
   ask(1)
   fail(1, 'wrong')
@@ -272,7 +272,7 @@ test('a keeper lets the next one lead when the one that others wait for fails or
   assert.equal(ask(2), 'follow 3')
 })
 
-test('a keeper sends nobody to who has wrong bytes from the same node, though that says that it has all', () => {
+test('a keeper sends nobody to a node with wrong bytes from the same node, although it claims to have everything', () => {
   const { ask, fail, arriving, end } = scene()
   for (const number of [1, 2, 3, 4]) ask(number)
   for (const number of [1, 2, 3, 4]) arriving(number, 5, number === 1 ? undefined : number - 1)
@@ -286,7 +286,7 @@ test('a keeper sends nobody to who has wrong bytes from the same node, though th
   assert.equal(ask(6, [], true, known), 'holders 1, follow 5')
 })
 
-test('a keeper forgets who has not been heard of, and sends nobody to who cannot give', async () => {
+test('a keeper forgets silent nodes, and sends nobody to a node that cannot give', async () => {
   const { clock, keeper, ask, arriving } = scene()
   ask(1)
   arriving(1, 10)
@@ -300,7 +300,7 @@ test('a keeper forgets who has not been heard of, and sends nobody to who cannot
   assert.equal(ask(5, [], false), 'follow 4')
 })
 
-test('a keeper never makes a circle, whatever it is asked and told', () => {
+test('a keeper never makes a circle, whatever nodes ask and tell it', () => {
   const step = fc.oneof(
     fc.record({
       kind: fc.constant('ask' as const),
@@ -336,7 +336,7 @@ test('a keeper never makes a circle, whatever it is asked and told', () => {
   )
 })
 
-test('a keeper sends no more than three nodes upstream, whoever leaves whom and ends when', () => {
+test('a keeper sends at most three nodes upstream, in whatever order nodes leave each other and end', () => {
   const step = fc.record({
     kind: fc.constantFrom('ask', 'leave', 'begun', 'gone'),
     number: fc.integer({ min: 1, max: 8 }),
@@ -361,7 +361,7 @@ test('a keeper sends no more than three nodes upstream, whoever leaves whom and 
   )
 })
 
-test('a keeper keeps no more than it may, the digests that were asked for last', () => {
+test('a keeper keeps a bounded number of digests, those that nodes asked for last', () => {
   const { keeper } = scene()
   const named = (number: number) => `sha256:${number.toString(16).padStart(64, '0')}` as Digest
   for (let number = 0; number < 5_000; number++)
@@ -377,7 +377,7 @@ test('a keeper keeps no more than it may, the digests that were asked for last',
   )
 })
 
-test('a keeper takes what comes late for old: who has it all is not getting it again, unless it asks', () => {
+test('a keeper ignores late news: a node that has everything is not getting it again, unless it asks', () => {
   const { ask, arriving, end } = scene()
   ask(1)
   arriving(1, 5)
@@ -388,7 +388,7 @@ test('a keeper takes what comes late for old: who has it all is not getting it a
   assert.equal(ask(3), 'follow 1')
 })
 
-test('a keeper forgets who has what nobody has asked for lately, if they are too many', () => {
+test('a keeper forgets holders of what nobody has asked for lately, if there are too many', () => {
   const { keeper, ask } = scene()
   const named = (number: number) => `sha256:${number.toString(16).padStart(64, '0')}` as Digest
   for (let number = 0; number < 4_000; number++)

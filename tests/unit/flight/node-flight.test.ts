@@ -97,7 +97,7 @@ test('NodeFlight: one leads, and the others follow each other', async () => {
   assert.ok(ofFollower?.kind === 'arriving' && !ofFollower.leads)
 })
 
-test('NodeFlight: whoever has it by then is named as a holder, before its announcement is found', async () => {
+test('NodeFlight: a node that has the content is named as a holder before its announcement is found', async () => {
   const join = scene()
   const [a, b] = [join(), join()]
   await a.pull()
@@ -115,7 +115,7 @@ test('NodeFlight: whoever has it by then is named as a holder, before its announ
   )
 })
 
-test('NodeFlight: a node that has removed what it was named for is named no more', async () => {
+test('NodeFlight: a node that has removed the content is no longer named', async () => {
   const join = scene()
   const [a, b, c] = [join(), join(), join()]
   await a.pull()
@@ -128,7 +128,7 @@ test('NodeFlight: a node that has removed what it was named for is named no more
   await waitFor('the keepers know', async () => !(await c.pull()).includes('holder'))
 })
 
-test('NodeFlight: keepers hear once of what is complete as soon as it is there', async () => {
+test('NodeFlight: keepers hear of complete content at once, and only once', async () => {
   const join = scene()
   const nodes = Array.from({ length: 6 }, () => join())
   const [one = assert.fail()] = nodes.filter(({ member, self }) =>
@@ -155,7 +155,7 @@ test('NodeFlight: keepers hear once of what is complete as soon as it is there',
   assert.deepEqual(heard, ['ask', 'held', 'held'])
 })
 
-test('NodeFlight: whom a lookup finds gives to one, and those who come after follow that one', async () => {
+test('NodeFlight: a holder that a lookup finds gives to one node, and later nodes follow that one', async () => {
   const join = scene()
   const [holder, a, b, c] = [join(), join(), join(), join()]
   holder.member.advertise([key])
@@ -166,7 +166,7 @@ test('NodeFlight: whom a lookup finds gives to one, and those who come after fol
   assert.deepEqual(claims, ['flight_claims_total{answer="follow"} 1'])
 })
 
-test('NodeFlight: where its keepers have not been told all, a node asks the router as well', async () => {
+test('NodeFlight: a node also asks the router if its keepers may not know everything', async () => {
   const join = scene()
   const nodes = [join(), join(), join()]
   for (const { member } of nodes) member.isWhole = false
@@ -176,7 +176,7 @@ test('NodeFlight: where its keepers have not been told all, a node asks the rout
   assert.equal(await b?.pull(), 'parent 2', 'others are getting it: no holder has to be looked for')
 })
 
-test('NodeFlight: where its keepers say who has it, nobody else is asked', async () => {
+test('NodeFlight: a node asks nobody else if its keepers name holders', async () => {
   const join = scene()
   const holder = join()
   const a = join({ known: (of) => a.member.known(of), lookup: () => assert.fail('it is asked') })
@@ -185,7 +185,7 @@ test('NodeFlight: where its keepers say who has it, nobody else is asked', async
   assert.equal(await a.pull(), 'holder 1')
 })
 
-test('NodeFlight: of many who have it each gives to one, and whoever gets nothing from them follows', async () => {
+test('NodeFlight: each of many holders gives to one node, and nodes that get nothing from them follow', async () => {
   const join = scene()
   const nodes = [join(), join(), join(), join()]
   for (const { member } of nodes.slice(0, 2)) member.advertise([key])
@@ -194,7 +194,7 @@ test('NodeFlight: of many who have it each gives to one, and whoever gets nothin
   assert.equal(await nodes[3]?.pull(), 'holder 1,holder 2,parent 3')
 })
 
-test('NodeFlight: a parent that aborts is gone, and its follower leads where nobody else is left', async () => {
+test('NodeFlight: a parent that aborts is gone, and its follower leads if nobody else is left', async () => {
   const join = scene()
   const [a, b, c] = [join(), join(), join()]
   await a.pull()
@@ -212,7 +212,7 @@ test('NodeFlight: a parent that aborts is gone, and its follower leads where nob
   assert.ok(state?.kind === 'arriving' && state.leads)
 })
 
-test('NodeFlight: who follows may make its files when the first bytes come, as containerd 2 does', async () => {
+test('NodeFlight: a follower may make its files when the first bytes come, as containerd 2 does', async () => {
   const clock = new ManualClock()
   const join = scene(clock)
   const [a, b, c] = [join(), join(), join()]
@@ -244,7 +244,7 @@ test('NodeFlight: a peer that gives to another node is named again a moment late
   assert.equal(await b.pull(), 'parent 1')
 })
 
-test('NodeFlight: who waits for content that upstream refuses learns so at once, and goes upstream itself', async () => {
+test('NodeFlight: a node that waits for content learns at once that upstream refuses it, and goes upstream itself', async () => {
   const join = scene()
   const [a, b, c, d] = [join(), join(), join(), join()]
   await a.pull()
@@ -280,7 +280,7 @@ test('NodeFlight: only a keeper of the digest can say that upstream refuses it',
   assert.equal(await told(member), 'gone')
 })
 
-test('NodeFlight: wrong bytes are followed by nobody, and content that is complete is not taken for refused', async () => {
+test('NodeFlight: nobody follows a node with wrong bytes, and complete content does not count as refused', async () => {
   const join = scene()
   const [a, b, c, d] = [join(), join(), join(), join()]
   await a.pull()
@@ -300,7 +300,7 @@ test('NodeFlight: wrong bytes are followed by nobody, and content that is comple
   assert.equal(await d.pull(), 'holder 3')
 })
 
-test('NodeFlight: what is verified is not waited for without end', async () => {
+test('NodeFlight: the wait for verified content is bounded', async () => {
   const clock = new ManualClock()
   const join = scene(clock)
   const [a, b] = [join(), join()]
@@ -320,7 +320,7 @@ test('NodeFlight: what is verified is not waited for without end', async () => {
   assert.equal(await within('its end', verified), false)
 })
 
-test('NodeFlight: a client that does not want what it has got all of has got wrong bytes', async () => {
+test('NodeFlight: a client that rejects complete content has got wrong bytes', async () => {
   const join = scene()
   const [a, b, c] = [join(), join(), join()]
   await a.pull()
@@ -331,7 +331,7 @@ test('NodeFlight: a client that does not want what it has got all of has got wro
   await waitFor('nobody is followed', async () => (await c.pull()) === '')
 })
 
-test('NodeFlight: what would have to wait for its turn upstream is asked for again, and another node leads', async () => {
+test('NodeFlight: a client asks again for content that would wait for its turn upstream, and another node leads', async () => {
   const join = scene()
   const [a, b, c] = [join(), join(), join()]
   await occupy(a)
@@ -344,7 +344,7 @@ test('NodeFlight: what would have to wait for its turn upstream is asked for aga
   assert.equal(await c.pull(), 'parent 1')
 })
 
-test('NodeFlight: who finds nobody but the one whose turn has not come, asks again', async () => {
+test('NodeFlight: a node that finds only a peer whose turn has not come asks again', async () => {
   const join = scene()
   const [a, b] = [join(), join()]
   await occupy(a)
@@ -372,7 +372,7 @@ test('NodeFlight: nobody follows a node that was told to ask again', async () =>
   await waitFor('the keepers name another one', async () => (await c.pull()) === 'parent 1')
 })
 
-test('NodeFlight: who follows somebody whose turn has not come asks again, twice at most', async () => {
+test('NodeFlight: a node that follows a peer whose turn has not come asks again, twice at most', async () => {
   const join = scene()
   const [a, b] = [join(), join()]
   await occupy(a)
@@ -404,7 +404,7 @@ async function led(join: ReturnType<typeof scene>) {
   return [a, b] as const
 }
 
-test('NodeFlight: who leads for a manifest leads for all layers, and the others wait for the turn of each', async () => {
+test('NodeFlight: the leader for a manifest leads for all layers, and the others wait for the turn of each', async () => {
   const [a, b] = await led(scene())
   // It may ask before the leader does.
   const first = b.pull(content, layer)
@@ -422,7 +422,7 @@ test('NodeFlight: who leads for a manifest leads for all layers, and the others 
   assert.ok(state?.kind === 'arriving' && state.written === 1 && state.leads)
 })
 
-test('NodeFlight: who leads for one tag of a repository leads for its layers, though another leads for another tag', async () => {
+test('NodeFlight: the leader for one tag of a repository leads for its layers, though another node leads for another tag', async () => {
   const join = scene()
   const [a, b] = [join(), join()]
   const [first = assert.fail(), second = assert.fail()] = others
@@ -440,7 +440,7 @@ test('NodeFlight: who leads for one tag of a repository leads for its layers, th
   assert.equal(await b.pull(content, layer), 'parent 1')
 })
 
-test('NodeFlight: a manifest comes from those who have it, and nobody follows for it', async () => {
+test('NodeFlight: a manifest comes from its holders, and nobody follows for it', async () => {
   const join = scene()
   const [holder, a, b] = [join(), join(), join()]
   holder.member.advertise([key])
@@ -448,7 +448,7 @@ test('NodeFlight: a manifest comes from those who have it, and nobody follows fo
   assert.equal(await b.pull(content, manifest), 'holder 1')
 })
 
-test('NodeFlight: where nobody leads for an image, whoever has asked again twice and waited for that goes upstream', async () => {
+test('NodeFlight: if nobody leads for an image, a node that has asked again twice, and waited, goes upstream', async () => {
   // Whoever waits for a leader looks twenty times before it gives up.
   const fast: Clock = {
     now: () => 10 * systemClock.now(),
@@ -462,7 +462,7 @@ test('NodeFlight: where nobody leads for an image, whoever has asked again twice
   assert.equal(await a.pull(content, layer), 'parent 2')
 })
 
-test('NodeFlight: where the leader for an image does not answer, a client asks again before it goes upstream', async () => {
+test('NodeFlight: if the leader for an image does not answer, a client asks again before it goes upstream', async () => {
   const [a, b] = await led(scene())
   assert.equal(await a.pull(content, layer), '')
   assert.equal(a.flight.missed(digest, true), undefined)
@@ -473,7 +473,7 @@ test('NodeFlight: where the leader for an image does not answer, a client asks a
   assert.equal(b.flight.missed(digest, true), content.bytes.length)
 })
 
-test('NodeFlight: what upstream has refused to the leader for an image is not waited for', async () => {
+test('NodeFlight: nobody waits for content that upstream has refused to the leader for the image', async () => {
   const join = scene()
   const [a, b] = [join(), join()]
   const [config = assert.fail()] = others.slice(-4)
@@ -487,7 +487,7 @@ test('NodeFlight: what upstream has refused to the leader for an image is not wa
   assert.equal(b.flight.missed(digest, true), undefined)
 })
 
-test('NodeFlight: who has begun to get a layer leads for the rest of it, whoever leads for the image', async () => {
+test('NodeFlight: a node that has begun to get a layer leads for the rest of it, whoever leads for the image', async () => {
   const join = scene()
   const [a, b] = await led(join)
   assert.equal(await a.pull(content, layer), '')
@@ -500,7 +500,7 @@ test('NodeFlight: who has begun to get a layer leads for the rest of it, whoever
   assert.equal(await join().pull(content, layer), 'parent 2')
 })
 
-test('NodeFlight: the turn of a leader is not waited for without end', async () => {
+test('NodeFlight: the wait for the turn of a leader is bounded', async () => {
   let skipped = 0
   const clock: Clock = { now: () => systemClock.now() + skipped, after: (ms, run) => systemClock.after(ms, run) }
   const [a, b] = await led(scene(clock))
@@ -518,7 +518,7 @@ test('NodeFlight: the turn of a leader is not waited for without end', async () 
   assert.equal(b.flight.missed(digest, true), undefined)
 })
 
-test('NodeFlight: who follows a leader that is far too slow goes upstream, and who follows that one does not', async () => {
+test('NodeFlight: the follower of a leader that is far too slow goes upstream, but its own follower does not', async () => {
   let skipped = 0
   const clock: Clock = { now: () => systemClock.now() + skipped, after: (ms, run) => systemClock.after(ms, run) }
   const join = scene(clock)
@@ -572,7 +572,7 @@ test('NodeFlight: a keeper that does not answer costs its patience once, and the
   assert.ok(performance.now() - startedAt < 250, 'it is not asked again')
 })
 
-test('NodeFlight: before a node leads in the place of another one, it asks the second keeper, too', async () => {
+test('NodeFlight: before a node replaces another one as leader, it also asks the second keeper', async () => {
   const join = scene()
   const nodes = Array.from({ length: 6 }, () => join())
   const [first, second] = nodes[0]?.member.closest(key, 2) ?? []
@@ -588,7 +588,7 @@ test('NodeFlight: before a node leads in the place of another one, it asks the s
   assert.equal(await follower.pull(), `parent ${other.self.port}`)
 })
 
-test('NodeFlight: nobody is followed as better who was given up meanwhile', async () => {
+test('NodeFlight: a better peer that was given up in the meantime is not followed', async () => {
   const join = scene()
   const nodes = Array.from({ length: 6 }, () => join())
   const [one = assert.fail(), lost = assert.fail(), good = assert.fail()] = nodes.filter(({ member, self }) =>
@@ -616,7 +616,7 @@ test('NodeFlight: nobody is followed as better who was given up meanwhile', asyn
   })
 })
 
-test('NodeFlight: a node with many above it hears whom it had better follow', async () => {
+test('NodeFlight: a node with many above it hears of a better peer to follow', async () => {
   const join = scene()
   const chain = Array.from({ length: 6 }, () => join())
   for (const [index, one] of chain.entries()) {
@@ -636,7 +636,7 @@ test('NodeFlight: a node with many above it hears whom it had better follow', as
   assert.match((await deep.metrics.render()).body, /flight_moved_total 1$/m)
 })
 
-test('NodeFlight asks the router alone for tags, and ends with its signal and when it is closed', async () => {
+test('NodeFlight asks only the router for tags, and ends with its signal and when it is closed', async () => {
   const join = scene()
   const a = join()
   const tag = 'registry.example/app:1' as Key
@@ -659,7 +659,7 @@ test('NodeFlight asks the router alone for tags, and ends with its signal and wh
   assert.match(await closed, /^(?:|holder 77)$/)
 })
 
-test('NodeFlight: a lookup that fails is not taken for a miss', async () => {
+test('NodeFlight: a failed lookup does not count as a miss', async () => {
   const a = scene()({
     known,
     // biome-ignore lint/correctness/useYield: it fails before the first one

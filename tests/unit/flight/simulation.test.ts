@@ -20,7 +20,7 @@ for (const [nodes, link, spread, average] of [
   })
 }
 
-test('flight of nodes that die: the others are complete', () => {
+test('flight of nodes that die: the others get everything', () => {
   for (const seed of [1, 2, 3]) {
     const outcome = simulate({ seed, nodes: 30, link: 1, spread: 0.5, deaths: 0.02 })
     assert.ok(outcome.isComplete, `seed ${seed}`)

@@ -8,7 +8,7 @@ import { MemorySwarm } from '../../doubles/memory-swarm.ts'
 const never = new AbortController().signal
 const key = `sha256:${'a'.repeat(64)}` as Key
 
-test('a node without flight finds what is announced, and knows of nothing that arrives', async () => {
+test('a node without flight finds announced content, and knows of no arriving content', async () => {
   const swarm = new MemorySwarm()
   const [holder, asking] = [1, 2].map((port) => swarm.join({ host: '127.0.0.1', port }))
   assert.ok(holder && asking)

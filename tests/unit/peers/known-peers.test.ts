@@ -18,7 +18,7 @@ function make(): { known: KnownPeers; clock: ManualClock } {
   return { known: new KnownPeers(clock), clock }
 }
 
-test('KnownPeers puts a peer aside at once when it fails, and takes it back after a probation that grows', async () => {
+test('KnownPeers puts a peer aside at once when it fails, and takes it back after a growing probation', async () => {
   const { known, clock } = make()
   for (const probation of [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]) {
     assert.equal(known.isAside(A), false)
@@ -77,13 +77,13 @@ test('KnownPeers forgets what it held against a peer that is seen again', () => 
   assert.equal(known.isAside(A), false)
 })
 
-test('KnownPeers takes another port of the same host for another peer', () => {
+test('KnownPeers treats another port of the same host as another peer', () => {
   const { known } = make()
   known.of(A).failed('silent')
   assert.equal(known.isAside({ ...A, port: 5_002 }), false)
 })
 
-test('KnownPeers takes a peer back at once that was started again, but not what it gave that was wrong', () => {
+test('KnownPeers takes a restarted peer back at once, but not for its wrong content', () => {
   const { known } = make()
   known.of(A).answered(1)
   known.seen(A)
@@ -96,7 +96,7 @@ test('KnownPeers takes a peer back at once that was started again, but not what 
   assert.equal(known.isAside(A), true)
 })
 
-test('KnownPeers takes a silent peer for busy that answered or gave a byte a moment ago: it comes last, but it may be asked', async () => {
+test('KnownPeers considers a silent peer busy if it answered or gave a byte a moment ago: it comes last, but may be asked', async () => {
   const signs: [string, (known: KnownPeers) => void][] = [
     ['answered', (known) => known.of(A).answered(1)],
     ['gave a byte', (known) => known.of(A).gave()],
@@ -114,7 +114,7 @@ test('KnownPeers takes a silent peer for busy that answered or gave a byte a mom
   }
 })
 
-test('KnownPeers puts a peer aside, longer each time, that gives heads and no bytes, whatever heads it gives', async () => {
+test('KnownPeers puts a peer aside, longer each time, that sends heads and no bytes, whatever its heads', async () => {
   const { known, clock } = make()
   const asides: number[] = []
   for (let round = 0; round < 7; round++) {
@@ -138,7 +138,7 @@ test('KnownPeers puts a peer aside, longer each time, that gives heads and no by
   assert.equal(known.peers()[0]?.asideMs, 1_000)
 })
 
-test('KnownPeers takes a peer without bytes for busy after a head, or while its connection stands, but not for long', async () => {
+test('KnownPeers considers a peer without bytes busy after a head, or while its connection exists, but not for long', async () => {
   const signs: [string, (known: KnownPeers) => void, number][] = [
     ['heads', (known) => known.of(A).answered(1), 5_000],
     ['a connection', (known) => known.seen(A), 10_000],
@@ -179,7 +179,7 @@ test('KnownPeers puts a peer aside at once that ends a body before its first byt
   assert.deepEqual([known.isAside(A), known.isCheapToTry(A)], [true, true])
 })
 
-test('KnownPeers takes a peer back at once whose bytes go on to come', () => {
+test('KnownPeers takes a peer back at once if its bytes keep coming', () => {
   const { known } = make()
   known.of(A).failed('silent')
   known.of(A).gave()
@@ -192,7 +192,7 @@ test('KnownPeers takes a peer back at once whose bytes go on to come', () => {
   assert.equal(known.isAside(A), true)
 })
 
-test('KnownPeers takes a silent peer for busy while its Hyperswarm connection stands, but not if nothing else is heard of it', async () => {
+test('KnownPeers considers a silent peer busy while its Hyperswarm connection exists, but not without any other sign of life', async () => {
   const { known, clock } = make()
   known.seen(A)
   assert.equal(known.of(A).failed('silent'), true)
@@ -248,7 +248,7 @@ for (const [what, prepare] of [
   })
 }
 
-test('KnownPeers leaves peers between which nothing stands in their order', () => {
+test('KnownPeers keeps the order of peers that do not differ', () => {
   const { known } = make()
   assert.deepEqual(known.rank([C, A, B]), [C, A, B])
   // A difference of a few percent is chance.
@@ -261,7 +261,7 @@ test('KnownPeers leaves peers between which nothing stands in their order', () =
   assert.deepEqual(known.rank([A, C, B]), [A, C, B])
 })
 
-test('KnownPeers takes a busy peer at its word for ten seconds at most', async () => {
+test('KnownPeers trusts a busy peer for ten seconds at most', async () => {
   const { known, clock } = make()
   known.of(A).busy(3_600_000)
   await clock.pass(9_999)
@@ -270,7 +270,7 @@ test('KnownPeers takes a busy peer at its word for ten seconds at most', async (
   assert.deepEqual(known.rank([A, B]), [A, B])
 })
 
-test('KnownPeers learns the hedging delay from what heads took, between its bounds', () => {
+test('KnownPeers learns the hedging delay from the times of heads, between its bounds', () => {
   const { known } = make()
   assert.equal(known.pace.hedgeDelay(), 50)
   for (let n = 0; n < 64; n++) known.of(A).answered(1)
@@ -290,7 +290,7 @@ test('KnownPeers says what rate is usual once one is known', () => {
   assert.equal(known.pace.usual.rate, 300)
 })
 
-test('KnownPeers stays bounded whoever comes and goes, and keeps who was heard of last', () => {
+test('KnownPeers stays bounded whoever comes and goes, and keeps those heard from last', () => {
   const { known } = make()
   for (let n = 0; n < 6_000; n++) {
     const peer = peerOf(String(n))
@@ -309,7 +309,7 @@ test('KnownPeers stays bounded whoever comes and goes, and keeps who was heard o
   assert.equal(known.aside, 5_000)
 })
 
-test('KnownPeers rank gives every peer once, whatever happened, and bounds hold', () => {
+test('KnownPeers rank returns every peer once, whatever happened, and bounds hold', () => {
   const event = fc.tuple(fc.nat(9), fc.nat(7), fc.nat(100_000))
   fc.assert(
     fc.property(fc.array(event), fc.uniqueArray(fc.nat(9)), (events, asked) => {

@@ -28,7 +28,7 @@ function create(swarmKeys: readonly [Uint8Array, ...Uint8Array[]] = [KEY]) {
   }
 }
 
-test('SwarmSeal opens what it has sealed, whatever it is', () => {
+test('SwarmSeal opens whatever it has sealed', () => {
   const [a, b] = [create(), create()]
   fc.assert(
     fc.property(datagrams, (datagram) => {
@@ -40,7 +40,7 @@ test('SwarmSeal opens what it has sealed, whatever it is', () => {
   assert.deepEqual(b.refused, [])
 })
 
-test('SwarmSeal refuses whatever was changed by a bit, cut off, or made up', () => {
+test('SwarmSeal refuses anything with a changed bit, cut off, or invented', () => {
   const [a, b] = [create(), create()]
   fc.assert(
     fc.property(datagrams, fc.nat(), fc.nat(7), fc.nat(), (datagram, byte, bit, length) => {
@@ -98,7 +98,7 @@ test('SwarmSeal opens each datagram once while its time is right', () => {
   assert.equal(b.refused.filter(({ reason }) => reason === 'repeated').length, 600)
 })
 
-test('SwarmSeal takes no datagram for another, however many come', () => {
+test('SwarmSeal confuses no datagrams, however many come', () => {
   const [a, b] = [create(), create()]
   const last = a.seal(Buffer.from('remembered'))
   b.open(last)

@@ -43,7 +43,7 @@ function make(first: readonly Peer[] = [], suits: (peer: Peer) => boolean = () =
   return { clock, known, candidates, find, finish, lookups, lines, isStopped: () => aborted?.aborted }
 }
 
-test('Candidates gives the best of what is found together first, each once', async () => {
+test('Candidates returns the best of the peers found together first, each once', async () => {
   const { candidates, known, finish } = make([A, B, C])
   known.of(C).answered(1)
   known.of(A).busy(1_000)
@@ -52,7 +52,7 @@ test('Candidates gives the best of what is found together first, each once', asy
   assert.deepEqual(given, [C, B, A, undefined])
 })
 
-test('Candidates waits for a peer that is found later, and gives nothing when the lookup ends', async () => {
+test('Candidates waits for a peer that is found later, and returns nothing when the lookup ends', async () => {
   const { candidates, find, finish } = make()
   const next = candidates.next()
   find(A)
@@ -62,7 +62,7 @@ test('Candidates waits for a peer that is found later, and gives nothing when th
   assert.equal(await within('the end', none), undefined)
 })
 
-test('Candidates gives peers that are put aside last, and only those that fail fast', async () => {
+test('Candidates returns peers that are put aside last, and only those that fail fast', async () => {
   const { candidates, known, find, finish } = make([A, B])
   known.of(A).failed('unreachable')
   known.of(B).failed('silent')
@@ -74,7 +74,7 @@ test('Candidates gives peers that are put aside last, and only those that fail f
   assert.equal(await within('the end', candidates.next()), undefined)
 })
 
-test('Candidates leaves out who does not suit when it is its turn', async () => {
+test('Candidates skips a peer that does not suit when its turn comes', async () => {
   const refused = new Set<Peer>()
   const { candidates, finish } = make([A, B], (peer) => !refused.has(peer))
   finish()

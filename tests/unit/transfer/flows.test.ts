@@ -44,7 +44,7 @@ function make() {
   return { flows, begun, join }
 }
 
-test('Flows ends what is being opened when everybody who waits has left, and closes it if it comes all the same', async () => {
+test('Flows stops opening a flow when everybody who waits has left, and closes it if it comes anyway', async () => {
   const { flows, begun, join } = make()
   const [one, other] = [new AbortController(), new AbortController()]
   const joins = [join(one.signal), join(other.signal)].map((joined) => joined.then(() => 'joined', String))
@@ -62,7 +62,7 @@ test('Flows ends what is being opened when everybody who waits has left, and clo
   assert.deepEqual([begun.length, begun[0]?.source.cancelled], [2, true])
 })
 
-test('Flows has a request join what begins before it, and begins another flow for one that needs bytes before that', async () => {
+test('Flows lets a request join a flow that begins before it, and begins another one for earlier bytes', async () => {
   const { flows, begun, join } = make()
   const [late, later, early] = [join(never, 10), join(never, 20), join(never, 5)]
   assert.equal(begun.length, 2)
@@ -77,7 +77,7 @@ test('Flows has a request join what begins before it, and begins another flow fo
   assert.equal(flows.size, 0)
 })
 
-test('Flows begins another flow for a request that does not go with the one that there is', async () => {
+test('Flows begins another flow for a request that does not fit the existing one', async () => {
   const { flows, begun, join } = make()
   const first = join()
   begun[0]?.open()

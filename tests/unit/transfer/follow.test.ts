@@ -74,7 +74,7 @@ async function readSome(body: ReturnType<typeof bodyOf>, least: number): Promise
   return Buffer.concat(received)
 }
 
-test('fetch gives what a peer is getting, as it gets it', async () => {
+test('fetch returns content that a peer is getting, while the peer gets it', async () => {
   await withNodes([HALF], async ({ peers, flight, node, metrics }) => {
     flight.found.push([node(0).arriving])
     const body = bodyOf(await within('an answer', peers.fetch(GET, never)))
@@ -89,7 +89,7 @@ test('fetch gives what a peer is getting, as it gets it', async () => {
   })
 })
 
-test('fetch makes no claim for a client that only asks whether the content is there', async () => {
+test('fetch makes no claim for a client that only asks whether the content exists', async () => {
   await withNodes([HALF], async ({ peers, flight, node }) => {
     flight.found.push([node(0).arriving])
     assert.equal(await within('an answer', peers.fetch({ ...GET, method: 'HEAD' }, never)), undefined)
@@ -97,7 +97,7 @@ test('fetch makes no claim for a client that only asks whether the content is th
   })
 })
 
-test('fetch looks again when a client has waited for what is verified', async () => {
+test('fetch looks again when a client has waited for verified content', async () => {
   await withNodes([layer.bytes.length], async ({ peers, flight, node }) => {
     flight.found.push([], [node(0).arriving])
     flight.verifies = true
@@ -117,7 +117,7 @@ test('fetch waits for the first byte of a peer that has none yet', async () => {
   })
 })
 
-test('fetch goes on, at its byte, from a peer that had better be followed, and from another one if that refuses', async () => {
+test('fetch continues at its byte from a better peer to follow, and from another one if that refuses', async () => {
   await withNodes([HALF, HALF + 1, HALF + 2], async ({ peers, flight, node, metrics, told }) => {
     flight.found.push([node(0).arriving])
     const body = bodyOf(await within('an answer', peers.fetch(GET, never)))
@@ -145,7 +145,7 @@ test('fetch goes on, at its byte, from a peer that had better be followed, and f
   })
 })
 
-test('fetch goes on, at its byte, from a peer that has it all by now, and had better give it', async () => {
+test('fetch continues at its byte from a better peer that has everything by now', async () => {
   await withNodes([HALF, HALF], async ({ peers, flight, node, told }) => {
     flight.found.push([node(0).arriving])
     const body = bodyOf(await within('an answer', peers.fetch(GET, never)))
@@ -166,7 +166,7 @@ test('fetch goes on, at its byte, from a peer that has it all by now, and had be
   })
 })
 
-test('fetch goes on from another peer that is getting the content when one gives up', async () => {
+test('fetch continues from another peer that is getting the content when one gives up', async () => {
   await withNodes([HALF, HALF + 1], async ({ peers, flight, node, metrics, told }) => {
     flight.found.push([node(0).arriving], [node(1).arriving])
     const body = bodyOf(await within('an answer', peers.fetch(GET, never)))
@@ -189,7 +189,7 @@ test('fetch goes on from another peer that is getting the content when one gives
   })
 })
 
-test('fetch goes on from peers that have the content when one that was getting it gives up', async () => {
+test('fetch continues from holders of the content when a peer that was getting it gives up', async () => {
   await withNodes([HALF, 0], async ({ peers, flight, node }) => {
     const { isArriving: _, ...holder } = node(1).arriving
     node(1).writer.commit()
@@ -202,7 +202,7 @@ test('fetch goes on from peers that have the content when one that was getting i
   })
 })
 
-test('fetch ends the body where a peer gives up that nobody replaces, and has no answer to what follows', async () => {
+test('fetch ends the body where a peer gives up that nobody replaces, and has no answer to later requests', async () => {
   await withNodes([HALF, HALF], async ({ peers, flight, node }) => {
     // The second node is not ahead, so it may be waiting for this very node.
     flight.found.push([node(0).arriving], [node(1).arriving])
@@ -219,7 +219,7 @@ test('fetch ends the body where a peer gives up that nobody replaces, and has no
   })
 })
 
-test('fetch asks a peer that has just got all of the content as every other one that has it', async () => {
+test('fetch treats a peer that has just got all of the content like every other holder', async () => {
   await withNodes([0], async ({ peers, flight, node }) => {
     node(0).writer.commit()
     flight.found.push([node(0).arriving])
@@ -238,7 +238,7 @@ test('fetch leaves a peer that is gone, or does not answer', async () => {
   }
 })
 
-test('fetch asks a peer for nothing more that falls silent while it is followed', async () => {
+test('fetch asks nothing more of a peer that falls silent while fetch follows it', async () => {
   await withNodes([HALF, HALF + 1], async ({ peers, flight, node, metrics }) => {
     const { isArriving, ...silent } = node(0).arriving
     flight.found.push([node(0).arriving], [silent, node(1).arriving])
@@ -289,7 +289,7 @@ test('fetch asks the flight again when a peer gives up after a second, and not w
   }
 })
 
-test('fetch asks the flight again when a peer gives up that it waits for, though the next one has no byte yet', async () => {
+test('fetch asks the flight again when the peer for which it waits gives up, though the next one has no byte yet', async () => {
   await withNodes([0, 0], async ({ peers, flight, node, lines }) => {
     flight.found.push([node(0).arriving], [node(1).arriving])
     const answer = peers.fetch(GET, never)
@@ -327,7 +327,7 @@ test('fetch asks the flight again when no holder has the content any more, so th
   }
 })
 
-test('fetch goes to the next peer when one has a follower already', async () => {
+test('fetch goes to the next peer when one already has a follower', async () => {
   await withNodes([HALF, 0], async ({ peers, flight, node, ...parts }) => {
     const metrics = createMetrics()
     const other = createPeerContent({ ...parts, flight, metrics, address: '127.0.0.1:2' }, OPTIONS)
@@ -367,7 +367,7 @@ test('fetch never completes wrong content that a peer is getting, and does not f
   )
 })
 
-test('fetch lets a client ask again where the flight says so, but not for a part', async () => {
+test('fetch lets a client ask again when the flight says so, but not for a part', async () => {
   await withNodes([0], async ({ peers, flight, node }) => {
     flight.peers.set(node(0).address, { kind: 'later' })
     flight.returning = BYTES.length
@@ -379,7 +379,7 @@ test('fetch lets a client ask again where the flight says so, but not for a part
   })
 })
 
-test('fetch lets a client ask again where the peer that it waits for says later that its turn has not come', async () => {
+test('fetch lets a client ask again when the peer for which it waits says later that its turn has not come', async () => {
   await withNodes([0], async ({ peers, flight, node }) => {
     flight.peers.set(node(0).address, { kind: 'waiting', size: BYTES.length })
     flight.returning = BYTES.length
@@ -392,7 +392,7 @@ test('fetch lets a client ask again where the peer that it waits for says later 
   })
 })
 
-test('fetch asks a peer once that waits for its turn, where another one has given up', async () => {
+test('fetch asks a peer that waits for its turn once if another one has given up', async () => {
   await withNodes([HALF, 0], async ({ peers, flight, node }) => {
     flight.peers.set(node(1).address, { kind: 'later' })
     const again = [node(1).arriving]
@@ -406,7 +406,7 @@ test('fetch asks a peer once that waits for its turn, where another one has give
   })
 })
 
-test('fetch answers with the whole where a client asks for all of what is arriving as a part', async () => {
+test('fetch answers with the whole if a client asks for all of the arriving content as a part', async () => {
   // containerd 2 would ask for the other parts in parallel.
   await withNodes([HALF], async ({ peers, flight, node }) => {
     flight.found.push([node(0).arriving])
@@ -417,7 +417,7 @@ test('fetch answers with the whole where a client asks for all of what is arrivi
   })
 })
 
-test('fetch leaves a peer at once that is not ahead of what is wanted', async () => {
+test('fetch leaves a peer at once that is not ahead of the wanted byte', async () => {
   await withNodes([HALF], async ({ peers, flight, node }) => {
     flight.found.push([node(0).arriving])
     const since = performance.now()

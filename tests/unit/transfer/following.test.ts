@@ -51,7 +51,7 @@ async function leftAfter({ clock, end }: ReturnType<typeof follow>, most: number
   return undefined
 }
 
-test('following asks a peer how it is only while bytes are waited for', async () => {
+test("following asks for a peer's state only while it waits for bytes", async () => {
   const { clock, parent, wait, come } = follow(growing(100))
   const first = wait()
   await clock.pass(200)
@@ -80,7 +80,7 @@ test('following waits for a peer that goes on, however slowly', async () => {
   }
 })
 
-test('following leaves a peer that gives a byte now and then, and counts only the time for which it is waited for', async () => {
+test('following leaves a peer that gives a byte now and then, and counts only the time of waiting', async () => {
   const { clock, parent, wait, come, end } = follow(growing(0, false))
   for (let given = 0; given < 590; given++) {
     const next = wait()
@@ -119,7 +119,7 @@ for (const [what, state, from, to] of [
   })
 }
 
-test('following asks a peer that has not answered in time once more at once', async () => {
+test('following asks a peer that has not answered in time once more, at once', async () => {
   const one = follow(undefined, true)
   const next = one.wait()
   assert.equal(await leftAfter(one, 10_000), 1_500)
@@ -127,7 +127,7 @@ test('following asks a peer that has not answered in time once more at once', as
   assert.equal(one.parent.looks, 2)
 })
 
-test('following waits for the turn of a peer as long as that is said to be worth it', async () => {
+test('following waits for the turn of a peer as long as it is told that this is worth it', async () => {
   const one = follow({ kind: 'waiting', size: 1_000 })
   const next = one.wait()
   assert.equal(await leftAfter(one, 30_000), undefined)

@@ -129,7 +129,7 @@ test('Pieces are of whole bytes, whatever share of the memory they may take', as
   assert.deepEqual([setting.network.asked, setting.told], [20 * MB, []])
 })
 
-test('Pieces are asked for one after the other where the memory for more is used up', async () => {
+test('Pieces are requested one after the other if the memory for more is used up', async () => {
   const { network, pieces, told } = make([USUAL, USUAL, USUAL, USUAL], {}, {}, 300 * 1024)
   const read = async () => {
     while ((await pieces.next()) !== undefined) assert.ok(network.open <= 1)
@@ -162,7 +162,7 @@ test('Pieces of three peers come nearly three times as fast as of one although a
   }
 })
 
-test('Pieces come from one peer alone where it fills a link of 1 Gbit/s', async () => {
+test('Pieces come from one peer alone if it fills a link of 1 Gbit/s', async () => {
   const setting = make([FAST, FAST], { end: 120 * MB })
   await readAll(setting, { end: 120 * MB })
   assert.deepEqual([...setting.given.keys()], ['0'])
@@ -222,7 +222,7 @@ test('Pieces lose little more than half a second when one of two peers becomes s
   assert.ok(median < timeOf(40 * MB, link) + 650, `${times} ms`)
 })
 
-test('Pieces wait for the only peer that stands still for a moment', async () => {
+test('Pieces wait for the only peer when it stalls for a moment', async () => {
   const setting = make([USUAL])
   const [only = assert.fail()] = setting.order
   setting.network.clock.after(500, () => setting.network.set(only, 'silent'))
@@ -231,7 +231,7 @@ test('Pieces wait for the only peer that stands still for a moment', async () =>
   assert.deepEqual([setting.network.asked, setting.told], [20 * MB, []])
 })
 
-test('Pieces go on with a peer that stood still when the one that was to take its place has nothing', async () => {
+test('Pieces continue with a stalled peer when its replacement has nothing', async () => {
   const setting = make([USUAL], {}, { roundTrip: 20 })
   const { network, order, told } = setting
   const [only = assert.fail()] = order
@@ -270,7 +270,7 @@ test('Pieces end at exactly the byte from which nobody gives any, in bounded tim
   }
 })
 
-test('Pieces do not take the end of a piece for a sign of life while the next one does not come', async () => {
+test('Pieces do not count the end of a piece as a sign of life while the next one does not come', async () => {
   for (let after = 400; after < 1_500; after += 25) {
     const { network, pieces, order } = make([SLOW], {}, { roundTrip: 250 })
     const [only = assert.fail()] = order

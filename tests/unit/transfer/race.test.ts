@@ -59,7 +59,7 @@ function start(
   return { clock, asked, released, outrun, hedged, stop, result, times, get }
 }
 
-test('race asks the best peer at once and gives what it answers', async () => {
+test('race asks the best peer at once and returns its answer', async () => {
   const { clock, get, result, asked } = start(['a', 'b'])
   await clock.pass(0)
   get(0).answer('from a')
@@ -69,7 +69,7 @@ test('race asks the best peer at once and gives what it answers', async () => {
   assert.equal(clock.pending, 0)
 })
 
-test('race asks one more each time that the hedging delay has passed, up to as many as may be asked', async () => {
+test('race asks one more peer after each hedging delay, up to a bound', async () => {
   const { clock, times, hedged, get, result, outrun, asked } = start(['a', 'b', 'c', 'd'], { parallel: 3 })
   await clock.pass(500)
   assert.deepEqual(times(), [0, 50, 100])
@@ -87,14 +87,14 @@ test('race asks one more each time that the hedging delay has passed, up to as m
   assert.equal(clock.pending, 0)
 })
 
-test('race asks for the hedging delay anew each time', async () => {
+test('race looks up the hedging delay each time', async () => {
   const delays = [10, 200]
   const { clock, times } = start(['a', 'b', 'c'], { hedgeDelay: () => delays.shift() ?? 1_000 })
   await clock.pass(300)
   assert.deepEqual(times(), [0, 10, 210])
 })
 
-test('race asks the next one at once when one has it not or fails, and no hedge comes too early after that', async () => {
+test('race asks the next peer at once when one lacks the content or fails, and no hedge comes too early after that', async () => {
   const { clock, times, get, hedged } = start(['a', 'b', 'c'])
   await clock.pass(40)
   get(0).answer(undefined)
@@ -105,7 +105,7 @@ test('race asks the next one at once when one has it not or fails, and no hedge 
   assert.deepEqual(hedged, [peerOf('c')])
 })
 
-test('race takes the place of one that failed while as many as may be are asked', async () => {
+test('race replaces a failed peer while it asks as many as it may', async () => {
   const { clock, times, get } = start(['a', 'b', 'c'], { parallel: 2 })
   await clock.pass(200)
   assert.deepEqual(times(), [0, 50])
@@ -114,7 +114,7 @@ test('race takes the place of one that failed while as many as may be are asked'
   assert.deepEqual(times(), [0, 50, 200])
 })
 
-test('race gives nothing when there is nobody, and when all have failed', async () => {
+test('race returns nothing when there is nobody, and when all have failed', async () => {
   const nobody = start([])
   assert.equal(await within('the end', nobody.result), undefined)
   assert.equal(nobody.clock.pending, 0)
@@ -128,7 +128,7 @@ test('race gives nothing when there is nobody, and when all have failed', async 
   assert.equal(clock.pending, 0)
 })
 
-test('race gives nothing at the deadline, and stops those who were asked', async () => {
+test('race returns nothing at the deadline, and stops the asked peers', async () => {
   const { clock, asked, result, outrun } = start(['a', 'b'], { deadline: 1_000 })
   await clock.pass(1_000)
   assert.equal(await within('the end', result), undefined)
@@ -160,7 +160,7 @@ test('race is over at once when the last peer is late and not worth waiting for'
   assert.deepEqual([clock.now(), clock.pending, outrun], [300, 0, []])
 })
 
-test('race takes the answer of a late peer that is worth waiting for, until the deadline', async () => {
+test('race accepts the answer of a late peer that is worth waiting for, until the deadline', async () => {
   const late = { patience: 300 }
   const first = start(['a'], late)
   await first.clock.pass(999)
@@ -185,7 +185,7 @@ test('race asks another peer in place of a late one that it waits for, and the f
   assert.equal((await within('the answer', result))?.value, 'from a')
 })
 
-test('race releases what a peer gives that was stopped for being late', async () => {
+test('race releases the answer of a peer that was stopped for being late', async () => {
   const late = { patience: 300, isWorthWaiting: () => false }
   const { clock, get, released, result } = start(['a', 'b'], late)
   await clock.pass(310)
@@ -206,7 +206,7 @@ test('race releases an answer that comes after another one', async () => {
   assert.deepEqual(released, ['from b'])
 })
 
-test('race throws what is not a fault of a peer, and stops the others', async () => {
+test("race throws an error that is not a peer's fault, and stops the others", async () => {
   const { clock, get, result } = start(['a', 'b'])
   await clock.pass(50)
   get(0).fail(new Error('a mistake of ours'))
@@ -215,7 +215,7 @@ test('race throws what is not a fault of a peer, and stops the others', async ()
   assert.equal(clock.pending, 0)
 })
 
-test('race ends with its signal, before it begins too', async () => {
+test('race ends with its signal, even before it begins', async () => {
   const { clock, get, result, stop, released, outrun } = start(['a'])
   await clock.pass(10)
   stop.abort(new Error('the client left'))
@@ -232,7 +232,7 @@ test('race ends with its signal, before it begins too', async () => {
   assert.equal(late.clock.pending, 0)
 })
 
-test('race does not ask who is found after it is over', async () => {
+test('race does not ask peers that are found after its end', async () => {
   const found = Promise.withResolvers<Peer | undefined>()
   const { clock, result, asked } = start([], { next: () => found.promise, deadline: 100 })
   await clock.pass(100)
@@ -242,7 +242,7 @@ test('race does not ask who is found after it is over', async () => {
   assert.equal(asked.length, 0)
 })
 
-test('race goes on after the deadline as long as one who is being asked shows that it works', async () => {
+test('race goes on after the deadline as long as an asked peer shows that it works', async () => {
   let works = true
   const mayAnswer = ({ host }: Peer) => works && host === peerOf('b').host
   const { clock, get, result, outrun } = start(['a', 'b'], { longest: 10_000, mayAnswer })
@@ -259,7 +259,7 @@ test('race goes on after the deadline as long as one who is being asked shows th
   assert.equal(clock.pending, 0)
 })
 
-test('race takes an answer that comes after the deadline', async () => {
+test('race accepts an answer that comes after the deadline', async () => {
   const { clock, get, result } = start(['a'], { longest: 10_000 })
   await clock.pass(1_100)
   get(0).answer('late')

@@ -110,7 +110,7 @@ test('Announcer needs one token of each node for all keys, no walk, and one requ
   })
 })
 
-test('Announcer takes everything back in few requests', async () => {
+test('Announcer withdraws everything in few requests', async () => {
   await simulated(40, {}, async ({ announcer, clock, dht }) => {
     announcer.advertise(keys(500))
     await clock.pass(1_500)
@@ -122,7 +122,7 @@ test('Announcer takes everything back in few requests', async () => {
   })
 })
 
-test('Announcer stores on all nodes where there are fewer than copies, and on itself where it is alone', async () => {
+test('Announcer stores on all nodes if there are fewer than copies, and on itself if it is alone', async () => {
   for (const others of [0, 3]) {
     await simulated(others, {}, async (simulation) => {
       simulation.announcer.advertise(keys(3))
@@ -149,7 +149,7 @@ test('Announcer withdraws a key from everywhere within two round trips, and leav
   })
 })
 
-test('Announcer withdraws a key in the midst of its announcement, and announces one that comes back', async () => {
+test('Announcer withdraws a key in the middle of its announcement, and announces one that comes back', async () => {
   await simulated(40, {}, async (simulation) => {
     const { announcer, clock, holders } = simulation
     announcer.advertise(keys(20))
@@ -200,7 +200,7 @@ test('Announcer announces a new key, and withdraws one, while its window is full
   })
 })
 
-test('Announcer has no more requests under way than its window, and a reserve for the last few', async () => {
+test('Announcer has no more running requests than its window, and a reserve for the last few', async () => {
   await simulated(40, { window: [16, 16] }, async ({ announcer, clock, dht }) => {
     dht.traffic.mostInFlight = 0
     announcer.advertise(keys(300))
@@ -254,7 +254,7 @@ test('Announcer soon sends a node again what it has forgotten, but not all the t
   })
 })
 
-test('Announcer turns to the next nodes where the closest have no room, says so, and comes back when they have', async () => {
+test('Announcer turns to the next nodes if the closest have no room, says so, and comes back when they have room', async () => {
   const refreshPeriod = 60_000
   await simulated(40, { refreshPeriod }, async (simulation) => {
     const { announcer, clock, dht, closest, holders, isSettled, lines } = simulation
@@ -340,7 +340,7 @@ test('Announcer does not wait for a node that has just died', async () => {
   })
 })
 
-test('Announcer settled waits for what is under way, and throws when its signal aborts', async () => {
+test('Announcer settled waits for running requests, and throws when its signal aborts', async () => {
   await simulated(10, {}, async ({ announcer, clock }) => {
     await announcer.settled(never)
     announcer.advertise(keys(1))
@@ -355,7 +355,7 @@ test('Announcer settled waits for what is under way, and throws when its signal 
   })
 })
 
-test('Announcer close begins nothing new, ends waiting and leaves no timer', async () => {
+test('Announcer close starts nothing new, ends waits and leaves no timer', async () => {
   const { announcer, clock, dht, close } = await simulation(10)
   announcer.advertise(keys(100))
   const settled = announcer.settled(never)
@@ -374,7 +374,7 @@ test('Announcer close begins nothing new, ends waiting and leaves no timer', asy
 /** Longer than any request. */
 const REST = 5_000
 
-test('Announcer settles where all nodes announce at once on a machine that is too slow, and none is taken for dead', async () => {
+test('Announcer settles even if all nodes announce at once on a machine that is too slow, and considers none dead', async () => {
   const clock = new ManualClock()
   const random = seeded(7)
   const dht = new SimulatedDht(clock, random)

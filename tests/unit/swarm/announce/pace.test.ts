@@ -12,7 +12,7 @@ function answer(window: RequestWindow, count: number, now = 0): void {
   }
 }
 
-test('RequestWindow grows with answers up to its bound, and halves once for what was lost together', () => {
+test('RequestWindow grows with answers up to its bound, and halves once for requests that were lost together', () => {
   const window = new RequestWindow([4, 64])
   assert.equal(window.size, 16)
   answer(window, 16)
@@ -44,7 +44,7 @@ test('RequestWindow halves for late answers before any are lost, and never below
   assert.equal(window.room, 4)
 })
 
-test('RequestWindow stays within its bounds and counts what is under way, whatever happens', () => {
+test('RequestWindow stays within its bounds and counts running requests, whatever happens', () => {
   const event = fc.tuple(fc.constantFrom('sent', 'answered', 'silent'), fc.nat(2_000))
   fc.assert(
     fc.property(fc.array(event, { maxLength: 300 }), (events) => {
@@ -68,7 +68,7 @@ test('RequestWindow stays within its bounds and counts what is under way, whatev
   )
 })
 
-test('AnswerTime waits for a second where answers are fast, and for longer where they are slow or do not come', () => {
+test('AnswerTime waits for a second if answers are fast, and for longer if they are slow or do not come', () => {
   const roundTrip = new AnswerTime()
   assert.equal(roundTrip.timeout, 1_000)
   for (let now = 0; now < 1_000; now += 10) roundTrip.answered(now, now + 2)

@@ -39,7 +39,7 @@ function scheduling(nodes: number, replicas = 1) {
 const named = (tasks: readonly Task[]) =>
   tasks.flatMap(({ kind, placements }) => placements.map((placement) => `${kind} ${placement.key}`))
 
-test('Schedule gives withdrawals before new keys before repairs before refreshes', () => {
+test('Schedule sends withdrawals before new keys before repairs before refreshes', () => {
   const { map, schedule, sendAll } = scheduling(1)
   schedule.advertise(keys(0, 3), 0)
   sendAll(0)
@@ -67,7 +67,7 @@ test('Schedule gives withdrawals before new keys before repairs before refreshes
   assert.deepEqual(named(sent).slice(3).length, 2, 'the others are refreshed')
 })
 
-test('Schedule gives the newest first within a lane, those of one call in the order of the key space, each once', () => {
+test('Schedule sends the newest key of a lane first, the keys of one call in the order of the key space, each once', () => {
   const { schedule, sendAll } = scheduling(1)
   schedule.advertise(keys(0, 20), 0)
   schedule.advertise(keys(10, 40), 0)
@@ -97,7 +97,7 @@ test('Schedule moves a key that waited for something else', () => {
   assert.deepEqual([schedule.size, schedule.waiting, schedule.urgency], [1, 0, undefined])
 })
 
-test('Schedule says when a key is due to be announced again, and has nothing to send before', () => {
+test('Schedule says when a key is due to be announced again, and sends nothing before', () => {
   const { schedule, sendAll } = scheduling(3, 3)
   assert.equal(schedule.refreshAt, Number.POSITIVE_INFINITY)
   schedule.advertise([key('a')], 0)
@@ -143,7 +143,7 @@ test('Schedule sends nothing to a node that is silent until it answers, and else
   assert.equal(schedule.waiting, 0)
 })
 
-test('Schedule never has two requests for a key under way to one node, and settles, whatever happens', async () => {
+test('Schedule never has two running requests for a key to one node, and settles, whatever happens', async () => {
   const step = fc.oneof(
     fc.nat(5).map((at) => ({ kind: 'advertise' as const, at })),
     fc.nat(5).map((at) => ({ kind: 'withdraw' as const, at })),

@@ -22,7 +22,7 @@ function take(sweep: Sweep, now: number, most = Number.POSITIVE_INFINITY): Place
   return taken
 }
 
-test('Sweep passes everything once in a lap and again in the next, however time goes by', () => {
+test('Sweep passes everything once in each lap, however time passes', () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 0, max: 60 }),
@@ -48,7 +48,7 @@ test('Sweep passes everything once in a lap and again in the next, however time 
   )
 })
 
-test('Sweep passes what is added and deleted on its way within a period as well', () => {
+test('Sweep also passes within a period what is added and deleted on its way', () => {
   const step = fc.record({
     pass: fc.double({ min: 0, max: 300, noNaN: true }),
     add: fc.nat(3),
@@ -79,7 +79,7 @@ test('Sweep passes what is added and deleted on its way within a period as well'
   )
 })
 
-test('Sweep gives what is due in the order of the key space, says how late it is, and catches up', () => {
+test('Sweep returns due keys in the order of the key space, says how late it is, and catches up', () => {
   const sweep = new Sweep(1_000, () => 0)
   sweep.add(placements(100), 0)
   const first = take(sweep, 500, 10)
@@ -95,7 +95,7 @@ test('Sweep gives what is due in the order of the key space, says how late it is
   )
 })
 
-test('Sweep gives everything once, and not more often, after a standstill of many laps', () => {
+test('Sweep returns everything only once after a standstill of many laps', () => {
   const sweep = new Sweep(1_000, () => 0)
   sweep.add(placements(10), 0)
   const passed = take(sweep, 50_000)
@@ -103,13 +103,13 @@ test('Sweep gives everything once, and not more often, after a standstill of man
   assert.ok(passed.length <= 20, `${passed.length} passed`)
 })
 
-test('Sweep takes as many as come at once', () => {
+test('Sweep accepts any number of keys at once', () => {
   const sweep = new Sweep(1_000, () => 0)
   sweep.add(new Array<Placement>(1_000_000).fill(placement('one')), 0)
   assert.equal(take(sweep, 1_000, 10).length, 10)
 })
 
-test('Sweep forgets what is deleted', () => {
+test('Sweep forgets deleted keys', () => {
   const sweep = new Sweep(1_000, () => 0)
   const all = placements(10)
   sweep.add(all, 0)

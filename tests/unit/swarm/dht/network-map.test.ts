@@ -29,7 +29,7 @@ test('NetworkMap knows a node once it has answered, not when others name it', ()
   assert.equal(map.closest(node(2).id, 5)[0]?.port, 2)
 })
 
-test('NetworkMap counts requests that were under way together as one strike, and none that an answer has overtaken', () => {
+test('NetworkMap counts simultaneous requests as one strike, and none that an answer has overtaken', () => {
   const { map, events } = recorded({ strikes: 2, silence: 0 })
   map.answered(node(2), 100)
   map.silent(node(2), 50, 1_050)

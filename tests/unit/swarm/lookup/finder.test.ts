@@ -72,7 +72,7 @@ test('Finder finds what was announced under any of the swarm keys, each peer onc
   assert.deepEqual(await find(), [11, 12])
 })
 
-test('Finder leaves out what this node announced under another id before it was restarted', async () => {
+test('Finder omits what this node announced under another id before its restart', async () => {
   const { announce, find } = await finding(40)
   await announce(door(1))
   assert.deepEqual(await find(), [])
@@ -80,7 +80,7 @@ test('Finder leaves out what this node announced under another id before it was 
   assert.deepEqual(await find(), [11])
 })
 
-test('Finder asks the closest nodes only, and gives the first answer after one round trip', async () => {
+test('Finder asks only the closest nodes, and returns the first answer after one round trip', async () => {
   const { announce, clock, dht, finder } = await finding(40)
   await announce(door(11))
   const { requests } = dht.traffic
@@ -101,7 +101,7 @@ test('Finder finds what only one of the closest nodes holds, and what is held by
   assert.deepEqual(await lost.find(), [11])
 })
 
-test('Finder asks nobody else where the closest node has all records, whatever the others have', async () => {
+test('Finder asks nobody else if the closest node has all records, whatever the others have', async () => {
   const { announce, closest, dht, find, oldTopic } = await finding(40)
   for (const topic of [undefined, oldTopic]) for (const { port } of closest(topic).slice(0, 2)) dht.setWhole(port)
   await announce(door(11))
@@ -111,7 +111,7 @@ test('Finder asks nobody else where the closest node has all records, whatever t
   assert.equal(dht.traffic.requests - requests, 2)
 })
 
-test('Finder asks the others as well where the closest node does not answer at once', async () => {
+test('Finder also asks the others if the closest node does not answer at once', async () => {
   const { announce, clock, closest, dht, finder } = await finding(40)
   const [dead] = closest()
   for (const { port } of closest()) dht.setWhole(port)
@@ -122,7 +122,7 @@ test('Finder asks the others as well where the closest node does not answer at o
   assert.equal((await first).value?.port, 11)
 })
 
-test('Finder asks nobody where its own node has all records', async () => {
+test('Finder asks nobody if its own node has all records', async () => {
   const { dht, find, own, topic, oldTopic } = await finding(40)
   own.set(topic.toString(), [door(1), door(11)])
   own.set(oldTopic.toString(), [])
@@ -178,7 +178,7 @@ test('Finder looks again for a caller that wants more than it remembers', async 
   assert.equal(dht.traffic.requests - requests, 2 * 8)
 })
 
-test('Finder waits for a dead node no longer than for late ones, and leaves it out when it is known to be lost', async () => {
+test('Finder waits for a dead node no longer than for late ones, and skips it when it is known to be lost', async () => {
   const { announce, clock, client, dht, closest, find, finder, map } = await finding(40)
   const [, dead] = closest()
   assert.ok(dead !== undefined)
@@ -208,7 +208,7 @@ test('Finder waits for a dead node no longer than for late ones, and leaves it o
   assert.deepEqual(await find(), [11])
 })
 
-test('Finder gives a lost node rather than none', async () => {
+test('Finder returns a lost node rather than none', async () => {
   const { announce, clock, client, dht, find } = await finding(40)
   await announce(door(11))
   const node = client.nodeAt(door(11))
@@ -221,7 +221,7 @@ test('Finder gives a lost node rather than none', async () => {
   assert.deepEqual(await find(), [11])
 })
 
-test('Finder gives an address that is not known once a member answers there, and none that a record merely names', async () => {
+test('Finder returns an unknown address once a member answers there, and none that a record merely names', async () => {
   const { announce, dht, find, map } = await finding(40)
   dht.start(100)
   await announce(door(100))

@@ -31,7 +31,7 @@ function keeping(others: number, place = 0, swarmKeys = 1, mostOfTopic = 100) {
   return { clock, map, records, own, topic, add: (port: number) => records.add(topic, compact(door(port))) }
 }
 
-test('OwnRecords are whole after a minute, on the closer half of the nodes that are to hold a topic', async () => {
+test('OwnRecords are complete after a minute, on the closer half of the nodes that must hold a topic', async () => {
   for (const [others, place, expected] of [
     [0, 0, true],
     [2, 2, true],
@@ -48,7 +48,7 @@ test('OwnRecords are whole after a minute, on the closer half of the nodes that 
   }
 })
 
-test('OwnRecords take longer to be whole in a swarm so large that nodes hear of a restart late', async () => {
+test('OwnRecords take longer to be complete in a swarm so large that nodes hear of a restart late', async () => {
   const { clock, own, topic } = keeping(600)
   await clock.pass(2 * MINUTE)
   assert.equal(own.isWhole(topic), false)
@@ -56,7 +56,7 @@ test('OwnRecords take longer to be whole in a swarm so large that nodes hear of 
   assert.equal(own.isWhole(topic), true)
 })
 
-test('OwnRecords give the members that announced a key, and are not whole where none of them is known', async () => {
+test('OwnRecords return the members that announced a key, and are not complete if none of them is known', async () => {
   const { clock, own, add, map } = keeping(20)
   await clock.pass(MINUTE)
   assert.deepEqual(own.of(KEY), { peers: [], count: 0, isWhole: true })
@@ -69,7 +69,7 @@ test('OwnRecords give the members that announced a key, and are not whole where 
   assert.deepEqual(own.of(KEY), { peers: [], count: 2, isWhole: false })
 })
 
-test('OwnRecords are not whole where there is no room for more', async () => {
+test('OwnRecords are not complete if there is no room for more', async () => {
   const { clock, own, topic, add } = keeping(20, 0, 1, 1)
   await clock.pass(MINUTE)
   assert.equal(own.isWhole(topic), true)
@@ -77,7 +77,7 @@ test('OwnRecords are not whole where there is no room for more', async () => {
   assert.equal(own.isWhole(topic), false)
 })
 
-test('OwnRecords give what was announced under any swarm key, and are not whole where there are several', async () => {
+test('OwnRecords return what was announced under any swarm key, and are not complete if there are several', async () => {
   const { clock, own, add, map } = keeping(20, 0, 2)
   await clock.pass(MINUTE)
   const [member] = [...map.nodes()].filter(({ port }) => port !== map.self.port)

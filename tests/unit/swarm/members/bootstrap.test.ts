@@ -31,7 +31,7 @@ function resolver(names: Readonly<Record<string, readonly string[]>>) {
   return { asked, resolve }
 }
 
-test('resolveBootstrap gives addresses as they are, without asking for them', async () => {
+test('resolveBootstrap returns addresses as they are, without asking a resolver', async () => {
   const { asked, resolve } = resolver({})
   const entries = [host('192.0.2.2'), dns('192.0.2.3'), host('192.0.2.2'), host('192.0.2.2', 7)]
   const onFailure = (name: string) => assert.fail(name)
@@ -43,7 +43,7 @@ test('resolveBootstrap gives addresses as they are, without asking for them', as
   assert.deepEqual(asked, [])
 })
 
-test('resolveBootstrap gives one address of a host, and all of a DNS name', async () => {
+test('resolveBootstrap returns one address of a host, and all of a DNS name', async () => {
   const { resolve } = resolver({ node: ['192.0.2.2', '192.0.2.3'], swarm: ['192.0.2.3', '192.0.2.4'] })
   assert.deepEqual(await resolveBootstrap({ resolve }, [host('node'), dns('swarm')], SELF, never), [
     { host: '192.0.2.2', port: 5001 },
@@ -52,7 +52,7 @@ test('resolveBootstrap gives one address of a host, and all of a DNS name', asyn
   ])
 })
 
-test('resolveBootstrap leaves out the own address, but not another port of the same host', async () => {
+test('resolveBootstrap omits its own address, but not another port of the same host', async () => {
   const { resolve } = resolver({ swarm: [SELF.host, '192.0.2.2'], other: [SELF.host] })
   const entries = [host(SELF.host), dns('swarm'), dns('other', 5002)]
   assert.deepEqual(await resolveBootstrap({ resolve }, entries, SELF, never), [
@@ -61,7 +61,7 @@ test('resolveBootstrap leaves out the own address, but not another port of the s
   ])
 })
 
-test('resolveBootstrap tells of a name that does not resolve, and of those that do, and goes on with the others', async () => {
+test('resolveBootstrap reports names that do not resolve, and those that do, and goes on with the others', async () => {
   const { resolve } = resolver({ here: ['192.0.2.2'], empty: [] })
   const [resolved, failed]: [string[], [string, unknown][]] = [[], []]
   const found = await resolveBootstrap(
@@ -209,7 +209,7 @@ test('Bootstrap is not ready while no name has ever resolved, and names those th
   assert.deepEqual(readiness.reasons, [])
 })
 
-test('Bootstrap is ready whatever names do where an address is given, or other nodes are known', async () => {
+test('Bootstrap is ready, whatever names do, if there is an address or other nodes are known', async () => {
   const resolve = () => Promise.reject(new Error('ENOTFOUND'))
   const withAddress = bootstrapping(resolve, [dns('one'), host('192.0.2.2')])
   await withAddress.bootstrap.look(never)

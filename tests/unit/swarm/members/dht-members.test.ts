@@ -22,7 +22,7 @@ function membersAt(port: number) {
   return { lines, map, members: createDhtMembers({ log, map, topicOf, rpc }) }
 }
 
-test('DhtMembers closest gives those closest to the topic of all that are known, whichever node says so', () => {
+test('DhtMembers closest returns the known members closest to the topic, the same on every node', () => {
   fc.assert(
     fc.property(
       fc.uniqueArray(fc.nat(60), { minLength: 1, maxLength: 20 }),
@@ -55,13 +55,13 @@ test('DhtMembers counts on a silent member until it is lost', () => {
   assert.deepEqual([members.size, members.closest(KEY, 2).length], [1, 1])
 })
 
-test('DhtMembers gives the answer of the member that was asked, and none once the caller has gone', async () => {
+test('DhtMembers returns the answer of the asked member, and none once the caller has gone', async () => {
   const { members } = membersAt(1)
   assert.deepEqual(await members.ask(nodeAt(2), new Uint8Array(8), never), new Uint8Array(40))
   assert.equal(await members.ask(nodeAt(2), new Uint8Array(8), AbortSignal.abort()), undefined)
 })
 
-test('DhtMembers logs a handler that fails, or says too much, and answers nothing', () => {
+test('DhtMembers logs a handler that fails, or whose answer is too long, and answers nothing', () => {
   const { lines, members } = membersAt(1)
   const ask = () => members.answerTo(new Uint8Array(8), nodeAt(2))
   assert.equal(ask(), undefined)

@@ -86,7 +86,7 @@ const settled = async () => {
   for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve))
 }
 
-test('Membership tells of a member once it has greeted, by where its packets come from, and when it is gone', async () => {
+test('Membership reports a member after its greeting, by the source of its packets, and when it is gone', async () => {
   const [one, two] = [membership(), membership()]
   const [own, other] = pair()
   one.membership.take(own)
@@ -103,7 +103,7 @@ test('Membership tells of a member once it has greeted, by where its packets com
   assert.equal(one.membership.members.size + one.membership.connections, 0)
 })
 
-test('Membership tells that a member is gone when the last connection to its address ends', async () => {
+test('Membership reports a member as gone when the last connection to its address ends', async () => {
   const { membership: own, told } = membership()
   // A restarted node has another key, and its old connection falls silent after the new one opens.
   const ends = [2, 3].map((key) => {
@@ -176,7 +176,7 @@ test('Membership keeps a bounded number of connections', async () => {
   assert.ok(next.destroyed)
 })
 
-test('Membership gives signs of life on all connections at a time, and takes none that is closed already', async () => {
+test('Membership sends signs of life on all connections at a time, and accepts no closed connection', async () => {
   const { membership: own } = membership({ keepAlive: 11 })
   const ends = [new End(2), new End(5), new End(6)]
   for (const end of ends) own.take(end)
