@@ -1,15 +1,15 @@
 /**
- * Runs the tests and says how they went on each runtime:
+ * Runs the tests and reports the result on each runtime:
  *
- *   node tests/run.ts [node|deno|bun ...]   what runs on any machine without root; all three runtimes by default
- *   node tests/run.ts unit                  the loop to work in: tests/unit on Node, in less than a minute
+ *   node tests/run.ts [node|deno|bun ...]   what runs on any machine without root; by default on all three runtimes
+ *   node tests/run.ts unit                  while you work: tests/unit on Node, in less than a minute
  *   node tests/run.ts e2e [--containerd 1|2] [FILE ...]
- *                                           what needs root, network namespaces and containerd; driven by Node. Without
- *                                           files: all with mirrors on Node, pulls and stops with mirrors on Deno and Bun too;
- *                                           without --containerd on the machine's own and on the 2.1 of .ci/containerd-2
- *   node tests/run.ts browser [FILE ...]    the page in headless Chromium, of mirrors on every runtime; driven by Node
- *   node tests/run.ts chaos [FILE ...]      pulls while nodes die, fall silent and break, and a soak; as e2e
- *   node tests/run.ts swarm                 a swarm of many nodes on loopback, with churn; driven by Node, no root
+ *                                           what needs root, network namespaces and containerd, driven by Node. Without
+ *                                           files: everything with mirrors on Node, pulls and stops also on Deno and Bun. Without
+ *                                           --containerd: on the machine's own and on the 2.1 of .ci/containerd-2
+ *   node tests/run.ts browser [FILE ...]    the page in headless Chromium, of mirrors on every runtime, driven by Node
+ *   node tests/run.ts chaos [FILE ...]      pulls while nodes die, fall silent and break, and a soak; like e2e
+ *   node tests/run.ts swarm                 a swarm of many nodes on loopback, with churn, driven by Node, without root
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { closeSync, globSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -22,26 +22,26 @@ import { parseArgs } from 'node:util'
 const ROOT = join(import.meta.dirname, '..')
 const BIN = join(ROOT, 'node_modules', '.bin')
 
-/** Where Node keeps compiled code. It then starts in half the time, and tests start it hundreds of times. */
+/** Where Node keeps compiled code. This halves its starting time, and tests start it hundreds of times. */
 const NODE_COMPILE_CACHE = join(ROOT, 'node_modules', '.cache', 'node')
 
-/** Milliseconds for one test on Node: the soak takes up to 140 s, and the machine may be busy. */
+/** The longest time of one test on Node, in milliseconds: the soak takes up to 140 s, and the machine may be busy. */
 const TEST_TIMEOUT = 420_000
 
-/** Ends the process of a file whose tests are over: Deno and Bun do so by themselves. */
+/** Ends the process of a file when its tests are over, as Deno and Bun do by themselves. */
 const ENDING = pathToFileURL(join(import.meta.dirname, 'fixtures', 'ending.ts')).href
 
-/** Runs files on Node, each in its own process, two at a time, because they spend much time waiting. */
+/** Runs files on Node, each in its own process, two at a time, because they often wait. */
 const onNode = (files: readonly string[], timeout = TEST_TIMEOUT) =>
   ['node', `--import=${ENDING}`, '--test', '--test-concurrency=2', `--test-timeout=${timeout}`, ...files] as const
 
 const isUnit = (file: string) => file.startsWith('tests/unit/')
 
 /**
- * Modules, in that directory, that import the units: to start a process for each file, or to load all that it imports anew, takes
- * longer than its tests. The files that are no units stay as they are.
+ * Writes modules into the directory that import the unit tests: starting a process for each file and loading its imports again takes
+ * longer than its tests. Other files stay as they are.
  *
- * @param count how many modules, and so processes
+ * @param count the number of modules, and so of processes
  */
 function unitsInOne(files: readonly string[], directory: string, count: number): string[] {
   const units = files.filter(isUnit)
@@ -55,8 +55,8 @@ function unitsInOne(files: readonly string[], directory: string, count: number):
 }
 
 /**
- * One suite, unmodified, under each runtime's own runner of `node:test`; `unit` is what of it one works with. It may make files in
- * the directory.
+ * The same unmodified suite for each runtime's own runner of `node:test`; `unit` is its part for daily work. A runner may write files
+ * into the directory.
  */
 const RUNNERS: Readonly<
   Record<string, (files: readonly string[], directory: string) => readonly [string, ...string[]]>
@@ -71,29 +71,33 @@ const RUNNERS: Readonly<
 }
 
 /**
- * Longest time in minutes for all files on one runtime (5 to 8 as measured), and for one file elsewhere (up to 2.5). Far more than
- * that: what hangs is found sooner by {@link TEST_TIMEOUT} and {@link ENDING}, which let the rest go on.
+ * The longest time in minutes for all files on one runtime (they take 5 to 8), and for one file of the other suites (up to 2.5).
+ * Generous, because {@link TEST_TIMEOUT} and {@link ENDING} find hanging tests sooner and let the rest go on.
  */
 const SUITE_MINUTES = 25
 const FILE_MINUTES = 20
 
-/** Time in milliseconds to tell what was running, after SIGTERM. */
+/** How long a runner may take after SIGTERM to report what was running, in milliseconds. */
 const KILL_AFTER = 10_000
 
-/** What must be seen with mirrors on every runtime; the rest of e2e does not depend on it. */
+/** The files that run with mirrors on every runtime; the rest of e2e does not depend on the runtime. */
 const ON_EACH_RUNTIME = ['tests/e2e/pull.test.ts', 'tests/e2e/stop.test.ts']
 
-/** What a second containerd would only repeat. */
+/** The files that a second containerd would only repeat. */
 const NOT_ON_2: Readonly<Record<string, string>> = {
   'tests/e2e/image.test.ts': 'builds the image and runs it by ctr',
   'tests/e2e/chart.test.ts': 'renders manifests',
   'tests/e2e/chart-use.test.ts': 'runs helm',
+  'tests/e2e/harness.test.ts': 'tests the namespaces and daemons of the harness',
+  'tests/e2e/metrics.test.ts': 'runs promtool on the metrics of mirrors',
+  'tests/e2e/runtimes.test.ts': 'tests mirrors among each other',
+  'tests/e2e/swarm.test.ts': 'tests how mirrors find each other',
   'tests/e2e/systemd.test.ts': 'verifies a unit file',
   'tests/e2e/udx-loss.test.ts': 'runs no containerd',
-  'tests/e2e/flight-tree.test.ts': 'tests what mirrors agree on among themselves',
+  'tests/e2e/flight-tree.test.ts': 'tests what mirrors agree on',
 }
 
-/** The environment in which that containerd comes first; it is fetched if it is not there yet. */
+/** The environment in which that containerd comes first in PATH. Fetches it if necessary. */
 function withContainerd(major: string): Record<string, string> {
   if (major === '1') return {}
   const bin = execFileSync('bash', [join(ROOT, '.ci', 'containerd-2')], { encoding: 'utf8' }).trim()
@@ -105,10 +109,10 @@ function filesOf(pattern: string): string[] {
 }
 
 /**
- * Runs a command with the tree's own runtimes; true if it passed. One that does not end in time has failed.
+ * Runs a command with the tree's own runtimes, and returns whether it passed. A command that does not end in time fails.
  *
- * @param minutes longest time that it may take
- * @param output where what it says goes, if that is not to be shown as it comes
+ * @param minutes the longest time that it may take
+ * @param output where to write its output; by default the terminal
  */
 async function run(
   [command, ...args]: readonly [string, ...string[]],
@@ -120,7 +124,7 @@ async function run(
   const child = spawn(join(BIN, command), args, { cwd: ROOT, stdio: ['inherit', output, output], env })
   let killing: NodeJS.Timeout | undefined
   const ending = setTimeout(() => {
-    console.log(`\n== not done after ${minutes} minutes, so it is ended: ${command} ${args.slice(-1)}`)
+    console.log(`\n== ended, since it was not done after ${minutes} minutes: ${command} ${args.slice(-1)}`)
     child.kill('SIGTERM')
     killing = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER)
   }, minutes * 60_000)
@@ -135,7 +139,7 @@ async function run(
   }
 }
 
-/** As {@link run}, but shows what it said when it is over: others run at the same time. */
+/** Like {@link run}, but shows the output when the command is over, because others run at the same time. */
 async function runLogged(...[command, minutes, environment]: Parameters<typeof run>): Promise<boolean> {
   const log = join(mkdtempSync(join(tmpdir(), 'swarmirror-tests-')), 'log')
   const output = openSync(log, 'w')
@@ -147,7 +151,7 @@ async function runLogged(...[command, minutes, environment]: Parameters<typeof r
   return passed
 }
 
-/** Takes two cores for minutes, so it runs alone and once, with its nodes on Node and Bun. */
+/** Takes two cores for minutes, so it runs alone and only once, with its nodes on Node and Bun. */
 const SIMULATION = 'tests/swarm/simulation.test.ts'
 
 const [first, ...rest] = process.argv.slice(2)
@@ -157,7 +161,7 @@ if (first === 'swarm') {
   const minutes = process.env.SWARM_SIZE === undefined ? FILE_MINUTES : 3 * FILE_MINUTES
   results.push({ name: 'simulated swarm', passed: await run(onNode([SIMULATION], minutes * 60_000), minutes) })
 } else if (first === 'e2e' || first === 'chaos' || first === 'browser') {
-  // Each file has a process and clusters of its own. Much of e2e is waiting; where time decides, a file has both cores.
+  // Each file has its own process and clusters. Files of e2e often wait, so two run at a time; files that depend on time run alone.
   const lanes = first === 'e2e' ? 2 : 1
   const e2e = async (name: string, files: readonly string[], environment = {}) => {
     console.log(`\n== ${name}: ${files.length} files`)
@@ -196,7 +200,7 @@ if (first === 'swarm') {
     }
   }
 } else {
-  // All at the same time: Deno and Bun run one file after the other, and much of what tests do is waiting.
+  // All at the same time: Deno and Bun run one file after the other, and tests often wait.
   const groups = first === undefined ? [['node', 'deno', 'bun']] : [first, ...rest].map((name) => [name])
   const files = filesOf('tests/{unit,process,swarm,attacks}/**/*.test.ts').filter((file) => file !== SIMULATION)
   for (const names of groups) {
@@ -206,9 +210,9 @@ if (first === 'swarm') {
         throw new Error(
           `unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, unit, e2e, browser, chaos or swarm`,
         )
-      // One is shown as it goes on, the others when they are over.
+      // The first one shows its output at once, the others when they are over.
       console.log(`\n== tests on ${name}`)
-      // Tests look whether they leave anything behind there, and must not see what others are about to remove.
+      // Tests check that they leave nothing there, and must not see what others are about to remove.
       const directory = mkdtempSync(join(tmpdir(), `swarmirror-${name}-`))
       const TMPDIR = join(directory, 'tmp')
       mkdirSync(TMPDIR)

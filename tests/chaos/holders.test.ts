@@ -1,6 +1,6 @@
 /**
- * Pulls of 200 MB by a real containerd while something happens at the node that serves which that node's mirror has to deal
- * with: on all three runtimes of that mirror. The asker's mirror is on the one that E2E_RUNTIME names.
+ * Pulls of 200 MB by a real containerd while something happens at the serving node that its mirror has to deal with. The serving
+ * mirror runs on each of the three runtimes, the asker's mirror on the one that E2E_RUNTIME names.
  */
 import assert from 'node:assert/strict'
 import { after, before, suite, test } from 'node:test'
@@ -12,11 +12,11 @@ import { Report } from './support/report.ts'
 import { assertFromPeers, assertUpstreamUnasked, LAYERS, Scene } from './support/scene.ts'
 
 const MB = 1_000_000
-/** Where the largest layer gets a wrong byte: not yet read when the fault happens. */
+/** Where the largest layer gets a wrong byte: nobody has read it yet when the fault happens. */
 const WRONG_PLACE = 150 * MB
 
 const RUNTIMES = ['node', 'deno', 'bun'] as const
-/** Two for each runtime. Their mirrors run while it is their turn. */
+/** Two for each runtime, whose mirrors run only for that runtime's tests. */
 const holders: readonly NodeOptions[] = RUNTIMES.flatMap((runtime) =>
   [1, 2].map((number) => ({ name: `${runtime}${number}`, runtime, start: ['containerd'] as const })),
 )
@@ -32,9 +32,7 @@ before(async () => {
 })
 
 after(() =>
-  report.print(
-    `A pull of 200 MB on ${defaultRuntime()} while something happens at the node that serves, by its runtime`,
-  ),
+  report.print(`A pull of 200 MB on ${defaultRuntime()} while something happens at the serving node, by its runtime`),
 )
 
 for (const runtime of RUNTIMES) {
@@ -49,12 +47,12 @@ for (const runtime of RUNTIMES) {
     })
 
     after(async () => {
-      for (const { mirror } of pair) assert.equal(await mirror.stop(), 0)
+      assert.deepEqual(await Promise.all(pair.map(({ mirror }) => mirror.stop())), [0, 0])
     })
 
     test(`holders on ${runtime}: undisturbed`, () => scene.undisturbed())
 
-    test(`holders on ${runtime}: one that is full of requests sends the asker to the other`, async () => {
+    test(`holders on ${runtime}: a holder that is full of requests sends the asker to the other`, async () => {
       const from = cluster.registry.network
       const occupied = await occupy(cluster, { door, from, image, digest: scene.largest })
       try {
@@ -65,18 +63,18 @@ for (const runtime of RUNTIMES) {
       }
     })
 
-    test(`holders on ${runtime}: a wrong byte on disk never becomes content, and the next try is right`, async () => {
+    test(`holders on ${runtime}: a wrong byte on disk never becomes content, and the next try succeeds`, async () => {
       const fault = async () => {
         const corrupted = await scene.serving()
         await flipByte(corrupted, scene.largest, WRONG_PLACE)
         scene.repairLater(async () => {
           await flipByte(corrupted, scene.largest, WRONG_PLACE)
-          // It would not ask the holder for this layer again for ten minutes.
+          // Otherwise the asker would not ask this holder for the layer for ten minutes.
           await asker.mirror.restart()
         })
       }
       const retry = () => untilCollected(asker, image)
-      // What comes before the wrong byte is with containerd when the mirror learns of it: a first try that fails is right.
+      // When the mirror finds the wrong byte, containerd already has everything before it, so the first try may fail.
       assertUpstreamUnasked(await scene.pull({ what: 'a byte on its disk changes', ...scene.middle(), fault, retry }))
     })
 
@@ -95,7 +93,7 @@ for (const runtime of RUNTIMES) {
       assertFromPeers(await scene.pull({ what: 'its containerd restarts', ...scene.middle(), fault }))
     })
 
-    test(`holders on ${runtime}: the serving mirror is told to stop, and finishes what it gives`, async () => {
+    test(`holders on ${runtime}: the serving mirror finishes its transfers when told to stop`, async () => {
       const fault = async () => {
         const { mirror } = await scene.serving()
         assert.equal(await mirror.stop(), 0)

@@ -71,8 +71,7 @@ test('check: a running mirror is not ready while the configuration is wrong, and
   // Somebody may check while the node's mirror runs: the check finds the mirror's doors, and does not disturb its probes.
   assert.deepEqual(wrong((await node.check()).report), ['error hosts-toml-missing'])
   await node.followAll()
-  await until('the mirror to be ready again', () => a.isReady())
-  // The hosts.toml files stay the same; a new containerd reads another configuration.
+  // The hosts.toml files are right again, but a new containerd reads another configuration.
   await a.containerd.stop()
   await writeFile(paths.config, node.right.replace(CONFIG_PATH, ''))
   await a.containerd.start()
@@ -81,7 +80,7 @@ test('check: a running mirror is not ready while the configuration is wrong, and
   )
   assert.equal(mirror.pid, pid)
   await node.followAll()
-  await until('the mirror to be ready at last', () => a.isReady())
+  await until('the mirror to be ready again', () => a.isReady())
   assert.equal(await mirror.stop(), 0)
 })
 

@@ -96,33 +96,31 @@ test('holders: when one of two removes an image, the other still offers it', asy
   await assertPulls(c, image)
 })
 
-for (const how of ['stop', 'kill'] as const) {
-  test(`holders: a mirror recovers after its containerd restarts (${how})`, async () => {
-    const before = await push(`team/before-${how}`)
-    const after = await push(`team/after-${how}`)
-    await b.pull(before.reference)
-    await c.untilOffered(before)
-    const { pid } = b.mirror
+test('holders: a mirror recovers after its containerd was killed', async () => {
+  const before = await push('team/before')
+  const after = await push('team/after')
+  await b.pull(before.reference)
+  await c.untilOffered(before)
+  const { pid } = b.mirror
 
-    await b.containerd[how]()
-    await until('the mirror of B to say that it is not ready', async () => !(await b.isReady()))
-    const { status, body } = await b.admin('/readyz')
-    assert.equal(status, 503)
-    assert.match(body.toString(), /containerd/)
-    assert.equal((await b.admin('/livez')).status, 200)
+  await b.containerd.kill()
+  await until('the mirror of B to say that it is not ready', async () => !(await b.isReady()))
+  const { status, body } = await b.admin('/readyz')
+  assert.equal(status, 503)
+  assert.match(body.toString(), /containerd/)
+  assert.equal((await b.admin('/livez')).status, 200)
 
-    await b.containerd.start()
-    await until('the mirror of B to be ready again', () => b.isReady())
-    await assertPulls(c, before)
-    // The mirror also sees what happens from now on.
-    await b.pull(after.reference)
-    await assertPulls(c, after)
-    await b.removeImage(after.reference)
-    await c.removeImage(after.reference)
-    await a.untilGone(after, SOON)
-    assert.equal(b.mirror.pid, pid, 'the mirror was not restarted')
-  })
-}
+  await b.containerd.start()
+  await until('the mirror of B to be ready again', () => b.isReady())
+  await assertPulls(c, before)
+  // The mirror also sees what happens from now on.
+  await b.pull(after.reference)
+  await assertPulls(c, after)
+  await b.removeImage(after.reference)
+  await c.removeImage(after.reference)
+  await a.untilGone(after, SOON)
+  assert.equal(b.mirror.pid, pid, 'the mirror was not restarted')
+})
 
 test('holders: a mirror that starts before its containerd becomes ready once containerd runs', async () => {
   const image = await push('team/late')
