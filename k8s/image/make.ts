@@ -1,11 +1,12 @@
 /**
  * Makes the container image, without a container engine's daemon:
  *
- *   npm run image -- [--arch amd64|arm64]... [--debs DIR] [--output DIR]
+ *   npm run image -- [--arch amd64|arm64]... [--debs DIR] [--level N] [--output DIR]
  *
  *   --arch    which processors; this machine's by default. Both can be made on either.
  *   --debs    take Debian's packages from DIR, which has those of each processor in DIR/<arch>, instead of downloading them:
- *             for a machine without network, or to make an image of before again. They are kept in OUTPUT/debs.
+ *             for a machine without network, or to make an earlier image again. OUTPUT/debs keeps them.
+ *   --level   how well zstd compresses, from 1 to 19 (the default): lower levels are for images that are not kept, as in tests
  *   --output  dist/image by default: `swarmirror.tar` (an OCI image layout), `sbom-<arch>.spdx.json`, `debs/`, and
  *             `executable-<arch>.tar.gz` with the same executable for hosts without containers
  *
@@ -32,9 +33,6 @@ const SBOM = '/usr/share/swarmirror/sbom.spdx.json'
 const DOC = 'usr/share/doc/swarmirror'
 /** The files of `.ci/build.ts` that run. */
 const PROGRAM = ['swarmirror', 'sodium-native.node']
-/** zstd at its highest level: 13 % smaller than gzip, and faster to unpack. containerd reads it since 1.5. */
-const COMPRESSION = ['--compression-format', 'zstd', '--compression-level', '19']
-
 const tell = createProgress()
 const execute = promisify(execFile)
 const run = async (command: string, args: readonly string[], cwd = ROOT) =>
@@ -51,6 +49,8 @@ const { values } = parseArgs({
   options: {
     arch: { type: 'string', multiple: true },
     debs: { type: 'string' },
+    // zstd's highest: 13 % smaller than gzip, and faster to unpack. containerd reads it since 1.5.
+    level: { type: 'string', default: '19' },
     output: { type: 'string', default: join(ROOT, 'dist', 'image') },
   },
 })
@@ -59,7 +59,7 @@ const architectures = (values.arch ?? [arch() === 'x64' ? 'amd64' : arch()]).map
   if (architecture === undefined) throw new Error(`--arch ${wanted}: expected amd64 or arm64`)
   return architecture
 })
-const { output } = values
+const { output, level } = values
 const manifest = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as Manifest
 const lock = JSON.parse(await readFile(join(ROOT, 'package-lock.json'), 'utf8')) as {
   readonly packages: Readonly<Record<string, { readonly integrity?: string }>>
@@ -142,7 +142,8 @@ async function makeImage(architecture: Architecture, layout: string): Promise<vo
   tell(`${name}: the image`)
   await run('buildah', [...storage, 'build', ...same, ...told, '--arch', name, '--file', file, '--tag', name, place])
   tell(`${name}: compressing it`)
-  await run('buildah', [...storage, 'push', '--quiet', ...COMPRESSION, name, `oci:${layout}:${name}`])
+  const compression = ['--compression-format', 'zstd', '--compression-level', level]
+  await run('buildah', [...storage, 'push', '--quiet', ...compression, name, `oci:${layout}:${name}`])
 }
 
 async function placeLibraries(architecture: Architecture, place: string, root: string): Promise<DebianPackage[]> {

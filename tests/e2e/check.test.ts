@@ -98,11 +98,6 @@ const cases: readonly Case[] = [
     finds: ['error registry-config-path', ...NOT_ASKED],
   },
   {
-    title: 'a list of other directories',
-    config: right.replace(CONFIG_PATH, `config_path = "${paths.certs}.third:/etc/docker/certs.d"`),
-    finds: ['error registry-config-path', ...NOT_ASKED],
-  },
-  {
     title: 'discard_unpacked_layers',
     config: right.replace(...DISCARD),
     finds: ['error discard-unpacked-layers', 'error probe-layers-kept'],
@@ -111,12 +106,6 @@ const cases: readonly Case[] = [
     title: 'both settings wrong in one file',
     config: WITHOUT.replace(...DISCARD),
     finds: ['error registry-config-path', 'error discard-unpacked-layers', ...NOT_ASKED],
-  },
-  {
-    title: 'an import that overrides config_path',
-    config: right.replace(VERSION, `${VERSION}\nimports = [${JSON.stringify(node.imported)}]`),
-    imported: `${VERSION}\n[${REGISTRY}]\n  config_path = ""\n`,
-    finds: ['error registry-config-path', ...NOT_ASKED],
   },
   {
     title: 'an import that overrides discard_unpacked_layers',

@@ -54,7 +54,7 @@ interface Made {
 }
 
 async function make(output: string, ...args: string[]): Promise<Made> {
-  await execute(process.execPath, [MAKE, '--output', output, ...args], { cwd: ROOT })
+  await execute(process.execPath, [MAKE, '--level', '3', '--output', output, ...args], { cwd: ROOT })
   const layout = join(output, 'layout')
   await execute('sh', ['-c', 'mkdir "$1" && tar -xf "$0" -C "$1"', join(output, 'swarmirror.tar'), layout])
   const blob = (digest: string) => join(layout, 'blobs', 'sha256', digest.replace('sha256:', ''))
