@@ -107,6 +107,23 @@ test('FileSource sends the right bytes to a client that reads slowly', async () 
   )
 })
 
+test('FileSource lets others have their turn while it reads', async () => {
+  await withTemporaryDirectory(async (dir) => {
+    const path = join(dir, 'blob')
+    await writeFile(path, pattern(16_000_000))
+    const source = new FileSource({ path, start: 0, length: 16_000_000 })
+    let turns = 0
+    let turn = setImmediate(function next() {
+      turns++
+      turn = setImmediate(next)
+    })
+    let chunks = 0
+    while ((await source.next()) !== undefined) chunks++
+    clearImmediate(turn)
+    assert.ok(chunks > 32 && turns >= chunks / 8, `${turns} turns in ${chunks} chunks`)
+  })
+})
+
 test('FileSource becomes a 500 when the file is gone', async () => {
   await withFile(
     CONTENT,
