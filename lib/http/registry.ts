@@ -78,9 +78,10 @@ function report(metrics: HttpMetrics, activity: Activity | undefined): DoorMiddl
 /** Tells the store which content containerd is about to put there, from a peer or from upstream. */
 function expectContent(store: ContentStore): DoorMiddleware {
   return async function expectContent(c, next) {
-    const digest = digestNamed(c.get('target'))
+    const target = c.get('target')
+    const digest = digestNamed(target)
     const isConditional = c.req.header('if-none-match') !== undefined
-    if (digest !== undefined && c.req.method === 'GET' && !isConditional) store.expect?.(digest)
+    if (digest !== undefined && c.req.method === 'GET' && !isConditional) store.expect?.(digest, target.kind)
     return await next()
   }
 }

@@ -1,5 +1,6 @@
 import type { Descriptor, Digest } from '../oci/digest.ts'
 import type { Key } from '../oci/key.ts'
+import type { ContentTarget } from '../oci/path.ts'
 import type { ByteRange } from '../oci/range.ts'
 import type { TaggedReference } from '../oci/reference.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
@@ -35,8 +36,10 @@ export interface ContentStore {
    * Says that this node is about to pull the digest for an image that the policy admits. The store cannot know that before an
    * image names the digest, and without it {@link watch} would not tell the digest as soon as it is complete. Missing where
    * content comes with its image.
+   *
+   * @param kind what it is asked for as; if missing, its bytes tell whether it is a manifest
    */
-  expect?(digest: Digest): void
+  expect?(digest: Digest, kind?: ContentTarget['kind']): void
 
   /**
    * First all keys that are held now (possibly none), and then every change. Ends when the signal aborts, without throwing, and

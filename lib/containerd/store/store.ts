@@ -29,7 +29,7 @@ import { createSnapshotTaker, readSmall } from './snapshot.ts'
  */
 const TOPICS = ['/images/create', '/images/update', '/images/delete', '/content/create', '/content/delete'] as const
 
-/** How many media types that were found in the bytes are kept, for layers of running pulls; each takes a few dozen bytes. */
+/** How many media types are kept of what no image names yet; each takes a few dozen bytes. */
 const SNIFFED_LIMIT = 4096
 /** Bytes that are read of content to see whether it may be a manifest. */
 const SNIFFED_HEAD = 64
@@ -44,9 +44,9 @@ const ANSWER_LIMIT = 1_024
 
 /**
  * Waits, in milliseconds, until containerd says that it has what is complete: its database follows its files, by some
- * milliseconds on an idle disk.
+ * milliseconds on an idle disk. A call costs more than a later answer.
  */
-const DATABASE_DELAYS: readonly number[] = [0, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
+const DATABASE_DELAYS: readonly number[] = [8, 16, 32, 64, 128, 256, 512, 1024]
 
 /** How many digests are kept that pulls need: more than the layers of all pulls that run at a time. */
 const NEEDED_LIMIT = 4_096
@@ -103,9 +103,9 @@ export function createContainerdStore(
   let withheld: ReadonlySet<Digest> = new Set()
   /** By the last look at everything. */
   let sizes: ReadonlyMap<Digest, number> = new Map()
-  const answers = new Map<Digest, { readonly size: number; readonly until: number }>()
-  /** How often something was heard after which an answer may be wrong. */
-  let doubts = 0
+  const answers = new Map<Digest, { size: number; until: number }>()
+  /** What is being pulled and containerd will be asked for in a moment. */
+  const asking = new Set<Digest>()
   let root = options.contentRoot
 
   const observer = createObserver(
@@ -145,23 +145,27 @@ export function createContainerdStore(
   async function* worthALook(events: AsyncIterable<ContainerdEvent>): AsyncGenerator<ContainerdEvent, void> {
     for await (const event of events) {
       const digest = event.kind === 'content' && isDigest(event.digest) ? event.digest : undefined
-      doubt(digest)
-      if (digest !== undefined && pulling.has(digest)) onContent(digest)
-      else yield event
+      if (digest !== undefined && pulling.has(digest)) onContent(digest, event.topic === '/content/delete')
+      else {
+        doubt(digest)
+        yield event
+      }
     }
   }
 
-  /** A file of containerd's content has come or gone, or containerd says so. */
-  function onContent(digest: Digest): void {
+  /** A file of containerd's content has come or gone, or containerd says so, or that the content has gone from the namespace. */
+  function onContent(digest: Digest, isGone = false): void {
+    const isHeld = feed.held.has(digestKey(digest))
+    // The file and containerd tell the same thing, one a moment after the other.
+    if (pulling.has(digest) && isHeld && !isGone && files.sizeOf(digest) !== undefined) return
     doubt(digest)
     if (pulling.has(digest)) void ask(digest)
     // The garbage collection took it, which no event of containerd tells. A look that is going on may not know yet that it was held.
-    else if (files.sizeOf(digest) === undefined || feed.held.has(digestKey(digest))) observer.soon()
+    else if (files.sizeOf(digest) === undefined || isHeld) observer.soon()
   }
 
   /** Forgets what containerd has said of a digest, or of all. */
   function doubt(digest: Digest | undefined): void {
-    doubts++
     if (digest === undefined) answers.clear()
     else answers.delete(digest)
   }
@@ -171,7 +175,10 @@ export function createContainerdStore(
     const key = digestKey(digest)
     try {
       for (const wait of DATABASE_DELAYS) {
+        if (asking.has(digest)) return
+        asking.add(digest)
         await delay(wait, undefined, { signal: closing.signal })
+        asking.delete(digest)
         if (!isOffered(digest)) learn(await askInfo(digest, closing.signal))
         const isThere = (await infoOf(digest, closing.signal)) !== undefined
         // A look at everything may have been faster, and have found it in an image.
@@ -215,13 +222,14 @@ export function createContainerdStore(
 
   /** Asks containerd what it has under a digest, unless that is withheld, and remembers the answer. */
   async function askInfo(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
-    const before = doubts
+    if (answers.size >= ANSWER_LIMIT) answers.clear()
+    const asked = { size: 0, until: 0 }
+    answers.set(digest, asked)
     const info = await client.contentInfo(digest, signal)
     if (info === undefined || withholds(info.labels)) return undefined
-    if (before === doubts) {
-      if (answers.size >= ANSWER_LIMIT) answers.clear()
-      answers.set(digest, { size: info.size, until: performance.now() + ANSWER_LIFE })
-    }
+    // An event that came before the answer has taken it out of the map.
+    asked.size = info.size
+    asked.until = performance.now() + ANSWER_LIFE
     return info
   }
 
@@ -279,8 +287,10 @@ export function createContainerdStore(
 
     arriving: (digest) => (isOffered(digest) ? files.arriving(digest) : undefined),
 
-    expect(digest) {
+    expect(digest, kind) {
       pulling.add(digest)
+      if (kind === 'blob') sniffed.set(digest, OCTET_STREAM)
+      else sniffed.delete(digest)
       if (!files.areWatched) observer.soon()
     },
 

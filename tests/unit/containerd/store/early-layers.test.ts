@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { digestKey, type Key } from '../../../../lib/oci/key.ts'
+import { OCTET_STREAM } from '../../../../lib/oci/media-type.ts'
 import { makeContainerd, withStore } from '../../../doubles/containerd-double.ts'
 import { makeImage, withTemporaryDirectory } from '../../../fixtures/image.ts'
 import { waitFor } from '../../../fixtures/wait.ts'
@@ -125,5 +126,28 @@ test('containerd store withdraws expected content that disappears without an eve
         await waitFor('it is withdrawn', () => !held.has(key))
       }
       assert.equal(containerd.looks.begun, 1)
+    })
+  }))
+
+test('containerd store asks containerd once for a layer of which a file and an event tell, and reads none of it', () =>
+  withTemporaryDirectory(async (root) => {
+    const containerd = makeContainerd(root)
+    const open = makeImage({ seed: 1 })
+    const layers = makeImage({ seed: 2, layers: 20 }).contents.slice(2)
+    containerd.put(...open.contents)
+    containerd.name(open, OPEN)
+    await withStore(containerd, { settleDelays: [] }, async (store, held) => {
+      await waitFor('the first look', () => held.has(OPEN as Key))
+      const { asked, read } = containerd.looks
+      for (const layer of layers) {
+        const { digest } = layer.descriptor
+        store.expect?.(digest, 'blob')
+        containerd.putAndTell(layer)
+        await waitFor('the layer is told', () => held.has(digestKey(digest)))
+        for (const _ of [1, 2])
+          assert.equal((await store.describe(digest, new AbortController().signal))?.mediaType, OCTET_STREAM)
+      }
+      assert.equal(containerd.looks.asked - asked, layers.length)
+      assert.equal(containerd.looks.read, read)
     })
   }))
