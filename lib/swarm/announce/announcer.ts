@@ -27,10 +27,11 @@ export interface AnnouncerOptions {
 }
 
 /**
- * As many as in BitTorrent's DHT. Hyperdht's own announcements take 20, because nothing maintains them until the next one. Here
- * a dead node is replaced within seconds, and every copy costs each node memory, and 0.1 ms of CPU per period.
+ * Hyperdht's own announcements take 20, because nothing maintains them until the next one. Here a dead node is replaced within
+ * seconds, and a pull for which all copies of a record are lost until then goes upstream. Every copy costs each node memory, and
+ * a request for each layer of a pull. The two closest nodes are also the keepers of flights.
  */
-export const REPLICAS = 8
+export const REPLICAS = 4
 /** A third of a record's life is left as a reserve. */
 export const REFRESH_PERIOD = 20 * 60_000
 /**

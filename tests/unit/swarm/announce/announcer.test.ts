@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { silentLogger } from '../../../../lib/observe/log.ts'
 import type { Key } from '../../../../lib/oci/key.ts'
-import { type AnnouncerOptions, createAnnouncer } from '../../../../lib/swarm/announce/announcer.ts'
+import { type AnnouncerOptions, createAnnouncer, REPLICAS } from '../../../../lib/swarm/announce/announcer.ts'
 import { createDhtClient } from '../../../../lib/swarm/dht/client.ts'
 import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
 import { MOST_TOPICS } from '../../../../lib/swarm/dht/rpc.ts'
@@ -34,7 +34,7 @@ async function simulation(others: number, options: AnnouncerOptions = {}, seed =
   const explored = discovery.explore([self], never)
   await clock.pass(1_000)
   await explored
-  const replicas = options.replicas ?? 8
+  const replicas = options.replicas ?? REPLICAS
   return {
     clock,
     dht,
@@ -93,7 +93,7 @@ test('Announcer stores each key on the nodes closest to its topic, and on no oth
         closest(of).sort((a, b) => a - b),
       )
     assert.equal(announcer.figures.waiting, 0)
-    assert.equal(announcer.figures.stored, 200 * 8)
+    assert.equal(announcer.figures.stored, 200 * REPLICAS)
   })
 })
 
@@ -102,11 +102,11 @@ test('Announcer needs one token of each node for all keys, no walk, and one requ
     const before = dht.traffic.requests
     announcer.advertise(keys(500))
     await clock.pass(1_500)
-    assert.equal(announcer.figures.stored, 500 * 8)
+    assert.equal(announcer.figures.stored, 500 * REPLICAS)
     // Neighbours in the key space go to the same nodes, and to one or two more.
     const groups = Math.ceil(500 / MOST_TOPICS)
     const requests = dht.traffic.requests - before
-    assert.ok(requests <= groups * 2 * 8 + 41 + 30, `${requests} requests`)
+    assert.ok(requests <= groups * 2 * REPLICAS + 41 + 30, `${requests} requests`)
   })
 })
 
@@ -117,7 +117,7 @@ test('Announcer withdraws everything in few requests', async () => {
     const before = dht.traffic.requests
     announcer.withdraw(keys(500))
     await clock.pass(100)
-    assert.equal(announcer.figures.removed, 500 * 8)
+    assert.equal(announcer.figures.removed, 500 * REPLICAS)
     assert.ok(dht.traffic.requests - before < 500 * 4, `${dht.traffic.requests - before} requests`)
   })
 })
@@ -222,7 +222,8 @@ test('Announcer announces everything again within a period, evenly', async () =>
       await clock.pass(refreshPeriod / 10)
       const sent = announcer.figures.stored - stored
       // About a tenth of the keys.
-      assert.ok(sent > 160 && sent < 160 * 4, `${sent} records in part ${part}`)
+      const share = (400 * REPLICAS) / 10
+      assert.ok(sent > share / 2 && sent < share * 2, `${sent} records in part ${part}`)
     }
     // Keys that were due together were sent together; the rest are requests for tokens and of discovery.
     const requests = dht.traffic.requests - before
@@ -258,15 +259,15 @@ test('Announcer turns to the next nodes if the closest have no room, says so, an
   const refreshPeriod = 60_000
   await simulated(40, { refreshPeriod }, async (simulation) => {
     const { announcer, clock, dht, closest, holders, isSettled, lines } = simulation
-    const next = dht.closest(topicOf(key(0)), 12).map(({ port }) => port)
-    const full = closest(key(0)).slice(0, 4)
+    const next = dht.closest(topicOf(key(0)), REPLICAS + 2).map(({ port }) => port)
+    const full = closest(key(0)).slice(0, 2)
     for (const port of full) dht.setFull(port, true)
     announcer.advertise([key(0)])
     await clock.pass(1_000)
     const sorted = (ports: readonly number[]) => [...ports].sort((a, b) => a - b)
     assert.deepEqual(holders(key(0)), sorted(next.filter((port) => !full.includes(port))))
     assert.ok(isSettled())
-    assert.equal(announcer.figures.turnedAway, 4)
+    assert.equal(announcer.figures.turnedAway, 2)
     assert.deepEqual(
       lines.map(({ level, fields }) => [level, fields.key]),
       [['warn', key(0)]],
@@ -274,7 +275,7 @@ test('Announcer turns to the next nodes if the closest have no room, says so, an
     for (const port of full) dht.setFull(port, false)
     await clock.pass(2 * refreshPeriod)
     assertPlaced(simulation, [key(0)])
-    assert.equal(announcer.figures.turnedAway, 4)
+    assert.equal(announcer.figures.turnedAway, 2)
   })
 })
 
@@ -331,7 +332,7 @@ test('Announcer does not wait for a node that has just died', async () => {
     dht.kill(dead)
     announcer.advertise([key('a')])
     await clock.pass(20)
-    assert.equal(simulation.holders(key('a')).length, 7)
+    assert.equal(simulation.holders(key('a')).length, REPLICAS - 1)
     // The only request to it has to be given up.
     await clock.pass(1_000)
     assert.equal(simulation.isSettled(), true)
@@ -401,7 +402,7 @@ test('Announcer settles even if all nodes announce at once on a machine that is 
   dht.serviceTime = 1_000 / 200
   const owned = (index: number) => Array.from({ length: 80 }, (_, at) => key(`${index}/${at}`))
   for (const [index, { announcer }] of swarm.entries()) announcer.advertise(owned(index))
-  const least = (24 * 10 * 8) / 200
+  const least = (24 * 10 * REPLICAS) / 200
   await clock.pass(least * 2_000)
   assert.deepEqual(
     swarm.map(({ announcer }) => announcer.figures.waiting),
