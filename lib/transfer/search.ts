@@ -62,7 +62,7 @@ export const LONGEST_RACE = 15_000
  * its containerd may begin to write, or write that byte, in a moment.
  */
 const STATE_TIMEOUT = 600
-const STATE_RETRY = 50
+const STATE_RETRY = 100
 /** The same for a peer that goes upstream when its turn comes, because this node's client asks again. */
 const LATER_TIMEOUT = 300
 /**
